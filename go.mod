@@ -1,0 +1,3 @@
+module github.com/meshtls-tap/meshtls-tap
+
+go 1.26

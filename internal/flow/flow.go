@@ -1,0 +1,102 @@
+// Package flow decodes packets, keeps the bounded table of connections, puts each
+// direction of a connection in order and hands its bytes on as they come.
+//
+// A connection has an originator and a responder and a state, named as in Zeek's
+// conn.log. Time is the packets' time: nothing here reads a clock. A Table is not
+// safe for concurrent use.
+package flow
+
+import "net/netip"
+
+// LinkType is a LINKTYPE_ value of the pcap file format
+// (https://www.tcpdump.org/linktypes.html).
+type LinkType uint16
+
+// The link types that are decoded without help.
+const (
+	LinkNull      LinkType = 0   // BSD loopback, address family in host byte order
+	LinkEthernet  LinkType = 1   // Ethernet, 802.1Q and 802.1ad tags included
+	LinkRaw       LinkType = 101 // IPv4 or IPv6, told apart by the version nibble
+	LinkLoop      LinkType = 108 // OpenBSD loopback, address family in network byte order
+	LinkLinuxSLL  LinkType = 113 // Linux cooked capture v1
+	LinkIPv4      LinkType = 228
+	LinkIPv6      LinkType = 229
+	LinkLinuxSLL2 LinkType = 276 // Linux cooked capture v2
+)
+
+// Packet is one captured frame.
+type Packet struct {
+	Time      int64    // nanoseconds since the Unix epoch
+	Data      []byte   // the captured bytes; the table keeps none of them after Add returns
+	Length    int      // length on the wire in bytes, at least len(Data)
+	Link      LinkType // what Data begins with
+	Interface uint16   // index of the capturing interface; connections are keyed by it
+}
+
+// Side is one of the two ends of a connection.
+type Side uint8
+
+// The two ends.
+const (
+	Originator Side = iota // the client: who sent the SYN, or the first packet seen
+	Responder
+)
+
+// Other returns the opposite end.
+func (s Side) Other() Side { return s ^ 1 }
+
+// Endpoint is one end of a connection with what it has sent.
+type Endpoint struct {
+	Addr    netip.Addr
+	Port    uint16
+	Packets uint64 // packets seen from this end
+	Bytes   uint64 // payload bytes by the IP length, retransmissions included
+	Missed  uint64 // bytes of the stream that were never seen (gaps)
+	FIN     bool   // this end sent a FIN
+	RST     bool   // this end sent a RST
+}
+
+// Conn is one connection. The table owns it; a Handler may read it during a call and
+// may keep the pointer until End, but not change anything but User.
+type Conn struct {
+	ID                       uint64 // counts from 1 in a Table
+	Interface                uint16
+	Transport                uint8 // IP protocol number: 6 TCP, 17 UDP
+	Orig, Resp               Endpoint
+	First, Last              int64    // time of the first and the latest packet, ns since the epoch
+	State                    State    // Zeek's connection state, current
+	MissedStart              bool     // TCP: no SYN seen, the connection is older than the capture or its start was lost
+	Conflict                 bool     // a retransmission carried other bytes than the first copy
+	Fragments                bool     // IP fragments were seen, their payload is not reassembled
+	Excluded                 bool     // Config.Exclude said so: counted, never handed on
+	Redirected               Endpoint // lo under REDIRECT: where the originator's packets really went (Resp is where it meant to go); Addr invalid otherwise
+	OrigISN, RespISN         uint32   // initial sequence numbers, valid with the flags below
+	OrigISNSeen, RespISNSeen bool
+
+	// User belongs to the Handler.
+	User any
+
+	tcp tcpState
+}
+
+// Segment is the next piece of one direction.
+type Segment struct {
+	Side   Side
+	Offset int64  // stream offset of Data[0]; the first byte after the SYN (or the first byte seen) is 0
+	Data   []byte // in order, never seen before; valid during the call only
+	Ack    int64  // bytes of the other side's stream that the carrying packet acknowledges, -1 if unknown
+	Gap    int64  // bytes lost right before Offset (0: none)
+	Time   int64  // time of the carrying packet, ns since the epoch
+}
+
+// Handler receives what a Table finds out. Calls come from within Add, Tick and Flush.
+// Connections that carry no payload get End only.
+type Handler interface {
+	// Data is called for each new piece of payload, in order for each side. For UDP
+	// each call is one datagram.
+	Data(c *Conn, s Segment)
+	// Changed is called when a side sent a FIN or a RST (after its data).
+	Changed(c *Conn)
+	// End is called once, when the connection leaves the table.
+	End(c *Conn, why EndReason)
+}
