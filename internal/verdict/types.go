@@ -54,6 +54,7 @@ type Judged struct {
 	Interface   string // name of the capturing interface, empty where a capture does not tell
 	Start, Last int64  // ns since the epoch
 	Ended       bool   // the connection has left the table
+	Settled     bool   // enough was seen: the verdict changes only if something unexpected follows
 	State       string // Zeek's conn_state
 	Transport   string // "tcp" or "udp"
 	Source      Endpoint
@@ -113,7 +114,7 @@ type Certificate struct {
 	PublicKeySize       int    // bits
 	SerialNumber        string
 	ChainLength         int
-	Broken              bool // not parseable as X.509; only SHA256 and ChainLength are valid
+	Broken              bool // not parseable as X.509; only SHA256, ChainLength and perhaps the names are valid
 }
 
 // HTTPInfo is the first request and response of cleartext HTTP.

@@ -1,0 +1,150 @@
+package capturetest
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Authority is a certificate authority of a test.
+type Authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	Pool *x509.CertPool
+}
+
+// NewAuthority makes an authority.
+func NewAuthority() (*Authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test CA"}, IsCA: true, BasicConstraintsValid: true,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour), KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &Authority{cert: cert, key: key, Pool: pool}, nil
+}
+
+// Issue makes a leaf with a SPIFFE identity and a DNS name.
+func (a *Authority) Issue(spiffe, name string) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	id, err := url.Parse(spiffe)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name}, URIs: []*url.URL{id},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
+
+// ClientAuth is how the client authenticates in TLSTalk.
+type ClientAuth int
+
+// The ways.
+const (
+	NotRequested ClientAuth = iota
+	Presented               // asked for, presented, accepted
+	Declined                // asked for, not presented, accepted
+	Required                // demanded, not presented, refused
+)
+
+// TLSTalk records one HTTP request over TLS between two ends of crypto/tls. The error
+// is that of a refused handshake.
+func TLSTalk(version uint16, auth ClientAuth, n int) ([]*Conversation, error) {
+	ca, err := NewAuthority()
+	if err != nil {
+		return nil, err
+	}
+	serverCert, err := ca.Issue("spiffe://cluster.local/ns/shop/sa/cart", "cart.shop.svc.cluster.local")
+	if err != nil {
+		return nil, err
+	}
+	clientCert, err := ca.Issue("spiffe://cluster.local/ns/shop/sa/web", "web.shop.svc.cluster.local")
+	if err != nil {
+		return nil, err
+	}
+	server := &tls.Config{Certificates: []tls.Certificate{serverCert}, ClientCAs: ca.Pool, MinVersion: version, MaxVersion: version} //nolint:gosec // old versions are what is tested
+	client := &tls.Config{RootCAs: ca.Pool, ServerName: "cart.shop.svc.cluster.local", MinVersion: version, MaxVersion: version}     //nolint:gosec // as above
+	switch auth {
+	case Presented:
+		server.ClientAuth = tls.RequireAndVerifyClientCert
+		client.Certificates = []tls.Certificate{clientCert}
+	case Declined:
+		server.ClientAuth = tls.VerifyClientCertIfGiven
+	case Required:
+		server.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	if n > 1 {
+		client.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	}
+	var talks []*Conversation
+	for range n {
+		talk, talkErr := Record(
+			func(c net.Conn) error { return RequestOver(tls.Client(c, client)) },
+			func(c net.Conn) error { return AnswerOver(tls.Server(c, server)) },
+		)
+		talks = append(talks, talk)
+		err = talkErr
+	}
+	return talks, err
+}
+
+// RequestOver sends one HTTP request and reads the answer.
+func RequestOver(c net.Conn) error {
+	if _, err := io.WriteString(c, "GET /items?card=4111 HTTP/1.1\r\nHost: cart.shop:8080\r\nUser-Agent: test\r\nAuthorization: Bearer secret\r\n\r\n"); err != nil {
+		return err
+	}
+	r, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = r.Body.Close() }()
+	_, err = io.Copy(io.Discard, r.Body)
+	return err
+}
+
+// AnswerOver reads one HTTP request and answers it.
+func AnswerOver(c net.Conn) error {
+	r, err := http.ReadRequest(bufio.NewReader(c))
+	if err != nil {
+		return err
+	}
+	_ = r.Body.Close()
+	body := "hello"
+	_, err = fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	return err
+}
+
+// HTTPTalk records one HTTP request in the clear.
+func HTTPTalk() (*Conversation, error) { return Record(RequestOver, AnswerOver) }

@@ -1,0 +1,3 @@
+package flow
+
+type tcpState struct{}

@@ -1,0 +1,247 @@
+// Package verdict judges one connection from what its packets and bytes have shown:
+// mutual TLS, TLS, plaintext or neither, with what certainty and why.
+//
+// It errs on one side only: a claim is made where it was shown, else the verdict is
+// less, or unknown with its reason.
+package verdict
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"net/netip"
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// Config says what is known of the place that is tapped. The zero value knows nothing.
+type Config struct {
+	Local     []netip.Prefix // the pod's own addresses
+	Nodes     []netip.Addr   // the node's addresses (HOST_IPS)
+	APIServer netip.AddrPort // KUBERNETES_SERVICE_HOST and _PORT
+}
+
+// Judge judges connections. It remembers full handshakes for the resumptions that
+// follow them, in a bounded table. It is not safe for concurrent use.
+type Judge struct {
+	cfg    Config
+	memory memory
+}
+
+// New returns a Judge.
+func New(cfg Config) *Judge { return &Judge{cfg: cfg, memory: newMemory()} }
+
+// Judge says what c is, as far as s has been seen. s may be nil: no payload came.
+// iface is the name of the interface, empty where a capture does not tell it. ended
+// says that no more will come.
+func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool) Judged {
+	out := j.describe(c, iface, ended)
+	if s != nil {
+		if ended {
+			s.Conclude()
+		}
+		j.judge(&out, c, s)
+	}
+	out.Class = j.class(&out)
+	out.Mesh = meshOf(&out)
+	namePeer(&out)
+	return out
+}
+
+// describe fills in what the packets' headers tell.
+func (j *Judge) describe(c *flow.Conn, iface string, ended bool) Judged {
+	out := Judged{
+		ID: c.ID, Interface: iface, Start: c.First, Last: c.Last, Ended: ended, Settled: ended, State: c.State.String(),
+		Transport:   "tcp",
+		Source:      endpoint(c.Orig),
+		Destination: endpoint(c.Resp),
+		MissedStart: c.MissedStart,
+		MissedBytes: c.Orig.Missed + c.Resp.Missed,
+		FlowHash:    flowHash(c),
+	}
+	if c.Transport == 17 {
+		out.Transport, out.State = "udp", ""
+	}
+	if c.Redirected.Addr.IsValid() {
+		out.NAT = endpoint(c.Redirected)
+	}
+	out.Direction, out.Scope = j.place(&out)
+	return out
+}
+
+func endpoint(e flow.Endpoint) Endpoint {
+	return Endpoint{Addr: e.Addr, Port: e.Port, Bytes: e.Bytes, Packets: e.Packets}
+}
+
+// flowHash joins both ends of a connection behind NAT: what NAT leaves alone is the
+// initial sequence numbers and, mostly, the ports.
+func flowHash(c *flow.Conn) string {
+	if !c.OrigISNSeen || !c.RespISNSeen {
+		return ""
+	}
+	var b [12]byte
+	binary.BigEndian.PutUint16(b[0:], c.Orig.Port)
+	binary.BigEndian.PutUint16(b[2:], c.Resp.Port)
+	binary.BigEndian.PutUint32(b[4:], c.OrigISN)
+	binary.BigEndian.PutUint32(b[8:], c.RespISN)
+	d := sha256.Sum256(b[:])
+	return hex.EncodeToString(d[:16])
+}
+
+// because adds reasons, each once.
+func (o *Judged) because(codes ...string) {
+	for _, c := range codes {
+		if !slices.Contains(o.Reasons, c) {
+			o.Reasons = append(o.Reasons, c)
+		}
+	}
+}
+
+// judge sets the verdict.
+func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
+	if !payload(s) {
+		return
+	}
+	out.HTTP = httpInfo(s.HTTP())
+	switch {
+	case s.Failed():
+		out.Verdict = Unknown
+		out.because("dissector_failed")
+		out.Settled = true
+	case s.TLS() != nil && !answeredInClear(s):
+		j.judgeTLS(out, c, s)
+	default:
+		judgeOther(out, s)
+	}
+	if out.Verdict == Unknown || out.Verdict == TLS {
+		out.because(blindSpots(c, s)...)
+	}
+}
+
+func payload(s *dissect.Session) bool {
+	for _, side := range sides {
+		if seen, missed := s.Seen(side); seen+missed > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+var sides = [2]dissect.Side{dissect.Originator, dissect.Responder}
+
+// answeredInClear tells that one side's TLS met the other's cleartext: a ClientHello
+// that was answered in the clear, or a request in the clear that was answered by an
+// alert. What went in the clear decides.
+func answeredInClear(s *dissect.Session) bool {
+	if s.Upgraded() {
+		return false
+	}
+	for _, side := range sides {
+		switch kind, _ := s.Kind(side); kind {
+		case dissect.KindPlain, dissect.KindText, dissect.KindEncrypted:
+			return true
+		}
+	}
+	return false
+}
+
+// judgeOther judges what is not TLS.
+func judgeOther(out *Judged, s *dissect.Session) {
+	best, protocol := dissect.KindNone, ""
+	for _, side := range sides {
+		kind, name := s.Kind(side)
+		if kind == dissect.KindPlain || kind == dissect.KindEncrypted {
+			best, protocol = kind, name
+			break
+		}
+		if kind == dissect.KindText || best == dissect.KindNone {
+			best = kind
+		}
+	}
+	out.Protocol = protocol
+	switch best {
+	case dissect.KindPlain:
+		out.Verdict = Plaintext
+		out.Settled = out.Settled || plainSettled(s, protocol)
+		plainReasons(out, s, protocol)
+	case dissect.KindEncrypted:
+		out.Verdict, out.Settled = Encrypted, true
+		out.because(protocol + "_banner")
+	case dissect.KindText:
+		out.Verdict, out.Settled = Plaintext, true
+		out.because("text_like")
+	case dissect.KindUnreadable:
+		out.Verdict = Unknown
+		out.because("unrecognized_data")
+	default:
+		out.Verdict = Unknown
+		out.because("too_little_data")
+	}
+	if s.TLS() != nil {
+		out.because("cleartext_answer_to_hello")
+	}
+}
+
+// plainSettled tells whether cleartext will stay cleartext: a protocol that TLS may
+// follow (STARTTLS) is given some bytes before it is called plaintext.
+func plainSettled(s *dissect.Session, protocol string) bool {
+	switch protocol {
+	case "http":
+		return s.HTTP() == nil || s.HTTP().Method != "CONNECT"
+	case "smtp", "imap", "pop3", "ftp", "ldap", "xmpp", "irc", "postgresql", "mysql":
+		a, _ := s.Seen(dissect.Originator)
+		b, _ := s.Seen(dissect.Responder)
+		return a+b > dissect.MayUpgradeWithin
+	}
+	return true
+}
+
+func plainReasons(out *Judged, s *dissect.Session, protocol string) {
+	switch protocol {
+	case "http":
+		if s.HTTP() != nil && s.HTTP().Method != "" {
+			out.because("http_request_line")
+		}
+		if s.HTTP() != nil && s.HTTP().Status != 0 {
+			out.because("http_response_line")
+		}
+	case "http2":
+		out.because("http2_preface")
+	case "dns":
+		out.because("dns_message")
+	default:
+		out.because(protocol + "_message")
+	}
+	if len(out.Reasons) == 0 {
+		out.because("http_request_line")
+	}
+}
+
+// blindSpots names what kept a judgement from saying more.
+func blindSpots(c *flow.Conn, s *dissect.Session) []string {
+	var why []string
+	if c.MissedStart {
+		why = append(why, "missed_start")
+	}
+	if c.Orig.Missed+c.Resp.Missed > 0 {
+		why = append(why, "missed_bytes")
+	}
+	if c.Conflict {
+		why = append(why, "conflicting_bytes")
+	}
+	a, _ := s.Seen(dissect.Originator)
+	b, _ := s.Seen(dissect.Responder)
+	if c.Transport == 6 && (a == 0 && c.Orig.Packets == 0 || b == 0 && c.Resp.Packets == 0) {
+		why = append(why, "one_direction_only")
+	}
+	return why
+}
+
+func httpInfo(h *dissect.HTTP) *HTTPInfo {
+	if h == nil {
+		return nil
+	}
+	return &HTTPInfo{Version: h.Version, Method: h.Method, Host: h.Host, Path: h.Path, UserAgent: h.UserAgent, Status: h.Status}
+}

@@ -1,0 +1,255 @@
+package verdict
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// handshake is what is concluded of one TLS handshake before it becomes a verdict.
+type handshake struct {
+	auth, basis, requested string
+	outcome                string
+	alert                  string
+	resumed                bool
+	decided                bool // auth will not change
+	reasons                []string
+}
+
+func (h *handshake) because(codes ...string) { h.reasons = append(h.reasons, codes...) }
+
+func newHandshake() handshake {
+	return handshake{auth: AuthUnknown, basis: BasisNone, requested: RequestedUnknown, outcome: OutcomeIncomplete}
+}
+
+// judgeTLS judges a connection that speaks TLS.
+func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
+	t := s.TLS()
+	out.Protocol = "tls"
+	if t.Hello == nil && t.Server == nil {
+		j.judgeMidstream(out, s)
+		return
+	}
+	ends := closing(c, s, t)
+	var h handshake
+	switch {
+	case t.Server == nil:
+		h = judgeHelloOnly(t, ends, out.Ended)
+	case t.Server.TLS13():
+		h = judge13(t, ends, out.Ended)
+	default:
+		h = judge12(t, ends, out.Ended)
+	}
+	if c.Conflict && h.auth != AuthUnknown {
+		h.auth, h.basis = AuthUnknown, BasisNone
+		h.because("conflicting_bytes")
+	}
+	j.inherit(&h, out, t)
+	out.TLS = tlsInfo(t, &h)
+	out.TLS.UpgradedFrom = s.UpgradedFrom()
+	out.because(h.reasons...)
+	if s.Upgraded() {
+		out.because("starttls")
+	}
+	if t.HelloRetry {
+		out.because("hello_retry_request")
+	}
+	out.Verdict = verdictOf(&h)
+	out.Settled = out.Settled || h.decided && h.outcome != OutcomeIncomplete
+	if out.Settled {
+		j.remember(&h, out, t)
+	}
+}
+
+// verdictOf is the verdict table of the design (section 3).
+func verdictOf(h *handshake) Verdict {
+	switch h.outcome {
+	case OutcomeRejected, OutcomeAborted:
+		return Failed
+	case OutcomeEstablished:
+		if h.auth == AuthPresented {
+			return MTLS
+		}
+	}
+	return TLS
+}
+
+// minChained is how many records, one right behind the other, it takes to call the
+// middle of a stream TLS.
+const minChained = 3
+
+// judgeMidstream judges TLS whose handshake was not seen.
+func (j *Judge) judgeMidstream(out *Judged, s *dissect.Session) {
+	t := s.TLS()
+	h := newHandshake()
+	switch {
+	case t.HelloBegun:
+		h.because("no_server_hello", "too_little_data")
+	case t.Chained(dissect.Originator)+t.Chained(dissect.Responder) < minChained:
+		out.Verdict = Unknown
+		out.Protocol = ""
+		out.because("too_little_data")
+		return
+	default:
+		h.because("no_client_hello", "mid_stream_records")
+		out.Settled = true
+	}
+	out.TLS = tlsInfo(t, &h)
+	out.Verdict = TLS
+	out.because(h.reasons...)
+}
+
+// ends is how a connection came to its end, as the TLS client and server see it.
+type ends struct {
+	client, server bool // that side sent a FIN or a RST
+	reset          bool // by a RST of either
+	blind          bool // bytes were lost, or one direction is missing: what is not there may have been
+}
+
+func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
+	cf, cr := s.Ended(t.Client)
+	sf, sr := s.Ended(t.Client.Other())
+	_, lostO := s.Seen(dissect.Originator)
+	_, lostR := s.Seen(dissect.Responder)
+	return ends{
+		client: cf || cr, server: sf || sr, reset: cr || sr,
+		blind: lostO+lostR > 0 || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments,
+	}
+}
+
+// over tells that no more of the handshake can come.
+func (e ends) over() bool { return e.server || e.client }
+
+// fail sets the outcome of a handshake that did not come to its end. What was not
+// seen is not called absent.
+func (h *handshake) fail(t *dissect.TLS, e ends) {
+	if a, ok := fatal(t); ok {
+		h.outcome, h.alert = OutcomeRejected, dissect.AlertName(a.Description)
+		h.because("alert_received")
+		return
+	}
+	switch {
+	case e.blind || !e.over():
+		return
+	case e.reset:
+		h.because("reset")
+	case e.server:
+		h.because("closed_by_server")
+	default:
+		h.because("closed_by_client")
+	}
+	h.outcome = OutcomeAborted
+}
+
+// fatal returns the first alert in the clear that ends a handshake. SSL 3.0's
+// no_certificate is an answer to a CertificateRequest, not an end.
+func fatal(t *dissect.TLS) (dissect.Alert, bool) {
+	for _, a := range t.Alerts {
+		if a.Level == 2 {
+			return a, true
+		}
+	}
+	return dissect.Alert{}, false
+}
+
+// judgeHelloOnly judges a ClientHello without its ServerHello.
+func judgeHelloOnly(t *dissect.TLS, e ends, ended bool) handshake {
+	h := newHandshake()
+	h.because("no_server_hello")
+	h.fail(t, e)
+	h.decided = h.outcome != OutcomeIncomplete || ended
+	return h
+}
+
+func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
+	out := &TLSInfo{
+		Resumed: h.resumed, Established: h.outcome == OutcomeEstablished,
+		ClientAuth: h.auth, ClientAuthBasis: h.basis, ClientAuthRequested: h.requested, Outcome: h.outcome, Alert: h.alert,
+		HelloRetry: t.HelloRetry,
+		Client:     certificate(t.Certs[t.Client]), Server: certificate(t.Certs[t.Client.Other()]),
+	}
+	if !t.RolesKnown {
+		// A Certificate without a hello has no known direction.
+		out.Client, out.Server = nil, nil
+	}
+	if hello := t.Hello; hello != nil {
+		out.ServerName, out.ALPNOffered = hello.ServerName, hello.ALPN
+		out.JA3, out.JA4 = hello.JA3(), hello.JA4('t')
+		out.EarlyData = hello.EarlyData()
+		for _, c := range hello.CipherSuites {
+			out.SupportedCiphers = append(out.SupportedCiphers, dissect.CipherSuiteName(c))
+		}
+	}
+	if server := t.Server; server != nil {
+		out.Version, out.VersionProtocol = versionName(server.Version)
+		out.Cipher, out.JA3S, out.NextProtocol = dissect.CipherSuiteName(server.CipherSuite), server.JA3S(), server.ALPN
+		if group := max(server.Group, t.ServerKeyGroup); group != 0 {
+			out.Curve = dissect.GroupName(group)
+			if server.Group != 0 {
+				out.KeyShare = out.Curve
+			}
+		}
+		if t.Hello != nil {
+			d := sha256.Sum256(append(t.Hello.Random[:], server.Random[:]...))
+			out.SessionHash = hex.EncodeToString(d[:16])
+		}
+	}
+	if chain := t.Certs[t.Client]; chain != nil && out.Client != nil {
+		out.ClientChainBytes = chain.Bytes
+	}
+	return out
+}
+
+func versionName(v uint16) (version, protocol string) {
+	switch v {
+	case 0x0002:
+		return "2.0", "ssl"
+	case 0x0300:
+		return "3.0", "ssl"
+	case 0x0301:
+		return "1.0", "tls"
+	case 0x0302:
+		return "1.1", "tls"
+	case 0x0303:
+		return "1.2", "tls"
+	}
+	return "1.3", "tls" // and its drafts
+}
+
+func certificate(c *dissect.Chain) *Certificate {
+	if c == nil || c.Length == 0 {
+		return nil
+	}
+	out := &Certificate{SHA256: hex.EncodeToString(c.SHA256[:]), ChainLength: c.Length, Broken: c.Broken, Subject: c.Subject, Issuer: c.Issuer}
+	x := c.Leaf
+	if x == nil {
+		return out
+	}
+	out.NotBefore, out.NotAfter = x.NotBefore.Unix(), x.NotAfter.Unix()
+	out.SerialNumber = strings.ToUpper(x.SerialNumber.Text(16))
+	out.AlternativeNames = append(out.AlternativeNames, x.DNSNames...)
+	for _, ip := range x.IPAddresses {
+		out.AlternativeNames = append(out.AlternativeNames, ip.String())
+	}
+	for _, u := range x.URIs {
+		out.AlternativeNames = append(out.AlternativeNames, u.String())
+		if u.Scheme == "spiffe" {
+			out.SPIFFE = u.String()
+		}
+	}
+	switch k := x.PublicKey.(type) {
+	case *ecdsa.PublicKey:
+		out.PublicKeyAlgorithm, out.PublicKeySize = "ECDSA", k.Curve.Params().BitSize
+	case *rsa.PublicKey:
+		out.PublicKeyAlgorithm, out.PublicKeySize = "RSA", k.N.BitLen()
+	case ed25519.PublicKey:
+		out.PublicKeyAlgorithm, out.PublicKeySize = "Ed25519", 8*len(k)
+	}
+	return out
+}

@@ -1,0 +1,97 @@
+package verdict
+
+import (
+	"bytes"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+)
+
+// judge12 judges a handshake of TLS 1.2 and older, whose messages are in the clear
+// (RFC 5246 section 7.3).
+func judge12(t *dissect.TLS, e ends, ended bool) handshake {
+	h := newHandshake()
+	client, server := t.Client, t.Client.Other()
+	if abbreviated(t) {
+		return judgeResumed12(t, e, ended)
+	}
+	observe12(&h, t)
+	switch {
+	case t.Finished[server] || t.ChangeCipherSpec(server) && t.AppRecords[server] > 0:
+		h.outcome = OutcomeEstablished
+		h.because("tls12_finished")
+	case t.Finished[client] && e.blind && t.AppRecords[client] > 0 && t.AppRecords[server] > 0:
+		h.outcome = OutcomeEstablished
+		h.because("application_data_seen")
+	default:
+		h.fail(t, e)
+	}
+	h.decided = h.outcome != OutcomeIncomplete || ended
+	return h
+}
+
+// observe12 reads client authentication off the messages.
+func observe12(h *handshake, t *dissect.TLS) {
+	client, server := t.Client, t.Client.Other()
+	switch {
+	case t.CertificateRequest:
+		h.requested = RequestedYes
+		h.because("certificate_requested")
+	case t.ServerHelloDone && !t.LostHandshake[server]:
+		h.requested = RequestedNo
+	}
+	cert := t.Certs[client]
+	switch {
+	case cert != nil && cert.Length > 0:
+		h.auth, h.basis = AuthPresented, BasisObserved
+		h.because("client_certificate_seen")
+		if cert.Broken {
+			h.because("certificate_broken")
+		}
+	case cert != nil && !cert.Broken, noCertificate(t):
+		h.auth, h.basis = AuthDeclined, BasisObserved
+		h.because("client_certificate_empty")
+	case h.requested == RequestedNo:
+		h.auth, h.basis = AuthNotRequested, BasisObserved
+		h.because("certificate_not_requested")
+	}
+}
+
+// noCertificate: a client of SSL 3.0 without a certificate says so by an alert (RFC
+// 6101 section 5.6.6).
+func noCertificate(t *dissect.TLS) bool {
+	for _, a := range t.Alerts {
+		if a.Side == t.Client && a.Description == 41 {
+			return t.CertificateRequest
+		}
+	}
+	return false
+}
+
+// abbreviated tells a resumption: the server goes straight from its ServerHello to its
+// ChangeCipherSpec (RFC 5246 section 7.3, RFC 5077 section 3.1).
+func abbreviated(t *dissect.TLS) bool {
+	server := t.Client.Other()
+	if t.ServerHelloDone || t.Certs[server] != nil || t.ServerKeyGroup != 0 || t.CertificateRequest || t.ClientKeyExchange {
+		return false
+	}
+	if t.ChangeCipherSpec(server) && !t.LostHandshake[server] {
+		return true
+	}
+	// the server's ChangeCipherSpec was not seen, but it took up the session offered
+	return t.Hello != nil && len(t.Server.SessionID) > 0 && bytes.Equal(t.Server.SessionID, t.Hello.SessionID) && t.ChangeCipherSpec(t.Client)
+}
+
+func judgeResumed12(t *dissect.TLS, e ends, ended bool) handshake {
+	h := newHandshake()
+	h.resumed = true
+	h.because("session_resumed")
+	client, server := t.Client, t.Client.Other()
+	if t.Finished[client] && (t.Finished[server] || t.ChangeCipherSpec(server)) || t.AppRecords[client] > 0 && t.AppRecords[server] > 0 {
+		h.outcome = OutcomeEstablished
+		h.because("tls12_finished")
+	} else {
+		h.fail(t, e)
+	}
+	h.decided = h.outcome != OutcomeIncomplete || ended
+	return h
+}
