@@ -1,41 +1,18 @@
 package dissect
 
-import "bytes"
-
 // answer is what a recognizer says of the first bytes of a direction.
 type answer uint8
 
 const (
 	no answer = iota
 	more
+	maybe // it looks so; the other side must agree
 	yes
 )
 
 // maxUpgrade bounds how far into a direction a ClientHello is looked for behind
 // cleartext (STARTTLS, CONNECT, SOCKS), in bytes.
 const maxUpgrade = 64 << 10
-
-// recognizer knows one protocol by the first bytes that its client and its server
-// send. Each function only looks at a bounded prefix; nil never matches.
-type recognizer struct {
-	protocol       string
-	kind           Kind
-	client, server func(b []byte) answer
-}
-
-// recognizers is the table of protocols, most telling first.
-var recognizers = []recognizer{
-	{"http", KindPlain, httpRequest, httpResponse},
-	{"http2", KindPlain, literal("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), http2Settings},
-	{"ssh", KindEncrypted, literal("SSH-"), literal("SSH-")},
-	{"postgresql", KindPlain, postgresStartup, postgresAuth},
-	{"mysql", KindPlain, nil, mysqlGreeting},
-	{"smtp", KindPlain, anyOf("EHLO ", "HELO ", "ehlo ", "helo ", "STARTTLS\r\n"), smtpGreeting},
-	{"imap", KindPlain, nil, anyOf("* OK ", "* PREAUTH ")},
-	{"pop3", KindPlain, nil, pop3Greeting},
-	{"xmpp", KindPlain, anyOf("<?xml version='1.0'?><stream:stream", `<?xml version="1.0"?><stream:stream`, "<stream:stream"), nil},
-	{"ftp", KindPlain, nil, ftpGreeting},
-}
 
 // sniffTLS says whether b begins with a ClientHello or ServerHello, an alert, or with
 // records of an established connection. hello tells the first of these from the rest.
@@ -100,6 +77,13 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 		buf = st.head
 		offset, ack = st.headOffset, st.headAck
 	}
+	if size, a := proxyHeader(buf); a == yes {
+		st.head = nil
+		if rest := buf[size:]; len(rest) > 0 {
+			s.recognize(side, offset+int64(size), rest, ack)
+		}
+		return
+	}
 	a, _ := sniffTLS(buf)
 	if a == yes {
 		st.head = nil
@@ -132,21 +116,33 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 	st.head = nil
 }
 
-// consult asks the table. It sets the direction's kind where one says yes.
+// consult asks the table. It sets the direction's kind where one says yes, or where
+// one says maybe of this side and of the other.
 func (s *Session) consult(side Side, b []byte) answer {
+	st, other := &s.sides[side], &s.sides[side.Other()]
 	best := no
+	st.maybe = 0
 	for i := range recognizers {
 		r := &recognizers[i]
-		for _, f := range [...]func([]byte) answer{r.client, r.server} {
-			if f == nil {
-				continue
+		a := max(r.ask(r.client, b), r.ask(r.server, b))
+		switch {
+		case a == yes, a == maybe && other.maybe&(1<<i) != 0:
+			st.kind, st.protocol = r.kind, r.protocol
+			if other.maybe&(1<<i) != 0 && other.protocol == "" && other.kind != KindTLS {
+				other.kind, other.protocol = r.kind, r.protocol
 			}
-			switch f(b) {
-			case yes:
-				s.sides[side].kind, s.sides[side].protocol = r.kind, r.protocol
+			return yes
+		case a == maybe:
+			st.maybe |= 1 << i
+		case a == more:
+			best = more
+		}
+	}
+	if named := other.protocol; named != "" && st.maybe != 0 {
+		for i := range recognizers {
+			if st.maybe&(1<<i) != 0 && recognizers[i].protocol == named {
+				st.kind, st.protocol = other.kind, named
 				return yes
-			case more:
-				best = more
 			}
 		}
 	}
@@ -239,130 +235,4 @@ func textKind(b []byte) Kind {
 		return KindUnreadable
 	}
 	return KindText
-}
-
-// prefix compares b with the beginning of want.
-func prefix(b []byte, want string) answer {
-	n := min(len(b), len(want))
-	switch {
-	case string(b[:n]) != want[:n]:
-		return no
-	case n < len(want):
-		return more
-	}
-	return yes
-}
-
-func literal(want string) func([]byte) answer {
-	return func(b []byte) answer { return prefix(b, want) }
-}
-
-func anyOf(wants ...string) func([]byte) answer {
-	return func(b []byte) answer {
-		best := no
-		for _, w := range wants {
-			best = max(best, prefix(b, w))
-		}
-		return best
-	}
-}
-
-// http2Settings: a server begins with SETTINGS on stream 0 (RFC 9113 section 3.4).
-func http2Settings(b []byte) answer {
-	if len(b) < 9 {
-		if len(b) > 3 && b[3] != 4 || len(b) > 0 && b[0] != 0 {
-			return no
-		}
-		return more
-	}
-	n := int(b[0])<<16 | int(b[1])<<8 | int(b[2])
-	if b[3] != 4 || b[4]&^1 != 0 || n%6 != 0 || n > 600 || !bytes.Equal(b[5:9], []byte{0, 0, 0, 0}) {
-		return no
-	}
-	return yes
-}
-
-// postgresStartup: SSLRequest, GSSENCRequest, CancelRequest or StartupMessage 3.x
-// (PostgreSQL protocol, "Message Formats").
-func postgresStartup(b []byte) answer {
-	if len(b) < 8 {
-		if len(b) > 1 && (b[0] != 0 || b[1] != 0) || len(b) == 1 && b[0] != 0 {
-			return no
-		}
-		return more
-	}
-	size := int(b[0])<<24 | int(b[1])<<16 | int(b[2])<<8 | int(b[3])
-	code := uint32(b[4])<<24 | uint32(b[5])<<16 | uint32(b[6])<<8 | uint32(b[7])
-	switch {
-	case size == 8 && (code == 80877103 || code == 80877104), size == 16 && code == 80877102:
-		return yes
-	case code>>16 == 3 && code&0xffff < 4 && size > 8 && size < 10000:
-		if len(b) < 13 {
-			return more
-		}
-		return prefix(b[8:], "user")
-	}
-	return no
-}
-
-// postgresAuth: AuthenticationRequest 'R', or ErrorResponse 'E' with a severity field.
-func postgresAuth(b []byte) answer {
-	if len(b) < 9 {
-		return prefix(b[:min(len(b), 3)], "R\x00\x00")
-	}
-	size := int(b[1])<<24 | int(b[2])<<16 | int(b[3])<<8 | int(b[4])
-	if b[0] == 'R' && size >= 8 && size < 2000 && b[5] == 0 && b[6] == 0 && b[7] == 0 && b[8] <= 12 {
-		return yes
-	}
-	return no
-}
-
-// mysqlGreeting: packet 0 with protocol version 10 and a version string.
-func mysqlGreeting(b []byte) answer {
-	if len(b) < 10 {
-		if len(b) > 4 && b[4] != 10 || len(b) > 3 && b[3] != 0 || len(b) > 2 && b[2] != 0 {
-			return no
-		}
-		if len(b) < 5 {
-			return no
-		}
-		return more
-	}
-	if b[2] != 0 || b[3] != 0 || b[4] != 10 || b[5] < '0' || b[5] > '9' || bytes.IndexByte(b[5:min(len(b), 80)], 0) < 0 {
-		return no
-	}
-	return yes
-}
-
-func smtpGreeting(b []byte) answer { return banner220(b, true) }
-func ftpGreeting(b []byte) answer  { return banner220(b, false) }
-
-// banner220: SMTP and FTP greet alike; SMTP names itself in the line.
-func banner220(b []byte, smtp bool) answer {
-	if a := anyOf("220 ", "220-")(b); a != yes {
-		return a
-	}
-	end := bytes.IndexByte(b, '\n')
-	if end < 0 {
-		if len(b) > 600 {
-			return no
-		}
-		return more
-	}
-	named := bytes.Contains(bytes.ToUpper(b[:end]), []byte("SMTP"))
-	if named == smtp {
-		return yes
-	}
-	return no
-}
-
-// pop3Greeting: "+OK" is Redis and POP3 alike, so the line must say more.
-func pop3Greeting(b []byte) answer {
-	if a := prefix(b, "+OK "); a != yes {
-		return a
-	}
-	if bytes.Contains(bytes.ToUpper(b[:min(len(b), 200)]), []byte("POP")) {
-		return yes
-	}
-	return no
 }

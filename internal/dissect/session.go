@@ -38,6 +38,7 @@ const maxHead = 8 << 10
 type stream struct {
 	kind                Kind
 	protocol            string // of the recognizer that said yes
+	maybe               uint64 // recognizers that said maybe, by their place in the table
 	head                []byte // what came so far, while kind is KindNone (for HTTP: until its header is whole)
 	headOffset, headAck int64  // of head[0]
 	seen                int64  // payload bytes seen
@@ -59,6 +60,8 @@ type Session struct {
 	upgraded string // the cleartext protocol before TLS, where it began with one
 	behind   bool   // TLS began behind other bytes, of a known protocol or not
 	tls      *TLS
+	quic     *quic
+	hello    *ClientHello // of QUIC
 	http     *HTTP
 }
 
@@ -142,7 +145,7 @@ func (s *Session) Datagram(side Side, data []byte) {
 	st := &s.sides[side]
 	st.seen += int64(len(data))
 	s.datagram = true
-	if s.finished || s.failed || st.kind != KindNone || len(data) == 0 {
+	if s.finished || s.failed || len(data) == 0 {
 		return
 	}
 	defer s.fence()

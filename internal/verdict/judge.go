@@ -110,6 +110,8 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 		out.Verdict = Unknown
 		out.because("dissector_failed")
 		out.Settled = true
+	case quic(s):
+		judgeQUIC(out, s)
 	case s.TLS() != nil && !answeredInClear(s):
 		j.judgeTLS(out, c, s)
 	default:

@@ -179,12 +179,7 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 		out.Client, out.Server = nil, nil
 	}
 	if hello := t.Hello; hello != nil {
-		out.ServerName, out.ALPNOffered = hello.ServerName, hello.ALPN
-		out.JA3, out.JA4 = hello.JA3(), hello.JA4('t')
-		out.EarlyData = hello.EarlyData()
-		for _, c := range hello.CipherSuites {
-			out.SupportedCiphers = append(out.SupportedCiphers, dissect.CipherSuiteName(c))
-		}
+		out.offer(hello, 't')
 	}
 	if server := t.Server; server != nil {
 		out.Version, out.VersionProtocol = versionName(server.Version)
@@ -204,6 +199,16 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 		out.ClientChainBytes = chain.Bytes
 	}
 	return out
+}
+
+// offer fills in what the client offered; transport is JA4's letter for it.
+func (x *TLSInfo) offer(hello *dissect.ClientHello, transport byte) {
+	x.ServerName, x.ALPNOffered = hello.ServerName, hello.ALPN
+	x.JA3, x.JA4 = hello.JA3(), hello.JA4(transport)
+	x.EarlyData = hello.EarlyData()
+	for _, c := range hello.CipherSuites {
+		x.SupportedCiphers = append(x.SupportedCiphers, dissect.CipherSuiteName(c))
+	}
 }
 
 func versionName(v uint16) (version, protocol string) {

@@ -220,7 +220,7 @@ func (f *flight) measure(r []dissect.Record, s suite, pad int) {
 
 // doubt takes back what another fact speaks against.
 func doubt(f *flight, t *dissect.TLS) {
-	request := requestOf(t)
+	request := requestOf(t, f.end)
 	if request != "" {
 		f.reason = append(f.reason, request)
 	}
@@ -244,10 +244,18 @@ func doubt(f *flight, t *dissect.TLS) {
 
 // requestOf reads the server's flight where its messages stand in records of their own:
 // EncryptedExtensions, Certificate, CertificateVerify and Finished, or five with a
-// CertificateRequest. It returns the reason code, empty where that cannot be told.
-func requestOf(t *dissect.TLS) string {
+// CertificateRequest. end is where the client's flight ends, 0 if not known: what
+// acknowledges it is no part of the server's. It returns the reason code, empty where
+// that cannot be told.
+func requestOf(t *dissect.TLS, end int64) string {
 	s := sizes(t.Server.CipherSuite)
 	records, _ := t.Records(t.Client.Other())
+	for i, r := range records {
+		if end > 0 && r.Ack >= end {
+			records = records[:i]
+			break
+		}
+	}
 	for _, pad := range [...]int{0, jssePadding} {
 		for k := 3; k < min(len(records), 5); k++ {
 			// a CertificateVerify is right before the Finished, and larger

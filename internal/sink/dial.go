@@ -1,0 +1,185 @@
+package sink
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+)
+
+// dialer makes the connections of one Kafka sink and can end them all.
+type dialer struct {
+	sockets *Sockets
+	tls     *TLSConfig // nil: none
+	limit   time.Duration
+
+	life context.Context // its end refuses further connections
+	mu   sync.Mutex
+	open map[*conn]struct{}
+}
+
+// errConnect is a failure before the broker was spoken to.
+type errConnect struct {
+	address string
+	tls     bool // in the TLS handshake rather than in TCP
+	err     error
+}
+
+func (e *errConnect) Error() string { return e.address + ": " + e.err.Error() }
+func (e *errConnect) Unwrap() error { return e.err }
+
+// errFile is a certificate or key file that cannot be used.
+type errFile struct {
+	setting string
+	err     error
+}
+
+func (e *errFile) Error() string { return e.err.Error() }
+func (e *errFile) Unwrap() error { return e.err }
+
+// dial connects and does the TLS handshake; it stands in kafka.Transport.Dial.
+func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(d.life, cancel)()
+	raw, err := d.sockets.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, &errConnect{address: address, err: err}
+	}
+	c := &conn{Conn: raw, dialer: d}
+	if !d.track(c) {
+		raw.Close()
+		return nil, &errConnect{address: address, err: net.ErrClosed}
+	}
+	if d.tls == nil {
+		return c, nil
+	}
+	secure, err := d.handshake(ctx, c, address)
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return secure, nil
+}
+
+func (d *dialer) handshake(ctx context.Context, c net.Conn, address string) (net.Conn, error) {
+	cfg, err := d.tls.load()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.ServerName == "" {
+		cfg.ServerName, _, _ = net.SplitHostPort(address)
+	}
+	secure := tls.Client(c, cfg)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return nil, &errConnect{address: address, tls: true, err: err}
+	}
+	return secure, nil
+}
+
+// load reads the files.
+func (t *TLSConfig) load() (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, &errFile{SettingTLSCAFile, err}
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, &errFile{SettingTLSCAFile, fmt.Errorf("%s holds no PEM certificate", t.CAFile)}
+		}
+	}
+	if t.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			setting := SettingTLSCertFile
+			if p, ok := errors.AsType[*os.PathError](err); ok && p.Path == t.KeyFile {
+				setting = SettingTLSKeyFile
+			}
+			return nil, &errFile{setting, err}
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	return cfg, nil
+}
+
+func (d *dialer) track(c *conn) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.life.Err() != nil {
+		return false
+	}
+	if d.open == nil {
+		d.open = map[*conn]struct{}{}
+	}
+	d.open[c] = struct{}{}
+	return true
+}
+
+// closeAll closes every connection. Call it after life's end, so that none is added.
+func (d *dialer) closeAll() {
+	d.mu.Lock()
+	var all []*conn
+	for c := range d.open {
+		all = append(all, c)
+	}
+	d.mu.Unlock()
+	for _, c := range all {
+		c.Close()
+	}
+}
+
+// conn lets no read or write take longer than the dialer's limit. kafka-go reads only
+// while it waits for an answer, and sets no deadline for SASL and five minutes for
+// metadata: a broker that hangs would hang the sink.
+type conn struct {
+	net.Conn
+	dialer *dialer
+
+	mu       sync.Mutex
+	deadline time.Time // as asked for by SetDeadline
+}
+
+func (c *conn) SetDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadline = t
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *conn) bound(set func(time.Time) error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := time.Now().Add(c.dialer.limit)
+	if !c.deadline.IsZero() && c.deadline.Before(t) {
+		t = c.deadline
+	}
+	return set(t)
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if err := c.bound(c.Conn.SetReadDeadline); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	if err := c.bound(c.Conn.SetWriteDeadline); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+func (c *conn) Close() error {
+	c.dialer.mu.Lock()
+	delete(c.dialer.open, c)
+	c.dialer.mu.Unlock()
+	return c.Conn.Close()
+}

@@ -1,0 +1,155 @@
+package sink
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// fault is what a failed attempt means.
+type fault struct {
+	reason string // one line with the setting to look at
+	slow   bool   // somebody has to change something: no use to hurry
+	topic  bool   // concerns one topic, not the cluster
+	stale  bool   // perhaps only a connection that the broker closed long ago
+}
+
+// diagnose finds out what err, from an attempt to write to topic, means.
+func (k *Kafka) diagnose(err error, topic string) fault {
+	for _, try := range []func(error, string) (fault, bool){k.fileFault, k.brokerFault, k.tlsFault, k.networkFault} {
+		if f, ok := try(err, topic); ok {
+			return f
+		}
+	}
+	return fault{reason: k.say("the attempt failed: %v", err)}
+}
+
+// say makes a reason, on one line, with the brokers in front.
+func (k *Kafka) say(format string, args ...any) string {
+	s := fmt.Sprintf("kafka %s: ", strings.Join(k.cfg.Brokers, ",")) + fmt.Sprintf(format, args...)
+	return strings.Join(strings.Fields(s), " ")
+}
+
+func (k *Kafka) fileFault(err error, _ string) (fault, bool) {
+	if f, ok := errors.AsType[*errFile](err); ok {
+		return fault{slow: true, reason: k.say("%v: see %s", f.err, k.cfg.name(f.setting))}, true
+	}
+	if p, ok := errors.AsType[*errPassword](err); ok {
+		return fault{slow: true, reason: k.say("%v: see %s", p.err, k.cfg.name(SettingSASLFile))}, true
+	}
+	return fault{}, false
+}
+
+// brokerFault knows the error codes of the protocol.
+func (k *Kafka) brokerFault(err error, topic string) (fault, bool) {
+	if errors.Is(err, errServer) {
+		return fault{slow: true, reason: k.say("%v: see %s", err, k.cfg.name(SettingSASLMechanism))}, true
+	}
+	code, ok := errors.AsType[kafka.Error](err)
+	if !ok {
+		return fault{}, false
+	}
+	password := SettingSASLPassword
+	if k.cfg.SASL != nil && k.cfg.SASL.PasswordFile != "" {
+		password = SettingSASLFile
+	}
+	setting := k.cfg.name(k.topicSetting(topic))
+	switch code {
+	case kafka.SASLAuthenticationFailed:
+		return fault{slow: true, reason: k.say("the broker refused the user name or password: see %s and %s",
+			k.cfg.name(SettingSASLUsername), k.cfg.name(password))}, true
+	case kafka.UnsupportedSASLMechanism, kafka.IllegalSASLState:
+		return fault{slow: true, reason: k.say("the broker does not offer this SASL mechanism on this port: see %s and %s",
+			k.cfg.name(SettingSASLMechanism), k.cfg.name(SettingBrokers))}, true
+	case kafka.UnknownTopicOrPartition:
+		return fault{slow: true, topic: true, reason: k.say("topic %q does not exist or may not be described: create it or see %s", topic, setting)}, true
+	case kafka.InvalidTopic:
+		return fault{slow: true, topic: true, reason: k.say("the broker does not take the topic name %q: see %s", topic, setting)}, true
+	case kafka.TopicAuthorizationFailed:
+		return fault{slow: true, topic: true, reason: k.say("not authorized to write to topic %q: grant Write and Describe, or see %s and %s",
+			topic, k.cfg.name(SettingSASLUsername), setting)}, true
+	case kafka.ClusterAuthorizationFailed, kafka.BrokerAuthorizationFailed:
+		return fault{slow: true, reason: k.say("not authorized on this cluster: see %s", k.cfg.name(SettingSASLUsername))}, true
+	default:
+		return fault{topic: true, reason: k.say("topic %q: the broker answered [%d] %s", topic, int(code), code.Title())}, true
+	}
+}
+
+// tlsFault knows why a handshake fails.
+func (k *Kafka) tlsFault(err error, _ string) (fault, bool) {
+	verify, invalid := errors.AsType[*tls.CertificateVerificationError](err)
+	op, inNet := errors.AsType[*net.OpError](err)
+	connect, early := errors.AsType[*errConnect](err)
+	_, noise := errors.AsType[tls.RecordHeaderError](err)
+	switch {
+	case invalid:
+		return fault{slow: true, reason: k.say("the broker's certificate is not valid here: %v: see %s", verify.Err, k.cfg.name(verifySetting(verify.Err)))}, true
+	case strings.Contains(err.Error(), "expecting TLS"): // kafka-go has no value for it
+		return fault{slow: true, reason: k.say("the broker expects TLS on this port: set %s, or see %s", k.cfg.name(SettingTLS), k.cfg.name(SettingBrokers))}, true
+	case inNet && op.Op == "remote error":
+		return fault{slow: true, reason: k.say("the broker refused the TLS handshake (%v): see %s and %s",
+			op.Err, k.cfg.name(SettingTLSCertFile), k.cfg.name(SettingTLSKeyFile))}, true
+	case early && connect.tls && (lost(err) || noise):
+		// A broker or load balancer that is just starting closes connections too.
+		return fault{slow: !lost(err), reason: k.say("the broker does not speak TLS on this port (%v): unset %s, or see %s",
+			connect.err, k.cfg.name(SettingTLS), k.cfg.name(SettingBrokers))}, true
+	}
+	return fault{}, false
+}
+
+func verifySetting(err error) string {
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return SettingTLSServerName
+	}
+	return SettingTLSCAFile
+}
+
+// networkFault knows that which mostly passes by itself.
+func (k *Kafka) networkFault(err error, _ string) (fault, bool) {
+	dns, unresolved := errors.AsType[*net.DNSError](err)
+	connect, early := errors.AsType[*errConnect](err)
+	brokers := k.cfg.name(SettingBrokers)
+	switch {
+	case unresolved:
+		return fault{reason: k.say("the name %q cannot be resolved (%s): see %s", dns.Name, dns.Err, brokers)}, true
+	case early:
+		return fault{reason: k.say("no connection: %v: see %s", connect, brokers)}, true
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+		return fault{reason: k.say("no answer in time")}, true
+	case lost(err) && k.cfg.SASL == nil:
+		return fault{stale: true, reason: k.say("the broker closed the connection (%v); if this lasts, it may ask for a login: see %s",
+			err, k.cfg.name(SettingSASLMechanism))}, true
+	case lost(err):
+		return fault{stale: true, reason: k.say("the broker closed the connection (%v)", err)}, true
+	}
+	return fault{}, false
+}
+
+// lost reports whether err says no more than that the connection is gone.
+func lost(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// perRecord reports whether err is about the records, not about who sends them, and the
+// reason to drop one for that it names.
+func perRecord(err error) (reason string, ok bool) {
+	switch {
+	case errors.Is(err, kafka.MessageSizeTooLarge), errors.Is(err, kafka.RecordListTooLarge):
+		return DropTooLarge, true
+	case errors.Is(err, kafka.InvalidTimestamp):
+		return DropBadTime, true
+	case errors.Is(err, kafka.InvalidRecord):
+		return DropRejected, true
+	}
+	return "", false
+}

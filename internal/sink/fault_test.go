@@ -1,0 +1,169 @@
+package sink
+
+import (
+	"context"
+	"encoding/pem"
+	"errors"
+	"net"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// noLeak fails the test if it leaves goroutines behind. Call it first.
+func noLeak(t *testing.T) {
+	t.Helper()
+	before := runtime.NumGoroutine()
+	t.Cleanup(func() {
+		for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				buf := make([]byte, 1<<16)
+				t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+				return
+			}
+		}
+	})
+}
+
+func newKafka(t *testing.T, cfg KafkaConfig) *Kafka {
+	t.Helper()
+	k, err := NewKafka(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		k.Close(ctx)
+	})
+	return k
+}
+
+// server accepts connections and hands each to handle, until the test's end.
+func server(t *testing.T, handle func(net.Conn)) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			handle(c)
+		}
+	}()
+	t.Cleanup(func() { l.Close(); <-done })
+	return l.Addr().String()
+}
+
+// TestFaults has faults that need no broker: each is named with the setting to look at.
+func TestFaults(t *testing.T) {
+	noLeak(t)
+	https := httptest.NewTLSServer(nil)
+	t.Cleanup(https.Close)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	block := &pem.Block{Type: "CERTIFICATE", Bytes: https.Certificate().Raw}
+	if err := os.WriteFile(ca, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	secure := https.Listener.Addr().String()
+	refused, hangup := "127.0.0.1:1", server(t, func(c net.Conn) { c.Close() })
+	chatter := server(t, func(c net.Conn) { c.Write([]byte("220 smtp.example.org\r\n")); c.Close() })
+
+	for _, c := range []struct {
+		name, broker string
+		tls          *TLSConfig
+		want         string
+	}{
+		{"refused", refused, nil, "connection refused: see TAP_KAFKA_BROKERS"},
+		{"no such name", "kafka.invalid:9092", nil, `"kafka.invalid" cannot be resolved`},
+		{"hangs up", hangup, nil, "TAP_KAFKA_SASL_MECHANISM"},
+		{"hangs up in TLS", hangup, &TLSConfig{}, "does not speak TLS on this port (EOF): unset TAP_KAFKA_TLS"},
+		{"not TLS", chatter, &TLSConfig{}, "unset TAP_KAFKA_TLS"},
+		{"unknown CA", secure, &TLSConfig{}, "see TAP_KAFKA_TLS_CA_FILE"},
+		{"wrong name", secure, &TLSConfig{CAFile: ca, ServerName: "kafka.test"}, "see TAP_KAFKA_TLS_SERVER_NAME"},
+		{"no CA file", secure, &TLSConfig{CAFile: "/nonexistent/ca.pem"}, "open /nonexistent/ca.pem: no such file or directory: see TAP_KAFKA_TLS_CA_FILE"},
+		{"no key file", secure, &TLSConfig{CertFile: ca, KeyFile: "/nonexistent/key.pem"}, "see TAP_KAFKA_TLS_KEY_FILE"},
+		{"not a certificate", secure, &TLSConfig{CAFile: os.Args[0]}, "holds no PEM certificate: see TAP_KAFKA_TLS_CA_FILE"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k := newKafka(t, KafkaConfig{Brokers: []string{c.broker}, TLS: c.tls})
+			eventually(t, c.want, func() bool { return strings.Contains(k.Status().Reason, c.want) })
+			s := k.Status()
+			if s.OK || strings.Contains(s.Reason, "\n") || !strings.Contains(s.Reason, c.broker) {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}
+
+// TestCloseWithoutBroker ends in time whatever state the connection is in, and says what is left.
+func TestCloseWithoutBroker(t *testing.T) {
+	silent := func(t *testing.T) string {
+		var held []net.Conn
+		t.Cleanup(func() {
+			for _, c := range held {
+				c.Close()
+			}
+		})
+		return server(t, func(c net.Conn) { held = append(held, c) })
+	}
+	for _, c := range []struct {
+		name   string
+		broker func(*testing.T) string
+		tls    *TLSConfig
+	}{
+		{"refused", func(*testing.T) string { return "127.0.0.1:1" }, nil},
+		{"never answers", silent, nil},
+		{"never answers in TLS", silent, &TLSConfig{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			noLeak(t)
+			k := newKafka(t, KafkaConfig{Brokers: []string{c.broker(t)}, TLS: c.tls})
+			for n := range 10 {
+				k.Put(line(Finding, n))
+			}
+			left, err := closeIn(t, 300*time.Millisecond, k)
+			if left != 10 || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("left %d, %v", left, err)
+			}
+			if k.Put(line(Finding, 11)) {
+				t.Error("Put after Close")
+			}
+		})
+	}
+	t.Run("nothing queued", func(t *testing.T) {
+		noLeak(t)
+		k := newKafka(t, KafkaConfig{Brokers: []string{"127.0.0.1:1"}})
+		if left, err := closeIn(t, time.Second, k); left != 0 || err != nil {
+			t.Errorf("left %d, %v", left, err)
+		}
+	})
+}
+
+// TestSlowly counts the attempts that are made where only a person can help.
+func TestSlowly(t *testing.T) {
+	https := httptest.NewTLSServer(nil)
+	defer https.Close()
+	k := newKafka(t, KafkaConfig{
+		Brokers: []string{https.Listener.Addr().String()}, TLS: &TLSConfig{},
+		MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond, SlowBackoff: time.Hour,
+	})
+	k.Put(line(Finding, 1))
+	eventually(t, "one attempt", func() bool { return k.Status().Retries > 0 })
+	for n := range 100 {
+		k.Put(line(Finding, n)) // each wakes the sink
+	}
+	if s := k.Status(); s.Retries != 1 {
+		t.Errorf("%d attempts", s.Retries)
+	}
+}

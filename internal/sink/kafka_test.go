@@ -1,0 +1,345 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var datasets = [...]string{Finding, Posture, Tap, Flow}
+
+// TestKafka holds everything that takes a real broker: it is started once.
+func TestKafka(t *testing.T) {
+	b := startBroker(t)
+	t.Run("delivery", func(t *testing.T) { testDelivery(t, b) })
+	t.Run("codecs", func(t *testing.T) { testCodecs(t, b) })
+	t.Run("partitions", func(t *testing.T) { testPartitions(t, b) })
+	t.Run("sockets", func(t *testing.T) { testOwnSockets(t, b) })
+	t.Run("too large", func(t *testing.T) { testTooLarge(t, b) })
+	t.Run("clock", func(t *testing.T) { testClock(t, b) })
+	t.Run("reasons", func(t *testing.T) { testReasons(t, b) })
+	t.Run("unknown topic", func(t *testing.T) { testUnknownTopic(t, b) })
+	t.Run("killed", func(t *testing.T) { testKilled(t, b) })
+	t.Run("down", func(t *testing.T) { testDown(t, b) })
+}
+
+// flush closes k and fails the test unless all went out.
+func flush(t *testing.T, k *Kafka) Status {
+	t.Helper()
+	left, err := closeIn(t, 20*time.Second, k)
+	if s := k.Status(); left != 0 || err != nil {
+		t.Fatalf("left %d, %v: %+v", left, err, s)
+	}
+	return k.Status()
+}
+
+func testDelivery(t *testing.T, b *broker) {
+	noLeak(t)
+	cfg := b.topics(t, "delivery")
+	cfg.TLS, cfg.Brokers = &TLSConfig{CAFile: b.ca}, []string{b.tls}
+	cfg.SASL = &SASLConfig{Mechanism: "SCRAM-SHA-512", Username: "tap", Password: "tap-secret"}
+	k := newKafka(t, cfg)
+	sent := map[string]Message{}
+	for n := range 200 {
+		m := sample(datasets[n%4], n)
+		sent[m.ID] = m
+		if !k.Put(m) {
+			t.Fatal("refused")
+		}
+	}
+	if s := flush(t, k); !s.OK || s.Reason != "" || sum(s.Delivered) != 200 || s.Retries != 0 || sum(s.Dropped) != 0 {
+		t.Errorf("%+v", s)
+	}
+	topics := map[string]string{Finding: cfg.FindingsTopic, Posture: cfg.PostureTopic, Tap: cfg.PostureTopic, Flow: cfg.FlowsTopic}
+	got := b.readAll(t, cfg)
+	if len(got) != len(sent) {
+		t.Errorf("%d records, want %d", len(got), len(sent))
+	}
+	for _, r := range got {
+		m := sent[r.id()]
+		if want := (record{topics[m.Dataset], r.partition, m.Key, "schema=1,content-type=application/json,event-id=" + m.ID,
+			fmt.Sprint(m.Time.UnixMilli()), string(m.Value)}); r != want {
+			t.Errorf("read %+v\nsent %+v", r, want)
+		}
+	}
+}
+
+func testCodecs(t *testing.T, b *broker) {
+	for _, codec := range []string{"zstd", "lz4", "snappy", "gzip", "none"} {
+		cfg := b.topics(t, "codec-"+codec)
+		cfg.Compression = codec
+		k := newKafka(t, cfg)
+		for n := range 100 {
+			k.Put(sample(Flow, n))
+		}
+		flush(t, k)
+		if ids, duplicates := distinct(b.read(t, cfg.FlowsTopic)); len(ids) != 100 || duplicates != 0 {
+			t.Errorf("%s: %d records, %d duplicates", codec, len(ids), duplicates)
+		}
+	}
+}
+
+// testPartitions has kcat write the same keys by the rule of the Java client.
+func testPartitions(t *testing.T, b *broker) {
+	cfg := b.topics(t, "partitions")
+	k := newKafka(t, cfg)
+	var input bytes.Buffer
+	for n := range 90 {
+		m := sample(Finding, n)
+		m.Key = fmt.Sprintf("edge-%d", n%30)
+		fmt.Fprintf(&input, "%s\tx\n", m.Key)
+		k.Put(m)
+	}
+	flush(t, k)
+	b.create(t, "partitions.kcat")
+	cmd := exec.Command("kcat", "-b", b.plain, "-P", "-t", "partitions.kcat", "-K", `\t`, "-X", "partitioner=murmur2_random")
+	cmd.Stdin = &input
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("kcat: %v: %s", err, out)
+	}
+	of, used := map[string]string{}, map[string]bool{}
+	for _, r := range b.read(t, cfg.FindingsTopic, "partitions.kcat") {
+		if p, ok := of[r.key]; ok && p != r.partition {
+			t.Errorf("%s is on partitions %s and %s", r.key, p, r.partition)
+		}
+		of[r.key], used[r.partition] = r.partition, true
+	}
+	if len(of) != 30 || len(used) != 3 {
+		t.Errorf("%d keys on %d partitions, want 30 on 3", len(of), len(used))
+	}
+}
+
+// testOwnSockets checks that the sink's connections are registered while they last.
+func testOwnSockets(t *testing.T, b *broker) {
+	cfg := b.topics(t, "sockets")
+	cfg.Sockets = &Sockets{}
+	k := newKafka(t, cfg)
+	eventually(t, "connected", func() bool { return k.Status().OK })
+	cfg.Sockets.mu.Lock()
+	ports := len(cfg.Sockets.ports)
+	cfg.Sockets.mu.Unlock()
+	if ports == 0 {
+		t.Error("connected from a port that is not known")
+	}
+	flush(t, k)
+	eventually(t, "no port owned after Close", func() bool {
+		cfg.Sockets.mu.Lock()
+		defer cfg.Sockets.mu.Unlock()
+		for _, o := range cfg.Sockets.ports {
+			if o.until.IsZero() {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// testClock has a record from the future among others: it alone is lost, by name.
+func testClock(t *testing.T, b *broker) {
+	cfg := b.topics(t, "clock")
+	k := newKafka(t, cfg)
+	for n := range 21 {
+		m := sample(Finding, n)
+		m.Key = "edge"
+		if n == 10 {
+			m.Time = m.Time.Add(3 * time.Hour)
+		}
+		k.Put(m)
+	}
+	s := flush(t, k)
+	if ids, duplicates := distinct(b.read(t, cfg.FindingsTopic)); len(ids) != 20 || duplicates != 0 || s.Reasons[DropBadTime] != 1 {
+		t.Errorf("%d arrived, %d duplicates: %+v", len(ids), duplicates, s)
+	}
+}
+
+// testTooLarge has one record that the broker refuses among others that it takes.
+func testTooLarge(t *testing.T, b *broker) {
+	for name, limit := range map[string]int{"client": 1_000_000, "broker": 4_000_000} {
+		cfg := b.topics(t, "large-"+name)
+		cfg.BatchBytes, cfg.Compression = limit, "none"
+		k := newKafka(t, cfg)
+		for n := range 21 {
+			m := sample(Finding, n)
+			m.Key = "edge"
+			if n == 10 {
+				noise := make([]byte, 750_000)
+				rand.Read(noise)
+				m.Value = fmt.Appendf(nil, "%q", hex.EncodeToString(noise))
+			}
+			k.Put(m)
+		}
+		s := flush(t, k)
+		ids, duplicates := distinct(b.read(t, cfg.FindingsTopic))
+		if len(ids) != 20 || duplicates != 0 || ids[sample(Finding, 10).ID] || s.Reasons[DropTooLarge] != 1 || s.Delivered[Finding] != 20 {
+			t.Errorf("%s: %d arrived, %d duplicates: %+v", name, len(ids), duplicates, s)
+		}
+	}
+}
+
+func testReasons(t *testing.T, b *broker) {
+	noLeak(t)
+	cfg := b.topics(t, "reasons")
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("nope\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ca, login := &TLSConfig{CAFile: b.ca}, SASLConfig{Mechanism: "scram-sha-512", Username: "tap", Password: "tap-secret"}
+	wrong, unknown, fromFile, plain := login, login, login, login
+	wrong.Password, unknown.Username, plain.Mechanism = "nope", "nobody", "plain"
+	fromFile.Password, fromFile.PasswordFile = "", file
+	for _, c := range []struct {
+		name, broker string
+		tls          *TLSConfig
+		sasl         *SASLConfig
+		want         string
+	}{
+		{"password", b.tls, ca, &wrong, "refused the user name or password: see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_SASL_PASSWORD"},
+		{"user", b.tls, ca, &unknown, "refused the user name or password"},
+		{"password file", b.tls, ca, &fromFile, "TAP_KAFKA_SASL_PASSWORD_FILE"},
+		{"mechanism", b.tls, ca, &plain, "does not offer this SASL mechanism on this port: see TAP_KAFKA_SASL_MECHANISM"},
+		{"CA", b.tls, &TLSConfig{}, &login, "unknown authority: see TAP_KAFKA_TLS_CA_FILE"},
+		{"no login", b.tls, ca, nil, "may ask for a login: see TAP_KAFKA_SASL_MECHANISM"},
+		{"no TLS", b.tls, nil, &login, "expects TLS on this port: set TAP_KAFKA_TLS"},
+		{"TLS to a plain port", b.plain, ca, nil, "does not speak TLS on this port (EOF): unset TAP_KAFKA_TLS"},
+		{"login on a plain port", b.plain, nil, &login, "TAP_KAFKA_SASL_MECHANISM"},
+	} {
+		cfg := cfg
+		cfg.Brokers, cfg.TLS, cfg.SASL = []string{c.broker}, c.tls, c.sasl
+		k := newKafka(t, cfg)
+		for end := time.Now().Add(10 * time.Second); !strings.Contains(k.Status().Reason, c.want); time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Errorf("%s: %q, want %q", c.name, k.Status().Reason, c.want)
+				break
+			}
+		}
+		if k.Status().OK {
+			t.Errorf("%s: OK", c.name)
+		}
+		k.Put(sample(Finding, 1))
+		if left, _ := closeIn(t, 20*time.Millisecond, k); left != 1 {
+			t.Errorf("%s: left %d", c.name, left)
+		}
+	}
+}
+
+// testUnknownTopic has one topic missing: the others are served, and it is too once it is there.
+func testUnknownTopic(t *testing.T, b *broker) {
+	cfg := b.topics(t, "unknown")
+	cfg.FindingsTopic, cfg.SlowBackoff = "unknown.later", time.Second
+	k := newKafka(t, cfg)
+	const want = `topic "unknown.later" does not exist or may not be described: create it or see TAP_KAFKA_TOPIC`
+	for n := range 20 {
+		k.Put(sample(Finding, n))
+		k.Put(sample(Tap, n))
+	}
+	eventually(t, want, func() bool {
+		s := k.Status()
+		return strings.HasSuffix(s.Reason, want) && !s.OK && s.Delivered[Tap] == 20 && s.Delivered[Finding] == 0
+	})
+	b.create(t, "unknown.later")
+	eventually(t, "delivered to the new topic", func() bool { s := k.Status(); return s.OK && s.Queued == 0 })
+	flush(t, k)
+	if ids, duplicates := distinct(b.read(t, "unknown.later")); len(ids) != 20 || duplicates != 0 {
+		t.Errorf("%d arrived, %d duplicates", len(ids), duplicates)
+	}
+}
+
+// testKilled kills the broker (SIGKILL) in the middle of a stream.
+func testKilled(t *testing.T, b *broker) {
+	noLeak(t)
+	cfg := b.topics(t, "killed")
+	k := newKafka(t, cfg)
+	stop, produced := make(chan struct{}), make(chan int)
+	go func() { // 400 records/s until told to stop
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for n := 0; ; n++ {
+			if n%4 == 0 {
+				select {
+				case <-tick.C:
+				case <-stop:
+					produced <- n
+					return
+				}
+			}
+			k.Put(sample(datasets[n%4], n))
+		}
+	}()
+	eventually(t, "the stream flows", func() bool { return sum(k.Status().Delivered) > 500 })
+	b.kill(t)
+	eventually(t, "the fault shows", func() bool { return !k.Status().OK })
+	down := k.Status()
+	b.start(t)
+	eventually(t, "the stream flows again", func() bool { s := k.Status(); return s.OK && sum(s.Delivered) > sum(down.Delivered)+500 })
+	close(stop)
+	n := <-produced
+	s := flush(t, k)
+	ids, duplicates := distinct(b.readAll(t, cfg))
+	t.Logf("put %d, arrived %d, duplicates %d, dropped %v, retries %d", n, len(ids), duplicates, s.Dropped, s.Retries)
+	if len(ids) != n || sum(s.Dropped) != 0 {
+		t.Errorf("%d of %d arrived: %+v", len(ids), n, s)
+	}
+}
+
+// testDown starts sinks while there is no broker: one has room for everything that comes
+// until there is one, the other has not.
+func testDown(t *testing.T, b *broker) {
+	noLeak(t)
+	roomy, tight := b.topics(t, "roomy"), b.topics(t, "tight")
+	tight.QueueRecords = 400
+	b.kill(t)
+	start := time.Now()
+	k, small := newKafka(t, roomy), newKafka(t, tight)
+	for n := range 2000 {
+		k.Put(sample(datasets[n%4], n))
+	}
+	eventually(t, "no broker", func() bool { return small.Status().Retries > 1 })
+	put := map[string]uint64{Flow: 1000, Posture: 200, Finding: 150, Tap: 50}
+	for _, dataset := range []string{Flow, Tap, Posture, Finding} {
+		for n := range int(put[dataset]) {
+			small.Put(sample(dataset, n))
+		}
+	}
+	s := small.Status()
+	if s.Queued > 400 || s.Dropped[Finding]+s.Dropped[Tap] != 0 || s.Dropped[Flow] < 900 || !strings.Contains(s.Reason, "connection refused") {
+		t.Errorf("without a broker: %+v", s)
+	}
+	if s := k.Status(); s.OK || s.Queued != 2000 {
+		t.Errorf("without a broker: %+v", s)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for k.Status().Retries < 5 && ctx.Err() == nil { // about six seconds
+		time.Sleep(10 * time.Millisecond)
+	}
+	b.start(t)
+	t.Logf("no broker for %v", time.Since(start).Round(time.Second))
+	if s := flush(t, k); sum(s.Dropped) != 0 {
+		t.Errorf("%+v", s)
+	}
+	ids, duplicates := distinct(b.readAll(t, roomy))
+	t.Logf("with room: put 2000, arrived %d, duplicates %d", len(ids), duplicates)
+	if len(ids) != 2000 || duplicates != 0 {
+		t.Errorf("%d of 2000 arrived, %d duplicates", len(ids), duplicates)
+	}
+	s = flush(t, small)
+	arrived := map[string]uint64{}
+	for _, r := range b.readAll(t, tight) {
+		dataset, _, _ := strings.Cut(r.id(), "-")
+		arrived[dataset]++
+	}
+	t.Logf("without: put %v, arrived %v, dropped %v", put, arrived, s.Dropped)
+	for dataset, n := range put {
+		if arrived[dataset]+s.Dropped[dataset] != n {
+			t.Errorf("%s: put %d, arrived %d, dropped %d", dataset, n, arrived[dataset], s.Dropped[dataset])
+		}
+	}
+}

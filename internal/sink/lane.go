@@ -1,0 +1,66 @@
+package sink
+
+import "time"
+
+// lane is one topic and the records that go there.
+type lane struct {
+	health
+	topic string
+	kinds kindSet
+	limit int  // records in the next batch
+	used  bool // its topic has to be there; flows are off in most places
+}
+
+// lanesOf returns the lanes, what is most urgent first. Settings may name one topic twice.
+func lanesOf(cfg *KafkaConfig, limit int) []*lane {
+	var lanes []*lane
+	byTopic := map[string]*lane{}
+	for _, to := range []struct {
+		topic string
+		kinds kindSet
+	}{
+		{cfg.FindingsTopic, 1 << finding},
+		{cfg.PostureTopic, 1<<tap | 1<<posture},
+		{cfg.FlowsTopic, 1 << flow},
+	} {
+		l := byTopic[to.topic]
+		if l == nil {
+			l = &lane{topic: to.topic, limit: limit, used: to.kinds != 1<<flow}
+			byTopic[to.topic] = l
+			lanes = append(lanes, l)
+		}
+		l.kinds |= to.kinds
+	}
+	return lanes
+}
+
+// topicSetting returns the setting that a topic's name comes from.
+func (k *Kafka) topicSetting(topic string) string {
+	switch topic {
+	case k.cfg.FindingsTopic:
+		return SettingTopic
+	case k.cfg.PostureTopic:
+		return SettingPostureTopic
+	}
+	return SettingFlowsTopic
+}
+
+// health is how attempts went.
+type health struct {
+	ok        bool
+	reason    string // of the last failure; empty when ok, or before the first attempt
+	failures  int    // in a row
+	notBefore time.Time
+}
+
+func (h *health) succeed() { *h = health{ok: true} }
+
+func (h *health) fail(f fault, wait time.Duration) {
+	first := h.failures == 0
+	h.failures++
+	h.notBefore = time.Now().Add(wait)
+	if first && h.ok && f.stale {
+		return // try once more before saying that something is wrong
+	}
+	h.ok, h.reason = false, f.reason
+}

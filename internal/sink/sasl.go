@@ -1,0 +1,156 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"hash"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/segmentio/kafka-go/sasl"
+)
+
+// mechanisms returns the SASL mechanisms by the name that a configuration gives them;
+// PLAIN has no hash.
+func mechanisms() map[string]func() hash.Hash {
+	return map[string]func() hash.Hash{"plain": nil, "scram-sha-256": sha256.New, "scram-sha-512": sha512.New}
+}
+
+// login is a SASL mechanism that takes the password anew for each connection.
+//
+// It is not kafka-go's own because that one keeps the first password for ever and
+// normalizes it (SASLprep), which Kafka's brokers do not do: there, a password is its
+// UTF-8 bytes (org.apache.kafka.common.security.scram.internals.ScramFormatter).
+type login struct{ cfg SASLConfig }
+
+// errPassword says that the password could not be read; it never holds the password.
+type errPassword struct{ err error }
+
+func (e *errPassword) Error() string { return e.err.Error() }
+func (e *errPassword) Unwrap() error { return e.err }
+
+// errServer says that the broker's part of the exchange is wrong.
+var errServer = errors.New("SASL: the broker's answer is not valid")
+
+// Name returns the mechanism's registered name.
+func (l *login) Name() string { return strings.ToUpper(l.cfg.Mechanism) }
+
+// Start begins one exchange.
+func (l *login) Start(context.Context) (sasl.StateMachine, []byte, error) {
+	password, err := l.password()
+	if err != nil {
+		return nil, nil, &errPassword{err}
+	}
+	h := mechanisms()[strings.ToLower(l.cfg.Mechanism)]
+	if h == nil { // RFC 4616
+		return plain{}, []byte("\x00" + l.cfg.Username + "\x00" + password), nil
+	}
+	s := &scram{hash: h, password: password, first: "n=" + scramName(l.cfg.Username) + ",r=" + rand.Text()}
+	return s, []byte(gs2Header + s.first), nil
+}
+
+func (l *login) password() (string, error) {
+	if l.cfg.PasswordFile == "" {
+		return l.cfg.Password, nil
+	}
+	b, err := os.ReadFile(l.cfg.PasswordFile)
+	b = bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r"))
+	if err == nil && len(b) == 0 {
+		err = fmt.Errorf("%s is empty", l.cfg.PasswordFile)
+	}
+	return string(b), err
+}
+
+// plain has nothing to answer.
+type plain struct{}
+
+// Next accepts whatever the broker says: it refuses by an error code.
+func (plain) Next(context.Context, []byte) (bool, []byte, error) { return true, nil, nil }
+
+// gs2Header says that there is no channel binding (RFC 5802, section 7).
+const gs2Header = "n,,"
+
+// maxIterations bounds the work that a broker can ask for; Kafka's own limit is 16384.
+const maxIterations = 1 << 18
+
+// scram is one exchange of RFC 5802.
+type scram struct {
+	hash     func() hash.Hash
+	password string
+	first    string // client-first-message-bare
+	verifier []byte // the signature that the server must show; nil before its first message
+}
+
+// Next answers one message of the server.
+func (s *scram) Next(_ context.Context, message []byte) (done bool, answer []byte, err error) {
+	if s.verifier != nil {
+		return true, nil, s.finish(string(message))
+	}
+	answer, err = s.prove(string(message))
+	return false, answer, err
+}
+
+// prove answers server-first-message with client-final-message.
+func (s *scram) prove(server string) ([]byte, error) {
+	a := attributes(server)
+	_, own, _ := strings.Cut(s.first, ",r=")
+	salt, err := base64.StdEncoding.DecodeString(a["s"])
+	n, err2 := strconv.Atoi(a["i"])
+	if err != nil || err2 != nil || len(salt) == 0 || n < 1 || n > maxIterations ||
+		len(a["r"]) <= len(own) || !strings.HasPrefix(a["r"], own) {
+		return nil, errServer
+	}
+	salted, err := pbkdf2.Key(s.hash, s.password, salt, n, s.hash().Size())
+	if err != nil {
+		return nil, err
+	}
+	final := "c=" + base64.StdEncoding.EncodeToString([]byte(gs2Header)) + ",r=" + a["r"]
+	auth := s.first + "," + server + "," + final
+	proof := s.mac(salted, "Client Key")
+	h := s.hash()
+	h.Write(proof)
+	for i, b := range s.mac(h.Sum(nil), auth) {
+		proof[i] ^= b
+	}
+	s.verifier = s.mac(s.mac(salted, "Server Key"), auth)
+	return []byte(final + ",p=" + base64.StdEncoding.EncodeToString(proof)), nil
+}
+
+// finish checks server-final-message: who answers must know the password too.
+func (s *scram) finish(server string) error {
+	v, err := base64.StdEncoding.DecodeString(attributes(server)["v"])
+	if err != nil || !hmac.Equal(v, s.verifier) {
+		return errServer
+	}
+	return nil
+}
+
+func (s *scram) mac(key []byte, text string) []byte {
+	m := hmac.New(s.hash, key)
+	m.Write([]byte(text))
+	return m.Sum(nil)
+}
+
+// attributes splits a SCRAM message: name=value, separated by commas.
+func attributes(message string) map[string]string {
+	out := map[string]string{}
+	for part := range strings.SplitSeq(message, ",") {
+		name, value, _ := strings.Cut(part, "=")
+		out[name] = value
+	}
+	return out
+}
+
+// scramName quotes a user name (RFC 5802, section 5.1).
+func scramName(name string) string {
+	return strings.NewReplacer("=", "=3D", ",", "=2C").Replace(name)
+}

@@ -1,0 +1,53 @@
+// Package sink takes finished records away: to Kafka, or as JSON lines to a pipe.
+//
+// Both sinks have the same three methods. Put hands a record over and never blocks, so
+// that capture never waits for a broker or a reader; Status says how delivery stands;
+// Close flushes within its context's deadline and says how many records were left. In
+// front of each stands a bounded Queue: what does not fit is dropped, least telling
+// first, and counted. Delivery is at least once: a consumer tells repeats by the
+// record's event.id.
+package sink
+
+import "time"
+
+// The datasets (event.dataset) that a record can belong to.
+const (
+	Finding = "meshtls.finding" // an alert
+	Posture = "meshtls.posture" // the state of one edge
+	Tap     = "meshtls.tap"     // the tap's own state
+	Flow    = "meshtls.flow"    // one connection
+)
+
+// Message is one finished record.
+type Message struct {
+	Dataset string    // Finding, Posture, Tap or Flow; any other is refused and counted
+	ID      string    // event.id; the same for the same record however often it is sent
+	Key     string    // keeps the records of one edge on one partition; may be empty
+	Value   []byte    // JSON without a line break; belongs to the sink once it is Put
+	Time    time.Time // becomes the Kafka timestamp; brokers refuse what is over an hour ahead
+}
+
+// Reasons that records are dropped for, as they stand in Status.Reasons.
+const (
+	DropQueueFull  = "queue_full"  // the queue was full and the record the least telling one
+	DropTooLarge   = "too_large"   // larger than the queue, the request or the broker allows
+	DropBadTime    = "bad_time"    // too far from the broker's clock (message.timestamp.*.max.ms)
+	DropRejected   = "rejected"    // the broker refused this record for what it holds
+	DropClosed     = "closed"      // Put after Close, or the reader of the pipe is gone
+	DropBadDataset = "bad_dataset" // Message.Dataset is none of the four
+)
+
+// Status is a snapshot of a sink. Its maps belong to the caller.
+type Status struct {
+	OK     bool      // the last attempt to deliver succeeded
+	Reason string    // one line: why not, and which setting to look at; empty when OK
+	Since  time.Time // when OK or Reason last changed
+
+	Queued      int // records accepted, neither delivered nor dropped; includes those being sent
+	QueuedBytes int // what they take, overhead included
+
+	Delivered map[string]uint64 // by dataset: acknowledged by the broker, or written to the pipe
+	Dropped   map[string]uint64 // by dataset
+	Reasons   map[string]uint64 // the same drops by reason
+	Retries   uint64            // attempts that failed and were, or will be, made again
+}

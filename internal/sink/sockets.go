@@ -1,0 +1,141 @@
+package sink
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// lingering is how long after its close a port still counts as own for OwnedAt: the last
+// segments of a connection, and the RST of a refused one, come after the close.
+const lingering = 2 * time.Second
+
+// remembered is how long closed ports are remembered, so that packets that wait in the
+// ring are told apart by their own time.
+const remembered = time.Minute
+
+// Sockets knows the local TCP ports of the connections that the program itself made
+// through DialContext, from before the SYN leaves until the connection is closed: it is
+// how the tap leaves its own traffic out of what it captures, whatever the broker's
+// address is. The zero value is ready; all methods are safe for concurrent use.
+//
+// The port is known early because the socket is bound to an ephemeral port before it
+// connects. IP_BIND_ADDRESS_NO_PORT must not be set on it: the kernel would then choose
+// the port in connect, too late to be known, and could share it with another program's
+// connection to another address, which would be left out with it.
+type Sockets struct {
+	mu    sync.Mutex
+	ports map[uint16]ownership
+}
+
+// ownership is when a port was, or still is, this program's.
+type ownership struct {
+	from, until time.Time // until is zero while it is open
+}
+
+// Owns reports whether an open connection of the program has this local TCP port.
+func (s *Sockets) Owns(port uint16) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.ports[port]
+	return ok && o.until.IsZero()
+}
+
+// OwnedAt reports whether the local TCP port was the program's at that time, by the
+// system's clock. It serves packets that are looked at after a connection ended, up to a
+// minute later, and counts the last segments after a close (2 s) in.
+func (s *Sockets) OwnedAt(port uint16, at time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o, ok := s.ports[port]
+	return ok && !at.Before(o.from) && (o.until.IsZero() || at.Before(o.until.Add(lingering)))
+}
+
+// DialContext connects like net.Dialer's does, one address after the other. The port is
+// given up when the returned connection is closed.
+func (s *Sockets) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	a := attempt{sockets: s}
+	d := net.Dialer{
+		Timeout:        4 * time.Second, // for each address
+		FallbackDelay:  -1,              // no race of two sockets: one port at a time
+		ControlContext: a.control,
+	}
+	c, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		a.release()
+		return nil, err
+	}
+	return &ownConn{Conn: c, release: a.release}, nil
+}
+
+func (s *Sockets) add(port uint16) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ports == nil {
+		s.ports = map[uint16]ownership{}
+	}
+	for p, o := range s.ports {
+		if !o.until.IsZero() && now.Sub(o.until) > remembered {
+			delete(s.ports, p)
+		}
+	}
+	s.ports[port] = ownership{from: now}
+}
+
+func (s *Sockets) remove(port uint16) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o, ok := s.ports[port]; ok {
+		o.until = time.Now()
+		s.ports[port] = o
+	}
+}
+
+// attempt is one DialContext: it holds the port of the socket that is being tried.
+type attempt struct {
+	sockets *Sockets
+	port    uint16
+}
+
+func (a *attempt) control(_ context.Context, network, _ string, c syscall.RawConn) error {
+	a.release() // the address before did not answer
+	var port uint16
+	var err error
+	if e := c.Control(func(fd uintptr) { port, err = bindEphemeral(fd, network) }); e != nil {
+		return e
+	}
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	a.port = port
+	a.sockets.add(port)
+	return nil
+}
+
+func (a *attempt) release() {
+	if a.port != 0 {
+		a.sockets.remove(a.port)
+		a.port = 0
+	}
+}
+
+// ownConn gives its port up when it is closed.
+type ownConn struct {
+	net.Conn
+	once    sync.Once
+	release func()
+}
+
+// Close closes the connection and gives its port up.
+func (c *ownConn) Close() error {
+	err := c.Conn.Close()
+	c.once.Do(c.release)
+	return err
+}

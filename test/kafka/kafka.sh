@@ -1,0 +1,252 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# A real Apache Kafka broker on loopback, for tests: one node, KRaft, made of the jars that
+# pom.xml names, fetched by Maven from where Maven is configured to fetch.
+#
+#   kafka.sh resolve                    fetch the jars into the cache (once)
+#   kafka.sh start WORKDIR [plain|tls]  start a broker and wait until it serves; a WORKDIR
+#                                       keeps its data and ports from start to start
+#   kafka.sh topics WORKDIR             create the topics meshtls-tap.{findings,posture,flows}
+#   kafka.sh stop WORKDIR               SIGTERM, wait
+#   kafka.sh kill WORKDIR               SIGKILL, wait
+#   kafka.sh tool CLASS [ARG...]        run a tool, such as org.apache.kafka.tools.TopicCommand
+#
+# start writes WORKDIR/env, lines to be sourced or parsed:
+#   PID, PLAIN (host:port, no TLS, no login), and with tls: TLS (host:port, SASL_SSL with
+#   SCRAM-SHA-512, user "tap", password SCRAM_PASSWORD) and CA (PEM file).
+#
+# Environment: KAFKA_CACHE (default ${XDG_CACHE_HOME:-~/.cache}/meshtls-tap/kafka),
+#   HEAP (128m), PARTITIONS (3), SCRAM_PASSWORD (tap-secret), CLIENT_AUTH (none, required),
+#   MAVEN_REPO (Maven's local repository), OWNER (a process id: the broker started is killed
+#   when that process is gone).
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${KAFKA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/meshtls-tap/kafka}
+heap=${HEAP:-128m}
+version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/pom.xml")
+libs=$cache/$version
+# Serial collector and first compiler only: starts sooner, takes less memory.
+small=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xss512k -Djava.net.preferIPv4Stack=true)
+
+die() { echo "kafka.sh: $*" >&2; exit 1; }
+
+# need PROGRAM PACKAGE... installs what is missing, or says how to.
+need() {
+  local missing=() packages=()
+  while [ $# -gt 0 ]; do
+    command -v "$1" >/dev/null || { missing+=("$1"); packages+=("$2"); }
+    shift 2
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+    echo "kafka.sh: installing ${packages[*]}" >&2
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >&2 && return
+  fi
+  die "missing: ${missing[*]}; on Debian or Ubuntu: apt-get install ${packages[*]}"
+}
+
+resolve() {
+  local stamp
+  stamp=$(cksum <"$here/pom.xml")
+  mkdir -p "$libs"
+  exec 9>"$libs.lock"
+  flock 9 # two checkouts may resolve at once
+  [ "$(cat "$libs/.stamp" 2>/dev/null)" = "$stamp" ] && return
+  need java default-jre-headless mvn maven
+  echo "kafka.sh: fetching Apache Kafka $version into $libs (about 60 MB)" >&2
+  mvn -q -B ${MAVEN_REPO:+-Dmaven.repo.local="$MAVEN_REPO"} -f "$here/pom.xml" dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$libs" || die "Maven could not fetch the jars: see above; without a network, fill $libs from another machine"
+  echo "$stamp" >"$libs/.stamp"
+}
+
+resolved() {
+  need java default-jre-headless
+  [ -f "$libs/.stamp" ] || die "no jars in $libs: run $here/kafka.sh resolve"
+}
+
+tool() { java -Xmx128m "${small[@]}" -Dlog4j2.configurationFile="$here/log4j2-tools.properties" -cp "$libs/*" "$@"; }
+
+# freeport prints a port below the ephemeral range that nobody listens on.
+freeport() {
+  local p
+  while :; do
+    p=$((10000 + (RANDOM * 32768 + RANDOM) % 20000))
+    (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || { echo "$p"; return; }
+  done
+}
+
+# authority makes a CA and the broker's key and certificate, as the PEM keystore that Kafka reads.
+authority() {
+  local t=$1/tls
+  [ -s "$t/keystore.pem" ] && return
+  mkdir -p "$t"
+  local ec=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
+  {
+    openssl req -x509 "${ec[@]}" -days 30 -keyout "$t/ca.key" -out "$t/ca.pem" -subj "/CN=Kafka test CA"
+    openssl req -new "${ec[@]}" -keyout "$t/broker.key" -out "$t/broker.csr" -subj "/CN=localhost"
+    printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\n' >"$t/extensions"
+    openssl x509 -req -in "$t/broker.csr" -CA "$t/ca.pem" -CAkey "$t/ca.key" -CAcreateserial -days 30 \
+      -extfile "$t/extensions" -out "$t/broker.pem"
+  } 2>"$t/openssl.log" || { cat "$t/openssl.log" >&2; die "openssl failed"; }
+  cat "$t/broker.key" "$t/broker.pem" >"$t/keystore.pem"
+}
+
+# configure WORKDIR MODE PORT CONTROLLERPORT TLSPORT
+configure() {
+  local w=$1 sasl="" advertised="" map=""
+  if [ "$2" = tls ]; then
+    sasl=",SASL://127.0.0.1:$5" advertised=",SASL://localhost:$5" map=",SASL:SASL_SSL"
+  fi
+  cat >"$w/server.properties" <<P
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:$4
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAIN
+listeners=PLAIN://127.0.0.1:$3,CONTROLLER://127.0.0.1:$4$sasl
+advertised.listeners=PLAIN://127.0.0.1:$3$advertised
+listener.security.protocol.map=PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT$map
+log.dirs=$w/data
+auto.create.topics.enable=false
+num.network.threads=2
+num.io.threads=2
+background.threads=2
+log.cleaner.dedupe.buffer.size=2097152
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+# After SIGKILL the controller waits for the dead broker's session to end: make it short.
+broker.heartbeat.interval.ms=500
+broker.session.timeout.ms=2000
+P
+  [ "$2" = tls ] || return 0
+  cat >>"$w/server.properties" <<P
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl.sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+listener.name.sasl.ssl.keystore.type=PEM
+listener.name.sasl.ssl.keystore.location=$w/tls/keystore.pem
+listener.name.sasl.ssl.truststore.type=PEM
+listener.name.sasl.ssl.truststore.location=$w/tls/ca.pem
+listener.name.sasl.ssl.client.auth=${CLIENT_AUTH:-none}
+P
+}
+
+format() {
+  local w=$1 id scram=()
+  [ -f "$w/data/meta.properties" ] && return
+  id=$(head -c16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)
+  [ "$2" = tls ] && scram=(-S "SCRAM-SHA-512=[name=tap,password=${SCRAM_PASSWORD:-tap-secret}]")
+  tool kafka.tools.StorageTool format --standalone -t "$id" -c "$w/server.properties" "${scram[@]}" >"$w/format.log" 2>&1 ||
+    { cat "$w/format.log" >&2; die "the storage could not be formatted"; }
+}
+
+# running PID WORKDIR: whether that process still is this WORKDIR's broker.
+running() {
+  kill -0 "$1" 2>/dev/null || return 1
+  [ ! -r "/proc/$1/cmdline" ] || tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF "$2/server.properties"
+}
+
+# launch WORKDIR PORT starts the broker; fails if it ends before it serves.
+launch() {
+  local w=$1 seen pid i
+  : >>"$w/broker.log"
+  seen=$(wc -c <"$w/broker.log")
+  setsid java -Xms"$heap" -Xmx"$heap" "${small[@]}" -XX:MaxMetaspaceSize=128m -XX:ReservedCodeCacheSize=48m \
+    -Dlog4j2.configurationFile="$here/log4j2.properties" -cp "$libs/*" kafka.Kafka "$w/server.properties" \
+    >>"$w/broker.log" 2>&1 </dev/null &
+  pid=$!
+  echo "$pid" >"$w/pid"
+  if [ -n "${OWNER:-}" ]; then # also after Ctrl-C or SIGKILL
+    setsid bash -c 'while kill -0 "$0" && kill -0 "$1"; do sleep 1; done; kill -9 "$1"' "$OWNER" "$pid" >/dev/null 2>&1 </dev/null &
+  fi
+  for ((i = 0; i < 600; i++)); do
+    kill -0 "$pid" 2>/dev/null || { rm -f "$w/pid"; return 1; }
+    tail -c "+$((seen + 1))" "$w/broker.log" | grep -q 'Kafka Server started' &&
+      (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null && return 0
+    sleep 0.1
+  done
+  kill -9 "$pid"
+  rm -f "$w/pid"
+  return 1
+}
+
+start() {
+  local w mode=${2:-plain} try ports
+  w=$(mkdir -p "$1" && cd "$1" && pwd)
+  resolved
+  if [ -s "$w/pid" ] && running "$(cat "$w/pid")" "$w"; then cat "$w/env"; return; fi
+  case $mode in
+    plain) ;;
+    tls) need openssl openssl; authority "$w" ;;
+    *) die "start: \"$mode\": expected plain or tls" ;;
+  esac
+  for try in 1 2 3; do
+    [ -s "$w/ports" ] || echo "$(freeport) $(freeport) $(freeport)" >"$w/ports"
+    read -ra ports <"$w/ports"
+    configure "$w" "$mode" "${ports[@]}"
+    format "$w" "$mode"
+    if launch "$w" "${ports[0]}"; then
+      {
+        echo "PID=$(cat "$w/pid")"
+        echo "PLAIN=127.0.0.1:${ports[0]}"
+        if [ "$mode" = tls ]; then echo "TLS=localhost:${ports[2]}"; echo "CA=$w/tls/ca.pem"; fi
+      } >"$w/env"
+      cat "$w/env"
+      return
+    fi
+    # Somebody took a port meanwhile: others, unless clients know these already.
+    [ ! -f "$w/env" ] && grep -q 'Address already in use' "$w/broker.log" || break
+    rm -rf "$w/ports" "$w/data" "$w/broker.log"
+  done
+  tail -n 20 "$w/broker.log" >&2
+  die "the broker did not start: see $w/broker.log"
+}
+
+topics() {
+  local w plain t pids=()
+  w=$(cd "$1" && pwd)
+  resolved
+  plain=$(sed -n 's/^PLAIN=//p' "$w/env")
+  for t in findings posture flows; do
+    tool org.apache.kafka.tools.TopicCommand --bootstrap-server "$plain" --create --if-not-exists \
+      --topic "meshtls-tap.$t" --partitions "${PARTITIONS:-3}" --replication-factor 1 2>&1 |
+      { grep -v 'period.*underscore' || true; } >&2 &
+    pids+=($!)
+  done
+  for t in "${pids[@]}"; do wait "$t" || die "the topics could not be created"; done
+}
+
+# end SIGNAL WORKDIR
+end() {
+  local w pid i
+  w=$(cd "$2" && pwd)
+  [ -s "$w/pid" ] || return 0
+  pid=$(cat "$w/pid")
+  running "$pid" "$w" && kill "-$1" "$pid"
+  for ((i = 0; i < 300; i++)); do
+    running "$pid" "$w" || { rm -f "$w/pid"; return 0; }
+    sleep 0.1
+  done
+  die "still running: $pid"
+}
+
+usage() { sed -n '/^#   kafka.sh/,/^$/{/^#/p}' "$0" | cut -c3- >&2; exit 2; }
+
+case "${1:-} $#" in
+  "resolve 1") resolve ;;
+  "start 2" | "start 3") shift; start "$@" ;;
+  "topics 2") topics "$2" ;;
+  "stop 2") end TERM "$2" ;;
+  "kill 2") end KILL "$2" ;;
+  "tool "*) [ $# -ge 2 ] || usage; shift; resolved; tool "$@" ;;
+  *) usage ;;
+esac
