@@ -1,0 +1,76 @@
+# Thin targets: each is one tool, or one script that can be run by hand. `make` alone lists them.
+
+GO           ?= go
+GOTEST       ?= $(GO) test
+TESTFLAGS    ?=
+FUZZTIME     ?= 30s
+KAFKA        ?=
+CORPUS       ?= ../shared
+CORPUS_FLOOR ?= 0.70
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+BUILD   := $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+TOOLS   := $(CURDIR)/.cache/bin
+
+# A release has to stay under this many bytes, stripped, on linux/amd64.
+SIZE_LIMIT := 10000000
+
+.DEFAULT_GOAL := help
+.PHONY: help build test race fuzz lint fmt bench demo image corpus cross size clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## build the tap: bin/tap, static and stripped
+	CGO_ENABLED=0 $(BUILD) -o bin/tap ./cmd/tap
+
+test: ## vet and test everything, after installing what the tests need (as root on Debian; else they skip and say why)
+	@tools/setup.sh test
+	$(GO) vet ./...
+	$(GOTEST) $(TESTFLAGS) ./...
+
+race: ## test everything under the race detector (needs a C compiler)
+	@tools/setup.sh race
+	CGO_ENABLED=1 $(GOTEST) -race $(TESTFLAGS) ./...
+
+fuzz: ## run every fuzz target for FUZZTIME (30s)
+	tools/fuzz.sh $(FUZZTIME)
+
+lint: $(TOOLS)/golangci-lint ## run golangci-lint, as pinned in tools/go.mod
+	$(TOOLS)/golangci-lint run ./...
+
+fmt: $(TOOLS)/golangci-lint ## format the code as lint wants it
+	$(TOOLS)/golangci-lint fmt ./...
+
+bench: ## run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+demo: build ## the walk-through: real Envoy sidecars judged from the wire (KAFKA=1: through a real broker)
+	@KAFKA=$(KAFKA) tools/setup.sh demo
+	KAFKA=$(KAFKA) demo/run.sh
+
+image: ## build the container image for amd64 and arm64 and check it (docker, else buildah without network)
+	@tools/setup.sh image
+	VERSION=$(VERSION) image/build.sh
+
+corpus: build ## score the tap on the captures beside the repository, where they are
+	CORPUS_FLOOR=$(CORPUS_FLOOR) tools/corpus.sh bin/tap $(CORPUS)
+
+cross: ## compile the tap for the other systems and processors that it supports
+	@set -e; for target in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do \
+		echo "build $$target"; \
+		CGO_ENABLED=0 GOOS=$${target%/*} GOARCH=$${target#*/} $(BUILD) -o /dev/null ./cmd/tap; \
+	done
+
+size: ## fail if the stripped linux/amd64 binary is 10,000,000 bytes or more
+	@CGO_ENABLED=0 GOOS=linux GOARCH=amd64 $(BUILD) -o .cache/size/tap ./cmd/tap
+	@bytes=$$(wc -c < .cache/size/tap); echo "tap linux/amd64: $$bytes bytes (limit $(SIZE_LIMIT))"; test $$bytes -lt $(SIZE_LIMIT)
+
+clean: ## remove what the targets made
+	rm -rf bin dist .cache demo/out
+
+# The tools' versions are those of tools/go.mod, a module of its own that keeps them out of the product's.
+$(TOOLS)/%: tools/go.mod tools/go.sum
+	@echo "build the tools (once; some minutes)"
+	@cd tools && CGO_ENABLED=0 GOBIN=$(TOOLS) GOFLAGS=-buildvcs=false nice -n 10 $(GO) install -trimpath tool
+	@touch $(TOOLS)/*

@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Builds the image for amd64 and arm64 and checks what came out; leaves it as dist/image-ARCH.tar (an OCI archive).
+# With a docker daemon by docker. Else by buildah, as root and without network: the very same Dockerfile, whose golang image
+# is stood in for by a shell and this machine's own Go and caches, mounted.
+#   VERSION=v1.2.3 image/build.sh
+set -euo pipefail
+cd "$(dirname "$0")/.."
+version=${VERSION:-dev}
+name=${IMAGE:-localhost/meshtls-tap}
+goimage=localhost/meshtls-tap-go
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p dist
+
+# Nothing is left behind but the archives: the storage is temporary.
+bud() { $offline buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs "$@"; }
+
+builder() { # the stand-in for golang: a shell; /usr/local/go is mounted
+	local rootfs=$work/rootfs
+	mkdir -p "$rootfs"/{bin,etc/ssl/certs,go/pkg/mod,root/.cache/go-build,tmp,usr/local/go}
+	cp "$(command -v busybox)" "$rootfs/bin/busybox"
+	local applet
+	for applet in sh cp mkdir; do ln -s busybox "$rootfs/bin/$applet"; done
+	cp /etc/ssl/certs/ca-certificates.crt "$rootfs/etc/ssl/certs/"
+	cat >"$work/Dockerfile.go" <<-'E'
+		FROM scratch
+		COPY . /
+		ENV PATH=/usr/local/go/bin:/bin HOME=/root GOPATH=/go GOCACHE=/root/.cache/go-build GOTOOLCHAIN=local GOPROXY=off GOFLAGS=-mod=readonly
+	E
+	bud bud --quiet --isolation chroot -f "$work/Dockerfile.go" -t "$goimage" "$rootfs" >/dev/null
+}
+
+if docker info >/dev/null 2>&1; then
+	build() {
+		docker build --quiet --platform "linux/$1" --build-arg "VERSION=$version" -t "$name:$version-$1" .
+		docker save -o "dist/image-$1.tar" "$name:$version-$1"
+	}
+elif [ "$(id -u)" = 0 ] && command -v buildah >/dev/null; then
+	offline=""
+	unshare -n true 2>/dev/null && offline="unshare -n"
+	go list -deps ./cmd/tap ./image/setcap >/dev/null # what the build needs is in the module cache from here on
+	builder
+	build() {
+		bud bud --quiet --isolation chroot --pull-never --platform "linux/$1" \
+			--build-arg "BUILDPLATFORM=linux/$(go env GOHOSTARCH)" --build-arg "GO_IMAGE=$goimage" --build-arg "VERSION=$version" \
+			-v "$(go env GOROOT):/usr/local/go:ro" -v "$(go env GOMODCACHE):/go/pkg/mod:ro" -v "$(go env GOCACHE):/root/.cache/go-build" \
+			-t "$name:$version-$1" . >/dev/null
+		rm -f "dist/image-$1.tar"
+		bud push --quiet "$name:$version-$1" "oci-archive:dist/image-$1.tar:$name:$version"
+	}
+else
+	echo "make image: no docker daemon, and buildah needs root (apt-get install buildah busybox-static): no image built" >&2
+	exit 1
+fi
+
+for arch in amd64 arm64; do
+	build "$arch"
+	go run ./image/check "dist/image-$arch.tar" "$work/tap-$arch"
+done
+
+# The binary as it was packed starts, and says which one it is.
+"$work/tap-$(go env GOHOSTARCH)" version

@@ -1,0 +1,250 @@
+// Command check reads a container image from an archive (OCI layout in a tar, as `buildah push ... oci-archive:FILE` and
+// `docker save` write it) and fails unless it is the image that a pod is promised: its user, its entry point, a static
+// binary for its processor, and that binary's file capability.
+//
+//	check FILE [EXTRACT]     also writes the binary to EXTRACT
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"debug/elf"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+)
+
+const (
+	user       = "65532:65532"
+	entrypoint = "/tap"
+	netRaw     = 1 << 13           // CAP_NET_RAW, linux/capability.h
+	revision2  = uint32(0x2000000) // VFS_CAP_REVISION_2, with the effective flag clear
+)
+
+var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
+
+// An archive is the files of a tar by name: an image of this product is a few megabytes.
+type archive map[string][]byte
+
+type descriptor struct {
+	MediaType   string            `json:"mediaType"`
+	Digest      string            `json:"digest"`
+	Size        int64             `json:"size"`
+	Annotations map[string]string `json:"annotations"`
+}
+
+type manifest struct {
+	Manifests []descriptor `json:"manifests"` // of an index
+	Config    descriptor   `json:"config"`
+	Layers    []descriptor `json:"layers"`
+}
+
+type config struct {
+	Architecture string `json:"architecture"`
+	OS           string `json:"os"`
+	Config       struct {
+		User       string
+		Entrypoint []string
+		Cmd        []string
+		Labels     map[string]string
+	} `json:"config"`
+}
+
+func main() {
+	if len(os.Args) < 2 || len(os.Args) > 3 {
+		fmt.Fprintln(os.Stderr, "usage: check FILE [EXTRACT]")
+		os.Exit(2)
+	}
+	extract := ""
+	if len(os.Args) == 3 {
+		extract = os.Args[2]
+	}
+	summary, err := check(os.Args[1], extract)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "check: %s: %v\n", os.Args[1], err)
+		os.Exit(1)
+	}
+	fmt.Println(summary)
+}
+
+func check(file, extract string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	files, err := read(f)
+	if err != nil {
+		return "", err
+	}
+	image, err := files.image("index.json")
+	if err != nil {
+		return "", err
+	}
+	var conf config
+	if err := files.json(image.Config.blob(), &conf); err != nil {
+		return "", err
+	}
+	program, capability, total, err := files.entrypoint(image.Layers)
+	if err != nil {
+		return "", err
+	}
+	if err := errors.Join(checkConfig(conf), checkBinary(program, conf.Architecture), checkCapability(capability)); err != nil {
+		return "", err
+	}
+	if extract != "" {
+		if err := os.WriteFile(extract, program, 0o755); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("image %s/%s: %d bytes packed, %d unpacked (%s: %d); user %s, %v %v, cap_net_raw+p",
+		conf.OS, conf.Architecture, total.packed, total.unpacked, entrypoint, len(program), conf.Config.User, conf.Config.Entrypoint, conf.Config.Cmd), nil
+}
+
+func checkConfig(conf config) error {
+	var errs []error
+	if conf.Config.User != user {
+		errs = append(errs, fmt.Errorf("user %q, want %q", conf.Config.User, user))
+	}
+	if !slices.Equal(conf.Config.Entrypoint, []string{entrypoint}) {
+		errs = append(errs, fmt.Errorf("entry point %q, want %q", conf.Config.Entrypoint, entrypoint))
+	}
+	if !slices.Equal(conf.Config.Cmd, []string{"run"}) {
+		errs = append(errs, fmt.Errorf("command %q, want run", conf.Config.Cmd))
+	}
+	if conf.Config.Labels["org.opencontainers.image.version"] == "" {
+		errs = append(errs, errors.New("no label org.opencontainers.image.version"))
+	}
+	return errors.Join(errs...)
+}
+
+func checkBinary(content []byte, architecture string) error {
+	program, err := elf.NewFile(bytes.NewReader(content))
+	if err != nil {
+		return fmt.Errorf("%s: %w", entrypoint, err)
+	}
+	if want := machines[architecture]; program.Machine != want {
+		return fmt.Errorf("%s is built for %v, want %v", entrypoint, program.Machine, want)
+	}
+	for _, segment := range program.Progs {
+		if segment.Type == elf.PT_INTERP {
+			return fmt.Errorf("%s is not static: it asks for an interpreter", entrypoint)
+		}
+	}
+	return nil
+}
+
+// checkCapability reads a struct vfs_cap_data of revision 2: it has to permit cap_net_raw alone and raise nothing by itself.
+func checkCapability(data string) error {
+	if len(data) != 20 {
+		return fmt.Errorf("%s: security.capability has %d bytes, want 20: %q", entrypoint, len(data), data)
+	}
+	var words [5]uint32
+	for i := range words {
+		words[i] = binary.LittleEndian.Uint32([]byte(data[4*i:]))
+	}
+	if words != [5]uint32{revision2, netRaw, 0, 0, 0} {
+		return fmt.Errorf("%s: security.capability is %x, want cap_net_raw+p", entrypoint, data)
+	}
+	return nil
+}
+
+func read(r io.Reader) (archive, error) {
+	files := archive{}
+	for in := tar.NewReader(r); ; {
+		header, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			return files, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if header.Typeflag != tar.TypeReg {
+			continue
+		}
+		if files[path.Clean(header.Name)], err = io.ReadAll(in); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (a archive) json(name string, to any) error {
+	content, ok := a[name]
+	if !ok {
+		return fmt.Errorf("no %s: not an OCI archive", name)
+	}
+	if err := json.Unmarshal(content, to); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// image follows indexes to the first image in them that is not an attestation.
+func (a archive) image(name string) (manifest, error) {
+	var m manifest
+	if err := a.json(name, &m); err != nil || m.Manifests == nil {
+		return m, err
+	}
+	for _, d := range m.Manifests {
+		if d.Annotations["vnd.docker.reference.type"] == "" {
+			return a.image(d.blob())
+		}
+	}
+	return m, fmt.Errorf("%s names no image", name)
+}
+
+func (d descriptor) blob() string {
+	return "blobs/" + strings.Replace(d.Digest, ":", "/", 1)
+}
+
+type sizes struct{ packed, unpacked int64 }
+
+// entrypoint returns the file that the image starts, with its capability, and the size of all layers.
+func (a archive) entrypoint(layers []descriptor) (content []byte, capability string, total sizes, err error) {
+	for _, d := range layers {
+		total.packed += d.Size
+		layer, err := unpack(a[d.blob()])
+		if err != nil {
+			return nil, "", total, fmt.Errorf("layer %s: %w", d.Digest, err)
+		}
+		for in := tar.NewReader(bytes.NewReader(layer)); ; {
+			header, err := in.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return nil, "", total, fmt.Errorf("layer %s: %w", d.Digest, err)
+			}
+			total.unpacked += header.Size
+			if path.Clean("/"+header.Name) != entrypoint {
+				continue
+			}
+			capability = header.PAXRecords["SCHILY.xattr.security.capability"]
+			if content, err = io.ReadAll(in); err != nil {
+				return nil, "", total, err
+			}
+		}
+	}
+	if content == nil {
+		return nil, "", total, fmt.Errorf("no %s in the image", entrypoint)
+	}
+	return content, capability, total, nil
+}
+
+func unpack(layer []byte) ([]byte, error) {
+	if !bytes.HasPrefix(layer, []byte{0x1f, 0x8b}) {
+		return layer, nil
+	}
+	in, err := gzip.NewReader(bytes.NewReader(layer))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(in)
+}

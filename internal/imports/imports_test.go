@@ -1,0 +1,206 @@
+// Package imports_test holds the imports of the product to the table in ARCHITECTURE.md: they go one way.
+package imports_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	module = "github.com/meshtls-tap/meshtls-tap/"
+	tap    = "cmd/tap"
+)
+
+// A rule says what a package may import of this module, by its path in it.
+type rule struct {
+	may  []string
+	pure bool // neither network, nor files, nor logs (that it reads no clock is for lint to see)
+}
+
+// The table. Every package under internal/ stands in it, and what is not in it may import nothing of internal/.
+// Imports of tests are free.
+var table = map[string]rule{
+	tap: {may: []string{
+		"internal/afpacket", "internal/dissect", "internal/evidence", "internal/finding", "internal/flow",
+		"internal/pcapfilter", "internal/report", "internal/sink", "internal/verdict", "schema",
+	}},
+	"cmd/kubectl-meshtls": {may: []string{"internal/finding", "internal/inject", "internal/report"}},
+	"cmd/tap-webhook":     {may: []string{"webhook"}},
+	"webhook":             {may: []string{"internal/inject"}},
+
+	"internal/afpacket":   {},
+	"internal/pcapfilter": {pure: true},
+	"internal/flow":       {pure: true},
+	"internal/dissect":    {pure: true},
+	"internal/verdict":    {may: []string{"internal/dissect", "internal/flow"}, pure: true},
+	"internal/finding":    {may: []string{"internal/verdict"}},
+	"internal/evidence":   {may: []string{"internal/finding", "internal/flow"}},
+	"internal/report":     {may: []string{"internal/finding"}},
+	"internal/sink":       {may: []string{"internal/finding"}},
+	"internal/inject":     {pure: true},
+
+	"internal/capturetest": {}, // for tests: nothing may import it
+	"internal/imports":     {},
+	"schema":               {},
+}
+
+// impure is what a pure package imports none of. (net/netip, which only names addresses, is none of these.)
+var impure = []string{"log", "log/slog", "net", "net/http", "os", "os/exec", "os/signal", "syscall", "golang.org/x/sys/unix"}
+
+// unwanted is what the tap links none of: it stays small and never talks to the Kubernetes API, and test helpers stay in tests.
+var unwanted = []string{"k8s.io/", "sigs.k8s.io/", "testing"}
+
+// A listed package, as `go list -json` prints it.
+type listed struct {
+	ImportPath string
+	Imports    []string // without those of tests
+	Deps       []string // with those of its imports, and so on
+}
+
+// violations says what in the packages breaks the rules: nothing, if all is well.
+func violations(packages []listed, table map[string]rule) []string {
+	var found []string
+	for _, p := range packages {
+		name, ours := strings.CutPrefix(p.ImportPath, module)
+		if !ours {
+			continue
+		}
+		r, known := table[name]
+		if !known && strings.HasPrefix(name, "internal/") {
+			found = append(found, name+" is not in the table of internal/imports: say there what it may import")
+		}
+		for _, path := range p.Imports {
+			imported, ours := strings.CutPrefix(path, module)
+			switch {
+			case ours && !slices.Contains(r.may, imported):
+				found = append(found, fmt.Sprintf("%s imports %s: it may import %s", name, imported, orNothing(r.may)))
+			case r.pure && slices.Contains(impure, path):
+				found = append(found, fmt.Sprintf("%s imports %s: it is pure", name, path))
+			}
+		}
+		if name != tap {
+			continue
+		}
+		for _, path := range p.Deps {
+			for _, u := range unwanted {
+				if path == u || strings.HasSuffix(u, "/") && strings.HasPrefix(path, u) {
+					found = append(found, fmt.Sprintf("%s links %s", name, path))
+				}
+			}
+		}
+	}
+	return found
+}
+
+func orNothing(names []string) string {
+	if len(names) == 0 {
+		return "nothing of this module"
+	}
+	return strings.Join(names, ", ")
+}
+
+func TestImports(t *testing.T) {
+	for _, system := range []string{"linux", "darwin", "windows"} {
+		packages := list(t, system)
+		if len(packages) < 2 {
+			t.Errorf("%s: go list found %d packages of this module", system, len(packages))
+		}
+		for _, v := range violations(packages, table) {
+			t.Errorf("%s: %s", system, v)
+		}
+	}
+}
+
+// TestTable: a name that is written wrong in the table would allow nothing, or go unnoticed.
+func TestTable(t *testing.T) {
+	for name, r := range table {
+		for _, imported := range r.may {
+			if _, ok := table[imported]; !ok {
+				t.Errorf("%s may import %s, which is not in the table", name, imported)
+			}
+			if slices.Contains(table[imported].may, name) {
+				t.Errorf("%s and %s may import each other", name, imported)
+			}
+			if r.pure && !table[imported].pure {
+				t.Errorf("%s is pure and may import %s, which is not", name, imported)
+			}
+		}
+	}
+}
+
+// TestViolations proves that the checks above can fail.
+func TestViolations(t *testing.T) {
+	graph := func(name string, imports ...string) []listed {
+		return []listed{{ImportPath: module + name, Imports: imports}}
+	}
+	linking := func(deps ...string) []listed {
+		return []listed{{ImportPath: module + tap, Deps: deps}}
+	}
+	for name, test := range map[string]struct {
+		packages []listed
+		want     string // a part of the one violation; empty: none
+	}{
+		"down the stream":       {graph("internal/verdict", "time", module+"internal/flow"), ""},
+		"up the stream":         {graph("internal/flow", module+"internal/verdict"), "internal/flow imports internal/verdict: it may import nothing"},
+		"across":                {graph("internal/sink", module+"internal/report"), "it may import internal/finding"},
+		"a package of its own":  {graph("internal/util"), "internal/util is not in the table"},
+		"outside of internal":   {graph("demo/client"), ""},
+		"internal from outside": {graph("demo/client", module+"internal/flow"), "demo/client imports internal/flow"},
+		"the tap and injection": {graph("cmd/tap", module+"internal/inject"), "cmd/tap imports internal/inject"},
+		"test helpers in code":  {graph("internal/report", module+"internal/capturetest"), "imports internal/capturetest"},
+		"pure":                  {graph("internal/dissect", "bytes", "net/netip"), ""},
+		"not pure":              {graph("internal/dissect", "os"), "internal/dissect imports os: it is pure"},
+		"links Kubernetes":      {linking("fmt", "k8s.io/api/core/v1"), "cmd/tap links k8s.io/api/core/v1"},
+		"links its sister":      {linking("sigs.k8s.io/yaml"), "cmd/tap links sigs.k8s.io/yaml"},
+		"links testing":         {linking("testing"), "cmd/tap links testing"},
+		"links others":          {linking("testing/iotest", "github.com/segmentio/kafka-go"), ""},
+		"another module":        {[]listed{{ImportPath: "internal/poll", Imports: []string{"os"}}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := violations(test.packages, table)
+			switch {
+			case test.want == "" && len(got) != 0:
+				t.Errorf("found %q, want none", got)
+			case test.want != "" && (len(got) != 1 || !strings.Contains(got[0], test.want)):
+				t.Errorf("found %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// list returns the packages of this module as they are built for a system.
+func list(t *testing.T, system string) []listed {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("go", "list", "-e", "-json=ImportPath,Imports,Deps", "./...")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "GOOS="+system, "CGO_ENABLED=0", "GOFLAGS=-mod=readonly")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, &stderr)
+	}
+	var packages []listed
+	for in := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := in.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		packages = append(packages, p)
+	}
+}

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# Installs what a make target needs and what is missing: Debian packages, and for the tests with a real broker Kafka's jars.
+#   tools/setup.sh test|race|demo|image
+# Without root or apt it names in one line what is missing and goes on: what needs it then skips and says why.
+set -euo pipefail
+PATH=$PATH:/usr/sbin:/sbin
+
+# The commands that a target runs. Each is `command` or `command=package` where the names differ.
+network="ip=iproute2 nft=nftables tcpdump curl openssl"
+broker="java=default-jre-headless mvn=maven kcat"
+case "${1:-}" in
+test)  wanted="$network $broker python3 venv=python3-venv" ;;
+race)  wanted="$network $broker python3 venv=python3-venv gcc cc=libc6-dev" ;;
+demo)  wanted="$network python3 venv=python3-venv"; [ -z "${KAFKA:-}" ] || wanted+=" $broker" ;;
+image) wanted="buildah busybox=busybox-static ca-certificates"; if docker info >/dev/null 2>&1; then wanted=""; fi ;;
+*)     echo "usage: tools/setup.sh test|race|demo|image" >&2; exit 2 ;;
+esac
+
+if ! command -v go >/dev/null; then
+	echo "setup: Go is missing: install the version that go.mod names, see https://go.dev/doc/install" >&2
+	exit 1
+fi
+
+have() {
+	case "$1" in
+	venv) python3 -c 'import ensurepip, venv' ;;
+	cc) [ "$(uname)" != Linux ] || [ -e /usr/include/stdio.h ] ;;
+	ca-certificates) [ -e /etc/ssl/certs/ca-certificates.crt ] ;;
+	busybox) busybox true && ! ldd "$(command -v busybox)" ;; # the static one
+	*) command -v "$1" ;;
+	esac >/dev/null 2>&1
+}
+
+missing() {
+	local want
+	for want in $wanted; do
+		have "${want%=*}" || echo "${want#*=}"
+	done
+}
+
+jars() {
+	[[ $wanted == *mvn* && -x test/kafka/kafka.sh ]] || return 0
+	test/kafka/kafka.sh resolve || echo "setup: no Kafka jars: what needs a real broker skips and says so"
+}
+
+cd "$(dirname "$0")/.."
+packages=$(missing | xargs)
+if [ -z "$packages" ]; then
+	jars
+	exit
+fi
+
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	echo "setup: missing: $packages (installed here only as root on Debian): what needs them skips and says so"
+	jars
+	exit
+fi
+
+echo "setup: apt-get install $packages"
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+apt() { apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/null >>"$log" 2>&1; }
+# shellcheck disable=SC2086 # a list of names
+{ apt update && apt install -y --no-install-recommends $packages; } || tail -5 "$log" >&2
+
+packages=$(missing | xargs)
+[ -z "$packages" ] || echo "setup: still missing: $packages: what needs them skips and says so"
+jars
