@@ -2,222 +2,152 @@ package flow
 
 import "encoding/binary"
 
-// Decoded is what the headers of a packet say. Payload is a slice of Packet.Data.
+// Decoded is what the headers of a packet say. Payload is a part of Packet.Data and
+// valid as long as that is.
 type Decoded struct {
-	Src, Dst         [16]byte // IPv4 as IPv4-mapped
-	V6               bool
-	Transport        uint8 // IP protocol number
+	Src, Dst         [16]byte // addresses; an IPv4 address takes the first four bytes
+	IPv6             bool
+	Transport        uint8 // IP protocol number, 6 TCP or 17 UDP where Decode returned true
 	SrcPort, DstPort uint16
 	Seq, Ack         uint32 // TCP
-	Flags            uint8  // TCP
-	Payload          []byte
-	Length           int  // payload bytes by the IP length; Payload may be shorter (snap length)
-	Fragment         bool // part of a fragmented datagram
-	Later            bool // a fragment other than the first: no ports
+	Flags            uint8  // TCP, the eight of RFC 9293, section 3.1
+	Payload          []byte // what was captured of the payload
+	PayloadLen       int    // payload bytes by the IP length, at least len(Payload)
+	Fragment         bool   // the first fragment of a datagram: the ports are there, the rest is not
+	Reason           Reason // why there are no ports; Decodable where there are
 }
 
-// TCP flags (RFC 9293 section 3.1).
+// Reason says why a packet has no ports to go by.
+type Reason uint8
+
+// The reasons.
+const (
+	Decodable      Reason = iota // it has
+	Truncated                    // the snap length cut a header
+	Malformed                    // a header contradicts itself
+	LaterFragment                // an IP fragment other than the first
+	OtherTransport               // neither TCP nor UDP
+	OtherNetwork                 // neither IPv4 nor IPv6: ARP, LLDP, ...
+	UnknownLink                  // a link type that is not decoded here
+	reasons                      // how many there are
+)
+
+var reasonNames = [...]string{"decodable", "truncated", "malformed", "later_fragment", "other_transport", "other_network", "unknown_link"}
+
+// String returns the reason as a label for metrics.
+func (r Reason) String() string { return reasonNames[r] }
+
+// TCP flags (RFC 9293, section 3.1).
 const (
 	flagFIN = 1 << iota
 	flagSYN
 	flagRST
-	flagPSH
+	_
 	flagACK
 )
 
+// IP protocol numbers (https://www.iana.org/assignments/protocol-numbers).
 const (
-	protoTCP = 6
-	protoUDP = 17
+	protoHopByHop = 0
+	protoTCP      = 6
+	protoUDP      = 17
+	protoRouting  = 43
+	protoFragment = 44
+	protoAH       = 51
+	protoDest     = 60
 )
 
+// EtherTypes (https://www.iana.org/assignments/ieee-802-numbers), and Cisco's MetaData.
 const (
-	etherIPv4 = 0x0800
-	etherIPv6 = 0x86dd
+	etherIPv4  = 0x0800
+	etherVLAN  = 0x8100
+	etherIPv6  = 0x86dd
+	etherQinQ  = 0x88a8
+	etherQinQ2 = 0x9100 // before 802.1ad
+	etherCMD   = 0x8909 // Cisco MetaData, TrustSec: version and length, then options, then the next EtherType
 )
 
-// Decode reads the headers of p into d. It tells whether there is TCP or UDP (or a
-// later fragment of it). It neither allocates nor panics.
+// frame is what of a frame is still to be decoded.
+type frame struct {
+	b    []byte // captured
+	wire int    // length on the wire
+}
+
+func (f frame) skip(n int) frame { return frame{f.b[n:], f.wire - n} }
+
+// Decode reads the headers of p into d and tells whether it has TCP or UDP ports. d is
+// overwritten whole; where there are no ports d.Reason says why. It neither allocates
+// nor panics, whatever the packet.
 func Decode(p *Packet, d *Decoded) bool {
-	b, typ, ok := network(p)
-	if !ok {
-		return false
-	}
 	*d = Decoded{}
+	d.Reason = linkLayer(p.Link, frame{p.Data, max(p.Length, len(p.Data))}, d)
+	return d.Reason == Decodable
+}
+
+// linkLayer steps over the link layer's header.
+func linkLayer(typ LinkType, f frame, d *Decoded) Reason {
 	switch typ {
-	case etherIPv4:
-		return d.ipv4(b, p)
-	case etherIPv6:
-		return d.ipv6(b, p)
-	}
-	return false
-}
-
-// network finds the IP packet in a frame.
-func network(p *Packet) (b []byte, ethertype uint16, ok bool) {
-	b = p.Data
-	switch p.Link {
-	case LinkEthernet:
-		if len(b) < 14 {
-			return nil, 0, false
-		}
-		return ethernet(b[14:], binary.BigEndian.Uint16(b[12:]))
-	case LinkLinuxSLL:
-		if len(b) < 16 {
-			return nil, 0, false
-		}
-		return ethernet(b[16:], binary.BigEndian.Uint16(b[14:]))
-	case LinkLinuxSLL2:
-		if len(b) < 20 {
-			return nil, 0, false
-		}
-		return ethernet(b[20:], binary.BigEndian.Uint16(b))
+	case LinkEthernet: // destination, source, EtherType
+		return cooked(f, 12, 14, d)
+	case LinkLinuxSLL: // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html
+		return cooked(f, 14, 16, d)
+	case LinkLinuxSLL2: // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html
+		return cooked(f, 0, 20, d)
 	case LinkNull, LinkLoop:
-		if len(b) < 4 {
-			return nil, 0, false
+		// The address family differs between systems; the version nibble does not.
+		if len(f.b) < 4 {
+			return Truncated
 		}
-		return byVersion(b[4:])
+		return byNibble(f.skip(4), d)
 	case LinkRaw, LinkIPv4, LinkIPv6:
-		return byVersion(b)
+		return byNibble(f, d)
 	}
-	return nil, 0, false
+	return UnknownLink
 }
 
-func byVersion(b []byte) ([]byte, uint16, bool) {
-	if len(b) == 0 {
-		return nil, 0, false
+// byNibble decodes an IP packet that no EtherType announces.
+func byNibble(f frame, d *Decoded) Reason {
+	if len(f.b) > 0 && f.b[0]>>4 != 4 && f.b[0]>>4 != 6 {
+		return OtherNetwork
 	}
-	switch b[0] >> 4 {
-	case 4:
-		return b, etherIPv4, true
-	case 6:
-		return b, etherIPv6, true
-	}
-	return nil, 0, false
+	return network(f, d)
 }
 
-// ethernet steps over VLAN tags and Cisco MetaData.
-func ethernet(b []byte, typ uint16) ([]byte, uint16, bool) {
-	for range 8 {
-		switch typ {
-		case 0x8100, 0x88a8, 0x9100:
-			if len(b) < 4 {
-				return nil, 0, false
-			}
-			b, typ = b[4:], binary.BigEndian.Uint16(b[2:])
-		case 0x8909:
-			if len(b) < 8 {
-				return nil, 0, false
-			}
-			b, typ = b[8:], binary.BigEndian.Uint16(b[6:])
-		default:
-			return b, typ, true
-		}
+// cooked reads the EtherType that stands at an offset of a header of size bytes.
+func cooked(f frame, at, size int, d *Decoded) Reason {
+	if len(f.b) < size {
+		return Truncated
 	}
-	return nil, 0, false
+	return tagged(binary.BigEndian.Uint16(f.b[at:]), f.skip(size), d)
 }
 
-func (d *Decoded) ipv4(b []byte, p *Packet) bool {
-	if len(b) < 20 || b[0]>>4 != 4 {
-		return false
-	}
-	ihl := int(b[0]&15) * 4
-	total := int(binary.BigEndian.Uint16(b[2:]))
-	if ihl < 20 || len(b) < ihl {
-		return false
-	}
-	if total == 0 { // TSO: the hardware would have filled it in
-		total = len(b) + p.Length - len(p.Data)
-	}
-	if total < ihl {
-		return false
-	}
-	frag := binary.BigEndian.Uint16(b[6:])
-	d.Fragment = frag&0x3fff != 0
-	d.Later = frag&0x1fff != 0
-	d.Transport = b[9]
-	d.Src = [16]byte{10: 0xff, 11: 0xff, 12: b[12], 13: b[13], 14: b[14], 15: b[15]}
-	d.Dst = [16]byte{10: 0xff, 11: 0xff, 12: b[16], 13: b[17], 14: b[18], 15: b[19]}
-	return d.transport(b[ihl:min(total, len(b))], total-ihl)
-}
+// maxTags bounds the tags before the network layer.
+const maxTags = 8
 
-func (d *Decoded) ipv6(b []byte, p *Packet) bool {
-	if len(b) < 40 || b[0]>>4 != 6 {
-		return false
-	}
-	d.V6 = true
-	copy(d.Src[:], b[8:24])
-	copy(d.Dst[:], b[24:40])
-	total := int(binary.BigEndian.Uint16(b[4:]))
-	if total == 0 {
-		total = len(b) - 40 + p.Length - len(p.Data)
-	}
-	next := b[6]
-	b = b[40:]
-	b = b[:min(total, len(b))]
-	for range 8 {
+// tagged steps over VLAN tags (IEEE 802.1Q, 802.1ad) and Cisco MetaData.
+func tagged(typ uint16, f frame, d *Decoded) Reason {
+	for range maxTags {
 		size := 0
-		switch next {
-		case 0, 43, 60: // hop-by-hop, routing, destination options
-			if len(b) < 2 {
-				return false
+		switch typ {
+		case etherVLAN, etherQinQ, etherQinQ2:
+			size = 4
+		case etherCMD:
+			if len(f.b) < 2 {
+				return Truncated
 			}
-			size = int(b[1])*8 + 8
-		case 44: // fragment
-			if len(b) < 8 {
-				return false
+			size = 8 // as seen; the second byte counts options beyond the first
+			if f.b[1] > 1 {
+				size += int(f.b[1]-1) * 4
 			}
-			d.Fragment = true
-			d.Later = binary.BigEndian.Uint16(b[2:])&0xfff8 != 0
-			size = 8
-		case 51: // authentication
-			if len(b) < 2 {
-				return false
-			}
-			size = int(b[1])*4 + 8
+		case etherIPv4, etherIPv6:
+			return network(f, d)
 		default:
-			d.Transport = next
-			return d.transport(b, total)
+			return OtherNetwork
 		}
-		if len(b) < size || total < size {
-			return false
+		if len(f.b) < size {
+			return Truncated
 		}
-		next = b[0]
-		b, total = b[size:], total-size
-		if d.Later {
-			d.Transport = next
-			return d.transport(b, total)
-		}
+		typ, f = binary.BigEndian.Uint16(f.b[size-2:]), f.skip(size)
 	}
-	return false
-}
-
-func (d *Decoded) transport(b []byte, length int) bool {
-	if d.Transport != protoTCP && d.Transport != protoUDP {
-		return false
-	}
-	if d.Later {
-		return true
-	}
-	if d.Transport == protoUDP {
-		if len(b) < 8 {
-			return false
-		}
-		d.SrcPort, d.DstPort = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
-		if n := int(binary.BigEndian.Uint16(b[4:])); n >= 8 && n < length {
-			length = n
-		}
-		d.Payload, d.Length = b[8:min(len(b), length)], length-8
-		return true
-	}
-	if len(b) < 20 {
-		return false
-	}
-	size := int(b[12]>>4) * 4
-	if size < 20 || size > length {
-		return false
-	}
-	d.SrcPort, d.DstPort = binary.BigEndian.Uint16(b), binary.BigEndian.Uint16(b[2:])
-	d.Seq, d.Ack, d.Flags = binary.BigEndian.Uint32(b[4:]), binary.BigEndian.Uint32(b[8:]), b[13]
-	d.Payload, d.Length = b[min(size, len(b)):], length-size
-	return true
+	return Malformed
 }

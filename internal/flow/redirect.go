@@ -1,59 +1,106 @@
 package flow
 
-// Under a mesh's REDIRECT the loopback shows one connection with two faces: the client
-// sends podIP:p > 127.0.0.1:15001, and is answered by 10.2.2.2:80 > podIP:p.
+// Under a mesh's REDIRECT (netfilter's NAT to a local port) a loopback interface shows
+// one connection with two faces: what the originator sends goes to the proxy's address,
+// `podIP:p > 127.0.0.1:15001`, and what the proxy sends seems to come from where the
+// originator meant to go, `10.2.2.2:80 > podIP:p`. Each face alone is a connection
+// whose other side never answers. They are paired by the originator's address and port
+// and by sequence and acknowledgement numbers, which NAT leaves alone.
 
-// face is the end that both faces share.
+// face finds an unanswered connection by one of its ends.
 type face struct {
-	addr  [16]byte
-	port  uint16
-	iface uint16
+	addr   [16]byte
+	port   uint16
+	iface  uint16
+	ipv6   bool
+	sender bool // the end that the packets come from, else the one they go to
 }
 
-// maxFaces bounds the connections that may be waiting for their other face.
-const maxFaces = 4096
+// tolerance is how far sequence and acknowledgement numbers of the two faces may be
+// apart in mid-stream: what is in flight.
+const tolerance = 1 << 20
 
-// expectFace notes a connection whose answers may come from another address.
-func (t *Table) expectFace(e *entry, d *Decoded, p *Packet) {
-	if t.cfg.Loopback == nil || !t.cfg.Loopback(p.Interface) || d.Flags&flagACK != 0 && d.Flags&flagSYN != 0 || len(t.faces) >= maxFaces {
+// face lists c, which a packet has just opened, to be found by its second face.
+func (t *Table) face(c *Conn, d *Decoded) {
+	k := [2]face{
+		{d.Src, d.SrcPort, c.Interface, d.IPv6, true},
+		{d.Dst, d.DstPort, c.Interface, d.IPv6, false},
+	}
+	c.tcp.faces, c.tcp.faceKeys = true, k
+	t.faces[k[0]], t.faces[k[1]] = c, c
+}
+
+// unface takes c from the list: it was answered or is over.
+func (t *Table) unface(c *Conn) {
+	if !c.tcp.faces {
 		return
 	}
-	t.faces[face{d.Src, d.SrcPort, p.Interface}] = e
-}
-
-func (t *Table) forgetFace(e *entry) {
-	if t.cfg.Loopback == nil {
-		return
-	}
-	f := face{e.orig, e.Orig.Port, e.Interface}
-	if t.faces[f] == e {
-		delete(t.faces, f)
+	c.tcp.faces = false
+	for _, k := range c.tcp.faceKeys {
+		if t.faces[k] == c {
+			delete(t.faces, k)
+		}
 	}
 }
 
-// paired finds the connection that a packet of an unknown tuple is the other face of:
-// same client, and the sequence numbers fit.
-func (t *Table) paired(k key, d *Decoded, p *Packet) *entry {
-	if t.cfg.Loopback == nil || d.Transport != protoTCP || !t.cfg.Loopback(p.Interface) {
+// pair returns the connection that a packet of an unknown tuple is the second face of,
+// or nil.
+func (t *Table) pair(k key, d *Decoded) *Conn {
+	if d.Flags&(flagSYN|flagACK) == flagSYN || d.Flags&flagACK == 0 {
 		return nil
 	}
-	e := t.faces[face{d.Dst, d.DstPort, p.Interface}]
-	if e == nil || e.nkeys > 1 || e.Resp.Packets > 0 || d.Flags&flagACK == 0 {
-		return nil
+	if c := t.faces[face{d.Dst, d.DstPort, k.iface, d.IPv6, true}]; c != nil && c.answeredBy(d) {
+		proxy := c.Resp
+		c.Resp.Addr, c.Resp.Port = address(d, &d.Src), d.SrcPort
+		return t.join(c, k, proxy)
 	}
-	o := &e.tcp.side[Originator]
-	at := o.offset(d.Ack)
-	if d.Flags&flagSYN != 0 && (!o.synSeen || d.Ack != o.isn+1) || at < 0 || at > o.next+1 {
-		return nil
+	if c := t.faces[face{d.Src, d.SrcPort, k.iface, d.IPv6, false}]; c != nil && c.askedBy(d) {
+		return t.join(c, k, Endpoint{Addr: address(d, &d.Dst), Port: d.DstPort})
 	}
-	if r := &e.tcp.side[Responder]; d.Flags&flagSYN == 0 && r.based {
-		if far := r.offset(d.Seq); far < -1<<20 || far > 1<<20 {
+	return nil
+}
+
+// answeredBy tells whether a packet answers c, of which only the originator was seen.
+func (c *Conn) answeredBy(d *Decoded) bool {
+	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
+	if c.Resp.Packets > 0 || d.DstPort != c.Orig.Port || d.Dst != c.tcp.orig || !s.known {
+		return false
+	}
+	if d.Flags&flagSYN != 0 {
+		return c.OrigISNSeen && (d.Ack == c.OrigISN+1 || d.Ack == s.base+uint32(s.next))
+	}
+	return o.known && s.near(d.Ack) && o.near(d.Seq)
+}
+
+// askedBy tells whether a packet is the originator's side of c, of which only the
+// responder was seen.
+func (c *Conn) askedBy(d *Decoded) bool {
+	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
+	if c.Orig.Packets > 0 || d.SrcPort != c.Orig.Port || d.Src != c.tcp.orig || d.Flags&flagSYN != 0 {
+		return false
+	}
+	return s.known && o.known && s.near(d.Seq) && o.near(d.Ack)
+}
+
+// near tells whether a sequence number is close to what comes next in s, or to what
+// was acknowledged of it.
+func (s *stream) near(seq uint32) bool {
+	d := s.offset(seq) - s.next
+	return -tolerance <= d && d <= tolerance
+}
+
+// join makes k the second tuple of c.
+func (t *Table) join(c *Conn, k key, proxy Endpoint) *Conn {
+	if len(t.conns) >= t.cfg.MaxConns {
+		t.touch(c) // not to be evicted for its own sake
+		t.evict()
+		if t.conns[c.tcp.key] != c {
 			return nil
 		}
 	}
-	e.keys[1], e.nkeys = k, 2
-	t.conns[k] = e
-	e.Redirected = Endpoint{Addr: e.Resp.Addr, Port: e.Resp.Port}
-	e.Resp.Addr, e.Resp.Port = d.addr(d.Src), d.SrcPort
-	return e
+	c.Redirected = Endpoint{Addr: proxy.Addr, Port: proxy.Port}
+	c.tcp.alias, c.tcp.paired = k, true
+	t.conns[k] = c
+	t.stats.Redirected++
+	return c
 }

@@ -1,221 +1,225 @@
 package flow
 
-import (
-	"bytes"
-	"slices"
-	"time"
-)
+// stream is one direction of a connection being put in order. Offsets count bytes from
+// the first one after the SYN, so they do not wrap.
+type stream struct {
+	base          uint32 // sequence number of offset 0
+	known         bool   // base is set
+	guessed       bool   // base was taken from a packet without payload
+	behind        bool   // the other side has acknowledged beyond next
+	state, before endState
+	later         uint16  // packets of this side since behind
+	since         int64   // packet time at which behind became so
+	next          int64   // offset of the next byte to hand on
+	gap           int64   // bytes lost since the last byte handed on
+	acked         int64   // the most that the other side has acknowledged
+	fin, rst      int64   // offset of the FIN and of the RST, -1: none
+	rstAt         int64   // packet time of the RST
+	bufs          []piece // what is out of order: sorted, disjoint, all beyond next
+	held          int     // cost of bufs
+	begin         *prefix // what was handed on first, to know a copy that differs
+}
 
-const (
-	// A hole that the other side has acknowledged was lost to the capture, not to the
-	// connection. It is given up when this much time has passed: an acknowledgement may
-	// stand before its data in a capture.
-	holeTime = int64(300 * time.Millisecond)
-	// A hole that nobody acknowledged is given up after this time.
-	holeLast = int64(10 * time.Second)
-	// maxHeld bounds the pieces that are out of order in a direction.
-	maxHeld = 256
-)
+// piece is a run of bytes of a stream.
+type piece struct {
+	off, n int64
+	data   []byte // the first of the n bytes; the snap length may have cut the rest
+	ack    int64
+	time   int64
+}
 
-// data takes a segment's payload, which begins at offset at.
-func (t *Table) data(e *entry, side Side, at int64, d *Decoded, ack int64, now int64) {
-	dir := &e.tcp.side[side]
-	if e.Excluded || dir.finSeen && at >= dir.fin || at+int64(d.Length) < -1<<31 {
-		return
-	}
-	gone := int64(d.Length - len(d.Payload))
-	if at > dir.next {
-		t.hold(e, side, at, d.Payload, gone, ack, now)
-		return
-	}
-	t.deliver(e, side, at, d.Payload, gone, ack, now, 0)
-	if len(dir.held) > 0 {
-		t.release(e, side, now)
+func (p *piece) end() int64 { return p.off + p.n }
+
+// skip returns p without its first k bytes.
+func (p piece) skip(k int64) piece {
+	p.off, p.n = p.off+k, p.n-k
+	p.data = p.data[min(k, int64(len(p.data))):]
+	return p
+}
+
+// first returns the first k bytes of p.
+func (p piece) first(k int64) piece {
+	p.n = min(p.n, k)
+	p.data = p.data[:min(p.n, int64(len(p.data)))]
+	return p
+}
+
+// pieceCost is what a piece that is held takes besides its bytes.
+const pieceCost = 128
+
+func (p *piece) cost() int { return len(p.data) + pieceCost }
+
+func (s *stream) start(seq uint32) { s.base, s.known = seq, true }
+
+// offset unwraps a sequence number to the offset nearest to what comes next.
+func (s *stream) offset(seq uint32) int64 {
+	return s.next + int64(int32(seq-(s.base+uint32(s.next))))
+}
+
+// end sets the offset of the FIN. Nothing is expected behind it.
+func (s *stream) end(t *Table, off int64) {
+	s.fin = max(off, s.next)
+	for i := len(s.bufs); i > 0 && s.bufs[i-1].end() > s.fin; i-- {
+		p := &s.bufs[i-1]
+		was := p.cost()
+		if p.off >= s.fin {
+			s.bufs = s.bufs[:i-1]
+			t.hold(s, -was)
+			continue
+		}
+		*p = p.first(s.fin - p.off)
+		t.hold(s, p.cost()-was)
 	}
 }
 
-// deliver hands on a piece that begins at or before the next byte expected. gone bytes
-// behind it were cut off by the snap length.
-func (t *Table) deliver(e *entry, side Side, at int64, data []byte, gone, ack, now, gap int64) {
-	dir := &e.tcp.side[side]
-	if old := dir.next - at; old > 0 {
-		if dir.proof.differs(at, data) {
-			e.Conflict = true
+func (t *Table) hold(s *stream, cost int) {
+	s.held += cost
+	t.stats.Buffered += cost
+	t.stats.MaxBuffered = max(t.stats.MaxBuffered, t.stats.Buffered)
+}
+
+// place hands on what of p comes next and holds what is beyond. Of bytes that come
+// twice, the first copy counts.
+func (t *Table) place(c *Conn, side Side, p piece) {
+	s := &c.tcp.side[side]
+	t.verify(c, s, p)
+	if p.end() <= s.next {
+		t.stats.Retransmits++
+		if p.off < 0 && s.next == 0 {
+			t.stats.Before++
 		}
-		if old >= int64(len(data)) {
-			old -= int64(len(data))
-			data = nil
-			if gone -= old; gone <= 0 {
+		return
+	}
+	for p.n > 0 {
+		if old := s.next - p.off; old > 0 {
+			if old >= p.n {
 				return
 			}
-		} else {
-			data = data[old:]
+			p = p.skip(old)
 		}
-	}
-	if len(data) > 0 || gap > 0 {
-		dir.proof.keep(dir.next, data)
-		offset := dir.next
-		dir.next += int64(len(data))
-		if len(data) > 0 {
-			t.h.Data(&e.Conn, Segment{Side: side, Offset: offset, Data: data, Ack: ack, Gap: gap, Time: now})
+		k := p.n
+		if p.off == s.next {
+			if len(s.bufs) > 0 {
+				k = min(k, s.bufs[0].off-p.off)
+			}
+			t.deliver(c, side, p.first(k))
+			t.drain(c, side)
+			p = p.skip(k)
+			continue
 		}
-	}
-	if gone > 0 {
-		dir.next += gone
-		e.endpoint(side).Missed += uint64(gone)
-		t.h.Data(&e.Conn, Segment{Side: side, Offset: dir.next, Ack: ack, Gap: gone, Time: now})
+		i := s.find(p.off)
+		if i < len(s.bufs) {
+			if over := s.bufs[i].end() - p.off; s.bufs[i].off <= p.off {
+				p = p.skip(min(over, p.n))
+				continue
+			}
+			k = min(k, s.bufs[i].off-p.off)
+		}
+		if q := p.first(k); t.room(c, side, q) {
+			t.insert(c, s, i, q)
+			p = p.skip(k)
+		}
 	}
 }
 
-// hold keeps a piece that is out of order.
-func (t *Table) hold(e *entry, side Side, at int64, data []byte, gone, ack, now int64) {
-	dir := &e.tcp.side[side]
-	i, found := slices.BinarySearchFunc(dir.held, at, func(h held, at int64) int { return int(h.offset - at) })
-	if found && len(dir.held[i].data) >= len(data) {
-		if !bytes.Equal(dir.held[i].data[:len(data)], data) {
-			e.Conflict = true
+// find returns the index of the first piece held that ends beyond off.
+func (s *stream) find(off int64) int {
+	if n := len(s.bufs); n == 0 || s.bufs[n-1].end() <= off {
+		return n
+	}
+	lo, hi := 0, len(s.bufs)
+	for lo < hi {
+		m := (lo + hi) / 2
+		if s.bufs[m].end() <= off {
+			lo = m + 1
+		} else {
+			hi = m
 		}
+	}
+	return lo
+}
+
+// insert holds a copy of p at index i.
+func (t *Table) insert(c *Conn, s *stream, i int, p piece) {
+	p.data = append([]byte(nil), p.data...)
+	s.bufs = append(s.bufs, piece{})
+	copy(s.bufs[i+1:], s.bufs[i:])
+	s.bufs[i] = p
+	t.hold(s, p.cost())
+	if c.tcp.links[linkHolding].in == nil {
+		t.lists[listHolding].push(c)
+	}
+}
+
+// drain hands on the pieces held that are next now.
+func (t *Table) drain(c *Conn, side Side) {
+	s := &c.tcp.side[side]
+	i := 0
+	for ; i < len(s.bufs) && s.bufs[i].off == s.next; i++ {
+		t.hold(s, -s.bufs[i].cost())
+		t.deliver(c, side, s.bufs[i])
+	}
+	if i == 0 {
 		return
 	}
-	if len(dir.held) == 0 {
-		dir.since = now
+	if i == len(s.bufs) {
+		s.bufs = nil
+	} else {
+		n := copy(s.bufs, s.bufs[i:])
+		clear(s.bufs[n:])
+		s.bufs = s.bufs[:n]
 	}
-	dir.held = slices.Insert(dir.held, i, held{at, bytes.Clone(data), gone, ack})
-	dir.size += len(data)
-	t.stats.Buffered += len(data)
-	if !e.tcp.waiting {
-		e.tcp.waiting = true
-		t.doomed = append(t.doomed, e)
-	}
-	t.giveUp(e, side, dir.size > t.cfg.MaxBufferedPerSide || len(dir.held) > maxHeld || t.stats.Buffered > t.cfg.MaxBuffered)
-}
-
-// giveUp closes the hole in front of what is held, if it is time to, or if forced.
-func (t *Table) giveUp(e *entry, side Side, forced bool) {
-	dir := &e.tcp.side[side]
-	for len(dir.held) > 0 {
-		lost := dir.acked >= dir.held[0].offset && t.now-dir.since > holeTime
-		old := t.now-dir.since > holeLast
-		if !forced && !lost && !old {
-			return
-		}
-		if forced {
-			t.stats.CutShort++
-			forced = dir.size > t.cfg.MaxBufferedPerSide/2
-		}
-		t.skip(e, side)
+	if len(c.tcp.side[0].bufs)+len(c.tcp.side[1].bufs) == 0 {
+		t.lists[listHolding].remove(c)
 	}
 }
 
-// skip gives up the hole in front of what is held and hands on what follows it.
-func (t *Table) skip(e *entry, side Side) {
-	dir := &e.tcp.side[side]
-	h := dir.pop()
-	t.stats.Buffered -= len(h.data)
-	gap := h.offset - dir.next
-	if gap > 0 {
-		e.endpoint(side).Missed += uint64(gap)
-		dir.next = h.offset
+// deliver hands on p, which begins at next. What the snap length cut off is a gap.
+func (t *Table) deliver(c *Conn, side Side, p piece) {
+	s := &c.tcp.side[side]
+	if len(p.data) > 0 {
+		s.remember(p)
+		gap := s.gap
+		s.gap = 0
+		t.emit(c, Segment{Side: side, Offset: p.off, Data: p.data, Ack: p.ack, Gap: gap, Time: p.time})
 	}
-	t.deliver(e, side, h.offset, h.data, h.gone, h.ack, t.now, gap)
-	t.release(e, side, t.now)
-}
-
-// release hands on what is in order now.
-func (t *Table) release(e *entry, side Side, now int64) {
-	dir := &e.tcp.side[side]
-	for len(dir.held) > 0 && dir.held[0].offset <= dir.next {
-		h := dir.pop()
-		t.stats.Buffered -= len(h.data)
-		t.deliver(e, side, h.offset, h.data, h.gone, h.ack, now, 0)
+	s.next = p.end()
+	if cut := p.n - int64(len(p.data)); cut > 0 {
+		t.lose(c, side, cut)
 	}
-	dir.since = now
-	t.tellFIN(e, side)
-}
-
-func (d *direction) pop() held {
-	h := d.held[0]
-	d.held = slices.Delete(d.held, 0, 1)
-	if len(d.held) == 0 {
-		d.held = nil
-	}
-	d.size -= len(h.data)
-	return h
-}
-
-// giveUpOld looks for holes that have stood too long.
-func (t *Table) giveUpOld() {
-	t.doomed = slices.DeleteFunc(t.doomed, func(e *entry) bool {
-		if e.queue != nil {
-			t.giveUp(e, Originator, false)
-			t.giveUp(e, Responder, false)
-		}
-		e.tcp.waiting = e.queue != nil && len(e.tcp.side[0].held)+len(e.tcp.side[1].held) > 0
-		return !e.tcp.waiting
-	})
-}
-
-// drain hands on all that is held, with its holes.
-func (t *Table) drain(e *entry) {
-	t.drainSide(e, Originator)
-	t.drainSide(e, Responder)
-}
-
-func (t *Table) drainSide(e *entry, side Side) {
-	for dir := &e.tcp.side[side]; len(dir.held) > 0; {
-		t.skip(e, side)
-	}
-	dir := &e.tcp.side[side]
-	if dir.finSeen && !dir.finTold {
-		if dir.fin > dir.next {
-			e.endpoint(side).Missed += uint64(dir.fin - dir.next)
-			if !e.Excluded {
-				t.h.Data(&e.Conn, Segment{Side: side, Offset: dir.fin, Ack: -1, Gap: dir.fin - dir.next, Time: t.now})
-			}
-			dir.next = dir.fin
-		}
-		t.tellFIN(e, side)
+	if s.behind {
+		s.behind = s.acked > s.next
+		s.since, s.later = t.now, 0
 	}
 }
 
-// window remembers hashes of a direction's first segments, so that a retransmission
-// with other bytes is noticed as long as it has the same bounds.
-type window struct {
-	parts [8]struct {
-		at   int64
-		size int
-		sum  uint64
-	}
-	n int
-}
-
-// maxProof bounds a segment that is hashed, in bytes.
-const maxProof = 4 << 10
-
-func (w *window) keep(at int64, data []byte) {
-	if len(data) > 0 && len(data) <= maxProof && w.n < len(w.parts) {
-		w.parts[w.n].at, w.parts[w.n].size, w.parts[w.n].sum = at, len(data), fnv(data)
-		w.n++
+func (t *Table) emit(c *Conn, s Segment) {
+	if !c.Excluded {
+		t.h.Data(c, s)
 	}
 }
 
-func (w *window) differs(at int64, data []byte) bool {
-	for _, p := range w.parts[:w.n] {
-		if p.at >= at && p.at+int64(p.size) <= at+int64(len(data)) {
-			piece := data[p.at-at:][:p.size]
-			if fnv(piece) != p.sum {
-				return true
-			}
-		}
-	}
-	return false
+// lose counts n bytes that will not be handed on.
+func (t *Table) lose(c *Conn, side Side, n int64) {
+	c.tcp.side[side].gap += n
+	c.end(side).Missed += uint64(n)
+	t.stats.Gaps++
+	t.stats.GapBytes += uint64(n)
 }
 
-// fnv is FNV-1a.
-func fnv(b []byte) uint64 {
-	h := uint64(14695981039346656037)
-	for _, c := range b {
-		h = (h ^ uint64(c)) * 1099511628211
+// datagram hands on the payload of a UDP packet. The offsets of a side count its bytes.
+func (t *Table) datagram(c *Conn, side Side, d *Decoded, now int64) {
+	c.tcp.side[side].state = established
+	switch o, r := c.tcp.side[Originator].state != inactive, c.tcp.side[Responder].state != inactive; {
+	case o && r:
+		c.State = SF
+	case o:
+		c.State = S0
+	default:
+		c.State = SHR
 	}
-	return h
+	if d.PayloadLen > 0 {
+		off := c.tcp.side[side].next
+		t.deliver(c, side, piece{off: off, n: int64(d.PayloadLen), data: d.Payload, ack: -1, time: now})
+	}
 }

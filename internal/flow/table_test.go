@@ -336,7 +336,7 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	table.Flush()
-	if s := table.Stats(); s.Buffered != 0 || s.Evicted == 0 || int(s.Connections) != len(g.ended) {
+	if s := table.Stats(); s.Buffered != 0 || s.Evicted == 0 || int(s.Created) != len(g.ended) {
 		t.Errorf("%+v, %d ended", s, len(g.ended))
 	}
 }

@@ -1,0 +1,166 @@
+package flow
+
+import "encoding/binary"
+
+// datagram is an IP packet without its headers.
+type datagram struct {
+	b     []byte // what was captured, at most n
+	n     int    // length by the IP header
+	proto uint8
+}
+
+// network decodes an IPv4 or IPv6 packet; the version nibble says which.
+func network(f frame, d *Decoded) Reason {
+	if len(f.b) == 0 {
+		return Truncated
+	}
+	var g datagram
+	var r Reason
+	switch f.b[0] >> 4 {
+	case 4:
+		g, r = ipv4(f, d)
+	case 6:
+		g, r = ipv6(f, d)
+	default:
+		return Malformed
+	}
+	if r != Decodable {
+		return r
+	}
+	d.Transport = g.proto
+	switch g.proto {
+	case protoTCP:
+		return tcpHeader(g, d)
+	case protoUDP:
+		return udpHeader(g, d)
+	}
+	return OtherTransport
+}
+
+// ipv4 decodes an IPv4 header (RFC 791, section 3.1).
+func ipv4(f frame, d *Decoded) (datagram, Reason) {
+	if len(f.b) < 20 {
+		return datagram{}, Truncated
+	}
+	header := int(f.b[0]&15) * 4
+	total := int(binary.BigEndian.Uint16(f.b[2:]))
+	if total == 0 { // segmentation offload: the frame is larger than the field can say
+		total = f.wire
+	}
+	if header < 20 || total < header {
+		return datagram{}, Malformed
+	}
+	if len(f.b) < header {
+		return datagram{}, Truncated
+	}
+	copy(d.Src[:], f.b[12:16])
+	copy(d.Dst[:], f.b[16:20])
+	fragment := binary.BigEndian.Uint16(f.b[6:])
+	if fragment&0x1fff != 0 {
+		return datagram{}, LaterFragment
+	}
+	d.Fragment = fragment&0x2000 != 0
+	g := datagram{b: f.b[header:min(total, len(f.b))], n: total - header, proto: f.b[9]}
+	if g.proto == protoAH {
+		return extensions(g, d)
+	}
+	return g, Decodable
+}
+
+// ipv6 decodes an IPv6 header and its extension headers (RFC 8200, sections 3 and 4).
+func ipv6(f frame, d *Decoded) (datagram, Reason) {
+	if len(f.b) < 40 {
+		return datagram{}, Truncated
+	}
+	n := int(binary.BigEndian.Uint16(f.b[4:]))
+	if n == 0 { // a jumbogram (RFC 2675) or segmentation offload
+		n = f.wire - 40
+	}
+	d.IPv6 = true
+	copy(d.Src[:], f.b[8:24])
+	copy(d.Dst[:], f.b[24:40])
+	return extensions(datagram{b: f.b[40:min(40+n, len(f.b))], n: n, proto: f.b[6]}, d)
+}
+
+// maxExtensions bounds the chain; RFC 8200, section 4.1, needs seven.
+const maxExtensions = 10
+
+// extensions walks the IPv6 extension headers, and AH under IPv4 (RFC 4302).
+func extensions(g datagram, d *Decoded) (datagram, Reason) {
+	for range maxExtensions {
+		var n int
+		switch g.proto {
+		case protoHopByHop, protoRouting, protoDest, protoAH, protoFragment:
+			if len(g.b) < 8 {
+				return g, short(g, 8)
+			}
+			n = (int(g.b[1]) + 1) * 8
+			if g.proto == protoAH {
+				n = (int(g.b[1]) + 2) * 4
+			}
+		default:
+			return g, Decodable
+		}
+		if g.proto == protoFragment { // its second byte is reserved
+			n = 8
+			fragment := binary.BigEndian.Uint16(g.b[2:])
+			if fragment>>3 != 0 {
+				return g, LaterFragment
+			}
+			d.Fragment = fragment&1 != 0
+		}
+		if len(g.b) < n {
+			return g, short(g, n)
+		}
+		g = datagram{b: g.b[n:], n: g.n - n, proto: g.b[0]}
+	}
+	return g, Malformed
+}
+
+// short says why fewer than n bytes are there: the capture was cut, or the IP header
+// announces no more.
+func short(g datagram, n int) Reason {
+	if g.n < n {
+		return Malformed
+	}
+	return Truncated
+}
+
+// tcpHeader decodes a TCP header (RFC 9293, section 3.1). The options may be cut.
+func tcpHeader(g datagram, d *Decoded) Reason {
+	if len(g.b) < 20 {
+		return short(g, 20)
+	}
+	header := int(g.b[12]>>4) * 4
+	if header < 20 || header > g.n {
+		return Malformed
+	}
+	d.SrcPort = binary.BigEndian.Uint16(g.b)
+	d.DstPort = binary.BigEndian.Uint16(g.b[2:])
+	d.Seq = binary.BigEndian.Uint32(g.b[4:])
+	d.Ack = binary.BigEndian.Uint32(g.b[8:])
+	d.Flags = g.b[13]
+	d.PayloadLen = g.n - header
+	d.Payload = g.b[min(header, len(g.b)):]
+	return Decodable
+}
+
+// udpHeader decodes a UDP header (RFC 768). A length of 0 is a jumbogram's or an
+// offloaded datagram's: it goes to the end of the packet.
+func udpHeader(g datagram, d *Decoded) Reason {
+	if len(g.b) < 8 {
+		return short(g, 8)
+	}
+	n := int(binary.BigEndian.Uint16(g.b[4:]))
+	switch {
+	case n == 0 || n > g.n: // longer than the packet: a first fragment
+		n = g.n
+	case n < 8:
+		return Malformed
+	}
+	d.SrcPort = binary.BigEndian.Uint16(g.b)
+	d.DstPort = binary.BigEndian.Uint16(g.b[2:])
+	d.PayloadLen = n - 8
+	d.Payload = g.b[8:min(n, len(g.b))]
+	return Decodable
+}

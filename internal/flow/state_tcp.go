@@ -1,0 +1,100 @@
+package flow
+
+// endState is the state of one end as Zeek keeps it
+// (src/analyzer/protocol/tcp/TCP_Endpoint.h).
+type endState uint8
+
+const (
+	inactive endState = iota // nothing seen of it
+	synSent
+	synAckSent
+	partial // seen, but no SYN
+	established
+	closed
+	aborted
+)
+
+// inactive applies what a segment without FIN and RST says to the states of the ends.
+// FIN and RST are applied in order with the data, by close.
+func (c *Conn) inactive(side Side, d *Decoded) {
+	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
+	switch {
+	case d.Flags&flagSYN != 0 && s.state == partial && o.state == inactive && d.Flags&flagACK == 0:
+		s.state = synSent
+	case s.state != inactive || d.Flags&flagRST != 0:
+		return
+	case d.Flags&flagSYN != 0 && side == Originator:
+		s.state = synSent
+		if d.Flags&flagACK != 0 {
+			s.state = synAckSent
+		}
+	case d.Flags&flagSYN != 0:
+		if o.state == synSent {
+			o.state = established
+		}
+		s.state = established
+	case side == Responder && o.state == synSent && d.PayloadLen == 0 && d.Flags&flagFIN == 0:
+		// Some stacks acknowledge a SYN before they answer it.
+	case d.Flags&flagACK != 0 && o.state == established && c.tcp.side[side.Other()].isn(c, side.Other()):
+		s.state = established // the SYN was missed, the SYN-ACK was not
+	default:
+		s.state = partial
+	}
+	c.State = c.state()
+}
+
+func (*stream) isn(c *Conn, side Side) bool { return c.isnSeen(side) }
+
+// close applies a FIN (to closed) or a RST (to aborted) of a side.
+func (c *Conn) close(side Side, to endState) {
+	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
+	switch {
+	case s.state == aborted:
+		return
+	case s.state == closed && (to == closed || o.state == closed):
+		return
+	case to == closed && o.state == aborted && o.before == closed:
+		o.state = closed // a RST after the FIN: this was a normal end
+	}
+	s.before, s.state = s.state, to
+	c.State = c.state()
+}
+
+// state is Zeek's conn_state (scripts/base/protocols/conn/main.zeek).
+func (c *Conn) state() State {
+	o, r := c.tcp.side[Originator].state, c.tcp.side[Responder].state
+	origUnseen, respUnseen := o == inactive || o == partial, r == inactive || r == partial
+	pick := func(cond bool, yes, no State) State {
+		if cond {
+			return yes
+		}
+		return no
+	}
+	switch {
+	case r == aborted && (o == synSent || o == synAckSent),
+		r == aborted && o == aborted && c.tcp.side[0].next+c.tcp.side[1].next == 0:
+		return REJ
+	case r == aborted:
+		return pick(origUnseen, RSTRH, RSTR)
+	case o == aborted:
+		return pick(respUnseen, RSTOS0, RSTO)
+	case r == closed && o == closed:
+		return SF
+	case o == closed:
+		return pick(respUnseen, SH, S2)
+	case r == closed:
+		return pick(origUnseen, SHR, S3)
+	case o == synSent && r == inactive:
+		return S0
+	case o == established && r == established:
+		return S1
+	}
+	return OTH
+}
+
+// closing tells that nothing more is to come: both sides sent a FIN or one a RST,
+// whether or not all the data before are there.
+func (c *Conn) closing() bool {
+	o, r := &c.tcp.side[Originator], &c.tcp.side[Responder]
+	return o.rst >= 0 || r.rst >= 0 || o.fin >= 0 && r.fin >= 0
+}
