@@ -18,11 +18,12 @@
 #
 # Environment: KAFKA_CACHE (default ${XDG_CACHE_HOME:-~/.cache}/meshtls-tap/kafka),
 #   HEAP (128m), PARTITIONS (3), SCRAM_PASSWORD (tap-secret), CLIENT_AUTH (none, required),
-#   MAVEN_REPO (Maven's local repository), OWNER (a process id: the broker started is killed
-#   when that process is gone).
+#   ADDRESS (127.0.0.1) of the listener without TLS, MAVEN_REPO (Maven's local repository),
+#   OWNER (a process id: the broker started is killed when that process is gone).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+address=${ADDRESS:-127.0.0.1}
 cache=${KAFKA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/meshtls-tap/kafka}
 heap=${HEAP:-128m}
 version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/pom.xml")
@@ -105,8 +106,8 @@ node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:$4
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAIN
-listeners=PLAIN://127.0.0.1:$3,CONTROLLER://127.0.0.1:$4$sasl
-advertised.listeners=PLAIN://127.0.0.1:$3$advertised
+listeners=PLAIN://$address:$3,CONTROLLER://127.0.0.1:$4$sasl
+advertised.listeners=PLAIN://$address:$3$advertised
 listener.security.protocol.map=PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT$map
 log.dirs=$w/data
 auto.create.topics.enable=false
@@ -171,7 +172,7 @@ launch() {
   for ((i = 0; i < 600; i++)); do
     kill -0 "$pid" 2>/dev/null || { rm -f "$w/pid"; return 1; }
     tail -c "+$((seen + 1))" "$w/broker.log" | grep -q 'Kafka Server started' &&
-      (exec 3<>"/dev/tcp/127.0.0.1/$2") 2>/dev/null && return 0
+      (exec 3<>"/dev/tcp/$address/$2") 2>/dev/null && return 0
     sleep 0.1
   done
   kill -9 "$pid"
@@ -197,7 +198,7 @@ start() {
     if launch "$w" "${ports[0]}"; then
       {
         echo "PID=$(cat "$w/pid")"
-        echo "PLAIN=127.0.0.1:${ports[0]}"
+        echo "PLAIN=$address:${ports[0]}"
         if [ "$mode" = tls ]; then echo "TLS=localhost:${ports[2]}"; echo "CA=$w/tls/ca.pem"; fi
       } >"$w/env"
       cat "$w/env"

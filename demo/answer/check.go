@@ -1,0 +1,199 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// port is the one of httpbin that the application calls.
+const port = 14001
+
+// pods are those that a tap runs in.
+var pods = []string{"unencrypted-curl", "unencrypted-httpbin", "encrypted-curl", "encrypted-httpbin"}
+
+// within is how soon after the request a finding has to be there.
+const within = time.Second
+
+// check holds every claim of the demo.
+func (w *walk) check() {
+	for _, pod := range pods {
+		namespace, _, _ := strings.Cut(pod, "-")
+		wire := w.one(pod, "eth0")
+		if wire == nil {
+			continue
+		}
+		w.expect(pod+", eth0, scope", "wire", wire.Meshtls.Scope)
+		if namespace == "unencrypted" {
+			w.checkPlaintext(pod, wire)
+		} else {
+			w.checkMutual(pod, wire)
+			w.checkLoopback(pod)
+		}
+	}
+	w.checkFindings()
+	w.checkCaptures()
+	w.checkEnvoy()
+}
+
+func (w *walk) checkPlaintext(pod string, wire *record) {
+	w.expect(pod+", verdict", "plaintext", wire.Meshtls.Verdict)
+	w.expect(pod+", protocol", "http", wire.Network.Protocol)
+	w.expect(pod+", expectation where no mesh is", "undeclared", wire.Meshtls.Expectation)
+	w.expect(pod+", loopback connections to httpbin", 0, len(w.seen(pod, "lo")))
+	found := w.found(pod, wire.Destination)
+	if len(found) != 1 || found[0].Rule.ID != "plaintext-edge" {
+		w.expect(pod+", findings", "one plaintext-edge", list(found))
+		return
+	}
+	if late := w.delay(found[0]); late < 0 || late > within {
+		w.expect(pod+", the finding", fmt.Sprint("within ", within, " of the request"), late)
+	}
+}
+
+func (w *walk) checkMutual(pod string, wire *record) {
+	w.expect(pod+", verdict", "mtls", wire.Meshtls.Verdict)
+	w.expect(pod+", TLS version", "1.3", wire.TLS.Version)
+	w.expect(pod+", cipher", "TLS_AES_128_GCM_SHA256", wire.TLS.Cipher)
+	w.expect(pod+", client authentication", "presented", wire.Meshtls.TLS.ClientAuth)
+	w.expect(pod+", its basis", "inferred", wire.Meshtls.TLS.Basis)
+	w.expect(pod+", outcome", "established", wire.Meshtls.TLS.Outcome)
+	w.expect(pod+", mesh", "osm", wire.Meshtls.Mesh)
+}
+
+// checkLoopback: between Envoy and its application all is in the clear, as it should be.
+func (w *walk) checkLoopback(pod string) {
+	hop := w.one(pod, "lo")
+	if hop == nil {
+		return
+	}
+	w.expect(pod+", loopback, scope", "pod", hop.Meshtls.Scope)
+	w.expect(pod+", loopback, verdict", "plaintext", hop.Meshtls.Verdict)
+	w.expect(pod+", loopback, protocol", "http", hop.Network.Protocol)
+	if pod == "encrypted-curl" { // redirected: curl means httpbin and is answered by Envoy
+		w.expect(pod+", loopback, destination.nat", "127.0.0.1:15001", fmt.Sprint(hop.Destination.NAT))
+	}
+}
+
+// checkFindings: no finding but those above, none in a pod, and none of the taps' own records on their way.
+func (w *walk) checkFindings() {
+	want := 2
+	if w.broker != "" {
+		want = 3
+		w.checkBroker()
+	}
+	w.expect("findings of all taps", fmt.Sprint(want), count(w.findings, want))
+	for _, f := range w.findings {
+		w.expect("scope of finding "+f.Rule.ID, "wire", f.Meshtls.Scope)
+	}
+}
+
+// checkBroker: the application's cleartext Kafka to the taps' own broker is found, the taps' is not.
+func (w *walk) checkBroker() {
+	talk := w.toBroker(w.flows)
+	for _, r := range talk {
+		w.expect(r.pod()+", who else talks to the broker", "nobody but kcat in unencrypted-curl", "nobody but kcat in "+r.pod())
+		w.expect(r.pod()+", protocol with the broker", "kafka", r.Network.Protocol)
+	}
+	w.expect("kcat's talk with the broker", true, len(talk) > 0)
+	w.expect("findings on the broker", 1, len(w.toBroker(w.findings)))
+}
+
+// checkCaptures: tap read on what tcpdump saw says of each connection to httpbin what the tap said live.
+func (w *walk) checkCaptures() {
+	for _, pod := range pods {
+		for _, iface := range []string{"eth0", "lo"} {
+			read, err := load(filepath.Join(w.out, "read-"+pod+"."+iface+".jsonl"), flows)
+			if err != nil {
+				w.wrong = append(w.wrong, err.Error())
+				continue
+			}
+			read = slices.DeleteFunc(read, func(r *record) bool { return r.Destination.Port != port })
+			w.expect(pod+", "+iface+", tap read", judgements(w.seen(pod, iface)), judgements(read))
+		}
+	}
+}
+
+// checkEnvoy: the sidecar's own word, which the taps have not heard.
+func (w *walk) checkEnvoy() {
+	log, err := os.ReadFile(filepath.Join(w.out, "envoy-access.log"))
+	if err != nil {
+		w.wrong = append(w.wrong, err.Error())
+	}
+	w.expect("Envoy's access log", "TLSv1.3 TLS_AES_128_GCM_SHA256 spiffe://cluster.local/ns/encrypted/sa/curl", strings.TrimSpace(string(log)))
+}
+
+// seen returns the connections to httpbin that a pod's tap saw on an interface.
+func (w *walk) seen(pod, iface string) []*record {
+	var out []*record
+	for _, r := range w.flows {
+		if r.pod() == pod && r.Observer.Ingress.Interface.Name == iface && r.Destination.Port == port {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// one returns the only such connection, or notes that there is not one.
+func (w *walk) one(pod, iface string) *record {
+	seen := w.seen(pod, iface)
+	if len(seen) != 1 {
+		w.expect(pod+", "+iface+", connections to httpbin", "one", fmt.Sprint(len(seen), ": ", judgements(seen)))
+		return nil
+	}
+	return seen[0]
+}
+
+// found returns a pod's findings on an edge.
+func (w *walk) found(pod string, to endpoint) []*record {
+	var out []*record
+	for _, f := range w.findings {
+		if f.pod() == pod && f.Destination.IP == to.IP && f.Destination.Port == to.Port {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+func (w *walk) toBroker(records []*record) []*record {
+	var out []*record
+	for _, r := range records {
+		if r.Destination.String() == w.broker || r.Source.String() == w.broker {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// delay is the time from curl's start to the finding.
+func (w *walk) delay(f *record) time.Duration {
+	return f.Event.Created.Sub(w.began[f.Kubernetes.Namespace]).Round(time.Millisecond)
+}
+
+// count is the number of findings, with their names where it is not the one wanted.
+func count(found []*record, want int) string {
+	if len(found) == want {
+		return fmt.Sprint(want)
+	}
+	return fmt.Sprint(len(found), ": ", list(found))
+}
+
+func list(found []*record) string {
+	var out []string
+	for _, f := range found {
+		out = append(out, f.pod()+" "+f.Rule.ID+" "+f.Destination.String())
+	}
+	return "[" + strings.Join(out, "; ") + "]"
+}
+
+func judgements(records []*record) string {
+	var out []string
+	for _, r := range records {
+		out = append(out, r.judged())
+	}
+	slices.Sort(out)
+	return "[" + strings.Join(out, "; ") + "]"
+}
