@@ -1,0 +1,305 @@
+package finding
+
+import (
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// verdictOrder are the verdicts, the worst first. Of an edge the worst that carried
+// data stands for it: a refused handshake carried none, and what could not be judged
+// is counted beside.
+var verdictOrder = [verdicts]verdict.Verdict{verdict.Plaintext, verdict.TLS, verdict.Encrypted, verdict.MTLS, verdict.Failed, verdict.Unknown}
+
+const verdicts = 6
+
+func verdictIndex(v verdict.Verdict) int { return slices.Index(verdictOrder[:], v) }
+
+// traits are what counts of a connection, one bit for each.
+type traits uint16
+
+// The first bits are the verdicts in the order above, the last the rules that it broke.
+const (
+	unjudgedBit    = verdicts - 1
+	authUnknownBit = verdicts     // TLS that carried data, client authentication unknown
+	notMutualBit   = verdicts + 1 // TLS shown not to be mutual
+	answeredBit    = verdicts + 2 // cleartext that the server answered
+	ruleBit        = verdicts + 3 // the first rule
+	traitCount     = ruleBit + ruleCount
+
+	rulesMask = traits(1<<ruleCount-1) << ruleBit
+)
+
+func (t traits) has(bit int) bool { return t&(1<<bit) != 0 }
+
+// verdict returns the index of the verdict.
+func (t traits) verdict() int {
+	for i := range verdicts {
+		if t.has(i) {
+			return i
+		}
+	}
+	return unjudgedBit
+}
+
+// rank is how bad a connection is for its edge.
+func (t traits) rank() int {
+	switch v := verdictOrder[t.verdict()]; {
+	case v == verdict.Plaintext:
+		return 5
+	case v == verdict.Encrypted, t.has(notMutualBit):
+		return 4
+	case v == verdict.Failed:
+		return 3
+	case v == verdict.TLS:
+		return 2
+	}
+	return 1
+}
+
+// traitsOf reads the traits of a connection that has a verdict, those of rules apart.
+func traitsOf(j *verdict.Judged) traits {
+	v := verdictIndex(j.Verdict)
+	if v < 0 {
+		v = unjudgedBit
+	}
+	t := traits(1) << v
+	switch {
+	case j.Verdict == verdict.Plaintext && answered(j):
+		t |= 1 << answeredBit
+	case j.Verdict == verdict.TLS && j.TLS != nil:
+		switch j.TLS.ClientAuth {
+		case verdict.AuthDeclined, verdict.AuthNotRequested:
+			t |= 1 << notMutualBit
+		default:
+			t |= 1 << authUnknownBit
+		}
+	}
+	return t
+}
+
+// answered tells that the server took cleartext for an answer: it sent a response that
+// is no refusal by TLS or by status 400, with which proxies meet cleartext on a TLS port.
+func answered(j *verdict.Judged) bool {
+	if j.HTTP != nil {
+		return j.HTTP.Status != 0 && j.HTTP.Status != 400
+	}
+	return j.Destination.Bytes > 0 && !slices.Contains(j.Reasons, "cleartext_answer_to_hello")
+}
+
+// counts are the connections of an edge by trait. A connection counts in each window
+// in which it lived; its bytes count where it was last heard of.
+type counts struct {
+	live   [traitCount]uint64 // in the table now
+	ended  [traitCount]uint64 // ended in this window
+	past   [traitCount]uint64 // ended in the whole run
+	bytes  [verdicts]uint64   // heard of in this window
+	carted [verdicts]uint64   // in the whole run
+}
+
+// live is a connection that is in the table.
+type live struct {
+	edge   *edge
+	traits traits
+	bytes  uint64
+}
+
+func (c *counts) add(t traits) {
+	for i := range c.live {
+		if t.has(i) {
+			c.live[i]++
+		}
+	}
+}
+
+func (c *counts) remove(t traits) {
+	for i := range c.live {
+		if t.has(i) {
+			c.live[i]--
+		}
+	}
+}
+
+// end moves a connection from the living to the ended.
+func (c *counts) end(t traits) {
+	c.remove(t)
+	for i := range c.ended {
+		if t.has(i) {
+			c.ended[i]++
+			c.past[i]++
+		}
+	}
+}
+
+func (c *counts) carry(v int, n uint64) {
+	c.bytes[v] += n
+	c.carted[v] += n
+}
+
+// uncarry takes back what a connection carried under a verdict that it lost.
+func (c *counts) uncarry(v int, n uint64) {
+	c.bytes[v] -= min(n, c.bytes[v])
+	c.carted[v] -= min(n, c.carted[v])
+}
+
+// window is how many connections of this window have a trait; run, of the whole run.
+func (c *counts) window(bit int) uint64 { return c.live[bit] + c.ended[bit] }
+func (c *counts) run(bit int) uint64    { return c.live[bit] + c.past[bit] }
+
+// connected tells whether a connection is in the table.
+func (c *counts) connected() bool {
+	return slices.ContainsFunc(c.live[:verdicts], func(n uint64) bool { return n > 0 })
+}
+
+func (c *counts) next() { c.ended, c.bytes = [traitCount]uint64{}, [verdicts]uint64{} }
+
+// inWindow is how many connections with a verdict the edge had in this window.
+func (g *edge) inWindow() uint64 {
+	var n uint64
+	for v := range verdicts {
+		n += g.counts.window(v)
+	}
+	return n
+}
+
+// judged is how many of them could be judged.
+func (g *edge) judged() uint64 { return g.inWindow() - g.counts.window(unjudgedBit) }
+
+// worst is the index of the verdict that stands for the edge.
+func worst(of func(bit int) uint64) int {
+	for v := range verdicts {
+		if of(v) > 0 {
+			return v
+		}
+	}
+	return unjudgedBit
+}
+
+// nextWindow makes the edge ready for the next window.
+func (g *edge) nextWindow() {
+	if g.counts.window(verdictIndex(verdict.MTLS)) > 0 && g.lesser() == 0 {
+		g.clean = true
+	}
+	g.before, g.peak, g.nth = g.peak, 0, 0
+	g.counts.next()
+	for v := range verdicts {
+		if g.counts.live[v] > 0 {
+			g.peak = max(g.peak, (traits(1) << v).rank())
+		}
+	}
+	if g.counts.live[notMutualBit] > 0 {
+		g.peak = max(g.peak, (traits(1) << notMutualBit).rank())
+	}
+}
+
+// lesser is how many connections of this window were shown to be less than mutual TLS.
+func (g *edge) lesser() uint64 {
+	return g.counts.window(verdictIndex(verdict.Plaintext)) + g.counts.window(notMutualBit)
+}
+
+// judge counts a connection with a verdict on its edge, and emits what that brings
+// about at once: findings, and the edge's posture when it is new or worse than before.
+func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
+	g, fresh := e.edgeOf(j)
+	t := traitsOf(j)
+	was, known := e.live[j.ID]
+	if known {
+		was.edge.counts.remove(was.traits)
+		t |= was.traits & rulesMask // what it broke before is not counted twice
+	}
+	g.expect = stricter(g.expect, x)
+	g.active = e.now
+	e.carry(g, t, &was, j)
+	g.keep(t, j)
+	e.prove(g, t, j, &was)
+
+	t = e.breaks(g, t, j, x)
+	g.counts.add(t)
+	if j.Ended {
+		g.counts.end(t)
+	} else {
+		e.live[j.ID] = live{edge: g, traits: t, bytes: j.Source.Bytes + j.Destination.Bytes}
+	}
+	e.atOnce(g, t, fresh)
+	return g
+}
+
+// carry books the bytes that came since the connection was last heard of.
+func (e *Engine) carry(g *edge, t traits, was *live, j *verdict.Judged) {
+	bytes, before := j.Source.Bytes+j.Destination.Bytes, was.bytes
+	if was.edge != nil && (was.edge != g || was.traits.verdict() != t.verdict()) {
+		was.edge.counts.uncarry(was.traits.verdict(), was.bytes)
+		before = 0
+	}
+	if bytes > before {
+		g.counts.carry(t.verdict(), bytes-before)
+	}
+}
+
+// keep remembers the latest connection of each verdict, for reports. The list of
+// offered cipher suites is left out: it is long and the same for all of a client's.
+func (g *edge) keep(t traits, j *verdict.Judged) {
+	at := &g.last[t.verdict()]
+	if *at == nil {
+		*at = new(verdict.Judged)
+	}
+	tls := (*at).TLS
+	**at = *j
+	if j.TLS == nil {
+		return
+	}
+	if tls == nil {
+		tls = new(verdict.TLSInfo)
+	}
+	*tls = *j.TLS
+	tls.SupportedCiphers = nil
+	(*at).TLS = tls
+}
+
+// prove notes a proof of mutual TLS, once for each connection.
+func (e *Engine) prove(g *edge, t traits, j *verdict.Judged, was *live) {
+	mtls := verdictIndex(verdict.MTLS)
+	if t.verdict() != mtls || was.edge == g && was.traits.verdict() == mtls {
+		return
+	}
+	if g.firstProof == 0 {
+		g.firstProof = j.Last
+		g.clean = g.counts.run(verdictIndex(verdict.Plaintext))+g.counts.run(notMutualBit) == 0
+	}
+	g.lastProof = max(g.lastProof, j.Last)
+}
+
+// atOnce emits the posture of an edge that is new, or carries worse than in this window
+// and the last.
+func (e *Engine) atOnce(g *edge, t traits, fresh bool) {
+	worse := t.rank() > max(g.peak, g.before)
+	g.peak = max(g.peak, t.rank())
+	if !e.cfg.Posture || !fresh && !worse {
+		return
+	}
+	cover := e.covered(e.now)
+	action := "worsened"
+	if fresh {
+		action = "new"
+	}
+	e.emitPosture(g, action, e.now, &cover)
+}
+
+// totals are what the whole run saw beside the edges that are kept.
+type totals struct {
+	start  int64  // ns since the epoch
+	silent uint64 // connections without payload
+	gone   uint64 // edges given up for want of room
+	counts counts // theirs
+}
+
+// forget takes over the counts of an edge that is given up.
+func (t *totals) forget(g *edge) {
+	t.gone++
+	for i := range g.counts.past {
+		t.counts.past[i] += g.counts.past[i]
+	}
+	for v := range verdicts {
+		t.counts.carted[v] += g.counts.carted[v]
+	}
+}

@@ -1,0 +1,252 @@
+package finding
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// edge is direction, local workload, peer and server port, with what was seen on it.
+type edge struct {
+	key       string
+	direction string // network.direction, empty if unknown
+	scope     string
+	class     string
+	from, to  string // its ends as the key has them, client first
+	port      uint16 // of the server, 0 where edges are folded
+	folded    bool   // stands for more edges than one
+	expect    Expect // the strictest that any of its connections had
+	peer      string // the name of the peer, with its basis, where it has one
+	basis     string
+
+	counts counts
+	faults [ruleCount]*fault
+	last   [verdicts]*verdict.Judged // the latest connection of each verdict
+
+	firstProof, lastProof int64 // of mutual TLS; 0: none
+	active                int64 // when it was last heard of
+	peak, before          int   // worst rank in this window and in the last
+	clean                 bool  // mutual TLS and nothing less, up to now
+	nth                   uint64
+}
+
+// Edges that more than one connection's ends fold into.
+const (
+	podEdge      = "internal pod"
+	dnsEdge      = "dns"
+	probeEdge    = "probe"
+	overflowEdge = "other"
+)
+
+// edgeOf returns the edge of a connection, and whether it is new.
+func (e *Engine) edgeOf(j *verdict.Judged) (g *edge, fresh bool) {
+	e.key = e.appendKey(e.key[:0], j)
+	if g := e.edges[string(e.key)]; g != nil {
+		return g, false
+	}
+	if len(e.order) >= e.cfg.MaxEdges && !e.evict() {
+		if e.overflow == nil {
+			e.overflow = e.insert(&edge{key: overflowEdge, folded: true, expect: ExpectAny, scope: j.Scope, class: j.Class})
+			return e.overflow, true
+		}
+		return e.overflow, false
+	}
+	return e.insert(e.newEdge(string(e.key), j)), true
+}
+
+func (e *Engine) insert(g *edge) *edge {
+	at, _ := slices.BinarySearchFunc(e.order, g, byKey)
+	e.order = slices.Insert(e.order, at, g)
+	if g.key != overflowEdge {
+		e.edges[g.key] = g
+	}
+	return g
+}
+
+func byKey(a, b *edge) int { return strings.Compare(a.key, b.key) }
+
+func (e *Engine) newEdge(key string, j *verdict.Judged) *edge {
+	g := &edge{key: key, direction: j.Direction, scope: j.Scope, class: j.Class, expect: ExpectAny}
+	if fold := e.fold(j); fold != "" {
+		g.folded = true
+		if fold != podEdge {
+			g.direction = ""
+		}
+		return g
+	}
+	g.from, g.to = string(e.appendFrom(nil, j)), string(e.appendTo(nil, j))
+	g.port = j.Destination.Port
+	if named(j) {
+		g.peer, g.basis = j.PeerName, j.PeerNameBasis
+	}
+	return g
+}
+
+// fold returns the edge that a connection's edge folds into, empty if it stands alone.
+func (e *Engine) fold(j *verdict.Judged) string {
+	switch {
+	case e.cfg.Unfold:
+		return ""
+	case j.Scope == verdict.ScopePod:
+		return podEdge
+	case j.Class == "dns":
+		return dnsEdge
+	case j.Class == "probe":
+		return probeEdge
+	}
+	return ""
+}
+
+// appendKey appends the key of the connection's edge: "egress default/web > 10.1.2.3:80".
+func (e *Engine) appendKey(b []byte, j *verdict.Judged) []byte {
+	if fold := e.fold(j); fold != "" {
+		return append(b, fold...)
+	}
+	if j.Direction == "" {
+		b = append(b, "unknown"...)
+	}
+	b = append(append(b, j.Direction...), ' ')
+	b = append(e.appendFrom(b, j), " > "...)
+	at := len(b)
+	b = e.appendTo(b, j)
+	if addressed := j.Direction == verdict.DirectionIngress || !named(j); addressed && slices.Contains(b[at:], ':') {
+		b = append(slices.Insert(b, at, '['), ']')
+	}
+	return strconv.AppendUint(append(b, ':'), uint64(j.Destination.Port), 10)
+}
+
+// appendFrom appends the client's end of an edge.
+func (e *Engine) appendFrom(b []byte, j *verdict.Judged) []byte {
+	switch j.Direction {
+	case verdict.DirectionEgress:
+		return e.appendLocal(b, j.Source.Addr)
+	case verdict.DirectionIngress:
+		return appendPeer(b, j, j.Source.Addr)
+	}
+	return appendFolded(b, j.Source.Addr)
+}
+
+// appendTo appends the server's end.
+func (e *Engine) appendTo(b []byte, j *verdict.Judged) []byte {
+	if j.Direction == verdict.DirectionIngress {
+		return e.appendLocal(b, j.Destination.Addr)
+	}
+	return appendPeer(b, j, j.Destination.Addr)
+}
+
+// appendLocal appends the tapped workload, or its address where it has no name.
+func (e *Engine) appendLocal(b []byte, a netip.Addr) []byte {
+	if name := e.cfg.Identity.workload(); name != "" {
+		return append(b, name...)
+	}
+	return appendFolded(b, a)
+}
+
+// appendPeer appends the peer: its SPIFFE identity, else its name, else its address.
+func appendPeer(b []byte, j *verdict.Judged, a netip.Addr) []byte {
+	if named(j) {
+		return appendName(b, j.PeerName)
+	}
+	return appendFolded(b, a)
+}
+
+// named tells that the peer has a name that is not just an address.
+func named(j *verdict.Judged) bool { return j.PeerName != "" && !isAddr(j.PeerName) }
+
+// appendFolded appends an address: as it is where it is private, else its /24 or /64,
+// since the internet has too many for an edge each.
+func appendFolded(b []byte, a netip.Addr) []byte {
+	a = a.Unmap().WithZone("")
+	if !a.IsValid() || !isPublic(a) {
+		return a.AppendTo(b)
+	}
+	bits := 64
+	if a.Is4() {
+		bits = 24
+	}
+	p, _ := a.Prefix(bits)
+	return p.AppendTo(b)
+}
+
+// maxName is the longest a DNS name or a SPIFFE ID of use gets; the rest of one is cut.
+const maxName = 253
+
+// appendName appends a name from the wire in lower case, without what is not printable
+// ASCII.
+func appendName(b []byte, name string) []byte {
+	name = strings.TrimSuffix(name, ".")
+	for i := range min(len(name), maxName) {
+		c := name[i]
+		switch {
+		case c <= ' ' || c >= 0x7f:
+			c = '?'
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		}
+		b = append(b, c)
+	}
+	return b
+}
+
+// evict gives up the edge that has been silent for longest, at least since the last
+// window, and reports whether there was one. Edges with an open fault go last.
+func (e *Engine) evict() bool {
+	var oldest *edge
+	for _, g := range e.order {
+		if g == e.overflow || g.counts.connected() || g.active >= e.window.start {
+			continue
+		}
+		if oldest == nil || g.lessTelling(oldest) {
+			oldest = g
+		}
+	}
+	if oldest == nil {
+		return false
+	}
+	at, _ := slices.BinarySearchFunc(e.order, oldest, byKey)
+	e.order = slices.Delete(e.order, at, at+1)
+	delete(e.edges, oldest.key)
+	e.totals.forget(oldest)
+	return true
+}
+
+func (g *edge) lessTelling(o *edge) bool {
+	if a, b := g.faulty(), o.faulty(); a != b {
+		return b
+	}
+	return g.active < o.active
+}
+
+func (g *edge) faulty() bool {
+	return slices.ContainsFunc(g.faults[:], func(f *fault) bool { return f != nil && f.open })
+}
+
+// nameless returns a copy of j without names from the wire, for RedactStrict.
+func nameless(j *verdict.Judged) *verdict.Judged {
+	c := *j
+	c.PeerName, c.PeerNameBasis = "", ""
+	if c.HTTP != nil {
+		h := *c.HTTP
+		h.Host, h.Path, h.UserAgent = "", "", ""
+		c.HTTP = &h
+	}
+	if c.TLS != nil {
+		t := *c.TLS
+		t.ServerName = ""
+		t.Client, t.Server = anonymous(t.Client), anonymous(t.Server)
+		c.TLS = &t
+	}
+	return &c
+}
+
+func anonymous(c *verdict.Certificate) *verdict.Certificate {
+	if c == nil {
+		return nil
+	}
+	a := *c
+	a.Subject, a.Issuer, a.AlternativeNames, a.SPIFFE = "", "", nil, ""
+	return &a
+}

@@ -1,0 +1,268 @@
+package finding
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// Expect is what is expected of a connection, meshtls.expectation.
+type Expect string
+
+// The expectations.
+const (
+	ExpectMTLS       Expect = "mtls"       // mutual TLS
+	ExpectTLS        Expect = "tls"        // TLS at least
+	ExpectAny        Expect = "any"        // nothing: it raises nothing
+	ExpectUndeclared Expect = "undeclared" // nobody said: cleartext is told of, at low severity
+)
+
+// words says an expectation in a sentence.
+func (x Expect) words() string {
+	switch x {
+	case ExpectMTLS:
+		return "mutual TLS is expected"
+	case ExpectTLS:
+		return "TLS is expected"
+	case ExpectAny:
+		return "anything is accepted"
+	}
+	return "no expectation is declared"
+}
+
+// strictness orders expectations.
+func (x Expect) strictness() int {
+	return slices.Index([]Expect{ExpectAny, ExpectUndeclared, ExpectTLS, ExpectMTLS}, x)
+}
+
+func stricter(a, b Expect) Expect {
+	if b.strictness() > a.strictness() {
+		return b
+	}
+	return a
+}
+
+// Expectation is one declared expectation: of peers in Prefix, at server port Port.
+type Expectation struct {
+	Prefix netip.Prefix
+	Port   uint16 // 0: any port
+	Want   Expect
+}
+
+// ExpectForm is the form of one item that ParseExpect takes.
+const ExpectForm = "CIDR[:PORT]=mtls|tls|any, an IPv6 CIDR in brackets when a port follows"
+
+// ParseExpect reads a list of expectations, `CIDR[:PORT]=mtls|tls|any` separated by
+// commas, such as "10.0.0.0/8=mtls,[fd00::/8]:5432=tls". Blanks around items and empty
+// items do not matter; a single address stands for its own prefix. The error names the
+// first item that cannot be used and what was expected.
+func ParseExpect(s string) ([]Expectation, error) {
+	var list []Expectation
+	for item := range strings.SplitSeq(s, ",") {
+		item = strings.TrimSpace(item)
+		if item == "" {
+			continue
+		}
+		x, err := parseExpectation(item)
+		if err != nil {
+			return nil, fmt.Errorf("%q: %w; expected %s", item, err, ExpectForm)
+		}
+		list = append(list, x)
+	}
+	return list, nil
+}
+
+func parseExpectation(item string) (Expectation, error) {
+	var x Expectation
+	place, want, found := strings.Cut(item, "=")
+	if !found {
+		return x, fmt.Errorf("no =")
+	}
+	x.Want = Expect(strings.TrimSpace(want))
+	switch x.Want {
+	case ExpectMTLS, ExpectTLS, ExpectAny:
+	default:
+		return x, fmt.Errorf("%q is none of mtls, tls, any", string(x.Want))
+	}
+	cidr, port, err := splitPort(strings.TrimSpace(place))
+	if err != nil {
+		return x, err
+	}
+	if port != "" {
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil || n == 0 {
+			return x, fmt.Errorf("port %q is none of 1 to 65535", port)
+		}
+		x.Port = uint16(n)
+	}
+	x.Prefix, err = parsePrefix(cidr)
+	return x, err
+}
+
+// splitPort splits CIDR[:PORT]; what is in brackets is the CIDR, and an IPv6 one
+// without brackets has no port.
+func splitPort(s string) (cidr, port string, err error) {
+	if rest, ok := strings.CutPrefix(s, "["); ok {
+		cidr, rest, ok = strings.Cut(rest, "]")
+		if !ok {
+			return "", "", fmt.Errorf("no closing bracket")
+		}
+		if rest == "" {
+			return cidr, "", nil
+		}
+		port, ok = strings.CutPrefix(rest, ":")
+		if !ok || port == "" {
+			return "", "", fmt.Errorf("%q after the bracket is no port", rest)
+		}
+		return cidr, port, nil
+	}
+	if strings.Count(s, ":") != 1 {
+		return s, "", nil
+	}
+	cidr, port, _ = strings.Cut(s, ":")
+	if port == "" {
+		return "", "", fmt.Errorf("no port after the colon")
+	}
+	return cidr, port, nil
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, fmt.Errorf("%q is no CIDR", s)
+	}
+	if m := p.Masked(); m != p {
+		return p, fmt.Errorf("%s has bits beyond its length: %s was meant, or %s", p, m, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
+	}
+	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
+		return netip.PrefixFrom(a.Unmap(), p.Bits()-96), nil
+	}
+	return p, nil
+}
+
+// maxMeshAddrs bounds the addresses that a mesh was seen at. A pod has a few; a capture
+// of many pods stops learning when it is full.
+const maxMeshAddrs = 4096
+
+// policy says what is expected of a connection.
+type policy struct {
+	declared []Expectation
+	mesh     string // declared for the pod
+	nodes    []netip.Addr
+	api      netip.Addr
+	seen     map[netip.Addr]struct{} // addresses that took part in a mesh's mutual TLS
+}
+
+func newPolicy(cfg *Config) policy {
+	return policy{declared: cfg.Expect, mesh: cfg.Mesh, nodes: cfg.Nodes, api: cfg.APIServer, seen: map[netip.Addr]struct{}{}}
+}
+
+// of returns the expectation of a connection. What stays within the pod is never
+// expected to be anything, whatever is declared.
+func (p *policy) of(j *verdict.Judged) Expect {
+	if j.Scope == verdict.ScopePod {
+		return ExpectAny
+	}
+	peer := peerAddr(j)
+	for _, x := range p.declared {
+		if (x.Port == 0 || x.Port == j.Destination.Port) && x.Prefix.Contains(peer) {
+			return x.Want
+		}
+	}
+	switch {
+	case j.Class == "dns" || j.Class == "probe" || j.Class == "metrics":
+		return ExpectUndeclared
+	case isPublic(peer):
+		return ExpectTLS
+	case !isWorkload(peer) || peer == p.api.Unmap() || slices.Contains(p.nodes, peer):
+		return ExpectUndeclared
+	case p.mesh != "" || p.meshAt(j):
+		return ExpectMTLS
+	}
+	return ExpectUndeclared
+}
+
+// learn remembers that the tapped end of j is in a mesh, and reports whether that is
+// new. Where the direction is unknown both ends are taken: each showed a certificate.
+func (p *policy) learn(j *verdict.Judged) bool {
+	if j.Mesh == "" || j.Verdict != verdict.MTLS || j.Scope == verdict.ScopePod {
+		return false
+	}
+	before := len(p.seen)
+	ends, n := tapped(j)
+	for _, a := range ends[:n] {
+		if len(p.seen) < maxMeshAddrs {
+			p.seen[a] = struct{}{}
+		}
+	}
+	return len(p.seen) > before
+}
+
+func (p *policy) meshAt(j *verdict.Judged) bool {
+	ends, n := tapped(j)
+	for _, a := range ends[:n] {
+		if _, ok := p.seen[a]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+// tapped returns the ends that stand for the tapped pod: its own, or both where it is
+// not known which that is.
+func tapped(j *verdict.Judged) (ends [2]netip.Addr, n int) {
+	src, dst := j.Source.Addr.Unmap(), j.Destination.Addr.Unmap()
+	switch j.Direction {
+	case verdict.DirectionEgress:
+		return [2]netip.Addr{src}, 1
+	case verdict.DirectionIngress:
+		return [2]netip.Addr{dst}, 1
+	}
+	return [2]netip.Addr{src, dst}, 2
+}
+
+// peerAddr is the remote end, or the server where it is not known which is local.
+func peerAddr(j *verdict.Judged) netip.Addr {
+	if j.Direction == verdict.DirectionIngress {
+		return j.Source.Addr.Unmap().WithZone("")
+	}
+	return j.Destination.Addr.Unmap().WithZone("")
+}
+
+// shared are ranges that are not private by name but are no public peers either: the
+// shared address space that some clouds give pods (RFC 6598), and class E, which Istio
+// takes for services without an address.
+var shared = []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("240.0.0.0/4")}
+
+// isPublic tells an address of the internet.
+func isPublic(a netip.Addr) bool {
+	return a.IsValid() && a.IsGlobalUnicast() && !isPrivate(a) && !slices.Contains(metadataAddrs, a)
+}
+
+func isPrivate(a netip.Addr) bool {
+	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() ||
+		slices.ContainsFunc(shared, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// isWorkload tells an address that a workload can have.
+func isWorkload(a netip.Addr) bool {
+	return a.IsValid() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsMulticast() && !a.IsUnspecified() &&
+		a != broadcast && !slices.Contains(metadataAddrs, a)
+}
+
+var broadcast = netip.MustParseAddr("255.255.255.255")
+
+// metadataAddrs are instance metadata services that are not link-local: AWS over IPv6
+// (IMDS and EKS), Alibaba, Oracle.
+var metadataAddrs = []netip.Addr{
+	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd00:ec2::23"),
+	netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("192.0.0.192"),
+}

@@ -1,0 +1,187 @@
+package finding
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// The states of a finding, meshtls.finding.state.
+const (
+	stateOpen     = "open"     // the first hit
+	stateOngoing  = "ongoing"  // later ones, counted
+	stateResolved = "resolved" // a whole window had judged connections and no hit
+)
+
+// fault is what a rule holds against an edge.
+type fault struct {
+	open      bool
+	severity  int // the highest of its hits
+	expect    Expect
+	group     string // meshtls.finding.group_id
+	firstSeen int64  // start of the first connection that hit
+	lastSeen  int64  // time of the latest hit
+	count     uint64 // connections that hit since it opened
+	total     uint64 // in the whole run
+	pending   uint64 // of them, not reported yet
+	reported  int64  // start of the window of the last report
+	last      verdict.Judged
+}
+
+// ongoingPerWindow is how many ongoing findings a window may end in. With 50 edges it
+// leaves a pod at 0.1 records/s whatever is wrong: 50 postures, 2 heartbeats and these
+// in 10 minutes. Those that do not fit keep counting and come first in the next.
+const ongoingPerWindow = 8
+
+// hit books n connections, j the latest of them, against an edge. The first leaves at
+// once, and so does one that makes the fault more severe.
+func (e *Engine) hit(g *edge, r int, j *verdict.Judged, x Expect, severity int, n uint64) {
+	f := g.faults[r]
+	if f == nil {
+		f = &fault{}
+		g.faults[r] = f
+	}
+	f.last, f.lastSeen = *j, e.now
+	f.total += n
+	if f.open && severity <= f.severity {
+		f.count += n
+		f.pending += n
+		return
+	}
+	state := stateOngoing
+	if !f.open {
+		state = stateOpen
+		*f = fault{open: true, firstSeen: j.Start, lastSeen: e.now, total: f.total, last: *j, group: e.groupID(r, j)}
+	}
+	f.count += n
+	f.severity, f.expect = severity, x
+	e.emitFinding(g, r, f, state, e.now, e.covered(e.now))
+}
+
+// report emits what the window has to say of open faults: resolved where it was whole
+// and had judged connections and no hit, else ongoing where there is something to tell.
+// At the end of a run everything that was counted leaves.
+func (e *Engine) report(end int64, whole bool) {
+	type telling struct {
+		g *edge
+		r int
+		f *fault
+	}
+	var ongoing []telling
+	cover := e.covered(end)
+	for _, g := range e.order {
+		for r, f := range g.faults {
+			if f == nil || !f.open {
+				continue
+			}
+			lives := g.counts.live[ruleBit+r] > 0
+			hits := f.pending > 0 || g.counts.ended[ruleBit+r] > 0
+			switch {
+			case f.pending > 0 || lives && f.reported < e.window.start && whole:
+				ongoing = append(ongoing, telling{g, r, f})
+			case whole && !lives && !hits && f.reported < e.window.start && g.judged() > 0:
+				f.open = false
+				e.emitFinding(g, r, f, stateResolved, end, cover)
+			}
+		}
+	}
+	slices.SortStableFunc(ongoing, func(a, b telling) int {
+		return cmp.Or(cmp.Compare(a.f.reported, b.f.reported), cmp.Compare(b.f.severity, a.f.severity))
+	})
+	if whole {
+		ongoing = ongoing[:min(len(ongoing), ongoingPerWindow)]
+	}
+	for _, o := range ongoing {
+		e.emitFinding(o.g, o.r, o.f, stateOngoing, end, cover)
+	}
+}
+
+// emitFinding emits a finding.
+func (e *Engine) emitFinding(g *edge, r int, f *fault, state string, at int64, cover span) {
+	f.pending, f.reported = 0, e.window.start
+	if !e.cfg.Findings {
+		return
+	}
+	h := header{
+		dataset: DatasetFinding, kind: "alert", category: "network", types: knownFault, message: e.sentence(g, r, f, state, &cover),
+		time: at, start: f.firstSeen, end: max(f.lastSeen, f.firstSeen), span: true,
+		rule: &rules[r], severity: f.severity, edge: g.key, subject: []byte(g.key), window: e.window.start, nth: g.next(),
+	}
+	e.head(&h)
+	e.encodeConn(&f.last, false)
+	e.openMeshTLS()
+	e.encodeJudgement(&f.last, f.expect)
+	enc := &e.enc
+	enc.open("finding")
+	enc.str("group_id", f.group)
+	enc.str("state", state)
+	enc.uint("count", f.count)
+	enc.time("first_seen", f.firstSeen)
+	enc.close()
+	e.encodeEdgeName(g)
+	e.encodeCoverage(&cover, nil)
+	e.closeMeshTLS()
+	e.finish(&h, f.last.Interface)
+}
+
+var knownFault = []string{"connection", "info"}
+
+// next numbers the records of an edge in a window.
+func (g *edge) next() uint64 {
+	g.nth++
+	return g.nth
+}
+
+// sentence says a finding in plain words: who, what, whom, where, and what was expected.
+func (e *Engine) sentence(g *edge, r int, f *fault, state string, cover *span) string {
+	j := &f.last
+	from, to := e.ends(j)
+	where := fmt.Sprintf("%s port %d", to, j.Destination.Port)
+	if state == stateResolved {
+		return fmt.Sprintf("%s from %s to %s was not seen again: %d connections judged %s, none like it.",
+			upperFirst(seen(j)), from, where, g.judged(), clock(cover.from, cover.to))
+	}
+	what := fmt.Sprintf("%s spoke %s to %s, where %s", from, seen(j), where, f.expect.words())
+	if r == mtlsDowngrade {
+		what = fmt.Sprintf("%s spoke %s to %s, which was mutual TLS before", from, seen(j), where)
+	}
+	if g.key == overflowEdge {
+		what += " (one of the edges beyond the bound)"
+	}
+	if state == stateOpen && f.count == 1 {
+		return what + "."
+	}
+	return fmt.Sprintf("%s: %d connections since %s.", what, f.count, time.Unix(0, f.firstSeen).UTC().Format("2006-01-02 15:04:05Z"))
+}
+
+// ends names the client and the server of a connection in a sentence.
+func (e *Engine) ends(j *verdict.Judged) (from, to string) {
+	local := e.cfg.Identity.workload()
+	var names [2]string
+	switch j.Direction {
+	case verdict.DirectionIngress:
+		names = [2]string{j.PeerName, local}
+	case verdict.DirectionEgress:
+		names = [2]string{local, j.PeerName}
+	default:
+		names[1] = j.PeerName
+	}
+	ends := [2]string{j.Source.Addr.Unmap().String(), j.Destination.Addr.Unmap().String()}
+	for i, name := range names {
+		if name = strings.Trim(name, "[]"); name != "" && name != ends[i] {
+			ends[i] = string(appendName(nil, name)) + " (" + ends[i] + ")"
+		}
+	}
+	return ends[0], ends[1]
+}
+
+func upperFirst(s string) string {
+	if s != "" && 'a' <= s[0] && s[0] <= 'z' {
+		return string(s[0]-'a'+'A') + s[1:]
+	}
+	return s
+}

@@ -1,0 +1,188 @@
+// Package finding turns judged connections into published records: one for each
+// connection (flow), for each edge and window (posture), for each fault (finding), and
+// for the tap itself.
+//
+// The record is described by the JSON Schema in the folder schema, and by design the
+// same input gives the same bytes: time is the packets' time, order is fixed, and event
+// identities are hashes. An Engine is synchronous and reads no clock but Config.Now.
+// Everything it keeps is bounded: live connections by the table that feeds it, edges by
+// Config.MaxEdges, and what is kept for each edge by the number of verdicts and rules.
+package finding
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// Redact says what of the wire's text stays in the pod.
+type Redact string
+
+// The levels. A query, a body, a cookie or an authorization value is never in a record.
+const (
+	RedactStrict  Redact = "strict"  // no names: SNI, Host, DNS, SPIFFE, certificates' subjects, issuers and alternative names, paths, user agents
+	RedactDefault Redact = "default" // no paths and user agents; the empty value means this
+	RedactNone    Redact = "none"
+)
+
+// Config says what to emit and what is known. Only Emit must be set.
+type Config struct {
+	Tap      string   // "read", or the pod UID: part of event.id and of Record.Key
+	Identity Identity // what is known of the tapped pod
+
+	Window    time.Duration // default 10 min
+	Phase     time.Duration // when in a window's length windows begin, so that a fleet spreads
+	Heartbeat time.Duration // 0: none
+
+	Expect         []Expectation // first match wins
+	Mesh           string        // the mesh that the pod is declared to be in, empty if none
+	NodeEncryption string        // what encrypts below the pod ("wireguard", ...), as declared: published, and no more
+	Nodes          []netip.Addr  // addresses of the node
+	APIServer      netip.Addr
+
+	Findings, Posture, Flows bool // what is emitted; the tap's own records always are
+
+	Redact   Redact
+	MaxEdges int    // default 1024; the rest folds into one edge that says so
+	Unfold   bool   // keep edges within the pod, of probes and of DNS apart, as for a capture that someone looks at
+	Filter   string // the capture filter in force, published in meshtls.coverage
+
+	Now      func() time.Time // for event.created; nil: packet time
+	Emit     func(Record)     // called synchronously, in order; must not call the Engine
+	Coverage func() Coverage  // totals since the start, asked when a record needs them; nil: nothing is known
+}
+
+// Coverage is how much was seen, as totals since the start.
+type Coverage struct {
+	Packets  uint64 // seen
+	Dropped  uint64 // lost by the ring
+	Evicted  uint64 // connections given up for want of room
+	CutShort uint64 // streams of which only the head was read for want of room
+	Older    uint64 // connections that are older than the tap
+
+	// Counters are the other counters worth publishing, such as the sink's, by name
+	// (lower case, digits and _). They stand in the tap's own records.
+	Counters map[string]uint64
+}
+
+// Engine makes records of judged connections. It is not safe for concurrent use.
+type Engine struct {
+	cfg    Config
+	policy policy
+
+	now     int64 // ns since the epoch; never goes back
+	started bool
+	window  window
+	beat    int64 // when the next heartbeat is due
+
+	edges    map[string]*edge
+	order    []*edge // by key
+	overflow *edge
+	live     map[uint64]live
+	totals   totals
+
+	sequences map[string]uint64
+	identity  []byte // encoded once
+	enc       encoder
+	id        string
+	scratch   []byte
+	conn      []byte
+	key       []byte
+}
+
+// New returns an Engine.
+func New(cfg Config) *Engine {
+	if cfg.Window <= 0 {
+		cfg.Window = 10 * time.Minute
+	}
+	if cfg.MaxEdges <= 0 {
+		cfg.MaxEdges = 1024
+	}
+	if cfg.Redact == "" {
+		cfg.Redact = RedactDefault
+	}
+	e := &Engine{
+		cfg: cfg, policy: newPolicy(&cfg),
+		edges: map[string]*edge{}, live: map[uint64]live{}, sequences: map[string]uint64{},
+	}
+	var enc encoder
+	enc.reset()
+	enc.bool("-", true) // so that the members of a record follow by a comma
+	at := len(enc.buf)
+	cfg.Identity.encode(&enc)
+	e.identity = enc.buf[at:]
+	return e
+}
+
+// Add takes a connection when it has settled, again when its judgement changes, and
+// once when it has ended, each time with the same ID. It keeps j no longer than the
+// call. It closes no window: that is Tick's.
+func (e *Engine) Add(j *verdict.Judged) {
+	e.begin(j.Start)
+	e.now = max(e.now, j.Last)
+	if e.cfg.Redact == RedactStrict {
+		j = nameless(j)
+	}
+	if e.policy.learn(j) {
+		defer e.reconsider()
+	}
+	x := e.policy.of(j)
+	key := ""
+	if j.Verdict != verdict.None {
+		key = e.judge(j, x).key
+	} else if j.Ended {
+		e.totals.silent++
+	}
+	if !j.Ended {
+		return
+	}
+	delete(e.live, j.ID)
+	if e.cfg.Flows {
+		if key == "" {
+			key = string(e.appendKey(e.key[:0], j))
+		}
+		e.emitFlow(j, x, key)
+	}
+}
+
+// Tick moves time on: windows that are over are closed and heartbeats sent. A time that
+// is not later than what was seen already moves nothing.
+func (e *Engine) Tick(now int64) {
+	e.begin(now)
+	if now <= e.now && e.now < e.window.end {
+		return
+	}
+	e.now = max(e.now, now)
+	if e.now >= e.window.end {
+		e.closeWindow(e.window.end, true)
+		e.openWindow(e.now)
+	}
+	e.heartbeat()
+}
+
+// Flush closes the open window at the end of a capture or a run. What comes later
+// begins a new one.
+func (e *Engine) Flush(now int64) {
+	e.begin(now)
+	e.Tick(now)
+	e.closeWindow(min(e.now, e.window.end), false)
+	e.started = false
+}
+
+// begin opens the first window, by the first time that is heard of.
+func (e *Engine) begin(at int64) {
+	if e.started {
+		return
+	}
+	e.started = true
+	e.now = max(e.now, at)
+	e.openWindow(e.now)
+	e.window.from = e.now
+	if e.totals.start == 0 {
+		e.totals.start = e.now
+	}
+	if e.beat == 0 {
+		e.beat = e.now + int64(e.cfg.Heartbeat)
+	}
+}

@@ -1,0 +1,52 @@
+package finding
+
+import (
+	"encoding/binary"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// emitFlow emits the record of a connection that has ended.
+func (e *Engine) emitFlow(j *verdict.Judged, x Expect, edge string) {
+	h := header{
+		dataset: DatasetFlow, kind: "event", category: "network", types: flowTypes(j),
+		time: j.Last, start: j.Start, end: j.Last, span: true,
+		edge: edge, subject: e.connKey(j), window: j.Start,
+	}
+	e.head(&h)
+	e.encodeConn(j, true)
+	e.openMeshTLS()
+	e.encodeJudgement(j, x)
+	e.closeMeshTLS()
+	e.finish(&h, j.Interface)
+}
+
+var (
+	plainTypes = []string{"connection", "end"}
+	knownTypes = []string{"connection", "end", "protocol"}
+)
+
+// flowTypes adds "protocol" where a record tells more of the protocol than its name.
+func flowTypes(j *verdict.Judged) []string {
+	if j.TLS != nil || j.HTTP != nil {
+		return knownTypes
+	}
+	return plainTypes
+}
+
+// connKey names a connection within a run, and in a capture among captures: its
+// number, ends and start.
+func (e *Engine) connKey(j *verdict.Judged) []byte {
+	b := e.conn[:0]
+	b = append(append(b, j.Transport...), 0)
+	for _, p := range [...]verdict.Endpoint{j.Source, j.Destination} {
+		a := p.Addr.As16()
+		b = append(b, a[:]...)
+		b = binary.BigEndian.AppendUint16(b, p.Port)
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(j.Start))
+	b = binary.BigEndian.AppendUint64(b, j.ID)
+	b = append(b, j.Interface...)
+	e.conn = b
+	return b
+}

@@ -1,0 +1,111 @@
+package finding
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// Summary is what a whole run has seen.
+type Summary struct {
+	Start, End  int64 // packet time, ns since the epoch; 0: nothing was seen
+	Edges       []Edge
+	Findings    []Finding
+	Silent      uint64 // connections without payload, which have no verdict
+	EdgesGone   uint64 // edges given up for want of room
+	Gone        []Seen // their connections by verdict, worst first
+	Coverage    Coverage
+	CoverageSet bool   // whether Coverage was known
+	Filter      string // the capture filter that was in force
+}
+
+// Edge is one edge with what was seen on it, over the whole run.
+type Edge struct {
+	Key         string
+	Direction   string // network.direction, empty if unknown
+	Scope       string // "wire" or "pod"
+	Class       string
+	From, To    string // client and server; empty where Folded
+	Port        uint16
+	Folded      bool   // stands for more edges than one
+	Expectation string // the strictest of its connections
+	Verdict     string // that of the worst connections that carried data
+	Seen        []Seen // one for each verdict that occurred, worst first
+	FirstProof  int64  // of mutual TLS, ns since the epoch; 0: none
+	LastProof   int64
+}
+
+// Seen is what an edge has seen of one verdict; Last is the latest such connection.
+type Seen struct {
+	Verdict     string
+	Connections uint64
+	Bytes       uint64 // payload
+	Last        *verdict.Judged
+}
+
+// Finding is one fault of one edge.
+type Finding struct {
+	Rule     string
+	Severity int
+	Edge     string // key
+	Open     bool
+	Count    uint64 // connections that hit, over the whole run
+	Message  string
+}
+
+// Summary returns what was seen so far: edges on the wire first, the worst first, then
+// by key. It shares nothing that changes later.
+func (e *Engine) Summary() Summary {
+	s := Summary{
+		Start: e.totals.start, End: e.now, Silent: e.totals.silent, EdgesGone: e.totals.gone, Gone: e.totals.counts.seen(nil),
+		Coverage: e.coverage(), CoverageSet: e.cfg.Coverage != nil, Filter: e.cfg.Filter,
+	}
+	for _, g := range e.order {
+		if edge := g.summary(); len(edge.Seen) > 0 {
+			s.Edges = append(s.Edges, edge)
+		}
+		for r, f := range g.faults {
+			if f != nil {
+				cover := span{}
+				s.Findings = append(s.Findings, Finding{
+					Rule: rules[r].id, Severity: f.severity, Edge: g.key, Open: f.open, Count: f.total,
+					Message: e.sentence(g, r, f, stateOpen, &cover),
+				})
+			}
+		}
+	}
+	slices.SortStableFunc(s.Edges, func(a, b Edge) int {
+		return cmp.Or(cmp.Compare(b.Scope, a.Scope), cmp.Compare(a.badness(), b.badness()))
+	})
+	slices.SortStableFunc(s.Findings, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
+	return s
+}
+
+func (e *Edge) badness() int { return verdictIndex(verdict.Verdict(e.Verdict)) }
+
+func (g *edge) summary() Edge {
+	return Edge{
+		Key: g.key, Direction: g.direction, Scope: g.scope, Class: g.class, From: g.from, To: g.to, Port: g.port, Folded: g.folded,
+		Expectation: string(g.expect), Verdict: string(verdictOrder[worst(g.counts.run)]), Seen: g.counts.seen(&g.last),
+		FirstProof: g.firstProof, LastProof: g.lastProof,
+	}
+}
+
+// seen lists what occurred in the whole run.
+func (c *counts) seen(last *[verdicts]*verdict.Judged) []Seen {
+	var list []Seen
+	for v, name := range verdictOrder {
+		n := c.run(v)
+		if n == 0 {
+			continue
+		}
+		s := Seen{Verdict: string(name), Connections: n, Bytes: c.carted[v]}
+		if last != nil && last[v] != nil {
+			j := *last[v]
+			s.Last = &j
+		}
+		list = append(list, s)
+	}
+	return list
+}

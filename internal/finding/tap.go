@@ -1,0 +1,90 @@
+package finding
+
+import (
+	"maps"
+	"slices"
+)
+
+// SelfTest is what the tap found out of itself at its start.
+type SelfTest struct {
+	Interfaces []string // that are captured on
+	Checks     []Check
+}
+
+// Check is one thing that was tried.
+type Check struct {
+	Name   string // short and stable, such as "ring", "filter", "canary"
+	OK     bool
+	Detail string // one line; where not OK, what to do
+}
+
+// Started says that the tap is at work.
+func (e *Engine) Started(now int64, t SelfTest) {
+	e.begin(now)
+	e.emitTap(now, "started", "", &t)
+}
+
+// Degraded says that the tap sees or delivers less than it should, and why.
+func (e *Engine) Degraded(now int64, reason string) {
+	e.begin(now)
+	e.emitTap(now, "degraded", reason, nil)
+}
+
+// Stopped says that the tap ends, and why. Flush comes before it.
+func (e *Engine) Stopped(now int64, reason string) { e.emitTap(now, "stopped", reason, nil) }
+
+// heartbeat sends one when it is due. Those that were missed are not made up for.
+func (e *Engine) heartbeat() {
+	every := int64(e.cfg.Heartbeat)
+	if every <= 0 || e.now < e.beat {
+		return
+	}
+	e.beat += ((e.now-e.beat)/every + 1) * every
+	e.emitTap(e.now, "heartbeat", "", nil)
+}
+
+// tapTypes are event.type by event.action.
+var tapTypes = map[string][]string{"started": {"start"}, "heartbeat": {"info"}, "degraded": {"change"}, "stopped": {"end"}}
+
+// emitTap emits a record of the tap itself. Its coverage is that of the whole run.
+func (e *Engine) emitTap(now int64, action, reason string, t *SelfTest) {
+	e.now = max(e.now, now)
+	total := e.coverage()
+	s := span{from: e.totals.start, to: e.now, Coverage: total, known: e.cfg.Coverage != nil}
+	h := header{
+		dataset: DatasetTap, kind: "metric", category: "process", types: tapTypes[action], action: action, reason: reason,
+		time: e.now, start: s.from, end: s.to, span: true,
+		subject: []byte(action), window: e.now, nth: e.sequences[DatasetTap],
+	}
+	e.head(&h)
+	enc := &e.enc
+	e.openMeshTLS()
+	enc.open("tap")
+	enc.uint("connections", uint64(len(e.live)))
+	enc.uint("edges", uint64(len(e.order)))
+	enc.uint("edges_gone", e.totals.gone)
+	if t != nil {
+		encodeSelfTest(enc, t)
+	}
+	enc.open("counters")
+	for _, name := range slices.Sorted(maps.Keys(total.Counters)) {
+		enc.uint(name, total.Counters[name])
+	}
+	enc.close()
+	enc.close()
+	e.encodeCoverage(&s, nil)
+	e.closeMeshTLS()
+	e.finish(&h, "")
+}
+
+func encodeSelfTest(enc *encoder, t *SelfTest) {
+	enc.list("interfaces", t.Interfaces)
+	enc.open("checks")
+	for _, c := range t.Checks {
+		enc.open(c.Name)
+		enc.bool("ok", c.OK)
+		enc.str("detail", c.Detail)
+		enc.close()
+	}
+	enc.close()
+}

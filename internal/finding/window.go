@@ -1,0 +1,110 @@
+package finding
+
+import "time"
+
+// window is a stretch of packet time. Windows begin at Phase plus a multiple of their
+// length since the epoch, so that all records of one tap share them whenever it began.
+type window struct {
+	start, end int64 // ns since the epoch, end excluded
+	from       int64 // what was observed of it begins here
+	before     Coverage
+}
+
+// openWindow opens the window that holds the time at. Windows in which nothing was
+// looked at are not made up for.
+func (e *Engine) openWindow(at int64) {
+	length := int64(e.cfg.Window)
+	start := floor(at-int64(e.cfg.Phase), length) + int64(e.cfg.Phase)
+	e.window = window{start: start, end: start + length, from: start, before: e.coverage()}
+}
+
+// floor is the largest multiple of n up to t.
+func floor(t, n int64) int64 {
+	r := t % n
+	if r < 0 {
+		r += n
+	}
+	return t - r
+}
+
+// closeWindow reports on the window up to end. whole tells that it was watched to its
+// own end.
+func (e *Engine) closeWindow(end int64, whole bool) {
+	cover := e.covered(end)
+	whole = whole && e.window.from == e.window.start
+	for _, g := range e.order {
+		if e.cfg.Posture && g.inWindow() > 0 {
+			e.emitPosture(g, "window", end, &cover)
+		}
+	}
+	e.report(end, whole)
+	for _, g := range e.order {
+		g.nextWindow()
+	}
+}
+
+// span is a stretch of time with what was covered in it.
+type span struct {
+	from, to int64
+	Coverage
+	known bool // whether the coverage is
+}
+
+// covered is what the open window has covered up to end.
+func (e *Engine) covered(end int64) span {
+	now, was := e.coverage(), e.window.before
+	return span{
+		from: e.window.from, to: max(end, e.window.from), known: e.cfg.Coverage != nil,
+		Coverage: Coverage{
+			Packets: since(now.Packets, was.Packets), Dropped: since(now.Dropped, was.Dropped),
+			Evicted: since(now.Evicted, was.Evicted), CutShort: since(now.CutShort, was.CutShort), Older: since(now.Older, was.Older),
+		},
+	}
+}
+
+// since is the growth of a counter that may have begun anew.
+func since(now, before uint64) uint64 {
+	if now < before {
+		return now
+	}
+	return now - before
+}
+
+func (e *Engine) coverage() Coverage {
+	if e.cfg.Coverage == nil {
+		return Coverage{}
+	}
+	return e.cfg.Coverage()
+}
+
+// encodeCoverage writes meshtls.coverage. blind lists the rules that had nothing to go
+// by.
+func (e *Engine) encodeCoverage(s *span, blind []string) {
+	enc := &e.enc
+	enc.open("coverage")
+	enc.open("window")
+	enc.time("start", s.from)
+	enc.time("end", s.to)
+	enc.close()
+	if s.known {
+		enc.uint("packets", s.Packets)
+		enc.uint("dropped", s.Dropped)
+		enc.uint("evicted", s.Evicted)
+		enc.uint("cut_short", s.CutShort)
+		enc.uint("older", s.Older)
+	}
+	enc.str("filter", e.cfg.Filter)
+	enc.list("rules_blind", blind)
+	enc.str("node_encryption", e.cfg.NodeEncryption)
+	enc.close()
+}
+
+// clock writes a stretch of time for a sentence: "14:00-14:10", with seconds where it
+// is shorter than a minute or does not fall on one.
+func clock(from, to int64) string {
+	layout := "15:04"
+	if to-from < int64(time.Minute) {
+		layout = "15:04:05"
+	}
+	return time.Unix(0, from).UTC().Format(layout) + "-" + time.Unix(0, to).UTC().Format(layout)
+}

@@ -1,0 +1,9 @@
+// Package schema holds the JSON Schema of the published record.
+package schema
+
+import _ "embed"
+
+// JSON is the schema, JSON Schema 2020-12.
+//
+//go:embed record.schema.json
+var JSON []byte
