@@ -1,90 +1,152 @@
 package flow
 
-import "bytes"
-
-const (
-	blockSize  = 16
-	prefixSize = 2048 // bytes of each direction
+import (
+	"bytes"
+	"encoding/binary"
 )
 
-// prefix remembers the first bytes of a direction as hashes of aligned blocks, so that
-// a later copy with other bytes is known as such. It is exact about what differs and
-// misses what differs in a block that a copy brings in part only (the last one, as far
-// as it has come, aside), in one that a gap touches, and in one of 65536 others. Beyond the prefix only bytes that are still
-// held are compared.
-type prefix struct {
-	blocks [prefixSize / blockSize]uint16 // 0: unknown
-	at     int64                          // bytes taken in
-	sum    uint32                         // of the block that at is in
-	part   bool                           // that block has a gap
+// recentLimit is the offset up to which what a side sends is remembered: a handshake
+// with its certificates.
+const recentLimit = 32 << 10
+
+// recent remembers the bytes that were handed on last, of all connections together, so
+// that a later copy with other bytes is known as such. It is a ring that is written
+// from one end to the other and over again; the records of one stream are chained, the
+// newest first. A position counts the bytes ever written, and 0 is none.
+type recent struct {
+	max  int
+	buf  []byte
+	head uint64 // where the next record goes
 }
 
-const fnvOffset, fnvPrime = 2166136261, 16777619
+const (
+	recentMin    = 64 << 10 // what the ring begins with
+	recordHeader = 24       // previous record, offset, length with the hole's mark
+	recordHole   = 1 << 31  // the bytes were skipped before the receiver had them
+)
 
-func fold(sum uint32) uint16 { return uint16(sum>>16^sum) | 1 }
+// record is one run of bytes of a stream.
+type record struct {
+	prev uint64
+	off  int64
+	n    int64
+	data []byte // nil: a hole
+}
+
+// add writes a record and returns its position.
+func (r *recent) add(prev uint64, off, n int64, data []byte) uint64 {
+	size := recordHeader + len(data)
+	r.grow(size)
+	at := int(r.head % uint64(len(r.buf)))
+	if left := len(r.buf) - at; left < size {
+		r.head, at = r.head+uint64(left), 0
+	}
+	b := r.buf[at:]
+	binary.LittleEndian.PutUint64(b, prev)
+	binary.LittleEndian.PutUint64(b[8:], uint64(off))
+	mark := uint32(n)
+	if data == nil {
+		mark |= recordHole
+	}
+	binary.LittleEndian.PutUint32(b[16:], mark)
+	copy(b[recordHeader:], data)
+	pos := r.head + 1
+	r.head += uint64(size)
+	return pos
+}
+
+// grow doubles the ring, which has not come round yet, until it is as large as allowed.
+func (r *recent) grow(size int) {
+	for r.head+uint64(size) > uint64(len(r.buf)) && len(r.buf) < max(r.max, recentMin) {
+		b := make([]byte, min(max(2*len(r.buf), recentMin), max(r.max, recentMin)))
+		copy(b, r.buf)
+		r.buf = b
+	}
+}
+
+// at returns the record at a position, and false if it was written over.
+func (r *recent) at(pos uint64) (record, bool) {
+	pos--
+	if pos+uint64(len(r.buf)) < r.head {
+		return record{}, false
+	}
+	b := r.buf[pos%uint64(len(r.buf)):]
+	mark := binary.LittleEndian.Uint32(b[16:])
+	rec := record{prev: binary.LittleEndian.Uint64(b), off: int64(binary.LittleEndian.Uint64(b[8:])), n: int64(mark &^ recordHole)}
+	if mark&recordHole == 0 {
+		rec.data = b[recordHeader : recordHeader+rec.n]
+	}
+	return rec, true
+}
 
 // remember takes in the bytes of p, which are handed on now.
-func (s *stream) remember(p piece) {
-	if p.off >= prefixSize {
-		return
-	}
-	if s.begin == nil {
-		s.begin = &prefix{sum: fnvOffset}
-	}
-	b := s.begin
-	if p.off != b.at {
-		b.at, b.sum, b.part = p.off, fnvOffset, p.off%blockSize != 0
-	}
-	for _, x := range p.data[:min(int64(len(p.data)), prefixSize-p.off)] {
-		b.sum = (b.sum ^ uint32(x)) * fnvPrime
-		if b.at++; b.at%blockSize == 0 {
-			if !b.part {
-				b.blocks[b.at/blockSize-1] = fold(b.sum)
-			}
-			b.sum, b.part = fnvOffset, false
-		}
+func (t *Table) remember(s *stream, p *piece) {
+	if n := min(int64(len(p.data)), recentLimit-p.off); n > 0 {
+		s.recent = t.recent.add(s.recent, p.off, n, p.data[:n])
 	}
 }
 
-// differs tells whether p brings other bytes than those handed on.
-func (b *prefix) differs(p piece) bool {
-	end := min(p.off+int64(len(p.data)), b.at, prefixSize)
-	for at := (max(p.off, 0) + blockSize - 1) / blockSize * blockSize; at+blockSize <= end; at += blockSize {
-		want := b.blocks[at/blockSize]
-		sum := uint32(fnvOffset)
-		for _, x := range p.data[at-p.off : at-p.off+blockSize] {
-			sum = (sum ^ uint32(x)) * fnvPrime
-		}
-		if want != 0 && want != fold(sum) {
-			return true
-		}
+// rememberHole notes that the bytes up to off are skipped though the receiver has not
+// acknowledged them.
+func (t *Table) rememberHole(s *stream, off int64) {
+	from := max(s.next, s.acked)
+	if n := min(off, recentLimit) - from; n > 0 {
+		s.recent = t.recent.add(s.recent, from, n, nil)
 	}
-	return b.tailDiffers(p)
 }
 
-// tailDiffers compares the block that is not full yet, if p brings all that is there.
-func (b *prefix) tailDiffers(p piece) bool {
-	from := b.at / blockSize * blockSize
-	if b.part || from == b.at || p.off > from || p.off+int64(len(p.data)) < b.at {
-		return false
-	}
-	sum := uint32(fnvOffset)
-	for _, x := range p.data[from-p.off : b.at-p.off] {
-		sum = (sum ^ uint32(x)) * fnvPrime
-	}
-	return sum != b.sum
-}
-
-// verify compares p with the bytes that came before it.
-func (t *Table) verify(c *Conn, s *stream, p piece) {
-	conflict := p.off < s.next && s.begin != nil && s.begin.differs(p)
-	for i := s.find(p.off); i < len(s.bufs) && s.bufs[i].off < p.end(); i++ {
-		conflict = conflict || s.bufs[i].conflicts(p)
+// verify compares p with the bytes that came before it. What the receiver has
+// acknowledged is left out: it has them, and a copy changes nothing any more; that is
+// what keep-alive probes with a byte of garbage (RFC 9293, section 3.8.4) repeat.
+func (t *Table) verify(c *Conn, side Side, p piece) {
+	conflict := p.off < c.tcp.side[side].next && t.differs(c, side, p)
+	if q := c.queue(side); q != nil {
+		for i := q.find(p.off); i < len(q.pieces) && q.pieces[i].off < p.end(); i++ {
+			conflict = conflict || q.pieces[i].conflicts(p)
+		}
 	}
 	if conflict {
-		c.Conflict = true
-		t.stats.Conflicts++
+		t.conflict(c)
 	}
+}
+
+func (t *Table) conflict(c *Conn) {
+	c.Conflict = true
+	t.stats.Conflicts++
+}
+
+// maxRecords bounds how many records of a stream are looked through for one segment.
+const maxRecords = 256
+
+// differs tells whether p brings other bytes than those handed on. It says so too where
+// they cannot be compared any more: doubt goes against the packet.
+func (t *Table) differs(c *Conn, side Side, p piece) bool {
+	s := &c.tcp.side[side]
+	from, to := max(p.off, s.acked), min(p.off+int64(len(p.data)), s.next, recentLimit)
+	if from >= to || s.probe(p.off, p.n) && c.end(side.Other()).Packets == 0 {
+		return false
+	}
+	pos := s.recent
+	for range maxRecords {
+		if pos == 0 {
+			return false
+		}
+		r, ok := t.recent.at(pos)
+		if !ok {
+			break
+		}
+		if a, b := max(from, r.off), min(to, r.off+r.n); a < b {
+			if r.data == nil || !bytes.Equal(p.data[a-p.off:b-p.off], r.data[a-r.off:b-r.off]) {
+				return true
+			}
+		}
+		if r.off <= from {
+			return false
+		}
+		pos = r.prev
+	}
+	t.stats.Unverified++
+	return true
 }
 
 // conflicts compares two pieces where both have bytes.

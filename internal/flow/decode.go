@@ -105,14 +105,6 @@ func linkLayer(typ LinkType, f frame, d *Decoded) Reason {
 	return UnknownLink
 }
 
-// byNibble decodes an IP packet that no EtherType announces.
-func byNibble(f frame, d *Decoded) Reason {
-	if len(f.b) > 0 && f.b[0]>>4 != 4 && f.b[0]>>4 != 6 {
-		return OtherNetwork
-	}
-	return network(f, d)
-}
-
 // cooked reads the EtherType that stands at an offset of a header of size bytes.
 func cooked(f frame, at, size int, d *Decoded) Reason {
 	if len(f.b) < size {
@@ -139,8 +131,10 @@ func tagged(typ uint16, f frame, d *Decoded) Reason {
 			if f.b[1] > 1 {
 				size += int(f.b[1]-1) * 4
 			}
-		case etherIPv4, etherIPv6:
-			return network(f, d)
+		case etherIPv4:
+			return network(f, 4, d)
+		case etherIPv6:
+			return network(f, 6, d)
 		default:
 			return OtherNetwork
 		}

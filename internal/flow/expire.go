@@ -2,91 +2,72 @@ package flow
 
 import "time"
 
-// A connection is in several intrusive lists at a time, one of each link kind.
+// The lists of connections by their latest packet, one for each idle time: the head is
+// the next to expire. A new connection is in none until its first packet is done.
 const (
-	linkAll     = iota // creation order
-	linkIdle           // by the latest packet, one list for each timeout
-	linkWaiting        // has a hole, is looked at from time to time
-	linkHolding        // holds bytes out of order
-	numLinks
-)
-
-// The lists. A list of idle connections is in the order of their latest packets, so
-// its head is the next to expire.
-const (
-	listAll = iota
+	listNone = iota
 	listClosed
 	listSetup
 	listTCP
 	listUDP
-	listWaiting
-	listHolding
 	numLists
 )
 
-func kindOf(l int) int {
-	switch l {
-	case listAll:
-		return linkAll
-	case listWaiting:
-		return linkWaiting
-	case listHolding:
-		return linkHolding
-	}
-	return linkIdle
-}
-
+// list is linked through the connections themselves.
 type list struct {
-	kind       int
 	head, tail *Conn
+	n          int
 }
 
-type link struct {
-	in         *list
-	prev, next *Conn
-}
-
-// push appends c, which is in no other list of the kind.
 func (l *list) push(c *Conn) {
-	k := &c.tcp.links[l.kind]
-	*k = link{in: l, prev: l.tail}
+	c.tcp.before, c.tcp.after = l.tail, nil
 	if l.tail == nil {
 		l.head = c
 	} else {
-		l.tail.tcp.links[l.kind].next = c
+		l.tail.tcp.after = c
 	}
 	l.tail = c
+	l.n++
 }
 
 func (l *list) remove(c *Conn) {
-	k := &c.tcp.links[l.kind]
-	if k.prev == nil {
-		l.head = k.next
+	if c.tcp.before == nil {
+		l.head = c.tcp.after
 	} else {
-		k.prev.tcp.links[l.kind].next = k.next
+		c.tcp.before.tcp.after = c.tcp.after
 	}
-	if k.next == nil {
-		l.tail = k.prev
+	if c.tcp.after == nil {
+		l.tail = c.tcp.before
 	} else {
-		k.next.tcp.links[l.kind].prev = k.prev
+		c.tcp.after.tcp.before = c.tcp.before
 	}
-	*k = link{}
+	c.tcp.before, c.tcp.after = nil, nil
+	l.n--
 }
 
-// move makes c the last of l, wherever it is now.
-func (l *list) move(c *Conn) {
-	if l.tail == c {
-		return
+func (t *Table) unlist(c *Conn) {
+	if c.tcp.list != listNone {
+		t.idle[c.tcp.list].remove(c)
+		c.tcp.list = listNone
 	}
-	if in := c.tcp.links[l.kind].in; in != nil {
-		in.remove(c)
-	}
-	l.push(c)
 }
 
-// idle returns how long the connections of a list are kept.
-func (t *Table) idle(l int) time.Duration {
-	switch l {
+// listOf returns the list that c belongs to.
+func listOf(c *Conn) uint8 {
+	switch {
+	case c.Transport == protoUDP:
+		return listUDP
+	case c.closing():
+		return listClosed
+	case c.State != S1 && c.Orig.Bytes+c.Resp.Bytes == 0:
+		return listSetup
+	}
+	return listTCP
+}
+
+// idleTime returns how long the connections of a list are kept without a packet.
+func (t *Table) idleTime(list int) time.Duration {
+	switch list {
 	case listClosed:
 		return t.cfg.Linger
 	case listSetup:
@@ -99,17 +80,14 @@ func (t *Table) idle(l int) time.Duration {
 
 // touch puts c last in the list that it belongs to now.
 func (t *Table) touch(c *Conn) {
-	l := listTCP
-	switch {
-	case c.Transport == protoUDP:
-		l = listUDP
-	case c.closing():
-		l = listClosed
-	case c.State != S1 && c.Orig.Bytes+c.Resp.Bytes == 0:
-		l = listSetup
-	}
 	c.tcp.touched = t.now
-	t.lists[l].move(c)
+	l := listOf(c)
+	if t.idle[l].tail == c {
+		return
+	}
+	t.unlist(c)
+	c.tcp.list = l
+	t.idle[l].push(c)
 }
 
 // Tick moves packet time on to now, in nanoseconds since the Unix epoch, if that is
@@ -120,12 +98,12 @@ func (t *Table) Tick(now int64) {
 		return
 	}
 	t.now = now
-	for c := t.lists[listWaiting].head; c != nil && c.tcp.lookAt <= now; c = t.lists[listWaiting].head {
+	for c := t.held.due(now); c != nil; c = t.held.due(now) {
 		t.look(c)
 	}
-	for l := listClosed; l <= listUDP; l++ {
-		wait := int64(t.idle(l))
-		for c := t.lists[l].head; c != nil && now-c.tcp.touched >= wait; c = t.lists[l].head {
+	for l := listClosed; l < numLists; l++ {
+		wait := int64(t.idleTime(l))
+		for c := t.idle[l].head; c != nil && now-c.tcp.touched >= wait; c = t.idle[l].head {
 			why := EndIdle
 			if l == listClosed {
 				why = EndClosed
@@ -140,15 +118,22 @@ func (t *Table) Tick(now int64) {
 const setupGrace = int64(time.Second)
 
 // evict makes room for a connection: a closed one goes first, then one that was never
-// established, then the one that was idle for longest.
+// established, then the one that was idle for longest. Connections that cost nothing
+// to make (TCP without a handshake, UDP) cannot push out the others: beyond a quarter
+// of the table they make room for each other.
 func (t *Table) evict() {
-	c := t.lists[listClosed].head
-	if s := t.lists[listSetup].head; c == nil && s != nil && t.now-s.tcp.touched >= setupGrace {
+	c := t.idle[listClosed].head
+	if s := t.idle[listSetup].head; c == nil && s != nil && t.now-s.tcp.touched >= setupGrace {
 		c = s
 	}
+	for _, l := range [...]int{listSetup, listUDP} {
+		if c == nil && t.idle[l].n > t.cfg.MaxConns/4 {
+			c = t.idle[l].head
+		}
+	}
 	if c == nil {
-		for _, l := range []int{listTCP, listUDP, listSetup} {
-			if h := t.lists[l].head; h != nil && (c == nil || h.tcp.touched < c.tcp.touched) {
+		for l := listSetup; l < numLists; l++ {
+			if h := t.idle[l].head; h != nil && (c == nil || h.tcp.touched < c.tcp.touched) {
 				c = h
 			}
 		}

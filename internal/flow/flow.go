@@ -49,29 +49,30 @@ func (s Side) Other() Side { return s ^ 1 }
 type Endpoint struct {
 	Addr    netip.Addr
 	Port    uint16
+	FIN     bool   // this end sent a FIN
+	RST     bool   // this end sent a RST
 	Packets uint64 // packets seen from this end
 	Bytes   uint64 // payload bytes by the IP length, retransmissions included
 	Missed  uint64 // bytes of the stream that were never seen (gaps)
-	FIN     bool   // this end sent a FIN
-	RST     bool   // this end sent a RST
 }
 
 // Conn is one connection. The table owns it; a Handler may read it during a call and
 // may keep the pointer until End, but not change anything but User.
 type Conn struct {
-	ID                       uint64 // counts from 1 in a Table
-	Interface                uint16
-	Transport                uint8 // IP protocol number: 6 TCP, 17 UDP
-	Orig, Resp               Endpoint
-	First, Last              int64    // time of the first and the latest packet, ns since the epoch
-	State                    State    // Zeek's connection state, current
-	MissedStart              bool     // TCP: no SYN seen, the connection is older than the capture or its start was lost
-	Conflict                 bool     // a retransmission carried other bytes than the first copy
-	Fragments                bool     // IP fragments were seen, their payload is not reassembled
-	Excluded                 bool     // Config.Exclude said so: counted, never handed on
-	Redirected               Endpoint // lo under REDIRECT: where the originator's packets really went (Resp is where it meant to go); Addr invalid otherwise
-	OrigISN, RespISN         uint32   // initial sequence numbers, valid with the flags below
+	ID          uint64 // counts from 1 in a Table
+	Orig, Resp  Endpoint
+	Redirected  Endpoint // lo under REDIRECT: where the originator's packets really went (Resp is where it meant to go); Addr invalid otherwise
+	First, Last int64    // time of the first and the latest packet, ns since the epoch
+	Interface   uint16
+	Transport   uint8 // IP protocol number: 6 TCP, 17 UDP
+	State       State // Zeek's connection state, current
+	MissedStart bool  // TCP: no SYN seen, the connection is older than the capture or its start was lost
+	Conflict    bool  // packets contradict each other: a copy with other bytes than the first one while the receiver had neither, data behind a FIN, made-up numbers
+	Fragments   bool  // IP fragments were seen, their payload is not reassembled
+	Excluded    bool  // Config.Exclude said so: counted, never handed on
+
 	OrigISNSeen, RespISNSeen bool
+	OrigISN, RespISN         uint32 // initial sequence numbers, valid with the flags above
 
 	// User belongs to the Handler.
 	User any
@@ -95,7 +96,8 @@ type Handler interface {
 	// Data is called for each new piece of payload, in order for each side. For UDP
 	// each call is one datagram.
 	Data(c *Conn, s Segment)
-	// Changed is called when a side sent a FIN or a RST (after its data).
+	// Changed is called when a side sent a FIN or a RST, after its data. Data may still
+	// follow: of the other side, and of this one if the FIN or RST was forged.
 	Changed(c *Conn)
 	// End is called once, when the connection leaves the table.
 	End(c *Conn, why EndReason)

@@ -4,126 +4,193 @@ import "time"
 
 const (
 	laterPackets = 16                            // packets of the sender that make an acknowledged hole a lost one ...
-	laterTime    = int64(10 * time.Millisecond)  // ... if this much packet time has passed: a capture of several queues reorders more than 16 packets, but not for long
+	laterTime    = int64(10 * time.Millisecond)  // ... if this much packet time has passed: a capture of several queues reorders more packets than that, but not for long
 	lookInterval = int64(250 * time.Millisecond) // how often a hole is looked at while no packet comes
 )
 
+// waiting is what a connection needs only while a side of it is held up. Few
+// connections are at a time.
+type waiting struct {
+	queue         [2]queue
+	c             *Conn
+	before, after *waiting // in heldUp
+	listed        bool
+	lookAt        int64 // packet time at which to look again
+}
+
+// heldUp lists the connections that wait, the next to be looked at in front, and keeps
+// some of what they used for the next ones.
+type heldUp struct {
+	head, tail *waiting
+	spare      []*waiting
+}
+
+const maxSpare = 64
+
+func (h *heldUp) push(w *waiting) {
+	w.before, w.after, w.listed = h.tail, nil, true
+	if h.tail == nil {
+		h.head = w
+	} else {
+		h.tail.after = w
+	}
+	h.tail = w
+}
+
+func (h *heldUp) remove(w *waiting) {
+	if !w.listed {
+		return
+	}
+	if w.before == nil {
+		h.head = w.after
+	} else {
+		w.before.after = w.after
+	}
+	if w.after == nil {
+		h.tail = w.before
+	} else {
+		w.after.before = w.before
+	}
+	w.before, w.after, w.listed = nil, nil, false
+}
+
+// due returns the connection to be looked at now, nil if there is none.
+func (h *heldUp) due(now int64) *Conn {
+	if h.head == nil || h.head.lookAt > now {
+		return nil
+	}
+	return h.head.c
+}
+
+// wait returns the queue of a side, for which it makes room if there is none yet.
+func (t *Table) wait(c *Conn, side Side) *queue {
+	if c.tcp.waiting == nil {
+		w := &waiting{}
+		if n := len(t.held.spare); n > 0 {
+			w, t.held.spare = t.held.spare[n-1], t.held.spare[:n-1]
+		}
+		w.c = c
+		w.queue[Originator].rst, w.queue[Responder].rst = -1, -1
+		c.tcp.waiting = w
+	}
+	return &c.tcp.waiting.queue[side]
+}
+
+// queue returns the queue of a side, nil if the connection waits for nothing.
+func (c *Conn) queue(side Side) *queue {
+	if c.tcp.waiting == nil {
+		return nil
+	}
+	return &c.tcp.waiting.queue[side]
+}
+
+// release takes back what c used to wait.
+func (t *Table) release(c *Conn) {
+	w := c.tcp.waiting
+	if w == nil {
+		return
+	}
+	t.held.remove(w)
+	c.tcp.waiting = nil
+	if len(t.held.spare) < maxSpare {
+		a, b := w.queue[Originator].pieces, w.queue[Responder].pieces
+		*w = waiting{}
+		w.queue[Originator].pieces, w.queue[Responder].pieces = reuse(a), reuse(b)
+		t.held.spare = append(t.held.spare, w)
+	}
+}
+
+func reuse(p []piece) []piece {
+	if cap(p) > maxSpare {
+		return nil
+	}
+	return p[:0]
+}
+
 // waits tells whether something is held back until a hole is filled.
-func (s *stream) waits() bool {
-	return len(s.bufs) > 0 || s.fin > s.next || s.rst > s.next
+func (c *Conn) waits(side Side) bool {
+	s, q := &c.tcp.side[side], c.queue(side)
+	return s.fin > s.next || q != nil && (len(q.pieces) > 0 || q.rst >= 0)
 }
 
 // holeEnd returns where the hole at next ends.
-func (s *stream) holeEnd() int64 {
+func (c *Conn) holeEnd(side Side) int64 {
+	s, q := &c.tcp.side[side], c.queue(side)
 	switch {
-	case len(s.bufs) > 0:
-		return s.bufs[0].off
+	case len(q.pieces) > 0:
+		return q.pieces[0].off
 	case s.fin > s.next:
 		return s.fin
 	}
-	return s.rst
-}
-
-// acked notes a new highest acknowledgement of s.
-func (t *Table) acked(s *stream, ack int64) {
-	if ack > s.next {
-		end := s.next
-		if s.waits() {
-			end = s.holeEnd()
-		}
-		if !s.behind || s.acked < end && ack >= end {
-			s.behind, s.since, s.later = true, t.now, 0
-		}
-	}
-	s.acked = ack
+	return max(q.rst, s.next)
 }
 
 // lost tells whether the hole at next is to be given up: the receiver has it, so it
 // will not be sent again, and it is no mere reordering of the capture; or its sender
-// has reset the connection.
+// has reset the connection; or nothing can be said of the receiver. A hole that the
+// receiver has not acknowledged will be filled, however long that takes.
 func (t *Table) lost(c *Conn, side Side) bool {
-	s := &c.tcp.side[side]
-	switch {
-	case !s.waits():
+	if !c.waits(side) {
 		return false
-	case s.behind && s.acked >= s.holeEnd():
-		waited := t.now - s.since
-		return waited >= int64(t.cfg.HoleWait) || waited >= laterTime && s.later >= laterPackets
-	case s.rst >= 0:
-		return t.now-s.rstAt >= int64(t.cfg.HoleWait)
-	case c.end(side.Other()).Packets == 0 && len(s.bufs) > 0:
-		return t.now-s.bufs[0].time >= int64(t.cfg.UnseenWait)
+	}
+	s, q := &c.tcp.side[side], c.queue(side)
+	switch {
+	case s.acked >= c.holeEnd(side):
+		if !q.acked {
+			q.acked, q.since, q.later = true, t.now, 0
+		}
+		waited := t.now - q.since
+		return waited >= int64(t.cfg.HoleWait) || waited >= laterTime && q.later >= laterPackets
+	case q.rst >= 0:
+		return t.now-q.rstAt >= int64(t.cfg.HoleWait)
+	case c.end(side.Other()).Packets == 0 && len(q.pieces) > 0:
+		return t.now-q.pieces[0].time >= int64(t.cfg.UnseenWait)
 	}
 	return false
 }
 
 // giveUp skips the first hole of a side.
 func (t *Table) giveUp(c *Conn, side Side) {
-	s := &c.tcp.side[side]
-	end := s.holeEnd()
-	t.skipTo(c, side, end)
+	t.skipTo(c, side, c.holeEnd(side))
 	t.drain(c, side)
 }
 
 // skipTo gives up the bytes before off.
 func (t *Table) skipTo(c *Conn, side Side, off int64) {
 	s := &c.tcp.side[side]
-	t.lose(c, side, off-s.next)
-	s.next = off
-	s.behind = s.acked > s.next
-	s.since, s.later = t.now, 0
-}
-
-// room makes the byte budgets hold p. It reports false if it had to hand something on
-// for that, so that p may no longer fit where it was to go.
-func (t *Table) room(c *Conn, side Side, p piece) bool {
-	s := &c.tcp.side[side]
-	cost := p.cost()
-	switch {
-	case s.held+cost > t.cfg.MaxBufferedPerSide || cost > t.cfg.MaxBuffered:
-		t.stats.CutShort++
-		if len(s.bufs) == 0 || s.bufs[0].off > p.off {
-			t.skipTo(c, side, p.off)
-		} else {
-			t.giveUp(c, side)
+	if off > s.next {
+		if off > s.acked {
+			t.rememberHole(s, off)
 		}
-		return false
-	case t.stats.Buffered+cost > t.cfg.MaxBuffered:
-		t.relieve()
-		return false
+		t.lose(c, side, off-s.next)
+		s.next = off
 	}
-	return true
-}
-
-// relieve gives up holes of the connection that holds bytes for longest.
-func (t *Table) relieve() {
-	c := t.lists[listHolding].head
-	for side := range Side(2) {
-		if len(c.tcp.side[side].bufs) > 0 {
-			t.stats.CutShort++
-			t.giveUp(c, side)
-		}
-	}
-	for side := range Side(2) {
-		t.settle(c, side)
-	}
+	c.queue(side).acked = false
 }
 
 // settle gives up what is lost and tells of the FIN and the RST that are next.
 func (t *Table) settle(c *Conn, side Side) {
 	s := &c.tcp.side[side]
-	for t.lost(c, side) {
-		t.giveUp(c, side)
+	if c.tcp.waiting != nil {
+		for t.lost(c, side) && !c.tellable(side) {
+			t.giveUp(c, side)
+		}
 	}
-	ep := c.end(side)
-	if s.fin >= 0 && s.next >= s.fin && !ep.FIN {
-		ep.FIN = true
+	if s.fin >= 0 && s.next >= s.fin && !c.end(side).FIN {
+		c.end(side).FIN = true
 		t.tell(c, side, closed)
 	}
-	if s.rst >= 0 && s.next >= s.rst && len(s.bufs) == 0 && !ep.RST {
-		ep.RST = true
+	if q := c.queue(side); q != nil && q.rst >= 0 && c.tellable(side) {
+		q.rst = -1
+		c.end(side).RST = true
 		t.tell(c, side, aborted)
 	}
+}
+
+// tellable tells whether nothing is missing before a RST.
+func (c *Conn) tellable(side Side) bool {
+	q := c.queue(side)
+	return q.rst >= 0 && c.tcp.side[side].next >= q.rst && len(q.pieces) == 0
 }
 
 // tell reports that a side has closed, and before that what its stream lacks at the end.
@@ -137,29 +204,29 @@ func (t *Table) tell(c *Conn, side Side, to endState) {
 
 // tail hands on a gap that no data follow.
 func (t *Table) tail(c *Conn, side Side) {
-	if s := &c.tcp.side[side]; s.gap > 0 && c.Transport == protoTCP {
-		gap := s.gap
-		s.gap = 0
+	s := &c.tcp.side[side]
+	if gap := s.next - s.told; gap > 0 && c.Transport == protoTCP {
+		s.told = s.next
 		t.emit(c, Segment{Side: side, Offset: s.next, Ack: -1, Gap: gap, Time: c.Last})
 	}
 }
 
 // watch lists c among those that are looked at from time to time while a side waits.
 func (t *Table) watch(c *Conn) {
-	waits := c.tcp.side[0].waits() || c.tcp.side[1].waits()
-	listed := c.tcp.links[linkWaiting].in != nil
+	w := c.tcp.waiting
 	switch {
-	case waits && !listed:
-		c.tcp.lookAt = t.now + lookInterval
-		t.lists[listWaiting].push(c)
-	case !waits && listed:
-		t.lists[listWaiting].remove(c)
+	case w == nil:
+	case !c.waits(Originator) && !c.waits(Responder):
+		t.release(c)
+	case !w.listed:
+		w.lookAt = t.now + lookInterval
+		t.held.push(w)
 	}
 }
 
 // look settles both sides of a waiting connection.
 func (t *Table) look(c *Conn) {
-	t.lists[listWaiting].remove(c)
+	t.held.remove(c.tcp.waiting)
 	for side := range Side(2) {
 		t.settle(c, side)
 	}
@@ -168,8 +235,7 @@ func (t *Table) look(c *Conn) {
 
 // finish hands on all that a side holds: nothing more is to come.
 func (t *Table) finish(c *Conn, side Side) {
-	s := &c.tcp.side[side]
-	for s.waits() {
+	for c.tcp.waiting != nil && c.waits(side) && !c.tellable(side) {
 		t.giveUp(c, side)
 	}
 	t.settle(c, side)

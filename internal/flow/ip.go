@@ -9,20 +9,34 @@ type datagram struct {
 	proto uint8
 }
 
-// network decodes an IPv4 or IPv6 packet; the version nibble says which.
-func network(f frame, d *Decoded) Reason {
+// byNibble decodes an IP packet that no EtherType announces.
+func byNibble(f frame, d *Decoded) Reason {
 	if len(f.b) == 0 {
 		return Truncated
 	}
+	version := f.b[0] >> 4
+	if version != 4 && version != 6 {
+		return OtherNetwork
+	}
+	return network(f, version, d)
+}
+
+// network decodes an IP packet of a version. A packet that says otherwise itself, or
+// that claims more bytes than were on the wire, is dropped by every receiver, so it
+// must not count here: it could hide what is really received.
+func network(f frame, version uint8, d *Decoded) Reason {
+	if len(f.b) == 0 {
+		return Truncated
+	}
+	if f.b[0]>>4 != version {
+		return Malformed
+	}
 	var g datagram
 	var r Reason
-	switch f.b[0] >> 4 {
-	case 4:
+	if version == 4 {
 		g, r = ipv4(f, d)
-	case 6:
+	} else {
 		g, r = ipv6(f, d)
-	default:
-		return Malformed
 	}
 	if r != Decodable {
 		return r
@@ -47,7 +61,7 @@ func ipv4(f frame, d *Decoded) (datagram, Reason) {
 	if total == 0 { // segmentation offload: the frame is larger than the field can say
 		total = f.wire
 	}
-	if header < 20 || total < header {
+	if header < 20 || total < header || total > f.wire {
 		return datagram{}, Malformed
 	}
 	if len(f.b) < header {
@@ -75,6 +89,9 @@ func ipv6(f frame, d *Decoded) (datagram, Reason) {
 	n := int(binary.BigEndian.Uint16(f.b[4:]))
 	if n == 0 { // a jumbogram (RFC 2675) or segmentation offload
 		n = f.wire - 40
+	}
+	if 40+n > f.wire {
+		return datagram{}, Malformed
 	}
 	d.IPv6 = true
 	copy(d.Src[:], f.b[8:24])
@@ -145,17 +162,18 @@ func tcpHeader(g datagram, d *Decoded) Reason {
 	return Decodable
 }
 
-// udpHeader decodes a UDP header (RFC 768). A length of 0 is a jumbogram's or an
-// offloaded datagram's: it goes to the end of the packet.
+// udpHeader decodes a UDP header (RFC 768). Under IPv6 a length of 0 is a jumbogram's
+// (RFC 2675): it goes to the end of the packet. Only a first fragment may be shorter
+// than it says.
 func udpHeader(g datagram, d *Decoded) Reason {
 	if len(g.b) < 8 {
 		return short(g, 8)
 	}
 	n := int(binary.BigEndian.Uint16(g.b[4:]))
-	switch {
-	case n == 0 || n > g.n: // longer than the packet: a first fragment
+	if n == 0 && d.IPv6 || d.Fragment && n > g.n {
 		n = g.n
-	case n < 8:
+	}
+	if n < 8 || n > g.n {
 		return Malformed
 	}
 	d.SrcPort = binary.BigEndian.Uint16(g.b)

@@ -22,23 +22,25 @@ const tolerance = 1 << 20
 
 // face lists c, which a packet has just opened, to be found by its second face.
 func (t *Table) face(c *Conn, d *Decoded) {
-	k := [2]face{
-		{d.Src, d.SrcPort, c.Interface, d.IPv6, true},
-		{d.Dst, d.DstPort, c.Interface, d.IPv6, false},
-	}
-	c.tcp.faces, c.tcp.faceKeys = true, k
-	t.faces[k[0]], t.faces[k[1]] = c, c
+	c.tcp.faces = true
+	t.faces[face{d.Src, d.SrcPort, c.Interface, d.IPv6, true}] = c
+	t.faces[face{d.Dst, d.DstPort, c.Interface, d.IPv6, false}] = c
 }
 
-// unface takes c from the list: it was answered or is over.
+// unface takes c from the list: it was answered, paired or is over.
 func (t *Table) unface(c *Conn) {
 	if !c.tcp.faces {
 		return
 	}
 	c.tcp.faces = false
-	for _, k := range c.tcp.faceKeys {
-		if t.faces[k] == c {
-			delete(t.faces, k)
+	for side := range Side(2) {
+		e := c.end(side)
+		f := face{addr: bytesOf(e.Addr), port: e.Port, iface: c.Interface, ipv6: !e.Addr.Is4()}
+		for range 2 {
+			if t.faces[f] == c {
+				delete(t.faces, f)
+			}
+			f.sender = true
 		}
 	}
 }
@@ -46,16 +48,14 @@ func (t *Table) unface(c *Conn) {
 // pair returns the connection that a packet of an unknown tuple is the second face of,
 // or nil.
 func (t *Table) pair(k key, d *Decoded) *Conn {
-	if d.Flags&(flagSYN|flagACK) == flagSYN || d.Flags&flagACK == 0 {
+	if d.Flags&flagACK == 0 {
 		return nil
 	}
 	if c := t.faces[face{d.Dst, d.DstPort, k.iface, d.IPv6, true}]; c != nil && c.answeredBy(d) {
-		proxy := c.Resp
-		c.Resp.Addr, c.Resp.Port = address(d, &d.Src), d.SrcPort
-		return t.join(c, k, proxy)
+		return t.join(c, k, Endpoint{Addr: address(d, &d.Src), Port: d.SrcPort}, c.Resp)
 	}
 	if c := t.faces[face{d.Src, d.SrcPort, k.iface, d.IPv6, false}]; c != nil && c.askedBy(d) {
-		return t.join(c, k, Endpoint{Addr: address(d, &d.Dst), Port: d.DstPort})
+		return t.join(c, k, c.Resp, Endpoint{Addr: address(d, &d.Dst), Port: d.DstPort})
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func (t *Table) pair(k key, d *Decoded) *Conn {
 // answeredBy tells whether a packet answers c, of which only the originator was seen.
 func (c *Conn) answeredBy(d *Decoded) bool {
 	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
-	if c.Resp.Packets > 0 || d.DstPort != c.Orig.Port || d.Dst != c.tcp.orig || !s.known {
+	if c.Resp.Packets > 0 || d.DstPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Dst) || !s.known {
 		return false
 	}
 	if d.Flags&flagSYN != 0 {
@@ -76,30 +76,32 @@ func (c *Conn) answeredBy(d *Decoded) bool {
 // responder was seen.
 func (c *Conn) askedBy(d *Decoded) bool {
 	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
-	if c.Orig.Packets > 0 || d.SrcPort != c.Orig.Port || d.Src != c.tcp.orig || d.Flags&flagSYN != 0 {
+	if c.Orig.Packets > 0 || d.SrcPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Src) || d.Flags&flagSYN != 0 {
 		return false
 	}
 	return s.known && o.known && s.near(d.Seq) && o.near(d.Ack)
 }
 
-// near tells whether a sequence number is close to what comes next in s, or to what
-// was acknowledged of it.
+// near tells whether a sequence number is close to what comes next in s.
 func (s *stream) near(seq uint32) bool {
 	d := s.offset(seq) - s.next
 	return -tolerance <= d && d <= tolerance
 }
 
-// join makes k the second tuple of c.
-func (t *Table) join(c *Conn, k key, proxy Endpoint) *Conn {
+// join makes k the second tuple of c, whose originator meant to go to one address and
+// was taken to another. It returns nil if there is no room.
+func (t *Table) join(c *Conn, k key, meant, proxy Endpoint) *Conn {
 	if len(t.conns) >= t.cfg.MaxConns {
 		t.touch(c) // not to be evicted for its own sake
+		id := c.ID
 		t.evict()
-		if t.conns[c.tcp.key] != c {
+		if known := t.conns[c.keyTo(&c.Resp)]; known == nil || known.ID != id {
 			return nil
 		}
 	}
+	t.unface(c)
+	c.Resp.Addr, c.Resp.Port = meant.Addr, meant.Port
 	c.Redirected = Endpoint{Addr: proxy.Addr, Port: proxy.Port}
-	c.tcp.alias, c.tcp.paired = k, true
 	t.conns[k] = c
 	t.stats.Redirected++
 	return c

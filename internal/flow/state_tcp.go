@@ -35,15 +35,13 @@ func (c *Conn) inactive(side Side, d *Decoded) {
 		s.state = established
 	case side == Responder && o.state == synSent && d.PayloadLen == 0 && d.Flags&flagFIN == 0:
 		// Some stacks acknowledge a SYN before they answer it.
-	case d.Flags&flagACK != 0 && o.state == established && c.tcp.side[side.Other()].isn(c, side.Other()):
+	case d.Flags&flagACK != 0 && o.state == established && c.isnSeen(side.Other()):
 		s.state = established // the SYN was missed, the SYN-ACK was not
 	default:
 		s.state = partial
 	}
 	c.State = c.state()
 }
-
-func (*stream) isn(c *Conn, side Side) bool { return c.isnSeen(side) }
 
 // close applies a FIN (to closed) or a RST (to aborted) of a side.
 func (c *Conn) close(side Side, to endState) {
@@ -76,8 +74,10 @@ func (c *Conn) state() State {
 		return REJ
 	case r == aborted:
 		return pick(origUnseen, RSTRH, RSTR)
+	case o == aborted && respUnseen:
+		return pick(c.tcp.side[Originator].before == synSent, RSTOS0, OTH)
 	case o == aborted:
-		return pick(respUnseen, RSTOS0, RSTO)
+		return RSTO
 	case r == closed && o == closed:
 		return SF
 	case o == closed:
@@ -96,5 +96,5 @@ func (c *Conn) state() State {
 // whether or not all the data before are there.
 func (c *Conn) closing() bool {
 	o, r := &c.tcp.side[Originator], &c.tcp.side[Responder]
-	return o.rst >= 0 || r.rst >= 0 || o.fin >= 0 && r.fin >= 0
+	return o.reset || r.reset || o.fin >= 0 && r.fin >= 0
 }

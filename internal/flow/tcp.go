@@ -2,22 +2,12 @@ package flow
 
 // tcpState is what the table keeps of a connection for itself.
 type tcpState struct {
-	key, alias key
-	paired     bool // alias is in use
-	faces      bool // listed in Table.faces
-	faceKeys   [2]face
-	orig       [16]byte // the originator's address as in a Decoded
-	links      [numLinks]link
-	touched    int64 // packet time of the latest packet
-	lookAt     int64 // packet time at which a waiting connection is looked at again
-	side       [2]stream
-}
-
-func (s *tcpState) init(k key) {
-	s.key = k
-	for i := range s.side {
-		s.side[i].fin, s.side[i].rst = -1, -1
-	}
+	side          [2]stream
+	waiting       *waiting // nil nearly always
+	before, after *Conn    // in the list
+	touched       int64    // packet time of the latest packet
+	list          uint8    // which of Table.idle
+	faces         bool     // listed in Table.faces
 }
 
 // segment takes a TCP segment of c.
@@ -35,89 +25,145 @@ func (t *Table) segment(c *Conn, side Side, d *Decoded, now int64) {
 	c.inactive(side, d)
 	ack := int64(-1)
 	if d.Flags&(flagACK|flagRST) == flagACK {
-		ack = t.acknowledge(c, o, d.Ack)
+		ack = t.acknowledge(c, side.Other(), d.Ack)
 	}
 	if d.Flags&flagRST != 0 {
 		t.reset(c, side, d)
 	} else {
 		t.payload(c, side, d, ack, now)
 	}
-	if s.behind {
-		s.later++
+	if q := c.queue(side); q != nil && q.acked && q.later < laterPackets {
+		q.later++
 	}
 	t.settle(c, side)
-	if o.waits() {
+	if o.fin >= 0 || c.tcp.waiting != nil {
 		t.settle(c, side.Other())
+		t.watch(c)
 	}
-	t.watch(c)
 }
 
 // payload puts a segment's bytes and FIN in order.
 func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 	s := &c.tcp.side[side]
+	n := int64(d.PayloadLen)
+	if n == 0 && d.Flags&flagFIN == 0 {
+		return
+	}
 	seq := d.Seq
 	if d.Flags&flagSYN != 0 { // it takes one number; data behind it is TCP Fast Open (RFC 7413)
 		seq++
 	}
 	off := s.offset(seq)
-	n := int64(d.PayloadLen)
-	if n > 0 && s.guessed {
-		// A keep-alive probe as the first packet seen made the stream begin one too early.
-		if off == 1 && s.next == 0 && len(s.bufs) == 0 {
-			s.base++
-			off = 0
-		}
-		s.guessed = false
+	if n > 0 && !s.sure {
+		off = t.prove(c, side, seq, off, n)
+	}
+	if s.beyond(off + n) {
+		t.stats.Outside++
+		return
 	}
 	if d.Flags&flagFIN != 0 && s.fin < 0 {
-		s.end(t, off+n)
+		t.fin(c, side, off+n)
 	}
-	data := d.Payload
-	if s.fin >= 0 && off+n > s.fin {
-		n = max(s.fin-off, 0)
-		data = data[:min(int64(len(data)), n)]
+	if n > 0 && s.fin >= 0 && off+n > s.fin {
+		if off == s.fin && n == 1 {
+			return // a keep-alive probe
+		}
+		s.fin = -1 // it was none: the stream goes on
+		t.conflict(c)
 	}
 	switch {
 	case n == 0:
 	case c.Excluded:
 		s.next = max(s.next, off+n)
 	default:
-		t.place(c, side, piece{off: off, n: n, data: data, ack: ack, time: now})
+		t.place(c, side, piece{off: off, n: n, data: d.Payload, ack: ack, time: now})
 	}
 }
 
-// reset notes a RST. It takes effect once the bytes before it are there or given up:
-// a capture may put it before the sender's last data.
-func (t *Table) reset(c *Conn, side Side, d *Decoded) {
+// plausible is how far ahead of a stream's beginning, in bytes, its first payload seen
+// may be where nothing has proved the beginning.
+const plausible = 1 << 20
+
+// prove looks at where the first payload of a stream seems to be. A beginning that
+// does not fit is given up, or a single packet with made-up numbers could hide all
+// that follows.
+func (t *Table) prove(c *Conn, side Side, seq uint32, off, n int64) int64 {
 	s := &c.tcp.side[side]
-	if s.rst >= 0 {
-		return
+	switch {
+	case s.guessed && off == 1: // a keep-alive probe as the first packet seen made the stream begin one too early
+	case off < 0 && !s.probe(off, n), off > plausible:
+		c.MissedStart = true
+		if c.isnSeen(side) || off > plausible {
+			t.conflict(c)
+		}
+	default:
+		s.sure = off >= 0
+		return off
 	}
-	s.rst, s.rstAt = s.next, t.now
-	if s.known && !c.Excluded {
-		if off := s.offset(d.Seq); off > s.next && off-s.next <= window {
-			s.rst = off
+	s.start(seq)
+	s.sure, s.acked = true, 0
+	return 0
+}
+
+// fin notes a FIN. It takes effect once the bytes before it are there or given up: a
+// capture may put it before the sender's last data.
+func (t *Table) fin(c *Conn, side Side, off int64) {
+	s, q := &c.tcp.side[side], c.queue(side)
+	switch {
+	case off < s.next: // an old one
+	case q != nil && q.behind(off):
+		t.conflict(c)
+	default:
+		s.fin = off
+		if off > s.next {
+			t.wait(c, side)
 		}
 	}
 }
 
-// window is the largest receive window (RFC 7323, section 2.2).
-const window = 1 << 30
+// reset notes a RST. It takes effect like a FIN. One that the receiver has to ignore
+// (RFC 9293, section 3.10.7.4) is ignored here too.
+func (t *Table) reset(c *Conn, side Side, d *Decoded) {
+	s := &c.tcp.side[side]
+	if s.reset {
+		return
+	}
+	off := s.next
+	if s.sure && !c.Excluded {
+		off = s.offset(d.Seq)
+		if s.fin >= 0 {
+			off = min(off, s.fin)
+		}
+		if off < s.acked || s.beyond(off) {
+			t.stats.Outside++
+			return
+		}
+	}
+	s.reset = true
+	q := t.wait(c, side)
+	q.rst, q.rstAt = max(off, s.next), t.now
+}
 
-// acknowledge notes that stream o is acknowledged up to a sequence number and returns
-// the offset.
-func (t *Table) acknowledge(c *Conn, o *stream, number uint32) int64 {
-	if !o.known {
-		o.start(number)
+// acknowledge notes that a side's stream is acknowledged up to a sequence number and
+// returns the offset, -1 if it makes no sense.
+func (t *Table) acknowledge(c *Conn, side Side, number uint32) int64 {
+	s := &c.tcp.side[side]
+	if !s.known {
+		s.start(number)
+		return 0
 	}
-	ack := max(o.offset(number), 0)
-	if o.fin >= 0 {
-		ack = min(ack, o.fin) // a FIN takes one number too
+	ack := s.offset(number)
+	if s.fin >= 0 {
+		ack = min(ack, s.fin) // a FIN takes one number too
 	}
-	if ack > o.acked && ack-o.next <= window {
-		t.acked(o, ack)
+	if s.beyond(ack) {
+		return -1
 	}
-	return ack
+	if c.isnSeen(side) && ack >= 0 && ack <= plausible {
+		s.sure = true
+	}
+	s.acked = max(s.acked, ack)
+	return max(ack, 0)
 }
 
 // begins tells whether a SYN or SYN-ACK on the tuple of c opens another connection.
@@ -161,13 +207,13 @@ func (t *Table) stray(c *Conn, side Side, d *Decoded) bool {
 	if d.Flags&flagACK != 0 && side == Responder && c.OrigISNSeen && d.Ack != c.OrigISN+1 {
 		return d.Ack != c.OrigISN+1+uint32(c.tcp.side[Originator].next) // Fast Open: data acknowledged with it
 	}
-	return s.known && (s.next > 0 || len(s.bufs) > 0)
+	return s.known && (s.next > 0 || c.waits(side))
 }
 
 // syn sets where a stream begins.
 func (c *Conn) syn(side Side, d *Decoded) {
 	s := &c.tcp.side[side]
-	if !s.known || s.next == 0 && len(s.bufs) == 0 {
+	if !s.known || s.next == 0 && !c.waits(side) {
 		s.start(d.Seq + 1)
 	}
 	s.guessed = false
