@@ -26,6 +26,8 @@ func keep(typ uint8) int {
 		return 16 << 10
 	case typeServerKeyExchange:
 		return 4
+	case typeNewSessionTicket:
+		return maxTicket
 	}
 	return 0
 }
@@ -141,6 +143,7 @@ func (s *Session) endMessage(side Side, offset int64) {
 		t.ClientKeyExchange = true
 	case typeNewSessionTicket:
 		t.NewSessionTicket = true
+		t.NewTicket = newTicket(h.buf)
 	}
 	h.buf = nil
 }

@@ -45,7 +45,9 @@ type ClientHello struct {
 	Versions         []uint16 // supported_versions
 	KeyShares        []uint16 // groups a share was sent for
 	Ticket           bool     // a non-empty session ticket (TLS 1.2)
-	V2               bool     // an SSL 2.0 hello
+	TicketHash       TicketHash
+	Identities       []Identity // of pre_shared_key, the first 8
+	V2               bool       // an SSL 2.0 hello
 }
 
 // Has tells whether an extension was there.
@@ -74,6 +76,7 @@ type ServerHello struct {
 	Group         uint16 // of key_share, 0 if none
 	ALPN          string // TLS 1.2 and older
 	PSK           bool   // pre_shared_key selected
+	Identity      uint16 // which of the client's identities, where PSK is set
 	Retry         bool   // HelloRetryRequest
 }
 
@@ -181,6 +184,9 @@ func (h *ClientHello) extension(typ uint16, data cryptobyte.String) {
 		}
 	case extSessionTicket:
 		h.Ticket = len(data) > 0
+		h.TicketHash = hashTicket(data)
+	case extPreSharedKey:
+		h.Identities = identities(data)
 	}
 }
 
@@ -246,6 +252,7 @@ func (h *ServerHello) extension(typ uint16, data cryptobyte.String) {
 		data.ReadUint16(&h.Group)
 	case extPreSharedKey:
 		h.PSK = true
+		data.ReadUint16(&h.Identity)
 	case extALPN:
 		var list, name cryptobyte.String
 		if data.ReadUint16LengthPrefixed(&list) && list.ReadUint8LengthPrefixed(&name) {

@@ -224,6 +224,7 @@ func (s *Session) endRecord(side Side, offset int64) {
 		s.revision++
 	case r.typ() == contentHandshake && r.opaq:
 		t.Finished[side] = true
+		t.SealedHandshakes[side]++
 		s.revision++
 	case r.typ() == contentApplicationData:
 		t.AppRecords[side]++

@@ -31,9 +31,11 @@ type TLS struct {
 	CertificateVerify  bool
 	ClientKeyExchange  bool
 	NewSessionTicket   bool
-	Finished           [2]bool // TLS 1.2 and older: the encrypted Finished was seen
+	NewTicket          TicketHash // of the NewSessionTicket, TLS 1.2
+	Finished           [2]bool    // TLS 1.2 and older: the encrypted Finished was seen
 	Alerts             []Alert
 	SealedAlerts       [2]int
+	SealedHandshakes   [2]int // encrypted handshake records of TLS 1.2 and older: the Finished, and renegotiation
 	AppRecords         [2]int
 	// LostHandshake: bytes of a side's cleartext handshake were lost, so that what
 	// was not seen may have been there.

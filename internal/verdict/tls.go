@@ -18,7 +18,10 @@ type handshake struct {
 	outcome                string
 	alert                  string
 	resumed                bool
-	decided                bool // auth will not change
+	decided                bool   // auth will not change
+	chain                  int    // TLSInfo.ClientChainBytes as inferred, 0 unknown
+	hint                   string // TLSInfo.ClientKeyHint
+	age                    int64  // TLSInfo.ClientAuthAge
 	reasons                []string
 }
 
@@ -195,6 +198,7 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 			out.SessionHash = hex.EncodeToString(d[:16])
 		}
 	}
+	out.ClientChainBytes, out.ClientKeyHint, out.ClientAuthAge = h.chain, h.hint, h.age
 	if chain := t.Certs[t.Client]; chain != nil && out.Client != nil {
 		out.ClientChainBytes = chain.Bytes
 	}

@@ -101,6 +101,7 @@ type TLSInfo struct {
 	SessionHash                                      string // hash of both randoms
 	ClientChainBytes                                 int    // DER bytes of the client's chain as inferred or observed, 0 unknown
 	ClientKeyHint                                    string // "ecdsa-p256", "rsa-2048", "ed25519", ...
+	ClientAuthAge                                    int64  // ns since the handshake that ClientAuth is inherited from; 0: it is not
 }
 
 // Certificate is a leaf certificate seen in the clear.
