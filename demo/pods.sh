@@ -40,14 +40,14 @@ pod() {
 	ip -n "$1" link set eth0 up
 }
 
-# within POD COMMAND... runs a command in a pod, in place of this process if that is a subshell's last.
+# within POD COMMAND... runs a command in a pod and waits for it.
 within() {
 	local pod=$1
 	shift
 	nsenter --net=/run/netns/"$pod" "$@"
 }
 
-# start LOG POD COMMAND... starts a command in a pod; its process is $!, which is the command's own.
+# start LOG POD COMMAND... starts a command in a pod. $! is its own process, not a shell's: a function in the background would be one.
 start() {
 	local log=$1 pod=$2
 	shift 2

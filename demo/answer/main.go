@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,6 +62,7 @@ func newWalk(out, began, broker string) (*walk, error) {
 		return nil, err
 	}
 	w.findings, err = load(pattern, findings)
+	w.findings = slices.DeleteFunc(w.findings, func(r *record) bool { return r.Meshtls.Finding.State != "open" }) // those that say: still so, or over
 	return w, err
 }
 

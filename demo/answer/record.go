@@ -17,8 +17,9 @@ import (
 // record has what is used here of the tap's published record; schema/ has all of it.
 type record struct {
 	Event struct {
-		Dataset string    `json:"dataset"`
-		Created time.Time `json:"created"`
+		Dataset  string    `json:"dataset"`
+		Created  time.Time `json:"created"`
+		Severity int       `json:"severity"`
 	} `json:"event"`
 	Message     string   `json:"message"`
 	Rule        rule     `json:"rule"`
@@ -53,7 +54,10 @@ type record struct {
 		Mesh        string   `json:"mesh"`
 		Expectation string   `json:"expectation"`
 		Reasons     []string `json:"reasons"`
-		TLS         struct {
+		Finding     struct {
+			State string `json:"state"`
+		} `json:"finding"`
+		TLS struct {
 			ClientAuth string `json:"client_auth"`
 			Basis      string `json:"client_auth_basis"`
 			Outcome    string `json:"outcome"`
