@@ -45,7 +45,7 @@ func main() {
 // newWalk reads the records: the taps' own output, or what was consumed from the topics.
 func newWalk(out, began, broker string) (*walk, error) {
 	w := &walk{out: out, began: map[string]time.Time{}, broker: broker}
-	for _, item := range strings.Split(began, ",") {
+	for item := range strings.SplitSeq(began, ",") {
 		namespace, at, _ := strings.Cut(item, "=")
 		us, err := strconv.ParseInt(at, 10, 64)
 		if err != nil {
