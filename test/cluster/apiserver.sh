@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# The cheap tier: runs a command beside etcd and kube-apiserver on loopback. No node, no root.
+#
+#   apiserver.sh WORK COMMAND...
+#
+# Enough for admission, Pod Security, RBAC, policies and charts: objects are stored and checked, nothing runs. The command has
+# KUBECONFIG (an administrator's) and PATH with kubectl. Both servers end with this shell, however that ends.
+# WORK/bin holds the programs (build.sh api); logs go to WORK/logs.
+set -euo pipefail
+work=$(cd "${1:?usage: apiserver.sh WORK COMMAND...}" && pwd)
+shift
+state=$work/api pki=$work/api/pki log=$work/logs
+rm -rf "$state"
+mkdir -p "$state" "$log"
+pids=()
+
+over() {
+	trap - EXIT
+	[[ ${#pids[@]} == 0 ]] || kill -9 "${pids[@]}" 2>/dev/null || true
+	wait
+	rm -rf "$state"
+}
+trap over EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+start() { # NAME ARG...: the kernel ends it when this shell is gone
+	setpriv --pdeathsig KILL "$work/bin/$1" "${@:2}" </dev/null >"$log/api-$1.log" 2>&1 7>&- 8>&- 9>&- &
+	pids+=($!)
+}
+free_port() { # below the ephemeral range, and nobody listens on it
+	local p
+	while :; do
+		p=$((10000 + (RANDOM * 32768 + RANDOM) % 20000))
+		(exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || { echo "$p"; return; }
+	done
+}
+ready() { "$work/bin/kubectl" --kubeconfig "$pki/admin.kubeconfig" --request-timeout 2s get --raw /readyz >/dev/null 2>&1; }
+
+port=$(free_port) etcd=$(free_port)
+"$work/bin/labkit" pki -dir "$pki" -server "https://127.0.0.1:$port"
+start etcd --data-dir "$state/etcd" --unsafe-no-fsync --log-level warn \
+	--listen-client-urls "http://127.0.0.1:$etcd" --advertise-client-urls "http://127.0.0.1:$etcd" \
+	--listen-peer-urls http://127.0.0.1:0
+# No controller makes the service accounts that the ServiceAccount admission plugin wants. A Service of type ExternalName
+# "localhost" stands for a webhook's Pods, so that the configurations tested are the very ones that are installed.
+start kube-apiserver --etcd-servers "http://127.0.0.1:$etcd" \
+	--bind-address 127.0.0.1 --advertise-address 127.0.0.1 --secure-port "$port" --endpoint-reconciler-type none \
+	--tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" --client-ca-file "$pki/ca.crt" \
+	--authorization-mode RBAC --disable-admission-plugins ServiceAccount \
+	--service-account-issuer https://kubernetes.default.svc --service-account-key-file "$pki/sa.key" \
+	--service-account-signing-key-file "$pki/sa.key" --service-cluster-ip-range 10.97.0.0/16
+for i in {1..600}; do
+	ready && break
+	if ! kill -0 "${pids[@]}" 2>/dev/null || ((i == 600)); then
+		echo "the API server did not come up; see $log" >&2
+		tail -n 3 "$log"/api-*.log >&2
+		exit 1
+	fi
+	sleep 0.1
+done
+KUBECONFIG=$pki/admin.kubeconfig PATH=$work/bin:$PATH "$@"

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Builds what the tests here run, once, and prints the folder it lies in.
+#
+#   build.sh api      Kubernetes and etcd in one executable, and the tests' own two programs
+#   build.sh node     that, and what a node needs: containerd, CNI plugins, runc, iptables, images
+#   build.sh chart    Helm 3 and 4, helm-unittest, kubeconform and the schemas of this Kubernetes
+#
+# The folder is .cache/cluster/KEY, where KEY changes with the modules (go.mod, go.sum), the sources here and Go itself: a
+# second call finds all of it built. CLUSTER_CACHE names another place than .cache/cluster. Needs Go, for "node" also apt-get
+# and dpkg: Debian's runc is fetched and unpacked, not installed (its seccomp support is cgo over libseccomp).
+set -euo pipefail
+cd "$(dirname "$0")"
+part=${1:?usage: build.sh api|node|chart}
+cache=${CLUSTER_CACHE:-$(cd ../.. && pwd)/.cache/cluster}
+key=$({ go version; cat go.mod go.sum ctrd/go.mod ctrd/go.sum build.sh schemas.py cmd/*/*.go; } | sha256sum | cut -c1-12)
+out=$cache/$key
+mkdir -p "$out"/{bin,images}
+export CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local
+
+say() { echo "test/cluster: $*" >&2; }
+
+once() { # PART: false if it is built already; else calls build_PART
+	[[ ! -e $out/$1.done ]] || return 0
+	local begin=$SECONDS
+	"build_$1"
+	touch "$out/$1.done"
+	say "built $1 in $((SECONDS - begin)) s, once"
+}
+
+build() { # MODULE OUT LDFLAGS PACKAGE...
+	local module=$1 to=$2 flags=$3
+	shift 3
+	(cd "$module" && nice -n 5 go build -trimpath -tags grpcnotrace -ldflags "-s -w $flags" -o "$out/bin/$to" "$@")
+}
+
+build_api() {
+	say "building Kubernetes, once: some 10 minutes on two cores if nothing of it is in Go's cache"
+	build . "" "" ./cmd/labkit ./cmd/probe
+	# The programs compare their own version with the API server's, so it has to be set.
+	local version minor flags="" p
+	version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+	minor=${version#v1.} minor=${minor%%.*}
+	for p in k8s.io/component-base/version k8s.io/client-go/pkg/version; do
+		flags+=" -X $p.gitVersion=$version -X $p.gitMajor=1 -X $p.gitMinor=$minor"
+	done
+	build . kube "$flags" ./cmd/kube
+	for p in etcd kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy kubectl; do
+		ln -sfn kube "$out/bin/$p"
+	done
+}
+
+build_node() {
+	local containerd=github.com/containerd/containerd/v2/cmd cni=github.com/containernetworking/plugins/plugins
+	build ctrd "" "" "$containerd/containerd" "$containerd/containerd-shim-runc-v2" "$containerd/ctr" \
+		"$cni/main/bridge" "$cni/main/loopback" "$cni/ipam/host-local"
+	debs
+	image() { "$out/bin/labkit" image -o "$out/images/$1.tar" -ref "meshtls.test/$1:1" -bin "$out/bin/probe"; }
+	image pause
+	image probe
+}
+
+debs() { # iptables and its libraries are for kube-proxy
+	local part=$out/deb.part d t s
+	rm -rf "$part" "$out/deb"
+	mkdir -p "$part/dl"
+	(cd "$part/dl" && apt-get download -q runc iptables libip6tc2 libnftnl11 libnetfilter-conntrack3 libnfnetlink0 libseccomp2 >"$part/log" 2>&1) || {
+		tail -3 "$part/log" >&2
+		return 1
+	}
+	for d in "$part"/dl/*.deb; do dpkg -x "$d" "$part"; done
+	rm -rf "$part/dl"
+	mv "$part" "$out/deb"
+	ln -sfn ../deb/usr/sbin/runc "$out/bin/runc"
+	for t in iptables ip6tables; do # names that the alternatives system would make
+		for s in "" -save -restore; do ln -sfn ../deb/usr/sbin/xtables-nft-multi "$out/bin/$t$s"; done
+	done
+}
+
+build_chart() {
+	local version minor
+	version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+	minor=${version#v1.} minor=${minor%%.*}
+	# Helm 3 takes the Kubernetes it renders for from these, Helm 4 from its build information.
+	local k=helm.sh/helm/v3/pkg/chartutil l=helm.sh/helm/v3/pkg/lint/rules
+	build . helm3 "-X $k.k8sVersionMajor=1 -X $k.k8sVersionMinor=$minor -X $l.k8sVersionMajor=1 -X $l.k8sVersionMinor=$minor" helm.sh/helm/v3/cmd/helm
+	build . helm4 "" helm.sh/helm/v4/cmd/helm
+	build . "" "" github.com/helm-unittest/helm-unittest/cmd/helm-unittest github.com/yannh/kubeconform/cmd/kubeconform
+	python3 schemas.py "$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)/api/openapi-spec/swagger.json" "$out/schemas"
+}
+
+# Two calls may come at once; the second waits.
+exec 7>"$cache/lock"
+flock 7
+case $part in
+api) once api ;;
+node) once api && once node ;;
+chart) once chart ;;
+*)
+	say "no part $part"
+	exit 2
+	;;
+esac
+# What older versions of this folder built is of no use any more.
+find "$cache" -mindepth 1 -maxdepth 1 -type d -name '????????????' ! -name "$key" -mtime +7 -exec rm -rf {} +
+echo "$out"

@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Runs the tests of this folder: builds what they need, starts what they run against, and ends it again.
+#
+#   run.sh api|node|chart [GO TEST FLAGS]
+#
+# What a machine cannot do is said in one line, and that is all: a reason to skip, not to fail.
+set -euo pipefail
+cd "$(dirname "$0")"
+tier=${1:?usage: run.sh api|node|chart [GO TEST FLAGS]}
+shift
+cache=${CLUSTER_CACHE:-$(cd ../.. && pwd)/.cache/cluster}
+export CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local CLUSTER_CACHE=$cache
+PATH=$PATH:/usr/sbin:/sbin
+mkdir -p "$cache"
+
+say() { echo "test/cluster: $*" >&2; }
+skip() {
+	say "$tier tests skipped: $*"
+	exit 0
+}
+# The flags are build.sh's own, so that what it compiled serves here too.
+gotest() { ${GOTEST:-go test} -trimpath -tags grpcnotrace -count=1 "$@"; }
+
+able() { # says why this machine cannot run a node
+	local c
+	[[ $(uname) == Linux ]] || { echo "a node is Linux only"; return; }
+	[[ $(id -u) == 0 ]] || { echo "a node needs root"; return; }
+	for c in ip nsenter unshare flock setpriv; do
+		command -v "$c" >/dev/null || { echo "$c is missing (apt-get install iproute2 util-linux)"; return; }
+	done
+	[[ -x $cache/debs || -n $(command -v apt-get) ]] || { echo "runc is fetched with apt-get, which is missing"; return; }
+	unshare --mount --net --pid --ipc --uts --cgroup --fork true 2>/dev/null || { echo "no new namespaces here (in a container: privileged)"; return; }
+	local probe
+	probe=$(cgroup)/mt-probe-$$
+	if mkdir "$probe" 2>/dev/null; then rmdir "$probe"; else echo "cgroups cannot be made below $(cgroup)"; fi
+}
+cgroup() { # one of the folders that cluster.sh makes cgroups in
+	if [[ $(stat -fc %T /sys/fs/cgroup) == cgroup2fs ]]; then
+		echo "/sys/fs/cgroup$(cut -d: -f3 </proc/self/cgroup)"
+	else
+		echo "/sys/fs/cgroup/memory$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup)"
+	fi
+}
+
+work="" # a folder of this run alone: two may run at once
+over() {
+	trap - EXIT
+	if [[ -n $work ]]; then
+		[[ $tier != node ]] || ./cluster.sh down "$work" || true
+		rm -rf "$cache/logs-$tier"
+		[[ ! -d $work/logs ]] || mv "$work/logs" "$cache/logs-$tier"
+		rm -rf "$work"
+	fi
+}
+trap over EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+workdir() { # BUILT
+	work=$(mktemp -d "$cache/run-$tier-XXXX")
+	mkdir "$work/images" "$work/logs"
+	ln -s "$1/bin" "$1/deb" "$work/"
+	for t in "$1"/images/*.tar; do [[ ! -e $t ]] || ln -s "$t" "$work/images/"; done
+	# Whoever is killed lets go of this lock, and the node ends.
+	exec 9>"$work/owner.lock"
+	flock 9
+}
+
+case $tier in
+api)
+	command -v setpriv >/dev/null || skip "setpriv is missing (apt-get install util-linux)"
+	built=$(./build.sh api)
+	workdir "$built"
+	export CLUSTER_WORK=$work CLUSTER_TIER=api
+	./apiserver.sh "$work" ${GOTEST:-go test} -trimpath -tags grpcnotrace -count=1 "$@" ./api 9>&-
+	;;
+node)
+	why=$(able)
+	[[ -z $why ]] || skip "$why"
+	built=$(./build.sh node)
+	./build.sh chart >/dev/null
+	workdir "$built"
+	begin=$SECONDS
+	./cluster.sh up "$work" 9>&-
+	say "the node is Ready after $((SECONDS - begin)) s"
+	export CLUSTER_WORK=$work CLUSTER_TIER=node
+	gotest -timeout 30m "$@" ./node 9>&-
+	;;
+chart)
+	built=$(./build.sh chart)
+	export CHART_TOOLS=$built
+	gotest "$@" ./chart
+	;;
+*)
+	say "no tests named $tier"
+	exit 2
+	;;
+esac
