@@ -9,7 +9,7 @@ CORPUS       ?= ../shared
 CORPUS_FLOOR ?= 0.70
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-BUILD   := $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+BUILD   := GOFLAGS="$$(tools/goflags.sh)" $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
 TOOLS   := $(CURDIR)/.cache/bin
 
 # A release has to stay under this many bytes, stripped, on linux/amd64.

@@ -33,6 +33,9 @@ type Judge struct {
 // New returns a Judge.
 func New(cfg Config) *Judge { return &Judge{cfg: cfg, memory: newMemory()} }
 
+// SetLocal replaces Config.Local: the pod's addresses may become known late.
+func (j *Judge) SetLocal(local []netip.Prefix) { j.cfg.Local = local }
+
 // Judge says what c is, as far as s has been seen. s may be nil: no payload came.
 // iface is the name of the interface, empty where a capture does not tell it. ended
 // says that no more will come.

@@ -18,7 +18,7 @@ const (
 // place says where a connection runs: its network.direction and meshtls.scope. What is
 // captured on lo stays in the pod, whatever its addresses (a REDIRECT shows others).
 func (j *Judge) place(o *Judged) (direction, scope string) {
-	from, to := j.local(o.Source.Addr), j.local(o.Destination.Addr)
+	from, to := j.Local(o.Source.Addr), j.Local(o.Destination.Addr)
 	switch {
 	case o.Interface == "lo" || o.Interface == "lo0" || from && to:
 		return DirectionInternal, ScopePod
@@ -30,7 +30,8 @@ func (j *Judge) place(o *Judged) (direction, scope string) {
 	return "", ScopeWire
 }
 
-func (j *Judge) local(a netip.Addr) bool {
+// Local tells whether an address is the pod's own, by Config.Local, or loopback.
+func (j *Judge) Local(a netip.Addr) bool {
 	return a.IsLoopback() || slices.ContainsFunc(j.cfg.Local, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
 }
 

@@ -1,0 +1,237 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/sink"
+)
+
+// environment is what `tap run` reads of its environment, once. The tag about is the
+// line of --help, expected what an unusable value is told to be.
+type environment struct {
+	Interfaces []string      `env:"TAP_INTERFACES" envDefault:"eth0,lo" about:"interfaces to capture on; one that is not there yet is waited for"`
+	Filter     string        `env:"TAP_FILTER" about:"not yet: narrows what is captured"`
+	Expect     string        `env:"TAP_EXPECT" about:"what connections should be: CIDR[:PORT]=mtls|tls|any,... the first match counts"`
+	Mesh       string        `env:"TAP_MESH" about:"the mesh that the pod is in: osm, istio, istio_ambient, linkerd, consul, kuma"`
+	NodeEnc    string        `env:"TAP_NODE_ENCRYPTION" about:"encryption below the pod, which cannot be seen from here, such as wireguard"`
+	Emit       string        `env:"TAP_EMIT" envDefault:"findings,posture" about:"records to publish, of findings, posture, flows"`
+	Window     time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time that one posture record covers"`
+	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles"`
+	Grace      time.Duration `env:"TAP_GRACE" envDefault:"3s" expected:"a duration such as 3s" about:"time to flush records when told to end"`
+	Redact     string        `env:"TAP_REDACT" envDefault:"default" about:"strict, default or none: none publishes paths and user agents"`
+	Listen     string        `env:"TAP_LISTEN" envDefault:":9469" about:"address of /healthz, /readyz, /metrics; empty: none"`
+	LogLevel   slog.Level    `env:"TAP_LOG_LEVEL" envDefault:"INFO" expected:"debug, info, warn or error" about:"debug, info, warn or error"`
+	Sink       string        `env:"TAP_SINK" envDefault:"stdout" about:"where records go: stdout (JSON lines) or kafka"`
+
+	Brokers      []string      `env:"TAP_KAFKA_BROKERS" about:"host:port,... of any of the brokers"`
+	Topic        string        `env:"TAP_KAFKA_TOPIC" envDefault:"meshtls-tap.findings" about:"topic of findings"`
+	PostureTopic string        `env:"TAP_KAFKA_POSTURE_TOPIC" envDefault:"meshtls-tap.posture" about:"topic of posture and the tap's own state"`
+	FlowsTopic   string        `env:"TAP_KAFKA_FLOWS_TOPIC" envDefault:"meshtls-tap.flows" about:"topic of flows"`
+	Compression  string        `env:"TAP_KAFKA_COMPRESSION" envDefault:"zstd" about:"zstd, lz4, snappy, gzip or none"`
+	BatchTimeout time.Duration `env:"TAP_KAFKA_BATCH_TIMEOUT" envDefault:"100ms" expected:"a duration such as 100ms" about:"how long a record waits for company"`
+	TLS          bool          `env:"TAP_KAFKA_TLS" expected:"true or false" about:"speak TLS to the brokers; set with any other TAP_KAFKA_TLS_ variable"`
+	CAFile       string        `env:"TAP_KAFKA_TLS_CA_FILE" about:"PEM file of authorities to trust; default the system's"`
+	CertFile     string        `env:"TAP_KAFKA_TLS_CERT_FILE" about:"PEM file of a client certificate"`
+	KeyFile      string        `env:"TAP_KAFKA_TLS_KEY_FILE" about:"PEM file of its key"`
+	ServerName   string        `env:"TAP_KAFKA_TLS_SERVER_NAME" about:"name in the brokers' certificates; default the host connected to"`
+	Mechanism    string        `env:"TAP_KAFKA_SASL_MECHANISM" about:"plain, scram-sha-256 or scram-sha-512; default no SASL"`
+	Username     string        `env:"TAP_KAFKA_SASL_USERNAME" about:"user name"`
+	Password     string        `env:"TAP_KAFKA_SASL_PASSWORD" about:"password, or"`
+	PasswordFile string        `env:"TAP_KAFKA_SASL_PASSWORD_FILE" about:"the file that holds it; read again for each connection"`
+
+	Cluster      string `env:"TAP_CLUSTER" about:"name of the cluster"`
+	WorkloadKind string `env:"TAP_WORKLOAD_KIND" about:"kind of the pod's owner, such as Deployment"`
+	WorkloadName string `env:"TAP_WORKLOAD_NAME" about:"name of the pod's owner"`
+	LocalProxy   string `env:"TAP_LOCAL_PROXY" about:"the mesh's proxy in this pod, such as istio"`
+
+	PodName        string   `env:"POD_NAME" about:"metadata.name"`
+	PodNamespace   string   `env:"POD_NAMESPACE" about:"metadata.namespace"`
+	PodUID         string   `env:"POD_UID" about:"metadata.uid"`
+	PodIPs         []string `env:"POD_IPS" about:"status.podIPs"`
+	HostIPs        []string `env:"HOST_IPS" about:"status.hostIPs"`
+	NodeName       string   `env:"NODE_NAME" about:"spec.nodeName"`
+	ServiceAccount string   `env:"SERVICE_ACCOUNT" about:"spec.serviceAccountName"`
+
+	ServiceHost string `env:"KUBERNETES_SERVICE_HOST" about:"address of the API server, set by Kubernetes"`
+	ServicePort string `env:"KUBERNETES_SERVICE_PORT" about:"its port, set by Kubernetes"`
+}
+
+// settings is the environment, understood.
+type settings struct {
+	environment
+	expect         []finding.Expectation
+	emit           map[string]bool
+	redact         finding.Redact
+	until          time.Time
+	podIPs, nodes  []netip.Addr
+	apiServer      netip.AddrPort
+	unknown        []string // TAP_ variables that are set and not known
+	kafka          sink.KafkaConfig
+	publishToKafka bool
+}
+
+// readEnvironment reads the environment. Every value that cannot be used is one line of
+// the error, which is a usage error.
+func readEnvironment(environ []string) (settings, error) {
+	var s settings
+	vars := env.ToMap(environ)
+	var errs []error
+	if err := env.ParseWithOptions(&s.environment, env.Options{Environment: vars}); err != nil {
+		errs = append(errs, unparsed(err, vars)...)
+	}
+	bad := func(name string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s=%s: %w", name, vars[name], err))
+		}
+	}
+	var err error
+	if s.Filter != "" {
+		bad("TAP_FILTER", errors.New("filter expressions come with a later version"))
+	}
+	if s.Interfaces = trimmed(s.Interfaces); len(s.Interfaces) == 0 {
+		bad("TAP_INTERFACES", errors.New("expected one or more names, such as eth0,lo"))
+	}
+	s.expect, err = finding.ParseExpect(s.Expect)
+	bad("TAP_EXPECT", err)
+	s.emit, err = parseEmit(s.Emit)
+	bad("TAP_EMIT", err)
+	s.redact, err = parseRedact(s.Redact)
+	bad("TAP_REDACT", err)
+	if s.Window < time.Second {
+		bad("TAP_WINDOW", errors.New("expected a second or more, such as 10m"))
+	}
+	if s.Grace < 0 {
+		bad("TAP_GRACE", errors.New("expected a duration such as 3s"))
+	}
+	if s.Until != "" {
+		s.until, err = time.Parse(time.RFC3339, s.Until)
+		if err != nil {
+			bad("TAP_UNTIL", errors.New("expected an RFC 3339 time such as 2026-01-31T12:00:00Z"))
+		}
+	}
+	s.podIPs, err = addresses(s.PodIPs)
+	bad("POD_IPS", err)
+	s.nodes, err = addresses(s.HostIPs)
+	bad("HOST_IPS", err)
+	s.apiServer, _ = netip.ParseAddrPort(joinHostPort(s.ServiceHost, s.ServicePort)) // not ours to complain of
+	bad("TAP_SINK", s.setSink())
+	s.unknown = unknownVariables(vars)
+	if len(errs) > 0 {
+		return s, fmt.Errorf(`%w: %w; see "tap run --help"`, errUsage, joinLines(errs))
+	}
+	return s, nil
+}
+
+// joinLines puts one error on each line.
+func joinLines(errs []error) error { return errors.Join(errs...) }
+
+// unparsed turns the library's errors, which name fields, into ones that name variables.
+func unparsed(err error, vars map[string]string) []error {
+	all, ok := errors.AsType[env.AggregateError](err)
+	if !ok {
+		return []error{err}
+	}
+	var out []error
+	for _, e := range all.Errors {
+		var p env.ParseError
+		if field, found := reflect.TypeFor[environment]().FieldByName(fieldOf(e, &p)); found {
+			name := field.Tag.Get("env")
+			e = fmt.Errorf("%s=%s: expected %s", name, vars[name], field.Tag.Get("expected"))
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func fieldOf(err error, p *env.ParseError) string {
+	if errors.As(err, p) {
+		return p.Name
+	}
+	return ""
+}
+
+func trimmed(list []string) []string { return split(strings.Join(list, ",")) }
+
+func addresses(list []string) ([]netip.Addr, error) {
+	var out []netip.Addr
+	for _, text := range trimmed(list) {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			return nil, fmt.Errorf("%q: expected an IP address", text)
+		}
+		out = append(out, a.Unmap())
+	}
+	return out, nil
+}
+
+func joinHostPort(host, port string) string {
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + port
+}
+
+// setSink fills in what the sink needs. What Kafka's settings hold is checked by the
+// sink itself when it is made.
+func (s *settings) setSink() error {
+	switch s.Sink {
+	case "stdout":
+		return nil
+	case "kafka":
+	default:
+		return errors.New("expected stdout or kafka")
+	}
+	s.publishToKafka = true
+	s.kafka = sink.KafkaConfig{
+		Brokers: trimmed(s.Brokers), FindingsTopic: s.Topic, PostureTopic: s.PostureTopic, FlowsTopic: s.FlowsTopic,
+		Compression: s.Compression, BatchTimeout: s.BatchTimeout,
+	}
+	if s.TLS || s.CAFile+s.CertFile+s.KeyFile+s.ServerName != "" {
+		s.kafka.TLS = &sink.TLSConfig{CAFile: s.CAFile, CertFile: s.CertFile, KeyFile: s.KeyFile, ServerName: s.ServerName}
+	}
+	if s.Mechanism != "" {
+		s.kafka.SASL = &sink.SASLConfig{Mechanism: s.Mechanism, Username: s.Username, Password: s.Password, PasswordFile: s.PasswordFile}
+	}
+	return nil
+}
+
+// unknownVariables returns the TAP_ variables that are set and mean nothing here: a
+// misspelt one would otherwise go unnoticed.
+func unknownVariables(vars map[string]string) []string {
+	known := map[string]bool{}
+	for field := range reflect.TypeFor[environment]().Fields() {
+		known[field.Tag.Get("env")] = true
+	}
+	var out []string
+	for name := range vars {
+		if strings.HasPrefix(name, "TAP_") && !known[name] {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// runHelp is the text of `tap run --help`.
+func runHelp() string {
+	var b strings.Builder
+	b.WriteString("Usage: tap run\n\nCaptures in a pod and publishes what is found. Everything is set by the environment:\n\n")
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for field := range reflect.TypeFor[environment]().Fields() {
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", field.Tag.Get("env"), field.Tag.Get("envDefault"), field.Tag.Get("about"))
+	}
+	w.Flush()
+	b.WriteString("\nThe middle column is the default. It needs NET_RAW and nothing else.\n")
+	return b.String()
+}

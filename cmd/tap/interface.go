@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/afpacket"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// interfaceTap captures on one interface for as long as it is told to, and opens it
+// again whenever it was lost.
+type interfaceTap struct {
+	tap   *tap
+	name  string
+	index uint16 // flow.Packet.Interface
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	handle *afpacket.Handle
+	err    error          // why nothing is captured; nil while something is
+	past   afpacket.Stats // of the handles before this one
+	lost   uint64         // times that the interface was lost
+	once   chan struct{}  // closed when it was tried for the first time
+}
+
+// Waits between two attempts to open an interface.
+const (
+	reopenFirst = 100 * time.Millisecond
+	reopenMost  = 5 * time.Second
+)
+
+// run captures until ctx ends; then it drains the ring and returns.
+func (i *interfaceTap) run(ctx context.Context) {
+	wait := reopenFirst
+	for ctx.Err() == nil {
+		h, err := afpacket.Open(afpacket.Config{Interface: i.name})
+		if err == nil {
+			wait = reopenFirst
+			i.opened(h)
+			err = i.capture(ctx, h)
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		i.failed(err)
+		select {
+		case <-time.After(wait):
+			wait = min(2*wait, reopenMost)
+		case <-ctx.Done():
+		}
+	}
+}
+
+// capture hands on what a handle sees, until ctx ends or the interface is lost.
+func (i *interfaceTap) capture(ctx context.Context, h *afpacket.Handle) error {
+	stop := context.AfterFunc(ctx, func() { h.Close() })
+	defer stop()
+	link := flow.LinkType(h.LinkType())
+	err := h.Run(func(b *afpacket.Block) { i.block(link, b) })
+	stats, _ := h.Stats()
+	h.Close()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.handle = nil
+	i.past = plus(i.past, stats)
+	return err
+}
+
+// block takes a block of packets through the pipeline.
+func (i *interfaceTap) block(link flow.LinkType, b *afpacket.Block) {
+	p := i.tap.pipeline
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	packet := flow.Packet{Link: link, Interface: i.index}
+	for {
+		x, ok := b.Next()
+		if !ok {
+			return
+		}
+		packet.Time, packet.Data, packet.Length = x.Time, x.Data, x.Length
+		p.add(&packet)
+		p.engine.Tick(x.Time)
+	}
+}
+
+func (i *interfaceTap) opened(h *afpacket.Handle) {
+	i.mu.Lock()
+	i.handle, i.err = h, nil
+	i.mu.Unlock()
+	i.trial()
+	i.tap.pipeline.mu.Lock()
+	i.tap.pipeline.judge.SetLocal(localPrefixes(i.tap.podIPs))
+	i.tap.pipeline.mu.Unlock()
+	i.log.Info("capturing")
+}
+
+// failed notes why nothing is captured and says so once for each reason.
+func (i *interfaceTap) failed(err error) {
+	if err == nil {
+		err = fmt.Errorf("interface %s: the capture ended", i.name)
+	}
+	i.mu.Lock()
+	known := i.err != nil && i.err.Error() == err.Error()
+	if i.err == nil {
+		i.lost++
+	}
+	i.err = err
+	i.mu.Unlock()
+	i.trial()
+	if known {
+		return
+	}
+	i.log.Error("not capturing; trying on", "error", err)
+	i.tap.pipeline.mu.Lock()
+	i.tap.pipeline.engine.Degraded(time.Now().UnixNano(), err.Error())
+	i.tap.pipeline.mu.Unlock()
+}
+
+// trial notes that the interface was tried.
+func (i *interfaceTap) trial() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	select {
+	case <-i.once:
+	default:
+		close(i.once)
+	}
+}
+
+// tried waits until the interface was tried for the first time, or ctx ends.
+func (i *interfaceTap) tried(ctx context.Context) {
+	select {
+	case <-i.once:
+	case <-ctx.Done():
+	}
+}
+
+// problem returns why nothing is captured, nil while something is.
+func (i *interfaceTap) problem() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.handle == nil && i.err == nil {
+		return fmt.Errorf("interface %s: not open yet", i.name)
+	}
+	return i.err
+}
+
+// stats returns the counts of all handles so far.
+func (i *interfaceTap) stats() afpacket.Stats {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.handle == nil {
+		return i.past
+	}
+	now, _ := i.handle.Stats()
+	return plus(i.past, now)
+}
+
+func plus(a, b afpacket.Stats) afpacket.Stats {
+	return afpacket.Stats{Packets: a.Packets + b.Packets, Drops: a.Drops + b.Drops, Freezes: a.Freezes + b.Freezes}
+}
+
+// localPrefixes returns the pod's addresses: those that the downward API gave and those
+// that its interfaces have now.
+func localPrefixes(given []netip.Addr) []netip.Prefix {
+	var out []netip.Prefix
+	add := func(a netip.Addr) {
+		a = a.Unmap()
+		out = append(out, netip.PrefixFrom(a, a.BitLen()))
+	}
+	for _, a := range given {
+		add(a)
+	}
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if a, ok := netip.AddrFromSlice(n.IP); ok {
+				add(a)
+			}
+		}
+	}
+	return out
+}

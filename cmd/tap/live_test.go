@@ -1,0 +1,403 @@
+//go:build linux
+
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+)
+
+// TestMain's second life: in a network namespace, the test binary is the two ends of the traffic.
+func init() {
+	switch os.Getenv("MESHTLS_LIVE") {
+	case "server":
+		exitOn(liveServer(os.Getenv("MESHTLS_ADDRESS")))
+	case "client":
+		exitOn(liveClient(os.Getenv("MESHTLS_ADDRESS")))
+	}
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// The ports of the server in TestLiveAgreesWithRead.
+const (
+	portMarker = 7000 // HTTP, before and after all else
+	portHTTP   = 7001
+	port13     = 7002 // TLS 1.3, no client certificate asked for
+	port13m    = 7003 // TLS 1.3, mutual
+	port12m    = 7004 // TLS 1.2, mutual
+)
+
+// liveServer serves until its standard input ends.
+func liveServer(address string) error {
+	ca, err := capturetest.NewAuthority()
+	if err != nil {
+		return err
+	}
+	cert, err := ca.Issue("spiffe://cluster.local/ns/shop/sa/cart", "cart")
+	if err != nil {
+		return err
+	}
+	answer := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, strings.Repeat("x", 3000)) })
+	for _, port := range []int{portMarker, portHTTP, port13, port13m, port12m} {
+		l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", address, port))
+		if err != nil {
+			return err
+		}
+		cfg := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		if port == port13m || port == port12m {
+			cfg.ClientAuth = tls.RequireAnyClientCert
+		}
+		if port == port12m {
+			cfg.MaxVersion = tls.VersionTLS12
+		}
+		if port >= port13 {
+			l = tls.NewListener(l, cfg)
+		}
+		go http.Serve(l, answer) //nolint:gosec // a test's server
+	}
+	fmt.Println("serving")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// liveClient makes the traffic: a marker, 150 connections of each kind with two requests, ten at a time, a marker.
+func liveClient(address string) error {
+	ca, err := capturetest.NewAuthority()
+	if err != nil {
+		return err
+	}
+	cert, err := ca.Issue("spiffe://cluster.local/ns/shop/sa/web", "web")
+	if err != nil {
+		return err
+	}
+	request := func(port int) error {
+		scheme := "http"
+		if port >= port13 {
+			scheme = "https"
+		}
+		transport := &http.Transport{MaxConnsPerHost: 1, TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}} //nolint:gosec // the test judges the wire
+		defer transport.CloseIdleConnections()
+		client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+		for range 2 {
+			r, err := client.Get(fmt.Sprintf("%s://%s:%d/", scheme, address, port))
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(io.Discard, r.Body)
+			r.Body.Close()
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := request(portMarker); err != nil {
+		return err
+	}
+	results := make(chan error)
+	const workers, each = 10, 15
+	for range workers {
+		go func() {
+			var errs error
+			for range each {
+				for _, port := range []int{portHTTP, port13, port13m, port12m} {
+					errs = errors.Join(errs, request(port))
+				}
+			}
+			results <- errs
+		}()
+	}
+	for range workers {
+		err = errors.Join(err, <-results)
+	}
+	return errors.Join(err, request(portMarker))
+}
+
+// pod is a network namespace of a test, with eth0 to another one.
+type pod struct{ name, address string }
+
+// pods makes two namespaces with a veth pair between them. Without root the test is skipped, or fails where
+// MESHTLS_REQUIRE_ALL says that all must run.
+func pods(t *testing.T) (a, b pod) {
+	t.Helper()
+	absent := t.Skipf
+	if os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
+		absent = t.Fatalf
+	}
+	if os.Getuid() != 0 {
+		absent("network namespaces need root")
+	}
+	for _, program := range []string{"ip", "tcpdump"} {
+		if _, err := exec.LookPath(program); err != nil {
+			absent("%v: on Debian or Ubuntu: apt-get install iproute2 tcpdump", err)
+		}
+	}
+	a, b = pod{fmt.Sprintf("tap-%d-a", os.Getpid()), "10.77.0.1"}, pod{fmt.Sprintf("tap-%d-b", os.Getpid()), "10.77.0.2"}
+	for _, p := range []pod{a, b} {
+		ip(t, "netns", "add", p.name)
+		t.Cleanup(func() { exec.Command("ip", "netns", "del", p.name).Run() })
+	}
+	ip(t, "-n", a.name, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.name)
+	for _, p := range []pod{a, b} {
+		ip(t, "-n", p.name, "address", "add", p.address+"/24", "dev", "eth0")
+		ip(t, "-n", p.name, "link", "set", "eth0", "up")
+		ip(t, "-n", p.name, "link", "set", "lo", "up")
+	}
+	return a, b
+}
+
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
+	}
+}
+
+// process is a program that runs in a pod.
+type process struct {
+	*exec.Cmd
+	out    *bufio.Reader
+	stderr bytes.Buffer
+	ended  chan error
+}
+
+// start starts a program in a pod; the test ends it if nothing else does.
+func (p pod) start(t *testing.T, env []string, args ...string) *process {
+	t.Helper()
+	x := &process{Cmd: exec.Command("ip", append([]string{"netns", "exec", p.name}, args...)...), ended: make(chan error, 1)}
+	x.Env = append(os.Environ(), env...)
+	x.Cmd.Stderr = &x.stderr
+	x.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := x.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := x.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Start(); err != nil {
+		t.Fatal(err)
+	}
+	x.out = bufio.NewReaderSize(out, 1<<20)
+	t.Cleanup(func() {
+		in.Close()
+		x.Process.Kill()
+		x.Wait()
+		if t.Failed() {
+			t.Logf("%s: %s", args[0], &x.stderr)
+		}
+	})
+	return x
+}
+
+// line waits for a line of output that f accepts and returns all lines up to it.
+func (x *process) line(t *testing.T, f func(line string) bool) []string {
+	t.Helper()
+	var lines []string
+	found := make(chan error, 1)
+	go func() {
+		for {
+			line, err := x.out.ReadString('\n')
+			if err != nil {
+				found <- fmt.Errorf("the output ended: %w", err)
+				return
+			}
+			lines = append(lines, line)
+			if f(line) {
+				found <- nil
+				return
+			}
+		}
+	}()
+	select {
+	case err := <-found:
+		if err != nil {
+			t.Fatalf("%v after %d lines: %s", err, len(lines), &x.stderr)
+		}
+	case <-time.After(60 * time.Second):
+		t.Fatalf("nothing came within a minute: %s", &x.stderr)
+	}
+	return lines
+}
+
+// end sends SIGTERM and returns the rest of the output.
+func (x *process) end(t *testing.T) []string {
+	t.Helper()
+	if err := x.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(x.out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Wait(); err != nil {
+		t.Errorf("%v: %s", err, &x.stderr)
+	}
+	return strings.SplitAfter(string(rest), "\n")
+}
+
+// buildTap builds the tap as it is released.
+func buildTap(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "tap")
+	cmd := exec.Command("go", "build", "-o", file, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return file
+}
+
+// TestLiveAgreesWithRead: what the tap says live of each connection is what `tap read` says of what tcpdump wrote meanwhile.
+func TestLiveAgreesWithRead(t *testing.T) {
+	client, server := pods(t)
+	tap := buildTap(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "live.pcap")
+	running := server.start(t, []string{"MESHTLS_LIVE=server", "MESHTLS_ADDRESS=" + server.address}, self)
+	running.line(t, func(l string) bool { return l == "serving\n" })
+	live := client.start(t, []string{"TAP_EMIT=flows,posture", "TAP_INTERFACES=eth0", "TAP_WINDOW=1h", "TAP_LISTEN="}, tap, "run")
+	live.line(t, func(l string) bool { return strings.Contains(l, `"meshtls.tap"`) })
+	dump := client.start(t, nil, "tcpdump", "-i", "eth0", "-B", "32768", "-U", "--immediate-mode", "-Z", "root", "-w", file)
+	waitForFile(t, file)
+	if out, err := clientRun(t, client, self, server.address); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	markers := 0
+	lines := live.line(t, func(l string) bool {
+		if r := parseFlow(l); r != nil && r.port == portMarker {
+			markers++
+		}
+		return markers == 2
+	})
+	lines = append(lines, live.end(t)...)
+	dump.end(t)
+	if !strings.Contains(dump.stderr.String(), "\n0 packets dropped by kernel") {
+		t.Errorf("tcpdump: %s", &dump.stderr)
+	}
+	for _, l := range lines {
+		if strings.Contains(l, `"stopped"`) && !strings.Contains(l, `"packets_dropped":0`) {
+			t.Errorf("the ring dropped packets: %s", l)
+		}
+	}
+	out, err := exec.Command(tap, "read", "--output=json", "--emit=flows", file).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	compare(t, between(lines), between(strings.SplitAfter(string(out), "\n")))
+}
+
+func clientRun(t *testing.T, p pod, self, address string) ([]byte, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", p.name, self)
+	cmd.Env = append(os.Environ(), "MESHTLS_LIVE=client", "MESHTLS_ADDRESS="+address)
+	return cmd.CombinedOutput()
+}
+
+// waitForFile waits until tcpdump has written its header: it captures from then on.
+func waitForFile(t *testing.T, file string) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		if info, err := os.Stat(file); err == nil && info.Size() >= 24 {
+			return
+		}
+	}
+	t.Fatal("tcpdump does not capture")
+}
+
+// flowFacts is what two records of one connection have to agree on.
+type flowFacts struct {
+	port, clientPort int
+	facts            string
+}
+
+func parseFlow(line string) *flowFacts {
+	var r struct {
+		Event       struct{ Dataset string }
+		Source      struct{ Port, Bytes, Packets int }
+		Destination struct{ Port, Bytes, Packets int }
+		Network     struct{ Protocol string }
+		TLS         json.RawMessage
+		Meshtls     struct {
+			Verdict string
+			Reasons []string
+			TLS     json.RawMessage
+			State   string
+		}
+	}
+	if json.Unmarshal([]byte(line), &r) != nil || r.Event.Dataset != "meshtls.flow" {
+		return nil
+	}
+	return &flowFacts{r.Destination.Port, r.Source.Port, fmt.Sprintf("%s %s %v %d/%d %d/%d %s %s", r.Meshtls.Verdict, r.Network.Protocol, r.Meshtls.Reasons,
+		r.Source.Bytes, r.Source.Packets, r.Destination.Bytes, r.Destination.Packets, r.TLS, r.Meshtls.TLS)}
+}
+
+// between returns the connections between the two markers by their client port.
+func between(lines []string) map[int]flowFacts {
+	out := map[int]flowFacts{}
+	for _, l := range lines {
+		if r := parseFlow(l); r != nil && r.port > portMarker {
+			out[r.clientPort] = *r
+		}
+	}
+	return out
+}
+
+func compare(t *testing.T, live, read map[int]flowFacts) {
+	t.Helper()
+	if len(read) != 600 {
+		t.Errorf("read saw %d connections, want 600", len(read))
+	}
+	verdicts := map[string]int{}
+	for port, r := range read {
+		l, ok := live[port]
+		switch {
+		case !ok:
+			t.Errorf("live did not tell of client port %d: %s", port, r.facts)
+		case l != r:
+			t.Errorf("client port %d\nlive %s\nread %s", port, l.facts, r.facts)
+		}
+		verdict, _, _ := strings.Cut(r.facts, " ")
+		verdicts[fmt.Sprintf("%d %s", r.port, verdict)]++
+	}
+	for port := range live {
+		if _, ok := read[port]; !ok {
+			t.Errorf("read did not tell of client port %d", port)
+		}
+	}
+	for _, want := range []string{"7001 plaintext", "7002 tls", "7003 mtls", "7004 mtls"} {
+		if verdicts[want] != 150 {
+			t.Errorf("%s: %d, want 150 (%v)", want, verdicts[want], verdicts)
+		}
+	}
+}

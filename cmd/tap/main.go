@@ -1,0 +1,115 @@
+// Command tap says whether traffic is mutual TLS, from the packets alone.
+//
+//	tap run          capture in a pod and publish what is found (configured by the environment)
+//	tap read FILE    judge capture files
+//	tap schema       print the published record's JSON Schema
+//	tap version      say which one this is
+//
+// Each command writes what it was asked for to standard output, and all else to standard
+// error. Exit status: 0 fine, 1 an error, 2 usage, 3 a hit of `read --fail-on`.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/meshtls-tap/meshtls-tap/schema"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// Exit statuses.
+const (
+	exitFine  = 0
+	exitError = 1
+	exitUsage = 2
+	exitHit   = 3 // --fail-on
+)
+
+// streams are the standard streams of a command.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+const usage = `Usage: tap COMMAND [ARGUMENTS]
+
+Says whether traffic is mutual TLS, TLS or plaintext, from the packets alone.
+
+Commands:
+  run      capture in a pod and publish what is found; configured by the environment
+  read     judge capture files (pcap, pcapng)
+  schema   print the JSON Schema of the published record
+  version  print the version
+
+"tap COMMAND --help" says more. Exit status: 0 fine, 1 an error, 2 usage.
+`
+
+// errUsage marks an error in how a command was called: one line that names what is wrong
+// and what was expected.
+var errUsage = errors.New("usage")
+
+func main() {
+	std := streams{os.Stdin, os.Stdout, os.Stderr}
+	os.Exit(command(context.Background(), os.Args[1:], os.Environ(), std))
+}
+
+// command runs one command and returns its exit status.
+func command(ctx context.Context, args, environ []string, std streams) int {
+	if len(args) == 0 {
+		fmt.Fprint(std.err, usage)
+		return exitUsage
+	}
+	name, args := args[0], args[1:]
+	var status int
+	var err error
+	switch name {
+	case "run":
+		err = run(ctx, args, environ, std)
+	case "read":
+		status, err = read(args, std)
+	case "schema":
+		err = printOnly(name, args, std, string(schema.JSON))
+	case "version", "--version", "-version":
+		err = printOnly(name, args, std, versionLine())
+	case "help", "--help", "-help", "-h":
+		_, err = io.WriteString(std.out, usage)
+	default:
+		err = fmt.Errorf(`%w: unknown command %q: expected run, read, schema or version; see "tap --help"`, errUsage, name)
+	}
+	return conclude(name, status, err, std)
+}
+
+// conclude prints err and turns it into an exit status.
+func conclude(name string, status int, err error, std streams) int {
+	switch {
+	case err == nil:
+		return status
+	case errors.Is(err, errHelp):
+		return exitFine
+	case errors.Is(err, errUsage):
+		fmt.Fprintf(std.err, "tap: %s\n", trimUsage(err))
+		return exitUsage
+	}
+	fmt.Fprintf(std.err, "tap %s: %v\n", name, err)
+	if status != exitFine {
+		return status
+	}
+	return exitError
+}
+
+func printOnly(name string, args []string, std streams, text string) error {
+	if len(args) == 1 && (args[0] == "--help" || args[0] == "-help" || args[0] == "-h") {
+		_, err := fmt.Fprintf(std.out, "Usage: tap %s\n", name)
+		return err
+	}
+	if len(args) > 0 {
+		return fmt.Errorf(`%w: tap %s: unexpected argument %q: it takes none; see "tap --help"`, errUsage, name, args[0])
+	}
+	_, err := io.WriteString(std.out, text)
+	return err
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"sync"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// pipeline is what packets go through, from the table of connections to the records.
+// Everything behind mu is synchronous: a packet that settles a verdict has had its
+// record handed to the engine's Emit when add returns.
+type pipeline struct {
+	mu         sync.Mutex
+	table      *flow.Table
+	judge      *verdict.Judge
+	engine     *finding.Engine
+	interfaces []string // their names, by flow.Packet.Interface; empty: not known
+	failed     uint64   // connections that the dissector gave up on
+}
+
+// newPipeline wires the stages. The caller gives what differs between a pod and a file.
+func newPipeline(table flow.Config, judge verdict.Config, engine finding.Config) *pipeline {
+	p := &pipeline{judge: verdict.New(judge), engine: finding.New(engine)}
+	p.table = flow.NewTable(table, p)
+	return p
+}
+
+// connection is what the pipeline keeps of a connection with payload.
+type connection struct {
+	session  *dissect.Session
+	revision uint32
+	fin, rst [2]bool
+	told     bool // the engine knows of it
+	said     said
+}
+
+// said is what the engine was told of a connection that is not over.
+type said struct {
+	verdict              verdict.Verdict
+	auth, basis, outcome string
+}
+
+func saidOf(j *verdict.Judged) said {
+	s := said{verdict: j.Verdict}
+	if j.TLS != nil {
+		s.auth, s.basis, s.outcome = j.TLS.ClientAuth, j.TLS.ClientAuthBasis, j.TLS.Outcome
+	}
+	return s
+}
+
+// add takes one packet.
+func (p *pipeline) add(packet *flow.Packet) { p.table.Add(packet) }
+
+// tick moves the time on, in ns since the epoch.
+func (p *pipeline) tick(now int64) {
+	p.table.Tick(now)
+	p.engine.Tick(now)
+}
+
+// Data implements flow.Handler.
+func (p *pipeline) Data(c *flow.Conn, s flow.Segment) {
+	x := p.of(c)
+	if c.Transport == transportUDP {
+		x.session.Datagram(dissect.Side(s.Side), s.Data)
+	} else {
+		x.session.Data(dissect.Side(s.Side), s.Offset, s.Data, s.Ack, s.Gap)
+	}
+	p.look(c, x)
+}
+
+// Changed implements flow.Handler.
+func (p *pipeline) Changed(c *flow.Conn) {
+	x, ok := c.User.(*connection)
+	if !ok {
+		return // no payload so far
+	}
+	for side, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
+		if end.FIN && !x.fin[side] {
+			x.fin[side] = true
+			x.session.Closed(dissect.Side(side), false)
+		}
+		if end.RST && !x.rst[side] {
+			x.rst[side] = true
+			x.session.Closed(dissect.Side(side), true)
+		}
+	}
+	p.look(c, x)
+}
+
+// End implements flow.Handler.
+func (p *pipeline) End(c *flow.Conn, _ flow.EndReason) {
+	var s *dissect.Session
+	if x, ok := c.User.(*connection); ok {
+		s = x.session
+	}
+	j := p.judge.Judge(c, s, p.interfaceName(c), true)
+	if s != nil && s.Failed() {
+		p.failed++
+	}
+	p.engine.Add(&j)
+	c.User = nil
+}
+
+const transportUDP = 17
+
+func (p *pipeline) of(c *flow.Conn) *connection {
+	x, ok := c.User.(*connection)
+	if !ok {
+		x = &connection{session: dissect.New()}
+		c.User = x
+	}
+	return x
+}
+
+// look judges a connection if what was seen of it since the last look can matter, and
+// tells the engine once it is settled, and when what was settled has changed.
+func (p *pipeline) look(c *flow.Conn, x *connection) {
+	revision := x.session.Revision()
+	if revision == x.revision {
+		return
+	}
+	x.revision = revision
+	j := p.judge.Judge(c, x.session, p.interfaceName(c), false)
+	if !j.Settled {
+		return
+	}
+	if now := saidOf(&j); !x.told || now != x.said {
+		x.told, x.said = true, now
+		p.engine.Add(&j)
+	}
+}
+
+func (p *pipeline) interfaceName(c *flow.Conn) string {
+	if int(c.Interface) < len(p.interfaces) {
+		return p.interfaces[c.Interface]
+	}
+	return ""
+}
+
+// coverage is what the table knows of how much was seen.
+func (p *pipeline) coverage() finding.Coverage {
+	s := p.table.Stats()
+	c := finding.Coverage{Packets: s.Packets, Evicted: s.Evicted, CutShort: s.CutShort, Counters: map[string]uint64{
+		"fragments": s.Fragments, "gap_bytes": s.GapBytes, "conflicting_segments": s.Conflicts, "dissector_failures": p.failed,
+	}}
+	for r, n := range s.Undecoded {
+		if n > 0 {
+			c.Counters["undecoded_"+flow.Reason(r).String()] = n
+		}
+	}
+	return c
+}

@@ -1,0 +1,345 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/report"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+const readHelp = `Usage: tap read [FLAGS] FILE...
+
+Judges each connection in capture files: pcap or pcapng, also compressed by gzip; "-" is standard input.
+
+Flags:
+  --output=auto|text|json  text: the answer, the edges and why; json: records, one a line;
+                           auto (the default): text for a terminal, else json
+  --emit=LIST              the records that json has, of findings, posture, flows
+                           (default findings,posture)
+  --local=CIDR,...         the addresses whose point of view is taken; by default none but
+                           loopback's, and connections are told without ingress and egress
+  --expect=CIDR[:PORT]=mtls|tls|any,...
+                           what connections to these addresses should be; the first match counts
+  --window=10m             the time that one posture record covers
+  --redact=default         strict, default or none: none shows paths and user agents
+  --fail-on=RULE|SEVERITY  exit 3 if a finding has this rule.id, or at least this severity (0-100)
+
+Exit status: 0 fine; 1 an error, also a file that is cut off: what was read of it is printed;
+2 usage; 3 a hit of --fail-on.
+`
+
+// readOptions are the flags of tap read.
+type readOptions struct {
+	text   bool
+	emit   map[string]bool // datasets
+	local  []netip.Prefix
+	expect []finding.Expectation
+	window time.Duration
+	redact finding.Redact
+	rule   string // --fail-on
+	fail   int    // --fail-on, -1: none
+	files  []string
+}
+
+// read is the command tap read.
+func read(args []string, std streams) (status int, err error) {
+	o, err := readFlags(args, std)
+	if err != nil {
+		return exitFine, err
+	}
+	r := newReading(o, std)
+	for _, file := range o.files {
+		if e := r.file(file); e != nil {
+			err = errors.Join(err, e)
+		}
+	}
+	r.pipeline.engine.Flush(r.last)
+	summary := r.pipeline.engine.Summary()
+	if o.text {
+		err = errors.Join(err, report.Text(std.out, summary, report.Options{Width: width(std.out), Color: colored(std.out)}))
+	} else {
+		err = errors.Join(err, r.failed)
+	}
+	if slices.ContainsFunc(summary.Findings, o.fails) {
+		status = exitHit
+	}
+	return status, err
+}
+
+// fails tells whether --fail-on is about a finding.
+func (o *readOptions) fails(f finding.Finding) bool {
+	return o.rule != "" && f.Rule == o.rule || o.fail >= 0 && f.Severity >= o.fail
+}
+
+func readFlags(args []string, std streams) (o readOptions, err error) {
+	f := newFlags("read", readHelp)
+	output := f.String("output", "auto", "")
+	emit := f.String("emit", "findings,posture", "")
+	local := f.String("local", "", "")
+	expect := f.String("expect", "", "")
+	filter := f.String("filter", "", "")
+	redact := f.String("redact", "default", "")
+	failOn := f.String("fail-on", "", "")
+	f.DurationVar(&o.window, "window", 10*time.Minute, "")
+	if o.files, err = f.parse(args, std.out); err != nil {
+		return o, err
+	}
+	switch {
+	case len(o.files) == 0:
+		return o, f.wrong(`no file: expected one or more capture files, or "-"`)
+	case *filter != "":
+		return o, f.wrong("--filter=%s: filter expressions come with a later version", *filter)
+	case o.window < time.Second:
+		return o, f.wrong("--window=%s: expected a second or more, such as 10m", o.window)
+	case *output != "auto" && *output != "text" && *output != "json":
+		return o, f.wrong("--output=%s: expected auto, text or json", *output)
+	}
+	o.text = *output == "text" || *output == "auto" && isTerminal(std.out)
+	if o.emit, err = parseEmit(*emit); err != nil {
+		return o, f.wrong("--emit=%s: %v", *emit, err)
+	}
+	if o.local, err = parsePrefixes(*local); err != nil {
+		return o, f.wrong("--local=%s: %v", *local, err)
+	}
+	if o.expect, err = finding.ParseExpect(*expect); err != nil {
+		return o, f.wrong("--expect=%s: %v", *expect, err)
+	}
+	if o.redact, err = parseRedact(*redact); err != nil {
+		return o, f.wrong("--redact=%s: %v", *redact, err)
+	}
+	if o.rule, o.fail, err = parseFailOn(*failOn); err != nil {
+		return o, f.wrong("--fail-on=%s: %v", *failOn, err)
+	}
+	return o, nil
+}
+
+// datasets are the values of --emit and TAP_EMIT.
+var datasets = map[string]string{"findings": finding.DatasetFinding, "posture": finding.DatasetPosture, "flows": finding.DatasetFlow}
+
+func parseEmit(list string) (map[string]bool, error) {
+	out := map[string]bool{}
+	for _, name := range split(list) {
+		dataset, ok := datasets[name]
+		if !ok {
+			return nil, fmt.Errorf("%q: expected findings, posture or flows, with commas between them", name)
+		}
+		out[dataset] = true
+	}
+	return out, nil
+}
+
+// parsePrefixes reads a list of prefixes and addresses.
+func parsePrefixes(list string) ([]netip.Prefix, error) {
+	var out []netip.Prefix
+	for _, text := range split(list) {
+		p, err := netip.ParsePrefix(text)
+		if a, e := netip.ParseAddr(text); e == nil {
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q: expected an address or a CIDR such as 10.0.0.0/8", text)
+		}
+		out = append(out, p.Masked())
+	}
+	return out, nil
+}
+
+func parseRedact(text string) (finding.Redact, error) {
+	switch r := finding.Redact(text); r {
+	case finding.RedactStrict, finding.RedactDefault, finding.RedactNone:
+		return r, nil
+	case "":
+		return finding.RedactDefault, nil
+	}
+	return "", fmt.Errorf("%q: expected strict, default or none", text)
+}
+
+func parseFailOn(text string) (rule string, severity int, err error) {
+	if text == "" {
+		return "", -1, nil
+	}
+	if n, err := strconv.Atoi(text); err == nil {
+		if n < 0 || n > 100 {
+			return "", 0, errors.New("expected a severity from 0 to 100")
+		}
+		return "", n, nil
+	}
+	if !slices.Contains(finding.Rules(), text) {
+		return "", 0, fmt.Errorf("expected a severity from 0 to 100, or one of the rules %s", strings.Join(finding.Rules(), ", "))
+	}
+	return text, -1, nil
+}
+
+// split cuts a list at its commas; spaces and empty items do not count.
+func split(list string) []string {
+	var out []string
+	for item := range strings.SplitSeq(list, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+// reading is one run of tap read.
+type reading struct {
+	o        readOptions
+	std      streams
+	pipeline *pipeline
+	last     int64 // the latest packet time
+	failed   error // of writing
+	packets  uint64
+}
+
+func newReading(o readOptions, std streams) *reading {
+	r := &reading{o: o, std: std}
+	r.pipeline = newPipeline(
+		flow.Config{Loopback: func(iface uint16) bool {
+			return r.pipeline.interfaces[iface] == "lo" || r.pipeline.interfaces[iface] == "lo0"
+		}},
+		verdict.Config{Local: o.local},
+		finding.Config{
+			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Window: o.window, Expect: o.expect, Redact: o.redact,
+			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]],
+			Emit: r.emit, Coverage: r.coverage,
+		})
+	return r
+}
+
+// emit writes a record that was asked for.
+func (r *reading) emit(x finding.Record) {
+	if r.o.text || !r.o.emit[x.Dataset] || r.failed != nil {
+		return
+	}
+	_, r.failed = r.std.out.Write(append(x.Value, '\n'))
+}
+
+func (r *reading) coverage() finding.Coverage {
+	return r.pipeline.coverage()
+}
+
+// file reads one capture. An error leaves what was read before it.
+func (r *reading) file(name string) error {
+	in, size, err := r.open(name)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	c, err := openCapture(in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if err := r.all(c, newProgress(r.std.err, name, size)); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// open opens a file; size is -1 where it is not known.
+func (r *reading) open(name string) (in io.ReadCloser, size int64, err error) {
+	if name == "-" {
+		return io.NopCloser(r.std.in), -1, nil
+	}
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, 0, err // it names the file
+	}
+	info, err := f.Stat()
+	switch {
+	case err != nil:
+	case info.IsDir():
+		err = fmt.Errorf("%s: a folder: expected a capture file", name)
+	case info.Mode().IsRegular():
+		return f, info.Size(), nil
+	default:
+		return f, -1, nil
+	}
+	f.Close()
+	return nil, 0, err
+}
+
+// all reads every packet of a capture and ends its connections.
+func (r *reading) all(c *capture, progress *progress) error {
+	defer progress.done()
+	names := map[device]uint16{}
+	var p flow.Packet
+	for {
+		iface, err := c.next(&p)
+		if err != nil {
+			r.pipeline.table.Flush()
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return errors.Join(err, c.skipped())
+		}
+		p.Interface = r.number(names, device{iface, onLoopback(&p)}, c.source)
+		if p.Time > r.last {
+			r.last = p.Time
+			r.pipeline.engine.Tick(p.Time)
+		}
+		r.packets++
+		r.pipeline.add(&p)
+		progress.step(c.raw, c.packets)
+	}
+}
+
+// maxInterfaces bounds the interfaces told apart in one run; the files that have more
+// share the last number.
+const maxInterfaces = 1 << 12
+
+// device is one of a file's interfaces. What was captured on "any" comes from lo or
+// from another device, and these are two.
+type device struct {
+	iface    int
+	loopback bool
+}
+
+// number returns the number that a file's interface has in this run.
+func (r *reading) number(names map[device]uint16, d device, source packetSource) uint16 {
+	n, ok := names[d]
+	if !ok {
+		if len(r.pipeline.interfaces) < maxInterfaces {
+			name := source.interfaceName(d.iface)
+			if d.loopback {
+				name = loopback
+			}
+			r.pipeline.interfaces = append(r.pipeline.interfaces, name)
+		}
+		n = uint16(len(r.pipeline.interfaces) - 1)
+		names[d] = n
+	}
+	return n
+}
+
+// file descriptors that may be terminals
+type descriptor interface{ Fd() uintptr }
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(descriptor)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// width returns a terminal's columns, 0 for anything else.
+func width(w io.Writer) int {
+	if f, ok := w.(descriptor); ok {
+		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return columns
+		}
+	}
+	return 0
+}
+
+// colored follows https://no-color.org.
+func colored(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }

@@ -1,0 +1,272 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/sink"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// publisher is where records go.
+type publisher interface {
+	Put(m sink.Message) bool
+	Status() sink.Status
+	Close(ctx context.Context) (left int, err error)
+}
+
+// heartbeat is how often the tap says that it is there.
+const heartbeat = 5 * time.Minute
+
+// tickEvery is how often live time is moved on while no packet comes.
+const tickEvery = 250 * time.Millisecond
+
+// tap is the running tap.
+type tap struct {
+	settings
+	log       *slog.Logger
+	sockets   *sink.Sockets
+	publisher publisher
+	pipeline  *pipeline
+	taps      []*interfaceTap
+	older     int // connections that were there before the tap
+	begun     time.Time
+}
+
+// run is the command `tap run`: it captures until ctx or a signal ends it. Nothing that
+// lies outside (a broker, an interface, a capability that is missing) ends it sooner.
+func run(ctx context.Context, args, environ []string, std streams) error {
+	f := newFlags("run", runHelp())
+	rest, err := f.parse(args, std.out)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return f.wrong("unexpected argument %q: everything is set by the environment", rest[0])
+	}
+	s, err := readEnvironment(environ)
+	if err != nil {
+		return err
+	}
+	t, err := newTap(s, std)
+	if err != nil {
+		return err
+	}
+	ctx, stop := untilSignal(ctx)
+	defer stop()
+	return t.run(ctx)
+}
+
+// untilSignal returns a context that the first SIGTERM or SIGINT ends; the second one
+// ends the process at once. A reader of standard output that went away is told to the
+// sink by EPIPE and no longer kills the process.
+func untilSignal(ctx context.Context) (context.Context, func()) {
+	ignorePipe()
+	ctx, cancel := context.WithCancel(ctx)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	done := make(chan struct{})
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-signals:
+				if n > 0 {
+					os.Exit(exitError)
+				}
+				cancel()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel()
+	}
+}
+
+// newTap wires the stages. An error is one of the settings.
+func newTap(s settings, std streams) (*tap, error) {
+	t := &tap{
+		settings: s, sockets: &sink.Sockets{}, begun: time.Now(), older: establishedConnections(),
+		log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel})),
+	}
+	if s.publishToKafka {
+		cfg := s.kafka
+		cfg.Sockets, cfg.Log = t.sockets, t.log
+		k, err := sink.NewKafka(cfg)
+		if err != nil {
+			return nil, fmt.Errorf(`%w: %w; see "tap run --help"`, errUsage, err)
+		}
+		t.publisher = k
+	} else {
+		t.publisher = sink.NewLines(std.out, sink.LinesConfig{})
+	}
+	t.pipeline = newPipeline(t.tableConfig(), verdict.Config{Local: localPrefixes(s.podIPs), Nodes: s.nodes, APIServer: s.apiServer}, t.engineConfig())
+	for i, name := range s.Interfaces {
+		t.pipeline.interfaces = append(t.pipeline.interfaces, name)
+		t.taps = append(t.taps, &interfaceTap{tap: t, name: name, index: uint16(i), log: t.log.With("interface", name), once: make(chan struct{})})
+	}
+	return t, nil
+}
+
+func (t *tap) tableConfig() flow.Config {
+	return flow.Config{
+		Loopback: func(iface uint16) bool { return t.Interfaces[iface] == loopback },
+		Exclude:  t.own,
+	}
+}
+
+// loopback is the name that Linux gives it (net_namespace(7) makes one for each).
+const loopback = "lo"
+
+// own tells whether a connection is the tap's: one of its ends is local and has a port
+// that one of the tap's sockets had at that time.
+func (t *tap) own(c *flow.Conn) bool {
+	if c.Transport == transportUDP {
+		return false
+	}
+	at := time.Unix(0, c.First)
+	for _, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
+		if t.pipeline.judge.Local(end.Addr) && t.sockets.OwnedAt(end.Port, at) {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *tap) engineConfig() finding.Config {
+	return finding.Config{
+		Tap: t.PodUID,
+		Identity: finding.Identity{
+			Version: version, Run: runID(),
+			Pod: t.PodName, Namespace: t.PodNamespace, UID: t.PodUID, IPs: t.podIPs,
+			Node: t.NodeName, ServiceAccount: t.ServiceAccount, Cluster: t.Cluster,
+			WorkloadKind: t.WorkloadKind, WorkloadName: t.WorkloadName, LocalProxy: t.LocalProxy,
+		},
+		Window: t.Window, Phase: phase(t.PodUID, t.Window), Heartbeat: heartbeat,
+		Expect: t.expect, Mesh: t.Mesh, NodeEncryption: t.NodeEnc, Nodes: t.nodes, APIServer: t.apiServer.Addr(),
+		Findings: t.emit[datasets["findings"]], Posture: t.emit[datasets["posture"]], Flows: t.emit[datasets["flows"]],
+		Redact: t.redact, Now: time.Now, Emit: t.publish, Coverage: t.coverage,
+	}
+}
+
+// runID tells this run from every other.
+func runID() string {
+	var b [8]byte
+	rand.Read(b[:]) //nolint:errcheck // it never fails, crypto/rand.Read
+	return hex.EncodeToString(b[:])
+}
+
+// phase spreads the windows of a fleet: each pod's begin at a time of its own.
+func phase(uid string, window time.Duration) time.Duration {
+	h := fnv.New64a()
+	h.Write([]byte(uid))
+	return time.Duration(h.Sum64() % uint64(window))
+}
+
+// publish hands a record to the sink; what the queue cannot take is counted there.
+func (t *tap) publish(r finding.Record) {
+	t.publisher.Put(sink.Message{Dataset: r.Dataset, ID: r.ID, Key: r.Key, Value: r.Value, Time: time.Unix(0, r.Time)})
+}
+
+// run captures until ctx ends, then hands on what is left.
+func (t *tap) run(ctx context.Context) error {
+	for _, name := range t.unknown {
+		t.log.Warn("a variable that means nothing to this version; see tap run --help", "variable", name)
+	}
+	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.Sink, "older_connections", t.older)
+	server := t.serve()
+	capturing, cancel := context.WithCancel(ctx)
+	if !t.until.IsZero() {
+		capturing, cancel = context.WithDeadline(ctx, t.until)
+	}
+	defer cancel()
+	var captures sync.WaitGroup
+	for _, i := range t.taps {
+		captures.Go(func() { i.run(capturing) })
+	}
+	t.tellStarted(ctx)
+	t.clock(capturing)
+	captures.Wait()
+	t.end(ctx)
+	if ctx.Err() == nil { // until is over: idle, so that the pod stays as it is
+		t.log.Info("capturing is over; idling", "until", t.until)
+		<-ctx.Done()
+	}
+	return errors.Join(t.flush(), server.close())
+}
+
+// clock moves live time on until ctx ends.
+func (t *tap) clock(ctx context.Context) {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case now := <-ticker.C:
+			t.pipeline.mu.Lock()
+			t.pipeline.tick(now.UnixNano())
+			t.pipeline.mu.Unlock()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// end ends every connection and closes the window that is open.
+func (t *tap) end(ctx context.Context) {
+	reason := "signal"
+	if ctx.Err() == nil {
+		reason = "until"
+	}
+	now := time.Now().UnixNano()
+	t.pipeline.mu.Lock()
+	defer t.pipeline.mu.Unlock()
+	t.pipeline.table.Flush()
+	t.pipeline.engine.Flush(now)
+	t.pipeline.engine.Stopped(now, reason)
+}
+
+// flush gives the sink its grace: none where the broker is known to be down, since a
+// pod's end must not wait for it.
+func (t *tap) flush() error {
+	grace := t.Grace
+	if s := t.publisher.Status(); !s.OK && s.Reason != "" && t.publishToKafka && time.Since(t.begun) > grace {
+		grace = 0
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	left, err := t.publisher.Close(ctx)
+	if left > 0 {
+		t.log.Warn("records were not delivered", "left", left, "error", err, "see", "TAP_GRACE")
+		return nil
+	}
+	t.log.Info("stopped")
+	return nil
+}
+
+// tellStarted publishes the self-test once each interface has been tried, or a second
+// has passed.
+func (t *tap) tellStarted(ctx context.Context) {
+	wait, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	for _, i := range t.taps {
+		i.tried(wait)
+	}
+	t.pipeline.mu.Lock()
+	defer t.pipeline.mu.Unlock()
+	t.pipeline.engine.Started(time.Now().UnixNano(), t.selfTest())
+}

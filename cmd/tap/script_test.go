@@ -1,0 +1,95 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+var update = flag.Bool("update", false, "write golden files and captures anew")
+
+// TestMain runs the tap's own main in place of the tests when a script calls `tap`.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"tap": main})
+}
+
+// TestScripts runs testdata/script: each is a session at a terminal. $CAPTURES holds the
+// captures that TestCaptures made.
+func TestScripts(t *testing.T) {
+	captures, err := filepath.Abs(filepath.Join("testdata", "captures"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                 filepath.Join("testdata", "script"),
+		UpdateScripts:       *update,
+		RequireExplicitExec: true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("CAPTURES", captures)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status": status, "cut": cut, "zip": zip,
+		},
+	})
+}
+
+// status runs a program and asserts its exit status: status 3 tap read ...
+func status(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if err != nil {
+		if _, e := fmt.Sscanf(err.Error(), "exit status %d", &got); e != nil {
+			ts.Fatalf("%v", err)
+		}
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+// cut writes the first bytes of a file: cut FILE BYTES TO; a negative number cuts off the end.
+func cut(ts *testscript.TestScript, _ bool, args []string) {
+	data := []byte(ts.ReadFile(args[0]))
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	if n < 0 {
+		n += len(data)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), data[:n], 0o600))
+}
+
+// zip compresses a file: zip FILE TO
+func zip(ts *testscript.TestScript, _ bool, args []string) {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, err := w.Write([]byte(ts.ReadFile(args[0])))
+	ts.Check(err)
+	ts.Check(w.Close())
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), b.Bytes(), 0o600))
+}
+
+// TestHelpNamesEverySetting: what --help of run lists is what is read, and each line says what it is.
+func TestHelpNamesEverySetting(t *testing.T) {
+	help := runHelp()
+	for _, line := range strings.Split(help, "\n") {
+		if f := strings.Fields(line); len(f) == 1 && strings.HasPrefix(line, "  ") {
+			t.Errorf("%s: nothing is said about it", f[0])
+		}
+	}
+	for _, name := range []string{"TAP_INTERFACES", "TAP_KAFKA_BROKERS", "POD_IPS", "KUBERNETES_SERVICE_HOST"} {
+		if !strings.Contains(help, name) {
+			t.Errorf("%s is missing", name)
+		}
+	}
+}

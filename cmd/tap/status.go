@@ -1,0 +1,57 @@
+package main
+
+import (
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+)
+
+// problems returns what keeps the tap from its work, one line each.
+func (t *tap) problems() []string {
+	var out []string
+	for _, i := range t.taps {
+		if err := i.problem(); err != nil {
+			out = append(out, err.Error())
+		}
+	}
+	if s := t.publisher.Status(); !s.OK && s.Reason != "" {
+		out = append(out, "sink "+t.Sink+": "+s.Reason)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// coverage is how much was seen since the start. The pipeline is locked.
+func (t *tap) coverage() finding.Coverage {
+	c := t.pipeline.coverage()
+	c.Older = uint64(t.older)
+	for _, i := range t.taps {
+		s := i.stats()
+		c.Dropped += s.Drops
+		c.Counters["ring_freezes"] += s.Freezes
+	}
+	s := t.publisher.Status()
+	c.Counters["sink_retries"], c.Counters["sink_queued"] = s.Retries, uint64(s.Queued)
+	for _, name := range []string{"findings", "posture", "flows"} {
+		c.Counters["sink_delivered_"+name] = s.Delivered[datasets[name]]
+		c.Counters["sink_dropped_"+name] = s.Dropped[datasets[name]]
+	}
+	return c
+}
+
+// selfTest is what the tap found out of itself at its start.
+func (t *tap) selfTest() finding.SelfTest {
+	test := finding.SelfTest{Interfaces: t.Interfaces}
+	for _, i := range t.taps {
+		test.Checks = append(test.Checks, check("capture_"+i.name, i.problem()))
+	}
+	s := t.publisher.Status()
+	return finding.SelfTest{Interfaces: test.Interfaces, Checks: append(test.Checks, finding.Check{Name: "sink", OK: s.OK, Detail: s.Reason})}
+}
+
+func check(name string, err error) finding.Check {
+	if err != nil {
+		return finding.Check{Name: name, Detail: err.Error()}
+	}
+	return finding.Check{Name: name, OK: true}
+}
