@@ -304,7 +304,7 @@ func TestLiveAgreesWithRead(t *testing.T) {
 		t.Errorf("tcpdump: %s", &dump.stderr)
 	}
 	for _, l := range lines {
-		if strings.Contains(l, `"stopped"`) && !strings.Contains(l, `"packets_dropped":0`) {
+		if strings.Contains(l, `"stopped"`) && !strings.Contains(l, `"dropped":0`) {
 			t.Errorf("the ring dropped packets: %s", l)
 		}
 	}
