@@ -56,8 +56,8 @@ func (e *Engine) encodeNetwork(j *verdict.Judged) {
 		protocol = 17
 	}
 	var id [32]byte
-	enc.str("community_id", string(appendCommunityID(id[:0], protocol,
-		netip.AddrPortFrom(j.Source.Addr, j.Source.Port), netip.AddrPortFrom(j.Destination.Addr, j.Destination.Port))))
+	enc.text("community_id", appendCommunityID(id[:0], protocol,
+		netip.AddrPortFrom(j.Source.Addr, j.Source.Port), netip.AddrPortFrom(j.Destination.Addr, j.Destination.Port)))
 	enc.close()
 }
 

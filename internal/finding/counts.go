@@ -11,21 +11,32 @@ import (
 // is counted beside.
 var verdictOrder = [verdicts]verdict.Verdict{verdict.Plaintext, verdict.TLS, verdict.Encrypted, verdict.MTLS, verdict.Failed, verdict.Unknown}
 
-const verdicts = 6
-
-func verdictIndex(v verdict.Verdict) int { return slices.Index(verdictOrder[:], v) }
+// verdictIndex is the place of a verdict in that order; what is not in it is unjudged.
+func verdictIndex(v verdict.Verdict) int {
+	if i := slices.Index(verdictOrder[:], v); i >= 0 {
+		return i
+	}
+	return unjudgedBit
+}
 
 // traits are what counts of a connection, one bit for each.
 type traits uint16
 
 // The first bits are the verdicts in the order above, the last the rules that it broke.
 const (
-	unjudgedBit    = verdicts - 1
-	authUnknownBit = verdicts     // TLS that carried data, client authentication unknown
-	notMutualBit   = verdicts + 1 // TLS shown not to be mutual
-	answeredBit    = verdicts + 2 // cleartext that the server answered
-	ruleBit        = verdicts + 3 // the first rule
+	plaintextBit = iota
+	tlsBit
+	encryptedBit
+	mtlsBit
+	failedBit
+	unjudgedBit
+	authUnknownBit // TLS that carried data, client authentication unknown
+	notMutualBit   // TLS shown not to be mutual
+	answeredBit    // cleartext that the server answered
+	ruleBit        // the first rule
 	traitCount     = ruleBit + ruleCount
+
+	verdicts = unjudgedBit + 1
 
 	rulesMask = traits(1<<ruleCount-1) << ruleBit
 )
@@ -44,14 +55,14 @@ func (t traits) verdict() int {
 
 // rank is how bad a connection is for its edge.
 func (t traits) rank() int {
-	switch v := verdictOrder[t.verdict()]; {
-	case v == verdict.Plaintext:
+	switch {
+	case t.has(plaintextBit):
 		return 5
-	case v == verdict.Encrypted, t.has(notMutualBit):
+	case t.has(encryptedBit), t.has(notMutualBit):
 		return 4
-	case v == verdict.Failed:
+	case t.has(failedBit):
 		return 3
-	case v == verdict.TLS:
+	case t.has(tlsBit):
 		return 2
 	}
 	return 1
@@ -59,11 +70,7 @@ func (t traits) rank() int {
 
 // traitsOf reads the traits of a connection that has a verdict, those of rules apart.
 func traitsOf(j *verdict.Judged) traits {
-	v := verdictIndex(j.Verdict)
-	if v < 0 {
-		v = unjudgedBit
-	}
-	t := traits(1) << v
+	t := traits(1) << verdictIndex(j.Verdict)
 	switch {
 	case j.Verdict == verdict.Plaintext && answered(j):
 		t |= 1 << answeredBit
@@ -177,7 +184,7 @@ func worst(of func(bit int) uint64) int {
 
 // nextWindow makes the edge ready for the next window.
 func (g *edge) nextWindow() {
-	if g.counts.window(verdictIndex(verdict.MTLS)) > 0 && g.lesser() == 0 {
+	if g.counts.window(mtlsBit) > 0 && g.lesser() == 0 {
 		g.clean = true
 	}
 	g.before, g.peak, g.nth = g.peak, 0, 0
@@ -194,112 +201,5 @@ func (g *edge) nextWindow() {
 
 // lesser is how many connections of this window were shown to be less than mutual TLS.
 func (g *edge) lesser() uint64 {
-	return g.counts.window(verdictIndex(verdict.Plaintext)) + g.counts.window(notMutualBit)
-}
-
-// judge counts a connection with a verdict on its edge, and emits what that brings
-// about at once: findings, and the edge's posture when it is new or worse than before.
-func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
-	g, fresh := e.edgeOf(j)
-	t := traitsOf(j)
-	was, known := e.live[j.ID]
-	if known {
-		was.edge.counts.remove(was.traits)
-		t |= was.traits & rulesMask // what it broke before is not counted twice
-	}
-	g.expect = stricter(g.expect, x)
-	g.active = e.now
-	e.carry(g, t, &was, j)
-	g.keep(t, j)
-	e.prove(g, t, j, &was)
-
-	t = e.breaks(g, t, j, x)
-	g.counts.add(t)
-	if j.Ended {
-		g.counts.end(t)
-	} else {
-		e.live[j.ID] = live{edge: g, traits: t, bytes: j.Source.Bytes + j.Destination.Bytes}
-	}
-	e.atOnce(g, t, fresh)
-	return g
-}
-
-// carry books the bytes that came since the connection was last heard of.
-func (e *Engine) carry(g *edge, t traits, was *live, j *verdict.Judged) {
-	bytes, before := j.Source.Bytes+j.Destination.Bytes, was.bytes
-	if was.edge != nil && (was.edge != g || was.traits.verdict() != t.verdict()) {
-		was.edge.counts.uncarry(was.traits.verdict(), was.bytes)
-		before = 0
-	}
-	if bytes > before {
-		g.counts.carry(t.verdict(), bytes-before)
-	}
-}
-
-// keep remembers the latest connection of each verdict, for reports. The list of
-// offered cipher suites is left out: it is long and the same for all of a client's.
-func (g *edge) keep(t traits, j *verdict.Judged) {
-	at := &g.last[t.verdict()]
-	if *at == nil {
-		*at = new(verdict.Judged)
-	}
-	tls := (*at).TLS
-	**at = *j
-	if j.TLS == nil {
-		return
-	}
-	if tls == nil {
-		tls = new(verdict.TLSInfo)
-	}
-	*tls = *j.TLS
-	tls.SupportedCiphers = nil
-	(*at).TLS = tls
-}
-
-// prove notes a proof of mutual TLS, once for each connection.
-func (e *Engine) prove(g *edge, t traits, j *verdict.Judged, was *live) {
-	mtls := verdictIndex(verdict.MTLS)
-	if t.verdict() != mtls || was.edge == g && was.traits.verdict() == mtls {
-		return
-	}
-	if g.firstProof == 0 {
-		g.firstProof = j.Last
-		g.clean = g.counts.run(verdictIndex(verdict.Plaintext))+g.counts.run(notMutualBit) == 0
-	}
-	g.lastProof = max(g.lastProof, j.Last)
-}
-
-// atOnce emits the posture of an edge that is new, or carries worse than in this window
-// and the last.
-func (e *Engine) atOnce(g *edge, t traits, fresh bool) {
-	worse := t.rank() > max(g.peak, g.before)
-	g.peak = max(g.peak, t.rank())
-	if !e.cfg.Posture || !fresh && !worse {
-		return
-	}
-	cover := e.covered(e.now)
-	action := "worsened"
-	if fresh {
-		action = "new"
-	}
-	e.emitPosture(g, action, e.now, &cover)
-}
-
-// totals are what the whole run saw beside the edges that are kept.
-type totals struct {
-	start  int64  // ns since the epoch
-	silent uint64 // connections without payload
-	gone   uint64 // edges given up for want of room
-	counts counts // theirs
-}
-
-// forget takes over the counts of an edge that is given up.
-func (t *totals) forget(g *edge) {
-	t.gone++
-	for i := range g.counts.past {
-		t.counts.past[i] += g.counts.past[i]
-	}
-	for v := range verdicts {
-		t.counts.carted[v] += g.counts.carted[v]
-	}
+	return g.counts.window(plaintextBit) + g.counts.window(notMutualBit)
 }

@@ -159,10 +159,14 @@ type policy struct {
 	nodes    []netip.Addr
 	api      netip.Addr
 	seen     map[netip.Addr]struct{} // addresses that took part in a mesh's mutual TLS
+	onePod   bool                    // what is local is one pod, whichever of its addresses shows
 }
 
 func newPolicy(cfg *Config) policy {
-	return policy{declared: cfg.Expect, mesh: cfg.Mesh, nodes: cfg.Nodes, api: cfg.APIServer, seen: map[netip.Addr]struct{}{}}
+	return policy{
+		declared: cfg.Expect, mesh: cfg.Mesh, nodes: cfg.Nodes, api: cfg.APIServer, seen: map[netip.Addr]struct{}{},
+		onePod: cfg.Identity.Pod != "" || cfg.Identity.UID != "",
+	}
 }
 
 // of returns the expectation of a connection. What stays within the pod is never
@@ -197,7 +201,7 @@ func (p *policy) learn(j *verdict.Judged) bool {
 		return false
 	}
 	before := len(p.seen)
-	ends, n := tapped(j)
+	ends, n := p.tapped(j)
 	for _, a := range ends[:n] {
 		if len(p.seen) < maxMeshAddrs {
 			p.seen[a] = struct{}{}
@@ -207,7 +211,7 @@ func (p *policy) learn(j *verdict.Judged) bool {
 }
 
 func (p *policy) meshAt(j *verdict.Judged) bool {
-	ends, n := tapped(j)
+	ends, n := p.tapped(j)
 	for _, a := range ends[:n] {
 		if _, ok := p.seen[a]; ok {
 			return true
@@ -216,14 +220,16 @@ func (p *policy) meshAt(j *verdict.Judged) bool {
 	return false
 }
 
-// tapped returns the ends that stand for the tapped pod: its own, or both where it is
-// not known which that is.
-func tapped(j *verdict.Judged) (ends [2]netip.Addr, n int) {
+// tapped returns the ends that stand for the tapped pod: its own (the zero address for
+// all of a known pod's), or both where it is not known which that is.
+func (p *policy) tapped(j *verdict.Judged) (ends [2]netip.Addr, n int) {
 	src, dst := j.Source.Addr.Unmap(), j.Destination.Addr.Unmap()
-	switch j.Direction {
-	case verdict.DirectionEgress:
+	switch {
+	case j.Direction != "" && p.onePod:
+		return ends, 1
+	case j.Direction == verdict.DirectionEgress:
 		return [2]netip.Addr{src}, 1
-	case verdict.DirectionIngress:
+	case j.Direction == verdict.DirectionIngress:
 		return [2]netip.Addr{dst}, 1
 	}
 	return [2]netip.Addr{src, dst}, 2

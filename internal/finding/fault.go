@@ -45,7 +45,8 @@ func (e *Engine) hit(g *edge, r int, j *verdict.Judged, x Expect, severity int, 
 		f = &fault{}
 		g.faults[r] = f
 	}
-	f.last, f.lastSeen = *j, e.now
+	copyJudged(&f.last, j)
+	f.lastSeen = e.now
 	f.total += n
 	if f.open && severity <= f.severity {
 		f.count += n
@@ -55,11 +56,24 @@ func (e *Engine) hit(g *edge, r int, j *verdict.Judged, x Expect, severity int, 
 	state := stateOngoing
 	if !f.open {
 		state = stateOpen
-		*f = fault{open: true, firstSeen: j.Start, lastSeen: e.now, total: f.total, last: *j, group: e.groupID(r, j)}
+		*f = fault{open: true, firstSeen: j.Start, lastSeen: e.now, total: f.total, last: f.last, group: e.groupID(r, j)}
 	}
 	f.count += n
 	f.severity, f.expect = severity, x
 	e.emitFinding(g, r, f, state, e.now, e.covered(e.now))
+}
+
+// takeBack uncounts a connection that turned out to be something else, or another
+// edge's. A fault that rested on it alone is taken back at once.
+func (e *Engine) takeBack(g *edge, r int) {
+	f := g.faults[r]
+	f.count -= min(f.count, 1)
+	f.total -= min(f.total, 1)
+	f.pending = min(f.pending, f.count)
+	if f.open && f.count == 0 {
+		f.open = false
+		e.emitFinding(g, r, f, stateResolved, e.now, e.covered(e.now))
+	}
 }
 
 // report emits what the window has to say of open faults: resolved where it was whole
@@ -141,9 +155,12 @@ func (e *Engine) sentence(g *edge, r int, f *fault, state string, cover *span) s
 	j := &f.last
 	from, to := e.ends(j)
 	where := fmt.Sprintf("%s port %d", to, j.Destination.Port)
-	if state == stateResolved {
-		return fmt.Sprintf("%s from %s to %s was not seen again: %d connections judged %s, none like it.",
-			upperFirst(seen(j)), from, where, g.judged(), clock(cover.from, cover.to))
+	switch {
+	case state == stateResolved && f.count == 0:
+		return fmt.Sprintf("%s from %s to %s is taken back: on a longer look the connection was something else.", upperFirst(seen(j)), from, where)
+	case state == stateResolved:
+		return fmt.Sprintf("%s from %s to %s was not seen again: %s judged %s, none like it.",
+			upperFirst(seen(j)), from, where, connections(g.judged()), clock(cover.from, cover.to))
 	}
 	what := fmt.Sprintf("%s spoke %s to %s, where %s", from, seen(j), where, f.expect.words())
 	if r == mtlsDowngrade {
@@ -155,7 +172,7 @@ func (e *Engine) sentence(g *edge, r int, f *fault, state string, cover *span) s
 	if state == stateOpen && f.count == 1 {
 		return what + "."
 	}
-	return fmt.Sprintf("%s: %d connections since %s.", what, f.count, time.Unix(0, f.firstSeen).UTC().Format("2006-01-02 15:04:05Z"))
+	return fmt.Sprintf("%s: %s since %s.", what, connections(f.count), time.Unix(0, f.firstSeen).UTC().Format("2006-01-02 15:04:05Z"))
 }
 
 // ends names the client and the server of a connection in a sentence.
@@ -177,6 +194,13 @@ func (e *Engine) ends(j *verdict.Judged) (from, to string) {
 		}
 	}
 	return ends[0], ends[1]
+}
+
+func connections(n uint64) string {
+	if n == 1 {
+		return "1 connection"
+	}
+	return fmt.Sprintf("%d connections", n)
 }
 
 func upperFirst(s string) string {

@@ -116,11 +116,11 @@ func New(cfg Config) *Engine {
 }
 
 // Add takes a connection when it has settled, again when its judgement changes, and
-// once when it has ended, each time with the same ID. It keeps j no longer than the
-// call. It closes no window: that is Tick's.
+// once when it has ended, each time with the same ID. Its Last is a time that has come:
+// it moves time on as Tick does. Add keeps j no longer than the call.
 func (e *Engine) Add(j *verdict.Judged) {
 	e.begin(j.Start)
-	e.now = max(e.now, j.Last)
+	e.Tick(j.Last)
 	if e.cfg.Redact == RedactStrict {
 		j = nameless(j)
 	}
@@ -150,10 +150,10 @@ func (e *Engine) Add(j *verdict.Judged) {
 // is not later than what was seen already moves nothing.
 func (e *Engine) Tick(now int64) {
 	e.begin(now)
-	if now <= e.now && e.now < e.window.end {
+	if now <= e.now {
 		return
 	}
-	e.now = max(e.now, now)
+	e.now = now
 	if e.now >= e.window.end {
 		e.closeWindow(e.window.end, true)
 		e.openWindow(e.now)

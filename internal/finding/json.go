@@ -58,6 +58,16 @@ func (e *encoder) str(name, value string) {
 	}
 }
 
+// text writes what needs no escapes.
+func (e *encoder) text(name string, value []byte) {
+	if len(value) > 0 {
+		e.name(name)
+		e.buf = append(e.buf, '"')
+		e.buf = append(e.buf, value...)
+		e.buf = append(e.buf, '"')
+	}
+}
+
 func (e *encoder) list(name string, values []string) {
 	if len(values) == 0 {
 		return

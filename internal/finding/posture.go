@@ -1,10 +1,6 @@
 package finding
 
-import (
-	"fmt"
-
-	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
-)
+import "fmt"
 
 // emitPosture emits the state of an edge in the open window up to s.to.
 func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
@@ -48,7 +44,7 @@ func claim(g *edge, s *span) string {
 	if s.known {
 		lost = fmt.Sprintf("%d packets lost", s.Dropped)
 	}
-	return fmt.Sprintf("%d of %d judged connections in clear, %d unjudged, %s, %s", g.counts.window(verdictIndex(verdict.Plaintext)),
+	return fmt.Sprintf("%d of %d judged connections in clear, %d unjudged, %s, %s", g.counts.window(plaintextBit),
 		g.judged(), g.counts.window(unjudgedBit), lost, clock(s.from, s.to))
 }
 
@@ -58,7 +54,7 @@ func (g *edge) blind() []string {
 	if g.judged() == 0 {
 		rules = append(rules, "plaintext-edge")
 	}
-	known := g.counts.window(notMutualBit) + g.counts.window(verdictIndex(verdict.MTLS))
+	known := g.counts.window(notMutualBit) + g.counts.window(mtlsBit)
 	if known == 0 && (g.judged() == 0 || g.counts.window(authUnknownBit) > 0) {
 		rules = append(rules, "tls-not-mutual")
 	}

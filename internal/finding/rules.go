@@ -10,8 +10,22 @@ import (
 // schema/README.md, which its reference points to.
 type rule struct {
 	id, name string
-	// severity of a hit by what is expected; 0: no hit.
-	severity func(x Expect) int
+	hits     severities
+}
+
+// severities are event.severity of a hit by what is expected; 0: no hit.
+type severities struct{ mtls, tls, undeclared int }
+
+func (s *severities) of(x Expect) int {
+	switch x {
+	case ExpectMTLS:
+		return s.mtls
+	case ExpectTLS:
+		return s.tls
+	case ExpectUndeclared:
+		return s.undeclared
+	}
+	return 0
 }
 
 // The rules, in the order of their bits in traits.
@@ -26,15 +40,18 @@ const (
 // 47 medium, 73 high), with 60 between for cleartext to the internet and 20 where
 // nobody declared anything.
 var rules = [ruleCount]rule{
-	plaintextEdge: {id: "plaintext-edge", name: "Cleartext between workloads", severity: func(x Expect) int {
-		return map[Expect]int{ExpectMTLS: 73, ExpectTLS: 60, ExpectUndeclared: 20}[x]
-	}},
-	tlsNotMutual: {id: "tls-not-mutual", name: "TLS without a client certificate where mutual TLS is expected", severity: func(x Expect) int {
-		return map[Expect]int{ExpectMTLS: 47}[x]
-	}},
-	mtlsDowngrade: {id: "mtls-downgrade", name: "An edge that was mutual TLS is something less", severity: func(x Expect) int {
-		return map[Expect]int{ExpectMTLS: 73, ExpectTLS: 60, ExpectUndeclared: 60}[x]
-	}},
+	plaintextEdge: {"plaintext-edge", "Cleartext between workloads", severities{mtls: 73, tls: 60, undeclared: 20}},
+	tlsNotMutual:  {"tls-not-mutual", "TLS without a client certificate where mutual TLS is expected", severities{mtls: 47}},
+	mtlsDowngrade: {"mtls-downgrade", "An edge that was mutual TLS is something less", severities{mtls: 73, tls: 60, undeclared: 60}},
+}
+
+// Rules returns every rule.id that a finding can have.
+func Rules() []string {
+	ids := make([]string, ruleCount)
+	for r := range rules {
+		ids[r] = rules[r].id
+	}
+	return ids
 }
 
 const referenceBase = "https://github.com/meshtls-tap/meshtls-tap/blob/main/schema/README.md#"
@@ -47,49 +64,52 @@ func (r *rule) encode(enc *encoder) {
 	enc.close()
 }
 
-// subject tells that rules look at a connection: between workloads, on the wire.
+// ruled tells that the rules look at a connection: between workloads, on the wire.
 func ruled(j *verdict.Judged) bool {
 	return j.Scope == verdict.ScopeWire && j.Class == "workload"
 }
 
 // applies tells that a connection with traits t on edge g has what rule r is about.
 func (g *edge) applies(r int, t traits, j *verdict.Judged) bool {
-	plain := t.has(verdictIndex(verdict.Plaintext))
 	switch r {
 	case plaintextEdge:
-		return plain
+		return t.has(plaintextBit)
 	case tlsNotMutual:
 		return t.has(notMutualBit)
 	case mtlsDowngrade:
 		f := g.faults[mtlsDowngrade]
 		changed := g.clean && g.firstProof != 0 && j.Start >= g.firstProof
-		return (plain || t.has(notMutualBit)) && (changed || f != nil && f.open)
+		return t.lesser() && (changed || f != nil && f.open)
 	}
 	return false
 }
 
+// lesser tells that a connection was shown to be less than mutual TLS.
+func (t traits) lesser() bool { return t.has(plaintextBit) || t.has(notMutualBit) }
+
 // breaks holds a connection to the rules, emits the findings that leave at once, and
-// returns t with the bits of the rules that it breaks. A connection that was counted
-// before is not counted again.
-func (e *Engine) breaks(g *edge, t traits, j *verdict.Judged, x Expect) traits {
+// returns t with the bits of the rules that it breaks. What was counted before is not
+// counted again, and what turns out otherwise is taken back.
+func (e *Engine) breaks(g *edge, t traits, was *live, j *verdict.Judged, x Expect) traits {
 	for r := range rules {
-		bit := traits(1) << (ruleBit + r)
+		bit := ruleBit + r
 		severity := 0
 		if ruled(j) {
-			severity = rules[r].severity(x)
+			severity = rules[r].hits.of(x)
 		}
-		if t&bit != 0 && r == mtlsDowngrade && (t.has(verdictIndex(verdict.Plaintext)) || t.has(notMutualBit)) {
-			continue // it was a change when it came
+		before := was.edge == g && was.traits.has(bit)
+		hit := severity > 0 && (g.applies(r, t, j) || before && r == mtlsDowngrade && t.lesser())
+		if was.edge != nil && was.traits.has(bit) && !(hit && before) {
+			e.takeBack(was.edge, r)
 		}
-		switch {
-		case severity == 0 || !g.applies(r, t, j):
-			t &^= bit
-		case t&bit == 0:
-			t |= bit
+		if hit {
+			t |= 1 << bit
+		}
+		if hit && !before {
 			e.hit(g, r, j, x, severity, 1)
 		}
 	}
-	if t.has(verdictIndex(verdict.Plaintext)) || t.has(notMutualBit) {
+	if t.lesser() {
 		g.clean = false
 	}
 	return t
@@ -105,10 +125,10 @@ func (e *Engine) reconsider() {
 			}
 			x := e.policy.of(j)
 			g.expect = stricter(g.expect, x)
-			if f := g.faults[plaintextEdge]; verdictOrder[v] == verdict.Plaintext && f != nil && f.open {
+			if f := g.faults[plaintextEdge]; v == plaintextBit && f != nil && f.open {
 				e.escalate(g, plaintextEdge, f, x)
 			}
-			if n := g.counts.live[notMutualBit]; verdictOrder[v] == verdict.TLS && n > 0 && j.TLS != nil {
+			if n := g.counts.live[notMutualBit]; v == tlsBit && n > 0 && j.TLS != nil {
 				e.convict(g, j, x)
 			}
 		}
@@ -117,7 +137,7 @@ func (e *Engine) reconsider() {
 
 // escalate reports an open fault at once when it has become more severe.
 func (e *Engine) escalate(g *edge, r int, f *fault, x Expect) {
-	if s := rules[r].severity(x); s > f.severity {
+	if s := rules[r].hits.of(x); s > f.severity {
 		f.severity, f.expect = s, x
 		e.emitFinding(g, r, f, stateOngoing, e.now, e.covered(e.now))
 	}
@@ -126,7 +146,7 @@ func (e *Engine) escalate(g *edge, r int, f *fault, x Expect) {
 // convict holds the living connections of an edge that were shown not to be mutual to
 // the rule tls-not-mutual.
 func (e *Engine) convict(g *edge, j *verdict.Judged, x Expect) {
-	severity := rules[tlsNotMutual].severity(x)
+	severity := rules[tlsNotMutual].hits.of(x)
 	if severity == 0 {
 		return
 	}

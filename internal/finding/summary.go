@@ -66,7 +66,7 @@ func (e *Engine) Summary() Summary {
 			s.Edges = append(s.Edges, edge)
 		}
 		for r, f := range g.faults {
-			if f != nil {
+			if f != nil && f.total > 0 {
 				cover := span{}
 				s.Findings = append(s.Findings, Finding{
 					Rule: rules[r].id, Severity: f.severity, Edge: g.key, Open: f.open, Count: f.total,

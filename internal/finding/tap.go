@@ -20,13 +20,13 @@ type Check struct {
 
 // Started says that the tap is at work.
 func (e *Engine) Started(now int64, t SelfTest) {
-	e.begin(now)
+	e.Tick(now)
 	e.emitTap(now, "started", "", &t)
 }
 
 // Degraded says that the tap sees or delivers less than it should, and why.
 func (e *Engine) Degraded(now int64, reason string) {
-	e.begin(now)
+	e.Tick(now)
 	e.emitTap(now, "degraded", reason, nil)
 }
 

@@ -1,0 +1,180 @@
+package finding_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// golden holds records to a file, each as indented JSON.
+func golden(t *testing.T, name string, records []finding.Record) {
+	t.Helper()
+	var got bytes.Buffer
+	for _, r := range records {
+		if err := json.Indent(&got, r.Value, "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		got.WriteString("\n")
+	}
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got.Bytes(), want) {
+		t.Errorf("%s differs; write it anew with -update and read the difference. Got:\n%s", file, got.Bytes())
+	}
+}
+
+// everything is a TLS 1.2 connection with every field that a record can have.
+func everything() *verdict.Judged {
+	j := tlsTalk(4, noon+40*second, verdict.MTLS, verdict.AuthPresented)
+	leaf := verdict.Certificate{
+		Subject: "CN=httpbin,O=shop", Issuer: "CN=mesh CA,O=example", NotBefore: noon/second - 3600, NotAfter: noon/second + 86400,
+		SHA256:           "00ff00112233445566778899aabbccddeeff00112233445566778899aabbccdd",
+		AlternativeNames: []string{"httpbin.shop", "spiffe://cluster.local/ns/shop/sa/httpbin"}, SPIFFE: "spiffe://cluster.local/ns/shop/sa/httpbin",
+		PublicKeyAlgorithm: "ECDSA", PublicKeySize: 256, SerialNumber: "0F1E2D", ChainLength: 2,
+	}
+	client := leaf
+	client.Subject, client.SPIFFE = "CN=web,O=front", "spiffe://cluster.local/ns/front/sa/web"
+	client.AlternativeNames = []string{client.SPIFFE}
+	x := j.TLS
+	x.Version, x.Cipher, x.NextProtocol, x.Resumed, x.Client, x.Server = "1.2", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "h2", true, &client, &leaf
+	x.ClientAuthBasis, x.ClientChainBytes, x.ClientKeyHint = verdict.BasisObserved, 1180, "ecdsa-p256"
+	x.HelloRetry, x.EarlyData, x.UpgradedFrom, x.Alert = true, true, "smtp", "close_notify"
+	j.NAT = verdict.Endpoint{Addr: netip.MustParseAddr("127.0.0.1"), Port: 15001}
+	j.Mesh, j.MissedBytes = "istio", 7
+	j.PeerName, j.PeerNameBasis = leaf.SPIFFE, "spiffe"
+	return j
+}
+
+func TestGoldenFlow(t *testing.T) {
+	r := newRig(t, finding.Config{Tap: pod.UID, Identity: pod})
+	r.e.Add(plain(1, noon))
+	r.e.Add(mutual(2, noon+10*second))
+	r.e.Add(everything())
+	silent := talk(5, noon+50*second, verdict.None, "", 8080)
+	silent.State, silent.Reasons, silent.Source.Bytes, silent.Destination = "S0", nil, 0, verdict.Endpoint{Addr: netip.MustParseAddr("fd00::9"), Port: 8080}
+	silent.Source.Addr, silent.FlowHash = netip.MustParseAddr("fd00::2"), ""
+	r.e.Add(silent)
+	golden(t, "flow.json", only(r, finding.DatasetFlow))
+}
+
+func TestGoldenRedactNone(t *testing.T) {
+	r := newRig(t, finding.Config{Tap: "read", Redact: finding.RedactNone})
+	r.e.Add(plain(1, noon))
+	golden(t, "redact-none.json", only(r, finding.DatasetFlow))
+}
+
+func only(r *rig, dataset string) []finding.Record {
+	var out []finding.Record
+	for _, x := range r.records {
+		if x.Dataset == dataset {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// TestGoldenFinding shows a fault from its first hit to its end, on both rules.
+func TestGoldenFinding(t *testing.T) {
+	r := newRig(t, finding.Config{Tap: pod.UID, Identity: pod, Mesh: "istio", Coverage: covered(12, 1)})
+	r.e.Tick(noon)
+	r.e.Add(plain(1, noon+minute))
+	r.e.Add(oneWay(2, noon+2*minute))
+	r.e.Add(plain(3, noon+3*minute))
+	r.e.Tick(noon + 10*minute)
+	clean := mutual(4, noon+11*minute)
+	clean.PeerName, clean.Destination.Port = "httpbin.shop", 80
+	r.e.Add(clean)
+	r.e.Tick(noon + 20*minute)
+	golden(t, "finding.json", only(r, finding.DatasetFinding))
+}
+
+func TestGoldenPosture(t *testing.T) {
+	r := newRig(t, finding.Config{Tap: pod.UID, Identity: pod, Mesh: "istio", NodeEncryption: "wireguard", Filter: "tcp", Coverage: covered(12, 1)})
+	r.e.Tick(noon)
+	r.e.Add(mutual(1, noon+minute))
+	r.e.Add(oneWay(2, noon+2*minute))
+	unknown := talk(3, noon+3*minute, verdict.Unknown, "", 9000)
+	unknown.Reasons, unknown.Direction = []string{"unrecognized_data"}, verdict.DirectionIngress
+	r.e.Add(unknown)
+	inside := plain(4, noon+4*minute)
+	inside.Scope, inside.Direction, inside.Interface = verdict.ScopePod, verdict.DirectionInternal, "lo"
+	r.e.Add(inside)
+	r.e.Tick(noon + 10*minute)
+	golden(t, "posture.json", only(r, finding.DatasetPosture))
+}
+
+func TestGoldenTap(t *testing.T) {
+	clock := time.Unix(0, noon).Add(7 * time.Millisecond)
+	r := newRig(t, finding.Config{
+		Tap: pod.UID, Identity: pod, Heartbeat: 5 * time.Minute, Coverage: covered(12, 1), Now: func() time.Time { return clock },
+	})
+	r.e.Started(noon, finding.SelfTest{Interfaces: []string{"eth0", "lo"}, Checks: []finding.Check{
+		{Name: "capture_eth0", OK: true}, {Name: "sink", Detail: "connection refused: see TAP_KAFKA_BROKERS"},
+	}})
+	r.e.Tick(noon + 5*minute)
+	r.e.Degraded(noon+6*minute, "interface eth0 is gone")
+	r.e.Flush(noon + 7*minute)
+	r.e.Stopped(noon+7*minute, "SIGTERM")
+	golden(t, "tap.json", r.records)
+}
+
+// covered returns totals that grow by so much each time they are asked for.
+func covered(packets, dropped uint64) func() finding.Coverage {
+	var c finding.Coverage
+	return func() finding.Coverage {
+		c.Packets += packets
+		c.Dropped += dropped
+		c.Counters = map[string]uint64{"sink_dropped_flows": c.Dropped, "gap_bytes": 0}
+		return c
+	}
+}
+
+// TestReplay: a capture replays to the same bytes.
+func TestReplay(t *testing.T) {
+	run := func() []finding.Record {
+		r := newRig(t, finding.Config{Coverage: covered(1, 0)})
+		for i := range uint64(40) {
+			j := mutual(i, noon+int64(i)*minute)
+			if i%3 == 0 {
+				j = plain(i, noon+int64(i)*minute)
+			}
+			r.e.Add(living(j))
+			r.e.Add(j)
+		}
+		r.e.Flush(noon + 60*minute)
+		return r.records
+	}
+	a, b := run(), run()
+	if len(a) != len(b) || len(a) < 50 {
+		t.Fatalf("%d and %d records", len(a), len(b))
+	}
+	ids := map[string]bool{}
+	for i := range a {
+		if !bytes.Equal(a[i].Value, b[i].Value) || a[i].ID != b[i].ID || a[i].Key != b[i].Key {
+			t.Errorf("record %d differs:\n%s\n%s", i, a[i].Value, b[i].Value)
+		}
+		if ids[a[i].ID] {
+			t.Errorf("event.id %s twice", a[i].ID)
+		}
+		ids[a[i].ID] = true
+	}
+}

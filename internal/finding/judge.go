@@ -1,0 +1,119 @@
+package finding
+
+import "github.com/meshtls-tap/meshtls-tap/internal/verdict"
+
+// judge counts a connection with a verdict on its edge, and emits what that brings
+// about at once: findings, and the edge's posture when it is new or worse than before.
+func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
+	g, fresh := e.edgeOf(j)
+	t := traitsOf(j)
+	was := e.live[j.ID]
+	g.expect = stricter(g.expect, x)
+	g.active = e.now
+	e.carry(g, t, &was, j)
+	g.keep(t, j)
+	e.prove(g, t, j, &was)
+
+	e.withdraw(&was)
+	t = e.breaks(g, t, &was, j, x)
+	g.counts.add(t)
+	if j.Ended {
+		g.counts.end(t)
+	} else {
+		e.live[j.ID] = live{edge: g, traits: t, bytes: j.Source.Bytes + j.Destination.Bytes}
+	}
+	e.atOnce(g, t, fresh)
+	return g
+}
+
+// withdraw takes a connection off the edge that it stood on so far, before it is counted
+// anew.
+func (e *Engine) withdraw(was *live) {
+	if was.edge != nil {
+		was.edge.counts.remove(was.traits)
+	}
+}
+
+// carry books the bytes that came since the connection was last heard of.
+func (e *Engine) carry(g *edge, t traits, was *live, j *verdict.Judged) {
+	bytes, before := j.Source.Bytes+j.Destination.Bytes, was.bytes
+	if was.edge != nil && (was.edge != g || was.traits.verdict() != t.verdict()) {
+		was.edge.counts.uncarry(was.traits.verdict(), was.bytes)
+		before = 0
+	}
+	if bytes > before {
+		g.counts.carry(t.verdict(), bytes-before)
+	}
+}
+
+// keep remembers the latest connection of each verdict, for reports.
+func (g *edge) keep(t traits, j *verdict.Judged) {
+	at := &g.last[t.verdict()]
+	if *at == nil {
+		*at = new(verdict.Judged)
+	}
+	copyJudged(*at, j)
+}
+
+// copyJudged copies a connection over an older one, whose memory it reuses. The list of
+// offered cipher suites is left out: it is long and the same for all of a client's.
+func copyJudged(to, from *verdict.Judged) {
+	tls := to.TLS
+	*to = *from
+	if from.TLS == nil {
+		return
+	}
+	if tls == nil {
+		tls = new(verdict.TLSInfo)
+	}
+	*tls = *from.TLS
+	tls.SupportedCiphers = nil
+	to.TLS = tls
+}
+
+// prove notes a proof of mutual TLS, once for each connection.
+func (e *Engine) prove(g *edge, t traits, j *verdict.Judged, was *live) {
+	if !t.has(mtlsBit) || was.edge == g && was.traits.has(mtlsBit) {
+		return
+	}
+	if g.firstProof == 0 {
+		g.firstProof = j.Last
+		g.clean = g.counts.run(plaintextBit)+g.counts.run(notMutualBit) == 0
+	}
+	g.lastProof = max(g.lastProof, j.Last)
+}
+
+// atOnce emits the posture of an edge that is new, or carries worse than in this window
+// and the last.
+func (e *Engine) atOnce(g *edge, t traits, fresh bool) {
+	worse := t.rank() > max(g.peak, g.before)
+	g.peak = max(g.peak, t.rank())
+	if !e.cfg.Posture || !fresh && !worse {
+		return
+	}
+	cover := e.covered(e.now)
+	action := "worsened"
+	if fresh {
+		action = "new"
+	}
+	e.emitPosture(g, action, e.now, &cover)
+}
+
+// totals are what the whole run saw beside the edges that are kept.
+type totals struct {
+	start  int64  // ns since the epoch
+	silent uint64 // connections without payload
+	gone   uint64 // edges given up for want of room
+	counts counts // theirs
+}
+
+// forget takes over the counts of an edge that is given up.
+func (t *totals) forget(g *edge) {
+	t.gone++
+	for i := range g.counts.past {
+		t.counts.past[i] += g.counts.past[i]
+	}
+	for v := range verdicts {
+		t.counts.carted[v] += g.counts.carted[v]
+	}
+}

@@ -1,0 +1,237 @@
+package finding_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/schema"
+)
+
+// rig is an engine whose records are validated as they come.
+type rig struct {
+	t       testing.TB
+	e       *finding.Engine
+	records []finding.Record
+	docs    []doc
+}
+
+// doc is a decoded record.
+type doc map[string]any
+
+// at returns the value at a dotted path, nil if there is none.
+func (d doc) at(path string) any {
+	var node any = map[string]any(d)
+	for part := range strings.SplitSeq(path, ".") {
+		m, ok := node.(map[string]any)
+		if !ok {
+			return nil
+		}
+		node = m[part]
+	}
+	return node
+}
+
+func (d doc) text(path string) string {
+	s, _ := d.at(path).(string)
+	return s
+}
+
+func (d doc) number(path string) int64 {
+	n, ok := d.at(path).(json.Number)
+	if !ok {
+		return -1
+	}
+	i, _ := n.Int64()
+	return i
+}
+
+// newRig returns an engine that emits everything.
+func newRig(t testing.TB, cfg finding.Config) *rig {
+	r := &rig{t: t}
+	cfg.Findings, cfg.Posture, cfg.Flows = true, true, true
+	if cfg.Tap == "" {
+		cfg.Tap = "read"
+	}
+	cfg.Emit = r.take
+	r.e = finding.New(cfg)
+	return r
+}
+
+func (r *rig) take(x finding.Record) {
+	r.t.Helper()
+	r.records = append(r.records, x)
+	r.docs = append(r.docs, check(r.t, x))
+}
+
+// check validates a record against the schema, as a consumer does and strictly, and
+// holds its envelope to its content.
+func check(t testing.TB, x finding.Record) doc {
+	t.Helper()
+	if bytes.ContainsAny(x.Value, "\n\r") {
+		t.Errorf("line break in %q", x.Value)
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(x.Value))
+	if err != nil {
+		t.Fatalf("%v in %s", err, x.Value)
+	}
+	open, strict := schemas(t)
+	if err := open.Validate(v); err != nil {
+		t.Errorf("%v in %s", err, x.Value)
+	}
+	if err := strict.Validate(v); err != nil {
+		t.Errorf("strictly: %v in %s", err, x.Value)
+	}
+	d := doc(v.(map[string]any))
+	when, err := time.Parse(time.RFC3339Nano, d.text("@timestamp"))
+	if err != nil || when.UnixNano() != x.Time || d.text("event.id") != x.ID || d.text("event.dataset") != x.Dataset || x.Key == "" {
+		t.Errorf("record %+v does not fit its content %s", x, x.Value)
+	}
+	return d
+}
+
+// of returns the records of a dataset, in order.
+func (r *rig) of(dataset string) []doc {
+	var out []doc
+	for _, d := range r.docs {
+		if d.text("event.dataset") == dataset {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// forget drops what was emitted so far.
+func (r *rig) forget() { r.records, r.docs = nil, nil }
+
+// schemas returns the published schema, and a strict form of it that knows no field and
+// no value but those it names: it catches what is written wrong.
+var schemas = func() func(testing.TB) (open, strict *jsonschema.Schema) {
+	var open, strict *jsonschema.Schema
+	var once sync.Once
+	return func(t testing.TB) (*jsonschema.Schema, *jsonschema.Schema) {
+		once.Do(func() { open, strict = compile(t, false), compile(t, true) })
+		return open, strict
+	}
+}()
+
+func compile(t testing.TB, strict bool) *jsonschema.Schema {
+	t.Helper()
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema.JSON))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strict {
+		tighten(v)
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("record.json", v); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("record.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// tighten closes objects and lists of values.
+func tighten(v any) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return
+	}
+	if m["$comment"] == "open list" {
+		m["enum"] = m["examples"]
+	}
+	properties, _ := m["properties"].(map[string]any)
+	if properties != nil {
+		m["additionalProperties"] = false
+	}
+	for _, p := range properties {
+		tighten(p)
+	}
+	tighten(m["items"])
+	tighten(m["additionalProperties"])
+}
+
+const (
+	second = int64(time.Second)
+	minute = int64(time.Minute)
+)
+
+// noon is a time at which a window of ten minutes begins.
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC).UnixNano()
+
+// A talk is a connection of 3 s from 10.1.1.2 to 10.2.2.2, seen from the client.
+func talk(id uint64, start int64, v verdict.Verdict, protocol string, port uint16) *verdict.Judged {
+	return &verdict.Judged{
+		ID: id, Interface: "eth0", Start: start, Last: start + 3*second, Ended: true, Settled: true, State: "SF", Transport: "tcp",
+		Source:      verdict.Endpoint{Addr: netip.MustParseAddr("10.1.1.2"), Port: uint16(40000 + id%10000), Bytes: 100, Packets: 6},
+		Destination: verdict.Endpoint{Addr: netip.MustParseAddr("10.2.2.2"), Port: port, Bytes: 1000, Packets: 5},
+		FlowHash:    "0123456789abcdef0123456789abcdef",
+		Direction:   verdict.DirectionEgress, Scope: verdict.ScopeWire, Class: "workload",
+		Verdict: v, Protocol: protocol, Reasons: []string{"application_data_seen"},
+	}
+}
+
+func plain(id uint64, start int64) *verdict.Judged {
+	j := talk(id, start, verdict.Plaintext, "http", 80)
+	j.HTTP = &verdict.HTTPInfo{Version: "1.1", Method: "GET", Host: "httpbin.shop", Path: "/get", UserAgent: "curl/8.14.1", Status: 200}
+	j.Reasons = []string{"http_request_line", "http_response_line"}
+	j.PeerName, j.PeerNameBasis = "httpbin.shop", "host_header"
+	return j
+}
+
+func tlsTalk(id uint64, start int64, v verdict.Verdict, auth string) *verdict.Judged {
+	j := talk(id, start, v, "tls", 443)
+	basis, requested := verdict.BasisInferred, verdict.RequestedYes
+	switch auth {
+	case verdict.AuthUnknown:
+		basis, requested = verdict.BasisNone, verdict.RequestedUnknown
+	case verdict.AuthNotRequested:
+		requested = verdict.RequestedNo
+	}
+	j.TLS = &verdict.TLSInfo{
+		Version: "1.3", VersionProtocol: "tls", Cipher: "TLS_AES_128_GCM_SHA256", Curve: "x25519", KeyShare: "x25519", Established: v != verdict.Failed,
+		ServerName: "httpbin.shop.svc.cluster.local", JA3: "0123456789abcdef0123456789abcdef", JA3S: "fedcba9876543210fedcba9876543210",
+		JA4: "t13d1516h2_8daaf6152771_b0da82dd1658", SupportedCiphers: []string{"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384"},
+		ALPNOffered: []string{"istio", "h2"}, ClientAuth: auth, ClientAuthBasis: basis, ClientAuthRequested: requested,
+		Outcome: verdict.OutcomeEstablished, SessionHash: "00112233445566778899aabbccddeeff",
+	}
+	j.PeerName, j.PeerNameBasis = "httpbin.shop.svc.cluster.local", "sni"
+	return j
+}
+
+func mutual(id uint64, start int64) *verdict.Judged {
+	j := tlsTalk(id, start, verdict.MTLS, verdict.AuthPresented)
+	j.Mesh, j.TLS.ClientChainBytes, j.TLS.ClientKeyHint = "istio", 1180, "ecdsa-p256"
+	return j
+}
+
+func oneWay(id uint64, start int64) *verdict.Judged {
+	return tlsTalk(id, start, verdict.TLS, verdict.AuthNotRequested)
+}
+
+// living is the connection before its end.
+func living(j *verdict.Judged) *verdict.Judged {
+	c := *j
+	c.Ended, c.State, c.Last = false, "S1", j.Start+second
+	c.Source.Bytes, c.Destination.Bytes = 10, 20
+	return &c
+}
+
+var pod = finding.Identity{
+	Version: "0.1.0", Run: "8c5f1e", Pod: "web-6c9d-x7k2p", Namespace: "front", UID: "3d6f0a9e-0f5e-4f5c-9b43-0f6f5a3f6c11",
+	IPs: []netip.Addr{netip.MustParseAddr("10.1.1.2"), netip.MustParseAddr("fd00::2")}, Node: "node-1", ServiceAccount: "web", Cluster: "prod",
+	WorkloadKind: "Deployment", WorkloadName: "web", LocalProxy: "istio", DeclaredSkip: []uint16{15020, 15021},
+}
