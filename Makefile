@@ -47,7 +47,7 @@ bench: ## run the benchmarks
 
 demo: build ## the walk-through: real Envoy sidecars judged from the wire (KAFKA=1: through a real broker)
 	@KAFKA=$(KAFKA) tools/setup.sh demo
-	KAFKA=$(KAFKA) demo/run.sh
+	@KAFKA=$(KAFKA) demo/run.sh
 
 image: ## build the container image for amd64 and arm64 and check it (docker, else buildah without network)
 	@tools/setup.sh image

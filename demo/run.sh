@@ -25,15 +25,13 @@ missing() {
 	[ -x "$cache/envoy/bin/envoy" ] || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
-# isolation prints how this user can have namespaces of his own.
-isolation() {
-	local spaces=(--net --mount --pid --fork --kill-child --mount-proc) user=(--user --map-current-user --keep-caps)
-	local own="setsid setpriv --pdeathsig KILL" # Ctrl-C is for this script alone, and its end is the end of all
-	if [ "$(id -u)" = 0 ] && unshare "${spaces[@]}" true 2>/dev/null; then
-		echo "AS=root $own unshare ${spaces[*]}"
-	elif [ "$(id -u)" != 0 ] && unshare "${user[@]}" "${spaces[@]}" true 2>/dev/null; then
-		echo "AS=user $own unshare ${user[*]} ${spaces[*]}"
-	fi
+# isolate sets how this user can have namespaces of his own: isolated, a command that takes another, or why not.
+isolate() {
+	local spaces=(--net --mount --pid --fork --kill-child --mount-proc) as=root
+	[ "$(id -u)" = 0 ] || { as=user spaces+=(--user --map-current-user --keep-caps); }
+	why=$(unshare "${spaces[@]}" true 2>&1) || return
+	# Ctrl-C is for this script alone, and its end is the end of all.
+	isolated=(env "AS=$as" setsid setpriv --pdeathsig KILL unshare "${spaces[@]}")
 }
 
 # prepare builds and downloads what the pods run, where that is not done yet.
@@ -58,8 +56,7 @@ prepare() {
 packages=$(missing | sort -u | xargs)
 [ -z "$packages" ] || stop "missing: $packages; on Debian or Ubuntu: apt-get install $packages"
 [[ $(unshare --help) == *--keep-caps* ]] || stop "util-linux is too old: 2.36 or newer is needed"
-isolated=$(isolation)
-[ -n "$isolated" ] || stop "no network namespaces for this user here: run it as root (in a container: privileged), or let users have namespaces (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"
+isolate || stop "no namespaces for this user here (${why:-no reason given}): run it as root (in a container: privileged), or let users have them (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"
 
 # The folder of the results. Two demos at once each have one.
 OUT=$PWD/demo/out
@@ -91,8 +88,7 @@ prepare
 DEMO=$PWD/demo ENVOY=$(echo "$cache"/envoy/lib/python3*/site-packages/envoy/_bin/envoy)
 export DEMO ENVOY OUT KAFKA
 export TAP=$PWD/bin/tap BIN=$cache
-# shellcheck disable=SC2086 # a command and its words
-env $isolated bash demo/walk.sh &
+"${isolated[@]}" bash demo/walk.sh &
 inside=$!
 wait "$inside"
 printf '\nall as expected (%d s)\n' "$SECONDS"

@@ -57,7 +57,7 @@ resolve() {
   [ "$(cat "$libs/.stamp" 2>/dev/null)" = "$stamp" ] && return
   need java default-jre-headless mvn maven
   echo "kafka.sh: fetching Apache Kafka $version into $libs (about 60 MB)" >&2
-  mvn -q -B ${MAVEN_REPO:+-Dmaven.repo.local="$MAVEN_REPO"} -f "$here/pom.xml" dependency:copy-dependencies \
+  mvn -q -B -Dstyle.color=never ${MAVEN_REPO:+-Dmaven.repo.local="$MAVEN_REPO"} -f "$here/pom.xml" dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$libs" || die "Maven could not fetch the jars: see above; without a network, fill $libs from another machine"
   echo "$stamp" >"$libs/.stamp"
 }
