@@ -127,4 +127,14 @@ done
 end "${pids[@]}"
 cp "$work/envoy/access.log" "$OUT/envoy-access.log"
 
-"$BIN/answer" -out "$OUT" -began "$(IFS=,; echo "${began[*]}")" ${KAFKA:+-broker "$BROKER:$BROKER_PORT"}
+cd "$DEMO/.."
+out=${OUT#"$PWD/"}
+printf '\nLive, each tap in its pod\n\n'
+"$BIN/answer" -out "$OUT" -began "$(IFS=,; echo "${began[*]}")" ${KAFKA:+-broker "$BROKER:$BROKER_PORT"} || fail "the records are in $out"
+printf '\nEnvoy beside httpbin says: %s\n' "$(cat "$OUT/envoy-access.log")"
+printf '\nThe answer: bin/tap read %s/*-curl.*.pcap\n\n' "$out"
+"$TAP" read --output=text "$OUT"/*-curl.*.pcap | sed 's/^./  &/'
+echo
+step records "$out/$([ -n "$KAFKA" ] && echo "topic-*.jsonl, as kcat consumed them" || echo "tap-*.jsonl")"
+step captures "$out/*.pcap: tap read says of each connection what the tap said live"
+step logs "$out/*.log"

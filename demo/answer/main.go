@@ -1,7 +1,6 @@
 // Command answer holds what the demo's taps have published against what the demo did, and
-// prints the answer: which edge is plaintext, which mutual TLS, how sure that is and why.
-// It prints what the records say and judges nothing itself. Exit status 1: a record is
-// missing or says something else.
+// prints what they said. It judges nothing itself. Exit status 1: a record is missing or
+// says something else.
 package main
 
 import (
@@ -37,7 +36,7 @@ func main() {
 	w.check()
 	w.print()
 	if len(w.wrong) > 0 {
-		fmt.Printf("\nnot as expected:\n  %s\n", strings.Join(w.wrong, "\n  "))
+		fmt.Printf("\nNot as expected\n\n  %s\n", strings.Join(w.wrong, "\n  "))
 		os.Exit(1)
 	}
 }

@@ -3,115 +3,56 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
+	"text/tabwriter"
 )
 
-// print writes the answer.
+// print writes what each tap said, a connection in a line.
 func (w *walk) print() {
-	fmt.Println("\nOn the wire")
-	for _, namespace := range []string{"unencrypted", "encrypted"} {
-		if seen := w.seen(namespace+"-curl", "eth0"); len(seen) > 0 {
-			w.printWire(namespace, seen[0])
-		}
-	}
-	w.printLoopback()
-	w.printBroker()
-	w.printWhere()
-}
-
-func (w *walk) printWire(namespace string, r *record) {
-	fmt.Printf("\n  %s: curl %s > httpbin %s\n", namespace, r.Source.IP, r.Destination)
-	row("verdict", r.verdict())
-	row("how sure", r.sure())
-	row("why", strings.Join(r.Meshtls.Reasons, ", "))
-	row("expected", r.Meshtls.Expectation)
-	w.printFindings(namespace, r.Destination)
-	if namespace == "encrypted" {
-		log, _ := os.ReadFile(filepath.Join(w.out, "envoy-access.log"))
-		row("Envoy says", strings.TrimSpace(string(log)))
-	}
-}
-
-func row(name, text string) { fmt.Printf("    %-10s  %s\n", name, text) }
-
-// verdict names the verdict and what it is of.
-func (r *record) verdict() string {
-	if r.TLS.Version != "" {
-		return r.Meshtls.Verdict + ": TLS " + r.TLS.Version + ", " + r.TLS.Cipher + ", client certificate " + r.Meshtls.TLS.ClientAuth
-	}
-	return r.Meshtls.Verdict + ": " + strings.TrimSpace(strings.ToUpper(r.Network.Protocol)+" "+r.HTTP.Version)
-}
-
-// sure is the basis that the verdict rests on, and what that means.
-func (r *record) sure() string {
-	switch basis := r.Meshtls.TLS.Basis; {
-	case r.TLS.Version == "":
-		return "it was read in the clear"
-	case basis == "inferred":
-		return basis + ", from the sizes of records: TLS 1.3 encrypts the certificates"
-	default:
-		return basis
-	}
-}
-
-// printFindings says what was found on an edge at its two ends, and how soon.
-func (w *walk) printFindings(namespace string, to endpoint) {
-	none := true
-	for _, name := range []string{"curl", "httpbin"} {
-		for _, f := range w.found(namespace+"-"+name, to) {
-			none = false
-			row("finding", fmt.Sprintf("%s, severity %d, %v after curl began, by the tap beside %s:", f.Rule.ID, f.Event.Severity, w.delay(f), name))
-			row("", f.Message)
-		}
-	}
-	if none {
-		row("finding", "none")
-	}
-}
-
-// printLoopback: what stays in a pod is no breach.
-func (w *walk) printLoopback() {
-	fmt.Println("\nOn loopback, within the pods: expected, and no finding")
+	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "  TAP\tON\tVERDICT\tPROTOCOL\tHOW SURE\tSCOPE\tEXPECTED\tFINDING AFTER CURL BEGAN")
 	for _, pod := range pods {
-		for _, r := range w.seen(pod, "lo") {
-			to := r.Destination.String()
-			if r.Destination.NAT != nil {
-				to += ", redirected to " + r.Destination.NAT.String()
+		for _, iface := range []string{"eth0", "lo"} {
+			for _, r := range w.seen(pod, iface) {
+				on := iface
+				if r.Destination.NAT != nil {
+					on += ", redirected"
+				}
+				fmt.Fprintln(t, "  "+strings.Join([]string{pod, on, r.Meshtls.Verdict, r.protocol(), r.sure(), r.Meshtls.Scope, r.Meshtls.Expectation, w.soon(r)}, "\t"))
 			}
-			fmt.Printf("\n  %s: %s > %s\n", pod, r.Source.IP, to)
-			row("verdict", r.verdict()+", scope "+r.Meshtls.Scope)
 		}
 	}
-}
-
-// printBroker: all findings were consumed from the topic; this is the one on the broker itself.
-func (w *walk) printBroker() {
+	t.Flush()
 	if w.broker == "" {
 		return
 	}
-	fmt.Printf("\nTo the broker %s: an application's Kafka in the clear is found, the taps' own records are not\n", w.broker)
-	for _, f := range w.toBroker(w.findings) {
-		fmt.Printf("\n  %s: %s > %s\n", f.pod(), f.Source.IP, f.Destination)
-		row("finding", f.Rule.ID+", severity "+fmt.Sprint(f.Event.Severity)+":")
-		row("", f.Message)
+	fmt.Print("\nFindings, as kcat consumed them from meshtls-tap.findings\n\n")
+	for _, f := range w.findings {
+		fmt.Printf("  %s: %s\n", f.pod(), f.Message)
 	}
 }
 
-// printWhere says where all of it can be read.
-func (w *walk) printWhere() {
-	out := w.out
-	if here, err := os.Getwd(); err == nil {
-		if rel, err := filepath.Rel(here, out); err == nil {
-			out = rel
+func (r *record) protocol() string {
+	if r.TLS.Version != "" {
+		return "TLS " + r.TLS.Version + " " + r.TLS.Cipher
+	}
+	return strings.TrimSpace(r.Network.Protocol + " " + r.HTTP.Version)
+}
+
+// sure is the basis that the verdict rests on. What was read in the clear needs none.
+func (r *record) sure() string {
+	if r.TLS.Version == "" {
+		return "observed"
+	}
+	return r.Meshtls.TLS.Basis
+}
+
+// soon says what was found on a connection's edge, and how soon.
+func (w *walk) soon(r *record) string {
+	if r.Meshtls.Scope == "wire" {
+		for _, f := range w.found(r.pod(), r.Destination) {
+			return fmt.Sprintf("%s %v", f.Rule.ID, w.delay(f))
 		}
 	}
-	records := out + "/tap-*.jsonl"
-	if w.broker != "" {
-		records = out + "/topic-*.jsonl, as kcat consumed them"
-	}
-	fmt.Println()
-	fmt.Println("records   " + records)
-	fmt.Println("captures  " + out + "/*.pcap, by tcpdump; bin/tap read FILE... says the same of each connection")
-	fmt.Println("logs      " + out + "/*.log")
+	return "none"
 }
