@@ -1,0 +1,244 @@
+package inject
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Prefix is what all annotations of the product begin with.
+const Prefix = "meshtls-tap/"
+
+// Annotations, without Prefix.
+const (
+	AnnotationStatus      = "status" // written by the webhook: Status as JSON
+	AnnotationUntil       = "until"
+	AnnotationDuration    = "duration"
+	annotationFilter      = "filter"
+	annotationExpect      = "expect"
+	annotationMesh        = "mesh"
+	annotationEmit        = "emit"
+	AnnotationImage       = "image"
+	annotationMode        = "mode"
+	annotationProfile     = "profile"
+	annotationExcludePort = "exclude-kafka-port"
+	annotationCPURequest  = "cpu-request"
+	annotationCPULimit    = "cpu-limit"
+	annotationMemRequest  = "memory-request"
+	annotationMemLimit    = "memory-limit"
+)
+
+// checks says of each annotation whether a value can be used; the error is what was
+// expected. What the tap itself would refuse must not reach it: it would not start.
+var checks = map[string]func(string) error{
+	AnnotationUntil:       checkUntil,
+	AnnotationDuration:    checkDuration,
+	annotationFilter:      checkFilter,
+	annotationExpect:      checkExpect,
+	annotationMesh:        oneOf("osm", "istio", "istio_ambient", "linkerd", "consul", "kuma"),
+	annotationEmit:        checkEmit,
+	AnnotationImage:       checkImage,
+	annotationMode:        oneOf(string(Native), string(Container)),
+	annotationProfile:     oneOf(string(ProfileDefault), string(ProfileBaseline), string(ProfileRoot), string(ProfileOpenShift)),
+	annotationExcludePort: oneOf("true", "false"),
+	annotationCPURequest:  atLeast(annotationCPURequest),
+	annotationCPULimit:    atLeast(annotationCPULimit),
+	annotationMemRequest:  atLeast(annotationMemRequest),
+	annotationMemLimit:    atLeast(annotationMemLimit),
+}
+
+// tenants are the annotations that every pod may set: none can blind the tap.
+var tenants = []string{annotationCPURequest, annotationCPULimit, annotationMemRequest, annotationMemLimit}
+
+// Annotations returns the names, without Prefix, that a pod may be allowed to set.
+func Annotations() []string { return slices.Sorted(maps.Keys(checks)) }
+
+// choices are the annotations in force, without Prefix.
+type choices map[string]string
+
+// choose merges the namespace's annotations with those that the pod may set, whose
+// values win, and warns of what is ignored.
+func (r *run) choose() {
+	c := r.cfg
+	r.choices, r.own = choices{}, choices{}
+	r.take(r.choices, r.ns.Annotations, "namespace", func(string) bool { return true })
+	r.take(r.own, r.pod.Metadata.Annotations, "pod", func(key string) bool {
+		return slices.Contains(tenants, key) || slices.Contains(c.Allowed, key) || slices.Contains(c.Allowed, "*")
+	})
+	maps.Copy(r.choices, r.own)
+}
+
+// take copies the annotations that can be used and may be.
+func (r *run) take(out choices, from map[string]string, whose string, may func(string) bool) {
+	for _, name := range slices.Sorted(maps.Keys(from)) {
+		key, ours := strings.CutPrefix(name, Prefix)
+		if !ours || key == AnnotationStatus {
+			continue
+		}
+		check, known := checks[key]
+		switch {
+		case !known:
+			r.warn("%s annotation %s is not known", whose, short(name))
+		case !may(key):
+			r.warn("%s annotation %s is ignored: pods may not set it", whose, name)
+		default:
+			if err := check(from[name]); err != nil {
+				r.warn("%s annotation %s=%s is ignored: expected %v", whose, name, short(from[name]), err)
+				continue
+			}
+			out[key] = from[name]
+		}
+	}
+}
+
+func (r *run) warn(format string, values ...any) {
+	r.result.Warnings = append(r.result.Warnings, "meshtls-tap: "+fmt.Sprintf(format, values...))
+}
+
+// short cuts text that somebody else wrote, for a message.
+func short(text string) string {
+	const most = 60
+	text = strings.ToValidUTF8(text, "?")
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "") + "..."
+	}
+	return strconv.QuoteToGraphic(text)
+}
+
+func oneOf(values ...string) func(string) error {
+	return func(v string) error {
+		if slices.Contains(values, v) {
+			return nil
+		}
+		return errors.New(strings.Join(values, " or "))
+	}
+}
+
+func checkUntil(v string) error {
+	if _, err := time.Parse(time.RFC3339, v); err != nil {
+		return errors.New("an RFC 3339 time such as 2026-01-31T12:00:00Z")
+	}
+	return nil
+}
+
+func checkDuration(v string) error {
+	if d, err := time.ParseDuration(v); err != nil || d <= 0 {
+		return errors.New("a duration such as 90m")
+	}
+	return nil
+}
+
+// maxText bounds values that go into the tap's environment.
+const maxText = 2048
+
+func checkFilter(v string) error {
+	if v == "" || len(v) > maxText || strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return fmt.Errorf("a filter of at most %d printable characters", maxText)
+	}
+	return nil
+}
+
+func checkEmit(v string) error {
+	for item := range strings.SplitSeq(v, ",") {
+		if !slices.Contains([]string{"findings", "posture", "flows"}, strings.TrimSpace(item)) {
+			return errors.New("a list of findings, posture, flows")
+		}
+	}
+	return nil
+}
+
+func checkImage(v string) error {
+	if v == "" || len(v) > 512 || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("the name of an image")
+	}
+	return nil
+}
+
+// checkExpect takes what TAP_EXPECT takes (internal/finding; a test compares them).
+func checkExpect(v string) error {
+	expected := errors.New("a list of CIDR[:PORT]=mtls|tls|any, an IPv6 CIDR in brackets when a port follows")
+	if len(v) > maxText {
+		return expected
+	}
+	for item := range strings.SplitSeq(v, ",") {
+		if item = strings.TrimSpace(item); item == "" {
+			continue
+		}
+		place, want, _ := strings.Cut(item, "=")
+		if oneOf("mtls", "tls", "any")(strings.TrimSpace(want)) != nil || checkPlace(strings.TrimSpace(place)) != nil {
+			return expected
+		}
+	}
+	return nil
+}
+
+// checkPlace checks CIDR[:PORT].
+func checkPlace(v string) error {
+	cidr, port, hasPort := v, "", false
+	if rest, ok := strings.CutPrefix(v, "["); ok {
+		if cidr, port, ok = strings.Cut(rest, "]"); !ok {
+			return errors.New("no closing bracket")
+		}
+		if hasPort = port != ""; hasPort {
+			if port, ok = strings.CutPrefix(port, ":"); !ok {
+				return errors.New("no port after the bracket")
+			}
+		}
+	} else if strings.Count(v, ":") == 1 {
+		cidr, port, hasPort = strings.Cut(v, ":")
+	}
+	if hasPort {
+		if _, err := parsePort(port); err != nil {
+			return err
+		}
+	}
+	if a, err := netip.ParseAddr(cidr); err == nil && a.Zone() == "" {
+		return nil
+	}
+	prefix, err := netip.ParsePrefix(cidr)
+	if err == nil && prefix != prefix.Masked() {
+		err = errors.New("bits beyond the length")
+	}
+	return err
+}
+
+func parsePort(v string) (uint16, error) {
+	n, err := strconv.ParseUint(v, 10, 16)
+	if err == nil && n == 0 {
+		err = errors.New("port 0")
+	}
+	return uint16(n), err
+}
+
+// floors are the least resources that a tap can work with: less would blind it, or
+// kill it over and over.
+var floors = []struct {
+	annotation, what, resource string
+	least                      resource.Quantity
+}{
+	{annotationCPURequest, "requests", "cpu", resource.MustParse("1m")},
+	{annotationCPULimit, "limits", "cpu", resource.MustParse("20m")},
+	{annotationMemRequest, "requests", "memory", resource.MustParse("8Mi")},
+	{annotationMemLimit, "limits", "memory", resource.MustParse("48Mi")},
+}
+
+func atLeast(annotation string) func(string) error {
+	return func(v string) error {
+		for _, f := range floors {
+			if f.annotation != annotation {
+				continue
+			}
+			if q, err := resource.ParseQuantity(v); err != nil || q.Cmp(f.least) < 0 {
+				return fmt.Errorf("a quantity from %s on", &f.least)
+			}
+		}
+		return nil
+	}
+}

@@ -1,0 +1,151 @@
+package inject
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Name is the tap's container in a pod, and what its volumes' names begin with.
+const Name = "meshtls-tap"
+
+// PortName is the container port of the tap's metrics.
+const PortName = "tap-metrics"
+
+// Variables that injection sets itself.
+const (
+	envCluster      = "TAP_CLUSTER"
+	envWorkloadKind = "TAP_WORKLOAD_KIND"
+	envWorkloadName = "TAP_WORKLOAD_NAME"
+	envLocalProxy   = "TAP_LOCAL_PROXY"
+	envDeclaredSkip = "TAP_DECLARED_SKIP"
+	envUntil        = "TAP_UNTIL"
+	envListen       = "TAP_LISTEN"
+	envConfigDir    = "TAP_CONFIG_DIR"
+	envSpoolDir     = "TAP_SPOOL_DIR"
+	envSpoolMax     = "TAP_SPOOL_MAX"
+	envEvidenceDir  = "TAP_EVIDENCE_DIR"
+	envCAFile       = "TAP_KAFKA_TLS_CA_FILE"
+	envCertFile     = "TAP_KAFKA_TLS_CERT_FILE"
+	envKeyFile      = "TAP_KAFKA_TLS_KEY_FILE"
+	envPasswordFile = "TAP_KAFKA_SASL_PASSWORD_FILE"
+	envTokenFile    = "TAP_KAFKA_SASL_TOKEN_FILE"
+)
+
+// container returns the tap's container.
+func (r *run) container() corev1.Container {
+	c := corev1.Container{
+		Name:                     Name,
+		Image:                    r.image,
+		ImagePullPolicy:          r.cfg.PullPolicy,
+		Args:                     []string{"run"},
+		Env:                      r.env(),
+		Resources:                r.needs,
+		VolumeMounts:             r.mounts,
+		SecurityContext:          securityContext(r.result.Profile, *r.cfg.Settings.RunAsUser),
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+	}
+	if r.port != 0 {
+		c.Ports = []corev1.ContainerPort{{Name: PortName, ContainerPort: r.port, Protocol: corev1.ProtocolTCP}}
+	}
+	if r.result.Mode == Native {
+		always := corev1.ContainerRestartPolicyAlways
+		c.RestartPolicy = &always
+	}
+	return c
+}
+
+// env returns the tap's environment: who its pod is, the settings, and what was chosen.
+func (r *run) env() []corev1.EnvVar {
+	env := downward(r.cfg.ServerMinor)
+	for _, e := range r.cfg.Settings.Env {
+		if _, chosen := r.choices[annotationOf[e.Name]]; !chosen {
+			env = append(env, e)
+		}
+	}
+	set := func(name, value string) {
+		if value != "" {
+			env = append(env, corev1.EnvVar{Name: name, Value: value})
+		}
+	}
+	for _, v := range chosen {
+		set(v.env, literal(r.choices[v.annotation]))
+	}
+	set(envCluster, r.cfg.Cluster)
+	kind, name := r.pod.workload(r.now)
+	set(envWorkloadKind, kind)
+	set(envWorkloadName, name)
+	proxy, skip := r.pod.proxy(r.ns)
+	set(envLocalProxy, proxy)
+	set(envDeclaredSkip, strings.Join(skip, ","))
+	if !r.until.IsZero() {
+		set(envUntil, r.until.UTC().Format("2006-01-02T15:04:05Z"))
+	}
+	listen := corev1.EnvVar{Name: envListen, Value: "none"}
+	if r.port != 0 {
+		listen.Value = ":" + strconv.Itoa(int(r.port))
+	}
+	return append(append(env, listen), r.files...)
+}
+
+// chosen are the variables that an annotation sets.
+var chosen = []struct{ annotation, env string }{
+	{annotationFilter, "TAP_FILTER"},
+	{annotationExpect, "TAP_EXPECT"},
+	{annotationMesh, "TAP_MESH"},
+	{annotationEmit, "TAP_EMIT"},
+}
+
+var annotationOf = func() map[string]string {
+	m := map[string]string{}
+	for _, v := range chosen {
+		m[v.env] = v.annotation
+	}
+	return m
+}()
+
+// literal keeps the kubelet from expanding $(NAME) in somebody else's text.
+func literal(value string) string { return strings.ReplaceAll(value, "$(", "$$(") }
+
+// downward returns the variables of the downward API that the API server of a minor
+// version knows.
+func downward(minor int) []corev1.EnvVar {
+	hostIPs := "status.hostIPs"
+	if minor != 0 && minor < 29 {
+		hostIPs = "status.hostIP" // KEP-2681: on by default since 1.29
+	}
+	var env []corev1.EnvVar
+	for _, v := range [][2]string{
+		{"POD_NAME", "metadata.name"},
+		{"POD_NAMESPACE", "metadata.namespace"},
+		{"POD_UID", "metadata.uid"},
+		{"POD_IPS", "status.podIPs"},
+		{"HOST_IPS", hostIPs},
+		{"NODE_NAME", "spec.nodeName"},
+		{"SERVICE_ACCOUNT", "spec.serviceAccountName"},
+	} {
+		env = append(env, corev1.EnvVar{Name: v[0], ValueFrom: &corev1.EnvVarSource{
+			FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: v[1]},
+		}})
+	}
+	return env
+}
+
+// freePort returns a port from want on that no container of the pod declares: the tap
+// is there first, and would take it from its application. 0 if want is 0 or nothing is free.
+func (p *pod) freePort(want int32) int32 {
+	var taken []int
+	p.each(func(c *container) {
+		for _, port := range c.Ports {
+			taken = append(taken, port.ContainerPort)
+		}
+	})
+	for port := want; want != 0 && port < want+16 && port <= 65535; port++ {
+		if !slices.Contains(taken, int(port)) {
+			return port
+		}
+	}
+	return 0
+}

@@ -1,0 +1,485 @@
+package inject
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+// A scene is one injection: a pod in YAML, and what surrounds it.
+type scene struct {
+	pod      string
+	settings string // YAML
+	config   func(*Config)
+	ns       func(*Namespace)
+
+	reason   Reason
+	warnings []string                     // parts of the warnings, in order
+	also     func(*testing.T, corev1.Pod) // of the patched pod
+}
+
+const plain = `
+metadata: {generateName: web-5d9f8b7c6d-, labels: {app: web}}
+spec:
+  containers: [{name: web, image: web:1}]
+`
+
+// scenes is every way in which a pod is tapped or not.
+var scenes = map[string]scene{
+	"plain": {pod: plain, also: func(t *testing.T, p corev1.Pod) {
+		if c := p.Spec.InitContainers[0]; c.Name != Name || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways {
+			t.Errorf("the tap is not a native sidecar, first of all: %+v", c)
+		}
+	}},
+	"deployment": {pod: `
+metadata:
+  generateName: web-5d9f8b7c6d-
+  labels: {app: web, pod-template-hash: 5d9f8b7c6d}
+  annotations: {}
+  ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: web-5d9f8b7c6d, uid: 1b4e, controller: true}]
+spec:
+  initContainers: [{name: migrate, image: web:1}]
+  containers: [{name: web, image: web:1}, {name: log, image: log:1}]
+  volumes: [{name: data, emptyDir: {}}]
+  imagePullSecrets: [{name: own}]
+`, settings: `{imagePullSecrets: [own, registry]}`, also: func(t *testing.T, p corev1.Pod) {
+		if v := env(p, "TAP_WORKLOAD_KIND") + "/" + env(p, "TAP_WORKLOAD_NAME"); v != "Deployment/web" {
+			t.Errorf("workload %s", v)
+		}
+		if len(p.Spec.ImagePullSecrets) != 2 {
+			t.Errorf("pull secrets %v", p.Spec.ImagePullSecrets)
+		}
+	}},
+	"everything": {pod: `
+metadata: {name: web, annotations: {cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes: "cache, tmp"}}
+spec:
+  containers: [{name: web, image: web:1}]
+  volumes: [{name: cache, emptyDir: {}}, {name: tmp, emptyDir: {}}]
+`, settings: `
+env: [{name: TAP_SINK, value: kafka}, {name: TAP_KAFKA_BROKERS, value: "kafka.kafka.svc:9094"}, {name: TAP_KAFKA_SASL_USERNAME, value: tap}]
+spool: {size: 64Mi}
+evidence: {size: 32Mi}
+kafka:
+  ca: {configMap: kafka-ca}
+  clientCertificate: {secret: kafka-tap}
+  password: {secret: kafka-sasl}
+  token: {audience: kafka}
+`, config: func(c *Config) { c.Cluster = "prod-1"; c.PullPolicy = corev1.PullIfNotPresent }},
+	"container": {pod: plain, config: func(c *Config) { c.Mode = Container }, also: func(t *testing.T, p corev1.Pod) {
+		if c := p.Spec.Containers[len(p.Spec.Containers)-1]; c.Name != Name || c.RestartPolicy != nil {
+			t.Errorf("the tap is not the last container: %+v", c)
+		}
+		if p.Annotations[defaultContainer] != "web" {
+			t.Errorf("annotations %v", p.Annotations)
+		}
+	}},
+	"container, default container chosen": {pod: `
+metadata: {annotations: {kubectl.kubernetes.io/default-container: log}}
+spec: {containers: [{name: web, image: web:1}, {name: log, image: log:1}]}
+`, config: func(c *Config) { c.Mode = Container }, also: func(t *testing.T, p corev1.Pod) {
+		if p.Annotations[defaultContainer] != "log" {
+			t.Errorf("annotations %v", p.Annotations)
+		}
+	}},
+	"API server 1.28": {pod: plain, config: func(c *Config) { c.ServerMinor = 28 }, also: func(t *testing.T, p corev1.Pod) {
+		if len(p.Spec.InitContainers) != 0 {
+			t.Error("a native sidecar")
+		}
+	}},
+	"profile baseline": {pod: plain, config: func(c *Config) { c.Profile = ProfileBaseline }},
+	"profile root":     {pod: plain, config: func(c *Config) { c.Profile = ProfileRoot }},
+	"profile found": {pod: plain, ns: func(ns *Namespace) {
+		ns.Refusals = map[Profile]string{ProfileDefault: "uid", ProfileBaseline: "no", ProfileRoot: "no"}
+	}, also: func(t *testing.T, p corev1.Pod) {
+		if s := p.Spec.InitContainers[0].SecurityContext; s.RunAsUser != nil {
+			t.Errorf("the profile is not openshift: %+v", s)
+		}
+	}},
+	"job": {pod: `
+metadata: {ownerReferences: [{apiVersion: batch/v1, kind: Job, name: report-29924640, uid: u-77, controller: true}]}
+spec: {restartPolicy: OnFailure, containers: [{name: job, image: job:1}]}
+`, also: func(t *testing.T, p corev1.Pod) {
+		if v := env(p, "TAP_WORKLOAD_KIND") + "/" + env(p, "TAP_WORKLOAD_NAME"); v != "CronJob/report" {
+			t.Errorf("workload %s", v)
+		}
+	}},
+	"job as container": {pod: `
+metadata: {ownerReferences: [{apiVersion: batch/v1, kind: Job, name: report-20260101, uid: u-77, controller: true}]}
+spec: {restartPolicy: OnFailure, containers: [{name: job, image: job:1}]}
+`, config: func(c *Config) { c.Mode = Container }, reason: ReasonJob, warnings: []string{"not tapped: job"}},
+	"one-off pod as container": {pod: `{spec: {restartPolicy: Never, containers: [{name: job, image: job:1}]}}`,
+		config: func(c *Config) { c.Mode = Container }, reason: ReasonJob, warnings: []string{"not tapped: job"}},
+	"host network": {pod: `{spec: {hostNetwork: true, containers: [{name: a, image: a}]}}`,
+		reason: ReasonHostNetwork, warnings: []string{"host_network"}},
+	"windows by os": {pod: `{spec: {os: {name: windows}, containers: [{name: a, image: a}]}}`,
+		reason: ReasonWindows, warnings: []string{"windows"}},
+	"windows by selector": {pod: `{spec: {nodeSelector: {kubernetes.io/os: windows}, containers: [{name: a, image: a}]}}`,
+		reason: ReasonWindows, warnings: []string{"windows"}},
+	"linux by os": {pod: `{spec: {os: {name: linux}, nodeSelector: {kubernetes.io/os: linux}, containers: [{name: a, image: a}]}}`},
+	"mirror pod": {pod: `{metadata: {annotations: {kubernetes.io/config.mirror: x}}, spec: {containers: [{name: a, image: a}]}}`,
+		reason: ReasonMirror},
+	"opted out":        {pod: `{metadata: {labels: {meshtls-tap: disabled}}, spec: {containers: [{name: a, image: a}]}}`, reason: ReasonOptedOut},
+	"own namespace":    {pod: plain, config: func(c *Config) { c.Own = "shop" }, reason: ReasonOwn},
+	"kube-system":      {pod: plain, ns: func(ns *Namespace) { ns.Name = "kube-system" }, reason: ReasonSystem},
+	"not asked":        {pod: plain, ns: func(ns *Namespace) { ns.Labels = nil }, reason: ReasonNotAsked},
+	"label elsewise":   {pod: plain, ns: func(ns *Namespace) { ns.Labels = map[string]string{Label: "yes"} }, reason: ReasonNotAsked},
+	"pod asks, may":    {pod: optedIn, ns: func(ns *Namespace) { ns.Labels = nil }, config: func(c *Config) { c.PodOptIn = true }},
+	"pod asks, no":     {pod: optedIn, ns: func(ns *Namespace) { ns.Labels = nil }, reason: ReasonNotAsked},
+	"turned off":       {pod: plain, ns: func(ns *Namespace) { ns.Off = true }, reason: ReasonOff, warnings: []string{"turned_off"}},
+	"expired":          {pod: plain, ns: until(-time.Second), reason: ReasonExpired, warnings: []string{"expired: it was asked for until 2026-11-24T11:59:59Z"}},
+	"until":            {pod: plain, ns: until(time.Hour), also: wantUntil("2026-11-24T13:00:00Z")},
+	"duration over":    {pod: plain, ns: func(ns *Namespace) { ns.Until = noon }, reason: ReasonExpired, warnings: []string{"expired"}},
+	"old kubelets":     {pod: plain, ns: func(ns *Namespace) { ns.OldKubelets = true }, reason: ReasonOldKubelets, warnings: []string{"old_kubelets"}},
+	"image unproven":   {pod: plain, ns: func(ns *Namespace) { ns.Images = map[string]string{} }, reason: ReasonImageUnproven, warnings: []string{"image_unproven"}},
+	"image by digest":  {pod: plain, ns: func(ns *Namespace) { ns.Images = map[string]string{"tap:1": "tap@sha256:00"} }},
+	"already there":    {pod: `{spec: {containers: [{name: a, image: a}, {name: meshtls-tap, image: b}]}}`, reason: ReasonAlready},
+	"already in init":  {pod: `{spec: {initContainers: [{name: meshtls-tap, image: b, restartPolicy: Always}], containers: [{name: a, image: a}]}}`, reason: ReasonAlready},
+	"somebody's init":  {pod: `{spec: {initContainers: [{name: meshtls-tap, image: b}], containers: [{name: a, image: a}]}}`, reason: ReasonAlready},
+	"policy dropped":   {pod: dropped, reason: ReasonAlready, also: wantNative},
+	"refused by all":   {pod: plain, ns: refuseAll, reason: ReasonRefused, warnings: []string{`refused: violates PodSecurity "restricted:latest"`}},
+	"refused, profile": {pod: plain, ns: refuseAll, config: func(c *Config) { c.Profile = ProfileRoot }, reason: ReasonRefused, warnings: []string{"refused: root"}},
+	"no containers":    {pod: `{spec: {}}`, reason: ReasonUndecodable, warnings: []string{"undecodable"}},
+	"guaranteed": {pod: `
+spec:
+  initContainers: [{name: i, image: i, resources: {limits: {cpu: "1", memory: 1Gi}, requests: {cpu: "1", memory: 1Gi}}}]
+  containers: [{name: a, image: a, resources: {limits: {cpu: "2", memory: 1Gi}, requests: {cpu: "2", memory: 1Gi}}}]
+`, also: wantResources("200m", "128Mi", "200m", "128Mi")},
+	"nearly guaranteed": {pod: `
+spec:
+  containers:
+  - {name: a, image: a, resources: {limits: {cpu: "2", memory: 1Gi}, requests: {cpu: "2", memory: 1Gi}}}
+  - {name: b, image: b, resources: {limits: {cpu: "2", memory: 1Gi}, requests: {cpu: "1", memory: 1Gi}}}
+`, also: wantResources("10m", "64Mi", "200m", "128Mi")},
+	"pod resources": {pod: `
+spec:
+  resources: {requests: {cpu: "1", memory: 100Mi}, limits: {cpu: 100m, memory: 100Mi}}
+  containers: [{name: a, image: a, resources: {requests: {cpu: 995m, memory: 100Mi}}}]
+`, also: wantResources("5m", "0", "100m", "100Mi")},
+	"resources by annotation": {pod: `
+metadata: {annotations: {meshtls-tap/cpu-request: 50m, meshtls-tap/memory-request: 200Mi, meshtls-tap/cpu-limit: "1"}}
+spec: {containers: [{name: a, image: a}]}
+`, also: wantResources("50m", "200Mi", "1", "200Mi")},
+	"resources too small": {pod: `
+metadata: {annotations: {meshtls-tap/cpu-limit: 1m, meshtls-tap/memory-limit: 1Mi, meshtls-tap/cpu-request: x, meshtls-tap/memory-request: "-1"}}
+spec: {containers: [{name: a, image: a}]}
+`, warnings: []string{
+		`cpu-limit="1m" is ignored: expected a quantity from 20m on`, `cpu-request="x"`, `memory-limit="1Mi"`, `memory-request="-1"`,
+	}, also: wantResources("10m", "64Mi", "200m", "128Mi")},
+	"limit range": {pod: plain, ns: func(ns *Namespace) {
+		ns.LimitRanges = []corev1.LimitRangeItem{{Type: corev1.LimitTypePod}, {
+			Type:                 corev1.LimitTypeContainer,
+			Min:                  amounts("100m", "16Mi"),
+			Max:                  amounts("150m", "1Gi"),
+			MaxLimitRequestRatio: amounts("1.2", "1.5"),
+		}}
+	}, also: wantResources("125m", "89478486", "150m", "128Mi")},
+	"disk": {pod: `{spec: {containers: [{name: a, image: a, resources: {limits: {ephemeral-storage: 1Gi}}}]}}`,
+		settings: `{spool: {size: 64Mi}}`, also: func(t *testing.T, p corev1.Pod) {
+			if q := p.Spec.InitContainers[0].Resources.Limits[corev1.ResourceEphemeralStorage]; q.String() != "160Mi" {
+				t.Errorf("limit %s", &q)
+			}
+		}},
+	"disk without limits": {pod: plain, settings: `{spool: {size: 64Mi}}`, also: func(t *testing.T, p corev1.Pod) {
+		if _, ok := p.Spec.InitContainers[0].Resources.Limits[corev1.ResourceEphemeralStorage]; ok {
+			t.Error("the tap's limit would be that of the whole pod")
+		}
+	}},
+	"quota full": {pod: plain, ns: func(ns *Namespace) {
+		ns.Caps = []Cap{{"quota q", true, "memory", resource.MustParse("127Mi")}}
+	}, reason: ReasonQuota, warnings: []string{"quota: quota q has 127Mi of memory left"}},
+	"quota holds": {pod: plain, ns: func(ns *Namespace) {
+		ns.Caps = []Cap{{"quota q", true, "memory", resource.MustParse("128Mi")}, {"quota q", false, "cpu", resource.MustParse("10m")}}
+	}},
+	"quota refuses anyhow": {pod: `{spec: {containers: [{name: a, image: a, resources: {requests: {cpu: "1"}}}]}}`, ns: func(ns *Namespace) {
+		ns.Caps = []Cap{{"quota q", false, "cpu", resource.MustParse("500m")}}
+	}},
+	"port taken": {pod: `{spec: {containers: [{name: a, image: a, ports: [{containerPort: 9469}, {containerPort: 9470}]}]}}`,
+		also: func(t *testing.T, p corev1.Pod) {
+			if v := env(p, "TAP_LISTEN"); v != ":9471" || p.Spec.InitContainers[0].Ports[0].ContainerPort != 9471 {
+				t.Errorf("TAP_LISTEN=%s", v)
+			}
+		}},
+	"no port": {pod: plain, settings: `{metricsPort: 0, configMap: ""}`, also: func(t *testing.T, p corev1.Pod) {
+		if v := env(p, "TAP_LISTEN"); v != "none" || len(p.Spec.InitContainers[0].Ports) != 0 {
+			t.Errorf("TAP_LISTEN=%s", v)
+		}
+	}},
+	"tenant's annotations": {pod: tenant, warnings: []string{
+		"annotation meshtls-tap/duration is ignored: pods may not set it", "meshtls-tap/expect is ignored", "meshtls-tap/filter is ignored",
+		`annotation "meshtls-tap/fliter" is not known`, "meshtls-tap/mode is ignored", "meshtls-tap/until is ignored",
+	}},
+	"allowed annotations": {pod: tenant, config: func(c *Config) { c.Allowed = []string{"*"} }, warnings: []string{"fliter"},
+		also: func(t *testing.T, p corev1.Pod) {
+			wantUntil("2026-11-24T12:10:00Z")(t, p)
+			if v := env(p, "TAP_FILTER"); v != "not port 22 and $$(HOME)" {
+				t.Errorf("TAP_FILTER=%s", v)
+			}
+			if p.Spec.Containers[len(p.Spec.Containers)-1].Name != Name {
+				t.Error("not a container")
+			}
+		}},
+	"namespace's annotations": {pod: plain, settings: `{env: [{name: TAP_EXPECT, value: "::/0=any"}, {name: TAP_WINDOW, value: 5m}]}`,
+		ns: func(ns *Namespace) {
+			ns.Annotations = map[string]string{
+				"meshtls-tap/expect": "10.0.0.0/8=mtls,[fd00::/8]:5432=tls", "meshtls-tap/mesh": "istio", "meshtls-tap/emit": "findings, flows",
+				"meshtls-tap/profile": "baseline", "meshtls-tap/memory-limit": "256Mi", "other/annotation": "x", "meshtls-tap/image": "tap:2",
+			}
+			ns.Images = map[string]string{"tap:1": "tap:1", "tap:2": "tap:2"}
+		}},
+	"unusable annotations": {pod: plain, ns: func(ns *Namespace) {
+		ns.Annotations = map[string]string{
+			"meshtls-tap/until": "tomorrow", "meshtls-tap/duration": "-1h", "meshtls-tap/expect": "10.0.0.0=yes", "meshtls-tap/mesh": "mine", "meshtls-tap/emit": "all",
+			"meshtls-tap/profile": "auto", "meshtls-tap/mode": "ambient", "meshtls-tap/filter": "", "meshtls-tap/image": "a b", "meshtls-tap/exclude-kafka-port": strings.Repeat("é", 99),
+		}
+	}, warnings: []string{"duration", "emit", "exclude-kafka-port", "expect", "filter", "image", "mesh", "mode", "profile", "until"}},
+	"image of the namespace unproven": {pod: plain, ns: func(ns *Namespace) {
+		ns.Annotations = map[string]string{"meshtls-tap/image": "tap:2"}
+		ns.Images = map[string]string{"tap:1": "tap:1"}
+	}, warnings: []string{"image \"tap:2\" is ignored"}},
+	"istio": {pod: `
+metadata: {annotations: {traffic.sidecar.istio.io/excludeOutboundPorts: "9092, 9093,x", traffic.sidecar.istio.io/excludeInboundPorts: "15020,9092"}}
+spec: {initContainers: [{name: istio-proxy, image: p, restartPolicy: Always}], containers: [{name: a, image: a}]}
+`, also: wantProxy("istio", "9092,9093,15020")},
+	"linkerd by namespace": {pod: `{spec: {containers: [{name: a, image: a}, {name: linkerd-proxy, image: p}]}}`, ns: func(ns *Namespace) {
+		ns.Annotations = map[string]string{"config.linkerd.io/skip-outbound-ports": "9092-9094"}
+	}, also: wantProxy("linkerd", "9092,9093,9094")},
+	"consul":            {pod: `{spec: {containers: [{name: a, image: a}, {name: consul-dataplane-web, image: p}]}}`, also: wantProxy("consul", "")},
+	"kuma":              {pod: `{spec: {containers: [{name: kuma-sidecar, image: p}]}}`, also: wantProxy("kuma", "")},
+	"osm":               {pod: `{metadata: {labels: {osm-proxy-uuid: x}}, spec: {containers: [{name: envoy, image: p}]}}`, also: wantProxy("osm", "")},
+	"an envoy":          {pod: `{spec: {containers: [{name: envoy, image: p}]}}`, also: wantProxy("", "")},
+	"volumes of a copy": {pod: `{spec: {containers: [{name: a, image: a}], volumes: [{name: meshtls-tap-config, emptyDir: {}}, {name: meshtls-tap-no-token, emptyDir: {}}]}}`},
+	"fields of the future": {pod: `
+metadata: {generateName: a-, "new~field/x": {a: 1}}
+spec: {fromTheFuture: [1], containers: [{name: a, image: a, alsoNew: {b: null}}]}
+`},
+}
+
+const (
+	optedIn = `{metadata: {labels: {meshtls-tap: enabled}}, spec: {containers: [{name: a, image: a}]}}`
+	dropped = `
+metadata: {annotations: {meshtls-tap/status: '{"mode":"native"}'}}
+spec: {initContainers: [{name: other, image: o}, {name: meshtls-tap, image: b}], containers: [{name: a, image: a}]}
+`
+	tenant = `
+metadata:
+  annotations:
+    meshtls-tap/filter: not port 22 and $(HOME)
+    meshtls-tap/fliter: x
+    meshtls-tap/mode: container
+    meshtls-tap/expect: 10.0.0.0/8=any
+    meshtls-tap/duration: 10m
+    meshtls-tap/until: "2026-11-24T13:00:00+00:00"
+    meshtls-tap/memory-limit: 96Mi
+    meshtls-tap/status: stale
+spec: {containers: [{name: a, image: a}]}
+`
+)
+
+func refuseAll(ns *Namespace) {
+	ns.Refusals = map[Profile]string{ProfileRoot: "root"}
+	for _, p := range Profiles()[:automatic] {
+		ns.Refusals[p] = `violates PodSecurity "restricted:latest"`
+	}
+}
+
+func until(d time.Duration) func(*Namespace) {
+	return func(ns *Namespace) {
+		ns.Annotations = map[string]string{Prefix + AnnotationUntil: noon.Add(d).Format(time.RFC3339)}
+	}
+}
+
+func amounts(cpu, memory string) corev1.ResourceList {
+	return corev1.ResourceList{"cpu": resource.MustParse(cpu), "memory": resource.MustParse(memory)}
+}
+
+func wantUntil(want string) func(*testing.T, corev1.Pod) {
+	return func(t *testing.T, p corev1.Pod) {
+		if got := env(p, "TAP_UNTIL"); got != want {
+			t.Errorf("TAP_UNTIL=%s, want %s", got, want)
+		}
+	}
+}
+
+func wantProxy(proxy, skip string) func(*testing.T, corev1.Pod) {
+	return func(t *testing.T, p corev1.Pod) {
+		if a, b := env(p, "TAP_LOCAL_PROXY"), env(p, "TAP_DECLARED_SKIP"); a != proxy || b != skip {
+			t.Errorf("proxy %q, skip %q; want %q, %q", a, b, proxy, skip)
+		}
+	}
+}
+
+func wantNative(t *testing.T, p corev1.Pod) {
+	for _, c := range p.Spec.InitContainers {
+		if c.Name == Name && (c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways) {
+			t.Error("the tap is an init container that never ends")
+		}
+	}
+}
+
+func wantResources(cpuRequest, memoryRequest, cpuLimit, memoryLimit string) func(*testing.T, corev1.Pod) {
+	return func(t *testing.T, p corev1.Pod) {
+		r := p.Spec.InitContainers[0].Resources
+		for i, want := range []string{cpuRequest, memoryRequest, cpuLimit, memoryLimit} {
+			got := []resource.Quantity{r.Requests["cpu"], r.Requests["memory"], r.Limits["cpu"], r.Limits["memory"]}[i]
+			if got.Cmp(resource.MustParse(want)) != 0 {
+				t.Errorf("resource %d: %s, want %s", i, &got, want)
+			}
+		}
+	}
+}
+
+// env returns a variable of the tap.
+func env(p corev1.Pod, name string) string {
+	for _, c := range append(p.Spec.InitContainers, p.Spec.Containers...) {
+		for _, e := range c.Env {
+			if c.Name == Name && e.Name == name {
+				return e.Value
+			}
+		}
+	}
+	return ""
+}
+
+// set returns what a scene is played with.
+func (s *scene) set(t testing.TB) (*Config, *Namespace, []byte) {
+	t.Helper()
+	settings, err := ParseSettings([]byte(s.settings))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := &Config{Settings: settings, Image: "tap:1", Own: "meshtls-tap", Version: "v1", ServerMinor: 37}
+	ns := &Namespace{Name: "shop", Labels: map[string]string{Label: Enabled}}
+	if s.config != nil {
+		s.config(cfg)
+	}
+	if s.ns != nil {
+		s.ns(ns)
+	}
+	raw, err := yaml.YAMLToJSON([]byte(s.pod))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(raw, []byte(`"metadata"`)) { // the API server never leaves it out
+		raw = append([]byte(`{"metadata":{},`), raw[1:]...)
+	}
+	return cfg, ns, raw
+}
+
+func TestTap(t *testing.T) {
+	for name, s := range scenes {
+		t.Run(name, func(t *testing.T) {
+			cfg, ns, raw := s.set(t)
+			got := Tap(cfg, ns, raw, noon)
+			if got.Reason != s.reason {
+				t.Fatalf("reason %q (%s), want %q", got.Reason, got.Detail, s.reason)
+			}
+			checkWarnings(t, got.Warnings, s.warnings)
+			patched := apply(t, raw, got.Patch)
+			kept(t, raw, patched)
+			if s.also != nil {
+				s.also(t, podOf(t, patched, name != "fields of the future"))
+			}
+			if got.Reason == Injected {
+				sound(t, patched)
+				again := Tap(cfg, ns, patched, noon)
+				if again.Reason != ReasonAlready || len(again.Patch) != 0 {
+					t.Errorf("a second call: %+v", again)
+				}
+			}
+			golden(t, name, got.Patch)
+		})
+	}
+}
+
+func checkWarnings(t *testing.T, got, want []string) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("warnings %q, want %q", got, want)
+		return
+	}
+	for i := range want {
+		if !strings.Contains(got[i], want[i]) {
+			t.Errorf("warning %q, want %q in it", got[i], want[i])
+		}
+		if len(got[i]) > 256 {
+			t.Errorf("a warning of %d bytes: the API server cuts it", len(got[i]))
+		}
+	}
+}
+
+// golden compares a patch with its file.
+func golden(t *testing.T, name string, ops []Operation) {
+	t.Helper()
+	if len(ops) == 0 {
+		return
+	}
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	if err := e.Encode(ops); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join("testdata", strings.NewReplacer(" ", "_", ",", "", "'", "").Replace(name)+".json")
+	if *update {
+		if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(b.Bytes(), want) {
+		t.Errorf("the patch is not %s (go test -update writes it anew):\n%s", file, &b)
+	}
+}
+
+// apply applies a patch as the API server does.
+func apply(t testing.TB, raw []byte, ops []Operation) []byte {
+	t.Helper()
+	if len(ops) == 0 {
+		return raw
+	}
+	text, err := json.Marshal(ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := jsonpatch.DecodePatch(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := p.Apply(raw)
+	if err != nil {
+		t.Fatalf("the patch does not apply: %v\n%s", err, raw)
+	}
+	return out
+}
+
+// podOf decodes a pod by the API's own types.
+func podOf(t testing.TB, raw []byte, strict bool) corev1.Pod {
+	t.Helper()
+	var p corev1.Pod
+	d := json.NewDecoder(bytes.NewReader(raw))
+	if strict {
+		d.DisallowUnknownFields()
+	}
+	if err := d.Decode(&p); err != nil {
+		t.Fatalf("%v\n%s", err, raw)
+	}
+	return p
+}

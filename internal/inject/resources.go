@@ -1,0 +1,226 @@
+package inject
+
+import (
+	"fmt"
+	"math"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// A Cap is what a quota of the namespace, or a LimitRange for pods, has left.
+type Cap struct {
+	Source   string // "quota NAME" or "limit range NAME"
+	Limits   bool   // counts limits rather than requests
+	Resource corev1.ResourceName
+	Left     resource.Quantity
+}
+
+// resources returns what the tap of this pod requests and is limited to, and warnings.
+func (r *run) resources() corev1.ResourceRequirements {
+	out := corev1.ResourceRequirements{
+		Requests: r.cfg.Settings.Resources.Requests.DeepCopy(),
+		Limits:   r.cfg.Settings.Resources.Limits.DeepCopy(),
+	}
+	for _, f := range floors {
+		if v, ok := r.choices[f.annotation]; ok {
+			list(&out, f.what)[corev1.ResourceName(f.resource)] = resource.MustParse(v) // checked
+		}
+	}
+	if size := r.diskSize(); !size.IsZero() && r.pod.limitsDisk() {
+		// Such a pod is evicted when it uses more than the sum of its containers' limits.
+		// Where no container has one, ours would be the limit of all: then it has none.
+		out.Requests[corev1.ResourceEphemeralStorage] = size
+		out.Limits[corev1.ResourceEphemeralStorage] = size
+	}
+	for _, item := range r.ns.LimitRanges {
+		if item.Type == corev1.LimitTypeContainer {
+			fit(&out, &item)
+		}
+	}
+	order(&out)
+	if r.pod.guaranteed() {
+		for _, name := range []corev1.ResourceName{"cpu", "memory"} {
+			out.Requests[name] = out.Limits[name]
+		}
+	}
+	r.pod.withinPod(&out)
+	return out
+}
+
+func list(r *corev1.ResourceRequirements, what string) corev1.ResourceList {
+	if what == "limits" {
+		return r.Limits
+	}
+	return r.Requests
+}
+
+// order lifts limits that are under their requests.
+func order(r *corev1.ResourceRequirements) {
+	for name, request := range r.Requests {
+		if limit, ok := r.Limits[name]; ok && limit.Cmp(request) < 0 {
+			r.Limits[name] = request
+		}
+	}
+}
+
+// fit moves r into what a LimitRange allows a container. Where that is impossible (a
+// minimum over a maximum), the namespace refuses every pod anyhow.
+func fit(r *corev1.ResourceRequirements, item *corev1.LimitRangeItem) {
+	for _, name := range []corev1.ResourceName{"cpu", "memory", corev1.ResourceEphemeralStorage} {
+		if _, ok := r.Limits[name]; !ok {
+			continue
+		}
+		if least, ok := item.Min[name]; ok {
+			raise(r.Requests, name, least)
+			raise(r.Limits, name, least)
+		}
+		if most, ok := item.Max[name]; ok {
+			lower(r.Requests, name, most)
+			lower(r.Limits, name, most)
+		}
+		if ratio, ok := item.MaxLimitRequestRatio[name]; ok && ratio.Sign() > 0 {
+			limit := r.Limits[name]
+			raise(r.Requests, name, divided(limit, ratio))
+			lower(r.Requests, name, limit)
+		}
+	}
+}
+
+// divided is q divided by ratio, rounded up to what a resource is written in.
+func divided(q, ratio resource.Quantity) resource.Quantity {
+	x := q.AsApproximateFloat64() / ratio.AsApproximateFloat64()
+	if x < 1000 { // cores, not bytes
+		return *resource.NewMilliQuantity(int64(math.Ceil(x*1000)), q.Format)
+	}
+	return *resource.NewQuantity(int64(math.Ceil(x)), q.Format)
+}
+
+func raise(l corev1.ResourceList, name corev1.ResourceName, least resource.Quantity) {
+	if q, ok := l[name]; !ok || q.Cmp(least) < 0 {
+		l[name] = least
+	}
+}
+
+func lower(l corev1.ResourceList, name corev1.ResourceName, most resource.Quantity) {
+	if q, ok := l[name]; ok && q.Cmp(most) > 0 {
+		l[name] = most
+	}
+}
+
+// guaranteed is whether the pod has the quality of service Guaranteed by its containers
+// (k8s.io/kubernetes pkg/apis/core/v1/helper/qos): limits equal to requests, for both
+// resources, in each container.
+func (p *pod) guaranteed() bool {
+	if p.Spec.Resources != nil && len(p.Spec.Resources.Requests)+len(p.Spec.Resources.Limits) > 0 {
+		return false // judged by the pod's own resources, which stay
+	}
+	all := true
+	p.each(func(c *container) {
+		for _, name := range []corev1.ResourceName{"cpu", "memory"} {
+			limit, ok := c.Resources.Limits[name]
+			request, requested := c.Resources.Requests[name]
+			if !ok || limit.IsZero() || requested && request.Cmp(limit) != 0 {
+				all = false
+			}
+		}
+	})
+	return all
+}
+
+// withinPod keeps the tap within resources that are set for the pod as a whole: the API
+// refuses a pod whose containers request more, or one of which has a higher limit.
+func (p *pod) withinPod(r *corev1.ResourceRequirements) {
+	if p.Spec.Resources == nil {
+		return
+	}
+	for name, most := range p.Spec.Resources.Limits {
+		lower(r.Limits, name, most)
+		lower(r.Requests, name, most)
+	}
+	for name, whole := range p.Spec.Resources.Requests {
+		left := whole.DeepCopy()
+		left.Sub(p.total(name, false))
+		if left.Sign() < 0 {
+			left = resource.MustParse("0")
+		}
+		lower(r.Requests, name, left)
+	}
+}
+
+// limitsDisk is whether a container has a limit on ephemeral storage.
+func (p *pod) limitsDisk() bool {
+	found := false
+	p.each(func(c *container) {
+		_, ok := c.Resources.Limits[corev1.ResourceEphemeralStorage]
+		found = found || ok
+	})
+	return found
+}
+
+// total is what the pod's containers request, or are limited to, together, as the
+// scheduler and quotas count it (KEP-753): the greater of what runs in the end and of
+// each init container with the sidecars before it; and the overhead of its runtime.
+func (p *pod) total(name corev1.ResourceName, limits bool) resource.Quantity {
+	of := func(c *container) resource.Quantity {
+		if limits {
+			return c.Resources.Limits[name]
+		}
+		return c.Resources.Requests[name]
+	}
+	var running, most resource.Quantity
+	for i := range p.Spec.InitContainers {
+		c := &p.Spec.InitContainers[i]
+		peak := running.DeepCopy()
+		peak.Add(of(c))
+		if c.RestartPolicy == string(corev1.ContainerRestartPolicyAlways) {
+			running = peak.DeepCopy()
+		}
+		if peak.Cmp(most) > 0 {
+			most = peak
+		}
+	}
+	for i := range p.Spec.Containers {
+		running.Add(of(&p.Spec.Containers[i]))
+	}
+	if running.Cmp(most) > 0 {
+		most = running
+	}
+	most.Add(p.Spec.Overhead[name])
+	return most
+}
+
+// counted is whether a resource is set for the pod as a whole, which is what counts then.
+func (p *pod) counted(name corev1.ResourceName, limits bool) bool {
+	if p.Spec.Resources == nil {
+		return false
+	}
+	of := p.Spec.Resources.Requests
+	if limits {
+		of = p.Spec.Resources.Limits
+	}
+	_, ok := of[name]
+	return ok
+}
+
+// exceeds names the first cap that the pod keeps without the tap and not with it.
+func (p *pod) exceeds(caps []Cap, tap *corev1.ResourceRequirements) string {
+	for _, c := range caps {
+		if p.counted(c.Resource, c.Limits) {
+			continue
+		}
+		more := tap.Requests[c.Resource]
+		if c.Limits {
+			more = tap.Limits[c.Resource]
+		}
+		whole := p.total(c.Resource, c.Limits)
+		if whole.Cmp(c.Left) > 0 {
+			continue // refused with or without us
+		}
+		whole.Add(more)
+		if whole.Cmp(c.Left) > 0 {
+			return fmt.Sprintf("%s has %s of %s left", c.Source, &c.Left, c.Resource)
+		}
+	}
+	return ""
+}
