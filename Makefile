@@ -16,10 +16,10 @@ TOOLS   := $(CURDIR)/.cache/bin
 SIZE_LIMIT := 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help build test race fuzz lint fmt bench demo image corpus cross size clean
+.PHONY: help build test test-cluster chart race fuzz lint fmt bench demo image corpus cross size clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## build the tap: bin/tap, static and stripped
 	CGO_ENABLED=0 $(BUILD) -o bin/tap ./cmd/tap
@@ -28,6 +28,12 @@ test: ## vet and test everything, after installing what the tests need (as root 
 	@tools/setup.sh test
 	$(GO) vet ./...
 	$(GOTEST) $(TESTFLAGS) ./...
+
+test-cluster: ## test in a real one-node Kubernetes (root; builds it once, some 10 minutes; else says what is missing and skips)
+	test/cluster/run.sh node $(TESTFLAGS)
+
+chart: ## lint and test the Helm chart with Helm 3 and 4 (UPDATE=1: write golden files and its README anew)
+	test/cluster/run.sh chart $(TESTFLAGS) $(if $(UPDATE),-update)
 
 race: ## test everything under the race detector (needs a C compiler)
 	@tools/setup.sh race

@@ -12,7 +12,7 @@ set -euo pipefail
 cd "$(dirname "$0")"
 part=${1:?usage: build.sh api|node|chart}
 cache=${CLUSTER_CACHE:-$(cd ../.. && pwd)/.cache/cluster}
-key=$({ go version; cat go.mod go.sum ctrd/go.mod ctrd/go.sum build.sh schemas.py cmd/*/*.go; } | sha256sum | cut -c1-12)
+key=$({ go version; cat go.mod go.sum ctrd/go.mod ctrd/go.sum build.sh cmd/*/*.go; } | sha256sum | cut -c1-12)
 out=$cache/$key
 mkdir -p "$out"/{bin,images}
 export CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local
@@ -76,6 +76,8 @@ debs() { # iptables and its libraries are for kube-proxy
 	done
 }
 
+module() { go mod download -json "$1" | sed -n 's/.*"Dir": "\(.*\)",/\1/p'; } # its folder; checked by Go's checksum database
+
 build_chart() {
 	local version minor
 	version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
@@ -85,7 +87,11 @@ build_chart() {
 	build . helm3 "-X $k.k8sVersionMajor=1 -X $k.k8sVersionMinor=$minor -X $l.k8sVersionMajor=1 -X $l.k8sVersionMinor=$minor" helm.sh/helm/v3/cmd/helm
 	build . helm4 "" helm.sh/helm/v4/cmd/helm
 	build . "" "" github.com/helm-unittest/helm-unittest/cmd/helm-unittest github.com/yannh/kubeconform/cmd/kubeconform
-	python3 schemas.py "$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)/api/openapi-spec/swagger.json" "$out/schemas"
+	local operator certmanager
+	operator=$(module github.com/prometheus-operator/prometheus-operator@v0.85.0)/example/prometheus-operator-crd
+	certmanager=$(module github.com/cert-manager/cert-manager@v1.21.2)/deploy/crds
+	go run -trimpath ./cmd/schemas "$out/schemas" "$(go list -m -f '{{.Dir}}' k8s.io/kubernetes)/api/openapi-spec/swagger.json" \
+		"$operator"/monitoring.coreos.com_{podmonitors,prometheusrules}.yaml "$certmanager"/cert-manager.io_{certificates,issuers}.yaml
 }
 
 # Two calls may come at once; the second waits.
@@ -101,5 +107,5 @@ chart) once chart ;;
 	;;
 esac
 # What older versions of this folder built is of no use any more.
-find "$cache" -mindepth 1 -maxdepth 1 -type d -name '????????????' ! -name "$key" -mtime +7 -exec rm -rf {} +
+find "$cache" -mindepth 1 -maxdepth 1 -type d -name '????????????' ! -name "$key" -mtime +1 -exec rm -rf {} +
 echo "$out"

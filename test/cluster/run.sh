@@ -89,7 +89,7 @@ node)
 chart)
 	built=$(./build.sh chart)
 	export CHART_TOOLS=$built
-	gotest "$@" ./chart
+	gotest ./chart "$@"
 	;;
 *)
 	say "no tests named $tier"

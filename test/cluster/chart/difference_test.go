@@ -1,0 +1,29 @@
+package chart_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+func sorted(lines []string) []string {
+	slices.Sort(lines)
+	return lines
+}
+
+// difference shows where two texts part, with a little of what is around it.
+func difference(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	i := 0
+	for i < len(w) && i < len(g) && w[i] == g[i] {
+		i++
+	}
+	show := func(mark string, lines []string) string {
+		var b strings.Builder
+		for _, l := range lines[min(i, len(lines)):min(i+6, len(lines))] {
+			fmt.Fprintf(&b, "%s %s\n", mark, l)
+		}
+		return b.String()
+	}
+	return fmt.Sprintf("from line %d on, behind %q\n%s%s", i+1, w[max(i-1, 0)], show("-", w), show("+", g))
+}
