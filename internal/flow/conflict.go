@@ -100,9 +100,9 @@ func (t *Table) rememberHole(s *stream, off int64) {
 // what keep-alive probes with a byte of garbage (RFC 9293, section 3.8.4) repeat.
 func (t *Table) verify(c *Conn, side Side, p piece) {
 	conflict := p.off < c.tcp.side[side].next && t.differs(c, side, p)
-	if q := c.queue(side); q != nil {
-		for i := q.find(p.off); i < len(q.pieces) && q.pieces[i].off < p.end(); i++ {
-			conflict = conflict || q.pieces[i].conflicts(p)
+	if q, from := c.queue(side), max(p.off, c.tcp.side[side].acked); q != nil {
+		for i := q.find(from); i < len(q.pieces) && q.pieces[i].off < p.end() && !conflict; i++ {
+			conflict = q.pieces[i].conflicts(p, from)
 		}
 	}
 	if conflict {
@@ -149,9 +149,9 @@ func (t *Table) differs(c *Conn, side Side, p piece) bool {
 	return true
 }
 
-// conflicts compares two pieces where both have bytes.
-func (p *piece) conflicts(q piece) bool {
-	from := max(p.off, q.off)
+// conflicts compares two pieces where both have bytes, as of an offset.
+func (p *piece) conflicts(q piece, from int64) bool {
+	from = max(p.off, q.off, from)
 	to := min(p.off+int64(len(p.data)), q.off+int64(len(q.data)))
 	return from < to && !bytes.Equal(p.data[from-p.off:to-p.off], q.data[from-q.off:to-q.off])
 }

@@ -59,10 +59,10 @@ func listOf(c *Conn) uint8 {
 		return listUDP
 	case c.closing():
 		return listClosed
-	case c.State != S1 && c.Orig.Bytes+c.Resp.Bytes == 0:
-		return listSetup
+	case c.Orig.Bytes+c.Resp.Bytes > 0, c.State == S1, c.State == S2, c.State == S3:
+		return listTCP
 	}
-	return listTCP
+	return listSetup
 }
 
 // idleTime returns how long the connections of a list are kept without a packet.

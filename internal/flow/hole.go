@@ -133,20 +133,34 @@ func (t *Table) lost(c *Conn, side Side) bool {
 	if !c.waits(side) {
 		return false
 	}
-	s, q := &c.tcp.side[side], c.queue(side)
-	switch {
-	case s.acked >= c.holeEnd(side):
-		if !q.acked {
-			q.acked, q.since, q.later = true, t.now, 0
+	q, end := c.queue(side), c.holeEnd(side)
+	switch acked := c.tcp.side[side].acked; {
+	case acked >= end:
+		if q.acked < end {
+			q.acked, q.since, q.later = acked, t.now, 0
 		}
-		waited := t.now - q.since
+		since := q.since
+		if len(q.pieces) > 0 {
+			since = max(since, q.pieces[0].at)
+		}
+		waited := t.now - since
 		return waited >= int64(t.cfg.HoleWait) || waited >= laterTime && q.later >= laterPackets
 	case q.rst >= 0:
 		return t.now-q.rstAt >= int64(t.cfg.HoleWait)
-	case c.end(side.Other()).Packets == 0 && len(q.pieces) > 0:
-		return t.now-q.pieces[0].time >= int64(t.cfg.UnseenWait)
+	case c.unseen(side):
+		return t.now-q.pieces[0].at >= int64(t.cfg.UnseenWait)
 	}
 	return false
+}
+
+// unseen tells whether a side holds bytes and no packet of the receiver is seen.
+func (c *Conn) unseen(side Side) bool {
+	return c.end(side.Other()).Packets == 0 && len(c.queue(side).pieces) > 0
+}
+
+// timed tells whether a hole of a side is given up after some time.
+func (c *Conn) timed(side Side) bool {
+	return c.waits(side) && (c.tcp.side[side].acked >= c.holeEnd(side) || c.queue(side).rst >= 0 || c.unseen(side))
 }
 
 // giveUp skips the first hole of a side.
@@ -165,7 +179,6 @@ func (t *Table) skipTo(c *Conn, side Side, off int64) {
 		t.lose(c, side, off-s.next)
 		s.next = off
 	}
-	c.queue(side).acked = false
 }
 
 // settle gives up what is lost and tells of the FIN and the RST that are next.
@@ -211,13 +224,16 @@ func (t *Table) tail(c *Conn, side Side) {
 	}
 }
 
-// watch lists c among those that are looked at from time to time while a side waits.
+// watch lists c among those that are looked at from time to time while it waits for
+// something that time decides.
 func (t *Table) watch(c *Conn) {
 	w := c.tcp.waiting
 	switch {
 	case w == nil:
 	case !c.waits(Originator) && !c.waits(Responder):
 		t.release(c)
+	case !c.timed(Originator) && !c.timed(Responder):
+		t.held.remove(w)
 	case !w.listed:
 		w.lookAt = t.now + lookInterval
 		t.held.push(w)

@@ -7,9 +7,9 @@ type queue struct {
 	held   int     // cost of pieces
 	rst    int64   // offset of a RST that was not told yet, -1: none
 	rstAt  int64   // packet time of it
-	acked  bool    // the receiver has acknowledged the hole
-	since  int64   // packet time at which that was noticed
-	later  uint16  // packets of this side since then
+	acked  int64   // an offset that the receiver has acknowledged ...
+	since  int64   // ... at this packet time; holes before it are lost in a while
+	later  uint16  // packets of this side since then, or since the first hole is there
 }
 
 // pieceCost is what a piece that is held takes besides its bytes.
@@ -50,6 +50,10 @@ func (t *Table) hold(q *queue, cost int) {
 // insert holds a copy of p at index i.
 func (t *Table) insert(q *queue, i int, p piece) {
 	p.data = append([]byte(nil), p.data...)
+	p.at = t.now
+	if i == 0 {
+		q.later = 0
+	}
 	q.pieces = append(q.pieces, piece{})
 	copy(q.pieces[i+1:], q.pieces[i:])
 	q.pieces[i] = p

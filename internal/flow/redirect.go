@@ -92,10 +92,10 @@ func (s *stream) near(seq uint32) bool {
 // was taken to another. It returns nil if there is no room.
 func (t *Table) join(c *Conn, k key, meant, proxy Endpoint) *Conn {
 	if len(t.conns) >= t.cfg.MaxConns {
-		t.touch(c) // not to be evicted for its own sake
-		id := c.ID
+		t.unlist(c) // not to be evicted for its own sake
 		t.evict()
-		if known := t.conns[c.keyTo(&c.Resp)]; known == nil || known.ID != id {
+		t.touch(c)
+		if len(t.conns) >= t.cfg.MaxConns {
 			return nil
 		}
 	}

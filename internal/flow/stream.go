@@ -8,6 +8,7 @@ type stream struct {
 	guessed bool   // base was taken from a packet without payload
 	sure    bool   // base has proved right
 	reset   bool   // a RST was seen
+	probed  bool   // a keep-alive probe was seen since acked grew
 	state   endState
 	before  endState // the state before that
 	next    int64    // offset of the next byte to hand on
@@ -22,7 +23,8 @@ type piece struct {
 	off, n int64
 	data   []byte // the first of the n bytes; the snap length may have cut the rest
 	ack    int64
-	time   int64
+	time   int64 // of the packet
+	at     int64 // packet time at which it was held
 }
 
 func (p *piece) end() int64 { return p.off + p.n }
@@ -123,9 +125,6 @@ func (t *Table) deliver(c *Conn, side Side, p piece) {
 	s.next = p.end()
 	if cut := p.n - int64(len(p.data)); cut > 0 {
 		t.lose(c, side, cut)
-	}
-	if q := c.queue(side); q != nil {
-		q.acked = false // the hole that was there is filled
 	}
 }
 

@@ -1,5 +1,7 @@
 package flow
 
+import "time"
+
 // tcpState is what the table keeps of a connection for itself.
 type tcpState struct {
 	side          [2]stream
@@ -32,7 +34,7 @@ func (t *Table) segment(c *Conn, side Side, d *Decoded, now int64) {
 	} else {
 		t.payload(c, side, d, ack, now)
 	}
-	if q := c.queue(side); q != nil && q.acked && q.later < laterPackets {
+	if q := c.queue(side); q != nil && q.later < laterPackets {
 		q.later++
 	}
 	t.settle(c, side)
@@ -73,12 +75,18 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 	}
 	switch {
 	case n == 0:
+	case n == 1 && off >= s.next && off == s.acked-1 && (s.probed || t.now-c.tcp.touched >= probeQuiet):
+		s.probed = true // and the byte that it repeats was lost
 	case c.Excluded:
 		s.next = max(s.next, off+n)
 	default:
 		t.place(c, side, piece{off: off, n: n, data: d.Payload, ack: ack, time: now})
 	}
 }
+
+// probeQuiet is the silence that makes a single byte that the receiver has already
+// acknowledged a keep-alive probe, whose byte may be garbage, and no late packet.
+const probeQuiet = int64(500 * time.Millisecond)
 
 // plausible is how far ahead of a stream's beginning, in bytes, its first payload seen
 // may be where nothing has proved the beginning.
@@ -116,7 +124,7 @@ func (t *Table) fin(c *Conn, side Side, off int64) {
 	default:
 		s.fin = off
 		if off > s.next {
-			t.wait(c, side)
+			t.wait(c, side).acked = 0
 		}
 	}
 }
@@ -162,7 +170,9 @@ func (t *Table) acknowledge(c *Conn, side Side, number uint32) int64 {
 	if c.isnSeen(side) && ack >= 0 && ack <= plausible {
 		s.sure = true
 	}
-	s.acked = max(s.acked, ack)
+	if ack > s.acked {
+		s.acked, s.probed = ack, false
+	}
 	return max(ack, 0)
 }
 

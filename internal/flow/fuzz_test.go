@@ -1,0 +1,199 @@
+package flow_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// FuzzDecode holds any frame to what Decode promises: no panic, a payload that lies in
+// the frame, the same from a frame that was cut, or less.
+func FuzzDecode(f *testing.F) {
+	f.Fuzz(func(t *testing.T, data []byte, link, extra uint16) {
+		p := flow.Packet{Data: data, Length: len(data) + int(extra), Link: flow.LinkType(link)}
+		var whole, cut flow.Decoded
+		ok := flow.Decode(&p, &whole)
+		if ok != (whole.Reason == flow.Decodable) || ok && whole.Transport != 6 && whole.Transport != 17 {
+			t.Fatalf("%v: %+v", ok, whole)
+		}
+		if !ok && (whole.SrcPort != 0 || whole.DstPort != 0 || whole.Payload != nil) {
+			t.Fatalf("ports or payload without a header: %+v", whole)
+		}
+		if len(whole.Payload) > whole.PayloadLen || whole.PayloadLen > p.Length || len(whole.Payload) > len(data) {
+			t.Fatalf("%d of %d bytes of payload in a frame of %d", len(whole.Payload), whole.PayloadLen, p.Length)
+		}
+		for _, n := range []int{len(data) - 1, len(data) * 3 / 4, len(data) / 2} {
+			if n < 0 {
+				continue
+			}
+			p.Data = data[:n]
+			if !flow.Decode(&p, &cut) {
+				if ok && cut.Reason != flow.Truncated {
+					t.Fatalf("cut to %d of %d: %v", n, len(data), cut.Reason)
+				}
+				continue
+			}
+			if !ok || cut.Src != whole.Src || cut.Dst != whole.Dst || cut.SrcPort != whole.SrcPort || cut.DstPort != whole.DstPort ||
+				cut.Seq != whole.Seq || cut.Flags != whole.Flags || cut.PayloadLen != whole.PayloadLen {
+				t.Fatalf("cut to %d of %d:\n%+v\n%+v", n, len(data), cut, whole)
+			}
+		}
+	})
+}
+
+// FuzzTable feeds any frames to a small table: each is two bytes of length, two of what
+// is around it, and its bytes.
+func FuzzTable(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte, link uint16) {
+		g := newGather(t)
+		const conns, buffered = 4, 8192
+		table := flow.NewTable(flow.Config{MaxConns: conns, MaxBuffered: buffered, MaxBufferedPerSide: 2048, MaxRecent: 1, Loopback: func(i uint16) bool { return i == 1 }}, g)
+		now := start.UnixNano()
+		for len(b) > 4 {
+			n := min(int(binary.BigEndian.Uint16(b)), len(b)-4)
+			p := flow.Packet{Time: now, Data: b[4 : 4+n], Length: n + int(b[2]&3), Link: flow.LinkType(link), Interface: uint16(b[2] >> 7)}
+			now += int64(b[3]) * int64(10*time.Millisecond)
+			table.Add(&p)
+			if s := table.Stats(); table.Len() > conns || s.Buffered > buffered {
+				t.Fatalf("out of bounds: %d connections, %d bytes", table.Len(), s.Buffered)
+			}
+			b = b[4+n:]
+		}
+		table.Flush()
+		if s := table.Stats(); table.Len() != 0 || s.Buffered != 0 || int(s.Created) != len(g.ended)+int(s.Excluded) {
+			t.Fatalf("something is left: %+v, %d ended", s, len(g.ended))
+		}
+	})
+}
+
+// FuzzSegments feeds segments of one connection, each in eight bytes, whose payload
+// follows from their sequence numbers. Whatever comes, each byte handed on is the one
+// that belongs to its offset, and no copy conflicts.
+func FuzzSegments(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		g := &numbered{t: t}
+		table := flow.NewTable(flow.Config{MaxBuffered: 64 << 10, MaxBufferedPerSide: 16 << 10}, g)
+		at := start
+		for ; len(b) >= 8; b = b[8:] {
+			side := int(b[0] & 1)
+			h := headers{src: client, dst: server, flags: b[0] >> 1 & 0x1f, seq: base(side) + uint32(binary.BigEndian.Uint16(b[1:])), ack: base(1-side) + uint32(binary.BigEndian.Uint16(b[3:]))}
+			if side == 1 {
+				h.src, h.dst = h.dst, h.src
+			}
+			h.payload = make([]byte, int(binary.BigEndian.Uint16(b[5:])&0x7ff))
+			for i := range h.payload {
+				h.payload[i] = number(side, h.seq+uint32(h.flags&syn)>>1+uint32(i))
+			}
+			p := packetOf(flow.LinkEthernet, h)
+			at = at.Add(time.Duration(b[7]) * time.Duration(b[7]) * time.Millisecond / 16)
+			p.Time = at.UnixNano()
+			table.Add(&p)
+		}
+		table.Flush()
+		if s := table.Stats(); s.Buffered != 0 || s.MaxBuffered > 64<<10 {
+			t.Fatalf("%+v", s)
+		}
+	})
+}
+
+// base is near the end of the numbers, so that they wrap.
+func base(side int) uint32 { return ^uint32(0) - 0x2000 + uint32(side)*0x1000 }
+
+// number is the byte that belongs to a sequence number.
+func number(side int, seq uint32) byte {
+	x := (seq + uint32(side)<<31) * 2654435761
+	return byte(x>>24) ^ byte(x>>8)
+}
+
+type numbered struct {
+	t    *testing.T
+	next map[*flow.Conn]*[2]int64
+}
+
+func (n *numbered) Data(c *flow.Conn, s flow.Segment) {
+	if n.next == nil {
+		n.next = map[*flow.Conn]*[2]int64{}
+	}
+	if n.next[c] == nil {
+		n.next[c] = &[2]int64{}
+	}
+	if want := n.next[c][s.Side] + s.Gap; s.Offset != want {
+		n.t.Fatalf("side %d: offset %d, want %d", s.Side, s.Offset, want)
+	}
+	n.next[c][s.Side] = s.Offset + int64(len(s.Data))
+	side := int(s.Side)
+	if c.Orig.Port != client.Port() {
+		side ^= 1
+	}
+	for i, x := range s.Data {
+		seq := c.Base(s.Side) + uint32(s.Offset) + uint32(i)
+		if want := number(side, seq); x != want {
+			n.t.Fatalf("side %d: byte %d is %x, want %x", s.Side, s.Offset+int64(i), x, want)
+		}
+	}
+}
+func (n *numbered) Changed(*flow.Conn) {}
+func (n *numbered) End(c *flow.Conn, _ flow.EndReason) {
+	if end := n.next[c]; end != nil && uint64(end[0]+end[1]) < c.Orig.Missed+c.Resp.Missed {
+		n.t.Fatalf("streams of %d bytes lack %d and %d", *end, c.Orig.Missed, c.Resp.Missed)
+	}
+	delete(n.next, c)
+}
+
+// The seed corpus under testdata/fuzz: a packet of each kind for the decoder, a few
+// conversations for the table. `go test -update` writes it anew.
+func TestFuzzCorpus(t *testing.T) {
+	corpus := map[string]string{}
+	put := func(target, name string, args ...any) {
+		text := "go test fuzz v1\n"
+		for _, a := range args {
+			switch a := a.(type) {
+			case []byte:
+				text += fmt.Sprintf("[]byte(%q)\n", a)
+			case uint16:
+				text += fmt.Sprintf("uint16(%d)\n", a)
+			}
+		}
+		corpus[filepath.Join("testdata", "fuzz", target, name)] = text
+	}
+	for i, k := range kinds {
+		put("FuzzDecode", fmt.Sprintf("kind%02d", i), wrap(k.link, k.h.ip(), k.h.trailer, k.tags...), uint16(k.link), uint16(0))
+	}
+	for seed := range uint64(4) {
+		k := &talk{r: rand.New(rand.NewPCG(seed, 3)), net: network{lossy: 5, doubled: 5, dropped: 9, jitter: time.Millisecond, isn: [2]uint32{1, 1 << 31}}, now: start}
+		var frames, segments []byte
+		for i, p := range k.make() {
+			if i == 20 {
+				break
+			}
+			ip := p.h.ip()
+			frames = append(binary.BigEndian.AppendUint16(frames, uint16(len(ip))), 0, byte(i))
+			frames = append(frames, ip...)
+			segments = append(segments, byte(p.side)|p.h.flags<<1)
+			segments = binary.BigEndian.AppendUint16(segments, uint16(p.h.seq-k.net.isn[p.side]))
+			segments = binary.BigEndian.AppendUint16(segments, uint16(p.h.ack-k.net.isn[1-p.side]))
+			segments = append(binary.BigEndian.AppendUint16(segments, uint16(len(p.h.payload))), 4)
+		}
+		put("FuzzTable", fmt.Sprintf("talk%d", seed), frames, uint16(flow.LinkRaw))
+		put("FuzzSegments", fmt.Sprintf("talk%d", seed), segments)
+	}
+	for path, text := range corpus {
+		if *update {
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got, err := os.ReadFile(path); err != nil || string(got) != text {
+			t.Errorf("%s is not what the generator makes (go test -update): %v", path, err)
+		}
+	}
+}

@@ -1,0 +1,208 @@
+package flow_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// Whoever sends packets to a pod can send some that its kernel drops and the tap sees:
+// with a bad checksum, a TTL that is too short, made-up numbers. What the kernel takes
+// still has to come out, or the contradiction has to be noticed.
+func TestForgedPackets(t *testing.T) {
+	ask := step{flags: "PA", seq: 1, ack: 1, data: "GET"}
+	got := step{server: true, flags: "A", seq: 1, ack: 4}
+	for _, c := range []struct {
+		name  string
+		steps []step
+		want  string // a part of the log
+		clear bool   // and there is no conflict
+	}{
+		{"a FIN before the data", after(step{flags: "FA", seq: 1, ack: 1}, ask), "c0 GET", false},
+		{"a FIN inside of the data", after(step{flags: "FA", seq: 2, ack: 1}, ask), "c0 GET", false},
+		{"a FIN far ahead", after(step{flags: "FA", seq: 90000, ack: 1}, ask), "c0 GET", true},
+		{"a FIN outside of any window", after(step{flags: "FA", seq: 1 << 31, ack: 1}, ask), "c0 GET", true},
+		{"a RST outside of any window", after(step{flags: "R", seq: 1 << 31}, ask, got), "c0 GET, end S1", true},
+		{"an old RST", after(ask, got, step{flags: "R", seq: 1}, step{flags: "PA", seq: 4, ack: 1, data: "more"}), "c3 more, end S1", true},
+		{"a RST ahead", after(step{flags: "R", seq: 500}, ask, got), "c0 GET", true},
+		{"a SYN with numbers ahead, in the middle", after(ask, got,
+			step{flags: "S", seq: 1 << 30}, step{flags: "PA", seq: 4, ack: 1, data: "more"}), "c0 more", false},
+		{"a SYN with numbers further back, first", []step{{flags: "S", seq: ^uint32(1 << 29)}, {server: true, flags: "SA", ack: 1}, handshake[2], ask}, "c0 GET", false},
+		{"an acknowledgement as the first packet", []step{{server: true, flags: "A", seq: 1, ack: 1 << 29}, ask}, "c0 GET", true},
+		{"an acknowledgement of what was never sent", after(step{server: true, flags: "A", seq: 1, ack: 1 << 31}, ask), "c0 GET", true},
+		{"data ahead that are never sent", after(step{flags: "PA", seq: 40000, ack: 1, data: "junk"}, ask, got,
+			step{flags: "PA", seq: 4, ack: 1, data: "more", wait: time.Hour / 2}), "c0 GET, c3 more", true},
+		{"data ahead that come otherwise", after(step{flags: "PA", seq: 4, ack: 1, data: "junk"}, ask,
+			step{flags: "PA", seq: 4, ack: 1, data: "more"}), "c0 GET", false},
+		{"data outside of any window", after(step{flags: "PA", seq: 1<<30 + 9, ack: 1, data: "junk"}, ask), "c0 GET", true},
+	} {
+		g := newGather(t)
+		table := flow.NewTable(flow.Config{}, g)
+		run(table, 0, start, client, server, c.steps...)
+		table.Flush()
+		conflict := slices.ContainsFunc(g.ended, func(c flow.Conn) bool { return c.Conflict })
+		if log := strings.Join(g.log, ", "); !strings.Contains(log, c.want) || conflict == c.clear {
+			t.Errorf("%s: %s, conflict %v", c.name, log, conflict)
+		}
+	}
+}
+
+// A length in the IP header that the frame does not have would skip what really comes.
+func TestForgedLength(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{}, g)
+	at := run(table, 0, start, client, server, handshake...)
+	forged := step{flags: "PA", seq: 1, ack: 1, data: "G"}
+	p := forged.packet(client, server)
+	binary.BigEndian.PutUint16(p.Data[16:], 20+20+1000)
+	p.Time = at.UnixNano()
+	table.Add(&p)
+	run(table, 0, at, client, server, step{flags: "PA", seq: 1, ack: 1, data: "GET /"})
+	if sprint(g.log) != "[c0 GET /]" {
+		t.Errorf("%v", g.log)
+	}
+}
+
+// However much is sent ahead of a hole, the stream is not lost track of, and what is
+// held is bounded.
+func TestJunkAhead(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{}, g)
+	at := run(table, 0, start, client, server, handshake...)
+	for i := range uint32(5000) {
+		at = run(table, 0, at, client, server, step{flags: "PA", seq: 5_000_000 - 1000*i, ack: 1, data: "x"})
+	}
+	if s := table.Stats(); s.MaxBuffered > 256<<10 || s.CutShort == 0 || len(g.log) != 0 {
+		t.Fatalf("%+v, %v", s, g.log)
+	}
+	run(table, 0, at, client, server, step{flags: "PA", seq: 1, ack: 1, data: "GET"}, step{server: true, flags: "A", seq: 1, ack: 4}, step{flags: "PA", seq: 4, ack: 1, data: " /"})
+	if sprint(g.log) != "[c0 GET c3  /]" {
+		t.Errorf("%v", g.log)
+	}
+}
+
+// A copy with other bytes is noticed however it is cut, as long as the receiver has
+// acknowledged neither.
+func TestConflicts(t *testing.T) {
+	bytes := strings.Repeat("abcdefghij", 10)
+	segment := func(from, to int, change int) step {
+		b := []byte(bytes[from:to])
+		if change >= 0 {
+			b[change-from] = '!'
+		}
+		return step{flags: "PA", seq: uint32(1 + from), ack: 1, data: string(b)}
+	}
+	for _, c := range []struct {
+		name  string
+		steps []step
+		want  bool
+	}{
+		{"the same bytes, cut otherwise", []step{segment(0, 50, -1), segment(50, 100, -1), segment(20, 80, -1)}, false},
+		{"the same segment", []step{segment(0, 50, -1), segment(0, 50, 49)}, true},
+		{"a part of a segment", []step{segment(0, 50, -1), segment(10, 12, 11)}, true},
+		{"a small segment with more behind it", []step{segment(0, 5, -1), segment(5, 100, -1), segment(0, 5, 0)}, true},
+		{"one byte", []step{segment(0, 100, -1), segment(40, 41, 40)}, true},
+		{"over two segments", []step{segment(0, 50, -1), segment(50, 100, -1), segment(40, 60, 59)}, true},
+		{"many small segments, an early one", append(tiny(segment), segment(30, 31, 30)), true},
+		{"many small segments, again", append(tiny(segment), tiny(segment)...), false},
+		{"out of order, held", []step{segment(50, 100, -1), segment(60, 70, 65)}, true},
+		{"out of order, overlapping what is held", []step{segment(50, 100, -1), segment(0, 60, 55)}, true},
+		{"out of order, the same", []step{segment(50, 100, -1), segment(60, 100, -1), segment(0, 60, -1)}, false},
+		{"what was acknowledged", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 51}, segment(0, 50, 10)}, false},
+		{"what was acknowledged in part", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 41}, segment(0, 50, 40)}, true},
+		{"what was acknowledged, while something is held", []step{
+			segment(0, 50, -1), segment(60, 100, -1), {server: true, flags: "A", seq: 1, ack: 101}, segment(0, 100, 70)}, false},
+		{"what was skipped and comes after all", []step{
+			segment(50, 100, -1), {flags: "R", seq: 200}, {server: true, flags: "A", seq: 1, ack: 1, wait: 2 * time.Second}, segment(0, 50, -1)}, true},
+	} {
+		g := newGather(t)
+		table := flow.NewTable(flow.Config{}, g)
+		run(table, 0, start, client, server, after(c.steps...)...)
+		table.Flush()
+		if s := table.Stats(); g.ended[0].Conflict != c.want || (s.Conflicts > 0) != c.want || s.Unverified != 0 {
+			t.Errorf("%s: conflict %v, %+v", c.name, g.ended[0].Conflict, s)
+		}
+	}
+}
+
+// tiny cuts the conversation of TestConflicts into segments of one byte.
+func tiny(segment func(from, to, change int) step) (s []step) {
+	for i := range 100 {
+		s = append(s, segment(i, i+1, -1))
+	}
+	return s
+}
+
+// Doubt goes against the packet: a copy of bytes that are not remembered any more.
+func TestConflictsThatCannotBeChecked(t *testing.T) {
+	first := step{flags: "PA", seq: 1, ack: 1, data: "GET /"}
+	for _, c := range []struct {
+		name  string
+		flood func(*flow.Table, time.Time)
+		again step
+		want  uint64
+	}{
+		{"remembered", func(*flow.Table, time.Time) {}, first, 0},
+		{"written over by others", func(table *flow.Table, at time.Time) {
+			for port := range uint16(10) {
+				from := withPort(client, 50000+port)
+				run(table, 0, at, from, server, after(step{flags: "PA", seq: 1, ack: 1, data: strings.Repeat("x", 30000)})...)
+			}
+		}, first, 1},
+		{"behind more segments than are looked through", func(table *flow.Table, at time.Time) {
+			for i := range uint32(1000) {
+				run(table, 0, at, client, server, step{flags: "PA", seq: 6 + i, ack: 1, data: "x"})
+			}
+		}, first, 1},
+		{"acknowledged", func(table *flow.Table, at time.Time) {
+			for i := range uint32(1000) {
+				run(table, 0, at, client, server, step{flags: "PA", seq: 6 + i, ack: 1, data: "x"})
+			}
+			run(table, 0, at, client, server, step{server: true, flags: "A", seq: 1, ack: 6})
+		}, first, 0},
+	} {
+		g := newGather(t)
+		table := flow.NewTable(flow.Config{MaxRecent: 1}, g)
+		at := run(table, 0, start, client, server, after(first)...)
+		c.flood(table, at)
+		run(table, 0, at, client, server, c.again)
+		table.Flush()
+		if s := table.Stats(); s.Unverified != c.want || s.Conflicts != c.want || g.ended[0].Conflict != (c.want > 0) {
+			t.Errorf("%s: %+v", c.name, s)
+		}
+	}
+}
+
+// The ring of what was handed on last comes round without mixing anything up.
+func TestRecentComesRound(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{MaxRecent: 100_000}, g)
+	for i := range uint16(500) {
+		data := strings.Repeat(fmt.Sprintf("%d,", i), 300+int(i)%700)
+		s := step{flags: "PA", seq: 1, ack: 1, data: data}
+		run(table, 0, start, withPort(client, 1000+i), server, after(s, s)...)
+	}
+	if s := table.Stats(); s.Conflicts != 0 || s.Retransmits != 500 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestConflictInCapture(t *testing.T) {
+	talk := &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: []byte("GET / HTTP/1.1")}}}
+	other := &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: []byte("GET /x HTTP/1.")}}}
+	a, b := talk.Packets(capturetest.Options{}), other.Packets(capturetest.Options{})
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{}, g)
+	add(table, a[:4])
+	add(table, b[3:4])
+	table.Flush()
+	if !g.ended[0].Conflict {
+		t.Error("a retransmission with other bytes went unnoticed")
+	}
+}
