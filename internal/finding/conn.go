@@ -203,7 +203,13 @@ func (e *Engine) closeMeshTLS() {
 	e.enc.close()
 }
 
+// isAddr tells whether a name is an address, perhaps in brackets. Most are not, and a
+// failed parse costs an error: the shape is looked at first.
 func isAddr(name string) bool {
-	_, err := netip.ParseAddr(strings.Trim(name, "[]"))
+	name = strings.Trim(name, "[]")
+	if name == "" || !strings.Contains(name, ":") && (name[len(name)-1] < '0' || name[len(name)-1] > '9') || strings.Contains(name, "/") {
+		return false
+	}
+	_, err := netip.ParseAddr(name)
 	return err == nil
 }

@@ -33,12 +33,12 @@ const (
 	authUnknownBit // TLS that carried data, client authentication unknown
 	notMutualBit   // TLS shown not to be mutual
 	answeredBit    // cleartext that the server answered
+	lateBit        // its start was missed
+	holedBit       // bytes of it were missed
 	ruleBit        // the first rule
 	traitCount     = ruleBit + ruleCount
 
 	verdicts = unjudgedBit + 1
-
-	rulesMask = traits(1<<ruleCount-1) << ruleBit
 )
 
 func (t traits) has(bit int) bool { return t&(1<<bit) != 0 }
@@ -71,6 +71,12 @@ func (t traits) rank() int {
 // traitsOf reads the traits of a connection that has a verdict, those of rules apart.
 func traitsOf(j *verdict.Judged) traits {
 	t := traits(1) << verdictIndex(j.Verdict)
+	if j.MissedStart {
+		t |= 1 << lateBit
+	}
+	if j.MissedBytes > 0 {
+		t |= 1 << holedBit
+	}
 	switch {
 	case j.Verdict == verdict.Plaintext && answered(j):
 		t |= 1 << answeredBit

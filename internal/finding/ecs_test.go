@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/schema"
 )
 
@@ -133,5 +134,25 @@ func TestSchemaIsUsed(t *testing.T) {
 	}
 	if len(promised) < 100 {
 		t.Errorf("only %d fields found in the schema", len(promised))
+	}
+}
+
+// TestRulesAreExplained: rule.reference points to a heading of the schema's README, and
+// that has the rule's severities.
+func TestRulesAreExplained(t *testing.T) {
+	b, err := os.ReadFile("../../schema/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range finding.Rules() {
+		if !strings.Contains(string(b), "\n### "+id+"\n") || !strings.Contains(string(b), "\n| `"+id+"` | ") {
+			t.Errorf("%s has no heading or no severities in schema/README.md", id)
+		}
+	}
+	for _, d := range read(t, "finding.json") {
+		ref := doc(d).text("rule.reference")
+		if !strings.HasSuffix(ref, "/schema/README.md#"+doc(d).text("rule.id")) {
+			t.Errorf("reference %s", ref)
+		}
 	}
 }

@@ -18,6 +18,7 @@ type edge struct {
 	from, to  string // its ends as the key has them, client first
 	port      uint16 // of the server, 0 where edges are folded
 	folded    bool   // stands for more edges than one
+	overflow  bool   // they found no room
 	expect    Expect // the strictest that any of its connections had
 	peer      string // the name of the peer, with its basis, where it has one
 	basis     string
@@ -35,10 +36,9 @@ type edge struct {
 
 // Edges that more than one connection's ends fold into.
 const (
-	podEdge      = "internal pod"
-	dnsEdge      = "dns"
-	probeEdge    = "probe"
-	overflowEdge = "other"
+	podEdge   = "internal pod"
+	dnsEdge   = "dns"
+	probeEdge = "probe"
 )
 
 // edgeOf returns the edge of a connection, and whether it is new.
@@ -47,21 +47,33 @@ func (e *Engine) edgeOf(j *verdict.Judged) (g *edge, fresh bool) {
 	if g := e.edges[string(e.key)]; g != nil {
 		return g, false
 	}
-	if len(e.order) >= e.cfg.MaxEdges && !e.evict() {
-		if e.overflow == nil {
-			e.overflow = e.insert(&edge{key: overflowEdge, folded: true, expect: ExpectAny, scope: j.Scope, class: j.Class})
-			return e.overflow, true
+	if e.fold(j) == "" && len(e.edges)-e.folded >= e.cfg.MaxEdges && !e.evict() {
+		e.key = appendOverflow(e.key[:0], j)
+		if g := e.edges[string(e.key)]; g != nil {
+			return g, false
 		}
-		return e.overflow, false
+		return e.insert(&edge{key: string(e.key), folded: true, overflow: true, expect: ExpectAny, scope: j.Scope, class: j.Class}), true
 	}
 	return e.insert(e.newEdge(string(e.key), j)), true
 }
 
+// appendOverflow appends the key of the edge for what finds no room. Scopes and classes
+// are kept apart: what stays in the pod must not look like the wire's.
+func appendOverflow(b []byte, j *verdict.Judged) []byte {
+	b = append(b, "other"...)
+	if j.Scope == verdict.ScopeWire && j.Class == "workload" {
+		return b
+	}
+	return append(append(append(append(b, ' '), j.Scope...), ' '), j.Class...)
+}
+
+// insert adds an edge. Folded ones are few and find room in any case.
 func (e *Engine) insert(g *edge) *edge {
 	at, _ := slices.BinarySearchFunc(e.order, g, byKey)
 	e.order = slices.Insert(e.order, at, g)
-	if g.key != overflowEdge {
-		e.edges[g.key] = g
+	e.edges[g.key] = g
+	if g.folded {
+		e.folded++
 	}
 	return g
 }
@@ -196,7 +208,7 @@ func appendName(b []byte, name string) []byte {
 func (e *Engine) evict() bool {
 	var oldest *edge
 	for _, g := range e.order {
-		if g == e.overflow || g.counts.connected() || g.active >= e.window.start {
+		if g.folded || g.counts.connected() || g.active >= e.window.start {
 			continue
 		}
 		if oldest == nil || g.lessTelling(oldest) {

@@ -147,6 +147,32 @@ func TestEdgesAreBounded(t *testing.T) {
 	}
 }
 
+// TestOverflowKeepsScopes: for want of room what stays in the pod is never counted with
+// the wire's, folded or not.
+func TestOverflowKeepsScopes(t *testing.T) {
+	for _, unfold := range []bool{false, true} {
+		r := newRig(t, finding.Config{MaxEdges: 1, Unfold: unfold})
+		r.e.Add(mutual(1, noon))
+		r.e.Add(oneWay(2, noon)) // the same edge
+		for id := range uint64(3) {
+			j := plain(10+id, noon)
+			j.Scope, j.Direction, j.PeerName = verdict.ScopePod, verdict.DirectionInternal, fmt.Sprint("local-", id)
+			r.e.Add(j)
+		}
+		far := mutual(20, noon)
+		far.PeerName = "far"
+		r.e.Add(far)
+		for _, e := range r.e.Summary().Edges {
+			if e.Scope == "wire" && e.Verdict == "plaintext" {
+				t.Errorf("unfold %t: edge %s on the wire is plaintext", unfold, e.Key)
+			}
+		}
+		if n := len(r.of(finding.DatasetFinding)); n != 1 { // the downgrade on the first edge
+			t.Errorf("unfold %t: %d findings: %q", unfold, n, r.findings())
+		}
+	}
+}
+
 // TestLiveEdgeStays: an edge with a living connection never gives way.
 func TestLiveEdgeStays(t *testing.T) {
 	r := newRig(t, finding.Config{MaxEdges: 1})

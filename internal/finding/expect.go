@@ -30,8 +30,9 @@ func (x Expect) words() string {
 		return "TLS is expected"
 	case ExpectAny:
 		return "anything is accepted"
+	default:
+		return "no expectation is declared"
 	}
-	return "no expectation is declared"
 }
 
 // strictness orders expectations.

@@ -33,9 +33,10 @@ type fault struct {
 }
 
 // ongoingPerWindow is how many ongoing findings a window may end in. With 50 edges it
-// leaves a pod at 0.1 records/s whatever is wrong: 50 postures, 2 heartbeats and these
-// in 10 minutes. Those that do not fit keep counting and come first in the next.
-const ongoingPerWindow = 8
+// leaves a pod at 0.1 records/s whatever is wrong: 50 postures and those of the edges
+// within the pod, of DNS and of probes, 2 heartbeats and these in 10 minutes. Those that
+// do not fit keep counting and come first in the next.
+const ongoingPerWindow = 5
 
 // hit books n connections, j the latest of them, against an edge. The first leaves at
 // once, and so does one that makes the fault more severe.
@@ -166,8 +167,8 @@ func (e *Engine) sentence(g *edge, r int, f *fault, state string, cover *span) s
 	if r == mtlsDowngrade {
 		what = fmt.Sprintf("%s spoke %s to %s, which was mutual TLS before", from, seen(j), where)
 	}
-	if g.key == overflowEdge {
-		what += " (one of the edges beyond the bound)"
+	if g.overflow {
+		what += " (one of the edges that are counted together for want of room)"
 	}
 	if state == stateOpen && f.count == 1 {
 		return what + "."

@@ -44,7 +44,7 @@ type Config struct {
 	Findings, Posture, Flows bool // what is emitted; the tap's own records always are
 
 	Redact   Redact
-	MaxEdges int    // default 1024; the rest folds into one edge that says so
+	MaxEdges int    // default 1024; the rest folds into one edge that says so, for each scope and class
 	Unfold   bool   // keep edges within the pod, of probes and of DNS apart, as for a capture that someone looks at
 	Filter   string // the capture filter in force, published in meshtls.coverage
 
@@ -76,11 +76,11 @@ type Engine struct {
 	window  window
 	beat    int64 // when the next heartbeat is due
 
-	edges    map[string]*edge
-	order    []*edge // by key
-	overflow *edge
-	live     map[uint64]live
-	totals   totals
+	edges  map[string]*edge
+	order  []*edge // by key
+	folded int     // of them, those that stand for more than one
+	live   map[uint64]live
+	totals totals
 
 	sequences map[string]uint64
 	identity  []byte // encoded once

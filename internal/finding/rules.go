@@ -1,6 +1,7 @@
 package finding
 
 import (
+	"cmp"
 	"fmt"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
@@ -24,8 +25,9 @@ func (s *severities) of(x Expect) int {
 		return s.tls
 	case ExpectUndeclared:
 		return s.undeclared
+	default:
+		return 0
 	}
-	return 0
 }
 
 // The rules, in the order of their bits in traits.
@@ -99,7 +101,8 @@ func (e *Engine) breaks(g *edge, t traits, was *live, j *verdict.Judged, x Expec
 		}
 		before := was.edge == g && was.traits.has(bit)
 		hit := severity > 0 && (g.applies(r, t, j) || before && r == mtlsDowngrade && t.lesser())
-		if was.edge != nil && was.traits.has(bit) && !(hit && before) {
+		counted := was.edge != nil && was.traits.has(bit)
+		if counted && (!hit || !before) {
 			e.takeBack(was.edge, r)
 		}
 		if hit {
@@ -164,22 +167,26 @@ func (e *Engine) convict(g *edge, j *verdict.Judged, x Expect) {
 	}
 }
 
-// protocolNames are how protocols are written in sentences.
+// protocolNames are how protocols are written.
 var protocolNames = map[string]string{
-	"http": "HTTP", "http2": "HTTP/2", "grpc": "gRPC", "postgresql": "PostgreSQL", "mysql": "MySQL", "redis": "Redis", "kafka": "Kafka",
-	"mongodb": "MongoDB", "amqp": "AMQP", "nats": "NATS", "mqtt": "MQTT", "smtp": "SMTP", "imap": "IMAP", "pop3": "POP3", "ftp": "FTP",
-	"ldap": "LDAP", "dns": "DNS", "memcached": "memcached", "xmpp": "XMPP", "irc": "IRC", "socks": "SOCKS", "": "readable text",
+	"http": "HTTP", "http2": "HTTP/2", "grpc": "gRPC", "websocket": "WebSocket", "postgresql": "PostgreSQL", "mysql": "MySQL", "redis": "Redis",
+	"kafka": "Kafka", "mongodb": "MongoDB", "amqp": "AMQP", "nats": "NATS", "mqtt": "MQTT", "smtp": "SMTP", "imap": "IMAP", "pop3": "POP3",
+	"ftp": "FTP", "ldap": "LDAP", "dns": "DNS", "xmpp": "XMPP", "irc": "IRC", "socks": "SOCKS", "ssh": "SSH", "tls": "TLS", "quic": "QUIC", "dtls": "DTLS",
+}
+
+// ProtocolName returns a network.protocol as people write it.
+func ProtocolName(protocol string) string {
+	if name := protocolNames[protocol]; name != "" {
+		return name
+	}
+	return protocol
 }
 
 // seen says in a sentence what a connection was: "HTTP in clear", "TLS 1.3 without a
 // client certificate (the server did not ask for one)".
 func seen(j *verdict.Judged) string {
 	if j.Verdict == verdict.Plaintext {
-		name, ok := protocolNames[j.Protocol]
-		if !ok {
-			name = j.Protocol
-		}
-		return name + " in clear"
+		return cmp.Or(ProtocolName(j.Protocol), "readable text") + " in clear"
 	}
 	version, why := "TLS", ""
 	if j.TLS == nil {

@@ -183,13 +183,13 @@ func TestDowngrade(t *testing.T) {
 	}
 }
 
-// TestOngoingIsBounded: at most 8 ongoing findings leave at the end of a window, those
+// TestOngoingIsBounded: at most 5 ongoing findings leave at the end of a window, those
 // that waited longest first, and none loses its count.
 func TestOngoingIsBounded(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	r.e.Tick(noon)
 	told := map[string]int{}
-	for window := range int64(4) {
+	for window := range int64(5) {
 		for n := range uint64(20) {
 			j := plain(uint64(window)*100+n, noon+window*10*minute+int64(n)*second)
 			j.PeerName = fmt.Sprintf("peer-%02d", n)
@@ -201,7 +201,7 @@ func TestOngoingIsBounded(t *testing.T) {
 			continue // opened in it
 		}
 		fs := r.of(finding.DatasetFinding)
-		if len(fs) != 8 {
+		if len(fs) != 5 {
 			t.Errorf("window %d: %d findings", window, len(fs))
 		}
 		for _, d := range fs {
@@ -209,18 +209,18 @@ func TestOngoingIsBounded(t *testing.T) {
 		}
 	}
 	if len(told) != 20 {
-		t.Errorf("%d of 20 faults were told of in three windows", len(told))
+		t.Errorf("%d of 20 faults were told of in four windows", len(told))
 	}
 	r.forget()
-	r.e.Flush(noon + 41*minute)
+	r.e.Flush(noon + 51*minute)
 	left := r.of(finding.DatasetFinding)
 	for _, d := range left {
-		if n := d.number("meshtls.finding.count"); n != 4 {
-			t.Errorf("%s: count %d, want 4", d.text("meshtls.edge.key"), n)
+		if n := d.number("meshtls.finding.count"); n != 5 {
+			t.Errorf("%s: count %d, want 5", d.text("meshtls.edge.key"), n)
 		}
 	}
-	if len(left) != 12 {
-		t.Errorf("%d findings left at the end, want the 12 that waited", len(left))
+	if len(left) != 15 {
+		t.Errorf("%d findings left at the end, want the 15 that waited", len(left))
 	}
 }
 

@@ -34,6 +34,9 @@ type Edge struct {
 	Seen        []Seen // one for each verdict that occurred, worst first
 	FirstProof  int64  // of mutual TLS, ns since the epoch; 0: none
 	LastProof   int64
+	MissedStart uint64 // connections whose start was not seen
+	MissedBytes uint64 // connections of which bytes were not seen
+	Accepted    bool   // the server answered cleartext
 }
 
 // Seen is what an edge has seen of one verdict; Last is the latest such connection.
@@ -89,6 +92,7 @@ func (g *edge) summary() Edge {
 		Key: g.key, Direction: g.direction, Scope: g.scope, Class: g.class, From: g.from, To: g.to, Port: g.port, Folded: g.folded,
 		Expectation: string(g.expect), Verdict: string(verdictOrder[worst(g.counts.run)]), Seen: g.counts.seen(&g.last),
 		FirstProof: g.firstProof, LastProof: g.lastProof,
+		MissedStart: g.counts.run(lateBit), MissedBytes: g.counts.run(holedBit), Accepted: g.counts.run(answeredBit) > 0,
 	}
 }
 

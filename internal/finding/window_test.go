@@ -115,7 +115,7 @@ func TestPostureAtOnce(t *testing.T) {
 	failed := func(id uint64, start int64) *verdict.Judged {
 		return tlsTalk(id, start, verdict.Failed, verdict.AuthPresented)
 	}
-	clear := func(id uint64, start int64) *verdict.Judged {
+	cleartext := func(id uint64, start int64) *verdict.Judged {
 		j := plain(id, start)
 		j.PeerName, j.PeerNameBasis, j.Destination.Port = "httpbin.shop.svc.cluster.local", "host_header", 443
 		return j
@@ -127,8 +127,8 @@ func TestPostureAtOnce(t *testing.T) {
 	now := noon
 	r.e.Tick(now)
 	for i, s := range []step{ // nil: the window ends
-		{mutual, "new"}, {mutual, ""}, {unknown, ""}, {half, "worsened"}, {failed, "worsened"}, {failed, ""}, {oneWay, "worsened"}, {clear, "worsened"}, {clear, ""},
-		{nil, "window"}, {clear, ""}, {mutual, ""}, {nil, "window"}, {oneWay, ""}, {nil, "window"}, {nil, ""}, {clear, "worsened"}, {nil, "window"},
+		{mutual, "new"}, {mutual, ""}, {unknown, ""}, {half, "worsened"}, {failed, "worsened"}, {failed, ""}, {oneWay, "worsened"}, {cleartext, "worsened"}, {cleartext, ""},
+		{nil, "window"}, {cleartext, ""}, {mutual, ""}, {nil, "window"}, {oneWay, ""}, {nil, "window"}, {nil, ""}, {cleartext, "worsened"}, {nil, "window"},
 	} {
 		r.forget()
 		now += 10 * second
@@ -164,8 +164,8 @@ func TestHeartbeat(t *testing.T) {
 	equal(t, got, []string{"12:00:00 started", "12:05:00 heartbeat", "12:10:00 heartbeat", "13:00:00 heartbeat"})
 }
 
-// TestSteadyRate: a pod with 50 edges sends at most 0.1 records/s, flows apart, whatever
-// is wrong with them.
+// TestSteadyRate: a pod with 50 edges, and those within the pod, of DNS and of probes,
+// sends at most 0.1 records/s, flows apart, whatever is wrong with them.
 func TestSteadyRate(t *testing.T) {
 	kinds := map[string]func(id uint64, start int64) *verdict.Judged{
 		"all mutual":    mutual,
@@ -204,6 +204,14 @@ func TestSteadyRate(t *testing.T) {
 					j.ID, j.PeerName = id, fmt.Sprintf("peer-%d", edge)
 					if id%1000 == 0 {
 						j = living(j)
+					}
+					e.Add(j)
+				}
+				for _, class := range []string{"dns", "probe", "workload"} {
+					id++
+					j := plain(id, at)
+					if j.Class = class; class == "workload" {
+						j.Scope, j.Direction = verdict.ScopePod, verdict.DirectionInternal
 					}
 					e.Add(j)
 				}

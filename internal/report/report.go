@@ -1,11 +1,14 @@
 // Package report shows what a run has seen to a person, as text, and to a program, as
-// JSON.
+// JSON. Names in it come from the wire: what a terminal does not show as itself is
+// escaped.
 package report
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
 	"io"
+	"strings"
+	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 )
@@ -13,16 +16,245 @@ import (
 // Options says how Text looks. The zero value suits a pipe.
 type Options struct {
 	Width int  // columns of the terminal; 0: lines are as long as they need
-	Color bool // ANSI colors
+	Color bool // ANSI colors, beside the words and never instead of them
 }
 
-// Text writes the answer first, then the edges, then why, then what was not seen.
-func Text(w io.Writer, s finding.Summary, _ Options) error {
-	_, err := fmt.Fprintf(w, "%d edges\n", len(s.Edges))
+// Text writes the answer first ("2 edges: 1 mutual TLS, 1 plaintext"), then the edges,
+// then what is wrong and why each was judged so, then what was not seen. The error is
+// that of w.
+func Text(w io.Writer, s finding.Summary, o Options) error {
+	t := &text{Options: o}
+	groups := sort(s.Edges)
+	t.answer(groups)
+	for _, g := range groups {
+		t.table(g)
+	}
+	t.findings(s.Findings)
+	t.why(groups)
+	t.seen(&s)
+	_, err := w.Write(t.buf.Bytes())
 	return err
 }
 
-// JSON writes the summary as one JSON object.
-func JSON(w io.Writer, s finding.Summary) error {
-	return json.NewEncoder(w).Encode(s)
+// text is a report in the making.
+type text struct {
+	Options
+	buf bytes.Buffer
+}
+
+// group is the edges that belong together.
+type group struct {
+	title string // empty: the edges that the answer is about
+	note  string
+	edges []finding.Edge
+}
+
+// sort puts edges into groups: between workloads on the wire, which the answer is about,
+// other traffic, and what stays within the pod. Empty groups are left out, but not the
+// first.
+func sort(edges []finding.Edge) []group {
+	groups := []group{
+		{},
+		{title: "Other traffic", note: "names, probes and the like; held to no rule"},
+		{title: "Within the pod", note: "never on the wire, cleartext is expected there"},
+	}
+	for _, e := range edges {
+		at := 0
+		switch {
+		case e.Scope == "pod":
+			at = 2
+		case e.Class != "workload":
+			at = 1
+		}
+		groups[at].edges = append(groups[at].edges, e)
+	}
+	out := groups[:1]
+	for _, g := range groups[1:] {
+		if len(g.edges) > 0 {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// answer writes the answer, one line for each group.
+func (t *text) answer(groups []group) {
+	for _, g := range groups {
+		switch {
+		case len(g.edges) == 0 && len(groups) > 1:
+			t.wrap("", "No edges between workloads on the wire.")
+		case len(g.edges) == 0:
+			t.wrap("", "No edges: no connection with payload was seen.")
+		case g.title == "":
+			t.wrap("", fmt.Sprintf("%s: %s", plural(uint64(len(g.edges)), "edge"), tally(g.edges)))
+		default:
+			t.wrap("", fmt.Sprintf("%s (%s): %s: %s", g.title, g.note, plural(uint64(len(g.edges)), "edge"), tally(g.edges)))
+		}
+	}
+}
+
+// tally counts edges by what they are: "1 mutual TLS, 1 plaintext", the good news first.
+func tally(edges []finding.Edge) string {
+	order := []string{"mutual TLS", "TLS", "encrypted", "partly plaintext", "plaintext", "failed", "unjudged"}
+	n := map[string]uint64{}
+	for i := range edges {
+		n[standing(&edges[i])]++
+	}
+	var parts []string
+	for _, name := range order {
+		if n[name] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n[name], name))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// standing is what an edge is as a whole.
+func standing(e *finding.Edge) string {
+	if e.Verdict == "plaintext" {
+		for _, s := range e.Seen {
+			switch s.Verdict {
+			case "mtls", "tls", "encrypted":
+				return "partly plaintext"
+			}
+		}
+	}
+	return label(e.Verdict)
+}
+
+func label(verdict string) string {
+	switch verdict {
+	case "mtls":
+		return "mutual TLS"
+	case "tls":
+		return "TLS"
+	case "unknown", "":
+		return "unjudged"
+	}
+	return verdict // plaintext, encrypted, failed
+}
+
+func (t *text) heading(s string) {
+	fmt.Fprintf(&t.buf, "\n%s\n", t.paint(bold, s))
+}
+
+// findings writes what is wrong.
+func (t *text) findings(list []finding.Finding) {
+	if len(list) == 0 {
+		return
+	}
+	t.heading("Findings")
+	for _, f := range list {
+		t.wrap(fmt.Sprintf("  %3d  %s  ", f.Severity, clean(f.Rule)), clean(f.Message))
+	}
+}
+
+// why writes for each edge and verdict what led to it.
+func (t *text) why(groups []group) {
+	hidden := false
+	t.once(groups, func(g *group) {
+		if g.title == "" {
+			t.heading("Why")
+			return
+		}
+		t.heading("Why: " + strings.ToLower(g.title))
+	}, func(e *finding.Edge) {
+		for i := range e.Seen {
+			s := &e.Seen[i]
+			t.wrap("  "+t.verdict(kind(s))+"  ", fmt.Sprintf("%s: %s", ends(e), explain(s)))
+			hidden = hidden || s.Verdict == "mtls" && s.Last != nil && s.Last.TLS != nil && s.Last.TLS.ClientAuthBasis != "observed"
+		}
+	})
+	if hidden {
+		t.wrap("  ", "Mutual TLS means that the client presented a certificate and the server went on. Whose it was, TLS 1.3 does not show.")
+	}
+}
+
+// once calls head before the first edge of each group that has any, and each for every
+// edge.
+func (t *text) once(groups []group, head func(*group), each func(*finding.Edge)) {
+	for i := range groups {
+		if len(groups[i].edges) == 0 {
+			continue
+		}
+		head(&groups[i])
+		for k := range groups[i].edges {
+			each(&groups[i].edges[k])
+		}
+	}
+}
+
+// ends names an edge in a sentence.
+func ends(e *finding.Edge) string {
+	if e.Folded {
+		return clean(folded(e))
+	}
+	return fmt.Sprintf("%s > %s", clean(e.From), clean(to(e)))
+}
+
+// seen writes what the answer rests on, and what was not seen.
+func (t *text) seen(s *finding.Summary) {
+	var all, unjudged, late, holed uint64
+	count := func(list []finding.Seen) {
+		for _, x := range list {
+			all += x.Connections
+			if x.Verdict == "unknown" {
+				unjudged += x.Connections
+			}
+		}
+	}
+	for _, e := range s.Edges {
+		count(e.Seen)
+		late += e.MissedStart
+		holed += e.MissedBytes
+	}
+	count(s.Gone)
+	t.heading("Seen")
+	lost := "packet loss is not known"
+	if s.CoverageSet {
+		lost = fmt.Sprintf("%s, %d lost", plural(s.Coverage.Packets, "packet"), s.Coverage.Dropped)
+	}
+	span := ""
+	if s.End > s.Start {
+		span = ", " + stretch(s.Start, s.End)
+	}
+	t.wrap("  ", fmt.Sprintf("%d of %s judged, %d unjudged; %s%s", all-unjudged, plural(all, "connection"), unjudged, lost, span))
+	for _, line := range []struct {
+		n    uint64
+		what string
+	}{
+		{s.Silent, "without payload, which says nothing (refused, unanswered, or only opened)"},
+		{late, "whose start was not seen: older than the capture, or lost"},
+		{holed, "of which bytes were not seen"},
+		{s.Coverage.Evicted, "given up for want of room"},
+		{s.Coverage.CutShort, "read in part for want of room"},
+		{s.Coverage.Older, "older than the tap"},
+	} {
+		if line.n > 0 {
+			t.wrap("  ", fmt.Sprintf("%s %s", plural(line.n, "connection"), line.what))
+		}
+	}
+	if s.EdgesGone > 0 {
+		t.wrap("  ", fmt.Sprintf("%s given up for want of room; their connections are counted above", plural(s.EdgesGone, "edge")))
+	}
+	if s.Filter != "" {
+		t.wrap("  ", "only what the filter lets through: "+clean(s.Filter))
+	}
+}
+
+// stretch writes a stretch of time.
+func stretch(from, to int64) string {
+	a, b := time.Unix(0, from).UTC(), time.Unix(0, to).UTC()
+	layout := "15:04:05"
+	if a.YearDay() != b.YearDay() || a.Year() != b.Year() {
+		layout = "2006-01-02 15:04:05"
+	}
+	return a.Format("2006-01-02 15:04:05") + " to " + b.Format(layout) + " UTC"
+}
+
+func plural(n uint64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

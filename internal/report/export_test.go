@@ -1,0 +1,4 @@
+package report
+
+// Codes is how many reason codes have words.
+func Codes() int { return len(words) }

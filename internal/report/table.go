@@ -1,0 +1,319 @@
+package report
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+)
+
+// The columns of the table.
+const (
+	colVerdict = iota
+	colFrom
+	colTo
+	colWhat
+	colHow
+	colCount
+	columns
+)
+
+var header = [columns]string{"VERDICT", "FROM", "TO", "PROTOCOL", "HOW SURE", "CONNECTIONS"}
+
+const (
+	indent   = 2
+	between  = 2
+	leastEnd = 12 // columns that an end keeps when room is short
+)
+
+// table writes the edges of a group, a row for each verdict.
+func (t *text) table(g group) {
+	if len(g.edges) == 0 {
+		return
+	}
+	rows := [][columns]string{header}
+	for i := range g.edges {
+		rows = append(rows, rowsOf(&g.edges[i])...)
+	}
+	if g.title != "" {
+		t.heading(g.title)
+	} else {
+		t.buf.WriteByte('\n')
+	}
+	if t.Width > 0 {
+		fit(rows, t.Width)
+	}
+	widths := measure(rows)
+	for i, r := range rows {
+		t.row(r, widths, i == 0)
+	}
+}
+
+// row writes one row. The count is set to the right.
+func (t *text) row(r [columns]string, widths [columns]int, head bool) {
+	var b strings.Builder
+	b.WriteString(strings.Repeat(" ", indent))
+	for c, cell := range r {
+		pad := strings.Repeat(" ", widths[c]-utf8.RuneCountInString(cell))
+		switch {
+		case head && c == colCount:
+			b.WriteString(pad + t.paint(dim, cell))
+		case head:
+			b.WriteString(t.paint(dim, cell) + pad)
+		case c == colVerdict:
+			b.WriteString(t.verdict(cell) + pad)
+		case c == colCount:
+			b.WriteString(pad + cell)
+		default:
+			b.WriteString(cell + pad)
+		}
+		if c < columns-1 {
+			b.WriteString(strings.Repeat(" ", between))
+		}
+	}
+	t.buf.WriteString(strings.TrimRight(b.String(), " ") + "\n")
+}
+
+// rowsOf returns the rows of an edge, the worst verdict first. The ends stand in the
+// first only.
+func rowsOf(e *finding.Edge) [][columns]string {
+	var rows [][columns]string
+	for i := range e.Seen {
+		s := &e.Seen[i]
+		r := [columns]string{colVerdict: kind(s), colWhat: clean(what(s)), colHow: clean(how(s)), colCount: strconv.FormatUint(s.Connections, 10)}
+		if i == 0 {
+			r[colFrom], r[colTo] = clean(e.From), clean(to(e))
+			if e.Folded {
+				r[colFrom] = clean(folded(e))
+			}
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// to is the server's end with its port.
+func to(e *finding.Edge) string {
+	switch {
+	case e.Folded:
+		return ""
+	case strings.Count(e.To, ":") > 1 && !strings.Contains(e.To, "//"):
+		return "[" + e.To + "]:" + strconv.Itoa(int(e.Port))
+	}
+	return e.To + ":" + strconv.Itoa(int(e.Port))
+}
+
+// folded says what an edge stands for that is more than one.
+func folded(e *finding.Edge) string {
+	switch e.Key {
+	case "internal pod":
+		return "all within the pod"
+	case "dns":
+		return "all DNS"
+	case "probe":
+		return "all probes"
+	}
+	return "all others, for want of room"
+}
+
+// kind is what a verdict is called in a row: TLS says whether mutuality was shown absent.
+func kind(s *finding.Seen) string {
+	if s.Verdict == "tls" && s.Last != nil && s.Last.TLS != nil {
+		switch s.Last.TLS.ClientAuth {
+		case "not_requested":
+			return "TLS one-way"
+		case "declined":
+			return "TLS declined"
+		}
+	}
+	return label(s.Verdict)
+}
+
+// what is the protocol, with version and cipher where it is TLS.
+func what(s *finding.Seen) string {
+	j := s.Last
+	if j == nil {
+		return ""
+	}
+	if j.TLS == nil {
+		name := finding.ProtocolName(j.Protocol)
+		if j.HTTP != nil && j.Protocol == "http" && j.HTTP.Version != "" {
+			name += "/" + j.HTTP.Version
+		}
+		return name
+	}
+	name := "TLS"
+	switch {
+	case j.Protocol == "quic":
+		name = "QUIC, TLS"
+	case j.TLS.VersionProtocol == "ssl":
+		name = "SSL"
+	case j.TLS.UpgradedFrom != "":
+		name = finding.ProtocolName(j.TLS.UpgradedFrom) + ", then TLS"
+	}
+	return strings.TrimSpace(strings.Join([]string{name, j.TLS.Version, j.TLS.Cipher}, " "))
+}
+
+// how says how the verdict is known.
+func how(s *finding.Seen) string {
+	j := s.Last
+	switch {
+	case j == nil || s.Verdict == "unknown":
+		return "-"
+	case s.Verdict == "plaintext" || s.Verdict == "encrypted":
+		return "observed"
+	case j.TLS == nil:
+		return "-"
+	case s.Verdict == "failed":
+		return j.TLS.Outcome
+	case j.TLS.ClientAuth == "unknown" || j.TLS.ClientAuth == "":
+		return "unknown"
+	}
+	return j.TLS.ClientAuthBasis
+}
+
+func measure(rows [][columns]string) (widths [columns]int) {
+	for _, r := range rows {
+		for c, cell := range r {
+			widths[c] = max(widths[c], utf8.RuneCountInString(cell))
+		}
+	}
+	return widths
+}
+
+// fit shortens the ends, then the protocol, until rows have the width or nothing is left
+// to shorten.
+func fit(rows [][columns]string, width int) {
+	for _, c := range [...]int{colTo, colFrom, colWhat} {
+		widths := measure(rows)
+		total := indent + between*(columns-1)
+		for _, n := range widths {
+			total += n
+		}
+		if total <= width {
+			return
+		}
+		least := max(leastEnd, len(header[c]))
+		room := max(least, widths[c]-(total-width))
+		for i := range rows {
+			head := (room - 1) / 2
+			if c == colWhat {
+				head = min(len("TLS 1.3 "), head+2) // the version tells more than the cipher
+			}
+			rows[i][c] = shorten(rows[i][c], room, head)
+		}
+	}
+}
+
+// shorten cuts the middle out of s: both ends of a name tell. head is how much of the
+// beginning stays.
+func shorten(s string, width, head int) string {
+	r := []rune(s)
+	if len(r) <= width {
+		return s
+	}
+	return string(r[:head]) + "…" + string(r[len(r)-(width-1-head):])
+}
+
+// wrap writes words behind a head, in lines of the width, later ones indented below the
+// first word where there is room for that.
+func (t *text) wrap(head, words string) {
+	t.buf.WriteString(head)
+	at := visible(head)
+	left := at
+	if t.Width > 0 && left > t.Width/2 {
+		left = 2 * indent
+	}
+	first := true
+	for word := range strings.FieldsSeq(words) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case first:
+		case t.Width > 0 && at+1+n > t.Width:
+			t.buf.WriteString("\n" + strings.Repeat(" ", left))
+			at = left
+		default:
+			t.buf.WriteByte(' ')
+			at++
+		}
+		t.buf.WriteString(word)
+		at += n
+		first = false
+	}
+	t.buf.WriteByte('\n')
+}
+
+// visible is how many columns s takes, colors apart.
+func visible(s string) int {
+	n, inside := 0, false
+	for _, r := range s {
+		switch {
+		case r == '\x1b':
+			inside = true
+		case inside:
+			inside = r != 'm'
+		default:
+			n++
+		}
+	}
+	return n
+}
+
+// clean escapes what a terminal does not show as itself: controls, bidirectional marks,
+// line ends, bytes that are not UTF-8, and the backslash that escapes begin with.
+func clean(s string) string {
+	plain := func(r rune) bool { return unicode.IsPrint(r) && r != '\\' && r != utf8.RuneError }
+	if strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case plain(r):
+			b.WriteRune(r)
+		case r == '\\':
+			b.WriteString(`\\`)
+		case r == utf8.RuneError:
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case r < 0x100:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		case r < 0x10000:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
+		}
+	}
+	return b.String()
+}
+
+// ANSI escapes (ECMA-48 SGR).
+const (
+	bold   = "1"
+	dim    = "2"
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+)
+
+func (t *text) paint(code, s string) string {
+	if !t.Color || s == "" {
+		return s
+	}
+	return "\x1b[" + code + "m" + s + "\x1b[0m"
+}
+
+// verdict paints a verdict.
+func (t *text) verdict(s string) string {
+	switch {
+	case s == "plaintext":
+		return t.paint(red, s)
+	case s == "mutual TLS":
+		return t.paint(green, s)
+	case s == "unjudged" || s == "failed" || strings.HasPrefix(s, "TLS"):
+		return t.paint(yellow, s)
+	}
+	return s
+}

@@ -1,0 +1,105 @@
+package report
+
+import (
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+)
+
+// words are the reason codes (meshtls.reasons) in plain words. schema/README.md has the
+// same table. A code that is not here stands for itself.
+var words = map[string]string{
+	// cleartext
+	"http_request_line":         "an HTTP request was read in the clear",
+	"http_response_line":        "an HTTP response was read in the clear",
+	"http2_preface":             "the HTTP/2 connection preface was read in the clear",
+	"text_like":                 "readable text went over it, of no known protocol",
+	"cleartext_answer_to_hello": "one side spoke TLS and the other cleartext",
+
+	// TLS 1.2 and older, in the clear
+	"client_certificate_seen":   "the client's certificate was read in the clear",
+	"client_certificate_empty":  "the client was asked for a certificate and sent none",
+	"certificate_requested":     "the server asked for a client certificate",
+	"certificate_not_requested": "the server did not ask for a client certificate",
+	"certificate_broken":        "a certificate could not be parsed",
+	"tls12_finished":            "the handshake came to its end",
+
+	// TLS 1.3, by the sizes of encrypted records
+	"certificate_flight_split":      "the sizes of the client's encrypted records are those of a certificate, its proof and the end of the handshake",
+	"certificate_flight_coalesced":  "the client's first encrypted record is large enough for a certificate and its proof, and for nothing else that belongs there",
+	"finished_only_flight":          "the size of the client's first encrypted record is that of the end of the handshake alone: no certificate was sent",
+	"empty_certificate_flight":      "the sizes of the client's encrypted records are those of an empty certificate: asked for, declined",
+	"server_flight_with_request":    "the sizes of the server's encrypted records have room for a request for a client certificate",
+	"server_flight_without_request": "the sizes of the server's encrypted records have no room for a request for a client certificate",
+	"padded_16":                     "each record has 16 bytes more, as Java's have",
+	"padded_records":                "the client pads its records, which hides their meaning",
+	"unrecognized_client_flight":    "the sizes of the client's encrypted records fit no known meaning",
+	"unacknowledged_flight":         "the client's encrypted records cannot be told from those before the server's hello",
+	"no_client_flight":              "the client's answer to the server's hello was not seen",
+	"post_handshake_auth_offered":   "the client offers to authenticate later, which no size would show",
+	"early_data_rejected":           "early data that was refused could look like a certificate",
+	"hello_retry_request":           "the server asked for a second hello",
+
+	// resumption
+	"session_resumed":               "an earlier session was resumed",
+	"psk_selected":                  "a pre-shared key or an earlier session was resumed",
+	"inherited_from_full_handshake": "the full handshakes of this client that it can have resumed all agree",
+	"no_earlier_handshake":          "the handshake that it resumed was not seen",
+	"disagreeing_handshakes":        "the handshakes that it can have resumed disagree",
+
+	// how it ended
+	"application_data_seen":    "data followed the handshake",
+	"application_data_missing": "no data followed the handshake",
+	"alert_received":           "it was refused by an alert",
+	"alert_sized_record":       "a record as large as an alert came, then the end",
+	"reset":                    "it was reset",
+	"closed_by_client":         "the client closed it during the handshake",
+	"closed_by_server":         "the server closed it during the handshake",
+
+	// TLS within others, other transports
+	"starttls":           "TLS began after cleartext of another protocol",
+	"quic_long_header":   "QUIC packets were seen",
+	"mid_stream_records": "chained TLS records were seen in the middle of a stream",
+
+	// what kept a verdict from saying more
+	"missed_start":       "its start was not seen",
+	"missed_bytes":       "bytes of it were not seen",
+	"conflicting_bytes":  "retransmissions carried other bytes than the first time",
+	"one_direction_only": "only one direction was seen",
+	"no_client_hello":    "the client's hello was not seen",
+	"no_server_hello":    "the server's hello was not seen",
+	"too_little_data":    "too little was seen to say more",
+	"unrecognized_data":  "its bytes fit nothing known",
+	"dissector_failed":   "the tap's own parser failed on it",
+}
+
+// explain says in plain words what led to a verdict.
+func explain(s *finding.Seen) string {
+	if s.Last == nil {
+		return "no reason is known"
+	}
+	var out []string
+	for _, code := range s.Last.Reasons {
+		out = append(out, word(code))
+	}
+	if t := s.Last.TLS; t != nil && t.Alert != "" {
+		out = append(out, "alert "+clean(t.Alert))
+	}
+	if s.Connections > 1 {
+		return "of the latest, " + strings.Join(out, "; ")
+	}
+	return strings.Join(out, "; ")
+}
+
+func word(code string) string {
+	if w := words[code]; w != "" {
+		return w
+	}
+	if protocol, ok := strings.CutSuffix(code, "_message"); ok {
+		return "a " + finding.ProtocolName(clean(protocol)) + " message was read in the clear"
+	}
+	if protocol, ok := strings.CutSuffix(code, "_banner"); ok {
+		return "the banner of " + finding.ProtocolName(clean(protocol)) + ", which encrypts, was read"
+	}
+	return clean(strings.ReplaceAll(code, "_", " "))
+}
