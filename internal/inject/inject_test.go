@@ -188,16 +188,10 @@ spec: {containers: [{name: a, image: a}]}
 		}}
 	}, also: wantResources("125m", "89478486", "150m", "128Mi")},
 	"disk": {pod: `{spec: {containers: [{name: a, image: a, resources: {limits: {ephemeral-storage: 1Gi}}}]}}`,
-		settings: `{spool: {size: 64Mi}}`, also: func(t *testing.T, p corev1.Pod) {
-			if q := p.Spec.InitContainers[0].Resources.Limits[corev1.ResourceEphemeralStorage]; q.String() != "160Mi" {
-				t.Errorf("limit %s", &q)
-			}
-		}},
-	"disk without limits": {pod: plain, settings: `{spool: {size: 64Mi}}`, also: func(t *testing.T, p corev1.Pod) {
-		if _, ok := p.Spec.InitContainers[0].Resources.Limits[corev1.ResourceEphemeralStorage]; ok {
-			t.Error("the tap's limit would be that of the whole pod")
-		}
-	}},
+		settings: `{spool: {size: 64Mi}}`, also: wantDisk("0", "160Mi")},
+	"disk requested": {pod: `{spec: {containers: [{name: a, image: a, resources: {requests: {ephemeral-storage: 1Gi}}}]}}`,
+		also: wantDisk("32Mi", "0")},
+	"disk without limits": {pod: plain, settings: `{spool: {size: 64Mi}}`, also: wantDisk("0", "0")},
 	"quota full": {pod: plain, ns: func(ns *Namespace) {
 		ns.Caps = []Cap{{"quota q", true, "memory", resource.MustParse("127Mi")}}
 	}, reason: ReasonQuota, warnings: []string{"quota: quota q has 127Mi of memory left"}},
@@ -338,6 +332,16 @@ func wantResources(cpuRequest, memoryRequest, cpuLimit, memoryLimit string) func
 			if got.Cmp(resource.MustParse(want)) != 0 {
 				t.Errorf("resource %d: %s, want %s", i, &got, want)
 			}
+		}
+	}
+}
+
+func wantDisk(request, limit string) func(*testing.T, corev1.Pod) {
+	return func(t *testing.T, p corev1.Pod) {
+		r := p.Spec.InitContainers[0].Resources
+		a, b := r.Requests[corev1.ResourceEphemeralStorage], r.Limits[corev1.ResourceEphemeralStorage]
+		if a.Cmp(resource.MustParse(request)) != 0 || b.Cmp(resource.MustParse(limit)) != 0 {
+			t.Errorf("request %s, limit %s of ephemeral storage; want %s, %s", &a, &b, request, limit)
 		}
 	}
 }

@@ -93,7 +93,7 @@ func TestParseSettings(t *testing.T) {
 		`{"env": []}`:                        "",
 		`runAsUser: 99`:                      "",
 		`envs: []`:                           `unknown field "envs"`,
-		"a\n\tb":                             "yaml",
+		"a: [":                               "yaml",
 		`env: [{name: PATH, value: x}]`:      `"PATH": expected a name that begins with TAP_`,
 		`env: [{name: TAP_UNTIL, value: x}]`: "TAP_UNTIL is set by the webhook",
 		`resources: {limits: {memory: 1Mi}}`: "the limit of memory is under its request",
@@ -134,11 +134,7 @@ func TestWorkload(t *testing.T) {
 		"job of a number":   {Owner{Kind: "Job", Name: "-29924640", Controller: true}, "", "Job", "-29924640"},
 	} {
 		p := &pod{}
-		p.Metadata = &struct {
-			Labels          map[string]string `json:"labels"`
-			Annotations     map[string]string `json:"annotations"`
-			OwnerReferences []Owner           `json:"ownerReferences"`
-		}{Labels: map[string]string{"pod-template-hash": c.hash}, OwnerReferences: []Owner{c.owner}}
+		p.Metadata = &metadata{Labels: map[string]string{"pod-template-hash": c.hash}, OwnerReferences: []Owner{c.owner}}
 		if kind, got := p.workload(noon); kind != c.kind || got != c.name {
 			t.Errorf("%s: %s %s, want %s %s", name, kind, got, c.kind, c.name)
 		}

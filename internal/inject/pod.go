@@ -11,12 +11,8 @@ import (
 // is never encoded again, so that a field which this version of k8s.io/api does not
 // know survives.
 type pod struct {
-	Metadata *struct {
-		Labels          map[string]string `json:"labels"`
-		Annotations     map[string]string `json:"annotations"`
-		OwnerReferences []Owner           `json:"ownerReferences"`
-	} `json:"metadata"`
-	Spec struct {
+	Metadata *metadata `json:"metadata"`
+	Spec     struct {
 		HostNetwork bool `json:"hostNetwork"`
 		OS          *struct {
 			Name string `json:"name"`
@@ -30,6 +26,12 @@ type pod struct {
 		Resources        *corev1.ResourceRequirements `json:"resources"` // of the pod as a whole (KEP-2837)
 		Overhead         corev1.ResourceList          `json:"overhead"`
 	} `json:"spec"`
+}
+
+type metadata struct {
+	Labels          map[string]string `json:"labels"`
+	Annotations     map[string]string `json:"annotations"`
+	OwnerReferences []Owner           `json:"ownerReferences"`
 }
 
 type named struct {

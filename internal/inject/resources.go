@@ -16,7 +16,7 @@ type Cap struct {
 	Left     resource.Quantity
 }
 
-// resources returns what the tap of this pod requests and is limited to, and warnings.
+// resources returns what the tap of this pod requests and is limited to.
 func (r *run) resources() corev1.ResourceRequirements {
 	out := corev1.ResourceRequirements{
 		Requests: r.cfg.Settings.Resources.Requests.DeepCopy(),
@@ -27,11 +27,12 @@ func (r *run) resources() corev1.ResourceRequirements {
 			list(&out, f.what)[corev1.ResourceName(f.resource)] = resource.MustParse(v) // checked
 		}
 	}
-	if size := r.diskSize(); !size.IsZero() && r.pod.limitsDisk() {
-		// Such a pod is evicted when it uses more than the sum of its containers' limits.
-		// Where no container has one, ours would be the limit of all: then it has none.
-		out.Requests[corev1.ResourceEphemeralStorage] = size
-		out.Limits[corev1.ResourceEphemeralStorage] = size
+	for _, what := range []string{"requests", "limits"} {
+		// A pod that limits its disk is evicted when it uses more than the sum of its containers'
+		// limits. Where no container has one, ours would be the limit of all: then it has none.
+		if r.pod.countsDisk(what) {
+			list(&out, what)[corev1.ResourceEphemeralStorage] = r.diskSize()
+		}
 	}
 	for _, item := range r.ns.LimitRanges {
 		if item.Type == corev1.LimitTypeContainer {
@@ -148,11 +149,11 @@ func (p *pod) withinPod(r *corev1.ResourceRequirements) {
 	}
 }
 
-// limitsDisk is whether a container has a limit on ephemeral storage.
-func (p *pod) limitsDisk() bool {
+// countsDisk is whether a container has requests, or limits, of ephemeral storage.
+func (p *pod) countsDisk(what string) bool {
 	found := false
 	p.each(func(c *container) {
-		_, ok := c.Resources.Limits[corev1.ResourceEphemeralStorage]
+		_, ok := list(&c.Resources, what)[corev1.ResourceEphemeralStorage]
 		found = found || ok
 	})
 	return found

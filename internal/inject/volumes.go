@@ -129,17 +129,14 @@ func optional() *bool {
 	return &yes
 }
 
-// diskSize is what the tap can take of the node's disk; zero without directories.
+// diskSize is what the tap can take of the node's disk.
 func (r *run) diskSize() resource.Quantity {
-	var size resource.Quantity
+	size := *resource.NewQuantity(logSize, resource.BinarySI)
 	for _, d := range []*Directory{r.cfg.Settings.Spool, r.cfg.Settings.Evidence} {
 		if d != nil {
 			size.Add(d.Size)
 			size.Add(d.Size)
 		}
-	}
-	if !size.IsZero() {
-		size.Add(*resource.NewQuantity(logSize, resource.BinarySI))
 	}
 	return size
 }
