@@ -1,0 +1,140 @@
+package afpacket
+
+import "encoding/binary"
+
+// Packet is one captured packet.
+type Packet struct {
+	Time     int64  // when it reached the socket, nanoseconds since the Unix epoch
+	Data     []byte // the captured bytes, valid until the callback that got the block returns
+	Length   int    // length on the wire in bytes, without the VLAN tag of this struct
+	Type     uint8  // direction and kind: one of the constants below
+	VLAN     uint16 // the tag's control information: priority and VLAN identifier (IEEE 802.1Q)
+	VLANType uint16 // EtherType of the tag that was taken out of Data: 0x8100 or 0x88a8; 0: there was none
+}
+
+// Values of Packet.Type: sll_pkttype of packet(7).
+const (
+	TypeHost      uint8 = iota // to this host
+	TypeBroadcast              // to all
+	TypeMulticast              // to a group
+	TypeOtherHost              // to another host
+	TypeOutgoing               // from this host
+)
+
+// AppendFrame appends the captured bytes to b with the VLAN tag back in its place, behind
+// the Ethernet addresses, and returns the extended slice.
+func (p Packet) AppendFrame(b []byte) []byte {
+	const addresses = 12
+	if p.VLANType == 0 || len(p.Data) < addresses {
+		return append(b, p.Data...)
+	}
+	b = append(b, p.Data[:addresses]...)
+	b = binary.BigEndian.AppendUint16(b, p.VLANType)
+	b = binary.BigEndian.AppendUint16(b, p.VLAN)
+	return append(b, p.Data[addresses:]...)
+}
+
+// A block begins with a struct tpacket_block_desc and each packet in it with a struct
+// tpacket3_hdr, behind which stands a struct sockaddr_ll (linux/if_packet.h). Numbers are
+// in the host's byte order. These are the offsets that are read.
+const (
+	blockStatus  = 8  // hdr.bh1.block_status: whose block it is
+	blockPackets = 12 // hdr.bh1.num_pkts
+	blockFirst   = 16 // hdr.bh1.offset_to_first_pkt
+	blockHeader  = 48 // sizeof(struct tpacket_block_desc)
+
+	packetNext     = 0  // tp_next_offset: from this packet to the next, 0 in the last
+	packetSec      = 4  // tp_sec
+	packetNsec     = 8  // tp_nsec
+	packetSnap     = 12 // tp_snaplen: bytes captured
+	packetLen      = 16 // tp_len: bytes on the wire
+	packetStatus   = 20 // tp_status
+	packetMAC      = 24 // tp_mac: from this header to the captured bytes
+	packetVLAN     = 32 // hv1.tp_vlan_tci
+	packetVLANType = 36 // hv1.tp_vlan_tpid
+	packetType     = 58 // sockaddr_ll.sll_pkttype; the struct begins at 48
+	packetHeader   = 68 // TPACKET3_HDRLEN
+)
+
+// Bits of tp_status.
+const (
+	statusVLAN     = 1 << 4 // TP_STATUS_VLAN_VALID
+	statusVLANType = 1 << 6 // TP_STATUS_VLAN_TPID_VALID
+)
+
+const etherVLAN = 0x8100 // ETH_P_8021Q
+
+// Block is a run of packets, in the order of their arrival. It belongs to the callback
+// that got it, and is valid until that returns.
+type Block struct {
+	data      []byte
+	at        int // of the next packet, at most len(data)
+	left      int // packets that are still to come
+	malformed bool
+}
+
+// reset begins with a block of the ring. Nothing that stands in it is believed: an
+// offset that points elsewhere ends the block.
+func (b *Block) reset(data []byte) {
+	*b = Block{data: data}
+	if len(data) < blockHeader {
+		b.malformed = true
+		return
+	}
+	first := binary.NativeEndian.Uint32(data[blockFirst:])
+	packets := binary.NativeEndian.Uint32(data[blockPackets:])
+	if packets == 0 {
+		return
+	}
+	if first < blockHeader || uint64(first)+packetHeader > uint64(len(data)) || uint64(packets)*packetHeader > uint64(len(data)) {
+		b.malformed = true
+		return
+	}
+	b.at, b.left = int(first), int(packets)
+}
+
+// Next returns the next packet of the block, and false behind the last one. It does not
+// allocate.
+func (b *Block) Next() (Packet, bool) {
+	if b.left == 0 {
+		return Packet{}, false
+	}
+	h := b.data[b.at:]
+	if len(h) < packetHeader {
+		return b.stop()
+	}
+	mac := uint64(binary.NativeEndian.Uint16(h[packetMAC:]))
+	snap := uint64(binary.NativeEndian.Uint32(h[packetSnap:]))
+	end := mac + snap
+	if mac < packetHeader || end > uint64(len(h)) {
+		return b.stop()
+	}
+	b.left--
+	if b.left > 0 {
+		next := uint64(binary.NativeEndian.Uint32(h[packetNext:]))
+		if next < end || next > uint64(len(h)) { // the former holds for a step of 0 too
+			b.left, b.malformed = 0, true
+		} else {
+			b.at += int(next)
+		}
+	}
+	p := Packet{
+		Time:   int64(binary.NativeEndian.Uint32(h[packetSec:]))*1e9 + int64(binary.NativeEndian.Uint32(h[packetNsec:])),
+		Data:   h[mac:end:end],
+		Length: max(int(binary.NativeEndian.Uint32(h[packetLen:])), int(snap)),
+		Type:   h[packetType],
+	}
+	if status := binary.NativeEndian.Uint32(h[packetStatus:]); status&statusVLAN != 0 {
+		p.VLAN, p.VLANType = uint16(binary.NativeEndian.Uint32(h[packetVLAN:])), etherVLAN
+		if status&statusVLANType != 0 {
+			p.VLANType = binary.NativeEndian.Uint16(h[packetVLANType:])
+		}
+	}
+	return p, true
+}
+
+// stop gives the rest of the block up.
+func (b *Block) stop() (Packet, bool) {
+	b.left, b.malformed = 0, true
+	return Packet{}, false
+}

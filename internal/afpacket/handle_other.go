@@ -1,0 +1,45 @@
+//go:build !linux
+
+package afpacket
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+)
+
+// Handle is an interface that is captured; it exists on Linux only.
+type Handle struct{}
+
+// Open returns an error that names the system.
+func Open(c Config) (*Handle, error) { return nil, unsupported(c.Interface) }
+
+// Link returns an error that names the system.
+func Link(name string) (uint16, error) { return 0, unsupported(name) }
+
+func unsupported(name string) error {
+	return &OpError{
+		Interface: name,
+		Op:        "open",
+		Err:       fmt.Errorf("live capture on %s: %w", runtime.GOOS, errors.ErrUnsupported),
+		Advice:    "it needs Linux; a capture file is read anywhere",
+	}
+}
+
+// Run is never reached: there is no Handle.
+func (*Handle) Run(func(*Block)) error { return errors.ErrUnsupported }
+
+// Close is never reached.
+func (*Handle) Close() error { return nil }
+
+// Stats is never reached.
+func (*Handle) Stats() (Stats, error) { return Stats{}, errors.ErrUnsupported }
+
+// Interface is never reached.
+func (*Handle) Interface() string { return "" }
+
+// Index is never reached.
+func (*Handle) Index() int { return 0 }
+
+// LinkType is never reached.
+func (*Handle) LinkType() uint16 { return 0 }

@@ -1,0 +1,289 @@
+package afpacket
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// The main thread stays in the host's network namespace: only it would outlive a test
+// that has locked and changed it.
+func init() { runtime.LockOSThread() }
+
+// unavailable skips a test for want of something, or fails it where all must run.
+func unavailable(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") != "" || os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// needRoot says what a test needs that makes network namespaces.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		unavailable(t, "needs root, to make a network namespace of its own")
+	}
+	if _, err := exec.LookPath("ip"); err != nil {
+		unavailable(t, "%v: on Debian or Ubuntu: apt-get install iproute2", err)
+	}
+}
+
+// namespace is a network namespace that lives on a thread of its own until the test
+// ends. It begins with a loopback interface that is down.
+type namespace struct {
+	calls chan func()
+	tid   int
+}
+
+func newNamespace(t testing.TB) *namespace {
+	t.Helper()
+	needRoot(t)
+	n := &namespace{calls: make(chan func())}
+	began := make(chan error)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		runtime.LockOSThread() // and never unlocked: the thread dies with the goroutine
+		n.tid = unix.Gettid()
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		began <- err
+		if err != nil {
+			return
+		}
+		for f := range n.calls {
+			f()
+		}
+	}()
+	if err := <-began; err != nil {
+		<-ended
+		unavailable(t, "make a network namespace: %v: needs CAP_SYS_ADMIN", err)
+	}
+	t.Cleanup(func() { close(n.calls); <-ended })
+	return n
+}
+
+// do runs f on the namespace's thread: the sockets it opens and the programs it starts
+// belong there. f must not end the test.
+func (n *namespace) do(t testing.TB, f func() error) {
+	t.Helper()
+	result := make(chan error)
+	n.calls <- func() { result <- f() }
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// ip runs commands of ip(8), one a line.
+func (n *namespace) ip(t testing.TB, commands string) {
+	t.Helper()
+	n.do(t, func() error {
+		cmd := exec.Command("ip", "-batch", "-")
+		cmd.Stdin = strings.NewReader(commands)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("ip: %w: %s", err, bytes.TrimSpace(out))
+		}
+		return nil
+	})
+}
+
+// path names the namespace for other programs.
+func (n *namespace) path() string {
+	return fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), n.tid)
+}
+
+// loopback is a namespace whose lo is up.
+func loopback(t testing.TB) *namespace {
+	t.Helper()
+	n := newNamespace(t)
+	n.ip(t, "link set lo up")
+	return n
+}
+
+// Addresses of the two ends of a veth pair.
+var (
+	left  = map[string]string{"udp4": "10.9.0.1", "udp6": "fd09::1"}
+	right = map[string]string{"udp4": "10.9.0.2", "udp6": "fd09::2"}
+)
+
+// pair is two namespaces with a cable between them: left0 and right0.
+func pair(t testing.TB) (l, r *namespace) {
+	t.Helper()
+	l, r = newNamespace(t), newNamespace(t)
+	l.ip(t, fmt.Sprintf("link add left0 type veth peer name right0 netns %s", r.path()))
+	configure := func(n *namespace, name string, addresses map[string]string) {
+		n.ip(t, fmt.Sprintf("link set lo up\nlink set %s up\naddr add %s/24 dev %s\naddr add %s/64 dev %s nodad",
+			name, addresses["udp4"], name, addresses["udp6"], name))
+	}
+	configure(l, "left0", left)
+	configure(r, "right0", right)
+	return l, r
+}
+
+// capture is a Handle with the goroutine that reads it. It keeps copies of what it sees.
+type capture struct {
+	*Handle
+	done chan error
+
+	mu      sync.Mutex
+	packets []Packet
+}
+
+// capture opens a handle in the namespace and runs it until the test ends, or stop.
+func (n *namespace) capture(t testing.TB, c Config) *capture {
+	t.Helper()
+	return run(t, n.open(t, c))
+}
+
+func (n *namespace) open(t testing.TB, c Config) *Handle {
+	t.Helper()
+	var h *Handle
+	n.do(t, func() (err error) {
+		h, err = Open(c)
+		return err
+	})
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+func run(t testing.TB, h *Handle) *capture {
+	c := &capture{Handle: h, done: make(chan error, 1)}
+	go func() { c.done <- h.Run(c.keep) }()
+	eventually(t, "Run has begun", func() bool { // before, Close would give the ring back unread
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.phase != opened
+	})
+	t.Cleanup(func() {
+		h.Close()
+		if c.done != nil && !t.Failed() {
+			c.join(t)
+		}
+	})
+	return c
+}
+
+func (c *capture) keep(b *Block) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for p, ok := b.Next(); ok; p, ok = b.Next() {
+		p.Data = bytes.Clone(p.Data)
+		c.packets = append(c.packets, p)
+	}
+}
+
+// seen returns the packets so far.
+func (c *capture) seen() []Packet {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clip(c.packets)
+}
+
+// with returns those whose captured bytes end with the payload.
+func (c *capture) with(payload []byte) (found []Packet) {
+	for _, p := range c.seen() {
+		if bytes.HasSuffix(p.Data, payload) {
+			found = append(found, p)
+		}
+	}
+	return found
+}
+
+// join waits for Run to return.
+func (c *capture) join(t testing.TB) error {
+	t.Helper()
+	select {
+	case err := <-c.done:
+		c.done = nil
+		return err
+	case <-time.After(20 * time.Second):
+		c.done = nil
+		t.Fatal("Run did not return")
+		return nil
+	}
+}
+
+// stop closes the handle, joins Run and returns all packets.
+func (c *capture) stop(t testing.TB) []Packet {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.join(t); err != nil {
+		t.Fatal(err)
+	}
+	return c.seen()
+}
+
+func stats(t testing.TB, h *Handle) Stats {
+	t.Helper()
+	s, err := h.Stats()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// eventually waits for a condition.
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !condition(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// toPort is a filter for UDP over IPv4 without options, to one port, over Ethernet.
+func toPort(t testing.TB, port uint16) []bpf.RawInstruction {
+	t.Helper()
+	p, err := bpf.Assemble([]bpf.Instruction{
+		bpf.LoadAbsolute{Off: 12, Size: 2},
+		bpf.JumpIf{Val: 0x0800, SkipFalse: 5},
+		bpf.LoadAbsolute{Off: 14 + 9, Size: 1},
+		bpf.JumpIf{Val: 17, SkipFalse: 3},
+		bpf.LoadAbsolute{Off: 14 + 20 + 2, Size: 2},
+		bpf.JumpIf{Val: uint32(port), SkipFalse: 1},
+		bpf.RetConstant{Val: 1 << 18},
+		bpf.RetConstant{},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// output runs a program and returns what it printed.
+func output(name string, args ...string) (string, error) {
+	out, err := exec.Command(name, args...).CombinedOutput()
+	return string(bytes.TrimSpace(out)), err
+}
+
+// openTun takes hold of a tun interface: what is written to it arrives there.
+func openTun(name string) (*os.File, error) {
+	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return nil, err
+	}
+	request.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+		unix.Close(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}

@@ -1,0 +1,63 @@
+package afpacket
+
+import (
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ring is the memory that is shared with the kernel: blocks that the kernel fills in turn
+// and that are given back in the same order.
+type ring struct {
+	memory []byte
+	block  int // bytes of a block
+	next   int // offset of the block that is filled, or was filled, next
+}
+
+// newRing asks the kernel for a ring on the socket and maps it. The configuration has
+// gone through withDefaults.
+func newRing(fd int, c Config) (*ring, error) {
+	blocks := uint32(c.RingBytes / c.BlockBytes)
+	request := unix.TpacketReq3{
+		Block_size: uint32(c.BlockBytes),
+		Block_nr:   blocks,
+		// TPACKET_V3 packs frames of any length: the frame size is checked but not used.
+		Frame_size:     uint32(c.BlockBytes),
+		Frame_nr:       blocks,
+		Retire_blk_tov: uint32(c.Retire.Milliseconds()),
+	}
+	if err := unix.SetsockoptTpacketReq3(fd, unix.SOL_PACKET, unix.PACKET_RX_RING, &request); err != nil {
+		return nil, err
+	}
+	memory, err := unix.Mmap(fd, 0, c.RingBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, err
+	}
+	return &ring{memory: memory, block: c.BlockBytes}, nil
+}
+
+// status is the word of the next block that says whose it is: TP_STATUS_USER where it is
+// ours. The kernel writes it last, and so do we: what is atomic orders the rest.
+func (r *ring) status() *atomic.Uint32 {
+	return (*atomic.Uint32)(unsafe.Pointer(&r.memory[r.next+blockStatus]))
+}
+
+// ready reports whether the next block is there to be read.
+func (r *ring) ready() bool { return r.status().Load()&unix.TP_STATUS_USER != 0 }
+
+// current returns the next block. Only where ready said so may it be read.
+func (r *ring) current() []byte {
+	end := r.next + r.block
+	return r.memory[r.next:end:end]
+}
+
+// release gives the block back to the kernel and goes on to the one behind it.
+func (r *ring) release() {
+	r.status().Store(unix.TP_STATUS_KERNEL)
+	if r.next += r.block; r.next >= len(r.memory) {
+		r.next = 0
+	}
+}
+
+func (r *ring) unmap() error { return unix.Munmap(r.memory) }

@@ -1,0 +1,199 @@
+package afpacket
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// device is a network interface.
+type device struct {
+	name  string
+	index int
+	arp   uint16 // ARPHRD_ value of linux/if_arp.h
+}
+
+// lookup finds the interface with a name in the calling thread's network namespace.
+func lookup(name string) (device, error) {
+	if name == "" {
+		return device{}, noInterface(`""`)
+	}
+	request, err := unix.NewIfreq(name)
+	if err != nil { // too long to be one
+		return device{}, noInterface(name)
+	}
+	// Any socket will do to ask; this kind takes no capability.
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return device{}, &OpError{Interface: name, Op: "look it up", Err: err}
+	}
+	defer unix.Close(fd)
+	d := device{name: name}
+	for _, ask := range []struct {
+		request uint
+		answer  func()
+	}{
+		{unix.SIOCGIFINDEX, func() { d.index = int(request.Uint32()) }},
+		{unix.SIOCGIFHWADDR, func() { d.arp = request.Uint16() }}, // sa_family
+	} {
+		switch err := unix.IoctlIfreq(fd, ask.request, request); {
+		case errors.Is(err, unix.ENODEV):
+			return device{}, noInterface(name)
+		case err != nil:
+			return device{}, &OpError{Interface: name, Op: "look it up", Err: err}
+		}
+		ask.answer()
+	}
+	return d, nil
+}
+
+// noInterface is the error about a name that no interface has.
+func noInterface(name string) error {
+	advice := "there is none"
+	if names, err := Interfaces(); err != nil {
+		advice = "which ones there are is not known either: " + err.Error()
+	} else if len(names) > 0 {
+		advice = "there are " + strings.Join(names, ", ")
+		if len(names) == 1 {
+			advice = "there is only " + names[0]
+		}
+	}
+	return &OpError{Interface: name, Op: "look it up", Err: ErrNoInterface, Advice: advice}
+}
+
+// loopback reports whether what is sent to the device comes back from it.
+func (d device) loopback() bool { return d.arp == unix.ARPHRD_LOOPBACK }
+
+// link returns the LINKTYPE_ of what the packets begin with.
+func (d device) link() uint16 {
+	if d.arp == unix.ARPHRD_ETHER || d.loopback() {
+		return LinkEthernet
+	}
+	return LinkRaw
+}
+
+// Link returns the link type that Handle.LinkType will tell for the interface with that
+// name, which is what a filter has to be written for. It takes no capability.
+func Link(name string) (uint16, error) {
+	d, err := lookup(name)
+	if err != nil {
+		return 0, err
+	}
+	return d.link(), nil
+}
+
+// newSocket opens a packet socket that receives nothing until it is bound. Where the link
+// layer is not Ethernet's the kernel takes its header away (SOCK_DGRAM).
+func newSocket(d device) (fd int, err error) {
+	kind := unix.SOCK_RAW
+	if d.link() == LinkRaw {
+		kind = unix.SOCK_DGRAM
+	}
+	fd = -1
+	err = withNetRaw(func() (err error) {
+		fd, err = unix.Socket(unix.AF_PACKET, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		return err
+	})
+	if err != nil && fd >= 0 { // the capability could not be taken back
+		unix.Close(fd)
+	}
+	if err != nil {
+		return -1, &OpError{Interface: d.name, Op: "open a packet socket", Err: err, Advice: openAdvice(err)}
+	}
+	return fd, nil
+}
+
+// openAdvice says what to do where socket(2) failed.
+func openAdvice(err error) string {
+	switch {
+	case errors.Is(err, unix.EAFNOSUPPORT):
+		return "this kernel has no packet sockets (gVisor: start runsc with --net-raw)"
+	case !errors.Is(err, os.ErrPermission):
+		return ""
+	case permitted():
+		return "CAP_NET_RAW is there, so a security module forbids it, or the network namespace belongs to another user namespace"
+	case !allowed():
+		return "it takes CAP_NET_RAW, and nothing in this container or session may have it: " +
+			"in Kubernetes add NET_RAW to securityContext.capabilities.add, with docker --cap-add=NET_RAW"
+	}
+	program, err := os.Executable()
+	if err != nil {
+		program = "PROGRAM"
+	}
+	return fmt.Sprintf("it takes CAP_NET_RAW: run as root, or give the program the capability with `setcap cap_net_raw+p %s`; "+
+		"in Kubernetes add NET_RAW to securityContext.capabilities.add, and where the image lost its file capability set runAsUser: 0 too", program)
+}
+
+// attach puts a filter before the socket, in place of the one that was there.
+func attach(fd int, filter []bpf.RawInstruction) error {
+	program := make([]unix.SockFilter, len(filter))
+	for i, f := range filter {
+		program[i] = unix.SockFilter{Code: f.Op, Jt: f.Jt, Jf: f.Jf, K: f.K}
+	}
+	err := unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+		&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
+	runtime.KeepAlive(program)
+	return err
+}
+
+// bind begins to receive the packets of an EtherType from an interface, and no others.
+func bind(fd, index int, etherType uint16) error {
+	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: network(etherType), Ifindex: index})
+}
+
+// network returns n in network byte order.
+func network(n uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], n)
+	return binary.NativeEndian.Uint16(b[:])
+}
+
+// detach stops the arrival of packets: the socket takes none any more. One that another
+// processor is handing over right now may still come. (A bind to nothing would wait for
+// it, but that takes an RCU grace period, which is long on a busy machine.)
+func detach(fd int) {
+	// It cannot fail: a filter needs neither a capability nor the interface.
+	_ = attach(fd, []bpf.RawInstruction{{Op: opReturn, K: 0}})
+}
+
+// standing is how the socket's interface is now: gone for good, or here, and up or not.
+func standing(fd, index int) (gone, up bool, err error) {
+	address, err := unix.Getsockname(fd)
+	if err != nil {
+		return false, false, err
+	}
+	// The kernel sets it to -1 when the interface is deleted or leaves the namespace.
+	if l, ok := address.(*unix.SockaddrLinklayer); !ok || l.Ifindex != index {
+		return true, false, nil
+	}
+	request, err := unix.NewIfreq("?") // of the name only the room is used
+	if err != nil {
+		return false, false, err
+	}
+	request.SetUint32(uint32(index))
+	for _, ask := range []uint{unix.SIOCGIFNAME, unix.SIOCGIFFLAGS} { // by name, which may have changed
+		if err := unix.IoctlIfreq(fd, ask, request); errors.Is(err, unix.ENODEV) {
+			return false, false, nil // about to go, or renamed between the two
+		} else if err != nil {
+			return false, false, err
+		}
+	}
+	return false, request.Uint16()&unix.IFF_UP != 0, nil
+}
+
+// socketError returns and clears the error that the socket has to tell, 0 if none.
+func socketError(fd int) syscall.Errno {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err != nil {
+		errno, _ := errors.AsType[syscall.Errno](err)
+		return errno
+	}
+	return syscall.Errno(n)
+}
