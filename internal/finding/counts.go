@@ -193,7 +193,7 @@ func (g *edge) nextWindow() {
 	if g.counts.window(mtlsBit) > 0 && g.lesser() == 0 {
 		g.clean = true
 	}
-	g.before, g.peak, g.nth = g.peak, 0, 0
+	g.before, g.peak = g.peak, 0
 	g.counts.next()
 	for v := range verdicts {
 		if g.counts.live[v] > 0 {

@@ -27,11 +27,12 @@ type edge struct {
 	faults [ruleCount]*fault
 	last   [verdicts]*verdict.Judged // the latest connection of each verdict
 
-	firstProof, lastProof int64 // of mutual TLS; 0: none
-	active                int64 // when it was last heard of
-	peak, before          int   // worst rank in this window and in the last
-	clean                 bool  // mutual TLS and nothing less, up to now
-	nth                   uint64
+	firstProof, lastProof int64  // of mutual TLS; 0: none
+	active                int64  // when it was last heard of
+	peak, before          int    // worst rank in this window and in the last
+	clean                 bool   // mutual TLS and nothing less, up to now
+	nth                   uint64 // records sent in the window that begins at nthOf
+	nthOf                 int64
 }
 
 // Edges that more than one connection's ends fold into.

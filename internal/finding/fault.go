@@ -124,7 +124,7 @@ func (e *Engine) emitFinding(g *edge, r int, f *fault, state string, at int64, c
 	h := header{
 		dataset: DatasetFinding, kind: "alert", category: "network", types: knownFault, message: e.sentence(g, r, f, state, &cover),
 		time: at, start: f.firstSeen, end: max(f.lastSeen, f.firstSeen), span: true,
-		rule: &rules[r], severity: f.severity, edge: g.key, subject: []byte(g.key), window: e.window.start, nth: g.next(),
+		rule: &rules[r], severity: f.severity, edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.next(g),
 	}
 	e.head(&h)
 	e.encodeConn(&f.last, false)
@@ -145,8 +145,11 @@ func (e *Engine) emitFinding(g *edge, r int, f *fault, state string, at int64, c
 
 var knownFault = []string{"connection", "info"}
 
-// next numbers the records of an edge in a window.
-func (g *edge) next() uint64 {
+// next numbers the records of an edge in a window, also where a flush has cut it.
+func (e *Engine) next(g *edge) uint64 {
+	if g.nthOf != e.window.start {
+		g.nth, g.nthOf = 0, e.window.start
+	}
 	g.nth++
 	return g.nth
 }

@@ -31,6 +31,7 @@ func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 func (e *Engine) withdraw(was *live) {
 	if was.edge != nil {
 		was.edge.counts.remove(was.traits)
+		was.edge.active = e.now
 	}
 }
 

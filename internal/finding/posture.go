@@ -7,7 +7,7 @@ func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 	h := header{
 		dataset: DatasetPosture, kind: "state", category: "network", types: infoTypes, action: action, message: claim(g, s),
 		time: at, start: s.from, end: s.to, span: true,
-		edge: g.key, subject: []byte(g.key), window: e.window.start, nth: g.next(),
+		edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.next(g),
 	}
 	e.head(&h)
 	enc := &e.enc

@@ -22,6 +22,7 @@ type rig struct {
 	e       *finding.Engine
 	records []finding.Record
 	docs    []doc
+	quick   bool // only that it is JSON: the schema takes its time
 }
 
 // doc is a decoded record.
@@ -69,6 +70,12 @@ func newRig(t testing.TB, cfg finding.Config) *rig {
 func (r *rig) take(x finding.Record) {
 	r.t.Helper()
 	r.records = append(r.records, x)
+	if r.quick {
+		if !json.Valid(x.Value) {
+			r.t.Errorf("not JSON: %s", x.Value)
+		}
+		return
+	}
 	r.docs = append(r.docs, check(r.t, x))
 }
 

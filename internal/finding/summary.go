@@ -106,8 +106,9 @@ func (c *counts) seen(last *[verdicts]*verdict.Judged) []Seen {
 		}
 		s := Seen{Verdict: string(name), Connections: n, Bytes: c.carted[v]}
 		if last != nil && last[v] != nil {
-			j := *last[v]
-			s.Last = &j
+			j := new(verdict.Judged)
+			copyJudged(j, last[v])
+			s.Last = j
 		}
 		list = append(list, s)
 	}

@@ -212,10 +212,10 @@ func (t *text) seen(s *finding.Summary) {
 	t.heading("Seen")
 	lost := "packet loss is not known"
 	if s.CoverageSet {
-		lost = fmt.Sprintf("%s, %d lost", plural(s.Coverage.Packets, "packet"), s.Coverage.Dropped)
+		lost = fmt.Sprintf("%s, %d lost by the capture", plural(s.Coverage.Packets, "packet"), s.Coverage.Dropped)
 	}
 	span := ""
-	if s.End > s.Start {
+	if s.Start != 0 {
 		span = ", " + stretch(s.Start, s.End)
 	}
 	t.wrap("  ", fmt.Sprintf("%d of %s judged, %d unjudged; %s%s", all-unjudged, plural(all, "connection"), unjudged, lost, span))
@@ -246,6 +246,9 @@ func (t *text) seen(s *finding.Summary) {
 func stretch(from, to int64) string {
 	a, b := time.Unix(0, from).UTC(), time.Unix(0, to).UTC()
 	layout := "15:04:05"
+	if a.Unix() == b.Unix() {
+		return a.Format("2006-01-02 15:04:05") + " UTC"
+	}
 	if a.YearDay() != b.YearDay() || a.Year() != b.Year() {
 		layout = "2006-01-02 15:04:05"
 	}

@@ -1,0 +1,144 @@
+package finding_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// FuzzEngine drives an engine with connections that come, change and go in any order and
+// time. Every record is valid, identities are unique, and at the end every connection is
+// accounted for once.
+func FuzzEngine(f *testing.F) {
+	f.Add([]byte("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"))
+	f.Add([]byte("a connection opens, is judged anew, moves to another edge and ends"))
+	f.Add([]byte{0x10, 0x91, 0x12, 0xf3, 0x10, 0x11, 0xff, 0xff, 0x00, 0x80, 0x81, 0x82, 0x83, 0x10, 0xff, 0x91})
+	f.Fuzz(func(t *testing.T, script []byte) {
+		if len(script) > 0 && len(script) <= 4000 {
+			drive(t, script, true)
+		}
+	})
+}
+
+// TestEngineAtRandom does what the fuzz target does, a fixed number of times, and holds
+// the records to the schema too.
+func TestEngineAtRandom(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 10 {
+		script := make([]byte, 1+random.IntN(200))
+		for i := range script {
+			script[i] = byte(random.Uint32())
+		}
+		drive(t, script, false)
+	}
+}
+
+func drive(t *testing.T, script []byte, quick bool) {
+	t.Helper()
+	r := newRig(t, finding.Config{
+		MaxEdges: 4, Window: time.Minute, Heartbeat: 90 * time.Second, Identity: pod, Coverage: covered(3, 1), Unfold: len(script)%2 == 0,
+	})
+	r.quick = quick
+	open := map[uint64]*verdict.Judged{}
+	now, ended := noon, uint64(0)
+	var ids [8]uint64 // a number is never used twice in a run
+	for i, b := range script {
+		id := ids[b&7]*8 + uint64(b&7)
+		now += int64(b>>3) * second
+		switch {
+		case b == 0xff:
+			now += 3 * minute
+			r.e.Tick(now)
+		case b == 0xfe:
+			r.e.Tick(now - 10*minute)
+		case b == 0xfd:
+			r.e.Flush(now)
+		default:
+			j := shape(id, now, script[(i*7+1)%len(script)])
+			if was := open[id]; was != nil {
+				j.Start = was.Start
+			}
+			j.Last = now
+			open[id] = j
+			if j.Ended = b&0x80 != 0; j.Ended {
+				delete(open, id)
+				ids[b&7]++
+				ended++
+			}
+			r.e.Add(j)
+		}
+	}
+	for _, j := range open {
+		j.Ended = true
+		r.e.Add(j)
+		ended++
+	}
+	r.e.Flush(now + minute)
+	account(t, r, ended)
+}
+
+// account holds identities to be unique and every connection that ended to be counted
+// once.
+func account(t *testing.T, r *rig, ended uint64) {
+	t.Helper()
+	ids, flows := map[string]bool{}, uint64(0)
+	for _, x := range r.records {
+		if ids[x.ID] {
+			t.Errorf("event.id %s twice: %s", x.ID, x.Value)
+		}
+		ids[x.ID] = true
+		if x.Dataset == finding.DatasetFlow {
+			flows++
+		}
+	}
+	s := r.e.Summary()
+	seen := s.Silent
+	count := func(list []finding.Seen) {
+		for _, v := range list {
+			seen += v.Connections
+		}
+	}
+	for _, e := range s.Edges {
+		count(e.Seen)
+	}
+	count(s.Gone)
+	if seen != ended || flows != ended {
+		t.Errorf("%d connections ended, %d are accounted for, %d flows", ended, seen, flows)
+	}
+}
+
+// shape makes a connection of a number.
+func shape(id uint64, start int64, n byte) *verdict.Judged {
+	kinds := []func(uint64, int64) *verdict.Judged{
+		plain, mutual, oneWay, func(id uint64, start int64) *verdict.Judged { return everything() },
+		func(id uint64, start int64) *verdict.Judged { return talk(id, start, verdict.Unknown, "", 9) },
+		func(id uint64, start int64) *verdict.Judged { return talk(id, start, verdict.Encrypted, "ssh", 22) },
+		func(id uint64, start int64) *verdict.Judged {
+			return tlsTalk(id, start, verdict.Failed, verdict.AuthDeclined)
+		},
+		func(id uint64, start int64) *verdict.Judged {
+			return tlsTalk(id, start, verdict.TLS, verdict.AuthUnknown)
+		},
+	}
+	j := kinds[n&7](id, start)
+	j.ID, j.Start = id, start
+	if n&8 != 0 {
+		j.PeerName, j.PeerNameBasis = fmt.Sprintf("peer-%d", n>>4), "sni"
+	}
+	if n&16 != 0 {
+		j.Direction, j.PeerName, j.PeerNameBasis = verdict.DirectionIngress, "", ""
+		j.Source.Addr = netip.AddrFrom4([4]byte{10, 1, 1, n})
+	}
+	if n&32 != 0 {
+		j.Class = []string{"dns", "probe", "node", "workload"}[n>>6]
+	}
+	if n == 77 {
+		j.Scope, j.Direction = verdict.ScopePod, verdict.DirectionInternal
+	}
+	return j
+}
