@@ -2,6 +2,7 @@ package finding_test
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
@@ -35,6 +36,36 @@ func BenchmarkAdd(b *testing.B) {
 	run("mtls/flow", mutual, flows)
 	run("tls12/flow", func(uint64, int64) *verdict.Judged { return everything() }, flows)
 	run("plaintext/flow", plain, flows)
+}
+
+// TestMemory: what a full table of edges takes, each with three verdicts and two faults.
+func TestMemory(t *testing.T) {
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	e := finding.New(finding.Config{Tap: "x", Mesh: "osm", Emit: func(finding.Record) {}})
+	id := uint64(0)
+	for n := range 3000 {
+		for _, j := range []*verdict.Judged{mutual(id, noon), oneWay(id+1, noon), plain(id+2, noon)} {
+			j.PeerName = fmt.Sprintf("a-name-of-a-usual-length-%d.namespace.svc.cluster.local", n)
+			j.Destination.Port = 80
+			e.Add(j)
+		}
+		id += 3
+	}
+	took := heap() - before
+	if edges := len(e.Summary().Edges); edges != 1025 {
+		t.Errorf("%d edges", edges)
+	}
+	if took > 12<<20 {
+		t.Errorf("1024 edges take %d KiB", took>>10)
+	}
+	t.Logf("1024 edges take %d KiB", took>>10)
+	runtime.KeepAlive(e)
 }
 
 // BenchmarkWindow closes a window of 50 edges.

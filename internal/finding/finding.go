@@ -10,6 +10,7 @@
 package finding
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -28,7 +29,7 @@ const (
 
 // Config says what to emit and what is known. Only Emit must be set.
 type Config struct {
-	Tap      string   // "read", or the pod UID: part of event.id and of Record.Key
+	Tap      string   // "read", or the pod UID: part of event.id and of Record.Key; default Identity.Run
 	Identity Identity // what is known of the tapped pod
 
 	Window    time.Duration // default 10 min
@@ -59,7 +60,7 @@ type Coverage struct {
 	Dropped  uint64 // lost by the ring
 	Evicted  uint64 // connections given up for want of room
 	CutShort uint64 // streams of which only the head was read for want of room
-	Older    uint64 // connections that are older than the tap
+	Older    uint64 // connections that are older than the tap: as it is, in each window too
 
 	// Counters are the other counters worth publishing, such as the sink's, by name
 	// (lower case, digits and _). They stand in the tap's own records.
@@ -99,6 +100,7 @@ func New(cfg Config) *Engine {
 	if cfg.MaxEdges <= 0 {
 		cfg.MaxEdges = 1024
 	}
+	cfg.Tap = cmp.Or(cfg.Tap, cfg.Identity.Run)
 	if cfg.Redact == "" {
 		cfg.Redact = RedactDefault
 	}

@@ -50,13 +50,13 @@ func drive(t *testing.T, script []byte, quick bool) {
 	for i, b := range script {
 		id := ids[b&7]*8 + uint64(b&7)
 		now += int64(b>>3) * second
-		switch {
-		case b == 0xff:
+		switch b {
+		case 0xff:
 			now += 3 * minute
 			r.e.Tick(now)
-		case b == 0xfe:
+		case 0xfe:
 			r.e.Tick(now - 10*minute)
-		case b == 0xfd:
+		case 0xfd:
 			r.e.Flush(now)
 		default:
 			j := shape(id, now, script[(i*7+1)%len(script)])

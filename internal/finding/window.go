@@ -57,7 +57,7 @@ func (e *Engine) covered(end int64) span {
 		from: e.window.from, to: max(end, e.window.from), known: e.cfg.Coverage != nil,
 		Coverage: Coverage{
 			Packets: since(now.Packets, was.Packets), Dropped: since(now.Dropped, was.Dropped),
-			Evicted: since(now.Evicted, was.Evicted), CutShort: since(now.CutShort, was.CutShort), Older: since(now.Older, was.Older),
+			Evicted: since(now.Evicted, was.Evicted), CutShort: since(now.CutShort, was.CutShort), Older: now.Older,
 		},
 	}
 }
