@@ -1,18 +1,39 @@
-# The tap's image: one static binary, from scratch. `make image` builds and checks it, with docker or, without network, with buildah.
+# The two images, each one static binary, from scratch: targets meshtls-tap (the last, hence the default) and meshtls-tap-webhook.
+# `make image` builds and checks both, with docker or, without network, with buildah.
 ARG GO_IMAGE=docker.io/library/golang:1.26-bookworm
 
-FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS source
+WORKDIR /src
+COPY . .
+
+FROM source AS build-tap
 ARG TARGETOS
 ARG TARGETARCH
 ARG VERSION=dev
-WORKDIR /src
-COPY . .
-RUN GOFLAGS="$(tools/goflags.sh)" CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
+RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
     -ldflags "-s -w -X main.version=${VERSION}" -o /out/tap ./cmd/tap
 # Not root in the pod: the file permits NET_RAW, and the tap raises it where it opens its socket.
 RUN CGO_ENABLED=0 go run -buildvcs=false ./image/setcap /out/tap
 
-FROM scratch
+FROM source AS build-webhook
+ARG TARGETOS
+ARG TARGETARCH
+ARG VERSION=dev
+RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
+    -ldflags "-s -w -X main.version=${VERSION}" -o /out/tap-webhook ./cmd/tap-webhook
+
+FROM scratch AS meshtls-tap-webhook
+ARG VERSION=dev
+LABEL org.opencontainers.image.title="meshtls-tap-webhook" \
+      org.opencontainers.image.description="Puts meshtls-tap into the pods of labelled namespaces" \
+      org.opencontainers.image.source="https://github.com/meshtls-tap/meshtls-tap" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}"
+COPY --from=build-webhook /out/tap-webhook /tap-webhook
+USER 65532:65532
+ENTRYPOINT ["/tap-webhook"]
+
+FROM scratch AS meshtls-tap
 ARG VERSION=dev
 LABEL org.opencontainers.image.title="meshtls-tap" \
       org.opencontainers.image.description="Judges from the wire whether traffic between workloads is mutual TLS" \
@@ -20,8 +41,8 @@ LABEL org.opencontainers.image.title="meshtls-tap" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
 # Public roots, for brokers outside of the cluster.
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /out/tap /tap
+COPY --from=build-tap /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build-tap /out/tap /tap
 USER 65532:65532
 ENTRYPOINT ["/tap"]
 CMD ["run"]

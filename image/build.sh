@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Builds the image for amd64 and arm64 and checks what came out; leaves it as dist/image-ARCH.tar (an OCI archive).
+# Builds both images for amd64 and arm64 and checks what came out; leaves each as dist/NAME-ARCH.tar (an OCI archive).
 # With a docker daemon by docker. Else by buildah, as root and without network: the very same Dockerfile, whose golang image
 # is stood in for by a shell and this machine's own Go and caches, mounted.
-#   VERSION=v1.2.3 image/build.sh
+#   VERSION=v1.2.3 image/build.sh [NAME...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${VERSION:-dev}
-name=${IMAGE:-localhost/meshtls-tap}
+registry=${REGISTRY:-localhost}
+images=("$@")
+[ "${#images[@]}" != 0 ] || images=(meshtls-tap meshtls-tap-webhook)
 goimage=localhost/meshtls-tap-go
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -31,32 +33,33 @@ builder() { # the stand-in for golang: a shell; /usr/local/go is mounted
 }
 
 if docker info >/dev/null 2>&1; then
-	build() {
-		docker build --quiet --platform "linux/$1" --build-arg "VERSION=$version" -t "$name:$version-$1" .
-		docker save -o "dist/image-$1.tar" "$name:$version-$1"
+	build() { # NAME ARCH
+		docker build --quiet --target "$1" --platform "linux/$2" --build-arg "VERSION=$version" -t "$registry/$1:$version-$2" .
+		docker save -o "dist/$1-$2.tar" "$registry/$1:$version-$2"
 	}
 elif [ "$(id -u)" = 0 ] && command -v buildah >/dev/null; then
 	offline=""
 	unshare -n true 2>/dev/null && offline="unshare -n"
-	go list -deps ./cmd/tap ./image/setcap >/dev/null # what the build needs is in the module cache from here on
+	go list -deps ./cmd/... ./image/setcap >/dev/null # what the build needs is in the module cache from here on
 	builder
-	build() {
-		bud bud --quiet --isolation chroot --pull-never --platform "linux/$1" \
+	build() { # NAME ARCH
+		bud bud --quiet --isolation chroot --pull-never --target "$1" --platform "linux/$2" \
 			--build-arg "BUILDPLATFORM=linux/$(go env GOHOSTARCH)" --build-arg "GO_IMAGE=$goimage" --build-arg "VERSION=$version" \
 			-v "$(go env GOROOT):/usr/local/go:ro" -v "$(go env GOMODCACHE):/go/pkg/mod:ro" -v "$(go env GOCACHE):/root/.cache/go-build" \
-			-t "$name:$version-$1" . >/dev/null
-		rm -f "dist/image-$1.tar"
-		bud push --quiet "$name:$version-$1" "oci-archive:dist/image-$1.tar:$name:$version"
+			-t "$registry/$1:$version-$2" . >/dev/null
+		rm -f "dist/$1-$2.tar"
+		bud push --quiet "$registry/$1:$version-$2" "oci-archive:dist/$1-$2.tar:$registry/$1:$version"
 	}
 else
 	echo "make image: no docker daemon, and buildah needs root (apt-get install buildah busybox-static): no image built" >&2
 	exit 1
 fi
 
-for arch in amd64 arm64; do
-	build "$arch"
-	go run ./image/check "dist/image-$arch.tar" "$work/tap-$arch"
+for image in "${images[@]}"; do
+	for arch in amd64 arm64; do
+		build "$image" "$arch"
+		go run ./image/check "$image" "dist/$image-$arch.tar" "$work/$image-$arch"
+	done
+	# The binary as it was packed starts, and says which one it is.
+	"$work/$image-$(go env GOHOSTARCH)" version
 done
-
-# The binary as it was packed starts, and says which one it is.
-"$work/tap-$(go env GOHOSTARCH)" version

@@ -1,8 +1,8 @@
 // Command check reads a container image from an archive (OCI layout in a tar, as `buildah push ... oci-archive:FILE` and
 // `docker save` write it) and fails unless it is the image that a pod is promised: its user, its entry point, a static
-// binary for its processor, and that binary's file capability.
+// binary for its processor, and that binary's file capability, or that it has none.
 //
-//	check FILE [EXTRACT]     also writes the binary to EXTRACT
+//	check NAME FILE [EXTRACT]     also writes the binary to EXTRACT
 package main
 
 import (
@@ -22,11 +22,22 @@ import (
 )
 
 const (
-	user       = "65532:65532"
-	entrypoint = "/tap"
-	netRaw     = 1 << 13           // CAP_NET_RAW, linux/capability.h
-	revision2  = uint32(0x2000000) // VFS_CAP_REVISION_2, with the effective flag clear
+	user      = "65532:65532"
+	netRaw    = 1 << 13           // CAP_NET_RAW, linux/capability.h
+	revision2 = uint32(0x2000000) // VFS_CAP_REVISION_2, with the effective flag clear
 )
+
+// A promise is what an image has to be.
+type promise struct {
+	entrypoint string
+	cmd        []string
+	netRaw     bool // the binary permits the capability; else it has none at all
+}
+
+var promises = map[string]promise{
+	"meshtls-tap":         {"/tap", []string{"run"}, true},
+	"meshtls-tap-webhook": {"/tap-webhook", nil, false},
+}
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
@@ -58,23 +69,27 @@ type config struct {
 }
 
 func main() {
-	if len(os.Args) < 2 || len(os.Args) > 3 {
-		fmt.Fprintln(os.Stderr, "usage: check FILE [EXTRACT]")
+	if len(os.Args) < 3 || len(os.Args) > 4 {
+		fmt.Fprintln(os.Stderr, "usage: check NAME FILE [EXTRACT]")
 		os.Exit(2)
 	}
 	extract := ""
-	if len(os.Args) == 3 {
-		extract = os.Args[2]
+	if len(os.Args) == 4 {
+		extract = os.Args[3]
 	}
-	summary, err := check(os.Args[1], extract)
+	summary, err := check(os.Args[1], os.Args[2], extract)
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "check: %s: %v\n", os.Args[1], err)
+		fmt.Fprintf(os.Stderr, "check: %s: %v\n", os.Args[2], err)
 		os.Exit(1)
 	}
 	fmt.Println(summary)
 }
 
-func check(file, extract string) (string, error) {
+func check(name, file, extract string) (string, error) {
+	want, known := promises[name]
+	if !known {
+		return "", fmt.Errorf("no image is named %q", name)
+	}
 	f, err := os.Open(file)
 	if err != nil {
 		return "", err
@@ -92,11 +107,11 @@ func check(file, extract string) (string, error) {
 	if err := files.json(image.Config.blob(), &conf); err != nil {
 		return "", err
 	}
-	program, capability, total, err := files.entrypoint(image.Layers)
+	program, capability, total, err := files.entrypoint(image.Layers, want.entrypoint)
 	if err != nil {
 		return "", err
 	}
-	if err := errors.Join(checkConfig(conf), checkBinary(program, conf.Architecture), checkCapability(capability)); err != nil {
+	if err := errors.Join(want.checkConfig(conf), want.checkBinary(program, conf.Architecture), want.checkCapability(capability)); err != nil {
 		return "", err
 	}
 	if extract != "" {
@@ -104,20 +119,24 @@ func check(file, extract string) (string, error) {
 			return "", err
 		}
 	}
-	return fmt.Sprintf("image %s/%s: %d bytes packed, %d unpacked (%s: %d); user %s, %v %v, cap_net_raw+p",
-		conf.OS, conf.Architecture, total.packed, total.unpacked, entrypoint, len(program), conf.Config.User, conf.Config.Entrypoint, conf.Config.Cmd), nil
+	allowed := "no capability"
+	if want.netRaw {
+		allowed = "cap_net_raw+p"
+	}
+	return fmt.Sprintf("%s %s/%s: %d bytes packed, %d unpacked (%s: %d); user %s, %v %v, %s", name, conf.OS, conf.Architecture,
+		total.packed, total.unpacked, want.entrypoint, len(program), conf.Config.User, conf.Config.Entrypoint, conf.Config.Cmd, allowed), nil
 }
 
-func checkConfig(conf config) error {
+func (p promise) checkConfig(conf config) error {
 	var errs []error
 	if conf.Config.User != user {
 		errs = append(errs, fmt.Errorf("user %q, want %q", conf.Config.User, user))
 	}
-	if !slices.Equal(conf.Config.Entrypoint, []string{entrypoint}) {
-		errs = append(errs, fmt.Errorf("entry point %q, want %q", conf.Config.Entrypoint, entrypoint))
+	if !slices.Equal(conf.Config.Entrypoint, []string{p.entrypoint}) {
+		errs = append(errs, fmt.Errorf("entry point %q, want %q", conf.Config.Entrypoint, p.entrypoint))
 	}
-	if !slices.Equal(conf.Config.Cmd, []string{"run"}) {
-		errs = append(errs, fmt.Errorf("command %q, want run", conf.Config.Cmd))
+	if !slices.Equal(conf.Config.Cmd, p.cmd) {
+		errs = append(errs, fmt.Errorf("command %q, want %q", conf.Config.Cmd, p.cmd))
 	}
 	if conf.Config.Labels["org.opencontainers.image.version"] == "" {
 		errs = append(errs, errors.New("no label org.opencontainers.image.version"))
@@ -125,33 +144,39 @@ func checkConfig(conf config) error {
 	return errors.Join(errs...)
 }
 
-func checkBinary(content []byte, architecture string) error {
+func (p promise) checkBinary(content []byte, architecture string) error {
 	program, err := elf.NewFile(bytes.NewReader(content))
 	if err != nil {
-		return fmt.Errorf("%s: %w", entrypoint, err)
+		return fmt.Errorf("%s: %w", p.entrypoint, err)
 	}
 	if want := machines[architecture]; program.Machine != want {
-		return fmt.Errorf("%s is built for %v, want %v", entrypoint, program.Machine, want)
+		return fmt.Errorf("%s is built for %v, want %v", p.entrypoint, program.Machine, want)
 	}
 	for _, segment := range program.Progs {
 		if segment.Type == elf.PT_INTERP {
-			return fmt.Errorf("%s is not static: it asks for an interpreter", entrypoint)
+			return fmt.Errorf("%s is not static: it asks for an interpreter", p.entrypoint)
 		}
 	}
 	return nil
 }
 
 // checkCapability reads a struct vfs_cap_data of revision 2: it has to permit cap_net_raw alone and raise nothing by itself.
-func checkCapability(data string) error {
+func (p promise) checkCapability(data string) error {
+	if !p.netRaw {
+		if data != "" {
+			return fmt.Errorf("%s: security.capability is %x, want none", p.entrypoint, data)
+		}
+		return nil
+	}
 	if len(data) != 20 {
-		return fmt.Errorf("%s: security.capability has %d bytes, want 20: %q", entrypoint, len(data), data)
+		return fmt.Errorf("%s: security.capability has %d bytes, want 20: %q", p.entrypoint, len(data), data)
 	}
 	var words [5]uint32
 	for i := range words {
 		words[i] = binary.LittleEndian.Uint32([]byte(data[4*i:]))
 	}
 	if words != [5]uint32{revision2, netRaw, 0, 0, 0} {
-		return fmt.Errorf("%s: security.capability is %x, want cap_net_raw+p", entrypoint, data)
+		return fmt.Errorf("%s: security.capability is %x, want cap_net_raw+p", p.entrypoint, data)
 	}
 	return nil
 }
@@ -207,7 +232,7 @@ func (d descriptor) blob() string {
 type sizes struct{ packed, unpacked int64 }
 
 // entrypoint returns the file that the image starts, with its capability, and the size of all layers.
-func (a archive) entrypoint(layers []descriptor) (content []byte, capability string, total sizes, err error) {
+func (a archive) entrypoint(layers []descriptor, entrypoint string) (content []byte, capability string, total sizes, err error) {
 	for _, d := range layers {
 		total.packed += d.Size
 		layer, err := unpack(a[d.blob()])

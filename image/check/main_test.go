@@ -39,11 +39,36 @@ func TestCheck(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "image.tar")
 			write(t, file, conf, compress(t, layer))
 
-			_, err := check(file, "")
+			_, err := check("meshtls-tap", file, "")
 			switch {
 			case test.want == "" && err != nil:
 				t.Errorf("refused: %v", err)
 			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Errorf("said %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestCheckWebhook: the webhook's image has no capability, and its entry point takes no command.
+func TestCheckWebhook(t *testing.T) {
+	for name, test := range map[string]struct{ capability, want string }{
+		"good":         {"", ""},
+		"a capability": {permitted, "want none"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var conf config
+			conf.Architecture, conf.OS = "amd64", "linux"
+			conf.Config.User, conf.Config.Entrypoint = "65532:65532", []string{"/tap-webhook"}
+			conf.Config.Labels = map[string]string{"org.opencontainers.image.version": "dev"}
+			header := tar.Header{Name: "tap-webhook"}
+			if test.capability != "" {
+				header.PAXRecords = map[string]string{"SCHILY.xattr.security.capability": test.capability}
+			}
+			file := filepath.Join(t.TempDir(), "image.tar")
+			write(t, file, conf, compress(t, pack(t, header, program(t))))
+			_, err := check("meshtls-tap-webhook", file, "")
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("said %v, want %q", err, test.want)
 			}
 		})
@@ -55,7 +80,7 @@ func TestCheckOther(t *testing.T) {
 	if err := os.WriteFile(file, pack(t, tar.Header{Name: "hello"}, []byte("world")), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := check(file, ""); err == nil || !strings.Contains(err.Error(), "not an OCI archive") {
+	if _, err := check("meshtls-tap", file, ""); err == nil || !strings.Contains(err.Error(), "not an OCI archive") {
 		t.Errorf("said %v, want that it is no OCI archive", err)
 	}
 }
