@@ -51,6 +51,7 @@ var kinds = []struct {
 	{"hop by hop", flow.LinkEthernet, nil, headers{src: a6, dst: b6, extensions: []byte{0}, flags: 0x10, payload: []byte("x")}},
 	{"all extensions", flow.LinkEthernet, nil, headers{src: a6, dst: b6, extensions: []byte{0, 60, 43, 44, 60}, flags: 0x10, payload: []byte("x")}},
 	{"authentication", flow.LinkEthernet, nil, headers{src: a6, dst: b6, extensions: []byte{51}, udp: true, payload: []byte("x")}},
+	{"authentication over ipv4", flow.LinkEthernet, nil, headers{src: a4, dst: b4, extensions: []byte{51}, flags: 0x10, payload: []byte("x")}},
 	{"first fragment", flow.LinkEthernet, nil, headers{src: a4, dst: b4, moreFragment: true, flags: 0x10, payload: []byte("part of it")}},
 }
 
@@ -173,6 +174,11 @@ func TestDecodeRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, d.Reason, c.want)
 		}
 	}
+	for r := range flow.UnknownLink + 1 {
+		if name := r.String(); name == "" || len(flow.Stats{}.Undecoded) != int(flow.UnknownLink)+1 {
+			t.Errorf("reason %d has no name", r)
+		}
+	}
 	tags := make([]tag, 9)
 	for i := range tags {
 		tags[i] = vlan
@@ -199,6 +205,27 @@ func TestDecodeOffloaded(t *testing.T) {
 		if !flow.Decode(&p, &d) || d.PayloadLen != 100000 || len(d.Payload) == 0 {
 			t.Errorf("%v: %v, %d of %d bytes", h.src, d.Reason, len(d.Payload), d.PayloadLen)
 		}
+	}
+}
+
+// A first fragment has ports and less than the UDP header says, later ones have nothing.
+func TestFragments(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{}, g)
+	whole := headers{src: client, dst: server, udp: true, payload: []byte("0123456789abcdef")}
+	first, later := whole, headers{src: client, dst: server, udp: true, fragment: 2}
+	first.moreFragment = true
+	p := packetOf(flow.LinkEthernet, first)
+	p.Data = p.Data[:len(p.Data)-8]
+	p.Data[17] -= 8
+	p.Length = len(p.Data)
+	table.Add(&p)
+	p = packetOf(flow.LinkEthernet, later)
+	table.Add(&p)
+	table.Flush()
+	s := table.Stats()
+	if sprint(g.log) != "[c0 01234567 end S0]" || !g.ended[0].Fragments || s.Fragments != 2 || s.Undecoded[flow.LaterFragment] != 1 {
+		t.Errorf("%v, %+v, %+v", g.log, g.ended, s)
 	}
 }
 

@@ -84,7 +84,7 @@ type Conn struct {
 type Segment struct {
 	Side   Side
 	Offset int64  // stream offset of Data[0]; the first byte after the SYN (or the first byte seen) is 0
-	Data   []byte // in order, never seen before; valid during the call only
+	Data   []byte // in order, never seen before, empty behind the last gap of a stream; valid during the call only
 	Ack    int64  // bytes of the other side's stream that the carrying packet acknowledges, -1 if unknown
 	Gap    int64  // bytes lost right before Offset (0: none)
 	Time   int64  // time of the carrying packet, ns since the epoch

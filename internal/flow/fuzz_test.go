@@ -3,9 +3,9 @@ package flow_test
 import (
 	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -74,9 +74,10 @@ func FuzzTable(f *testing.F) {
 
 // FuzzSegments feeds segments of one connection, each in eight bytes, whose payload
 // follows from their sequence numbers. Whatever comes, each byte handed on is the one
-// that belongs to its offset, and no copy conflicts.
+// that belongs to its offset.
 func FuzzSegments(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
+		b = b[:min(len(b), 8*100)]
 		g := &numbered{t: t}
 		table := flow.NewTable(flow.Config{MaxBuffered: 64 << 10, MaxBufferedPerSide: 16 << 10}, g)
 		at := start
@@ -162,26 +163,32 @@ func TestFuzzCorpus(t *testing.T) {
 		}
 		corpus[filepath.Join("testdata", "fuzz", target, name)] = text
 	}
-	for i, k := range kinds {
-		put("FuzzDecode", fmt.Sprintf("kind%02d", i), wrap(k.link, k.h.ip(), k.h.trailer, k.tags...), uint16(k.link), uint16(0))
+	for _, k := range kinds {
+		put("FuzzDecode", strings.ReplaceAll(k.name, " ", "_"), wrap(k.link, k.h.ip(), k.h.trailer, k.tags...), uint16(k.link), uint16(0))
 	}
-	for seed := range uint64(4) {
-		k := &talk{r: rand.New(rand.NewPCG(seed, 3)), net: network{lossy: 5, doubled: 5, dropped: 9, jitter: time.Millisecond, isn: [2]uint32{1, 1 << 31}}, now: start}
+	for name, steps := range map[string][]step{
+		"order":  after(step{flags: "PA", seq: 1, ack: 1, data: "GET"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "HTTP"}, step{flags: "FA", seq: 4, ack: 5}, step{server: true, flags: "FA", seq: 5, ack: 5}),
+		"hole":   after(step{flags: "PA", seq: 9, ack: 1, data: "later"}, step{flags: "PA", seq: 3, ack: 1, data: "sooner"}, step{server: true, flags: "A", seq: 1, ack: 14}, step{flags: "FA", seq: 14, ack: 1}),
+		"reset":  after(step{flags: "PA", seq: 4, ack: 1, data: "data"}, step{server: true, flags: "RA", seq: 9, ack: 1}),
+		"mid":    {step{flags: "PA", seq: 7, ack: 7, data: "abc"}, step{server: true, flags: "PA", seq: 7, ack: 10, data: "def"}, step{flags: "S", seq: 99}},
+		"forged": after(step{flags: "FA", seq: 1, ack: 1}, step{flags: "PA", seq: 1, ack: 1, data: "abc"}, step{flags: "PA", seq: 2, ack: 1, data: "xyz"}),
+		"anyhow": {step{server: true, flags: "SA", ack: 1}, step{flags: "S", data: "early"}, step{server: true, flags: "S", seq: 5}, step{flags: "R"}},
+	} {
 		var frames, segments []byte
-		for i, p := range k.make() {
-			if i == 20 {
-				break
+		for i, s := range steps {
+			p := s.packet(client, server)
+			frames = append(binary.BigEndian.AppendUint16(frames, uint16(len(p.Data)-14)), 0, byte(i))
+			frames = append(frames, p.Data[14:]...)
+			flags := p.Data[14+20+13] << 1
+			if s.server {
+				flags |= 1
 			}
-			ip := p.h.ip()
-			frames = append(binary.BigEndian.AppendUint16(frames, uint16(len(ip))), 0, byte(i))
-			frames = append(frames, ip...)
-			segments = append(segments, byte(p.side)|p.h.flags<<1)
-			segments = binary.BigEndian.AppendUint16(segments, uint16(p.h.seq-k.net.isn[p.side]))
-			segments = binary.BigEndian.AppendUint16(segments, uint16(p.h.ack-k.net.isn[1-p.side]))
-			segments = append(binary.BigEndian.AppendUint16(segments, uint16(len(p.h.payload))), 4)
+			segments = binary.BigEndian.AppendUint16(append(segments, flags), uint16(s.seq))
+			segments = binary.BigEndian.AppendUint16(segments, uint16(s.ack))
+			segments = append(binary.BigEndian.AppendUint16(segments, uint16(len(s.data))), 4)
 		}
-		put("FuzzTable", fmt.Sprintf("talk%d", seed), frames, uint16(flow.LinkRaw))
-		put("FuzzSegments", fmt.Sprintf("talk%d", seed), segments)
+		put("FuzzTable", name, frames, uint16(flow.LinkRaw))
+		put("FuzzSegments", name, segments)
 	}
 	for path, text := range corpus {
 		if *update {

@@ -18,7 +18,7 @@ type headers struct {
 	flags        uint8
 	options      []byte // of TCP, padded to four bytes
 	ipOptions    []byte // of IPv4, the same
-	extensions   []byte // types of IPv6 extension headers before TCP or UDP
+	extensions   []byte // types of IPv6 extension headers before TCP or UDP; of AH under IPv4
 	moreFragment bool   // IPv4: the first fragment of a datagram
 	fragment     uint16 // IPv4: the fragment offset in units of eight bytes
 	payload      []byte
@@ -51,6 +51,11 @@ func (h *headers) transport() ([]byte, byte) {
 // ip returns the IP packet.
 func (h *headers) ip() []byte {
 	inner, proto := h.transport()
+	next := proto
+	for i := len(h.extensions) - 1; i >= 0; i-- {
+		inner = append(extension(h.extensions[i], next), inner...)
+		next = h.extensions[i]
+	}
 	if h.src.Addr().Is4() {
 		options := pad4(h.ipOptions)
 		b := []byte{4<<4 | byte(5+len(options)/4), 0}
@@ -61,15 +66,10 @@ func (h *headers) ip() []byte {
 			fragment |= 0x2000
 		}
 		b = binary.BigEndian.AppendUint16(b, fragment)
-		b = append(b, 64, proto, 0, 0)
+		b = append(b, 64, next, 0, 0)
 		b = append(b, h.src.Addr().AsSlice()...)
 		b = append(b, h.dst.Addr().AsSlice()...)
 		return append(append(b, options...), inner...)
-	}
-	next := proto
-	for i := len(h.extensions) - 1; i >= 0; i-- {
-		inner = append(extension(h.extensions[i], next), inner...)
-		next = h.extensions[i]
 	}
 	b := []byte{6 << 4, 0, 0, 0}
 	b = binary.BigEndian.AppendUint16(b, uint16(len(inner)))

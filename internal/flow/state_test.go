@@ -16,6 +16,7 @@ func TestStates(t *testing.T) {
 	}{
 		{flow.S0, []step{syn}},
 		{flow.S0, []step{syn, {server: true, flags: "A", ack: 1}}}, // some answer with an ACK before they answer with a SYN
+		{flow.S0, []step{ack, syn}},
 		{flow.S1, []step{syn, synack}},
 		{flow.S1, []step{syn, synack, ack}},
 		{flow.S1, []step{synack, ack}}, // the SYN was missed
@@ -30,6 +31,7 @@ func TestStates(t *testing.T) {
 		{flow.RSTO, after(step{flags: "R", seq: 1})},
 		{flow.RSTR, after(step{server: true, flags: "R", seq: 1})},
 		{flow.RSTR, after(step{flags: "R", seq: 1}, step{flags: "PA", seq: 1, ack: 1, data: "x"}, step{server: true, flags: "R", seq: 1})},
+		{flow.RSTO, after(step{flags: "R", seq: 1}, step{flags: "FA", seq: 1, ack: 1})},
 		{flow.RSTOS0, []step{syn, {flags: "R", seq: 1}}},
 		{flow.RSTRH, []step{synack, {server: true, flags: "R", seq: 1}}},
 		{flow.SH, []step{syn, {flags: "F", seq: 1}}},
@@ -73,9 +75,26 @@ func TestDatagrams(t *testing.T) {
 			table.Add(&p)
 		}
 		table.Flush()
+		if e := g.ended[0].String(); e != "10.0.0.1:40000 > 10.0.0.2:80" {
+			t.Errorf("%v: %s", c.want, e)
+		}
 		if got := sprint(g.log); got != c.data || g.ended[0].State != c.want || g.ended[0].MissedStart {
 			t.Errorf("%v: %s, %+v", c.want, got, g.ended[0])
 		}
+	}
+}
+
+func TestDatagramsCutBySnapLength(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{}, g)
+	for range 2 {
+		p := packetOf(flow.LinkEthernet, headers{src: client, dst: server, udp: true, payload: []byte("a long query")})
+		p.Data = p.Data[:len(p.Data)-10]
+		table.Add(&p)
+	}
+	table.Flush()
+	if e := g.ended[0]; sprint(g.log) != "[c0 a  c12 gap 10 a  end S0]" || e.Orig.Missed != 20 || e.Orig.Bytes != 24 {
+		t.Errorf("%v, %+v", g.log, e.Orig)
 	}
 }
 
