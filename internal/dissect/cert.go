@@ -1,24 +1,45 @@
 package dissect
 
 import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"hash"
+	"strings"
 )
 
-// maxLeaf bounds the certificate that is kept, in bytes of DER.
-const maxLeaf = 64 << 10
+const (
+	// maxLeaf bounds the certificate that is kept to be read, in bytes of DER.
+	maxLeaf = maxHeld
+	// maxNames bounds the alternative names of a certificate that are kept, maxName
+	// the bytes of each.
+	maxNames = 32
+	maxName  = 256
+)
 
 // Chain is a Certificate message in the clear (RFC 5246 section 7.4.2).
 type Chain struct {
-	Length int // certificates in it, 0: empty
-	Bytes  int // DER bytes of them together
+	Length int      // certificates in it, 0: empty
+	Bytes  int      // DER bytes of them together
+	SHA256 [32]byte // of the leaf's DER
+	Leaf   *Leaf    // nil where the leaf is no X.509 certificate that can be read
 	// Subject and Issuer of the leaf as RFC 4514 writes them; they may be known of a
 	// certificate that is Broken.
 	Subject, Issuer string
-	Leaf            *x509.Certificate
-	SHA256          [32]byte // of the leaf's DER
-	Broken          bool     // the leaf is no X.509 certificate that can be read, or the message is malformed
+	Broken          bool // Leaf could not be read, or the message is malformed
+	Compressed      bool // RFC 8879: nothing but its presence is known
+}
+
+// Leaf is what is kept of a certificate.
+type Leaf struct {
+	NotBefore, NotAfter int64    // seconds since the epoch
+	AlternativeNames    []string // DNS names, addresses and URIs, at most 32
+	SPIFFE              string   // the first URI of that scheme
+	PublicKeyAlgorithm  string   // "ECDSA", "RSA", "Ed25519", empty for others
+	PublicKeySize       int      // bits
+	SerialNumber        string   // upper-case hex
 }
 
 // chainReader reads a Certificate message as it comes and keeps only the leaf.
@@ -30,6 +51,7 @@ type chainReader struct {
 	list  int // bytes of the list still to come
 	left  int // bytes of the certificate still to come
 	leaf  []byte
+	cut   bool      // leaf is not whole
 	hash  hash.Hash // of the leaf, however large it is
 	bad   bool
 }
@@ -38,28 +60,29 @@ func newChainReader(size int) *chainReader {
 	return &chainReader{list: size - 3, hash: sha256.New()}
 }
 
-func (c *chainReader) feed(b []byte) {
+// certificates takes the next bytes of a Certificate message.
+func (s *Session) certificates(c *chainReader, b []byte) {
 	for len(b) > 0 && !c.bad {
-		if c.stage == 2 {
-			n := min(c.left, len(b))
-			if c.out.Length == 1 {
-				c.hash.Write(b[:n])
-				c.leaf = append(c.leaf, b[:min(n, maxLeaf-len(c.leaf))]...)
-			}
-			b = b[n:]
-			c.left -= n
-			if c.left == 0 {
-				c.stage = 1
+		if c.stage < 2 {
+			c.num, c.numN = c.num<<8|int(b[0]), c.numN+1
+			b = b[1:]
+			if c.numN == 3 {
+				c.length(c.num)
+				c.num, c.numN = 0, 0
 			}
 			continue
 		}
-		c.num, c.numN = c.num<<8|int(b[0]), c.numN+1
-		b = b[1:]
-		if c.numN < 3 {
-			continue
+		n := min(c.left, len(b))
+		if c.out.Length == 1 {
+			c.hash.Write(b[:n])
+			var whole bool
+			c.leaf, whole = s.hold(c.leaf, b[:n], min(maxLeaf, len(c.leaf)+c.left))
+			c.cut = c.cut || !whole
 		}
-		c.length(c.num)
-		c.num, c.numN = 0, 0
+		b = b[n:]
+		if c.left -= n; c.left == 0 {
+			c.stage = 1
+		}
 	}
 }
 
@@ -84,27 +107,72 @@ func (c *chainReader) length(n int) {
 func (c *chainReader) chain() *Chain {
 	out := c.out
 	if out.Length == 0 {
-		out.Broken = c.bad || c.list > 0
+		out.Broken = c.bad || c.list > 0 || c.stage == 0
 		return &out
 	}
 	c.hash.Sum(out.SHA256[:0])
-	out.Leaf = parseCertificate(c.leaf)
-	out.Broken = out.Leaf == nil
-	out.Subject, out.Issuer, _ = names(c.leaf)
+	if !c.cut {
+		out.Leaf = parseCertificate(c.leaf)
+		out.Subject, out.Issuer = fencedNames(c.leaf)
+	}
+	out.Broken = out.Leaf == nil || c.bad
 	return &out
 }
 
 // parseCertificate reads a certificate behind a fence: what is wrong with it costs the
 // certificate, not the connection.
-func parseCertificate(der []byte) (cert *x509.Certificate) {
+func parseCertificate(der []byte) (leaf *Leaf) {
 	defer func() {
 		if recover() != nil {
-			cert = nil
+			leaf = nil
 		}
 	}()
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil
 	}
-	return cert
+	leaf = &Leaf{
+		NotBefore: cert.NotBefore.Unix(), NotAfter: cert.NotAfter.Unix(),
+		SerialNumber: strings.ToUpper(cert.SerialNumber.Text(16)),
+	}
+	for _, name := range cert.DNSNames {
+		leaf.name(name)
+	}
+	for _, ip := range cert.IPAddresses {
+		leaf.name(ip.String())
+	}
+	for _, u := range cert.URIs {
+		name := u.String()
+		leaf.name(name)
+		if u.Scheme == "spiffe" && leaf.SPIFFE == "" && len(name) <= 2048 { // SPIFFE-ID section 2.3
+			leaf.SPIFFE = clean([]byte(name))
+		}
+	}
+	switch k := cert.PublicKey.(type) {
+	case *ecdsa.PublicKey:
+		leaf.PublicKeyAlgorithm, leaf.PublicKeySize = "ECDSA", k.Curve.Params().BitSize
+	case *rsa.PublicKey:
+		leaf.PublicKeyAlgorithm, leaf.PublicKeySize = "RSA", k.N.BitLen()
+	case ed25519.PublicKey:
+		leaf.PublicKeyAlgorithm, leaf.PublicKeySize = "Ed25519", 8*len(k)
+	}
+	return leaf
+}
+
+// name keeps an alternative name, as far as there is room.
+func (l *Leaf) name(name string) {
+	if len(l.AlternativeNames) < maxNames && len(name) <= maxName {
+		l.AlternativeNames = append(l.AlternativeNames, clean([]byte(name)))
+	}
+}
+
+// fencedNames is names behind a fence.
+func fencedNames(der []byte) (subject, issuer string) {
+	defer func() {
+		if recover() != nil {
+			subject, issuer = "", ""
+		}
+	}()
+	subject, issuer, _ = names(der)
+	return subject, issuer
 }

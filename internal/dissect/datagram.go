@@ -1,65 +1,84 @@
 package dissect
 
-// recognizeDatagram decides what a direction of a UDP exchange speaks, from its first
-// datagrams.
+// maxDatagrams bounds the datagrams of a connection that a protocol is looked for in:
+// what comes first may be another one (STUN before DTLS).
+const maxDatagrams = 64
+
+// datagrams is the state of a connection over UDP.
+type datagrams struct {
+	looked int
+	text   [2]int // bytes of a side that were text so far, -1: not all were
+	dtls   *dtls
+	quic   *quic
+}
+
+// datagram reads one datagram of a side.
+func (s *Session) datagram(side Side, b []byte) {
+	if s.udp == nil {
+		s.udp = &datagrams{}
+	}
+	u := s.udp
+	switch {
+	case u.quic != nil:
+		s.quicDatagram(side, b)
+	case u.dtls != nil:
+		s.dtlsDatagram(side, b)
+	case u.looked < maxDatagrams:
+		u.looked++
+		s.recognizeDatagram(side, b)
+	}
+}
+
+// recognizeDatagram decides what a connection over UDP speaks.
 func (s *Session) recognizeDatagram(side Side, b []byte) {
 	st := &s.sides[side]
 	switch {
-	case st.protocol == "quic":
-		s.readQUIC(b)
+	case st.protocol == "dns":
 		return
-	case st.kind != KindNone:
-		return
-	case dnsMessage(b):
+	case quicPacket(b) && (len(b) >= minInitial || s.udp.looked > 1):
+		s.udp.quic = &quic{}
+		s.carry(OverQUIC, "quic")
+		s.quicDatagram(side, b)
+	case dtlsBegins(b):
+		s.udp.dtls = &dtls{}
+		s.carry(OverDTLS, "dtls")
+		s.dtlsDatagram(side, b)
+	case dnsMessage(b, len(b)) == yes:
 		st.kind, st.protocol = KindPlain, "dns"
-	case quicPacket(b) && (len(b) >= minInitial || s.sides[side.Other()].protocol == "quic"):
-		st.kind, st.protocol = KindTLS, "quic"
-		s.readQUIC(b)
-	default:
-		return
+		s.revision++
+	case st.kind == KindNone || st.kind == KindUnreadable:
+		s.textDatagram(side, b)
+	}
+}
+
+// carry makes both directions ones of TLS over something else than TCP. Which of them
+// speaks first is told by its hello.
+func (s *Session) carry(over Over, protocol string) {
+	s.tls = &TLS{Over: over}
+	for i := range s.sides {
+		st := &s.sides[i]
+		st.kind, st.protocol = KindTLS, protocol
+		if st.p == nil {
+			st.p = &parser{}
+		}
 	}
 	s.revision++
 }
 
-// minInitial is the least size of a datagram with an Initial (RFC 9000 section 14.1).
-const minInitial = 1200
-
-// readQUIC looks for the ClientHello in a client's Initial packets. Those of the server
-// are protected by other keys and so are passed over.
-func (s *Session) readQUIC(b []byte) {
-	if s.quic == nil {
-		s.quic = &quic{}
+// textDatagram takes a direction for text once all its datagrams were, and enough.
+func (s *Session) textDatagram(side Side, b []byte) {
+	st, n := &s.sides[side], &s.udp.text[side]
+	kind := KindUnreadable
+	if b = b[:min(len(b), sampled)]; *n >= 0 && odd(b) == 0 {
+		if *n += len(b); *n < minText {
+			return
+		}
+		kind = KindText
+	} else {
+		*n = -1
 	}
-	if hello := s.quic.datagram(b); hello != nil {
-		s.hello = hello
+	if kind != st.kind {
+		st.kind = kind
 		s.revision++
 	}
-}
-
-// QUICHello returns the ClientHello of a QUIC connection, nil if it was not seen whole.
-func (s *Session) QUICHello() *ClientHello { return s.hello }
-
-// dnsMessage: a DNS query or response with one question (RFC 1035 section 4.1).
-func dnsMessage(b []byte) bool {
-	if len(b) < 17 || b[4] != 0 || b[5] != 1 || b[2]&0x78 > 0x28 || b[3]&0x40 != 0 {
-		return false
-	}
-	i := 12
-	for i < len(b) && b[i] != 0 {
-		if b[i] > 63 {
-			return false
-		}
-		i += int(b[i]) + 1
-	}
-	// QTYPE and QCLASS behind the name: a class of IN, CH, HS or any, mDNS's top bit aside
-	return i+5 <= len(b) && (b[i+3]&0x7f == 0 && (b[i+4] == 1 || b[i+4] == 3 || b[i+4] == 4 || b[i+4] == 255))
-}
-
-// quicPacket: a long header of QUIC version 1 or 2 (RFC 9000 section 17.2, RFC 9369).
-func quicPacket(b []byte) bool {
-	if len(b) < 7 || b[0]&0xc0 != 0xc0 || b[5] > maxConnID {
-		return false
-	}
-	_, known := quicVersions[uint32(b[1])<<24|uint32(b[2])<<16|uint32(b[3])<<8|uint32(b[4])]
-	return known
 }

@@ -4,75 +4,136 @@ import (
 	"crypto/md5" //nolint:gosec // JA3 is defined as an md5
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 )
+
+// marks are the fingerprints of a ClientHello, computed once when it is read.
+type marks struct {
+	ja3, ja4, shape string
+	transport       byte // that of ja4
+}
+
+// mark computes the fingerprints.
+func (h *ClientHello) mark(over Over) {
+	transport := [...]byte{OverTCP: 't', OverDTLS: 'd', OverQUIC: 'q'}[over]
+	h.marks = &marks{ja3: h.computeJA3(), ja4: h.computeJA4(transport), shape: h.computeShape(), transport: transport}
+}
 
 // JA3 returns the JA3 fingerprint of a ClientHello (github.com/salesforce/ja3,
 // BSD-3-Clause): lower-case md5 hex. An SSL 2.0 hello has none: "".
 func (h *ClientHello) JA3() string {
+	if h.marks != nil {
+		return h.marks.ja3
+	}
+	return h.computeJA3()
+}
+
+func (h *ClientHello) computeJA3() string {
 	if h.V2 {
 		return ""
 	}
-	formats := make([]uint16, len(h.PointFormats))
+	var room [1024]byte
+	b := strconv.AppendUint(room[:0], uint64(h.Version), 10)
+	b = dashed(append(b, ','), h.CipherSuites)
+	b = dashed(append(b, ','), h.Extensions)
+	b = dashed(append(b, ','), h.Groups)
+	b = append(b, ',')
 	for i, f := range h.PointFormats {
-		formats[i] = uint16(f)
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = strconv.AppendUint(b, uint64(f), 10)
 	}
-	return sum(strconv.Itoa(int(h.Version)), dashed(h.CipherSuites), dashed(h.Extensions), dashed(h.Groups), dashed(formats))
+	return md5Hex(b)
 }
 
 // JA3S returns the JA3S fingerprint of a ServerHello, as JA3 does.
 func (h *ServerHello) JA3S() string {
-	return sum(strconv.Itoa(int(h.LegacyVersion)), strconv.Itoa(int(h.CipherSuite)), dashed(h.Extensions))
+	if h.ja3s != "" || h.V2 {
+		return h.ja3s
+	}
+	return h.computeJA3S()
 }
 
-func sum(parts ...string) string {
-	d := md5.Sum([]byte(strings.Join(parts, ","))) //nolint:gosec // see above
+func (h *ServerHello) computeJA3S() string {
+	var room [256]byte
+	b := strconv.AppendUint(room[:0], uint64(h.LegacyVersion), 10)
+	b = strconv.AppendUint(append(b, ','), uint64(h.CipherSuite), 10)
+	return md5Hex(dashed(append(b, ','), h.Extensions))
+}
+
+func md5Hex(b []byte) string {
+	d := md5.Sum(b) //nolint:gosec // see above
 	return hex.EncodeToString(d[:])
 }
 
-func dashed(values []uint16) string {
-	var b strings.Builder
+// dashed appends values in decimal, without those that RFC 8701 reserves.
+func dashed(b []byte, values []uint16) []byte {
+	first := true
 	for _, v := range values {
 		if grease(v) {
 			continue
 		}
-		if b.Len() > 0 {
-			b.WriteByte('-')
+		if !first {
+			b = append(b, '-')
 		}
-		b.WriteString(strconv.Itoa(int(v)))
+		first = false
+		b = strconv.AppendUint(b, uint64(v), 10)
 	}
-	return b.String()
+	return b
 }
 
 // JA4 returns the JA4 fingerprint of a ClientHello (FoxIO ja4, technical_details/JA4.md,
 // BSD-3-Clause); transport is 't' for TCP, 'q' for QUIC, 'd' for DTLS.
 func (h *ClientHello) JA4(transport byte) string {
-	suites, exts := withoutGrease(h.CipherSuites), withoutGrease(h.Extensions)
+	if h.marks != nil && h.marks.transport == transport {
+		return h.marks.ja4
+	}
+	return h.computeJA4(transport)
+}
+
+func (h *ClientHello) computeJA4(transport byte) string {
+	var room [maxExtensions]uint16
+	suites := sortedBut(room[:0], h.CipherSuites)
+	out := make([]byte, 0, 40)
 	sni := byte('i')
 	if h.Has(extServerName) {
 		sni = 'd'
 	}
-	a := fmt.Sprintf("%c%s%c%02d%02d%s", transport, ja4Version(h.highest()), sni, min(len(suites), 99), min(len(exts), 99), ja4ALPN(h.ALPN))
-	hashed := slices.DeleteFunc(slices.Clone(exts), func(e uint16) bool { return e == extServerName || e == extALPN })
-	c := hexed(hashed, true)
-	if schemes := withoutGrease(h.SignatureSchemes); len(schemes) > 0 {
-		c += "_" + hexed(schemes, false)
+	out = append(out, transport)
+	out = append(out, ja4Version(h.highest())...)
+	out = append(out, sni)
+	out = twoDigits(out, len(suites))
+	out = twoDigits(out, len(h.Extensions)-greased(h.Extensions))
+	out = append(out, ja4ALPN(h.ALPN)...)
+	var text [4096]byte
+	out = short(append(out, '_'), hexed(text[:0], suites))
+	exts := sortedBut(room[:0], h.Extensions, extServerName, extALPN)
+	c := hexed(text[:0], exts)
+	if schemes := h.SignatureSchemes; len(schemes) > greased(schemes) && len(h.Extensions) > 0 {
+		c = hexed(append(c, '_'), schemes)
 	}
-	if len(exts) == 0 {
-		c = ""
-	}
-	return a + "_" + short(hexed(suites, true)) + "_" + short(c)
+	return string(short(append(out, '_'), c))
 }
 
-// highest returns the highest version offered.
+func twoDigits(b []byte, n int) []byte {
+	n = min(n, 99)
+	return append(b, byte('0'+n/10), byte('0'+n%10))
+}
+
+// highest returns the highest version offered. DTLS counts downwards.
 func (h *ClientHello) highest() uint16 {
-	if vs := withoutGrease(h.Versions); len(vs) > 0 {
-		return slices.Max(vs)
+	best := uint16(0)
+	for _, v := range h.Versions {
+		if !grease(v) && (best == 0 || isDTLS(v) && v < best || !isDTLS(v) && v > best) {
+			best = v
+		}
 	}
-	return h.Version
+	if best == 0 {
+		return h.Version
+	}
+	return best
 }
 
 func ja4Version(v uint16) string {
@@ -89,6 +150,12 @@ func ja4Version(v uint16) string {
 		return "s3"
 	case 0x0002:
 		return "s2"
+	case versionDTLS10:
+		return "d1"
+	case versionDTLS12:
+		return "d2"
+	case versionDTLS13:
+		return "d3"
 	}
 	return "00"
 }
@@ -101,43 +168,80 @@ func ja4ALPN(names []string) string {
 	if alnum(first) && alnum(last) {
 		return string([]byte{first, last})
 	}
-	return hex.EncodeToString([]byte{first})[:1] + hex.EncodeToString([]byte{last})[1:]
+	const digits = "0123456789abcdef"
+	return string([]byte{digits[first>>4], digits[last&15]})
 }
 
 func alnum(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-func withoutGrease(values []uint16) []uint16 {
-	return slices.DeleteFunc(slices.Clone(values), grease)
+// greased counts the values that RFC 8701 reserves.
+func greased(values []uint16) int {
+	n := 0
+	for _, v := range values {
+		if grease(v) {
+			n++
+		}
+	}
+	return n
 }
 
-func hexed(values []uint16, sorted bool) string {
-	if sorted {
-		values = slices.Sorted(slices.Values(values))
+// sortedBut appends values in order, without those that RFC 8701 reserves and without
+// the others named.
+func sortedBut(out, values []uint16, others ...uint16) []uint16 {
+	for _, v := range values {
+		if !grease(v) && !slices.Contains(others, v) {
+			out = append(out, v)
+		}
 	}
-	parts := make([]string, len(values))
-	for i, v := range values {
-		parts[i] = fmt.Sprintf("%04x", v)
-	}
-	return strings.Join(parts, ",")
+	slices.Sort(out)
+	return out
 }
 
-func short(s string) string {
-	if s == "" {
-		return "000000000000"
+// hexed appends values as four hexadecimal digits each, with commas between, without
+// those that RFC 8701 reserves.
+func hexed(b []byte, values []uint16) []byte {
+	const digits = "0123456789abcdef"
+	first := true
+	for _, v := range values {
+		if grease(v) {
+			continue
+		}
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = append(b, digits[v>>12], digits[v>>8&15], digits[v>>4&15], digits[v&15])
 	}
-	d := sha256.Sum256([]byte(s))
-	return hex.EncodeToString(d[:6])
+	return b
+}
+
+// short appends the first half of JA4's hash of text: twelve digits of its SHA-256.
+func short(out, text []byte) []byte {
+	if len(text) == 0 {
+		return append(out, "000000000000"...)
+	}
+	d := sha256.Sum256(text)
+	return hex.AppendEncode(out, d[:6])
 }
 
 // Shape returns what of a ClientHello stays the same when the client resumes: JA4's
 // parts without pre_shared_key, early_data, cookie and padding.
 func (h *ClientHello) Shape() string {
-	exts := slices.DeleteFunc(withoutGrease(h.Extensions), func(e uint16) bool {
-		return e == extPreSharedKey || e == extEarlyData || e == extCookie || e == extPadding
-	})
-	return short(strings.Join([]string{
-		ja4Version(h.highest()), ja4ALPN(h.ALPN), hexed(withoutGrease(h.CipherSuites), true), hexed(exts, true), hexed(withoutGrease(h.SignatureSchemes), false),
-	}, "_"))
+	if h.marks != nil {
+		return h.marks.shape
+	}
+	return h.computeShape()
+}
+
+func (h *ClientHello) computeShape() string {
+	var room [maxExtensions]uint16
+	var text [4096]byte
+	b := append(text[:0], ja4Version(h.highest())...)
+	b = append(append(b, '_'), ja4ALPN(h.ALPN)...)
+	b = hexed(append(b, '_'), sortedBut(room[:0], h.CipherSuites))
+	b = hexed(append(b, '_'), sortedBut(room[:0], h.Extensions, extPreSharedKey, extEarlyData, extCookie, extPadding))
+	b = hexed(append(b, '_'), h.SignatureSchemes)
+	return string(short(nil, b))
 }

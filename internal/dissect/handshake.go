@@ -1,33 +1,36 @@
 package dissect
 
-// Handshake message types (RFC 8446 section 4, RFC 5246 section 7.4).
+// Handshake message types (RFC 8446 section 4, RFC 5246 section 7.4, RFC 6347).
 const (
-	typeHelloRequest       = 0
-	typeClientHello        = 1
-	typeServerHello        = 2
-	typeNewSessionTicket   = 4
-	typeHelloRetryRequest  = 6 // TLS 1.3 drafts up to 21
-	typeCertificate        = 11
-	typeServerKeyExchange  = 12
-	typeCertificateRequest = 13
-	typeServerHelloDone    = 14
-	typeCertificateVerify  = 15
-	typeClientKeyExchange  = 16
-	typeFinished           = 20
+	typeHelloRequest          = 0
+	typeClientHello           = 1
+	typeServerHello           = 2
+	typeHelloVerifyRequest    = 3
+	typeNewSessionTicket      = 4
+	typeHelloRetryRequest     = 6 // TLS 1.3 drafts up to 21
+	typeCertificate           = 11
+	typeServerKeyExchange     = 12
+	typeCertificateRequest    = 13
+	typeServerHelloDone       = 14
+	typeCertificateVerify     = 15
+	typeClientKeyExchange     = 16
+	typeFinished              = 20
+	typeCompressedCertificate = 25 // RFC 8879
 )
+
+// maxMessage bounds a ClientHello that is read, in bytes.
+const maxMessage = maxHeld
 
 // keep says how many bytes of a handshake message's body are kept to be read. A
 // Certificate is read as it comes, the rest is only named.
 func keep(typ uint8) int {
 	switch typ {
-	case typeClientHello:
-		return 64 << 10
+	case typeClientHello, typeNewSessionTicket:
+		return maxMessage
 	case typeServerHello, typeHelloRetryRequest:
-		return 16 << 10
+		return 8 << 10
 	case typeServerKeyExchange:
 		return 4
-	case typeNewSessionTicket:
-		return maxTicket
 	}
 	return 0
 }
@@ -40,20 +43,31 @@ type handshake struct {
 	buf    []byte
 	chain  *chainReader
 	broken bool // bytes were lost: no message boundary is known any more
+	short  bool // the message does not fit in the session's bound
 }
 
 func (h *handshake) typ() uint8 { return h.hdr[0] }
 
-func (h *handshake) free() { h.buf, h.chain = nil, nil }
+// between tells that a message may begin here.
+func (h *handshake) between() bool { return h.hdrN == 0 }
 
-func (h *handshake) lost() {
+// handshakeLost notes that bytes of a side's handshake were lost.
+func (s *Session) handshakeLost(side Side, h *handshake) {
 	h.broken = true
-	h.free()
+	s.release(&h.buf)
+	if h.chain != nil {
+		s.release(&h.chain.leaf)
+		h.chain = nil
+	}
+	if !s.tls.LostHandshake[side] {
+		s.tls.LostHandshake[side] = true
+		s.revision++
+	}
 }
 
 // handshake takes cleartext handshake bytes of a side; offset is where they stand.
 func (s *Session) handshake(side Side, b []byte, offset int64) {
-	h := &s.sides[side].rec.hs
+	h := &s.sides[side].p.hs
 	for !h.broken && len(b) > 0 {
 		if h.hdrN < len(h.hdr) {
 			n := copy(h.hdr[h.hdrN:], b)
@@ -62,59 +76,81 @@ func (s *Session) handshake(side Side, b []byte, offset int64) {
 			if h.hdrN < len(h.hdr) {
 				return
 			}
-			s.beginMessage(side)
+			if !s.beginMessage(side, offset) {
+				return
+			}
 		}
 		n := min(h.left, len(b))
-		s.messageBytes(h, b[:n])
+		s.messageBytes(side, b[:n])
 		b, offset = b[n:], offset+int64(n)
 		h.left -= n
-		if h.left == 0 {
+		if h.left == 0 && !h.broken {
 			s.endMessage(side, offset)
 		}
 	}
-	if h.broken && !s.tls.LostHandshake[side] {
-		s.tls.LostHandshake[side] = true
-		s.revision++
-	}
 }
 
-func (s *Session) beginMessage(side Side) {
-	h := &s.sides[side].rec.hs
+// beginMessage reads a message's header, behind which the stream stands at offset. It
+// tells whether a message goes on there.
+func (s *Session) beginMessage(side Side, offset int64) bool {
+	h, r, t := &s.sides[side].p.hs, &s.sides[side].p.rec, s.tls
 	h.left = int(h.hdr[1])<<16 | int(h.hdr[2])<<8 | int(h.hdr[3])
-	h.buf = h.buf[:0]
+	h.short = false
+	if r.peek {
+		// A handshake record behind a ChangeCipherSpec, and the version is not known
+		// yet: a hello behind a HelloRetryRequest (TLS 1.3), or an encrypted Finished.
+		r.peek = false
+		if h.typ() != typeClientHello && h.typ() != typeServerHello || h.left < 38 || h.left+4 < r.length() {
+			r.opaq, h.hdrN = true, 0
+			return false
+		}
+	}
 	switch h.typ() {
 	case typeClientHello:
-		if s.tls.Hello == nil {
-			s.tls.HelloBegun = true
+		if t.Hello == nil {
+			t.HelloBegun = true
+			t.HelloAt = offset - recordHeader - int64(len(h.hdr))
+			t.setRoles(side)
 		}
-		if h.left > keep(typeClientHello) {
-			h.broken = true
-		}
+		h.short = h.left > keep(typeClientHello)
 	case typeServerHello:
-		if h.left > keep(typeServerHello) {
-			h.broken = true
-		}
+		h.short = h.left > keep(typeServerHello)
 	case typeCertificate:
-		h.chain = newChainReader(h.left)
+		if t.Certs[side] == nil {
+			h.chain = newChainReader(h.left)
+		}
 	}
+	if h.short {
+		s.handshakeLost(side, h)
+	}
+	return !h.broken
 }
 
-func (s *Session) messageBytes(h *handshake, b []byte) {
+func (s *Session) messageBytes(side Side, b []byte) {
+	h := &s.sides[side].p.hs
 	if h.chain != nil {
-		h.chain.feed(b)
+		s.certificates(h.chain, b)
 		return
 	}
-	if n := min(keep(h.typ())-len(h.buf), len(b)); n > 0 {
-		h.buf = append(h.buf, b[:n]...)
+	limit := keep(h.typ())
+	if limit == 0 {
+		return
+	}
+	var whole bool
+	h.buf, whole = s.hold(h.buf, b, min(limit, len(h.buf)+h.left))
+	if !whole && limit > 4 {
+		h.short = true
+		if h.typ() != typeNewSessionTicket {
+			s.handshakeLost(side, h)
+		}
 	}
 }
 
 // endMessage reads a whole handshake message; offset is where the stream stands right
 // after it.
 func (s *Session) endMessage(side Side, offset int64) {
-	h := &s.sides[side].rec.hs
+	h, t := &s.sides[side].p.hs, s.tls
 	h.hdrN = 0
-	t := s.tls
 	s.revision++
 	switch h.typ() {
 	case typeClientHello:
@@ -123,11 +159,18 @@ func (s *Session) endMessage(side Side, offset int64) {
 		s.serverHello(side, h.buf, offset)
 	case typeHelloRetryRequest:
 		t.HelloRetry = true
+	case typeHelloVerifyRequest:
+		t.HelloVerify = true
 	case typeCertificate:
-		if t.Certs[side] == nil {
+		if h.chain != nil {
 			t.Certs[side] = h.chain.chain()
+			s.release(&h.chain.leaf)
+			h.chain = nil
 		}
-		h.chain = nil
+	case typeCompressedCertificate:
+		if t.Certs[side] == nil {
+			t.Certs[side] = &Chain{Compressed: true, Broken: true}
+		}
 	case typeServerKeyExchange:
 		// curve_type named_curve(3), then the group (RFC 8422 section 5.4)
 		if len(h.buf) >= 3 && h.buf[0] == 3 && t.Server != nil && ecdhe(t.Server.CipherSuite) {
@@ -143,16 +186,18 @@ func (s *Session) endMessage(side Side, offset int64) {
 		t.ClientKeyExchange = true
 	case typeNewSessionTicket:
 		t.NewSessionTicket = true
-		t.NewTicket = newTicket(h.buf)
+		if !h.short {
+			t.NewTicket = newTicket(h.buf)
+		}
 	}
-	h.buf = nil
+	s.release(&h.buf)
 }
 
 func (s *Session) clientHello(side Side, body []byte) {
 	t := s.tls
-	hello, ok := parseClientHello(body)
+	hello, ok := parseClientHello(body, t.Over)
 	if !ok {
-		s.sides[side].rec.hs.broken = true
+		s.handshakeLost(side, &s.sides[side].p.hs)
 		return
 	}
 	t.setRoles(side)
@@ -165,9 +210,9 @@ func (s *Session) clientHello(side Side, body []byte) {
 
 func (s *Session) serverHello(side Side, body []byte, offset int64) {
 	t := s.tls
-	hello, ok := parseServerHello(body)
+	hello, ok := parseServerHello(body, t.Over)
 	if !ok {
-		s.sides[side].rec.hs.broken = true
+		s.handshakeLost(side, &s.sides[side].p.hs)
 		return
 	}
 	t.setRoles(side.Other())

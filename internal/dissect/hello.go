@@ -2,7 +2,7 @@ package dissect
 
 import (
 	"bytes"
-	"encoding/hex"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -17,6 +17,7 @@ const (
 	extSignatureAlgorithms = 13
 	extALPN                = 16
 	extPadding             = 21
+	extCompressCertificate = 27
 	extRecordSizeLimit     = 28
 	extSessionTicket       = 35
 	extPreSharedKey        = 41
@@ -25,10 +26,16 @@ const (
 	extCookie              = 44
 	extPostHandshakeAuth   = 49
 	extKeyShare            = 51
+	extECH                 = 0xfe0d // encrypted_client_hello (RFC 9849)
 )
 
-// retryRandom marks a ServerHello as a HelloRetryRequest (RFC 8446 section 4.1.3).
-var retryRandom, _ = hex.DecodeString("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
+// What a ClientHello may hold to be read as one: the registry has some 350 suites and 70
+// extensions.
+const (
+	maxSuites     = 512
+	maxExtensions = 256
+	maxALPN       = 32
+)
 
 // ClientHello is RFC 8446 section 4.1.2, and SSL 2.0's CLIENT-HELLO where V2 says so.
 type ClientHello struct {
@@ -37,8 +44,8 @@ type ClientHello struct {
 	SessionID        []byte
 	CipherSuites     []uint16
 	Extensions       []uint16 // in the order of the wire
-	ServerName       string   // lower case, empty if none
-	ALPN             []string
+	ServerName       string   // lower case, empty if none; where ECH is offered it is the outer one
+	ALPN             []string // the first 32
 	Groups           []uint16
 	PointFormats     []uint8
 	SignatureSchemes []uint16
@@ -47,98 +54,128 @@ type ClientHello struct {
 	Ticket           bool     // a non-empty session ticket (TLS 1.2)
 	TicketHash       TicketHash
 	Identities       []Identity // of pre_shared_key, the first 8
+	RecordSizeLimit  uint16     // RFC 8449: the largest record that the client takes, 0 if it does not say
 	V2               bool       // an SSL 2.0 hello
+
+	marks *marks // nil where the hello was not read from the wire
+	names []string
 }
 
 // Has tells whether an extension was there.
-func (h *ClientHello) Has(ext uint16) bool {
-	for _, e := range h.Extensions {
-		if e == ext {
-			return true
-		}
-	}
-	return false
-}
+func (h *ClientHello) Has(ext uint16) bool { return slices.Contains(h.Extensions, ext) }
 
-// EarlyData, PreSharedKey and PostHandshakeAuth tell whether the client offered them.
-func (h *ClientHello) EarlyData() bool         { return h.Has(extEarlyData) }
-func (h *ClientHello) PreSharedKey() bool      { return h.Has(extPreSharedKey) }
+// EarlyData tells whether the client sends early data (RFC 8446 section 4.2.10).
+func (h *ClientHello) EarlyData() bool { return h.Has(extEarlyData) }
+
+// PreSharedKey tells whether it offers a pre-shared key (RFC 8446 section 4.2.11).
+func (h *ClientHello) PreSharedKey() bool { return h.Has(extPreSharedKey) }
+
+// PostHandshakeAuth tells whether it lets the server ask for a certificate later (RFC
+// 8446 section 4.2.6).
 func (h *ClientHello) PostHandshakeAuth() bool { return h.Has(extPostHandshakeAuth) }
 
-// ServerHello is RFC 8446 section 4.1.3.
-type ServerHello struct {
-	LegacyVersion uint16
-	Version       uint16 // negotiated: supported_versions, else the legacy one
-	Random        [32]byte
-	SessionID     []byte
-	CipherSuite   uint16
-	Extensions    []uint16
-	Group         uint16 // of key_share, 0 if none
-	ALPN          string // TLS 1.2 and older
-	PSK           bool   // pre_shared_key selected
-	Identity      uint16 // which of the client's identities, where PSK is set
-	Retry         bool   // HelloRetryRequest
-}
+// ECH tells whether it offers an encrypted ClientHello. A client that has no key for it
+// may offer one all the same, so that others do not stand out.
+func (h *ClientHello) ECH() bool { return h.Has(extECH) }
 
-// TLS13 tells whether TLS 1.3 or one of its drafts was negotiated.
-func (h *ServerHello) TLS13() bool { return is13(h.Version) }
+// CertificateCompression tells whether it takes compressed certificates (RFC 8879).
+func (h *ClientHello) CertificateCompression() bool { return h.Has(extCompressCertificate) }
 
-func is13(v uint16) bool {
-	// drafts: 0x7f00 + n, and the experiments that Facebook and Chrome sent
-	return v == 0x0304 || v>>8 == 0x7f || v>>8 == 0xfb || v>>8 == 0x7e
+// CipherSuiteNames returns CipherSuiteName of each suite offered. The caller must not
+// change it.
+func (h *ClientHello) CipherSuiteNames() []string {
+	if h.names == nil && len(h.CipherSuites) > 0 {
+		h.names = make([]string, len(h.CipherSuites))
+		for i, c := range h.CipherSuites {
+			h.names[i] = CipherSuiteName(c)
+		}
+	}
+	return h.names
 }
 
 // grease tells whether a value is reserved by RFC 8701.
 func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 
-func plausibleVersion(v uint16) bool { return v>>8 == 3 && v&0xff <= 4 || is13(v) }
+// Versions on the wire that are not SSL's or TLS's own.
+const (
+	versionDTLS10    = 0xfeff // RFC 4347
+	versionDTLS12    = 0xfefd // RFC 6347
+	versionDTLS13    = 0xfefc // RFC 9147
+	versionOldDTLS10 = 0x0100 // OpenSSL before 0.9.8f
+)
+
+// is13 tells TLS 1.3, DTLS 1.3 and the drafts of TLS 1.3: 0x7f00 + n, and the experiments
+// that Facebook and Chrome sent.
+func is13(v uint16) bool {
+	return v == 0x0304 || v == versionDTLS13 || v>>8 == 0x7f || v>>8 == 0xfb || v>>8 == 0x7e
+}
+
+func isDTLS(v uint16) bool {
+	return v == versionDTLS10 || v == versionDTLS12 || v == versionDTLS13 || v == versionOldDTLS10
+}
+
+func plausibleVersion(v uint16) bool { return v>>8 == 3 && v&0xff <= 4 || is13(v) && !isDTLS(v) }
 
 func readUint16s(s cryptobyte.String) ([]uint16, bool) {
 	if len(s)%2 != 0 {
 		return nil, false
 	}
-	out := make([]uint16, 0, len(s)/2)
-	for !s.Empty() {
-		var v uint16
-		if !s.ReadUint16(&v) {
+	out := make([]uint16, len(s)/2)
+	for i := range out {
+		if !s.ReadUint16(&out[i]) {
 			return nil, false
 		}
-		out = append(out, v)
 	}
 	return out, true
 }
 
-func parseClientHello(body []byte) (*ClientHello, bool) {
+// parseClientHello reads the body of a ClientHello, whose form differs a little by what
+// carries it.
+func parseClientHello(body []byte, over Over) (*ClientHello, bool) {
 	s := cryptobyte.String(body)
 	h := &ClientHello{}
-	var id, suites, compression cryptobyte.String
-	if !s.ReadUint16(&h.Version) || !plausibleVersion(h.Version) || !s.CopyBytes(h.Random[:]) ||
-		!s.ReadUint8LengthPrefixed(&id) || len(id) > 32 ||
-		!s.ReadUint16LengthPrefixed(&suites) || !s.ReadUint8LengthPrefixed(&compression) {
+	var id, cookie, suites, compression cryptobyte.String
+	if !s.ReadUint16(&h.Version) || !s.CopyBytes(h.Random[:]) || !s.ReadUint8LengthPrefixed(&id) || len(id) > 32 {
+		return nil, false
+	}
+	if over == OverDTLS {
+		if !isDTLS(h.Version) || !s.ReadUint8LengthPrefixed(&cookie) { // RFC 6347 section 4.2.1
+			return nil, false
+		}
+	} else if !plausibleVersion(h.Version) {
+		return nil, false
+	}
+	if !s.ReadUint16LengthPrefixed(&suites) || len(suites) == 0 || len(suites) > 2*maxSuites || !s.ReadUint8LengthPrefixed(&compression) {
 		return nil, false
 	}
 	var ok bool
-	if h.CipherSuites, ok = readUint16s(suites); !ok || len(h.CipherSuites) == 0 {
+	if h.CipherSuites, ok = readUint16s(suites); !ok {
 		return nil, false
 	}
 	h.SessionID = bytes.Clone(id)
-	if s.Empty() {
-		return h, true
-	}
-	var exts cryptobyte.String
-	if !s.ReadUint16LengthPrefixed(&exts) {
+	if !s.Empty() && !h.extensions(s) {
 		return nil, false
 	}
+	h.mark(over)
+	return h, true
+}
+
+func (h *ClientHello) extensions(s cryptobyte.String) bool {
+	var exts cryptobyte.String
+	if !s.ReadUint16LengthPrefixed(&exts) {
+		return false
+	}
+	h.Extensions = make([]uint16, 0, 24)
 	for !exts.Empty() {
 		var typ uint16
 		var data cryptobyte.String
-		if !exts.ReadUint16(&typ) || !exts.ReadUint16LengthPrefixed(&data) {
-			return nil, false
+		if !exts.ReadUint16(&typ) || !exts.ReadUint16LengthPrefixed(&data) || len(h.Extensions) == maxExtensions {
+			return false
 		}
 		h.Extensions = append(h.Extensions, typ)
 		h.extension(typ, data)
 	}
-	return h, true
+	return true
 }
 
 // extension reads one extension of a ClientHello. One that cannot be read is as good
@@ -149,11 +186,12 @@ func (h *ClientHello) extension(typ uint16, data cryptobyte.String) {
 	case extServerName: // RFC 6066 section 3
 		var kind uint8
 		var name cryptobyte.String
-		if data.ReadUint16LengthPrefixed(&list) && list.ReadUint8(&kind) && kind == 0 && list.ReadUint16LengthPrefixed(&name) && h.ServerName == "" {
+		if data.ReadUint16LengthPrefixed(&list) && list.ReadUint8(&kind) && kind == 0 && list.ReadUint16LengthPrefixed(&name) &&
+			len(name) <= 255 && h.ServerName == "" {
 			h.ServerName = strings.ToLower(clean(name))
 		}
 	case extSupportedGroups:
-		if data.ReadUint16LengthPrefixed(&list) {
+		if data.ReadUint16LengthPrefixed(&list) && len(list) <= 2*maxSuites {
 			h.Groups, _ = readUint16s(list)
 		}
 	case extPointFormats:
@@ -161,18 +199,12 @@ func (h *ClientHello) extension(typ uint16, data cryptobyte.String) {
 			h.PointFormats = bytes.Clone(list)
 		}
 	case extSignatureAlgorithms:
-		if data.ReadUint16LengthPrefixed(&list) {
+		if data.ReadUint16LengthPrefixed(&list) && len(list) <= 2*maxSuites {
 			h.SignatureSchemes, _ = readUint16s(list)
 		}
 	case extALPN: // RFC 7301
 		if data.ReadUint16LengthPrefixed(&list) {
-			for !list.Empty() {
-				var name cryptobyte.String
-				if !list.ReadUint8LengthPrefixed(&name) {
-					break
-				}
-				h.ALPN = append(h.ALPN, string(name))
-			}
+			h.protocols(list)
 		}
 	case extSupportedVersions:
 		if data.ReadUint8LengthPrefixed(&list) {
@@ -187,12 +219,26 @@ func (h *ClientHello) extension(typ uint16, data cryptobyte.String) {
 		h.TicketHash = hashTicket(data)
 	case extPreSharedKey:
 		h.Identities = identities(data)
+	case extRecordSizeLimit:
+		data.ReadUint16(&h.RecordSizeLimit)
+	}
+}
+
+func (h *ClientHello) protocols(list cryptobyte.String) {
+	size := 0
+	for !list.Empty() && len(h.ALPN) < maxALPN && size < 1024 {
+		var name cryptobyte.String
+		if !list.ReadUint8LengthPrefixed(&name) {
+			return
+		}
+		size += len(name)
+		h.ALPN = append(h.ALPN, string(name))
 	}
 }
 
 func keyShares(list cryptobyte.String) []uint16 {
 	var out []uint16
-	for !list.Empty() {
+	for !list.Empty() && len(out) < maxALPN {
 		var group uint16
 		var share cryptobyte.String
 		if !list.ReadUint16(&group) || !list.ReadUint16LengthPrefixed(&share) {
@@ -201,64 +247,6 @@ func keyShares(list cryptobyte.String) []uint16 {
 		out = append(out, group)
 	}
 	return out
-}
-
-func parseServerHello(body []byte) (*ServerHello, bool) {
-	s := cryptobyte.String(body)
-	h := &ServerHello{}
-	if !s.ReadUint16(&h.LegacyVersion) || !plausibleVersion(h.LegacyVersion) || !s.CopyBytes(h.Random[:]) {
-		return nil, false
-	}
-	h.Version = h.LegacyVersion
-	h.Retry = bytes.Equal(h.Random[:], retryRandom)
-	// The drafts of TLS 1.3 before 22 have neither a session id nor a compression method.
-	draft := h.LegacyVersion>>8 == 0x7f && h.LegacyVersion&0xff < 22
-	var compression uint8
-	var id cryptobyte.String
-	if !draft && (!s.ReadUint8LengthPrefixed(&id) || len(id) > 32) {
-		return nil, false
-	}
-	h.SessionID = bytes.Clone(id)
-	if !s.ReadUint16(&h.CipherSuite) || !draft && !s.ReadUint8(&compression) {
-		return nil, false
-	}
-	if s.Empty() {
-		return h, true
-	}
-	var exts cryptobyte.String
-	if !s.ReadUint16LengthPrefixed(&exts) {
-		return nil, false
-	}
-	for !exts.Empty() {
-		var typ uint16
-		var data cryptobyte.String
-		if !exts.ReadUint16(&typ) || !exts.ReadUint16LengthPrefixed(&data) {
-			return nil, false
-		}
-		h.Extensions = append(h.Extensions, typ)
-		h.extension(typ, data)
-	}
-	return h, true
-}
-
-func (h *ServerHello) extension(typ uint16, data cryptobyte.String) {
-	switch typ {
-	case extSupportedVersions:
-		var v uint16
-		if data.ReadUint16(&v) {
-			h.Version = v
-		}
-	case extKeyShare:
-		data.ReadUint16(&h.Group)
-	case extPreSharedKey:
-		h.PSK = true
-		data.ReadUint16(&h.Identity)
-	case extALPN:
-		var list, name cryptobyte.String
-		if data.ReadUint16LengthPrefixed(&list) && list.ReadUint8LengthPrefixed(&name) {
-			h.ALPN = clean(name)
-		}
-	}
 }
 
 // clean makes wire bytes printable: what is not printable ASCII is written as \xNN.
@@ -284,10 +272,4 @@ func escape(b []byte) string {
 		}
 	}
 	return out.String()
-}
-
-// ecdhe tells whether a cipher suite's ServerKeyExchange begins with a named curve.
-func ecdhe(suite uint16) bool {
-	name := CipherSuiteName(suite)
-	return strings.HasPrefix(name, "TLS_ECDHE_") || strings.HasPrefix(name, "TLS_ECDH_anon_")
 }

@@ -1,93 +1,97 @@
 package dissect
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
-	"encoding/binary"
-	"slices"
+	"bytes"
 
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// QUIC versions whose Initial packets can be read (RFC 9000, RFC 9369).
 const (
-	quicV1 = 1
-	quicV2 = 0x6b3343cf
-)
-
-// quicVersion holds what differs between the versions (RFC 9001 section 5.2, RFC 9369
-// section 3.3).
-type quicVersion struct {
-	salt        []byte
-	key, iv, hp string
-	initial     byte // long packet type of an Initial
-}
-
-var quicVersions = map[uint32]quicVersion{
-	quicV1: {
-		salt: []byte{0x38, 0x76, 0x2c, 0xf7, 0xf5, 0x59, 0x34, 0xb3, 0x4d, 0x17, 0x9a, 0xe6, 0xa4, 0xc8, 0x0c, 0xad, 0xcc, 0xbb, 0x7f, 0x0a},
-		key:  "quic key", iv: "quic iv", hp: "quic hp", initial: 0,
-	},
-	quicV2: {
-		salt: []byte{0x0d, 0xed, 0xe3, 0xde, 0xf7, 0x00, 0xa6, 0xdb, 0x81, 0x93, 0x81, 0xbe, 0x6e, 0x26, 0x9d, 0xcb, 0xf9, 0xbd, 0x2e, 0xd9},
-		key:  "quicv2 key", iv: "quicv2 iv", hp: "quicv2 hp", initial: 1,
-	},
-}
-
-const (
-	// maxCrypto bounds the CRYPTO stream that is put together, in bytes.
-	maxCrypto = 16 << 10
-	// maxInitials bounds the Initial packets that are decrypted for one connection.
-	maxInitials = 16
+	// maxInitials bounds the Initial packets of a side that are decrypted.
+	maxInitials = 24
 	maxConnID   = 20 // RFC 9000 section 17.2
+	// minInitial is the least size of a datagram with an Initial (RFC 9000 section 14.1).
+	minInitial = 1200
+	// enough1RTT is how many packets under the keys of application data each side sends
+	// until the handshake counts as established.
+	enough1RTT = 4
+	// maxCoalesced bounds the packets of a datagram that are read.
+	maxCoalesced = 16
 )
 
-// quic reads a client's Initial packets up to its ClientHello. Their protection is by
-// keys that anybody can derive (RFC 9001 section 5.2).
+// quic reads the Initial packets of a connection up to its hellos. Their protection is
+// by keys that anybody can derive from the client's first destination connection ID
+// (RFC 9001 section 5.2).
 type quic struct {
-	parts   []cryptoPart
-	packets int
-	done    bool
+	client  Side
+	dcid    []byte // that the keys derive from, nil until one packet could be read
+	keys    [2]*initialKeys
+	version uint32 // that keys are of
+	tried   [2]int
+	crypto  [2]cryptoStream
 }
 
-type cryptoPart struct {
-	offset uint64
-	data   []byte
+// cryptoStream is the CRYPTO stream of one side's Initials.
+type cryptoStream struct {
+	next  uint64
+	early pieces
 }
+
+// quicPacket: a long header of QUIC version 1 or 2 (RFC 9000 section 17.2, RFC 9369).
+func quicPacket(b []byte) bool {
+	h, ok := readLongHeader(b)
+	return ok && h.kind != packetNegotiation
+}
+
+// Kinds of packets with a long header.
+const (
+	packetInitial = iota
+	packet0RTT
+	packetHandshake
+	packetRetry
+	packetNegotiation
+)
 
 // longHeader is what a QUIC long header shows in the clear (RFC 9000 section 17.2).
 type longHeader struct {
 	version  uint32
+	kind     int
 	dcid     []byte
-	initial  bool
 	numberAt int // offset of the packet number
 	end      int // offset right after the packet
 }
 
-// readLongHeader reads the header of an Initial packet; ok is false for anything else.
+// readLongHeader reads the header of a packet; ok is false for what is none of a version
+// that is known. A packet that was cut short by the capture has its end behind b's.
 func readLongHeader(b []byte) (h longHeader, ok bool) {
 	s := cryptobyte.String(b)
 	var first, n uint8
 	var scid []byte
-	if !s.ReadUint8(&first) || first&0xc0 != 0xc0 || !s.ReadUint32(&h.version) {
-		return h, false
-	}
-	v, known := quicVersions[h.version]
-	if !known || !s.ReadUint8(&n) || n > maxConnID || !s.ReadBytes(&h.dcid, int(n)) ||
+	if !s.ReadUint8(&first) || first&0x80 == 0 || !s.ReadUint32(&h.version) || !s.ReadUint8(&n) || n > maxConnID || !s.ReadBytes(&h.dcid, int(n)) ||
 		!s.ReadUint8(&n) || n > maxConnID || !s.ReadBytes(&scid, int(n)) {
 		return h, false
 	}
-	if h.initial = first>>4&3 == v.initial; !h.initial {
+	if h.version == 0 {
+		h.kind, h.end = packetNegotiation, len(b)
 		return h, true
 	}
-	token, ok := readVarint(&s)
-	if !ok || token > uint64(len(s)) || !s.Skip(int(token)) {
+	v, known := quicVersions[h.version]
+	if !known || first&0x40 == 0 {
 		return h, false
 	}
+	h.kind = int(first>>4&3-v.initial) & 3
+	if h.kind == packetRetry {
+		h.end = len(b)
+		return h, true
+	}
+	if h.kind == packetInitial {
+		token, ok := readVarint(&s)
+		if !ok || token > uint64(len(s)) || !s.Skip(int(token)) {
+			return h, false
+		}
+	}
 	length, ok := readVarint(&s)
-	if !ok || length > uint64(len(s)) {
+	if !ok || length > 1<<16 {
 		return h, false
 	}
 	h.numberAt = len(b) - len(s)
@@ -111,112 +115,146 @@ func readVarint(s *cryptobyte.String) (uint64, bool) {
 	return v, true
 }
 
-// datagram reads the Initial packets of one datagram of the client and returns its
-// ClientHello once that is whole.
-func (q *quic) datagram(b []byte) *ClientHello {
-	for len(b) > 0 && !q.done && q.packets < maxInitials {
-		h, ok := readLongHeader(b)
-		if !ok || !h.initial {
-			return nil
+// quicDatagram reads the packets of one datagram.
+func (s *Session) quicDatagram(side Side, b []byte) {
+	t, q := s.tls, s.udp.quic
+	for range maxCoalesced {
+		if len(b) == 0 {
+			return
 		}
-		q.packets++
-		if payload := open(b[:h.end], h); payload != nil {
-			q.frames(payload)
+		if b[0]&0x80 == 0 {
+			if t.Protected1RTT[side]++; t.Protected1RTT[side] <= enough1RTT {
+				s.revision++
+			}
+			return
+		}
+		h, ok := readLongHeader(b)
+		if !ok {
+			return
+		}
+		switch h.kind {
+		case packetNegotiation:
+			return
+		case packetRetry:
+			t.QUICRetry = true
+			return
+		}
+		t.QUICVersion = h.version
+		if h.end > len(b) {
+			return
+		}
+		if h.kind == packetInitial && !s.quicDone(side) && q.tried[side] < maxInitials {
+			q.tried[side]++
+			if payload := q.open(side, b[:h.end], h); payload != nil {
+				t.setRoles(q.client)
+				s.quicFrames(side, payload)
+			}
 		}
 		b = b[h.end:]
 	}
-	hello := q.hello()
-	if hello != nil {
-		q.done, q.parts = true, nil
-	}
-	return hello
 }
 
-// open removes header and packet protection of a client's Initial (RFC 9001 sections
-// 5.3 and 5.4). It returns nil where that fails.
-func open(packet []byte, h longHeader) []byte {
-	const sample = 16
-	if h.numberAt+4+sample > len(packet) {
+// quicDone tells that nothing more is wanted of a side's Initials.
+func (s *Session) quicDone(side Side) bool {
+	t, q := s.tls, s.udp.quic
+	return t.Server != nil && t.Hello != nil || q.dcid != nil && s.sides[side].p.hs.broken
+}
+
+// open removes the protection of an Initial of a side, and finds out who the client is.
+// It returns nil where that fails.
+func (q *quic) open(side Side, packet []byte, h longHeader) []byte {
+	if q.dcid != nil {
+		if h.version != q.version { // the server may choose another one (RFC 9368)
+			q.derive(h.version, q.dcid)
+		}
+		if payload := q.keys[side^q.client].open(packet, h); payload != nil || side != q.client || bytes.Equal(h.dcid, q.dcid) {
+			return payload
+		}
+	}
+	// a client's first packet, or its first one behind a Retry
+	client := newInitialKeys(h.version, h.dcid, "client in")
+	payload := client.open(packet, h)
+	if payload == nil {
 		return nil
 	}
-	v := quicVersions[h.version]
-	secret, err := hkdf.Extract(sha256.New, h.dcid, v.salt)
-	if err != nil {
-		return nil
-	}
-	client := expand(secret, "client in", 32)
-	hp, err := aes.NewCipher(expand(client, v.hp, 16))
-	if err != nil {
-		return nil
-	}
-	var mask [sample]byte
-	hp.Encrypt(mask[:], packet[h.numberAt+4:h.numberAt+4+sample])
-	first := packet[0] ^ mask[0]&0x0f
-	size := int(first&3) + 1
-	header := slices.Clone(packet[:h.numberAt+size])
-	header[0] = first
-	var number uint64
-	for i := range size {
-		header[h.numberAt+i] ^= mask[1+i]
-		number = number<<8 | uint64(header[h.numberAt+i])
-	}
-	block, err := aes.NewCipher(expand(client, v.key, 16))
-	if err != nil {
-		return nil
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil
-	}
-	nonce := expand(client, v.iv, aead.NonceSize())
-	binary.BigEndian.PutUint64(nonce[4:], binary.BigEndian.Uint64(nonce[4:])^number)
-	payload, err := aead.Open(nil, nonce, packet[h.numberAt+size:], header)
-	if err != nil {
-		return nil
-	}
+	q.client = side
+	q.derive(h.version, h.dcid)
 	return payload
 }
 
-// expand is HKDF-Expand-Label of TLS 1.3 without a context (RFC 8446 section 7.1).
-func expand(secret []byte, label string, size int) []byte {
-	label = "tls13 " + label
-	info := append([]byte{byte(size >> 8), byte(size), byte(len(label))}, label...)
-	out, err := hkdf.Expand(sha256.New, secret, string(append(info, 0)), size)
-	if err != nil {
-		panic(err) // the sizes are constants that SHA-256 allows
+// derive makes the keys: of the client, and of the server.
+func (q *quic) derive(version uint32, dcid []byte) {
+	q.version, q.dcid = version, bytes.Clone(dcid)
+	if q.dcid == nil {
+		q.dcid = []byte{}
 	}
-	return out
+	q.keys = [2]*initialKeys{newInitialKeys(version, dcid, "client in"), newInitialKeys(version, dcid, "server in")}
 }
 
-// frames gathers the CRYPTO frames of a payload (RFC 9000 section 19).
-func (q *quic) frames(payload []byte) {
-	const (
-		padding, ping, ack, ackECN, crypto = 0, 1, 2, 3, 6
-	)
-	s := cryptobyte.String(payload)
-	for !s.Empty() {
-		typ, ok := readVarint(&s)
+// Frame types that an Initial may hold (RFC 9000 section 17.2.2).
+const (
+	quicPadding = 0
+	quicPing    = 1
+	quicACK     = 2
+	quicACKECN  = 3
+	quicCrypto  = 6
+	quicClose   = 0x1c
+)
+
+// quicFrames reads the frames of a side's payload (RFC 9000 section 19).
+func (s *Session) quicFrames(side Side, payload []byte) {
+	in := cryptobyte.String(payload)
+	for !in.Empty() {
+		typ, ok := readVarint(&in)
 		switch {
 		case !ok:
 			return
-		case typ == padding || typ == ping:
-		case typ == ack || typ == ackECN:
-			if !skipACK(&s, typ == ackECN) {
+		case typ == quicPadding || typ == quicPing:
+		case typ == quicACK || typ == quicACKECN:
+			if !skipACK(&in, typ == quicACKECN) {
 				return
 			}
-		case typ == crypto:
-			offset, ok := readVarint(&s)
-			size, ok2 := readVarint(&s)
+		case typ == quicCrypto:
+			offset, ok := readVarint(&in)
+			size, ok2 := readVarint(&in)
 			var data []byte
-			if !ok || !ok2 || size > uint64(len(s)) || !s.ReadBytes(&data, int(size)) {
+			if !ok || !ok2 || size > uint64(len(in)) || !in.ReadBytes(&data, int(size)) {
 				return
 			}
-			if offset <= maxCrypto && offset+size <= maxCrypto {
-				q.parts = append(q.parts, cryptoPart{offset, data})
+			s.quicCrypto(side, offset, data)
+		case typ == quicClose:
+			// CRYPTO_ERROR carries a TLS alert (RFC 9001 section 4.8)
+			if code, ok := readVarint(&in); ok && code>>8 == 1 {
+				s.tls.alert(Alert{Side: side, Level: 2, Description: uint8(code)})
+				s.revision++
 			}
+			return
 		default:
 			return
 		}
+	}
+}
+
+// quicCrypto takes a piece of a side's CRYPTO stream: it hands on what is in order.
+func (s *Session) quicCrypto(side Side, offset uint64, data []byte) {
+	c := &s.udp.quic.crypto[side]
+	end := offset + uint64(len(data))
+	switch {
+	case end > 4*maxMessage || end <= c.next:
+		return
+	case offset > c.next:
+		c.early.keep(s, offset, end, data)
+		return
+	}
+	s.handshake(side, data[c.next-offset:], int64(c.next))
+	c.next = end
+	for {
+		p, ok := c.early.take(s, c.next)
+		if !ok {
+			return
+		}
+		s.handshake(side, p.data[c.next-p.at:], int64(c.next))
+		c.next = p.end
 	}
 }
 
@@ -228,6 +266,9 @@ func skipACK(s *cryptobyte.String, ecn bool) bool {
 			return false
 		}
 	}
+	if fields[2] > uint64(len(*s)) {
+		return false
+	}
 	n := 2 * fields[2]
 	if ecn {
 		n += 3
@@ -238,32 +279,4 @@ func skipACK(s *cryptobyte.String, ecn bool) bool {
 		}
 	}
 	return true
-}
-
-// hello puts the CRYPTO stream in order and reads the ClientHello at its start, nil as
-// long as it is not whole.
-func (q *quic) hello() *ClientHello {
-	slices.SortStableFunc(q.parts, func(a, b cryptoPart) int { return int(a.offset) - int(b.offset) })
-	var stream []byte
-	for _, p := range q.parts {
-		at := uint64(len(stream))
-		if p.offset > at {
-			break
-		}
-		if end := p.offset + uint64(len(p.data)); end > at {
-			stream = append(stream, p.data[at-p.offset:]...)
-		}
-	}
-	s := cryptobyte.String(stream)
-	var typ uint8
-	var body cryptobyte.String
-	if !s.ReadUint8(&typ) || typ != typeClientHello || !s.ReadUint24LengthPrefixed(&body) {
-		return nil
-	}
-	hello, ok := parseClientHello(body)
-	if !ok {
-		q.done = true
-		return nil
-	}
-	return hello
 }

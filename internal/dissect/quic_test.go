@@ -77,11 +77,11 @@ func TestQUICHelloOverPackets(t *testing.T) {
 		first = append(first, make([]byte, 1200)...)
 		s := New()
 		s.Datagram(Originator, seal(t, version, 1, first))
-		if s.QUICHello() != nil {
+		if s.TLS().Hello != nil {
 			t.Fatal("half a hello was read as whole")
 		}
 		s.Datagram(Originator, seal(t, version, 2, append(cryptoFrame(20, hello[20:50]), cryptoFrame(0, hello[:20])...)))
-		if h := s.QUICHello(); h == nil || h.ServerName != "q.x.y" {
+		if h := s.TLS().Hello; h == nil || h.ServerName != "q.x.y" {
 			t.Errorf("version %#x: hello %+v", version, h)
 		}
 	}

@@ -1,5 +1,7 @@
 package dissect
 
+import "unicode/utf8"
+
 // answer is what a recognizer says of the first bytes of a direction.
 type answer uint8
 
@@ -10,153 +12,177 @@ const (
 	yes
 )
 
-// maxUpgrade bounds how far into a direction a ClientHello is looked for behind
-// cleartext (STARTTLS, CONNECT, SOCKS), in bytes.
-const maxUpgrade = 64 << 10
-
-// sniffTLS says whether b begins with a ClientHello or ServerHello, an alert, or with
-// records of an established connection. hello tells the first of these from the rest.
-func sniffTLS(b []byte) (a answer, hello bool) {
-	if !plausibleHeader(b) {
-		return no, false
-	}
-	if len(b) < recordHeader+1 {
-		return more, false
-	}
-	size := int(b[3])<<8 | int(b[4])
-	switch b[0] {
-	case contentHandshake:
-		if b[5] == typeClientHello || b[5] == typeServerHello {
-			return sniffHello(b, size)
-		}
-		return yes, false
-	case contentAlert:
-		if size == 2 && (b[5] < 1 || b[5] > 2) {
-			return no, false
-		}
-	case contentChangeCipherSpec:
-		if size != 1 || b[5] != 1 {
-			return no, false
-		}
-	}
-	return yes, false
-}
-
-// sniffHello looks at the handshake header and the hello's version, as far as the
-// first record holds them (a hello may be split over records at any byte).
-func sniffHello(b []byte, size int) (answer, bool) {
-	const upToVersion = recordHeader + 4 + 2
-	if size >= 6 {
-		if len(b) < upToVersion {
-			return more, false
-		}
-		if b[6] != 0 || !plausibleVersion(uint16(b[9])<<8|uint16(b[10])) {
-			return no, false
-		}
-		return yes, true
-	}
-	if len(b) < recordHeader+size+recordHeader {
-		return more, false
-	}
-	if !plausibleHeader(b[recordHeader+size:]) {
-		return no, false
-	}
-	return yes, true
-}
-
 // recognize decides what a direction speaks, from its first bytes.
 func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
-	st := &s.sides[side]
-	buf := data
-	if len(st.head) > 0 {
+	p := s.sides[side].p
+	s.acknowledges(side, ack)
+	buf, rest := data, []byte(nil)
+	if len(p.head) > 0 {
 		if s.upgrade(side, offset, data, ack) {
 			return
 		}
-		room := maxHead - len(st.head)
-		st.head = append(st.head, data[:min(room, len(data))]...)
-		buf = st.head
-		offset, ack = st.headOffset, st.headAck
+		before := len(p.head)
+		p.head, _ = s.hold(p.head, data, maxHead)
+		buf, rest = p.head, data[len(p.head)-before:]
+		offset, ack = p.headOffset, p.headAck
 	}
-	if size, a := proxyHeader(buf); a == yes {
-		st.head = nil
-		if rest := buf[size:]; len(rest) > 0 {
-			s.recognize(side, offset+int64(size), rest, ack)
+	switch size, a := proxyHeader(buf); {
+	case p.proxied || a == no:
+	case a == yes:
+		p.proxied = true
+		s.release(&p.head)
+		if after := buf[size:]; len(after) > 0 {
+			s.recognize(side, offset+int64(size), after, ack)
 		}
 		return
+	default:
+		s.wait(side, offset, buf, ack)
+		return
 	}
-	a, _ := sniffTLS(buf)
-	if a == yes {
-		st.head = nil
-		s.startTLS(side)
+	switch sniffTLS(buf) {
+	case yes:
+		s.startTLS(side, false)
 		s.feed(side, offset, buf, ack)
-		return
-	}
-	if s.v2Hello(side, offset, buf, ack) {
-		return
-	}
-	if a != more {
-		a = s.consult(side, buf)
-	}
-	if a == more && len(buf) < maxHead || a == no && len(buf) < minText {
-		if len(st.head) == 0 {
-			st.head = append(st.head, data[:min(maxHead, len(data))]...)
-			st.headOffset, st.headAck = offset, ack
+		if s.sides[side].kind == KindTLS && len(rest) > 0 {
+			s.feed(side, offset+int64(len(buf)), rest, ack)
 		}
+		s.release(&p.head)
+		return
+	case more:
+		s.wait(side, offset, buf, ack)
+		return
+	default:
+	}
+	if s.v2(side, offset, buf, ack) {
 		return
 	}
-	if a != yes {
-		st.kind = textKind(buf)
-		st.head = nil
-	}
-	s.revision++
-	if a == yes && st.protocol == "http" {
-		s.readHTTP(side, buf)
-		return
-	}
-	st.head = nil
+	s.settle(side, offset, buf, ack, len(rest) > 0)
 }
 
-// consult asks the table. It sets the direction's kind where one says yes, or where
-// one says maybe of this side and of the other.
+// settle asks the table, and takes a direction for text or for unreadable where no
+// recognizer wants it. full tells that no more than buf is kept of the direction.
+func (s *Session) settle(side Side, offset int64, buf []byte, ack int64, full bool) {
+	st := &s.sides[side]
+	p := st.p
+	full = full || len(buf) >= maxHead
+	a := s.consult(side, buf)
+	switch {
+	case a == yes:
+		s.revision++
+		s.begin(side, buf)
+		s.release(&p.head)
+		return
+	case !full && (a == more || len(buf) < minText):
+		s.wait(side, offset, buf, ack)
+		return
+	}
+	kind := textKind(buf)
+	if kind == KindUnreadable && p.maybe != (opinion{}) && !full {
+		s.wait(side, offset, buf, ack)
+		return
+	}
+	st.kind = kind
+	st.upgrades = kind == KindText && saysTLS(buf)
+	s.revision++
+	if kind == KindUnreadable {
+		s.follow(side, offset, buf, ack)
+	}
+	s.release(&p.head)
+}
+
+// wait keeps the first bytes of a direction until more of them have come.
+func (s *Session) wait(side Side, offset int64, buf []byte, ack int64) {
+	p := s.sides[side].p
+	if len(p.head) == 0 {
+		p.head, _ = s.hold(nil, buf, maxHead)
+		p.headOffset, p.headAck = offset, ack
+	}
+}
+
+// acknowledges notes how much of the other direction cleartext acknowledges. Where the
+// packet does not tell, the order of the capture stands in for it.
+func (s *Session) acknowledges(side Side, ack int64) {
+	if ack < 0 {
+		ack = 0
+		if s.sides[side.Other()].kind == KindTLS {
+			ack = 1 << 62
+		}
+	}
+	st := &s.sides[side]
+	st.clearAck = max(st.clearAck, ack)
+}
+
+// consult asks the table. It sets the direction's kind where one recognizer says yes,
+// or where it says maybe of this side and of the other.
 func (s *Session) consult(side Side, b []byte) answer {
 	st, other := &s.sides[side], &s.sides[side.Other()]
+	var theirs opinion
+	if other.p != nil {
+		theirs = other.p.maybe
+	}
 	best := no
-	st.maybe = 0
+	st.p.maybe = opinion{}
 	for i := range recognizers {
 		r := &recognizers[i]
-		a := max(r.ask(r.client, b), r.ask(r.server, b))
-		switch {
-		case a == yes, a == maybe && other.maybe&(1<<i) != 0:
-			st.kind, st.protocol = r.kind, r.protocol
-			if other.maybe&(1<<i) != 0 && other.protocol == "" && other.kind != KindTLS {
-				other.kind, other.protocol = r.kind, r.protocol
+		client, server := r.ask(r.client, b), r.ask(r.server, b)
+		bit := uint64(1) << i
+		agreed := client == maybe && theirs.server&bit != 0 || server == maybe && theirs.client&bit != 0
+		switch a := max(client, server); {
+		case a == yes, agreed, a == maybe && sameProtocol(other.protocol, r.protocol):
+			st.kind, st.protocol, st.upgrades = r.kind, r.protocol, r.upgrades
+			if (theirs.client|theirs.server)&bit != 0 && other.protocol == "" && other.kind != KindTLS {
+				other.kind, other.protocol, other.upgrades = r.kind, r.protocol, r.upgrades
+				s.release(&other.p.head)
 			}
 			return yes
-		case a == maybe:
-			st.maybe |= 1 << i
 		case a == more:
 			best = more
 		}
-	}
-	if named := other.protocol; named != "" && st.maybe != 0 {
-		for i := range recognizers {
-			if st.maybe&(1<<i) != 0 && recognizers[i].protocol == named {
-				st.kind, st.protocol = other.kind, named
-				return yes
-			}
+		if client == maybe {
+			st.p.maybe.client |= bit
+		}
+		if server == maybe {
+			st.p.maybe.server |= bit
 		}
 	}
 	return best
 }
 
+// opinion holds the recognizers that said maybe, by their place in the table: as a
+// client, and as a server.
+type opinion struct{ client, server uint64 }
+
+// begin starts the reader of a protocol that was just recognized, on what came so far.
+func (s *Session) begin(side Side, buf []byte) {
+	st := &s.sides[side]
+	switch st.protocol {
+	case "http":
+		st.p.http = &httpReader{}
+		s.readHTTP(side, buf)
+	case "http2":
+		st.p.http2 = newHTTP2Reader(buf)
+		s.readHTTP2(side, buf)
+	}
+}
+
 // cleartext takes what follows in a direction that is not TLS.
 func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
+	s.acknowledges(side, ack)
 	if s.upgrade(side, offset, data, ack) {
 		return
 	}
-	if st.protocol == "http" && st.head != nil {
+	switch {
+	case st.p.http != nil:
 		s.readHTTP(side, data)
+	case st.p.http2 != nil:
+		s.readHTTP2(side, data)
+	case st.protocol == "":
+		if st.kind == KindText && !s.settledPlain && !st.upgrades && saysTLS(data) {
+			st.upgrades = true
+			s.revision++
+		}
+		s.again(side, offset, data, ack)
 	}
 	if !s.settledPlain && s.sides[0].seen+s.sides[1].seen > MayUpgradeWithin {
 		s.settledPlain = true
@@ -164,75 +190,96 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	}
 }
 
-// MayUpgradeWithin is how many bytes both sides together send before cleartext that
-// TLS may follow (STARTTLS) is taken for what stays.
-const MayUpgradeWithin = 2 << 10
+// maxTries bounds the segments at whose start a protocol is looked for, once the first
+// bytes of a direction were of none.
+const maxTries = 256
 
-// upgrade looks for TLS that begins behind cleartext: at the start of a segment, early
-// in the stream, and not inside of a protocol that never upgrades. It tells whether it
-// took the data.
-func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool {
+// again looks for a protocol in a direction whose first bytes were of none: it may have
+// been attached to in the middle of a message.
+func (s *Session) again(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
-	if st.seen > maxUpgrade {
-		return false
+	if st.p.tries++; st.p.tries > maxTries {
+		return
 	}
-	a, hello := sniffTLS(data)
-	if a != yes {
-		return false
+	if st.kind == KindUnreadable && s.follow(side, offset, data, ack) {
+		return
 	}
-	answers := s.tls != nil && s.sides[side.Other()].kind == KindTLS
-	if !answers && (!hello || data[5] != typeClientHello || !s.mayUpgrade(side)) {
-		return false
+	for i := range recognizers {
+		r := &recognizers[i]
+		if r.middle && max(r.ask(r.client, data), r.ask(r.server, data)) == yes {
+			st.kind, st.protocol, st.upgrades = r.kind, r.protocol, r.upgrades
+			s.revision++
+			s.begin(side, data)
+			return
+		}
 	}
-	s.startTLS(side)
-	st.head = nil
-	s.feed(side, offset, data, ack)
-	return true
-}
-
-// mayUpgrade tells whether the cleartext so far is of a kind that TLS may follow.
-func (s *Session) mayUpgrade(side Side) bool {
-	switch s.sides[side].protocol {
-	case "http":
-		return s.http != nil && (s.http.Method == "CONNECT" && s.http.Status/100 == 2 || s.http.Status == 101)
-	case "http2", "ssh":
-		return false
-	}
-	return true
 }
 
 // Conclude decides what was left open, now that no more bytes will come.
 func (s *Session) Conclude() {
+	short, clean := 0, true
 	for i := range s.sides {
 		st := &s.sides[i]
-		if st.kind == KindNone && len(st.head) >= minText {
-			if a, _ := sniffTLS(st.head); a == no {
-				st.kind = textKind(st.head)
-			}
+		if st.p == nil || st.kind != KindNone || len(st.p.head) == 0 || sniffTLS(st.p.head) != no {
+			continue
+		}
+		if len(st.p.head) >= minText {
+			st.kind = textKind(st.p.head)
+			continue
+		}
+		short += len(st.p.head)
+		clean = clean && odd(st.p.head) == 0
+	}
+	if short < minShortText || !clean {
+		return
+	}
+	for i := range s.sides {
+		if st := &s.sides[i]; st.p != nil && st.kind == KindNone && len(st.p.head) > 0 {
+			st.kind = KindText
 		}
 	}
 }
 
-// minText is how many bytes it takes to call a direction text.
-const minText = 8
+const (
+	// minText is how many bytes it takes to call a direction text or unreadable: 32
+	// random bytes look like text once in 10^11.
+	minText = 32
+	// minShortText is how many bytes without an odd one it takes of both directions
+	// together, when no more will come: 20 random bytes look so once in 10^8.
+	minShortText = 20
+	// sampled is how much of a direction is looked at.
+	sampled = 512
+)
 
-// textKind tells text from binary: printable ASCII, UTF-8 continuation included only as
-// far as it is rare, with line ends and tabs.
+// textKind tells text from binary: printable ASCII with line ends and tabs, and UTF-8,
+// with one odd byte in twenty.
 func textKind(b []byte) Kind {
-	if len(b) > 512 {
-		b = b[:512]
+	if len(b) > sampled {
+		b = b[:sampled]
 	}
-	if len(b) < minText {
-		return KindUnreadable
-	}
-	odd := 0
-	for _, c := range b {
-		if c < 0x20 && c != '\n' && c != '\r' && c != '\t' || c >= 0x7f {
-			odd++
-		}
-	}
-	if odd*20 > len(b) {
+	if len(b) < minText || odd(b)*20 > len(b) {
 		return KindUnreadable
 	}
 	return KindText
+}
+
+// odd counts the bytes that are no text.
+func odd(b []byte) int {
+	n := 0
+	for len(b) > 0 {
+		c := b[0]
+		if c < utf8.RuneSelf {
+			if c < 0x20 && c != '\n' && c != '\r' && c != '\t' || c == 0x7f {
+				n++
+			}
+			b = b[1:]
+			continue
+		}
+		r, size := utf8.DecodeRune(b)
+		if r == utf8.RuneError && utf8.FullRune(b) {
+			n++
+		}
+		b = b[size:]
+	}
+	return n
 }

@@ -1,12 +1,13 @@
 package dissect
 
-// Content types of the TLS record layer (RFC 8446 section 5.1, RFC 6520).
+// Content types of the TLS record layer (RFC 8446 section 5.1, RFC 6520, RFC 9146).
 const (
 	contentChangeCipherSpec = 20
 	contentAlert            = 21
 	contentHandshake        = 22
 	contentApplicationData  = 23
 	contentHeartbeat        = 24
+	contentCID              = 25
 )
 
 const (
@@ -14,8 +15,13 @@ const (
 	// maxRecord is the largest fragment accepted: 2^14 and the expansion of 2048 that
 	// RFC 5246 section 6.2.3 allows (RFC 8446 allows 256).
 	maxRecord = 1<<14 + 2048
-	// maxListed bounds the protected records remembered for each side.
+	// maxListed bounds the protected records remembered for each side, maxEarly those
+	// of a client's early data among them.
 	maxListed = 48
+	maxEarly  = 4
+	// maxSealed bounds the encrypted alerts and handshake records that change the
+	// revision.
+	maxSealed = 4
 )
 
 // Record is one protected record: its size and where it stands. Its content is
@@ -26,37 +32,21 @@ type Record struct {
 	Ack    int64 // what the packet with the record's first byte acknowledges of the other side, -1 unknown
 }
 
-// records is the record layer of one side. Bodies are handed on as they come; only the
-// five bytes of a header are kept.
+// records reads the record layer of one side. Bodies are handed on as they come; only
+// the five bytes of a header are kept.
 type records struct {
-	hdr   [recordHeader]byte
-	hdrN  int
-	left  int // bytes of the current record still to come
-	ack   int64
-	opaq  bool // the current record is protected
-	peek  bool // whether it is shows in its first byte
-	whole bool // nothing of the current record was lost
-
-	headers int  // records begun
-	ccs     bool // ChangeCipherSpec seen
-	broken  bool // the record layer is lost: a header that is none, or a gap over a header
-	holes   bool // it was lost once: the list below may lack records from holeAt on
-	holeAt  int
-	hs      handshake
-	alert   [2]byte
-	alertN  int
-
-	list []Record
-	rest int // protected records beyond the list
+	hdr    [recordHeader]byte
+	hdrN   int
+	left   int // bytes of the current record still to come
+	ack    int64
+	opaq   bool // the current record is protected
+	peek   bool // whether it is shows in its first bytes
+	alert  [2]byte
+	alertN int
 }
 
 func (r *records) typ() uint8  { return r.hdr[0] }
 func (r *records) length() int { return int(r.hdr[3])<<8 | int(r.hdr[4]) }
-
-func (r *records) free() {
-	r.hs.free()
-	r.list = nil
-}
 
 // plausibleHeader tells whether b begins like a record of SSL 3.0 to TLS 1.3. The
 // shorter b, the less it can deny.
@@ -77,57 +67,60 @@ func plausibleHeader(b []byte) bool {
 	return true
 }
 
-// chained tells whether b holds at least n record headers, one right behind the other.
-func chained(b []byte, n int) bool {
-	for ; n > 0; n-- {
-		if len(b) < recordHeader || !plausibleHeader(b) {
-			return false
-		}
-		size := recordHeader + int(b[3])<<8 + int(b[4])
-		if size >= len(b) {
-			return n == 1
-		}
-		b = b[size:]
+// chained tells whether b begins with a record's header, and another one right behind
+// it as far as b goes.
+func chained(b []byte) bool {
+	if len(b) < recordHeader || !plausibleHeader(b) {
+		return false
 	}
-	return true
+	next := recordHeader + int(b[3])<<8 + int(b[4])
+	return next >= len(b) || plausibleHeader(b[next:])
 }
 
-// gap tells the record layer that n bytes were lost. Inside of a record its length
-// tells where the next one begins; else the layer is lost until it is found again.
-func (r *records) gap(n int64) {
-	r.whole = false
-	if r.left > 0 && n <= int64(r.left) {
-		r.left -= int(n)
-		if !r.opaq {
-			r.hs.lost()
-		}
+// recordsLost tells the record layer that the n bytes before offset were lost. Inside
+// of a record its length tells where the next one begins; else the layer is lost until
+// it is found again.
+func (s *Session) recordsLost(side Side, n, offset int64) {
+	r, hs := &s.sides[side].p.rec, &s.sides[side].p.hs
+	inside := r.left > 0 && n <= int64(r.left)
+	if !inside || !r.opaq {
+		s.handshakeLost(side, hs)
+	}
+	if !inside {
+		s.lose(side)
 		return
 	}
-	r.hs.lost()
-	r.lose()
+	if r.left -= int(n); r.left == 0 {
+		s.endRecord(side, offset)
+	}
 }
 
 // lose notes that the record layer is lost here.
-func (r *records) lose() {
-	if !r.holes {
-		r.holes, r.holeAt = true, len(r.list)
+func (s *Session) lose(side Side) {
+	l, r := &s.tls.layers[side], &s.sides[side].p.rec
+	if !l.holes {
+		l.holes, l.holeAt = true, len(l.list)
 	}
-	r.broken, r.left, r.hdrN = true, 0, 0
+	l.broken, r.left, r.hdrN = true, 0, 0
+	s.revision++
 }
 
 // feed runs the record layer of one side over data.
 func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
-	r := &s.sides[side].rec
-	if r.broken {
-		if !chained(data, 1) {
+	l, r := &s.tls.layers[side], &s.sides[side].p.rec
+	if l.broken {
+		if !chained(data) {
 			return
 		}
-		r.broken = false
+		l.broken = false
 		s.revision++
 	}
-	for len(data) > 0 && !r.broken {
+	for len(data) > 0 && !l.broken {
 		if r.left == 0 {
 			n := s.header(side, data, ack)
+			if s.sides[side].kind != KindTLS {
+				return
+			}
 			data, offset = data[n:], offset+int64(n)
 			if r.hdrN < recordHeader || r.left > 0 {
 				continue
@@ -147,15 +140,17 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 
 // header takes the bytes of a record's header and returns how many it took.
 func (s *Session) header(side Side, data []byte, ack int64) int {
-	r := &s.sides[side].rec
+	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if r.hdrN == 0 {
 		r.ack = ack
 	}
 	n := copy(r.hdr[r.hdrN:], data)
 	r.hdrN += n
 	if !plausibleHeader(r.hdr[:r.hdrN]) {
-		r.lose()
-		s.revision++
+		s.lose(side)
+		if t := s.tls; l.headers < minChained && !t.RolesKnown {
+			s.notTLS(side)
+		}
 		return n
 	}
 	if r.hdrN == recordHeader {
@@ -165,17 +160,19 @@ func (s *Session) header(side Side, data []byte, ack int64) int {
 }
 
 func (s *Session) beginRecord(side Side) {
-	r := &s.sides[side].rec
-	r.headers++
-	r.left, r.whole, r.alertN = r.length(), true, 0
+	l, r := &s.tls.layers[side], &s.sides[side].p.rec
+	if l.headers++; l.headers <= minChained {
+		s.revision++
+	}
+	r.left, r.alertN = r.length(), 0
 	old := s.tls.before13()
 	r.peek = false
 	switch r.typ() {
 	case contentHandshake:
-		r.opaq = r.ccs && old
-		r.peek = r.ccs && !old && s.tls.Server == nil
+		r.opaq = l.ccs && old
+		r.peek = l.ccs && !old && s.tls.Server == nil && s.sides[side].p.hs.between()
 	case contentAlert:
-		r.opaq = r.ccs && old || r.length() != 2
+		r.opaq = l.ccs && old || r.length() != 2
 	case contentChangeCipherSpec:
 		r.opaq = false
 	default:
@@ -184,13 +181,7 @@ func (s *Session) beginRecord(side Side) {
 }
 
 func (s *Session) body(side Side, b []byte, offset int64) {
-	r := &s.sides[side].rec
-	if r.peek {
-		// A handshake record behind a ChangeCipherSpec, and the version is not known
-		// yet: a hello behind a HelloRetryRequest (TLS 1.3), or an encrypted Finished.
-		r.peek = false
-		r.opaq = b[0] != typeClientHello && b[0] != typeServerHello
-	}
+	r := &s.sides[side].p.rec
 	if r.opaq {
 		return
 	}
@@ -205,13 +196,12 @@ func (s *Session) body(side Side, b []byte, offset int64) {
 // endRecord is called when the last byte of a record was seen; offset is the stream
 // offset right after it.
 func (s *Session) endRecord(side Side, offset int64) {
-	r := &s.sides[side].rec
+	l, r, t := &s.tls.layers[side], &s.sides[side].p.rec, s.tls
 	r.hdrN = 0
-	t := s.tls
 	switch {
 	case r.typ() == contentChangeCipherSpec:
-		if !r.ccs {
-			r.ccs = true
+		if !l.ccs {
+			l.ccs = true
 			s.revision++
 		}
 	case r.typ() == contentAlert && !r.opaq:
@@ -220,19 +210,32 @@ func (s *Session) endRecord(side Side, offset int64) {
 			s.revision++
 		}
 	case r.typ() == contentAlert:
-		t.SealedAlerts[side]++
-		s.revision++
+		if t.SealedAlerts[side]++; t.SealedAlerts[side] <= maxSealed {
+			s.revision++
+		}
 	case r.typ() == contentHandshake && r.opaq:
 		t.Finished[side] = true
-		t.SealedHandshakes[side]++
-		s.revision++
+		if t.SealedHandshakes[side]++; t.SealedHandshakes[side] <= maxSealed {
+			s.revision++
+		}
 	case r.typ() == contentApplicationData:
 		t.AppRecords[side]++
-		if len(r.list) < maxListed {
-			r.list = append(r.list, Record{Length: r.length(), End: offset, Ack: r.ack})
+		if l.add(Record{Length: r.length(), End: offset, Ack: r.ack}, t.RolesKnown && side == t.Client) {
 			s.revision++
-		} else {
-			r.rest++
 		}
 	}
+}
+
+// add lists a record; it tells whether there was room.
+func (l *layer) add(r Record, client bool) bool {
+	if early := client && r.Ack == 0; early && len(l.list) >= maxEarly {
+		l.early++
+		return false
+	}
+	if len(l.list) >= maxListed {
+		l.rest++
+		return false
+	}
+	l.list = append(l.list, r)
+	return true
 }

@@ -6,12 +6,8 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-const (
-	maxIdentities = 8
-	// maxTicket bounds the NewSessionTicket that is read, in bytes: a ticket that holds
-	// a chain of client certificates has a few thousand.
-	maxTicket = 16 << 10
-)
+// maxIdentities bounds the pre-shared keys of a ClientHello that are kept.
+const maxIdentities = 8
 
 // TicketHash names a session ticket of TLS 1.2 (RFC 5077): the first half of its
 // SHA-256. The zero value is no ticket.

@@ -24,45 +24,64 @@ type Kind uint8
 // The kinds.
 const (
 	KindNone       Kind = iota // undecided
-	KindTLS                    // TLS records
+	KindTLS                    // TLS or DTLS records, or QUIC
 	KindPlain                  // cleartext of a known protocol
 	KindText                   // text-like cleartext of no known protocol
 	KindEncrypted              // encrypted and not TLS, such as SSH
 	KindUnreadable             // neither: binary, or ciphertext-like
 )
 
-// maxHead bounds what is kept of a direction while it is being recognized, in bytes.
-const maxHead = 8 << 10
+const (
+	// maxHead bounds what is kept of a direction while it is being recognized, in bytes.
+	maxHead = 4 << 10
+	// maxHeld bounds what all buffers of a session hold together, in bytes.
+	maxHeld = 16 << 10
+)
 
 // stream is one direction.
 type stream struct {
-	kind                Kind
-	protocol            string // of the recognizer that said yes
-	maybe               uint64 // recognizers that said maybe, by their place in the table
-	head                []byte // what came so far, while kind is KindNone (for HTTP: until its header is whole)
-	headOffset, headAck int64  // of head[0]
-	seen                int64  // payload bytes seen
-	missed              int64  // bytes lost in gaps
-	headGap             bool   // bytes were lost before the direction was recognized
-	fin, rst            bool
-	rec                 records
+	kind         Kind
+	fin, rst     bool
+	upgrades     bool   // TLS may follow, by the recognizer or by a word that was said
+	protocol     string // of the recognizer that said yes
+	seen, missed int64  // payload bytes seen, and lost in gaps
+	clearAck     int64  // how much of the other direction this one's cleartext acknowledges
+	p            *parser
 }
 
-// Session is what the bytes of one connection have said so far.
+// parser is what it takes to read a direction further; nil before its first byte and
+// once nothing more is wanted of the session.
+type parser struct {
+	head                []byte // what came so far, while the kind is KindNone
+	headOffset, headAck int64  // of head[0]
+	maybe               opinion
+	tries               int  // segments that were asked for a protocol since the start was not recognized
+	proxied             bool // a PROXY header stood before
+
+	scan  scanner
+	chain chain
+	rec   records
+	hs    handshake
+	http  *httpReader
+	http2 *http2Reader
+}
+
+// Session is what the bytes of one connection have said so far. It holds at most
+// 24 KiB, and what Keep was given and little more after Finish.
 type Session struct {
 	revision     uint32
 	failed       bool
 	finished     bool
-	datagram     bool
 	settledPlain bool // the revision told of MayUpgradeWithin
+	behind       bool // TLS began behind other bytes, of a known protocol or not
 
 	sides    [2]stream
+	held     int    // bytes that the buffers hold together
 	upgraded string // the cleartext protocol before TLS, where it began with one
-	behind   bool   // TLS began behind other bytes, of a known protocol or not
 	tls      *TLS
-	quic     *quic
-	hello    *ClientHello // of QUIC
 	http     *HTTP
+	udp      *datagrams
+	kept     any
 }
 
 // New returns an empty session.
@@ -74,11 +93,12 @@ func (s *Session) Revision() uint32 { return s.revision }
 // Failed tells that the dissector gave up on this connection because of its own fault.
 func (s *Session) Failed() bool { return s.failed }
 
-// TLS returns what was seen of TLS, nil if nothing was. It is valid until the next call
-// of Data.
+// TLS returns what was seen of TLS, nil if nothing was, or if Finish has freed it. It is
+// valid until the next call of Data.
 func (s *Session) TLS() *TLS { return s.tls }
 
-// HTTP returns the first request and response of cleartext HTTP, nil if there was none.
+// HTTP returns the first request and response of cleartext HTTP, nil if there was none,
+// or if Finish has freed it.
 func (s *Session) HTTP() *HTTP { return s.http }
 
 // UpgradedFrom names the cleartext protocol that preceded TLS, empty if none did.
@@ -100,14 +120,38 @@ func (s *Session) Seen(side Side) (seen, missed int64) {
 // Ended tells whether a side has sent a FIN or a RST.
 func (s *Session) Ended(side Side) (fin, rst bool) { return s.sides[side].fin, s.sides[side].rst }
 
+// Keep gives the session a judge's conclusion to hold, for Kept to return. It is what
+// remains of the session after Finish.
+func (s *Session) Keep(conclusion any) { s.kept = conclusion }
+
+// Kept returns what Keep was given last, nil if nothing.
+func (s *Session) Kept() any { return s.kept }
+
+// Finished tells that Finish was called.
+func (s *Session) Finished() bool { return s.finished }
+
 // Finish tells the session that nothing more is wanted of it: later data only counts,
-// and what was buffered is freed.
+// and what was buffered is freed. Where a conclusion was kept, so is what it was drawn
+// from; without one the facts stay, for a judgement that is still to come.
 func (s *Session) Finish() {
 	s.finished = true
-	for i := range s.sides {
-		s.sides[i].head = nil
-		s.sides[i].rec.free()
+	s.sides[0].p, s.sides[1].p, s.udp = nil, nil, nil
+	s.held = 0
+	if s.kept != nil {
+		s.tls, s.http = nil, nil
 	}
+}
+
+// Complete tells that further bytes would add nothing to what a settled verdict rests
+// on: neither a name nor a status of cleartext is still to be read.
+func (s *Session) Complete() bool {
+	named, read := false, true
+	for i := range s.sides {
+		st := &s.sides[i]
+		named = named || st.kind == KindPlain && (sameProtocol(st.protocol, "http2") || st.protocol == "http")
+		read = read && st.kind != KindNone && (st.p == nil || st.p.http == nil && st.p.http2 == nil)
+	}
+	return !named || read || s.sides[0].seen+s.sides[1].seen > maxHTTPHeader
 }
 
 // Data hands on the next bytes of one direction, in order. offset is the position of
@@ -123,9 +167,12 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 	if s.finished || s.failed {
 		return
 	}
+	if st.p == nil {
+		st.p = &parser{}
+	}
 	defer s.fence()
 	if gap > 0 {
-		s.gap(side, gap)
+		s.gap(side, gap, offset)
 	}
 	if len(data) == 0 {
 		return
@@ -144,12 +191,14 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 func (s *Session) Datagram(side Side, data []byte) {
 	st := &s.sides[side]
 	st.seen += int64(len(data))
-	s.datagram = true
 	if s.finished || s.failed || len(data) == 0 {
 		return
 	}
+	if st.p == nil {
+		st.p = &parser{}
+	}
 	defer s.fence()
-	s.recognizeDatagram(side, data)
+	s.datagram(side, data)
 }
 
 // Closed tells that a side sent a FIN, or a RST.
@@ -171,14 +220,59 @@ func (s *Session) fence() {
 	}
 }
 
-func (s *Session) gap(side Side, n int64) {
+// gap notes that n bytes of a direction were lost before offset.
+func (s *Session) gap(side Side, n, offset int64) {
 	st := &s.sides[side]
+	p := st.p
 	switch st.kind {
 	case KindTLS:
-		st.rec.gap(n)
+		s.recordsLost(side, n, offset)
 	case KindNone:
-		st.headGap = true
-		st.head = st.head[:0]
+		s.release(&p.head)
+	default:
+		s.stopReading(p)
 	}
+	p.scan.n = 0
+	p.chain.gap(n)
 	s.revision++
+}
+
+// hold appends b to a buffer of at most limit bytes, as far as limit and the session's
+// bound allow; whole tells that all of b was taken.
+func (s *Session) hold(buf, b []byte, limit int) (out []byte, whole bool) {
+	n := min(len(b), limit-len(buf))
+	if need := len(buf) + n; need > cap(buf) {
+		size := min(max(need, 2*cap(buf)), limit)
+		if s.held+size-cap(buf) > maxHeld {
+			size = maxHeld - s.held + cap(buf)
+			n = min(n, size-len(buf))
+		}
+		if size > cap(buf) {
+			s.held += size - cap(buf)
+			bigger := make([]byte, len(buf), size)
+			copy(bigger, buf)
+			buf = bigger
+		}
+	}
+	if n <= 0 {
+		return buf, len(b) == 0
+	}
+	return append(buf, b[:n]...), n == len(b)
+}
+
+// stopReading frees the readers of cleartext.
+func (s *Session) stopReading(p *parser) {
+	if p.http != nil {
+		s.release(&p.http.line)
+	}
+	if p.http2 != nil {
+		s.release(&p.http2.block)
+	}
+	p.http, p.http2 = nil, nil
+}
+
+// release gives back a buffer that hold has made.
+func (s *Session) release(buf *[]byte) {
+	s.held -= cap(*buf)
+	*buf = nil
 }

@@ -160,11 +160,13 @@ func TestCleartext(t *testing.T) {
 		{"smtp", "EHLO a\r\n", "220 mail ESMTP ready\r\n", dissect.KindPlain, "smtp"},
 		{"ftp", "USER me\r\n", "220 FTP ready\r\n", dissect.KindPlain, "ftp"},
 		{"pop3", "USER me\r\n", "+OK POP3 ready\r\n", dissect.KindPlain, "pop3"},
-		{"imap", "a1 LOGIN x y\r\n", "* OK IMAP ready\r\n", dissect.KindText, ""},
+		{"imap", "a1 LOGIN x y\r\n", "* OK IMAP ready\r\n", dissect.KindPlain, "imap"},
 		{"mysql greeting", "", "\x4a\x00\x00\x00\x0a8.0.36\x00\x08\x00\x00\x00abcdefgh\x00", dissect.KindPlain, "mysql"},
 		{"dns over tcp", "\x00\x11\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x01", "", dissect.KindPlain, "dns"},
-		{"binary", "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\xff\xfe", "", dissect.KindUnreadable, ""},
-		{"redis is no pop3", "", "+OK\r\n+OK\r\n", dissect.KindText, ""},
+		{"binary", "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\xff\xfe\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\xff\xfe\x00\x01\x02\x03\x04", "", dissect.KindUnreadable, ""},
+		{"too little binary", "\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\xff\xfe", "", dissect.KindNone, ""},
+		{"too little text", "hello there\n", "", dissect.KindNone, ""},
+		{"redis is no pop3", "", "+OK\r\n+OK\r\n+OK\r\n+OK\r\n", dissect.KindText, ""},
 	} {
 		for _, size := range []int{1, 4, 1000} {
 			s := dissect.New()

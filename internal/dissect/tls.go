@@ -1,11 +1,20 @@
 package dissect
 
+// Over is what carries a TLS handshake.
+type Over uint8
+
+// The carriers.
+const (
+	OverTCP  Over = iota // TLS records (RFC 8446 section 5)
+	OverDTLS             // DTLS records (RFC 6347, 9147)
+	OverQUIC             // CRYPTO frames (RFC 9001)
+)
+
 // Alert is a TLS alert in the clear (RFC 8446 section 6).
 type Alert struct {
 	Side        Side
 	Level       uint8 // 1 warning, 2 fatal
 	Description uint8
-	Sealed      bool // it came after that side's ChangeCipherSpec
 }
 
 // maxAlerts bounds the alerts remembered.
@@ -13,14 +22,17 @@ const maxAlerts = 8
 
 // TLS is what was seen of TLS in a connection. Arrays are indexed by Side.
 type TLS struct {
+	Over        Over
 	Client      Side // who sent the ClientHello; the originator until that is known
-	RolesKnown  bool // a hello was seen
+	RolesKnown  bool // a hello was seen, or began
 	Hello       *ClientHello
 	SecondHello bool         // a ClientHello after a HelloRetryRequest was seen
 	Server      *ServerHello // never the HelloRetryRequest
 	HelloRetry  bool
-	// ServerHelloEnd is the stream offset right after the ServerHello.
-	ServerHelloEnd int64
+	HelloVerify bool // DTLS: a HelloVerifyRequest was seen
+	// HelloAt is the stream offset of the ClientHello's first record, ServerHelloEnd
+	// that right after the ServerHello.
+	HelloAt, ServerHelloEnd int64
 	// HelloBegun: a ClientHello began, but not all of it was seen (yet).
 	HelloBegun bool
 
@@ -40,32 +52,51 @@ type TLS struct {
 	// LostHandshake: bytes of a side's cleartext handshake were lost, so that what
 	// was not seen may have been there.
 	LostHandshake [2]bool
+	// Protected1RTT counts packets or records that only the keys of application data
+	// protect: QUIC's short header, DTLS 1.3's epoch 3.
+	Protected1RTT [2]int
+	QUICVersion   uint32 // of the last long header read, 0 if none
+	QUICRetry     bool   // a Retry packet was seen
 
-	s *Session
+	layers [2]layer
+}
+
+// layer is what the record layer of one side has shown.
+type layer struct {
+	headers int  // records begun
+	ccs     bool // ChangeCipherSpec seen
+	broken  bool // the record layer is lost: a header that is none, or a gap over a header
+	holes   bool // it was lost once: the list below may lack records from holeAt on
+	holeAt  int
+	early   int // records before the ServerHello that the list leaves out
+	list    []Record
+	rest    int // protected records beyond the list
 }
 
 // Records returns the protected records (type 23) of a side in stream order: at most
 // the first 48, and none behind a place where records may have been lost; complete
-// tells that there was no such place. The slice is valid until the next call of Data.
+// tells that there was no such place. Of a client's records that acknowledge nothing of
+// the server, which are early data, only the first four are listed. The slice is valid
+// until the next call of Data.
 func (t *TLS) Records(side Side) (list []Record, complete bool) {
-	r := &t.s.sides[side].rec
-	if r.holes {
-		return r.list[:min(r.holeAt, len(r.list))], false
+	l := &t.layers[side]
+	if l.holes {
+		return l.list[:min(l.holeAt, len(l.list))], false
 	}
-	return r.list, true
+	return l.list, true
 }
 
 // More returns how many protected records a side sent beyond those listed.
-func (t *TLS) More(side Side) int { return t.s.sides[side].rec.rest }
+func (t *TLS) More(side Side) int { return t.layers[side].rest }
 
 // ChangeCipherSpec tells whether a side sent one.
-func (t *TLS) ChangeCipherSpec(side Side) bool { return t.s.sides[side].rec.ccs }
+func (t *TLS) ChangeCipherSpec(side Side) bool { return t.layers[side].ccs }
 
 // Broken tells whether a side's record layer was lost and not found again.
-func (t *TLS) Broken(side Side) bool { return t.s.sides[side].rec.broken }
+func (t *TLS) Broken(side Side) bool { return t.layers[side].broken }
 
 // Chained returns how many records a side began.
-func (t *TLS) Chained(side Side) int { return t.s.sides[side].rec.headers }
+func (t *TLS) Chained(side Side) int { return t.layers[side].headers }
 
 // before13 tells that a version older than TLS 1.3 was negotiated.
 func (t *TLS) before13() bool { return t.Server != nil && !t.Server.TLS13() }
@@ -76,20 +107,38 @@ func (t *TLS) alert(a Alert) {
 	}
 }
 
-// startTLS makes a side a TLS one.
-func (s *Session) startTLS(side Side) {
-	st := &s.sides[side]
-	if st.protocol != "" && st.protocol != "tls" {
-		s.upgraded = st.protocol
-	}
-	if st.kind != KindNone || len(st.head) > 0 {
-		s.behind = s.behind || st.kind != KindTLS && s.sides[side.Other()].kind != KindTLS
+// startTLS makes a side a TLS one. behind tells that it spoke in the clear before.
+func (s *Session) startTLS(side Side, behind bool) {
+	st, other := &s.sides[side], &s.sides[side.Other()]
+	if behind {
+		s.behind = true
+		switch {
+		case st.protocol != "":
+			s.upgraded = st.protocol
+		case other.protocol != "" && other.kind != KindTLS:
+			s.upgraded = other.protocol
+		}
 	}
 	st.kind, st.protocol = KindTLS, "tls"
+	s.release(&st.p.head)
+	s.stopReading(st.p)
 	if s.tls == nil {
-		s.tls = &TLS{s: s}
+		s.tls = &TLS{}
 	}
 	s.revision++
+}
+
+// notTLS takes back that a side is a TLS one: its first bytes looked so, and no more.
+func (s *Session) notTLS(side Side) {
+	st := &s.sides[side]
+	st.kind, st.protocol = KindUnreadable, ""
+	s.release(&st.p.hs.buf)
+	st.p.rec, st.p.hs = records{}, handshake{}
+	if s.sides[side.Other()].kind == KindTLS {
+		s.tls.layers[side] = layer{}
+		return
+	}
+	s.tls = nil
 }
 
 // setRoles notes which side is the TLS client.

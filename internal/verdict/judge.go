@@ -42,15 +42,42 @@ func (j *Judge) SetLocal(local []netip.Prefix) { j.cfg.Local = local }
 func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool) Judged {
 	out := j.describe(c, iface, ended)
 	if s != nil {
-		if ended {
-			s.Conclude()
-		}
-		j.judge(&out, c, s)
+		j.conclude(&out, c, s, ended)
 	}
 	out.Class = j.class(&out)
 	out.Mesh = meshOf(&out)
 	namePeer(&out)
 	return out
+}
+
+// conclusion is what remains of a settled session once it is finished: what of Judged
+// was drawn from its bytes.
+type conclusion struct {
+	verdict  Verdict
+	protocol string
+	reasons  []string
+	tls      *TLSInfo
+	http     *HTTPInfo
+}
+
+// conclude judges a session, or repeats what was concluded of it before it was finished.
+func (j *Judge) conclude(out *Judged, c *flow.Conn, s *dissect.Session, ended bool) {
+	if k, ok := s.Kept().(*conclusion); ok && s.Finished() && !s.Failed() {
+		out.Verdict, out.Protocol, out.Reasons, out.TLS, out.HTTP = k.verdict, k.protocol, k.reasons, k.tls, k.http
+		out.Settled = true
+		return
+	}
+	if ended {
+		s.Conclude()
+	}
+	j.judge(out, c, s)
+	switch {
+	case ended:
+	case out.Settled:
+		s.Keep(&conclusion{out.Verdict, out.Protocol, slices.Clip(out.Reasons), out.TLS, out.HTTP})
+	default:
+		s.Keep(nil)
+	}
 }
 
 // describe fills in what the packets' headers tell.
@@ -113,9 +140,7 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 		out.Verdict = Unknown
 		out.because("dissector_failed")
 		out.Settled = true
-	case quic(s):
-		judgeQUIC(out, s)
-	case s.TLS() != nil && !answeredInClear(s):
+	case s.TLS() != nil && !s.InClear():
 		j.judgeTLS(out, c, s)
 	default:
 		judgeOther(out, s)
@@ -136,22 +161,6 @@ func payload(s *dissect.Session) bool {
 
 var sides = [2]dissect.Side{dissect.Originator, dissect.Responder}
 
-// answeredInClear tells that one side's TLS met the other's cleartext: a ClientHello
-// that was answered in the clear, or a request in the clear that was answered by an
-// alert. What went in the clear decides.
-func answeredInClear(s *dissect.Session) bool {
-	if s.Upgraded() {
-		return false
-	}
-	for _, side := range sides {
-		switch kind, _ := s.Kind(side); kind {
-		case dissect.KindPlain, dissect.KindText, dissect.KindEncrypted:
-			return true
-		}
-	}
-	return false
-}
-
 // judgeOther judges what is not TLS.
 func judgeOther(out *Judged, s *dissect.Session) {
 	best, protocol := dissect.KindNone, ""
@@ -169,13 +178,14 @@ func judgeOther(out *Judged, s *dissect.Session) {
 	switch best {
 	case dissect.KindPlain:
 		out.Verdict = Plaintext
-		out.Settled = out.Settled || plainSettled(s, protocol)
+		out.Settled = out.Settled || plainSettled(s)
 		plainReasons(out, s, protocol)
 	case dissect.KindEncrypted:
 		out.Verdict, out.Settled = Encrypted, true
 		out.because(protocol + "_banner")
 	case dissect.KindText:
-		out.Verdict, out.Settled = Plaintext, true
+		out.Verdict = Plaintext
+		out.Settled = out.Settled || plainSettled(s)
 		out.because("text_like")
 	case dissect.KindUnreadable:
 		out.Verdict = Unknown
@@ -191,16 +201,16 @@ func judgeOther(out *Judged, s *dissect.Session) {
 
 // plainSettled tells whether cleartext will stay cleartext: a protocol that TLS may
 // follow (STARTTLS) is given some bytes before it is called plaintext.
-func plainSettled(s *dissect.Session, protocol string) bool {
-	switch protocol {
-	case "http":
-		return s.HTTP() == nil || s.HTTP().Method != "CONNECT"
-	case "smtp", "imap", "pop3", "ftp", "ldap", "xmpp", "irc", "postgresql", "mysql":
-		a, _ := s.Seen(dissect.Originator)
-		b, _ := s.Seen(dissect.Responder)
-		return a+b > dissect.MayUpgradeWithin
+func plainSettled(s *dissect.Session) bool {
+	a, _ := s.Seen(dissect.Originator)
+	b, _ := s.Seen(dissect.Responder)
+	if a+b > dissect.MayUpgradeWithin {
+		return true
 	}
-	return true
+	if h := s.HTTP(); h != nil && h.Method == "CONNECT" && h.Status == 0 {
+		return false
+	}
+	return !s.MayUpgrade()
 }
 
 func plainReasons(out *Judged, s *dissect.Session, protocol string) {
@@ -212,8 +222,8 @@ func plainReasons(out *Judged, s *dissect.Session, protocol string) {
 		if s.HTTP() != nil && s.HTTP().Status != 0 {
 			out.because("http_response_line")
 		}
-	case "http2":
-		out.because("http2_preface")
+	case "http2", "grpc":
+		out.because("http2_frames")
 	case "dns":
 		out.because("dns_message")
 	default:

@@ -200,7 +200,7 @@ func TestInheritance(t *testing.T) {
 
 func TestPlaintextAnswerToHello(t *testing.T) {
 	hello := talk(t, tls.VersionTLS13, capturetest.NotRequested).Chunks[0]
-	got := judged(verdict.New(verdict.Config{}), conn(1, "10.0.0.1"), []capturetest.Chunk{hello, {FromServer: true, Data: []byte("HTTP/1.1 400 Bad Request\r\n\r\n")}})
+	got := judged(verdict.New(verdict.Config{}), conn(1, "10.0.0.1"), []capturetest.Chunk{hello, {FromServer: true, Read: len(hello.Data), Data: []byte("HTTP/1.1 400 Bad Request\r\n\r\n")}})
 	if got.Verdict != verdict.Plaintext || !slices.Contains(got.Reasons, "cleartext_answer_to_hello") {
 		t.Errorf("%s %v", got.Verdict, got.Reasons)
 	}

@@ -2,25 +2,38 @@ package verdict
 
 import "github.com/meshtls-tap/meshtls-tap/internal/dissect"
 
-// quic tells that a QUIC long header was seen.
-func quic(s *dissect.Session) bool {
-	_, a := s.Kind(dissect.Originator)
-	_, b := s.Kind(dissect.Responder)
-	return a == "quic" || b == "quic"
-}
+// enough1RTT is how many packets under the keys of application data each side sends
+// until a handshake that is encrypted counts as established.
+const enough1RTT = 2
 
-// judgeQUIC judges a QUIC connection: always TLS 1.3 (RFC 9001), whose handshake is
-// encrypted but for the hellos, so that client authentication is unknown.
-func judgeQUIC(out *Judged, s *dissect.Session) {
+// judgeSealed judges QUIC and DTLS 1.3. The handshake is encrypted but for the hellos,
+// and its sizes tell nothing that was measured: client authentication is unknown.
+func judgeSealed(t *dissect.TLS, e ends, ended bool) handshake {
 	h := newHandshake()
-	out.Verdict, out.Protocol = TLS, "quic"
-	out.TLS = &TLSInfo{Version: "1.3", VersionProtocol: "tls", ClientAuth: h.auth, ClientAuthBasis: h.basis, ClientAuthRequested: h.requested, Outcome: h.outcome}
-	out.because("quic_long_header")
-	hello := s.QUICHello()
-	out.Settled = out.Settled || hello != nil
-	if hello == nil {
-		out.because("no_client_hello")
-		return
+	if t.Over == dissect.OverQUIC {
+		h.because("quic_long_header")
+		if t.QUICRetry {
+			h.because("quic_retry")
+		}
+	} else {
+		h.because("dtls13_handshake")
 	}
-	out.TLS.offer(hello, 'q')
+	if t.Server != nil && t.Server.PSK {
+		h.resumed = true
+		h.because("psk_selected")
+	}
+	switch {
+	case t.Hello == nil:
+		h.because("no_client_hello")
+	case t.Server == nil:
+		h.because("no_server_hello")
+	}
+	if t.Protected1RTT[0] >= enough1RTT && t.Protected1RTT[1] >= enough1RTT {
+		h.outcome = OutcomeEstablished
+		h.because("application_data_seen")
+	} else {
+		h.fail(t, e)
+	}
+	h.decided = h.outcome != OutcomeIncomplete || ended
+	return h
 }

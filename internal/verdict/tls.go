@@ -1,12 +1,8 @@
 package verdict
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/hex"
-	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
@@ -34,16 +30,23 @@ func newHandshake() handshake {
 // judgeTLS judges a connection that speaks TLS.
 func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	t := s.TLS()
-	out.Protocol = "tls"
-	if t.Hello == nil && t.Server == nil {
+	out.Protocol = [...]string{dissect.OverTCP: "tls", dissect.OverDTLS: "dtls", dissect.OverQUIC: "quic"}[t.Over]
+	if t.Over == dissect.OverTCP && t.Hello == nil && t.Server == nil {
 		j.judgeMidstream(out, s)
 		return
 	}
 	ends := closing(c, s, t)
 	var h handshake
 	switch {
+	case t.Over == dissect.OverQUIC:
+		h = judgeSealed(t, ends, out.Ended)
 	case t.Server == nil:
 		h = judgeHelloOnly(t, ends, out.Ended)
+	case t.Server.V2:
+		h = newHandshake()
+		h.because("ssl2_hello")
+	case t.Over == dissect.OverDTLS && t.Server.TLS13():
+		h = judgeSealed(t, ends, out.Ended)
 	case t.Server.TLS13():
 		h = judge13(t, ends, out.Ended)
 	default:
@@ -53,7 +56,9 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 		h.auth, h.basis = AuthUnknown, BasisNone
 		h.because("conflicting_bytes")
 	}
-	j.inherit(&h, out, t)
+	if t.Over == dissect.OverTCP {
+		j.inherit(&h, out, t)
+	}
 	out.TLS = tlsInfo(t, &h)
 	out.TLS.UpgradedFrom = s.UpgradedFrom()
 	out.because(h.reasons...)
@@ -63,9 +68,15 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	if t.HelloRetry {
 		out.because("hello_retry_request")
 	}
+	if t.HelloVerify {
+		out.because("hello_verify_request")
+	}
+	if out.TLS.ECHOffered {
+		out.because("ech_offered")
+	}
 	out.Verdict = verdictOf(&h)
 	out.Settled = out.Settled || h.decided && h.outcome != OutcomeIncomplete
-	if out.Settled {
+	if out.Settled && t.Over == dissect.OverTCP {
 		j.remember(&h, out, t)
 	}
 }
@@ -182,11 +193,17 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 		out.Client, out.Server = nil, nil
 	}
 	if hello := t.Hello; hello != nil {
-		out.offer(hello, 't')
+		out.offer(hello, [...]byte{dissect.OverTCP: 't', dissect.OverDTLS: 'd', dissect.OverQUIC: 'q'}[t.Over])
+	}
+	if t.Over == dissect.OverQUIC {
+		out.Version, out.VersionProtocol = "1.3", "tls" // RFC 9001: no older one
 	}
 	if server := t.Server; server != nil {
 		out.Version, out.VersionProtocol = versionName(server.Version)
-		out.Cipher, out.JA3S, out.NextProtocol = dissect.CipherSuiteName(server.CipherSuite), server.JA3S(), server.ALPN
+		out.JA3S, out.NextProtocol = server.JA3S(), server.ALPN
+		if !server.V2 {
+			out.Cipher = dissect.CipherSuiteName(server.CipherSuite)
+		}
 		if group := max(server.Group, t.ServerKeyGroup); group != 0 {
 			out.Curve = dissect.GroupName(group)
 			if server.Group != 0 {
@@ -209,10 +226,8 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 func (x *TLSInfo) offer(hello *dissect.ClientHello, transport byte) {
 	x.ServerName, x.ALPNOffered = hello.ServerName, hello.ALPN
 	x.JA3, x.JA4 = hello.JA3(), hello.JA4(transport)
-	x.EarlyData = hello.EarlyData()
-	for _, c := range hello.CipherSuites {
-		x.SupportedCiphers = append(x.SupportedCiphers, dissect.CipherSuiteName(c))
-	}
+	x.EarlyData, x.ECHOffered = hello.EarlyData(), hello.ECH()
+	x.SupportedCiphers = hello.CipherSuiteNames()
 }
 
 func versionName(v uint16) (version, protocol string) {
@@ -227,6 +242,12 @@ func versionName(v uint16) (version, protocol string) {
 		return "1.1", "tls"
 	case 0x0303:
 		return "1.2", "tls"
+	case 0xfeff, 0x0100:
+		return "1.0", "dtls"
+	case 0xfefd:
+		return "1.2", "dtls"
+	case 0xfefc:
+		return "1.3", "dtls"
 	}
 	return "1.3", "tls" // and its drafts
 }
@@ -240,25 +261,8 @@ func certificate(c *dissect.Chain) *Certificate {
 	if x == nil {
 		return out
 	}
-	out.NotBefore, out.NotAfter = x.NotBefore.Unix(), x.NotAfter.Unix()
-	out.SerialNumber = strings.ToUpper(x.SerialNumber.Text(16))
-	out.AlternativeNames = append(out.AlternativeNames, x.DNSNames...)
-	for _, ip := range x.IPAddresses {
-		out.AlternativeNames = append(out.AlternativeNames, ip.String())
-	}
-	for _, u := range x.URIs {
-		out.AlternativeNames = append(out.AlternativeNames, u.String())
-		if u.Scheme == "spiffe" {
-			out.SPIFFE = u.String()
-		}
-	}
-	switch k := x.PublicKey.(type) {
-	case *ecdsa.PublicKey:
-		out.PublicKeyAlgorithm, out.PublicKeySize = "ECDSA", k.Curve.Params().BitSize
-	case *rsa.PublicKey:
-		out.PublicKeyAlgorithm, out.PublicKeySize = "RSA", k.N.BitLen()
-	case ed25519.PublicKey:
-		out.PublicKeyAlgorithm, out.PublicKeySize = "Ed25519", 8*len(k)
-	}
+	out.NotBefore, out.NotAfter, out.SerialNumber = x.NotBefore, x.NotAfter, x.SerialNumber
+	out.AlternativeNames, out.SPIFFE = x.AlternativeNames, x.SPIFFE
+	out.PublicKeyAlgorithm, out.PublicKeySize = x.PublicKeyAlgorithm, x.PublicKeySize
 	return out
 }

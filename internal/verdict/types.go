@@ -97,6 +97,7 @@ type TLSInfo struct {
 	ALPNOffered                                      []string // client's offer
 	KeyShare                                         string   // IANA name of the server's selected group
 	HelloRetry, EarlyData                            bool
+	ECHOffered                                       bool   // encrypted_client_hello was offered: ServerName is the outer one
 	UpgradedFrom                                     string // protocol before STARTTLS
 	SessionHash                                      string // hash of both randoms
 	ClientChainBytes                                 int    // DER bytes of the client's chain as inferred or observed, 0 unknown

@@ -1,0 +1,238 @@
+package dissect
+
+import "encoding/binary"
+
+const (
+	dtlsHeader      = 13 // RFC 6347 section 4.1
+	dtlsFragment    = 12 // RFC 6347 section 4.2.2
+	maxDTLSMessages = 32 // handshake messages of one side that are counted
+	// maxDTLSRecords bounds the records of a datagram that are read.
+	maxDTLSRecords = 64
+)
+
+// dtls puts the handshake messages of a DTLS connection together.
+type dtls struct{ sides [2]dtlsSide }
+
+// dtlsSide is one direction. A place in its handshake is the number of a message in the
+// upper bits, and an offset in it.
+type dtlsSide struct {
+	begun bool
+	at    uint64 // what comes next
+	size  int    // of the current message, valid once its header was handed on
+	open  bool   // the current message has begun
+	early pieces
+	stuck bool // a message that came too early was dropped
+}
+
+func dtlsPlace(seq uint16, offset int) uint64 { return uint64(seq)<<24 | uint64(offset) }
+
+// dtlsBegins tells whether b is a datagram of DTLS records: a handshake's, or others
+// whose lengths fill it.
+func dtlsBegins(b []byte) bool {
+	handshakes, at := 0, 0
+	for at < len(b) {
+		r := b[at:]
+		if len(r) < dtlsHeader || r[0] < contentChangeCipherSpec || r[0] > contentApplicationData || !isDTLS(uint16(r[1])<<8|uint16(r[2])) {
+			return false
+		}
+		size := int(r[11])<<8 | int(r[12])
+		if size == 0 || size > maxRecord {
+			return false
+		}
+		if r[0] == contentHandshake && r[3] == 0 && r[4] == 0 {
+			if _, ok := readFragment(r[dtlsHeader:min(len(r), dtlsHeader+size)], size); !ok {
+				return false
+			}
+			handshakes++
+		}
+		at += dtlsHeader + size
+	}
+	return at == len(b) || handshakes > 0 // a cut datagram still shows its hello
+}
+
+// fragment is a piece of a handshake message.
+type fragment struct {
+	typ          uint8
+	size, offset int // of the message, and in it
+	seq          uint16
+	length       int
+	data         []byte // as far as it was captured
+}
+
+// readFragment reads the fragment at the start of a record's body, of which left bytes
+// were sent and b were captured.
+func readFragment(b []byte, left int) (f fragment, ok bool) {
+	if len(b) < dtlsFragment {
+		return f, false
+	}
+	f = fragment{
+		typ:    b[0],
+		size:   int(b[1])<<16 | int(b[2])<<8 | int(b[3]),
+		seq:    binary.BigEndian.Uint16(b[4:]),
+		offset: int(b[6])<<16 | int(b[7])<<8 | int(b[8]),
+		length: int(b[9])<<16 | int(b[10])<<8 | int(b[11]),
+	}
+	if !knownMessage(f.typ) || f.offset+f.length > f.size || dtlsFragment+f.length > left {
+		return f, false
+	}
+	f.data = b[dtlsFragment:min(len(b), dtlsFragment+f.length)]
+	return f, true
+}
+
+// dtlsDatagram reads the records of one datagram.
+func (s *Session) dtlsDatagram(side Side, b []byte) {
+	t := s.tls
+	for range maxDTLSRecords {
+		if len(b) == 0 {
+			return
+		}
+		if b[0]&0xe0 == 0x20 { // a ciphertext of DTLS 1.3 (RFC 9147 section 4)
+			if b[0]&3 == 3 {
+				if t.Protected1RTT[side]++; t.Protected1RTT[side] <= enough1RTT {
+					s.revision++
+				}
+			}
+			return
+		}
+		if len(b) < dtlsHeader || !isDTLS(uint16(b[1])<<8|uint16(b[2])) {
+			return
+		}
+		epoch, size := binary.BigEndian.Uint16(b[3:]), int(b[11])<<8|int(b[12])
+		body := b[dtlsHeader:min(len(b), dtlsHeader+size)]
+		switch {
+		case b[0] == contentCID:
+			s.dtlsSealed(side, contentApplicationData)
+			return
+		case epoch > 0:
+			s.dtlsSealed(side, b[0])
+		default:
+			s.dtlsClear(side, b[0], body, size)
+		}
+		b = b[min(len(b), dtlsHeader+size):]
+	}
+}
+
+// dtlsSealed notes a protected record.
+func (s *Session) dtlsSealed(side Side, typ uint8) {
+	t := s.tls
+	first := false
+	switch typ {
+	case contentHandshake:
+		first = !t.Finished[side]
+		t.Finished[side] = true
+		t.SealedHandshakes[side]++
+	case contentAlert:
+		t.SealedAlerts[side]++
+		first = t.SealedAlerts[side] <= maxSealed
+	case contentApplicationData:
+		t.AppRecords[side]++
+		first = t.AppRecords[side] <= 2
+	}
+	if first {
+		s.revision++
+	}
+}
+
+// dtlsClear reads a record in the clear.
+func (s *Session) dtlsClear(side Side, typ uint8, body []byte, size int) {
+	t := s.tls
+	switch typ {
+	case contentChangeCipherSpec:
+		if !t.layers[side].ccs {
+			t.layers[side].ccs = true
+			s.revision++
+		}
+		// what was sent before it and is still missing was lost, or comes late
+		if d := &s.udp.dtls.sides[side]; d.open || len(d.early.list) > 0 || d.stuck || !d.begun {
+			t.LostHandshake[side] = true
+		}
+	case contentAlert:
+		if len(body) == 2 {
+			t.alert(Alert{Side: side, Level: body[0], Description: body[1]})
+			s.revision++
+		}
+	case contentHandshake:
+		left := size
+		for len(body) > 0 {
+			f, ok := readFragment(body, left)
+			if !ok {
+				return
+			}
+			s.dtlsFragment(side, f)
+			n := dtlsFragment + f.length
+			left -= n
+			body = body[min(len(body), n):]
+		}
+	}
+}
+
+// dtlsFragment takes a fragment: it hands on what is in order.
+func (s *Session) dtlsFragment(side Side, f fragment) {
+	d := &s.udp.dtls.sides[side]
+	at := dtlsPlace(f.seq, f.offset)
+	switch {
+	case !d.begun && f.offset == 0:
+		d.begun, d.at = true, at
+		if f.typ != typeClientHello && f.typ != typeServerHello && f.typ != typeHelloVerifyRequest {
+			s.tls.LostHandshake[side] = true
+		}
+	case f.typ == typeServerHello && f.offset == 0 && s.tls.HelloVerify && s.tls.Server == nil && at < d.at && !d.open:
+		d.at = at // some count anew behind a HelloVerifyRequest
+	}
+	if len(f.data) < f.length || f.seq > d.current()+maxDTLSMessages {
+		return
+	}
+	if at > d.at || !d.begun || f.seq == d.current() && !d.open && f.offset > 0 {
+		// its header comes along, so that it can be read later
+		d.stuck = !d.early.keep(s, at, at+uint64(max(f.length, 1)), f.whole()) || d.stuck
+		return
+	}
+	s.dtlsDeliver(side, f)
+	for !s.sides[side].p.hs.broken {
+		next, ok := d.early.take(s, d.at)
+		if !ok {
+			return
+		}
+		if f, ok := readFragment(next.data, len(next.data)); ok {
+			s.dtlsDeliver(side, f)
+		}
+	}
+}
+
+func (d *dtlsSide) current() uint16 { return uint16(d.at >> 24) }
+
+// whole returns a fragment with its header, as it came.
+func (f *fragment) whole() []byte {
+	b := make([]byte, dtlsFragment, dtlsFragment+len(f.data))
+	binary.BigEndian.PutUint32(b, uint32(f.typ)<<24|uint32(f.size))
+	binary.BigEndian.PutUint16(b[4:], f.seq)
+	b[6], b[7], b[8] = byte(f.offset>>16), byte(f.offset>>8), byte(f.offset)
+	b[9], b[10], b[11] = byte(f.length>>16), byte(f.length>>8), byte(f.length)
+	return append(b, f.data...)
+}
+
+// dtlsDeliver hands on what of a fragment is new, as the bytes of a handshake of TLS.
+func (s *Session) dtlsDeliver(side Side, f fragment) {
+	d := &s.udp.dtls.sides[side]
+	have := int(d.at & (1<<24 - 1))
+	switch {
+	case f.seq != d.current():
+		return // a retransmission
+	case !d.open && f.offset == 0:
+		d.open, d.size = true, f.size
+		s.handshake(side, []byte{f.typ, byte(f.size >> 16), byte(f.size >> 8), byte(f.size)}, 0)
+	case f.size != d.size:
+		return
+	}
+	if end := f.offset + f.length; end > have {
+		s.handshake(side, f.data[have-f.offset:], 0)
+		have = end
+	}
+	d.at = dtlsPlace(f.seq, have)
+	if have >= d.size {
+		d.open, d.at = false, dtlsPlace(f.seq+1, 0)
+		if f.seq == 1<<16-1 {
+			s.handshakeLost(side, &s.sides[side].p.hs)
+		}
+	}
+}

@@ -1,0 +1,284 @@
+package dissect
+
+import (
+	"bytes"
+	"encoding/binary"
+	"strings"
+
+	"golang.org/x/net/http2/hpack"
+)
+
+// Frame types and flags of HTTP/2 (RFC 9113 section 6).
+const (
+	frameData         = 0
+	frameHeaders      = 1
+	framePriority     = 2
+	frameReset        = 3
+	frameSettings     = 4
+	framePush         = 5
+	framePing         = 6
+	frameGoAway       = 7
+	frameWindow       = 8
+	frameContinuation = 9
+
+	flagEndHeaders = 0x4
+	flagPadded     = 0x8
+	flagPriority   = 0x20
+
+	frameHeader  = 9
+	http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+)
+
+const (
+	// maxFrame is the largest frame accepted where nothing else was agreed (RFC 9113
+	// section 4.2).
+	maxFrame = 1 << 14
+	// maxBlock bounds the header block that is read, maxFrames the frames that are
+	// looked at before it comes.
+	maxBlock  = 8 << 10
+	maxFrames = 64
+	// maxTable bounds HPACK's table; what is in it comes from one block.
+	maxTable = 64 << 10
+)
+
+// http2Settings: a server begins with SETTINGS on stream 0 (RFC 9113 section 3.4).
+func http2Settings(b []byte) answer {
+	if len(b) < frameHeader {
+		if len(b) > 0 && b[0] != 0 || len(b) > 3 && b[3] != frameSettings {
+			return no
+		}
+		return more
+	}
+	n := int(b[0])<<16 | int(b[1])<<8 | int(b[2])
+	if b[3] != frameSettings || b[4]&^1 != 0 || n%6 != 0 || n > 600 || !bytes.Equal(b[5:9], []byte{0, 0, 0, 0}) {
+		return no
+	}
+	return yes
+}
+
+// http2Frames: frames one right behind the other, in the middle of a stream. Three are
+// enough, or two of which one has a size of its own.
+func http2Frames(b []byte) answer {
+	frames, sized := 0, false
+	for len(b) >= frameHeader {
+		n, own, ok := plausibleFrame(b)
+		if !ok {
+			return no
+		}
+		frames, sized = frames+1, sized || own
+		if frames == 3 || frames == 2 && sized {
+			return yes
+		}
+		if frameHeader+n > len(b) {
+			break
+		}
+		b = b[frameHeader+n:]
+	}
+	if frames == 2 || frames == 1 && len(b) == 0 {
+		return maybe
+	}
+	return no
+}
+
+// plausibleFrame reads a frame's header; own tells that its type has but one size.
+func plausibleFrame(b []byte) (size int, own, ok bool) {
+	size = int(b[0])<<16 | int(b[1])<<8 | int(b[2])
+	flags, stream := b[4], binary.BigEndian.Uint32(b[5:])
+	if size > maxFrame || stream>>31 != 0 {
+		return 0, false, false
+	}
+	of := stream != 0 && stream%2 == 1
+	switch b[3] {
+	case frameData:
+		return size, false, of && flags&^0x9 == 0
+	case frameHeaders:
+		return size, false, of && flags&^0x2d == 0 && size > 0
+	case frameContinuation:
+		return size, false, of && flags&^0x4 == 0 && size > 0
+	case framePriority:
+		return size, true, stream != 0 && flags == 0 && size == 5
+	case frameReset:
+		return size, true, of && flags == 0 && size == 4
+	case frameSettings:
+		return size, size == 0, stream == 0 && flags&^1 == 0 && size%6 == 0 && size < 600
+	case framePing:
+		return size, true, stream == 0 && flags&^1 == 0 && size == 8
+	case frameGoAway:
+		return size, false, stream == 0 && flags == 0 && size >= 8
+	case frameWindow:
+		return size, true, (of || stream == 0) && flags == 0 && size == 4
+	}
+	return 0, false, false
+}
+
+// http2Reader reads a direction's frames up to its first header block.
+type http2Reader struct {
+	preface bool // the client's preface stands before
+	hdr     [frameHeader]byte
+	n       int // bytes of the preface or of hdr
+	left    int // bytes of the frame still to come
+	frames  int
+	within  bool // a header block has begun and not ended
+	frame   int  // where in block the current frame's bytes begin
+	block   []byte
+	decoder *hpack.Decoder
+}
+
+func newHTTP2Reader(buf []byte) *http2Reader {
+	return &http2Reader{preface: bytes.HasPrefix(buf, []byte("PRI "))}
+}
+
+// readHTTP2 takes the next bytes of a direction that speaks HTTP/2.
+func (s *Session) readHTTP2(side Side, data []byte) {
+	p := s.sides[side].p
+	r := p.http2
+	for len(data) > 0 && r != nil {
+		switch {
+		case r.preface:
+			n := min(len(http2Preface)-r.n, len(data))
+			r.n, data = r.n+n, data[n:]
+			if r.n == len(http2Preface) {
+				r.preface, r.n = false, 0
+			}
+			continue
+		case r.n < frameHeader:
+			n := copy(r.hdr[r.n:], data)
+			r.n, data = r.n+n, data[n:]
+			if r.n < frameHeader {
+				return
+			}
+			if !s.beginFrame(r) {
+				s.endHTTP2(side)
+				return
+			}
+		default:
+			n := min(r.left, len(data))
+			if r.within {
+				var whole bool
+				if r.block, whole = s.hold(r.block, data[:n], maxBlock); !whole {
+					s.endHTTP2(side)
+					return
+				}
+			}
+			r.left, data = r.left-n, data[n:]
+		}
+		if r.left == 0 {
+			r.n = 0
+			if r.within && !s.endFrame(r) {
+				s.endHTTP2(side)
+				return
+			}
+		}
+	}
+}
+
+// beginFrame tells whether reading goes on.
+func (s *Session) beginFrame(r *http2Reader) bool {
+	r.left = int(r.hdr[0])<<16 | int(r.hdr[1])<<8 | int(r.hdr[2])
+	r.frames++
+	switch typ := r.hdr[3]; {
+	case r.within && typ != frameContinuation:
+		return false
+	case typ == frameHeaders:
+		r.within, r.frame = true, 0
+		r.block = r.block[:0]
+	case typ == frameContinuation:
+		r.frame = len(r.block)
+	}
+	return r.frames <= maxFrames
+}
+
+// endFrame ends a frame of a header block; it tells whether reading goes on.
+func (s *Session) endFrame(r *http2Reader) bool {
+	flags := r.hdr[4]
+	if r.hdr[3] == frameHeaders {
+		b := r.block[r.frame:]
+		pad := 0
+		if flags&flagPadded != 0 && len(b) > 0 {
+			pad, b = int(b[0]), b[1:]
+		}
+		if flags&flagPriority != 0 && len(b) >= 5 {
+			b = b[5:]
+		}
+		if pad > len(b) {
+			return false
+		}
+		r.block = r.block[:copy(r.block, b[:len(b)-pad])]
+	}
+	if flags&flagEndHeaders == 0 {
+		return true
+	}
+	r.within = false
+	return s.headerBlock(r)
+}
+
+// headerBlock reads a whole header block; it tells whether another one is wanted.
+func (s *Session) headerBlock(r *http2Reader) (again bool) {
+	if s.http == nil {
+		s.http = &HTTP{Version: "2"}
+	}
+	var got fields
+	if r.decoder == nil {
+		r.decoder = hpack.NewDecoder(4096, nil)
+		r.decoder.SetAllowedMaxDynamicTableSize(maxTable)
+		r.decoder.SetMaxStringLength(maxBlock)
+	}
+	r.decoder.SetEmitFunc(got.take)
+	if _, err := r.decoder.Write(r.block); err != nil || r.decoder.Close() != nil {
+		return false
+	}
+	return s.headers(&got)
+}
+
+// fields are the header fields of HTTP/2 that are kept.
+type fields struct {
+	method, authority, path, agent, content, status string
+}
+
+func (f *fields) take(h hpack.HeaderField) {
+	switch h.Name {
+	case ":method":
+		f.method = cut(h.Value, maxMethod)
+	case ":authority":
+		f.authority = cut(h.Value, maxValue)
+	case ":path":
+		f.path = cut(h.Value, maxTarget)
+	case "user-agent":
+		f.agent = cut(h.Value, maxValue)
+	case "content-type":
+		f.content = cut(h.Value, maxValue)
+	case ":status":
+		f.status = cut(h.Value, 3)
+	}
+}
+
+func cut(s string, n int) string { return strings.Clone(s[:min(n, len(s))]) }
+
+// headers notes what a header block says; it tells whether another one is wanted.
+func (s *Session) headers(f *fields) (again bool) {
+	h := s.http
+	h.Version = "2"
+	if f.method != "" && h.Method == "" {
+		h.Method, h.Path, h.UserAgent = clean([]byte(f.method)), pathOf(f.path), clean([]byte(f.agent))
+		h.Host = hostOnly(clean([]byte(f.authority)))
+	}
+	if len(f.status) == 3 {
+		again = h.response("HTTP/2   "+f.status) || h.Status == 101
+	}
+	if rest, ok := strings.CutPrefix(strings.ToLower(f.content), "application/grpc"); ok && (rest == "" || rest[0] == '+' || rest[0] == ';') {
+		for i := range s.sides {
+			if s.sides[i].protocol == "http2" {
+				s.sides[i].protocol = "grpc"
+			}
+		}
+	}
+	s.revision++
+	return again
+}
+
+// endHTTP2 frees a direction's reader.
+func (s *Session) endHTTP2(side Side) {
+	p := s.sides[side].p
+	s.release(&p.http2.block)
+	p.http2 = nil
+}

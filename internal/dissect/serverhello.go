@@ -1,0 +1,105 @@
+package dissect
+
+import (
+	"bytes"
+	"encoding/hex"
+	"strings"
+
+	"golang.org/x/crypto/cryptobyte"
+)
+
+// retryRandom marks a ServerHello as a HelloRetryRequest (RFC 8446 section 4.1.3).
+var retryRandom, _ = hex.DecodeString("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
+
+// ServerHello is RFC 8446 section 4.1.3, and SSL 2.0's SERVER-HELLO where V2 says so.
+type ServerHello struct {
+	LegacyVersion uint16
+	Version       uint16 // negotiated: supported_versions, else the legacy one
+	Random        [32]byte
+	SessionID     []byte
+	CipherSuite   uint16
+	Extensions    []uint16
+	Group         uint16 // of key_share, 0 if none
+	ALPN          string // TLS 1.2 and older
+	PSK           bool   // pre_shared_key selected
+	Identity      uint16 // which of the client's identities, where PSK is set
+	Retry         bool   // HelloRetryRequest
+	V2            bool
+
+	ja3s string // as JA3S returns it, empty where the hello was not read from the wire
+}
+
+// TLS13 tells whether TLS 1.3, DTLS 1.3 or a draft of them was negotiated.
+func (h *ServerHello) TLS13() bool { return is13(h.Version) }
+
+func parseServerHello(body []byte, over Over) (*ServerHello, bool) {
+	s := cryptobyte.String(body)
+	h := &ServerHello{}
+	if !s.ReadUint16(&h.LegacyVersion) || !s.CopyBytes(h.Random[:]) {
+		return nil, false
+	}
+	if over == OverDTLS && !isDTLS(h.LegacyVersion) || over != OverDTLS && !plausibleVersion(h.LegacyVersion) {
+		return nil, false
+	}
+	h.Version = h.LegacyVersion
+	h.Retry = bytes.Equal(h.Random[:], retryRandom)
+	// The drafts of TLS 1.3 before 22 have neither a session id nor a compression method.
+	draft := h.LegacyVersion>>8 == 0x7f && h.LegacyVersion&0xff < 22
+	var compression uint8
+	var id cryptobyte.String
+	if !draft && (!s.ReadUint8LengthPrefixed(&id) || len(id) > 32) {
+		return nil, false
+	}
+	h.SessionID = bytes.Clone(id)
+	if !s.ReadUint16(&h.CipherSuite) || !draft && !s.ReadUint8(&compression) {
+		return nil, false
+	}
+	if !s.Empty() && !h.extensions(s) {
+		return nil, false
+	}
+	h.ja3s = h.computeJA3S()
+	return h, true
+}
+
+func (h *ServerHello) extensions(s cryptobyte.String) bool {
+	var exts cryptobyte.String
+	if !s.ReadUint16LengthPrefixed(&exts) {
+		return false
+	}
+	for !exts.Empty() {
+		var typ uint16
+		var data cryptobyte.String
+		if !exts.ReadUint16(&typ) || !exts.ReadUint16LengthPrefixed(&data) || len(h.Extensions) == maxExtensions {
+			return false
+		}
+		h.Extensions = append(h.Extensions, typ)
+		h.extension(typ, data)
+	}
+	return true
+}
+
+func (h *ServerHello) extension(typ uint16, data cryptobyte.String) {
+	switch typ {
+	case extSupportedVersions:
+		var v uint16
+		if data.ReadUint16(&v) {
+			h.Version = v
+		}
+	case extKeyShare:
+		data.ReadUint16(&h.Group)
+	case extPreSharedKey:
+		h.PSK = true
+		data.ReadUint16(&h.Identity)
+	case extALPN:
+		var list, name cryptobyte.String
+		if data.ReadUint16LengthPrefixed(&list) && list.ReadUint8LengthPrefixed(&name) {
+			h.ALPN = clean(name)
+		}
+	}
+}
+
+// ecdhe tells whether a cipher suite's ServerKeyExchange begins with a named curve.
+func ecdhe(suite uint16) bool {
+	name := CipherSuiteName(suite)
+	return strings.HasPrefix(name, "TLS_ECDHE_") || strings.HasPrefix(name, "TLS_ECDH_anon_")
+}

@@ -1,0 +1,138 @@
+package dissect
+
+// sniffTLS says whether b begins with a ClientHello or ServerHello, an alert, or with
+// records of an established connection.
+func sniffTLS(b []byte) answer {
+	if !plausibleHeader(b) {
+		return no
+	}
+	if len(b) < recordHeader+1 {
+		return more
+	}
+	size := int(b[3])<<8 | int(b[4])
+	switch b[0] {
+	case contentHandshake:
+		if b[5] == typeClientHello || b[5] == typeServerHello {
+			return sniffHello(b, size)
+		}
+		if !knownMessage(b[5]) && b[2] < 1 {
+			return no
+		}
+	case contentAlert:
+		if size == 2 && (b[5] < 1 || b[5] > 2) {
+			return no
+		}
+		if size == 2 && len(b) < recordHeader+2 {
+			return more
+		}
+	case contentChangeCipherSpec:
+		if size != 1 || b[5] != 1 {
+			return no
+		}
+	default:
+		if b[2] < 1 {
+			return no // the middle of an SSL 3.0 stream looks too much like others
+		}
+	}
+	if next := recordHeader + size; next < len(b) && !plausibleHeader(b[next:]) {
+		return no
+	}
+	return yes
+}
+
+// knownMessage tells handshake types that may begin a record (IANA "TLS HandshakeType").
+func knownMessage(typ uint8) bool { return typ <= 25 }
+
+// sniffHello looks at the handshake header and the hello's version, as far as the
+// first record holds them (a hello may be split over records at any byte).
+func sniffHello(b []byte, size int) answer {
+	const upToVersion = recordHeader + 4 + 2
+	if size >= 6 {
+		if len(b) < upToVersion {
+			if len(b) > 6 && b[6] != 0 {
+				return no
+			}
+			return more
+		}
+		if b[6] != 0 || !plausibleVersion(uint16(b[9])<<8|uint16(b[10])) {
+			return no
+		}
+		return yes
+	}
+	if len(b) < recordHeader+size+recordHeader {
+		return more
+	}
+	if b := b[recordHeader+size:]; b[0] != contentHandshake || !plausibleHeader(b) {
+		return no
+	}
+	return yes
+}
+
+// minChained is how many records, one right behind the other, it takes to call the
+// middle of a stream TLS.
+const minChained = 3
+
+// chain follows what may be TLS records in the middle of a stream, from the start of a
+// segment on and over segments.
+type chain struct {
+	hdr   [recordHeader]byte
+	n     int // bytes of hdr
+	left  int // bytes of the current record still to come
+	count int // records begun, one right behind the other
+}
+
+// feed takes the next bytes; found tells that enough records stood in a row, the last of
+// which began before data[used].
+func (c *chain) feed(data []byte) (used int, found bool) {
+	if c.count == 0 && c.n == 0 && (!plausibleHeader(data) || data[0] != contentApplicationData) {
+		return 0, false
+	}
+	for used < len(data) {
+		if c.left > 0 {
+			n := min(c.left, len(data)-used)
+			c.left, used = c.left-n, used+n
+			continue
+		}
+		n := copy(c.hdr[c.n:], data[used:])
+		c.n, used = c.n+n, used+n
+		if !plausibleHeader(c.hdr[:c.n]) || c.n > 2 && c.hdr[2] < 1 {
+			*c = chain{}
+			return used, false
+		}
+		if c.n == recordHeader {
+			c.n, c.left = 0, int(c.hdr[3])<<8|int(c.hdr[4])
+			if c.count++; c.count == minChained {
+				return used, true
+			}
+		}
+	}
+	return used, false
+}
+
+// gap notes that n bytes were lost: inside of a record, its length bridges them.
+func (c *chain) gap(n int64) {
+	if c.left > 0 && n <= int64(c.left) {
+		c.left -= int(n)
+		return
+	}
+	*c = chain{}
+}
+
+// follow looks for TLS records in the middle of a direction; it tells whether the
+// direction became a TLS one.
+func (s *Session) follow(side Side, offset int64, data []byte, ack int64) bool {
+	c := &s.sides[side].p.chain
+	used, found := c.feed(data)
+	if !found {
+		return false
+	}
+	s.startTLS(side, false)
+	l, r := &s.tls.layers[side], &s.sides[side].p.rec
+	l.headers, l.holes = c.count, true
+	*r = records{hdr: c.hdr, hdrN: recordHeader, left: c.left, ack: -1, opaq: true}
+	*c = chain{}
+	if used < len(data) {
+		s.feed(side, offset+int64(used), data[used:], ack)
+	}
+	return true
+}

@@ -1,0 +1,198 @@
+package dissect
+
+import "bytes"
+
+const (
+	// maxUpgrade bounds how far into a direction a ClientHello is looked for behind
+	// cleartext (STARTTLS, CONNECT, SOCKS), in bytes.
+	maxUpgrade = 64 << 10
+	// MayUpgradeWithin is how many bytes both sides together send before cleartext that
+	// TLS may follow (STARTTLS) is taken for what stays.
+	MayUpgradeWithin = 2 << 10
+	// helloPrefix is what it takes to know a hello: the record's header, the message's,
+	// and the version.
+	helloPrefix = recordHeader + 4 + 2
+)
+
+// MayUpgrade tells whether TLS can be expected behind what was said in the clear.
+func (s *Session) MayUpgrade() bool {
+	may := false
+	for i := range s.sides {
+		switch st := &s.sides[i]; {
+		case st.kind == KindPlain && st.protocol == "http":
+			return s.httpUpgrades()
+		case st.kind == KindPlain && !st.upgrades:
+			return false
+		case st.kind == KindPlain || st.kind == KindText:
+			may = may || st.upgrades
+		}
+	}
+	return may
+}
+
+// httpUpgrades tells that an HTTP proxy or server said yes to another protocol.
+func (s *Session) httpUpgrades() bool {
+	h := s.http
+	return h != nil && (h.Method == "CONNECT" && h.Status/100 == 2 || h.Status == 101)
+}
+
+// mayUpgrade tells whether a ClientHello is looked for behind what a side said, and
+// whether it may begin inside of a segment.
+func (s *Session) mayUpgrade(side Side) (may, anywhere bool) {
+	st := &s.sides[side]
+	if st.protocol == "" {
+		st = &s.sides[side.Other()]
+	}
+	switch st.protocol {
+	case "":
+		return true, false
+	case "http":
+		return s.httpUpgrades(), false
+	}
+	return st.upgrades, st.upgrades
+}
+
+// saysTLS tells that text speaks of TLS, as all that negotiate it in text do.
+func saysTLS(b []byte) bool {
+	b = b[:min(len(b), sampled)]
+	for i := 0; i+3 <= len(b); i++ {
+		if b[i]|0x20 == 't' && b[i+1]|0x20 == 'l' && b[i+2]|0x20 == 's' {
+			return true
+		}
+	}
+	return false
+}
+
+// upgrade looks for TLS that begins behind cleartext: early in the stream, and not
+// inside of a protocol that never upgrades. It tells whether it took the data.
+func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool {
+	st, other := &s.sides[side], &s.sides[side.Other()]
+	if st.seen > maxUpgrade {
+		return false
+	}
+	typ, anywhere := byte(typeClientHello), false
+	if s.tls != nil && other.kind == KindTLS {
+		typ, anywhere = typeServerHello, true
+		if a := sniffTLS(data); a == yes && st.p.scan.n == 0 {
+			s.startTLS(side, true)
+			s.feed(side, offset, data, ack)
+			return true
+		}
+	} else {
+		var may bool
+		if may, anywhere = s.mayUpgrade(side); !may {
+			return false
+		}
+	}
+	c := &st.p.scan
+	held, at, ok := c.find(typ, anywhere, offset, data, ack)
+	if !ok {
+		return false
+	}
+	before, first, firstAck := c.buf, c.offset, c.ack
+	begins := offset + int64(at)
+	if held > 0 {
+		begins = first
+	}
+	s.startTLS(side, true)
+	if typ == typeClientHello {
+		s.tls.HelloAt = begins
+	}
+	if held > 0 {
+		s.feed(side, first, before[:held], firstAck)
+	}
+	s.feed(side, offset+int64(at), data[at:], ack)
+	return true
+}
+
+// scanner finds where a hello begins behind other bytes, over the borders of segments.
+type scanner struct {
+	buf         [helloPrefix]byte // what may be its beginning
+	n           int
+	offset, ack int64 // of buf[0]
+}
+
+// find looks for the beginning of a hello of a type in data, at its start or anywhere in
+// it. It returns how many bytes of it buf holds, which then stand at c.offset, and where
+// in data it begins or goes on.
+func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack int64) (held, at int, ok bool) {
+	for c.n > 0 {
+		var w [2 * helloPrefix]byte
+		n := copy(w[:], c.buf[:c.n])
+		n += copy(w[n:], data[:min(len(data), helloPrefix)])
+		switch helloBegins(w[:n], typ) {
+		case yes:
+			return c.n, 0, true
+		case more:
+			c.n = copy(c.buf[:], w[:n])
+			return 0, 0, false
+		default:
+		}
+		copy(c.buf[:], c.buf[1:c.n])
+		c.n--
+		c.offset++
+	}
+	for at < len(data) {
+		if data[at] != contentHandshake {
+			next := bytes.IndexByte(data[at:], contentHandshake)
+			if !anywhere || next < 0 {
+				return 0, 0, false
+			}
+			at += next
+		}
+		switch helloBegins(data[at:], typ) {
+		case yes:
+			return 0, at, true
+		case more:
+			c.n = copy(c.buf[:], data[at:])
+			c.offset, c.ack = offset+int64(at), ack
+			return 0, 0, false
+		default:
+		}
+		if !anywhere {
+			return 0, 0, false
+		}
+		at++
+	}
+	return 0, 0, false
+}
+
+// helloBegins tells whether b begins with a hello of a type in a record of its own.
+func helloBegins(b []byte, typ byte) answer {
+	if !plausibleHeader(b) || b[0] != contentHandshake {
+		return no
+	}
+	if len(b) > 5 && b[5] != typ || len(b) > 6 && b[6] != 0 || len(b) > 9 && b[9] != 3 && !is13(uint16(b[9])<<8) {
+		return no
+	}
+	if len(b) < helloPrefix {
+		return more
+	}
+	record, message := int(b[3])<<8|int(b[4]), int(b[7])<<8|int(b[8])
+	if !plausibleVersion(uint16(b[9])<<8|uint16(b[10])) || record < 6 || message < 38 || typ == typeClientHello && message+4 < record {
+		return no
+	}
+	return yes
+}
+
+// InClear tells that this is not a TLS connection whatever of TLS was seen: one side
+// spoke in the clear to the other's TLS. Cleartext before the hello (STARTTLS) is not
+// meant; what acknowledges the hello answers it.
+func (s *Session) InClear() bool {
+	for i := range s.sides {
+		st := &s.sides[i]
+		switch st.kind {
+		case KindPlain, KindText, KindEncrypted:
+		default:
+			continue
+		}
+		t := s.tls
+		if t == nil || !t.HelloBegun && t.Hello == nil || Side(i) == t.Client {
+			return true
+		}
+		if st.clearAck > t.HelloAt {
+			return true
+		}
+	}
+	return false
+}
