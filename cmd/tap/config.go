@@ -207,7 +207,7 @@ func (s *settings) setSink() error {
 }
 
 // unknownVariables returns the TAP_ variables that are set and mean nothing here: a
-// misspelt one would otherwise go unnoticed.
+// misspelled one would otherwise go unnoticed.
 func unknownVariables(vars map[string]string) []string {
 	known := map[string]bool{}
 	for field := range reflect.TypeFor[environment]().Fields() {

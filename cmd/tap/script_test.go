@@ -82,7 +82,7 @@ func zip(ts *testscript.TestScript, _ bool, args []string) {
 // TestHelpNamesEverySetting: what --help of run lists is what is read, and each line says what it is.
 func TestHelpNamesEverySetting(t *testing.T) {
 	help := runHelp()
-	for _, line := range strings.Split(help, "\n") {
+	for line := range strings.SplitSeq(help, "\n") {
 		if f := strings.Fields(line); len(f) == 1 && strings.HasPrefix(line, "  ") {
 			t.Errorf("%s: nothing is said about it", f[0])
 		}

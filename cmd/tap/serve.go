@@ -65,8 +65,8 @@ func (s *server) close() error {
 func (t *tap) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		t.pipeline.mu.Lock() // a pipeline that hangs is not healthy
-		t.pipeline.mu.Unlock()
+		t.pipeline.mu.Lock() // one that hangs is not healthy
+		defer t.pipeline.mu.Unlock()
 		io.WriteString(w, "ok\n") //nolint:errcheck // the client is gone
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

@@ -1,10 +1,6 @@
-//go:build linux
-
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -17,7 +13,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -137,142 +132,6 @@ func liveClient(address string) error {
 	return errors.Join(err, request(portMarker))
 }
 
-// pod is a network namespace of a test, with eth0 to another one.
-type pod struct{ name, address string }
-
-// pods makes two namespaces with a veth pair between them. Without root the test is skipped, or fails where
-// MESHTLS_REQUIRE_ALL says that all must run.
-func pods(t *testing.T) (a, b pod) {
-	t.Helper()
-	absent := t.Skipf
-	if os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
-		absent = t.Fatalf
-	}
-	if os.Getuid() != 0 {
-		absent("network namespaces need root")
-	}
-	for _, program := range []string{"ip", "tcpdump"} {
-		if _, err := exec.LookPath(program); err != nil {
-			absent("%v: on Debian or Ubuntu: apt-get install iproute2 tcpdump", err)
-		}
-	}
-	a, b = pod{fmt.Sprintf("tap-%d-a", os.Getpid()), "10.77.0.1"}, pod{fmt.Sprintf("tap-%d-b", os.Getpid()), "10.77.0.2"}
-	for _, p := range []pod{a, b} {
-		ip(t, "netns", "add", p.name)
-		t.Cleanup(func() { exec.Command("ip", "netns", "del", p.name).Run() })
-	}
-	ip(t, "-n", a.name, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.name)
-	for _, p := range []pod{a, b} {
-		ip(t, "-n", p.name, "address", "add", p.address+"/24", "dev", "eth0")
-		ip(t, "-n", p.name, "link", "set", "eth0", "up")
-		ip(t, "-n", p.name, "link", "set", "lo", "up")
-	}
-	return a, b
-}
-
-func ip(t *testing.T, args ...string) {
-	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
-	}
-}
-
-// process is a program that runs in a pod.
-type process struct {
-	*exec.Cmd
-	out    *bufio.Reader
-	stderr bytes.Buffer
-	ended  chan error
-}
-
-// start starts a program in a pod; the test ends it if nothing else does.
-func (p pod) start(t *testing.T, env []string, args ...string) *process {
-	t.Helper()
-	x := &process{Cmd: exec.Command("ip", append([]string{"netns", "exec", p.name}, args...)...), ended: make(chan error, 1)}
-	x.Env = append(os.Environ(), env...)
-	x.Cmd.Stderr = &x.stderr
-	x.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	out, err := x.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	in, err := x.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := x.Start(); err != nil {
-		t.Fatal(err)
-	}
-	x.out = bufio.NewReaderSize(out, 1<<20)
-	t.Cleanup(func() {
-		in.Close()
-		x.Process.Kill()
-		x.Wait()
-		if t.Failed() {
-			t.Logf("%s: %s", args[0], &x.stderr)
-		}
-	})
-	return x
-}
-
-// line waits for a line of output that f accepts and returns all lines up to it.
-func (x *process) line(t *testing.T, f func(line string) bool) []string {
-	t.Helper()
-	var lines []string
-	found := make(chan error, 1)
-	go func() {
-		for {
-			line, err := x.out.ReadString('\n')
-			if err != nil {
-				found <- fmt.Errorf("the output ended: %w", err)
-				return
-			}
-			lines = append(lines, line)
-			if f(line) {
-				found <- nil
-				return
-			}
-		}
-	}()
-	select {
-	case err := <-found:
-		if err != nil {
-			t.Fatalf("%v after %d lines: %s", err, len(lines), &x.stderr)
-		}
-	case <-time.After(60 * time.Second):
-		t.Fatalf("nothing came within a minute: %s", &x.stderr)
-	}
-	return lines
-}
-
-// end sends SIGTERM and returns the rest of the output.
-func (x *process) end(t *testing.T) []string {
-	t.Helper()
-	if err := x.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	rest, err := io.ReadAll(x.out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := x.Wait(); err != nil {
-		t.Errorf("%v: %s", err, &x.stderr)
-	}
-	return strings.SplitAfter(string(rest), "\n")
-}
-
-// buildTap builds the tap as it is released.
-func buildTap(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "tap")
-	cmd := exec.Command("go", "build", "-o", file, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return file
-}
-
 // TestLiveAgreesWithRead: what the tap says live of each connection is what `tap read` says of what tcpdump wrote meanwhile.
 func TestLiveAgreesWithRead(t *testing.T) {
 	client, server := pods(t)
@@ -286,7 +145,7 @@ func TestLiveAgreesWithRead(t *testing.T) {
 	running.line(t, func(l string) bool { return l == "serving\n" })
 	live := client.start(t, []string{"TAP_EMIT=flows,posture", "TAP_INTERFACES=eth0", "TAP_WINDOW=1h", "TAP_LISTEN="}, tap, "run")
 	live.line(t, func(l string) bool { return strings.Contains(l, `"meshtls.tap"`) })
-	dump := client.start(t, nil, "tcpdump", "-i", "eth0", "-B", "32768", "-U", "--immediate-mode", "-Z", "root", "-w", file)
+	dump := client.start(t, nil, "tcpdump", "-i", "eth0", "-B", "262144", "-s", "65535", "-U", "--immediate-mode", "-Z", "root", "-w", file)
 	waitForFile(t, file)
 	if out, err := clientRun(t, client, self, server.address); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -362,37 +221,37 @@ func parseFlow(line string) *flowFacts {
 		r.Source.Bytes, r.Source.Packets, r.Destination.Bytes, r.Destination.Packets, r.TLS, r.Meshtls.TLS)}
 }
 
-// between returns the connections between the two markers by their client port.
-func between(lines []string) map[int]flowFacts {
-	out := map[int]flowFacts{}
+// between returns the connections between the two markers by both ports.
+func between(lines []string) map[[2]int]flowFacts {
+	out := map[[2]int]flowFacts{}
 	for _, l := range lines {
 		if r := parseFlow(l); r != nil && r.port > portMarker {
-			out[r.clientPort] = *r
+			out[[2]int{r.clientPort, r.port}] = *r
 		}
 	}
 	return out
 }
 
-func compare(t *testing.T, live, read map[int]flowFacts) {
+func compare(t *testing.T, live, read map[[2]int]flowFacts) {
 	t.Helper()
 	if len(read) != 600 {
 		t.Errorf("read saw %d connections, want 600", len(read))
 	}
 	verdicts := map[string]int{}
-	for port, r := range read {
-		l, ok := live[port]
+	for ports, r := range read {
+		l, ok := live[ports]
 		switch {
 		case !ok:
-			t.Errorf("live did not tell of client port %d: %s", port, r.facts)
+			t.Errorf("live did not tell of ports %d: %s", ports, r.facts)
 		case l != r:
-			t.Errorf("client port %d\nlive %s\nread %s", port, l.facts, r.facts)
+			t.Errorf("ports %d\nlive %s\nread %s", ports, l.facts, r.facts)
 		}
 		verdict, _, _ := strings.Cut(r.facts, " ")
 		verdicts[fmt.Sprintf("%d %s", r.port, verdict)]++
 	}
-	for port := range live {
-		if _, ok := read[port]; !ok {
-			t.Errorf("read did not tell of client port %d", port)
+	for ports := range live {
+		if _, ok := read[ports]; !ok {
+			t.Errorf("read did not tell of ports %d", ports)
 		}
 	}
 	for _, want := range []string{"7001 plaintext", "7002 tls", "7003 mtls", "7004 mtls"} {

@@ -1,0 +1,306 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/meshtls-tap/meshtls-tap/schema"
+)
+
+// object is a decoded record.
+type object map[string]any
+
+// at returns what stands at a dotted path, as text; empty if nothing does.
+func (o object) at(path string) string {
+	var node any = map[string]any(o)
+	for name := range strings.SplitSeq(path, ".") {
+		m, _ := node.(map[string]any)
+		node = m[name]
+	}
+	if node == nil {
+		return ""
+	}
+	return fmt.Sprint(node)
+}
+
+// validated decodes records and holds each to the schema.
+func validated(t *testing.T, lines []string) []object {
+	t.Helper()
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema.JSON))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	if err := c.AddResource("record", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("record")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []object
+	for _, l := range lines {
+		if strings.TrimSpace(l) == "" {
+			continue
+		}
+		var o object
+		if err := json.Unmarshal([]byte(l), &o); err != nil {
+			t.Fatalf("%v: %s", err, l)
+		}
+		if err := s.Validate(map[string]any(o)); err != nil {
+			t.Errorf("%v: %s", err, l)
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// get asks the tap's own server in a pod.
+func (p pod) get(t *testing.T, path string) (status int, body string) {
+	t.Helper()
+	out, err := exec.Command("ip", "netns", "exec", p.name, "curl", "-sS", "-m", "5", "-w", "\n%{http_code}", "http://127.0.0.1:9469"+path).CombinedOutput()
+	if err != nil {
+		return 0, err.Error() + ": " + string(out)
+	}
+	at := bytes.LastIndexByte(out, '\n')
+	fmt.Sscan(string(out[at+1:]), &status)
+	return status, string(out[:at])
+}
+
+// eventually waits until f is true.
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if f() {
+			return
+		}
+	}
+	t.Fatalf("within 30 seconds not: %s", what)
+}
+
+// ready waits until the tap in a pod is.
+func (p pod) ready(t *testing.T) {
+	t.Helper()
+	last := ""
+	eventually(t, "ready", func() bool {
+		status, body := p.get(t, "/readyz")
+		if body != last {
+			t.Logf("/readyz: %d %s", status, body)
+		}
+		last = body
+		return status == http.StatusOK
+	})
+}
+
+// run runs a program in a pod to its end.
+func (p pod) run(t *testing.T, stdin string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("ip", append([]string{"netns", "exec", p.name}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	cmd.Env = append(os.Environ(), fmt.Sprint("OWNER=", os.Getpid()), "ADDRESS="+p.address)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// TestOwnTrafficIsLeftOut: the tap publishes to a real broker over the interface that it captures on. Its own connections are
+// not in what it publishes; those of an application that speaks cleartext Kafka to the same broker are, with a finding. What
+// arrived is read by kcat and holds to the schema.
+func TestOwnTrafficIsLeftOut(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a real broker takes a while: not with -short")
+	}
+	app, far := pods(t)
+	script, err := filepath.Abs(filepath.Join("..", "..", "test", "kafka", "kafka.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	needs(t, "java", "default-jre-headless", "kcat", "kcat", "curl", "curl", "ss", "iproute2")
+	if out, err := exec.Command(script, "tool", "org.apache.kafka.common.utils.AppInfoParser").CombinedOutput(); bytes.Contains(out, []byte("kafka.sh resolve")) {
+		absent(t, "%v: %s", err, out)
+	}
+	dir := t.TempDir()
+	started := far.run(t, "", script, "start", dir, "plain")
+	t.Cleanup(func() { far.run(t, "", script, "kill", dir) })
+	far.run(t, "", script, "topics", dir)
+	broker := regexp.MustCompile(`PLAIN=(\S+)`).FindStringSubmatch(started)[1]
+	_, port, _ := strings.Cut(broker, ":")
+
+	tap := app.start(t, []string{
+		"TAP_INTERFACES=eth0,lo", "TAP_EMIT=findings,posture,flows", "TAP_SINK=kafka", "TAP_KAFKA_BROKERS=" + broker,
+		"POD_NAME=web-1", "POD_NAMESPACE=shop", "POD_UID=7e1a", "POD_IPS=" + app.address,
+	}, buildTap(t), "run")
+	app.ready(t)
+	own := map[string]bool{}
+	for line := range strings.Lines(app.run(t, "", "ss", "-Htnp")) {
+		if strings.Contains(line, fmt.Sprintf("pid=%d,", tap.Process.Pid)) {
+			own[regexp.MustCompile(`:(\d+)\s+` + regexp.QuoteMeta(broker)).FindStringSubmatch(line)[1]] = true
+		}
+	}
+	if len(own) == 0 {
+		t.Fatal("ss shows no connection of the tap to the broker")
+	}
+	app.run(t, "an order\n", "kcat", "-P", "-b", broker, "-t", "meshtls-tap.findings", "-p", "0", "-k", "not-a-record", "-X", "client.id=orders")
+	topic := func(name string) []string {
+		return strings.Split(far.run(t, "", "kcat", "-C", "-b", broker, "-t", "meshtls-tap."+name, "-o", "beginning", "-e", "-q", "-f", `%s\n`), "\n")
+	}
+	records := func(name string) []object {
+		lines := topic(name)
+		for i := range lines {
+			lines[i] = strings.TrimPrefix(lines[i], "an order")
+		}
+		return validated(t, lines)
+	}
+	eventually(t, "a finding of the application's cleartext Kafka", func() bool {
+		for _, r := range records("findings") {
+			if r.at("rule.id") == "plaintext-edge" && r.at("network.protocol") == "kafka" && r.at("kubernetes.pod.name") == "web-1" {
+				return true
+			}
+		}
+		return false
+	})
+	_, metrics := app.get(t, "/metrics")
+	if !regexp.MustCompile(`(?m)^meshtls_tap_own_connections_total [1-9]`).MatchString(metrics) {
+		t.Errorf("no own connections counted:\n%s", metrics)
+	}
+	tap.end(t)
+	seen := 0
+	for _, r := range records("flows") {
+		if r.at("destination.port") != port {
+			continue
+		}
+		seen++
+		if own[r.at("source.port")] {
+			t.Errorf("the tap's own connection was published: %v", r)
+		}
+		if r.at("network.protocol") != "kafka" || r.at("meshtls.verdict") != "plaintext" {
+			t.Errorf("the application's connection: %s %s", r.at("network.protocol"), r.at("meshtls.verdict"))
+		}
+	}
+	if seen == 0 {
+		t.Error("no flow of the application")
+	}
+	actions := ""
+	for _, r := range records("posture") {
+		if r.at("event.dataset") == "meshtls.tap" {
+			actions += r.at("event.action") + " "
+		}
+	}
+	if actions != "started stopped " {
+		t.Errorf("the tap's own records: %s", actions)
+	}
+}
+
+func absent(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// needs skips the test where a program is missing; it takes pairs of a program and its Debian package.
+func needs(t *testing.T, pairs ...string) {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		if _, err := exec.LookPath(pairs[i]); err != nil {
+			absent(t, "%v: on Debian or Ubuntu: apt-get install %s", err, pairs[i+1])
+		}
+	}
+}
+
+// TestInterfaceComesLate: an interface that is not there is waited for and named; when it comes, the tap is ready.
+func TestInterfaceComesLate(t *testing.T) {
+	a, _ := pods(t)
+	tap := a.start(t, []string{"TAP_INTERFACES=lo,net1"}, buildTap(t), "run")
+	eventually(t, "a reason in /readyz", func() bool {
+		status, body := a.get(t, "/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "net1") && strings.Contains(body, "eth0")
+	})
+	if status, body := a.get(t, "/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz: %d %s", status, body)
+	}
+	ip(t, "-n", a.name, "link", "add", "net1", "type", "veth", "peer", "name", "net2")
+	ip(t, "-n", a.name, "link", "set", "net1", "up")
+	ip(t, "-n", a.name, "link", "set", "net2", "up")
+	a.ready(t)
+	ip(t, "-n", a.name, "link", "del", "net1")
+	eventually(t, "not ready without the interface", func() bool {
+		status, body := a.get(t, "/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "net1")
+	})
+	actions := ""
+	for _, r := range validated(t, tap.end(t)) {
+		actions += r.at("event.action") + " "
+	}
+	if !strings.Contains(actions, "started") || !strings.Contains(actions, "degraded") || !strings.HasSuffix(actions, "stopped ") {
+		t.Errorf("records: %s", actions)
+	}
+}
+
+// TestWithoutCapability: without NET_RAW the tap runs on and says what is missing.
+func TestWithoutCapability(t *testing.T) {
+	a, _ := pods(t)
+	needs(t, "setpriv", "util-linux", "curl", "curl")
+	tap := a.start(t, nil, "setpriv", "--reuid=65532", "--regid=65532", "--clear-groups", "--bounding-set=-all", buildTap(t), "run")
+	eventually(t, "a reason in /readyz", func() bool {
+		status, body := a.get(t, "/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "NET_RAW")
+	})
+	tap.end(t)
+	if n := strings.Count(tap.stderr.String(), "not capturing"); n != 2 {
+		t.Errorf("it is said %d times, want once for each interface: %s", n, &tap.stderr)
+	}
+}
+
+// TestUntil: when its time is over the tap closes its sockets, says so and idles until it is told to end.
+func TestUntil(t *testing.T) {
+	a, _ := pods(t)
+	until := time.Now().Add(3 * time.Second).Truncate(time.Second)
+	tap := a.start(t, []string{"TAP_UNTIL=" + until.Format(time.RFC3339), "TAP_INTERFACES=lo"}, buildTap(t), "run")
+	lines := tap.line(t, func(l string) bool { return strings.Contains(l, `"action":"stopped"`) })
+	if now := time.Now(); now.Before(until) {
+		t.Errorf("stopped %v before its time", until.Sub(now))
+	}
+	records := validated(t, lines)
+	if reason := records[len(records)-1].at("event.reason"); reason != "until" {
+		t.Errorf("stopped for %q", reason)
+	}
+	eventually(t, "no packet socket left", func() bool {
+		return !strings.Contains(a.run(t, "", "ss", "-0Hn"), "lo")
+	})
+	if err := tap.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("it does not idle: %v", err)
+	}
+	tap.end(t)
+}
+
+// TestReaderOfOutputGoes: a closed standard output neither ends the tap nor blocks it.
+func TestReaderOfOutputGoes(t *testing.T) {
+	a, _ := pods(t)
+	needs(t, "curl", "curl")
+	tap := a.start(t, []string{"TAP_INTERFACES=lo", "TAP_EMIT=flows"}, "sh", "-c", "exec "+buildTap(t)+" run | head -n 1")
+	tap.line(t, func(l string) bool { return strings.Contains(l, `"action":"started"`) })
+	eventually(t, "a reason in /readyz", func() bool {
+		a.get(t, "/healthz") // a connection makes a record, whose write fails
+		status, body := a.get(t, "/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "closed")
+	})
+	if status, body := a.get(t, "/healthz"); status != http.StatusOK {
+		t.Errorf("/healthz: %d %s", status, body)
+	}
+}
