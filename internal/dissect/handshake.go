@@ -154,7 +154,7 @@ func (s *Session) endMessage(side Side, offset int64) {
 	s.revision++
 	switch h.typ() {
 	case typeClientHello:
-		s.clientHello(side, h.buf)
+		s.clientHello(side, h.buf, offset)
 	case typeServerHello:
 		s.serverHello(side, h.buf, offset)
 	case typeHelloRetryRequest:
@@ -193,7 +193,7 @@ func (s *Session) endMessage(side Side, offset int64) {
 	s.release(&h.buf)
 }
 
-func (s *Session) clientHello(side Side, body []byte) {
+func (s *Session) clientHello(side Side, body []byte, offset int64) {
 	t := s.tls
 	hello, ok := parseClientHello(body, t.Over)
 	if !ok {
@@ -201,6 +201,9 @@ func (s *Session) clientHello(side Side, body []byte) {
 		return
 	}
 	t.setRoles(side)
+	if side == t.Client {
+		t.ClientHelloEnd = offset
+	}
 	if t.Hello == nil {
 		t.Hello, t.HelloBegun = hello, false
 	} else if side == t.Client && t.HelloRetry {

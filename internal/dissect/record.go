@@ -146,6 +146,7 @@ func (s *Session) header(side Side, data []byte, ack int64) int {
 	}
 	n := copy(r.hdr[r.hdrN:], data)
 	r.hdrN += n
+	l.inHeader = r.hdrN < recordHeader
 	if !plausibleHeader(r.hdr[:r.hdrN]) {
 		s.lose(side)
 		if t := s.tls; l.headers < minChained && !t.RolesKnown {

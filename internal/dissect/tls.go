@@ -33,6 +33,9 @@ type TLS struct {
 	// HelloAt is the stream offset of the ClientHello's first record, ServerHelloEnd
 	// that right after the ServerHello.
 	HelloAt, ServerHelloEnd int64
+	// ClientHelloEnd is the stream offset right after the ClientHello, the second one
+	// if there are two.
+	ClientHelloEnd int64
 	// HelloBegun: a ClientHello began, but not all of it was seen (yet).
 	HelloBegun bool
 
@@ -63,14 +66,15 @@ type TLS struct {
 
 // layer is what the record layer of one side has shown.
 type layer struct {
-	headers int  // records begun
-	ccs     bool // ChangeCipherSpec seen
-	broken  bool // the record layer is lost: a header that is none, or a gap over a header
-	holes   bool // it was lost once: the list below may lack records from holeAt on
-	holeAt  int
-	early   int // records before the ServerHello that the list leaves out
-	list    []Record
-	rest    int // protected records beyond the list
+	headers  int  // records begun
+	ccs      bool // ChangeCipherSpec seen
+	broken   bool // the record layer is lost: a header that is none, or a gap over a header
+	holes    bool // it was lost once: the list below may lack records from holeAt on
+	holeAt   int
+	inHeader bool // the bytes end inside of a record's header
+	early    int  // records before the ServerHello that the list leaves out
+	list     []Record
+	rest     int // protected records beyond the list
 }
 
 // Records returns the protected records (type 23) of a side in stream order: at most
@@ -88,6 +92,11 @@ func (t *TLS) Records(side Side) (list []Record, complete bool) {
 
 // More returns how many protected records a side sent beyond those listed.
 func (t *TLS) More(side Side) int { return t.layers[side].rest }
+
+// InHeader tells that a side's bytes end inside of a record's header.
+func (t *TLS) InHeader(side Side) bool {
+	return t.layers[side].inHeader
+}
 
 // ChangeCipherSpec tells whether a side sent one.
 func (t *TLS) ChangeCipherSpec(side Side) bool { return t.layers[side].ccs }
