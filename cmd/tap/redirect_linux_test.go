@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+func init() {
+	switch os.Getenv("MESHTLS_PROXY") {
+	case "redirect":
+		exitOn(proxy("127.0.0.1:15001", false, originalDestination))
+	case "tproxy":
+		exitOn(proxy("0.0.0.0:15006", true, func(net.Conn) (string, string, error) { return "127.0.0.6", "10.77.0.2:8080", nil }))
+	case "application":
+		exitOn(application())
+	}
+}
+
+// application answers HTTP at 8080 until its standard input ends.
+func application() error {
+	l, err := net.Listen("tcp", "0.0.0.0:8080")
+	if err != nil {
+		return err
+	}
+	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello\n") })) //nolint:gosec // a test's server
+	fmt.Println("serving")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// proxy carries bytes, as a mesh's sidecar does. to says where a connection goes on, and from which address (empty: any).
+func proxy(listen string, transparent bool, to func(net.Conn) (from, to string, err error)) error {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var err error
+		e := c.Control(func(fd uintptr) {
+			if transparent {
+				err = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_TRANSPARENT, 1)
+			}
+		})
+		return errors.Join(e, err)
+	}}
+	l, err := lc.Listen(context.Background(), "tcp", listen)
+	if err != nil {
+		return err
+	}
+	fmt.Println("serving")
+	go io.Copy(io.Discard, os.Stdin)
+	for {
+		in, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go carry(in, to)
+	}
+}
+
+func carry(in net.Conn, to func(net.Conn) (string, string, error)) {
+	defer in.Close()
+	from, target, err := to(in)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return
+	}
+	d := net.Dialer{Timeout: 5 * time.Second, Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 7) }) // the rules let it pass
+	}}
+	if from != "" {
+		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+	}
+	out, err := d.Dial("tcp", target)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return
+	}
+	defer out.Close()
+	go func() {
+		io.Copy(out, in)
+		out.(*net.TCPConn).CloseWrite()
+	}()
+	io.Copy(in, out)
+}
+
+// originalDestination asks netfilter where a redirected connection meant to go (SO_ORIGINAL_DST, linux/netfilter_ipv4.h).
+func originalDestination(c net.Conn) (from, to string, err error) {
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return "", "", err
+	}
+	const soOriginalDst = 80
+	var addr *unix.IPv6Mreq // large enough for a struct sockaddr_in: family, port, address
+	e := raw.Control(func(fd uintptr) { addr, err = unix.GetsockoptIPv6Mreq(int(fd), unix.SOL_IP, soOriginalDst) })
+	if err := errors.Join(e, err); err != nil {
+		return "", "", err
+	}
+	b := addr.Multiaddr
+	return "", fmt.Sprintf("%s:%d", net.IP(b[4:8]), int(b[2])<<8|int(b[3])), nil
+}
+
+// TestRedirectAndTProxy: traffic between two pods through a proxy in each, taken over by REDIRECT in the client's pod and by
+// TPROXY in the server's. What runs on lo is pod scope with the address that the application meant, and no finding; what runs
+// on the wire is found.
+func TestRedirectAndTProxy(t *testing.T) {
+	client, server := pods(t)
+	needs(t, "nft", "nftables", "curl", "curl")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving := func(l string) bool { return l == "serving\n" }
+	for _, command := range []string{
+		"nft add table ip mesh", "nft add chain ip mesh out { type nat hook output priority -100 ; }",
+		"nft add rule ip mesh out meta mark 7 accept", "nft add rule ip mesh out tcp dport 80 redirect to :15001",
+	} {
+		client.run(t, "", strings.Fields(command)...)
+	}
+	for _, command := range []string{
+		"nft add table inet mesh", "nft add chain inet mesh in { type filter hook prerouting priority -150 ; }",
+		"nft add rule inet mesh in tcp dport 80 meta mark set 1 tproxy ip to :15006 accept",
+		"ip rule add fwmark 1 lookup 100", "ip route add local default dev lo table 100",
+	} {
+		server.run(t, "", strings.Fields(command)...)
+	}
+	server.start(t, []string{"MESHTLS_PROXY=application"}, self).line(t, serving)
+	server.start(t, []string{"MESHTLS_PROXY=tproxy"}, self).line(t, serving)
+	client.start(t, []string{"MESHTLS_PROXY=redirect"}, self).line(t, serving)
+	tap := buildTap(t)
+	taps := map[string]*process{}
+	for _, p := range []pod{client, server} {
+		taps[p.name] = p.start(t, []string{"TAP_EMIT=findings,flows", "POD_IPS=" + p.address}, tap, "run")
+		p.ready(t)
+	}
+	if got := client.run(t, "", "curl", "-sS", "-m", "10", "http://"+server.address+"/"); got != "hello\n" {
+		t.Fatalf("curl: %q", got)
+	}
+	for _, c := range []struct {
+		pod  pod
+		want []string // direction scope verdict, and the endpoints that are fixed
+	}{
+		// 10.77.0.1 > 127.0.0.1:15001 answered by 10.77.0.2:80, and what the proxy makes of it on the wire
+		{client, []string{"internal pod plaintext 10.77.0.1 > 10.77.0.2:80 by 127.0.0.1:15001", "egress wire plaintext 10.77.0.1 > 10.77.0.2:80 by :"}},
+		{server, []string{"ingress wire plaintext 10.77.0.1 > 10.77.0.2:80 by :", "internal pod plaintext 127.0.0.6 > 10.77.0.2:8080 by :"}},
+	} {
+		lines := taps[c.pod.name].end(t)
+		var flows []string
+		findings := 0
+		for _, r := range validated(t, lines) {
+			if r.at("destination.port") == "9469" || r.at("source.port") == "9469" {
+				continue // our own questions to the tap
+			}
+			switch r.at("event.dataset") {
+			case "meshtls.finding":
+				findings++
+				if r.at("meshtls.scope") != "wire" {
+					t.Errorf("a finding within the pod: %v", r)
+				}
+			case "meshtls.flow":
+				flows = append(flows, fmt.Sprintf("%s %s %s %s > %s:%s by %s:%s", r.at("network.direction"), r.at("meshtls.scope"), r.at("meshtls.verdict"),
+					r.at("source.ip"), r.at("destination.ip"), r.at("destination.port"), r.at("destination.nat.ip"), r.at("destination.nat.port")))
+			}
+		}
+		for _, want := range c.want {
+			if n := strings.Count(strings.Join(flows, "\n")+"\n", want+"\n"); n != 1 {
+				t.Errorf("%s: %q %d times, want once, in:\n%s", c.pod.name, want, n, strings.Join(flows, "\n"))
+			}
+		}
+		if findings != 1 {
+			t.Errorf("%s: %d findings, want 1", c.pod.name, findings)
+		}
+	}
+}
