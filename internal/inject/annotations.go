@@ -98,8 +98,16 @@ func (r *run) take(out choices, from map[string]string, whose string, may func(s
 	}
 }
 
+// maxWarning is the length from which on the API server cuts a warning (k8s.io/api
+// admission/v1: 256).
+const maxWarning = 250
+
 func (r *run) warn(format string, values ...any) {
-	r.result.Warnings = append(r.result.Warnings, "meshtls-tap: "+fmt.Sprintf(format, values...))
+	text := "meshtls-tap: " + strings.ToValidUTF8(fmt.Sprintf(format, values...), "?")
+	if len(text) > maxWarning {
+		text = strings.ToValidUTF8(text[:maxWarning-3], "") + "..."
+	}
+	r.result.Warnings = append(r.result.Warnings, text)
 }
 
 // short cuts text that somebody else wrote, for a message.

@@ -152,7 +152,11 @@ spec: {restartPolicy: OnFailure, containers: [{name: job, image: job:1}]}
 	"policy dropped":   {pod: dropped, reason: ReasonAlready, also: wantNative},
 	"refused by all":   {pod: plain, ns: refuseAll, reason: ReasonRefused, warnings: []string{`refused: violates PodSecurity "restricted:latest"`}},
 	"refused, profile": {pod: plain, ns: refuseAll, config: func(c *Config) { c.Profile = ProfileRoot }, reason: ReasonRefused, warnings: []string{"refused: root"}},
-	"no containers":    {pod: `{spec: {}}`, reason: ReasonUndecodable, warnings: []string{"undecodable"}},
+	"refused at length": {pod: plain, ns: func(ns *Namespace) {
+		refuseAll(ns)
+		ns.Refusals[ProfileDefault] = strings.Repeat("é\xff", 200)
+	}, reason: ReasonRefused, warnings: []string{"refused: é?é"}},
+	"no containers": {pod: `{spec: {}}`, reason: ReasonUndecodable, warnings: []string{"undecodable"}},
 	"guaranteed": {pod: `
 spec:
   initContainers: [{name: i, image: i, resources: {limits: {cpu: "1", memory: 1Gi}, requests: {cpu: "1", memory: 1Gi}}}]

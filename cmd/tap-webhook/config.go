@@ -1,0 +1,145 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"reflect"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/meshtls-tap/meshtls-tap/webhook"
+)
+
+// environment is what the webhook reads of its environment, once. The tag about is the
+// line of --help.
+type environment struct {
+	Listen         string     `env:"WEBHOOK_LISTEN" envDefault:":10250" about:"HTTPS address of /inject and /annotate"`
+	MetricsListen  string     `env:"WEBHOOK_METRICS_LISTEN" envDefault:":9469" about:"HTTP address of /metrics, /healthz, /readyz"`
+	Image          string     `env:"WEBHOOK_IMAGE" about:"the tap's image; required"`
+	PullPolicy     string     `env:"WEBHOOK_IMAGE_PULL_POLICY" envDefault:"IfNotPresent" about:"of the tap in pods"`
+	ImageCheck     bool       `env:"WEBHOOK_IMAGE_CHECK" envDefault:"true" about:"inject only an image that was seen to run in the own namespace"`
+	Mode           string     `env:"WEBHOOK_MODE" envDefault:"native" about:"native or container"`
+	Profile        string     `env:"WEBHOOK_PROFILE" envDefault:"auto" about:"auto, default, baseline, root or openshift"`
+	CertMode       string     `env:"WEBHOOK_CERT_MODE" envDefault:"self" about:"self or files"`
+	CertDir        string     `env:"WEBHOOK_CERT_DIR" envDefault:"/etc/meshtls-tap-webhook/tls" about:"files: where tls.crt and tls.key are"`
+	CertSecret     string     `env:"WEBHOOK_CERT_SECRET" envDefault:"meshtls-tap-webhook-ca" about:"self: the Secret of the own authority"`
+	CertHosts      []string   `env:"WEBHOOK_CERT_HOSTS" about:"self: further names and addresses in the certificate"`
+	Configurations []string   `env:"WEBHOOK_CONFIGURATION_NAME" about:"MutatingWebhookConfigurations whose caBundle is ours; required with self"`
+	Service        string     `env:"WEBHOOK_SERVICE_NAME" about:"the Service in front; required"`
+	Namespace      string     `env:"POD_NAMESPACE" about:"the own namespace; required"`
+	Pod            string     `env:"POD_NAME" about:"the own pod"`
+	Lease          string     `env:"WEBHOOK_LEASE" envDefault:"meshtls-tap-webhook" about:"the Lease by which replicas elect who writes"`
+	Cluster        string     `env:"WEBHOOK_CLUSTER" about:"name of the cluster, for the records"`
+	PodOptIn       bool       `env:"WEBHOOK_POD_OPT_IN" envDefault:"false" about:"pods opt in by their label meshtls-tap=enabled in any namespace"`
+	Allowed        []string   `env:"WEBHOOK_ALLOWED_ANNOTATIONS" about:"annotations that pods may set beside resources, without prefix; * is all"`
+	Events         bool       `env:"WEBHOOK_EVENTS" envDefault:"true" about:"Events on the owners of pods"`
+	Settings       string     `env:"WEBHOOK_SETTINGS" about:"the file that says what the tap gets"`
+	Drain          string     `env:"WEBHOOK_DRAIN" envDefault:"5s" about:"how long to go on after the order to end"`
+	LogLevel       slog.Level `env:"WEBHOOK_LOG_LEVEL" envDefault:"INFO" about:"debug, info, warn or error"`
+	LogFormat      string     `env:"WEBHOOK_LOG_FORMAT" envDefault:"json" about:"json or text"`
+	Kubeconfig     string     `env:"KUBECONFIG" about:"outside of a cluster: how to reach it"`
+}
+
+// configuration reads the environment. Every value that cannot be used is one line of
+// the error.
+func configuration(environ []string, logs io.Writer) (webhook.Config, error) {
+	var e environment
+	if err := env.ParseWithOptions(&e, env.Options{Environment: env.ToMap(environ)}); err != nil {
+		return webhook.Config{}, named(err)
+	}
+	cfg := webhook.Config{
+		Listen: e.Listen, MetricsListen: e.MetricsListen,
+		Image: e.Image, PullPolicy: e.PullPolicy, ImageCheck: e.ImageCheck, Mode: e.Mode, Profile: e.Profile,
+		ClusterName: e.Cluster, PodOptIn: e.PodOptIn, AllowedAnnotations: list(e.Allowed),
+		CertMode: e.CertMode, CertDir: e.CertDir, CertSecret: e.CertSecret, CertHosts: list(e.CertHosts),
+		Configurations: list(e.Configurations), Service: e.Service, Namespace: e.Namespace, Pod: e.Pod, Lease: e.Lease,
+		Events: e.Events, Version: version,
+	}
+	var errs []error
+	var err error
+	if cfg.Drain, err = time.ParseDuration(e.Drain); err != nil || cfg.Drain < 0 {
+		errs = append(errs, fmt.Errorf("WEBHOOK_DRAIN=%s: expected a duration such as 5s", e.Drain))
+	}
+	if e.Settings != "" {
+		if cfg.Settings, err = os.ReadFile(e.Settings); err != nil {
+			errs = append(errs, fmt.Errorf("WEBHOOK_SETTINGS: %w", err))
+		}
+	}
+	if cfg.Log, err = logger(logs, e.LogFormat, e.LogLevel); err != nil {
+		errs = append(errs, err)
+	}
+	errs = append(errs, cfg.Check())
+	if cfg.Cluster, err = cluster(e.Kubeconfig); err != nil {
+		errs = append(errs, fmt.Errorf("KUBECONFIG: %w", err))
+	}
+	return cfg, errors.Join(errs...)
+}
+
+// named turns the library's errors, which name fields, into ones that name variables.
+func named(err error) error {
+	all, ok := errors.AsType[env.AggregateError](err)
+	if !ok {
+		return err
+	}
+	var out []error
+	for _, e := range all.Errors {
+		if p, ok := errors.AsType[env.ParseError](e); ok {
+			if field, found := reflect.TypeFor[environment]().FieldByName(p.Name); found {
+				e = fmt.Errorf("%s: expected %s", field.Tag.Get("env"), field.Tag.Get("about"))
+			}
+		}
+		out = append(out, e)
+	}
+	return errors.Join(out...)
+}
+
+// list drops blanks and empty items.
+func list(items []string) []string {
+	var out []string
+	for _, item := range items {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+func logger(w io.Writer, format string, level slog.Level) (*slog.Logger, error) {
+	options := &slog.HandlerOptions{Level: level}
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, options)), nil
+	case "text":
+		return slog.New(slog.NewTextHandler(w, options)), nil
+	}
+	return nil, fmt.Errorf("WEBHOOK_LOG_FORMAT=%s: expected json or text", format)
+}
+
+// cluster returns how to reach the API server: by a kubeconfig, else as a pod does.
+func cluster(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		return rest.InClusterConfig()
+	}
+	return clientcmd.BuildConfigFromFlags("", kubeconfig)
+}
+
+// help is the text of --help.
+func help() string {
+	var b strings.Builder
+	b.WriteString("Usage: tap-webhook\n\nPuts the tap into pods as they are created. Everything is set by the environment:\n\n")
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for field := range reflect.TypeFor[environment]().Fields() {
+		fmt.Fprintf(w, "  %s\t%s\t%s\n", field.Tag.Get("env"), field.Tag.Get("envDefault"), field.Tag.Get("about"))
+	}
+	w.Flush()
+	b.WriteString("\nThe middle column is the default. WEBHOOK_SETTINGS is described in webhook/README.md.\n")
+	return b.String()
+}

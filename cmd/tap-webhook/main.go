@@ -1,0 +1,60 @@
+// Command tap-webhook is the admission server that puts the tap into pods, and its
+// controller. Everything is set by the environment: webhook/README.md says what.
+//
+// Exit status: 0 told to end, 1 an error, 2 a setting that cannot be used.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/meshtls-tap/meshtls-tap/webhook"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// Exit statuses.
+const (
+	exitFine  = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	status := command(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr)
+	stop()
+	os.Exit(status)
+}
+
+// command runs the webhook, or says what it was asked for.
+func command(ctx context.Context, args, environ []string, out, errs io.Writer) int {
+	if len(args) > 0 {
+		switch args[0] {
+		case "version", "--version", "-version":
+			fmt.Fprintf(out, "tap-webhook %s\n", version)
+			return exitFine
+		case "help", "--help", "-help", "-h":
+			fmt.Fprint(out, help())
+			return exitFine
+		}
+		fmt.Fprintf(errs, "tap-webhook: unexpected argument %q: everything is set by the environment; see \"tap-webhook --help\"\n", args[0])
+		return exitUsage
+	}
+	cfg, err := configuration(environ, errs)
+	if err != nil {
+		fmt.Fprintf(errs, "tap-webhook: %v; see \"tap-webhook --help\"\n", err)
+		return exitUsage
+	}
+	if err := webhook.Run(ctx, cfg); err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintf(errs, "tap-webhook: %v\n", err)
+		return exitError
+	}
+	return exitFine
+}

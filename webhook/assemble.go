@@ -1,0 +1,232 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/certwatcher"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/inject"
+)
+
+// How often loops look without being nudged.
+const (
+	certsEvery  = 20 * time.Second
+	imagesEvery = 20 * time.Second
+	nodesEvery  = 5 * time.Minute
+	surveyEvery = 5 * time.Minute
+)
+
+// policiesMinor is the minor version since which ValidatingAdmissionPolicy is v1.
+const policiesMinor = 30
+
+// assemble makes the manager and all that runs in it.
+func assemble(cfg Config, serverMinor int) (*webhook, error) {
+	w := &webhook{cfg: cfg.injection(serverMinor), events: &events{}}
+	server := &server{listen: cfg.Listen, drain: cfg.Drain, log: cfg.Log}
+	mgr, err := newManager(cfg, w.cfg, server)
+	if err != nil {
+		return nil, err
+	}
+	w.mgr = mgr
+	if cfg.Events {
+		w.events.recorder = mgr.GetEventRecorder("meshtls-tap")
+	}
+	nodes := &nodes{live: mgr.GetAPIReader()}
+	w.images = &images{
+		client: mgr.GetClient(), cfg: w.cfg, check: cfg.ImageCheck, owner: ownerOf(mgr.GetClient(), cfg.Configurations), log: cfg.Log, now: time.Now,
+		usage: map[string]string{}, ran: map[string]string{},
+	}
+	w.namespaces = &namespaces{cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, images: w.images, nodes: nodes, now: time.Now}
+	w.probes = newProbes(mgr.GetClient(), mgr.GetAPIReader(), w.cfg, cfg.Log)
+	if err := w.control(cfg, serverMinor, nodes); err != nil {
+		return nil, err
+	}
+	err = w.serve(cfg, server)
+	return w, err
+}
+
+// control adds controllers and loops.
+func (w *webhook) control(cfg Config, serverMinor int, nodes *nodes) error {
+	prober := &prober{client: w.mgr.GetClient(), namespaces: w.namespaces, probes: w.probes}
+	if err := prober.register(w.mgr, cfg.Configurations, serverMinor >= policiesMinor); err != nil {
+		return err
+	}
+	tenure := &tenure{client: w.mgr.GetClient(), namespaces: w.namespaces, events: w.events, log: cfg.Log}
+	if err := tenure.register(w.mgr); err != nil {
+		return err
+	}
+	survey := &survey{
+		client: w.mgr.GetClient(), live: w.mgr.GetAPIReader(), cfg: w.cfg, namespaces: w.namespaces, probes: w.probes, events: w.events, log: cfg.Log,
+	}
+	loops := []*loop{
+		newLoop("nodes", false, nodesEvery, cfg.Log, nodes.look),
+		newLoop("survey", true, surveyEvery, cfg.Log, survey.look),
+	}
+	if cfg.ImageCheck {
+		images := newLoop("images", false, imagesEvery, cfg.Log, w.tryImages)
+		if err := w.nudgeOn(&corev1.Pod{}, images); err != nil {
+			return err
+		}
+		loops = append(loops, images)
+	}
+	for _, l := range loops {
+		if err := w.mgr.Add(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tryImages reads which images were seen to run and tries those that are missing.
+func (w *webhook) tryImages(ctx context.Context) error {
+	if err := w.images.follow(ctx); err != nil {
+		return err
+	}
+	var list corev1.NamespaceList
+	if err := w.mgr.GetClient().List(ctx, &list, client.MatchingLabels{inject.Label: inject.Enabled}); err != nil {
+		return err
+	}
+	return w.images.try(ctx, wanted(w.cfg, list.Items))
+}
+
+// serve adds the admission server and its certificate.
+func (w *webhook) serve(cfg Config, s *server) error {
+	mux := http.NewServeMux()
+	mux.Handle("/inject", newEndpoint("/inject", cfg.Log, w.decide(inject.Tap), w.events.pod))
+	mux.Handle("/annotate", newEndpoint("/annotate", cfg.Log, w.decide(inject.Annotate), nil))
+	s.handler = mux
+	s.more = func() error {
+		if !w.images.proven() {
+			return fmt.Errorf("image %s was not seen to run yet", w.cfg.Image)
+		}
+		return nil
+	}
+	if cfg.CertMode == certsFiles {
+		watcher, err := certwatcher.New(cfg.CertDir+"/tls.crt", cfg.CertDir+"/tls.key")
+		if err != nil {
+			return err
+		}
+		s.certificate = watcher.GetCertificate
+		return join(w.mgr.Add(everywhere{watcher}), w.mgr.Add(s))
+	}
+	certs := &certs{
+		client: w.mgr.GetClient(), secret: client.ObjectKey{Namespace: cfg.Namespace, Name: cfg.CertSecret},
+		configurations: cfg.Configurations, hosts: serviceHosts(cfg.Service, cfg.Namespace, cfg.CertHosts), log: cfg.Log, now: time.Now,
+	}
+	s.certificate = certs.GetCertificate
+	serving := newLoop("certificate", false, certsEvery, cfg.Log, certs.serve)
+	rotating := newLoop("authority", true, certsEvery, cfg.Log, certs.rotate)
+	return join(
+		w.nudgeOn(&corev1.Secret{}, serving, rotating), w.nudgeOn(&admissionv1.MutatingWebhookConfiguration{}, rotating),
+		w.mgr.Add(serving), w.mgr.Add(rotating), w.mgr.Add(s),
+	)
+}
+
+func join(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// everywhere runs on every replica.
+type everywhere struct{ manager.Runnable }
+
+// NeedLeaderElection is false.
+func (everywhere) NeedLeaderElection() bool { return false }
+
+// nudgeOn nudges loops when an object of a kind changes.
+func (w *webhook) nudgeOn(kind client.Object, loops ...*loop) error {
+	informer, err := w.mgr.GetCache().GetInformer(context.Background(), kind, cache.BlockUntilSynced(false))
+	if err != nil {
+		return err
+	}
+	nudge := func(any) {
+		for _, l := range loops {
+			l.nudge()
+		}
+	}
+	_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc: nudge, UpdateFunc: func(_, o any) { nudge(o) }, DeleteFunc: nudge,
+	})
+	return err
+}
+
+// newManager makes a manager whose caches hold no more than what is looked at.
+func newManager(cfg Config, injection *inject.Config, s *server) (manager.Manager, error) {
+	cluster := rest.CopyConfig(cfg.Cluster)
+	cluster.QPS, cluster.Burst = 50, 100
+	cluster.UserAgent = "meshtls-tap-webhook/" + cfg.Version
+	cluster.WarningHandler = rest.NoWarnings{} // the dry runs are warned of what they ask about
+	own := func(by cache.Config) map[string]cache.Config { return map[string]cache.Config{cfg.Namespace: by} }
+	grace := cfg.Drain + 10*time.Second
+	return manager.New(cluster, manager.Options{
+		LeaderElection: true, LeaderElectionID: cfg.Lease, LeaderElectionNamespace: cfg.Namespace, LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout: &grace,
+		Metrics: metricsserver.Options{
+			BindAddress:   cfg.MetricsListen,
+			ExtraHandlers: map[string]http.Handler{"/healthz": http.HandlerFunc(s.healthz), "/readyz": http.HandlerFunc(s.readyz)},
+		},
+		Client: client.Options{Cache: &client.CacheOptions{}},
+		Cache: cache.Options{
+			DefaultTransform: strip,
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Secret{}:    {Namespaces: own(cache.Config{FieldSelector: fields.OneTermEqualSelector("metadata.name", cfg.CertSecret)})},
+				&corev1.Pod{}:       {Namespaces: own(cache.Config{LabelSelector: labels.SelectorFromSet(labels.Set{labelComponent: componentImage})})},
+				&corev1.Event{}:     {Field: fields.OneTermEqualSelector("reason", "FailedCreate"), Transform: stripEvent},
+				&corev1.ConfigMap{}: {Field: fields.OneTermEqualSelector("metadata.name", *injection.Settings.ConfigMap), Transform: whole},
+			},
+		},
+	})
+}
+
+// whole keeps an object as it is.
+func whole(o any) (any, error) { return o, nil }
+
+// strip drops what nobody here reads.
+func strip(o any) (any, error) {
+	if m, ok := o.(metav1.Object); ok {
+		m.SetManagedFields(nil)
+	}
+	return o, nil
+}
+
+// stripEvent keeps of an Event what refusedTap reads.
+func stripEvent(o any) (any, error) {
+	if e, ok := o.(*corev1.Event); ok {
+		return &corev1.Event{
+			ObjectMeta: metav1.ObjectMeta{Namespace: e.Namespace, Name: e.Name, UID: e.UID, ResourceVersion: e.ResourceVersion},
+			Reason:     e.Reason, Message: e.Message,
+		}, nil
+	}
+	return o, nil
+}
+
+// ownerOf returns the webhook configuration that pods which try images belong to: they go when it goes.
+func ownerOf(c client.Reader, configurations []string) func(context.Context) *metav1.OwnerReference {
+	return func(ctx context.Context) *metav1.OwnerReference {
+		var own admissionv1.MutatingWebhookConfiguration
+		if len(configurations) == 0 || c.Get(ctx, client.ObjectKey{Name: configurations[0]}, &own) != nil {
+			return nil
+		}
+		return &metav1.OwnerReference{
+			APIVersion: admissionv1.SchemeGroupVersion.String(), Kind: "MutatingWebhookConfiguration", Name: own.Name, UID: own.UID,
+		}
+	}
+}

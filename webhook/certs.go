@@ -1,0 +1,196 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ac "k8s.io/client-go/applyconfigurations/admissionregistration/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// fieldOwner is the field manager of all that the webhook applies.
+const fieldOwner = client.FieldOwner("meshtls-tap-webhook")
+
+// certs is the own authority: in a Secret that all replicas read and the elected one
+// writes. Each replica signs a server certificate for itself and keeps it in memory, so
+// that no certificate is ever mounted or rendered.
+type certs struct {
+	client         client.Client
+	secret         client.ObjectKey
+	configurations []string // MutatingWebhookConfigurations whose caBundle is ours
+	hosts          []string
+	log            *slog.Logger
+	now            func() time.Time
+
+	served atomic.Pointer[tls.Certificate]
+	signer []byte // PEM of who signed it; of the loop that calls serve
+	last   *authorities
+}
+
+// errNoCertificate is what a client is told while there is none.
+var errNoCertificate = errors.New("no certificate yet")
+
+// GetCertificate returns the certificate to serve; it stands in tls.Config.
+func (c *certs) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if leaf := c.served.Load(); leaf != nil {
+		return leaf, nil
+	}
+	return nil, errNoCertificate
+}
+
+// serve follows the Secret: a new authority signs a new certificate, and an old
+// certificate is renewed. It runs on every replica.
+func (c *certs) serve(ctx context.Context) error {
+	var s corev1.Secret
+	if err := c.client.Get(ctx, c.secret, &s); err != nil {
+		if apierrors.IsNotFound(err) && c.served.Load() == nil {
+			return nil // the elected replica will make it, and its event nudges
+		}
+		return err
+	}
+	a, err := readSecret(&s)
+	if err != nil {
+		return fmt.Errorf("secret %s: %w", c.secret, err)
+	}
+	now := c.now()
+	if leaf := c.served.Load(); leaf != nil && bytes.Equal(c.signer, a.current.pem) && !aged(leaf.Leaf, now) {
+		return nil
+	}
+	leaf, err := a.current.leaf(c.hosts, now)
+	if err != nil {
+		return err
+	}
+	c.signer = a.current.pem
+	c.served.Store(leaf)
+	certificateEnd.WithLabelValues("server").Set(float64(leaf.Leaf.NotAfter.Unix()))
+	c.log.Info("certificate signed", "until", leaf.Leaf.NotAfter)
+	return nil
+}
+
+// rotate keeps the authority valid and the API server trusting it. It runs on the elected
+// replica.
+func (c *certs) rotate(ctx context.Context) error {
+	s, a, err := c.load(ctx)
+	if err != nil {
+		return err
+	}
+	now := c.now()
+	announced, err := c.announce(ctx, a.trusted(now), a)
+	if err != nil {
+		return err
+	}
+	changed, err := a.step(now, announced)
+	if errors.Is(err, errExpired) {
+		a, err = c.renewed()
+		changed = true
+	}
+	if err != nil {
+		return err
+	}
+	if changed {
+		if err := c.store(ctx, s, a); err != nil {
+			return err
+		}
+		c.log.Info("authority rotated", "until", a.current.cert.NotAfter, "next", a.next != nil)
+		if _, err = c.announce(ctx, a.trusted(now), a); err != nil {
+			return err
+		}
+	}
+	c.last = a
+	certificateEnd.WithLabelValues("authority").Set(float64(a.current.cert.NotAfter.Unix()))
+	return nil
+}
+
+// load reads the Secret, or makes it. One that was deleted comes back as it was; one
+// that cannot be used is replaced.
+func (c *certs) load(ctx context.Context) (*corev1.Secret, *authorities, error) {
+	s := &corev1.Secret{}
+	err := c.client.Get(ctx, c.secret, s)
+	if err == nil {
+		a, bad := readSecret(s)
+		if bad == nil {
+			return s, a, nil
+		}
+		c.log.Warn("the authority's secret cannot be used and is made anew", "secret", c.secret, "error", bad)
+	} else if !apierrors.IsNotFound(err) {
+		return nil, nil, err
+	}
+	a := c.last
+	if a == nil {
+		if a, err = c.renewed(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if s.ResourceVersion == "" {
+		s.ObjectMeta = metav1.ObjectMeta{
+			Namespace: c.secret.Namespace, Name: c.secret.Name,
+			Labels: map[string]string{"app.kubernetes.io/managed-by": managedBy},
+		}
+	}
+	return s, a, c.store(ctx, s, a)
+}
+
+func (c *certs) renewed() (*authorities, error) {
+	a, err := newAuthority(c.now())
+	return &authorities{current: a}, err
+}
+
+func (c *certs) store(ctx context.Context, s *corev1.Secret, a *authorities) error {
+	if err := a.write(s); err != nil {
+		return err
+	}
+	if s.ResourceVersion == "" {
+		return c.client.Create(ctx, s, fieldOwner)
+	}
+	return c.client.Update(ctx, s, fieldOwner)
+}
+
+// announce makes every webhook of the configurations trust a bundle, and is whether all
+// of them trusted next already. It owns the field caBundle and nothing else.
+func (c *certs) announce(ctx context.Context, bundle []byte, a *authorities) (announced bool, err error) {
+	announced = a.next != nil
+	var errs []error
+	for _, name := range c.configurations {
+		var have admissionv1.MutatingWebhookConfiguration
+		if err := c.client.Get(ctx, client.ObjectKey{Name: name}, &have); err != nil {
+			if !apierrors.IsNotFound(err) { // then it is called by nobody
+				errs = append(errs, err)
+			}
+			continue
+		}
+		if trusts(&have, bundle) {
+			continue
+		}
+		announced = false
+		want := ac.MutatingWebhookConfiguration(name)
+		for i := range have.Webhooks {
+			want.WithWebhooks(ac.MutatingWebhook().WithName(have.Webhooks[i].Name).
+				WithClientConfig(ac.WebhookClientConfig().WithCABundle(bundle...)))
+		}
+		if err := c.client.Apply(ctx, want, fieldOwner, client.ForceOwnership); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		c.log.Info("webhook configuration trusts the authority", "configuration", name)
+	}
+	return announced, errors.Join(errs...)
+}
+
+func trusts(have *admissionv1.MutatingWebhookConfiguration, bundle []byte) bool {
+	for i := range have.Webhooks {
+		if !bytes.Equal(have.Webhooks[i].ClientConfig.CABundle, bundle) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,158 @@
+package webhook
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/inject"
+)
+
+// Reasons for which a review is answered without a look at its pod.
+const (
+	reasonNotAPod inject.Reason = "not_a_pod"
+	reasonGarbage inject.Reason = "garbage"
+	reasonTooBig  inject.Reason = "oversize"
+	reasonPanic   inject.Reason = "panic"
+	reasonUnknown inject.Reason = "namespace_unknown"
+)
+
+// failed are the reasons that are our fault, or a caller's that is no API server.
+func failed(r inject.Reason) bool {
+	return slices.Contains([]inject.Reason{reasonGarbage, reasonTooBig, reasonPanic, reasonUnknown, inject.ReasonUndecodable}, r)
+}
+
+const (
+	mostWait  = 2500 * time.Millisecond // for an answer, whatever the API server would wait
+	smallBody = 256 << 10
+	bigBodies = 8 // that are held at the same time
+)
+
+// endpoint answers admission reviews. Whatever comes, and whatever goes wrong, the answer
+// is that the pod is allowed.
+type endpoint struct {
+	path   string
+	decide func(context.Context, *review) inject.Result
+	told   func(*review, *inject.Result) // of each decision; nil: nobody is
+	log    *slog.Logger
+	big    chan struct{}
+}
+
+func newEndpoint(path string, log *slog.Logger, decide func(context.Context, *review) inject.Result, told func(*review, *inject.Result)) *endpoint {
+	return &endpoint{path: path, decide: decide, told: told, log: log, big: make(chan struct{}, bigBodies)}
+}
+
+// ServeHTTP answers one review.
+func (h *endpoint) ServeHTTP(w http.ResponseWriter, q *http.Request) {
+	begun := time.Now()
+	if q.Method != http.MethodPost {
+		http.Error(w, "POST an AdmissionReview", http.StatusMethodNotAllowed)
+		return
+	}
+	ctx, cancel := context.WithTimeout(q.Context(), patience(q.URL.Query().Get("timeout")))
+	defer cancel()
+	uid, r, result := h.result(ctx, w, q.Body)
+	w.Header().Set("Content-Type", "application/json")
+	if err := json.NewEncoder(w).Encode(answer(uid, &result)); err != nil {
+		h.log.Debug("answer not sent", "error", err)
+	}
+	took := time.Since(begun)
+	durations.WithLabelValues(h.path).Observe(took.Seconds())
+	h.account(r, &result, took)
+}
+
+// patience is how long an answer may take: most of what the API server waits.
+func patience(timeout string) time.Duration {
+	if d, err := time.ParseDuration(timeout); err == nil && d > 0 {
+		return min(d*4/5, mostWait)
+	}
+	return mostWait
+}
+
+// result reads and decides. A panic costs one pod its tap.
+func (h *endpoint) result(ctx context.Context, w http.ResponseWriter, body io.Reader) (uid types.UID, r *review, result inject.Result) {
+	defer func() {
+		if v := recover(); v != nil {
+			h.log.Error("panic", "value", fmt.Sprint(v), "stack", string(debug.Stack()))
+			result = inject.Result{Reason: reasonPanic}
+		}
+	}()
+	text, release, err := h.read(ctx, w, body)
+	defer release()
+	if err != nil {
+		return uidOf(text), nil, inject.Result{Reason: reasonTooBig, Detail: err.Error()}
+	}
+	r, err = readReview(text)
+	switch {
+	case err != nil:
+		return uidOf(text), nil, inject.Result{Reason: reasonGarbage, Detail: err.Error()}
+	case !r.creates():
+		return r.Request.UID, r, inject.Result{Reason: reasonNotAPod}
+	}
+	uid = r.Request.UID // what is returned when decide panics
+	return uid, r, h.decide(ctx, r)
+}
+
+// read reads a body, of which only a few may be big at the same time. Even with an error
+// it returns the start of it.
+func (h *endpoint) read(ctx context.Context, w http.ResponseWriter, body io.Reader) (text []byte, release func(), err error) {
+	release = func() {}
+	var b bytes.Buffer
+	if n, err := io.CopyN(&b, body, smallBody); n < smallBody {
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+		return b.Bytes(), release, err
+	}
+	select {
+	case h.big <- struct{}{}:
+		release = func() { <-h.big }
+	case <-ctx.Done():
+		return b.Bytes(), release, errors.New("too many big reviews")
+	}
+	_, err = b.ReadFrom(http.MaxBytesReader(w, io.NopCloser(body), maxBody-smallBody))
+	return b.Bytes(), release, err
+}
+
+// account counts and logs a decision. No log holds anything of a pod but its names.
+func (h *endpoint) account(r *review, result *inject.Result, took time.Duration) {
+	kind, level := "skipped", slog.LevelInfo
+	switch {
+	case result.Reason == inject.Injected:
+		kind = "injected"
+	case failed(result.Reason):
+		kind, level = "error", slog.LevelError
+	case result.Reason.Quiet(), result.Reason == reasonNotAPod:
+		level = slog.LevelDebug
+	}
+	injections.WithLabelValues(kind, string(result.Reason)).Inc()
+	attrs := []slog.Attr{slog.String("path", h.path), slog.Duration("took", took)}
+	if r != nil {
+		attrs = append(attrs, slog.String("namespace", r.Request.Namespace), slog.String("uid", string(r.Request.UID)), slog.Bool("dryRun", r.dryRun()))
+	}
+	if o := result.Owner; o != nil {
+		attrs = append(attrs, slog.String("owner", o.Kind+"/"+o.Name))
+	}
+	for _, a := range [][2]string{
+		{"reason", string(result.Reason)}, {"detail", result.Detail},
+		{"mode", string(result.Mode)}, {"profile", string(result.Profile)}, {"image", result.Image},
+	} {
+		if a[1] != "" {
+			attrs = append(attrs, slog.String(a[0], a[1]))
+		}
+	}
+	h.log.LogAttrs(context.Background(), level, kind, attrs...)
+	if r != nil && h.told != nil && !r.dryRun() {
+		h.told(r, result)
+	}
+}

@@ -1,0 +1,267 @@
+package webhook
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/inject"
+)
+
+// images knows which images of the tap may be used: those that were seen to run. Each is run
+// once in a pod of the own namespace, first by the name that was configured, then by its
+// digest; every replica reads how that ended from these pods, which stay. A native sidecar
+// whose image cannot be pulled would keep its pod from starting.
+type images struct {
+	client client.Client
+	cfg    *inject.Config
+	check  bool // false: every image may be used
+	owner  func(context.Context) *metav1.OwnerReference
+	log    *slog.Logger
+	now    func() time.Time
+
+	mu    sync.Mutex
+	usage map[string]string // from a configured image to the one to use; replaced, never changed
+	ran   map[string]string // from an image that was seen to run to its digest, "" unknown
+}
+
+// What marks the pods that try an image.
+const (
+	labelComponent  = "app.kubernetes.io/component"
+	componentImage  = "image-check"
+	annotationTried = "meshtls-tap/image" // of the pod: the image it tries
+	tryAgain        = 5 * time.Minute     // after a pod failed
+	tryPinAgain     = time.Hour           // where the image runs by its name already
+	patienceForPull = 3 * time.Minute
+	keepUnwanted    = time.Hour
+	maxImages       = 16 // that are tried at the same time
+)
+
+// usable returns the images to use; nil is all.
+func (i *images) usable() map[string]string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.check {
+		return nil
+	}
+	return i.usage
+}
+
+// follow reads how the pods ended. It runs on every replica.
+func (i *images) follow(ctx context.Context) error {
+	list, err := i.pods(ctx)
+	if err != nil {
+		return err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for p := range list {
+		pod := &list[p]
+		if digest, ok := ran(pod); ok {
+			image := pod.Annotations[annotationTried]
+			if _, known := i.ran[image]; !known {
+				i.log.Info("image was seen to run", "image", image, "digest", digest)
+			}
+			i.ran[image] = digest
+		}
+	}
+	usage := map[string]string{}
+	for image := range i.ran {
+		usage[image] = i.best(image)
+	}
+	i.usage = usage
+	return nil
+}
+
+// best is the image by digest, if it was seen to run so; i.mu is held.
+func (i *images) best(image string) string {
+	if pinned := byDigest(image, i.ran[image]); pinned != "" {
+		if _, ok := i.ran[pinned]; ok {
+			return pinned
+		}
+	}
+	return image
+}
+
+// byDigest returns an image's name with a digest, or "" if it has one or there is none.
+func byDigest(image, digest string) string {
+	if digest == "" || strings.Contains(image, "@") {
+		return ""
+	}
+	name := image
+	if colon := strings.LastIndexByte(image, ':'); colon > strings.LastIndexByte(image, '/') {
+		name = image[:colon]
+	}
+	return name + "@" + digest
+}
+
+// ran is whether the pod's container has run, and the digest of its image where the
+// runtime tells one that a registry knows.
+func ran(pod *corev1.Pod) (digest string, ok bool) {
+	for _, s := range pod.Status.ContainerStatuses {
+		if t := s.State.Terminated; t != nil && t.ExitCode == 0 {
+			if _, after, found := strings.Cut(s.ImageID, "@"); found {
+				digest = after
+			}
+			return digest, true
+		}
+	}
+	return "", false
+}
+
+func (i *images) pods(ctx context.Context) ([]corev1.Pod, error) {
+	var list corev1.PodList
+	err := i.client.List(ctx, &list, client.InNamespace(i.cfg.Own), client.MatchingLabels{labelComponent: componentImage})
+	return list.Items, err
+}
+
+// proven is whether the configured image was seen to run.
+func (i *images) proven() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return !i.check || i.usage[i.cfg.Image] != ""
+}
+
+// try makes the pods that are missing, and clears away those that nobody wants. It runs on every
+// replica: while one version replaces another, each tries its own image.
+func (i *images) try(ctx context.Context, wanted []string) error {
+	if !i.check {
+		return nil
+	}
+	list, err := i.pods(ctx)
+	if err != nil {
+		return err
+	}
+	have := map[string]*corev1.Pod{}
+	for p := range list {
+		have[list[p].Name] = &list[p]
+	}
+	missing := i.missing(wanted)
+	for _, image := range missing {
+		again := tryPinAgain
+		if slices.Contains(wanted, image) {
+			again = tryAgain
+		}
+		if err := i.attempt(ctx, image, have[podName(image)], again); err != nil {
+			return err
+		}
+	}
+	for p := range list {
+		image := list[p].Annotations[annotationTried]
+		if !slices.Contains(wanted, image) && !slices.Contains(missing, image) && !i.pins(wanted, image) && i.age(&list[p]) > keepUnwanted {
+			if err := client.IgnoreNotFound(i.client.Delete(ctx, &list[p])); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (i *images) age(pod *corev1.Pod) time.Duration { return i.now().Sub(pod.CreationTimestamp.Time) }
+
+// pins is whether an image is one of those that are wanted, by its digest.
+func (i *images) pins(wanted []string, image string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.ContainsFunc(wanted, func(name string) bool { return byDigest(name, i.ran[name]) == image })
+}
+
+// missing returns what was not seen to run, bounded: images by name, and by digest once
+// that is known.
+func (i *images) missing(wanted []string) []string {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	var out []string
+	for _, image := range wanted {
+		digest, ok := i.ran[image]
+		if !ok {
+			out = append(out, image)
+			continue
+		}
+		if i.cfg.PullPolicy == corev1.PullNever {
+			continue // what was loaded by hand has no digest that a node could look up
+		}
+		if pinned := byDigest(image, digest); pinned != "" {
+			if _, ok := i.ran[pinned]; !ok {
+				out = append(out, pinned)
+			}
+		}
+	}
+	slices.Sort(out)
+	out = slices.Compact(out)
+	return out[:min(len(out), maxImages)]
+}
+
+// attempt makes the pod that tries an image, or clears one away that failed.
+func (i *images) attempt(ctx context.Context, image string, pod *corev1.Pod, again time.Duration) error {
+	if pod == nil {
+		i.log.Info("image is tried", "image", image)
+		err := i.client.Create(ctx, i.pod(ctx, image), fieldOwner)
+		if apierrors.IsAlreadyExists(err) {
+			return nil
+		}
+		return err
+	}
+	if pod.Status.Phase == corev1.PodFailed && i.age(pod) > again {
+		return client.IgnoreNotFound(i.client.Delete(ctx, pod))
+	}
+	return nil
+}
+
+// pod is the pod that tries an image: restricted, and over at once.
+func (i *images) pod(ctx context.Context, image string) *corev1.Pod {
+	deadline := int64(patienceForPull.Seconds())
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: i.cfg.Own, Name: podName(image),
+			Labels: map[string]string{
+				labelComponent: componentImage, "app.kubernetes.io/name": "meshtls-tap", "app.kubernetes.io/managed-by": managedBy,
+				inject.Label: inject.Disabled,
+			},
+			Annotations: map[string]string{annotationTried: image},
+		},
+		Spec: corev1.PodSpec{
+			RestartPolicy: corev1.RestartPolicyNever, ActiveDeadlineSeconds: &deadline,
+			AutomountServiceAccountToken: new(bool), EnableServiceLinks: new(bool),
+			SecurityContext: restrictedPod(), NodeSelector: map[string]string{corev1.LabelOSStable: string(corev1.Linux)},
+			Containers: []corev1.Container{{
+				Name: "tap", Image: image, ImagePullPolicy: i.cfg.PullPolicy, Args: []string{"version"},
+				Resources: *i.cfg.Settings.Resources, SecurityContext: restricted(),
+			}},
+		},
+	}
+	for _, name := range i.cfg.Settings.ImagePullSecrets {
+		pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
+	}
+	if owner := i.owner(ctx); owner != nil {
+		pod.OwnerReferences = []metav1.OwnerReference{*owner}
+	}
+	return pod
+}
+
+func podName(image string) string {
+	sum := sha256.Sum256([]byte(image))
+	return "meshtls-tap-image-" + hex.EncodeToString(sum[:5])
+}
+
+// wanted returns the images that are asked for: the configured one and the namespaces' own.
+func wanted(cfg *inject.Config, list []corev1.Namespace) []string {
+	set := map[string]bool{cfg.Image: true}
+	for i := range list {
+		if v := list[i].Annotations[inject.Prefix+inject.AnnotationImage]; v != "" && list[i].Labels[inject.Label] == inject.Enabled {
+			set[v] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(set))
+}

@@ -1,0 +1,164 @@
+package webhook
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/inject"
+)
+
+// Keys of the namespaces' ConfigMap that taps and webhook read (TAP_CONFIG_DIR).
+const (
+	configEnabled = "enabled" // false turns the namespace's taps off
+	configUntil   = "until"   // RFC 3339
+)
+
+// namespaces is what is known of each namespace, from the informers' caches.
+type namespaces struct {
+	cached client.Reader
+	live   client.Reader // for a namespace so new that no cache has it
+	cfg    *inject.Config
+	images *images
+	nodes  *nodes
+	now    func() time.Time
+}
+
+// of returns what is known of a namespace but for its refusals.
+func (n *namespaces) of(ctx context.Context, name string) (*inject.Namespace, error) {
+	var object corev1.Namespace
+	err := n.cached.Get(ctx, client.ObjectKey{Name: name}, &object)
+	if apierrors.IsNotFound(err) || err == nil && object.Labels[inject.Label] != inject.Enabled {
+		// The API server's selector saw the label: it may be younger than the cache.
+		if fresh := (corev1.Namespace{}); n.live.Get(ctx, client.ObjectKey{Name: name}, &fresh) == nil {
+			object, err = fresh, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return n.view(ctx, &object)
+}
+
+// view returns what is known of a namespace but for its refusals.
+func (n *namespaces) view(ctx context.Context, object *corev1.Namespace) (*inject.Namespace, error) {
+	ns := &inject.Namespace{
+		Name: object.Name, Labels: object.Labels, Annotations: object.Annotations,
+		Images: n.images.usable(), OldKubelets: n.nodes.old(),
+	}
+	config, err := n.config(ctx, object.Name)
+	if err != nil {
+		return nil, err
+	}
+	ns.Until = ends(object, config, n.now())
+	enabled, bad := strconv.ParseBool(config.Data[configEnabled])
+	over := !ns.Until.IsZero() && !ns.Until.After(n.now())
+	ns.Off = bad == nil && !enabled && !over // what is over says so itself
+	if err := n.limits(ctx, ns); err != nil {
+		return nil, err
+	}
+	return ns, nil
+}
+
+// config returns the namespace's ConfigMap, or an empty one.
+func (n *namespaces) config(ctx context.Context, namespace string) (*corev1.ConfigMap, error) {
+	config := &corev1.ConfigMap{}
+	name := *n.cfg.Settings.ConfigMap
+	if name == "" {
+		return config, nil
+	}
+	err := n.cached.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, config)
+	return config, client.IgnoreNotFound(err)
+}
+
+// ends is when the namespace's wish for taps ends: by its annotations, and by the
+// ConfigMap, which holds since when a duration runs. Zero: never.
+func ends(object *corev1.Namespace, config *corev1.ConfigMap, now time.Time) time.Time {
+	var end time.Time
+	earlier := func(t time.Time, err error) {
+		if err == nil && (end.IsZero() || t.Before(end)) {
+			end = t
+		}
+	}
+	earlier(time.Parse(time.RFC3339, object.Annotations[inject.Prefix+inject.AnnotationUntil]))
+	if value := object.Annotations[inject.Prefix+inject.AnnotationDuration]; value != "" {
+		if d, err := time.ParseDuration(value); err == nil && d > 0 {
+			earlier(durationSince(config, value, now).Add(d), nil)
+		}
+	}
+	if config.Annotations[annotationEnds] == "" { // not ours to have written: somebody's own
+		earlier(time.Parse(time.RFC3339, config.Data[configUntil]))
+	}
+	return end
+}
+
+// limits adds what the namespace's LimitRanges and ResourceQuotas say.
+func (n *namespaces) limits(ctx context.Context, ns *inject.Namespace) error {
+	var ranges corev1.LimitRangeList
+	if err := n.cached.List(ctx, &ranges, client.InNamespace(ns.Name)); err != nil {
+		return err
+	}
+	for i := range ranges.Items {
+		for _, item := range ranges.Items[i].Spec.Limits {
+			ns.LimitRanges = append(ns.LimitRanges, item)
+			if item.Type == corev1.LimitTypePod {
+				ns.Caps = append(ns.Caps, podCaps("limit range "+ranges.Items[i].Name, item.Max)...)
+			}
+		}
+	}
+	var quotas corev1.ResourceQuotaList
+	if err := n.cached.List(ctx, &quotas, client.InNamespace(ns.Name)); err != nil {
+		return err
+	}
+	for i := range quotas.Items {
+		ns.Caps = append(ns.Caps, quotaCaps(&quotas.Items[i])...)
+	}
+	return nil
+}
+
+// podCaps are the most that one pod may have: of requests and of limits alike.
+func podCaps(source string, most corev1.ResourceList) []inject.Cap {
+	var out []inject.Cap
+	for name, q := range most {
+		out = append(out, inject.Cap{Source: source, Resource: name, Left: q}, inject.Cap{Source: source, Limits: true, Resource: name, Left: q})
+	}
+	return out
+}
+
+// counted are the resources of a quota that a tap adds to.
+var counted = map[corev1.ResourceName]inject.Cap{
+	corev1.ResourceCPU:                      {Resource: corev1.ResourceCPU},
+	corev1.ResourceMemory:                   {Resource: corev1.ResourceMemory},
+	corev1.ResourceEphemeralStorage:         {Resource: corev1.ResourceEphemeralStorage},
+	corev1.ResourceRequestsCPU:              {Resource: corev1.ResourceCPU},
+	corev1.ResourceRequestsMemory:           {Resource: corev1.ResourceMemory},
+	corev1.ResourceRequestsEphemeralStorage: {Resource: corev1.ResourceEphemeralStorage},
+	corev1.ResourceLimitsCPU:                {Resource: corev1.ResourceCPU, Limits: true},
+	corev1.ResourceLimitsMemory:             {Resource: corev1.ResourceMemory, Limits: true},
+	corev1.ResourceLimitsEphemeralStorage:   {Resource: corev1.ResourceEphemeralStorage, Limits: true},
+}
+
+// quotaCaps is what a quota has left. One with scopes is taken to count every pod: a
+// pod too few is tapped rather than one refused.
+func quotaCaps(quota *corev1.ResourceQuota) []inject.Cap {
+	var out []inject.Cap
+	for name, hard := range quota.Spec.Hard {
+		c, ok := counted[name]
+		if !ok {
+			continue
+		}
+		left := hard.DeepCopy()
+		left.Sub(quota.Status.Used[name])
+		if left.Sign() < 0 {
+			left = resource.Quantity{}
+		}
+		c.Source, c.Left = "quota "+quota.Name, left
+		out = append(out, c)
+	}
+	return out
+}

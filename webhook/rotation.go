@@ -1,0 +1,102 @@
+package webhook
+
+import (
+	"errors"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// What the Secret of the authority holds. It is always one of: current; current and
+// next, which the API server is told to trust but which signs nothing yet; and, after next took
+// its place, current and previous, which is trusted until it expires.
+const (
+	keyCurrentCert  = "ca.crt"
+	keyCurrentKey   = "ca.key"
+	keyNextCert     = "next.crt"
+	keyNextKey      = "next.key"
+	keyPreviousCert = "previous.crt"
+
+	annotationNextSince = "meshtls-tap/next-since" // when next was made, RFC 3339
+	annotationRotate    = "meshtls-tap/rotate"     // set by hand: rotate now
+)
+
+// overlap is how long next is trusted before it signs: longer than an API server needs to
+// see a changed webhook configuration.
+const overlap = 2 * time.Minute
+
+// authorities is what the Secret holds, understood.
+type authorities struct {
+	current, next *authority // next: nil if there is none
+	previous      []byte     // PEM; nil if there is none
+	nextSince     time.Time
+	rotate        bool // asked for by hand
+}
+
+// readSecret reads the Secret. Without a usable current authority it is an error.
+func readSecret(s *corev1.Secret) (*authorities, error) {
+	current, err := readAuthority(s.Data[keyCurrentCert], s.Data[keyCurrentKey])
+	if err != nil {
+		return nil, err
+	}
+	a := &authorities{current: current, previous: s.Data[keyPreviousCert]}
+	if next, err := readAuthority(s.Data[keyNextCert], s.Data[keyNextKey]); err == nil {
+		a.next = next
+		a.nextSince, _ = time.Parse(time.RFC3339, s.Annotations[annotationNextSince]) // else long ago
+	}
+	_, a.rotate = s.Annotations[annotationRotate]
+	return a, nil
+}
+
+// write puts the authorities into the Secret.
+func (a *authorities) write(s *corev1.Secret) error {
+	currentKey, err := a.current.keyPEM()
+	if err != nil {
+		return err
+	}
+	s.Type = corev1.SecretTypeOpaque
+	s.Data = map[string][]byte{keyCurrentCert: a.current.pem, keyCurrentKey: currentKey}
+	if a.previous != nil {
+		s.Data[keyPreviousCert] = a.previous
+	}
+	delete(s.Annotations, annotationNextSince)
+	delete(s.Annotations, annotationRotate)
+	if a.next == nil {
+		return nil
+	}
+	nextKey, err := a.next.keyPEM()
+	s.Data[keyNextCert], s.Data[keyNextKey] = a.next.pem, nextKey
+	metav1.SetMetaDataAnnotation(&s.ObjectMeta, annotationNextSince, a.nextSince.UTC().Format(time.RFC3339))
+	return err
+}
+
+// trusted is what API servers have to trust.
+func (a *authorities) trusted(now time.Time) []byte {
+	if a.next == nil {
+		return bundle(now, a.current.pem, a.previous)
+	}
+	return bundle(now, a.current.pem, a.next.pem, a.previous)
+}
+
+// errExpired says that nothing is left to overlap with.
+var errExpired = errors.New("the authority has expired")
+
+// step moves the rotation on and is whether anything changed. announced is whether all webhook configurations
+// trust next: only then it may sign.
+func (a *authorities) step(now time.Time, announced bool) (changed bool, err error) {
+	switch {
+	case now.After(a.current.cert.NotAfter):
+		return false, errExpired
+	case a.next != nil && announced && now.Sub(a.nextSince) >= overlap:
+		a.previous, a.current, a.next = a.current.pem, a.next, nil
+		return true, nil
+	case a.next == nil && (a.rotate || aged(a.current.cert, now)):
+		if a.next, err = newAuthority(now); err != nil {
+			return false, err
+		}
+		a.nextSince, a.rotate = now, false
+		return true, nil
+	}
+	return false, nil
+}

@@ -1,0 +1,187 @@
+// Package webhook puts the tap into pods as they are created: the admission server, its
+// certificates, and the controller that finds out which taps a namespace admits and ends what
+// was asked for a time. The decision itself is internal/inject's. An answer always allows
+// the pod.
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	ctrllog "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/inject"
+)
+
+// Config says how the webhook runs; README.md says what each means, by its variable.
+type Config struct {
+	Cluster *rest.Config
+
+	Listen, MetricsListen string
+
+	Image, PullPolicy  string
+	ImageCheck         bool
+	Mode, Profile      string
+	ClusterName        string
+	PodOptIn           bool
+	AllowedAnnotations []string
+	Settings           []byte // the settings file, empty for the defaults
+
+	CertMode, CertDir, CertSecret string
+	CertHosts                     []string
+	Configurations                []string
+	Service, Namespace, Pod       string
+	Lease                         string
+	Events                        bool
+
+	Version string
+	Log     *slog.Logger
+
+	// Drain is how long the server goes on after it is told to end, so that no API server
+	// calls one that is gone.
+	Drain time.Duration
+}
+
+// Values of Config.CertMode.
+const (
+	certsSelf  = "self"
+	certsFiles = "files"
+)
+
+// Check returns what of the configuration cannot be used, each fault by its variable.
+func (c *Config) Check() error {
+	var errs []error
+	bad := func(name, value, expected string) {
+		errs = append(errs, fmt.Errorf("%s=%s: expected %s", name, value, expected))
+	}
+	one := func(name, value string, of ...string) {
+		if !slices.Contains(of, value) {
+			bad(name, value, strings.Join(of, " or "))
+		}
+	}
+	one("WEBHOOK_MODE", c.Mode, string(inject.Native), string(inject.Container))
+	one("WEBHOOK_PROFILE", c.Profile, string(inject.ProfileAuto), string(inject.ProfileDefault), string(inject.ProfileBaseline), string(inject.ProfileRoot), string(inject.ProfileOpenShift))
+	one("WEBHOOK_CERT_MODE", c.CertMode, certsSelf, certsFiles)
+	one("WEBHOOK_IMAGE_PULL_POLICY", c.PullPolicy, string(corev1.PullIfNotPresent), string(corev1.PullAlways), string(corev1.PullNever))
+	for _, a := range c.AllowedAnnotations {
+		one("WEBHOOK_ALLOWED_ANNOTATIONS", a, append(inject.Annotations(), "*")...)
+	}
+	for name, value := range map[string]string{"WEBHOOK_IMAGE": c.Image, "POD_NAMESPACE": c.Namespace, "WEBHOOK_SERVICE_NAME": c.Service} {
+		if value == "" {
+			bad(name, "", "a name")
+		}
+	}
+	if c.CertMode == certsSelf && len(c.Configurations) == 0 {
+		bad("WEBHOOK_CONFIGURATION_NAME", "", "the name of a MutatingWebhookConfiguration")
+	}
+	if _, err := inject.ParseSettings(c.Settings); err != nil {
+		errs = append(errs, fmt.Errorf("WEBHOOK_SETTINGS: %w", err))
+	}
+	return errors.Join(errs...)
+}
+
+// injection is the part of the configuration that decides on pods.
+func (c *Config) injection(serverMinor int) *inject.Config {
+	settings, _ := inject.ParseSettings(c.Settings) // checked
+	return &inject.Config{
+		Settings: settings, Image: c.Image, PullPolicy: corev1.PullPolicy(c.PullPolicy),
+		Mode: inject.Mode(c.Mode), Profile: inject.Profile(c.Profile), Cluster: c.ClusterName,
+		Allowed: c.AllowedAnnotations, PodOptIn: c.PodOptIn, Own: c.Namespace, Version: c.Version,
+		ServerMinor: serverMinor,
+	}
+}
+
+// Run serves until ctx ends. The configuration has been checked.
+func Run(ctx context.Context, cfg Config) error {
+	ctrllog.SetLogger(logr.FromSlogHandler(cfg.Log.Handler()))
+	klog.SetSlogLogger(cfg.Log)
+	buildInfo.WithLabelValues(cfg.Version).Set(1)
+	serverMinor, err := serverVersion(ctx, cfg.Cluster, cfg.Log)
+	if err != nil {
+		return err
+	}
+	w, err := assemble(cfg, serverMinor)
+	if err != nil {
+		return err
+	}
+	cfg.Log.Info("webhook starts", "version", cfg.Version, "image", cfg.Image, "server", fmt.Sprintf("1.%d", serverMinor), "config", w.cfg.Hash())
+	return w.mgr.Start(ctx)
+}
+
+// serverVersion asks the API server for its minor version, for as long as it takes.
+func serverVersion(ctx context.Context, cluster *rest.Config, log *slog.Logger) (int, error) {
+	cluster = rest.CopyConfig(cluster)
+	cluster.Timeout = 10 * time.Second
+	d, err := discovery.NewDiscoveryClientForConfig(cluster)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		v, err := d.ServerVersion()
+		if err == nil {
+			m, ok := minor(v.Major + "." + v.Minor)
+			if !ok {
+				return 0, fmt.Errorf("API server of version %s.%s", v.Major, v.Minor)
+			}
+			return m, nil
+		}
+		log.Warn("API server does not answer", "error", err)
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(2 * time.Second):
+		}
+	}
+}
+
+// decide is the endpoint's decision on one pod.
+func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, time.Time) inject.Result) func(context.Context, *review) inject.Result {
+	return func(ctx context.Context, r *review) inject.Result {
+		ns, err := w.namespaces.of(ctx, r.Request.Namespace)
+		if err != nil {
+			return inject.Result{Reason: reasonUnknown, Detail: err.Error()}
+		}
+		// What is skipped anyhow needs no dry run.
+		result := act(w.cfg, ns, r.Request.Object, w.namespaces.now())
+		if result.Reason != inject.Injected {
+			return result
+		}
+		if ns.Refusals, err = w.probes.refusals(ctx, ns); err != nil {
+			ns.Refusals = unasked(err)
+		}
+		if len(ns.Refusals) == 0 {
+			return result
+		}
+		return act(w.cfg, ns, r.Request.Object, w.namespaces.now())
+	}
+}
+
+// unasked refuses all profiles: nobody knows whether the pod would be.
+func unasked(err error) map[inject.Profile]string {
+	refusals := map[inject.Profile]string{}
+	for _, p := range inject.Profiles() {
+		refusals[p] = "it is not known yet whether the namespace admits it: " + err.Error()
+	}
+	return refusals
+}
+
+// webhook is all parts, wired.
+type webhook struct {
+	cfg        *inject.Config
+	mgr        manager.Manager
+	namespaces *namespaces
+	probes     *probes
+	images     *images
+	events     *events
+}
