@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -26,11 +27,13 @@ type environment struct {
 	Mesh       string        `env:"TAP_MESH" about:"the mesh that the pod is in: osm, istio, istio_ambient, linkerd, consul, kuma"`
 	NodeEnc    string        `env:"TAP_NODE_ENCRYPTION" about:"encryption below the pod, which cannot be seen from here, such as wireguard"`
 	Emit       string        `env:"TAP_EMIT" envDefault:"findings,posture" about:"records to publish, of findings, posture, flows"`
+	Mute       string        `env:"TAP_MUTE" about:"rules whose findings are not published, such as plaintext-edge; they are still counted in posture"`
 	Window     time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time that one posture record covers"`
 	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles"`
 	Grace      time.Duration `env:"TAP_GRACE" envDefault:"3s" expected:"a duration such as 3s" about:"time to flush records when told to end"`
+	ConfigDir  string        `env:"TAP_CONFIG_DIR" about:"folder of the ConfigMap meshtls-tap, re-read: enabled, until, mute, expect"`
 	Redact     string        `env:"TAP_REDACT" envDefault:"default" about:"strict, default or none: none publishes paths and user agents"`
-	Listen     string        `env:"TAP_LISTEN" envDefault:":9469" about:"address of /healthz, /readyz, /metrics; empty: none"`
+	Listen     string        `env:"TAP_LISTEN" envDefault:":9469" about:"address of /healthz, /readyz, /metrics, or none"`
 	LogLevel   slog.Level    `env:"TAP_LOG_LEVEL" envDefault:"INFO" expected:"debug, info, warn or error" about:"debug, info, warn or error"`
 	Sink       string        `env:"TAP_SINK" envDefault:"stdout" about:"where records go: stdout (JSON lines) or kafka"`
 
@@ -54,6 +57,7 @@ type environment struct {
 	WorkloadKind string `env:"TAP_WORKLOAD_KIND" about:"kind of the pod's owner, such as Deployment"`
 	WorkloadName string `env:"TAP_WORKLOAD_NAME" about:"name of the pod's owner"`
 	LocalProxy   string `env:"TAP_LOCAL_PROXY" about:"the mesh's proxy in this pod, such as istio"`
+	DeclaredSkip string `env:"TAP_DECLARED_SKIP" about:"ports that the pod's annotations take out of the mesh"`
 
 	PodName        string   `env:"POD_NAME" about:"metadata.name"`
 	PodNamespace   string   `env:"POD_NAMESPACE" about:"metadata.namespace"`
@@ -71,6 +75,8 @@ type environment struct {
 type settings struct {
 	environment
 	expect         []finding.Expectation
+	mute           []string
+	declaredSkip   []uint16
 	emit           map[string]bool
 	redact         finding.Redact
 	until          time.Time
@@ -106,6 +112,10 @@ func readEnvironment(environ []string) (settings, error) {
 	bad("TAP_EXPECT", err)
 	s.emit, err = parseEmit(s.Emit)
 	bad("TAP_EMIT", err)
+	s.mute, err = parseRules(s.Mute)
+	bad("TAP_MUTE", err)
+	s.declaredSkip, err = parsePorts(s.DeclaredSkip)
+	bad("TAP_DECLARED_SKIP", err)
 	s.redact, err = parseRedact(s.Redact)
 	bad("TAP_REDACT", err)
 	if s.Window < time.Second {
@@ -171,6 +181,18 @@ func addresses(list []string) ([]netip.Addr, error) {
 			return nil, fmt.Errorf("%q: expected an IP address", text)
 		}
 		out = append(out, a.Unmap())
+	}
+	return out, nil
+}
+
+func parsePorts(list string) ([]uint16, error) {
+	var out []uint16
+	for _, text := range split(list) {
+		n, err := strconv.ParseUint(text, 10, 16)
+		if err != nil || n == 0 {
+			return nil, fmt.Errorf("%q: expected ports from 1 to 65535", text)
+		}
+		out = append(out, uint16(n))
 	}
 	return out, nil
 }

@@ -131,6 +131,9 @@ func (p *pipeline) look(c *flow.Conn, x *connection) {
 		x.told, x.said = true, now
 		p.engine.Add(&j)
 	}
+	if j.HTTP == nil || j.HTTP.Status != 0 { // else the response is still to come
+		x.session.Finish()
+	}
 }
 
 func (p *pipeline) interfaceName(c *flow.Conn) string {

@@ -10,7 +10,9 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -43,6 +45,10 @@ type tap struct {
 	taps      []*interfaceTap
 	older     int // connections that were there before the tap
 	begun     time.Time
+	control   control
+	orders    orders                 // belongs to run
+	muted     []string               // rules; guarded by pipeline.mu
+	idling    atomic.Pointer[string] // why nothing is captured, as told; nil while something is
 }
 
 // run is the command `tap run`: it captures until ctx or a signal ends it. Nothing that
@@ -115,6 +121,7 @@ func newTap(s settings, std streams) (*tap, error) {
 	} else {
 		t.publisher = sink.NewLines(std.out, sink.LinesConfig{})
 	}
+	t.control = control{dir: s.ConfigDir, log: t.log}
 	t.pipeline = newPipeline(t.tableConfig(), verdict.Config{Local: localPrefixes(s.podIPs), Nodes: s.nodes, APIServer: s.apiServer}, t.engineConfig())
 	for i, name := range s.Interfaces {
 		t.pipeline.interfaces = append(t.pipeline.interfaces, name)
@@ -155,7 +162,7 @@ func (t *tap) engineConfig() finding.Config {
 			Version: version, Run: runID(),
 			Pod: t.PodName, Namespace: t.PodNamespace, UID: t.PodUID, IPs: t.podIPs,
 			Node: t.NodeName, ServiceAccount: t.ServiceAccount, Cluster: t.Cluster,
-			WorkloadKind: t.WorkloadKind, WorkloadName: t.WorkloadName, LocalProxy: t.LocalProxy,
+			WorkloadKind: t.WorkloadKind, WorkloadName: t.WorkloadName, LocalProxy: t.LocalProxy, DeclaredSkip: t.declaredSkip,
 		},
 		Window: t.Window, Phase: phase(t.PodUID, t.Window), Heartbeat: heartbeat,
 		Expect: t.expect, Mesh: t.Mesh, NodeEncryption: t.NodeEnc, Nodes: t.nodes, APIServer: t.apiServer.Addr(),
@@ -178,66 +185,115 @@ func phase(uid string, window time.Duration) time.Duration {
 	return time.Duration(h.Sum64() % uint64(window))
 }
 
-// publish hands a record to the sink; what the queue cannot take is counted there.
+// publish hands a record to the sink; what the queue cannot take is counted there. A
+// finding of a muted rule stays here: its edge stands in posture all the same.
 func (t *tap) publish(r finding.Record) {
+	if r.Rule != "" && slices.Contains(t.muted, r.Rule) {
+		return
+	}
 	t.publisher.Put(sink.Message{Dataset: r.Dataset, ID: r.ID, Key: r.Key, Value: r.Value, Time: time.Unix(0, r.Time)})
 }
 
-// run captures until ctx ends, then hands on what is left.
+// run captures until ctx ends, with pauses as TAP_UNTIL and the orders want them, then
+// hands on what is left.
 func (t *tap) run(ctx context.Context) error {
 	for _, name := range t.unknown {
 		t.log.Warn("a variable that means nothing to this version; see tap run --help", "variable", name)
 	}
 	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.Sink, "older_connections", t.older)
 	server := t.serve()
-	capturing, cancel := context.WithCancel(ctx)
-	if !t.until.IsZero() {
-		capturing, cancel = context.WithDeadline(ctx, t.until)
-	}
-	defer cancel()
-	var captures sync.WaitGroup
-	for _, i := range t.taps {
-		captures.Go(func() { i.run(capturing) })
-	}
-	t.tellStarted(ctx)
-	t.clock(capturing)
-	captures.Wait()
-	t.end(ctx)
-	if ctx.Err() == nil { // until is over: idle, so that the pod stays as it is
-		t.log.Info("capturing is over; idling", "until", t.until)
-		<-ctx.Done()
+	t.obey()
+	for ctx.Err() == nil {
+		if why := t.orders.why(t.until, time.Now()); why != "" {
+			t.idle(ctx, why)
+		} else {
+			t.capture(ctx)
+		}
 	}
 	return errors.Join(t.flush(), server.close())
 }
 
-// clock moves live time on until ctx ends.
-func (t *tap) clock(ctx context.Context) {
-	ticker := time.NewTicker(tickEvery)
+// obeyEvery is how often orders are read. A mounted ConfigMap takes up to a minute or
+// two to change in the pod anyway.
+const obeyEvery = 5 * time.Second
+
+// obey reads the orders and applies what changed.
+func (t *tap) obey() {
+	o := t.control.read()
+	t.pipeline.mu.Lock()
+	defer t.pipeline.mu.Unlock()
+	t.muted = slices.Concat(t.mute, o.mute)
+	if !slices.Equal(o.expect, t.orders.expect) {
+		t.pipeline.engine.Expect(slices.Concat(o.expect, t.expect))
+	}
+	t.orders = o
+}
+
+// idle waits, without socket or ring, until there is something to capture again.
+func (t *tap) idle(ctx context.Context, why string) {
+	t.log.Info("not capturing, as told", "reason", why)
+	t.idling.Store(&why)
+	defer t.idling.Store(nil)
+	ticker := time.NewTicker(obeyEvery)
 	defer ticker.Stop()
-	for {
+	for t.orders.why(t.until, time.Now()) != "" {
 		select {
-		case now := <-ticker.C:
-			t.pipeline.mu.Lock()
-			t.pipeline.tick(now.UnixNano())
-			t.pipeline.mu.Unlock()
+		case <-ticker.C:
+			t.obey()
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// end ends every connection and closes the window that is open.
-func (t *tap) end(ctx context.Context) {
-	reason := "signal"
-	if ctx.Err() == nil {
-		reason = "until"
+// capture captures until ctx ends or it is told to stop.
+func (t *tap) capture(ctx context.Context) {
+	capturing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var captures sync.WaitGroup
+	for _, i := range t.taps {
+		captures.Go(func() { i.run(capturing) })
 	}
+	t.tellStarted(ctx)
+	why := t.clock(ctx)
+	cancel()
+	captures.Wait()
+	t.end(why)
+}
+
+// clock moves live time on until ctx ends or there is nothing more to capture, and
+// returns why that is.
+func (t *tap) clock(ctx context.Context) string {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	next := time.Now().Add(obeyEvery)
+	for {
+		select {
+		case now := <-ticker.C:
+			t.pipeline.mu.Lock()
+			t.pipeline.tick(now.UnixNano())
+			t.pipeline.mu.Unlock()
+			if now.After(next) {
+				next = now.Add(obeyEvery)
+				t.obey()
+			}
+			if why := t.orders.why(t.until, now); why != "" {
+				return why
+			}
+		case <-ctx.Done():
+			return "signal"
+		}
+	}
+}
+
+// end ends every connection and closes the window that is open.
+func (t *tap) end(why string) {
 	now := time.Now().UnixNano()
 	t.pipeline.mu.Lock()
 	defer t.pipeline.mu.Unlock()
 	t.pipeline.table.Flush()
 	t.pipeline.engine.Flush(now)
-	t.pipeline.engine.Stopped(now, reason)
+	t.pipeline.engine.Stopped(now, why)
 }
 
 // flush gives the sink its grace: none where the broker is known to be down, since a

@@ -270,8 +270,9 @@ func TestWithoutCapability(t *testing.T) {
 // TestUntil: when its time is over the tap closes its sockets, says so and idles until it is told to end.
 func TestUntil(t *testing.T) {
 	a, _ := pods(t)
-	until := time.Now().Add(3 * time.Second).Truncate(time.Second)
-	tap := a.start(t, []string{"TAP_UNTIL=" + until.Format(time.RFC3339), "TAP_INTERFACES=lo"}, buildTap(t), "run")
+	program := buildTap(t)
+	until := time.Now().Add(4 * time.Second).Truncate(time.Second)
+	tap := a.start(t, []string{"TAP_UNTIL=" + until.Format(time.RFC3339), "TAP_INTERFACES=lo"}, program, "run")
 	lines := tap.line(t, func(l string) bool { return strings.Contains(l, `"action":"stopped"`) })
 	if now := time.Now(); now.Before(until) {
 		t.Errorf("stopped %v before its time", until.Sub(now))
@@ -302,5 +303,55 @@ func TestReaderOfOutputGoes(t *testing.T) {
 	})
 	if status, body := a.get(t, "/healthz"); status != http.StatusOK {
 		t.Errorf("/healthz: %d %s", status, body)
+	}
+}
+
+// TestOrdersOfConfigMap: the ConfigMap turns a running tap off, without a restart, and on again; it mutes a rule.
+func TestOrdersOfConfigMap(t *testing.T) {
+	a, b := pods(t)
+	needs(t, "curl", "curl", "ss", "iproute2")
+	dir := t.TempDir()
+	order := func(key, value string) {
+		if err := os.WriteFile(filepath.Join(dir, key), []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tap := a.start(t, []string{"TAP_CONFIG_DIR=" + dir, "POD_IPS=" + a.address, "TAP_EMIT=findings,flows"}, buildTap(t), "run")
+	a.ready(t)
+	b.start(t, []string{"MESHTLS_PROXY=application"}, os.Args[0]).line(t, func(l string) bool { return l == "serving\n" })
+	order("mute", "plaintext-edge")
+	order("enabled", "false")
+	eventually(t, "idle", func() bool {
+		status, body := a.get(t, "/readyz")
+		return status == http.StatusOK && body == "idle: disabled\n"
+	})
+	if sockets := a.run(t, "", "ss", "-0Hn"); strings.Contains(sockets, "eth0") {
+		t.Errorf("a packet socket is left: %s", sockets)
+	}
+	order("enabled", "true")
+	eventually(t, "capturing again", func() bool {
+		status, body := a.get(t, "/readyz")
+		return status == http.StatusOK && body == "ok\n"
+	})
+	a.run(t, "", "curl", "-sS", "-m", "10", "http://"+b.address+":8080/")
+	var actions, reasons []string
+	flows := 0
+	for _, r := range validated(t, tap.end(t)) {
+		switch r.at("event.dataset") {
+		case "meshtls.tap":
+			actions, reasons = append(actions, r.at("event.action")), append(reasons, r.at("event.reason"))
+		case "meshtls.finding":
+			t.Errorf("a finding of a muted rule: %v", r)
+		case "meshtls.flow":
+			if r.at("destination.port") == "8080" {
+				flows++
+			}
+		}
+	}
+	if got := fmt.Sprint(actions, reasons); got != "[started stopped started stopped] [ disabled  signal]" {
+		t.Errorf("the tap said %s", got)
+	}
+	if flows != 1 {
+		t.Errorf("%d flows, want 1", flows)
 	}
 }

@@ -21,7 +21,7 @@ type server struct {
 // without it and says so.
 func (t *tap) serve() *server {
 	s := &server{done: make(chan struct{})}
-	if t.Listen == "" {
+	if t.Listen == "" || t.Listen == "none" {
 		close(s.done)
 		return s
 	}
@@ -71,6 +71,10 @@ func (t *tap) handler() http.Handler {
 	})
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		problems := t.problems()
+		if why := t.idling.Load(); why != nil {
+			fmt.Fprintf(w, "idle: %s\n", *why)
+			return
+		}
 		if len(problems) == 0 {
 			io.WriteString(w, "ok\n") //nolint:errcheck // the client is gone
 			return

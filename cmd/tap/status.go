@@ -9,6 +9,9 @@ import (
 // problems returns what keeps the tap from its work, one line each.
 func (t *tap) problems() []string {
 	var out []string
+	if t.idling.Load() != nil {
+		return nil // it does what it was told
+	}
 	for _, i := range t.taps {
 		if err := i.problem(); err != nil {
 			out = append(out, err.Error())

@@ -148,6 +148,13 @@ func (e *Engine) Add(j *verdict.Judged) {
 	}
 }
 
+// Expect replaces Config.Expect, for connections that live as for those to come. What a
+// finding said before stays said.
+func (e *Engine) Expect(list []Expectation) {
+	e.policy.declared = list
+	e.reconsider()
+}
+
 // Tick moves time on: windows that are over are closed and heartbeats sent. A time that
 // is not later than what was seen already moves nothing.
 func (e *Engine) Tick(now int64) {

@@ -25,6 +25,7 @@ const ecsVersion = "9.5.0-dev"
 // Record is one published record.
 type Record struct {
 	Dataset string // one of the Dataset constants
+	Rule    string // rule.id, of a finding
 	ID      string // event.id: the same for the same record however often it is sent
 	Key     string // the same for all records of one tap and edge
 	Time    int64  // @timestamp, ns since the epoch
@@ -117,7 +118,11 @@ func (e *Engine) finish(h *header, iface string) {
 	if h.edge != "" {
 		key = e.cfg.Tap + "|" + h.edge
 	}
-	e.cfg.Emit(Record{Dataset: h.dataset, ID: e.id, Key: key, Time: h.time, Value: append([]byte(nil), enc.buf...)})
+	rule := ""
+	if h.rule != nil {
+		rule = h.rule.id
+	}
+	e.cfg.Emit(Record{Dataset: h.dataset, Rule: rule, ID: e.id, Key: key, Time: h.time, Value: append([]byte(nil), enc.buf...)})
 }
 
 // eventID hashes what makes a record itself: who says it, of what, and when. Sent again

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+)
+
+// orders are what the namespace's ConfigMap (TAP_CONFIG_DIR) tells all taps of a
+// namespace, over what the environment says. The zero value is no order.
+type orders struct {
+	off    bool      // enabled: false
+	until  time.Time // sooner than TAP_UNTIL only
+	mute   []string  // rules, besides TAP_MUTE's
+	expect []finding.Expectation
+}
+
+// control reads orders from a mounted ConfigMap, again and again: the way to stop, mute
+// or guide a fleet without a restart. A value that cannot be used is told of once and
+// ignored, as is a folder that is not there.
+type control struct {
+	dir  string
+	log  *slog.Logger
+	told map[string]string // the faults told of, by key
+}
+
+// maxOrder bounds a file of the ConfigMap, in bytes (a ConfigMap holds 1 MiB at most).
+const maxOrder = 64 << 10
+
+func (c *control) read() orders {
+	var o orders
+	if c.dir == "" {
+		return o
+	}
+	c.key("enabled", func(v string) error {
+		switch v {
+		case "true":
+		case "false":
+			o.off = true
+		default:
+			return errors.New("expected true or false")
+		}
+		return nil
+	})
+	c.key("until", func(v string) (err error) {
+		if o.until, err = time.Parse(time.RFC3339, v); err != nil {
+			err = errors.New("expected an RFC 3339 time such as 2026-01-31T12:00:00Z")
+		}
+		return err
+	})
+	c.key("mute", func(v string) (err error) {
+		o.mute, err = parseRules(v)
+		return err
+	})
+	c.key("expect", func(v string) (err error) {
+		o.expect, err = finding.ParseExpect(v)
+		return err
+	})
+	return o
+}
+
+// key hands on the value of a key that is there.
+func (c *control) key(name string, use func(string) error) {
+	value, err := c.value(name)
+	if err == nil && value != "" {
+		err = use(value)
+	}
+	fault := ""
+	if err != nil {
+		fault = fmt.Sprintf("%s=%s: %v", name, value, err)
+	}
+	if fault != c.told[name] && fault != "" {
+		c.log.Warn("ignored in TAP_CONFIG_DIR", "key", name, "error", fault)
+	}
+	if c.told == nil {
+		c.told = map[string]string{}
+	}
+	c.told[name] = fault
+}
+
+func (c *control) value(name string) (string, error) {
+	file := filepath.Join(c.dir, name)
+	switch info, err := os.Stat(file); {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return "", err
+	case info.Size() > maxOrder:
+		return "", fmt.Errorf("%d bytes, expected %d at most", info.Size(), maxOrder)
+	}
+	b, err := os.ReadFile(file)
+	return strings.TrimSpace(string(b)), err
+}
+
+// parseRules reads a list of rule ids.
+func parseRules(list string) ([]string, error) {
+	rules := split(list)
+	for _, r := range rules {
+		if !slices.Contains(finding.Rules(), r) {
+			return nil, fmt.Errorf("%q: expected rules, of %s", r, strings.Join(finding.Rules(), ", "))
+		}
+	}
+	return rules, nil
+}
+
+// end returns when capturing ends by the environment and by the orders; zero: never.
+func (o *orders) end(until time.Time) time.Time {
+	if until.IsZero() || !o.until.IsZero() && o.until.Before(until) {
+		return o.until
+	}
+	return until
+}
+
+// why says why nothing is to be captured now, empty if something is.
+func (o *orders) why(until, now time.Time) string {
+	end := o.end(until)
+	switch {
+	case o.off:
+		return "disabled"
+	case !end.IsZero() && !now.Before(end):
+		return "until"
+	}
+	return ""
+}
