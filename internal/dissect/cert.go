@@ -13,10 +13,10 @@ import (
 const (
 	// maxLeaf bounds the certificate that is kept to be read, in bytes of DER.
 	maxLeaf = maxHeld
-	// maxNames bounds the alternative names of a certificate that are kept, maxName
-	// the bytes of each.
-	maxNames = 32
-	maxName  = 256
+	// maxNames bounds the alternative names of a certificate that are kept, maxNameBytes
+	// their bytes together.
+	maxNames     = 64
+	maxNameBytes = 2 << 10
 )
 
 // Chain is a Certificate message in the clear (RFC 5246 section 7.4.2).
@@ -35,7 +35,7 @@ type Chain struct {
 // Leaf is what is kept of a certificate.
 type Leaf struct {
 	NotBefore, NotAfter int64    // seconds since the epoch
-	AlternativeNames    []string // DNS names, addresses and URIs, at most 32
+	AlternativeNames    []string // DNS names, addresses and URIs, as far as there is room
 	SPIFFE              string   // the first URI of that scheme
 	PublicKeyAlgorithm  string   // "ECDSA", "RSA", "Ed25519", empty for others
 	PublicKeySize       int      // bits
@@ -135,18 +135,20 @@ func parseCertificate(der []byte) (leaf *Leaf) {
 		NotBefore: cert.NotBefore.Unix(), NotAfter: cert.NotAfter.Unix(),
 		SerialNumber: strings.ToUpper(cert.SerialNumber.Text(16)),
 	}
-	for _, name := range cert.DNSNames {
-		leaf.name(name)
-	}
-	for _, ip := range cert.IPAddresses {
-		leaf.name(ip.String())
-	}
+	room := maxNameBytes
 	for _, u := range cert.URIs {
-		name := u.String()
-		leaf.name(name)
-		if u.Scheme == "spiffe" && leaf.SPIFFE == "" && len(name) <= 2048 { // SPIFFE-ID section 2.3
+		if name := u.String(); u.Scheme == "spiffe" && leaf.SPIFFE == "" && len(name) <= 2048 { // SPIFFE-ID section 2.3
 			leaf.SPIFFE = clean([]byte(name))
 		}
+	}
+	for _, name := range cert.DNSNames {
+		leaf.name(name, &room)
+	}
+	for _, ip := range cert.IPAddresses {
+		leaf.name(ip.String(), &room)
+	}
+	for _, u := range cert.URIs {
+		leaf.name(u.String(), &room)
 	}
 	switch k := cert.PublicKey.(type) {
 	case *ecdsa.PublicKey:
@@ -160,9 +162,10 @@ func parseCertificate(der []byte) (leaf *Leaf) {
 }
 
 // name keeps an alternative name, as far as there is room.
-func (l *Leaf) name(name string) {
-	if len(l.AlternativeNames) < maxNames && len(name) <= maxName {
-		l.AlternativeNames = append(l.AlternativeNames, clean([]byte(name)))
+func (l *Leaf) name(name string, room *int) {
+	if name = clean([]byte(name)); len(l.AlternativeNames) < maxNames && len(name) <= *room {
+		l.AlternativeNames = append(l.AlternativeNames, name)
+		*room -= len(name)
 	}
 }
 

@@ -58,7 +58,6 @@ type ClientHello struct {
 	V2               bool       // an SSL 2.0 hello
 
 	marks *marks // nil where the hello was not read from the wire
-	names []string
 }
 
 // Has tells whether an extension was there.
@@ -80,18 +79,6 @@ func (h *ClientHello) ECH() bool { return h.Has(extECH) }
 
 // CertificateCompression tells whether it takes compressed certificates (RFC 8879).
 func (h *ClientHello) CertificateCompression() bool { return h.Has(extCompressCertificate) }
-
-// CipherSuiteNames returns CipherSuiteName of each suite offered. The caller must not
-// change it.
-func (h *ClientHello) CipherSuiteNames() []string {
-	if h.names == nil && len(h.CipherSuites) > 0 {
-		h.names = make([]string, len(h.CipherSuites))
-		for i, c := range h.CipherSuites {
-			h.names[i] = CipherSuiteName(c)
-		}
-	}
-	return h.names
-}
 
 // grease tells whether a value is reserved by RFC 8701.
 func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }

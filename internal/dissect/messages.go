@@ -30,6 +30,14 @@ func postgresRequest(b []byte) answer {
 	return no
 }
 
+// postgresChoice: the answer to SSLRequest, one byte.
+func postgresChoice(b []byte) answer {
+	if len(b) == 1 && (b[0] == 'S' || b[0] == 'N') {
+		return maybe
+	}
+	return no
+}
+
 // postgresStartup: StartupMessage 3.x. Its parameters come in any order.
 func postgresStartup(b []byte) answer {
 	if len(b) < 8 {
@@ -71,13 +79,12 @@ func postgresQuery(b []byte) answer {
 		return no
 	}
 	if size := int(binary.BigEndian.Uint32(b[1:5])); b[0] == 'Q' && size >= 8 && size < 1<<24 {
-		end := min(1+size, len(b), sampled)
-		text := b[5:end]
-		if end == 1+size && text[len(text)-1] != 0 {
+		text := b[5:min(1+size, len(b))]
+		whole := len(text) == size-4
+		if whole && text[len(text)-1] != 0 || !whole && len(text) < minText {
 			return no
 		}
-		text = bytes.TrimSuffix(text, []byte{0})
-		if len(text) >= 3 && odd(text) == 0 {
+		if odd(bytes.TrimSuffix(text[:min(len(text), sampled)], []byte{0})) == 0 {
 			return yes
 		}
 		return no

@@ -3,12 +3,16 @@ package dissect
 import (
 	"encoding/asn1"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"unicode/utf16"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
+
+// maxDN bounds a name as it is written, in bytes; a longer one is not shown.
+const maxDN = 1 << 10
 
 // shortNames are the attribute types that RFC 4514 section 3 gives a name to; others
 // are written as their OID with the value in hexadecimal.
@@ -55,9 +59,11 @@ func distinguishedName(rdns cryptobyte.String) (string, bool) {
 			}
 			values = append(values, v)
 		}
-		parts = append([]string{strings.Join(values, "+")}, parts...)
+		parts = append(parts, strings.Join(values, "+"))
 	}
-	return strings.Join(parts, ","), true
+	slices.Reverse(parts)
+	out := strings.Join(parts, ",")
+	return out, len(out) <= maxDN
 }
 
 func attribute(set *cryptobyte.String) (string, bool) {

@@ -56,20 +56,23 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 	if s.v2(side, offset, buf, ack) {
 		return
 	}
-	s.settle(side, offset, buf, ack, len(rest) > 0)
+	s.settle(side, offset, buf, rest, ack)
 }
 
 // settle asks the table, and takes a direction for text or for unreadable where no
-// recognizer wants it. full tells that no more than buf is kept of the direction.
-func (s *Session) settle(side Side, offset int64, buf []byte, ack int64, full bool) {
+// recognizer wants it. rest is what came with buf and is not kept.
+func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 	st := &s.sides[side]
 	p := st.p
-	full = full || len(buf) >= maxHead
+	full := len(rest) > 0 || len(buf) >= maxHead
 	a := s.consult(side, buf)
 	switch {
 	case a == yes:
 		s.revision++
 		s.begin(side, buf)
+		if st.upgrades && s.upgrade(side, offset, buf, ack) {
+			s.feed(side, offset+int64(len(buf)), rest, ack)
+		}
 		s.release(&p.head)
 		return
 	case !full && (a == more || len(buf) < minText):
@@ -132,6 +135,9 @@ func (s *Session) consult(side Side, b []byte) answer {
 			st.kind, st.protocol, st.upgrades = r.kind, r.protocol, r.upgrades
 			if (theirs.client|theirs.server)&bit != 0 && other.protocol == "" && other.kind != KindTLS {
 				other.kind, other.protocol, other.upgrades = r.kind, r.protocol, r.upgrades
+				if len(other.p.head) > 0 {
+					s.begin(side.Other(), other.p.head)
+				}
 				s.release(&other.p.head)
 			}
 			return yes

@@ -24,7 +24,7 @@ var recognizers = []recognizer{
 	{protocol: "http2", kind: KindPlain, client: literal(http2Preface), server: weak(http2Settings)},
 	{protocol: "http2", kind: KindPlain, client: http2Frames, server: http2Frames, middle: true},
 	{protocol: "ssh", kind: KindEncrypted, client: sshBanner, server: sshBanner},
-	{protocol: "postgresql", kind: KindPlain, client: postgresRequest, server: weak(anyOf("S", "N")), upgrades: true},
+	{protocol: "postgresql", kind: KindPlain, client: postgresRequest, server: postgresChoice, upgrades: true},
 	{protocol: "postgresql", kind: KindPlain, client: postgresStartup, server: postgresAuth},
 	{protocol: "postgresql", kind: KindPlain, client: postgresQuery, server: postgresReply, middle: true},
 	{protocol: "mysql", kind: KindPlain, client: mysqlSSLRequest, server: mysqlGreeting, upgrades: true},

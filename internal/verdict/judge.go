@@ -28,6 +28,7 @@ type Config struct {
 type Judge struct {
 	cfg    Config
 	memory memory
+	offers map[string][]string // names of the suites that clients offer, by their numbers
 }
 
 // New returns a Judge.
@@ -74,7 +75,7 @@ func (j *Judge) conclude(out *Judged, c *flow.Conn, s *dissect.Session, ended bo
 	switch {
 	case ended:
 	case out.Settled:
-		s.Keep(&conclusion{out.Verdict, out.Protocol, slices.Clip(out.Reasons), out.TLS, out.HTTP})
+		s.Keep(&conclusion{out.Verdict, out.Protocol, slices.Clone(out.Reasons), out.TLS, out.HTTP})
 	default:
 		s.Keep(nil)
 	}

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
@@ -15,6 +16,7 @@ type handshake struct {
 	alert                  string
 	resumed                bool
 	decided                bool   // auth will not change
+	open                   bool   // the server has answered, and not by an end
 	chain                  int    // TLSInfo.ClientChainBytes as inferred, 0 unknown
 	hint                   string // TLSInfo.ClientKeyHint
 	age                    int64  // TLSInfo.ClientAuthAge
@@ -61,6 +63,7 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 	out.TLS = tlsInfo(t, &h)
 	out.TLS.UpgradedFrom = s.UpgradedFrom()
+	out.TLS.SupportedCiphers = j.offered(t.Hello)
 	out.because(h.reasons...)
 	if s.Upgraded() {
 		out.because("starttls")
@@ -227,7 +230,36 @@ func (x *TLSInfo) offer(hello *dissect.ClientHello, transport byte) {
 	x.ServerName, x.ALPNOffered = hello.ServerName, hello.ALPN
 	x.JA3, x.JA4 = hello.JA3(), hello.JA4(transport)
 	x.EarlyData, x.ECHOffered = hello.EarlyData(), hello.ECH()
-	x.SupportedCiphers = hello.CipherSuiteNames()
+}
+
+// maxOffers bounds the lists of suites that are remembered.
+const maxOffers = 256
+
+// offered returns the names of the suites that a client offers. Clients are of few kinds:
+// one list is held for each.
+func (j *Judge) offered(hello *dissect.ClientHello) []string {
+	if hello == nil || len(hello.CipherSuites) == 0 {
+		return nil
+	}
+	var room [256]byte
+	key := room[:0]
+	for _, c := range hello.CipherSuites {
+		key = binary.BigEndian.AppendUint16(key, c)
+	}
+	if names, ok := j.offers[string(key)]; ok {
+		return names
+	}
+	names := make([]string, len(hello.CipherSuites))
+	for i, c := range hello.CipherSuites {
+		names[i] = dissect.CipherSuiteName(c)
+	}
+	if j.offers == nil {
+		j.offers = map[string][]string{}
+	}
+	if len(j.offers) < maxOffers {
+		j.offers[string(key)] = names
+	}
+	return names
 }
 
 func versionName(v uint16) (version, protocol string) {

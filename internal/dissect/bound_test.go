@@ -1,0 +1,155 @@
+package dissect
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"testing"
+)
+
+// maxPending is what one session may hold, in bytes.
+const maxPending = 24 << 10
+
+// weigh returns the bytes of heap that one of the sessions made holds.
+func weigh(t *testing.T, fresh func(i int) *Session) int {
+	t.Helper()
+	const n = 500
+	all := [n]*Session{}
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for i := range all {
+		all[i] = fresh(i)
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	held := int(int64(after.HeapAlloc)-int64(before.HeapAlloc)) / n
+	runtime.KeepAlive(all)
+	return held
+}
+
+// drip sends a side's bytes in pieces.
+func drip(s *Session, side Side, b []byte, size int) {
+	at := int64(0)
+	for piece := range slices.Chunk(b, size) {
+		s.Data(side, at, piece, 0, 0)
+		at += int64(len(piece))
+	}
+}
+
+// hugeHello is a ClientHello of a size, all of it ALPN names, groups, suites and
+// extensions, short of its last bytes.
+func hugeHello(size int) []byte {
+	body := append([]byte{3, 3}, make([]byte, 32)...)
+	body = append(body, 0)
+	suites := make([]byte, 2*maxSuites)
+	for i := range suites {
+		suites[i] = byte(i)
+	}
+	body = binary.BigEndian.AppendUint16(body, uint16(len(suites)))
+	body = append(append(body, suites...), 1, 0)
+	exts := []byte{}
+	for typ := range 200 {
+		exts = binary.BigEndian.AppendUint16(exts, uint16(1000+typ))
+		exts = append(exts, 0, 0)
+	}
+	names := []byte{}
+	for len(names) < 8000 {
+		names = append(names, 255)
+		names = append(names, make([]byte, 255)...)
+	}
+	exts = append(exts, 0, extALPN)
+	exts = binary.BigEndian.AppendUint16(exts, uint16(2+len(names)))
+	exts = binary.BigEndian.AppendUint16(exts, uint16(len(names)))
+	exts = append(exts, names...)
+	exts = append(exts, 0, 0xfa)
+	exts = binary.BigEndian.AppendUint16(exts, uint16(size-len(body)-len(exts)-4))
+	exts = append(exts, make([]byte, size-len(body)-len(exts)-2)...)
+	body = binary.BigEndian.AppendUint16(body, uint16(len(exts)))
+	body = append(body, exts...)
+	return append([]byte{typeClientHello, byte(len(body) >> 16), byte(len(body) >> 8), byte(len(body))}, body...)
+}
+
+// inRecords wraps handshake bytes in records.
+func inRecords(b []byte) []byte {
+	var out []byte
+	for part := range slices.Chunk(b, 1<<14) {
+		out = append(out, contentHandshake, 3, 3, byte(len(part)>>8), byte(len(part)))
+		out = append(out, part...)
+	}
+	return out
+}
+
+// However hostile the bytes are, one session holds no more than its bound.
+func TestPendingSessionIsBounded(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	letters := make([]byte, 1<<16)
+	for i := range letters {
+		letters[i] = 'A' + byte(r.IntN(26))
+	}
+	hello := inRecords(hugeHello(16 << 10))
+	sealed := []byte{}
+	for range 200 {
+		sealed = append(sealed, 23, 3, 3, 0, 1, 0)
+	}
+	for name, fill := range map[string]func(s *Session){
+		"a request line without an end": func(s *Session) {
+			drip(s, Originator, append([]byte("GET /"), letters...), 100)
+			drip(s, Responder, append([]byte("HTTP/1.1 200 "), letters...), 100)
+		},
+		"long header fields": func(s *Session) {
+			drip(s, Originator, append([]byte("GET / HTTP/1.1\r\nHost: "), letters...), 1000)
+		},
+		"undecided text": func(s *Session) {
+			drip(s, Originator, append([]byte("+"), letters...), 7)
+			drip(s, Responder, append([]byte(":"), letters...), 7)
+		},
+		"a ClientHello short of its end": func(s *Session) {
+			drip(s, Originator, hello[:len(hello)-1], 1448)
+			drip(s, Responder, append([]byte{22, 3, 3, 0x40, 0, 2, 0, 0x1f, 0xff, 3, 3}, make([]byte, 8000)...), 1000)
+		},
+		"a large ClientHello, records, certificates": func(s *Session) {
+			drip(s, Originator, append(slices.Clone(hello), sealed...), 1448)
+			drip(s, Responder, append(inRecords(append([]byte{11, 1, 0, 0, 0, 0xff, 0xfd, 0, 0xff, 0xf0}, make([]byte, 60000)...)), sealed...), 1448)
+		},
+		"HTTP/2 header block": func(s *Session) {
+			b := []byte(http2Preface)
+			b = append(b, 0, 0x1f, 0x00, frameHeaders, 0, 0, 0, 0, 1)
+			b = append(b, make([]byte, 0x1eff)...)
+			drip(s, Originator, b, 1448)
+			drip(s, Responder, append([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0x1f, 0x00, frameHeaders, 0, 0, 0, 0, 1}, make([]byte, 0x1eff)...), 1448)
+		},
+		"DTLS fragments out of order": func(s *Session) {
+			for i := range 500 {
+				for _, side := range []Side{Originator, Responder} {
+					s.Datagram(side, dtlsRecord(uint16(i), fragmentOf(typeClientHello, 60000, uint16(i%3), 100+i*100, make([]byte, 100))))
+				}
+			}
+		},
+		"QUIC CRYPTO out of order": func(s *Session) {
+			q := make([]byte, 1300)
+			copy(q, []byte{0xc0, 0, 0, 0, 1, 0, 0, 0, 0x44, 0x40})
+			s.Datagram(Originator, q)
+			for i := range 500 {
+				s.quicCrypto(Originator, uint64(1+i*50), make([]byte, 40))
+				s.quicCrypto(Responder, uint64(1+i*50), make([]byte, 40))
+			}
+		},
+	} {
+		held := weigh(t, func(int) *Session { s := New(); fill(s); return s })
+		t.Logf("%s: %d bytes", name, held)
+		if held > maxPending {
+			t.Errorf("%s: a session holds %d bytes, more than %d", name, held, maxPending)
+		}
+		s := New()
+		fill(s)
+		if s.Failed() || s.held > maxHeld || s.held < 0 {
+			t.Errorf("%s: failed %v, buffers hold %d", name, s.Failed(), s.held)
+		}
+		s.Finish()
+		if s.held != 0 {
+			t.Errorf("%s: finished, and %d bytes held", name, s.held)
+		}
+	}
+}

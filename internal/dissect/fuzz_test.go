@@ -1,0 +1,139 @@
+package dissect
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"regexp"
+	"slices"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+)
+
+// streamsOf returns what each end of a conversation wrote.
+func streamsOf(t testing.TB, version uint16, auth capturetest.ClientAuth) (streams [2][]byte) {
+	t.Helper()
+	talks, err := capturetest.TLSTalk(version, auth, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range talks[0].Chunks {
+		side := Originator
+		if c.FromServer {
+			side = Responder
+		}
+		streams[side] = append(streams[side], c.Data...)
+	}
+	return streams
+}
+
+// FuzzSession feeds two streams in pieces, with holes, each end in turn.
+func FuzzSession(f *testing.F) {
+	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		s := streamsOf(f, v, capturetest.Presented)
+		f.Add(s[0], s[1], uint16(1448), uint16(0))
+		f.Add(append([]byte("EHLO x\r\nSTARTTLS\r\n"), s[0]...), append([]byte("220 x ESMTP\r\n250 OK\r\n220 go\r\n"), s[1]...), uint16(20), uint16(0))
+	}
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\n\r\n"), uint16(3), uint16(2))
+	f.Add([]byte{0x80, 0x2e, 1, 0, 2, 0, 5, 0, 0, 0, 16}, []byte("220 x ESMTP\r\n"), uint16(10), uint16(0))
+	f.Fuzz(func(t *testing.T, client, server []byte, size, hole uint16) {
+		s := New()
+		step := int(size) + 1
+		var at [2]int64
+		streams := [2][]byte{client, server}
+		for len(streams[0])+len(streams[1]) > 0 {
+			for i := range streams {
+				n := min(step, len(streams[i]))
+				gap := int64(0)
+				if hole > 0 && at[i] > 0 && at[i]%int64(hole) == 0 {
+					gap = int64(hole)
+				}
+				s.Data(Side(i), at[i]+gap, streams[i][:n], at[1-i], gap)
+				at[i] += int64(n) + gap
+				streams[i] = streams[i][n:]
+			}
+		}
+		s.Closed(Originator, false)
+		s.InClear()
+		check(t, s)
+	})
+}
+
+// FuzzDatagram feeds two datagrams, and then their pieces, to one session.
+func FuzzDatagram(f *testing.F) {
+	f.Add([]byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01"), []byte("\x12\x34\x81\x80\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01"))
+	f.Add(fill(seal(f, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello()))), seal(f, quicV1, "server in", firstID, nil, 0, cryptoFrame(0, quicServerHello(false))))
+	f.Add([]byte("app.requests:1|c\napp.latency:12|ms\n"), []byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42})
+	f.Fuzz(func(t *testing.T, a, b []byte) {
+		s := New()
+		s.Datagram(Originator, a)
+		s.Datagram(Responder, b)
+		for piece := range slices.Chunk(slices.Concat(a, b), 1+len(a)/2) {
+			s.Datagram(Originator, piece)
+		}
+		check(t, s)
+	})
+}
+
+// FuzzHello reads the bodies of hellos. What can be read has fingerprints of their form,
+// the same computed and kept, whatever carries it.
+func FuzzHello(f *testing.F) {
+	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		s := streamsOf(f, v, capturetest.NotRequested)
+		f.Add(s[0][9:9+int(s[0][7])<<8+int(s[0][8])], uint8(OverTCP))
+		f.Add(s[1][9:9+int(s[1][7])<<8+int(s[1][8])], uint8(OverTCP))
+	}
+	f.Add(dtlsTalk(f, capturetest.NotRequested, true)[2].body, uint8(OverDTLS))
+	f.Add(quicClientHello()[4:], uint8(OverQUIC))
+	ja3, ja4 := regexp.MustCompile(`^[0-9a-f]{32}$`), regexp.MustCompile(`^[tdq]([s12][0-3d]|d[123]|00)[di][0-9]{4}..(_[0-9a-f]{12}){2}$`)
+	f.Fuzz(func(t *testing.T, body []byte, carrier uint8) {
+		over := Over(carrier % 3)
+		if h, ok := parseClientHello(body, over); ok {
+			letter := "tdq"[over]
+			if !ja3.MatchString(h.JA3()) || !ja4.MatchString(h.JA4(letter)) || len(h.Shape()) != 12 {
+				t.Errorf("JA3 %q, JA4 %q, shape %q", h.JA3(), h.JA4(letter), h.Shape())
+			}
+			if h.JA3() != h.computeJA3() || h.JA4(letter) != h.computeJA4(letter) || h.Shape() != h.computeShape() {
+				t.Error("a fingerprint that was kept differs from the one computed")
+			}
+		}
+		if h, ok := parseServerHello(body, over); ok && !ja3.MatchString(h.JA3S()) {
+			t.Errorf("JA3S %q", h.JA3S())
+		}
+		parseV2Hello(append([]byte{0x80}, body...))
+		parseV2ServerHello(append([]byte{0x80}, body...))
+	})
+}
+
+// FuzzCertificates reads a Certificate message in pieces. What is counted is what stands
+// there, whether it can be read or not.
+func FuzzCertificates(f *testing.F) {
+	s := streamsOf(f, tls.VersionTLS12, capturetest.NotRequested)
+	for at := 0; at+9 < len(s[1]); at += 5 + int(s[1][at+3])<<8 + int(s[1][at+4]) {
+		if s[1][at+5] == typeCertificate {
+			f.Add(s[1][at+9:at+5+int(s[1][at+3])<<8+int(s[1][at+4])], uint16(100))
+		}
+	}
+	f.Add([]byte{0, 0, 0}, uint16(1))
+	f.Fuzz(func(t *testing.T, body []byte, size uint16) {
+		x := New()
+		c := newChainReader(len(body))
+		for piece := range slices.Chunk(body, int(size)+1) {
+			x.certificates(c, piece)
+		}
+		got := c.chain()
+		if got.Length > 0 && (got.Leaf == nil) != got.Broken && !c.bad {
+			t.Errorf("broken %v, leaf %v", got.Broken, got.Leaf)
+		}
+		if got.Length == 1 && !c.bad && c.left == 0 && len(body) == 6+got.Bytes && got.SHA256 != sha256.Sum256(body[6:]) {
+			t.Error("the hash is of something else")
+		}
+		if got.Leaf != nil && len(got.Leaf.AlternativeNames) > maxNames {
+			t.Error("too many names")
+		}
+		subject, issuer, ok := names(body)
+		if ok {
+			_, _ = subject, issuer
+		}
+	})
+}

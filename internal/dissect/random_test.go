@@ -1,0 +1,86 @@
+package dissect
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+)
+
+// randomPrefixes is how many random prefixes are tried: a tenth of what the rate was
+// measured with.
+const randomPrefixes = 100_000
+
+// randomBytes fills b from a generator of its own, so that a failure can be repeated.
+func randomBytes(r *rand.Rand, b []byte) {
+	for len(b) >= 8 {
+		binary.LittleEndian.PutUint64(b, r.Uint64())
+		b = b[8:]
+	}
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+}
+
+// What looks like ciphertext is never called cleartext: neither by a recognizer alone,
+// nor as text, nor where both directions are asked, nor in a datagram.
+func TestRandomBytesAreNotCleartext(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	var buf [2][1500]byte
+	alone, weakly := 0, 0
+	for i := range randomPrefixes {
+		var b [2][]byte
+		for j := range b {
+			b[j] = buf[j][:64+r.IntN(1500-64+1)]
+			randomBytes(r, b[j])
+		}
+		for k := range recognizers {
+			switch x := &recognizers[k]; max(x.ask(x.client, b[0]), x.ask(x.server, b[0])) {
+			case yes:
+				alone++
+				t.Errorf("prefix %d: %s says yes to % x", i, x.protocol, b[0][:32])
+			case maybe:
+				weakly++
+			default:
+			}
+		}
+		if textKind(b[0]) == KindText {
+			t.Errorf("prefix %d is text: % x", i, b[0][:32])
+		}
+		s := New()
+		s.Data(Originator, 0, b[0], 0, 0)
+		s.Data(Responder, 0, b[1], int64(len(b[0])), 0)
+		s.Data(Originator, int64(len(b[0])), b[1], int64(len(b[1])), 0)
+		s.Conclude()
+		u := New()
+		u.Datagram(Originator, b[0])
+		u.Datagram(Responder, b[1])
+		for side := range Side(2) {
+			for _, x := range []*Session{s, u} {
+				if kind, protocol := x.Kind(side); kind != KindUnreadable && kind != KindNone {
+					t.Errorf("pair %d: side %d is of kind %d %q: % x", i, side, kind, protocol, b[side][:32])
+				}
+			}
+		}
+	}
+	t.Logf("%d prefixes: %d yes, %d maybe of one side alone", randomPrefixes, alone, weakly)
+}
+
+// Short payloads of an exchange that ends are no text either.
+func TestShortRandomBytesAreNotCleartext(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 4))
+	var buf [2][64]byte
+	for i := range randomPrefixes {
+		s := New()
+		for side := range Side(2) {
+			b := buf[side][:1+r.IntN(63)]
+			randomBytes(r, b)
+			s.Data(side, 0, b, 0, 0)
+		}
+		s.Conclude()
+		for side := range Side(2) {
+			if kind, protocol := s.Kind(side); kind == KindPlain || kind == KindText || kind == KindEncrypted {
+				t.Errorf("pair %d: side %d is of kind %d %q: % x", i, side, kind, protocol, buf[side])
+			}
+		}
+	}
+}

@@ -1,0 +1,212 @@
+package dissect_test
+
+import (
+	"crypto/tls"
+	"slices"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+)
+
+func client(s string) capturetest.Chunk { return capturetest.Chunk{Data: []byte(s)} }
+func server(s string) capturetest.Chunk {
+	return capturetest.Chunk{Data: []byte(s), FromServer: true}
+}
+
+// follow puts a conversation behind others: what each end had read counts all of them.
+func follow(before []capturetest.Chunk, talk *capturetest.Conversation) *capturetest.Conversation {
+	out := &capturetest.Conversation{}
+	var sent [2]int
+	for _, c := range before {
+		i := 0
+		if c.FromServer {
+			i = 1
+		}
+		c.Read = sent[1-i]
+		sent[i] += len(c.Data)
+		out.Chunks = append(out.Chunks, c)
+	}
+	for _, c := range talk.Chunks {
+		if c.FromServer {
+			c.Read += sent[0]
+		} else {
+			c.Read += sent[1]
+		}
+		out.Chunks = append(out.Chunks, c)
+	}
+	return out
+}
+
+// tunnels are the ways that TLS begins behind cleartext.
+var tunnels = []struct {
+	name   string
+	from   string // UpgradedFrom
+	before []capturetest.Chunk
+}{
+	{"smtp", "smtp", []capturetest.Chunk{
+		server("220 mail.example ESMTP ready\r\n"), client("EHLO me\r\n"), server("250-mail.example\r\n250-STARTTLS\r\n250 OK\r\n"), client("STARTTLS\r\n"), server("220 go ahead\r\n"),
+	}},
+	{"smtp that does not name itself", "smtp", []capturetest.Chunk{
+		server("220 mail.example ready\r\n"), client("EHLO me\r\n"), server("250 STARTTLS\r\n"), client("STARTTLS\r\n"), server("220 go\r\n"),
+	}},
+	{"imap", "imap", []capturetest.Chunk{
+		server("* OK [CAPABILITY IMAP4rev1 STARTTLS] ready\r\n"), client("a1 STARTTLS\r\n"), server("a1 OK begin\r\n"),
+	}},
+	{"pop3", "pop3", []capturetest.Chunk{server("+OK POP3 ready\r\n"), client("STLS\r\n"), server("+OK begin\r\n")}},
+	{"pop3 that does not name itself", "pop3", []capturetest.Chunk{server("+OK ready\r\n"), client("CAPA\r\n"), server("+OK\r\nSTLS\r\n.\r\n"), client("STLS\r\n"), server("+OK begin\r\n")}},
+	{"ftp", "ftp", []capturetest.Chunk{server("220 FTP server\r\n"), client("AUTH TLS\r\n"), server("234 Proceed\r\n")}},
+	{"ldap", "ldap", []capturetest.Chunk{
+		client("0\x1d\x02\x01\x01w\x18\x80\x161.3.6.1.4.1.1466.20037"),
+		server("0\x24\x02\x01\x01x\x1f\x0a\x01\x00\x04\x00\x04\x00\x8a\x161.3.6.1.4.1.1466.20037"),
+	}},
+	{"xmpp", "xmpp", []capturetest.Chunk{
+		client("<?xml version='1.0'?><stream:stream to='x' xmlns='jabber:client' version='1.0'>"),
+		server("<?xml version='1.0'?><stream:stream from='x' version='1.0'><stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>"),
+		client("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"), server("<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
+	}},
+	{"irc", "irc", []capturetest.Chunk{
+		client("CAP LS 302\r\n"), server(":irc.example CAP * LS :tls\r\n"), client("STARTTLS\r\n"), server(":irc.example 670 * :STARTTLS successful\r\n"),
+	}},
+	{"postgresql", "postgresql", []capturetest.Chunk{client("\x00\x00\x00\x08\x04\xd2\x16\x2f"), server("S")}},
+	{"mysql", "mysql", []capturetest.Chunk{
+		server("\x4a\x00\x00\x00\x0a8.0.36\x00\x08\x00\x00\x00abcdefgh\x00\xff\xff\xff\x02\x00\xff\xdf\x15\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00ijklmnopqrst\x00caching_sha2_password\x00"),
+		client("\x20\x00\x00\x01\x05\xae\xff\x01\x00\x00\x00\x01\xff\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"),
+	}},
+	{"socks5", "socks5", []capturetest.Chunk{
+		client("\x05\x01\x00"), server("\x05\x00"), client("\x05\x01\x00\x03\x0bexample.org\x01\xbb"), server("\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"),
+	}},
+	{"socks4", "socks4", []capturetest.Chunk{client("\x04\x01\x01\xbb\x0a\x00\x00\x01me\x00"), server("\x00\x5a\x01\xbb\x0a\x00\x00\x01")}},
+	{"socks4a", "socks4", []capturetest.Chunk{client("\x04\x01\x01\xbb\x00\x00\x00\x01me\x00example.org\x00"), server("\x00\x5a\x00\x00\x00\x00\x00\x00")}},
+	{"http connect", "http", []capturetest.Chunk{
+		client("CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\nProxy-Authorization: Basic c2VjcmV0\r\n\r\n"), server("HTTP/1.1 200 Connection established\r\n\r\n"),
+	}},
+	{"rdp", "rdp", []capturetest.Chunk{
+		client("\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00"), server("\x03\x00\x00\x13\x0e\xd0\x00\x00\x12\x34\x00\x02\x00\x08\x00\x01\x00\x00\x00"),
+	}},
+	{"amqp", "amqp", []capturetest.Chunk{client("AMQP\x02\x01\x00\x00"), server("AMQP\x02\x01\x00\x00")}},
+	{"nats", "nats", []capturetest.Chunk{server("INFO {\"server_id\":\"x\",\"tls_required\":true}\r\n")}},
+	{"sieve, which has no name here", "", []capturetest.Chunk{
+		server("\"IMPLEMENTATION\" \"Example\"\r\n\"STARTTLS\"\r\nOK \"ready\"\r\n"), client("STARTTLS\r\n"), server("OK \"Begin TLS negotiation now.\"\r\n"),
+	}},
+}
+
+// TLS behind cleartext is found whatever the segments are: whole, of any size, and with
+// the hello in the segment of what stands before it.
+func TestTLSBehindCleartext(t *testing.T) {
+	talk := record(t, tls.VersionTLS12, capturetest.Presented)
+	for _, c := range tunnels {
+		t.Run(c.name, func(t *testing.T) {
+			whole := follow(c.before, talk)
+			for _, size := range []int{1, 2, 3, 5, 11, 12, 100, 1448} {
+				s := dissect.New()
+				play(s, whole, size)
+				upgraded(t, s, c.from, size)
+			}
+		})
+	}
+}
+
+func upgraded(t *testing.T, s *dissect.Session, from string, size int) {
+	t.Helper()
+	x := s.TLS()
+	if x == nil || x.Hello == nil || x.Server == nil {
+		kind, protocol := s.Kind(dissect.Originator)
+		t.Fatalf("segments of %d: no handshake behind it; the client is of kind %d %q: %+v", size, kind, protocol, x)
+	}
+	if x.Hello.ServerName == "" || x.Certs[0] == nil || x.Certs[1] == nil || !x.Finished[0] || !x.Finished[1] {
+		t.Errorf("segments of %d: the handshake is not whole: %+v", size, x)
+	}
+	if s.UpgradedFrom() != from || !s.Upgraded() || s.InClear() {
+		t.Errorf("segments of %d: upgraded %v from %q, in the clear %v", size, s.Upgraded(), s.UpgradedFrom(), s.InClear())
+	}
+}
+
+// The border between cleartext and TLS may be anywhere in a segment of the client: at
+// every byte of the last thing it said and of its hello.
+func TestTLSBehindCleartextSplitAtEveryByte(t *testing.T) {
+	talk := record(t, tls.VersionTLS12, capturetest.Presented)
+	hello := talk.Chunks[0].Data
+	for _, c := range tunnels {
+		whole := follow(c.before, talk)
+		at := len(c.before)
+		for cut := 1; cut < len(hello); cut += 1 + cut/16 {
+			chunks := slices.Clone(whole.Chunks)
+			first, second := chunks[at], chunks[at]
+			first.Data, second.Data = hello[:cut], hello[cut:]
+			s := dissect.New()
+			play(s, &capturetest.Conversation{Chunks: slices.Insert(chunks[:at:at], at, append([]capturetest.Chunk{first, second}, chunks[at+1:]...)...)}, 1<<16)
+			upgraded(t, s, c.from, cut)
+		}
+	}
+}
+
+// A hello in the segment of the request for it: MySQL and SOCKS clients do not wait, and
+// offload merges segments.
+func TestHelloInTheSegmentBefore(t *testing.T) {
+	talk := record(t, tls.VersionTLS12, capturetest.Presented)
+	for _, c := range tunnels {
+		last := c.before[len(c.before)-1]
+		if last.FromServer {
+			continue
+		}
+		whole := follow(c.before, talk)
+		at := len(c.before)
+		merged := whole.Chunks[at-1]
+		merged.Data = slices.Concat(merged.Data, whole.Chunks[at].Data)
+		chunks := append(slices.Clone(whole.Chunks[:at-1]), merged)
+		s := dissect.New()
+		play(s, &capturetest.Conversation{Chunks: append(chunks, whole.Chunks[at+1:]...)}, 1<<16)
+		upgraded(t, s, c.from, 0)
+	}
+}
+
+// PROXY headers stand before the connection proper: TLS behind one is no upgrade.
+func TestProxyHeader(t *testing.T) {
+	talk := record(t, tls.VersionTLS12, capturetest.Presented)
+	for _, header := range []string{
+		"PROXY TCP4 10.1.2.3 10.4.5.6 40000 443\r\n",
+		"PROXY UNKNOWN\r\n",
+		"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x0a\x01\x02\x03\x0a\x04\x05\x06\x9c\x40\x01\xbb",
+		"\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00",
+	} {
+		for _, size := range []int{1, 7, 1448} {
+			s := dissect.New()
+			play(s, follow([]capturetest.Chunk{client(header)}, talk), size)
+			if x := s.TLS(); x == nil || x.Hello == nil || !x.Finished[0] || s.Upgraded() || s.UpgradedFrom() != "" {
+				t.Errorf("behind %q in segments of %d: %+v, upgraded %v", header, size, x, s.Upgraded())
+			}
+		}
+	}
+}
+
+// Cleartext that answers a hello is no TLS connection, whatever was said before it.
+func TestHelloAnsweredInClear(t *testing.T) {
+	hello := record(t, tls.VersionTLS13, capturetest.NotRequested).Chunks[0]
+	one := &capturetest.Conversation{Chunks: []capturetest.Chunk{hello}}
+	for name, before := range map[string][]capturetest.Chunk{
+		"nothing":       nil,
+		"smtp banner":   {server("220 mail ESMTP\r\n")},
+		"smtp starttls": {server("220 mail ESMTP\r\n"), client("EHLO x\r\n"), server("250 OK\r\n"), client("STARTTLS\r\n"), server("220 go\r\n")},
+	} {
+		for _, size := range []int{1, 100, 1448} {
+			talk := follow(before, one)
+			answer := server("500 5.5.1 Invalid command: TLS is not what is spoken here\r\n")
+			for _, c := range talk.Chunks {
+				if !c.FromServer {
+					answer.Read += len(c.Data)
+				}
+			}
+			s := dissect.New()
+			play(s, talk, size)
+			if s.TLS() == nil || s.InClear() {
+				t.Errorf("%s: before the answer: %+v, in the clear %v", name, s.TLS(), s.InClear())
+			}
+			s = dissect.New()
+			play(s, &capturetest.Conversation{Chunks: append(talk.Chunks, answer)}, size)
+			if !s.InClear() {
+				t.Errorf("%s: an answer in the clear is not noticed", name)
+			}
+		}
+	}
+}
