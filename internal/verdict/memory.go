@@ -6,16 +6,39 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// ticketLifetime is the longest that a TLS 1.3 ticket may be used (RFC 8446 section
-// 4.6.1); the true lifetime is encrypted. In nanoseconds.
-const ticketLifetime = 7 * 24 * 3600 * 1e9
+// A resumption shows no certificates. What it inherits is kept here, in tables that are
+// bounded.
+//
+// In TLS 1.2 the ticket or the session id that is resumed is in the clear, and so was it
+// when the server gave it out: the session is known exactly, whoever shares the address.
+//
+// In TLS 1.3 tickets are given out encrypted. A resumption inherits from the full
+// handshakes of the same address, SNI and shape of ClientHello, if all of them within a
+// ticket's lifetime were accepted and agree, and if the ticket that it offers has the
+// size of one that was given out in them: behind SNAT many clients share an address, and
+// one's proof must not become another's.
+type memory struct {
+	clients  map[client]*past
+	seen     map[uint64]bool // connections already remembered, so that a second look does not count twice
+	refused  [2]int64        // first and latest time that a client was not remembered for want of room; 0: never
+	swept    int64           // when clients were last looked through for old ones
+	sessions sessions
+}
 
-// maxMemory bounds the clients whose full handshakes are remembered.
-const maxMemory = 8192
+const (
+	// ticketLifetime is the longest that a TLS 1.3 ticket may be used (RFC 8446 section
+	// 4.6.1); the true lifetime is encrypted. In nanoseconds.
+	ticketLifetime = 7 * 24 * 3600 * 1e9
+	// maxMemory bounds the clients whose full handshakes are remembered, about 200 bytes
+	// each; maxTickets the sizes of tickets for each.
+	maxMemory  = 8192
+	maxTickets = 8
+	// sweepEvery is the shortest time between two looks for old clients, ns.
+	sweepEvery = 60 * 1e9
+)
 
-// client is whom a resumption may inherit from: an address with an SNI and a shape of
-// ClientHello. Behind SNAT many clients share an address, so one that disagrees spoils
-// it for all.
+// client is whom a resumption of TLS 1.3 may inherit from. Behind SNAT many share an
+// address, so one that disagrees spoils it for all.
 type client struct {
 	addr   netip.Addr
 	name   string
@@ -26,18 +49,21 @@ type client struct {
 // past is what the full handshakes of a client have shown.
 type past struct {
 	auth     string
-	first    int64 // time of the first of those that agree
-	last     int64
-	disagree int64 // time of the latest that did not agree, or was not accepted; 0: none
+	first    int64   // time of the first of those that agree
+	last     int64   // time of the latest
+	disagree int64   // time of the latest that did not agree, or was not accepted; 0: none
+	tickets  []grant // that were given out
 }
 
-type memory struct {
-	clients map[client]*past
-	seen    map[uint64]bool // connections already remembered, so that a second look does not count twice
-	full    int64           // time since which clients were not remembered for want of room; 0: never
+// grant is a record that may hold session tickets.
+type grant struct {
+	length int // of the record, less what the AEAD adds
+	most   int // tickets that it may hold
 }
 
-func newMemory() memory { return memory{clients: map[client]*past{}, seen: map[uint64]bool{}} }
+func newMemory() memory {
+	return memory{clients: map[client]*past{}, seen: map[uint64]bool{}, sessions: newSessions()}
+}
 
 func keyOf(out *Judged, t *dissect.TLS) client {
 	k := client{addr: out.Source.Addr, name: t.Hello.ServerName, shape: t.Hello.Shape()}
@@ -47,61 +73,173 @@ func keyOf(out *Judged, t *dissect.TLS) client {
 	return k
 }
 
-// inherit fills in client authentication of a TLS 1.3 resumption.
+// inherit fills in client authentication of a resumption.
 func (j *Judge) inherit(h *handshake, out *Judged, t *dissect.TLS) {
-	if !h.resumed || t.Hello == nil || !t.Server.TLS13() || t.Client != dissect.Originator {
+	if !h.resumed || t.Hello == nil || t.Server == nil || t.Client != dissect.Originator {
 		return
 	}
-	p := j.memory.clients[keyOf(out, t)]
-	switch {
-	case p == nil, out.Start-p.last > ticketLifetime, j.memory.full != 0 && p.first >= j.memory.full:
-		h.because("no_earlier_handshake")
-	case p.disagree != 0 && out.Start-p.disagree <= ticketLifetime:
-		h.because("disagreeing_handshakes")
-	default:
-		h.auth, h.basis = p.auth, BasisInherited
-		h.because("inherited_from_full_handshake")
+	if !t.Server.TLS13() {
+		j.memory.sessions.inherit(h, out, t)
+		return
+	}
+	p, why := j.memory.inheritable(out, t)
+	h.because(why)
+	if p != nil {
+		h.auth, h.basis, h.age = p.auth, BasisInherited, max(out.Start-p.last, 1)
 	}
 }
 
-// remember keeps what a full handshake has shown, once.
+// inheritable returns the past that a resumption of TLS 1.3 inherits from, nil if there
+// is none, and why.
+func (m *memory) inheritable(out *Judged, t *dissect.TLS) (*past, string) {
+	const withExternalPSK = 33 // a certificate besides an external PSK (RFC 8773)
+	p := m.clients[keyOf(out, t)]
+	i := int(t.Server.Identity)
+	switch {
+	case i >= len(t.Hello.Identities) || t.Hello.Identities[i].Age == 0 || t.Hello.Has(withExternalPSK):
+		return nil, "external_psk" // RFC 8446 section 4.2.11: the age of what is no ticket is 0
+	case t.Hello.ECH():
+		return nil, "ech_offered" // the name that counts is encrypted
+	case p == nil, out.Start-p.last > ticketLifetime, m.forgot(p, out.Start):
+		return nil, "no_earlier_handshake"
+	case p.disagree != 0 && out.Start-p.disagree <= ticketLifetime:
+		return nil, "disagreeing_handshakes"
+	case !p.granted(t.Hello.Identities[i].Length):
+		return nil, "unfamiliar_ticket"
+	}
+	return p, "inherited_from_full_handshake"
+}
+
+// forgot tells that a full handshake of a client may not have been remembered.
+func (m *memory) forgot(p *past, now int64) bool {
+	return m.refused[0] != 0 && p.first >= m.refused[0] && now-m.refused[1] <= ticketLifetime
+}
+
+// A NewSessionTicket has 17 bytes besides the ticket (RFC 8446 section 4.6.1), a nonce
+// of mostly 8 bytes and perhaps an early_data extension of 8.
+const ticketLeast, ticketMost = 17, 17 + 32 + 8
+
+// granted tells whether a ticket of n bytes was given out.
+func (p *past) granted(n int) bool {
+	for _, g := range p.tickets {
+		for k := 1; k <= g.most; k++ {
+			if over := g.length/k - n; over >= ticketLeast && over <= ticketMost+jssePadding {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// remember keeps what a handshake has shown, once.
 func (j *Judge) remember(h *handshake, out *Judged, t *dissect.TLS) {
-	if h.resumed || t.Hello == nil || t.Server == nil || !t.Server.TLS13() || t.Client != dissect.Originator || j.memory.seen[out.ID] {
+	m := &j.memory
+	if t.Hello == nil || t.Client != dissect.Originator || m.seen[out.ID] {
 		return
 	}
-	m := &j.memory
 	if len(m.seen) >= maxMemory {
 		clear(m.seen)
 	}
 	m.seen[out.ID] = true
+	switch {
+	case t.Server == nil:
+		m.spoil(out, t)
+	case !t.Server.TLS13():
+		m.sessions.remember(h, out, t)
+	case !h.resumed:
+		m.learn(h, out, t)
+	case h.basis == BasisInherited && h.outcome == OutcomeEstablished:
+		if p := m.clients[keyOf(out, t)]; p != nil {
+			p.grant(t) // a resumption is given tickets too
+		}
+	}
+}
+
+// learn keeps what a full handshake of TLS 1.3 has shown.
+func (m *memory) learn(h *handshake, out *Judged, t *dissect.TLS) {
 	p := m.of(keyOf(out, t), out.Start)
 	if p == nil {
 		return
 	}
-	if p.first == 0 {
-		p.auth, p.first = h.auth, out.Start
+	if p.first == 0 || p.disagree != 0 && out.Start-p.disagree > ticketLifetime {
+		*p = past{auth: h.auth, first: out.Start}
 	}
 	p.last = max(p.last, out.Start)
 	if h.outcome != OutcomeEstablished || h.auth == AuthUnknown || h.auth != p.auth {
 		p.disagree = max(p.disagree, out.Last)
-		p.auth = h.auth
+		return
+	}
+	p.grant(t)
+}
+
+// spoil is for a ClientHello whose ServerHello was lost: what came of it is not known.
+func (m *memory) spoil(out *Judged, t *dissect.TLS) {
+	if out.MissedBytes == 0 && out.Destination.Packets > 0 {
+		return // there was none
+	}
+	if p := m.of(keyOf(out, t), out.Start); p != nil {
+		p.first, p.last, p.disagree = max(p.first, 1), max(p.last, out.Start), max(p.disagree, out.Last)
 	}
 }
 
+// grant keeps the sizes of the records that may hold tickets: the first ones behind the
+// server's flight. A server that puts its whole flight into one record does so with its
+// tickets, mostly two.
+func (p *past) grant(t *dissect.TLS) {
+	s := sizes(t.Server.CipherSuite)
+	f := readServer(t, s, 0)
+	most := 1
+	if f.last == 0 {
+		most = 2
+	}
+	for _, r := range f.records[min(f.last+1, len(f.records)):][:min(4, max(0, len(f.records)-f.last-1))] {
+		g := grant{r.Length - s.over, most}
+		if len(p.tickets) < maxTickets && !p.has(g) {
+			p.tickets = append(p.tickets, g)
+		}
+	}
+}
+
+func (p *past) has(g grant) bool {
+	for _, x := range p.tickets {
+		if x == g {
+			return true
+		}
+	}
+	return false
+}
+
 // of returns the past of a client, a new one if there is none. When there is no room
-// it returns nil: from then on no new client is trusted to be known whole, so that none
-// inherits what another one proved.
+// for it, it returns nil: a client that comes up later is not trusted to be known whole,
+// so that none inherits what another one proved.
 func (m *memory) of(k client, now int64) *past {
 	if p := m.clients[k]; p != nil {
 		return p
 	}
 	if len(m.clients) >= maxMemory {
-		if m.full == 0 {
-			m.full = now
+		m.sweep(now)
+	}
+	if len(m.clients) >= maxMemory {
+		if m.refused[0] == 0 || now-m.refused[1] > ticketLifetime {
+			m.refused[0] = now
 		}
+		m.refused[1] = max(m.refused[1], now)
 		return nil
 	}
 	p := &past{}
 	m.clients[k] = p
 	return p
+}
+
+// sweep forgets clients of whom no ticket is valid any more.
+func (m *memory) sweep(now int64) {
+	if now-m.swept < sweepEvery {
+		return
+	}
+	m.swept = now
+	for k, p := range m.clients {
+		if now-max(p.last, p.disagree) > ticketLifetime {
+			delete(m.clients, k)
+		}
+	}
 }

@@ -26,6 +26,15 @@ func judge12(t *dissect.TLS, e ends, ended bool) handshake {
 		h.fail(t, e)
 	}
 	h.decided = h.outcome != OutcomeIncomplete || ended
+	switch {
+	case h.auth == AuthPresented:
+		if why := unproved(t); why != "" && h.outcome != OutcomeRejected && h.outcome != OutcomeAborted {
+			h.auth, h.basis = AuthUnknown, BasisNone
+			h.because(why)
+		}
+	case h.outcome == OutcomeEstablished && t.AppRecords[server] == 0 && !ended && !e.server:
+		h.decided = false // before its first answer a server may ask for a certificate by renegotiation
+	}
 	return h
 }
 
@@ -42,11 +51,11 @@ func observe12(h *handshake, t *dissect.TLS) {
 	cert := t.Certs[client]
 	switch {
 	case cert != nil && cert.Length > 0:
-		h.auth, h.basis = AuthPresented, BasisObserved
 		h.because("client_certificate_seen")
 		if cert.Broken {
 			h.because("certificate_broken")
 		}
+		h.auth, h.basis = AuthPresented, BasisObserved
 	case cert != nil && !cert.Broken, noCertificate(t):
 		h.auth, h.basis = AuthDeclined, BasisObserved
 		h.because("client_certificate_empty")
@@ -54,6 +63,25 @@ func observe12(h *handshake, t *dissect.TLS) {
 		h.auth, h.basis = AuthNotRequested, BasisObserved
 		h.because("certificate_not_requested")
 	}
+	if h.auth != AuthPresented && t.SealedHandshakes[client] > 1 {
+		// behind the Finished comes another handshake, encrypted, and perhaps with a
+		// certificate in it (RFC 5746)
+		h.auth, h.basis = AuthUnknown, BasisNone
+		h.because("renegotiated")
+	}
+}
+
+// unproved says what a client's certificate lacks to count: nobody asked for it, or no
+// CertificateVerify shows that the client has its key (RFC 5246 section 7.4.8). What was
+// lost may have been there.
+func unproved(t *dissect.TLS) string {
+	switch {
+	case !t.CertificateRequest && !t.LostHandshake[t.Client.Other()]:
+		return "certificate_not_requested"
+	case !t.CertificateVerify && !t.LostHandshake[t.Client]:
+		return "no_certificate_verify"
+	}
+	return ""
 }
 
 // noCertificate: a client of SSL 3.0 without a certificate says so by an alert (RFC

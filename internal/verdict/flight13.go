@@ -1,0 +1,272 @@
+package verdict
+
+import (
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+)
+
+// flight is what the client's first protected records mean.
+type flight struct {
+	records []dissect.Record
+	auth    string // AuthUnknown where they fit no row
+	end     int64  // stream offset right after the Finished, 0 if not known
+	last    int    // index of the record with the Finished
+	firm    bool   // more records cannot change the meaning
+	hollow  bool   // an empty Certificate without a Finished, so far
+	later   bool   // the server may still ask for a certificate
+	split   bool   // Certificate, CertificateVerify and Finished stand in records of their own
+	chain   int    // inferred bytes of the client's chain, 0 if not known
+	hint    string
+	reason  []string
+}
+
+// second returns the protected records of the client's second flight, and else why
+// there is none. A client that offers no early data (RFC 8446 section 4.2.10) has sent
+// nothing protected before; of one that does, the flight begins with the first record
+// whose packet acknowledges the whole ServerHello. The ChangeCipherSpec is no anchor (it
+// may be missing, early, or between two hellos), nor is the order in the capture.
+func second(t *dissect.TLS) (records []dissect.Record, why string) {
+	all, complete := t.Records(t.Client)
+	early := t.Hello == nil || t.Hello.EarlyData()
+	for len(all) > 0 && all[0].End <= t.ClientHelloEnd {
+		all = all[1:] // early data between two ClientHellos
+	}
+	for i, r := range all {
+		switch {
+		case r.Ack >= t.ServerHelloEnd, !early && r.Ack < 0:
+			return joined(all[i:], t.ClientHelloEnd, early)
+		case !early || r.Ack < 0:
+			return nil, "unacknowledged_flight"
+		}
+	}
+	switch {
+	case !complete:
+		return nil, "missed_bytes"
+	case len(all) > 0:
+		return nil, "unacknowledged_flight"
+	}
+	return nil, "no_client_flight"
+}
+
+const (
+	recordHeader = 5
+	// changeCipherSpec is the size of that record, the only other one that a client may
+	// send in its second flight.
+	changeCipherSpec = recordHeader + 1
+)
+
+// joined returns the records up to the first place where others stand between them than
+// ChangeCipherSpec: what is not protected has no place there. from is where the
+// ClientHello ends; early says that early data may come between.
+func joined(all []dissect.Record, from int64, early bool) ([]dissect.Record, string) {
+	for i, r := range all {
+		between := r.End - int64(r.Length) - recordHeader - from
+		if between != 0 && between != changeCipherSpec && between != 2*changeCipherSpec && (i > 0 || !early) {
+			if i == 0 {
+				return nil, "unexpected_record"
+			}
+			return all[:i], ""
+		}
+		from = r.End
+	}
+	return all, ""
+}
+
+// read fits the client's records to the table: sizes in, meaning out.
+func read(r []dissect.Record, s suite, t *dissect.TLS) flight {
+	f := flight{records: r, auth: AuthUnknown}
+	first := r[0].Length
+	for _, pad := range paddings {
+		if pad > 0 {
+			f.reason = []string{"padded_16"}
+		}
+		switch {
+		case first == s.finished+pad:
+			f.is(AuthNotRequested, 0, "finished_only_flight")
+			return f
+		case first == s.finished+emptyCertificate+pad:
+			f.is(AuthDeclined, 0, "empty_certificate_flight")
+			return f
+		case first == s.empty+pad && len(r) == 1:
+			f.hollow = true
+			f.reason = []string{"unrecognized_client_flight"}
+			return f
+		case first == s.empty+pad && len(r) > 1 && r[1].Length == s.finished+pad:
+			f.is(AuthDeclined, 1, "empty_certificate_flight")
+			return f
+		case f.readSplit(s, pad, t):
+			return f
+		}
+	}
+	f.reason = nil
+	f.readCoalesced(s, t)
+	return f
+}
+
+// is sets the meaning of a flight whose Finished is the record with the given index.
+func (f *flight) is(auth string, last int, reason string) {
+	f.auth, f.end, f.last, f.firm = auth, f.records[last].End, last, true
+	f.reason = append(f.reason, reason)
+}
+
+// leastCertificate returns the size of the smallest record with a Certificate of one
+// entry.
+func leastCertificate(s suite, hello *dissect.ClientHello) int {
+	const clientCertificateType = 19 // RFC 7250
+	switch {
+	case hello == nil || hello.Has(clientCertificateType):
+		return s.over + emptyCertificate + entryOver + leastRaw
+	case hello.CertificateCompression():
+		return s.over + leastCompressed
+	}
+	return s.over + emptyCertificate + entryOver + leastX509
+}
+
+// maxSplit is the most records that a Certificate and its CertificateVerify are looked
+// for in: a chain of 16 KiB in records of 512 bytes.
+const maxSplit = 40
+
+// readSplit looks for a Certificate, a CertificateVerify and a Finished in records of
+// their own. A Certificate may take several records, where the sender keeps them small
+// its CertificateVerify too.
+func (f *flight) readSplit(s suite, pad int, t *dissect.TLS) bool {
+	r := f.records
+	if r[0].Length <= s.finished+emptyCertificate+pad {
+		return false
+	}
+	sum := r[0].Length
+	for k := 1; k < min(len(r), maxSplit); k++ {
+		n := r[k].Length
+		switch {
+		case n == s.empty+pad || n == s.finished+emptyCertificate+pad:
+			return false // an empty Certificate: what came before it was something else
+		case n == s.finished+pad:
+			verify := r[k-1].Length - s.over - pad - verifyOver
+			whole := k > 1 && keyHint(verify) != ""
+			if sum < leastCertificate(s, t.Hello)+verifyOver+leastSignature || !whole && r[0].Length < r[k-1].Length {
+				return false
+			}
+			f.is(AuthPresented, k, "certificate_flight_split")
+			f.split = whole
+			if f.hint = keyHint(verify); whole {
+				f.chain = sum - r[k-1].Length - (k-1)*(s.over+pad) - emptyCertificate - entryOver
+			} else {
+				f.hint = ""
+			}
+			return true
+		}
+		sum += n
+	}
+	return false
+}
+
+// readCoalesced looks for one record that holds a Certificate, a CertificateVerify and
+// a Finished.
+func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
+	first := f.records[0].Length
+	switch {
+	case len(f.records) == 1 && (first == s.alert || first == s.alert+jssePadding):
+		f.reason = []string{"alert_sized_record"}
+	case s.block(lengths(f.records)) > 0:
+		f.reason = []string{"padded_records"}
+	case first < leastCertificate(s, t.Hello)+verifyOver+leastSignature+s.finished-s.over:
+		f.reason = []string{"unrecognized_client_flight"}
+		f.firm = len(f.records) > 4
+	case !confirmed(t, t.Client, f.records, 0):
+		f.reason = []string{"unconfirmed_record"}
+	case len(f.records) == 2 && keyHint(f.records[1].Length-s.over-verifyOver) != "":
+		f.reason = []string{"unfinished_flight"} // its Finished may be on its way
+	default:
+		f.auth, f.end = AuthPresented, f.records[0].End
+		f.firm = len(f.records) > 1
+		f.reason = []string{"certificate_flight_coalesced"}
+	}
+}
+
+func lengths(r []dissect.Record) []int {
+	out := make([]int, 0, 4)
+	for _, x := range r[:min(len(r), 4)] {
+		out = append(out, x.Length)
+	}
+	return out
+}
+
+// confirmed tells that the length of a record was read right: another record begins
+// where it ends, or nothing does.
+func confirmed(t *dissect.TLS, side dissect.Side, r []dissect.Record, i int) bool {
+	if i+1 < len(r) {
+		return true
+	}
+	_, complete := t.Records(side)
+	return complete && !t.InHeader(side)
+}
+
+// Extensions that put messages of their own into the client's second flight: ALPS (its
+// EncryptedExtensions) and Channel ID, both by draft and by what Chrome sent.
+var moreInFlight = [...]uint16{17513, 17613, 30031, 30032}
+
+// doubt takes back what another fact speaks against.
+func doubt(f *flight, t *dissect.TLS, s suite) {
+	request := readServer(t, s, f.end).request
+	if request != "" {
+		f.reason = append(f.reason, request)
+	}
+	if f.auth == AuthUnknown {
+		return
+	}
+	if t.Hello == nil {
+		// whether there was early data, and what else was offered, is not known
+		f.deny("no_client_hello")
+		return
+	}
+	other := func(ext uint16) bool { return t.Hello.Has(ext) }
+	switch {
+	case f.auth == AuthPresented && request == withoutRequest,
+		f.auth == AuthNotRequested && request == withRequest:
+		f.deny("")
+	case f.auth != AuthPresented && t.Hello.PostHandshakeAuth():
+		f.awaitLater(t, s)
+	case f.auth == AuthPresented && t.Hello.EarlyData() && !(f.split && request == withRequest):
+		// an early record that left late looks like a certificate
+		f.deny("early_data_rejected")
+	case f.auth == AuthPresented && !f.split && slices.ContainsFunc(moreInFlight[:], other):
+		f.deny("extended_client_flight")
+	}
+}
+
+// deny makes a flight mean nothing.
+func (f *flight) deny(reason string) {
+	f.auth, f.chain, f.hint = AuthUnknown, 0, ""
+	if reason != "" {
+		f.reason = append(f.reason, reason)
+	}
+}
+
+// awaitLater is for a client that lets the server ask for a certificate after the
+// handshake (RFC 8446 section 4.6.2): that it sent none is known when all that it sent is
+// too small for one, and nothing more comes.
+func (f *flight) awaitLater(t *dissect.TLS, s suite) {
+	f.later = true
+	_, complete := t.Records(t.Client)
+	for _, r := range f.records[f.last+1:] {
+		complete = complete && r.Length < leastCertificate(s, t.Hello)
+	}
+	if !complete || t.More(t.Client) > 0 || !confirmed(t, t.Client, f.records, len(f.records)-1) {
+		f.deny("")
+	}
+	f.reason = append(f.reason, "post_handshake_auth_offered")
+}
+
+// finishedIn finds the client's Finished in a handshake without certificates: early
+// data that left late and an EndOfEarlyData may come before it.
+func finishedIn(r []dissect.Record, s suite) flight {
+	f := flight{records: r, auth: AuthUnknown}
+	for i, x := range r {
+		if x.Length == s.finished || x.Length == s.finished+jssePadding {
+			f.end, f.last, f.firm = x.End, i, true
+			break
+		}
+	}
+	return f
+}

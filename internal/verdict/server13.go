@@ -1,0 +1,112 @@
+package verdict
+
+import (
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+)
+
+// serverFlight is what the server's protected records show.
+type serverFlight struct {
+	t        *dissect.TLS
+	records  []dissect.Record
+	complete bool   // nothing of them was lost
+	last     int    // index of the record that the server's Finished is in, or is at the earliest
+	most     int    // the same, if acknowledgements are not heeded
+	request  string // withRequest, withoutRequest, or empty where that cannot be told
+	block    int    // what it pads its records to, 0 if to nothing
+}
+
+const (
+	withRequest    = "server_flight_with_request"
+	withoutRequest = "server_flight_without_request"
+)
+
+// readServer reads the server's flight: of its records those that do not acknowledge
+// the client's flight, which ends at end (0: not known).
+func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
+	r, complete := t.Records(t.Client.Other())
+	f := serverFlight{t: t, records: r, complete: complete, block: s.block(lengths(r))}
+	if end > 0 {
+		if i := slices.IndexFunc(r, func(r dissect.Record) bool { return r.Ack >= end }); i >= 0 {
+			r = r[:i]
+		}
+	}
+	f.last, f.request = f.read(r, s)
+	f.most, _ = f.read(f.records, s)
+	return f
+}
+
+func (f *serverFlight) read(r []dissect.Record, s suite) (last int, request string) {
+	for _, pad := range paddings {
+		if last, request = f.finished(r, s, pad); last > 0 {
+			break
+		}
+	}
+	return last, request
+}
+
+// finished looks for the server's Finished in a record of its own, right behind its
+// CertificateVerify or, of a resumption, its EncryptedExtensions. Four records are
+// EncryptedExtensions, Certificate, CertificateVerify and Finished; in five, where the
+// Certificate is not in two, there is a CertificateRequest.
+func (f *serverFlight) finished(r []dissect.Record, s suite, pad int) (last int, request string) {
+	if f.t.Server.PSK {
+		if len(r) > 1 && r[1].Length == s.finished+pad {
+			return 1, ""
+		}
+		return 0, ""
+	}
+	for k := 3; k < len(r); k++ {
+		if r[k].Length != s.finished+pad || keyHint(r[k-1].Length-s.over-pad-verifyOver) == "" {
+			continue
+		}
+		switch {
+		case k == 3:
+			return k, withoutRequest
+		case k == 4 && r[1].Length < r[2].Length:
+			return k, withRequest
+		}
+		return k, ""
+	}
+	return 0, ""
+}
+
+// answer is what the server sent behind the client's flight: records of the size of an
+// alert, records that may be anything, and whether there is more than an alert for sure.
+type answer struct {
+	alerts, unclear int
+	data            bool
+}
+
+// maxRefusal is the most records in which a server refuses a client, with room to spare.
+const maxRefusal = 3
+
+// answer looks behind the client's flight, which ends at end. The server's own flight is
+// no answer, and what it pads to one block may be anything.
+func (f *serverFlight) answer(end int64, s suite) (a answer) {
+	if len(f.records) > 0 && f.records[0].Ack >= end {
+		return a // its flight cannot have been sent behind the client's: acknowledgements tell nothing
+	}
+	for i, r := range f.records {
+		if i <= max(f.last, f.most) || r.Ack < end {
+			continue
+		}
+		switch {
+		case f.block == 0 && (r.Length == s.alert || r.Length == s.alert+jssePadding):
+			a.alerts++
+		case r.Length <= s.alert || f.block > 0 && r.Length <= f.block+s.over || !confirmed(f.t, f.t.Client.Other(), f.records, i):
+			a.unclear++
+		default:
+			a.data = true
+		}
+	}
+	a.data = a.data || a.unclear > maxRefusal
+	return a
+}
+
+// spokeBefore tells that the server sent more than its flight before the client's,
+// which ends at end, was acknowledged: RFC 8446 section 4.4.4 allows it, as 0.5-RTT data.
+func (f *serverFlight) spokeBefore(end int64) bool {
+	return f.last+1 < len(f.records) && f.records[f.last+1].Ack < end
+}

@@ -1,0 +1,105 @@
+package verdict
+
+import (
+	"crypto/sha256"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+)
+
+// maxSessions bounds the sessions of TLS 1.2 and older that are remembered, about 100
+// bytes each. The oldest is forgotten for a new one.
+const maxSessions = 8192
+
+// sessionLifetime is how long a session is remembered, in nanoseconds: what RFC 5246
+// appendix F.1.4 calls the upper limit, and a ticket may outlive (RFC 5077 section 5.6).
+const sessionLifetime = 7 * 24 * 3600 * 1e9
+
+// sessionKey names a session: a ticket (RFC 5077) or a session id, hashed.
+type sessionKey [16]byte
+
+// session is what its full handshake has shown.
+type session struct {
+	auth string
+	at   int64 // time of the full handshake
+	bad  bool  // another handshake was given the same name and does not agree
+}
+
+// sessions are those of TLS 1.2 and older.
+type sessions struct {
+	known map[sessionKey]session
+	order []sessionKey // a ring
+	next  int
+}
+
+func newSessions() sessions { return sessions{known: map[sessionKey]session{}} }
+
+// inherit fills in client authentication of an abbreviated handshake.
+func (s *sessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
+	var found session
+	for _, k := range offered(t) {
+		x, ok := s.known[k]
+		switch {
+		case !ok:
+		case x.bad, found.auth != "" && found.auth != x.auth:
+			h.because("disagreeing_handshakes")
+			return
+		default:
+			found = x
+		}
+	}
+	if found.auth == "" || out.Start-found.at > sessionLifetime {
+		h.because("no_earlier_handshake")
+		return
+	}
+	h.auth, h.basis, h.age = found.auth, BasisInherited, max(out.Start-found.at, 1)
+	h.because("inherited_from_full_handshake")
+}
+
+// remember keeps what a full handshake has shown, by the names that the server gives the
+// session, and by the new ticket of a resumption what that inherited.
+func (s *sessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
+	if h.outcome != OutcomeEstablished || h.auth == AuthUnknown || h.resumed && h.basis != BasisInherited {
+		return
+	}
+	x := session{auth: h.auth, at: out.Start - h.age}
+	if t.NewTicket != (dissect.TicketHash{}) {
+		s.put(sessionKey(t.NewTicket), x)
+	}
+	if id := t.Server.SessionID; len(id) > 0 && !h.resumed {
+		s.put(idKey(id), x)
+	}
+}
+
+func (s *sessions) put(k sessionKey, x session) {
+	if old, ok := s.known[k]; ok {
+		x.bad = old.bad || old.auth != x.auth
+		s.known[k] = x
+		return
+	}
+	if len(s.order) < maxSessions {
+		s.order = append(s.order, k)
+	} else {
+		delete(s.known, s.order[s.next])
+		s.order[s.next] = k
+		s.next = (s.next + 1) % maxSessions
+	}
+	s.known[k] = x
+}
+
+// offered names the sessions that a ClientHello offers to resume. With a ticket it also
+// has a session id, mostly one that means nothing (RFC 5077 section 3.4).
+func offered(t *dissect.TLS) []sessionKey {
+	var out []sessionKey
+	if t.Hello.TicketHash != (dissect.TicketHash{}) {
+		out = append(out, sessionKey(t.Hello.TicketHash))
+	}
+	if len(t.Hello.SessionID) > 0 {
+		out = append(out, idKey(t.Hello.SessionID))
+	}
+	return out
+}
+
+func idKey(id []byte) sessionKey {
+	sum := sha256.Sum256(append([]byte("session id "), id...))
+	return sessionKey(sum[:16])
+}

@@ -1,0 +1,99 @@
+package verdict
+
+// suite holds the sizes that a cipher suite gives to the messages of interest, as
+// TLSCiphertext.length counts them (RFC 8446 section 5.2).
+type suite struct {
+	over     int // what every record has besides its content: the content type and the AEAD's tag
+	finished int // Finished alone in a record
+	empty    int // Certificate without an entry, alone in a record
+	alert    int // an alert
+}
+
+const (
+	// A Finished is 4 bytes of header and the hash; an empty Certificate is a header, an
+	// empty context and an empty list, 8 bytes; an entry of one takes 5 besides its DER.
+	messageHeader    = 4
+	emptyCertificate = 8
+	entryOver        = 5
+	// A CertificateVerify has 4 bytes besides header and signature. The smallest
+	// signature in use has 64 (Ed25519).
+	verifyOver     = messageHeader + 4
+	leastSignature = 64
+	// The smallest certificate: X.509 with the shortest of names and an Ed25519 key and
+	// signature. What is smaller is a raw public key (RFC 7250), or a message that is
+	// compressed (RFC 8879), with 12 bytes of its own and a key and a signature that
+	// cannot be. Both are offered in the ClientHello.
+	leastX509       = 170
+	leastRaw        = 44
+	leastCompressed = 12 + 32 + leastSignature
+	// jssePadding is what Java's TLS adds to every record.
+	jssePadding = 16
+)
+
+// paddings are the constant ones that stacks add to every record.
+var paddings = [...]int{0, jssePadding}
+
+func sizes(cipher uint16) suite {
+	hash, tag := 32, 16
+	switch cipher {
+	case 0x1302: // TLS_AES_256_GCM_SHA384
+		hash = 48
+	case 0x1305: // TLS_AES_128_CCM_8_SHA256
+		tag = 8
+	case 0x1306: // TLS_AEGIS_256_SHA512
+		hash = 64
+	}
+	over := 1 + tag
+	return suite{over: over, finished: messageHeader + hash + over, empty: emptyCertificate + over, alert: 2 + over}
+}
+
+// keyHint names the key that makes signatures of n bytes, empty if none is known.
+func keyHint(n int) string {
+	switch {
+	case n == 64:
+		return "ed25519"
+	case n == 114:
+		return "ed448"
+	case n >= 68 && n <= 72:
+		return "ecdsa-p256"
+	case n >= 100 && n <= 104:
+		return "ecdsa-p384"
+	case n >= 136 && n <= 139:
+		return "ecdsa-p521"
+	case n == 256:
+		return "rsa-2048"
+	case n == 384:
+		return "rsa-3072"
+	case n == 512:
+		return "rsa-4096"
+	case n == 2420:
+		return "ml-dsa-44"
+	case n == 3309:
+		return "ml-dsa-65"
+	case n == 4627:
+		return "ml-dsa-87"
+	}
+	return ""
+}
+
+// block returns the block that a sender pads its records to (RFC 8446 section 5.4): the
+// largest number that divides all of the first ones, 0 if there is none of note.
+func (s suite) block(lengths []int) int {
+	tag := s.over - 1
+	all := 0
+	for _, n := range lengths[:min(len(lengths), 4)] {
+		for a, b := all, n-tag; ; a, b = b, a%b {
+			if b == 0 {
+				all = a
+				break
+			}
+		}
+	}
+	if all >= leastBlock && (len(lengths) > 1 || all%leastBlock == 0) {
+		return all
+	}
+	return 0
+}
+
+// leastBlock is the smallest block that is told from chance.
+const leastBlock = 64
