@@ -56,17 +56,3 @@ func TestShapeOutlivesResumption(t *testing.T) {
 		t.Error("another extension did not change the shape")
 	}
 }
-
-func TestNames(t *testing.T) {
-	for id, want := range map[uint16]string{0x1301: "TLS_AES_128_GCM_SHA256", 0xc02f: "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", 0x0a0a: "0x0a0a"} {
-		if got := dissect.CipherSuiteName(id); got != want {
-			t.Errorf("suite %#04x is %s, want %s", id, got, want)
-		}
-	}
-	if got := dissect.GroupName(4588); got != "X25519MLKEM768" {
-		t.Errorf("group 4588 is %s", got)
-	}
-	if got := dissect.AlertName(116); got != "certificate_required" {
-		t.Errorf("alert 116 is %s", got)
-	}
-}
