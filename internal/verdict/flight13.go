@@ -11,6 +11,7 @@ type flight struct {
 	records []dissect.Record
 	auth    string // AuthUnknown where they fit no row
 	end     int64  // stream offset right after the Finished, 0 if not known
+	soonest int64  // the same where the flight may be shorter, 0: it may not
 	last    int    // index of the record with the Finished
 	firm    bool   // more records cannot change the meaning
 	hollow  bool   // an empty Certificate without a Finished, so far
@@ -138,10 +139,10 @@ func (f *flight) readSplit(s suite, pad int, t *dissect.TLS) bool {
 	sum := r[0].Length
 	for k := 1; k < min(len(r), maxSplit); k++ {
 		n := r[k].Length
-		switch {
-		case n == s.empty+pad || n == s.finished+emptyCertificate+pad:
+		switch n {
+		case s.empty + pad, s.finished + emptyCertificate + pad:
 			return false // an empty Certificate: what came before it was something else
-		case n == s.finished+pad:
+		case s.finished + pad:
 			verify := r[k-1].Length - s.over - pad - verifyOver
 			whole := k > 1 && keyHint(verify) != ""
 			if sum < leastCertificate(s, t.Hello)+verifyOver+leastSignature || !whole && r[0].Length < r[k-1].Length {
@@ -175,12 +176,15 @@ func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 		f.firm = len(f.records) > 4
 	case !confirmed(t, t.Client, f.records, 0):
 		f.reason = []string{"unconfirmed_record"}
-	case len(f.records) == 2 && keyHint(f.records[1].Length-s.over-verifyOver) != "":
-		f.reason = []string{"unfinished_flight"} // its Finished may be on its way
 	default:
 		f.auth, f.end = AuthPresented, f.records[0].End
 		f.firm = len(f.records) > 1
 		f.reason = []string{"certificate_flight_coalesced"}
+		if len(f.records) == 2 && keyHint(f.records[1].Length-s.over-verifyOver) != "" {
+			// or the first two of three records, and the Finished is on its way
+			f.soonest = f.end
+			f.end, f.last, f.firm = f.records[1].End, 1, false
+		}
 	}
 }
 
@@ -227,7 +231,7 @@ func doubt(f *flight, t *dissect.TLS, s suite) {
 		f.deny("")
 	case f.auth != AuthPresented && t.Hello.PostHandshakeAuth():
 		f.awaitLater(t, s)
-	case f.auth == AuthPresented && t.Hello.EarlyData() && !(f.split && request == withRequest):
+	case f.auth == AuthPresented && t.Hello.EarlyData() && (!f.split || request != withRequest):
 		// an early record that left late looks like a certificate
 		f.deny("early_data_rejected")
 	case f.auth == AuthPresented && !f.split && slices.ContainsFunc(moreInFlight[:], other):

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
@@ -194,19 +195,10 @@ func (p *past) grant(t *dissect.TLS) {
 	}
 	for _, r := range f.records[min(f.last+1, len(f.records)):][:min(4, max(0, len(f.records)-f.last-1))] {
 		g := grant{r.Length - s.over, most}
-		if len(p.tickets) < maxTickets && !p.has(g) {
+		if len(p.tickets) < maxTickets && !slices.Contains(p.tickets, g) {
 			p.tickets = append(p.tickets, g)
 		}
 	}
-}
-
-func (p *past) has(g grant) bool {
-	for _, x := range p.tickets {
-		if x == g {
-			return true
-		}
-	}
-	return false
 }
 
 // of returns the past of a client, a new one if there is none. When there is no room

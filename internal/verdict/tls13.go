@@ -81,10 +81,14 @@ func settle(h *handshake, t *dissect.TLS, f *flight, s suite, e ends, ended bool
 		end = mine[0].End
 	}
 	server := readServer(t, s, end)
+	soonest := end
+	if f.soonest > 0 {
+		soonest = f.soonest
+	}
 	a := server.answer(end, s)
 	h.open = a.unclear > 0 || a.data
 	switch {
-	case a.data && (h.auth == AuthPresented || h.resumed && t.Hello != nil && t.Hello.EarlyData()) && server.spokeBefore(end):
+	case a.data && (h.auth == AuthPresented || h.resumed && t.Hello != nil && t.Hello.EarlyData()) && server.spokeBefore(soonest):
 		// A server may speak before it has read the client's flight, and then refuse it.
 		h.because("half_rtt_data")
 	case a.data:
