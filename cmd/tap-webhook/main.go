@@ -40,6 +40,8 @@ func command(ctx context.Context, args, environ []string, out, errs io.Writer) i
 		case "version", "--version", "-version":
 			fmt.Fprintf(out, "tap-webhook %s\n", version)
 			return exitFine
+		case "check":
+			return check(ctx, environ, out, errs)
 		case "help", "--help", "-help", "-h":
 			fmt.Fprint(out, help())
 			return exitFine

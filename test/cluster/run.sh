@@ -28,7 +28,7 @@ able() { # says why this machine cannot run a node
 	for c in ip nsenter unshare flock setpriv; do
 		command -v "$c" >/dev/null || { echo "$c is missing (apt-get install iproute2 util-linux)"; return; }
 	done
-	[[ -x $cache/debs || -n $(command -v apt-get) ]] || { echo "runc is fetched with apt-get, which is missing"; return; }
+	command -v apt-get >/dev/null || ls -d "$cache"/*/deb >/dev/null 2>&1 || { echo "runc is fetched with apt-get, which is missing"; return; }
 	unshare --mount --net --pid --ipc --uts --cgroup --fork true 2>/dev/null || { echo "no new namespaces here (in a container: privileged)"; return; }
 	local probe
 	probe=$(cgroup)/mt-probe-$$
@@ -66,13 +66,24 @@ workdir() { # BUILT
 	flock 9
 }
 
+product() { # the product's own programs; PRODUCT names a folder that has them already
+	local out=$work/product
+	[[ -z ${PRODUCT:-} ]] || return 0
+	mkdir "$out"
+	(cd ../.. && go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=test" -o "$out/" ./cmd/tap ./cmd/tap-webhook)
+	export PRODUCT=$out
+}
+
 case $tier in
 api)
 	command -v setpriv >/dev/null || skip "setpriv is missing (apt-get install util-linux)"
-	built=$(./build.sh api)
+	./build.sh api >/dev/null
+	built=$(./build.sh chart)
 	workdir "$built"
+	product
 	export CLUSTER_WORK=$work CLUSTER_TIER=api
-	./apiserver.sh "$work" ${GOTEST:-go test} -trimpath -tags grpcnotrace -count=1 "$@" ./api 9>&-
+	# shellcheck disable=SC2086 # a command and its words
+	./apiserver.sh "$work" ${GOTEST:-go test} -trimpath -tags grpcnotrace -count=1 -timeout 10m ./api "$@" 9>&-
 	;;
 node)
 	why=$(able)
@@ -80,11 +91,12 @@ node)
 	built=$(./build.sh node)
 	./build.sh chart >/dev/null
 	workdir "$built"
+	product
 	begin=$SECONDS
 	./cluster.sh up "$work" 9>&-
 	say "the node is Ready after $((SECONDS - begin)) s"
 	export CLUSTER_WORK=$work CLUSTER_TIER=node
-	gotest -timeout 30m "$@" ./node 9>&-
+	gotest -timeout 30m ./node "$@" 9>&-
 	;;
 chart)
 	built=$(./build.sh chart)

@@ -39,7 +39,9 @@ func Open(t testing.TB) *Cluster {
 	if os.Getenv("CLUSTER_WORK") == "" {
 		t.Skip("no cluster: run `make test-cluster`, or test/cluster/run.sh api")
 	}
-	open.once.Do(func() { open.cluster, open.err = connect(os.Getenv("CLUSTER_WORK"), os.Getenv("CLUSTER_TIER") == "node") })
+	open.once.Do(func() {
+		open.cluster, open.err = connect(os.Getenv("CLUSTER_WORK"), os.Getenv("CLUSTER_TIER") == "node")
+	})
 	if open.err != nil {
 		t.Fatal(open.err)
 	}

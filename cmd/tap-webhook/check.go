@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/caarlos0/env/v11"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+// checkEnvironment is what `tap-webhook check` reads.
+type checkEnvironment struct {
+	Kubeconfig string `env:"KUBECONFIG"`
+	Namespace  string `env:"WEBHOOK_CHECK_NAMESPACE"`
+}
+
+const (
+	checkLimit = time.Minute // for all of it: `helm test` waits
+	checkPause = 2 * time.Second
+)
+
+// check is `helm test`: as a dry run, a pod of a namespace that asks for taps has to come back with one.
+func check(ctx context.Context, environ []string, out, errs io.Writer) int {
+	var e checkEnvironment
+	err := env.ParseWithOptions(&e, env.Options{Environment: env.ToMap(environ)})
+	if err == nil {
+		ctx, cancel := context.WithTimeout(ctx, checkLimit)
+		defer cancel()
+		err = checkTapped(ctx, e, out)
+	}
+	if err != nil {
+		fmt.Fprintf(errs, "tap-webhook check: %v\n", err)
+		return exitError
+	}
+	return exitFine
+}
+
+func checkTapped(ctx context.Context, e checkEnvironment, out io.Writer) error {
+	config, err := clientcmd.BuildConfigFromFlags("", e.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	var said warnings
+	config.WarningHandler = &said
+	c, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	namespace := e.Namespace
+	if namespace == "" {
+		if namespace, err = labelled(ctx, c); err != nil {
+			return err
+		}
+	}
+	for {
+		said = nil
+		pod, err := c.CoreV1().Pods(namespace).Create(ctx, checkPod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil && hasTap(pod) {
+			fmt.Fprintf(out, "a pod in namespace %s is tapped: %s\n", namespace, pod.Annotations["meshtls-tap/status"])
+			return nil
+		}
+		if err == nil {
+			err = fmt.Errorf("a pod in namespace %s is not tapped: %s", namespace, why(said))
+		}
+		select { // a webhook that was just installed needs a moment to try its image
+		case <-ctx.Done():
+			return err
+		case <-time.After(checkPause):
+		}
+	}
+}
+
+func why(said warnings) string {
+	if len(said) == 0 {
+		return "the webhook was not asked, or did not answer"
+	}
+	return strings.Join(said, "; ")
+}
+
+// labelled returns a namespace that asks for taps.
+func labelled(ctx context.Context, c kubernetes.Interface) (string, error) {
+	list, err := c.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: "meshtls-tap=enabled"})
+	if err != nil {
+		return "", err
+	}
+	for i := range list.Items {
+		if list.Items[i].DeletionTimestamp == nil {
+			return list.Items[i].Name, nil
+		}
+	}
+	return "", errors.New("no namespace has the label meshtls-tap=enabled: label one, or name another in WEBHOOK_CHECK_NAMESPACE (chart: tests.namespace)")
+}
+
+// checkPod is a pod that every level of Pod Security admits.
+func checkPod() *corev1.Pod {
+	yes, no := true, false
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "meshtls-tap-check-"},
+		Spec: corev1.PodSpec{
+			AutomountServiceAccountToken: &no,
+			SecurityContext: &corev1.PodSecurityContext{
+				RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+			Containers: []corev1.Container{{
+				Name: "check", Image: "meshtls-tap.invalid/check",
+				SecurityContext: &corev1.SecurityContext{
+					AllowPrivilegeEscalation: &no, Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				},
+			}},
+		},
+	}
+}
+
+func hasTap(p *corev1.Pod) bool {
+	for _, c := range append(p.Spec.InitContainers, p.Spec.Containers...) {
+		if c.Name == "meshtls-tap" {
+			return true
+		}
+	}
+	return false
+}
+
+// warnings collects what the API server says beside its answer.
+type warnings []string
+
+var _ rest.WarningHandler = (*warnings)(nil)
+
+// HandleWarningHeader is called for each of them.
+func (w *warnings) HandleWarningHeader(_ int, _, text string) { *w = append(*w, text) }

@@ -1,0 +1,278 @@
+package api_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
+)
+
+// tap returns the pod's tap and fails the test where there is none.
+func tap(t *testing.T, r kit.Created) *corev1.Container {
+	t.Helper()
+	if r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	found, _ := kit.Container(r.Pod, kit.Tap)
+	if found == nil {
+		t.Fatalf("no tap; warnings %q", r.Warnings)
+	}
+	return found
+}
+
+// TestInjected: what a tapped pod looks like.
+func TestInjected(t *testing.T) {
+	c, _ := installed(t)
+	ns := c.Namespace(t, tapped)
+	r := c.Create(t, ns, kit.NewPod("web", func(p *corev1.Pod) {
+		p.Spec.InitContainers = []corev1.Container{{Name: "prepare", Image: kit.ProbeImage}}
+	}), metav1.CreateOptions{})
+	found := tap(t, r)
+	if r.Pod.Spec.InitContainers[0].Name != kit.Tap {
+		t.Errorf("the tap is not first: %s", names(r.Pod))
+	}
+	if found.RestartPolicy == nil || *found.RestartPolicy != corev1.ContainerRestartPolicyAlways {
+		t.Error("the tap is no native sidecar")
+	}
+	s := found.SecurityContext
+	if s == nil || s.Capabilities == nil || fmt.Sprint(s.Capabilities.Drop, s.Capabilities.Add) != "[ALL] [NET_RAW]" ||
+		!*s.RunAsNonRoot || *s.AllowPrivilegeEscalation || !*s.ReadOnlyRootFilesystem || s.SeccompProfile.Type != corev1.SeccompProfileTypeRuntimeDefault {
+		t.Errorf("securityContext: %+v", s)
+	}
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		if found.Resources.Requests[name] == (resource.Quantity{}) || found.Resources.Limits[name] == (resource.Quantity{}) {
+			t.Errorf("resources: no request or no limit of %s", name)
+		}
+	}
+	if m := found.Resources.Limits[corev1.ResourceMemory]; m.String() != "128Mi" {
+		t.Errorf("memory limit: %s", m.String())
+	}
+	if found.LivenessProbe != nil || found.ReadinessProbe != nil || found.StartupProbe != nil {
+		t.Error("the tap has a probe: it could make its pod unready")
+	}
+	if s := status(t, r.Pod); s.Mode != "native" || s.Profile != "default" {
+		t.Errorf("status: %+v", s)
+	}
+	for _, v := range r.Pod.Spec.Volumes {
+		if v.Secret != nil && (v.Secret.Optional == nil || !*v.Secret.Optional) || v.ConfigMap != nil && (v.ConfigMap.Optional == nil || !*v.ConfigMap.Optional) {
+			t.Errorf("volume %s is not optional: the pod would wait for it", v.Name)
+		}
+	}
+}
+
+func names(p *corev1.Pod) string {
+	var all []string
+	for _, c := range p.Spec.InitContainers {
+		all = append(all, "init "+c.Name)
+	}
+	for _, c := range p.Spec.Containers {
+		all = append(all, c.Name)
+	}
+	return strings.Join(all, ", ")
+}
+
+// TestWays: however a pod comes to be.
+func TestWays(t *testing.T) {
+	c, _ := installed(t)
+	ns := c.Namespace(t, tapped)
+	t.Run("bare pod", func(t *testing.T) { tap(t, c.Create(t, ns, kit.NewPod("bare"), metav1.CreateOptions{})) })
+	t.Run("generateName", func(t *testing.T) {
+		r := c.Create(t, ns, kit.NewPod("", func(p *corev1.Pod) { p.GenerateName = "some-" }), metav1.CreateOptions{})
+		tap(t, r)
+		if !strings.HasPrefix(r.Pod.Name, "some-") {
+			t.Errorf("its name is %q", r.Pod.Name)
+		}
+	})
+	t.Run("dry run", func(t *testing.T) {
+		tap(t, c.DryRun(t, ns, kit.NewPod("dry")))
+		if _, err := c.CoreV1().Pods(ns).Get(t.Context(), "dry", metav1.GetOptions{}); err == nil {
+			t.Error("it was stored")
+		}
+	})
+	t.Run("server-side apply, twice", func(t *testing.T) {
+		const pod = `{apiVersion: v1, kind: Pod, metadata: {name: applied}, spec: {containers: [{name: app, image: "meshtls.test/probe:1"}]}}`
+		c.Apply(t, ns, pod, "--server-side")
+		c.Apply(t, ns, pod, "--server-side")
+		if p := c.Pod(t, ns, "applied"); names(p) != "init meshtls-tap, app" {
+			t.Errorf("it has %s", names(p))
+		}
+	})
+	t.Run("client-side apply, twice", func(t *testing.T) {
+		const pod = `{apiVersion: v1, kind: Pod, metadata: {name: old-way}, spec: {containers: [{name: app, image: "meshtls.test/probe:1"}]}}`
+		c.Apply(t, ns, pod)
+		if out := c.Apply(t, ns, pod); !strings.Contains(out, "unchanged") && !strings.Contains(out, "configured") {
+			t.Errorf("the second said %s", out)
+		}
+	})
+}
+
+// TestOwners: the owner that users know is handed over, not the ReplicaSet in between.
+func TestOwners(t *testing.T) {
+	c, _ := installed(t)
+	ns := c.Namespace(t, tapped)
+	for name, test := range map[string]struct {
+		pod  func(*corev1.Pod)
+		want string
+	}{
+		"Deployment": {func(p *corev1.Pod) {
+			owned("apps/v1", "ReplicaSet", "web-6d4cf56db6")(p)
+			p.Labels = map[string]string{"pod-template-hash": "6d4cf56db6"}
+		}, "Deployment web"},
+		"StatefulSet": {owned("apps/v1", "StatefulSet", "db"), "StatefulSet db"},
+		"DaemonSet":   {owned("apps/v1", "DaemonSet", "agent"), "DaemonSet agent"},
+		"Job":         {owned("batch/v1", "Job", "once"), "Job once"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found := tap(t, c.DryRun(t, ns, kit.NewPod("p", test.pod)))
+			if got := kit.Env(found, "TAP_WORKLOAD_KIND") + " " + kit.Env(found, "TAP_WORKLOAD_NAME"); got != test.want {
+				t.Errorf("the tap is told %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// TestPodSecurity: at each level a pod is admitted, and tapped where a profile is.
+func TestPodSecurity(t *testing.T) {
+	c, _ := installed(t)
+	for level, want := range map[string]string{"privileged": "default", "baseline": "baseline", "restricted": ""} {
+		t.Run(level, func(t *testing.T) {
+			ns := c.Namespace(t, map[string]string{label: "enabled", "pod-security.kubernetes.io/enforce": level})
+			kit.Eventually(t, 15*time.Second, "profile "+want, func() error {
+				r := c.DryRun(t, ns, kit.NewPod("p", kit.Restricted))
+				if r.Err != nil {
+					return r.Err
+				}
+				found, _ := kit.Container(r.Pod, kit.Tap)
+				switch {
+				case want == "" && found != nil:
+					return fmt.Errorf("it is tapped, as %+v", status(t, r.Pod))
+				case want == "":
+					return nil
+				case found == nil:
+					return fmt.Errorf("it is not tapped: %q", r.Warnings)
+				case status(t, r.Pod).Profile != want:
+					return fmt.Errorf("profile %s", status(t, r.Pod).Profile)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// TestPolicyComesAndGoes: a policy that refuses tapped pods is noticed, named, and forgotten when it is gone.
+func TestPolicyComesAndGoes(t *testing.T) {
+	c, h := installed(t)
+	ns := c.Namespace(t, map[string]string{label: "enabled", "policy": "no-raw"})
+	h.works(t, c, ns)
+	policy(t, c, "")
+	begin, refused := time.Now(), time.Duration(0)
+	kit.Eventually(t, 30*time.Second, "the refuser to be named", func() error {
+		r := c.DryRun(t, ns, kit.NewPod("p"))
+		if r.Err != nil {
+			refused = time.Since(begin)
+			return r.Err
+		}
+		if !strings.Contains(strings.Join(r.Warnings, " "), "no-raw") {
+			return fmt.Errorf("%q", r.Warnings)
+		}
+		return nil
+	})
+	t.Logf("a new policy was noticed after %v; until %v after it came, tapped pods were refused by it",
+		time.Since(begin).Round(100*time.Millisecond), refused.Round(100*time.Millisecond))
+	if err := c.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings().Delete(t.Context(), "no-raw", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	h.works(t, c, ns)
+}
+
+// TestResources: pods stay what they were for schedulers, autoscalers and limits.
+func TestResources(t *testing.T) {
+	c, _ := installed(t)
+	t.Run("a Guaranteed pod stays Guaranteed", func(t *testing.T) {
+		ns := c.Namespace(t, tapped)
+		r := c.Create(t, ns, kit.NewPod("p", needs("100m", "64Mi")), metav1.CreateOptions{})
+		found := tap(t, r)
+		for name, limit := range found.Resources.Limits {
+			if request := found.Resources.Requests[name]; request.Cmp(limit) != 0 {
+				t.Errorf("%s: request %s, limit %s", name, request.String(), limit.String())
+			}
+		}
+		if r.Pod.Status.QOSClass != corev1.PodQOSGuaranteed {
+			t.Errorf("QoS class %s", r.Pod.Status.QOSClass)
+		}
+	})
+	t.Run("a LimitRange that would give it a whole CPU", func(t *testing.T) {
+		ns := c.Namespace(t, tapped)
+		c.Apply(t, ns, `{apiVersion: v1, kind: LimitRange, metadata: {name: l}, spec: {limits: [{type: Container, max: {cpu: "1", memory: 1Gi}, min: {cpu: 50m, memory: 16Mi}, default: {cpu: "1", memory: 1Gi}}]}}`)
+		kit.Eventually(t, 15*time.Second, "the tap to fit the range", func() error {
+			r := c.DryRun(t, ns, kit.NewPod("p", needs("100m", "64Mi")))
+			if r.Err != nil {
+				return r.Err
+			}
+			found, _ := kit.Container(r.Pod, kit.Tap)
+			if found == nil {
+				return fmt.Errorf("it is not tapped: %q", r.Warnings)
+			}
+			if cpu := found.Resources.Requests[corev1.ResourceCPU]; cpu.MilliValue() < 50 || cpu.MilliValue() > 500 {
+				return fmt.Errorf("it asks for %s CPU", cpu.String())
+			}
+			return nil
+		})
+	})
+	t.Run("a quota with room", func(t *testing.T) {
+		ns := c.Namespace(t, tapped)
+		quota(t, c, ns)
+		patch := `{"spec":{"hard":{"limits.memory":"1Gi"}}}`
+		if _, err := c.CoreV1().ResourceQuotas(ns).Patch(t.Context(), "q", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		patch = `{"status":{"hard":{"limits.memory":"1Gi"}}}`
+		if _, err := c.CoreV1().ResourceQuotas(ns).Patch(t.Context(), "q", types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
+			t.Fatal(err)
+		}
+		kit.Eventually(t, 15*time.Second, "the pod to be admitted and tapped", func() error {
+			r := c.DryRun(t, ns, kit.NewPod("p", needs("100m", "50Mi")))
+			if r.Err != nil {
+				return r.Err
+			}
+			if found, _ := kit.Container(r.Pod, kit.Tap); found == nil {
+				return fmt.Errorf("it is not tapped: %q", r.Warnings)
+			}
+			return nil
+		})
+	})
+}
+
+// TestAnnotations: a pod may set its tap's resources and nothing that blinds it; what cannot be used warns.
+func TestAnnotations(t *testing.T) {
+	c, _ := installed(t)
+	ns := c.Namespace(t, tapped)
+	r := c.DryRun(t, ns, kit.NewPod("p", func(p *corev1.Pod) {
+		p.Annotations = map[string]string{
+			"meshtls-tap/memory-limit": "256Mi",
+			"meshtls-tap/cpu-limit":    "lots",
+			"meshtls-tap/filter":       "port 1",
+			"meshtls-tap/untli":        "tomorrow",
+		}
+	}))
+	found := tap(t, r)
+	if m := found.Resources.Limits[corev1.ResourceMemory]; m.String() != "256Mi" {
+		t.Errorf("memory limit %s", m.String())
+	}
+	if f := kit.Env(found, "TAP_FILTER"); f != "" {
+		t.Errorf("the pod narrowed its tap's filter to %q", f)
+	}
+	warned := strings.Join(r.Warnings, "\n")
+	for _, part := range []string{"cpu-limit", "filter", "untli"} {
+		if !strings.Contains(warned, part) {
+			t.Errorf("no warning of %s: %q", part, r.Warnings)
+		}
+	}
+}

@@ -1,0 +1,171 @@
+package api_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
+)
+
+type op struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value"`
+}
+
+// A mutator stands for somebody else's webhook. It is called for pods of one namespace.
+func mutator(t *testing.T, c *kit.Cluster, name, namespace string, mutate func(*corev1.Pod) []op) {
+	t.Helper()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var review struct {
+			APIVersion string `json:"apiVersion"`
+			Kind       string `json:"kind"`
+			Request    struct {
+				UID    string     `json:"uid"`
+				Object corev1.Pod `json:"object"`
+			} `json:"request"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&review); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		response := map[string]any{"uid": review.Request.UID, "allowed": true}
+		if patch := mutate(&review.Request.Object); len(patch) > 0 {
+			text, err := json.Marshal(patch)
+			if err != nil {
+				http.Error(w, err.Error(), http.StatusInternalServerError)
+				return
+			}
+			response["patchType"], response["patch"] = "JSONPatch", text
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]any{"apiVersion": review.APIVersion, "kind": review.Kind, "response": response}) //nolint:errcheck // the caller is gone
+	}))
+	t.Cleanup(server.Close)
+	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+	c.Apply(t, "default", fmt.Sprintf(`
+apiVersion: admissionregistration.k8s.io/v1
+kind: MutatingWebhookConfiguration
+metadata: {name: %s}
+webhooks:
+- name: mesh.example.test
+  clientConfig: {url: %q, caBundle: %s}
+  rules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [pods]}]
+  namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: %s}}
+  admissionReviewVersions: [v1]
+  sideEffects: None
+  failurePolicy: Fail
+  reinvocationPolicy: %s
+`, name, server.URL, base64.StdEncoding.EncodeToString(authority), namespace, again(name)))
+	t.Cleanup(func() {
+		err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(context.Background(), name, metav1.DeleteOptions{})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// again is whether a webhook wants to be called again. One that is older than native sidecars, called after ours and again
+// after ours has repaired what it broke, has the last word: nothing in the cluster could mend that, and the kubectl plugin finds it.
+func again(name string) string {
+	if name == "zzzz-old" {
+		return "Never"
+	}
+	return "IfNeeded"
+}
+
+// sidecar adds a native sidecar in front, once, as meshes do.
+func sidecar(name string) func(*corev1.Pod) []op {
+	return func(p *corev1.Pod) []op {
+		if found, _ := kit.Container(p, name); found != nil {
+			return nil
+		}
+		container := map[string]any{"name": name, "image": "mesh", "restartPolicy": "Always"}
+		if len(p.Spec.InitContainers) == 0 {
+			return []op{{"add", "/spec/initContainers", []any{container}}}
+		}
+		return []op{{"add", "/spec/initContainers/0", container}}
+	}
+}
+
+// forgetful writes the init containers back as it knows them: by an API from before native sidecars.
+func forgetful(p *corev1.Pod) []op {
+	dropped := false
+	var known []corev1.Container
+	for _, c := range p.Spec.InitContainers {
+		dropped = dropped || c.RestartPolicy != nil
+		c.RestartPolicy = nil
+		known = append(known, c)
+	}
+	if !dropped {
+		return nil
+	}
+	return []op{{"replace", "/spec/initContainers", known}}
+}
+
+// TestOtherWebhooks: meshes before and after ours, and one that is older than native sidecars.
+func TestOtherWebhooks(t *testing.T) {
+	c, _ := installed(t)
+	// Webhooks are called in the order of their names; those that want it are called again, once, when a later one changed the pod.
+	for name, test := range map[string]struct {
+		others map[string]func(*corev1.Pod) []op
+		first  bool // the tap is the first of the init containers
+	}{
+		"before":            {map[string]func(*corev1.Pod) []op{"istio-like": sidecar("istio-proxy")}, true},
+		"after":             {map[string]func(*corev1.Pod) []op{"zzzz-late": sidecar("late-proxy")}, false},
+		"before and after":  {map[string]func(*corev1.Pod) []op{"istio-like": sidecar("istio-proxy"), "zzzz-late": sidecar("late-proxy")}, false},
+		"old API, before":   {map[string]func(*corev1.Pod) []op{"old": forgetful}, true},
+		"old API, after":    {map[string]func(*corev1.Pod) []op{"zzzz-old": forgetful}, true},
+		"old API, and mesh": {map[string]func(*corev1.Pod) []op{"istio-like": sidecar("istio-proxy"), "old": forgetful}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := c.Namespace(t, tapped)
+			for other, mutate := range test.others {
+				mutator(t, c, other, ns, mutate)
+			}
+			kit.Eventually(t, 15*time.Second, "all webhooks to be called", func() error {
+				r := c.DryRun(t, ns, kit.NewPod("p"))
+				if r.Err != nil {
+					return r.Err
+				}
+				var taps, proxies int
+				for _, i := range r.Pod.Spec.InitContainers {
+					if i.Name == kit.Tap {
+						taps++
+						if i.RestartPolicy == nil {
+							return fmt.Errorf("the tap would block its pod for ever: %s", names(r.Pod))
+						}
+					} else {
+						proxies++
+					}
+				}
+				want := 0
+				for other := range test.others {
+					if !strings.HasSuffix(other, "old") {
+						want++
+					}
+				}
+				if taps != 1 || proxies != want {
+					return fmt.Errorf("%s", names(r.Pod))
+				}
+				first := slices.IndexFunc(r.Pod.Spec.InitContainers, func(i corev1.Container) bool { return i.Name == kit.Tap }) == 0
+				if test.first && !first {
+					return fmt.Errorf("the tap is not first: %s", names(r.Pod))
+				}
+				return nil
+			})
+		})
+	}
+}

@@ -1,0 +1,241 @@
+package api_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
+)
+
+// untapped waits until pods come without a tap for the reason that seen is told by, and checks that they come, and soon enough.
+func untapped(t *testing.T, c *kit.Cluster, ns string, within time.Duration, seen func(took time.Duration) bool) {
+	t.Helper()
+	kit.Eventually(t, 20*time.Second, "an untapped pod", func() error {
+		begin := time.Now()
+		r := c.DryRun(t, ns, kit.NewPod("p"))
+		took := time.Since(begin)
+		if r.Err != nil {
+			t.Fatalf("the pod was refused: %v", r.Err)
+		}
+		if found, _ := kit.Container(r.Pod, kit.Tap); found != nil || !seen(took) {
+			return errors.New("the API server has not heard yet")
+		}
+		if took > within {
+			t.Fatalf("it took %v", took)
+		}
+		t.Logf("admitted without a tap after %v", took.Round(time.Millisecond))
+		return nil
+	})
+}
+
+// TestOutage: what happens to the webhook keeps no pod from starting.
+func TestOutage(t *testing.T) {
+	c, h := installed(t)
+	ns := c.Namespace(t, tapped)
+	t.Cleanup(func() { h.recovered(t, c) })
+
+	t.Run("nobody listens", func(t *testing.T) {
+		setPort(t, c, freePort(t))
+		untapped(t, c, ns, 2*time.Second, func(time.Duration) bool { return true })
+	})
+	t.Run("it never answers", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close() // connections are accepted by the kernel, and nobody speaks
+		setPort(t, c, l.Addr().(*net.TCPAddr).Port)
+		untapped(t, c, ns, 4*time.Second, func(took time.Duration) bool { return took > 2900*time.Millisecond }) // timeoutSeconds is 3
+	})
+	t.Run("a certificate of somebody else", func(t *testing.T) {
+		l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{foreign(t, c)}, MinVersion: tls.VersionTLS12})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var called atomic.Bool
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				called.Store(true)
+				conn.(*tls.Conn).HandshakeContext(t.Context()) //nolint:errcheck // it is refused
+				conn.Close()
+			}
+		})
+		defer wg.Wait()
+		defer l.Close()
+		setPort(t, c, l.Addr().(*net.TCPAddr).Port)
+		untapped(t, c, ns, 2*time.Second, func(time.Duration) bool { return called.Load() })
+	})
+}
+
+// foreign is a certificate of an authority that the configuration does not trust: the API server's own.
+func foreign(t *testing.T, c *kit.Cluster) tls.Certificate {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(c.PKI()+"/apiserver.crt", c.PKI()+"/apiserver.key")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}
+
+// recovered brings the webhook back.
+func (h *hook) recovered(t *testing.T, c *kit.Cluster) {
+	t.Helper()
+	patch := fmt.Sprintf(`[{"op":"replace","path":"/webhooks/0/clientConfig/service/port","value":%d}]`, h.port)
+	if _, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(
+		context.Background(), configuration, types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRotation: the authority is renewed while pods are created, with a configuration that would refuse them.
+func TestRotation(t *testing.T) {
+	c, h := installed(t)
+	ns := c.Namespace(t, tapped)
+	h.works(t, c, ns)
+	patchConfiguration(t, c, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"}]`)
+	defer patchConfiguration(t, c, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`)
+	before := authority(t, c)
+
+	const pods, workers = 500, 4
+	var next, refused, without atomic.Int64
+	var wg sync.WaitGroup
+	create := func() {
+		for next.Add(1) <= pods {
+			p, err := c.CoreV1().Pods(ns).Create(t.Context(), kit.NewPod("", func(p *corev1.Pod) { p.GenerateName = "p-" }), metav1.CreateOptions{})
+			if err != nil {
+				refused.Add(1)
+				t.Error(err)
+				continue
+			}
+			if found, _ := kit.Container(p, kit.Tap); found == nil {
+				without.Add(1)
+			}
+			time.Sleep(20 * time.Millisecond) // so that the rotation falls into them
+		}
+	}
+	for range workers {
+		wg.Go(create)
+	}
+	secret := c.CoreV1().Secrets(release)
+	for _, patch := range []string{
+		`{"metadata":{"annotations":{"meshtls-tap/rotate":"now"}}}`,
+		`{"metadata":{"annotations":{"meshtls-tap/next-since":"2026-01-01T00:00:00Z"}}}`, // the overlap of two minutes is over
+	} {
+		if _, err := secret.Patch(t.Context(), release+"-ca", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(patch, "rotate") {
+			kit.Eventually(t, 30*time.Second, "the next authority", func() error {
+				s, err := secret.Get(t.Context(), release+"-ca", metav1.GetOptions{})
+				if err == nil && s.Data["next.crt"] == nil {
+					err = errors.New("there is none")
+				}
+				return err
+			})
+		}
+	}
+	kit.Eventually(t, time.Minute, "the new authority to sign", func() error {
+		if bytes.Equal(authority(t, c), before) {
+			return errors.New("the old one does")
+		}
+		return nil
+	})
+	wg.Wait()
+	h.works(t, c, ns)
+	t.Logf("%d pods created while the authority was renewed: %d refused, %d untapped", pods, refused.Load(), without.Load())
+	if refused.Load()+without.Load() != 0 {
+		t.Error("pods were refused or came without a tap")
+	}
+}
+
+// authority is the certificate that signs now.
+func authority(t *testing.T, c *kit.Cluster) []byte {
+	t.Helper()
+	s, err := c.CoreV1().Secrets(release).Get(t.Context(), release+"-ca", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Data["ca.crt"]
+}
+
+// TestSpeed measures the webhook at 50 calls a second.
+func TestSpeed(t *testing.T) {
+	c, h := installed(t)
+	ns := c.Namespace(t, tapped)
+	h.works(t, c, ns)
+	pod, err := json.Marshal(kit.NewPod("p"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","namespace":%q,"operation":"CREATE",
+		"kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"dryRun":true,"object":%s}}`, ns, pod)
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 16, // the API server checks it
+	}}
+	const calls, rate = 250, 50
+	took := make([]time.Duration, calls)
+	var wg sync.WaitGroup
+	tick := time.NewTicker(time.Second / rate)
+	defer tick.Stop()
+	for i := range calls {
+		<-tick.C
+		wg.Go(func() {
+			begin := time.Now()
+			response, err := client.Post(fmt.Sprintf("https://127.0.0.1:%d/inject", h.port), "application/json", strings.NewReader(body))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer response.Body.Close()
+			answer, err := io.ReadAll(response.Body)
+			took[i] = time.Since(begin)
+			if err != nil || !bytes.Contains(answer, []byte(`"patch"`)) {
+				t.Errorf("%v %.200s", err, answer)
+			}
+		})
+	}
+	wg.Wait()
+	slices.Sort(took)
+	t.Logf("a call at %d/s: p50 %v, p99 %v; memory of the webhook: %s", rate,
+		took[calls/2].Round(10*time.Microsecond), took[calls*99/100].Round(10*time.Microsecond), memory(t, h.cmd.Process.Pid))
+	if took[calls*99/100] > time.Second {
+		t.Error("that is too slow: pods wait for it")
+	}
+}
+
+func memory(t *testing.T, pid int) string {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, m := range regexp.MustCompile(`(VmRSS|VmHWM):\s+(\d+ kB)`).FindAllStringSubmatch(string(text), -1) {
+		all = append(all, m[1]+" "+m[2])
+	}
+	return strings.Join(all, ", ")
+}

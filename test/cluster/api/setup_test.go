@@ -1,0 +1,252 @@
+// Package api_test tests admission against a real API server: the chart as Helm installs it, the webhook as a process
+// beside the API server, with the rights that the chart gives it. Objects are stored and checked, nothing runs:
+// `test/cluster/run.sh api`.
+package api_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
+)
+
+const (
+	release       = "meshtls-tap" // and its namespace
+	configuration = "zz-meshtls-tap"
+	label         = "meshtls-tap"
+)
+
+var tapped = map[string]string{label: "enabled"} // labels of a namespace
+
+// A hook is the webhook, which runs for the whole of the test process.
+type hook struct {
+	port, metrics int
+	env           []string
+	cmd           *exec.Cmd
+	stop          func(syscall.Signal) error
+	log           string
+}
+
+var once struct {
+	sync.Once
+	hook *hook
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if once.hook != nil {
+		once.hook.stop(syscall.SIGTERM) //nolint:errcheck // it may have ended
+		if code != 0 {
+			if log, err := os.ReadFile(once.hook.log); err == nil {
+				lines := strings.Split(strings.TrimSpace(string(log)), "\n")
+				fmt.Println("the end of the webhook's log:\n" + strings.Join(lines[max(0, len(lines)-40):], "\n"))
+			}
+		}
+	}
+	os.Exit(code)
+}
+
+// installed returns the cluster with the product in it.
+func installed(t *testing.T) (*kit.Cluster, *hook) {
+	t.Helper()
+	c := kit.Open(t)
+	if os.Getenv("PRODUCT") == "" {
+		t.Skip("PRODUCT is not set: run test/cluster/run.sh api")
+	}
+	once.Do(func() { once.hook = install(t, c) })
+	if once.hook == nil {
+		t.Fatal("the webhook could not be installed, see the first test that failed")
+	}
+	return c, once.hook
+}
+
+func install(t *testing.T, c *kit.Cluster) *hook {
+	t.Helper()
+	h := &hook{port: freePort(t), metrics: freePort(t), log: filepath.Join(c.Work, "logs", "webhook.log")}
+	chart := filepath.Join(kit.Repository(), "charts", "tap")
+	if out, err := c.Run(t, "", c.Bin("helm4"), "install", release, chart, "--namespace", release, "--create-namespace",
+		"--set", "tap.imageCheck=false"); err != nil {
+		t.Fatal(err, out)
+	}
+	// In place of pods behind a Service the API server finds this machine.
+	service := `{"spec":{"type":"ExternalName","externalName":"localhost","clusterIP":null,"clusterIPs":null,"selector":null}}`
+	if _, err := c.CoreV1().Services(release).Patch(t.Context(), release, types.MergePatchType, []byte(service), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	setPort(t, c, h.port)
+	h.env = append(h.environment(t, c), "KUBECONFIG="+impersonate(t, c, "system:serviceaccount:"+release+":"+release))
+	h.start(t)
+	h.works(t, c, c.Namespace(t, tapped))
+	return h
+}
+
+// works waits until a pod of a namespace is tapped.
+func (h *hook) works(t *testing.T, c *kit.Cluster, ns string) {
+	t.Helper()
+	kit.Eventually(t, 30*time.Second, "a tapped pod", func() error {
+		r := c.DryRun(t, ns, kit.NewPod("p"))
+		if r.Err != nil {
+			return r.Err
+		}
+		if found, _ := kit.Container(r.Pod, kit.Tap); found == nil {
+			return fmt.Errorf("none: %q", r.Warnings)
+		}
+		return nil
+	})
+}
+
+// setPort tells the API server on which port it finds the webhook.
+func setPort(t *testing.T, c *kit.Cluster, port int) {
+	t.Helper()
+	patch := fmt.Sprintf(`[{"op":"replace","path":"/webhooks/0/clientConfig/service/port","value":%d}]`, port)
+	patchConfiguration(t, c, patch)
+}
+
+func patchConfiguration(t *testing.T, c *kit.Cluster, patch string) {
+	t.Helper()
+	if _, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(
+		t.Context(), configuration, types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start starts the webhook as the service account that the chart made.
+func (h *hook) start(t *testing.T) {
+	t.Helper()
+	log, err := os.OpenFile(h.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	h.cmd = exec.Command(filepath.Join(os.Getenv("PRODUCT"), "tap-webhook"))
+	h.cmd.Stdout, h.cmd.Stderr, h.cmd.Env = log, log, h.env
+	h.stop = kit.Start(t, h.cmd)
+}
+
+// restart ends the webhook and waits until another answers.
+func (h *hook) restart(t *testing.T, c *kit.Cluster) {
+	t.Helper()
+	if err := h.stop(syscall.SIGTERM); err != nil {
+		t.Errorf("the webhook ended with %v", err)
+	}
+	h.start(t)
+	kit.Eventually(t, 30*time.Second, "the webhook to be ready", func() error {
+		response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", h.metrics))
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return errors.New(response.Status)
+		}
+		return nil
+	})
+}
+
+// environment is that of the chart's Deployment, but for ports and files, which are this machine's.
+func (h *hook) environment(t *testing.T, c *kit.Cluster) []string {
+	t.Helper()
+	d, err := c.AppsV1().Deployments(release).Get(t.Context(), release, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, err := c.CoreV1().ConfigMaps(release).Get(t.Context(), release+"-settings", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(c.Work, "settings.yaml")
+	if err := os.WriteFile(file, []byte(settings.Data["settings.yaml"]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"PATH=/", "HOME=" + c.Work, "POD_NAMESPACE=" + release, "POD_NAME=here"}
+	for _, e := range d.Spec.Template.Spec.Containers[0].Env {
+		if e.Value != "" {
+			env = append(env, e.Name+"="+e.Value)
+		}
+	}
+	return append(env, // the last of a name wins
+		fmt.Sprintf("WEBHOOK_LISTEN=127.0.0.1:%d", h.port),
+		fmt.Sprintf("WEBHOOK_METRICS_LISTEN=127.0.0.1:%d", h.metrics),
+		"WEBHOOK_SETTINGS="+file,
+	)
+}
+
+// impersonate writes a kubeconfig of an administrator who acts as another user.
+func impersonate(t *testing.T, c *kit.Cluster, user string) string {
+	t.Helper()
+	text, err := os.ReadFile(c.Kubeconfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const before = "user: {client-certificate-data"
+	if !strings.Contains(string(text), before) {
+		t.Fatalf("%s is not as labkit writes it", c.Kubeconfig())
+	}
+	as := fmt.Sprintf("user: {as: %q, as-groups: [system:serviceaccounts, system:authenticated], client-certificate-data", user)
+	file := filepath.Join(c.Work, "impersonated.kubeconfig")
+	if err := os.WriteFile(file, []byte(strings.Replace(string(text), before, as, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+// metric returns the lines of the webhook's metrics that begin with a text.
+func (h *hook) metric(t *testing.T, prefix string) string {
+	t.Helper()
+	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", h.metrics))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var b strings.Builder
+	buffer := make([]byte, 1<<20)
+	for {
+		n, err := response.Body.Read(buffer)
+		b.Write(buffer[:n])
+		if err != nil {
+			break
+		}
+	}
+	var found []string
+	for line := range strings.Lines(b.String()) {
+		if strings.HasPrefix(line, prefix) {
+			found = append(found, strings.TrimSpace(line))
+		}
+	}
+	return strings.Join(found, "\n")
+}
+
+// status is what the webhook wrote of a pod.
+func status(t *testing.T, p *corev1.Pod) (s struct{ Mode, Profile, Image string }) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(p.Annotations["meshtls-tap/status"]), &s); err != nil {
+		t.Errorf("annotation meshtls-tap/status: %v", err)
+	}
+	return s
+}

@@ -1,0 +1,73 @@
+package chart_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// TestVariables: what the chart sets is what the programs read.
+func TestVariables(t *testing.T) {
+	known := slices.Concat(variables(t, "cmd/tap/config.go"), variables(t, "cmd/tap-webhook/config.go"), variables(t, "cmd/tap-webhook/check.go"))
+	if len(known) < 50 {
+		t.Fatalf("only %d variables found: this test reads the programs wrong", len(known))
+	}
+	name := regexp.MustCompile(`\{?name: "?((?:WEBHOOK|TAP)_[A-Z_]+)`)
+	for _, set := range sets {
+		rendered, err := template(t, "helm4", set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		used := name.FindAllStringSubmatch(rendered, -1)
+		if len(used) < 20 {
+			t.Errorf("%s: only %d variables found", set, len(used))
+		}
+		for _, m := range used {
+			if !slices.Contains(known, m[1]) {
+				t.Errorf("%s: %s is set, and nobody reads it", set, m[1])
+			}
+		}
+	}
+}
+
+func variables(t *testing.T, file string) []string {
+	t.Helper()
+	var all []string
+	for _, m := range regexp.MustCompile("`env:\"([A-Z_]+)\"").FindAllStringSubmatch(source(t, file), -1) {
+		all = append(all, m[1])
+	}
+	return all
+}
+
+// TestSettings: the settings file is YAML, and has the keys that internal/inject reads.
+func TestSettings(t *testing.T) {
+	var keys []string
+	for _, m := range regexp.MustCompile("json:\"([a-zA-Z]+)").FindAllStringSubmatch(source(t, "internal/inject/settings.go"), -1) {
+		keys = append(keys, m[1])
+	}
+	if len(keys) < 10 {
+		t.Fatalf("only %d keys found: this test reads internal/inject/settings.go wrong", len(keys))
+	}
+	for _, set := range sets {
+		rendered, err := template(t, "helm4", set, "--show-only", "templates/settings.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var object struct{ Data map[string]string }
+		var settings map[string]any
+		if err := yaml.Unmarshal([]byte(rendered), &object); err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.NewDecoder(strings.NewReader(object.Data["settings.yaml"])).Decode(&settings); err != nil {
+			t.Fatalf("%s: %v", set, err)
+		}
+		for key := range settings {
+			if !slices.Contains(keys, key) {
+				t.Errorf("%s: settings.yaml has %q, which internal/inject does not know", set, key)
+			}
+		}
+	}
+}

@@ -1,0 +1,16 @@
+//go:build !linux
+
+package kit
+
+import (
+	"os/exec"
+	"syscall"
+	"testing"
+)
+
+// Start is for Linux.
+func Start(t testing.TB, _ *exec.Cmd) func(syscall.Signal) error {
+	t.Helper()
+	t.Skip("the cluster tests run on Linux")
+	return nil
+}

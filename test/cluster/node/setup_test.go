@@ -1,0 +1,185 @@
+// Package node_test tests the product in a real one-node Kubernetes: pods run, taps capture: `make test-cluster`.
+package node_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/meshtls-tap/meshtls-tap/test/cluster/image"
+	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
+)
+
+const (
+	release  = "meshtls-tap" // and its namespace
+	label    = "meshtls-tap"
+	registry = "meshtls.test"
+	version  = "test" // tag of both images
+)
+
+var tapped = map[string]string{label: "enabled"} // labels of a namespace
+
+var once struct {
+	sync.Once
+	done bool
+}
+
+// installed returns the cluster with the product in it, installed by Helm 4.
+func installed(t *testing.T) *kit.Cluster {
+	t.Helper()
+	c := kit.Open(t)
+	if os.Getenv("PRODUCT") == "" {
+		t.Skip("PRODUCT is not set: run `make test-cluster`")
+	}
+	once.Do(func() {
+		loadProduct(t, c, version)
+		begin := time.Now()
+		helm(t, c, "helm4", "install", release, "--create-namespace", "--wait", "--timeout", "90s")
+		t.Logf("installed by Helm 4, two replicas Ready, after %v", time.Since(begin).Round(100*time.Millisecond))
+		injecting(t, c, tapped)
+		t.Logf("pods are tapped after %v", time.Since(begin).Round(100*time.Millisecond))
+		once.done = true
+	})
+	if !once.done {
+		t.Fatal("the product could not be installed, see the first test that failed")
+	}
+	return c
+}
+
+// loadProduct makes the two images of the programs under test, and the node has them from then on.
+func loadProduct(t *testing.T, c *kit.Cluster, tag string) {
+	t.Helper()
+	product := os.Getenv("PRODUCT")
+	for _, i := range []image.Image{
+		{
+			Ref: registry + "/meshtls-tap:" + tag, User: "65532:65532", Entrypoint: []string{"/tap"}, Cmd: []string{"run"},
+			Files: []image.File{{To: "/tap", From: filepath.Join(product, "tap"), NetRaw: true}, {To: "/version", Content: []byte(tag), Mode: 0o644}},
+		},
+		{
+			Ref: registry + "/meshtls-tap-webhook:" + tag, User: "65532:65532", Entrypoint: []string{"/tap-webhook"},
+			Files: []image.File{{To: "/tap-webhook", From: filepath.Join(product, "tap-webhook")}, {To: "/version", Content: []byte(tag), Mode: 0o644}},
+		},
+	} {
+		load(t, c, i)
+	}
+}
+
+func load(t *testing.T, c *kit.Cluster, i image.Image) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "image.tar")
+	if _, err := i.Write(file); err != nil {
+		t.Fatal(err)
+	}
+	c.Load(t, file)
+}
+
+// helm runs Helm in the cluster's network for the chart, with the values of this cluster, and fails the test where Helm does.
+func helm(t *testing.T, c *kit.Cluster, program, verb, name string, args ...string) string {
+	t.Helper()
+	all := []string{verb, name}
+	if verb == "install" || verb == "upgrade" {
+		all = append(all, filepath.Join(kit.Repository(), "charts", "tap"),
+			"--set", "image.registry="+registry, "--set", "tap.image.tag="+version, "--set", "webhook.image.tag="+version)
+	}
+	all = append(all, "--namespace", name)
+	out, err := c.Run(t, "", c.Bin(program), append(all, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// injecting waits until a pod of a namespace with such labels is tapped.
+func injecting(t *testing.T, c *kit.Cluster, labels map[string]string) {
+	t.Helper()
+	ns := c.Namespace(t, labels)
+	kit.Eventually(t, time.Minute, "a pod to be tapped", func() error {
+		r := c.DryRun(t, ns, kit.NewPod("first"))
+		if r.Err != nil {
+			return r.Err
+		}
+		if found, _ := kit.Container(r.Pod, kit.Tap); found == nil {
+			return fmt.Errorf("it is not: %q", r.Warnings)
+		}
+		return nil
+	})
+}
+
+// run creates a pod and waits until it is Ready.
+func run(t *testing.T, c *kit.Cluster, ns string, pod *corev1.Pod) *corev1.Pod {
+	t.Helper()
+	if r := c.Create(t, ns, pod, metav1.CreateOptions{}); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	return c.Ready(t, ns, pod.Name)
+}
+
+// get makes a pod that sends n requests to a URL, and waits until it has.
+func get(t *testing.T, c *kit.Cluster, ns, name, url string, n int) {
+	t.Helper()
+	pod := kit.NewPod(name, func(p *corev1.Pod) {
+		p.Spec.Containers[0].Args = []string{"get", "-n", fmt.Sprint(n), "-every", "10ms", url}
+		p.Spec.RestartPolicy = corev1.RestartPolicyNever
+		p.Labels = map[string]string{label: "disabled"}
+	})
+	if r := c.Create(t, ns, pod, metav1.CreateOptions{}); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	kit.Eventually(t, 30*time.Second, "the requests to be answered", func() error {
+		p := c.Pod(t, ns, name)
+		if p.Status.Phase == corev1.PodFailed {
+			t.Fatalf("%s: %s", name, c.Logs(t, ns, name, "app"))
+		}
+		if p.Status.Phase != corev1.PodSucceeded {
+			return fmt.Errorf("it is %s", p.Status.Phase)
+		}
+		return nil
+	})
+}
+
+// status is a container's, of whichever list.
+func status(p *corev1.Pod, name string) *corev1.ContainerStatus {
+	for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
+		for i := range list {
+			if list[i].Name == name {
+				return &list[i]
+			}
+		}
+	}
+	return nil
+}
+
+// process returns the process id, as the node counts, of a container that runs.
+func process(t *testing.T, c *kit.Cluster, p *corev1.Pod, name string) string {
+	t.Helper()
+	s := status(p, name)
+	if s == nil || s.ContainerID == "" {
+		t.Fatalf("container %s of %s has no id", name, p.Name)
+	}
+	_, id, _ := strings.Cut(s.ContainerID, "://")
+	out := onNode(t, c, c.Bin("ctr"), "--namespace", "k8s.io", "task", "ls")
+	for line := range strings.Lines(out) {
+		if f := strings.Fields(line); len(f) >= 2 && f[0] == id {
+			return f[1]
+		}
+	}
+	t.Fatalf("no task %s:\n%s", id, out)
+	return ""
+}
+
+// onNode runs a program in all of the node's namespaces.
+func onNode(t *testing.T, c *kit.Cluster, args ...string) string {
+	t.Helper()
+	out, err := nodeCommand(t, c, args...)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return out
+}
