@@ -35,6 +35,9 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 	switch {
 	case st.protocol == "dns":
 		return
+	case s.spokeClear():
+		// what began in the clear stays so: no TLS protocol follows another one here
+		s.recognizeClear(side, b)
 	case quicPacket(b) && (len(b) >= minInitial || s.udp.looked > 1):
 		s.udp.quic = &quic{}
 		s.carry(OverQUIC, "quic")
@@ -43,6 +46,24 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 		s.udp.dtls = &dtls{}
 		s.carry(OverDTLS, "dtls")
 		s.dtlsDatagram(side, b)
+	default:
+		s.recognizeClear(side, b)
+	}
+}
+
+// spokeClear tells that a side's datagrams are in the clear.
+func (s *Session) spokeClear() bool {
+	for i := range s.sides {
+		if k := s.sides[i].kind; k == KindPlain || k == KindText {
+			return true
+		}
+	}
+	return false
+}
+
+func (s *Session) recognizeClear(side Side, b []byte) {
+	st := &s.sides[side]
+	switch {
 	case dnsMessage(b, len(b)) == yes:
 		st.kind, st.protocol = KindPlain, "dns"
 		s.revision++

@@ -174,7 +174,7 @@ func socks4Reply(b []byte) answer {
 // dnsOverTCP: a length and a message of that length (RFC 7766 section 8).
 func dnsOverTCP(b []byte) answer {
 	if len(b) < 19 {
-		if len(b) > 0 && b[0] > 16 || len(b) > 4 && b[4]&0x78 > 0x28 || len(b) > 7 && (b[6] != 0 || b[7] != 1) || len(b) > 8 && b[8] > 1 {
+		if len(b) > 0 && b[0] > 16 || len(b) > 4 && b[4]&0x78 > 0x28 || len(b) > 7 && (b[6] != 0 || b[7] > 8) || len(b) > 8 && b[8] > 1 {
 			return no
 		}
 		return more
@@ -186,7 +186,7 @@ func dnsOverTCP(b []byte) answer {
 	return dnsMessage(b[2:min(len(b), 2+size)], size)
 }
 
-// dnsMessage: a DNS query or response with one question, of size bytes of which b holds
+// dnsMessage: a DNS query or response with a question, of size bytes of which b holds
 // the first (RFC 1035 section 4.1).
 func dnsMessage(b []byte, size int) answer {
 	if len(b) < 12 {
@@ -194,7 +194,11 @@ func dnsMessage(b []byte, size int) answer {
 	}
 	answers, authority, additional := binary.BigEndian.Uint16(b[6:]), binary.BigEndian.Uint16(b[8:]), binary.BigEndian.Uint16(b[10:])
 	query := b[2]&0x80 == 0
-	if b[4] != 0 || b[5] != 1 || b[2]&0x78 > 0x28 || b[3]&0x40 != 0 || authority > 64 || additional > 64 || answers > 512 || query && (answers > 1 || b[3]&0x0f != 0) {
+	if b[4] == 0 && b[5] == 0 {
+		return dnsAnswer(b, answers)
+	}
+	questions := int(b[5])
+	if b[4] != 0 || questions > 8 || b[2]&0x78 > 0x28 || b[3]&0x40 != 0 || authority > 64 || additional > 64 || answers > 512 || query && (answers > 1 || b[3]&0x0f != 0) {
 		return no
 	}
 	i := 12
@@ -216,7 +220,33 @@ func dnsMessage(b []byte, size int) answer {
 	if b[i+1] > 1 && b[i+1] != 0x80 && b[i+1] != 0xff || b[i+3]&0x7f != 0 || class != 1 && class != 3 && class != 4 && class != 255 {
 		return no
 	}
-	if records := answers + authority + additional; query && (records == 0 && i+5 != size || i+5+int(records)*11 > size) {
+	if records := answers + authority + additional; query && (records == 0 && questions == 1 && i+5 != size || i+5+int(records)*11+(questions-1)*5 > size) {
+		return no
+	}
+	return yes
+}
+
+// dnsAnswer: a response without a question, as multicast DNS sends (RFC 6762 section
+// 6): an authoritative answer whose first record is of a sane form.
+func dnsAnswer(b []byte, answers uint16) answer {
+	if b[2] != 0x84 || b[3] != 0 || answers == 0 || answers > 64 {
+		return no
+	}
+	i := 12
+	for i < len(b) && b[i] != 0 && b[i] < 0xc0 {
+		if b[i] > 63 || i > 12+255 {
+			return no
+		}
+		i += int(b[i]) + 1
+	}
+	if i < len(b) && b[i] >= 0xc0 {
+		i++
+	}
+	if i+11 > len(b) {
+		return no
+	}
+	// TYPE, CLASS with mDNS's top bit, TTL of less than 49 days, RDLENGTH
+	if b[i+1] != 0 || b[i+3]&0x7f != 0 || b[i+4] != 1 || b[i+5] > 0 && b[i+5] != 0xff || int(b[i+9])<<8|int(b[i+10]) > len(b)-i-11 {
 		return no
 	}
 	return yes

@@ -37,8 +37,11 @@ const (
 	// looked at before it comes.
 	maxBlock  = 8 << 10
 	maxFrames = 64
-	// maxTable bounds HPACK's table; what is in it comes from one block.
-	maxTable = 64 << 10
+	// maxTable bounds HPACK's table; what is in it comes from one block, and from the
+	// interim responses before it.
+	maxTable        = 64 << 10
+	maxInterim      = 4
+	maxInterimBlock = 1 << 10
 )
 
 // http2Settings: a server begins with SETTINGS on stream 0 (RFC 9113 section 3.4).
@@ -121,6 +124,7 @@ type http2Reader struct {
 	within  bool // a header block has begun and not ended
 	frame   int  // where in block the current frame's bytes begin
 	block   []byte
+	interim int // header blocks read
 	decoder *hpack.Decoder
 }
 
@@ -227,7 +231,9 @@ func (s *Session) headerBlock(r *http2Reader) (again bool) {
 	if _, err := r.decoder.Write(r.block); err != nil || r.decoder.Close() != nil {
 		return false
 	}
-	return s.headers(&got)
+	// an interim response stays before the final one: few and small ones are waited for
+	r.interim++
+	return s.headers(&got) && r.interim < maxInterim && len(r.block) <= maxInterimBlock
 }
 
 // fields are the header fields of HTTP/2 that are kept.

@@ -121,10 +121,17 @@ func postgresChain(b []byte, types string, telling func(typ byte, body []byte) b
 	return no
 }
 
-// mysqlGreeting: packet 0 with protocol version 10 and a version string.
+// mysqlGreeting: packet 0 with protocol version 10 and a version string, or with an error
+// that fills it: the client's address is not welcome.
 func mysqlGreeting(b []byte) answer {
+	if len(b) > 9 && b[3] == 0 && b[4] == 0xff && int(b[0])|int(b[1])<<8|int(b[2])<<16 == len(b)-4 {
+		if code := int(b[5]) | int(b[6])<<8; code >= 1000 && code < 4000 && printable(b[7:]) {
+			return yes
+		}
+		return no
+	}
 	if len(b) < 10 {
-		if len(b) > 2 && b[2] != 0 || len(b) > 3 && b[3] != 0 || len(b) > 4 && b[4] != 10 {
+		if len(b) > 2 && b[2] != 0 || len(b) > 3 && b[3] != 0 || len(b) > 4 && b[4] != 10 && b[4] != 0xff {
 			return no
 		}
 		if len(b) == 0 {

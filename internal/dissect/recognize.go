@@ -1,6 +1,9 @@
 package dissect
 
-import "unicode/utf8"
+import (
+	"bytes"
+	"unicode/utf8"
+)
 
 // answer is what a recognizer says of the first bytes of a direction.
 type answer uint8
@@ -65,6 +68,9 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 	st := &s.sides[side]
 	p := st.p
 	full := len(rest) > 0 || len(buf) >= maxHead
+	if !full && !p.askAgain(buf) {
+		return
+	}
 	a := s.consult(side, buf)
 	switch {
 	case a == yes:
@@ -91,6 +97,17 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 		s.follow(side, offset, buf, ack)
 	}
 	s.release(&p.head)
+}
+
+// askAgain tells whether enough has come since the table was asked last: another line,
+// or an eighth more than there was, so that bytes that drip in cost no more than others.
+func (p *parser) askAgain(buf []byte) bool {
+	const always = 64
+	if len(buf) > always && len(buf) < p.asked+p.asked/8 && bytes.IndexByte(buf[p.asked:], '\n') < 0 {
+		return false
+	}
+	p.asked = len(buf)
+	return true
 }
 
 // wait keeps the first bytes of a direction until more of them have come.

@@ -55,6 +55,7 @@ type parser struct {
 	head                []byte // what came so far, while the kind is KindNone
 	headOffset, headAck int64  // of head[0]
 	maybe               opinion
+	asked               int  // bytes of head that the table was asked with last
 	tries               int  // segments that were asked for a protocol since the start was not recognized
 	proxied             bool // a PROXY header stood before
 
@@ -229,6 +230,7 @@ func (s *Session) gap(side Side, n, offset int64) {
 		s.recordsLost(side, n, offset)
 	case KindNone:
 		s.release(&p.head)
+		p.asked = 0
 	default:
 		s.stopReading(p)
 	}

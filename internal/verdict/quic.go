@@ -6,6 +6,14 @@ import "github.com/meshtls-tap/meshtls-tap/internal/dissect"
 // until a handshake that is encrypted counts as established.
 const enough1RTT = 2
 
+// quicShown tells that QUIC was shown: its hello could be read, which takes its keys, or
+// both ends spoke. A header alone could be anybody's.
+func quicShown(s *dissect.Session) bool {
+	a, _ := s.Seen(dissect.Originator)
+	b, _ := s.Seen(dissect.Responder)
+	return s.TLS().Hello != nil || s.TLS().Server != nil || a > 0 && b > 0
+}
+
 // judgeSealed judges QUIC and DTLS 1.3. The handshake is encrypted but for the hellos,
 // and its sizes tell nothing that was measured: client authentication is unknown.
 func judgeSealed(t *dissect.TLS, e ends, ended bool) handshake {

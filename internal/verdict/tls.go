@@ -74,6 +74,11 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	if t.HelloVerify {
 		out.because("hello_verify_request")
 	}
+	for _, chain := range t.Certs {
+		if chain != nil && chain.Compressed {
+			out.because("certificate_compressed")
+		}
+	}
 	if out.TLS.ECHOffered {
 		out.because("ech_offered")
 	}
@@ -126,6 +131,7 @@ func (j *Judge) judgeMidstream(out *Judged, s *dissect.Session) {
 type ends struct {
 	client, server bool // that side sent a FIN or a RST
 	reset          bool // by a RST of either
+	serverReset    bool // by the server's
 	blind          bool // bytes were lost, or one direction is missing: what is not there may have been
 }
 
@@ -135,7 +141,7 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 	_, lostO := s.Seen(dissect.Originator)
 	_, lostR := s.Seen(dissect.Responder)
 	return ends{
-		client: cf || cr, server: sf || sr, reset: cr || sr,
+		client: cf || cr, server: sf || sr, reset: cr || sr, serverReset: sr,
 		blind: lostO+lostR > 0 || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments,
 	}
 }

@@ -1,0 +1,94 @@
+package dissect
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestDatagrams(t *testing.T) {
+	query := []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03org\x00\x00\x01\x00\x01")
+	edns := slices.Concat(query, []byte("\x00\x00\x29\x10\x00\x00\x00\x00\x00\x00\x00"))
+	edns[11] = 1
+	reply := slices.Concat(query, []byte("\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\x0a\x00\x00\x01"))
+	reply[2], reply[3], reply[7] = 0x81, 0x80, 1
+	mdns := []byte("\x00\x00\x84\x00\x00\x00\x00\x01\x00\x00\x00\x00\x05_http\x04_tcp\x05local\x00\x00\x0c\x80\x01\x00\x00\x11\x94\x00\x02\xc0\x0c")
+	stun := []byte("\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl")
+	for _, c := range []struct {
+		name     string
+		sent     [][]byte
+		kind     Kind
+		protocol string
+	}{
+		{"dns query", [][]byte{query}, KindPlain, "dns"},
+		{"dns query with EDNS", [][]byte{edns}, KindPlain, "dns"},
+		{"dns reply", [][]byte{reply}, KindPlain, "dns"},
+		{"dns reply, cut short", [][]byte{reply[:len(reply)-6]}, KindPlain, "dns"},
+		{"dns query, too long", [][]byte{append(slices.Clone(query), 0)}, KindUnreadable, ""},
+		{"multicast dns", [][]byte{mdns}, KindPlain, "dns"},
+		{"stun", [][]byte{stun}, KindUnreadable, ""},
+		{"text", [][]byte{[]byte("<34>1 2026-01-01T00:00:00Z host app - - - hello\n")}, KindText, ""},
+		{"short texts", [][]byte{[]byte("a.b:1|c"), []byte("a.c:22|ms"), []byte("a.d:333|g|#x:y"), []byte("a.e:1|c")}, KindText, ""},
+		{"one short text", [][]byte{[]byte("a.b:1|c")}, KindNone, ""},
+		{"text and then none", [][]byte{[]byte("a.b:1|c"), {1, 2, 3, 0xff}, []byte("this is text, and long enough to be so")}, KindUnreadable, ""},
+	} {
+		s := New()
+		for _, b := range c.sent {
+			s.Datagram(Originator, b)
+		}
+		if kind, protocol := s.Kind(Originator); kind != c.kind || protocol != c.protocol {
+			t.Errorf("%s: kind %d %q, want %d %q", c.name, kind, protocol, c.kind, c.protocol)
+		}
+	}
+}
+
+// What began in the clear is not made TLS by a packet that looks so.
+func TestDatagramsInTheClearStaySo(t *testing.T) {
+	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
+	hello := dtlsRecord(0, fragmentOf(typeClientHello, 100, 0, 0, make([]byte, 100)))
+	for _, later := range [][]byte{initial, hello} {
+		s := New()
+		s.Datagram(Originator, []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03org\x00\x00\x01\x00\x01"))
+		s.Datagram(Responder, later)
+		s.Datagram(Originator, later)
+		if kind, protocol := s.Kind(Originator); kind != KindPlain || protocol != "dns" || s.TLS() != nil {
+			t.Errorf("kind %d %q, %+v", kind, protocol, s.TLS())
+		}
+	}
+}
+
+// STUN may come before DTLS (RFC 7983).
+func TestDTLSBehindSTUN(t *testing.T) {
+	s := New()
+	stun := []byte("\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl")
+	for range 3 {
+		s.Datagram(Originator, stun)
+		s.Datagram(Responder, stun)
+	}
+	s.Datagram(Responder, datagramsOf(dtlsTalk(t, 0, false)[:1], 1<<14)[0].body)
+	if x := s.TLS(); x == nil || x.Hello == nil || x.Client != Responder {
+		t.Errorf("%+v", x)
+	}
+}
+
+// Bytes that drip in are not asked about anew each time.
+func TestDripCostsNoMore(t *testing.T) {
+	s := New()
+	letters := make([]byte, maxHead)
+	for i := range letters {
+		letters[i] = 'a' + byte(i%26)
+	}
+	asked := 0
+	for i := range letters {
+		before := 0
+		if p := s.sides[0].p; p != nil {
+			before = p.asked
+		}
+		s.Data(Originator, int64(i), append([]byte("+"), letters...)[i:i+1], 0, 0)
+		if s.sides[0].p.asked != before {
+			asked++
+		}
+	}
+	if asked > 120 {
+		t.Errorf("the table was asked %d times", asked)
+	}
+}
