@@ -61,7 +61,7 @@ func assemble(cfg Config, serverMinor int) (*webhook, error) {
 
 // control adds controllers and loops.
 func (w *webhook) control(cfg Config, serverMinor int, nodes *nodes) error {
-	prober := &prober{client: w.mgr.GetClient(), namespaces: w.namespaces, probes: w.probes}
+	prober := &prober{client: w.mgr.GetClient(), namespaces: w.namespaces, probes: w.probes, again: map[string]int{}}
 	if err := prober.register(w.mgr, cfg.Configurations, serverMinor >= policiesMinor); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -26,9 +27,13 @@ import (
 // Times of the dry runs.
 const (
 	probeEvery  = time.Hour
-	probeSettle = 2 * time.Second  // changes come in swarms
-	probeRest   = 10 * time.Second // between two runs that nothing of the namespace itself asked for
+	probeSettle = time.Second     // changes come in swarms
+	probeRest   = 3 * time.Second // between two runs that nothing of the namespace itself asked for
 )
+
+// probeAgain is when a namespace is asked about again after a change: the API server's own
+// admission needs a while to see it.
+var probeAgain = []time.Duration{8 * time.Second, 20 * time.Second}
 
 // prober keeps the verdicts of probes fresh: when a namespace gets the label, when it, its
 // limits or a policy changes, when a pod of it was refused, and hourly. It runs on every replica.
@@ -36,6 +41,9 @@ type prober struct {
 	client     client.Client
 	namespaces *namespaces
 	probes     *probes
+
+	mu    sync.Mutex
+	again map[string]int // runs of probeAgain that a namespace has had since its last change
 }
 
 // Reconcile asks the API server about one namespace.
@@ -47,19 +55,51 @@ func (p *prober) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 	}
 	if err != nil || object.DeletionTimestamp != nil || object.Labels[inject.Label] != inject.Enabled {
 		p.probes.forget(q.Name)
+		p.calm(q.Name)
 		return reconcile.Result{}, nil
 	}
 	ns, err := p.namespaces.view(ctx, &object)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if age, ok := p.probes.age(ns); ok && age < probeRest {
+	age, ok := p.probes.age(ns)
+	if !ok {
+		p.changed(q.Name)
+	} else if age < probeRest {
 		return reconcile.Result{RequeueAfter: probeRest - age}, nil
 	}
 	if _, err := p.probes.renew(ctx, ns); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: probeEvery - time.Duration(rand.Int64N(int64(probeEvery/10)))}, nil //nolint:gosec // a spread
+	return reconcile.Result{RequeueAfter: p.next(q.Name)}, nil
+}
+
+// changed begins probeAgain anew for a namespace.
+func (p *prober) changed(namespace string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.again[namespace] = 0
+}
+
+// calm ends it.
+func (p *prober) calm(namespace string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.again, namespace)
+}
+
+// next is when to ask about a namespace again.
+func (p *prober) next(namespace string) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n, ok := p.again[namespace]; ok {
+		if n < len(probeAgain) {
+			p.again[namespace]++
+			return probeAgain[n]
+		}
+		delete(p.again, namespace)
+	}
+	return probeEvery - time.Duration(rand.Int64N(int64(probeEvery/10))) //nolint:gosec // a spread
 }
 
 // queue is the work queue of a controller of namespaces.
@@ -102,9 +142,9 @@ func refusedTap(o client.Object) bool {
 // ofItsNamespace asks anew about the namespace of what changed.
 func (p *prober) ofItsNamespace() handler.EventHandler {
 	return handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { later(q, e.Object.GetNamespace()) },
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { later(q, e.ObjectNew.GetNamespace()) },
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { later(q, e.Object.GetNamespace()) },
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { p.later(q, e.Object.GetNamespace()) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { p.later(q, e.ObjectNew.GetNamespace()) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { p.later(q, e.Object.GetNamespace()) },
 	}
 }
 
@@ -119,7 +159,7 @@ func (p *prober) ofAll(own []string) handler.EventHandler {
 			return // the cache is not there yet, and each namespace is new anyhow
 		}
 		for i := range list.Items {
-			later(q, list.Items[i].Name)
+			p.later(q, list.Items[i].Name)
 		}
 	}
 	return handler.Funcs{
@@ -127,6 +167,11 @@ func (p *prober) ofAll(own []string) handler.EventHandler {
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { all(ctx, e.ObjectNew, q) },
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { all(ctx, e.Object, q) },
 	}
+}
+
+func (p *prober) later(q queue, namespace string) {
+	p.changed(namespace)
+	later(q, namespace)
 }
 
 func later(q queue, namespace string) {

@@ -126,6 +126,9 @@ func (h *endpoint) read(ctx context.Context, w http.ResponseWriter, body io.Read
 
 // account counts and logs a decision. No log holds anything of a pod but its names.
 func (h *endpoint) account(r *review, result *inject.Result, took time.Duration) {
+	if r != nil && r.probe {
+		return
+	}
 	kind, level := "skipped", slog.LevelInfo
 	switch {
 	case result.Reason == inject.Injected:
@@ -136,7 +139,7 @@ func (h *endpoint) account(r *review, result *inject.Result, took time.Duration)
 		level = slog.LevelDebug
 	}
 	injections.WithLabelValues(kind, string(result.Reason)).Inc()
-	attrs := []slog.Attr{slog.String("path", h.path), slog.Duration("took", took)}
+	attrs := []slog.Attr{slog.String("path", h.path), slog.Float64("milliseconds", float64(took.Microseconds())/1000)}
 	if r != nil {
 		attrs = append(attrs, slog.String("namespace", r.Request.Namespace), slog.String("uid", string(r.Request.UID)), slog.Bool("dryRun", r.dryRun()))
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	jsonpatch "github.com/evanphx/json-patch/v5"
@@ -19,6 +21,9 @@ import (
 // managedBy is the label app.kubernetes.io/managed-by of what the webhook makes.
 const managedBy = "meshtls-tap"
 
+// probeName is the container of a pod of our own.
+const probeName = "probe"
+
 // probePod is a pod that no policy should mind but for its tap.
 func probePod(namespace, image string) *corev1.Pod {
 	amount := corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("32Mi")}
@@ -26,7 +31,6 @@ func probePod(namespace, image string) *corev1.Pod {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace, GenerateName: "meshtls-tap-probe-",
 			Labels: map[string]string{
-				inject.Label:                   inject.Disabled, // nobody need call us for it
 				"app.kubernetes.io/name":       "meshtls-tap-probe",
 				"app.kubernetes.io/managed-by": managedBy,
 			},
@@ -35,7 +39,7 @@ func probePod(namespace, image string) *corev1.Pod {
 			AutomountServiceAccountToken: new(bool),
 			SecurityContext:              restrictedPod(),
 			Containers: []corev1.Container{{
-				Name: "probe", Image: image, SecurityContext: restricted(),
+				Name: probeName, Image: image, SecurityContext: restricted(),
 				Resources: corev1.ResourceRequirements{Requests: amount, Limits: amount},
 			}},
 		},
@@ -56,25 +60,15 @@ func restricted() *corev1.SecurityContext {
 	}
 }
 
-// tapped returns the pod with the tap of a profile, as it would be injected. A pod of our
-// own gets the tap's resources for itself, which fit the namespace's limit ranges.
+// tapped returns the pod with the tap of a profile, as it would be injected, and marked so that we are
+// not called for it. A pod of our own gets the tap's resources for itself, which fit the
+// namespace's limit ranges.
 func tapped(cfg *inject.Config, ns *inject.Namespace, base *corev1.Pod, profile inject.Profile, now time.Time) (*corev1.Pod, error) {
-	forced := *cfg
-	forced.Profile, forced.Own = profile, ""
-	view := &inject.Namespace{
-		Name: "probed", Labels: map[string]string{inject.Label: inject.Enabled},
-		Annotations: maps.Clone(ns.Annotations), LimitRanges: ns.LimitRanges,
-	}
-	for _, key := range []string{"profile", inject.AnnotationImage, inject.AnnotationUntil, inject.AnnotationDuration} {
-		delete(view.Annotations, inject.Prefix+key)
-	}
-	unlabelled := base.DeepCopy()
-	delete(unlabelled.Labels, inject.Label)
-	raw, err := json.Marshal(unlabelled)
+	raw, err := json.Marshal(base)
 	if err != nil {
 		return nil, err
 	}
-	result := inject.Tap(&forced, view, raw, now)
+	result := inject.Tap(forced(cfg, profile), anew(ns), raw, now)
 	if result.Reason != inject.Injected {
 		return nil, fmt.Errorf("probe: %s %s", result.Reason, result.Detail)
 	}
@@ -83,14 +77,88 @@ func tapped(cfg *inject.Config, ns *inject.Namespace, base *corev1.Pod, profile 
 		return nil, err
 	}
 	metav1.SetMetaDataLabel(&pod.ObjectMeta, inject.Label, inject.Disabled)
-	if base.Spec.Containers[0].Name == "probe" {
-		for _, c := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
-			if c.Name == inject.Name {
-				pod.Spec.Containers[0].Resources = c.Resources
-			}
-		}
+	if c, _ := tapOf(pod); c != nil && pod.Spec.Containers[0].Name == probeName {
+		pod.Spec.Containers[0].Resources = c.Resources
 	}
 	return pod, nil
+}
+
+// forced is the configuration with one profile for all.
+func forced(cfg *inject.Config, profile inject.Profile) *inject.Config {
+	c := *cfg
+	c.Profile, c.Own = profile, ""
+	return &c
+}
+
+// anew is a namespace of which nothing is known but what shapes the tap.
+func anew(ns *inject.Namespace) *inject.Namespace {
+	view := &inject.Namespace{
+		Name: ns.Name, Labels: map[string]string{inject.Label: inject.Enabled},
+		Annotations: maps.Clone(ns.Annotations), LimitRanges: ns.LimitRanges, NoNative: ns.NoNative,
+	}
+	for _, key := range []string{inject.AnnotationProfile, inject.AnnotationImage, inject.AnnotationUntil, inject.AnnotationDuration} {
+		delete(view.Annotations, inject.Prefix+key)
+	}
+	return view
+}
+
+// untapped is a pod that we are not called for.
+func untapped(base *corev1.Pod) *corev1.Pod {
+	pod := base.DeepCopy()
+	metav1.SetMetaDataLabel(&pod.ObjectMeta, inject.Label, inject.Disabled)
+	return pod
+}
+
+// asking is a pod that asks the webhook, itself or another replica, for the tap of a profile.
+func asking(base, tapped *corev1.Pod, profile inject.Profile, noNative bool) *corev1.Pod {
+	pod := base.DeepCopy()
+	metav1.SetMetaDataLabel(&pod.ObjectMeta, inject.Label, inject.Enabled)
+	metav1.SetMetaDataAnnotation(&pod.ObjectMeta, inject.Prefix+inject.AnnotationProbe, probeText(profile, noNative))
+	pod.Spec.Containers[0].Resources = tapped.Spec.Containers[0].Resources
+	return pod
+}
+
+const notNative = "/container" // after the profile
+
+func probeText(profile inject.Profile, noNative bool) string {
+	if noNative {
+		return string(profile) + notNative
+	}
+	return string(profile)
+}
+
+// probed is what a dry run of ours asks for. Only a dry run may: it says nothing of what is
+// admitted, and no pod comes of it.
+func probed(r *review) (profile inject.Profile, noNative, ok bool) {
+	if !r.dryRun() {
+		return "", false, false
+	}
+	var pod struct {
+		Metadata struct {
+			Annotations map[string]string `json:"annotations"`
+		} `json:"metadata"`
+	}
+	if json.Unmarshal(r.Request.Object, &pod) != nil {
+		return "", false, false
+	}
+	text, noNative := strings.CutSuffix(pod.Metadata.Annotations[inject.Prefix+inject.AnnotationProbe], notNative)
+	profile = inject.Profile(text)
+	return profile, noNative, slices.Contains(inject.Profiles(), profile)
+}
+
+// tapOf returns the tap's container, and whether it is among the init containers.
+func tapOf(pod *corev1.Pod) (c *corev1.Container, native bool) {
+	for i := range pod.Spec.InitContainers {
+		if pod.Spec.InitContainers[i].Name == inject.Name {
+			return &pod.Spec.InitContainers[i], true
+		}
+	}
+	for i := range pod.Spec.Containers {
+		if pod.Spec.Containers[i].Name == inject.Name {
+			return &pod.Spec.Containers[i], false
+		}
+	}
+	return nil, false
 }
 
 func patched(raw []byte, ops []inject.Operation) (*corev1.Pod, error) {
@@ -118,8 +186,7 @@ func (p *probes) example(ctx context.Context, namespace string) (*corev1.Pod, er
 	for i := range list.Items {
 		pod := &list.Items[i]
 		raw, err := json.Marshal(pod)
-		view := &inject.Namespace{Name: "probed", Labels: map[string]string{inject.Label: inject.Enabled}}
-		if err != nil || inject.Tap(p.cfg, view, raw, p.now()).Reason != inject.Injected {
+		if err != nil || inject.Tap(forced(p.cfg, inject.ProfileDefault), anew(&inject.Namespace{}), raw, p.now()).Reason != inject.Injected {
 			continue
 		}
 		spec := pod.Spec.DeepCopy()

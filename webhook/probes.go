@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -16,11 +17,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// probes knows which profiles each namespace admits: it creates tapped pods there as dry
-// runs, so that Pod Security, policies, security context constraints, quota and limit ranges
+// probes knows which taps each namespace admits: it creates pods there as dry runs, so that
+// Pod Security, policies, security context constraints, limit ranges and the other webhooks
 // answer themselves. Each replica asks for itself.
 type probes struct {
-	create func(context.Context, *corev1.Pod) error
+	create func(context.Context, *corev1.Pod) error // a dry run; the pod becomes what the cluster makes of it
 	live   client.Reader
 	cfg    *inject.Config
 	log    *slog.Logger
@@ -31,11 +32,17 @@ type probes struct {
 	running map[string]chan struct{} // closed when the run is over
 }
 
-// verdict is what the dry runs of a namespace said.
+// verdict is what the dry runs of a namespace said. It is not changed once it is known.
 type verdict struct {
 	key      string // of what it was asked about
 	at       time.Time
 	refusals map[inject.Profile]string
+	noNative bool // a webhook drops what makes a native sidecar
+}
+
+// into tells an injection what is known.
+func (v *verdict) into(ns *inject.Namespace) {
+	ns.Refusals, ns.NoNative = v.refusals, v.noNative
 }
 
 // freshness is how long a verdict is good; the controller asks anew each hour.
@@ -58,20 +65,19 @@ func probeKey(ns *inject.Namespace) string {
 	return fmt.Sprint(ns.Labels, annotations, ns.LimitRanges)
 }
 
-// refusals returns why which profiles are refused, from a run of before or a new one. An
-// error means that nothing is known.
-func (p *probes) refusals(ctx context.Context, ns *inject.Namespace) (map[inject.Profile]string, error) {
+// of returns the verdict on a namespace, from a run of before or a new one. An error means
+// that nothing is known.
+func (p *probes) of(ctx context.Context, ns *inject.Namespace) (*verdict, error) {
 	key := probeKey(ns)
 	for {
 		p.mu.Lock()
 		v := p.known[ns.Name]
-		if v != nil && v.key == key && p.now().Sub(v.at) < freshness {
-			p.mu.Unlock()
-			return v.refusals, nil
-		}
 		busy, ok := p.running[ns.Name]
 		p.mu.Unlock()
-		if !ok {
+		switch {
+		case v != nil && v.key == key && p.now().Sub(v.at) < freshness:
+			return v, nil
+		case !ok:
 			return p.renew(ctx, ns)
 		}
 		select {
@@ -83,13 +89,13 @@ func (p *probes) refusals(ctx context.Context, ns *inject.Namespace) (map[inject
 }
 
 // renew asks the API server, unless it is being asked: then it waits for the answer.
-func (p *probes) renew(ctx context.Context, ns *inject.Namespace) (map[inject.Profile]string, error) {
+func (p *probes) renew(ctx context.Context, ns *inject.Namespace) (*verdict, error) {
 	p.mu.Lock()
 	if busy, ok := p.running[ns.Name]; ok {
 		p.mu.Unlock()
 		select {
 		case <-busy:
-			return p.refusals(ctx, ns)
+			return p.of(ctx, ns)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -103,32 +109,37 @@ func (p *probes) renew(ctx context.Context, ns *inject.Namespace) (map[inject.Pr
 		p.mu.Unlock()
 		close(done)
 	}()
-	refusals, err := p.ask(ctx, ns)
+	v, err := p.ask(ctx, ns)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
-		p.learn(ns, refusals)
-		return refusals, nil
+		p.learn(ns.Name, v)
+		return v, nil
 	}
-	if v := p.known[ns.Name]; v != nil && v.key == probeKey(ns) {
-		return v.refusals, nil // what was known is better than nothing
+	if old := p.known[ns.Name]; old != nil && old.key == probeKey(ns) {
+		return old, nil // what was known is better than nothing
 	}
 	return nil, err
 }
 
 // learn keeps a verdict; p.mu is held.
-func (p *probes) learn(ns *inject.Namespace, refusals map[inject.Profile]string) {
-	if old := p.known[ns.Name]; old == nil || !maps.Equal(old.refusals, refusals) {
-		p.log.Info("profiles tried", "namespace", ns.Name, "refused", refusals)
+func (p *probes) learn(name string, v *verdict) {
+	if old := p.known[name]; old == nil || !maps.Equal(old.refusals, v.refusals) || old.noNative != v.noNative {
+		p.log.Info("taps tried", "namespace", name, "refused", v.refusals, "noNative", v.noNative)
 	}
 	for _, profile := range inject.Profiles() {
 		admitted := 1.0
-		if refusals[profile] != "" {
+		switch v.refusals[profile] {
+		case "":
+		case untried:
+			admittedProfiles.DeleteLabelValues(name, string(profile))
+			continue
+		default:
 			admitted = 0
 		}
-		admittedProfiles.WithLabelValues(ns.Name, string(profile)).Set(admitted)
+		admittedProfiles.WithLabelValues(name, string(profile)).Set(admitted)
 	}
-	p.known[ns.Name] = &verdict{probeKey(ns), p.now(), refusals}
+	p.known[name] = v
 }
 
 // age is how long ago the namespace, as it is, was asked about, if it was.
@@ -150,41 +161,91 @@ func (p *probes) forget(name string) {
 	admittedProfiles.DeletePartialMatch(map[string]string{"namespace": name})
 }
 
-// ask tries all profiles, with a pod of our own and, where that is refused even without
-// a tap, with one of the namespace's.
-func (p *probes) ask(ctx context.Context, ns *inject.Namespace) (map[inject.Profile]string, error) {
+// untried is why a profile is not used that nothing asked for.
+const untried = "it was not tried"
+
+// ask tries the profiles in question, with a pod of our own and, where that is refused even
+// without a tap, with one of the namespace's.
+func (p *probes) ask(ctx context.Context, ns *inject.Namespace) (*verdict, error) {
 	base := probePod(ns.Name, p.cfg.Image)
-	refusals, err := p.try(ctx, ns, base)
-	if err != nil || len(refusals) < len(inject.Profiles()) {
-		return refusals, err
+	v, err := p.try(ctx, ns, base)
+	if err != nil || v.admitsAny() {
+		return v, err
 	}
-	if refusal, err := p.admits(ctx, ns, base.DeepCopy()); err != nil || refusal == "" {
-		return refusals, err
+	if refusal, err := p.admits(ctx, ns, untapped(base)); err != nil || refusal == "" {
+		return v, err
 	}
 	theirs, err := p.example(ctx, ns.Name)
 	if err != nil || theirs == nil {
-		return refusals, err
+		return v, err
 	}
 	return p.try(ctx, ns, theirs)
 }
 
-// try returns the refusals of a pod with the tap of each profile.
-func (p *probes) try(ctx context.Context, ns *inject.Namespace, base *corev1.Pod) (map[inject.Profile]string, error) {
-	refusals := map[inject.Profile]string{}
+func (v *verdict) admitsAny() bool { return len(v.refusals) < len(inject.Profiles()) }
+
+// candidates are the profiles that may be used in a namespace, the best first; all is whether
+// each has to be tried rather than the first that is admitted be taken.
+func (p *probes) candidates(ns *inject.Namespace) (profiles []inject.Profile, all bool) {
+	if slices.Contains(p.cfg.Allowed, inject.AnnotationProfile) || slices.Contains(p.cfg.Allowed, "*") {
+		return inject.Profiles(), true
+	}
+	if v := inject.Profile(ns.Annotations[inject.Prefix+inject.AnnotationProfile]); slices.Contains(inject.Profiles(), v) {
+		return []inject.Profile{v}, false
+	}
+	if p.cfg.Profile != inject.ProfileAuto {
+		return []inject.Profile{p.cfg.Profile}, false
+	}
+	return inject.AutoProfiles(), false
+}
+
+// try finds out which profiles are admitted on a pod. Where another webhook spoils native
+// sidecars, it is plain containers that are tried.
+func (p *probes) try(ctx context.Context, ns *inject.Namespace, base *corev1.Pod) (*verdict, error) {
+	v := &verdict{key: probeKey(ns), at: p.now(), refusals: map[inject.Profile]string{}}
 	for _, profile := range inject.Profiles() {
-		pod, err := tapped(p.cfg, ns, base, profile, p.now())
+		v.refusals[profile] = untried
+	}
+	candidates, all := p.candidates(ns)
+	for _, profile := range candidates {
+		refusal, spoilt, err := p.trial(ctx, ns, base, profile, v.noNative)
+		if err == nil && spoilt {
+			v.noNative = true
+			refusal, _, err = p.trial(ctx, ns, base, profile, true)
+		}
 		if err != nil {
 			return nil, err
 		}
-		refusal, err := p.admits(ctx, ns, pod)
-		if err != nil {
-			return nil, err
-		}
-		if refusal != "" {
-			refusals[profile] = refusal
+		v.refusals[profile] = refusal
+		if refusal == "" {
+			delete(v.refusals, profile)
+			if !all {
+				break
+			}
 		}
 	}
-	return refusals, nil
+	return v, nil
+}
+
+// trial creates a pod with the tap of a profile as a dry run: first as everybody's pod, which
+// the webhooks get to see in their order, ours among them; and where that comes back
+// without a tap, since ours is not called yet, with the tap in it.
+func (p *probes) trial(ctx context.Context, ns *inject.Namespace, base *corev1.Pod, profile inject.Profile, noNative bool) (refusal string, spoilt bool, err error) {
+	seen := *ns
+	seen.NoNative = noNative
+	tapped, err := tapped(p.cfg, &seen, base, profile, p.now())
+	if err != nil {
+		return "", false, err
+	}
+	pod := asking(base, tapped, profile, noNative)
+	if refusal, err = p.admits(ctx, ns, pod); err != nil || refusal != "" {
+		return refusal, false, err
+	}
+	if c, native := tapOf(pod); c != nil {
+		return "", native && (c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways), nil
+	}
+	refusal, err = p.admits(ctx, ns, tapped)
+	return refusal, false, err
 }
 
 // admits creates a pod as a dry run and returns why it is refused, or "".
@@ -221,14 +282,8 @@ func unverifiable(err error) bool {
 // bySecurityLevel is what Pod Security would say of the tap, by the namespace's label alone.
 func bySecurityLevel(labels map[string]string, pod *corev1.Pod) string {
 	const label = "pod-security.kubernetes.io/enforce"
-	adds := false
-	for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range list {
-			if c := list[i].SecurityContext; list[i].Name == inject.Name && c != nil && c.Capabilities != nil {
-				adds = len(c.Capabilities.Add) > 0
-			}
-		}
-	}
+	c, _ := tapOf(pod)
+	adds := c != nil && c.SecurityContext != nil && c.SecurityContext.Capabilities != nil && len(c.SecurityContext.Capabilities.Add) > 0
 	switch level := labels[label]; {
 	case level == "restricted", level == "baseline" && adds:
 		return fmt.Sprintf("the namespace's label %s=%s", label, level)

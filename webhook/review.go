@@ -29,6 +29,8 @@ type review struct {
 		SubResource string          `json:"subResource"`
 		Object      json.RawMessage `json:"object"`
 	} `json:"request"`
+
+	probe bool // it is a dry run of our own
 }
 
 // errNoReview says that a body is no AdmissionReview.

@@ -71,9 +71,11 @@ func (s *survey) count(ctx context.Context, object *corev1.Namespace) (tally, er
 	if err != nil {
 		return t, err
 	}
-	if ns.Refusals, err = s.probes.refusals(ctx, ns); err != nil {
+	v, err := s.probes.of(ctx, ns)
+	if err != nil {
 		return t, err
 	}
+	v.into(ns)
 	ns.Caps = nil // what is there fits
 	var list corev1.PodList
 	for next := ""; ; next = list.Continue {

@@ -152,28 +152,33 @@ func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, tim
 		if err != nil {
 			return inject.Result{Reason: reasonUnknown, Detail: err.Error()}
 		}
+		if profile, noNative, ok := probed(r); ok {
+			r.probe = true
+			view := anew(ns)
+			view.NoNative = noNative
+			return act(forced(w.cfg, profile), view, r.Request.Object, w.namespaces.now())
+		}
 		// What is skipped anyhow needs no dry run.
 		result := act(w.cfg, ns, r.Request.Object, w.namespaces.now())
 		if result.Reason != inject.Injected {
 			return result
 		}
-		if ns.Refusals, err = w.probes.refusals(ctx, ns); err != nil {
-			ns.Refusals = unasked(err)
+		v, err := w.probes.of(ctx, ns)
+		if err != nil {
+			v = unasked(err)
 		}
-		if len(ns.Refusals) == 0 {
-			return result
-		}
+		v.into(ns)
 		return act(w.cfg, ns, r.Request.Object, w.namespaces.now())
 	}
 }
 
 // unasked refuses all profiles: nobody knows whether the pod would be.
-func unasked(err error) map[inject.Profile]string {
-	refusals := map[inject.Profile]string{}
+func unasked(err error) *verdict {
+	v := &verdict{refusals: map[inject.Profile]string{}}
 	for _, p := range inject.Profiles() {
-		refusals[p] = "it is not known yet whether the namespace admits it: " + err.Error()
+		v.refusals[p] = "it is not known yet whether the namespace admits it: " + err.Error()
 	}
-	return refusals
+	return v
 }
 
 // webhook is all parts, wired.

@@ -56,7 +56,7 @@ func checkTapped(ctx context.Context, e checkEnvironment, out io.Writer) error {
 	}
 	namespace := e.Namespace
 	if namespace == "" {
-		if namespace, err = labelled(ctx, c); err != nil {
+		if namespace, err = asked(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -85,8 +85,8 @@ func why(said warnings) string {
 	return strings.Join(said, "; ")
 }
 
-// labelled returns a namespace that asks for taps.
-func labelled(ctx context.Context, c kubernetes.Interface) (string, error) {
+// asked returns a namespace that asks for taps.
+func asked(ctx context.Context, c kubernetes.Interface) (string, error) {
 	list, err := c.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: "meshtls-tap=enabled"})
 	if err != nil {
 		return "", err

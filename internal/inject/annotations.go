@@ -19,6 +19,7 @@ const Prefix = "meshtls-tap/"
 // Annotations, without Prefix.
 const (
 	AnnotationStatus      = "status" // written by the webhook: Status as JSON
+	AnnotationProbe       = "probe"  // of the webhook's own dry runs
 	AnnotationUntil       = "until"
 	AnnotationDuration    = "duration"
 	annotationFilter      = "filter"
@@ -27,7 +28,7 @@ const (
 	annotationEmit        = "emit"
 	AnnotationImage       = "image"
 	annotationMode        = "mode"
-	annotationProfile     = "profile"
+	AnnotationProfile     = "profile"
 	annotationExcludePort = "exclude-kafka-port"
 	annotationCPURequest  = "cpu-request"
 	annotationCPULimit    = "cpu-limit"
@@ -46,7 +47,7 @@ var checks = map[string]func(string) error{
 	annotationEmit:        checkEmit,
 	AnnotationImage:       checkImage,
 	annotationMode:        oneOf(string(Native), string(Container)),
-	annotationProfile:     oneOf(string(ProfileDefault), string(ProfileBaseline), string(ProfileRoot), string(ProfileOpenShift)),
+	AnnotationProfile:     oneOf(string(ProfileDefault), string(ProfileBaseline), string(ProfileRoot), string(ProfileOpenShift)),
 	annotationExcludePort: oneOf("true", "false"),
 	annotationCPURequest:  atLeast(annotationCPURequest),
 	annotationCPULimit:    atLeast(annotationCPULimit),
@@ -79,7 +80,7 @@ func (r *run) choose() {
 func (r *run) take(out choices, from map[string]string, whose string, may func(string) bool) {
 	for _, name := range slices.Sorted(maps.Keys(from)) {
 		key, ours := strings.CutPrefix(name, Prefix)
-		if !ours || key == AnnotationStatus {
+		if !ours || key == AnnotationStatus || key == AnnotationProbe {
 			continue
 		}
 		check, known := checks[key]

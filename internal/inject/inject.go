@@ -70,6 +70,9 @@ type Namespace struct {
 	Images map[string]string
 	// OldKubelets is whether a node cannot run native sidecars.
 	OldKubelets bool
+	// NoNative is whether another webhook of the cluster drops what makes a native sidecar
+	// of a container: the tap is a container like any other then.
+	NoNative bool
 
 	LimitRanges []corev1.LimitRangeItem
 	Caps        []Cap

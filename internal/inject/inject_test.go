@@ -109,6 +109,11 @@ spec: {containers: [{name: web, image: web:1}, {name: log, image: log:1}]}
 			t.Errorf("the profile is not openshift: %+v", s)
 		}
 	}},
+	"native sidecars are spoiled": {pod: plain, ns: func(ns *Namespace) { ns.NoNative = true }, also: func(t *testing.T, p corev1.Pod) {
+		if len(p.Spec.InitContainers) != 0 {
+			t.Error("a native sidecar")
+		}
+	}},
 	"job": {pod: `
 metadata: {ownerReferences: [{apiVersion: batch/v1, kind: Job, name: report-29924640, uid: u-77, controller: true}]}
 spec: {restartPolicy: OnFailure, containers: [{name: job, image: job:1}]}
@@ -289,7 +294,7 @@ spec: {containers: [{name: a, image: a}]}
 
 func refuseAll(ns *Namespace) {
 	ns.Refusals = map[Profile]string{ProfileRoot: "root"}
-	for _, p := range Profiles()[:automatic] {
+	for _, p := range AutoProfiles() {
 		ns.Refusals[p] = `violates PodSecurity "restricted:latest"`
 	}
 }

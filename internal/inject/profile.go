@@ -23,24 +23,24 @@ const (
 	ProfileAuto Profile = "auto"
 )
 
-// Profiles returns all profiles, those that ProfileAuto takes first and in its order.
+// Profiles returns all profiles there are.
 func Profiles() []Profile {
 	return []Profile{ProfileDefault, ProfileOpenShift, ProfileBaseline, ProfileRoot}
 }
 
-// automatic is how many of Profiles ProfileAuto takes.
-const automatic = 3
+// AutoProfiles returns those that ProfileAuto chooses from, the best first.
+func AutoProfiles() []Profile { return Profiles()[:3] }
 
 // profile returns the one to use, or why there is none.
 func (r *run) profile() (Profile, string) {
 	want := r.cfg.Profile
-	if v, ok := r.choices[annotationProfile]; ok {
+	if v, ok := r.choices[AnnotationProfile]; ok {
 		want = Profile(v)
 	}
 	if want != ProfileAuto && want != "" {
 		return want, r.ns.Refusals[want]
 	}
-	for _, p := range Profiles()[:automatic] {
+	for _, p := range AutoProfiles() {
 		if r.ns.Refusals[p] == "" {
 			return p, ""
 		}

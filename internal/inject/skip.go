@@ -150,7 +150,7 @@ func (r *run) mode() Mode {
 	if mode == "" {
 		mode = Native
 	}
-	if r.cfg.ServerMinor != 0 && r.cfg.ServerMinor < 29 { // KEP-753: on by default since 1.29
+	if r.ns.NoNative || r.cfg.ServerMinor != 0 && r.cfg.ServerMinor < 29 { // KEP-753: on by default since 1.29
 		return Container
 	}
 	return mode
