@@ -152,7 +152,7 @@ var handshake = []step{{flags: "S"}, {server: true, flags: "SA", ack: 1}, {flags
 // after returns the handshake and what follows it.
 func after(steps ...step) []step { return append(handshake[:3:3], steps...) }
 
-func sprint(lines []string) string { return fmt.Sprint(lines) }
+func sprint[T any](list []T) string { return fmt.Sprint(list) }
 
 func withPort(a netip.AddrPort, port uint16) netip.AddrPort {
 	return netip.AddrPortFrom(a.Addr(), port)

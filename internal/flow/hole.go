@@ -173,9 +173,7 @@ func (t *Table) giveUp(c *Conn, side Side) {
 func (t *Table) skipTo(c *Conn, side Side, off int64) {
 	s := &c.tcp.side[side]
 	if off > s.next {
-		if off > s.acked {
-			t.rememberHole(s, off)
-		}
+		t.rememberHole(s, off)
 		t.lose(c, side, off-s.next)
 		s.next = off
 	}

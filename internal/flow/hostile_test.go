@@ -33,7 +33,7 @@ func TestForgedPackets(t *testing.T) {
 		{"a RST ahead", after(step{flags: "R", seq: 500}, ask, got), "c0 GET", true},
 		{"a SYN with numbers ahead, in the middle", after(ask, got,
 			step{flags: "S", seq: 1 << 30}, step{flags: "PA", seq: 4, ack: 1, data: "more"}), "c0 more", false},
-		{"a SYN with numbers further back, first", []step{{flags: "S", seq: ^uint32(1 << 29)}, {server: true, flags: "SA", ack: 1}, handshake[2], ask}, "c0 GET", false},
+		{"a SYN with numbers further back, first", []step{{flags: "S", seq: ^uint32(1 << 29)}, {server: true, flags: "SA", ack: 1}, handshake[2], {server: true, flags: "A", seq: 1, ack: 1}, ask}, "c0 GET", false},
 		{"an acknowledgement as the first packet", []step{{server: true, flags: "A", seq: 1, ack: 1 << 29}, ask}, "c0 GET", true},
 		{"an acknowledgement of what was never sent", after(step{server: true, flags: "A", seq: 1, ack: 1 << 31}, ask), "c0 GET", true},
 		{"data ahead that are never sent", after(step{flags: "PA", seq: 40000, ack: 1, data: "junk"}, ask, got,
@@ -50,6 +50,53 @@ func TestForgedPackets(t *testing.T) {
 		if log := strings.Join(g.log, ", "); !strings.Contains(log, c.want) || conflict == c.clear {
 			t.Errorf("%s: %s, conflict %v", c.name, log, conflict)
 		}
+	}
+}
+
+// Numbers that no receiver takes are counted, and mean nothing.
+func TestOutside(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{}, g)
+	run(table, 0, start, client, server, after(
+		step{flags: "PA", seq: 1<<30 + 2, ack: 1, data: "junk"}, step{flags: "FA", seq: 1<<30 + 2, ack: 1}, step{flags: "R", seq: 1<<30 + 2},
+		step{server: true, flags: "PA", seq: 1, ack: 1<<30 + 2, data: "HTTP"}, step{flags: "PA", seq: 1, ack: 5, data: "GET"})...)
+	if s := table.Stats(); s.Outside != 3 || s.Buffered != 0 || sprint(g.log) != "[s0 HTTP c0 GET]" || sprint(g.acks) != "[-1 4]" {
+		t.Errorf("%+v, %v, acknowledging %v", s, g.log, g.acks)
+	}
+}
+
+// A stream that was lost for more than a window goes on, since it was acknowledged.
+func TestLostForLong(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{}, g)
+	at := run(table, 0, start, client, server, after(step{flags: "PA", seq: 1, ack: 1, data: "a"})...)
+	for i := range uint32(3) {
+		at = run(table, 0, at, client, server, step{server: true, flags: "A", seq: 1, ack: (i + 1) << 29})
+	}
+	run(table, 0, at, client, server, step{flags: "PA", seq: 3 << 29, ack: 1, data: "b"})
+	table.Flush()
+	if sprint(g.log) != "[c0 a c1610612735 gap 1610612734 b end S1]" {
+		t.Errorf("%v", g.log)
+	}
+}
+
+// A stream whose beginning was a lie is watched like any other from then on.
+func TestConflictBehindForgedBeginning(t *testing.T) {
+	table := flow.NewTable(flow.Config{}, nothing{})
+	run(table, 0, start, client, server, step{flags: "S", seq: ^uint32(1 << 24)}, step{server: true, flags: "A", seq: 1, ack: 1},
+		step{flags: "PA", seq: 1, ack: 1, data: "GET"}, step{flags: "PA", seq: 1, ack: 1, data: "PUT"})
+	if s := table.Stats(); s.Conflicts != 2 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A forged FIN does not make the acknowledgements behind it wrong.
+func TestAcknowledgementsBehindForgedFIN(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{}, g)
+	run(table, 0, start, client, server, after(step{flags: "FA", seq: 1, ack: 1}, step{flags: "PA", seq: 1, ack: 1, data: "GET"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "HTTP"})...)
+	if sprint(g.acks) != "[0 3]" {
+		t.Errorf("%v", g.acks)
 	}
 }
 
@@ -85,6 +132,87 @@ func TestJunkAhead(t *testing.T) {
 	if sprint(g.log) != "[c0 GET c3  /]" {
 		t.Errorf("%v", g.log)
 	}
+}
+
+// When a budget is full: what is not to come any more is given up, else what is
+// furthest ahead goes.
+func TestBudget(t *testing.T) {
+	const each = 1000
+	many := func(table *flow.Table, at time.Time, from uint32, n int) time.Time {
+		for i := range n {
+			at = run(table, 0, at, client, server, step{flags: "PA", seq: from + uint32(i)*each, ack: 1, data: strings.Repeat("x", each), wait: -time.Millisecond})
+		}
+		return at
+	}
+	first := func(g *gather) string {
+		if len(g.log) == 0 {
+			return ""
+		}
+		return strings.TrimRight(g.log[0], "x")
+	}
+	for _, c := range []struct {
+		name string
+		feed func(*flow.Table, time.Time)
+		want string // the beginning of what is handed on
+		held int    // pieces
+	}{
+		{"the receiver waits", func(table *flow.Table, at time.Time) { many(table, at, 11, 20) }, "", 8},
+		{"the receiver waits, sent from behind", func(table *flow.Table, at time.Time) {
+			many(table, many(table, at, 100_011, 20), 11, 20)
+			run(table, 0, at, client, server, step{flags: "PA", seq: 1, ack: 1, data: "0123456789"})
+		}, "c0 0123456789", 0},
+		{"the receiver has it", func(table *flow.Table, at time.Time) {
+			run(table, 0, at, client, server, step{server: true, flags: "A", seq: 1, ack: 50_000})
+			many(table, at, 11, 20)
+		}, "c10 gap 10 ", 0},
+		{"the sender gave up", func(table *flow.Table, at time.Time) {
+			run(table, 0, at, client, server, step{flags: "R", seq: 50_001})
+			many(table, at, 11, 20)
+		}, "c10 gap 10 ", 0},
+	} {
+		g := newGather(t)
+		table := flow.NewTable(flow.Config{MaxBufferedPerSide: 8 * (each + 128)}, g)
+		c.feed(table, run(table, 0, start, client, server, handshake...))
+		var held int
+		table.Each(func(c *flow.Conn) { _, held = c.Held(flow.Originator) })
+		if first(g) != c.want || held != c.held || table.Stats().CutShort == 0 {
+			t.Errorf("%s: %v, %d pieces are held", c.name, first(g), held)
+		}
+	}
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{MaxBufferedPerSide: 8 * (each + 128)}, g)
+	run(table, 0, start, client, server, step{flags: "S"})
+	many(table, start, 11, 20) // one direction only: nothing tells what was received
+	if first(g) != "c10 gap 10 " {
+		t.Errorf("one direction only: %v", first(g))
+	}
+}
+
+// One stream cannot take all of the table's budget, and small pieces are counted too.
+func TestBudgetIsShared(t *testing.T) {
+	table := flow.NewTable(flow.Config{MaxBuffered: 100_000}, nothing{})
+	for i := range uint16(3) {
+		from := withPort(client, 40000+i)
+		at := run(table, 0, start, from, server, handshake...)
+		for j := range uint32(1000) {
+			at = run(table, 0, at, from, server, step{flags: "PA", seq: 11 + 1000*j, ack: 1, data: strings.Repeat("x", 900)})
+		}
+	}
+	table.Each(func(c *flow.Conn) {
+		if cost, _ := c.Held(flow.Originator); cost < 10_000 || cost > 34_000 {
+			t.Errorf("%v holds %d", c, cost)
+		}
+	})
+	table = flow.NewTable(flow.Config{}, nothing{})
+	at := run(table, 0, start, client, server, handshake...)
+	for j := range uint32(1000) {
+		at = run(table, 0, at, client, server, step{flags: "PA", seq: 11 + 2*j, ack: 1, data: "x"})
+	}
+	table.Each(func(c *flow.Conn) {
+		if _, pieces := c.Held(flow.Originator); pieces != 512 {
+			t.Errorf("%d pieces", pieces)
+		}
+	})
 }
 
 // A copy with other bytes is noticed however it is cut, as long as the receiver has

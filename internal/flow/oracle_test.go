@@ -136,10 +136,12 @@ func (k *talk) make() []*sent {
 		k.packet(1, fin|ack, len(k.truth[1]), nil)
 	}
 	for i, p := range k.packets {
-		begin := i < handshake
-		p.seen = !(k.net.noSYN && begin || k.net.oneSide && p.side == 1 || !begin && !p.keep && k.net.dropped > 0 && k.r.IntN(k.net.dropped) == 0)
-		if p.h.flags&(fin|rst) != 0 && !(k.net.oneSide && p.side == 1) {
-			p.seen = true
+		begin, end := i < handshake, p.h.flags&(fin|rst) != 0
+		switch {
+		case k.net.oneSide && p.side == 1, k.net.noSYN && begin:
+			p.seen = false
+		case k.net.dropped > 0 && !begin && !end && !p.keep:
+			p.seen = k.r.IntN(k.net.dropped) > 0
 		}
 	}
 	captured := slices.DeleteFunc(slices.Clone(k.packets), func(p *sent) bool { return !p.seen })

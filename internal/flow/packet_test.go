@@ -3,6 +3,7 @@ package flow_test
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
@@ -52,9 +53,9 @@ func (h *headers) transport() ([]byte, byte) {
 func (h *headers) ip() []byte {
 	inner, proto := h.transport()
 	next := proto
-	for i := len(h.extensions) - 1; i >= 0; i-- {
-		inner = append(extension(h.extensions[i], next), inner...)
-		next = h.extensions[i]
+	for _, typ := range slices.Backward(h.extensions) {
+		inner = append(extension(typ, next), inner...)
+		next = typ
 	}
 	if h.src.Addr().Is4() {
 		options := pad4(h.ipOptions)

@@ -7,7 +7,7 @@ package flow
 // whose other side never answers. They are paired by the originator's address and port
 // and by sequence and acknowledgement numbers, which NAT leaves alone.
 
-// face finds an unanswered connection by one of its ends.
+// face finds a connection of which one side was seen only, by one of its ends.
 type face struct {
 	addr   [16]byte
 	port   uint16
@@ -60,10 +60,11 @@ func (t *Table) pair(k key, d *Decoded) *Conn {
 	return nil
 }
 
-// answeredBy tells whether a packet answers c, of which only the originator was seen.
+// answeredBy tells whether a packet answers c, a face of which only the originator was
+// seen.
 func (c *Conn) answeredBy(d *Decoded) bool {
 	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
-	if c.Resp.Packets > 0 || d.DstPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Dst) || !s.known {
+	if d.DstPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Dst) || !s.known {
 		return false
 	}
 	if d.Flags&flagSYN != 0 {
@@ -72,11 +73,11 @@ func (c *Conn) answeredBy(d *Decoded) bool {
 	return o.known && s.near(d.Ack) && o.near(d.Seq)
 }
 
-// askedBy tells whether a packet is the originator's side of c, of which only the
+// askedBy tells whether a packet is the originator's side of c, a face of which only the
 // responder was seen.
 func (c *Conn) askedBy(d *Decoded) bool {
 	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
-	if c.Orig.Packets > 0 || d.SrcPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Src) || d.Flags&flagSYN != 0 {
+	if d.SrcPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Src) || d.Flags&flagSYN != 0 {
 		return false
 	}
 	return s.known && o.known && s.near(d.Seq) && o.near(d.Ack)

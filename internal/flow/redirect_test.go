@@ -68,6 +68,12 @@ func TestFacesThatDoNotFit(t *testing.T) {
 		{"numbers far off in mid-stream", true, func(table *flow.Table) {
 			facing(table, pod, proxy, meant, step{flags: "PA", seq: 1, ack: 1, data: "x"}, step{server: true, flags: "PA", seq: 1 << 24, ack: 2, data: "x"})
 		}},
+		{"acknowledgements far off in mid-stream", true, func(table *flow.Table) {
+			facing(table, pod, proxy, meant, step{flags: "PA", seq: 1, ack: 1, data: "x"}, step{server: true, flags: "PA", seq: 1, ack: 1 << 24, data: "x"})
+		}},
+		{"the same, the answer first", true, func(table *flow.Table) {
+			facing(table, pod, proxy, meant, step{server: true, flags: "PA", seq: 1, ack: 1 << 24, data: "x"}, step{flags: "PA", seq: 1, ack: 1, data: "x"})
+		}},
 		{"it was answered already", true, func(table *flow.Table) {
 			run(table, 0, start, pod, proxy, handshake...)
 			run(table, 0, start, pod, other, step{server: true, flags: "SA", ack: 1})

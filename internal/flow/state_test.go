@@ -108,16 +108,20 @@ func TestTupleReuse(t *testing.T) {
 		want  int // connections
 	}{
 		{"the same SYN again", open, step{flags: "S"}, 1},
+		{"the same SYN again after the end", closed, step{flags: "S"}, 1},
 		{"the same SYN-ACK again", open, step{server: true, flags: "SA", ack: 1}, 1},
 		{"a SYN after the end", closed, step{flags: "S", seq: 5000}, 2},
 		{"a SYN-ACK after the end", closed, step{server: true, flags: "SA", seq: 5000, ack: 5000}, 2},
+		{"a SYN-ACK after the end to the same SYN", closed, step{server: true, flags: "SA", seq: 5000, ack: 1}, 1},
 		{"a SYN without an end, further on", open, step{flags: "S", seq: 5000}, 2},
 		{"a SYN without an end, after a while", open, step{flags: "S", seq: ^uint32(500), wait: 2 * time.Second}, 2},
 		{"an old SYN", open, step{flags: "S", seq: ^uint32(500)}, 1},
-		{"a SYN with other numbers that was not answered", handshake[:1], step{flags: "S", seq: 77}, 2},
+		{"a SYN with other numbers that was not answered", handshake[:1], step{flags: "S", seq: ^uint32(77)}, 2},
 		{"a SYN from the other side", open, step{server: true, flags: "S", seq: 9000}, 2},
 		{"an old SYN-ACK", open, step{server: true, flags: "SA", seq: 9000, ack: 77}, 1},
 		{"a SYN in mid-stream", []step{{flags: "PA", seq: 9, ack: 9, data: "x"}}, step{flags: "S", seq: 9000}, 2},
+		{"a SYN-ACK in mid-stream", []step{{flags: "PA", seq: 9, ack: 9, data: "x"}}, step{server: true, flags: "SA", seq: 9000, ack: 77}, 2},
+		{"a SYN-ACK in mid-stream, from who seemed to have asked", []step{{flags: "PA", seq: 9, ack: 9, data: "x"}}, step{flags: "SA", seq: 9000, ack: 77}, 2},
 		{"the SYN behind its data", []step{{flags: "PA", seq: 1, ack: 1, data: "x"}}, step{flags: "S"}, 1},
 	} {
 		g := newGather(t)
@@ -126,6 +130,10 @@ func TestTupleReuse(t *testing.T) {
 		table.Flush()
 		if len(g.ended) != c.want {
 			t.Errorf("%s: %d connections, want %d", c.name, len(g.ended), c.want)
+		}
+		first := g.ended[0]
+		if first.OrigISNSeen && first.OrigISN != clientISN || first.MissedStart == first.OrigISNSeen {
+			t.Errorf("%s: ISN %d, missed start %v", c.name, first.OrigISN, first.MissedStart)
 		}
 		if reused := c.want == 2; reused && (g.why[0] != flow.EndReused || table.Stats().Reused != 1) {
 			t.Errorf("%s: ended by %v, %+v", c.name, g.why[0], table.Stats())

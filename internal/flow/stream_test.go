@@ -82,6 +82,48 @@ func TestAcknowledgementsCountFromTheFirstByte(t *testing.T) {
 	}
 }
 
+// An acknowledged hole is given up early if the sender goes on for a while, in packets
+// and in time: neither alone will do.
+func TestHolesOfBusySenders(t *testing.T) {
+	for _, c := range []struct {
+		packets int
+		apart   time.Duration // in addition to a millisecond
+		want    bool
+	}{
+		{12, time.Millisecond, false},
+		{20, 0, true},
+		{20, -time.Millisecond, false},
+	} {
+		g := newGather(t)
+		table := flow.NewTable(flow.Config{}, g)
+		at := run(table, 0, start, client, server, after(step{flags: "PA", seq: 4, ack: 1, data: "d"}, step{server: true, flags: "A", seq: 1, ack: 5})...)
+		for i := range c.packets {
+			at = run(table, 0, at, client, server, step{flags: "PA", seq: 5 + uint32(i), ack: 1, data: "x", wait: c.apart})
+		}
+		if given := len(g.log) > 0; given != c.want {
+			t.Errorf("%d packets %v apart: given up %v", c.packets, c.apart+time.Millisecond, given)
+		}
+	}
+}
+
+// What came before a hole there is does not count for it.
+func TestEachHoleHasItsTime(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{}, g)
+	at := run(table, 0, start, client, server, after(
+		step{server: true, flags: "PA", seq: 500, ack: 1, data: "waits"}, // so that the connection waits all the time
+		step{server: true, flags: "A", seq: 1, ack: 200}, step{flags: "PA", seq: 2, ack: 1, data: "b"})...)
+	at = run(table, 0, at, client, server, step{flags: "PA", seq: 1, ack: 1, data: "a"})
+	for i := range uint32(50) {
+		at = run(table, 0, at, client, server, step{flags: "PA", seq: 3 + i, ack: 1, data: "x", wait: 50 * time.Millisecond})
+	}
+	run(table, 0, at, client, server, step{flags: "PA", seq: 54, ack: 1, data: "y"}, step{server: true, flags: "A", seq: 1, ack: 200, wait: 20 * time.Millisecond},
+		step{flags: "PA", seq: 53, ack: 1, data: "z"})
+	if g.missed != 0 {
+		t.Errorf("%v", g.log)
+	}
+}
+
 // What is handed on, in the order of the calls.
 func TestStreams(t *testing.T) {
 	for _, c := range []struct {
@@ -98,6 +140,9 @@ func TestStreams(t *testing.T) {
 		{"overlap", after(
 			step{flags: "PA", seq: 1, ack: 1, data: "abcd"}, step{flags: "PA", seq: 3, ack: 1, data: "cdef"}),
 			"c0 abcd, c4 ef, end S1"},
+		{"overlap of one byte", after(
+			step{flags: "PA", seq: 1, ack: 1, data: "abcd"}, step{flags: "PA", seq: 4, ack: 1, data: "de"}, step{flags: "PA", seq: 6, ack: 1, data: "f"}),
+			"c0 abcd, c4 e, c5 f, end S1"},
 		{"out of order, overlapping each other", after(
 			step{flags: "PA", seq: 3, ack: 1, data: "cd"}, step{flags: "PA", seq: 7, ack: 1, data: "gh"},
 			step{flags: "PA", seq: 2, ack: 1, data: "bcdefgh"}, step{flags: "PA", seq: 1, ack: 1, data: "ab"}),
@@ -110,6 +155,23 @@ func TestStreams(t *testing.T) {
 			step{flags: "PA", seq: 4, ack: 1, data: "def"}, step{server: true, flags: "A", seq: 1, ack: 7},
 			step{server: true, flags: "A", seq: 1, ack: 7, wait: 2 * time.Second}, step{flags: "PA", seq: 7, ack: 1, data: "g"}),
 			"c3 gap 3 def, c6 g, end S1"},
+		{"a hole that the receiver has, while it acknowledges more", after(
+			step{flags: "PA", seq: 4, ack: 1, data: "def"}, step{server: true, flags: "A", seq: 1, ack: 7},
+			step{server: true, flags: "A", seq: 1, ack: 8, wait: 600 * time.Millisecond}, step{server: true, flags: "A", seq: 1, ack: 9, wait: 600 * time.Millisecond},
+			step{flags: "PA", seq: 1, ack: 1, data: "abc"}, step{flags: "PA", seq: 7, ack: 1, data: "ghi"}),
+			"c3 gap 3 def, c6 ghi, end S1"},
+		{"a late packet, long after its acknowledgement", after(
+			step{server: true, flags: "A", seq: 1, ack: 20}, step{flags: "PA", seq: 4, ack: 1, data: "def"}, step{flags: "PA", seq: 1, ack: 1, data: "abc"},
+			step{flags: "PA", seq: 10, ack: 1, data: "jkl", wait: time.Minute}, step{flags: "PA", seq: 7, ack: 1, data: "ghi"}),
+			"c0 abc, c3 def, c6 ghi, c9 jkl, end S1"},
+		{"the same, before a FIN, while the other side waits", after(
+			step{server: true, flags: "PA", seq: 500, ack: 1, data: "x"},
+			step{server: true, flags: "A", seq: 1, ack: 10}, step{flags: "PA", seq: 4, ack: 1, data: "def"}, step{flags: "PA", seq: 1, ack: 1, data: "abc"},
+			step{flags: "FA", seq: 10, ack: 1, wait: time.Minute}, step{flags: "PA", seq: 7, ack: 1, data: "ghi"}),
+			"c0 abc, c3 def, c6 ghi, changed cFIN, s499 gap 499 x, end S2"},
+		{"a SYN-ACK again, with another number", []step{
+			{flags: "S"}, {server: true, flags: "SA", ack: 1}, {server: true, flags: "SA", seq: 500, ack: 1}, {flags: "A", seq: 1, ack: 501}, {server: true, flags: "PA", seq: 501, ack: 1, data: "x"}},
+			"s0 x, end S1"},
 		{"fast open", []step{
 			{flags: "S", data: "early"}, {server: true, flags: "SA", ack: 6}, {flags: "PA", seq: 6, ack: 1, data: "more"}},
 			"c0 early, c5 more, end S1"},
@@ -131,12 +193,21 @@ func TestStreams(t *testing.T) {
 		{"a keep-alive probe as the first packet", []step{
 			{flags: "A", seq: 99, ack: 1}, {server: true, flags: "A", seq: 1, ack: 100}, {flags: "PA", seq: 100, ack: 1, data: "abc"}},
 			"c0 abc, end OTH, missed start"},
+		{"a keep-alive probe before any payload", []step{
+			{flags: "S"}, {flags: "A", seq: 0, ack: 1, data: "\x00"}, {flags: "PA", seq: 1, ack: 1, data: "abc"}, {flags: "A", seq: 3, ack: 1, data: "\x00"}},
+			"c0 abc, end S0"},
+		{"keep-alive probes for a byte that was lost", after(
+			step{flags: "PA", seq: 1, ack: 1, data: "ab"}, step{server: true, flags: "A", seq: 1, ack: 4},
+			step{flags: "A", seq: 3, ack: 1, data: "\x00", wait: time.Minute}, step{flags: "A", seq: 3, ack: 1, data: "\x00"},
+			step{server: true, flags: "A", seq: 1, ack: 5}, step{flags: "PA", seq: 4, ack: 1, data: "d"}),
+			"c0 ab, c3 gap 1 d, end S1"},
 		{"an old segment behind the first acknowledgement", []step{
 			{server: true, flags: "A", seq: 1, ack: 100}, {flags: "PA", seq: 50, ack: 1, data: "old"}, {flags: "PA", seq: 53, ack: 1, data: "new"}},
 			"c0 old, c3 new, end OTH, missed start"},
 		{"FIN before the data", after(
 			step{flags: "FA", seq: 4, ack: 1}, step{flags: "PA", seq: 1, ack: 1, data: "abc"}),
 			"c0 abc, changed cFIN, end S2"},
+		{"an old FIN", after(step{flags: "PA", seq: 1, ack: 1, data: "abc"}, step{flags: "FA", seq: 2, ack: 1}), "c0 abc, end S1"},
 		{"FIN with data", after(step{flags: "FA", seq: 1, ack: 1, data: "abc"}), "c0 abc, changed cFIN, end S2"},
 		{"half closed", after(
 			step{flags: "FA", seq: 1, ack: 1}, step{server: true, flags: "PA", seq: 1, ack: 2, data: "abc"},

@@ -20,6 +20,31 @@ func TestInterfacesAreApart(t *testing.T) {
 	}
 }
 
+// Both ends have the same address: the ports make the order.
+func TestOneAddress(t *testing.T) {
+	for _, port := range []uint16{100, 50000} {
+		g := newGather(t)
+		table := flow.NewTable(flow.Config{}, g)
+		run(table, 0, start, client, withPort(client, port), after(step{server: true, flags: "PA", seq: 1, ack: 1, data: "x"})...)
+		table.Flush()
+		if len(g.ended) != 1 || g.ended[0].Orig.Packets != 2 || sprint(g.log) != "[s0 x end S1]" {
+			t.Errorf("port %d: %v, %+v", port, g.log, g.ended)
+		}
+	}
+}
+
+func TestTimeGoesBackwards(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{}, g)
+	at := run(table, 0, start, client, server, handshake[:2]...)
+	run(table, 0, start.Add(-time.Hour), client, server, handshake[2])
+	table.Tick(at.Add(59 * time.Minute).UnixNano())
+	table.Flush()
+	if e := g.ended[0]; len(g.ended) != 1 || e.First != start.UnixNano() || e.Last != start.Add(time.Millisecond).UnixNano() || g.why[0] != flow.EndFlush {
+		t.Errorf("%+v, %v", g.ended, g.why)
+	}
+}
+
 func TestOriginator(t *testing.T) {
 	for _, c := range []struct {
 		name  string
@@ -187,6 +212,14 @@ func TestEviction(t *testing.T) {
 			}
 			run(table, 0, start.Add(8*time.Second), port(8), server, step{flags: "S"})
 		}, 8},
+		{"of TCP and UDP alike", func(table *flow.Table) {
+			p := packetOf(flow.LinkEthernet, headers{src: port(4), dst: server, udp: true})
+			p.Time = start.UnixNano()
+			table.Add(&p)
+			for i := range 7 {
+				open(table, start.Add(time.Duration(i+1)*time.Second), 10+i)
+			}
+		}, 4},
 	} {
 		g := newGather(t)
 		table := flow.NewTable(flow.Config{MaxConns: 8}, g)

@@ -180,9 +180,8 @@ func (t *Table) acknowledge(c *Conn, side Side, number uint32) int64 {
 func (t *Table) begins(c *Conn, d *Decoded) bool {
 	side := c.sender(d)
 	s := &c.tcp.side[side]
-	late := s.known && d.Seq+1 == s.base // of this connection: first, repeated, or overtaken by what followed
 	switch {
-	case late && (!c.closing() || c.isnSeen(side)):
+	case s.known && d.Seq+1 == s.base: // of this connection: first, repeated, or overtaken by what followed
 		return false
 	case d.Flags&flagACK == 0 && side == Originator:
 		if !c.OrigISNSeen {
