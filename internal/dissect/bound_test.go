@@ -1,11 +1,15 @@
 package dissect
 
 import (
+	"crypto/sha256"
+	"crypto/tls"
 	"encoding/binary"
 	"math/rand/v2"
 	"runtime"
 	"slices"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
 // maxPending is what one session may hold, in bytes.
@@ -123,7 +127,7 @@ func TestPendingSessionIsBounded(t *testing.T) {
 		"DTLS fragments out of order": func(s *Session) {
 			for i := range 500 {
 				for _, side := range []Side{Originator, Responder} {
-					s.Datagram(side, dtlsRecord(uint16(i), fragmentOf(typeClientHello, 60000, uint16(i%3), 100+i*100, make([]byte, 100))))
+					s.Datagram(side, capturetest.DTLSRecord(contentHandshake, 0, capturetest.DTLSFragment(typeClientHello, 60000, uint16(i%3), 100+i*100, make([]byte, 100))))
 				}
 			}
 		},
@@ -151,5 +155,75 @@ func TestPendingSessionIsBounded(t *testing.T) {
 		if s.held != 0 {
 			t.Errorf("%s: finished, and %d bytes held", name, s.held)
 		}
+	}
+}
+
+// A Certificate message of any size is counted and hashed, and what is too large to be
+// read is said to be broken.
+func TestLargeCertificateMessage(t *testing.T) {
+	leaf := make([]byte, 100<<10)
+	for i := range leaf {
+		leaf[i] = byte(i * 7)
+	}
+	list := []byte{}
+	for range 3 {
+		list = append(list, byte(len(leaf)>>16), byte(len(leaf)>>8), byte(len(leaf)))
+		list = append(list, leaf...)
+	}
+	body := append([]byte{byte(len(list) >> 16), byte(len(list) >> 8), byte(len(list))}, list...)
+	message := append([]byte{typeCertificate, byte(len(body) >> 16), byte(len(body) >> 8), byte(len(body))}, body...)
+	s := New()
+	drip(s, Responder, inRecords(append(slices.Clone(quicServerHello(false)), message...)), 1448)
+	c := s.TLS().Certs[Responder]
+	if c == nil || c.Length != 3 || c.Bytes != 3*len(leaf) || !c.Broken || c.Leaf != nil || c.SHA256 != sha256.Sum256(leaf) {
+		t.Errorf("%+v", c)
+	}
+	if s.held != 0 {
+		t.Errorf("%d bytes are held", s.held)
+	}
+}
+
+// What follows the first records of a connection costs no memory, whatever it speaks.
+func BenchmarkData(b *testing.B) {
+	sealed := append([]byte{23, 3, 3, 0x05, 0xa3}, make([]byte, 1443)...)
+	for name, first := range map[string][2][]byte{
+		"tls":     streamsOf(b, tls.VersionTLS13, capturetest.Presented),
+		"http":    {[]byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\n\r\n")},
+		"unknown": {sealed[5:], sealed[5:]},
+	} {
+		b.Run(name, func(b *testing.B) {
+			s := New()
+			for side := range Side(2) {
+				s.Data(side, 0, first[side], 0, 0)
+			}
+			for range 2 * maxTries {
+				s.Data(Responder, int64(len(first[1])), sealed, -1, 0)
+			}
+			b.ReportAllocs()
+			b.SetBytes(int64(len(sealed)))
+			for b.Loop() {
+				s.Data(Responder, int64(len(first[1])), sealed, -1, 0)
+			}
+		})
+	}
+}
+
+// BenchmarkRecognize is a connection of two short messages, from its first byte on.
+func BenchmarkRecognize(b *testing.B) {
+	for name, talk := range map[string][2]string{
+		"http":       {"GET /a HTTP/1.1\r\nHost: cart.shop\r\nUser-Agent: x\r\nAccept: */*\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"},
+		"redis":      {"*1\r\n$4\r\nPING\r\n", "+PONG\r\n"},
+		"unreadable": {string(make([]byte, 200)), string(make([]byte, 200))},
+	} {
+		b.Run(name, func(b *testing.B) {
+			client, server := []byte(talk[0]), []byte(talk[1])
+			b.ReportAllocs()
+			for b.Loop() {
+				s := New()
+				s.Data(Originator, 0, client, 0, 0)
+				s.Data(Responder, 0, server, int64(len(client)), 0)
+				s.Finish()
+			}
+		})
 	}
 }

@@ -3,6 +3,8 @@ package dissect
 import (
 	"slices"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
 func TestDatagrams(t *testing.T) {
@@ -44,7 +46,7 @@ func TestDatagrams(t *testing.T) {
 // What began in the clear is not made TLS by a packet that looks so.
 func TestDatagramsInTheClearStaySo(t *testing.T) {
 	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
-	hello := dtlsRecord(0, fragmentOf(typeClientHello, 100, 0, 0, make([]byte, 100)))
+	hello := capturetest.DTLSRecord(contentHandshake, 0, capturetest.DTLSFragment(typeClientHello, 100, 0, 0, make([]byte, 100)))
 	for _, later := range [][]byte{initial, hello} {
 		s := New()
 		s.Datagram(Originator, []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03org\x00\x00\x01\x00\x01"))
@@ -64,7 +66,7 @@ func TestDTLSBehindSTUN(t *testing.T) {
 		s.Datagram(Originator, stun)
 		s.Datagram(Responder, stun)
 	}
-	s.Datagram(Responder, datagramsOf(dtlsTalk(t, 0, false)[:1], 1<<14)[0].body)
+	s.Datagram(Responder, capturetest.Datagrams(dtlsTalk(t, capturetest.NotRequested, false)[:1], 1<<14)[0].Data)
 	if x := s.TLS(); x == nil || x.Hello == nil || x.Client != Responder {
 		t.Errorf("%+v", x)
 	}

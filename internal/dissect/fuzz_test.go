@@ -83,7 +83,7 @@ func FuzzHello(f *testing.F) {
 		f.Add(s[0][9:9+int(s[0][7])<<8+int(s[0][8])], uint8(OverTCP))
 		f.Add(s[1][9:9+int(s[1][7])<<8+int(s[1][8])], uint8(OverTCP))
 	}
-	f.Add(dtlsTalk(f, capturetest.NotRequested, true)[2].body, uint8(OverDTLS))
+	f.Add(dtlsTalk(f, capturetest.NotRequested, true)[2].Body, uint8(OverDTLS))
 	f.Add(quicClientHello()[4:], uint8(OverQUIC))
 	ja3, ja4 := regexp.MustCompile(`^[0-9a-f]{32}$`), regexp.MustCompile(`^[tdq]([s12][0-3d]|d[123]|00)[di][0-9]{4}..(_[0-9a-f]{12}){2}$`)
 	f.Fuzz(func(t *testing.T, body []byte, carrier uint8) {

@@ -6,9 +6,9 @@ import (
 	"testing"
 )
 
-// randomPrefixes is how many random prefixes are tried: a tenth of what the rate was
-// measured with.
-const randomPrefixes = 100_000
+// randomPrefixes is how many random prefixes are tried. Of a million, tried by hand, none
+// was called cleartext either.
+const randomPrefixes = 30_000
 
 // randomBytes fills b from a generator of its own, so that a failure can be repeated.
 func randomBytes(r *rand.Rand, b []byte) {

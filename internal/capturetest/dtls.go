@@ -1,0 +1,101 @@
+package capturetest
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// A DTLSMessage is a handshake message of DTLS 1.2, or a record that is none.
+type DTLSMessage struct {
+	FromServer bool
+	Type       uint8  // of the handshake message
+	Body       []byte // of it, as DTLS has it
+	Record     []byte // instead of them: a whole record
+}
+
+// DTLS turns a conversation of TLS 1.2 into the messages of one over DTLS 1.2: the hellos
+// get their other form, what is behind a ChangeCipherSpec stands in records of epoch 1.
+func DTLS(talk *Conversation) []DTLSMessage {
+	var out []DTLSMessage
+	var sealed [2]bool
+	var pending [2][]byte
+	for _, c := range talk.Chunks {
+		i := index(c.FromServer)
+		pending[i] = append(pending[i], c.Data...)
+		for len(pending[i]) >= 5 {
+			b := pending[i]
+			n := 5 + int(b[3])<<8 + int(b[4])
+			if n > len(b) {
+				break
+			}
+			pending[i] = b[n:]
+			switch typ, body := b[0], b[5:n]; {
+			case sealed[i]:
+				out = append(out, DTLSMessage{FromServer: c.FromServer, Record: DTLSRecord(typ, 1, body)})
+			case typ == 20:
+				sealed[i] = true
+				out = append(out, DTLSMessage{FromServer: c.FromServer, Record: DTLSRecord(typ, 0, body)})
+			case typ == 22:
+				out = append(out, dtlsMessages(c.FromServer, body)...)
+			default:
+				out = append(out, DTLSMessage{FromServer: c.FromServer, Record: DTLSRecord(typ, 0, body)})
+			}
+		}
+	}
+	return out
+}
+
+// dtlsMessages reads the handshake messages of a record of TLS.
+func dtlsMessages(fromServer bool, b []byte) (out []DTLSMessage) {
+	for len(b) >= 4 {
+		n := 4 + int(b[1])<<16 + int(b[2])<<8 + int(b[3])
+		m := DTLSMessage{FromServer: fromServer, Type: b[0], Body: slices.Clone(b[4:n])}
+		if m.Type == 1 || m.Type == 2 {
+			m.Body[0], m.Body[1] = 0xfe, 0xfd
+		}
+		if m.Type == 1 { // an empty cookie behind the session's identity
+			m.Body = slices.Insert(m.Body, 2+32+1+int(m.Body[34]), 0)
+		}
+		out, b = append(out, m), b[n:]
+	}
+	return out
+}
+
+// DTLSRecord makes a record of DTLS 1.2.
+func DTLSRecord(typ, epoch byte, body []byte) []byte {
+	b := []byte{typ, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 7}
+	b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
+	return append(b, body...)
+}
+
+// DTLSFragment makes a fragment of a handshake message of size bytes.
+func DTLSFragment(typ uint8, size int, seq uint16, offset int, data []byte) []byte {
+	b := make([]byte, 12, 12+len(data))
+	binary.BigEndian.PutUint32(b, uint32(typ)<<24|uint32(size))
+	binary.BigEndian.PutUint16(b[4:], seq)
+	b[6], b[7], b[8] = byte(offset>>16), byte(offset>>8), byte(offset)
+	b[9], b[10], b[11] = byte(len(data)>>16), byte(len(data)>>8), byte(len(data))
+	return append(b, data...)
+}
+
+// Datagrams puts each fragment of at most size bytes, and each record, in a datagram.
+func Datagrams(messages []DTLSMessage, size int) []Chunk {
+	var out []Chunk
+	var seq [2]uint16
+	for _, m := range messages {
+		if m.Record != nil {
+			out = append(out, Chunk{FromServer: m.FromServer, Data: m.Record})
+			continue
+		}
+		i := index(m.FromServer)
+		for offset := 0; ; offset += size {
+			end := min(offset+size, len(m.Body))
+			out = append(out, Chunk{FromServer: m.FromServer, Data: DTLSRecord(22, 0, DTLSFragment(m.Type, len(m.Body), seq[i], offset, m.Body[offset:end]))})
+			if end == len(m.Body) {
+				break
+			}
+		}
+		seq[i]++
+	}
+	return out
+}

@@ -1,0 +1,143 @@
+package verdict_test
+
+import (
+	"crypto/tls"
+	"slices"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+func udp() *flow.Conn {
+	c := conn(1, "10.0.0.1")
+	c.Transport = 17
+	return c
+}
+
+// overUDP judges datagrams, at their end.
+func overUDP(chunks []capturetest.Chunk) verdict.Judged {
+	s := dissect.New()
+	for _, c := range chunks {
+		side := dissect.Originator
+		if c.FromServer {
+			side = dissect.Responder
+		}
+		s.Datagram(side, c.Data)
+	}
+	return verdict.New(verdict.Config{}).Judge(udp(), s, "eth0", true)
+}
+
+// DTLS 1.2 shows what TLS 1.2 does, whatever its fragments.
+func TestDTLS12(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		auth    capturetest.ClientAuth
+		want    verdict.Verdict
+		client  string
+		outcome string
+	}{
+		{"mutual", capturetest.Presented, verdict.MTLS, verdict.AuthPresented, verdict.OutcomeEstablished},
+		{"one-way", capturetest.NotRequested, verdict.TLS, verdict.AuthNotRequested, verdict.OutcomeEstablished},
+		{"declined", capturetest.Declined, verdict.TLS, verdict.AuthDeclined, verdict.OutcomeEstablished},
+		{"refused", capturetest.Required, verdict.Failed, verdict.AuthDeclined, verdict.OutcomeRejected},
+	} {
+		all := capturetest.Datagrams(capturetest.DTLS(talk(t, tls.VersionTLS12, c.auth)), 300)
+		got := overUDP(all)
+		if got.Verdict != c.want || got.Protocol != "dtls" || got.TLS.ClientAuth != c.client || got.TLS.Outcome != c.outcome || got.TLS.Version != "1.2" || got.TLS.VersionProtocol != "dtls" {
+			t.Errorf("%s: %s %s %+v %v", c.name, got.Verdict, got.Protocol, got.TLS, got.Reasons)
+		}
+		if got.TLS.JA4[0] != 'd' || got.TLS.JA3 == "" || got.TLS.ServerName == "" || got.TLS.Server == nil {
+			t.Errorf("%s: %+v", c.name, got.TLS)
+		}
+		// what is lost is never called absent, and makes nothing mutual
+		for lost := range all {
+			less := overUDP(slices.Delete(slices.Clone(all), lost, lost+1))
+			if less.Verdict == verdict.MTLS && c.want != verdict.MTLS {
+				t.Errorf("%s without datagram %d: mtls", c.name, lost)
+			}
+			if x := less.TLS; x != nil && c.auth == capturetest.Presented && (x.ClientAuth == verdict.AuthNotRequested || x.ClientAuth == verdict.AuthDeclined) {
+				t.Errorf("%s without datagram %d: %s %v", c.name, lost, x.ClientAuth, less.Reasons)
+			}
+		}
+	}
+}
+
+// A long header of QUIC that nobody answers, and that no key opens, proves nothing.
+func TestQUICHeaderIsNoProof(t *testing.T) {
+	b := append([]byte{0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e}, make([]byte, 1182)...)
+	if got := overUDP([]capturetest.Chunk{{Data: b}}); got.Verdict != verdict.Unknown || got.Protocol != "quic" {
+		t.Errorf("%s %s %v", got.Verdict, got.Protocol, got.Reasons)
+	}
+	got := overUDP([]capturetest.Chunk{{Data: b}, {FromServer: true, Data: b}})
+	if got.Verdict != verdict.TLS || got.TLS.ClientAuth != verdict.AuthUnknown || got.TLS.Version != "1.3" {
+		t.Errorf("answered: %s %+v %v", got.Verdict, got.TLS, got.Reasons)
+	}
+}
+
+func TestStartTLSIsMutual(t *testing.T) {
+	chunks := []capturetest.Chunk{
+		{FromServer: true, Data: []byte("INFO {\"server_id\":\"x\",\"tls_required\":true}\r\n")},
+	}
+	shift := len(chunks[0].Data)
+	for _, c := range talk(t, tls.VersionTLS13, capturetest.Presented).Chunks {
+		if !c.FromServer {
+			c.Read += shift
+		}
+		chunks = append(chunks, c)
+	}
+	got, _ := watched(chunks, true)
+	if got.Verdict != verdict.MTLS || got.TLS.UpgradedFrom != "nats" || !slices.Contains(got.Reasons, "starttls") {
+		t.Errorf("%s %+v %v", got.Verdict, got.TLS, got.Reasons)
+	}
+}
+
+// What may still become TLS is not settled; what cannot is at once.
+func TestWhenCleartextIsSettled(t *testing.T) {
+	for _, c := range []struct {
+		name, client, server string
+		settled              bool
+	}{
+		{"http request", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "", true},
+		{"http connect", "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "", false},
+		{"http connect, granted", "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", false},
+		{"http connect, refused", "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 403 Forbidden\r\n\r\n", true},
+		{"postgresql without TLS", "\x00\x00\x00\x12\x00\x03\x00\x00user\x00me\x00\x00", "R\x00\x00\x00\x08\x00\x00\x00\x00", true},
+		{"postgresql that asks for TLS", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "", false},
+		{"smtp", "EHLO a\r\n", "220 a ESMTP\r\n", false},
+		{"redis", "*1\r\n$4\r\nPING\r\n", "+PONG\r\n", true},
+		{"text", "a protocol without a name says hello\n", "", true},
+		{"text that speaks of TLS", "a protocol without a name\nSTARTTLS\n", "", false},
+	} {
+		s := dissect.New()
+		feed(s, []capturetest.Chunk{{Data: []byte(c.client)}, {FromServer: true, Read: len(c.client), Data: []byte(c.server)}})
+		got := verdict.New(verdict.Config{}).Judge(conn(1, "10.0.0.1"), s, "eth0", false)
+		if got.Verdict != verdict.Plaintext || got.Settled != c.settled {
+			t.Errorf("%s: %s, settled %v", c.name, got.Verdict, got.Settled)
+		}
+	}
+}
+
+// ECH hides the name that is meant: what is seen is said to be the outer one.
+func TestECHIsNoted(t *testing.T) {
+	chunks := talk(t, tls.VersionTLS13, capturetest.NotRequested).Chunks
+	hello := slices.Clone(chunks[0].Data)
+	// the hello grows by an empty extension: three lengths grow with it
+	at := 5 + 4 + 2 + 32
+	at += 1 + int(hello[at])
+	at += 2 + int(hello[at])<<8 + int(hello[at+1])
+	at += 1 + int(hello[at])
+	hello = append(hello, 0xfe, 0x0d, 0, 0)
+	for _, i := range []int{3, 7, at} {
+		n := int(hello[i])<<8 + int(hello[i+1]) + 4
+		hello[i], hello[i+1] = byte(n>>8), byte(n)
+	}
+	s := dissect.New()
+	s.Data(dissect.Originator, 0, hello, 0, 0)
+	got := verdict.New(verdict.Config{}).Judge(conn(1, "10.0.0.1"), s, "eth0", true)
+	if got.TLS == nil || !got.TLS.ECHOffered || !slices.Contains(got.Reasons, "ech_offered") || got.TLS.ServerName == "" {
+		t.Errorf("%+v %v", got.TLS, got.Reasons)
+	}
+}
