@@ -169,7 +169,7 @@ func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 	switch {
 	case len(f.records) == 1 && (first == s.alert || first == s.alert+jssePadding):
 		f.reason = []string{"alert_sized_record"}
-	case s.block(lengths(f.records)) > 0:
+	case s.block(lengths(t, t.Client, f.records)) > 0:
 		f.reason = []string{"padded_records"}
 	case first < leastCertificate(s, t.Hello)+verifyOver+leastSignature+s.finished-s.over:
 		f.reason = []string{"unrecognized_client_flight"}
@@ -188,10 +188,13 @@ func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 	}
 }
 
-func lengths(r []dissect.Record) []int {
+// lengths returns those of the first records that were read right.
+func lengths(t *dissect.TLS, side dissect.Side, r []dissect.Record) []int {
 	out := make([]int, 0, 4)
-	for _, x := range r[:min(len(r), 4)] {
-		out = append(out, x.Length)
+	for i, x := range r[:min(len(r), 4)] {
+		if confirmed(t, side, r, i) {
+			out = append(out, x.Length)
+		}
 	}
 	return out
 }

@@ -166,7 +166,8 @@ func (m *memory) learn(h *handshake, out *Judged, t *dissect.TLS) {
 		*p = past{auth: h.auth, first: out.Start}
 	}
 	p.last = max(p.last, out.Start)
-	if h.outcome != OutcomeEstablished || h.auth == AuthUnknown || h.auth != p.auth {
+	accepted := h.outcome == OutcomeEstablished || h.outcome == OutcomeIncomplete && h.auth != AuthPresented
+	if !accepted || h.auth == AuthUnknown || h.auth != p.auth {
 		p.disagree = max(p.disagree, out.Last)
 		return
 	}

@@ -26,7 +26,7 @@ const (
 // the client's flight, which ends at end (0: not known).
 func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 	r, complete := t.Records(t.Client.Other())
-	f := serverFlight{t: t, records: r, complete: complete, block: s.block(lengths(r))}
+	f := serverFlight{t: t, records: r, complete: complete, block: s.block(lengths(t, t.Client.Other(), r))}
 	if end > 0 {
 		if i := slices.IndexFunc(r, func(r dissect.Record) bool { return r.Ack >= end }); i >= 0 {
 			r = r[:i]
@@ -89,12 +89,14 @@ func (f *serverFlight) answer(end int64, s suite) (a answer) {
 		return a // its flight cannot have been sent behind the client's: acknowledgements tell nothing
 	}
 	for i, r := range f.records {
-		if i <= max(f.last, f.most) || r.Ack < end {
+		if i <= max(f.last, f.most) {
 			continue
 		}
+		alert := f.block == 0 && (r.Length == s.alert || r.Length == s.alert+jssePadding)
 		switch {
-		case f.block == 0 && (r.Length == s.alert || r.Length == s.alert+jssePadding):
+		case alert && r.Ack > f.t.ClientHelloEnd+changeCipherSpec: // it may refuse what has come of the flight
 			a.alerts++
+		case alert, r.Ack < end:
 		case r.Length <= s.alert || f.block > 0 && r.Length <= f.block+s.over || !confirmed(f.t, f.t.Client.Other(), f.records, i):
 			a.unclear++
 		default:

@@ -32,7 +32,7 @@ func judge12(t *dissect.TLS, e ends, ended bool) handshake {
 			h.auth, h.basis = AuthUnknown, BasisNone
 			h.because(why)
 		}
-	case h.outcome == OutcomeEstablished && t.AppRecords[server] == 0 && !ended && !e.server:
+	case h.outcome == OutcomeEstablished && t.AppRecords[server] == 0 && !ended && !e.over():
 		h.decided = false // before its first answer a server may ask for a certificate by renegotiation
 	}
 	return h

@@ -1,0 +1,258 @@
+package verdict_test
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// story is connections that one judge sees, a second apart.
+type story struct {
+	t  *testing.T
+	j  *verdict.Judge
+	id uint64
+	// skip is added to the time of the next ones
+	skip time.Duration
+}
+
+func newStory(t *testing.T) *story { return &story{t: t, j: verdict.New(verdict.Config{})} }
+
+// see judges a connection to its end.
+func (s *story) see(from string, client, server hello, packets string) verdict.Judged {
+	s.t.Helper()
+	s.id++
+	c := &flow.Conn{
+		ID: s.id, Transport: 6, First: int64(s.id)*1e9 + int64(s.skip), State: flow.SF,
+		Orig: flow.Endpoint{Addr: netip.MustParseAddr(from), Port: 40000, Packets: 9},
+		Resp: flow.Endpoint{Addr: netip.MustParseAddr("10.0.0.2"), Port: 443, Packets: 9},
+	}
+	c.Last = c.First
+	w := newWire(s.t, client, server).play(packets)
+	return s.j.Judge(c, w.s, "eth0", true)
+}
+
+const (
+	mutualFlight = goAsks + "C 517 97 53 | C 120 | S 742 742 | S 300"
+	oneWayFlight = goAsksNot + "C 53 | C 120 | S 246 246 | S 300"
+	resumeFlight = "S 23 53 | C 53 | C 120 | S 742 | S 300"
+	// tickets of the sizes that those records hold
+	mutualTicket, oneWayTicket = 700, 204
+)
+
+func resuming(ticket int) (client, server hello) {
+	return hello{extensions: map[uint16]string{extPSK: psk(ticket, 77)}}, hello{extensions: map[uint16]string{extPSK: "\x00\x00"}}
+}
+
+func wants(t *testing.T, got verdict.Judged, want verdict.Verdict, auth, reason string) {
+	t.Helper()
+	if got.Verdict != want || got.TLS.ClientAuth != auth || reason != "" && !slices.Contains(got.Reasons, reason) {
+		t.Errorf("%s, want %s %s because of %s", said(got), want, auth, reason)
+	}
+	if inherited := got.TLS.ClientAuthBasis == verdict.BasisInherited; inherited != (got.TLS.ClientAuthAge > 0) {
+		t.Errorf("basis %s, age %d", got.TLS.ClientAuthBasis, got.TLS.ClientAuthAge)
+	}
+}
+
+func TestInherited13(t *testing.T) {
+	a, b := resuming(mutualTicket)
+	s := newStory(t)
+	wants(t, s.see("10.0.0.1", hello{}, hello{}, mutualFlight), verdict.MTLS, verdict.AuthPresented, "")
+	got := s.see("10.0.0.1", a, b, resumeFlight)
+	wants(t, got, verdict.MTLS, verdict.AuthPresented, "inherited_from_full_handshake")
+	if got.TLS.ClientAuthAge != 1e9 {
+		t.Errorf("age %d ns, want a second", got.TLS.ClientAuthAge)
+	}
+	wants(t, s.see("10.0.0.9", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
+	s.skip = 8 * 24 * time.Hour
+	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
+}
+
+// TestSharedAddress: behind SNAT one client's proof must not become another's.
+func TestSharedAddress(t *testing.T) {
+	mutual, b := resuming(mutualTicket)
+	oneWay, _ := resuming(oneWayTicket)
+	t.Run("both seen", func(t *testing.T) {
+		s := newStory(t)
+		s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+		s.see("10.0.0.1", hello{}, hello{}, oneWayFlight)
+		wants(t, s.see("10.0.0.1", mutual, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
+		wants(t, s.see("10.0.0.1", oneWay, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
+	})
+	t.Run("the one-way client is older than the tap", func(t *testing.T) {
+		s := newStory(t)
+		s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+		wants(t, s.see("10.0.0.1", oneWay, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "unfamiliar_ticket")
+		wants(t, s.see("10.0.0.1", mutual, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
+	})
+	t.Run("one of them was refused", func(t *testing.T) {
+		s := newStory(t)
+		s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+		s.see("10.0.0.1", hello{}, hello{}, goAsks+"C 517 97 53 | S 19 | S fin")
+		wants(t, s.see("10.0.0.1", mutual, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
+	})
+	t.Run("one of them was not understood", func(t *testing.T) {
+		s := newStory(t)
+		s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+		s.see("10.0.0.1", hello{}, hello{}, envoy+"C 100 | S 742")
+		wants(t, s.see("10.0.0.1", mutual, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
+	})
+}
+
+func TestNoTicket(t *testing.T) {
+	s := newStory(t)
+	s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+	_, b := resuming(0)
+	external := hello{extensions: map[uint16]string{extPSK: psk(mutualTicket, 0)}}
+	wants(t, s.see("10.0.0.1", external, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "external_psk")
+	hidden := hello{extensions: map[uint16]string{extPSK: psk(mutualTicket, 77), extECH: ""}}
+	wants(t, s.see("10.0.0.1", hidden, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "ech_offered")
+	other := hello{extensions: map[uint16]string{extPSK: psk(mutualTicket, 77)}}
+	wants(t, s.see("10.0.0.1", other, hello{extensions: map[uint16]string{extPSK: "\x00\x05"}}, resumeFlight), verdict.TLS, verdict.AuthUnknown, "external_psk")
+}
+
+// TestEarlyAnswer: what a server says to early data, before it has the client's
+// Finished, is no proof: early data can be sent again by whoever has seen it.
+func TestEarlyAnswer(t *testing.T) {
+	s := newStory(t)
+	s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+	a, b := resuming(mutualTicket)
+	a.extensions[extEarly] = ""
+	wants(t, s.see("10.0.0.1", a, b, "S 23 53 300 | C 21 53 | S 300"), verdict.TLS, verdict.AuthPresented, "half_rtt_data")
+	wants(t, s.see("10.0.0.1", a, b, "S 23 53 | C 21 53 | S 300"), verdict.MTLS, verdict.AuthPresented, "")
+}
+
+// TestMemoryIsBounded: many clients neither take more memory without end nor let one
+// inherit what another proved.
+func TestMemoryIsBounded(t *testing.T) {
+	s := newStory(t)
+	a, b := resuming(mutualTicket)
+	s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+	for i := range 9000 {
+		s.see(fmt.Sprintf("10.1.%d.%d", i/250, i%250), hello{}, hello{}, oneWayFlight)
+	}
+	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
+	s.see("10.9.9.9", hello{}, hello{}, mutualFlight) // no room for it
+	wants(t, s.see("10.9.9.9", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
+	s.skip = 9 * 24 * time.Hour // those are forgotten, and new ones are learned again
+	s.see("10.9.9.9", hello{}, hello{}, mutualFlight)
+	wants(t, s.see("10.9.9.9", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
+}
+
+// Handshakes of TLS 1.2: certificate messages, then what follows.
+func clear12(typ byte, body string) string { return record(22, message(typ, body)) }
+
+const certificates = "\x00\x00\x07\x00\x00\x04abcd"
+
+// old12 plays a handshake of TLS 1.2: what the server sends in the clear behind its
+// hello, then the client, then the ends of both and data.
+func (s *story) old12(from string, client, server hello, serverClear, clientClear, granted string) verdict.Judged {
+	s.t.Helper()
+	client.old, server.old, server.suite = true, true, 0xc02b
+	s.id++
+	c := conn(s.id, from)
+	w := newWire(s.t, client, server)
+	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
+	if serverClear == "" { // abbreviated
+		w.send(1, granted+finished, -1)
+		w.send(0, finished, -1)
+	} else {
+		w.send(1, serverClear, -1)
+		w.send(0, clientClear+finished, -1)
+		w.send(1, granted+finished, -1)
+	}
+	w.play("C 100 | S 100")
+	return s.j.Judge(c, w.s, "eth0", true)
+}
+
+func ticket12(b string) string { return clear12(4, "\x00\x00\x00\x00"+sized(2, b)) }
+
+var (
+	serverMutual = clear12(11, certificates) + clear12(12, "\x03\x00\x1d") + clear12(13, "\x00") + clear12(14, "")
+	serverOneWay = clear12(11, certificates) + clear12(12, "\x03\x00\x1d") + clear12(14, "")
+	clientMutual = clear12(11, certificates) + clear12(16, "k") + clear12(15, "v")
+	clientOneWay = clear12(16, "k")
+)
+
+func TestInherited12(t *testing.T) {
+	with := func(ticket string) hello {
+		return hello{id: strings.Repeat("r", 32), extensions: map[uint16]string{extTicket: ticket}}
+	}
+	echo := hello{id: strings.Repeat("r", 32)}
+	t.Run("ticket", func(t *testing.T) {
+		s := newStory(t)
+		wants(t, s.old12("10.0.0.1", with(""), hello{}, serverMutual, clientMutual, ticket12("mutual's")), verdict.MTLS, verdict.AuthPresented, "")
+		wants(t, s.old12("10.0.0.1", with(""), hello{}, serverOneWay, clientOneWay, ticket12("one-way's")), verdict.TLS, verdict.AuthNotRequested, "")
+		// whoever shares an address: the ticket tells
+		got := s.old12("10.0.0.1", with("mutual's"), echo, "", "", ticket12("the next"))
+		wants(t, got, verdict.MTLS, verdict.AuthPresented, "inherited_from_full_handshake")
+		wants(t, s.old12("10.0.0.1", with("one-way's"), echo, "", "", ""), verdict.TLS, verdict.AuthNotRequested, "inherited_from_full_handshake")
+		wants(t, s.old12("10.0.0.1", with("unheard of"), echo, "", "", ""), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
+		got = s.old12("10.0.0.7", with("the next"), echo, "", "", "")
+		wants(t, got, verdict.MTLS, verdict.AuthPresented, "inherited_from_full_handshake")
+		if got.TLS.ClientAuthAge != 5e9 { // of the full handshake, not of the resumption between
+			t.Errorf("age %d", got.TLS.ClientAuthAge)
+		}
+	})
+	t.Run("session id", func(t *testing.T) {
+		s := newStory(t)
+		s.old12("10.0.0.1", hello{}, hello{id: "mutual's id 1234"}, serverMutual, clientMutual, "")
+		s.old12("10.0.0.1", hello{}, hello{id: "one-way's id 123"}, serverOneWay, clientOneWay, "")
+		wants(t, s.old12("10.0.0.1", hello{id: "mutual's id 1234"}, hello{id: "mutual's id 1234"}, "", "", ""), verdict.MTLS, verdict.AuthPresented, "")
+		wants(t, s.old12("10.0.0.1", hello{id: "one-way's id 123"}, hello{id: "one-way's id 123"}, "", "", ""), verdict.TLS, verdict.AuthNotRequested, "")
+	})
+	t.Run("one name for two sessions", func(t *testing.T) {
+		s := newStory(t)
+		s.old12("10.0.0.1", hello{}, hello{id: "always the same"}, serverMutual, clientMutual, "")
+		s.old12("10.0.0.2", hello{}, hello{id: "always the same"}, serverOneWay, clientOneWay, "")
+		wants(t, s.old12("10.0.0.1", hello{id: "always the same"}, hello{id: "always the same"}, "", "", ""), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
+	})
+	t.Run("a ticket and an id that disagree", func(t *testing.T) {
+		s := newStory(t)
+		s.old12("10.0.0.1", with(""), hello{}, serverMutual, clientMutual, ticket12("stolen"))
+		s.old12("10.0.0.1", hello{}, hello{id: strings.Repeat("r", 32)}, serverOneWay, clientOneWay, "")
+		wants(t, s.old12("10.0.0.1", with("stolen"), echo, "", "", ""), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
+	})
+	t.Run("bounded", func(t *testing.T) {
+		s := newStory(t)
+		s.old12("10.0.0.1", with(""), hello{}, serverMutual, clientMutual, ticket12("first"))
+		for i := range 9000 {
+			s.old12("10.0.0.1", with(""), hello{}, serverOneWay, clientOneWay, ticket12(fmt.Sprint(i)))
+		}
+		wants(t, s.old12("10.0.0.1", with("first"), echo, "", "", ""), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
+		wants(t, s.old12("10.0.0.1", with("8999"), echo, "", "", ""), verdict.TLS, verdict.AuthNotRequested, "")
+	})
+}
+
+// TestUnproved12: a certificate that nobody asked for, or without its CertificateVerify,
+// proves nothing.
+func TestUnproved12(t *testing.T) {
+	s := newStory(t)
+	wants(t, s.old12("10.0.0.1", hello{}, hello{}, serverOneWay, clientMutual, ""), verdict.TLS, verdict.AuthUnknown, "certificate_not_requested")
+	wants(t, s.old12("10.0.0.1", hello{}, hello{}, serverMutual, clear12(11, certificates)+clear12(16, "k"), ""), verdict.TLS, verdict.AuthUnknown, "no_certificate_verify")
+	wants(t, s.old12("10.0.0.1", hello{}, hello{}, serverMutual, clear12(11, "\x00\x00\x00")+clear12(16, "k"), ""), verdict.TLS, verdict.AuthDeclined, "")
+}
+
+// TestRenegotiated: a handshake behind the first one is encrypted, and may bring a
+// certificate.
+func TestRenegotiated(t *testing.T) {
+	w := newWire(t, hello{old: true}, hello{old: true, suite: 0xc02b})
+	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
+	w.send(1, serverOneWay, -1)
+	w.send(0, clientOneWay+finished, -1)
+	w.send(1, finished, -1)
+	j := verdict.New(verdict.Config{})
+	w.play("C 100")
+	if got := w.judge(j, 1, false); got.Settled {
+		t.Errorf("settled before the server has answered: %s", said(got))
+	}
+	w.play("S 22:28 | C 22:300 | S 100")
+	if got := w.judge(j, 1, true); got.TLS.ClientAuth != verdict.AuthUnknown || !slices.Contains(got.Reasons, "renegotiated") {
+		t.Error(said(got))
+	}
+}

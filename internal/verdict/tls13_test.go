@@ -1,0 +1,162 @@
+package verdict_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// What Go and Envoy send, with suite 0x1301 (FIN 53, EMPTY 25): the server's flight with
+// a CertificateRequest and without, in records of their own or in one, and its tickets.
+const (
+	goAsks    = "S 27 130 519 97 53 | "
+	goAsksNot = "S 27 519 97 53 | "
+	envoy     = "S 720 | "
+)
+
+// TestFlights holds the rule to the rows of its table, and to what could make a false
+// mtls: each is judged right, or not at all.
+func TestFlights(t *testing.T) {
+	offers := func(ext ...uint16) map[uint16]string {
+		m := map[uint16]string{}
+		for _, e := range ext {
+			m[e] = ""
+		}
+		return m
+	}
+	for _, c := range []struct {
+		name    string
+		client  map[uint16]string // extensions of the ClientHello
+		suite   uint16
+		packets string
+		want    string // verdict, client_auth and outcome
+		reason  string // one that has to be there
+	}{
+		{"one-way", nil, 0, goAsksNot + "C 53 | C 120 | S 200", "tls not_requested established", "finished_only_flight"},
+		{"declined", nil, 0, goAsks + "C 25 53 | C 120 | S 200", "tls declined established", "empty_certificate_flight"},
+		{"declined in one record", nil, 0, envoy + "C 61 | C 120 | S 200", "tls declined established", "empty_certificate_flight"},
+		{"mutual", nil, 0, goAsks + "C 517 97 53 | C 120 | S 1029", "mtls presented established", "certificate_flight_split"},
+		{"mutual in one record", nil, 0, envoy + "C 632 | C 120 | S 1437", "mtls presented established", "certificate_flight_coalesced"},
+		{"mutual of Java", nil, 0x1302, "S 65 170 535 111 85 | C 533 111 85 | C 79 | S 1297", "mtls presented established", "padded_16"},
+		{"mutual with CCM_8", nil, 0x1305, "S 15 120 511 89 45 | C 509 89 45 | C 120 | S 600", "mtls presented established", "certificate_flight_split"},
+		{"a flight of many records", nil, 0, "S 27 130 529 120 97 53 | C 529 529 529 300 97 53 | C 120 | S 1029", "mtls presented established", "certificate_flight_split"},
+
+		// the server has not spoken yet, or refuses
+		{"not yet accepted", nil, 0, goAsks + "C 517 97 53", "tls presented incomplete", ""},
+		{"refused", nil, 0, goAsks + "C 517 97 53 | C 120 | S 19 | S fin", "failed presented rejected", "alert_sized_record"},
+		{"refused, in one record", nil, 0, envoy + "C 632 | C 120 | S 19 | S rst", "failed presented rejected", "alert_sized_record"},
+		{"refused by a server that pads", nil, 0, "S 528 528 1040 528 528 | C 517 97 53 | C 120 | S 528 | S fin", "tls presented incomplete", "unclear_answer"},
+		{"accepted by a server that pads", nil, 0, "S 528 528 1040 528 528 | C 25 53 | C 120 | S 528 528 528 528", "tls declined established", ""},
+		{"refused before the Finished", nil, 0, "S 65 170 535 111 69 | C 41 | S 35 | S fin", "failed declined rejected", "empty_certificate_flight"},
+		{"an answer of one byte", nil, 0, goAsks + "C 517 97 53 | C 120 | S 18", "tls presented incomplete", "unclear_answer"},
+		{"the client refuses", nil, 0, goAsks + "C 19 | C fin", "failed unknown aborted", "alert_sized_record"},
+
+		// data before the client's flight is verified
+		{"0.5-RTT data", nil, 0, goAsks + "S 300 | C 517 97 53 | S 300 | C 120 | S 300", "tls presented incomplete", "half_rtt_data"},
+		{"0.5-RTT data, then refused", nil, 0, envoy + "S 300 | C 632 | S 300 | S 19 | S fin", "tls presented incomplete", "half_rtt_data"},
+		{"a ticket before a one-way flight", nil, 0, goAsksNot + "S 139 | C 53 | C 120 | S 200", "tls not_requested established", ""},
+		{"the server's flight again, and nothing more", nil, 0, goAsks + "C 517 97 53 | C 120", "tls presented incomplete", ""},
+
+		// the order of the capture
+		{"the answer is captured before the flight", nil, 0, goAsksNot + "S 300 | C 53 | C 300 | S 300", "tls not_requested established", ""},
+		{"an answer that does not acknowledge the flight", nil, 0, envoy + "C 632 | S- 300", "tls presented incomplete", ""},
+
+		// early data: what left late looks like a certificate
+		{"early data refused, one-way", offers(extPSK, extEarly), 0, goAsksNot + "C 600 | C 53 | C 120 | S 200", "tls unknown established", "server_flight_without_request"},
+		{"early data refused, one-way, in one record", offers(extPSK, extEarly), 0, envoy + "C 600 | C 53 | C 120 | S 200", "tls unknown established", "early_data_rejected"},
+		{"early data refused, declined", offers(extPSK, extEarly), 0, goAsks + "C 600 | C 25 53 | C 120 | S 200", "tls unknown established", "early_data_rejected"},
+		{"early data refused, declined in one record", offers(extPSK, extEarly), 0, envoy + "C 600 | C 61 | C 97 53 | S 200", "tls unknown established", "early_data_rejected"},
+		{"early data like a flight, declined", offers(extPSK, extEarly), 0, goAsks + "C 600 97 | C 25 53 | C 120 | S 200", "tls unknown established", "early_data_rejected"},
+		{"early data refused, mutual", offers(extPSK, extEarly), 0, goAsks + "C 600 | C 517 97 53 | C 120 | S 1029", "mtls presented established", ""},
+
+		// other messages in the client's flight
+		{"ALPS", offers(extALPS), 0, envoy + "C 400 | C 120 | S 445", "tls unknown established", "extended_client_flight"},
+		{"Channel ID", offers(extChannelID), 0, envoy + "C 189 | C 120 | S 445", "tls unknown established", "unrecognized_client_flight"},
+		{"Channel ID and a large record", offers(extChannelID), 0, envoy + "C 600 | C 120 | S 445", "tls unknown established", "extended_client_flight"},
+		{"too small for a certificate", nil, 0, envoy + "C 300 | C 120 | S 445", "tls unknown established", "unrecognized_client_flight"},
+		{"large enough for a raw public key", offers(extClientType), 0, envoy + "C 200 | C 120 | S 445", "mtls presented established", ""},
+		{"large enough for a compressed one", offers(extCompress), 0, envoy + "C 450 | C 120 | S 445", "mtls presented established", ""},
+
+		// records that are padded, by a client that is honest or is not
+		{"padded to a block", nil, 0, envoy + "C 528 | C 528 | S 445", "tls unknown established", "padded_records"},
+		{"padded to an odd block", nil, 0, envoy + "C 316 | C 616 | S 445", "tls unknown established", "padded_records"},
+		{"a padded Finished", nil, 0, goAsksNot + "C 632 | C 120 | S 445", "tls unknown established", "server_flight_without_request"},
+		{"a padded Finished like a flight", nil, 0, goAsksNot + "C 517 97 53 | C 120 | S 445", "tls unknown established", "server_flight_without_request"},
+
+		// a certificate asked for later
+		{"later offered, not used", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 200", "tls not_requested established", "post_handshake_auth_offered"},
+		{"later offered and perhaps used", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 148 | C 900 97 53 | S 200", "tls unknown established", "post_handshake_auth_offered"},
+		{"later offered, and mutual", offers(extLater), 0, goAsks + "C 517 97 53 | C 120 | S 1029", "mtls presented established", ""},
+
+		// what is lost, and what does not belong there
+		{"the flight is lost", nil, 0, goAsksNot + "C lost 58 | C 300 | C 120 | S 200", "tls unknown incomplete", "missed_bytes"},
+		{"its end is lost", nil, 0, goAsks + "C 517 97 | C lost 58 | C 300 | S 1029", "mtls presented established", ""},
+		{"a record is lost behind the flight", nil, 0, envoy + "C 632 | C lost 58 | C 300 | S 1029", "tls unknown established", "unconfirmed_record"},
+		{"a handshake record in the flight", nil, 0, goAsksNot + "C 22:53 | C 300 | S 445", "tls unknown incomplete", "unexpected_record"},
+		{"a ChangeCipherSpec in the flight", nil, 0, goAsks + "C 517 97 20:1 53 | C 120 | S 1029", "mtls presented established", ""},
+		{"KeyUpdate first", nil, 0, goAsksNot + "C 53 22 | C 600 | S 200", "tls not_requested established", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWire(t, hello{extensions: c.client}, hello{suite: c.suite}).play(c.packets)
+			got := w.judge(verdict.New(verdict.Config{}), 1, true)
+			if !strings.HasPrefix(said(got), c.want+" ") || c.reason != "" && !slices.Contains(got.Reasons, c.reason) {
+				t.Errorf("%s, want %s because of %s", said(got), c.want, c.reason)
+			}
+		})
+	}
+}
+
+// TestAcknowledgedFlight: a client that offers no early data and yet sent something
+// protected before the ServerHello follows no rule, and is judged by none.
+func TestAcknowledgedFlight(t *testing.T) {
+	w := &wire{t: t}
+	*w = *newWire(t, hello{}, hello{})
+	w.before[1] = 0
+	w.play("C- 632 | S 720 | C 120 | S 600")
+	if got := w.judge(verdict.New(verdict.Config{}), 1, true); got.TLS.ClientAuth != verdict.AuthUnknown || !slices.Contains(got.Reasons, "unacknowledged_flight") {
+		t.Error(said(got))
+	}
+}
+
+// TestPrefixes: nothing is called mutual before the server has answered the whole
+// flight, at whatever byte the capture stops.
+func TestPrefixes(t *testing.T) {
+	for _, flight := range []string{goAsks + "C 517 97 53 | C 120 | S 19 | S fin", envoy + "C 632 | C 97 | S 19 | S rst", goAsksNot + "C 53 | C 900 | S 600", envoy + "C 61 | C 97 53 | S 300"} {
+		packets := strings.Split(flight, " | ")
+		for n := range packets {
+			w := newWire(t, hello{}, hello{}).play(strings.Join(packets[:n+1], "|"))
+			for _, ended := range []bool{false, true} {
+				if got := w.judge(verdict.New(verdict.Config{}), 1, ended); got.Verdict == verdict.MTLS {
+					t.Errorf("%s: %s", packets[:n+1], said(got))
+				}
+			}
+		}
+	}
+}
+
+// TestWhatRecordsGiveAway: the size of the chain and the kind of key.
+func TestWhatRecordsGiveAway(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		client  map[uint16]string
+		packets string
+		chain   int
+		hint    string
+	}{
+		{"P-256", nil, goAsks + "C 517 97 53 | S 1029", 487, "ecdsa-p256"},
+		{"Ed25519", nil, goAsks + "C 486 89 53 | S 1029", 456, "ed25519"},
+		{"RSA", nil, goAsks + "C 729 281 53 | S 1029", 699, "rsa-2048"},
+		{"P-384", nil, goAsks + "C 557 128 53 | S 1029", 527, "ecdsa-p384"},
+		{"in small records", nil, goAsks + "C 529 505 97 53 | S 1029", 987, "ecdsa-p256"},
+		{"in one record", nil, envoy + "C 632 | C 120 | S 1437", 0, ""},
+		{"perhaps compressed", map[uint16]string{extCompress: ""}, goAsks + "C 450 97 53 | S 1029", 0, "ecdsa-p256"},
+		{"none", nil, goAsks + "C 25 53 | S 1029", 0, ""},
+	} {
+		got := newWire(t, hello{extensions: c.client}, hello{}).play(c.packets).judge(verdict.New(verdict.Config{}), 1, true)
+		if got.TLS.ClientChainBytes != c.chain || got.TLS.ClientKeyHint != c.hint {
+			t.Errorf("%s: %d bytes, %q, want %d, %q: %s", c.name, got.TLS.ClientChainBytes, got.TLS.ClientKeyHint, c.chain, c.hint, said(got))
+		}
+	}
+}
