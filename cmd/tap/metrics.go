@@ -1,80 +1,97 @@
 package main
 
 import (
-	"fmt"
 	"io"
-	"maps"
-	"slices"
+	"runtime"
 	"time"
-
-	"github.com/VictoriaMetrics/metrics"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// metrics writes all metrics in the Prometheus text format. Names begin with
-// meshtls_tap_; counters end in _total.
+// metrics writes all metrics. Names begin with meshtls_tap_, but for those of the
+// process, which are Prometheus' own; counters end in _total.
 func (t *tap) metrics(w io.Writer) {
-	counter := func(name string, v uint64) { metrics.WriteCounterUint64(w, "meshtls_tap_"+name, v) }
-	gauge := func(name string, v float64) { metrics.WriteGaugeFloat64(w, "meshtls_tap_"+name, v) }
-	gauge(fmt.Sprintf("build_info{version=%q}", version), 1)
-	gauge("start_time_seconds", float64(t.begun.UnixMilli())/1000)
+	e := &exposition{w, "meshtls_tap_"}
+	e.family("build_info", "gauge")
+	e.sample("build_info", 1, "version", version)
+	e.gauge("start_time_seconds", float64(t.begun.UnixMilli())/1000)
+	t.ringMetrics(e)
+	t.tableMetrics(e)
+	t.sinkMetrics(e)
+	processMetrics(&exposition{w, ""})
+}
+
+func (t *tap) ringMetrics(e *exposition) {
+	packets, drops, freezes := map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
+	e.family("capturing", "gauge")
 	for _, i := range t.taps {
-		s, up := i.stats(), 0.0
+		up := 0.0
 		if i.problem() == nil {
 			up = 1
 		}
-		label := fmt.Sprintf("{interface=%q}", i.name)
-		gauge("capturing"+label, up)
-		counter("ring_packets_total"+label, s.Packets)
-		counter("ring_dropped_packets_total"+label, s.Drops)
-		counter("ring_freezes_total"+label, s.Freezes)
+		e.sample("capturing", up, "interface", i.name)
+		s := i.stats()
+		packets[i.name], drops[i.name], freezes[i.name] = s.Packets, s.Drops, s.Freezes
 	}
-	t.tableMetrics(counter, gauge)
-	t.sinkMetrics(counter, gauge)
-	metrics.WriteProcessMetrics(w)
+	e.counters("ring_packets_total", "interface", packets)
+	e.counters("ring_dropped_packets_total", "interface", drops)
+	e.counters("ring_freezes_total", "interface", freezes)
 }
 
-func (t *tap) tableMetrics(counter func(string, uint64), gauge func(string, float64)) {
+func (t *tap) tableMetrics(e *exposition) {
 	t.pipeline.mu.Lock()
 	s, failed := t.pipeline.table.Stats(), t.pipeline.failed
 	t.pipeline.mu.Unlock()
-	gauge("connections", float64(s.Active))
-	gauge("older_connections", float64(t.older))
-	counter("connections_total", s.Created)
-	counter("evicted_connections_total", s.Evicted)
-	counter("own_connections_total", s.Excluded)
-	counter("redirected_connections_total", s.Redirected)
-	counter("dissector_failures_total", failed)
-	counter("packets_total", s.Packets)
+	e.gauge("connections", float64(s.Active))
+	e.gauge("older_connections", float64(t.older))
+	e.counter("connections_total", s.Created)
+	e.counter("evicted_connections_total", s.Evicted)
+	e.counter("own_connections_total", s.Excluded)
+	e.counter("redirected_connections_total", s.Redirected)
+	e.counter("dissector_failures_total", failed)
+	e.counter("packets_total", s.Packets)
+	undecoded := map[string]uint64{}
 	for r, n := range s.Undecoded {
 		if n > 0 {
-			counter(fmt.Sprintf("undecoded_packets_total{reason=%q}", flow.Reason(r)), n)
+			undecoded[flow.Reason(r).String()] = n
 		}
 	}
-	counter("gap_bytes_total", s.GapBytes)
-	counter("streams_cut_short_total", s.CutShort)
-	counter("conflicting_segments_total", s.Conflicts)
-	gauge("buffered_bytes", float64(s.Buffered))
+	e.counters("undecoded_packets_total", "reason", undecoded)
+	e.counter("gap_bytes_total", s.GapBytes)
+	e.counter("streams_cut_short_total", s.CutShort)
+	e.counter("conflicting_segments_total", s.Conflicts)
+	e.gauge("buffered_bytes", float64(s.Buffered))
 }
 
-func (t *tap) sinkMetrics(counter func(string, uint64), gauge func(string, float64)) {
+func (t *tap) sinkMetrics(e *exposition) {
 	s := t.publisher.Status()
 	ok := 0.0
 	if s.OK {
 		ok = 1
 	}
-	gauge("sink_ok", ok)
-	gauge("sink_state_seconds", time.Since(s.Since).Seconds())
-	gauge("sink_queued_records", float64(s.Queued))
-	gauge("sink_queued_bytes", float64(s.QueuedBytes))
-	counter("sink_retries_total", s.Retries)
-	each := func(name, label string, of map[string]uint64) {
-		for _, k := range slices.Sorted(maps.Keys(of)) {
-			counter(fmt.Sprintf("%s{%s=%q}", name, label, k), of[k])
-		}
+	e.gauge("sink_ok", ok)
+	e.gauge("sink_state_seconds", time.Since(s.Since).Seconds())
+	e.gauge("sink_queued_records", float64(s.Queued))
+	e.gauge("sink_queued_bytes", float64(s.QueuedBytes))
+	e.counter("sink_retries_total", s.Retries)
+	e.counters("sink_delivered_records_total", "dataset", s.Delivered)
+	e.counters("sink_dropped_records_total", "dataset", s.Dropped)
+	e.counters("sink_drop_reasons_total", "reason", s.Reasons)
+}
+
+// processMetrics writes what Prometheus' process collector calls by these names.
+func processMetrics(e *exposition) {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	e.gauge("go_goroutines", float64(runtime.NumGoroutine()))
+	e.gauge("go_memstats_heap_inuse_bytes", float64(m.HeapInuse))
+	e.gauge("go_memstats_sys_bytes", float64(m.Sys))
+	e.counter("go_gc_cycles_total", uint64(m.NumGC))
+	if cpu, ok := cpuTime(); ok {
+		e.family("process_cpu_seconds_total", "counter")
+		e.sample("process_cpu_seconds_total", cpu.Seconds())
 	}
-	each("sink_delivered_records_total", "dataset", s.Delivered)
-	each("sink_dropped_records_total", "dataset", s.Dropped)
-	each("sink_drop_reasons_total", "reason", s.Reasons)
+	if rss, ok := residentMemory(); ok {
+		e.gauge("process_resident_memory_bytes", float64(rss))
+	}
 }

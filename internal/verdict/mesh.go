@@ -1,7 +1,6 @@
 package verdict
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 )
@@ -10,9 +9,9 @@ import (
 // claims of the client.
 type profile struct {
 	mesh string
-	alpn []string       // ALPN names of its own
-	sni  *regexp.Regexp // form of its SNI
-	port uint16         // port of its own, with an ALPN or SNI that nothing else tells
+	alpn []string               // ALPN names of its own
+	sni  func(name string) bool // tells the form of its SNI
+	port uint16                 // port of its own, with an ALPN or SNI that nothing else tells
 }
 
 // profiles, with the projects' sources as of 2026: OSM pkg/envoy/xdsutil.go; Istio
@@ -20,11 +19,34 @@ type profile struct {
 // src/tls/certificate.rs; Linkerd linkerd/transport-header; Consul agent/connect/sni.go.
 var profiles = []profile{
 	{mesh: "osm", alpn: []string{"osm"}},
-	{mesh: "istio", alpn: []string{"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"}, sni: regexp.MustCompile(`^(outbound|inbound)_\.\d+_\.[^.]*_\.`)},
-	{mesh: "linkerd", alpn: []string{"transport.l5d.io/v1"}, sni: regexp.MustCompile(`\.serviceaccount\.identity\.linkerd\.`)},
-	{mesh: "consul", sni: regexp.MustCompile(`\.(internal|internal-v1)\.[0-9a-f-]{36}\.consul$`)},
+	{mesh: "istio", alpn: []string{"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"}, sni: istioSNI},
+	{mesh: "linkerd", alpn: []string{"transport.l5d.io/v1"}, sni: linkerdSNI},
+	{mesh: "consul", sni: consulSNI},
 	{mesh: "kuma", alpn: []string{"kuma"}},
 	{mesh: "istio_ambient", port: 15008},
+}
+
+// istioSNI: outbound_.PORT_.SUBSET_.HOST, the subset possibly empty.
+func istioSNI(name string) bool {
+	rest, ok := strings.CutPrefix(name, "outbound_.")
+	if !ok {
+		rest, ok = strings.CutPrefix(name, "inbound_.")
+	}
+	port, rest, found := strings.Cut(rest, "_.")
+	subset, _, subsetFound := strings.Cut(rest, "_.")
+	return ok && found && subsetFound && port != "" && strings.Trim(port, "0123456789") == "" && !strings.Contains(subset, ".")
+}
+
+// linkerdSNI: ACCOUNT.NAMESPACE.serviceaccount.identity.linkerd.DOMAIN.
+func linkerdSNI(name string) bool { return strings.Contains(name, ".serviceaccount.identity.linkerd.") }
+
+// consulSNI: SERVICE.NAMESPACE.DATACENTER.internal.DOMAIN, whose trust domain is a UUID
+// and .consul.
+func consulSNI(name string) bool {
+	name, ok := strings.CutSuffix(name, ".consul")
+	at := strings.LastIndexByte(name, '.')
+	return ok && at > 0 && len(name)-at-1 == 36 && strings.Trim(name[at+1:], "0123456789abcdef-") == "" &&
+		(strings.HasSuffix(name[:at], ".internal") || strings.HasSuffix(name[:at], ".internal-v1"))
 }
 
 // meshOf names the mesh that a connection looks like, empty if none.
@@ -34,7 +56,7 @@ func meshOf(o *Judged) string {
 	}
 	for _, p := range profiles {
 		if slices.ContainsFunc(o.TLS.ALPNOffered, func(a string) bool { return slices.Contains(p.alpn, a) }) ||
-			p.sni != nil && p.sni.MatchString(o.TLS.ServerName) ||
+			p.sni != nil && p.sni(o.TLS.ServerName) ||
 			p.port != 0 && o.Destination.Port == p.port && o.TLS.ServerName == "" {
 			return p.mesh
 		}

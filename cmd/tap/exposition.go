@@ -1,0 +1,64 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+)
+
+// exposition writes metrics in the Prometheus text format, version 0.0.4. The two
+// libraries for it were measured: prometheus/client_golang makes the tap 2 MB larger,
+// VictoriaMetrics/metrics 0.3 MB (and writes to standard error at its start) for what
+// are two Fprintf.
+type exposition struct {
+	w      io.Writer
+	prefix string
+}
+
+// family begins the samples of one metric; kind is counter or gauge.
+func (e *exposition) family(name, kind string) {
+	fmt.Fprintf(e.w, "# TYPE %s%s %s\n", e.prefix, name, kind)
+}
+
+// sample writes one sample of a family; labels are pairs of name and value.
+func (e *exposition) sample(name string, value float64, labels ...string) {
+	fmt.Fprintf(e.w, "%s%s", e.prefix, name)
+	for i := 0; i+1 < len(labels); i += 2 {
+		sep := ","
+		if i == 0 {
+			sep = "{"
+		}
+		fmt.Fprintf(e.w, "%s%s=%q", sep, labels[i], labels[i+1])
+	}
+	if len(labels) > 0 {
+		io.WriteString(e.w, "}") //nolint:errcheck // the client is gone
+	}
+	fmt.Fprintf(e.w, " %s\n", number(value))
+}
+
+// number writes whole numbers without an exponent, so that counters stay readable.
+func number(v float64) string {
+	if v == float64(int64(v)) {
+		return fmt.Sprint(int64(v))
+	}
+	return fmt.Sprint(v)
+}
+
+func (e *exposition) gauge(name string, value float64) {
+	e.family(name, "gauge")
+	e.sample(name, value)
+}
+
+func (e *exposition) counter(name string, value uint64) {
+	e.family(name, "counter")
+	e.sample(name, float64(value))
+}
+
+// counters writes a family with one label, in the order of its values.
+func (e *exposition) counters(name, label string, values map[string]uint64) {
+	e.family(name, "counter")
+	for _, k := range slices.Sorted(maps.Keys(values)) {
+		e.sample(name, float64(values[k]), label, k)
+	}
+}
