@@ -3,10 +3,11 @@ package flow
 // Base is the sequence number of a stream's offset 0.
 func (c *Conn) Base(s Side) uint32 { return c.tcp.side[s].base }
 
-// Held is the cost of what a side holds out of order, and the number of pieces.
-func (c *Conn) Held(s Side) (cost, pieces int) {
+// Held is the cost of what a side holds out of order, the number of pieces, and of
+// those that there is room for.
+func (c *Conn) Held(s Side) (cost, pieces, room int) {
 	if q := c.queue(s); q != nil {
-		return q.held, len(q.pieces)
+		return q.held, len(q.pieces), cap(q.pieces)
 	}
-	return 0, 0
+	return 0, 0, 0
 }

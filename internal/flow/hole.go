@@ -25,6 +25,7 @@ type heldUp struct {
 	spare      []*waiting
 }
 
+// maxSpare bounds what is kept for later: of these, and of the pieces in the list of one.
 const maxSpare = 64
 
 func (h *heldUp) push(w *waiting) {
@@ -95,16 +96,9 @@ func (t *Table) release(c *Conn) {
 	if len(t.held.spare) < maxSpare {
 		a, b := w.queue[Originator].pieces, w.queue[Responder].pieces
 		*w = waiting{}
-		w.queue[Originator].pieces, w.queue[Responder].pieces = reuse(a), reuse(b)
+		w.queue[Originator].pieces, w.queue[Responder].pieces = shrink(a[:0]), shrink(b[:0])
 		t.held.spare = append(t.held.spare, w)
 	}
-}
-
-func reuse(p []piece) []piece {
-	if cap(p) > maxSpare {
-		return nil
-	}
-	return p[:0]
 }
 
 // waits tells whether something is held back until a hole is filled.

@@ -27,6 +27,7 @@ func TestForgedPackets(t *testing.T) {
 		{"a FIN before the data", after(step{flags: "FA", seq: 1, ack: 1}, ask), "c0 GET", false},
 		{"a FIN inside of the data", after(step{flags: "FA", seq: 2, ack: 1}, ask), "c0 GET", false},
 		{"a FIN far ahead", after(step{flags: "FA", seq: 90000, ack: 1}, ask), "c0 GET", true},
+		{"a FIN far ahead, and the true one", after(step{flags: "FA", seq: 90000, ack: 1}, ask, step{flags: "FA", seq: 4, ack: 1}), "c0 GET, changed cFIN, end S2", false},
 		{"a FIN outside of any window", after(step{flags: "FA", seq: 1 << 31, ack: 1}, ask), "c0 GET", true},
 		{"a RST outside of any window", after(step{flags: "R", seq: 1 << 31}, ask, got), "c0 GET, end S1", true},
 		{"an old RST", after(ask, got, step{flags: "R", seq: 1}, step{flags: "PA", seq: 4, ack: 1, data: "more"}), "c3 more, end S1", true},
@@ -174,7 +175,7 @@ func TestBudget(t *testing.T) {
 		table := flow.NewTable(flow.Config{MaxBufferedPerSide: 8 * (each + 128)}, g)
 		c.feed(table, run(table, 0, start, client, server, handshake...))
 		var held int
-		table.Each(func(c *flow.Conn) { _, held = c.Held(flow.Originator) })
+		table.Each(func(c *flow.Conn) { _, held, _ = c.Held(flow.Originator) })
 		if first(g) != c.want || held != c.held || table.Stats().CutShort == 0 {
 			t.Errorf("%s: %v, %d pieces are held", c.name, first(g), held)
 		}
@@ -199,7 +200,7 @@ func TestBudgetIsShared(t *testing.T) {
 		}
 	}
 	table.Each(func(c *flow.Conn) {
-		if cost, _ := c.Held(flow.Originator); cost < 10_000 || cost > 34_000 {
+		if cost, _, _ := c.Held(flow.Originator); cost < 10_000 || cost > 34_000 {
 			t.Errorf("%v holds %d", c, cost)
 		}
 	})
@@ -209,8 +210,16 @@ func TestBudgetIsShared(t *testing.T) {
 		at = run(table, 0, at, client, server, step{flags: "PA", seq: 11 + 2*j, ack: 1, data: "x"})
 	}
 	table.Each(func(c *flow.Conn) {
-		if _, pieces := c.Held(flow.Originator); pieces != 512 {
+		if _, pieces, _ := c.Held(flow.Originator); pieces != 512 {
 			t.Errorf("%d pieces", pieces)
+		}
+	})
+	for j := range uint32(511) { // all but the last
+		at = run(table, 0, at, client, server, step{flags: "PA", seq: 1 + 2*j, ack: 1, data: strings.Repeat("x", 10)})
+	}
+	table.Each(func(c *flow.Conn) {
+		if _, pieces, room := c.Held(flow.Originator); pieces == 0 || pieces > 5 || room > 64 {
+			t.Errorf("%d pieces, room for %d", pieces, room)
 		}
 	})
 }

@@ -71,8 +71,17 @@ func (t *Table) drain(c *Conn, side Side) {
 	if i > 0 {
 		n := copy(q.pieces, q.pieces[i:])
 		clear(q.pieces[n:])
-		q.pieces = q.pieces[:n]
+		q.pieces = shrink(q.pieces[:n])
 	}
+}
+
+// shrink gives back most of a list that is nearly empty: what it takes is accounted for
+// by its pieces.
+func shrink(p []piece) []piece {
+	if cap(p) <= maxSpare || len(p) > cap(p)/4 {
+		return p
+	}
+	return append(make([]piece, 0, 2*len(p)), p...)
 }
 
 // drop forgets the piece that is furthest ahead.
@@ -80,7 +89,7 @@ func (t *Table) drop(q *queue) {
 	last := len(q.pieces) - 1
 	t.hold(q, -q.pieces[last].cost())
 	q.pieces[last] = piece{}
-	q.pieces = q.pieces[:last]
+	q.pieces = shrink(q.pieces[:last])
 }
 
 // The answers of room.

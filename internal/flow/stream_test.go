@@ -201,6 +201,9 @@ func TestStreams(t *testing.T) {
 			step{flags: "A", seq: 3, ack: 1, data: "\x00", wait: time.Minute}, step{flags: "A", seq: 3, ack: 1, data: "\x00"},
 			step{server: true, flags: "A", seq: 1, ack: 5}, step{flags: "PA", seq: 4, ack: 1, data: "d"}),
 			"c0 ab, c3 gap 1 d, end S1"},
+		{"a keep-alive probe as the first packet, then a FIN", []step{
+			{flags: "A", seq: 99, ack: 1}, {server: true, flags: "A", seq: 1, ack: 100}, {flags: "FA", seq: 100, ack: 1}},
+			"changed cFIN, end SH, missed start"},
 		{"an old segment behind the first acknowledgement", []step{
 			{server: true, flags: "A", seq: 1, ack: 100}, {flags: "PA", seq: 50, ack: 1, data: "old"}, {flags: "PA", seq: 53, ack: 1, data: "new"}},
 			"c0 old, c3 new, end OTH, missed start"},

@@ -56,14 +56,14 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		seq++
 	}
 	off := s.offset(seq)
-	if n > 0 && !s.sure {
+	if !s.sure {
 		off = t.prove(c, side, seq, off, n)
 	}
 	if s.beyond(off + n) {
 		t.stats.Outside++
 		return
 	}
-	if d.Flags&flagFIN != 0 && s.fin < 0 {
+	if d.Flags&flagFIN != 0 {
 		t.fin(c, side, off+n)
 	}
 	if n > 0 && s.fin >= 0 && off+n > s.fin {
@@ -92,9 +92,9 @@ const probeQuiet = int64(500 * time.Millisecond)
 // may be where nothing has proved the beginning.
 const plausible = 1 << 20
 
-// prove looks at where the first payload of a stream seems to be. A beginning that
-// does not fit is given up, or a single packet with made-up numbers could hide all
-// that follows.
+// prove looks at where the first payload or FIN of a stream seems to be. A beginning
+// that does not fit is given up, or a single packet with made-up numbers could hide
+// all that follows.
 func (t *Table) prove(c *Conn, side Side, seq uint32, off, n int64) int64 {
 	s := &c.tcp.side[side]
 	switch {
@@ -114,14 +114,19 @@ func (t *Table) prove(c *Conn, side Side, seq uint32, off, n int64) int64 {
 }
 
 // fin notes a FIN. It takes effect once the bytes before it are there or given up: a
-// capture may put it before the sender's last data.
+// capture may put it before the sender's last data. Of two, the first in the stream
+// counts: one further on may be forged.
 func (t *Table) fin(c *Conn, side Side, off int64) {
 	s, q := &c.tcp.side[side], c.queue(side)
 	switch {
 	case off < s.next: // an old one
+	case s.fin >= 0 && s.fin <= off: // it again, or one behind it
 	case q != nil && q.behind(off):
 		t.conflict(c)
 	default:
+		if s.fin >= 0 {
+			t.conflict(c)
+		}
 		s.fin = off
 		if off > s.next {
 			t.wait(c, side).acked = 0
