@@ -5,8 +5,8 @@
 # same speed where it counts (make bench).
 cold="
 crypto/... vendor/... encoding/asn1 encoding/json encoding/pem flag fmt log/slog math/big mime/multipart net net/http net/textproto net/url
-reflect regexp regexp/syntax text/tabwriter
-github.com/VictoriaMetrics/metrics github.com/caarlos0/env/v11 github.com/google/gopacket github.com/google/gopacket/layers
+reflect text/tabwriter
+github.com/caarlos0/env/v11 github.com/google/gopacket github.com/google/gopacket/layers
 github.com/segmentio/kafka-go github.com/segmentio/kafka-go/protocol/... github.com/segmentio/kafka-go/sasl
 "
 printf '%s' "-tags=nethttpomithttp2"
