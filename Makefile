@@ -5,6 +5,7 @@ GOTEST       ?= $(GO) test
 TESTFLAGS    ?=
 FUZZTIME     ?= 30s
 KAFKA        ?=
+ONLY         ?=
 CORPUS       ?= ../shared
 CORPUS_FLOOR ?= 0.70
 
@@ -16,7 +17,7 @@ TOOLS   := $(CURDIR)/.cache/bin
 SIZE_LIMIT := 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-cluster chart race fuzz lint fmt bench demo image corpus cross size clean
+.PHONY: help build test test-cluster chart race fuzz lint fmt bench demo image corpus tlslab soak cross size clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +62,13 @@ image: ## build the container image for amd64 and arm64 and check it (docker, el
 
 corpus: build ## score the tap on the captures beside the repository, where they are
 	CORPUS_FLOOR=$(CORPUS_FLOOR) tools/corpus.sh bin/tap $(CORPUS)
+
+tlslab: ## let real TLS stacks talk, write their captures and truth anew, score them (root; ONLY=regexp of cases)
+	@tools/setup.sh tlslab
+	test/tlslab/run.sh '$(ONLY)'
+
+soak: ## judge 100,000 damaged captures of real TLS stacks
+	$(GO) test ./test/tlslab -count=1 -run '^TestMutations$$' -mutations=100000 -v
 
 cross: ## compile the tap for the other systems and processors that it supports
 	@set -e; for target in linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64; do \

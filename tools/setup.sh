@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a make target needs and what is missing: Debian packages, and for the tests with a real broker Kafka's jars.
-#   tools/setup.sh test|race|demo|image
+#   tools/setup.sh test|race|demo|image|tlslab
 # Without root or apt it names in one line what is missing and goes on: what needs it then skips and says why.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
@@ -13,8 +13,9 @@ case "${1:-}" in
 test)  wanted="$network $broker python3 venv=python3-venv" ;;
 race)  wanted="$network $broker python3 venv=python3-venv gcc cc=libc6-dev" ;;
 demo)  wanted="$network python3 venv=python3-venv"; [[ -z ${KAFKA#0} ]] || wanted+=" $broker" ;;
+tlslab) wanted="$network python3 venv=python3-venv javac=default-jdk-headless cargo gcc cc=libc6-dev wolfssl=libwolfssl-dev gnutls-serv=gnutls-bin selfserv=libnss3-tools nginx=nginx-light haproxy stunnel=stunnel4" ;;
 image) wanted="buildah busybox=busybox-static ca-certificates"; if docker info >/dev/null 2>&1; then wanted=""; fi ;;
-*)     echo "usage: tools/setup.sh test|race|demo|image" >&2; exit 2 ;;
+*)     echo "usage: tools/setup.sh test|race|demo|image|tlslab" >&2; exit 2 ;;
 esac
 
 if ! command -v go >/dev/null; then
@@ -27,6 +28,7 @@ have() {
 	venv) python3 -c 'import ensurepip, venv' ;;
 	cc) [ "$(uname)" != Linux ] || [ -e /usr/include/stdio.h ] ;;
 	ca-certificates) [ -e /etc/ssl/certs/ca-certificates.crt ] ;;
+	wolfssl) [ -e /usr/include/wolfssl/ssl.h ] ;;
 	busybox) busybox true && ! ldd "$(command -v busybox)" ;; # the static one
 	*) command -v "$1" ;;
 	esac >/dev/null 2>&1

@@ -214,7 +214,7 @@ func confirmed(t *dissect.TLS, side dissect.Side, r []dissect.Record, i int) boo
 var moreInFlight = [...]uint16{17513, 17613, 30031, 30032}
 
 // doubt takes back what another fact speaks against.
-func doubt(f *flight, t *dissect.TLS, s suite) {
+func doubt(f *flight, t *dissect.TLS, s suite, e ends) {
 	request := readServer(t, s, f.end).request
 	if request != "" {
 		f.reason = append(f.reason, request)
@@ -233,7 +233,7 @@ func doubt(f *flight, t *dissect.TLS, s suite) {
 		f.auth == AuthNotRequested && request == withRequest:
 		f.deny("")
 	case f.auth != AuthPresented && t.Hello.PostHandshakeAuth():
-		f.awaitLater(t, s)
+		f.awaitLater(t, s, e)
 	case f.auth == AuthPresented && t.Hello.EarlyData() && (!f.split || request != withRequest):
 		// an early record that left late looks like a certificate
 		f.deny("early_data_rejected")
@@ -252,14 +252,14 @@ func (f *flight) deny(reason string) {
 
 // awaitLater is for a client that lets the server ask for a certificate after the
 // handshake (RFC 8446 section 4.6.2): that it sent none is known when all that it sent is
-// too small for one, and nothing more comes.
-func (f *flight) awaitLater(t *dissect.TLS, s suite) {
+// too small for one, and it has closed.
+func (f *flight) awaitLater(t *dissect.TLS, s suite, e ends) {
 	f.later = true
 	_, complete := t.Records(t.Client)
 	for _, r := range f.records[f.last+1:] {
 		complete = complete && r.Length < leastCertificate(s, t.Hello)
 	}
-	if !complete || t.More(t.Client) > 0 || !confirmed(t, t.Client, f.records, len(f.records)-1) {
+	if !complete || !e.client && !e.serverReset || t.More(t.Client) > 0 || !confirmed(t, t.Client, f.records, len(f.records)-1) {
 		f.deny("")
 	}
 	f.reason = append(f.reason, "post_handshake_auth_offered")

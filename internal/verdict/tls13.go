@@ -26,7 +26,7 @@ func judge13(t *dissect.TLS, e ends, ended bool) handshake {
 		h.because(why)
 	default:
 		f = read(records, s, t)
-		doubt(&f, t, s)
+		doubt(&f, t, s, e)
 		h.because(f.reason...)
 		h.take(&f, t)
 	}
@@ -40,7 +40,7 @@ func judge13(t *dissect.TLS, e ends, ended bool) handshake {
 		h.auth, h.basis, h.requested = AuthDeclined, BasisInferred, RequestedYes
 		h.because("empty_certificate_flight")
 	}
-	if f.later && !ended && !e.client && !e.reset && t.More(t.Client) == 0 {
+	if f.later && !ended && !e.client && !e.serverReset && t.More(t.Client) == 0 {
 		h.decided = false // what is said of it depends on what the client still sends
 	}
 	return h

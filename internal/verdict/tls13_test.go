@@ -84,10 +84,14 @@ func TestFlights(t *testing.T) {
 		{"padded to an odd block", nil, 0, envoy + "C 316 | C 616 | S 445", "tls unknown established", "padded_records"},
 		{"a padded Finished", nil, 0, goAsksNot + "C 632 | C 120 | S 445", "tls unknown established", "server_flight_without_request"},
 		{"a padded Finished like a flight", nil, 0, goAsksNot + "C 517 97 53 | C 120 | S 445", "tls unknown established", "server_flight_without_request"},
+		// The limit of the rule: a client that means to be taken for another can pad its
+		// records to any size, and a server's flight in one record does not tell.
+		{"a padded Finished, and a server that does not tell", nil, 0, envoy + "C 632 | C 120 | S 445", "mtls presented established", "certificate_flight_coalesced"},
 
 		// a certificate asked for later
-		{"later offered, not used", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 200", "tls not_requested established", "post_handshake_auth_offered"},
-		{"later offered and perhaps used", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 148 | C 900 97 53 | S 200", "tls unknown established", "post_handshake_auth_offered"},
+		{"later offered, not used", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 200 | C fin", "tls not_requested established", "post_handshake_auth_offered"},
+		{"later offered, and still open", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 200", "tls unknown established", "post_handshake_auth_offered"},
+		{"later offered and perhaps used", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 148 | C 900 97 53 | S 200 | C fin", "tls unknown established", "post_handshake_auth_offered"},
 		{"later offered, and mutual", offers(extLater), 0, goAsks + "C 517 97 53 | C 120 | S 1029", "mtls presented established", ""},
 
 		// what is lost, and what does not belong there

@@ -1,0 +1,121 @@
+package tlslab_test
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// contradicts tells that something is claimed which is not so: that little was seen
+// excuses silence only.
+func contradicts(r row, j *verdict.Judged) bool {
+	if j.Verdict == verdict.MTLS && (r["client_auth"] != verdict.AuthPresented || r["outcome"] != "established") {
+		return true
+	}
+	if j.TLS == nil || j.TLS.ClientAuth == verdict.AuthUnknown {
+		return false
+	}
+	return r["client_auth"] != "" && j.TLS.ClientAuth != r["client_auth"] || r["client_auth"] == "" && j.TLS.ClientAuth == verdict.AuthPresented
+}
+
+// TestPartOfACapture: whatever part of a capture there is, nothing is claimed that is
+// not so: each packet lost in turn, the capture begun or ended at each, one direction
+// alone, and a short snap length.
+func TestPartOfACapture(t *testing.T) {
+	files, rows := manifest(t)
+	parts, claims := 0, 0
+	for _, file := range files {
+		if file == "openssl/old-renegotiated.pcap.gz" {
+			continue // before it renegotiates, nothing was asked for, and that is what is said
+		}
+		frames := load(t, capturePath(file))
+		truth := map[pair]row{}
+		for i, j := range judge(frames) {
+			truth[pairOf(&j)] = rows[file][i]
+		}
+		check := func(what string, at int, part []frame) {
+			parts++
+			for _, j := range judge(part) {
+				if j.TLS != nil && j.TLS.ClientAuth != verdict.AuthUnknown {
+					claims++
+				}
+				r, known := truth[pairOf(&j)]
+				if !known { // in mid-stream the ends may be the other way round
+					p := pairOf(&j)
+					r = truth[pair{p.to, p.from}]
+				}
+				if contradicts(r, &j) {
+					t.Errorf("%s, %s %d: truth %s %s, said %s %s %v", file, what, at, r["client_auth"], r["outcome"], j.Verdict, j.TLS.ClientAuth, j.Reasons)
+				}
+			}
+		}
+		for i := range frames {
+			check("without packet", i, slices.Delete(slices.Clone(frames), i, i+1))
+			check("before packet", i, frames[:i])
+			check("from packet", i, frames[i:])
+		}
+		for _, fromServer := range []bool{false, true} {
+			var part []frame
+			for _, f := range frames {
+				if header, _, ok := tcpPayload(f.data); ok && (binary.BigEndian.Uint16(f.data[header:]) == 8443) == fromServer {
+					part = append(part, f)
+				}
+			}
+			check("one direction", 0, part)
+		}
+		for _, n := range []int{66, 96, 128, 262, 600} {
+			part := slices.Clone(frames)
+			for i := range part {
+				part[i].data = part[i].data[:min(n, len(part[i].data))]
+			}
+			check("snap length", n, part)
+		}
+	}
+	t.Logf("%d parts, %d claims about client certificates, all of them so", parts, claims)
+	if claims < parts/2 {
+		t.Errorf("only %d claims in %d parts: they prove nothing", claims, parts)
+	}
+}
+
+// TestPortsUsedAgain: a connection that takes the ports of one that was mutual is judged
+// by what it shows itself.
+func TestPortsUsedAgain(t *testing.T) {
+	files, _ := manifest(t)
+	var mutual, oneWay []frame
+	for _, file := range files {
+		switch file {
+		case "go/mutual.pcap.gz":
+			mutual = load(t, capturePath(file))
+		case "go/oneway.pcap.gz":
+			oneWay = load(t, capturePath(file))
+		}
+	}
+	if mutual == nil || oneWay == nil {
+		t.Fatal("the captures of Go are not there")
+	}
+	header, _, _ := tcpPayload(mutual[0].data)
+	port := binary.BigEndian.Uint16(mutual[0].data[header:])
+	all := slices.Clone(mutual)
+	for _, f := range oneWay {
+		f.data = slices.Clone(f.data)
+		header, _, ok := tcpPayload(f.data)
+		if !ok {
+			t.Fatal("not TCP")
+		}
+		if at := header; binary.BigEndian.Uint16(f.data[at:]) == 8443 {
+			binary.BigEndian.PutUint16(f.data[at+2:], port)
+		} else {
+			binary.BigEndian.PutUint16(f.data[at:], port)
+		}
+		f.time = all[len(all)-1].time + 1e6
+		all = append(all, f)
+	}
+	got := judge(all)
+	if len(got) != 2 || got[0].Verdict != verdict.MTLS || got[1].Verdict != verdict.TLS || got[1].TLS.ClientAuth != verdict.AuthNotRequested {
+		for _, j := range got {
+			t.Errorf("%s %v", j.Verdict, j.Reasons)
+		}
+	}
+}

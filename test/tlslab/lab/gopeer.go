@@ -1,0 +1,142 @@
+package main
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A peer of the lab's own is called as
+//
+//	PEER server|client ADDRESS CERT KEY CA none|optional|required 1.2|1.3 CONNECTIONS OPTION,...
+//
+// with "-" for no file, and as a server says of each connection
+//
+//	truth certs=1 resumed=0 early=0 error=
+//
+// goPeer is crypto/tls.
+func goPeer(args []string) int {
+	if len(args) != 9 {
+		fmt.Fprintln(os.Stderr, "peer: nine arguments are wanted")
+		return 2
+	}
+	role, addr, cert, key, ca, auth, version, options := args[0], args[1], args[2], args[3], args[4], args[5], args[6], strings.Split(args[8], ",")
+	n, _ := strconv.Atoi(args[7])
+	pool := x509.NewCertPool()
+	b, err := os.ReadFile(ca)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "peer:", err)
+		return 1
+	}
+	pool.AppendCertsFromPEM(b)
+	v := map[string]uint16{"1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[version]
+	cfg := &tls.Config{MinVersion: v, MaxVersion: v, RootCAs: pool, ClientCAs: pool, ServerName: serverName, SessionTicketsDisabled: slices.Contains(options, "noticket")}
+	if slices.Contains(options, "nosni") {
+		cfg.ServerName, cfg.InsecureSkipVerify = "", true
+	}
+	if slices.Contains(options, "hrr-client") {
+		cfg.CurvePreferences = []tls.CurveID{tls.X25519, tls.CurveP384}
+	}
+	if slices.Contains(options, "hrr-server") {
+		cfg.CurvePreferences = []tls.CurveID{tls.CurveP384}
+	}
+	if slices.Contains(options, "x25519") {
+		cfg.CurvePreferences = []tls.CurveID{tls.X25519}
+	}
+	if cert != "-" {
+		c, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "peer:", err)
+			return 1
+		}
+		if slices.Contains(options, "always") { // also to a server that trusts others
+			cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &c, nil }
+		}
+		cfg.Certificates = []tls.Certificate{c}
+	}
+	if role == "server" {
+		cfg.ClientAuth = map[string]tls.ClientAuthType{"none": tls.NoClientCert, "optional": tls.VerifyClientCertIfGiven, "required": tls.RequireAndVerifyClientCert}[auth]
+		err = goServe(addr, cfg, n)
+	} else {
+		err = goCall(addr, cfg, n, slices.Contains(options, "shared"))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "peer:", err)
+		return 1
+	}
+	return 0
+}
+
+func goServe(addr string, cfg *tls.Config, n int) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	for range n {
+		raw, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		c := tls.Server(raw, cfg)
+		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+		_, err = c.Read(make([]byte, 4096))
+		st, certs := c.ConnectionState(), -1
+		if err == nil {
+			certs = len(st.PeerCertificates)
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\nlab-pong")
+		}
+		fmt.Println(truthLine(certs, st.DidResume, err))
+		_ = c.Close()
+	}
+	return nil
+}
+
+func truthLine(certs int, resumed bool, err error) string {
+	why := ""
+	if err != nil {
+		why = err.Error()
+	}
+	n := 0
+	if resumed {
+		n = 1
+	}
+	return fmt.Sprintf("truth certs=%d resumed=%d early=0 error=%s", certs, n, why)
+}
+
+// goCall makes n connections. Of a shared address, those of even number come from a
+// client with a certificate, the others from one without.
+func goCall(addr string, cfg *tls.Config, n int, shared bool) error {
+	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+	other := cfg.Clone()
+	other.ClientSessionCache, other.Certificates = tls.NewLRUClientSessionCache(4), nil
+	var all error
+	for i := range n {
+		use := cfg
+		if shared && i%2 == 1 {
+			use = other
+		}
+		all = errors.Join(all, goRequest(addr, use))
+	}
+	return all
+}
+
+func goRequest(addr string, cfg *tls.Config) error {
+	c, err := tls.Dial("tcp", addr, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.Close() }()
+	if _, err := io.WriteString(c, request); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, c)
+	return err
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// endpoint is how one end is to behave. The zero value is one connection of TLS 1.3,
+// without a certificate, and of a server that asks for none.
+type endpoint struct {
+	old     bool     // TLS 1.2
+	cert    string   // name of its certificate; a server's default is "srv"
+	auth    string   // of a server: "", "optional", "required"
+	n       int      // connections, default 1
+	options []string // words of the stack's own: arguments of a program, options of a peer
+	refuses string   // of a client: why it refuses the server
+}
+
+func (e endpoint) version() string {
+	if e.old {
+		return "1.2"
+	}
+	return "1.3"
+}
+
+func (e endpoint) count() int { return max(e.n, 1) }
+
+func (e endpoint) serverCert() string {
+	if e.cert == "" {
+		return "srv"
+	}
+	return e.cert
+}
+
+// stack is a TLS stack as server and client.
+type stack struct {
+	name    string
+	needs   []string                          // programs and files without which it is skipped
+	release func(*lab) string                 // its version
+	server  func(*lab, endpoint) []string     // command of the server
+	said    func(log string) []seen           // what its log says of each connection
+	file    string                            // a log of its own, in the lab's work folder
+	ask     []string                          // a command that asks the server for more, before it is stopped
+	client  func(*lab, endpoint) [][]string   // commands of the client, one after the other
+	proxy   func(l *lab, e endpoint) []string // a client that is a proxy for cleartext on plainPort
+
+	label_ string
+	absent *string
+}
+
+func (s *stack) missing(l *lab) string {
+	if s.absent == nil {
+		why := ""
+		for _, need := range s.needs {
+			if _, err := exec.LookPath(need); err != nil {
+				if _, err := os.Stat(need); err != nil {
+					why = s.name + " is not here: " + filepath.Base(need) + " is missing"
+					break
+				}
+			}
+		}
+		s.absent = &why
+	}
+	return *s.absent
+}
+
+func (s *stack) label(l *lab) string {
+	if s.label_ == "" {
+		s.label_ = strings.TrimSpace(s.name + " " + s.release(l))
+	}
+	return s.label_
+}
+
+func (s *stack) files(l *lab) string {
+	if s.file == "" {
+		return ""
+	}
+	b, _ := os.ReadFile(filepath.Join(l.work, s.file))
+	_ = os.Remove(filepath.Join(l.work, s.file))
+	return string(b)
+}
+
+// said1 makes a log's reader of a pattern: its groups are the certificates (a number,
+// or any text for one), the mark of a resumption, and the error.
+var truthWords = regexp.MustCompile(`(?m)^truth certs=(-?\d+) resumed=(\d) early=(\d) error=(.*)$`)
+
+// saidByPeer reads the log of a peer of the lab's own.
+func saidByPeer(log string) []seen {
+	var all []seen
+	for _, m := range truthWords.FindAllStringSubmatch(log, -1) {
+		certs, _ := strconv.Atoi(m[1])
+		all = append(all, seen{certs: certs, counted: true, resumed: m[2] == "1", early: m[3] == "1", err: m[4]})
+	}
+	return all
+}
+
+// peer is a peer of the lab's own, called as gopeer.go says.
+func peer(name string, release func(*lab) string, argv func(l *lab) []string, certFile func(*lab, string) string, needs ...string) *stack {
+	call := func(l *lab, role string, e endpoint, cert string) []string {
+		auth := e.auth
+		if auth == "" {
+			auth = "none"
+		}
+		return append(argv(l), role, serverAddr+":"+port, certFile(l, cert), l.certs.key(cert), l.certs.ca(), auth, e.version(), strconv.Itoa(e.count()), strings.Join(e.options, ",")+",")
+	}
+	return &stack{
+		name: name, needs: needs, release: release, said: saidByPeer,
+		server: func(l *lab, e endpoint) []string { return call(l, "server", e, e.serverCert()) },
+		client: func(l *lab, e endpoint) [][]string { return [][]string{call(l, "client", e, e.cert)} },
+	}
+}
+
+// output returns the first match of a pattern in what a program prints.
+func output(pattern string, argv ...string) func(*lab) string {
+	return func(*lab) string {
+		out, _ := exec.Command(argv[0], argv[1:]...).CombinedOutput()
+		return string(regexp.MustCompile(pattern).Find(out))
+	}
+}
+
+func pemFile(l *lab, name string) string { return l.certs.pem(name) }
+func p12File(l *lab, name string) string { return l.certs.p12(name) }
+
+// stacks returns all stacks, by name.
+func (l *lab) stacks() map[string]*stack {
+	python := filepath.Join(l.work, "venv/bin/python")
+	module := func(name string) func(*lab) string {
+		return output(`[\d.]+`, python, "-c", "import importlib.metadata as m; print(m.version('"+name+"'))")
+	}
+	script := func(name string) func(*lab) []string {
+		return func(l *lab) []string { return []string{python, filepath.Join(l.peers, name)} }
+	}
+	built := func(name string) func(*lab) []string {
+		return func(l *lab) []string { return []string{filepath.Join(l.work, name)} }
+	}
+	self, _ := os.Executable()
+	all := map[string]*stack{}
+	for _, s := range []*stack{
+		peer("Go", output(`[\d.]+`, "go", "env", "GOVERSION"), func(*lab) []string { return []string{self, "peer"} }, pemFile),
+		peer("JSSE", output(`[\d.]+`, "java", "-version"), func(l *lab) []string {
+			return []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx64m", "-cp", l.work, "Peer"}
+		}, p12File, "java", filepath.Join(l.work, "Peer.class")),
+		peer("rustls", output(`[\d.]+`, "sed", "-n", `/^name = "rustls"$/{n;p}`, filepath.Join(l.work, "rust/Cargo.lock")), built("rust/target/release/peer"), pemFile, filepath.Join(l.work, "rust/target/release/peer")),
+		peer("wolfSSL", output(`\d+\.\d+\.\d+`, "dpkg-query", "-W", "-f", "${Version}", "libwolfssl-dev"), built("wolf"), pemFile, filepath.Join(l.work, "wolf")),
+		peer("tlslite-ng", module("tlslite-ng"), script("lite.py"), pemFile, python),
+		peer("Mbed TLS", func(*lab) string { return "2.28" }, script("mbed.py"), pemFile, python),
+		peer("curl-impersonate", module("curl_cffi"), script("chrome.py"), pemFile, python),
+		openssl(), gnutls(), nss(), curl(), nginx(), haproxy(), stunnel(), envoy(filepath.Join(l.work, "venv")),
+	} {
+		all[s.name] = s
+	}
+	return all
+}

@@ -1,0 +1,93 @@
+import java.io.*;
+import java.net.InetAddress;
+import java.nio.charset.StandardCharsets;
+import java.security.KeyStore;
+import java.security.cert.*;
+import java.util.*;
+import javax.net.ssl.*;
+
+/** A peer of the lab (see gopeer.go) on JSSE. The certificate's file is PKCS #12; key is not used. */
+public class Peer {
+  static final String NAME = "httpbin.lab.test";
+
+  public static void main(String[] a) throws Exception {
+    String[] address = a[1].split(":");
+    int port = Integer.parseInt(address[1]), n = Integer.parseInt(a[7]);
+    Set<String> options = new HashSet<>(Arrays.asList(a[8].split(",")));
+    SSLContext context = SSLContext.getInstance("TLS");
+    context.init(keys(a[2]), trust(a[4]), null);
+    String[] versions = {"TLSv" + a[6]};
+    String[] suites = options.stream().filter(o -> o.startsWith("TLS_")).toArray(String[]::new);
+    if (a[0].equals("server")) {
+      SSLServerSocket l = (SSLServerSocket) context.getServerSocketFactory().createServerSocket(port, 5, InetAddress.getByName(address[0]));
+      l.setEnabledProtocols(versions);
+      if (suites.length > 0) l.setEnabledCipherSuites(suites);
+      l.setWantClientAuth(a[5].equals("optional"));
+      if (a[5].equals("required")) l.setNeedClientAuth(true);
+      for (int i = 0; i < n; i++) {
+        SSLSocket s = (SSLSocket) l.accept();
+        serve(s, System.currentTimeMillis());
+        Thread.sleep(10); // sessions count milliseconds
+      }
+      return;
+    }
+    for (int i = 0; i < n; i++) {
+      try (SSLSocket s = (SSLSocket) context.getSocketFactory().createSocket(address[0], port)) {
+        SSLParameters p = s.getSSLParameters();
+        p.setServerNames(List.of(new SNIHostName(NAME)));
+        s.setSSLParameters(p);
+        s.setEnabledProtocols(versions);
+        if (suites.length > 0) s.setEnabledCipherSuites(suites);
+        s.setSoTimeout(5000);
+        s.getOutputStream().write(("GET /ping HTTP/1.1\r\nHost: " + NAME + "\r\n\r\n").getBytes(StandardCharsets.US_ASCII));
+        s.getOutputStream().flush();
+        System.out.println("client read " + s.getInputStream().read(new byte[4096]));
+      } catch (IOException e) {
+        System.out.println("client " + e);
+      }
+    }
+  }
+
+  static void serve(SSLSocket s, long accepted) {
+    try (s) {
+      s.setSoTimeout(5000);
+      s.startHandshake();
+      SSLSession session = s.getSession();
+      boolean resumed = session.getCreationTime() < accepted;
+      s.getInputStream().read(new byte[4096]);
+      int certs;
+      try {
+        certs = session.getPeerCertificates().length;
+      } catch (SSLPeerUnverifiedException e) {
+        certs = 0;
+      }
+      s.getOutputStream().write("HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nlab-pong".getBytes(StandardCharsets.US_ASCII));
+      s.getOutputStream().flush();
+      System.out.println("truth certs=" + certs + " resumed=" + (resumed ? 1 : 0) + " early=0 error=");
+    } catch (IOException e) {
+      System.out.println("truth certs=-1 resumed=0 early=0 error=" + e);
+    }
+  }
+
+  static KeyManager[] keys(String file) throws Exception {
+    if (file.equals("-")) return null;
+    KeyStore k = KeyStore.getInstance("PKCS12");
+    try (InputStream in = new FileInputStream(file)) {
+      k.load(in, "changeit".toCharArray());
+    }
+    KeyManagerFactory f = KeyManagerFactory.getInstance("PKIX");
+    f.init(k, "changeit".toCharArray());
+    return f.getKeyManagers();
+  }
+
+  static TrustManager[] trust(String pem) throws Exception {
+    KeyStore k = KeyStore.getInstance("PKCS12");
+    k.load(null, null);
+    try (InputStream in = new FileInputStream(pem)) {
+      k.setCertificateEntry("ca", CertificateFactory.getInstance("X.509").generateCertificate(in));
+    }
+    TrustManagerFactory f = TrustManagerFactory.getInstance("PKIX");
+    f.init(k);
+    return f.getTrustManagers();
+  }
+}

@@ -1,0 +1,99 @@
+"""A peer of the lab (see gopeer.go) on tlslite-ng, which does what others do not: records of 64 bytes, padding of any size.
+
+It does not verify certificates: what a client presents is presented, not proved.
+Options: limit=N (record size limit), pad=random|finished, pha, keyupdate, half (0.5-RTT data).
+"""
+import random
+import socket
+import sys
+
+from tlslite.api import HandshakeSettings, TLSConnection, X509CertChain, parsePEMKey
+
+NAME = 'httpbin.lab.test'
+REQUEST = b'GET /ping HTTP/1.1\r\nHost: httpbin.lab.test\r\nConnection: close\r\n\r\n'
+ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\nlab-pong'
+
+
+def settings(version, options):
+    s = HandshakeSettings()
+    s.minVersion = s.maxVersion = (3, 3) if version == '1.2' else (3, 4)
+    s.ticketKeys = [bytearray(range(32))]
+    for o in options:
+        if o.startswith('limit='):
+            s.record_size_limit = int(o[6:])
+        if o == 'pad=random':
+            s.padding_cb = lambda length, kind, limit: random.randrange(0, 300)
+        if o == 'pad=finished':  # a Finished as large as a certificate's flight
+            s.padding_cb = lambda length, kind, limit: 580 if kind == 22 else 0
+    return s
+
+
+def load(cert, key):
+    if cert == '-':
+        return None, None
+    chain = X509CertChain()
+    chain.parsePemList(open(cert).read())
+    return chain, parsePEMKey(open(key).read(), private=True)
+
+
+def serve(c, cert, key, auth, s, options):
+    certs, resumed, error = -1, 0, ''
+    try:
+        c.handshakeServer(certChain=cert, privateKey=key, reqCert=auth != 'none', settings=s)
+        c.read(min=1, max=4096)
+        if 'pha' in options:
+            for _ in c.request_post_handshake_auth(s):
+                pass
+            c.write(b'more')
+            c.read(min=1, max=4096)
+        chain = c.session.clientCertChain
+        certs = chain.getNumCerts() if chain else 0
+        resumed = int(c.resumed)
+        if auth == 'required' and not certs:
+            raise ValueError('client did not provide a certificate')
+        c.write(ANSWER)
+        c.close()
+    except Exception as e:  # whatever it is, it is this connection's end
+        certs, error = -1, f'{type(e).__name__} {e}'
+    print(f'truth certs={certs} resumed={resumed} early=0 error={error}', flush=True)
+
+
+def main():
+    role, address, cert, key, _, auth, version, n, options = sys.argv[1:]
+    host, port = address.split(':')
+    options = options.split(',')
+    cert, key = load(cert, key)
+    s = settings(version, options)
+    if role == 'server':
+        listener = socket.create_server((host, int(port)))
+        for _ in range(int(n)):
+            sock, _ = listener.accept()
+            sock.settimeout(5)
+            serve(TLSConnection(sock), cert, key, auth, s, options)
+            sock.close()
+        return
+    session = None
+    for _ in range(int(n)):
+        sock = socket.create_connection((host, int(port)), timeout=5)
+        c = TLSConnection(sock)
+        if 'pha' in options:
+            c.client_cert_required = True
+        try:
+            c.handshakeClientCert(certChain=cert, privateKey=key, session=session, settings=s, serverName=NAME)
+            if 'keyupdate' in options:
+                for _ in c.send_keyupdate_request(1):
+                    pass
+            c.write(REQUEST)
+            b = c.read(min=1, max=4096)
+            if 'pha' in options:
+                c.write(REQUEST)
+                b = c.read(min=1, max=4096)
+            print('client read', len(b))
+            session = c.session
+            c.close()
+        except Exception as e:
+            print('client', type(e).__name__, e)
+        sock.close()
+
+
+main()
