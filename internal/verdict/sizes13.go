@@ -60,6 +60,8 @@ func keyHint(n int) string {
 		return "ecdsa-p384"
 	case n >= 136 && n <= 139:
 		return "ecdsa-p521"
+	case n == 128:
+		return "rsa-1024"
 	case n == 256:
 		return "rsa-2048"
 	case n == 384:
