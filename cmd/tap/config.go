@@ -38,20 +38,26 @@ type environment struct {
 	Sink       string        `env:"TAP_SINK" envDefault:"stdout" about:"where records go: stdout (JSON lines) or kafka"`
 
 	Brokers      []string      `env:"TAP_KAFKA_BROKERS" about:"host:port,... of any of the brokers"`
-	Topic        string        `env:"TAP_KAFKA_TOPIC" envDefault:"meshtls-tap.findings" about:"topic of findings"`
+	Topic        string        `env:"TAP_KAFKA_TOPIC" envDefault:"meshtls-tap.findings" about:"topic of findings; {namespace} in a topic's name is the pod's"`
 	PostureTopic string        `env:"TAP_KAFKA_POSTURE_TOPIC" envDefault:"meshtls-tap.posture" about:"topic of posture and the tap's own state"`
 	FlowsTopic   string        `env:"TAP_KAFKA_FLOWS_TOPIC" envDefault:"meshtls-tap.flows" about:"topic of flows"`
 	Compression  string        `env:"TAP_KAFKA_COMPRESSION" envDefault:"zstd" about:"zstd, lz4, snappy, gzip or none"`
 	BatchTimeout time.Duration `env:"TAP_KAFKA_BATCH_TIMEOUT" envDefault:"100ms" expected:"a duration such as 100ms" about:"how long a record waits for company"`
+	BatchSize    int           `env:"TAP_KAFKA_BATCH_SIZE" envDefault:"500" expected:"a number of records" about:"records in one batch at most"`
+	BatchBytes   byteSize      `env:"TAP_KAFKA_BATCH_BYTES" envDefault:"1000000" expected:"a number of bytes" about:"bytes of one request at most; no more than the topics' max.message.bytes"`
 	TLS          bool          `env:"TAP_KAFKA_TLS" expected:"true or false" about:"speak TLS to the brokers; set with any other TAP_KAFKA_TLS_ variable"`
 	CAFile       string        `env:"TAP_KAFKA_TLS_CA_FILE" about:"PEM file of authorities to trust; default the system's"`
 	CertFile     string        `env:"TAP_KAFKA_TLS_CERT_FILE" about:"PEM file of a client certificate"`
 	KeyFile      string        `env:"TAP_KAFKA_TLS_KEY_FILE" about:"PEM file of its key"`
 	ServerName   string        `env:"TAP_KAFKA_TLS_SERVER_NAME" about:"name in the brokers' certificates; default the host connected to"`
-	Mechanism    string        `env:"TAP_KAFKA_SASL_MECHANISM" about:"plain, scram-sha-256 or scram-sha-512; default no SASL"`
+	Mechanism    string        `env:"TAP_KAFKA_SASL_MECHANISM" about:"plain, scram-sha-256, scram-sha-512 or oauthbearer; default no SASL"`
 	Username     string        `env:"TAP_KAFKA_SASL_USERNAME" about:"user name"`
 	Password     string        `env:"TAP_KAFKA_SASL_PASSWORD" about:"password, or"`
 	PasswordFile string        `env:"TAP_KAFKA_SASL_PASSWORD_FILE" about:"the file that holds it; read again for each connection"`
+	TokenFile    string        `env:"TAP_KAFKA_SASL_TOKEN_FILE" about:"the token of oauthbearer, such as a projected service-account token; read again for each connection"`
+
+	SpoolDir string   `env:"TAP_SPOOL_DIR" about:"folder where records wait for the brokers on disk; default in memory only"`
+	SpoolMax byteSize `env:"TAP_SPOOL_MAX" envDefault:"64Mi" expected:"1Mi or more, in bytes or as 64Mi" about:"what that folder may take"`
 
 	Cluster      string `env:"TAP_CLUSTER" about:"name of the cluster"`
 	WorkloadKind string `env:"TAP_WORKLOAD_KIND" about:"kind of the pod's owner, such as Deployment"`
@@ -202,30 +208,6 @@ func joinHostPort(host, port string) string {
 		host = "[" + host + "]"
 	}
 	return host + ":" + port
-}
-
-// setSink fills in what the sink needs. What Kafka's settings hold is checked by the
-// sink itself when it is made.
-func (s *settings) setSink() error {
-	switch s.Sink {
-	case "stdout":
-		return nil
-	case "kafka":
-	default:
-		return errors.New("expected stdout or kafka")
-	}
-	s.publishToKafka = true
-	s.kafka = sink.KafkaConfig{
-		Brokers: trimmed(s.Brokers), FindingsTopic: s.Topic, PostureTopic: s.PostureTopic, FlowsTopic: s.FlowsTopic,
-		Compression: s.Compression, BatchTimeout: s.BatchTimeout,
-	}
-	if s.TLS || s.CAFile+s.CertFile+s.KeyFile+s.ServerName != "" {
-		s.kafka.TLS = &sink.TLSConfig{CAFile: s.CAFile, CertFile: s.CertFile, KeyFile: s.KeyFile, ServerName: s.ServerName}
-	}
-	if s.Mechanism != "" {
-		s.kafka.SASL = &sink.SASLConfig{Mechanism: s.Mechanism, Username: s.Username, Password: s.Password, PasswordFile: s.PasswordFile}
-	}
-	return nil
 }
 
 // unknownVariables returns the TAP_ variables that are set and mean nothing here: a

@@ -65,18 +65,27 @@ func (t *tap) tableMetrics(e *exposition) {
 
 func (t *tap) sinkMetrics(e *exposition) {
 	s := t.publisher.Status()
-	ok := 0.0
-	if s.OK {
-		ok = 1
-	}
-	e.gauge("sink_ok", ok)
+	e.gauge("sink_ok", oneIf(s.OK))
+	e.gauge("sink_down", oneIf(s.Down))
 	e.gauge("sink_state_seconds", time.Since(s.Since).Seconds())
 	e.gauge("sink_queued_records", float64(s.Queued))
 	e.gauge("sink_queued_bytes", float64(s.QueuedBytes))
+	e.gauge("sink_spooled_records", float64(s.Spooled))
+	e.gauge("sink_spool_bytes", float64(s.SpoolBytes))
+	e.counter("sink_recovered_records_total", uint64(s.Recovered))
+	e.family("sink_throttled_seconds_total", "counter")
+	e.sample("sink_throttled_seconds_total", s.Throttled.Seconds())
 	e.counter("sink_retries_total", s.Retries)
 	e.counters("sink_delivered_records_total", "dataset", s.Delivered)
 	e.counters("sink_dropped_records_total", "dataset", s.Dropped)
 	e.counters("sink_drop_reasons_total", "reason", s.Reasons)
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // processMetrics writes what Prometheus' process collector calls by these names.

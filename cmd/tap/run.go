@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"hash/fnv"
 	"log/slog"
 	"os"
@@ -110,16 +109,9 @@ func newTap(s settings, std streams) (*tap, error) {
 		settings: s, sockets: &sink.Sockets{}, begun: time.Now(), older: establishedConnections(),
 		log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel})),
 	}
-	if s.publishToKafka {
-		cfg := s.kafka
-		cfg.Sockets, cfg.Log = t.sockets, t.log
-		k, err := sink.NewKafka(cfg)
-		if err != nil {
-			return nil, fmt.Errorf(`%w: %w; see "tap run --help"`, errUsage, err)
-		}
-		t.publisher = k
-	} else {
-		t.publisher = sink.NewLines(std.out, sink.LinesConfig{})
+	var err error
+	if t.publisher, err = t.newPublisher(std); err != nil {
+		return nil, err
 	}
 	t.control = control{dir: s.ConfigDir, log: t.log}
 	t.pipeline = newPipeline(t.tableConfig(), verdict.Config{Local: localPrefixes(s.podIPs), Nodes: s.nodes, APIServer: s.apiServer}, t.engineConfig())
@@ -267,6 +259,7 @@ func (t *tap) clock(ctx context.Context) string {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	next := time.Now().Add(obeyEvery)
+	var lost drops
 	for {
 		select {
 		case now := <-ticker.C:
@@ -277,6 +270,7 @@ func (t *tap) clock(ctx context.Context) string {
 				next = now.Add(obeyEvery)
 				t.obey()
 			}
+			lost.tell(t, now)
 			if why := t.orders.why(t.until, now); why != "" {
 				return why
 			}
@@ -294,24 +288,6 @@ func (t *tap) end(why string) {
 	t.pipeline.table.Flush()
 	t.pipeline.engine.Flush(now)
 	t.pipeline.engine.Stopped(now, why)
-}
-
-// flush gives the sink its grace: none where the broker is known to be down, since a
-// pod's end must not wait for it.
-func (t *tap) flush() error {
-	grace := t.Grace
-	if s := t.publisher.Status(); !s.OK && s.Reason != "" && t.publishToKafka && time.Since(t.begun) > grace {
-		grace = 0
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), grace)
-	defer cancel()
-	left, err := t.publisher.Close(ctx)
-	if left > 0 {
-		t.log.Warn("records were not delivered", "left", left, "error", err, "see", "TAP_GRACE")
-		return nil
-	}
-	t.log.Info("stopped")
-	return nil
 }
 
 // tellStarted publishes the self-test once each interface has been tried, or a second

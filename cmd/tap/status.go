@@ -17,8 +17,11 @@ func (t *tap) problems() []string {
 			out = append(out, err.Error())
 		}
 	}
-	if s := t.publisher.Status(); !s.OK && s.Reason != "" {
-		out = append(out, "sink "+t.Sink+": "+s.Reason)
+	s := t.publisher.Status()
+	for _, reason := range []string{s.Reason, s.SpoolReason} {
+		if reason != "" {
+			out = append(out, "sink "+t.Sink+": "+reason)
+		}
 	}
 	slices.Sort(out)
 	return out
@@ -34,7 +37,7 @@ func (t *tap) coverage() finding.Coverage {
 		c.Counters["ring_freezes"] += s.Freezes
 	}
 	s := t.publisher.Status()
-	c.Counters["sink_retries"], c.Counters["sink_queued"] = s.Retries, uint64(s.Queued)
+	c.Counters["sink_retries"], c.Counters["sink_queued"], c.Counters["sink_spooled"] = s.Retries, uint64(s.Queued), uint64(s.Spooled)
 	for _, name := range []string{"findings", "posture", "flows"} {
 		c.Counters["sink_delivered_"+name] = s.Delivered[datasets[name]]
 		c.Counters["sink_dropped_"+name] = s.Dropped[datasets[name]]

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,6 +33,8 @@ const (
 	SettingSASLUsername  = "TAP_KAFKA_SASL_USERNAME"
 	SettingSASLPassword  = "TAP_KAFKA_SASL_PASSWORD"
 	SettingSASLFile      = "TAP_KAFKA_SASL_PASSWORD_FILE"
+	SettingSASLTokenFile = "TAP_KAFKA_SASL_TOKEN_FILE"
+	SettingSpoolDir      = "TAP_SPOOL_DIR"
 )
 
 // KafkaConfig says where records go and how. Only Brokers must be given.
@@ -55,6 +57,15 @@ type KafkaConfig struct {
 
 	QueueRecords int // see NewQueue
 	QueueBytes   int
+
+	Spool *SpoolConfig // nil: records wait in memory alone
+
+	// A fleet must not storm the brokers. Seed tells this sink from others (the pod's UID):
+	// its share of Spread is when it tries again after it could not connect for seconds
+	// (sooner while an alert waits), and a twelfth of that is when it connects at first.
+	// 0 spreads nothing.
+	Seed   string
+	Spread time.Duration
 
 	Sockets *Sockets // gets to know the sink's own connections; nil: nobody asks
 
@@ -82,10 +93,20 @@ type TLSConfig struct {
 
 // SASLConfig is how to authenticate.
 type SASLConfig struct {
-	Mechanism    string // plain, scram-sha-256 or scram-sha-512
+	Mechanism    string // plain, scram-sha-256, scram-sha-512 or oauthbearer
 	Username     string
 	Password     string // or
 	PasswordFile string // read again for each connection; one line break at its end is dropped
+	TokenFile    string // of oauthbearer, in place of the three above; read again for each connection
+}
+
+func (s *SASLConfig) bearer() bool { return strings.EqualFold(s.Mechanism, "oauthbearer") }
+
+// topics returns the names of the topics, each once.
+func (c *KafkaConfig) topics() []string {
+	all := []string{c.FindingsTopic, c.PostureTopic, c.FlowsTopic}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // withDefaults returns the configuration with its zero values filled in.
@@ -175,7 +196,13 @@ func (c *KafkaConfig) checkSASL() error {
 		return nil
 	}
 	if _, ok := mechanisms()[strings.ToLower(s.Mechanism)]; !ok {
-		return fmt.Errorf("%s: %q: expected plain, scram-sha-256 or scram-sha-512", c.name(SettingSASLMechanism), s.Mechanism)
+		return fmt.Errorf("%s: %q: expected plain, scram-sha-256, scram-sha-512 or oauthbearer", c.name(SettingSASLMechanism), s.Mechanism)
+	}
+	if s.bearer() {
+		if s.TokenFile == "" {
+			return fmt.Errorf("%s: expected a file, as %s is oauthbearer", c.name(SettingSASLTokenFile), c.name(SettingSASLMechanism))
+		}
+		return nil
 	}
 	if s.Username == "" {
 		return fmt.Errorf("%s: expected a name, as %s is set", c.name(SettingSASLUsername), c.name(SettingSASLMechanism))
@@ -197,8 +224,8 @@ func validBroker(address string) bool {
 
 // validTopic is Kafka's own rule (org.apache.kafka.common.internals.Topic).
 func validTopic(name string) bool {
-	ok, _ := regexp.MatchString(`^[a-zA-Z0-9._-]{1,249}$`, name)
-	return ok && name != "." && name != ".."
+	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
+	return name != "" && len(name) <= 249 && strings.Trim(name, allowed) == "" && name != "." && name != ".."
 }
 
 func codec(name string) (kafka.Compression, bool) {

@@ -9,6 +9,7 @@ type lane struct {
 	kinds kindSet
 	limit int  // records in the next batch
 	used  bool // its topic has to be there; flows are off in most places
+	tried bool // whether records may be written there was asked, or shown
 }
 
 // lanesOf returns the lanes, what is most urgent first. Settings may name one topic twice.
@@ -35,11 +36,11 @@ func lanesOf(cfg *KafkaConfig, limit int) []*lane {
 }
 
 // topicSetting returns the setting that a topic's name comes from.
-func (k *Kafka) topicSetting(topic string) string {
+func (c *client) topicSetting(topic string) string {
 	switch topic {
-	case k.cfg.FindingsTopic:
+	case c.cfg.FindingsTopic:
 		return SettingTopic
-	case k.cfg.PostureTopic:
+	case c.cfg.PostureTopic:
 		return SettingPostureTopic
 	}
 	return SettingFlowsTopic
@@ -51,6 +52,7 @@ type health struct {
 	reason    string // of the last failure; empty when ok, or before the first attempt
 	failures  int    // in a row
 	notBefore time.Time
+	urgent    time.Time // the same while an alert waits
 }
 
 func (h *health) succeed() { *h = health{ok: true} }
@@ -58,7 +60,8 @@ func (h *health) succeed() { *h = health{ok: true} }
 func (h *health) fail(f fault, wait time.Duration) {
 	first := h.failures == 0
 	h.failures++
-	h.notBefore = time.Now().Add(wait)
+	h.urgent = time.Now().Add(wait)
+	h.notBefore = h.urgent
 	if first && h.ok && f.stale {
 		return // try once more before saying that something is wrong
 	}

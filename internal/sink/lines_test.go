@@ -64,7 +64,7 @@ func TestLines(t *testing.T) {
 		for n := 0; in.Scan(); n++ {
 			var v struct{ N int }
 			if err := json.Unmarshal(in.Bytes(), &v); err != nil || v.N != n {
-				read <- fmt.Errorf("line %d: %q: %v", n, in.Text(), err)
+				read <- fmt.Errorf("line %d: %q: %w", n, in.Text(), err)
 				return
 			}
 		}

@@ -44,12 +44,24 @@ func kindOf(dataset string) (kind, bool) {
 	return 0, false
 }
 
+// datasetOf is the reverse of kindOf.
+var datasetOf = [kinds]string{flow: Flow, posture: Posture, finding: Finding, tap: Tap}
+
+func kindsOf(items []item) []kind {
+	out := make([]kind, len(items))
+	for i := range items {
+		out[i] = items[i].kind
+	}
+	return out
+}
+
 // item is a queued record.
 type item struct {
 	Message
 	kind kind
 	seq  uint64    // order of arrival
-	at   time.Time // of arrival
+	at   time.Time // of arrival; zero for what is from the spool
+	disk *entry    // where it stands in the spool; nil: it is in memory alone
 }
 
 func (m *Message) size() int { return len(m.Value) + len(m.Key) + len(m.ID) + overhead }
@@ -84,6 +96,7 @@ func NewQueue(records, bytes int) *Queue {
 	}
 	return &Queue{
 		maxRecords: records, maxBytes: bytes, wake: make(chan struct{}, 1),
+		seq:       uint64(time.Now().UnixNano()), // later than all that an earlier run left in a spool
 		delivered: map[string]uint64{}, dropped: map[string]uint64{}, reasons: map[string]uint64{},
 	}
 }
@@ -246,6 +259,33 @@ func (q *Queue) lose(items []item, reason string) {
 	for i := range items {
 		q.forget(&items[i])
 		q.drop(items[i].Dataset, reason)
+	}
+}
+
+// moved says that the queue holds items no more.
+func (q *Queue) moved(items []item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range items {
+		q.forget(&items[i])
+	}
+}
+
+// delivers counts items as delivered.
+func (q *Queue) delivers(items []item) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range items {
+		q.delivered[items[i].Dataset]++
+	}
+}
+
+// count counts one dropped record for each kind given.
+func (q *Queue) count(dropped []kind, reason string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, k := range dropped {
+		q.drop(datasetOf[k], reason)
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 // mechanisms returns the SASL mechanisms by the name that a configuration gives them;
 // PLAIN has no hash.
 func mechanisms() map[string]func() hash.Hash {
-	return map[string]func() hash.Hash{"plain": nil, "scram-sha-256": sha256.New, "scram-sha-512": sha512.New}
+	return map[string]func() hash.Hash{"plain": nil, "oauthbearer": nil, "scram-sha-256": sha256.New, "scram-sha-512": sha512.New}
 }
 
 // login is a SASL mechanism that takes the password anew for each connection.
@@ -50,6 +50,9 @@ func (l *login) Start(context.Context) (sasl.StateMachine, []byte, error) {
 	if err != nil {
 		return nil, nil, &errPassword{err}
 	}
+	if l.cfg.bearer() { // RFC 7628, section 3.1
+		return &bearer{}, []byte(gs2Header + "\x01auth=Bearer " + password + "\x01\x01"), nil
+	}
 	h := mechanisms()[strings.ToLower(l.cfg.Mechanism)]
 	if h == nil { // RFC 4616
 		return plain{}, []byte("\x00" + l.cfg.Username + "\x00" + password), nil
@@ -58,16 +61,30 @@ func (l *login) Start(context.Context) (sasl.StateMachine, []byte, error) {
 	return s, []byte(gs2Header + s.first), nil
 }
 
+// password returns the password, or the token.
 func (l *login) password() (string, error) {
-	if l.cfg.PasswordFile == "" {
+	file := l.cfg.PasswordFile
+	if l.cfg.bearer() {
+		file = l.cfg.TokenFile
+	}
+	if file == "" {
 		return l.cfg.Password, nil
 	}
-	b, err := os.ReadFile(l.cfg.PasswordFile)
+	b, err := os.ReadFile(file)
 	b = bytes.TrimSuffix(bytes.TrimSuffix(b, []byte("\n")), []byte("\r"))
 	if err == nil && len(b) == 0 {
-		err = fmt.Errorf("%s is empty", l.cfg.PasswordFile)
+		err = fmt.Errorf("%s is empty", file)
 	}
 	return string(b), err
+}
+
+// bearer is an exchange of RFC 7628.
+type bearer struct{}
+
+// Next acknowledges a refusal, so that the broker ends the exchange with its error
+// code (section 3.2.3). The answer to a token that is accepted is empty.
+func (*bearer) Next(_ context.Context, message []byte) (bool, []byte, error) {
+	return len(message) == 0, []byte{1}, nil
 }
 
 // plain has nothing to answer.

@@ -35,6 +35,9 @@ const (
 	DropRejected   = "rejected"    // the broker refused this record for what it holds
 	DropClosed     = "closed"      // Put after Close, or the reader of the pipe is gone
 	DropBadDataset = "bad_dataset" // Message.Dataset is none of the four
+
+	DropSpoolFull    = "spool_full"    // the spool was full and the record among the least telling ones
+	DropSpoolDamaged = "spool_damaged" // a file of the spool was; at least that many are lost
 )
 
 // Status is a snapshot of a sink. Its maps belong to the caller.
@@ -43,8 +46,16 @@ type Status struct {
 	Reason string    // one line: why not, and which setting to look at; empty when OK
 	Since  time.Time // when OK or Reason last changed
 
-	Queued      int // records accepted, neither delivered nor dropped; includes those being sent
-	QueuedBytes int // what they take, overhead included
+	Down        bool // no broker could be reached at the last attempt
+	Queued      int  // records accepted, neither delivered nor dropped; includes those being sent
+	QueuedBytes int  // what those in memory take, overhead included
+
+	Spooled     int    // those of them that are on disk, and survive the process
+	SpoolBytes  int64  // what the spool's files take
+	SpoolReason string // one line: why records are not spooled; empty if they are, or need not be
+	Recovered   int    // records that an earlier run left in the spool: queued here without a Put
+
+	Throttled time.Duration // how long the broker's quotas have made the sink wait
 
 	Delivered map[string]uint64 // by dataset: acknowledged by the broker, or written to the pipe
 	Dropped   map[string]uint64 // by dataset

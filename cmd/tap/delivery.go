@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/sink"
+)
+
+// spread is the time over which a fleet of taps connects again to brokers that were away.
+const spread = time.Minute
+
+// byteSize is a number of bytes, perhaps with one of the suffixes that Kubernetes knows.
+type byteSize int64
+
+// UnmarshalText reads 1000000 or 64Mi.
+func (b *byteSize) UnmarshalText(text []byte) error {
+	digits, shift := string(text), 0
+	for i, suffix := range []string{"Ki", "Mi", "Gi"} {
+		if d, ok := strings.CutSuffix(digits, suffix); ok {
+			digits, shift = d, 10*(i+1)
+			break
+		}
+	}
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 1 || n > math.MaxInt64>>shift {
+		return errors.New("expected a number of bytes, such as 1000000 or 64Mi")
+	}
+	*b = byteSize(n << shift)
+	return nil
+}
+
+// setSink fills in what the sink needs. What Kafka's settings hold is checked by the
+// sink itself when it is made.
+func (s *settings) setSink() error {
+	switch s.Sink {
+	case "stdout":
+		return nil
+	case "kafka":
+	default:
+		return errors.New("expected stdout or kafka")
+	}
+	s.publishToKafka = true
+	s.kafka = sink.KafkaConfig{
+		Brokers: trimmed(s.Brokers), FindingsTopic: s.topic(s.Topic), PostureTopic: s.topic(s.PostureTopic), FlowsTopic: s.topic(s.FlowsTopic),
+		Compression: s.Compression, BatchTimeout: s.BatchTimeout, BatchSize: s.BatchSize, BatchBytes: int(s.BatchBytes),
+		Seed: s.PodUID, Spread: spread,
+	}
+	if s.TLS || s.CAFile+s.CertFile+s.KeyFile+s.ServerName != "" {
+		s.kafka.TLS = &sink.TLSConfig{CAFile: s.CAFile, CertFile: s.CertFile, KeyFile: s.KeyFile, ServerName: s.ServerName}
+	}
+	if s.Mechanism != "" {
+		s.kafka.SASL = &sink.SASLConfig{
+			Mechanism: s.Mechanism, Username: s.Username, Password: s.Password, PasswordFile: s.PasswordFile, TokenFile: s.TokenFile,
+		}
+	}
+	if s.SpoolDir != "" {
+		s.kafka.Spool = &sink.SpoolConfig{Dir: s.SpoolDir, MaxBytes: int64(s.SpoolMax)}
+	}
+	return nil
+}
+
+// topic puts the pod's namespace in a topic's name. Without one the name cannot be used,
+// and the sink says so.
+func (s *settings) topic(name string) string {
+	if s.PodNamespace == "" {
+		return name
+	}
+	return strings.ReplaceAll(name, "{namespace}", s.PodNamespace)
+}
+
+// newPublisher makes the sink. An error is one of the settings.
+func (t *tap) newPublisher(std streams) (publisher, error) {
+	if !t.publishToKafka {
+		if t.SpoolDir != "" {
+			t.log.Warn("records for standard output are not spooled", "see", "TAP_SPOOL_DIR")
+		}
+		return sink.NewLines(std.out, sink.LinesConfig{}), nil
+	}
+	cfg := t.kafka
+	cfg.Sockets, cfg.Log = t.sockets, t.log
+	k, err := sink.NewKafka(cfg)
+	if err != nil {
+		return nil, fmt.Errorf(`%w: %w; see "tap run --help"`, errUsage, err)
+	}
+	return k, nil
+}
+
+// flush gives the sink its grace: none where the brokers are known to be away, since a
+// pod's end must not wait for them.
+func (t *tap) flush() error {
+	grace := t.Grace
+	if t.publisher.Status().Down {
+		grace = 0
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	left, err := t.publisher.Close(ctx)
+	s := t.publisher.Status()
+	level := slog.LevelInfo
+	if left > 0 {
+		level = slog.LevelWarn
+	}
+	attributes := []any{"records_lost", left, "records_spooled", s.Spooled}
+	if left > 0 {
+		attributes = append(attributes, "error", err, "grace", grace, "see", "TAP_GRACE, TAP_SPOOL_DIR")
+	}
+	t.log.Log(ctx, level, "stopped", attributes...)
+	return nil
+}
+
+// drops publishes what the sink had to drop, once it delivers again.
+type drops struct {
+	told uint64
+	next time.Time // not before
+}
+
+// dropsEvery is how often that is published at most.
+const dropsEvery = time.Minute
+
+// tell looks at the sink's counts. The pipeline is not locked.
+func (d *drops) tell(t *tap, now time.Time) {
+	if now.Before(d.next) {
+		return
+	}
+	s := t.publisher.Status()
+	d.next = now.Add(time.Second)
+	n := total(s.Dropped)
+	if !s.OK || n <= d.told {
+		return
+	}
+	reason := fmt.Sprintf("%d records were dropped before they could be delivered, since the start: %s (%s)", n-d.told, counts(s.Dropped), counts(s.Reasons))
+	d.told, d.next = n, now.Add(dropsEvery)
+	t.log.Warn("records were dropped", "reason", reason)
+	t.pipeline.mu.Lock()
+	defer t.pipeline.mu.Unlock()
+	t.pipeline.engine.Degraded(now.UnixNano(), reason)
+}
+
+func total(m map[string]uint64) (n uint64) {
+	for _, v := range m {
+		n += v
+	}
+	return n
+}
+
+// counts writes what was counted by name.
+func counts(m map[string]uint64) string {
+	var out []string
+	for name, n := range m {
+		if n > 0 {
+			out = append(out, fmt.Sprintf("%s %d", name, n))
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}

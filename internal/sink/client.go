@@ -1,0 +1,91 @@
+package sink
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+// client is a connection to the brokers, and what its faults mean.
+type client struct {
+	cfg       KafkaConfig
+	dialer    *dialer
+	transport *kafka.Transport
+	life      context.Context // its end closes everything
+	end       context.CancelFunc
+}
+
+// newClient returns a client of a configuration that was checked. It does not connect
+// before it is used.
+func newClient(cfg KafkaConfig, topics []string) *client {
+	c := &client{cfg: cfg}
+	c.life, c.end = context.WithCancel(context.Background())
+	c.dialer = &dialer{sockets: cfg.Sockets, tls: cfg.TLS, limit: cfg.IOTimeout, life: c.life}
+	c.transport = &kafka.Transport{
+		Dial:           c.dialer.dial,
+		DialTimeout:    20 * time.Second, // TCP, TLS and versions
+		IdleTimeout:    9 * time.Minute,  // longer than a heartbeat, shorter than a broker's 10 min
+		MetadataTTL:    5 * time.Minute,
+		MetadataTopics: topics, // without: all topics of the cluster, again and again
+		ClientID:       cfg.ClientID,
+		Context:        c.life,
+	}
+	if cfg.SASL != nil {
+		c.transport.SASL = &login{*cfg.SASL}
+	}
+	return c
+}
+
+// openly reports whether a password or token goes over the wire in clear.
+func (c *client) openly() bool {
+	s := c.cfg.SASL
+	return s != nil && c.cfg.TLS == nil && (s.bearer() || strings.EqualFold(s.Mechanism, "plain"))
+}
+
+// close ends all connections.
+func (c *client) close() {
+	c.end()
+	c.transport.CloseIdleConnections()
+	c.dialer.closeAll()
+}
+
+// to returns what sends requests to the brokers.
+func (c *client) to() *kafka.Client {
+	return &kafka.Client{Addr: kafka.TCP(c.cfg.Brokers...), Transport: c.transport}
+}
+
+// exists asks for a topic.
+func (c *client) exists(topic string) error {
+	r, err := c.to().Metadata(c.life, &kafka.MetadataRequest{Topics: []string{topic}})
+	if err != nil {
+		return err
+	}
+	for _, t := range r.Topics {
+		if t.Name == topic {
+			return t.Error
+		}
+	}
+	return kafka.UnknownTopicOrPartition
+}
+
+// mayWrite asks the leader of a topic's first partition to write nothing. Apache Kafka
+// looks at who asks before it looks at what, and has no other way to ask. Only what
+// surely means that a record could not be written either is an error.
+func (c *client) mayWrite(topic string) error {
+	r, err := c.to().RawProduce(c.life, &kafka.RawProduceRequest{
+		Topic: topic, RequiredAcks: kafka.RequireAll,
+		RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(make([]byte, 4))}, // a length of 0
+	})
+	if _, unreachable := errors.AsType[*errConnect](err); unreachable {
+		return err
+	}
+	if r != nil && (errors.Is(r.Error, kafka.TopicAuthorizationFailed) || errors.Is(r.Error, kafka.ClusterAuthorizationFailed)) {
+		return r.Error
+	}
+	return nil
+}

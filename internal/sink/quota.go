@@ -1,0 +1,59 @@
+package sink
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol/produce"
+)
+
+// throttling tells by how much the broker wants to be spared, which kafka-go's Writer
+// keeps to itself.
+type throttling struct {
+	kafka.RoundTripper
+	tell func(time.Duration)
+}
+
+// RoundTrip implements kafka.RoundTripper.
+func (t *throttling) RoundTrip(ctx context.Context, addr net.Addr, request kafka.Request) (kafka.Response, error) {
+	response, err := t.RoundTripper.RoundTrip(ctx, addr, request)
+	if p, ok := response.(*produce.Response); ok && p != nil {
+		t.tell(time.Duration(p.ThrottleTimeMs) * time.Millisecond)
+	}
+	return response, err
+}
+
+// quota is what the broker's quotas ask for. It is guarded by Kafka.mu.
+type quota struct {
+	last, total time.Duration
+	until       time.Time
+}
+
+// throttle notes what a response asked for. The broker reads nothing from the connection
+// for that long (KIP-219), so the sink sends nothing.
+func (k *Kafka) throttle(d time.Duration) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.quota.last = d
+	if until := time.Now().Add(d); d > 0 && until.After(k.quota.until) {
+		k.quota.until = until
+		k.quota.total += d
+	}
+}
+
+func (k *Kafka) throttledUntil() time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.quota.until
+}
+
+// slowed returns a reason if the quotas hurt. Kafka.mu is held.
+func (k *Kafka) slowed() string {
+	if k.quota.last < time.Second {
+		return ""
+	}
+	return k.say("%s", fmt.Sprintf("a quota slows this client down, now by %v: raise producer_byte_rate or request_percentage for its user or for client id %q, or publish less", k.quota.last, k.cfg.ClientID))
+}

@@ -1,0 +1,213 @@
+package sink
+
+import (
+	"bufio"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestMain's second life: a process that puts records into a spool as fast as it may, until it is killed.
+func init() {
+	dir := os.Getenv("MESHTLS_SPOOLER")
+	if dir == "" {
+		return
+	}
+	q := NewQueue(0, 0)
+	newSpool(SpoolConfig{Dir: dir}, q, "", slog.New(slog.DiscardHandler))
+	for n := 0; ; n++ {
+		q.Put(sample(datasets[n%4], n))
+		fmt.Println(n, time.Now().UnixNano())
+		time.Sleep(500 * time.Microsecond)
+	}
+}
+
+// TestSpoolKilled: SIGKILL costs no more than what was put in the last moment before it.
+func TestSpoolKilled(t *testing.T) {
+	const moment = 250 * time.Millisecond // two cores, shared by all tests
+	dir := t.TempDir()
+	var missing, total int
+	for round := range 3 {
+		dir := filepath.Join(dir, fmt.Sprint(round))
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "MESHTLS_SPOOLER="+dir)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var at []time.Time
+		var killed time.Time
+		for in := bufio.NewScanner(out); in.Scan(); {
+			var n int
+			var ns int64
+			if k, _ := fmt.Sscan(in.Text(), &n, &ns); k != 2 || n != len(at) {
+				break // a line cut short
+			}
+			at = append(at, time.Unix(0, ns))
+			if len(at) == 1000+rand.N(1000) || len(at) == 2000 && killed.IsZero() {
+				cmd.Process.Kill()
+				killed = time.Now()
+			}
+		}
+		cmd.Wait()
+		b := openSpool(t, SpoolConfig{Dir: dir})
+		b.Put(sample(Tap, -1)) // comes last
+		got := map[string]bool{}
+		eventually(t, "all is read", func() bool {
+			for _, id := range drain(b) {
+				got[id] = true
+			}
+			return got[sample(Tap, -1).ID]
+		})
+		closeSpool(b)
+		for n, put := range at {
+			if got[sample(datasets[n%4], n).ID] {
+				continue
+			}
+			missing++
+			if killed.Sub(put) > moment {
+				t.Errorf("record %d was put %v before the kill and is lost", n, killed.Sub(put))
+			}
+		}
+		total += len(at)
+	}
+	t.Logf("killed 3 times: put %d, missing %d", total, missing)
+}
+
+// TestSpoolProperty drives a spool by chance and holds it to a model: whatever is done and however often it is opened anew, by
+// closing or as SIGKILL leaves it, each record that was put and not settled comes again, and none that was settled.
+func TestSpoolProperty(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { spoolProperty(t, rand.New(rand.NewPCG(seed, 9))) })
+	}
+}
+
+func spoolProperty(t *testing.T, chance *rand.Rand) {
+	dir := t.TempDir()
+	b := openSpool(t, SpoolConfig{Dir: dir, MaxBytes: 64 << 20})
+	open := map[string]bool{} // put and not settled
+	settled := map[string]bool{}
+	var taken []item
+	n := 0
+	for range 120 {
+		switch chance.IntN(6) {
+		case 0, 1:
+			for range chance.IntN(200) {
+				m := sample(datasets[chance.IntN(4)], n)
+				m.Value = append(m.Value, make([]byte, chance.IntN(3000))...)
+				b.Put(m)
+				open[m.ID] = true
+				n++
+			}
+		case 2:
+			taken = append(taken, b.take(kindSet(1+chance.IntN(int(allKinds))), 1+chance.IntN(150), 1<<20)...)
+		case 3: // some are acknowledged, the others tried again
+			var sent, failed []item
+			for _, it := range taken {
+				if chance.IntN(3) > 0 {
+					sent = append(sent, it)
+					delete(open, it.ID)
+					settled[it.ID] = true
+				} else {
+					failed = append(failed, it)
+				}
+			}
+			b.settle(sent)
+			b.giveBack(failed)
+			taken = nil
+		case 4:
+			if chance.IntN(4) > 0 {
+				continue
+			}
+			onDisk(t, b, len(open))
+			if chance.IntN(2) == 0 {
+				closeSpool(b)
+			} else {
+				dir = copied(t, dir) // what SIGKILL leaves
+			}
+			taken, b = nil, openSpool(t, SpoolConfig{Dir: dir, MaxBytes: 64 << 20})
+		case 5:
+			if s := b.status(); s.Queued > len(open) {
+				t.Fatalf("%d queued, want %d at most: %+v", s.Queued, len(open), s)
+			}
+		}
+	}
+	b.giveBack(taken)
+	onDisk(t, b, len(open))
+	for _, id := range drain(b) {
+		if settled[id] {
+			t.Errorf("%s was settled and came back", id)
+		}
+		delete(open, id)
+		settled[id] = true
+	}
+	if len(open) != 0 || sum(b.status().Dropped) != 0 {
+		t.Errorf("%d records lost: %+v", len(open), b.status())
+	}
+}
+
+// copied copies a spool's files.
+func copied(t *testing.T, dir string) string {
+	t.Helper()
+	to := t.TempDir()
+	files, _ := filepath.Glob(filepath.Join(dir, "*.spool"))
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(to, filepath.Base(f)), data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return to
+}
+
+// FuzzSegment reads a spool file of any bytes: it never panics, and what it reads it can read again.
+func FuzzSegment(f *testing.F) {
+	it := item{Message: sample(Finding, 1), kind: finding}
+	g, err := createSegment(f.TempDir(), finding, 1)
+	if err != nil {
+		f.Fatal(err)
+	}
+	if _, err := g.file.WriteAt(appendItem(appendItem(nil, &it), &it), segmentHeader); err != nil {
+		f.Fatal(err)
+	}
+	g.file.Close()
+	good, err := os.ReadFile(g.file.Name())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(good[:len(good)-3])
+	f.Add([]byte(segmentMagic))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		file := filepath.Join(t.TempDir(), segmentName(finding, 1))
+		if err := os.WriteFile(file, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		g, _, err := openSegment(file, 1)
+		if err != nil {
+			return
+		}
+		left := g.left
+		items, _, err := g.read(g.cursor, g.size, finding, 100)
+		g.file.Close()
+		if err == nil && len(items) > left {
+			t.Errorf("read %d records of %d", len(items), left)
+		}
+		again, torn, err := openSegment(file, 1)
+		if err != nil || torn || again.left != left {
+			t.Fatalf("opened again: %v, torn %v, %d records and then %d", err, torn, left, again.left)
+		}
+		again.file.Close()
+	})
+}
