@@ -24,6 +24,8 @@ import (
 type capture struct {
 	in      *bufio.Reader         // what pcapgo reads from
 	raw     *counter              // what is below it
+	below   *bufio.Reader         // between in and raw, of a pcapng file
+	blocks  *blocks               // of a pcapng file
 	packets int                   // read so far
 	unknown map[flow.LinkType]int // packets of link types that nothing here decodes
 	source  packetSource
@@ -75,6 +77,8 @@ func openCapture(r io.Reader) (c *capture, err error) {
 	}
 	switch binary.LittleEndian.Uint32(head) {
 	case 0x0a0d0d0a: // a section header block, draft-ietf-opsawg-pcapng, section 4.1
+		c.below, c.blocks = c.in, &blocks{r: c.in}
+		c.in = bufio.NewReaderSize(c.blocks, readBuffer)
 		c.source, err = newNG(c.in)
 	case 0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1: // draft-ietf-opsawg-pcap, section 4
 		c.source, err = newClassic(c.in)
@@ -94,6 +98,7 @@ func (c *capture) next(p *flow.Packet) (iface int, err error) {
 		if !decodable(p.Link) {
 			c.skip(p.Link)
 		}
+	case errors.Is(err, io.EOF) && c.blocks != nil && c.blocks.whole():
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) && c.position() != at:
 		err = fmt.Errorf("truncated in packet %d, which begins at byte %d: the file ends at byte %d", c.packets+1, at, c.position())
 	case !errors.Is(err, io.EOF):
@@ -142,7 +147,13 @@ func (c *capture) unzip() error {
 }
 
 // position is where the next byte that is not consumed stands in the (decompressed) file.
-func (c *capture) position() int64 { return c.raw.n - int64(c.in.Buffered()) }
+func (c *capture) position() int64 {
+	n := c.raw.n - int64(c.in.Buffered())
+	if c.below != nil {
+		n -= int64(c.below.Buffered())
+	}
+	return n
+}
 
 // fence turns a panic of pcapgo on hostile input into an error.
 func fence(err *error) {
@@ -234,7 +245,7 @@ func fill(p *flow.Packet, data []byte, ci gopacket.CaptureInfo, link flow.LinkTy
 	if ci.CaptureLength > maxPacket {
 		return fmt.Errorf("a packet of %d bytes, expected %d at most", ci.CaptureLength, maxPacket)
 	}
-	*p = flow.Packet{Time: nanoseconds(ci.Timestamp), Data: data, Length: max(ci.Length, len(data)), Link: link}
+	*p = flow.Packet{Time: nanoseconds(ci.Timestamp), Data: data, Length: max(ci.Length, len(data)), Link: link, Tunnels: true}
 	if !decodable(link) {
 		network(p)
 	}

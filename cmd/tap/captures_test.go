@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -119,7 +120,8 @@ func interfacesCapture(t *testing.T) []byte {
 			}
 		}
 	}
-	if err := w.Flush(); err != nil {
+	// The file ends in a block without a packet, as those of dumpcap do.
+	if err := errors.Join(w.WriteInterfaceStats(0, pcapgo.NgInterfaceStatistics{LastUpdate: captureStart}), w.Flush()); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

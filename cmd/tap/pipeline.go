@@ -131,7 +131,7 @@ func (p *pipeline) look(c *flow.Conn, x *connection) {
 		x.told, x.said = true, now
 		p.engine.Add(&j)
 	}
-	if j.HTTP == nil || j.HTTP.Status != 0 { // else the response is still to come
+	if x.session.Complete() {
 		x.session.Finish()
 	}
 }

@@ -15,6 +15,8 @@ type Decoded struct {
 	PayloadLen       int    // payload bytes by the IP length, at least len(Payload)
 	Fragment         bool   // the first fragment of a datagram: the ports are there, the rest is not
 	Reason           Reason // why there are no ports; Decodable where there are
+
+	tunnels uint8 // how many may still be opened
 }
 
 // Reason says why a packet has no ports to go by.
@@ -80,6 +82,9 @@ func (f frame) skip(n int) frame { return frame{f.b[n:], f.wire - n} }
 // nor panics, whatever the packet.
 func Decode(p *Packet, d *Decoded) bool {
 	*d = Decoded{}
+	if p.Tunnels {
+		d.tunnels = maxTunnels
+	}
 	d.Reason = linkLayer(p.Link, frame{p.Data, max(p.Length, len(p.Data))}, d)
 	return d.Reason == Decodable
 }
@@ -136,7 +141,7 @@ func tagged(typ uint16, f frame, d *Decoded) Reason {
 		case etherIPv6:
 			return network(f, 6, d)
 		default:
-			return OtherNetwork
+			return inEthernet(typ, f, d)
 		}
 		if len(f.b) < size {
 			return Truncated

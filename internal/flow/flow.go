@@ -31,6 +31,7 @@ type Packet struct {
 	Length    int      // length on the wire in bytes, at least len(Data)
 	Link      LinkType // what Data begins with
 	Interface uint16   // index of the capturing interface; connections are keyed by it
+	Tunnels   bool     // what tunnels carry counts instead of the tunnels
 }
 
 // Side is one of the two ends of a connection.

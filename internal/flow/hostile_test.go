@@ -27,6 +27,7 @@ func TestForgedPackets(t *testing.T) {
 		{"a FIN before the data", after(step{flags: "FA", seq: 1, ack: 1}, ask), "c0 GET", false},
 		{"a FIN inside of the data", after(step{flags: "FA", seq: 2, ack: 1}, ask), "c0 GET", false},
 		{"a FIN far ahead", after(step{flags: "FA", seq: 90000, ack: 1}, ask), "c0 GET", true},
+		{"a FIN before what is held", after(step{flags: "PA", seq: 4, ack: 1, data: "more"}, step{flags: "FA", seq: 4, ack: 1}, ask), "c0 GET, c3 more, end S1", false},
 		{"a FIN far ahead, and the true one", after(step{flags: "FA", seq: 90000, ack: 1}, ask, step{flags: "FA", seq: 4, ack: 1}), "c0 GET, changed cFIN, end S2", false},
 		{"a FIN outside of any window", after(step{flags: "FA", seq: 1 << 31, ack: 1}, ask), "c0 GET", true},
 		{"a RST outside of any window", after(step{flags: "R", seq: 1 << 31}, ask, got), "c0 GET, end S1", true},

@@ -46,9 +46,13 @@ func network(f frame, version uint8, d *Decoded) Reason {
 	case protoTCP:
 		return tcpHeader(g, d)
 	case protoUDP:
-		return udpHeader(g, d)
+		r := udpHeader(g, d)
+		if r == Decodable {
+			inUDP(d)
+		}
+		return r
 	}
-	return OtherTransport
+	return inIP(g, d)
 }
 
 // ipv4 decodes an IPv4 header (RFC 791, section 3.1).

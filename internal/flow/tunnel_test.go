@@ -1,0 +1,142 @@
+package flow_test
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/gopacket/layers"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// outer4 puts an IPv4 header in front of data.
+func outer4(proto uint8, data []byte) []byte {
+	h := []byte{0x45, 0, 0, 0, 0, 0, 0, 0, 64, proto, 0, 0, 172, 16, 0, 1, 172, 16, 0, 2}
+	binary.BigEndian.PutUint16(h[2:], uint16(len(h)+len(data)))
+	return append(h, data...)
+}
+
+func outerUDP(port uint16, data []byte) []byte {
+	h := []byte{0xc0, 0, 0, 0, 0, 0, 0, 0}
+	binary.BigEndian.PutUint16(h[2:], port)
+	binary.BigEndian.PutUint16(h[4:], uint16(len(h)+len(data)))
+	return outer4(17, append(h, data...))
+}
+
+func join(parts ...[]byte) []byte { return slices.Concat(parts...) }
+
+// ether puts an Ethernet header in front of data.
+func ether(typ uint16, data []byte) []byte {
+	return append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, byte(typ >> 8), byte(typ)}, data...)
+}
+
+func TestTunnels(t *testing.T) {
+	frame := capturetest.TCPFrame(client, server, layers.TCP{ACK: true, Seq: 7, Ack: 9}, []byte("inside"))
+	frame6 := capturetest.TCPFrame(netip.MustParseAddrPort("[fd00::1]:40000"), netip.MustParseAddrPort("[fd00::2]:80"), layers.TCP{ACK: true, Seq: 7, Ack: 9}, []byte("inside"))
+	ip4, ip6 := frame[14:], frame6[14:]
+	for name, c := range map[string]struct {
+		data []byte
+		six  bool
+		udp  bool // what the outer packet is where tunnels are not opened; else it has no ports
+	}{
+		"IP in IP":                  {data: ether(0x0800, outer4(4, ip4))},
+		"6in4":                      {data: ether(0x0800, outer4(41, ip6)), six: true},
+		"GRE":                       {data: ether(0x0800, outer4(47, join([]byte{0, 0, 8, 0}, ip4)))},
+		"GRE with all fields":       {data: ether(0x0800, outer4(47, join([]byte{0xb0, 0, 0x86, 0xdd}, make([]byte, 12), ip6))), six: true},
+		"Ethernet in GRE":           {data: ether(0x0800, outer4(47, join([]byte{0, 0, 0x65, 0x58}, frame)))},
+		"VXLAN":                     {data: ether(0x0800, outerUDP(4789, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, frame))), udp: true},
+		"VXLAN with VLAN":           {data: ether(0x0800, outerUDP(4789, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, ether(0x8100, join([]byte{0, 5, 8, 0}, ip4))))), udp: true},
+		"Geneve":                    {data: ether(0x0800, outerUDP(6081, join([]byte{0, 0, 0x65, 0x58, 0, 0, 42, 0}, frame6))), six: true, udp: true},
+		"Geneve with options":       {data: ether(0x0800, outerUDP(6081, join([]byte{2, 0, 8, 0, 0, 0, 42, 0}, make([]byte, 8), ip4))), udp: true},
+		"PPPoE":                     {data: ether(0x8864, join([]byte{0x11, 0, 0, 1, 0, byte(len(ip4) + 2), 0, 0x21}, ip4))},
+		"PPPoE, IPv6":               {data: ether(0x8864, join([]byte{0x11, 0, 0, 1, 0, byte(len(ip6) + 2), 0, 0x57}, ip6)), six: true},
+		"MPLS":                      {data: ether(0x8847, join([]byte{0, 1, 0, 64, 0, 2, 1, 64}, ip4))},
+		"Ethernet in MPLS":          {data: ether(0x8847, join([]byte{0, 2, 1, 64, 0, 0, 0, 0}, frame6)), six: true},
+		"6in4 in PPPoE":             {data: ether(0x8864, join([]byte{0x11, 0, 0, 1, 0, 0, 0, 0x21}, outer4(41, ip6))), six: true},
+		"IP in IP in IP in IP in 4": {data: ether(0x0800, outer4(4, outer4(4, outer4(4, outer4(4, ip4)))))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var d flow.Decoded
+			p := flow.Packet{Data: c.data, Length: len(c.data), Link: flow.LinkEthernet, Tunnels: true}
+			if !flow.Decode(&p, &d) || d.SrcPort != 40000 || d.DstPort != 80 || d.IPv6 != c.six || string(d.Payload) != "inside" || d.PayloadLen != 6 || d.Seq != 7 {
+				t.Errorf("%+v", d)
+			}
+			want := [16]byte{10, 0, 0, 1}
+			if c.six {
+				want = netip.MustParseAddr("fd00::1").As16()
+			}
+			if d.Src != want {
+				t.Errorf("source %v", d.Src)
+			}
+			p.Tunnels = false
+			if ok := flow.Decode(&p, &d); ok != c.udp {
+				t.Errorf("not to be opened: %v %+v", ok, d)
+			}
+			p.Tunnels = true
+			for n := range c.data { // cut off anywhere: never other ports
+				p.Data = c.data[:n]
+				if flow.Decode(&p, &d) && d.Transport == 6 && (d.SrcPort != 40000 || d.DstPort != 80) {
+					t.Errorf("cut to %d bytes: %+v", n, d)
+				}
+			}
+		})
+	}
+}
+
+// What only looks like a tunnel stays what it is.
+func TestNoTunnel(t *testing.T) {
+	frame := capturetest.TCPFrame(client, server, layers.TCP{ACK: true}, nil)
+	for name, data := range map[string][]byte{
+		"a reserved bit of VXLAN":     outerUDP(4789, join([]byte{8, 1, 0, 0, 0, 0, 42, 0}, frame)),
+		"nothing inside of VXLAN":     outerUDP(4789, []byte{8, 0, 0, 0, 0, 0, 42, 0}),
+		"not IP inside of VXLAN":      outerUDP(4789, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, ether(0x0806, make([]byte, 28)))),
+		"another version of Geneve":   outerUDP(6081, join([]byte{0x40, 0, 0x65, 0x58, 0, 0, 42, 0}, frame)),
+		"options beyond the datagram": outerUDP(6081, join([]byte{0x3f, 0, 0x65, 0x58, 0, 0, 42, 0}, frame)),
+		"another port":                outerUDP(4790, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, frame)),
+	} {
+		p := flow.Packet{Data: data, Length: len(data), Link: flow.LinkRaw, Tunnels: true}
+		var d flow.Decoded
+		if !flow.Decode(&p, &d) || d.Transport != 17 || d.SrcPort != 0xc000 {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+	for name, data := range map[string][]byte{
+		"five deep":          outer4(4, outer4(4, outer4(4, outer4(4, outer4(4, frame[14:]))))),
+		"GRE of version 1":   outer4(47, join([]byte{0, 1, 0x88, 0x0b}, frame[14:])),
+		"PPPoE discovery":    ether(0x8863, []byte{0x11, 9, 0, 0, 0, 0}),
+		"the other IP":       outer4(41, frame[14:]),
+		"labels without end": ether(0x8847, make([]byte, 64)),
+	} {
+		p := flow.Packet{Data: data, Length: len(data), Link: flow.LinkRaw, Tunnels: true}
+		if data[0] == 2 {
+			p.Link = flow.LinkEthernet
+		}
+		var d flow.Decoded
+		if flow.Decode(&p, &d) {
+			t.Errorf("%s: %+v", name, d)
+		}
+	}
+}
+
+func FuzzTunnels(f *testing.F) {
+	frame := capturetest.TCPFrame(client, server, layers.TCP{ACK: true}, []byte("inside"))
+	f.Add(ether(0x0800, outerUDP(4789, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, frame))))
+	f.Add(ether(0x0800, outerUDP(6081, join([]byte{2, 0, 8, 0, 0, 0, 42, 0}, make([]byte, 8), frame[14:]))))
+	f.Add(ether(0x0800, outer4(47, join([]byte{0xb0, 0, 0x65, 0x58}, make([]byte, 12), frame))))
+	f.Add(ether(0x8847, join([]byte{0, 2, 1, 64, 0, 0, 0, 0}, frame)))
+	f.Add(ether(0x8864, join([]byte{0x11, 0, 0, 1, 0, 0, 0, 0x21}, outer4(4, frame[14:]))))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p := flow.Packet{Data: data, Length: len(data) + 3, Link: flow.LinkEthernet, Tunnels: true}
+		var d flow.Decoded
+		ok := flow.Decode(&p, &d)
+		if ok != (d.Reason == flow.Decodable) || ok && d.Transport != 6 && d.Transport != 17 {
+			t.Fatalf("%v: %+v", ok, d)
+		}
+		if len(d.Payload) > d.PayloadLen || d.PayloadLen > p.Length || !ok && d.Payload != nil {
+			t.Fatalf("%d of %d bytes of payload in a frame of %d", len(d.Payload), d.PayloadLen, p.Length)
+		}
+	})
+}
