@@ -83,17 +83,21 @@ func load(t *testing.T, c *kit.Cluster, i image.Image) {
 // helm runs Helm in the cluster's network for the chart, with the values of this cluster, and fails the test where Helm does.
 func helm(t *testing.T, c *kit.Cluster, program, verb, name string, args ...string) string {
 	t.Helper()
+	out, err := c.Run(t, "", c.Bin(program), chart(verb, name, args...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// chart returns Helm's arguments.
+func chart(verb, name string, args ...string) []string {
 	all := []string{verb, name}
 	if verb == "install" || verb == "upgrade" {
 		all = append(all, filepath.Join(kit.Repository(), "charts", "tap"),
 			"--set", "image.registry="+registry, "--set", "tap.image.tag="+version, "--set", "webhook.image.tag="+version)
 	}
-	all = append(all, "--namespace", name)
-	out, err := c.Run(t, "", c.Bin(program), append(all, args...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
+	return append(append(all, "--namespace", name), args...)
 }
 
 // injecting waits until a pod of a namespace with such labels is tapped.

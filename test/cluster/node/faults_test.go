@@ -1,0 +1,201 @@
+package node_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
+)
+
+// A gap is the time that an application was out of its Service.
+type gap struct{ unready, out time.Duration }
+
+// watched calls do, and watches a pod's readiness and its Service's EndpointSlice until both are as before, for at least a while.
+func watched(t *testing.T, c *kit.Cluster, ns, pod, service string, do func(), done func(*corev1.Pod) error) gap {
+	t.Helper()
+	var g gap
+	last := time.Now()
+	do()
+	kit.Eventually(t, 90*time.Second, "the pod to be Ready again", func() error {
+		p := c.Pod(t, ns, pod)
+		ready, in := kit.IsReady(p), served(t, c, ns, service)
+		now := time.Now()
+		if !ready {
+			g.unready += now.Sub(last)
+		}
+		if !in {
+			g.out += now.Sub(last)
+		}
+		last = now
+		if err := done(p); err != nil {
+			return err
+		}
+		if !ready || !in {
+			return fmt.Errorf("ready %v, in its Service %v", ready, in)
+		}
+		return nil
+	})
+	return g
+}
+
+// served is whether the Service has an endpoint that is ready.
+func served(t *testing.T, c *kit.Cluster, ns, service string) bool {
+	t.Helper()
+	slices, err := c.DiscoveryV1().EndpointSlices(ns).List(t.Context(), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range slices.Items {
+		for _, e := range s.Endpoints {
+			if e.Conditions.Ready != nil && *e.Conditions.Ready {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// withService runs a tapped pod behind a Service.
+func withService(t *testing.T, c *kit.Cluster, ns string, change ...func(*corev1.Pod)) *corev1.Pod {
+	t.Helper()
+	c.Apply(t, ns, `{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}}`)
+	change = append(change, func(p *corev1.Pod) { p.Labels = map[string]string{"app": "web"} })
+	pod := run(t, c, ns, kit.NewPod("web", change...))
+	kit.Eventually(t, 20*time.Second, "the Service to have the pod", func() error {
+		if !served(t, c, ns, "web") {
+			return errors.New("it has none")
+		}
+		return nil
+	})
+	return pod
+}
+
+// restarted is done when the tap has been restarted n times and the application not at all.
+func restarted(t *testing.T, n int32) func(*corev1.Pod) error {
+	t.Helper()
+	return func(p *corev1.Pod) error {
+		if s := status(p, "app"); s == nil || s.RestartCount != 0 {
+			t.Fatalf("the application was restarted: %+v", s)
+		}
+		if s := status(p, kit.Tap); s == nil || s.RestartCount < n || s.State.Running == nil {
+			return fmt.Errorf("the tap: %+v", s)
+		}
+		return nil
+	}
+}
+
+// TestTapKilled: the application goes on, and its pod is Ready again as soon as the tap is.
+func TestTapKilled(t *testing.T) {
+	c := installed(t)
+	ns := c.Namespace(t, tapped)
+	pod := withService(t, c, ns)
+	g := watched(t, c, ns, "web", "web", func() { onNode(t, c, "kill", "-9", process(t, c, pod, kit.Tap)) }, restarted(t, 1))
+	t.Logf("tap killed: pod unready for %v, out of its Service for %v", g.unready.Round(100*time.Millisecond), g.out.Round(100*time.Millisecond))
+	if g.unready > 20*time.Second {
+		t.Error("that is too long")
+	}
+	get(t, c, ns, "client", "http://"+pod.Status.PodIP+":8080/", 1)
+	c.Logged(t, 30*time.Second, ns, "web", kit.Tap, `"plaintext-edge"`)
+}
+
+// TestTapOutOfMemory: the kernel ends the tap, not the application.
+func TestTapOutOfMemory(t *testing.T) {
+	c := installed(t)
+	ns := c.Namespace(t, tapped)
+	pod := withService(t, c, ns)
+	pid := process(t, c, pod, kit.Tap)
+	// Somebody in the tap's cgroup takes all that its limit allows; the kernel chooses the tap, which its score offers.
+	hog := fmt.Sprintf(`
+		f=$(sed -n 's/^[0-9]*:memory://p' /proc/%[1]s/cgroup); d=/sys/fs/cgroup/memory$f
+		[ -n "$f" ] || d=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/%[1]s/cgroup)
+		echo $$ > "$d/cgroup.procs" && exec tail /dev/zero`, pid)
+	g := watched(t, c, ns, "web", "web", func() {
+		for range 5 { // should the kernel choose the other
+			out, err := nodeCommand(t, c, "sh", "-c", hog)
+			if err == nil || !strings.Contains(err.Error(), "137") && !strings.Contains(err.Error(), "killed") {
+				t.Fatalf("nothing ran out of memory: %v %s", err, out)
+			}
+			if _, err := nodeCommand(t, c, "test", "-e", "/proc/"+pid); err != nil {
+				return
+			}
+		}
+		t.Fatal("the kernel spared the tap five times")
+	}, restarted(t, 1))
+	s := status(c.Pod(t, ns, "web"), kit.Tap)
+	if s.LastTerminationState.Terminated == nil {
+		t.Fatalf("the tap has not ended: %+v", s)
+	}
+	t.Logf("tap out of memory (%s): pod unready for %v, out of its Service for %v", s.LastTerminationState.Terminated.Reason,
+		g.unready.Round(100*time.Millisecond), g.out.Round(100*time.Millisecond))
+}
+
+// TestImageNotSeenToRun: with the image check, a tap that cannot be pulled reaches no pod. The upgrade comes to a halt, and
+// the replicas of before go on with the image of before.
+func TestImageNotSeenToRun(t *testing.T) {
+	c := installed(t)
+	defer restore(t, c)
+	out, err := c.Run(t, "", c.Bin("helm4"), chart("upgrade", release, "--set", "tap.image.tag=missing", "--wait", "--timeout", "20s")...)
+	if err == nil {
+		t.Errorf("an upgrade to an image that is not there went well: %s", out)
+	}
+	ns := c.Namespace(t, tapped)
+	pod := run(t, c, ns, kit.NewPod("web"))
+	if found, _ := kit.Container(pod, kit.Tap); found == nil || strings.HasSuffix(found.Image, "missing") {
+		t.Errorf("its tap is %+v", found)
+	}
+}
+
+// TestImageMissing: without the check, mode native keeps a pod from starting, as its documentation says; mode container
+// does not.
+func TestImageMissing(t *testing.T) {
+	c := installed(t)
+	defer restore(t, c)
+	for _, mode := range []string{"native", "container"} {
+		t.Run(mode, func(t *testing.T) {
+			upgrade(t, c, "--set", "tap.image.tag=missing,tap.imageCheck=false,tap.mode="+mode)
+			ns := c.Namespace(t, tapped)
+			if r := c.Create(t, ns, kit.NewPod("web"), metav1.CreateOptions{}); r.Err != nil {
+				t.Fatal(r.Err)
+			}
+			kit.Eventually(t, time.Minute, "the tap to be missed", func() error {
+				p := c.Pod(t, ns, "web")
+				s := status(p, kit.Tap)
+				if s == nil || s.State.Waiting == nil || !strings.HasPrefix(s.State.Waiting.Reason, "ErrImage") && s.State.Waiting.Reason != "ImagePullBackOff" {
+					return fmt.Errorf("%+v", s)
+				}
+				app := status(p, "app")
+				runs := app != nil && app.State.Running != nil
+				if mode == "container" && !runs {
+					return fmt.Errorf("the application does not run: %+v", app)
+				}
+				if mode == "native" && runs {
+					t.Fatal("the application runs: then this limit is gone, and the documentation wrong")
+				}
+				return nil
+			})
+			t.Logf("mode %s, image missing: application started: %v, pod Ready: %v", mode, mode == "container", kit.IsReady(c.Pod(t, ns, "web")))
+		})
+	}
+}
+
+// restore brings the release back to the values of the tests.
+func restore(t *testing.T, c *kit.Cluster) {
+	t.Helper()
+	upgrade(t, c)
+	injecting(t, c, tapped)
+}
+
+// upgrade upgrades the release to the values of the tests and some more, and waits until the webhook is the new one.
+func upgrade(t *testing.T, c *kit.Cluster, args ...string) {
+	t.Helper()
+	begin := time.Now()
+	helm(t, c, "helm4", "upgrade", release, append([]string{"--wait", "--timeout", "90s"}, args...)...)
+	t.Logf("helm upgrade %s: %v", strings.Join(args, " "), time.Since(begin).Round(100*time.Millisecond))
+}

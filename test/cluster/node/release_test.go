@@ -1,0 +1,244 @@
+package node_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
+)
+
+const (
+	configuration = "zz-meshtls-tap"
+	selector      = "app.kubernetes.io/instance=meshtls-tap,app.kubernetes.io/component=webhook"
+)
+
+// TestHelmTest: `helm test` says that pods are tapped, and fails where they are not.
+func TestHelmTest(t *testing.T) {
+	c := installed(t)
+	c.Namespace(t, tapped)
+	for _, program := range []string{"helm4", "helm3"} {
+		if out := helm(t, c, program, "test", release, "--timeout", "60s"); !strings.Contains(out, "Succeeded") {
+			t.Errorf("%s test: %s", program, out)
+		}
+	}
+}
+
+// TestReplicaKilled: with one of two replicas gone, pods are tapped all the same, and none is refused.
+func TestReplicaKilled(t *testing.T) {
+	c := installed(t)
+	ns := c.Namespace(t, tapped)
+	pods := c.Selected(t, release, selector, 2)
+	now := int64(0)
+	var without, refused, created atomic.Int64
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			r := c.DryRun(t, ns, kit.NewPod("p"))
+			created.Add(1)
+			if r.Err != nil {
+				refused.Add(1)
+			} else if found, _ := kit.Container(r.Pod, kit.Tap); found == nil {
+				without.Add(1)
+			}
+		}
+	})
+	if err := c.CoreV1().Pods(release).Delete(t.Context(), pods[0].Name, metav1.DeleteOptions{GracePeriodSeconds: &now}); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range c.Selected(t, release, selector, 2) {
+		c.Ready(t, release, p.Name)
+	}
+	close(stop)
+	wg.Wait()
+	t.Logf("one of two replicas killed: of %d pods %d were refused, %d untapped", created.Load(), refused.Load(), without.Load())
+	if refused.Load() > 0 {
+		t.Error("pods were refused")
+	}
+	if without.Load() > created.Load()/2 {
+		t.Error("half of the pods came without a tap, though a replica was there")
+	}
+}
+
+// TestUpgrade: taps of two versions run side by side, an upgrade changes no pod that runs, and the caBundle, which the
+// webhook owns, outlives upgrades and rollbacks by either Helm.
+func TestUpgrade(t *testing.T) {
+	c := installed(t)
+	ns := c.Namespace(t, tapped)
+	old := run(t, c, ns, kit.NewPod("old"))
+	bundle := caBundle(t, c)
+	if len(bundle) == 0 {
+		t.Fatal("the webhook has written no caBundle")
+	}
+	loadProduct(t, c, "next")
+	next := []string{"--set", "tap.image.tag=next,webhook.image.tag=next"}
+	defer restore(t, c)
+	for _, step := range []struct {
+		program string
+		args    []string
+	}{{"helm4", next}, {"helm3", nil}, {"helm3", next}} {
+		begin := time.Now()
+		helm(t, c, step.program, "upgrade", release, append([]string{"--wait", "--timeout", "90s"}, step.args...)...)
+		if now := caBundle(t, c); !bytes.Equal(now, bundle) {
+			t.Errorf("%s upgrade changed the caBundle from %d to %d bytes", step.program, len(bundle), len(now))
+		}
+		t.Logf("%s upgrade: %v", step.program, time.Since(begin).Round(100*time.Millisecond))
+	}
+	kit.Eventually(t, time.Minute, "a tap of the new version", func() error {
+		r := c.DryRun(t, ns, kit.NewPod("p"))
+		if r.Err != nil {
+			return r.Err
+		}
+		found, _ := kit.Container(r.Pod, kit.Tap)
+		if found == nil || !strings.HasSuffix(found.Image, ":next") {
+			return fmt.Errorf("%v %q", found, r.Warnings)
+		}
+		return nil
+	})
+	fresh := run(t, c, ns, kit.NewPod("fresh"))
+	for _, p := range []*corev1.Pod{old, fresh} {
+		now := c.Pod(t, ns, p.Name)
+		if s := status(now, kit.Tap); now.UID != p.UID || s == nil || s.RestartCount != 0 || s.State.Running == nil {
+			t.Errorf("pod %s: %+v", p.Name, s)
+		}
+	}
+	for _, program := range []string{"helm4", "helm3"} {
+		helm(t, c, program, "rollback", release, "--wait", "--timeout", "90s")
+		if now := caBundle(t, c); !bytes.Equal(now, bundle) {
+			t.Errorf("%s rollback changed the caBundle from %d to %d bytes", program, len(bundle), len(now))
+		}
+	}
+}
+
+func caBundle(t *testing.T, c *kit.Cluster) []byte {
+	t.Helper()
+	m, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), configuration, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Webhooks[0].ClientConfig.CABundle
+}
+
+// TestUninstall: what is left, and that nothing of it keeps a pod from starting. By Helm 3 too, which installs it again.
+func TestUninstall(t *testing.T) {
+	c := installed(t)
+	ns := c.Namespace(t, tapped)
+	live := run(t, c, ns, kit.NewPod("live"))
+	turnOff(t, c, ns)
+	c.Logged(t, 90*time.Second, ns, "live", kit.Tap, "turned off")
+	helm(t, c, "helm4", "uninstall", release, "--wait", "--timeout", "60s")
+	begin := time.Now()
+	pod := run(t, c, ns, kit.NewPod("later"))
+	t.Logf("a pod after the uninstallation is Ready after %v", time.Since(begin).Round(100*time.Millisecond))
+	if found, _ := kit.Container(pod, kit.Tap); found != nil {
+		t.Error("it is tapped")
+	}
+	if now := c.Pod(t, ns, "live"); now.UID != live.UID || !kit.IsReady(now) {
+		t.Error("the pod that ran is not Ready any more")
+	}
+	t.Logf("left behind in namespace %s: %s", release, strings.Join(left(t, c), ", "))
+
+	helm(t, c, "helm3", "install", release, "--wait", "--timeout", "90s")
+	injecting(t, c, tapped)
+	helm(t, c, "helm3", "uninstall", release, "--wait", "--timeout", "60s")
+	helm(t, c, "helm4", "install", release, "--wait", "--timeout", "90s")
+	injecting(t, c, tapped)
+}
+
+// left names what is left of the release.
+func left(t *testing.T, c *kit.Cluster) []string {
+	t.Helper()
+	var all []string
+	for _, kind := range []string{"all", "secrets", "configmaps", "leases", "serviceaccounts", "roles", "rolebindings", "poddisruptionbudgets"} {
+		out, err := c.Kubectl(t, "--namespace", release, "get", kind, "-o", "name")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out) {
+			if name := strings.TrimSpace(line); strings.Contains(name, "/") && !strings.HasSuffix(name, "/default") && !strings.HasSuffix(name, "/kube-root-ca.crt") {
+				all = append(all, name)
+			}
+		}
+	}
+	for _, kind := range []string{"clusterroles", "clusterrolebindings", "mutatingwebhookconfigurations", "validatingadmissionpolicies"} {
+		out, err := c.Kubectl(t, "get", kind, "-o", "name")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(out) {
+			if strings.Contains(line, release) {
+				t.Errorf("%s is left", strings.TrimSpace(line))
+			}
+		}
+	}
+	return all
+}
+
+// turnOff turns the taps of a namespace off by its ConfigMap.
+func turnOff(t *testing.T, c *kit.Cluster, ns string) {
+	t.Helper()
+	c.Apply(t, ns, `{apiVersion: v1, kind: ConfigMap, metadata: {name: meshtls-tap}, data: {enabled: "false"}}`, "--server-side", "--force-conflicts")
+}
+
+// TestTurnedOff: the ConfigMap turns taps off without a restart, and on again.
+func TestTurnedOff(t *testing.T) {
+	c := installed(t)
+	ns := c.Namespace(t, tapped)
+	const pods = 20
+	for i := range pods {
+		if r := c.Create(t, ns, kit.NewPod(fmt.Sprintf("p%d", i)), metav1.CreateOptions{}); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	for i := range pods {
+		c.Ready(t, ns, fmt.Sprintf("p%d", i))
+	}
+	begin := time.Now()
+	turnOff(t, c, ns)
+	var first, last time.Duration
+	off := map[string]bool{}
+	kit.Eventually(t, 3*time.Minute, "all taps to be off", func() error {
+		for i := range pods {
+			name := fmt.Sprintf("p%d", i)
+			if !off[name] && !sockets(t, c, c.Pod(t, ns, name)) {
+				off[name] = true
+				last = time.Since(begin)
+				if first == 0 {
+					first = last
+				}
+			}
+		}
+		if len(off) < pods {
+			return errors.New(fmt.Sprint(pods-len(off), " have a packet socket"))
+		}
+		return nil
+	})
+	t.Logf("%d taps closed their packet sockets between %v and %v after the ConfigMap, without a restart", pods, first.Round(time.Second), last.Round(time.Second))
+	for i := range pods {
+		p := c.Pod(t, ns, fmt.Sprintf("p%d", i))
+		if s := status(p, kit.Tap); s == nil || s.RestartCount != 0 || !kit.IsReady(p) {
+			t.Errorf("pod %s: %+v", p.Name, s)
+		}
+	}
+}
+
+// sockets is whether there is a packet socket in the pod's network namespace.
+func sockets(t *testing.T, c *kit.Cluster, p *corev1.Pod) bool {
+	t.Helper()
+	text := onNode(t, c, "cat", "/proc/"+process(t, c, p, "app")+"/net/packet")
+	return strings.Count(text, "\n") > 1 // one is the heading
+}
