@@ -1,0 +1,178 @@
+package pcapfilter
+
+import "encoding/binary"
+
+// Offsets in the headers of IPv4 (RFC 791, section 3.1), IPv6 (RFC 8200, section 3), ARP
+// (RFC 826) and the transports with ports.
+const (
+	ip4Fragment = 6 // flags and offset
+	ip4Protocol = 9
+	ip4Source   = 12
+	ip4Dest     = 16
+	offsetBits  = 0x1fff // of ip4Fragment
+
+	ip6Next   = 6
+	ip6Source = 8
+	ip6Dest   = 24
+	ip6Header = 40
+
+	arpSource = 14
+	arpDest   = 24
+
+	sourcePort = 0
+	destPort   = 2
+)
+
+// ipProto tests the protocol that IP carries. In IPv6 a fragment header is looked behind,
+// but no other.
+func (g *generator) ipProto(n *ipProto, yes, no label) {
+	other := no
+	if n.over4 && n.over6 {
+		other = g.label()
+	}
+	if n.over4 {
+		inside := g.label()
+		g.etherProto(etherIP, inside, other)
+		g.place(inside)
+		g.loadNetwork(sizeB, ip4Protocol)
+		g.jump(jmpJEQ, n.number, yes, other)
+		if n.over6 {
+			g.place(other)
+		}
+	}
+	if n.over6 {
+		inside, fragment, behind := g.label(), g.label(), g.label()
+		g.etherProto(etherIP6, inside, no)
+		g.place(inside)
+		g.loadNetwork(sizeB, ip6Next)
+		g.jump(jmpJEQ, n.number, yes, fragment)
+		g.place(fragment)
+		g.jump(jmpJEQ, protoFragment, behind, no)
+		g.place(behind)
+		g.loadNetwork(sizeB, ip6Header)
+		g.jump(jmpJEQ, n.number, yes, no)
+	}
+}
+
+// host4 tests IPv4 addresses, in the packets and in ARP's.
+func (g *generator) host4(n *host4, yes, no label) {
+	for i, over := range n.over {
+		if over != etherIP && g.layer.kind != byEtherType {
+			continue // there is no ARP
+		}
+		next := no
+		if i < len(n.over)-1 {
+			next = g.label()
+		}
+		inside := g.label()
+		g.etherProto(over, inside, next)
+		g.place(inside)
+		g.ends(n.dir, yes, next, func(src bool, yes, no label) {
+			g.loadNetwork(sizeW, address4(over, src))
+			if n.mask != ^uint32(0) {
+				g.emit(classALU|aluAND|sourceK, n.mask)
+			}
+			g.jump(jmpJEQ, n.address, yes, no)
+		})
+		if next != no {
+			g.place(next)
+		}
+	}
+	if last := n.over[len(n.over)-1]; last != etherIP && g.layer.kind != byEtherType {
+		g.always(no)
+	}
+}
+
+// address4 returns the offset of an IPv4 address.
+func address4(over uint32, src bool) uint32 {
+	switch {
+	case over != etherIP && src:
+		return arpSource
+	case over != etherIP:
+		return arpDest
+	case src:
+		return ip4Source
+	}
+	return ip4Dest
+}
+
+// host6 tests IPv6 addresses, as many words of them as the prefix is long.
+func (g *generator) host6(n *host6, yes, no label) {
+	inside := g.label()
+	g.etherProto(etherIP6, inside, no)
+	g.place(inside)
+	address, bits := n.prefix.Addr().As16(), n.prefix.Bits()
+	if bits == 0 {
+		g.always(yes)
+		return
+	}
+	g.ends(n.dir, yes, no, func(src bool, yes, no label) {
+		at := uint32(ip6Dest)
+		if src {
+			at = ip6Source
+		}
+		for i := 0; i < bits; i += 32 {
+			next := yes
+			if i+32 < bits {
+				next = g.label()
+			}
+			g.loadNetwork(sizeW, at+uint32(i/8))
+			if bits < i+32 {
+				g.emit(classALU|aluAND|sourceK, ^uint32(0)<<(i+32-bits))
+			}
+			g.jump(jmpJEQ, binary.BigEndian.Uint32(address[i/8:]), next, no)
+			if next != yes {
+				g.place(next)
+			}
+		}
+	})
+}
+
+// ports tests ports: in IPv6 right behind the header, in IPv4 not in a later fragment.
+func (g *generator) ports(n *ports, yes, no label) {
+	inside6, found6, ip4 := g.label(), g.label(), g.label()
+	g.etherProto(etherIP6, inside6, ip4)
+	g.place(inside6)
+	g.loadNetwork(sizeB, ip6Next)
+	g.oneOf(n.over, found6, no)
+	g.place(found6)
+	g.ends(n.dir, yes, no, func(src bool, yes, no label) {
+		g.loadNetwork(sizeH, ip6Header+portOffset(src))
+		g.within(n, yes, no)
+	})
+
+	g.place(ip4)
+	inside4, found4, whole := g.label(), g.label(), g.label()
+	g.etherProto(etherIP, inside4, no)
+	g.place(inside4)
+	g.loadNetwork(sizeB, ip4Protocol)
+	g.oneOf(n.over, found4, no)
+	g.place(found4)
+	g.loadNetwork(sizeH, ip4Fragment)
+	g.jump(jmpJSET, offsetBits, no, whole)
+	g.place(whole)
+	g.findTransport()
+	g.ends(n.dir, yes, no, func(src bool, yes, no label) {
+		g.emit(classLD|modeIND|sizeH, g.network()+portOffset(src))
+		g.within(n, yes, no)
+	})
+}
+
+func portOffset(src bool) uint32 {
+	if src {
+		return sourcePort
+	}
+	return destPort
+}
+
+// within tests whether the accumulator is within the range of ports.
+func (g *generator) within(n *ports, yes, no label) {
+	if n.low == n.up {
+		g.jump(jmpJEQ, n.low, yes, no)
+		return
+	}
+	enough := g.label()
+	g.jump(jmpJGE, n.low, enough, no)
+	g.place(enough)
+	g.jump(jmpJGT, n.up, no, yes)
+}

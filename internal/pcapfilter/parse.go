@@ -1,0 +1,241 @@
+package pcapfilter
+
+import (
+	"fmt"
+	"strings"
+)
+
+// qualifiers are what stands before an address or a number: they say what it means, and
+// what is written without any takes over the ones before it.
+type qualifiers struct {
+	set   bool // there are some
+	proto *protocol
+	dir   direction
+	typ   string // host, net, port, portrange, proto; empty: host is meant
+}
+
+// thing is what was read: a condition, or a value that is to be part of one.
+type thing struct {
+	cond  node
+	value *value
+	q     qualifiers // what a number or an address behind it takes over
+}
+
+// parser reads an expression from left to right, one token ahead. Faults are noted in
+// err, and everything is the end from then on.
+type parser struct {
+	lexer
+	tok   token
+	depth int
+	vlan  bool
+}
+
+// parse reads all of the expression.
+func (p *parser) parse() node {
+	if len(p.text) > MaxLength {
+		p.fail(MaxLength, "an expression of %d bytes: at most %d were expected", len(p.text), MaxLength)
+		return nil
+	}
+	p.advance()
+	if p.tok.kind == kindEnd {
+		return nil
+	}
+	cond := p.condition(p.expression(qualifiers{}), qualifiers{})
+	if p.tok.kind != kindEnd {
+		p.unexpected(expectEnd)
+	}
+	return cond
+}
+
+func (p *parser) advance() { p.tok = p.next() }
+
+// is tells whether the next token is a word or an operator.
+func (p *parser) is(word string) bool { return p.tok.kind == kindWord && p.tok.word == word }
+
+// take steps over a word or an operator if it is next.
+func (p *parser) take(word string) bool {
+	if !p.is(word) {
+		return false
+	}
+	p.advance()
+	return true
+}
+
+// expect steps over what has to be next.
+func (p *parser) expect(word string) {
+	if !p.take(word) {
+		p.unexpected(quoted(word))
+	}
+}
+
+func quoted(word string) string { return `"` + word + `"` }
+
+// unexpected says what was expected in place of the next token.
+func (p *parser) unexpected(expected string) {
+	switch {
+	case p.tok.kind == kindEnd:
+		p.fail(p.tok.at, "the expression ends here: expected %s", expected)
+	case p.tok.kind == kindWord && unsupported[p.tok.word]:
+		p.fail(p.tok.at, "%q is not supported: expected %s", p.tok.text, expected)
+	case p.tok.kind == kindName:
+		p.fail(p.tok.at, "%q: expected %s%s", p.tok.text, expected, p.hint(expected))
+	default:
+		p.fail(p.tok.at, "%q: expected %s", p.tok.text, expected)
+	}
+}
+
+// hint says what may have been meant by the next token, which is a name.
+func (p *parser) hint(expected string) string {
+	switch text := p.tok.text; {
+	case reserved[strings.ToLower(text)]:
+		return "; the words of the language are in lower case"
+	case expected == expectEnd:
+		return ""
+	case strings.Contains(text, "-"):
+		return "; signs such as - need spaces around them"
+	}
+	return "; names are not resolved"
+}
+
+// enter bounds how deep things stand within each other.
+func (p *parser) enter() bool {
+	p.depth++
+	if p.depth > maxDepth {
+		p.fail(p.tok.at, "more than %d levels within each other", maxDepth)
+		return false
+	}
+	return true
+}
+
+func (p *parser) leave() { p.depth-- }
+
+const (
+	expectEnd       = "and, or or the end"
+	expectPrimitive = "a primitive such as tcp, host, net, port or ip[0] = 1"
+	expectValue     = "a value: a number, len, or bytes such as tcp[13]"
+)
+
+// expression reads what and and or connect, which bind alike. q is what a number or an
+// address without qualifiers takes over. One that stands alone stays a value.
+func (p *parser) expression(q qualifiers) thing {
+	x := p.operand(q)
+	for p.is("and") || p.is("or") {
+		word := p.tok.word
+		left := p.condition(x, q)
+		p.advance()
+		q = x.q
+		y := p.operand(q)
+		right := p.condition(y, q)
+		if word == "and" {
+			x = thing{cond: &both{left, right}, q: y.q}
+		} else {
+			x = thing{cond: &either{left, right}, q: y.q}
+		}
+	}
+	return x
+}
+
+// condition makes a condition of what was read: a number that stands alone means what q
+// says.
+func (p *parser) condition(x thing, q qualifiers) node {
+	switch {
+	case x.cond != nil || p.err != nil:
+		return x.cond
+	case x.value.plain != nil:
+		return &placed{p.meaning(q, *x.value.plain), x.value.at}
+	}
+	p.unexpected("a comparison of the value before, such as = or >")
+	return nil
+}
+
+// operand reads one side of an and or an or.
+func (p *parser) operand(q qualifiers) thing {
+	if p.is("not") {
+		if !p.enter() {
+			return thing{}
+		}
+		defer p.leave()
+		p.advance()
+		x := p.operand(q)
+		return thing{cond: &not{p.condition(x, q)}, q: x.q}
+	}
+	at := p.tok.at
+	x := p.unit(q)
+	if x.value == nil {
+		x.cond = &placed{x.cond, at}
+		return x
+	}
+	x.value = p.arithmetic(x.value, 1)
+	if p.tok.kind == kindWord {
+		switch op := p.tok.word; op {
+		case "=", "!=", "<", "<=", ">", ">=":
+			p.advance()
+			return thing{cond: &placed{&relation{op, x.value, p.arithmetic(p.valueUnit(), 1)}, at}}
+		}
+	}
+	return x
+}
+
+// unit reads the smallest thing that has a meaning.
+func (p *parser) unit(q qualifiers) thing {
+	t := p.tok
+	switch t.kind {
+	case kindNumber:
+		p.advance()
+		return thing{value: &value{op: "#", number: t.value, at: t.at, plain: &t}, q: q}
+	case kindIPv4, kindIPv6, kindMAC, kindName:
+		p.advance()
+		return thing{cond: p.meaning(q, t), q: q}
+	case kindEnd:
+	case kindWord:
+		switch t.word {
+		case "(":
+			return p.group(q)
+		case "-", "len":
+			return thing{value: p.valueUnit()}
+		}
+		return p.primitive()
+	}
+	p.unexpected(expectPrimitive)
+	return thing{}
+}
+
+// group reads what stands in parentheses. Behind them, what was taken over before them
+// is taken over again.
+func (p *parser) group(q qualifiers) thing {
+	if !p.enter() {
+		return thing{}
+	}
+	defer p.leave()
+	p.advance()
+	x := p.expression(q)
+	p.expect(")")
+	x.q = q
+	return x
+}
+
+// meaning returns the condition that an address, a number or a name makes with the
+// qualifiers before it.
+func (p *parser) meaning(q qualifiers, t token) node {
+	switch {
+	case p.err != nil:
+	case !q.set && t.kind == kindName:
+		p.tok = t
+		p.unexpected(expectPrimitive)
+	case !q.set:
+		p.fail(t.at, "%q: expected qualifiers before it, such as host, net or port", t.text)
+	case q.typ == "port" || q.typ == "portrange":
+		return p.ports(q, t)
+	case q.typ == "proto":
+		return p.proto(q, t)
+	default:
+		return p.host(q, t)
+	}
+	return nil
+}
+
+// problem notes a fault at a token.
+func (p *parser) problem(t token, format string, args ...any) node {
+	p.fail(t.at, "%s: %s", t.text, fmt.Sprintf(format, args...))
+	return nil
+}

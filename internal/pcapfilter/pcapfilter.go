@@ -1,0 +1,160 @@
+// Package pcapfilter compiles the filter expressions of pcap-filter(7) to classic BPF
+// (linux/filter.h), runs and prints such programs, and has the tap's own default filter.
+// It resolves no names, does no I/O and keeps no state.
+//
+// An expression means what libpcap 1.10 takes it to mean, its habits included: a
+// qualifier list is taken over ("tcp port 80 or 443"); and and or bind alike, from left
+// to right; the first vlan shifts all that is written behind it; tcp[0] and its like see
+// IPv4 only; port looks behind no IPv6 extension header; % and ^ take all that stands on
+// their right; a program that would read behind the packet's end rejects it, even under
+// a not. Tests hold it to that against libpcap itself.
+//
+// What differs, on purpose:
+//   - names of hosts, networks and services are an error, since nothing resolves them;
+//   - so are addresses and numbers that mean something else than they look like (host 10,
+//     host 10.1, net 300, ip proto 300, an octet with a leading zero, an offset that is
+//     behind every packet), and ip broadcast, which needs an interface's netmask;
+//   - ip proto tcp needs no backslash before the tcp;
+//   - bytes are only ever read of a protocol that is there: libpcap forgets to look where
+//     they stand on the right of an arithmetic operator, as in 1 + tcp[0];
+//   - on BSD loopback links the address family is known in both byte orders, and that of
+//     IPv6 as each system numbers it, not only the one that the program runs on;
+//   - live, what stands behind a vlan is decoded behind the tag where the packet still
+//     has one in its bytes, and where it has none as it is: so not vlan and ip works;
+//   - prefixes of IPv6 networks read no further than they are long, as after libpcap's
+//     optimizer (which, for the rest, drops reads behind a packet's end and so changes
+//     what its own program takes of packets that were cut: here it is as without it);
+//   - of the protocols below IP only ARP and RARP have names; there is no 802.2 LLC, no
+//     IEEE 802.11, no MPLS, PPPoE or Geneve, no gateway, protochain or byte.
+package pcapfilter
+
+import "fmt"
+
+// Link is a LINKTYPE_ value of the pcap file format
+// (https://www.tcpdump.org/linktypes.html): what a packet begins with.
+type Link uint16
+
+// The link types that programs are made for.
+const (
+	LinkNull     Link = 0   // BSD loopback
+	LinkEthernet Link = 1   // Ethernet
+	LinkRaw      Link = 101 // IPv4 or IPv6 without a link layer
+	LinkLoop     Link = 108 // OpenBSD loopback
+	LinkSLL      Link = 113 // Linux cooked capture v1
+	LinkIPv4     Link = 228
+	LinkIPv6     Link = 229
+	LinkSLL2     Link = 276 // Linux cooked capture v2
+)
+
+// Config says what a program is for. The zero value is for packets of BSD loopback links:
+// Link is to be set.
+type Config struct {
+	// Link is what the packets begin with.
+	Link Link
+	// Live is set where the kernel runs the program on a packet socket: Linux takes the
+	// outer VLAN tag out of received packets, and tells it and a packet's direction by
+	// ancillary loads (SKF_AD_VLAN_TAG and others, linux/filter.h). Without it a tag is
+	// looked for in the bytes only, and inbound and outbound are known on Linux cooked
+	// captures only.
+	Live bool
+	// Snap is what the program returns for a packet that is taken: how many bytes of it
+	// to keep. Default 262144, which is all of it.
+	Snap uint32
+}
+
+const defaultSnap = 262144
+
+// Bounds of an expression and of what it becomes.
+const (
+	MaxLength       = 16 << 10 // bytes of an expression
+	MaxInstructions = 4096     // BPF_MAXINSNS of linux/bpf_common.h
+	maxDepth        = 100      // parentheses, brackets and signs within each other
+)
+
+// Expression is a filter expression that was understood. It is immutable.
+type Expression struct {
+	text string
+	root node // nil: everything is taken
+	vlan bool // it has a vlan
+}
+
+// Parse reads an expression. An empty one takes every packet. The error is an *Error.
+func Parse(text string) (*Expression, error) {
+	p := parser{lexer: lexer{text: text}}
+	root := p.parse()
+	if p.err != nil {
+		return nil, p.err
+	}
+	return &Expression{text: text, root: root, vlan: p.vlan}, nil
+}
+
+// String returns the expression as it was written.
+func (e *Expression) String() string { return e.text }
+
+// Compile makes the program for one link type. An error, which is an *Error, says what
+// cannot be asked of that link type, or that the program would be too long.
+func (e *Expression) Compile(c Config) (Program, error) {
+	if c.Snap == 0 {
+		c.Snap = defaultSnap
+	}
+	g := newGenerator(e, c)
+	p, err := g.program()
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// Compile parses an expression and makes the program for one link type.
+func Compile(text string, c Config) (Program, error) {
+	e, err := Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	return e.Compile(c)
+}
+
+// Name returns the link type as `tap filter --link` has it.
+func (l Link) Name() string {
+	for _, known := range linkNames {
+		if known.link == l {
+			return known.name
+		}
+	}
+	return fmt.Sprintf("link type %d", uint16(l))
+}
+
+// linkNames lists the names of link types.
+var linkNames = []struct {
+	name, title string
+	link        Link
+}{
+	{"ethernet", "Ethernet", LinkEthernet},
+	{"sll", "Linux cooked v1", LinkSLL},
+	{"sll2", "Linux cooked v2", LinkSLL2},
+	{"raw", "raw IP", LinkRaw},
+	{"null", "BSD loopback", LinkNull},
+	{"loop", "OpenBSD loopback", LinkLoop},
+	{"ipv4", "raw IPv4", LinkIPv4},
+	{"ipv6", "raw IPv6", LinkIPv6},
+}
+
+// title returns the link type for an error message.
+func (l Link) title() string {
+	for _, known := range linkNames {
+		if known.link == l {
+			return known.title
+		}
+	}
+	return l.Name()
+}
+
+// LinkNamed returns the link type with a name, and false if there is none.
+func LinkNamed(name string) (Link, bool) {
+	for _, known := range linkNames {
+		if known.name == name {
+			return known.link, true
+		}
+	}
+	return 0, false
+}

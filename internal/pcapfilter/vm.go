@@ -1,0 +1,188 @@
+package pcapfilter
+
+import "encoding/binary"
+
+// Packet is what a program looks at.
+type Packet struct {
+	Data    []byte // the captured bytes
+	Length  int    // on the wire, which is what len means; at least len(Data)
+	HasVLAN bool   // live: the kernel took a VLAN tag out of Data
+	VLAN    uint16 // live: its control information
+	Type    uint8  // live: sll_pkttype of packet(7)
+}
+
+// Run runs the program over a packet, as the kernel does, and returns how many bytes of
+// it are to be kept: 0 if it is not taken. A program that is not valid takes nothing; it
+// can neither panic nor run on. It allocates nothing and may be called concurrently.
+//
+// (golang.org/x/net/bpf's machine takes len for the number of bytes captured, which is
+// wrong for a capture that was cut, and is several times slower.)
+func (p Program) Run(packet *Packet) uint32 {
+	var a, x uint32
+	var memory [scratch]uint32
+	data := packet.Data
+	for pc := 0; pc < len(p); pc++ {
+		in := &p[pc]
+		switch in.Op {
+		case classLD | modeABS | sizeB:
+			if uint64(in.K) < uint64(len(data)) {
+				a = uint32(data[in.K])
+			} else if !special(packet, in.K, &a) {
+				return 0
+			}
+		case classLD | modeABS | sizeH:
+			if uint64(in.K)+2 <= uint64(len(data)) {
+				a = uint32(binary.BigEndian.Uint16(data[in.K:]))
+			} else if !special(packet, in.K, &a) {
+				return 0
+			}
+		case classLD | modeABS | sizeW:
+			if uint64(in.K)+4 <= uint64(len(data)) {
+				a = binary.BigEndian.Uint32(data[in.K:])
+			} else if !special(packet, in.K, &a) {
+				return 0
+			}
+		case classLD | modeIND | sizeB:
+			at := uint64(x + in.K)
+			if at >= uint64(len(data)) {
+				return 0
+			}
+			a = uint32(data[at])
+		case classLD | modeIND | sizeH:
+			at := uint64(x + in.K)
+			if at+2 > uint64(len(data)) {
+				return 0
+			}
+			a = uint32(binary.BigEndian.Uint16(data[at:]))
+		case classLD | modeIND | sizeW:
+			at := uint64(x + in.K)
+			if at+4 > uint64(len(data)) {
+				return 0
+			}
+			a = binary.BigEndian.Uint32(data[at:])
+		case classLDX | modeMSH | sizeB:
+			if uint64(in.K) >= uint64(len(data)) {
+				return 0
+			}
+			x = uint32(data[in.K]&15) * 4
+
+		case classLD | modeLEN:
+			a = uint32(packet.Length)
+		case classLDX | modeLEN:
+			x = uint32(packet.Length)
+		case classLD | modeIMM:
+			a = in.K
+		case classLDX | modeIMM:
+			x = in.K
+		case classLD | modeMEM:
+			a = memory[in.K%scratch]
+		case classLDX | modeMEM:
+			x = memory[in.K%scratch]
+		case classST:
+			memory[in.K%scratch] = a
+		case classSTX:
+			memory[in.K%scratch] = x
+		case classMISC | miscTAX:
+			x = a
+		case classMISC | miscTXA:
+			a = x
+
+		case classJMP | jmpJA:
+			if uint64(in.K) > uint64(len(p)) {
+				return 0
+			}
+			pc += int(in.K)
+		case classJMP | jmpJEQ | sourceK:
+			pc += jump(a == in.K, in.Jt, in.Jf)
+		case classJMP | jmpJGT | sourceK:
+			pc += jump(a > in.K, in.Jt, in.Jf)
+		case classJMP | jmpJGE | sourceK:
+			pc += jump(a >= in.K, in.Jt, in.Jf)
+		case classJMP | jmpJSET | sourceK:
+			pc += jump(a&in.K != 0, in.Jt, in.Jf)
+		case classJMP | jmpJEQ | sourceX:
+			pc += jump(a == x, in.Jt, in.Jf)
+		case classJMP | jmpJGT | sourceX:
+			pc += jump(a > x, in.Jt, in.Jf)
+		case classJMP | jmpJGE | sourceX:
+			pc += jump(a >= x, in.Jt, in.Jf)
+		case classJMP | jmpJSET | sourceX:
+			pc += jump(a&x != 0, in.Jt, in.Jf)
+
+		case classRET | retK:
+			return in.K
+		case classRET | retA:
+			return a
+		case classALU | aluNEG:
+			a = -a
+		default:
+			ok := in.Op&7 == classALU
+			if ok {
+				a, ok = alu(in.Op, a, x, in.K)
+			}
+			if !ok {
+				return 0
+			}
+		}
+	}
+	return 0
+}
+
+func jump(taken bool, t, f uint8) int {
+	if taken {
+		return int(t)
+	}
+	return int(f)
+}
+
+// alu calculates, but divides nothing by zero.
+func alu(op uint16, a, x, k uint32) (uint32, bool) {
+	if op&sourceX != 0 {
+		k = x
+	}
+	switch op &^ (classALU | sourceX) {
+	case aluADD:
+		return a + k, true
+	case aluSUB:
+		return a - k, true
+	case aluMUL:
+		return a * k, true
+	case aluAND:
+		return a & k, true
+	case aluOR:
+		return a | k, true
+	case aluXOR:
+		return a ^ k, true
+	case aluLSH:
+		return a << k, true
+	case aluRSH:
+		return a >> k, true
+	case aluDIV:
+		if k != 0 {
+			return a / k, true
+		}
+	case aluMOD:
+		if k != 0 {
+			return a % k, true
+		}
+	}
+	return 0, false
+}
+
+// special answers the ancillary loads that programs of this package make.
+func special(packet *Packet, k uint32, a *uint32) bool {
+	switch k {
+	case ancillaryType:
+		*a = uint32(packet.Type)
+	case ancillaryVLAN:
+		*a = uint32(packet.VLAN)
+	case ancillaryHasVLAN:
+		*a = 0
+		if packet.HasVLAN {
+			*a = 1
+		}
+	default:
+		return false
+	}
+	return true
+}
