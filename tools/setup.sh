@@ -13,7 +13,7 @@ case "${1:-}" in
 test)  wanted="$network $broker python3 venv=python3-venv" ;;
 race)  wanted="$network $broker python3 venv=python3-venv gcc cc=libc6-dev" ;;
 demo)  wanted="$network python3 venv=python3-venv"; [[ -z ${KAFKA#0} ]] || wanted+=" $broker" ;;
-tlslab) wanted="$network python3 venv=python3-venv javac=default-jdk-headless cargo gcc cc=libc6-dev wolfssl=libwolfssl-dev gnutls-serv=gnutls-bin selfserv=libnss3-tools nginx=nginx-light haproxy stunnel=stunnel4" ;;
+tlslab) wanted="$network python3 venv=python3-venv javac=default-jdk-headless cargo gcc cc=libc6-dev escript=erlang-base erlang-ssl wolfssl=libwolfssl-dev gnutls-serv=gnutls-bin selfserv=libnss3-tools nginx=nginx-light haproxy stunnel=stunnel4" ;;
 image) wanted="buildah busybox=busybox-static ca-certificates"; if docker info >/dev/null 2>&1; then wanted=""; fi ;;
 *)     echo "usage: tools/setup.sh test|race|demo|image|tlslab" >&2; exit 2 ;;
 esac
@@ -28,6 +28,7 @@ have() {
 	venv) python3 -c 'import ensurepip, venv' ;;
 	cc) [ "$(uname)" != Linux ] || [ -e /usr/include/stdio.h ] ;;
 	ca-certificates) [ -e /etc/ssl/certs/ca-certificates.crt ] ;;
+	erlang-ssl) erl -noshell -eval '{ok, _} = application:ensure_all_started(ssl), halt().' ;;
 	wolfssl) [ -e /usr/include/wolfssl/ssl.h ] ;;
 	busybox) busybox true && ! ldd "$(command -v busybox)" ;; # the static one
 	*) command -v "$1" ;;

@@ -228,7 +228,8 @@ func short(out, text []byte) []byte {
 
 // Shape returns what of a ClientHello stays the same when the client resumes: JA4's
 // parts without pre_shared_key, early_data, cookie, padding and session_ticket, which NSS
-// leaves out when it offers a pre_shared_key.
+// leaves out when it offers a pre_shared_key, and psk_key_exchange_modes, which Erlang
+// has only then.
 func (h *ClientHello) Shape() string {
 	if h.marks != nil {
 		return h.marks.shape
@@ -242,7 +243,7 @@ func (h *ClientHello) computeShape() string {
 	b := append(text[:0], ja4Version(h.highest())...)
 	b = append(append(b, '_'), ja4ALPN(h.ALPN)...)
 	b = hexed(append(b, '_'), sortedBut(room[:0], h.CipherSuites))
-	b = hexed(append(b, '_'), sortedBut(room[:0], h.Extensions, extPreSharedKey, extEarlyData, extCookie, extPadding, extSessionTicket))
+	b = hexed(append(b, '_'), sortedBut(room[:0], h.Extensions, extPreSharedKey, extEarlyData, extCookie, extPadding, extSessionTicket, extPSKModes))
 	b = hexed(append(b, '_'), h.SignatureSchemes)
 	return string(short(nil, b))
 }

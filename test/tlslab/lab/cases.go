@@ -66,6 +66,9 @@ func cases() []testCase {
 			add(c)
 		}
 	}
+	for _, c := range without(common("Erlang", "Erlang"), "mutual-chain2", "mutual-chain3", "mutual-p384", "has-cert-not-asked", "wrong-ca", "old-oneway", "old-declined", "old-missing", "old-expired", "old-resume-oneway", "old-resume-mutual") {
+		add(c)
+	}
 	for _, pair := range [][2]string{
 		{"Envoy", "OpenSSL"}, {"Envoy", "curl-impersonate"}, {"Go", "Envoy"}, {"Go", "JSSE"}, {"Go", "NSS"}, {"Go", "Mbed TLS"},
 		{"Go", "curl-impersonate"}, {"rustls", "Go"}, {"NSS", "GnuTLS"},

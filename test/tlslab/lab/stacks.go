@@ -84,8 +84,7 @@ func (s *stack) files(l *lab) string {
 	return string(b)
 }
 
-// said1 makes a log's reader of a pattern: its groups are the certificates (a number,
-// or any text for one), the mark of a resumption, and the error.
+// truthWords is what a peer of the lab says of a connection.
 var truthWords = regexp.MustCompile(`(?m)^truth certs=(-?\d+) resumed=(\d) early=(\d) error=(.*)$`)
 
 // saidByPeer reads the log of a peer of the lab's own.
@@ -94,6 +93,15 @@ func saidByPeer(log string) []seen {
 	for _, m := range truthWords.FindAllStringSubmatch(log, -1) {
 		certs, _ := strconv.Atoi(m[1])
 		all = append(all, seen{certs: certs, counted: true, resumed: m[2] == "1", early: m[3] == "1", err: m[4]})
+	}
+	return all
+}
+
+// uncounted is the same of a peer that says only that there was a certificate.
+func uncounted(log string) []seen {
+	all := saidByPeer(log)
+	for i := range all {
+		all[i].counted = false
 	}
 	return all
 }
@@ -148,10 +156,16 @@ func (l *lab) stacks() map[string]*stack {
 		peer("wolfSSL", output(`\d+\.\d+\.\d+`, "dpkg-query", "-W", "-f", "${Version}", "libwolfssl-dev"), built("wolf"), pemFile, filepath.Join(l.work, "wolf")),
 		peer("tlslite-ng", module("tlslite-ng"), script("lite.py"), pemFile, python),
 		peer("Mbed TLS", func(*lab) string { return "2.28" }, script("mbed.py"), pemFile, python),
+		peer("Erlang", output(`\d+[\d.]*`, "erl", "-noshell", "-eval", `io:format("~s", [erlang:system_info(otp_release)]), halt().`), func(l *lab) []string {
+			return []string{"escript", filepath.Join(l.peers, "peer.escript")}
+		}, pemFile, "escript", "erl"),
 		peer("curl-impersonate", module("curl_cffi"), script("chrome.py"), pemFile, python),
 		openssl(), gnutls(), nss(), curl(), nginx(), haproxy(), stunnel(), envoy(filepath.Join(l.work, "venv")),
 	} {
 		all[s.name] = s
+		if s.name == "Erlang" {
+			s.said = uncounted
+		}
 	}
 	return all
 }
