@@ -6,6 +6,9 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
+// extPSKModes is psk_key_exchange_modes (RFC 8446 section 4.2.9).
+const extPSKModes = 45
+
 // maxIdentities bounds the pre-shared keys of a ClientHello that are kept.
 const maxIdentities = 8
 
