@@ -167,10 +167,13 @@ func fence(err *error) {
 // announce, are refused before memory is taken for them.
 const maxPacket = 256 << 10
 
-// classic is a pcap file.
+// classic is a pcap file. Its packets are handed on as they stand in the buffer: pcapgo,
+// which reads the file's header, would copy each once more.
 type classic struct {
-	r    *pcapgo.Reader
-	link flow.LinkType
+	in    *bufio.Reader
+	link  flow.LinkType
+	big   bool  // numbers are in big-endian order
+	scale int64 // ns of a unit of a second's fraction
 }
 
 func newClassic(in *bufio.Reader) (*classic, error) {
@@ -180,24 +183,51 @@ func newClassic(in *bufio.Reader) (*classic, error) {
 	if err != nil {
 		return nil, fmt.Errorf("truncated: a pcap header has 24 bytes, the file %d", len(head))
 	}
-	order := binary.ByteOrder(binary.LittleEndian)
-	if head[0] == 0xa1 {
-		order = binary.BigEndian
+	c := &classic{in: in, big: head[0] == 0xa1, scale: 1000}
+	c.link = flow.LinkType(c.uint32(head[20:]))
+	if c.uint32(head) == 0xa1b23c4d {
+		c.scale = 1
 	}
-	r, err := pcapgo.NewReader(in)
-	if err != nil {
-		return nil, err
-	}
-	r.SetSnaplen(maxPacket)
-	return &classic{r: r, link: flow.LinkType(order.Uint32(head[20:]))}, nil
+	_, err = pcapgo.NewReader(in)
+	return c, err
 }
 
+func (c *classic) uint32(b []byte) uint32 {
+	if c.big {
+		return binary.BigEndian.Uint32(b)
+	}
+	return binary.LittleEndian.Uint32(b)
+}
+
+// next reads a packet record (draft-ietf-opsawg-pcap, section 5). p.Data is valid until
+// the next call.
 func (c *classic) next(p *flow.Packet) (int, error) {
-	data, ci, err := c.r.ZeroCopyReadPacketData()
+	head, err := c.take(16)
 	if err != nil {
 		return 0, err
 	}
-	return 0, fill(p, data, ci, c.link)
+	at := int64(c.uint32(head))*1e9 + int64(c.uint32(head[4:]))*c.scale
+	captured, length := int(c.uint32(head[8:])), int(c.uint32(head[12:]))
+	switch {
+	case captured > maxPacket:
+		return 0, fmt.Errorf("a packet of %d bytes, expected %d at most", captured, maxPacket)
+	case captured > length:
+		return 0, fmt.Errorf("%d bytes captured of a packet of %d", captured, length)
+	}
+	data, err := c.take(captured)
+	if err != nil {
+		return 0, io.ErrUnexpectedEOF
+	}
+	fill(p, at, data, length, c.link)
+	return 0, nil
+}
+
+// take returns the next n bytes, which stay where they are until the buffer is filled
+// again.
+func (c *classic) take(n int) ([]byte, error) {
+	b, err := c.in.Peek(n)
+	_, _ = c.in.Discard(len(b)) // they are in the buffer
+	return b, err
 }
 
 func (*classic) interfaceName(int) string { return "" }
@@ -218,8 +248,12 @@ func (n *ng) next(p *flow.Packet) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if ci.CaptureLength > maxPacket {
+		return 0, fmt.Errorf("a packet of %d bytes, expected %d at most", ci.CaptureLength, maxPacket)
+	}
 	link, _ := ci.AncillaryData[0].(layers.LinkType)
-	return ci.InterfaceIndex, fill(p, data, ci, ngLinkType(link))
+	fill(p, nanoseconds(ci.Timestamp), data, ci.Length, ngLinkType(link))
+	return ci.InterfaceIndex, nil
 }
 
 // ngLinkType undoes what pcapgo does to a link type: it keeps eight bits of it. Of the
@@ -241,15 +275,11 @@ func (n *ng) interfaceName(iface int) string {
 
 // fill fills in a packet. A link type that flow does not decode is stepped over by
 // gopacket's layers.
-func fill(p *flow.Packet, data []byte, ci gopacket.CaptureInfo, link flow.LinkType) error {
-	if ci.CaptureLength > maxPacket {
-		return fmt.Errorf("a packet of %d bytes, expected %d at most", ci.CaptureLength, maxPacket)
-	}
-	*p = flow.Packet{Time: nanoseconds(ci.Timestamp), Data: data, Length: max(ci.Length, len(data)), Link: link, Tunnels: true}
+func fill(p *flow.Packet, at int64, data []byte, length int, link flow.LinkType) {
+	*p = flow.Packet{Time: at, Data: data, Length: max(length, len(data)), Link: link, Tunnels: true}
 	if !decodable(link) {
 		network(p)
 	}
-	return nil
 }
 
 func nanoseconds(t time.Time) int64 {

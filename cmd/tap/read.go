@@ -32,6 +32,8 @@ Flags:
                            loopback's, and connections are told without ingress and egress
   --expect=CIDR[:PORT]=mtls|tls|any,...
                            what connections to these addresses should be; the first match counts
+  --filter=EXPR            look at these packets only: an expression of pcap-filter(7), or a
+                           program as tap filter -ddd prints it
   --window=10m             the time that one posture record covers
   --redact=default         strict, default or none: none shows paths and user agents
   --fail-on=RULE|SEVERITY  exit 3 if a finding has this rule.id, or at least this severity (0-100)
@@ -46,6 +48,7 @@ type readOptions struct {
 	emit   map[string]bool // datasets
 	local  []netip.Prefix
 	expect []finding.Expectation
+	filter *filter
 	window time.Duration
 	redact finding.Redact
 	rule   string // --fail-on
@@ -99,8 +102,6 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	switch {
 	case len(o.files) == 0:
 		return o, f.wrong(`no file: expected one or more capture files, or "-"`)
-	case *filter != "":
-		return o, f.wrong("--filter=%s: filter expressions come with a later version", *filter)
 	case o.window < time.Second:
 		return o, f.wrong("--window=%s: expected a second or more, such as 10m", o.window)
 	case *output != "auto" && *output != "text" && *output != "json":
@@ -115,6 +116,9 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	}
 	if o.expect, err = finding.ParseExpect(*expect); err != nil {
 		return o, f.wrong("--expect=%s: %v", *expect, err)
+	}
+	if o.filter, err = parseFilter(*filter); err != nil {
+		return o, pointed("read: --filter", err)
 	}
 	if o.redact, err = parseRedact(*redact); err != nil {
 		return o, f.wrong("--redact=%s: %v", *redact, err)
@@ -201,10 +205,11 @@ type reading struct {
 	last     int64 // the latest packet time
 	failed   error // of writing
 	packets  uint64
+	filter   captureFilter
 }
 
 func newReading(o readOptions, std streams) *reading {
-	r := &reading{o: o, std: std}
+	r := &reading{o: o, std: std, filter: captureFilter{filter: o.filter}}
 	r.pipeline = newPipeline(
 		flow.Config{Loopback: func(iface uint16) bool {
 			return r.pipeline.interfaces[iface] == "lo" || r.pipeline.interfaces[iface] == "lo0"
@@ -213,7 +218,7 @@ func newReading(o readOptions, std streams) *reading {
 		finding.Config{
 			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Window: o.window, Expect: o.expect, Redact: o.redact,
 			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]],
-			Emit: r.emit, Coverage: r.coverage,
+			Emit: r.emit, Coverage: r.coverage, Filter: o.filter.String(),
 		})
 	return r
 }
@@ -227,7 +232,11 @@ func (r *reading) emit(x finding.Record) {
 }
 
 func (r *reading) coverage() finding.Coverage {
-	return r.pipeline.coverage()
+	c := r.pipeline.coverage()
+	if r.o.filter != nil {
+		c.Counters["filtered_packets"] = r.filter.left
+	}
+	return c
 }
 
 // file reads one capture. An error leaves what was read before it.
@@ -275,6 +284,8 @@ func (r *reading) all(c *capture, progress *progress) error {
 	defer progress.done()
 	names := map[device]uint16{}
 	var p flow.Packet
+	var last device // that captured the packet before, and its number
+	var number uint16
 	for {
 		iface, err := c.next(&p)
 		if err != nil {
@@ -284,7 +295,10 @@ func (r *reading) all(c *capture, progress *progress) error {
 			}
 			return errors.Join(err, c.skipped())
 		}
-		p.Interface = r.number(names, device{iface, onLoopback(&p)}, c.source)
+		if d := (device{iface, onLoopback(&p)}); d != last || len(names) == 0 {
+			last, number = d, r.number(names, d, c.source)
+		}
+		p.Interface = number
 		if p.Time > r.last {
 			r.last = p.Time
 			r.pipeline.engine.Tick(p.Time)
