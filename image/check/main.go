@@ -32,11 +32,12 @@ type promise struct {
 	entrypoint string
 	cmd        []string
 	netRaw     bool // the binary permits the capability; else it has none at all
+	most       int  // bytes of the binary
 }
 
 var promises = map[string]promise{
-	"meshtls-tap":         {"/tap", []string{"run"}, true},
-	"meshtls-tap-webhook": {"/tap-webhook", nil, false},
+	"meshtls-tap":         {"/tap", []string{"run"}, true, 10_000_000},
+	"meshtls-tap-webhook": {"/tap-webhook", nil, false, 50_000_000},
 }
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
@@ -151,6 +152,9 @@ func (p promise) checkBinary(content []byte, architecture string) error {
 	}
 	if want := machines[architecture]; program.Machine != want {
 		return fmt.Errorf("%s is built for %v, want %v", p.entrypoint, program.Machine, want)
+	}
+	if len(content) > p.most {
+		return fmt.Errorf("%s has %d bytes, want %d at most", p.entrypoint, len(content), p.most)
 	}
 	for _, segment := range program.Progs {
 		if segment.Type == elf.PT_INTERP {
