@@ -22,7 +22,7 @@ import (
 // line of --help, expected what an unusable value is told to be.
 type environment struct {
 	Interfaces []string      `env:"TAP_INTERFACES" envDefault:"eth0,lo" about:"interfaces to capture on; one that is not there yet is waited for"`
-	Filter     string        `env:"TAP_FILTER" about:"not yet: narrows what is captured"`
+	Filter     string        `env:"TAP_FILTER" about:"narrows what is captured: an expression of pcap-filter(7), or a program as tap filter -ddd prints it"`
 	Expect     string        `env:"TAP_EXPECT" about:"what connections should be: CIDR[:PORT]=mtls|tls|any,... the first match counts"`
 	Mesh       string        `env:"TAP_MESH" about:"the mesh that the pod is in: osm, istio, istio_ambient, linkerd, consul, kuma"`
 	NodeEnc    string        `env:"TAP_NODE_ENCRYPTION" about:"encryption below the pod, which cannot be seen from here, such as wireguard"`
@@ -80,6 +80,7 @@ type environment struct {
 // settings is the environment, understood.
 type settings struct {
 	environment
+	filter         *filter
 	expect         []finding.Expectation
 	mute           []string
 	declaredSkip   []uint16
@@ -108,9 +109,8 @@ func readEnvironment(environ []string) (settings, error) {
 		}
 	}
 	var err error
-	if s.Filter != "" {
-		bad("TAP_FILTER", errors.New("filter expressions come with a later version"))
-	}
+	s.filter, err = parseFilter(s.Filter)
+	bad("TAP_FILTER", err)
 	if s.Interfaces = trimmed(s.Interfaces); len(s.Interfaces) == 0 {
 		bad("TAP_INTERFACES", errors.New("expected one or more names, such as eth0,lo"))
 	}

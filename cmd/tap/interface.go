@@ -11,6 +11,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/afpacket"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 )
 
 // interfaceTap captures on one interface for as long as it is told to, and opens it
@@ -39,7 +40,7 @@ const (
 func (i *interfaceTap) run(ctx context.Context) {
 	wait := reopenFirst
 	for ctx.Err() == nil {
-		h, err := afpacket.Open(afpacket.Config{Interface: i.name})
+		h, err := i.open()
 		if err == nil {
 			wait = reopenFirst
 			i.opened(h)
@@ -55,6 +56,23 @@ func (i *interfaceTap) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// open opens the interface with the filter that its link type needs.
+func (i *interfaceTap) open() (*afpacket.Handle, error) {
+	c := afpacket.Config{Interface: i.name}
+	if f := i.tap.filter; f != nil {
+		link, err := afpacket.Link(i.name)
+		if err != nil {
+			return nil, err
+		}
+		program, err := f.program(pcapfilter.Config{Link: pcapfilter.Link(link), Live: true})
+		if err != nil {
+			return nil, fmt.Errorf("interface %s: TAP_FILTER: %w", i.name, err)
+		}
+		c.Filter = program
+	}
+	return afpacket.Open(c)
 }
 
 // capture hands on what a handle sees, until ctx ends or the interface is lost.

@@ -2,6 +2,7 @@
 //
 //	tap run          capture in a pod and publish what is found (configured by the environment)
 //	tap read FILE    judge capture files
+//	tap filter EXPR  print the program that a filter expression becomes
 //	tap schema       print the published record's JSON Schema
 //	tap version      say which one this is
 //
@@ -43,6 +44,7 @@ Says whether traffic is mutual TLS, TLS or plaintext, from the packets alone.
 Commands:
   run      capture in a pod and publish what is found; configured by the environment
   read     judge capture files (pcap, pcapng)
+  filter   print the program that a filter expression becomes
   schema   print the JSON Schema of the published record
   version  print the version
 
@@ -72,6 +74,8 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 		err = run(ctx, args, environ, std)
 	case "read":
 		status, err = read(args, std)
+	case "filter":
+		err = printFilter(args, std)
 	case "schema":
 		err = printOnly(name, args, std, string(schema.JSON))
 	case "version", "--version", "-version":
@@ -79,7 +83,7 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 	case "help", "--help", "-help", "-h":
 		_, err = io.WriteString(std.out, usage)
 	default:
-		err = fmt.Errorf(`%w: unknown command %q: expected run, read, schema or version; see "tap --help"`, errUsage, name)
+		err = fmt.Errorf(`%w: unknown command %q: expected run, read, filter, schema or version; see "tap --help"`, errUsage, name)
 	}
 	return conclude(name, status, err, std)
 }

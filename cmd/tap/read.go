@@ -287,7 +287,7 @@ func (r *reading) all(c *capture, progress *progress) error {
 	var last device // that captured the packet before, and its number
 	var number uint16
 	for {
-		iface, err := c.next(&p)
+		iface, err := r.next(c, &p, progress)
 		if err != nil {
 			r.pipeline.table.Flush()
 			if errors.Is(err, io.EOF) {
@@ -305,8 +305,18 @@ func (r *reading) all(c *capture, progress *progress) error {
 		}
 		r.packets++
 		r.pipeline.add(&p)
-		progress.step(c.raw, c.packets)
 	}
+}
+
+// next reads the next packet that the filter takes.
+func (r *reading) next(c *capture, p *flow.Packet, progress *progress) (iface int, err error) {
+	for takes := false; err == nil && !takes; {
+		if iface, err = c.next(p); err == nil {
+			progress.step(c.raw, c.packets)
+			takes, err = r.filter.takes(p)
+		}
+	}
+	return iface, err
 }
 
 // maxInterfaces bounds the interfaces told apart in one run; the files that have more

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+)
+
+const filterHelp = `Usage: tap filter [FLAGS] EXPRESSION
+
+Prints the program that a filter expression of pcap-filter(7) becomes: what the kernel runs
+for TAP_FILTER, and tap read for --filter. Names are never resolved. In place of an expression
+there may be a ready program as -ddd prints it, also with commas in place of line ends.
+
+Flags:
+  --link=ethernet  what packets begin with: ethernet, sll or sll2 (Linux cooked v1 and v2), raw
+                   (IP), null (BSD loopback)
+  --live           as for an interface, where the kernel takes VLAN tags out of the packets
+                   (ethernet and raw only)
+  -d, -dd, -ddd    as tcpdump does: a listing (the default), a fragment of C, decimal numbers
+`
+
+// filter is what narrows a capture: an expression, or a program for whatever link type.
+type filter struct {
+	text       string
+	expression *pcapfilter.Expression // nil: ready is the program
+	ready      pcapfilter.Program
+}
+
+// parseFilter reads an expression or a ready program. An empty text is no filter: nil.
+func parseFilter(text string) (*filter, error) {
+	var err error
+	f := &filter{text: strings.TrimSpace(text)}
+	switch {
+	case f.text == "":
+		return nil, nil
+	case pcapfilter.IsProgram(text):
+		f.ready, err = pcapfilter.ParseProgram(text)
+		f.text = fmt.Sprintf("a program of %d instructions", len(f.ready))
+	default:
+		f.expression, err = pcapfilter.Parse(text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// program returns the filter's program for a link type.
+func (f *filter) program(c pcapfilter.Config) (pcapfilter.Program, error) {
+	if f.expression == nil {
+		return f.ready, nil
+	}
+	return f.expression.Compile(c)
+}
+
+// String names the filter in records; it is empty for none.
+func (f *filter) String() string {
+	if f == nil {
+		return ""
+	}
+	return f.text
+}
+
+// captureFilter decides which packets of capture files are looked at.
+type captureFilter struct {
+	*filter
+	programs map[flow.LinkType]pcapfilter.Program
+	packet   pcapfilter.Packet
+	left     uint64 // packets that it did not take
+}
+
+// takes tells whether a packet passes. What is of no known link type passes, since
+// nothing can be said of it anyway.
+func (f *captureFilter) takes(p *flow.Packet) (bool, error) {
+	if f.filter == nil || !decodable(p.Link) {
+		return true, nil
+	}
+	program, ok := f.programs[p.Link]
+	if !ok {
+		var err error
+		if program, err = f.program(pcapfilter.Config{Link: pcapfilter.Link(p.Link)}); err != nil {
+			return false, fmt.Errorf("--filter: %w", err)
+		}
+		if f.programs == nil {
+			f.programs = map[flow.LinkType]pcapfilter.Program{}
+		}
+		f.programs[p.Link] = program
+	}
+	f.packet.Data, f.packet.Length = p.Data, p.Length
+	if program.Run(&f.packet) == 0 {
+		f.left++
+		return false, nil
+	}
+	return true, nil
+}
+
+// printFilter is the command tap filter.
+func printFilter(args []string, std streams) error {
+	f := newFlags("filter", filterHelp)
+	linkName := f.String("link", "ethernet", "")
+	live := f.Bool("live", false, "")
+	forms := [...]*bool{f.Bool("d", false, ""), f.Bool("dd", false, ""), f.Bool("ddd", false, "")}
+	rest, err := f.parse(args, std.out)
+	if err != nil {
+		return err
+	}
+	link, known := pcapfilter.LinkNamed(*linkName)
+	switch {
+	case len(rest) == 0:
+		return f.wrong(`no expression: expected one such as "tcp port 443", or '' for every packet`)
+	case !known:
+		return f.wrong("--link=%s: expected ethernet, sll, sll2, raw or null", *linkName)
+	case *live && link != pcapfilter.LinkEthernet && link != pcapfilter.LinkRaw:
+		return f.wrong("--live --link=%s: expected ethernet or raw, as interfaces are captured", *linkName)
+	}
+	program, err := compileFilter(strings.Join(rest, " "), pcapfilter.Config{Link: link, Live: *live})
+	if err != nil {
+		return pointed("filter", err)
+	}
+	printed := program.Listing()
+	switch {
+	case *forms[2]:
+		printed = program.Decimal()
+	case *forms[1]:
+		printed = program.Fragment()
+	}
+	_, err = io.WriteString(std.out, printed)
+	return err
+}
+
+func compileFilter(text string, c pcapfilter.Config) (pcapfilter.Program, error) {
+	f, err := parseFilter(text)
+	switch {
+	case err != nil:
+		return nil, err
+	case f == nil:
+		return pcapfilter.Compile("", c)
+	}
+	return f.program(c)
+}
+
+// pointed returns a usage error that shows the place of a fault.
+func pointed(command string, err error) error {
+	if e, ok := errors.AsType[*pcapfilter.Error](err); ok {
+		return fmt.Errorf("%w: tap %s: %w\n%s", errUsage, command, e, e.Caret())
+	}
+	return fmt.Errorf("%w: tap %s: %w", errUsage, command, err)
+}
