@@ -17,20 +17,22 @@ const maxBody = 4 << 20
 
 // review is what of an AdmissionReview (admission.k8s.io/v1) is needed.
 type review struct {
-	Request *struct {
-		UID       types.UID `json:"uid"`
-		Namespace string    `json:"namespace"`
-		Operation string    `json:"operation"`
-		DryRun    *bool     `json:"dryRun"`
-		Resource  struct {
-			Group    string `json:"group"`
-			Resource string `json:"resource"`
-		} `json:"resource"`
-		SubResource string          `json:"subResource"`
-		Object      json.RawMessage `json:"object"`
-	} `json:"request"`
+	Request *request `json:"request"`
 
 	probe bool // it is a dry run of our own
+}
+
+type request struct {
+	UID       types.UID `json:"uid"`
+	Namespace string    `json:"namespace"`
+	Operation string    `json:"operation"`
+	DryRun    *bool     `json:"dryRun"`
+	Resource  struct {
+		Group    string `json:"group"`
+		Resource string `json:"resource"`
+	} `json:"resource"`
+	SubResource string          `json:"subResource"`
+	Object      json.RawMessage `json:"object"`
 }
 
 // errNoReview says that a body is no AdmissionReview.

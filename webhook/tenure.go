@@ -105,7 +105,7 @@ func (t *tenure) write(ctx context.Context, object *corev1.Namespace, config *co
 		return nil // it said so already
 	}
 	t.log.Info("namespace's config written", "namespace", object.Name, "until", stamp(end), "over", over)
-	if over {
+	if over && config.Data[configEnabled] != "false" {
 		t.events.namespace(object.Name, corev1.EventTypeNormal, "TapsEnded",
 			"The taps of this namespace were asked for until %s and are off.", stamp(end))
 	}

@@ -1,0 +1,185 @@
+package webhook
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/inject"
+)
+
+// prover is the images of a replica over a cluster without kubelets.
+func prover(c client.Client, k *clock, policy corev1.PullPolicy) *images {
+	settings, _ := inject.ParseSettings([]byte(`imagePullSecrets: [registry]`))
+	return &images{
+		client: c, check: true, log: slog.New(slog.DiscardHandler), now: k.now, usage: map[string]string{}, ran: map[string]string{},
+		cfg:   &inject.Config{Own: "tap", Image: "reg.example:5000/tap:1", PullPolicy: policy, Settings: settings},
+		owner: func(context.Context) *metav1.OwnerReference { return nil },
+	}
+}
+
+// tried returns the images that pods try, by their phase.
+func tried(t *testing.T, c client.Client) map[string]*corev1.Pod {
+	t.Helper()
+	var list corev1.PodList
+	if err := c.List(t.Context(), &list, client.InNamespace("tap")); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]*corev1.Pod{}
+	for i := range list.Items {
+		out[list.Items[i].Annotations[annotationTried]] = &list.Items[i]
+	}
+	return out
+}
+
+// kubelet lets a pod end.
+func kubelet(t *testing.T, c client.Client, pod *corev1.Pod, phase corev1.PodPhase, imageID string) {
+	t.Helper()
+	pod.Status.Phase = phase
+	if phase == corev1.PodSucceeded {
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: "tap", ImageID: imageID, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}},
+		}}
+	}
+	if err := c.Status().Update(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const (
+	byName  = "reg.example:5000/tap:1"
+	digest  = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+	pinned  = "reg.example:5000/tap@" + digest
+	another = "reg.example:5000/tap:2"
+)
+
+func TestImages(t *testing.T) {
+	k := newClock()
+	c := fake.NewClientBuilder().WithStatusSubresource(&corev1.Pod{}).Build()
+	i := prover(c, k, corev1.PullIfNotPresent)
+	round := func() {
+		t.Helper()
+		do(t, i.follow, func(ctx context.Context) error { return i.try(ctx, []string{byName}) })
+	}
+	round()
+	if i.proven() || len(i.usable()) != 0 {
+		t.Fatal("proven before anything ran")
+	}
+	pods := tried(t, c)
+	if len(pods) != 1 || pods[byName] == nil {
+		t.Fatalf("tried: %v", slices.Collect(maps.Keys(pods)))
+	}
+	if p := pods[byName]; p.Spec.ImagePullSecrets[0].Name != "registry" || *p.Spec.AutomountServiceAccountToken || p.Labels[inject.Label] != inject.Disabled {
+		t.Errorf("the pod: %+v", p)
+	}
+	round() // nothing new
+	kubelet(t, c, tried(t, c)[byName], corev1.PodSucceeded, "mirror.example/tap@"+digest)
+	round()
+	if got := i.usable()[byName]; got != byName || !i.proven() {
+		t.Fatalf("use %q", got)
+	}
+	kubelet(t, c, tried(t, c)[pinned], corev1.PodSucceeded, "reg.example:5000/tap@"+digest)
+	round()
+	if got := i.usable()[byName]; got != pinned {
+		t.Fatalf("use %q, want %q", got, pinned)
+	}
+	// The pods go, what was seen stays seen; and another replica has to see it itself.
+	for _, p := range tried(t, c) {
+		if err := c.Delete(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	round()
+	if got := i.usable()[byName]; got != pinned || len(tried(t, c)) != 0 {
+		t.Errorf("use %q, tried %v", got, tried(t, c))
+	}
+	if other := prover(c, k, corev1.PullIfNotPresent); other.proven() {
+		t.Error("another replica believes what it did not see")
+	}
+}
+
+func TestImageFails(t *testing.T) {
+	k := newClock()
+	c := fake.NewClientBuilder().WithStatusSubresource(&corev1.Pod{}).Build()
+	i := prover(c, k, corev1.PullIfNotPresent)
+	round := func() {
+		t.Helper()
+		do(t, i.follow, func(ctx context.Context) error { return i.try(ctx, []string{byName}) })
+	}
+	round()
+	pod := tried(t, c)[byName]
+	pod.CreationTimestamp = metav1.NewTime(k.now())
+	if err := c.Update(t.Context(), pod); err != nil {
+		t.Fatal(err)
+	}
+	kubelet(t, c, pod, corev1.PodFailed, "")
+	round()
+	if i.proven() || tried(t, c)[byName] == nil {
+		t.Fatal("proven, or cleared away at once")
+	}
+	k.forward(tryAgain + time.Second)
+	round()
+	if tried(t, c)[byName] != nil {
+		t.Fatal("a pod that failed was not cleared away")
+	}
+	round()
+	if p := tried(t, c)[byName]; p == nil || p.Status.Phase == corev1.PodFailed {
+		t.Error("not tried again")
+	}
+}
+
+// TestUnwantedImages: pods of images that nobody asks for any more go.
+func TestUnwantedImages(t *testing.T) {
+	k := newClock()
+	c := fake.NewClientBuilder().WithStatusSubresource(&corev1.Pod{}).Build()
+	i := prover(c, k, corev1.PullNever)
+	do(t, func(ctx context.Context) error { return i.try(ctx, []string{byName, another}) })
+	for image, p := range tried(t, c) {
+		p.CreationTimestamp = metav1.NewTime(k.now())
+		if err := c.Update(t.Context(), p); err != nil {
+			t.Fatal(err)
+		}
+		kubelet(t, c, tried(t, c)[image], corev1.PodSucceeded, "reg.example:5000/tap@"+digest)
+	}
+	do(t, i.follow)
+	k.forward(keepUnwanted + time.Second)
+	do(t, func(ctx context.Context) error { return i.try(ctx, []string{byName}) })
+	if pods := tried(t, c); len(pods) != 1 || pods[byName] == nil { // and none by digest: never is pulled
+		t.Errorf("tried: %v", slices.Collect(maps.Keys(pods)))
+	}
+}
+
+func TestByDigest(t *testing.T) {
+	for _, c := range [][3]string{
+		{"tap", digest, "tap@" + digest},
+		{"tap:1", digest, "tap@" + digest},
+		{"reg:5000/a/tap", digest, "reg:5000/a/tap@" + digest},
+		{"reg:5000/a/tap:1", digest, "reg:5000/a/tap@" + digest},
+		{"tap:1", "", ""},
+		{"tap@" + digest, digest, ""},
+	} {
+		if got := byDigest(c[0], c[1]); got != c[2] {
+			t.Errorf("%s: %s, want %s", c[0], got, c[2])
+		}
+	}
+}
+
+func TestWanted(t *testing.T) {
+	ns := func(label, image string) corev1.Namespace {
+		return corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			Labels: map[string]string{inject.Label: label}, Annotations: map[string]string{"meshtls-tap/image": image},
+		}}
+	}
+	got := wanted(&inject.Config{Image: "a"}, []corev1.Namespace{ns("enabled", "b"), ns("enabled", ""), ns("disabled", "c"), ns("enabled", "a")})
+	if !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("wanted %v", got)
+	}
+}

@@ -1,0 +1,314 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	recorder "k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/inject"
+)
+
+// known returns what a replica knows of the namespaces of a cluster.
+func known(c client.Client, k *clock) *namespaces {
+	settings, _ := inject.ParseSettings(nil)
+	cfg := &inject.Config{Settings: settings, Image: "tap:1", Own: "tap", Profile: inject.ProfileAuto, ServerMinor: 37, Version: "v1"}
+	return &namespaces{cached: c, live: c, cfg: cfg, images: &images{}, nodes: &nodes{}, now: k.now}
+}
+
+func asking1(name string, annotations ...string) *corev1.Namespace {
+	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{inject.Label: inject.Enabled}}}
+	for i := 0; i < len(annotations); i += 2 {
+		metav1.SetMetaDataAnnotation(&ns.ObjectMeta, "meshtls-tap/"+annotations[i], annotations[i+1])
+	}
+	return ns
+}
+
+func TestNamespace(t *testing.T) {
+	k := newClock()
+	config := func(data ...string) *corev1.ConfigMap {
+		m := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "meshtls-tap"}, Data: map[string]string{}}
+		for i := 0; i < len(data); i += 2 {
+			m.Data[data[i]] = data[i+1]
+		}
+		return m
+	}
+	for name, c := range map[string]struct {
+		objects []client.Object
+		want    func(*inject.Namespace) bool
+	}{
+		"plain": {[]client.Object{asking1("shop")}, func(ns *inject.Namespace) bool {
+			return ns.Until.IsZero() && !ns.Off && ns.Labels[inject.Label] == inject.Enabled && ns.Images == nil
+		}},
+		"turned off": {[]client.Object{asking1("shop"), config("enabled", "false")}, func(ns *inject.Namespace) bool { return ns.Off }},
+		"turned on":  {[]client.Object{asking1("shop"), config("enabled", "true")}, func(ns *inject.Namespace) bool { return !ns.Off }},
+		"nonsense":   {[]client.Object{asking1("shop", "until", "x", "duration", "x"), config("enabled", "perhaps", "until", "x")}, func(ns *inject.Namespace) bool { return !ns.Off && ns.Until.IsZero() }},
+		"another's": {[]client.Object{asking1("shop"), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "else", Name: "meshtls-tap"}, Data: map[string]string{"enabled": "false"}}},
+			func(ns *inject.Namespace) bool { return !ns.Off }},
+		"until": {[]client.Object{asking1("shop", "until", "2026-11-24T13:00:00Z")}, func(ns *inject.Namespace) bool { return ns.Until.Equal(k.now().Add(time.Hour)) }},
+		"over, and turned off for that": {[]client.Object{asking1("shop", "until", "2026-11-24T11:00:00Z"), config("enabled", "false")},
+			func(ns *inject.Namespace) bool { return !ns.Off && ns.Until.Before(k.now()) }},
+		"duration, new": {[]client.Object{asking1("shop", "duration", "2h")}, func(ns *inject.Namespace) bool { return ns.Until.Equal(k.now().Add(2 * time.Hour)) }},
+		"the config's own until": {[]client.Object{asking1("shop", "until", "2026-11-24T13:00:00Z"), config("until", "2026-11-24T12:30:00Z")},
+			func(ns *inject.Namespace) bool { return ns.Until.Equal(k.now().Add(30 * time.Minute)) }},
+		"limits": {[]client.Object{
+			asking1("shop"),
+			&corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "l"}, Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{
+				{Type: corev1.LimitTypeContainer}, {Type: corev1.LimitTypePod, Max: corev1.ResourceList{"cpu": resource.MustParse("1")}},
+			}}},
+			&corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "q"}, Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{
+				"limits.memory": resource.MustParse("1Gi"), "cpu": resource.MustParse("1"), "pods": resource.MustParse("3"),
+			}}, Status: corev1.ResourceQuotaStatus{Used: corev1.ResourceList{"limits.memory": resource.MustParse("768Mi"), "cpu": resource.MustParse("2")}}},
+		}, func(ns *inject.Namespace) bool {
+			caps := fmt.Sprint(capsOf(ns))
+			return len(ns.LimitRanges) == 2 && len(ns.Caps) == 4 && strings.Contains(caps, "quota q true memory 256Mi") && strings.Contains(caps, "quota q false cpu 0")
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := known(fake.NewClientBuilder().WithObjects(c.objects...).Build(), k)
+			ns, err := n.of(t.Context(), "shop")
+			if err != nil || !c.want(ns) {
+				t.Errorf("%v: %+v", err, ns)
+			}
+		})
+	}
+	if _, err := known(fake.NewClientBuilder().Build(), k).of(t.Context(), "shop"); err == nil {
+		t.Error("no error for a namespace that is not there")
+	}
+}
+
+func capsOf(ns *inject.Namespace) (out []string) {
+	for _, c := range ns.Caps {
+		out = append(out, fmt.Sprint(c.Source, " ", c.Limits, " ", c.Resource, " ", c.Left.String()))
+	}
+	return out
+}
+
+// TestNewLabel: a label that the cache has not seen is looked up.
+func TestNewLabel(t *testing.T) {
+	old := asking1("shop")
+	old.Labels = nil
+	n := known(fake.NewClientBuilder().WithObjects(old).Build(), newClock())
+	n.live = fake.NewClientBuilder().WithObjects(asking1("shop")).Build()
+	ns, err := n.of(t.Context(), "shop")
+	if err != nil || ns.Labels[inject.Label] != inject.Enabled {
+		t.Errorf("%v: %+v", err, ns)
+	}
+}
+
+// TestTenure walks through what a namespace may ask for and take back.
+func TestTenure(t *testing.T) {
+	k := newClock()
+	c := fake.NewClientBuilder().WithObjects(asking1("shop", "duration", "2h")).WithReturnManagedFields().Build()
+	told := recorder.NewFakeRecorder(10)
+	ten := &tenure{client: c, namespaces: known(c, k), events: &events{recorder: told}, log: slog.New(slog.DiscardHandler)}
+	step := func(wantNext time.Duration, wantUntil, wantEnabled string) {
+		t.Helper()
+		got, err := ten.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "shop"}})
+		if err != nil || got.RequeueAfter != wantNext {
+			t.Errorf("%v, again after %v; want %v", err, got.RequeueAfter, wantNext)
+		}
+		var m corev1.ConfigMap
+		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); client.IgnoreNotFound(err) != nil {
+			t.Fatal(err)
+		}
+		if m.Data["until"] != wantUntil || m.Data["enabled"] != wantEnabled {
+			t.Errorf("config %v, want until %q, enabled %q", m.Data, wantUntil, wantEnabled)
+		}
+	}
+	annotate := func(annotations ...string) {
+		t.Helper()
+		var ns corev1.Namespace
+		if err := c.Get(t.Context(), client.ObjectKey{Name: "shop"}, &ns); err != nil {
+			t.Fatal(err)
+		}
+		ns.Annotations = asking1("shop", annotations...).Annotations
+		if err := c.Update(t.Context(), &ns); err != nil {
+			t.Fatal(err)
+		}
+	}
+	step(2*time.Hour, "2026-11-24T14:00:00Z", "")
+	k.forward(90 * time.Minute)
+	step(30*time.Minute, "2026-11-24T14:00:00Z", "") // it runs since it was first seen
+	k.forward(30 * time.Minute)
+	step(0, "2026-11-24T14:00:00Z", "false")
+	step(0, "2026-11-24T14:00:00Z", "false")
+	if len(told.Events) != 1 {
+		t.Errorf("told %d times that it is over", len(told.Events))
+	}
+	annotate("duration", "3h") // longer: from now on
+	step(3*time.Hour, "2026-11-24T17:00:00Z", "")
+	annotate("until", "2026-11-24T15:00:00Z")
+	step(time.Hour, "2026-11-24T15:00:00Z", "")
+	annotate()
+	step(0, "", "")
+	annotate("until", "2026-11-24T15:00:00Z")
+	step(time.Hour, "2026-11-24T15:00:00Z", "")
+
+	var m corev1.ConfigMap // what others write there stays
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
+		t.Fatal(err)
+	}
+	m.Data["mute"] = "10.0.0.0/8"
+	if err := c.Update(t.Context(), &m); err != nil {
+		t.Fatal(err)
+	}
+	k.forward(time.Hour)
+	step(0, "2026-11-24T15:00:00Z", "false")
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil || m.Data["mute"] != "10.0.0.0/8" {
+		t.Errorf("%v: %v", err, m.Data)
+	}
+}
+
+// TestNothingToEnd: a namespace that asks for no end gets no ConfigMap.
+func TestNothingToEnd(t *testing.T) {
+	c := fake.NewClientBuilder().WithObjects(asking1("shop")).Build()
+	ten := &tenure{client: c, namespaces: known(c, newClock()), events: &events{}, log: slog.New(slog.DiscardHandler)}
+	for _, name := range []string{"shop", "gone"} {
+		if got, err := ten.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}); err != nil || got.RequeueAfter != 0 {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	var list corev1.ConfigMapList
+	if err := c.List(t.Context(), &list); err != nil || len(list.Items) != 0 {
+		t.Errorf("%v: %d config maps", err, len(list.Items))
+	}
+}
+
+func TestSurvey(t *testing.T) {
+	k := newClock()
+	pod := func(name string, change func(*corev1.Pod)) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a"}}}}
+		if change != nil {
+			change(p)
+		}
+		return p
+	}
+	n := known(nil, k)
+	tap := func(hash string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) {
+			p.Spec.InitContainers = []corev1.Container{{Name: inject.Name}}
+			p.Annotations = map[string]string{"meshtls-tap/status": `{"config":"` + hash + `"}`}
+		}
+	}
+	c := fake.NewClientBuilder().WithObjects(
+		asking1("shop"), pod("tapped", tap(n.cfg.Hash())), pod("old", tap("1")), pod("foreign", func(p *corev1.Pod) { tap("x")(p); p.Annotations = nil }),
+		pod("untapped", nil), pod("out", func(p *corev1.Pod) { p.Labels = map[string]string{inject.Label: inject.Disabled} }),
+		pod("host", func(p *corev1.Pod) { p.Spec.HostNetwork = true }), pod("over", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
+	).Build()
+	n.cached, n.live = c, c
+	told := recorder.NewFakeRecorder(10)
+	s := &survey{
+		client: c, live: c, cfg: n.cfg, namespaces: n, probes: probesOf(&cluster{answers: true, policy: admitAll}, nil), events: &events{recorder: told}, log: slog.New(slog.DiscardHandler),
+	}
+	do(t, s.look, s.look)
+	if got, want := s.said["shop"], (tally{tapped: 1, outdated: 2, untapped: 1, skipped: 2}); got != want {
+		t.Errorf("counted %+v, want %+v", got, want)
+	}
+	if len(told.Events) != 1 {
+		t.Errorf("told %d times", len(told.Events))
+	}
+	ns := asking1("shop")
+	ns.Labels = nil
+	if err := c.Update(t.Context(), ns); err != nil {
+		t.Fatal(err)
+	}
+	if do(t, s.look); len(s.said) != 0 {
+		t.Errorf("counted %+v", s.said)
+	}
+}
+
+func TestNodes(t *testing.T) {
+	node := func(name, version string) *corev1.Node {
+		return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{NodeInfo: corev1.NodeSystemInfo{KubeletVersion: version}}}
+	}
+	c := fake.NewClientBuilder().WithObjects(node("a", "v1.37.2"), node("b", "v1.28.9-eks-1")).Build()
+	n := &nodes{live: c}
+	if do(t, n.look); !n.old() {
+		t.Error("an old kubelet was not seen")
+	}
+	if err := c.Delete(t.Context(), node("b", "")); err != nil {
+		t.Fatal(err)
+	}
+	if do(t, n.look); n.old() {
+		t.Error("an old kubelet that is gone is still seen")
+	}
+	for version, want := range map[string]int{"v1.29.3": 29, "1.31+": 31, "v1.9": 9, "": -1, "v2.1": -1, "v1.x": -1} {
+		if m, ok := minor(version); ok != (want >= 0) || ok && m != want {
+			t.Errorf("%q: %d %v", version, m, ok)
+		}
+	}
+}
+
+// TestLoop: it runs at once, when nudged, and again soon after an error.
+func TestLoop(t *testing.T) {
+	runs := make(chan error)
+	l := newLoop("test", false, time.Hour, slog.New(slog.DiscardHandler), func(context.Context) error { return <-runs })
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- l.Start(ctx) }()
+	runs <- nil
+	l.nudge()
+	l.nudge()
+	runs <- errNoReview
+	runs <- nil
+	cancel()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case runs <- nil: // one more had begun
+		<-ended
+	}
+}
+
+func TestRefusedTap(t *testing.T) {
+	for _, c := range []struct {
+		object client.Object
+		want   bool
+	}{
+		{&corev1.Event{Reason: "FailedCreate", Message: `pods "x" is forbidden: container "meshtls-tap" must not`}, true},
+		{&corev1.Event{Reason: "FailedCreate", Message: "quota"}, false},
+		{&corev1.Event{Reason: "Killing", Message: "meshtls-tap"}, false},
+		{&corev1.Pod{}, false},
+	} {
+		if refusedTap(c.object) != c.want {
+			t.Errorf("%+v", c.object)
+		}
+	}
+}
+
+func TestEvents(t *testing.T) {
+	told := recorder.NewFakeRecorder(10)
+	e := &events{recorder: told}
+	r := &review{Request: &request{Namespace: "shop"}}
+	owner := &inject.Owner{Kind: "ReplicaSet", Name: "web", UID: "u"}
+	for _, result := range []inject.Result{
+		{Owner: owner, Reason: inject.ReasonOptedOut}, {Owner: owner, Reason: reasonNotAPod}, {Reason: inject.ReasonRefused},
+	} {
+		e.pod(r, &result)
+	}
+	if len(told.Events) != 0 {
+		t.Errorf("told of %s", <-told.Events)
+	}
+	e.pod(r, &inject.Result{Owner: owner, Mode: inject.Native, Profile: inject.ProfileDefault})
+	e.pod(r, &inject.Result{Owner: owner, Reason: inject.ReasonRefused, Detail: strings.Repeat("x", 5000)})
+	if got := <-told.Events; !strings.Contains(got, "Normal Tapped") {
+		t.Error(got)
+	}
+	if got := <-told.Events; !strings.Contains(got, "Warning NotTapped") || len(got) > 1024 {
+		t.Errorf("%d bytes: %.60s", len(got), got)
+	}
+}

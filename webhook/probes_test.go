@@ -1,0 +1,271 @@
+package webhook
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/inject"
+)
+
+// A cluster answers dry runs as an API server with its webhooks and policies would.
+type cluster struct {
+	cfg     *inject.Config
+	answers bool                     // our webhook is called
+	after   func(*corev1.Pod)        // another webhook, after ours
+	policy  func(*corev1.Pod) string // why a pod is refused, or ""
+	err     error                    // of every call
+	calls   atomic.Int32
+}
+
+func (c *cluster) create(_ context.Context, pod *corev1.Pod) error {
+	c.calls.Add(1)
+	if c.err != nil {
+		return c.err
+	}
+	made := pod.DeepCopy()
+	if c.answers && pod.Labels[inject.Label] != inject.Disabled {
+		raw, err := json.Marshal(pod)
+		if err != nil {
+			return err
+		}
+		yes := true
+		r := &review{}
+		r.Request = &request{DryRun: &yes, Object: raw}
+		profile, noNative, ok := probed(r)
+		if !ok {
+			return errors.New("no probe")
+		}
+		ns := anew(&inject.Namespace{Name: pod.Namespace, NoNative: noNative})
+		ns.Labels = map[string]string{inject.Label: inject.Enabled}
+		out, err := patched(raw, inject.Tap(forced(c.cfg, profile), ns, raw, time.Now()).Patch)
+		if err != nil {
+			return err
+		}
+		made = out
+	}
+	if c.after != nil {
+		c.after(made)
+	}
+	if why := c.policy(made); why != "" {
+		return apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "meshtls-tap-probe-", errors.New(why))
+	}
+	*pod = *made
+	return nil
+}
+
+func admitAll(*corev1.Pod) string { return "" }
+
+// refuse refuses taps for which f is true.
+func refuse(f func(*corev1.Container) bool) func(*corev1.Pod) string {
+	return func(p *corev1.Pod) string {
+		if c, _ := tapOf(p); c != nil && f(c) {
+			return "policy x: no"
+		}
+		return ""
+	}
+}
+
+func addsRaw(c *corev1.Container) bool { return c.SecurityContext.Capabilities != nil }
+func fixedUser(c *corev1.Container) bool {
+	return c.SecurityContext.RunAsUser != nil
+}
+
+// forget drops what makes a native sidecar, as a webhook of an old API does.
+func forget(p *corev1.Pod) {
+	for i := range p.Spec.InitContainers {
+		p.Spec.InitContainers[i].RestartPolicy = nil
+	}
+}
+
+func probesOf(c *cluster, change func(*inject.Config)) *probes {
+	settings, _ := inject.ParseSettings(nil)
+	c.cfg = &inject.Config{Settings: settings, Image: "tap:1", Own: "tap", Profile: inject.ProfileAuto, ServerMinor: 37}
+	if change != nil {
+		change(c.cfg)
+	}
+	return &probes{
+		create: c.create, live: fake.NewClientBuilder().Build(), cfg: c.cfg, log: slog.New(slog.DiscardHandler), now: time.Now,
+		known: map[string]*verdict{}, running: map[string]chan struct{}{},
+	}
+}
+
+func TestProbes(t *testing.T) {
+	all := inject.Profiles()
+	admitted := func(v *verdict) (out []inject.Profile) {
+		for _, p := range all {
+			if v.refusals[p] == "" {
+				out = append(out, p)
+			}
+		}
+		return out
+	}
+	for name, c := range map[string]struct {
+		*cluster
+		config   func(*inject.Config)
+		labels   map[string]string
+		profile  string // the namespace's annotation
+		want     []inject.Profile
+		noNative bool
+		calls    int32
+		refusal  string // of the default profile
+	}{
+		"all is well":                  {cluster: &cluster{answers: true, policy: admitAll}, want: all[:1], calls: 1},
+		"the webhook is not there yet": {cluster: &cluster{policy: admitAll}, want: all[:1], calls: 2},
+		"a fixed user is refused":      {cluster: &cluster{answers: true, policy: refuse(fixedUser)}, want: []inject.Profile{inject.ProfileOpenShift}, calls: 2, refusal: "policy x: no"},
+		"adding is refused":            {cluster: &cluster{answers: true, policy: refuse(addsRaw)}, want: []inject.Profile{inject.ProfileBaseline}, calls: 3, refusal: "policy x: no"},
+		"taps are refused": {cluster: &cluster{answers: true, policy: refuse(func(*corev1.Container) bool { return true })}, calls: 4,
+			refusal: "policy x: no"},
+		"pods are refused": {cluster: &cluster{answers: true, policy: func(*corev1.Pod) string { return "no pods" }}, calls: 4, refusal: "no pods"},
+		"quota is full": {cluster: &cluster{answers: true, policy: func(*corev1.Pod) string {
+			return "exceeded quota: q, requested: pods=1, used: pods=1, limited: pods=1"
+		}}, want: all[:1], calls: 2},
+		"one profile":              {cluster: &cluster{answers: true, policy: admitAll}, config: func(c *inject.Config) { c.Profile = inject.ProfileRoot }, want: all[3:], calls: 1, refusal: untried},
+		"the namespace's profile":  {cluster: &cluster{answers: true, policy: admitAll}, profile: "baseline", want: []inject.Profile{inject.ProfileBaseline}, calls: 1, refusal: untried},
+		"no profile of that name":  {cluster: &cluster{answers: true, policy: admitAll}, profile: "best", want: all[:1], calls: 1},
+		"pods may choose":          {cluster: &cluster{answers: true, policy: refuse(addsRaw)}, config: func(c *inject.Config) { c.Allowed = []string{"*"} }, want: []inject.Profile{inject.ProfileBaseline}, calls: 4, refusal: "policy x: no"},
+		"sidecars are spoilt":      {cluster: &cluster{answers: true, after: forget, policy: admitAll}, want: all[:1], noNative: true, calls: 2},
+		"spoilt, and picky":        {cluster: &cluster{answers: true, after: forget, policy: refuse(addsRaw)}, want: []inject.Profile{inject.ProfileBaseline}, noNative: true, calls: 4, refusal: "policy x: no"},
+		"spoilt, as containers":    {cluster: &cluster{answers: true, after: forget, policy: admitAll}, config: func(c *inject.Config) { c.Mode = inject.Container }, want: all[:1], calls: 1},
+		"no dry runs":              {cluster: &cluster{err: apierrors.NewBadRequest(`admission webhook "x" does not support dry run`)}, want: all[:1], calls: 2},
+		"no dry runs, baseline":    {cluster: &cluster{err: apierrors.NewBadRequest(`admission webhook "x" does not support dry run`)}, labels: level("baseline"), want: []inject.Profile{inject.ProfileBaseline}, calls: 6, refusal: "enforce=baseline"},
+		"no dry runs, restricted":  {cluster: &cluster{err: apierrors.NewBadRequest(`admission webhook "x" does not support dry run`)}, labels: level("restricted"), calls: 4, refusal: "enforce=restricted"},
+		"no right to do a dry run": {cluster: &cluster{err: forbidden}, want: all[:1], calls: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := probesOf(c.cluster, c.config)
+			ns := &inject.Namespace{Name: "shop", Labels: c.labels}
+			if c.profile != "" {
+				ns.Annotations = map[string]string{"meshtls-tap/profile": c.profile}
+			}
+			v, err := p.of(t.Context(), ns)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := admitted(v); !slices.Equal(got, c.want) || v.noNative != c.noNative {
+				t.Errorf("admitted %v, no native %v; want %v, %v: %v", got, v.noNative, c.want, c.noNative, v.refusals)
+			}
+			if got := v.refusals[inject.ProfileDefault]; !strings.Contains(got, c.refusal) {
+				t.Errorf("refusal %q, want %q", got, c.refusal)
+			}
+			if got := c.cluster.calls.Load(); got != c.calls {
+				t.Errorf("%d calls, want %d", got, c.calls)
+			}
+		})
+	}
+}
+
+func level(name string) map[string]string {
+	return map[string]string{"pod-security.kubernetes.io/enforce": name}
+}
+
+var forbidden = apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(`User "x" cannot create resource "pods" in API group "" in the namespace "shop"`))
+
+// TestProbeByExample: where every pod of ours is refused, one of the namespace's is the base.
+func TestProbeByExample(t *testing.T) {
+	c := &cluster{answers: true, policy: func(p *corev1.Pod) string {
+		if p.Labels["team"] == "" {
+			return "policy team: a label is missing"
+		}
+		return refuse(addsRaw)(p)
+	}}
+	p := probesOf(c, nil)
+	ns := &inject.Namespace{Name: "shop"}
+	p.live = fake.NewClientBuilder().WithObjects(
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a"}, Spec: corev1.PodSpec{HostNetwork: true, Containers: []corev1.Container{{Name: "a"}}}},
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "b", Labels: map[string]string{"team": "x"}}, Spec: corev1.PodSpec{NodeName: "n", Containers: []corev1.Container{{Name: "a"}}}},
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "c"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a"}}}},
+	).Build()
+	v, err := p.of(t.Context(), ns)
+	if err != nil || v.refusals[inject.ProfileBaseline] != "" || v.refusals[inject.ProfileDefault] == "" {
+		t.Errorf("%v: %+v", err, v)
+	}
+}
+
+// TestProbesTogether: many ask at once, and the cluster is asked once; then again when what matters changes.
+func TestProbesTogether(t *testing.T) {
+	c := &cluster{answers: true, policy: admitAll}
+	p := probesOf(c, nil)
+	k := newClock()
+	p.now = k.now
+	ns := &inject.Namespace{Name: "shop", Labels: map[string]string{"a": "b"}}
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if _, err := p.of(t.Context(), ns); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	asked := func(want int32, ns *inject.Namespace) {
+		t.Helper()
+		if _, err := p.of(t.Context(), ns); err != nil {
+			t.Error(err)
+		}
+		if got := c.calls.Load(); got != want {
+			t.Errorf("asked %d times, want %d", got, want)
+		}
+	}
+	asked(1, ns)
+	asked(1, &inject.Namespace{Name: "shop", Labels: ns.Labels, Annotations: map[string]string{"unrelated": "x"}})
+	relabelled := &inject.Namespace{Name: "shop", Labels: level("baseline")}
+	asked(2, relabelled)
+	asked(2, relabelled)
+	k.forward(freshness)
+	asked(3, relabelled)
+	c.err = apierrors.NewInternalError(errors.New("etcd is away"))
+	k.forward(freshness)
+	asked(4, relabelled) // what was known holds
+	if _, err := p.of(t.Context(), ns); err == nil {
+		t.Error("no error although nothing is known")
+	}
+	p.forget("shop")
+	if _, err := p.of(t.Context(), relabelled); err == nil {
+		t.Error("known although forgotten")
+	}
+}
+
+// TestProbed: only a dry run may ask for a profile.
+func TestProbed(t *testing.T) {
+	yes, no := true, false
+	object := func(v string) json.RawMessage {
+		return json.RawMessage(`{"metadata":{"annotations":{"meshtls-tap/probe":"` + v + `"}}}`)
+	}
+	for _, c := range []struct {
+		dry      *bool
+		object   json.RawMessage
+		profile  inject.Profile
+		noNative bool
+		ok       bool
+	}{
+		{&yes, object("baseline"), inject.ProfileBaseline, false, true},
+		{&yes, object("root/container"), inject.ProfileRoot, true, true},
+		{&yes, object("auto"), "", false, false},
+		{&yes, object(""), "", false, false},
+		{&yes, json.RawMessage(`{}`), "", false, false},
+		{&yes, json.RawMessage(`[`), "", false, false},
+		{&no, object("baseline"), "", false, false},
+		{nil, object("baseline"), "", false, false},
+	} {
+		r := &review{}
+		r.Request = &request{DryRun: c.dry, Object: c.object}
+		profile, noNative, ok := probed(r)
+		if ok != c.ok || ok && (profile != c.profile || noNative != c.noNative) {
+			t.Errorf("%s: %s %v %v", c.object, profile, noNative, ok)
+		}
+	}
+}
