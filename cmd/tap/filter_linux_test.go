@@ -1,0 +1,59 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestLiveFilter: with TAP_FILTER the kernel hands on what the filter takes and nothing else, and the filter stands in the records.
+func TestLiveFilter(t *testing.T) {
+	client, server := pods(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	running := server.start(t, []string{"MESHTLS_LIVE=server", "MESHTLS_ADDRESS=" + server.address}, self)
+	running.line(t, func(l string) bool { return l == "serving\n" })
+	const filter = "tcp port 7000 or (host 10.77.0.2 and port 7003)"
+	live := client.start(t, []string{"TAP_EMIT=flows,posture", "TAP_INTERFACES=eth0", "TAP_WINDOW=1h", "TAP_LISTEN=", "TAP_FILTER=" + filter}, buildTap(t), "run")
+	live.line(t, func(l string) bool { return strings.Contains(l, `"meshtls.tap"`) })
+	if out, err := clientRun(t, client, self, server.address); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	markers := 0
+	lines := live.line(t, func(l string) bool {
+		if r := parseFlow(l); r != nil && r.port == portMarker {
+			markers++
+		}
+		return markers == 2
+	})
+	lines = append(lines, live.end(t)...)
+	ports, said := map[int]int{}, 0
+	for _, l := range lines {
+		if r := parseFlow(l); r != nil && r.port != portMarker {
+			ports[r.port]++
+		}
+		if strings.Contains(l, `"filter":"`+filter+`"`) {
+			said++
+		}
+	}
+	if len(ports) != 1 || ports[port13m] != 150 {
+		t.Errorf("connections by port: %v, want 150 to %d", ports, port13m)
+	}
+	if said == 0 {
+		t.Error("no record names the filter")
+	}
+}
+
+// TestLiveFilterOfOtherLink: what an interface's link type does not have is told, and nothing is captured without the filter.
+func TestLiveFilterOfOtherLink(t *testing.T) {
+	p, _ := pods(t)
+	ip(t, "-n", p.name, "tuntap", "add", "dev", "tun0", "mode", "tun")
+	ip(t, "-n", p.name, "link", "set", "tun0", "up")
+	live := p.start(t, []string{"TAP_EMIT=posture", "TAP_INTERFACES=tun0", "TAP_LISTEN=", "TAP_FILTER=tcp and vlan 5"}, buildTap(t), "run")
+	live.line(t, func(l string) bool {
+		return strings.Contains(l, `"started"`) && strings.Contains(l, "interface tun0: TAP_FILTER: column 9: VLAN tags: only Ethernet has them, and this is raw IP")
+	})
+	live.end(t)
+}
