@@ -123,6 +123,9 @@ func (p *pipeline) look(c *flow.Conn, x *connection) {
 		return
 	}
 	x.revision = revision
+	if !p.judge.Settled(c, x.session) {
+		return
+	}
 	j := p.judge.Judge(c, x.session, p.interfaceName(c), false)
 	if !j.Settled {
 		return

@@ -51,6 +51,34 @@ func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool
 	return out
 }
 
+// Settled tells whether Judge would call c settled as of now, and takes neither the time
+// nor the memory of a judgement: it is for whoever looks at a connection each time that
+// something of it was seen.
+func (j *Judge) Settled(c *flow.Conn, s *dissect.Session) bool {
+	if concluded(s) != nil || settled(c, s) {
+		return true
+	}
+	s.Keep(nil)
+	return false
+}
+
+func settled(c *flow.Conn, s *dissect.Session) bool {
+	t := s.TLS()
+	switch {
+	case !payload(s):
+		return false
+	case s.Failed():
+		return true
+	case t == nil || s.InClear():
+		kind, _ := kindOf(s)
+		return kindSettled(s, kind)
+	case midstream(t):
+		return !t.HelloBegun && enoughChained(t)
+	}
+	h := handshakeOf(c, s, t, false)
+	return h.settled()
+}
+
 // conclusion is what remains of a settled session once it is finished: what of Judged
 // was drawn from its bytes.
 type conclusion struct {
@@ -61,9 +89,18 @@ type conclusion struct {
 	http     *HTTPInfo
 }
 
+// concluded returns what was concluded of a session before it was finished, nil if it is
+// not finished or gave up.
+func concluded(s *dissect.Session) *conclusion {
+	if k, ok := s.Kept().(*conclusion); ok && s.Finished() && !s.Failed() {
+		return k
+	}
+	return nil
+}
+
 // conclude judges a session, or repeats what was concluded of it before it was finished.
 func (j *Judge) conclude(out *Judged, c *flow.Conn, s *dissect.Session, ended bool) {
-	if k, ok := s.Kept().(*conclusion); ok && s.Finished() && !s.Failed() {
+	if k := concluded(s); k != nil {
 		out.Verdict, out.Protocol, out.Reasons, out.TLS, out.HTTP = k.verdict, k.protocol, k.reasons, k.tls, k.http
 		out.Settled = true
 		return
@@ -165,31 +202,46 @@ func payload(s *dissect.Session) bool {
 
 var sides = [2]dissect.Side{dissect.Originator, dissect.Responder}
 
-// judgeOther judges what is not TLS.
-func judgeOther(out *Judged, s *dissect.Session) {
-	best, protocol := dissect.KindNone, ""
+// kindOf returns what the bytes that are not TLS were recognized as, by the side that
+// tells most, and the protocol's name.
+func kindOf(s *dissect.Session) (best dissect.Kind, protocol string) {
 	for _, side := range sides {
 		kind, name := s.Kind(side)
 		if kind == dissect.KindPlain || kind == dissect.KindEncrypted {
-			best, protocol = kind, name
-			break
+			return kind, name
 		}
 		if kind == dissect.KindText || best == dissect.KindNone {
 			best = kind
 		}
 	}
+	return best, ""
+}
+
+// kindSettled tells whether more bytes will hardly change what is said of that kind.
+func kindSettled(s *dissect.Session, kind dissect.Kind) bool {
+	switch kind {
+	case dissect.KindPlain, dissect.KindText:
+		return plainSettled(s)
+	case dissect.KindEncrypted:
+		return true
+	}
+	return false
+}
+
+// judgeOther judges what is not TLS.
+func judgeOther(out *Judged, s *dissect.Session) {
+	kind, protocol := kindOf(s)
 	out.Protocol = protocol
-	switch best {
+	out.Settled = out.Settled || kindSettled(s, kind)
+	switch kind {
 	case dissect.KindPlain:
 		out.Verdict = Plaintext
-		out.Settled = out.Settled || plainSettled(s)
 		plainReasons(out, s, protocol)
 	case dissect.KindEncrypted:
-		out.Verdict, out.Settled = Encrypted, true
+		out.Verdict = Encrypted
 		out.because(protocol + "_banner")
 	case dissect.KindText:
 		out.Verdict = Plaintext
-		out.Settled = out.Settled || plainSettled(s)
 		out.because("text_like")
 	case dissect.KindUnreadable:
 		out.Verdict = Unknown

@@ -33,31 +33,11 @@ func newHandshake() handshake {
 func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	t := s.TLS()
 	out.Protocol = [...]string{dissect.OverTCP: "tls", dissect.OverDTLS: "dtls", dissect.OverQUIC: "quic"}[t.Over]
-	if t.Over == dissect.OverTCP && t.Hello == nil && t.Server == nil {
+	if midstream(t) {
 		j.judgeMidstream(out, s)
 		return
 	}
-	ends := closing(c, s, t)
-	var h handshake
-	switch {
-	case t.Over == dissect.OverQUIC:
-		h = judgeSealed(t, ends, out.Ended)
-	case t.Server == nil:
-		h = judgeHelloOnly(t, ends, out.Ended)
-	case t.Server.V2:
-		h = newHandshake()
-		h.because("ssl2_hello")
-	case t.Over == dissect.OverDTLS && t.Server.TLS13():
-		h = judgeSealed(t, ends, out.Ended)
-	case t.Server.TLS13():
-		h = judge13(t, ends, out.Ended)
-	default:
-		h = judge12(t, ends, out.Ended)
-	}
-	if c.Conflict && h.auth != AuthUnknown {
-		h.auth, h.basis = AuthUnknown, BasisNone
-		h.because("conflicting_bytes")
-	}
+	h := handshakeOf(c, s, t, out.Ended)
 	if t.Over == dissect.OverTCP {
 		j.inherit(&h, out, t)
 	}
@@ -83,11 +63,40 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 		out.because("ech_offered")
 	}
 	out.Verdict = verdictOf(&h)
-	out.Settled = out.Settled || h.decided && h.outcome != OutcomeIncomplete
+	out.Settled = out.Settled || h.settled()
 	if out.Settled && t.Over == dissect.OverTCP {
 		j.remember(&h, out, t)
 	}
 }
+
+// handshakeOf concludes what the handshake of a connection shows by itself.
+func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) handshake {
+	ends := closing(c, s, t)
+	var h handshake
+	switch {
+	case t.Over == dissect.OverQUIC:
+		h = judgeSealed(t, ends, ended)
+	case t.Server == nil:
+		h = judgeHelloOnly(t, ends, ended)
+	case t.Server.V2:
+		h = newHandshake()
+		h.because("ssl2_hello")
+	case t.Over == dissect.OverDTLS && t.Server.TLS13():
+		h = judgeSealed(t, ends, ended)
+	case t.Server.TLS13():
+		h = judge13(t, ends, ended)
+	default:
+		h = judge12(t, ends, ended)
+	}
+	if c.Conflict && h.auth != AuthUnknown {
+		h.auth, h.basis = AuthUnknown, BasisNone
+		h.because("conflicting_bytes")
+	}
+	return h
+}
+
+// settled tells that more of the connection will hardly change what is concluded.
+func (h *handshake) settled() bool { return h.decided && h.outcome != OutcomeIncomplete }
 
 // verdictOf is the verdict table of the design (section 3).
 func verdictOf(h *handshake) Verdict {
@@ -106,6 +115,16 @@ func verdictOf(h *handshake) Verdict {
 // middle of a stream TLS.
 const minChained = 3
 
+// midstream tells that of a handshake no hello was seen whole.
+func midstream(t *dissect.TLS) bool {
+	return t.Over == dissect.OverTCP && t.Hello == nil && t.Server == nil
+}
+
+// enoughChained tells that records in a row show that the middle of a stream is TLS.
+func enoughChained(t *dissect.TLS) bool {
+	return t.Chained(dissect.Originator)+t.Chained(dissect.Responder) >= minChained
+}
+
 // judgeMidstream judges TLS whose handshake was not seen.
 func (j *Judge) judgeMidstream(out *Judged, s *dissect.Session) {
 	t := s.TLS()
@@ -113,7 +132,7 @@ func (j *Judge) judgeMidstream(out *Judged, s *dissect.Session) {
 	switch {
 	case t.HelloBegun:
 		h.because("no_server_hello", "too_little_data")
-	case t.Chained(dissect.Originator)+t.Chained(dissect.Responder) < minChained:
+	case !enoughChained(t):
 		out.Verdict = Unknown
 		out.Protocol = ""
 		out.because("too_little_data")

@@ -1,0 +1,83 @@
+package verdict_test
+
+import (
+	"crypto/tls"
+	"fmt"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// Settled says at every step what Judge says, over TLS of both versions, HTTP and a
+// connection that is closed in the middle.
+func TestSettledAgreesWithJudge(t *testing.T) {
+	talks := map[string]*capturetest.Conversation{}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, auth := range []capturetest.ClientAuth{capturetest.NotRequested, capturetest.Presented, capturetest.Declined, capturetest.Required} {
+			all, _ := capturetest.TLSTalk(version, auth, 2) // a refused handshake is an error
+			for i, talk := range all {
+				talks[fmt.Sprintf("%s, %d, %d", tls.VersionName(version), auth, i)] = talk
+			}
+		}
+	}
+	var err error
+	if talks["http"], err = capturetest.HTTPTalk(); err != nil {
+		t.Fatal(err)
+	}
+	for name, talk := range talks {
+		for _, size := range []int{1448, 7} {
+			for _, closed := range []int{-1, 2, 3} {
+				agrees(t, fmt.Sprintf("%s, pieces of %d, closed at %d", name, size, closed), talk.Chunks, size, closed)
+			}
+		}
+	}
+}
+
+// agrees plays chunks in pieces of a size; one side closes before a chunk.
+func agrees(t *testing.T, name string, chunks []capturetest.Chunk, size, closed int) {
+	t.Helper()
+	j, c, s := verdict.New(verdict.Config{}), conn(1, "10.0.0.1"), dissect.New()
+	steps, settled := 0, 0
+	compare := func() {
+		steps++
+		got := j.Settled(c, s)
+		want := j.Judge(c, s, "eth0", false)
+		if got != want.Settled {
+			t.Errorf("%s, step %d: Settled %v, Judge %v, %s %v", name, steps, got, want.Settled, want.Verdict, want.Reasons)
+		}
+		if got {
+			settled++
+		}
+		if got && size == 7 && s.Complete() {
+			s.Finish()
+		}
+	}
+	compare()
+	var at [2]int64
+	for i, x := range chunks {
+		side := dissect.Originator
+		if x.FromServer {
+			side = dissect.Responder
+		}
+		if i == closed {
+			s.Closed(side, i%2 == 0)
+			compare()
+		}
+		for data := x.Data; len(data) > 0; {
+			n := min(len(data), size)
+			s.Data(side, at[side], data[:n], int64(x.Read), 0)
+			at[side] += int64(n)
+			data = data[n:]
+			compare()
+		}
+	}
+	for _, side := range []dissect.Side{dissect.Responder, dissect.Originator} {
+		s.Closed(side, false)
+		compare()
+	}
+	if settled == 0 {
+		t.Errorf("%s: never settled", name)
+	}
+}
