@@ -102,6 +102,7 @@ failSwapOn: false
 healthzPort: 0
 volumePluginDir: $state/volumeplugins
 staticPodPath: ""
+syncFrequency: 10s # a mounted ConfigMap is looked at that often; 1m by default
 YAML
 
 # Each daemon: its own log, restarted never; when one ends the tests will say so.

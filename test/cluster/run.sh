@@ -95,7 +95,9 @@ node)
 	begin=$SECONDS
 	./cluster.sh up "$work" 9>&-
 	say "the node is Ready after $((SECONDS - begin)) s"
-	export CLUSTER_WORK=$work CLUSTER_TIER=node
+	walk=$(./walk.sh "$work") || walk="WALK_MISSING='what walk.sh downloads and builds: see above'"
+	eval "$walk"
+	export CLUSTER_WORK=$work CLUSTER_TIER=node WALK_ENVOY WALK_HTTPBIN WALK_CERTS WALK_MISSING
 	gotest -timeout 30m ./node "$@" 9>&-
 	;;
 chart)

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -274,5 +275,91 @@ func TestAnnotations(t *testing.T) {
 		if !strings.Contains(warned, part) {
 			t.Errorf("no warning of %s: %q", part, r.Warnings)
 		}
+	}
+}
+
+// TestVolumes: the tap's volumes keep no node from being scaled down, and what the pod says of its own is kept.
+func TestVolumes(t *testing.T) {
+	c, _ := installed(t)
+	ns := c.Namespace(t, tapped)
+	const annotation = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
+	r := c.DryRun(t, ns, kit.NewPod("p", func(p *corev1.Pod) { p.Annotations = map[string]string{annotation: "cache"} }))
+	tap(t, r)
+	got := strings.Split(r.Pod.Annotations[annotation], ",")
+	local := []string{"cache"}
+	for _, v := range r.Pod.Spec.Volumes {
+		if v.EmptyDir != nil {
+			local = append(local, v.Name)
+			if v.EmptyDir.SizeLimit == nil {
+				t.Errorf("volume %s has no limit", v.Name)
+			}
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(local)
+	if len(local) != 3 || !slices.Equal(got, local) {
+		t.Errorf("%s: %v, want %v", annotation, got, local)
+	}
+}
+
+// TestTenure: what is asked for a time ends by itself, and the label stays.
+func TestTenure(t *testing.T) {
+	c, h := installed(t)
+	ns := c.Namespace(t, tapped)
+	h.works(t, c, ns)
+	annotate(t, c, ns, map[string]string{"meshtls-tap/duration": "5s"})
+	kit.Eventually(t, 30*time.Second, "the time to be over", func() error {
+		r := c.DryRun(t, ns, kit.NewPod("p"))
+		if r.Err != nil {
+			return r.Err
+		}
+		if found, _ := kit.Container(r.Pod, kit.Tap); found != nil {
+			return fmt.Errorf("a pod is tapped, TAP_UNTIL=%s", kit.Env(found, "TAP_UNTIL"))
+		}
+		return nil
+	})
+	kit.Eventually(t, 30*time.Second, "the ConfigMap by which running taps end", func() error {
+		m, err := c.CoreV1().ConfigMaps(ns).Get(t.Context(), "meshtls-tap", metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if until, err := time.Parse(time.RFC3339, m.Data["until"]); err != nil || until.After(time.Now()) {
+			return fmt.Errorf("until=%q", m.Data["until"])
+		}
+		return nil
+	})
+	after, err := c.CoreV1().Namespaces().Get(t.Context(), ns, metav1.GetOptions{})
+	if err != nil || after.Labels[label] != "enabled" {
+		t.Errorf("the label is gone: %v %v", after.Labels, err)
+	}
+}
+
+// TestOwnAccount: the policy holds the webhook's account to dry runs, and to its one ConfigMap.
+func TestOwnAccount(t *testing.T) {
+	c, h := installed(t)
+	ns := c.Namespace(t, nil)
+	var kubeconfig string
+	for _, e := range h.env {
+		if v, ok := strings.CutPrefix(e, "KUBECONFIG="); ok {
+			kubeconfig = v
+		}
+	}
+	for name, test := range map[string]struct {
+		args []string
+		want string // a part of the refusal; empty: it is allowed
+	}{
+		"a pod":                   {[]string{"run", "p", "--image=x", "--namespace", ns}, "dry run only"},
+		"a pod as a dry run":      {[]string{"run", "p", "--image=x", "--namespace", ns, "--dry-run=server"}, ""},
+		"a ConfigMap":             {[]string{"create", "configmap", "mine", "--namespace", ns}, "no ConfigMap but"},
+		"the ConfigMap":           {[]string{"create", "configmap", "meshtls-tap", "--namespace", ns}, ""},
+		"a Secret of others":      {[]string{"get", "secrets", "--namespace", ns}, "forbidden"},
+		"a pod elsewhere, by get": {[]string{"delete", "pod", "x", "--namespace", ns}, "forbidden"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := c.Kubectl(t, append([]string{"--kubeconfig", kubeconfig}, test.args...)...)
+			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(out, test.want)) {
+				t.Errorf("it said %v, %s; want %q", err, out, test.want)
+			}
+		})
 	}
 }

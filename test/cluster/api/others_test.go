@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -168,4 +169,37 @@ func TestOtherWebhooks(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestBrokersPort: where it is asked for, a mesh's webhook finds the brokers' port among those that it leaves alone, beside
+// what the pod says itself.
+func TestBrokersPort(t *testing.T) {
+	c, _ := installed(t)
+	ns := c.Namespace(t, map[string]string{label: "enabled", "istio-injection": "enabled"})
+	const excluded = "traffic.sidecar.istio.io/excludeOutboundPorts"
+	seen := make(chan string, 100)
+	mutator(t, c, "istio-like", ns, func(p *corev1.Pod) []op {
+		select {
+		case seen <- p.Annotations[excluded]:
+		default:
+		}
+		return nil
+	})
+	kit.Eventually(t, 15*time.Second, "the mesh to see the port", func() error {
+		r := c.DryRun(t, ns, kit.NewPod("p", func(p *corev1.Pod) {
+			p.Annotations = map[string]string{excluded: "5432", "meshtls-tap/exclude-kafka-port": "true"}
+		}))
+		if r.Err != nil {
+			return r.Err
+		}
+		select {
+		case got := <-seen:
+			if got != "5432,9094" {
+				return fmt.Errorf("it sees %q", got)
+			}
+			return nil
+		case <-time.After(time.Second):
+			return errors.New("it was not called")
+		}
+	})
 }

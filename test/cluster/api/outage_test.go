@@ -2,7 +2,6 @@ package api_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -51,10 +50,10 @@ func untapped(t *testing.T, c *kit.Cluster, ns string, within time.Duration, see
 func TestOutage(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
-	t.Cleanup(func() { h.recovered(t, c) })
+	defer setPort(t, c, configuration, h.port)
 
 	t.Run("nobody listens", func(t *testing.T) {
-		setPort(t, c, freePort(t))
+		setPort(t, c, configuration, freePort(t))
 		untapped(t, c, ns, 2*time.Second, func(time.Duration) bool { return true })
 	})
 	t.Run("it never answers", func(t *testing.T) {
@@ -63,7 +62,7 @@ func TestOutage(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer l.Close() // connections are accepted by the kernel, and nobody speaks
-		setPort(t, c, l.Addr().(*net.TCPAddr).Port)
+		setPort(t, c, configuration, l.Addr().(*net.TCPAddr).Port)
 		untapped(t, c, ns, 4*time.Second, func(took time.Duration) bool { return took > 2900*time.Millisecond }) // timeoutSeconds is 3
 	})
 	t.Run("a certificate of somebody else", func(t *testing.T) {
@@ -86,7 +85,7 @@ func TestOutage(t *testing.T) {
 		})
 		defer wg.Wait()
 		defer l.Close()
-		setPort(t, c, l.Addr().(*net.TCPAddr).Port)
+		setPort(t, c, configuration, l.Addr().(*net.TCPAddr).Port)
 		untapped(t, c, ns, 2*time.Second, func(time.Duration) bool { return called.Load() })
 	})
 }
@@ -101,23 +100,13 @@ func foreign(t *testing.T, c *kit.Cluster) tls.Certificate {
 	return pair
 }
 
-// recovered brings the webhook back.
-func (h *hook) recovered(t *testing.T, c *kit.Cluster) {
-	t.Helper()
-	patch := fmt.Sprintf(`[{"op":"replace","path":"/webhooks/0/clientConfig/service/port","value":%d}]`, h.port)
-	if _, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(
-		context.Background(), configuration, types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
-		t.Error(err)
-	}
-}
-
 // TestRotation: the authority is renewed while pods are created, with a configuration that would refuse them.
 func TestRotation(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
 	h.works(t, c, ns)
-	patchConfiguration(t, c, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"}]`)
-	defer patchConfiguration(t, c, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`)
+	patchConfiguration(t, c, configuration, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"}]`)
+	defer patchConfiguration(t, c, configuration, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`)
 	before := authority(t, c)
 
 	const pods, workers = 500, 4

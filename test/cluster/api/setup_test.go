@@ -28,6 +28,7 @@ import (
 const (
 	release       = "meshtls-tap" // and its namespace
 	configuration = "zz-meshtls-tap"
+	annotating    = "aa-meshtls-tap" // the early one
 	label         = "meshtls-tap"
 )
 
@@ -81,7 +82,7 @@ func install(t *testing.T, c *kit.Cluster) *hook {
 	h := &hook{port: freePort(t), metrics: freePort(t), log: filepath.Join(c.Work, "logs", "webhook.log")}
 	chart := filepath.Join(kit.Repository(), "charts", "tap")
 	if out, err := c.Run(t, "", c.Bin("helm4"), "install", release, chart, "--namespace", release, "--create-namespace",
-		"--set", "tap.imageCheck=false"); err != nil {
+		"--set", "tap.imageCheck=false,tap.spool=16Mi,tap.evidence=8Mi,kafka.brokers={kafka.kafka.svc:9094},injection.allowedAnnotations={exclude-kafka-port}"); err != nil {
 		t.Fatal(err, out)
 	}
 	// In place of pods behind a Service the API server finds this machine.
@@ -89,7 +90,8 @@ func install(t *testing.T, c *kit.Cluster) *hook {
 	if _, err := c.CoreV1().Services(release).Patch(t.Context(), release, types.MergePatchType, []byte(service), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	setPort(t, c, h.port)
+	setPort(t, c, configuration, h.port)
+	setPort(t, c, annotating, h.port)
 	h.env = append(h.environment(t, c), "KUBECONFIG="+impersonate(t, c, "system:serviceaccount:"+release+":"+release))
 	h.start(t)
 	h.works(t, c, c.Namespace(t, tapped))
@@ -111,17 +113,17 @@ func (h *hook) works(t *testing.T, c *kit.Cluster, ns string) {
 	})
 }
 
-// setPort tells the API server on which port it finds the webhook.
-func setPort(t *testing.T, c *kit.Cluster, port int) {
+// setPort tells the API server on which port it finds the webhook of a configuration.
+func setPort(t *testing.T, c *kit.Cluster, name string, port int) {
 	t.Helper()
 	patch := fmt.Sprintf(`[{"op":"replace","path":"/webhooks/0/clientConfig/service/port","value":%d}]`, port)
-	patchConfiguration(t, c, patch)
+	patchConfiguration(t, c, name, patch)
 }
 
-func patchConfiguration(t *testing.T, c *kit.Cluster, patch string) {
+func patchConfiguration(t *testing.T, c *kit.Cluster, name, patch string) {
 	t.Helper()
 	if _, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Patch(
-		t.Context(), configuration, types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Context(), name, types.JSONPatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
 }

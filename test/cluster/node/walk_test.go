@@ -1,0 +1,331 @@
+package node_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/meshtls-tap/meshtls-tap/test/cluster/image"
+	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
+)
+
+const broker = "10.98.0.1:9092" // on the node's own address
+
+// TestWalkThrough: curl calls httpbin in the namespace unencrypted, in the clear, and in the namespace encrypted through
+// real Envoy sidecars, to which all TCP is sent by REDIRECT. Label, restart, request; a real broker says what was found.
+func TestWalkThrough(t *testing.T) {
+	c := installed(t)
+	if m := os.Getenv("WALK_MISSING"); m != "" || os.Getenv("WALK_ENVOY") == "" {
+		if os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
+			t.Fatalf("missing: %s", m)
+		}
+		t.Skipf("missing: %s", m)
+	}
+	begin := time.Now()
+	step := func(what string) { t.Logf("%5.1f s  %s", time.Since(begin).Seconds(), what) }
+	startBroker(t, c)
+	step("a real broker at " + broker)
+	load(t, c, envoyImage(t))
+	load(t, c, image.Image{Ref: registry + "/httpbin:1", Files: []image.File{{To: "/httpbin", From: os.Getenv("WALK_HTTPBIN")}}, Entrypoint: []string{"/httpbin"}, User: "65532:65532"})
+	upgrade(t, c, "--set", "kafka.brokers={"+broker+"},tap.emit={findings,posture,flows},clusterName=walk")
+	defer restore(t, c)
+
+	for _, ns := range []string{"unencrypted", "encrypted"} {
+		named(t, c, ns)
+		c.Apply(t, ns, workloads(t, ns))
+	}
+	for _, args := range [][]string{
+		{"label", "namespace", "unencrypted", "encrypted", "meshtls-tap=enabled"},
+		{"--namespace", "unencrypted", "rollout", "restart", "deployment"},
+		{"--namespace", "encrypted", "rollout", "restart", "deployment"},
+	} {
+		if out, err := c.Kubectl(t, args...); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	pods := map[string]*corev1.Pod{}
+	for _, ns := range []string{"unencrypted", "encrypted"} {
+		for _, app := range []string{"curl", "httpbin"} {
+			if out, err := c.Kubectl(t, "--namespace", ns, "rollout", "status", "deployment/"+app, "--timeout", "90s"); err != nil {
+				t.Fatal(err, out)
+			}
+			p := tappedPod(t, c, ns, "app="+app)
+			pods[ns+"/"+app] = p
+			if ns == "encrypted" {
+				redirect(t, c, p, app)
+			}
+		}
+	}
+	step("labelled and restarted: every pod is tapped; Envoy in both pods of encrypted")
+	for _, ns := range []string{"unencrypted", "encrypted"} {
+		url := fmt.Sprintf("http://%s:14001/get", pods[ns+"/httpbin"].Status.PodIP)
+		out, err := c.Kubectl(t, "--namespace", ns, "exec", pods[ns+"/curl"].Name, "-c", "curl", "--", "/probe", "get", url)
+		if err != nil || !strings.Contains(out, " 200 ") {
+			t.Fatalf("%s: %v %s", url, err, out)
+		}
+	}
+	step("one request in each namespace")
+	checkWalk(t, c, pods)
+	step("as the broker has it")
+}
+
+// named makes a namespace of a name that stands in certificates.
+func named(t *testing.T, c *kit.Cluster, name string) {
+	t.Helper()
+	if _, err := c.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, account := range []string{"curl", "httpbin"} {
+		if out, err := c.Kubectl(t, "--namespace", name, "create", "serviceaccount", account); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+	if name != "encrypted" {
+		return
+	}
+	for _, app := range []string{"curl", "httpbin"} {
+		args := []string{"--namespace", name, "create", "secret", "generic", "envoy-" + app}
+		for _, file := range []string{"ca.pem", app + ".pem", app + ".key"} {
+			args = append(args, "--from-file", filepath.Join(os.Getenv("WALK_CERTS"), file))
+		}
+		if out, err := c.Kubectl(t, args...); err != nil {
+			t.Fatal(err, out)
+		}
+		if out, err := c.Kubectl(t, "--namespace", name, "create", "configmap", "envoy-"+app, "--from-file",
+			"envoy.yaml="+filepath.Join(kit.Repository(), "demo", "envoy", app+".yaml")); err != nil {
+			t.Fatal(err, out)
+		}
+	}
+}
+
+// workloads are the two Deployments, in encrypted with Envoy beside the application, as Open Service Mesh has it.
+func workloads(t *testing.T, ns string) string {
+	t.Helper()
+	var all []string
+	for app, container := range map[string]string{
+		"curl":    `{name: curl, image: ` + kit.ProbeImage + `, imagePullPolicy: Never, args: [pause]}`,
+		"httpbin": `{name: httpbin, image: ` + registry + `/httpbin:1, imagePullPolicy: Never, args: [-host=0.0.0.0, -port=14001]}`,
+	} {
+		sidecar, volumes := "", "[]"
+		if ns == "encrypted" {
+			sidecar = `
+      - name: envoy
+        image: ` + registry + `/envoy:1
+        imagePullPolicy: Never
+        args: [-c, /etc/envoy/envoy.yaml, --concurrency, "1", --disable-hot-restart, --log-level, info]
+        workingDir: /work
+        securityContext: {runAsUser: 1500, runAsNonRoot: true}
+        volumeMounts: [{name: work, mountPath: /work}, {name: certs, mountPath: /work/certs}, {name: config, mountPath: /etc/envoy}]`
+			volumes = fmt.Sprintf("[{name: work, emptyDir: {}}, {name: certs, secret: {secretName: envoy-%[1]s}}, {name: config, configMap: {name: envoy-%[1]s}}]", app)
+		}
+		all = append(all, fmt.Sprintf(`
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: %[1]s}
+spec:
+  selector: {matchLabels: {app: %[1]s}}
+  strategy: {type: Recreate}
+  template:
+    metadata: {labels: {app: %[1]s}}
+    spec:
+      serviceAccountName: %[1]s
+      terminationGracePeriodSeconds: 1
+      containers:
+      - %[2]s%[3]s
+      volumes: %[4]s
+`, app, container, sidecar, volumes))
+	}
+	return strings.Join(all, "---\n")
+}
+
+// envoyImage is Envoy and the libraries that it needs, and nothing else.
+func envoyImage(t *testing.T) image.Image {
+	t.Helper()
+	envoy := os.Getenv("WALK_ENVOY")
+	out, err := exec.CommandContext(t.Context(), "ldd", envoy).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := image.Image{Ref: registry + "/envoy:1", Files: []image.File{{To: "/envoy", From: envoy}}, Entrypoint: []string{"/envoy"}}
+	for line := range strings.Lines(string(out)) {
+		for _, word := range strings.Fields(line) {
+			if strings.HasPrefix(word, "/") {
+				i.Files = append(i.Files, image.File{To: word, From: word})
+			}
+		}
+	}
+	if len(i.Files) < 3 {
+		t.Fatalf("ldd %s: %s", envoy, out)
+	}
+	return i
+}
+
+// redirect sends the pod's TCP to Envoy, as a mesh's CNI plugin does, once Envoy is there.
+func redirect(t *testing.T, c *kit.Cluster, p *corev1.Pod, app string) {
+	t.Helper()
+	c.Logged(t, time.Minute, p.Namespace, p.Name, "envoy", "starting workers")
+	rules := `table ip mesh {
+		chain inbound { type nat hook prerouting priority dstnat; iifname eth0 meta l4proto tcp redirect to :15003; }
+		chain outbound { type nat hook output priority -100; meta skuid 1500 return; oifname lo return; tcp dport 9092 return; meta l4proto tcp redirect to :15001; }
+	}`
+	if app == "curl" { // which nobody calls
+		rules = strings.Replace(rules, "iifname eth0 meta l4proto tcp redirect to :15003;", "", 1)
+	}
+	onNode(t, c, "nsenter", "-t", process(t, c, p, "envoy"), "-n", "nft", rules)
+}
+
+// tappedPod waits for the one pod with a label that is tapped and Ready.
+func tappedPod(t *testing.T, c *kit.Cluster, ns, selector string) *corev1.Pod {
+	t.Helper()
+	p := c.Selected(t, ns, selector, 1)[0]
+	if found, _ := kit.Container(&p, kit.Tap); found == nil {
+		t.Fatalf("pod %s/%s is not tapped", ns, p.Name)
+	}
+	return c.Ready(t, ns, p.Name)
+}
+
+// startBroker starts a real Kafka broker in the cluster's network, for as long as the test runs.
+func startBroker(t *testing.T, c *kit.Cluster) {
+	t.Helper()
+	folder := filepath.Join(c.Work, "kafka")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "ports"), []byte("9092 19093 19094\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(kit.Repository(), "test", "kafka", "kafka.sh")
+	environment := []string{"ADDRESS=10.98.0.1", "KAFKA_CACHE=" + os.Getenv("KAFKA_CACHE"), fmt.Sprint("OWNER=", os.Getpid())}
+	if os.Getenv("KAFKA_CACHE") == "" {
+		environment = append(environment[:1], environment[2:]...)
+	}
+	call := func(args ...string) {
+		cmd := c.Command(t.Context(), "env", append(append(environment, script), args...)...)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("kafka.sh %s: %v\n%s", args[0], err, out)
+		}
+	}
+	call("start", folder)
+	t.Cleanup(func() { exec.Command(script, "kill", folder).Run() }) //nolint:errcheck // it may have ended
+	call("topics", folder)
+}
+
+// consume returns what a topic holds now, by another client than the tap's.
+func consume(t *testing.T, c *kit.Cluster, topic string) []record {
+	t.Helper()
+	var out, errs bytes.Buffer
+	cmd := c.Command(t.Context(), "kcat", "-C", "-q", "-b", broker, "-t", topic, "-o", "beginning", "-e")
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("kcat %s: %v\n%s", topic, err, &errs)
+	}
+	var all []record
+	for line := range strings.Lines(out.String()) {
+		var r record
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		r.line = strings.TrimSpace(line)
+		all = append(all, r)
+	}
+	return all
+}
+
+// A record is what this test reads of one.
+type record struct {
+	line        string
+	Message     string
+	Rule        struct{ ID string }
+	Event       struct{ Dataset string }
+	Destination struct {
+		IP   string
+		Port int
+	}
+	TLS struct {
+		Version, Cipher string
+	}
+	Network struct{ Protocol string }
+	Meshtls struct {
+		Verdict, Scope, Mesh string
+		TLS                  struct {
+			ClientAuth string `json:"client_auth"`
+			Basis      string `json:"client_auth_basis"`
+			Outcome    string
+		}
+	}
+	Kubernetes struct {
+		Namespace string
+		Pod       struct{ Name string }
+	}
+	Orchestrator struct{ Cluster struct{ Name string } }
+}
+
+// checkWalk waits for the records that have to be there, and looks for those that must not.
+func checkWalk(t *testing.T, c *kit.Cluster, pods map[string]*corev1.Pod) {
+	t.Helper()
+	plain := each(t, c, pods, "unencrypted", "meshtls-tap.findings", func(r record) bool { return r.Rule.ID == "plaintext-edge" && r.Destination.Port == 14001 })
+	for _, r := range plain {
+		t.Logf("finding: %s", r.Message)
+		t.Log(r.line)
+	}
+	each(t, c, pods, "encrypted", "meshtls-tap.posture", func(r record) bool {
+		return r.Event.Dataset == "meshtls.posture" && r.Meshtls.Scope == "wire" && r.Meshtls.Verdict == "mtls"
+	})
+	// The connection between the two Envoys stays open; its flow comes when it, or its pod, ends.
+	if out, err := c.Kubectl(t, "--namespace", "encrypted", "delete", "deployment", "--all"); err != nil {
+		t.Fatal(err, out)
+	}
+	mutual := each(t, c, pods, "encrypted", "meshtls-tap.flows", func(r record) bool { return r.Meshtls.Scope == "wire" && r.Meshtls.Verdict == "mtls" })
+	for _, r := range mutual {
+		t.Logf("flow: %s: %s, TLS %s %s, client certificate %s (%s)", r.Kubernetes.Pod.Name, r.Meshtls.Verdict, r.TLS.Version, r.TLS.Cipher, r.Meshtls.TLS.ClientAuth, r.Meshtls.TLS.Basis)
+		if r.TLS.Version != "1.3" || r.TLS.Cipher != "TLS_AES_128_GCM_SHA256" || r.Meshtls.TLS.ClientAuth != "presented" || r.Orchestrator.Cluster.Name != "walk" {
+			t.Errorf("%s", r.line)
+		}
+	}
+	for _, r := range consume(t, c, "meshtls-tap.findings") {
+		if r.Kubernetes.Namespace == "encrypted" {
+			t.Errorf("a finding in the namespace encrypted: %s", r.line)
+		}
+	}
+	for _, r := range consume(t, c, "meshtls-tap.flows") {
+		if r.Kubernetes.Namespace == "encrypted" && r.Meshtls.Scope == "wire" && r.Meshtls.Verdict != "mtls" && r.Destination.Port == 14001 {
+			t.Errorf("on the wire of encrypted: %s", r.line)
+		}
+	}
+}
+
+// each waits until the taps of both pods of a namespace have published such a record, and returns one of each.
+func each(t *testing.T, c *kit.Cluster, pods map[string]*corev1.Pod, ns, topic string, such func(record) bool) map[string]record {
+	t.Helper()
+	found := map[string]record{}
+	kit.Eventually(t, 30*time.Second, "records of both pods of "+ns+" in "+topic, func() error {
+		all := consume(t, c, topic)
+		for _, r := range all {
+			if r.Kubernetes.Namespace == ns && such(r) {
+				found[r.Kubernetes.Pod.Name] = r
+			}
+		}
+		for _, app := range []string{"curl", "httpbin"} {
+			if _, ok := found[pods[ns+"/"+app].Name]; !ok {
+				var lines []string
+				for _, r := range all {
+					if r.Kubernetes.Namespace == ns {
+						lines = append(lines, r.line)
+					}
+				}
+				return fmt.Errorf("none by %s among\n%s", pods[ns+"/"+app].Name, strings.Join(lines, "\n"))
+			}
+		}
+		return nil
+	})
+	return found
+}
