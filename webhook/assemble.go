@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -48,7 +49,7 @@ func assemble(cfg Config, serverMinor int) (*webhook, error) {
 	nodes := &nodes{live: mgr.GetAPIReader()}
 	w.images = &images{
 		client: mgr.GetClient(), cfg: w.cfg, check: cfg.ImageCheck, owner: ownerOf(mgr.GetClient(), cfg.Configurations), log: cfg.Log, now: time.Now,
-		usage: map[string]string{}, ran: map[string]string{},
+		usage: map[string]string{}, ran: map[string]string{}, failed: map[string]types.UID{},
 	}
 	w.namespaces = &namespaces{cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, images: w.images, nodes: nodes, now: time.Now}
 	w.probes = newProbes(mgr.GetClient(), mgr.GetAPIReader(), w.cfg, cfg.Log)

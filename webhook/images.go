@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -14,15 +15,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// images knows which images of the tap may be used: those that were seen to run. Each is run
-// once in a pod of the own namespace, first by the name that was configured, then by its
-// digest; every replica reads how that ended from these pods, which stay. A native sidecar
-// whose image cannot be pulled would keep its pod from starting.
+// images knows which images of the tap may be used: those that were seen to run, and to
+// understand the settings. Each is run once in a pod of the own namespace, first by the
+// name that was configured, then by its digest; every replica reads how that ended from
+// these pods, which stay. A native sidecar that cannot be pulled, or that ends at once, would
+// keep its pod from starting.
 type images struct {
 	client client.Client
 	cfg    *inject.Config
@@ -34,6 +37,8 @@ type images struct {
 	mu    sync.Mutex
 	usage map[string]string // from a configured image to the one to use; replaced, never changed
 	ran   map[string]string // from an image that was seen to run to its digest, "" unknown
+
+	failed map[string]types.UID // the pod whose failure was told, by image
 }
 
 // What marks the pods that try an image.
@@ -41,6 +46,7 @@ const (
 	labelComponent  = "app.kubernetes.io/component"
 	componentImage  = "image-check"
 	annotationTried = "meshtls-tap/image" // of the pod: the image it tries
+	annotationWith  = "meshtls-tap/env"   // and the hash of the tap's settings with which
 	tryAgain        = 5 * time.Minute     // after a pod failed
 	tryPinAgain     = time.Hour           // where the image runs by its name already
 	patienceForPull = 3 * time.Minute
@@ -68,8 +74,12 @@ func (i *images) follow(ctx context.Context) error {
 	defer i.mu.Unlock()
 	for p := range list {
 		pod := &list[p]
+		if pod.Annotations[annotationWith] != i.with() {
+			continue // of a replica with other settings
+		}
+		image := pod.Annotations[annotationTried]
+		i.complain(image, pod)
 		if digest, ok := ran(pod); ok {
-			image := pod.Annotations[annotationTried]
 			if _, known := i.ran[image]; !known {
 				i.log.Info("image was seen to run", "image", image, "digest", digest)
 			}
@@ -82,6 +92,29 @@ func (i *images) follow(ctx context.Context) error {
 	}
 	i.usage = usage
 	return nil
+}
+
+// with is a hash of the tap's settings.
+func (i *images) with() string {
+	sum := sha256.Sum256(i.cfg.Settings.JSON())
+	return hex.EncodeToString(sum[:6])
+}
+
+// complain says once why a pod failed; i.mu is held.
+func (i *images) complain(image string, pod *corev1.Pod) {
+	if pod.Status.Phase != corev1.PodFailed || i.failed[image] == pod.UID {
+		return
+	}
+	i.failed[image] = pod.UID
+	why := pod.Status.Reason + " " + pod.Status.Message
+	for _, s := range pod.Status.ContainerStatuses {
+		if t := s.State.Terminated; t != nil {
+			why = fmt.Sprintf("exit status %d: %s", t.ExitCode, t.Message)
+		} else if w := s.State.Waiting; w != nil {
+			why += " " + w.Reason + " " + w.Message
+		}
+	}
+	i.log.Error("image does not run with these settings", "image", image, "why", strings.TrimSpace(why))
 }
 
 // best is the image by digest, if it was seen to run so; i.mu is held.
@@ -153,13 +186,15 @@ func (i *images) try(ctx context.Context, wanted []string) error {
 		if slices.Contains(wanted, image) {
 			again = tryAgain
 		}
-		if err := i.attempt(ctx, image, have[podName(image)], again); err != nil {
+		if err := i.attempt(ctx, image, have[i.podName(image)], again); err != nil {
 			return err
 		}
 	}
 	for p := range list {
 		image := list[p].Annotations[annotationTried]
-		if !slices.Contains(wanted, image) && !slices.Contains(missing, image) && !i.pins(wanted, image) && i.age(&list[p]) > keepUnwanted {
+		needed := list[p].Annotations[annotationWith] == i.with() &&
+			(slices.Contains(wanted, image) || slices.Contains(missing, image) || i.pins(wanted, image))
+		if !needed && i.age(&list[p]) > keepUnwanted {
 			if err := client.IgnoreNotFound(i.client.Delete(ctx, &list[p])); err != nil {
 				return err
 			}
@@ -207,7 +242,11 @@ func (i *images) missing(wanted []string) []string {
 func (i *images) attempt(ctx context.Context, image string, pod *corev1.Pod, again time.Duration) error {
 	if pod == nil {
 		i.log.Info("image is tried", "image", image)
-		err := i.client.Create(ctx, i.pod(ctx, image), fieldOwner)
+		pod, err := i.pod(ctx, image)
+		if err != nil {
+			return err
+		}
+		err = i.client.Create(ctx, pod, fieldOwner)
 		if apierrors.IsAlreadyExists(err) {
 			return nil
 		}
@@ -219,39 +258,41 @@ func (i *images) attempt(ctx context.Context, image string, pod *corev1.Pod, aga
 	return nil
 }
 
-// pod is the pod that tries an image: restricted, and over at once.
-func (i *images) pod(ctx context.Context, image string) *corev1.Pod {
+// pod is the pod that tries an image: the tap as it will be in pods, with its environment and its
+// volumes, but restricted, and over at once.
+func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
+	cfg := *i.cfg
+	cfg.Image = image
+	pod, err := tapped(&cfg, &inject.Namespace{Name: cfg.Own, NoNative: true}, probePod(cfg.Own, image), inject.ProfileOpenShift, i.now())
+	if err != nil {
+		return nil, err
+	}
+	c, _ := tapOf(pod)
+	c.Args = append(c.Args, "--check")
+	c.SecurityContext = restricted()
+	c.Ports = nil
 	deadline := int64(patienceForPull.Seconds())
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: i.cfg.Own, Name: podName(image),
-			Labels: map[string]string{
-				labelComponent: componentImage, "app.kubernetes.io/name": "meshtls-tap", "app.kubernetes.io/managed-by": managedBy,
-				inject.Label: inject.Disabled,
-			},
-			Annotations: map[string]string{annotationTried: image},
+	pod.ObjectMeta = metav1.ObjectMeta{
+		Namespace: cfg.Own, Name: i.podName(image),
+		Labels: map[string]string{
+			labelComponent: componentImage, "app.kubernetes.io/name": "meshtls-tap", "app.kubernetes.io/managed-by": managedBy,
+			inject.Label: inject.Disabled,
 		},
-		Spec: corev1.PodSpec{
-			RestartPolicy: corev1.RestartPolicyNever, ActiveDeadlineSeconds: &deadline,
-			AutomountServiceAccountToken: new(bool), EnableServiceLinks: new(bool),
-			SecurityContext: restrictedPod(), NodeSelector: map[string]string{corev1.LabelOSStable: string(corev1.Linux)},
-			Containers: []corev1.Container{{
-				Name: "tap", Image: image, ImagePullPolicy: i.cfg.PullPolicy, Args: []string{"version"},
-				Resources: *i.cfg.Settings.Resources, SecurityContext: restricted(),
-			}},
-		},
+		Annotations: map[string]string{annotationTried: image, annotationWith: i.with()},
 	}
-	for _, name := range i.cfg.Settings.ImagePullSecrets {
-		pod.Spec.ImagePullSecrets = append(pod.Spec.ImagePullSecrets, corev1.LocalObjectReference{Name: name})
-	}
+	pod.Spec.Containers = []corev1.Container{*c}
+	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	pod.Spec.ActiveDeadlineSeconds = &deadline
+	pod.Spec.EnableServiceLinks = new(bool)
+	pod.Spec.NodeSelector = map[string]string{corev1.LabelOSStable: string(corev1.Linux)}
 	if owner := i.owner(ctx); owner != nil {
 		pod.OwnerReferences = []metav1.OwnerReference{*owner}
 	}
-	return pod
+	return pod, nil
 }
 
-func podName(image string) string {
-	sum := sha256.Sum256([]byte(image))
+func (i *images) podName(image string) string {
+	sum := sha256.Sum256([]byte(image + i.with()))
 	return "meshtls-tap-image-" + hex.EncodeToString(sum[:5])
 }
 

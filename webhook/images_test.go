@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
@@ -20,7 +21,7 @@ import (
 func prover(c client.Client, k *clock, policy corev1.PullPolicy) *images {
 	settings, _ := inject.ParseSettings([]byte(`imagePullSecrets: [registry]`))
 	return &images{
-		client: c, check: true, log: slog.New(slog.DiscardHandler), now: k.now, usage: map[string]string{}, ran: map[string]string{},
+		client: c, check: true, log: slog.New(slog.DiscardHandler), now: k.now, usage: map[string]string{}, ran: map[string]string{}, failed: map[string]types.UID{},
 		cfg:   &inject.Config{Own: "tap", Image: "reg.example:5000/tap:1", PullPolicy: policy, Settings: settings},
 		owner: func(context.Context) *metav1.OwnerReference { return nil },
 	}
@@ -100,6 +101,13 @@ func TestImages(t *testing.T) {
 	round()
 	if got := i.usable()[byName]; got != pinned || len(tried(t, c)) != 0 {
 		t.Errorf("use %q, tried %v", got, tried(t, c))
+	}
+	// With other settings the image has to show again that it understands them.
+	changed := prover(c, k, corev1.PullIfNotPresent)
+	changed.cfg.Settings.Env = []corev1.EnvVar{{Name: "TAP_WINDOW", Value: "5m"}}
+	do(t, changed.follow, func(ctx context.Context) error { return changed.try(ctx, []string{byName}) })
+	if p := tried(t, c)[byName]; changed.proven() || p == nil || !slices.Contains(p.Spec.Containers[0].Env, changed.cfg.Settings.Env[0]) || p.Spec.Containers[0].Args[1] != "--check" {
+		t.Errorf("proven %v by %+v", changed.proven(), p)
 	}
 	if other := prover(c, k, corev1.PullIfNotPresent); other.proven() {
 		t.Error("another replica believes what it did not see")

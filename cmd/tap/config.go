@@ -230,7 +230,7 @@ func unknownVariables(vars map[string]string) []string {
 // runHelp is the text of `tap run --help`.
 func runHelp() string {
 	var b strings.Builder
-	b.WriteString("Usage: tap run\n\nCaptures in a pod and publishes what is found. Everything is set by the environment:\n\n")
+	b.WriteString("Usage: tap run [--check]\n\nCaptures in a pod and publishes what is found. With --check it only says whether the\nenvironment can be used. Everything is set by it:\n\n")
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for field := range reflect.TypeFor[environment]().Fields() {
 		fmt.Fprintf(w, "  %s\t%s\t%s\n", field.Tag.Get("env"), field.Tag.Get("envDefault"), field.Tag.Get("about"))

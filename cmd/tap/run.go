@@ -51,9 +51,11 @@ type tap struct {
 }
 
 // run is the command `tap run`: it captures until ctx or a signal ends it. Nothing that
-// lies outside (a broker, an interface, a capability that is missing) ends it sooner.
+// lies outside (a broker, an interface, a capability that is missing) ends it sooner. With
+// --check it says whether it could begin with this environment, and does not.
 func run(ctx context.Context, args, environ []string, std streams) error {
 	f := newFlags("run", runHelp())
+	check := f.Bool("check", false, "")
 	rest, err := f.parse(args, std.out)
 	if err != nil {
 		return err
@@ -68,6 +70,12 @@ func run(ctx context.Context, args, environ []string, std streams) error {
 	t, err := newTap(s, std)
 	if err != nil {
 		return err
+	}
+	if *check {
+		now, cancel := context.WithCancel(ctx)
+		cancel()
+		t.publisher.Close(now) // nothing was published
+		return nil
 	}
 	ctx, stop := untilSignal(ctx)
 	defer stop()

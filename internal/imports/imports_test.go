@@ -46,7 +46,7 @@ var table = map[string]rule{
 	"internal/evidence":   {may: []string{"internal/finding", "internal/flow"}},
 	"internal/report":     {may: []string{"internal/finding"}},
 	"internal/sink":       {may: []string{"internal/finding"}},
-	"internal/inject":     {pure: true},
+	"internal/inject":     {may: []string{"internal/pcapfilter"}, pure: true},
 
 	"internal/capturetest": {}, // for tests: nothing may import it
 	"internal/imports":     {},

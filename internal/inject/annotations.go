@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 )
 
 // Prefix is what all annotations of the product begin with.
@@ -37,7 +39,8 @@ const (
 )
 
 // checks says of each annotation whether a value can be used; the error is what was
-// expected. What the tap itself would refuse must not reach it: it would not start.
+// expected, or what is wrong. What the tap itself would refuse must not reach it: it
+// would not start.
 var checks = map[string]func(string) error{
 	AnnotationUntil:       checkUntil,
 	AnnotationDuration:    checkDuration,
@@ -91,7 +94,7 @@ func (r *run) take(out choices, from map[string]string, whose string, may func(s
 			r.warn("%s annotation %s is ignored: pods may not set it", whose, name)
 		default:
 			if err := check(from[name]); err != nil {
-				r.warn("%s annotation %s=%s is ignored: expected %v", whose, name, short(from[name]), err)
+				r.warn("%s annotation %s=%s is ignored: %v", whose, name, short(from[name]), err)
 				continue
 			}
 			out[key] = from[name]
@@ -126,20 +129,20 @@ func oneOf(values ...string) func(string) error {
 		if slices.Contains(values, v) {
 			return nil
 		}
-		return errors.New(strings.Join(values, " or "))
+		return errors.New("expected " + strings.Join(values, " or "))
 	}
 }
 
 func checkUntil(v string) error {
 	if _, err := time.Parse(time.RFC3339, v); err != nil {
-		return errors.New("an RFC 3339 time such as 2026-01-31T12:00:00Z")
+		return errors.New("expected an RFC 3339 time such as 2026-01-31T12:00:00Z")
 	}
 	return nil
 }
 
 func checkDuration(v string) error {
 	if d, err := time.ParseDuration(v); err != nil || d <= 0 {
-		return errors.New("a duration such as 90m")
+		return errors.New("expected a duration such as 90m")
 	}
 	return nil
 }
@@ -147,17 +150,23 @@ func checkDuration(v string) error {
 // maxText bounds values that go into the tap's environment.
 const maxText = 2048
 
+// checkFilter takes what TAP_FILTER takes.
 func checkFilter(v string) error {
-	if v == "" || len(v) > maxText || strings.ContainsFunc(v, func(r rune) bool { return r < ' ' || r > '~' }) {
-		return fmt.Errorf("a filter of at most %d printable characters", maxText)
+	if strings.TrimSpace(v) == "" || len(v) > maxText {
+		return fmt.Errorf("expected a filter of at most %d characters", maxText)
 	}
-	return nil
+	if pcapfilter.IsProgram(v) {
+		_, err := pcapfilter.ParseProgram(v)
+		return err
+	}
+	_, err := pcapfilter.Parse(v)
+	return err
 }
 
 func checkEmit(v string) error {
 	for item := range strings.SplitSeq(v, ",") {
 		if !slices.Contains([]string{"findings", "posture", "flows"}, strings.TrimSpace(item)) {
-			return errors.New("a list of findings, posture, flows")
+			return errors.New("expected a list of findings, posture, flows")
 		}
 	}
 	return nil
@@ -165,14 +174,14 @@ func checkEmit(v string) error {
 
 func checkImage(v string) error {
 	if v == "" || len(v) > 512 || strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return errors.New("the name of an image")
+		return errors.New("expected the name of an image")
 	}
 	return nil
 }
 
 // checkExpect takes what TAP_EXPECT takes (internal/finding; a test compares them).
 func checkExpect(v string) error {
-	expected := errors.New("a list of CIDR[:PORT]=mtls|tls|any, an IPv6 CIDR in brackets when a port follows")
+	expected := errors.New("expected a list of CIDR[:PORT]=mtls|tls|any, an IPv6 CIDR in brackets when a port follows")
 	if len(v) > maxText {
 		return expected
 	}
@@ -245,7 +254,7 @@ func atLeast(annotation string) func(string) error {
 				continue
 			}
 			if q, err := resource.ParseQuantity(v); err != nil || q.Cmp(f.least) < 0 {
-				return fmt.Errorf("a quantity from %s on", &f.least)
+				return fmt.Errorf("expected a quantity from %s on", &f.least)
 			}
 		}
 		return nil

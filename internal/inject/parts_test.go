@@ -96,7 +96,9 @@ func TestParseSettings(t *testing.T) {
 		"a: [":                               "yaml",
 		`env: [{name: PATH, value: x}]`:      `"PATH": expected a name that begins with TAP_`,
 		`env: [{name: TAP_UNTIL, value: x}]`: "TAP_UNTIL is set by the webhook",
-		`resources: {limits: {memory: 1Mi}}`: "the limit of memory is under its request",
+		`env: [{name: TAP_EXPECT, value: "10.0.0.0/8"}]`:                  "TAP_EXPECT: expected a list of CIDR",
+		`env: [{name: TAP_FILTER, value: "port"}]`:                        "TAP_FILTER: ",
+		`resources: {limits: {memory: 1Mi}}`:                              "the limit of memory is under its request",
 		`resources: {requests: {memory: 8Mi}, limits: {memory: 16Mi}}`:    "resources.limits.memory: 16Mi: expected 48Mi or more",
 		`resources: {requests: {cpu: x}}`:                                 "quantities must match",
 		`runAsUser: 0`:                                                    "WEBHOOK_PROFILE=root",
@@ -171,6 +173,21 @@ func FuzzExpect(f *testing.F) {
 			t.Errorf("%q: webhook %v, tap %v", s, ours, err)
 		}
 	})
+}
+
+// TestFilter: what the tap would refuse is ignored.
+func TestFilter(t *testing.T) {
+	for v, ok := range map[string]bool{
+		"tcp port 443": true, "not net 10.0.0.0/8 and tcp[tcpflags] & tcp-syn != 0": true, "1\n6 0 0 65535": true,
+		"": false, " ": false, "port": false, "host example.org": false, "$(POD_NAME)": false, strings.Repeat("x", maxText+1): false,
+	} {
+		if err := checkFilter(v); (err == nil) != ok {
+			t.Errorf("%.40q: %v", v, err)
+		}
+	}
+	if got := literal("a $(B) $C"); got != "a $$(B) $C" {
+		t.Errorf("literal: %s", got)
+	}
 }
 
 func TestHeadroom(t *testing.T) {
