@@ -174,6 +174,9 @@ func (e *Engine) encodeJudgement(j *verdict.Judged, x Expect) {
 		enc.str("client_auth", t.ClientAuth)
 		enc.str("client_auth_basis", t.ClientAuthBasis)
 		enc.str("client_auth_requested", t.ClientAuthRequested)
+		if t.ClientAuthAge > 0 {
+			enc.int("client_auth_age", t.ClientAuthAge)
+		}
 		enc.str("outcome", t.Outcome)
 		enc.str("alert", t.Alert)
 		enc.list("alpn_offered", t.ALPNOffered)
