@@ -56,7 +56,7 @@ func everything() *verdict.Judged {
 	client.AlternativeNames = []string{client.SPIFFE}
 	x := j.TLS
 	x.Version, x.Cipher, x.NextProtocol, x.Resumed, x.Client, x.Server = "1.2", "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "h2", true, &client, &leaf
-	x.ClientAuthBasis, x.ClientChainBytes, x.ClientKeyHint = verdict.BasisObserved, 1180, "ecdsa-p256"
+	x.ClientAuthBasis, x.ClientAuthAge, x.ClientChainBytes, x.ClientKeyHint = verdict.BasisObserved, 3600e9, 1180, "ecdsa-p256"
 	x.HelloRetry, x.EarlyData, x.UpgradedFrom, x.Alert = true, true, "smtp", "close_notify"
 	j.NAT = verdict.Endpoint{Addr: netip.MustParseAddr("127.0.0.1"), Port: 15001}
 	j.Mesh, j.MissedBytes = "istio", 7
