@@ -7,7 +7,7 @@ FUZZTIME     ?= 30s
 KAFKA        ?=
 ONLY         ?=
 CORPUS       ?= ../shared
-CORPUS_FLOOR ?= 0.70
+CORPUS_FLOOR ?= 0.99
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 BUILD   := GOFLAGS="$$(tools/goflags.sh)" $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
