@@ -13,10 +13,21 @@ import (
 )
 
 // FuzzDecode holds any frame to what Decode promises: no panic, a payload that lies in
-// the frame, the same from a frame that was cut, or less.
+// the frame, the same from a frame that was cut, or less. Of extra, the highest bit
+// opens tunnels, the rest is what the frame was longer on the wire.
 func FuzzDecode(f *testing.F) {
+	frame := wrap(flow.LinkEthernet, (&headers{src: a4, dst: b4, flags: ack, payload: []byte("inside")}).ip(), 0)
+	for _, tunneled := range [][]byte{
+		ether(0x0800, outerUDP(4789, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, frame))),
+		ether(0x0800, outerUDP(6081, join([]byte{2, 0, 8, 0, 0, 0, 42, 0}, make([]byte, 8), frame[14:]))),
+		ether(0x0800, outer4(47, join([]byte{0xb0, 0, 0x65, 0x58}, make([]byte, 12), frame))),
+		ether(0x8847, join([]byte{0, 2, 1, 64, 0, 0, 0, 0}, frame)),
+		ether(0x8864, join([]byte{0x11, 0, 0, 1, 0, 0, 0, 0x21}, outer4(4, frame[14:]))),
+	} {
+		f.Add(tunneled, uint16(flow.LinkEthernet), uint16(1<<15))
+	}
 	f.Fuzz(func(t *testing.T, data []byte, link, extra uint16) {
-		p := flow.Packet{Data: data, Length: len(data) + int(extra), Link: flow.LinkType(link)}
+		p := flow.Packet{Data: data, Length: len(data) + int(extra&0x7fff), Link: flow.LinkType(link), Tunnels: extra>>15 != 0}
 		var whole, cut flow.Decoded
 		ok := flow.Decode(&p, &whole)
 		if ok != (whole.Reason == flow.Decodable) || ok && whole.Transport != 6 && whole.Transport != 17 {

@@ -46,11 +46,10 @@ func network(f frame, version uint8, d *Decoded) Reason {
 	case protoTCP:
 		return tcpHeader(g, d)
 	case protoUDP:
-		r := udpHeader(g, d)
-		if r == Decodable {
-			inUDP(d)
+		if r := udpHeader(g, d); r != Decodable {
+			return r
 		}
-		return r
+		return inUDP(d)
 	}
 	return inIP(g, d)
 }

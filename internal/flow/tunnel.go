@@ -86,7 +86,9 @@ func mpls(f frame, d *Decoded) Reason {
 			return Truncated
 		case !d.deeper():
 			return OtherNetwork
-		case f.b[0]>>4 == 0 && len(f.b) > 4:
+		case f.b[0]>>4 == 0 && len(f.b) < 4:
+			return Truncated
+		case f.b[0]>>4 == 0:
 			return linkLayer(LinkEthernet, f.skip(4), d)
 		}
 		return byNibble(f, d)
@@ -141,30 +143,44 @@ func payloadOf(typ uint16, f frame, d *Decoded) Reason {
 }
 
 // inUDP opens VXLAN and Geneve. The port alone is no proof: the header has to be one, and
-// a packet with ports has to be inside, else the datagram stays what it is.
-func inUDP(d *Decoded) {
+// a packet with ports has to be inside, else the datagram stays what it is. Where the
+// snap length cut what is inside, nothing can be said.
+func inUDP(d *Decoded) Reason {
 	if d.tunnels == 0 || d.DstPort != portVXLAN && d.DstPort != portGeneve || d.Fragment {
-		return
+		return Decodable
 	}
 	f := frame{d.Payload, d.PayloadLen}
-	if len(f.b) < 8 {
-		return
-	}
-	typ, size := uint16(etherTransparent), 8
-	if d.DstPort == portVXLAN {
-		if f.b[0] != 0x08 || f.b[1]|f.b[2]|f.b[3]|f.b[7] != 0 {
-			return
-		}
-	} else {
-		size += int(f.b[0]&0x3f) * 4
-		typ = binary.BigEndian.Uint16(f.b[2:])
-		if f.b[0]>>6 != 0 || f.b[1]&0x3f != 0 || f.b[7] != 0 || len(f.b) < size {
-			return
-		}
+	typ, size, reason := tunnelHeader(d.DstPort, f.b)
+	if reason == Decodable && len(f.b) < size {
+		reason = Truncated
 	}
 	inner := *d
-	inner.deeper()
-	if payloadOf(typ, f.skip(size), &inner) == Decodable {
-		*d = inner
+	if reason == Decodable {
+		inner.deeper()
+		reason = payloadOf(typ, f.skip(size), &inner)
 	}
+	switch {
+	case reason == Decodable:
+		*d = inner
+	case reason == Truncated && len(f.b) < f.wire:
+		*d = Decoded{}
+		return Truncated
+	}
+	return Decodable
+}
+
+// tunnelHeader reads a VXLAN or Geneve header: the EtherType of what is inside, and how
+// many bytes are before it.
+func tunnelHeader(port uint16, b []byte) (typ uint16, size int, r Reason) {
+	switch {
+	case len(b) < 8:
+		return 0, 0, Truncated
+	case port == portVXLAN && (b[0] != 0x08 || b[1]|b[2]|b[3]|b[7] != 0):
+		return 0, 0, OtherNetwork
+	case port == portVXLAN:
+		return etherTransparent, 8, Decodable
+	case b[0]>>6 != 0 || b[1]&0x3f != 0 || b[7] != 0:
+		return 0, 0, OtherNetwork
+	}
+	return binary.BigEndian.Uint16(b[2:]), 8 + int(b[0]&0x3f)*4, Decodable
 }
