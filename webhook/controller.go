@@ -53,7 +53,7 @@ func (p *prober) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 	if client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, err
 	}
-	if err != nil || object.DeletionTimestamp != nil || object.Labels[inject.Label] != inject.Enabled {
+	if err != nil || !concerned(p.probes.cfg, &object) {
 		p.probes.forget(q.Name)
 		p.calm(q.Name)
 		return reconcile.Result{}, nil

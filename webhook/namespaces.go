@@ -3,6 +3,8 @@ package webhook
 import (
 	"context"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,22 +29,38 @@ type namespaces struct {
 	images *images
 	nodes  *nodes
 	now    func() time.Time
+
+	checked sync.Map // resource version at which the cache was last found to be right, by name
+}
+
+// concerned is whether pods of a namespace that asks for taps may get any.
+func concerned(cfg *inject.Config, object *corev1.Namespace) bool {
+	return object.DeletionTimestamp == nil && object.Labels[inject.Label] == inject.Enabled &&
+		object.Name != cfg.Own && !strings.HasPrefix(object.Name, inject.SystemPrefix)
 }
 
 // of returns what is known of a namespace but for its refusals.
 func (n *namespaces) of(ctx context.Context, name string) (*inject.Namespace, error) {
 	var object corev1.Namespace
 	err := n.cached.Get(ctx, client.ObjectKey{Name: name}, &object)
-	if apierrors.IsNotFound(err) || err == nil && object.Labels[inject.Label] != inject.Enabled {
+	if apierrors.IsNotFound(err) || err == nil && object.Labels[inject.Label] != inject.Enabled && !n.isChecked(&object) {
 		// The API server's selector saw the label: it may be younger than the cache.
 		if fresh := (corev1.Namespace{}); n.live.Get(ctx, client.ObjectKey{Name: name}, &fresh) == nil {
 			object, err = fresh, nil
+			n.checked.Store(name, fresh.ResourceVersion)
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	return n.view(ctx, &object)
+}
+
+// isChecked is whether the API server has nothing newer than the cache, or had not a moment ago: where
+// pods ask for taps themselves, most namespaces do not.
+func (n *namespaces) isChecked(object *corev1.Namespace) bool {
+	version, ok := n.checked.Load(object.Name)
+	return ok && version == object.ResourceVersion
 }
 
 // view returns what is known of a namespace but for its refusals.

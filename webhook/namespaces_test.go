@@ -27,7 +27,7 @@ func known(c client.Client, k *clock) *namespaces {
 	return &namespaces{cached: c, live: c, cfg: cfg, images: &images{}, nodes: &nodes{}, now: k.now}
 }
 
-func asking1(name string, annotations ...string) *corev1.Namespace {
+func labeled(name string, annotations ...string) *corev1.Namespace {
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{inject.Label: inject.Enabled}}}
 	for i := 0; i < len(annotations); i += 2 {
 		metav1.SetMetaDataAnnotation(&ns.ObjectMeta, "meshtls-tap/"+annotations[i], annotations[i+1])
@@ -48,22 +48,22 @@ func TestNamespace(t *testing.T) {
 		objects []client.Object
 		want    func(*inject.Namespace) bool
 	}{
-		"plain": {[]client.Object{asking1("shop")}, func(ns *inject.Namespace) bool {
+		"plain": {[]client.Object{labeled("shop")}, func(ns *inject.Namespace) bool {
 			return ns.Until.IsZero() && !ns.Off && ns.Labels[inject.Label] == inject.Enabled && ns.Images == nil
 		}},
-		"turned off": {[]client.Object{asking1("shop"), config("enabled", "false")}, func(ns *inject.Namespace) bool { return ns.Off }},
-		"turned on":  {[]client.Object{asking1("shop"), config("enabled", "true")}, func(ns *inject.Namespace) bool { return !ns.Off }},
-		"nonsense":   {[]client.Object{asking1("shop", "until", "x", "duration", "x"), config("enabled", "perhaps", "until", "x")}, func(ns *inject.Namespace) bool { return !ns.Off && ns.Until.IsZero() }},
-		"another's": {[]client.Object{asking1("shop"), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "else", Name: "meshtls-tap"}, Data: map[string]string{"enabled": "false"}}},
+		"turned off": {[]client.Object{labeled("shop"), config("enabled", "false")}, func(ns *inject.Namespace) bool { return ns.Off }},
+		"turned on":  {[]client.Object{labeled("shop"), config("enabled", "true")}, func(ns *inject.Namespace) bool { return !ns.Off }},
+		"nonsense":   {[]client.Object{labeled("shop", "until", "x", "duration", "x"), config("enabled", "perhaps", "until", "x")}, func(ns *inject.Namespace) bool { return !ns.Off && ns.Until.IsZero() }},
+		"another's": {[]client.Object{labeled("shop"), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "else", Name: "meshtls-tap"}, Data: map[string]string{"enabled": "false"}}},
 			func(ns *inject.Namespace) bool { return !ns.Off }},
-		"until": {[]client.Object{asking1("shop", "until", "2026-11-24T13:00:00Z")}, func(ns *inject.Namespace) bool { return ns.Until.Equal(k.now().Add(time.Hour)) }},
-		"over, and turned off for that": {[]client.Object{asking1("shop", "until", "2026-11-24T11:00:00Z"), config("enabled", "false")},
+		"until": {[]client.Object{labeled("shop", "until", "2026-11-24T13:00:00Z")}, func(ns *inject.Namespace) bool { return ns.Until.Equal(k.now().Add(time.Hour)) }},
+		"over, and turned off for that": {[]client.Object{labeled("shop", "until", "2026-11-24T11:00:00Z"), config("enabled", "false")},
 			func(ns *inject.Namespace) bool { return !ns.Off && ns.Until.Before(k.now()) }},
-		"duration, new": {[]client.Object{asking1("shop", "duration", "2h")}, func(ns *inject.Namespace) bool { return ns.Until.Equal(k.now().Add(2 * time.Hour)) }},
-		"the config's own until": {[]client.Object{asking1("shop", "until", "2026-11-24T13:00:00Z"), config("until", "2026-11-24T12:30:00Z")},
+		"duration, new": {[]client.Object{labeled("shop", "duration", "2h")}, func(ns *inject.Namespace) bool { return ns.Until.Equal(k.now().Add(2 * time.Hour)) }},
+		"the config's own until": {[]client.Object{labeled("shop", "until", "2026-11-24T13:00:00Z"), config("until", "2026-11-24T12:30:00Z")},
 			func(ns *inject.Namespace) bool { return ns.Until.Equal(k.now().Add(30 * time.Minute)) }},
 		"limits": {[]client.Object{
-			asking1("shop"),
+			labeled("shop"),
 			&corev1.LimitRange{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "l"}, Spec: corev1.LimitRangeSpec{Limits: []corev1.LimitRangeItem{
 				{Type: corev1.LimitTypeContainer}, {Type: corev1.LimitTypePod, Max: corev1.ResourceList{"cpu": resource.MustParse("1")}},
 			}}},
@@ -97,10 +97,10 @@ func capsOf(ns *inject.Namespace) (out []string) {
 
 // TestNewLabel: a label that the cache has not seen is looked up.
 func TestNewLabel(t *testing.T) {
-	old := asking1("shop")
+	old := labeled("shop")
 	old.Labels = nil
 	n := known(fake.NewClientBuilder().WithObjects(old).Build(), newClock())
-	n.live = fake.NewClientBuilder().WithObjects(asking1("shop")).Build()
+	n.live = fake.NewClientBuilder().WithObjects(labeled("shop")).Build()
 	ns, err := n.of(t.Context(), "shop")
 	if err != nil || ns.Labels[inject.Label] != inject.Enabled {
 		t.Errorf("%v: %+v", err, ns)
@@ -110,7 +110,7 @@ func TestNewLabel(t *testing.T) {
 // TestTenure walks through what a namespace may ask for and take back.
 func TestTenure(t *testing.T) {
 	k := newClock()
-	c := fake.NewClientBuilder().WithObjects(asking1("shop", "duration", "2h")).WithReturnManagedFields().Build()
+	c := fake.NewClientBuilder().WithObjects(labeled("shop", "duration", "2h")).WithReturnManagedFields().Build()
 	told := recorder.NewFakeRecorder(10)
 	ten := &tenure{client: c, namespaces: known(c, k), events: &events{recorder: told}, log: slog.New(slog.DiscardHandler)}
 	step := func(wantNext time.Duration, wantUntil, wantEnabled string) {
@@ -133,7 +133,7 @@ func TestTenure(t *testing.T) {
 		if err := c.Get(t.Context(), client.ObjectKey{Name: "shop"}, &ns); err != nil {
 			t.Fatal(err)
 		}
-		ns.Annotations = asking1("shop", annotations...).Annotations
+		ns.Annotations = labeled("shop", annotations...).Annotations
 		if err := c.Update(t.Context(), &ns); err != nil {
 			t.Fatal(err)
 		}
@@ -173,7 +173,7 @@ func TestTenure(t *testing.T) {
 
 // TestNothingToEnd: a namespace that asks for no end gets no ConfigMap.
 func TestNothingToEnd(t *testing.T) {
-	c := fake.NewClientBuilder().WithObjects(asking1("shop")).Build()
+	c := fake.NewClientBuilder().WithObjects(labeled("shop")).Build()
 	ten := &tenure{client: c, namespaces: known(c, newClock()), events: &events{}, log: slog.New(slog.DiscardHandler)}
 	for _, name := range []string{"shop", "gone"} {
 		if got, err := ten.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}); err != nil || got.RequeueAfter != 0 {
@@ -203,12 +203,12 @@ func TestSurvey(t *testing.T) {
 		}
 	}
 	c := fake.NewClientBuilder().WithObjects(
-		asking1("shop"), pod("tapped", tap(n.cfg.Hash())), pod("old", tap("1")), pod("foreign", func(p *corev1.Pod) { tap("x")(p); p.Annotations = nil }),
+		labeled("shop"), labeled("kube-system"), pod("tapped", tap(n.cfg.Hash())), pod("old", tap("1")), pod("foreign", func(p *corev1.Pod) { tap("x")(p); p.Annotations = nil }),
 		pod("untapped", nil), pod("out", func(p *corev1.Pod) { p.Labels = map[string]string{inject.Label: inject.Disabled} }),
 		pod("host", func(p *corev1.Pod) { p.Spec.HostNetwork = true }), pod("over", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
 	).Build()
 	n.cached, n.live = c, c
-	told := recorder.NewFakeRecorder(10)
+	told := recorder.NewFakeRecorder(10) // kube-system has the label, and nothing comes of it
 	s := &survey{
 		client: c, live: c, cfg: n.cfg, namespaces: n, probes: probesOf(&cluster{answers: true, policy: admitAll}, nil), events: &events{recorder: told}, log: slog.New(slog.DiscardHandler),
 	}
@@ -219,7 +219,7 @@ func TestSurvey(t *testing.T) {
 	if len(told.Events) != 1 {
 		t.Errorf("told %d times", len(told.Events))
 	}
-	ns := asking1("shop")
+	ns := labeled("shop")
 	ns.Labels = nil
 	if err := c.Update(t.Context(), ns); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -36,11 +37,16 @@ func (s *survey) look(ctx context.Context) error {
 		return err
 	}
 	seen := map[string]tally{}
+	var errs []error
 	for i := range list.Items {
 		name := list.Items[i].Name
+		if !concerned(s.cfg, &list.Items[i]) {
+			continue
+		}
 		t, err := s.count(ctx, &list.Items[i])
 		if err != nil {
-			return fmt.Errorf("namespace %s: %w", name, err)
+			errs = append(errs, fmt.Errorf("namespace %s: %w", name, err))
+			continue
 		}
 		seen[name] = t
 		s.publish(name, t)
@@ -56,7 +62,7 @@ func (s *survey) look(ctx context.Context) error {
 		}
 	}
 	s.said = seen
-	return nil
+	return errors.Join(errs...)
 }
 
 func (s *survey) publish(name string, t tally) {

@@ -104,7 +104,7 @@ func (c *Config) injection(serverMinor int) *inject.Config {
 
 // Run serves until ctx ends. The configuration has been checked.
 func Run(ctx context.Context, cfg Config) error {
-	ctrllog.SetLogger(logr.FromSlogHandler(cfg.Log.Handler()))
+	ctrllog.SetLogger(logr.FromSlogHandler(quieter{cfg.Log.Handler()}))
 	klog.SetSlogLogger(cfg.Log)
 	buildInfo.WithLabelValues(cfg.Version).Set(1)
 	serverMinor, err := serverVersion(ctx, cfg.Cluster, cfg.Log)
@@ -118,6 +118,22 @@ func Run(ctx context.Context, cfg Config) error {
 	cfg.Log.Info("webhook starts", "version", cfg.Version, "image", cfg.Image, "server", fmt.Sprintf("1.%d", serverMinor), "config", w.cfg.Hash())
 	return w.mgr.Start(ctx)
 }
+
+// quieter passes what controller-runtime says for information on only where debugging is on.
+type quieter struct{ slog.Handler }
+
+// Enabled is slog.Handler's.
+func (q quieter) Enabled(ctx context.Context, level slog.Level) bool {
+	return q.Handler.Enabled(ctx, level) && (level >= slog.LevelWarn || q.Handler.Enabled(ctx, slog.LevelDebug))
+}
+
+// WithAttrs is slog.Handler's.
+func (q quieter) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return quieter{q.Handler.WithAttrs(attrs)}
+}
+
+// WithGroup is slog.Handler's.
+func (q quieter) WithGroup(name string) slog.Handler { return quieter{q.Handler.WithGroup(name)} }
 
 // serverVersion asks the API server for its minor version, for as long as it takes.
 func serverVersion(ctx context.Context, cluster *rest.Config, log *slog.Logger) (int, error) {

@@ -37,6 +37,9 @@ const (
 
 const mirror = "kubernetes.io/config.mirror" // k8s.io/api/core/v1: MirrorPodAnnotationKey
 
+// SystemPrefix begins the names of namespaces that belong to Kubernetes itself.
+const SystemPrefix = "kube-"
+
 // quiet are the reasons that nobody needs to be warned of: what was asked for happened.
 var quiet = []Reason{ReasonAlready, ReasonMirror, ReasonSystem, ReasonOwn, ReasonOptedOut, ReasonNotAsked}
 
@@ -77,7 +80,7 @@ func (r *run) excluded() (reason Reason, detail string) {
 		return ReasonMirror, ""
 	case r.ns.Name == r.cfg.Own && r.ns.Name != "":
 		return ReasonOwn, ""
-	case strings.HasPrefix(r.ns.Name, "kube-"):
+	case strings.HasPrefix(r.ns.Name, SystemPrefix):
 		return ReasonSystem, ""
 	case p.Metadata.Labels[Label] == Disabled:
 		return ReasonOptedOut, ""
