@@ -27,6 +27,12 @@ func TestKafka(t *testing.T) {
 	t.Run("clock", func(t *testing.T) { testClock(t, b) })
 	t.Run("reasons", func(t *testing.T) { testReasons(t, b) })
 	t.Run("unknown topic", func(t *testing.T) { testUnknownTopic(t, b) })
+	t.Run("bootstrap", func(t *testing.T) { testBootstrap(t, b) })
+	t.Run("token", func(t *testing.T) { testToken(t, b) })
+	t.Run("ACL", func(t *testing.T) { testACL(t, b) })
+	t.Run("password rotated", func(t *testing.T) { testPasswordRotated(t, b) })
+	t.Run("quota", func(t *testing.T) { testQuota(t, b) })
+	t.Run("spool", func(t *testing.T) { testSpool(t, b) })
 	t.Run("killed", func(t *testing.T) { testKilled(t, b) })
 	t.Run("down", func(t *testing.T) { testDown(t, b) })
 }
@@ -44,7 +50,7 @@ func flush(t *testing.T, k *Kafka) Status {
 func testDelivery(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "delivery")
-	cfg.TLS, cfg.Brokers = &TLSConfig{CAFile: b.ca}, []string{b.tls}
+	cfg.TLS, cfg.Brokers = &TLSConfig{CAFile: b.CA}, []string{b.TLS}
 	cfg.SASL = &SASLConfig{Mechanism: "SCRAM-SHA-512", Username: "tap", Password: "tap-secret"}
 	k := newKafka(t, cfg)
 	sent := map[string]Message{}
@@ -59,14 +65,17 @@ func testDelivery(t *testing.T, b *broker) {
 		t.Errorf("%+v", s)
 	}
 	topics := map[string]string{Finding: cfg.FindingsTopic, Posture: cfg.PostureTopic, Tap: cfg.PostureTopic, Flow: cfg.FlowsTopic}
-	got := b.readAll(t, cfg)
+	got := b.readAll(cfg)
 	if len(got) != len(sent) {
 		t.Errorf("%d records, want %d", len(got), len(sent))
 	}
 	for _, r := range got {
-		m := sent[r.id()]
-		if want := (record{topics[m.Dataset], r.partition, m.Key, "schema=1,content-type=application/json,event-id=" + m.ID,
-			fmt.Sprint(m.Time.UnixMilli()), string(m.Value)}); r != want {
+		m := sent[r.ID()]
+		want := record{
+			Topic: topics[m.Dataset], Partition: r.Partition, Key: m.Key, Headers: "schema=1,content-type=application/json,event-id=" + m.ID,
+			Timestamp: fmt.Sprint(m.Time.UnixMilli()), Value: string(m.Value),
+		}
+		if r != want {
 			t.Errorf("read %+v\nsent %+v", r, want)
 		}
 	}
@@ -81,7 +90,7 @@ func testCodecs(t *testing.T, b *broker) {
 			k.Put(sample(Flow, n))
 		}
 		flush(t, k)
-		if ids, duplicates := distinct(b.read(t, cfg.FlowsTopic)); len(ids) != 100 || duplicates != 0 {
+		if ids, duplicates := distinct(b.Read(cfg.FlowsTopic)); len(ids) != 100 || duplicates != 0 {
 			t.Errorf("%s: %d records, %d duplicates", codec, len(ids), duplicates)
 		}
 	}
@@ -99,18 +108,18 @@ func testPartitions(t *testing.T, b *broker) {
 		k.Put(m)
 	}
 	flush(t, k)
-	b.create(t, "partitions.kcat")
-	cmd := exec.Command("kcat", "-b", b.plain, "-P", "-t", "partitions.kcat", "-K", `\t`, "-X", "partitioner=murmur2_random")
+	b.Create("partitions.kcat")
+	cmd := exec.Command("kcat", "-b", b.Plain, "-P", "-t", "partitions.kcat", "-K", `\t`, "-X", "partitioner=murmur2_random")
 	cmd.Stdin = &input
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("kcat: %v: %s", err, out)
 	}
 	of, used := map[string]string{}, map[string]bool{}
-	for _, r := range b.read(t, cfg.FindingsTopic, "partitions.kcat") {
-		if p, ok := of[r.key]; ok && p != r.partition {
-			t.Errorf("%s is on partitions %s and %s", r.key, p, r.partition)
+	for _, r := range b.Read(cfg.FindingsTopic, "partitions.kcat") {
+		if p, ok := of[r.Key]; ok && p != r.Partition {
+			t.Errorf("%s is on partitions %s and %s", r.Key, p, r.Partition)
 		}
-		of[r.key], used[r.partition] = r.partition, true
+		of[r.Key], used[r.Partition] = r.Partition, true
 	}
 	if len(of) != 30 || len(used) != 3 {
 		t.Errorf("%d keys on %d partitions, want 30 on 3", len(of), len(used))
@@ -155,7 +164,7 @@ func testClock(t *testing.T, b *broker) {
 		k.Put(m)
 	}
 	s := flush(t, k)
-	if ids, duplicates := distinct(b.read(t, cfg.FindingsTopic)); len(ids) != 20 || duplicates != 0 || s.Reasons[DropBadTime] != 1 {
+	if ids, duplicates := distinct(b.Read(cfg.FindingsTopic)); len(ids) != 20 || duplicates != 0 || s.Reasons[DropBadTime] != 1 {
 		t.Errorf("%d arrived, %d duplicates: %+v", len(ids), duplicates, s)
 	}
 }
@@ -177,7 +186,7 @@ func testTooLarge(t *testing.T, b *broker) {
 			k.Put(m)
 		}
 		s := flush(t, k)
-		ids, duplicates := distinct(b.read(t, cfg.FindingsTopic))
+		ids, duplicates := distinct(b.Read(cfg.FindingsTopic))
 		if len(ids) != 20 || duplicates != 0 || ids[sample(Finding, 10).ID] || s.Reasons[DropTooLarge] != 1 || s.Delivered[Finding] != 20 {
 			t.Errorf("%s: %d arrived, %d duplicates: %+v", name, len(ids), duplicates, s)
 		}
@@ -191,7 +200,7 @@ func testReasons(t *testing.T, b *broker) {
 	if err := os.WriteFile(file, []byte("nope\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ca, login := &TLSConfig{CAFile: b.ca}, SASLConfig{Mechanism: "scram-sha-512", Username: "tap", Password: "tap-secret"}
+	ca, login := &TLSConfig{CAFile: b.CA}, SASLConfig{Mechanism: "scram-sha-512", Username: "tap", Password: "tap-secret"}
 	wrong, unknown, fromFile, plain := login, login, login, login
 	wrong.Password, unknown.Username, plain.Mechanism = "nope", "nobody", "plain"
 	fromFile.Password, fromFile.PasswordFile = "", file
@@ -201,15 +210,15 @@ func testReasons(t *testing.T, b *broker) {
 		sasl         *SASLConfig
 		want         string
 	}{
-		{"password", b.tls, ca, &wrong, "refused the user name or password: see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_SASL_PASSWORD"},
-		{"user", b.tls, ca, &unknown, "refused the user name or password"},
-		{"password file", b.tls, ca, &fromFile, "TAP_KAFKA_SASL_PASSWORD_FILE"},
-		{"mechanism", b.tls, ca, &plain, "does not offer this SASL mechanism on this port: see TAP_KAFKA_SASL_MECHANISM"},
-		{"CA", b.tls, &TLSConfig{}, &login, "unknown authority: see TAP_KAFKA_TLS_CA_FILE"},
-		{"no login", b.tls, ca, nil, "may ask for a login: see TAP_KAFKA_SASL_MECHANISM"},
-		{"no TLS", b.tls, nil, &login, "expects TLS on this port: set TAP_KAFKA_TLS"},
-		{"TLS to a plain port", b.plain, ca, nil, "does not speak TLS on this port (EOF): unset TAP_KAFKA_TLS"},
-		{"login on a plain port", b.plain, nil, &login, "TAP_KAFKA_SASL_MECHANISM"},
+		{"password", b.TLS, ca, &wrong, "refused the user name or password: see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_SASL_PASSWORD"},
+		{"user", b.TLS, ca, &unknown, "refused the user name or password"},
+		{"password file", b.TLS, ca, &fromFile, "TAP_KAFKA_SASL_PASSWORD_FILE"},
+		{"mechanism", b.TLS, ca, &plain, "does not offer this SASL mechanism on this port: see TAP_KAFKA_SASL_MECHANISM"},
+		{"CA", b.TLS, &TLSConfig{}, &login, "unknown authority: see TAP_KAFKA_TLS_CA_FILE"},
+		{"no login", b.TLS, ca, nil, "may ask for a login: see TAP_KAFKA_SASL_MECHANISM"},
+		{"no TLS", b.TLS, nil, &login, "expects TLS on this port: set TAP_KAFKA_TLS"},
+		{"TLS to a plain port", b.Plain, ca, nil, "does not speak TLS on this port (EOF): unset TAP_KAFKA_TLS"},
+		{"login on a plain port", b.Plain, nil, &login, "TAP_KAFKA_SASL_MECHANISM"},
 	} {
 		cfg := cfg
 		cfg.Brokers, cfg.TLS, cfg.SASL = []string{c.broker}, c.tls, c.sasl
@@ -244,10 +253,10 @@ func testUnknownTopic(t *testing.T, b *broker) {
 		s := k.Status()
 		return strings.HasSuffix(s.Reason, want) && !s.OK && s.Delivered[Tap] == 20 && s.Delivered[Finding] == 0
 	})
-	b.create(t, "unknown.later")
+	b.Create("unknown.later")
 	eventually(t, "delivered to the new topic", func() bool { s := k.Status(); return s.OK && s.Queued == 0 })
 	flush(t, k)
-	if ids, duplicates := distinct(b.read(t, "unknown.later")); len(ids) != 20 || duplicates != 0 {
+	if ids, duplicates := distinct(b.Read("unknown.later")); len(ids) != 20 || duplicates != 0 {
 		t.Errorf("%d arrived, %d duplicates", len(ids), duplicates)
 	}
 }
@@ -274,15 +283,15 @@ func testKilled(t *testing.T, b *broker) {
 		}
 	}()
 	eventually(t, "the stream flows", func() bool { return sum(k.Status().Delivered) > 500 })
-	b.kill(t)
+	b.Kill()
 	eventually(t, "the fault shows", func() bool { return !k.Status().OK })
 	down := k.Status()
-	b.start(t)
+	b.Start()
 	eventually(t, "the stream flows again", func() bool { s := k.Status(); return s.OK && sum(s.Delivered) > sum(down.Delivered)+500 })
 	close(stop)
 	n := <-produced
 	s := flush(t, k)
-	ids, duplicates := distinct(b.readAll(t, cfg))
+	ids, duplicates := distinct(b.readAll(cfg))
 	t.Logf("put %d, arrived %d, duplicates %d, dropped %v, retries %d", n, len(ids), duplicates, s.Dropped, s.Retries)
 	if len(ids) != n || sum(s.Dropped) != 0 {
 		t.Errorf("%d of %d arrived: %+v", len(ids), n, s)
@@ -295,7 +304,7 @@ func testDown(t *testing.T, b *broker) {
 	noLeak(t)
 	roomy, tight := b.topics(t, "roomy"), b.topics(t, "tight")
 	tight.QueueRecords = 400
-	b.kill(t)
+	b.Kill()
 	start := time.Now()
 	k, small := newKafka(t, roomy), newKafka(t, tight)
 	for n := range 2000 {
@@ -320,20 +329,20 @@ func testDown(t *testing.T, b *broker) {
 	for k.Status().Retries < 5 && ctx.Err() == nil { // about six seconds
 		time.Sleep(10 * time.Millisecond)
 	}
-	b.start(t)
+	b.Start()
 	t.Logf("no broker for %v", time.Since(start).Round(time.Second))
 	if s := flush(t, k); sum(s.Dropped) != 0 {
 		t.Errorf("%+v", s)
 	}
-	ids, duplicates := distinct(b.readAll(t, roomy))
+	ids, duplicates := distinct(b.readAll(roomy))
 	t.Logf("with room: put 2000, arrived %d, duplicates %d", len(ids), duplicates)
 	if len(ids) != 2000 || duplicates != 0 {
 		t.Errorf("%d of 2000 arrived, %d duplicates", len(ids), duplicates)
 	}
 	s = flush(t, small)
 	arrived := map[string]uint64{}
-	for _, r := range b.readAll(t, tight) {
-		dataset, _, _ := strings.Cut(r.id(), "-")
+	for _, r := range b.readAll(tight) {
+		dataset, _, _ := strings.Cut(r.ID(), "-")
 		arrived[dataset]++
 	}
 	t.Logf("without: put %v, arrived %v, dropped %v", put, arrived, s.Dropped)
@@ -341,5 +350,43 @@ func testDown(t *testing.T, b *broker) {
 		if arrived[dataset]+s.Dropped[dataset] != n {
 			t.Errorf("%s: put %d, arrived %d, dropped %d", dataset, n, arrived[dataset], s.Dropped[dataset])
 		}
+	}
+}
+
+// testSpool has two runs of a sink with a spool: the first ends while there is no broker, the second delivers what it left.
+func testSpool(t *testing.T, b *broker) {
+	noLeak(t)
+	cfg := b.topics(t, "spool")
+	cfg.Spool = &SpoolConfig{Dir: t.TempDir()}
+	k := newKafka(t, cfg)
+	put := func(from, to int) {
+		for n := from; n < to; n++ {
+			k.Put(sample(datasets[n%4], n))
+		}
+	}
+	put(0, 500)
+	eventually(t, "delivered", func() bool { return sum(k.Status().Delivered) == 500 })
+	b.Kill()
+	put(500, 1000)
+	eventually(t, "down", func() bool { return k.Status().Down })
+	put(1000, 1500)
+	start := time.Now()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	left, err := k.Close(ctx)
+	s := k.Status()
+	if left != 0 || err != nil || s.Spooled != 1000 || time.Since(start) > 2*time.Second {
+		t.Errorf("closed in %v, left %d, %v: %+v", time.Since(start), left, err, s)
+	}
+	k = newKafka(t, cfg)
+	put(1500, 2000)
+	eventually(t, "recovered", func() bool { s := k.Status(); return s.Recovered == 1000 && s.Spooled == 1500 })
+	b.Start()
+	eventually(t, "delivered", func() bool { return k.Status().Queued == 0 })
+	s = flush(t, k)
+	ids, duplicates := distinct(b.readAll(cfg))
+	t.Logf("put 2000, arrived %d, duplicates %d", len(ids), duplicates)
+	if len(ids) != 2000 || sum(s.Dropped) != 0 {
+		t.Errorf("arrived %d: %+v", len(ids), s)
 	}
 }

@@ -9,17 +9,22 @@
 #                                       keeps its data and ports from start to start
 #   kafka.sh topics WORKDIR             create the topics meshtls-tap.{findings,posture,flows}
 #   kafka.sh stop WORKDIR               SIGTERM, wait
-#   kafka.sh kill WORKDIR               SIGKILL, wait
+#   kafka.sh kill WORKDIR               SIGKILL, wait (a stopped process too)
 #   kafka.sh tool CLASS [ARG...]        run a tool, such as org.apache.kafka.tools.TopicCommand
 #
 # start writes WORKDIR/env, lines to be sourced or parsed:
 #   PID, PLAIN (host:port, no TLS, no login), and with tls: TLS (host:port, SASL_SSL with
-#   SCRAM-SHA-512, user "tap", password SCRAM_PASSWORD) and CA (PEM file).
+#   PLAIN, SCRAM-SHA-256 and -512, user "tap", password SCRAM_PASSWORD) and CA (PEM file).
 #
 # Environment: KAFKA_CACHE (default ${XDG_CACHE_HOME:-~/.cache}/meshtls-tap/kafka),
 #   HEAP (128m), PARTITIONS (3), SCRAM_PASSWORD (tap-secret), CLIENT_AUTH (none, required),
 #   ADDRESS (127.0.0.1) of the listener without TLS, MAVEN_REPO (Maven's local repository),
-#   OWNER (a process id: the broker started is killed when that process is gone).
+#   OWNER (a process id: the broker started is killed when that process is gone),
+#   ADVERTISE (host:port by which clients are told to reach the listener without TLS),
+#   JOIN (WORKDIR of the first broker: this one joins its cluster) with NODE (2, 3, ...),
+#   JWKS (file of JSON Web Keys: OAUTHBEARER with tokens for audience "kafka" that these signed),
+#   AUTHORIZE (not empty: ACLs count where a topic has some; without login one is superuser),
+#   PROPERTIES (further lines of server.properties).
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -29,7 +34,11 @@ heap=${HEAP:-128m}
 version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/pom.xml")
 libs=$cache/$version
 # Serial collector and first compiler only: starts sooner, takes less memory.
-small=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xss512k -Djava.net.preferIPv4Stack=true)
+small=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xss512k)
+case $address in
+  *:*) bracketed="[$address]" ;;
+  *) bracketed=$address small+=(-Djava.net.preferIPv4Stack=true) ;;
+esac
 
 die() { echo "kafka.sh: $*" >&2; exit 1; }
 
@@ -96,18 +105,21 @@ authority() {
 
 # configure WORKDIR MODE PORT CONTROLLERPORT TLSPORT
 configure() {
-  local w=$1 sasl="" advertised="" map=""
+  local w=$1 sasl="" advertised="" map="" roles=broker,controller controller=",CONTROLLER://127.0.0.1:$4" quorum=$4
   if [ "$2" = tls ]; then
     sasl=",SASL://127.0.0.1:$5" advertised=",SASL://localhost:$5" map=",SASL:SASL_SSL"
   fi
+  if [ -n "${JOIN:-}" ]; then
+    roles=broker controller="" quorum=$(cut -d' ' -f2 "$JOIN/ports")
+  fi
   cat >"$w/server.properties" <<P
-process.roles=broker,controller
-node.id=1
-controller.quorum.bootstrap.servers=127.0.0.1:$4
+process.roles=$roles
+node.id=${NODE:-1}
+controller.quorum.bootstrap.servers=127.0.0.1:$quorum
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAIN
-listeners=PLAIN://$address:$3,CONTROLLER://127.0.0.1:$4$sasl
-advertised.listeners=PLAIN://$address:$3$advertised
+listeners=PLAIN://$bracketed:$3$controller$sasl
+advertised.listeners=PLAIN://${ADVERTISE:-$bracketed:$3}$advertised
 listener.security.protocol.map=PLAIN:PLAINTEXT,CONTROLLER:PLAINTEXT$map
 log.dirs=$w/data
 auto.create.topics.enable=false
@@ -128,25 +140,54 @@ group.initial.rebalance.delay.ms=0
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
 P
-  [ "$2" = tls ] || return 0
-  cat >>"$w/server.properties" <<P
-sasl.enabled.mechanisms=SCRAM-SHA-512
-listener.name.sasl.sasl.enabled.mechanisms=SCRAM-SHA-512
-listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
-listener.name.sasl.ssl.keystore.type=PEM
-listener.name.sasl.ssl.keystore.location=$w/tls/keystore.pem
-listener.name.sasl.ssl.truststore.type=PEM
-listener.name.sasl.ssl.truststore.location=$w/tls/ca.pem
-listener.name.sasl.ssl.client.auth=${CLIENT_AUTH:-none}
+  [ "$2" != tls ] || secure "$w" >>"$w/server.properties"
+  if [ -n "${AUTHORIZE:-}" ]; then
+    cat >>"$w/server.properties" <<P
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+super.users=User:ANONYMOUS
+allow.everyone.if.no.acl.found=true
+P
+  fi
+  printf '%s\n' "${PROPERTIES:-}" >>"$w/server.properties"
+}
+
+# secure WORKDIR prints the settings of the listener with TLS and login.
+secure() {
+  local w=$1 m mechanisms="PLAIN,SCRAM-SHA-256,SCRAM-SHA-512" name=listener.name.sasl password=${SCRAM_PASSWORD:-tap-secret}
+  [ -z "${JWKS:-}" ] || mechanisms+=",OAUTHBEARER"
+  cat <<P
+sasl.enabled.mechanisms=$mechanisms
+$name.sasl.enabled.mechanisms=$mechanisms
+$name.scram-sha-256.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+$name.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+$name.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_tap="$password";
+$name.ssl.keystore.type=PEM
+$name.ssl.keystore.location=$w/tls/keystore.pem
+$name.ssl.truststore.type=PEM
+$name.ssl.truststore.location=$w/tls/ca.pem
+$name.ssl.client.auth=${CLIENT_AUTH:-none}
+P
+  # The validator's default, in Kafka 4.1.1, checks no signature on the broker's side: a token that a stranger signed gets in.
+  [ -z "${JWKS:-}" ] || cat <<P
+$name.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;
+$name.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler
+$name.oauthbearer.sasl.oauthbearer.jwks.endpoint.url=file://$JWKS
+$name.oauthbearer.sasl.oauthbearer.expected.audience=kafka
+sasl.oauthbearer.jwt.validator.class=org.apache.kafka.common.security.oauthbearer.BrokerJwtValidator
+$name.oauthbearer.connections.max.reauth.ms=${MAX_REAUTH:-0}
 P
 }
 
 format() {
-  local w=$1 id scram=()
+  local w=$1 id scram=(--standalone)
   [ -f "$w/data/meta.properties" ] && return
   id=$(head -c16 /dev/urandom | base64 | tr '+/' '-_' | cut -c1-22)
-  [ "$2" = tls ] && scram=(-S "SCRAM-SHA-512=[name=tap,password=${SCRAM_PASSWORD:-tap-secret}]")
-  tool kafka.tools.StorageTool format --standalone -t "$id" -c "$w/server.properties" "${scram[@]}" >"$w/format.log" 2>&1 ||
+  if [ -n "${JOIN:-}" ]; then
+    id=$(sed -n 's/^cluster.id=//p' "$JOIN/data/meta.properties") scram=(--no-initial-controllers)
+  elif [ "$2" = tls ]; then
+    for m in 256 512; do scram+=(-S "SCRAM-SHA-$m=[name=tap,password=${SCRAM_PASSWORD:-tap-secret}]"); done
+  fi
+  tool kafka.tools.StorageTool format -t "$id" -c "$w/server.properties" "${scram[@]}" >"$w/format.log" 2>&1 ||
     { cat "$w/format.log" >&2; die "the storage could not be formatted"; }
 }
 
@@ -162,6 +203,7 @@ launch() {
   : >>"$w/broker.log"
   seen=$(wc -c <"$w/broker.log")
   setsid java -Xms"$heap" -Xmx"$heap" "${small[@]}" -XX:MaxMetaspaceSize=128m -XX:ReservedCodeCacheSize=48m \
+    ${JWKS:+-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls="file://$JWKS"} \
     -Dlog4j2.configurationFile="$here/log4j2.properties" -cp "$libs/*" kafka.Kafka "$w/server.properties" \
     >>"$w/broker.log" 2>&1 </dev/null &
   pid=$!
@@ -198,7 +240,7 @@ start() {
     if launch "$w" "${ports[0]}"; then
       {
         echo "PID=$(cat "$w/pid")"
-        echo "PLAIN=$address:${ports[0]}"
+        echo "PLAIN=$bracketed:${ports[0]}"
         if [ "$mode" = tls ]; then echo "TLS=localhost:${ports[2]}"; echo "CA=$w/tls/ca.pem"; fi
       } >"$w/env"
       cat "$w/env"

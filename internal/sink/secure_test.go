@@ -1,0 +1,305 @@
+package sink
+
+import (
+	"context"
+	"crypto"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
+)
+
+// issuer makes tokens as a Kubernetes API server does: JSON Web Tokens signed with RS256 (RFC 7519, RFC 7518).
+type issuer struct {
+	key  *rsa.PrivateKey
+	jwks string // file of its public key, as the API server has at /openid/v1/jwks
+}
+
+func newIssuer(t *testing.T) *issuer {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := &issuer{key, filepath.Join(t.TempDir(), "jwks.json")}
+	n, e := encode(key.N.Bytes()), encode(big.NewInt(int64(key.E)).Bytes())
+	write(t, i.jwks, fmt.Sprintf(`{"keys":[{"kty":"RSA","alg":"RS256","use":"sig","kid":"test","n":%q,"e":%q}]}`, n, e))
+	return i
+}
+
+func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
+
+// write replaces a file at once, as a projected volume does.
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	err := os.WriteFile(file+".new", []byte(text), 0o600)
+	if err == nil {
+		err = os.Rename(file+".new", file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+const account = "system:serviceaccount:shop:web"
+
+// token makes a service-account token.
+func (i *issuer) token(t *testing.T, audience string, lasts time.Duration) string {
+	t.Helper()
+	now := time.Now()
+	claims, err := json.Marshal(map[string]any{
+		"iss": "https://kubernetes.default.svc", "aud": []string{audience}, "sub": account,
+		"iat": now.Add(-time.Minute).Unix(), "nbf": now.Add(-time.Minute).Unix(), "exp": now.Add(lasts).Unix(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := encode([]byte(`{"alg":"RS256","kid":"test","typ":"JWT"}`)) + "." + encode(claims)
+	sum := sha256.Sum256([]byte(text))
+	signature, err := rsa.SignPKCS1v15(rand.Reader, i.key, crypto.SHA256, sum[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text + "." + encode(signature)
+}
+
+// allow grants principals Write and Describe on all topics that begin with prefix, and takes it from all others.
+func (b *broker) allow(prefix string, principals ...string) {
+	b.Admin(func(ctx context.Context, c *kafka.Client) error {
+		filter := kafka.DeleteACLsFilter{
+			ResourceTypeFilter: kafka.ResourceTypeTopic, ResourceNameFilter: prefix, ResourcePatternTypeFilter: kafka.PatternTypePrefixed,
+			Operation: kafka.ACLOperationTypeAny, PermissionType: kafka.ACLPermissionTypeAny,
+		}
+		r := &kafka.CreateACLsRequest{}
+		for _, p := range append(principals, "User:nobody") { // a topic with no ACL is open
+			for _, operation := range []kafka.ACLOperationType{kafka.ACLOperationTypeWrite, kafka.ACLOperationTypeDescribe} {
+				r.ACLs = append(r.ACLs, kafka.ACLEntry{
+					ResourceType: kafka.ResourceTypeTopic, ResourceName: prefix, ResourcePatternType: kafka.PatternTypePrefixed,
+					Principal: p, Host: "*", Operation: operation, PermissionType: kafka.ACLPermissionTypeAllow,
+				})
+			}
+		}
+		made, err := c.CreateACLs(ctx, &kafka.CreateACLsRequest{ACLs: r.ACLs[len(r.ACLs)-2:]})
+		if err == nil {
+			_, err = c.DeleteACLs(ctx, &kafka.DeleteACLsRequest{Filters: []kafka.DeleteACLsFilter{filter}})
+		}
+		if err == nil {
+			made, err = c.CreateACLs(ctx, r)
+		}
+		if err != nil {
+			return err
+		}
+		for _, err := range made.Errors {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// testToken authenticates by a token file that is re-read, as a projected service-account token is, to topics of the pod's
+// namespace by a prefixed ACL. Each session ends after three seconds; the token that the first began with is long expired.
+func testToken(t *testing.T, b *broker) {
+	noLeak(t)
+	cfg := b.topics(t, "tap.shop")
+	b.allow("tap.shop", "User:"+account)
+	file := filepath.Join(t.TempDir(), "token")
+	write(t, file, b.issuer.token(t, "kafka", 2*time.Second))
+	cfg.TLS, cfg.Brokers = &TLSConfig{CAFile: b.CA}, []string{b.TLS}
+	cfg.SASL = &SASLConfig{Mechanism: "OAUTHBEARER", TokenFile: file}
+	k := newKafka(t, cfg)
+	sent := 0
+	for end := time.Now().Add(4 * session); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if k.Put(sample(datasets[sent%4], sent)) {
+			sent++
+		}
+		if sent%25 == 0 {
+			write(t, file, b.issuer.token(t, "kafka", 2*time.Second))
+		}
+	}
+	s := flush(t, k)
+	ids, duplicates := distinct(b.readAll(cfg))
+	t.Logf("4 sessions: put %d, arrived %d, duplicates %d, retries %d", sent, len(ids), duplicates, s.Retries)
+	if len(ids) != sent || duplicates != 0 {
+		t.Errorf("put %d, arrived %d, duplicates %d: %+v", sent, len(ids), duplicates, s)
+	}
+
+	for name, c := range map[string]struct{ token, want string }{
+		"expired":  {b.issuer.token(t, "kafka", -5*time.Minute), "expired at"},
+		"audience": {b.issuer.token(t, "other", time.Hour), `audience ["other"]`},
+		"no token": {"secret", "not a JSON Web Token"},
+		"stranger": {newIssuer(t).token(t, "kafka", time.Hour), account}, // what this proves is that the broker of this test looks
+	} {
+		write(t, file, c.token)
+		k := newKafka(t, cfg)
+		k.Put(sample(Tap, 1_000_000))
+		eventually(t, name+": "+c.want, func() bool {
+			r := k.Status().Reason
+			return strings.Contains(r, "refused the token") && strings.Contains(r, c.want) && strings.Contains(r, SettingSASLTokenFile) && !strings.Contains(r, "secret")
+		})
+		write(t, file, b.issuer.token(t, "kafka", time.Hour))
+		eventually(t, name+", and then a good one", func() bool { return k.Status().Delivered[Tap] == 1 }) // SlowBackoff is 30 s
+		flush(t, k)
+	}
+	write(t, file, b.issuer.token(t, "kafka", time.Hour))
+	other := b.topics(t, "tap.other")
+	b.allow("tap.other", "User:system:serviceaccount:other:web")
+	other.TLS, other.Brokers, other.SASL = cfg.TLS, cfg.Brokers, cfg.SASL
+	k = newKafka(t, other)
+	eventually(t, "not another namespace's topics", func() bool {
+		return strings.Contains(k.Status().Reason, "TAP_KAFKA_SASL_TOKEN_FILE") || strings.Contains(k.Status().Reason, "may not be described")
+	})
+}
+
+// testACL has the right to write withdrawn and granted again; and withheld from the start, which shows before the first alert.
+func testACL(t *testing.T, b *broker) {
+	noLeak(t)
+	cfg := b.topics(t, "acl")
+	cfg.TLS, cfg.Brokers, cfg.SlowBackoff = &TLSConfig{CAFile: b.CA}, []string{b.TLS}, time.Second
+	cfg.SASL = &SASLConfig{Mechanism: "plain", Username: "tap", Password: kafkatest.Password}
+	b.allow("acl", "User:tap")
+	k := newKafka(t, cfg)
+	put := func(from, to int) {
+		for n := from; n < to; n++ {
+			k.Put(sample(datasets[n%4], n))
+		}
+	}
+	put(0, 100)
+	eventually(t, "delivered", func() bool { return sum(k.Status().Delivered) == 100 })
+	b.allow("acl")
+	put(100, 200)
+	eventually(t, "withdrawn", func() bool {
+		s := k.Status()
+		return !s.OK && !s.Down && (strings.Contains(s.Reason, "not authorized to write to topic") || strings.Contains(s.Reason, "may not be described"))
+	})
+	t.Log(k.Status().Reason)
+	b.allow("acl", "User:tap")
+	put(200, 300)
+	eventually(t, "granted", func() bool { s := k.Status(); return s.OK && s.Queued == 0 })
+	s := flush(t, k)
+	if ids, duplicates := distinct(b.readAll(cfg)); len(ids) != 300 || duplicates != 0 {
+		t.Errorf("arrived %d, duplicates %d: %+v", len(ids), duplicates, s)
+	}
+
+	cfg = b.topics(t, "read-only")
+	cfg.TLS, cfg.Brokers, cfg.SASL = &TLSConfig{CAFile: b.CA}, []string{b.TLS}, &SASLConfig{Mechanism: "scram-sha-256", Username: "tap", Password: kafkatest.Password}
+	b.Admin(func(ctx context.Context, c *kafka.Client) error {
+		_, err := c.CreateACLs(ctx, &kafka.CreateACLsRequest{ACLs: []kafka.ACLEntry{{
+			ResourceType: kafka.ResourceTypeTopic, ResourceName: cfg.FindingsTopic, ResourcePatternType: kafka.PatternTypeLiteral,
+			Principal: "User:tap", Host: "*", Operation: kafka.ACLOperationTypeDescribe, PermissionType: kafka.ACLPermissionTypeAllow,
+		}}})
+		return err
+	})
+	silent := newKafka(t, cfg)
+	const want = `not authorized to write to topic "read-only.findings": grant Write and Describe on it, or see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_TOPIC`
+	eventually(t, want, func() bool { return strings.Contains(silent.Status().Reason, want) })
+	if got := b.readAll(cfg); len(got) != 0 {
+		t.Errorf("to ask wrote %v", got)
+	}
+}
+
+// testPasswordRotated changes the password on the broker and in the file. No connection lives through the change.
+func testPasswordRotated(t *testing.T, b *broker) {
+	noLeak(t)
+	set := func(password string) {
+		b.Tool("kafka.admin.ConfigCommand", "--bootstrap-server", b.Plain, "--alter", "--entity-type", "users", "--entity-name", "rotating",
+			"--add-config", "SCRAM-SHA-512=[iterations=4096,password="+password+"]")
+	}
+	set("first")
+	cfg := b.topics(t, "rotated")
+	file := filepath.Join(t.TempDir(), "password")
+	write(t, file, "first\n")
+	cfg.TLS, cfg.Brokers = &TLSConfig{CAFile: b.CA}, []string{b.TLS}
+	cfg.SASL = &SASLConfig{Mechanism: "scram-sha-512", Username: "rotating", PasswordFile: file}
+	k := newKafka(t, cfg)
+	for n := range 40 {
+		k.Put(sample(datasets[n%4], n))
+	}
+	eventually(t, "delivered", func() bool { return sum(k.Status().Delivered) == 40 })
+	set("second")
+	k.dialer.closeAll()
+	for n := 40; n < 80; n++ {
+		k.Put(sample(datasets[n%4], n))
+	}
+	eventually(t, "refused", func() bool {
+		return strings.Contains(k.Status().Reason, "see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_SASL_PASSWORD_FILE")
+	})
+	write(t, file, "second\n")
+	eventually(t, "accepted", func() bool { s := k.Status(); return s.OK && s.Queued == 0 }) // SlowBackoff is 30 s
+	flush(t, k)
+	if ids, duplicates := distinct(b.readAll(cfg)); len(ids) != 80 || duplicates != 0 {
+		t.Errorf("arrived %d, duplicates %d", len(ids), duplicates)
+	}
+}
+
+// testQuota has a quota slow the sink down: it says so, and loses and repeats nothing.
+func testQuota(t *testing.T, b *broker) {
+	noLeak(t)
+	cfg := b.topics(t, "quota")
+	cfg.ClientID, cfg.Compression = "limited", "none"
+	b.Tool("kafka.admin.ConfigCommand", "--bootstrap-server", b.Plain, "--alter", "--entity-type", "clients", "--entity-name", cfg.ClientID,
+		"--add-config", "producer_byte_rate=20000")
+	k := newKafka(t, cfg)
+	const records = 600
+	for n := range records {
+		m := sample(datasets[n%4], n)
+		m.Value = fmt.Appendf(nil, "%q", strings.Repeat("x", 1000))
+		k.Put(m)
+	}
+	eventually(t, "slowed down", func() bool { return strings.Contains(k.Status().Reason, "a quota slows this client down") })
+	if s := k.Status(); !s.OK || s.Throttled == 0 {
+		t.Errorf("%+v", s)
+	}
+	t.Log(k.Status().Reason)
+	b.Tool("kafka.admin.ConfigCommand", "--bootstrap-server", b.Plain, "--alter", "--entity-type", "clients", "--entity-name", cfg.ClientID,
+		"--delete-config", "producer_byte_rate")
+	for end := time.Now().Add(90 * time.Second); k.Status().Queued > 0 && time.Now().Before(end); {
+		time.Sleep(50 * time.Millisecond)
+	}
+	s := flush(t, k)
+	ids, duplicates := distinct(b.readAll(cfg))
+	t.Logf("put %d, arrived %d, duplicates %d, throttled for %v", records, len(ids), duplicates, s.Throttled)
+	if len(ids) != records || duplicates != 0 || sum(s.Dropped) != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// testBootstrap has brokers that are not there before the one that is; and a broker that tells clients a name they cannot reach.
+func testBootstrap(t *testing.T, b *broker) {
+	cfg := b.topics(t, "bootstrap")
+	cfg.Brokers = []string{"127.0.0.1:1", "kafka.invalid:9092", b.Plain}
+	k := newKafka(t, cfg)
+	for n := range 40 {
+		k.Put(sample(datasets[n%4], n))
+	}
+	flush(t, k)
+	if ids, duplicates := distinct(b.readAll(cfg)); len(ids) != 40 || duplicates != 0 {
+		t.Errorf("arrived %d, duplicates %d", len(ids), duplicates)
+	}
+	for _, c := range []struct{ advertise, want string }{
+		{"kafka-0.kafka.invalid:9092", "the brokers say that one of them is kafka-0.kafka.invalid:9092, a name that cannot be resolved here"},
+		{"127.0.0.1:1", "no connection to 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused, as which the brokers know one of them"},
+	} {
+		other := &broker{Broker: kafkatest.Start(t, "plain", nil, nil)}
+		cfg := other.topics(t, "advertised")
+		other.Stop()
+		other.Env = []string{"ADVERTISE=" + c.advertise}
+		other.Start()
+		k := newKafka(t, cfg)
+		eventually(t, c.want, func() bool { return strings.Contains(k.Status().Reason, c.want) })
+		t.Log(k.Status().Reason)
+	}
+}

@@ -1,0 +1,259 @@
+// Package kafkatest runs a real Apache Kafka for tests, by test/kafka/kafka.sh, and reads with kcat (librdkafka) what is there.
+package kafkatest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// Broker is one broker. Its methods fail the test that it was started for.
+type Broker struct {
+	Plain string // host:port without TLS and login
+	TLS   string // host:port with both; see kafka.sh
+	CA    string // PEM file
+	Dir   string
+	PID   int
+	Env   []string // the script's variables, as NAME=value: they count from the next start on
+
+	t      testing.TB
+	script string
+	mode   string
+	within []string // what its commands are run by
+}
+
+// Password of the user "tap".
+const Password = "tap-secret"
+
+// Require skips the test where it cannot run a broker, or fails it where CI or MESHTLS_REQUIRE_ALL says that all must run.
+// KAFKA_SH names another script.
+func Require(t testing.TB) (script string) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a real broker takes a minute: not with -short")
+	}
+	absent := t.Skipf
+	if os.Getenv("CI") != "" || os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
+		absent = t.Fatalf
+	}
+	for _, program := range []string{"java", "kcat"} {
+		if _, err := exec.LookPath(program); err != nil {
+			absent("%v: on Debian or Ubuntu: apt-get install default-jre-headless kcat", err)
+		}
+	}
+	script = os.Getenv("KAFKA_SH")
+	if script == "" {
+		script = filepath.Join(Root(t), "test", "kafka", "kafka.sh")
+	}
+	if out, err := exec.Command(script, "tool", "org.apache.kafka.common.utils.AppInfoParser").CombinedOutput(); bytes.Contains(out, []byte("kafka.sh resolve")) {
+		absent("%v: %s", err, out)
+	}
+	return script
+}
+
+// Root is the repository's.
+func Root(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	for err == nil {
+		if _, e := os.Stat(filepath.Join(dir, "go.mod")); e == nil {
+			return dir
+		}
+		if parent := filepath.Dir(dir); parent != dir {
+			dir = parent
+			continue
+		}
+		break
+	}
+	t.Fatalf("no go.mod above the test: %v", err)
+	return ""
+}
+
+// Start starts a broker that lives as long as the test. mode is plain or tls, env the script's variables (NAME=value), within
+// what runs its commands, such as ip netns exec NAME.
+func Start(t testing.TB, mode string, env, within []string) *Broker {
+	t.Helper()
+	b := &Broker{t: t, script: Require(t), Dir: t.TempDir(), mode: mode, Env: env, within: within}
+	t.Cleanup(func() {
+		b.do("kill")
+		if log, err := os.ReadFile(filepath.Join(b.Dir, "broker.log")); t.Failed() && err == nil {
+			t.Logf("the end of the broker's log:\n%s", log[max(0, len(log)-4000):])
+		}
+	})
+	b.Start()
+	return b
+}
+
+func (b *Broker) command(args ...string) *exec.Cmd {
+	args = append(append([]string{}, b.within...), args...)
+	cmd := exec.CommandContext(context.Background(), args[0], args[1:]...)
+	cmd.Env = append(append(os.Environ(), fmt.Sprint("OWNER=", os.Getpid())), b.Env...)
+	return cmd
+}
+
+func (b *Broker) do(command string, args ...string) string {
+	b.t.Helper()
+	out, err := b.command(append([]string{b.script, command, b.Dir}, args...)...).CombinedOutput()
+	if err != nil {
+		b.t.Fatalf("kafka.sh %s: %v\n%s", command, err, out)
+	}
+	return string(out)
+}
+
+// Start starts the broker again.
+func (b *Broker) Start() {
+	b.t.Helper()
+	for line := range strings.Lines(b.do("start", b.mode)) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch name {
+		case "PLAIN":
+			b.Plain = value
+		case "TLS":
+			b.TLS = value
+		case "CA":
+			b.CA = value
+		case "PID":
+			b.PID, _ = strconv.Atoi(value)
+		}
+	}
+}
+
+// Stop ends the broker by SIGTERM.
+func (b *Broker) Stop() { b.t.Helper(); b.do("stop") }
+
+// Kill ends it by SIGKILL.
+func (b *Broker) Kill() { b.t.Helper(); b.do("kill") }
+
+// Freeze stops it by SIGSTOP: its kernel still answers for it. Thaw lets it go on.
+func (b *Broker) Freeze() { b.t.Helper(); b.signal(syscall.SIGSTOP) }
+
+// Thaw lets a frozen broker go on.
+func (b *Broker) Thaw() { b.t.Helper(); b.signal(syscall.SIGCONT) }
+
+func (b *Broker) signal(s syscall.Signal) {
+	b.t.Helper()
+	if err := syscall.Kill(b.PID, s); err != nil {
+		b.t.Fatalf("signal %v to the broker: %v", s, err)
+	}
+}
+
+// Tool runs a class of Kafka's own tools and returns what it prints.
+func (b *Broker) Tool(class string, args ...string) string {
+	b.t.Helper()
+	cmd := b.command(append([]string{b.script, "tool", class}, args...)...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		b.t.Fatalf("%s: %v\n%s%s", class, err, out, &stderr)
+	}
+	return string(out)
+}
+
+// Admin calls f with a client that may do anything, on the listener without login.
+func (b *Broker) Admin(f func(context.Context, *kafka.Client) error) {
+	b.t.Helper()
+	transport := &kafka.Transport{}
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := f(ctx, &kafka.Client{Addr: kafka.TCP(b.Plain), Transport: transport}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// Create creates topics with three partitions each.
+func (b *Broker) Create(topics ...string) { b.t.Helper(); b.CreateReplicated(1, topics...) }
+
+// CreateReplicated creates topics with three partitions each that so many brokers hold.
+func (b *Broker) CreateReplicated(replicas int, topics ...string) {
+	b.t.Helper()
+	b.Admin(func(ctx context.Context, c *kafka.Client) error {
+		r := &kafka.CreateTopicsRequest{}
+		for _, topic := range topics {
+			r.Topics = append(r.Topics, kafka.TopicConfig{Topic: topic, NumPartitions: 3, ReplicationFactor: replicas})
+		}
+		res, err := c.CreateTopics(ctx, r)
+		if err != nil {
+			return err
+		}
+		return first(res.Errors)
+	})
+}
+
+// Delete deletes topics.
+func (b *Broker) Delete(topics ...string) {
+	b.t.Helper()
+	b.Admin(func(ctx context.Context, c *kafka.Client) error {
+		res, err := c.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: topics})
+		if err != nil {
+			return err
+		}
+		return first(res.Errors)
+	})
+}
+
+func first(of map[string]error) error {
+	for topic, err := range of {
+		if err != nil {
+			return fmt.Errorf("%s: %w", topic, err)
+		}
+	}
+	return nil
+}
+
+// Record is what kcat reads back.
+type Record struct {
+	Topic, Partition, Key, Headers, Timestamp, Value string
+}
+
+// ID is the header event-id.
+func (r Record) ID() string {
+	_, id, _ := strings.Cut(r.Headers, "event-id=")
+	return id
+}
+
+// Read returns all that is in the topics now.
+func (b *Broker) Read(topics ...string) []Record {
+	b.t.Helper()
+	var out []Record
+	for _, topic := range topics {
+		cmd := b.command("timeout", "120", "kcat", "-b", b.Plain, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", `%t\t%p\t%k\t%h\t%T\t%s\n`)
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		text, err := cmd.Output()
+		if err != nil {
+			b.t.Fatalf("kcat: %v: %s", err, stderr.String())
+		}
+		for line := range strings.Lines(string(text)) {
+			f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 6)
+			if len(f) != 6 {
+				b.t.Fatalf("kcat printed %q", line)
+			}
+			out = append(out, Record{f[0], f[1], f[2], f[3], f[4], f[5]})
+		}
+	}
+	return out
+}
+
+// Distinct counts the different event ids, and what is there more than once.
+func Distinct(records []Record) (ids map[string]bool, duplicates int) {
+	ids = map[string]bool{}
+	for _, r := range records {
+		if ids[r.ID()] {
+			duplicates++
+		}
+		ids[r.ID()] = true
+	}
+	return ids, duplicates
+}
