@@ -15,6 +15,7 @@ import (
 type pipeline struct {
 	mu         sync.Mutex
 	table      *flow.Table
+	memory     dissect.Memory
 	judge      *verdict.Judge
 	engine     *finding.Engine
 	interfaces []string // their names, by flow.Packet.Interface; empty: not known
@@ -109,7 +110,7 @@ const transportUDP = 17
 func (p *pipeline) of(c *flow.Conn) *connection {
 	x, ok := c.User.(*connection)
 	if !ok {
-		x = &connection{session: dissect.New()}
+		x = &connection{session: p.memory.New()}
 		c.User = x
 	}
 	return x

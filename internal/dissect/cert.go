@@ -52,13 +52,11 @@ type chainReader struct {
 	left  int // bytes of the certificate still to come
 	leaf  []byte
 	cut   bool      // leaf is not whole
-	hash  hash.Hash // of the leaf, however large it is
+	hash  hash.Hash // of a leaf that comes in pieces, however large it is
 	bad   bool
 }
 
-func newChainReader(size int) *chainReader {
-	return &chainReader{list: size - 3, hash: sha256.New()}
-}
+func newChainReader(size int) *chainReader { return &chainReader{list: size - 3} }
 
 // certificates takes the next bytes of a Certificate message.
 func (s *Session) certificates(c *chainReader, b []byte) {
@@ -73,17 +71,50 @@ func (s *Session) certificates(c *chainReader, b []byte) {
 			continue
 		}
 		n := min(c.left, len(b))
+		c.left -= n
 		if c.out.Length == 1 {
-			c.hash.Write(b[:n])
-			var whole bool
-			c.leaf, whole = s.hold(c.leaf, b[:n], min(maxLeaf, len(c.leaf)+c.left))
-			c.cut = c.cut || !whole
+			s.leafBytes(c, b[:n])
 		}
 		b = b[n:]
-		if c.left -= n; c.left == 0 {
+		if c.left == 0 {
 			c.stage = 1
 		}
 	}
+}
+
+// leafBytes takes the next bytes of the leaf and reads it when it is whole: in one piece
+// where it is.
+func (s *Session) leafBytes(c *chainReader, b []byte) {
+	if c.hash == nil && c.left == 0 {
+		c.out.SHA256 = sha256.Sum256(b)
+		c.read(s, b)
+		return
+	}
+	if c.hash == nil {
+		c.hash = sha256.New()
+	}
+	c.hash.Write(b)
+	var whole bool
+	c.leaf, whole = s.hold(c.leaf, b, min(maxLeaf, len(c.leaf)+len(b)+c.left))
+	c.cut = c.cut || !whole
+	if c.left == 0 {
+		c.hash.Sum(c.out.SHA256[:0])
+		if !c.cut {
+			c.read(s, c.leaf)
+		}
+		s.release(&c.leaf)
+	}
+}
+
+// read reads the leaf, or finds that it was read before.
+func (c *chainReader) read(s *Session, der []byte) {
+	known := s.memory.leaf(&c.out.SHA256)
+	if known == nil {
+		known = &knownLeaf{leaf: parseCertificate(der)}
+		known.subject, known.issuer = fencedNames(der)
+		s.memory.keep(&c.out.SHA256, known)
+	}
+	c.out.Leaf, c.out.Subject, c.out.Issuer = known.leaf, known.subject, known.issuer
 }
 
 // length takes a 24-bit length: of the list, then of each certificate.
@@ -109,11 +140,6 @@ func (c *chainReader) chain() *Chain {
 	if out.Length == 0 {
 		out.Broken = c.bad || c.list > 0 || c.stage == 0
 		return &out
-	}
-	c.hash.Sum(out.SHA256[:0])
-	if !c.cut {
-		out.Leaf = parseCertificate(c.leaf)
-		out.Subject, out.Issuer = fencedNames(c.leaf)
 	}
 	out.Broken = out.Leaf == nil || c.bad
 	return &out

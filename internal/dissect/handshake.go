@@ -21,6 +21,10 @@ const (
 // maxMessage bounds a ClientHello that is read, in bytes.
 const maxMessage = maxHeld
 
+// firstRoom is the most that is set aside for a message of which only the beginning has
+// come: the hello of a client that offers a post-quantum share.
+const firstRoom = 2 << 10
+
 // keep says how many bytes of a handshake message's body are kept to be read. A
 // Certificate is read as it comes, the rest is only named.
 func keep(typ uint8) int {
@@ -81,11 +85,17 @@ func (s *Session) handshake(side Side, b []byte, offset int64) {
 			}
 		}
 		n := min(h.left, len(b))
-		s.messageBytes(side, b[:n])
+		body := b[:n]
 		b, offset = b[n:], offset+int64(n)
 		h.left -= n
+		if h.left > 0 || len(h.buf) > 0 || h.chain != nil {
+			s.messageBytes(side, body)
+			body = h.buf
+		} else if limit := keep(h.typ()); n > limit { // in one piece: it is read where it is
+			body, h.short = body[:limit], true
+		}
 		if h.left == 0 && !h.broken {
-			s.endMessage(side, offset)
+			s.endMessage(side, offset, body)
 		}
 	}
 }
@@ -136,8 +146,12 @@ func (s *Session) messageBytes(side Side, b []byte) {
 	if limit == 0 {
 		return
 	}
+	limit = min(limit, len(h.buf)+len(b)+h.left)
+	if h.buf == nil {
+		h.buf = s.room(min(limit, firstRoom))
+	}
 	var whole bool
-	h.buf, whole = s.hold(h.buf, b, min(limit, len(h.buf)+h.left))
+	h.buf, whole = s.hold(h.buf, b, limit)
 	if !whole && limit > 4 {
 		h.short = true
 		if h.typ() != typeNewSessionTicket {
@@ -146,17 +160,17 @@ func (s *Session) messageBytes(side Side, b []byte) {
 	}
 }
 
-// endMessage reads a whole handshake message; offset is where the stream stands right
-// after it.
-func (s *Session) endMessage(side Side, offset int64) {
+// endMessage reads a whole handshake message, of which as much is there as keep says;
+// offset is where the stream stands right after it.
+func (s *Session) endMessage(side Side, offset int64, body []byte) {
 	h, t := &s.sides[side].p.hs, s.tls
 	h.hdrN = 0
 	s.revision++
 	switch h.typ() {
 	case typeClientHello:
-		s.clientHello(side, h.buf, offset)
+		s.clientHello(side, body, offset)
 	case typeServerHello:
-		s.serverHello(side, h.buf, offset)
+		s.serverHello(side, body, offset)
 	case typeHelloRetryRequest:
 		t.HelloRetry = true
 	case typeHelloVerifyRequest:
@@ -164,7 +178,6 @@ func (s *Session) endMessage(side Side, offset int64) {
 	case typeCertificate:
 		if h.chain != nil {
 			t.Certs[side] = h.chain.chain()
-			s.release(&h.chain.leaf)
 			h.chain = nil
 		}
 	case typeCompressedCertificate:
@@ -173,8 +186,8 @@ func (s *Session) endMessage(side Side, offset int64) {
 		}
 	case typeServerKeyExchange:
 		// curve_type named_curve(3), then the group (RFC 8422 section 5.4)
-		if len(h.buf) >= 3 && h.buf[0] == 3 && t.Server != nil && ecdhe(t.Server.CipherSuite) {
-			t.ServerKeyGroup = uint16(h.buf[1])<<8 | uint16(h.buf[2])
+		if len(body) >= 3 && body[0] == 3 && t.Server != nil && ecdhe(t.Server.CipherSuite) {
+			t.ServerKeyGroup = uint16(body[1])<<8 | uint16(body[2])
 		}
 	case typeCertificateRequest:
 		t.CertificateRequest = true
@@ -187,7 +200,7 @@ func (s *Session) endMessage(side Side, offset int64) {
 	case typeNewSessionTicket:
 		t.NewSessionTicket = true
 		if !h.short {
-			t.NewTicket = newTicket(h.buf)
+			t.NewTicket = newTicket(body)
 		}
 	}
 	s.release(&h.buf)

@@ -76,6 +76,7 @@ type Session struct {
 	settledPlain bool // the revision told of MayUpgradeWithin
 	behind       bool // TLS began behind other bytes, of a known protocol or not
 
+	memory   *Memory // nil: none is shared
 	sides    [2]stream
 	held     int    // bytes that the buffers hold together
 	upgraded string // the cleartext protocol before TLS, where it began with one
@@ -85,7 +86,7 @@ type Session struct {
 	kept     any
 }
 
-// New returns an empty session.
+// New returns an empty session that shares nothing with others.
 func New() *Session { return &Session{} }
 
 // Revision changes whenever something that a judgement can depend on has changed.
@@ -260,6 +261,13 @@ func (s *Session) hold(buf, b []byte, limit int) (out []byte, whole bool) {
 		return buf, len(b) == 0
 	}
 	return append(buf, b[:n]...), n == len(b)
+}
+
+// room makes a buffer for n bytes, as far as the session's bound allows.
+func (s *Session) room(n int) []byte {
+	n = min(n, maxHeld-s.held)
+	s.held += n
+	return make([]byte, 0, n)
 }
 
 // stopReading frees the readers of cleartext.

@@ -21,6 +21,8 @@ type Table struct {
 	count   int
 	stats   Stats
 	decoded Decoded // of the packet at hand
+	last    *Conn   // that find has found, nil if it is gone, ...
+	lastKey key     // ... and its key
 }
 
 // NewTable returns an empty table that tells h what it finds out.
@@ -72,7 +74,7 @@ func (t *Table) Add(p *Packet) {
 		return
 	}
 	k := keyOf(d, p.Interface)
-	c := t.conns[k]
+	c := t.find(&k)
 	if c != nil && d.Transport == protoTCP && d.Flags&flagSYN != 0 && t.begins(c, d) {
 		t.stats.Reused++
 		t.end(c, EndReused)
@@ -82,6 +84,19 @@ func (t *Table) Add(p *Packet) {
 		c = t.open(k, d, p.Time)
 	}
 	t.packet(c, d, p.Time)
+}
+
+// find returns the connection with a key, nil if there is none. Packets come in runs: the
+// connection found last is looked at first.
+func (t *Table) find(k *key) *Conn {
+	if t.last != nil && t.lastKey == *k {
+		return t.last
+	}
+	c := t.conns[*k]
+	if c != nil {
+		t.last, t.lastKey = c, *k
+	}
+	return c
 }
 
 // packet accounts for a packet of c and looks into it.
@@ -154,6 +169,9 @@ func (t *Table) end(c *Conn, why EndReason) {
 	}
 	t.release(c)
 	t.unface(c)
+	if t.last == c {
+		t.last = nil
+	}
 	delete(t.conns, c.keyTo(&c.Resp))
 	if c.Redirected.Addr.IsValid() {
 		delete(t.conns, c.keyTo(&c.Redirected))

@@ -1,0 +1,50 @@
+package dissect
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"reflect"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+)
+
+// What a session says of certificates is the same whether they were read before or not,
+// and in what pieces they came.
+func TestMemoryChangesNothing(t *testing.T) {
+	s := streamsOf(t, tls.VersionTLS12, capturetest.Presented)
+	chains := func(session *Session, size int) [2]*Chain {
+		for side := range s {
+			for at := 0; at < len(s[side]); at += size {
+				session.Data(Side(side), int64(at), s[side][at:min(at+size, len(s[side]))], -1, 0)
+			}
+		}
+		return session.TLS().Certs
+	}
+	want := chains(New(), 1<<20)
+	var m Memory
+	for _, size := range []int{1 << 20, 1448, 100, 1} {
+		for range 2 {
+			if got := chains(m.New(), size); !reflect.DeepEqual(got, want) {
+				t.Errorf("pieces of %d: %+v, want %+v", size, got, want)
+			}
+		}
+	}
+	if len(m.leaves) != 2 {
+		t.Errorf("%d certificates are remembered, want the client's and the server's", len(m.leaves))
+	}
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	var m Memory
+	for i := range 10 * maxLeaves {
+		sum := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
+		m.keep(&sum, &knownLeaf{})
+		if m.leaf(&sum) == nil {
+			t.Fatalf("certificate %d is not remembered", i)
+		}
+		if len(m.leaves) > maxLeaves {
+			t.Fatalf("%d are remembered, at most %d should be", len(m.leaves), maxLeaves)
+		}
+	}
+}
