@@ -33,7 +33,7 @@ const (
 
 // probeAgain is when a namespace is asked about again after a change: the API server's own
 // admission needs a while to see it.
-var probeAgain = []time.Duration{8 * time.Second, 20 * time.Second}
+var probeAgain = []time.Duration{3 * time.Second, 8 * time.Second, 20 * time.Second}
 
 // prober keeps the verdicts of probes fresh: when a namespace gets the label, when it, its
 // limits or a policy changes, when a pod of it was refused, and hourly. It runs on every replica.
