@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 )
 
@@ -74,6 +75,21 @@ func (s *settings) topic(name string) string {
 		return name
 	}
 	return strings.ReplaceAll(name, "{namespace}", s.PodNamespace)
+}
+
+// identity is who the tap says it is.
+func (s *settings) identity() finding.Identity {
+	return finding.Identity{
+		Version: version, Run: runID(),
+		Pod: s.PodName, Namespace: s.PodNamespace, UID: s.PodUID, IPs: s.podIPs,
+		Node: s.NodeName, ServiceAccount: s.ServiceAccount, Cluster: s.Cluster,
+		WorkloadKind: s.WorkloadKind, WorkloadName: s.WorkloadName, LocalProxy: s.LocalProxy, DeclaredSkip: s.declaredSkip,
+	}
+}
+
+// message is a record as the sink takes it.
+func message(r finding.Record) sink.Message {
+	return sink.Message{Dataset: r.Dataset, ID: r.ID, Key: r.Key, Value: r.Value, Time: time.Unix(0, r.Time)}
 }
 
 // newPublisher makes the sink. An error is one of the settings.

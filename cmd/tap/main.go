@@ -1,6 +1,8 @@
 // Command tap says whether traffic is mutual TLS, from the packets alone.
 //
 //	tap run          capture in a pod and publish what is found (configured by the environment)
+//	tap check        say whether records can be published
+//	tap topics       say how the Kafka topics are, or make them
 //	tap read FILE    judge capture files
 //	tap filter EXPR  print the program that a filter expression becomes
 //	tap schema       print the published record's JSON Schema
@@ -43,6 +45,8 @@ Says whether traffic is mutual TLS, TLS or plaintext, from the packets alone.
 
 Commands:
   run      capture in a pod and publish what is found; configured by the environment
+  check    say whether records can be published, and what to do
+  topics   say how the Kafka topics are, or make them
   read     judge capture files (pcap, pcapng)
   filter   print the program that a filter expression becomes
   schema   print the JSON Schema of the published record
@@ -72,6 +76,10 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 	switch name {
 	case "run":
 		err = run(ctx, args, environ, std)
+	case "check":
+		err = check(ctx, args, environ, std)
+	case "topics":
+		err = topics(ctx, args, environ, std)
 	case "read":
 		status, err = read(args, std)
 	case "filter":
@@ -83,7 +91,7 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 	case "help", "--help", "-help", "-h":
 		_, err = io.WriteString(std.out, usage)
 	default:
-		err = fmt.Errorf(`%w: unknown command %q: expected run, read, filter, schema or version; see "tap --help"`, errUsage, name)
+		err = fmt.Errorf(`%w: unknown command %q: expected run, check, topics, read, filter, schema or version; see "tap --help"`, errUsage, name)
 	}
 	return conclude(name, status, err, std)
 }

@@ -157,13 +157,7 @@ func (t *tap) own(c *flow.Conn) bool {
 
 func (t *tap) engineConfig() finding.Config {
 	return finding.Config{
-		Tap: t.PodUID,
-		Identity: finding.Identity{
-			Version: version, Run: runID(),
-			Pod: t.PodName, Namespace: t.PodNamespace, UID: t.PodUID, IPs: t.podIPs,
-			Node: t.NodeName, ServiceAccount: t.ServiceAccount, Cluster: t.Cluster,
-			WorkloadKind: t.WorkloadKind, WorkloadName: t.WorkloadName, LocalProxy: t.LocalProxy, DeclaredSkip: t.declaredSkip,
-		},
+		Tap: t.PodUID, Identity: t.identity(),
 		Window: t.Window, Phase: phase(t.PodUID, t.Window), Heartbeat: heartbeat,
 		Expect: t.expect, Mesh: t.Mesh, NodeEncryption: t.NodeEnc, Nodes: t.nodes, APIServer: t.apiServer.Addr(),
 		Findings: t.emit[datasets["findings"]], Posture: t.emit[datasets["posture"]], Flows: t.emit[datasets["flows"]],
@@ -191,7 +185,7 @@ func (t *tap) publish(r finding.Record) {
 	if r.Rule != "" && slices.Contains(t.muted, r.Rule) {
 		return
 	}
-	t.publisher.Put(sink.Message{Dataset: r.Dataset, ID: r.ID, Key: r.Key, Value: r.Value, Time: time.Unix(0, r.Time)})
+	t.publisher.Put(message(r))
 }
 
 // run captures until ctx ends, with pauses as TAP_UNTIL and the orders want them, then

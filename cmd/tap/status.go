@@ -49,13 +49,13 @@ func (t *tap) coverage() finding.Coverage {
 func (t *tap) selfTest() finding.SelfTest {
 	test := finding.SelfTest{Interfaces: t.Interfaces}
 	for _, i := range t.taps {
-		test.Checks = append(test.Checks, check("capture_"+i.name, i.problem()))
+		test.Checks = append(test.Checks, checked("capture_"+i.name, i.problem()))
 	}
 	s := t.publisher.Status()
 	return finding.SelfTest{Interfaces: test.Interfaces, Checks: append(test.Checks, finding.Check{Name: "sink", OK: s.OK, Detail: s.Reason})}
 }
 
-func check(name string, err error) finding.Check {
+func checked(name string, err error) finding.Check {
 	if err != nil {
 		return finding.Check{Name: name, Detail: err.Error()}
 	}

@@ -33,6 +33,12 @@ func (e *Engine) Degraded(now int64, reason string) {
 // Stopped says that the tap ends, and why. Flush comes before it.
 func (e *Engine) Stopped(now int64, reason string) { e.emitTap(now, "stopped", reason, nil) }
 
+// Checked says no more than that a record can be published.
+func (e *Engine) Checked(now int64) {
+	e.Tick(now)
+	e.emitTap(now, "check", "", nil)
+}
+
 // heartbeat sends one when it is due. Those that were missed are not made up for.
 func (e *Engine) heartbeat() {
 	every := int64(e.cfg.Heartbeat)
@@ -44,7 +50,7 @@ func (e *Engine) heartbeat() {
 }
 
 // tapTypes are event.type by event.action.
-var tapTypes = map[string][]string{"started": {"start"}, "heartbeat": {"info"}, "degraded": {"change"}, "stopped": {"end"}}
+var tapTypes = map[string][]string{"check": {"info"}, "started": {"start"}, "heartbeat": {"info"}, "degraded": {"change"}, "stopped": {"end"}}
 
 // emitTap emits a record of the tap itself. Its coverage is that of the whole run.
 func (e *Engine) emitTap(now int64, action, reason string, t *SelfTest) {

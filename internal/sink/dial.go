@@ -21,6 +21,14 @@ type dialer struct {
 	life context.Context // its end refuses further connections
 	mu   sync.Mutex
 	open map[*conn]struct{}
+	last *tls.ConnectionState // of the last TLS handshake
+}
+
+// seen returns the state of the last TLS handshake, nil if there was none.
+func (d *dialer) seen() *tls.ConnectionState {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.last
 }
 
 // errConnect is a failure before the broker was spoken to.
@@ -79,6 +87,10 @@ func (d *dialer) handshake(ctx context.Context, c net.Conn, address string) (net
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, &errConnect{address: address, tls: true, err: err}
 	}
+	state := secure.ConnectionState()
+	d.mu.Lock()
+	d.last = &state
+	d.mu.Unlock()
 	return secure, nil
 }
 

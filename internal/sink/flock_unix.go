@@ -12,7 +12,7 @@ import (
 func flock(f *os.File) error {
 	err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return errors.New("it is held by another tap")
+		return errHeld
 	}
 	return os.NewSyscallError("flock", err)
 }

@@ -202,7 +202,8 @@ func testReasons(t *testing.T, b *broker) {
 	}
 	ca, login := &TLSConfig{CAFile: b.CA}, SASLConfig{Mechanism: "scram-sha-512", Username: "tap", Password: "tap-secret"}
 	wrong, unknown, fromFile, plain := login, login, login, login
-	wrong.Password, unknown.Username, plain.Mechanism = "nope", "nobody", "plain"
+	wrong.Password, unknown.Username = "nope", "nobody"
+	plain.Mechanism, plain.Password = "plain", "nope"
 	fromFile.Password, fromFile.PasswordFile = "", file
 	for _, c := range []struct {
 		name, broker string
@@ -213,12 +214,12 @@ func testReasons(t *testing.T, b *broker) {
 		{"password", b.TLS, ca, &wrong, "refused the user name or password: see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_SASL_PASSWORD"},
 		{"user", b.TLS, ca, &unknown, "refused the user name or password"},
 		{"password file", b.TLS, ca, &fromFile, "TAP_KAFKA_SASL_PASSWORD_FILE"},
-		{"mechanism", b.TLS, ca, &plain, "does not offer this SASL mechanism on this port: see TAP_KAFKA_SASL_MECHANISM"},
+		{"plain password", b.TLS, ca, &plain, "refused the user name or password"},
 		{"CA", b.TLS, &TLSConfig{}, &login, "unknown authority: see TAP_KAFKA_TLS_CA_FILE"},
 		{"no login", b.TLS, ca, nil, "may ask for a login: see TAP_KAFKA_SASL_MECHANISM"},
 		{"no TLS", b.TLS, nil, &login, "expects TLS on this port: set TAP_KAFKA_TLS"},
 		{"TLS to a plain port", b.Plain, ca, nil, "does not speak TLS on this port (EOF): unset TAP_KAFKA_TLS"},
-		{"login on a plain port", b.Plain, nil, &login, "TAP_KAFKA_SASL_MECHANISM"},
+		{"login on a plain port", b.Plain, nil, &login, "does not offer this SASL mechanism on this port: see TAP_KAFKA_SASL_MECHANISM"},
 	} {
 		cfg := cfg
 		cfg.Brokers, cfg.TLS, cfg.SASL = []string{c.broker}, c.tls, c.sasl

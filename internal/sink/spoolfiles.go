@@ -3,6 +3,7 @@ package sink
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -129,3 +130,26 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// CheckSpool says why a spool could not use a directory. One that is another tap's is
+// fine: it is in use. setting is what the reason names.
+func CheckSpool(dir, setting string) error {
+	lock, err := lockDir(dir)
+	if errors.Is(err, errHeld) {
+		return nil
+	}
+	if err == nil {
+		defer lock.Close()
+		var g *segment
+		if g, err = createSegment(dir, tap, 1<<63); err == nil {
+			discard([]*segment{g})
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: see %s", err, setting)
+	}
+	return nil
+}
+
+// errHeld says that a directory is another spool's.
+var errHeld = errors.New("it is held by another tap")

@@ -87,11 +87,21 @@ func Start(t testing.TB, mode string, env, within []string) *Broker {
 	t.Cleanup(func() {
 		b.do("kill")
 		if log, err := os.ReadFile(filepath.Join(b.Dir, "broker.log")); t.Failed() && err == nil {
-			t.Logf("the end of the broker's log:\n%s", log[max(0, len(log)-4000):])
+			t.Logf("the end of the broker's log:\n%s", tail(string(log), 30))
 		}
 	})
 	b.Start()
 	return b
+}
+
+// tail returns the last lines of a text, each cut where it is long.
+func tail(text string, lines int) string {
+	all := strings.Split(strings.TrimSpace(text), "\n")
+	all = all[max(0, len(all)-lines):]
+	for i := range all {
+		all[i] = all[i][:min(len(all[i]), 200)]
+	}
+	return strings.Join(all, "\n")
 }
 
 func (b *Broker) command(args ...string) *exec.Cmd {

@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/sink"
+)
+
+const checkHelp = `Usage: tap check
+
+Goes the way that a record of "tap run" takes, with the same environment: each broker, TLS, login, topics and the right to
+write there, the spool's folder, and one record of the dataset meshtls.tap, written to TAP_KAFKA_POSTURE_TOPIC. One line for
+each, with what to do. Exit status 1 if something is wrong.
+`
+
+// checkLimit is how long the record may take.
+const checkLimit = 20 * time.Second
+
+// checklist prints how each step went and remembers whether one failed.
+type checklist struct {
+	out    io.Writer
+	failed bool
+}
+
+func (c *checklist) step(name, found string, err error) bool {
+	if err != nil {
+		c.failed = true
+		fmt.Fprintf(c.out, "FAIL  %-28s %v\n", name, err)
+		return false
+	}
+	fmt.Fprintf(c.out, "ok    %-28s %s\n", name, found)
+	return true
+}
+
+func (c *checklist) result() error {
+	if c.failed {
+		return errors.New("not all is well")
+	}
+	return nil
+}
+
+// check is the command `tap check`.
+func check(ctx context.Context, args, environ []string, std streams) error {
+	s, err := sinkSettings("check", checkHelp, args, environ, std)
+	if err != nil {
+		return err
+	}
+	list := &checklist{out: std.out}
+	if !s.publishToKafka {
+		list.step("sink", "records go to standard output", nil)
+		return nil
+	}
+	all, err := sink.NewAdmin(s.kafka)
+	if err != nil {
+		return fmt.Errorf(`%w: %w; see "tap run --help"`, errUsage, err)
+	}
+	defer all.Close()
+	if s.checkBrokers(ctx, list) && s.checkTopics(ctx, all, list) {
+		found, err := s.checkWrite(ctx)
+		list.step("write", found, err)
+	}
+	if s.SpoolDir != "" {
+		list.step("spool", s.SpoolDir, sink.CheckSpool(s.SpoolDir, "TAP_SPOOL_DIR"))
+	}
+	return list.result()
+}
+
+// sinkSettings reads the arguments, which are none, and the environment.
+func sinkSettings(name, help string, args, environ []string, std streams) (settings, error) {
+	f := newFlags(name, help)
+	rest, err := f.parse(args, std.out)
+	if err == nil && len(rest) > 0 {
+		err = f.wrong("unexpected argument %q: everything is set by the environment", rest[0])
+	}
+	if err != nil {
+		return settings{}, err
+	}
+	return readEnvironment(environ)
+}
+
+// checkBrokers reports whether at least one broker can be spoken to.
+func (s *settings) checkBrokers(ctx context.Context, list *checklist) (some bool) {
+	for _, broker := range s.kafka.Brokers {
+		cfg := s.kafka
+		cfg.Brokers = []string{broker}
+		a, err := sink.NewAdmin(cfg)
+		var found string
+		if err == nil {
+			found, err = a.Reach(ctx)
+			a.Close()
+		}
+		some = list.step("broker "+broker, found, err) || some
+	}
+	return some
+}
+
+// checkTopics reports whether all topics that records go to can be written to.
+func (s *settings) checkTopics(ctx context.Context, a *sink.Admin, list *checklist) bool {
+	all := true
+	for _, name := range s.usedTopics() {
+		t, err := a.Topic(ctx, name)
+		if err == nil {
+			err = a.MayWrite(ctx, name)
+		}
+		all = list.step("topic "+name, fmt.Sprintf("%d partitions, %d of %d replicas in sync, may be written to", t.Partitions, t.InSync, t.Replicas), err) && all
+	}
+	return all
+}
+
+// usedTopics returns the names of the topics that TAP_EMIT makes records for.
+func (s *settings) usedTopics() []string {
+	var out []string
+	for _, x := range []struct {
+		name string
+		used bool
+	}{{s.kafka.FindingsTopic, s.emit[datasets["findings"]]}, {s.kafka.PostureTopic, true}, {s.kafka.FlowsTopic, s.emit[datasets["flows"]]}} {
+		if x.used && (len(out) == 0 || out[len(out)-1] != x.name) {
+			out = append(out, x.name)
+		}
+	}
+	return out
+}
+
+// checkWrite publishes one record as the tap does.
+func (s *settings) checkWrite(ctx context.Context) (found string, err error) {
+	cfg := s.kafka
+	cfg.Spool, cfg.Spread = nil, 0
+	k, err := sink.NewKafka(cfg)
+	if err != nil {
+		return "", err
+	}
+	e := finding.New(finding.Config{
+		Tap: s.PodUID, Identity: s.identity(), Now: time.Now,
+		Emit: func(r finding.Record) {
+			found = r.ID
+			k.Put(message(r))
+		},
+	})
+	e.Checked(time.Now().UnixNano())
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, checkLimit)
+	defer cancel()
+	left, _ := k.Close(ctx)
+	if left > 0 {
+		return "", errors.New(k.Status().Reason)
+	}
+	return fmt.Sprintf("record %s was acknowledged after %v", found, time.Since(begun).Round(time.Millisecond)), nil
+}

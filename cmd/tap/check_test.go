@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
+)
+
+// outcome runs a command with an environment.
+func outcome(t *testing.T, args []string, environ ...string) (status int, out string) {
+	t.Helper()
+	var stdout, stderr strings.Builder
+	status = command(t.Context(), args, environ, streams{strings.NewReader(""), &stdout, &stderr})
+	t.Logf("%s: %d\n%s%s", strings.Join(args, " "), status, &stdout, &stderr)
+	return status, stdout.String() + stderr.String()
+}
+
+// TestCheckWithoutBroker: what is wrong is named, with what to do, one line for each.
+func TestCheckWithoutBroker(t *testing.T) {
+	for _, c := range []struct {
+		environ []string
+		status  int
+		want    string
+	}{
+		{[]string{"TAP_SINK=stdout"}, exitFine, `(?m)^ok    sink +records go to standard output$`},
+		{[]string{"TAP_SINK=kafka"}, exitUsage, `(?m)^tap: TAP_KAFKA_BROKERS: "": expected a list of host:port; see "tap run --help"$`},
+		{[]string{"TAP_SINK=kafka", "TAP_KAFKA_BROKERS=127.0.0.1:1"}, exitError, `(?m)^FAIL  broker 127.0.0.1:1 +kafka 127.0.0.1:1: no connection: .*connection refused: see TAP_KAFKA_BROKERS$`},
+		{[]string{"TAP_SINK=kafka", "TAP_KAFKA_BROKERS=127.0.0.1:1", "TAP_SPOOL_DIR=/dev/null"}, exitError, `(?m)^FAIL  spool +mkdir /dev/null: not a directory: see TAP_SPOOL_DIR$`},
+		{[]string{"TAP_SINK=elsewhere"}, exitUsage, `expected stdout or kafka`},
+	} {
+		if status, out := outcome(t, []string{"check"}, c.environ...); status != c.status || !regexp.MustCompile(c.want).MatchString(out) {
+			t.Errorf("%v: status %d, want %d and %s", c.environ, status, c.status, c.want)
+		}
+	}
+	if status, _ := outcome(t, []string{"topics", "--partitions=0"}); status != exitUsage {
+		t.Errorf("status %d", status)
+	}
+}
+
+// TestCheckAndTopics goes from nothing to topics that can be written to, with a real broker, TLS and a login.
+func TestCheckAndTopics(t *testing.T) {
+	b := kafkatest.Start(t, "tls", []string{"AUTHORIZE=1"}, nil)
+	spool := t.TempDir()
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte(kafkatest.Password+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	admin := []string{"TAP_KAFKA_BROKERS=" + b.Plain, "TAP_KAFKA_TOPIC=tap.{namespace}.findings", "TAP_KAFKA_POSTURE_TOPIC=tap.{namespace}.posture", "POD_NAMESPACE=shop"}
+	tap := append([]string{
+		"TAP_SINK=kafka", "TAP_KAFKA_TLS_CA_FILE=" + b.CA, "TAP_KAFKA_SASL_MECHANISM=scram-sha-512", "TAP_KAFKA_SASL_USERNAME=tap",
+		"TAP_KAFKA_SASL_PASSWORD_FILE=" + password, "TAP_SPOOL_DIR=" + spool, "POD_UID=7e1a",
+	}, admin...)
+	tap = append(tap, "TAP_KAFKA_BROKERS=127.0.0.1:1,"+b.TLS)
+	expect := func(args, environ []string, status int, patterns ...string) {
+		t.Helper()
+		got, out := outcome(t, args, environ...)
+		for _, p := range patterns {
+			if !regexp.MustCompile("(?m)" + p).MatchString(out) {
+				t.Errorf("%v does not say %s", args, p)
+			}
+		}
+		if got != status {
+			t.Errorf("%v: status %d, want %d", args, got, status)
+		}
+	}
+	expect([]string{"topics"}, admin, exitError, `^FAIL  topic tap.shop.findings +.*does not exist or may not be described.*tap topics --apply`)
+	expect([]string{"check"}, tap, exitError, `^FAIL  broker 127.0.0.1:1 `, `^ok    broker localhost:\d+ +1 in the cluster, TLS 1.3, certificate until .*, logged in by SCRAM-SHA-512$`, `^FAIL  topic tap.shop.findings +.*does not exist`)
+	expect([]string{"topics", "--apply"}, admin, exitFine,
+		`^ok    topic tap.shop.findings +made with 3 partitions, cleanup.policy=delete retention.ms=2592000000$`,
+		`^ok    topic tap.shop.posture +made with 3 partitions, cleanup.policy=compact,delete retention.ms=604800000$`)
+	expect([]string{"topics"}, admin, exitFine, `^ok    topic tap.shop.posture +3 partitions, 1 of 1 replicas in sync, cleanup.policy=compact,delete retention.ms=604800000$`, `^ok      may be written to`)
+	tap = append(tap, "TAP_KAFKA_BROKERS="+b.TLS)
+	expect([]string{"check"}, tap, exitFine, `^ok    topic tap.shop.findings +3 partitions`, `^ok    write +record [0-9a-f]{32} was acknowledged`, `^ok    spool`)
+	records := b.Read("tap.shop.findings", "tap.shop.posture")
+	if len(records) != 1 {
+		t.Fatalf("%d records written, want the one", len(records))
+	}
+	for _, r := range validated(t, []string{records[0].Value}) {
+		if r.at("event.action") != "check" || r.at("event.dataset") != "meshtls.tap" || r.at("kubernetes.pod.uid") != "7e1a" {
+			t.Errorf("%v", r)
+		}
+	}
+	if left, _ := os.ReadDir(spool); len(left) != 1 {
+		t.Errorf("left in the spool: %v", left)
+	}
+	b.Admin(func(ctx context.Context, c *kafka.Client) error { // another may write there, and so this one may not
+		r, err := c.CreateACLs(ctx, &kafka.CreateACLsRequest{ACLs: []kafka.ACLEntry{
+			{ResourceType: kafka.ResourceTypeTopic, ResourceName: "tap.shop.findings", ResourcePatternType: kafka.PatternTypeLiteral, Principal: "User:tap", Host: "*", Operation: kafka.ACLOperationTypeDescribe, PermissionType: kafka.ACLPermissionTypeAllow},
+		}})
+		if err == nil && r.Errors[0] != nil {
+			err = fmt.Errorf("ACL: %w", r.Errors[0])
+		}
+		return err
+	})
+	expect([]string{"check"}, tap, exitError, `^FAIL  topic tap.shop.findings +.*not authorized to write to topic "tap.shop.findings": grant Write and Describe on it, or see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_TOPIC$`)
+	expect([]string{"topics"}, tap, exitError, `DescribeConfigs is not granted`, `^FAIL    may be written to +.*not authorized`)
+}

@@ -1,0 +1,143 @@
+package sink
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+)
+
+// Admin looks at what a Kafka sink needs, and makes topics. Its errors are the one-line
+// reasons of Status, with the setting to look at. Close it.
+type Admin struct{ *client }
+
+// NewAdmin checks cfg as NewKafka does. It connects when it is first asked.
+func NewAdmin(cfg KafkaConfig) (*Admin, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	return &Admin{newClient(cfg, cfg.topics())}, nil
+}
+
+// Close ends all connections.
+func (a *Admin) Close() { a.close() }
+
+// within ends what is asked of the brokers when ctx is done.
+func (a *Admin) within(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, a.close)
+}
+
+// explain turns err into a reason.
+func (a *Admin) explain(err error, topic string) error {
+	if err == nil {
+		return nil
+	}
+	if a.life.Err() != nil {
+		return errors.New(a.say("no answer in time"))
+	}
+	return errors.New(a.diagnose(err, topic).reason)
+}
+
+// Reach connects to the brokers, with TLS and login as they are set, and says what it
+// found.
+func (a *Admin) Reach(ctx context.Context) (found string, err error) {
+	defer a.within(ctx)()
+	m, err := a.to().Metadata(a.life, &kafka.MetadataRequest{Topics: []string{a.cfg.PostureTopic}})
+	if err != nil {
+		return "", a.explain(err, a.cfg.PostureTopic)
+	}
+	found = fmt.Sprintf("%d in the cluster", len(m.Brokers))
+	if s := a.dialer.seen(); s != nil {
+		found += ", " + tls.VersionName(s.Version)
+		if len(s.PeerCertificates) > 0 {
+			found += ", certificate until " + s.PeerCertificates[0].NotAfter.UTC().Format(time.RFC3339)
+		}
+	}
+	if a.cfg.SASL != nil {
+		found += ", logged in by " + (&login{*a.cfg.SASL}).Name()
+	}
+	return found, nil
+}
+
+// Topic is a topic as it is, or as it should be made.
+type Topic struct {
+	Name       string
+	Partitions int
+	Replicas   int               // of each partition; to make one: 0 is the brokers' default
+	InSync     int               // of them, the fewest that a partition has in sync
+	Config     map[string]string // nil: the brokers do not tell this client
+}
+
+// Topic looks at a topic.
+func (a *Admin) Topic(ctx context.Context, name string) (Topic, error) {
+	defer a.within(ctx)()
+	t := Topic{Name: name}
+	m, err := a.to().Metadata(a.life, &kafka.MetadataRequest{Topics: []string{name}})
+	if err == nil && (len(m.Topics) != 1 || m.Topics[0].Name != name) {
+		err = kafka.UnknownTopicOrPartition
+	}
+	if err == nil {
+		err = m.Topics[0].Error
+	}
+	if err != nil {
+		return t, a.explain(err, name)
+	}
+	for i, p := range m.Topics[0].Partitions {
+		t.Partitions++
+		t.Replicas = max(t.Replicas, len(p.Replicas))
+		if i == 0 || len(p.Isr) < t.InSync {
+			t.InSync = len(p.Isr)
+		}
+	}
+	t.Config = a.config(name)
+	return t, nil
+}
+
+// config returns a topic's settings, nil where they may not be asked for.
+func (a *Admin) config(topic string) map[string]string {
+	r, err := a.to().DescribeConfigs(a.life, &kafka.DescribeConfigsRequest{
+		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}},
+	})
+	if err != nil || len(r.Resources) != 1 || r.Resources[0].Error != nil {
+		return nil
+	}
+	out := map[string]string{}
+	for _, e := range r.Resources[0].ConfigEntries {
+		out[e.ConfigName] = e.ConfigValue
+	}
+	return out
+}
+
+// MayWrite asks whether records may be written to a topic, and writes none. Brokers that
+// are not Apache's may not know: what they do not refuse is no error.
+func (a *Admin) MayWrite(ctx context.Context, topic string) error {
+	defer a.within(ctx)()
+	return a.explain(a.mayWrite(topic), topic)
+}
+
+// Create makes a topic.
+func (a *Admin) Create(ctx context.Context, t Topic) error {
+	defer a.within(ctx)()
+	c := kafka.TopicConfig{Topic: t.Name, NumPartitions: t.Partitions, ReplicationFactor: t.Replicas}
+	if t.Replicas == 0 {
+		c.ReplicationFactor = -1
+	}
+	for name, value := range t.Config {
+		c.ConfigEntries = append(c.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
+	}
+	r, err := a.to().CreateTopics(a.life, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{c}})
+	if err == nil {
+		err = r.Errors[t.Name]
+	}
+	if errors.Is(err, kafka.TopicAuthorizationFailed) || errors.Is(err, kafka.ClusterAuthorizationFailed) {
+		return errors.New(a.say("not authorized to create topic %q: grant Create on it, or see %s", t.Name, a.cfg.name(a.userSetting())))
+	}
+	if code, ok := errors.AsType[kafka.Error](err); ok && code != kafka.UnknownTopicOrPartition {
+		return errors.New(a.say("topic %q: %v", t.Name, err))
+	}
+	return a.explain(err, t.Name)
+}
