@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"hash/fnv"
 	"log/slog"
 	"os"
@@ -204,7 +203,11 @@ func (t *tap) run(ctx context.Context) error {
 			t.capture(ctx)
 		}
 	}
-	return errors.Join(t.flush(), server.close())
+	err := t.flush()
+	if server != nil {
+		server.close()
+	}
+	return err
 }
 
 // obeyEvery is how often orders are read. A mounted ConfigMap takes up to a minute or

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func startHTTPD(t *testing.T) *httpd {
+	t.Helper()
+	h, err := listenHTTP("127.0.0.1:0", slog.New(slog.DiscardHandler), func(path string) answer {
+		switch path {
+		case "/healthz":
+			return answer{200, "ok\n"}
+		case "/readyz":
+			return answer{503, "no\nway\n"}
+		}
+		return answer{}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.close)
+	return h
+}
+
+// TestHTTPD asks with Go's own client, twice as it keeps connections otherwise.
+func TestHTTPD(t *testing.T) {
+	h := startHTTPD(t)
+	client := &http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	for range 2 {
+		for path, want := range map[string]string{"/healthz": "200 ok\n", "/healthz?x=1": "200 ok\n", "/readyz": "503 no\nway\n", "/else": "404 not found\n"} {
+			r, err := client.Get("http://" + h.listener.Addr().String() + path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(r.Body)
+			r.Body.Close()
+			if got := fmt.Sprintf("%d %s", r.StatusCode, body); err != nil || got != want {
+				t.Errorf("%s: %q, %v, want %q", path, got, err, want)
+			}
+		}
+		r, err := client.Head("http://" + h.listener.Addr().String() + "/readyz")
+		if err != nil || r.StatusCode != 503 || r.ContentLength != 7 {
+			t.Errorf("HEAD: %v %v", r, err)
+		}
+		r.Body.Close()
+	}
+}
+
+func TestHTTPDRawRequests(t *testing.T) {
+	h := startHTTPD(t)
+	for request, want := range map[string]string{
+		"GET /healthz HTTP/1.0\r\n\r\n":                                "HTTP/1.1 200 OK",
+		"GET /healthz HTTP/1.1\nHost: a\n\n":                           "HTTP/1.1 200 OK",
+		"POST /healthz HTTP/1.1\r\n\r\n":                               "HTTP/1.1 405 Method Not Allowed",
+		"GET http://a/healthz HTTP/1.1\r\n\r\n":                        "HTTP/1.1 400 Bad Request",
+		"GET /healthz\r\n\r\n":                                         "HTTP/1.1 400 Bad Request",
+		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n":                             "HTTP/1.1 400 Bad Request",
+		"\x16\x03\x01\x00\x05hello\n":                                  "HTTP/1.1 400 Bad Request",
+		strings.Repeat("x", 2*httpdHeader):                             "HTTP/1.1 400 Bad Request",
+		"GET / HTTP/1.1\r\n" + strings.Repeat("a: b\r\n", httpdHeader): "HTTP/1.1 400 Bad Request",
+	} {
+		c, err := net.Dial("tcp", h.listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetDeadline(time.Now().Add(5 * time.Second))
+		io.WriteString(c, request)
+		c.(*net.TCPConn).CloseWrite()
+		got, _ := io.ReadAll(c) // it may end in a reset, where not all of the request was read
+		c.Close()
+		if line, _, _ := bytes.Cut(got, []byte("\r\n")); string(line) != want && len(request) < httpdHeader {
+			t.Errorf("%.40q: %q, want %q", request, line, want)
+		}
+	}
+}
+
+// TestHTTPDBounds: who holds connections open keeps others out for a while, no more, and close does not wait for them.
+func TestHTTPDBounds(t *testing.T) {
+	h := startHTTPD(t)
+	var held []net.Conn
+	for range httpdConns {
+		c, err := net.Dial("tcp", h.listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		held = append(held, c)
+	}
+	eventuallyTrue(t, "all slots are taken", func() bool { return len(h.slots) == httpdConns })
+	c, err := net.Dial("tcp", h.listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(5 * time.Second))
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Errorf("read %d bytes from one connection too many", n)
+	}
+	held[0].Close()
+	eventuallyTrue(t, "a slot is free", func() bool { return len(h.slots) < httpdConns })
+	begin := time.Now()
+	h.close()
+	if d := time.Since(begin); d > httpdTime/2 {
+		t.Errorf("close took %v", d)
+	}
+}
+
+func eventuallyTrue(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		if f() {
+			return
+		}
+	}
+	t.Fatalf("not so within 10 seconds: %s", what)
+}
+
+func FuzzReadRequest(f *testing.F) {
+	f.Add([]byte("GET /metrics?x HTTP/1.1\r\nHost: a\r\n\r\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		method, path, ok := readRequest(bufio.NewReader(bytes.NewReader(data)))
+		if ok && (method == "" && !bytes.HasPrefix(data, []byte(" ")) || !strings.HasPrefix(path, "/") || strings.Contains(path, "?")) {
+			t.Fatalf("%q %q of %q", method, path, data)
+		}
+	})
+}
