@@ -66,6 +66,9 @@ func (s *Session) recognizeClear(side Side, b []byte) {
 	switch {
 	case dnsMessage(b, len(b)) == yes:
 		st.kind, st.protocol = KindPlain, "dns"
+		if s.dns == nil {
+			s.dns = &dns{}
+		}
 		s.revision++
 	case st.kind == KindNone || st.kind == KindUnreadable:
 		s.textDatagram(side, b)

@@ -2,6 +2,7 @@ package dissect
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"strings"
 
@@ -238,7 +239,7 @@ func (s *Session) headerBlock(r *http2Reader) (again bool) {
 
 // fields are the header fields of HTTP/2 that are kept.
 type fields struct {
-	method, authority, path, agent, content, status string
+	method, authority, host, path, agent, content, status string
 }
 
 func (f *fields) take(h hpack.HeaderField) {
@@ -247,6 +248,8 @@ func (f *fields) take(h hpack.HeaderField) {
 		f.method = cut(h.Value, maxMethod)
 	case ":authority":
 		f.authority = cut(h.Value, maxValue)
+	case "host": // in place of :authority, as a gateway from HTTP/1 may leave it (RFC 9113 section 8.3.1)
+		f.host = cut(h.Value, maxValue)
 	case ":path":
 		f.path = cut(h.Value, maxTarget)
 	case "user-agent":
@@ -266,7 +269,7 @@ func (s *Session) headers(f *fields) (again bool) {
 	h.Version = "2"
 	if f.method != "" && h.Method == "" {
 		h.Method, h.Path, h.UserAgent = clean([]byte(f.method)), pathOf(f.path), clean([]byte(f.agent))
-		h.Host = hostOnly(clean([]byte(f.authority)))
+		h.Host = hostOnly(clean([]byte(cmp.Or(f.authority, f.host))))
 	}
 	if len(f.status) == 3 {
 		again = h.response("HTTP/2   "+f.status) || h.Status == 101

@@ -1,6 +1,7 @@
 package dissect_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"golang.org/x/net/http2/hpack"
 )
 
 // http2Talk records one request over HTTP/2 with prior knowledge, between the two ends
@@ -237,4 +239,32 @@ func FuzzHTTP2(f *testing.F) {
 			t.Fatal("the dissector panicked")
 		}
 	})
+}
+
+// A request that has no :authority names its server by Host.
+func TestHTTP2NamesTheServer(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		fields []hpack.HeaderField
+		want   string
+	}{
+		{"authority", []hpack.HeaderField{{Name: ":authority", Value: "Cart.shop:8080"}}, "cart.shop"},
+		{"host", []hpack.HeaderField{{Name: "host", Value: "cart.shop:8080"}}, "cart.shop"},
+		{"both", []hpack.HeaderField{{Name: ":authority", Value: "cart.shop"}, {Name: "host", Value: "evil.example"}}, "cart.shop"},
+		{"neither", nil, ""},
+	} {
+		var block bytes.Buffer
+		e := hpack.NewEncoder(&block)
+		for _, f := range append([]hpack.HeaderField{{Name: ":method", Value: "GET"}, {Name: ":path", Value: "/"}}, c.fields...) {
+			if err := e.WriteField(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := dissect.New()
+		s.Data(dissect.Originator, 0, slices.Concat([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00"),
+			[]byte{byte(block.Len()), 1, 5, 0, 0, 0, 1}, block.Bytes()), 0, 0)
+		if h := s.HTTP(); h == nil || h.Method != "GET" || h.Host != c.want {
+			t.Errorf("%s: %+v, want host %q", c.name, h, c.want)
+		}
+	}
 }

@@ -185,6 +185,11 @@ func (s *Session) begin(side Side, buf []byte) {
 	case "http2":
 		st.p.http2 = newHTTP2Reader(buf)
 		s.readHTTP2(side, buf)
+	case "dns":
+		if s.dns == nil {
+			s.dns = &dns{}
+		}
+		s.dns.data(side, buf)
 	}
 }
 
@@ -200,6 +205,8 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 		s.readHTTP(side, data)
 	case st.p.http2 != nil:
 		s.readHTTP2(side, data)
+	case st.protocol == "dns" && s.dns != nil:
+		s.dns.data(side, data)
 	case st.protocol == "":
 		if st.kind == KindText && !s.settledPlain && !st.upgrades && saysTLS(data) {
 			st.upgrades = true

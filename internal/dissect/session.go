@@ -83,7 +83,10 @@ type Session struct {
 	tls      *TLS
 	http     *HTTP
 	udp      *datagrams
+	dns      *dns
 	kept     any
+	peer     string // SetPeer
+	peerSet  bool
 }
 
 // New returns an empty session that shares nothing with others.
@@ -132,8 +135,15 @@ func (s *Session) Kept() any { return s.kept }
 // Finished tells that Finish was called.
 func (s *Session) Finished() bool { return s.finished }
 
+// SetPeer gives the session the name that its peer goes by, empty where it has none, for
+// Peer to return: a name that is found once stays, whatever is heard of later.
+func (s *Session) SetPeer(name string) { s.peer, s.peerSet = name, true }
+
+// Peer returns what SetPeer was given, and whether it was called.
+func (s *Session) Peer() (name string, set bool) { return s.peer, s.peerSet }
+
 // Finish tells the session that nothing more is wanted of it: later data only counts,
-// and what was buffered is freed. Where a conclusion was kept, so is what it was drawn
+// but for Answers, and what was buffered is freed. Where a conclusion was kept, so is what it was drawn
 // from; without one the facts stay, for a judgement that is still to come.
 func (s *Session) Finish() {
 	s.finished = true
@@ -167,6 +177,7 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 		st.missed += gap
 	}
 	if s.finished || s.failed {
+		s.dnsBehind(side, data, gap)
 		return
 	}
 	if st.p == nil {
@@ -193,14 +204,19 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 func (s *Session) Datagram(side Side, data []byte) {
 	st := &s.sides[side]
 	st.seen += int64(len(data))
-	if s.finished || s.failed || len(data) == 0 {
+	if s.failed || len(data) == 0 || s.finished && s.dns == nil {
 		return
 	}
-	if st.p == nil {
-		st.p = &parser{}
-	}
 	defer s.fence()
-	s.datagram(side, data)
+	if !s.finished {
+		if st.p == nil {
+			st.p = &parser{}
+		}
+		s.datagram(side, data)
+	}
+	if s.dns != nil {
+		s.dns.resolve(side, data)
+	}
 }
 
 // Closed tells that a side sent a FIN, or a RST.
@@ -234,6 +250,9 @@ func (s *Session) gap(side Side, n, offset int64) {
 		p.asked = 0
 	default:
 		s.stopReading(p)
+	}
+	if s.dns != nil {
+		s.dns.lose(side)
 	}
 	p.scan.n = 0
 	p.chain.gap(n)

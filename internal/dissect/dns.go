@@ -1,0 +1,269 @@
+package dissect
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strings"
+)
+
+// Answer is an address that DNS gave for a name that was asked for before in the same
+// connection, so by the end that was asked.
+type Answer struct {
+	Asker Side
+	Name  string // as asked for: lower case, no dot at its end, letters, digits, "-" and "_"
+	Addr  netip.Addr
+	TTL   uint32 // seconds; the least of the address and the aliases (CNAME) that led to it
+}
+
+const (
+	// maxQuestions bounds the questions of a connection that an answer is waited for;
+	// the oldest gives way.
+	maxQuestions = 8
+	// maxAnswers bounds the addresses that are handed on of one message, and those that
+	// wait for Answers. maxRecords bounds the records that are looked at.
+	maxAnswers = 32
+	maxRecords = 64
+	// maxDNS bounds a message over TCP that is put together from pieces, in bytes;
+	// longer ones are read where they come whole, else skipped.
+	maxDNS = 4 << 10
+	// maxDomain is the longest a name gets in text, maxPointers the most compression
+	// pointers that are followed for one (RFC 1035 sections 2.3.4 and 4.1.4).
+	maxDomain   = 253
+	maxPointers = 16
+
+	typeA     = 1
+	typeCNAME = 5
+	typeAAAA  = 28
+	classIN   = 1
+
+	dnsHeader = 12
+)
+
+// dns matches the answers of a connection with its questions. It works on behind Finish:
+// a question settles what the connection is, before its answer comes.
+type dns struct {
+	asked   [maxQuestions]question
+	next    int // where the next question goes
+	sides   [2]dnsStream
+	answers []Answer
+}
+
+// question is one that waits for its answer; name is empty where none does.
+type question struct {
+	side Side
+	id   uint16
+	typ  uint16
+	name string
+}
+
+// dnsStream is one direction over TCP: messages behind their lengths (RFC 7766 section 8).
+type dnsStream struct {
+	buf  []byte // the length and what came of the message, or nil
+	skip int    // bytes of a message that is not wanted
+	lost bool   // where messages begin is not known any more
+}
+
+// Answers returns the answers that came since it was called last. They are the caller's.
+func (s *Session) Answers() []Answer {
+	if s.dns == nil || len(s.dns.answers) == 0 {
+		return nil
+	}
+	a := s.dns.answers
+	s.dns.answers = nil
+	return a
+}
+
+// resolve takes a whole message, or as much as there is of it.
+func (d *dns) resolve(side Side, b []byte) {
+	if len(b) < dnsHeader || b[2]&0x78 != 0 || binary.BigEndian.Uint16(b[4:]) != 1 {
+		return // no standard query of one question
+	}
+	id := binary.BigEndian.Uint16(b)
+	var text [maxDomain + 1]byte
+	n, at, ok := dnsName(b, dnsHeader, &text)
+	if !ok || at+4 > len(b) || binary.BigEndian.Uint16(b[at+2:]) != classIN {
+		return
+	}
+	typ := binary.BigEndian.Uint16(b[at:])
+	if typ != typeA && typ != typeAAAA {
+		return
+	}
+	if b[2]&0x80 == 0 {
+		d.ask(question{side, id, typ, ""}, text[:n])
+		return
+	}
+	for i := range d.asked {
+		if q := &d.asked[i]; q.name != "" && q.side == side.Other() && q.id == id && q.typ == typ && q.name == string(text[:n]) {
+			if b[3]&0x0f == 0 {
+				d.read(q, b, at+4, &text, n)
+			}
+			*q = question{} // a second answer is not believed
+			return
+		}
+	}
+}
+
+// ask notes a question, in place of the same one where a client asks it again.
+func (d *dns) ask(q question, name []byte) {
+	if !isHostname(name) {
+		return
+	}
+	for i := range d.asked {
+		if o := &d.asked[i]; o.side == q.side && o.id == q.id && o.typ == q.typ && o.name == string(name) {
+			return
+		}
+	}
+	q.name = string(name)
+	d.asked[d.next] = q
+	d.next = (d.next + 1) % maxQuestions
+}
+
+// read reads the answers to q from b[at:]. owner holds the name that is looked for, n
+// bytes long: an alias replaces it. They are read in one pass, as resolvers do: an alias
+// stands before what it leads to.
+func (d *dns) read(q *question, b []byte, at int, owner *[maxDomain + 1]byte, n int) {
+	least := ^uint32(0)
+	for range min(int(binary.BigEndian.Uint16(b[6:])), maxRecords) {
+		var text [maxDomain + 1]byte
+		size, next, ok := dnsName(b, at, &text)
+		if !ok || next+10 > len(b) {
+			return
+		}
+		typ, class := binary.BigEndian.Uint16(b[next:]), binary.BigEndian.Uint16(b[next+2:])
+		ttl, length := binary.BigEndian.Uint32(b[next+4:]), int(binary.BigEndian.Uint16(b[next+8:]))
+		data := next + 10
+		if at = data + length; at > len(b) {
+			return
+		}
+		if class != classIN || string(text[:size]) != string(owner[:n]) {
+			continue
+		}
+		if ttl>>31 != 0 {
+			ttl = 0 // RFC 2181 section 8
+		}
+		switch {
+		case typ == typeCNAME:
+			if n, next, ok = dnsName(b, data, owner); !ok || next != at {
+				return
+			}
+			least = min(least, ttl)
+		case typ == q.typ && (typ == typeA && length == 4 || typ == typeAAAA && length == 16) && len(d.answers) < maxAnswers:
+			addr, _ := netip.AddrFromSlice(b[data:at])
+			d.answers = append(d.answers, Answer{q.side, q.name, addr.Unmap(), min(least, ttl)})
+		}
+	}
+}
+
+// dnsName reads a name that begins at b[at] into text, in lower case, its n bytes without
+// a dot at the end. next is where what follows the name begins. A pointer must lead back.
+func dnsName(b []byte, at int, text *[maxDomain + 1]byte) (n, next int, ok bool) {
+	begin, pointers := at, 0
+	for at < len(b) {
+		size := int(b[at])
+		switch {
+		case size == 0:
+			if next == 0 {
+				next = at + 1
+			}
+			return max(n-1, 0), next, true
+		case size >= 0xc0:
+			if at+1 >= len(b) {
+				return 0, 0, false
+			}
+			if next == 0 {
+				next = at + 2
+			}
+			to := size&0x3f<<8 | int(b[at+1])
+			if pointers++; to >= begin || pointers > maxPointers {
+				return 0, 0, false
+			}
+			at, begin = to, to
+		case size > 63 || at+1+size > len(b) || n+size >= len(text):
+			return 0, 0, false
+		default:
+			for _, c := range b[at+1 : at+1+size] {
+				if c == '.' {
+					c = 0 // within a label: no hostname
+				}
+				if 'A' <= c && c <= 'Z' {
+					c += 'a' - 'A'
+				}
+				text[n] = c
+				n++
+			}
+			text[n] = '.'
+			n++
+			at += 1 + size
+		}
+	}
+	return 0, 0, false
+}
+
+// isHostname tells a name that can name a peer: of letters, digits, "-" and "_", and not
+// to be mistaken for an address.
+func isHostname(name []byte) bool {
+	for _, c := range name {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	last := string(name[strings.LastIndexByte(string(name), '.')+1:])
+	return last != "" && strings.Trim(last, "0123456789") != ""
+}
+
+// data takes the next bytes of a direction over TCP.
+func (d *dns) data(side Side, data []byte) {
+	t := &d.sides[side]
+	for len(data) > 0 && !t.lost {
+		switch size := messageSize(data); {
+		case t.skip > 0:
+			n := min(t.skip, len(data))
+			t.skip, data = t.skip-n, data[n:]
+		case len(t.buf) == 0 && size >= 2 && size <= len(data):
+			d.resolve(side, data[2:size])
+			data = data[size:]
+		default:
+			data = d.gather(side, data)
+		}
+	}
+}
+
+// gather puts a message together that comes in pieces, and returns what follows the part
+// that was taken.
+func (d *dns) gather(side Side, data []byte) (rest []byte) {
+	t := &d.sides[side]
+	n := min(len(data), max(messageSize(t.buf), 2)-len(t.buf))
+	t.buf = append(t.buf, data[:n]...)
+	switch size := messageSize(t.buf); {
+	case size < 2:
+	case size > 2+maxDNS:
+		t.skip, t.buf = size-len(t.buf), nil
+	case size == len(t.buf):
+		d.resolve(side, t.buf[2:])
+		t.buf = nil
+	}
+	return data[n:]
+}
+
+// messageSize is the size of a message with its length, 0 where that is not whole.
+func messageSize(b []byte) int {
+	if len(b) < 2 {
+		return 0
+	}
+	return 2 + int(binary.BigEndian.Uint16(b))
+}
+
+// lose tells that bytes of a direction over TCP were lost.
+func (d *dns) lose(side Side) { d.sides[side] = dnsStream{lost: true} }
+
+// dnsBehind takes the bytes of a direction over TCP that come behind Finish.
+func (s *Session) dnsBehind(side Side, data []byte, gap int64) {
+	if s.dns == nil || s.failed {
+		return
+	}
+	defer s.fence()
+	if gap > 0 {
+		s.dns.lose(side)
+	}
+	s.dns.data(side, data)
+}
