@@ -58,6 +58,7 @@ func (t *tap) tableMetrics(e *exposition) {
 	}
 	e.counters("undecoded_packets_total", "reason", undecoded)
 	e.counter("gap_bytes_total", s.GapBytes)
+	e.counter("cut_bytes_total", s.CutBytes)
 	e.counter("streams_cut_short_total", s.CutShort)
 	e.counter("conflicting_segments_total", s.Conflicts)
 	e.gauge("buffered_bytes", float64(s.Buffered))

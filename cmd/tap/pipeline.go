@@ -20,6 +20,7 @@ type pipeline struct {
 	engine     *finding.Engine
 	interfaces []string // their names, by flow.Packet.Interface; empty: not known
 	failed     uint64   // connections that the dissector gave up on
+	thinned    bool     // packets are cut by the default filter, and by nothing else
 }
 
 // newPipeline wires the stages. The caller gives what differs between a pod and a file.
@@ -64,9 +65,12 @@ func (p *pipeline) tick(now int64) {
 // Data implements flow.Handler.
 func (p *pipeline) Data(c *flow.Conn, s flow.Segment) {
 	x := p.of(c)
-	if c.Transport == transportUDP {
+	switch {
+	case c.Transport == transportUDP:
 		x.session.Datagram(dissect.Side(s.Side), s.Data)
-	} else {
+	case s.Cut:
+		x.session.Cut(dissect.Side(s.Side), s.Offset, s.Gap, p.thinned)
+	default:
 		x.session.Data(dissect.Side(s.Side), s.Offset, s.Data, s.Ack, s.Gap)
 	}
 	p.look(c, x)
@@ -151,7 +155,7 @@ func (p *pipeline) interfaceName(c *flow.Conn) string {
 func (p *pipeline) coverage() finding.Coverage {
 	s := p.table.Stats()
 	c := finding.Coverage{Packets: s.Packets, Evicted: s.Evicted, CutShort: s.CutShort, Counters: map[string]uint64{
-		"fragments": s.Fragments, "gap_bytes": s.GapBytes, "conflicting_segments": s.Conflicts, "dissector_failures": p.failed,
+		"fragments": s.Fragments, "gap_bytes": s.GapBytes, "cut_bytes": s.CutBytes, "conflicting_segments": s.Conflicts, "dissector_failures": p.failed,
 	}}
 	for r, n := range s.Undecoded {
 		if n > 0 {

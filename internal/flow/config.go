@@ -63,6 +63,7 @@ type Stats struct {
 	Retransmits uint64          // segments that brought nothing new
 	Gaps        uint64          // holes given up, for whatever reason
 	GapBytes    uint64          // bytes in them
+	CutBytes    uint64          // bytes that came, but were cut off by a snap length or a filter
 	CutShort    uint64          // times that a byte budget was full: a hole was given up, or a piece far ahead dropped
 	Before      uint64          // segments from before the first byte known of their stream
 	Outside     uint64          // segments that no receiver accepts: beyond any window, or a RST that is out of place

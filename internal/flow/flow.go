@@ -55,6 +55,7 @@ type Endpoint struct {
 	Packets uint64 // packets seen from this end
 	Bytes   uint64 // payload bytes by the IP length, retransmissions included
 	Missed  uint64 // bytes of the stream that were never seen (gaps)
+	Cut     uint64 // bytes that came, but that the capture does not have: a snap length or a filter cut the packet
 }
 
 // Conn is one connection. The table owns it; a Handler may read it during a call and
@@ -85,9 +86,10 @@ type Conn struct {
 type Segment struct {
 	Side   Side
 	Offset int64  // stream offset of Data[0]; the first byte after the SYN (or the first byte seen) is 0
-	Data   []byte // in order, never seen before, empty behind the last gap of a stream; valid during the call only
+	Data   []byte // in order, never seen before, empty behind what was cut off and behind the last gap of a stream; valid during the call only
 	Ack    int64  // bytes of the other side's stream that the carrying packet acknowledges, -1 if unknown
 	Gap    int64  // bytes lost right before Offset (0: none)
+	Cut    bool   // what Gap counts is not lost: it came, but was cut off by a snap length or a filter
 	Time   int64  // time of the carrying packet, ns since the epoch
 }
 

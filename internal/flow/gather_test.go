@@ -50,7 +50,10 @@ func (g *gather) Data(c *flow.Conn, s flow.Segment) {
 	g.streams[c.ID][s.Side] = append(g.streams[c.ID][s.Side], s.Data...)
 	g.acks = append(g.acks, s.Ack)
 	line := fmt.Sprintf("%c%d", "cs"[s.Side], s.Offset)
-	if s.Gap > 0 {
+	switch {
+	case s.Cut:
+		line += fmt.Sprintf(" cut %d", s.Gap)
+	case s.Gap > 0:
 		line += fmt.Sprintf(" gap %d", s.Gap)
 	}
 	if len(s.Data) > 0 {

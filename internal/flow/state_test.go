@@ -93,7 +93,7 @@ func TestDatagramsCutBySnapLength(t *testing.T) {
 		table.Add(&p)
 	}
 	table.Flush()
-	if e := g.ended[0]; sprint(g.log) != "[c0 a  c12 gap 10 a  end S0]" || e.Orig.Missed != 20 || e.Orig.Bytes != 24 {
+	if e := g.ended[0]; sprint(g.log) != "[c0 a  c12 cut 10 a  end S0]" || e.Orig.Missed != 0 || e.Orig.Cut != 20 || e.Orig.Bytes != 24 {
 		t.Errorf("%v, %+v", g.log, e.Orig)
 	}
 }

@@ -112,20 +112,28 @@ func (t *Table) placeSome(c *Conn, side Side, p piece) piece {
 	return p.skip(n)
 }
 
-// deliver hands on p, which begins at next. What the snap length cut off is a gap.
+// deliver hands on p, which begins at next, and then at once what was cut off of it: how
+// long it is may be all that is wanted of it.
 func (t *Table) deliver(c *Conn, side Side, p piece) {
 	s := &c.tcp.side[side]
 	s.sure = true
-	if len(p.data) > 0 {
+	s.next = p.end()
+	if gap := p.off - s.told; gap > 0 || len(p.data) > 0 {
 		t.remember(s, &p)
-		gap := p.off - s.told
 		s.told = p.off + int64(len(p.data))
 		t.emit(c, Segment{Side: side, Offset: p.off, Data: p.data, Ack: p.ack, Gap: gap, Time: p.time})
 	}
-	s.next = p.end()
-	if cut := p.n - int64(len(p.data)); cut > 0 {
-		t.lose(c, side, cut)
+	if cut := s.next - s.told; cut > 0 {
+		s.told = s.next
+		t.cut(c, side, cut)
+		t.emit(c, Segment{Side: side, Offset: s.next, Ack: p.ack, Gap: cut, Cut: true, Time: p.time})
 	}
+}
+
+// cut counts n bytes that came and were not captured.
+func (t *Table) cut(c *Conn, side Side, n int64) {
+	c.end(side).Cut += uint64(n)
+	t.stats.CutBytes += uint64(n)
 }
 
 func (t *Table) emit(c *Conn, s Segment) {
@@ -159,11 +167,11 @@ func (t *Table) datagram(c *Conn, side Side, d *Decoded, now int64) {
 	off := s.next
 	s.next += int64(d.PayloadLen)
 	if cut := d.PayloadLen - len(d.Payload); cut > 0 {
-		t.lose(c, side, int64(cut))
+		t.cut(c, side, int64(cut))
 	}
 	if len(d.Payload) > 0 {
-		gap := off - s.told
+		gap := off - s.told // of datagrams nothing else is missing
 		s.told = off + int64(len(d.Payload))
-		t.emit(c, Segment{Side: side, Offset: off, Data: d.Payload, Ack: -1, Gap: gap, Time: now})
+		t.emit(c, Segment{Side: side, Offset: off, Data: d.Payload, Ack: -1, Gap: gap, Cut: gap > 0, Time: now})
 	}
 }

@@ -83,6 +83,40 @@ func TestKernel(t *testing.T) {
 	}
 }
 
+// TestKernelDefault runs the default filter in the kernel over long packets.
+func TestKernelDefault(t *testing.T) {
+	r := rand.New(rand.NewPCG(13, 0))
+	k := newKernel(t)
+	for _, link := range []Link{LinkEthernet, LinkRaw} {
+		p := Default(Config{Link: link, Live: true})
+		if err := k.attach(p); err != nil {
+			t.Fatalf("the kernel refuses it: %v\n%s", err, p.Listing())
+		}
+		cut := 0
+		for range 400 {
+			s := segment{ip6: r.IntN(2) == 0, tagged: r.IntN(4) == 0 && link == LinkEthernet, proto: pick(r, []byte{protoTCP, protoTCP, protoTCP, protoUDP, 50}), options: r.IntN(11)}
+			for len(s.payload) < pick(r, []int{1000, 3000, 20000, 50000, 64000}) {
+				s.payload = append(s.payload, record(pick(r, []byte{23, 23, 23, 23, 22, 21, 99}), pick(r, []int{0, 53, 1000, 16401}))...)
+			}
+			frame := s.frame()
+			if link == LinkRaw {
+				frame = frame[14:]
+			}
+			packet := Packet{Data: frame, Length: len(frame)}
+			want := min(int(p.Run(&packet)), len(frame))
+			if got := k.run(t, frame); got != want {
+				t.Fatalf("%s: the kernel keeps %d bytes of %d, Run %d: % x", link.Name(), got, len(frame), want, frame[:100])
+			}
+			if want < len(frame) {
+				cut++
+			}
+		}
+		if cut < 50 {
+			t.Errorf("%s: %d packets were cut: too few to say anything", link.Name(), cut)
+		}
+	}
+}
+
 // hasAncillary tells whether a program asks for what a pair of sockets does not have.
 func hasAncillary(p Program) bool {
 	for _, in := range p {

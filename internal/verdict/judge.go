@@ -43,6 +43,7 @@ func (j *Judge) SetLocal(local []netip.Prefix) { j.cfg.Local = local }
 func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool) Judged {
 	out := j.describe(c, iface, ended)
 	if s != nil {
+		out.MissedBytes = lost(c, s)
 		j.conclude(&out, c, s, ended)
 	}
 	out.Class = j.class(&out)
@@ -290,13 +291,20 @@ func plainReasons(out *Judged, s *dissect.Session, protocol string) {
 	}
 }
 
+// lost returns how many bytes never came, or were cut off where they were wanted.
+func lost(c *flow.Conn, s *dissect.Session) uint64 {
+	_, a := s.Seen(dissect.Originator)
+	_, b := s.Seen(dissect.Responder)
+	return max(c.Orig.Missed+c.Resp.Missed, uint64(a+b))
+}
+
 // blindSpots names what kept a judgement from saying more.
 func blindSpots(c *flow.Conn, s *dissect.Session) []string {
 	var why []string
 	if c.MissedStart {
 		why = append(why, "missed_start")
 	}
-	if c.Orig.Missed+c.Resp.Missed > 0 {
+	if lost(c, s) > 0 {
 		why = append(why, "missed_bytes")
 	}
 	if c.Conflict {

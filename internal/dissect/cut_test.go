@@ -1,0 +1,170 @@
+package dissect_test
+
+import (
+	"crypto/tls"
+	"encoding/binary"
+	"reflect"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+)
+
+// playCut feeds a conversation, and of each protected record only the header: the rest is cut.
+func playCut(s *dissect.Session, talk *capturetest.Conversation) {
+	var at [2]int64
+	for _, c := range talk.Chunks {
+		side := dissect.Originator
+		if c.FromServer {
+			side = dissect.Responder
+		}
+		for data := c.Data; len(data) > 0; {
+			n := 5 + int(binary.BigEndian.Uint16(data[3:]))
+			keep := n
+			if data[0] == 23 {
+				keep = 5
+			}
+			s.Data(side, at[side], data[:keep], int64(c.Read), 0)
+			at[side] += int64(n)
+			if keep < n {
+				s.Cut(side, at[side], int64(n-keep), false)
+			}
+			data = data[n:]
+		}
+	}
+}
+
+// Of protected records nothing but the header is wanted: what is cut within them is not missed.
+func TestCutWithinProtectedRecords(t *testing.T) {
+	talk := record(t, tls.VersionTLS13, capturetest.Presented)
+	whole, cut := dissect.New(), dissect.New()
+	play(whole, talk, 1<<16)
+	playCut(cut, talk)
+	for _, side := range []dissect.Side{dissect.Originator, dissect.Responder} {
+		a, completeA := whole.TLS().Records(side)
+		b, completeB := cut.TLS().Records(side)
+		if !completeA || !completeB || len(a) == 0 || !reflect.DeepEqual(a, b) {
+			t.Errorf("side %d: records %v of whole ones, %v of cut ones", side, a, b)
+		}
+		seenA, _ := whole.Seen(side)
+		if seen, missed := cut.Seen(side); seen != seenA || missed != 0 {
+			t.Errorf("side %d: %d bytes seen and %d missed, want %d and none", side, seen, missed, seenA)
+		}
+	}
+	if whole.Revision() == 0 || cut.TLS().AppRecords != whole.TLS().AppRecords {
+		t.Errorf("%v, want %v", cut.TLS().AppRecords, whole.TLS().AppRecords)
+	}
+}
+
+// protected returns a protected record.
+func protected(size int) []byte {
+	return append([]byte{23, 3, 3, byte(size >> 8), byte(size)}, make([]byte, size)...)
+}
+
+// What is cut over the border of a record loses the record layer, until a segment begins with a header. The record that
+// was begun is known to have ended. Whether the rest is missed is for the one to say who cut.
+func TestCutOverRecords(t *testing.T) {
+	for _, bulk := range []bool{false, true} {
+		s := dissect.New()
+		first := append(protected(100), protected(200)...)
+		s.Data(dissect.Originator, 0, first[:110], 0, 0) // two headers
+		s.Cut(dissect.Originator, 5000, 5000-110, bulk)
+		list, complete := s.TLS().Records(dissect.Originator)
+		if complete || len(list) != 2 || list[0].Length != 100 || list[1].Length != 200 || list[1].End != 310 {
+			t.Errorf("bulk %t: %v, complete %t", bulk, list, complete)
+		}
+		want := int64(5000 - 310)
+		if bulk {
+			want = 0
+		}
+		if seen, missed := s.Seen(dissect.Originator); missed != want || seen != 5000-want {
+			t.Errorf("bulk %t: %d bytes seen, %d missed, want %d", bulk, seen, missed, want)
+		}
+		s.Data(dissect.Originator, 5000, []byte("the middle of a record, 48 KiB of which"), 0, 0)
+		s.Cut(dissect.Originator, 50000, 44000, bulk)
+		if !s.TLS().Broken(dissect.Originator) || s.TLS().LostHandshake[dissect.Originator] == bulk {
+			t.Errorf("bulk %t: %+v", bulk, s.TLS())
+		}
+		s.Data(dissect.Originator, 50000, append(protected(10), protected(10)...), 0, 0)
+		if s.TLS().Broken(dissect.Originator) || s.TLS().AppRecords[dissect.Originator] != 4 {
+			t.Errorf("bulk %t: %+v", bulk, s.TLS())
+		}
+	}
+}
+
+// What is cut of a handshake in the clear is missed, whoever cut it.
+func TestCutHandshake(t *testing.T) {
+	talk := record(t, tls.VersionTLS12, capturetest.Presented)
+	for _, bulk := range []bool{false, true} {
+		s := dissect.New()
+		hello, answer := talk.Chunks[0].Data, talk.Chunks[1].Data
+		s.Data(dissect.Originator, 0, hello, 0, 0)
+		s.Data(dissect.Responder, 0, answer[:200], int64(len(hello)), 0)
+		s.Cut(dissect.Responder, int64(len(answer)), int64(len(answer)-200), bulk)
+		if _, missed := s.Seen(dissect.Responder); missed != int64(len(answer)-200) || !s.TLS().LostHandshake[dissect.Responder] {
+			t.Errorf("bulk %t: %d bytes missed, %+v", bulk, missed, s.TLS())
+		}
+	}
+}
+
+// Cleartext that was recognized stays so, and what is cut of it is not missed; of what is not recognized yet it is.
+func TestCutCleartext(t *testing.T) {
+	s := dissect.New()
+	s.Data(dissect.Originator, 0, []byte("POST /items HTTP/1.1\r\nHost: cart\r\nContent-Length: 90000\r\n\r\nbody"), 0, 0)
+	before := s.Revision()
+	s.Cut(dissect.Originator, 90000, 89000, false)
+	s.Data(dissect.Responder, 0, []byte("HTTP/1.1 200 OK\r\n\r\n"), 90000, 0)
+	if kind, protocol := s.Kind(dissect.Originator); kind != dissect.KindPlain || protocol != "http" || s.HTTP() == nil || s.HTTP().Status != 200 {
+		t.Errorf("%v %s, %+v", kind, protocol, s.HTTP())
+	}
+	if _, missed := s.Seen(dissect.Originator); missed != 0 || before == s.Revision() {
+		t.Errorf("%d bytes missed", missed)
+	}
+	s = dissect.New()
+	s.Data(dissect.Originator, 0, []byte{0x16}, 0, 0)
+	s.Cut(dissect.Originator, 500, 499, true)
+	if _, missed := s.Seen(dissect.Originator); missed != 499 {
+		t.Errorf("%d bytes missed of a start, want 499", missed)
+	}
+}
+
+// A finished session only counts.
+func TestCutFinished(t *testing.T) {
+	s := dissect.New()
+	s.Data(dissect.Originator, 0, protected(100), 0, 0)
+	s.Finish()
+	s.Cut(dissect.Originator, 1000, 895, false)
+	if seen, missed := s.Seen(dissect.Originator); seen != 1000 || missed != 0 {
+		t.Errorf("%d bytes seen, %d missed", seen, missed)
+	}
+}
+
+// FuzzCut cuts streams anywhere: the dissector never fails, and counts every byte once.
+func FuzzCut(f *testing.F) {
+	f.Add(append(protected(100), protected(20)...), protected(40), uint16(30), uint16(60), true)
+	f.Add([]byte("GET / HTTP/1.1\r\nHost: cart\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\n\r\nbody"), uint16(20), uint16(1000), false)
+	f.Add([]byte{22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3}, []byte{22, 3, 3, 0, 80, 2, 0, 0, 76, 3, 3}, uint16(8), uint16(190), true)
+	f.Fuzz(func(t *testing.T, client, server []byte, keep, cut uint16, bulk bool) {
+		s := dissect.New()
+		var at [2]int64
+		streams := [2][]byte{client, server}
+		for len(streams[0])+len(streams[1]) > 0 {
+			for i, side := range []dissect.Side{dissect.Originator, dissect.Responder} {
+				n := min(int(keep)+1, len(streams[i]))
+				s.Data(side, at[i], streams[i][:n], at[1-i], 0)
+				streams[i] = streams[i][n:]
+				at[i] += int64(n)
+				if cut > 0 {
+					at[i] += int64(cut)
+					s.Cut(side, at[i], int64(cut), bulk)
+				}
+			}
+		}
+		s.Conclude()
+		for i, side := range []dissect.Side{dissect.Originator, dissect.Responder} {
+			if seen, missed := s.Seen(side); s.Failed() || seen+missed != at[i] || missed < 0 {
+				t.Fatalf("side %d: %d bytes seen, %d missed, of %d; failed %t", i, seen, missed, at[i], s.Failed())
+			}
+		}
+	})
+}

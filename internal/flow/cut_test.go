@@ -1,0 +1,76 @@
+package flow_test
+
+import (
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// TestCut: of a segment that a snap length or a filter has cut, what is missing is told at once and is not lost; the stream
+// goes on behind it.
+func TestCut(t *testing.T) {
+	const whole = "0123456789"
+	for _, c := range []struct {
+		name   string
+		steps  []step
+		keep   map[int]int // bytes of payload that are kept, by step
+		want   string
+		cut    uint64
+		missed uint64
+	}{
+		{
+			"in order", after(step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "PA", seq: 11, ack: 1, data: "next"}),
+			map[int]int{3: 4}, "[c0 0123 c10 cut 6 c10 next end S1]", 6, 0,
+		},
+		{
+			"the last one", after(step{flags: "PA", seq: 1, ack: 1, data: whole}),
+			map[int]int{3: 4}, "[c0 0123 c10 cut 6 end S1]", 6, 0,
+		},
+		{
+			"all of it", after(step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "PA", seq: 11, ack: 1, data: "next"}),
+			map[int]int{3: 0}, "[c10 cut 10 c10 next end S1]", 10, 0,
+		},
+		{
+			"out of order", after(step{flags: "PA", seq: 11, ack: 1, data: whole}, step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "PA", seq: 21, ack: 1, data: "next"}),
+			map[int]int{3: 4, 4: 9}, "[c0 012345678 c10 cut 1 c10 0123 c20 cut 6 c20 next end S1]", 7, 0,
+		},
+		{
+			"behind a hole", after(step{flags: "PA", seq: 6, ack: 1, data: whole}),
+			map[int]int{3: 4}, "[c5 gap 5 0123 c15 cut 6 end S1]", 6, 5,
+		},
+		{
+			"all of it behind a hole", after(step{flags: "PA", seq: 6, ack: 1, data: whole}),
+			map[int]int{3: 0}, "[c5 gap 5 c15 cut 10 end S1]", 10, 5,
+		},
+		{
+			"sent again whole", after(step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "PA", seq: 11, ack: 1, data: "next"}),
+			map[int]int{3: 4}, "[c0 0123 c10 cut 6 c10 next end S1]", 6, 0,
+		},
+		{
+			"with a FIN", after(step{flags: "FPA", seq: 1, ack: 1, data: whole}),
+			map[int]int{3: 4}, "[c0 0123 c10 cut 6 changed cFIN end S2]", 6, 0,
+		},
+		{
+			"with a RST behind", after(step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "RA", seq: 11, ack: 1}),
+			map[int]int{3: 4}, "[c0 0123 c10 cut 6 changed cRST end RSTO]", 6, 0,
+		},
+	} {
+		g := newGather(t)
+		table := flow.NewTable(flow.Config{}, g)
+		at := start
+		for i, s := range c.steps {
+			p := s.packet(client, server)
+			p.Time = at.UnixNano()
+			if keep, ok := c.keep[i]; ok {
+				p.Data = p.Data[:len(p.Data)-len(s.data)+keep]
+			}
+			table.Add(&p)
+			at = at.Add(1e6)
+		}
+		table.Flush()
+		e, s := g.ended[0].Orig, table.Stats()
+		if sprint(g.log) != c.want || e.Cut != c.cut || e.Missed != c.missed || s.CutBytes != c.cut || s.GapBytes != c.missed {
+			t.Errorf("%s: %v, cut %d (%d), missed %d (%d)\nwant %s, %d, %d", c.name, g.log, e.Cut, s.CutBytes, e.Missed, s.GapBytes, c.want, c.cut, c.missed)
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package pcapfilter
+
+import (
+	"bytes"
+	"encoding/binary"
+	"math/rand/v2"
+	"testing"
+)
+
+// segment returns an Ethernet frame with a TCP segment, or a datagram of another protocol.
+type segment struct {
+	ip6, tagged bool
+	proto       byte
+	options     int // 32-bit words behind each header
+	fragment    uint16
+	payload     []byte
+	noLength    bool // as offloads leave it where it does not fit
+}
+
+func (s segment) frame() []byte {
+	transport := append([]byte{0x9c, 0x40, 0x01, 0xbb, 0, 0, 0, 1, 0, 0, 0, 1, byte(5+s.options) << 4, 16, 1, 0, 0, 0, 0, 0}, make([]byte, 4*s.options)...)
+	if s.proto == protoUDP {
+		transport = transport[:8]
+	}
+	b := []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2}
+	if s.tagged {
+		b = append(b, 0x81, 0, 0, 5)
+	}
+	length := len(transport) + len(s.payload)
+	if s.ip6 {
+		b = binary.BigEndian.AppendUint16(b, etherIP6)
+		if s.noLength {
+			length = 0
+		}
+		b = append(b, 0x60, 0, 0, 0, byte(length>>8), byte(length), s.proto, 64)
+		b = append(b, make([]byte, 32)...)
+	} else {
+		b = binary.BigEndian.AppendUint16(b, etherIP)
+		length += 20 + 4*s.options
+		if s.noLength {
+			length = 0
+		}
+		b = append(b, 0x40|byte(5+s.options), 0, byte(length>>8), byte(length), 0, 0, byte(s.fragment>>8), byte(s.fragment), 64, s.proto, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2)
+		b = append(b, make([]byte, 4*s.options)...)
+	}
+	return append(append(b, transport...), s.payload...)
+}
+
+// record returns a TLS record.
+func record(typ byte, size int) []byte {
+	return append([]byte{typ, 3, 3, byte(size >> 8), byte(size)}, bytes.Repeat([]byte{0xaa}, size)...)
+}
+
+const whole = -1
+
+// TestDefault says how much of a payload is kept.
+func TestDefault(t *testing.T) {
+	unknown := func(n int) []byte { return bytes.Repeat([]byte{0x55}, n) }
+	cat := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
+	for name, test := range map[string]struct {
+		payload []byte
+		want    int
+	}{
+		"nothing":                           {nil, whole},
+		"a segment of a small MTU":          {unknown(1448), whole},
+		"one protected record of it":        {record(23, 1400), whole},
+		"up to the bound":                   {unknown(1960), whole},
+		"more, of what nobody knows":        {unknown(9000), whole},
+		"most of that":                      {unknown(48 << 10), whole},
+		"bulk":                              {unknown(48<<10 + 1), 4 << 10},
+		"64 KiB of cleartext":               {cat([]byte("HTTP/1.1 200 OK\r\n"), unknown(65000)), 4 << 10},
+		"a ClientHello and bulk":            {cat(record(22, 500), unknown(60000)), whole},
+		"certificates":                      {record(22, 16384), whole},
+		"an alert":                          {cat(record(21, 2), unknown(60000)), whole},
+		"a flight behind a CCS":             {cat(record(20, 1), record(23, 5000), record(23, 100), record(23, 53)), whole},
+		"one protected record":              {record(23, 9000), 64},
+		"the start of one":                  {record(23, 16401)[:9000], 64},
+		"a flight without a CCS":            {cat(record(23, 5000), record(23, 100), record(23, 53), record(23, 300)), 5005 + 105 + 58 + 64},
+		"a header that is cut":              {cat(record(23, 5000), record(23, 100)[:3]), whole},
+		"bulk records":                      {cat(record(23, 16401), record(23, 16401), record(23, 16401), record(23, 16000)), 2*16406 + 64},
+		"the largest ones":                  {cat(record(23, 18432), record(23, 18432), record(23, 18432), record(23, 9000)), 2*18437 + 64},
+		"a record and a large rest":         {cat(record(23, 22), record(23, 16401), record(23, 16401), record(23, 16401)), 27 + 2*16406 + 64},
+		"more records than are followed":    {bytes.Repeat(record(23, 300), 10), whole},
+		"the same, of bulk":                 {bytes.Repeat(record(23, 4000), 16), 37 << 10},
+		"an alert among them":               {cat(record(23, 3000), record(21, 26), record(23, 3000)), 3005 + 31 + 64},
+		"something else behind a record":    {cat(record(23, 3000), unknown(100)), whole},
+		"the same, of bulk, out of reach":   {cat(record(23, 3000), unknown(60000)), 37 << 10},
+		"a record of a version that is not": {cat([]byte{23, 4, 3, 1, 0}, unknown(60000)), 4 << 10},
+		"a type that is not":                {cat([]byte{25, 3, 3, 1, 0}, unknown(60000)), 4 << 10},
+		"an empty record":                   {cat(record(23, 0), record(23, 3000)), 5 + 64},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, s := range []segment{{}, {ip6: true}, {tagged: true}, {options: 7}, {ip6: true, tagged: true, options: 3}, {noLength: true}, {ip6: true, noLength: true}} {
+				s.proto, s.payload = protoTCP, test.payload
+				for _, link := range []Link{LinkEthernet, LinkRaw} {
+					frame := s.frame()
+					if link == LinkRaw {
+						if s.tagged {
+							continue
+						}
+						frame = frame[14:]
+					}
+					got := min(int(Default(Config{Link: link, Live: true}).Run(&Packet{Data: frame, Length: len(frame)})), len(frame))
+					want := len(frame)
+					if test.want != whole {
+						want += test.want - len(test.payload)
+					}
+					if got != want {
+						t.Errorf("%s, %+v: %d bytes of a frame of %d, want %d", link.Name(), segment{ip6: s.ip6, tagged: s.tagged, options: s.options, noLength: s.noLength}, got, len(frame), want)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestDefaultOthers: what is no TCP is kept whole but for large datagrams.
+func TestDefaultOthers(t *testing.T) {
+	large := bytes.Repeat([]byte{0x55}, 60000)
+	p := Default(Config{Link: LinkEthernet, Live: true})
+	for name, test := range map[string]struct {
+		segment segment
+		want    int // of the frame
+	}{
+		"a datagram":         {segment{proto: protoUDP, payload: large[:1400]}, whole},
+		"a large datagram":   {segment{proto: protoUDP, payload: large}, 14 + 20 + 4<<10},
+		"the same over IPv6": {segment{ip6: true, proto: protoUDP, payload: large}, 14 + 40 + 4<<10},
+		"SCTP":               {segment{proto: protoSCTP, payload: large}, whole},
+		"a first fragment":   {segment{proto: protoTCP, fragment: 0x2000, payload: large}, whole},
+		"a later fragment":   {segment{proto: protoTCP, fragment: 5, payload: large}, whole},
+		"an IPv6 extension":  {segment{ip6: true, proto: 0, payload: large}, whole},
+	} {
+		frame := test.segment.frame()
+		want := test.want
+		if want == whole {
+			want = len(frame)
+		}
+		if got := min(int(p.Run(&Packet{Data: frame, Length: len(frame)})), len(frame)); got != want {
+			t.Errorf("%s: %d bytes, want %d", name, got, want)
+		}
+	}
+	lying := segment{proto: protoTCP, payload: large}.frame()
+	lying[14+2], lying[14+3] = 0xff, 0xff // more than there is
+	if n := p.Run(&Packet{Data: lying, Length: len(lying)}); int(n) < len(lying) {
+		t.Errorf("a packet that claims too much is cut to %d bytes", n)
+	}
+	arp := append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 6}, large...)
+	if n := p.Run(&Packet{Data: arp, Length: len(arp)}); int(n) < len(arp) {
+		t.Errorf("no IP packet is cut to %d bytes", n)
+	}
+}
+
+// TestDefaultDropsNothing: whatever a packet is, it is kept, with its headers.
+func TestDefaultDropsNothing(t *testing.T) {
+	r := rand.New(rand.NewPCG(12, 0))
+	for _, link := range append(linkOrder, LinkIPv4, 105) {
+		p := Default(Config{Link: link, Live: true})
+		if err := p.Validate(); err != nil {
+			t.Fatalf("%s: %v", link.Name(), err)
+		}
+		for _, packet := range random(r, min(link, LinkSLL2), 2000) {
+			packet.Data = append(packet.Data, bytes.Repeat(noise(r, 50), r.IntN(1300))...)
+			if len(packet.Data) > 64 && r.IntN(2) == 0 {
+				copy(packet.Data[r.IntN(len(packet.Data)-60):], record(byte(19+r.IntN(7)), 30))
+			}
+			packet.Length = len(packet.Data)
+			if n := int(p.Run(&packet)); n < min(len(packet.Data), 96) {
+				t.Fatalf("%s: %d bytes of %d kept: % x", link.Name(), n, len(packet.Data), packet.Data[:min(len(packet.Data), 80)])
+			}
+		}
+	}
+}
+
+// TestDefaultNarrowed: joined with an expression, it keeps of what that takes what it kept.
+func TestDefaultNarrowed(t *testing.T) {
+	narrow, err := Compile("tcp port 443", Config{Link: LinkEthernet, Live: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := And(narrow, Default(Config{Link: LinkEthernet, Live: true}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bulk := segment{proto: protoTCP, payload: make([]byte, 60000)}.frame()
+	if n := p.Run(&Packet{Data: bulk, Length: len(bulk)}); n != 14+20+20+4<<10 {
+		t.Errorf("%d bytes", n)
+	}
+	bulk = segment{proto: protoUDP, payload: make([]byte, 60000)}.frame()
+	if n := p.Run(&Packet{Data: bulk, Length: len(bulk)}); n != 0 {
+		t.Errorf("%d bytes of what the expression does not take", n)
+	}
+}
