@@ -83,6 +83,14 @@ func Root(t testing.TB) string {
 // what runs its commands, such as ip netns exec NAME.
 func Start(t testing.TB, mode string, env, within []string) *Broker {
 	t.Helper()
+	b := New(t, mode, env, within)
+	b.Start()
+	return b
+}
+
+// New is Start without the start.
+func New(t testing.TB, mode string, env, within []string) *Broker {
+	t.Helper()
 	b := &Broker{t: t, script: Require(t), Dir: t.TempDir(), mode: mode, Env: env, within: within}
 	t.Cleanup(func() {
 		b.do("kill")
@@ -90,7 +98,6 @@ func Start(t testing.TB, mode string, env, within []string) *Broker {
 			t.Logf("the end of the broker's log:\n%s", tail(string(log), 30))
 		}
 	})
-	b.Start()
 	return b
 }
 
@@ -238,7 +245,7 @@ func (b *Broker) Read(topics ...string) []Record {
 	b.t.Helper()
 	var out []Record
 	for _, topic := range topics {
-		cmd := b.command("timeout", "120", "kcat", "-b", b.Plain, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", `%t\t%p\t%k\t%h\t%T\t%s\n`)
+		cmd := b.command("timeout", "120", "kcat", "-m", "60", "-b", b.Plain, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", `%t\t%p\t%k\t%h\t%T\t%s\n`)
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
 		text, err := cmd.Output()

@@ -1,0 +1,26 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Passes each record on once: JSON lines in, JSON lines out, what was seen of an event.id before left out.
+
+    kcat -b BROKER -C -q -u -G siem meshtls-tap.findings | siem/dedup.py | ...
+
+It remembers the last million identities (some 150 MB): a repeat comes minutes after the first, not days. An argument sets
+another number.
+"""
+import collections, json, sys
+
+limit = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+seen = collections.OrderedDict()
+for line in sys.stdin.buffer:
+    try:
+        identity = json.loads(line)["event"]["id"]
+    except (ValueError, KeyError, TypeError):
+        identity = None  # not a record of the tap's: none of this program's business
+    if identity in seen:
+        continue
+    if identity is not None:
+        seen[identity] = None
+        if len(seen) > limit:
+            seen.popitem(last=False)
+    sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()

@@ -1,0 +1,241 @@
+package kafka_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/sink"
+)
+
+// order is what a driver is told: a process that puts records into a Kafka sink at a steady rate, as a tap does.
+type order struct {
+	Name    string // begins each event.id
+	Brokers []string
+	Topics  string // prefix of the three
+	Spool   string
+	Rate    int // records per second
+	Size    int // bytes of each
+	TLS     *sink.TLSConfig
+	SASL    *sink.SASLConfig
+}
+
+func (o *order) config() sink.KafkaConfig {
+	cfg := sink.KafkaConfig{
+		Brokers: o.Brokers, FindingsTopic: o.Topics + ".findings", PostureTopic: o.Topics + ".posture", FlowsTopic: o.Topics + ".flows",
+		TLS: o.TLS, SASL: o.SASL, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+	}
+	if o.Spool != "" {
+		cfg.Spool = &sink.SpoolConfig{Dir: o.Spool, MaxBytes: 1 << 30}
+	}
+	return cfg
+}
+
+// report is what a driver says ten times a second, and at its end.
+type report struct {
+	Put    int // calls of Put that returned, accepted or not
+	Status sink.Status
+	RSS    int // kB
+	End    bool
+	Left   int // by Close
+}
+
+var datasets = [...]string{sink.Finding, sink.Posture, sink.Tap, sink.Flow}
+
+// drive is the driver's process. It ends at SIGTERM, as a tap does: at once where the brokers are known to be down.
+func drive() {
+	var o order
+	exitOn(json.Unmarshal([]byte(os.Getenv("MESHTLS_DRIVER")), &o))
+	k, err := sink.NewKafka(o.config())
+	exitOn(err)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	pad := strings.Repeat("0123456789abcdef", o.Size/16+1)[:o.Size]
+	out := json.NewEncoder(os.Stdout)
+	every, shown := time.NewTicker(10*time.Millisecond), time.Now()
+	pause, paused := make(chan os.Signal, 1), false
+	signal.Notify(pause, syscall.SIGUSR1)
+	put, begun := 0, time.Now()
+	for ctx.Err() == nil {
+		for due := int(time.Since(begun).Seconds() * float64(o.Rate)); put < due && !paused; put++ {
+			k.Put(o.record(put, pad))
+			fmt.Println(put + 1)
+		}
+		if time.Since(shown) > 100*time.Millisecond {
+			shown = time.Now()
+			exitOn(out.Encode(report{Put: put, Status: k.Status(), RSS: residentKB(os.Getpid())}))
+		}
+		select {
+		case <-every.C:
+		case <-pause:
+			paused = !paused
+			begun = time.Now().Add(-time.Duration(put) * time.Second / time.Duration(o.Rate))
+		case <-ctx.Done():
+		}
+	}
+	grace := 3 * time.Second
+	if k.Status().Down {
+		grace = 0
+	}
+	closing, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	left, _ := k.Close(closing)
+	exitOn(out.Encode(report{Put: put, Status: k.Status(), RSS: residentKB(os.Getpid()), End: true, Left: left}))
+	os.Exit(0)
+}
+
+func (o *order) record(n int, pad string) sink.Message {
+	id := fmt.Sprintf("%s-%d", o.Name, n)
+	return sink.Message{
+		Dataset: datasets[n%4], ID: id, Key: fmt.Sprintf("%s|edge-%d", o.Name, n%50), Time: time.Now(),
+		Value: fmt.Appendf(nil, `{"event":{"id":%q,"dataset":%q,"sequence":%d},"meshtls":{"run":%q},"pad":%q}`, id, datasets[n%4], n/4+1, o.Name, pad),
+	}
+}
+
+func exitOn(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// residentKB is a process's resident memory, from proc_pid_status(5).
+func residentKB(pid int) (kb int) {
+	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	for line := range strings.Lines(string(data)) {
+		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+			fmt.Sscan(value, &kb)
+		}
+	}
+	return kb
+}
+
+// driver is the test's end of a driver.
+type driver struct {
+	order
+	t      *testing.T
+	cmd    *exec.Cmd
+	stderr strings.Builder
+	ended  chan struct{}
+
+	mu     sync.Mutex
+	put    int
+	last   report
+	maxRSS int
+}
+
+// startDriver starts a driver in the pod.
+func startDriver(t *testing.T, pod string, o order) *driver {
+	t.Helper()
+	text, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &driver{order: o, t: t, ended: make(chan struct{})}
+	d.cmd = exec.Command("ip", "netns", "exec", pod, os.Args[0])
+	d.cmd.Env = append(os.Environ(), "MESHTLS_DRIVER="+string(text))
+	d.cmd.Stderr = &d.stderr
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := d.cmd.StdoutPipe()
+	if err == nil {
+		err = d.cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	go d.listen(out)
+	t.Cleanup(func() {
+		d.cmd.Process.Kill()
+		<-d.ended
+		if t.Failed() {
+			t.Logf("%s: %s", o.Name, d.stderr.String())
+		}
+	})
+	return d
+}
+
+func (d *driver) listen(out io.Reader) {
+	defer close(d.ended)
+	for in := bufio.NewScanner(out); in.Scan(); {
+		var r report
+		var whole bool
+		if strings.HasPrefix(in.Text(), "{") {
+			whole = json.Unmarshal(in.Bytes(), &r) == nil
+		} else {
+			_, err := fmt.Sscan(in.Text(), &r.Put)
+			whole = err == nil
+		}
+		if !whole {
+			continue // cut short by SIGKILL
+		}
+		d.mu.Lock()
+		d.put = max(d.put, r.Put)
+		if r.RSS > 0 {
+			d.last, d.maxRSS = r, max(d.maxRSS, r.RSS)
+		}
+		d.mu.Unlock()
+	}
+	d.cmd.Wait()
+}
+
+// now returns the last report and how many records were put.
+func (d *driver) now() (r report, put int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.last, d.put
+}
+
+// end ends the driver by SIGTERM and returns its last report.
+func (d *driver) end() report {
+	d.t.Helper()
+	d.cmd.Process.Signal(syscall.SIGTERM)
+	select {
+	case <-d.ended:
+	case <-time.After(20 * time.Second):
+		d.t.Fatalf("%s does not end", d.Name)
+	}
+	r, _ := d.now()
+	if !r.End {
+		d.t.Fatalf("%s ended without a word: %s", d.Name, d.stderr.String())
+	}
+	return r
+}
+
+// pause has the driver stop putting records, or go on.
+func (d *driver) pause() { d.cmd.Process.Signal(syscall.SIGUSR1) }
+
+// kill ends the driver by SIGKILL and returns how many records it had put.
+func (d *driver) kill() int {
+	d.cmd.Process.Kill()
+	<-d.ended
+	_, put := d.now()
+	return put
+}
+
+// eventually waits for a condition.
+func eventually(t *testing.T, limit time.Duration, what string, condition func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !condition(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", limit, what)
+		}
+	}
+}
+
+func sum(m map[string]uint64) (n int) {
+	for _, v := range m {
+		n += int(v)
+	}
+	return n
+}

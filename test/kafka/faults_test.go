@@ -1,0 +1,339 @@
+package kafka_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
+	"github.com/segmentio/kafka-go"
+)
+
+// scenarios runs scenarios with one broker.
+type scenarios struct {
+	t      *testing.T
+	pod    string
+	broker *kafkatest.Broker
+	limit  time.Duration // for all to be well again
+}
+
+func newScenarios(t *testing.T, env ...string) *scenarios {
+	t.Helper()
+	kafkatest.Require(t)
+	p := pod(t)
+	return &scenarios{t, p, kafkatest.Start(t, "plain", append(env, "ADDRESS="+hostAddress), nil), 3 * time.Minute}
+}
+
+// run runs one. Those that are not short run only where all is to.
+func (s *scenarios) run(name string, short bool, may expected, f func(w *world)) {
+	s.t.Run(name, func(t *testing.T) {
+		if !short {
+			long(t)
+		}
+		w := newWorld(t, name, s.broker, s.pod)
+		f(w)
+		w.settled(s.limit)
+		w.account(may)
+	})
+}
+
+// TestFaults lets one thing after the other happen to a broker, with drivers and a tap at work.
+func TestFaults(t *testing.T) {
+	s := newScenarios(t)
+	b := s.broker
+	s.run("nothing", true, expected{}, func(w *world) { w.lasts(3 * time.Second) })
+	s.run("restart", true, expected{}, func(w *world) {
+		b.Stop()
+		w.lasts(3 * time.Second)
+		b.Start()
+	})
+	s.run("killed", false, expected{duplicates: true}, func(w *world) {
+		b.Kill()
+		w.lasts(3 * time.Second)
+		b.Start()
+	})
+	s.run("killed-with-tap", true, expected{duplicates: true, unsent: 5}, func(w *world) {
+		b.Kill()
+		w.lasts(3 * time.Second)
+		w.killSpooler()
+		w.lasts(3 * time.Second)
+		b.Start()
+	})
+	for _, seconds := range []time.Duration{5, 30, 120} {
+		d := seconds * time.Second
+		s.run("frozen-"+d.String(), seconds == 5, expected{duplicates: seconds > 5, dropped: seconds > 30}, func(w *world) {
+			b.Freeze()
+			w.lasts(d)
+			b.Thaw()
+		})
+	}
+	for name, rule := range map[string]string{
+		"cut-to":   "add rule inet cut in iifname host0 tcp dport %s drop",
+		"cut-from": "add rule inet cut out oifname host0 tcp sport %s drop",
+		"cut-both": "add rule inet cut in iifname host0 tcp dport %[1]s drop; add rule inet cut out oifname host0 tcp sport %[1]s drop",
+	} {
+		s.run(name, name == "cut-both", expected{duplicates: true}, func(w *world) {
+			cut(w.t, b, rule)
+			w.lasts(12 * time.Second)
+			mend(w.t)
+		})
+	}
+	s.run("cut-40s", false, expected{duplicates: true}, func(w *world) {
+		cut(w.t, b, "add rule inet cut in iifname host0 tcp dport %s drop")
+		w.lasts(40 * time.Second)
+		mend(w.t)
+	})
+	s.run("topic-deleted", false, expected{}, func(w *world) {
+		var topics []string
+		for _, d := range w.drivers {
+			topics = append(topics, d.Topics+".findings", d.Topics+".posture")
+		}
+		w.deletedAndMade(topics)
+	})
+}
+
+// cut drops packets between the pod and the broker.
+func cut(t *testing.T, b *kafkatest.Broker, rule string) {
+	t.Helper()
+	_, port, _ := net.SplitHostPort(b.Plain)
+	run(t, "nft", "add table inet cut; add chain inet cut in { type filter hook input priority 0; }; add chain inet cut out { type filter hook output priority 0; }; "+fmt.Sprintf(rule, port))
+}
+
+func mend(t *testing.T) { t.Helper(); run(t, "nft", "delete table inet cut") }
+
+// deletedAndMade deletes topics and makes them again later. What was in them before is read before: it arrived.
+func (w *world) deletedAndMade(topics []string) {
+	w.t.Helper()
+	for _, d := range w.drivers {
+		d.pause()
+	}
+	for _, d := range w.drivers {
+		before := -1
+		eventually(w.t, 20*time.Second, d.Name+" has sent all", func() bool {
+			time.Sleep(300 * time.Millisecond) // three reports
+			r, put := d.now()
+			still := r.Put == before && r.Put == put
+			before = r.Put
+			return still && r.Status.Queued == 0
+		})
+	}
+	w.before = w.broker.Read(topics...)
+	w.broker.Delete(topics...)
+	for _, d := range w.drivers {
+		d.pause()
+	}
+	w.suffers(time.Minute)
+	w.lasts(3 * time.Second)
+	w.broker.Create(topics...)
+}
+
+// TestDownAtStart has no broker when drivers and tap begin.
+func TestDownAtStart(t *testing.T) {
+	long(t)
+	s := newScenarios(t)
+	w := &world{t: t, broker: s.broker, pod: s.pod}
+	w.create("down")
+	s.broker.Stop()
+	w.launch("down")
+	w.lasts(3 * time.Minute)
+	for _, d := range w.drivers {
+		if r, _ := d.now(); !r.Status.Down || !strings.Contains(r.Status.Reason, "connection refused: see TAP_KAFKA_BROKERS") {
+			t.Errorf("%s: %+v", d.Name, r.Status)
+		}
+	}
+	if text := w.tap.get("/readyz"); !strings.Contains(text, "connection refused: see TAP_KAFKA_BROKERS") {
+		t.Errorf("/readyz: %q", text)
+	}
+	s.broker.Start()
+	w.settled(3 * time.Minute)
+	w.account(expected{dropped: true}) // 36,000 records are more than the queue of 10,000 holds
+}
+
+// TestAway is ten minutes without a broker at 200 records/s, with a tap that is killed meanwhile.
+func TestAway(t *testing.T) {
+	long(t)
+	s := newScenarios(t)
+	w := newWorld(t, "away", s.broker, s.pod)
+	s.broker.Kill()
+	w.lasts(5 * time.Minute)
+	w.killSpooler()
+	w.lasts(5 * time.Minute)
+	s.broker.Start()
+	w.settled(5 * time.Minute)
+	w.account(expected{duplicates: true, dropped: true, unsent: 5})
+}
+
+// TestSlow has the way to the broker let only so much through.
+func TestSlow(t *testing.T) {
+	long(t)
+	kafkatest.Require(t)
+	p := pod(t)
+	slow := newProxy(t)
+	b := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress, "ADVERTISE=" + slow.address()}, nil)
+	slow.to(b.Plain)
+	direct := b.Plain
+	b.Plain = slow.address()
+	w := newWorld(t, "slow", b, p)
+	slow.rate.Store(6000)
+	w.lasts(40 * time.Second)
+	waiting, _ := w.drivers[0].now()
+	t.Logf("at 6000 bytes/s: %d records wait", waiting.Status.Queued)
+	slow.rate.Store(0)
+	w.settled(2 * time.Minute)
+	b.Plain = direct
+	w.account(expected{duplicates: true, dropped: true})
+}
+
+// TestDiskFull has the broker's disk fill up, which ends the broker, until there is room again.
+func TestDiskFull(t *testing.T) {
+	long(t)
+	kafkatest.Require(t)
+	p := pod(t)
+	b := kafkatest.New(t, "plain", []string{"ADDRESS=" + hostAddress, "PROPERTIES=log.index.size.max.bytes=1048576"}, nil)
+	data := filepath.Join(b.Dir, "data")
+	if err := os.Mkdir(data, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mount("tmpfs", data, "tmpfs", 0, "size=200m"); err != nil {
+		t.Skipf("a small file system cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() { b.Kill(); syscall.Unmount(data, syscall.MNT_DETACH) })
+	b.Start()
+	w := newWorld(t, "full", b, p)
+	f, err := os.Create(filepath.Join(data, "filler"))
+	for err == nil {
+		_, err = f.Write(make([]byte, 1<<16))
+	}
+	f.Close()
+	w.suffers(time.Minute)
+	w.lasts(10 * time.Second)
+	if err := os.Remove(f.Name()); err != nil {
+		t.Fatal(err)
+	}
+	b.Kill()
+	b.Start()
+	w.settled(3 * time.Minute)
+	w.account(expected{duplicates: true})
+}
+
+// TestThreeBrokers kills the leader of some partitions, and then restarts each broker in turn, as an upgrade does.
+func TestThreeBrokers(t *testing.T) {
+	long(t)
+	kafkatest.Require(t)
+	p := pod(t)
+	one := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress}, nil)
+	two := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress, "JOIN=" + one.Dir, "NODE=2"}, nil)
+	three := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress, "JOIN=" + one.Dir, "NODE=3"}, nil)
+	w := &world{t: t, broker: one, pod: p, replicas: 3, brokers: []string{one.Plain, two.Plain, three.Plain}}
+	w.create("three")
+	w.launch("three")
+	w.settled(time.Minute)
+	two.Kill()
+	w.lasts(10 * time.Second)
+	w.settled(2 * time.Minute) // on two brokers
+	two.Start()
+	w.inSync(two, three, one)
+	three.Freeze()
+	w.lasts(10 * time.Second)
+	w.settled(2 * time.Minute)
+	three.Thaw()
+	w.inSync(two, three, one)
+	for _, b := range []*kafkatest.Broker{two, three} {
+		b.Stop()
+		w.lasts(5 * time.Second)
+		b.Start()
+		w.inSync(two, three, one)
+	}
+	w.settled(2 * time.Minute)
+	w.account(expected{duplicates: true})
+}
+
+// inSync waits until each partition has all its replicas in sync again.
+func (w *world) inSync(brokers ...*kafkatest.Broker) {
+	w.t.Helper()
+	eventually(w.t, time.Minute, "all replicas are in sync", func() bool {
+		behind := 0
+		w.broker.Admin(func(ctx context.Context, c *kafka.Client) error {
+			m, err := c.Metadata(ctx, &kafka.MetadataRequest{})
+			if err != nil {
+				behind++
+				return nil //nolint:nilerr // it is asked again
+			}
+			for _, topic := range m.Topics {
+				for _, p := range topic.Partitions {
+					if len(p.Isr) < len(brokers) {
+						behind++
+					}
+				}
+			}
+			return nil
+		})
+		return behind == 0
+	})
+}
+
+// TestChance lets things happen by chance. The seed is printed; MESHTLS_SEED sets it.
+func TestChance(t *testing.T) {
+	s := newScenarios(t)
+	seeds := []uint64{1}
+	if full() {
+		seeds = []uint64{1, 2, 3, 4}
+	}
+	if text := os.Getenv("MESHTLS_SEED"); text != "" {
+		seeds = seeds[:1]
+		fmt.Sscan(text, &seeds[0])
+	}
+	steps := 4
+	if full() {
+		steps = 12
+	}
+	for _, seed := range seeds {
+		s.run(fmt.Sprint("seed-", seed), true, expected{duplicates: true, dropped: true, unsent: 5 * steps}, func(w *world) {
+			w.chance(rand.New(rand.NewPCG(seed, 9)), steps)
+		})
+	}
+}
+
+// chance lets so many things happen.
+func (w *world) chance(r *rand.Rand, steps int) {
+	b, up := w.broker, true
+	var told []string
+	pause := func() { w.lasts(time.Duration(r.IntN(4000)) * time.Millisecond) }
+	for range steps {
+		what := []string{"kill", "stop", "freeze", "cut", "kill the spooler"}[r.IntN(5)]
+		told = append(told, what)
+		switch {
+		case what == "kill the spooler":
+			w.killSpooler()
+		case !up:
+			b.Start()
+			up = true
+		case what == "kill":
+			b.Kill()
+			up = false
+		case what == "stop":
+			b.Stop()
+			up = false
+		case what == "freeze":
+			b.Freeze()
+			pause()
+			b.Thaw()
+		case what == "cut":
+			cut(w.t, b, "add rule inet cut in iifname host0 tcp dport %s drop")
+			pause()
+			mend(w.t)
+		}
+		pause()
+	}
+	if !up {
+		b.Start()
+	}
+	w.t.Log(strings.Join(told, ", "))
+}

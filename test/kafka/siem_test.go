@@ -1,0 +1,113 @@
+package kafka_test
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
+)
+
+// script runs one of siem/ on lines and returns what it prints.
+func script(t *testing.T, name string, lines []string) string {
+	t.Helper()
+	if _, err := exec.LookPath("python3"); err != nil {
+		absent(t, "%v: on Debian or Ubuntu: apt-get install python3", err)
+	}
+	cmd := exec.Command("python3", filepath.Join(kafkatest.Root(t), "siem", name))
+	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n"))
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil && stderr.Len() > 0 {
+		t.Fatalf("%s: %v: %s", name, err, &stderr)
+	}
+	return string(out)
+}
+
+// TestGaps takes some records away and has some come twice, in any order: siem/gaps.py finds each, siem/dedup.py passes each on once.
+func TestGaps(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	var lines []string
+	gone, twice, all := map[string]int{}, 0, 0
+	for _, run := range []string{"run1", "run2"} {
+		for n := range 2000 {
+			dataset := datasets[n%4]
+			line := fmt.Sprintf(`{"event":{"id":"%s-%d","sequence":%d,"dataset":%q,"action":"%s"},"kubernetes":{"pod":{"uid":"7e1a"}},"meshtls":{"run":%q}}`,
+				run, n, n/4+1, dataset, map[bool]string{true: "stopped"}[run == "run1" && n == 1998], run)
+			if r.IntN(50) == 0 && n < 1990 {
+				gone[run+" "+dataset]++
+				continue
+			}
+			all++
+			lines = append(lines, line)
+			if r.IntN(40) == 0 {
+				twice++
+				lines = append(lines, line)
+			}
+		}
+	}
+	r.Shuffle(len(lines), func(i, j int) { lines[i], lines[j] = lines[j], lines[i] })
+	out := script(t, "gaps.py", lines)
+	missing := 0
+	for _, key := range slices.Sorted(maps.Keys(gone)) {
+		missing += gone[key]
+		if want := fmt.Sprintf("7e1a %s: 1-500, %d missing", key, gone[key]); !strings.Contains(out, want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	if want := fmt.Sprintf("%d records, %d missing, %d came again, 0 not understood", all, missing, twice); !strings.Contains(out, want) {
+		t.Errorf("it does not say %q:\n%s", want, out)
+	}
+	if strings.Count(out, "; stopped\n") != 4 || strings.Count(out, "or was killed") != 4 {
+		t.Errorf("which run ended how:\n%s", out)
+	}
+	if once := script(t, "dedup.py", lines); len(strings.Split(strings.TrimSpace(once), "\n")) != all {
+		t.Error("dedup.py does not pass on each record once")
+	}
+}
+
+// TestReplay kills a tap while its broker is away and starts it again on what it left: gaps.py finds nothing missing of either run.
+func TestReplay(t *testing.T) {
+	kafkatest.Require(t)
+	p := pod(t)
+	b := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress}, nil)
+	topics := []string{"replay.findings", "replay.posture", "replay.flows"}
+	b.Create(topics...)
+	environ := []string{"TAP_KAFKA_BROKERS=" + b.Plain, "TAP_SPOOL_DIR=" + t.TempDir(), "POD_UID="} // no slot of a minute
+	first := startTap(t, p, "replay", environ...)
+	eventually(t, time.Minute, "the tap delivers", func() bool { return first.metric(`sink_delivered_records_total\{dataset="meshtls.flow"\}`) > 20 })
+	b.Kill()
+	eventually(t, time.Minute, "the tap spools", func() bool { return first.metric("sink_down") == 1 && first.metric("sink_spooled_records") > 50 })
+	first.cmd.Process.Kill()
+	first.cmd.Wait()
+	first.traffic.Process.Kill()
+	first.server.Close()
+	second := startTap(t, p, "replay", environ...)
+	eventually(t, time.Minute, "it finds what the first left", func() bool { return second.metric("sink_recovered_records_total") > 50 })
+	b.Start()
+	eventually(t, 2*time.Minute, "all is delivered", func() bool {
+		q := second.metric("sink_queued_records")
+		return second.metric("sink_ok") == 1 && q >= 0 && q < 20
+	})
+	second.end()
+	var lines []string
+	for _, r := range b.Read(topics...) {
+		lines = append(lines, r.Value)
+	}
+	out := script(t, "gaps.py", lines)
+	t.Logf("\n%s", out)
+	if !strings.Contains(out, ", 0 missing, ") || strings.Count(out, "; stopped\n") < 3 || strings.Count(out, "or was killed") < 3 {
+		t.Error("something is missing")
+	}
+	if !regexp.MustCompile(`records, 0 missing, \d+ came again, 0 not understood`).MatchString(out) {
+		t.Error("not all was understood")
+	}
+}

@@ -1,0 +1,215 @@
+package kafka_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
+)
+
+// trafficPort is where the pod's client finds its server.
+const trafficPort = "8080"
+
+// makeTraffic is the process of the pod's client: so many HTTP requests per second, each on a connection of its own. It prints
+// how many went well when it is told to end.
+func makeTraffic() {
+	rate, err := strconv.Atoi(os.Getenv("MESHTLS_TRAFFIC"))
+	exitOn(err)
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	tick := time.NewTicker(time.Second / time.Duration(rate))
+	var done atomic.Int64
+	var all sync.WaitGroup
+	for {
+		select {
+		case <-tick.C:
+		case <-stop:
+			all.Wait()
+			fmt.Println(done.Load())
+			os.Exit(0)
+		}
+		all.Go(func() {
+			r, err := client.Get("http://" + net.JoinHostPort(hostAddress, trafficPort))
+			if err != nil {
+				return
+			}
+			_, err = io.Copy(io.Discard, r.Body)
+			r.Body.Close()
+			if err == nil {
+				done.Add(1)
+			}
+		})
+	}
+}
+
+// liveTap is a real tap in the pod, with traffic to tap.
+type liveTap struct {
+	t       *testing.T
+	topics  string
+	cmd     *exec.Cmd
+	stderr  bytes.Buffer
+	traffic *exec.Cmd
+	made    bytes.Buffer
+	server  *http.Server // what the traffic goes to
+	rss     int          // kB, when it was ready
+	maxRSS  int
+	drops   int // of the ring
+	ended   sync.Once
+}
+
+// buildTap builds the tap, once.
+var buildTap = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "tap")
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, "tap")
+	cmd := exec.Command("go", "build", "-o", file, "../../cmd/tap")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w: %s", err, out)
+	}
+	return file, err
+})
+
+// startTap starts a tap with a spool in the pod, with topics of its own, and ten connections a second for it to see.
+func startTap(t *testing.T, pod, topics string, environ ...string) *liveTap {
+	t.Helper()
+	file, err := buildTap()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &liveTap{t: t, topics: topics}
+	x.cmd = exec.Command("ip", "netns", "exec", pod, file, "run")
+	x.cmd.Env = append(os.Environ(),
+		"TAP_INTERFACES=eth0,lo", "TAP_EMIT=findings,posture,flows", "TAP_WINDOW=5s", "TAP_SINK=kafka",
+		"TAP_KAFKA_TOPIC="+topics+".findings", "TAP_KAFKA_POSTURE_TOPIC="+topics+".posture", "TAP_KAFKA_FLOWS_TOPIC="+topics+".flows",
+		"TAP_SPOOL_DIR="+t.TempDir(), "TAP_SPOOL_MAX=256Mi",
+		"POD_NAME=web", "POD_NAMESPACE=shop", "POD_UID=7e1a", "POD_IPS="+podAddress)
+	x.cmd.Env = append(x.cmd.Env, environ...)
+	x.cmd.Stderr = &x.stderr
+	x.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	listener, err := net.Listen("tcp", net.JoinHostPort(hostAddress, trafficPort))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello := func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "here you are") }
+	x.server = &http.Server{Handler: http.HandlerFunc(hello)} //nolint:gosec // a test's server
+	go x.server.Serve(listener)
+	t.Cleanup(func() { x.server.Close() })
+	if err := x.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		x.cmd.Process.Kill()
+		x.cmd.Wait()
+		if t.Failed() {
+			t.Logf("the tap: %s", &x.stderr)
+		}
+	})
+	eventually(t, 20*time.Second, "the tap captures", func() bool {
+		return strings.Count(x.metrics(), "meshtls_tap_capturing{interface=") == 2 && !strings.Contains(x.metrics(), "} 0\nmeshtls_tap_capturing")
+	})
+	x.traffic = exec.Command("ip", "netns", "exec", pod, os.Args[0])
+	x.traffic.Env = append(os.Environ(), "MESHTLS_TRAFFIC=10")
+	x.traffic.Stdout = &x.made
+	x.traffic.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := x.traffic.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { x.traffic.Process.Kill(); x.traffic.Wait() })
+	return x
+}
+
+func (x *liveTap) get(path string) string {
+	client := http.Client{Timeout: 3 * time.Second}
+	r, err := client.Get("http://" + podAddress + ":9469" + path)
+	if err != nil {
+		return ""
+	}
+	defer r.Body.Close()
+	text, _ := io.ReadAll(r.Body)
+	return string(text)
+}
+
+// metrics asks for the metrics and notes what they say of memory and of the ring.
+func (x *liveTap) metrics() string {
+	text := x.get("/metrics")
+	if text == "" {
+		return ""
+	}
+	x.maxRSS = max(x.maxRSS, residentKB(x.cmd.Process.Pid))
+	x.drops = 0
+	for _, m := range regexp.MustCompile(`(?m)^meshtls_tap_ring_dropped_packets_total\{.*\} (\d+)`).FindAllStringSubmatch(text, -1) {
+		n, _ := strconv.Atoi(m[1])
+		x.drops += n
+	}
+	return text
+}
+
+// metric returns one number of the metrics, -1 if it is not there.
+func (x *liveTap) metric(name string) float64 {
+	m := regexp.MustCompile(`(?m)^meshtls_tap_` + name + ` (\S+)$`).FindStringSubmatch(x.metrics())
+	if m == nil {
+		return -1
+	}
+	n, _ := strconv.ParseFloat(m[1], 64)
+	return n
+}
+
+// end ends the traffic and then the tap, and returns how many connections there were.
+func (x *liveTap) end() (connections int) {
+	x.t.Helper()
+	x.ended.Do(func() {
+		x.traffic.Process.Signal(syscall.SIGTERM)
+		x.traffic.Wait()
+		time.Sleep(200 * time.Millisecond) // for the last FIN
+		x.metrics()
+		x.cmd.Process.Signal(syscall.SIGTERM)
+		x.cmd.Wait()
+	})
+	fmt.Sscan(x.made.String(), &connections)
+	return connections
+}
+
+// seen counts the connections of the traffic that records tell of, and those that came twice.
+func (x *liveTap) seen(b *kafkatest.Broker) (connections, duplicates int) {
+	x.t.Helper()
+	ids := map[string]bool{}
+	for _, r := range b.Read(x.topics + ".flows") {
+		var v struct {
+			Event       struct{ ID string }
+			Destination struct{ Port int }
+			Source      struct{ IP string }
+		}
+		if err := json.Unmarshal([]byte(r.Value), &v); err != nil {
+			x.t.Fatalf("%v: %s", err, r.Value)
+		}
+		if fmt.Sprint(v.Destination.Port) != trafficPort {
+			continue
+		}
+		if ids[v.Event.ID] {
+			duplicates++
+		}
+		ids[v.Event.ID] = true
+	}
+	return len(ids), duplicates
+}
