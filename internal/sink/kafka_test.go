@@ -224,7 +224,7 @@ func testReasons(t *testing.T, b *broker) {
 		cfg := cfg
 		cfg.Brokers, cfg.TLS, cfg.SASL = []string{c.broker}, c.tls, c.sasl
 		k := newKafka(t, cfg)
-		for end := time.Now().Add(10 * time.Second); !strings.Contains(k.Status().Reason, c.want); time.Sleep(10 * time.Millisecond) {
+		for end := time.Now().Add(30 * time.Second); !strings.Contains(k.Status().Reason, c.want); time.Sleep(10 * time.Millisecond) {
 			if time.Now().After(end) {
 				t.Errorf("%s: %q, want %q", c.name, k.Status().Reason, c.want)
 				break

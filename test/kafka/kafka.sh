@@ -187,7 +187,7 @@ format() {
   elif [ "$2" = tls ]; then
     for m in 256 512; do scram+=(-S "SCRAM-SHA-$m=[name=tap,password=${SCRAM_PASSWORD:-tap-secret}]"); done
   fi
-  tool kafka.tools.StorageTool format -t "$id" -c "$w/server.properties" "${scram[@]}" >"$w/format.log" 2>&1 ||
+  tool kafka.tools.StorageTool format --cluster-id="$id" -c "$w/server.properties" "${scram[@]}" >"$w/format.log" 2>&1 ||
     { cat "$w/format.log" >&2; die "the storage could not be formatted"; }
 }
 
