@@ -73,6 +73,7 @@ func (p *pipeline) Data(c *flow.Conn, s flow.Segment) {
 	default:
 		x.session.Data(dissect.Side(s.Side), s.Offset, s.Data, s.Ack, s.Gap)
 	}
+	p.judge.Learn(c, x.session, s.Time)
 	p.look(c, x)
 }
 

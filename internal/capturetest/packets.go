@@ -121,21 +121,37 @@ func (w *writer) frame(server bool, data []byte, t layers.TCP) {
 // TCPFrame makes one Ethernet frame with a TCP segment.
 func TCPFrame(from, to netip.AddrPort, t layers.TCP, data []byte) []byte {
 	t.SrcPort, t.DstPort = layers.TCPPort(from.Port()), layers.TCPPort(to.Port())
+	return frame(from.Addr(), to.Addr(), layers.IPProtocolTCP, &t, data)
+}
+
+// UDPFrame makes one Ethernet frame with a UDP datagram.
+func UDPFrame(from, to netip.AddrPort, data []byte) []byte {
+	u := layers.UDP{SrcPort: layers.UDPPort(from.Port()), DstPort: layers.UDPPort(to.Port())}
+	return frame(from.Addr(), to.Addr(), layers.IPProtocolUDP, &u, data)
+}
+
+// transport is a layer of TCP or UDP.
+type transport interface {
+	gopacket.SerializableLayer
+	SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
+}
+
+func frame(from, to netip.Addr, protocol layers.IPProtocol, t transport, data []byte) []byte {
 	eth := layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 1}, DstMAC: net.HardwareAddr{2, 0, 0, 0, 0, 2}, EthernetType: layers.EthernetTypeIPv4}
 	var ip gopacket.SerializableLayer
-	if from.Addr().Is4() {
-		v4 := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: from.Addr().AsSlice(), DstIP: to.Addr().AsSlice()}
+	if from.Is4() {
+		v4 := &layers.IPv4{Version: 4, TTL: 64, Protocol: protocol, SrcIP: from.AsSlice(), DstIP: to.AsSlice()}
 		ip = v4
 		_ = t.SetNetworkLayerForChecksum(v4)
 	} else {
-		v6 := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: layers.IPProtocolTCP, SrcIP: from.Addr().AsSlice(), DstIP: to.Addr().AsSlice()}
+		v6 := &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: protocol, SrcIP: from.AsSlice(), DstIP: to.AsSlice()}
 		eth.EthernetType = layers.EthernetTypeIPv6
 		ip = v6
 		_ = t.SetNetworkLayerForChecksum(v6)
 	}
 	buf := gopacket.NewSerializeBuffer()
 	opts := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
-	if err := gopacket.SerializeLayers(buf, opts, &eth, ip, &t, gopacket.Payload(data)); err != nil {
+	if err := gopacket.SerializeLayers(buf, opts, &eth, ip, t, gopacket.Payload(data)); err != nil {
 		panic(err) // the layers are made right here
 	}
 	return buf.Bytes()

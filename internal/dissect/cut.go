@@ -7,6 +7,9 @@ package dissect
 // leaves only the place in the record layer lost.
 func (s *Session) Cut(side Side, offset, n int64, bulk bool) {
 	st := &s.sides[side]
+	if s.dns != nil {
+		s.dns.lose(side)
+	}
 	if s.finished || s.failed {
 		st.seen += n
 		return

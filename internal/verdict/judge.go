@@ -21,13 +21,15 @@ type Config struct {
 	Local     []netip.Prefix // the pod's own addresses
 	Nodes     []netip.Addr   // the node's addresses (HOST_IPS)
 	APIServer netip.AddrPort // KUBERNETES_SERVICE_HOST and _PORT
+	Listen    uint16         // the tap's own port of the pod, 0 if it has none
 }
 
 // Judge judges connections. It remembers full handshakes for the resumptions that
-// follow them, in a bounded table. It is not safe for concurrent use.
+// follow them, and the names of addresses, in bounded tables. It is not safe for concurrent use.
 type Judge struct {
 	cfg    Config
 	memory memory
+	names  names
 	offers map[string][]string // names of the suites that clients offer, by their numbers
 }
 
@@ -48,7 +50,7 @@ func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool
 	}
 	out.Class = j.class(&out)
 	out.Mesh = meshOf(&out)
-	namePeer(&out)
+	j.namePeer(&out, c, s)
 	return out
 }
 

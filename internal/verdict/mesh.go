@@ -5,25 +5,79 @@ import (
 	"strings"
 )
 
-// profile is how a mesh shows itself. Each is a hint, none a proof: SNI and ALPN are
-// claims of the client.
+// profile is how a mesh shows itself: in TLS between its proxies, and around it. Each
+// part is a hint, none a proof: SNI, ALPN and paths are claims of the client, and a
+// certificate is not verified here.
 type profile struct {
-	mesh string
-	alpn []string               // ALPN names of its own
-	sni  func(name string) bool // tells the form of its SNI
-	port uint16                 // port of its own, with an ALPN or SNI that nothing else tells
+	mesh   string
+	alpn   []string                // ALPN names of its own
+	sni    func(name string) bool  // tells the form of its SNI, and of identities that are DNS names
+	spiffe func(c identities) bool // tells the form of its SPIFFE identities
+	tunnel uint16                  // port of its own, where there is no SNI and ALPN is h2 or absent
+	server func(name string) bool  // tells the names of its control plane
+	paths  []string                // what the paths of its control plane's RPCs begin with
+	ports  []uint16                // of its control plane, as its proxies see it
+	checks []uint16                // of its proxies, where the kubelet probes them
+	scrape []uint16                // of its proxies and control plane, where metrics are scraped
 }
 
-// profiles, with the projects' sources as of 2026: OSM pkg/envoy/xdsutil.go; Istio
-// pilot/pkg/networking/core/listener.go and pilot/pkg/model/service.go; ztunnel
-// src/tls/certificate.rs; Linkerd linkerd/transport-header; Consul agent/connect/sni.go.
+// discovery is Envoy's xDS (api/envoy/service/discovery/v3 of envoyproxy/envoy).
+const discovery = "/envoy.service.discovery.v3."
+
+// profiles, with the projects' sources: OSM pkg/envoy/xdsutil.go, pkg/identity/types.go,
+// pkg/constants/constants.go; Istio pilot/pkg/networking/core/listener.go,
+// pilot/pkg/model/service.go, pkg/spiffe/spiffe.go, "Ports used by Istio"; ztunnel
+// src/tls/certificate.rs; Linkerd linkerd/transport-header, charts/linkerd-control-plane;
+// Consul agent/connect/{sni,uri_service}.go; Kuma pkg/xds/envoy/tls, MADR 101. The first
+// that fits counts.
 var profiles = []profile{
-	{mesh: "osm", alpn: []string{"osm"}},
-	{mesh: "istio", alpn: []string{"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"}, sni: istioSNI},
-	{mesh: "linkerd", alpn: []string{"transport.l5d.io/v1"}, sni: linkerdSNI},
-	{mesh: "consul", sni: consulSNI},
-	{mesh: "kuma", alpn: []string{"kuma"}},
-	{mesh: "istio_ambient", port: 15008},
+	{
+		mesh: "osm", alpn: []string{"osm"}, spiffe: osmSPIFFE,
+		server: is("osm-controller"), paths: []string{discovery}, ports: []uint16{15128},
+		checks: []uint16{15901, 15902, 15903, 15904}, scrape: []uint16{15010},
+	},
+	{
+		mesh: "istio", alpn: []string{"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"}, sni: istioSNI,
+		server: istiod, paths: []string{discovery, "/istio.v1.auth.IstioCertificateService/"}, ports: []uint16{15010, 15012},
+		checks: []uint16{15020, 15021}, scrape: []uint16{15014, 15020, 15090},
+	},
+	{
+		mesh: "linkerd", alpn: []string{"transport.l5d.io/v1"}, sni: linkerdSNI,
+		server: is("linkerd-identity", "linkerd-destination", "linkerd-policy", "linkerd-dst", "linkerd-identity-headless", "linkerd-dst-headless"),
+		paths:  []string{"/io.linkerd.proxy."}, ports: []uint16{8080, 8086, 8090},
+		checks: []uint16{4191}, scrape: []uint16{4191},
+	},
+	{
+		mesh: "consul", sni: consulSNI, spiffe: consulSPIFFE,
+		server: consulServer, paths: []string{discovery, "/hashicorp.consul."}, ports: []uint16{8300, 8502, 8503},
+		scrape: []uint16{20200},
+	},
+	{
+		mesh: "kuma", alpn: []string{"kuma"}, sni: kumaSNI, spiffe: kumaSPIFFE,
+		server: is("kuma-control-plane"), paths: []string{discovery, "/kuma."}, ports: []uint16{5678, 5685},
+		scrape: []uint16{5670},
+	},
+	{mesh: "istio_ambient", tunnel: 15008},
+	{mesh: "istio", spiffe: istioSPIFFE}, // what others that follow its form are told from before
+}
+
+// is tells names by their first label; they have more.
+func is(labels ...string) func(string) bool {
+	return func(name string) bool {
+		label, rest, _ := strings.Cut(name, ".")
+		return rest != "" && slices.Contains(labels, label)
+	}
+}
+
+// istiod: istiod or istiod-REVISION, of a namespace.
+func istiod(name string) bool {
+	label, rest, _ := strings.Cut(name, ".")
+	return rest != "" && (label == "istiod" || strings.HasPrefix(label, "istiod-") || label == "istio-pilot")
+}
+
+// consulServer: server.DATACENTER.consul, or a service of the name that the chart gives.
+func consulServer(name string) bool {
+	return strings.HasPrefix(name, "server.") && strings.HasSuffix(name, ".consul") || is("consul-server")(name)
 }
 
 // istioSNI: outbound_.PORT_.SUBSET_.HOST, the subset possibly empty.
@@ -34,19 +88,88 @@ func istioSNI(name string) bool {
 	}
 	port, rest, found := strings.Cut(rest, "_.")
 	subset, _, subsetFound := strings.Cut(rest, "_.")
-	return ok && found && subsetFound && port != "" && strings.Trim(port, "0123456789") == "" && !strings.Contains(subset, ".")
+	return ok && found && subsetFound && isNumber(port) && !strings.Contains(subset, ".")
 }
 
 // linkerdSNI: ACCOUNT.NAMESPACE.serviceaccount.identity.linkerd.DOMAIN.
 func linkerdSNI(name string) bool { return strings.Contains(name, ".serviceaccount.identity.linkerd.") }
 
-// consulSNI: SERVICE.NAMESPACE.DATACENTER.internal.DOMAIN, whose trust domain is a UUID
-// and .consul.
+// consulSNI: SERVICE.NAMESPACE.DATACENTER.internal.DOMAIN; internal-v1 behind a partition,
+// external behind a peer, query for a prepared query.
 func consulSNI(name string) bool {
 	name, ok := strings.CutSuffix(name, ".consul")
 	at := strings.LastIndexByte(name, '.')
-	return ok && at > 0 && len(name)-at-1 == 36 && strings.Trim(name[at+1:], "0123456789abcdef-") == "" &&
-		(strings.HasSuffix(name[:at], ".internal") || strings.HasSuffix(name[:at], ".internal-v1"))
+	if !ok || at < 0 || !consulDomain(name[at+1:]+".consul") {
+		return false
+	}
+	rest := name[:at]
+	kind := rest[strings.LastIndexByte(rest, '.')+1:]
+	return kind != rest && (kind == "internal" || kind == "internal-v1" || kind == "external" || kind == "query")
+}
+
+// consulDomain: a trust domain is a UUID and .consul.
+func consulDomain(domain string) bool {
+	id, ok := strings.CutSuffix(domain, ".consul")
+	return ok && len(id) == 36 && strings.Trim(id, "0123456789abcdef-") == ""
+}
+
+// kumaSNI: SERVICE{TAG=VALUE,...}; aHASH.NAME.PORT.MESH.KIND; and of a resource
+// sni.KIND.MESH[.ZONE[.NAMESPACE]].NAME.SECTION.
+func kumaSNI(name string) bool {
+	if service, tags, ok := strings.Cut(name, "{"); ok {
+		return service != "" && strings.HasSuffix(tags, "}") && (strings.Contains(tags, "mesh=") || strings.Contains(tags, "kuma.io/"))
+	}
+	l := strings.Split(name, ".")
+	switch {
+	case l[0] == "sni":
+		return len(l) >= 5 && len(l) <= 7 && slices.Contains([]string{"msvc", "mzsvc", "extsvc"}, l[1])
+	case len(l) == 5 && len(l[0]) == 17 && l[0][0] == 'a':
+		return strings.Trim(l[0], "0123456789abcdef") == "" && isNumber(l[2]) && slices.Contains([]string{"ms", "mes", "mzms"}, l[4])
+	}
+	return false
+}
+
+func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
+
+// identities are the names in a certificate that tell its mesh.
+type identities struct {
+	domain string   // trust domain
+	path   []string // of the SPIFFE identity
+	names  []string // all alternative names
+}
+
+func identitiesOf(c *Certificate) (id identities, ok bool) {
+	rest, ok := strings.CutPrefix(c.SPIFFE, "spiffe://")
+	domain, path, found := strings.Cut(rest, "/")
+	return identities{domain, strings.Split(path, "/"), c.AlternativeNames}, ok && found && path != ""
+}
+
+// osmSPIFFE: spiffe://DOMAIN/ACCOUNT/NAMESPACE, beside the DNS name ACCOUNT.NAMESPACE.DOMAIN.
+func osmSPIFFE(id identities) bool {
+	return len(id.path) == 2 && slices.Contains(id.names, id.path[0]+"."+id.path[1]+"."+id.domain)
+}
+
+// istioSPIFFE: spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT.
+func istioSPIFFE(id identities) bool {
+	return len(id.path) == 4 && id.path[0] == "ns" && id.path[2] == "sa"
+}
+
+// consulSPIFFE: spiffe://DOMAIN/[ap/PARTITION/]ns/NAMESPACE/dc/DATACENTER/svc/SERVICE;
+// agents and gateways have a datacenter too, and the same domain.
+func consulSPIFFE(id identities) bool {
+	at := slices.Index(id.path, "dc")
+	return at >= 0 && (at+2 < len(id.path) && id.path[at+2] == "svc" || consulDomain(id.domain))
+}
+
+// kumaSPIFFE: spiffe://MESH/SERVICE, a mesh being a name without a dot, where there are
+// kuma:// names beside it or the service is NAME_NAMESPACE_svc_PORT; or, where it follows
+// Istio's form, the domain MESH.ZONE.mesh.local.
+func kumaSPIFFE(id identities) bool {
+	if istioSPIFFE(id) {
+		return strings.HasSuffix(id.domain, ".mesh.local")
+	}
+	tagged := slices.ContainsFunc(id.names, func(n string) bool { return strings.HasPrefix(n, "kuma://") })
+	return len(id.path) == 1 && !strings.Contains(id.domain, ".") && (tagged || strings.Contains(id.path[0], "_svc_"))
 }
 
 // meshOf names the mesh that a connection looks like, empty if none.
@@ -54,47 +177,34 @@ func meshOf(o *Judged) string {
 	if o.TLS == nil {
 		return ""
 	}
-	for _, p := range profiles {
-		if slices.ContainsFunc(o.TLS.ALPNOffered, func(a string) bool { return slices.Contains(p.alpn, a) }) ||
-			p.sni != nil && p.sni(o.TLS.ServerName) ||
-			p.port != 0 && o.Destination.Port == p.port && o.TLS.ServerName == "" {
-			return p.mesh
+	for i := range profiles {
+		if profiles[i].spoken(o.TLS, o.Destination.Port) {
+			return profiles[i].mesh
 		}
 	}
-	return meshOfSPIFFE(o.TLS.Client, o.TLS.Server)
-}
-
-// meshOfSPIFFE tells meshes by the form of their SPIFFE identities.
-func meshOfSPIFFE(certs ...*Certificate) string {
-	for _, c := range certs {
-		switch {
-		case c == nil || c.SPIFFE == "":
-		case strings.Contains(c.SPIFFE, "/dc/") && strings.Contains(c.SPIFFE, "/svc/"):
-			return "consul"
-		case strings.Contains(c.SPIFFE, "/ns/") && strings.Contains(c.SPIFFE, "/sa/"):
-			return "istio"
+	for i := range profiles {
+		if p := &profiles[i]; p.identifies(o.TLS.Client) || p.identifies(o.TLS.Server) {
+			return p.mesh
 		}
 	}
 	return ""
 }
 
-// namePeer names the remote end where the packets tell its name.
-func namePeer(o *Judged) {
-	switch o.Direction {
-	case DirectionIngress:
-		if o.TLS != nil && o.TLS.Client != nil && o.TLS.Client.SPIFFE != "" {
-			o.PeerName, o.PeerNameBasis = o.TLS.Client.SPIFFE, "spiffe"
-		}
-		return
-	case DirectionInternal:
-		return
+// spoken tells a mesh by the ClientHello and the port.
+func (p *profile) spoken(t *TLSInfo, port uint16) bool {
+	ownALPN := func(a string) bool { return slices.Contains(p.alpn, a) }
+	plain := len(t.ALPNOffered) == 0 || slices.Contains(t.ALPNOffered, "h2")
+	return slices.ContainsFunc(t.ALPNOffered, ownALPN) || p.sni != nil && p.sni(t.ServerName) ||
+		p.tunnel != 0 && port == p.tunnel && t.ServerName == "" && plain
+}
+
+// identifies tells a mesh by a certificate.
+func (p *profile) identifies(c *Certificate) bool {
+	if c == nil {
+		return false
 	}
-	switch {
-	case o.TLS != nil && o.TLS.Server != nil && o.TLS.Server.SPIFFE != "":
-		o.PeerName, o.PeerNameBasis = o.TLS.Server.SPIFFE, "spiffe"
-	case o.TLS != nil && o.TLS.ServerName != "":
-		o.PeerName, o.PeerNameBasis = o.TLS.ServerName, "sni"
-	case o.HTTP != nil && o.HTTP.Host != "":
-		o.PeerName, o.PeerNameBasis = o.HTTP.Host, "host_header"
+	if id, ok := identitiesOf(c); ok && p.spiffe != nil && p.spiffe(id) {
+		return true
 	}
+	return p.sni != nil && slices.ContainsFunc(c.AlternativeNames, p.sni)
 }

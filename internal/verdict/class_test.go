@@ -1,0 +1,134 @@
+package verdict
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// Each label takes two facts: with one of them missing it is another one.
+func TestClass(t *testing.T) {
+	const pod, node, peer, llocal = "10.1.1.2", "10.0.0.7", "10.1.1.9", "169.254.7.127"
+	cfg := Config{
+		Local: []netip.Prefix{netip.MustParsePrefix(pod + "/32")}, Nodes: []netip.Addr{netip.MustParseAddr(node)},
+		APIServer: netip.MustParseAddrPort("10.96.0.1:443"), Listen: 9469,
+	}
+	http := func(path string) Judged { return Judged{Protocol: "http", HTTP: &HTTPInfo{Path: path}} }
+	by := func(path, agent string) Judged {
+		return Judged{Protocol: "http", HTTP: &HTTPInfo{Path: path, UserAgent: agent}}
+	}
+	at := func(host string) Judged { return Judged{Protocol: "grpc", HTTP: &HTTPInfo{Host: host}} }
+	sni := func(name string, alpn ...string) Judged {
+		return Judged{Protocol: "tls", TLS: &TLSInfo{ServerName: name, ALPNOffered: alpn}}
+	}
+	dns := Judged{Protocol: "dns"}
+	istio, linkerd := "istiod.istio-system.svc", "linkerd-identity.linkerd.serviceaccount.identity.linkerd.cluster.local"
+	for _, c := range []struct {
+		name     string
+		j        Judged
+		from, to string
+		port     uint16
+		want     string
+	}{
+		{"nothing", Judged{}, pod, peer, 80, "workload"},
+		{"HTTP", http("/"), pod, peer, 80, "workload"},
+		{"from the node", http("/"), node, pod, 80, "workload"},
+
+		{"probe", http("/healthz"), node, pod, 8080, "probe"},
+		{"probe from a link-local address", http("/healthz"), llocal, pod, 8080, "probe"},
+		{"probe in ambient mode over IPv6", http("/healthz"), "fd16:9254:7127:1337:ffff:ffff:ffff:ffff", pod, 8080, "probe"},
+		{"probe rewritten by Istio", http("/app-health/web/readyz"), node, pod, 15020, "probe"},
+		{"probe of Envoy", http("/other"), node, pod, 15021, "probe"},
+		{"probe of Linkerd", http("/other"), node, pod, 4191, "probe"},
+		{"probe of OSM", Judged{Protocol: "tls", TLS: &TLSInfo{}}, node, pod, 15901, "probe"},
+		{"probe of Kuma", http("/8080/status"), node, pod, 9000, "probe"},
+		{"probe by gRPC", http("/grpc.health.v1.Health/Check"), node, pod, 9000, "probe"},
+		{"probe by the kubelet's name", by("/status", "kube-probe/1.37"), node, pod, 8080, "probe"},
+		{"the kubelet's name alone", by("/status", "kube-probe/1.37"), peer, pod, 8080, "workload"},
+		{"the kubelet's name and a path", by("/healthz", "kube-probe/1.37"), peer, pod, 8080, "workload"},
+		{"a probe's path alone", http("/healthz"), peer, pod, 8080, "workload"},
+		{"a probe's port alone", http("/"), peer, pod, 15021, "workload"},
+		{"Kuma's port alone", http("/status"), node, pod, 9000, "workload"},
+
+		{"xDS", Judged{Protocol: "grpc", HTTP: &HTTPInfo{Path: "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"}}, pod, peer, 15010, "mesh_control"},
+		{"istiod by SNI", sni(istio), pod, peer, 15012, "mesh_control"},
+		{"istiod of a revision", sni("istiod-1-24.istio-system.svc"), pod, peer, 15012, "mesh_control"},
+		{"istiod by authority", at(istio), pod, peer, 15010, "mesh_control"},
+		{"istiod by its certificate", Judged{Protocol: "tls", TLS: &TLSInfo{Server: &Certificate{AlternativeNames: []string{"x", istio}}}}, pod, peer, 15012, "mesh_control"},
+		{"istiod's name alone", sni(istio), pod, peer, 443, "workload"},
+		{"istiod's port alone", sni("web.shop"), pod, peer, 15012, "workload"},
+		{"a bare istiod", sni("istiod"), pod, peer, 15012, "workload"},
+		{"xDS on another port", http("/envoy.service.discovery.v3.X/Y"), pod, peer, 8080, "workload"},
+		{"Linkerd", sni(linkerd), pod, peer, 8080, "mesh_control"},
+		{"Linkerd's destinations", sni("linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local"), pod, peer, 8086, "mesh_control"},
+		{"Linkerd in the clear", http("/io.linkerd.proxy.destination.Destination/Get"), pod, peer, 8086, "mesh_control"},
+		{"Linkerd's port alone", sni("web.shop.serviceaccount.identity.linkerd.cluster.local"), pod, peer, 8080, "workload"},
+		{"Consul", sni("server.dc1.consul"), pod, peer, 8502, "mesh_control"},
+		{"a server that is not Consul's", sni("server.example.org"), pod, peer, 8502, "workload"},
+		{"Kuma", sni("kuma-control-plane.kuma-system"), pod, peer, 5678, "mesh_control"},
+		{"OSM", sni("osm-controller.osm-system.svc.cluster.local"), pod, peer, 15128, "mesh_control"},
+
+		{"metrics from the node", http("/metrics"), node, pod, 8080, "metrics"},
+		{"metrics of Envoy", http("/stats/prometheus"), peer, pod, 15090, "metrics"},
+		{"metrics of Linkerd from the node", http("/metrics"), node, pod, 4191, "metrics"},
+		{"metrics by a scraper's name", by("/metrics", "Prometheus/3.5.0"), peer, pod, 8080, "metrics"},
+		{"a scraper's name alone", by("/", "Prometheus/3.5.0"), peer, pod, 8080, "workload"},
+		{"their path alone", http("/metrics"), peer, pod, 8080, "workload"},
+		{"their port alone", http("/"), peer, pod, 15090, "workload"},
+		{"a scrape over TLS", sni("web.shop"), peer, pod, 15090, "workload"},
+
+		{"DNS", dns, pod, "10.96.0.10", 53, "dns"},
+		{"multicast DNS", dns, pod, "224.0.0.251", 5353, "dns"},
+		{"DNS of Istio's agent", dns, pod, "127.0.0.1", 15053, "dns"},
+		{"DNS of the node", dns, pod, "169.254.20.10", 53, "dns"},
+		{"DNS of the node, not recognized", Judged{}, pod, "169.254.20.10", 53, "dns"},
+		{"DNS of GCP", dns, pod, "169.254.169.254", 53, "dns"},
+		{"DNS over TLS", sni("dns.example", "dot"), pod, "9.9.9.9", 853, "dns"},
+		{"its port alone, over TLS", sni("dns.example"), pod, "9.9.9.9", 853, "workload"},
+		{"its port alone", http("/"), pod, peer, 53, "workload"},
+		{"its port alone, not recognized", Judged{}, pod, peer, 53, "workload"},
+		{"DNS on another port", dns, pod, peer, 8080, "workload"},
+
+		{"API server", Judged{}, pod, "10.96.0.1", 443, "kubernetes_api"},
+		{"its address, another port", Judged{}, pod, "10.96.0.1", 80, "workload"},
+		{"its name, where the address is known", sni("kubernetes.default.svc"), pod, peer, 443, "workload"},
+
+		{"metadata", http("/latest/meta-data/"), pod, "169.254.169.254", 80, "cloud_metadata"},
+		{"metadata over IPv6", http("/latest/"), pod, "fd00:ec2::254", 80, "cloud_metadata"},
+		{"its address, another port", Judged{}, pod, "100.100.100.200", 8080, "workload"},
+
+		{"to the node", http("/"), pod, node, 10250, "node"},
+		{"to a link-local address", http("/"), pod, "169.254.1.1", 80, "node"},
+		{"from a link-local address", http("/"), llocal, pod, 80, "node"},
+
+		{"the tap's own", http("/metrics"), peer, pod, 9469, "tap"},
+		{"its port elsewhere", http("/"), pod, peer, 9469, "workload"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			j := New(cfg)
+			c.j.Transport, c.j.Verdict = "tcp", MTLS
+			c.j.Source, c.j.Destination = Endpoint{Addr: netip.MustParseAddr(c.from), Port: 40000}, Endpoint{Addr: netip.MustParseAddr(c.to), Port: c.port}
+			c.j.Direction, c.j.Scope = j.place(&c.j)
+			if got := j.class(&c.j); got != c.want {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+			c.j.PeerName, c.j.PeerNameBasis = istio, "dns"
+			if got := j.class(&c.j); got != c.want {
+				t.Errorf("with a name from DNS %q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// In a capture nothing is known of the place: what a name and a port tell is taken, and
+// link-local addresses are peers like others.
+func TestClassInACapture(t *testing.T) {
+	j := New(Config{})
+	o := Judged{TLS: &TLSInfo{ServerName: "kubernetes.default.svc"}, Destination: Endpoint{Addr: netip.MustParseAddr("10.96.0.1"), Port: 443}}
+	if got := j.class(&o); got != "kubernetes_api" {
+		t.Errorf("%q", got)
+	}
+	o = Judged{HTTP: &HTTPInfo{Path: "/"}, Source: Endpoint{Addr: netip.MustParseAddr("fe80::1")}, Destination: Endpoint{Addr: netip.MustParseAddr("fe80::2"), Port: 80}}
+	if got := j.class(&o); got != "workload" {
+		t.Errorf("%q", got)
+	}
+}
