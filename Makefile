@@ -5,6 +5,7 @@ GOTEST       ?= $(GO) test
 TESTFLAGS    ?=
 FUZZTIME     ?= 30s
 KAFKA        ?=
+CLUSTER      ?=
 ONLY         ?=
 CORPUS       ?= ../shared
 CORPUS_FLOOR ?= 0.99
@@ -17,7 +18,7 @@ TOOLS   := $(CURDIR)/.cache/bin
 SIZE_LIMIT := 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-cluster chart race fuzz lint fmt bench demo image corpus tlslab soak cross size clean
+.PHONY: help build test test-kafka test-cluster chart race fuzz lint fmt bench demo image corpus tlslab soak cross size clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,10 +26,16 @@ help: ## list the targets
 build: ## build the tap: bin/tap, static and stripped
 	CGO_ENABLED=0 $(BUILD) -o bin/tap ./cmd/tap
 
-test: ## vet and test everything, after installing what the tests need (as root on Debian; else they skip and say why)
+test: ## vet and test everything, after installing what the tests need (as root on Debian; else they skip and say why); CLUSTER=0: without a Kubernetes API server
 	@tools/setup.sh test
 	$(GO) vet ./...
 	$(GOTEST) $(TESTFLAGS) ./...
+	@[ "$(CLUSTER)" = 0 ] || test/cluster/run.sh api $(TESTFLAGS)
+
+test-kafka: ## every test with real Kafka brokers, verbose: what was put, arrived, came twice, was dropped (root; about 45 minutes)
+	@tools/setup.sh test
+	MESHTLS_KAFKA=full MESHTLS_REQUIRE_ALL=1 $(GOTEST) -count=1 -timeout 120m -v $(TESTFLAGS) ./test/kafka/...
+	MESHTLS_REQUIRE_ALL=1 $(GOTEST) -count=1 -timeout 30m -v -run 'Kafka|Spool|Lines|Queue|Check|OwnTraffic' $(TESTFLAGS) ./internal/sink ./cmd/tap
 
 test-cluster: ## test in a real one-node Kubernetes (root; builds it once, some 10 minutes; else says what is missing and skips)
 	test/cluster/run.sh node $(TESTFLAGS)

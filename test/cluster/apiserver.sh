@@ -16,8 +16,10 @@ pids=()
 
 over() {
 	trap - EXIT
-	[[ ${#pids[@]} == 0 ]] || kill -9 "${pids[@]}" 2>/dev/null || true
-	wait
+	{
+		[[ ${#pids[@]} == 0 ]] || kill -9 "${pids[@]}" || true
+		wait
+	} 2>/dev/null
 	rm -rf "$state"
 }
 trap over EXIT

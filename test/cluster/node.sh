@@ -99,6 +99,7 @@ clusterDomain: cluster.local
 evictionHard: {memory.available: 100Mi, nodefs.available: 1%, imagefs.available: 1%, nodefs.inodesFree: 1%}
 imageGCHighThresholdPercent: 100
 failSwapOn: false
+maxPods: 240
 healthzPort: 0
 volumePluginDir: $state/volumeplugins
 staticPodPath: ""

@@ -56,7 +56,17 @@ trap over EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
+sweep() { # what runs that were killed left: folders and empty cgroups
+	local old
+	for old in "$cache"/run-*; do
+		[[ -e $old/owner.lock ]] && flock --nonblock "$old/owner.lock" true || continue
+		./cluster.sh down "$old"
+		rm -rf "$old"
+	done
+}
+
 workdir() { # BUILT
+	sweep
 	work=$(mktemp -d "$cache/run-$tier-XXXX")
 	mkdir "$work/images" "$work/logs"
 	ln -s "$1/bin" "$1/deb" "$work/"
@@ -98,7 +108,7 @@ node)
 	walk=$(./walk.sh "$work") || walk="WALK_MISSING='what walk.sh downloads and builds: see above'"
 	eval "$walk"
 	export CLUSTER_WORK=$work CLUSTER_TIER=node WALK_ENVOY WALK_HTTPBIN WALK_CERTS WALK_MISSING
-	gotest -timeout 30m ./node "$@" 9>&-
+	gotest -v -timeout 30m ./node "$@" 9>&-
 	;;
 chart)
 	built=$(./build.sh chart)

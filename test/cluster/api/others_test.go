@@ -52,7 +52,7 @@ func mutator(t *testing.T, c *kit.Cluster, name, namespace string, mutate func(*
 			response["patchType"], response["patch"] = "JSONPatch", text
 		}
 		w.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(w).Encode(map[string]any{"apiVersion": review.APIVersion, "kind": review.Kind, "response": response}) //nolint:errcheck // the caller is gone
+		json.NewEncoder(w).Encode(map[string]any{"apiVersion": review.APIVersion, "kind": review.Kind, "response": response})
 	}))
 	t.Cleanup(server.Close)
 	authority := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})

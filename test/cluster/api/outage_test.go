@@ -79,7 +79,7 @@ func TestOutage(t *testing.T) {
 					return
 				}
 				called.Store(true)
-				conn.(*tls.Conn).HandshakeContext(t.Context()) //nolint:errcheck // it is refused
+				conn.(*tls.Conn).HandshakeContext(t.Context())
 				conn.Close()
 			}
 		})

@@ -52,7 +52,7 @@ var once struct {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if once.hook != nil {
-		once.hook.stop(syscall.SIGTERM) //nolint:errcheck // it may have ended
+		once.hook.stop(syscall.SIGTERM)
 		if code != 0 {
 			if log, err := os.ReadFile(once.hook.log); err == nil {
 				lines := strings.Split(strings.TrimSpace(string(log)), "\n")
@@ -216,32 +216,6 @@ func freePort(t *testing.T) int {
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
-}
-
-// metric returns the lines of the webhook's metrics that begin with a text.
-func (h *hook) metric(t *testing.T, prefix string) string {
-	t.Helper()
-	response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/metrics", h.metrics))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var b strings.Builder
-	buffer := make([]byte, 1<<20)
-	for {
-		n, err := response.Body.Read(buffer)
-		b.Write(buffer[:n])
-		if err != nil {
-			break
-		}
-	}
-	var found []string
-	for line := range strings.Lines(b.String()) {
-		if strings.HasPrefix(line, prefix) {
-			found = append(found, strings.TrimSpace(line))
-		}
-	}
-	return strings.Join(found, "\n")
 }
 
 // status is what the webhook wrote of a pod.

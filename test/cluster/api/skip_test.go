@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -71,9 +72,7 @@ func (r row) run(t *testing.T, c *kit.Cluster) {
 		ns = c.Namespace(t, r.namespace)
 	default:
 		labels := map[string]string{label: "enabled"}
-		for k, v := range r.namespace {
-			labels[k] = v
-		}
+		maps.Copy(labels, r.namespace)
 		ns = c.Namespace(t, labels)
 	}
 	if r.annotations != nil {

@@ -33,7 +33,7 @@ func Start(t testing.TB, cmd *exec.Cmd) (stop func(syscall.Signal) error) {
 			return result
 		default:
 		}
-		cmd.Process.Signal(s) //nolint:errcheck // it may have ended meanwhile
+		cmd.Process.Signal(s)
 		<-ended
 		return result
 	}

@@ -78,7 +78,7 @@ func (c *Cluster) told(namespace string) string {
 	for _, p := range pods.Items {
 		fmt.Fprintf(&b, "pod %s: %s\n", p.Name, p.Status.Phase)
 		for _, s := range append(p.Status.InitContainerStatuses, p.Status.ContainerStatuses...) {
-			log, _ := c.logs(ctx, namespace, p.Name, s.Name) //nolint:errcheck // none is none
+			log, _ := c.logs(ctx, namespace, p.Name, s.Name)
 			fmt.Fprintf(&b, "  %s: ready %v, restarts %d, state %+v\n%s", s.Name, s.Ready, s.RestartCount, s.State, tail(log, 8))
 		}
 	}

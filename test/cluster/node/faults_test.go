@@ -152,6 +152,37 @@ func TestImageNotSeenToRun(t *testing.T) {
 	}
 }
 
+// TestBadSettings: settings that the tap cannot use are found out in a pod of the webhook's own, and reach no other.
+func TestBadSettings(t *testing.T) {
+	c := installed(t)
+	defer restore(t, c)
+	bad := chart("upgrade", release, "--set", "tap.extraEnv[0].name=TAP_GRACE,tap.extraEnv[0].value=lots", "--wait", "--timeout", "20s")
+	if out, err := c.Run(t, "", c.Bin("helm4"), bad...); err == nil {
+		t.Errorf("an upgrade to settings that cannot be used went well: %s", out)
+	}
+	ns := c.Namespace(t, tapped)
+	pod := run(t, c, ns, kit.NewPod("web"))
+	if found, _ := kit.Container(pod, kit.Tap); found == nil || kit.Env(found, "TAP_GRACE") != "" {
+		t.Errorf("its tap is %+v", found)
+	}
+}
+
+// TestSecretsAbsent: what the tap needs for its brokers is not there, nor are the brokers: its pod is Ready, and the tap says so.
+func TestSecretsAbsent(t *testing.T) {
+	c := installed(t)
+	defer restore(t, c)
+	upgrade(t, c, "--set", "kafka.brokers={10.98.0.1:1},kafka.tls.enabled=true,kafka.tls.ca.secretName=nope,kafka.tls.clientCertificate.secretName=nope,"+
+		"kafka.sasl.mechanism=scram-sha-512,kafka.sasl.username=tap,kafka.sasl.password.secretName=nope")
+	ns := c.Namespace(t, tapped)
+	begin := time.Now()
+	run(t, c, ns, kit.NewPod("web"))
+	t.Logf("Ready after %v", time.Since(begin).Round(10*time.Millisecond))
+	t.Logf("the tap says: %.300s", c.Logged(t, 30*time.Second, ns, "web", kit.Tap, "records are not delivered"))
+	if s := status(c.Pod(t, ns, "web"), kit.Tap); s == nil || s.RestartCount != 0 || s.State.Running == nil {
+		t.Errorf("the tap: %+v", s)
+	}
+}
+
 // TestImageMissing: without the check, mode native keeps a pod from starting, as its documentation says; mode container
 // does not.
 func TestImageMissing(t *testing.T) {

@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -65,7 +66,7 @@ func TestWalkThrough(t *testing.T) {
 			}
 		}
 	}
-	step("labelled and restarted: every pod is tapped; Envoy in both pods of encrypted")
+	step("label and restart: every pod is tapped; Envoy in both pods of encrypted")
 	for _, ns := range []string{"unencrypted", "encrypted"} {
 		url := fmt.Sprintf("http://%s:14001/get", pods[ns+"/httpbin"].Status.PodIP)
 		out, err := c.Kubectl(t, "--namespace", ns, "exec", pods[ns+"/curl"].Name, "-c", "curl", "--", "/probe", "get", url)
@@ -89,6 +90,11 @@ func named(t *testing.T, c *kit.Cluster, name string) {
 			t.Fatal(err, out)
 		}
 	}
+	t.Cleanup(func() {
+		if err := c.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
 	if name != "encrypted" {
 		return
 	}
@@ -157,7 +163,7 @@ func envoyImage(t *testing.T) image.Image {
 	}
 	i := image.Image{Ref: registry + "/envoy:1", Files: []image.File{{To: "/envoy", From: envoy}}, Entrypoint: []string{"/envoy"}}
 	for line := range strings.Lines(string(out)) {
-		for _, word := range strings.Fields(line) {
+		for word := range strings.FieldsSeq(line) {
 			if strings.HasPrefix(word, "/") {
 				i.Files = append(i.Files, image.File{To: word, From: word})
 			}
@@ -215,7 +221,7 @@ func startBroker(t *testing.T, c *kit.Cluster) {
 		}
 	}
 	call("start", folder)
-	t.Cleanup(func() { exec.Command(script, "kill", folder).Run() }) //nolint:errcheck // it may have ended
+	t.Cleanup(func() { exec.Command(script, "kill", folder).Run() })
 	call("topics", folder)
 }
 
