@@ -21,6 +21,8 @@ Flags:
                    (IP), null (BSD loopback)
   --live           as for an interface, where the kernel takes VLAN tags out of the packets
                    (ethernet and raw only)
+  --default        as tap run has it: the default program, which cuts large packets and drops
+                   none, narrowed by the expression if there is one; implies --live
   -d, -dd, -ddd    as tcpdump does: a listing (the default), a fragment of C, decimal numbers
 `
 
@@ -104,21 +106,31 @@ func printFilter(args []string, std streams) error {
 	f := newFlags("filter", filterHelp)
 	linkName := f.String("link", "ethernet", "")
 	live := f.Bool("live", false, "")
+	whole := f.Bool("default", false, "")
 	forms := [...]*bool{f.Bool("d", false, ""), f.Bool("dd", false, ""), f.Bool("ddd", false, "")}
 	rest, err := f.parse(args, std.out)
 	if err != nil {
 		return err
 	}
 	link, known := pcapfilter.LinkNamed(*linkName)
+	*live = *live || *whole
 	switch {
-	case len(rest) == 0:
+	case len(rest) == 0 && !*whole:
 		return f.wrong(`no expression: expected one such as "tcp port 443", or '' for every packet`)
 	case !known:
 		return f.wrong("--link=%s: expected ethernet, sll, sll2, raw or null", *linkName)
 	case *live && link != pcapfilter.LinkEthernet && link != pcapfilter.LinkRaw:
 		return f.wrong("--live --link=%s: expected ethernet or raw, as interfaces are captured", *linkName)
 	}
-	program, err := compileFilter(strings.Join(rest, " "), pcapfilter.Config{Link: link, Live: *live})
+	compile := compileFilter
+	if *whole {
+		compile = liveProgram
+	}
+	var program pcapfilter.Program
+	expression, err := parseFilter(strings.Join(rest, " "))
+	if err == nil {
+		program, err = compile(expression, pcapfilter.Config{Link: link, Live: *live})
+	}
 	if err != nil {
 		return pointed("filter", err)
 	}
@@ -133,15 +145,27 @@ func printFilter(args []string, std streams) error {
 	return err
 }
 
-func compileFilter(text string, c pcapfilter.Config) (pcapfilter.Program, error) {
-	f, err := parseFilter(text)
-	switch {
-	case err != nil:
-		return nil, err
-	case f == nil:
+// compileFilter returns the program of a filter, which may be none.
+func compileFilter(f *filter, c pcapfilter.Config) (pcapfilter.Program, error) {
+	if f == nil {
 		return pcapfilter.Compile("", c)
 	}
 	return f.program(c)
+}
+
+// liveProgram returns what the kernel runs on an interface: the default filter, which
+// cuts packets and drops none, narrowed by f.
+func liveProgram(f *filter, c pcapfilter.Config) (pcapfilter.Program, error) {
+	c.Live = true
+	whole := pcapfilter.Default(c)
+	if f == nil {
+		return whole, nil
+	}
+	narrow, err := f.program(c)
+	if err != nil {
+		return nil, err
+	}
+	return pcapfilter.And(narrow, whole)
 }
 
 // pointed returns a usage error that shows the place of a fault.

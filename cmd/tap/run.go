@@ -122,6 +122,7 @@ func newTap(s settings, std streams) (*tap, error) {
 	}
 	t.control = control{dir: s.ConfigDir, log: t.log}
 	t.pipeline = newPipeline(t.tableConfig(), verdict.Config{Local: localPrefixes(s.podIPs), Nodes: s.nodes, APIServer: s.apiServer}, t.engineConfig())
+	t.pipeline.thinned = true
 	for i, name := range s.Interfaces {
 		t.pipeline.interfaces = append(t.pipeline.interfaces, name)
 		t.taps = append(t.taps, &interfaceTap{tap: t, name: name, index: uint16(i), log: t.log.With("interface", name), once: make(chan struct{})})

@@ -1,5 +1,7 @@
 package pcapfilter
 
+import "encoding/binary"
+
 // What the default filter keeps of a packet.
 const (
 	// Most packets are no longer than this: they are kept whole, and what they hold is
@@ -12,14 +14,17 @@ const (
 	// larger than anything near a handshake: a sender's initial window is ten segments
 	// (RFC 6928), and thirty where somebody has tuned it.
 	bulk = 48 << 10
-	// Of bulk this is kept. What cleartext says of itself it says there, and no recognizer
-	// looks at more.
-	headOfBulk = 4 << 10
+	// Of bulk this is kept: the copy is what a tap costs its pod.
+	headOfBulk = 1 << 10
+	// Of bulk that begins like an HTTP message this is: header fields can be long.
+	headOfHTTP = 16 << 10
 	// Protected records are followed this far: over the two largest ones to the third
 	// one's header, and no more of them than recordSteps. In the middle of a stream it
 	// takes three in a row to know it for TLS.
 	recordReach = 37 << 10
 	recordSteps = 8
+	// Of a datagram this is kept: answers of DNS are that long at times.
+	headOfDatagram = 8 << 10
 	// Of a record this is kept, its header included: enough to know it for one.
 	headOfRecord = 64
 )
@@ -53,7 +58,8 @@ const (
 //     lives by those of the first ones of both sides. The next record's header, which
 //     confirms a size, is within reach whatever the size;
 //   - any other payload (the middle of a record, or cleartext) is kept whole up to 48 KiB,
-//     and 4 KiB of a larger one: that is bulk, 64 KiB at a time on a veth pair.
+//     and 1 KiB of a larger one, 16 KiB if it begins like an HTTP message: that is bulk,
+//     64 KiB at a time on a veth pair.
 //
 // The one loss: a record layer that is followed through bulk which begins inside of a
 // record loses its place there, until a payload begins with a header.
@@ -62,7 +68,8 @@ const (
 //
 // Measured (cmd/tap, TestDefaultFilterKeepsEveryVerdict): over generated connections of all
 // kinds and sizes, segmented and put together in many ways, seen from the start or not,
-// every record of a connection is the same, byte for byte, with the filter and without.
+// every verdict is the same with the filter and without, and so is every other byte of the
+// record, but that of HTTP in the clear more may be read with it.
 func Default(c Config) Program {
 	g := &generator{cfg: c}
 	if c.Snap == 0 {
@@ -208,9 +215,24 @@ func (g *generator) cutDatagram(tcp, whole label) {
 	g.place(other)
 	g.jump(jmpJEQ, protoUDP, udp, whole)
 	g.place(udp)
+	g.keep(headOfDatagram)
+}
+
+// keep keeps so many bytes from the offset in X on.
+func (g *generator) keep(n uint32) {
 	g.emit(classMISC|miscTXA, 0)
-	g.emit(classALU|aluADD|sourceK, headOfBulk)
+	g.emit(classALU|aluADD|sourceK, n)
 	g.emit(classRET|retA, 0)
+}
+
+// httpStarts returns the first four bytes of HTTP/1 requests by their methods (RFC 9110,
+// section 9.3, RFC 5789), of responses, and of HTTP/2 (RFC 9113, section 3.4).
+func httpStarts() []uint32 {
+	var out []uint32
+	for _, word := range []string{"GET ", "HEAD", "POST", "PUT ", "DELE", "CONN", "OPTI", "TRAC", "PATC", "HTTP", "PRI "} {
+		out = append(out, binary.BigEndian.Uint32([]byte(word)))
+	}
+	return out
 }
 
 // cutSegment cuts TCP. X is the offset of its header.
@@ -235,14 +257,17 @@ func (g *generator) cutSegment(whole label) {
 	g.oneOf([]uint32{contentHandshake, contentAlert, contentChangeCipherSpec}, whole, unknown)
 
 	g.place(unknown)
-	large := g.label()
+	large, http, other := g.label(), g.label(), g.label()
 	g.emit(classLD|modeMEM, wordEnd)
 	g.emit(classALU|aluSUB|sourceX, 0)
 	g.jump(jmpJGT, bulk, large, whole)
 	g.place(large)
-	g.emit(classMISC|miscTXA, 0)
-	g.emit(classALU|aluADD|sourceK, headOfBulk)
-	g.emit(classRET|retA, 0)
+	g.emit(classLD|modeIND|sizeW, 0)
+	g.oneOf(httpStarts(), http, other)
+	g.place(http)
+	g.keep(headOfHTTP)
+	g.place(other)
+	g.keep(headOfBulk)
 
 	g.place(protected)
 	g.followRecords(whole)
@@ -303,9 +328,7 @@ func (g *generator) followRecords(whole label) {
 	g.emit(classALU|aluSUB|sourceX, 0)
 	g.jump(jmpJGT, recordReach, large, whole)
 	g.place(large)
-	g.emit(classMISC|miscTXA, 0)
-	g.emit(classALU|aluADD|sourceK, recordReach)
-	g.emit(classRET|retA, 0)
+	g.keep(recordReach)
 
 	g.place(last)
 	g.emit(classLD|modeMEM, wordRecord)

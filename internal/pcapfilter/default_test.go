@@ -67,8 +67,10 @@ func TestDefault(t *testing.T) {
 		"up to the bound":                   {unknown(1960), whole},
 		"more, of what nobody knows":        {unknown(9000), whole},
 		"most of that":                      {unknown(48 << 10), whole},
-		"bulk":                              {unknown(48<<10 + 1), 4 << 10},
-		"64 KiB of cleartext":               {cat([]byte("HTTP/1.1 200 OK\r\n"), unknown(65000)), 4 << 10},
+		"bulk":                              {unknown(48<<10 + 1), 1 << 10},
+		"64 KiB that begin like HTTP":       {cat([]byte("HTTP/1.1 200 OK\r\n"), unknown(65000)), 16 << 10},
+		"an upload":                         {cat([]byte("PUT /items HTTP/1.1\r\n"), unknown(65000)), 16 << 10},
+		"HTTP/2":                            {cat([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), unknown(65000)), 16 << 10},
 		"a ClientHello and bulk":            {cat(record(22, 500), unknown(60000)), whole},
 		"certificates":                      {record(22, 16384), whole},
 		"an alert":                          {cat(record(21, 2), unknown(60000)), whole},
@@ -85,8 +87,8 @@ func TestDefault(t *testing.T) {
 		"an alert among them":               {cat(record(23, 3000), record(21, 26), record(23, 3000)), 3005 + 31 + 64},
 		"something else behind a record":    {cat(record(23, 3000), unknown(100)), whole},
 		"the same, of bulk, out of reach":   {cat(record(23, 3000), unknown(60000)), 37 << 10},
-		"a record of a version that is not": {cat([]byte{23, 4, 3, 1, 0}, unknown(60000)), 4 << 10},
-		"a type that is not":                {cat([]byte{25, 3, 3, 1, 0}, unknown(60000)), 4 << 10},
+		"a record of a version that is not": {cat([]byte{23, 4, 3, 1, 0}, unknown(60000)), 1 << 10},
+		"a type that is not":                {cat([]byte{25, 3, 3, 1, 0}, unknown(60000)), 1 << 10},
 		"an empty record":                   {cat(record(23, 0), record(23, 3000)), 5 + 64},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -122,13 +124,14 @@ func TestDefaultOthers(t *testing.T) {
 		segment segment
 		want    int // of the frame
 	}{
-		"a datagram":         {segment{proto: protoUDP, payload: large[:1400]}, whole},
-		"a large datagram":   {segment{proto: protoUDP, payload: large}, 14 + 20 + 4<<10},
-		"the same over IPv6": {segment{ip6: true, proto: protoUDP, payload: large}, 14 + 40 + 4<<10},
-		"SCTP":               {segment{proto: protoSCTP, payload: large}, whole},
-		"a first fragment":   {segment{proto: protoTCP, fragment: 0x2000, payload: large}, whole},
-		"a later fragment":   {segment{proto: protoTCP, fragment: 5, payload: large}, whole},
-		"an IPv6 extension":  {segment{ip6: true, proto: 0, payload: large}, whole},
+		"a datagram":          {segment{proto: protoUDP, payload: large[:1400]}, whole},
+		"8 KiB of a datagram": {segment{proto: protoUDP, payload: large[:8000]}, whole},
+		"a large datagram":    {segment{proto: protoUDP, payload: large}, 14 + 20 + 8<<10},
+		"the same over IPv6":  {segment{ip6: true, proto: protoUDP, payload: large}, 14 + 40 + 8<<10},
+		"SCTP":                {segment{proto: protoSCTP, payload: large}, whole},
+		"a first fragment":    {segment{proto: protoTCP, fragment: 0x2000, payload: large}, whole},
+		"a later fragment":    {segment{proto: protoTCP, fragment: 5, payload: large}, whole},
+		"an IPv6 extension":   {segment{ip6: true, proto: 0, payload: large}, whole},
 	} {
 		frame := test.segment.frame()
 		want := test.want
@@ -182,7 +185,7 @@ func TestDefaultNarrowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	bulk := segment{proto: protoTCP, payload: make([]byte, 60000)}.frame()
-	if n := p.Run(&Packet{Data: bulk, Length: len(bulk)}); n != 14+20+20+4<<10 {
+	if n := p.Run(&Packet{Data: bulk, Length: len(bulk)}); n != 14+20+20+1<<10 {
 		t.Errorf("%d bytes", n)
 	}
 	bulk = segment{proto: protoUDP, payload: make([]byte, 60000)}.frame()
