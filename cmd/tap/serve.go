@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"strings"
 )
 
@@ -15,6 +16,11 @@ func (t *tap) serve() *httpd {
 	if err != nil {
 		t.log.Warn("no health and metrics", "error", err, "see", "TAP_LISTEN")
 		return nil
+	}
+	if a, ok := h.listener.Addr().(*net.TCPAddr); ok { // only what it got is its own: else it is the application's
+		t.pipeline.mu.Lock()
+		t.pipeline.judge.SetListen(uint16(a.Port))
+		t.pipeline.mu.Unlock()
 	}
 	return h
 }

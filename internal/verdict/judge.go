@@ -39,6 +39,9 @@ func New(cfg Config) *Judge { return &Judge{cfg: cfg, memory: newMemory()} }
 // SetLocal replaces Config.Local: the pod's addresses may become known late.
 func (j *Judge) SetLocal(local []netip.Prefix) { j.cfg.Local = local }
 
+// SetListen replaces Config.Listen: whether the tap got its port is known late.
+func (j *Judge) SetListen(port uint16) { j.cfg.Listen = port }
+
 // Judge says what c is, as far as s has been seen. s may be nil: no payload came.
 // iface is the name of the interface, empty where a capture does not tell it. ended
 // says that no more will come.

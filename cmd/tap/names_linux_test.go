@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+)
+
+// Two more lives of the test binary: a resolver and a server that it knows, and a client that asks the one for the other.
+func init() {
+	switch os.Getenv("MESHTLS_NAMES") {
+	case "server":
+		exitOn(namesServer(os.Getenv("MESHTLS_ADDRESS")))
+	case "client":
+		exitOn(namesClient(os.Getenv("MESHTLS_ADDRESS")))
+	}
+}
+
+const liveName = "redis.shop"
+
+// namesServer answers questions for liveName on port 53, and Redis' PING, until its standard input ends.
+func namesServer(address string) error {
+	dns, err := net.ListenPacket("udp", address+":53")
+	if err != nil {
+		return err
+	}
+	redis, err := net.Listen("tcp", address+":6379")
+	if err != nil {
+		return err
+	}
+	go func() {
+		b := make([]byte, 512)
+		for {
+			n, from, err := dns.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			query, response := capturetest.DNS(binary.BigEndian.Uint16(b), liveName, 30, nil, netip.MustParseAddr(address))
+			if n >= len(query) && b[len(query)-3] != query[len(query)-3] { // another type: there is none
+				response = append(query[:len(query)-4:len(query)-4], b[len(query)-4:len(query)]...)
+				response[2], response[3] = 0x81, 0x80
+			}
+			_, _ = dns.WriteTo(response, from)
+		}
+	}()
+	go func() {
+		for {
+			c, err := redis.Accept()
+			if err != nil {
+				return
+			}
+			if _, err := io.ReadFull(c, make([]byte, 14)); err == nil {
+				_, _ = io.WriteString(c, "+PONG\r\n")
+			}
+			_ = c.Close()
+		}
+	}()
+	fmt.Println("serving")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// namesClient connects by the name, as any client in Go does.
+func namesClient(resolver string) error {
+	d := net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, network, resolver+":53")
+	}}}
+	c, err := d.Dial("tcp", liveName+".:6379")
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(c, "*1\r\n$4\r\nPING\r\n")
+	if err == nil {
+		_, err = io.ReadAll(c)
+	}
+	return errors.Join(err, c.Close())
+}
+
+// TestNamesLive: a connection that tells no name itself has the one that the pod asked DNS for; what is sent to the tap's own
+// port is the tap's.
+func TestNamesLive(t *testing.T) {
+	server, client := pods(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving := server.start(t, []string{"MESHTLS_NAMES=server", "MESHTLS_ADDRESS=" + server.address}, self)
+	serving.line(t, func(line string) bool { return line == "serving\n" })
+	tap := client.start(t, []string{"TAP_INTERFACES=eth0,lo", "TAP_EMIT=flows", "POD_IPS=" + client.address}, buildTap(t), "run")
+	client.ready(t)
+	asking := client.start(t, []string{"MESHTLS_NAMES=client", "MESHTLS_ADDRESS=" + server.address}, self)
+	if err := asking.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, &asking.stderr)
+	}
+	seen := map[string]object{}
+	for _, r := range validated(t, tap.end(t)) {
+		if port := r.at("destination.port"); port != "" {
+			seen[strings.TrimSuffix(port, ".0")] = r
+		}
+	}
+	for _, c := range []struct{ port, field, want string }{
+		{"53", "meshtls.class", "dns"},
+		{"6379", "meshtls.peer.name", liveName},
+		{"6379", "meshtls.peer.name_basis", "dns"},
+		{"6379", "destination.domain", liveName},
+		{"6379", "meshtls.verdict", "plaintext"},
+		{"6379", "meshtls.class", "workload"},
+		{"9469", "meshtls.class", "tap"},
+	} {
+		if got := seen[c.port].at(c.field); got != c.want {
+			t.Errorf("port %s: %s %q, want %q", c.port, c.field, got, c.want)
+		}
+	}
+}
