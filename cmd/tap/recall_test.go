@@ -41,20 +41,19 @@ func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
 	for _, missed := range []int{3, 4, 6, 9, 14, 30} {
 		sources[fmt.Sprintf("generated, without the first %d", missed)] = late(sources["generated"], missed)
 	}
-	files, err := filepath.Glob(filepath.Join("testdata", "captures", "*.pcap"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	folders := []string{filepath.Join("testdata", "captures"), filepath.Join("..", "..", "test", "tlslab", "testdata", "*")}
 	if *capturesDir != "" {
-		more, err := filepath.Glob(filepath.Join(*capturesDir, "*.pcap*"))
-		if err != nil || len(more) == 0 {
-			t.Fatalf("%s: %v, %d captures", *capturesDir, err, len(more))
-		}
-		files = append(files, more...)
+		folders = append(folders, *capturesDir)
 	}
-	for _, file := range files {
-		if p := ethernetPackets(t, file); len(p) > 0 {
-			sources[filepath.Base(file)] = p
+	for _, folder := range folders {
+		files, err := filepath.Glob(filepath.Join(folder, "*.pcap*"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %d captures", folder, err, len(files))
+		}
+		for _, file := range files {
+			if p := ethernetPackets(t, file); len(p) > 0 {
+				sources[file] = p
+			}
 		}
 	}
 	program := pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})
@@ -74,7 +73,7 @@ func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d records, %d equal; %d of %d packets cut, %d of %d bytes kept", total.records, total.equal, total.cut.packets, total.cut.all, total.cut.kept, total.cut.bytes)
+	t.Logf("%d sources, %d records, %d equal; %d of %d packets cut, %d of %d bytes kept", len(sources), total.records, total.equal, total.cut.packets, total.cut.all, total.cut.kept, total.cut.bytes)
 	if total.records < 1000 || total.cut.packets < 500 || total.equal < total.records*99/100 {
 		t.Errorf("too little to say anything: %+v", total)
 	}
