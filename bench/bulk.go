@@ -1,0 +1,107 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"syscall"
+)
+
+// bulk sends one stream at full speed, with segmentation offload, past the receiver's
+// eth0 and through lo.
+func (b *bench) bulk() (results []result, err error) {
+	watchers := []watcher{noTap, noTapAgain, ourTap, tcpdump}
+	return results, inPods(func(n *pods) error {
+		for _, way := range []struct{ name, client, to, interfaces string }{
+			{"veth", n.peer, podIP, "eth0,lo"},
+			{"loopback", n.pod, "127.0.0.1", "lo,eth0"},
+		} {
+			r, err := b.bulkOver(n, watchers, way.name, way.client, way.to, way.interfaces)
+			if err != nil {
+				return err
+			}
+			results = append(results, r...)
+		}
+		return nil
+	})
+}
+
+func (b *bench) bulkOver(n *pods, watchers []watcher, name, client, to, interfaces string) ([]result, error) {
+	seconds := 3
+	if b.quick {
+		seconds = 1
+	}
+	speed, work, taken, lost, packets := make([]sample, len(watchers)), make([]sample, len(watchers)), make([]sample, len(watchers)), make([]sample, len(watchers)), make([]sample, len(watchers))
+	for round := range b.rounds {
+		for i := range watchers {
+			k := (i + round) % len(watchers)
+			var t transfer
+			m, err := b.under(watchers[k], n, interfaces, func() (err error) {
+				t, err = iperf(n, client, to, seconds)
+				return err
+			})
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", watchers[k].name, err)
+			}
+			gb := t.bytes / 1e9
+			speed[k] = append(speed[k], 8*gb/t.seconds)
+			work[k] = append(work[k], t.cpu/gb)
+			taken[k] = append(taken[k], m.cpu/gb)
+			packets[k] = append(packets[k], m.packets)
+			lost[k] = append(lost[k], 100*m.dropped/max(m.packets, 1))
+		}
+	}
+	lines := [][]string{{"bulk over " + name, "Gbit/s", "iperf3 CPU s/GB", "watcher CPU s/GB", "packets", "dropped %"}}
+	for k, w := range watchers {
+		lines = append(lines, []string{w.name, speed[k].spread("%.1f"), work[k].spread("%.3f"), taken[k].spread("%.4f"), fmt.Sprintf("%.0f", packets[k].median()), lost[k].spread("%.2f")})
+	}
+	columns(lines...)
+	const tap, dump = 2, 3
+	return []result{
+		atMost("bulk over "+name+": dropped by the tap, % (tcpdump "+lost[dump].spread("%.2f")+")", lost[tap], "%.2f", 0),
+		atMost("bulk over "+name+": CPU of the tap, s/GB", taken[tap], "%.4f", 0.03),
+	}, nil
+}
+
+// transfer is what iperf3 did.
+type transfer struct {
+	bytes, seconds float64
+	cpu            float64 // of both ends, seconds
+}
+
+// iperf sends for some seconds from a namespace to the pod.
+func iperf(n *pods, client, to string, seconds int) (t transfer, err error) {
+	ready := watch("Server listening")
+	server, err := start(n.pod, nil, ready, nil, nil, "iperf3", "-s", "-1", "--forceflush")
+	if err != nil {
+		return t, err
+	}
+	<-ready.seen
+	var out bytes.Buffer
+	c, err := start(client, nil, &out, nil, nil, "iperf3", "-c", to, "-t", strconv.Itoa(seconds), "-J")
+	if err != nil {
+		_, e := server.stop(syscall.SIGTERM)
+		return t, errors.Join(err, e)
+	}
+	u, err := c.wait()
+	if err != nil {
+		_, e := server.stop(syscall.SIGTERM)
+		return t, errors.Join(err, e)
+	}
+	v, err := server.wait()
+	if err != nil {
+		return t, err
+	}
+	var report struct {
+		End struct {
+			Received struct{ Bytes, Seconds float64 } `json:"sum_received"`
+		}
+	}
+	err = json.Unmarshal(out.Bytes(), &report)
+	r := report.End.Received
+	return transfer{bytes: r.Bytes, seconds: r.Seconds, cpu: (u.cpu + v.cpu).Seconds()}, err
+}

@@ -1,0 +1,85 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// The chart's default limits (charts/tap/values.yaml).
+const (
+	limitCPU    = 0.2 // of a core
+	limitMemory = 128 << 20
+)
+
+// group is a control group with a CPU and a memory limit: cgroup v2, or the two
+// hierarchies of v1.
+type group struct {
+	dirs []string
+}
+
+// newGroup makes a group of that name with limits; 0 is none.
+func newGroup(name string, cpu float64, memory int64) (*group, error) {
+	const root, period = "/sys/fs/cgroup", 100000
+	name = fmt.Sprintf("meshtls-bench-%d-%s", os.Getpid(), name)
+	g := &group{}
+	write := func(dir, file string, value any) error {
+		return os.WriteFile(filepath.Join(dir, file), fmt.Append(nil, value), 0o644)
+	}
+	make := func(dir string) (string, error) {
+		dir = filepath.Join(dir, name)
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return "", err
+		}
+		g.dirs = append(g.dirs, dir)
+		return dir, nil
+	}
+	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil {
+		dir, err := make(root)
+		if err == nil && cpu > 0 {
+			err = write(dir, "cpu.max", fmt.Sprintf("%d %d", int(cpu*period), period))
+		}
+		if err == nil && memory > 0 {
+			err = write(dir, "memory.max", memory)
+		}
+		return g, err
+	}
+	var errs []error
+	if cpu > 0 {
+		dir, err := make(filepath.Join(root, "cpu"))
+		if err == nil {
+			err = errors.Join(write(dir, "cpu.cfs_period_us", period), write(dir, "cpu.cfs_quota_us", int(cpu*period)))
+		}
+		errs = append(errs, err)
+	}
+	if memory > 0 {
+		dir, err := make(filepath.Join(root, "memory"))
+		if err == nil {
+			err = write(dir, "memory.limit_in_bytes", memory)
+		}
+		errs = append(errs, err)
+	}
+	return g, errors.Join(errs...)
+}
+
+// enter is what a shell does to enter the group.
+func (g *group) enter() string {
+	var b strings.Builder
+	for _, dir := range g.dirs {
+		fmt.Fprintf(&b, "echo $$ > %s/cgroup.procs && ", dir)
+	}
+	return b.String()
+}
+
+// remove removes the group, which must be empty.
+func (g *group) remove() {
+	for _, dir := range g.dirs {
+		if err := os.Remove(dir); err != nil {
+			progress("  left behind: %v", err)
+		}
+	}
+}

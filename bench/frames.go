@@ -1,0 +1,174 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+)
+
+// mss is what a segment carries beside 12 bytes of timestamps at an MTU of 1500.
+const mss = 1448
+
+// connection is a conversation that is being cut into packets. A receiver acknowledges
+// every second segment, and the last one of a burst with its answer or on its own.
+type connection struct {
+	client, server netip.AddrPort
+	talk           *capturetest.Conversation
+	seq            [2]uint32 // what each end sends next, by client and server
+	acked          [2]uint32 // what each end has acknowledged of the other
+	delay          int64     // between a packet and its answer, µs
+	at             int64     // of the next packet, µs
+	stage          int
+	chunk, from    int  // where in the conversation
+	unacked        int  // segments of the present sender since the last acknowledgement
+	open           bool // it is not closed in the end
+	done           bool
+	id             uint16
+}
+
+// The stages of a connection.
+const (
+	stageSYN = iota
+	stageSYNACK
+	stageACK
+	stageData
+	stageFIN
+	stageFINACK
+	stageLastACK
+)
+
+// TCP flags (RFC 9293, section 3.1).
+const (
+	fin = 0x01
+	syn = 0x02
+	psh = 0x08
+	ack = 0x10
+)
+
+// frame appends the connection's next frame and moves on.
+func (c *connection) frame(b []byte) []byte {
+	stage := c.stage
+	switch stage {
+	case stageSYN:
+		b = c.segment(b, 0, syn, nil)
+	case stageSYNACK:
+		b = c.segment(b, 1, syn|ack, nil)
+	case stageACK:
+		b = c.segment(b, 0, ack, nil)
+	case stageData:
+		return c.data(b)
+	case stageFIN, stageFINACK:
+		b = c.segment(b, stage-stageFIN, fin|ack, nil)
+	default:
+		b = c.segment(b, 0, ack, nil)
+		c.done = true
+	}
+	c.stage++
+	c.at += c.delay
+	return b
+}
+
+// data appends the next segment of data or the acknowledgement that is due.
+func (c *connection) data(b []byte) []byte {
+	chunk := c.talk.Chunks[c.chunk]
+	side := 0
+	if chunk.FromServer {
+		side = 1
+	}
+	if c.unacked == 2 {
+		c.unacked = 0
+		c.at += 5
+		return c.segment(b, 1-side, ack, nil)
+	}
+	rest := chunk.Data[c.from:]
+	n := min(len(rest), mss)
+	flags := byte(ack)
+	if n == len(rest) {
+		flags |= psh
+	}
+	b = c.segment(b, side, flags, rest[:n])
+	c.from, c.unacked = c.from+n, c.unacked+1
+	c.at += 12 // a segment at 1 Gbit/s
+	for c.from == len(c.talk.Chunks[c.chunk].Data) {
+		c.chunk, c.from = c.chunk+1, 0
+		if c.chunk == len(c.talk.Chunks) {
+			c.stage++
+			c.at += c.delay
+			c.done = c.open
+			break
+		}
+		if c.talk.Chunks[c.chunk].FromServer != chunk.FromServer {
+			c.unacked = 0
+			c.at += c.delay
+		}
+	}
+	return b
+}
+
+// segment appends one Ethernet frame with a TCP segment of a side, and counts what it
+// sends and acknowledges.
+func (c *connection) segment(b []byte, side int, flags byte, data []byte) []byte {
+	from, to := c.client, c.server
+	if side == 1 {
+		from, to = to, from
+	}
+	s := segment{from: from, to: to, seq: c.seq[side], flags: flags, id: c.id, stamp: uint32(c.at / 1000), data: data}
+	if flags&ack != 0 {
+		s.ack = c.seq[1-side]
+		c.acked[side] = s.ack
+	}
+	c.id++
+	c.seq[side] += uint32(len(data))
+	if flags&(syn|fin) != 0 {
+		c.seq[side]++
+	}
+	return s.append(b)
+}
+
+// segment is a TCP segment over IPv4.
+type segment struct {
+	from, to netip.AddrPort
+	seq, ack uint32
+	flags    byte
+	id       uint16
+	stamp    uint32 // of the timestamps option
+	data     []byte
+}
+
+// append appends the segment's frame. The checksum of the IP header is right, that of
+// TCP is left out, as segmentation offload does.
+func (s *segment) append(b []byte) []byte {
+	const ethernet, ip, tcp = 14, 20, 32
+	b = append(b, 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00)
+	at := len(b)
+	b = append(b, 0x45, 0)
+	b = binary.BigEndian.AppendUint16(b, uint16(ip+tcp+len(s.data)))
+	b = binary.BigEndian.AppendUint16(b, s.id)
+	b = append(b, 0x40, 0, 64, 6, 0, 0)
+	b = append(append(b, s.from.Addr().AsSlice()...), s.to.Addr().AsSlice()...)
+	binary.BigEndian.PutUint16(b[at+10:], checksum(b[at:]))
+	b = binary.BigEndian.AppendUint16(b, s.from.Port())
+	b = binary.BigEndian.AppendUint16(b, s.to.Port())
+	b = binary.BigEndian.AppendUint32(b, s.seq)
+	b = binary.BigEndian.AppendUint32(b, s.ack)
+	b = append(b, tcp/4<<4, s.flags, 0xff, 0xff, 0, 0, 0, 0)
+	b = append(b, 1, 1, 8, 10) // two no-operations, timestamps (RFC 7323)
+	b = binary.BigEndian.AppendUint32(b, s.stamp)
+	b = binary.BigEndian.AppendUint32(b, s.stamp)
+	return append(b, s.data...)
+}
+
+// checksum is RFC 1071's.
+func checksum(b []byte) uint16 {
+	var sum uint32
+	for ; len(b) >= 2; b = b[2:] {
+		sum += uint32(binary.BigEndian.Uint16(b))
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	return ^uint16(sum)
+}

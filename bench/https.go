@@ -1,0 +1,207 @@
+//go:build linux
+
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// serve is the role of the workload: an HTTP server, with TLS or without, whose answer
+// is a kilobyte.
+func serve(args []string) error {
+	f := flag.NewFlagSet("serve", flag.ContinueOnError)
+	address := f.String("listen", ":8443", "address")
+	secure := f.Bool("tls", false, "speak TLS")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	t, err := newTalker(rand.New(rand.NewPCG(1, 2)))
+	if err != nil {
+		return err
+	}
+	body := string(t.body[:1024])
+	s := &http.Server{
+		Addr: *address, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) }), //nolint:errcheck // the client is gone
+	}
+	fmt.Println("serving")
+	if !*secure {
+		return s.ListenAndServe()
+	}
+	s.TLSConfig = &tls.Config{Certificates: t.servers[:1]}
+	return s.ListenAndServeTLS("", "")
+}
+
+// requests lets wrk ask a server in the pod: over eth0 by TLS, and over lo in the clear,
+// as a proxy in the pod does.
+func (b *bench) requests() (results []result, err error) {
+	watchers := []watcher{noTap, noTapAgain, ourTap, limitedTap, tcpdump}
+	return results, inPods(func(n *pods) error {
+		for _, s := range []struct {
+			name, client, url, interfaces string
+			secure, once                  bool
+		}{
+			{"TLS on eth0, kept alive", n.peer, "https://" + podIP + ":8443/", "eth0,lo", true, false},
+			{"TLS on eth0, one connection a request", n.peer, "https://" + podIP + ":8443/", "eth0,lo", true, true},
+			{"HTTP on lo, kept alive", n.pod, "http://127.0.0.1:8443/", "lo,eth0", false, false},
+			{"HTTP on lo, one connection a request", n.pod, "http://127.0.0.1:8443/", "lo,eth0", false, true},
+		} {
+			r, err := b.requestsOver(n, watchers, workload{n, s.client, s.url, s.secure, s.once, b.quick}, s.name, s.interfaces)
+			if err != nil {
+				return err
+			}
+			results = append(results, r...)
+		}
+		return nil
+	})
+}
+
+// effect is the most that the tap may change beyond what no tap changes by itself.
+const effect = 0.03
+
+func (b *bench) requestsOver(n *pods, watchers []watcher, w workload, name, interfaces string) ([]result, error) {
+	cost, rate, late, taken, lost := make([]sample, len(watchers)), make([]sample, len(watchers)), make([]sample, len(watchers)), make([]sample, len(watchers)), make([]sample, len(watchers))
+	for round := range max(b.rounds, 9) {
+		for i := range watchers {
+			k := (i + round) % len(watchers)
+			var a answers
+			m, err := b.under(watchers[k], n, interfaces, func() (err error) {
+				a, err = w.run(b)
+				return err
+			})
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", name, watchers[k].name, err)
+			}
+			cost[k] = append(cost[k], a.cpu/a.requests*1e6)
+			rate[k] = append(rate[k], a.requests/a.seconds)
+			late[k] = append(late[k], a.p99)
+			taken[k] = append(taken[k], m.cpu/a.requests*1e6)
+			lost[k] = append(lost[k], m.dropped)
+		}
+		if b.quick {
+			break
+		}
+	}
+	lines := [][]string{{name, "CPU us/request", "requests/s", "p99 ms", "watcher us/request", "dropped"}}
+	for k, w := range watchers {
+		lines = append(lines, []string{w.name, cost[k].spread("%.1f"), rate[k].spread("%.0f"), late[k].spread("%.2f"), taken[k].spread("%.2f"), lost[k].spread("%.0f")})
+	}
+	columns(lines...)
+	var out []result
+	for _, k := range []int{2, 3} {
+		out = append(out, beyondNoise(name+": CPU a request under "+watchers[k].name, cost, k),
+			beyondNoise(name+": time a request under "+watchers[k].name, inverse(rate), k),
+			beyondNoise(name+": p99 under "+watchers[k].name, late, k))
+	}
+	return out, nil
+}
+
+func inverse(all []sample) []sample {
+	out := make([]sample, len(all))
+	for k, s := range all {
+		for _, x := range s {
+			out[k] = append(out[k], 1/x)
+		}
+	}
+	return out
+}
+
+// beyondNoise compares a watcher with no tap, and no tap with itself: in percent, round
+// by round.
+func beyondNoise(what string, all []sample, k int) result {
+	more, noise := all[k].over(all[0]), all[1].over(all[0])
+	r := result{
+		what:     what + fmt.Sprintf(", %% more (no tap again: %+.1f)", 100*(noise.median()-1)),
+		measured: fmt.Sprintf("%+.1f (%+.1f..%+.1f)", 100*(more.median()-1), 100*(more.least()-1), 100*(more.most()-1)),
+		goal:     fmt.Sprintf("at most %.0f beyond the noise", 100*effect),
+	}
+	r.met = more.median()-1 <= effect+max(noise.median()-1, 1-noise.median())
+	return r
+}
+
+// workload is a server in the pod and wrk that asks it.
+type workload struct {
+	n            *pods
+	client, url  string
+	secure, once bool
+	quick        bool
+}
+
+// answers is what came of it.
+type answers struct {
+	requests, seconds float64
+	p99               float64 // ms
+	cpu               float64 // of server and client, seconds
+}
+
+func (w workload) run(b *bench) (a answers, err error) {
+	ready := watch("serving")
+	server, err := start(w.n.pod, nil, ready, nil, nil, b.self, "serve", "-tls="+strconv.FormatBool(w.secure))
+	if err != nil {
+		return a, err
+	}
+	<-ready.seen
+	time.Sleep(50 * time.Millisecond)
+	seconds := "2s"
+	if w.quick {
+		seconds = "1s"
+	}
+	args := []string{"wrk", "-t1", "-c8", "-d" + seconds, "--latency"}
+	if w.once {
+		args = append(args, "-H", "Connection: close")
+	}
+	before := server.cpu()
+	out := watch("")
+	c, err := start(w.client, nil, out, nil, nil, append(args, w.url)...)
+	if err != nil {
+		_, e := server.stop(syscall.SIGKILL)
+		return a, errors.Join(err, e)
+	}
+	u, err := c.wait()
+	a.cpu = (server.cpu() - before + u.cpu).Seconds()
+	_, e := server.stop(os.Kill)
+	if err = errors.Join(err, e); err != nil {
+		return a, err
+	}
+	return a, a.read(out.String())
+}
+
+// read reads what wrk prints.
+func (a *answers) read(text string) error {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		switch {
+		case len(f) == 2 && f[0] == "99%":
+			d, err := time.ParseDuration(f[1])
+			if err != nil {
+				return err
+			}
+			a.p99 = float64(d) / float64(time.Millisecond)
+		case len(f) > 4 && f[1] == "requests" && f[2] == "in":
+			d, err := time.ParseDuration(strings.TrimSuffix(f[3], ","))
+			if err != nil {
+				return err
+			}
+			a.seconds = d.Seconds()
+			if a.requests, err = strconv.ParseFloat(f[0], 64); err != nil {
+				return err
+			}
+		}
+	}
+	if a.requests == 0 {
+		return fmt.Errorf("wrk: %s", text)
+	}
+	return nil
+}

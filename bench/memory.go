@@ -1,0 +1,182 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// memory measures the tap's resident memory at idle and with connections open whose
+// handshakes it saw, the whole of it, the ring too.
+func (b *bench) memory() (results []result, err error) {
+	return results, inPods(func(n *pods) error {
+		rows := []struct {
+			connections int
+			goal        float64 // MB beyond idle; idle itself is the first
+		}{{0, 32}, {10_000, 10}, {100_000, 64}}
+		if b.quick {
+			rows = rows[:2]
+		}
+		idle := sample{}
+		lines := [][]string{{"connections", "RSS MB", "anonymous MB", "ring MB", "program MB", "CPU us/connection"}}
+		for _, row := range rows {
+			var rss, anonymous, ring, program, cpu sample
+			for range min(b.rounds, 3) {
+				h, err := b.holding(n, row.connections, nil)
+				if err != nil {
+					return err
+				}
+				rss, anonymous, ring, program = append(rss, h.rss), append(anonymous, h.anonymous), append(ring, h.ring), append(program, h.program)
+				cpu = append(cpu, h.cpu*1e6/max(1, float64(row.connections)))
+			}
+			lines = append(lines, []string{strconv.Itoa(row.connections), rss.spread("%.1f"), anonymous.spread("%.1f"), ring.spread("%.1f"), program.spread("%.1f"), cpu.spread("%.1f")})
+			if row.connections == 0 {
+				idle = rss
+				results = append(results, atMost("memory: RSS at idle, MB", rss, "%.1f", row.goal))
+				continue
+			}
+			var more sample
+			for i := range rss {
+				more = append(more, rss[i]-idle[i])
+			}
+			results = append(results, atMost(fmt.Sprintf("memory: RSS with %d connections, MB beyond idle", row.connections), more, "%.1f", row.goal))
+		}
+		columns(lines...)
+		return b.bounded(n, &results)
+	})
+}
+
+// bounded opens more connections than have room under the chart's memory limit.
+func (b *bench) bounded(n *pods, results *[]result) error {
+	connections := 300_000
+	if b.quick {
+		connections = 20_000
+	}
+	limits, err := newGroup("memory", 0, limitMemory)
+	if err != nil {
+		return err
+	}
+	defer limits.remove()
+	h, err := b.holding(n, connections, limits)
+	what := fmt.Sprintf("memory: the most RSS with %d connections under %d MiB, MB", connections, limitMemory>>20)
+	if err != nil {
+		progress("  %v", err)
+		*results = append(*results, result{what: what, measured: "it was killed or failed", goal: "under the limit"})
+		return nil
+	}
+	*results = append(*results, atMost(what, sample{h.most}, "%.1f", limitMemory/mega))
+	return nil
+}
+
+// held is the tap with connections open.
+type held struct {
+	rss, anonymous, ring, program, most float64 // MB
+	cpu                                 float64 // seconds since it was ready
+}
+
+// holding starts a tap, opens connections and looks at it.
+func (b *bench) holding(n *pods, connections int, limits *group) (h held, err error) {
+	r, err := b.startTap(n, "eth0,lo", limits, "findings,posture")
+	if err != nil {
+		return h, err
+	}
+	if connections > 0 {
+		_, err = b.sender(n, "-whole", "-open", "-flows", strconv.Itoa(connections), "-rate", "150000")
+	} else {
+		time.Sleep(2 * time.Second)
+	}
+	h.cpu = r.settled().Seconds()
+	h.rss, h.anonymous, h.program, h.ring = mb(r.status("VmRSS")), mb(r.status("RssAnon")), mb(r.status("RssFile")), mb(r.status("RssShmem"))
+	h.most = mb(r.status("VmHWM"))
+	_, _, e := tapResult(r)
+	return h, errors.Join(err, e)
+}
+
+// scale measures the CPU for each packet and each connection as there are more of them.
+func (b *bench) scale() (results []result, err error) {
+	sizes := []int{1_000, 10_000, 100_000}
+	if b.quick {
+		sizes = sizes[:2]
+	}
+	return results, inPods(func(n *pods) error {
+		packet, connection := make([]sample, len(sizes)), make([]sample, len(sizes))
+		for range b.rounds {
+			for i, size := range sizes {
+				p, c, err := b.costAt(n, size)
+				if err != nil {
+					return err
+				}
+				packet[i], connection[i] = append(packet[i], p*1e9), append(connection[i], c*1e6)
+			}
+		}
+		lines := [][]string{{"connections open", "CPU ns/packet", "CPU us/connection"}}
+		for i, size := range sizes {
+			lines = append(lines, []string{strconv.Itoa(size), packet[i].spread("%.0f"), connection[i].spread("%.1f")})
+		}
+		columns(lines...)
+		last := len(sizes) - 1
+		results = []result{
+			atMost(fmt.Sprintf("scale: CPU for each packet at %d connections to that at %d", sizes[last], sizes[0]), packet[last].over(packet[0]), "%.2f", 2),
+			atMost(fmt.Sprintf("scale: CPU for each connection at %d connections to that at %d", sizes[last], sizes[0]), connection[last].over(connection[0]), "%.2f", 2),
+		}
+		return nil
+	})
+}
+
+// costAt opens connections and measures what packets of them all in turn cost, then what
+// further connections cost.
+func (b *bench) costAt(n *pods, connections int) (packet, connection float64, err error) {
+	const more, packets = 3_000, 400_000
+	r, err := b.startTap(n, "eth0,lo", nil, "findings,posture")
+	if err != nil {
+		return 0, 0, err
+	}
+	phases := [3]time.Duration{}
+	var errs []error
+	for i, args := range [][]string{
+		{"-flows", strconv.Itoa(connections), "-count", strconv.Itoa(max(packets, 2*connections)), "-rate", "200000"},
+		{"-flows", strconv.Itoa(connections), "-count", strconv.Itoa(packets), "-rate", "200000"},
+		{"-whole", "-flows", strconv.Itoa(more), "-first", "1000000", "-rate", "50000"},
+	} {
+		_, e := b.sender(n, args...)
+		errs = append(errs, e)
+		phases[i] = r.settled()
+	}
+	_, _, e := tapResult(r)
+	packet = (phases[1] - phases[0]).Seconds() / packets
+	connection = (phases[2] - phases[1]).Seconds() / more
+	return packet, connection, errors.Join(append(errs, e)...)
+}
+
+// soak makes a million connections in ten minutes, closed each, and watches the memory.
+func (b *bench) soak() (results []result, err error) {
+	const minutes, each = 10, 100_000
+	return results, inPods(func(n *pods) error {
+		r, err := b.startTap(n, "eth0,lo", nil, "findings,posture")
+		if err != nil {
+			return err
+		}
+		defer r.stop(syscall.SIGTERM) //nolint:errcheck // where an error ends it before
+		var rss sample
+		for minute := range minutes {
+			began := time.Now()
+			s, err := b.sender(n, "-whole", "-flows", strconv.Itoa(each), "-first", strconv.Itoa(minute*each), "-rate", "45000")
+			if err != nil {
+				return err
+			}
+			time.Sleep(time.Minute - time.Since(began))
+			rss = append(rss, mb(r.status("VmRSS")))
+			progress("  minute %d: %d connections, %d packets, RSS %.1f MB, CPU %.1f s", minute+1, s.Connections, s.Packets, rss[minute], r.cpu().Seconds())
+		}
+		_, dropped, err := tapResult(r)
+		results = []result{
+			atMost("soak: RSS after a million connections in ten minutes to that after 200,000", sample{rss[minutes-1] / rss[1]}, "%.2f", 1.1),
+			atMost("soak: packets dropped", sample{dropped}, "%.0f", 0),
+		}
+		return err
+	})
+}

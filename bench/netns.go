@@ -1,0 +1,80 @@
+//go:build linux
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+)
+
+// pods are two network namespaces with a cable between them: the pod that is tapped, and
+// its peer. Both have eth0 and lo.
+type pods struct {
+	pod, peer string // names
+}
+
+// Addresses and link-layer addresses of the two.
+const (
+	podIP   = "10.0.0.5"
+	peerIP  = "10.0.1.0"
+	podMAC  = "02:00:00:00:00:05"
+	peerMAC = "02:00:00:00:00:06"
+)
+
+// newPods makes the namespaces. MTU 1500, offloads as they come: what a pod has.
+func newPods() (*pods, error) {
+	n := &pods{pod: fmt.Sprintf("meshtls-bench-%d-pod", os.Getpid()), peer: fmt.Sprintf("meshtls-bench-%d-peer", os.Getpid())}
+	err := each(
+		"ip netns add "+n.pod,
+		"ip netns add "+n.peer,
+		"ip link add eth0 netns "+n.pod+" address "+podMAC+" type veth peer name eth0 netns "+n.peer+" address "+peerMAC,
+		"ip -n "+n.pod+" address add "+podIP+"/16 dev eth0",
+		"ip -n "+n.peer+" address add "+peerIP+"/16 dev eth0",
+		"ip -n "+n.pod+" link set lo up",
+		"ip -n "+n.peer+" link set lo up",
+		"ip -n "+n.pod+" link set eth0 up",
+		"ip -n "+n.peer+" link set eth0 up",
+		"ip -n "+n.pod+" neighbor replace "+peerIP+" lladdr "+peerMAC+" dev eth0 nud permanent",
+		"ip -n "+n.peer+" neighbor replace "+podIP+" lladdr "+podMAC+" dev eth0 nud permanent",
+	)
+	if err != nil {
+		n.remove()
+		return nil, err
+	}
+	return n, nil
+}
+
+func (n *pods) remove() {
+	for _, name := range []string{n.pod, n.peer} {
+		if _, err := os.Stat("/run/netns/" + name); err == nil {
+			if err := each("ip netns delete " + name); err != nil {
+				progress("  left behind: %v", err)
+			}
+		}
+	}
+}
+
+// each runs commands one after the other, up to the first that fails.
+func each(commands ...string) error {
+	for _, c := range commands {
+		if _, err := run("", strings.Fields(c)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inPods runs an experiment in two fresh namespaces.
+func inPods(f func(*pods) error) error {
+	if os.Getuid() != 0 {
+		return errors.New("it makes network namespaces: only root can")
+	}
+	n, err := newPods()
+	if err != nil {
+		return err
+	}
+	defer n.remove()
+	return f(n)
+}

@@ -1,0 +1,234 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+	"unsafe" //nolint:depguard // sendmmsg(2) has no wrapper
+
+	"golang.org/x/sys/unix"
+)
+
+// sent is what the sender prints: how much it sent and what that took, which is the
+// sender's own work and all that the kernel did on its behalf, the tap's share too.
+type sent struct {
+	Packets     int
+	Connections int
+	Seconds     float64
+	CPU         float64 // seconds
+}
+
+// source makes the frames that are sent, one after the other: it appends the next one,
+// and nothing when there are no more.
+type source func(b []byte) []byte
+
+// send is the role that floods: frames go out of eth0 by a packet socket, to a
+// link-layer address that is nobody's, so that the receiving kernel does not answer.
+func send(args []string) error {
+	f := flag.NewFlagSet("send", flag.ContinueOnError)
+	flows := f.Int("flows", 5000, "connections that the frames belong to")
+	count := f.Int("count", 1_000_000, "frames")
+	rate := f.Int("rate", 0, "frames a second; 0: as fast as it goes")
+	whole := f.Bool("whole", false, "whole connections instead, with TLS handshakes")
+	first := f.Int("first", 0, "number of the first whole connection")
+	open := f.Bool("open", false, "do not close them")
+	if err := f.Parse(args); err != nil {
+		return err
+	}
+	s, err := newSocket("eth0")
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s.fd)
+	next := flood(*flows, *count)
+	if *whole {
+		if next, err = handshakes(*first, *flows, *open); err != nil {
+			return err
+		}
+	}
+	out, err := s.sendAll(next, *rate)
+	if err != nil {
+		return err
+	}
+	if *whole {
+		out.Connections = *flows
+	}
+	return json.NewEncoder(os.Stdout).Encode(out)
+}
+
+// nobody is the link-layer address that flooded frames go to.
+var nobody = [6]byte{2, 0, 0, 0, 0, 0xee}
+
+// floodBytes is the size of a flooded frame; what TCP carries in it is a record of TLS.
+const floodBytes = 120
+
+// flood makes frames of 120 bytes, in turn for each of the connections: the middle of
+// streams of TLS, in order.
+func flood(flows, count int) source {
+	payload := make([]byte, floodBytes-14-20-32)
+	copy(payload, []byte{23, 3, 3, 0, byte(len(payload) - 5)})
+	server := netip.AddrPortFrom(netip.MustParseAddr(podIP), 8443)
+	seq := make([]uint32, flows)
+	n := 0
+	return func(b []byte) []byte {
+		if n == count {
+			return b
+		}
+		i := n % flows
+		s := segment{from: floodClient(i), to: server, seq: seq[i], ack: 1, flags: ack | psh, id: uint16(n), stamp: uint32(n), data: payload}
+		seq[i] += uint32(len(payload))
+		n++
+		return s.append(b)
+	}
+}
+
+// floodClient is the i-th client: peers take turns.
+func floodClient(i int) netip.AddrPort {
+	return netip.AddrPortFrom(peer(i%mixPeers), uint16(1024+i/mixPeers%60000))
+}
+
+// kept is how many different conversations whole connections are made of.
+const kept = 50
+
+// handshakes makes whole connections to the pod, sixteen at a time: TLS 1.3 and 1.2,
+// mutual and not, with one small answer.
+func handshakes(first, count int, open bool) (source, error) {
+	random := rand.New(rand.NewPCG(3, 4))
+	t, err := newTalker(random)
+	if err != nil {
+		return nil, err
+	}
+	talks := make([]*connection, kept)
+	for i := range talks {
+		talk, err := t.talk(kinds[i%4], []int{500})
+		if err != nil {
+			return nil, err
+		}
+		talks[i] = &connection{talk: talk}
+	}
+	var now []*connection
+	next := first
+	begin := func() *connection {
+		c := *talks[next%kept]
+		c.client, c.server = floodClient(next), netip.AddrPortFrom(netip.MustParseAddr(podIP), 8443)
+		c.seq = [2]uint32{random.Uint32(), random.Uint32()}
+		c.open = open
+		next++
+		return &c
+	}
+	turn := 0
+	return func(b []byte) []byte {
+		for len(now) < 16 && next < first+count {
+			now = append(now, begin())
+		}
+		if len(now) == 0 {
+			return b
+		}
+		turn = (turn + 1) % len(now)
+		c := now[turn]
+		b = c.frame(b)
+		if c.done {
+			now[turn] = now[len(now)-1]
+			now = now[:len(now)-1]
+		}
+		return b
+	}, nil
+}
+
+// socket is a packet socket that only sends.
+type socket struct{ fd int }
+
+func newSocket(name string) (socket, error) {
+	i, err := net.InterfaceByName(name)
+	if err != nil {
+		return socket{}, err
+	}
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return socket{}, err
+	}
+	return socket{fd}, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: i.Index})
+}
+
+// batch is how many frames go into one call.
+const batch = 64
+
+// message is struct mmsghdr.
+type message struct {
+	header unix.Msghdr
+	length uint32
+	_      [4]byte
+}
+
+// sendAll sends what the source makes, at a rate.
+func (s socket) sendAll(next source, rate int) (sent, error) {
+	var out sent
+	var frames [batch][]byte
+	var vectors [batch]unix.Iovec
+	var messages [batch]message
+	began, cpu := time.Now(), ownCPU()
+	for {
+		n := 0
+		for ; n < batch; n++ {
+			frames[n] = next(frames[n][:0])
+			if len(frames[n]) == 0 {
+				break
+			}
+			copy(frames[n], nobody[:])
+			vectors[n].Base, vectors[n].Len = &frames[n][0], uint64(len(frames[n]))
+			messages[n].header.Iov, messages[n].header.Iovlen = &vectors[n], 1
+		}
+		if n == 0 {
+			break
+		}
+		if err := s.sendBatch(messages[:n]); err != nil {
+			return out, err
+		}
+		out.Packets += n
+		if rate > 0 {
+			due := began.Add(time.Duration(float64(out.Packets) / float64(rate) * float64(time.Second)))
+			time.Sleep(time.Until(due))
+		}
+	}
+	out.Seconds, out.CPU = time.Since(began).Seconds(), (ownCPU() - cpu).Seconds()
+	return out, nil
+}
+
+func (s socket) sendBatch(m []message) error {
+	for len(m) > 0 {
+		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), 0, 0, 0)
+		switch {
+		case errno == 0:
+			m = m[n:]
+		case errors.Is(errno, unix.EINTR), errors.Is(errno, unix.ENOBUFS), errors.Is(errno, unix.EAGAIN):
+		default:
+			return fmt.Errorf("sendmmsg: %w", errno)
+		}
+	}
+	return nil
+}
+
+// ownCPU is what this process has taken so far.
+func ownCPU() time.Duration {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// sender starts the role in a namespace and returns what it sent.
+func (b *bench) sender(n *pods, args ...string) (sent, error) {
+	var out sent
+	text, err := run(n.peer, append([]string{b.self, "send"}, args...)...)
+	if err == nil {
+		err = json.Unmarshal([]byte(text), &out)
+	}
+	return out, err
+}

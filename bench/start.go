@@ -1,0 +1,100 @@
+//go:build linux
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// beginning measures how soon a tap sees its first packet, what it takes while nothing
+// comes, and how large it is.
+func (b *bench) beginning() (results []result, err error) {
+	info, err := os.Stat(b.tap)
+	if err != nil {
+		return nil, err
+	}
+	size := atMost("start: the program, MB (millions of bytes)", sample{float64(info.Size()) / 1e6}, "%.3f", 10)
+	return results, inPods(func(n *pods) error {
+		var soon, idle sample
+		for range b.rounds {
+			d, err := b.firstPacket(n)
+			if err != nil {
+				return err
+			}
+			soon = append(soon, float64(d)/1e6)
+		}
+		for range min(b.rounds, 3) {
+			share, err := b.idle(n)
+			if err != nil {
+				return err
+			}
+			idle = append(idle, 100*share)
+		}
+		results = []result{
+			atMost("start: from exec to the first packet, ms", soon, "%.0f", 100),
+			atMost("start: CPU at idle, % of a core", idle, "%.3f", 0.1),
+			size,
+		}
+		return nil
+	})
+}
+
+// firstPacket starts a tap while packets come each half a millisecond: the first that it
+// sees says when it began.
+func (b *bench) firstPacket(n *pods) (time.Duration, error) {
+	packets, err := start(n.peer, nil, nil, nil, nil, b.self, "send", "-flows", "1", "-count", "4000", "-rate", "2000")
+	if err != nil {
+		return 0, err
+	}
+	time.Sleep(300 * time.Millisecond)
+	began := time.Now()
+	r, err := b.startTap(n, "eth0,lo", nil, "flows")
+	if err != nil {
+		return 0, errors.Join(err, packets.cmd.Process.Kill())
+	}
+	time.Sleep(300 * time.Millisecond)
+	_, _, err = tapResult(r)
+	_, e := packets.wait()
+	if err = errors.Join(err, e); err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(r.out.String()) {
+		var record struct {
+			Event struct {
+				Dataset string
+				Start   time.Time
+			}
+		}
+		if err := json.Unmarshal([]byte(line), &record); err != nil {
+			return 0, err
+		}
+		if record.Event.Dataset == "meshtls.flow" {
+			return record.Event.Start.Sub(began), nil
+		}
+	}
+	return 0, fmt.Errorf("no flow was seen: %s", r.err)
+}
+
+// idle returns the share of a core that a tap takes on a quiet interface.
+func (b *bench) idle(n *pods) (float64, error) {
+	wait := 10 * time.Second
+	if b.quick {
+		wait = time.Second
+	}
+	r, err := b.startTap(n, "eth0,lo", nil, "findings,posture")
+	if err != nil {
+		return 0, err
+	}
+	time.Sleep(time.Second)
+	before := r.cpu()
+	time.Sleep(wait)
+	took := r.cpu() - before
+	_, err = r.stop(syscall.SIGTERM)
+	return took.Seconds() / wait.Seconds(), err
+}

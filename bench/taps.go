@@ -1,0 +1,190 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// watched keeps what a program writes and tells when a word has come.
+type watched struct {
+	mu   sync.Mutex
+	buf  bytes.Buffer
+	word string
+	seen chan struct{}
+}
+
+func watch(word string) *watched { return &watched{word: word, seen: make(chan struct{})} }
+
+func (w *watched) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n, err := w.buf.Write(b)
+	if w.word != "" && strings.Contains(w.buf.String(), w.word) {
+		w.word = ""
+		close(w.seen)
+	}
+	return n, err
+}
+
+func (w *watched) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.buf.String()
+}
+
+// watcher is something that captures while something else runs.
+type watcher struct {
+	name    string
+	limited bool // under the chart's limits
+	start   func(b *bench, n *pods, interfaces string, limits *group) (*running, error)
+	result  func(r *running) (packets, dropped float64, err error)
+}
+
+// running is a watcher at work.
+type running struct {
+	*process
+	out, err *watched
+	limits   *group
+	before   time.Duration
+}
+
+// The watchers.
+var (
+	noTap      = watcher{name: "no tap"}
+	noTapAgain = watcher{name: "no tap again"} // the noise
+	ourTap     = watcher{name: "tap", start: startTap, result: tapResult}
+	limitedTap = watcher{name: "tap, limited", limited: true, start: startTap, result: tapResult}
+	tcpdump    = watcher{name: "tcpdump -w", start: startTcpdump, result: tcpdumpResult}
+	ethernet   = watcher{name: "pcapgo.EthernetHandle", start: startEthernet, result: ethernetResult}
+)
+
+// startTap starts the tap as it runs in a pod, its records to nowhere.
+func startTap(b *bench, n *pods, interfaces string, limits *group) (*running, error) {
+	return b.startTap(n, interfaces, limits, "findings,posture")
+}
+
+func (b *bench) startTap(n *pods, interfaces string, limits *group, emit string) (*running, error) {
+	r := &running{out: watch(`"action":"started"`), err: watch(""), limits: limits}
+	environ := []string{
+		"TAP_INTERFACES=" + interfaces, "TAP_LISTEN=none", "TAP_EMIT=" + emit,
+		"POD_NAME=bench", "POD_NAMESPACE=bench", "POD_UID=bench", "POD_IPS=" + podIP,
+	}
+	if v := os.Getenv("GODEBUG"); v != "" {
+		environ = append(environ, "GODEBUG="+v)
+	}
+	return r.begin(n.pod, environ, r.out, b.tap, "run")
+}
+
+func startTcpdump(_ *bench, n *pods, interfaces string, limits *group) (*running, error) {
+	first, _, _ := strings.Cut(interfaces, ",")
+	r := &running{out: watch(""), err: watch("listening on"), limits: limits}
+	return r.begin(n.pod, nil, r.err, "tcpdump", "-i", first, "-w", "/dev/null")
+}
+
+func startEthernet(b *bench, n *pods, interfaces string, limits *group) (*running, error) {
+	first, _, _ := strings.Cut(interfaces, ",")
+	r := &running{out: watch(""), err: watch("listening on"), limits: limits}
+	return r.begin(n.pod, nil, r.err, b.self, "ethernet", first)
+}
+
+// begin starts the program and waits until it says that it is ready.
+func (r *running) begin(ns string, environ []string, ready *watched, args ...string) (*running, error) {
+	var err error
+	if r.process, err = start(ns, r.limits, r.out, r.err, environ, args...); err != nil {
+		return nil, err
+	}
+	select {
+	case <-ready.seen:
+	case <-time.After(20 * time.Second):
+		_, err := r.stop(syscall.SIGKILL)
+		return nil, errors.Join(fmt.Errorf("%s: not ready: %s", args[0], r.err), err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	r.before = r.cpu()
+	return r, nil
+}
+
+// settled is what the watcher has taken since it was ready, once it has dealt with what
+// is in its ring.
+func (r *running) settled() time.Duration {
+	time.Sleep(150 * time.Millisecond)
+	return r.cpu() - r.before
+}
+
+// tapResult reads the record that says that the tap has stopped.
+func tapResult(r *running) (packets, dropped float64, err error) {
+	if _, err := r.stop(syscall.SIGTERM); err != nil {
+		return 0, 0, err
+	}
+	var record struct {
+		Event   struct{ Action string }
+		MeshTLS struct {
+			Coverage struct{ Packets, Dropped float64 }
+		}
+	}
+	lines := strings.Split(strings.TrimSpace(r.out.String()), "\n")
+	for i := len(lines) - 1; i >= 0; i-- {
+		if strings.Contains(lines[i], `"action":"stopped"`) {
+			err := json.Unmarshal([]byte(lines[i]), &record)
+			return record.MeshTLS.Coverage.Packets, record.MeshTLS.Coverage.Dropped, err
+		}
+	}
+	return 0, 0, fmt.Errorf("the tap did not say that it stopped: %s", r.err)
+}
+
+func tcpdumpResult(r *running) (packets, dropped float64, err error) {
+	if _, err := r.stop(os.Interrupt); err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(r.err.String()) {
+		var n float64
+		switch _, err := fmt.Sscan(line, &n); {
+		case err != nil:
+		case strings.Contains(line, "received by filter"):
+			packets = n
+		case strings.Contains(line, "dropped by kernel"):
+			dropped = n
+		}
+	}
+	return packets, dropped, nil
+}
+
+// measured is one run of something under a watcher.
+type measured struct {
+	cpu              float64 // of the watcher, seconds
+	packets, dropped float64
+	rss              float64 // MB, the most
+}
+
+// under runs f while w watches.
+func (b *bench) under(w watcher, n *pods, interfaces string, f func() error) (m measured, err error) {
+	if w.start == nil {
+		return m, f()
+	}
+	var limits *group
+	if w.limited {
+		if limits, err = newGroup("tap", limitCPU, limitMemory); err != nil {
+			return m, err
+		}
+		defer limits.remove()
+	}
+	r, err := w.start(b, n, interfaces, limits)
+	if err != nil {
+		return m, err
+	}
+	err = f()
+	m.cpu = r.settled().Seconds()
+	m.rss = mb(r.status("VmHWM"))
+	var e error
+	m.packets, m.dropped, e = w.result(r)
+	return m, errors.Join(err, e)
+}
