@@ -8,6 +8,8 @@ KAFKA        ?=
 CLUSTER      ?=
 ONLY         ?=
 CORPUS       ?= ../shared
+EXPRESSIONS  ?= 5000
+SEED         ?= 1
 CORPUS_FLOOR ?= 0.99
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -18,7 +20,7 @@ TOOLS   := $(CURDIR)/.cache/bin
 SIZE_LIMIT := 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-kafka test-cluster chart race fuzz lint fmt bench demo image corpus tlslab soak cross size clean
+.PHONY: help build test test-kafka test-cluster chart race fuzz filters lint fmt bench demo image corpus tlslab soak cross size clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +51,10 @@ race: ## test everything under the race detector (needs a C compiler)
 
 fuzz: ## run every fuzz target for FUZZTIME (30s)
 	tools/fuzz.sh $(FUZZTIME)
+
+filters: ## compare EXPRESSIONS (5000) generated filter expressions with libpcap's (SEED: others)
+	@tools/setup.sh test
+	$(GO) test -count=1 -v -run 'Libpcap' ./internal/pcapfilter -expressions=$(EXPRESSIONS) -seed=$(SEED)
 
 lint: $(TOOLS)/golangci-lint ## run golangci-lint, as pinned in tools/go.mod
 	$(TOOLS)/golangci-lint run ./...
