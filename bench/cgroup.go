@@ -30,7 +30,7 @@ func newGroup(name string, cpu float64, memory int64) (*group, error) {
 	write := func(dir, file string, value any) error {
 		return os.WriteFile(filepath.Join(dir, file), fmt.Append(nil, value), 0o644)
 	}
-	make := func(dir string) (string, error) {
+	sub := func(dir string) (string, error) {
 		dir = filepath.Join(dir, name)
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return "", err
@@ -39,7 +39,7 @@ func newGroup(name string, cpu float64, memory int64) (*group, error) {
 		return dir, nil
 	}
 	if _, err := os.Stat(filepath.Join(root, "cgroup.controllers")); err == nil {
-		dir, err := make(root)
+		dir, err := sub(root)
 		if err == nil && cpu > 0 {
 			err = write(dir, "cpu.max", fmt.Sprintf("%d %d", int(cpu*period), period))
 		}
@@ -50,14 +50,14 @@ func newGroup(name string, cpu float64, memory int64) (*group, error) {
 	}
 	var errs []error
 	if cpu > 0 {
-		dir, err := make(filepath.Join(root, "cpu"))
+		dir, err := sub(filepath.Join(root, "cpu"))
 		if err == nil {
 			err = errors.Join(write(dir, "cpu.cfs_period_us", period), write(dir, "cpu.cfs_quota_us", int(cpu*period)))
 		}
 		errs = append(errs, err)
 	}
 	if memory > 0 {
-		dir, err := make(filepath.Join(root, "memory"))
+		dir, err := sub(filepath.Join(root, "memory"))
 		if err == nil {
 			err = write(dir, "memory.limit_in_bytes", memory)
 		}

@@ -34,7 +34,7 @@ func serve(args []string) error {
 	body := string(t.body[:1024])
 	s := &http.Server{
 		Addr: *address, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute,
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) }), //nolint:errcheck // the client is gone
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, body) }),
 	}
 	fmt.Println("serving")
 	if !*secure {

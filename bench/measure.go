@@ -81,7 +81,7 @@ func (p *process) stop(s os.Signal) (usage, error) {
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return usage{}, err
 	}
-	kill := time.AfterFunc(20*time.Second, func() { p.cmd.Process.Kill() }) //nolint:errcheck // Wait tells
+	kill := time.AfterFunc(20*time.Second, func() { p.cmd.Process.Kill() }) // Wait tells
 	defer kill.Stop()
 	u, err := p.wait(0, -1)
 	return u, err

@@ -160,7 +160,7 @@ func (b *bench) soak() (results []result, err error) {
 		if err != nil {
 			return err
 		}
-		defer r.stop(syscall.SIGTERM) //nolint:errcheck // where an error ends it before
+		defer r.stop(syscall.SIGTERM) // where an error ends it before
 		var rss sample
 		for minute := range minutes {
 			began := time.Now()

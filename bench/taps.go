@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -132,9 +133,9 @@ func tapResult(r *running) (packets, dropped float64, err error) {
 		}
 	}
 	lines := strings.Split(strings.TrimSpace(r.out.String()), "\n")
-	for i := len(lines) - 1; i >= 0; i-- {
-		if strings.Contains(lines[i], `"action":"stopped"`) {
-			err := json.Unmarshal([]byte(lines[i]), &record)
+	for _, line := range slices.Backward(lines) {
+		if strings.Contains(line, `"action":"stopped"`) {
+			err := json.Unmarshal([]byte(line), &record)
 			return record.MeshTLS.Coverage.Packets, record.MeshTLS.Coverage.Dropped, err
 		}
 	}

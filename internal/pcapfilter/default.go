@@ -42,7 +42,7 @@ const (
 // other link types it keeps every packet whole.
 //
 // Classic BPF has no state: what a packet is worth has to stand in the packet. So the
-// program drops nothing at all. It cuts, and only where the dissectors provably do not
+// program drops nothing at all. It cuts, and only where the dissectors do not
 // look, so that all that internal/flow goes by (numbers, acknowledgements, flags, lengths)
 // stays as it is without a filter: streams are in order, lost is what was lost, a pure
 // acknowledgement that closes a hole arrives, and packets and bytes are counted as they

@@ -230,8 +230,9 @@ func kindSettled(s *dissect.Session, kind dissect.Kind) bool {
 		return plainSettled(s)
 	case dissect.KindEncrypted:
 		return true
+	default:
+		return false
 	}
-	return false
 }
 
 // judgeOther judges what is not TLS.
