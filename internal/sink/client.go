@@ -25,7 +25,7 @@ type client struct {
 func newClient(cfg KafkaConfig, topics []string) *client {
 	c := &client{cfg: cfg}
 	c.life, c.end = context.WithCancel(context.Background())
-	c.dialer = &dialer{sockets: cfg.Sockets, tls: cfg.TLS, limit: cfg.IOTimeout, life: c.life}
+	c.dialer = &dialer{sockets: cfg.Sockets, tls: cfg.TLS, limit: cfg.IOTimeout, life: c.life, brokers: cfg.Brokers}
 	c.transport = &kafka.Transport{
 		Dial:           c.dialer.dial,
 		DialTimeout:    20 * time.Second, // TCP, TLS and versions

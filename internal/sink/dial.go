@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,10 +19,38 @@ type dialer struct {
 	tls     *TLSConfig // nil: none
 	limit   time.Duration
 
-	life context.Context // its end refuses further connections
-	mu   sync.Mutex
-	open map[*conn]struct{}
-	last *tls.ConnectionState // of the last TLS handshake
+	life    context.Context // its end refuses further connections
+	brokers []string        // those of the configuration
+
+	mu     sync.Mutex
+	open   map[*conn]struct{}
+	last   *tls.ConnectionState // of the last TLS handshake
+	silent map[string]time.Time // when an address last owed an answer for too long
+}
+
+// shunned is how long a broker that did not answer is left alone while there are others:
+// one that hangs still accepts connections, by its kernel, and each would cost a timeout.
+const shunned = 30 * time.Second
+
+// errSilent is why no connection is made to such a broker.
+var errSilent = errors.New("it did not answer a moment ago")
+
+// shuns reports whether to leave a broker alone.
+func (d *dialer) shuns(address string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	quiet := func(a string) bool { return time.Since(d.silent[a]) < shunned }
+	return quiet(address) && slices.ContainsFunc(d.brokers, func(a string) bool { return a != address && !quiet(a) })
+}
+
+// owes notes that a broker did not answer in time.
+func (d *dialer) owes(address string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.silent == nil || len(d.silent) > 100 { // names that brokers come and go by
+		d.silent = map[string]time.Time{}
+	}
+	d.silent[address] = time.Now()
 }
 
 // seen returns the state of the last TLS handshake, nil if there was none.
@@ -52,6 +81,9 @@ func (e *errFile) Unwrap() error { return e.err }
 
 // dial connects and does the TLS handshake; it stands in kafka.Transport.Dial.
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if d.shuns(address) {
+		return nil, &errConnect{address: address, err: errSilent}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.life, cancel)()
@@ -59,7 +91,7 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, &errConnect{address: address, err: err}
 	}
-	c := &conn{Conn: raw, dialer: d}
+	c := &conn{Conn: raw, dialer: d, address: address}
 	if !d.track(c) {
 		raw.Close()
 		return nil, &errConnect{address: address, err: net.ErrClosed}
@@ -152,7 +184,8 @@ func (d *dialer) closeAll() {
 // metadata: a broker that hangs would hang the sink.
 type conn struct {
 	net.Conn
-	dialer *dialer
+	dialer  *dialer
+	address string
 
 	mu       sync.Mutex
 	deadline time.Time // as asked for by SetDeadline
@@ -179,7 +212,11 @@ func (c *conn) Read(p []byte) (int, error) {
 	if err := c.bound(c.Conn.SetReadDeadline); err != nil {
 		return 0, err
 	}
-	return c.Conn.Read(p)
+	n, err := c.Conn.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.dialer.owes(c.address)
+	}
+	return n, err
 }
 
 func (c *conn) Write(p []byte) (int, error) {

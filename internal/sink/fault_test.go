@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -166,4 +167,43 @@ func TestSlowly(t *testing.T) {
 	if s := k.Status(); s.Retries != 1 {
 		t.Errorf("%d attempts", s.Retries)
 	}
+}
+
+// TestSilentBroker: a broker that accepts connections and never answers is left alone while there is another; with none, it is
+// asked again.
+func TestSilentBroker(t *testing.T) {
+	var asked [2]int
+	silent := make([]string, 2)
+	var mu sync.Mutex
+	for i := range silent {
+		silent[i] = server(t, func(c net.Conn) {
+			mu.Lock()
+			asked[i]++
+			mu.Unlock()
+			t.Cleanup(func() { c.Close() })
+		})
+	}
+	count := func() int { mu.Lock(); defer mu.Unlock(); return asked[0] + asked[1] }
+	d := &dialer{sockets: &Sockets{}, limit: 20 * time.Millisecond, life: t.Context(), brokers: silent}
+	dial := func(address string) error {
+		c, err := d.dial(t.Context(), "tcp", address)
+		if err == nil {
+			_, err = c.Read(make([]byte, 1))
+			c.Close()
+		}
+		return err
+	}
+	if err := dial(silent[0]); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the first time: %v", err)
+	}
+	if err := dial(silent[0]); !errors.Is(err, errSilent) || !strings.Contains(err.Error(), silent[0]) {
+		t.Errorf("the second time: %v", err)
+	}
+	if err := dial(silent[1]); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the other: %v", err)
+	}
+	if err := dial(silent[0]); !errors.Is(err, os.ErrDeadlineExceeded) { // all are silent now
+		t.Errorf("when there is no other: %v", err)
+	}
+	eventually(t, "three connections", func() bool { return count() == 3 })
 }

@@ -132,6 +132,7 @@ type driver struct {
 	mu     sync.Mutex
 	put    int
 	last   report
+	rss    int // kB, when all was well; 0: not known
 	maxRSS int
 }
 

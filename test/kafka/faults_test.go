@@ -181,10 +181,10 @@ func TestSlow(t *testing.T) {
 	direct := b.Plain
 	b.Plain = slow.address()
 	w := newWorld(t, "slow", b, p)
-	slow.rate.Store(6000)
+	slow.rate.Store(600)
 	w.lasts(40 * time.Second)
 	waiting, _ := w.drivers[0].now()
-	t.Logf("at 6000 bytes/s: %d records wait", waiting.Status.Queued)
+	t.Logf("at 600 bytes/s: %d records wait", waiting.Status.Queued)
 	slow.rate.Store(0)
 	w.settled(2 * time.Minute)
 	b.Plain = direct
@@ -281,19 +281,14 @@ func (w *world) inSync(brokers ...*kafkatest.Broker) {
 
 // TestChance lets things happen by chance. The seed is printed; MESHTLS_SEED sets it.
 func TestChance(t *testing.T) {
+	long(t)
 	s := newScenarios(t)
-	seeds := []uint64{1}
-	if full() {
-		seeds = []uint64{1, 2, 3, 4}
-	}
+	seeds := []uint64{1, 2, 3, 4}
 	if text := os.Getenv("MESHTLS_SEED"); text != "" {
 		seeds = seeds[:1]
 		fmt.Sscan(text, &seeds[0])
 	}
-	steps := 4
-	if full() {
-		steps = 12
-	}
+	const steps = 12
 	for _, seed := range seeds {
 		s.run(fmt.Sprint("seed-", seed), true, expected{duplicates: true, dropped: true, unsent: 5 * steps}, func(w *world) {
 			w.chance(rand.New(rand.NewPCG(seed, 9)), steps)

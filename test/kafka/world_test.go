@@ -46,6 +46,10 @@ func newWorld(t *testing.T, name string, b *kafkatest.Broker, pod string) *world
 	w.create(name)
 	w.launch(name)
 	w.settled(30 * time.Second)
+	for _, d := range w.drivers {
+		r, _ := d.now()
+		d.rss = r.RSS
+	}
 	return w
 }
 
@@ -160,8 +164,8 @@ func (w *world) account(may expected) {
 				}
 			}
 		}
-		w.t.Logf("%-24s put %6d, arrived %6d, duplicates %d, dropped %d (counted %d), left %d, lost %d, lost by SIGKILL %d, RSS at most %d kB (%d retries)",
-			d.Name, end.Put, len(ids), duplicates, missing, dropped, left, lost, unsent, d.maxRSS, end.Status.Retries)
+		w.t.Logf("%-24s put %6d, arrived %6d, duplicates %d, dropped %d (counted %d), left %d, lost %d, lost by SIGKILL %d, RSS %d kB, at most %d kB (%d retries)",
+			d.Name, end.Put, len(ids), duplicates, missing, dropped, left, lost, unsent, d.rss, d.maxRSS, end.Status.Retries)
 		switch {
 		case lost != 0 || left != 0:
 			w.t.Errorf("%s: lost %d, left %d: %+v", d.Name, lost, left, end.Status)
@@ -169,6 +173,8 @@ func (w *world) account(may expected) {
 			w.t.Errorf("%s: %d duplicates", d.Name, duplicates)
 		case dropped != 0 && (!may.dropped || d.Spool != ""):
 			w.t.Errorf("%s: dropped %v", d.Name, end.Status.Dropped)
+		case d.rss > 0 && d.maxRSS-d.rss > boundKB:
+			w.t.Errorf("%s grew from %d to %d kB", d.Name, d.rss, d.maxRSS)
 		case unsent > may.unsent:
 			w.t.Errorf("%s: SIGKILL cost %d records", d.Name, unsent)
 		}
