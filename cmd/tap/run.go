@@ -130,8 +130,14 @@ func newTap(s settings, std streams) (*tap, error) {
 	return t, nil
 }
 
+// maxConnections bounds the live table. A connection takes about 2 KB with all that hangs
+// on it, so that the whole stays under the 128 MiB that the chart gives a tap; what does
+// not fit makes room, closed and idle first, and is counted.
+const maxConnections = 16384
+
 func (t *tap) tableConfig() flow.Config {
 	return flow.Config{
+		MaxConns: maxConnections,
 		Loopback: func(iface uint16) bool { return t.Interfaces[iface] == loopback },
 		Exclude:  t.own,
 	}
