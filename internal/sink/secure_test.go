@@ -203,6 +203,7 @@ func testACL(t *testing.T, b *broker) {
 		}}})
 		return err
 	})
+	cfg.SlowBackoff = time.Second // the ACL may be known to the broker a moment after the first attempt
 	silent := newKafka(t, cfg)
 	const want = `not authorized to write to topic "read-only.findings": grant Write and Describe on it, or see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_TOPIC`
 	eventually(t, want, func() bool { return strings.Contains(silent.Status().Reason, want) })
