@@ -19,7 +19,7 @@ func exposed(t *testing.T) []string {
 	t.Helper()
 	names := []string{"process_cpu_seconds_total", "process_resident_memory_bytes"} // of metrics.WriteProcessMetrics
 	tap := source(t, "cmd/tap/metrics.go")
-	for _, m := range regexp.MustCompile("(?:counter|gauge|each)\\((?:fmt\\.Sprintf\\()?[\"`]([a-z_]+)").FindAllStringSubmatch(tap, -1) {
+	for _, m := range regexp.MustCompile(`\.(?:counters?|gauge|family|sample)\("([a-z_]+)"`).FindAllStringSubmatch(tap, -1) {
 		names = append(names, "meshtls_tap_"+m[1])
 	}
 	if len(names) < 20 {
