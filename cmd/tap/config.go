@@ -43,7 +43,7 @@ type environment struct {
 	FlowsTopic   string        `env:"TAP_KAFKA_FLOWS_TOPIC" envDefault:"meshtls-tap.flows" about:"topic of flows"`
 	Compression  string        `env:"TAP_KAFKA_COMPRESSION" envDefault:"zstd" about:"zstd, lz4, snappy, gzip or none"`
 	BatchTimeout time.Duration `env:"TAP_KAFKA_BATCH_TIMEOUT" envDefault:"100ms" expected:"a duration such as 100ms" about:"how long a record waits for company"`
-	BatchSize    int           `env:"TAP_KAFKA_BATCH_SIZE" envDefault:"500" expected:"a number of records" about:"records in one batch at most"`
+	BatchSize    int           `env:"TAP_KAFKA_BATCH_SIZE" envDefault:"2000" expected:"a number of records" about:"records in one batch at most"`
 	BatchBytes   byteSize      `env:"TAP_KAFKA_BATCH_BYTES" envDefault:"1000000" expected:"a number of bytes" about:"bytes of one request at most; no more than the topics' max.message.bytes"`
 	TLS          bool          `env:"TAP_KAFKA_TLS" expected:"true or false" about:"speak TLS to the brokers; set with any other TAP_KAFKA_TLS_ variable"`
 	CAFile       string        `env:"TAP_KAFKA_TLS_CA_FILE" about:"PEM file of authorities to trust; default the system's"`

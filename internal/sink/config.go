@@ -49,7 +49,7 @@ type KafkaConfig struct {
 	SASL *SASLConfig // nil: no authentication but TLS's
 
 	BatchTimeout time.Duration // how long a record waits for company; default 100 ms
-	BatchSize    int           // records in one batch at most; default 500
+	BatchSize    int           // records in one batch at most; default 2000
 	BatchBytes   int           // bytes of one request to a partition at most; default 1,000,000
 	Compression  string        // zstd (default), lz4, snappy, gzip or none
 	ClientID     string        // default meshtls-tap
@@ -115,7 +115,7 @@ func (c KafkaConfig) withDefaults() KafkaConfig {
 	def(&c.PostureTopic, "meshtls-tap.posture")
 	def(&c.FlowsTopic, "meshtls-tap.flows")
 	def(&c.BatchTimeout, 100*time.Millisecond)
-	def(&c.BatchSize, 500)
+	def(&c.BatchSize, 2000)
 	def(&c.BatchBytes, 1_000_000)
 	def(&c.Compression, "zstd")
 	def(&c.ClientID, "meshtls-tap")

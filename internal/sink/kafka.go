@@ -48,7 +48,7 @@ func NewKafka(cfg KafkaConfig) (*Kafka, error) {
 		queue:   backlog{Queue: NewQueue(cfg.QueueRecords, cfg.QueueBytes)},
 		closing: make(chan struct{}), done: make(chan struct{}), since: time.Now(),
 	}
-	k.batchRecords, k.batchBytes = k.queue.batch(cfg.BatchSize, cfg.BatchBytes)
+	k.batchRecords, k.batchBytes = k.queue.batch(cfg.BatchSize, partitionsAtOnce*cfg.BatchBytes)
 	k.lanes = lanesOf(&cfg, k.batchRecords)
 	k.client = newClient(cfg, cfg.topics())
 	k.reason = k.say("connecting")
@@ -63,6 +63,9 @@ func NewKafka(cfg KafkaConfig) (*Kafka, error) {
 	go k.run()
 	return k, nil
 }
+
+// partitionsAtOnce is for how many partitions a batch may hold a full request.
+const partitionsAtOnce = 4
 
 func (k *Kafka) newWriter() *kafka.Writer {
 	compression, _ := codec(k.cfg.Compression)

@@ -32,6 +32,11 @@ func TestMain(m *testing.M) {
 	case os.Getuid() == 0 && os.Getenv("MESHTLS_NETNS") == "":
 		os.Exit(apart())
 	}
+	if os.Getenv("MESHTLS_NETNS") != "" {
+		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "loopback: %v: %s", err, out)
+		}
+	}
 	os.Exit(m.Run())
 }
 
@@ -74,7 +79,6 @@ func pod(t *testing.T) string {
 	name := fmt.Sprint("kafka-", os.Getpid())
 	run(t, "ip", "netns", "add", name)
 	t.Cleanup(func() { exec.Command("ip", "netns", "del", name).Run() })
-	run(t, "ip", "link", "set", "lo", "up")
 	run(t, "ip", "link", "add", "host0", "type", "veth", "peer", "name", "eth0", "netns", name)
 	run(t, "ip", "address", "add", hostAddress+"/24", "dev", "host0")
 	run(t, "ip", "link", "set", "host0", "up")

@@ -41,11 +41,11 @@ func payloads(n int) []sink.Message {
 }
 
 // TestThroughput compares the sink with a bare loop around kafka-go's Writer and with Kafka's own performance test: one local
-// broker, three partitions, zstd, acks of all, batches of 500 records.
+// broker, three partitions, zstd, acks of all, batches of 2000 records as by default.
 func TestThroughput(t *testing.T) {
 	long(t)
 	b := kafkatest.Start(t, "plain", []string{"HEAP=512m"}, nil)
-	const n, rounds = 100_000, 3
+	const n, rounds = 300_000, 5
 	records := payloads(n)
 	file := filepath.Join(t.TempDir(), "payload")
 	f, err := os.Create(file)
@@ -58,7 +58,7 @@ func TestThroughput(t *testing.T) {
 		fmt.Fprintf(f, "%s\n", records[i].Value)
 	}
 	f.Close()
-	best := map[string]float64{}
+	all := map[string][]float64{}
 	for round := range rounds {
 		for _, x := range []struct {
 			name string
@@ -72,13 +72,15 @@ func TestThroughput(t *testing.T) {
 			topic := fmt.Sprintf("speed-%d-%s", round, regexp.MustCompile(`[^a-z]+`).ReplaceAllString(x.name, "-"))
 			b.Create(topic)
 			perSecond := x.send(topic)
-			best[x.name] = max(best[x.name], perSecond)
+			all[x.name] = append(all[x.name], perSecond)
 			t.Logf("round %d: %-26s %8.0f records/s", round, x.name, perSecond)
 			b.Delete(topic)
 		}
 	}
-	loop, java := best["sink"]/best["bare loop"], best["sink"]/best["kafka-producer-perf-test"]
-	t.Logf("records of %d bytes; the sink's best round to the bare loop's: %.2f; to kafka-producer-perf-test's: %.2f; with a spool %.2f of the sink without", bytes/20_000, loop, java, best["sink, spool"]/best["sink"])
+	median := func(name string) float64 { slices.Sort(all[name]); return all[name][rounds/2] }
+	loop, java := median("sink")/median("bare loop"), median("sink")/median("kafka-producer-perf-test")
+	t.Logf("records of %d bytes, medians of %d rounds: the sink does %.2f of the bare loop, %.2f of kafka-producer-perf-test; with a spool %.2f of what it does without",
+		bytes/20_000, rounds, loop, java, median("sink, spool")/median("sink"))
 	if loop < 0.8 || java < 0.8 {
 		t.Errorf("want 0.8 of both")
 	}
@@ -88,14 +90,16 @@ func bareLoop(t *testing.T, b *kafkatest.Broker, topic string, records []sink.Me
 	t.Helper()
 	w := &kafka.Writer{
 		Addr: kafka.TCP(b.Plain), Topic: topic, Balancer: kafka.Murmur2Balancer{}, RequiredAcks: kafka.RequireAll, Compression: kafka.Zstd,
-		BatchSize: 500, BatchTimeout: time.Millisecond, Transport: &kafka.Transport{MetadataTopics: []string{topic}},
+		BatchSize: 2000, BatchTimeout: time.Millisecond, Transport: &kafka.Transport{MetadataTopics: []string{topic}},
 	}
 	defer w.Close()
-	batch := make([]kafka.Message, 0, 500)
+	batch := make([]kafka.Message, 0, 2000)
 	begun := time.Now()
 	for i := range records {
 		m := &records[i]
-		batch = append(batch, kafka.Message{Key: []byte(m.Key), Value: m.Value, Time: m.Time, Headers: []kafka.Header{{Key: "event-id", Value: []byte(m.ID)}}})
+		batch = append(batch, kafka.Message{Key: []byte(m.Key), Value: m.Value, Time: m.Time, Headers: []kafka.Header{
+			{Key: "schema", Value: []byte("1")}, {Key: "content-type", Value: []byte("application/json")}, {Key: "event-id", Value: []byte(m.ID)},
+		}})
 		if len(batch) < cap(batch) && i+1 < len(records) {
 			continue
 		}
@@ -110,7 +114,7 @@ func bareLoop(t *testing.T, b *kafkatest.Broker, topic string, records []sink.Me
 func throughSink(t *testing.T, b *kafkatest.Broker, topic string, records []sink.Message, spool string) float64 {
 	t.Helper()
 	cfg := sink.KafkaConfig{
-		Brokers: []string{b.Plain}, FindingsTopic: topic, PostureTopic: topic, FlowsTopic: topic, QueueRecords: len(records), QueueBytes: 1 << 30,
+		Brokers: []string{b.Plain}, FindingsTopic: topic, PostureTopic: topic, FlowsTopic: topic,
 	}
 	if spool != "" {
 		cfg.Spool = &sink.SpoolConfig{Dir: spool, MaxBytes: 1 << 30}
@@ -123,6 +127,9 @@ func throughSink(t *testing.T, b *kafkatest.Broker, topic string, records []sink
 	eventually(t, 20*time.Second, "connected", func() bool { return k.Status().OK })
 	begun := time.Now()
 	for i := range records {
+		for i%500 == 0 && k.Status().Queued > 5000 { // half of what the queue holds
+			time.Sleep(200 * time.Microsecond)
+		}
 		if !k.Put(records[i]) {
 			t.Fatal("refused")
 		}
