@@ -30,7 +30,8 @@ func newPipeline(table flow.Config, judge verdict.Config, engine finding.Config)
 	return p
 }
 
-// connection is what the pipeline keeps of a connection with payload.
+// connection is what the pipeline keeps of a connection with payload. Of one that is
+// settled and of which nothing more comes it keeps a verdict.Rest in place of it.
 type connection struct {
 	session  *dissect.Session
 	revision uint32
@@ -65,6 +66,9 @@ func (p *pipeline) tick(now int64) {
 // Data implements flow.Handler.
 func (p *pipeline) Data(c *flow.Conn, s flow.Segment) {
 	x := p.of(c)
+	if x == nil {
+		return
+	}
 	switch {
 	case c.Transport == transportUDP:
 		x.session.Datagram(dissect.Side(s.Side), s.Data)
@@ -81,7 +85,7 @@ func (p *pipeline) Data(c *flow.Conn, s flow.Segment) {
 func (p *pipeline) Changed(c *flow.Conn) {
 	x, ok := c.User.(*connection)
 	if !ok {
-		return // no payload so far
+		return // no payload so far, or settled
 	}
 	for side, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
 		if end.FIN && !x.fin[side] {
@@ -98,13 +102,17 @@ func (p *pipeline) Changed(c *flow.Conn) {
 
 // End implements flow.Handler.
 func (p *pipeline) End(c *flow.Conn, _ flow.EndReason) {
-	var s *dissect.Session
-	if x, ok := c.User.(*connection); ok {
-		s = x.session
-	}
-	j := p.judge.Judge(c, s, p.interfaceName(c), true)
-	if s != nil && s.Failed() {
-		p.failed++
+	var j verdict.Judged
+	switch x := c.User.(type) {
+	case *verdict.Rest:
+		j = p.judge.JudgeRest(c, x, p.interfaceName(c), true)
+	case *connection:
+		j = p.judge.Judge(c, x.session, p.interfaceName(c), true)
+		if x.session.Failed() {
+			p.failed++
+		}
+	default:
+		j = p.judge.Judge(c, nil, p.interfaceName(c), true)
 	}
 	p.engine.Add(&j)
 	c.User = nil
@@ -112,12 +120,17 @@ func (p *pipeline) End(c *flow.Conn, _ flow.EndReason) {
 
 const transportUDP = 17
 
+// of returns what is kept of a connection with payload, nil if it is settled and nothing
+// more comes of it.
 func (p *pipeline) of(c *flow.Conn) *connection {
-	x, ok := c.User.(*connection)
-	if !ok {
-		x = &connection{session: p.memory.New()}
-		c.User = x
+	switch x := c.User.(type) {
+	case *connection:
+		return x
+	case *verdict.Rest:
+		return nil
 	}
+	x := &connection{session: p.memory.New()}
+	c.User = x
 	return x
 }
 
@@ -142,6 +155,9 @@ func (p *pipeline) look(c *flow.Conn, x *connection) {
 	}
 	if x.session.Complete() {
 		x.session.Finish()
+		if rest := p.judge.Rest(c, x.session); rest != nil {
+			c.User = rest
+		}
 	}
 }
 

@@ -135,6 +135,10 @@ func (s *Session) Kept() any { return s.kept }
 // Finished tells that Finish was called.
 func (s *Session) Finished() bool { return s.finished }
 
+// Spent tells that nothing more comes of the session: it is finished, and answers of DNS
+// are none to come.
+func (s *Session) Spent() bool { return s.finished && s.dns == nil }
+
 // SetPeer gives the session the name that its peer goes by, empty where it has none, for
 // Peer to return: a name that is found once stays, whatever is heard of later.
 func (s *Session) SetPeer(name string) { s.peer, s.peerSet = name, true }

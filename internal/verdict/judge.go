@@ -30,6 +30,7 @@ type Judge struct {
 	cfg    Config
 	memory memory
 	names  names
+	shared shared
 	offers map[string][]string // names of the suites that clients offer, by their numbers
 }
 
@@ -47,14 +48,24 @@ func (j *Judge) SetListen(port uint16) { j.cfg.Listen = port }
 // says that no more will come.
 func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool) Judged {
 	out := j.describe(c, iface, ended)
+	var peer peerName
 	if s != nil {
 		out.MissedBytes = lost(c, s)
 		j.conclude(&out, c, s, ended)
+		peer.name, peer.set = s.Peer()
 	}
-	out.Class = j.class(&out)
-	out.Mesh = meshOf(&out)
-	j.namePeer(&out, c, s)
+	j.complete(&out, c, &peer)
+	if s != nil && peer.set {
+		s.SetPeer(peer.name)
+	}
 	return out
+}
+
+// complete fills in what is drawn from all the rest.
+func (j *Judge) complete(out *Judged, c *flow.Conn, peer *peerName) {
+	out.Class = j.class(out)
+	out.Mesh = meshOf(out)
+	j.namePeer(out, c, peer)
 }
 
 // Settled tells whether Judge would call c settled as of now, and takes neither the time

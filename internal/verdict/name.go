@@ -9,7 +9,7 @@ import (
 
 // namePeer names the remote end where the packets tell its name, else DNS did before. A
 // name is for people: no verdict, class or expectation comes of it.
-func (j *Judge) namePeer(o *Judged, c *flow.Conn, s *dissect.Session) {
+func (j *Judge) namePeer(o *Judged, c *flow.Conn, peer *peerName) {
 	switch o.Direction {
 	case DirectionIngress:
 		if o.TLS != nil && o.TLS.Client != nil && o.TLS.Client.SPIFFE != "" {
@@ -27,7 +27,7 @@ func (j *Judge) namePeer(o *Judged, c *flow.Conn, s *dissect.Session) {
 	case o.HTTP != nil && o.HTTP.Host != "":
 		o.PeerName, o.PeerNameBasis = o.HTTP.Host, "host_header"
 	default:
-		if name := j.nameOf(c, s); name != "" {
+		if name := j.nameOf(c, peer); name != "" {
 			o.PeerName, o.PeerNameBasis = name, "dns"
 		}
 	}
@@ -83,16 +83,11 @@ func (j *Judge) asked(client, addr netip.Addr) resolved {
 
 // nameOf returns the name that the client of c had for its server when c began, empty if
 // none. Once found it stays: an edge's name must not change under a connection.
-func (j *Judge) nameOf(c *flow.Conn, s *dissect.Session) string {
-	if s == nil {
-		return j.names.get(j.asked(c.Orig.Addr, c.Resp.Addr), c.First)
+func (j *Judge) nameOf(c *flow.Conn, peer *peerName) string {
+	if !peer.set {
+		*peer = peerName{j.names.get(j.asked(c.Orig.Addr, c.Resp.Addr), c.First), true}
 	}
-	name, set := s.Peer()
-	if !set {
-		name = j.names.get(j.asked(c.Orig.Addr, c.Resp.Addr), c.First)
-		s.SetPeer(name)
-	}
-	return name
+	return peer.name
 }
 
 // get returns the name that was good at a time.

@@ -3,10 +3,12 @@ package verdict_test
 import (
 	"crypto/tls"
 	"fmt"
+	"reflect"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -52,6 +54,7 @@ func agrees(t *testing.T, name string, chunks []capturetest.Chunk, size, closed 
 		}
 		if got && size == 7 && s.Complete() {
 			s.Finish()
+			restAgrees(t, name, j, c, s)
 		}
 	}
 	compare()
@@ -79,5 +82,31 @@ func agrees(t *testing.T, name string, chunks []capturetest.Chunk, size, closed 
 	}
 	if settled == 0 {
 		t.Errorf("%s: never settled", name)
+	}
+}
+
+// restAgrees compares a judgement by what remains of a finished session with one by the
+// session, also when bytes of the connection are lost behind it.
+func restAgrees(t *testing.T, name string, j *verdict.Judge, c *flow.Conn, s *dissect.Session) {
+	t.Helper()
+	rest := j.Rest(c, s)
+	if rest == nil {
+		t.Errorf("%s: the session is finished and there is no rest of it", name)
+		return
+	}
+	for _, missed := range []uint64{0, 100} {
+		c := *c
+		c.Orig.Missed += missed
+		s := *s
+		s.Data(dissect.Originator, 1<<20, nil, -1, int64(missed))
+		for _, ended := range []bool{false, true} {
+			got, want := j.JudgeRest(&c, rest, "eth0", ended), j.Judge(&c, &s, "eth0", ended)
+			if !reflect.DeepEqual(got, want) {
+				t.Errorf("%s: %+v %+v, want %+v %+v", name, got, got.TLS, want, want.TLS)
+			}
+		}
+	}
+	if again := j.Rest(c, s); !reflect.DeepEqual(again, rest) {
+		t.Errorf("%s: the rest is %+v, then %+v", name, rest, again)
 	}
 }

@@ -1,0 +1,153 @@
+package verdict
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"strconv"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// Rest is what remains of a finished session: what a judgement of its connection that is
+// still to come needs. It takes some 80 bytes: what the connections of one client and one
+// server have in common is held once.
+type Rest struct {
+	common  *conclusion // without what is below
+	session [16]byte    // TLSInfo.SessionHash, zero: none
+	age     int64       // TLSInfo.ClientAuthAge
+	cut     uint64      // bytes that were cut off where they were wanted, beside those that never came
+	peer    peerName
+}
+
+// peerName is the name that DNS gave for a peer, once it was looked for.
+type peerName struct {
+	name string
+	set  bool
+}
+
+// Rest returns what remains of the session of c, nil where the session itself is still
+// needed: it is not finished, or something may still come of it.
+func (j *Judge) Rest(c *flow.Conn, s *dissect.Session) *Rest {
+	k := concluded(s)
+	if k == nil || !s.Spent() {
+		return nil
+	}
+	r := &Rest{cut: lost(c, s) - c.Orig.Missed - c.Resp.Missed}
+	r.peer.name, r.peer.set = s.Peer()
+	common := *k
+	if k.tls != nil {
+		info := *k.tls
+		if n, err := hex.Decode(r.session[:], []byte(info.SessionHash)); err != nil || n != 0 && n != len(r.session) {
+			return nil // it is none that was made here
+		}
+		r.age = info.ClientAuthAge
+		info.SessionHash, info.ClientAuthAge = "", 0
+		common.tls = &info
+	}
+	r.common = j.shared.of(&common)
+	return r
+}
+
+// JudgeRest is Judge for a connection of whose session the rest is left.
+func (j *Judge) JudgeRest(c *flow.Conn, r *Rest, iface string, ended bool) Judged {
+	out := j.describe(c, iface, ended)
+	out.MissedBytes += r.cut
+	k := r.common
+	out.Verdict, out.Protocol, out.Reasons, out.HTTP, out.Settled = k.verdict, k.protocol, k.reasons, k.http, true
+	if k.tls != nil {
+		info := *k.tls
+		if r.session != [16]byte{} {
+			info.SessionHash = hex.EncodeToString(r.session[:])
+		}
+		info.ClientAuthAge = r.age
+		out.TLS = &info
+	}
+	j.complete(&out, c, &r.peer)
+	return out
+}
+
+// shared are conclusions that are held once, by the digest of what is in them.
+type shared struct {
+	known   map[[16]byte]*conclusion
+	scratch []byte
+}
+
+// maxShared bounds the conclusions that are found again, some 600 bytes each. When there
+// is no room they are forgotten, which leaves them to those who have them.
+const maxShared = 1024
+
+// of returns a conclusion equal to k: one that is there already, else k.
+func (s *shared) of(k *conclusion) *conclusion {
+	s.scratch = k.appendTo(s.scratch[:0])
+	sum := sha256.Sum256(s.scratch)
+	key := [16]byte(sum[:16])
+	if known := s.known[key]; known != nil {
+		return known
+	}
+	if s.known == nil || len(s.known) >= maxShared {
+		s.known = map[[16]byte]*conclusion{}
+	}
+	s.known[key] = k
+	return k
+}
+
+// appendTo appends all that is in a conclusion, so that two are equal where the bytes are.
+func (k *conclusion) appendTo(b []byte) []byte {
+	b = appendStrings(b, string(k.verdict), k.protocol)
+	b = appendList(b, k.reasons)
+	if b = appendBools(b, k.tls != nil, k.http != nil); k.tls != nil {
+		b = k.tls.appendTo(b)
+	}
+	if h := k.http; h != nil {
+		b = appendStrings(b, h.Version, h.Method, h.Host, h.Path, h.UserAgent)
+		b = appendNumbers(b, int64(h.Status))
+	}
+	return b
+}
+
+func (x *TLSInfo) appendTo(b []byte) []byte {
+	b = appendStrings(b, x.Version, x.VersionProtocol, x.Cipher, x.Curve, x.NextProtocol, x.ServerName, x.JA3, x.JA3S, x.JA4,
+		x.ClientAuth, x.ClientAuthBasis, x.ClientAuthRequested, x.Outcome, x.Alert, x.KeyShare, x.UpgradedFrom, x.SessionHash, x.ClientKeyHint)
+	b = appendBools(b, x.Resumed, x.Established, x.HelloRetry, x.EarlyData, x.ECHOffered)
+	b = appendNumbers(b, int64(x.ClientChainBytes), x.ClientAuthAge)
+	b = appendList(appendList(b, x.ALPNOffered), x.SupportedCiphers)
+	for _, c := range [2]*Certificate{x.Client, x.Server} {
+		if b = appendBools(b, c != nil); c != nil {
+			b = c.appendTo(b)
+		}
+	}
+	return b
+}
+
+func (c *Certificate) appendTo(b []byte) []byte {
+	b = appendStrings(b, c.Subject, c.Issuer, c.SHA256, c.SPIFFE, c.PublicKeyAlgorithm, c.SerialNumber)
+	b = appendNumbers(b, c.NotBefore, c.NotAfter, int64(c.PublicKeySize), int64(c.ChainLength))
+	return appendList(appendBools(b, c.Broken), c.AlternativeNames)
+}
+
+func appendStrings(b []byte, values ...string) []byte {
+	for _, v := range values {
+		b = append(binary.AppendUvarint(b, uint64(len(v))), v...)
+	}
+	return b
+}
+
+func appendList(b []byte, values []string) []byte {
+	return appendStrings(binary.AppendUvarint(b, uint64(len(values))), values...)
+}
+
+func appendNumbers(b []byte, values ...int64) []byte {
+	for _, v := range values {
+		b = binary.AppendVarint(b, v)
+	}
+	return b
+}
+
+func appendBools(b []byte, values ...bool) []byte {
+	for _, v := range values {
+		b = strconv.AppendBool(b, v)
+	}
+	return b
+}

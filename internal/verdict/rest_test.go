@@ -1,0 +1,92 @@
+package verdict
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+)
+
+// What differs in anything that a record shows is not held in common: whatever field of a
+// conclusion changes, also one that is added later, makes it another.
+func TestConclusionsAreSharedOnlyWhereEqual(t *testing.T) {
+	whole := func() *conclusion {
+		return &conclusion{
+			reasons: []string{"a"}, http: &HTTPInfo{},
+			tls: &TLSInfo{SupportedCiphers: []string{"a"}, ALPNOffered: []string{"a"}, Client: &Certificate{}, Server: &Certificate{AlternativeNames: []string{"a"}}},
+		}
+	}
+	before := whole().appendTo(nil)
+	counts := func(field string, k *conclusion) {
+		if bytes.Equal(k.appendTo(nil), before) {
+			t.Errorf("%s does not count", field)
+		}
+	}
+	for field, change := range map[string]func(*conclusion){
+		"verdict":           func(k *conclusion) { k.verdict = MTLS },
+		"protocol":          func(k *conclusion) { k.protocol = "tls" },
+		"reasons":           func(k *conclusion) { k.reasons[0] = "b" },
+		"number of reasons": func(k *conclusion) { k.reasons = append(k.reasons, "") },
+		"tls":               func(k *conclusion) { k.tls = nil },
+		"http":              func(k *conclusion) { k.http = nil },
+	} {
+		k := whole()
+		change(k)
+		counts(field, k)
+	}
+	if n := reflect.TypeFor[conclusion]().NumField(); n != 5 {
+		t.Errorf("a conclusion has %d fields: those that are changed here are 5", n)
+	}
+	changes := 0
+	for _, part := range []func(*conclusion) any{
+		func(k *conclusion) any { return k.tls },
+		func(k *conclusion) any { return k.tls.Client },
+		func(k *conclusion) any { return k.tls.Server },
+		func(k *conclusion) any { return k.http },
+	} {
+		for i := range reflect.TypeOf(part(whole())).Elem().NumField() {
+			k := whole()
+			v := reflect.ValueOf(part(k)).Elem()
+			name := v.Type().Name() + "." + v.Type().Field(i).Name
+			if !change(v.Field(i)) {
+				t.Errorf("%s: a test does not know how to change a %s", name, v.Field(i).Kind())
+			}
+			counts(name, k)
+			changes++
+		}
+	}
+	if changes < 40 {
+		t.Errorf("%d fields were changed", changes)
+	}
+}
+
+// change sets a value to another one.
+func change(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(v.String() + "x")
+	case reflect.Bool:
+		v.SetBool(!v.Bool())
+	case reflect.Int, reflect.Int64:
+		v.SetInt(v.Int() + 1)
+	case reflect.Slice:
+		v.Set(reflect.Append(v, reflect.New(v.Type().Elem()).Elem()))
+	case reflect.Pointer:
+		v.SetZero()
+	default:
+		return false
+	}
+	return true
+}
+
+func TestSharedIsBounded(t *testing.T) {
+	var s shared
+	for i := range 3 * maxShared {
+		k := &conclusion{http: &HTTPInfo{Status: i}}
+		if s.of(k) != k || s.of(&conclusion{http: &HTTPInfo{Status: i}}) != k {
+			t.Fatalf("conclusion %d is not found again", i)
+		}
+		if len(s.known) > maxShared {
+			t.Fatalf("%d are held, at most %d should be", len(s.known), maxShared)
+		}
+	}
+}
