@@ -20,7 +20,7 @@ TOOLS   := $(CURDIR)/.cache/bin
 SIZE_LIMIT := 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-kafka test-cluster chart race fuzz filters lint fmt bench demo image corpus tlslab soak cross size clean
+.PHONY: help build test test-kafka test-cluster chart race fuzz filters lint fmt bench demo image corpus compare tlslab soak cross size clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,10 @@ image: ## build the container image for amd64 and arm64 and check it (docker, el
 
 corpus: build ## score the tap on the captures beside the repository, where they are
 	CORPUS_FLOOR=$(CORPUS_FLOOR) tools/corpus.sh bin/tap $(CORPUS)
+
+compare: build ## compare the tap with tshark on every capture here and beside the repository (V=1: list each difference)
+	@tools/setup.sh compare
+	$(GO) run ./test/compare $(if $(V),-v) bin/tap test/tlslab/testdata cmd/tap/testdata/captures $(wildcard $(CORPUS)/corpus/pcaps $(CORPUS)/tls13/pcaps)
 
 tlslab: ## let real TLS stacks talk, write their captures and truth anew, score them (root; ONLY=regexp of cases)
 	@tools/setup.sh tlslab
