@@ -38,7 +38,7 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 	case s.spokeClear():
 		// what began in the clear stays so: no TLS protocol follows another one here
 		s.recognizeClear(side, b)
-	case quicPacket(b) && (len(b) >= minInitial || s.udp.looked > 1):
+	case s.udp.looked > 1 && quicPacket(b), quicBegins(b):
 		s.udp.quic = &quic{}
 		s.carry(OverQUIC, "quic")
 		s.quicDatagram(side, b)

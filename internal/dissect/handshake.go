@@ -119,7 +119,6 @@ func (s *Session) beginMessage(side Side, offset int64) bool {
 	case typeClientHello:
 		if t.Hello == nil {
 			t.HelloBegun = true
-			t.HelloAt = offset - recordHeader - int64(len(h.hdr))
 			t.setRoles(side)
 		}
 		h.short = h.left > keep(typeClientHello)

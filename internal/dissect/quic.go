@@ -25,6 +25,8 @@ const (
 type quic struct {
 	client  Side
 	dcid    []byte // that the keys derive from, nil until one packet could be read
+	guess   []byte // dcid, as the first Initial of a side has it that the capture cut short
+	guessed Side   // whose it is
 	keys    [2]*initialKeys
 	version uint32 // that keys are of
 	tried   [2]int
@@ -41,6 +43,13 @@ type cryptoStream struct {
 func quicPacket(b []byte) bool {
 	h, ok := readLongHeader(b)
 	return ok && h.kind != packetNegotiation
+}
+
+// quicBegins: the same in a datagram that is large enough to be a client's first one, as
+// far as its header tells where the capture cut it short.
+func quicBegins(b []byte) bool {
+	h, ok := readLongHeader(b)
+	return ok && h.kind != packetNegotiation && max(len(b), h.end) >= minInitial
 }
 
 // Kinds of packets with a long header.
@@ -141,6 +150,9 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 		}
 		t.QUICVersion = h.version
 		if h.end > len(b) {
+			if h.kind == packetInitial && q.dcid == nil && q.guess == nil {
+				q.guess, q.guessed = bytes.Clone(h.dcid), side
+			}
 			return
 		}
 		if h.kind == packetInitial && !s.quicDone(side) && q.tried[side] < maxInitials {
@@ -173,12 +185,20 @@ func (q *quic) open(side Side, packet []byte, h longHeader) []byte {
 	}
 	// a client's first packet, or its first one behind a Retry
 	client := newInitialKeys(h.version, h.dcid, "client in")
-	payload := client.open(packet, h)
-	if payload == nil {
+	if payload := client.open(packet, h); payload != nil {
+		q.client = side
+		q.derive(h.version, h.dcid)
+		return payload
+	}
+	if q.dcid != nil || q.guess == nil || side == q.guessed {
 		return nil
 	}
-	q.client = side
-	q.derive(h.version, h.dcid)
+	// the server's answer to a client's first packet that was cut short
+	payload := newInitialKeys(h.version, q.guess, "server in").open(packet, h)
+	if payload != nil {
+		q.client = q.guessed
+		q.derive(h.version, q.guess)
+	}
 	return payload
 }
 

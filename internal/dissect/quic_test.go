@@ -185,6 +185,18 @@ func TestQUICClientIsTheResponder(t *testing.T) {
 	}
 }
 
+// Where the capture cut the client's first packet short, its header still opens the
+// server's answer.
+func TestQUICFirstPacketCutShort(t *testing.T) {
+	s := New()
+	s.Datagram(Originator, seal(t, quicV1, "client in", firstID, firstID, 0, append(cryptoFrame(0, quicClientHello()), make([]byte, 1200)...))[:100])
+	s.Datagram(Responder, seal(t, quicV1, "server in", firstID, nil, 0, cryptoFrame(0, quicServerHello(false))))
+	if x := s.TLS(); x == nil || x.Server == nil || x.Hello != nil || x.Client != Originator || !x.RolesKnown {
+		t.Errorf("%+v", x)
+	}
+	check(t, s)
+}
+
 // A server that refuses in its Initial says so in the clear.
 func TestQUICClose(t *testing.T) {
 	s := New()

@@ -44,7 +44,7 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 	}
 	switch sniffTLS(buf) {
 	case yes:
-		s.startTLS(side, false)
+		s.startTLS(side, offset, false)
 		s.feed(side, offset, buf, ack)
 		if s.sides[side].kind == KindTLS && len(rest) > 0 {
 			s.feed(side, offset+int64(len(buf)), rest, ack)
@@ -94,7 +94,7 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 	st.upgrades = kind == KindText && saysTLS(buf)
 	s.revision++
 	if kind == KindUnreadable {
-		s.follow(side, offset, buf, ack)
+		s.follow(side, offset, buf, ack, false)
 	}
 	s.release(&p.head)
 }
@@ -200,6 +200,10 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	if s.upgrade(side, offset, data, ack) {
 		return
 	}
+	if s.doubt && (readable(data) || st.speaks(data)) {
+		s.doubt = false
+		s.revision++
+	}
 	switch {
 	case st.p.http != nil:
 		s.readHTTP(side, data)
@@ -214,10 +218,28 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 		}
 		s.again(side, offset, data, ack)
 	}
-	if !s.settledPlain && s.sides[0].seen+s.sides[1].seen > MayUpgradeWithin {
+	if !s.settledPlain && s.sides[0].seen+s.sides[1].seen > s.PlainAfter() {
 		s.settledPlain = true
 		s.revision++
 	}
+}
+
+// speaks tells that b begins like a message of the side's protocol.
+func (st *stream) speaks(b []byte) bool {
+	for i := range recognizers {
+		if r := &recognizers[i]; sameProtocol(st.protocol, r.protocol) && max(r.ask(r.client, b), r.ask(r.server, b)) >= maybe {
+			return true
+		}
+	}
+	return false
+}
+
+// readable tells that b is text, also where it is short: the header of a TLS record never
+// is.
+func readable(b []byte) bool {
+	const short = 8
+	b = b[:min(len(b), sampled)]
+	return textKind(b) == KindText || len(b) >= short && odd(b) == 0
 }
 
 // maxTries bounds the segments at whose start a protocol is looked for, once the first
@@ -231,7 +253,7 @@ func (s *Session) again(side Side, offset int64, data []byte, ack int64) {
 	if st.p.tries++; st.p.tries > maxTries {
 		return
 	}
-	if st.kind == KindUnreadable && s.follow(side, offset, data, ack) {
+	if st.kind == KindUnreadable && s.follow(side, offset, data, ack, false) {
 		return
 	}
 	for i := range recognizers {

@@ -46,6 +46,7 @@ type stream struct {
 	protocol     string // of the recognizer that said yes
 	seen, missed int64  // payload bytes seen, and lost in gaps
 	clearAck     int64  // how much of the other direction this one's cleartext acknowledges
+	tlsAt        int64  // offset at which TLS begins, of one that is KindTLS
 	p            *parser
 }
 
@@ -73,8 +74,9 @@ type Session struct {
 	revision     uint32
 	failed       bool
 	finished     bool
-	settledPlain bool // the revision told of MayUpgradeWithin
+	settledPlain bool // the revision told of PlainAfter
 	behind       bool // TLS began behind other bytes, of a known protocol or not
+	doubt        bool // bytes were lost, and none in the clear were seen since
 
 	memory   *Memory // nil: none is shared
 	sides    [2]stream
@@ -254,6 +256,7 @@ func (s *Session) gap(side Side, n, offset int64) {
 		p.asked = 0
 	default:
 		s.stopReading(p)
+		s.doubt = true
 	}
 	if s.dns != nil {
 		s.dns.lose(side)

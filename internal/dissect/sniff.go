@@ -76,16 +76,21 @@ const minChained = 3
 // segment on and over segments.
 type chain struct {
 	hdr   [recordHeader]byte
-	n     int // bytes of hdr
-	left  int // bytes of the current record still to come
-	count int // records begun, one right behind the other
+	n     int   // bytes of hdr
+	left  int   // bytes of the current record still to come
+	count int   // records begun, one right behind the other
+	at    int64 // stream offset of the first of them
 }
 
-// feed takes the next bytes; found tells that enough records stood in a row, the last of
-// which began before data[used].
-func (c *chain) feed(data []byte) (used int, found bool) {
-	if c.count == 0 && c.n == 0 && (!plausibleHeader(data) || data[0] != contentApplicationData) {
-		return 0, false
+// feed takes the next bytes, which stand at an offset; found tells that enough records
+// stood in a row, the last of which began before data[used]. The first one has to be of
+// application data, if not any will do.
+func (c *chain) feed(offset int64, data []byte, any bool) (used int, found bool) {
+	if c.count == 0 && c.n == 0 {
+		if !plausibleHeader(data) || !any && data[0] != contentApplicationData {
+			return 0, false
+		}
+		c.at = offset
 	}
 	for used < len(data) {
 		if c.left > 0 {
@@ -119,14 +124,14 @@ func (c *chain) gap(n int64) {
 }
 
 // follow looks for TLS records in the middle of a direction; it tells whether the
-// direction became a TLS one.
-func (s *Session) follow(side Side, offset int64, data []byte, ack int64) bool {
+// direction became a TLS one. behind tells that it spoke in the clear before.
+func (s *Session) follow(side Side, offset int64, data []byte, ack int64, behind bool) bool {
 	c := &s.sides[side].p.chain
-	used, found := c.feed(data)
+	used, found := c.feed(offset, data, behind)
 	if !found {
 		return false
 	}
-	s.startTLS(side, false)
+	s.startTLS(side, c.at, behind)
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	l.headers, l.holes = c.count, true
 	*r = records{hdr: c.hdr, hdrN: recordHeader, left: c.left, ack: -1, opaq: true}

@@ -22,17 +22,15 @@ const maxAlerts = 8
 
 // TLS is what was seen of TLS in a connection. Arrays are indexed by Side.
 type TLS struct {
-	Over        Over
-	Client      Side // who sent the ClientHello; the originator until that is known
-	RolesKnown  bool // a hello was seen, or began
-	Hello       *ClientHello
-	SecondHello bool         // a ClientHello after a HelloRetryRequest was seen
-	Server      *ServerHello // never the HelloRetryRequest
-	HelloRetry  bool
-	HelloVerify bool // DTLS: a HelloVerifyRequest was seen
-	// HelloAt is the stream offset of the ClientHello's first record, ServerHelloEnd
-	// that right after the ServerHello.
-	HelloAt, ServerHelloEnd int64
+	Over           Over
+	Client         Side // who sent the ClientHello; the originator until that is known
+	RolesKnown     bool // a hello was seen, or began
+	Hello          *ClientHello
+	SecondHello    bool         // a ClientHello after a HelloRetryRequest was seen
+	Server         *ServerHello // never the HelloRetryRequest
+	HelloRetry     bool
+	HelloVerify    bool  // DTLS: a HelloVerifyRequest was seen
+	ServerHelloEnd int64 // stream offset right after the ServerHello
 	// ClientHelloEnd is the stream offset right after the ClientHello, the second one
 	// if there are two.
 	ClientHelloEnd int64
@@ -116,8 +114,9 @@ func (t *TLS) alert(a Alert) {
 	}
 }
 
-// startTLS makes a side a TLS one. behind tells that it spoke in the clear before.
-func (s *Session) startTLS(side Side, behind bool) {
+// startTLS makes a side a TLS one, from an offset on. behind tells that it spoke in the
+// clear before.
+func (s *Session) startTLS(side Side, offset int64, behind bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	if behind {
 		s.behind = true
@@ -128,7 +127,7 @@ func (s *Session) startTLS(side Side, behind bool) {
 			s.upgraded = other.protocol
 		}
 	}
-	st.kind, st.protocol = KindTLS, "tls"
+	st.kind, st.protocol, st.tlsAt = KindTLS, "tls", offset
 	s.release(&st.p.head)
 	s.stopReading(st.p)
 	if s.tls == nil {

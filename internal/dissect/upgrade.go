@@ -6,9 +6,8 @@ const (
 	// maxUpgrade bounds how far into a direction a ClientHello is looked for behind
 	// cleartext (STARTTLS, CONNECT, SOCKS), in bytes.
 	maxUpgrade = 64 << 10
-	// MayUpgradeWithin is how many bytes both sides together send before cleartext that
-	// TLS may follow (STARTTLS) is taken for what stays.
-	MayUpgradeWithin = 2 << 10
+	// mayUpgradeWithin is PlainAfter where TLS may follow (STARTTLS).
+	mayUpgradeWithin = 2 << 10
 	// helloPrefix is what it takes to know a hello: the record's header, the message's,
 	// and the version.
 	helloPrefix = recordHeader + 4 + 2
@@ -28,6 +27,21 @@ func (s *Session) MayUpgrade() bool {
 		}
 	}
 	return may
+}
+
+// PlainAfter is how many bytes both sides together send before cleartext is taken for
+// what stays.
+func (s *Session) PlainAfter() int64 {
+	if s.Doubtful() {
+		return 2 * maxUpgrade
+	}
+	return mayUpgradeWithin
+}
+
+// Doubtful tells that bytes were lost where TLS may have begun behind cleartext, and that
+// nothing in the clear was seen since, nor TLS of both sides.
+func (s *Session) Doubtful() bool {
+	return s.doubt && s.MayUpgrade() && (s.http == nil || s.http.Status != 101)
 }
 
 // httpUpgrades tells that an HTTP proxy or server said yes to another protocol.
@@ -74,7 +88,7 @@ func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool 
 	if s.tls != nil && other.kind == KindTLS {
 		typ, anywhere = typeServerHello, true
 		if a := sniffTLS(data); a == yes && st.p.scan.n == 0 {
-			s.startTLS(side, true)
+			s.startTLS(side, offset, true)
 			s.feed(side, offset, data, ack)
 			return true
 		}
@@ -82,6 +96,9 @@ func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool 
 		var may bool
 		if may, anywhere = s.mayUpgrade(side); !may {
 			return false
+		}
+		if s.upgradeUnseen(side, offset, data, ack) {
+			return true
 		}
 	}
 	c := &st.p.scan
@@ -94,14 +111,31 @@ func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool 
 	if held > 0 {
 		begins = first
 	}
-	s.startTLS(side, true)
-	if typ == typeClientHello {
-		s.tls.HelloAt = begins
-	}
+	s.startTLS(side, begins, true)
 	if held > 0 {
 		s.feed(side, first, before[:held], firstAck)
 	}
 	s.feed(side, offset+int64(at), data[at:], ack)
+	return true
+}
+
+// upgradeUnseen looks for TLS whose ClientHello was not seen behind cleartext: for the
+// ServerHello, or for records in a row. It tells whether it took the data. One side alone
+// leaves the session Doubtful: who speaks in the clear may send what looks like TLS.
+func (s *Session) upgradeUnseen(side Side, offset int64, data []byte, ack int64) bool {
+	st, other := &s.sides[side], &s.sides[side.Other()]
+	c := &st.p.chain
+	if st.kind == KindUnreadable || c.count == 0 && c.n == 0 && !s.doubt && ack <= other.seen+other.missed {
+		return false
+	}
+	if helloBegins(data, typeServerHello) == yes {
+		*c = chain{}
+		s.startTLS(side, offset, true)
+		s.feed(side, offset, data, ack)
+	} else if !s.follow(side, offset, data, ack, true) {
+		return false
+	}
+	s.doubt = true
 	return true
 }
 
@@ -186,11 +220,8 @@ func (s *Session) InClear() bool {
 		default:
 			continue
 		}
-		t := s.tls
-		if t == nil || !t.HelloBegun && t.Hello == nil || Side(i) == t.Client {
-			return true
-		}
-		if st.clearAck > t.HelloAt {
+		t, other := s.tls, &s.sides[Side(i).Other()]
+		if t == nil || !t.HelloBegun && t.Hello == nil || Side(i) == t.Client || st.clearAck > other.tlsAt {
 			return true
 		}
 	}

@@ -210,3 +210,64 @@ func TestHelloAnsweredInClear(t *testing.T) {
 		}
 	}
 }
+
+// Where the ClientHello behind cleartext was lost, both sides have to show TLS; until then
+// it is open what is spoken, and so it is if nothing more comes.
+func TestHelloBehindCleartextLost(t *testing.T) {
+	talk := record(t, tls.VersionTLS12, capturetest.Presented)
+	for _, c := range tunnels {
+		if c.from == "nats" || c.from == "" {
+			continue // the client was not recognized as speaking in the clear: nothing contradicts the server
+		}
+		for _, lost := range []int{1, 2, 3} { // the client's hello; the server's, too; all of the client, too
+			s := dissect.New()
+			var at, missed [2]int64
+			for i, chunk := range follow(c.before, talk).Chunks {
+				side := dissect.Originator
+				if chunk.FromServer {
+					side = dissect.Responder
+				}
+				if n := i - len(c.before); n >= 0 && n < lost {
+					missed[side] += int64(len(chunk.Data))
+					at[side] += int64(len(chunk.Data))
+					continue
+				}
+				if i == len(c.before)+1 && lost == 1 && s.TLS() != nil {
+					t.Errorf("%s: TLS before the server's hello", c.name)
+				}
+				s.Data(side, at[side], chunk.Data, int64(chunk.Read), missed[side])
+				at[side], missed[side] = at[side]+int64(len(chunk.Data)), 0
+				if i == len(c.before)+1 && lost == 1 && (s.TLS() == nil || s.TLS().Server == nil || !s.InClear() || !s.Doubtful()) {
+					t.Errorf("%s: at the server's hello: %+v, in the clear %v, doubtful %v", c.name, s.TLS(), s.InClear(), s.Doubtful())
+				}
+			}
+			if x := s.TLS(); x == nil || s.InClear() != (lost == 3) || s.Doubtful() != (lost == 3) || !s.Upgraded() || s.UpgradedFrom() != c.from {
+				t.Errorf("%s without %d messages: %+v, in the clear %v, doubtful %v, upgraded from %q", c.name, lost, x, s.InClear(), s.Doubtful(), s.UpgradedFrom())
+			}
+		}
+	}
+}
+
+// What goes on in the clear behind a loss is cleartext; what shows nothing is in doubt.
+func TestLossBehindCleartext(t *testing.T) {
+	for _, c := range tunnels {
+		for next, doubtful := range map[string]bool{
+			"250 this is what it says\r\n":             false,
+			string(noise(300)):                         true,
+			"\x17\x03\x03\x00\x30" + string(noise(10)): true,
+			"": true,
+		} {
+			s := dissect.New()
+			play(s, &capturetest.Conversation{Chunks: c.before}, 1448)
+			side := dissect.Responder
+			if kind, _ := s.Kind(side); kind == dissect.KindNone {
+				side = dissect.Originator
+			}
+			seen, _ := s.Seen(side)
+			s.Data(side, seen+100, []byte(next), -1, 100)
+			if s.Doubtful() != doubtful {
+				t.Errorf("%s, then a loss and %q: doubtful %v", c.name, next, s.Doubtful())
+			}
+		}
+	}
+}

@@ -30,10 +30,10 @@ func (s *Session) v2(side Side, offset int64, b []byte, ack int64) bool {
 		return true
 	default:
 	}
-	s.startTLS(side, false)
+	s.startTLS(side, offset, false)
 	s.tls.setRoles(side)
 	if s.tls.Hello == nil {
-		s.tls.Hello, s.tls.HelloAt = hello, offset
+		s.tls.Hello = hello
 	}
 	s.release(&p.head)
 	if len(b) > size {
@@ -55,7 +55,7 @@ func (s *Session) v2Server(side Side, offset int64, b []byte, ack int64) bool {
 		return true
 	default:
 	}
-	s.startTLS(side, false)
+	s.startTLS(side, offset, false)
 	t := s.tls
 	t.Server, t.ServerHelloEnd = hello, offset+int64(size)
 	t.Certs[side] = chain

@@ -70,6 +70,7 @@ var words = map[string]string{
 	"no_server_hello":    "the server's hello was not seen",
 	"too_little_data":    "too little was seen to say more",
 	"unrecognized_data":  "its bytes fit nothing known",
+	"tls_may_follow":     "bytes were lost where TLS may have begun behind the cleartext",
 	"dissector_failed":   "the tap's own parser failed on it",
 }
 

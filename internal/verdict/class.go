@@ -168,22 +168,43 @@ func (j *Judge) isMetrics(o *Judged) bool {
 		agent(o, "Prometheus/", "vm_promscrape", "GrafanaAlloy/", "Alloy/", "OpenTelemetry", "otelcol", "Datadog Agent/", "Telegraf/")
 }
 
-// probePaths are the paths that probes ask for by custom; the last is gRPC's.
+// grpcProbe is what a gRPC probe calls (grpc.health.v1).
+const grpcProbe = "/grpc.health.v1.Health/Check"
+
+// probePaths are the paths that probes ask for by custom.
 var probePaths = []string{
 	"/healthz", "/readyz", "/livez", "/health", "/ready", "/live", "/healthz/ready", "/ping", "/startupz", "/health/ready", "/health/live",
-	"/osm-liveness-probe", "/osm-readiness-probe", "/osm-startup-probe", "/grpc.health.v1.Health/Check",
+	"/osm-liveness-probe", "/osm-readiness-probe", "/osm-startup-probe",
 }
 
 // isProbe: a source on the node, and a path of probes, a port where proxies are probed,
-// or the kubelet's name.
+// the kubelet's name, or that nothing was asked for. Behind a bridge the kubelet's source
+// is the pod's gateway. So is that of every client behind SNAT, and some of those ask for
+// paths of probes, too (load balancers): from there a path by custom is not enough.
 func (j *Judge) isProbe(o *Judged) bool {
-	if !j.fromNode(o) {
+	node := j.fromNode(o)
+	if !node && !j.fromGateway(o) {
 		return false
 	}
 	p := path(o)
 	probed := func(p *profile) bool { return slices.Contains(p.checks, o.Destination.Port) }
-	return slices.Contains(probePaths, p) || strings.HasPrefix(p, "/app-health/") || kumaProbe(o) ||
-		anyProfile(probed) || agent(o, "kube-probe/")
+	return node && slices.Contains(probePaths, p) || p == grpcProbe || strings.HasPrefix(p, "/app-health/") || kumaProbe(o) ||
+		anyProfile(probed) || agent(o, "kube-probe/") || askedNothing(o)
+}
+
+// SetGateways replaces Config.Gateways: routes may become known late.
+func (j *Judge) SetGateways(gateways []netip.Addr) { j.cfg.Gateways = gateways }
+
+// fromGateway tells a connection to the pod from its default gateway: on a bridge the
+// node's end of it.
+func (j *Judge) fromGateway(o *Judged) bool {
+	return o.Direction == DirectionIngress && slices.Contains(j.cfg.Gateways, o.Source.Addr.Unmap())
+}
+
+// askedNothing tells a connection that was seen whole and in which the client sent
+// nothing: what a tcpSocket probe is to a server that speaks first.
+func askedNothing(o *Judged) bool {
+	return o.Ended && o.Transport == "tcp" && o.Source.Bytes == 0 && !o.MissedStart && o.MissedBytes == 0
 }
 
 // kumaProbe: a virtual probe, /PORT/PATH on port 9000 or 9001.

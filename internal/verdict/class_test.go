@@ -7,7 +7,7 @@ import (
 
 // Each label takes two facts: with one of them missing it is another one.
 func TestClass(t *testing.T) {
-	const pod, node, peer, llocal = "10.1.1.2", "10.0.0.7", "10.1.1.9", "169.254.7.127"
+	const pod, node, gateway, peer, llocal = "10.1.1.2", "10.0.0.7", "10.1.1.1", "10.1.1.9", "169.254.7.127"
 	cfg := Config{
 		Local: []netip.Prefix{netip.MustParsePrefix(pod + "/32")}, Nodes: []netip.Addr{netip.MustParseAddr(node)},
 		APIServer: netip.MustParseAddrPort("10.96.0.1:443"), Listen: 9469,
@@ -19,6 +19,10 @@ func TestClass(t *testing.T) {
 	at := func(host string) Judged { return Judged{Protocol: "grpc", HTTP: &HTTPInfo{Host: host}} }
 	sni := func(name string, alpn ...string) Judged {
 		return Judged{Protocol: "tls", TLS: &TLSInfo{ServerName: name, ALPNOffered: alpn}}
+	}
+	// What a server says first, to a client that says nothing and goes.
+	greeted := func(bytes uint64, ended, whole bool) Judged {
+		return Judged{Protocol: "mysql", Ended: ended, MissedStart: !whole, Source: Endpoint{Bytes: bytes}}
 	}
 	dns := Judged{Protocol: "dns"}
 	istio, linkerd := "istiod.istio-system.svc", "linkerd-identity.linkerd.serviceaccount.identity.linkerd.cluster.local"
@@ -43,6 +47,20 @@ func TestClass(t *testing.T) {
 		{"probe of Kuma", http("/8080/status"), node, pod, 9000, "probe"},
 		{"probe by gRPC", http("/grpc.health.v1.Health/Check"), node, pod, 9000, "probe"},
 		{"probe by the kubelet's name", by("/status", "kube-probe/1.37"), node, pod, 8080, "probe"},
+		{"probe of a server that speaks first", greeted(0, true, true), node, pod, 3306, "probe"},
+		{"a client of it on the node", greeted(80, true, true), node, pod, 3306, "workload"},
+		{"probe through a bridge", by("/status", "kube-probe/1.37"), gateway, pod, 8080, "probe"},
+		{"gRPC probe through a bridge", http("/grpc.health.v1.Health/Check"), gateway, pod, 9000, "probe"},
+		{"probe of Envoy through a bridge", http("/other"), gateway, pod, 15021, "probe"},
+		{"TCP probe through a bridge", greeted(0, true, true), gateway, pod, 3306, "probe"},
+		{"a client behind SNAT", http("/"), gateway, pod, 8080, "workload"},
+		{"a client behind SNAT at a path of probes", http("/healthz"), gateway, pod, 8080, "workload"},
+		{"a client behind SNAT, greeted", greeted(0, false, true), gateway, pod, 3306, "workload"},
+		{"a client behind SNAT, answering", greeted(80, true, true), gateway, pod, 3306, "workload"},
+		{"a client behind SNAT, seen in part", greeted(0, true, false), gateway, pod, 3306, "workload"},
+		{"a scrape behind SNAT", http("/metrics"), gateway, pod, 8080, "workload"},
+		{"to the gateway", by("/", "kube-probe/1.37"), pod, gateway, 80, "workload"},
+		{"nothing asked by a workload", greeted(0, true, true), peer, pod, 3306, "workload"},
 		{"the kubelet's name alone", by("/status", "kube-probe/1.37"), peer, pod, 8080, "workload"},
 		{"the kubelet's name and a path", by("/healthz", "kube-probe/1.37"), peer, pod, 8080, "workload"},
 		{"a probe's path alone", http("/healthz"), peer, pod, 8080, "workload"},
@@ -105,8 +123,9 @@ func TestClass(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			j := New(cfg)
+			j.SetGateways([]netip.Addr{netip.MustParseAddr(gateway)})
 			c.j.Transport, c.j.Verdict = "tcp", MTLS
-			c.j.Source, c.j.Destination = Endpoint{Addr: netip.MustParseAddr(c.from), Port: 40000}, Endpoint{Addr: netip.MustParseAddr(c.to), Port: c.port}
+			c.j.Source.Addr, c.j.Source.Port, c.j.Destination = netip.MustParseAddr(c.from), 40000, Endpoint{Addr: netip.MustParseAddr(c.to), Port: c.port}
 			c.j.Direction, c.j.Scope = j.place(&c.j)
 			if got := j.class(&c.j); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)

@@ -20,6 +20,7 @@ import (
 type Config struct {
 	Local     []netip.Prefix // the pod's own addresses
 	Nodes     []netip.Addr   // the node's addresses (HOST_IPS)
+	Gateways  []netip.Addr   // the pod's default gateways: where probes come from on a bridge, and clients behind SNAT
 	APIServer netip.AddrPort // KUBERNETES_SERVICE_HOST and _PORT
 	Listen    uint16         // the tap's own port of the pod, 0 if it has none
 }
@@ -251,6 +252,11 @@ func judgeOther(out *Judged, s *dissect.Session) {
 	kind, protocol := kindOf(s)
 	out.Protocol = protocol
 	out.Settled = out.Settled || kindSettled(s, kind)
+	if (kind == dissect.KindPlain || kind == dissect.KindText) && s.Doubtful() {
+		out.Verdict = Unknown
+		out.because("tls_may_follow")
+		return
+	}
 	switch kind {
 	case dissect.KindPlain:
 		out.Verdict = Plaintext
@@ -278,7 +284,7 @@ func judgeOther(out *Judged, s *dissect.Session) {
 func plainSettled(s *dissect.Session) bool {
 	a, _ := s.Seen(dissect.Originator)
 	b, _ := s.Seen(dissect.Responder)
-	if a+b > dissect.MayUpgradeWithin {
+	if a+b > s.PlainAfter() {
 		return true
 	}
 	if h := s.HTTP(); h != nil && h.Method == "CONNECT" && h.Status == 0 {

@@ -206,6 +206,54 @@ func TestPlaintextAnswerToHello(t *testing.T) {
 	}
 }
 
+// A loss where TLS was about to begin behind cleartext: not called cleartext for what was
+// said before, nor TLS for what one side sends.
+func TestLossBeforeTLSIsUnknown(t *testing.T) {
+	before := []capturetest.Chunk{
+		{FromServer: true, Data: []byte("220 mail.example ESMTP ready\r\n")}, {Data: []byte("EHLO me\r\n")}, {FromServer: true, Data: []byte("250 STARTTLS\r\n")},
+		{Data: []byte("STARTTLS\r\n")}, {FromServer: true, Data: []byte("220 go ahead\r\n")},
+	}
+	chunks := talk(t, tls.VersionTLS12, capturetest.NotRequested).Chunks
+	hello, answer, flight := chunks[0], chunks[1], chunks[2]
+	play := func(after ...capturetest.Chunk) verdict.Judged {
+		s, at := dissect.New(), [2]int64{}
+		for _, c := range append(slices.Clone(before), after...) {
+			side := dissect.Originator
+			if c.FromServer {
+				side = dissect.Responder
+			}
+			gap := int64(0)
+			if len(c.Data) == 0 {
+				gap = 100
+			}
+			at[side] += gap
+			s.Data(side, at[side], c.Data, at[side.Other()], gap)
+			at[side] += int64(len(c.Data))
+		}
+		return verdict.New(verdict.Config{}).Judge(conn(1, "10.0.0.1"), s, "eth0", true)
+	}
+	lost := capturetest.Chunk{}
+	for name, c := range map[string]struct {
+		after []capturetest.Chunk
+		want  verdict.Verdict
+	}{
+		"no loss":                   {nil, verdict.Plaintext},
+		"nothing behind it":         {[]capturetest.Chunk{lost}, verdict.Unknown},
+		"cleartext behind it":       {[]capturetest.Chunk{lost, {Data: []byte("MAIL FROM:<me@example>\r\n")}}, verdict.Plaintext},
+		"the server's TLS":          {[]capturetest.Chunk{lost, answer}, verdict.Unknown},
+		"the TLS of both":           {[]capturetest.Chunk{lost, answer, flight}, verdict.TLS},
+		"TLS answered in the clear": {[]capturetest.Chunk{lost, answer, {Data: []byte("this is no TLS at all\r\n")}}, verdict.Plaintext},
+	} {
+		got := play(c.after...)
+		if got.Verdict != c.want || c.want == verdict.Unknown && (!slices.Contains(got.Reasons, "tls_may_follow") || !slices.Contains(got.Reasons, "missed_bytes")) {
+			t.Errorf("%s: %s %v, want %s", name, got.Verdict, got.Reasons, c.want)
+		}
+	}
+	if got := play(hello, answer, flight); got.Verdict != verdict.TLS || got.TLS.UpgradedFrom != "smtp" {
+		t.Errorf("without a loss: %s %v", got.Verdict, got.Reasons)
+	}
+}
+
 func TestMidstream(t *testing.T) {
 	rec := func(n int) []byte { return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, make([]byte, n)...) }
 	c := conn(1, "10.0.0.1")
