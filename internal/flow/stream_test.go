@@ -163,7 +163,7 @@ func TestStreams(t *testing.T) {
 		{"a late packet, long after its acknowledgement", after(
 			step{server: true, flags: "A", seq: 1, ack: 20}, step{flags: "PA", seq: 4, ack: 1, data: "def"}, step{flags: "PA", seq: 1, ack: 1, data: "abc"},
 			step{flags: "PA", seq: 10, ack: 1, data: "jkl", wait: time.Minute}, step{flags: "PA", seq: 7, ack: 1, data: "ghi"}),
-			"c0 abc, c3 def, c6 ghi, c9 jkl, end S1"},
+			"c0 abc, c3 def, c6 ghi, c9 jkl, c19 gap 7, end S1"},
 		{"the same, before a FIN, while the other side waits", after(
 			step{server: true, flags: "PA", seq: 500, ack: 1, data: "x"},
 			step{server: true, flags: "A", seq: 1, ack: 10}, step{flags: "PA", seq: 4, ack: 1, data: "def"}, step{flags: "PA", seq: 1, ack: 1, data: "abc"},
