@@ -110,6 +110,7 @@ func (i *interfaceTap) opened(h *afpacket.Handle) {
 	i.trial()
 	i.tap.pipeline.mu.Lock()
 	i.tap.pipeline.judge.SetLocal(localPrefixes(i.tap.podIPs))
+	i.tap.pipeline.judge.SetGateways(gateways())
 	i.tap.pipeline.mu.Unlock()
 	i.log.Info("capturing")
 }

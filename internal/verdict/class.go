@@ -168,28 +168,28 @@ func (j *Judge) isMetrics(o *Judged) bool {
 		agent(o, "Prometheus/", "vm_promscrape", "GrafanaAlloy/", "Alloy/", "OpenTelemetry", "otelcol", "Datadog Agent/", "Telegraf/")
 }
 
-// grpcProbe is what a gRPC probe calls (grpc.health.v1).
-const grpcProbe = "/grpc.health.v1.Health/Check"
-
-// probePaths are the paths that probes ask for by custom.
+// probePaths are the paths that probes ask for by custom; the last is gRPC's.
 var probePaths = []string{
 	"/healthz", "/readyz", "/livez", "/health", "/ready", "/live", "/healthz/ready", "/ping", "/startupz", "/health/ready", "/health/live",
-	"/osm-liveness-probe", "/osm-readiness-probe", "/osm-startup-probe",
+	"/osm-liveness-probe", "/osm-readiness-probe", "/osm-startup-probe", "/grpc.health.v1.Health/Check",
 }
 
 // isProbe: a source on the node, and a path of probes, a port where proxies are probed,
 // the kubelet's name, or that nothing was asked for. Behind a bridge the kubelet's source
-// is the pod's gateway. So is that of every client behind SNAT, and some of those ask for
-// paths of probes, too (load balancers): from there a path by custom is not enough.
+// is the pod's gateway. So is that of every client behind SNAT, some of which ask for
+// paths of probes, too (load balancers): from there no path is enough.
 func (j *Judge) isProbe(o *Judged) bool {
 	node := j.fromNode(o)
 	if !node && !j.fromGateway(o) {
 		return false
 	}
-	p := path(o)
 	probed := func(p *profile) bool { return slices.Contains(p.checks, o.Destination.Port) }
-	return node && slices.Contains(probePaths, p) || p == grpcProbe || strings.HasPrefix(p, "/app-health/") || kumaProbe(o) ||
-		anyProfile(probed) || agent(o, "kube-probe/") || askedNothing(o)
+	return anyProfile(probed) || agent(o, "kube-probe/") || askedNothing(o) || node && probePath(o)
+}
+
+func probePath(o *Judged) bool {
+	p := path(o)
+	return slices.Contains(probePaths, p) || strings.HasPrefix(p, "/app-health/") || kumaProbe(o)
 }
 
 // SetGateways replaces Config.Gateways: routes may become known late.
