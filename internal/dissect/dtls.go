@@ -22,6 +22,8 @@ type dtlsSide struct {
 	open  bool   // the current message has begun
 	early pieces
 	stuck bool // a message that came too early was dropped
+
+	finished int // bytes of the record with the encrypted Finished
 }
 
 func dtlsPlace(seq uint16, offset int) uint64 { return uint64(seq)<<24 | uint64(offset) }
@@ -101,10 +103,10 @@ func (s *Session) dtlsDatagram(side Side, b []byte) {
 		body := b[dtlsHeader:min(len(b), dtlsHeader+size)]
 		switch {
 		case b[0] == contentCID:
-			s.dtlsSealed(side, contentApplicationData)
+			s.dtlsSealed(side, contentApplicationData, size)
 			return
 		case epoch > 0:
-			s.dtlsSealed(side, b[0])
+			s.dtlsSealed(side, b[0], size)
 		default:
 			s.dtlsClear(side, b[0], body, size)
 		}
@@ -112,15 +114,19 @@ func (s *Session) dtlsDatagram(side Side, b []byte) {
 	}
 }
 
-// dtlsSealed notes a protected record.
-func (s *Session) dtlsSealed(side Side, typ uint8) {
-	t := s.tls
+// dtlsSealed notes a protected record of size bytes. The Finished comes again where an
+// answer to it was lost (RFC 6347 section 4.2.4): a record of its size is no other message.
+func (s *Session) dtlsSealed(side Side, typ uint8, size int) {
+	t, d := s.tls, &s.udp.dtls.sides[side]
 	first := false
 	switch typ {
 	case contentHandshake:
-		first = !t.Finished[side]
-		t.Finished[side] = true
-		t.SealedHandshakes[side]++
+		if first = !t.Finished[side]; first {
+			t.Finished[side], d.finished = true, size
+		}
+		if first || size != d.finished {
+			t.SealedHandshakes[side]++
+		}
 	case contentAlert:
 		t.SealedAlerts[side]++
 		first = t.SealedAlerts[side] <= maxSealed

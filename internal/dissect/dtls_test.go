@@ -109,6 +109,18 @@ func TestDTLSLoss(t *testing.T) {
 	}
 }
 
+// A Finished that comes again is no renegotiation; another message behind it is.
+func TestDTLSFinishedComesAgain(t *testing.T) {
+	s := New()
+	exchange(s, capturetest.Datagrams(dtlsTalk(t, capturetest.NotRequested, false), 1200))
+	for _, c := range []struct{ size, want int }{{40, 1}, {40, 1}, {200, 2}} {
+		s.Datagram(Originator, capturetest.DTLSRecord(contentHandshake, 1, make([]byte, c.size)))
+		if got := s.TLS().SealedHandshakes[Originator]; got != c.want {
+			t.Errorf("behind a record of %d bytes: %d handshake messages, want %d", c.size, got, c.want)
+		}
+	}
+}
+
 // Every strict prefix of a datagram with a hello reads as incomplete.
 func TestPrefixesOfDTLSHelloAreIncomplete(t *testing.T) {
 	hello := capturetest.Datagrams(dtlsTalk(t, capturetest.NotRequested, false)[:1], 1<<14)[0].Data

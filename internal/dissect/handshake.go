@@ -80,7 +80,7 @@ func (s *Session) handshake(side Side, b []byte, offset int64) {
 			if h.hdrN < len(h.hdr) {
 				return
 			}
-			if !s.beginMessage(side, offset) {
+			if !s.beginMessage(side) {
 				return
 			}
 		}
@@ -100,9 +100,8 @@ func (s *Session) handshake(side Side, b []byte, offset int64) {
 	}
 }
 
-// beginMessage reads a message's header, behind which the stream stands at offset. It
-// tells whether a message goes on there.
-func (s *Session) beginMessage(side Side, offset int64) bool {
+// beginMessage reads a message's header. It tells whether a message goes on there.
+func (s *Session) beginMessage(side Side) bool {
 	h, r, t := &s.sides[side].p.hs, &s.sides[side].p.rec, s.tls
 	h.left = int(h.hdr[1])<<16 | int(h.hdr[2])<<8 | int(h.hdr[3])
 	h.short = false

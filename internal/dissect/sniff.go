@@ -84,10 +84,10 @@ type chain struct {
 
 // feed takes the next bytes, which stand at an offset; found tells that enough records
 // stood in a row, the last of which began before data[used]. The first one has to be of
-// application data, if not any will do.
-func (c *chain) feed(offset int64, data []byte, any bool) (used int, found bool) {
+// application data, unless records of every type will do.
+func (c *chain) feed(offset int64, data []byte, every bool) (used int, found bool) {
 	if c.count == 0 && c.n == 0 {
-		if !plausibleHeader(data) || !any && data[0] != contentApplicationData {
+		if !plausibleHeader(data) || !every && data[0] != contentApplicationData {
 			return 0, false
 		}
 		c.at = offset
