@@ -92,20 +92,39 @@ type settings struct {
 	unknown        []string // TAP_ variables that are set and not known
 	kafka          sink.KafkaConfig
 	publishToKafka bool
+	faults         []string // what cannot be used and what is in force instead, one line each; see fallBack
+	noSink         string   // why nothing is published; empty: all is
 }
 
 // readEnvironment reads the environment. Every value that cannot be used is one line of
 // the error, which is a usage error.
 func readEnvironment(environ []string) (settings, error) {
-	var s settings
-	vars := env.ToMap(environ)
-	var errs []error
+	s, bad := parseEnvironment(env.ToMap(environ))
+	if len(bad) > 0 {
+		return s, fmt.Errorf("%w: %w%s", errUsage, joinLines(bad), seeHelp)
+	}
+	return s, nil
+}
+
+// seeHelp ends an error of the environment.
+const seeHelp = `; see "tap run --help"`
+
+// unusable is a variable whose value cannot be used.
+type unusable struct {
+	name, value string
+	err         error // what was expected
+}
+
+func (u *unusable) Error() string { return fmt.Sprintf("%s=%s: %v", u.name, u.value, u.err) }
+
+// parseEnvironment returns the settings and what cannot be used.
+func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	if err := env.ParseWithOptions(&s.environment, env.Options{Environment: vars}); err != nil {
 		errs = append(errs, unparsed(err, vars)...)
 	}
 	bad := func(name string, err error) {
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s=%s: %w", name, vars[name], err))
+		if err != nil && !slices.ContainsFunc(errs, func(e error) bool { return strings.HasPrefix(e.Error(), name+"=") }) {
+			errs = append(errs, &unusable{name, vars[name], err})
 		}
 	}
 	var err error
@@ -143,10 +162,7 @@ func readEnvironment(environ []string) (settings, error) {
 	s.apiServer, _ = netip.ParseAddrPort(joinHostPort(s.ServiceHost, s.ServicePort)) // not ours to complain of
 	bad("TAP_SINK", s.setSink())
 	s.unknown = unknownVariables(vars)
-	if len(errs) > 0 {
-		return s, fmt.Errorf(`%w: %w; see "tap run --help"`, errUsage, joinLines(errs))
-	}
-	return s, nil
+	return s, errs
 }
 
 // joinLines puts one error on each line.
@@ -163,7 +179,7 @@ func unparsed(err error, vars map[string]string) []error {
 		var p env.ParseError
 		if field, found := reflect.TypeFor[environment]().FieldByName(fieldOf(e, &p)); found {
 			name := field.Tag.Get("env")
-			e = fmt.Errorf("%s=%s: expected %s", name, vars[name], field.Tag.Get("expected"))
+			e = &unusable{name, vars[name], errors.New("expected " + field.Tag.Get("expected"))}
 		}
 		out = append(out, e)
 	}
@@ -230,7 +246,7 @@ func unknownVariables(vars map[string]string) []string {
 // runHelp is the text of `tap run --help`.
 func runHelp() string {
 	var b strings.Builder
-	b.WriteString("Usage: tap run [--check]\n\nCaptures in a pod and publishes what is found. With --check it only says whether the\nenvironment can be used. Everything is set by it:\n\n")
+	b.WriteString("Usage: tap run [--check]\n\nCaptures in a pod and publishes what is found. A value that cannot be used is told of in\nthe log, /readyz and a record, and the default is in force. With --check it only says\nwhether the environment can be used. Everything is set by it:\n\n")
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for field := range reflect.TypeFor[environment]().Fields() {
 		fmt.Fprintf(w, "  %s\t%s\t%s\n", field.Tag.Get("env"), field.Tag.Get("envDefault"), field.Tag.Get("about"))

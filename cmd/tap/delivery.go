@@ -94,6 +94,9 @@ func message(r finding.Record) sink.Message {
 
 // newPublisher makes the sink. An error is one of the settings.
 func (t *tap) newPublisher(std streams) (publisher, error) {
+	if t.noSink != "" {
+		return newNowhere(t.noSink), nil
+	}
 	if !t.publishToKafka {
 		if t.SpoolDir != "" {
 			t.log.Warn("records for standard output are not spooled", "see", "TAP_SPOOL_DIR")
@@ -104,7 +107,7 @@ func (t *tap) newPublisher(std streams) (publisher, error) {
 	cfg.Sockets, cfg.Log = t.sockets, t.log
 	k, err := sink.NewKafka(cfg)
 	if err != nil {
-		return nil, fmt.Errorf(`%w: %w; see "tap run --help"`, errUsage, err)
+		return nil, fmt.Errorf("%w: %w%s", errUsage, err, seeHelp)
 	}
 	return k, nil
 }

@@ -14,6 +14,7 @@ func (t *tap) metrics(w io.Writer) {
 	e := &exposition{w, "meshtls_tap_"}
 	e.family("build_info", "gauge")
 	e.sample("build_info", 1, "version", version)
+	e.gauge("unusable_settings", float64(len(t.faults)))
 	e.gauge("start_time_seconds", float64(t.begun.UnixMilli())/1000)
 	t.ringMetrics(e)
 	t.tableMetrics(e)
@@ -68,6 +69,10 @@ func (t *tap) sinkMetrics(e *exposition) {
 	s := t.publisher.Status()
 	e.gauge("sink_ok", oneIf(s.OK))
 	e.gauge("sink_down", oneIf(s.Down))
+	e.family("sink_fault", "gauge")
+	if s.Fault != "" {
+		e.sample("sink_fault", 1, "class", s.Fault)
+	}
 	e.gauge("sink_state_seconds", time.Since(s.Since).Seconds())
 	e.gauge("sink_queued_records", float64(s.Queued))
 	e.gauge("sink_queued_bytes", float64(s.QueuedBytes))

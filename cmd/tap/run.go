@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -50,8 +51,10 @@ type tap struct {
 }
 
 // run is the command `tap run`: it captures until ctx or a signal ends it. Nothing that
-// lies outside (a broker, an interface, a capability that is missing) ends it sooner. With
-// --check it says whether it could begin with this environment, and does not.
+// lies outside (a broker, an interface, a capability that is missing, a value of the
+// environment that cannot be used) ends it sooner: a container that ends again and again
+// would keep its pod from starting. With --check it says whether it could begin with this
+// environment, and does not.
 func run(ctx context.Context, args, environ []string, std streams) error {
 	f := newFlags("run", runHelp())
 	check := f.Bool("check", false, "")
@@ -62,6 +65,20 @@ func run(ctx context.Context, args, environ []string, std streams) error {
 	if len(rest) > 0 {
 		return f.wrong("unexpected argument %q: everything is set by the environment", rest[0])
 	}
+	if *check {
+		return runCheck(ctx, environ, std)
+	}
+	t, err := tapInAnyCase(environ, std)
+	if err != nil {
+		return err
+	}
+	ctx, stop := untilSignal(ctx)
+	defer stop()
+	return t.run(ctx)
+}
+
+// runCheck is `tap run --check`.
+func runCheck(ctx context.Context, environ []string, std streams) error {
 	s, err := readEnvironment(environ)
 	if err != nil {
 		return err
@@ -70,15 +87,10 @@ func run(ctx context.Context, args, environ []string, std streams) error {
 	if err != nil {
 		return err
 	}
-	if *check {
-		now, cancel := context.WithCancel(ctx)
-		cancel()
-		t.publisher.Close(now) // nothing was published
-		return nil
-	}
-	ctx, stop := untilSignal(ctx)
-	defer stop()
-	return t.run(ctx)
+	now, cancel := context.WithCancel(ctx)
+	cancel()
+	t.publisher.Close(now) // nothing was published
+	return nil
 }
 
 // untilSignal returns a context that the first SIGTERM or SIGINT ends; the second one
@@ -197,6 +209,9 @@ func (t *tap) publish(r finding.Record) {
 // run captures until ctx ends, with pauses as TAP_UNTIL and the orders want them, then
 // hands on what is left.
 func (t *tap) run(ctx context.Context) error {
+	for _, fault := range t.faults {
+		t.log.Error("a value cannot be used; see tap run --help", "error", fault)
+	}
 	for _, name := range t.unknown {
 		t.log.Warn("a variable that means nothing to this version; see tap run --help", "variable", name)
 	}
@@ -313,4 +328,7 @@ func (t *tap) tellStarted(ctx context.Context) {
 	t.pipeline.mu.Lock()
 	defer t.pipeline.mu.Unlock()
 	t.pipeline.engine.Started(time.Now().UnixNano(), t.selfTest())
+	if len(t.faults) > 0 {
+		t.pipeline.engine.Degraded(time.Now().UnixNano(), strings.Join(t.faults, "; "))
+	}
 }

@@ -267,6 +267,28 @@ func TestWithoutCapability(t *testing.T) {
 	}
 }
 
+// TestRunsInAnyCase: settings that cannot be used end no tap. It says what they are in its log, in /readyz and in a record.
+func TestRunsInAnyCase(t *testing.T) {
+	a, _ := pods(t)
+	needs(t, "curl", "curl")
+	tap := a.start(t, []string{"TAP_WINDOW=soon", "TAP_KAFKA_BATCH_SIZE=many"}, buildTap(t), "run")
+	const want = "TAP_WINDOW=soon: expected a duration such as 10m; 10m is in force"
+	eventually(t, "it in /readyz", func() bool {
+		status, body := a.get(t, "/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, want) && strings.Count(body, "\n") == 2
+	})
+	told := false
+	for _, r := range validated(t, tap.end(t)) {
+		told = told || r.at("event.action") == "degraded" && strings.Contains(r.at("event.reason"), want)
+	}
+	if !told {
+		t.Error("no record says so")
+	}
+	if !strings.Contains(tap.stderr.String(), want) {
+		t.Errorf("the log does not say so: %s", &tap.stderr)
+	}
+}
+
 // TestUntil: when its time is over the tap closes its sockets, says so and idles until it is told to end.
 func TestUntil(t *testing.T) {
 	a, _ := pods(t)

@@ -2,16 +2,17 @@ package main
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 )
 
 // problems returns what keeps the tap from its work, one line each.
 func (t *tap) problems() []string {
-	var out []string
 	if t.idling.Load() != nil {
 		return nil // it does what it was told
 	}
+	out := slices.Clone(t.faults)
 	for _, i := range t.taps {
 		if err := i.problem(); err != nil {
 			out = append(out, err.Error())
@@ -52,7 +53,10 @@ func (t *tap) selfTest() finding.SelfTest {
 		test.Checks = append(test.Checks, checked("capture_"+i.name, i.problem()))
 	}
 	s := t.publisher.Status()
-	return finding.SelfTest{Interfaces: test.Interfaces, Checks: append(test.Checks, finding.Check{Name: "sink", OK: s.OK, Detail: s.Reason})}
+	test.Checks = append(test.Checks,
+		finding.Check{Name: "sink", OK: s.OK, Detail: s.Reason},
+		finding.Check{Name: "settings", OK: len(t.faults) == 0, Detail: strings.Join(t.faults, "; ")})
+	return test
 }
 
 func checked(name string, err error) finding.Check {
