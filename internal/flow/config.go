@@ -56,7 +56,8 @@ type Stats struct {
 	Fragments   uint64          // IP fragments, the first ones and the later ones
 	Created     uint64          // connections
 	Active      int             // connections now in the table
-	Evicted     uint64          // connections that left because the table was full
+	Evicted     uint64          // connections that left because the table was full, or by Shed
+	Shed        uint64          // of these: by Shed
 	Reused      uint64          // connections that ended because their ports were taken again
 	Excluded    uint64          // connections that Config.Exclude held back
 	Redirected  uint64          // connections paired from two faces

@@ -2,14 +2,18 @@ package flow
 
 import "time"
 
-// The lists of connections by their latest packet, one for each idle time: the head is
-// the next to expire. A new connection is in none until its first packet is done.
+// The lists of connections by their latest packet: the head is the next to expire. A new
+// connection is in none until its first packet is done.
 const (
-	listNone = iota
-	listClosed
-	listSetup
-	listTCP
-	listUDP
+	listNone     = iota
+	listClosed   // and settled, or without payload
+	listEnded    // closed, and not settled
+	listSetup    // TCP that never carried payload and is not established
+	listQuiet    // TCP that is established and never carried payload
+	listTCP      // with payload, not settled
+	listUDP      // not settled
+	listJudged   // TCP, settled
+	listAnswered // UDP, settled
 	numLists
 )
 
@@ -54,13 +58,22 @@ func (t *Table) unlist(c *Conn) {
 
 // listOf returns the list that c belongs to.
 func listOf(c *Conn) uint8 {
+	payload := c.Orig.Bytes+c.Resp.Bytes > 0
 	switch {
+	case c.Transport == protoUDP && c.Settled:
+		return listAnswered
 	case c.Transport == protoUDP:
 		return listUDP
+	case c.closing() && payload && !c.Settled:
+		return listEnded
 	case c.closing():
 		return listClosed
-	case c.Orig.Bytes+c.Resp.Bytes > 0, c.State == S1, c.State == S2, c.State == S3:
+	case c.Settled:
+		return listJudged
+	case payload:
 		return listTCP
+	case c.State == S1, c.State == S2, c.State == S3:
+		return listQuiet
 	}
 	return listSetup
 }
@@ -68,11 +81,11 @@ func listOf(c *Conn) uint8 {
 // idleTime returns how long the connections of a list are kept without a packet.
 func (t *Table) idleTime(list int) time.Duration {
 	switch list {
-	case listClosed:
+	case listClosed, listEnded:
 		return t.cfg.Linger
 	case listSetup:
 		return t.cfg.IdleSetup
-	case listUDP:
+	case listUDP, listAnswered:
 		return t.cfg.IdleUDP
 	}
 	return t.cfg.IdleTCP
@@ -105,7 +118,7 @@ func (t *Table) Tick(now int64) {
 		wait := int64(t.idleTime(l))
 		for c := t.idle[l].head; c != nil && now-c.tcp.touched >= wait; c = t.idle[l].head {
 			why := EndIdle
-			if l == listClosed {
+			if l == listClosed || l == listEnded {
 				why = EndClosed
 			}
 			t.end(c, why)
@@ -118,28 +131,57 @@ func (t *Table) Tick(now int64) {
 const setupGrace = int64(time.Second)
 
 // evict makes room for a connection: a closed one goes first, then one that was never
-// established, then the one that was idle for longest. Connections that cost nothing
-// to make (TCP without a handshake, UDP) cannot push out the others: beyond a quarter
-// of the table they make room for each other.
+// established, then one that is settled, of each the one that was idle for longest. What
+// costs nothing to make (TCP without a handshake, UDP) and what is not settled cannot
+// push out the others: beyond a quarter of the table they make room for each other.
 func (t *Table) evict() {
-	c := t.idle[listClosed].head
+	c := t.idlest(listClosed, listEnded)
 	if s := t.idle[listSetup].head; c == nil && s != nil && t.now-s.tcp.touched >= setupGrace {
 		c = s
 	}
+	quarter := t.cfg.MaxConns / 4
 	for _, l := range [...]int{listSetup, listUDP} {
-		if c == nil && t.idle[l].n > t.cfg.MaxConns/4 {
+		if c == nil && t.idle[l].n > quarter {
 			c = t.idle[l].head
 		}
 	}
+	open := [...]int{listSetup, listQuiet, listTCP, listUDP}
+	if c == nil && t.idle[listSetup].n+t.idle[listQuiet].n+t.idle[listTCP].n+t.idle[listUDP].n <= quarter {
+		c = t.idlest(listJudged, listAnswered)
+	}
 	if c == nil {
-		for l := listSetup; l < numLists; l++ {
-			if h := t.idle[l].head; h != nil && (c == nil || h.tcp.touched < c.tcp.touched) {
-				c = h
-			}
-		}
+		c = t.idlest(open[:]...)
 	}
 	if c != nil {
 		t.stats.Evicted++
 		t.end(c, EndEvicted)
 	}
+}
+
+// Shed ends a connection, so that the Handler can free what it holds for it: of those
+// with payload that are not settled the one that was idle for longest, else of those
+// that are. It tells whether there was one. It must not be called by the Handler.
+func (t *Table) Shed() bool {
+	c := t.idlest(listEnded, listTCP, listUDP)
+	if c == nil {
+		c = t.idlest(listClosed, listJudged, listAnswered)
+	}
+	if c == nil {
+		return false
+	}
+	t.stats.Evicted++
+	t.stats.Shed++
+	t.end(c, EndEvicted)
+	return true
+}
+
+// idlest returns the connection of some lists that was idle for longest, nil if they are
+// empty.
+func (t *Table) idlest(lists ...int) (c *Conn) {
+	for _, l := range lists {
+		if h := t.idle[l].head; h != nil && (c == nil || h.tcp.touched < c.tcp.touched) {
+			c = h
+		}
+	}
+	return c
 }

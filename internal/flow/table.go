@@ -153,7 +153,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	c.tcp.side[Originator].fin, c.tcp.side[Responder].fin = -1, -1
 	t.conns[k] = c
 	if t.cfg.Exclude != nil && t.cfg.Exclude(c) {
-		c.Excluded = true
+		c.Excluded, c.Settled = true, true
 		t.stats.Excluded++
 	}
 	if loopback {

@@ -1,0 +1,85 @@
+package flow_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// settling is a Handler that needs nothing of a connection beyond a "!".
+type settling struct {
+	nothing
+	ended []uint16 // ports of the originators of what left the table
+}
+
+func (s *settling) Data(c *flow.Conn, x flow.Segment) { c.Settled = string(x.Data) == "!" }
+
+func (s *settling) End(c *flow.Conn, _ flow.EndReason) { s.ended = append(s.ended, c.Orig.Port) }
+
+// speak opens a connection by its originator's port, with payload.
+func speak(table *flow.Table, second, port int, payload string) {
+	at := run(table, 0, start.Add(time.Duration(second)*time.Second), withPort(client, uint16(port)), server, handshake...)
+	run(table, 0, at, withPort(client, uint16(port)), server, step{flags: "PA", seq: 1, ack: 1, data: payload})
+}
+
+// Of a full table the settled ones go first, and what is not settled makes room for itself
+// where there is much of it.
+func TestSettledMakesRoom(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		payload string // by second, from port 1 on
+		want    uint16
+	}{
+		{"the settled one that was idle for longest", "??!!!!!!", 3},
+		{"beyond a quarter what is not settled", "!????!!!", 2},
+		{"where none is settled the one that was idle for longest", "????????", 1},
+	} {
+		s := &settling{}
+		table := flow.NewTable(flow.Config{MaxConns: 8}, s)
+		for i := range c.payload {
+			speak(table, i, i+1, c.payload[i:i+1])
+		}
+		speak(table, 20, 99, "!")
+		if len(s.ended) != 1 || s.ended[0] != c.want || table.Len() != 8 {
+			t.Errorf("%s: %v of %d left", c.name, s.ended, table.Len())
+		}
+	}
+}
+
+// Shed ends what is not settled first, closed or not, then the settled, and never what
+// has no payload.
+func TestShed(t *testing.T) {
+	s := &settling{}
+	table := flow.NewTable(flow.Config{}, s)
+	for i, payload := range []string{"!", "?", "!", "?", "?"} {
+		speak(table, i, i+1, payload)
+	}
+	run(table, 0, start.Add(4500*time.Millisecond), withPort(client, 2), server, step{flags: "RA", seq: 2, ack: 1})
+	run(table, 0, start.Add(4600*time.Millisecond), withPort(client, 50), server, handshake...)
+	p := packetOf(flow.LinkEthernet, headers{src: netip.AddrPortFrom(client.Addr(), 60), dst: server, udp: true, payload: []byte("?")})
+	p.Time = start.Add(5 * time.Second).UnixNano()
+	table.Add(&p)
+	for table.Shed() {
+	}
+	want := []uint16{4, 5, 2, 60, 1, 3}
+	if sprint(s.ended) != sprint(want) || table.Len() != 1 || table.Stats().Shed != uint64(len(want)) || table.Stats().Evicted != uint64(len(want)) {
+		t.Errorf("%v left, %d in the table, %+v", s.ended, table.Len(), table.Stats())
+	}
+}
+
+// Settled connections that are closed leave as others do.
+func TestSettledCloses(t *testing.T) {
+	s := &settling{}
+	table := flow.NewTable(flow.Config{}, s)
+	speak(table, 0, 1, "!")
+	speak(table, 0, 2, "?")
+	for _, port := range []uint16{1, 2} {
+		run(table, 0, start.Add(time.Second), withPort(client, port), server, step{flags: "RA", seq: 2, ack: 1})
+	}
+	table.Tick(start.Add(10 * time.Second).UnixNano())
+	if sprint(s.ended) != "[1 2]" {
+		t.Errorf("%v left", s.ended)
+	}
+}
