@@ -10,6 +10,16 @@ type backlog struct {
 	spool *spool // nil: none
 }
 
+// Put is Queue.Put. With a spool it waits, within bounds, until the record is on the disk;
+// see spool.await.
+func (b *backlog) Put(m Message) bool {
+	p, ok := b.put(m)
+	if ok && b.spool != nil {
+		b.spool.await(p)
+	}
+	return ok
+}
+
 // woken is told when there may be something new to send.
 func (b *backlog) woken() <-chan struct{} {
 	if b.spool == nil {

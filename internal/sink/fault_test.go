@@ -83,24 +83,24 @@ func TestFaults(t *testing.T) {
 	for _, c := range []struct {
 		name, broker string
 		tls          *TLSConfig
-		want         string
+		want, class  string
 	}{
-		{"refused", refused, nil, "connection refused: see TAP_KAFKA_BROKERS"},
-		{"no such name", "kafka.invalid:9092", nil, `"kafka.invalid" cannot be resolved`},
-		{"hangs up", hangup, nil, "TAP_KAFKA_SASL_MECHANISM"},
-		{"hangs up in TLS", hangup, &TLSConfig{}, "does not speak TLS on this port ("},
-		{"not TLS", chatter, &TLSConfig{}, "unset TAP_KAFKA_TLS"},
-		{"unknown CA", secure, &TLSConfig{}, "see TAP_KAFKA_TLS_CA_FILE"},
-		{"wrong name", secure, &TLSConfig{CAFile: ca, ServerName: "kafka.test"}, "see TAP_KAFKA_TLS_SERVER_NAME"},
-		{"no CA file", secure, &TLSConfig{CAFile: "/nonexistent/ca.pem"}, "open /nonexistent/ca.pem: no such file or directory: see TAP_KAFKA_TLS_CA_FILE"},
-		{"no key file", secure, &TLSConfig{CertFile: ca, KeyFile: "/nonexistent/key.pem"}, "see TAP_KAFKA_TLS_KEY_FILE"},
-		{"not a certificate", secure, &TLSConfig{CAFile: os.Args[0]}, "holds no PEM certificate: see TAP_KAFKA_TLS_CA_FILE"},
+		{"refused", refused, nil, "connection refused: see TAP_KAFKA_BROKERS", FaultConnection},
+		{"no such name", "kafka.invalid:9092", nil, `"kafka.invalid" cannot be resolved`, FaultName},
+		{"hangs up", hangup, nil, "TAP_KAFKA_SASL_MECHANISM", FaultClosed},
+		{"hangs up in TLS", hangup, &TLSConfig{}, "does not speak TLS on this port (", FaultTLS},
+		{"not TLS", chatter, &TLSConfig{}, "unset TAP_KAFKA_TLS", FaultTLS},
+		{"unknown CA", secure, &TLSConfig{}, "see TAP_KAFKA_TLS_CA_FILE", FaultTLS},
+		{"wrong name", secure, &TLSConfig{CAFile: ca, ServerName: "kafka.test"}, "see TAP_KAFKA_TLS_SERVER_NAME", FaultTLS},
+		{"no CA file", secure, &TLSConfig{CAFile: "/nonexistent/ca.pem"}, "open /nonexistent/ca.pem: no such file or directory: see TAP_KAFKA_TLS_CA_FILE", FaultFile},
+		{"no key file", secure, &TLSConfig{CertFile: ca, KeyFile: "/nonexistent/key.pem"}, "see TAP_KAFKA_TLS_KEY_FILE", FaultFile},
+		{"not a certificate", secure, &TLSConfig{CAFile: os.Args[0]}, "holds no PEM certificate: see TAP_KAFKA_TLS_CA_FILE", FaultFile},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newKafka(t, KafkaConfig{Brokers: []string{c.broker}, TLS: c.tls})
 			eventually(t, c.want, func() bool { return strings.Contains(k.Status().Reason, c.want) })
 			s := k.Status()
-			if s.OK || strings.Contains(s.Reason, "\n") || !strings.Contains(s.Reason, c.broker) {
+			if s.OK || s.Fault != c.class || strings.Contains(s.Reason, "\n") || !strings.Contains(s.Reason, c.broker) {
 				t.Errorf("%+v", s)
 			}
 		})

@@ -1,6 +1,7 @@
 package sink
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"sync"
@@ -32,6 +33,7 @@ type Kafka struct {
 	ok      bool
 	down    bool
 	reason  string
+	class   string
 	since   time.Time
 	retries uint64
 	quota   quota
@@ -84,13 +86,14 @@ func (k *Kafka) newWriter() *kafka.Writer {
 	}
 }
 
-// Put queues m to be sent; see Queue.Put.
+// Put queues m to be sent; see Queue.Put. With a spool it waits until m is on the disk, a
+// tenth of the time and 50 ms at once at most; never for a broker.
 func (k *Kafka) Put(m Message) bool { return k.queue.Put(m) }
 
 // Status returns how delivery stands. It waits for no file and no broker.
 func (k *Kafka) Status() Status {
 	k.mu.Lock()
-	s := Status{OK: k.ok, Down: k.down, Reason: k.reason, Since: k.since, Retries: k.retries, Throttled: k.quota.total}
+	s := Status{OK: k.ok, Down: k.down, Reason: k.reason, Fault: k.class, Since: k.since, Retries: k.retries, Throttled: k.quota.total}
 	k.mu.Unlock()
 	k.queue.fill(&s)
 	return s
@@ -228,7 +231,7 @@ func (k *Kafka) conclude(l *lane, err error) {
 // publish makes Status of what is known of the cluster and the lanes.
 func (k *Kafka) publish(retries uint64) {
 	var reasons []string
-	ok := k.cluster.ok
+	ok, class := k.cluster.ok, k.cluster.class
 	if k.cluster.reason != "" {
 		reasons = append(reasons, k.cluster.reason)
 	}
@@ -236,11 +239,13 @@ func (k *Kafka) publish(retries uint64) {
 		ok = ok && (l.ok || !l.used)
 		if l.reason != "" && k.cluster.ok {
 			reasons = append(reasons, l.reason)
+			class = cmp.Or(class, l.class)
 		}
 	}
 	k.mu.Lock()
 	if slow := k.slowed(); slow != "" && k.cluster.ok {
 		reasons = append(reasons, slow)
+		class = cmp.Or(class, FaultQuota)
 	}
 	reason := strings.Join(reasons, "; ")
 	if reason == "" && !ok {
@@ -249,7 +254,7 @@ func (k *Kafka) publish(retries uint64) {
 	k.retries += retries
 	changed := ok != k.ok || reason != k.reason
 	if changed {
-		k.ok, k.reason, k.since = ok, reason, time.Now()
+		k.ok, k.reason, k.class, k.since = ok, reason, class, time.Now()
 	}
 	k.down = !k.cluster.ok && k.cluster.reason != ""
 	k.mu.Unlock()

@@ -94,6 +94,28 @@ func testCodecs(t *testing.T, b *broker) {
 			t.Errorf("%s: %d records, %d duplicates", codec, len(ids), duplicates)
 		}
 	}
+	testJava(t, b)
+}
+
+// testJava has Kafka's own consumer, in Java, read what testCodecs sent: another decoder of each codec than kcat's.
+func testJava(t *testing.T, b *broker) {
+	out := b.Tool("org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", b.Plain, "--include", `codec-.*\.flows`,
+		"--from-beginning", "--max-messages", "500", "--timeout-ms", "30000", "--property", "print.key=true", "--property", "print.headers=true")
+	got := map[string]int{}
+	for line := range strings.Lines(out) {
+		got[strings.TrimSuffix(line, "\n")]++
+	}
+	wrong := 0
+	for n := range 100 {
+		m := sample(Flow, n)
+		want := fmt.Sprintf("schema:1,content-type:application/json,event-id:%s\t%s\t%s", m.ID, m.Key, m.Value)
+		if got[want] != 5 { // once of each codec
+			wrong++
+		}
+	}
+	if wrong > 0 || len(got) != 100 {
+		t.Errorf("the Java consumer read %d of 100 records otherwise: %.1000s", wrong, out)
+	}
 }
 
 // testPartitions has kcat write the same keys by the rule of the Java client.
@@ -209,17 +231,17 @@ func testReasons(t *testing.T, b *broker) {
 		name, broker string
 		tls          *TLSConfig
 		sasl         *SASLConfig
-		want         string
+		want, class  string
 	}{
-		{"password", b.TLS, ca, &wrong, "refused the user name or password: see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_SASL_PASSWORD"},
-		{"user", b.TLS, ca, &unknown, "refused the user name or password"},
-		{"password file", b.TLS, ca, &fromFile, "TAP_KAFKA_SASL_PASSWORD_FILE"},
-		{"plain password", b.TLS, ca, &plain, "refused the user name or password"},
-		{"CA", b.TLS, &TLSConfig{}, &login, "unknown authority: see TAP_KAFKA_TLS_CA_FILE"},
-		{"no login", b.TLS, ca, nil, "may ask for a login: see TAP_KAFKA_SASL_MECHANISM"},
-		{"no TLS", b.TLS, nil, &login, "expects TLS on this port: set TAP_KAFKA_TLS"},
-		{"TLS to a plain port", b.Plain, ca, nil, "does not speak TLS on this port (EOF): unset TAP_KAFKA_TLS"},
-		{"login on a plain port", b.Plain, nil, &login, "does not offer this SASL mechanism on this port: see TAP_KAFKA_SASL_MECHANISM"},
+		{"password", b.TLS, ca, &wrong, "refused the user name or password: see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_SASL_PASSWORD", FaultLogin},
+		{"user", b.TLS, ca, &unknown, "refused the user name or password", FaultLogin},
+		{"password file", b.TLS, ca, &fromFile, "TAP_KAFKA_SASL_PASSWORD_FILE", FaultLogin},
+		{"plain password", b.TLS, ca, &plain, "refused the user name or password", FaultLogin},
+		{"CA", b.TLS, &TLSConfig{}, &login, "unknown authority: see TAP_KAFKA_TLS_CA_FILE", FaultTLS},
+		{"no login", b.TLS, ca, nil, "may ask for a login: see TAP_KAFKA_SASL_MECHANISM", FaultClosed},
+		{"no TLS", b.TLS, nil, &login, "expects TLS on this port: set TAP_KAFKA_TLS", FaultTLS},
+		{"TLS to a plain port", b.Plain, ca, nil, "does not speak TLS on this port (EOF): unset TAP_KAFKA_TLS", FaultTLS},
+		{"login on a plain port", b.Plain, nil, &login, "does not offer this SASL mechanism on this port: see TAP_KAFKA_SASL_MECHANISM", FaultLogin},
 	} {
 		cfg := cfg
 		cfg.Brokers, cfg.TLS, cfg.SASL = []string{c.broker}, c.tls, c.sasl
@@ -230,8 +252,8 @@ func testReasons(t *testing.T, b *broker) {
 				break
 			}
 		}
-		if k.Status().OK {
-			t.Errorf("%s: OK", c.name)
+		if s := k.Status(); s.OK || s.Fault != c.class {
+			t.Errorf("%s: OK %t, fault %q, want %q", c.name, s.OK, s.Fault, c.class)
 		}
 		k.Put(sample(Finding, 1))
 		if left, _ := closeIn(t, 20*time.Millisecond, k); left != 1 {

@@ -50,6 +50,7 @@ func (c *client) topicSetting(topic string) string {
 type health struct {
 	ok        bool
 	reason    string // of the last failure; empty when ok, or before the first attempt
+	class     string // of the same
 	failures  int    // in a row
 	notBefore time.Time
 	urgent    time.Time // the same while an alert waits
@@ -65,5 +66,5 @@ func (h *health) fail(f fault, wait time.Duration) {
 	if first && h.ok && f.stale {
 		return // try once more before saying that something is wrong
 	}
-	h.ok, h.reason = false, f.reason
+	h.ok, h.reason, h.class = false, f.reason, f.class
 }

@@ -62,6 +62,9 @@ func (l *Lines) Status() Status {
 	l.mu.Lock()
 	s := Status{OK: l.reason == "", Reason: l.reason, Since: l.since, Retries: l.retries}
 	l.mu.Unlock()
+	if s.Reason != "" {
+		s.Fault = FaultOutput
+	}
 	l.queue.fill(&s)
 	return s
 }

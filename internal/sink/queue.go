@@ -110,22 +110,27 @@ func (q *Queue) batch(records, bytes int) (int, int) {
 // Put queues m and reports whether it was accepted. What m.Value points to belongs to the
 // queue from then on, accepted or not.
 func (q *Queue) Put(m Message) bool {
+	_, ok := q.put(m)
+	return ok
+}
+
+func (q *Queue) put(m Message) (p place, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	k, known := kindOf(m.Dataset)
 	switch {
 	case !known:
 		q.drop(m.Dataset, DropBadDataset)
-		return false
+		return p, false
 	case q.closed:
 		q.drop(m.Dataset, DropClosed)
-		return false
+		return p, false
 	case m.size() > q.maxBytes:
 		q.drop(m.Dataset, DropTooLarge)
-		return false
+		return p, false
 	case !q.makeRoom(k, m.size()):
 		q.drop(m.Dataset, DropQueueFull)
-		return false
+		return p, false
 	}
 	q.seq++
 	q.lists[k].push(item{Message: m, kind: k, seq: q.seq, at: time.Now()})
@@ -135,7 +140,7 @@ func (q *Queue) Put(m Message) bool {
 	case q.wake <- struct{}{}:
 	default:
 	}
-	return true
+	return place{k, q.seq}, true
 }
 
 // Len returns how many records are queued or being sent, and the bytes that they take.

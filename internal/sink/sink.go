@@ -1,7 +1,7 @@
 // Package sink takes finished records away: to Kafka, or as JSON lines to a pipe.
 //
-// Both sinks have the same three methods. Put hands a record over and never blocks, so
-// that capture never waits for a broker or a reader; Status says how delivery stands;
+// Both sinks have the same three methods. Put hands a record over: capture never waits for
+// a broker or a reader, and for the disk of a spool within bounds; Status says how delivery stands;
 // Close flushes within its context's deadline and says how many records were left. In
 // front of each stands a bounded Queue: what does not fit is dropped, least telling
 // first, and counted. Delivery is at least once: a consumer tells repeats by the
@@ -40,10 +40,29 @@ const (
 	DropSpoolDamaged = "spool_damaged" // a file of the spool was; at least that many are lost
 )
 
+// Kinds of faults, as they stand in Status.Fault and in metrics.
+const (
+	FaultConnection    = "connection"    // no broker at these addresses
+	FaultName          = "name"          // a name cannot be resolved
+	FaultAdvertised    = "advertised"    // the brokers tell an address that leads nowhere from here
+	FaultTimeout       = "timeout"       // no answer in time
+	FaultClosed        = "closed"        // the other end closed the connection
+	FaultTLS           = "tls"           // certificates, or TLS where there is none and the reverse
+	FaultLogin         = "login"         // user, password, token or mechanism
+	FaultFile          = "file"          // of a certificate or secret cannot be used
+	FaultTopic         = "topic"         // missing, or its name is not valid
+	FaultAuthorization = "authorization" // Write or Describe is not granted
+	FaultBroker        = "broker"        // it answered with another error
+	FaultQuota         = "quota"         // it slows this client down; records are delivered
+	FaultOutput        = "output"        // standard output cannot be written to
+	FaultOther         = "other"
+)
+
 // Status is a snapshot of a sink. Its maps belong to the caller.
 type Status struct {
 	OK     bool      // the last attempt to deliver succeeded
 	Reason string    // one line: why not, and which setting to look at; empty when OK
+	Fault  string    // the kind of Reason: one of the Fault constants, empty where there is none
 	Since  time.Time // when OK or Reason last changed
 
 	Down        bool // no broker could be reached at the last attempt

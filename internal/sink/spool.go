@@ -18,8 +18,9 @@ type SpoolConfig struct {
 }
 
 // spool keeps records on disk from shortly after they are Put until they are settled.
-// Its goroutine moves them out of the queue at once, in order, so that SIGKILL costs no
-// more than what was Put in the last milliseconds; they are read back in batches.
+// Its goroutine moves them out of the queue at once, in order, and Put waits for that as
+// long as its allowance lasts: SIGKILL costs none of what it returned for, but where the
+// disk is slow or the records are too many for waiting. They are read back in batches.
 //
 // Nothing is synced while the broker keeps up. What has waited for five seconds is, and
 // all of it when the sink is closed: a node that loses power loses the last seconds.
@@ -43,13 +44,17 @@ type spool struct {
 	next   uint64 // number of the next segment
 	synced time.Time
 
+	allowance allowance // of Put's, to wait for the disk
+
 	mu        sync.Mutex // taken before the queue's, never after it
 	journals  [kinds]journal
 	used      int64
 	recovered int
-	ready     bool    // the directory is held and was read
-	reason    string  // why records stay in the queue; empty if they do not
-	full      kindSet // kinds that there was no room for
+	ready     bool          // the directory is held and was read
+	reason    string        // why records stay in the queue; empty if they do not
+	full      kindSet       // kinds that there was no room for
+	stored    [kinds]uint64 // the last record that was written, by its place
+	moved     chan struct{} // closed at the next step; nil: nobody waits for it
 }
 
 // What the spool's goroutine moves and how often it looks after the rest.
@@ -113,8 +118,9 @@ func (s *spool) run() {
 	}
 }
 
-// tell wakes the sender.
+// tell wakes the sender, and lets those go on who wait in Put.
 func (s *spool) tell() {
+	s.stepped()
 	select {
 	case s.wake <- struct{}{}:
 	default:
@@ -214,6 +220,7 @@ func (s *spool) write(k kind, items []item) error {
 	s.mu.Lock()
 	s.journals[k].added(g, len(items), int64(len(buf)))
 	s.used += int64(len(buf))
+	s.stored[k] = items[len(items)-1].seq
 	s.queue.moved(items)
 	s.mu.Unlock()
 	return nil

@@ -127,13 +127,14 @@ func (w *world) killSpooler() {
 	o := d.order
 	o.Name = fmt.Sprintf("%s.%d", strings.TrimRight(o.Name, ".0123456789"), len(w.dead))
 	w.drivers[last] = startDriver(w.t, w.pod, o)
+	w.drivers[last].rss = d.rss
 }
 
 // expected is what a scenario allows.
 type expected struct {
 	duplicates bool // may be
 	dropped    bool // may be, where there is no spool, and counted
-	unsent     int  // records of killed drivers that may be lost: what was put in the last moment
+	unsent     int  // records of killed drivers that may be lost: put while the machine was too busy to wait for the disk
 }
 
 // account ends everybody, reads all topics and prints one row for each.

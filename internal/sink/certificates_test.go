@@ -1,0 +1,96 @@
+package sink
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
+)
+
+// clientPair has the broker's authority sign a client certificate and writes it and its key to files, as a projected Secret is.
+func clientPair(t *testing.T, b *broker, cert, key string) {
+	t.Helper()
+	dir := filepath.Dir(b.CA)
+	ca, err := tls.LoadX509KeyPair(b.CA, filepath.Join(dir, "ca.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "tap"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}, ca.Leaf, own.Public(), ca.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, key, string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})))
+	write(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
+}
+
+// TestKafkaCertificatesRotated has a cluster change its authority, and with it the brokers' certificates and those that it takes of
+// clients. The sink says at each step which file it waits for, and takes it up without a restart.
+func TestKafkaCertificatesRotated(t *testing.T) {
+	b := &broker{Broker: kafkatest.Start(t, "tls", []string{"CLIENT_AUTH=required"}, nil)}
+	cfg := b.topics(t, "certificates")
+	dir := t.TempDir()
+	ca, cert, key := filepath.Join(dir, "ca.pem"), filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key")
+	copyCA := func() {
+		t.Helper()
+		text, err := os.ReadFile(b.CA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, ca, string(text))
+	}
+	copyCA()
+	clientPair(t, b, cert, key)
+	cfg.Brokers = []string{b.TLS}
+	cfg.TLS = &TLSConfig{CAFile: ca, CertFile: cert, KeyFile: key}
+	cfg.SASL = &SASLConfig{Mechanism: "scram-sha-256", Username: "tap", Password: kafkatest.Password}
+	k := newKafka(t, cfg) // SlowBackoff is 30 s, as long as the test waits for anything: only the files make it try again
+	put := func(from int) {
+		for n := from; n < from+40; n++ {
+			k.Put(sample(datasets[n%4], n))
+		}
+	}
+	put(0)
+	eventually(t, "delivered", func() bool { return sum(k.Status().Delivered) == 40 })
+	b.Stop()
+	if err := os.RemoveAll(filepath.Dir(b.CA)); err != nil {
+		t.Fatal(err)
+	}
+	b.Start() // with an authority of its own
+	put(40)
+	says := func(want string) {
+		t.Helper()
+		eventually(t, want, func() bool { s := k.Status(); return s.Fault == FaultTLS && strings.Contains(s.Reason, want) })
+		t.Log(k.Status().Reason)
+	}
+	says("see TAP_KAFKA_TLS_CA_FILE")
+	copyCA()
+	says("see TAP_KAFKA_TLS_CERT_FILE and TAP_KAFKA_TLS_KEY_FILE")
+	clientPair(t, b, cert, key)
+	eventually(t, "delivered", func() bool { s := k.Status(); return s.OK && sum(s.Delivered) == 80 })
+	flush(t, k)
+	if ids, duplicates := distinct(b.readAll(cfg)); len(ids) != 80 || duplicates != 0 {
+		t.Errorf("arrived %d, duplicates %d", len(ids), duplicates)
+	}
+}

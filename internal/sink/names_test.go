@@ -1,0 +1,131 @@
+package sink
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
+)
+
+// names is a DNS server that knows one name and gives it the address that it was told last.
+type names struct {
+	name    string
+	address atomic.Pointer[netip.Addr] // nil: there is no such name
+}
+
+// serveNames has this process ask a names for all names until the test's end.
+func serveNames(t *testing.T, name string) *names {
+	t.Helper()
+	c, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, done := &names{name: name}, make(chan struct{})
+	go func() {
+		defer close(done)
+		buf := make([]byte, 1500)
+		for {
+			size, from, err := c.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			if answer := n.answer(buf[:size]); answer != nil {
+				c.WriteTo(answer, from)
+			}
+		}
+	}()
+	before := net.DefaultResolver
+	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "udp", c.LocalAddr().String())
+	}}
+	t.Cleanup(func() { net.DefaultResolver = before; c.Close(); <-done })
+	return n
+}
+
+func (n *names) is(address string) { a := netip.MustParseAddr(address); n.address.Store(&a) }
+
+func (n *names) answer(query []byte) []byte {
+	var m dnsmessage.Message
+	if m.Unpack(query) != nil || len(m.Questions) != 1 {
+		return nil
+	}
+	q, a := m.Questions[0], n.address.Load()
+	m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
+	head := dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 1}
+	switch known := a != nil && q.Name.String() == n.name+"."; {
+	case !known:
+		m.RCode = dnsmessage.RCodeNameError
+	case q.Type == dnsmessage.TypeA && a.Is4():
+		m.Answers = []dnsmessage.Resource{{Header: head, Body: &dnsmessage.AResource{A: a.As4()}}}
+	case q.Type == dnsmessage.TypeAAAA && a.Is6():
+		m.Answers = []dnsmessage.Resource{{Header: head, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}}}
+	}
+	answer, err := m.Pack()
+	if err != nil {
+		return nil
+	}
+	return answer
+}
+
+// TestKafkaNames has a broker that is known by a name only: at first there is no such name, then it leads nowhere, then to IPv6
+// loopback, where the broker is, and at last the broker moves to another address. Nobody tells the sink.
+func TestKafkaNames(t *testing.T) {
+	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
+		t.Skipf("no IPv6 here: %v", err)
+	} else {
+		l.Close()
+	}
+	const name = "kafka.test"
+	b := &broker{Broker: kafkatest.Start(t, "plain", []string{"ADDRESS=::1"}, nil)}
+	cfg := b.topics(t, "names")
+	put := func(k *Kafka, from int) {
+		for n := from; n < from+40; n++ {
+			k.Put(sample(datasets[n%4], n))
+		}
+	}
+	literal := newKafka(t, cfg) // [::1]:port
+	put(literal, 0)
+	flush(t, literal)
+
+	_, port, _ := net.SplitHostPort(b.Plain)
+	b.Stop()
+	b.Env = []string{"ADDRESS=::1", "ADVERTISE=" + name + ":" + port}
+	b.Start()
+	dns := serveNames(t, name)
+	cfg.Brokers = []string{name + ":" + port}
+	k := newKafka(t, cfg)
+	put(k, 40)
+	says := func(class, want string) {
+		t.Helper()
+		eventually(t, want, func() bool { s := k.Status(); return s.Fault == class && strings.Contains(s.Reason, want) })
+	}
+	says(FaultName, `the name "kafka.test" cannot be resolved (no such host): see TAP_KAFKA_BROKERS`)
+	dns.is("127.0.0.9")
+	says(FaultConnection, "127.0.0.9:"+port+": connect: connection refused: see TAP_KAFKA_BROKERS")
+	dns.is("::1")
+	delivered := func(n uint64) {
+		t.Helper()
+		eventually(t, "delivered", func() bool { s := k.Status(); return s.OK && s.Fault == "" && sum(s.Delivered) == n })
+	}
+	delivered(40)
+	b.Stop()
+	dns.is("127.0.0.2")
+	b.Env[0] = "ADDRESS=127.0.0.2"
+	b.Start()
+	put(k, 80)
+	delivered(80)
+	flush(t, k)
+	b.Stop()
+	b.Env = b.Env[:1] // kcat knows no such name
+	b.Start()
+	if ids, duplicates := distinct(b.readAll(cfg)); len(ids) != 120 || duplicates != 0 {
+		t.Errorf("arrived %d, duplicates %d", len(ids), duplicates)
+	}
+}
