@@ -26,7 +26,6 @@ const (
 	envConfigDir    = "TAP_CONFIG_DIR"
 	envSpoolDir     = "TAP_SPOOL_DIR"
 	envSpoolMax     = "TAP_SPOOL_MAX"
-	envEvidenceDir  = "TAP_EVIDENCE_DIR"
 	envCAFile       = "TAP_KAFKA_TLS_CA_FILE"
 	envCertFile     = "TAP_KAFKA_TLS_CERT_FILE"
 	envKeyFile      = "TAP_KAFKA_TLS_KEY_FILE"

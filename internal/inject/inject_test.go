@@ -72,7 +72,6 @@ spec:
 `, settings: `
 env: [{name: TAP_SINK, value: kafka}, {name: TAP_KAFKA_BROKERS, value: "kafka.kafka.svc:9094"}, {name: TAP_KAFKA_SASL_USERNAME, value: tap}]
 spool: {size: 64Mi}
-evidence: {size: 32Mi}
 kafka:
   ca: {configMap: kafka-ca}
   clientCertificate: {secret: kafka-tap}

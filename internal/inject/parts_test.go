@@ -104,7 +104,7 @@ func TestParseSettings(t *testing.T) {
 		`runAsUser: 0`:                                                    "WEBHOOK_PROFILE=root",
 		`metricsPort: 70000`:                                              "metricsPort: 70000",
 		`spool: {size: 0}`:                                                "spool.size: 0",
-		`evidence: {size: -1Mi}`:                                          "evidence.size: -1Mi",
+		`spool: {size: -1Mi}`:                                             "spool.size: -1Mi",
 		`kafka: {ca: {secret: a, configMap: b}}`:                          "kafka.ca: expected either secret or configMap",
 		`kafka: {password: {configMap: b}}`:                               "kafka.password: expected a secret",
 		`kafka: {clientCertificate: {certKey: b}}`:                        "kafka.clientCertificate.secret",

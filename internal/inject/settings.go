@@ -22,7 +22,6 @@ type Settings struct {
 	MetricsPort      *int32                       `json:"metricsPort,omitempty"` // default 9469; 0: none
 	ConfigMap        *string                      `json:"configMap,omitempty"`   // default meshtls-tap; "": none
 	Spool            *Directory                   `json:"spool,omitempty"`
-	Evidence         *Directory                   `json:"evidence,omitempty"`
 	Kafka            Kafka                        `json:"kafka,omitzero"`
 	ImagePullSecrets []string                     `json:"imagePullSecrets,omitempty"`
 	ExcludeKafkaPort bool                         `json:"excludeKafkaPort,omitempty"`
@@ -124,7 +123,7 @@ func (s *Settings) resources() *corev1.ResourceRequirements {
 // reserved are the variables that belong to the injection itself.
 var reserved = []string{
 	envCluster, envWorkloadKind, envWorkloadName, envLocalProxy, envDeclaredSkip, envUntil, envListen,
-	envConfigDir, envSpoolDir, envSpoolMax, envEvidenceDir, envCAFile, envCertFile, envKeyFile, envPasswordFile, envTokenFile,
+	envConfigDir, envSpoolDir, envSpoolMax, envCAFile, envCertFile, envKeyFile, envPasswordFile, envTokenFile,
 }
 
 var envName = regexp.MustCompile(`^TAP_[A-Z0-9_]+$`)
@@ -153,10 +152,8 @@ func (s *Settings) check() error {
 	if *s.MetricsPort < 0 || *s.MetricsPort > 65535 {
 		return fmt.Errorf("metricsPort: %d: expected 0 to 65535", *s.MetricsPort)
 	}
-	for name, d := range map[string]*Directory{"spool": s.Spool, "evidence": s.Evidence} {
-		if d != nil && d.Size.Sign() <= 0 {
-			return fmt.Errorf("%s.size: %s: expected a size such as 64Mi", name, &d.Size)
-		}
+	if d := s.Spool; d != nil && d.Size.Sign() <= 0 {
+		return fmt.Errorf("spool.size: %s: expected a size such as 64Mi", &d.Size)
 	}
 	return s.Kafka.check()
 }

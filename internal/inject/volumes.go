@@ -12,10 +12,9 @@ import (
 
 // Where volumes are in the tap's container.
 const (
-	configDir   = "/etc/meshtls-tap/namespace"
-	kafkaDir    = "/etc/meshtls-tap/kafka"
-	spoolDir    = "/var/lib/meshtls-tap/spool"
-	evidenceDir = "/var/lib/meshtls-tap/evidence"
+	configDir = "/etc/meshtls-tap/namespace"
+	kafkaDir  = "/etc/meshtls-tap/kafka"
+	spoolDir  = "/var/lib/meshtls-tap/spool"
 	// k8s.io/kubernetes plugin/pkg/admission/serviceaccount: DefaultAPITokenMountPath
 	tokenDir = "/var/run/secrets/kubernetes.io/serviceaccount" //nolint:gosec // a path
 )
@@ -45,10 +44,6 @@ func (r *run) mountAll() {
 		r.mountEmpty("spool", spoolDir, s.Spool)
 		r.file(envSpoolDir, spoolDir)
 		r.file(envSpoolMax, strconv.FormatInt(s.Spool.Size.Value(), 10))
-	}
-	if s.Evidence != nil {
-		r.mountEmpty("evidence", evidenceDir, s.Evidence)
-		r.file(envEvidenceDir, evidenceDir)
 	}
 	// The API server mounts the pod's own token into every container that has nothing
 	// there. The tap never talks to the API, so it gets an empty directory instead.
@@ -132,11 +127,9 @@ func optional() *bool {
 // diskSize is what the tap can take of the node's disk.
 func (r *run) diskSize() resource.Quantity {
 	size := *resource.NewQuantity(logSize, resource.BinarySI)
-	for _, d := range []*Directory{r.cfg.Settings.Spool, r.cfg.Settings.Evidence} {
-		if d != nil {
-			size.Add(d.Size)
-			size.Add(d.Size)
-		}
+	if d := r.cfg.Settings.Spool; d != nil {
+		size.Add(d.Size)
+		size.Add(d.Size)
 	}
 	return size
 }

@@ -297,7 +297,7 @@ func TestVolumes(t *testing.T) {
 	}
 	slices.Sort(got)
 	slices.Sort(local)
-	if len(local) != 3 || !slices.Equal(got, local) {
+	if len(local) != 2 || !slices.Equal(got, local) {
 		t.Errorf("%s: %v, want %v", annotation, got, local)
 	}
 }

@@ -82,7 +82,7 @@ func install(t *testing.T, c *kit.Cluster) *hook {
 	h := &hook{port: freePort(t), metrics: freePort(t), log: filepath.Join(c.Work, "logs", "webhook.log")}
 	chart := filepath.Join(kit.Repository(), "charts", "tap")
 	if out, err := c.Run(t, "", c.Bin("helm4"), "install", release, chart, "--namespace", release, "--create-namespace",
-		"--set", "tap.imageCheck=false,tap.spool=16Mi,tap.evidence=8Mi,kafka.brokers={kafka.kafka.svc:9094},injection.allowedAnnotations={exclude-kafka-port}"); err != nil {
+		"--set", "tap.imageCheck=false,tap.spool=16Mi,kafka.brokers={kafka.kafka.svc:9094},injection.allowedAnnotations={exclude-kafka-port}"); err != nil {
 		t.Fatal(err, out)
 	}
 	// In place of pods behind a Service the API server finds this machine.

@@ -33,6 +33,20 @@ func TestVariables(t *testing.T) {
 	}
 }
 
+// TestInjectedVariables: what the webhook sets in pods is what the tap reads.
+func TestInjectedVariables(t *testing.T) {
+	known := variables(t, "cmd/tap/config.go")
+	set := regexp.MustCompile(`"((?:TAP|POD|HOST|NODE|SERVICE)_[A-Z_]+)"`).FindAllStringSubmatch(source(t, "internal/inject/container.go"), -1)
+	if len(set) < 20 {
+		t.Fatalf("only %d variables found: this test reads internal/inject/container.go wrong", len(set))
+	}
+	for _, m := range set {
+		if !slices.Contains(known, m[1]) {
+			t.Errorf("%s is set, and the tap does not read it", m[1])
+		}
+	}
+}
+
 func variables(t *testing.T, file string) []string {
 	t.Helper()
 	var all []string

@@ -128,10 +128,10 @@ func workloads(t *testing.T, ns string) string {
         image: ` + registry + `/envoy:1
         imagePullPolicy: Never
         args: [-c, /etc/envoy/envoy.yaml, --concurrency, "1", --disable-hot-restart, --log-level, info]
-        workingDir: /work
+        workingDir: /run/envoy
         securityContext: {runAsUser: 1500, runAsNonRoot: true}
-        volumeMounts: [{name: work, mountPath: /work}, {name: certs, mountPath: /work/certs}, {name: config, mountPath: /etc/envoy}]`
-			volumes = fmt.Sprintf("[{name: work, emptyDir: {}}, {name: certs, secret: {secretName: envoy-%[1]s}}, {name: config, configMap: {name: envoy-%[1]s}}]", app)
+        volumeMounts: [{name: run, mountPath: /run/envoy}, {name: certs, mountPath: /run/envoy/certs}, {name: config, mountPath: /etc/envoy}]`
+			volumes = fmt.Sprintf("[{name: run, emptyDir: {}}, {name: certs, secret: {secretName: envoy-%[1]s}}, {name: config, configMap: {name: envoy-%[1]s}}]", app)
 		}
 		all = append(all, fmt.Sprintf(`
 apiVersion: apps/v1
