@@ -85,6 +85,33 @@ func inRecords(b []byte) []byte {
 	return out
 }
 
+// counted checks that a Memory counts what its sessions hold, not much less than it is, and
+// nothing of those that were dropped.
+func counted(t *testing.T, name string, held int, fill func(*Session)) {
+	t.Helper()
+	m := &Memory{}
+	all := [10]*Session{}
+	for i := range all {
+		all[i] = m.New()
+		fill(all[i])
+	}
+	if got := m.Held() / len(all); got < held*9/10 || got > held+8<<10 {
+		t.Errorf("%s: %d bytes are counted of %d", name, got, held)
+	}
+	for i, s := range all {
+		if i%2 == 0 {
+			s.Keep(true)
+			s.Finish()
+			s.Finish()
+		}
+		s.Drop()
+		s.Drop()
+	}
+	if m.Held() != 0 {
+		t.Errorf("%s: %d bytes are counted of none", name, m.Held())
+	}
+}
+
 // However hostile the bytes are, one session holds no more than its bound.
 func TestPendingSessionIsBounded(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
@@ -146,6 +173,7 @@ func TestPendingSessionIsBounded(t *testing.T) {
 		if held > maxPending {
 			t.Errorf("%s: a session holds %d bytes, more than %d", name, held, maxPending)
 		}
+		counted(t, name, held, fill)
 		s := New()
 		fill(s)
 		if s.Failed() || s.held > maxHeld || s.held < 0 {

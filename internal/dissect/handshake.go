@@ -177,6 +177,7 @@ func (s *Session) endMessage(side Side, offset int64, body []byte) {
 		if h.chain != nil {
 			t.Certs[side] = h.chain.chain()
 			h.chain = nil
+			s.note(chainBytes)
 		}
 	case typeCompressedCertificate:
 		if t.Certs[side] == nil {
@@ -217,6 +218,7 @@ func (s *Session) clientHello(side Side, body []byte, offset int64) {
 	}
 	if t.Hello == nil {
 		t.Hello, t.HelloBegun = hello, false
+		s.note(helloBytes + min(len(body), maxHelloBytes))
 	} else if side == t.Client && t.HelloRetry {
 		t.SecondHello = true
 	}

@@ -5,6 +5,7 @@ package dissect
 // and the sessions that it makes are not safe for concurrent use.
 type Memory struct {
 	leaves map[[32]byte]*knownLeaf // by the SHA-256 of the DER
+	held   int                     // Held
 }
 
 // maxLeaves bounds the certificates that are remembered: some 1 KiB each, as much as a
@@ -18,7 +19,7 @@ type knownLeaf struct {
 }
 
 // New returns an empty session.
-func (m *Memory) New() *Session { return &Session{memory: m} }
+func (m *Memory) New() *Session { return begun(&Session{memory: m}) }
 
 // leaf returns what was read of a certificate, nil if it is not remembered.
 func (m *Memory) leaf(sum *[32]byte) *knownLeaf {

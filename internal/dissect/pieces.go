@@ -31,7 +31,9 @@ func (p *pieces) keep(s *Session, at, end uint64, data []byte) (kept bool) {
 		s.release(&buf)
 		return false
 	}
+	before := cap(p.list)
 	p.list = append(p.list, piece{at, end, buf})
+	s.note((cap(p.list) - before) * pieceBytes)
 	p.size += len(data)
 	return true
 }

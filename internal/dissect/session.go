@@ -81,6 +81,8 @@ type Session struct {
 	memory   *Memory // nil: none is shared
 	sides    [2]stream
 	held     int    // bytes that the buffers hold together
+	facts    int    // bytes that all else takes, as Memory.Held counts them
+	light    bool   // of these less is counted since a conclusion took their place
 	upgraded string // the cleartext protocol before TLS, where it began with one
 	tls      *TLS
 	http     *HTTP
@@ -154,9 +156,10 @@ func (s *Session) Peer() (name string, set bool) { return s.peer, s.peerSet }
 func (s *Session) Finish() {
 	s.finished = true
 	s.sides[0].p, s.sides[1].p, s.udp = nil, nil, nil
-	s.held = 0
+	s.take(-s.held)
 	if s.kept != nil {
 		s.tls, s.http = nil, nil
+		s.lighten()
 	}
 }
 
@@ -277,7 +280,7 @@ func (s *Session) hold(buf, b []byte, limit int) (out []byte, whole bool) {
 			n = min(n, size-len(buf))
 		}
 		if size > cap(buf) {
-			s.held += size - cap(buf)
+			s.take(size - cap(buf))
 			bigger := make([]byte, len(buf), size)
 			copy(bigger, buf)
 			buf = bigger
@@ -292,7 +295,7 @@ func (s *Session) hold(buf, b []byte, limit int) (out []byte, whole bool) {
 // room makes a buffer for n bytes, as far as the session's bound allows.
 func (s *Session) room(n int) []byte {
 	n = min(n, maxHeld-s.held)
-	s.held += n
+	s.take(n)
 	return make([]byte, 0, n)
 }
 
@@ -309,6 +312,6 @@ func (s *Session) stopReading(p *parser) {
 
 // release gives back a buffer that hold has made.
 func (s *Session) release(buf *[]byte) {
-	s.held -= cap(*buf)
+	s.take(-cap(*buf))
 	*buf = nil
 }
