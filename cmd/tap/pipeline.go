@@ -157,6 +157,7 @@ func (p *pipeline) look(c *flow.Conn, x *connection) {
 		x.session.Finish()
 		if rest := p.judge.Rest(c, x.session); rest != nil {
 			c.User = rest
+			p.table.Done(c)
 		}
 	}
 }

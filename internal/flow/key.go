@@ -6,47 +6,50 @@ import (
 )
 
 // key names a connection: the smaller endpoint first. It holds no pointer, so that the
-// garbage collector need not look into the map's keys.
+// garbage collector need not look into the map's keys, and is made of words that are
+// written and compared whole: a processor waits where it reads more at a time than was
+// just written.
 type key struct {
-	a, b         [16]byte // as in a Decoded
-	aPort, bPort uint16
-	iface        uint16
-	transport    uint8
-	ipv6         bool
+	a, b [2]uint64 // addresses as in a Decoded, in network order
+	rest uint64    // ports, interface, transport, IP version
 }
 
 func keyOf(d *Decoded, iface uint16) key {
-	k := key{d.Src, d.Dst, d.SrcPort, d.DstPort, iface, d.Transport, d.IPv6}
-	k.order()
-	return k
+	return newKey(words(&d.Src, d.IPv6), words(&d.Dst, d.IPv6), d.SrcPort, d.DstPort, iface, d.Transport, d.IPv6)
 }
 
-func (k *key) order() {
-	if c := compare(&k.a, &k.b); c > 0 || c == 0 && k.aPort > k.bPort {
-		k.a, k.b = k.b, k.a
-		k.aPort, k.bPort = k.bPort, k.aPort
+func newKey(a, b [2]uint64, aPort, bPort, iface uint16, transport uint8, ipv6 bool) key {
+	rest := uint64(iface)<<16 | uint64(transport)<<8
+	if ipv6 {
+		rest |= 1
 	}
+	if a[0] > b[0] || a[0] == b[0] && (a[1] > b[1] || a[1] == b[1] && aPort > bPort) {
+		a, b, aPort, bPort = b, a, bPort, aPort
+	}
+	return key{a, b, uint64(aPort)<<48 | uint64(bPort)<<32 | rest}
 }
 
-func compare(a, b *[16]byte) int {
-	x, y := binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(b[:])
-	if x == y {
-		x, y = binary.BigEndian.Uint64(a[8:]), binary.BigEndian.Uint64(b[8:])
+// words reads an address of a Decoded.
+func words(a *[16]byte, ipv6 bool) [2]uint64 {
+	if !ipv6 {
+		return [2]uint64{uint64(binary.BigEndian.Uint32(a[:])) << 32}
 	}
-	switch {
-	case x < y:
-		return -1
-	case x > y:
-		return 1
-	}
-	return 0
+	return [2]uint64{binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])}
 }
+
+// is tells whether two keys are the same.
+func (k *key) is(o *key) bool {
+	return k.rest == o.rest && k.a[0] == o.a[0] && k.b[0] == o.b[0] && k.a[1] == o.a[1] && k.b[1] == o.b[1]
+}
+
+// iface returns the interface that a key is of.
+func (k *key) iface() uint16 { return uint16(k.rest >> 16) }
 
 // keyTo returns the key that a connection has with e as its responder.
 func (c *Conn) keyTo(e *Endpoint) key {
-	k := key{bytesOf(c.Orig.Addr), bytesOf(e.Addr), c.Orig.Port, e.Port, c.Interface, c.Transport, !c.Orig.Addr.Is4()}
-	k.order()
-	return k
+	ipv6 := !c.Orig.Addr.Is4()
+	a, b := bytesOf(c.Orig.Addr), bytesOf(e.Addr)
+	return newKey(words(&a, ipv6), words(&b, ipv6), c.Orig.Port, e.Port, c.Interface, c.Transport, ipv6)
 }
 
 // address and bytesOf turn an address of a Decoded into a netip.Addr and back.

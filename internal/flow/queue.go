@@ -66,7 +66,7 @@ func (t *Table) drain(c *Conn, side Side) {
 	i := 0
 	for ; i < len(q.pieces) && q.pieces[i].off == s.next; i++ {
 		t.hold(q, -q.pieces[i].cost())
-		t.deliver(c, side, q.pieces[i])
+		t.deliver(c, side, &q.pieces[i])
 	}
 	if i > 0 {
 		n := copy(q.pieces, q.pieces[i:])

@@ -51,10 +51,10 @@ func (t *Table) pair(k key, d *Decoded) *Conn {
 	if d.Flags&flagACK == 0 {
 		return nil
 	}
-	if c := t.faces[face{d.Dst, d.DstPort, k.iface, d.IPv6, true}]; c != nil && c.answeredBy(d) {
+	if c := t.faces[face{d.Dst, d.DstPort, k.iface(), d.IPv6, true}]; c != nil && c.answeredBy(d) {
 		return t.join(c, k, Endpoint{Addr: address(d, &d.Src), Port: d.SrcPort}, c.Resp)
 	}
-	if c := t.faces[face{d.Src, d.SrcPort, k.iface, d.IPv6, false}]; c != nil && c.askedBy(d) {
+	if c := t.faces[face{d.Src, d.SrcPort, k.iface(), d.IPv6, false}]; c != nil && c.askedBy(d) {
 		return t.join(c, k, c.Resp, Endpoint{Addr: address(d, &d.Dst), Port: d.DstPort})
 	}
 	return nil

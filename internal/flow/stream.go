@@ -63,11 +63,9 @@ func (s *stream) beyond(off int64) bool { return off-max(s.next, s.acked) > wind
 // twice, the first copy counts.
 func (t *Table) place(c *Conn, side Side, p piece) {
 	s := &c.tcp.side[side]
-	if p.off == s.next && c.tcp.waiting == nil { // what nearly every segment does
-		t.deliver(c, side, p)
-		return
+	if !c.tcp.done {
+		t.verify(c, side, p)
 	}
-	t.verify(c, side, p)
 	if p.end() <= s.next {
 		t.stats.Retransmits++
 		if p.off < 0 && s.next == 0 {
@@ -91,7 +89,8 @@ func (t *Table) placeSome(c *Conn, side Side, p piece) piece {
 		if len(q.pieces) > 0 {
 			n = min(n, q.pieces[0].off-p.off)
 		}
-		t.deliver(c, side, p.first(n))
+		first := p.first(n)
+		t.deliver(c, side, &first)
 		t.drain(c, side)
 		return p.skip(n)
 	}
@@ -114,12 +113,19 @@ func (t *Table) placeSome(c *Conn, side Side, p piece) piece {
 
 // deliver hands on p, which begins at next, and then at once what was cut off of it: how
 // long it is may be all that is wanted of it.
-func (t *Table) deliver(c *Conn, side Side, p piece) {
+func (t *Table) deliver(c *Conn, side Side, p *piece) {
 	s := &c.tcp.side[side]
 	s.sure = true
 	s.next = p.end()
+	if c.tcp.done {
+		s.told = s.next
+		if cut := p.n - int64(len(p.data)); cut > 0 {
+			t.cut(c, side, cut)
+		}
+		return
+	}
 	if gap := p.off - s.told; gap > 0 || len(p.data) > 0 {
-		t.remember(s, &p)
+		t.remember(s, p)
 		s.told = p.off + int64(len(p.data))
 		t.emit(c, Segment{Side: side, Offset: p.off, Data: p.data, Ack: p.ack, Gap: gap, Time: p.time})
 	}
@@ -137,7 +143,7 @@ func (t *Table) cut(c *Conn, side Side, n int64) {
 }
 
 func (t *Table) emit(c *Conn, s Segment) {
-	if !c.Excluded {
+	if !c.Excluded && !c.tcp.done {
 		t.h.Data(c, s)
 	}
 }

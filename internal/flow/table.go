@@ -89,7 +89,7 @@ func (t *Table) Add(p *Packet) {
 // find returns the connection with a key, nil if there is none. Packets come in runs: the
 // connection found last is looked at first.
 func (t *Table) find(k *key) *Conn {
-	if t.last != nil && t.lastKey == *k {
+	if t.last != nil && t.lastKey.is(k) {
 		return t.last
 	}
 	c := t.conns[*k]
@@ -120,6 +120,11 @@ func (t *Table) packet(c *Conn, d *Decoded, now int64) {
 	t.touch(c)
 }
 
+// Done says that the Handler wants none of the bytes of c that are still to come. They
+// are put in order and counted as before, but neither handed on nor compared with copies
+// of theirs. It may be called from within Data.
+func (t *Table) Done(c *Conn) { c.tcp.done = true }
+
 func (c *Conn) end(s Side) *Endpoint {
 	if s == Originator {
 		return &c.Orig
@@ -130,7 +135,7 @@ func (c *Conn) end(s Side) *Endpoint {
 // open makes the connection that a packet of an unknown tuple begins or, under
 // REDIRECT, finds the one that it is the second face of.
 func (t *Table) open(k key, d *Decoded, now int64) *Conn {
-	loopback := d.Transport == protoTCP && t.cfg.Loopback != nil && t.cfg.Loopback(k.iface)
+	loopback := d.Transport == protoTCP && t.cfg.Loopback != nil && t.cfg.Loopback(k.iface())
 	if loopback {
 		if c := t.pair(k, d); c != nil {
 			return c
@@ -142,7 +147,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	t.ids++
 	t.count++
 	t.stats.Created++
-	c := &Conn{ID: t.ids, Interface: k.iface, Transport: d.Transport, First: now, Last: now}
+	c := &Conn{ID: t.ids, Interface: k.iface(), Transport: d.Transport, First: now, Last: now}
 	src, dst := Endpoint{Addr: address(d, &d.Src), Port: d.SrcPort}, Endpoint{Addr: address(d, &d.Dst), Port: d.DstPort}
 	if fromOriginator(d) {
 		c.Orig, c.Resp = src, dst

@@ -10,6 +10,7 @@ type tcpState struct {
 	touched       int64    // packet time of the latest packet
 	list          uint8    // which of Table.idle
 	faces         bool     // listed in Table.faces
+	done          bool     // Table.Done
 }
 
 // segment takes a TCP segment of c.
@@ -80,7 +81,12 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 	case c.Excluded:
 		s.next = max(s.next, off+n)
 	default:
-		t.place(c, side, piece{off: off, n: n, data: d.Payload, ack: ack, time: now})
+		p := piece{off: off, n: n, data: d.Payload, ack: ack, time: now}
+		if off == s.next && c.tcp.waiting == nil { // what nearly every segment does
+			t.deliver(c, side, &p)
+		} else {
+			t.place(c, side, p)
+		}
 	}
 }
 
