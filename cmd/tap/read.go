@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -69,6 +71,7 @@ func read(args []string, std streams) (status int, err error) {
 		}
 	}
 	r.pipeline.engine.Flush(r.last)
+	r.flush()
 	summary := r.pipeline.engine.Summary()
 	if o.text {
 		err = errors.Join(err, report.Text(std.out, summary, report.Options{Width: width(std.out), Color: colored(std.out)}))
@@ -199,17 +202,22 @@ func split(list string) []string {
 
 // reading is one run of tap read.
 type reading struct {
-	o        readOptions
-	std      streams
-	pipeline *pipeline
-	last     int64 // the latest packet time
-	failed   error // of writing
-	packets  uint64
-	filter   captureFilter
+	o          readOptions
+	std        streams
+	pipeline   *pipeline
+	last       int64 // the latest packet time
+	out        *bufio.Writer
+	unbuffered bool  // each record is written at once: the file may be one that still grows
+	failed     error // of writing
+	packets    uint64
+	filter     captureFilter
 }
 
+// writeBuffer is how much is put together for one write.
+const writeBuffer = 64 << 10
+
 func newReading(o readOptions, std streams) *reading {
-	r := &reading{o: o, std: std, filter: captureFilter{filter: o.filter}}
+	r := &reading{o: o, std: std, out: bufio.NewWriterSize(std.out, writeBuffer), filter: captureFilter{filter: o.filter}}
 	r.pipeline = newPipeline(
 		flow.Config{Loopback: func(iface uint16) bool {
 			return r.pipeline.interfaces[iface] == "lo" || r.pipeline.interfaces[iface] == "lo0"
@@ -218,7 +226,7 @@ func newReading(o readOptions, std streams) *reading {
 		finding.Config{
 			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Window: o.window, Expect: o.expect, Redact: o.redact,
 			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]],
-			Emit: r.emit, Coverage: r.coverage, Filter: o.filter.String(),
+			Emit: r.emit, Reuse: true, Coverage: r.coverage, Filter: o.filter.String(),
 		})
 	return r
 }
@@ -228,8 +236,13 @@ func (r *reading) emit(x finding.Record) {
 	if r.o.text || !r.o.emit[x.Dataset] || r.failed != nil {
 		return
 	}
-	_, r.failed = r.std.out.Write(append(x.Value, '\n'))
+	_, r.failed = r.out.Write(append(x.Value, '\n'))
+	if r.unbuffered {
+		r.flush()
+	}
 }
+
+func (r *reading) flush() { r.failed = cmp.Or(r.failed, r.out.Flush()) }
 
 func (r *reading) coverage() finding.Coverage {
 	c := r.pipeline.coverage()
@@ -246,6 +259,7 @@ func (r *reading) file(name string) error {
 		return err
 	}
 	defer in.Close()
+	r.unbuffered = size < 0
 	c, err := openCapture(in)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)

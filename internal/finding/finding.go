@@ -51,6 +51,7 @@ type Config struct {
 
 	Now      func() time.Time // for event.created; nil: packet time
 	Emit     func(Record)     // called synchronously, in order; must not call the Engine
+	Reuse    bool             // Record.Value is valid during Emit only, which saves its memory
 	Coverage func() Coverage  // totals since the start, asked when a record needs them; nil: nothing is known
 }
 

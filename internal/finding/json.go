@@ -156,7 +156,12 @@ func (e *encoder) seconds(name string, s int64) {
 }
 
 func appendTime(b []byte, ns int64) []byte {
-	return time.Unix(0, ns).UTC().AppendFormat(b, "2006-01-02T15:04:05.000000000Z")
+	b = time.Unix(0, ns).UTC().AppendFormat(b, time.RFC3339) // for which package time has a short way
+	b = append(b[:len(b)-1], ".000000000Z"...)
+	for at, rest := len(b)-2, (ns%1e9+1e9)%1e9; rest > 0; at, rest = at-1, rest/10 {
+		b[at] += byte(rest % 10)
+	}
+	return b
 }
 
 func appendAddr(b []byte, a netip.Addr) []byte {
@@ -174,15 +179,17 @@ const hexDigits = "0123456789abcdef"
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
 	for i := 0; i < len(s); {
+		if n := plain(s[i:]); n > 0 {
+			b = append(b, s[i:i+n]...)
+			i += n
+			continue
+		}
 		if c := s[i]; c < utf8.RuneSelf {
 			i++
-			switch {
-			case c == '"' || c == '\\':
+			if c == '"' || c == '\\' {
 				b = append(b, '\\', c)
-			case c < ' ' || c == 0x7f:
+			} else {
 				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-			default:
-				b = append(b, c)
 			}
 			continue
 		}
@@ -199,6 +206,16 @@ func appendQuoted(b []byte, s string) []byte {
 		}
 	}
 	return append(b, '"')
+}
+
+// plain returns how many bytes s begins with that are written as they are.
+func plain(s string) int {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			return i
+		}
+	}
+	return len(s)
 }
 
 func appendEscape(b []byte, r rune) []byte {

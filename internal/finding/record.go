@@ -29,7 +29,7 @@ type Record struct {
 	ID      string // event.id: the same for the same record however often it is sent
 	Key     string // the same for all records of one tap and edge
 	Time    int64  // @timestamp, ns since the epoch
-	Value   []byte // one JSON object without a line break; belongs to the receiver
+	Value   []byte // one JSON object without a line break; belongs to the receiver, but see Config.Reuse
 }
 
 // header is what every record begins with.
@@ -122,7 +122,11 @@ func (e *Engine) finish(h *header, iface string) {
 	if h.rule != nil {
 		rule = h.rule.id
 	}
-	e.cfg.Emit(Record{Dataset: h.dataset, Rule: rule, ID: e.id, Key: key, Time: h.time, Value: append([]byte(nil), enc.buf...)})
+	value := enc.buf
+	if !e.cfg.Reuse {
+		value = append([]byte(nil), value...)
+	}
+	e.cfg.Emit(Record{Dataset: h.dataset, Rule: rule, ID: e.id, Key: key, Time: h.time, Value: value})
 }
 
 // eventID hashes what makes a record itself: who says it, of what, and when. Sent again
