@@ -15,7 +15,7 @@ func (s *Session) Cut(side Side, offset, n int64, bulk bool) {
 		return
 	}
 	if st.p == nil {
-		st.p = &parser{}
+		st.p = s.memory.parser()
 	}
 	defer s.fence()
 	switch st.kind {

@@ -83,7 +83,7 @@ func (s *Session) carry(over Over, protocol string) {
 		st := &s.sides[i]
 		st.kind, st.protocol = KindTLS, protocol
 		if st.p == nil {
-			st.p = &parser{}
+			st.p = s.memory.parser()
 		}
 	}
 	s.revision++

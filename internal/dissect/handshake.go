@@ -21,9 +21,13 @@ const (
 // maxMessage bounds a ClientHello that is read, in bytes.
 const maxMessage = maxHeld
 
-// firstRoom is the most that is set aside for a message of which only the beginning has
-// come: the hello of a client that offers a post-quantum share.
-const firstRoom = 2 << 10
+// firstRoom is what is set aside for a message of more than smallMessage bytes of which
+// only the beginning has come: enough for the hello of a client that offers a post-quantum
+// share.
+const (
+	firstRoom    = 2 << 10
+	smallMessage = 64
+)
 
 // keep says how many bytes of a handshake message's body are kept to be read. A
 // Certificate is read as it comes, the rest is only named.
@@ -145,8 +149,8 @@ func (s *Session) messageBytes(side Side, b []byte) {
 		return
 	}
 	limit = min(limit, len(h.buf)+len(b)+h.left)
-	if h.buf == nil {
-		h.buf = s.room(min(limit, firstRoom))
+	if h.buf == nil && limit > smallMessage {
+		h.buf = s.room(firstRoom)
 	}
 	var whole bool
 	h.buf, whole = s.hold(h.buf, b, limit)
@@ -202,6 +206,7 @@ func (s *Session) endMessage(side Side, offset int64, body []byte) {
 			t.NewTicket = newTicket(body)
 		}
 	}
+	s.memory.free(h.buf)
 	s.release(&h.buf)
 }
 

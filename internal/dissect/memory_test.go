@@ -14,11 +14,13 @@ import (
 func TestMemoryChangesNothing(t *testing.T) {
 	s := streamsOf(t, tls.VersionTLS12, capturetest.Presented)
 	chains := func(session *Session, size int) [2]*Chain {
+		defer session.Finish() // what it leaves the next one uses
 		for side := range s {
 			for at := 0; at < len(s[side]); at += size {
 				session.Data(Side(side), int64(at), s[side][at:min(at+size, len(s[side]))], -1, 0)
 			}
 		}
+		session.Keep(true)
 		return session.TLS().Certs
 	}
 	want := chains(New(), 1<<20)
@@ -29,6 +31,9 @@ func TestMemoryChangesNothing(t *testing.T) {
 				t.Errorf("pieces of %d: %+v, want %+v", size, got, want)
 			}
 		}
+	}
+	if len(m.parsers) != 2 || len(m.facts) != 1 || len(m.buffers) == 0 {
+		t.Errorf("%d parsers, %d facts, %d buffers are spare, want those of one session", len(m.parsers), len(m.facts), len(m.buffers))
 	}
 	if len(m.leaves) != 2 {
 		t.Errorf("%d certificates are remembered, want the client's and the server's", len(m.leaves))

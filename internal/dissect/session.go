@@ -151,10 +151,14 @@ func (s *Session) SetPeer(name string) { s.peer, s.peerSet = name, true }
 func (s *Session) Peer() (name string, set bool) { return s.peer, s.peerSet }
 
 // Finish tells the session that nothing more is wanted of it: later data only counts,
-// but for Answers, and what was buffered is freed. Where a conclusion was kept, so is what it was drawn
-// from; without one the facts stay, for a judgement that is still to come.
+// but for Answers, and what was buffered is freed, for other sessions of its Memory to
+// use. Where a conclusion was kept, so is what it was drawn from; without one the facts
+// stay, for a judgement that is still to come.
 func (s *Session) Finish() {
 	s.finished = true
+	if !s.failed { // else it may be in the middle of something
+		s.memory.recycle(s)
+	}
 	s.sides[0].p, s.sides[1].p, s.udp = nil, nil, nil
 	s.take(-s.held)
 	if s.kept != nil {
@@ -190,7 +194,7 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 		return
 	}
 	if st.p == nil {
-		st.p = &parser{}
+		st.p = s.memory.parser()
 	}
 	defer s.fence()
 	if gap > 0 {
@@ -219,7 +223,7 @@ func (s *Session) Datagram(side Side, data []byte) {
 	defer s.fence()
 	if !s.finished {
 		if st.p == nil {
-			st.p = &parser{}
+			st.p = s.memory.parser()
 		}
 		s.datagram(side, data)
 	}
@@ -296,7 +300,7 @@ func (s *Session) hold(buf, b []byte, limit int) (out []byte, whole bool) {
 func (s *Session) room(n int) []byte {
 	n = min(n, maxHeld-s.held)
 	s.take(n)
-	return make([]byte, 0, n)
+	return s.memory.room(n)
 }
 
 // stopReading frees the readers of cleartext.

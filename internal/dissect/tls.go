@@ -131,7 +131,7 @@ func (s *Session) startTLS(side Side, offset int64, behind bool) {
 	s.release(&st.p.head)
 	s.stopReading(st.p)
 	if s.tls == nil {
-		s.tls = &TLS{}
+		s.tls = s.memory.tls()
 	}
 	s.revision++
 }
