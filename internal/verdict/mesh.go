@@ -119,6 +119,10 @@ func kumaSNI(name string) bool {
 	if service, tags, ok := strings.Cut(name, "{"); ok {
 		return service != "" && strings.HasSuffix(tags, "}") && (strings.Contains(tags, "mesh=") || strings.Contains(tags, "kuma.io/"))
 	}
+	first, _, _ := strings.Cut(name, ".")
+	if first != "sni" && len(first) != 17 {
+		return false // as nearly all
+	}
 	l := strings.Split(name, ".")
 	switch {
 	case l[0] == "sni":
@@ -133,15 +137,22 @@ func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") =
 
 // identities are the names in a certificate that tell its mesh.
 type identities struct {
+	spiffe bool     // there is a SPIFFE identity
 	domain string   // trust domain
 	path   []string // of the SPIFFE identity
 	names  []string // all alternative names
 }
 
-func identitiesOf(c *Certificate) (id identities, ok bool) {
+func identitiesOf(c *Certificate) identities {
+	if c == nil {
+		return identities{}
+	}
 	rest, ok := strings.CutPrefix(c.SPIFFE, "spiffe://")
 	domain, path, found := strings.Cut(rest, "/")
-	return identities{domain, strings.Split(path, "/"), c.AlternativeNames}, ok && found && path != ""
+	if !ok || !found || path == "" {
+		return identities{names: c.AlternativeNames}
+	}
+	return identities{true, domain, strings.Split(path, "/"), c.AlternativeNames}
 }
 
 // osmSPIFFE: spiffe://DOMAIN/ACCOUNT/NAMESPACE, beside the DNS name ACCOUNT.NAMESPACE.DOMAIN.
@@ -182,8 +193,9 @@ func meshOf(o *Judged) string {
 			return profiles[i].mesh
 		}
 	}
+	client, server := identitiesOf(o.TLS.Client), identitiesOf(o.TLS.Server)
 	for i := range profiles {
-		if p := &profiles[i]; p.identifies(o.TLS.Client) || p.identifies(o.TLS.Server) {
+		if p := &profiles[i]; p.identifies(&client) || p.identifies(&server) {
 			return p.mesh
 		}
 	}
@@ -198,13 +210,7 @@ func (p *profile) spoken(t *TLSInfo, port uint16) bool {
 		p.tunnel != 0 && port == p.tunnel && t.ServerName == "" && plain
 }
 
-// identifies tells a mesh by a certificate.
-func (p *profile) identifies(c *Certificate) bool {
-	if c == nil {
-		return false
-	}
-	if id, ok := identitiesOf(c); ok && p.spiffe != nil && p.spiffe(id) {
-		return true
-	}
-	return p.sni != nil && slices.ContainsFunc(c.AlternativeNames, p.sni)
+// identifies tells a mesh by the names in a certificate.
+func (p *profile) identifies(id *identities) bool {
+	return id.spiffe && p.spiffe != nil && p.spiffe(*id) || p.sni != nil && slices.ContainsFunc(id.names, p.sni)
 }

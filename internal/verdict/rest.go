@@ -37,8 +37,9 @@ func (j *Judge) Rest(c *flow.Conn, s *dissect.Session) *Rest {
 	r := &Rest{cut: lost(c, s) - c.Orig.Missed - c.Resp.Missed}
 	r.peer.name, r.peer.set = s.Peer()
 	common := *k
+	var info TLSInfo
 	if k.tls != nil {
-		info := *k.tls
+		info = *k.tls
 		if n, err := hex.Decode(r.session[:], []byte(info.SessionHash)); err != nil || n != 0 && n != len(r.session) {
 			return nil // it is none that was made here
 		}
@@ -78,7 +79,7 @@ type shared struct {
 // is no room they are forgotten, which leaves them to those who have them.
 const maxShared = 1024
 
-// of returns a conclusion equal to k: one that is there already, else k.
+// of returns a conclusion equal to k: one that is there already, else a copy.
 func (s *shared) of(k *conclusion) *conclusion {
 	s.scratch = k.appendTo(s.scratch[:0])
 	sum := sha256.Sum256(s.scratch)
@@ -89,8 +90,19 @@ func (s *shared) of(k *conclusion) *conclusion {
 	if s.known == nil || len(s.known) >= maxShared {
 		s.known = map[[16]byte]*conclusion{}
 	}
-	s.known[key] = k
-	return k
+	kept := k.clone()
+	s.known[key] = kept
+	return kept
+}
+
+// clone returns a copy that shares lists and certificates only.
+func (k *conclusion) clone() *conclusion {
+	out := *k
+	if k.tls != nil {
+		info := *k.tls
+		out.tls = &info
+	}
+	return &out
 }
 
 // appendTo appends all that is in a conclusion, so that two are equal where the bytes are.

@@ -81,8 +81,8 @@ func change(v reflect.Value) bool {
 func TestSharedIsBounded(t *testing.T) {
 	var s shared
 	for i := range 3 * maxShared {
-		k := &conclusion{http: &HTTPInfo{Status: i}}
-		if s.of(k) != k || s.of(&conclusion{http: &HTTPInfo{Status: i}}) != k {
+		k := s.of(&conclusion{http: &HTTPInfo{Status: i}})
+		if k.http.Status != i || s.of(&conclusion{http: &HTTPInfo{Status: i}}) != k {
 			t.Fatalf("conclusion %d is not found again", i)
 		}
 		if len(s.known) > maxShared {
