@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -19,7 +18,7 @@ import (
 // checkEnvironment is what `tap-webhook check` reads.
 type checkEnvironment struct {
 	Kubeconfig string `env:"KUBECONFIG"`
-	Namespace  string `env:"WEBHOOK_CHECK_NAMESPACE"`
+	Namespace  string `env:"WEBHOOK_CHECK_NAMESPACE" envDefault:"default"`
 }
 
 const (
@@ -27,7 +26,7 @@ const (
 	checkPause = 2 * time.Second
 )
 
-// check is `helm test`: as a dry run, a pod of a namespace that asks for taps has to come back with one.
+// check is `helm test`: as a dry run, a pod of a namespace has to come back with a tap.
 func check(ctx context.Context, environ []string, out, errs io.Writer) int {
 	var e checkEnvironment
 	err := env.ParseWithOptions(&e, env.Options{Environment: env.ToMap(environ)})
@@ -55,11 +54,6 @@ func checkTapped(ctx context.Context, e checkEnvironment, out io.Writer) error {
 		return err
 	}
 	namespace := e.Namespace
-	if namespace == "" {
-		if namespace, err = asked(ctx, c); err != nil {
-			return err
-		}
-	}
 	for {
 		said = nil
 		pod, err := c.CoreV1().Pods(namespace).Create(ctx, checkPod(), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
@@ -83,20 +77,6 @@ func why(said warnings) string {
 		return "the webhook was not asked, or did not answer"
 	}
 	return strings.Join(said, "; ")
-}
-
-// asked returns a namespace that asks for taps.
-func asked(ctx context.Context, c kubernetes.Interface) (string, error) {
-	list, err := c.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: "meshtls-tap=enabled"})
-	if err != nil {
-		return "", err
-	}
-	for i := range list.Items {
-		if list.Items[i].DeletionTimestamp == nil {
-			return list.Items[i].Name, nil
-		}
-	}
-	return "", errors.New("no namespace has the label meshtls-tap=enabled: label one, or name another in WEBHOOK_CHECK_NAMESPACE (chart: tests.namespace)")
 }
 
 // checkPod is a pod that every level of Pod Security admits.

@@ -134,7 +134,7 @@ func cluster(kubeconfig string) (*rest.Config, error) {
 // help is the text of --help.
 func help() string {
 	var b strings.Builder
-	b.WriteString("Usage: tap-webhook [check | version]\n\nPuts the tap into pods as they are created. With check it asks, as a dry run, for a pod\nin a namespace that asks for taps, and fails unless it is tapped (helm test). Everything is set by the environment:\n\n")
+	b.WriteString("Usage: tap-webhook [check | version]\n\nPuts the tap into pods as they are created. With check it asks, as a dry run, for a pod\nin WEBHOOK_CHECK_NAMESPACE, and fails unless it is tapped (helm test). Everything is set by the environment:\n\n")
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for field := range reflect.TypeFor[environment]().Fields() {
 		fmt.Fprintf(w, "  %s\t%s\t%s\n", field.Tag.Get("env"), field.Tag.Get("envDefault"), field.Tag.Get("about"))

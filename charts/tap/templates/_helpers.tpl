@@ -91,3 +91,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- if not (hasPrefix "TAP_" .name) }}{{ fail (printf "tap.extraEnv: %s is not a TAP_ variable" .name) }}{{ end }}
 {{- end }}
 {{- end }}
+
+{{- /* The namespace that `helm test` tries. */}}
+{{- define "tap.checkNamespace" -}}
+{{- .Values.tests.namespace | default (printf "%s-check" (include "tap.fullname" .)) }}
+{{- end }}
