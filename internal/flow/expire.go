@@ -6,14 +6,14 @@ import "time"
 // connection is in none until its first packet is done.
 const (
 	listNone     = iota
-	listClosed   // and settled, or without payload
-	listEnded    // closed, and not settled
+	listClosed   // and done (Table.Done), or without payload
+	listEnded    // closed, and not done
 	listSetup    // TCP that never carried payload and is not established
 	listQuiet    // TCP that is established and never carried payload
-	listTCP      // with payload, not settled
-	listUDP      // not settled
-	listJudged   // TCP, settled
-	listAnswered // UDP, settled
+	listTCP      // with payload, not done
+	listUDP      // not done
+	listJudged   // TCP, done
+	listAnswered // UDP, done
 	numLists
 )
 
@@ -60,15 +60,15 @@ func (t *Table) unlist(c *Conn) {
 func listOf(c *Conn) uint8 {
 	payload := c.Orig.Bytes+c.Resp.Bytes > 0
 	switch {
-	case c.Transport == protoUDP && c.Settled:
+	case c.Transport == protoUDP && c.tcp.done:
 		return listAnswered
 	case c.Transport == protoUDP:
 		return listUDP
-	case c.closing() && payload && !c.Settled:
+	case c.closing() && payload && !c.tcp.done:
 		return listEnded
 	case c.closing():
 		return listClosed
-	case c.Settled:
+	case c.tcp.done:
 		return listJudged
 	case payload:
 		return listTCP
@@ -131,9 +131,9 @@ func (t *Table) Tick(now int64) {
 const setupGrace = int64(time.Second)
 
 // evict makes room for a connection: a closed one goes first, then one that was never
-// established, then one that is settled, of each the one that was idle for longest. What
-// costs nothing to make (TCP without a handshake, UDP) and what is not settled cannot
-// push out the others: beyond a quarter of the table they make room for each other.
+// established, then one that is done, of each the one that was idle for longest. What
+// costs nothing to make (TCP without a handshake, UDP) and what is not done cannot push
+// out the others: beyond a quarter of the table they make room for each other.
 func (t *Table) evict() {
 	c := t.idlest(listClosed, listEnded)
 	if s := t.idle[listSetup].head; c == nil && s != nil && t.now-s.tcp.touched >= setupGrace {
@@ -158,12 +158,12 @@ func (t *Table) evict() {
 	}
 }
 
-// Shed ends a connection, so that the Handler can free what it holds for it: of those
-// with payload that are not settled the one that was idle for longest, else of those
-// that are. It tells whether there was one. It must not be called by the Handler.
-func (t *Table) Shed() bool {
+// Shed ends the connection with payload that was idle for longest, of those that are done
+// (see Done) or of those that are not, so that the Handler can free what it holds for it.
+// It tells whether there was one. It must not be called by the Handler.
+func (t *Table) Shed(done bool) bool {
 	c := t.idlest(listEnded, listTCP, listUDP)
-	if c == nil {
+	if done {
 		c = t.idlest(listClosed, listJudged, listAnswered)
 	}
 	if c == nil {

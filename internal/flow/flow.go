@@ -59,7 +59,7 @@ type Endpoint struct {
 }
 
 // Conn is one connection. The table owns it; a Handler may read it during a call and
-// may keep the pointer until End, but not change anything but User and Settled.
+// may keep the pointer until End, but not change anything but User.
 type Conn struct {
 	ID          uint64 // counts from 1 in a Table
 	Orig, Resp  Endpoint
@@ -72,7 +72,6 @@ type Conn struct {
 	Conflict    bool  // packets contradict each other: a copy with other bytes than the first one while the receiver had neither, data behind a FIN, made-up numbers
 	Fragments   bool  // IP fragments were seen, their payload is not reassembled
 	Excluded    bool  // Config.Exclude said so: counted, never handed on
-	Settled     bool  // set by the Handler: it needs nothing more of the connection, which is among the first to go when the table is full
 
 	OrigISNSeen, RespISNSeen bool
 	OrigISN, RespISN         uint32 // initial sequence numbers, valid with the flags above

@@ -11,10 +11,21 @@ import (
 // settling is a Handler that needs nothing of a connection beyond a "!".
 type settling struct {
 	nothing
+	table *flow.Table
 	ended []uint16 // ports of the originators of what left the table
 }
 
-func (s *settling) Data(c *flow.Conn, x flow.Segment) { c.Settled = string(x.Data) == "!" }
+func newSettling(cfg flow.Config) *settling {
+	s := &settling{}
+	s.table = flow.NewTable(cfg, s)
+	return s
+}
+
+func (s *settling) Data(c *flow.Conn, x flow.Segment) {
+	if string(x.Data) == "!" {
+		s.table.Done(c)
+	}
+}
 
 func (s *settling) End(c *flow.Conn, _ flow.EndReason) { s.ended = append(s.ended, c.Orig.Port) }
 
@@ -36,8 +47,8 @@ func TestSettledMakesRoom(t *testing.T) {
 		{"beyond a quarter what is not settled", "!????!!!", 2},
 		{"where none is settled the one that was idle for longest", "????????", 1},
 	} {
-		s := &settling{}
-		table := flow.NewTable(flow.Config{MaxConns: 8}, s)
+		s := newSettling(flow.Config{MaxConns: 8})
+		table := s.table
 		for i := range c.payload {
 			speak(table, i, i+1, c.payload[i:i+1])
 		}
@@ -48,11 +59,10 @@ func TestSettledMakesRoom(t *testing.T) {
 	}
 }
 
-// Shed ends what is not settled first, closed or not, then the settled, and never what
-// has no payload.
+// Shed ends what is not done, closed or not, or what is, and never what has no payload.
 func TestShed(t *testing.T) {
-	s := &settling{}
-	table := flow.NewTable(flow.Config{}, s)
+	s := newSettling(flow.Config{})
+	table := s.table
 	for i, payload := range []string{"!", "?", "!", "?", "?"} {
 		speak(table, i, i+1, payload)
 	}
@@ -61,7 +71,9 @@ func TestShed(t *testing.T) {
 	p := packetOf(flow.LinkEthernet, headers{src: netip.AddrPortFrom(client.Addr(), 60), dst: server, udp: true, payload: []byte("?")})
 	p.Time = start.Add(5 * time.Second).UnixNano()
 	table.Add(&p)
-	for table.Shed() {
+	for table.Shed(false) {
+	}
+	for table.Shed(true) {
 	}
 	want := []uint16{4, 5, 2, 60, 1, 3}
 	if sprint(s.ended) != sprint(want) || table.Len() != 1 || table.Stats().Shed != uint64(len(want)) || table.Stats().Evicted != uint64(len(want)) {
@@ -71,8 +83,8 @@ func TestShed(t *testing.T) {
 
 // Settled connections that are closed leave as others do.
 func TestSettledCloses(t *testing.T) {
-	s := &settling{}
-	table := flow.NewTable(flow.Config{}, s)
+	s := newSettling(flow.Config{})
+	table := s.table
 	speak(table, 0, 1, "!")
 	speak(table, 0, 2, "?")
 	for _, port := range []uint16{1, 2} {

@@ -122,7 +122,8 @@ func (t *Table) packet(c *Conn, d *Decoded, now int64) {
 
 // Done says that the Handler wants none of the bytes of c that are still to come. They
 // are put in order and counted as before, but neither handed on nor compared with copies
-// of theirs. It may be called from within Data.
+// of theirs, and c is among the first to go when the table is full. It may be called
+// from within Data.
 func (t *Table) Done(c *Conn) { c.tcp.done = true }
 
 func (c *Conn) end(s Side) *Endpoint {
@@ -158,7 +159,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	c.tcp.side[Originator].fin, c.tcp.side[Responder].fin = -1, -1
 	t.conns[k] = c
 	if t.cfg.Exclude != nil && t.cfg.Exclude(c) {
-		c.Excluded, c.Settled = true, true
+		c.Excluded, c.tcp.done = true, true
 		t.stats.Excluded++
 	}
 	if loopback {
