@@ -14,10 +14,10 @@ import (
 // still to come needs. It takes some 80 bytes: what the connections of one client and one
 // server have in common is held once.
 type Rest struct {
-	common  *conclusion // without what is below
-	session [16]byte    // TLSInfo.SessionHash, zero: none
-	age     int64       // TLSInfo.ClientAuthAge
-	cut     uint64      // bytes that were cut off where they were wanted, beside those that never came
+	common  *common  // without what is below
+	session [16]byte // TLSInfo.SessionHash, zero: none
+	age     int64    // TLSInfo.ClientAuthAge
+	cut     uint64   // bytes that were cut off where they were wanted, beside those that never came
 	peer    peerName
 }
 
@@ -36,7 +36,7 @@ func (j *Judge) Rest(c *flow.Conn, s *dissect.Session) *Rest {
 	}
 	r := &Rest{cut: lost(c, s) - c.Orig.Missed - c.Resp.Missed}
 	r.peer.name, r.peer.set = s.Peer()
-	common := *k
+	whole := *k
 	var info TLSInfo
 	if k.tls != nil {
 		info = *k.tls
@@ -45,17 +45,27 @@ func (j *Judge) Rest(c *flow.Conn, s *dissect.Session) *Rest {
 		}
 		r.age = info.ClientAuthAge
 		info.SessionHash, info.ClientAuthAge = "", 0
-		common.tls = &info
+		whole.tls = &info
 	}
-	r.common = j.shared.of(&common)
+	r.common = j.shared.of(&whole)
 	return r
 }
+
+// Drop tells that a rest is not used any more.
+func (j *Judge) Drop(r *Rest) {
+	if r.common.rests--; r.common.rests == 0 {
+		j.shared.held -= r.common.bytes
+	}
+}
+
+// Held returns how many bytes the conclusions take that rests have in common, about.
+func (j *Judge) Held() int { return j.shared.held }
 
 // JudgeRest is Judge for a connection of whose session the rest is left.
 func (j *Judge) JudgeRest(c *flow.Conn, r *Rest, iface string, ended bool) Judged {
 	out := j.describe(c, iface, ended)
 	out.MissedBytes += r.cut
-	k := r.common
+	k := &r.common.conclusion
 	out.Verdict, out.Protocol, out.Reasons, out.HTTP, out.Settled = k.verdict, k.protocol, k.reasons, k.http, true
 	if k.tls != nil {
 		info := *k.tls
@@ -71,38 +81,53 @@ func (j *Judge) JudgeRest(c *flow.Conn, r *Rest, iface string, ended bool) Judge
 
 // shared are conclusions that are held once, by the digest of what is in them.
 type shared struct {
-	known   map[[16]byte]*conclusion
+	known   map[[16]byte]*common
+	held    int // bytes of those that rests have
 	scratch []byte
 }
+
+// common is a conclusion that rests have in common.
+type common struct {
+	conclusion
+	rests int // that have it
+	bytes int // that it takes, about
+}
+
+// conclusionBytes is what a conclusion takes besides the text in it.
+const conclusionBytes = 768
 
 // maxShared bounds the conclusions that are found again, some 600 bytes each. When there
 // is no room they are forgotten, which leaves them to those who have them.
 const maxShared = 1024
 
-// of returns a conclusion equal to k: one that is there already, else a copy.
-func (s *shared) of(k *conclusion) *conclusion {
+// of returns a conclusion equal to k for one more rest: one that is there already, else a
+// copy.
+func (s *shared) of(k *conclusion) *common {
 	s.scratch = k.appendTo(s.scratch[:0])
 	sum := sha256.Sum256(s.scratch)
 	key := [16]byte(sum[:16])
-	if known := s.known[key]; known != nil {
-		return known
+	kept := s.known[key]
+	if kept == nil {
+		if s.known == nil || len(s.known) >= maxShared {
+			s.known = map[[16]byte]*common{}
+		}
+		kept = &common{conclusion: k.clone(), bytes: conclusionBytes + len(s.scratch)}
+		s.known[key] = kept
 	}
-	if s.known == nil || len(s.known) >= maxShared {
-		s.known = map[[16]byte]*conclusion{}
+	if kept.rests++; kept.rests == 1 {
+		s.held += kept.bytes
 	}
-	kept := k.clone()
-	s.known[key] = kept
 	return kept
 }
 
 // clone returns a copy that shares lists and certificates only.
-func (k *conclusion) clone() *conclusion {
+func (k *conclusion) clone() conclusion {
 	out := *k
 	if k.tls != nil {
 		info := *k.tls
 		out.tls = &info
 	}
-	return &out
+	return out
 }
 
 // appendTo appends all that is in a conclusion, so that two are equal where the bytes are.

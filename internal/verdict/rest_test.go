@@ -3,6 +3,7 @@ package verdict
 import (
 	"bytes"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -88,5 +89,29 @@ func TestSharedIsBounded(t *testing.T) {
 		if len(s.known) > maxShared {
 			t.Fatalf("%d are held, at most %d should be", len(s.known), maxShared)
 		}
+	}
+}
+
+// What rests have in common is counted once, for as long as one of them has it.
+func TestConclusionsAreCounted(t *testing.T) {
+	j := New(Config{})
+	path := strings.Repeat("x", 5000)
+	rest := func(status int) *Rest {
+		return &Rest{common: j.shared.of(&conclusion{http: &HTTPInfo{Status: status, Path: path}})}
+	}
+	a, b := rest(200), rest(200)
+	one := j.Held()
+	c := rest(404)
+	if one < len(path) || one > len(path)+1000 || j.Held() != 2*one {
+		t.Errorf("%d bytes are counted of one, %d of two", one, j.Held())
+	}
+	j.Drop(c)
+	j.Drop(a)
+	if j.Held() != one {
+		t.Errorf("%d bytes are counted, want %d", j.Held(), one)
+	}
+	j.Drop(b)
+	if d := rest(200); j.Held() != one || d.common != b.common {
+		t.Errorf("%d bytes are counted, want %d", j.Held(), one)
 	}
 }
