@@ -137,6 +137,7 @@ func testToken(t *testing.T, b *broker) {
 		t.Errorf("put %d, arrived %d, duplicates %d: %+v", sent, len(ids), duplicates, s)
 	}
 
+	cfg.SlowBackoff = time.Hour // only the file makes it try again
 	for name, c := range map[string]struct{ token, want string }{
 		"expired":  {b.issuer.token(t, "kafka", -5*time.Minute), "expired at"},
 		"audience": {b.issuer.token(t, "other", time.Hour), `audience ["other"]`},
@@ -151,7 +152,7 @@ func testToken(t *testing.T, b *broker) {
 			return strings.Contains(r, "refused the token") && strings.Contains(r, c.want) && strings.Contains(r, SettingSASLTokenFile) && !strings.Contains(r, "secret")
 		})
 		write(t, file, b.issuer.token(t, "kafka", time.Hour))
-		eventually(t, name+", and then a good one", func() bool { return k.Status().Delivered[Tap] == 1 }) // SlowBackoff is 30 s
+		eventually(t, name+", and then a good one", func() bool { return k.Status().Delivered[Tap] == 1 })
 		flush(t, k)
 	}
 	write(t, file, b.issuer.token(t, "kafka", time.Hour))
@@ -225,6 +226,7 @@ func testPasswordRotated(t *testing.T, b *broker) {
 	write(t, file, "first\n")
 	cfg.TLS, cfg.Brokers = &TLSConfig{CAFile: b.CA}, []string{b.TLS}
 	cfg.SASL = &SASLConfig{Mechanism: "scram-sha-512", Username: "rotating", PasswordFile: file}
+	cfg.SlowBackoff = time.Hour // only the file makes it try again
 	k := newKafka(t, cfg)
 	for n := range 40 {
 		k.Put(sample(datasets[n%4], n))
@@ -239,7 +241,7 @@ func testPasswordRotated(t *testing.T, b *broker) {
 		return strings.Contains(k.Status().Reason, "see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_SASL_PASSWORD_FILE")
 	})
 	write(t, file, "second\n")
-	eventually(t, "accepted", func() bool { s := k.Status(); return s.OK && s.Queued == 0 }) // SlowBackoff is 30 s
+	eventually(t, "accepted", func() bool { s := k.Status(); return s.OK && s.Queued == 0 })
 	flush(t, k)
 	if ids, duplicates := distinct(b.readAll(cfg)); len(ids) != 80 || duplicates != 0 {
 		t.Errorf("arrived %d, duplicates %d", len(ids), duplicates)

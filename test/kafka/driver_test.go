@@ -203,7 +203,7 @@ func (d *driver) end() report {
 	d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-d.ended:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		d.t.Fatalf("%s does not end", d.Name)
 	}
 	r, _ := d.now()

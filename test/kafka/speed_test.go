@@ -222,7 +222,7 @@ func TestLatency(t *testing.T) {
 	slices.Sort(took)
 	p99 := took[len(took)*99/100]
 	t.Logf("%d first alerts, from packet to consumer: median %v, p99 %v, at most %v", len(took), took[len(took)/2].Round(time.Millisecond), p99.Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
-	if p99 > time.Second {
+	if full() && p99 > time.Second { // else the machine may be busy with other tests
 		t.Errorf("p99 %v", p99)
 	}
 	x.end()

@@ -125,7 +125,7 @@ func startTap(t *testing.T, pod, topics string, environ ...string) *liveTap {
 			t.Logf("the tap: %s", &x.stderr)
 		}
 	})
-	eventually(t, 20*time.Second, "the tap captures", func() bool {
+	eventually(t, time.Minute, "the tap captures", func() bool {
 		return strings.Count(x.metrics(), "meshtls_tap_capturing{interface=") == 2 && !strings.Contains(x.metrics(), "} 0\nmeshtls_tap_capturing")
 	})
 	x.traffic = exec.Command("ip", "netns", "exec", pod, os.Args[0])

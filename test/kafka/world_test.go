@@ -45,7 +45,7 @@ func newWorld(t *testing.T, name string, b *kafkatest.Broker, pod string) *world
 	w := &world{t: t, broker: b, pod: pod}
 	w.create(name)
 	w.launch(name)
-	w.settled(30 * time.Second)
+	w.settled(time.Minute)
 	for _, d := range w.drivers {
 		r, _ := d.now()
 		d.rss = r.RSS

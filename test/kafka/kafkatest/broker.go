@@ -182,7 +182,7 @@ func (b *Broker) Admin(f func(context.Context, *kafka.Client) error) {
 	b.t.Helper()
 	transport := &kafka.Transport{}
 	defer transport.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	if err := f(ctx, &kafka.Client{Addr: kafka.TCP(b.Plain), Transport: transport}); err != nil {
 		b.t.Fatal(err)
