@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 )
@@ -16,9 +17,10 @@ func (k *Kafka) attempt(l *lane) {
 		return
 	}
 	l.used = true
+	begun := time.Now()
 	failed, err := k.write(l, items)
+	l.pace(time.Since(begun), k.cfg.IOTimeout, len(items), k.batchRecords)
 	if err == nil {
-		l.limit = min(l.limit*2, k.batchRecords)
 		k.conclude(l, nil)
 		return
 	}

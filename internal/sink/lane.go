@@ -35,6 +35,17 @@ func lanesOf(cfg *KafkaConfig, limit int) []*lane {
 	return lanes
 }
 
+// pace fits the next batch to the way, given how long one of n records took. One that takes
+// longer than an answer may would be sent again and again, and arrive each time.
+func (l *lane) pace(took, limit time.Duration, n, most int) {
+	switch {
+	case took >= limit:
+		l.limit = max(1, n/2)
+	case took < limit/4:
+		l.limit = min(l.limit*2, most)
+	}
+}
+
 // topicSetting returns the setting that a topic's name comes from.
 func (c *client) topicSetting(topic string) string {
 	switch topic {

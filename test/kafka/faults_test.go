@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 	"github.com/segmentio/kafka-go"
 )
@@ -331,4 +332,39 @@ func (w *world) chance(r *rand.Rand, steps int) {
 		b.Start()
 	}
 	w.t.Log(strings.Join(told, ", "))
+}
+
+// TestSlowWay has a way to the broker on which a whole batch takes longer than an answer may: smaller batches get through.
+func TestSlowWay(t *testing.T) {
+	long(t)
+	kafkatest.Require(t)
+	pod(t) // for the address
+	slow := newProxy(t)
+	b := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress, "ADVERTISE=" + slow.address()}, nil)
+	slow.to(b.Plain)
+	b.Create("way")
+	cfg := sink.KafkaConfig{
+		Brokers: []string{slow.address()}, FindingsTopic: "way", PostureTopic: "way", FlowsTopic: "way",
+		Compression: "none", IOTimeout: 2 * time.Second, MaxBackoff: time.Second,
+	}
+	k, err := sink.NewKafka(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close(t.Context())
+	eventually(t, time.Minute, "connected", func() bool { return k.Status().OK })
+	slow.rate.Store(50_000)
+	records := payloads(2000) // 2 MB
+	for i := range records {
+		k.Put(records[i])
+	}
+	begun := time.Now()
+	eventually(t, 5*time.Minute, "all is delivered", func() bool { return k.Status().Queued == 0 })
+	s := k.Status()
+	slow.rate.Store(0)
+	ids, duplicates := kafkatest.Distinct(b.Read("way"))
+	t.Logf("2 MB at 50 kB/s, answers within 2 s: put %d, arrived %d, duplicates %d, retries %d, in %v", len(records), len(ids), duplicates, s.Retries, time.Since(begun).Round(time.Second))
+	if len(ids) != len(records) {
+		t.Errorf("%+v", s)
+	}
 }
