@@ -166,10 +166,11 @@ func (f *flight) readSplit(s suite, pad int, t *dissect.TLS) bool {
 // a Finished.
 func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 	first := f.records[0].Length
+	var room [4]int
 	switch {
 	case len(f.records) == 1 && (first == s.alert || first == s.alert+jssePadding):
 		f.reason = []string{"alert_sized_record"}
-	case s.block(lengths(t, t.Client, f.records)) > 0:
+	case s.block(lengths(room[:0], t, t.Client, f.records)) > 0:
 		f.reason = []string{"padded_records"}
 	case first < leastCertificate(s, t.Hello)+verifyOver+leastSignature+s.finished-s.over:
 		f.reason = []string{"unrecognized_client_flight"}
@@ -188,9 +189,8 @@ func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 	}
 }
 
-// lengths returns those of the first records that were read right.
-func lengths(t *dissect.TLS, side dissect.Side, r []dissect.Record) []int {
-	out := make([]int, 0, 4)
+// lengths appends those of the first four records that were read right.
+func lengths(out []int, t *dissect.TLS, side dissect.Side, r []dissect.Record) []int {
 	for i, x := range r[:min(len(r), 4)] {
 		if confirmed(t, side, r, i) {
 			out = append(out, x.Length)

@@ -178,6 +178,9 @@ func flowHash(c *flow.Conn) string {
 
 // because adds reasons, each once.
 func (o *Judged) because(codes ...string) {
+	if o.Reasons == nil && len(codes) > 0 {
+		o.Reasons = make([]string, 0, usualReasons)
+	}
 	for _, c := range codes {
 		if !slices.Contains(o.Reasons, c) {
 			o.Reasons = append(o.Reasons, c)

@@ -122,7 +122,7 @@ func (s *shared) of(k *conclusion) *common {
 
 // clone returns a copy that shares lists and certificates only.
 func (k *conclusion) clone() conclusion {
-	out := *k
+	out := conclusion{k.verdict, k.protocol, k.reasons, nil, k.http}
 	if k.tls != nil {
 		info := *k.tls
 		out.tls = &info

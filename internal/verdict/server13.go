@@ -26,7 +26,8 @@ const (
 // the client's flight, which ends at end (0: not known).
 func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 	r, complete := t.Records(t.Client.Other())
-	f := serverFlight{t: t, records: r, complete: complete, block: s.block(lengths(t, t.Client.Other(), r))}
+	var room [4]int
+	f := serverFlight{t: t, records: r, complete: complete, block: s.block(lengths(room[:0], t, t.Client.Other(), r))}
 	if end > 0 {
 		if i := slices.IndexFunc(r, func(r dissect.Record) bool { return r.Ack >= end }); i >= 0 {
 			r = r[:i]

@@ -23,7 +23,15 @@ type handshake struct {
 	reasons                []string
 }
 
-func (h *handshake) because(codes ...string) { h.reasons = append(h.reasons, codes...) }
+func (h *handshake) because(codes ...string) {
+	if h.reasons == nil {
+		h.reasons = make([]string, 0, usualReasons)
+	}
+	h.reasons = append(h.reasons, codes...)
+}
+
+// usualReasons is how many reasons a judgement mostly has at most.
+const usualReasons = 4
 
 func newHandshake() handshake {
 	return handshake{auth: AuthUnknown, basis: BasisNone, requested: RequestedUnknown, outcome: OutcomeIncomplete}
