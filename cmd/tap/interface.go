@@ -68,7 +68,7 @@ func (i *interfaceTap) open() (*afpacket.Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: TAP_FILTER: %w", i.name, err)
 	}
-	return afpacket.Open(afpacket.Config{Interface: i.name, Filter: program})
+	return afpacket.Open(afpacket.Config{Interface: i.name, Filter: program, RingBytes: i.tap.limits.ring})
 }
 
 // capture hands on what a handle sees, until ctx ends or the interface is lost.

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
@@ -37,16 +38,27 @@ func (t *tap) ringMetrics(e *exposition) {
 	e.counters("ring_packets_total", "interface", packets)
 	e.counters("ring_dropped_packets_total", "interface", drops)
 	e.counters("ring_freezes_total", "interface", freezes)
+	e.gauge("ring_bytes", float64(t.limits.ring))
 }
 
 func (t *tap) tableMetrics(e *exposition) {
 	t.pipeline.mu.Lock()
 	s, failed := t.pipeline.table.Stats(), t.pipeline.failed
+	pending, conclusions := t.pipeline.memory.Held(), t.pipeline.judge.Held()
 	t.pipeline.mu.Unlock()
+	if t.limits.group > 0 {
+		e.gauge("memory_limit_bytes", float64(t.limits.group))
+	}
 	e.gauge("connections", float64(s.Active))
+	e.gauge("max_connections", float64(t.limits.connections))
+	e.gauge("pending_bytes", float64(pending))
+	e.gauge("max_pending_bytes", float64(t.limits.pending))
+	e.gauge("conclusion_bytes", float64(conclusions))
+	e.gauge("max_conclusion_bytes", float64(t.limits.conclusions))
 	e.gauge("older_connections", float64(t.older))
 	e.counter("connections_total", s.Created)
 	e.counter("evicted_connections_total", s.Evicted)
+	e.counter("shed_connections_total", s.Shed)
 	e.counter("own_connections_total", s.Excluded)
 	e.counter("redirected_connections_total", s.Redirected)
 	e.counter("dissector_failures_total", failed)
@@ -102,6 +114,7 @@ func processMetrics(e *exposition) {
 	e.gauge("go_memstats_heap_inuse_bytes", float64(m.HeapInuse))
 	e.gauge("go_memstats_sys_bytes", float64(m.Sys))
 	e.counter("go_gc_cycles_total", uint64(m.NumGC))
+	e.gauge("go_gc_gomemlimit_bytes", float64(debug.SetMemoryLimit(-1))) // which changes nothing
 	if cpu, ok := cpuTime(); ok {
 		e.family("process_cpu_seconds_total", "counter")
 		e.sample("process_cpu_seconds_total", cpu.Seconds())

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
@@ -21,11 +22,22 @@ type pipeline struct {
 	interfaces []string // their names, by flow.Packet.Interface; empty: not known
 	failed     uint64   // connections that the dissector gave up on
 	thinned    bool     // packets are cut by the default filter, and by nothing else
+
+	// What all sessions may hold that are not settled, and what was concluded of the
+	// others, in bytes. Beyond it connections are ended, those that were idle for longest
+	// first.
+	maxPending, maxConclusions int
 }
+
+// The bounds where memory has no limit, as for a file.
+const (
+	defaultPending     = 256 << 20
+	defaultConclusions = 64 << 20
+)
 
 // newPipeline wires the stages. The caller gives what differs between a pod and a file.
 func newPipeline(table flow.Config, judge verdict.Config, engine finding.Config) *pipeline {
-	p := &pipeline{judge: verdict.New(judge), engine: finding.New(engine)}
+	p := &pipeline{judge: verdict.New(judge), engine: finding.New(engine), maxPending: defaultPending, maxConclusions: defaultConclusions}
 	p.table = flow.NewTable(table, p)
 	return p
 }
@@ -55,7 +67,15 @@ func saidOf(j *verdict.Judged) said {
 }
 
 // add takes one packet.
-func (p *pipeline) add(packet *flow.Packet) { p.table.Add(packet) }
+func (p *pipeline) add(packet *flow.Packet) {
+	p.table.Add(packet)
+	for more := true; more && p.memory.Held() > p.maxPending; {
+		more = p.table.Shed(false)
+	}
+	for more := true; more && p.judge.Held() > p.maxConclusions; {
+		more = p.table.Shed(true)
+	}
+}
 
 // tick moves the time on, in ns since the epoch.
 func (p *pipeline) tick(now int64) {
@@ -101,21 +121,34 @@ func (p *pipeline) Changed(c *flow.Conn) {
 }
 
 // End implements flow.Handler.
-func (p *pipeline) End(c *flow.Conn, _ flow.EndReason) {
+func (p *pipeline) End(c *flow.Conn, why flow.EndReason) {
 	var j verdict.Judged
 	switch x := c.User.(type) {
 	case *verdict.Rest:
 		j = p.judge.JudgeRest(c, x, p.interfaceName(c), true)
+		p.judge.Drop(x)
 	case *connection:
-		j = p.judge.Judge(c, x.session, p.interfaceName(c), true)
+		j = p.last(c, x, why)
 		if x.session.Failed() {
 			p.failed++
 		}
+		x.session.Drop()
 	default:
 		j = p.judge.Judge(c, nil, p.interfaceName(c), true)
 	}
 	p.engine.Add(&j)
 	c.User = nil
+}
+
+// last is the last judgement of a connection of which more could have come. One that had
+// to make room has not ended, so nothing is concluded of how it ended.
+func (p *pipeline) last(c *flow.Conn, x *connection, why flow.EndReason) verdict.Judged {
+	j := p.judge.Judge(c, x.session, p.interfaceName(c), why != flow.EndEvicted)
+	if why == flow.EndEvicted && !j.Settled {
+		j.Reasons = append(slices.Clip(j.Reasons), "evicted")
+	}
+	j.Ended, j.Settled = true, true
+	return j
 }
 
 const transportUDP = 17
@@ -157,6 +190,7 @@ func (p *pipeline) look(c *flow.Conn, x *connection) {
 		x.session.Finish()
 		if rest := p.judge.Rest(c, x.session); rest != nil {
 			c.User = rest
+			x.session.Drop()
 			p.table.Done(c)
 		}
 	}
@@ -174,6 +208,7 @@ func (p *pipeline) coverage() finding.Coverage {
 	s := p.table.Stats()
 	c := finding.Coverage{Packets: s.Packets, Evicted: s.Evicted, CutShort: s.CutShort, Counters: map[string]uint64{
 		"fragments": s.Fragments, "gap_bytes": s.GapBytes, "cut_bytes": s.CutBytes, "conflicting_segments": s.Conflicts, "dissector_failures": p.failed,
+		"shed_connections": s.Shed,
 	}}
 	for r, n := range s.Undecoded {
 		if n > 0 {

@@ -44,6 +44,7 @@ type tap struct {
 	taps      []*interfaceTap
 	older     int // connections that were there before the tap
 	begun     time.Time
+	limits    limits
 	control   control
 	orders    orders                 // belongs to run
 	muted     []string               // rules; guarded by pipeline.mu
@@ -126,7 +127,8 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 func newTap(s settings, std streams) (*tap, error) {
 	t := &tap{
 		settings: s, sockets: &sink.Sockets{}, begun: time.Now(), older: establishedConnections(),
-		log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel})),
+		log:    slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel})),
+		limits: limitsFor(memoryLimit(os.DirFS("/")), len(s.Interfaces)),
 	}
 	var err error
 	if t.publisher, err = t.newPublisher(std); err != nil {
@@ -135,6 +137,7 @@ func newTap(s settings, std streams) (*tap, error) {
 	t.control = control{dir: s.ConfigDir, log: t.log}
 	t.pipeline = newPipeline(t.tableConfig(), verdict.Config{Local: localPrefixes(s.podIPs), Nodes: s.nodes, APIServer: s.apiServer}, t.engineConfig())
 	t.pipeline.thinned = true
+	t.pipeline.maxPending, t.pipeline.maxConclusions = t.limits.pending, t.limits.conclusions
 	for i, name := range s.Interfaces {
 		t.pipeline.interfaces = append(t.pipeline.interfaces, name)
 		t.taps = append(t.taps, &interfaceTap{tap: t, name: name, index: uint16(i), log: t.log.With("interface", name), once: make(chan struct{})})
@@ -142,14 +145,9 @@ func newTap(s settings, std streams) (*tap, error) {
 	return t, nil
 }
 
-// maxConnections bounds the live table. A connection takes about 2 KB with all that hangs
-// on it, so that the whole stays under the 128 MiB that the chart gives a tap; what does
-// not fit makes room, closed and idle first, and is counted.
-const maxConnections = 16384
-
 func (t *tap) tableConfig() flow.Config {
 	return flow.Config{
-		MaxConns: maxConnections,
+		MaxConns: t.limits.connections, MaxBuffered: t.limits.reorder, MaxRecent: t.limits.recent,
 		Loopback: func(iface uint16) bool { return t.Interfaces[iface] == loopback },
 		Exclude:  t.own,
 	}
@@ -209,13 +207,14 @@ func (t *tap) publish(r finding.Record) {
 // run captures until ctx ends, with pauses as TAP_UNTIL and the orders want them, then
 // hands on what is left.
 func (t *tap) run(ctx context.Context) error {
+	t.limits.apply()
 	for _, fault := range t.faults {
 		t.log.Error("a value cannot be used; see tap run --help", "error", fault)
 	}
 	for _, name := range t.unknown {
 		t.log.Warn("a variable that means nothing to this version; see tap run --help", "variable", name)
 	}
-	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.Sink, "older_connections", t.older)
+	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.Sink, "older_connections", t.older, "memory_limit", t.limits.group)
 	server := t.serve()
 	t.obey()
 	for ctx.Err() == nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -31,6 +32,7 @@ func (t *tap) problems() []string {
 // coverage is how much was seen since the start. The pipeline is locked.
 func (t *tap) coverage() finding.Coverage {
 	c := t.pipeline.coverage()
+	maps.Copy(c.Counters, t.limits.counters())
 	c.Older = uint64(t.older)
 	for _, i := range t.taps {
 		s := i.stats()

@@ -72,6 +72,7 @@ var words = map[string]string{
 	"unrecognized_data":  "its bytes fit nothing known",
 	"tls_may_follow":     "bytes were lost where TLS may have begun behind the cleartext",
 	"dissector_failed":   "the tap's own parser failed on it",
+	"evicted":            "the tap let go of it for want of room",
 }
 
 // explain says in plain words what led to a verdict.

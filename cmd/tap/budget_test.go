@@ -1,0 +1,149 @@
+package main
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// halfHello is a connection whose client sends the better part of a large ClientHello and then nothing more.
+func halfHello() *capturetest.Conversation {
+	hello := append([]byte{22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc, 3, 3}, make([]byte, 15000)...)
+	return &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: hello}}}
+}
+
+// play sends frames through a pipeline.
+func play(p *pipeline, frames ...capturetest.Frame) {
+	for _, f := range frames {
+		packet := flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet}
+		p.engine.Tick(packet.Time)
+		p.add(&packet)
+	}
+}
+
+// flowSaid is what a flow record says of a connection.
+type flowSaid struct {
+	Source  struct{ IP string }
+	Meshtls struct {
+		Verdict string
+		Reasons []string
+	}
+}
+
+// TestFloodOfHalfOpenSessions: however many connections stop in the middle of their first message, the sessions together stay
+// within their bound; those that make room say so; and a handshake that goes on meanwhile, a packet of it for each connection
+// of the flood, is judged as ever.
+func TestFloodOfHalfOpenSessions(t *testing.T) {
+	var flows []flowSaid
+	p := newPipeline(flow.Config{MaxConns: 5000}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
+		var o flowSaid
+		if err := json.Unmarshal(r.Value, &o); err != nil {
+			t.Error(err)
+		}
+		flows = append(flows, o)
+	}})
+	const most, connections = 1 << 20, 3000
+	p.maxPending = most
+	between, start := mutual(t), captureStart
+	var evicted int
+	for i := range connections {
+		client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 40000)
+		start = start.Add(20 * time.Millisecond)
+		play(p, halfHello().Packets(capturetest.Options{Client: client, Start: start, NoFIN: true})...)
+		if i > 1000 && len(between) > 0 {
+			between[0].Time = start
+			play(p, between[0])
+			between = between[1:]
+		}
+		if held := p.memory.Held(); held > most {
+			t.Fatalf("%d bytes are held after %d connections, at most %d should be", held, i, most)
+		}
+	}
+	p.table.Flush()
+	for _, o := range flows {
+		switch reasons := o.Meshtls.Reasons; {
+		case o.Source.IP == realClient:
+			if o.Meshtls.Verdict != "mtls" {
+				t.Errorf("the handshake in between: %+v", o)
+			}
+		case slices.Contains(reasons, "evicted"):
+			evicted++
+			fallthrough
+		default:
+			if o.Meshtls.Verdict != "tls" && o.Meshtls.Verdict != "unknown" {
+				t.Fatalf("half a hello is %s", o.Meshtls.Verdict)
+			}
+		}
+	}
+	if s := p.table.Stats(); len(flows) != connections+1 || evicted < connections*9/10 || s.Shed != uint64(evicted) {
+		t.Errorf("%d connections, %d evicted, %+v", len(flows), evicted, s)
+	}
+	if p.memory.Held() != 0 || p.judge.Held() != 0 {
+		t.Errorf("%d and %d bytes are counted when all is over", p.memory.Held(), p.judge.Held())
+	}
+}
+
+const realClient = "10.9.9.9"
+
+// mutual returns the packets of a mutual TLS 1.3 connection.
+func mutual(t *testing.T) []capturetest.Frame {
+	t.Helper()
+	ca, err := capturetest.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := certificate(t, ca, 0)
+	server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
+	client := &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, ServerName: "cart"} //nolint:gosec // the wire is what is judged
+	talk, err := capturetest.Record(exchange(client, 100), answering(server, 5000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return talk.Packets(capturetest.Options{Client: netip.MustParseAddrPort(realClient + ":40000")})
+}
+
+// TestConclusionsAreBounded: clients that are like no other (each with a name of its own) cannot fill the memory with what was
+// concluded of them.
+func TestConclusionsAreBounded(t *testing.T) {
+	p := newPipeline(flow.Config{}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Emit: func(finding.Record) {}})
+	const most = 200 << 10
+	p.maxConclusions = most
+	for i := range 2000 {
+		request := []byte("GET / HTTP/1.1\r\nHost: h" + time.Duration(i).String() + "\r\n\r\n")
+		talk := &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: request}, {FromServer: true, Data: []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")}}}
+		client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 40000)
+		play(p, talk.Packets(capturetest.Options{Client: client, Start: captureStart.Add(time.Duration(i) * time.Millisecond), NoFIN: true})...)
+		if held := p.judge.Held(); held > most {
+			t.Fatalf("%d bytes are held after %d connections, at most %d should be", held, i, most)
+		}
+	}
+	if s := p.table.Stats(); s.Shed < 1000 || p.table.Len() < 100 {
+		t.Errorf("%+v", s)
+	}
+	p.table.Flush()
+	if p.memory.Held() != 0 || p.judge.Held() != 0 {
+		t.Errorf("%d and %d bytes are counted when all is over", p.memory.Held(), p.judge.Held())
+	}
+}
+
+// TestNothingIsLeftCounted: whatever connections there were, nothing is counted when all are over.
+func TestNothingIsLeftCounted(t *testing.T) {
+	p := newPipeline(flow.Config{MaxConns: 20}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Emit: func(finding.Record) {}})
+	p.maxPending = 1 << 10 // less than any session takes
+	for _, packet := range conversations(t) {
+		p.engine.Tick(packet.Time)
+		p.add(&packet)
+	}
+	p.table.Flush()
+	if p.memory.Held() != 0 || p.judge.Held() != 0 || p.table.Stats().Shed == 0 {
+		t.Errorf("%d and %d bytes are counted when all is over: %+v", p.memory.Held(), p.judge.Held(), p.table.Stats())
+	}
+}

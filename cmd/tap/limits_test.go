@@ -1,0 +1,85 @@
+package main
+
+import (
+	"testing"
+	"testing/fstest"
+)
+
+func TestLimits(t *testing.T) {
+	const mi = 1 << 20
+	for _, c := range []struct {
+		name       string
+		group      int64
+		interfaces int
+		want       limits
+	}{
+		{"none", 0, 2, limits{ring: 4 * mi, connections: 42598, pending: 16 * mi, conclusions: 4 * mi, reorder: 4 * mi, recent: 2 * mi, heap: 96 * mi}},
+		{"the chart's default", 128 * mi, 2, limits{group: 128 * mi, ring: 4 * mi, connections: 42598, pending: 16 * mi, conclusions: 4 * mi, reorder: 4 * mi, recent: 2 * mi, heap: 96 * mi}},
+		{"three interfaces", 128 * mi, 3, limits{group: 128 * mi, ring: 2752512, connections: 42598, pending: 16 * mi, conclusions: 4 * mi, reorder: 4 * mi, recent: 2 * mi, heap: 96 * mi}},
+		{"the least that the webhook takes", 48 * mi, 2, limits{group: 48 * mi, ring: 1536 << 10, connections: 3686, pending: 6 * mi, conclusions: 1536 << 10, reorder: 1536 << 10, recent: 768 << 10, heap: 36 * mi}},
+		{"much less", 8 * mi, 2, limits{group: 8 * mi, ring: 512 << 10, connections: 1024, pending: mi, conclusions: 256 << 10, reorder: 256 << 10, recent: 128 << 10, heap: 6 * mi}},
+		{"much more", 4096 * mi, 1, limits{group: 4096 * mi, ring: 16 * mi, connections: 1 << 18, pending: 64 * mi, conclusions: 16 * mi, reorder: 8 * mi, recent: 4 * mi, heap: 3072 * mi}},
+	} {
+		c.want.growth = 50
+		if got := limitsFor(c.group, c.interfaces); got != c.want {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
+	}
+}
+
+// Whatever the limit is, what the tap allows itself fits, where there is room to work at all.
+func TestLimitsFit(t *testing.T) {
+	for group := int64(48 << 20); group < 8<<30; group += 5 << 20 {
+		for interfaces := 1; interfaces <= 8; interfaces++ {
+			l := limitsFor(group, interfaces)
+			heap := int64(l.connections)*connectionBytes + int64(l.pending+l.conclusions+l.reorder+l.recent) + fixedBytes
+			if rings := int64(l.ring * interfaces); rings > group/8 || heap > l.heap*2/3+1<<20 || l.heap+rings > group*15/16 {
+				t.Fatalf("%d bytes, %d interfaces: %+v takes %d of the heap, %d for rings", group, interfaces, l, heap, rings)
+			}
+		}
+	}
+}
+
+func TestMemoryLimit(t *testing.T) {
+	const (
+		v2     = "30 23 0:26 / /sys/fs/cgroup ro,nosuid - cgroup2 cgroup rw,nsdelegate\n"
+		memory = "sys/fs/cgroup/memory/"
+	)
+	v1At := func(group string) string {
+		return "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n35 31 0:32 " + group + " /sys/fs/cgroup/memory rw,relatime shared:5 - cgroup cgroup rw,memory\n"
+	}
+	for _, c := range []struct {
+		name           string
+		mounts, groups string
+		files          map[string]string
+		want           int64
+	}{
+		{"no control groups", "22 1 8:1 / / rw - ext4 /dev/vda rw\n", "", nil, 0},
+		{"version 2, a namespace of its own", v2, "0::/\n", map[string]string{"sys/fs/cgroup/memory.max": "134217728\n", "sys/fs/cgroup/memory.high": "max\n"}, 128 << 20},
+		{"version 2, throttled before the limit", v2, "0::/\n", map[string]string{"sys/fs/cgroup/memory.max": "134217728\n", "sys/fs/cgroup/memory.high": "121634816\n"}, 116 << 20},
+		{"version 2, the pod's limit is smaller", v2, "0::/pod/tap\n", map[string]string{
+			"sys/fs/cgroup/pod/tap/memory.max": "max\n", "sys/fs/cgroup/pod/memory.max": "67108864\n", "sys/fs/cgroup/memory.max": "134217728\n"}, 64 << 20},
+		{"version 2, the host's namespace, bound", "30 23 0:26 /kubepods/pod1/tap /sys/fs/cgroup ro - cgroup2 cgroup rw\n", "0::/kubepods/pod1/tap\n",
+			map[string]string{"sys/fs/cgroup/memory.max": "134217728\n"}, 128 << 20},
+		{"version 2, outside of the namespace", v2, "0::/../other\n", map[string]string{"sys/fs/cgroup/memory.max": "134217728\n"}, 128 << 20},
+		{"version 2, no limit", v2, "0::/\n", map[string]string{"sys/fs/cgroup/memory.max": "max\n"}, 0},
+		{"version 2, the root", v2, "0::/\n", nil, 0},
+		{"version 1, docker", v1At("/docker/1"), "9:cpu:/\n8:memory:/docker/1\n", map[string]string{memory + "memory.limit_in_bytes": "134217728\n"}, 128 << 20},
+		{"version 1, the pod's limit is not mounted", v1At("/kubepods/pod1/tap"), "8:memory:/kubepods/pod1/tap\n", map[string]string{
+			memory + "memory.limit_in_bytes": "134217728\n", memory + "memory.stat": "cache 0\nhierarchical_memory_limit 67108864\nrss 1\n"}, 64 << 20},
+		{"version 1, below the mount", v1At("/"), "8:cpu,memory:/a/b\n", map[string]string{
+			memory + "a/b/memory.limit_in_bytes": "9223372036854771712\n", memory + "a/memory.limit_in_bytes": "134217728\n"}, 128 << 20},
+		{"version 1, no limit", v1At("/"), "8:memory:/\n", map[string]string{memory + "memory.limit_in_bytes": "9223372036854771712\n"}, 0},
+		{"hybrid", v1At("/") + "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n", "8:memory:/a\n0::/a\n",
+			map[string]string{memory + "a/memory.limit_in_bytes": "134217728\n"}, 128 << 20},
+		{"nonsense", "x - y\n - cgroup2\n" + v2, "0\n:::\n0::\n", map[string]string{"sys/fs/cgroup/memory.max": "-5\n"}, 0},
+	} {
+		root := fstest.MapFS{"proc/self/mountinfo": {Data: []byte(c.mounts)}, "proc/self/cgroup": {Data: []byte(c.groups)}}
+		for name, value := range c.files {
+			root[name] = &fstest.MapFile{Data: []byte(value)}
+		}
+		if got := memoryLimit(root); got != c.want {
+			t.Errorf("%s: %d, want %d", c.name, got, c.want)
+		}
+	}
+}
