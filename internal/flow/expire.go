@@ -1,6 +1,9 @@
 package flow
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // The lists of connections by their latest packet: the head is the next to expire. A new
 // connection is in none until its first packet is done.
@@ -101,6 +104,9 @@ func (t *Table) touch(c *Conn) {
 	t.unlist(c)
 	c.tcp.list = l
 	t.idle[l].push(c)
+	if t.idle[l].head == c {
+		t.due = min(t.due, t.now+int64(t.idleTime(int(l))))
+	}
 }
 
 // Tick moves packet time on to now, in nanoseconds since the Unix epoch, if that is
@@ -111,6 +117,13 @@ func (t *Table) Tick(now int64) {
 		return
 	}
 	t.now = now
+	if now >= t.due {
+		t.expire(now)
+	}
+}
+
+// expire does what is due and finds when something will be due next.
+func (t *Table) expire(now int64) {
 	for c := t.held.due(now); c != nil; c = t.held.due(now) {
 		t.look(c)
 	}
@@ -122,6 +135,15 @@ func (t *Table) Tick(now int64) {
 				why = EndClosed
 			}
 			t.end(c, why)
+		}
+	}
+	t.due = math.MaxInt64
+	if t.held.head != nil {
+		t.due = t.held.head.lookAt
+	}
+	for l := listClosed; l < numLists; l++ {
+		if c := t.idle[l].head; c != nil {
+			t.due = min(t.due, c.tcp.touched+int64(t.idleTime(l)))
 		}
 	}
 }

@@ -229,6 +229,7 @@ func (t *Table) watch(c *Conn) {
 	case !w.listed:
 		w.lookAt = t.now + lookInterval
 		t.held.push(w)
+		t.due = min(t.due, w.lookAt)
 	}
 }
 

@@ -2,13 +2,6 @@ package flow
 
 import "encoding/binary"
 
-// datagram is an IP packet without its headers.
-type datagram struct {
-	b     []byte // what was captured, at most n
-	n     int    // length by the IP header
-	proto uint8
-}
-
 // byNibble decodes an IP packet that no EtherType announces.
 func byNibble(f frame, d *Decoded) Reason {
 	if len(f.b) == 0 {
@@ -31,33 +24,34 @@ func network(f frame, version uint8, d *Decoded) Reason {
 	if f.b[0]>>4 != version {
 		return Malformed
 	}
-	var g datagram
+	var proto uint8
 	var r Reason
 	if version == 4 {
-		g, r = ipv4(f, d)
+		f, proto, r = ipv4(f, d)
 	} else {
-		g, r = ipv6(f, d)
+		f, proto, r = ipv6(f, d)
 	}
 	if r != Decodable {
 		return r
 	}
-	d.Transport = g.proto
-	switch g.proto {
+	d.Transport = proto
+	switch proto {
 	case protoTCP:
-		return tcpHeader(g, d)
+		return tcpHeader(f, d)
 	case protoUDP:
-		if r := udpHeader(g, d); r != Decodable {
+		if r := udpHeader(f, d); r != Decodable {
 			return r
 		}
 		return inUDP(d)
 	}
-	return inIP(g, d)
+	return inIP(f, proto, d)
 }
 
-// ipv4 decodes an IPv4 header (RFC 791, section 3.1).
-func ipv4(f frame, d *Decoded) (datagram, Reason) {
+// ipv4 decodes an IPv4 header (RFC 791, section 3.1) and returns what is behind it, as long
+// as the header says, and its protocol.
+func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	if len(f.b) < 20 {
-		return datagram{}, Truncated
+		return frame{}, 0, Truncated
 	}
 	header := int(f.b[0]&15) * 4
 	total := int(binary.BigEndian.Uint16(f.b[2:]))
@@ -65,94 +59,94 @@ func ipv4(f frame, d *Decoded) (datagram, Reason) {
 		total = f.wire
 	}
 	if header < 20 || total < header || total > f.wire {
-		return datagram{}, Malformed
+		return frame{}, 0, Malformed
 	}
 	if len(f.b) < header {
-		return datagram{}, Truncated
+		return frame{}, 0, Truncated
 	}
 	copy(d.Src[:], f.b[12:16])
 	copy(d.Dst[:], f.b[16:20])
 	fragment := binary.BigEndian.Uint16(f.b[6:])
 	if fragment&0x1fff != 0 {
-		return datagram{}, LaterFragment
+		return frame{}, 0, LaterFragment
 	}
 	d.Fragment = fragment&0x2000 != 0
-	g := datagram{b: f.b[header:min(total, len(f.b))], n: total - header, proto: f.b[9]}
-	if g.proto == protoAH {
-		return extensions(g, d)
+	g = frame{f.b[header:min(total, len(f.b))], total - header}
+	if proto = f.b[9]; proto == protoAH {
+		return extensions(g, proto, d)
 	}
-	return g, Decodable
+	return g, proto, Decodable
 }
 
 // ipv6 decodes an IPv6 header and its extension headers (RFC 8200, sections 3 and 4).
-func ipv6(f frame, d *Decoded) (datagram, Reason) {
+func ipv6(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	if len(f.b) < 40 {
-		return datagram{}, Truncated
+		return frame{}, 0, Truncated
 	}
 	n := int(binary.BigEndian.Uint16(f.b[4:]))
 	if n == 0 { // a jumbogram (RFC 2675) or segmentation offload
 		n = f.wire - 40
 	}
 	if 40+n > f.wire {
-		return datagram{}, Malformed
+		return frame{}, 0, Malformed
 	}
 	d.IPv6 = true
 	copy(d.Src[:], f.b[8:24])
 	copy(d.Dst[:], f.b[24:40])
-	return extensions(datagram{b: f.b[40:min(40+n, len(f.b))], n: n, proto: f.b[6]}, d)
+	return extensions(frame{f.b[40:min(40+n, len(f.b))], n}, f.b[6], d)
 }
 
 // maxExtensions bounds the chain; RFC 8200, section 4.1, needs seven.
 const maxExtensions = 10
 
 // extensions walks the IPv6 extension headers, and AH under IPv4 (RFC 4302).
-func extensions(g datagram, d *Decoded) (datagram, Reason) {
+func extensions(g frame, proto uint8, d *Decoded) (frame, uint8, Reason) {
 	for range maxExtensions {
 		var n int
-		switch g.proto {
+		switch proto {
 		case protoHopByHop, protoRouting, protoDest, protoAH, protoFragment:
 			if len(g.b) < 8 {
-				return g, short(g, 8)
+				return g, proto, short(g, 8)
 			}
 			n = (int(g.b[1]) + 1) * 8
-			if g.proto == protoAH {
+			if proto == protoAH {
 				n = (int(g.b[1]) + 2) * 4
 			}
 		default:
-			return g, Decodable
+			return g, proto, Decodable
 		}
-		if g.proto == protoFragment { // its second byte is reserved
+		if proto == protoFragment { // its second byte is reserved
 			n = 8
 			fragment := binary.BigEndian.Uint16(g.b[2:])
 			if fragment>>3 != 0 {
-				return g, LaterFragment
+				return g, proto, LaterFragment
 			}
 			d.Fragment = fragment&1 != 0
 		}
 		if len(g.b) < n {
-			return g, short(g, n)
+			return g, proto, short(g, n)
 		}
-		g = datagram{b: g.b[n:], n: g.n - n, proto: g.b[0]}
+		g, proto = g.skip(n), g.b[0]
 	}
-	return g, Malformed
+	return g, proto, Malformed
 }
 
 // short says why fewer than n bytes are there: the capture was cut, or the IP header
 // announces no more.
-func short(g datagram, n int) Reason {
-	if g.n < n {
+func short(g frame, n int) Reason {
+	if g.wire < n {
 		return Malformed
 	}
 	return Truncated
 }
 
 // tcpHeader decodes a TCP header (RFC 9293, section 3.1). The options may be cut.
-func tcpHeader(g datagram, d *Decoded) Reason {
+func tcpHeader(g frame, d *Decoded) Reason {
 	if len(g.b) < 20 {
 		return short(g, 20)
 	}
 	header := int(g.b[12]>>4) * 4
-	if header < 20 || header > g.n {
+	if header < 20 || header > g.wire {
 		return Malformed
 	}
 	d.SrcPort = binary.BigEndian.Uint16(g.b)
@@ -160,7 +154,7 @@ func tcpHeader(g datagram, d *Decoded) Reason {
 	d.Seq = binary.BigEndian.Uint32(g.b[4:])
 	d.Ack = binary.BigEndian.Uint32(g.b[8:])
 	d.Flags = g.b[13]
-	d.PayloadLen = g.n - header
+	d.PayloadLen = g.wire - header
 	d.Payload = g.b[min(header, len(g.b)):]
 	return Decodable
 }
@@ -168,15 +162,15 @@ func tcpHeader(g datagram, d *Decoded) Reason {
 // udpHeader decodes a UDP header (RFC 768). Under IPv6 a length of 0 is a jumbogram's
 // (RFC 2675): it goes to the end of the packet. Only a first fragment may be shorter
 // than it says.
-func udpHeader(g datagram, d *Decoded) Reason {
+func udpHeader(g frame, d *Decoded) Reason {
 	if len(g.b) < 8 {
 		return short(g, 8)
 	}
 	n := int(binary.BigEndian.Uint16(g.b[4:]))
-	if n == 0 && d.IPv6 || d.Fragment && n > g.n {
-		n = g.n
+	if n == 0 && d.IPv6 || d.Fragment && n > g.wire {
+		n = g.wire
 	}
-	if n < 8 || n > g.n {
+	if n < 8 || n > g.wire {
 		return Malformed
 	}
 	d.SrcPort = binary.BigEndian.Uint16(g.b)

@@ -6,50 +6,52 @@ import (
 )
 
 // key names a connection: the smaller endpoint first. It holds no pointer, so that the
-// garbage collector need not look into the map's keys, and is made of words that are
-// written and compared whole: a processor waits where it reads more at a time than was
-// just written.
+// garbage collector need not look into the map's keys. It is made of words that are
+// written and compared each for itself: a processor waits where more is read at a time
+// than was just written.
 type key struct {
-	a, b [2]uint64 // addresses as in a Decoded, in network order
-	rest uint64    // ports, interface, transport, IP version
+	aHigh, aLow uint64 // addresses as in a Decoded, in network order
+	bHigh, bLow uint64
+	rest        uint64 // ports, interface, transport, IP version
 }
 
-func keyOf(d *Decoded, iface uint16) key {
-	return newKey(words(&d.Src, d.IPv6), words(&d.Dst, d.IPv6), d.SrcPort, d.DstPort, iface, d.Transport, d.IPv6)
-}
-
-func newKey(a, b [2]uint64, aPort, bPort, iface uint16, transport uint8, ipv6 bool) key {
-	rest := uint64(iface)<<16 | uint64(transport)<<8
-	if ipv6 {
-		rest |= 1
+func (k *key) set(d *Decoded, iface uint16) {
+	k.aHigh, k.aLow = words(&d.Src, d.IPv6)
+	k.bHigh, k.bLow = words(&d.Dst, d.IPv6)
+	aPort, bPort := d.SrcPort, d.DstPort
+	if k.aHigh > k.bHigh || k.aHigh == k.bHigh && (k.aLow > k.bLow || k.aLow == k.bLow && aPort > bPort) {
+		k.aHigh, k.aLow, k.bHigh, k.bLow = k.bHigh, k.bLow, k.aHigh, k.aLow
+		aPort, bPort = bPort, aPort
 	}
-	if a[0] > b[0] || a[0] == b[0] && (a[1] > b[1] || a[1] == b[1] && aPort > bPort) {
-		a, b, aPort, bPort = b, a, bPort, aPort
+	k.rest = uint64(aPort)<<48 | uint64(bPort)<<32 | uint64(iface)<<16 | uint64(d.Transport)<<8
+	if d.IPv6 {
+		k.rest |= 1
 	}
-	return key{a, b, uint64(aPort)<<48 | uint64(bPort)<<32 | rest}
 }
 
 // words reads an address of a Decoded.
-func words(a *[16]byte, ipv6 bool) [2]uint64 {
+func words(a *[16]byte, ipv6 bool) (high, low uint64) {
 	if !ipv6 {
-		return [2]uint64{uint64(binary.BigEndian.Uint32(a[:])) << 32}
+		return uint64(binary.BigEndian.Uint32(a[:])) << 32, 0
 	}
-	return [2]uint64{binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])}
+	return binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])
 }
 
 // is tells whether two keys are the same.
 func (k *key) is(o *key) bool {
-	return k.rest == o.rest && k.a[0] == o.a[0] && k.b[0] == o.b[0] && k.a[1] == o.a[1] && k.b[1] == o.b[1]
+	return k.rest == o.rest && k.aHigh == o.aHigh && k.bHigh == o.bHigh && k.aLow == o.aLow && k.bLow == o.bLow
 }
 
 // iface returns the interface that a key is of.
 func (k *key) iface() uint16 { return uint16(k.rest >> 16) }
 
 // keyTo returns the key that a connection has with e as its responder.
-func (c *Conn) keyTo(e *Endpoint) key {
-	ipv6 := !c.Orig.Addr.Is4()
-	a, b := bytesOf(c.Orig.Addr), bytesOf(e.Addr)
-	return newKey(words(&a, ipv6), words(&b, ipv6), c.Orig.Port, e.Port, c.Interface, c.Transport, ipv6)
+func (c *Conn) keyTo(e *Endpoint) (k key) {
+	k.set(&Decoded{
+		Src: bytesOf(c.Orig.Addr), Dst: bytesOf(e.Addr), SrcPort: c.Orig.Port, DstPort: e.Port,
+		Transport: c.Transport, IPv6: !c.Orig.Addr.Is4(),
+	}, c.Interface)
+	return k
 }
 
 // address and bytesOf turn an address of a Decoded into a netip.Addr and back.

@@ -17,10 +17,12 @@ type Table struct {
 	held    heldUp         // the connections that wait for something
 	recent  recent         // what was handed on last, of all of them
 	now     int64          // the latest packet time or tick
+	due     int64          // packet time before which nothing is due
 	ids     uint64
 	count   int
 	stats   Stats
 	decoded Decoded // of the packet at hand
+	key     key     // of the packet at hand
 	last    *Conn   // that find has found, nil if it is gone, ...
 	lastKey key     // ... and its key
 }
@@ -73,15 +75,16 @@ func (t *Table) Add(p *Packet) {
 		t.stats.Undecoded[d.Reason]++
 		return
 	}
-	k := keyOf(d, p.Interface)
-	c := t.find(&k)
+	k := &t.key
+	k.set(d, p.Interface)
+	c := t.find(k)
 	if c != nil && d.Transport == protoTCP && d.Flags&flagSYN != 0 && t.begins(c, d) {
 		t.stats.Reused++
 		t.end(c, EndReused)
 		c = nil
 	}
 	if c == nil {
-		c = t.open(k, d, p.Time)
+		c = t.open(*k, d, p.Time)
 	}
 	t.packet(c, d, p.Time)
 }

@@ -97,14 +97,13 @@ func mpls(f frame, d *Decoded) Reason {
 }
 
 // inIP opens an IP packet that carries neither TCP nor UDP.
-func inIP(g datagram, d *Decoded) Reason {
-	f := frame{g.b, g.n}
+func inIP(f frame, proto uint8, d *Decoded) Reason {
 	switch {
-	case g.proto == protoIPIP && d.deeper():
+	case proto == protoIPIP && d.deeper():
 		return network(f, 4, d)
-	case g.proto == proto6in4 && d.deeper():
+	case proto == proto6in4 && d.deeper():
 		return network(f, 6, d)
-	case g.proto == protoGRE:
+	case proto == protoGRE:
 		return gre(f, d)
 	}
 	return OtherTransport
