@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 )
 
@@ -64,6 +65,19 @@ func newGroup(name string, cpu float64, memory int64) (*group, error) {
 		errs = append(errs, err)
 	}
 	return g, errors.Join(errs...)
+}
+
+// peak is the most memory that the group ever had, bytes, 0 where the kernel does not say.
+func (g *group) peak() int64 {
+	for _, dir := range g.dirs {
+		for _, file := range []string{"memory.peak", "memory.max_usage_in_bytes"} {
+			if b, err := os.ReadFile(filepath.Join(dir, file)); err == nil {
+				n, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+				return n
+			}
+		}
+	}
+	return 0
 }
 
 // enter is what a shell does to enter the group.

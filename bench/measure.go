@@ -36,9 +36,9 @@ type process struct {
 // given, in a control group.
 func start(ns string, limits *group, stdout io.Writer, stderr io.Writer, environ []string, args ...string) (*process, error) {
 	if ns != "" {
-		args = append([]string{"ip", "netns", "exec", ns}, args...)
+		args = append([]string{"nsenter", "--net=/run/netns/" + ns}, args...) // "ip netns exec" hides /sys/fs/cgroup
 	}
-	if limits != nil { // first: in the namespace /sys has no control groups
+	if limits != nil {
 		args = append([]string{"sh", "-c", limits.enter() + `exec "$@"`, "sh"}, args...)
 	}
 	p := &process{cmd: exec.Command(args[0], args[1:]...), begun: time.Now()}

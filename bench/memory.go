@@ -26,7 +26,11 @@ func (b *bench) memory() (results []result, err error) {
 		for _, row := range rows {
 			var rss, anonymous, ring, program, cpu sample
 			for range min(b.rounds, 3) {
-				h, err := b.holding(n, row.connections, nil)
+				var args []string
+				if row.connections > 0 {
+					args = []string{"-whole", "-open", "-flows", strconv.Itoa(row.connections), "-rate", "150000"}
+				}
+				h, err := b.holding(n, nil, args...)
 				if err != nil {
 					return err
 				}
@@ -46,53 +50,77 @@ func (b *bench) memory() (results []result, err error) {
 			results = append(results, atMost(fmt.Sprintf("memory: RSS with %d connections, MB beyond idle", row.connections), more, "%.1f", row.goal))
 		}
 		columns(lines...)
-		return b.bounded(n, &results)
+		more, err := b.bounded(n)
+		results = append(results, more...)
+		return err
 	})
 }
 
-// bounded opens more connections than have room under the chart's memory limit.
-func (b *bench) bounded(n *pods, results *[]result) error {
-	connections := 300_000
+// bounded opens more connections than have room under the chart's memory limit: whole
+// ones, and ones that stop in the middle of a long first message.
+func (b *bench) bounded(n *pods) (results []result, err error) {
+	connections, half := 300_000, 100_000
 	if b.quick {
-		connections = 20_000
+		connections, half = 20_000, 5_000
 	}
+	lines := [][]string{{fmt.Sprintf("under %d MiB", limitMemory>>20), "most RSS MB", "most of the group MB", "shed", "evicted", "packets dropped"}}
+	for _, flood := range []struct {
+		what string
+		args []string
+	}{
+		{fmt.Sprintf("%d connections", connections), []string{"-whole", "-open", "-flows", strconv.Itoa(connections), "-rate", "150000"}},
+		{fmt.Sprintf("%d half-open hellos", half), []string{"-half", "-flows", strconv.Itoa(half), "-rate", "150000"}},
+	} {
+		what := fmt.Sprintf("memory: the most of %d MiB with %s, MB", limitMemory>>20, flood.what)
+		h, err := b.limited(n, flood.args)
+		if err != nil {
+			progress("  %v", err)
+			results = append(results, result{what: what, measured: "it was killed or failed", goal: "under the limit"})
+			continue
+		}
+		lines = append(lines, []string{flood.what, fmt.Sprintf("%.1f", h.most), fmt.Sprintf("%.1f", h.group), fmt.Sprint(h.shed), fmt.Sprint(h.evicted), fmt.Sprint(h.dropped)})
+		results = append(results, atMost(what, sample{h.group}, "%.1f", limitMemory/mega))
+	}
+	columns(lines...)
+	return results, nil
+}
+
+// limited is holding under the chart's memory limit.
+func (b *bench) limited(n *pods, args []string) (h held, err error) {
 	limits, err := newGroup("memory", 0, limitMemory)
 	if err != nil {
-		return err
+		return h, err
 	}
 	defer limits.remove()
-	h, err := b.holding(n, connections, limits)
-	what := fmt.Sprintf("memory: the most RSS with %d connections under %d MiB, MB", connections, limitMemory>>20)
-	if err != nil {
-		progress("  %v", err)
-		*results = append(*results, result{what: what, measured: "it was killed or failed", goal: "under the limit"})
-		return nil
-	}
-	*results = append(*results, atMost(what, sample{h.most}, "%.1f", limitMemory/mega))
-	return nil
+	h, err = b.holding(n, limits, args...)
+	h.group = mb(limits.peak())
+	return h, err
 }
 
 // held is the tap with connections open.
 type held struct {
-	rss, anonymous, ring, program, most float64 // MB
-	cpu                                 float64 // seconds since it was ready
+	rss, anonymous, ring, program, most, group float64 // MB; most and group: the most of the process and of its control group
+	cpu                                        float64 // seconds since it was ready
+	stopped
 }
 
-// holding starts a tap, opens connections and looks at it.
-func (b *bench) holding(n *pods, connections int, limits *group) (h held, err error) {
+// holding starts a tap, lets a sender open connections (none without args) and looks at
+// it.
+func (b *bench) holding(n *pods, limits *group, args ...string) (h held, err error) {
 	r, err := b.startTap(n, "eth0,lo", limits, "findings,posture")
 	if err != nil {
 		return h, err
 	}
-	if connections > 0 {
-		_, err = b.sender(n, "-whole", "-open", "-flows", strconv.Itoa(connections), "-rate", "150000")
+	if len(args) > 0 {
+		_, err = b.sender(n, args...)
 	} else {
 		time.Sleep(2 * time.Second)
 	}
 	h.cpu = r.settled().Seconds()
 	h.rss, h.anonymous, h.program, h.ring = mb(r.status("VmRSS")), mb(r.status("RssAnon")), mb(r.status("RssFile")), mb(r.status("RssShmem"))
 	h.most = mb(r.status("VmHWM"))
-	_, _, e := tapResult(r)
+	var e error
+	h.stopped, e = tapStopped(r)
 	return h, errors.Join(err, e)
 }
 

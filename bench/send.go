@@ -15,6 +15,8 @@ import (
 	"unsafe" //nolint:depguard // sendmmsg(2) has no wrapper
 
 	"golang.org/x/sys/unix"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
 // sent is what the sender prints: how much it sent and what that took, which is the
@@ -40,6 +42,7 @@ func send(args []string) error {
 	whole := f.Bool("whole", false, "whole connections instead, with TLS handshakes")
 	first := f.Int("first", 0, "number of the first whole connection")
 	open := f.Bool("open", false, "do not close them")
+	half := f.Bool("half", false, "the clients stop in the middle of a long first message")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -49,7 +52,10 @@ func send(args []string) error {
 	}
 	defer unix.Close(s.fd)
 	next := flood(*flows, *count)
-	if *whole {
+	switch {
+	case *half:
+		next = begun(*first, *flows, []*connection{{talk: halfHello(), open: true}})
+	case *whole:
 		if next, err = handshakes(*first, *flows, *open); err != nil {
 			return err
 		}
@@ -58,7 +64,7 @@ func send(args []string) error {
 	if err != nil {
 		return err
 	}
-	if *whole {
+	if *whole || *half {
 		out.Connections = *flows
 	}
 	return json.NewEncoder(os.Stdout).Encode(out)
@@ -98,8 +104,8 @@ func floodClient(i int) netip.AddrPort {
 // kept is how many different conversations whole connections are made of.
 const kept = 50
 
-// handshakes makes whole connections to the pod, sixteen at a time: TLS 1.3 and 1.2,
-// mutual and not, with one small answer.
+// handshakes makes whole connections to the pod: TLS 1.3 and 1.2, mutual and not, with
+// one small answer.
 func handshakes(first, count int, open bool) (source, error) {
 	random := rand.New(rand.NewPCG(3, 4))
 	t, err := newTalker(random)
@@ -112,15 +118,26 @@ func handshakes(first, count int, open bool) (source, error) {
 		if err != nil {
 			return nil, err
 		}
-		talks[i] = &connection{talk: talk}
+		talks[i] = &connection{talk: talk, open: open}
 	}
+	return begun(first, count, talks), nil
+}
+
+// halfHello is what a client says that stops before its ClientHello is whole.
+func halfHello() *capturetest.Conversation {
+	hello := append([]byte{22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc, 3, 3}, make([]byte, 15<<10)...)
+	return &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: hello}}}
+}
+
+// begun makes connections to the pod, sixteen at a time, that say in turn what some say.
+func begun(first, count int, talks []*connection) source {
+	random := rand.New(rand.NewPCG(5, 6))
 	var now []*connection
 	next := first
 	begin := func() *connection {
-		c := *talks[next%kept]
+		c := *talks[next%len(talks)]
 		c.client, c.server = floodClient(next), netip.AddrPortFrom(netip.MustParseAddr(podIP), 8443)
 		c.seq = [2]uint32{random.Uint32(), random.Uint32()}
-		c.open = open
 		next++
 		return &c
 	}
@@ -140,7 +157,7 @@ func handshakes(first, count int, open bool) (source, error) {
 			now = now[:len(now)-1]
 		}
 		return b
-	}, nil
+	}
 }
 
 // socket is a packet socket that only sends.

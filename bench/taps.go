@@ -121,25 +121,37 @@ func (r *running) settled() time.Duration {
 	return r.cpu() - r.before
 }
 
-// tapResult reads the record that says that the tap has stopped.
-func tapResult(r *running) (packets, dropped float64, err error) {
+// stopped is what the tap says of itself when it has stopped.
+type stopped struct{ packets, dropped, evicted, shed float64 }
+
+// tapStopped stops the tap and reads the record that says so.
+func tapStopped(r *running) (s stopped, err error) {
 	if _, err := r.stop(syscall.SIGTERM); err != nil {
-		return 0, 0, err
+		return s, err
 	}
 	var record struct {
 		Event   struct{ Action string }
 		MeshTLS struct {
-			Coverage struct{ Packets, Dropped float64 }
+			Coverage struct {
+				Packets, Dropped, Evicted float64
+				Shed                      float64 `json:"shed_connections"`
+			}
 		}
 	}
 	lines := strings.Split(strings.TrimSpace(r.out.String()), "\n")
 	for _, line := range slices.Backward(lines) {
 		if strings.Contains(line, `"action":"stopped"`) {
 			err := json.Unmarshal([]byte(line), &record)
-			return record.MeshTLS.Coverage.Packets, record.MeshTLS.Coverage.Dropped, err
+			c := record.MeshTLS.Coverage
+			return stopped{c.Packets, c.Dropped, c.Evicted, c.Shed}, err
 		}
 	}
-	return 0, 0, fmt.Errorf("the tap did not say that it stopped: %s", r.err)
+	return s, fmt.Errorf("the tap did not say that it stopped: %s", r.err)
+}
+
+func tapResult(r *running) (packets, dropped float64, err error) {
+	s, err := tapStopped(r)
+	return s.packets, s.dropped, err
 }
 
 func tcpdumpResult(r *running) (packets, dropped float64, err error) {
