@@ -115,15 +115,12 @@ func (t *Table) placeSome(c *Conn, side Side, p piece) piece {
 // long it is may be all that is wanted of it.
 func (t *Table) deliver(c *Conn, side Side, p *piece) {
 	s := &c.tcp.side[side]
-	s.sure = true
-	s.next = p.end()
 	if c.tcp.done {
-		s.told = s.next
-		if cut := p.n - int64(len(p.data)); cut > 0 {
-			t.cut(c, side, cut)
-		}
+		t.pass(c, side, p.n, len(p.data))
 		return
 	}
+	s.sure = true
+	s.next = p.end()
 	if gap := p.off - s.told; gap > 0 || len(p.data) > 0 {
 		t.remember(s, p)
 		s.told = p.off + int64(len(p.data))
@@ -133,6 +130,17 @@ func (t *Table) deliver(c *Conn, side Side, p *piece) {
 		s.told = s.next
 		t.cut(c, side, cut)
 		t.emit(c, Segment{Side: side, Offset: s.next, Ack: p.ack, Gap: cut, Cut: true, Time: p.time})
+	}
+}
+
+// pass counts n bytes that come next and that nobody wants, of which some were captured.
+func (t *Table) pass(c *Conn, side Side, n int64, captured int) {
+	s := &c.tcp.side[side]
+	s.sure = true
+	s.next += n
+	s.told = s.next
+	if cut := n - int64(captured); cut > 0 {
+		t.cut(c, side, cut)
 	}
 }
 

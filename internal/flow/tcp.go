@@ -74,15 +74,19 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		s.fin = -1 // it was none: the stream goes on
 		t.conflict(c)
 	}
+	inOrder := off == s.next && c.tcp.waiting == nil // as nearly every segment is
 	switch {
 	case n == 0:
 	case n == 1 && off >= s.next && off == s.acked-1 && (s.probed || t.now-c.tcp.touched >= probeQuiet):
 		s.probed = true // and the byte that it repeats was lost
 	case c.Excluded:
 		s.next = max(s.next, off+n)
+	case inOrder && c.tcp.done:
+		t.pass(c, side, n, len(d.Payload))
 	default:
-		p := piece{off: off, n: n, data: d.Payload, ack: ack, time: now}
-		if off == s.next && c.tcp.waiting == nil { // what nearly every segment does
+		var p piece // not a literal, which would be made elsewhere and copied
+		p.off, p.n, p.data, p.ack, p.time = off, n, d.Payload, ack, now
+		if inOrder {
 			t.deliver(c, side, &p)
 		} else {
 			t.place(c, side, p)
