@@ -75,47 +75,12 @@ func (i *issuer) token(t *testing.T, audience string, lasts time.Duration) strin
 	return text + "." + encode(signature)
 }
 
-// allow grants principals Write and Describe on all topics that begin with prefix, and takes it from all others.
-func (b *broker) allow(prefix string, principals ...string) {
-	b.Admin(func(ctx context.Context, c *kafka.Client) error {
-		filter := kafka.DeleteACLsFilter{
-			ResourceTypeFilter: kafka.ResourceTypeTopic, ResourceNameFilter: prefix, ResourcePatternTypeFilter: kafka.PatternTypePrefixed,
-			Operation: kafka.ACLOperationTypeAny, PermissionType: kafka.ACLPermissionTypeAny,
-		}
-		r := &kafka.CreateACLsRequest{}
-		for _, p := range append(principals, "User:nobody") { // a topic with no ACL is open
-			for _, operation := range []kafka.ACLOperationType{kafka.ACLOperationTypeWrite, kafka.ACLOperationTypeDescribe} {
-				r.ACLs = append(r.ACLs, kafka.ACLEntry{
-					ResourceType: kafka.ResourceTypeTopic, ResourceName: prefix, ResourcePatternType: kafka.PatternTypePrefixed,
-					Principal: p, Host: "*", Operation: operation, PermissionType: kafka.ACLPermissionTypeAllow,
-				})
-			}
-		}
-		made, err := c.CreateACLs(ctx, &kafka.CreateACLsRequest{ACLs: r.ACLs[len(r.ACLs)-2:]})
-		if err == nil {
-			_, err = c.DeleteACLs(ctx, &kafka.DeleteACLsRequest{Filters: []kafka.DeleteACLsFilter{filter}})
-		}
-		if err == nil {
-			made, err = c.CreateACLs(ctx, r)
-		}
-		if err != nil {
-			return err
-		}
-		for _, err := range made.Errors {
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
 // testToken authenticates by a token file that is re-read, as a projected service-account token is, to topics of the pod's
 // namespace by a prefixed ACL. Each session ends after three seconds; the token that the first began with is long expired.
 func testToken(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "tap.shop")
-	b.allow("tap.shop", "User:"+account)
+	b.Allow("tap.shop", "User:"+account)
 	file := filepath.Join(t.TempDir(), "token")
 	write(t, file, b.issuer.token(t, "kafka", 2*time.Second))
 	cfg.TLS, cfg.Brokers = &TLSConfig{CAFile: b.CA}, []string{b.TLS}
@@ -157,7 +122,7 @@ func testToken(t *testing.T, b *broker) {
 	}
 	write(t, file, b.issuer.token(t, "kafka", time.Hour))
 	other := b.topics(t, "tap.other")
-	b.allow("tap.other", "User:system:serviceaccount:other:web")
+	b.Allow("tap.other", "User:system:serviceaccount:other:web")
 	other.TLS, other.Brokers, other.SASL = cfg.TLS, cfg.Brokers, cfg.SASL
 	k = newKafka(t, other)
 	eventually(t, "not another namespace's topics", func() bool {
@@ -171,7 +136,7 @@ func testACL(t *testing.T, b *broker) {
 	cfg := b.topics(t, "acl")
 	cfg.TLS, cfg.Brokers, cfg.SlowBackoff = &TLSConfig{CAFile: b.CA}, []string{b.TLS}, time.Second
 	cfg.SASL = &SASLConfig{Mechanism: "plain", Username: "tap", Password: kafkatest.Password}
-	b.allow("acl", "User:tap")
+	b.Allow("acl", "User:tap")
 	k := newKafka(t, cfg)
 	put := func(from, to int) {
 		for n := from; n < to; n++ {
@@ -180,14 +145,14 @@ func testACL(t *testing.T, b *broker) {
 	}
 	put(0, 100)
 	eventually(t, "delivered", func() bool { return sum(k.Status().Delivered) == 100 })
-	b.allow("acl")
+	b.Allow("acl")
 	put(100, 200)
 	eventually(t, "withdrawn", func() bool {
 		s := k.Status()
 		return !s.OK && !s.Down && (strings.Contains(s.Reason, "not authorized to write to topic") || strings.Contains(s.Reason, "may not be described"))
 	})
 	t.Log(k.Status().Reason)
-	b.allow("acl", "User:tap")
+	b.Allow("acl", "User:tap")
 	put(200, 300)
 	eventually(t, "granted", func() bool { s := k.Status(); return s.OK && s.Queued == 0 })
 	s := flush(t, k)

@@ -18,7 +18,7 @@
 #
 # Environment: KAFKA_CACHE (default ${XDG_CACHE_HOME:-~/.cache}/meshtls-tap/kafka),
 #   HEAP (128m), PARTITIONS (3), SCRAM_PASSWORD (tap-secret), CLIENT_AUTH (none, required),
-#   ADDRESS (127.0.0.1) of the listener without TLS, MAVEN_REPO (Maven's local repository),
+#   ADDRESS (127.0.0.1) of the listeners, MAVEN_REPO (Maven's local repository),
 #   OWNER (a process id: the broker started is killed when that process is gone),
 #   ADVERTISE (host:port by which clients are told to reach the listener without TLS),
 #   JOIN (WORKDIR of the first broker: this one joins its cluster) with NODE (2, 3, ...),
@@ -39,6 +39,8 @@ case $address in
   *:*) bracketed="[$address]" ;;
   *) bracketed=$address small+=(-Djava.net.preferIPv4Stack=true) ;;
 esac
+secured=$bracketed
+[ "$address" != 127.0.0.1 ] || secured=localhost
 
 die() { echo "kafka.sh: $*" >&2; exit 1; }
 
@@ -96,7 +98,7 @@ authority() {
   {
     openssl req -x509 "${ec[@]}" -days 30 -keyout "$t/ca.key" -out "$t/ca.pem" -subj "/CN=Kafka test CA"
     openssl req -new "${ec[@]}" -keyout "$t/broker.key" -out "$t/broker.csr" -subj "/CN=localhost"
-    printf 'subjectAltName=DNS:localhost,IP:127.0.0.1\n' >"$t/extensions"
+    printf 'subjectAltName=DNS:localhost,IP:%s\n' "$address" >"$t/extensions"
     openssl x509 -req -in "$t/broker.csr" -CA "$t/ca.pem" -CAkey "$t/ca.key" -CAcreateserial -days 30 \
       -extfile "$t/extensions" -out "$t/broker.pem"
   } 2>"$t/openssl.log" || { cat "$t/openssl.log" >&2; die "openssl failed"; }
@@ -107,7 +109,7 @@ authority() {
 configure() {
   local w=$1 sasl="" advertised="" map="" roles=broker,controller controller=",CONTROLLER://127.0.0.1:$4" quorum=$4
   if [ "$2" = tls ]; then
-    sasl=",SASL://127.0.0.1:$5" advertised=",SASL://localhost:$5" map=",SASL:SASL_SSL"
+    sasl=",SASL://$bracketed:$5" advertised=",SASL://$secured:$5" map=",SASL:SASL_SSL"
   fi
   if [ -n "${JOIN:-}" ]; then
     roles=broker controller="" quorum=$(cut -d' ' -f2 "$JOIN/ports")
@@ -241,7 +243,7 @@ start() {
       {
         echo "PID=$(cat "$w/pid")"
         echo "PLAIN=$bracketed:${ports[0]}"
-        if [ "$mode" = tls ]; then echo "TLS=localhost:${ports[2]}"; echo "CA=$w/tls/ca.pem"; fi
+        if [ "$mode" = tls ]; then echo "TLS=$secured:${ports[2]}"; echo "CA=$w/tls/ca.pem"; fi
       } >"$w/env"
       cat "$w/env"
       return

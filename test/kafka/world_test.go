@@ -20,6 +20,7 @@ type world struct {
 	dead    []dead
 	before  []kafkatest.Record // what was read of topics that were deleted then
 
+	secure   *secured // nil: no TLS and no login
 	replicas int      // 1 if 0
 	brokers  []string // the broker's address if nil
 }
@@ -43,6 +44,12 @@ const boundKB = 40 << 10
 func newWorld(t *testing.T, name string, b *kafkatest.Broker, pod string) *world {
 	t.Helper()
 	w := &world{t: t, broker: b, pod: pod}
+	w.begin(name)
+	return w
+}
+
+func (w *world) begin(name string) {
+	w.t.Helper()
 	w.create(name)
 	w.launch(name)
 	w.settled(time.Minute)
@@ -50,7 +57,6 @@ func newWorld(t *testing.T, name string, b *kafkatest.Broker, pod string) *world
 		r, _ := d.now()
 		d.rss = r.RSS
 	}
-	return w
 }
 
 func (w *world) create(name string) {
@@ -68,10 +74,15 @@ func (w *world) launch(name string) {
 		w.brokers = []string{w.broker.Plain}
 	}
 	o := order{Name: name + ".memory", Brokers: w.brokers, Topics: name + ".memory", Rate: rate, Size: size}
+	environ := []string{"TAP_KAFKA_BROKERS=" + strings.Join(w.brokers, ",")}
+	if w.secure != nil {
+		o.TLS, o.SASL = w.secure.config()
+		environ = append(environ, w.secure.environ()...)
+	}
 	w.drivers = append(w.drivers, startDriver(w.t, w.pod, o))
 	o.Name, o.Topics, o.Spool = name+".spool", name+".spool", filepath.Join(w.t.TempDir(), "spool")
 	w.drivers = append(w.drivers, startDriver(w.t, w.pod, o))
-	w.tap = startTap(w.t, w.pod, name+".tap", "TAP_KAFKA_BROKERS="+strings.Join(w.brokers, ","))
+	w.tap = startTap(w.t, w.pod, name+".tap", environ...)
 }
 
 // settled waits until everybody delivers and hardly anything waits.

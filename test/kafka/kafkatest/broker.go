@@ -208,6 +208,42 @@ func (b *Broker) CreateReplicated(replicas int, topics ...string) {
 	})
 }
 
+// Allow grants principals Write and Describe on all topics that begin with prefix, and takes it from all others.
+func (b *Broker) Allow(prefix string, principals ...string) {
+	b.t.Helper()
+	b.Admin(func(ctx context.Context, c *kafka.Client) error {
+		filter := kafka.DeleteACLsFilter{
+			ResourceTypeFilter: kafka.ResourceTypeTopic, ResourceNameFilter: prefix, ResourcePatternTypeFilter: kafka.PatternTypePrefixed,
+			Operation: kafka.ACLOperationTypeAny, PermissionType: kafka.ACLPermissionTypeAny,
+		}
+		r := &kafka.CreateACLsRequest{}
+		for _, p := range append(principals, "User:nobody") { // a topic with no ACL is open
+			for _, operation := range []kafka.ACLOperationType{kafka.ACLOperationTypeWrite, kafka.ACLOperationTypeDescribe} {
+				r.ACLs = append(r.ACLs, kafka.ACLEntry{
+					ResourceType: kafka.ResourceTypeTopic, ResourceName: prefix, ResourcePatternType: kafka.PatternTypePrefixed,
+					Principal: p, Host: "*", Operation: operation, PermissionType: kafka.ACLPermissionTypeAllow,
+				})
+			}
+		}
+		made, err := c.CreateACLs(ctx, &kafka.CreateACLsRequest{ACLs: r.ACLs[len(r.ACLs)-2:]})
+		if err == nil {
+			_, err = c.DeleteACLs(ctx, &kafka.DeleteACLsRequest{Filters: []kafka.DeleteACLsFilter{filter}})
+		}
+		if err == nil {
+			made, err = c.CreateACLs(ctx, r)
+		}
+		if err != nil {
+			return err
+		}
+		for _, err := range made.Errors {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // Delete deletes topics.
 func (b *Broker) Delete(topics ...string) {
 	b.t.Helper()

@@ -1,0 +1,121 @@
+package kafka_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/sink"
+	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
+)
+
+// secured is how drivers and tap log in, by files as a pod has them.
+type secured struct{ ca, password string }
+
+func (s *secured) config() (*sink.TLSConfig, *sink.SASLConfig) {
+	return &sink.TLSConfig{CAFile: s.ca}, &sink.SASLConfig{Mechanism: "scram-sha-512", Username: "tap", PasswordFile: s.password}
+}
+
+func (s *secured) environ() []string {
+	return []string{
+		"TAP_KAFKA_TLS_CA_FILE=" + s.ca, "TAP_KAFKA_SASL_MECHANISM=scram-sha-512", "TAP_KAFKA_SASL_USERNAME=tap", "TAP_KAFKA_SASL_PASSWORD_FILE=" + s.password,
+	}
+}
+
+// replace puts a file in another's place at once, as the kubelet does with a mounted Secret.
+func replace(t *testing.T, file string, text []byte) {
+	t.Helper()
+	err := os.WriteFile(file+".new", text, 0o600)
+	if err == nil {
+		err = os.Rename(file+".new", file)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSecured takes away what drivers and tap log in with or may do, and gives it back: nobody has to start them again.
+func TestSecured(t *testing.T) {
+	long(t)
+	kafkatest.Require(t)
+	p := pod(t)
+	b := kafkatest.Start(t, "tls", []string{"ADDRESS=" + hostAddress, "AUTHORIZE=1"}, nil)
+	s := &secured{filepath.Join(t.TempDir(), "ca.pem"), filepath.Join(t.TempDir(), "password")}
+	trust := func() {
+		t.Helper()
+		text, err := os.ReadFile(b.CA)
+		if err != nil {
+			t.Fatal(err)
+		}
+		replace(t, s.ca, text)
+	}
+	trust()
+	replace(t, s.password, []byte(kafkatest.Password))
+	set := func(args ...string) {
+		t.Helper()
+		b.Tool("kafka.admin.ConfigCommand", append([]string{"--bootstrap-server", b.Plain, "--alter"}, args...)...)
+	}
+	scenario := func(name string, may expected, f func(w *world)) {
+		t.Run(name, func(t *testing.T) {
+			w := &world{t: t, broker: b, pod: p, secure: s, brokers: []string{b.TLS}}
+			w.begin(name)
+			f(w)
+			w.settled(3 * time.Minute)
+			w.account(may)
+		})
+	}
+	scenario("ACL", expected{dropped: true}, func(w *world) { // 12,000 records may come before it is tried again
+		b.Allow("ACL.")
+		w.blames(sink.FaultAuthorization, sink.FaultTopic)
+		w.lasts(5 * time.Second)
+		b.Allow("ACL.", "User:tap")
+	})
+	scenario("quota", expected{}, func(w *world) {
+		set("--entity-type", "clients", "--entity-default", "--add-config", "producer_byte_rate=3000")
+		for _, d := range w.drivers {
+			eventually(w.t, time.Minute, d.Name+" is slowed down", func() bool { r, _ := d.now(); return r.Status.Throttled > 5*time.Second })
+		}
+		w.lasts(10 * time.Second)
+		set("--entity-type", "clients", "--entity-default", "--delete-config", "producer_byte_rate")
+	})
+	scenario("password", expected{}, func(w *world) {
+		set("--entity-type", "users", "--entity-name", "tap", "--add-config", "SCRAM-SHA-512=[iterations=4096,password=another]")
+		b.Stop()
+		b.Start()
+		w.blames(sink.FaultLogin)
+		w.lasts(5 * time.Second)
+		replace(t, s.password, []byte("another\n"))
+	})
+	scenario("authority", expected{}, func(w *world) {
+		b.Stop()
+		if err := os.RemoveAll(filepath.Dir(b.CA)); err != nil {
+			w.t.Fatal(err)
+		}
+		b.Start()
+		w.blames(sink.FaultTLS)
+		w.lasts(5 * time.Second)
+		trust()
+	})
+}
+
+// blames waits until drivers and tap say that it is one of these faults.
+func (w *world) blames(classes ...string) {
+	w.t.Helper()
+	for _, d := range w.drivers {
+		eventually(w.t, 2*time.Minute, d.Name+" blames "+strings.Join(classes, " or "), func() bool {
+			r, _ := d.now()
+			return !r.Status.OK && strings.Contains(strings.Join(classes, " "), r.Status.Fault) && r.Status.Fault != ""
+		})
+	}
+	eventually(w.t, 2*time.Minute, "the tap blames "+strings.Join(classes, " or "), func() bool {
+		for _, c := range classes {
+			if w.tap.metric(`sink_fault\{class="`+c+`"\}`) == 1 {
+				return true
+			}
+		}
+		return false
+	})
+	w.t.Log(w.tap.get("/readyz"))
+}
