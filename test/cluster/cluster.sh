@@ -64,7 +64,8 @@ start() { # a subshell of its own moves into the new cgroups and becomes the nod
 		fi
 		sleep 0.05
 		for child in $(cat /proc/$waiter/task/*/children 2>/dev/null); do
-			[[ $(tr "\0" " " 2>/dev/null <"/proc/$child/cmdline") != *node.sh* ]] || p=$child
+			# Not those of the shell before it, whose command line has that name, too.
+			[[ $(tr "\0" " " 2>/dev/null <"/proc/$child/cmdline") != "bash $kit/node.sh "* ]] || p=$child
 		done
 	done
 	echo "$p $(starttime "$p")" >"$state/pid"

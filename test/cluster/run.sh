@@ -108,7 +108,7 @@ node)
 	walk=$(./walk.sh "$work") || walk="WALK_MISSING='what walk.sh downloads and builds: see above'"
 	eval "$walk"
 	export CLUSTER_WORK=$work CLUSTER_TIER=node WALK_ENVOY WALK_HTTPBIN WALK_CERTS WALK_MISSING
-	gotest -v -timeout 30m ./node "$@" 9>&-
+	gotest -v -timeout 30m -parallel 8 ./node "$@" 9>&-
 	;;
 chart)
 	built=$(./build.sh chart)

@@ -78,8 +78,7 @@ webhooks:
 	})
 }
 
-// again is whether a webhook wants to be called again. One that is older than native sidecars, called after ours and again
-// after ours has repaired what it broke, has the last word: nothing in the cluster could mend that, and the kubectl plugin finds it.
+// again is whether a webhook wants to be called again.
 func again(name string) string {
 	if name == "zzzz-old" {
 		return "Never"
@@ -168,6 +167,29 @@ func TestOtherWebhooks(t *testing.T) {
 				return nil
 			})
 		})
+	}
+}
+
+// TestLastWord: a webhook that is older than native sidecars, called after ours and again after ours has repaired what it
+// broke, has the last word. Our dry runs find that out: the tap is a plain container there, and Jobs, which it would keep
+// from ending, go without.
+func TestLastWord(t *testing.T) {
+	c, _ := installed(t)
+	ns := c.Namespace(t, tapped)
+	mutator(t, c, "zzzz-old-again", ns, forgetful)
+	kit.Eventually(t, time.Minute, "the tap to be a plain container", func() error {
+		r := c.DryRun(t, ns, kit.NewPod("p"))
+		if r.Err != nil {
+			return r.Err
+		}
+		if names(r.Pod) != "app, "+kit.Tap || len(r.Warnings) > 0 {
+			return fmt.Errorf("%s; %q", names(r.Pod), r.Warnings)
+		}
+		return nil
+	})
+	r := c.DryRun(t, ns, kit.NewPod("p", owned("batch/v1", "Job", "once")))
+	if r.Err != nil || names(r.Pod) != "app" || !strings.Contains(strings.Join(r.Warnings, " "), "job") {
+		t.Errorf("of a Job: %v, %s, %q", r.Err, names(r.Pod), r.Warnings)
 	}
 }
 

@@ -3,6 +3,7 @@ package node_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,12 +63,16 @@ func served(t *testing.T, c *kit.Cluster, ns, service string) bool {
 	return false
 }
 
+// service is in front of what inService changes.
+const service = `{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}}`
+
+func inService(p *corev1.Pod) { p.Labels = map[string]string{"app": "web"} }
+
 // withService runs a tapped pod behind a Service.
 func withService(t *testing.T, c *kit.Cluster, ns string, change ...func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
-	c.Apply(t, ns, `{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}}`)
-	change = append(change, func(p *corev1.Pod) { p.Labels = map[string]string{"app": "web"} })
-	pod := run(t, c, ns, kit.NewPod("web", change...))
+	c.Apply(t, ns, service)
+	pod := run(t, c, ns, kit.NewPod("web", append(change, inService)...))
 	kit.Eventually(t, 20*time.Second, "the Service to have the pod", func() error {
 		if !served(t, c, ns, "web") {
 			return errors.New("it has none")
@@ -93,6 +98,7 @@ func restarted(t *testing.T, n int32) func(*corev1.Pod) error {
 
 // TestTapKilled: the application goes on, and its pod is Ready again as soon as the tap is.
 func TestTapKilled(t *testing.T) {
+	t.Parallel()
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
 	pod := withService(t, c, ns)
@@ -107,6 +113,7 @@ func TestTapKilled(t *testing.T) {
 
 // TestTapOutOfMemory: the kernel ends the tap, not the application.
 func TestTapOutOfMemory(t *testing.T) {
+	t.Parallel()
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
 	pod := withService(t, c, ns)
@@ -136,12 +143,11 @@ func TestTapOutOfMemory(t *testing.T) {
 // TestImageNotSeenToRun: with the image check, a tap that cannot be pulled reaches no pod. The upgrade comes to a halt, and
 // the replicas of before go on with the image of before.
 func TestImageNotSeenToRun(t *testing.T) {
+	long(t)
 	c := installed(t)
-	defer restore(t, c)
-	out, err := c.Run(t, "", c.Bin("helm4"), chart("upgrade", release, "--set", "tap.image.tag=missing", "--wait", "--timeout", "20s")...)
-	if err == nil {
-		t.Errorf("an upgrade to an image that is not there went well: %s", out)
-	}
+	halted(t, c, func(p *corev1.Pod) bool {
+		return slices.ContainsFunc(p.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool { return notPulled(&s) })
+	}, "--set", "tap.image.tag=missing")
 	ns := c.Namespace(t, tapped)
 	pod := run(t, c, ns, kit.NewPod("web"))
 	if found, _ := kit.Container(pod, kit.Tap); found == nil || strings.HasSuffix(found.Image, "missing") {
@@ -149,14 +155,19 @@ func TestImageNotSeenToRun(t *testing.T) {
 	}
 }
 
+// notPulled is whether a container waits for an image that there is not.
+func notPulled(s *corev1.ContainerStatus) bool {
+	return s.State.Waiting != nil && (strings.HasPrefix(s.State.Waiting.Reason, "ErrImage") || s.State.Waiting.Reason == "ImagePullBackOff")
+}
+
+// badGrace is a setting that the tap cannot use, though the webhook does not know.
+var badGrace = []string{"--set", "tap.extraEnv[0].name=TAP_GRACE,tap.extraEnv[0].value=lots"}
+
 // TestBadSettings: settings that the tap cannot use are found out in a pod of the webhook's own, and reach no other.
 func TestBadSettings(t *testing.T) {
+	long(t)
 	c := installed(t)
-	defer restore(t, c)
-	bad := chart("upgrade", release, "--set", "tap.extraEnv[0].name=TAP_GRACE,tap.extraEnv[0].value=lots", "--wait", "--timeout", "20s")
-	if out, err := c.Run(t, "", c.Bin("helm4"), bad...); err == nil {
-		t.Errorf("an upgrade to settings that cannot be used went well: %s", out)
-	}
+	halted(t, c, func(p *corev1.Pod) bool { return p.Status.Phase == corev1.PodFailed }, badGrace...)
 	ns := c.Namespace(t, tapped)
 	pod := run(t, c, ns, kit.NewPod("web"))
 	if found, _ := kit.Container(pod, kit.Tap); found == nil || kit.Env(found, "TAP_GRACE") != "" {
@@ -164,11 +175,68 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
+// halted upgrades the release and waits until the pod by which the webhook tries the tap's image says no, the new replica
+// is not Ready, and those of before are.
+func halted(t *testing.T, c *kit.Cluster, no func(*corev1.Pod) bool, values ...string) {
+	t.Helper()
+	changes()
+	before := map[string]bool{}
+	for _, p := range c.Selected(t, release, selector, 2) {
+		before[p.Name] = true
+	}
+	begin := time.Now()
+	helm(t, c, "helm4", "upgrade", release, values...)
+	tries := "app.kubernetes.io/component=image-check"
+	kit.Eventually(t, 30*time.Second, "the upgrade to come to a halt", func() error {
+		pods, err := c.CoreV1().Pods(release).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
+		if err != nil {
+			return err
+		}
+		ready, waiting := 0, 0
+		for i := range pods.Items {
+			p := &pods.Items[i]
+			switch s := status(p, "webhook"); {
+			case kit.IsReady(p) && !before[p.Name]:
+				t.Fatalf("the new replica %s is Ready", p.Name)
+			case kit.IsReady(p):
+				ready++
+			case s != nil && s.State.Running != nil && !before[p.Name]:
+				waiting++
+			}
+		}
+		found, err := c.CoreV1().Pods(release).List(t.Context(), metav1.ListOptions{LabelSelector: tries})
+		if err != nil {
+			return err
+		}
+		if ready == 0 || waiting == 0 || !slices.ContainsFunc(found.Items, func(p corev1.Pod) bool { return no(&p) }) {
+			return fmt.Errorf("%d replicas of before are Ready, %d new ones run, %d images were tried", ready, waiting, len(found.Items))
+		}
+		return nil
+	})
+	t.Logf("helm upgrade %s came to a halt after %v", strings.Join(values, " "), time.Since(begin).Round(100*time.Millisecond))
+}
+
+// TestUnusableSettings: where the image is not tried before, they keep no pod from being Ready: the tap begins without them, and
+// says so.
+func TestUnusableSettings(t *testing.T) {
+	long(t)
+	c := installed(t, append([]string{"--set", "tap.imageCheck=false"}, badGrace...)...)
+	ns := c.Namespace(t, tapped)
+	pod := run(t, c, ns, kit.NewPod("web"))
+	if found, _ := kit.Container(pod, kit.Tap); found == nil || kit.Env(found, "TAP_GRACE") != "lots" {
+		t.Fatalf("its tap is %+v", found)
+	}
+	t.Logf("the tap says: %.300s", c.Logged(t, 30*time.Second, ns, "web", kit.Tap, "TAP_GRACE=lots: expected a duration such as 3s; 3s is in force"))
+	c.Logged(t, 30*time.Second, ns, "web", kit.Tap, `"degraded"`)
+	if s := status(c.Pod(t, ns, "web"), kit.Tap); s == nil || s.RestartCount != 0 || s.State.Running == nil {
+		t.Errorf("the tap: %+v", s)
+	}
+}
+
 // TestSecretsAbsent: what the tap needs for its brokers is not there, nor are the brokers: its pod is Ready, and the tap says so.
 func TestSecretsAbsent(t *testing.T) {
-	c := installed(t)
-	defer restore(t, c)
-	upgrade(t, c, "--set", "kafka.brokers={10.98.0.1:1},kafka.tls.enabled=true,kafka.tls.ca.secretName=nope,kafka.tls.clientCertificate.secretName=nope,"+
+	long(t)
+	c := installed(t, "--set", "kafka.brokers={10.98.0.1:1},kafka.tls.enabled=true,kafka.tls.ca.secretName=nope,kafka.tls.clientCertificate.secretName=nope,"+
 		"kafka.sasl.mechanism=scram-sha-512,kafka.sasl.username=tap,kafka.sasl.password.secretName=nope")
 	ns := c.Namespace(t, tapped)
 	begin := time.Now()
@@ -183,19 +251,19 @@ func TestSecretsAbsent(t *testing.T) {
 // TestImageMissing: without the check, mode native keeps a pod from starting, as its documentation says; mode container
 // does not.
 func TestImageMissing(t *testing.T) {
-	c := installed(t)
-	defer restore(t, c)
+	long(t)
 	for _, mode := range []string{"native", "container"} {
 		t.Run(mode, func(t *testing.T) {
-			upgrade(t, c, "--set", "tap.image.tag=missing,tap.imageCheck=false,tap.mode="+mode)
+			c := installed(t, "--set", "tap.image.tag=missing,tap.imageCheck=false,tap.mode="+mode)
 			ns := c.Namespace(t, tapped)
-			if r := c.Create(t, ns, kit.NewPod("web"), metav1.CreateOptions{}); r.Err != nil {
+			c.Apply(t, ns, service)
+			if r := c.Create(t, ns, kit.NewPod("web", inService), metav1.CreateOptions{}); r.Err != nil {
 				t.Fatal(r.Err)
 			}
 			kit.Eventually(t, time.Minute, "the tap to be missed", func() error {
 				p := c.Pod(t, ns, "web")
 				s := status(p, kit.Tap)
-				if s == nil || s.State.Waiting == nil || !strings.HasPrefix(s.State.Waiting.Reason, "ErrImage") && s.State.Waiting.Reason != "ImagePullBackOff" {
+				if s == nil || !notPulled(s) {
 					return fmt.Errorf("%+v", s)
 				}
 				app := status(p, "app")
@@ -208,22 +276,8 @@ func TestImageMissing(t *testing.T) {
 				}
 				return nil
 			})
-			t.Logf("mode %s, image missing: application started: %v, pod Ready: %v", mode, mode == "container", kit.IsReady(c.Pod(t, ns, "web")))
+			t.Logf("mode %s, image missing: application started: %v, pod Ready: %v, in its Service: %v",
+				mode, mode == "container", kit.IsReady(c.Pod(t, ns, "web")), served(t, c, ns, "web"))
 		})
 	}
-}
-
-// restore brings the release back to the values of the tests.
-func restore(t *testing.T, c *kit.Cluster) {
-	t.Helper()
-	upgrade(t, c)
-	injecting(t, c, tapped)
-}
-
-// upgrade upgrades the release to the values of the tests and some more, and waits until the webhook is the new one.
-func upgrade(t *testing.T, c *kit.Cluster, args ...string) {
-	t.Helper()
-	begin := time.Now()
-	helm(t, c, "helm4", "upgrade", release, append([]string{"--wait", "--timeout", "90s"}, args...)...)
-	t.Logf("helm upgrade %s: %v", strings.Join(args, " "), time.Since(begin).Round(100*time.Millisecond))
 }

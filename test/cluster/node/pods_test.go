@@ -17,6 +17,7 @@ import (
 
 // TestDeployment: label, restart, request; and the tap of the new pod says what it saw.
 func TestDeployment(t *testing.T) {
+	t.Parallel()
 	c := installed(t)
 	ns := c.Namespace(t, nil)
 	c.Apply(t, ns, deployment("web", 1))
@@ -98,6 +99,7 @@ func checkFinding(t *testing.T, line, ns, pod, ip string) {
 
 // TestFromInside: what the tap has in its pod, as the kernel says.
 func TestFromInside(t *testing.T) {
+	t.Parallel()
 	c := installed(t)
 	for level, want := range map[string]struct{ profile, effective, bounding string }{
 		"privileged": {"default", "0000000000000000", "0000000000002000"},
@@ -133,6 +135,7 @@ func TestFromInside(t *testing.T) {
 
 // TestRestricted: no profile is admitted, the pod runs untapped, and its owner is told.
 func TestRestricted(t *testing.T) {
+	t.Parallel()
 	c := installed(t)
 	ns := c.Namespace(t, map[string]string{label: "enabled", "pod-security.kubernetes.io/enforce": "restricted"})
 	pod := run(t, c, ns, kit.NewPod("web", kit.Restricted))
@@ -143,6 +146,7 @@ func TestRestricted(t *testing.T) {
 
 // TestJobs: Jobs end although they are tapped, a CronJob's too.
 func TestJobs(t *testing.T) {
+	t.Parallel()
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
 	web := run(t, c, ns, kit.NewPod("web"))
@@ -192,6 +196,7 @@ spec:
 
 // TestKinds: the other owners of pods.
 func TestKinds(t *testing.T) {
+	t.Parallel()
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
 	for _, kind := range []string{"StatefulSet", "DaemonSet"} {
@@ -222,6 +227,7 @@ spec:
 
 // TestStart measures what the tap adds to the start of a pod: from its creation to Ready, five times each, in turns.
 func TestStart(t *testing.T) {
+	long(t)
 	c := installed(t)
 	with, without := c.Namespace(t, tapped), c.Namespace(t, nil)
 	took := map[string][]time.Duration{}

@@ -23,19 +23,51 @@ const (
 	selector      = "app.kubernetes.io/instance=meshtls-tap,app.kubernetes.io/component=webhook"
 )
 
-// TestHelmTest: `helm test` says that pods are tapped, and fails where they are not.
+// TestHelmTest: `helm test` says that pods are tapped, once more, and fails where they are not.
 func TestHelmTest(t *testing.T) {
+	long(t)
 	c := installed(t)
-	c.Namespace(t, tapped)
-	for _, program := range []string{"helm4", "helm3"} {
-		if out := helm(t, c, program, "test", release, "--timeout", "60s"); !strings.Contains(out, "Succeeded") {
-			t.Errorf("%s test: %s", program, out)
-		}
+	if out := helm(t, c, "helm3", "test", release, "--timeout", "60s"); !strings.Contains(out, "Succeeded") { // Helm 4's: see install
+		t.Errorf("helm3 test: %s", out)
 	}
+	kit.Eventually(t, 30*time.Second, "its namespace to be gone", func() error {
+		ns, err := c.CoreV1().Namespaces().Get(t.Context(), release+"-check", metav1.GetOptions{})
+		if err == nil {
+			return fmt.Errorf("it is %s", ns.Status.Phase)
+		}
+		return nil
+	})
+	unlabelled := c.Namespace(t, nil)
+	installed(t, "--set", "tests.namespace="+unlabelled)
+	if out, err := c.Run(t, "", c.Bin("helm4"), chart("test", release, "--timeout", "5s")...); err == nil {
+		t.Errorf("helm test goes well where pods are not tapped: %s", out)
+	}
+	// The pod of a test that failed stays, for its log.
+	if err := c.CoreV1().Pods(release).Delete(t.Context(), release+"-check", metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestPodOptIn: where the chart allows it, a pod's own label asks for a tap in a namespace that does not.
+func TestPodOptIn(t *testing.T) {
+	long(t)
+	c := installed(t, "--set", "injection.podOptIn=true")
+	ns := c.Namespace(t, nil)
+	asks := run(t, c, ns, kit.NewPod("asks", func(p *corev1.Pod) { p.Labels = tapped }))
+	if found, _ := kit.Container(asks, kit.Tap); found == nil {
+		t.Error("the pod that asks is not tapped")
+	}
+	other := run(t, c, ns, kit.NewPod("other"))
+	if found, _ := kit.Container(other, kit.Tap); found != nil {
+		t.Error("the pod beside it is tapped")
+	}
+	get(t, c, ns, "client", "http://"+asks.Status.PodIP+":8080/", 1)
+	c.Logged(t, 30*time.Second, ns, "asks", kit.Tap, `"plaintext-edge"`)
 }
 
 // TestReplicaKilled: with one of two replicas gone, pods are tapped all the same, and none is refused.
 func TestReplicaKilled(t *testing.T) {
+	long(t)
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
 	pods := c.Selected(t, release, selector, 2)
@@ -88,11 +120,16 @@ func TestUpgrade(t *testing.T) {
 	}
 	loadProduct(t, c, "next")
 	next := []string{"--set", "tap.image.tag=next,webhook.image.tag=next"}
-	defer restore(t, c)
-	for _, step := range []struct {
+	changes()
+	steps := []struct {
 		program string
 		args    []string
-	}{{"helm4", next}, {"helm3", nil}, {"helm3", next}} {
+	}{{"helm4", next}, {"helm3", nil}, {"helm3", next}}
+	back := []string{"helm4", "helm3"}
+	if testing.Short() {
+		steps, back = steps[:1], back[:1]
+	}
+	for _, step := range steps {
 		begin := time.Now()
 		helm(t, c, step.program, "upgrade", release, append([]string{"--wait", "--timeout", "90s"}, step.args...)...)
 		if now := caBundle(t, c); !bytes.Equal(now, bundle) {
@@ -118,7 +155,7 @@ func TestUpgrade(t *testing.T) {
 			t.Errorf("pod %s: %+v", p.Name, s)
 		}
 	}
-	for _, program := range []string{"helm4", "helm3"} {
+	for _, program := range back {
 		helm(t, c, program, "rollback", release, "--wait", "--timeout", "90s")
 		if now := caBundle(t, c); !bytes.Equal(now, bundle) {
 			t.Errorf("%s rollback changed the caBundle from %d to %d bytes", program, len(bundle), len(now))
@@ -137,16 +174,14 @@ func caBundle(t *testing.T, c *kit.Cluster) []byte {
 
 // TestUninstall: what is left, and that nothing of it keeps a pod from starting. By Helm 3 too, which installs it again.
 func TestUninstall(t *testing.T) {
+	long(t)
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
 	live := run(t, c, ns, kit.NewPod("live"))
-	turnOff(t, c, ns)
-	kit.Eventually(t, 90*time.Second, "the live tap to close its packet sockets", func() error {
-		if sockets(t, c, live) {
-			return errors.New("it has some")
-		}
-		return nil
-	})
+	if !sockets(t, c, live) {
+		t.Error("the live tap has no packet socket")
+	}
+	changes()
 	helm(t, c, "helm4", "uninstall", release, "--wait", "--timeout", "60s")
 	begin := time.Now()
 	pod := run(t, c, ns, kit.NewPod("later"))
@@ -154,9 +189,7 @@ func TestUninstall(t *testing.T) {
 	if found, _ := kit.Container(pod, kit.Tap); found != nil {
 		t.Error("it is tapped")
 	}
-	if now := c.Pod(t, ns, "live"); now.UID != live.UID || !kit.IsReady(now) {
-		t.Error("the pod that ran is not Ready any more")
-	}
+	turnOff(t, c, ns) // live taps are turned off by the ConfigMap, without a webhook
 	var behind []string
 	kit.Eventually(t, time.Minute, "the rest to go", func() error {
 		behind = left(t, c)
@@ -172,8 +205,18 @@ func TestUninstall(t *testing.T) {
 	helm(t, c, "helm3", "install", release, "--wait", "--timeout", "90s")
 	injecting(t, c, tapped)
 	helm(t, c, "helm3", "uninstall", release, "--wait", "--timeout", "60s")
+	kit.Eventually(t, 90*time.Second, "the live tap to close its packet sockets", func() error {
+		if sockets(t, c, live) {
+			return errors.New("it has some")
+		}
+		return nil
+	})
+	now := c.Pod(t, ns, "live")
+	if s := status(now, kit.Tap); now.UID != live.UID || !kit.IsReady(now) || s == nil || s.State.Running == nil || s.RestartCount != 0 {
+		t.Errorf("the pod that ran: ready %v, its tap %+v", kit.IsReady(now), s)
+	}
+	t.Logf("left in pods until they restart: container %s, idle, without packet sockets", kit.Tap)
 	helm(t, c, "helm4", "install", release, "--wait", "--timeout", "90s")
-	injecting(t, c, tapped)
 }
 
 // left names what is left of the release.
@@ -213,6 +256,7 @@ func turnOff(t *testing.T, c *kit.Cluster, ns string) {
 
 // TestTurnedOff: the ConfigMap turns taps off without a restart, and on again.
 func TestTurnedOff(t *testing.T) {
+	t.Parallel()
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
 	pods := 20

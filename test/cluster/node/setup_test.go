@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -26,31 +27,69 @@ const (
 
 var tapped = map[string]string{label: "enabled"} // labels of a namespace
 
-var once struct {
-	sync.Once
-	done bool
+// product is the release as it is now.
+var product struct {
+	sync.Mutex
+	tried, installed bool
+	values           []string // Helm's arguments, beside those of this cluster
+	unknown          bool     // a test has changed it in another way
 }
 
-// installed returns the cluster with the product in it, installed by Helm 4.
-func installed(t *testing.T) *kit.Cluster {
+// installed returns the cluster with the product in it, with the values of this cluster and those given as Helm's arguments.
+// Tests that run in parallel give none.
+func installed(t *testing.T, values ...string) *kit.Cluster {
 	t.Helper()
 	c := kit.Open(t)
 	if os.Getenv("PRODUCT") == "" {
 		t.Skip("PRODUCT is not set: run `make test-cluster`")
 	}
-	once.Do(func() {
-		loadProduct(t, c, version)
-		begin := time.Now()
-		helm(t, c, "helm4", "install", release, "--create-namespace", "--wait", "--timeout", "90s")
-		t.Logf("installed by Helm 4, two replicas Ready, after %v", time.Since(begin).Round(100*time.Millisecond))
-		injecting(t, c, tapped)
-		t.Logf("pods are tapped after %v", time.Since(begin).Round(100*time.Millisecond))
-		once.done = true
-	})
-	if !once.done {
+	product.Lock()
+	defer product.Unlock()
+	if !product.tried {
+		product.tried = true
+		install(t, c)
+		product.installed = true
+	}
+	if !product.installed {
 		t.Fatal("the product could not be installed, see the first test that failed")
 	}
+	if product.unknown || !slices.Equal(product.values, values) {
+		product.unknown = true
+		begin := time.Now()
+		helm(t, c, "helm4", "upgrade", release, append([]string{"--install", "--wait", "--timeout", "90s"}, values...)...)
+		t.Logf("helm upgrade %s: %v", strings.Join(values, " "), time.Since(begin).Round(100*time.Millisecond))
+		product.unknown, product.values = false, values
+		injecting(t, c, tapped)
+	}
 	return c
+}
+
+// long leaves a test out of CI, where minutes count: most of these change the release, and wait for a rollout.
+func long(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("left out by -short: make test-cluster runs it")
+	}
+}
+
+func install(t *testing.T, c *kit.Cluster) {
+	t.Helper()
+	loadProduct(t, c, version)
+	begin := time.Now()
+	since := func() time.Duration { return time.Since(begin).Round(100 * time.Millisecond) }
+	helm(t, c, "helm4", "install", release, "--create-namespace", "--wait", "--timeout", "90s")
+	t.Logf("installed by Helm 4, two replicas Ready, after %v", since())
+	if out := helm(t, c, "helm4", "test", release, "--timeout", "60s"); !strings.Contains(out, "Succeeded") {
+		t.Errorf("helm test in a cluster where nothing is labelled: %s", out)
+	}
+	t.Logf("helm test: pods are tapped after %v", since())
+}
+
+// changes says that a test changes the release by other means than installed: the next one starts from known values again.
+func changes() {
+	product.Lock()
+	product.unknown = true
+	product.Unlock()
 }
 
 // loadProduct makes the two images of the programs under test, and the node has them from then on.
@@ -100,7 +139,7 @@ func chart(verb, name string, args ...string) []string {
 	return append(append(all, "--namespace", name), args...)
 }
 
-// injecting waits until a pod of a namespace with such labels is tapped.
+// injecting waits until a pod of a new namespace with such labels is tapped.
 func injecting(t *testing.T, c *kit.Cluster, labels map[string]string) {
 	t.Helper()
 	ns := c.Namespace(t, labels)

@@ -24,21 +24,19 @@ const broker = "10.98.0.1:9092" // on the node's own address
 // TestWalkThrough: curl calls httpbin in the namespace unencrypted, in the clear, and in the namespace encrypted through
 // real Envoy sidecars, to which all TCP is sent by REDIRECT. Label, restart, request; a real broker says what was found.
 func TestWalkThrough(t *testing.T) {
-	c := installed(t)
 	if m := os.Getenv("WALK_MISSING"); m != "" || os.Getenv("WALK_ENVOY") == "" {
 		if os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
 			t.Fatalf("missing: %s", m)
 		}
 		t.Skipf("missing: %s", m)
 	}
+	c := installed(t, "--set", "kafka.brokers={"+broker+"},tap.emit={findings,posture,flows},clusterName=walk")
 	begin := time.Now()
 	step := func(what string) { t.Logf("%5.1f s  %s", time.Since(begin).Seconds(), what) }
 	startBroker(t, c)
 	step("a real broker at " + broker)
 	load(t, c, envoyImage(t))
 	load(t, c, image.Image{Ref: registry + "/httpbin:1", Files: []image.File{{To: "/httpbin", From: os.Getenv("WALK_HTTPBIN")}}, Entrypoint: []string{"/httpbin"}, User: "65532:65532"})
-	upgrade(t, c, "--set", "kafka.brokers={"+broker+"},tap.emit={findings,posture,flows},clusterName=walk")
-	defer restore(t, c)
 
 	for _, ns := range []string{"unencrypted", "encrypted"} {
 		named(t, c, ns)
