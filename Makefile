@@ -6,6 +6,7 @@ TESTFLAGS    ?=
 FUZZTIME     ?= 30s
 KAFKA        ?=
 CLUSTER      ?=
+RUN          ?=
 ONLY         ?=
 CORPUS       ?= ../shared
 EXPRESSIONS  ?= 5000
@@ -39,8 +40,8 @@ test-kafka: ## every test with real Kafka brokers, verbose: what was put, arrive
 	MESHTLS_KAFKA=full MESHTLS_REQUIRE_ALL=1 $(GOTEST) -count=1 -timeout 120m -v $(TESTFLAGS) ./test/kafka/...
 	MESHTLS_REQUIRE_ALL=1 $(GOTEST) -count=1 -timeout 30m -v -run 'Kafka|Spool|Lines|Queue|Check|OwnTraffic' $(TESTFLAGS) ./internal/sink ./cmd/tap
 
-test-cluster: ## test in a real one-node Kubernetes (root; builds it once, some 10 minutes; else says what is missing and skips)
-	test/cluster/run.sh node $(TESTFLAGS)
+test-cluster: ## test in a real one-node Kubernetes (root; builds it once, some 10 minutes; else says what is missing and skips); RUN=regexp of tests
+	test/cluster/run.sh node $(if $(RUN),-run '$(RUN)') $(TESTFLAGS)
 
 chart: ## lint and test the Helm chart with Helm 3 and 4 (UPDATE=1: write golden files and its README anew)
 	test/cluster/run.sh chart $(TESTFLAGS) $(if $(UPDATE),-update)
