@@ -63,8 +63,8 @@ type Endpoint struct {
 type Conn struct {
 	ID          uint64 // counts from 1 in a Table
 	Orig, Resp  Endpoint
-	Redirected  Endpoint // lo under REDIRECT: where the originator's packets really went (Resp is where it meant to go); Addr invalid otherwise
-	First, Last int64    // time of the first and the latest packet, ns since the epoch
+	Redirected  *Endpoint // lo under REDIRECT: where the originator's packets really went (Resp is where it meant to go); nil otherwise
+	First, Last int64     // time of the first and the latest packet, ns since the epoch
 	Interface   uint16
 	Transport   uint8 // IP protocol number: 6 TCP, 17 UDP
 	State       State // Zeek's connection state, current

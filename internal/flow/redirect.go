@@ -102,7 +102,7 @@ func (t *Table) join(c *Conn, k key, meant, proxy Endpoint) *Conn {
 	}
 	t.unface(c)
 	c.Resp.Addr, c.Resp.Port = meant.Addr, meant.Port
-	c.Redirected = Endpoint{Addr: proxy.Addr, Port: proxy.Port}
+	c.Redirected = &Endpoint{Addr: proxy.Addr, Port: proxy.Port}
 	t.conns[k] = c
 	t.stats.Redirected++
 	return c

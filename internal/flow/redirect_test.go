@@ -38,8 +38,8 @@ func TestRedirectedFacesArePaired(t *testing.T) {
 			}
 			table.Flush()
 			e := g.ended[0]
-			if e.Orig.Addr != pod.Addr() || e.Resp.Addr != meant.Addr() || e.Resp.Port != 80 || e.Redirected.Addr != proxy.Addr() || e.Redirected.Port != 15001 {
-				t.Errorf("%v %s: %v redirected to %v:%d", pod, name, e.String(), e.Redirected.Addr, e.Redirected.Port)
+			if e.Orig.Addr != pod.Addr() || e.Resp.Addr != meant.Addr() || e.Resp.Port != 80 || e.Redirected == nil || e.Redirected.Addr != proxy.Addr() || e.Redirected.Port != 15001 {
+				t.Errorf("%v %s: %v redirected to %v", pod, name, e.String(), e.Redirected)
 			}
 			if e.Resp.Bytes != 4 || e.Orig.Bytes != 3 || string(g.streams[1][0]) != "GET" || string(g.streams[1][1]) != "HTTP" || e.Conflict {
 				t.Errorf("%v %s: %v", pod, name, g.log)

@@ -182,8 +182,8 @@ func (t *Table) end(c *Conn, why EndReason) {
 		t.last = nil
 	}
 	delete(t.conns, c.keyTo(&c.Resp))
-	if c.Redirected.Addr.IsValid() {
-		delete(t.conns, c.keyTo(&c.Redirected))
+	if c.Redirected != nil {
+		delete(t.conns, c.keyTo(c.Redirected))
 	}
 	t.unlist(c)
 	t.count--

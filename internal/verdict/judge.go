@@ -150,8 +150,8 @@ func (j *Judge) describe(c *flow.Conn, iface string, ended bool) Judged {
 	if c.Transport == 17 {
 		out.Transport, out.State = "udp", ""
 	}
-	if c.Redirected.Addr.IsValid() {
-		out.NAT = endpoint(c.Redirected)
+	if c.Redirected != nil {
+		out.NAT = endpoint(*c.Redirected)
 	}
 	out.Direction, out.Scope = j.place(&out)
 	return out
