@@ -73,14 +73,14 @@ func (j *Judge) complete(out *Judged, c *flow.Conn, peer *peerName) {
 // nor the memory of a judgement: it is for whoever looks at a connection each time that
 // something of it was seen.
 func (j *Judge) Settled(c *flow.Conn, s *dissect.Session) bool {
-	if concluded(s) != nil || settled(c, s) {
+	if concluded(s) != nil || j.settled(c, s) {
 		return true
 	}
 	s.Keep(nil)
 	return false
 }
 
-func settled(c *flow.Conn, s *dissect.Session) bool {
+func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 	t := s.TLS()
 	switch {
 	case !payload(s):
@@ -94,7 +94,11 @@ func settled(c *flow.Conn, s *dissect.Session) bool {
 		return !t.HelloBegun && enoughChained(t)
 	}
 	h := handshakeOf(c, s, t, false)
-	return h.settled()
+	if !h.settled() {
+		j.memory.await(c, t)
+		return false
+	}
+	return true
 }
 
 // conclusion is what remains of a settled session once it is finished: what of Judged
@@ -129,6 +133,7 @@ func (j *Judge) conclude(out *Judged, c *flow.Conn, s *dissect.Session, ended bo
 	j.judge(out, c, s)
 	switch {
 	case ended:
+		j.memory.over(out.ID, out.Last, false)
 	case out.Settled:
 		s.Keep(&conclusion{out.Verdict, out.Protocol, slices.Clone(out.Reasons), out.TLS, out.HTTP})
 	default:

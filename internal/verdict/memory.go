@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
 // A resumption shows no certificates. What it inherits is kept here, in tables that are
@@ -20,9 +21,10 @@ import (
 // one's proof must not become another's.
 type memory struct {
 	clients  map[client]*past
-	seen     map[uint64]bool // connections already remembered, so that a second look does not count twice
-	refused  [2]int64        // first and latest time that a client was not remembered for want of room; 0: never
-	swept    int64           // when clients were last looked through for old ones
+	open     map[uint64]client // connections whose full handshake is not understood yet
+	seen     map[uint64]bool   // connections already remembered, so that a second look does not count twice
+	refused  [2]int64          // first and latest time that a client was not remembered for want of room; 0: never
+	swept    int64             // when clients were last looked through for old ones
 	sessions sessions
 }
 
@@ -34,6 +36,8 @@ const (
 	// each; maxTickets the sizes of tickets for each.
 	maxMemory  = 8192
 	maxTickets = 8
+	// maxPorts bounds the ports of servers that are remembered of a client.
+	maxPorts = 8
 	// sweepEvery is the shortest time between two looks for old clients, ns.
 	sweepEvery = 60 * 1e9
 )
@@ -50,10 +54,12 @@ type client struct {
 // past is what the full handshakes of a client have shown.
 type past struct {
 	auth     string
-	first    int64   // time of the first of those that agree
-	last     int64   // time of the latest
-	disagree int64   // time of the latest that did not agree, or was not accepted; 0: none
-	tickets  []grant // that were given out
+	first    int64    // time of the first of those that agree
+	last     int64    // time of the latest
+	disagree int64    // time of the latest that did not agree, or was not accepted; 0: none
+	tickets  []grant  // that were given out
+	ports    []uint16 // of the servers
+	open     int      // full handshakes that are not understood yet
 }
 
 // grant is a record that may hold session tickets.
@@ -63,15 +69,58 @@ type grant struct {
 }
 
 func newMemory() memory {
-	return memory{clients: map[client]*past{}, seen: map[uint64]bool{}, sessions: newSessions()}
+	return memory{clients: map[client]*past{}, seen: map[uint64]bool{}, open: map[uint64]client{}, sessions: newSessions()}
 }
 
-func keyOf(out *Judged, t *dissect.TLS) client {
-	k := client{addr: out.Source.Addr, name: t.Hello.ServerName, shape: t.Hello.Shape()}
+func keyOf(from, to netip.AddrPort, t *dissect.TLS) client {
+	k := client{addr: from.Addr(), name: t.Hello.ServerName, shape: t.Hello.Shape()}
 	if k.name == "" {
-		k.server = netip.AddrPortFrom(out.Destination.Addr, out.Destination.Port)
+		k.server = to
 	}
 	return k
+}
+
+func (o *Judged) key(t *dissect.TLS) client {
+	return keyOf(netip.AddrPortFrom(o.Source.Addr, 0), netip.AddrPortFrom(o.Destination.Addr, o.Destination.Port), t)
+}
+
+// await notes that a full handshake of TLS 1.3 of c is under way. Until it is understood
+// nobody inherits from its client: it may be of another one behind the same address, whose
+// tickets can be there before the answer that tells.
+func (m *memory) await(c *flow.Conn, t *dissect.TLS) {
+	server := t.Client.Other()
+	full := t.Server != nil && t.Server.TLS13() && !t.Server.PSK || t.Server == nil && t.LostHandshake[server]
+	if !full || t.Over != dissect.OverTCP || t.Hello == nil || t.Client != dissect.Originator {
+		return
+	}
+	if _, known := m.open[c.ID]; known || m.seen[c.ID] {
+		return
+	}
+	k := keyOf(netip.AddrPortFrom(c.Orig.Addr, 0), netip.AddrPortFrom(c.Resp.Addr, c.Resp.Port), t)
+	p := m.of(k, c.First)
+	switch {
+	case p == nil:
+	case len(m.open) >= maxMemory:
+		p.last, p.disagree = max(p.last, c.First), max(p.disagree, c.Last)
+		p.first = max(p.first, 1)
+	default:
+		p.open++
+		m.open[c.ID] = k
+	}
+}
+
+// over ends what await began. Where nothing came of it, it was not understood.
+func (m *memory) over(id uint64, at int64, understood bool) {
+	k, known := m.open[id]
+	if !known {
+		return
+	}
+	delete(m.open, id)
+	if p := m.clients[k]; p != nil {
+		if p.open--; !understood {
+			p.first, p.last, p.disagree = max(p.first, 1), max(p.last, at), max(p.disagree, at)
+		}
+	}
 }
 
 // inherit fills in client authentication of a resumption.
@@ -94,17 +143,21 @@ func (j *Judge) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 // is none, and why.
 func (m *memory) inheritable(out *Judged, t *dissect.TLS) (*past, string) {
 	const withExternalPSK = 33 // a certificate besides an external PSK (RFC 8773)
-	p := m.clients[keyOf(out, t)]
+	p := m.clients[out.key(t)]
 	i := int(t.Server.Identity)
 	switch {
 	case i >= len(t.Hello.Identities) || t.Hello.Identities[i].Age == 0 || t.Hello.Has(withExternalPSK):
 		return nil, "external_psk" // RFC 8446 section 4.2.11: the age of what is no ticket is 0
 	case t.Hello.ECH():
 		return nil, "ech_offered" // the name that counts is encrypted
-	case p == nil, out.Start-p.last > ticketLifetime, m.forgot(p, out.Start):
+	case p == nil, p.first == 0, out.Start-p.last > ticketLifetime, m.forgot(p, out.Start):
 		return nil, "no_earlier_handshake"
+	case p.open > 0:
+		return nil, "open_handshake"
 	case p.disagree != 0 && out.Start-p.disagree <= ticketLifetime:
 		return nil, "disagreeing_handshakes"
+	case !slices.Contains(p.ports, out.Destination.Port): // another server, perhaps
+		return nil, "no_earlier_handshake"
 	case !p.granted(t.Hello.Identities[i].Length):
 		return nil, "unfamiliar_ticket"
 	}
@@ -142,6 +195,7 @@ func (j *Judge) remember(h *handshake, out *Judged, t *dissect.TLS) {
 		clear(m.seen)
 	}
 	m.seen[out.ID] = true
+	m.over(out.ID, out.Last, true)
 	switch {
 	case t.Server == nil:
 		m.spoil(out, t)
@@ -150,7 +204,7 @@ func (j *Judge) remember(h *handshake, out *Judged, t *dissect.TLS) {
 	case !h.resumed:
 		m.learn(h, out, t)
 	case h.basis == BasisInherited && h.outcome == OutcomeEstablished:
-		if p := m.clients[keyOf(out, t)]; p != nil {
+		if p := m.clients[out.key(t)]; p != nil {
 			p.grant(t) // a resumption is given tickets too
 		}
 	}
@@ -158,18 +212,21 @@ func (j *Judge) remember(h *handshake, out *Judged, t *dissect.TLS) {
 
 // learn keeps what a full handshake of TLS 1.3 has shown.
 func (m *memory) learn(h *handshake, out *Judged, t *dissect.TLS) {
-	p := m.of(keyOf(out, t), out.Start)
+	p := m.of(out.key(t), out.Start)
 	if p == nil {
 		return
 	}
 	if p.first == 0 || p.disagree != 0 && out.Start-p.disagree > ticketLifetime {
-		*p = past{auth: h.auth, first: out.Start}
+		*p = past{auth: h.auth, first: out.Start, open: p.open}
 	}
 	p.last = max(p.last, out.Start)
 	accepted := h.outcome == OutcomeEstablished || h.outcome == OutcomeIncomplete && h.auth != AuthPresented
 	if !accepted || h.auth == AuthUnknown || h.auth != p.auth {
 		p.disagree = max(p.disagree, out.Last)
 		return
+	}
+	if len(p.ports) < maxPorts && !slices.Contains(p.ports, out.Destination.Port) {
+		p.ports = append(p.ports, out.Destination.Port)
 	}
 	p.grant(t)
 }
@@ -179,7 +236,7 @@ func (m *memory) spoil(out *Judged, t *dissect.TLS) {
 	if out.MissedBytes == 0 && out.Destination.Packets > 0 {
 		return // there was none
 	}
-	if p := m.of(keyOf(out, t), out.Start); p != nil {
+	if p := m.of(out.key(t), out.Start); p != nil {
 		p.first, p.last, p.disagree = max(p.first, 1), max(p.last, out.Start), max(p.disagree, out.Last)
 	}
 }
@@ -188,7 +245,7 @@ func (m *memory) spoil(out *Judged, t *dissect.TLS) {
 // server's flight. A server that puts its whole flight into one record does so with its
 // tickets, mostly two.
 func (p *past) grant(t *dissect.TLS) {
-	s := sizes(t.Server.CipherSuite)
+	s, _ := sizes(t.Server.CipherSuite)
 	f := readServer(t, s, 0)
 	most := 1
 	if f.last == 0 {
@@ -231,7 +288,7 @@ func (m *memory) sweep(now int64) {
 	}
 	m.swept = now
 	for k, p := range m.clients {
-		if now-max(p.last, p.disagree) > ticketLifetime {
+		if p.open == 0 && now-max(p.last, p.disagree) > ticketLifetime {
 			delete(m.clients, k)
 		}
 	}

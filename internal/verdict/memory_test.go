@@ -19,9 +19,10 @@ type story struct {
 	id uint64
 	// skip is added to the time of the next ones
 	skip time.Duration
+	port uint16 // of the server
 }
 
-func newStory(t *testing.T) *story { return &story{t: t, j: verdict.New(verdict.Config{})} }
+func newStory(t *testing.T) *story { return &story{t: t, j: verdict.New(verdict.Config{}), port: 443} }
 
 // see judges a connection to its end.
 func (s *story) see(from string, client, server hello, packets string) verdict.Judged {
@@ -30,7 +31,7 @@ func (s *story) see(from string, client, server hello, packets string) verdict.J
 	c := &flow.Conn{
 		ID: s.id, Transport: 6, First: int64(s.id)*1e9 + int64(s.skip), State: flow.SF,
 		Orig: flow.Endpoint{Addr: netip.MustParseAddr(from), Port: 40000, Packets: 9},
-		Resp: flow.Endpoint{Addr: netip.MustParseAddr("10.0.0.2"), Port: 443, Packets: 9},
+		Resp: flow.Endpoint{Addr: netip.MustParseAddr("10.0.0.2"), Port: s.port, Packets: 9},
 	}
 	c.Last = c.First
 	w := newWire(s.t, client, server).play(packets)
@@ -102,6 +103,71 @@ func TestSharedAddress(t *testing.T) {
 		s.see("10.0.0.1", hello{}, hello{}, envoy+"C 100 | S 742")
 		wants(t, s.see("10.0.0.1", mutual, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
 	})
+}
+
+// TestOpenHandshake: a full handshake of which it is not known yet how the client
+// authenticated can be of another one behind the same address, and its ticket is there.
+func TestOpenHandshake(t *testing.T) {
+	a, b := resuming(mutualTicket)
+	open := func(s *story, packets string) (c *flow.Conn, w *wire) {
+		s.id++
+		c = conn(s.id, "10.0.0.1")
+		w = newWire(t, hello{}, hello{}).play(packets)
+		if s.j.Settled(c, w.s) {
+			t.Fatal("settled")
+		}
+		return c, w
+	}
+	for name, packets := range map[string]string{
+		"the server has not answered yet":  goAsksNot + "S 742 | C 53 | C 300",
+		"its answer is lost":               goAsksNot + "C 53 | C 300 | S lost 700",
+		"the client's flight has not come": strings.TrimSuffix(goAsks, " | "),
+	} {
+		s := newStory(t)
+		s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+		c, w := open(s, packets)
+		wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "open_handshake")
+		wants(t, s.see("10.0.0.3", hello{}, hello{}, mutualFlight), verdict.MTLS, verdict.AuthPresented, "")
+		wants(t, s.see("10.0.0.3", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
+		s.j.Judge(c, w.s, "eth0", true)
+		wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
+		if t.Failed() {
+			t.Fatal(name)
+		}
+	}
+	s := newStory(t)
+	c, w := open(s, goAsks+"C 517 97 53")
+	w.play("C 120 | S 742 | S 300")
+	if !s.j.Settled(c, w.s) {
+		t.Error("not settled")
+	}
+	s.j.Judge(c, w.s, "eth0", false)
+	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "inherited_from_full_handshake")
+
+	// many of them take no more room than there is, and then nobody inherits from them
+	s = newStory(t)
+	for range 9000 {
+		open(s, strings.TrimSuffix(goAsks, " | "))
+	}
+	s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "open_handshake")
+}
+
+// TestOtherPort: what listens on another port of a name may be another server, whose
+// tickets are older than the tap.
+func TestOtherPort(t *testing.T) {
+	a, b := resuming(mutualTicket)
+	s := newStory(t)
+	s.port = 8443
+	s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+	s.port = 443
+	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
+	s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
+	s.port = 9443
+	s.see("10.0.0.1", hello{}, hello{}, oneWayFlight)
+	s.port = 443 // a client may well offer here what it got there
+	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
 }
 
 func TestNoTicket(t *testing.T) {
@@ -217,6 +283,18 @@ func TestInherited12(t *testing.T) {
 		s.old12("10.0.0.1", with(""), hello{}, serverMutual, clientMutual, ticket12("stolen"))
 		s.old12("10.0.0.1", hello{}, hello{id: strings.Repeat("r", 32)}, serverOneWay, clientOneWay, "")
 		wants(t, s.old12("10.0.0.1", with("stolen"), echo, "", "", ""), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
+	})
+	t.Run("an id beside a ticket can be anybody's", func(t *testing.T) {
+		s := newStory(t)
+		s.old12("10.0.0.1", hello{}, hello{id: strings.Repeat("r", 32)}, serverMutual, clientMutual, "")
+		wants(t, s.old12("10.0.0.1", with("older than the tap"), echo, "", "", ""), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
+		wants(t, s.old12("10.0.0.1", hello{id: strings.Repeat("r", 32)}, echo, "", "", ""), verdict.MTLS, verdict.AuthPresented, "")
+	})
+	t.Run("one name, and one of the two is not understood", func(t *testing.T) {
+		s := newStory(t)
+		s.old12("10.0.0.1", hello{}, hello{id: "always the same"}, serverMutual, clientMutual, "")
+		s.old12("10.0.0.2", hello{}, hello{id: "always the same"}, serverOneWay, clientMutual, "")
+		wants(t, s.old12("10.0.0.1", hello{id: "always the same"}, hello{id: "always the same"}, "", "", ""), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
 	})
 	t.Run("bounded", func(t *testing.T) {
 		s := newStory(t)

@@ -36,14 +36,14 @@ func newSessions() sessions { return sessions{known: map[sessionKey]session{}} }
 // inherit fills in client authentication of an abbreviated handshake.
 func (s *sessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 	var found session
-	for _, k := range offered(t) {
+	for i, k := range offered(t) {
 		x, ok := s.known[k]
 		switch {
 		case !ok:
 		case x.bad, found.auth != "" && found.auth != x.auth:
 			h.because("disagreeing_handshakes")
 			return
-		default:
+		case i == 0: // a ticket, or an id without one: beside a ticket an id can be anybody's
 			found = x
 		}
 	}
@@ -58,7 +58,14 @@ func (s *sessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 // remember keeps what a full handshake has shown, by the names that the server gives the
 // session, and by the new ticket of a resumption what that inherited.
 func (s *sessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
-	if h.outcome != OutcomeEstablished || h.auth == AuthUnknown || h.resumed && h.basis != BasisInherited {
+	if h.outcome != OutcomeEstablished {
+		return
+	}
+	switch {
+	case h.resumed && h.basis != BasisInherited:
+		return
+	case h.auth == AuthUnknown:
+		s.doubt(t)
 		return
 	}
 	x := session{auth: h.auth, at: out.Start - h.age}
@@ -67,6 +74,17 @@ func (s *sessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 	}
 	if id := t.Server.SessionID; len(id) > 0 && !h.resumed {
 		s.put(idKey(id), x)
+	}
+}
+
+// doubt is for a full handshake that does not tell what its session is: if another one is
+// known by the same name, that is not to be trusted any more.
+func (s *sessions) doubt(t *dissect.TLS) {
+	for _, k := range []sessionKey{sessionKey(t.NewTicket), idKey(t.Server.SessionID)} {
+		if x, ok := s.known[k]; ok {
+			x.bad = true
+			s.known[k] = x
+		}
 	}
 }
 
@@ -86,8 +104,9 @@ func (s *sessions) put(k sessionKey, x session) {
 	s.known[k] = x
 }
 
-// offered names the sessions that a ClientHello offers to resume. With a ticket it also
-// has a session id, mostly one that means nothing (RFC 5077 section 3.4).
+// offered names the sessions that a ClientHello offers to resume, the one that counts
+// first. With a ticket it also has a session id, mostly one that means nothing (RFC 5077
+// section 3.4).
 func offered(t *dissect.TLS) []sessionKey {
 	var out []sessionKey
 	if t.Hello.TicketHash != (dissect.TicketHash{}) {

@@ -72,7 +72,10 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 	out.Verdict = verdictOf(&h)
 	out.Settled = out.Settled || h.settled()
-	if out.Settled && t.Over == dissect.OverTCP {
+	switch {
+	case !out.Settled:
+		j.memory.await(c, t)
+	case t.Over == dissect.OverTCP:
 		j.remember(&h, out, t)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // judge13 judges a TLS 1.3 handshake.
 func judge13(t *dissect.TLS, e ends, ended bool) handshake {
 	h := newHandshake()
-	s := sizes(t.Server.CipherSuite)
+	s, known := sizes(t.Server.CipherSuite)
 	records, why := second(t)
 	var f flight
 	switch {
@@ -24,6 +24,9 @@ func judge13(t *dissect.TLS, e ends, ended bool) handshake {
 		}
 	case why != "":
 		h.because(why)
+	case !known:
+		f = flight{records: records, firm: true}
+		h.because("unfamiliar_suite")
 	default:
 		f = read(records, s, t)
 		doubt(&f, t, s, e)
