@@ -38,7 +38,8 @@ test: ## vet and test everything, after installing what the tests need (as root 
 test-kafka: ## every test with real Kafka brokers, verbose: what was put, arrived, came twice, was dropped (root; about 45 minutes)
 	@tools/setup.sh test
 	MESHTLS_KAFKA=full MESHTLS_REQUIRE_ALL=1 $(GOTEST) -count=1 -timeout 120m -v $(TESTFLAGS) ./test/kafka/...
-	MESHTLS_REQUIRE_ALL=1 $(GOTEST) -count=1 -timeout 30m -v -run 'Kafka|Spool|Lines|Queue|Check|OwnTraffic' $(TESTFLAGS) ./internal/sink ./cmd/tap
+	MESHTLS_REQUIRE_ALL=1 $(GOTEST) -count=1 -timeout 30m -v $(TESTFLAGS) ./internal/sink
+	MESHTLS_REQUIRE_ALL=1 $(GOTEST) -count=1 -timeout 30m -v -run 'OwnTraffic|Check|Sink|Drops|Broker|Signal|Output' $(TESTFLAGS) ./cmd/tap
 
 test-cluster: ## test in a real one-node Kubernetes (root; builds it once, some 10 minutes; else says what is missing and skips); RUN=regexp of tests
 	test/cluster/run.sh node $(if $(RUN),-run '$(RUN)') $(TESTFLAGS)
