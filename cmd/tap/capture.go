@@ -52,8 +52,9 @@ func (c *counter) Read(b []byte) (int, error) {
 }
 
 // readBuffer is the buffer between a file and pcapgo. It is larger than pcapgo's own,
-// which therefore uses it as it is: so the position in the file is known.
-const readBuffer = 256 << 10
+// which therefore uses it as it is: so the position in the file is known. It holds the
+// largest packet with its header.
+const readBuffer = maxPacket + 4<<10
 
 // errNotCapture says that a file is none of the formats known.
 var errNotCapture = errors.New("not a capture file: expected pcap or pcapng, such as tcpdump -w and Wireshark write")
@@ -91,7 +92,7 @@ func openCapture(r io.Reader) (c *capture, err error) {
 // next reads a packet. An error other than io.EOF names the place.
 func (c *capture) next(p *flow.Packet) (iface int, err error) {
 	at := c.position()
-	iface, err = c.read(p)
+	iface, err = c.source.next(p)
 	switch {
 	case err == nil:
 		c.packets++
@@ -128,11 +129,6 @@ func (c *capture) skipped() error {
 		errs = append(errs, fmt.Errorf("link type %d is not known here: %d packets skipped; see https://www.tcpdump.org/linktypes.html", l, c.unknown[l]))
 	}
 	return errors.Join(errs...)
-}
-
-func (c *capture) read(p *flow.Packet) (iface int, err error) {
-	defer fence(&err)
-	return c.source.next(p)
 }
 
 // unzip puts a decompressor below. Positions are those of the decompressed file.
@@ -202,8 +198,10 @@ func (c *classic) uint32(b []byte) uint32 {
 // next reads a packet record (draft-ietf-opsawg-pcap, section 5). p.Data is valid until
 // the next call.
 func (c *classic) next(p *flow.Packet) (int, error) {
-	head, err := c.take(16)
+	const header = 16
+	head, err := c.in.Peek(header)
 	if err != nil {
+		c.skip(head)
 		return 0, err
 	}
 	at := int64(c.uint32(head))*1e9 + int64(c.uint32(head[4:]))*c.scale
@@ -214,21 +212,18 @@ func (c *classic) next(p *flow.Packet) (int, error) {
 	case captured > length:
 		return 0, fmt.Errorf("%d bytes captured of a packet of %d", captured, length)
 	}
-	data, err := c.take(captured)
+	record, err := c.in.Peek(header + captured)
+	c.skip(record)
 	if err != nil {
 		return 0, io.ErrUnexpectedEOF
 	}
-	fill(p, at, data, length, c.link)
+	fill(p, at, record[header:], length, c.link)
 	return 0, nil
 }
 
-// take returns the next n bytes, which stay where they are until the buffer is filled
+// skip steps over what Peek returned, which stays where it is until the buffer is filled
 // again.
-func (c *classic) take(n int) ([]byte, error) {
-	b, err := c.in.Peek(n)
-	_, _ = c.in.Discard(len(b)) // they are in the buffer
-	return b, err
-}
+func (c *classic) skip(b []byte) { _, _ = c.in.Discard(len(b)) }
 
 func (*classic) interfaceName(int) string { return "" }
 
@@ -243,7 +238,8 @@ func newNG(in *bufio.Reader) (*ng, error) {
 	return &ng{r}, err
 }
 
-func (n *ng) next(p *flow.Packet) (int, error) {
+func (n *ng) next(p *flow.Packet) (iface int, err error) {
+	defer fence(&err)
 	data, ci, err := n.r.ReadPacketData()
 	if err != nil {
 		return 0, err
@@ -273,10 +269,10 @@ func (n *ng) interfaceName(iface int) string {
 	return i.Name
 }
 
-// fill fills in a packet. A link type that flow does not decode is stepped over by
+// fill fills in a packet, but for its Interface. A link type that flow does not decode is stepped over by
 // gopacket's layers.
 func fill(p *flow.Packet, at int64, data []byte, length int, link flow.LinkType) {
-	*p = flow.Packet{Time: at, Data: data, Length: max(length, len(data)), Link: link, Tunnels: true}
+	p.Time, p.Data, p.Length, p.Link, p.Tunnels = at, data, max(length, len(data)), link, true
 	if !decodable(link) {
 		network(p)
 	}
