@@ -8,6 +8,7 @@ KAFKA        ?=
 CLUSTER      ?=
 RUN          ?=
 ONLY         ?=
+ROUNDS       ?= 5
 CORPUS       ?= ../shared
 EXPRESSIONS  ?= 5000
 SEED         ?= 1
@@ -21,7 +22,7 @@ TOOLS   := $(CURDIR)/.cache/bin
 SIZE_LIMIT := 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-kafka test-cluster chart race fuzz filters lint fmt bench demo image corpus compare tlslab soak cross size clean
+.PHONY: help build test test-kafka test-cluster chart race fuzz filters lint fmt bench microbench demo image corpus compare tlslab soak cross size clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,7 +65,12 @@ lint: $(TOOLS)/golangci-lint ## run golangci-lint, as pinned in tools/go.mod
 fmt: $(TOOLS)/golangci-lint ## format the code as lint wants it
 	$(TOOLS)/golangci-lint fmt ./...
 
-bench: ## run the benchmarks
+bench: build ## measure the tap beside its peers and beside no tap (root; some 40 minutes; ONLY=offline,flood,...; ROUNDS=5)
+	@tools/setup.sh bench
+	@$(GO) build -o .cache/bench/bench ./bench
+	.cache/bench/bench -tap bin/tap -rounds $(ROUNDS) -only '$(ONLY)'
+
+microbench: ## run the benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 
 demo: build ## the walk-through: real Envoy sidecars judged from the wire (KAFKA=1: through a real broker)

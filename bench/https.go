@@ -44,21 +44,37 @@ func serve(args []string) error {
 	return s.ListenAndServeTLS("", "")
 }
 
-// requests lets wrk ask a server in the pod: over eth0 by TLS, and over lo in the clear,
-// as a proxy in the pod does.
-func (b *bench) requests() (results []result, err error) {
+// traffic is one way in which wrk asks.
+type traffic struct {
+	name, url    string
+	secure, once bool
+}
+
+// https lets wrk ask a server in the pod over eth0 by TLS, and http over lo in the clear, as
+// a proxy in the pod does.
+func (b *bench) https() ([]result, error) {
+	const url = "https://" + podIP + ":8443/"
+	return b.requests("eth0,lo",
+		traffic{"TLS on eth0, kept alive", url, true, false},
+		traffic{"TLS on eth0, one connection a request", url, true, true})
+}
+
+func (b *bench) http() ([]result, error) {
+	const url = "http://127.0.0.1:8443/"
+	return b.requests("lo,eth0",
+		traffic{"HTTP on lo, kept alive", url, false, false},
+		traffic{"HTTP on lo, one connection a request", url, false, true})
+}
+
+func (b *bench) requests(interfaces string, ways ...traffic) (results []result, err error) {
 	watchers := []watcher{noTap, noTapAgain, ourTap, limitedTap, tcpdump}
 	return results, inPods(func(n *pods) error {
-		for _, s := range []struct {
-			name, client, url, interfaces string
-			secure, once                  bool
-		}{
-			{"TLS on eth0, kept alive", n.peer, "https://" + podIP + ":8443/", "eth0,lo", true, false},
-			{"TLS on eth0, one connection a request", n.peer, "https://" + podIP + ":8443/", "eth0,lo", true, true},
-			{"HTTP on lo, kept alive", n.pod, "http://127.0.0.1:8443/", "lo,eth0", false, false},
-			{"HTTP on lo, one connection a request", n.pod, "http://127.0.0.1:8443/", "lo,eth0", false, true},
-		} {
-			r, err := b.requestsOver(n, watchers, workload{n, s.client, s.url, s.secure, s.once, b.quick}, s.name, s.interfaces)
+		client := n.peer
+		if strings.HasPrefix(interfaces, "lo") {
+			client = n.pod
+		}
+		for _, t := range ways {
+			r, err := b.requestsOver(n, watchers, workload{n, client, t.url, t.secure, t.once, b.quick}, t.name, interfaces)
 			if err != nil {
 				return err
 			}

@@ -38,9 +38,11 @@ var experiments = []struct {
 	run   func(*bench) ([]result, error)
 }{
 	{"offline", "a mixed capture, read by the tap and its peers", false, (*bench).offline},
+	{"work", "time and allocations for a packet and a connection, beside gopacket", false, (*bench).work},
 	{"flood", "small frames of 5,000 connections", false, (*bench).flooded},
 	{"bulk", "one stream at full speed, with segmentation offload", false, (*bench).bulk},
-	{"requests", "requests by TLS and in the clear, on connections kept alive and on new ones", false, (*bench).requests},
+	{"https", "requests by TLS on eth0, on connections kept alive and on new ones", false, (*bench).https},
+	{"http", "the same in the clear on lo", false, (*bench).http},
 	{"memory", "resident memory, at idle and with connections", false, (*bench).memory},
 	{"scale", "cost as connections grow", false, (*bench).scale},
 	{"start", "start, idle, size", false, (*bench).beginning},

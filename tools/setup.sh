@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what a make target needs and what is missing: Debian packages, and for the tests with a real broker Kafka's jars.
-#   tools/setup.sh test|race|demo|image|compare|tlslab
+#   tools/setup.sh test|race|demo|image|compare|bench|tlslab
 # Without root or apt it names in one line what is missing and goes on: what needs it then skips and says why.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
@@ -14,9 +14,10 @@ test)  wanted="$network $broker python3 venv=python3-venv" ;;
 race)  wanted="$network $broker python3 venv=python3-venv gcc cc=libc6-dev" ;;
 demo)  wanted="$network python3 venv=python3-venv"; [[ -z ${KAFKA#0} ]] || wanted+=" $broker" ;;
 compare) wanted="tshark" ;;
+bench) wanted="ip=iproute2 tcpdump tshark argus=argus-server softflowd ndpiReader=libndpi-bin wrk iperf3" ;;
 tlslab) wanted="$network python3 venv=python3-venv javac=default-jdk-headless cargo gcc cc=libc6-dev escript=erlang-base erlang-ssl wolfssl=libwolfssl-dev gnutls-serv=gnutls-bin selfserv=libnss3-tools nginx=nginx-light haproxy stunnel=stunnel4" ;;
 image) wanted="buildah busybox=busybox-static ca-certificates"; if docker info >/dev/null 2>&1; then wanted=""; fi ;;
-*)     echo "usage: tools/setup.sh test|race|demo|image|compare|tlslab" >&2; exit 2 ;;
+*)     echo "usage: tools/setup.sh test|race|demo|image|compare|bench|tlslab" >&2; exit 2 ;;
 esac
 
 if ! command -v go >/dev/null; then

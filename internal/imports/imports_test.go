@@ -49,7 +49,7 @@ var table = map[string]rule{
 	"internal/inject":     {may: []string{"internal/pcapfilter"}, pure: true},
 
 	"internal/capturetest": {}, // for tests: of the rest only the benchmarks make captures with it
-	"bench":                {may: []string{"internal/capturetest"}},
+	"bench":                {may: []string{"internal/capturetest", "internal/dissect", "internal/flow", "internal/verdict"}},
 	"internal/imports":     {},
 	"schema":               {},
 }

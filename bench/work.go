@@ -1,0 +1,224 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"github.com/google/gopacket"
+	"github.com/google/gopacket/layers"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// worker does some of the tap's work on frames, or what comes nearest to it with
+// gopacket. Each frame is valid during the call only.
+type worker struct {
+	name  string
+	begin func() func(frame []byte)
+	peer  bool // one of gopacket's
+}
+
+// The workers, by how far they go. What gopacket's layers say of TLS ends at the record
+// and the type of its message, and knows nothing of what came before: the tap puts
+// streams in order, reads handshakes and certificates and judges.
+var decoders = []worker{
+	{"decoded", decodeOurs, false},
+	{"DecodingLayerParser", decodeParser, true},
+	{"NewPacket", decodeNewPacket, true},
+}
+
+var judges = []worker{
+	{"put in order, read, judged", judgeOurs, false},
+	{"DecodingLayerParser and layers.TLS", judgeParser, true},
+	{"NewPacket and layers.TLS", judgeNewPacket, true},
+}
+
+// work measures time and allocations for each packet and each connection, in this
+// process, beside the same by gopacket.
+func (b *bench) work() ([]result, error) {
+	connections, packets := 2000, 200_000
+	if b.quick {
+		connections, packets = 200, 20_000
+	}
+	whole, err := handshakes(0, connections, false)
+	if err != nil {
+		return nil, err
+	}
+	stream, talks := all(flood(1000, packets)), all(whole)
+	results := b.compare("a packet", decoders, stream, len(stream))
+	results = append(results, b.compare("a packet", judges, stream, len(stream))...)
+	return append(results, b.compare("a connection", judges, talks, connections)...), nil
+}
+
+// all returns the frames that a source makes.
+func all(next source) (frames [][]byte) {
+	for {
+		f := next(nil)
+		if len(f) == 0 {
+			return frames
+		}
+		frames = append(frames, f)
+	}
+}
+
+// compare lets workers go over the frames in turn, the first of them against the others.
+func (b *bench) compare(unit string, workers []worker, frames [][]byte, units int) (out []result) {
+	spent, allocations := make([]sample, len(workers)), make([]sample, len(workers))
+	for round := range b.rounds {
+		for i := range workers {
+			k := (i + round) % len(workers)
+			took, allocated := measure(workers[k], frames)
+			spent[k] = append(spent[k], float64(took.Nanoseconds())/float64(units))
+			allocations[k] = append(allocations[k], float64(allocated)/float64(units))
+		}
+	}
+	lines := [][]string{{unit, "CPU ns", "allocations", "tap's CPU to its"}}
+	for k, w := range workers {
+		ratio := spent[0].over(spent[k])
+		lines = append(lines, []string{w.name, spent[k].spread("%.0f"), fmt.Sprintf("%.2f", allocations[k].median()), ratio.spread("%.2f")})
+		if w.peer {
+			out = append(out, just(fmt.Sprintf("%s, %s: CPU to %s (%.0f to %.0f ns, %.1f to %.1f allocations)", unit, workers[0].name, w.name,
+				spent[0].median(), spent[k].median(), allocations[0].median(), allocations[k].median()), ratio.spread("%.2f")))
+		}
+	}
+	columns(lines...)
+	return out
+}
+
+// measure returns what it takes to go over the frames, a first frame left out.
+func measure(w worker, frames [][]byte) (took time.Duration, allocated uint64) {
+	take := w.begin()
+	take(frames[0])
+	runtime.GC()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	cpu := ownCPU()
+	for _, f := range frames[1:] {
+		take(f)
+	}
+	took = ownCPU() - cpu
+	runtime.ReadMemStats(&after)
+	return took, after.Mallocs - before.Mallocs
+}
+
+// packetOf makes a packet of a frame.
+func packetOf(p *flow.Packet, frame []byte) {
+	p.Data, p.Length, p.Link = frame, len(frame), flow.LinkEthernet
+	p.Time += 1000
+}
+
+func decodeOurs() func([]byte) {
+	var p flow.Packet
+	var d flow.Decoded
+	return func(frame []byte) {
+		packetOf(&p, frame)
+		flow.Decode(&p, &d)
+	}
+}
+
+// layersOf are the layers that a DecodingLayerParser reads headers into.
+type layersOf struct {
+	parser  *gopacket.DecodingLayerParser
+	tcp     layers.TCP
+	decoded []gopacket.LayerType
+}
+
+func newLayers() *layersOf {
+	l := &layersOf{parser: gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet)}
+	l.parser.IgnoreUnsupported = true
+	l.parser.SetDecodingLayerContainer(gopacket.DecodingLayerArray(nil)) // the fastest
+	for _, x := range []gopacket.DecodingLayer{&layers.Ethernet{}, &layers.IPv4{}, &layers.IPv6{}, &layers.UDP{}, &l.tcp} {
+		l.parser.AddDecodingLayer(x)
+	}
+	return l
+}
+
+func decodeParser() func([]byte) {
+	l := newLayers()
+	return func(frame []byte) { _ = l.parser.DecodeLayers(frame, &l.decoded) }
+}
+
+func decodeNewPacket() func([]byte) {
+	return func(frame []byte) {
+		gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.DecodeOptions{NoCopy: true}).TransportLayer()
+	}
+}
+
+func judgeParser() func([]byte) {
+	l := newLayers()
+	var tls layers.TLS
+	return func(frame []byte) {
+		if l.parser.DecodeLayers(frame, &l.decoded) == nil && len(l.tcp.Payload) > 0 {
+			_ = tls.DecodeFromBytes(l.tcp.Payload, gopacket.NilDecodeFeedback) // in the middle of a record: an error
+		}
+	}
+}
+
+func judgeNewPacket() func([]byte) {
+	return func(frame []byte) {
+		p := gopacket.NewPacket(frame, layers.LayerTypeEthernet, gopacket.DecodeOptions{NoCopy: true})
+		if t := p.TransportLayer(); t != nil && len(t.LayerPayload()) > 0 {
+			gopacket.NewPacket(t.LayerPayload(), layers.LayerTypeTLS, gopacket.DecodeOptions{NoCopy: true})
+		}
+	}
+}
+
+// judging is what stands behind the table of connections, as in the tap but for the
+// records.
+type judging struct {
+	table  *flow.Table
+	memory dissect.Memory
+	judge  *verdict.Judge
+}
+
+func judgeOurs() func([]byte) {
+	j := &judging{judge: verdict.New(verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix(podIP + "/32")}})}
+	j.table = flow.NewTable(flow.Config{}, j)
+	var p flow.Packet
+	return func(frame []byte) {
+		packetOf(&p, frame)
+		j.table.Add(&p)
+	}
+}
+
+// Data implements flow.Handler, with Changed and End.
+func (j *judging) Data(c *flow.Conn, s flow.Segment) {
+	x, ok := c.User.(*dissect.Session)
+	if !ok {
+		x = j.memory.New()
+		c.User = x
+	}
+	before := x.Revision()
+	x.Data(dissect.Side(s.Side), s.Offset, s.Data, s.Ack, s.Gap)
+	if x.Revision() != before && j.judge.Settled(c, x) && j.judge.Judge(c, x, "", false).Settled && x.Complete() {
+		x.Finish()
+		if rest := j.judge.Rest(c, x); rest != nil {
+			c.User = rest
+			j.table.Done(c)
+		}
+	}
+}
+
+// Changed is called at a FIN or a RST.
+func (j *judging) Changed(c *flow.Conn) {
+	if x, ok := c.User.(*dissect.Session); ok {
+		x.Closed(dissect.Originator, c.Orig.RST)
+	}
+}
+
+// End is called when a connection is over.
+func (j *judging) End(c *flow.Conn, _ flow.EndReason) {
+	switch x := c.User.(type) {
+	case *verdict.Rest:
+		j.judge.JudgeRest(c, x, "", true)
+		j.judge.Drop(x)
+	case *dissect.Session:
+		j.judge.Judge(c, x, "", true)
+	}
+}
