@@ -84,7 +84,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- if and .Values.kafka.tls.ca.secretName .Values.kafka.tls.ca.configMapName }}
 {{- fail "kafka.tls.ca: a Secret or a ConfigMap, not both" }}
 {{- end }}
-{{- if and .Values.kafka.sasl.mechanism (not .Values.kafka.sasl.username) }}
+{{- $sasl := .Values.kafka.sasl }}
+{{- if and (eq $sasl.mechanism "oauthbearer") (not $sasl.token.audience) }}
+{{- fail "kafka.sasl.mechanism oauthbearer needs kafka.sasl.token.audience" }}
+{{- else if and $sasl.mechanism (ne $sasl.mechanism "oauthbearer") (not $sasl.username) }}
 {{- fail "kafka.sasl.mechanism needs kafka.sasl.username" }}
 {{- end }}
 {{- range .Values.tap.extraEnv }}

@@ -187,6 +187,7 @@ func TestRefused(t *testing.T) {
 		{"webhook.tls.mode=existingSecret,webhook.tls.secretName=x", "needs webhook.tls.caBundle"},
 		{"webhook.port=9469", "have to differ"},
 		{"kafka.sasl.mechanism=plain", "needs kafka.sasl.username"},
+		{"kafka.sasl.mechanism=oauthbearer", "needs kafka.sasl.token.audience"},
 		{"tap.extraEnv[0].name=GOMEMLIMIT", "not a TAP_ variable"},
 		{"webhook.serviceAccount.create=false", "webhook.serviceAccount.name"},
 	} {
