@@ -132,9 +132,11 @@ func tapStopped(r *running) (s stopped, err error) {
 	var record struct {
 		Event   struct{ Action string }
 		MeshTLS struct {
-			Coverage struct {
-				Packets, Dropped, Evicted float64
-				Shed                      float64 `json:"shed_connections"`
+			Coverage struct{ Packets, Dropped, Evicted float64 }
+			Tap      struct {
+				Counters struct {
+					Shed float64 `json:"shed_connections"`
+				}
 			}
 		}
 	}
@@ -143,7 +145,7 @@ func tapStopped(r *running) (s stopped, err error) {
 		if strings.Contains(line, `"action":"stopped"`) {
 			err := json.Unmarshal([]byte(line), &record)
 			c := record.MeshTLS.Coverage
-			return stopped{c.Packets, c.Dropped, c.Evicted, c.Shed}, err
+			return stopped{c.Packets, c.Dropped, c.Evicted, record.MeshTLS.Tap.Counters.Shed}, err
 		}
 	}
 	return s, fmt.Errorf("the tap did not say that it stopped: %s", r.err)

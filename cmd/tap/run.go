@@ -286,6 +286,7 @@ func (t *tap) clock(ctx context.Context) string {
 	defer ticker.Stop()
 	next := time.Now().Add(obeyEvery)
 	var lost drops
+	var trim trimmer
 	for {
 		select {
 		case now := <-ticker.C:
@@ -295,6 +296,7 @@ func (t *tap) clock(ctx context.Context) string {
 			if now.After(next) {
 				next = now.Add(obeyEvery)
 				t.obey()
+				trim.look()
 			}
 			lost.tell(t, now)
 			if why := t.orders.why(t.until, now); why != "" {
