@@ -19,6 +19,7 @@ func (s *Session) datagram(side Side, b []byte) {
 	}
 	u := s.udp
 	switch {
+	case (u.quic != nil || u.dtls != nil) && s.otherwise(side, b):
 	case u.quic != nil:
 		s.quicDatagram(side, b)
 	case u.dtls != nil:
@@ -40,11 +41,11 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 		s.recognizeClear(side, b)
 	case s.udp.looked > 1 && quicPacket(b), quicBegins(b):
 		s.udp.quic = &quic{}
-		s.carry(OverQUIC, "quic")
+		s.carry(side, OverQUIC, "quic")
 		s.quicDatagram(side, b)
 	case dtlsBegins(b):
 		s.udp.dtls = &dtls{}
-		s.carry(OverDTLS, "dtls")
+		s.carry(side, OverDTLS, "dtls")
 		s.dtlsDatagram(side, b)
 	default:
 		s.recognizeClear(side, b)
@@ -75,18 +76,48 @@ func (s *Session) recognizeClear(side Side, b []byte) {
 	}
 }
 
-// carry makes both directions ones of TLS over something else than TCP. Which of them
+// carry makes a direction one of TLS over something else than TCP. Which of the ends
 // speaks first is told by its hello.
-func (s *Session) carry(over Over, protocol string) {
-	s.tls = &TLS{Over: over}
+func (s *Session) carry(side Side, over Over, protocol string) {
+	if s.tls == nil {
+		s.tls = &TLS{Over: over}
+	}
+	s.sides[side].kind, s.sides[side].protocol = KindTLS, protocol
 	for i := range s.sides {
-		st := &s.sides[i]
-		st.kind, st.protocol = KindTLS, protocol
-		if st.p == nil {
-			st.p = s.memory.parser()
+		if s.sides[i].p == nil {
+			s.sides[i].p = &parser{}
 		}
 	}
 	s.revision++
+}
+
+// otherwise tells that a datagram is not of QUIC or DTLS, though the other end, or an
+// earlier datagram, looked so: an end begins with a packet that has a long header, or with
+// records, and nothing that is encrypted is text. Cleartext answers the other's hello.
+func (s *Session) otherwise(side Side, b []byte) bool {
+	st := &s.sides[side]
+	clear := len(b) >= minText && odd(b[:min(len(b), sampled)]) == 0
+	switch quic := s.udp.quic != nil; {
+	case st.kind == KindPlain || st.kind == KindText:
+		return true
+	case st.kind == KindTLS && !clear:
+		return false
+	case st.kind == KindTLS:
+		st.kind, st.protocol = KindText, ""
+		s.revision++
+	case quic && quicAnswer(b):
+		s.carry(side, OverQUIC, "quic")
+		return false
+	case !quic && dtlsBegins(b):
+		s.carry(side, OverDTLS, "dtls")
+		return false
+	default:
+		s.recognizeClear(side, b)
+	}
+	if st.kind == KindPlain || st.kind == KindText {
+		st.clearAck = max(st.clearAck, 1)
+	}
+	return true
 }
 
 // textDatagram takes a direction for text once all its datagrams were, and enough.

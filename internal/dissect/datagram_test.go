@@ -58,6 +58,47 @@ func TestDatagramsInTheClearStaySo(t *testing.T) {
 	}
 }
 
+// A first packet that looks like TLS, or is, makes nothing TLS that goes on in the clear:
+// whichever end speaks so, from its first datagram on or later.
+func TestDatagramsInTheClearBehindAHello(t *testing.T) {
+	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
+	header := append([]byte{0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e}, make([]byte, 1182)...)
+	dtls := capturetest.Datagrams(dtlsTalk(t, capturetest.NotRequested, false)[:1], 1<<14)[0].Data
+	text := []byte("this is text, and long enough to be so")
+	query := []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03org\x00\x00\x01\x00\x01")
+	binary := []byte("\x00\x01\x02\x03 a binary protocol\x00\x00\x00\x01")
+	type sent struct {
+		side Side
+		data []byte
+	}
+	for name, first := range map[string][]byte{"QUIC": initial, "a header": header, "DTLS": dtls} {
+		for what, c := range map[string]struct {
+			then  []sent
+			clear bool
+		}{
+			"text of the other":          {[]sent{{Responder, text}}, true},
+			"short texts of the other":   {[]sent{{Responder, text[:20]}, {Originator, text[:10]}, {Responder, text[:20]}}, true},
+			"text of the same":           {[]sent{{Originator, text}}, true},
+			"text of the same, answered": {[]sent{{Responder, first}, {Originator, text}}, true},
+			"dns of the other":           {[]sent{{Responder, query}}, true},
+			"binary of the other":        {[]sent{{Responder, binary}, {Responder, binary}}, false},
+			"nothing":                    {nil, false},
+		} {
+			s := New()
+			s.Datagram(Originator, first)
+			for _, x := range c.then {
+				s.Datagram(x.side, x.data)
+			}
+			if s.InClear() != c.clear || s.TLS() == nil {
+				t.Errorf("%s, then %s: in the clear %v, %+v", name, what, s.InClear(), s.TLS())
+			}
+			if s.TLS().Protected1RTT[Responder] > 0 {
+				t.Errorf("%s, then %s: cleartext counts as protected", name, what)
+			}
+		}
+	}
+}
+
 // STUN may come before DTLS (RFC 7983).
 func TestDTLSBehindSTUN(t *testing.T) {
 	s := New()

@@ -163,7 +163,7 @@ func FuzzDTLS(f *testing.F) {
 	f.Fuzz(func(t *testing.T, client, server []byte) {
 		s := New()
 		s.udp = &datagrams{dtls: &dtls{}}
-		s.carry(OverDTLS, "dtls")
+		s.carry(Originator, OverDTLS, "dtls")
 		for size := range 3 {
 			for piece := range slices.Chunk(client, 1+len(client)>>size) {
 				s.Datagram(Originator, piece)

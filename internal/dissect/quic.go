@@ -52,6 +52,13 @@ func quicBegins(b []byte) bool {
 	return ok && h.kind != packetNegotiation && max(len(b), h.end) >= minInitial
 }
 
+// quicAnswer: what an end begins with that is not the first to speak, a version negotiation
+// among it.
+func quicAnswer(b []byte) bool {
+	_, ok := readLongHeader(b)
+	return ok
+}
+
 // Kinds of packets with a long header.
 const (
 	packetInitial = iota
@@ -127,11 +134,14 @@ func readVarint(s *cryptobyte.String) (uint64, bool) {
 // quicDatagram reads the packets of one datagram.
 func (s *Session) quicDatagram(side Side, b []byte) {
 	t, q := s.tls, s.udp.quic
-	for range maxCoalesced {
+	for i := range maxCoalesced {
 		if len(b) == 0 {
 			return
 		}
 		if b[0]&0x80 == 0 {
+			if i > 0 && b[0]&0x40 == 0 {
+				return // no packet: what fills the datagram
+			}
 			if t.Protected1RTT[side]++; t.Protected1RTT[side] <= enough1RTT {
 				s.revision++
 			}

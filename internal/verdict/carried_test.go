@@ -77,6 +77,24 @@ func TestQUICHeaderIsNoProof(t *testing.T) {
 	}
 }
 
+// A client whose first datagram looks like TLS, or is, cannot make cleartext look so.
+func TestCleartextBehindAHello(t *testing.T) {
+	header := append([]byte{0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e}, make([]byte, 1182)...)
+	hello := capturetest.DTLSRecord(22, 0, capturetest.DTLSFragment(1, 100, 0, 0, make([]byte, 100)))
+	text := []byte("this is text, and long enough to be so")
+	for _, first := range [][]byte{header, hello} {
+		talk := []capturetest.Chunk{{Data: first}, {FromServer: true, Data: text}, {Data: text}, {FromServer: true, Data: text}, {Data: text}}
+		if got := overUDP(talk); got.Verdict != verdict.Plaintext || !slices.Contains(got.Reasons, "cleartext_answer_to_hello") || got.TLS != nil {
+			t.Errorf("%x: %s %v", first[:4], got.Verdict, got.Reasons)
+		}
+	}
+	binary := append([]byte{0x41, 0, 1}, make([]byte, 60)...)
+	talk := []capturetest.Chunk{{Data: header}, {FromServer: true, Data: binary}, {Data: binary}, {FromServer: true, Data: binary}, {Data: binary}}
+	if got := overUDP(talk); got.Verdict != verdict.Unknown {
+		t.Errorf("%s %v", got.Verdict, got.Reasons)
+	}
+}
+
 func TestStartTLSIsMutual(t *testing.T) {
 	chunks := []capturetest.Chunk{
 		{FromServer: true, Data: []byte("INFO {\"server_id\":\"x\",\"tls_required\":true}\r\n")},

@@ -204,7 +204,7 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 		out.Verdict = Unknown
 		out.because("dissector_failed")
 		out.Settled = true
-	case s.TLS() != nil && s.TLS().Over == dissect.OverQUIC && !quicShown(s):
+	case s.TLS() != nil && s.TLS().Over == dissect.OverQUIC && !quicShown(s) && !s.InClear():
 		out.Verdict, out.Protocol = Unknown, "quic"
 		out.because("quic_long_header", "no_client_hello")
 	case s.TLS() != nil && !s.InClear():

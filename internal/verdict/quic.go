@@ -7,11 +7,11 @@ import "github.com/meshtls-tap/meshtls-tap/internal/dissect"
 const enough1RTT = 2
 
 // quicShown tells that QUIC was shown: its hello could be read, which takes its keys, or
-// both ends spoke. A header alone could be anybody's.
+// both ends spoke it. A header alone could be anybody's.
 func quicShown(s *dissect.Session) bool {
-	a, _ := s.Seen(dissect.Originator)
-	b, _ := s.Seen(dissect.Responder)
-	return s.TLS().Hello != nil || s.TLS().Server != nil || a > 0 && b > 0
+	a, _ := s.Kind(dissect.Originator)
+	b, _ := s.Kind(dissect.Responder)
+	return s.TLS().Hello != nil || s.TLS().Server != nil || a == dissect.KindTLS && b == dissect.KindTLS
 }
 
 // judgeSealed judges QUIC and DTLS 1.3. The handshake is encrypted but for the hellos,
