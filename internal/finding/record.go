@@ -152,7 +152,9 @@ func (e *Engine) eventID(h *header) string {
 // fleet meet.
 func digest(b []byte) string {
 	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:16])
+	var out [32]byte
+	hex.Encode(out[:], sum[:16])
+	return string(out[:])
 }
 
 // digestOf hashes parts that are kept apart.

@@ -178,7 +178,14 @@ func flowHash(c *flow.Conn) string {
 	binary.BigEndian.PutUint32(b[4:], c.OrigISN)
 	binary.BigEndian.PutUint32(b[8:], c.RespISN)
 	d := sha256.Sum256(b[:])
-	return hex.EncodeToString(d[:16])
+	return hexOf([16]byte(d[:16]))
+}
+
+// hexOf is hex.EncodeToString, which allocates twice.
+func hexOf(b [16]byte) string {
+	var out [32]byte
+	hex.Encode(out[:], b[:])
+	return string(out[:])
 }
 
 // because adds reasons, each once.

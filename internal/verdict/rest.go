@@ -70,7 +70,7 @@ func (j *Judge) JudgeRest(c *flow.Conn, r *Rest, iface string, ended bool) Judge
 	if k.tls != nil {
 		info := *k.tls
 		if r.session != [16]byte{} {
-			info.SessionHash = hex.EncodeToString(r.session[:])
+			info.SessionHash = hexOf(r.session)
 		}
 		info.ClientAuthAge = r.age
 		out.TLS = &info

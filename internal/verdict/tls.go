@@ -251,7 +251,7 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 		}
 		if t.Hello != nil {
 			d := sha256.Sum256(append(t.Hello.Random[:], server.Random[:]...))
-			out.SessionHash = hex.EncodeToString(d[:16])
+			out.SessionHash = hexOf([16]byte(d[:16]))
 		}
 	}
 	out.ClientChainBytes, out.ClientKeyHint, out.ClientAuthAge = h.chain, h.hint, h.age
