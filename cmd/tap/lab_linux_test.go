@@ -1,0 +1,358 @@
+package main
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/afpacket"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// TestLabLive plays every capture of the TLS lab, and conversations with more in them, over a cable, as senders hand them to the
+// kernel: what follows each other in one direction in one packet of up to 64 KiB. With offloads on it arrives so; with offloads off the kernel cuts it to
+// segments. Two rings listen, one behind the default filter, one without: they must say the same of every connection, and both
+// what is said of the file. No packet may be lost: the player waits for the readers, not for the clock.
+func TestLabLive(t *testing.T) {
+	if os.Getenv("MESHTLS_LIVE") != "lab" {
+		inNamespace(t, "lab")
+		return
+	}
+	configure(t, "link add a0 mtu 65535 type veth peer name b0 mtu 65535", "link set a0 up", "link set b0 up")
+	sources := map[string][]flow.Packet{"generated": conversations(t)}
+	for _, folder := range []string{filepath.Join("testdata", "captures"), filepath.Join("..", "..", "test", "tlslab", "testdata", "*")} {
+		files, err := filepath.Glob(filepath.Join(folder, "*.pcap*"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %d captures", folder, err, len(files))
+		}
+		for _, file := range files {
+			if p := ethernetPackets(t, file); len(p) > 0 {
+				sources[file] = p
+			}
+		}
+	}
+	for _, offloads := range []bool{true, false} {
+		set(t, offloads)
+		l := newListener(t)
+		connections, packets := map[string]int{}, 0
+		for file, whole := range sources {
+			packets += l.play(t, offloaded(mathrand.New(mathrand.NewPCG(1, 2)), whole, 65160), offloads)
+			filtered, all := l.end(t, file)
+			for i := range min(len(all), len(filtered)) + 1 {
+				if with, without := append(filtered, "nothing")[i], append(all, "nothing")[i]; with != without {
+					t.Errorf("%s, offloads %v: with the default filter\n%s\nwithout\n%s", file, offloads, with, without)
+					break
+				}
+			}
+			said, _ := records(t, whole, nil, false)
+			if read := verdicts(t, said); !slices.Equal(verdicts(t, l.last), read) {
+				t.Errorf("%s, offloads %v: live\n%v\nread\n%v", file, offloads, verdicts(t, l.last), read)
+			}
+			for _, v := range verdicts(t, l.last) {
+				connections[v]++
+			}
+		}
+		l.close(t)
+		t.Logf("offloads %v: %d packets arrived, %d cut by the filter; %v", offloads, packets, l.cut, connections)
+		if len(sources) < 200 || len(connections) < 10 || l.cut == 0 && offloads {
+			t.Errorf("too little to say anything: %d sources, %d packets cut, %v", len(sources), l.cut, connections)
+		}
+	}
+}
+
+// inNamespace runs the test again, in a network namespace of its own.
+func inNamespace(t *testing.T, life string) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		absent(t, "network namespaces need root")
+	}
+	needs(t, "ip", "iproute2", "ethtool", "ethtool", "unshare", "util-linux")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("unshare", "--net", self, "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), "MESHTLS_LIVE="+life)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// configure runs commands of ip(8), without the kernel's own IPv6 packets on what they make.
+func configure(t *testing.T, commands ...string) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, c := range commands {
+		ip(t, strings.Fields(c)...)
+	}
+}
+
+// set turns the sender's offloads on or off.
+func set(t *testing.T, on bool) {
+	t.Helper()
+	value := map[bool]string{true: "on", false: "off"}[on]
+	if out, err := exec.Command("ethtool", "-K", "a0", "tso", value, "gso", value).CombinedOutput(); err != nil {
+		t.Fatalf("ethtool: %v: %s", err, out)
+	}
+}
+
+// listener is two rings on one interface, each with a pipeline, and the socket that plays to them.
+type listener struct {
+	socket  int
+	handles [2]*afpacket.Handle
+	runs    sync.WaitGroup
+
+	mu        sync.Mutex
+	pipelines [2]*pipeline
+	said      [2][]string
+	seen      [2]int
+	cut       int // packets that the default filter cut
+
+	last []string // what the ring without a filter said of the last file
+}
+
+func newListener(t *testing.T) *listener {
+	t.Helper()
+	l := &listener{}
+	var err error
+	if l.socket, err = player("a0"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range l.handles {
+		cfg := afpacket.Config{Interface: "b0", Retire: time.Millisecond}
+		if i == 0 {
+			cfg.Filter = pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})
+		}
+		if l.handles[i], err = afpacket.Open(cfg); err != nil {
+			t.Fatal(err)
+		}
+		l.begin(i)
+		l.runs.Go(func() {
+			if err := l.handles[i].Run(func(b *afpacket.Block) { l.block(i, b) }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	return l
+}
+
+// begin gives a ring an empty pipeline. The lock is held, or nobody else is there yet.
+func (l *listener) begin(i int) {
+	l.said[i] = nil
+	l.pipelines[i] = newPipeline(flow.Config{}, verdict.Config{}, finding.Config{
+		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { l.said[i] = append(l.said[i], string(r.Value)) },
+	})
+	l.pipelines[i].thinned = i == 0
+}
+
+func (l *listener) block(i int, b *afpacket.Block) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for x, ok := b.Next(); ok; x, ok = b.Next() {
+		p := flow.Packet{Link: flow.LinkEthernet, Time: x.Time, Data: x.Data, Length: x.Length}
+		l.pipelines[i].engine.Tick(p.Time)
+		l.pipelines[i].add(&p)
+		l.seen[i]++
+		if i == 0 && len(x.Data) < x.Length {
+			l.cut++
+		}
+	}
+}
+
+// segmentBytes is what a segment carries where the kernel has to cut.
+const segmentBytes = 1448
+
+// play sends packets, some at a time, and waits each time until both rings' readers have them. It returns how many arrived.
+func (l *listener) play(t *testing.T, packets []flow.Packet, offloads bool) (arrived int) {
+	t.Helper()
+	l.mu.Lock()
+	l.seen = [2]int{}
+	l.mu.Unlock()
+	const most = 512 << 10 // bytes on the way, an eighth of a ring
+	bytes := 0
+	for i := range packets {
+		segments, err := send(l.socket, &packets[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if offloads {
+			segments = 1
+		}
+		arrived += segments
+		if bytes += packets[i].Length; bytes > most || i%50 == 49 {
+			bytes = 0
+			l.await(t, arrived)
+		}
+	}
+	l.await(t, arrived)
+	return arrived
+}
+
+// await waits until both readers have had so many packets.
+func (l *listener) await(t *testing.T, n int) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(200 * time.Microsecond) {
+		l.mu.Lock()
+		seen := l.seen
+		l.mu.Unlock()
+		if seen == [2]int{n, n} {
+			return
+		}
+		if seen[0] > n || seen[1] > n || time.Now().After(deadline) {
+			t.Fatalf("%d packets were sent, the readers had %v", n, seen)
+		}
+	}
+}
+
+// end ends what was played and returns what both rings said of it.
+func (l *listener) end(t *testing.T, file string) (filtered, all []string) {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out [2][]string
+	for i, p := range l.pipelines {
+		p.table.Flush()
+		out[i] = facts(t, l.said[i])
+		if i == 1 {
+			l.last = l.said[i]
+		}
+		if n := p.table.Stats().Packets; n == 0 {
+			t.Errorf("%s: no packet arrived", file)
+		}
+		l.begin(i)
+	}
+	return out[0], out[1]
+}
+
+func (l *listener) close(t *testing.T) {
+	t.Helper()
+	for _, h := range l.handles {
+		h.Close()
+	}
+	l.runs.Wait()
+	for _, h := range l.handles {
+		if s, err := h.Stats(); err != nil || s.Drops > 0 {
+			t.Errorf("%v, %+v", err, s)
+		}
+	}
+	unix.Close(l.socket)
+}
+
+// player opens a packet socket that sends with a struct virtio_net_hdr before each frame (packet(7), PACKET_VNET_HDR).
+func player(name string) (int, error) {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	request, err := unix.NewIfreq(name)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, request); err != nil {
+		return -1, err
+	}
+	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+		return -1, err
+	}
+	return fd, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: int(request.Uint32())})
+}
+
+// send sends a frame, one of TCP with much payload as segmentation offload gets it, and returns how many segments that is.
+func send(fd int, p *flow.Packet) (segments int, err error) {
+	var d flow.Decoded
+	segments = 1
+	header := make([]byte, 10)
+	if flow.Decode(p, &d) && d.Transport == 6 && len(d.Payload) > segmentBytes {
+		const needsChecksum, tcp4, tcp6, checksumAt = 1, 1, 4, 16
+		segments = (len(d.Payload) + segmentBytes - 1) / segmentBytes
+		payload := offsetIn(p.Data, d.Payload)
+		start := tcpStart(p.Data)
+		header[0], header[1] = needsChecksum, tcp4
+		if d.IPv6 {
+			header[1] = tcp6
+		}
+		binary.NativeEndian.PutUint16(header[2:], uint16(payload))
+		binary.NativeEndian.PutUint16(header[4:], segmentBytes)
+		binary.NativeEndian.PutUint16(header[6:], uint16(start))
+		binary.NativeEndian.PutUint16(header[8:], checksumAt)
+	}
+	_, err = unix.Write(fd, append(header, p.Data...))
+	if err != nil {
+		err = fmt.Errorf("send %d bytes in %d segments: %w", len(p.Data), segments, err)
+	}
+	return segments, err
+}
+
+// tcpStart returns where the TCP header begins in a frame without IPv6 extension headers.
+func tcpStart(frame []byte) int {
+	at := 14
+	for typ := binary.BigEndian.Uint16(frame[at-2:]); typ == 0x8100 || typ == 0x88a8; typ = binary.BigEndian.Uint16(frame[at-2:]) {
+		at += 4
+	}
+	if frame[at]>>4 == 6 {
+		return at + 40
+	}
+	return at + int(frame[at]&15)*4
+}
+
+// age is the one fact that is a time: each ring has its own.
+var age = regexp.MustCompile(`"client_auth_age":\d+,`)
+
+// facts returns what records of connections say that a filter must not change: all but times, and what is read of HTTP in the
+// clear behind 64 KiB (see TestDefaultFilterKeepsEveryVerdict).
+func facts(t *testing.T, said []string) []string {
+	t.Helper()
+	var out []string
+	for _, s := range said {
+		r := parseFlow(withoutHTTP(t, s))
+		if r == nil {
+			t.Fatalf("no flow: %s", s)
+		}
+		out = append(out, fmt.Sprintf("%d > %d: %s", r.clientPort, r.port, age.ReplaceAllString(r.facts, "")))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// verdicts returns the verdicts with how much was shown of client authentication.
+func verdicts(t *testing.T, said []string) []string {
+	t.Helper()
+	var out []string
+	for _, s := range said {
+		var r struct {
+			Meshtls struct {
+				Verdict string
+				TLS     struct {
+					Auth  string `json:"client_auth"`
+					Basis string `json:"client_auth_basis"`
+				}
+			}
+		}
+		if err := json.Unmarshal([]byte(s), &r); err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, fmt.Sprint(r.Meshtls.Verdict, " ", r.Meshtls.TLS.Auth, " ", r.Meshtls.TLS.Basis))
+	}
+	slices.Sort(out)
+	return out
+}
