@@ -95,7 +95,7 @@ func (b *Block) reset(data []byte) {
 
 // Next returns the next packet of the block, and false behind the last one. It does not
 // allocate.
-func (b *Block) Next() (Packet, bool) {
+func (b *Block) Next() (p Packet, ok bool) {
 	if b.left == 0 {
 		return Packet{}, false
 	}
@@ -118,12 +118,11 @@ func (b *Block) Next() (Packet, bool) {
 			b.at += int(next)
 		}
 	}
-	p := Packet{
-		Time:   int64(binary.NativeEndian.Uint32(h[packetSec:]))*1e9 + int64(binary.NativeEndian.Uint32(h[packetNsec:])),
-		Data:   h[mac:end:end],
-		Length: max(int(binary.NativeEndian.Uint32(h[packetLen:])), int(snap)),
-		Type:   h[packetType],
-	}
+	// One by one: a composite literal would be made elsewhere and copied.
+	p.Time = int64(binary.NativeEndian.Uint32(h[packetSec:]))*1e9 + int64(binary.NativeEndian.Uint32(h[packetNsec:]))
+	p.Data = h[mac:end:end]
+	p.Length = max(int(binary.NativeEndian.Uint32(h[packetLen:])), int(snap))
+	p.Type = h[packetType]
 	if status := binary.NativeEndian.Uint32(h[packetStatus:]); status&statusVLAN != 0 {
 		p.VLAN, p.VLANType = uint16(binary.NativeEndian.Uint32(h[packetVLAN:])), etherVLAN
 		if status&statusVLANType != 0 {
