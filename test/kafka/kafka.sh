@@ -203,10 +203,11 @@ running() {
 launch() {
   local w=$1 seen pid i
   : >>"$w/broker.log"
+  mkdir -p "$w/tmp" # a broker that is killed leaves there what its codecs unpacked
   seen=$(wc -c <"$w/broker.log")
   setsid java -Xms"$heap" -Xmx"$heap" "${small[@]}" -XX:MaxMetaspaceSize=128m -XX:ReservedCodeCacheSize=48m \
     ${JWKS:+-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls="file://$JWKS"} \
-    -Dlog4j2.configurationFile="$here/log4j2.properties" -cp "$libs/*" kafka.Kafka "$w/server.properties" \
+    -Djava.io.tmpdir="$w/tmp" -Dlog4j2.configurationFile="$here/log4j2.properties" -cp "$libs/*" kafka.Kafka "$w/server.properties" \
     >>"$w/broker.log" 2>&1 </dev/null &
   pid=$!
   echo "$pid" >"$w/pid"

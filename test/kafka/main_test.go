@@ -37,7 +37,9 @@ func TestMain(m *testing.M) {
 			fmt.Fprintf(os.Stderr, "loopback: %v: %s", err, out)
 		}
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	os.RemoveAll(builtIn)
+	os.Exit(status)
 }
 
 // apart runs this test again in a network namespace of its own, and returns its exit status.

@@ -74,12 +74,15 @@ type liveTap struct {
 	ended   sync.Once
 }
 
+var builtIn string // buildTap's folder, which TestMain removes; empty: it was not called
+
 // buildTap builds the tap, once.
 var buildTap = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "tap")
 	if err != nil {
 		return "", err
 	}
+	builtIn = dir
 	file := filepath.Join(dir, "tap")
 	cmd := exec.Command("go", "build", "-o", file, "../../cmd/tap")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
