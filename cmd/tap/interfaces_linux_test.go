@@ -1,0 +1,94 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestInterfacesComeAndGo: a tap that begins where lo is down and one of its interfaces is not there yet captures on each as soon
+// as there is something to capture: on lo when it comes up, on the late one, on one that was deleted and is back, and with
+// another MTU. What was seen before stays.
+func TestInterfacesComeAndGo(t *testing.T) {
+	a, b := pods(t)
+	needs(t, "curl", "curl")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := func(p pod, address string) {
+		s := p.start(t, []string{"MESHTLS_LIVE=server", "MESHTLS_ADDRESS=" + address}, self)
+		s.line(t, func(l string) bool { return l == "serving\n" })
+	}
+	ask := func(url string) { a.run(t, "", "curl", "-skS", "-m", "20", "-o", "/dev/null", url) }
+	ip(t, "-n", a.name, "link", "set", "lo", "down")
+	serve(b, "0.0.0.0")
+	tap := a.start(t, []string{"TAP_INTERFACES=eth0,net1,lo", "TAP_EMIT=flows,posture"}, buildTap(t), "run")
+	tap.line(t, func(l string) bool { return strings.Contains(l, `"action":"started"`) })
+	ask("http://10.77.0.2:7000/")
+
+	ip(t, "-n", a.name, "link", "set", "lo", "up")
+	serve(a, "127.0.0.1")
+	ask("http://127.0.0.1:7000/")
+
+	cable := func(name, network string) {
+		ip(t, "-n", a.name, "link", "add", name, "type", "veth", "peer", "name", name, "netns", b.name)
+		for i, p := range []pod{a, b} {
+			ip(t, "-n", p.name, "address", "add", fmt.Sprintf("%s.%d/24", network, i+1), "dev", name)
+			ip(t, "-n", p.name, "link", "set", name, "up")
+		}
+	}
+	cable("net1", "10.78.0")
+	a.ready(t)
+	ask("http://10.78.0.2:7001/")
+
+	ip(t, "-n", a.name, "link", "del", "eth0")
+	eventually(t, "not ready without eth0", func() bool {
+		status, body := a.get(t, "/readyz")
+		return status == http.StatusServiceUnavailable && strings.Contains(body, "eth0")
+	})
+	cable("eth0", "10.77.0")
+	a.ready(t)
+	ask("http://10.77.0.2:7001/")
+
+	for _, p := range []pod{a, b} {
+		ip(t, "-n", p.name, "link", "set", "eth0", "mtu", "9000")
+	}
+	ask("https://10.77.0.2:7002/")
+
+	got := flowsBy(t, tap.end(t))
+	for _, want := range []string{
+		"eth0 10.77.0.2:7000 plaintext", "lo 127.0.0.1:7000 plaintext", "net1 10.78.0.2:7001 plaintext",
+		"eth0 10.77.0.2:7001 plaintext", "eth0 10.77.0.2:7002 tls",
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%s is not among %q", want, got)
+		}
+	}
+}
+
+// flowsBy returns interface, destination and verdict of flow records.
+func flowsBy(t *testing.T, lines []string) (out []string) {
+	t.Helper()
+	for _, l := range lines {
+		var r struct {
+			Event       struct{ Dataset string }
+			Destination struct {
+				IP   string
+				Port int
+			}
+			Meshtls  struct{ Verdict string }
+			Observer struct {
+				Ingress struct{ Interface struct{ Name string } }
+			}
+		}
+		if json.Unmarshal([]byte(l), &r) == nil && r.Event.Dataset == "meshtls.flow" {
+			out = append(out, fmt.Sprintf("%s %s:%d %s", r.Observer.Ingress.Interface.Name, r.Destination.IP, r.Destination.Port, r.Meshtls.Verdict))
+		}
+	}
+	return out
+}
