@@ -93,8 +93,13 @@ func TestFloodOfHalfOpenSessions(t *testing.T) {
 
 const realClient = "10.9.9.9"
 
-// mutual returns the packets of a mutual TLS 1.3 connection.
 func mutual(t *testing.T) []capturetest.Frame {
+	t.Helper()
+	return mutualWith(t, netip.MustParseAddrPort(realClient+":40000"), netip.AddrPort{})
+}
+
+// mutualWith returns the packets of a mutual TLS 1.3 connection.
+func mutualWith(t *testing.T, from, to netip.AddrPort) []capturetest.Frame {
 	t.Helper()
 	ca, err := capturetest.NewAuthority()
 	if err != nil {
@@ -107,7 +112,7 @@ func mutual(t *testing.T) []capturetest.Frame {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return talk.Packets(capturetest.Options{Client: netip.MustParseAddrPort(realClient + ":40000")})
+	return talk.Packets(capturetest.Options{Client: from, Server: to})
 }
 
 // TestConclusionsAreBounded: clients that are like no other (each with a name of its own) cannot fill the memory with what was

@@ -92,12 +92,14 @@ func (i *interfaceTap) block(link flow.LinkType, b *afpacket.Block) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	packet := flow.Packet{Link: link, Interface: i.index}
+	outside := i.name != loopback // where all that is seen arrives, and is the pod's own
 	for {
 		x, ok := b.Next()
 		if !ok {
 			return
 		}
 		packet.Time, packet.Data, packet.Length = x.Time, x.Data, x.Length
+		packet.Arrived = outside && x.Type != afpacket.TypeOutgoing
 		p.add(&packet)
 		p.engine.Tick(x.Time)
 	}

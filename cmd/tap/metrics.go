@@ -61,6 +61,7 @@ func (t *tap) tableMetrics(e *exposition) {
 	e.counter("shed_connections_total", s.Shed)
 	e.counter("own_connections_total", s.Excluded)
 	e.counter("redirected_connections_total", s.Redirected)
+	e.counter("refused_packets_total", s.Refused)
 	e.counter("dissector_failures_total", failed)
 	e.counter("packets_total", s.Packets)
 	undecoded := map[string]uint64{}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"hash/fnv"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -150,6 +151,7 @@ func (t *tap) tableConfig() flow.Config {
 		MaxConns: t.limits.connections, MaxBuffered: t.limits.reorder, MaxRecent: t.limits.recent,
 		Loopback: func(iface uint16) bool { return t.Interfaces[iface] == loopback },
 		Exclude:  t.own,
+		Local:    func(a netip.Addr) bool { return t.pipeline.judge.Local(a) },
 	}
 }
 

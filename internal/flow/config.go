@@ -1,6 +1,9 @@
 package flow
 
-import "time"
+import (
+	"net/netip"
+	"time"
+)
 
 // Config bounds a Table. The zero value means the defaults.
 type Config struct {
@@ -20,6 +23,11 @@ type Config struct {
 	// excluded connection stays in the table and is counted, but nothing of it reaches
 	// the Handler, not even End.
 	Exclude func(*Conn) bool
+	// Local says which addresses are of the host or pod itself, as far as it is known when
+	// a connection is created. A packet that arrived from outside and claims to come from
+	// one of them, to an address that is none, is refused: whoever can put packets before
+	// the interface could forge both sides of a conversation. Nil: nothing is refused.
+	Local func(netip.Addr) bool
 	// Loopback says on which interfaces the two faces of a redirected connection are
 	// paired. Nil: on none.
 	Loopback func(iface uint16) bool
@@ -60,6 +68,7 @@ type Stats struct {
 	Shed        uint64          // of these: by Shed
 	Reused      uint64          // connections that ended because their ports were taken again
 	Excluded    uint64          // connections that Config.Exclude held back
+	Refused     uint64          // packets that Config.Local shows to be forged
 	Redirected  uint64          // connections paired from two faces
 	Retransmits uint64          // segments that brought nothing new
 	Gaps        uint64          // holes given up, for whatever reason

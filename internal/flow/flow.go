@@ -32,6 +32,7 @@ type Packet struct {
 	Link      LinkType // what Data begins with
 	Interface uint16   // index of the capturing interface; connections are keyed by it
 	Tunnels   bool     // what tunnels carry counts instead of the tunnels
+	Arrived   bool     // the kernel says that it came in from outside; false: it left, or nothing is known of that
 }
 
 // Side is one of the two ends of a connection.

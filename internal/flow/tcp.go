@@ -11,6 +11,8 @@ type tcpState struct {
 	list          uint8    // which of Table.idle
 	faces         bool     // listed in Table.faces
 	done          bool     // Table.Done
+	local         bool     // one end is the host's own, and the other is not: ...
+	own           Side     // ... this one
 }
 
 // segment takes a TCP segment of c.
