@@ -191,7 +191,7 @@ func BenchmarkAdd(b *testing.B) {
 	})
 	for _, n := range []uint32{1_000, 10_000, 100_000} {
 		bench(fmt.Sprintf("%d connections in turn", n), flow.Config{MaxConns: 100_000}, nil, func(table *flow.Table, p *flow.Packet, i uint32) {
-			a, turn := p.Data[14+12:], uint32(uint64(i%n)*7919%uint64(n)) // neighbours in time are none in memory
+			a, turn := p.Data[14+12:], uint32(uint64(i%n)*7919%uint64(n)) // neighbors in time are none in memory
 			a[0], a[1], a[2], a[3] = 10, byte(turn>>16), byte(turn>>8), byte(turn)
 			seq(p, clientISN+1+i/n*1400)
 			p.Time += 5000 // 200,000 a second
