@@ -96,11 +96,11 @@ func (s *Session) carry(side Side, over Over, protocol string) {
 // records, and nothing that is encrypted is text. Cleartext answers the other's hello.
 func (s *Session) otherwise(side Side, b []byte) bool {
 	st := &s.sides[side]
-	clear := len(b) >= minText && odd(b[:min(len(b), sampled)]) == 0
+	text := len(b) >= minText && odd(b[:min(len(b), sampled)]) == 0
 	switch quic := s.udp.quic != nil; {
 	case st.kind == KindPlain || st.kind == KindText:
 		return true
-	case st.kind == KindTLS && !clear:
+	case st.kind == KindTLS && !text:
 		return false
 	case st.kind == KindTLS:
 		st.kind, st.protocol = KindText, ""

@@ -242,26 +242,33 @@ type fields struct {
 	method, authority, host, path, agent, content, status string
 }
 
+// take keeps a field. Of several of a name the first counts: a block of 8 KiB can refer to
+// a long one of HPACK's table eight thousand times.
 func (f *fields) take(h hpack.HeaderField) {
 	switch h.Name {
 	case ":method":
-		f.method = cut(h.Value, maxMethod)
+		keepField(&f.method, h.Value, maxMethod)
 	case ":authority":
-		f.authority = cut(h.Value, maxValue)
+		keepField(&f.authority, h.Value, maxValue)
 	case "host": // in place of :authority, as a gateway from HTTP/1 may leave it (RFC 9113 section 8.3.1)
-		f.host = cut(h.Value, maxValue)
+		keepField(&f.host, h.Value, maxValue)
 	case ":path":
-		f.path = cut(h.Value, maxTarget)
+		keepField(&f.path, h.Value, maxTarget)
 	case "user-agent":
-		f.agent = cut(h.Value, maxValue)
+		keepField(&f.agent, h.Value, maxValue)
 	case "content-type":
-		f.content = cut(h.Value, maxValue)
+		keepField(&f.content, h.Value, maxValue)
 	case ":status":
-		f.status = cut(h.Value, 3)
+		keepField(&f.status, h.Value, 3)
 	}
 }
 
-func cut(s string, n int) string { return strings.Clone(s[:min(n, len(s))]) }
+// keepField keeps a copy of the first n bytes of a field's first value.
+func keepField(field *string, value string, n int) {
+	if *field == "" {
+		*field = strings.Clone(value[:min(n, len(value))])
+	}
+}
 
 // headers notes what a header block says; it tells whether another one is wanted.
 func (s *Session) headers(f *fields) (again bool) {

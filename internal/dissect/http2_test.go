@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -211,6 +212,31 @@ func TestSecretsAreNotKept(t *testing.T) {
 	play(s, &capturetest.Conversation{Chunks: []capturetest.Chunk{client("GET http://me:hunter2@example.org/a?b HTTP/1.1\r\n\r\n")}}, 100)
 	if h := s.HTTP(); h.Path != "http://example.org/a" {
 		t.Errorf("%+v", h)
+	}
+}
+
+// A header block that refers to one long field thousands of times costs what it is large.
+func TestHTTP2BlockOfReferences(t *testing.T) {
+	var block bytes.Buffer
+	block.WriteByte(0x82) // :method GET
+	if err := hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":path", Value: strings.Repeat("/abcdefg", 256)}); err != nil {
+		t.Fatal(err)
+	}
+	const firstOfTable = 0x80 | 62 // the first entry behind the static ones
+	block.Write(bytes.Repeat([]byte{firstOfTable}, 6000))
+	n := block.Len()
+	b := append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), byte(n>>16), byte(n>>8), byte(n), 1, 4, 0, 0, 0, 1)
+	b = append(b, block.Bytes()...)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	s := dissect.New()
+	s.Data(dissect.Originator, 0, b, 0, 0)
+	runtime.ReadMemStats(&after)
+	if h := s.HTTP(); h == nil || len(h.Path) != 2048 {
+		t.Fatalf("%+v", h)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 16*uint64(len(b)) {
+		t.Errorf("%d bytes took %d of memory", len(b), took)
 	}
 }
 
