@@ -2,17 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"time"
 
-	"github.com/caarlos0/env/v11"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
 // checkEnvironment is what `tap-webhook check` reads.
@@ -29,7 +31,7 @@ const (
 // check is `helm test`: as a dry run, a pod of a namespace has to come back with a tap.
 func check(ctx context.Context, environ []string, out, errs io.Writer) int {
 	var e checkEnvironment
-	err := env.ParseWithOptions(&e, env.Options{Environment: env.ToMap(environ)})
+	err := errors.Join(variables.Parse(&e, variables.Of(environ))...)
 	if err == nil {
 		ctx, cancel := context.WithTimeout(ctx, checkLimit)
 		defer cancel()

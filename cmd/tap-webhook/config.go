@@ -6,20 +6,17 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"reflect"
 	"strings"
-	"text/tabwriter"
 	"time"
 
-	"github.com/caarlos0/env/v11"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 	"github.com/meshtls-tap/meshtls-tap/webhook"
 )
 
-// environment is what the webhook reads of its environment, once. The tag about is the
-// line of --help.
+// environment is what the webhook reads of its environment, once; see variables for the tags.
 type environment struct {
 	Listen         string     `env:"WEBHOOK_LISTEN" envDefault:":10250" about:"HTTPS address of /inject and /annotate"`
 	MetricsListen  string     `env:"WEBHOOK_METRICS_LISTEN" envDefault:":9469" about:"HTTP address of /metrics, /healthz, /readyz"`
@@ -52,18 +49,18 @@ type environment struct {
 // the error.
 func configuration(environ []string, logs io.Writer) (webhook.Config, error) {
 	var e environment
-	if err := env.ParseWithOptions(&e, env.Options{Environment: env.ToMap(environ)}); err != nil {
-		return webhook.Config{}, named(err)
+	errs := variables.Parse(&e, variables.Of(environ))
+	if len(errs) > 0 {
+		return webhook.Config{}, errors.Join(errs...)
 	}
 	cfg := webhook.Config{
 		Listen: e.Listen, MetricsListen: e.MetricsListen,
 		Image: e.Image, PullPolicy: e.PullPolicy, ImageCheck: e.ImageCheck, Mode: e.Mode, Profile: e.Profile,
-		ClusterName: e.Cluster, PodOptIn: e.PodOptIn, AllowedAnnotations: list(e.Allowed),
-		CertMode: e.CertMode, CertDir: e.CertDir, CertSecret: e.CertSecret, CertHosts: list(e.CertHosts),
-		Configurations: list(e.Configurations), Service: e.Service, Namespace: e.Namespace, Pod: e.Pod, Lease: e.Lease,
+		ClusterName: e.Cluster, PodOptIn: e.PodOptIn, AllowedAnnotations: variables.List(e.Allowed),
+		CertMode: e.CertMode, CertDir: e.CertDir, CertSecret: e.CertSecret, CertHosts: variables.List(e.CertHosts),
+		Configurations: variables.List(e.Configurations), Service: e.Service, Namespace: e.Namespace, Pod: e.Pod, Lease: e.Lease,
 		Events: e.Events, Version: version,
 	}
-	var errs []error
 	var err error
 	if cfg.Drain, err = time.ParseDuration(e.Drain); err != nil || cfg.Drain < 0 {
 		errs = append(errs, fmt.Errorf("WEBHOOK_DRAIN=%s: expected a duration such as 5s", e.Drain))
@@ -81,35 +78,6 @@ func configuration(environ []string, logs io.Writer) (webhook.Config, error) {
 		errs = append(errs, fmt.Errorf("KUBECONFIG: %w", err))
 	}
 	return cfg, errors.Join(errs...)
-}
-
-// named turns the library's errors, which name fields, into ones that name variables.
-func named(err error) error {
-	all, ok := errors.AsType[env.AggregateError](err)
-	if !ok {
-		return err
-	}
-	var out []error
-	for _, e := range all.Errors {
-		if p, ok := errors.AsType[env.ParseError](e); ok {
-			if field, found := reflect.TypeFor[environment]().FieldByName(p.Name); found {
-				e = fmt.Errorf("%s: expected %s", field.Tag.Get("env"), field.Tag.Get("about"))
-			}
-		}
-		out = append(out, e)
-	}
-	return errors.Join(out...)
-}
-
-// list drops blanks and empty items.
-func list(items []string) []string {
-	var out []string
-	for _, item := range items {
-		if item = strings.TrimSpace(item); item != "" {
-			out = append(out, item)
-		}
-	}
-	return out
 }
 
 func logger(w io.Writer, format string, level slog.Level) (*slog.Logger, error) {
@@ -135,11 +103,7 @@ func cluster(kubeconfig string) (*rest.Config, error) {
 func help() string {
 	var b strings.Builder
 	b.WriteString("Usage: tap-webhook [check | version]\n\nPuts the tap into pods as they are created. With check it asks, as a dry run, for a pod\nin WEBHOOK_CHECK_NAMESPACE, and fails unless it is tapped (helm test). Everything is set by the environment:\n\n")
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for field := range reflect.TypeFor[environment]().Fields() {
-		fmt.Fprintf(w, "  %s\t%s\t%s\n", field.Tag.Get("env"), field.Tag.Get("envDefault"), field.Tag.Get("about"))
-	}
-	w.Flush()
+	variables.Help[environment](&b)
 	b.WriteString("\nThe middle column is the default. WEBHOOK_SETTINGS is described in webhook/README.md.\n")
 	return b.String()
 }

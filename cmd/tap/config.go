@@ -5,21 +5,17 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
-
-	"github.com/caarlos0/env/v11"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
+	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// environment is what `tap run` reads of its environment, once. The tag about is the
-// line of --help, expected what an unusable value is told to be.
+// environment is what `tap run` reads of its environment, once; see variables for the tags.
 type environment struct {
 	Interfaces []string      `env:"TAP_INTERFACES" envDefault:"eth0,lo" about:"interfaces to capture on; one that is not there yet is waited for"`
 	Filter     string        `env:"TAP_FILTER" about:"narrows what is captured: an expression of pcap-filter(7), or a program as tap filter -ddd prints it"`
@@ -99,9 +95,9 @@ type settings struct {
 // readEnvironment reads the environment. Every value that cannot be used is one line of
 // the error, which is a usage error.
 func readEnvironment(environ []string) (settings, error) {
-	s, bad := parseEnvironment(env.ToMap(environ))
+	s, bad := parseEnvironment(variables.Of(environ))
 	if len(bad) > 0 {
-		return s, fmt.Errorf("%w: %w%s", errUsage, joinLines(bad), seeHelp)
+		return s, fmt.Errorf("%w: %w%s", errUsage, errors.Join(bad...), seeHelp)
 	}
 	return s, nil
 }
@@ -109,28 +105,18 @@ func readEnvironment(environ []string) (settings, error) {
 // seeHelp ends an error of the environment.
 const seeHelp = `; see "tap run --help"`
 
-// unusable is a variable whose value cannot be used.
-type unusable struct {
-	name, value string
-	err         error // what was expected
-}
-
-func (u *unusable) Error() string { return fmt.Sprintf("%s=%s: %v", u.name, u.value, u.err) }
-
 // parseEnvironment returns the settings and what cannot be used.
 func parseEnvironment(vars map[string]string) (s settings, errs []error) {
-	if err := env.ParseWithOptions(&s.environment, env.Options{Environment: vars}); err != nil {
-		errs = append(errs, unparsed(err, vars)...)
-	}
+	errs = variables.Parse(&s.environment, vars)
 	bad := func(name string, err error) {
 		if err != nil && !slices.ContainsFunc(errs, func(e error) bool { return strings.HasPrefix(e.Error(), name+"=") }) {
-			errs = append(errs, &unusable{name, vars[name], err})
+			errs = append(errs, &variables.Unusable{Name: name, Value: vars[name], Expected: err})
 		}
 	}
 	var err error
 	s.filter, err = parseFilter(s.Filter)
 	bad("TAP_FILTER", err)
-	if s.Interfaces = trimmed(s.Interfaces); len(s.Interfaces) == 0 {
+	if s.Interfaces = variables.List(s.Interfaces); len(s.Interfaces) == 0 {
 		bad("TAP_INTERFACES", errors.New("expected one or more names, such as eth0,lo"))
 	}
 	s.expect, err = finding.ParseExpect(s.Expect)
@@ -165,39 +151,9 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	return s, errs
 }
 
-// joinLines puts one error on each line.
-func joinLines(errs []error) error { return errors.Join(errs...) }
-
-// unparsed turns the library's errors, which name fields, into ones that name variables.
-func unparsed(err error, vars map[string]string) []error {
-	all, ok := errors.AsType[env.AggregateError](err)
-	if !ok {
-		return []error{err}
-	}
-	var out []error
-	for _, e := range all.Errors {
-		var p env.ParseError
-		if field, found := reflect.TypeFor[environment]().FieldByName(fieldOf(e, &p)); found {
-			name := field.Tag.Get("env")
-			e = &unusable{name, vars[name], errors.New("expected " + field.Tag.Get("expected"))}
-		}
-		out = append(out, e)
-	}
-	return out
-}
-
-func fieldOf(err error, p *env.ParseError) string {
-	if errors.As(err, p) {
-		return p.Name
-	}
-	return ""
-}
-
-func trimmed(list []string) []string { return split(strings.Join(list, ",")) }
-
 func addresses(list []string) ([]netip.Addr, error) {
 	var out []netip.Addr
-	for _, text := range trimmed(list) {
+	for _, text := range variables.List(list) {
 		a, err := netip.ParseAddr(text)
 		if err != nil {
 			return nil, fmt.Errorf("%q: expected an IP address", text)
@@ -229,13 +185,10 @@ func joinHostPort(host, port string) string {
 // unknownVariables returns the TAP_ variables that are set and mean nothing here: a
 // misspelled one would otherwise go unnoticed.
 func unknownVariables(vars map[string]string) []string {
-	known := map[string]bool{}
-	for field := range reflect.TypeFor[environment]().Fields() {
-		known[field.Tag.Get("env")] = true
-	}
+	defaults := variables.Defaults[environment]()
 	var out []string
 	for name := range vars {
-		if strings.HasPrefix(name, "TAP_") && !known[name] {
+		if _, known := defaults[name]; strings.HasPrefix(name, "TAP_") && !known {
 			out = append(out, name)
 		}
 	}
@@ -247,11 +200,7 @@ func unknownVariables(vars map[string]string) []string {
 func runHelp() string {
 	var b strings.Builder
 	b.WriteString("Usage: tap run [--check]\n\nCaptures in a pod and publishes what is found. A value that cannot be used is told of in\nthe log, /readyz and a record, and the default is in force. With --check it only says\nwhether the environment can be used. Everything is set by it:\n\n")
-	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	for field := range reflect.TypeFor[environment]().Fields() {
-		fmt.Fprintf(w, "  %s\t%s\t%s\n", field.Tag.Get("env"), field.Tag.Get("envDefault"), field.Tag.Get("about"))
-	}
-	w.Flush()
+	variables.Help[environment](&b)
 	b.WriteString("\nThe middle column is the default. It needs NET_RAW and nothing else.\n")
 	return b.String()
 }

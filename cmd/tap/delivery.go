@@ -13,6 +13,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
+	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
 // spread is the time over which a fleet of taps connects again to brokers that were away.
@@ -50,7 +51,7 @@ func (s *settings) setSink() error {
 	}
 	s.publishToKafka = true
 	s.kafka = sink.KafkaConfig{
-		Brokers: trimmed(s.Brokers), FindingsTopic: s.topic(s.Topic), PostureTopic: s.topic(s.PostureTopic), FlowsTopic: s.topic(s.FlowsTopic),
+		Brokers: variables.List(s.Brokers), FindingsTopic: s.topic(s.Topic), PostureTopic: s.topic(s.PostureTopic), FlowsTopic: s.topic(s.FlowsTopic),
 		Compression: s.Compression, BatchTimeout: s.BatchTimeout, BatchSize: s.BatchSize, BatchBytes: int(s.BatchBytes),
 		Seed: s.PodUID, Spread: spread,
 	}

@@ -3,12 +3,10 @@ package main
 import (
 	"errors"
 	"maps"
-	"reflect"
 	"strings"
 
-	"github.com/caarlos0/env/v11"
-
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
+	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
 // instead is what is in force where a value cannot be used and the default would publish
@@ -20,22 +18,22 @@ var instead = map[string]string{"TAP_REDACT": "strict"}
 // records go and whether in the clear: then nothing is published. The error is not the
 // environment's.
 func fallBack(environ []string) (settings, error) {
-	vars := env.ToMap(environ)
+	vars := variables.Of(environ)
 	s, bad := parseEnvironment(vars)
 	if len(bad) == 0 {
 		return s, nil
 	}
-	var unfit []*unusable
+	var unfit []*variables.Unusable
 	usable := maps.Clone(vars)
 	for _, err := range bad {
-		u, ok := errors.AsType[*unusable](err)
+		u, ok := errors.AsType[*variables.Unusable](err)
 		if !ok {
 			return s, err
 		}
 		unfit = append(unfit, u)
-		delete(usable, u.name)
-		if v, ok := instead[u.name]; ok {
-			usable[u.name] = v
+		delete(usable, u.Name)
+		if v, ok := instead[u.Name]; ok {
+			usable[u.Name] = v
 		}
 	}
 	s, bad = parseEnvironment(usable)
@@ -46,12 +44,12 @@ func fallBack(environ []string) (settings, error) {
 }
 
 // giveUp notes that a value cannot be used, and what that comes to.
-func (s *settings) giveUp(u *unusable) {
+func (s *settings) giveUp(u *variables.Unusable) {
 	result := "it is left out"
-	if u.name == "TAP_SINK" || u.name == sink.SettingTLS && s.publishToKafka {
+	if u.Name == "TAP_SINK" || u.Name == sink.SettingTLS && s.publishToKafka {
 		s.noSink = u.Error()
 		result = "nothing is published"
-	} else if value := inForce(u.name); value != "" {
+	} else if value := inForce(u.Name); value != "" {
 		result = value + " is in force"
 	}
 	s.faults = append(s.faults, u.Error()+"; "+result)
@@ -62,12 +60,7 @@ func inForce(name string) string {
 	if value, ok := instead[name]; ok {
 		return value
 	}
-	for field := range reflect.TypeFor[environment]().Fields() {
-		if field.Tag.Get("env") == name {
-			return field.Tag.Get("envDefault")
-		}
-	}
-	return ""
+	return variables.Defaults[environment]()[name]
 }
 
 // tapInAnyCase makes a tap whatever the environment holds. Where its brokers cannot be

@@ -3,14 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
-	"fmt"
-	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
+	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
 // inAnyCase makes a tap of an environment and ends it.
@@ -87,8 +86,8 @@ func TestFallBackOfEverything(t *testing.T) {
 	values := []string{" ", "-1", "x", "999999999999999999999", "{namespace}", "\x00ä"}
 	for _, value := range values {
 		var all []string
-		for field := range reflect.TypeFor[environment]().Fields() {
-			one := fmt.Sprintf("%s=%s", field.Tag.Get("env"), value)
+		for name := range variables.Defaults[environment]() {
+			one := name + "=" + value
 			all = append(all, one)
 			inAnyCase(t, "TAP_SINK=kafka", "TAP_KAFKA_BROKERS=127.0.0.1:1", one)
 		}

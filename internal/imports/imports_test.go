@@ -31,10 +31,10 @@ type rule struct {
 var table = map[string]rule{
 	tap: {may: []string{
 		"internal/afpacket", "internal/dissect", "internal/evidence", "internal/finding", "internal/flow",
-		"internal/pcapfilter", "internal/report", "internal/sink", "internal/verdict", "schema",
+		"internal/pcapfilter", "internal/report", "internal/sink", "internal/variables", "internal/verdict", "schema",
 	}},
 	"cmd/kubectl-meshtls": {may: []string{"internal/finding", "internal/inject", "internal/report"}},
-	"cmd/tap-webhook":     {may: []string{"webhook"}},
+	"cmd/tap-webhook":     {may: []string{"internal/variables", "webhook"}},
 	"webhook":             {may: []string{"internal/inject"}},
 
 	"internal/afpacket":   {},
@@ -47,6 +47,7 @@ var table = map[string]rule{
 	"internal/report":     {may: []string{"internal/finding"}},
 	"internal/sink":       {may: []string{"internal/finding"}},
 	"internal/inject":     {may: []string{"internal/pcapfilter"}, pure: true},
+	"internal/variables":  {},
 
 	"internal/capturetest": {}, // for tests: of the rest only the benchmarks make captures with it
 	"bench":                {may: []string{"internal/capturetest", "internal/dissect", "internal/flow", "internal/verdict"}},
