@@ -152,10 +152,11 @@ func (t *Table) expire(now int64) {
 // others are idle for longer.
 const setupGrace = int64(time.Second)
 
-// evict makes room for a connection: a closed one goes first, then one that was never
-// established, then one that is done, of each the one that was idle for longest. What
-// costs nothing to make (TCP without a handshake, UDP) and what is not done cannot push
-// out the others: beyond a quarter of the table they make room for each other.
+// evict makes room for a connection: a closed one goes first, which is no eviction where
+// it is done, then one that was never established, then one that is done, of each the one
+// that was idle for longest. What costs nothing to make (TCP without a handshake, UDP) and
+// what is not done cannot push out the others: beyond a quarter of the table they make
+// room for each other.
 func (t *Table) evict() {
 	c := t.idlest(listClosed, listEnded)
 	if s := t.idle[listSetup].head; c == nil && s != nil && t.now-s.tcp.touched >= setupGrace {
@@ -174,7 +175,11 @@ func (t *Table) evict() {
 	if c == nil {
 		c = t.idlest(open[:]...)
 	}
-	if c != nil {
+	switch {
+	case c == nil:
+	case c.tcp.list == listClosed:
+		t.end(c, EndClosed) // it would have gone anyway, and nothing is lost
+	default:
 		t.stats.Evicted++
 		t.end(c, EndEvicted)
 	}

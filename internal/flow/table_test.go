@@ -190,28 +190,29 @@ func TestEviction(t *testing.T) {
 	port := func(i int) netip.AddrPort { return netip.AddrPortFrom(client.Addr(), uint16(i)) }
 	open := func(table *flow.Table, at time.Time, i int) { run(table, 0, at, port(i), server, handshake...) }
 	for _, c := range []struct {
-		name string
-		feed func(*flow.Table)
-		want uint16
+		name   string
+		feed   func(*flow.Table)
+		want   uint16
+		closed bool
 	}{
 		{"the one that was idle for longest", func(table *flow.Table) {
 			for i := range 8 {
 				open(table, start.Add(time.Duration(i)*time.Second), i+1)
 			}
 			run(table, 0, start.Add(9*time.Second), port(1), server, step{flags: "PA", seq: 1, ack: 1, data: "x"})
-		}, 2},
+		}, 2, false},
 		{"a closed one first", func(table *flow.Table) {
 			for i := range 8 {
 				open(table, start.Add(time.Duration(i)*time.Second), i+1)
 			}
 			run(table, 0, start.Add(9*time.Second), port(5), server, step{flags: "R", seq: 1})
-		}, 5},
+		}, 5, true},
 		{"then one that was never established", func(table *flow.Table) {
 			for i := range 7 {
 				open(table, start.Add(time.Duration(i)*time.Second), i+1)
 			}
 			run(table, 0, start.Add(8*time.Second), port(8), server, step{flags: "S"})
-		}, 8},
+		}, 8, false},
 		{"of TCP and UDP alike", func(table *flow.Table) {
 			p := packetOf(flow.LinkEthernet, headers{src: port(4), dst: server, udp: true})
 			p.Time = start.UnixNano()
@@ -219,13 +220,17 @@ func TestEviction(t *testing.T) {
 			for i := range 7 {
 				open(table, start.Add(time.Duration(i+1)*time.Second), 10+i)
 			}
-		}, 4},
+		}, 4, false},
 	} {
 		g := newGather(t)
 		table := flow.NewTable(flow.Config{MaxConns: 8}, g)
 		c.feed(table)
 		open(table, start.Add(10*time.Second), 99)
-		if len(g.ended) != 1 || g.ended[0].Orig.Port != c.want || g.why[0] != flow.EndEvicted || table.Stats().Evicted != 1 {
+		why, evicted := flow.EndEvicted, uint64(1)
+		if c.closed {
+			why, evicted = flow.EndClosed, 0
+		}
+		if len(g.ended) != 1 || g.ended[0].Orig.Port != c.want || g.why[0] != why || table.Stats().Evicted != evicted {
 			t.Errorf("%s: %v, %+v", c.name, g.log, table.Stats())
 		}
 	}
