@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"math"
 	"time"
 )
@@ -158,7 +159,7 @@ const setupGrace = int64(time.Second)
 // what is not done cannot push out the others: beyond a quarter of the table they make
 // room for each other.
 func (t *Table) evict() {
-	c := t.idlest(listClosed, listEnded)
+	c := cmp.Or(t.idle[listClosed].head, t.idle[listEnded].head)
 	if s := t.idle[listSetup].head; c == nil && s != nil && t.now-s.tcp.touched >= setupGrace {
 		c = s
 	}
