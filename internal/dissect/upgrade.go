@@ -32,7 +32,7 @@ func (s *Session) MayUpgrade() bool {
 // PlainAfter is how many bytes both sides together send before cleartext is taken for
 // what stays.
 func (s *Session) PlainAfter() int64 {
-	if s.Doubtful() {
+	if s.Doubtful() || s.http != nil && s.http.Method == "CONNECT" && s.http.Status == 407 {
 		return 2 * maxUpgrade
 	}
 	return mayUpgradeWithin
@@ -44,10 +44,11 @@ func (s *Session) Doubtful() bool {
 	return s.doubt && s.MayUpgrade() && (s.http == nil || s.http.Status != 101)
 }
 
-// httpUpgrades tells that an HTTP proxy or server said yes to another protocol.
+// httpUpgrades tells that an HTTP proxy or server said yes to another protocol, or may
+// say so to the same request with credentials: some authenticate connections, not requests.
 func (s *Session) httpUpgrades() bool {
 	h := s.http
-	return h != nil && (h.Method == "CONNECT" && h.Status/100 == 2 || h.Status == 101)
+	return h != nil && (h.Method == "CONNECT" && (h.Status/100 == 2 || h.Status == 407) || h.Status == 101)
 }
 
 // mayUpgrade tells whether a ClientHello is looked for behind what a side said, and

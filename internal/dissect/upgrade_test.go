@@ -3,6 +3,7 @@ package dissect_test
 import (
 	"crypto/tls"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
@@ -80,6 +81,11 @@ var tunnels = []struct {
 	{"socks4a", "socks4", []capturetest.Chunk{client("\x04\x01\x01\xbb\x00\x00\x00\x01me\x00example.org\x00"), server("\x00\x5a\x00\x00\x00\x00\x00\x00")}},
 	{"http connect", "http", []capturetest.Chunk{
 		client("CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\nProxy-Authorization: Basic c2VjcmV0\r\n\r\n"), server("HTTP/1.1 200 Connection established\r\n\r\n"),
+	}},
+	{"http connect, authenticated at the second try", "http", []capturetest.Chunk{
+		client("CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n"),
+		server("HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: NTLM\r\nContent-Length: 3000\r\n\r\n" + strings.Repeat("<p>no</p>\n", 300)),
+		client("CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\nProxy-Authorization: NTLM c2VjcmV0\r\n\r\n"), server("HTTP/1.1 200 OK\r\n\r\n"),
 	}},
 	{"rdp", "rdp", []capturetest.Chunk{
 		client("\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00"), server("\x03\x00\x00\x13\x0e\xd0\x00\x00\x12\x34\x00\x02\x00\x08\x00\x01\x00\x00\x00"),

@@ -80,7 +80,9 @@ func isDNS(o *Judged) bool {
 	dst, src := o.Destination.Port, o.Source.Port
 	switch {
 	case o.Protocol == "dns":
-		return dst == portDNS || src == portDNS || dst == portMDNS || dst == portIstio || dst == portDoT
+		// who began is known for sure of a connection over TCP that was seen from its start
+		reply := src == portDNS && (o.Transport == "udp" || o.MissedStart)
+		return dst == portDNS || reply || dst == portMDNS || dst == portIstio || dst == portDoT
 	case o.TLS != nil:
 		return dst == portDoT && (slices.Contains(o.TLS.ALPNOffered, "dot") || slices.Contains(o.TLS.ALPNOffered, "doq"))
 	}

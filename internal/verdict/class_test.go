@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"net/netip"
 	"testing"
 )
@@ -97,6 +98,8 @@ func TestClass(t *testing.T) {
 		{"a scrape over TLS", sni("web.shop"), peer, pod, 15090, "workload"},
 
 		{"DNS", dns, pod, "10.96.0.10", 53, "dns"},
+		{"an answer of DNS whose question was not seen", Judged{Protocol: "dns", Transport: "udp", Source: Endpoint{Port: 53}}, pod, peer, 4000, "dns"},
+		{"what a client sends from DNS's port", Judged{Protocol: "dns", Transport: "tcp", Source: Endpoint{Port: 53}}, pod, peer, 8080, "workload"},
 		{"multicast DNS", dns, pod, "224.0.0.251", 5353, "dns"},
 		{"DNS of Istio's agent", dns, pod, "127.0.0.1", 15053, "dns"},
 		{"DNS of the node", dns, pod, "169.254.20.10", 53, "dns"},
@@ -126,8 +129,8 @@ func TestClass(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			j := New(cfg)
 			j.SetGateways([]netip.Addr{netip.MustParseAddr(gateway)})
-			c.j.Transport, c.j.Verdict = "tcp", MTLS
-			c.j.Source.Addr, c.j.Source.Port, c.j.Destination = netip.MustParseAddr(c.from), 40000, Endpoint{Addr: netip.MustParseAddr(c.to), Port: c.port}
+			c.j.Transport, c.j.Verdict = cmp.Or(c.j.Transport, "tcp"), MTLS
+			c.j.Source.Addr, c.j.Source.Port, c.j.Destination = netip.MustParseAddr(c.from), cmp.Or(c.j.Source.Port, 40000), Endpoint{Addr: netip.MustParseAddr(c.to), Port: c.port}
 			c.j.Direction, c.j.Scope = j.place(&c.j)
 			if got := j.class(&c.j); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)

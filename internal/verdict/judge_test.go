@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
@@ -283,5 +284,26 @@ func TestPlace(t *testing.T) {
 	node := verdict.New(verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")}, Nodes: []netip.Addr{netip.MustParseAddr("10.0.0.1")}})
 	if got := judged(node, conn(1, "10.0.0.1"), http); got.Class != "probe" {
 		t.Errorf("class %q, want probe", got.Class)
+	}
+}
+
+// A ClientHello that is answered by what is not TLS makes nothing TLS, and how a
+// connection ended that could not be read is not said.
+func TestHelloAnsweredByWhatIsUnknown(t *testing.T) {
+	binary := strings.Repeat("\x00\x01\x02\xff", 50)
+	w := &wire{t: t, s: dissect.New()}
+	w.send(0, hello{}.bytes(true), -1)
+	w.send(1, binary, -1)
+	w.send(0, binary, -1)
+	w.s.Closed(dissect.Originator, false)
+	if got := w.judge(verdict.New(verdict.Config{}), 1, true); got.Verdict != verdict.Unknown || !slices.Contains(got.Reasons, "unrecognized_data") {
+		t.Error(said(got))
+	}
+	w = newWire(t, hello{}, hello{})
+	w.send(0, binary, -1)
+	w.send(1, binary, -1)
+	w.s.Closed(dissect.Originator, false)
+	if got := w.judge(verdict.New(verdict.Config{}), 1, true); got.Verdict == verdict.Failed || got.TLS.Outcome != verdict.OutcomeIncomplete {
+		t.Error(said(got))
 	}
 }

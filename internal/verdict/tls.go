@@ -71,6 +71,10 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 		out.because("ech_offered")
 	}
 	out.Verdict = verdictOf(&h)
+	if out.Verdict == TLS && t.Server == nil && answeredOtherwise(c, s, t) {
+		out.Verdict = Unknown
+		out.because("unrecognized_data")
+	}
 	out.Settled = out.Settled || h.settled()
 	switch {
 	case !out.Settled:
@@ -78,6 +82,13 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	case t.Over == dissect.OverTCP:
 		j.remember(&h, out, t)
 	}
+}
+
+// answeredOtherwise tells that what answers a ClientHello over TCP, seen from its start
+// and without loss, is neither TLS nor anything that is known.
+func answeredOtherwise(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
+	kind, _ := s.Kind(t.Client.Other())
+	return t.Over == dissect.OverTCP && kind == dissect.KindUnreadable && !c.MissedStart && lost(c, s) == 0
 }
 
 // handshakeOf concludes what the handshake of a connection shows by itself.
@@ -162,7 +173,7 @@ type ends struct {
 	client, server bool // that side sent a FIN or a RST
 	reset          bool // by a RST of either
 	serverReset    bool // by the server's
-	blind          bool // bytes were lost, or one direction is missing: what is not there may have been
+	blind          bool // bytes were lost or could not be read, or one direction is missing: what is not there may have been
 }
 
 func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
@@ -172,8 +183,18 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 	_, lostR := s.Seen(dissect.Responder)
 	return ends{
 		client: cf || cr, server: sf || sr, reset: cr || sr, serverReset: sr,
-		blind: lostO+lostR > 0 || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments,
+		blind: lostO+lostR > 0 || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Conflict || unread(t),
 	}
+}
+
+// unread tells that the record layer of a side was lost: what came there is not known.
+func unread(t *dissect.TLS) bool {
+	for _, side := range sides {
+		if _, complete := t.Records(side); !complete {
+			return true
+		}
+	}
+	return false
 }
 
 // over tells that no more of the handshake can come.
