@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"runtime"
 	"time"
 	"unsafe" //nolint:depguard // sendmmsg(2) has no wrapper
 
@@ -33,7 +34,8 @@ type sent struct {
 type source func(b []byte) []byte
 
 // send is the role that floods: frames go out of eth0 by a packet socket, to a
-// link-layer address that is nobody's, so that the receiving kernel does not answer.
+// link-layer address that is nobody's, so that the receiving kernel does not answer. What
+// the pod is to have said goes out of the pod's own eth0, or the tap would refuse it.
 func send(args []string) error {
 	f := flag.NewFlagSet("send", flag.ContinueOnError)
 	flows := f.Int("flows", 5000, "connections that the frames belong to")
@@ -42,6 +44,7 @@ func send(args []string) error {
 	whole := f.Bool("whole", false, "whole connections instead, with TLS handshakes")
 	first := f.Int("first", 0, "number of the first whole connection")
 	open := f.Bool("open", false, "do not close them")
+	pod := f.String("pod", "", "network namespace of the pod")
 	half := f.Bool("half", false, "the clients stop in the middle of a long first message")
 	if err := f.Parse(args); err != nil {
 		return err
@@ -51,6 +54,13 @@ func send(args []string) error {
 		return err
 	}
 	defer unix.Close(s.fd)
+	own := s
+	if *pod != "" {
+		if own, err = socketIn("/run/netns/"+*pod, "eth0"); err != nil {
+			return err
+		}
+		defer unix.Close(own.fd)
+	}
 	next := flood(*flows, *count)
 	switch {
 	case *half:
@@ -60,7 +70,7 @@ func send(args []string) error {
 			return err
 		}
 	}
-	out, err := s.sendAll(next, *rate)
+	out, err := ends{s, own}.sendAll(next, *rate)
 	if err != nil {
 		return err
 	}
@@ -175,6 +185,37 @@ func newSocket(name string) (socket, error) {
 	return socket{fd}, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: i.Index})
 }
 
+// socketIn makes a socket in a network namespace.
+func socketIn(namespace, name string) (s socket, err error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var files [2]*os.File
+	for i, path := range []string{namespace, "/proc/thread-self/ns/net"} {
+		if files[i], err = os.Open(path); err != nil {
+			return s, err
+		}
+		defer files[i].Close()
+	}
+	if err := unix.Setns(int(files[0].Fd()), unix.CLONE_NEWNET); err != nil {
+		return s, err
+	}
+	s, err = newSocket(name)
+	return s, errors.Join(err, unix.Setns(int(files[1].Fd()), unix.CLONE_NEWNET))
+}
+
+// ends are the sockets of the peer and of the pod.
+type ends struct{ peer, pod socket }
+
+// of returns the socket that a frame leaves by.
+func (e ends) of(frame []byte) socket {
+	if [4]byte(frame[26:]) == ownAddress {
+		return e.pod
+	}
+	return e.peer
+}
+
+var ownAddress = netip.MustParseAddr(podIP).As4()
+
 // batch is how many frames go into one call.
 const batch = 64
 
@@ -186,7 +227,7 @@ type message struct {
 }
 
 // sendAll sends what the source makes, at a rate.
-func (s socket) sendAll(next source, rate int) (sent, error) {
+func (e ends) sendAll(next source, rate int) (sent, error) {
 	var out sent
 	var frames [batch][]byte
 	var vectors [batch]unix.Iovec
@@ -206,8 +247,15 @@ func (s socket) sendAll(next source, rate int) (sent, error) {
 		if n == 0 {
 			break
 		}
-		if err := s.sendBatch(messages[:n]); err != nil {
-			return out, err
+		for from := 0; from < n; {
+			s, to := e.of(frames[from]), from+1
+			for to < n && e.of(frames[to]) == s {
+				to++
+			}
+			if err := s.sendBatch(messages[from:to]); err != nil {
+				return out, err
+			}
+			from = to
 		}
 		out.Packets += n
 		if rate > 0 {
@@ -243,7 +291,7 @@ func ownCPU() time.Duration {
 // sender starts the role in a namespace and returns what it sent.
 func (b *bench) sender(n *pods, args ...string) (sent, error) {
 	var out sent
-	text, err := run(n.peer, append([]string{b.self, "send"}, args...)...)
+	text, err := run(n.peer, append([]string{b.self, "send", "-pod", n.pod}, args...)...)
 	if err == nil {
 		err = json.Unmarshal([]byte(text), &out)
 	}
