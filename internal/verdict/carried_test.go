@@ -65,6 +65,28 @@ func TestDTLS12(t *testing.T) {
 	}
 }
 
+// Records with a connection ID hide their types (RFC 9146): the Finished is one of them.
+func TestDTLSConnectionID(t *testing.T) {
+	for auth, want := range map[capturetest.ClientAuth]verdict.Verdict{
+		capturetest.Presented: verdict.MTLS, capturetest.Declined: verdict.TLS, capturetest.Required: verdict.Failed,
+	} {
+		messages := capturetest.DTLS(talk(t, tls.VersionTLS12, auth))
+		hidden := 0
+		for i := range messages {
+			r := messages[i].Record
+			if len(r) < 13 || r[4] == 0 { // of epoch 0
+				continue
+			}
+			hidden++
+			messages[i].Record = slices.Concat([]byte{25}, r[1:11], []byte("cid1"), r[11:])
+		}
+		got := overUDP(capturetest.Datagrams(messages, 300))
+		if got.Verdict != want || hidden == 0 {
+			t.Errorf("%s %s %v, want %s; %d records hidden", got.Verdict, got.TLS.ClientAuth, got.Reasons, want, hidden)
+		}
+	}
+}
+
 // A long header of QUIC that nobody answers, and that no key opens, proves nothing.
 func TestQUICHeaderIsNoProof(t *testing.T) {
 	b := append([]byte{0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e}, make([]byte, 1182)...)

@@ -1,0 +1,80 @@
+package verdict_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// v2Hello is SSL 2.0's CLIENT-HELLO that offers a version, and two suites.
+func v2Hello(version uint16) string {
+	body := "\x01" + u16(version) + u16(6) + u16(0) + u16(16) + "\x00\x00\x2f\x07\x00\xc0" + strings.Repeat("c", 16)
+	return u16(0x8000|uint16(len(body))) + body
+}
+
+// TestSSL2: the hello of SSL 2.0 is TLS; with a server of SSL 2.0 nothing is said of the
+// client, with one of TLS what its messages say.
+func TestSSL2(t *testing.T) {
+	for _, size := range []int{1, 7, 1000} {
+		w := &wire{t: t, s: dissect.New()}
+		drip := func(side int, b string) {
+			for ; len(b) > size; b = b[size:] {
+				w.send(side, b[:size], -1)
+			}
+			w.send(side, b, -1)
+		}
+		drip(0, v2Hello(2))
+		body := "\x04\x00\x01" + u16(2) + u16(4) + u16(3) + u16(8) + "abcd" + "\x07\x00\xc0" + "sessions"
+		drip(1, u16(0x8000|uint16(len(body)))+body)
+		drip(0, strings.Repeat("\x80\x30\xa7\xa7", 50))
+		got := w.judge(verdict.New(verdict.Config{}), 1, true)
+		if got.Verdict != verdict.TLS || got.TLS.ClientAuth != verdict.AuthUnknown || got.TLS.Version != "2.0" || got.TLS.VersionProtocol != "ssl" || got.TLS.Server == nil {
+			t.Errorf("pieces of %d: %s %+v", size, said(got), got.TLS)
+		}
+	}
+	w := &wire{t: t, s: dissect.New()}
+	w.send(0, v2Hello(0x0301), -1)
+	w.send(1, hello{old: true, suite: 0x002f}.bytes(false)+serverMutual, -1)
+	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
+	w.send(0, clientMutual+finished, -1)
+	w.send(1, finished, -1)
+	if got := w.play("C 100 | S 100").judge(verdict.New(verdict.Config{}), 1, true); got.Verdict != verdict.MTLS || got.TLS.ClientAuthBasis != verdict.BasisObserved {
+		t.Error(said(got))
+	}
+}
+
+// TestNoCertificateAlert: a client of SSL 3.0 declines by a warning, which ends nothing;
+// where nobody asked it means nothing.
+func TestNoCertificateAlert(t *testing.T) {
+	for server, want := range map[string]string{serverMutual: verdict.AuthDeclined, serverOneWay: verdict.AuthNotRequested} {
+		w := newWire(t, hello{old: true}, hello{old: true, suite: 0x002f})
+		finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
+		w.send(1, server, -1)
+		w.send(0, record(21, "\x01\x29")+clientOneWay+finished, -1)
+		w.send(1, finished, -1)
+		got := w.play("C 100 | S 100").judge(verdict.New(verdict.Config{}), 1, true)
+		if got.Verdict != verdict.TLS || got.TLS.ClientAuth != want || got.TLS.Outcome != verdict.OutcomeEstablished {
+			t.Errorf("%s, want %s", said(got), want)
+		}
+	}
+}
+
+// TestDrafts: the drafts of TLS 1.3 are judged like it; those before 22 have the version in
+// the hello itself, and neither a session id nor a compression method.
+func TestDrafts(t *testing.T) {
+	old := record(22, message(2, u16(0x7f12)+strings.Repeat("r", 32)+u16(0x1301)+sized(2, u16(51)+sized(2, u16(29)+sized(2, strings.Repeat("k", 32))))))
+	late := hello{old: true, extensions: map[uint16]string{extVersions: u16(0x7f1c)}}.bytes(false)
+	for name, server := range map[string]string{"18": old, "28": late} {
+		for packets, want := range map[string]string{mutualFlight: "mtls presented established", oneWayFlight: "tls not_requested established"} {
+			w := &wire{t: t, s: dissect.New()}
+			w.send(0, hello{}.bytes(true), -1)
+			w.send(1, server, -1)
+			got := w.play(packets).judge(verdict.New(verdict.Config{}), 1, true)
+			if !strings.HasPrefix(said(got), want) || got.TLS.Version != "1.3" {
+				t.Errorf("draft %s: %s %q, want %s", name, said(got), got.TLS.Version, want)
+			}
+		}
+	}
+}
