@@ -24,6 +24,19 @@ type dtlsSide struct {
 	stuck bool // a message that came too early was dropped
 
 	finished int // bytes of the record with the encrypted Finished
+
+	first [maxDTLSMessages]uint32 // type and size that each message came with first, 0: not yet
+}
+
+// contradicts tells that a message came before, as another one: what its receiver took of
+// the two is not known. Hellos come again with a cookie, and may be counted anew.
+func (d *dtlsSide) contradicts(f *fragment) bool {
+	if int(f.seq) >= len(d.first) || f.typ <= typeHelloVerifyRequest {
+		return false
+	}
+	was, is := d.first[f.seq], uint32(f.typ)<<24|uint32(f.size)
+	d.first[f.seq] = is
+	return was != 0 && was != is
 }
 
 func dtlsPlace(seq uint16, offset int) uint64 { return uint64(seq)<<24 | uint64(offset) }
@@ -176,6 +189,10 @@ func (s *Session) dtlsClear(side Side, typ uint8, body []byte, size int) {
 func (s *Session) dtlsFragment(side Side, f fragment) {
 	d := &s.udp.dtls.sides[side]
 	at := dtlsPlace(f.seq, f.offset)
+	if d.contradicts(&f) && !s.tls.Conflict {
+		s.tls.Conflict = true
+		s.revision++
+	}
 	switch {
 	case !d.begun && f.offset == 0:
 		d.begun, d.at = true, at

@@ -53,6 +53,8 @@ type TLS struct {
 	// LostHandshake: bytes of a side's cleartext handshake were lost, so that what
 	// was not seen may have been there.
 	LostHandshake [2]bool
+	// Conflict: a handshake message of DTLS came twice, and not as the same one.
+	Conflict bool
 	// Protected1RTT counts packets or records that only the keys of application data
 	// protect: QUIC's short header, DTLS 1.3's epoch 3.
 	Protected1RTT [2]int

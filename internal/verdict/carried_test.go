@@ -87,6 +87,32 @@ func TestDTLSConnectionID(t *testing.T) {
 	}
 }
 
+// A datagram that its receiver drops (a wrong checksum is enough) can hold a certificate
+// that the client does not have: the messages that count come behind it, in the same places.
+func TestDTLSMessageInTwoForms(t *testing.T) {
+	declined := capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.Declined))
+	at := slices.IndexFunc(declined, func(m capturetest.DTLSMessage) bool { return !m.FromServer && m.Type == 11 })
+	var seq uint16 // of the client's Certificate
+	for _, m := range declined[:at] {
+		if !m.FromServer && m.Record == nil {
+			seq++
+		}
+	}
+	forged := []byte(certificates)
+	fake := func(typ byte, n uint16, body []byte) capturetest.DTLSMessage {
+		return capturetest.DTLSMessage{Record: capturetest.DTLSRecord(22, 0, capturetest.DTLSFragment(typ, len(body), n, 0, body))}
+	}
+	all := slices.Insert(slices.Clone(declined), at, fake(11, seq, forged), fake(16, seq+1, []byte("k")), fake(15, seq+2, []byte("v")))
+	got := overUDP(capturetest.Datagrams(all, 1200))
+	if got.Verdict != verdict.TLS || got.TLS.ClientAuth != verdict.AuthUnknown || !slices.Contains(got.Reasons, "conflicting_bytes") {
+		t.Errorf("%s %s %v", got.Verdict, got.TLS.ClientAuth, got.Reasons)
+	}
+	twice := slices.Insert(slices.Clone(declined), at, fake(11, seq, declined[at].Body))
+	if got := overUDP(capturetest.Datagrams(twice, 1200)); got.TLS.ClientAuth != verdict.AuthDeclined {
+		t.Errorf("the same twice: %s %v", got.TLS.ClientAuth, got.Reasons)
+	}
+}
+
 // A long header of QUIC that nobody answers, and that no key opens, proves nothing.
 func TestQUICHeaderIsNoProof(t *testing.T) {
 	b := append([]byte{0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e}, make([]byte, 1182)...)

@@ -110,7 +110,7 @@ func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) h
 	default:
 		h = judge12(t, ends, ended)
 	}
-	if c.Conflict && h.auth != AuthUnknown {
+	if (c.Conflict || t.Conflict) && h.auth != AuthUnknown {
 		h.auth, h.basis = AuthUnknown, BasisNone
 		h.because("conflicting_bytes")
 	}
