@@ -307,3 +307,45 @@ func TestHelloAnsweredByWhatIsUnknown(t *testing.T) {
 		t.Error(said(got))
 	}
 }
+
+// TestTLSInsideOfCleartext: what is carried in the clear may be a TLS session, recorded.
+func TestTLSInsideOfCleartext(t *testing.T) {
+	session := hello{}.bytes(true) + hello{}.bytes(false) + record(23, strings.Repeat("\xa7", 517)) + record(23, strings.Repeat("\xa7", 97)) + record(23, strings.Repeat("\xa7", 53))
+	type line struct {
+		side int
+		text string
+	}
+	for name, c := range map[string]struct {
+		before []line
+		put    string
+		after  []line
+	}{
+		"redis": {nil, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1000\r\n", []line{{1, "+OK\r\n"}}},
+		"http":  {nil, "PUT /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n", []line{{1, "HTTP/1.1 201 Created\r\n\r\n"}}},
+		"smtp": {
+			[]line{{1, "220 mail ESMTP\r\n"}, {0, "EHLO me\r\n"}, {1, "250-BINARYMIME\r\n250 CHUNKING\r\n"}, {0, "MAIL FROM:<a> BODY=BINARYMIME\r\n"}, {1, "250 OK\r\n"}},
+			"BDAT 1000 LAST\r\n", []line{{1, "250 OK\r\n"}, {0, "QUIT\r\n"}},
+		},
+		"nats": {[]line{{1, "INFO {\"server_id\":\"x\"}\r\n"}, {0, "CONNECT {\"verbose\":false}\r\n"}}, "PUB a 1000\r\n", []line{{0, "PING\r\n"}, {1, "PONG\r\n"}}},
+		"text": {[]line{{0, "hello, this is a protocol of lines\r\n"}, {1, "welcome, this is a protocol of lines\r\n"}}, "put 1000\r\n", []line{{1, "done\r\n"}}},
+	} {
+		for _, whole := range []bool{false, true} {
+			w := &wire{t: t, s: dissect.New()}
+			for _, l := range c.before {
+				w.send(l.side, l.text, -1)
+			}
+			if whole {
+				w.send(0, c.put+session, -1)
+			} else {
+				w.send(0, c.put, -1)
+				w.send(0, session, -1)
+			}
+			for _, l := range c.after {
+				w.send(l.side, l.text, -1)
+			}
+			if got := w.judge(verdict.New(verdict.Config{}), 1, true); got.Verdict != verdict.Plaintext {
+				t.Errorf("%s, in one segment %v: %s %v", name, whole, got.Verdict, got.Reasons)
+			}
+		}
+	}
+}

@@ -16,9 +16,10 @@ import (
 //
 // In TLS 1.3 tickets are given out encrypted. A resumption inherits from the full
 // handshakes of the same address, SNI and shape of ClientHello, if all of them within a
-// ticket's lifetime were accepted and agree, and if the ticket that it offers has the
-// size of one that was given out in them: behind SNAT many clients share an address, and
-// one's proof must not become another's.
+// ticket's lifetime were accepted and agree, if none is under way, if there was one with
+// the same port of a server, and if the ticket that it offers has the size of one that was
+// given out in them: behind SNAT many clients share an address, and one's proof must not
+// become another's. What was before the tap cannot be heeded.
 type memory struct {
 	clients  map[client]*past
 	open     map[uint64]client // connections whose full handshake is not understood yet

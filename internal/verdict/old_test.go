@@ -1,6 +1,7 @@
 package verdict_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,5 +77,19 @@ func TestDrafts(t *testing.T) {
 				t.Errorf("draft %s: %s %q, want %s", name, said(got), got.TLS.Version, want)
 			}
 		}
+	}
+}
+
+// TestNoEncryption: what a suite without encryption carries can be read by anybody, and
+// the reasons say so.
+func TestNoEncryption(t *testing.T) {
+	for suite, old := range map[uint16]bool{0x003b: true, 0xc006: true, 0xc0b4: false, 0xc0b5: false} {
+		got := newWire(t, hello{old: old}, hello{old: old, suite: suite}).judge(verdict.New(verdict.Config{}), 1, true)
+		if !slices.Contains(got.Reasons, "cipher_without_encryption") {
+			t.Errorf("%#x: %s", suite, said(got))
+		}
+	}
+	if got := newWire(t, hello{}, hello{}).judge(verdict.New(verdict.Config{}), 1, true); slices.Contains(got.Reasons, "cipher_without_encryption") {
+		t.Error(said(got))
 	}
 }

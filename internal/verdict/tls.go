@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
@@ -70,6 +71,9 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	if out.TLS.ECHOffered {
 		out.because("ech_offered")
 	}
+	if t.Server != nil && unencrypted(t.Server.CipherSuite) {
+		out.because("cipher_without_encryption")
+	}
 	out.Verdict = verdictOf(&h)
 	if out.Verdict == TLS && t.Server == nil && answeredOtherwise(c, s, t) {
 		out.Verdict = Unknown
@@ -82,6 +86,12 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	case t.Over == dissect.OverTCP:
 		j.remember(&h, out, t)
 	}
+}
+
+// unencrypted tells a suite that authenticates and does not encrypt (RFC 5246 appendix
+// A.5, RFC 9150).
+func unencrypted(suite uint16) bool {
+	return suite == 0xc0b4 || suite == 0xc0b5 || strings.Contains(dissect.CipherSuiteName(suite), "_WITH_NULL_")
 }
 
 // answeredOtherwise tells that what answers a ClientHello over TCP, seen from its start
