@@ -40,6 +40,8 @@ func send(args []string) error {
 	f := flag.NewFlagSet("send", flag.ContinueOnError)
 	flows := f.Int("flows", 5000, "connections that the frames belong to")
 	count := f.Int("count", 1_000_000, "frames")
+	row := f.Int("row", 1, "frames of a connection in a row")
+	sent := f.Int("sent", 0, "frames of each connection that were sent before")
 	rate := f.Int("rate", 0, "frames a second; 0: as fast as it goes")
 	whole := f.Bool("whole", false, "whole connections instead, with TLS handshakes")
 	first := f.Int("first", 0, "number of the first whole connection")
@@ -61,7 +63,7 @@ func send(args []string) error {
 		}
 		defer unix.Close(own.fd)
 	}
-	next := flood(*flows, *count)
+	next := flood(*flows, *count, *row, *sent)
 	switch {
 	case *half:
 		next = begun(*first, *flows, []*connection{{talk: halfHello(), open: true}})
@@ -86,19 +88,22 @@ var nobody = [6]byte{2, 0, 0, 0, 0, 0xee}
 // floodBytes is the size of a flooded frame; what TCP carries in it is a record of TLS.
 const floodBytes = 120
 
-// flood makes frames of 120 bytes, in turn for each of the connections: the middle of
-// streams of TLS, in order.
-func flood(flows, count int) source {
+// flood makes frames of 120 bytes, some in a row for each of the connections in turn: the
+// middle of streams of TLS, in order, behind those that were sent before.
+func flood(flows, count, row, sent int) source {
 	payload := make([]byte, floodBytes-14-20-32)
 	copy(payload, []byte{23, 3, 3, 0, byte(len(payload) - 5)})
 	server := netip.AddrPortFrom(netip.MustParseAddr(podIP), 8443)
 	seq := make([]uint32, flows)
+	for i := range seq {
+		seq[i] = uint32(sent * len(payload))
+	}
 	n := 0
 	return func(b []byte) []byte {
 		if n == count {
 			return b
 		}
-		i := n % flows
+		i := n / row % flows
 		s := segment{from: floodClient(i), to: server, seq: seq[i], ack: 1, flags: ack | psh, id: uint16(n), stamp: uint32(n), data: payload}
 		seq[i] += uint32(len(payload))
 		n++

@@ -50,7 +50,7 @@ func (b *bench) work() ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	stream, talks := all(flood(1000, packets)), all(whole)
+	stream, talks := all(flood(1000, packets, 1, 0)), all(whole)
 	results := b.compare("a packet", decoders, stream, len(stream))
 	results = append(results, b.compare("a packet", judges, stream, len(stream))...)
 	return append(results, b.compare("a connection", judges, talks, connections)...), nil
