@@ -43,6 +43,7 @@ test-kafka: ## every test with real Kafka brokers, verbose: what was put, arrive
 	MESHTLS_REQUIRE_ALL=1 $(GOTEST) -count=1 -timeout 30m -v -run 'OwnTraffic|Check|Sink|Drops|Broker|Signal|Output' $(TESTFLAGS) ./cmd/tap
 
 test-cluster: ## test in a real one-node Kubernetes (root; builds it once, some 10 minutes; else says what is missing and skips); RUN=regexp of tests
+	@tools/setup.sh test
 	test/cluster/run.sh node $(if $(RUN),-run '$(RUN)') $(TESTFLAGS)
 
 chart: ## lint and test the Helm chart with Helm 3 and 4 (UPDATE=1: write golden files and its README anew)

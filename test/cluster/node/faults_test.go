@@ -155,6 +155,26 @@ func TestImageNotSeenToRun(t *testing.T) {
 	}
 }
 
+// TestNamespacesImage: an image that a namespace asks for and that cannot be pulled reaches no pod either.
+func TestNamespacesImage(t *testing.T) {
+	t.Parallel()
+	c := installed(t)
+	ns := c.Namespace(t, tapped)
+	annotate(t, c, ns, "meshtls-tap/image", registry+"/meshtls-tap:absent")
+	kit.Eventually(t, 30*time.Second, "a warning of the image", func() error {
+		r := c.DryRun(t, ns, kit.NewPod("p"))
+		if r.Err != nil {
+			return r.Err
+		}
+		found, _ := kit.Container(r.Pod, kit.Tap)
+		if found == nil || strings.HasSuffix(found.Image, "absent") || !strings.Contains(strings.Join(r.Warnings, " "), "was not seen to run") {
+			return fmt.Errorf("%+v %q", found, r.Warnings)
+		}
+		return nil
+	})
+	run(t, c, ns, kit.NewPod("web"))
+}
+
 // notPulled is whether a container waits for an image that there is not.
 func notPulled(s *corev1.ContainerStatus) bool {
 	return s.State.Waiting != nil && (strings.HasPrefix(s.State.Waiting.Reason, "ErrImage") || s.State.Waiting.Reason == "ImagePullBackOff")

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
@@ -24,10 +22,7 @@ func TestProbes(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
-	emit := `{"metadata":{"annotations":{"meshtls-tap/emit":"findings,flows"}}}`
-	if _, err := c.CoreV1().Namespaces().Patch(t.Context(), ns, types.MergePatchType, []byte(emit), metav1.PatchOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	annotate(t, c, ns, "meshtls-tap/emit", "findings,flows")
 	kit.Eventually(t, 30*time.Second, "the webhook to know of the annotation", func() error {
 		r := c.DryRun(t, ns, kit.NewPod("p"))
 		if r.Err != nil {

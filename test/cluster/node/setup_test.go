@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/image"
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
@@ -153,6 +154,15 @@ func injecting(t *testing.T, c *kit.Cluster, labels map[string]string) {
 		}
 		return nil
 	})
+}
+
+// annotate sets an annotation of a namespace.
+func annotate(t *testing.T, c *kit.Cluster, ns, name, value string) {
+	t.Helper()
+	patch := fmt.Sprintf(`{"metadata":{"annotations":{%q:%q}}}`, name, value)
+	if _, err := c.CoreV1().Namespaces().Patch(t.Context(), ns, types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // run creates a pod and waits until it is Ready.
