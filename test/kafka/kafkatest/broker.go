@@ -4,10 +4,12 @@ package kafkatest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -192,19 +194,30 @@ func (b *Broker) Admin(f func(context.Context, *kafka.Client) error) {
 // Create creates topics with three partitions each.
 func (b *Broker) Create(topics ...string) { b.t.Helper(); b.CreateReplicated(1, topics...) }
 
-// CreateReplicated creates topics with three partitions each that so many brokers hold.
+// CreateReplicated creates topics with three partitions each that so many brokers hold. On a busy machine a broker's heartbeat may be
+// late, and nothing can be created until it comes: that is waited for.
 func (b *Broker) CreateReplicated(replicas int, topics ...string) {
 	b.t.Helper()
 	b.Admin(func(ctx context.Context, c *kafka.Client) error {
-		r := &kafka.CreateTopicsRequest{}
-		for _, topic := range topics {
-			r.Topics = append(r.Topics, kafka.TopicConfig{Topic: topic, NumPartitions: 3, ReplicationFactor: replicas})
+		for {
+			r := &kafka.CreateTopicsRequest{}
+			for _, topic := range topics {
+				r.Topics = append(r.Topics, kafka.TopicConfig{Topic: topic, NumPartitions: 3, ReplicationFactor: replicas})
+			}
+			res, err := c.CreateTopics(ctx, r)
+			if err != nil {
+				return err
+			}
+			topics = slices.DeleteFunc(slices.Clone(topics), func(topic string) bool { return res.Errors[topic] == nil })
+			if err = first(res.Errors); !errors.Is(err, kafka.InvalidReplicationFactor) {
+				return err
+			}
+			select {
+			case <-ctx.Done():
+				return err
+			case <-time.After(500 * time.Millisecond):
+			}
 		}
-		res, err := c.CreateTopics(ctx, r)
-		if err != nil {
-			return err
-		}
-		return first(res.Errors)
 	})
 }
 
