@@ -41,9 +41,12 @@ func (t *tap) coverage() finding.Coverage {
 	}
 	s := t.publisher.Status()
 	c.Counters["sink_retries"], c.Counters["sink_queued"], c.Counters["sink_spooled"] = s.Retries, uint64(s.Queued), uint64(s.Spooled)
-	for _, name := range []string{"findings", "posture", "flows"} {
-		c.Counters["sink_delivered_"+name] = s.Delivered[datasets[name]]
-		c.Counters["sink_dropped_"+name] = s.Dropped[datasets[name]]
+	delivered := func(name, dataset string) {
+		c.Counters["sink_delivered_"+name], c.Counters["sink_dropped_"+name] = s.Delivered[dataset], s.Dropped[dataset]
+	}
+	delivered("tap", finding.DatasetTap)
+	for name, dataset := range datasets {
+		delivered(name, dataset)
 	}
 	return c
 }
