@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,8 +23,10 @@ type Handle struct {
 	ring    *ring
 	closing atomic.Bool
 
-	mu    sync.Mutex // guards phase, and with it the life of the socket and the ring
-	phase phase
+	mu       sync.Mutex // guards what follows, and with it the life of the socket and the ring
+	phase    phase
+	detached bool // nothing arrives any more
+	snap     int  // Config.SnapLength
 
 	statsMu sync.Mutex // guards totals and final
 	totals  Stats
@@ -63,7 +66,7 @@ func Open(c Config) (*Handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Handle{device: d, retire: c.Retire}
+	h := &Handle{device: d, retire: c.Retire, snap: c.SnapLength}
 	if err := h.setUp(fd, c); err != nil {
 		err.Interface = name
 		if h.ring != nil {
@@ -173,6 +176,36 @@ func (h *Handle) count() error {
 	h.totals.Freezes += uint64(s.Freeze_q_cnt)
 	return nil
 }
+
+// SetFilter puts another filter in place of the one that there is, for packets that come
+// from now on: those that are in the ring stay there. In between none passes by both.
+// Once the capture has ended it does nothing. On an error, which is an *OpError, the
+// filter from before is in force: an ENOMEM says that net.core.optmem_max is too low for
+// both at a time.
+func (h *Handle) SetFilter(filter []bpf.RawInstruction) error {
+	filter, err := bounded(filter, h.snap)
+	if err == nil && len(filter) == 0 {
+		filter, err = bpf.Assemble([]bpf.Instruction{bpf.RetConstant{Val: wholePacket}})
+	}
+	if err != nil {
+		return &OpError{Interface: h.device.name, Op: "configure", Err: err}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.phase == ended || h.detached {
+		return nil
+	}
+	if e := h.raw.Control(func(fd uintptr) { err = attach(int(fd), filter) }); e != nil {
+		err = e
+	}
+	if err != nil {
+		return &OpError{Interface: h.device.name, Op: "attach the filter", Err: err}
+	}
+	return nil
+}
+
+// wholePacket is what a program returns that keeps all of every packet.
+const wholePacket = 1 << 30
 
 // Close ends the capture and makes Run drain the ring and return. It waits for nothing,
 // may be called more than once and from any goroutine. Where Run was never called it gives

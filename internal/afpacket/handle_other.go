@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+
+	"golang.org/x/net/bpf"
 )
 
 // Handle is an interface that is captured; it exists on Linux only.
@@ -28,6 +30,9 @@ func unsupported(name string) error {
 
 // Run is never reached: there is no Handle.
 func (*Handle) Run(func(*Block)) error { return errors.ErrUnsupported }
+
+// SetFilter is never reached.
+func (*Handle) SetFilter([]bpf.RawInstruction) error { return errors.ErrUnsupported }
 
 // Close is never reached.
 func (*Handle) Close() error { return nil }

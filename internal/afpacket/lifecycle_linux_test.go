@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/net/bpf"
 )
 
 // TestDrops: when nobody reads, packets are dropped and counted, and what was kept is
@@ -380,5 +383,56 @@ func TestStatsAtOnce(t *testing.T) {
 	}
 	if s := stats(t, c.Handle); uint64(len(c.seen()))+s.Drops != s.Packets || s.Packets > uint64(sent) {
 		t.Errorf("sent %d, seen %d, %+v", sent, len(c.seen()), s)
+	}
+}
+
+// TestSetFilter: a filter that is put in place of another one holds from the next packet
+// on, with traffic under way too, and once the capture has ended it brings nothing back.
+func TestSetFilter(t *testing.T) {
+	n := loopback(t)
+	from := n.datagrams(t, "udp4", "127.0.0.1")
+	first, second := n.datagrams(t, "udp4", "127.0.0.1"), n.datagrams(t, "udp4", "127.0.0.1")
+	filters := [2][]bpf.RawInstruction{toPort(t, port(first)), toPort(t, port(second))}
+	h := n.open(t, Config{Interface: "lo", Filter: filters[0]})
+	c := run(t, h)
+	var want []string
+	for i := range 20 {
+		if err := h.SetFilter(filters[i%2]); err != nil {
+			t.Fatal(err)
+		}
+		for k, to := range []*net.UDPConn{first, second} {
+			payload := fmt.Sprintf("round %02d", i)
+			send(t, from, to, []byte(payload))
+			if k == i%2 {
+				want = append(want, payload)
+			}
+		}
+	}
+	if err := h.SetFilter(nil); err != nil {
+		t.Fatal(err)
+	}
+	send(t, from, first, []byte("round 20"))
+	send(t, from, second, []byte("round 21"))
+	want = append(want, "round 20", "round 21")
+	if err := h.SetFilter([]bpf.RawInstruction{{Op: opJump, K: 7}}); err == nil {
+		t.Error("a program that the kernel does not take: no error")
+	}
+	send(t, from, first, []byte("round 22"))
+	want = append(want, "round 22")
+
+	var got []string
+	for _, p := range c.stop(t) {
+		if i := bytes.Index(p.Data, []byte("round ")); i >= 0 {
+			got = append(got, string(p.Data[i:]))
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("captured %q, want %q", got, want)
+	}
+	if err := h.SetFilter(nil); err != nil {
+		t.Errorf("behind the end: %v", err)
+	}
+	if s := stats(t, h); s.Packets != uint64(len(want)) || s.Drops != 0 {
+		t.Errorf("%+v, want %d packets", s, len(want))
 	}
 }

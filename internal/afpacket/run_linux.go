@@ -169,7 +169,7 @@ func (h *Handle) setDown(down bool) {
 // still being filled is closed by the kernel after the retire timeout: how many packets
 // are to come is known from the kernel's count of them. Then the totals are final.
 func (h *Handle) drain(block func(*Block)) {
-	_ = h.raw.Control(func(fd uintptr) { detach(int(fd)) })
+	h.stop()
 	giveUp := time.Now().Add(4*h.retire + time.Second) // of which one timeout is needed
 	for {
 		for h.ring.ready() {
@@ -181,6 +181,14 @@ func (h *Handle) drain(block func(*Block)) {
 		_ = h.socket.SetReadDeadline(giveUp) // each time: Close may have set it in between
 		_ = h.raw.Read(h.look)
 	}
+}
+
+// stop stops the arrival of packets for good.
+func (h *Handle) stop() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.detached = true
+	_ = h.raw.Control(func(fd uintptr) { detach(int(fd)) })
 }
 
 // settle makes the totals final when every packet was handed on or dropped, or when told
