@@ -86,23 +86,36 @@ func (i *interfaceTap) capture(ctx context.Context, h *afpacket.Handle) error {
 	return err
 }
 
-// block takes a block of packets through the pipeline.
+// block takes a block of packets through the pipeline, some at a time.
 func (i *interfaceTap) block(link flow.LinkType, b *afpacket.Block) {
 	p := i.tap.pipeline
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	packet := flow.Packet{Link: link, Interface: i.index}
+	var some [flow.AheadMost]flow.Packet
+	for n := len(some); n == len(some); {
+		n = i.next(some[:], link, b)
+		p.table.Ahead(some[:n])
+		for k := range some[:n] {
+			p.add(&some[k])
+			p.engine.Tick(some[k].Time)
+		}
+	}
+}
+
+// next fills in packets of a block and returns how many: fewer than there is room for
+// when it is at its end.
+func (i *interfaceTap) next(packets []flow.Packet, link flow.LinkType, b *afpacket.Block) int {
 	outside := i.name != loopback // where all that is seen arrives, and is the pod's own
-	for {
+	for n := range packets {
 		x, ok := b.Next()
 		if !ok {
-			return
+			return n
 		}
-		packet.Time, packet.Data, packet.Length = x.Time, x.Data, x.Length
-		packet.Arrived = outside && x.Type != afpacket.TypeOutgoing
-		p.add(&packet)
-		p.engine.Tick(x.Time)
+		p := &packets[n]
+		p.Time, p.Data, p.Length, p.Link, p.Interface = x.Time, x.Data, x.Length, link, i.index
+		p.Arrived = outside && x.Type != afpacket.TypeOutgoing
 	}
+	return len(packets)
 }
 
 func (i *interfaceTap) opened(h *afpacket.Handle) {

@@ -54,6 +54,23 @@ func (c *Conn) keyTo(e *Endpoint) (k key) {
 	return k
 }
 
+// has tells whether a packet of a key belongs to c.
+func (c *Conn) has(k *key, d *Decoded) bool {
+	if c.Transport != d.Transport || c.Interface != k.iface() {
+		return false
+	}
+	src, dst := address(d, &d.Src), address(d, &d.Dst)
+	return c.Orig.is(src, d.SrcPort) && c.meets(dst, d.DstPort) || c.Orig.is(dst, d.DstPort) && c.meets(src, d.SrcPort)
+}
+
+// meets tells whether c's originator talks with an address and port, be it that it means
+// to or that it is taken there.
+func (c *Conn) meets(a netip.Addr, port uint16) bool {
+	return c.Resp.is(a, port) || c.Redirected != nil && c.Redirected.is(a, port)
+}
+
+func (e *Endpoint) is(a netip.Addr, port uint16) bool { return e.Port == port && e.Addr == a }
+
 // address and bytesOf turn an address of a Decoded into a netip.Addr and back.
 func address(d *Decoded, a *[16]byte) netip.Addr {
 	if d.IPv6 {

@@ -92,18 +92,18 @@ func (s *stream) near(seq uint32) bool {
 // join makes k the second tuple of c, whose originator meant to go to one address and
 // was taken to another. It returns nil if there is no room.
 func (t *Table) join(c *Conn, k key, meant, proxy Endpoint) *Conn {
-	if len(t.conns) >= t.cfg.MaxConns {
+	if t.conns.n >= t.cfg.MaxConns {
 		t.unlist(c) // not to be evicted for its own sake
 		t.evict()
 		t.touch(c)
-		if len(t.conns) >= t.cfg.MaxConns {
+		if t.conns.n >= t.cfg.MaxConns {
 			return nil
 		}
 	}
 	t.unface(c)
 	c.Resp.Addr, c.Resp.Port = meant.Addr, meant.Port
 	c.Redirected = &Endpoint{Addr: proxy.Addr, Port: proxy.Port}
-	t.conns[k] = c
+	t.conns.add(&k, c)
 	t.stats.Redirected++
 	return c
 }

@@ -11,7 +11,7 @@ import (
 type Table struct {
 	cfg     Config
 	h       Handler
-	conns   map[key]*Conn
+	conns   index          // by their keys, of which a redirected one has two
 	faces   map[face]*Conn // unanswered connections of loopback interfaces
 	idle    [numLists]list // every connection is in one of them
 	held    heldUp         // the connections that wait for something
@@ -25,11 +25,12 @@ type Table struct {
 	key     key     // of the packet at hand
 	last    *Conn   // that find has found, nil if it is gone, ...
 	lastKey key     // ... and its key
+	read    uint64  // by Ahead, and of no meaning
 }
 
 // NewTable returns an empty table that tells h what it finds out.
 func NewTable(cfg Config, h Handler) *Table {
-	t := &Table{cfg: cfg.defaults(), h: h, conns: map[key]*Conn{}, faces: map[face]*Conn{}}
+	t := &Table{cfg: cfg.defaults(), h: h, conns: newIndex(), faces: map[face]*Conn{}}
 	t.recent.max = t.cfg.MaxRecent
 	return t
 }
@@ -77,7 +78,7 @@ func (t *Table) Add(p *Packet) {
 	}
 	k := &t.key
 	k.set(d, p.Interface)
-	c := t.find(k)
+	c := t.find(k, d)
 	if p.Arrived && t.forged(c, d) {
 		t.stats.Refused++
 		return
@@ -95,11 +96,11 @@ func (t *Table) Add(p *Packet) {
 
 // find returns the connection with a key, nil if there is none. Packets come in runs: the
 // connection found last is looked at first.
-func (t *Table) find(k *key) *Conn {
+func (t *Table) find(k *key, d *Decoded) *Conn {
 	if t.last != nil && t.lastKey.is(k) {
 		return t.last
 	}
-	c := t.conns[*k]
+	c := t.conns.find(k, d)
 	if c != nil {
 		t.last, t.lastKey = c, *k
 	}
@@ -161,7 +162,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 			return c
 		}
 	}
-	if len(t.conns) >= t.cfg.MaxConns {
+	if t.conns.n >= t.cfg.MaxConns {
 		t.evict()
 	}
 	t.ids++
@@ -176,7 +177,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	}
 	c.MissedStart = d.Transport == protoTCP && d.Flags&(flagSYN|flagACK) != flagSYN
 	c.tcp.side[Originator].fin, c.tcp.side[Responder].fin = -1, -1
-	t.conns[k] = c
+	t.conns.add(&k, c)
 	if t.cfg.Local != nil {
 		orig, resp := t.cfg.Local(c.Orig.Addr), t.cfg.Local(c.Resp.Addr)
 		c.tcp.local = orig != resp
@@ -204,9 +205,11 @@ func (t *Table) end(c *Conn, why EndReason) {
 	if t.last == c {
 		t.last = nil
 	}
-	delete(t.conns, c.keyTo(&c.Resp))
+	k := c.keyTo(&c.Resp)
+	t.conns.remove(&k, c)
 	if c.Redirected != nil {
-		delete(t.conns, c.keyTo(c.Redirected))
+		k = c.keyTo(c.Redirected)
+		t.conns.remove(&k, c)
 	}
 	t.unlist(c)
 	t.count--

@@ -1,0 +1,84 @@
+package flow
+
+import "hash/maphash"
+
+// index finds connections by their keys. It is a hash table with open addressing whose
+// entries are two words: the key is not held a second time, since the connection that is
+// found has to be looked at anyway. The hash is seeded, so that nobody can choose
+// addresses and ports that collide.
+type index struct {
+	seed  maphash.Seed
+	slots []slot // a power of two
+	n     int    // in use, three of four at most
+}
+
+// slot is free where conn is nil.
+type slot struct {
+	hash uint64
+	conn *Conn
+}
+
+const leastSlots = 64
+
+func newIndex() index {
+	return index{seed: maphash.MakeSeed(), slots: make([]slot, leastSlots)}
+}
+
+func (x *index) hash(k *key) uint64 { return maphash.Comparable(x.seed, *k) }
+
+// find returns the connection that a packet of a key belongs to, nil if there is none.
+func (x *index) find(k *key, d *Decoded) *Conn {
+	hash, mask := x.hash(k), uint64(len(x.slots)-1)
+	for i := hash & mask; ; i = (i + 1) & mask {
+		switch s := &x.slots[i]; {
+		case s.conn == nil:
+			return nil
+		case s.hash == hash && s.conn.has(k, d):
+			return s.conn
+		}
+	}
+}
+
+// add makes c known by a key that is not known yet.
+func (x *index) add(k *key, c *Conn) {
+	if 4*(x.n+1) > 3*len(x.slots) {
+		old := x.slots
+		x.slots = make([]slot, 2*len(old))
+		for _, s := range old {
+			if s.conn != nil {
+				x.put(s)
+			}
+		}
+	}
+	x.n++
+	x.put(slot{x.hash(k), c})
+}
+
+func (x *index) put(s slot) {
+	mask := uint64(len(x.slots) - 1)
+	i := s.hash & mask
+	for x.slots[i].conn != nil {
+		i = (i + 1) & mask
+	}
+	x.slots[i] = s
+}
+
+// remove forgets a key of c. Those behind it that it stood in the way of move up.
+func (x *index) remove(k *key, c *Conn) {
+	hash, mask := x.hash(k), uint64(len(x.slots)-1)
+	i := hash & mask
+	for x.slots[i].hash != hash || x.slots[i].conn != c {
+		if x.slots[i].conn == nil {
+			return
+		}
+		i = (i + 1) & mask
+	}
+	for j := (i + 1) & mask; x.slots[j].conn != nil; j = (j + 1) & mask {
+		if home := x.slots[j].hash & mask; (j-home)&mask >= (j-i)&mask {
+			x.slots[i] = x.slots[j]
+			i = j
+		}
+	}
+	x.slots[i] = slot{}
+	x.n--
+}
