@@ -150,15 +150,20 @@ func (e *Engine) escalate(g *edge, r int, f *fault, x Expect) {
 // the rule tls-not-mutual.
 func (e *Engine) convict(g *edge, j *verdict.Judged, x Expect) {
 	severity := rules[tlsNotMutual].hits.of(x)
-	if severity == 0 {
+	alive := &g.counts.live
+	left := alive[notMutualBit] - alive[ruleBit+tlsNotMutual] // who breaks the rule is not mutual
+	if severity == 0 || left == 0 {
 		return
 	}
 	var n uint64
 	for id, l := range e.live {
+		if n == left {
+			break
+		}
 		if l.edge == g && l.traits.has(notMutualBit) && !l.traits.has(ruleBit+tlsNotMutual) {
 			l.traits |= 1 << (ruleBit + tlsNotMutual)
 			e.live[id] = l
-			g.counts.live[ruleBit+tlsNotMutual]++
+			alive[ruleBit+tlsNotMutual]++
 			n++
 		}
 	}
