@@ -1,13 +1,16 @@
 package flow
 
-import "hash/maphash"
+import (
+	"hash/maphash"
+	"math/bits"
+)
 
 // index finds connections by their keys. It is a hash table with open addressing whose
 // entries are two words: the key is not held a second time, since the connection that is
 // found has to be looked at anyway. The hash is seeded, so that nobody can choose
 // addresses and ports that collide.
 type index struct {
-	seed  maphash.Seed
+	seed  [6]uint64
 	slots []slot // a power of two
 	n     int    // in use, three of four at most
 }
@@ -20,11 +23,28 @@ type slot struct {
 
 const leastSlots = 64
 
-func newIndex() index {
-	return index{seed: maphash.MakeSeed(), slots: make([]slot, leastSlots)}
+func newIndex() (x index) {
+	seed := maphash.MakeSeed()
+	for i := range x.seed {
+		x.seed[i] = maphash.Comparable(seed, i)
+	}
+	x.slots = make([]slot, leastSlots)
+	return x
 }
 
-func (x *index) hash(k *key) uint64 { return maphash.Comparable(x.seed, *k) }
+// hash is wyhash's way (https://github.com/wangyi-fudan/wyhash) with a key's words, as Go's
+// own maps hash where the processor has no instructions for AES. Those read more at a time
+// than was just written, and wait for it.
+func (x *index) hash(k *key) uint64 {
+	s := &x.seed
+	h := mix(k.aHigh^s[0], k.bHigh^s[1]) ^ mix(k.aLow^s[2], k.bLow^s[3])
+	return mix(h^s[4], k.rest^s[5])
+}
+
+func mix(a, b uint64) uint64 {
+	high, low := bits.Mul64(a, b)
+	return high ^ low
+}
 
 // find returns the connection that a packet of a key belongs to, nil if there is none.
 func (x *index) find(k *key, d *Decoded) *Conn {
