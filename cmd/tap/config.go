@@ -19,6 +19,7 @@ import (
 type environment struct {
 	Interfaces []string      `env:"TAP_INTERFACES" envDefault:"eth0,lo" about:"interfaces to capture on; one that is not there yet is waited for"`
 	Filter     string        `env:"TAP_FILTER" about:"narrows what is captured: an expression of pcap-filter(7), or a program as tap filter -ddd prints it"`
+	Thin       bool          `env:"TAP_THIN" envDefault:"true" expected:"true or false" about:"let the kernel leave out most packets of busy connections that are judged"`
 	Expect     string        `env:"TAP_EXPECT" about:"what connections should be: CIDR[:PORT]=mtls|tls|any,... the first match counts"`
 	Mesh       string        `env:"TAP_MESH" about:"the mesh that the pod is in: osm, istio, istio_ambient, linkerd, consul, kuma"`
 	NodeEnc    string        `env:"TAP_NODE_ENCRYPTION" about:"encryption below the pod, which cannot be seen from here, such as wireguard"`

@@ -22,12 +22,15 @@ type interfaceTap struct {
 	index uint16 // flow.Packet.Interface
 	log   *slog.Logger
 
-	mu     sync.Mutex
-	handle *afpacket.Handle
-	err    error          // why nothing is captured; nil while something is
-	past   afpacket.Stats // of the handles before this one
-	lost   uint64         // times that the interface was lost
-	once   chan struct{}  // closed when it was tried for the first time
+	mu       sync.Mutex
+	handle   *afpacket.Handle
+	program  pcapfilter.Program      // of TAP_FILTER and the default one
+	excepted []pcapfilter.Connection // what the kernel's filter leaves out besides
+	changes  uint64                  // of the filter
+	err      error                   // why nothing is captured; nil while something is
+	past     afpacket.Stats          // of the handles before this one
+	lost     uint64                  // times that the interface was lost
+	once     chan struct{}           // closed when it was tried for the first time
 }
 
 // Waits between two attempts to open an interface.
@@ -68,6 +71,9 @@ func (i *interfaceTap) open() (*afpacket.Handle, error) {
 	if err != nil {
 		return nil, fmt.Errorf("interface %s: TAP_FILTER: %w", i.name, err)
 	}
+	i.mu.Lock()
+	i.program, i.excepted = program, nil
+	i.mu.Unlock()
 	return afpacket.Open(afpacket.Config{Interface: i.name, Filter: program, RingBytes: i.tap.limits.ring})
 }
 
@@ -100,6 +106,7 @@ func (i *interfaceTap) block(link flow.LinkType, b *afpacket.Block) {
 			p.engine.Tick(some[k].Time)
 		}
 	}
+	i.tap.thin(time.Now())
 }
 
 // next fills in packets of a block and returns how many: fewer than there is room for

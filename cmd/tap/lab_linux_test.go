@@ -162,7 +162,7 @@ func (l *listener) begin(i int) {
 	l.pipelines[i] = newPipeline(flow.Config{}, verdict.Config{}, finding.Config{
 		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { l.said[i] = append(l.said[i], string(r.Value)) },
 	})
-	l.pipelines[i].thinned = i == 0
+	l.pipelines[i].defaultCut = i == 0
 }
 
 func (l *listener) block(i int, b *afpacket.Block) {

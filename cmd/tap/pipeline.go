@@ -21,7 +21,7 @@ type pipeline struct {
 	engine     *finding.Engine
 	interfaces []string // their names, by flow.Packet.Interface; empty: not known
 	failed     uint64   // connections that the dissector gave up on
-	thinned    bool     // packets are cut by the default filter, and by nothing else
+	defaultCut bool     // packets are cut by the default filter, and by nothing else
 
 	// What all sessions may hold that are not settled, and what was concluded of the
 	// others, in bytes. Beyond it connections are ended, those that were idle for longest
@@ -93,7 +93,7 @@ func (p *pipeline) Data(c *flow.Conn, s flow.Segment) {
 	case c.Transport == transportUDP:
 		x.session.Datagram(dissect.Side(s.Side), s.Data)
 	case s.Cut:
-		x.session.Cut(dissect.Side(s.Side), s.Offset, s.Gap, p.thinned)
+		x.session.Cut(dissect.Side(s.Side), s.Offset, s.Gap, p.defaultCut)
 	default:
 		x.session.Data(dissect.Side(s.Side), s.Offset, s.Data, s.Ack, s.Gap)
 	}
@@ -208,7 +208,7 @@ func (p *pipeline) coverage() finding.Coverage {
 	s := p.table.Stats()
 	c := finding.Coverage{Packets: s.Packets, Evicted: s.Evicted, CutShort: s.CutShort, Counters: map[string]uint64{
 		"fragments": s.Fragments, "gap_bytes": s.GapBytes, "cut_bytes": s.CutBytes, "conflicting_segments": s.Conflicts, "dissector_failures": p.failed,
-		"shed_connections": s.Shed, "refused_packets": s.Refused,
+		"shed_connections": s.Shed, "refused_packets": s.Refused, "thinned_bytes": s.ThinnedBytes,
 	}}
 	for r, n := range s.Undecoded {
 		if n > 0 {

@@ -140,13 +140,13 @@ func (t *tally) add(want, got []string, cut cutting) {
 	t.cut.bytes += cut.bytes
 }
 
-// records runs packets through the pipeline, cut by a filter if there is one; thinned tells that it is the default filter.
-func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, thinned bool) (out []string, cut cutting) {
+// records runs packets through the pipeline, cut by a filter if there is one; defaultCut tells that it is the default filter.
+func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, defaultCut bool) (out []string, cut cutting) {
 	t.Helper()
 	p := newPipeline(flow.Config{}, verdict.Config{}, finding.Config{
 		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { out = append(out, string(r.Value)) },
 	})
-	p.thinned = thinned
+	p.defaultCut = defaultCut
 	for _, packet := range packets {
 		cut.all++
 		cut.bytes += len(packet.Data)

@@ -46,6 +46,7 @@ type tap struct {
 	older     int // connections that were there before the tap
 	begun     time.Time
 	limits    limits
+	thinner   thinner // guarded by pipeline.mu
 	control   control
 	orders    orders                 // belongs to run
 	muted     []string               // rules; guarded by pipeline.mu
@@ -137,7 +138,10 @@ func newTap(s settings, std streams) (*tap, error) {
 	}
 	t.control = control{dir: s.ConfigDir, log: t.log}
 	t.pipeline = newPipeline(t.tableConfig(), verdict.Config{Local: localPrefixes(s.podIPs), Nodes: s.nodes, APIServer: s.apiServer}, t.engineConfig())
-	t.pipeline.thinned = true
+	t.pipeline.defaultCut = true
+	if s.Thin {
+		t.thinner.most = thinMost
+	}
 	t.pipeline.maxPending, t.pipeline.maxConclusions = t.limits.pending, t.limits.conclusions
 	for i, name := range s.Interfaces {
 		t.pipeline.interfaces = append(t.pipeline.interfaces, name)
@@ -294,6 +298,7 @@ func (t *tap) clock(ctx context.Context) string {
 		case now := <-ticker.C:
 			t.pipeline.mu.Lock()
 			t.pipeline.tick(now.UnixNano())
+			t.thin(now)
 			t.pipeline.mu.Unlock()
 			if now.After(next) {
 				next = now.Add(obeyEvery)

@@ -59,26 +59,27 @@ func (c Config) defaults() Config {
 
 // Stats counts what a Table has done since it was made.
 type Stats struct {
-	Packets     uint64          // given to Add
-	Undecoded   [reasons]uint64 // packets without ports, by Reason
-	Fragments   uint64          // IP fragments, the first ones and the later ones
-	Created     uint64          // connections
-	Active      int             // connections now in the table
-	Evicted     uint64          // connections that left because the table was full, or by Shed
-	Shed        uint64          // of these: by Shed
-	Reused      uint64          // connections that ended because their ports were taken again
-	Excluded    uint64          // connections that Config.Exclude held back
-	Refused     uint64          // packets that Config.Local shows to be forged
-	Redirected  uint64          // connections paired from two faces
-	Retransmits uint64          // segments that brought nothing new
-	Gaps        uint64          // holes given up, for whatever reason
-	GapBytes    uint64          // bytes in them
-	CutBytes    uint64          // bytes that came, but were cut off by a snap length or a filter
-	CutShort    uint64          // times that a byte budget was full: a hole was given up, or a piece far ahead dropped
-	Before      uint64          // segments from before the first byte known of their stream
-	Outside     uint64          // segments that no receiver accepts: beyond any window, or a RST that is out of place
-	Conflicts   uint64          // segments that contradict earlier ones (Conn.Conflict)
-	Unverified  uint64          // of these: copies of bytes that are no longer at hand to compare with
-	Buffered    int             // bytes now held out of order, bookkeeping included
-	MaxBuffered int             // the most that Buffered was
+	Packets      uint64          // given to Add
+	Undecoded    [reasons]uint64 // packets without ports, by Reason
+	Fragments    uint64          // IP fragments, the first ones and the later ones
+	Created      uint64          // connections
+	Active       int             // connections now in the table
+	Evicted      uint64          // connections that left because the table was full, or by Shed
+	Shed         uint64          // of these: by Shed
+	Reused       uint64          // connections that ended because their ports were taken again
+	Excluded     uint64          // connections that Config.Exclude held back
+	Refused      uint64          // packets that Config.Local shows to be forged
+	Redirected   uint64          // connections paired from two faces
+	Retransmits  uint64          // segments that brought nothing new
+	Gaps         uint64          // holes given up, for whatever reason
+	GapBytes     uint64          // bytes in them
+	ThinnedBytes uint64          // bytes that a filter left out (Thin)
+	CutBytes     uint64          // bytes that came, but were cut off by a snap length or a filter
+	CutShort     uint64          // times that a byte budget was full: a hole was given up, or a piece far ahead dropped
+	Before       uint64          // segments from before the first byte known of their stream
+	Outside      uint64          // segments that no receiver accepts: beyond any window, or a RST that is out of place
+	Conflicts    uint64          // segments that contradict earlier ones (Conn.Conflict)
+	Unverified   uint64          // of these: copies of bytes that are no longer at hand to compare with
+	Buffered     int             // bytes now held out of order, bookkeeping included
+	MaxBuffered  int             // the most that Buffered was
 }

@@ -54,10 +54,13 @@ type Endpoint struct {
 	FIN     bool   // this end sent a FIN
 	RST     bool   // this end sent a RST
 	Packets uint64 // packets seen from this end
-	Bytes   uint64 // payload bytes by the IP length, retransmissions included
+	Bytes   uint64 // payload bytes by the IP length, retransmissions included; what a filter left out (Thin) by sequence numbers
 	Missed  uint64 // bytes of the stream that were never seen (gaps)
 	Cut     uint64 // bytes that came, but that the capture does not have: a snap length or a filter cut the packet
 }
+
+// AddrPort returns the end's address and port.
+func (e *Endpoint) AddrPort() netip.AddrPort { return netip.AddrPortFrom(e.Addr, e.Port) }
 
 // Conn is one connection. The table owns it; a Handler may read it during a call and
 // may keep the pointer until End, but not change anything but User.
@@ -73,6 +76,7 @@ type Conn struct {
 	Conflict    bool  // packets contradict each other: a copy with other bytes than the first one while the receiver had neither, data behind a FIN, made-up numbers
 	Fragments   bool  // IP fragments were seen, their payload is not reassembled
 	Excluded    bool  // Config.Exclude said so: counted, never handed on
+	Thinned     bool  // Table.Thin has chosen it at some time: Packets are those seen, fewer than were sent
 
 	OrigISNSeen, RespISNSeen bool
 	OrigISN, RespISN         uint32 // initial sequence numbers, valid with the flags above

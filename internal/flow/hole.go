@@ -163,14 +163,21 @@ func (t *Table) giveUp(c *Conn, side Side) {
 	t.drain(c, side)
 }
 
-// skipTo gives up the bytes before off.
+// skipTo gives up the bytes before off, or counts them as sent where a filter left them
+// out.
 func (t *Table) skipTo(c *Conn, side Side, off int64) {
 	s := &c.tcp.side[side]
-	if off > s.next {
+	switch {
+	case off <= s.next:
+		return
+	case c.Thinned:
+		t.leftOut(c, side, off-s.next)
+		s.told = off
+	default:
 		t.rememberHole(s, off)
 		t.lose(c, side, off-s.next)
-		s.next = off
 	}
+	s.next = off
 }
 
 // settle gives up what is lost and tells of the FIN and the RST that are next.
@@ -201,6 +208,7 @@ func (c *Conn) tellable(side Side) bool {
 // tell reports that a side has closed, and before that what its stream lacks at the end.
 func (t *Table) tell(c *Conn, side Side, to endState) {
 	t.tail(c, side)
+	t.unthin(c)
 	c.close(side, to)
 	if !c.Excluded {
 		t.h.Changed(c)

@@ -16,6 +16,7 @@ type Table struct {
 	idle    [numLists]list // every connection is in one of them
 	held    heldUp         // the connections that wait for something
 	recent  recent         // what was handed on last, of all of them
+	thin    thinning       // see Thin
 	now     int64          // the latest packet time or tick
 	due     int64          // packet time before which nothing is due
 	ids     uint64
@@ -129,6 +130,9 @@ func (t *Table) packet(c *Conn, d *Decoded, now int64) {
 	if d.Fragment {
 		c.Fragments = true
 	}
+	if c.tcp.done && ep.Packets%busyStep == 0 {
+		t.busy(c)
+	}
 	if d.Transport == protoUDP {
 		t.datagram(c, side, d, now)
 	} else {
@@ -202,6 +206,7 @@ func (t *Table) end(c *Conn, why EndReason) {
 	}
 	t.release(c)
 	t.unface(c)
+	t.unthin(c)
 	if t.last == c {
 		t.last = nil
 	}

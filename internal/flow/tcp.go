@@ -11,6 +11,8 @@ type tcpState struct {
 	list          uint8    // which of Table.idle
 	faces         bool     // listed in Table.faces
 	done          bool     // Table.Done
+	thin          bool     // Thin has chosen it
+	busy          uint8    // times busyStep packets of a side since the last call of Thin
 	local         bool     // one end is the host's own, and the other is not: ...
 	own           Side     // ... this one
 }
@@ -65,6 +67,9 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 	if s.beyond(off + n) {
 		t.stats.Outside++
 		return
+	}
+	if c.Thinned && off > s.next {
+		t.skipTo(c, side, off)
 	}
 	if d.Flags&flagFIN != 0 {
 		t.fin(c, side, off+n)
@@ -162,6 +167,12 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 		if off < s.acked || s.beyond(off) {
 			t.stats.Outside++
 			return
+		}
+	}
+	if c.Thinned { // both ends are known from it, and no packet may follow
+		t.skipTo(c, side, off)
+		if d.Flags&flagACK != 0 {
+			t.skipTo(c, side.Other(), t.acknowledge(c, side.Other(), d.Ack))
 		}
 	}
 	s.reset = true

@@ -7,7 +7,10 @@ import (
 )
 
 // Connection is the two ends of a TCP connection, in either order.
-type Connection struct{ A, B netip.AddrPort }
+type Connection struct {
+	A, B netip.AddrPort
+	TLS  bool // it is known for TLS
+}
 
 // Except returns a program for a live interface of Ethernet or raw IP that takes every
 // packet but most of those of some connections, in both directions: of connections of
@@ -15,9 +18,10 @@ type Connection struct{ A, B netip.AddrPort }
 // program (And). For other link types, and for no connections, it takes everything.
 //
 // Of these connections it still takes what can begin, end or refute something:
-//   - every SYN, FIN and RST: a port that is taken again, and the end, are seen;
-//   - what begins like a handshake, an alert or a ChangeCipherSpec of TLS: if the port was
-//     taken again by TLS, that shows even before the program was changed;
+//   - every SYN, FIN and RST: ports that are taken again, and the end, are seen;
+//   - of TLS, all that does not begin like a protected record; of what is not TLS, all that
+//     begins like another one. So where the ports were taken again the handshake of TLS is
+//     seen even before the program was changed, the segments of a certificate too;
 //   - what begins in the first 64 KiB of each 16 MiB of sequence numbers, and what is
 //     longer than 64 KiB: so nothing steps over all of that, and no stream goes on unseen
 //     for so long that its sequence numbers no longer tell how many bytes were sent;
@@ -26,8 +30,8 @@ type Connection struct{ A, B netip.AddrPort }
 // Everything else is left out, pure acknowledgements included. Of other connections
 // nothing is: all words of both addresses and both ports are compared.
 //
-// The error, an *Error, says that it would be too long. A connection takes four
-// instructions where others have the same addresses, twelve at most with IPv4 and 36 with IPv6.
+// The error, an *Error, says that it would be too long. A connection takes five
+// instructions where others have the same addresses, at most 13 with IPv4 and 37 with IPv6.
 func Except(c Config, connections []Connection) (Program, error) {
 	g := &generator{cfg: c}
 	if c.Snap == 0 {
@@ -62,7 +66,8 @@ const (
 // except writes the program but for its end, which take stands before.
 func (g *generator) except(connections []Connection, take label) {
 	at := uint32(14) // of the IP header
-	ip4, ip6, tcp := g.label(), g.label(), g.label()
+	ip4, ip6 := g.label(), g.label()
+	to := exits{clear: g.label(), tls: g.label(), miss: take}
 	if g.cfg.Link == LinkRaw {
 		at = 0
 		g.emit(classLD|sizeB|modeABS, 0)
@@ -82,7 +87,7 @@ func (g *generator) except(connections []Connection, take label) {
 		g.emit(classLD|sizeH|modeABS, at+ip4Fragment)
 		g.jump(jmpJSET, 0x3fff, take, unfragmented)
 		g.place(unfragmented)
-		g.tree(first, []load{{modeABS, at + 12}, {modeABS, at + 16}, {modeIND, at}}, tcp, take)
+		g.tree(first, []load{{modeABS, at + 12}, {modeABS, at + 16}, {modeIND, at}}, to)
 	} else {
 		g.always(take)
 	}
@@ -94,12 +99,14 @@ func (g *generator) except(connections []Connection, take label) {
 		for i := range uint32(8) {
 			words = append(words, load{modeABS, at + 8 + 4*i})
 		}
-		g.tree(second, append(words, load{modeIND, at}), tcp, take)
+		g.tree(second, append(words, load{modeIND, at}), to)
 	} else {
 		g.always(take)
 	}
-	g.place(tcp)
-	g.leaveOut(at, take)
+	g.place(to.clear)
+	g.leaveOut(at, false, take)
+	g.place(to.tls)
+	g.leaveOut(at, true, take)
 }
 
 // either jumps by the accumulator to one of two labels, or else to a third one.
@@ -124,73 +131,84 @@ type load struct {
 	offset uint32
 }
 
-// tree jumps to match if the words of the packet are those of one of the tuples, which
-// are in order and differ, and to miss if not. The first words that tuples have in
+// tuple is what packets of a connection are known by: the words of both addresses, and
+// the two ports in one.
+type tuple struct {
+	words []uint32
+	tls   bool
+}
+
+// exits are where a tree leads to.
+type exits struct{ clear, tls, miss label }
+
+// tree jumps to clear or tls if the words of the packet are those of one of the tuples,
+// which are in order and differ, and to miss if not. The first words that tuples have in
 // common are compared once for all of them.
-func (g *generator) tree(all [][]uint32, words []load, match, miss label) {
-	if len(words) == 0 {
-		g.always(match)
-		return
-	}
+func (g *generator) tree(all []tuple, words []load, to exits) {
 	g.emit(classLD|sizeW|words[0].mode, words[0].offset)
-	var groups [][][]uint32 // with the same first word
+	var groups [][]tuple // with the same first word
 	for rest := all; len(rest) > 0; {
 		n := 1
-		for n < len(rest) && rest[n][0] == rest[0][0] {
+		for n < len(rest) && rest[n].words[0] == rest[0].words[0] {
 			n++
 		}
 		groups, rest = append(groups, rest[:n]), rest[n:]
 	}
-	g.branch(groups, words[1:], match, miss)
+	g.branch(groups, words[1:], to)
 }
 
-// nearby is how many tuples jump to match and miss by way of jumps of their own: a
-// conditional jump that goes further than 255 instructions costs one for itself.
-const nearby = 16
-
 // branch finds the group whose first word the accumulator holds, by halves.
-func (g *generator) branch(groups [][][]uint32, words []load, match, miss label) {
+func (g *generator) branch(groups [][]tuple, words []load, to exits) {
 	if half := len(groups) / 2; half > 0 {
 		above, below := g.label(), g.label()
-		g.jump(jmpJGE, groups[half][0][0], above, below)
+		g.jump(jmpJGE, groups[half][0].words[0], above, below)
 		g.place(below)
-		g.half(groups[:half], words, match, miss)
+		g.half(groups[:half], words, to)
 		g.place(above)
-		g.half(groups[half:], words, match, miss)
+		g.half(groups[half:], words, to)
 		return
 	}
+	first := groups[0][0]
 	if len(words) == 0 {
-		g.jump(jmpJEQ, groups[0][0][0], match, miss)
+		match := to.clear
+		if first.tls {
+			match = to.tls
+		}
+		g.jump(jmpJEQ, first.words[0], match, to.miss)
 		return
 	}
 	same := g.label()
-	g.jump(jmpJEQ, groups[0][0][0], same, miss)
+	g.jump(jmpJEQ, first.words[0], same, to.miss)
 	g.place(same)
-	var rest [][]uint32
+	var rest []tuple
 	for _, t := range groups[0] {
-		rest = append(rest, t[1:])
+		rest = append(rest, tuple{t.words[1:], t.tls})
 	}
-	g.tree(rest, words, match, miss)
+	g.tree(rest, words, to)
 }
 
-// half is branch for one half, which gets match and miss nearby if it is the first one of
-// a size that needs no more of them.
-func (g *generator) half(groups [][][]uint32, words []load, match, miss label) {
+// nearby is how many tuples leave by jumps of their own: a conditional jump that goes
+// further than 255 instructions costs one for itself.
+const nearby = 16
+
+// half is branch for one half, which gets exits nearby if it is the first one of a size
+// that needs no more of them.
+func (g *generator) half(groups [][]tuple, words []load, to exits) {
 	if n := len(groups); n > nearby || n <= nearby/2 {
-		g.branch(groups, words, match, miss)
+		g.branch(groups, words, to)
 		return
 	}
-	yes, no := g.label(), g.label()
-	g.branch(groups, words, yes, no)
-	g.place(yes)
-	g.always(match)
-	g.place(no)
-	g.always(miss)
+	near := exits{g.label(), g.label(), g.label()}
+	g.branch(groups, words, near)
+	for _, e := range [...]struct{ near, far label }{{near.clear, to.clear}, {near.tls, to.tls}, {near.miss, to.miss}} {
+		g.place(e.near)
+		g.always(e.far)
+	}
 }
 
 // leaveOut leaves a packet of one of the connections out, but for what is taken of them.
 // X is the length of the IP header.
-func (g *generator) leaveOut(at uint32, take label) {
+func (g *generator) leaveOut(at uint32, tls bool, take label) {
 	going, within, short, like, out := g.label(), g.label(), g.label(), g.label(), g.label()
 	g.emit(classLD|sizeB|modeIND, at+tcpFlags)
 	g.jump(jmpJSET, flagFIN|flagSYN|flagRST, take, going)
@@ -207,29 +225,38 @@ func (g *generator) leaveOut(at uint32, take label) {
 	g.emit(classALU|aluADD|sourceX, 0)
 	g.emit(classMISC|miscTAX, 0)
 	g.emit(classLD|sizeB|modeIND, at+1) // where there is no such byte the packet is left out
-	g.jump(jmpJEQ, 3, like, out)
-	g.place(like)
-	g.emit(classLD|sizeB|modeIND, at)
-	g.oneOf([]uint32{contentHandshake, contentAlert, contentChangeCipherSpec}, take, out)
+	if tls {
+		g.jump(jmpJEQ, 3, like, take)
+		g.place(like)
+		g.emit(classLD|sizeB|modeIND, at)
+		g.jump(jmpJEQ, contentProtected, out, take)
+	} else {
+		g.jump(jmpJEQ, 3, like, out)
+		g.place(like)
+		g.emit(classLD|sizeB|modeIND, at)
+		g.oneOf([]uint32{contentHandshake, contentAlert, contentChangeCipherSpec}, take, out)
+	}
 	g.place(out)
 	g.emit(classRET|retK, 0)
 }
 
-// tuples returns the words by which packets of the connections are known, of one IP
-// version, in order and each once: both addresses and the two ports in one word.
-func tuples(connections []Connection, ip4 bool) (out [][]uint32) {
+// tuples returns what packets of the connections are known by, of one IP version, in
+// order and each once.
+func tuples(connections []Connection, ip4 bool) (out []tuple) {
 	for _, c := range connections {
 		a, b := c.A.Addr().Unmap(), c.B.Addr().Unmap()
 		if a.Is4() != ip4 || b.Is4() != ip4 {
 			continue
 		}
-		out = append(out, tuple(a, b, c.A.Port(), c.B.Port()), tuple(b, a, c.B.Port(), c.A.Port()))
+		out = append(out,
+			tuple{wordsOf(a, b, c.A.Port(), c.B.Port()), c.TLS},
+			tuple{wordsOf(b, a, c.B.Port(), c.A.Port()), c.TLS})
 	}
-	slices.SortFunc(out, slices.Compare)
-	return slices.CompactFunc(out, slices.Equal)
+	slices.SortStableFunc(out, func(a, b tuple) int { return slices.Compare(a.words, b.words) })
+	return slices.CompactFunc(out, func(a, b tuple) bool { return slices.Equal(a.words, b.words) })
 }
 
-func tuple(src, dst netip.Addr, srcPort, dstPort uint16) (out []uint32) {
+func wordsOf(src, dst netip.Addr, srcPort, dstPort uint16) (out []uint32) {
 	for _, b := range [][]byte{src.AsSlice(), dst.AsSlice()} {
 		for ; len(b) > 0; b = b[4:] {
 			out = append(out, binary.BigEndian.Uint32(b))

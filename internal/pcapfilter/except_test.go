@@ -60,7 +60,7 @@ func (p tcpPacket) bytes(link Link) []byte {
 }
 
 func connection(a, b string) Connection {
-	return Connection{netip.MustParseAddrPort(a), netip.MustParseAddrPort(b)}
+	return Connection{A: netip.MustParseAddrPort(a), B: netip.MustParseAddrPort(b)}
 }
 
 // reversed returns the packet that goes the other way.
@@ -80,7 +80,10 @@ func TestExcept(t *testing.T) {
 	at := func(c Connection) tcpPacket {
 		return tcpPacket{src: c.A, dst: c.B, seq: 0x01020304, flags: 0x10, payload: []byte("GET / HTTP/1.1\r\n\r\n")}
 	}
-	four, six := at(settled[0]), at(settled[2])
+	secure := connection("10.0.0.1:50000", "10.0.0.2:443")
+	secure.TLS = true
+	settled = append(settled, secure)
+	four, six, tls := at(settled[0]), at(settled[2]), at(secure)
 	with := func(p tcpPacket, change func(*tcpPacket)) tcpPacket {
 		change(&p)
 		return p
@@ -123,6 +126,14 @@ func TestExcept(t *testing.T) {
 		"UDP over IPv6":                {with(six, func(p *tcpPacket) { p.udp = true }), true},
 		"longer than the sample":       {payload(four, make([]byte, sampledBytes)...), true},
 		"as long":                      {payload(four, make([]byte, sampledBytes-54)...), false},
+		"of TLS, a protected record":   {payload(tls, 23, 3, 3, 0, 9), false},
+		"of TLS, an acknowledgement":   {payload(tls), false},
+		"of TLS, the answer":           {payload(tls.reversed(), 23, 3, 3, 0, 9), false},
+		"of TLS, the middle of one":    {payload(tls, 24, 3, 3, 0, 9), true},
+		"of TLS, a ClientHello":        {payload(tls, 22, 3, 1, 2, 0), true},
+		"of TLS, cleartext":            {tls, true},
+		"of TLS, a FIN":                {with(payload(tls), func(p *tcpPacket) { p.flags = 0x11 }), true},
+		"of TLS, in the sample":        {with(payload(tls, 23, 3, 3, 0, 9), func(p *tcpPacket) { p.seq = 0x0300ffff }), true},
 		"another port":                 {at(connection("10.0.0.1:40002", "10.0.0.2:80")), true},
 		"another server port":          {at(connection("10.0.0.1:40000", "10.0.0.2:81")), true},
 		"ports the wrong way round":    {at(connection("10.0.0.1:80", "10.0.0.2:40000")), true},
@@ -181,7 +192,7 @@ func randomConnections(r *rand.Rand, n int, mixed bool) []Connection {
 	out := make([]Connection, n)
 	for i := range out {
 		ip6 := mixed && r.IntN(2) == 0
-		out[i] = Connection{netip.AddrPortFrom(address(ip6), port()), netip.AddrPortFrom(address(ip6), port())}
+		out[i] = Connection{A: netip.AddrPortFrom(address(ip6), port()), B: netip.AddrPortFrom(address(ip6), port())}
 	}
 	return out
 }
@@ -194,7 +205,7 @@ func TestExceptAny(t *testing.T) {
 		all := randomConnections(r, 1+r.IntN(60), true)
 		left := map[Connection]bool{}
 		for _, c := range all {
-			left[c], left[Connection{c.B, c.A}] = true, true
+			left[c], left[Connection{A: c.B, B: c.A}] = true, true
 		}
 		link := []Link{LinkEthernet, LinkRaw}[round%2]
 		p, err := Except(Config{Link: link, Live: true}, all)
@@ -216,7 +227,7 @@ func TestExceptAny(t *testing.T) {
 				c = randomConnections(r, 1, true)[0]
 			}
 			if r.IntN(2) == 0 {
-				c = Connection{c.B, c.A}
+				c = Connection{A: c.B, B: c.A}
 			}
 			b := tcpPacket{src: c.A, dst: c.B, seq: 0x00ffffff, flags: 16, payload: []byte("x")}.bytes(link)
 			taken := p.Run(&Packet{Data: b, Length: len(b)}) != 0
@@ -245,14 +256,14 @@ func TestExceptSize(t *testing.T) {
 		}
 		return len(p)
 	}
-	one := of(1, func(int) Connection { return Connection{netip.MustParseAddrPort("10.0.0.1:1"), server} })
+	one := of(1, func(int) Connection { return Connection{A: netip.MustParseAddrPort("10.0.0.1:1"), B: server} })
 	for _, test := range []struct {
 		name string
 		most float64
 		f    func(i int) Connection
 	}{
-		{"the same addresses", 4.5, func(i int) Connection {
-			return Connection{netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(30000+i)), server}
+		{"the same addresses", 5, func(i int) Connection {
+			return Connection{A: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(30000+i)), B: server}
 		}},
 		{"others each, IPv4", 13, func(int) Connection { return randomConnections(r, 1, false)[0] }},
 		{"others each, IPv6", 37, func(i int) Connection {

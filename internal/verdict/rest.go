@@ -58,6 +58,9 @@ func (j *Judge) Drop(r *Rest) {
 	}
 }
 
+// Verdict returns what was concluded.
+func (r *Rest) Verdict() Verdict { return r.common.verdict }
+
 // Held returns how many bytes the conclusions take that rests have in common, about.
 func (j *Judge) Held() int { return j.shared.held }
 

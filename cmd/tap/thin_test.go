@@ -1,0 +1,325 @@
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// kernel stands between packets and a pipeline as packet socket, filter and ring do: a packet meets the filter that is in
+// force when it comes, and is read up to a block later.
+type kernel struct {
+	pipeline *pipeline
+	thinner  thinner
+	filter   pcapfilter.Program
+	ring     []flow.Packet
+	tick     int64 // when the clock last looked
+	left     int // packets left out
+	changes  int
+}
+
+// What a block holds at most, and how long a packet waits for it to fill (see afpacket.Config).
+const (
+	blockPackets = 64
+	blockWait    = 50 * time.Millisecond
+)
+
+func (k *kernel) add(t *testing.T, p flow.Packet) {
+	t.Helper()
+	if len(k.ring) > 0 && p.Time-k.ring[0].Time >= int64(blockWait) {
+		k.read(t, k.ring[0].Time+int64(blockWait))
+	}
+	if p.Time-k.tick >= int64(tickEvery) {
+		k.tick = p.Time
+		k.look(t, p.Time)
+	}
+	if len(k.ring) == blockPackets {
+		k.read(t, p.Time)
+	}
+	n := k.filter.Run(&pcapfilter.Packet{Data: p.Data, Length: p.Length})
+	if n == 0 {
+		k.left++
+		return
+	}
+	p.Data = p.Data[:min(int(n), len(p.Data))]
+	k.ring = append(k.ring, p)
+}
+
+// read hands the block on and looks at the filter, as the reader of a ring does.
+func (k *kernel) read(t *testing.T, now int64) {
+	t.Helper()
+	for i := range k.ring {
+		k.pipeline.engine.Tick(k.ring[i].Time)
+		k.pipeline.add(&k.ring[i])
+	}
+	k.ring = k.ring[:0]
+	k.look(t, now)
+}
+
+// look changes the filter if it is to be changed.
+func (k *kernel) look(t *testing.T, now int64) {
+	t.Helper()
+	if !k.thinner.look(k.pipeline.table, now) {
+		return
+	}
+	k.changes++
+	config := pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true}
+	except, err := pcapfilter.Except(config, excepted(k.pipeline.table.Thinned(), 0))
+	if err == nil {
+		k.filter, err = pcapfilter.And(except, pcapfilter.Default(config))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// thinned runs packets through a pipeline behind a kernel that leaves out what it may.
+func thinned(t *testing.T, packets []flow.Packet) (out []string, k *kernel) {
+	t.Helper()
+	k = &kernel{thinner: thinner{most: thinMost}, filter: pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})}
+	k.pipeline = newPipeline(flow.Config{}, verdict.Config{}, finding.Config{
+		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { out = append(out, string(r.Value)) },
+	})
+	k.pipeline.defaultCut = true
+	for _, p := range packets {
+		k.add(t, p)
+	}
+	k.read(t, k.tick)
+	k.pipeline.table.Flush()
+	return out, k
+}
+
+// keptAlive is a client that asks so often, and a server that answers, in the clear or by TLS.
+func keptAlive(t *testing.T, client, server *tls.Config, requests, size int) *capturetest.Conversation {
+	t.Helper()
+	talk, err := capturetest.Record(func(c net.Conn) error {
+		if client != nil {
+			c = tls.Client(c, client)
+		}
+		in := bufio.NewReader(c)
+		for i := range requests {
+			if _, err := fmt.Fprintf(c, "GET /items/%d HTTP/1.1\r\nHost: cart:8080\r\nUser-Agent: %s\r\n\r\n", i, strings.Repeat("a", i%200)); err != nil {
+				return err
+			}
+			r, err := http.ReadResponse(in, nil)
+			if err != nil {
+				return err
+			}
+			io.Copy(io.Discard, r.Body)
+		}
+		return c.Close()
+	}, answering(server, size))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return talk
+}
+
+// kinds are ways to be kept alive, as functions that make conversations of so many requests.
+func kinds(t *testing.T) []func(requests, size int) *capturetest.Conversation {
+	t.Helper()
+	ca, err := capturetest.NewAuthority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := certificate(t, ca, 3)
+	out := []func(requests, size int) *capturetest.Conversation{
+		func(requests, size int) *capturetest.Conversation { return keptAlive(t, nil, nil, requests, size) },
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		for _, mutual := range []bool{false, true} {
+			server := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: version, MaxVersion: version, SessionTicketsDisabled: true}
+			client := &tls.Config{InsecureSkipVerify: true, ServerName: "cart"} //nolint:gosec // the wire is what is judged
+			if mutual {
+				server.ClientAuth, client.Certificates = tls.RequireAnyClientCert, []tls.Certificate{cert}
+			}
+			out = append(out, func(requests, size int) *capturetest.Conversation {
+				return keptAlive(t, client, server, requests, size)
+			})
+		}
+	}
+	return out
+}
+
+// told is what a record of a connection says that thinning must not change.
+type told struct {
+	Source, Destination struct {
+		IP          string
+		Port, Bytes int
+		Packets     int
+	}
+	Event   struct{ Start, End string }
+	MeshTLS struct {
+		Verdict string
+		Reasons []string
+		TLS     struct {
+			ClientAuth string `json:"client_auth"`
+		}
+	}
+	whole map[string]any
+}
+
+func tell(t *testing.T, records []string) (out []told) {
+	t.Helper()
+	for _, r := range records {
+		var x told
+		if err := json.Unmarshal([]byte(r), &x); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal([]byte(r), &x.whole); err != nil {
+			t.Fatal(err)
+		}
+		for _, end := range []string{"source", "destination"} {
+			delete(x.whole[end].(map[string]any), "packets")
+		}
+		for _, field := range []string{"created", "sequence"} { // of the record: it is made when another packet lets time go on
+			delete(x.whole["event"].(map[string]any), field)
+		}
+		out = append(out, x)
+	}
+	slices.SortFunc(out, func(a, b told) int { return strings.Compare(a.key(), b.key()) })
+	return out
+}
+
+// key sorts by client, and of one client by time.
+func (x *told) key() string {
+	ip := netip.MustParseAddr(x.Source.IP).As4()
+	return fmt.Sprintf("%03d.%05d %s", ip[2:], x.Source.Port, x.Event.Start)
+}
+
+// play puts conversations that go on at the same time into one capture.
+func together(talks []*capturetest.Conversation, options func(i int) capturetest.Options) (out []flow.Packet) {
+	for i, talk := range talks {
+		for _, f := range talk.Packets(options(i)) {
+			out = append(out, flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
+		}
+	}
+	slices.SortStableFunc(out, func(a, b flow.Packet) int { return int(a.Time - b.Time) })
+	return out
+}
+
+// TestThinning lets connections of all kinds go on for long and compares every record with what is said when nothing is left
+// out: all of it has to be the same, the bytes of both sides too, but for the packets, which are those that were seen.
+func TestThinning(t *testing.T) {
+	r := mathrand.New(mathrand.NewPCG(3, 4))
+	var talks []*capturetest.Conversation
+	for _, size := range []int{5, 1000, 5000} {
+		for _, kind := range kinds(t) {
+			talks = append(talks, kind(3000+r.IntN(3000), size))
+		}
+	}
+	packets := together(talks, func(i int) capturetest.Options {
+		return capturetest.Options{
+			Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, 0, byte(i % 3)}), uint16(40000+i)), Server: netip.MustParseAddrPort("10.2.0.1:8443"),
+			Start: captureStart.Add(time.Duration(r.IntN(4000)) * time.Millisecond), ClientISN: r.Uint32(), ServISN: r.Uint32(), Reset: i%4 == 0,
+		}
+	})
+	all, _ := records(t, packets, nil, false)
+	some, k := thinned(t, packets)
+	want, got := tell(t, all), tell(t, some)
+	if len(got) != len(want) {
+		t.Fatalf("%d records, want %d", len(got), len(want))
+	}
+	fewer := 0
+	for i := range want {
+		a, b := mustJSON(t, want[i].whole), mustJSON(t, got[i].whole)
+		if a != b {
+			t.Errorf("thinned\n%s\nwhole\n%s", b, a)
+		}
+		if got[i].Source.Packets < want[i].Source.Packets/4 && got[i].Destination.Packets < want[i].Destination.Packets/4 {
+			fewer++
+		}
+	}
+	t.Logf("%d of %d packets left out, %d changes of the filter, %d bytes by sequence numbers", k.left, len(packets), k.changes, k.pipeline.table.Stats().ThinnedBytes)
+	if fewer < len(want)*3/5 || k.left < len(packets)/2 || k.changes > 8*len(talks) {
+		t.Errorf("%d of %d connections were thinned, by %d of %d packets, in %d changes", fewer, len(want), k.left, len(packets), k.changes)
+	}
+}
+
+func mustJSON(t *testing.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// TestThinningPortsTakenAgain: a connection that was left out ends, and at once its ports are taken again, by a connection
+// of any other kind, before the filter can have been changed. Nothing may be claimed of it that is not so: what was left
+// out of it makes it unknown at worst, with a reason. A long one is known in the end.
+func TestThinningPortsTakenAgain(t *testing.T) {
+	r := mathrand.New(mathrand.NewPCG(5, 6))
+	client := func(i int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 40000)
+	}
+	var talks []*capturetest.Conversation
+	var options []capturetest.Options
+	all := kinds(t)
+	var pauses []time.Duration
+	n := 0
+	for _, first := range all {
+		for _, second := range all {
+			for _, requests := range []int{1, 40, 3000} {
+				before := first(700+r.IntN(1500), 500)
+				o := capturetest.Options{
+					Client: client(n), Server: netip.MustParseAddrPort("10.2.0.1:8443"),
+					Start: captureStart.Add(time.Duration(r.IntN(20000)) * time.Millisecond), ClientISN: r.Uint32(), ServISN: r.Uint32(),
+				}
+				talks, options = append(talks, before), append(options, o)
+				frames := before.Packets(o)
+				pause := time.Duration(1+r.IntN(400)) * time.Millisecond
+				o.Start = frames[len(frames)-1].Time.Add(pause)
+				pauses = append(pauses, pause)
+				// As Linux does where a connection waits to be forgotten (tcp_timewait_state_process).
+				o.ClientISN, o.ServISN = o.ClientISN+1<<22, o.ServISN+1<<22
+				talks, options = append(talks, second(requests, 500)), append(options, o)
+				n++
+			}
+		}
+	}
+	packets := together(talks, func(i int) capturetest.Options { return options[i] })
+	whole, _ := records(t, packets, nil, false)
+	some, k := thinned(t, packets)
+	want, got := tell(t, whole), tell(t, some)
+	if len(got) != len(want) {
+		t.Fatalf("%d records, want %d", len(got), len(want))
+	}
+	fewer := 0
+	for i := range want {
+		w, g := &want[i], &got[i]
+		if g.key() != w.key() {
+			t.Fatalf("%s and %s", g.key(), w.key())
+		}
+		if g.MeshTLS.Verdict == w.MeshTLS.Verdict && g.MeshTLS.TLS.ClientAuth == w.MeshTLS.TLS.ClientAuth {
+			continue
+		}
+		weaker := g.MeshTLS.Verdict == "unknown" || g.MeshTLS.Verdict == "tls" && (g.MeshTLS.TLS.ClientAuth == "unknown" || g.MeshTLS.TLS.ClientAuth == w.MeshTLS.TLS.ClientAuth)
+		// The end waits in the ring; where the filter has just changed it is up to the clock to change it again.
+		const late = blockWait + tickEvery
+		if i%2 == 0 || !weaker || len(g.MeshTLS.Reasons) == 0 || pauses[i/2] > late {
+			t.Errorf("%s: %s and %s, where it is %s and %s: %v, %v behind", g.key(), g.MeshTLS.Verdict, g.MeshTLS.TLS.ClientAuth, w.MeshTLS.Verdict, w.MeshTLS.TLS.ClientAuth, g.MeshTLS.Reasons, pauses[i/2])
+		}
+		fewer++
+	}
+	t.Logf("%d connections, %d of %d packets left out; of %d that took ports again, of %d less is known", len(want), k.left, len(packets), len(want)/2, fewer)
+	if k.left < len(packets)/2 {
+		t.Errorf("too few were left out to say anything: %d of %d", k.left, len(packets))
+	}
+}

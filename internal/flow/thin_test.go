@@ -1,0 +1,163 @@
+package flow_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// settled is a Handler that wants nothing more of a connection after the first bytes.
+type settled struct {
+	*gather
+	table *flow.Table
+}
+
+func (s *settled) Data(c *flow.Conn, g flow.Segment) {
+	s.gather.Data(c, g)
+	s.table.Done(c)
+}
+
+// thinTable is a table in which the connection between client and server goes on: what the client has sent ends at the
+// returned sequence number.
+func thinTable(t *testing.T) (*flow.Table, *gather, time.Time) {
+	t.Helper()
+	g := newGather(t)
+	h := &settled{gather: g}
+	h.table = flow.NewTable(flow.Config{}, h)
+	h.table.Thin(8, false) // busy ones are noted from now on
+	at := run(h.table, 0, start, client, server, after(step{flags: "PA", seq: 1, ack: 1, data: "a"}, step{server: true, flags: "PA", seq: 1, ack: 2, data: "b"})...)
+	return h.table, g, at
+}
+
+// asks lets client and server send a byte each, some times.
+func asks(table *flow.Table, at time.Time, from, times int) time.Time {
+	for i := range uint32(times) {
+		seq := uint32(from) + i
+		at = run(table, 0, at, client, server, step{flags: "PA", seq: seq, ack: seq, data: "a"}, step{server: true, flags: "PA", seq: seq, ack: seq + 1, data: "b"})
+	}
+	return at
+}
+
+func ends(c flow.Conn) string {
+	return fmt.Sprintf("%d+%d bytes, %d+%d missed, %d+%d packets, %s", c.Orig.Bytes, c.Resp.Bytes, c.Orig.Missed, c.Resp.Missed, c.Orig.Packets, c.Resp.Packets, c.State)
+}
+
+// Connections are chosen that are done and busy, and no others; and a choice that is made afresh has to be earned again.
+func TestThinChoosesBusyConnections(t *testing.T) {
+	table, _, at := thinTable(t)
+	look := func(what string, most int, afresh, changed bool, chosen int) {
+		t.Helper()
+		if got := table.Thin(most, afresh); got != changed || len(table.Thinned()) != chosen {
+			t.Errorf("%s: changed %t, %d chosen; want %t and %d", what, got, len(table.Thinned()), changed, chosen)
+		}
+	}
+	look("a new one", 8, false, false, 0)
+	at = asks(table, at, 2, 20)
+	look("a few packets", 8, false, false, 0)
+	at = asks(table, at, 22, 100)
+	look("no room", 0, false, false, 0)
+	look("busy before the last call", 8, false, false, 0)
+	at = asks(table, at, 122, 100)
+	look("busy", 8, false, true, 1)
+	look("that is known", 8, false, false, 1)
+	look("afresh", 8, true, true, 0)
+	at = asks(table, at, 222, 200)
+	look("busy again", 8, true, true, 1)
+	if table.ThinnedEnded() {
+		t.Error("nothing has ended")
+	}
+	run(table, 0, at, client, server, step{flags: "FA", seq: 422, ack: 422})
+	if !table.ThinnedEnded() {
+		t.Error("one end has closed, and the choice is the same")
+	}
+	look("at its end", 8, false, true, 0)
+	asks(table, at, 423, 100)
+	look("behind its end", 8, false, false, 0)
+}
+
+// Without done nothing is chosen, however busy, and so it is with UDP.
+func TestThinLeavesOthersAlone(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{}, g)
+	table.Thin(8, false)
+	asks(table, run(table, 0, start, client, server, after()...), 1, 300)
+	if table.Thin(8, false) || len(table.Thinned()) != 0 {
+		t.Error("a connection was chosen that is not done")
+	}
+	h := &settled{gather: newGather(t)}
+	h.table = flow.NewTable(flow.Config{}, h)
+	h.table.Thin(8, false)
+	for i := range 300 {
+		d := headers{src: client, dst: server, udp: true, payload: []byte("x")}
+		packet := wrap(flow.LinkEthernet, d.ip(), 0)
+		h.table.Add(&flow.Packet{Time: start.UnixNano() + int64(i), Data: packet, Length: len(packet), Link: flow.LinkEthernet})
+	}
+	if h.table.Thin(8, false) || len(h.table.Thinned()) != 0 {
+		t.Error("UDP was chosen")
+	}
+}
+
+// What a filter leaves out of a connection that was chosen is counted, by numbers, in whatever way it ends; and nothing waits for it.
+func TestThinCountsBySequenceNumbers(t *testing.T) {
+	for name, c := range map[string]struct {
+		steps []step
+		want  string
+	}{
+		"FINs": {[]step{{flags: "FA", seq: 50000, ack: 90000}, {server: true, flags: "FA", seq: 90000, ack: 50001}}, "49999+89999 bytes, 0+0 missed, 206+205 packets, SF"},
+		"a packet between": {[]step{
+			{flags: "PA", seq: 30000, ack: 40000, data: "a"}, {flags: "FA", seq: 50000, ack: 90000}, {server: true, flags: "FA", seq: 90000, ack: 50001},
+		}, "49999+89999 bytes, 0+0 missed, 207+205 packets, SF"},
+		"more than 2 GiB": {[]step{
+			{flags: "PA", seq: 900 << 20, ack: 200, data: "a"}, {flags: "PA", seq: 1800 << 20, ack: 200, data: "a"}, {flags: "PA", seq: 2700 << 20, ack: 200, data: "a"},
+			{flags: "FA", seq: 2700<<20 + 1, ack: 90000}, {server: true, flags: "FA", seq: 90000, ack: 2700<<20 + 2},
+		}, fmt.Sprintf("%d+89999 bytes, 0+0 missed, 209+205 packets, SF", 2700<<20)},
+		"a reset":                    {[]step{{server: true, flags: "RA", seq: 90000, ack: 50000}}, "49999+89999 bytes, 0+0 missed, 205+205 packets, RSTR"},
+		"a reset that tells no more": {[]step{{flags: "R", seq: 50000}}, "49999+203 bytes, 0+0 missed, 206+204 packets, RSTO"},
+		"acknowledgements, no end":   {[]step{{server: true, flags: "PA", seq: 90000, ack: 50000, data: "b"}}, "49999+90000 bytes, 0+0 missed, 205+205 packets, S1"},
+		"a reset that is no reset":   {[]step{{flags: "R", seq: 3 << 30}}, "203+203 bytes, 0+0 missed, 206+204 packets, S1"},
+		"a packet that came earlier": {[]step{{flags: "PA", seq: 3, ack: 1, data: "a"}}, "204+203 bytes, 0+0 missed, 206+204 packets, S1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			table, g, at := thinTable(t)
+			at = asks(table, at, 2, 202)
+			if !table.Thin(8, false) {
+				t.Fatal("it was not chosen")
+			}
+			before := strings.Join(g.log, "\n")
+			run(table, 0, at, client, server, c.steps...)
+			table.Flush()
+			if len(g.ended) != 1 {
+				t.Fatalf("%d connections", len(g.ended))
+			}
+			if got := ends(g.ended[0]); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+			if s := table.Stats(); s.Gaps != 0 || s.Buffered != 0 || s.MaxBuffered != 0 {
+				t.Errorf("%+v: something was lost or held", s)
+			}
+			if log := strings.Join(g.log, "\n"); strings.Contains(log[len(before):], "gap") {
+				t.Errorf("told of: %s", log)
+			}
+		})
+	}
+}
+
+// A connection that takes the ports of one that was chosen is another one, of which nothing is left out.
+func TestThinForgetsPortsTakenAgain(t *testing.T) {
+	table, g, at := thinTable(t)
+	at = asks(table, at, 2, 202)
+	table.Thin(8, false)
+	at = run(table, 0, at, client, server, step{flags: "S", seq: 1 << 20})
+	if !table.ThinnedEnded() || len(g.ended) != 1 {
+		t.Fatalf("ended: %t, %d", table.ThinnedEnded(), len(g.ended))
+	}
+	run(table, 0, at, client, server, step{server: true, flags: "SA", seq: 7, ack: 1<<20 + 1}, step{flags: "A", seq: 1<<20 + 1, ack: 8},
+		step{flags: "PA", seq: 1<<20 + 1001, ack: 8, data: "a"}, step{server: true, flags: "A", seq: 8, ack: 1<<20 + 1002})
+	table.Flush()
+	if c := g.ended[1]; c.Thinned || c.Orig.Missed != 1000 || c.Orig.Bytes != 1 {
+		t.Errorf("%s, thinned %t", ends(c), c.Thinned)
+	}
+}
