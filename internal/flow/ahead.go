@@ -3,9 +3,9 @@ package flow
 // AheadMost is how many packets Ahead looks at.
 const AheadMost = 16
 
-// aheadFrom is the number of connections from which Ahead does something: fewer stay in
-// the processor's caches by themselves.
-const aheadFrom = 2048
+// aheadFrom is the number of connections from which Ahead does something: fewer, 3 MB of
+// them, stay in the processor's caches by themselves, and to look ahead costs 15 ns.
+const aheadFrom = 8192
 
 // Ahead is told the packets that Add is to get next, AheadMost of them at most, and reads
 // what the table has of their connections, so that it is in the processor's caches once

@@ -84,7 +84,7 @@ func grown(n int) float64 {
 
 // What a connection may take while nothing is out of order, its place in the map
 // included. The whole product is to stay below 64 MB more for 100,000.
-const maxPerConnection = 500
+const maxPerConnection = 420
 
 func TestMemoryForEachConnection(t *testing.T) {
 	const n = 10_000

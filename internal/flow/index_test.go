@@ -25,7 +25,7 @@ func (c *counting) End(x *flow.Conn, _ flow.EndReason) {
 // Connections come and go in any order, and each packet is counted for the one that it
 // belongs to, whether or not the table was told of it ahead.
 func TestPacketsFindTheirConnections(t *testing.T) {
-	const tuples, packets = 6000, 60_000
+	const tuples, packets = 24_000, 120_000
 	for _, ahead := range []bool{false, true} {
 		r := rand.New(rand.NewPCG(3, 3))
 		c := &counting{packets: map[[2]uint16]uint64{}}
@@ -49,7 +49,7 @@ func TestPacketsFindTheirConnections(t *testing.T) {
 			ps = append(ps, p)
 			// Bursts open connections, and after each some have expired.
 			now = now.Add(time.Millisecond)
-			if n%8000 == 7999 {
+			if n%24_000 == 23_999 {
 				now = now.Add(55 * time.Second)
 			}
 		}
@@ -64,7 +64,7 @@ func TestPacketsFindTheirConnections(t *testing.T) {
 		if c.ended != connections || !maps.Equal(c.packets, want) || table.Len() != 0 {
 			t.Errorf("ahead %v: %d connections, want %d; %d left", ahead, c.ended, connections, table.Len())
 		}
-		if most < 3000 || connections < 3*most/2 {
+		if most < 12_000 || connections < 3*most/2 {
 			t.Errorf("%d connections, %d at the end: too few to show anything", connections, most)
 		}
 	}
@@ -74,21 +74,21 @@ func TestPacketsFindTheirConnections(t *testing.T) {
 func TestAheadDoesNotAllocate(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, nothing{})
 	var ps []flow.Packet
-	for i := range 5000 {
+	for i := range 12_000 {
 		p := packetOf(flow.LinkEthernet, headers{src: netip.AddrPortFrom(client.Addr(), uint16(1024+i)), dst: server, flags: syn})
 		p.Time = start.UnixNano()
 		ps = append(ps, p)
 	}
-	for i := range ps[:4000] {
+	for i := range ps[:10_000] {
 		table.Add(&ps[i])
 	}
-	ps[3995].Data = ps[3995].Data[:20] // no packet
+	ps[9995].Data = ps[9995].Data[:20] // no packet
 	before := table.Stats()
-	at := 3990 // known ones, then ones that are not
+	at := 9990 // known ones, then ones that are not
 	if got := testing.AllocsPerRun(100, func() { table.Ahead(ps[at:]); at = (at + 7) % len(ps) }); got != 0 {
 		t.Errorf("%v allocations", got)
 	}
-	if table.Stats() != before || table.Len() != 4000 {
+	if table.Stats() != before || table.Len() != 10_000 {
 		t.Errorf("%+v, was %+v", table.Stats(), before)
 	}
 }
