@@ -25,6 +25,7 @@ func (t *tap) metrics(w io.Writer) {
 
 func (t *tap) ringMetrics(e *exposition) {
 	packets, drops, freezes, changes := map[string]uint64{}, map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
+	thinned := 0
 	e.family("capturing", "gauge")
 	for _, i := range t.taps {
 		up := 0.0
@@ -33,19 +34,21 @@ func (t *tap) ringMetrics(e *exposition) {
 		}
 		e.sample("capturing", up, "interface", i.name)
 		s := i.stats()
-		packets[i.name], drops[i.name], freezes[i.name], changes[i.name] = s.Packets, s.Drops, s.Freezes, i.filterChanges()
+		packets[i.name], drops[i.name], freezes[i.name] = s.Packets, s.Drops, s.Freezes
+		n, c := i.thinning()
+		thinned, changes[i.name] = thinned+n, c
 	}
 	e.counters("ring_packets_total", "interface", packets)
 	e.counters("ring_dropped_packets_total", "interface", drops)
 	e.counters("ring_freezes_total", "interface", freezes)
 	e.counters("filter_changes_total", "interface", changes)
+	e.gauge("thinned_connections", float64(thinned))
 	e.gauge("ring_bytes", float64(t.limits.ring))
 }
 
 func (t *tap) tableMetrics(e *exposition) {
 	t.pipeline.mu.Lock()
 	s, failed := t.pipeline.table.Stats(), t.pipeline.failed
-	thinned := len(t.pipeline.table.Thinned())
 	pending, conclusions := t.pipeline.memory.Held(), t.pipeline.judge.Held()
 	t.pipeline.mu.Unlock()
 	if t.limits.group > 0 {
@@ -75,7 +78,6 @@ func (t *tap) tableMetrics(e *exposition) {
 	e.counters("undecoded_packets_total", "reason", undecoded)
 	e.counter("gap_bytes_total", s.GapBytes)
 	e.counter("cut_bytes_total", s.CutBytes)
-	e.gauge("thinned_connections", float64(thinned))
 	e.counter("thinned_bytes_total", s.ThinnedBytes)
 	e.counter("streams_cut_short_total", s.CutShort)
 	e.counter("conflicting_segments_total", s.Conflicts)

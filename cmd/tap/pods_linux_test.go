@@ -50,6 +50,7 @@ func ip(t *testing.T, args ...string) {
 type process struct {
 	*exec.Cmd
 	out    *bufio.Reader
+	in     io.Closer // its standard input, which is empty
 	stderr bytes.Buffer
 	ended  chan error
 }
@@ -73,7 +74,7 @@ func (p pod) start(t *testing.T, env []string, args ...string) *process {
 	if err := x.Start(); err != nil {
 		t.Fatal(err)
 	}
-	x.out = bufio.NewReaderSize(out, 1<<20)
+	x.out, x.in = bufio.NewReaderSize(out, 1<<20), in
 	t.Cleanup(func() {
 		in.Close()
 		syscall.Kill(-x.Process.Pid, syscall.SIGKILL) // with what it started

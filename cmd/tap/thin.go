@@ -99,13 +99,16 @@ func (i *interfaceTap) except(connections []pcapfilter.Connection, most int) int
 	if err == nil {
 		return most
 	}
-	if most /= 2; most < thinLeast {
+	if most = min(most, len(connections)) / 2; most < thinLeast {
 		most = 0
 	}
 	i.log.Warn("the kernel cannot leave out that much; trying on with less", "connections", len(connections), "of", most, "error", err)
-	if err := i.attach(nil); err != nil { // it is smaller than any other
-		i.log.Error("the filter cannot be changed", "error", err)
-		i.handle.Close() // it is opened again, with a filter that leaves nothing out
+	if len(i.excepted) == 0 {
+		return most // and so it stays
+	}
+	if err := i.attach(nil); err != nil { // the one that is in force was put there beside it
+		i.log.Error("the filter cannot be changed; opening the interface again", "error", err)
+		i.handle.Close()
 	}
 	return most
 }
@@ -130,9 +133,10 @@ func (i *interfaceTap) attach(connections []pcapfilter.Connection) error {
 	return nil
 }
 
-// filterChanges returns how often the filter was changed.
-func (i *interfaceTap) filterChanges() uint64 {
+// thinning returns how many connections the kernel leaves packets out of, those that are
+// redirected twice, and how often the filter was changed.
+func (i *interfaceTap) thinning() (connections int, changes uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return i.changes
+	return len(i.excepted), i.changes
 }

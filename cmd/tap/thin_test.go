@@ -30,7 +30,7 @@ type kernel struct {
 	filter   pcapfilter.Program
 	ring     []flow.Packet
 	tick     int64 // when the clock last looked
-	left     int // packets left out
+	left     int   // packets left out
 	changes  int
 }
 

@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bufio"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+)
+
+func init() {
+	if os.Getenv("MESHTLS_LIVE") == "keep-alive" {
+		exitOn(keepAlive(os.Getenv("MESHTLS_ADDRESS")))
+	}
+}
+
+// counted counts the bytes of a connection, below TLS.
+type counted struct {
+	net.Conn
+	read, written uint64
+}
+
+func (c *counted) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.read += uint64(n)
+	return n, err
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.written += uint64(n)
+	return n, err
+}
+
+// kept is what a client says of its connection.
+type kept struct {
+	Port          int // of the server
+	Requests      int
+	Sent, Answers uint64 // bytes
+}
+
+// keepAlive asks on one connection of each kind, as fast as it can, until its standard input ends; then it closes them and
+// says how much that was.
+func keepAlive(address string) error {
+	ca, err := capturetest.NewAuthority()
+	if err != nil {
+		return err
+	}
+	cert, err := ca.Issue("spiffe://cluster.local/ns/shop/sa/web", "web")
+	if err != nil {
+		return err
+	}
+	var over atomic.Bool
+	results := make(chan error)
+	ports := []int{portHTTP, port13, port13m, port12m}
+	said := make([]kept, len(ports))
+	for i, port := range ports {
+		raw, err := net.Dial("tcp", net.JoinHostPort(address, strconv.Itoa(port)))
+		if err != nil {
+			return err
+		}
+		count := &counted{Conn: raw}
+		c := net.Conn(count)
+		if port >= port13 {
+			c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}) //nolint:gosec // the test judges the wire
+		}
+		go func() { results <- said[i].ask(c, count, port, &over) }()
+	}
+	_, err = io.Copy(io.Discard, os.Stdin)
+	over.Store(true)
+	for range ports {
+		err = errors.Join(err, <-results)
+	}
+	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(said))
+}
+
+func (k *kept) ask(c net.Conn, count *counted, port int, over *atomic.Bool) error {
+	in := bufio.NewReader(c)
+	for !over.Load() {
+		if _, err := io.WriteString(c, "GET /items HTTP/1.1\r\nHost: cart\r\n\r\n"); err != nil {
+			return err
+		}
+		r, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			return err
+		}
+		k.Requests++
+	}
+	if err := c.Close(); err != nil {
+		return err
+	}
+	k.Port, k.Sent = port, count.written
+	k.Answers = count.read
+	return nil
+}
+
+// TestThinningLive: connections that are kept alive and busy, over a cable and over lo. The kernel leaves most of their
+// packets out once they are judged, and what is said of each is what is so: its verdict, and its bytes to the last one.
+// Where the kernel gives no room for such filters, nothing is left out, and the same is said.
+func TestThinningLive(t *testing.T) {
+	needs(t, "curl", "curl")
+	for name, optmem := range map[string]string{"room": "", "no room": "8192"} {
+		t.Run(name, func(t *testing.T) { thinningLive(t, optmem) })
+	}
+}
+
+func thinningLive(t *testing.T, optmem string) {
+	client, server := pods(t)
+	tap := buildTap(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if optmem != "" {
+		server.run(t, optmem, "sh", "-c", "cat > /proc/sys/net/core/optmem_max")
+	}
+	running := server.start(t, []string{"MESHTLS_LIVE=server", "MESHTLS_ADDRESS=" + server.address}, self)
+	running.line(t, func(l string) bool { return l == "serving\n" })
+	live := server.start(t, []string{"TAP_EMIT=flows", "TAP_INTERFACES=eth0,lo"}, tap, "run")
+	live.line(t, func(l string) bool { return strings.Contains(l, `"meshtls.tap"`) })
+	server.ready(t)
+
+	clients := []*process{}
+	for _, p := range []pod{client, server} {
+		clients = append(clients, p.start(t, []string{"MESHTLS_LIVE=keep-alive", "MESHTLS_ADDRESS=" + server.address}, self))
+	}
+	if optmem == "" {
+		eventually(t, "all but the connections of curl are thinned", func() bool { return server.metric(t, "thinned_connections") >= 8 })
+		eventually(t, "64 MB left out", func() bool { return server.metric(t, "thinned_bytes_total") > 64<<20 })
+	} else {
+		eventually(t, "many packets", func() bool { return server.metric(t, "packets_total") > 100000 })
+		if n := server.metric(t, `filter_changes_total\{interface="lo"\}`); n > 0 {
+			t.Errorf("%d changes of the filter", n)
+		}
+	}
+	want := map[int][]kept{}
+	for _, c := range clients {
+		c.in.Close()
+		lines := c.line(t, func(string) bool { return true })
+		var said []kept
+		if err := json.Unmarshal([]byte(lines[0]), &said); err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range said {
+			want[k.Port] = append(want[k.Port], k)
+		}
+	}
+	checkThinned(t, want, live.end(t), optmem == "")
+	if warned := strings.Contains(live.stderr.String(), "cannot leave out that much"); warned != (optmem != "") {
+		t.Errorf("warned: %t: %s", warned, &live.stderr)
+	}
+}
+
+func checkThinned(t *testing.T, want map[int][]kept, lines []string, thinned bool) {
+	t.Helper()
+	verdicts := map[int]string{portHTTP: "plaintext", port13: "tls", port13m: "mtls", port12m: "mtls"}
+	// As long as the server takes to close its end too; the client resets where it has more to say.
+	closed := []string{"SF", "RSTO", "S2"}
+	seen := 0
+	for _, l := range lines {
+		var r struct {
+			Event       struct{ Dataset string }
+			Source      struct{ Port, Bytes, Packets uint64 }
+			Destination struct {
+				Port           int
+				Bytes, Packets uint64
+			}
+			MeshTLS struct {
+				Verdict   string
+				Reasons   []string
+				ConnState string `json:"conn_state"`
+				Coverage  struct{ Dropped uint64 }
+			}
+		}
+		if json.Unmarshal([]byte(l), &r) != nil {
+			continue
+		}
+		if r.MeshTLS.Coverage.Dropped > 0 {
+			t.Errorf("the ring dropped packets: %s", l)
+		}
+		all := want[r.Destination.Port]
+		if r.Event.Dataset != "meshtls.flow" || len(all) == 0 {
+			continue
+		}
+		seen++
+		matched := false
+		for _, k := range all {
+			matched = matched || r.Source.Bytes == k.Sent && r.Destination.Bytes >= k.Answers && r.Destination.Bytes <= k.Answers+64
+			if thinned && r.Source.Bytes == k.Sent && r.Source.Packets > uint64(k.Requests)/2 {
+				t.Errorf("%d packets seen of %d requests: %s", r.Source.Packets, k.Requests, l)
+			}
+		}
+		if !matched || r.MeshTLS.Verdict != verdicts[r.Destination.Port] || !slices.Contains(closed, r.MeshTLS.ConnState) {
+			t.Errorf("%+v: want %s and the bytes of one of %+v", r, verdicts[r.Destination.Port], all)
+		}
+	}
+	if seen != 8 {
+		t.Errorf("%d connections, want 8", seen)
+	}
+}
