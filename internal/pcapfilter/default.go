@@ -46,8 +46,9 @@ const (
 // look, so that all that internal/flow goes by (numbers, acknowledgements, flags, lengths)
 // stays as it is without a filter: streams are in order, lost is what was lost, a pure
 // acknowledgement that closes a hole arrives, and packets and bytes are counted as they
-// were sent. A program that drops bulk or acknowledgements would save little on top (the
-// copy is what costs), and would make holes that nobody can tell from loss.
+// were sent. A program that drops bulk or acknowledgements would make holes that nobody
+// can tell from loss. What a connection that is judged goes on with is left out by a
+// program of its own (Except).
 //
 // It cuts packets longer than 2 KiB, which come from segmentation and receive offload,
 // from loopback and from jumbo frames; where there is none of these nothing is cut:
