@@ -80,7 +80,10 @@ func iperf(n *pods, client, to string, seconds int) (t transfer, err error) {
 	if err != nil {
 		return t, err
 	}
-	<-ready.seen
+	if err := ready.wait(); err != nil {
+		_, e := server.stop(syscall.SIGKILL)
+		return t, errors.Join(err, e)
+	}
 	var out bytes.Buffer
 	c, err := start(client, nil, &out, nil, nil, "iperf3", "-c", to, "-t", strconv.Itoa(seconds), "-J")
 	if err != nil {

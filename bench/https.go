@@ -175,7 +175,10 @@ func (w workload) run(b *bench) (a answers, err error) {
 	if err != nil {
 		return a, err
 	}
-	<-ready.seen
+	if err := ready.wait(); err != nil {
+		_, e := server.stop(syscall.SIGKILL)
+		return a, errors.Join(err, e)
+	}
 	time.Sleep(50 * time.Millisecond)
 	seconds := "2s"
 	if !w.once {

@@ -193,12 +193,17 @@ func (b *bench) costAt(n *pods, connections int) (packet, connection float64, er
 // When it is to be quick they come as fast as they go, which says the same of the memory.
 func (b *bench) soak() (results []result, err error) {
 	const minutes, each = 10, 100_000
-	rate, pause := "45000", time.Minute
+	rate, pause, taken := "24200", time.Minute, "ten minutes" // 14.5 packets a connection
 	if b.quick {
-		rate, pause = "150000", 0
+		rate, pause, taken = "150000", 0, "a row"
 	}
 	return results, inPods(func(n *pods) error {
-		r, err := b.startTap(n, "eth0,lo", nil, "findings,posture")
+		limits, err := newGroup("soak", 0, limitMemory)
+		if err != nil {
+			return err
+		}
+		defer limits.remove()
+		r, err := b.startTap(n, "eth0,lo", limits, "findings,posture")
 		if err != nil {
 			return err
 		}
@@ -216,7 +221,8 @@ func (b *bench) soak() (results []result, err error) {
 		}
 		_, dropped, err := tapResult(r)
 		results = []result{
-			atMost("soak: RSS after a million connections in ten minutes to that after 200,000", sample{rss[minutes-1] / rss[1]}, "%.2f", 1.1),
+			atMost("soak, under 128Mi: RSS after a million connections in "+taken+" to that after 200,000", sample{rss[minutes-1] / rss[1]}, "%.2f", 1.1),
+			atMost("soak: the control group's memory at most, MB", sample{float64(limits.peak()) / mega}, "%.1f", limitMemory/mega),
 			atMost("soak: packets dropped", sample{dropped}, "%.0f", 0),
 		}
 		return err

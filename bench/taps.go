@@ -36,6 +36,16 @@ func (w *watched) Write(b []byte) (int, error) {
 	return n, err
 }
 
+// wait waits until the word has come.
+func (w *watched) wait() error {
+	select {
+	case <-w.seen:
+		return nil
+	case <-time.After(20 * time.Second):
+		return errors.New("not ready")
+	}
+}
+
 func (w *watched) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -103,11 +113,9 @@ func (r *running) begin(ns string, environ []string, ready *watched, args ...str
 	if r.process, err = start(ns, r.limits, r.out, r.err, environ, args...); err != nil {
 		return nil, err
 	}
-	select {
-	case <-ready.seen:
-	case <-time.After(20 * time.Second):
-		_, err := r.stop(syscall.SIGKILL)
-		return nil, errors.Join(fmt.Errorf("%s: not ready: %s", args[0], r.err), err)
+	if err := ready.wait(); err != nil {
+		_, e := r.stop(syscall.SIGKILL)
+		return nil, errors.Join(fmt.Errorf("%s: %w: %s", args[0], err, r.err), e)
 	}
 	time.Sleep(50 * time.Millisecond)
 	r.before = r.cpu()
