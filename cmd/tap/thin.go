@@ -40,11 +40,15 @@ type thinner struct {
 
 // look makes the choice if it is time to, and tells whether it has changed.
 func (n *thinner) look(table *flow.Table, now int64) bool {
-	if n.most == 0 || now < n.next && (!table.ThinnedEnded() || now < n.last+int64(thinAtOnce)) {
+	if n.most == 0 {
+		return false
+	}
+	setBack := now < n.last // the clock: nothing may stay chosen until it has caught up
+	if !setBack && now < n.next && (!table.ThinnedEnded() || now < n.last+int64(thinAtOnce)) {
 		return false
 	}
 	n.next, n.last = now+int64(thinEvery), now
-	afresh := now >= n.afresh
+	afresh := setBack || now >= n.afresh
 	if afresh {
 		n.afresh = now + int64(thinRound)
 	}
@@ -82,6 +86,12 @@ func (t *tap) thin(now time.Time) {
 	for _, i := range t.taps {
 		if most := i.except(excepted(chosen, i.index), t.thinner.most); most < t.thinner.most {
 			t.thinner.most = most
+		}
+	}
+	if t.thinner.most == 0 { // no choice follows, so no other interface may keep this one
+		t.pipeline.table.Thin(0, true)
+		for _, i := range t.taps {
+			i.except(nil, 0)
 		}
 	}
 }
