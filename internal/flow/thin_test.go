@@ -161,3 +161,18 @@ func TestThinForgetsPortsTakenAgain(t *testing.T) {
 		t.Errorf("%s, thinned %t", ends(c), c.Thinned)
 	}
 }
+
+// A made-up packet far ahead of a connection that was chosen moves its numbers. The connection that takes the ports next is
+// seen all the same, wherever its own numbers begin.
+func TestThinMadeUpNumbersHideNoConnection(t *testing.T) {
+	table, g, at := thinTable(t)
+	at = asks(table, at, 2, 202)
+	table.Thin(8, false)
+	at = run(table, 0, at, client, server, step{flags: "PA", seq: 900 << 20, ack: 204, data: "x"})
+	run(table, 0, at, client, server, step{flags: "FA", seq: 204, ack: 204}, step{server: true, flags: "FA", seq: 204, ack: 205}, step{flags: "A", seq: 205, ack: 205},
+		step{flags: "S", seq: 5000}, step{server: true, flags: "SA", seq: 7000, ack: 5001}, step{flags: "PA", seq: 5001, ack: 7001, data: "GET / HTTP/1.1\r\n\r\n"})
+	table.Flush()
+	if len(g.ended) != 2 || g.ended[1].Orig.Bytes != 18 || g.ended[1].Thinned {
+		t.Fatalf("%d connections, want 2, the second one of 18 bytes: %s", len(g.ended), ends(g.ended[len(g.ended)-1]))
+	}
+}
