@@ -112,7 +112,7 @@ func (i *interfaceTap) except(connections []pcapfilter.Connection, most int) int
 	if most = min(most, len(connections)) / 2; most < thinLeast {
 		most = 0
 	}
-	i.log.Warn("the kernel cannot leave out that much; trying on with less", "connections", len(connections), "of", most, "error", err)
+	i.log.Warn("the kernel cannot leave out that much", "connections", len(connections), "from_now_on", most, "error", err)
 	if len(i.excepted) == 0 {
 		return most // and so it stays
 	}

@@ -171,7 +171,7 @@ func (t *Table) skipTo(c *Conn, side Side, off int64) {
 	case off <= s.next:
 		return
 	case c.Thinned:
-		t.leftOut(c, side, off-s.next)
+		t.leftOut(c, side, off)
 		s.told = off
 	default:
 		t.rememberHole(s, off)

@@ -68,7 +68,7 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		t.stats.Outside++
 		return
 	}
-	if c.Thinned && off > s.next {
+	if c.Thinned && off > s.next && off-s.next <= leftOutMost {
 		t.skipTo(c, side, off)
 	}
 	if d.Flags&flagFIN != 0 {
@@ -169,7 +169,7 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 			return
 		}
 	}
-	if c.Thinned { // both ends are known from it, and no packet may follow
+	if c.Thinned && off-s.next <= leftOutMost { // both ends are known from it, and no packet may follow
 		t.skipTo(c, side, off)
 		if d.Flags&flagACK != 0 {
 			t.skipTo(c, side.Other(), t.acknowledge(c, side.Other(), d.Ack))

@@ -2,8 +2,8 @@ package flow
 
 // A connection that is done (Table.Done) and goes on costs its host a copy of each of its
 // packets, and tells nothing more. A filter in the kernel may leave most of them out, as
-// long as it hands on every SYN, FIN and RST, and of each direction a packet now and then:
-// less than 1 GiB of the stream apart, which is what sequence numbers can tell.
+// long as it hands on every SYN, FIN and RST, and of each direction a packet for every 16 MiB
+// of the stream, so that sequence numbers tell how much that was.
 
 // What makes a connection worth it: so many packets of one of its sides between two calls
 // of Thin.
@@ -11,6 +11,11 @@ const (
 	busyStep  = 32
 	busySteps = 2
 )
+
+// leftOutMost is how much of a stream a filter leaves out at a time, at most, where no
+// packet is lost besides: twice what is promised of the sample. A number that is further
+// ahead may be made up, and has to be acknowledged like what was lost.
+const leftOutMost = 32 << 20
 
 // maxBusy bounds the connections that are looked at in one call of Thin.
 const maxBusy = 1024
@@ -96,8 +101,14 @@ func (t *Table) unthin(c *Conn) {
 	}
 }
 
-// leftOut counts n bytes of c that a filter has left out.
-func (t *Table) leftOut(c *Conn, side Side, n int64) {
+// leftOut counts the bytes of c up to off that a filter has left out: of what may be made
+// up only those that the receiver has.
+func (t *Table) leftOut(c *Conn, side Side, off int64) {
+	s := &c.tcp.side[side]
+	n := off - s.next
+	if n > leftOutMost {
+		n = max(min(off, s.acked)-s.next, 0)
+	}
 	c.end(side).Bytes += uint64(n)
 	t.stats.ThinnedBytes += uint64(n)
 }

@@ -102,6 +102,11 @@ func TestThinLeavesOthersAlone(t *testing.T) {
 
 // What a filter leaves out of a connection that was chosen is counted, by numbers, in whatever way it ends; and nothing waits for it.
 func TestThinCountsBySequenceNumbers(t *testing.T) {
+	var far []step
+	for i := range uint32(300) { // as often as the filter hands one on
+		far = append(far, step{flags: "PA", seq: 203 + (i+1)*16<<20, ack: 204, data: "a"})
+	}
+	farEnd := far[len(far)-1].seq + 1
 	for name, c := range map[string]struct {
 		steps []step
 		want  string
@@ -110,10 +115,14 @@ func TestThinCountsBySequenceNumbers(t *testing.T) {
 		"a packet between": {[]step{
 			{flags: "PA", seq: 30000, ack: 40000, data: "a"}, {flags: "FA", seq: 50000, ack: 90000}, {server: true, flags: "FA", seq: 90000, ack: 50001},
 		}, "49999+89999 bytes, 0+0 missed, 207+205 packets, SF"},
-		"more than 2 GiB": {[]step{
-			{flags: "PA", seq: 900 << 20, ack: 200, data: "a"}, {flags: "PA", seq: 1800 << 20, ack: 200, data: "a"}, {flags: "PA", seq: 2700 << 20, ack: 200, data: "a"},
-			{flags: "FA", seq: 2700<<20 + 1, ack: 90000}, {server: true, flags: "FA", seq: 90000, ack: 2700<<20 + 2},
-		}, fmt.Sprintf("%d+89999 bytes, 0+0 missed, 209+205 packets, SF", 2700<<20)},
+		"more than 4 GiB": {
+			append(far, step{flags: "FA", seq: farEnd, ack: 90000}, step{server: true, flags: "FA", seq: 90000, ack: farEnd + 1}),
+			fmt.Sprintf("%d+89999 bytes, 0+0 missed, 506+205 packets, SF", 300*16<<20+203),
+		},
+		"made up, far ahead": {[]step{
+			{flags: "PA", seq: 900 << 20, ack: 204, data: "x"}, {flags: "FA", seq: 50000, ack: 90000}, {server: true, flags: "FA", seq: 90000, ack: 50001},
+		}, "50000+89999 bytes, 0+0 missed, 207+205 packets, S3"},
+		"a reset made up, far ahead": {[]step{{flags: "R", seq: 900 << 20}, {flags: "PA", seq: 50000, ack: 204, data: "x"}}, "50000+203 bytes, 0+0 missed, 207+204 packets, RSTO"},
 		"a reset":                    {[]step{{server: true, flags: "RA", seq: 90000, ack: 50000}}, "49999+89999 bytes, 0+0 missed, 205+205 packets, RSTR"},
 		"a reset that tells no more": {[]step{{flags: "R", seq: 50000}}, "49999+203 bytes, 0+0 missed, 206+204 packets, RSTO"},
 		"acknowledgements, no end":   {[]step{{server: true, flags: "PA", seq: 90000, ack: 50000, data: "b"}}, "49999+90000 bytes, 0+0 missed, 205+205 packets, S1"},
@@ -135,7 +144,7 @@ func TestThinCountsBySequenceNumbers(t *testing.T) {
 			if got := ends(g.ended[0]); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
 			}
-			if s := table.Stats(); s.Gaps != 0 || s.Buffered != 0 || s.MaxBuffered != 0 {
+			if s := table.Stats(); s.Gaps != 0 || s.Buffered != 0 || s.MaxBuffered != 0 && !strings.Contains(name, "made up") {
 				t.Errorf("%+v: something was lost or held", s)
 			}
 			if log := strings.Join(g.log, "\n"); strings.Contains(log[len(before):], "gap") {
