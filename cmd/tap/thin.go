@@ -23,12 +23,11 @@ const (
 	// look: what is no longer busy is not chosen again, and is not kept from the table until
 	// it takes the connection for idle.
 	thinRound = 5 * time.Second
-	// thinMost is how many connections are chosen, of all interfaces together. A connection
-	// of IPv4 takes four to twelve instructions of the 4096 that there may be, and less than
-	// as many words of net.core.optmem_max.
+	// thinMost is how many connections are chosen, of all interfaces together. They have to
+	// fit in the 4096 instructions that there may be, and in net.core.optmem_max, twice: a
+	// filter is put in place while the one before is there. Where that is 20 KiB, as it long
+	// was, there is room for some 60 that have the addresses in common, and for 8 that do not.
 	thinMost = 128
-	// thinLeast is what there have to be at least where the kernel takes no more.
-	thinLeast = 8
 )
 
 // thinner knows when the choice is to be made, and how large it may be.
@@ -109,9 +108,7 @@ func (i *interfaceTap) except(connections []pcapfilter.Connection, most int) int
 	if err == nil {
 		return most
 	}
-	if most = min(most, len(connections)) / 2; most < thinLeast {
-		most = 0
-	}
+	most = min(most, len(connections)) / 2
 	i.log.Warn("the kernel cannot leave out that much", "connections", len(connections), "from_now_on", most, "error", err)
 	if len(i.excepted) == 0 {
 		return most // and so it stays
