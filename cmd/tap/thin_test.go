@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"crypto/tls"
+	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -89,11 +90,11 @@ func (k *kernel) look(t *testing.T, now int64) {
 	}
 }
 
-// thinned runs packets through a pipeline behind a kernel that leaves out what it may.
-func thinned(t *testing.T, packets []flow.Packet) (out []string, k *kernel) {
+// thinned runs packets through a pipeline behind a kernel that leaves out what it may of so many connections.
+func thinned(t *testing.T, packets []flow.Packet, most int, table flow.Config) (out []string, k *kernel) {
 	t.Helper()
-	k = &kernel{thinner: thinner{most: thinMost}, filter: pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})}
-	k.pipeline = newPipeline(flow.Config{}, verdict.Config{}, finding.Config{
+	k = &kernel{thinner: thinner{most: most}, filter: pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})}
+	k.pipeline = newPipeline(table, verdict.Config{}, finding.Config{
 		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { out = append(out, string(r.Value)) },
 	})
 	k.pipeline.defaultCut = true
@@ -203,7 +204,7 @@ func (x *told) key() string {
 	return fmt.Sprintf("%03d.%05d %s", ip[2:], x.Source.Port, x.Event.Start)
 }
 
-// play puts conversations that go on at the same time into one capture.
+// together puts conversations that go on at the same time into one capture.
 func together(talks []*capturetest.Conversation, options func(i int) capturetest.Options) (out []flow.Packet) {
 	for i, talk := range talks {
 		for _, f := range talk.Packets(options(i)) {
@@ -231,7 +232,7 @@ func TestThinning(t *testing.T) {
 		}
 	})
 	all, _ := records(t, packets, nil, false)
-	some, k := thinned(t, packets)
+	some, k := thinned(t, packets, thinMost, flow.Config{})
 	want, got := tell(t, all), tell(t, some)
 	if len(got) != len(want) {
 		t.Fatalf("%d records, want %d", len(got), len(want))
@@ -250,6 +251,49 @@ func TestThinning(t *testing.T) {
 	if fewer < len(want)*3/5 || k.left < len(packets)/2 || k.changes > 8*len(talks) {
 		t.Errorf("%d of %d connections were thinned, by %d of %d packets, in %d changes", fewer, len(want), k.left, len(packets), k.changes)
 	}
+}
+
+// TestThinningRedirected: on lo under a mesh's REDIRECT what the originator sends goes to the proxy, and what comes back seems to
+// come from where it meant to go. Both faces are left out, and the same is said.
+func TestThinningRedirected(t *testing.T) {
+	r := mathrand.New(mathrand.NewPCG(7, 8))
+	var talks []*capturetest.Conversation
+	for range 4 {
+		for _, kind := range kinds(t) {
+			talks = append(talks, kind(2000, 300))
+		}
+	}
+	packets := together(talks, func(i int) capturetest.Options {
+		return capturetest.Options{
+			Client: netip.AddrPortFrom(netip.MustParseAddr("10.1.0.1"), uint16(40000+i)), Server: netip.MustParseAddrPort("10.2.0.1:8443"),
+			Start: captureStart.Add(time.Duration(r.IntN(4000)) * time.Millisecond), ClientISN: r.Uint32(), ServISN: r.Uint32(),
+		}
+	})
+	const ip, ports = 14, 14 + 20
+	for _, p := range packets {
+		if binary.BigEndian.Uint16(p.Data[ports+2:]) == 8443 {
+			copy(p.Data[ip+16:], []byte{127, 0, 0, 1})
+			binary.BigEndian.PutUint16(p.Data[ports+2:], 15001)
+		}
+	}
+	lo := flow.Config{Loopback: func(uint16) bool { return true }}
+	whole, _ := thinned(t, packets, 0, lo)
+	some, k := thinned(t, packets, thinMost, lo)
+	want, got := tell(t, whole), tell(t, some)
+	if len(want) != len(talks) || len(got) != len(want) {
+		t.Fatalf("%d and %d records, want %d", len(want), len(got), len(talks))
+	}
+	for i := range want {
+		if a, b := mustJSON(t, want[i].whole), mustJSON(t, got[i].whole); a != b || !strings.Contains(a, `"nat":{"ip":"127.0.0.1","port":15001}`) {
+			t.Errorf("thinned\n%s\nwhole\n%s", b, a)
+		}
+		for _, packets := range [][2]int{{want[i].Source.Packets, got[i].Source.Packets}, {want[i].Destination.Packets, got[i].Destination.Packets}} {
+			if packets[1] > packets[0]/2 {
+				t.Errorf("%s: %d of %d packets were taken", got[i].key(), packets[1], packets[0])
+			}
+		}
+	}
+	t.Logf("%d of %d packets left out", k.left, len(packets))
 }
 
 func mustJSON(t *testing.T, v any) string {
@@ -296,7 +340,7 @@ func TestThinningPortsTakenAgain(t *testing.T) {
 	}
 	packets := together(talks, func(i int) capturetest.Options { return options[i] })
 	whole, _ := records(t, packets, nil, false)
-	some, k := thinned(t, packets)
+	some, k := thinned(t, packets, thinMost, flow.Config{})
 	want, got := tell(t, whole), tell(t, some)
 	if len(got) != len(want) {
 		t.Fatalf("%d records, want %d", len(got), len(want))
