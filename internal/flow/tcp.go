@@ -171,8 +171,9 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 	}
 	if c.Thinned && off-s.next <= leftOutMost { // both ends are known from it, and no packet may follow
 		t.skipTo(c, side, off)
-		if d.Flags&flagACK != 0 {
-			t.skipTo(c, side.Other(), t.acknowledge(c, side.Other(), d.Ack))
+		o := &c.tcp.side[side.Other()]
+		if ack := o.offset(d.Ack); d.Flags&flagACK != 0 && o.known && o.fin < 0 && ack-o.next <= leftOutMost {
+			t.skipTo(c, side.Other(), ack)
 		}
 	}
 	s.reset = true

@@ -22,7 +22,7 @@ const maxBusy = 1024
 
 // thinning is what the table keeps for Thin.
 type thinning struct {
-	on     bool    // Thin was called
+	on     bool    // Thin was called, and may choose some
 	busy   []*Conn // that may be worth it, since the last call
 	chosen []*Conn
 	ended  bool // one that was chosen is gone
@@ -31,14 +31,14 @@ type thinning struct {
 // Thin chooses the TCP connections of which a filter may leave packets out from now on: of
 // those that are done the ones that were busy since the last call, no more than most of
 // them all together. Those chosen before stay until an end closes them, or are let go if
-// afresh is set: a connection has to be seen whole now and then, or nobody would know that it is no
-// longer busy. Thin tells whether the choice has changed.
+// afresh is set: a connection has to be seen whole now and then, or nobody would know that
+// it is no longer busy. Thin tells whether the choice has changed.
 //
 // What is missing of a connection that was once chosen counts as sent (Endpoint.Bytes,
 // Stats.ThinnedBytes) and not as lost; its packets are counted where they are seen.
 func (t *Table) Thin(most int, afresh bool) (changed bool) {
 	n := &t.thin
-	n.on = true
+	n.on = most > 0
 	before := len(n.chosen)
 	stay := n.chosen[:0]
 	for _, c := range n.chosen {
