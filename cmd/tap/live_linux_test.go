@@ -46,13 +46,18 @@ const (
 	port12m    = 7004 // TLS 1.2, mutual
 )
 
-// liveServer serves until its standard input ends.
-func liveServer(address string) error {
+// liveCertificate makes a certificate of a workload.
+func liveCertificate(name string) (tls.Certificate, error) {
 	ca, err := capturetest.NewAuthority()
 	if err != nil {
-		return err
+		return tls.Certificate{}, err
 	}
-	cert, err := ca.Issue("spiffe://cluster.local/ns/shop/sa/cart", "cart")
+	return ca.Issue("spiffe://cluster.local/ns/shop/sa/"+name, name)
+}
+
+// liveServer serves until its standard input ends.
+func liveServer(address string) error {
+	cert, err := liveCertificate("cart")
 	if err != nil {
 		return err
 	}
@@ -81,11 +86,7 @@ func liveServer(address string) error {
 
 // liveClient makes the traffic: a marker, 150 connections of each kind with two requests, ten at a time, a marker.
 func liveClient(address string) error {
-	ca, err := capturetest.NewAuthority()
-	if err != nil {
-		return err
-	}
-	cert, err := ca.Issue("spiffe://cluster.local/ns/shop/sa/web", "web")
+	cert, err := liveCertificate("web")
 	if err != nil {
 		return err
 	}

@@ -14,8 +14,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-
-	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
 func init() {
@@ -52,11 +50,7 @@ type kept struct {
 // keepAlive asks on one connection of each kind, as fast as it can, until its standard input ends; then it closes them and
 // says how much that was.
 func keepAlive(address string) error {
-	ca, err := capturetest.NewAuthority()
-	if err != nil {
-		return err
-	}
-	cert, err := ca.Issue("spiffe://cluster.local/ns/shop/sa/web", "web")
+	cert, err := liveCertificate("web")
 	if err != nil {
 		return err
 	}
