@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"hash"
+	"net/url"
 	"strings"
 )
 
@@ -36,7 +37,8 @@ type Chain struct {
 type Leaf struct {
 	NotBefore, NotAfter int64    // seconds since the epoch
 	AlternativeNames    []string // DNS names, addresses and URIs, as far as there is room
-	SPIFFE              string   // the first URI of that scheme
+	SPIFFE              string   // the first that is a SPIFFE ID
+	Misnamed            bool     // alternative names were left out that are no names
 	PublicKeyAlgorithm  string   // "ECDSA", "RSA", "Ed25519", empty for others
 	PublicKeySize       int      // bits
 	SerialNumber        string   // upper-case hex
@@ -163,18 +165,18 @@ func parseCertificate(der []byte) (leaf *Leaf) {
 	}
 	room := maxNameBytes
 	for _, u := range cert.URIs {
-		if name := u.String(); u.Scheme == "spiffe" && leaf.SPIFFE == "" && len(name) <= 2048 { // SPIFFE-ID section 2.3
-			leaf.SPIFFE = clean([]byte(name))
+		if name := u.String(); leaf.SPIFFE == "" && isSPIFFE(name) {
+			leaf.SPIFFE = name
 		}
 	}
 	for _, name := range cert.DNSNames {
-		leaf.name(name, &room)
+		leaf.name(name, isPresented(name), &room)
 	}
 	for _, ip := range cert.IPAddresses {
-		leaf.name(ip.String(), &room)
+		leaf.name(ip.String(), true, &room)
 	}
 	for _, u := range cert.URIs {
-		leaf.name(u.String(), &room)
+		leaf.name(u.String(), isIdentifier(u), &room)
 	}
 	switch k := cert.PublicKey.(type) {
 	case *ecdsa.PublicKey:
@@ -187,8 +189,29 @@ func parseCertificate(der []byte) (leaf *Leaf) {
 	return leaf
 }
 
-// name keeps an alternative name, as far as there is room.
-func (l *Leaf) name(name string, room *int) {
+// isPresented reports whether a certificate's dNSName is a Hostname, perhaps with "*" as
+// its first label (RFC 6125 section 6.4.3).
+func isPresented(name string) bool {
+	_, ok := Hostname(strings.TrimPrefix(name, "*."))
+	return ok
+}
+
+// isIdentifier reports whether a certificate's URI names something and no more: a SPIFFE
+// ID, or another URI without user, query or fragment.
+func isIdentifier(u *url.URL) bool {
+	if u.Scheme == "spiffe" {
+		return isSPIFFE(u.String())
+	}
+	_, _, host := authority(u.Host)
+	return u.User == nil && u.RawQuery == "" && !u.ForceQuery && u.Fragment == "" && (host || u.Host == "") && !strings.Contains(u.Opaque, "@")
+}
+
+// name keeps an alternative name that is valid, as far as there is room.
+func (l *Leaf) name(name string, valid bool, room *int) {
+	if !valid {
+		l.Misnamed = true
+		return
+	}
 	if name = clean([]byte(name)); len(l.AlternativeNames) < maxNames && len(name) <= *room {
 		l.AlternativeNames = append(l.AlternativeNames, name)
 		*room -= len(name)

@@ -3,14 +3,13 @@ package dissect
 import (
 	"encoding/binary"
 	"net/netip"
-	"strings"
 )
 
 // Answer is an address that DNS gave for a name that was asked for before in the same
 // connection, so by the end that was asked.
 type Answer struct {
 	Asker Side
-	Name  string // as asked for: lower case, no dot at its end, letters, digits, "-" and "_"
+	Name  string // as asked for: a Hostname
 	Addr  netip.Addr
 	TTL   uint32 // seconds; the least of the address and the aliases (CNAME) that led to it
 }
@@ -26,9 +25,8 @@ const (
 	// maxDNS bounds a message over TCP that is put together from pieces, in bytes;
 	// longer ones are read where they come whole, else skipped.
 	maxDNS = 4 << 10
-	// maxDomain is the longest a name gets in text, maxPointers the most compression
-	// pointers that are followed for one (RFC 1035 sections 2.3.4 and 4.1.4).
-	maxDomain   = 253
+	// maxPointers bounds the compression pointers that are followed for one name (RFC 1035
+	// section 4.1.4).
 	maxPointers = 16
 
 	typeA     = 1
@@ -105,7 +103,7 @@ func (d *dns) resolve(side Side, b []byte) {
 
 // ask notes a question, in place of the same one where a client asks it again.
 func (d *dns) ask(q question, name []byte) {
-	if !isHostname(name) {
+	if host, ok := Hostname(string(name)); !ok || host != string(name) {
 		return
 	}
 	for i := range d.asked {
@@ -197,18 +195,6 @@ func dnsName(b []byte, at int, text *[maxDomain + 1]byte) (n, next int, ok bool)
 		}
 	}
 	return 0, 0, false
-}
-
-// isHostname tells a name that can name a peer: of letters, digits, "-" and "_", and not
-// to be mistaken for an address.
-func isHostname(name []byte) bool {
-	for _, c := range name {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
-			return false
-		}
-	}
-	last := string(name[strings.LastIndexByte(string(name), '.')+1:])
-	return last != "" && strings.Trim(last, "0123456789") != ""
 }
 
 // data takes the next bytes of a direction over TCP.

@@ -44,7 +44,7 @@ type ClientHello struct {
 	SessionID        []byte
 	CipherSuites     []uint16
 	Extensions       []uint16 // in the order of the wire
-	ServerName       string   // lower case, empty if none; where ECH is offered it is the outer one
+	ServerName       string   // as sent, but in lower case and escaped; see Name. Where ECH is offered it is the outer one
 	ALPN             []string // the first 32
 	Groups           []uint16
 	PointFormats     []uint8
@@ -79,6 +79,18 @@ func (h *ClientHello) ECH() bool { return h.Has(extECH) }
 
 // CertificateCompression tells whether it takes compressed certificates (RFC 8879).
 func (h *ClientHello) CertificateCompression() bool { return h.Has(extCompressCertificate) }
+
+// Name returns the name of the server that the client asked for, empty if it asked for none,
+// and reports whether what it sent is one (RFC 6066 section 3).
+func (h *ClientHello) Name() (name string, ok bool) {
+	if h.ServerName == "" {
+		return "", !h.Has(extServerName)
+	}
+	if name, ok = serverName(h.ServerName); !ok {
+		return "", false
+	}
+	return name, true
+}
 
 // grease tells whether a value is reserved by RFC 8701.
 func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }

@@ -10,17 +10,20 @@ import (
 type HTTP struct {
 	Version   string // "1.1", "2"
 	Method    string
-	Host      string // the Host header or :authority, without its port, lower case
+	Host      string // of the Host header, the target or :authority, without its port: a Hostname or an address; empty if none
+	Misnamed  bool   // what stood there is none
 	Path      string // without the query
 	UserAgent string
 	Upgrade   string // the Upgrade header's first protocol, lower case
 	Status    int    // of the first response that is not 100 or 103
+
+	absolute bool // the target names the host
 }
 
 const (
 	maxMethod = 20
 	maxTarget = 2 << 10 // bytes of a request line that are kept, and of its path
-	maxValue  = 256     // bytes of a header's value that are kept
+	maxValue  = 288     // bytes of a header's value that are kept: more than maxAuthority and a field's name
 	// maxHTTPHeader bounds the header that is read, in bytes.
 	maxHTTPHeader = 64 << 10
 )
@@ -76,6 +79,7 @@ type httpReader struct {
 	line    []byte
 	seen    int  // bytes of the header so far
 	first   bool // the first line was read
+	request bool // the message is a request
 	skip    bool // the line is of no interest, or too long
 	interim bool // the message is a 1xx response
 }
@@ -142,7 +146,7 @@ func (s *Session) httpPart(r *httpReader, part []byte) {
 // httpLine reads a whole line; it tells whether the header ends there.
 func (s *Session) httpLine(r *httpReader) (done bool) {
 	line := string(bytes.TrimSuffix(r.line, []byte("\r")))
-	blank := line == "" && !r.skip
+	blank, whole := line == "" && !r.skip, !r.skip
 	r.line, r.skip = r.line[:0], false
 	switch {
 	case !r.first:
@@ -150,6 +154,7 @@ func (s *Session) httpLine(r *httpReader) (done bool) {
 		if strings.HasPrefix(line, "HTTP/") {
 			r.interim = s.http.response(line)
 		} else {
+			r.request = true
 			s.http.request(line)
 		}
 		s.revision++
@@ -158,7 +163,7 @@ func (s *Session) httpLine(r *httpReader) (done bool) {
 	case blank:
 		return true
 	default:
-		s.http.field(line)
+		s.http.field(line, r.request, whole)
 	}
 	return false
 }
@@ -222,57 +227,80 @@ func (h *HTTP) request(line string) {
 	}
 	method, rest, _ := strings.Cut(line, " ")
 	target, version, _ := strings.Cut(rest, " ")
-	h.Method, h.Path = clean([]byte(method)), pathOf(target)
-	h.Version = clean([]byte(strings.TrimPrefix(version, "HTTP/")))
+	h.Method = clean([]byte(method))
+	if number, ok := strings.CutPrefix(version, "HTTP/1."); ok && len(number) == 1 && '0' <= number[0] && number[0] <= '9' {
+		h.Version = "1." + number
+	}
+	h.target(target)
 }
 
-// pathOf cuts query and fragment off a request target, and what names a user.
-func pathOf(target string) string {
+// target reads a request target (RFC 9112 section 3.2). Where it names the host, that
+// counts in place of the Host header's.
+func (h *HTTP) target(target string) {
+	scheme, rest, absolute := strings.Cut(target, "://")
+	switch {
+	case h.Method == "CONNECT":
+		host, port, ok := authority(target)
+		h.named(host, ok && port)
+		h.absolute = true
+		return
+	case absolute && scheme != "" && strings.Trim(strings.ToLower(scheme), schemeBytes) == "":
+		at := strings.IndexAny(rest, "/?#")
+		if at < 0 {
+			at = len(rest)
+		}
+		host, _, ok := authority(rest[:at])
+		h.named(host, ok)
+		h.absolute, target = true, rest[at:]
+	}
 	if i := strings.IndexAny(target, "?#"); i >= 0 {
 		target = target[:i]
 	}
-	if scheme, rest, ok := strings.Cut(target, "://"); ok && !strings.HasPrefix(target, "/") {
-		if i := strings.IndexByte(rest, '/'); i >= 0 {
-			_, host, named := strings.Cut(rest[:i], "@")
-			if named {
-				rest = host + rest[i:]
-			}
-		} else if _, host, named := strings.Cut(rest, "@"); named {
-			rest = host
-		}
-		target = scheme + "://" + rest
-	}
-	return clean([]byte(target))
+	h.Path = clean([]byte(target))
 }
 
-func (h *HTTP) field(line string) {
+// schemeBytes are those of a URI's scheme (RFC 3986 section 3.1).
+const schemeBytes = "abcdefghijklmnopqrstuvwxyz0123456789+-."
+
+// named notes the host of a request, once; ok says that it is one. Requests that name two
+// name none.
+func (h *HTTP) named(host string, ok bool) {
+	switch {
+	case !ok || h.Host != "" && h.Host != host:
+		h.Host, h.Misnamed = "", true
+	case !h.Misnamed:
+		h.Host = host
+	}
+}
+
+// field reads a header field; whole tells that all of its value was kept.
+func (h *HTTP) field(line string, request, whole bool) {
 	name, value, ok := strings.Cut(line, ":")
 	if !ok {
 		return
 	}
-	value = clean([]byte(strings.TrimSpace(value)))
+	value = strings.Trim(value, " \t")
 	switch strings.ToLower(name) {
 	case "host":
-		if h.Host == "" {
-			h.Host = hostOnly(value)
+		if request && value != "" {
+			h.host(value, whole)
 		}
 	case "user-agent":
-		if h.UserAgent == "" {
-			h.UserAgent = value
+		if request && h.UserAgent == "" {
+			h.UserAgent = clean([]byte(value))
 		}
 	case "upgrade":
-		first, _, _ := strings.Cut(value, ",")
+		first, _, _ := strings.Cut(clean([]byte(value)), ",")
 		h.Upgrade = strings.ToLower(strings.TrimSpace(first))
 	}
 }
 
-// hostOnly cuts the port off a Host header's value.
-func hostOnly(v string) string {
-	v = strings.ToLower(v)
-	if strings.HasPrefix(v, "[") {
-		host, _, _ := strings.Cut(v[1:], "]")
-		return host
+// host reads a Host header. A target that named a host before counts in its place (RFC
+// 9112 section 3.2.2), whatever the header says.
+func (h *HTTP) host(value string, whole bool) {
+	if h.absolute {
+		return
 	}
-	host, _, _ := strings.Cut(v, ":")
-	return host
+	host, _, ok := authority(value)
+	h.named(host, ok && whole)
 }

@@ -275,8 +275,14 @@ func (s *Session) headers(f *fields) (again bool) {
 	h := s.http
 	h.Version = "2"
 	if f.method != "" && h.Method == "" {
-		h.Method, h.Path, h.UserAgent = clean([]byte(f.method)), pathOf(f.path), clean([]byte(f.agent))
-		h.Host = hostOnly(clean([]byte(cmp.Or(f.authority, f.host))))
+		h.Method, h.UserAgent = clean([]byte(f.method)), clean([]byte(f.agent))
+		if name := cmp.Or(f.authority, f.host); name != "" {
+			host, _, ok := authority(name)
+			h.named(host, ok)
+		}
+		if h.Method != "CONNECT" { // which has no path (RFC 9113 section 8.5)
+			h.target(f.path)
+		}
 	}
 	if len(f.status) == 3 {
 		again = h.response("HTTP/2   "+f.status) || h.Status == 101

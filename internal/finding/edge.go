@@ -184,24 +184,29 @@ func appendFolded(b []byte, a netip.Addr) []byte {
 	return p.AppendTo(b)
 }
 
-// maxName is the longest a DNS name or a SPIFFE ID of use gets; the rest of one is cut.
+// maxName is the longest name that stands in an edge as it is. Longer ones, which are SPIFFE
+// IDs, are shortened, and end in a hash of the whole: two identities never share an edge.
 const maxName = 253
 
-// appendName appends a name from the wire in lower case, without what is not printable
-// ASCII.
+// appendName appends a name from the wire, without what is not printable ASCII, and in
+// lower case but for a SPIFFE ID.
 func appendName(b []byte, name string) []byte {
 	name = strings.TrimSuffix(name, ".")
-	for i := range min(len(name), maxName) {
+	sum, exact := "", strings.HasPrefix(name, "spiffe://") // whose path has two cases
+	if len(name) > maxName {
+		sum = "~" + digestOf(name)
+	}
+	for i := range min(len(name), maxName-len(sum)) {
 		c := name[i]
 		switch {
 		case c <= ' ' || c >= 0x7f:
 			c = '?'
-		case 'A' <= c && c <= 'Z':
+		case 'A' <= c && c <= 'Z' && !exact:
 			c += 'a' - 'A'
 		}
 		b = append(b, c)
 	}
-	return b
+	return append(b, sum...)
 }
 
 // evict gives up the edge that has been silent for longest, at least since the last

@@ -16,6 +16,11 @@ var words = map[string]string{
 	"text_like":                 "readable text went over it, of no known protocol",
 	"cleartext_answer_to_hello": "one side spoke TLS and the other cleartext",
 
+	// names that are none
+	"host_not_a_name":            "what the request gave as its host is neither a name nor an address, and is left out",
+	"sni_not_a_name":             "what the client gave as the server's name is not one, and is left out",
+	"certificate_names_left_out": "a certificate has alternative names that are not names, which are left out",
+
 	// TLS 1.2 and older, in the clear
 	"client_certificate_seen":   "the client's certificate was read in the clear",
 	"client_certificate_empty":  "the client was asked for a certificate and sent none",

@@ -222,6 +222,26 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 	if out.Verdict == Unknown || out.Verdict == TLS {
 		out.because(blindSpots(c, s)...)
 	}
+	out.because(misnamed(out, s)...)
+}
+
+// misnamed returns why names that were sent are left out: they are none.
+func misnamed(out *Judged, s *dissect.Session) (why []string) {
+	if h := s.HTTP(); h != nil && h.Misnamed {
+		why = append(why, "host_not_a_name")
+	}
+	if out.TLS == nil {
+		return why
+	}
+	if out.TLS.Misnamed {
+		why = append(why, "sni_not_a_name")
+	}
+	for _, c := range s.TLS().Certs {
+		if c != nil && c.Leaf != nil && c.Leaf.Misnamed {
+			return append(why, "certificate_names_left_out")
+		}
+	}
+	return why
 }
 
 func payload(s *dissect.Session) bool {

@@ -207,7 +207,7 @@ func (p *profile) spoken(t *TLSInfo, port uint16) bool {
 	ownALPN := func(a string) bool { return slices.Contains(p.alpn, a) }
 	plain := len(t.ALPNOffered) == 0 || slices.Contains(t.ALPNOffered, "h2")
 	return slices.ContainsFunc(t.ALPNOffered, ownALPN) || p.sni != nil && p.sni(t.ServerName) ||
-		p.tunnel != 0 && port == p.tunnel && t.ServerName == "" && plain
+		p.tunnel != 0 && port == p.tunnel && t.ServerName == "" && !t.Misnamed && plain
 }
 
 // identifies tells a mesh by the names in a certificate.

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
@@ -89,6 +90,22 @@ func TestNamesOfTheConnectionComeFirst(t *testing.T) {
 	got = judged(j, conn(3, "10.0.0.1"), []capturetest.Chunk{{Data: []byte("GET / HTTP/1.1\r\nHost: cart.shop\r\n\r\n")}})
 	if got.PeerNameBasis != "host_header" || got.PeerName != "cart.shop" {
 		t.Errorf("%q by %q", got.PeerName, got.PeerNameBasis)
+	}
+}
+
+// TestNotNames holds that what is no name names no peer, and that a reason says so.
+func TestNotNames(t *testing.T) {
+	for _, host := range []string{"tok3n@shop.example", "tok3n:pw@shop.example:80", "a.example/s3cr3t?x=s3cr3t", "2600:1f13:aaa:1::20", "a b", "bank.example,evil", "[fe80::1%25eth0]"} {
+		j := verdict.New(verdict.Config{})
+		lookup(j, "10.0.0.1", "cart.shop", 30, second, "10.0.0.2")
+		got := judged(j, conn(3, "10.0.0.1"), []capturetest.Chunk{{Data: []byte("GET / HTTP/1.1\r\nHost: " + host + "\r\n\r\n")}})
+		if got.PeerName != "cart.shop" || got.PeerNameBasis != "dns" || got.HTTP.Host != "" || !slices.Contains(got.Reasons, "host_not_a_name") {
+			t.Errorf("%q: %q by %q, host %q, %v", host, got.PeerName, got.PeerNameBasis, got.HTTP.Host, got.Reasons)
+		}
+	}
+	got := judged(verdict.New(verdict.Config{}), conn(3, "10.0.0.1"), []capturetest.Chunk{{Data: []byte("GET / HTTP/1.1\r\nHost: [2600:1f13:aaa:1::20]:80\r\n\r\n")}})
+	if got.PeerName != "2600:1f13:aaa:1::20" || slices.Contains(got.Reasons, "host_not_a_name") {
+		t.Errorf("an address: %q, %v", got.PeerName, got.Reasons)
 	}
 }
 

@@ -294,7 +294,8 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 
 // offer fills in what the client offered; transport is JA4's letter for it.
 func (x *TLSInfo) offer(hello *dissect.ClientHello, transport byte) {
-	x.ServerName, x.ALPNOffered = hello.ServerName, hello.ALPN
+	name, ok := hello.Name()
+	x.ServerName, x.Misnamed, x.ALPNOffered = name, !ok, hello.ALPN
 	x.JA3, x.JA4 = hello.JA3(), hello.JA4(transport)
 	x.EarlyData, x.ECHOffered = hello.EarlyData(), hello.ECH()
 }

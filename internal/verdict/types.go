@@ -86,7 +86,8 @@ type TLSInfo struct {
 	Curve                    string // IANA name of the named group
 	NextProtocol             string // negotiated ALPN, only where it is in the clear
 	Resumed, Established     bool
-	ServerName               string
+	ServerName               string // a host's name, empty if none was asked for
+	Misnamed                 bool   // the client asked for something that is no name
 	JA3, JA3S, JA4           string
 	SupportedCiphers         []string // client's offer, IANA names
 	Client, Server           *Certificate
@@ -123,7 +124,7 @@ type Certificate struct {
 type HTTPInfo struct {
 	Version   string // "1.1"
 	Method    string
-	Host      string // Host header or :authority, no port
+	Host      string // Host header, target or :authority, no port: a name or an address
 	Path      string // without the query
 	UserAgent string
 	Status    int // 0: no response seen
