@@ -307,10 +307,10 @@ func (r *reading) all(c *capture, progress *progress) error {
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
-			return errors.Join(err, c.skipped())
+			return errors.Join(err, c.skips.err())
 		}
-		if d := (device{iface, onLoopback(&p)}); d != last || len(names) == 0 {
-			last, number = d, r.number(names, d, c.source)
+		if d := (device{iface, c.source.interfaceName(iface), onLoopback(&p)}); d != last || len(names) == 0 {
+			last, number = d, r.number(names, d)
 		}
 		p.Interface = number
 		if p.Time > r.last {
@@ -338,24 +338,29 @@ func (r *reading) next(c *capture, p *flow.Packet, progress *progress) (iface in
 const maxInterfaces = 1 << 12
 
 // device is one of a file's interfaces. What was captured on "any" comes from lo or
-// from another device, and these are two.
+// from another device, and these are two. A section of a pcapng file numbers its
+// interfaces anew: of two with the same number and name, both are one.
 type device struct {
 	iface    int
+	name     string
 	loopback bool
 }
 
 // number returns the number that a file's interface has in this run.
-func (r *reading) number(names map[device]uint16, d device, source packetSource) uint16 {
+func (r *reading) number(names map[device]uint16, d device) uint16 {
 	n, ok := names[d]
-	if !ok {
-		if len(r.pipeline.interfaces) < maxInterfaces {
-			name := source.interfaceName(d.iface)
-			if d.loopback {
-				name = loopback
-			}
-			r.pipeline.interfaces = append(r.pipeline.interfaces, name)
+	if ok {
+		return n
+	}
+	if len(r.pipeline.interfaces) < maxInterfaces {
+		name := d.name
+		if d.loopback {
+			name = loopback
 		}
-		n = uint16(len(r.pipeline.interfaces) - 1)
+		r.pipeline.interfaces = append(r.pipeline.interfaces, name)
+	}
+	n = uint16(len(r.pipeline.interfaces) - 1)
+	if len(names) < maxInterfaces {
 		names[d] = n
 	}
 	return n

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// Magic numbers of pcap (draft-ietf-opsawg-pcap, section 4), and the one of Alexey
+// Kuznetsov's patched libpcap, whose packet headers are longer.
+const (
+	pcapMicro   = 0xa1b2c3d4
+	pcapNano    = 0xa1b23c4d
+	pcapPatched = 0xa1b2cd34
+)
+
+func isClassic(magic uint32) bool {
+	return magic == pcapMicro || magic == pcapNano || magic == pcapPatched
+}
+
+// classic is a pcap file. Its packets are passed on as they stand in the buffer.
+type classic struct {
+	in     *bufio.Reader
+	link   flow.LinkType
+	big    bool  // numbers are in big-endian order
+	scale  int64 // ns of a unit of a second's fraction
+	header int   // bytes of a packet's header
+	minor  uint16
+	old    bool // the two lengths of a packet's header are swapped
+}
+
+func newClassic(in *bufio.Reader) (*classic, error) {
+	const header = 24
+	head, err := in.Peek(header)
+	if err != nil {
+		return nil, fmt.Errorf("truncated: a pcap header has %d bytes, the file %d", header, len(head))
+	}
+	c := &classic{in: in, big: head[0] == 0xa1, scale: 1000, header: 16}
+	// The upper half of the field holds the length of a frame check sequence.
+	c.link = flow.LinkType(c.uint32(head[20:]))
+	switch c.uint32(head) {
+	case pcapNano:
+		c.scale = 1
+	case pcapPatched:
+		c.header = 24
+	}
+	if err := c.version(c.uint16(head[4:]), c.uint16(head[6:])); err != nil {
+		return nil, err
+	}
+	c.skip(head)
+	return c, nil
+}
+
+// version takes a file's version. Those that libpcap reads are 2.0 to 2.4, and 543.0 of
+// DG/UX. Before 2.3 the two lengths of a packet were in the opposite order, and 2.3 was
+// written with both orders.
+func (c *classic) version(major, minor uint16) error {
+	switch {
+	case major == 2 && minor <= 4:
+		c.minor, c.old = minor, minor < 3
+	case major == 543 && minor == 0:
+		c.old = true
+	default:
+		return fmt.Errorf("pcap version %d.%d is not known here: expected 2.4", major, minor)
+	}
+	return nil
+}
+
+func (c *classic) order() binary.ByteOrder {
+	if c.big {
+		return binary.BigEndian
+	}
+	return binary.LittleEndian
+}
+
+func (c *classic) uint16(b []byte) uint16 { return c.order().Uint16(b) }
+
+func (c *classic) uint32(b []byte) uint32 {
+	if c.big {
+		return binary.BigEndian.Uint32(b)
+	}
+	return binary.LittleEndian.Uint32(b)
+}
+
+// next reads a packet record (draft-ietf-opsawg-pcap, section 5). p.Data is valid until
+// the next call.
+func (c *classic) next(p *flow.Packet) (int, error) {
+	head, err := c.in.Peek(c.header)
+	if err != nil {
+		c.skip(head)
+		if len(head) > 0 && errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, err
+	}
+	at := int64(c.uint32(head))*1e9 + int64(c.uint32(head[4:]))*c.scale
+	captured, length := int(c.uint32(head[8:])), int(c.uint32(head[12:]))
+	if c.old || c.minor == 3 && captured > length {
+		captured, length = length, captured
+	}
+	switch {
+	case captured > maxPacket:
+		return 0, fmt.Errorf("a packet of %d bytes, expected %d at most", captured, maxPacket)
+	case captured > length:
+		return 0, fmt.Errorf("%d bytes captured of a packet of %d", captured, length)
+	}
+	record, err := c.in.Peek(c.header + captured)
+	c.skip(record)
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return 0, err
+	}
+	fill(p, at, record[c.header:], length, c.link)
+	return 0, nil
+}
+
+// skip steps over what Peek returned, which stays where it is until the buffer is filled
+// again.
+func (c *classic) skip(b []byte) { _, _ = c.in.Discard(len(b)) }
+
+func (*classic) interfaceName(int) string { return "" }

@@ -1,0 +1,344 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// Block types of pcapng (draft-ietf-opsawg-pcapng, section 11.1).
+const (
+	ngSection   = 0x0a0d0d0a // reads the same in both byte orders
+	ngInterface = 1
+	ngPacket    = 2 // obsolete, replaced by the enhanced packet block
+	ngSimple    = 3
+	ngEnhanced  = 6
+)
+
+// Bounds of what a pcapng file can make the reader keep. Memory does not grow with the
+// number of blocks, sections or options of a file, nor with a length that a block claims.
+const (
+	ngInterfaces  = 4096     // interfaces of one section that are kept; packets of later ones are skipped and counted
+	ngNameBytes   = 64       // of an interface's name
+	ngOptionBytes = 16 << 10 // of an interface block's options that are looked at
+)
+
+// ng reads a pcapng file. It keeps the current section's interfaces and nothing else:
+// all other blocks are skipped in the buffer.
+type ng struct {
+	in         *bufio.Reader
+	big        bool // the section's byte order
+	interfaces []ngInterfaceInfo
+	later      uint64 // interfaces of the section that found no room
+	foreign    bool   // the section has a version that is not known: its blocks are skipped
+	skipped    *skips
+}
+
+// ngInterfaceInfo is what a packet needs of its interface.
+type ngInterfaceInfo struct {
+	link   flow.LinkType
+	snap   uint32 // 0: no limit
+	name   string
+	units  uint64 // of a time stamp, in a second; 0: time stamps are of no use
+	offset int64  // seconds to add to time stamps
+}
+
+// newNG reads the first section's header. What is skipped counts in skipped.
+func newNG(in *bufio.Reader, skipped *skips) (*ng, error) {
+	n := &ng{in: in, skipped: skipped}
+	err := n.section()
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errors.New("truncated in its section header")
+	}
+	return n, err
+}
+
+func (n *ng) order() binary.ByteOrder {
+	if n.big {
+		return binary.BigEndian
+	}
+	return binary.LittleEndian
+}
+
+// next returns the next packet. p.Data is valid until the next call. io.EOF means that
+// the file ends where a block does, io.ErrUnexpectedEOF that it does not.
+func (n *ng) next(p *flow.Packet) (iface int, err error) {
+	for found := false; !found; {
+		head, err := n.in.Peek(8)
+		switch {
+		case errors.Is(err, io.EOF) && len(head) > 0:
+			return 0, io.ErrUnexpectedEOF
+		case err != nil:
+			return 0, err
+		}
+		iface, found, err = n.block(n.order().Uint32(head), p)
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return iface, nil
+}
+
+// block takes one block, whose type was peeked at, and reports whether it holds a packet.
+func (n *ng) block(kind uint32, p *flow.Packet) (iface int, found bool, err error) {
+	if kind == ngSection {
+		return 0, false, n.section()
+	}
+	left, err := n.enter()
+	if err != nil {
+		return 0, false, err
+	}
+	switch {
+	case n.foreign:
+		n.skipped.blocks++
+	case kind == ngInterface:
+		left, err = n.describe(left)
+	case kind == ngEnhanced, kind == ngPacket:
+		iface, left, found, err = n.enhanced(kind, left, p)
+	case kind == ngSimple:
+		left, found, err = n.simple(left, p)
+	}
+	if err == nil {
+		err = n.leave(left)
+	}
+	return iface, found, err
+}
+
+// enter reads a block's type and length and returns how many bytes of its body follow.
+func (n *ng) enter() (int64, error) {
+	head, err := n.take(8)
+	if err != nil {
+		return 0, err
+	}
+	return bodyLength(n.order().Uint32(head[4:]))
+}
+
+// bodyLength returns the length of the body of a block whose total length is given.
+func bodyLength(total uint32) (int64, error) {
+	if total < 12 || total%4 != 0 {
+		return 0, fmt.Errorf("a block of %d bytes, expected 12 or more and a multiple of 4", total)
+	}
+	return int64(total) - 12, nil
+}
+
+// leave skips the rest of a block's body and its closing length.
+func (n *ng) leave(left int64) error {
+	for left += 4; left > 0; { // an int may have 32 bits
+		k, err := n.in.Discard(int(min(left, 1<<30)))
+		if err != nil {
+			return err
+		}
+		left -= int64(k)
+	}
+	return nil
+}
+
+// take returns the next size bytes and steps over them. They are valid until the next
+// read. size must not be beyond readBuffer.
+func (n *ng) take(size int) ([]byte, error) {
+	b, err := n.in.Peek(size)
+	if err != nil {
+		return nil, err
+	}
+	_, _ = n.in.Discard(size)
+	return b, nil
+}
+
+// section begins a section (section 4.1): its byte order and its interfaces are new.
+func (n *ng) section() error {
+	head, err := n.take(24)
+	if err != nil {
+		return err
+	}
+	switch {
+	case bytes.Equal(head[8:12], []byte{0x1a, 0x2b, 0x3c, 0x4d}):
+		n.big = true
+	case bytes.Equal(head[8:12], []byte{0x4d, 0x3c, 0x2b, 0x1a}):
+		n.big = false
+	default:
+		return errors.New("a section header without a byte-order magic")
+	}
+	left, err := bodyLength(n.order().Uint32(head[4:]))
+	if err == nil && left < 16 {
+		err = fmt.Errorf("a section header of %d bytes, expected 28 or more", left+12)
+	}
+	if err != nil {
+		return err
+	}
+	n.interfaces, n.later = n.interfaces[:0], 0
+	n.foreign = n.order().Uint16(head[12:]) != 1
+	if n.foreign {
+		n.skipped.sections++
+	}
+	return n.leave(left - 16)
+}
+
+// describe takes an interface description (section 4.2) and returns what is left of it.
+func (n *ng) describe(left int64) (int64, error) {
+	if left < 8 {
+		return left, errors.New("an interface description that is too short")
+	}
+	body, err := n.take(int(min(left, 8+ngOptionBytes)))
+	if err != nil {
+		return left, err
+	}
+	left -= int64(len(body))
+	if len(n.interfaces) == ngInterfaces {
+		n.later++
+		return left, nil
+	}
+	order := n.order()
+	i := ngInterfaceInfo{link: flow.LinkType(order.Uint16(body)), snap: order.Uint32(body[4:]), units: 1e6}
+	for b := body[8:]; len(b) >= 4; {
+		code, size := order.Uint16(b), int(order.Uint16(b[2:]))
+		b = b[4:]
+		if code == 0 || size > len(b) {
+			break
+		}
+		i.option(code, b[:size], order)
+		b = b[min(len(b), (size+3)&^3):]
+	}
+	n.interfaces = append(n.interfaces, i)
+	return left, nil
+}
+
+// option takes an option of an interface description.
+func (i *ngInterfaceInfo) option(code uint16, b []byte, order binary.ByteOrder) {
+	const ifName, ifTsresol, ifTsoffset = 2, 9, 14
+	switch {
+	case code == ifName:
+		i.name = string(b[:min(len(b), ngNameBytes)])
+	case code == ifTsresol && len(b) == 1:
+		i.units = unitsOf(b[0])
+	case code == ifTsoffset && len(b) == 8:
+		i.offset = int64(order.Uint64(b))
+	}
+}
+
+// unitsOf returns the units in a second of a time-stamp resolution (if_tsresol), 0 if
+// there are more than 64 bits hold.
+func unitsOf(resolution byte) uint64 {
+	n := resolution & 0x7f
+	if resolution&0x80 != 0 {
+		return 1 << n // 0 beyond 63
+	}
+	if n > 19 {
+		return 0
+	}
+	units := uint64(1)
+	for range n {
+		units *= 10
+	}
+	return units
+}
+
+// time returns a time stamp in ns since the epoch.
+func (i *ngInterfaceInfo) time(stamp uint64) int64 {
+	if i.units == 0 {
+		return 0
+	}
+	hi, lo := bits.Mul64(stamp%i.units, 1e9)
+	fraction, _ := bits.Div64(hi, lo, i.units)
+	return (int64(stamp/i.units)+i.offset)*1e9 + int64(fraction)
+}
+
+// enhanced takes an enhanced packet block (section 4.3), or the obsolete packet block
+// (appendix A), which differs in its first word. Options are skipped.
+func (n *ng) enhanced(kind uint32, left int64, p *flow.Packet) (iface int, _ int64, found bool, err error) {
+	if left < 20 {
+		return 0, left, false, errors.New("a packet block that is too short")
+	}
+	head, err := n.take(20)
+	if err != nil {
+		return 0, left, false, err
+	}
+	left -= 20
+	order := n.order()
+	number := order.Uint32(head)
+	if kind == ngPacket {
+		number = uint32(order.Uint16(head))
+	}
+	stamp := uint64(order.Uint32(head[4:]))<<32 | uint64(order.Uint32(head[8:]))
+	captured, length := order.Uint32(head[12:]), order.Uint32(head[16:])
+	data, left, err := n.data(captured, left)
+	if err != nil {
+		return 0, left, false, err
+	}
+	i, err := n.of(number)
+	if i != nil {
+		fill(p, i.time(stamp), data, int(min(length, maxLength)), i.link)
+	}
+	return int(number), left, i != nil, err
+}
+
+// simple takes a simple packet block (section 4.4): a packet of the first interface,
+// without a time.
+func (n *ng) simple(left int64, p *flow.Packet) (_ int64, found bool, err error) {
+	if left < 4 {
+		return left, false, errors.New("a packet block that is too short")
+	}
+	head, err := n.take(4)
+	if err != nil {
+		return left, false, err
+	}
+	left -= 4
+	length := n.order().Uint32(head)
+	i, err := n.of(0)
+	if err != nil {
+		return left, false, err
+	}
+	captured := min(length, uint32(left))
+	if i.snap != 0 {
+		captured = min(captured, i.snap)
+	}
+	data, left, err := n.data(captured, left)
+	if err == nil {
+		fill(p, 0, data, int(min(length, maxLength)), i.link)
+	}
+	return left, err == nil, err
+}
+
+// maxLength bounds the length on the wire that a packet claims.
+const maxLength = 1<<31 - 1
+
+// data takes a packet's bytes out of a block of which left bytes are left.
+func (n *ng) data(captured uint32, left int64) ([]byte, int64, error) {
+	switch {
+	case captured > maxPacket:
+		return nil, left, fmt.Errorf("a packet of %d bytes, expected %d at most", captured, maxPacket)
+	case int64(captured) > left:
+		return nil, left, fmt.Errorf("a packet of %d bytes in a block with room for %d", captured, left)
+	}
+	data, err := n.take(int(captured))
+	return data, left - int64(captured), err
+}
+
+// of returns a packet's interface; nil without an error if it is one of those that found
+// no room, whose packets count as skipped.
+func (n *ng) of(number uint32) (*ngInterfaceInfo, error) {
+	switch known := uint64(len(n.interfaces)); {
+	case uint64(number) < known:
+		return &n.interfaces[number], nil
+	case uint64(number) < known+n.later:
+		n.skipped.interfaces++
+		return nil, nil
+	default:
+		return nil, fmt.Errorf("a packet of interface %d, of which there is no description: %d came before", number, known+n.later)
+	}
+}
+
+func (n *ng) interfaceName(iface int) string {
+	if iface < len(n.interfaces) {
+		return n.interfaces[iface].name
+	}
+	return ""
+}
