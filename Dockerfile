@@ -10,7 +10,7 @@ FROM source AS build-tap
 ARG TARGETOS
 ARG TARGETARCH
 ARG VERSION=dev
-RUN GOFLAGS="$(tools/goflags.sh)" CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
+RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} go build -trimpath -buildvcs=false \
     -ldflags "-s -w -X main.version=${VERSION}" -o /out/tap ./cmd/tap
 # Not root in the pod: the file permits NET_RAW, and the tap raises it where it opens its socket.
 RUN CGO_ENABLED=0 go run -buildvcs=false ./image/setcap /out/tap

@@ -34,7 +34,7 @@ func startHTTPD(t *testing.T) *httpd {
 // TestHTTPD asks with Go's own client, twice as it keeps connections otherwise.
 func TestHTTPD(t *testing.T) {
 	h := startHTTPD(t)
-	client := &http.Client{Timeout: 5 * time.Second}
+	client := &http.Client{Timeout: time.Minute}
 	defer client.CloseIdleConnections()
 	for range 2 {
 		for path, want := range map[string]string{"/healthz": "200 ok\n", "/healthz?x=1": "200 ok\n", "/readyz": "503 no\nway\n", "/else": "404 not found\n"} {
@@ -73,7 +73,7 @@ func TestHTTPDRawRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.SetDeadline(time.Now().Add(5 * time.Second))
+		c.SetDeadline(time.Now().Add(time.Minute))
 		io.WriteString(c, request)
 		c.(*net.TCPConn).CloseWrite()
 		got, _ := io.ReadAll(c) // it may end in a reset, where not all of the request was read
@@ -84,8 +84,22 @@ func TestHTTPDRawRequests(t *testing.T) {
 	}
 }
 
-// TestHTTPDBounds: who holds connections open keeps others out for a while, no more, and close does not wait for them.
+// TestHTTPDBounds: who holds connections open keeps others out for a while, no more, and close does not wait for them. A busy
+// machine may be late some times; a close that waits for what the connections may take is late each time.
 func TestHTTPDBounds(t *testing.T) {
+	const most = 5
+	for range most {
+		took := closeTakes(t)
+		if took < httpdTime/2 {
+			return
+		}
+		t.Logf("close took %v, of the %v that a connection may: again", took, httpdTime)
+	}
+	t.Errorf("close was late %d times of %d", most, most)
+}
+
+func closeTakes(t *testing.T) time.Duration {
+	t.Helper()
 	h := startHTTPD(t)
 	var held []net.Conn
 	for range httpdConns {
@@ -110,19 +124,17 @@ func TestHTTPDBounds(t *testing.T) {
 	eventuallyTrue(t, "a slot is free", func() bool { return len(h.slots) < httpdConns })
 	begin := time.Now()
 	h.close()
-	if d := time.Since(begin); d > httpdTime/2 {
-		t.Errorf("close took %v", d)
-	}
+	return time.Since(begin)
 }
 
 func eventuallyTrue(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		if f() {
 			return
 		}
 	}
-	t.Fatalf("not so within 10 seconds: %s", what)
+	t.Fatalf("not so within 3 minutes: %s", what)
 }
 
 func FuzzReadRequest(f *testing.F) {

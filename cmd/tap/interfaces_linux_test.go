@@ -24,7 +24,7 @@ func TestInterfacesComeAndGo(t *testing.T) {
 		s := p.start(t, []string{"MESHTLS_LIVE=server", "MESHTLS_ADDRESS=" + address}, self)
 		s.line(t, func(l string) bool { return l == "serving\n" })
 	}
-	ask := func(url string) { a.run(t, "", "curl", "-skS", "-m", "20", "-o", "/dev/null", url) }
+	ask := func(url string) { a.run(t, "", "curl", "-skS", "-m", "120", "-o", "/dev/null", url) }
 	ip(t, "-n", a.name, "link", "set", "lo", "down")
 	serve(b, "0.0.0.0")
 	tap := a.start(t, []string{"TAP_INTERFACES=eth0,net1,lo", "TAP_EMIT=flows,posture"}, buildTap(t), "run")

@@ -139,7 +139,9 @@ func newListener(t *testing.T) *listener {
 		t.Fatal(err)
 	}
 	for i := range l.handles {
-		cfg := afpacket.Config{Interface: "b0", Retire: time.Millisecond}
+		// The kernel closes a block after the retire timeout, however little is in it. With more blocks than packets are on the
+		// way at a time, the ring has room for them all, however late the reader is.
+		cfg := afpacket.Config{Interface: "b0", Retire: time.Millisecond, BlockBytes: 128 << 10, RingBytes: 3 * mostOnTheWay * 128 << 10}
 		if i == 0 {
 			cfg.Filter = pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})
 		}
@@ -179,6 +181,10 @@ func (l *listener) block(i int, b *afpacket.Block) {
 	}
 }
 
+// mostOnTheWay is how many frames are sent before the readers are waited for; the kernel may cut each into 46 segments, of which
+// a block holds some 80.
+const mostOnTheWay = 50
+
 // segmentBytes is what a segment carries where the kernel has to cut.
 const segmentBytes = 1448
 
@@ -199,7 +205,7 @@ func (l *listener) play(t *testing.T, packets []flow.Packet, offloads bool) (arr
 			segments = 1
 		}
 		arrived += segments
-		if bytes += packets[i].Length; bytes > most || i%50 == 49 {
+		if bytes += packets[i].Length; bytes > most || i%mostOnTheWay == mostOnTheWay-1 {
 			bytes = 0
 			l.await(t, arrived)
 		}
@@ -211,7 +217,7 @@ func (l *listener) play(t *testing.T, packets []flow.Packet, offloads bool) (arr
 // await waits until both readers have had so many packets.
 func (l *listener) await(t *testing.T, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(200 * time.Microsecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Microsecond) {
 		l.mu.Lock()
 		seen := l.seen
 		l.mu.Unlock()

@@ -97,7 +97,7 @@ func liveClient(address string) error {
 		}
 		transport := &http.Transport{MaxConnsPerHost: 1, TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}} //nolint:gosec // the test judges the wire
 		defer transport.CloseIdleConnections()
-		client := &http.Client{Transport: transport, Timeout: 20 * time.Second}
+		client := &http.Client{Transport: transport, Timeout: patience}
 		for range 2 {
 			r, err := client.Get(fmt.Sprintf("%s://%s:%d/", scheme, address, port))
 			if err != nil {
@@ -135,6 +135,10 @@ func liveClient(address string) error {
 
 // TestLiveAgreesWithRead: what the tap says live of each connection is what `tap read` says of what tcpdump wrote meanwhile.
 func TestLiveAgreesWithRead(t *testing.T) {
+	undropped(t, liveAgreesWithRead)
+}
+
+func liveAgreesWithRead(t *testing.T) (dropped bool) {
 	client, server := pods(t)
 	tap := buildTap(t)
 	self, err := os.Executable()
@@ -161,11 +165,13 @@ func TestLiveAgreesWithRead(t *testing.T) {
 	lines = append(lines, live.end(t)...)
 	dump.end(t)
 	if !strings.Contains(dump.stderr.String(), "\n0 packets dropped by kernel") {
-		t.Errorf("tcpdump: %s", &dump.stderr)
+		t.Logf("tcpdump: %s", &dump.stderr)
+		return true
 	}
 	for _, l := range lines {
 		if strings.Contains(l, `"stopped"`) && !strings.Contains(l, `"dropped":0`) {
-			t.Errorf("the ring dropped packets: %s", l)
+			t.Logf("the ring dropped packets: %s", l)
+			return true
 		}
 	}
 	out, err := exec.Command(tap, "read", "--output=json", "--emit=flows", file).Output()
@@ -173,13 +179,14 @@ func TestLiveAgreesWithRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	compare(t, between(lines), between(strings.SplitAfter(string(out), "\n")))
+	return false
 }
 
 func clientRun(t *testing.T, p pod, self, address string) ([]byte, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "ip", "netns", "exec", p.name, self)
+	cmd := p.in(ctx, self)
 	cmd.Env = append(os.Environ(), "MESHTLS_LIVE=client", "MESHTLS_ADDRESS="+address)
 	return cmd.CombinedOutput()
 }
@@ -187,12 +194,12 @@ func clientRun(t *testing.T, p pod, self, address string) ([]byte, error) {
 // waitForFile waits until tcpdump has written its header: it captures from then on.
 func waitForFile(t *testing.T, file string) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		if info, err := os.Stat(file); err == nil && info.Size() >= 24 {
 			return
 		}
 	}
-	t.Fatal("tcpdump does not capture")
+	t.Fatalf("tcpdump has not begun to capture within %v", patience)
 }
 
 // flowFacts is what two records of one connection have to agree on.

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -72,7 +71,7 @@ func carry(in net.Conn, to func(net.Conn) (string, string, error)) {
 		fmt.Fprintln(os.Stderr, err)
 		return
 	}
-	d := net.Dialer{Timeout: 5 * time.Second, Control: func(_, _ string, c syscall.RawConn) error {
+	d := net.Dialer{Timeout: patience, Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 7) }) // the rules let it pass
 	}}
 	if from != "" {
@@ -140,7 +139,7 @@ func TestRedirectAndTProxy(t *testing.T) {
 		taps[p.name] = p.start(t, []string{"TAP_EMIT=findings,flows", "POD_IPS=" + p.address}, tap, "run")
 		p.ready(t)
 	}
-	if got := client.run(t, "", "curl", "-sS", "-m", "10", "http://"+server.address+"/"); got != "hello\n" {
+	if got := client.run(t, "", "curl", "-sS", "-m", "120", "http://"+server.address+"/"); got != "hello\n" {
 		t.Fatalf("curl: %q", got)
 	}
 	for _, c := range []struct {

@@ -70,7 +70,7 @@ func validated(t *testing.T, lines []string) []object {
 // get asks the tap's own server in a pod.
 func (p pod) get(t *testing.T, path string) (status int, body string) {
 	t.Helper()
-	out, err := exec.Command("ip", "netns", "exec", p.name, "curl", "-sS", "-m", "5", "-w", "\n%{http_code}", "http://127.0.0.1:9469"+path).CombinedOutput()
+	out, err := p.in(t.Context(), "curl", "-sS", "-m", "60", "-w", "\n%{http_code}", "http://127.0.0.1:9469"+path).CombinedOutput()
 	if err != nil {
 		return 0, err.Error() + ": " + string(out)
 	}
@@ -82,12 +82,12 @@ func (p pod) get(t *testing.T, path string) (status int, body string) {
 // eventually waits until f is true.
 func eventually(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		if f() {
 			return
 		}
 	}
-	t.Fatalf("within 30 seconds not: %s", what)
+	t.Fatalf("within %v not: %s", patience, what)
 }
 
 // ready waits until the tap in a pod is.
@@ -107,7 +107,7 @@ func (p pod) ready(t *testing.T) {
 // run runs a program in a pod to its end.
 func (p pod) run(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("ip", append([]string{"netns", "exec", p.name}, args...)...)
+	cmd := p.in(t.Context(), args...)
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.Env = append(os.Environ(), fmt.Sprint("OWNER=", os.Getpid()), "ADDRESS="+p.address)
 	out, err := cmd.CombinedOutput()
@@ -355,7 +355,7 @@ func TestOrdersOfConfigMap(t *testing.T) {
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusOK && body == "ok\n"
 	})
-	a.run(t, "", "curl", "-sS", "-m", "10", "http://"+b.address+":8080/")
+	a.run(t, "", "curl", "-sS", "-m", "120", "http://"+b.address+":8080/")
 	var actions, reasons []string
 	flows := 0
 	for _, r := range validated(t, tap.end(t)) {

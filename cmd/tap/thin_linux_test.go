@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 func init() {
@@ -47,8 +48,8 @@ type kept struct {
 	Sent, Answers uint64 // bytes
 }
 
-// keepAlive asks on one connection of each kind, as fast as it can, until its standard input ends; then it closes them and
-// says how much that was.
+// keepAlive asks on one connection of each kind, a thousand times a second at most, until its standard input ends; then it closes
+// them and says how much that was. Faster it would only make the ring drop packets on a busy machine.
 func keepAlive(address string) error {
 	cert, err := liveCertificate("web")
 	if err != nil {
@@ -92,6 +93,7 @@ func (k *kept) ask(c net.Conn, count *counted, port int, over *atomic.Bool) erro
 			return err
 		}
 		k.Requests++
+		time.Sleep(time.Millisecond)
 	}
 	if err := c.Close(); err != nil {
 		return err
@@ -107,11 +109,13 @@ func (k *kept) ask(c net.Conn, count *counted, port int, over *atomic.Bool) erro
 func TestThinningLive(t *testing.T) {
 	needs(t, "curl", "curl")
 	for name, optmem := range map[string]string{"room": "", "no room": "8192"} {
-		t.Run(name, func(t *testing.T) { thinningLive(t, optmem) })
+		t.Run(name, func(t *testing.T) {
+			undropped(t, func(t *testing.T) bool { return thinningLive(t, optmem) })
+		})
 	}
 }
 
-func thinningLive(t *testing.T, optmem string) {
+func thinningLive(t *testing.T, optmem string) (dropped bool) {
 	client, server := pods(t)
 	tap := buildTap(t)
 	self, err := os.Executable()
@@ -133,9 +137,10 @@ func thinningLive(t *testing.T, optmem string) {
 	}
 	if optmem == "" {
 		eventually(t, "all but the connections of curl are thinned", func() bool { return server.metric(t, "thinned_connections") >= 8 })
-		eventually(t, "64 MB left out", func() bool { return server.metric(t, "thinned_bytes_total") > 64<<20 })
+		eventually(t, "16 MB left out", func() bool { return server.metric(t, "thinned_bytes_total") > 16<<20 })
 	} else {
-		eventually(t, "many packets", func() bool { return server.metric(t, "packets_total") > 100000 })
+		eventually(t, "a choice that the kernel refuses", func() bool { return strings.Contains(live.log(), cannotLeaveOut) })
+		eventually(t, "many packets", func() bool { return server.metric(t, "packets_total") > 20000 })
 		if n := server.metric(t, `filter_changes_total\{interface="lo"\}`); n > 0 {
 			t.Errorf("%d changes of the filter", n)
 		}
@@ -152,14 +157,24 @@ func thinningLive(t *testing.T, optmem string) {
 			want[k.Port] = append(want[k.Port], k)
 		}
 	}
-	checkThinned(t, want, live.end(t), optmem == "")
-	if warned := strings.Contains(live.stderr.String(), "cannot leave out that much"); warned != (optmem != "") {
-		t.Errorf("warned: %t: %s", warned, &live.stderr)
+	dropped = checkThinned(t, want, live.end(t), optmem == "")
+	if warned := strings.Contains(live.log(), cannotLeaveOut); warned != (optmem != "") {
+		t.Errorf("warned: %t: %s", warned, live.log())
 	}
+	return dropped
 }
 
-func checkThinned(t *testing.T, want map[int][]kept, lines []string, thinned bool) {
+const cannotLeaveOut = "cannot leave out that much"
+
+// checkThinned compares the records with what the clients say, unless the ring dropped packets.
+func checkThinned(t *testing.T, want map[int][]kept, lines []string, thinned bool) (dropped bool) {
 	t.Helper()
+	for _, l := range lines {
+		if strings.Contains(l, `"dropped":`) && !strings.Contains(l, `"dropped":0`) {
+			t.Logf("the ring dropped packets: %s", l)
+			return true
+		}
+	}
 	verdicts := map[int]string{portHTTP: "plaintext", port13: "tls", port13m: "mtls", port12m: "mtls"}
 	// As long as the server takes to close its end too; the client resets where it has more to say.
 	closed := []string{"SF", "RSTO", "S2"}
@@ -176,14 +191,10 @@ func checkThinned(t *testing.T, want map[int][]kept, lines []string, thinned boo
 				Verdict   string
 				Reasons   []string
 				ConnState string `json:"conn_state"`
-				Coverage  struct{ Dropped uint64 }
 			}
 		}
 		if json.Unmarshal([]byte(l), &r) != nil {
 			continue
-		}
-		if r.MeshTLS.Coverage.Dropped > 0 {
-			t.Errorf("the ring dropped packets: %s", l)
 		}
 		all := want[r.Destination.Port]
 		if r.Event.Dataset != "meshtls.flow" || len(all) == 0 {
@@ -204,4 +215,5 @@ func checkThinned(t *testing.T, want map[int][]kept, lines []string, thinned boo
 	if seen != 8 {
 		t.Errorf("%d connections, want 8", seen)
 	}
+	return false
 }

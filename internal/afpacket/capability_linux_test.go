@@ -121,7 +121,7 @@ func (n *namespace) as(t *testing.T, file string, attributes *syscall.SysProcAtt
 	if failed != nil {
 		unavailable(t, "start a process with %+v: %v", attributes, failed)
 	}
-	timer := time.AfterFunc(30*time.Second, func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 	if err := cmd.Wait(); err != nil {
 		t.Fatalf("the helper: %v\n%s", err, &out)

@@ -195,7 +195,7 @@ func TestLargeDatagrams(t *testing.T) {
 		}
 		b := make([]byte, segment)
 		for range segments {
-			server.SetReadDeadline(time.Now().Add(10 * time.Second))
+			server.SetReadDeadline(time.Now().Add(patience))
 			if _, err := server.Read(b); err != nil {
 				t.Fatal(err)
 			}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -96,11 +95,10 @@ func TestCloseUnderLoad(t *testing.T) {
 		done := make(chan error, 1)
 		var seen uint64
 		var got, after int
-		var closed atomic.Bool
 		read := make(chan struct{})
 		go func() {
 			done <- h.Run(func(b *Block) {
-				if closed.Load() {
+				if h.detached { // by this goroutine
 					after++
 				}
 				time.Sleep(pause)
@@ -113,21 +111,19 @@ func TestCloseUnderLoad(t *testing.T) {
 			})
 		}()
 		<-read
-		closed.Store(true)
-		begin := time.Now()
 		if err := errors.Join(h.Close(), h.Close()); err != nil {
 			t.Fatal(err)
 		}
-		took := time.Since(begin)
-		if err := <-done; err != nil {
-			t.Fatal(err)
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(patience):
+			t.Fatalf("Run did not return after Close: %+v", stats(t, h))
 		}
-		if took > time.Second {
-			t.Errorf("Close took %v", took)
-		}
-		// One block more may have been in hand, and one been begun before Run looked.
-		if after > blocks+2 {
-			t.Errorf("%d blocks came after Close, from a ring of %d", after, blocks)
+		if after > blocks {
+			t.Errorf("%d blocks came after the arrival of packets was stopped, from a ring of %d", after, blocks)
 		}
 		if s := stats(t, h); seen+s.Drops != s.Packets {
 			t.Errorf("seen %d, %+v: each is seen or dropped", seen, s)
@@ -152,27 +148,37 @@ func TestDrained(t *testing.T) {
 	l, r := pair(t)
 	client, server := l.datagrams(t, "udp4", left["udp4"]), r.datagrams(t, "udp4", right["udp4"])
 	for _, count := range []int{1, 10, 3000} {
-		c := r.capture(t, Config{Interface: "right0", Retire: time.Second, Filter: toPort(t, port(server))})
-		payload := bytes.Repeat([]byte{0}, 200)
-		for i := range count {
-			binary.BigEndian.PutUint32(payload, uint32(i))
-			send(t, client, server, payload)
-		}
-		if packets := c.stop(t); len(packets) != count {
-			t.Errorf("seen %d of %d packets that were there before Close: %+v", len(packets), count, stats(t, c.Handle))
-		}
+		undropped(t, func(t *testing.T) uint64 {
+			c := r.capture(t, Config{Interface: "right0", Retire: time.Second, Filter: toPort(t, port(server))})
+			payload := bytes.Repeat([]byte{0}, 200)
+			for i := range count {
+				binary.BigEndian.PutUint32(payload, uint32(i))
+				send(t, client, server, payload)
+			}
+			packets, s := c.stop(t), stats(t, c.Handle)
+			if s.Drops == 0 && len(packets) != count || s.Packets != uint64(count) {
+				t.Errorf("seen %d of %d packets that were there before Close: %+v", len(packets), count, s)
+			}
+			return s.Drops
+		})
 	}
 }
 
 // TestNothingToDrain: an empty ring is not waited for.
 func TestNothingToDrain(t *testing.T) {
 	n := loopback(t)
-	c := n.capture(t, Config{Interface: "lo", Retire: maxRetire})
-	begin := time.Now()
-	c.stop(t)
-	if took := time.Since(begin); took > maxRetire/2 {
-		t.Errorf("Run returned %v after Close", took)
+	const most = 5 // a busy machine may be late some times, a tap that waits for the timeout is each time
+	for range most {
+		c := n.capture(t, Config{Interface: "lo", Retire: maxRetire})
+		begin := time.Now()
+		c.stop(t)
+		took := time.Since(begin)
+		if took < maxRetire/2 {
+			return
+		}
+		t.Logf("Run returned %v after Close, of a retire timeout of %v: again", took, maxRetire)
 	}
+	t.Errorf("Run returned late after Close %d times of %d", most, most)
 }
 
 // TestNeverRun: a handle that nobody runs gives back what it has, and says that it lost it.
@@ -389,6 +395,10 @@ func TestStatsAtOnce(t *testing.T) {
 // TestSetFilter: a filter that is put in place of another one holds from the next packet
 // on, with traffic under way too, and once the capture has ended it brings nothing back.
 func TestSetFilter(t *testing.T) {
+	undropped(t, setFilter)
+}
+
+func setFilter(t *testing.T) (dropped uint64) {
 	n := loopback(t)
 	from := n.datagrams(t, "udp4", "127.0.0.1")
 	first, second := n.datagrams(t, "udp4", "127.0.0.1"), n.datagrams(t, "udp4", "127.0.0.1")
@@ -426,13 +436,15 @@ func TestSetFilter(t *testing.T) {
 			got = append(got, string(p.Data[i:]))
 		}
 	}
-	if !slices.Equal(got, want) {
+	s := stats(t, h)
+	if s.Drops == 0 && !slices.Equal(got, want) {
 		t.Errorf("captured %q, want %q", got, want)
 	}
 	if err := h.SetFilter(nil); err != nil {
-		t.Errorf("behind the end: %v", err)
+		t.Errorf("after the end: %v", err)
 	}
-	if s := stats(t, h); s.Packets != uint64(len(want)) || s.Drops != 0 {
+	if s.Packets != uint64(len(want)) {
 		t.Errorf("%+v, want %d packets", s, len(want))
 	}
+	return s.Drops
 }

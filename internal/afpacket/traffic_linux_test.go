@@ -32,7 +32,7 @@ func send(t testing.TB, from, to *net.UDPConn, payload []byte) {
 		t.Fatal(err)
 	}
 	b := make([]byte, len(payload)+1)
-	to.SetReadDeadline(time.Now().Add(10 * time.Second))
+	to.SetReadDeadline(time.Now().Add(patience))
 	if n, err := to.Read(b); err != nil || !bytes.Equal(b[:n], payload) {
 		t.Fatalf("received %d of %d bytes: %v", n, len(payload), err)
 	}
