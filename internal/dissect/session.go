@@ -240,6 +240,11 @@ func (s *Session) Closed(side Side, reset bool) {
 	} else {
 		st.fin = true
 	}
+	if s.tls != nil {
+		if l := &s.tls.layers[side.Other()]; !l.ended {
+			l.ended, l.before = true, len(l.list)
+		}
+	}
 	s.revision++
 }
 

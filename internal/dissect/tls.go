@@ -74,7 +74,9 @@ type layer struct {
 	inHeader bool // the bytes end inside of a record's header
 	early    int  // records before the ServerHello that the list leaves out
 	list     []Record
-	rest     int // protected records beyond the list
+	rest     int  // protected records beyond the list
+	ended    bool // the other side has closed, and ...
+	before   int  // ... so many of the list came before
 }
 
 // Records returns the protected records (type 23) of a side in stream order: at most
@@ -92,6 +94,12 @@ func (t *TLS) Records(side Side) (list []Record, complete bool) {
 
 // More returns how many protected records a side sent beyond those listed.
 func (t *TLS) More(side Side) int { return t.layers[side].rest }
+
+// BeforeEnd reports whether the other side has sent a FIN or a RST, and how many of the
+// listed records of a side came before that.
+func (t *TLS) BeforeEnd(side Side) (n int, ended bool) {
+	return t.layers[side].before, t.layers[side].ended
+}
 
 // InHeader tells that a side's bytes end inside of a record's header.
 func (t *TLS) InHeader(side Side) bool {

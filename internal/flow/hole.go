@@ -255,9 +255,10 @@ func (t *Table) finish(c *Conn, side Side) {
 	for c.tcp.waiting != nil && c.waits(side) && !c.tellable(side) {
 		t.giveUp(c, side)
 	}
-	if s := &c.tcp.side[side]; s.sure && s.acked > s.next+1 && c.end(side).Packets > 0 {
-		// The receiver has it, and nothing behind it came. One byte may be a FIN.
-		t.skipTo(c, side, s.acked)
+	if s := &c.tcp.side[side]; s.sure && max(s.acked, s.sent) > s.next+1 && c.end(side).Packets > 0 {
+		// The receiver has it, or its sender went on behind it, and nothing of it came.
+		// One byte may be a FIN.
+		t.skipTo(c, side, max(s.acked, s.sent))
 	}
 	t.settle(c, side)
 	t.tail(c, side)

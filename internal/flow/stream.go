@@ -14,6 +14,7 @@ type stream struct {
 	next    int64    // offset of the next byte to hand on
 	told    int64    // offset behind the last byte handed on; what is between told and next is a gap
 	acked   int64    // the most that the other side has acknowledged
+	sent    int64    // the most that the sender's own packets without payload say was sent
 	fin     int64    // offset of the FIN, -1: none
 	recent  uint64   // position of the latest record in Table.recent
 }

@@ -54,6 +54,7 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 	s := &c.tcp.side[side]
 	n := int64(d.PayloadLen)
 	if n == 0 && d.Flags&flagFIN == 0 {
+		s.bare(d)
 		return
 	}
 	seq := d.Seq
@@ -98,6 +99,16 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		} else {
 			t.place(c, side, p)
 		}
+	}
+}
+
+// bare notes the number of a packet without payload, SYN and FIN: all before it was sent.
+func (s *stream) bare(d *Decoded) {
+	if d.Flags&flagSYN != 0 || !s.sure {
+		return
+	}
+	if off := s.offset(d.Seq); off > s.sent && !s.beyond(off) {
+		s.sent = off
 	}
 }
 

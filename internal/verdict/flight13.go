@@ -15,6 +15,7 @@ type flight struct {
 	last    int    // index of the record with the Finished
 	firm    bool   // more records cannot change the meaning
 	hollow  bool   // an empty Certificate without a Finished, so far
+	refuses bool   // an alert and nothing else: the client refuses the server
 	later   bool   // the server may still ask for a certificate
 	split   bool   // Certificate, CertificateVerify and Finished stand in records of their own
 	chain   int    // inferred bytes of the client's chain, 0 if not known
@@ -169,7 +170,7 @@ func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 	var room [4]int
 	switch {
 	case len(f.records) == 1 && (first == s.alert || first == s.alert+jssePadding):
-		f.reason = []string{"alert_sized_record"}
+		f.refuses, f.reason = true, []string{"alert_sized_record"}
 	case s.block(lengths(room[:0], t, t.Client, f.records)) > 0:
 		f.reason = []string{"padded_records"}
 	case first < leastCertificate(s, t.Hello)+verifyOver+leastSignature+s.finished-s.over:
@@ -259,7 +260,7 @@ func (f *flight) awaitLater(t *dissect.TLS, s suite, e ends) {
 	for _, r := range f.records[f.last+1:] {
 		complete = complete && r.Length < leastCertificate(s, t.Hello)
 	}
-	if !complete || !e.client && !e.serverReset || t.More(t.Client) > 0 || !confirmed(t, t.Client, f.records, len(f.records)-1) {
+	if !complete || e.blind || !e.client && !e.serverReset || t.More(t.Client) > 0 || !confirmed(t, t.Client, f.records, len(f.records)-1) {
 		f.deny("")
 	}
 	f.reason = append(f.reason, "post_handshake_auth_offered")

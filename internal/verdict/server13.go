@@ -78,6 +78,7 @@ func (f *serverFlight) finished(r []dissect.Record, s suite, pad int) (last int,
 type answer struct {
 	alerts, unclear int
 	data            bool
+	farewell        bool // the alert answers the client's own end: it is a close_notify, or as good as one
 }
 
 // maxRefusal is the most records in which a server refuses a client, with room to spare.
@@ -85,7 +86,7 @@ const maxRefusal = 3
 
 // answer looks behind the client's flight, which ends at end. The server's own flight is
 // no answer, and what it pads to one block may be anything.
-func (f *serverFlight) answer(end int64, s suite) (a answer) {
+func (f *serverFlight) answer(end int64, s suite, e ends) (a answer) {
 	if len(f.records) > 0 && f.records[0].Ack >= end {
 		return a // its flight cannot have been sent behind the client's: acknowledgements tell nothing
 	}
@@ -97,6 +98,7 @@ func (f *serverFlight) answer(end int64, s suite) (a answer) {
 		switch {
 		case alert && r.Ack > f.t.ClientHelloEnd+changeCipherSpec: // it may refuse what has come of the flight
 			a.alerts++
+			a.farewell = a.farewell || f.answersEnd(i, end, s, e)
 		case alert, r.Ack < end:
 		case r.Length <= s.alert || f.block > 0 && r.Length <= f.block+s.over || !confirmed(f.t, f.t.Client.Other(), f.records, i):
 			a.unclear++

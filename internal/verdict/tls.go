@@ -98,7 +98,7 @@ func unencrypted(suite uint16) bool {
 // and without loss, is neither TLS nor anything that is known.
 func answeredOtherwise(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	kind, _ := s.Kind(t.Client.Other())
-	return t.Over == dissect.OverTCP && kind == dissect.KindUnreadable && !c.MissedStart && lost(c, s) == 0
+	return t.Over == dissect.OverTCP && kind == dissect.KindUnreadable && !c.MissedStart && lost(c, s) == 0 && !behind(c)
 }
 
 // handshakeOf concludes what the handshake of a connection shows by itself.
@@ -180,10 +180,12 @@ func (j *Judge) judgeMidstream(out *Judged, s *dissect.Session) {
 
 // ends is how a connection came to its end, as the TLS client and server see it.
 type ends struct {
-	client, server bool // that side sent a FIN or a RST
-	reset          bool // by a RST of either
-	serverReset    bool // by the server's
-	blind          bool // bytes were lost or could not be read, or one direction is missing: what is not there may have been
+	client, server bool  // that side sent a FIN or a RST
+	reset          bool  // by a RST of either
+	serverReset    bool  // by the server's
+	blind          bool  // bytes were lost, are still waited for or could not be read, or one direction is missing: what is not there may have been
+	lasted         int64 // ns from the first packet to the latest
+	sent           int64 // bytes of the client's stream
 }
 
 func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
@@ -191,11 +193,16 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 	sf, sr := s.Ended(t.Client.Other())
 	_, lostO := s.Seen(dissect.Originator)
 	_, lostR := s.Seen(dissect.Responder)
+	seen, missed := s.Seen(t.Client)
 	return ends{
 		client: cf || cr, server: sf || sr, reset: cr || sr, serverReset: sr,
-		blind: lostO+lostR > 0 || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Conflict || unread(t),
+		blind:  lostO+lostR > 0 || behind(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Conflict || unread(t),
+		lasted: c.Last - c.First, sent: seen + missed,
 	}
 }
+
+// behind reports whether either end has sent more than the session was given.
+func behind(c *flow.Conn) bool { return c.Behind(flow.Originator) || c.Behind(flow.Responder) }
 
 // unread tells that the record layer of a side was lost: what came there is not known.
 func unread(t *dissect.TLS) bool {

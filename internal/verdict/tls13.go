@@ -33,8 +33,11 @@ func judge13(t *dissect.TLS, e ends, ended bool) handshake {
 		h.because(f.reason...)
 		h.take(&f, t)
 	}
-	if why == "" {
+	switch why {
+	case "":
 		settle(&h, t, &f, s, e, ended)
+	case "unexpected_record", "unacknowledged_flight":
+		h.open = true // there was a flight, and perhaps an answer
 	}
 	if !h.open {
 		failed(&h, t, e, ended)
@@ -88,8 +91,8 @@ func settle(h *handshake, t *dissect.TLS, f *flight, s suite, e ends, ended bool
 	if f.soonest > 0 {
 		soonest = f.soonest
 	}
-	a := server.answer(end, s)
-	h.open = a.unclear > 0 || a.data
+	a := server.answer(end, s, e)
+	h.open = a.unclear > 0 || a.data || a.farewell
 	switch {
 	case a.data && (h.auth == AuthPresented || h.resumed && t.Hello != nil && t.Hello.EarlyData()) && server.spokeBefore(soonest):
 		// A server may speak before it has read the client's flight, and then refuse it.
@@ -102,12 +105,13 @@ func settle(h *handshake, t *dissect.TLS, f *flight, s suite, e ends, ended bool
 	case a.unclear > 0:
 		h.because("unclear_answer")
 		h.decided = ended
-	case a.alerts > 0 && (e.server || ended && !e.blind):
+	case a.farewell:
+		h.because("alert_sized_record")
+	case a.alerts > 0 && !e.blind && !served(t, end, e) && (e.server || ended):
 		h.outcome, h.decided = OutcomeRejected, true
 		h.because("alert_sized_record")
 	case e.over():
 		h.because("application_data_missing")
-		// who closes after a whole handshake may have wanted no more than that
-		h.open = f.end > 0 && e.client && !e.serverReset
+		h.open = leftOpen(t, f, end, e)
 	}
 }

@@ -53,6 +53,18 @@ func TestFlights(t *testing.T) {
 		{"an answer of one byte", nil, 0, goAsks + "C 517 97 53 | C 120 | S 18", "tls presented incomplete", "unclear_answer"},
 		{"the client refuses", nil, 0, goAsks + "C 19 | C fin", "failed unknown aborted", "alert_sized_record"},
 
+		// a server that never says anything: its alert may be a close_notify
+		{"a silent server answers close_notify", nil, 0, goAsks + "C 517 97 53 | C 120 | C 19 | S 19 | S fin | C fin", "tls presented incomplete", "alert_sized_record"},
+		{"the same of Java", nil, 0x1302, "S 65 170 535 111 85 | C 533 111 85 | C 79 | C 35 | S 35 | S fin | C fin", "tls presented incomplete", "alert_sized_record"},
+		{"the same, one-way", nil, 0, goAsksNot + "C 53 | C 120 19 | S 19 | S fin", "tls not_requested incomplete", "alert_sized_record"},
+		{"a silent server answers a FIN", nil, 0, goAsks + "C 517 97 53 | C 120 | C fin | S 19 | S fin", "tls presented incomplete", "alert_sized_record"},
+		{"a silent server closes after many lines", nil, 0, goAsks + "C 517 97 53 | C 120 120 120 120 120 | C 120 120 120 120 | S 19 | S fin", "tls presented incomplete", ""},
+		{"a silent server closes after an upload", nil, 0, goAsks + "C 517 97 53 | C 16401 16401 16401 16401 16401 | S 19 | S fin", "tls presented incomplete", ""},
+		{"the same, without an alert", nil, 0, goAsks + "C 517 97 53 | C 16401 16401 16401 16401 16401 | S rst", "tls presented incomplete", "application_data_missing"},
+		{"refused after a request", nil, 0, goAsks + "C 517 97 53 | C 120 16401 | S 19 | S rst", "failed presented rejected", "alert_sized_record"},
+		{"refused, and the client closes", nil, 0, goAsks + "C 517 97 53 | C 120 | S 19 | C 19 | C fin | S fin", "failed presented rejected", "alert_sized_record"},
+		{"a flight that is not understood, and no answer", nil, 0, envoy + "C 528 | C 528 | C 528 | C fin | S fin", "tls unknown incomplete", "application_data_missing"},
+
 		// data before the client's flight is verified
 		{"0.5-RTT data", nil, 0, goAsks + "S 300 | C 517 97 53 | S 300 | C 120 | S 300", "tls presented incomplete", "half_rtt_data"},
 		{"0.5-RTT data, then refused", nil, 0, envoy + "S 300 | C 632 | S 300 | S 19 | S fin", "tls presented incomplete", "half_rtt_data"},

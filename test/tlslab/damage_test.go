@@ -2,16 +2,22 @@ package tlslab_test
 
 import (
 	"encoding/binary"
+	"flag"
 	"slices"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
+var pairs = flag.Int("pairs", 0, "of each capture, how many `pairs` of packets TestPartOfACapture takes out together; -1: all")
+
 // contradicts tells that something is claimed which is not so: that little was seen
 // excuses silence only.
 func contradicts(r row, j *verdict.Judged) bool {
 	if j.Verdict == verdict.MTLS && (r["client_auth"] != verdict.AuthPresented || r["outcome"] != "established") {
+		return true
+	}
+	if j.Verdict == verdict.Plaintext || j.Verdict == verdict.Encrypted || j.Verdict == verdict.Failed && r["outcome"] == "established" {
 		return true
 	}
 	if j.TLS == nil || j.TLS.ClientAuth == verdict.AuthUnknown {
@@ -21,8 +27,9 @@ func contradicts(r row, j *verdict.Judged) bool {
 }
 
 // TestPartOfACapture: whatever part of a capture there is, nothing is claimed that is
-// not so: each packet lost in turn, the capture begun or ended at each, one direction
-// alone, and a short snap length.
+// not so, be it a certificate, a refusal or plaintext: each packet lost in turn, at the
+// capture's pace and at two others, with -pairs each two packets, the capture begun or
+// ended at each, one direction alone, and a short snap length.
 func TestPartOfACapture(t *testing.T) {
 	files, rows := manifest(t)
 	parts, claims := 0, 0
@@ -47,12 +54,20 @@ func TestPartOfACapture(t *testing.T) {
 					r = truth[pair{p.to, p.from}]
 				}
 				if contradicts(r, &j) {
-					t.Errorf("%s, %s %d: truth %s %s, said %s %s %v", file, what, at, r["client_auth"], r["outcome"], j.Verdict, j.TLS.ClientAuth, j.Reasons)
+					t.Errorf("%s, %s %d: truth %s %s, said %s %v", file, what, at, r["client_auth"], r["outcome"], j.Verdict, j.Reasons)
 				}
 			}
 		}
+		left := *pairs
 		for i := range frames {
-			check("without packet", i, slices.Delete(slices.Clone(frames), i, i+1))
+			without := slices.Delete(slices.Clone(frames), i, i+1)
+			check("without packet", i, without)
+			check("at once, without packet", i, paced(without, 1000))
+			check("slowly, without packet", i, paced(without, 600e6))
+			for k := i; k < len(without) && left != 0 && (*pairs < 0 || bulk(frames[i]) || bulk(without[k])); k++ {
+				left--
+				check("without two packets, the later one", k+1, slices.Delete(slices.Clone(without), k, k+1))
+			}
 			check("before packet", i, frames[:i])
 			check("from packet", i, frames[i:])
 		}
@@ -77,6 +92,21 @@ func TestPartOfACapture(t *testing.T) {
 	if claims < parts/2 {
 		t.Errorf("only %d claims in %d parts: they prove nothing", claims, parts)
 	}
+}
+
+// paced returns a copy of a capture with the same time between all packets, in ns.
+func paced(frames []frame, step int64) []frame {
+	out := slices.Clone(frames)
+	for i := range out {
+		out[i].time = out[0].time + int64(i)*step
+	}
+	return out
+}
+
+// bulk reports whether a frame has payload.
+func bulk(f frame) bool {
+	_, payload, ok := tcpPayload(f.data)
+	return ok && len(f.data) > payload
 }
 
 // TestPortsUsedAgain: a connection that takes the ports of one that was mutual is judged

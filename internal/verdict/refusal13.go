@@ -1,0 +1,71 @@
+package verdict
+
+import "github.com/meshtls-tap/meshtls-tap/internal/dissect"
+
+// In TLS 1.3 a refusal and a close_notify are records of the same size. A server that
+// sends neither application data nor tickets (syslog, RFC 5425) shows nothing else. Its
+// alert is a refusal only where nothing speaks for a session that went on.
+
+const (
+	// refusalRecords and refusalBytes are how much a client sends past its flight, at most,
+	// before it learns that it was refused. A server that refuses reads no more, so what its
+	// host acknowledges stays within the receive window that it began with (64 KiB).
+	refusalRecords = 8
+	refusalBytes   = 64 << 10
+	// refusalTime is how long a connection lasts, at most, until the server has refused the
+	// client, in nanoseconds.
+	refusalTime = 5e9
+)
+
+// served reports whether the client sent more past its flight, which ends at end, or the
+// connection lasted longer, than where the server refuses.
+func served(t *dissect.TLS, end int64, e ends) bool {
+	r, _ := t.Records(t.Client)
+	n, most := 0, end
+	for _, x := range r {
+		if x.End > end {
+			n, most = n+1, x.End
+		}
+	}
+	return n > refusalRecords || most-end > refusalBytes || t.More(t.Client) > 0 || e.lasted > refusalTime
+}
+
+// answersEnd reports whether the server's record with the given index answers the end of
+// the client's stream: it came after the client's FIN or acknowledges it, or it
+// acknowledges as the client's last record one that may be an alert itself. end is where
+// the client's flight ends. Where that flight is padded, so are alerts.
+func (f *serverFlight) answersEnd(i int, end int64, s suite, e ends) bool {
+	ack := f.records[i].Ack
+	if n, ended := f.t.BeforeEnd(f.t.Client.Other()); ended && (i >= n || ack > e.sent) {
+		return true
+	}
+	r, _ := f.t.Records(f.t.Client)
+	last := -1
+	var room [4]int
+	flight := room[:0]
+	for k, x := range r {
+		switch {
+		case x.End <= f.t.ClientHelloEnd || x.End > ack:
+		case x.End <= end:
+			if len(flight) < cap(flight)-1 {
+				flight = append(flight, x.Length)
+			}
+		default:
+			last = k
+		}
+	}
+	if last < 0 {
+		return false
+	}
+	n := r[last].Length
+	return n == s.alert || n == s.alert+jssePadding || len(flight) > 0 && s.block(append(flight, n)) > 0
+}
+
+// leftOpen reports whether a connection that ended without an answer to the client's
+// flight may have been a whole handshake: who closes after one may have wanted no more.
+func leftOpen(t *dissect.TLS, f *flight, end int64, e ends) bool {
+	if served(t, end, e) {
+		return true
+	}
+	return e.client && !e.serverReset && !f.hollow && !f.refuses
+}
