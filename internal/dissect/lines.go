@@ -13,32 +13,6 @@ func sshBanner(b []byte) answer {
 	return a
 }
 
-func smtpGreeting(b []byte) answer { return banner220(b, "SMTP", "FTP") }
-func ftpGreeting(b []byte) answer  { return banner220(b, "FTP", "SMTP") }
-
-// banner220: SMTP and FTP greet alike; where the line does not name either, what the
-// client says decides.
-func banner220(b []byte, name, rival string) answer {
-	if a := anyOf("220 ", "220-")(b); a != yes {
-		return a
-	}
-	line, a := plainLine(b, 600)
-	if a != yes {
-		return a
-	}
-	line = bytes.ToUpper(line)
-	named, other := bytes.Contains(line, []byte(name)), bytes.Contains(line, []byte(rival))
-	switch {
-	case name == "FTP" && bytes.Contains(line, []byte("SMTP")):
-		return no
-	case named:
-		return yes
-	case other:
-		return no
-	}
-	return maybe
-}
-
 // imapCommand: a tag and a command that opens a session (RFC 9051 section 6).
 func imapCommand(b []byte) answer {
 	line, a := plainLine(b, 512)
@@ -53,21 +27,6 @@ func imapCommand(b []byte) answer {
 		return no
 	}
 	return yes
-}
-
-// pop3Greeting: "+OK" is Redis and POP3 alike, so the line says more, or the client.
-func pop3Greeting(b []byte) answer {
-	if a := prefix(b, "+OK"); a != yes {
-		return a
-	}
-	line, a := plainLine(b, 512)
-	switch {
-	case a != yes:
-		return a
-	case bytes.Contains(bytes.ToUpper(line), []byte("POP")):
-		return yes
-	}
-	return maybe
 }
 
 // xmppStream: the opening of a stream (RFC 6120 section 4.2), perhaps behind an XML

@@ -30,9 +30,11 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 		offset, ack = p.headOffset, p.headAck
 	}
 	switch size, a := proxyHeader(buf); {
-	case p.proxied || a == no:
+	case p.proxied >= maxProxied || a == no:
 	case a == yes:
-		p.proxied = true
+		if p.proxied++; p.proxied > 1 {
+			s.behind, s.upgraded = true, "proxy_protocol"
+		}
 		s.release(&p.head)
 		if after := buf[size:]; len(after) > 0 {
 			s.recognize(side, offset+int64(size), after, ack)
@@ -73,6 +75,8 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 	}
 	a := s.consult(side, buf)
 	switch {
+	case a != yes && s.joined(side, offset, buf, rest, ack):
+		return
 	case a == yes:
 		s.revision++
 		s.begin(side, buf)
@@ -91,7 +95,7 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 		return
 	}
 	st.kind = kind
-	st.upgrades = kind == KindText && saysTLS(buf)
+	st.upgrades = kind == KindText // whatever its first words are: TLS may follow any text
 	s.revision++
 	if kind == KindUnreadable {
 		s.follow(side, offset, buf, ack, false)
@@ -142,38 +146,44 @@ func (s *Session) consult(side Side, b []byte) answer {
 	}
 	best := no
 	st.p.maybe = opinion{}
-	for i := range recognizers {
+	candidates := &byFirst[b[0]]
+	for i := candidates.next(0); i >= 0; i = candidates.next(i + 1) {
 		r := &recognizers[i]
 		client, server := r.ask(r.client, b), r.ask(r.server, b)
-		bit := uint64(1) << i
-		agreed := client == maybe && theirs.server&bit != 0 || server == maybe && theirs.client&bit != 0
+		agreed := client == maybe && theirs.server.has(i) || server == maybe && theirs.client.has(i)
 		switch a := max(client, server); {
 		case a == yes, agreed, a == maybe && sameProtocol(other.protocol, r.protocol):
-			st.kind, st.protocol, st.upgrades = r.kind, r.protocol, r.upgrades
-			if (theirs.client|theirs.server)&bit != 0 && other.protocol == "" && other.kind != KindTLS {
-				other.kind, other.protocol, other.upgrades = r.kind, r.protocol, r.upgrades
-				if len(other.p.head) > 0 {
-					s.begin(side.Other(), other.p.head)
-				}
-				s.release(&other.p.head)
-			}
+			s.agree(side, r, theirs.client.has(i) || theirs.server.has(i))
 			return yes
 		case a == more:
 			best = more
 		}
 		if client == maybe {
-			st.p.maybe.client |= bit
+			st.p.maybe.client.add(i)
 		}
 		if server == maybe {
-			st.p.maybe.server |= bit
+			st.p.maybe.server.add(i)
 		}
 	}
 	return best
 }
 
-// opinion holds the recognizers that said maybe, by their place in the table: as a
-// client, and as a server.
-type opinion struct{ client, server uint64 }
+// agree sets a direction's protocol, and the other direction's if that said maybe before.
+func (s *Session) agree(side Side, r *recognizer, both bool) {
+	st, other := &s.sides[side], &s.sides[side.Other()]
+	st.kind, st.protocol, st.upgrades = r.kind, r.protocol, r.upgrades
+	if !both || other.protocol != "" || other.kind == KindTLS {
+		return
+	}
+	other.kind, other.protocol, other.upgrades = r.kind, r.protocol, r.upgrades
+	if len(other.p.head) > 0 {
+		s.begin(side.Other(), other.p.head)
+	}
+	s.release(&other.p.head)
+}
+
+// opinion holds the recognizers that said maybe: as a client, and as a server.
+type opinion struct{ client, server set }
 
 // begin starts the reader of a protocol that was just recognized, on what came so far.
 func (s *Session) begin(side Side, buf []byte) {
@@ -212,21 +222,14 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	case st.protocol == "dns" && s.dns != nil:
 		s.dns.data(side, data)
 	case st.protocol == "":
-		if st.kind == KindText && !s.settledPlain && !st.upgrades && saysTLS(data) {
-			st.upgrades = true
-			s.revision++
-		}
 		s.again(side, offset, data, ack)
-	}
-	if !s.settledPlain && s.sides[0].seen+s.sides[1].seen > s.PlainAfter() {
-		s.settledPlain = true
-		s.revision++
 	}
 }
 
 // speaks tells that b begins like a message of the side's protocol.
 func (st *stream) speaks(b []byte) bool {
-	for i := range recognizers {
+	candidates := &byFirst[b[0]]
+	for i := candidates.next(0); i >= 0; i = candidates.next(i + 1) {
 		if r := &recognizers[i]; sameProtocol(st.protocol, r.protocol) && max(r.ask(r.client, b), r.ask(r.server, b)) >= maybe {
 			return true
 		}
@@ -256,15 +259,39 @@ func (s *Session) again(side Side, offset int64, data []byte, ack int64) {
 	if st.kind == KindUnreadable && s.follow(side, offset, data, ack, false) {
 		return
 	}
-	for i := range recognizers {
-		r := &recognizers[i]
-		if r.middle && max(r.ask(r.client, data), r.ask(r.server, data)) == yes {
+	if st.kind == KindText && s.consultWords(side, data) == yes {
+		s.revision++
+		return
+	}
+	candidates := &middleByFirst[data[0]]
+	for i := candidates.next(0); i >= 0; i = candidates.next(i + 1) {
+		if r := &recognizers[i]; max(r.ask(r.client, data), r.ask(r.server, data)) == yes {
 			st.kind, st.protocol, st.upgrades = r.kind, r.protocol, r.upgrades
 			s.revision++
 			s.begin(side, data)
 			return
 		}
 	}
+}
+
+// consultWords asks the protocols of lines about a later segment of text that none of
+// them recognized at its start: a command can name the protocol where no greeting did.
+func (s *Session) consultWords(side Side, b []byte) answer {
+	other := &s.sides[side.Other()]
+	if s.settledPlain || other.p == nil {
+		return no
+	}
+	theirs := &other.p.maybe
+	candidates := &wordsByFirst[b[0]]
+	for i := candidates.next(0); i >= 0; i = candidates.next(i + 1) {
+		r := &recognizers[i]
+		client, server := r.ask(r.client, b), r.ask(r.server, b)
+		if max(client, server) == yes || client == maybe && theirs.server.has(i) || server == maybe && theirs.client.has(i) {
+			s.agree(side, r, theirs.client.has(i) || theirs.server.has(i))
+			return yes
+		}
+	}
+	return no
 }
 
 // Conclude decides what was left open, now that no more bytes will come.

@@ -56,9 +56,9 @@ type parser struct {
 	head                []byte // what came so far, while the kind is KindNone
 	headOffset, headAck int64  // of head[0]
 	maybe               opinion
-	asked               int  // bytes of head that the table was asked with last
-	tries               int  // segments that were asked for a protocol since the start was not recognized
-	proxied             bool // a PROXY header stood before
+	asked               int   // bytes of head that the table was asked with last
+	tries               int   // segments that were asked for a protocol since the start was not recognized
+	proxied             uint8 // PROXY headers read before the connection proper
 
 	scan  scanner
 	chain chain
@@ -74,9 +74,10 @@ type Session struct {
 	revision     uint32
 	failed       bool
 	finished     bool
-	settledPlain bool // the revision told of PlainAfter
-	behind       bool // TLS began behind other bytes, of a known protocol or not
-	doubt        bool // bytes were lost, and none in the clear were seen since
+	settledPlain bool  // the revision told of PlainAfter
+	plainFrom    int64 // bytes of both ends at the point that PlainAfter counts from
+	behind       bool  // TLS began behind other bytes, of a known protocol or not
+	doubt        bool  // bytes were lost, and none in the clear were seen since
 
 	memory   *Memory // nil: none is shared
 	sides    [2]stream
@@ -205,11 +206,19 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 	}
 	switch st.kind {
 	case KindNone:
+		s.listen(side, data)
 		s.recognize(side, offset, data, ack)
 	case KindTLS:
 		s.feed(side, offset, data, ack)
 	default:
+		if !s.settledPlain {
+			s.listen(side, data)
+		}
 		s.cleartext(side, offset, data, ack)
+	}
+	if !s.settledPlain && s.sides[0].seen+s.sides[1].seen > s.PlainAfter() {
+		s.settledPlain = true
+		s.revision++
 	}
 }
 

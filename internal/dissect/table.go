@@ -1,14 +1,21 @@
 package dissect
 
+import (
+	"math/bits"
+	"strings"
+)
+
 // recognizer knows one protocol by the first bytes that its client and its server
 // send. Each function only looks at a bounded prefix; nil never matches. yes names the
 // protocol by itself: it takes some forty bits that random bytes would have to hit.
 type recognizer struct {
 	protocol       string
 	kind           Kind
+	first          string // the bytes that a match can begin with; empty: any
 	client, server func(b []byte) answer
 	upgrades       bool // TLS may follow in the same stream
 	middle         bool // yes holds at the start of any segment, not of the stream alone
+	words          bool // lines of text: asked again of text that was not recognized at its start
 }
 
 func (r *recognizer) ask(f func([]byte) answer, b []byte) answer {
@@ -18,36 +25,98 @@ func (r *recognizer) ask(f func([]byte) answer, b []byte) answer {
 	return f(b)
 }
 
-// recognizers is the table of protocols, most telling first. At most 64.
+// maxRecognizers bounds the table.
+const maxRecognizers = 128
+
+// set holds recognizers by their index in the table.
+type set [maxRecognizers / 64]uint64
+
+func (s *set) add(i int)      { s[i/64] |= 1 << (i % 64) }
+func (s *set) has(i int) bool { return s[i/64]>>(i%64)&1 != 0 }
+
+// next returns the least index in s that is at least i, -1 if there is none.
+func (s *set) next(i int) int {
+	for w := i / 64; w < len(s); w++ {
+		word := s[w]
+		if w == i/64 {
+			word = word >> (i % 64) << (i % 64)
+		}
+		if word != 0 {
+			return w*64 + bits.TrailingZeros64(word)
+		}
+	}
+	return -1
+}
+
+// byFirst holds for each byte the recognizers that can match what begins with it.
+var byFirst = indexByFirst(recognizers, func(*recognizer) bool { return true })
+
+// middleByFirst is byFirst for those that match in the middle of a stream.
+var middleByFirst = indexByFirst(recognizers, func(r *recognizer) bool { return r.middle })
+
+// wordsByFirst is byFirst for the protocols of lines of text.
+var wordsByFirst = indexByFirst(recognizers, func(r *recognizer) bool { return r.words })
+
+func indexByFirst(table []recognizer, wanted func(*recognizer) bool) (index [256]set) {
+	for i := range table {
+		r := &table[i]
+		for c := range index {
+			if wanted(r) && (r.first == "" || strings.IndexByte(r.first, byte(c)) >= 0) {
+				index[c].add(i)
+			}
+		}
+	}
+	return index
+}
+
+// span returns the bytes from one to another.
+func span(from, to byte) string {
+	var b strings.Builder
+	for c := int(from); c <= int(to); c++ {
+		b.WriteByte(byte(c))
+	}
+	return b.String()
+}
+
+var (
+	upper  = span('A', 'Z')
+	either = upper + span('a', 'z')
+)
+
+// recognizers is the table of protocols, most telling first.
 var recognizers = []recognizer{
-	{protocol: "http", kind: KindPlain, client: httpRequest, server: httpResponse, middle: true},
-	{protocol: "http2", kind: KindPlain, client: literal(http2Preface), server: weak(http2Settings)},
-	{protocol: "http2", kind: KindPlain, client: http2Frames, server: http2Frames, middle: true},
-	{protocol: "ssh", kind: KindEncrypted, client: sshBanner, server: sshBanner},
-	{protocol: "postgresql", kind: KindPlain, client: postgresRequest, server: postgresChoice, upgrades: true},
-	{protocol: "postgresql", kind: KindPlain, client: postgresStartup, server: postgresAuth},
-	{protocol: "postgresql", kind: KindPlain, client: postgresQuery, server: postgresReply, middle: true},
+	{protocol: "http", kind: KindPlain, first: upper + "-_", client: httpRequest, server: httpResponse, middle: true},
+	{protocol: "http2", kind: KindPlain, first: "P\x00", client: literal(http2Preface), server: weak(http2Settings)},
+	{protocol: "http2", kind: KindPlain, first: "\x00", client: http2Frames, server: http2Frames, middle: true},
+	{protocol: "ssh", kind: KindEncrypted, first: "S", client: sshBanner, server: sshBanner},
+	{protocol: "postgresql", kind: KindPlain, first: "\x00SN", client: postgresRequest, server: postgresChoice, upgrades: true},
+	{protocol: "postgresql", kind: KindPlain, first: "\x00R", client: postgresStartup, server: postgresAuth},
+	{protocol: "postgresql", kind: KindPlain, first: either + "123", client: postgresQuery, server: postgresReply, middle: true},
 	{protocol: "mysql", kind: KindPlain, client: mysqlSSLRequest, server: mysqlGreeting, upgrades: true},
 	{protocol: "mysql", kind: KindPlain, client: mysqlLogin},
 	{protocol: "mysql", kind: KindPlain, client: mysqlQuery, server: weak(mysqlReply), middle: true},
-	{protocol: "smtp", kind: KindPlain, client: anyFold("EHLO ", "HELO ", "LHLO ", "MAIL FROM:<"), server: smtpGreeting, upgrades: true, middle: true},
-	{protocol: "imap", kind: KindPlain, client: weak(imapCommand), server: anyOf("* OK ", "* PREAUTH "), upgrades: true},
-	{protocol: "pop3", kind: KindPlain, client: weak(anyFold("USER ", "CAPA\r\n", "STLS\r\n", "AUTH", "APOP ")), server: pop3Greeting, upgrades: true},
-	{protocol: "ftp", kind: KindPlain, client: weak(anyFold("USER ", "AUTH ", "FEAT\r\n")), server: ftpGreeting, upgrades: true},
-	{protocol: "xmpp", kind: KindPlain, client: xmppStream, server: xmppStream, upgrades: true},
-	{protocol: "irc", kind: KindPlain, client: weak(anyOf("NICK ", "USER ", "CAP LS", "PASS ", "STARTTLS")), server: weak(ircServer), upgrades: true},
-	{protocol: "ldap", kind: KindPlain, client: ldapRequest, server: weak(ldapResponse), upgrades: true},
-	{protocol: "rdp", kind: KindPlain, client: rdpRequest, server: weak(rdpConfirm), upgrades: true},
+	{protocol: "lmtp", kind: KindPlain, first: "Ll2", client: anyFold("LHLO "), server: lmtpGreeting, upgrades: true, middle: true, words: true},
+	{protocol: "smtp", kind: KindPlain, first: "EeHhMm2", client: anyFold("EHLO ", "HELO ", "MAIL FROM:<"), server: smtpGreeting, upgrades: true, middle: true, words: true},
+	{protocol: "imap", kind: KindPlain, client: weak(imapCommand), server: anyOf("* OK ", "* PREAUTH "), upgrades: true, words: true},
+	{protocol: "pop3", kind: KindPlain, first: "UuCcSsAa+", client: weak(pop3Command), server: pop3Greeting, upgrades: true, words: true},
+	{protocol: "ftp", kind: KindPlain, first: "UuAaFf2", client: weak(ftpCommand), server: ftpGreeting, upgrades: true, words: true},
+	{protocol: "nntp", kind: KindPlain, first: "CcMmSsGgLlAa2", client: weak(nntpCommand), server: nntpGreeting, upgrades: true, words: true},
+	{protocol: "sieve", kind: KindPlain, first: "\"SsAaCcLlO", client: weak(sieveCommand), server: sieveGreeting, upgrades: true, words: true},
+	{protocol: "acap", kind: KindPlain, first: either + span('0', '9') + "*", client: weak(imapCommand), server: literal("* ACAP ("), upgrades: true, words: true},
+	{protocol: "xmpp", kind: KindPlain, first: "<", client: xmppStream, server: xmppStream, upgrades: true},
+	{protocol: "irc", kind: KindPlain, first: "NUCPS:", client: weak(anyOf("NICK ", "USER ", "CAP LS", "PASS ", "STARTTLS")), server: weak(ircServer), upgrades: true, words: true},
+	{protocol: "ldap", kind: KindPlain, first: "0", client: ldapRequest, server: weak(ldapResponse), upgrades: true},
+	{protocol: "rdp", kind: KindPlain, first: "\x03", client: rdpRequest, server: weak(rdpConfirm), upgrades: true},
 	{protocol: "mongodb", kind: KindPlain, client: mongoMessage, server: mongoMessage, middle: true},
-	{protocol: "kafka", kind: KindPlain, client: kafkaRequest, server: weak(kafkaReply), middle: true},
-	{protocol: "amqp", kind: KindPlain, client: amqpHeader, server: amqpHeader, upgrades: true},
-	{protocol: "amqp", kind: KindPlain, client: amqpFrames, server: amqpFrames, middle: true},
-	{protocol: "nats", kind: KindPlain, client: weak(anyOf("CONNECT {", "PING\r\n", "PONG\r\n", "SUB ", "PUB ", "HPUB ")), server: natsServer, upgrades: true},
-	{protocol: "mqtt", kind: KindPlain, client: mqttConnect, server: weak(mqttAck)},
-	{protocol: "redis", kind: KindPlain, client: redisCommand, server: weak(redisReply), middle: true},
-	{protocol: "memcached", kind: KindPlain, client: memcachedCommand, server: memcachedReply, middle: true},
-	{protocol: "socks5", kind: KindPlain, client: weak(socks5Methods), server: weak(socks5Choice), upgrades: true},
-	{protocol: "socks4", kind: KindPlain, client: weak(socks4Request), server: weak(socks4Reply), upgrades: true},
+	{protocol: "kafka", kind: KindPlain, first: span(0, 6), client: kafkaRequest, server: weak(kafkaReply), middle: true},
+	{protocol: "amqp", kind: KindPlain, first: "A", client: amqpHeader, server: amqpHeader, upgrades: true},
+	{protocol: "amqp", kind: KindPlain, first: "\x01\x02\x03\x08", client: amqpFrames, server: amqpFrames, middle: true},
+	{protocol: "nats", kind: KindPlain, first: "CPSHIM+-", client: weak(anyOf("CONNECT {", "PING\r\n", "PONG\r\n", "SUB ", "PUB ", "HPUB ")), server: natsServer, upgrades: true},
+	{protocol: "mqtt", kind: KindPlain, first: "\x10\x20", client: mqttConnect, server: weak(mqttAck)},
+	{protocol: "redis", kind: KindPlain, first: "*+-:$%~,#_(=PpAaHhIiQq", client: redisCommand, server: weak(redisReply), middle: true},
+	{protocol: "memcached", kind: KindPlain, first: either + "\x80\x81", client: memcachedCommand, server: memcachedReply, middle: true},
+	{protocol: "socks5", kind: KindPlain, first: "\x05", client: weak(socks5Methods), server: weak(socks5Choice), upgrades: true},
+	{protocol: "socks4", kind: KindPlain, first: "\x04\x00", client: weak(socks4Request), server: weak(socks4Reply), upgrades: true},
 	{protocol: "dns", kind: KindPlain, client: dnsOverTCP, server: dnsOverTCP, middle: true},
 }
 

@@ -29,13 +29,27 @@ func (s *Session) MayUpgrade() bool {
 	return may
 }
 
-// PlainAfter is how many bytes both sides together send before cleartext is taken for
-// what stays.
+// PlainAfter returns how many bytes both ends together must have sent before plaintext
+// is taken to stay plaintext: 2 KiB past the point where both had spoken, and past each
+// mention of TLS, but at most 64 KiB.
 func (s *Session) PlainAfter() int64 {
-	if s.Doubtful() || s.http != nil && s.http.Method == "CONNECT" && s.http.Status == 407 {
+	switch {
+	case s.Doubtful() || s.http != nil && s.http.Method == "CONNECT" && s.http.Status == 407:
 		return 2 * maxUpgrade
+	case s.sides[0].seen == 0 || s.sides[1].seen == 0:
+		return maxUpgrade
 	}
-	return mayUpgradeWithin
+	return min(s.plainFrom+mayUpgradeWithin, maxUpgrade)
+}
+
+// listen moves the point that PlainAfter counts from: to where the second end first
+// speaks, and to where TLS is mentioned.
+func (s *Session) listen(side Side, data []byte) {
+	st, other := &s.sides[side], &s.sides[side.Other()]
+	first := st.seen == int64(len(data)) && other.seen > 0
+	if first || st.seen <= maxUpgrade && (st.upgrades || other.upgrades) && saysTLS(data) {
+		s.plainFrom = st.seen + other.seen
+	}
 }
 
 // Doubtful tells that bytes were lost where TLS may have begun behind cleartext, and that
@@ -67,12 +81,19 @@ func (s *Session) mayUpgrade(side Side) (may, anywhere bool) {
 	return st.upgrades, st.upgrades
 }
 
-// saysTLS tells that text speaks of TLS, as all that negotiate it in text do.
+// saysTLS reports whether b mentions TLS or SSL within its first 512 bytes.
 func saysTLS(b []byte) bool {
 	b = b[:min(len(b), sampled)]
 	for i := 0; i+3 <= len(b); i++ {
-		if b[i]|0x20 == 't' && b[i+1]|0x20 == 'l' && b[i+2]|0x20 == 's' {
-			return true
+		switch b[i+1] | 0x20 {
+		case 'l':
+			if b[i]|0x20 == 't' && b[i+2]|0x20 == 's' {
+				return true
+			}
+		case 's':
+			if b[i]|0x20 == 's' && b[i+2]|0x20 == 'l' {
+				return true
+			}
 		}
 	}
 	return false
@@ -118,6 +139,34 @@ func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool 
 	}
 	s.feed(side, offset+int64(at), data[at:], ack)
 	return true
+}
+
+const (
+	// maxProxied bounds the PROXY headers that are read before the connection proper.
+	maxProxied = 4
+	// maxPreface bounds the bytes that joined accepts before a ClientHello.
+	maxPreface = 16
+)
+
+// joined looks for a ClientHello in a direction's first segment, right behind a few bytes
+// of a protocol that is not known, such as the type byte of Consul's and Nomad's RPC. It
+// reports whether it took buf and rest.
+func (s *Session) joined(side Side, offset int64, buf, rest []byte, ack int64) bool {
+	if s.tls != nil {
+		return false
+	}
+	for at := 1; at <= maxPreface && at+helloPrefix <= len(buf); at++ {
+		if helloBegins(buf[at:], typeClientHello) != yes {
+			continue
+		}
+		s.startTLS(side, offset+int64(at), true)
+		s.feed(side, offset+int64(at), buf[at:], ack)
+		if s.sides[side].kind == KindTLS && len(rest) > 0 {
+			s.feed(side, offset+int64(len(buf)), rest, ack)
+		}
+		return true
+	}
+	return false
 }
 
 // upgradeUnseen looks for TLS whose ClientHello was not seen behind cleartext: for the

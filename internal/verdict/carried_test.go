@@ -3,6 +3,7 @@ package verdict_test
 import (
 	"crypto/tls"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
@@ -160,6 +161,43 @@ func TestStartTLSIsMutual(t *testing.T) {
 	}
 }
 
+// Text that was not recognized is not settled before TLS had its chance, whatever greets
+// and however long it is.
+func TestTLSBehindAnyText(t *testing.T) {
+	long := strings.Repeat("You may not be here unless you may be here.\r\n", 120)
+	for _, c := range []struct {
+		from           string
+		greeting, word string
+		answer         string
+	}{
+		{"smtp", "220 mail.example.org at your service, whoever you are\r\n", "EHLO me\r\n", "250 STARTTLS\r\n"},
+		{"ftp", "220-" + strings.Repeat("#", 79) + "\r\n220 \r\n", "AUTH TLS\r\n", "234 go\r\n"},
+		{"pop3", "+OK Hello there, this is a friendly mail server.\r\n", "STLS\r\n", "+OK\r\n"},
+		{"nntp", "200 news.example.org is ready and you may post here\r\n", "STARTTLS\r\n", "382 go\r\n"},
+		{"", "Welcome to the Foo server, please speak now\r\n", "GO\r\n", "OK\r\n"},
+		{"", long, "GO\r\n", "OK\r\n"},
+		{"ftp", "220-" + long + "220 \r\n", "AUTH TLS\r\n", "234 go\r\n"},
+	} {
+		chunks := []capturetest.Chunk{
+			{FromServer: true, Data: []byte(c.greeting)}, {Data: []byte(c.word), Read: len(c.greeting)}, {FromServer: true, Data: []byte(c.answer), Read: len(c.word)},
+		}
+		for _, x := range talk(t, tls.VersionTLS13, capturetest.Presented).Chunks {
+			if x.FromServer {
+				x.Read += len(c.word)
+			} else {
+				x.Read += len(c.greeting) + len(c.answer)
+			}
+			chunks = append(chunks, x)
+		}
+		for _, finish := range []bool{true, false} {
+			got, _ := watched(chunks, finish)
+			if got.Verdict != verdict.MTLS || got.TLS.UpgradedFrom != c.from {
+				t.Errorf("%.30q: %s %+v %v", c.greeting, got.Verdict, got.TLS, got.Reasons)
+			}
+		}
+	}
+}
+
 // What may still become TLS is not settled; what cannot is at once.
 func TestWhenCleartextIsSettled(t *testing.T) {
 	for _, c := range []struct {
@@ -174,14 +212,26 @@ func TestWhenCleartextIsSettled(t *testing.T) {
 		{"postgresql that asks for TLS", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "", false},
 		{"smtp", "EHLO a\r\n", "220 a ESMTP\r\n", false},
 		{"redis", "*1\r\n$4\r\nPING\r\n", "+PONG\r\n", true},
-		{"text", "a protocol without a name says hello\n", "", true},
+		{"text", "a protocol without a name says hello\n", "", false},
 		{"text that speaks of TLS", "a protocol without a name\nSTARTTLS\n", "", false},
+		{"text of 2 KiB from one end", strings.Repeat("a protocol without a name says hello\n", 60), "", false},
+		{"text of 2 KiB, answered", strings.Repeat("a protocol without a name says hello\n", 60), "OK\n", false},
+		{"text of 64 KiB from one end", strings.Repeat("a protocol without a name says hello\n", 1800), "", true},
+		{"a greeting of 3 KiB", "", "220-" + strings.Repeat("#", 3000) + "\r\n220 ready\r\n", false},
 	} {
 		s := dissect.New()
 		feed(s, []capturetest.Chunk{{Data: []byte(c.client)}, {FromServer: true, Read: len(c.client), Data: []byte(c.server)}})
-		got := verdict.New(verdict.Config{}).Judge(conn(1, "10.0.0.1"), s, "eth0", false)
+		j := verdict.New(verdict.Config{})
+		got := j.Judge(conn(1, "10.0.0.1"), s, "eth0", false)
 		if got.Verdict != verdict.Plaintext || got.Settled != c.settled {
 			t.Errorf("%s: %s, settled %v", c.name, got.Verdict, got.Settled)
+		}
+		if c.client == "" || c.server == "" || strings.HasPrefix(c.client, "CONNECT") {
+			continue
+		}
+		s.Data(dissect.Originator, int64(len(c.client)), []byte(strings.Repeat("and so it goes on\n", 120)), int64(len(c.server)), 0)
+		if got := j.Judge(conn(1, "10.0.0.1"), s, "eth0", false); got.Verdict != verdict.Plaintext || !got.Settled {
+			t.Errorf("%s, and 2 KiB more of both: %s, settled %v", c.name, got.Verdict, got.Settled)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"reflect"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
@@ -56,7 +57,7 @@ func TestFinishedIsJudgedTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	cases["http"] = http.Chunks
-	cases["text"] = []capturetest.Chunk{{Data: []byte("hello there, this is a protocol without a name\n")}, {FromServer: true, Data: []byte("and this is its answer, which nobody reads\n")}}
+	cases["text"] = []capturetest.Chunk{{Data: []byte("hello there, this is a protocol without a name\n")}, {FromServer: true, Data: []byte("and this is its answer, which nobody reads\n")}, {Data: []byte(strings.Repeat("and so it goes on\n", 120))}}
 	cases["ssh"] = []capturetest.Chunk{{Data: []byte("SSH-2.0-a\r\n")}, {FromServer: true, Data: []byte("SSH-2.0-b\r\n")}}
 	for name, chunks := range cases {
 		whole, _ := watched(chunks, false)
