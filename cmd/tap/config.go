@@ -20,6 +20,7 @@ type environment struct {
 	Interfaces []string      `env:"TAP_INTERFACES" envDefault:"eth0,lo" about:"interfaces to capture on; one that is not there yet is waited for"`
 	Filter     string        `env:"TAP_FILTER" about:"narrows what is captured: an expression of pcap-filter(7), or a program as tap filter -ddd prints it"`
 	Thin       bool          `env:"TAP_THIN" envDefault:"true" expected:"true or false" about:"let the kernel leave out most packets of busy connections that are judged"`
+	Forwarded  bool          `env:"TAP_FORWARDED" expected:"true or false" about:"take conversations between other hosts too, for a pod that forwards traffic (gateway, VPN, bridge); nothing is inherited from them"`
 	Expect     string        `env:"TAP_EXPECT" about:"what connections should be: CIDR[:PORT]=mtls|tls|any,... the first match counts"`
 	Mesh       string        `env:"TAP_MESH" about:"the mesh that the pod is in: osm, istio, istio_ambient, linkerd, consul, kuma"`
 	NodeEnc    string        `env:"TAP_NODE_ENCRYPTION" about:"encryption below the pod, which cannot be seen from here, such as wireguard"`
@@ -142,9 +143,9 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 			bad("TAP_UNTIL", errors.New("expected an RFC 3339 time such as 2026-01-31T12:00:00Z"))
 		}
 	}
-	s.podIPs, err = addresses(s.PodIPs)
+	s.podIPs, err = parseAddresses(s.PodIPs)
 	bad("POD_IPS", err)
-	s.nodes, err = addresses(s.HostIPs)
+	s.nodes, err = parseAddresses(s.HostIPs)
 	bad("HOST_IPS", err)
 	s.apiServer, _ = netip.ParseAddrPort(joinHostPort(s.ServiceHost, s.ServicePort)) // not ours to complain of
 	bad("TAP_SINK", s.setSink())
@@ -152,7 +153,7 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	return s, errs
 }
 
-func addresses(list []string) ([]netip.Addr, error) {
+func parseAddresses(list []string) ([]netip.Addr, error) {
 	var out []netip.Addr
 	for _, text := range variables.List(list) {
 		a, err := netip.ParseAddr(text)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
 	"sync"
 	"time"
 
@@ -97,6 +95,7 @@ func (i *interfaceTap) block(link flow.LinkType, b *afpacket.Block) {
 	p := i.tap.pipeline
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	i.tap.renew()
 	var some [flow.AheadMost]flow.Packet
 	for n := len(some); n == len(some); {
 		n = i.next(some[:], link, b)
@@ -112,7 +111,6 @@ func (i *interfaceTap) block(link flow.LinkType, b *afpacket.Block) {
 // next fills in packets of a block and returns how many: fewer than there is room for
 // when it is at its end.
 func (i *interfaceTap) next(packets []flow.Packet, link flow.LinkType, b *afpacket.Block) int {
-	outside := i.name != loopback // where all that is seen arrives, and is the pod's own
 	for n := range packets {
 		x, ok := b.Next()
 		if !ok {
@@ -120,9 +118,22 @@ func (i *interfaceTap) next(packets []flow.Packet, link flow.LinkType, b *afpack
 		}
 		p := &packets[n]
 		p.Time, p.Data, p.Length, p.Link, p.Interface = x.Time, x.Data, x.Length, link, i.index
-		p.Arrived = outside && x.Type != afpacket.TypeOutgoing
+		p.Origin = i.origin(x.Type)
 	}
 	return len(packets)
+}
+
+// origin returns where a packet came from. All that is seen on lo is the pod's own.
+func (i *interfaceTap) origin(typ uint8) flow.Origin {
+	switch {
+	case i.name == loopback:
+		return flow.OriginUnknown
+	case typ == afpacket.TypeOutgoing:
+		return flow.OriginSent
+	case typ == afpacket.TypeOtherHost:
+		return flow.OriginElsewhere
+	}
+	return flow.OriginArrived
 }
 
 func (i *interfaceTap) opened(h *afpacket.Handle) {
@@ -131,7 +142,8 @@ func (i *interfaceTap) opened(h *afpacket.Handle) {
 	i.mu.Unlock()
 	i.trial()
 	i.tap.pipeline.mu.Lock()
-	i.tap.pipeline.judge.SetLocal(localPrefixes(i.tap.podIPs))
+	i.tap.addresses.read()
+	i.tap.pipeline.judge.SetLocal(i.tap.addresses.prefixes())
 	i.tap.pipeline.judge.SetGateways(gateways())
 	i.tap.pipeline.mu.Unlock()
 	i.log.Info("capturing")
@@ -201,26 +213,4 @@ func (i *interfaceTap) stats() afpacket.Stats {
 
 func plus(a, b afpacket.Stats) afpacket.Stats {
 	return afpacket.Stats{Packets: a.Packets + b.Packets, Drops: a.Drops + b.Drops, Freezes: a.Freezes + b.Freezes}
-}
-
-// localPrefixes returns the pod's addresses: those that the downward API gave and those
-// that its interfaces have now.
-func localPrefixes(given []netip.Addr) []netip.Prefix {
-	var out []netip.Prefix
-	add := func(a netip.Addr) {
-		a = a.Unmap()
-		out = append(out, netip.PrefixFrom(a, a.BitLen()))
-	}
-	for _, a := range given {
-		add(a)
-	}
-	addrs, _ := net.InterfaceAddrs()
-	for _, a := range addrs {
-		if n, ok := a.(*net.IPNet); ok {
-			if a, ok := netip.AddrFromSlice(n.IP); ok {
-				add(a)
-			}
-		}
-	}
-	return out
 }

@@ -67,6 +67,7 @@ func (t *tap) tableMetrics(e *exposition) {
 	e.counter("own_connections_total", s.Excluded)
 	e.counter("redirected_connections_total", s.Redirected)
 	e.counter("refused_packets_total", s.Refused)
+	e.counter("foreign_packets_total", s.Foreign)
 	e.counter("dissector_failures_total", failed)
 	e.counter("packets_total", s.Packets)
 	undecoded := map[string]uint64{}

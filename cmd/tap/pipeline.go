@@ -208,7 +208,7 @@ func (p *pipeline) coverage() finding.Coverage {
 	s := p.table.Stats()
 	c := finding.Coverage{Packets: s.Packets, Evicted: s.Evicted, CutShort: s.CutShort, Counters: map[string]uint64{
 		"fragments": s.Fragments, "gap_bytes": s.GapBytes, "cut_bytes": s.CutBytes, "conflicting_segments": s.Conflicts, "dissector_failures": p.failed,
-		"shed_connections": s.Shed, "refused_packets": s.Refused, "thinned_bytes": s.ThinnedBytes,
+		"shed_connections": s.Shed, "refused_packets": s.Refused, "foreign_packets": s.Foreign, "thinned_bytes": s.ThinnedBytes,
 	}}
 	for r, n := range s.Undecoded {
 		if n > 0 {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"hash/fnv"
 	"log/slog"
-	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -46,7 +45,8 @@ type tap struct {
 	older     int // connections that were there before the tap
 	begun     time.Time
 	limits    limits
-	thinner   thinner // guarded by pipeline.mu
+	addresses addresses // guarded by pipeline.mu
+	thinner   thinner   // guarded by pipeline.mu
 	control   control
 	orders    orders                 // belongs to run
 	muted     []string               // rules; guarded by pipeline.mu
@@ -137,7 +137,9 @@ func newTap(s settings, std streams) (*tap, error) {
 		return nil, err
 	}
 	t.control = control{dir: s.ConfigDir, log: t.log}
-	t.pipeline = newPipeline(t.tableConfig(), verdict.Config{Local: localPrefixes(s.podIPs), Nodes: s.nodes, APIServer: s.apiServer}, t.engineConfig())
+	t.addresses.given = s.podIPs
+	t.addresses.read()
+	t.pipeline = newPipeline(t.tableConfig(), verdict.Config{Local: t.addresses.prefixes(), Nodes: s.nodes, APIServer: s.apiServer}, t.engineConfig())
 	t.pipeline.defaultCut = true
 	if s.Thin {
 		t.thinner.most = thinMost
@@ -155,7 +157,16 @@ func (t *tap) tableConfig() flow.Config {
 		MaxConns: t.limits.connections, MaxBuffered: t.limits.reorder, MaxRecent: t.limits.recent,
 		Loopback: func(iface uint16) bool { return t.Interfaces[iface] == loopback },
 		Exclude:  t.own,
-		Local:    func(a netip.Addr) bool { return t.pipeline.judge.Local(a) },
+		Local:    t.addresses.has, Group: t.addresses.receives,
+		Forwarded: func() bool { return t.Forwarded || t.addresses.unknown() },
+	}
+}
+
+// renew makes what is known of the pod's addresses at least as new as the packets that
+// wait in the rings. The pipeline is locked.
+func (t *tap) renew() {
+	if read, _ := t.addresses.renew(); read {
+		t.pipeline.judge.SetLocal(t.addresses.prefixes())
 	}
 }
 
@@ -230,6 +241,7 @@ func (t *tap) run(ctx context.Context) error {
 			t.capture(ctx)
 		}
 	}
+	t.addresses.events.close()
 	err := t.flush()
 	if server != nil {
 		server.close()
@@ -274,6 +286,7 @@ func (t *tap) idle(ctx context.Context, why string) {
 func (t *tap) capture(ctx context.Context) {
 	capturing, cancel := context.WithCancel(ctx)
 	defer cancel()
+	t.watch()
 	var captures sync.WaitGroup
 	for _, i := range t.taps {
 		captures.Go(func() { i.run(capturing) })
@@ -283,6 +296,17 @@ func (t *tap) capture(ctx context.Context) {
 	cancel()
 	captures.Wait()
 	t.end(why)
+}
+
+// watch begins to follow the pod's addresses. Without the kernel's word they are polled.
+func (t *tap) watch() {
+	t.pipeline.mu.Lock()
+	defer t.pipeline.mu.Unlock()
+	if err := t.addresses.events.open(); err != nil {
+		t.log.Warn("changes of the pod's addresses are seen late", "error", err)
+	}
+	t.addresses.read()
+	t.pipeline.judge.SetLocal(t.addresses.prefixes())
 }
 
 // clock moves live time on until ctx ends or there is nothing more to capture, and
@@ -297,6 +321,7 @@ func (t *tap) clock(ctx context.Context) string {
 		select {
 		case now := <-ticker.C:
 			t.pipeline.mu.Lock()
+			t.renew()
 			t.pipeline.tick(now.UnixNano())
 			t.thin(now)
 			t.pipeline.mu.Unlock()

@@ -19,6 +19,12 @@ func (t *tap) problems() []string {
 			out = append(out, err.Error())
 		}
 	}
+	t.pipeline.mu.Lock()
+	fault := t.addresses.fault()
+	t.pipeline.mu.Unlock()
+	if fault != nil {
+		out = append(out, fault.Error())
+	}
 	s := t.publisher.Status()
 	for _, reason := range []string{s.Reason, s.SpoolReason} {
 		if reason != "" {

@@ -198,7 +198,7 @@ func (p *policy) of(j *verdict.Judged) Expect {
 // learn remembers that the tapped end of j is in a mesh, and reports whether that is
 // new. Where the direction is unknown both ends are taken: each showed a certificate.
 func (p *policy) learn(j *verdict.Judged) bool {
-	if j.Mesh == "" || j.Verdict != verdict.MTLS || j.Scope == verdict.ScopePod {
+	if j.Mesh == "" || j.Verdict != verdict.MTLS || j.Scope == verdict.ScopePod || j.Foreign {
 		return false
 	}
 	before := len(p.seen)

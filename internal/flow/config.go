@@ -23,11 +23,19 @@ type Config struct {
 	// excluded connection stays in the table and is counted, but nothing of it reaches
 	// the Handler, not even End.
 	Exclude func(*Conn) bool
-	// Local says which addresses are of the host or pod itself, as far as it is known when
-	// a connection is created. A packet that arrived from outside and claims to come from
-	// one of them, to an address that is none, is refused: whoever can put packets before
-	// the interface could forge both sides of a conversation. Nil: nothing is refused.
+	// Local reports whether an address is the host's or pod's own. The table asks for the
+	// first packet of a connection and keeps the answer with it. Where the Origin of a
+	// packet is known, whoever can put packets before the interface could else forge both
+	// sides of a conversation: a packet that arrived from a local address is refused
+	// (Stats.Refused), and one whose local end is missing is foreign (Stats.Foreign) and is
+	// not looked at. Nil: every packet is taken.
 	Local func(netip.Addr) bool
+	// Group reports whether the host receives datagrams that are sent to an address that is
+	// not its own: a multicast group that it has joined, or a broadcast address. Nil: none.
+	Group func(netip.Addr) bool
+	// Forwarded reports whether foreign packets are taken as well, for a host that forwards
+	// the traffic of others. It is asked for each. Nil: they are not.
+	Forwarded func() bool
 	// Loopback says on which interfaces the two faces of a redirected connection are
 	// paired. Nil: on none.
 	Loopback func(iface uint16) bool
@@ -68,7 +76,8 @@ type Stats struct {
 	Shed         uint64          // of these: by Shed
 	Reused       uint64          // connections that ended because their ports were taken again
 	Excluded     uint64          // connections that Config.Exclude held back
-	Refused      uint64          // packets that Config.Local shows to be forged
+	Refused      uint64          // packets that arrived from an address of Config.Local: they are forged
+	Foreign      uint64          // packets of which no end is the host's, by Config.Local and Origin
 	Redirected   uint64          // connections paired from two faces
 	Retransmits  uint64          // segments that brought nothing new
 	Gaps         uint64          // holes given up, for whatever reason

@@ -32,7 +32,7 @@ type Packet struct {
 	Link      LinkType // what Data begins with
 	Interface uint16   // index of the capturing interface; connections are keyed by it
 	Tunnels   bool     // what tunnels carry counts instead of the tunnels
-	Arrived   bool     // the kernel says that it came in from outside; false: it left, or nothing is known of that
+	Origin    Origin   // by the kernel's word; of no effect where Config.Local is nil
 }
 
 // Side is one of the two ends of a connection.
@@ -76,6 +76,9 @@ type Conn struct {
 	Conflict    bool  // packets contradict each other: a copy with other bytes than the first one while the receiver had neither, data behind a FIN, made-up numbers
 	Fragments   bool  // IP fragments were seen, their payload is not reassembled
 	Excluded    bool  // Config.Exclude said so: counted, never handed on
+	Located     bool  // Config.Local was asked when the connection was created, and said:
+	OrigLocal   bool  // the originator's address is the host's own
+	RespLocal   bool  // the responder's address is
 	Thinned     bool  // Table.Thin has chosen it at some time: Packets are those seen, fewer than were sent
 
 	OrigISNSeen, RespISNSeen bool

@@ -68,6 +68,10 @@ func (t *Table) inOrder() []*Conn {
 func (t *Table) Add(p *Packet) {
 	t.stats.Packets++
 	t.Tick(p.Time)
+	if p.Origin == OriginElsewhere && !t.forwards() {
+		t.stats.Foreign++
+		return
+	}
 	d := &t.decoded
 	ok := Decode(p, d)
 	if d.Fragment || d.Reason == LaterFragment {
@@ -80,8 +84,7 @@ func (t *Table) Add(p *Packet) {
 	k := &t.key
 	k.set(d, p.Interface)
 	c := t.find(k, d)
-	if p.Arrived && t.forged(c, d) {
-		t.stats.Refused++
+	if !t.admits(c, p.Origin, d) {
 		return
 	}
 	if c != nil && d.Transport == protoTCP && d.Flags&flagSYN != 0 && t.begins(c, d) {
@@ -106,18 +109,6 @@ func (t *Table) find(k *key, d *Decoded) *Conn {
 		t.last, t.lastKey = c, *k
 	}
 	return c
-}
-
-// forged tells whether a packet that arrived from outside claims to come from this side of
-// it. c is the packet's connection, nil if there is none yet.
-func (t *Table) forged(c *Conn, d *Decoded) bool {
-	switch {
-	case t.cfg.Local == nil:
-		return false
-	case c != nil:
-		return c.tcp.local && c.sender(d) == c.tcp.own
-	}
-	return t.cfg.Local(address(d, &d.Src)) && !t.cfg.Local(address(d, &d.Dst))
 }
 
 // packet accounts for a packet of c and looks into it.
@@ -182,13 +173,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	c.MissedStart = d.Transport == protoTCP && d.Flags&(flagSYN|flagACK) != flagSYN
 	c.tcp.side[Originator].fin, c.tcp.side[Responder].fin = -1, -1
 	t.conns.add(&k, c)
-	if t.cfg.Local != nil {
-		orig, resp := t.cfg.Local(c.Orig.Addr), t.cfg.Local(c.Resp.Addr)
-		c.tcp.local = orig != resp
-		if resp {
-			c.tcp.own = Responder
-		}
-	}
+	t.locate(c)
 	if t.cfg.Exclude != nil && t.cfg.Exclude(c) {
 		c.Excluded, c.tcp.done = true, true
 		t.stats.Excluded++

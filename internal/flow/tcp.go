@@ -13,8 +13,6 @@ type tcpState struct {
 	done          bool     // Table.Done
 	thin          bool     // Thin has chosen it
 	busy          uint8    // times busyStep packets of a side since the last call of Thin
-	local         bool     // one end is the host's own, and the other is not: ...
-	own           Side     // ... this one
 }
 
 // segment takes a TCP segment of c.

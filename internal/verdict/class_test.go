@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
 // Each label takes two facts: with one of them missing it is another one.
@@ -131,7 +133,7 @@ func TestClass(t *testing.T) {
 			j.SetGateways([]netip.Addr{netip.MustParseAddr(gateway)})
 			c.j.Transport, c.j.Verdict = cmp.Or(c.j.Transport, "tcp"), MTLS
 			c.j.Source.Addr, c.j.Source.Port, c.j.Destination = netip.MustParseAddr(c.from), cmp.Or(c.j.Source.Port, 40000), Endpoint{Addr: netip.MustParseAddr(c.to), Port: c.port}
-			c.j.Direction, c.j.Scope = j.place(&c.j)
+			c.j.Direction, c.j.Scope = j.place(&c.j, &flow.Conn{Orig: flow.Endpoint{Addr: c.j.Source.Addr}, Resp: flow.Endpoint{Addr: c.j.Destination.Addr}})
 			if got := j.class(&c.j); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}

@@ -95,7 +95,9 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 	}
 	h := handshakeOf(c, s, t, false)
 	if !h.settled() {
-		j.memory.await(c, t)
+		if !j.foreign(c) {
+			j.memory.await(c, t)
+		}
 		return false
 	}
 	return true
@@ -158,7 +160,8 @@ func (j *Judge) describe(c *flow.Conn, iface string, ended bool) Judged {
 	if c.Redirected != nil {
 		out.NAT = endpoint(*c.Redirected)
 	}
-	out.Direction, out.Scope = j.place(&out)
+	out.Direction, out.Scope = j.place(&out, c)
+	out.Foreign = out.Direction == "" && j.foreign(c)
 	return out
 }
 

@@ -17,9 +17,11 @@ import (
 // In TLS 1.3 tickets are given out encrypted. A resumption inherits from the full
 // handshakes of the same address, SNI and shape of ClientHello, if all of them within a
 // ticket's lifetime were accepted and agree, if none is under way, if there was one with
-// the same port of a server, and if the ticket that it offers has the size of one that was
-// given out in them: behind SNAT many clients share an address, and one's proof must not
-// become another's. What was before the tap cannot be heeded.
+// the same address and port of a server, and if the ticket that it offers has the size of
+// one that was given out in them: behind SNAT many clients share an address, and one's proof
+// must not become another's. What was before the tap cannot be heeded.
+//
+// Conversations of which no end is the pod's (Judged.Foreign) neither teach nor inherit.
 type memory struct {
 	clients  map[client]*past
 	open     map[uint64]client // connections whose full handshake is not understood yet
@@ -37,8 +39,8 @@ const (
 	// each; maxTickets the sizes of tickets for each.
 	maxMemory  = 8192
 	maxTickets = 8
-	// maxPorts bounds the ports of servers that are remembered of a client.
-	maxPorts = 8
+	// maxServers bounds the servers that are remembered of a client, 32 bytes each.
+	maxServers = 16
 	// sweepEvery is the shortest time between two looks for old clients, ns.
 	sweepEvery = 60 * 1e9
 )
@@ -55,12 +57,12 @@ type client struct {
 // past is what the full handshakes of a client have shown.
 type past struct {
 	auth     string
-	first    int64    // time of the first of those that agree
-	last     int64    // time of the latest
-	disagree int64    // time of the latest that did not agree, or was not accepted; 0: none
-	tickets  []grant  // that were given out
-	ports    []uint16 // of the servers
-	open     int      // full handshakes that are not understood yet
+	first    int64            // time of the first of those that agree
+	last     int64            // time of the latest
+	disagree int64            // time of the latest that did not agree, or was not accepted; 0: none
+	tickets  []grant          // that were given out
+	servers  []netip.AddrPort // of those that agree, as the packets show them
+	open     int              // full handshakes that are not understood yet
 }
 
 // grant is a record that may hold session tickets.
@@ -82,7 +84,11 @@ func keyOf(from, to netip.AddrPort, t *dissect.TLS) client {
 }
 
 func (o *Judged) key(t *dissect.TLS) client {
-	return keyOf(netip.AddrPortFrom(o.Source.Addr, 0), netip.AddrPortFrom(o.Destination.Addr, o.Destination.Port), t)
+	return keyOf(netip.AddrPortFrom(o.Source.Addr, 0), o.server(), t)
+}
+
+func (o *Judged) server() netip.AddrPort {
+	return netip.AddrPortFrom(o.Destination.Addr, o.Destination.Port)
 }
 
 // await notes that a full handshake of TLS 1.3 of c is under way. Until it is understood
@@ -129,6 +135,10 @@ func (j *Judge) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 	if !h.resumed || t.Hello == nil || t.Server == nil || t.Client != dissect.Originator {
 		return
 	}
+	if out.Foreign {
+		h.because("no_earlier_handshake")
+		return
+	}
 	if !t.Server.TLS13() {
 		j.memory.sessions.inherit(h, out, t)
 		return
@@ -157,7 +167,7 @@ func (m *memory) inheritable(out *Judged, t *dissect.TLS) (*past, string) {
 		return nil, "open_handshake"
 	case p.disagree != 0 && out.Start-p.disagree <= ticketLifetime:
 		return nil, "disagreeing_handshakes"
-	case !slices.Contains(p.ports, out.Destination.Port): // another server, perhaps
+	case !slices.Contains(p.servers, out.server()): // another one, perhaps
 		return nil, "no_earlier_handshake"
 	case !p.granted(t.Hello.Identities[i].Length):
 		return nil, "unfamiliar_ticket"
@@ -189,7 +199,7 @@ func (p *past) granted(n int) bool {
 // remember keeps what a handshake has shown, once.
 func (j *Judge) remember(h *handshake, out *Judged, t *dissect.TLS) {
 	m := &j.memory
-	if t.Hello == nil || t.Client != dissect.Originator || m.seen[out.ID] {
+	if t.Hello == nil || t.Client != dissect.Originator || m.seen[out.ID] || out.Foreign {
 		return
 	}
 	if len(m.seen) >= maxMemory {
@@ -226,8 +236,8 @@ func (m *memory) learn(h *handshake, out *Judged, t *dissect.TLS) {
 		p.disagree = max(p.disagree, out.Last)
 		return
 	}
-	if len(p.ports) < maxPorts && !slices.Contains(p.ports, out.Destination.Port) {
-		p.ports = append(p.ports, out.Destination.Port)
+	if server := out.server(); len(p.servers) < maxServers && !slices.Contains(p.servers, server) {
+		p.servers = append(p.servers, server)
 	}
 	p.grant(t)
 }

@@ -18,11 +18,14 @@ type story struct {
 	j  *verdict.Judge
 	id uint64
 	// skip is added to the time of the next ones
-	skip time.Duration
-	port uint16 // of the server
+	skip   time.Duration
+	server string
+	port   uint16 // of the server
 }
 
-func newStory(t *testing.T) *story { return &story{t: t, j: verdict.New(verdict.Config{}), port: 443} }
+func newStory(t *testing.T) *story {
+	return &story{t: t, j: verdict.New(verdict.Config{}), server: "10.0.0.2", port: 443}
+}
 
 // see judges a connection to its end.
 func (s *story) see(from string, client, server hello, packets string) verdict.Judged {
@@ -31,7 +34,7 @@ func (s *story) see(from string, client, server hello, packets string) verdict.J
 	c := &flow.Conn{
 		ID: s.id, Transport: 6, First: int64(s.id)*1e9 + int64(s.skip), State: flow.SF,
 		Orig: flow.Endpoint{Addr: netip.MustParseAddr(from), Port: 40000, Packets: 9},
-		Resp: flow.Endpoint{Addr: netip.MustParseAddr("10.0.0.2"), Port: s.port, Packets: 9},
+		Resp: flow.Endpoint{Addr: netip.MustParseAddr(s.server), Port: s.port, Packets: 9},
 	}
 	c.Last = c.First
 	w := newWire(s.t, client, server).play(packets)
@@ -170,6 +173,60 @@ func TestOtherPort(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
 }
 
+// TestOtherServer: a proof that one server got is none for another, though both go by one name: anybody who can put packets before
+// the pod could play such a server.
+func TestOtherServer(t *testing.T) {
+	t.Run("TLS 1.3", func(t *testing.T) {
+		a, b := resuming(mutualTicket)
+		s := newStory(t)
+		s.server = "10.0.0.78"
+		s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+		wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
+		s.server = "10.0.0.2"
+		wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
+		s.see("10.0.0.1", hello{}, hello{}, oneWayFlight)
+		s.server = "10.0.0.78" // a client may well offer here what it got there
+		wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
+	})
+	t.Run("TLS 1.2", func(t *testing.T) {
+		ticket, echo := hello{id: "any", extensions: map[uint16]string{extTicket: "seen on the wire"}}, hello{id: "any"}
+		s := newStory(t)
+		s.server = "10.0.0.78"
+		s.old12("10.0.0.1", hello{extensions: map[uint16]string{extTicket: ""}}, hello{}, serverMutual, clientMutual, ticket12("seen on the wire"))
+		wants(t, s.old12("10.0.0.1", ticket, echo, "", "", ""), verdict.MTLS, verdict.AuthPresented, "")
+		s.server = "10.0.0.2"
+		wants(t, s.old12("10.0.0.1", ticket, echo, "", "", ""), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
+	})
+}
+
+// TestForeign: where it is known which addresses are the pod's, conversations between others have no direction, nothing inherits
+// from them, and they inherit nothing.
+func TestForeign(t *testing.T) {
+	a, b := resuming(mutualTicket)
+	for _, c := range []struct {
+		local   string
+		foreign bool
+	}{{"10.0.0.1/32", false}, {"10.0.0.2/32", false}, {"10.0.0.3/32", true}, {"", false}} {
+		s := newStory(t)
+		if c.local != "" {
+			s.j.SetLocal([]netip.Prefix{netip.MustParsePrefix(c.local)})
+		}
+		full := s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+		if full.Foreign != c.foreign || (full.Direction == "") != (c.foreign || c.local == "") || full.Verdict != verdict.MTLS {
+			t.Errorf("local %q: %s, foreign %v, direction %q", c.local, full.Verdict, full.Foreign, full.Direction)
+		}
+		want, auth := verdict.MTLS, verdict.AuthPresented
+		if c.foreign {
+			want, auth = verdict.TLS, verdict.AuthUnknown
+		}
+		wants(t, s.see("10.0.0.1", a, b, resumeFlight), want, auth, "")
+		if c.foreign { // nor was it remembered until now
+			s.j.SetLocal([]netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")})
+			wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
+		}
+	}
+}
+
 func TestNoTicket(t *testing.T) {
 	s := newStory(t)
 	s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
@@ -222,6 +279,7 @@ func (s *story) old12(from string, client, server hello, serverClear, clientClea
 	client.old, server.old, server.suite = true, true, 0xc02b
 	s.id++
 	c := conn(s.id, from)
+	c.Resp.Addr = netip.MustParseAddr(s.server)
 	w := newWire(s.t, client, server)
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
 	if serverClear == "" { // abbreviated

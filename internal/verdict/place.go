@@ -3,6 +3,8 @@ package verdict
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
 // Values of meshtls.scope and network.direction.
@@ -17,8 +19,8 @@ const (
 
 // place says where a connection runs: its network.direction and meshtls.scope. What is
 // captured on lo stays in the pod, whatever its addresses (a REDIRECT shows others).
-func (j *Judge) place(o *Judged) (direction, scope string) {
-	from, to := j.Local(o.Source.Addr), j.Local(o.Destination.Addr)
+func (j *Judge) place(o *Judged, c *flow.Conn) (direction, scope string) {
+	from, to := j.localEnds(c)
 	switch {
 	case o.Interface == "lo" || o.Interface == "lo0" || from && to:
 		return DirectionInternal, ScopePod
@@ -28,6 +30,23 @@ func (j *Judge) place(o *Judged) (direction, scope string) {
 		return DirectionIngress, ScopeWire
 	}
 	return "", ScopeWire
+}
+
+// localEnds reports which ends of a connection are the pod's own. What the table found
+// when the connection began counts: addresses come and go.
+func (j *Judge) localEnds(c *flow.Conn) (orig, resp bool) {
+	if c.Located {
+		return c.OrigLocal, c.RespLocal
+	}
+	return j.Local(c.Orig.Addr), j.Local(c.Resp.Addr)
+}
+
+// foreign reports whether no end of a connection is the pod's own, where the pod's
+// addresses are known. Anybody who can put packets before the interface can forge such a
+// conversation, so nothing may be learned from it.
+func (j *Judge) foreign(c *flow.Conn) bool {
+	orig, resp := j.localEnds(c)
+	return (c.Located || len(j.cfg.Local) > 0) && !orig && !resp
 }
 
 // Local tells whether an address is the pod's own, by Config.Local, or loopback.

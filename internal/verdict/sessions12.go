@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"crypto/sha256"
+	"net/netip"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
@@ -19,9 +20,10 @@ type sessionKey [16]byte
 
 // session is what its full handshake has shown.
 type session struct {
-	auth string
-	at   int64 // time of the full handshake
-	bad  bool  // another handshake was given the same name and does not agree
+	auth   string
+	at     int64      // time of the full handshake
+	server netip.Addr // that gave the name, as the packets show it
+	bad    bool       // another handshake was given the same name and does not agree
 }
 
 // sessions are those of TLS 1.2 and older.
@@ -43,6 +45,7 @@ func (s *sessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 		case x.bad, found.auth != "" && found.auth != x.auth:
 			h.because("disagreeing_handshakes")
 			return
+		case x.server != out.Destination.Addr: // a server knows the tickets that it is offered, and could give them out as its own
 		case i == 0: // a ticket, or an id without one: beside a ticket an id can be anybody's
 			found = x
 		}
@@ -68,7 +71,7 @@ func (s *sessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 		s.doubt(t)
 		return
 	}
-	x := session{auth: h.auth, at: out.Start - h.age}
+	x := session{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr}
 	if t.NewTicket != (dissect.TicketHash{}) {
 		s.put(sessionKey(t.NewTicket), x)
 	}

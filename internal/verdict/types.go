@@ -66,6 +66,7 @@ type Judged struct {
 
 	Direction string // network.direction: "ingress", "egress", "internal", empty if unknown
 	Scope     string // "wire" or "pod"
+	Foreign   bool   // no end is the pod's, whose addresses are known: nothing is learned from it
 	Class     string // "workload", "probe", "dns", ...
 	Mesh      string // hint, empty if none
 

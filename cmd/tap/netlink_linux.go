@@ -1,0 +1,201 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// events is a socket that the kernel tells of changes to addresses, local routes and
+// network interfaces. It takes no capability. The zero value tells nothing.
+type events struct {
+	fd   int // 0: there is none
+	page [32 << 10]byte
+}
+
+// open begins to listen. Changes from before are not told of.
+func (e *events) open() error {
+	if e.fd != 0 {
+		return nil
+	}
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("open a netlink socket: %w", err)
+	}
+	groups := uint32(unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE)
+	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("listen for changes of addresses: %w", err)
+	}
+	e.fd = fd
+	return nil
+}
+
+func (e *events) close() {
+	if e.fd != 0 {
+		unix.Close(e.fd)
+		e.fd = 0
+	}
+}
+
+// mostEvents bounds the messages that are read at once.
+const mostEvents = 256
+
+// drain reads what was told since the last call without waiting: whether addresses may
+// have changed, and whether interfaces may have. ok is false if nothing is told.
+func (e *events) drain() (addresses, links, ok bool) {
+	if e.fd == 0 {
+		return false, false, false
+	}
+	for range mostEvents {
+		n, _, err := unix.Recvfrom(e.fd, e.page[:], unix.MSG_DONTWAIT)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case errors.Is(err, unix.EAGAIN):
+			return addresses, links, true
+		case err != nil: // ENOBUFS: some were lost
+			addresses, links = true, true
+			continue
+		}
+		a, l := concerns(e.page[:n])
+		addresses, links = addresses || a, links || l
+	}
+	return true, true, true
+}
+
+// concerns reports what messages are about.
+func concerns(b []byte) (addresses, links bool) {
+	messages, err := syscall.ParseNetlinkMessage(b)
+	if err != nil {
+		return true, true
+	}
+	for i := range messages {
+		switch m := &messages[i]; m.Header.Type {
+		case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+			addresses = true
+		case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+			addresses = addresses || len(m.Data) >= unix.SizeofRtMsg && isLocalRoute(m.Data[7])
+		case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+			links = true
+		}
+	}
+	return addresses, links
+}
+
+// Types of routes (rtm_type) whose packets end in this namespace.
+var localTypes = [...]uint8{unix.RTN_LOCAL, unix.RTN_ANYCAST, unix.RTN_BROADCAST}
+
+func isLocalRoute(typ uint8) bool { return slices.Contains(localTypes[:], typ) }
+
+// localRoutes returns the addresses of the namespace's interfaces and what its routing
+// tables take for local, at most some more than maxOwn. An error means that the former are
+// not known; the latter are left out where the kernel does not tell them.
+func localRoutes() ([]localRoute, error) {
+	interfaces, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil, err
+	}
+	var out []localRoute
+	for _, x := range interfaces {
+		if n, ok := x.(*net.IPNet); ok {
+			if a, ok := netip.AddrFromSlice(n.IP); ok {
+				a = a.Unmap()
+				out = append(out, localRoute{to: netip.PrefixFrom(a, a.BitLen())})
+			}
+		}
+	}
+	for _, family := range [...]uint8{unix.AF_INET, unix.AF_INET6} {
+		for _, typ := range localTypes {
+			routes, err := routesOf(family, typ)
+			if err != nil {
+				break // gVisor and old kernels
+			}
+			out = append(out, routes...)
+		}
+	}
+	return out, nil
+}
+
+// routesOf asks the kernel for all routes of a family and a type (RTM_GETROUTE).
+func routesOf(family, typ uint8) (out []localRoute, err error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	// With it the kernel leaves out routes of other types, of which there may be a million.
+	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err != nil {
+		return nil, err
+	}
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1}); err != nil {
+		return nil, err
+	}
+	if err := unix.Sendto(fd, routeRequest(family, typ), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return nil, err
+	}
+	page := make([]byte, 32<<10)
+	for len(out) <= maxOwn {
+		n, _, err := unix.Recvfrom(fd, page, 0)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		messages, err := syscall.ParseNetlinkMessage(page[:n])
+		if err != nil {
+			return nil, err
+		}
+		for i := range messages {
+			switch m := &messages[i]; m.Header.Type {
+			case unix.NLMSG_DONE:
+				return out, nil
+			case unix.NLMSG_ERROR:
+				return nil, unix.EINVAL
+			case unix.RTM_NEWROUTE:
+				if r, ok := readRoute(m, family, typ); ok {
+					out = append(out, r)
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// routeRequest returns a request for a dump of routes: struct nlmsghdr, struct rtmsg.
+func routeRequest(family, typ uint8) []byte {
+	b := make([]byte, unix.SizeofNlMsghdr+unix.SizeofRtMsg)
+	binary.NativeEndian.PutUint32(b[0:], uint32(len(b)))
+	binary.NativeEndian.PutUint16(b[4:], unix.RTM_GETROUTE)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	binary.NativeEndian.PutUint32(b[8:], 1)
+	b[unix.SizeofNlMsghdr], b[unix.SizeofNlMsghdr+7] = family, typ // rtm_family, rtm_type
+	return b
+}
+
+// readRoute reads the destination of a route. One without a destination is a default
+// route.
+func readRoute(m *syscall.NetlinkMessage, family, typ uint8) (r localRoute, ok bool) {
+	if len(m.Data) < unix.SizeofRtMsg || m.Data[0] != family || m.Data[7] != typ {
+		return r, false
+	}
+	attributes, err := syscall.ParseNetlinkRouteAttr(m)
+	if err != nil {
+		return r, false
+	}
+	for _, a := range attributes {
+		if a.Attr.Type == unix.RTA_DST {
+			to, valid := netip.AddrFromSlice(a.Value)
+			p := netip.PrefixFrom(to, int(m.Data[1])) // rtm_dst_len
+			return localRoute{p, typ == unix.RTN_BROADCAST}, valid && p.IsValid()
+		}
+	}
+	return r, false
+}

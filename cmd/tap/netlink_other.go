@@ -1,0 +1,16 @@
+//go:build !linux
+
+package main
+
+import "errors"
+
+// events tell nothing where there is no rtnetlink(7).
+type events struct{}
+
+func (*events) open() error { return errors.ErrUnsupported }
+
+func (*events) close() {}
+
+func (*events) drain() (addresses, links, ok bool) { return false, false, false }
+
+func localRoutes() ([]localRoute, error) { return nil, errors.ErrUnsupported }

@@ -1,0 +1,350 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// In a network namespace, the test binary sends the frames of a capture, or is an end of honest connections.
+func init() {
+	switch os.Getenv("MESHTLS_LIVE") {
+	case "forge":
+		exitOn(forge(os.Getenv("MESHTLS_FRAMES")))
+	case "resumable-server":
+		exitOn(resumableServer(os.Getenv("MESHTLS_ADDRESS")))
+	case "resuming-client":
+		exitOn(resumingClient(os.Getenv("MESHTLS_ADDRESS")))
+	}
+}
+
+func forge(file string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	c, err := openCapture(bytes.NewReader(b))
+	if err != nil {
+		return err
+	}
+	fd, err := player("eth0")
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	for {
+		var p flow.Packet
+		if _, err := c.next(&p); err != nil {
+			return nil // the end
+		}
+		if _, err := send(fd, &p); err != nil {
+			return err
+		}
+	}
+}
+
+const resumableName = "svc.test"
+
+// resumableServer serves TLS 1.3 without asking for certificates, until its standard input ends.
+func resumableServer(address string) error {
+	cert, err := liveCertificate("cart")
+	if err != nil {
+		return err
+	}
+	l, err := tls.Listen("tcp", address, &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13})
+	if err != nil {
+		return err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				_ = answering(nil, 400)(c)
+			}()
+		}
+	}()
+	fmt.Println("serving")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// resumable is the client side of TLS 1.3 with tickets that the poisoners imitate.
+func resumable(cache tls.ClientSessionCache, certs ...tls.Certificate) *tls.Config {
+	return &tls.Config{ServerName: resumableName, InsecureSkipVerify: true, ClientSessionCache: cache, Certificates: certs, MinVersion: tls.VersionTLS13} //nolint:gosec // the wire is what is judged
+}
+
+// resumingClient connects once, then resumes for each line of its standard input. It prints its port each time.
+func resumingClient(address string) error {
+	cfg := resumable(tls.NewLRUClientSessionCache(8))
+	lines := bufio.NewScanner(os.Stdin)
+	for first := true; first || lines.Scan(); first = false {
+		raw, err := net.Dial("tcp", address)
+		if err != nil {
+			return err
+		}
+		c := tls.Client(raw, cfg)
+		if err := exchange(nil, 100)(c); err != nil {
+			return err
+		}
+		if c.ConnectionState().DidResume == first {
+			return fmt.Errorf("resumed: %v", !first)
+		}
+		fmt.Println(raw.LocalAddr().(*net.TCPAddr).Port)
+	}
+	return nil
+}
+
+// poison returns a mutual TLS 1.3 handshake that gives out tickets as a server without client certificates does, and a
+// resumption of a connection with such a server: who believes that both are of one server takes the second for mutual.
+func poison(t *testing.T) (forged, resumption *capturetest.Conversation) {
+	t.Helper()
+	cert, err := liveCertificate("cart")
+	if err != nil {
+		t.Fatal(err)
+	}
+	record := func(client, server *tls.Config) *capturetest.Conversation {
+		talk, err := capturetest.Record(exchange(client, 100), answering(server, 400))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return talk
+	}
+	oneWay := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
+	mutual := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13, ClientAuth: tls.RequireAnyClientCert}
+	cache := tls.NewLRUClientSessionCache(8)
+	full := record(resumable(cache), oneWay)
+	forged, resumption = record(resumable(tls.NewLRUClientSessionCache(8), cert), mutual), record(resumable(cache), oneWay)
+	replaceTickets(t, forged, lastRecord(firstOfServer(full)))
+	return forged, resumption
+}
+
+func firstOfServer(talk *capturetest.Conversation) []byte {
+	return talk.Chunks[slices.IndexFunc(talk.Chunks, func(c capturetest.Chunk) bool { return c.FromServer })].Data
+}
+
+// lastRecord returns the last TLS record of a flight: crypto/tls gives tickets out there where it asks for no certificate.
+func lastRecord(flight []byte) []byte {
+	for {
+		n := 5 + int(flight[3])<<8 + int(flight[4])
+		if n >= len(flight) {
+			return flight
+		}
+		flight = flight[n:]
+	}
+}
+
+// replaceTickets puts other records in place of what the server sends second: where it has asked for a certificate, its tickets.
+func replaceTickets(t *testing.T, talk *capturetest.Conversation, tickets []byte) {
+	t.Helper()
+	at, before := -1, 0 // the chunk, and what the server sent before it
+	for i, turns := 0, 0; i < len(talk.Chunks) && at < 0; i++ {
+		if c := talk.Chunks[i]; c.FromServer {
+			if turns++; turns == 2 {
+				at = i
+				continue
+			}
+			before += len(c.Data)
+		}
+	}
+	if at < 0 {
+		t.Fatal("the server spoke once")
+	}
+	shorter := len(talk.Chunks[at].Data) - len(tickets)
+	talk.Chunks[at].Data = tickets
+	for i := range talk.Chunks {
+		if c := &talk.Chunks[i]; !c.FromServer && c.Read > before {
+			c.Read -= shorter
+		}
+	}
+}
+
+// mac returns the address of a pod's eth0.
+func (p pod) mac(t *testing.T) net.HardwareAddr {
+	t.Helper()
+	a, err := net.ParseMAC(strings.TrimSpace(p.run(t, "", "cat", "/sys/class/net/eth0/address")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// forge makes a pod send the frames of conversations to a MAC address.
+func (p pod) forge(t *testing.T, to net.HardwareAddr, talks ...[]capturetest.Frame) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames := slices.Concat(talks...)
+	for i := range frames {
+		frames[i].Data = slices.Concat(to, frames[i].Data[6:])
+	}
+	file := filepath.Join(t.TempDir(), "forged.pcap")
+	var captured bytes.Buffer
+	if err := errors.Join(capturetest.WritePcap(&captured, frames), os.WriteFile(file, captured.Bytes(), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	p.run(t, "", "env", "MESHTLS_LIVE=forge", "MESHTLS_FRAMES="+file, self)
+}
+
+// TestForgedConversations: whoever shares the pod's network sends both sides of mutual TLS handshakes that never took place, and
+// then an honest client resumes a connection that is older than the tap and is not mutual. Nothing may be called mutual.
+func TestForgedConversations(t *testing.T) {
+	a, b := pods(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const port = ":8443"
+	forged, resumption := poison(t)
+	between := func(talk *capturetest.Conversation, client, server string, at int) []capturetest.Frame {
+		return talk.Packets(capturetest.Options{
+			Client: netip.AddrPortFrom(netip.MustParseAddr(client), uint16(41000+at)), Server: netip.MustParseAddrPort(server + port),
+			Start: captureStart.Add(time.Duration(at) * time.Second),
+		})
+	}
+	var said []string // by who believes the capture
+	p := newPipeline(flow.Config{}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { said = append(said, string(r.Value)) }})
+	play(p, slices.Concat(between(forged, b.address, a.address, 0), between(resumption, b.address, a.address, 1))...)
+	p.table.Flush()
+	if got := verdictsBySource(t, said); got[41000] != "mtls" || got[41001] != "mtls" {
+		t.Fatalf("the forgery is not good enough: %v", got)
+	}
+
+	server := a.start(t, []string{"MESHTLS_LIVE=resumable-server", "MESHTLS_ADDRESS=" + a.address + port}, self)
+	server.line(t, func(l string) bool { return l == "serving\n" })
+	client := b.start(t, []string{"MESHTLS_LIVE=resuming-client", "MESHTLS_ADDRESS=" + a.address + port}, self)
+	resume := func() (from int) {
+		lines := client.line(t, func(string) bool { return true })
+		fmt.Sscan(lines[0], &from)
+		return from
+	}
+	resume() // a full handshake, before the tap
+	const third = "10.77.0.78"
+	tap := buildTap(t)
+	for _, forwarded := range []bool{false, true} {
+		x := a.start(t, []string{"TAP_INTERFACES=eth0", "TAP_EMIT=flows,posture", fmt.Sprint("TAP_FORWARDED=", forwarded)}, tap, "run")
+		a.ready(t)
+		foreign := between(forged, b.address, third, 0)
+		b.forge(t, a.mac(t), foreign, between(forged, b.address, a.address, 2), between(forged, a.address, a.address, 3), between(forged, a.address, b.address, 4))
+		elsewhere := between(forged, b.address, third, 1)
+		b.forge(t, net.HardwareAddr{2, 0, 0, 0, 0, 78}, elsewhere)
+		fmt.Fprintln(client.in.(io.Writer))
+		honest := resume()
+		if !forwarded {
+			if got := a.metric(t, "foreign_packets_total"); got != len(foreign)+len(elsewhere) {
+				t.Errorf("%d foreign packets, %d and %d were sent", got, len(foreign), len(elsewhere))
+			}
+		}
+		got := verdictsBySource(t, x.end(t))
+		want := map[int]string{honest: "tls", 41002: "tls", 41003: "", 41004: "unknown"}
+		if forwarded {
+			want[41000], want[41001] = "mtls", "mtls" // as the packets show it, and no more
+		}
+		for from, v := range got {
+			if want[from] != v && (v == "mtls" || from == honest) || !forwarded && (from == 41000 || from == 41001 || from == 41003) {
+				t.Errorf("forwarded %v: from port %d: %s, want %q", forwarded, from, v, want[from])
+			}
+		}
+		if got[honest] == "" || forwarded && (got[41000] == "" || got[41001] == "") {
+			t.Errorf("forwarded %v: %v", forwarded, got)
+		}
+		t.Logf("forwarded %v: %v", forwarded, got)
+	}
+}
+
+// verdictsBySource returns the verdicts of flow records by the client's port.
+func verdictsBySource(t *testing.T, lines []string) map[int]string {
+	t.Helper()
+	out := map[int]string{}
+	for _, l := range lines {
+		var r struct {
+			Event   struct{ Dataset string }
+			Source  struct{ Port int }
+			Meshtls struct{ Verdict string }
+		}
+		if json.Unmarshal([]byte(l), &r) == nil && r.Event.Dataset == finding.DatasetFlow {
+			out[r.Source.Port] = r.Meshtls.Verdict
+		}
+	}
+	return out
+}
+
+// TestAddressesComeAndGo: a connection is the pod's from its first packet on, whenever the pod got the address: a second one on
+// the interface, one on lo or on an interface that is not captured, one that only a route makes local; and an address that was taken away is a peer's again.
+func TestAddressesComeAndGo(t *testing.T) {
+	a, b := pods(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := a.start(t, []string{"TAP_INTERFACES=eth0", "TAP_EMIT=flows,posture"}, buildTap(t), "run")
+	a.ready(t)
+	const ports = 5
+	for i, add := range []string{
+		"address add 10.77.0.11/24 dev eth0", "address add 10.99.9.2/32 dev lo", "link add v0 up type veth peer name v1; address add 10.99.9.3/32 dev v0",
+		"route add local 10.99.9.64/28 dev lo", "-6 address add fd99::1/64 dev eth0 nodad",
+	} {
+		address := []string{"10.77.0.11", "10.99.9.2", "10.99.9.3", "10.99.9.70", "[fd99::1]"}[i]
+		for command := range strings.SplitSeq(add, "; ") {
+			ip(t, append([]string{"-n", a.name}, strings.Fields(command)...)...)
+		}
+		if i == 4 {
+			ip(t, "-n", b.name, "-6", "address", "add", "fd99::2/64", "dev", "eth0", "nodad")
+		} else if i > 0 {
+			ip(t, "-n", b.name, "route", "add", address, "via", a.address)
+		}
+		at := fmt.Sprintf("%s:%d", address, 7500+i)
+		s := a.start(t, []string{"MESHTLS_LIVE=resumable-server", "MESHTLS_ADDRESS=" + at}, self)
+		s.line(t, func(l string) bool { return l == "serving\n" })
+		c := b.start(t, []string{"MESHTLS_LIVE=resuming-client", "MESHTLS_ADDRESS=" + at}, self)
+		c.line(t, func(string) bool { return true })
+	}
+	if got := a.metric(t, "refused_packets_total"); got != 0 {
+		t.Errorf("%d packets were refused", got)
+	}
+	seen := 0
+	for _, l := range x.end(t) {
+		var r struct {
+			Event       struct{ Dataset string }
+			Network     struct{ Direction string }
+			Destination struct{ Port int }
+			Meshtls     struct {
+				Verdict string
+				Reasons []string
+			}
+		}
+		if json.Unmarshal([]byte(l), &r) == nil && r.Event.Dataset == finding.DatasetFlow && r.Destination.Port >= 7500 && r.Destination.Port < 7500+ports {
+			seen++
+			if r.Network.Direction != "ingress" || r.Meshtls.Verdict != "tls" || slices.Contains(r.Meshtls.Reasons, "missed_start") {
+				t.Errorf("%s", l)
+			}
+		}
+	}
+	if seen != ports {
+		t.Errorf("%d connections, want %d", seen, ports)
+	}
+}
