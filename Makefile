@@ -10,6 +10,7 @@ KAFKA        ?=
 CLUSTER      ?=
 RUN          ?=
 ONLY         ?=
+BASE         ?=
 ROUNDS       ?= 5
 BUSY         ?= 8
 CORPUS       ?= ../shared
@@ -80,10 +81,10 @@ lint: $(TOOLS)/golangci-lint ## run golangci-lint, as pinned in tools/go.mod
 fmt: $(TOOLS)/golangci-lint ## format the code as lint wants it
 	$(TOOLS)/golangci-lint fmt ./...
 
-bench: build ## measure the tap beside its peers and beside no tap (root; some 40 minutes; ONLY=offline,flood,...; ROUNDS=5)
+bench: build ## measure the tap beside its peers and beside no tap (root; some 40 minutes; ONLY=offline,flood,...; ROUNDS=5; BASE=another build of the tap, measured in turn with it)
 	@tools/setup.sh bench
 	@$(GO) build -o .cache/bench/bench ./bench
-	.cache/bench/bench -tap bin/tap -rounds $(ROUNDS) -only '$(ONLY)'
+	.cache/bench/bench -tap bin/tap -base '$(BASE)' -rounds $(ROUNDS) -only '$(ONLY)'
 
 microbench: ## run the benchmarks of the packages
 	$(GO) test -run '^$$' -bench . -benchmem ./...

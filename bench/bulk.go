@@ -14,7 +14,7 @@ import (
 // bulk sends one stream at full speed, with segmentation offload, past the receiver's
 // eth0 and through lo.
 func (b *bench) bulk() (results []result, err error) {
-	watchers := []watcher{noTap, noTapAgain, ourTap, tcpdump}
+	watchers := b.watchers(noTap, noTapAgain, ourTap, tcpdump)
 	return results, inPods(func(n *pods) error {
 		for _, way := range []struct{ name, client, to, interfaces string }{
 			{"veth", n.peer, podIP, "eth0,lo"},
@@ -61,10 +61,10 @@ func (b *bench) bulkOver(n *pods, watchers []watcher, name, client, to, interfac
 	}
 	columns(lines...)
 	const tap, dump = 2, 3
-	return []result{
+	return append([]result{
 		atMost("bulk over "+name+": dropped by the tap, % (tcpdump "+lost[dump].spread("%.2f")+")", lost[tap], "%.2f", 0),
 		atMost("bulk over "+name+": CPU of the tap, s/GB", taken[tap], "%.4f", 0.03),
-	}, nil
+	}, append(b.toBefore("bulk over "+name+": CPU of iperf3 for each GB", work), b.toBefore("bulk over "+name+": CPU of the watcher for each GB", taken)...)...), nil
 }
 
 // transfer is what iperf3 did.

@@ -10,7 +10,7 @@ import (
 // flooded sends small frames of 5,000 connections past the tap and its peers: how many
 // are lost, what the sender pays, what the watcher takes.
 func (b *bench) flooded() (results []result, err error) {
-	watchers := []watcher{noTap, noTapAgain, ourTap, limitedTap, tcpdump, ethernet}
+	watchers := b.watchers(noTap, noTapAgain, ourTap, limitedTap, tcpdump, ethernet)
 	return results, inPods(func(n *pods) error {
 		for _, rate := range []int{250_000, 0} {
 			r, err := b.floodAt(n, watchers, rate)
@@ -62,10 +62,10 @@ func (b *bench) floodAt(n *pods, watchers []watcher, rate int) ([]result, error)
 	drops := atMost("flood at "+at+": dropped by the tap, % (tcpdump "+lost[dump].spread("%.2f")+")", lost[tap], "%.2f", 0)
 	drops.met = lost[tap].median() == 0 || lost[dump].median() > 0
 	drops.goal = "none where tcpdump has none"
-	return []result{
+	return append([]result{
 		drops,
 		just("flood at "+at+": dropped by the tap under the chart's limits, %", lost[by["tap, limited"]].spread("%.2f")),
 		atMost("flood at "+at+": sender's cost under the tap to that under tcpdump", cost[tap].over(cost[dump]), "%.3f", 1),
 		atMost("flood at "+at+": CPU for each packet to pcapgo.EthernetHandle's", taken[tap].over(taken[handle]), "%.3f", 1.0/3),
-	}, nil
+	}, append(b.toBefore("flood at "+at+": sender's cost", cost), b.toBefore("flood at "+at+": CPU of the watcher for each packet", taken)...)...), nil
 }

@@ -67,7 +67,7 @@ func (b *bench) http() ([]result, error) {
 }
 
 func (b *bench) requests(interfaces string, ways ...traffic) (results []result, err error) {
-	watchers := []watcher{noTap, noTapAgain, ourTap, limitedTap, tcpdump}
+	watchers := b.watchers(noTap, noTapAgain, ourTap, limitedTap, tcpdump)
 	return results, inPods(func(n *pods) error {
 		client := n.peer
 		if strings.HasPrefix(interfaces, "lo") {
@@ -128,7 +128,9 @@ func (b *bench) requestsOver(n *pods, watchers []watcher, w workload, name, inte
 		r.noGoal, r.goal = true, ""
 		out = append(out, r)
 	}
-	return out, nil
+	out = append(out, b.toBefore(name+": CPU a request", cost)...)
+	out = append(out, b.toBefore(name+": time a request", inverse(rate))...)
+	return append(out, b.toBefore(name+": CPU of the watcher a request", taken)...), nil
 }
 
 func inverse(all []sample) []sample {

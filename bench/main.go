@@ -23,6 +23,7 @@ import (
 // bench is one run.
 type bench struct {
 	tap    string // the program
+	base   string // another build of it, to compare with in the same run; empty: none
 	self   string // this one
 	dir    string // of what is made once
 	rounds int
@@ -67,6 +68,7 @@ func command(args []string) error {
 	b := &bench{}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&b.tap, "tap", "bin/tap", "the tap")
+	f.StringVar(&b.base, "base", "", "another build of the tap, which is measured in turn with it: \"the tap before\"")
 	f.StringVar(&b.dir, "dir", ".cache/bench", "where to keep what is made once")
 	f.IntVar(&b.rounds, "rounds", 5, "rounds of each experiment")
 	f.BoolVar(&b.quick, "quick", false, "shorter, to see that it works: the figures mean little")
@@ -89,6 +91,8 @@ func (b *bench) all(only []string) error {
 	}
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	on := machine()
+	progress("machine: %s", on)
 	var results []result
 	var failed error
 	for _, e := range experiments {
@@ -106,6 +110,7 @@ func (b *bench) all(only []string) error {
 			break
 		}
 	}
+	fmt.Printf("on %s; at the end: load average %s\n", on, file("/proc/loadavg"))
 	table(results)
 	return failed
 }
@@ -117,6 +122,14 @@ func (b *bench) locate() (err error) {
 	}
 	if _, err = exec.LookPath(b.tap); err != nil {
 		return err
+	}
+	if b.base != "" {
+		if b.base, err = filepath.Abs(b.base); err != nil {
+			return err
+		}
+		if _, err = exec.LookPath(b.base); err != nil {
+			return err
+		}
 	}
 	b.self, err = os.Executable()
 	return err

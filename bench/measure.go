@@ -12,17 +12,63 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// usage is what a process took until it was waited for (wait4(2), getrusage(2)).
+// usage is what a process took until it was waited for.
 type usage struct {
-	cpu  time.Duration // user and system, of all its threads
-	rss  int64         // the most, bytes; at least what the starting process had
+	cpu  time.Duration // user and system, of all its threads (wait4(2))
+	rss  int64         // the most, bytes, of the program itself (peak)
 	wall time.Duration
+}
+
+// peak follows the most resident memory of a process (VmHWM of proc_pid_status(5)) while
+// it runs. getrusage(2) does not tell it: ru_maxrss outlives exec, so that a child has at
+// least what its parent had when it was forked. VmHWM begins anew with each program. What
+// is taken in the last sampleEvery before the end may be missed.
+type peak struct {
+	pid  int
+	most atomic.Int64
+	end  chan struct{}
+	over sync.WaitGroup
+}
+
+const sampleEvery = 5 * time.Millisecond
+
+func follow(pid int) *peak {
+	m := &peak{pid: pid, end: make(chan struct{})}
+	m.over.Go(func() {
+		tick := time.NewTicker(sampleEvery)
+		defer tick.Stop()
+		for {
+			m.see()
+			select {
+			case <-m.end:
+				return
+			case <-tick.C:
+			}
+		}
+	})
+	return m
+}
+
+// see takes a sample. The last one counts: a wrapper that executes the program itself has
+// a peak of its own before. A process that has ended has none.
+func (m *peak) see() {
+	if n := status(m.pid, "VmHWM"); n > 0 {
+		m.most.Store(n)
+	}
+}
+
+func (m *peak) stop() int64 {
+	close(m.end)
+	m.over.Wait()
+	return m.most.Load()
 }
 
 // process is one that was started, and is ended by its own process id.
@@ -30,11 +76,18 @@ type process struct {
 	cmd   *exec.Cmd
 	err   fmt.Stringer // what it wrote to standard error
 	begun time.Time
+
+	memory *peak
 }
 
 // start starts a program in a network namespace (empty: this one) and, where limits are
 // given, in a control group.
 func start(ns string, limits *group, stdout io.Writer, stderr io.Writer, environ []string, args ...string) (*process, error) {
+	return startReading(nil, ns, limits, stdout, stderr, environ, args...)
+}
+
+// startReading is start with a standard input.
+func startReading(stdin io.Reader, ns string, limits *group, stdout io.Writer, stderr io.Writer, environ []string, args ...string) (*process, error) {
 	if ns != "" {
 		args = append([]string{"nsenter", "--net=/run/netns/" + ns}, args...) // "ip netns exec" hides /sys/fs/cgroup
 	}
@@ -45,7 +98,7 @@ func start(ns string, limits *group, stdout io.Writer, stderr io.Writer, environ
 	if stderr == nil {
 		stderr = &bytes.Buffer{}
 	}
-	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = stdin, stdout, stderr
 	p.err, _ = stderr.(fmt.Stringer)
 	if environ != nil {
 		p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, environ...)
@@ -54,6 +107,7 @@ func start(ns string, limits *group, stdout io.Writer, stderr io.Writer, environ
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
 	}
+	p.memory = follow(p.cmd.Process.Pid)
 	return p, nil
 }
 
@@ -63,9 +117,7 @@ func (p *process) wait(fine ...int) (usage, error) {
 	u := usage{wall: time.Since(p.begun)}
 	if s := p.cmd.ProcessState; s != nil {
 		u.cpu = s.UserTime() + s.SystemTime()
-		if r, ok := s.SysUsage().(*syscall.Rusage); ok {
-			u.rss = r.Maxrss << 10
-		}
+		u.rss = p.memory.stop()
 		if slices.Contains(fine, s.ExitCode()) {
 			err = nil
 		}
@@ -98,8 +150,10 @@ func (p *process) cpu() time.Duration {
 }
 
 // status returns a line of proc_pid_status(5) that is in kB, as bytes.
-func (p *process) status(field string) int64 {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+func (p *process) status(field string) int64 { return status(p.cmd.Process.Pid, field) }
+
+func status(pid int, field string) int64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0
 	}

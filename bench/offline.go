@@ -26,7 +26,7 @@ func (b *bench) readers() []reader {
 		fields = append(fields, "-e", f)
 	}
 	tap := []string{b.tap, "read", "--output=json", "--emit=flows", "FILE"}
-	return []reader{
+	readers := []reader{
 		{"tap", tap, 0},
 		{"tap again", tap, 0}, // the noise
 		{"tcpdump -w", []string{"tcpdump", "-r", "FILE", "-w", "/dev/null"}, 1.5},
@@ -35,7 +35,14 @@ func (b *bench) readers() []reader {
 		{"ndpiReader", []string{"ndpiReader", "-i", "FILE", "-q"}, 1.0 / 5},
 		{"tshark fields", fields, 1.0 / 40},
 	}
+	if b.base != "" {
+		readers = append(readers, reader{theTapBefore, append([]string{b.base}, tap[1:]...), 1.1})
+	}
+	return readers
 }
+
+// theTapBefore is the name of another build of the tap among what it is compared with.
+const theTapBefore = "the tap before"
 
 // offline reads the mixed capture with the tap and its peers in turn.
 func (b *bench) offline() ([]result, error) {
@@ -76,6 +83,7 @@ func (b *bench) offline() ([]result, error) {
 		}
 	}
 	columns(lines...)
+	progress("  %s", pageCache(file))
 	return results, nil
 }
 

@@ -19,7 +19,7 @@ func (b *bench) beginning() (results []result, err error) {
 	if err != nil {
 		return nil, err
 	}
-	size := atMost("start: the program, MB (millions of bytes)", sample{float64(info.Size()) / 1e6}, "%.3f", 10)
+	size := atMost("start: the program, MB (millions of bytes)", sample{float64(info.Size()) / 1e6}, "%.3f", 12)
 	return results, inPods(func(n *pods) error {
 		var soon, idle sample
 		for range b.rounds {

@@ -83,7 +83,33 @@ func startTap(b *bench, n *pods, interfaces string, limits *group) (*running, er
 	return b.startTap(n, interfaces, limits, "findings,posture")
 }
 
+// tapBefore is another build of the tap.
+var tapBefore = watcher{name: theTapBefore, result: tapResult, start: func(b *bench, n *pods, interfaces string, limits *group) (*running, error) {
+	return b.startProgram(b.base, n, interfaces, limits, "findings,posture")
+}}
+
+// watchers adds the other build of the tap, where there is one, as the last.
+func (b *bench) watchers(all ...watcher) []watcher {
+	if b.base != "" {
+		all = append(all, tapBefore)
+	}
+	return all
+}
+
+// toBefore compares what the workload costs under the tap, the third of the watchers, with
+// what it costs under the other build, the last one.
+func (b *bench) toBefore(what string, all []sample) (out []result) {
+	if b.base == "" {
+		return nil
+	}
+	return []result{atMost(what+" under the tap to that under the tap before", all[2].over(all[len(all)-1]), "%.3f", 1+effect)}
+}
+
 func (b *bench) startTap(n *pods, interfaces string, limits *group, emit string) (*running, error) {
+	return b.startProgram(b.tap, n, interfaces, limits, emit)
+}
+
+func (b *bench) startProgram(program string, n *pods, interfaces string, limits *group, emit string) (*running, error) {
 	r := &running{out: watch(`"action":"started"`), err: watch(""), limits: limits}
 	environ := []string{
 		"TAP_INTERFACES=" + interfaces, "TAP_LISTEN=none", "TAP_EMIT=" + emit,
@@ -92,7 +118,7 @@ func (b *bench) startTap(n *pods, interfaces string, limits *group, emit string)
 	if v := os.Getenv("GODEBUG"); v != "" {
 		environ = append(environ, "GODEBUG="+v)
 	}
-	return r.begin(n.pod, environ, r.out, b.tap, "run")
+	return r.begin(n.pod, environ, r.out, program, "run")
 }
 
 func startTcpdump(_ *bench, n *pods, interfaces string, limits *group) (*running, error) {

@@ -1,0 +1,88 @@
+//go:build linux
+
+package main
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const megabytes = "MESHTLS_BENCH_MEGABYTES"
+
+// TestMain: the test binary is also a program that takes as much memory as it is told, says so, and ends with its input.
+func TestMain(m *testing.M) {
+	if n := os.Getenv(megabytes); n != "" {
+		b := occupy(len(n) << 20)
+		io.WriteString(os.Stdout, "ready")
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(int(b[0]) - 1)
+	}
+	os.Exit(m.Run())
+}
+
+// occupy returns memory whose pages are all there.
+func occupy(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = 1
+	}
+	return b
+}
+
+// TestMemoryIsTheProgramsOwn: what a program took is its own, however much the harness has taken, and all of it.
+func TestMemoryIsTheProgramsOwn(t *testing.T) {
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip(err)
+	}
+	harness := occupy(200 << 20)
+	for _, c := range []struct {
+		units       int // MB, as the length of a text
+		least, most int64
+	}{{1, 1 << 20, 60 << 20}, {80, 80 << 20, 140 << 20}} {
+		in, out, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ready := watch("ready")
+		p, err := startReading(in, "", nil, ready, nil, []string{megabytes + "=" + strings.Repeat("x", c.units)}, os.Args[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		in.Close()
+		if err := ready.wait(); err != nil {
+			t.Fatal(err)
+		}
+		p.memory.see() // as the sampling does while the program runs
+		out.Close()
+		u, err := p.wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.rss < c.least || u.rss > c.most {
+			t.Errorf("a program with %d MB: %d bytes measured, want %d to %d", c.units, u.rss, c.least, c.most)
+		}
+	}
+	if harness[0] != 1 {
+		t.Fatal("the harness has lost its memory")
+	}
+}
+
+// TestMachine: the description names all that it promises.
+func TestMachine(t *testing.T) {
+	got := machine()
+	for _, want := range []string{" processors, Linux ", " kB of memory, go", "load average "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("%q: %q is missing", got, want)
+		}
+	}
+	name := t.TempDir() + "/file"
+	if err := os.WriteFile(name, occupy(1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if share, size, err := residentShare(name); err != nil || size != 1<<20 || share <= 0 || share > 1 {
+		t.Errorf("%v of %d bytes, %v", share, size, err)
+	}
+}

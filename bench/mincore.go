@@ -1,0 +1,18 @@
+//go:build linux
+
+package main
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// mincore is mincore(2), which golang.org/x/sys/unix lacks.
+func mincore(b, pages []byte) error {
+	_, _, errno := unix.Syscall(unix.SYS_MINCORE, uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), uintptr(unsafe.Pointer(&pages[0]))) //nolint:gosec // both slices outlive the call
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
