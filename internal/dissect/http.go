@@ -103,8 +103,11 @@ func (s *Session) readHTTP(side Side, data []byte) {
 		}
 		if s.httpLine(r) {
 			s.endHTTP(side)
-			if s.sides[side].p.http2 != nil {
+			switch st := &s.sides[side]; {
+			case st.p.http2 != nil:
 				s.readHTTP2(side, rest)
+			case s.tunnelOpen && !s.inTunnel && len(rest) > 0:
+				s.enterTunnel(side, st.seen+st.missed-int64(len(rest)), rest, -1)
 			}
 			return
 		}
@@ -174,6 +177,9 @@ func (s *Session) endHTTP(side Side) {
 	s.release(&st.p.http.line)
 	st.p.http = nil
 	s.revision++
+	if s.http.Method == "CONNECT" && s.http.Status/100 == 2 && !s.inTunnel {
+		s.openTunnel()
+	}
 	if s.http.Status != 101 {
 		return
 	}

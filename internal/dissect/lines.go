@@ -1,6 +1,9 @@
 package dissect
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Recognizers of protocols that speak in lines of text.
 
@@ -15,6 +18,9 @@ func sshBanner(b []byte) answer {
 
 // imapCommand: a tag and a command that opens a session (RFC 9051 section 6).
 func imapCommand(b []byte) answer {
+	if strings.IndexByte(tags, b[0]) < 0 {
+		return no
+	}
 	line, a := plainLine(b, 512)
 	if a != yes {
 		return a

@@ -30,9 +30,9 @@ func postgresRequest(b []byte) answer {
 	return no
 }
 
-// postgresChoice: the answer to SSLRequest, one byte.
+// postgresChoice: the answer to SSLRequest or GSSENCRequest, one byte.
 func postgresChoice(b []byte) answer {
-	if len(b) == 1 && (b[0] == 'S' || b[0] == 'N') {
+	if len(b) == 1 && (b[0] == 'S' || b[0] == 'N' || b[0] == 'G') {
 		return maybe
 	}
 	return no
@@ -218,35 +218,6 @@ func mysqlReply(b []byte) answer {
 		b = b[4+size:]
 	}
 	return yes
-}
-
-// mongoMessage: a message header with a known opCode, and what must stand behind it
-// (MongoDB wire protocol).
-func mongoMessage(b []byte) answer {
-	if len(b) >= 4 {
-		if size := binary.LittleEndian.Uint32(b); size < 21 || size > 48<<20 {
-			return no
-		}
-	}
-	if len(b) < 21 {
-		return more
-	}
-	size, op, flags := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[12:]), binary.LittleEndian.Uint32(b[16:])
-	switch op {
-	case 2013: // OP_MSG: flag bits, then a section of kind 0, 1 or 2
-		if flags&^0x10003 == 0 && b[20] <= 2 {
-			return yes
-		}
-	case 2012: // OP_COMPRESSED: original opcode
-		if flags == 2013 || flags == 2004 || flags == 1 {
-			return yes
-		}
-	case 2004, 1: // OP_QUERY, OP_REPLY: flags
-		if flags < 256 && size < 16<<20 {
-			return yes
-		}
-	}
-	return no
 }
 
 // kafkaRequest: size, api_key, api_version, correlation_id and a printable client_id

@@ -79,11 +79,11 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 		return
 	case a == yes:
 		s.revision++
+		s.release(&p.head)
 		s.begin(side, buf)
 		if st.upgrades && s.upgrade(side, offset, buf, ack) {
 			s.feed(side, offset+int64(len(buf)), rest, ack)
 		}
-		s.release(&p.head)
 		return
 	case !full && (a == more || len(buf) < minText):
 		s.wait(side, offset, buf, ack)
@@ -176,10 +176,11 @@ func (s *Session) agree(side Side, r *recognizer, both bool) {
 		return
 	}
 	other.kind, other.protocol, other.upgrades = r.kind, r.protocol, r.upgrades
-	if len(other.p.head) > 0 {
-		s.begin(side.Other(), other.p.head)
-	}
+	head := other.p.head
 	s.release(&other.p.head)
+	if len(head) > 0 {
+		s.begin(side.Other(), head)
+	}
 }
 
 // opinion holds the recognizers that said maybe: as a client, and as a server.
@@ -200,6 +201,10 @@ func (s *Session) begin(side Side, buf []byte) {
 			s.dns = &dns{}
 		}
 		s.dns.data(side, buf)
+	case "socks4":
+		if len(buf) == 8 && buf[0] == 0 && buf[1] == 90 {
+			s.openTunnel()
+		}
 	}
 }
 
@@ -207,8 +212,11 @@ func (s *Session) begin(side Side, buf []byte) {
 func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	s.acknowledges(side, ack)
-	if s.upgrade(side, offset, data, ack) {
+	if s.upgrade(side, offset, data, ack) || s.tunnelled(side, offset, data, ack) {
 		return
+	}
+	if st.kind == KindPlain && seals(st.protocol) {
+		s.sealing(side, data)
 	}
 	if s.doubt && (readable(data) || st.speaks(data)) {
 		s.doubt = false

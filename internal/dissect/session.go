@@ -42,6 +42,7 @@ const (
 type stream struct {
 	kind         Kind
 	fin, rst     bool
+	sealed       bool   // a buffer of ciphertext was seen, of a protocol that seals
 	upgrades     bool   // TLS may follow, by the recognizer or by a word that was said
 	protocol     string // of the recognizer that said yes
 	seen, missed int64  // payload bytes seen, and lost in gaps
@@ -78,6 +79,8 @@ type Session struct {
 	plainFrom    int64 // bytes of both ends at the point that PlainAfter counts from
 	behind       bool  // TLS began behind other bytes, of a known protocol or not
 	doubt        bool  // bytes were lost, and none in the clear were seen since
+	tunnelOpen   bool  // a proxy granted a tunnel
+	inTunnel     bool  // bytes within it were seen: the sides were recognized anew
 
 	memory   *Memory // nil: none is shared
 	sides    [2]stream

@@ -156,7 +156,7 @@ func TestCleartext(t *testing.T) {
 		{"amqp", "AMQP\x00\x00\x09\x01", "\x01\x00\x00\x00\x00\x01\xff", dissect.KindPlain, "amqp"},
 		{"kafka", "\x00\x00\x00\x14\x00\x12\x00\x03\x00\x00\x00\x01\x00\x03tap\x00\x00\x00\x00\x00\x00\x00", "", dissect.KindPlain, "kafka"},
 		{"memcached", "get key1\r\n", "VALUE key1 0 1\r\nx\r\nEND\r\n", dissect.KindPlain, "memcached"},
-		{"mongodb", "\x3f\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\xdd\x07\x00\x00\x00\x00\x00\x00\x00", "", dissect.KindPlain, "mongodb"},
+		{"mongodb", "\x24\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\xdd\x07\x00\x00\x00\x00\x00\x00\x00\x0f\x00\x00\x00\x10ping\x00\x01\x00\x00\x00", "", dissect.KindPlain, "mongodb"},
 		{"smtp", "EHLO a\r\n", "220 mail ESMTP ready\r\n", dissect.KindPlain, "smtp"},
 		{"ftp", "USER me\r\n", "220 FTP ready\r\n", dissect.KindPlain, "ftp"},
 		{"pop3", "USER me\r\n", "+OK POP3 ready\r\n", dissect.KindPlain, "pop3"},

@@ -81,6 +81,7 @@ func span(from, to byte) string {
 var (
 	upper  = span('A', 'Z')
 	either = upper + span('a', 'z')
+	tags   = either + span('0', '9') + "."
 )
 
 // recognizers is the table of protocols, most telling first.
@@ -89,7 +90,7 @@ var recognizers = []recognizer{
 	{protocol: "http2", kind: KindPlain, first: "P\x00", client: literal(http2Preface), server: weak(http2Settings)},
 	{protocol: "http2", kind: KindPlain, first: "\x00", client: http2Frames, server: http2Frames, middle: true},
 	{protocol: "ssh", kind: KindEncrypted, first: "S", client: sshBanner, server: sshBanner},
-	{protocol: "postgresql", kind: KindPlain, first: "\x00SN", client: postgresRequest, server: postgresChoice, upgrades: true},
+	{protocol: "postgresql", kind: KindPlain, first: "\x00SNG", client: postgresRequest, server: postgresChoice, upgrades: true},
 	{protocol: "postgresql", kind: KindPlain, first: "\x00R", client: postgresStartup, server: postgresAuth},
 	{protocol: "postgresql", kind: KindPlain, first: either + "123", client: postgresQuery, server: postgresReply, middle: true},
 	{protocol: "mysql", kind: KindPlain, client: mysqlSSLRequest, server: mysqlGreeting, upgrades: true},
@@ -97,12 +98,12 @@ var recognizers = []recognizer{
 	{protocol: "mysql", kind: KindPlain, client: mysqlQuery, server: weak(mysqlReply), middle: true},
 	{protocol: "lmtp", kind: KindPlain, first: "Ll2", client: anyFold("LHLO "), server: lmtpGreeting, upgrades: true, middle: true, words: true},
 	{protocol: "smtp", kind: KindPlain, first: "EeHhMm2", client: anyFold("EHLO ", "HELO ", "MAIL FROM:<"), server: smtpGreeting, upgrades: true, middle: true, words: true},
-	{protocol: "imap", kind: KindPlain, client: weak(imapCommand), server: anyOf("* OK ", "* PREAUTH "), upgrades: true, words: true},
+	{protocol: "imap", kind: KindPlain, first: tags + "*", client: weak(imapCommand), server: anyOf("* OK ", "* PREAUTH "), upgrades: true, words: true},
 	{protocol: "pop3", kind: KindPlain, first: "UuCcSsAa+", client: weak(pop3Command), server: pop3Greeting, upgrades: true, words: true},
 	{protocol: "ftp", kind: KindPlain, first: "UuAaFf2", client: weak(ftpCommand), server: ftpGreeting, upgrades: true, words: true},
 	{protocol: "nntp", kind: KindPlain, first: "CcMmSsGgLlAa2", client: weak(nntpCommand), server: nntpGreeting, upgrades: true, words: true},
 	{protocol: "sieve", kind: KindPlain, first: "\"SsAaCcLlO", client: weak(sieveCommand), server: sieveGreeting, upgrades: true, words: true},
-	{protocol: "acap", kind: KindPlain, first: either + span('0', '9') + "*", client: weak(imapCommand), server: literal("* ACAP ("), upgrades: true, words: true},
+	{protocol: "acap", kind: KindPlain, first: tags + "*", client: weak(imapCommand), server: literal("* ACAP ("), upgrades: true, words: true},
 	{protocol: "xmpp", kind: KindPlain, first: "<", client: xmppStream, server: xmppStream, upgrades: true},
 	{protocol: "irc", kind: KindPlain, first: "NUCPS:", client: weak(anyOf("NICK ", "USER ", "CAP LS", "PASS ", "STARTTLS")), server: weak(ircServer), upgrades: true, words: true},
 	{protocol: "ldap", kind: KindPlain, first: "0", client: ldapRequest, server: weak(ldapResponse), upgrades: true},

@@ -39,7 +39,11 @@ func (s *Session) PlainAfter() int64 {
 	case s.sides[0].seen == 0 || s.sides[1].seen == 0:
 		return maxUpgrade
 	}
-	return min(s.plainFrom+mayUpgradeWithin, maxUpgrade)
+	within := int64(mayUpgradeWithin)
+	if seals(s.sides[0].protocol) || seals(s.sides[1].protocol) {
+		within = sealsWithin
+	}
+	return min(s.plainFrom+within, maxUpgrade)
 }
 
 // listen moves the point that PlainAfter counts from: to where the second end first
@@ -62,7 +66,7 @@ func (s *Session) Doubtful() bool {
 // say so to the same request with credentials: some authenticate connections, not requests.
 func (s *Session) httpUpgrades() bool {
 	h := s.http
-	return h != nil && (h.Method == "CONNECT" && (h.Status/100 == 2 || h.Status == 407) || h.Status == 101)
+	return h != nil && !s.inTunnel && (h.Method == "CONNECT" && (h.Status/100 == 2 || h.Status == 407) || h.Status == 101)
 }
 
 // mayUpgrade tells whether a ClientHello is looked for behind what a side said, and

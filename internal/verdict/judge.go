@@ -301,7 +301,11 @@ func judgeOther(out *Judged, s *dissect.Session) {
 		plainReasons(out, s, protocol)
 	case dissect.KindEncrypted:
 		out.Verdict = Encrypted
-		out.because(protocol + "_banner")
+		if s.Sealed() {
+			out.because("own_encryption")
+		} else {
+			out.because(protocol + "_banner")
+		}
 	case dissect.KindText:
 		out.Verdict = Plaintext
 		out.because("text_like")

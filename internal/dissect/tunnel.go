@@ -1,0 +1,87 @@
+package dissect
+
+import "bytes"
+
+// A tunnel is what CONNECT and SOCKS ask for: the words that open it are no word on what
+// goes through it, so its ends are recognized anew.
+
+// openTunnel notes that the server granted a tunnel.
+func (s *Session) openTunnel() {
+	s.tunnelOpen = true
+	s.revision++
+}
+
+// granted looks for the reply of a SOCKS server, or of an HTTP proxy to a second try, at
+// the start of a segment; it returns how many bytes the reply takes, 0 if it is none.
+func (s *Session) granted(side Side, data []byte) int {
+	switch s.sides[side].protocol {
+	case "socks5":
+		return socks5Granted(data)
+	case "http":
+		if h := s.http; h == nil || h.Method != "CONNECT" || h.Status != 407 || httpResponse(data) != yes || data[9] != '2' {
+			return 0
+		}
+		if end := bytes.Index(data, []byte("\r\n\r\n")); end > 0 {
+			return end + 4
+		}
+	}
+	return 0
+}
+
+// socks5Granted returns the size of a reply that grants the request (RFC 1928 section 6).
+func socks5Granted(b []byte) int {
+	if len(b) < 5 || b[0] != 5 || b[1] != 0 || b[2] != 0 {
+		return 0
+	}
+	size := 0
+	switch b[3] {
+	case 1:
+		size = 4 + 4 + 2
+	case 3:
+		size = 4 + 1 + int(b[4]) + 2
+	case 4:
+		size = 4 + 16 + 2
+	}
+	if len(b) < size {
+		return 0
+	}
+	return size
+}
+
+// tunnelled takes what follows in a direction once a tunnel is open, and reports whether
+// it did. Where bytes were lost it is not known whether data is the tunnel's beginning.
+func (s *Session) tunnelled(side Side, offset int64, data []byte, ack int64) bool {
+	if s.inTunnel || s.doubt || s.tls != nil {
+		return false
+	}
+	if !s.tunnelOpen {
+		n := s.granted(side, data)
+		if n == 0 {
+			return false
+		}
+		s.openTunnel()
+		offset, data = offset+int64(n), data[n:]
+	}
+	if len(data) > 0 {
+		s.enterTunnel(side, offset, data, ack)
+	}
+	return true
+}
+
+// enterTunnel begins anew with the first bytes of a direction within the tunnel.
+func (s *Session) enterTunnel(side Side, offset int64, data []byte, ack int64) {
+	s.inTunnel, s.behind, s.upgraded = true, true, s.sides[side].protocol
+	for i := range s.sides {
+		st := &s.sides[i]
+		st.kind, st.protocol, st.upgrades = KindNone, "", false
+		p := st.p
+		if p == nil {
+			continue
+		}
+		s.stopReading(p)
+		p.maybe, p.asked, p.tries, p.chain = opinion{}, 0, 0, chain{}
+	}
+	s.plainFrom = s.sides[0].seen + s.sides[1].seen
+	s.revision++
+	s.recognize(side, offset, data, ack)
+}
