@@ -227,9 +227,9 @@ func short(out, text []byte) []byte {
 }
 
 // Shape returns what of a ClientHello stays the same when the client resumes: JA4's
-// parts without pre_shared_key, early_data, cookie, padding and session_ticket, which NSS
-// leaves out when it offers a pre_shared_key, and psk_key_exchange_modes, which Erlang
-// has only then.
+// parts without pre_shared_key, early_data, cookie, padding, session_ticket, which NSS
+// leaves out when it offers a pre_shared_key, extended_master_secret, which s2n leaves out
+// then, and psk_key_exchange_modes, which Erlang has only then.
 func (h *ClientHello) Shape() string {
 	if h.marks != nil {
 		return h.marks.shape
@@ -243,7 +243,7 @@ func (h *ClientHello) computeShape() string {
 	b := append(text[:0], ja4Version(h.highest())...)
 	b = append(append(b, '_'), ja4ALPN(h.ALPN)...)
 	b = hexed(append(b, '_'), sortedBut(room[:0], h.CipherSuites))
-	b = hexed(append(b, '_'), sortedBut(room[:0], h.Extensions, extPreSharedKey, extEarlyData, extCookie, extPadding, extSessionTicket, extPSKModes))
+	b = hexed(append(b, '_'), sortedBut(room[:0], h.Extensions, extPreSharedKey, extEarlyData, extCookie, extPadding, extSessionTicket, extMasterSecret, extPSKModes))
 	b = hexed(append(b, '_'), h.SignatureSchemes)
 	return string(short(nil, b))
 }

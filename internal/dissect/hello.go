@@ -18,6 +18,7 @@ const (
 	extALPN                = 16
 	extPadding             = 21
 	extCompressCertificate = 27
+	extMasterSecret        = 23 // extended_master_secret (RFC 7627)
 	extRecordSizeLimit     = 28
 	extSessionTicket       = 35
 	extPreSharedKey        = 41

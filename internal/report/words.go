@@ -89,7 +89,7 @@ var words = map[string]string{
 	"renegotiated":              "another handshake followed, encrypted",
 	"ech_offered":               "an encrypted hello was offered: the one that was read may not count",
 	"external_psk":              "what was resumed may be a key that no handshake gave",
-	"unfamiliar_ticket":         "the ticket has a size that was not given out",
+	"unfamiliar_ticket":         "the ticket has a size that was not given out, or is too short to hold a certificate",
 	"open_handshake":            "another full handshake of this client is not understood yet",
 	"hello_verify_request":      "DTLS: the server asked for a second hello",
 	"dtls13_handshake":          "a handshake of DTLS 1.3, encrypted but for its hellos",

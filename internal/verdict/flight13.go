@@ -17,6 +17,7 @@ type flight struct {
 	hollow  bool   // an empty Certificate without a Finished, so far
 	refuses bool   // an alert and nothing else: the client refuses the server
 	later   bool   // the server may still ask for a certificate
+	twice   bool   // another record of a Finished's size follows
 	split   bool   // Certificate, CertificateVerify and Finished stand in records of their own
 	chain   int    // inferred bytes of the client's chain, 0 if not known
 	hint    string
@@ -86,8 +87,9 @@ func read(r []dissect.Record, s suite, t *dissect.TLS) flight {
 		switch {
 		case first == s.finished+pad:
 			f.is(AuthNotRequested, 0, "finished_only_flight")
+			f.twice = len(r) > 1 && (r[1].Length == s.finished || r[1].Length == s.finished+jssePadding)
 			return f
-		case first == s.finished+emptyCertificate+pad:
+		case first == s.finished+emptyCertificate+pad && !splits(t.Hello):
 			f.is(AuthDeclined, 0, "empty_certificate_flight")
 			return f
 		case first == s.empty+pad && len(r) == 1:
@@ -144,36 +146,44 @@ func (f *flight) readSplit(s suite, pad int, t *dissect.TLS) bool {
 		case s.empty + pad, s.finished + emptyCertificate + pad:
 			return false // an empty Certificate: what came before it was something else
 		case s.finished + pad:
-			verify := r[k-1].Length - s.over - pad - verifyOver
-			whole := k > 1 && keyHint(verify) != ""
-			if sum < leastCertificate(s, t.Hello)+verifyOver+leastSignature || !whole && r[0].Length < r[k-1].Length {
-				return false
-			}
-			f.is(AuthPresented, k, "certificate_flight_split")
-			f.split = whole
-			if f.hint = keyHint(verify); whole {
-				f.chain = sum - r[k-1].Length - (k-1)*(s.over+pad) - emptyCertificate - entryOver
-			} else {
-				f.hint = ""
-			}
-			return true
+			return f.isSplit(s, pad, t, k, sum)
 		}
 		sum += n
 	}
 	return false
 }
 
+// isSplit reports whether the k records before a Finished, of sum bytes together, hold a
+// Certificate and a CertificateVerify, and reads them.
+func (f *flight) isSplit(s suite, pad int, t *dissect.TLS, k, sum int) bool {
+	r := f.records
+	verify := r[k-1].Length - s.over - pad - verifyOver
+	whole := k > 1 && keyHint(verify) != ""
+	content := sum - k*(s.over+pad)
+	switch {
+	case sum < leastCertificate(s, t.Hello)+verifyOver+leastSignature, !whole && r[0].Length < r[k-1].Length:
+		return false
+	case (!whole || limited(t.Hello)) && content <= mostEmpty(t.Hello), !whole && splits(t.Hello):
+		return false
+	}
+	f.is(AuthPresented, k, "certificate_flight_split")
+	if f.split = whole; whole {
+		f.hint = keyHint(verify)
+		f.chain = sum - r[k-1].Length - (k-1)*(s.over+pad) - emptyCertificate - entryOver
+	}
+	return true
+}
+
 // readCoalesced looks for one record that holds a Certificate, a CertificateVerify and
 // a Finished.
 func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 	first := f.records[0].Length
-	var room [4]int
 	switch {
 	case len(f.records) == 1 && (first == s.alert || first == s.alert+jssePadding):
 		f.refuses, f.reason = true, []string{"alert_sized_record"}
-	case s.block(lengths(room[:0], t, t.Client, f.records)) > 0:
+	case splits(t.Hello) && first > s.finished || padded(f.records, s, t):
 		f.reason = []string{"padded_records"}
-	case first < leastCertificate(s, t.Hello)+verifyOver+leastSignature+s.finished-s.over:
+	case first-s.over <= mostEmpty(t.Hello)+s.finished-s.over, first < leastCertificate(s, t.Hello)+verifyOver+leastSignature+s.finished-s.over:
 		f.reason = []string{"unrecognized_client_flight"}
 		f.firm = len(f.records) > 4
 	case !confirmed(t, t.Client, f.records, 0):
@@ -230,6 +240,8 @@ func doubt(f *flight, t *dissect.TLS, s suite, e ends) {
 	}
 	other := func(ext uint16) bool { return t.Hello.Has(ext) }
 	switch {
+	case f.twice && request != withoutRequest:
+		f.deny("unrecognized_client_flight") // or an empty Certificate with a context, as long as a Finished
 	case f.auth == AuthPresented && request == withoutRequest,
 		f.auth == AuthNotRequested && request == withRequest:
 		f.deny("")
@@ -252,13 +264,17 @@ func (f *flight) deny(reason string) {
 }
 
 // awaitLater is for a client that lets the server ask for a certificate after the
-// handshake (RFC 8446 section 4.6.2): that it sent none is known when all that it sent is
-// too small for one, and it has closed.
+// handshake (RFC 8446 section 4.6.2): that it sent none is known when no record that is
+// large enough for one is followed by one of a Finished's size, and it has closed.
 func (f *flight) awaitLater(t *dissect.TLS, s suite, e ends) {
 	f.later = true
 	_, complete := t.Records(t.Client)
+	large := false
 	for _, r := range f.records[f.last+1:] {
-		complete = complete && r.Length < leastCertificate(s, t.Hello)
+		if r.Length == s.finished || r.Length == s.finished+jssePadding {
+			complete = complete && !large
+		}
+		large = large || r.Length >= leastCertificate(s, t.Hello)
 	}
 	if !complete || e.blind || !e.client && !e.serverReset || t.More(t.Client) > 0 || !confirmed(t, t.Client, f.records, len(f.records)-1) {
 		f.deny("")

@@ -17,9 +17,13 @@ import (
 // In TLS 1.3 tickets are given out encrypted. A resumption inherits from the full
 // handshakes of the same address, SNI and shape of ClientHello, if all of them within a
 // ticket's lifetime were accepted and agree, if none is under way, if there was one with
-// the same address and port of a server, and if the ticket that it offers has the size of
-// one that was given out in them: behind SNAT many clients share an address, and one's proof
-// must not become another's. What was before the tap cannot be heeded.
+// the same address and port of a server, and if the ticket that it offers has the size of one that was
+// given out in them: behind SNAT many clients share an address, and one's proof must not
+// become another's. A full handshake that nobody saw, since it was before the tap or with
+// another replica of the server, shows only in its ticket: who proved nothing has a ticket
+// without a certificate in it. So nobody inherits a certificate by a ticket that is too
+// short to hold one: the number of a session (OpenSSL -no_ticket, rustls, Erlang), or
+// wolfSSL's, which has the same size either way.
 //
 // Conversations of which no end is the pod's (Judged.Foreign) neither teach nor inherit.
 type memory struct {
@@ -39,6 +43,10 @@ const (
 	// each; maxTickets the sizes of tickets for each.
 	maxMemory  = 8192
 	maxTickets = 8
+	// leastProof is the least size of a ticket that holds a certificate, in bytes. Those
+	// without one have up to 256 (test/tlslab), but for Java's, whose others are longer by
+	// the certificate.
+	leastProof = 300
 	// maxServers bounds the servers that are remembered of a client, 32 bytes each.
 	maxServers = 16
 	// sweepEvery is the shortest time between two looks for old clients, ns.
@@ -169,7 +177,7 @@ func (m *memory) inheritable(out *Judged, t *dissect.TLS) (*past, string) {
 		return nil, "disagreeing_handshakes"
 	case !slices.Contains(p.servers, out.server()): // another one, perhaps
 		return nil, "no_earlier_handshake"
-	case !p.granted(t.Hello.Identities[i].Length):
+	case !p.granted(t.Hello.Identities[i].Length), p.auth == AuthPresented && t.Hello.Identities[i].Length < leastProof:
 		return nil, "unfamiliar_ticket"
 	}
 	return p, "inherited_from_full_handshake"

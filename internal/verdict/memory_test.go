@@ -94,6 +94,14 @@ func TestSharedAddress(t *testing.T) {
 		wants(t, s.see("10.0.0.1", oneWay, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "unfamiliar_ticket")
 		wants(t, s.see("10.0.0.1", mutual, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
 	})
+	t.Run("the one-way client is older than the tap, and tickets hold no certificate", func(t *testing.T) {
+		for _, ticket := range []int{32, 113, 174, 256} { // OpenSSL -no_ticket and rustls, Erlang, wolfSSL, and room
+			s := newStory(t)
+			short, _ := resuming(ticket)
+			s.see("10.0.0.1", hello{}, hello{}, fmt.Sprintf("%sC 517 97 53 | C 120 | S %d | S 300", goAsks, ticket+42))
+			wants(t, s.see("10.0.0.1", short, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "unfamiliar_ticket")
+		}
+	})
 	t.Run("one of them was refused", func(t *testing.T) {
 		s := newStory(t)
 		s.see("10.0.0.1", hello{}, hello{}, mutualFlight)

@@ -48,9 +48,9 @@ func (f *serverFlight) read(r []dissect.Record, s suite) (last int, request stri
 }
 
 // finished looks for the server's Finished in a record of its own, right behind its
-// CertificateVerify or, of a resumption, its EncryptedExtensions. Four records are
-// EncryptedExtensions, Certificate, CertificateVerify and Finished; in five, where the
-// Certificate is not in two, there is a CertificateRequest.
+// CertificateVerify or, of a resumption, its EncryptedExtensions. Four messages are
+// EncryptedExtensions, Certificate, CertificateVerify and Finished; in five there is a
+// CertificateRequest. A message that does not fit goes on in the next record.
 func (f *serverFlight) finished(r []dissect.Record, s suite, pad int) (last int, request string) {
 	if f.t.Server.PSK {
 		if len(r) > 1 && r[1].Length == s.finished+pad {
@@ -58,19 +58,48 @@ func (f *serverFlight) finished(r []dissect.Record, s suite, pad int) (last int,
 		}
 		return 0, ""
 	}
-	for k := 3; k < len(r); k++ {
-		if r[k].Length != s.finished+pad || keyHint(r[k-1].Length-s.over-pad-verifyOver) == "" {
-			continue
+	var m messages
+	for k, x := range r {
+		if x.Length == s.finished+pad && m.open == 0 && m.n >= 3 && keyHint(m.last-verifyOver) != "" {
+			return k, m.request()
 		}
-		switch {
-		case k == 3:
-			return k, withoutRequest
-		case k == 4 && r[1].Length < r[2].Length:
-			return k, withRequest
-		}
-		return k, ""
+		m.add(x.Length-s.over-pad, full(x.Length, s, f.t.Hello))
 	}
 	return 0, ""
+}
+
+// messages are those of a server's flight so far, each in records of its own.
+type messages struct {
+	n             int // whole ones
+	second, third int // bytes of the second and the third
+	last          int // of the latest
+	open          int // of one that goes on in the next record
+}
+
+// add takes the content of a record; more says that its message goes on.
+func (m *messages) add(content int, more bool) {
+	m.open += content
+	if more {
+		return
+	}
+	switch m.n++; m.n {
+	case 2:
+		m.second = m.open
+	case 3:
+		m.third = m.open
+	}
+	m.last, m.open = m.open, 0
+}
+
+// request reads off the messages before a Finished whether one is a CertificateRequest.
+func (m *messages) request() string {
+	switch {
+	case m.n == 3:
+		return withoutRequest
+	case m.n == 4 && m.second < m.third:
+		return withRequest
+	}
+	return ""
 }
 
 // answer is what the server sent behind the client's flight: records of the size of an

@@ -50,6 +50,7 @@ func TestFlights(t *testing.T) {
 		{"refused by a server that pads", nil, 0, "S 528 528 1040 528 528 | C 517 97 53 | C 120 | S 528 | S fin", "tls presented incomplete", "unclear_answer"},
 		{"accepted by a server that pads", nil, 0, "S 528 528 1040 528 528 | C 25 53 | C 120 | S 528 528 528 528", "tls declined established", ""},
 		{"refused before the Finished", nil, 0, "S 65 170 535 111 69 | C 41 | S 35 | S fin", "failed declined rejected", "empty_certificate_flight"},
+		{"refused before the Finished, without an alert", nil, 0, goAsks + "C 25 | S fin", "failed declined aborted", "empty_certificate_flight"},
 		{"an answer of one byte", nil, 0, goAsks + "C 517 97 53 | C 120 | S 18", "tls presented incomplete", "unclear_answer"},
 		{"the client refuses", nil, 0, goAsks + "C 19 | C fin", "failed unknown aborted", "alert_sized_record"},
 
@@ -88,8 +89,39 @@ func TestFlights(t *testing.T) {
 		{"Channel ID", offers(extChannelID), 0, envoy + "C 189 | C 120 | S 445", "tls unknown established", "unrecognized_client_flight"},
 		{"Channel ID and a large record", offers(extChannelID), 0, envoy + "C 600 | C 120 | S 445", "tls unknown established", "extended_client_flight"},
 		{"too small for a certificate", nil, 0, envoy + "C 300 | C 120 | S 445", "tls unknown established", "unrecognized_client_flight"},
-		{"large enough for a raw public key", offers(extClientType), 0, envoy + "C 200 | C 120 | S 445", "mtls presented established", ""},
+		{"a raw public key, no larger than an empty Certificate can be", offers(extClientType), 0, envoy + "C 200 | C 120 | S 445", "tls unknown established", "unrecognized_client_flight"},
+		{"a raw public key in records of its own", offers(extClientType), 0, goAsks + "C 74 97 53 | C 120 | S 445", "mtls presented established", ""},
 		{"large enough for a compressed one", offers(extCompress), 0, envoy + "C 450 | C 120 | S 445", "mtls presented established", ""},
+
+		// the server alone lies: a certificate_request_context, which the client repeats
+		{"a context of 255 bytes", nil, 0, envoy + "C 280 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
+		{"a context of 255 bytes, Java", nil, 0x1302, envoy + "C 296 85 | C 79 | S 200", "tls unknown established", "unrecognized_client_flight"},
+		{"a context of 255 bytes, all in one record", nil, 0, envoy + "C 316 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
+		{"a certificate in one record, larger than that", nil, 0, envoy + "C 317 | C 120 | S 200", "mtls presented established", ""},
+		{"a context that is compressed", offers(extCompress), 0, envoy + "C 312 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
+		{"a context cut in two by record_size_limit", map[uint16]string{extLimit: "\x40\x01"}, 0, envoy + "C 200 97 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
+		{"a context as long as a Finished", nil, 0, envoy + "C 53 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
+		{"a context as long as a padded Finished", nil, 0, envoy + "C 69 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
+		{"a request as long as a Finished", nil, 0, goAsksNot + "C 53 53 | C 120 | S 200", "tls not_requested established", "finished_only_flight"},
+
+		// the client alone lies: it pads, and makes the server cut its flight
+		{"max_fragment_length", map[uint16]string{extFragment: "\x01"}, 0, "S 28 529 177 281 53 | C 453 | C 120 | S 209", "tls unknown established", "server_flight_without_request"},
+		{"max_fragment_length of Java", map[uint16]string{extFragment: "\x01"}, 0x1302, "S 70 528 394 111 85 | C 469 | C 120 | S 528", "tls unknown established", "server_flight_without_request"},
+		{"max_fragment_length, a signature cut in two", map[uint16]string{extFragment: "\x01"}, 0, "S 28 529 529 177 529 25 53 | C 453 | C 120 | S 209", "tls unknown established", "server_flight_without_request"},
+		{"max_fragment_length, mutual", map[uint16]string{extFragment: "\x01"}, 0, "S 28 54 529 177 281 53 | C 529 177 97 53 | C 120 | S 209", "mtls presented established", "server_flight_with_request"},
+		{"record_size_limit", map[uint16]string{extLimit: "\x02\x00"}, 0, "S 29 528 30 95 53 | S 268 | C 453 | C 120 | S 528", "tls unknown established", "server_flight_without_request"},
+		{"both, and the server knows one", map[uint16]string{extLimit: "\x40\x01", extFragment: "\x01"}, 0, "S 28 529 177 281 53 | C 453 | C 120 | S 209", "tls unknown established", "server_flight_without_request"},
+		{"a chain of more than a record", nil, 0, "S 27 16401 177 97 53 | C 453 | C 120 | S 209", "tls unknown established", "server_flight_without_request"},
+
+		// nobody lies: OpenSSL pads its handshake alone, to any block
+		{"a handshake padded, one-way", offers(extETM), 0, envoy + "C 528 | C 63 | S 82", "tls unknown established", "padded_records"},
+		{"a handshake padded, declined", offers(extETM), 0, envoy + "C 528 528 | C 63 | S 82", "tls unknown established", "padded_records"},
+		{"a handshake padded to an odd block", offers(extETM), 0, envoy + "C 349 | C 63 | S 82", "tls unknown established", "padded_records"},
+		{"a handshake padded, and a request as long as a Finished", offers(extETM), 0, envoy + "C 528 | C 53 | S 82", "tls unknown established", "padded_records"},
+		{"a Finished padded to that and an empty Certificate", offers(extETM), 0, envoy + "C 61 | C 63 | S 82", "tls unknown established", ""},
+		{"application data padded", offers(extETM), 0, envoy + "C 25 53 | C 528 | S 82", "tls declined established", ""},
+		{"a silent server, all padded alike", offers(extETM), 0, envoy + "C 528 | C 63 | C 528 | S 19 | S fin", "tls unknown incomplete", "alert_sized_record"},
+		{"a common divisor by chance", nil, 0x1302, envoy + "C 610 | C 82 | S 300", "mtls presented established", "certificate_flight_coalesced"},
 
 		// records that are padded, by a client that is honest or is not
 		{"padded to a block", nil, 0, envoy + "C 528 | C 528 | S 445", "tls unknown established", "padded_records"},
@@ -112,6 +144,8 @@ func TestFlights(t *testing.T) {
 		{"later offered, not used", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 200 | C fin", "tls not_requested established", "post_handshake_auth_offered"},
 		{"later offered, and still open", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 200", "tls unknown established", "post_handshake_auth_offered"},
 		{"later offered and perhaps used", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 148 | C 900 97 53 | S 200 | C fin", "tls unknown established", "post_handshake_auth_offered"},
+		{"later offered, and a long request", offers(extLater), 0, goAsksNot + "C 53 | C 900 | S 200 | C fin", "tls not_requested established", "post_handshake_auth_offered"},
+		{"later offered, and perhaps used in one record", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 148 | C 900 53 | S 200 | C fin", "tls unknown established", "post_handshake_auth_offered"},
 		{"later offered, and mutual", offers(extLater), 0, goAsks + "C 517 97 53 | C 120 | S 1029", "mtls presented established", ""},
 
 		// what is lost, and what does not belong there

@@ -25,6 +25,9 @@ type hello struct {
 // Extensions that tests offer.
 const (
 	extName       = 0
+	extFragment   = 1
+	extETM        = 22
+	extLimit      = 28
 	extTicket     = 35
 	extPSK        = 41
 	extEarly      = 42

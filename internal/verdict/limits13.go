@@ -1,0 +1,75 @@
+package verdict
+
+import (
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+)
+
+// mostContext is the longest certificate_request_context. In the handshake it has to be
+// empty (RFC 8446 section 4.3.2), but some clients repeat whatever a server sends.
+const mostContext = 255
+
+// mostEmpty returns the size of the largest Certificate message without an entry, by
+// what a server alone can make of it. One that is compressed (RFC 8879) has 12 bytes of
+// its own, and incompressible content grows a little.
+func mostEmpty(hello *dissect.ClientHello) int {
+	n := emptyCertificate + mostContext
+	if hello == nil || hello.CertificateCompression() {
+		n += 12 + 32
+	}
+	return n
+}
+
+// Extensions by which an end asks for small records: max_fragment_length (RFC 6066
+// section 4). Of record_size_limit (RFC 8449) the value is in the hello.
+const maxFragmentLength = 1
+
+// limited reports whether a client lets its server keep the client's records small.
+func limited(hello *dissect.ClientHello) bool {
+	return hello == nil || hello.Has(maxFragmentLength) || hello.RecordSizeLimit > 0
+}
+
+// encryptThenMAC is offered by OpenSSL and by stacks that put each message of a flight
+// into a record of its own as OpenSSL does (RFC 7366).
+const encryptThenMAC = 22
+
+// splits reports whether a client is of a stack that never puts its flight into one
+// record: OpenSSL, which alone is known to pad handshake records to any size by its
+// configuration (RecordPadding, since 3.4, also of the handshake alone). Another mark is
+// its list of point formats.
+func splits(hello *dissect.ClientHello) bool {
+	return hello != nil && (hello.Has(encryptThenMAC) || slices.Equal(hello.PointFormats, []uint8{0, 1, 2}))
+}
+
+// padded reports whether a client's first record may be a Finished that is padded to a
+// block, as the records behind it are: such a Finished takes one block.
+func padded(r []dissect.Record, s suite, t *dissect.TLS) bool {
+	var room [4]int
+	all := lengths(room[:0], t, t.Client, r)
+	block := s.block(all)
+	return block > 0 && all[0] == block+s.over-1
+}
+
+// full reports whether a record of the server's is as long as its client lets it be, so
+// that its message goes on in the next one. Some count the content type and padding in.
+func full(n int, s suite, hello *dissect.ClientHello) bool {
+	content := n - s.over
+	if content == 1<<14 {
+		return true
+	}
+	if hello == nil {
+		return false
+	}
+	if limit := int(hello.RecordSizeLimit); limit > 0 && content == limit-1 {
+		return true
+	}
+	if hello.Has(maxFragmentLength) {
+		for size := 1 << 8; size < 1<<14; size <<= 1 { // RFC 6066 has 2^9 to 2^12, wolfSSL more
+			if content == size || content == size-1 {
+				return true
+			}
+		}
+	}
+	return false
+}
