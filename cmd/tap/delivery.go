@@ -138,8 +138,9 @@ func (t *tap) flush() error {
 
 // drops publishes what the sink had to drop, once it delivers again.
 type drops struct {
-	told uint64
-	next time.Time // not before
+	told    uint64
+	removed uint64    // removals of spool files that were told
+	next    time.Time // not before
 }
 
 // dropsEvery is how often that is published at most.
@@ -152,6 +153,10 @@ func (d *drops) tell(t *tap, now time.Time) {
 	}
 	s := t.publisher.Status()
 	d.next = now.Add(time.Second)
+	if s.SpoolRemovals > d.removed {
+		d.removed = s.SpoolRemovals
+		t.degraded(now, fmt.Sprintf("files of the spool %s were removed while it was in use: a tap that is killed before they are written again loses what was in them", t.SpoolDir))
+	}
 	n := total(s.Dropped)
 	if !s.OK || n <= d.told {
 		return
@@ -159,6 +164,12 @@ func (d *drops) tell(t *tap, now time.Time) {
 	reason := fmt.Sprintf("%d records were dropped before they could be delivered, since the start: %s (%s)", n-d.told, counts(s.Dropped), counts(s.Reasons))
 	d.told, d.next = n, now.Add(dropsEvery)
 	t.log.Warn("records were dropped", "reason", reason)
+	t.degraded(now, reason)
+}
+
+// degraded publishes that the tap sees or delivers less than it should. The pipeline is
+// not locked.
+func (t *tap) degraded(now time.Time, reason string) {
 	t.pipeline.mu.Lock()
 	defer t.pipeline.mu.Unlock()
 	t.pipeline.engine.Degraded(now.UnixNano(), reason)

@@ -99,6 +99,7 @@ func (t *tap) sinkMetrics(e *exposition) {
 	e.gauge("sink_spooled_records", float64(s.Spooled))
 	e.gauge("sink_spool_bytes", float64(s.SpoolBytes))
 	e.counter("sink_recovered_records_total", uint64(s.Recovered))
+	e.counter("sink_spool_removals_total", s.SpoolRemovals)
 	e.family("sink_throttled_seconds_total", "counter")
 	e.sample("sink_throttled_seconds_total", s.Throttled.Seconds())
 	e.counter("sink_retries_total", s.Retries)

@@ -1,6 +1,9 @@
 package sink
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // backlog is what Kafka sends from: the queue alone, or the spool and then the queue.
 // Records of one kind leave it in order of arrival. Its methods are for one goroutine,
@@ -100,7 +103,7 @@ func (b *backlog) lose(items []item, reason string) {
 	queued, spooled := apart(items)
 	b.Queue.lose(queued, reason)
 	if len(spooled) > 0 {
-		b.spool.settle(spooled, func(of []item) { b.count(kindsOf(of), reason) })
+		b.spool.settle(spooled, func(of []item) { b.count(of[0].kind, len(of), reason) })
 	}
 }
 
@@ -144,5 +147,5 @@ func (b *backlog) fill(st *Status) {
 	b.Queue.fill(st)
 	st.Spooled, st.SpoolBytes = s.holds()
 	st.Queued += st.Spooled
-	st.SpoolReason, st.Recovered = s.reason, s.recovered
+	st.SpoolReason, st.Recovered, st.SpoolRemovals = cmp.Or(s.reason, s.loose()), s.recovered, s.removals
 }

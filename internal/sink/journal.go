@@ -39,13 +39,15 @@ func (j *journal) added(s *segment, n int, size int64) {
 		j.since = time.Now()
 	}
 	s.size += size
+	s.count += uint32(n)
 	s.left += n
 	s.dirty = true
 	j.unread += n
 }
 
-// position returns where to read next and how far records reach there; nil at the end.
-func (j *journal) position() (s *segment, at, end int64) {
+// position returns where to read next, how far records reach there and how many of them
+// are unread; nil at the end.
+func (j *journal) position() (s *segment, at, end int64, unread int) {
 	for _, s := range j.segments {
 		if s.number < j.reading {
 			continue
@@ -54,28 +56,24 @@ func (j *journal) position() (s *segment, at, end int64) {
 			j.reading, j.at = s.number, s.cursor
 		}
 		if j.at < s.size {
-			return s, j.at, s.size
+			return s, j.at, s.size, s.left - s.pinned
 		}
 	}
-	return nil, 0, 0
+	return nil, 0, 0, 0
 }
 
-// took notes that items were read from s up to next.
-func (j *journal) took(s *segment, items []item, next int64) {
-	j.at = next
+// took notes that items were read from s up to next, and that lost records up to there
+// could not be read. There may be more items than were expected, of a file that changed.
+func (j *journal) took(s *segment, items []item, next int64, lost int) {
+	more := max(0, s.pinned+len(items)-s.left)
+	s.left += more - lost
 	s.pinned += len(items)
-	j.unread -= len(items)
+	j.unread += more - lost - len(items)
+	j.at = next
 	j.ahead = append(j.ahead, items...)
 	for i := range items {
 		j.window = append(j.window, items[i].disk)
 	}
-}
-
-// skip gives up the unread records of s and returns how many those are.
-func (j *journal) skip(s *segment) int {
-	lost := s.left - s.pinned
-	s.left, j.unread, j.at = s.pinned, j.unread-lost, s.size
-	return lost
 }
 
 // settle notes that the records of items are done. It returns the segments whose cursor
@@ -90,7 +88,7 @@ func (j *journal) settle(items []item) (moved []*segment, marks []*entry) {
 	for len(j.window) > 0 && j.window[0].done {
 		e := j.window[0]
 		j.window[0], j.window = nil, j.window[1:]
-		e.segment.cursor = e.end
+		e.segment.cursor, e.segment.index = e.end, e.index+1
 		if len(moved) == 0 || moved[len(moved)-1] != e.segment {
 			moved = append(moved, e.segment)
 		}

@@ -47,14 +47,6 @@ func kindOf(dataset string) (kind, bool) {
 // datasetOf is the reverse of kindOf.
 var datasetOf = [kinds]string{flow: Flow, posture: Posture, finding: Finding, tap: Tap}
 
-func kindsOf(items []item) []kind {
-	out := make([]kind, len(items))
-	for i := range items {
-		out[i] = items[i].kind
-	}
-	return out
-}
-
 // item is a queued record.
 type item struct {
 	Message
@@ -285,13 +277,12 @@ func (q *Queue) delivers(items []item) {
 	}
 }
 
-// count counts one dropped record for each kind given.
-func (q *Queue) count(dropped []kind, reason string) {
+// count counts n records of a kind as dropped.
+func (q *Queue) count(k kind, n int, reason string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, k := range dropped {
-		q.drop(datasetOf[k], reason)
-	}
+	q.dropped[datasetOf[k]] += uint64(n)
+	q.reasons[reason] += uint64(n)
 }
 
 // giveBack puts items back where take found them. They must be in take's order.

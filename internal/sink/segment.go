@@ -1,54 +1,77 @@
 package sink
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"os"
 	"path/filepath"
-	"time"
 )
 
 // A segment is a file of the spool: records of one kind, in order of arrival.
 //
-//	header  magic (8), cursor (8): all records before it are done, checksum of the cursor (4)
-//	record  length of the body (4), checksum of length and body (4), mark (1), body
+//	header  magic (8)
+//	        cursor (8): all records before this offset are done; index of the record there (4); checksum (4)
+//	        records written so far (4), of them reported as lost (4), checksum (4)
+//	record  magic (4), checksum of index, length and body (4), index in the segment (4), length of the body (4), mark (4), body
 //	body    order of arrival (8), time in ns (8), length and text of id, length and text of key, value
 //
 // Numbers are big-endian, lengths in the body uvarints, checksums CRC-32C. The mark is 0
 // until the record is done while an older one is not; it is outside of the checksum, as
-// is the cursor, since both are written over in place.
+// are the header's fields, since they are written over in place.
+//
+// After damage the record's magic leads to the next intact record, and its index says how
+// many are missing before it. Files of version 1 (oldMagic), which had neither, are read
+// and not written to, but for their marks and cursor; see walk.
 type segment struct {
 	file   *os.File
 	number uint64
-	size   int64 // of the header and all whole records
-	cursor int64 // where the first record begins that is not done, or later: see entry
-	left   int   // records that are not done
-	pinned int   // of them, those that were read and not settled
-	dirty  bool  // holds what was not synced
-	gone   bool  // in no journal any more
+	old    bool   // of version 1
+	sealed bool   // takes no more records
+	orphan bool   // its file is no longer in the folder; see spool.watch
+	size   int64  // of the header and all records
+	count  uint32 // records written, the index of the next one
+	told   uint32 // of them: reported as lost
+	cursor int64  // where the first record begins that is not done, or later: see entry
+	index  uint32 // of that record
+	left   int    // records that are not done
+	pinned int    // of them, those that were read and not settled
+	dirty  bool   // holds what was not synced
+	gone   bool   // in no journal any more
 }
 
 const (
-	segmentMagic  = "mtlsspl1"
-	segmentHeader = 20
-	recordHeader  = 9
-	recordDone    = 1
+	segmentMagic  = "meshtls2" // differs from oldMagic in more than one byte
+	segmentHeader = 36
+	cursorAt      = 8
+	countAt       = 24
+	recordMagic   = "\xff\x00sR" // never in JSON
+	recordHeader  = 20
+	markAt        = 16
+	recordDone    = "done"   // more than one damaged byte makes of no mark
+	minBody       = 18       // a body without texts and value
 	maxBody       = 64 << 20 // a length beyond is damage
+	maxIndex      = 1 << 24  // and so is an index beyond: a segment is full long before
+)
+
+// Version 1: header magic (8), cursor (8), checksum (4); record length of the body (4),
+// checksum of length and body (4), mark (1), body.
+const (
+	oldMagic        = "mtlsspl1"
+	oldHeader       = 20
+	oldRecordHeader = 9
+	oldRecordDone   = 1
+	oldMaxBody      = 1 << 20 // of a record that is looked for after damage
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// errDamaged says that a segment's bytes are not those that were written.
-var errDamaged = errors.New("damaged")
 
 // entry is where a record stands in a segment.
 type entry struct {
 	segment  *segment
 	at, end  int64
+	index    uint32
 	done     bool // delivered, or dropped
 	recorded bool // and the file says so
 }
@@ -67,7 +90,8 @@ func createSegment(dir string, k kind, number uint64) (*segment, error) {
 		return nil, err
 	}
 	s := &segment{file: f, number: number, size: segmentHeader, cursor: segmentHeader, dirty: true}
-	if err := s.writeCursor(true); err != nil {
+	header := append(append([]byte(segmentMagic), s.cursorField()...), s.countField()...)
+	if _, err := f.WriteAt(header, 0); err != nil {
 		f.Close()
 		os.Remove(f.Name())
 		return nil, err
@@ -75,191 +99,194 @@ func createSegment(dir string, k kind, number uint64) (*segment, error) {
 	return s, nil
 }
 
-// openSegment reads a segment of an earlier run. What follows its last whole record is
-// cut off, and torn says that there was something.
-func openSegment(file string, number uint64) (s *segment, torn bool, err error) {
+// cursorField returns what the header says of the cursor, to be written at cursorAt.
+func (s *segment) cursorField() []byte {
+	b := binary.BigEndian.AppendUint64(nil, uint64(s.cursor))
+	if !s.old {
+		b = binary.BigEndian.AppendUint32(b, s.index)
+	}
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// countField returns what the header says of the number of records, to be written at
+// countAt. Version 1 has none.
+func (s *segment) countField() []byte {
+	b := binary.BigEndian.AppendUint32(nil, s.count)
+	b = binary.BigEndian.AppendUint32(b, s.told)
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+}
+
+// writeCount notes how many records were written. That it fails costs exactness in a
+// count of lost records, no more.
+func (s *segment) writeCount() {
+	if !s.old {
+		_, _ = s.file.WriteAt(s.countField(), countAt)
+	}
+}
+
+// An update is a few bytes to be written over in a file.
+type update struct {
+	file *os.File
+	at   int64
+	what []byte
+}
+
+// moved is the update for a cursor that moved.
+func (s *segment) moved() update { return update{s.file, cursorAt, s.cursorField()} }
+
+// mark is the update for a record that is done while older ones are not.
+func (e *entry) mark() update {
+	if e.segment.old {
+		return update{e.segment.file, e.at + oldRecordHeader - 1, []byte{oldRecordDone}}
+	}
+	return update{e.segment.file, e.at + markAt, []byte(recordDone)}
+}
+
+// openSegment reads a segment of an earlier run and returns how many records it lost
+// since they were last counted.
+func openSegment(file string, number uint64) (s *segment, lost int, err error) {
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, err
 	}
-	s = &segment{file: f, number: number, size: segmentHeader, cursor: segmentHeader}
+	s = &segment{file: f, number: number}
 	info, err := f.Stat()
-	if err == nil {
-		torn, err = s.scan(info.Size())
-	}
 	if err != nil {
 		f.Close()
-		return nil, false, err
+		return nil, 0, err
 	}
-	return s, torn, nil
+	if info.Size() > 0 {
+		lost = s.scan(info.Size())
+	}
+	return s, lost, nil
 }
 
-// scan finds the whole records and those that are not done. A header that is not valid
-// leaves none of them out: what was delivered comes twice rather than never.
-func (s *segment) scan(size int64) (torn bool, err error) {
-	head := make([]byte, segmentHeader)
-	if _, err := s.file.ReadAt(head, 0); err != nil || string(head[:8]) != segmentMagic {
-		return size > 0, s.reset()
-	}
-	if crc32.Checksum(head[8:16], castagnoli) == binary.BigEndian.Uint32(head[16:]) {
-		s.cursor = max(segmentHeader, int64(binary.BigEndian.Uint64(head[8:])))
-	}
-	in := bufio.NewReaderSize(io.NewSectionReader(s.file, segmentHeader, size-segmentHeader), 64<<10)
-	var body []byte
-	for s.size < size {
-		var done bool
-		if body, done, err = readRecord(in, body); err != nil {
-			return true, s.file.Truncate(s.size)
+// scan finds the intact records and those that are not done, and returns how many are
+// missing that were not reported before. A header that is damaged leaves no record out:
+// what was delivered comes twice rather than never.
+func (s *segment) scan(size int64) (lost int) {
+	header, written := s.readHeader()
+	s.size = header
+	w := s.walk(header, size)
+	var seen bitSet
+	cursor := int64(-1) // a record begins there
+	for r, ok := w.next(); ok; r, ok = w.next() {
+		seen.add(r.index)
+		s.size, s.count = r.end, max(s.count, r.index+1)
+		switch {
+		case r.at < s.cursor:
+			if s.old {
+				s.index = r.index + 1
+			}
+			continue
+		case cursor < 0:
+			if cursor = r.at; s.old && r.at == s.cursor {
+				s.index = r.index
+			}
 		}
-		if s.size >= s.cursor && !done {
+		if !r.done {
 			s.left++
 		}
-		s.size += recordHeader + int64(len(body))
 	}
-	s.cursor = min(s.cursor, s.size)
-	return false, nil
+	if s.cursor = cursor; cursor < 0 {
+		s.cursor = s.size
+	}
+	if torn := w.damaged || size < header; torn {
+		s.count++ // a record at least
+	}
+	s.count = max(s.count, written)
+	missing := 0
+	for i := s.index; i < s.count; i++ {
+		if !seen.has(i) {
+			missing++
+		}
+	}
+	s.sealed = s.old || s.size != size || seen.n < s.count
+	lost = max(0, missing-int(s.told))
+	s.told += uint32(lost)
+	s.writeCount()
+	return lost
 }
 
-// reset makes the segment one without records.
-func (s *segment) reset() error {
-	if err := s.file.Truncate(0); err != nil {
-		return err
+// readHeader reads the header's fields as far as they are intact, and returns the
+// header's length and how many records were written at least.
+func (s *segment) readHeader() (header int64, written uint32) {
+	head := make([]byte, segmentHeader)
+	n, _ := s.file.ReadAt(head, 0)
+	s.old = differences(head[:n], oldMagic) < differences(head[:n], segmentMagic)
+	header = segmentHeader
+	cursor := head[cursorAt:countAt]
+	if s.old {
+		header, cursor = oldHeader, head[cursorAt:oldHeader]
 	}
-	return s.writeCursor(true)
+	s.cursor = header
+	if at, ok := checked(cursor); ok {
+		s.cursor = max(header, int64(binary.BigEndian.Uint64(at)))
+		if !s.old {
+			s.index = binary.BigEndian.Uint32(at[8:])
+		}
+	}
+	if counts, ok := checked(head[countAt:]); ok && !s.old {
+		written, s.told = binary.BigEndian.Uint32(counts), binary.BigEndian.Uint32(counts[4:])
+	}
+	if written > maxIndex || s.index > maxIndex || s.cursor < 0 {
+		s.cursor, s.index, written = header, 0, 0
+	}
+	return header, written
 }
 
-// readRecord reads one record into the capacity of body, which it returns.
-func readRecord(in io.Reader, body []byte) (_ []byte, done bool, err error) {
-	var head [recordHeader]byte
-	if _, err := io.ReadFull(in, head[:]); err != nil {
-		return body, false, err
-	}
-	n := binary.BigEndian.Uint32(head[:])
-	if n > maxBody {
-		return body, false, errDamaged
-	}
-	if cap(body) < int(n) {
-		body = make([]byte, n)
-	}
-	body = body[:n]
-	if _, err := io.ReadFull(in, body); err != nil {
-		return body, false, err
-	}
-	if checksum(head[:4], body) != binary.BigEndian.Uint32(head[4:]) {
-		return body, false, errDamaged
-	}
-	return body, head[8] == recordDone, nil
+// checked returns what stands before the checksum that ends b, and whether that is right.
+func checked(b []byte) (_ []byte, ok bool) {
+	end := len(b) - 4
+	return b[:end], crc32.Checksum(b[:end], castagnoli) == binary.BigEndian.Uint32(b[end:])
 }
 
-func checksum(length, body []byte) uint32 {
-	return crc32.Update(crc32.Checksum(length, castagnoli), castagnoli, body)
-}
-
-// writeCursor notes how far the records are done; with the header's other part if that
-// is asked for.
-func (s *segment) writeCursor(whole bool) error {
-	b := binary.BigEndian.AppendUint64([]byte(segmentMagic), uint64(s.cursor))
-	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b[8:], castagnoli))
-	if whole {
-		_, err := s.file.WriteAt(b, 0)
-		return err
+// differences counts the bytes in which b does not begin with text.
+func differences(b []byte, text string) (n int) {
+	for i := range text {
+		if i >= len(b) || b[i] != text[i] {
+			n++
+		}
 	}
-	_, err := s.file.WriteAt(b[8:], 8)
-	return err
+	return n
 }
 
-// writeMark notes that one record is done while older ones are not.
-func (s *segment) writeMark(at int64) error {
-	_, err := s.file.WriteAt([]byte{recordDone}, at+recordHeader-1)
-	return err
+// bitSet is a set of small numbers.
+type bitSet struct {
+	words []uint64
+	n     uint32 // how many
+}
+
+func (b *bitSet) add(i uint32) {
+	for int(i/64) >= len(b.words) {
+		b.words = append(b.words, 0)
+	}
+	if !b.has(i) {
+		b.words[i/64] |= 1 << (i % 64)
+		b.n++
+	}
+}
+
+func (b *bitSet) has(i uint32) bool {
+	return int(i/64) < len(b.words) && b.words[i/64]&(1<<(i%64)) != 0
 }
 
 // read returns records that are not done from offset at on, and where it stopped: at
-// the end, or behind the record that filled limit bytes. The caller owns the values.
-func (s *segment) read(at, end int64, k kind, limit int) (items []item, next int64, err error) {
-	buf := make([]byte, min(end-at, int64(limit)))
-	if _, err := s.file.ReadAt(buf, at); err != nil {
-		return nil, at, err
-	}
-	if n := recordLength(buf); n > int64(len(buf)) && at+n <= end { // one record larger than the limit
-		buf = make([]byte, n)
-		if _, err := s.file.ReadAt(buf, at); err != nil {
-			return nil, at, err
+// end, or after the record that filled limit bytes. It steps over damage. The caller owns
+// the values.
+func (s *segment) read(at, end int64, k kind, limit int) (items []item, next int64) {
+	w := s.walk(at, end)
+	for size := 0; size < limit; {
+		r, ok := w.next()
+		if !ok {
+			return items, end
 		}
-	}
-	for len(buf) > 0 {
-		n := recordLength(buf)
-		if n > int64(len(buf)) {
-			if len(items) == 0 && at+n > end {
-				return nil, at, errDamaged
-			}
-			break
+		if r.done {
+			continue
 		}
-		body := buf[recordHeader:n]
-		if checksum(buf[:4], body) != binary.BigEndian.Uint32(buf[4:]) {
-			return items, at, errDamaged
-		}
-		if buf[recordHeader-1] != recordDone {
-			it, ok := decodeItem(body, k)
-			if !ok {
-				return items, at, errDamaged
-			}
-			it.disk = &entry{segment: s, at: at, end: at + n}
-			items = append(items, it)
-		}
-		buf, at = buf[n:], at+n
+		it := decodeItem(bytes.Clone(r.body), k)
+		it.disk = &entry{segment: s, at: r.at, end: r.end, index: r.index}
+		items, size = append(items, it), size+len(r.body)
 	}
-	return items, at, nil
-}
-
-// recordLength is what the record at b takes in the file, more than b has if even its
-// header is cut.
-func recordLength(b []byte) int64 {
-	if len(b) < recordHeader {
-		return recordHeader
-	}
-	return recordHeader + int64(binary.BigEndian.Uint32(b))
-}
-
-// appendItem appends a record.
-func appendItem(b []byte, it *item) []byte {
-	start := len(b)
-	b = append(b, make([]byte, recordHeader)...)
-	b = binary.BigEndian.AppendUint64(b, it.seq)
-	b = binary.BigEndian.AppendUint64(b, uint64(nanoseconds(it.Time)))
-	b = append(binary.AppendUvarint(b, uint64(len(it.ID))), it.ID...)
-	b = append(binary.AppendUvarint(b, uint64(len(it.Key))), it.Key...)
-	b = append(b, it.Value...)
-	head, body := b[start:start+recordHeader], b[start+recordHeader:]
-	binary.BigEndian.PutUint32(head, uint32(len(body)))
-	binary.BigEndian.PutUint32(head[4:], checksum(head[:4], body))
-	return b
-}
-
-func nanoseconds(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixNano()
-}
-
-func decodeItem(b []byte, k kind) (it item, ok bool) {
-	if len(b) < 16 {
-		return it, false
-	}
-	it.kind, it.Dataset = k, datasetOf[k]
-	it.seq = binary.BigEndian.Uint64(b)
-	if ns := int64(binary.BigEndian.Uint64(b[8:])); ns != 0 {
-		it.Time = time.Unix(0, ns)
-	}
-	b = b[16:]
-	for _, text := range []*string{&it.ID, &it.Key} {
-		n, used := binary.Uvarint(b)
-		if used <= 0 || n > uint64(len(b)-used) {
-			return it, false
-		}
-		*text, b = string(b[used:used+int(n)]), b[used+int(n):]
-	}
-	it.Value = b
-	return it, true
+	return items, w.at
 }

@@ -74,6 +74,8 @@ type Status struct {
 	SpoolReason string // one line: why records are not spooled; empty if they are, or need not be
 	Recovered   int    // records that an earlier run left in the spool: queued here without a Put
 
+	SpoolRemovals uint64 // times that the spool's folder, or a file in it, was removed while it was in use
+
 	Throttled time.Duration // how long the broker's quotas have made the sink wait
 
 	Delivered map[string]uint64 // by dataset: acknowledged by the broker, or written to the pipe

@@ -50,6 +50,7 @@ type spool struct {
 	journals  [kinds]journal
 	used      int64
 	recovered int
+	removals  uint64        // times that files were removed while the spool had them
 	ready     bool          // the directory is held and was read
 	reason    string        // why records stay in the queue; empty if they do not
 	full      kindSet       // kinds that there was no room for
@@ -104,11 +105,15 @@ func (s *spool) run() {
 		select {
 		case <-s.queue.wake:
 		case <-ticker.C:
+			s.watch()
 			s.sync(spoolSync)
 			s.mu.Lock()
 			s.full = 0 // try again
 			s.mu.Unlock()
 		case <-s.stop:
+			if s.lock != nil {
+				s.watch()
+			}
 			if s.lock != nil {
 				s.moveAll()
 				s.shut()
@@ -205,24 +210,29 @@ func (s *spool) write(k kind, items []item) error {
 	if len(items) == 0 {
 		return nil
 	}
-	var buf []byte
+	var size int64
 	for i := range items {
-		buf = appendItem(buf, &items[i])
+		size += itemLength(&items[i])
 	}
-	g, err := s.room(k, int64(len(buf)))
+	g, err := s.room(k, size)
 	if err != nil {
 		return err
+	}
+	buf := make([]byte, 0, size)
+	for i := range items {
+		buf = appendItem(buf, &items[i], g.count+uint32(i))
 	}
 	if _, err := g.file.WriteAt(buf, g.size); err != nil {
 		g.file.Truncate(g.size) //nolint:errcheck // what stays there is read as records, or as torn
 		return err
 	}
 	s.mu.Lock()
-	s.journals[k].added(g, len(items), int64(len(buf)))
-	s.used += int64(len(buf))
+	s.journals[k].added(g, len(items), size)
+	s.used += size
 	s.stored[k] = items[len(items)-1].seq
 	s.queue.moved(items)
 	s.mu.Unlock()
+	g.writeCount()
 	return nil
 }
 
@@ -231,7 +241,7 @@ func (s *spool) room(k kind, size int64) (*segment, error) {
 	s.mu.Lock()
 	j := &s.journals[k]
 	g := j.last()
-	fresh := g == nil || g.size > segmentHeader && g.size+size > s.segment
+	fresh := g == nil || g.sealed || g.orphan || g.size > segmentHeader && g.size+size > s.segment
 	need := size
 	if fresh {
 		need += segmentHeader
@@ -267,7 +277,7 @@ func (s *spool) evict(k kind, size int64) (out []*segment, err error) {
 				break
 			}
 			s.used -= g.size
-			s.queue.count(slices.Repeat([]kind{v}, g.left), DropSpoolFull)
+			s.queue.count(v, g.left, DropSpoolFull)
 			out = append(out, g)
 		}
 	}

@@ -22,18 +22,15 @@ func (s *spool) load() error {
 	var found [kinds][]*segment
 	for _, f := range files {
 		k, number, ok := parseSegmentName(f.Name())
-		if !ok {
+		if !ok || s.has(k, number) { // the latter where the folder was away
 			continue
 		}
-		g, torn, err := openSegment(filepath.Join(s.dir, f.Name()), number)
+		g, lost, err := openSegment(filepath.Join(s.dir, f.Name()), number)
 		if err != nil {
 			s.log.Warn("a spool file cannot be read and is left alone", "file", f.Name(), "error", err)
 			continue
 		}
-		if torn {
-			s.log.Warn("the end of a spool file is damaged; what follows its last whole record is lost", "file", f.Name())
-			s.queue.count([]kind{k}, DropSpoolDamaged)
-		}
+		s.damaged(g.file.Name(), k, lost)
 		if g.left == 0 {
 			discard([]*segment{g})
 			continue
@@ -53,6 +50,13 @@ func (s *spool) load() error {
 	}
 	s.ready = true
 	return nil
+}
+
+// has reports whether a segment is in a journal already.
+func (s *spool) has(k kind, number uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.journals[k].segments, func(g *segment) bool { return g.number == number })
 }
 
 func parseSegmentName(name string) (k kind, number uint64, ok bool) {
@@ -114,13 +118,16 @@ func (s *spool) shut() {
 	s.lock.Close()
 }
 
+// lockName is the file in the directory that is locked.
+const lockName = "lock"
+
 // lockDir makes the directory if need be and takes the lock in it, which lasts as long
 // as the process at most.
 func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}

@@ -1,9 +1,6 @@
 package sink
 
-import (
-	"errors"
-	"slices"
-)
+import "errors"
 
 // take returns up to n records of the kinds in set, those that came first, together no
 // larger than bytes unless the first alone is.
@@ -41,32 +38,38 @@ func (s *spool) first(set kindSet) (best kind, ok bool) {
 	return best, ok
 }
 
-// fetch reads ahead where nothing was. A damaged segment is left where it is damaged,
-// and what cannot be read of it counts as dropped.
+// fetch reads ahead where nothing was. What should be in a segment and cannot be read
+// counts as dropped.
 func (s *spool) fetch(k kind) {
 	for {
 		s.mu.Lock()
 		j := &s.journals[k]
-		g, at, end := j.position()
+		g, at, end, unread := j.position()
 		if len(j.ahead) > 0 || g == nil {
 			s.mu.Unlock()
 			return
 		}
 		j.busy = g
+		name := g.file.Name()
 		s.mu.Unlock()
-		items, next, err := g.read(at, end, k, spoolBytes)
+		items, next := g.read(at, end, k, spoolBytes)
+		lost := 0
+		if next == end {
+			lost = max(0, unread-len(items))
+		}
 		s.mu.Lock()
 		j.busy = nil
-		j.took(g, items, next)
-		lost := 0
-		if err != nil {
-			lost = j.skip(g)
-		}
+		j.took(g, items, next, lost)
 		s.mu.Unlock()
-		if err != nil {
-			s.log.Warn("a spool file is damaged", "file", g.file.Name(), "offset", next, "records_lost", lost, "error", err)
-			s.queue.count(slices.Repeat([]kind{k}, lost), DropSpoolDamaged)
-		}
+		s.damaged(name, k, lost)
+	}
+}
+
+// damaged reports records that are lost because a file is damaged.
+func (s *spool) damaged(file string, k kind, lost int) {
+	if lost > 0 {
+		s.log.Warn("a spool file is damaged; its other records are read", "file", file, "records_lost", lost)
+		s.queue.count(k, lost, DropSpoolDamaged)
 	}
 }
 
@@ -95,15 +98,22 @@ func (s *spool) settle(items []item, counted func([]item)) {
 		counted(by[k])
 		moved, marks := j.settle(by[k])
 		finished := s.finished(j, false)
-		moved = slices.DeleteFunc(moved, func(g *segment) bool { return g.gone })
-		marks = slices.DeleteFunc(marks, func(e *entry) bool { return e.segment.gone })
-		s.mu.Unlock()
-		var err error
+		var updates []update
 		for _, g := range moved {
-			err = errors.Join(err, g.writeCursor(false))
+			if !g.gone {
+				updates = append(updates, g.moved())
+			}
 		}
 		for _, e := range marks {
-			err = errors.Join(err, e.segment.writeMark(e.at))
+			if !e.segment.gone {
+				updates = append(updates, e.mark())
+			}
+		}
+		s.mu.Unlock()
+		var err error
+		for _, u := range updates {
+			_, e := u.file.WriteAt(u.what, u.at)
+			err = errors.Join(err, e)
 		}
 		discard(finished)
 		if err != nil {
