@@ -61,6 +61,8 @@ type environment struct {
 	WorkloadKind string `env:"TAP_WORKLOAD_KIND" about:"kind of the pod's owner, such as Deployment"`
 	WorkloadName string `env:"TAP_WORKLOAD_NAME" about:"name of the pod's owner"`
 	LocalProxy   string `env:"TAP_LOCAL_PROXY" about:"the mesh's proxy in this pod, such as istio"`
+	ProbePorts   string `env:"TAP_PROBE_PORTS" about:"ports that the pod's probes go to; only there is a request taken for a probe"`
+	MetricsPorts string `env:"TAP_METRICS_PORTS" about:"ports that the pod declares metrics at; only there is a request taken for a scrape"`
 	DeclaredSkip string `env:"TAP_DECLARED_SKIP" about:"ports that the pod's annotations take out of the mesh"`
 
 	PodName        string   `env:"POD_NAME" about:"metadata.name"`
@@ -82,6 +84,8 @@ type settings struct {
 	expect         []finding.Expectation
 	mute           []string
 	declaredSkip   []uint16
+	probed         []uint16
+	scraped        []uint16
 	emit           map[string]bool
 	redact         finding.Redact
 	until          time.Time
@@ -129,6 +133,10 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	bad("TAP_MUTE", err)
 	s.declaredSkip, err = parsePorts(s.DeclaredSkip)
 	bad("TAP_DECLARED_SKIP", err)
+	s.probed, err = parsePorts(s.ProbePorts)
+	bad("TAP_PROBE_PORTS", err)
+	s.scraped, err = parsePorts(s.MetricsPorts)
+	bad("TAP_METRICS_PORTS", err)
 	s.redact, err = parseRedact(s.Redact)
 	bad("TAP_REDACT", err)
 	if s.Window < time.Second {
@@ -165,8 +173,12 @@ func parseAddresses(list []string) ([]netip.Addr, error) {
 	return out, nil
 }
 
+// parsePorts reads a list of ports; "none" is an empty one.
 func parsePorts(list string) ([]uint16, error) {
 	var out []uint16
+	if list == "none" {
+		return nil, nil
+	}
 	for _, text := range split(list) {
 		n, err := strconv.ParseUint(text, 10, 16)
 		if err != nil || n == 0 {

@@ -104,8 +104,17 @@ type telling struct {
 			Name      string `json:"name"`
 			NameBasis string `json:"name_basis"`
 		}
-		Edge struct{ Key string }
+		Edge    struct{ Key string }
+		Finding struct{ State string }
 	}
+}
+
+func unmarshal(t *testing.T, record []byte) (x telling) {
+	t.Helper()
+	if err := json.Unmarshal(record, &x); err != nil {
+		t.Fatal(err)
+	}
+	return x
 }
 
 // through runs frames through the pipeline of a pod, and returns the flows by their destination, and the edge of the finding.
@@ -114,10 +123,7 @@ func through(t *testing.T, frames []capturetest.Frame) (flows map[string]telling
 	flows = map[string]telling{}
 	p := newPipeline(flow.Config{}, verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.7/32")}}, finding.Config{
 		Tap: "pod", Identity: finding.Identity{Namespace: "shop", Pod: "web"}, Window: time.Hour, Flows: true, Findings: true, Emit: func(r finding.Record) {
-			var x telling
-			if err := json.Unmarshal(r.Value, &x); err != nil {
-				t.Fatal(err)
-			}
+			x := unmarshal(t, r.Value)
 			if x.Event.Dataset == finding.DatasetFlow {
 				flows[x.Destination.IP] = x
 			} else {

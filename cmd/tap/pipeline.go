@@ -55,11 +55,12 @@ type connection struct {
 // said is what the engine was told of a connection that is not over.
 type said struct {
 	verdict              verdict.Verdict
+	class                string
 	auth, basis, outcome string
 }
 
 func saidOf(j *verdict.Judged) said {
-	s := said{verdict: j.Verdict}
+	s := said{verdict: j.Verdict, class: j.Class}
 	if j.TLS != nil {
 		s.auth, s.basis, s.outcome = j.TLS.ClientAuth, j.TLS.ClientAuthBasis, j.TLS.Outcome
 	}
@@ -186,7 +187,7 @@ func (p *pipeline) look(c *flow.Conn, x *connection) {
 		x.told, x.said = true, now
 		p.engine.Add(&j)
 	}
-	if x.session.Complete() {
+	if x.session.Complete() && !verdict.Followed(&j) {
 		x.session.Finish()
 		if rest := p.judge.Rest(c, x.session); rest != nil {
 			c.User = rest

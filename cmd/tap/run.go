@@ -18,6 +18,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
+	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -139,7 +140,7 @@ func newTap(s settings, std streams) (*tap, error) {
 	t.control = control{dir: s.ConfigDir, log: t.log}
 	t.addresses.given = s.podIPs
 	t.addresses.read()
-	t.pipeline = newPipeline(t.tableConfig(), verdict.Config{Local: t.addresses.prefixes(), Nodes: s.nodes, APIServer: s.apiServer}, t.engineConfig())
+	t.pipeline = newPipeline(t.tableConfig(), t.judgeConfig(), t.engineConfig())
 	t.pipeline.defaultCut = true
 	if s.Thin {
 		t.thinner.most = thinMost
@@ -150,6 +151,15 @@ func newTap(s settings, std streams) (*tap, error) {
 		t.taps = append(t.taps, &interfaceTap{tap: t, name: name, index: uint16(i), log: t.log.With("interface", name), once: make(chan struct{})})
 	}
 	return t, nil
+}
+
+// judgeConfig is what is known of the place that the tap is in.
+func (t *tap) judgeConfig() verdict.Config {
+	s := &t.settings
+	return verdict.Config{
+		Local: t.addresses.prefixes(), Nodes: s.nodes, APIServer: s.apiServer, Resolvers: resolvers(contents(resolvConf)),
+		Probed: s.probed, Scraped: s.scraped, Meshes: variables.List([]string{s.LocalProxy, s.Mesh}),
+	}
 }
 
 func (t *tap) tableConfig() flow.Config {

@@ -9,6 +9,7 @@ func (s *Session) Cut(side Side, offset, n int64, bulk bool) {
 	st := &s.sides[side]
 	if s.dns != nil {
 		s.dns.lose(side)
+		s.skipped(side)
 	}
 	if s.finished || s.failed {
 		st.seen += n
@@ -28,9 +29,10 @@ func (s *Session) Cut(side Side, offset, n int64, bulk bool) {
 			st.seen += n
 		}
 		s.gap(side, n, offset)
-	default: // what was recognized stays so: no judgement can change
+	default: // what was recognized stays so: no verdict can change
 		st.seen += n
 		s.stopReading(st.p)
+		s.skipped(side)
 		st.p.scan.n = 0
 		st.p.chain.gap(n)
 	}

@@ -44,6 +44,8 @@ type dns struct {
 	next    int // where the next question goes
 	sides   [2]dnsStream
 	answers []Answer
+	spoke   [2]bool // a side sent a message of DNS
+	alien   bool    // a message is not known to be of it
 }
 
 // question is one that waits for its answer; name is empty where none does.
@@ -73,6 +75,11 @@ func (s *Session) Answers() []Answer {
 
 // resolve takes a whole message, or as much as there is of it.
 func (d *dns) resolve(side Side, b []byte) {
+	if dnsLike(b) {
+		d.spoke[side] = true
+	} else {
+		d.alien = true
+	}
 	if len(b) < dnsHeader || b[2]&0x78 != 0 || binary.BigEndian.Uint16(b[4:]) != 1 {
 		return // no standard query of one question
 	}
@@ -99,6 +106,12 @@ func (d *dns) resolve(side Side, b []byte) {
 			return
 		}
 	}
+}
+
+// dnsLike reports whether a whole message is of DNS: also one that only its header and an
+// error are in (RFC 1035 section 4.1.1).
+func dnsLike(b []byte) bool {
+	return dnsMessage(b, len(b)) == yes || len(b) == dnsHeader && b[2]&0x80 != 0 && b[3]&0x0f != 0
 }
 
 // ask notes a question, in place of the same one where a client asks it again.
@@ -223,6 +236,7 @@ func (d *dns) gather(side Side, data []byte) (rest []byte) {
 	switch size := messageSize(t.buf); {
 	case size < 2:
 	case size > 2+maxDNS:
+		d.alien = true // it is not looked at
 		t.skip, t.buf = size-len(t.buf), nil
 	case size == len(t.buf):
 		d.resolve(side, t.buf[2:])
@@ -239,6 +253,14 @@ func messageSize(b []byte) int {
 	return 2 + int(binary.BigEndian.Uint16(b))
 }
 
+// dnsData takes the next bytes of a direction over TCP.
+func (s *Session) dnsData(side Side, data []byte) {
+	s.dns.data(side, data)
+	if s.dns.alien {
+		s.stray()
+	}
+}
+
 // lose tells that bytes of a direction over TCP were lost.
 func (d *dns) lose(side Side) { d.sides[side] = dnsStream{lost: true} }
 
@@ -250,6 +272,7 @@ func (s *Session) dnsBehind(side Side, data []byte, gap int64) {
 	defer s.fence()
 	if gap > 0 {
 		s.dns.lose(side)
+		s.skipped(side)
 	}
-	s.dns.data(side, data)
+	s.dnsData(side, data)
 }

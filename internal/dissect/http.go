@@ -80,6 +80,7 @@ type httpReader struct {
 	seen    int  // bytes of the header so far
 	first   bool // the first line was read
 	request bool // the message is a request
+	again   bool // it is not the first one
 	skip    bool // the line is of no interest, or too long
 	interim bool // the message is a 1xx response
 }
@@ -94,6 +95,7 @@ func (s *Session) readHTTP(side Side, data []byte) {
 	for len(data) > 0 {
 		part, rest, ended := bytes.Cut(data, []byte("\n"))
 		if r.seen += len(part) + 1; r.seen > maxHTTPHeader {
+			s.stray()
 			s.endHTTP(side)
 			return
 		}
@@ -101,13 +103,15 @@ func (s *Session) readHTTP(side Side, data []byte) {
 		if !ended {
 			return
 		}
-		if s.httpLine(r) {
+		if s.httpLine(side, r) {
 			s.endHTTP(side)
 			switch st := &s.sides[side]; {
 			case st.p.http2 != nil:
 				s.readHTTP2(side, rest)
 			case s.tunnelOpen && !s.inTunnel && len(rest) > 0:
 				s.enterTunnel(side, st.seen+st.missed-int64(len(rest)), rest, -1)
+			case st.asks:
+				s.followHTTP(side, rest)
 			}
 			return
 		}
@@ -116,7 +120,7 @@ func (s *Session) readHTTP(side Side, data []byte) {
 }
 
 // wanted are the header fields that are read.
-var wanted = []string{"host:", "user-agent:", "upgrade:"}
+var wanted = []string{"host:", "user-agent:", "upgrade:", "content-length:", "transfer-encoding:"}
 
 // httpPart takes a part of a line.
 func (s *Session) httpPart(r *httpReader, part []byte) {
@@ -147,17 +151,21 @@ func (s *Session) httpPart(r *httpReader, part []byte) {
 }
 
 // httpLine reads a whole line; it tells whether the header ends there.
-func (s *Session) httpLine(r *httpReader) (done bool) {
+func (s *Session) httpLine(side Side, r *httpReader) (done bool) {
 	line := string(bytes.TrimSuffix(r.line, []byte("\r")))
 	blank, whole := line == "" && !r.skip, !r.skip
 	r.line, r.skip = r.line[:0], false
 	switch {
+	case !r.first && r.again:
+		r.first, r.request = true, true
+		s.sameRequest(line)
 	case !r.first:
 		r.first = true
 		if strings.HasPrefix(line, "HTTP/") {
 			r.interim = s.http.response(line)
 		} else {
 			r.request = true
+			s.sides[side].asks = true
 			s.http.request(line)
 		}
 		s.revision++
@@ -166,7 +174,12 @@ func (s *Session) httpLine(r *httpReader) (done bool) {
 	case blank:
 		return true
 	default:
-		s.http.field(line, r.request, whole)
+		if r.request {
+			s.alone(line)
+		}
+		if !r.again {
+			s.http.field(line, r.request, whole)
+		}
 	}
 	return false
 }

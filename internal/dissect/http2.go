@@ -153,6 +153,7 @@ func (s *Session) readHTTP2(side Side, data []byte) {
 				return
 			}
 			if !s.beginFrame(r) {
+				s.stray()
 				s.endHTTP2(side)
 				return
 			}
@@ -161,6 +162,7 @@ func (s *Session) readHTTP2(side Side, data []byte) {
 			if r.within {
 				var whole bool
 				if r.block, whole = s.hold(r.block, data[:n], maxBlock); !whole {
+					s.stray()
 					s.endHTTP2(side)
 					return
 				}
@@ -169,8 +171,12 @@ func (s *Session) readHTTP2(side Side, data []byte) {
 		}
 		if r.left == 0 {
 			r.n = 0
-			if r.within && !s.endFrame(r) {
+			if r.within && !s.endFrame(side, r) {
 				s.endHTTP2(side)
+				if st := &s.sides[side]; st.asks {
+					st.p.after.on = true
+					s.followHTTP2(side, data)
+				}
 				return
 			}
 		}
@@ -194,7 +200,7 @@ func (s *Session) beginFrame(r *http2Reader) bool {
 }
 
 // endFrame ends a frame of a header block; it tells whether reading goes on.
-func (s *Session) endFrame(r *http2Reader) bool {
+func (s *Session) endFrame(side Side, r *http2Reader) bool {
 	flags := r.hdr[4]
 	if r.hdr[3] == frameHeaders {
 		b := r.block[r.frame:]
@@ -214,11 +220,11 @@ func (s *Session) endFrame(r *http2Reader) bool {
 		return true
 	}
 	r.within = false
-	return s.headerBlock(r)
+	return s.headerBlock(side, r)
 }
 
 // headerBlock reads a whole header block; it tells whether another one is wanted.
-func (s *Session) headerBlock(r *http2Reader) (again bool) {
+func (s *Session) headerBlock(side Side, r *http2Reader) (again bool) {
 	if s.http == nil {
 		s.http = &HTTP{Version: "2"}
 	}
@@ -234,7 +240,7 @@ func (s *Session) headerBlock(r *http2Reader) (again bool) {
 	}
 	// an interim response stays before the final one: few and small ones are waited for
 	r.interim++
-	return s.headers(&got) && r.interim < maxInterim && len(r.block) <= maxInterimBlock
+	return s.headers(side, &got) && r.interim < maxInterim && len(r.block) <= maxInterimBlock
 }
 
 // fields are the header fields of HTTP/2 that are kept.
@@ -271,10 +277,11 @@ func keepField(field *string, value string, n int) {
 }
 
 // headers notes what a header block says; it tells whether another one is wanted.
-func (s *Session) headers(f *fields) (again bool) {
+func (s *Session) headers(side Side, f *fields) (again bool) {
 	h := s.http
 	h.Version = "2"
 	if f.method != "" && h.Method == "" {
+		s.sides[side].asks = true
 		h.Method, h.UserAgent = clean([]byte(f.method)), clean([]byte(f.agent))
 		if name := cmp.Or(f.authority, f.host); name != "" {
 			host, _, ok := authority(name)

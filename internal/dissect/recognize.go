@@ -200,7 +200,7 @@ func (s *Session) begin(side Side, buf []byte) {
 		if s.dns == nil {
 			s.dns = &dns{}
 		}
-		s.dns.data(side, buf)
+		s.dnsData(side, buf)
 	case "socks4":
 		if len(buf) == 8 && buf[0] == 0 && buf[1] == 90 {
 			s.openTunnel()
@@ -227,8 +227,12 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 		s.readHTTP(side, data)
 	case st.p.http2 != nil:
 		s.readHTTP2(side, data)
+	case st.asks && !s.inTunnel && st.p.after.on:
+		s.followHTTP2(side, data)
+	case st.asks && !s.inTunnel:
+		s.followHTTP(side, data)
 	case st.protocol == "dns" && s.dns != nil:
-		s.dns.data(side, data)
+		s.dnsData(side, data)
 	case st.protocol == "":
 		s.again(side, offset, data, ack)
 	}
@@ -276,6 +280,7 @@ func (s *Session) again(side Side, offset int64, data []byte, ack int64) {
 		if r := &recognizers[i]; max(r.ask(r.client, data), r.ask(r.server, data)) == yes {
 			st.kind, st.protocol, st.upgrades = r.kind, r.protocol, r.upgrades
 			s.revision++
+			s.stray() // what came before is of nothing known
 			s.begin(side, data)
 			return
 		}

@@ -43,6 +43,7 @@ type stream struct {
 	kind         Kind
 	fin, rst     bool
 	sealed       bool   // a buffer of ciphertext was seen, of a protocol that seals
+	asks         bool   // it sent requests of cleartext HTTP
 	upgrades     bool   // TLS may follow, by the recognizer or by a word that was said
 	protocol     string // of the recognizer that said yes
 	seen, missed int64  // payload bytes seen, and lost in gaps
@@ -67,6 +68,7 @@ type parser struct {
 	hs    handshake
 	http  *httpReader
 	http2 *http2Reader
+	after follower // of a client of HTTP, after its first request
 }
 
 // Session is what the bytes of one connection have said so far. It holds at most
@@ -78,6 +80,7 @@ type Session struct {
 	settledPlain bool  // the revision told of PlainAfter
 	plainFrom    int64 // bytes of both ends at the point that PlainAfter counts from
 	behind       bool  // TLS began behind other bytes, of a known protocol or not
+	strayed      bool  // see stray
 	doubt        bool  // bytes were lost, and none in the clear were seen since
 	tunnelOpen   bool  // a proxy granted a tunnel
 	inTunnel     bool  // bytes within it were seen: the sides were recognized anew
@@ -240,7 +243,9 @@ func (s *Session) Datagram(side Side, data []byte) {
 		s.datagram(side, data)
 	}
 	if s.dns != nil {
-		s.dns.resolve(side, data)
+		if s.dns.resolve(side, data); s.dns.alien {
+			s.stray()
+		}
 	}
 }
 
@@ -281,6 +286,7 @@ func (s *Session) gap(side Side, n, offset int64) {
 	default:
 		s.stopReading(p)
 		s.doubt = true
+		s.skipped(side)
 	}
 	if s.dns != nil {
 		s.dns.lose(side)
@@ -320,6 +326,14 @@ func (s *Session) room(n int) []byte {
 	return s.memory.room(n)
 }
 
+// skipped notes that bytes of a side that speaks in the clear were not looked at. What a
+// server answers to HTTP does not matter.
+func (s *Session) skipped(side Side) {
+	if st := &s.sides[side]; st.protocol == "dns" || st.asks {
+		s.stray()
+	}
+}
+
 // stopReading frees the readers of cleartext.
 func (s *Session) stopReading(p *parser) {
 	if p.http != nil {
@@ -328,7 +342,10 @@ func (s *Session) stopReading(p *parser) {
 	if p.http2 != nil {
 		s.release(&p.http2.block)
 	}
-	p.http, p.http2 = nil, nil
+	if p.after.next != nil {
+		s.release(&p.after.next.line)
+	}
+	p.http, p.http2, p.after.next = nil, nil, nil
 }
 
 // release gives back a buffer that hold has made.

@@ -155,6 +155,7 @@ func (e *Engine) encodeJudgement(j *verdict.Judged, x Expect) {
 	enc.str("verdict", string(j.Verdict))
 	enc.str("scope", j.Scope)
 	enc.str("class", j.Class)
+	enc.str("class_claimed", j.Claimed)
 	enc.str("mesh", j.Mesh)
 	enc.str("expectation", string(x))
 	enc.list("reasons", j.Reasons)

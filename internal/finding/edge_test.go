@@ -46,7 +46,7 @@ func TestEdgeKey(t *testing.T) {
 		{name: "a name that is an address", direction: "egress", from: "10.1.1.2", to: "10.2.2.2", peer: "192.0.2.1", how: "host_header", want: "egress 10.1.1.2 > 10.2.2.2:80"},
 		{name: "a name that is an IPv6 address", direction: "egress", from: "10.1.1.2", to: "10.2.2.2", peer: "[fd00::1]", how: "host_header", want: "egress 10.1.1.2 > 10.2.2.2:80"},
 		{name: "a hostile name", direction: "egress", from: "10.1.1.2", to: "10.2.2.2", peer: "a > b\x1b[1m\n\xff", how: "host_header", want: "egress 10.1.1.2 > a?>?b?[1m??:80"},
-		{name: "a long name", direction: "egress", from: "10.1.1.2", to: "10.2.2.2", peer: strings.Repeat("a", 5000), how: "sni", want: "egress 10.1.1.2 > " + strings.Repeat("a", 220)+"~c526c6222044dab5674de9c4ac7f4566" + ":80"},
+		{name: "a long name", direction: "egress", from: "10.1.1.2", to: "10.2.2.2", peer: strings.Repeat("a", 5000), how: "sni", want: "egress 10.1.1.2 > " + strings.Repeat("a", 220) + "~c526c6222044dab5674de9c4ac7f4566" + ":80"},
 		{name: "within the pod", scope: "pod", direction: "internal", from: "127.0.0.1", to: "127.0.0.1", want: "internal pod", wantFolded: true},
 		{name: "DNS", class: "dns", direction: "egress", from: "10.1.1.2", to: "10.96.0.10", want: "dns", wantFolded: true},
 		{name: "probe", class: "probe", direction: "ingress", from: "10.0.0.7", to: "10.1.1.2", want: "probe", wantFolded: true},

@@ -190,10 +190,17 @@ func (p *policy) of(j *verdict.Judged) Expect {
 	case !isWorkload(peer) || peer == p.api.Unmap() || slices.Contains(p.nodes, peer):
 		return ExpectUndeclared
 	case p.mesh != "" || p.meshAt(j):
+		if j.TLS != nil && slices.Contains(oneWay, j.Claimed) {
+			return ExpectTLS
+		}
 		return ExpectMTLS
 	}
 	return ExpectUndeclared
 }
+
+// oneWay are the classes whose servers clients do not show certificates to by design: over
+// TLS a claim of one is enough not to ask for more, as long as nothing is declared.
+var oneWay = []string{"mesh_control", "kubernetes_api", "dns"}
 
 // learn remembers that the tapped end of j is in a mesh, and reports whether that is
 // new. Where the direction is unknown both ends are taken: each showed a certificate.

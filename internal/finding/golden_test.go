@@ -59,7 +59,7 @@ func everything() *verdict.Judged {
 	x.ClientAuthBasis, x.ClientAuthAge, x.ClientChainBytes, x.ClientKeyHint = verdict.BasisObserved, 3600e9, 1180, "ecdsa-p256"
 	x.HelloRetry, x.EarlyData, x.UpgradedFrom, x.Alert = true, true, "smtp", "close_notify"
 	j.NAT = verdict.Endpoint{Addr: netip.MustParseAddr("127.0.0.1"), Port: 15001}
-	j.Mesh, j.MissedBytes = "istio", 7
+	j.Mesh, j.MissedBytes, j.Claimed = "istio", 7, "mesh_control"
 	j.PeerName, j.PeerNameBasis = leaf.SPIFFE, "spiffe"
 	return j
 }

@@ -21,6 +21,8 @@ const (
 	envWorkloadName = "TAP_WORKLOAD_NAME"
 	envLocalProxy   = "TAP_LOCAL_PROXY"
 	envDeclaredSkip = "TAP_DECLARED_SKIP"
+	envProbePorts   = "TAP_PROBE_PORTS"
+	envMetricsPorts = "TAP_METRICS_PORTS"
 	envUntil        = "TAP_UNTIL"
 	envListen       = "TAP_LISTEN"
 	envConfigDir    = "TAP_CONFIG_DIR"
@@ -79,6 +81,12 @@ func (r *run) env() []corev1.EnvVar {
 	proxy, skip := r.pod.proxy(r.ns)
 	set(envLocalProxy, proxy)
 	set(envDeclaredSkip, strings.Join(skip, ","))
+	if r.cfg.Settings.env(envProbePorts) == "" { // the platform's word counts in place of the pod's
+		set(envProbePorts, strings.Join(r.pod.probed(), ","))
+	}
+	if r.cfg.Settings.env(envMetricsPorts) == "" {
+		set(envMetricsPorts, strings.Join(r.pod.scraped(), ","))
+	}
 	if !r.until.IsZero() {
 		set(envUntil, r.until.UTC().Format("2006-01-02T15:04:05Z"))
 	}

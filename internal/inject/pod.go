@@ -43,8 +43,12 @@ type container struct {
 	Name          string                      `json:"name"`
 	RestartPolicy string                      `json:"restartPolicy"` // "Always" makes an init container a native sidecar
 	Resources     corev1.ResourceRequirements `json:"resources"`
+	Startup       *probe                      `json:"startupProbe"`
+	Readiness     *probe                      `json:"readinessProbe"`
+	Liveness      *probe                      `json:"livenessProbe"`
 	Ports         []struct {
-		ContainerPort int `json:"containerPort"`
+		Name          string `json:"name"`
+		ContainerPort int    `json:"containerPort"`
 	} `json:"ports"`
 }
 

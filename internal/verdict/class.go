@@ -6,8 +6,7 @@ import (
 	"strings"
 )
 
-// Values of meshtls.class: what a connection is there for. What is expected gets a label and
-// is not hidden.
+// Values of meshtls.class: what a connection is there for.
 const (
 	classWorkload      = "workload"
 	classProbe         = "probe"
@@ -20,29 +19,43 @@ const (
 	classTap           = "tap"
 )
 
-// class labels traffic that is expected, meshtls.class. Each label but workload rests on
-// two facts, as each function says, or on an address that nothing else can have. No name
-// from DNS is one, and no User-Agent by itself.
-func (j *Judge) class(o *Judged) string {
-	switch {
-	case isDNS(o):
-		return classDNS
-	case isMetadata(o):
-		return classCloudMetadata
-	case j.isAPIServer(o):
-		return classKubernetesAPI
-	case j.isTap(o):
-		return classTap
-	case isMeshControl(o):
-		return classMeshControl
-	case j.isMetrics(o):
-		return classMetrics
-	case j.isProbe(o):
-		return classProbe
-	case j.isNode(o):
-		return classNode
+// class returns what a connection is there for, meshtls.class, and what it only claims to
+// be there for, empty if nothing. Findings pass over every class but workload, so each
+// rests on what the ends of the connection cannot choose: an address of the node or of the
+// platform, a port that the pod declares, what both ends said, and that nothing else was
+// said (looked). A name, a path and a User-Agent make a claim.
+func (j *Judge) class(o *Judged) (class, claimed string) {
+	for i := range classes {
+		c := &classes[i]
+		if c.shown != nil && c.shown(j, o) {
+			return c.name, ""
+		}
+		if claimed == "" && c.claimed != nil && c.claimed(j, o) {
+			claimed = c.name
+		}
 	}
-	return classWorkload
+	return classWorkload, claimed
+}
+
+// classes in the order in which they are tried. A nil function is never true.
+var classes = []struct {
+	name           string
+	shown, claimed func(j *Judge, o *Judged) bool
+}{
+	{classDNS, (*Judge).isDNS, (*Judge).claimsDNS},
+	{classCloudMetadata, (*Judge).isMetadata, nil},
+	{classKubernetesAPI, (*Judge).isAPIServer, (*Judge).claimsAPIServer},
+	{classTap, (*Judge).isTap, nil},
+	{classMeshControl, nil, (*Judge).claimsMeshControl},
+	{classMetrics, (*Judge).isMetrics, (*Judge).claimsMetrics},
+	{classProbe, (*Judge).isProbe, (*Judge).claimsProbe},
+	{classNode, (*Judge).isNode, (*Judge).claimsNode},
+}
+
+// Followed reports whether o has a class that ends when something else is said: what
+// follows has to be looked at.
+func Followed(o *Judged) bool {
+	return o.HTTP != nil && (o.Class == classProbe || o.Class == classMetrics)
 }
 
 func path(o *Judged) string {
@@ -56,15 +69,16 @@ func agent(o *Judged, names ...string) bool {
 	return o.HTTP != nil && slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(o.HTTP.UserAgent, n) })
 }
 
-// fromNode tells a source that the kubelet can have: an address of the node, one that is
-// good on the node's own link alone, or that which Istio's ambient mode gives probes.
+// fromNode reports whether the source is one that the kubelet has: an address of the node,
+// or what Istio's ambient mode gives probes. A link-local address is not: each neighbor
+// has one.
 func (j *Judge) fromNode(o *Judged) bool {
 	a := o.Source.Addr.Unmap()
-	return slices.Contains(j.cfg.Nodes, a) || a.IsLinkLocalUnicast() || a == ambientProbe
+	return o.Direction == DirectionIngress && (slices.Contains(j.cfg.Nodes, a) || slices.Contains(ambientProbes, a))
 }
 
-// ambientProbe is HOST_PROBE_SNAT_IPV6 of istio-cni; the IPv4 one is link-local.
-var ambientProbe = netip.MustParseAddr("fd16:9254:7127:1337:ffff:ffff:ffff:ffff")
+// ambientProbes are HOST_PROBE_SNAT_IP and HOST_PROBE_SNAT_IPV6 of istio-cni.
+var ambientProbes = []netip.Addr{netip.MustParseAddr("169.254.7.127"), netip.MustParseAddr("fd16:9254:7127:1337:ffff:ffff:ffff:ffff")}
 
 const (
 	portDNS   = 53
@@ -73,20 +87,34 @@ const (
 	portDoT   = 853   // DNS over TLS and over QUIC
 )
 
-// isDNS: what is spoken and the port; or the port and an address on the node's own link,
-// where its DNS cache listens (169.254.20.10), or the ALPN name of DNS over TLS or QUIC
-// (RFC 7858, RFC 9250).
-func isDNS(o *Judged) bool {
+// isDNS: DNS and nothing else, at a port of DNS, by both ends. One end is enough while an
+// answer may come, and where the other is one of the pod's resolvers or a group's address
+// (RFC 6762), or the resolvers are not known, as in a capture.
+func (j *Judge) isDNS(o *Judged) bool {
+	known := func(a netip.Addr) bool { return a.IsMulticast() || slices.Contains(j.cfg.Resolvers, a.Unmap()) }
+	return o.Protocol == "dns" && dnsPort(o) && (o.looked.dns || o.looked.asks && (!o.Ended || len(j.cfg.Resolvers) == 0 || known(o.Destination.Addr) || known(o.Source.Addr)))
+}
+
+// dnsPort reports whether the server's port is one of DNS. Over UDP an answer may be all
+// that was seen.
+func dnsPort(o *Judged) bool {
 	dst, src := o.Destination.Port, o.Source.Port
+	// who began is known for sure of a connection over TCP that was seen from its start
+	reply := src == portDNS && (o.Transport == "udp" || o.MissedStart)
+	return dst == portDNS || reply || dst == portMDNS || dst == portIstio || dst == portDoT
+}
+
+// claimsDNS: what one end speaks and the port, or the ALPN name of DNS over TLS or QUIC
+// (RFC 7858, RFC 9250), or the port and an address on the node's own link, where its DNS
+// cache listens (169.254.20.10).
+func (j *Judge) claimsDNS(o *Judged) bool {
 	switch {
 	case o.Protocol == "dns":
-		// who began is known for sure of a connection over TCP that was seen from its start
-		reply := src == portDNS && (o.Transport == "udp" || o.MissedStart)
-		return dst == portDNS || reply || dst == portMDNS || dst == portIstio || dst == portDoT
+		return dnsPort(o)
 	case o.TLS != nil:
-		return dst == portDoT && (slices.Contains(o.TLS.ALPNOffered, "dot") || slices.Contains(o.TLS.ALPNOffered, "doq"))
+		return o.Destination.Port == portDoT && (slices.Contains(o.TLS.ALPNOffered, "dot") || slices.Contains(o.TLS.ALPNOffered, "doq"))
 	}
-	return dst == portDNS && o.Destination.Addr.IsLinkLocalUnicast() && o.HTTP == nil
+	return o.Destination.Port == portDNS && o.Destination.Addr.IsLinkLocalUnicast() && o.HTTP == nil
 }
 
 // metadata are the addresses of the clouds' instance metadata services: AWS, Azure and
@@ -98,23 +126,25 @@ var metadata = []netip.Addr{
 	netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("192.0.0.192"),
 }
 
-// isMetadata: an address that is for this alone.
-func isMetadata(o *Judged) bool {
+// isMetadata: an address that is for this alone, as the server.
+func (j *Judge) isMetadata(o *Judged) bool {
 	a := o.Destination.Addr.Unmap()
-	return slices.Contains(metadata, a) && (a.IsLinkLocalUnicast() || o.Destination.Port == 80)
+	return o.Direction != DirectionIngress && slices.Contains(metadata, a) && (a.IsLinkLocalUnicast() || o.Destination.Port == 80)
 }
 
-// isAPIServer: its address and port; where they are not known, TLS to the name by which
-// pods know it and a port of it.
+// isAPIServer: its address and port.
 func (j *Judge) isAPIServer(o *Judged) bool {
-	if j.cfg.APIServer.IsValid() {
-		return netip.AddrPortFrom(o.Destination.Addr.Unmap(), o.Destination.Port) == j.cfg.APIServer
-	}
+	return j.cfg.APIServer.IsValid() && netip.AddrPortFrom(o.Destination.Addr.Unmap(), o.Destination.Port) == j.cfg.APIServer
+}
+
+// claimsAPIServer: where its address is not known, TLS to the name by which pods know it
+// and a port of it.
+func (j *Judge) claimsAPIServer(o *Judged) bool {
 	name := ""
 	if o.TLS != nil {
 		name = o.TLS.ServerName
 	}
-	return (o.Destination.Port == 443 || o.Destination.Port == 6443) &&
+	return !j.cfg.APIServer.IsValid() && (o.Destination.Port == 443 || o.Destination.Port == 6443) &&
 		(name == "kubernetes.default" || name == "kubernetes.default.svc" || strings.HasPrefix(name, "kubernetes.default.svc."))
 }
 
@@ -123,9 +153,9 @@ func (j *Judge) isTap(o *Judged) bool {
 	return j.cfg.Listen != 0 && o.Transport == "tcp" && o.Destination.Port == j.cfg.Listen && j.Local(o.Destination.Addr)
 }
 
-// isMeshControl: a port of a mesh's control plane, and its name (in SNI, Host or its
-// certificate) or the path of its RPCs.
-func isMeshControl(o *Judged) bool {
+// claimsMeshControl: a port of a mesh's control plane, and its name (in SNI, Host or its
+// certificate) or the path of its RPCs. All of it is the ends' word.
+func (j *Judge) claimsMeshControl(o *Judged) bool {
 	return anyProfile(func(p *profile) bool { return slices.Contains(p.ports, o.Destination.Port) && p.controls(o) })
 }
 
@@ -158,32 +188,69 @@ func (p *profile) controls(o *Judged) bool {
 // metricPaths are what scrapes ask for by custom.
 var metricPaths = []string{"/metrics", "/stats/prometheus", "/metrics/cadvisor", "/metrics/resource"}
 
-// isMetrics: the path, and a source on the node, a port where proxies are scraped, or a
-// scraper by its name. What is encrypted shows no path: a scrape over mutual TLS is
+// isMetrics: requests for metrics and for nothing else, at a port where the pod declares
+// them or its proxy has them. What is encrypted shows no path: a scrape over mutual TLS is
 // mutual TLS between workloads.
 func (j *Judge) isMetrics(o *Judged) bool {
+	declared := slices.Contains(j.cfg.Scraped, o.Destination.Port) || j.proxied(o, func(p *profile) []uint16 { return p.scrape })
+	return o.Direction == DirectionIngress && declared && o.looked.request && slices.Contains(metricPaths, path(o)) && o.HTTP.Method == "GET"
+}
+
+// proxied reports whether the server's port is one of the mesh's proxy in the pod.
+func (j *Judge) proxied(o *Judged, ports func(p *profile) []uint16) bool {
+	return anyProfile(func(p *profile) bool {
+		return slices.Contains(j.cfg.Meshes, p.mesh) && slices.Contains(ports(p), o.Destination.Port)
+	})
+}
+
+// claimsMetrics: the path, and a source on the node, a port where they are declared or
+// where proxies are scraped, or a scraper by its name.
+func (j *Judge) claimsMetrics(o *Judged) bool {
 	if !slices.Contains(metricPaths, path(o)) {
 		return false
 	}
 	scraped := func(p *profile) bool { return slices.Contains(p.scrape, o.Destination.Port) }
-	return j.fromNode(o) || anyProfile(scraped) ||
+	return j.fromNode(o) || slices.Contains(j.cfg.Scraped, o.Destination.Port) || anyProfile(scraped) ||
 		agent(o, "Prometheus/", "vm_promscrape", "GrafanaAlloy/", "Alloy/", "OpenTelemetry", "otelcol", "Datadog Agent/", "Telegraf/")
 }
 
 // probePaths are the paths that probes ask for by custom; the last is gRPC's.
 var probePaths = []string{
 	"/healthz", "/readyz", "/livez", "/health", "/ready", "/live", "/healthz/ready", "/ping", "/startupz", "/health/ready", "/health/live",
-	"/osm-liveness-probe", "/osm-readiness-probe", "/osm-startup-probe", "/grpc.health.v1.Health/Check",
+	"/osm-liveness-probe", "/osm-readiness-probe", "/osm-startup-probe", grpcHealth,
 }
 
-// isProbe: a source on the node, and a path of probes, a port where proxies are probed,
-// the kubelet's name, or that nothing was asked for. Behind a bridge the kubelet's source
-// is the pod's gateway. So is that of every client behind SNAT, some of which ask for
-// paths of probes, too (load balancers): from there no path is enough.
+// isProbe: a source on the node (behind a bridge the kubelet's is the pod's gateway, and so
+// is that of every client behind SNAT), a port that the pod declares probes of or where its
+// proxy is probed, and one request of a probe's form, or none at all: what a tcpSocket
+// probe is to a server that speaks first.
 func (j *Judge) isProbe(o *Judged) bool {
-	node := j.fromNode(o)
-	if !node && !j.fromGateway(o) {
+	if !j.fromNode(o) && !j.fromGateway(o) {
 		return false
+	}
+	proxy := j.proxied(o, func(p *profile) []uint16 { return p.checks })
+	if !proxy && !slices.Contains(j.cfg.Probed, o.Destination.Port) {
+		return false
+	}
+	form := agent(o, "kube-probe/") || j.fromNode(o) && probePath(o)
+	return askedNothing(o) || o.looked.request && form && asks(o)
+}
+
+// asks reports whether a request of a probe asks and does no more: GET and HEAD, and
+// gRPC's health check, which is a POST.
+func asks(o *Judged) bool {
+	return o.HTTP.Method == "GET" || o.HTTP.Method == "HEAD" || o.HTTP.Method == "POST" && path(o) == grpcHealth
+}
+
+const grpcHealth = "/grpc.health.v1.Health/Check"
+
+// claimsProbe: a source on the node's link, and a path of probes, a port where proxies are
+// probed, the kubelet's name, or that nothing was asked for; or a path of probes and the
+// kubelet's name from anywhere.
+func (j *Judge) claimsProbe(o *Judged) bool {
+	node := j.fromNode(o) || o.Source.Addr.IsLinkLocalUnicast()
+	if !node && !j.fromGateway(o) {
+		return probePath(o) && agent(o, "kube-probe/")
 	}
 	probed := func(p *profile) bool { return slices.Contains(p.checks, o.Destination.Port) }
 	return anyProfile(probed) || agent(o, "kube-probe/") || askedNothing(o) || node && probePath(o)
@@ -215,9 +282,18 @@ func kumaProbe(o *Judged) bool {
 	return ok && isNumber(first) && (o.Destination.Port == 9000 || o.Destination.Port == 9001)
 }
 
-// isNode: an address of the node as the server, or one that is good on the node's own
-// link alone at the pod's other end: no workload has it.
+// portKubelet is the kubelet's on its node, which no workload can have.
+const portKubelet = 10250
+
+// isNode: the kubelet, at an address of the node.
 func (j *Judge) isNode(o *Judged) bool {
+	return o.Destination.Port == portKubelet && slices.Contains(j.cfg.Nodes, o.Destination.Addr.Unmap())
+}
+
+// claimsNode: an address of the node as the server, where there are workloads too
+// (NodePort, hostNetwork), or a link-local one at the pod's other end, which each neighbor
+// has.
+func (j *Judge) claimsNode(o *Judged) bool {
 	switch {
 	case slices.Contains(j.cfg.Nodes, o.Destination.Addr.Unmap()):
 		return true

@@ -3,6 +3,7 @@ package verdict
 import (
 	"cmp"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
@@ -13,7 +14,8 @@ func TestClass(t *testing.T) {
 	const pod, node, gateway, peer, llocal = "10.1.1.2", "10.0.0.7", "10.1.1.1", "10.1.1.9", "169.254.7.127"
 	cfg := Config{
 		Local: []netip.Prefix{netip.MustParsePrefix(pod + "/32")}, Nodes: []netip.Addr{netip.MustParseAddr(node)},
-		APIServer: netip.MustParseAddrPort("10.96.0.1:443"), Listen: 9469,
+		APIServer: netip.MustParseAddrPort("10.96.0.1:443"), Listen: 9469, Resolvers: []netip.Addr{netip.MustParseAddr("10.96.0.10")},
+		Probed: []uint16{8080, 9000, 3306}, Scraped: []uint16{8081}, Meshes: []string{"istio", "linkerd", "osm"},
 	}
 	http := func(path string) Judged { return Judged{Protocol: "http", HTTP: &HTTPInfo{Path: path}} }
 	by := func(path, agent string) Judged {
@@ -44,9 +46,9 @@ func TestClass(t *testing.T) {
 		{"probe from a link-local address", http("/healthz"), llocal, pod, 8080, "probe"},
 		{"probe in ambient mode over IPv6", http("/healthz"), "fd16:9254:7127:1337:ffff:ffff:ffff:ffff", pod, 8080, "probe"},
 		{"probe rewritten by Istio", http("/app-health/web/readyz"), node, pod, 15020, "probe"},
-		{"probe of Envoy", http("/other"), node, pod, 15021, "probe"},
-		{"probe of Linkerd", http("/other"), node, pod, 4191, "probe"},
-		{"probe of OSM", Judged{Protocol: "tls", TLS: &TLSInfo{}}, node, pod, 15901, "probe"},
+		{"probe of Envoy", by("/other", "kube-probe/1.37"), node, pod, 15021, "probe"},
+		{"probe of Linkerd", by("/other", "kube-probe/1.37"), node, pod, 4191, "probe"},
+		{"probe of OSM", Judged{Protocol: "tls", TLS: &TLSInfo{}}, node, pod, 15901, "workload, claims probe"},
 		{"probe of Kuma", http("/8080/status"), node, pod, 9000, "probe"},
 		{"probe by gRPC", http("/grpc.health.v1.Health/Check"), node, pod, 9000, "probe"},
 		{"probe by the kubelet's name", by("/status", "kube-probe/1.37"), node, pod, 8080, "probe"},
@@ -56,7 +58,7 @@ func TestClass(t *testing.T) {
 		{"gRPC probe through a bridge", by("/grpc.health.v1.Health/Check", "kube-probe/1.37 grpc-go/1.75.0"), gateway, pod, 9000, "probe"},
 		{"gRPC health behind SNAT", http("/grpc.health.v1.Health/Check"), gateway, pod, 9000, "workload"},
 		{"a path like Kuma's behind SNAT", http("/8080/status"), gateway, pod, 9000, "workload"},
-		{"probe of Envoy through a bridge", http("/other"), gateway, pod, 15021, "probe"},
+		{"probe of Envoy through a bridge", by("/other", "kube-probe/1.37"), gateway, pod, 15021, "probe"},
 		{"TCP probe through a bridge", greeted(0, true, true), gateway, pod, 3306, "probe"},
 		{"a client behind SNAT", http("/"), gateway, pod, 8080, "workload"},
 		{"a client behind SNAT at a path of probes", http("/healthz"), gateway, pod, 8080, "workload"},
@@ -72,28 +74,28 @@ func TestClass(t *testing.T) {
 		{"a probe's port alone", http("/"), peer, pod, 15021, "workload"},
 		{"Kuma's port alone", http("/status"), node, pod, 9000, "workload"},
 
-		{"xDS", Judged{Protocol: "grpc", HTTP: &HTTPInfo{Path: "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"}}, pod, peer, 15010, "mesh_control"},
-		{"istiod by SNI", sni(istio), pod, peer, 15012, "mesh_control"},
-		{"istiod of a revision", sni("istiod-1-24.istio-system.svc"), pod, peer, 15012, "mesh_control"},
-		{"istiod by authority", at(istio), pod, peer, 15010, "mesh_control"},
-		{"istiod by its certificate", Judged{Protocol: "tls", TLS: &TLSInfo{Server: &Certificate{AlternativeNames: []string{"x", istio}}}}, pod, peer, 15012, "mesh_control"},
+		{"xDS", Judged{Protocol: "grpc", HTTP: &HTTPInfo{Path: "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources"}}, pod, peer, 15010, "workload, claims mesh_control"},
+		{"istiod by SNI", sni(istio), pod, peer, 15012, "workload, claims mesh_control"},
+		{"istiod of a revision", sni("istiod-1-24.istio-system.svc"), pod, peer, 15012, "workload, claims mesh_control"},
+		{"istiod by authority", at(istio), pod, peer, 15010, "workload, claims mesh_control"},
+		{"istiod by its certificate", Judged{Protocol: "tls", TLS: &TLSInfo{Server: &Certificate{AlternativeNames: []string{"x", istio}}}}, pod, peer, 15012, "workload, claims mesh_control"},
 		{"istiod's name alone", sni(istio), pod, peer, 443, "workload"},
 		{"istiod's port alone", sni("web.shop"), pod, peer, 15012, "workload"},
 		{"a bare istiod", sni("istiod"), pod, peer, 15012, "workload"},
 		{"xDS on another port", http("/envoy.service.discovery.v3.X/Y"), pod, peer, 8080, "workload"},
-		{"Linkerd", sni(linkerd), pod, peer, 8080, "mesh_control"},
-		{"Linkerd's destinations", sni("linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local"), pod, peer, 8086, "mesh_control"},
-		{"Linkerd in the clear", http("/io.linkerd.proxy.destination.Destination/Get"), pod, peer, 8086, "mesh_control"},
+		{"Linkerd", sni(linkerd), pod, peer, 8080, "workload, claims mesh_control"},
+		{"Linkerd's destinations", sni("linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local"), pod, peer, 8086, "workload, claims mesh_control"},
+		{"Linkerd in the clear", http("/io.linkerd.proxy.destination.Destination/Get"), pod, peer, 8086, "workload, claims mesh_control"},
 		{"Linkerd's port alone", sni("web.shop.serviceaccount.identity.linkerd.cluster.local"), pod, peer, 8080, "workload"},
-		{"Consul", sni("server.dc1.consul"), pod, peer, 8502, "mesh_control"},
+		{"Consul", sni("server.dc1.consul"), pod, peer, 8502, "workload, claims mesh_control"},
 		{"a server that is not Consul's", sni("server.example.org"), pod, peer, 8502, "workload"},
-		{"Kuma", sni("kuma-control-plane.kuma-system"), pod, peer, 5678, "mesh_control"},
-		{"OSM", sni("osm-controller.osm-system.svc.cluster.local"), pod, peer, 15128, "mesh_control"},
+		{"Kuma", sni("kuma-control-plane.kuma-system"), pod, peer, 5678, "workload, claims mesh_control"},
+		{"OSM", sni("osm-controller.osm-system.svc.cluster.local"), pod, peer, 15128, "workload, claims mesh_control"},
 
-		{"metrics from the node", http("/metrics"), node, pod, 8080, "metrics"},
+		{"metrics from the node", http("/metrics"), node, pod, 8080, "workload, claims metrics"},
 		{"metrics of Envoy", http("/stats/prometheus"), peer, pod, 15090, "metrics"},
 		{"metrics of Linkerd from the node", http("/metrics"), node, pod, 4191, "metrics"},
-		{"metrics by a scraper's name", by("/metrics", "Prometheus/3.5.0"), peer, pod, 8080, "metrics"},
+		{"metrics by a scraper's name", by("/metrics", "Prometheus/3.5.0"), peer, pod, 8080, "workload, claims metrics"},
 		{"a scraper's name alone", by("/", "Prometheus/3.5.0"), peer, pod, 8080, "workload"},
 		{"their path alone", http("/metrics"), peer, pod, 8080, "workload"},
 		{"their port alone", http("/"), peer, pod, 15090, "workload"},
@@ -105,9 +107,9 @@ func TestClass(t *testing.T) {
 		{"multicast DNS", dns, pod, "224.0.0.251", 5353, "dns"},
 		{"DNS of Istio's agent", dns, pod, "127.0.0.1", 15053, "dns"},
 		{"DNS of the node", dns, pod, "169.254.20.10", 53, "dns"},
-		{"DNS of the node, not recognized", Judged{}, pod, "169.254.20.10", 53, "dns"},
+		{"DNS of the node, not recognized", Judged{}, pod, "169.254.20.10", 53, "workload, claims dns"},
 		{"DNS of GCP", dns, pod, "169.254.169.254", 53, "dns"},
-		{"DNS over TLS", sni("dns.example", "dot"), pod, "9.9.9.9", 853, "dns"},
+		{"DNS over TLS", sni("dns.example", "dot"), pod, "9.9.9.9", 853, "workload, claims dns"},
 		{"its port alone, over TLS", sni("dns.example"), pod, "9.9.9.9", 853, "workload"},
 		{"its port alone", http("/"), pod, peer, 53, "workload"},
 		{"its port alone, not recognized", Judged{}, pod, peer, 53, "workload"},
@@ -122,8 +124,18 @@ func TestClass(t *testing.T) {
 		{"its address, another port", Judged{}, pod, "100.100.100.200", 8080, "workload"},
 
 		{"to the node", http("/"), pod, node, 10250, "node"},
-		{"to a link-local address", http("/"), pod, "169.254.1.1", 80, "node"},
-		{"from a link-local address", http("/"), llocal, pod, 80, "node"},
+		{"to a link-local address", http("/"), pod, "169.254.1.1", 80, "workload, claims node"},
+		{"from a link-local address", http("/"), llocal, pod, 80, "workload, claims node"},
+
+		{"a probe at a port that is not declared", http("/healthz"), node, pod, 8082, "workload, claims probe"},
+		{"a probe from a neighbor's link-local address", http("/healthz"), "fe80::1", pod, 8080, "workload, claims probe"},
+		{"a probe's path, posted to", Judged{HTTP: &HTTPInfo{Path: "/healthz", Method: "POST"}}, node, pod, 8080, "workload, claims probe"},
+		{"a scrape at a declared port", http("/metrics"), peer, pod, 8081, "metrics"},
+		{"another path of it", http("/transfer"), peer, pod, 8081, "workload"},
+		{"a peer's declared port", http("/metrics"), pod, peer, 8081, "workload, claims metrics"},
+		{"metrics of a proxy that is not here", http("/metrics"), peer, pod, 20200, "workload, claims metrics"},
+		{"a NodePort", http("/"), pod, node, 30080, "workload, claims node"},
+		{"metadata's address as the client", http("/"), "100.100.100.200", pod, 80, "workload"},
 
 		{"the tap's own", http("/metrics"), peer, pod, 9469, "tap"},
 		{"its port elsewhere", http("/"), pod, peer, 9469, "workload"},
@@ -134,11 +146,22 @@ func TestClass(t *testing.T) {
 			c.j.Transport, c.j.Verdict = cmp.Or(c.j.Transport, "tcp"), MTLS
 			c.j.Source.Addr, c.j.Source.Port, c.j.Destination = netip.MustParseAddr(c.from), cmp.Or(c.j.Source.Port, 40000), Endpoint{Addr: netip.MustParseAddr(c.to), Port: c.port}
 			c.j.Direction, c.j.Scope = j.place(&c.j, &flow.Conn{Orig: flow.Endpoint{Addr: c.j.Source.Addr}, Resp: flow.Endpoint{Addr: c.j.Destination.Addr}})
-			if got := j.class(&c.j); got != c.want {
+			c.j.looked = looked{request: c.j.HTTP != nil, dns: c.j.Protocol == "dns", asks: c.j.Protocol == "dns"}
+			if h := c.j.HTTP; h != nil && h.Method == "" {
+				h.Method = map[bool]string{false: "GET", true: "POST"}[h.Path == grpcHealth]
+			}
+			said := func() string {
+				class, claimed := j.class(&c.j)
+				if claimed == "" || !strings.Contains(c.want, ", claims ") {
+					return class
+				}
+				return class + ", claims " + claimed
+			}
+			if got := said(); got != c.want {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 			c.j.PeerName, c.j.PeerNameBasis = istio, "dns"
-			if got := j.class(&c.j); got != c.want {
+			if got := said(); got != c.want {
 				t.Errorf("with a name from DNS %q, want %q", got, c.want)
 			}
 		})
@@ -150,11 +173,11 @@ func TestClass(t *testing.T) {
 func TestClassInACapture(t *testing.T) {
 	j := New(Config{})
 	o := Judged{TLS: &TLSInfo{ServerName: "kubernetes.default.svc"}, Destination: Endpoint{Addr: netip.MustParseAddr("10.96.0.1"), Port: 443}}
-	if got := j.class(&o); got != "kubernetes_api" {
-		t.Errorf("%q", got)
+	if got, claimed := j.class(&o); got != "workload" || claimed != "kubernetes_api" {
+		t.Errorf("%q, claimed %q", got, claimed)
 	}
 	o = Judged{HTTP: &HTTPInfo{Path: "/"}, Source: Endpoint{Addr: netip.MustParseAddr("fe80::1")}, Destination: Endpoint{Addr: netip.MustParseAddr("fe80::2"), Port: 80}}
-	if got := j.class(&o); got != "workload" {
-		t.Errorf("%q", got)
+	if got, claimed := j.class(&o); got != "workload" || claimed != "" {
+		t.Errorf("%q, claimed %q", got, claimed)
 	}
 }

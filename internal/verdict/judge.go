@@ -21,6 +21,10 @@ type Config struct {
 	Local     []netip.Prefix // the pod's own addresses
 	Nodes     []netip.Addr   // the node's addresses (HOST_IPS)
 	Gateways  []netip.Addr   // the pod's default gateways: where probes come from on a bridge, and clients behind SNAT
+	Resolvers []netip.Addr   // the pod's DNS servers
+	Probed    []uint16       // ports that the pod declares probes of
+	Scraped   []uint16       // ports that the pod declares metrics at
+	Meshes    []string       // meshes whose proxy is known to be in the pod, as profiles name them: it has their ports
 	APIServer netip.AddrPort // KUBERNETES_SERVICE_HOST and _PORT
 	Listen    uint16         // the tap's own port of the pod, 0 if it has none
 }
@@ -52,6 +56,7 @@ func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool
 	var peer peerName
 	if s != nil {
 		out.MissedBytes = lost(c, s)
+		out.look(s)
 		j.conclude(&out, c, s, ended)
 		peer.name, peer.set = s.Peer()
 	}
@@ -64,7 +69,8 @@ func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool
 
 // complete fills in what is drawn from all the rest.
 func (j *Judge) complete(out *Judged, c *flow.Conn, peer *peerName) {
-	out.Class = j.class(out)
+	out.Class, out.Claimed = j.class(out)
+	out.looked = looked{}
 	out.Mesh = meshOf(out)
 	j.namePeer(out, c, peer)
 }

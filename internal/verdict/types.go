@@ -1,6 +1,10 @@
 package verdict
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+)
 
 // Verdict is what a connection is judged to be (meshtls.verdict).
 type Verdict string
@@ -67,7 +71,8 @@ type Judged struct {
 	Direction string // network.direction: "ingress", "egress", "internal", empty if unknown
 	Scope     string // "wire" or "pod"
 	Foreign   bool   // no end is the pod's, whose addresses are known: nothing is learned from it
-	Class     string // "workload", "probe", "dns", ...
+	Class     string // "workload", "probe", "dns", ...: what facts show that neither end can choose
+	Claimed   string // a class that the ends only claim, empty if none: it changes no finding
 	Mesh      string // hint, empty if none
 
 	Verdict  Verdict
@@ -78,6 +83,19 @@ type Judged struct {
 	HTTP *HTTPInfo // nil when no cleartext HTTP was seen
 
 	PeerName, PeerNameBasis string // the remote end's name where the packets tell it
+
+	looked looked
+}
+
+// looked is how much of what was said is known to be of one kind.
+type looked struct {
+	request   bool // dissect.Session.OneRequest
+	dns, asks bool // dissect.Session.OnlyDNS
+}
+
+func (o *Judged) look(s *dissect.Session) {
+	o.looked.request = s.OneRequest()
+	o.looked.dns, o.looked.asks = s.OnlyDNS()
 }
 
 // TLSInfo is the TLS part of a judged connection. Empty strings are unknown.

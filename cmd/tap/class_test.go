@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+const (
+	answerOK   = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	scrapeLine = "GET /metrics HTTP/1.1\r\nHost: bank\r\nUser-Agent: Prometheus/2.5\r\n\r\n"
+	probeLine  = "GET /healthz HTTP/1.1\r\nHost: bank\r\nUser-Agent: kube-probe/1.37\r\n\r\n"
+	loginLine  = "POST /transfer HTTP/1.1\r\nHost: bank\r\nAuthorization: Basic dXNlcjpwYXNz\r\nContent-Length: 12\r\n\r\nto=mallory&x"
+)
+
+// requests are sent one after the other, each with its answer; what is sent at once stands
+// in one.
+func requests(list ...string) *capturetest.Conversation {
+	c := &capturetest.Conversation{}
+	sent := 0
+	for _, r := range list {
+		sent += len(r)
+		c.Chunks = append(c.Chunks, capturetest.Chunk{Data: []byte(r)}, capturetest.Chunk{FromServer: true, Read: sent, Data: []byte(answerOK)})
+	}
+	return c
+}
+
+// TestClassesAreEarned: a class passes over findings only for what neither end can choose,
+// and only as long as nothing else is said on the connection.
+func TestClassesAreEarned(t *testing.T) {
+	const peer, node, gateway, neighbor = "10.1.0.9:40000", "10.0.0.5:40000", "10.1.0.1:40000", "[fe80::9]:40000"
+	login40 := make([]string, 40)
+	for i := range login40 {
+		login40[i] = loginLine
+	}
+	query, response := capturetest.DNS(7, "redis.shop", 30, nil, netip.MustParseAddr("10.1.0.20"))
+	framed := func(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) }
+	dns := func(more string) *capturetest.Conversation {
+		c := &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: framed(query)}, {FromServer: true, Read: len(query) + 2, Data: framed(response)}}}
+		if more != "" {
+			c.Chunks = append(c.Chunks, capturetest.Chunk{Data: []byte(more)}, capturetest.Chunk{FromServer: true, Data: []byte(answerOK)})
+		}
+		return c
+	}
+	for _, c := range []struct {
+		name, client string
+		port         uint16 // of the pod
+		talk         *capturetest.Conversation
+		class        string
+		finding      bool
+	}{
+		{"a scrape", peer, 9100, requests(scrapeLine, scrapeLine, scrapeLine), "metrics", false},
+		{"scrapes at once", peer, 9100, requests(scrapeLine + scrapeLine), "metrics", false},
+		{"a scrape, then logins", peer, 9100, requests(append([]string{scrapeLine}, login40...)...), "workload", true},
+		{"many scrapes, then a login", peer, 9100, requests(scrapeLine, scrapeLine, scrapeLine, scrapeLine, loginLine), "workload", true},
+		{"a scrape and a login at once", peer, 9100, requests(scrapeLine + loginLine), "workload", true},
+		{"a scrape with a body", peer, 9100, requests(strings.Replace(scrapeLine, "Host", "Content-Length: 5\r\nHost", 1) + "hello"), "workload", true},
+		{"a scrape with a body nobody announced", peer, 9100, requests(scrapeLine + "user=me&password=x"), "workload", true},
+		{"a scrape, then another path", peer, 9100, requests(scrapeLine, strings.Replace(scrapeLine, "/metrics", "/secret", 1)), "workload", true},
+		{"a scrape, then binary", peer, 9100, requests(scrapeLine, "\x00\x01\x02\xff"), "workload", true},
+		{"a scrape at another port", peer, 8080, requests(scrapeLine), "workload", true},
+		{"a scrape, then logins, at another port", peer, 8080, requests(scrapeLine, loginLine), "workload", true},
+		{"a login at the port of metrics", peer, 9100, requests(loginLine), "workload", true},
+
+		{"a probe", node, 8081, requests(probeLine), "probe", false},
+		{"a probe by way of the gateway", gateway, 8081, requests(probeLine), "probe", false},
+		{"a probe, then a login", node, 8081, requests(probeLine, loginLine), "workload", true},
+		{"a probe by way of the gateway, then a login", gateway, 8081, requests(probeLine, loginLine), "workload", true},
+		{"a probe at a port without one", node, 8080, requests(probeLine), "workload", true},
+		{"a probe from a peer", peer, 8081, requests(probeLine), "workload", true},
+		{"a probe from a neighbor", neighbor, 8081, requests(probeLine), "workload", true},
+		{"a neighbor's probe, then a login", neighbor, 8081, requests(probeLine, loginLine), "workload", true},
+		{"a login from the node", node, 8081, requests(loginLine), "workload", true},
+		{"a proxy's port, of a proxy that is not here", peer, 15090, requests(strings.Replace(scrapeLine, "/metrics", "/stats/prometheus", 1)), "workload", true},
+
+		{"DNS", peer, 53, dns(""), "dns", false},
+		{"DNS, then a login", peer, 53, dns(loginLine), "workload", true},
+		{"a login at DNS's port", peer, 53, requests(loginLine), "workload", true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			client := netip.MustParseAddrPort(c.client)
+			server := netip.AddrPortFrom(netip.MustParseAddr("10.1.0.7"), c.port)
+			if client.Addr().Is6() {
+				server = netip.AddrPortFrom(netip.MustParseAddr("fe80::7"), c.port)
+			}
+			frames := c.talk.Packets(capturetest.Options{Client: client, Server: server, Start: captureStart})
+			class, opens, net := classOf(t, frames)
+			if class != c.class || (net > 0) != c.finding {
+				t.Errorf("class %s, %d findings opened, %d of them stand; want %s, %v", class, opens, net, c.class, c.finding)
+			}
+		})
+	}
+}
+
+// classOf runs frames through the pipeline of a pod, and returns the last connection's
+// class, how many findings were opened, and how many of those stand.
+func classOf(t *testing.T, frames []capturetest.Frame) (class string, opens, stand int) {
+	t.Helper()
+	p := newPipeline(flow.Config{}, verdict.Config{
+		Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.7/32"), netip.MustParsePrefix("fe80::7/128")}, Nodes: []netip.Addr{netip.MustParseAddr("10.0.0.5")},
+		Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")}, Probed: []uint16{8081}, Scraped: []uint16{9100},
+	}, finding.Config{
+		Tap: "pod", Identity: finding.Identity{Namespace: "shop", Pod: "web"}, Window: time.Hour, Flows: true, Findings: true,
+		Expect: []finding.Expectation{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Want: finding.ExpectMTLS}, {Prefix: netip.MustParsePrefix("::/0"), Want: finding.ExpectMTLS}},
+		Emit: func(r finding.Record) {
+			x := unmarshal(t, r.Value)
+			switch {
+			case r.Dataset == finding.DatasetFlow:
+				class = x.Meshtls.Class
+			case x.Meshtls.Finding.State == "open":
+				opens++
+				stand++
+			case x.Meshtls.Finding.State == "resolved":
+				stand--
+			}
+		},
+	})
+	for _, f := range frames {
+		p.engine.Tick(f.Time.UnixNano())
+		p.add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
+	}
+	p.table.Flush()
+	return class, opens, stand
+}

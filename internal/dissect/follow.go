@@ -1,0 +1,137 @@
+package dissect
+
+import (
+	"bytes"
+	"strings"
+)
+
+// follower reads what a client sends after its first HTTP request, for as long as that is
+// the same request again. Of HTTP/1 it reads each request as the first one was read, of
+// HTTP/2 the frames' headers.
+type follower struct {
+	next *httpReader // HTTP/1: of the next request; nil before its first byte
+
+	hdr  [frameHeader]byte // HTTP/2
+	n    int               // bytes of hdr
+	left int               // bytes of the frame still to come
+	body int               // bytes of DATA so far
+	on   bool              // the connection is HTTP/2
+}
+
+// maxCall bounds the DATA of the one HTTP/2 request, in bytes: a health check of gRPC sends
+// the name of a service (grpc.health.v1.HealthCheckRequest).
+const maxCall = 300
+
+// OneRequest reports whether all that was sent over cleartext HTTP is known to belong to
+// one request without a body and its answer, or to that request again: the same method and
+// path. Of HTTP/2 one stream with up to maxCall bytes of DATA counts. It is false for good
+// once a client sent something else, or something was lost or not looked at.
+func (s *Session) OneRequest() bool {
+	return s.http != nil && s.http.Method != "" && !s.strayed && !s.finished && !s.failed
+}
+
+// OnlyDNS reports whether both sides speak DNS, and every message of either is of it; asked
+// reports the same where only one side has spoken so far.
+func (s *Session) OnlyDNS() (both, asked bool) {
+	if s.dns == nil || s.strayed || s.failed {
+		return false, false
+	}
+	for i := range s.sides {
+		if st := &s.sides[i]; st.kind != KindNone && st.protocol != "dns" {
+			return false, false
+		}
+	}
+	a, b := s.dns.spoke[0], s.dns.spoke[1]
+	return a && b, a || b
+}
+
+// stray notes that more was said than what the connection seemed to be for.
+func (s *Session) stray() {
+	if !s.strayed {
+		s.strayed = true
+		s.revision++
+	}
+}
+
+// followHTTP takes what a client sends after its first request over HTTP/1.
+func (s *Session) followHTTP(side Side, data []byte) {
+	f := &s.sides[side].p.after
+	for len(data) > 0 && !s.strayed {
+		if f.next == nil {
+			if f.next = (&httpReader{again: true}); data[0] < 'A' || data[0] > 'Z' {
+				s.stray() // a body, or something that is not HTTP
+				return
+			}
+		}
+		part, rest, ended := bytes.Cut(data, []byte("\n"))
+		if f.next.seen += len(part) + 1; f.next.seen > maxHTTPHeader {
+			s.stray()
+			return
+		}
+		s.httpPart(f.next, part)
+		if !ended {
+			return
+		}
+		if s.httpLine(side, f.next) {
+			s.release(&f.next.line)
+			f.next = nil
+		}
+		data = rest
+	}
+}
+
+// sameRequest holds the first line of a later request to that of the first one.
+func (s *Session) sameRequest(line string) {
+	var h HTTP
+	h.request(line)
+	if h.Misnamed || h.Method != s.http.Method || h.Path != s.http.Path || h.Version == "" {
+		s.stray()
+	}
+}
+
+// alone looks at a request's header field: one that announces a body, or another protocol,
+// says that more than a request follows.
+func (s *Session) alone(line string) {
+	name, value, _ := strings.Cut(line, ":")
+	switch strings.ToLower(name) {
+	case "content-length":
+		if strings.Trim(value, " \t0") != "" {
+			s.stray()
+		}
+	case "transfer-encoding", "upgrade":
+		s.stray()
+	}
+}
+
+// followHTTP2 walks over the frames that follow a client's first header block.
+func (s *Session) followHTTP2(side Side, data []byte) {
+	f := &s.sides[side].p.after
+	for len(data) > 0 && !s.strayed {
+		if f.left > 0 {
+			n := min(f.left, len(data))
+			f.left, data = f.left-n, data[n:]
+			continue
+		}
+		n := copy(f.hdr[f.n:], data)
+		f.n, data = f.n+n, data[n:]
+		if f.n < frameHeader {
+			return
+		}
+		f.n, f.left = 0, int(f.hdr[0])<<16|int(f.hdr[1])<<8|int(f.hdr[2])
+		switch f.hdr[3] {
+		case frameData:
+			f.body += f.left
+		case framePriority, frameReset, frameSettings, framePing, frameGoAway, frameWindow:
+			f.body += max(0, f.left-maxControl)
+		default:
+			s.stray()
+		}
+		if f.body > maxCall {
+			s.stray()
+		}
+	}
+}
+
+// maxControl is the most that a frame without content of the application's holds, in
+// bytes, before the rest counts as content.
+const maxControl = 128

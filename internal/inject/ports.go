@@ -1,0 +1,91 @@
+package inject
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// probe is what of a probe says where it goes.
+type probe struct {
+	HTTPGet   *target `json:"httpGet"`
+	TCPSocket *target `json:"tcpSocket"`
+	GRPC      *target `json:"grpc"`
+}
+
+type target struct {
+	Port intstr.IntOrString `json:"port"`
+}
+
+// maxDeclared bounds the ports of a kind that are handed over.
+const maxDeclared = 64
+
+// metricsNames are the names that ports of metrics have by custom.
+var metricsNames = []string{"metrics", "http-metrics", "https-metrics", "http-envoy-prom", "prometheus", "prom", "monitoring"}
+
+// Annotations that Prometheus' usual configuration reads.
+const (
+	annotationScrape = "prometheus.io/scrape"
+	annotationPort   = "prometheus.io/port"
+)
+
+// probed returns the ports that the pod's probes go to, in the order of its containers.
+func (p *pod) probed() []string {
+	var out []string
+	p.each(func(c *container) {
+		for _, x := range []*probe{c.Startup, c.Readiness, c.Liveness} {
+			if x == nil {
+				continue
+			}
+			for _, t := range []*target{x.HTTPGet, x.TCPSocket, x.GRPC} {
+				if t != nil {
+					out = declare(out, c.port(t.Port))
+				}
+			}
+		}
+	})
+	return out
+}
+
+// scraped returns the ports that the pod declares metrics at: by the name of a container's
+// port, and by annotation.
+func (p *pod) scraped() []string {
+	var out []string
+	p.each(func(c *container) {
+		for _, port := range c.Ports {
+			if slices.Contains(metricsNames, port.Name) {
+				out = declare(out, port.ContainerPort)
+			}
+		}
+	})
+	if a := p.Metadata.Annotations; a[annotationScrape] == "true" {
+		if port, err := parsePort(strings.TrimSpace(a[annotationPort])); err == nil {
+			out = declare(out, int(port))
+		}
+	}
+	return out
+}
+
+// port returns the number of a port that may be given by name, 0 if there is none.
+func (c *container) port(port intstr.IntOrString) int {
+	if port.Type == intstr.Int {
+		return port.IntValue()
+	}
+	for _, p := range c.Ports {
+		if p.Name == port.StrVal {
+			return p.ContainerPort
+		}
+	}
+	return 0
+}
+
+// declare adds a port to a list, once.
+func declare(list []string, port int) []string {
+	text := strconv.Itoa(port)
+	if port < 1 || port > 65535 || len(list) >= maxDeclared || slices.Contains(list, text) {
+		return list
+	}
+	return append(list, text)
+}
