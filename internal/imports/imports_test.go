@@ -51,7 +51,9 @@ var table = map[string]rule{
 
 	"internal/capturetest": {}, // for tests: of the rest only the benchmarks make captures with it
 	"bench":                {may: []string{"internal/capturetest", "internal/dissect", "internal/flow", "internal/verdict"}},
-	"internal/exclusive":   {}, // for tests
+	"internal/confine":     {}, // for tests, and so the next two
+	"internal/eventually":  {},
+	"internal/exclusive":   {},
 	"internal/imports":     {},
 	"schema":               {},
 }

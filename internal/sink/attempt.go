@@ -11,6 +11,7 @@ import (
 
 // attempt sends one batch of the lane, or, when none waits, asks whether it could.
 func (k *Kafka) attempt(l *lane) {
+	k.tried = k.secrets()
 	items := k.queue.take(l.kinds, l.limit, k.batchBytes)
 	if len(items) == 0 {
 		k.conclude(l, k.probe(l))

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
@@ -29,12 +30,13 @@ func startBroker(t *testing.T) *broker {
 }
 
 // topics creates prefix.findings, .posture and .flows with three partitions each and
-// returns a configuration that uses them.
+// returns a configuration that uses them. Its IOTimeout is so long that no answer is given
+// up because the machine is busy: what then comes twice was sent twice for a fault.
 func (b *broker) topics(t *testing.T, prefix string) KafkaConfig {
 	t.Helper()
 	cfg := KafkaConfig{
 		Brokers: []string{b.Plain}, FindingsTopic: prefix + ".findings", PostureTopic: prefix + ".posture", FlowsTopic: prefix + ".flows",
-		MaxBackoff: 4 * time.Second,
+		MaxBackoff: 4 * time.Second, IOTimeout: 2 * eventually.Limit,
 	}
 	b.Create(cfg.FindingsTopic, cfg.PostureTopic, cfg.FlowsTopic)
 	return cfg

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
@@ -73,7 +74,7 @@ func TestKafkaCertificatesRotated(t *testing.T) {
 		}
 	}
 	put(0)
-	eventually(t, "delivered", func() bool { return sum(k.Status().Delivered) == 40 })
+	eventually.True(t, "delivered", func() bool { return sum(k.Status().Delivered) == 40 }, k.Status, b.Log)
 	b.Stop()
 	if err := os.RemoveAll(filepath.Dir(b.CA)); err != nil {
 		t.Fatal(err)
@@ -82,14 +83,14 @@ func TestKafkaCertificatesRotated(t *testing.T) {
 	put(40)
 	says := func(want string) {
 		t.Helper()
-		eventually(t, want, func() bool { s := k.Status(); return s.Fault == FaultTLS && strings.Contains(s.Reason, want) })
+		eventually.True(t, want, func() bool { s := k.Status(); return s.Fault == FaultTLS && strings.Contains(s.Reason, want) }, k.Status, b.Log)
 		t.Log(k.Status().Reason)
 	}
 	says("see TAP_KAFKA_TLS_CA_FILE")
 	copyCA()
 	says("see TAP_KAFKA_TLS_CERT_FILE and TAP_KAFKA_TLS_KEY_FILE")
 	clientPair(t, b, cert, key)
-	eventually(t, "delivered", func() bool { s := k.Status(); return s.OK && sum(s.Delivered) == 80 })
+	eventually.True(t, "delivered", func() bool { s := k.Status(); return s.OK && sum(s.Delivered) == 80 }, k.Status, b.Log)
 	flush(t, k)
 	if ids, duplicates := distinct(b.readAll(cfg)); len(ids) != 80 || duplicates != 0 {
 		t.Errorf("arrived %d, duplicates %d", len(ids), duplicates)

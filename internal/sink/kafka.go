@@ -23,7 +23,8 @@ type Kafka struct {
 	batchRecords, batchBytes int // of one batch at most
 
 	cluster health // of what concerns all topics; its times belong to run
-	files   string // the state of the secrets at the last fault that they may be to blame for
+	files   string // the state of the secrets before the attempt that failed last, which they may be to blame for
+	tried   string // the same before the attempt that goes on
 
 	closing chan struct{} // closed when Close begins
 	once    sync.Once
@@ -220,7 +221,7 @@ func (k *Kafka) conclude(l *lane, err error) {
 		k.cluster.succeed() // the cluster answered
 		l.fail(f, k.backoff(f, l.failures))
 	} else {
-		k.files = k.secrets()
+		k.files = k.tried // of a secret that changed during the attempt it is not known which one was used
 		wait := k.backoff(f, k.cluster.failures)
 		k.cluster.fail(f, wait)
 		k.cluster.notBefore = k.slot(f, k.cluster.urgent)

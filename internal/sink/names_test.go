@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
@@ -104,7 +105,7 @@ func TestKafkaNames(t *testing.T) {
 	put(k, 40)
 	says := func(class, want string) {
 		t.Helper()
-		eventually(t, want, func() bool { s := k.Status(); return s.Fault == class && strings.Contains(s.Reason, want) })
+		eventually.True(t, want, func() bool { s := k.Status(); return s.Fault == class && strings.Contains(s.Reason, want) }, k.Status, b.Log)
 	}
 	says(FaultName, `the name "kafka.test" cannot be resolved (no such host): see TAP_KAFKA_BROKERS`)
 	dns.is("127.0.0.9")
@@ -112,7 +113,7 @@ func TestKafkaNames(t *testing.T) {
 	dns.is("::1")
 	delivered := func(n uint64) {
 		t.Helper()
-		eventually(t, "delivered", func() bool { s := k.Status(); return s.OK && s.Fault == "" && sum(s.Delivered) == n })
+		eventually.True(t, "delivered", func() bool { s := k.Status(); return s.OK && s.Fault == "" && sum(s.Delivered) == n }, k.Status, b.Log)
 	}
 	delivered(40)
 	b.Stop()

@@ -1,7 +1,6 @@
 package sink
 
 import (
-	"context"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
@@ -112,12 +112,12 @@ func testToken(t *testing.T, b *broker) {
 		write(t, file, c.token)
 		k := newKafka(t, cfg)
 		k.Put(sample(Tap, 1_000_000))
-		eventually(t, name+": "+c.want, func() bool {
+		eventually.True(t, name+": "+c.want, func() bool {
 			r := k.Status().Reason
 			return strings.Contains(r, "refused the token") && strings.Contains(r, c.want) && strings.Contains(r, SettingSASLTokenFile) && !strings.Contains(r, "secret")
-		})
+		}, k.Status, b.Log)
 		write(t, file, b.issuer.token(t, "kafka", time.Hour))
-		eventually(t, name+", and then a good one", func() bool { return k.Status().Delivered[Tap] == 1 })
+		eventually.True(t, name+", and then a good one", func() bool { return k.Status().Delivered[Tap] == 1 }, k.Status, b.Log)
 		flush(t, k)
 	}
 	write(t, file, b.issuer.token(t, "kafka", time.Hour))
@@ -125,9 +125,9 @@ func testToken(t *testing.T, b *broker) {
 	b.Allow("tap.other", "User:system:serviceaccount:other:web")
 	other.TLS, other.Brokers, other.SASL = cfg.TLS, cfg.Brokers, cfg.SASL
 	k = newKafka(t, other)
-	eventually(t, "not another namespace's topics", func() bool {
+	eventually.True(t, "not another namespace's topics", func() bool {
 		return strings.Contains(k.Status().Reason, "TAP_KAFKA_SASL_TOKEN_FILE") || strings.Contains(k.Status().Reason, "may not be described")
-	})
+	}, k.Status, b.Log)
 }
 
 // testACL has the right to write withdrawn and granted again; and withheld from the start, which shows before the first alert.
@@ -144,17 +144,17 @@ func testACL(t *testing.T, b *broker) {
 		}
 	}
 	put(0, 100)
-	eventually(t, "delivered", func() bool { return sum(k.Status().Delivered) == 100 })
+	eventually.True(t, "delivered", func() bool { return sum(k.Status().Delivered) == 100 }, k.Status, b.Log)
 	b.Allow("acl")
 	put(100, 200)
-	eventually(t, "withdrawn", func() bool {
+	eventually.True(t, "withdrawn", func() bool {
 		s := k.Status()
 		return !s.OK && !s.Down && (strings.Contains(s.Reason, "not authorized to write to topic") || strings.Contains(s.Reason, "may not be described"))
-	})
+	}, k.Status, b.Log)
 	t.Log(k.Status().Reason)
 	b.Allow("acl", "User:tap")
 	put(200, 300)
-	eventually(t, "granted", func() bool { s := k.Status(); return s.OK && s.Queued == 0 })
+	eventually.True(t, "granted", func() bool { s := k.Status(); return s.OK && s.Queued == 0 }, k.Status, b.Log)
 	s := flush(t, k)
 	if ids, duplicates := distinct(b.readAll(cfg)); len(ids) != 300 || duplicates != 0 {
 		t.Errorf("arrived %d, duplicates %d: %+v", len(ids), duplicates, s)
@@ -162,17 +162,13 @@ func testACL(t *testing.T, b *broker) {
 
 	cfg = b.topics(t, "read-only")
 	cfg.TLS, cfg.Brokers, cfg.SASL = &TLSConfig{CAFile: b.CA}, []string{b.TLS}, &SASLConfig{Mechanism: "scram-sha-256", Username: "tap", Password: kafkatest.Password}
-	b.Admin(func(ctx context.Context, c *kafka.Client) error {
-		_, err := c.CreateACLs(ctx, &kafka.CreateACLsRequest{ACLs: []kafka.ACLEntry{{
-			ResourceType: kafka.ResourceTypeTopic, ResourceName: cfg.FindingsTopic, ResourcePatternType: kafka.PatternTypeLiteral,
-			Principal: "User:tap", Host: "*", Operation: kafka.ACLOperationTypeDescribe, PermissionType: kafka.ACLPermissionTypeAllow,
-		}}})
-		return err
+	b.Grant(kafka.ACLEntry{
+		ResourceType: kafka.ResourceTypeTopic, ResourceName: cfg.FindingsTopic, ResourcePatternType: kafka.PatternTypeLiteral,
+		Principal: "User:tap", Host: "*", Operation: kafka.ACLOperationTypeDescribe, PermissionType: kafka.ACLPermissionTypeAllow,
 	})
-	cfg.SlowBackoff = time.Second // the ACL may be known to the broker a moment after the first attempt
 	silent := newKafka(t, cfg)
 	const want = `not authorized to write to topic "read-only.findings": grant Write and Describe on it, or see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_TOPIC`
-	eventually(t, want, func() bool { return strings.Contains(silent.Status().Reason, want) })
+	eventually.True(t, want, func() bool { return strings.Contains(silent.Status().Reason, want) }, silent.Status, b.Log)
 	if got := b.readAll(cfg); len(got) != 0 {
 		t.Errorf("to ask wrote %v", got)
 	}
@@ -181,12 +177,14 @@ func testACL(t *testing.T, b *broker) {
 // testPasswordRotated changes the password on the broker and in the file. No connection lives through the change.
 func testPasswordRotated(t *testing.T, b *broker) {
 	noLeak(t)
+	cfg := b.topics(t, "rotated")
 	set := func(password string) {
+		t.Helper()
 		b.Tool("kafka.admin.ConfigCommand", "--bootstrap-server", b.Plain, "--alter", "--entity-type", "users", "--entity-name", "rotating",
 			"--add-config", "SCRAM-SHA-512=[iterations=4096,password="+password+"]")
+		b.accepts(t, cfg, SASLConfig{Mechanism: "scram-sha-512", Username: "rotating", Password: password})
 	}
 	set("first")
-	cfg := b.topics(t, "rotated")
 	file := filepath.Join(t.TempDir(), "password")
 	write(t, file, "first\n")
 	cfg.TLS, cfg.Brokers = &TLSConfig{CAFile: b.CA}, []string{b.TLS}
@@ -196,21 +194,36 @@ func testPasswordRotated(t *testing.T, b *broker) {
 	for n := range 40 {
 		k.Put(sample(datasets[n%4], n))
 	}
-	eventually(t, "delivered", func() bool { return sum(k.Status().Delivered) == 40 })
+	eventually.True(t, "delivered", func() bool { return sum(k.Status().Delivered) == 40 }, k.Status, b.Log)
 	set("second")
 	k.dialer.closeAll()
 	for n := 40; n < 80; n++ {
 		k.Put(sample(datasets[n%4], n))
 	}
-	eventually(t, "refused", func() bool {
+	eventually.True(t, "refused", func() bool {
 		return strings.Contains(k.Status().Reason, "see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_SASL_PASSWORD_FILE")
-	})
+	}, k.Status, b.Log)
 	write(t, file, "second\n")
-	eventually(t, "accepted", func() bool { s := k.Status(); return s.OK && s.Queued == 0 })
+	eventually.True(t, "accepted", func() bool { s := k.Status(); return s.OK && s.Queued == 0 }, k.Status, b.Log)
 	flush(t, k)
 	if ids, duplicates := distinct(b.readAll(cfg)); len(ids) != 80 || duplicates != 0 {
 		t.Errorf("arrived %d, duplicates %d", len(ids), duplicates)
 	}
+}
+
+// accepts waits until the broker takes a login: it learns of a password a moment after it was set.
+func (b *broker) accepts(t *testing.T, cfg KafkaConfig, login SASLConfig) {
+	t.Helper()
+	cfg.TLS, cfg.Brokers, cfg.SASL = &TLSConfig{CAFile: b.CA}, []string{b.TLS}, &login
+	var err error
+	eventually.True(t, "the broker takes the password", func() bool {
+		var a *Admin
+		if a, err = NewAdmin(cfg); err == nil {
+			_, err = a.Reach(t.Context())
+			a.Close()
+		}
+		return err == nil
+	}, func() error { return err }, b.Log)
 }
 
 // testQuota has a quota slow the sink down: it says so, and loses and repeats nothing.
@@ -221,22 +234,23 @@ func testQuota(t *testing.T, b *broker) {
 	b.Tool("kafka.admin.ConfigCommand", "--bootstrap-server", b.Plain, "--alter", "--entity-type", "clients", "--entity-name", cfg.ClientID,
 		"--add-config", "producer_byte_rate=20000")
 	k := newKafka(t, cfg)
-	const records = 600
-	for n := range records {
-		m := sample(datasets[n%4], n)
-		m.Value = fmt.Appendf(nil, "%q", strings.Repeat("x", 1000))
-		k.Put(m)
-	}
-	eventually(t, "slowed down", func() bool { return strings.Contains(k.Status().Reason, "a quota slows this client down") })
+	records := 0
+	eventually.True(t, "slowed down", func() bool {
+		for k.Status().Queued < 400 { // until the broker knows of the quota
+			m := sample(datasets[records%4], records)
+			m.Value = fmt.Appendf(nil, "%q", strings.Repeat("x", 1000))
+			k.Put(m)
+			records++
+		}
+		return strings.Contains(k.Status().Reason, "a quota slows this client down")
+	}, k.Status, b.Log)
 	if s := k.Status(); !s.OK || s.Throttled == 0 {
 		t.Errorf("%+v", s)
 	}
 	t.Log(k.Status().Reason)
 	b.Tool("kafka.admin.ConfigCommand", "--bootstrap-server", b.Plain, "--alter", "--entity-type", "clients", "--entity-name", cfg.ClientID,
 		"--delete-config", "producer_byte_rate")
-	for end := time.Now().Add(90 * time.Second); k.Status().Queued > 0 && time.Now().Before(end); {
-		time.Sleep(50 * time.Millisecond)
-	}
+	eventually.True(t, "all is delivered", func() bool { return k.Status().Queued == 0 }, k.Status, b.Log)
 	s := flush(t, k)
 	ids, duplicates := distinct(b.readAll(cfg))
 	t.Logf("put %d, arrived %d, duplicates %d, throttled for %v", records, len(ids), duplicates, s.Throttled)
@@ -247,6 +261,7 @@ func testQuota(t *testing.T, b *broker) {
 
 // testBootstrap has brokers that are not there before the one that is; and a broker that tells clients a name they cannot reach.
 func testBootstrap(t *testing.T, b *broker) {
+	serveNames(t, "kafka.test")
 	cfg := b.topics(t, "bootstrap")
 	cfg.Brokers = []string{"127.0.0.1:1", "kafka.invalid:9092", b.Plain}
 	k := newKafka(t, cfg)
@@ -267,7 +282,7 @@ func testBootstrap(t *testing.T, b *broker) {
 		other.Env = []string{"ADVERTISE=" + c.advertise}
 		other.Start()
 		k := newKafka(t, cfg)
-		eventually(t, c.want, func() bool { return strings.Contains(k.Status().Reason, c.want) })
+		eventually.True(t, c.want, func() bool { return strings.Contains(k.Status().Reason, c.want) }, k.Status, other.Log)
 		t.Log(k.Status().Reason)
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
 // openSpool starts a queue with a spool, which the test's end closes.
@@ -27,6 +28,7 @@ func closeSpool(b *backlog) {
 	default:
 		b.spool.close()
 	}
+	<-b.spool.done // close waits two seconds at most
 }
 
 func (b *backlog) status() Status {
@@ -38,10 +40,10 @@ func (b *backlog) status() Status {
 // onDisk waits until n records are.
 func onDisk(t *testing.T, b *backlog, n int) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("%d records on disk", n), func() bool {
+	eventually.True(t, fmt.Sprintf("%d records on disk", n), func() bool {
 		queued, _ := b.Queue.Len()
 		return queued == 0 && b.status().Spooled == n
-	})
+	}, b.status)
 }
 
 // drain takes all there is and settles it.
@@ -177,11 +179,11 @@ func TestSpoolDamaged(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := openSpool(t, SpoolConfig{Dir: dir})
-		eventually(t, "it is open", func() bool {
+		eventually.True(t, "it is open", func() bool {
 			b.spool.mu.Lock()
 			defer b.spool.mu.Unlock()
 			return b.spool.ready
-		})
+		}, b.status)
 		items := b.take(allKinds, 100, 1<<20)
 		for _, it := range items {
 			if values[it.ID] != string(it.Value) {
@@ -212,7 +214,7 @@ func TestSpoolFull(t *testing.T) {
 			put++
 		}
 	}
-	eventually(t, "the queue is empty", func() bool { n, _ := b.Queue.Len(); return n == 0 })
+	eventually.True(t, "the queue is empty", func() bool { n, _ := b.Queue.Len(); return n == 0 }, b.status)
 	s := b.status()
 	if s.Dropped[Flow] == 0 || s.SpoolBytes > minSpool || s.Dropped[Flow] < s.Dropped[Posture] || int(sum(s.Dropped))+s.Queued != put {
 		t.Errorf("flows and posture: %+v", s)
@@ -221,21 +223,18 @@ func TestSpoolFull(t *testing.T) {
 		b.Put(big(datasets[n%2*2], n)) // finding, tap
 		put++
 	}
-	eventually(t, "it is full", func() bool { return strings.Contains(b.status().SpoolReason, "full") })
+	eventually.True(t, "it is full", func() bool { return strings.Contains(b.status().SpoolReason, "full") }, b.status)
 	s = b.status()
 	if s.Dropped[Finding]+s.Dropped[Tap] != 0 || s.SpoolBytes > minSpool || s.Spooled == s.Queued || int(sum(s.Dropped))+s.Queued != put {
 		t.Errorf("findings and tap state: %+v", s)
 	}
-	deadline := time.Now().Add(20 * time.Second)
 	got := 0
-	for got < s.Queued && time.Now().Before(deadline) { // from disk and memory
-		got += len(drain(b))
-	}
+	eventually.True(t, "all is taken, from disk and memory", func() bool { got += len(drain(b)); return got >= s.Queued }, b.status)
 	if s := b.status(); got+int(sum(s.Dropped)) != put || s.Queued != 0 || s.Dropped[Finding]+s.Dropped[Tap] != 0 {
 		t.Errorf("took %d of %d: %+v", got, put, s)
 	}
 	b.Put(sample(Tap, 0))
-	eventually(t, "it is no longer full", func() bool { s := b.status(); return s.SpoolReason == "" && s.Spooled == 1 })
+	eventually.True(t, "it is no longer full", func() bool { s := b.status(); return s.SpoolReason == "" && s.Spooled == 1 }, b.status)
 }
 
 // TestSpoolHeld: a directory belongs to one sink. The other goes on in memory and takes it over when it is free.
@@ -246,10 +245,10 @@ func TestSpoolHeld(t *testing.T) {
 	onDisk(t, a, 1)
 	b := openSpool(t, SpoolConfig{Dir: dir})
 	b.Put(sample(Finding, 2))
-	eventually(t, "refused", func() bool {
+	eventually.True(t, "refused", func() bool {
 		s := b.status()
 		return strings.Contains(s.SpoolReason, "held by another tap: see TAP_SPOOL_DIR") && s.Queued == 1 && s.Spooled == 0
-	})
+	}, b.status)
 	if items := b.take(allKinds, 10, 1<<20); len(items) != 1 || items[0].disk != nil {
 		t.Errorf("took %d", len(items))
 	} else {
@@ -281,10 +280,10 @@ func TestSpoolNoSpace(t *testing.T) {
 	for n := range 200 {
 		b.Put(sample(Finding, 1+n))
 	}
-	eventually(t, "no space", func() bool {
+	eventually.True(t, "no space", func() bool {
 		s := b.status()
 		return strings.Contains(s.SpoolReason, "no space left on device") && s.Queued == 201
-	})
+	}, b.status)
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}

@@ -93,7 +93,7 @@ api)
 	product
 	export CLUSTER_WORK=$work CLUSTER_TIER=api
 	# shellcheck disable=SC2086 # a command and its words
-	./apiserver.sh "$work" ${GOTEST:-go test} -trimpath -tags grpcnotrace -count=1 -timeout 10m ./api "$@" 9>&-
+	./apiserver.sh "$work" ${GOTEST:-go test} -trimpath -tags grpcnotrace -count=1 -timeout 30m ./api "$@" 9>&-
 	;;
 node)
 	why=$(able)

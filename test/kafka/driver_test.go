@@ -2,6 +2,7 @@ package kafka_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 )
 
@@ -42,7 +44,8 @@ func (o *order) config() sink.KafkaConfig {
 	return cfg
 }
 
-// report is what a driver says ten times a second, and at its end.
+// report is what a driver says ten times a second, and at its end. After each record it says how many it has put, and how many of them
+// are in memory alone.
 type report struct {
 	Put    int // calls of Put that returned, accepted or not
 	Status sink.Status
@@ -70,7 +73,8 @@ func drive() {
 	for ctx.Err() == nil {
 		for due := int(time.Since(begun).Seconds() * float64(o.Rate)); put < due && !paused; put++ {
 			k.Put(o.record(put, pad))
-			fmt.Println(put + 1)
+			s := k.Status()
+			fmt.Println(put+1, s.Queued-s.Spooled)
 		}
 		if time.Since(shown) > 100*time.Millisecond {
 			shown = time.Now()
@@ -84,7 +88,7 @@ func drive() {
 		case <-ctx.Done():
 		}
 	}
-	grace := 3 * time.Second
+	grace := eventually.Limit
 	if k.Status().Down {
 		grace = 0
 	}
@@ -126,28 +130,29 @@ type driver struct {
 	order
 	t      *testing.T
 	cmd    *exec.Cmd
-	stderr strings.Builder
+	stderr lockedText
 	ended  chan struct{}
 
-	mu     sync.Mutex
-	put    int
-	last   report
-	rss    int // kB, when all was well; 0: not known
-	maxRSS int
+	mu        sync.Mutex
+	put       int // records
+	safe      int // of them, the first ones, none of which is in memory alone
+	last      report
+	maxQueued int
+	maxBytes  int // of the queue
+	rss       int // kB, when all was well; 0: not known
+	maxRSS    int
 }
 
 // startDriver starts a driver in the pod.
-func startDriver(t *testing.T, pod string, o order) *driver {
+func startDriver(t *testing.T, pod int, o order) *driver {
 	t.Helper()
 	text, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := &driver{order: o, t: t, ended: make(chan struct{})}
-	d.cmd = exec.Command("ip", "netns", "exec", pod, os.Args[0])
-	d.cmd.Env = append(os.Environ(), "MESHTLS_DRIVER="+string(text))
+	d.cmd = inside(pod, "MESHTLS_DRIVER="+string(text), os.Args[0])
 	d.cmd.Stderr = &d.stderr
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := d.cmd.StdoutPipe()
 	if err == nil {
 		err = d.cmd.Start()
@@ -169,26 +174,41 @@ func startDriver(t *testing.T, pod string, o order) *driver {
 func (d *driver) listen(out io.Reader) {
 	defer close(d.ended)
 	for in := bufio.NewScanner(out); in.Scan(); {
-		var r report
-		var whole bool
-		if strings.HasPrefix(in.Text(), "{") {
-			whole = json.Unmarshal(in.Bytes(), &r) == nil
-		} else {
-			_, err := fmt.Sscan(in.Text(), &r.Put)
-			whole = err == nil
-		}
-		if !whole {
-			continue // cut short by SIGKILL
-		}
-		d.mu.Lock()
-		d.put = max(d.put, r.Put)
-		if r.RSS > 0 {
-			d.last, d.maxRSS = r, max(d.maxRSS, r.RSS)
-		}
-		d.mu.Unlock()
+		d.hear(in.Bytes())
 	}
 	d.cmd.Wait()
 }
+
+// hear takes a line; what SIGKILL cut short it leaves out.
+func (d *driver) hear(line []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var r report
+	if bytes.HasPrefix(line, []byte("{")) {
+		if json.Unmarshal(line, &r) == nil {
+			d.last, d.put, d.maxRSS = r, max(d.put, r.Put), max(d.maxRSS, r.RSS)
+			d.maxQueued, d.maxBytes = max(d.maxQueued, r.Status.Queued), max(d.maxBytes, r.Status.QueuedBytes)
+		}
+		return
+	}
+	var put, loose int
+	if n, _ := fmt.Sscan(string(line), &put, &loose); n != 2 || put != d.put+1 {
+		return
+	}
+	d.put = put
+	if loose == 0 {
+		d.safe = put
+	}
+}
+
+// told is the driver's state, for a test that fails.
+func (d *driver) told() string {
+	r, put := d.now()
+	return fmt.Sprintf("%s has put %d: %+v\nits log: %s", d.Name, put, r.Status, end(d.stderr.String()))
+}
+
+// end returns the last bytes of a text.
+func end(text string) string { return text[max(0, len(text)-4000):] }
 
 // now returns the last report and how many records were put.
 func (d *driver) now() (r report, put int) {
@@ -203,8 +223,8 @@ func (d *driver) end() report {
 	d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-d.ended:
-	case <-time.After(time.Minute):
-		d.t.Fatalf("%s does not end", d.Name)
+	case <-time.After(2 * eventually.Limit): // more than its grace
+		d.t.Fatalf("%s does not end\n%s", d.Name, d.told())
 	}
 	r, _ := d.now()
 	if !r.End {
@@ -216,22 +236,29 @@ func (d *driver) end() report {
 // pause has the driver stop putting records, or go on.
 func (d *driver) pause() { d.cmd.Process.Signal(syscall.SIGUSR1) }
 
-// kill ends the driver by SIGKILL and returns how many records it had put.
-func (d *driver) kill() int {
+// kill ends the driver by SIGKILL.
+func (d *driver) kill() dead {
 	d.cmd.Process.Kill()
 	<-d.ended
-	_, put := d.now()
-	return put
+	return dead{d.Name, d.put, d.safe}
 }
 
-// eventually waits for a condition.
-func eventually(t *testing.T, limit time.Duration, what string, condition func() bool) {
-	t.Helper()
-	for end := time.Now().Add(limit); !condition(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", limit, what)
-		}
-	}
+// lockedText is what a process has written so far.
+type lockedText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func sum(m map[string]uint64) (n int) {

@@ -6,30 +6,32 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/segmentio/kafka-go"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
-	"github.com/segmentio/kafka-go"
 )
 
 // scenarios runs scenarios with one broker.
 type scenarios struct {
 	t      *testing.T
-	pod    string
+	pod    int
 	broker *kafkatest.Broker
-	limit  time.Duration // for all to be well again
 }
 
 func newScenarios(t *testing.T, env ...string) *scenarios {
 	t.Helper()
 	kafkatest.Require(t)
 	p := pod(t)
-	return &scenarios{t, p, kafkatest.Start(t, "plain", append(env, "ADDRESS="+hostAddress), nil), 3 * time.Minute}
+	return &scenarios{t, p, kafkatest.Start(t, "plain", append(env, "ADDRESS="+hostAddress), nil)}
 }
 
 // run runs one. Those that are not short run only where all is to.
@@ -38,10 +40,20 @@ func (s *scenarios) run(name string, short bool, may expected, f func(w *world))
 		if !short {
 			long(t)
 		}
-		w := newWorld(t, name, s.broker, s.pod)
-		f(w)
-		w.settled(s.limit)
-		w.account(may)
+		const attempts = 3
+		for n := 1; ; n++ {
+			w := newWorld(t, fmt.Sprintf("%s.%d", name, n), s.broker, s.pod)
+			f(w)
+			w.settled()
+			void := w.account(may)
+			if void == "" {
+				return
+			}
+			if t.Logf("attempt %d of %d shows nothing: %s", n, attempts, void); n == attempts || full() {
+				t.Error(void)
+				return
+			}
+		}
 	})
 }
 
@@ -103,6 +115,7 @@ func TestFaults(t *testing.T) {
 // cut drops packets between the pod and the broker.
 func cut(t *testing.T, b *kafkatest.Broker, rule string) {
 	t.Helper()
+	t.Cleanup(func() { exec.Command("nft", "delete", "table", "inet", "cut").Run() }) // where the test fails before mend
 	_, port, _ := net.SplitHostPort(b.Plain)
 	run(t, "nft", "add table inet cut; add chain inet cut in { type filter hook input priority 0; }; add chain inet cut out { type filter hook output priority 0; }; "+fmt.Sprintf(rule, port))
 }
@@ -116,21 +129,21 @@ func (w *world) deletedAndMade(topics []string) {
 		d.pause()
 	}
 	for _, d := range w.drivers {
-		before := -1
-		eventually(w.t, 20*time.Second, d.Name+" has sent all", func() bool {
-			time.Sleep(300 * time.Millisecond) // three reports
+		before, changed := -1, time.Now()
+		eventually.True(w.t, d.Name+" has sent all", func() bool {
 			r, put := d.now()
-			still := r.Put == before && r.Put == put
-			before = r.Put
-			return still && r.Status.Queued == 0
-		})
+			if r.Put != before || r.Put != put {
+				before, changed = r.Put, time.Now()
+			}
+			return time.Since(changed) > time.Second && r.Status.Queued == 0 // ten reports
+		}, w.told)
 	}
 	w.before = w.broker.Read(topics...)
 	w.broker.Delete(topics...)
 	for _, d := range w.drivers {
 		d.pause()
 	}
-	w.suffers(time.Minute)
+	w.suffers()
 	w.lasts(3 * time.Second)
 	w.broker.Create(topics...)
 }
@@ -153,8 +166,8 @@ func TestDownAtStart(t *testing.T) {
 		t.Errorf("/readyz: %q", text)
 	}
 	s.broker.Start()
-	w.settled(3 * time.Minute)
-	w.account(expected{dropped: true}) // 36,000 records are more than the queue of 10,000 holds
+	w.settled()
+	w.conclude(expected{dropped: true}) // 36,000 records are more than the queue of 10,000 holds
 }
 
 // TestAway is ten minutes without a broker at 200 records/s, with a tap that is killed meanwhile.
@@ -167,8 +180,8 @@ func TestAway(t *testing.T) {
 	w.killSpooler()
 	w.lasts(5 * time.Minute)
 	s.broker.Start()
-	w.settled(5 * time.Minute)
-	w.account(expected{duplicates: true, dropped: true})
+	w.settled()
+	w.conclude(expected{duplicates: true, dropped: true})
 }
 
 // TestSlow has the way to the broker let only so much through.
@@ -187,9 +200,9 @@ func TestSlow(t *testing.T) {
 	waiting, _ := w.drivers[0].now()
 	t.Logf("at 600 bytes/s: %d records wait", waiting.Status.Queued)
 	slow.rate.Store(0)
-	w.settled(2 * time.Minute)
+	w.settled()
 	b.Plain = direct
-	w.account(expected{duplicates: true, dropped: true})
+	w.conclude(expected{duplicates: true, dropped: true})
 }
 
 // TestDiskFull has the broker's disk fill up, which ends the broker, until there is room again.
@@ -213,15 +226,15 @@ func TestDiskFull(t *testing.T) {
 		_, err = f.Write(make([]byte, 1<<16))
 	}
 	f.Close()
-	w.suffers(time.Minute)
+	w.suffers()
 	w.lasts(10 * time.Second)
 	if err := os.Remove(f.Name()); err != nil {
 		t.Fatal(err)
 	}
 	b.Kill()
 	b.Start()
-	w.settled(3 * time.Minute)
-	w.account(expected{duplicates: true})
+	w.settled()
+	w.conclude(expected{duplicates: true})
 }
 
 // TestThreeBrokers kills the leader of some partitions, and then restarts each broker in turn, as an upgrade does.
@@ -235,15 +248,15 @@ func TestThreeBrokers(t *testing.T) {
 	w := &world{t: t, broker: one, pod: p, replicas: 3, brokers: []string{one.Plain, two.Plain, three.Plain}}
 	w.create("three")
 	w.launch("three")
-	w.settled(time.Minute)
+	w.settled()
 	two.Kill()
 	w.lasts(10 * time.Second)
-	w.settled(2 * time.Minute) // on two brokers
+	w.settled() // on two brokers
 	two.Start()
 	w.inSync(two, three, one)
 	three.Freeze()
 	w.lasts(10 * time.Second)
-	w.settled(2 * time.Minute)
+	w.settled()
 	three.Thaw()
 	w.inSync(two, three, one)
 	for _, b := range []*kafkatest.Broker{two, three} {
@@ -252,14 +265,14 @@ func TestThreeBrokers(t *testing.T) {
 		b.Start()
 		w.inSync(two, three, one)
 	}
-	w.settled(2 * time.Minute)
-	w.account(expected{duplicates: true})
+	w.settled()
+	w.conclude(expected{duplicates: true})
 }
 
 // inSync waits until each partition has all its replicas in sync again.
 func (w *world) inSync(brokers ...*kafkatest.Broker) {
 	w.t.Helper()
-	eventually(w.t, time.Minute, "all replicas are in sync", func() bool {
+	eventually.True(w.t, "all replicas are in sync", func() bool {
 		behind := 0
 		w.broker.Admin(func(ctx context.Context, c *kafka.Client) error {
 			m, err := c.Metadata(ctx, &kafka.MetadataRequest{})
@@ -277,7 +290,7 @@ func (w *world) inSync(brokers ...*kafkatest.Broker) {
 			return nil
 		})
 		return behind == 0
-	})
+	}, w.told)
 }
 
 // TestChance lets things happen by chance. The seed is printed; MESHTLS_SEED sets it.
@@ -352,14 +365,14 @@ func TestSlowWay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer k.Close(t.Context())
-	eventually(t, time.Minute, "connected", func() bool { return k.Status().OK })
+	eventually.True(t, "connected", func() bool { return k.Status().OK }, k.Status, b.Log)
 	slow.rate.Store(50_000)
 	records := payloads(2000) // 2 MB
 	for i := range records {
 		k.Put(records[i])
 	}
 	begun := time.Now()
-	eventually(t, 5*time.Minute, "all is delivered", func() bool { return k.Status().Queued == 0 })
+	eventually.True(t, "all is delivered", func() bool { return k.Status().Queued == 0 }, k.Status, b.Log)
 	s := k.Status()
 	slow.rate.Store(0)
 	ids, duplicates := kafkatest.Distinct(b.Read("way"))

@@ -20,6 +20,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
@@ -92,10 +93,8 @@ func TestFleet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("ip", "netns", "exec", p, os.Args[0])
-	cmd.Env = append(os.Environ(), "MESHTLS_FLEET="+string(text))
+	cmd := inside(p, "MESHTLS_FLEET="+string(text), os.Args[0])
 	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -123,10 +122,13 @@ func TestFleet(t *testing.T) {
 	t.Cleanup(func() { exec.Command("nft", "delete", "table", "inet", "count").Run() })
 	spread := func(what string) {
 		t.Helper()
-		counts := accepts(t, 90*time.Second, func() bool { return ok() == clients })
+		counts := accepts(t, eventually.Limit, func() bool { return ok() == clients })
 		t.Logf("%s: %s", what, describe(counts))
 		if ok() != clients {
 			t.Errorf("%d of %d taps are connected", ok(), clients)
+		}
+		if took := len(counts) - quietSeconds; took > 90 { // half as long again as the minute that they are spread over
+			t.Errorf("they took %d s", took)
 		}
 	}
 	spread("2000 taps start at once")
@@ -145,7 +147,10 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// accepts counts the connections that the broker accepts in each second, until none came for 15 s while all is well.
+// quietSeconds without a connection end the count of accepts.
+const quietSeconds = 15
+
+// accepts counts the connections that the broker accepts in each second, until none came for a while and all is well.
 func accepts(t *testing.T, limit time.Duration, well func() bool) (counts []int) {
 	t.Helper()
 	count := func() int {
@@ -154,7 +159,7 @@ func accepts(t *testing.T, limit time.Duration, well func() bool) (counts []int)
 		return n
 	}
 	before, quiet := count(), 0
-	for end := time.Now().Add(limit); time.Now().Before(end) && (quiet < 15 || !well()); {
+	for end := time.Now().Add(limit); time.Now().Before(end) && (quiet < quietSeconds || !well()); {
 		time.Sleep(time.Second)
 		now := count()
 		counts = append(counts, now-before)
@@ -204,14 +209,14 @@ func cpuTime(t *testing.T, pid int) float64 {
 func TestIdle(t *testing.T) {
 	long(t)
 	kafkatest.Require(t)
-	pod(t) // for the address
+	p := pod(t)
 	way := newProxy(t)
 	b := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress, "ADVERTISE=" + way.address(), "HEAP=768m", "PROPERTIES=log.index.size.max.bytes=65536"}, nil)
 	way.to(b.Plain)
 	b.Create("idle.findings", "idle.posture", "idle.flows")
 	memory := func() int {
-		d := startDriver(t, fmt.Sprint("kafka-", os.Getpid()), order{Name: "idle", Brokers: []string{way.address()}, Topics: "idle", Rate: 20, Size: size})
-		eventually(t, time.Minute, "it delivers", func() bool { r, _ := d.now(); return r.Status.OK && sum(r.Status.Delivered) > 200 })
+		d := startDriver(t, p, order{Name: "idle", Brokers: []string{way.address()}, Topics: "idle", Rate: 20, Size: size})
+		eventually.True(t, "it delivers", func() bool { r, _ := d.now(); return r.Status.OK && sum(r.Status.Delivered) > 200 }, d.told, b.Log)
 		r := d.end()
 		return max(r.RSS, d.maxRSS)
 	}
@@ -234,7 +239,7 @@ func TestIdle(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer k.Close(t.Context())
-	eventually(t, 20*time.Second, "connected", func() bool { return k.Status().OK })
+	eventually.True(t, "connected", func() bool { return k.Status().OK }, k.Status, b.Log)
 	requests := func() (n int) {
 		way.mu.Lock()
 		defer way.mu.Unlock()

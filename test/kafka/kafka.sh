@@ -19,7 +19,7 @@
 # Environment: KAFKA_CACHE (default ${XDG_CACHE_HOME:-~/.cache}/meshtls-tap/kafka),
 #   HEAP (128m), PARTITIONS (3), SCRAM_PASSWORD (tap-secret), CLIENT_AUTH (none, required),
 #   ADDRESS (127.0.0.1) of the listeners, MAVEN_REPO (Maven's local repository),
-#   OWNER (a process id: the broker started is killed when that process is gone),
+#   OWNER (a process id: when that process is gone, the broker is killed and WORKDIR removed),
 #   ADVERTISE (host:port by which clients are told to reach the listener without TLS),
 #   JOIN (WORKDIR of the first broker: this one joins its cluster) with NODE (2, 3, ...),
 #   JWKS (file of JSON Web Keys: OAUTHBEARER with tokens for audience "kafka" that these signed),
@@ -34,11 +34,13 @@ heap=${HEAP:-128m}
 version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/pom.xml")
 libs=$cache/$version
 # Serial collector and first compiler only: starts sooner, takes less memory.
-small=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xss512k)
+# No performance counters: they are a file that SIGKILL leaves in /tmp.
+small=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xss512k -XX:-UsePerfData)
 case $address in
   *:*) bracketed="[$address]" ;;
   *) bracketed=$address small+=(-Djava.net.preferIPv4Stack=true) ;;
 esac
+patience=3000 # tenths of a second for a broker to start or to end: the machine may be busy
 secured=$bracketed
 [ "$address" != 127.0.0.1 ] || secured=localhost
 
@@ -78,14 +80,18 @@ resolved() {
   [ -f "$libs/.stamp" ] || die "no jars in $libs: run $here/kafka.sh resolve"
 }
 
-tool() { java -Xmx128m "${small[@]}" -Dlog4j2.configurationFile="$here/log4j2-tools.properties" -cp "$libs/*" "$@"; }
+tool() { java -Xmx128m "${small[@]}" -Djava.io.tmpdir="${TMPDIR:-/tmp}" -Dlog4j2.configurationFile="$here/log4j2-tools.properties" -cp "$libs/*" "$@"; }
 
 # freeport prints a port below the ephemeral range that nobody listens on.
 freeport() {
-  local p
+  local p a
   while :; do
     p=$((10000 + (RANDOM * 32768 + RANDOM) % 20000))
-    (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || { echo "$p"; return; }
+    for a in 127.0.0.1 "$address"; do
+      (exec 3<>"/dev/tcp/$a/$p") 2>/dev/null && continue 2
+    done
+    echo "$p"
+    return
   done
 }
 
@@ -212,9 +218,10 @@ launch() {
   pid=$!
   echo "$pid" >"$w/pid"
   if [ -n "${OWNER:-}" ]; then # also after Ctrl-C or SIGKILL
-    setsid bash -c 'while kill -0 "$0" && kill -0 "$1"; do sleep 1; done; kill -9 "$1"' "$OWNER" "$pid" >/dev/null 2>&1 </dev/null &
+    setsid bash -c 'while kill -0 "$0" && kill -0 "$1"; do sleep 1; done; kill -9 "$1"; kill -0 "$0" || rm -rf "$2"' \
+      "$OWNER" "$pid" "$w" >/dev/null 2>&1 </dev/null &
   fi
-  for ((i = 0; i < 600; i++)); do
+  for ((i = 0; i < patience; i++)); do
     kill -0 "$pid" 2>/dev/null || { rm -f "$w/pid"; return 1; }
     tail -c "+$((seen + 1))" "$w/broker.log" | grep -q 'Kafka Server started' &&
       (exec 3<>"/dev/tcp/$address/$2") 2>/dev/null && return 0
@@ -278,7 +285,7 @@ end() {
   [ -s "$w/pid" ] || return 0
   pid=$(cat "$w/pid")
   running "$pid" "$w" && kill "-$1" "$pid"
-  for ((i = 0; i < 300; i++)); do
+  for ((i = 0; i < patience; i++)); do
     running "$pid" "$w" || { rm -f "$w/pid"; return 0; }
     sleep 0.1
   done

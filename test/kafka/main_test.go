@@ -11,6 +11,8 @@ import (
 	"os/exec"
 	"syscall"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/confine"
 )
 
 // Both ends of the wire between the test and its pod.
@@ -29,31 +31,8 @@ func TestMain(m *testing.M) {
 		sail()
 	case os.Getenv("MESHTLS_KNOCK") != "":
 		knock()
-	case os.Getuid() == 0 && os.Getenv("MESHTLS_NETNS") == "":
-		os.Exit(apart())
 	}
-	if os.Getenv("MESHTLS_NETNS") != "" {
-		if out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "loopback: %v: %s", err, out)
-		}
-	}
-	status := m.Run()
-	os.RemoveAll(builtIn)
-	os.Exit(status)
-}
-
-// apart runs this test again in a network namespace of its own, and returns its exit status.
-func apart() int {
-	cmd := exec.Command(os.Args[0], os.Args[1:]...)
-	cmd.Env = append(os.Environ(), "MESHTLS_NETNS=1")
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	err := cmd.Run()
-	if cmd.ProcessState == nil {
-		fmt.Fprintln(os.Stderr, "no network namespace:", err)
-		return 1
-	}
-	return cmd.ProcessState.ExitCode()
+	os.Exit(confine.Main(m.Run, confine.Options{Network: true}))
 }
 
 // full reports whether all is to run, however long it takes.
@@ -67,27 +46,50 @@ func long(t *testing.T) {
 	}
 }
 
-// pod makes the network namespace of a pod with eth0 to the test's own, and returns its name.
-func pod(t *testing.T) string {
+// pod makes the network namespace of a pod with eth0 to the test's own. It returns a process that is there: in enters by it. A namespace
+// without a name ends with the last process in it, however that ends.
+func pod(t *testing.T) (pid int) {
 	t.Helper()
-	if os.Getenv("MESHTLS_NETNS") == "" {
+	if !confine.Network() {
 		absent(t, "network namespaces need root")
 	}
-	for _, program := range []string{"ip", "nft"} {
+	for _, program := range []string{"ip", "nft", "nsenter"} {
 		if _, err := exec.LookPath(program); err != nil {
-			absent(t, "%v: on Debian or Ubuntu: apt-get install iproute2 nftables", err)
+			absent(t, "%v: on Debian or Ubuntu: apt-get install iproute2 nftables util-linux", err)
 		}
 	}
-	name := fmt.Sprint("kafka-", os.Getpid())
-	run(t, "ip", "netns", "add", name)
-	t.Cleanup(func() { exec.Command("ip", "netns", "del", name).Run() })
-	run(t, "ip", "link", "add", "host0", "type", "veth", "peer", "name", "eth0", "netns", name)
+	holder := exec.Command("sleep", "infinity")
+	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if err := holder.Start(); err != nil {
+		absent(t, "no network namespace: %v", err)
+	}
+	t.Cleanup(func() {
+		exec.Command("ip", "link", "del", "host0").Run() // the kernel takes its time with that of a namespace
+		holder.Process.Kill()
+		holder.Wait()
+	})
+	pid = holder.Process.Pid
+	run(t, "ip", "link", "add", "host0", "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(pid))
 	run(t, "ip", "address", "add", hostAddress+"/24", "dev", "host0")
 	run(t, "ip", "link", "set", "host0", "up")
-	run(t, "ip", "-n", name, "address", "add", podAddress+"/24", "dev", "eth0")
-	run(t, "ip", "-n", name, "link", "set", "eth0", "up")
-	run(t, "ip", "-n", name, "link", "set", "lo", "up")
-	return name
+	run(t, in(pid, "ip", "address", "add", podAddress+"/24", "dev", "eth0")...)
+	run(t, in(pid, "ip", "link", "set", "eth0", "up")...)
+	run(t, in(pid, "ip", "link", "set", "lo", "up")...)
+	return pid
+}
+
+// in returns what runs a program in a pod's network.
+func in(pod int, args ...string) []string {
+	return append([]string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", pod), "--"}, args...)
+}
+
+// inside is in as a command that ends with this process. It has one more variable.
+func inside(pod int, variable string, args ...string) *exec.Cmd {
+	args = in(pod, args...)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(os.Environ(), variable)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	return cmd
 }
 
 func absent(t *testing.T, format string, args ...any) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
@@ -62,8 +63,8 @@ func TestSecured(t *testing.T) {
 			w := &world{t: t, broker: b, pod: p, secure: s, brokers: []string{b.TLS}}
 			w.begin(name)
 			f(w)
-			w.settled(3 * time.Minute)
-			w.account(may)
+			w.settled()
+			w.conclude(may)
 		})
 	}
 	scenario("ACL", expected{dropped: true}, func(w *world) { // 12,000 records may come before it is tried again
@@ -75,7 +76,7 @@ func TestSecured(t *testing.T) {
 	scenario("quota", expected{}, func(w *world) {
 		set("--entity-type", "clients", "--entity-default", "--add-config", "producer_byte_rate=3000")
 		for _, d := range w.drivers {
-			eventually(w.t, time.Minute, d.Name+" is slowed down", func() bool { r, _ := d.now(); return r.Status.Throttled > 5*time.Second })
+			eventually.True(w.t, d.Name+" is slowed down", func() bool { r, _ := d.now(); return r.Status.Throttled > 5*time.Second }, w.told)
 		}
 		w.lasts(10 * time.Second)
 		set("--entity-type", "clients", "--entity-default", "--delete-config", "producer_byte_rate")
@@ -104,18 +105,18 @@ func TestSecured(t *testing.T) {
 func (w *world) blames(classes ...string) {
 	w.t.Helper()
 	for _, d := range w.drivers {
-		eventually(w.t, 2*time.Minute, d.Name+" blames "+strings.Join(classes, " or "), func() bool {
+		eventually.True(w.t, d.Name+" blames "+strings.Join(classes, " or "), func() bool {
 			r, _ := d.now()
 			return !r.Status.OK && strings.Contains(strings.Join(classes, " "), r.Status.Fault) && r.Status.Fault != ""
-		})
+		}, w.told)
 	}
-	eventually(w.t, 2*time.Minute, "the tap blames "+strings.Join(classes, " or "), func() bool {
+	eventually.True(w.t, "the tap blames "+strings.Join(classes, " or "), func() bool {
 		for _, c := range classes {
 			if w.tap.metric(`sink_fault\{class="`+c+`"\}`) == 1 {
 				return true
 			}
 		}
 		return false
-	})
+	}, w.told)
 	w.t.Log(w.tap.get("/readyz"))
 }

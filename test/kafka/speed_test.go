@@ -22,6 +22,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
@@ -124,7 +125,7 @@ func throughSink(t *testing.T, b *kafkatest.Broker, topic string, records []sink
 		t.Fatal(err)
 	}
 	defer k.Close(t.Context())
-	eventually(t, 20*time.Second, "connected", func() bool { return k.Status().OK })
+	eventually.True(t, "connected", func() bool { return k.Status().OK }, k.Status, b.Log)
 	begun := time.Now()
 	for i := range records {
 		for i%500 == 0 && k.Status().Queued > 5000 { // half of what the queue holds
@@ -178,16 +179,14 @@ func TestLatency(t *testing.T) {
 	topics := []string{"latency.findings", "latency.posture", "latency.flows"}
 	b.Create(topics...)
 	x := startTap(t, p, "latency", "TAP_KAFKA_BROKERS="+b.Plain, "TAP_WINDOW=10m")
-	eventually(t, time.Minute, "the tap delivers", func() bool { return x.metric("sink_ok") == 1 })
+	eventually.True(t, "the tap delivers", func() bool { return x.metric("sink_ok") == 1 }, x.told, b.Log)
 	alerts, stop := consume(t, b, "latency.findings")
 	defer stop()
 	edges := 60
 	if full() {
 		edges = 300
 	}
-	cmd := exec.Command("ip", "netns", "exec", p, os.Args[0])
-	cmd.Env = append(os.Environ(), "MESHTLS_KNOCK=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd := inside(p, "MESHTLS_KNOCK=1", os.Args[0])
 	in, _ := cmd.StdinPipe()
 	out, err := cmd.StdoutPipe()
 	if err == nil {
@@ -212,29 +211,28 @@ func TestLatency(t *testing.T) {
 			t.Fatal("the client ended")
 		}
 		ns, _ := strconv.ParseInt(answers.Text(), 10, 64)
-		read, ok := alerts(port, 10*time.Second)
+		var read time.Time
+		eventually.True(t, fmt.Sprintf("an alert of port %d", port), func() (ok bool) { read, ok = alerts(port); return ok }, x.told, b.Log)
 		server.Close()
-		if !ok {
-			t.Fatalf("no alert of port %d within 10 s", port)
-		}
 		took = append(took, read.Sub(time.Unix(0, ns)))
 	}
 	slices.Sort(took)
 	p99 := took[len(took)*99/100]
 	t.Logf("%d first alerts, from packet to consumer: median %v, p99 %v, at most %v", len(took), took[len(took)/2].Round(time.Millisecond), p99.Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
-	if full() && p99 > time.Second { // else the machine may be busy with other tests
+	if full() && p99 > time.Second { // else the machine may be busy
 		t.Errorf("p99 %v", p99)
 	}
 	x.end()
-	if x.drops != 0 {
-		t.Errorf("the ring dropped %d packets", x.drops)
+	if t.Logf("the ring dropped %d packets", x.drops); full() && x.drops != 0 {
+		t.Error("packets were dropped")
 	}
 }
 
-// consume reads a topic as it grows. alerts waits for the one of plaintext-edge on a port and returns when it was read.
-func consume(t *testing.T, b *kafkatest.Broker, topic string) (alerts func(port int, limit time.Duration) (time.Time, bool), stop func()) {
+// consume reads a topic as it grows. alerts returns when the one of plaintext-edge on a port was read, if it was.
+func consume(t *testing.T, b *kafkatest.Broker, topic string) (alerts func(port int) (time.Time, bool), stop func()) {
 	t.Helper()
 	cmd := exec.Command("kcat", "-C", "-b", b.Plain, "-t", topic, "-o", "beginning", "-q", "-u", "-f", `%s\n`)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -259,16 +257,11 @@ func consume(t *testing.T, b *kafkatest.Broker, topic string) (alerts func(port 
 			}
 		}
 	}()
-	alerts = func(port int, limit time.Duration) (time.Time, bool) {
-		for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
-			mu.Lock()
-			at, ok := when[port]
-			mu.Unlock()
-			if ok {
-				return at, true
-			}
-		}
-		return time.Time{}, false
+	alerts = func(port int) (time.Time, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		at, ok := when[port]
+		return at, ok
 	}
 	return alerts, func() { cmd.Process.Kill(); <-done; cmd.Wait() }
 }

@@ -13,13 +13,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
@@ -33,7 +33,7 @@ func makeTraffic() {
 	exitOn(err)
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM)
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: eventually.Limit}
 	tick := time.NewTicker(time.Second / time.Duration(rate))
 	var done atomic.Int64
 	var all sync.WaitGroup
@@ -64,25 +64,23 @@ type liveTap struct {
 	t       *testing.T
 	topics  string
 	cmd     *exec.Cmd
-	stderr  bytes.Buffer
+	stderr  lockedText
 	traffic *exec.Cmd
 	made    bytes.Buffer
 	server  *http.Server // what the traffic goes to
 	rss     int          // kB, when it was ready
 	maxRSS  int
 	drops   int // of the ring
+	retries int // of the sink
 	ended   sync.Once
 }
 
-var builtIn string // buildTap's folder, which TestMain removes; empty: it was not called
-
-// buildTap builds the tap, once.
+// buildTap builds the tap, once, into a folder that goes with TMPDIR; see TestMain.
 var buildTap = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "tap")
 	if err != nil {
 		return "", err
 	}
-	builtIn = dir
 	file := filepath.Join(dir, "tap")
 	cmd := exec.Command("go", "build", "-o", file, "../../cmd/tap")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
@@ -94,22 +92,21 @@ var buildTap = sync.OnceValues(func() (string, error) {
 })
 
 // startTap starts a tap with a spool in the pod, with topics of its own, and ten connections a second for it to see.
-func startTap(t *testing.T, pod, topics string, environ ...string) *liveTap {
+func startTap(t *testing.T, pod int, topics string, environ ...string) *liveTap {
 	t.Helper()
 	file, err := buildTap()
 	if err != nil {
 		t.Fatal(err)
 	}
 	x := &liveTap{t: t, topics: topics}
-	x.cmd = exec.Command("ip", "netns", "exec", pod, file, "run")
-	x.cmd.Env = append(os.Environ(),
+	x.cmd = inside(pod, "TAP_GRACE=5m", file, "run")
+	x.cmd.Env = append(x.cmd.Env,
 		"TAP_INTERFACES=eth0,lo", "TAP_EMIT=findings,posture,flows", "TAP_WINDOW=5s", "TAP_SINK=kafka",
 		"TAP_KAFKA_TOPIC="+topics+".findings", "TAP_KAFKA_POSTURE_TOPIC="+topics+".posture", "TAP_KAFKA_FLOWS_TOPIC="+topics+".flows",
 		"TAP_SPOOL_DIR="+t.TempDir(), "TAP_SPOOL_MAX=256Mi",
 		"POD_NAME=web", "POD_NAMESPACE=shop", "POD_UID=7e1a", "POD_IPS="+podAddress)
 	x.cmd.Env = append(x.cmd.Env, environ...)
 	x.cmd.Stderr = &x.stderr
-	x.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	listener, err := net.Listen("tcp", net.JoinHostPort(hostAddress, trafficPort))
 	if err != nil {
 		t.Fatal(err)
@@ -128,13 +125,11 @@ func startTap(t *testing.T, pod, topics string, environ ...string) *liveTap {
 			t.Logf("the tap: %s", &x.stderr)
 		}
 	})
-	eventually(t, time.Minute, "the tap captures", func() bool {
-		return strings.Count(x.metrics(), "meshtls_tap_capturing{interface=") == 2 && !strings.Contains(x.metrics(), "} 0\nmeshtls_tap_capturing")
-	})
-	x.traffic = exec.Command("ip", "netns", "exec", pod, os.Args[0])
-	x.traffic.Env = append(os.Environ(), "MESHTLS_TRAFFIC=10")
+	eventually.True(t, "the tap captures", func() bool {
+		return len(regexp.MustCompile(`(?m)^meshtls_tap_capturing\{interface="\w+"\} 1$`).FindAllString(x.metrics(), -1)) == 2
+	}, x.told)
+	x.traffic = inside(pod, "MESHTLS_TRAFFIC=10", os.Args[0])
 	x.traffic.Stdout = &x.made
-	x.traffic.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := x.traffic.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +138,7 @@ func startTap(t *testing.T, pod, topics string, environ ...string) *liveTap {
 }
 
 func (x *liveTap) get(path string) string {
-	client := http.Client{Timeout: 3 * time.Second}
+	client := http.Client{Timeout: time.Minute} // it is asked again
 	r, err := client.Get("http://" + podAddress + ":9469" + path)
 	if err != nil {
 		return ""
@@ -165,7 +160,15 @@ func (x *liveTap) metrics() string {
 		n, _ := strconv.Atoi(m[1])
 		x.drops += n
 	}
+	if m := regexp.MustCompile(`(?m)^meshtls_tap_sink_retries_total (\d+)`).FindStringSubmatch(text); m != nil {
+		x.retries, _ = strconv.Atoi(m[1])
+	}
 	return text
+}
+
+// told is the tap's state, for a test that fails.
+func (x *liveTap) told() string {
+	return fmt.Sprintf("the tap, %s: %s\nits log: %s", x.topics, x.get("/readyz"), end(x.stderr.String()))
 }
 
 // metric returns one number of the metrics, -1 if it is not there.
@@ -184,9 +187,9 @@ func (x *liveTap) end() (connections int) {
 	x.ended.Do(func() {
 		x.traffic.Process.Signal(syscall.SIGTERM)
 		x.traffic.Wait()
-		time.Sleep(200 * time.Millisecond) // for the last FIN
+		x.server.Close()
 		x.metrics()
-		x.cmd.Process.Signal(syscall.SIGTERM)
+		x.cmd.Process.Signal(syscall.SIGTERM) // it drains its rings and ends all connections
 		x.cmd.Wait()
 	})
 	fmt.Sscan(x.made.String(), &connections)

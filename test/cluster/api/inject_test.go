@@ -145,7 +145,7 @@ func TestPodSecurity(t *testing.T) {
 	for level, want := range map[string]string{"privileged": "default", "baseline": "baseline", "restricted": ""} {
 		t.Run(level, func(t *testing.T) {
 			ns := c.Namespace(t, map[string]string{label: "enabled", "pod-security.kubernetes.io/enforce": level})
-			kit.Eventually(t, 15*time.Second, "profile "+want, func() error {
+			kit.Eventually(t, kit.Limit, "profile "+want, func() error {
 				r := c.DryRun(t, ns, kit.NewPod("p", kit.Restricted))
 				if r.Err != nil {
 					return r.Err
@@ -174,7 +174,7 @@ func TestPolicyComesAndGoes(t *testing.T) {
 	h.works(t, c, ns)
 	policy(t, c, "")
 	begin, refused := time.Now(), time.Duration(0)
-	kit.Eventually(t, 30*time.Second, "the refuser to be named", func() error {
+	kit.Eventually(t, kit.Limit, "the refuser to be named", func() error {
 		r := c.DryRun(t, ns, kit.NewPod("p"))
 		if r.Err != nil {
 			refused = time.Since(begin)
@@ -212,7 +212,7 @@ func TestResources(t *testing.T) {
 	t.Run("a LimitRange that would give it a whole CPU", func(t *testing.T) {
 		ns := c.Namespace(t, tapped)
 		c.Apply(t, ns, `{apiVersion: v1, kind: LimitRange, metadata: {name: l}, spec: {limits: [{type: Container, max: {cpu: "1", memory: 1Gi}, min: {cpu: 50m, memory: 16Mi}, default: {cpu: "1", memory: 1Gi}}]}}`)
-		kit.Eventually(t, 15*time.Second, "the tap to fit the range", func() error {
+		kit.Eventually(t, kit.Limit, "the tap to fit the range", func() error {
 			r := c.DryRun(t, ns, kit.NewPod("p", needs("100m", "64Mi")))
 			if r.Err != nil {
 				return r.Err
@@ -238,7 +238,7 @@ func TestResources(t *testing.T) {
 		if _, err := c.CoreV1().ResourceQuotas(ns).Patch(t.Context(), "q", types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
 			t.Fatal(err)
 		}
-		kit.Eventually(t, 15*time.Second, "the pod to be admitted and tapped", func() error {
+		kit.Eventually(t, kit.Limit, "the pod to be admitted and tapped", func() error {
 			r := c.DryRun(t, ns, kit.NewPod("p", needs("100m", "50Mi")))
 			if r.Err != nil {
 				return r.Err
@@ -308,7 +308,7 @@ func TestTenure(t *testing.T) {
 	ns := c.Namespace(t, tapped)
 	h.works(t, c, ns)
 	annotate(t, c, ns, map[string]string{"meshtls-tap/duration": "5s"})
-	kit.Eventually(t, 30*time.Second, "the time to be over", func() error {
+	kit.Eventually(t, kit.Limit, "the time to be over", func() error {
 		r := c.DryRun(t, ns, kit.NewPod("p"))
 		if r.Err != nil {
 			return r.Err
@@ -318,7 +318,7 @@ func TestTenure(t *testing.T) {
 		}
 		return nil
 	})
-	kit.Eventually(t, 30*time.Second, "the ConfigMap by which running taps end", func() error {
+	kit.Eventually(t, kit.Limit, "the ConfigMap by which running taps end", func() error {
 		m, err := c.CoreV1().ConfigMaps(ns).Get(t.Context(), "meshtls-tap", metav1.GetOptions{})
 		if err != nil {
 			return err

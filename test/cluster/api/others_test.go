@@ -135,7 +135,7 @@ func TestOtherWebhooks(t *testing.T) {
 			for other, mutate := range test.others {
 				mutator(t, c, other, ns, mutate)
 			}
-			kit.Eventually(t, 15*time.Second, "all webhooks to be called", func() error {
+			kit.Eventually(t, kit.Limit, "all webhooks to be called", func() error {
 				r := c.DryRun(t, ns, kit.NewPod("p"))
 				if r.Err != nil {
 					return r.Err
@@ -177,7 +177,7 @@ func TestLastWord(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
 	mutator(t, c, "zzzz-old-again", ns, forgetful)
-	kit.Eventually(t, time.Minute, "the tap to be a plain container", func() error {
+	kit.Eventually(t, kit.Limit, "the tap to be a plain container", func() error {
 		r := c.DryRun(t, ns, kit.NewPod("p"))
 		if r.Err != nil {
 			return r.Err
@@ -207,7 +207,7 @@ func TestBrokersPort(t *testing.T) {
 		}
 		return nil
 	})
-	kit.Eventually(t, 15*time.Second, "the mesh to see the port", func() error {
+	kit.Eventually(t, kit.Limit, "the mesh to see the port", func() error {
 		r := c.DryRun(t, ns, kit.NewPod("p", func(p *corev1.Pod) {
 			p.Annotations = map[string]string{excluded: "5432", "meshtls-tap/exclude-kafka-port": "true"}
 		}))
@@ -220,7 +220,7 @@ func TestBrokersPort(t *testing.T) {
 				return fmt.Errorf("it sees %q", got)
 			}
 			return nil
-		case <-time.After(time.Second):
+		default:
 			return errors.New("it was not called")
 		}
 	})

@@ -25,10 +25,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// untapped waits until pods come without a tap for the reason that seen is told by, and checks that they come, and soon enough.
-func untapped(t *testing.T, c *kit.Cluster, ns string, within time.Duration, seen func(took time.Duration) bool) {
+// untapped waits until pods come without a tap for the reason that seen is told by, and checks that they come.
+func untapped(t *testing.T, c *kit.Cluster, ns string, seen func(took time.Duration) bool) {
 	t.Helper()
-	kit.Eventually(t, 20*time.Second, "an untapped pod", func() error {
+	kit.Eventually(t, kit.Limit, "an untapped pod", func() error {
 		begin := time.Now()
 		r := c.DryRun(t, ns, kit.NewPod("p"))
 		took := time.Since(begin)
@@ -37,9 +37,6 @@ func untapped(t *testing.T, c *kit.Cluster, ns string, within time.Duration, see
 		}
 		if found, _ := kit.Container(r.Pod, kit.Tap); found != nil || !seen(took) {
 			return errors.New("the API server has not heard yet")
-		}
-		if took > within {
-			t.Fatalf("it took %v", took)
 		}
 		t.Logf("admitted without a tap after %v", took.Round(time.Millisecond))
 		return nil
@@ -51,10 +48,21 @@ func TestOutage(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
 	defer setPort(t, c, configuration, h.port)
+	for _, name := range []string{configuration, annotating} { // how long a pod waits is up to the API server, which is told
+		m, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range m.Webhooks {
+			if w.TimeoutSeconds == nil || *w.TimeoutSeconds > 3 {
+				t.Errorf("%s keeps a pod waiting for longer than 3 s", w.Name)
+			}
+		}
+	}
 
 	t.Run("nobody listens", func(t *testing.T) {
 		setPort(t, c, configuration, freePort(t))
-		untapped(t, c, ns, 2*time.Second, func(time.Duration) bool { return true })
+		untapped(t, c, ns, func(time.Duration) bool { return true })
 	})
 	t.Run("it never answers", func(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -63,7 +71,7 @@ func TestOutage(t *testing.T) {
 		}
 		defer l.Close() // connections are accepted by the kernel, and nobody speaks
 		setPort(t, c, configuration, l.Addr().(*net.TCPAddr).Port)
-		untapped(t, c, ns, 4*time.Second, func(took time.Duration) bool { return took > 2900*time.Millisecond }) // timeoutSeconds is 3
+		untapped(t, c, ns, func(took time.Duration) bool { return took > 2900*time.Millisecond }) // timeoutSeconds is 3
 	})
 	t.Run("a certificate of somebody else", func(t *testing.T) {
 		l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{foreign(t, c)}, MinVersion: tls.VersionTLS12})
@@ -86,7 +94,7 @@ func TestOutage(t *testing.T) {
 		defer wg.Wait()
 		defer l.Close()
 		setPort(t, c, configuration, l.Addr().(*net.TCPAddr).Port)
-		untapped(t, c, ns, 2*time.Second, func(time.Duration) bool { return called.Load() })
+		untapped(t, c, ns, func(time.Duration) bool { return called.Load() })
 	})
 }
 
@@ -109,11 +117,13 @@ func TestRotation(t *testing.T) {
 	defer patchConfiguration(t, c, configuration, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`)
 	before := authority(t, c)
 
-	const pods, workers = 500, 4
-	var next, refused, without atomic.Int64
+	const workers = 4
+	var pods, refused, without atomic.Int64
+	var over atomic.Bool
 	var wg sync.WaitGroup
 	create := func() {
-		for next.Add(1) <= pods {
+		for !over.Load() {
+			pods.Add(1)
 			p, err := c.CoreV1().Pods(ns).Create(t.Context(), kit.NewPod("", func(p *corev1.Pod) { p.GenerateName = "p-" }), metav1.CreateOptions{})
 			if err != nil {
 				refused.Add(1)
@@ -123,12 +133,24 @@ func TestRotation(t *testing.T) {
 			if found, _ := kit.Container(p, kit.Tap); found == nil {
 				without.Add(1)
 			}
-			time.Sleep(20 * time.Millisecond) // so that the rotation falls into them
+			time.Sleep(20 * time.Millisecond) // others need the machine too
 		}
 	}
 	for range workers {
 		wg.Go(create)
 	}
+	defer wg.Wait()
+	defer over.Store(true)
+	made := func(n int64) {
+		t.Helper()
+		kit.Eventually(t, kit.Limit, "pods to be created", func() error {
+			if pods.Load() < n {
+				return fmt.Errorf("%d are", pods.Load())
+			}
+			return nil
+		})
+	}
+	made(50)
 	secret := c.CoreV1().Secrets(release)
 	for _, patch := range []string{
 		`{"metadata":{"annotations":{"meshtls-tap/rotate":"now"}}}`,
@@ -138,7 +160,7 @@ func TestRotation(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.Contains(patch, "rotate") {
-			kit.Eventually(t, 30*time.Second, "the next authority", func() error {
+			kit.Eventually(t, kit.Limit, "the next authority", func() error {
 				s, err := secret.Get(t.Context(), release+"-ca", metav1.GetOptions{})
 				if err == nil && s.Data["next.crt"] == nil {
 					err = errors.New("there is none")
@@ -147,15 +169,17 @@ func TestRotation(t *testing.T) {
 			})
 		}
 	}
-	kit.Eventually(t, time.Minute, "the new authority to sign", func() error {
+	kit.Eventually(t, kit.Limit, "the new authority to sign", func() error {
 		if bytes.Equal(authority(t, c), before) {
 			return errors.New("the old one does")
 		}
 		return nil
 	})
+	made(pods.Load() + 50)
+	over.Store(true)
 	wg.Wait()
 	h.works(t, c, ns)
-	t.Logf("%d pods created while the authority was renewed: %d refused, %d untapped", pods, refused.Load(), without.Load())
+	t.Logf("%d pods created while the authority was renewed: %d refused, %d untapped", pods.Load(), refused.Load(), without.Load())
 	if refused.Load()+without.Load() != 0 {
 		t.Error("pods were refused or came without a tap")
 	}
@@ -171,7 +195,8 @@ func authority(t *testing.T, c *kit.Cluster) []byte {
 	return s.Data["ca.crt"]
 }
 
-// TestSpeed measures the webhook at 50 calls a second.
+// TestSpeed measures the webhook at 50 calls a second. What a call takes is printed; with CLUSTER_SPEED set, as make test-cluster does,
+// it is held against what the smallest answer of the same process takes at the same time.
 func TestSpeed(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -182,36 +207,49 @@ func TestSpeed(t *testing.T) {
 	}
 	body := fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","namespace":%q,"operation":"CREATE",
 		"kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"dryRun":true,"object":%s}}`, ns, pod)
-	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
+	client := &http.Client{Timeout: kit.Limit, Transport: &http.Transport{
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 16, // the API server checks it
 	}}
+	defer client.CloseIdleConnections()
 	const calls, rate = 250, 50
-	took := make([]time.Duration, calls)
+	took, least := make([]time.Duration, calls), make([]time.Duration, calls)
+	ask := func(want string, took *time.Duration, call func() (*http.Response, error)) {
+		begin := time.Now()
+		response, err := call()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer response.Body.Close()
+		answer, err := io.ReadAll(response.Body)
+		*took = time.Since(begin)
+		if err != nil || !bytes.Contains(answer, []byte(want)) {
+			t.Errorf("%v %.200s", err, answer)
+		}
+	}
 	var wg sync.WaitGroup
 	tick := time.NewTicker(time.Second / rate)
 	defer tick.Stop()
 	for i := range calls {
 		<-tick.C
 		wg.Go(func() {
-			begin := time.Now()
-			response, err := client.Post(fmt.Sprintf("https://127.0.0.1:%d/inject", h.port), "application/json", strings.NewReader(body))
-			if err != nil {
-				t.Error(err)
-				return
-			}
-			defer response.Body.Close()
-			answer, err := io.ReadAll(response.Body)
-			took[i] = time.Since(begin)
-			if err != nil || !bytes.Contains(answer, []byte(`"patch"`)) {
-				t.Errorf("%v %.200s", err, answer)
-			}
+			ask(`"patch"`, &took[i], func() (*http.Response, error) {
+				return client.Post(fmt.Sprintf("https://127.0.0.1:%d/inject", h.port), "application/json", strings.NewReader(body))
+			})
+		})
+		wg.Go(func() {
+			ask("ok", &least[i], func() (*http.Response, error) {
+				return client.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", h.metrics))
+			})
 		})
 	}
 	wg.Wait()
 	slices.Sort(took)
-	t.Logf("a call at %d/s: p50 %v, p99 %v; memory of the webhook: %s", rate,
-		took[calls/2].Round(10*time.Microsecond), took[calls*99/100].Round(10*time.Microsecond), memory(t, h.cmd.Process.Pid))
-	if took[calls*99/100] > time.Second {
+	slices.Sort(least)
+	ratio := float64(took[calls*99/100]) / float64(least[calls*99/100])
+	t.Logf("a call at %d/s: p50 %v, p99 %v, which is %.1f times that of /readyz; memory of the webhook: %s", rate,
+		took[calls/2].Round(10*time.Microsecond), took[calls*99/100].Round(10*time.Microsecond), ratio, memory(t, h.cmd.Process.Pid))
+	if os.Getenv("CLUSTER_SPEED") != "" && ratio > 50 {
 		t.Error("that is too slow: pods wait for it")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -101,7 +102,7 @@ func install(t *testing.T, c *kit.Cluster) *hook {
 // works waits until a pod of a namespace is tapped.
 func (h *hook) works(t *testing.T, c *kit.Cluster, ns string) {
 	t.Helper()
-	kit.Eventually(t, 30*time.Second, "a tapped pod", func() error {
+	kit.Eventually(t, kit.Limit, "a tapped pod", func() error {
 		r := c.DryRun(t, ns, kit.NewPod("p"))
 		if r.Err != nil {
 			return r.Err
@@ -148,7 +149,7 @@ func (h *hook) restart(t *testing.T, c *kit.Cluster) {
 		t.Errorf("the webhook ended with %v", err)
 	}
 	h.start(t)
-	kit.Eventually(t, 30*time.Second, "the webhook to be ready", func() error {
+	kit.Eventually(t, kit.Limit, "the webhook to be ready", func() error {
 		response, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/readyz", h.metrics))
 		if err != nil {
 			return err
@@ -208,14 +209,21 @@ func impersonate(t *testing.T, c *kit.Cluster, user string) string {
 	return file
 }
 
+// freePort returns a port that nobody listens on. It is below those that the kernel gives to connections and to port 0, so that none of
+// these takes it before the program does that is told of it.
 func freePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	var err error
+	for range 100 {
+		var l net.Listener
+		port := 10_000 + rand.IntN(20_000)
+		if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			l.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatal(err)
+	return 0
 }
 
 // status is what the webhook wrote of a pod.

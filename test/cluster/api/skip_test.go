@@ -86,7 +86,7 @@ func (r row) run(t *testing.T, c *kit.Cluster) {
 		r.pod(pod)
 	}
 	// The API server and the webhook hear of what was just made a moment later.
-	kit.Eventually(t, 15*time.Second, "the pod to be left alone", func() error {
+	kit.Eventually(t, kit.Limit, "the pod to be left alone", func() error {
 		result := c.DryRun(t, ns, pod.DeepCopy())
 		if result.Err != nil {
 			return result.Err

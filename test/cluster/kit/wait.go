@@ -13,6 +13,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// Limit is how long a test waits for what takes seconds on an idle machine. It only says when to give up.
+const Limit = 5 * time.Minute
+
 // Eventually calls f until it returns nil, and fails the test with its last error when the time is over.
 func Eventually(t testing.TB, limit time.Duration, what string, f func() error) {
 	t.Helper()
@@ -49,7 +52,7 @@ func (c *Cluster) Namespace(t testing.TB, labels map[string]string) string {
 		}
 	})
 	if c.node { // pods are refused until the controller has made it
-		Eventually(t, 30*time.Second, "the default service account", func() error {
+		Eventually(t, Limit, "the default service account", func() error {
 			_, err := c.CoreV1().ServiceAccounts(ns.Name).Get(t.Context(), "default", metav1.GetOptions{})
 			return err
 		})
@@ -148,7 +151,7 @@ func (c *Cluster) Pod(t testing.TB, namespace, name string) *corev1.Pod {
 func (c *Cluster) Selected(t testing.TB, namespace, selector string, n int) []corev1.Pod {
 	t.Helper()
 	var found []corev1.Pod
-	Eventually(t, time.Minute, fmt.Sprintf("%d pods with %s", n, selector), func() error {
+	Eventually(t, Limit, fmt.Sprintf("%d pods with %s", n, selector), func() error {
 		pods, err := c.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: selector})
 		if err != nil {
 			return err
@@ -171,7 +174,7 @@ func (c *Cluster) Selected(t testing.TB, namespace, selector string, n int) []co
 func (c *Cluster) Ready(t testing.TB, namespace, name string) *corev1.Pod {
 	t.Helper()
 	var pod *corev1.Pod
-	Eventually(t, time.Minute, "pod "+name+" to be Ready", func() (err error) {
+	Eventually(t, Limit, "pod "+name+" to be Ready", func() (err error) {
 		if pod, err = c.CoreV1().Pods(namespace).Get(t.Context(), name, metav1.GetOptions{}); err != nil {
 			return err
 		}

@@ -4,19 +4,16 @@ package kafkatest
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/segmentio/kafka-go"
+	"github.com/meshtls-tap/meshtls-tap/internal/exclusive"
 )
 
 // Broker is one broker. Its methods fail the test that it was started for.
@@ -81,7 +78,7 @@ func Root(t testing.TB) string {
 	return ""
 }
 
-// Start starts a broker that lives as long as the test. mode is plain or tls, env the script's variables (NAME=value), within
+// Start starts a broker that lives as long as the test, which holds the machine as long (see internal/exclusive). mode is plain or tls, env the script's variables (NAME=value), within
 // what runs its commands, such as ip netns exec NAME.
 func Start(t testing.TB, mode string, env, within []string) *Broker {
 	t.Helper()
@@ -93,14 +90,25 @@ func Start(t testing.TB, mode string, env, within []string) *Broker {
 // New is Start without the start.
 func New(t testing.TB, mode string, env, within []string) *Broker {
 	t.Helper()
-	b := &Broker{t: t, script: Require(t), Dir: t.TempDir(), mode: mode, Env: env, within: within}
+	b := &Broker{t: t, script: Require(t), mode: mode, Env: env, within: within}
+	exclusive.Machine(t)
+	b.Dir = t.TempDir()
 	t.Cleanup(func() {
-		b.do("kill")
-		if log, err := os.ReadFile(filepath.Join(b.Dir, "broker.log")); t.Failed() && err == nil {
-			t.Logf("the end of the broker's log:\n%s", tail(string(log), 30))
+		if t.Failed() {
+			t.Log(b.Log())
 		}
+		b.do("kill")
 	})
 	return b
+}
+
+// Log returns the end of the broker's log, for a test that fails.
+func (b *Broker) Log() string {
+	log, err := os.ReadFile(filepath.Join(b.Dir, "broker.log"))
+	if err != nil {
+		return err.Error()
+	}
+	return "the end of the broker's log:\n" + tail(string(log), 30)
 }
 
 // tail returns the last lines of a text, each cut where it is long.
@@ -179,105 +187,6 @@ func (b *Broker) Tool(class string, args ...string) string {
 	return string(out)
 }
 
-// Admin calls f with a client that may do anything, on the listener without login.
-func (b *Broker) Admin(f func(context.Context, *kafka.Client) error) {
-	b.t.Helper()
-	transport := &kafka.Transport{}
-	defer transport.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	if err := f(ctx, &kafka.Client{Addr: kafka.TCP(b.Plain), Transport: transport}); err != nil {
-		b.t.Fatal(err)
-	}
-}
-
-// Create creates topics with three partitions each.
-func (b *Broker) Create(topics ...string) { b.t.Helper(); b.CreateReplicated(1, topics...) }
-
-// CreateReplicated creates topics with three partitions each that so many brokers hold. On a busy machine a broker's heartbeat may be
-// late, and nothing can be created until it comes: that is waited for.
-func (b *Broker) CreateReplicated(replicas int, topics ...string) {
-	b.t.Helper()
-	b.Admin(func(ctx context.Context, c *kafka.Client) error {
-		for {
-			r := &kafka.CreateTopicsRequest{}
-			for _, topic := range topics {
-				r.Topics = append(r.Topics, kafka.TopicConfig{Topic: topic, NumPartitions: 3, ReplicationFactor: replicas})
-			}
-			res, err := c.CreateTopics(ctx, r)
-			if err != nil {
-				return err
-			}
-			topics = slices.DeleteFunc(slices.Clone(topics), func(topic string) bool { return res.Errors[topic] == nil })
-			if err = first(res.Errors); !errors.Is(err, kafka.InvalidReplicationFactor) {
-				return err
-			}
-			select {
-			case <-ctx.Done():
-				return err
-			case <-time.After(500 * time.Millisecond):
-			}
-		}
-	})
-}
-
-// Allow grants principals Write and Describe on all topics that begin with prefix, and takes it from all others.
-func (b *Broker) Allow(prefix string, principals ...string) {
-	b.t.Helper()
-	b.Admin(func(ctx context.Context, c *kafka.Client) error {
-		filter := kafka.DeleteACLsFilter{
-			ResourceTypeFilter: kafka.ResourceTypeTopic, ResourceNameFilter: prefix, ResourcePatternTypeFilter: kafka.PatternTypePrefixed,
-			Operation: kafka.ACLOperationTypeAny, PermissionType: kafka.ACLPermissionTypeAny,
-		}
-		r := &kafka.CreateACLsRequest{}
-		for _, p := range append(principals, "User:nobody") { // a topic with no ACL is open
-			for _, operation := range []kafka.ACLOperationType{kafka.ACLOperationTypeWrite, kafka.ACLOperationTypeDescribe} {
-				r.ACLs = append(r.ACLs, kafka.ACLEntry{
-					ResourceType: kafka.ResourceTypeTopic, ResourceName: prefix, ResourcePatternType: kafka.PatternTypePrefixed,
-					Principal: p, Host: "*", Operation: operation, PermissionType: kafka.ACLPermissionTypeAllow,
-				})
-			}
-		}
-		made, err := c.CreateACLs(ctx, &kafka.CreateACLsRequest{ACLs: r.ACLs[len(r.ACLs)-2:]})
-		if err == nil {
-			_, err = c.DeleteACLs(ctx, &kafka.DeleteACLsRequest{Filters: []kafka.DeleteACLsFilter{filter}})
-		}
-		if err == nil {
-			made, err = c.CreateACLs(ctx, r)
-		}
-		if err != nil {
-			return err
-		}
-		for _, err := range made.Errors {
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
-// Delete deletes topics.
-func (b *Broker) Delete(topics ...string) {
-	b.t.Helper()
-	b.Admin(func(ctx context.Context, c *kafka.Client) error {
-		res, err := c.DeleteTopics(ctx, &kafka.DeleteTopicsRequest{Topics: topics})
-		if err != nil {
-			return err
-		}
-		return first(res.Errors)
-	})
-}
-
-func first(of map[string]error) error {
-	for topic, err := range of {
-		if err != nil {
-			return fmt.Errorf("%s: %w", topic, err)
-		}
-	}
-	return nil
-}
-
 // Record is what kcat reads back.
 type Record struct {
 	Topic, Partition, Key, Headers, Timestamp, Value string
@@ -294,12 +203,12 @@ func (b *Broker) Read(topics ...string) []Record {
 	b.t.Helper()
 	var out []Record
 	for _, topic := range topics {
-		cmd := b.command("timeout", "120", "kcat", "-m", "60", "-b", b.Plain, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", `%t\t%p\t%k\t%h\t%T\t%s\n`)
+		cmd := b.command("timeout", "600", "kcat", "-m", "300", "-b", b.Plain, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", `%t\t%p\t%k\t%h\t%T\t%s\n`)
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
 		text, err := cmd.Output()
 		if err != nil {
-			b.t.Fatalf("kcat: %v: %s", err, stderr.String())
+			b.t.Fatalf("kcat: %v: %s\n%s", err, &stderr, b.Log())
 		}
 		for line := range strings.Lines(string(text)) {
 			f := strings.SplitN(strings.TrimSuffix(line, "\n"), "\t", 6)

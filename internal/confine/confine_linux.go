@@ -1,0 +1,229 @@
+package confine
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// prefix begins the name of each directory, before the id of the process that made it.
+const prefix = "meshtls-test-"
+
+// Main runs tests, mostly testing.M.Run, in a child process, and returns the status to
+// exit with. Call it from TestMain and exit with its result. What TestMain does before
+// it, parent and child do both.
+func Main(tests func() int, o Options) (status int) {
+	if os.Getenv(environment) != "" {
+		if Network() {
+			if err := loopbackUp(); err != nil {
+				fmt.Fprintln(os.Stderr, "confine: set loopback up:", err)
+				return 1
+			}
+		}
+		return tests()
+	}
+	runtime.LockOSThread() // Pdeathsig is about the thread that started the child
+	status, err := run(o)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "confine:", err)
+		return max(1, status)
+	}
+	return status
+}
+
+// Network reports whether the tests have a network namespace of their own.
+func Network() bool { return os.Getenv(environment) == "network" }
+
+// loopbackUp sets lo up, which is down in a new network namespace: netdevice(7).
+func loopbackUp() error {
+	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, lo)
+}
+
+func run(o Options) (status int, err error) {
+	removeStale(os.TempDir())
+	dir, err := newDirectory(os.TempDir())
+	if err != nil {
+		return 1, err
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return 1, fmt.Errorf("become the subreaper: %w", err)
+	}
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
+	child, err := start(dir.Name(), o)
+	if err != nil {
+		return 1, errors.Join(err, remove(dir))
+	}
+	go func() {
+		for s := range signals {
+			child.Signal(s) // a terminal sends its own to both
+		}
+	}()
+	status = wait(child.Pid)
+	return status, errors.Join(killAll(), remove(dir))
+}
+
+// start starts the child with the namespaces that this user may make.
+func start(dir string, o Options) (*os.Process, error) {
+	flags := uintptr(0)
+	if os.Getuid() == 0 {
+		flags = syscall.CLONE_NEWNS // Unshareflags makes the mounts private
+	}
+	if o.Network {
+		child, err := startIn(dir, "network", flags|syscall.CLONE_NEWNET)
+		if err == nil {
+			return child, nil
+		}
+	}
+	child, err := startIn(dir, "mounts", flags)
+	if err != nil && flags != 0 {
+		child, err = startIn(dir, "processes", 0)
+	}
+	return child, err
+}
+
+func startIn(dir, confined string, flags uintptr) (*os.Process, error) {
+	cmd := exec.Command(os.Args[0], os.Args[1:]...)
+	cmd.Env = append(os.Environ(), environment+"="+confined, "TMPDIR="+dir)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: flags, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start the tests: %w", err)
+	}
+	return cmd.Process, nil
+}
+
+// wait reaps children until the one with that id has ended, and returns its exit status.
+func wait(pid int) (status int) {
+	for {
+		var s syscall.WaitStatus
+		got, err := syscall.Wait4(-1, &s, 0, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return 1
+		case got == pid && s.Signaled():
+			fmt.Fprintln(os.Stderr, "confine: the tests ended by signal:", s.Signal())
+			return 128 + int(s.Signal())
+		case got == pid:
+			return s.ExitStatus()
+		}
+	}
+}
+
+// killAll kills and reaps all descendants. Children of a killed process become this
+// process's own, so it repeats until there are none.
+func killAll() error {
+	var all []int
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		all = children()
+		for _, pid := range all {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		for {
+			pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+			if errors.Is(err, syscall.ECHILD) {
+				return nil
+			}
+			if pid <= 0 && !errors.Is(err, syscall.EINTR) {
+				break
+			}
+		}
+	}
+	return fmt.Errorf("processes that do not end: %v", all)
+}
+
+// children returns the ids of this process's children, by proc_pid_stat(5).
+func children() (pids []int) {
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+	for _, file := range stats {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue
+		}
+		_, rest, _ := strings.Cut(string(text[strings.LastIndexByte(string(text), ')')+1:]), " ") // state, parent, ...
+		if f := strings.Fields(rest); len(f) > 1 && f[1] == strconv.Itoa(os.Getpid()) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+// newDirectory makes a directory and locks it by flock(2) for as long as it is open.
+func newDirectory(in string) (*os.File, error) {
+	name, err := os.MkdirTemp(in, prefix+strconv.Itoa(os.Getpid())+"-")
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, fmt.Errorf("lock %s: %w", name, err)
+	}
+	return dir, nil
+}
+
+func remove(dir *os.File) error {
+	defer dir.Close()
+	return os.RemoveAll(dir.Name())
+}
+
+// removeStale removes the directories whose process was killed, and kills what it started:
+// there is no process with that id, and nobody holds the lock, whatever container the
+// holder is in.
+func removeStale(in string) {
+	names, _ := filepath.Glob(filepath.Join(in, prefix+"[0-9]*-*"))
+	for _, name := range names {
+		text, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(name), prefix), "-")
+		pid, err := strconv.Atoi(text)
+		if err != nil || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			continue
+		}
+		dir, err := os.Open(name)
+		if err != nil {
+			continue
+		}
+		if unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB) == nil {
+			killUsers(name)
+			os.RemoveAll(name)
+		}
+		dir.Close()
+	}
+}
+
+// killUsers kills the processes that were started with a directory as their TMPDIR.
+func killUsers(dir string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/environ")
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil || !slices.Contains(strings.Split(string(text), "\x00"), "TMPDIR="+dir) {
+			continue
+		}
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
