@@ -135,13 +135,18 @@ func TestOwnTrafficIsLeftOut(t *testing.T) {
 	}
 	dir := t.TempDir()
 	started := far.run(t, "", script, "start", dir, "plain")
-	t.Cleanup(func() { far.run(t, "", script, "kill", dir) })
+	t.Cleanup(func() {
+		if log, err := os.ReadFile(filepath.Join(dir, "broker.log")); t.Failed() && err == nil {
+			t.Logf("the end of the broker's log:\n%s", log[max(0, len(log)-4000):])
+		}
+		far.run(t, "", script, "kill", dir)
+	})
 	far.run(t, "", script, "topics", dir)
 	broker := regexp.MustCompile(`PLAIN=(\S+)`).FindStringSubmatch(started)[1]
 	_, port, _ := strings.Cut(broker, ":")
 
 	tap := app.start(t, []string{
-		"TAP_INTERFACES=eth0,lo", "TAP_EMIT=findings,posture,flows", "TAP_SINK=kafka", "TAP_KAFKA_BROKERS=" + broker,
+		"TAP_INTERFACES=eth0,lo", "TAP_EMIT=findings,posture,flows", "TAP_SINK=kafka", "TAP_KAFKA_BROKERS=" + broker, "TAP_GRACE=5m",
 		"POD_NAME=web-1", "POD_NAMESPACE=shop", "POD_UID=7e1a", "POD_IPS=" + app.address,
 	}, buildTap(t), "run")
 	app.ready(t)
