@@ -60,6 +60,7 @@ test-kafka: ## every test with real Kafka brokers, verbose: what was put, arrive
 test-cluster: ## test in a real one-node Kubernetes (root; builds it once, some 10 minutes; else says what is missing and skips); RUN=regexp of tests
 	@tools/setup.sh test
 	test/cluster/run.sh node $(if $(RUN),-run '$(RUN)') $(TESTFLAGS)
+	$(if $(RUN),,CLUSTER_SPEED=1 test/cluster/run.sh api -run '^TestSpeed$$' $(TESTFLAGS))
 
 chart: ## lint and test the Helm chart with Helm 3 and 4 (UPDATE=1: write golden files and its README anew)
 	test/cluster/run.sh chart $(TESTFLAGS) $(if $(UPDATE),-update)
