@@ -55,6 +55,7 @@ var table = map[string]rule{
 	"internal/eventually":  {},
 	"internal/exclusive":   {},
 	"internal/imports":     {},
+	"test/kafka/kafkatest": {may: []string{"internal/eventually", "internal/exclusive"}},
 	"schema":               {},
 }
 
