@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
 // A segmentImage is a spool file with the records 0 to n-1, of which those before done are: two by the cursor, the others by mark.
@@ -313,8 +315,8 @@ func TestSpoolRemoved(t *testing.T) {
 			if err := remove(dir); err != nil {
 				t.Fatal(err)
 			}
-			eventually(t, "it is noticed", func() bool { return b.status().SpoolRemovals == 1 })
-			eventually(t, "it is mended", func() bool { s := b.status(); return s.SpoolReason == "" && s.Spooled == 10 })
+			eventually.True(t, "it is noticed", func() bool { return b.status().SpoolRemovals == 1 }, b.status)
+			eventually.True(t, "it is mended", func() bool { s := b.status(); return s.SpoolReason == "" && s.Spooled == 10 }, b.status)
 			b.Put(sample(Finding, 10))
 			onDisk(t, b, 11)
 			again := openSpool(t, SpoolConfig{Dir: copied(t, dir)}) // what SIGKILL leaves
@@ -341,7 +343,7 @@ func TestSpoolRemovedForGood(t *testing.T) {
 	if err := os.WriteFile(parent, nil, 0o600); err != nil { // a file is where the folder has to be
 		t.Fatal(err)
 	}
-	eventually(t, "it is told", func() bool { s := b.status(); return s.SpoolReason != "" && s.SpoolRemovals == 1 })
+	eventually.True(t, "it is told", func() bool { s := b.status(); return s.SpoolReason != "" && s.SpoolRemovals == 1 }, b.status)
 	b.Put(sample(Finding, 1))
 	if got := drain(b); !slices.Equal(got, []string{Finding + "-0", Finding + "-1"}) {
 		t.Errorf("%v: %+v", got, b.status())
