@@ -32,6 +32,7 @@ func (s *Session) Cut(side Side, offset, n int64, bulk bool) {
 	default: // what was recognized stays so: no verdict can change
 		st.seen += n
 		s.stopReading(st.p)
+		s.unseenSSH(side)
 		s.skipped(side)
 		st.p.scan.n = 0
 		st.p.chain.gap(n)
@@ -43,6 +44,7 @@ func (s *Session) cutRecords(side Side, offset, n int64, bulk bool) {
 	st, l := &s.sides[side], &s.tls.layers[side]
 	r := &st.p.rec
 	within := r.left > 0 && r.opaq
+	l.text.reset()
 	if within {
 		inside := min(n, int64(r.left))
 		st.seen += inside

@@ -102,6 +102,7 @@ func (s *Session) dtlsDatagram(side Side, b []byte) {
 			return
 		}
 		if b[0]&0xe0 == 0x20 { // a ciphertext of DTLS 1.3 (RFC 9147 section 4)
+			s.packet(side, b)
 			if b[0]&3 == 3 {
 				if t.Protected1RTT[side]++; t.Protected1RTT[side] <= enough1RTT {
 					s.revision++
@@ -114,6 +115,9 @@ func (s *Session) dtlsDatagram(side Side, b []byte) {
 		}
 		epoch, size := binary.BigEndian.Uint16(b[3:]), int(b[11])<<8|int(b[12])
 		body := b[dtlsHeader:min(len(b), dtlsHeader+size)]
+		if b[0] == contentApplicationData || b[0] == contentCID {
+			s.packet(side, body)
+		}
 		switch {
 		case b[0] == contentCID:
 			s.dtlsSealed(side, contentApplicationData, size)

@@ -142,6 +142,7 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 			if i > 0 && b[0]&0x40 == 0 {
 				return // no packet: what fills the datagram
 			}
+			s.packet(side, b)
 			if t.Protected1RTT[side]++; t.Protected1RTT[side] <= enough1RTT {
 				s.revision++
 			}
@@ -159,6 +160,7 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 			return
 		}
 		t.QUICVersion = h.version
+		s.packet(side, b[h.numberAt:max(h.numberAt, min(h.end, len(b)))])
 		if h.end > len(b) {
 			if h.kind == packetInitial && q.dcid == nil && q.guess == nil {
 				q.guess, q.guessed = bytes.Clone(h.dcid), side

@@ -48,10 +48,9 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 	case yes:
 		s.startTLS(side, offset, false)
 		s.feed(side, offset, buf, ack)
-		if s.sides[side].kind == KindTLS && len(rest) > 0 {
-			s.feed(side, offset+int64(len(buf)), rest, ack)
+		if len(rest) > 0 {
+			s.route(side, offset+int64(len(buf)), rest, ack)
 		}
-		s.release(&p.head)
 		return
 	case more:
 		s.wait(side, offset, buf, ack)
@@ -75,6 +74,15 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 	}
 	a := s.consult(side, buf)
 	switch {
+	case a == yes && st.kind == KindGreeting:
+		s.revision++
+		s.release(&p.head)
+		p.ssh = &sshReader{}
+		s.readSSH(side, offset, buf, ack)
+		if len(rest) > 0 {
+			s.route(side, offset+int64(len(buf)), rest, ack)
+		}
+		return
 	case a != yes && s.joined(side, offset, buf, rest, ack):
 		return
 	case a == yes:
@@ -223,6 +231,8 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 		s.revision++
 	}
 	switch {
+	case st.p.ssh != nil:
+		s.readSSH(side, offset, data, ack)
 	case st.p.http != nil:
 		s.readHTTP(side, data)
 	case st.p.http2 != nil:

@@ -86,6 +86,7 @@ func (s *Session) recordsLost(side Side, n, offset int64) {
 	if !inside || !r.opaq {
 		s.handshakeLost(side, hs)
 	}
+	s.tls.layers[side].text.reset()
 	if !inside {
 		s.lose(side)
 		return
@@ -95,8 +96,14 @@ func (s *Session) recordsLost(side Side, n, offset int64) {
 	}
 }
 
-// lose notes that the record layer is lost here.
+// lose notes that bytes are missing and the place in the record layer with them.
 func (s *Session) lose(side Side) {
+	s.tls.layers[side].torn = true
+	s.breakOff(side)
+}
+
+// breakOff notes that the record layer ends here.
+func (s *Session) breakOff(side Side) {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if !l.holes {
 		l.holes, l.holeAt = true, len(l.list)
@@ -117,8 +124,10 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 	}
 	for len(data) > 0 && !l.broken {
 		if r.left == 0 {
+			held, heldN := r.hdr, r.hdrN
 			n := s.header(side, data, ack)
 			if s.sides[side].kind != KindTLS {
+				s.anew(side, offset, held[:heldN], data, ack)
 				return
 			}
 			data, offset = data[n:], offset+int64(n)
@@ -148,8 +157,8 @@ func (s *Session) header(side Side, data []byte, ack int64) int {
 	r.hdrN += n
 	l.inHeader = r.hdrN < recordHeader
 	if !plausibleHeader(r.hdr[:r.hdrN]) {
-		s.lose(side)
-		if t := s.tls; l.headers < minChained && !t.RolesKnown {
+		s.breakOff(side)
+		if l.headers < minChained && !s.tls.RolesKnown || !l.torn && !s.tls.answered() {
 			s.notTLS(side)
 		}
 		return n
@@ -166,6 +175,11 @@ func (s *Session) beginRecord(side Side) {
 		s.revision++
 	}
 	r.left, r.alertN = r.length(), 0
+	if telling(r.typ(), r.left) {
+		if l.telling++; l.telling <= minChained {
+			s.revision++
+		}
+	}
 	old := s.tls.before13()
 	r.peek = false
 	switch r.typ() {
@@ -184,6 +198,9 @@ func (s *Session) beginRecord(side Side) {
 func (s *Session) body(side Side, b []byte, offset int64) {
 	r := &s.sides[side].p.rec
 	if r.opaq {
+		if r.typ() == contentApplicationData {
+			s.sealed(side, b, r.length()-r.left)
+		}
 		return
 	}
 	switch r.typ() {
@@ -220,7 +237,9 @@ func (s *Session) endRecord(side Side, offset int64) {
 			s.revision++
 		}
 	case r.typ() == contentApplicationData:
-		t.AppRecords[side]++
+		if telling(r.typ(), r.length()) {
+			t.AppRecords[side]++
+		}
 		if l.add(Record{Length: r.length(), End: offset, Ack: r.ack}, t.RolesKnown && side == t.Client) {
 			s.revision++
 		}

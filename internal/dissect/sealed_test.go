@@ -66,9 +66,7 @@ func TestTunnels(t *testing.T) {
 		"socks5 with password": {client("\x05\x01\x02"), server("\x05\x02"), client("\x01\x02me\x02pw"), server("\x01\x00"), client("\x05\x01\x00\x01\x0a\x00\x00\x01\x00\x16"), server("\x05\x00\x00\x03\x01x\x00\x16")},
 		"socks4":               {client("\x04\x01\x00\x16\x0a\x00\x00\x01me\x00"), server("\x00\x5a\x01\xbb\x0a\x00\x00\x01")},
 	}
-	kex := func(banner string) string {
-		return banner + "\r\n\x00\x00\x00\x2c\x0a\x14" + string(noise(16)) + "\x00\x00\x00\x10sntrup761x25519-" + string(noise(6))
-	}
+	kex := func(banner string) string { return banner + "\r\n" + string(capturetest.SSHKexInit()) }
 	for name, inside := range map[string]struct {
 		talk     []capturetest.Chunk
 		kind     dissect.Kind

@@ -28,6 +28,7 @@ const (
 	KindPlain                  // cleartext of a known protocol
 	KindText                   // text-like cleartext of no known protocol
 	KindEncrypted              // encrypted and not TLS, such as SSH
+	KindGreeting               // it announced such a protocol, and nothing is encrypted yet
 	KindUnreadable             // neither: binary, or ciphertext-like
 )
 
@@ -68,6 +69,7 @@ type parser struct {
 	hs    handshake
 	http  *httpReader
 	http2 *http2Reader
+	ssh   *sshReader
 	after follower // of a client of HTTP, after its first request
 }
 
@@ -210,7 +212,12 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 	if len(data) == 0 {
 		return
 	}
-	switch st.kind {
+	s.route(side, offset, data, ack)
+}
+
+// route hands bytes of a direction to what reads it, by its kind.
+func (s *Session) route(side Side, offset int64, data []byte, ack int64) {
+	switch s.sides[side].kind {
 	case KindNone:
 		s.listen(side, data)
 		s.recognize(side, offset, data, ack)
@@ -285,6 +292,7 @@ func (s *Session) gap(side Side, n, offset int64) {
 		p.asked = 0
 	default:
 		s.stopReading(p)
+		s.unseenSSH(side)
 		s.doubt = true
 		s.skipped(side)
 	}

@@ -144,7 +144,7 @@ func TestCleartext(t *testing.T) {
 		{"http", "GET /a?b=c HTTP/1.1\r\nHost: h:80\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", dissect.KindPlain, "http"},
 		{"http response only", "", "HTTP/1.1 200 OK\r\n\r\n", dissect.KindPlain, "http"},
 		{"http2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "", dissect.KindPlain, "http2"},
-		{"ssh", "SSH-2.0-x\r\n", "SSH-2.0-y\r\n", dissect.KindEncrypted, "ssh"},
+		{"ssh", "SSH-2.0-x\r\n", "SSH-2.0-y\r\n", dissect.KindGreeting, "ssh"},
 		{"postgresql", "\x00\x00\x00\x20\x00\x03\x00\x00user\x00me\x00", "", dissect.KindPlain, "postgresql"},
 		{"text", "hello there, friend\n", "", dissect.KindText, ""},
 		{"proxy v1", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nGET / HTTP/1.1\r\n\r\n", "", dissect.KindPlain, "http"},

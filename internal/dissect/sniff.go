@@ -106,7 +106,10 @@ func (c *chain) feed(offset int64, data []byte, every bool) (used int, found boo
 		}
 		if c.n == recordHeader {
 			c.n, c.left = 0, int(c.hdr[3])<<8|int(c.hdr[4])
-			if c.count++; c.count == minChained {
+			if telling(c.hdr[0], c.left) {
+				c.count++
+			}
+			if c.count == minChained {
 				return used, true
 			}
 		}
@@ -133,7 +136,7 @@ func (s *Session) follow(side Side, offset int64, data []byte, ack int64, behind
 	}
 	s.startTLS(side, c.at, behind)
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
-	l.headers, l.holes = c.count, true
+	l.headers, l.telling, l.holes = c.count, c.count, true
 	*r = records{hdr: c.hdr, hdrN: recordHeader, left: c.left, ack: -1, opaq: true}
 	*c = chain{}
 	if used < len(data) {

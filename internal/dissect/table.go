@@ -89,7 +89,7 @@ var recognizers = []recognizer{
 	{protocol: "http", kind: KindPlain, first: upper + "-_", client: httpRequest, server: httpResponse, middle: true},
 	{protocol: "http2", kind: KindPlain, first: "P\x00", client: literal(http2Preface), server: weak(http2Settings)},
 	{protocol: "http2", kind: KindPlain, first: "\x00", client: http2Frames, server: http2Frames, middle: true},
-	{protocol: "ssh", kind: KindEncrypted, first: "S", client: sshBanner, server: sshBanner},
+	{protocol: "ssh", kind: KindGreeting, first: "S", client: sshBanner, server: sshBanner},
 	{protocol: "postgresql", kind: KindPlain, first: "\x00SNG", client: postgresRequest, server: postgresChoice, upgrades: true},
 	{protocol: "postgresql", kind: KindPlain, first: "\x00R", client: postgresStartup, server: postgresAuth},
 	{protocol: "postgresql", kind: KindPlain, first: either + "123", client: postgresQuery, server: postgresReply, middle: true},

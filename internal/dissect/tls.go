@@ -53,6 +53,8 @@ type TLS struct {
 	// LostHandshake: bytes of a side's cleartext handshake were lost, so that what
 	// was not seen may have been there.
 	LostHandshake [2]bool
+	// Readable: text stands in records of application data, where only ciphertext may be.
+	Readable bool
 	// Conflict: a handshake message of DTLS came twice, and not as the same one.
 	Conflict bool
 	// Protected1RTT counts packets or records that only the keys of application data
@@ -67,8 +69,11 @@ type TLS struct {
 // layer is what the record layer of one side has shown.
 type layer struct {
 	headers  int  // records begun
+	telling  int  // of these, records as TLS sends them
 	ccs      bool // ChangeCipherSpec seen
 	broken   bool // the record layer is lost: a header that is none, or a gap over a header
+	torn     bool // it was lost by bytes that are missing
+	text     textRun
 	holes    bool // it was lost once: the list below may lack records from holeAt on
 	holeAt   int
 	inHeader bool // the bytes end inside of a record's header
@@ -112,8 +117,9 @@ func (t *TLS) ChangeCipherSpec(side Side) bool { return t.layers[side].ccs }
 // Broken tells whether a side's record layer was lost and not found again.
 func (t *TLS) Broken(side Side) bool { return t.layers[side].broken }
 
-// Chained returns how many records a side began.
-func (t *TLS) Chained(side Side) int { return t.layers[side].headers }
+// Chained returns how many records a side began, those aside that are too small for
+// ciphertext.
+func (t *TLS) Chained(side Side) int { return t.layers[side].telling }
 
 // before13 tells that a version older than TLS 1.3 was negotiated.
 func (t *TLS) before13() bool { return t.Server != nil && !t.Server.TLS13() }
@@ -151,8 +157,11 @@ func (s *Session) notTLS(side Side) {
 	st := &s.sides[side]
 	st.kind, st.protocol = KindUnreadable, ""
 	s.release(&st.p.hs.buf)
+	if c := st.p.hs.chain; c != nil {
+		s.release(&c.leaf)
+	}
 	st.p.rec, st.p.hs = records{}, handshake{}
-	if s.sides[side.Other()].kind == KindTLS {
+	if s.sides[side.Other()].kind == KindTLS || s.tls.RolesKnown {
 		s.tls.layers[side] = layer{}
 		return
 	}

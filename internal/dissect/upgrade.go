@@ -165,8 +165,8 @@ func (s *Session) joined(side Side, offset int64, buf, rest []byte, ack int64) b
 		}
 		s.startTLS(side, offset+int64(at), true)
 		s.feed(side, offset+int64(at), buf[at:], ack)
-		if s.sides[side].kind == KindTLS && len(rest) > 0 {
-			s.feed(side, offset+int64(len(buf)), rest, ack)
+		if len(rest) > 0 {
+			s.route(side, offset+int64(len(buf)), rest, ack)
 		}
 		return true
 	}
@@ -263,21 +263,32 @@ func helloBegins(b []byte, typ byte) answer {
 	return yes
 }
 
-// InClear tells that this is not a TLS connection whatever of TLS was seen: one side
-// spoke in the clear to the other's TLS. Cleartext before the hello (STARTTLS) is not
-// meant; what acknowledges the hello answers it.
+// InClear reports whether this is not a TLS connection whatever of TLS was seen: one side
+// spoke plaintext to the other's TLS. Plaintext before the hello (STARTTLS) is not meant:
+// of a protocol that TLS may follow, what acknowledges the hello answers it.
 func (s *Session) InClear() bool {
 	for i := range s.sides {
 		st := &s.sides[i]
 		switch st.kind {
-		case KindPlain, KindText, KindEncrypted:
+		case KindPlain, KindText, KindEncrypted, KindGreeting:
 		default:
 			continue
 		}
 		t, other := s.tls, &s.sides[Side(i).Other()]
-		if t == nil || !t.HelloBegun && t.Hello == nil || Side(i) == t.Client || st.clearAck > other.tlsAt {
+		if t == nil || !t.HelloBegun && t.Hello == nil || Side(i) == t.Client || st.clearAck > other.tlsAt || !s.precedes(st) {
 			return true
 		}
 	}
 	return false
+}
+
+// precedes reports whether what a side said may stand before TLS.
+func (s *Session) precedes(st *stream) bool {
+	switch {
+	case st.kind == KindText:
+		return true
+	case st.protocol == "http":
+		return s.httpUpgrades()
+	}
+	return st.kind == KindPlain && st.upgrades
 }

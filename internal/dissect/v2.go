@@ -32,6 +32,7 @@ func (s *Session) v2(side Side, offset int64, b []byte, ack int64) bool {
 	}
 	s.startTLS(side, offset, false)
 	s.tls.setRoles(side)
+	s.tls.layers[side].telling++
 	if s.tls.Hello == nil {
 		s.tls.Hello = hello
 	}
@@ -59,6 +60,7 @@ func (s *Session) v2Server(side Side, offset int64, b []byte, ack int64) bool {
 	t := s.tls
 	t.Server, t.ServerHelloEnd = hello, offset+int64(size)
 	t.Certs[side] = chain
+	t.layers[side].telling++
 	// what follows is SSL 2.0's own record layer, which is not read
 	s.lose(side)
 	s.lose(side.Other())

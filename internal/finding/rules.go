@@ -190,6 +190,9 @@ func ProtocolName(protocol string) string {
 // seen says in a sentence what a connection was: "HTTP in clear", "TLS 1.3 without a
 // client certificate (the server did not ask for one)".
 func seen(j *verdict.Judged) string {
+	if j.Verdict == verdict.Plaintext && j.TLS != nil {
+		return ProtocolName(j.Protocol) + " that does not encrypt"
+	}
 	if j.Verdict == verdict.Plaintext {
 		return cmp.Or(ProtocolName(j.Protocol), "readable text") + " in clear"
 	}

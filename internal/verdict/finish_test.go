@@ -58,7 +58,8 @@ func TestFinishedIsJudgedTheSame(t *testing.T) {
 	}
 	cases["http"] = http.Chunks
 	cases["text"] = []capturetest.Chunk{{Data: []byte("hello there, this is a protocol without a name\n")}, {FromServer: true, Data: []byte("and this is its answer, which nobody reads\n")}, {Data: []byte(strings.Repeat("and so it goes on\n", 120))}}
-	cases["ssh"] = []capturetest.Chunk{{Data: []byte("SSH-2.0-a\r\n")}, {FromServer: true, Data: []byte("SSH-2.0-b\r\n")}}
+	ssh := append([]byte(capturetest.SSHBanner), capturetest.SSHKexInit()...)
+	cases["ssh"] = []capturetest.Chunk{{Data: ssh}, {FromServer: true, Data: ssh}}
 	for name, chunks := range cases {
 		whole, _ := watched(chunks, false)
 		got, s := watched(chunks, true)

@@ -6,6 +6,7 @@
 package verdict
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -96,8 +97,10 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 	case t == nil || s.InClear():
 		kind, _ := kindOf(s)
 		return kindSettled(s, kind)
+	case t.Readable:
+		return true
 	case midstream(t):
-		return !t.HelloBegun && enoughChained(t)
+		return !t.HelloBegun && chainedBothWays(c, s, t)
 	}
 	h := handshakeOf(c, s, t, false)
 	if !h.settled() {
@@ -264,19 +267,26 @@ func payload(s *dissect.Session) bool {
 
 var sides = [2]dissect.Side{dissect.Originator, dissect.Responder}
 
+// kindOrder are the kinds of a side that is not TLS, the most telling first. Plaintext of
+// one end wins over all that the other claims.
+var kindOrder = [...]dissect.Kind{dissect.KindPlain, dissect.KindText, dissect.KindEncrypted, dissect.KindGreeting, dissect.KindUnreadable}
+
 // kindOf returns what the bytes that are not TLS were recognized as, by the side that
-// tells most, and the protocol's name.
+// tells most, and the protocol's name. KindEncrypted takes both sides.
 func kindOf(s *dissect.Session) (best dissect.Kind, protocol string) {
-	for _, side := range sides {
-		kind, name := s.Kind(side)
-		if kind == dissect.KindPlain || kind == dissect.KindEncrypted {
+	a, name := s.Kind(dissect.Originator)
+	b, other := s.Kind(dissect.Responder)
+	for _, kind := range kindOrder {
+		switch {
+		case kind == dissect.KindEncrypted && (a == kind) != (b == kind):
+			return dissect.KindGreeting, cmp.Or(name, other)
+		case a == kind:
 			return kind, name
-		}
-		if kind == dissect.KindText || best == dissect.KindNone {
-			best = kind
+		case b == kind:
+			return kind, other
 		}
 	}
-	return best, ""
+	return dissect.KindNone, ""
 }
 
 // kindSettled tells whether more bytes will hardly change what is said of that kind.
@@ -312,6 +322,9 @@ func judgeOther(out *Judged, s *dissect.Session) {
 		} else {
 			out.because(protocol + "_banner")
 		}
+	case dissect.KindGreeting:
+		out.Verdict = Unknown
+		out.because(protocol+"_banner", greetingLacks(s))
 	case dissect.KindText:
 		out.Verdict = Plaintext
 		out.because("text_like")

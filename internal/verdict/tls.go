@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
-	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
@@ -43,7 +42,7 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	t := s.TLS()
 	out.Protocol = [...]string{dissect.OverTCP: "tls", dissect.OverDTLS: "dtls", dissect.OverQUIC: "quic"}[t.Over]
 	if midstream(t) {
-		j.judgeMidstream(out, s)
+		judgeMidstream(out, c, s)
 		return
 	}
 	h := handshakeOf(c, s, t, out.Ended)
@@ -71,34 +70,22 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	if out.TLS.ECHOffered {
 		out.because("ech_offered")
 	}
-	if t.Server != nil && unencrypted(t.Server.CipherSuite) {
-		out.because("cipher_without_encryption")
-	}
 	out.Verdict = verdictOf(&h)
-	if out.Verdict == TLS && t.Server == nil && answeredOtherwise(c, s, t) {
+	if out.Verdict == TLS && spokeOtherwise(c, s, t) {
 		out.Verdict = Unknown
 		out.because("unrecognized_data")
 	}
 	out.Settled = out.Settled || h.settled()
+	readable(out, t)
+	if t.Readable { // what else it showed was made up
+		h.auth, h.basis = AuthUnknown, BasisNone
+	}
 	switch {
 	case !out.Settled:
 		j.memory.await(c, t)
 	case t.Over == dissect.OverTCP:
 		j.remember(&h, out, t)
 	}
-}
-
-// unencrypted tells a suite that authenticates and does not encrypt (RFC 5246 appendix
-// A.5, RFC 9150).
-func unencrypted(suite uint16) bool {
-	return suite == 0xc0b4 || suite == 0xc0b5 || strings.Contains(dissect.CipherSuiteName(suite), "_WITH_NULL_")
-}
-
-// answeredOtherwise tells that what answers a ClientHello over TCP, seen from its start
-// and without loss, is neither TLS nor anything that is known.
-func answeredOtherwise(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
-	kind, _ := s.Kind(t.Client.Other())
-	return t.Over == dissect.OverTCP && kind == dissect.KindUnreadable && !c.MissedStart && lost(c, s) == 0 && !behind(c)
 }
 
 // handshakeOf concludes what the handshake of a connection shows by itself.
@@ -124,6 +111,9 @@ func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) h
 		h.auth, h.basis = AuthUnknown, BasisNone
 		h.because("conflicting_bytes")
 	}
+	if !bothSpoke(c, s, t) {
+		h.alone(c, s, ended)
+	}
 	return h
 }
 
@@ -141,41 +131,6 @@ func verdictOf(h *handshake) Verdict {
 		}
 	}
 	return TLS
-}
-
-// minChained is how many records, one right behind the other, it takes to call the
-// middle of a stream TLS.
-const minChained = 3
-
-// midstream tells that of a handshake no hello was seen whole.
-func midstream(t *dissect.TLS) bool {
-	return t.Over == dissect.OverTCP && t.Hello == nil && t.Server == nil
-}
-
-// enoughChained tells that records in a row show that the middle of a stream is TLS.
-func enoughChained(t *dissect.TLS) bool {
-	return t.Chained(dissect.Originator)+t.Chained(dissect.Responder) >= minChained
-}
-
-// judgeMidstream judges TLS whose handshake was not seen.
-func (j *Judge) judgeMidstream(out *Judged, s *dissect.Session) {
-	t := s.TLS()
-	h := newHandshake()
-	switch {
-	case t.HelloBegun:
-		h.because("no_server_hello", "too_little_data")
-	case !enoughChained(t):
-		out.Verdict = Unknown
-		out.Protocol = ""
-		out.because("too_little_data")
-		return
-	default:
-		h.because("no_client_hello", "mid_stream_records")
-		out.Settled = true
-	}
-	out.TLS = tlsInfo(t, &h)
-	out.Verdict = TLS
-	out.because(h.reasons...)
 }
 
 // ends is how a connection came to its end, as the TLS client and server see it.
@@ -196,7 +151,7 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 	seen, missed := s.Seen(t.Client)
 	return ends{
 		client: cf || cr, server: sf || sr, reset: cr || sr, serverReset: sr,
-		blind:  lostO+lostR > 0 || behind(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Conflict || unread(t),
+		blind:  lostO+lostR > 0 || behind(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Conflict || unread(s, t),
 		lasted: c.Last - c.First, sent: seen + missed,
 	}
 }
@@ -204,10 +159,12 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 // behind reports whether either end has sent more than the session was given.
 func behind(c *flow.Conn) bool { return c.Behind(flow.Originator) || c.Behind(flow.Responder) }
 
-// unread tells that the record layer of a side was lost: what came there is not known.
-func unread(t *dissect.TLS) bool {
+// unread tells that the record layer of a side was lost, or was none: what came there is
+// not known.
+func unread(s *dissect.Session, t *dissect.TLS) bool {
 	for _, side := range sides {
-		if _, complete := t.Records(side); !complete {
+		kind, _ := s.Kind(side)
+		if _, complete := t.Records(side); !complete || kind == dissect.KindUnreadable {
 			return true
 		}
 	}

@@ -1,0 +1,32 @@
+package dissect
+
+// One end alone can send what looks like TLS or SSH: the other may speak plaintext and
+// ignore it. So what one end sends is a claim until the other's bytes bear it out, and a
+// claim that the same end's later bytes refute was none.
+
+// minProtected is the least size of a protected record: a tag of 8 bytes and the type
+// within (RFC 8446 section 5.2, RFC 6655). Records of TLS 1.2 are larger.
+const minProtected = 9
+
+// telling reports whether a record of a type and length is one that TLS sends: records of
+// application data that are too small for ciphertext count as nothing.
+func telling(typ byte, length int) bool {
+	return typ != contentApplicationData && typ != contentHeartbeat || length >= minProtected
+}
+
+// answered reports whether both hellos of a handshake were seen.
+func (t *TLS) answered() bool { return t.Hello != nil && t.Server != nil }
+
+// anew looks for a protocol where a direction ceased to be what it seemed: at held, whose
+// bytes stand before data, and data, which stands at offset.
+func (s *Session) anew(side Side, offset int64, held, data []byte, ack int64) {
+	st := &s.sides[side]
+	st.kind, st.protocol, st.upgrades = KindNone, "", false
+	st.p.asked, st.p.maybe = 0, opinion{}
+	s.release(&st.p.head)
+	s.revision++
+	if len(held) > 0 {
+		data, offset = append(append(make([]byte, 0, len(held)+len(data)), held...), data...), offset-int64(len(held))
+	}
+	s.recognize(side, offset, data, ack)
+}

@@ -1,0 +1,93 @@
+package dissect
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// sealedRecords is a session whose originator has sent records of application data with
+// these contents, in pieces of a size.
+func sealedRecords(size int, contents ...string) *Session {
+	var wire []byte
+	for _, c := range contents {
+		wire = append(append(wire, 23, 3, 3, byte(len(c)>>8), byte(len(c))), c...)
+	}
+	s := New()
+	for at := 0; at < len(wire); at += size {
+		s.Data(Originator, int64(at), wire[at:min(at+size, len(wire))], -1, 0)
+	}
+	return s
+}
+
+func random(r *rand.Rand, n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return string(b)
+}
+
+// Text in a record is found behind an explicit nonce or an initialization vector, before a
+// message authentication code, over records and over segments.
+func TestTextInRecords(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	text := "GET /a HTTP/1.1\r\nHost: example.org\r\nX: y\r\n"
+	for name, c := range map[string]struct {
+		contents []string
+		want     bool
+	}{
+		"text alone":                        {[]string{text}, true},
+		"after a nonce":                     {[]string{random(r, 8) + text}, true},
+		"after a vector, before a MAC":      {[]string{random(r, 16) + text + random(r, 32)}, true},
+		"after ciphertext":                  {[]string{random(r, 300), random(r, 40), text}, true},
+		"in short records":                  {[]string{"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n", "*2\r\n$3\r\nGET\r\n$1\r\nk\r\n"}, true},
+		"in UTF-8":                          {[]string{strings.Repeat("é", 40)}, true},
+		"short text":                        {[]string{text[:39]}, false},
+		"short text in UTF-8":               {[]string{strings.Repeat("é", 31)}, false},
+		"not UTF-8":                         {[]string{strings.Repeat("\xe9", 100)}, false},
+		"beyond the part that is read":      {[]string{strings.Repeat("\xe9", readableHead) + text}, false},
+		"parted by what is not read":        {[]string{strings.Repeat("\xe9", readableHead-20) + text[:30], text[30:]}, false},
+		"parted by ciphertext":              {[]string{text[:30], random(r, 3) + "\x00", text[30:]}, false},
+		"ciphertext":                        {[]string{random(r, 3000), random(r, 3000), random(r, 3000)}, false},
+		"a run in the last bytes of a head": {[]string{strings.Repeat("\xe9", readableHead-40) + text}, true},
+	} {
+		for _, size := range []int{1, 7, 1 << 16} {
+			if s := sealedRecords(size, c.contents...); s.tls == nil || s.tls.Readable != c.want {
+				t.Errorf("%s in pieces of %d: readable %v", name, size, s.tls != nil && s.tls.Readable)
+			}
+		}
+	}
+}
+
+// Bytes that were not seen part a run.
+func TestTextInRecordsWithAGap(t *testing.T) {
+	s := sealedRecords(1<<16, random(rand.New(rand.NewPCG(3, 4)), 100))
+	wire := append([]byte{23, 3, 3, 0, 200}, strings.Repeat("a", 30)...)
+	s.Data(Originator, 105, wire, -1, 0)
+	s.Data(Originator, 105+35+50, []byte(strings.Repeat("a", 30)), -1, 50)
+	if s.tls.Readable {
+		t.Error("a run over a gap counts")
+	}
+}
+
+// Ciphertext is never taken for text: a measure of what the constants promise.
+func TestCiphertextIsNoText(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	longest := 0
+	for range 20000 {
+		var run textRun
+		b := random(r, readableHead)
+		if run.add([]byte(b)) {
+			t.Fatalf("%q", b)
+		}
+		n := 0
+		for _, c := range []byte(b) {
+			if n++; c >= 0x7f || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
+				n = 0
+			}
+			longest = max(longest, n)
+		}
+	}
+	t.Logf("the longest run of text in 20000 records has %d bytes", longest)
+}
