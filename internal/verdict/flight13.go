@@ -163,7 +163,7 @@ func (f *flight) isSplit(s suite, pad int, t *dissect.TLS, k, sum int) bool {
 	switch {
 	case sum < leastCertificate(s, t.Hello)+verifyOver+leastSignature, !whole && r[0].Length < r[k-1].Length:
 		return false
-	case (!whole || limited(t.Hello)) && content <= mostEmpty(t.Hello), !whole && splits(t.Hello):
+	case (!whole || limited(t.Hello)) && content <= mostEmpty, !whole && splits(t.Hello):
 		return false
 	}
 	f.is(AuthPresented, k, "certificate_flight_split")
@@ -183,7 +183,7 @@ func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 		f.refuses, f.reason = true, []string{"alert_sized_record"}
 	case splits(t.Hello) && first > s.finished || padded(f.records, s, t):
 		f.reason = []string{"padded_records"}
-	case first-s.over <= mostEmpty(t.Hello)+s.finished-s.over, first < leastCertificate(s, t.Hello)+verifyOver+leastSignature+s.finished-s.over:
+	case first-s.over <= mostEmpty+s.finished-s.over, first < leastCertificate(s, t.Hello)+verifyOver+leastSignature+s.finished-s.over:
 		f.reason = []string{"unrecognized_client_flight"}
 		f.firm = len(f.records) > 4
 	case !confirmed(t, t.Client, f.records, 0):

@@ -6,19 +6,21 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// mostContext is the longest certificate_request_context. In the handshake it has to be
-// empty (RFC 8446 section 4.3.2), but some clients repeat whatever a server sends.
-const mostContext = 255
+// mostEmpty is the size of the largest Certificate message without an entry, by what a
+// server alone can make of it, in bytes: its certificate_request_context, of 255 bytes at
+// most, has to be empty in the handshake (RFC 8446 section 4.3.2), but some clients repeat
+// whatever a server sends. It may be compressed, if the server takes that (RFC 8879), with
+// 12 bytes of its own and 32 by which incompressible content may grow.
+const mostEmpty = emptyCertificate + 255 + 12 + 32
 
-// mostEmpty returns the size of the largest Certificate message without an entry, by
-// what a server alone can make of it. One that is compressed (RFC 8879) has 12 bytes of
-// its own, and incompressible content grows a little.
-func mostEmpty(hello *dissect.ClientHello) int {
-	n := emptyCertificate + mostContext
-	if hello == nil || hello.CertificateCompression() {
-		n += 12 + 32
-	}
-	return n
+// compresses reports whether a client may send its certificate compressed: it takes
+// compressed ones, or it is OpenSSL 3.5 or later, which tells by ML-DSA and compresses
+// without offering to take any.
+func compresses(hello *dissect.ClientHello) bool {
+	const leastMLDSA, mostMLDSA = 0x0904, 0x0906
+	return hello.CertificateCompression() || splits(hello) && slices.ContainsFunc(hello.SignatureSchemes, func(s uint16) bool {
+		return s >= leastMLDSA && s <= mostMLDSA
+	})
 }
 
 // Extensions by which an end asks for small records: max_fragment_length (RFC 6066

@@ -62,7 +62,7 @@ func (h *handshake) take(f *flight, t *dissect.TLS) {
 		h.requested = RequestedNo
 	}
 	h.hint = f.hint
-	if !t.Hello.CertificateCompression() { // else it is the size of something else
+	if !compresses(t.Hello) { // else it is the size of something else
 		h.chain = f.chain
 	}
 }

@@ -96,9 +96,9 @@ func TestFlights(t *testing.T) {
 		// the server alone lies: a certificate_request_context, which the client repeats
 		{"a context of 255 bytes", nil, 0, envoy + "C 280 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
 		{"a context of 255 bytes, Java", nil, 0x1302, envoy + "C 296 85 | C 79 | S 200", "tls unknown established", "unrecognized_client_flight"},
-		{"a context of 255 bytes, all in one record", nil, 0, envoy + "C 316 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
-		{"a certificate in one record, larger than that", nil, 0, envoy + "C 317 | C 120 | S 200", "mtls presented established", ""},
-		{"a context that is compressed", offers(extCompress), 0, envoy + "C 312 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
+		{"a context of 255 bytes, all in one record", nil, 0, envoy + "C 360 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
+		{"a certificate in one record, larger than that", nil, 0, envoy + "C 361 | C 120 | S 200", "mtls presented established", ""},
+		{"a context that is compressed", nil, 0, envoy + "C 312 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
 		{"a context cut in two by record_size_limit", map[uint16]string{extLimit: "\x40\x01"}, 0, envoy + "C 200 97 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
 		{"a context as long as a Finished", nil, 0, envoy + "C 53 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
 		{"a context as long as a padded Finished", nil, 0, envoy + "C 69 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},

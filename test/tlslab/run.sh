@@ -20,6 +20,11 @@ python() {
 	"$work/venv/bin/pip" install -q --disable-pip-version-check -r peers/requirements.txt
 }
 
+node() { # the one of Debian is older
+	mkdir -p "$work/node"
+	[ -x "$work/node/node_modules/.bin/node" ] || (cd "$work/node" && npm install --no-audit --no-fund node@24)
+}
+
 rust() {
 	mkdir -p "$work/rust"
 	cp -r peers/rust/Cargo.toml peers/rust/src "$work/rust/"
@@ -30,6 +35,7 @@ build "JSSE" javac -d "$work" peers/Peer.java
 build "wolfSSL" cc -O1 -Wall -o "$work/wolf" peers/wolf.c -lwolfssl
 build "rustls" rust
 build "what is in Python" python
+build "Node" node
 printf 'GET /ping HTTP/1.1\r\nHost: httpbin.lab.test\r\n\r\n' >"$work/early"
 
 go build -o "$work/lab" ./lab

@@ -64,9 +64,9 @@ func goPeer(args []string) int {
 	}
 	if role == "server" {
 		cfg.ClientAuth = map[string]tls.ClientAuthType{"none": tls.NoClientCert, "optional": tls.VerifyClientCertIfGiven, "required": tls.RequireAndVerifyClientCert}[auth]
-		err = goServe(addr, cfg, n)
+		err = goServe(addr, cfg, n, options)
 	} else {
-		err = goCall(addr, cfg, n, slices.Contains(options, "shared"))
+		err = goCall(addr, cfg, n, options)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "peer:", err)
@@ -75,11 +75,12 @@ func goPeer(args []string) int {
 	return 0
 }
 
-func goServe(addr string, cfg *tls.Config, n int) error {
+func goServe(addr string, cfg *tls.Config, n int, options []string) error {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return err
 	}
+	sink, silent := number(options, "sink")
 	for range n {
 		raw, err := l.Accept()
 		if err != nil {
@@ -87,16 +88,46 @@ func goServe(addr string, cfg *tls.Config, n int) error {
 		}
 		c := tls.Server(raw, cfg)
 		_ = c.SetDeadline(time.Now().Add(5 * time.Second))
-		_, err = c.Read(make([]byte, 4096))
+		var got int64
+		if silent {
+			got, err = swallow(c, sink)
+		} else {
+			_, err = c.Read(make([]byte, 4096))
+		}
 		st, certs := c.ConnectionState(), -1
 		if err == nil {
 			certs = len(st.PeerCertificates)
+		}
+		switch {
+		case silent:
+			fmt.Println("played sink", got)
+		case err == nil:
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\nlab-pong")
 		}
 		fmt.Println(truthLine(certs, st.DidResume, err))
 		_ = c.Close()
 	}
 	return nil
+}
+
+// number returns the value of an option NAME=NUMBER, and reports whether NAME is there at
+// all.
+func number(options []string, name string) (n int64, found bool) {
+	for _, o := range options {
+		if word, value, _ := strings.Cut(o, "="); word == name {
+			n, _ = strconv.ParseInt(value, 10, 64)
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// swallow reads to the end, or most bytes if that is more than 0, and says nothing.
+func swallow(c *tls.Conn, most int64) (int64, error) {
+	if most > 0 {
+		return io.CopyN(io.Discard, c, most)
+	}
+	return io.Copy(io.Discard, c)
 }
 
 func truthLine(certs int, resumed bool, err error) string {
@@ -111,32 +142,60 @@ func truthLine(certs int, resumed bool, err error) string {
 	return fmt.Sprintf("truth certs=%d resumed=%d early=0 error=%s", certs, n, why)
 }
 
-// goCall makes n connections. Of a shared address, those of even number come from a
-// client with a certificate, the others from one without.
-func goCall(addr string, cfg *tls.Config, n int, shared bool) error {
+// goCall makes n connections. With "shared", those of even number come from a client with
+// a certificate, the others from one without; with "older" the second alone has one.
+func goCall(addr string, cfg *tls.Config, n int, options []string) error {
 	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	other := cfg.Clone()
 	other.ClientSessionCache, other.Certificates = tls.NewLRUClientSessionCache(4), nil
+	shared, older := slices.Contains(options, "shared"), slices.Contains(options, "older")
 	var all error
 	for i := range n {
 		use := cfg
-		if shared && i%2 == 1 {
+		if shared && i%2 == 1 || older && i != 1 {
 			use = other
 		}
-		all = errors.Join(all, goRequest(addr, use))
+		all = errors.Join(all, goRequest(addr, use, options))
 	}
 	return all
 }
 
-func goRequest(addr string, cfg *tls.Config) error {
+func goRequest(addr string, cfg *tls.Config, options []string) error {
 	c, err := tls.Dial("tcp", addr, cfg)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = c.Close() }()
-	if _, err := io.WriteString(c, request); err != nil {
+	if err := goSend(c, options); err != nil {
+		return err
+	}
+	if slices.Contains(options, "once") { // to a server that goes on
+		_, err = c.Read(make([]byte, 4096))
 		return err
 	}
 	_, err = io.Copy(io.Discard, c)
+	return err
+}
+
+// goSend sends a request, or what a log shipper sends: with lines=N so many lines, with
+// upload=N so many bytes, and then its end.
+func goSend(c *tls.Conn, options []string) error {
+	lines, isLog := number(options, "lines")
+	upload, isUpload := number(options, "upload")
+	for i := range lines {
+		if _, err := fmt.Fprintf(c, "<14>1 2026-11-29T12:00:00Z lab tap - - - line %d\n", i); err != nil {
+			return err
+		}
+		time.Sleep(5 * time.Millisecond) // or they travel in one packet
+	}
+	if isUpload {
+		if _, err := c.Write(make([]byte, upload)); err != nil {
+			return err
+		}
+	}
+	if isLog || isUpload {
+		return c.CloseWrite()
+	}
+	_, err := io.WriteString(c, request)
 	return err
 }

@@ -187,9 +187,13 @@ func (c *capture) stop() {
 // ending is that of a capture's file.
 const ending = ".pcap.gz"
 
-func compress(from, to string) error {
+// compress writes a capture without its first connections.
+func compress(from, to string, without int) error {
 	b, err := os.ReadFile(from)
 	if err != nil {
+		return err
+	}
+	if b, err = cutOlder(b, without); err != nil {
 		return err
 	}
 	var out bytes.Buffer
@@ -223,11 +227,14 @@ func (l *lab) runCase(stacks map[string]*stack, c testCase) ([]row, error) {
 			return nil, nil
 		}
 	}
-	log, err := l.record(server, client, c)
+	log, both, err := l.record(server, client, c)
 	if err != nil {
 		return nil, err
 	}
 	seen := server.said(log)
+	if !regexp.MustCompile(c.played).MatchString(both) {
+		return nil, fmt.Errorf("not played: %q is in no log: %.1500s", c.played, both)
+	}
 	rows, err := l.truth(c, server, client, seen)
 	if err != nil {
 		return nil, fmt.Errorf("%w; the server said: %.1500s", err, log)
@@ -235,39 +242,39 @@ func (l *lab) runCase(stacks map[string]*stack, c testCase) ([]row, error) {
 	return rows, nil
 }
 
-// record lets both ends talk and returns what the server said.
-func (l *lab) record(server, client *stack, c testCase) (string, error) {
+// record lets both ends talk and returns what the server said, and what both did.
+func (l *lab) record(server, client *stack, c testCase) (log, both string, err error) {
 	if listening(serverNS, port) {
-		return "", errors.New("a server was left behind")
+		return "", "", errors.New("a server was left behind")
 	}
 	tcpdump, err := startCapture(filepath.Join(l.work, "capture.pcap"))
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer tcpdump.p.stop(os.Interrupt)
 	s, err := start(serverNS, server.server(l, c.srv))
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer s.stop(syscall.SIGTERM)
 	if !until(startWait, func() bool { return listening(serverNS, port) || s.over() }) || s.over() {
-		return "", fmt.Errorf("the server did not start: %.1500s", s.log())
+		return "", "", fmt.Errorf("the server did not start: %.1500s", s.log())
 	}
 	if client.proxy != nil {
 		p, err := start(clientNS, client.proxy(l, c.cli))
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		defer p.stop(syscall.SIGTERM)
 		if !until(startWait, func() bool { return listening(clientNS, plainPort) || p.over() }) || p.over() {
-			return "", fmt.Errorf("the client's proxy did not start: %.1500s", p.log())
+			return "", "", fmt.Errorf("the client's proxy did not start: %.1500s", p.log())
 		}
 	}
 	var clients strings.Builder
 	for _, argv := range client.client(l, c.cli) {
 		said, err := talk(argv, s, c.script)
 		if err != nil {
-			return "", err
+			return "", "", err
 		}
 		clients.WriteString(said)
 	}
@@ -283,11 +290,12 @@ func (l *lab) record(server, client *stack, c testCase) (string, error) {
 	s.stop(syscall.SIGTERM)
 	name := filepath.Join(l.work, "log", c.file()+".log")
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return "", err
+		return "", "", err
 	}
-	log := s.log() + server.files(l) + asked
-	if err := compress(tcpdump.path, filepath.Join(l.out, c.file()+ending)); err != nil {
-		return "", err
+	log = s.log() + server.files(l) + asked
+	both = "=== server\n" + log + "\n=== client\n" + clients.String()
+	if err := compress(tcpdump.path, filepath.Join(l.out, c.file()+ending), c.older); err != nil {
+		return "", "", err
 	}
-	return log, os.WriteFile(name, []byte("=== server\n"+log+"\n=== client\n"+clients.String()), 0o644)
+	return log, both, os.WriteFile(name, []byte(both), 0o644)
 }

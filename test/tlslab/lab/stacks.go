@@ -146,6 +146,7 @@ func (l *lab) stacks() map[string]*stack {
 		return func(l *lab) []string { return []string{filepath.Join(l.work, name)} }
 	}
 	self, _ := os.Executable()
+	node := filepath.Join(l.work, "node/node_modules/.bin/node")
 	all := map[string]*stack{}
 	for _, s := range []*stack{
 		peer("Go", output(`[\d.]+`, "go", "env", "GOVERSION"), func(*lab) []string { return []string{self, "peer"} }, pemFile),
@@ -155,6 +156,8 @@ func (l *lab) stacks() map[string]*stack {
 		peer("rustls", output(`[\d.]+`, "sed", "-n", `/^name = "rustls"$/{n;p}`, filepath.Join(l.work, "rust/Cargo.lock")), built("rust/target/release/peer"), pemFile, filepath.Join(l.work, "rust/target/release/peer")),
 		peer("wolfSSL", output(`\d+\.\d+\.\d+`, "dpkg-query", "-W", "-f", "${Version}", "libwolfssl-dev"), built("wolf"), pemFile, filepath.Join(l.work, "wolf")),
 		peer("tlslite-ng", module("tlslite-ng"), script("lite.py"), pemFile, python),
+		peer("OpenSSL 4", output(`\d\.\d+\.\d+`, python, "-c", "from OpenSSL import SSL; print(SSL.SSLeay_version(0))"), script("openssl4.py"), pemFile, python),
+		peer("Node", output(`\d+\.\d+\.\d+`, node, "--version"), func(l *lab) []string { return []string{node, filepath.Join(l.peers, "peer.js")} }, pemFile, node),
 		peer("Mbed TLS", func(*lab) string { return "2.28" }, script("mbed.py"), pemFile, python),
 		peer("Erlang", output(`\d+[\d.]*`, "erl", "-noshell", "-eval", `io:format("~s", [erlang:system_info(otp_release)]), halt().`), func(l *lab) []string {
 			return []string{"escript", filepath.Join(l.peers, "peer.escript")}
@@ -163,7 +166,7 @@ func (l *lab) stacks() map[string]*stack {
 		openssl(), gnutls(), nss(), curl(), nginx(), haproxy(), stunnel(), envoy(filepath.Join(l.work, "venv")),
 	} {
 		all[s.name] = s
-		if s.name == "Erlang" {
+		if s.name == "Erlang" || s.name == "OpenSSL 4" || s.name == "Node" {
 			s.said = uncounted
 		}
 	}

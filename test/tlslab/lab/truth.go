@@ -95,6 +95,10 @@ func (l *lab) truth(c testCase, server, client *stack, all []seen) ([]row, error
 		}
 		rows = append(rows, r)
 	}
+	rows = rows[c.older:]
+	for i := range rows {
+		rows[i].conn = i
+	}
 	return rows, c.check(rows)
 }
 

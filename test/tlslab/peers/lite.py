@@ -1,13 +1,17 @@
 """A peer of the lab (see gopeer.go) on tlslite-ng, which does what others do not: records of 64 bytes, padding of any size.
 
 It does not verify certificates: what a client presents is presented, not proved.
-Options: limit=N (record size limit), pad=random|finished, pha, keyupdate, half (0.5-RTT data).
+Options: limit=N (record size limit), pad=random|finished|N, pha, keyupdate, half (0.5-RTT data), fragment=N (the client
+offers max_fragment_length N), context=N (the server asks for a certificate with a context of N bytes, where RFC 8446
+section 4.3.2 wants none). Of each lie that was told it prints a line that begins with "played".
 """
 import random
 import socket
 import sys
 
+from tlslite import messages, tlsconnection
 from tlslite.api import HandshakeSettings, TLSConnection, X509CertChain, parsePEMKey
+from tlslite.extensions import TLSExtension
 
 NAME = 'httpbin.lab.test'
 REQUEST = b'GET /ping HTTP/1.1\r\nHost: httpbin.lab.test\r\nConnection: close\r\n\r\n'
@@ -21,11 +25,61 @@ def settings(version, options):
     for o in options:
         if o.startswith('limit='):
             s.record_size_limit = int(o[6:])
-        if o == 'pad=random':
-            s.padding_cb = lambda length, kind, limit: random.randrange(0, 300)
-        if o == 'pad=finished':  # a Finished as large as a certificate's flight
-            s.padding_cb = lambda length, kind, limit: 580 if kind == 22 else 0
+        if o.startswith('context='):  # or the empty Certificate comes compressed
+            s.certificate_compression_send = s.certificate_compression_receive = ()
     return s
+
+
+def padding(word):
+    """What tlslite-ng calls for each record of TLS 1.3: the bytes of padding that it gets."""
+    def pad(length, kind, limit):
+        n = random.randrange(1, 300)
+        if word != 'random':
+            n = (580 if word == 'finished' else int(word)) if kind == 22 else 0  # a certificate's flight has that size
+        if n:
+            print('played padding', kind, length, n, flush=True)
+        return n
+    return pad
+
+
+def connection(sock, options):
+    c = TLSConnection(sock)
+    for o in options:
+        if o.startswith('pad='):
+            c._recordLayer.padding_cb = padding(o[4:])  # that of the settings is set on another object
+    return c
+
+
+def lie(options):
+    """Changes what tlslite-ng says in its messages."""
+    for o in options:
+        if o.startswith('fragment='):
+            offer(int(o[9:]))
+        if o.startswith('context='):
+            ask(int(o[8:]))
+
+
+def offer(code):
+    create = messages.ClientHello.create
+
+    def lying(self, *a, **k):
+        out = create(self, *a, **k)
+        self.extensions.append(TLSExtension(extType=1).create(bytearray([code])))
+        print('played max_fragment_length', code, flush=True)
+        return out
+    messages.ClientHello.create = lying
+
+
+def ask(size):
+    create = messages.CertificateRequest.create
+
+    def lying(self, *a, **k):
+        if k.get('context') == b'':
+            k['context'] = b'A' * size
+            k['extensions'] = [x for x in k['extensions'] if x.extType != 27]  # an empty list of compressions
+            print('played context', size, flush=True)
+        return create(self, *a, **k)
+    messages.CertificateRequest.create = tlsconnection.CertificateRequest.create = lying
 
 
 def load(cert, key):
@@ -64,18 +118,19 @@ def main():
     options = options.split(',')
     cert, key = load(cert, key)
     s = settings(version, options)
+    lie(options)
     if role == 'server':
         listener = socket.create_server((host, int(port)))
         for _ in range(int(n)):
             sock, _ = listener.accept()
             sock.settimeout(5)
-            serve(TLSConnection(sock), cert, key, auth, s, options)
+            serve(connection(sock, options), cert, key, auth, s, options)
             sock.close()
         return
     session = None
     for _ in range(int(n)):
         sock = socket.create_connection((host, int(port)), timeout=5)
-        c = TLSConnection(sock)
+        c = connection(sock, options)
         if 'pha' in options:
             c.client_cert_required = True
         try:

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"encoding/binary"
+	"errors"
+	"strings"
+)
+
+// liars are clients without a certificate that pad their Finished, and make the server
+// keep its records small (RFC 6066 section 4, RFC 8449), so that its flight looks like one
+// with a CertificateRequest.
+func liars() []testCase {
+	var all []testCase
+	for _, c := range []testCase{
+		{server: "OpenSSL", srv: endpoint{cert: "srv-rsa"}, cli: endpoint{options: []string{"pad=400", "fragment=1"}}},
+		{server: "wolfSSL", srv: endpoint{cert: "srv-rsa"}, cli: endpoint{options: []string{"pad=400", "fragment=1"}}},
+		{server: "JSSE", srv: endpoint{cert: "srv"}, cli: endpoint{options: []string{"pad=400", "fragment=1"}}},
+		{server: "GnuTLS", srv: endpoint{cert: "srv-rsa"}, cli: endpoint{options: []string{"pad=400", "limit=512"}}},
+	} {
+		c.client, c.name, c.want, c.note = "tlslite-ng", "fragment-pad-oneway", want{auth: "not_requested"}, mayAbstain+"records are padded"
+		c.what = "a client that pads its Finished and makes the server cut its flight"
+		c.played = `played padding 22 \d+ 400`
+		all = append(all, c)
+	}
+	return all
+}
+
+// contexts are servers that ask for a certificate with a certificate_request_context,
+// which has to be empty in the handshake (RFC 8446 section 4.3.2). Some clients repeat it
+// in their empty Certificate, others end the handshake.
+func contexts() []testCase {
+	var all []testCase
+	add := func(client, size string, w want, options ...string) {
+		all = append(all, testCase{
+			server: "tlslite-ng", client: client, name: "context" + size, what: "a server that asks with a certificate_request_context of " + size + " bytes",
+			srv: endpoint{auth: "optional", options: []string{"context=" + size}}, cli: endpoint{options: options}, want: w,
+			note: mayAbstain + "an empty Certificate with a context may be as large as another message", played: "played context " + size,
+		})
+	}
+	repeats, refuses := want{auth: "declined"}, want{outcome: "failed"}
+	for _, size := range []string{"44", "150", "250", "255"} {
+		add("OpenSSL", size, repeats)
+	}
+	add("OpenSSL", "28", repeats, "-ciphersuites TLS_AES_128_GCM_SHA256")
+	for _, client := range []string{"JSSE", "Node", "OpenSSL 4"} {
+		add(client, "255", repeats)
+	}
+	for _, client := range []string{"GnuTLS", "rustls", "NSS"} {
+		add(client, "255", refuses)
+	}
+	return all
+}
+
+// silent are servers that send neither data nor tickets, as syslog's (RFC 5425).
+func silent() []testCase {
+	const note = mayAbstain + "the server sends nothing"
+	mutual, oneWay := want{auth: "presented"}, want{auth: "not_requested"}
+	var all []testCase
+	for _, c := range []testCase{
+		{server: "Go", name: "sink-mutual", srv: endpoint{auth: "required", options: []string{"noticket", "sink"}}, cli: endpoint{cert: "cli", options: []string{"lines=7"}}, want: mutual},
+		{server: "Go", name: "sink-declined", srv: endpoint{auth: "optional", options: []string{"noticket", "sink"}}, cli: endpoint{options: []string{"lines=3"}}, want: want{auth: "declined"}},
+		{server: "Go", name: "sink-oneway", srv: endpoint{options: []string{"noticket", "sink"}}, cli: endpoint{options: []string{"lines=1"}}, want: oneWay},
+		{server: "Go", name: "sink-upload-mutual", srv: endpoint{auth: "required", options: []string{"noticket", "sink"}}, cli: endpoint{cert: "cli", options: []string{"upload=80000"}}, want: mutual},
+		{server: "Go", name: "sink-closes-mutual", what: "a silent server that closes first", srv: endpoint{auth: "required", options: []string{"noticket", "sink=700"}}, cli: endpoint{cert: "cli", options: []string{"lines=30"}}, want: mutual},
+		{server: "OpenSSL", name: "sink-mutual", srv: endpoint{auth: "required", options: []string{"s_server: typed to", "-num_tickets 0"}}, cli: endpoint{cert: "cli", options: []string{"lines=7"}}, want: mutual},
+	} {
+		c.client, c.note = "Go", note
+		if c.server == "Go" {
+			c.played = `played sink [1-9]`
+		}
+		all = append(all, c)
+	}
+	return all
+}
+
+// newer are cases of the OpenSSL in current wheels and of Node's, and padding that
+// OpenSSL has since 3.4: of the handshake alone, to any block.
+func newer() []testCase {
+	var all []testCase
+	for _, s := range []string{"OpenSSL 4", "Node"} {
+		for _, c := range few(s, s) {
+			if c.want.resumed && s == "OpenSSL 4" { // pyOpenSSL does not say whether a session was resumed
+				continue
+			}
+			all = append(all, c)
+		}
+	}
+	for _, p := range []string{"0:512", "0:333", "512:0", "512:512"} {
+		for _, c := range []testCase{
+			{name: "oneway", want: want{auth: "not_requested"}},
+			{name: "declined", srv: endpoint{auth: "optional"}, want: want{auth: "declined"}},
+			{name: "mutual", srv: endpoint{auth: "required"}, cli: endpoint{cert: "cli"}, want: want{auth: "presented"}},
+		} {
+			c.server, c.client, c.name = "rustls", "Node", "padding-"+strings.ReplaceAll(p, ":", "-")+"-"+c.name
+			c.cli.options, c.note = []string{"padding=" + p}, mayAbstain+"records are padded"
+			if p == "512:0" {
+				c.note = ""
+			}
+			c.played = `played padding \d+,\d+, OpenSSL (3\.[4-9]|[4-9])`
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// older are two clients behind one address: one without a certificate, whose full
+// handshake is from before the capture, and one with, and then the first one resumes.
+func older() []testCase {
+	var all []testCase
+	for _, c := range []testCase{
+		{server: "OpenSSL", srv: endpoint{options: []string{"-no_ticket"}}},
+		{server: "OpenSSL", name: "older-stateless"},
+		{server: "wolfSSL"},
+		{server: "Go"},
+	} {
+		if c.name == "" {
+			c.name = "older"
+		}
+		c.client, c.what, c.note = "Go", "a client without a certificate resumes from before the capture, another one was mutual in it", mayAbstain+"its full handshake is not in the capture"
+		c.srv.auth, c.srv.n = "optional", 3
+		c.cli = endpoint{cert: "cli", n: 3, options: []string{"older", "once"}}
+		c.older, c.want, c.auth = 1, want{auth: "presented", resumed: true}, []string{"declined", "presented", "declined"}
+		all = append(all, c)
+	}
+	return all
+}
+
+// cutOlder returns a capture of Ethernet frames with TCP over IPv4 (as tcpdump writes it, in
+// little endian) without the first connections in it.
+func cutOlder(b []byte, without int) ([]byte, error) {
+	const fileHeader, packetHeader, ethernet = 24, 16, 14
+	if without == 0 {
+		return b, nil
+	}
+	var gone []uint16
+	out := append([]byte(nil), b[:fileHeader]...)
+	for at := fileHeader; at < len(b); {
+		if at+packetHeader > len(b) {
+			return nil, errors.New("a capture that ends in a header")
+		}
+		n := packetHeader + int(binary.LittleEndian.Uint32(b[at+8:]))
+		packet := b[at:min(at+n, len(b))]
+		at += n
+		ip := packet[packetHeader+ethernet:]
+		tcp := ip[int(ip[0]&15)*4:]
+		client := binary.BigEndian.Uint16(tcp)
+		if client == 8443 {
+			client = binary.BigEndian.Uint16(tcp[2:])
+		}
+		known := false
+		for _, p := range gone {
+			known = known || p == client
+		}
+		switch {
+		case known:
+		case len(gone) < without:
+			gone = append(gone, client)
+		default:
+			out = append(out, packet...)
+		}
+	}
+	return out, nil
+}
