@@ -49,6 +49,7 @@ func (t *tap) ringMetrics(e *exposition) {
 func (t *tap) tableMetrics(e *exposition) {
 	t.pipeline.mu.Lock()
 	s, failed := t.pipeline.table.Stats(), t.pipeline.failed
+	deferred, unread := t.pipeline.memory.PutOff()
 	pending, conclusions := t.pipeline.memory.Held(), t.pipeline.judge.Held()
 	t.pipeline.mu.Unlock()
 	if t.limits.group > 0 {
@@ -68,6 +69,8 @@ func (t *tap) tableMetrics(e *exposition) {
 	e.counter("redirected_connections_total", s.Redirected)
 	e.counter("refused_packets_total", s.Refused)
 	e.counter("foreign_packets_total", s.Foreign)
+	e.counter("unanswered_packets_total", deferred)
+	e.counter("unread_packets_total", unread)
 	e.counter("dissector_failures_total", failed)
 	e.counter("packets_total", s.Packets)
 	undecoded := map[string]uint64{}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"hash/maphash"
 	"slices"
 	"sync"
 
@@ -19,6 +20,7 @@ type pipeline struct {
 	memory     dissect.Memory
 	judge      *verdict.Judge
 	engine     *finding.Engine
+	seed       maphash.Seed
 	interfaces []string // their names, by flow.Packet.Interface; empty: not known
 	failed     uint64   // connections that the dissector gave up on
 	defaultCut bool     // packets are cut by the default filter, and by nothing else
@@ -37,7 +39,7 @@ const (
 
 // newPipeline wires the stages. The caller gives what differs between a pod and a file.
 func newPipeline(table flow.Config, judge verdict.Config, engine finding.Config) *pipeline {
-	p := &pipeline{judge: verdict.New(judge), engine: finding.New(engine), maxPending: defaultPending, maxConclusions: defaultConclusions}
+	p := &pipeline{judge: verdict.New(judge), engine: finding.New(engine), seed: maphash.MakeSeed(), maxPending: defaultPending, maxConclusions: defaultConclusions}
 	p.table = flow.NewTable(table, p)
 	return p
 }
@@ -92,6 +94,7 @@ func (p *pipeline) Data(c *flow.Conn, s flow.Segment) {
 	}
 	switch {
 	case c.Transport == transportUDP:
+		p.memory.Clock(s.Time)
 		x.session.Datagram(dissect.Side(s.Side), s.Data)
 	case s.Cut:
 		x.session.Cut(dissect.Side(s.Side), s.Offset, s.Gap, p.defaultCut)
@@ -164,6 +167,9 @@ func (p *pipeline) of(c *flow.Conn) *connection {
 		return nil
 	}
 	x := &connection{session: p.memory.New()}
+	if c.Transport == transportUDP {
+		x.session.SetSource(p.source(c))
+	}
 	c.User = x
 	return x
 }
@@ -197,6 +203,14 @@ func (p *pipeline) look(c *flow.Conn, x *connection) {
 	}
 }
 
+// source returns a number for who began a connection: 0 for the pod.
+func (p *pipeline) source(c *flow.Conn) uint64 {
+	if c.OrigLocal {
+		return 0
+	}
+	return maphash.Comparable(p.seed, c.Orig.Addr) | 1
+}
+
 func (p *pipeline) interfaceName(c *flow.Conn) string {
 	if int(c.Interface) < len(p.interfaces) {
 		return p.interfaces[c.Interface]
@@ -211,6 +225,7 @@ func (p *pipeline) coverage() finding.Coverage {
 		"fragments": s.Fragments, "gap_bytes": s.GapBytes, "cut_bytes": s.CutBytes, "conflicting_segments": s.Conflicts, "dissector_failures": p.failed,
 		"shed_connections": s.Shed, "refused_packets": s.Refused, "foreign_packets": s.Foreign, "thinned_bytes": s.ThinnedBytes,
 	}}
+	c.Counters["unanswered_packets"], c.Counters["unread_packets"] = p.memory.PutOff()
 	for r, n := range s.Undecoded {
 		if n > 0 {
 			c.Counters["undecoded_"+flow.Reason(r).String()] = n

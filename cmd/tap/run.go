@@ -142,6 +142,7 @@ func newTap(s settings, std streams) (*tap, error) {
 	t.addresses.read()
 	t.pipeline = newPipeline(t.tableConfig(), t.judgeConfig(), t.engineConfig())
 	t.pipeline.defaultCut = true
+	t.pipeline.memory.Limit(ownInitials, othersInitials)
 	if s.Thin {
 		t.thinner.most = thinMost
 	}
@@ -326,6 +327,7 @@ func (t *tap) clock(ctx context.Context) string {
 	defer ticker.Stop()
 	next := time.Now().Add(obeyEvery)
 	var lost drops
+	var floods floods
 	var trim trimmer
 	for {
 		select {
@@ -334,6 +336,7 @@ func (t *tap) clock(ctx context.Context) string {
 			t.renew()
 			t.pipeline.tick(now.UnixNano())
 			t.thin(now)
+			floods.look(t, now)
 			t.pipeline.mu.Unlock()
 			if now.After(next) {
 				next = now.Add(obeyEvery)

@@ -18,6 +18,7 @@ func (m *Memory) Held() int { return m.held }
 
 // Drop tells the session's Memory that it is not used any more.
 func (s *Session) Drop() {
+	s.forget()
 	s.take(-s.held)
 	s.note(-s.facts)
 }

@@ -8,6 +8,8 @@ type Memory struct {
 	leaves map[[32]byte]*knownLeaf // by the SHA-256 of the DER
 	held   int                     // Held
 
+	late unanswered
+
 	parsers []*parser // that sessions have left, as all of these
 	facts   []*TLS
 	buffers [][]byte // of firstRoom bytes

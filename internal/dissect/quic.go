@@ -25,12 +25,15 @@ const (
 type quic struct {
 	client  Side
 	dcid    []byte // that the keys derive from, nil until one packet could be read
-	guess   []byte // dcid, as the first Initial of a side has it that the capture cut short
+	guess   []byte // dcid, as the first Initial of a side has it that the capture cut short, or that was put off
 	guessed Side   // whose it is
 	keys    [2]*initialKeys
 	version uint32 // that keys are of
 	tried   [2]int
 	crypto  [2]cryptoStream
+	lateOf  Side                // whose packets were put off
+	late    int                 // how many
+	lateAt  [maxPutOffOf]uint16 // their slots
 }
 
 // cryptoStream is the CRYPTO stream of one side's Initials.
@@ -134,6 +137,9 @@ func readVarint(s *cryptobyte.String) (uint64, bool) {
 // quicDatagram reads the packets of one datagram.
 func (s *Session) quicDatagram(side Side, b []byte) {
 	t, q := s.tls, s.udp.quic
+	if q.late > 0 && side != q.lateOf {
+		s.catchUp()
+	}
 	for i := range maxCoalesced {
 		if len(b) == 0 {
 			return
@@ -162,19 +168,37 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 		t.QUICVersion = h.version
 		s.packet(side, b[h.numberAt:max(h.numberAt, min(h.end, len(b)))])
 		if h.end > len(b) {
-			if h.kind == packetInitial && q.dcid == nil && q.guess == nil {
-				q.guess, q.guessed = bytes.Clone(h.dcid), side
+			if h.kind == packetInitial {
+				q.guessFrom(side, h)
 			}
 			return
 		}
 		if h.kind == packetInitial && !s.quicDone(side) && q.tried[side] < maxInitials {
 			q.tried[side]++
-			if payload := q.open(side, b[:h.end], h); payload != nil {
-				t.setRoles(q.client)
-				s.quicFrames(side, payload)
+			if s.sides[side.Other()].seen > 0 || s.memory.afford(s) {
+				s.quicInitial(side, b[:h.end], h)
+			} else {
+				q.guessFrom(side, h)
+				s.putOff(side, b[:h.end])
 			}
 		}
 		b = b[h.end:]
+	}
+}
+
+// quicInitial reads an Initial of a side.
+func (s *Session) quicInitial(side Side, packet []byte, h longHeader) {
+	if payload := s.udp.quic.open(side, packet, h); payload != nil {
+		s.tls.setRoles(s.udp.quic.client)
+		s.quicFrames(side, payload)
+	}
+}
+
+// guessFrom takes the connection ID of an Initial that cannot be read for the client's
+// first one, if none is known.
+func (q *quic) guessFrom(side Side, h longHeader) {
+	if q.dcid == nil && q.guess == nil {
+		q.guess, q.guessed = bytes.Clone(h.dcid), side
 	}
 }
 

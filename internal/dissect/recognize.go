@@ -319,6 +319,9 @@ func (s *Session) consultWords(side Side, b []byte) answer {
 
 // Conclude decides what was left open, now that no more bytes will come.
 func (s *Session) Conclude() {
+	if s.udp != nil && s.udp.quic != nil && s.udp.quic.late > 0 && s.memory.afford(s) {
+		s.catchUp()
+	}
 	short, clean := 0, true
 	for i := range s.sides {
 		st := &s.sides[i]

@@ -88,6 +88,7 @@ type Session struct {
 	inTunnel     bool  // bytes within it were seen: the sides were recognized anew
 
 	memory   *Memory // nil: none is shared
+	source   uint8   // SetSource
 	sides    [2]stream
 	held     int    // bytes that the buffers hold together
 	facts    int    // bytes that all else takes, as Memory.Held counts them
@@ -165,6 +166,7 @@ func (s *Session) Peer() (name string, set bool) { return s.peer, s.peerSet }
 // stay, for a judgement that is still to come.
 func (s *Session) Finish() {
 	s.finished = true
+	s.forget()
 	if !s.failed { // else it may be in the middle of something
 		s.memory.recycle(s)
 	}

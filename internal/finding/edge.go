@@ -212,6 +212,9 @@ func appendName(b []byte, name string) []byte {
 // evict gives up the edge that has been silent for longest, at least since the last
 // window, and reports whether there was one. Edges with an open fault go last.
 func (e *Engine) evict() bool {
+	if e.window.crowded {
+		return false
+	}
 	var oldest *edge
 	for _, g := range e.order {
 		if g.folded || g.counts.connected() || g.active >= e.window.start {
@@ -222,6 +225,7 @@ func (e *Engine) evict() bool {
 		}
 	}
 	if oldest == nil {
+		e.window.crowded = true
 		return false
 	}
 	at, _ := slices.BinarySearchFunc(e.order, oldest, byKey)

@@ -8,6 +8,7 @@ type window struct {
 	start, end int64 // ns since the epoch, end excluded
 	from       int64 // what was observed of it begins here
 	before     Coverage
+	crowded    bool // no edge can be given up before the window ends: all were heard of in it
 }
 
 // openWindow opens the window that holds the time at. Windows in which nothing was

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/google/gopacket/layers"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// madeUp are packets that cost their sender nothing: frame i of each, from a source and with bytes of its own.
+var madeUp = []struct {
+	name  string
+	frame func(r *mathrand.Rand, i int) []byte
+}{
+	{"syn", func(r *mathrand.Rand, _ int) []byte {
+		return capturetest.TCPFrame(anybody(r), floodedPod(443), layers.TCP{SYN: true, Seq: r.Uint32(), Window: 1000}, nil)
+	}},
+	{"quic_initials", func(r *mathrand.Rand, _ int) []byte {
+		return capturetest.UDPFrame(anybody(r), floodedPod(443), madeUpInitial(r))
+	}},
+	{"dtls_fragments", func(r *mathrand.Rand, i int) []byte {
+		b := []byte{22, 0xfe, 0xff, 0, 0, 0, 0, 0, 0, byte(i >> 8), byte(i), 0, 112, 1, 0, 0xff, 0xff, byte(i >> 8), byte(i)}
+		at := r.IntN(60000)
+		b = append(b, 0, byte(at>>8), byte(at), 0, 0, 100)
+		return capturetest.UDPFrame(anybody(r), floodedPod(4433), append(b, noise(r, 100)...))
+	}},
+	{"dns_names", func(r *mathrand.Rand, i int) []byte {
+		b := binary.BigEndian.AppendUint16(nil, uint16(i))
+		b = append(b, 0x81, 0x80, 0, 1, 0, 20, 0, 0, 0, 0, 62)
+		b = append(fmt.Appendf(b, "%062x", r.Uint64()), 63)
+		b = append(append(b, noise(r, 63)...), 0, 0, 1, 0, 1)
+		for range 20 {
+			b = append(append(b, 0xc0, 12, 0, 1, 0, 1, 0, 0, 0xff, 0xff, 0, 4), noise(r, 4)...)
+		}
+		return capturetest.UDPFrame(netip.MustParseAddrPort("10.96.0.10:53"), floodedPod(uint16(1024+i%60000)), b)
+	}},
+	{"half_hello", func(r *mathrand.Rand, _ int) []byte {
+		hello := []byte{22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3}
+		return capturetest.TCPFrame(anybody(r), floodedPod(443), layers.TCP{ACK: true, PSH: true, Seq: r.Uint32(), Ack: 5, Window: 1000}, append(hello, noise(r, 150)...))
+	}},
+}
+
+func floodedPod(port uint16) netip.AddrPort {
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 77, 0, 1}), port)
+}
+
+func anybody(r *mathrand.Rand) netip.AddrPort {
+	n := r.Uint64()
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(100 + n%100), byte(n >> 8), byte(n >> 16)}), uint16(1024+n>>24%60000))
+}
+
+func noise(r *mathrand.Rand, n int) []byte {
+	b := make([]byte, n+8)
+	for i := 0; i < n; i += 8 {
+		binary.LittleEndian.PutUint64(b[i:], r.Uint64())
+	}
+	return b[:n]
+}
+
+// madeUpInitial is a datagram whose header is that of a QUIC Initial, with a connection ID that nobody has used.
+func madeUpInitial(r *mathrand.Rand) []byte {
+	b := append([]byte{0xc3, 0, 0, 0, 1, 8}, noise(r, 8)...)
+	return append(append(b, 0, 0, 0x44, 0x9e), noise(r, 1182)...)
+}
+
+// flooded is a pipeline as a tap in a pod of 128 MiB has it.
+func flooded() *pipeline {
+	l := limitsFor(128<<20, 2)
+	local := floodedPod(0).Addr()
+	p := newPipeline(
+		flow.Config{MaxConns: l.connections, MaxBuffered: l.reorder, MaxRecent: l.recent, Local: func(a netip.Addr) bool { return a == local }},
+		verdict.Config{Local: []netip.Prefix{netip.PrefixFrom(local, 32)}},
+		finding.Config{Tap: "u", Window: 10 * time.Minute, Findings: true, Posture: true, Emit: func(finding.Record) {}})
+	p.memory.Limit(ownInitials, othersInitials)
+	p.maxPending, p.maxConclusions = l.pending, l.conclusions
+	return p
+}
+
+// TestFlood: a flood of what looks like QUIC takes no connection of another kind its verdict, and one that is answered is judged.
+func TestFlood(t *testing.T) {
+	r := mathrand.New(mathrand.NewPCG(7, 7))
+	p := flooded()
+	at := captureStart.UnixNano()
+	for range 20000 {
+		data := capturetest.UDPFrame(anybody(r), floodedPod(443), madeUpInitial(r))
+		p.add(&flow.Packet{Time: at, Data: data, Length: len(data), Link: flow.LinkEthernet, Origin: flow.OriginArrived})
+		at += 50_000
+	}
+	deferred, unread := p.memory.PutOff()
+	if read := 20000 - deferred; read > 64*2*8 || unread+1000 < deferred {
+		t.Errorf("%d were read at once, %d put off, %d dropped", read, deferred, unread)
+	}
+	c := p.coverage().Counters
+	if c["unanswered_packets"] != deferred || c["unread_packets"] != unread {
+		t.Errorf("%v", c)
+	}
+}
+
+// BenchmarkFlood prints what a packet of a flood costs: 20,000 in a second of packet time.
+func BenchmarkFlood(b *testing.B) {
+	for _, f := range madeUp {
+		b.Run(f.name, func(b *testing.B) {
+			r := mathrand.New(mathrand.NewPCG(7, 7))
+			const n = 20000
+			frames := make([][]byte, n)
+			for i := range frames {
+				frames[i] = f.frame(r, i)
+			}
+			p := flooded()
+			b.ReportAllocs()
+			b.ResetTimer()
+			before, _ := cpuTime()
+			for i := range b.N {
+				data := frames[i%n]
+				if i >= n { // a source of its own for each packet
+					binary.BigEndian.PutUint16(data[28:], uint16(r.Uint32()))
+					binary.BigEndian.PutUint16(data[34:], uint16(r.Uint32()))
+				}
+				p.add(&flow.Packet{Time: captureStart.UnixNano() + int64(i)*50000, Data: data, Length: len(data), Link: flow.LinkEthernet, Origin: flow.OriginArrived})
+			}
+			after, _ := cpuTime() // on a machine that is shared, what the clock says is somebody else's
+			b.ReportMetric(float64(after-before)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(p.table.Stats().Created)/float64(b.N), "connections/op")
+		})
+	}
+}
