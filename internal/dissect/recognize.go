@@ -89,6 +89,9 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 		s.revision++
 		s.release(&p.head)
 		s.begin(side, buf)
+		if st.kind == KindPlain && seals(st.protocol) {
+			s.sealing(side, buf)
+		}
 		if st.upgrades && s.upgrade(side, offset, buf, ack) {
 			s.feed(side, offset+int64(len(buf)), rest, ack)
 		}
@@ -209,6 +212,8 @@ func (s *Session) begin(side Side, buf []byte) {
 			s.dns = &dns{}
 		}
 		s.dnsData(side, buf)
+	case "tds":
+		s.tdsBegin(side, buf)
 	case "socks4":
 		if len(buf) == 8 && buf[0] == 0 && buf[1] == 90 {
 			s.openTunnel()
@@ -220,6 +225,10 @@ func (s *Session) begin(side Side, buf []byte) {
 func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	s.acknowledges(side, ack)
+	if st.p.tds.on {
+		s.tdsData(side, offset, data, ack)
+		return
+	}
 	if s.upgrade(side, offset, data, ack) || s.tunnelled(side, offset, data, ack) {
 		return
 	}
@@ -292,6 +301,9 @@ func (s *Session) again(side Side, offset int64, data []byte, ack int64) {
 			s.revision++
 			s.stray() // what came before is of nothing known
 			s.begin(side, data)
+			if seals(st.protocol) {
+				s.sealing(side, data)
+			}
 			return
 		}
 	}

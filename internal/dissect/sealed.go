@@ -1,33 +1,89 @@
 package dissect
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
-// seals reports whether a protocol's negotiation can lead to encryption of its own in
-// buffers behind their length: SASL security layers (RFC 4422 section 3.7), which LDAP
-// has with Kerberos and NTLM, and PostgreSQL's GSSAPI encryption. What was negotiated in
-// plaintext does not say what follows.
-func seals(protocol string) bool { return protocol == "ldap" || protocol == "postgresql" }
+// seals reports whether a protocol's negotiation can lead to encryption of its own. What
+// was negotiated in plaintext does not say what follows.
+func seals(protocol string) bool {
+	switch protocol {
+	case "ldap", "postgresql", "smb", "dcerpc", "oncrpc", "tns":
+		return true
+	}
+	return false
+}
+
+// sealedBy reports whether a segment of a protocol begins with a sealed message. LDAP's
+// SASL layers (RFC 4422 section 3.7) and PostgreSQL's GSSAPI encryption are buffers behind
+// their length.
+func sealedBy(protocol string, b []byte) bool {
+	switch protocol {
+	case "ldap", "postgresql":
+		return sealedBuffers(b)
+	case "smb":
+		return smbSealed(b) == yes
+	case "dcerpc":
+		return rpcSealed(b) == yes
+	case "oncrpc":
+		return oncSealed(b) == yes || oncReply(b) == yes && b[19] == 6
+	case "tns":
+		return tnsEncrypts(b)
+	}
+	return false
+}
+
+// tnsEncrypts reports whether Oracle's server chose an algorithm of native network
+// encryption: a data packet with the magic of the negotiation and, of service 2, an
+// algorithm that is not 0. The server's word is for both ends.
+func tnsEncrypts(b []byte) bool {
+	const service = "\x00\x02\x00\x02\x00\x00\x00\x00\x00\x04\x00\x05"
+	if len(b) < 16 || b[4] != 6 || string(b[10:14]) != "\xde\xad\xbe\xef" {
+		return false
+	}
+	at := bytes.Index(b[:min(len(b), 1024)], []byte(service)) + len(service) + 4
+	return at >= len(service)+4 && at+5 <= len(b) && string(b[at:at+4]) == "\x00\x01\x00\x02" && b[at+4] != 0
+}
 
 // sealsWithin is mayUpgradeWithin for a protocol that seals: its negotiation takes some
 // kilobytes.
 const sealsWithin = 8 << 10
 
-// sealing looks for sealed buffers at the start of a direction's segment. Once both ends
-// have sent one, the connection is encrypted.
+// evident reports whether a sealed message of a protocol says that it is one. Buffers
+// behind a length alone do not: it takes both ends.
+func evident(protocol string) bool { return protocol != "ldap" && protocol != "postgresql" }
+
+// sealing looks for a sealed message at the start of a direction's segment. The
+// connection is encrypted once both ends have sent one.
 func (s *Session) sealing(side Side, data []byte) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
-	if st.sealed || !sealedBuffers(data) {
+	if st.sealed || !sealedBy(st.protocol, data) {
 		return
 	}
 	st.sealed = true
+	other.sealed = other.sealed || st.protocol == "tns"
+	for _, x := range []*stream{st, other} {
+		if x.sealed && (s.Sealed() || evident(x.protocol)) {
+			x.kind, x.upgrades = KindEncrypted, false
+		}
+	}
 	s.plainFrom = max(s.plainFrom, s.sides[0].seen+s.sides[1].seen)
-	if !other.sealed {
-		return
+	s.revision++
+}
+
+// MayTurn reports whether TLS, or encryption of the protocol's own, can be expected behind
+// plaintext.
+func (s *Session) MayTurn() bool {
+	if s.MayUpgrade() {
+		return true // which LDAP and PostgreSQL can, where they can seal
 	}
 	for i := range s.sides {
-		s.sides[i].kind, s.sides[i].upgrades = KindEncrypted, false
+		if p := s.sides[i].protocol; seals(p) && evident(p) {
+			return true
+		}
 	}
-	s.revision++
+	return false
 }
 
 // Sealed reports whether the connection went on encrypted by its protocol's own means,

@@ -66,6 +66,7 @@ type parser struct {
 	scan  scanner
 	chain chain
 	rec   records
+	tds   tdsLayer
 	hs    handshake
 	http  *httpReader
 	http2 *http2Reader
@@ -224,7 +225,11 @@ func (s *Session) route(side Side, offset int64, data []byte, ack int64) {
 		s.listen(side, data)
 		s.recognize(side, offset, data, ack)
 	case KindTLS:
-		s.feed(side, offset, data, ack)
+		if s.sides[side].p.tds.on {
+			s.tdsData(side, offset, data, ack)
+		} else {
+			s.feed(side, offset, data, ack)
+		}
 	default:
 		if !s.settledPlain {
 			s.listen(side, data)
@@ -302,6 +307,7 @@ func (s *Session) gap(side Side, n, offset int64) {
 		s.dns.lose(side)
 	}
 	p.scan.n = 0
+	p.tds.on = false
 	p.chain.gap(n)
 	s.revision++
 }

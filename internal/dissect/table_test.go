@@ -1,6 +1,9 @@
 package dissect
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // samples are beginnings of directions of many protocols, which the tests of the table
 // and its fuzz target start from.
@@ -35,8 +38,15 @@ func consistent(t *testing.T, b []byte) {
 
 // The index by first byte hides no recognizer, whatever the byte is.
 func TestFirstBytes(t *testing.T) {
-	for _, sample := range samples {
+	all := slices.Clone(samples)
+	for i := range protocols {
+		all = append(all, protocols[i].client, protocols[i].server)
+	}
+	for _, sample := range all {
 		b := []byte(sample)
+		if len(b) == 0 {
+			continue
+		}
 		for c := range 256 {
 			b[0] = byte(c)
 			for n := 1; n <= len(b); n++ {
@@ -53,6 +63,10 @@ func TestFirstBytes(t *testing.T) {
 func FuzzRecognizers(f *testing.F) {
 	for _, s := range samples {
 		f.Add([]byte(s))
+	}
+	for i := range protocols {
+		f.Add([]byte(protocols[i].client))
+		f.Add([]byte(protocols[i].server))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) { consistent(t, b) })
 }

@@ -79,7 +79,7 @@ func (s *Session) enterTunnel(side Side, offset int64, data []byte, ack int64) {
 			continue
 		}
 		s.stopReading(p)
-		p.maybe, p.asked, p.tries, p.chain = opinion{}, 0, 0, chain{}
+		p.maybe, p.asked, p.tries, p.chain, p.ssh = opinion{}, 0, 0, chain{}, nil
 	}
 	s.plainFrom = s.sides[0].seen + s.sides[1].seen
 	s.revision++

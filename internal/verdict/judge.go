@@ -351,7 +351,7 @@ func plainSettled(s *dissect.Session) bool {
 	if h := s.HTTP(); h != nil && h.Method == "CONNECT" && h.Status == 0 {
 		return false
 	}
-	return !s.MayUpgrade()
+	return !s.MayTurn()
 }
 
 func plainReasons(out *Judged, s *dissect.Session, protocol string) {

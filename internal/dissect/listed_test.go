@@ -1,0 +1,22 @@
+package dissect
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// schema/README.md lists every protocol that a record can name.
+func TestProtocolsAreListed(t *testing.T) {
+	text, err := os.ReadFile("../../schema/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(text), "## Protocols")
+	list, _, _ = strings.Cut(list, "\n## ")
+	for i := range recognizers {
+		if name := recognizers[i].protocol; !strings.Contains(list, "`"+name+"`") {
+			t.Errorf("schema/README.md does not list %s", name)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package dissect
+
+// tdsLayer reads the packets of TDS in one direction, as far as it takes to see the TLS
+// handshake within packets of type PRELOGIN (MS-TDS section 2.2.6.5). Behind the handshake
+// TLS records stand bare.
+type tdsLayer struct {
+	on   bool
+	tls  bool // the packet's payload is TLS
+	hdr  [8]byte
+	n    uint8 // bytes of hdr
+	left int   // bytes of the payload still to come
+}
+
+// tdsBegin starts the reader of both directions on the first bytes of one.
+func (s *Session) tdsBegin(side Side, buf []byte) {
+	for i := range s.sides {
+		if p := s.sides[i].p; p != nil {
+			p.tds.on = true
+		}
+	}
+	st := &s.sides[side]
+	s.tdsData(side, st.seen+st.missed-int64(len(buf)), buf, -1)
+}
+
+// tdsData takes the next bytes of a direction of TDS.
+func (s *Session) tdsData(side Side, offset int64, data []byte, ack int64) {
+	st := &s.sides[side]
+	t := &st.p.tds
+	for len(data) > 0 && t.on {
+		n := 0
+		switch {
+		case t.left > 0:
+			n = min(t.left, len(data))
+			s.tdsPayload(side, offset, data[:n], ack)
+			t.left -= n
+		case t.n == 0 && st.kind == KindTLS && data[0] >= contentChangeCipherSpec:
+			t.on = false
+			s.feed(side, offset, data, ack)
+			return
+		default:
+			n = copy(t.hdr[t.n:], data)
+			if t.n += uint8(n); int(t.n) == len(t.hdr) {
+				t.packet()
+			}
+		}
+		data, offset = data[n:], offset+int64(n)
+	}
+}
+
+// packet reads a header that is whole.
+func (t *tdsLayer) packet() {
+	size, a := tdsHeader(t.hdr[:])
+	t.n, t.left, t.tls = 0, size-len(t.hdr), false
+	t.on = a == yes
+	t.n = 0
+}
+
+// tdsPayload takes a part of a packet's payload. TLS begins with a record of the handshake,
+// which the options of a PRELOGIN never do.
+func (s *Session) tdsPayload(side Side, offset int64, b []byte, ack int64) {
+	st := &s.sides[side]
+	t := &st.p.tds
+	if first := t.hdr[0] != 0; first {
+		typ := t.hdr[0]
+		t.hdr[0] = 0
+		t.tls = st.kind == KindTLS || b[0] == contentHandshake && (typ == 0x12 || typ == 0x04)
+	}
+	if !t.tls {
+		return
+	}
+	if st.kind != KindTLS {
+		s.startTLS(side, offset, true)
+	}
+	s.feed(side, offset, b, ack)
+}
