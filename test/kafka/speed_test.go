@@ -171,7 +171,8 @@ func knock() {
 	os.Exit(0)
 }
 
-// TestLatency takes the time from the first request on an edge, in clear, to the alert as a consumer of the topic reads it.
+// TestLatency takes the time from the first request on an edge, in clear, to the alert as a consumer of the topic reads it. It is
+// printed; make test-kafka holds it to a second, or on a slower machine to 20 times what a record takes through this broker.
 func TestLatency(t *testing.T) {
 	kafkatest.Require(t)
 	p := pod(t)
@@ -217,15 +218,35 @@ func TestLatency(t *testing.T) {
 		took = append(took, read.Sub(time.Unix(0, ns)))
 	}
 	slices.Sort(took)
-	p99 := took[len(took)*99/100]
-	t.Logf("%d first alerts, from packet to consumer: median %v, p99 %v, at most %v", len(took), took[len(took)/2].Round(time.Millisecond), p99.Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond))
-	if full() && p99 > time.Second { // else the machine may be busy
+	p99, base := took[len(took)*99/100], throughBroker(t, b, topics[0], alerts)
+	t.Logf("%d first alerts, from packet to consumer: median %v, p99 %v, at most %v; of a record through the broker: p99 %v", len(took),
+		took[len(took)/2].Round(time.Millisecond), p99.Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), base.Round(time.Millisecond))
+	if full() && p99 > max(time.Second, 20*base) {
 		t.Errorf("p99 %v", p99)
 	}
 	x.end()
 	if t.Logf("the ring dropped %d packets", x.drops); full() && x.drops != 0 {
 		t.Error("packets were dropped")
 	}
+}
+
+// throughBroker returns the 99th percentile of the time from a bare writer to the same consumer.
+func throughBroker(t *testing.T, b *kafkatest.Broker, topic string, alerts func(port int) (time.Time, bool)) time.Duration {
+	t.Helper()
+	w := &kafka.Writer{Addr: kafka.TCP(b.Plain), Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, Transport: &kafka.Transport{MetadataTopics: []string{topic}}}
+	defer w.Close()
+	var took []time.Duration
+	for port := 100_000; port < 100_060; port++ { // no alert has such a port
+		begun := time.Now()
+		if err := w.WriteMessages(t.Context(), kafka.Message{Value: fmt.Appendf(nil, `{"rule":{"id":"plaintext-edge"},"destination":{"port":%d}}`, port)}); err != nil {
+			t.Fatal(err)
+		}
+		eventually.True(t, "a record comes through the broker", func() bool { _, ok := alerts(port); return ok }, b.Log)
+		read, _ := alerts(port)
+		took = append(took, read.Sub(begun))
+	}
+	slices.Sort(took)
+	return took[len(took)*99/100]
 }
 
 // consume reads a topic as it grows. alerts returns when the one of plaintext-edge on a port was read, if it was.
