@@ -102,7 +102,7 @@ func ip(t *testing.T, args ...string) {
 	t.Helper()
 	cmd := exec.Command("ip", args...)
 	if len(args) > 2 && args[0] == "-n" {
-		cmd = pod{name: args[1]}.in(t.Context(), append([]string{"ip"}, args[2:]...)...)
+		cmd = pod{name: args[1]}.in(context.Background(), append([]string{"ip"}, args[2:]...)...)
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
