@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/afpacket"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 )
@@ -26,6 +27,7 @@ type interfaceTap struct {
 	excepted []pcapfilter.Connection // what the kernel's filter leaves out besides
 	changes  uint64                  // of the filter
 	err      error                   // why nothing is captured; nil while something is
+	since    time.Time               // when what is so of the capture began: that there is one, or none
 	past     afpacket.Stats          // of the handles before this one
 	lost     uint64                  // times that the interface was lost
 	once     chan struct{}           // closed when it was tried for the first time
@@ -39,6 +41,7 @@ const (
 
 // run captures until ctx ends; then it drains the ring and returns.
 func (i *interfaceTap) run(ctx context.Context) {
+	i.begin()
 	wait := reopenFirst
 	for ctx.Err() == nil {
 		h, err := i.open()
@@ -57,6 +60,13 @@ func (i *interfaceTap) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
+}
+
+// begin notes that the interface is not captured yet.
+func (i *interfaceTap) begin() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.err, i.since = nil, time.Now()
 }
 
 // open opens the interface with the filter that its link type needs.
@@ -85,7 +95,7 @@ func (i *interfaceTap) capture(ctx context.Context, h *afpacket.Handle) error {
 	h.Close()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.handle = nil
+	i.handle, i.since = nil, time.Now()
 	i.past = plus(i.past, stats)
 	return err
 }
@@ -138,10 +148,14 @@ func (i *interfaceTap) origin(typ uint8) flow.Origin {
 
 func (i *interfaceTap) opened(h *afpacket.Handle) {
 	i.mu.Lock()
-	i.handle, i.err = h, nil
+	lost := i.err != nil
+	i.handle, i.err, i.since = h, nil, time.Now()
 	i.mu.Unlock()
 	i.trial()
 	i.tap.pipeline.mu.Lock()
+	if lost {
+		i.tap.pipeline.engine.Recovered(time.Now().UnixNano(), i.name)
+	}
 	i.tap.addresses.read()
 	i.tap.pipeline.judge.SetLocal(i.tap.addresses.prefixes())
 	i.tap.pipeline.judge.SetGateways(gateways())
@@ -167,7 +181,7 @@ func (i *interfaceTap) failed(err error) {
 	}
 	i.log.Error("not capturing; trying on", "error", err)
 	i.tap.pipeline.mu.Lock()
-	i.tap.pipeline.engine.Degraded(time.Now().UnixNano(), err.Error())
+	i.tap.pipeline.engine.Lost(time.Now().UnixNano(), i.name, err.Error())
 	i.tap.pipeline.mu.Unlock()
 }
 
@@ -198,6 +212,21 @@ func (i *interfaceTap) problem() error {
 		return fmt.Errorf("interface %s: not open yet", i.name)
 	}
 	return i.err
+}
+
+// state returns how the capture goes.
+func (i *interfaceTap) state() finding.InterfaceState {
+	stats, err := i.stats(), i.problem()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	s := finding.InterfaceState{Name: i.name, Captured: err == nil, Packets: stats.Packets, Dropped: stats.Drops}
+	if !i.since.IsZero() {
+		s.Since = i.since.UnixNano()
+	}
+	if err != nil {
+		s.Error = err.Error()
+	}
+	return s
 }
 
 // stats returns the counts of all handles so far.

@@ -205,7 +205,7 @@ func (t *tap) engineConfig() finding.Config {
 		Window: t.Window, Phase: phase(t.PodUID, t.Window), Heartbeat: heartbeat,
 		Expect: t.expect, Mesh: t.Mesh, NodeEncryption: t.NodeEnc, Nodes: t.nodes, APIServer: t.apiServer.Addr(),
 		Findings: t.emit[datasets["findings"]], Posture: t.emit[datasets["posture"]], Flows: t.emit[datasets["flows"]],
-		Redact: t.redact, Now: time.Now, Emit: t.publish, Coverage: t.coverage, Filter: t.filter.String(),
+		Redact: t.redact, Now: time.Now, Emit: t.publish, Coverage: t.coverage, Interfaces: t.interfaceStates, Filter: t.filter.String(),
 	}
 }
 

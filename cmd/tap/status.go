@@ -57,6 +57,15 @@ func (t *tap) coverage() finding.Coverage {
 	return c
 }
 
+// interfaceStates is how the capture goes on each interface.
+func (t *tap) interfaceStates() []finding.InterfaceState {
+	var out []finding.InterfaceState
+	for _, i := range t.taps {
+		out = append(out, i.state())
+	}
+	return out
+}
+
 // selfTest is what the tap found out of itself at its start.
 func (t *tap) selfTest() finding.SelfTest {
 	test := finding.SelfTest{Interfaces: t.Interfaces}

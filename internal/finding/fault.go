@@ -15,6 +15,9 @@ const (
 	stateOpen     = "open"     // the first hit
 	stateOngoing  = "ongoing"  // later ones, counted
 	stateResolved = "resolved" // a whole window had judged connections and no hit
+	// stateWithdrawn: it is not a fault any more because what is expected has changed, or
+	// because the tap was told to end.
+	stateWithdrawn = "withdrawn"
 )
 
 // fault is what a rule holds against an edge.

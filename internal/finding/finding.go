@@ -49,10 +49,11 @@ type Config struct {
 	Unfold   bool   // keep edges within the pod, of probes and of DNS apart, as for a capture that someone looks at
 	Filter   string // the capture filter in force, published in meshtls.coverage
 
-	Now      func() time.Time // for event.created; nil: packet time
-	Emit     func(Record)     // called synchronously, in order; must not call the Engine
-	Reuse    bool             // Record.Value is valid during Emit only, which saves its memory
-	Coverage func() Coverage  // totals since the start, asked when a record needs them; nil: nothing is known
+	Now        func() time.Time        // for event.created; nil: packet time
+	Emit       func(Record)            // called synchronously, in order; must not call the Engine
+	Reuse      bool                    // Record.Value is valid during Emit only, which saves its memory
+	Interfaces func() []InterfaceState // asked when a record needs them, and each second; nil: there are none, as for a file
+	Coverage   func() Coverage         // totals since the start, asked when a record needs them; nil: nothing is known
 }
 
 // Coverage is how much was seen, as totals since the start.
@@ -83,6 +84,7 @@ type Engine struct {
 	folded int     // of them, those that stand for more than one
 	live   map[uint64]live
 	totals totals
+	blind  blindness
 
 	sequences map[string]uint64
 	identity  []byte // encoded once
@@ -168,6 +170,7 @@ func (e *Engine) Tick(now int64) {
 		e.closeWindow(e.window.end, true)
 		e.openWindow(e.now)
 	}
+	e.watch()
 	e.heartbeat()
 }
 

@@ -124,14 +124,23 @@ func TestGoldenPosture(t *testing.T) {
 
 func TestGoldenTap(t *testing.T) {
 	clock := time.Unix(0, noon).Add(7 * time.Millisecond)
+	eth0 := finding.InterfaceState{Name: "eth0", Captured: true, Since: noon, Packets: 5}
 	r := newRig(t, finding.Config{
 		Tap: pod.UID, Identity: pod, Heartbeat: 5 * time.Minute, Coverage: covered(12, 1), Now: func() time.Time { return clock },
+		Interfaces: func() []finding.InterfaceState {
+			return []finding.InterfaceState{eth0, {Name: "lo", Captured: true, Since: noon, Packets: 7, Dropped: 1}}
+		},
 	})
 	r.e.Started(noon, finding.SelfTest{Interfaces: []string{"eth0", "lo"}, Checks: []finding.Check{
 		{Name: "capture_eth0", OK: true}, {Name: "sink", Detail: "connection refused: see TAP_KAFKA_BROKERS"},
 	}})
 	r.e.Tick(noon + 5*minute)
-	r.e.Degraded(noon+6*minute, "interface eth0 is gone")
+	eth0.Captured, eth0.Since, eth0.Error = false, noon+6*minute, "interface eth0 is gone"
+	r.e.Lost(noon+6*minute, "eth0", eth0.Error)
+	r.e.Tick(noon + 6*minute + 6*second)
+	eth0.Captured, eth0.Since, eth0.Error = true, noon+6*minute+20*second, ""
+	r.e.Recovered(noon+6*minute+20*second, "eth0")
+	r.e.Degraded(noon+6*minute+30*second, "2 records were dropped")
 	r.e.Flush(noon + 7*minute)
 	r.e.Stopped(noon+7*minute, "SIGTERM")
 	golden(t, "tap.json", r.records)

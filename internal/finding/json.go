@@ -41,6 +41,20 @@ func (e *encoder) open(name string) {
 	e.buf = append(e.buf, '{')
 }
 
+// objects writes n objects; each writes the members of one.
+func (e *encoder) objects(name string, n int, each func(i int)) {
+	if n == 0 {
+		return
+	}
+	e.name(name)
+	for i := range n {
+		e.buf = append(e.buf, "[,"[min(i, 1)], '{')
+		each(i)
+		e.buf = append(e.buf, '}')
+	}
+	e.buf = append(e.buf, ']')
+}
+
 // close ends the innermost object. An empty one goes without a trace.
 func (e *encoder) close() {
 	e.depth--

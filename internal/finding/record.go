@@ -1,6 +1,7 @@
 package finding
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -27,7 +28,7 @@ type Record struct {
 	Dataset string // one of the Dataset constants
 	Rule    string // rule.id, of a finding
 	ID      string // event.id: the same for the same record however often it is sent
-	Key     string // the same for all records of one tap and edge
+	Key     string // the same for all records of one tap and edge, or of one kind of the tap's own state
 	Time    int64  // @timestamp, ns since the epoch
 	Value   []byte // one JSON object without a line break; belongs to the receiver, but see Config.Reuse
 }
@@ -48,6 +49,7 @@ type header struct {
 	rule     *rule // findings only
 	severity int   // with rule
 	edge     string
+	kept     string // what Record.Key has where there is no edge: records that replace each other have the same
 
 	// What event.id is the hash of, besides dataset, tap and run.
 	subject []byte // edge or connection
@@ -115,8 +117,8 @@ func (e *Engine) finish(h *header, iface string) {
 	enc.buf = append(enc.buf, e.identity...)
 	enc.end()
 	key := e.cfg.Tap
-	if h.edge != "" {
-		key = e.cfg.Tap + "|" + h.edge
+	if of := cmp.Or(h.edge, h.kept); of != "" {
+		key = e.cfg.Tap + "|" + of
 	}
 	rule := ""
 	if h.rule != nil {

@@ -49,11 +49,11 @@ var rules = [ruleCount]rule{
 
 // Rules returns every rule.id that a finding can have.
 func Rules() []string {
-	ids := make([]string, ruleCount)
+	ids := make([]string, ruleCount, ruleCount+1)
 	for r := range rules {
 		ids[r] = rules[r].id
 	}
-	return ids
+	return append(ids, tapBlind.id)
 }
 
 const referenceBase = "https://github.com/meshtls-tap/meshtls-tap/blob/main/schema/README.md#"

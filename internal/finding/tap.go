@@ -30,8 +30,27 @@ func (e *Engine) Degraded(now int64, reason string) {
 	e.emitTap(now, "degraded", reason, nil)
 }
 
+// Lost says that an interface is not captured, and why. It is a finding as well where that
+// lasts; see Config.Interfaces.
+func (e *Engine) Lost(now int64, iface, reason string) {
+	e.Tick(now)
+	e.emitTapOf(now, "degraded", iface, reason, nil)
+}
+
+// Recovered says that an interface that was lost is captured again. The record replaces
+// that of Lost in a compacted topic.
+func (e *Engine) Recovered(now int64, iface string) {
+	e.Tick(now)
+	e.emitTapOf(now, "recovered", iface, "interface "+iface+" is captured again", nil)
+	e.blind.next = 0
+	e.watch()
+}
+
 // Stopped says that the tap ends, and why. Flush comes before it.
-func (e *Engine) Stopped(now int64, reason string) { e.emitTap(now, "stopped", reason, nil) }
+func (e *Engine) Stopped(now int64, reason string) {
+	e.endBlind(reason)
+	e.emitTap(now, "stopped", reason, nil)
+}
 
 // Checked says no more than that a record can be published.
 func (e *Engine) Checked(now int64) {
@@ -50,25 +69,33 @@ func (e *Engine) heartbeat() {
 }
 
 // tapTypes are event.type by event.action.
-var tapTypes = map[string][]string{"check": {"info"}, "started": {"start"}, "heartbeat": {"info"}, "degraded": {"change"}, "stopped": {"end"}}
+var tapTypes = map[string][]string{"check": {"info"}, "started": {"start"}, "heartbeat": {"info"}, "degraded": {"change"}, "recovered": {"change"}, "stopped": {"end"}}
 
 // emitTap emits a record of the tap itself. Its coverage is that of the whole run.
 func (e *Engine) emitTap(now int64, action, reason string, t *SelfTest) {
+	e.emitTapOf(now, action, "", reason, t)
+}
+
+// emitTapOf emits a record of the tap itself, of one of its interfaces where that is given.
+// What was degraded and has recovered is one state, and has one key.
+func (e *Engine) emitTapOf(now int64, action, iface, reason string, t *SelfTest) {
+	kept := action
+	if iface != "" {
+		kept = "degraded|" + iface
+	}
 	e.now = max(e.now, now)
 	total := e.coverage()
 	s := span{from: e.totals.start, to: e.now, Coverage: total, known: e.cfg.Coverage != nil}
 	h := header{
 		dataset: DatasetTap, kind: "metric", category: "process", types: tapTypes[action], action: action, reason: reason,
-		time: e.now, start: s.from, end: s.to, span: true,
+		time: e.now, start: s.from, end: s.to, span: true, kept: kept,
 		subject: []byte(action), window: e.now, nth: e.sequences[DatasetTap],
 	}
 	e.head(&h)
 	enc := &e.enc
 	e.openMeshTLS()
 	enc.open("tap")
-	enc.uint("connections", uint64(len(e.live)))
-	enc.uint("edges", uint64(len(e.order)))
-	enc.uint("edges_gone", e.totals.gone)
+	e.encodeTapCounts()
 	if t != nil {
 		encodeSelfTest(enc, t)
 	}
@@ -80,7 +107,16 @@ func (e *Engine) emitTap(now int64, action, reason string, t *SelfTest) {
 	enc.close()
 	e.encodeCoverage(&s, nil)
 	e.closeMeshTLS()
-	e.finish(&h, "")
+	e.finish(&h, iface)
+}
+
+// encodeTapCounts writes what each record of meshtls.tap has.
+func (e *Engine) encodeTapCounts() {
+	enc := &e.enc
+	enc.uint("connections", uint64(len(e.live)))
+	enc.uint("edges", uint64(len(e.order)))
+	enc.uint("edges_gone", e.totals.gone)
+	e.encodeInterfaces(e.interfaces())
 }
 
 func encodeSelfTest(enc *encoder, t *SelfTest) {

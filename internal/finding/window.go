@@ -39,6 +39,9 @@ func (e *Engine) closeWindow(end int64, whole bool) {
 		}
 	}
 	e.report(end, whole)
+	if whole {
+		e.reportBlind()
+	}
 	for _, g := range e.order {
 		g.nextWindow()
 	}

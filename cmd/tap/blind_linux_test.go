@@ -1,0 +1,33 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// TestBlindTapLive: a tap that may not capture on an interface says so in the findings, and in
+// each of its records, until the interface is there.
+func TestBlindTapLive(t *testing.T) {
+	a, b := pods(t)
+	tap := a.start(t, []string{"TAP_INTERFACES=eth0,net1", "TAP_EMIT=findings,posture"}, buildTap(t), "run")
+	blind := func(state string) func(l string) bool {
+		return func(l string) bool {
+			return strings.Contains(l, `"id":"tap-blind"`) && strings.Contains(l, `"state":"`+state+`"`) && strings.Contains(l, `"name":"net1","captured":`+map[string]string{"open": "false", "resolved": "true"}[state])
+		}
+	}
+	said := tap.line(t, blind("open"))
+	open := said[len(said)-1]
+	if !strings.Contains(open, `"severity":73`) || !strings.Contains(open, `"name":"eth0","captured":true`) || !strings.Contains(open, "no such") {
+		t.Errorf("open: %s", open)
+	}
+	ip(t, "-n", a.name, "link", "add", "net1", "type", "veth", "peer", "name", "net1", "netns", b.name)
+	for _, p := range []pod{a, b} {
+		ip(t, "-n", p.name, "link", "set", "net1", "up")
+	}
+	tap.line(t, blind("resolved"))
+	for _, l := range tap.end(t) {
+		if strings.Contains(l, `"withdrawn"`) || strings.Contains(l, `"id":"tap-blind"`) {
+			t.Errorf("ended on purpose: %s", l)
+		}
+	}
+}
