@@ -189,6 +189,10 @@ func judgeOurs() func([]byte) {
 
 // Data implements flow.Handler, with Changed and End.
 func (j *judging) Data(c *flow.Conn, s flow.Segment) {
+	if rest, ok := c.User.(*verdict.Rest); ok {
+		rest.Tail.Quiet(dissect.Side(s.Side), s.Data, s.Gap)
+		return
+	}
 	x, ok := c.User.(*dissect.Session)
 	if !ok {
 		x = j.memory.New()
@@ -200,7 +204,7 @@ func (j *judging) Data(c *flow.Conn, s flow.Segment) {
 		x.Finish()
 		if rest := j.judge.Rest(c, x); rest != nil {
 			c.User = rest
-			j.table.Done(c)
+			j.table.Done(c, rest.Followed())
 		}
 	}
 }

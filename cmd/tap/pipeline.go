@@ -88,9 +88,13 @@ func (p *pipeline) tick(now int64) {
 
 // Data implements flow.Handler.
 func (p *pipeline) Data(c *flow.Conn, s flow.Segment) {
-	x := p.of(c)
+	x := p.of(c, &s)
 	if x == nil {
 		return
+	}
+	if c.Thinned && !s.Cut && s.Gap > 0 { // what was left out is not lost
+		x.session.Skip(dissect.Side(s.Side), s.Offset, s.Gap)
+		s.Gap = 0
 	}
 	switch {
 	case c.Transport == transportUDP:
@@ -157,20 +161,46 @@ func (p *pipeline) last(c *flow.Conn, x *connection, why flow.EndReason) verdict
 
 const transportUDP = 17
 
-// of returns what is kept of a connection with payload, nil if it is settled and nothing
-// more comes of it.
-func (p *pipeline) of(c *flow.Conn) *connection {
+// of returns what is kept of a connection with payload, nil if it is settled and s changes
+// nothing.
+func (p *pipeline) of(c *flow.Conn, s *flow.Segment) *connection {
 	switch x := c.User.(type) {
 	case *connection:
 		return x
 	case *verdict.Rest:
-		return nil
+		if quiet(c, &x.Tail, s) {
+			return nil
+		}
+		return p.resume(c, x)
 	}
 	x := &connection{session: p.memory.New()}
 	if c.Transport == transportUDP {
 		x.session.SetSource(p.source(c))
 	}
 	c.User = x
+	return x
+}
+
+// quiet reports whether s holds nothing but TLS of a connection whose TLS is followed.
+func quiet(c *flow.Conn, f *dissect.Tail, s *flow.Segment) bool {
+	side := dissect.Side(s.Side)
+	switch {
+	case c.Transport == transportUDP:
+		return f.QuietDatagram(side, s.Data)
+	case s.Cut:
+		f.Cut(side, s.Gap)
+		return true
+	}
+	return f.Quiet(side, s.Data, s.Gap)
+}
+
+// resume goes on with a settled connection whose TLS has ended, or begins anew.
+func (p *pipeline) resume(c *flow.Conn, r *verdict.Rest) *connection {
+	x := &connection{session: p.memory.New()}
+	x.fin, x.rst = [2]bool{c.Orig.FIN, c.Resp.FIN}, [2]bool{c.Orig.RST, c.Resp.RST}
+	p.judge.Resume(c, r, x.session)
+	c.User = x
+	p.table.Undone(c)
 	return x
 }
 
@@ -198,7 +228,7 @@ func (p *pipeline) look(c *flow.Conn, x *connection) {
 		if rest := p.judge.Rest(c, x.session); rest != nil {
 			c.User = rest
 			x.session.Drop()
-			p.table.Done(c)
+			p.table.Done(c, rest.Followed())
 		}
 	}
 }

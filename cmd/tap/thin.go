@@ -70,10 +70,10 @@ func excepted(chosen []*flow.Conn, iface uint16) (out []pcapfilter.Connection) {
 	return out
 }
 
-// secured tells whether a connection that is settled is TLS.
+// secured tells whether a connection that is settled is TLS, as far as is known.
 func secured(c *flow.Conn) bool {
 	rest, ok := c.User.(*verdict.Rest)
-	return ok && (rest.Verdict() == verdict.MTLS || rest.Verdict() == verdict.TLS)
+	return ok && rest.Followed()
 }
 
 // thin changes the filters if the choice has changed. The pipeline is locked.

@@ -11,8 +11,14 @@ func (s *Session) Cut(side Side, offset, n int64, bulk bool) {
 		s.dns.lose(side)
 		s.skipped(side)
 	}
-	if s.finished || s.failed {
+	switch {
+	case st.ended:
 		st.seen += n
+		s.after.Cut(side, offset, n, bulk)
+		return
+	case s.finished || s.failed:
+		st.seen += n
+		s.tail.Cut(side, n)
 		return
 	}
 	if st.p == nil {

@@ -18,6 +18,9 @@ func (m *Memory) Held() int { return m.held }
 
 // Drop tells the session's Memory that it is not used any more.
 func (s *Session) Drop() {
+	if s.after != nil {
+		s.after.Drop()
+	}
 	s.forget()
 	s.take(-s.held)
 	s.note(-s.facts)

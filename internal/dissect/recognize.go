@@ -334,6 +334,9 @@ func (s *Session) Conclude() {
 	if s.udp != nil && s.udp.quic != nil && s.udp.quic.late > 0 && s.memory.afford(s) {
 		s.catchUp()
 	}
+	if s.after != nil {
+		s.after.Conclude()
+	}
 	short, clean := 0, true
 	for i := range s.sides {
 		st := &s.sides[i]

@@ -39,8 +39,9 @@ type records struct {
 	hdrN   int
 	left   int // bytes of the current record still to come
 	ack    int64
-	opaq   bool // the current record is protected
-	peek   bool // whether it is shows in its first bytes
+	opaq   bool     // the current record is protected
+	peek   bool     // whether it is shows in its first bytes
+	text   tailSide // of a layer that is lost: what its segments begin with
 	alert  [2]byte
 	alertN int
 }
@@ -117,16 +118,21 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if l.broken {
 		if !chained(data) {
+			if s.depth < maxAfter && r.text.readable(data) {
+				s.endTLS(side, offset, nil, data, ack, false)
+			}
 			return
 		}
-		l.broken = false
+		l.broken, r.text.text = false, 0
 		s.revision++
 	}
 	for len(data) > 0 && !l.broken {
 		if r.left == 0 {
 			held, heldN := r.hdr, r.hdrN
-			n := s.header(side, data, ack)
-			if s.sides[side].kind != KindTLS {
+			n := s.header(side, offset, data, ack)
+			if st := &s.sides[side]; st.ended {
+				return
+			} else if st.kind != KindTLS {
 				s.anew(side, offset, held[:heldN], data, ack)
 				return
 			}
@@ -148,14 +154,20 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 }
 
 // header takes the bytes of a record's header and returns how many it took.
-func (s *Session) header(side Side, data []byte, ack int64) int {
+func (s *Session) header(side Side, offset int64, data []byte, ack int64) int {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if r.hdrN == 0 {
 		r.ack = ack
 	}
-	n := copy(r.hdr[r.hdrN:], data)
+	had := r.hdrN
+	n := copy(r.hdr[had:], data)
 	r.hdrN += n
 	l.inHeader = r.hdrN < recordHeader
+	if s.endsAt(side, had, data) {
+		l.inHeader = false
+		s.endTLS(side, offset-int64(had), r.hdr[:had], data, ack, true)
+		return n
+	}
 	if !plausibleHeader(r.hdr[:r.hdrN]) {
 		s.breakOff(side)
 		if l.headers < minChained && !s.tls.RolesKnown || !l.torn && !s.tls.answered() {

@@ -46,6 +46,7 @@ type stream struct {
 	sealed       bool   // a buffer of ciphertext was seen, of a protocol that seals
 	asks         bool   // it sent requests of cleartext HTTP
 	upgrades     bool   // TLS may follow, by the recognizer or by a word that was said
+	ended        bool   // TLS ended here: what follows is for Session.after
 	protocol     string // of the recognizer that said yes
 	seen, missed int64  // payload bytes seen, and lost in gaps
 	clearAck     int64  // how much of the other direction this one's cleartext acknowledges
@@ -102,16 +103,26 @@ type Session struct {
 	kept     any
 	peer     string // SetPeer
 	peerSet  bool
+
+	tail   Tail     // once finished
+	after  *Session // what followed the end of TLS, nil: nothing
+	depth  uint8    // sessions that this one is the after of
+	unsure bool     // after was found by what it says alone, where bytes had been lost
 }
 
 // New returns an empty session that shares nothing with others.
 func New() *Session { return &Session{} }
 
 // Revision changes whenever something that a judgement can depend on has changed.
-func (s *Session) Revision() uint32 { return s.revision }
+func (s *Session) Revision() uint32 {
+	if s.after != nil {
+		return s.revision + s.after.Revision()
+	}
+	return s.revision
+}
 
 // Failed tells that the dissector gave up on this connection because of its own fault.
-func (s *Session) Failed() bool { return s.failed }
+func (s *Session) Failed() bool { return s.failed || s.after != nil && s.after.Failed() }
 
 // TLS returns what was seen of TLS, nil if nothing was, or if Finish has freed it. It is
 // valid until the next call of Data.
@@ -165,7 +176,11 @@ func (s *Session) Peer() (name string, set bool) { return s.peer, s.peerSet }
 // but for Answers, and what was buffered is freed, for other sessions of its Memory to
 // use. Where a conclusion was kept, so is what it was drawn from; without one the facts
 // stay, for a judgement that is still to come.
+//
+// Where TLS was spoken its records are followed on, and what comes after their end is for
+// After.
 func (s *Session) Finish() {
+	s.followOn()
 	s.finished = true
 	s.forget()
 	if !s.failed { // else it may be in the middle of something
@@ -188,6 +203,9 @@ func (s *Session) Complete() bool {
 		named = named || st.kind == KindPlain && (sameProtocol(st.protocol, "http2") || st.protocol == "http")
 		read = read && st.kind != KindNone && (st.p == nil || st.p.http == nil && st.p.http2 == nil)
 	}
+	if s.after != nil && !s.after.decided() {
+		return false
+	}
 	return !named || read || s.sides[0].seen+s.sides[1].seen > maxHTTPHeader
 }
 
@@ -201,8 +219,13 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 	if gap > 0 {
 		st.missed += gap
 	}
-	if s.finished || s.failed {
+	switch {
+	case st.ended:
+		s.after.Data(side, offset, data, ack, gap)
+		return
+	case s.finished || s.failed:
 		s.dnsBehind(side, data, gap)
+		s.later(side, offset, data, ack, gap)
 		return
 	}
 	if st.p == nil {
@@ -246,7 +269,7 @@ func (s *Session) route(side Side, offset int64, data []byte, ack int64) {
 func (s *Session) Datagram(side Side, data []byte) {
 	st := &s.sides[side]
 	st.seen += int64(len(data))
-	if s.failed || len(data) == 0 || s.finished && s.dns == nil {
+	if s.failed || len(data) == 0 || s.laterDatagram(side, data) || s.finished && s.dns == nil {
 		return
 	}
 	defer s.fence()
@@ -275,6 +298,9 @@ func (s *Session) Closed(side Side, reset bool) {
 		if l := &s.tls.layers[side.Other()]; !l.ended {
 			l.ended, l.before = true, len(l.list)
 		}
+	}
+	if s.after != nil {
+		s.after.Closed(side, reset)
 	}
 	s.revision++
 }

@@ -247,7 +247,7 @@ func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack i
 
 // helloBegins tells whether b begins with a hello of a type in a record of its own.
 func helloBegins(b []byte, typ byte) answer {
-	if !plausibleHeader(b) || b[0] != contentHandshake {
+	if len(b) == 0 || !plausibleHeader(b) || b[0] != contentHandshake {
 		return no
 	}
 	if len(b) > 5 && b[5] != typ || len(b) > 6 && b[6] != 0 || len(b) > 9 && b[9] != 3 && !is13(uint16(b[9])<<8) {

@@ -3,6 +3,7 @@ package finding
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
@@ -89,6 +90,12 @@ func (g *edge) applies(r int, t traits, j *verdict.Judged) bool {
 // lesser tells that a connection was shown to be less than mutual TLS.
 func (t traits) lesser() bool { return t.has(plaintextBit) || t.has(notMutualBit) }
 
+// turned reports whether a connection that was mutual TLS went on as something less.
+func turned(was *live, j *verdict.Judged) bool {
+	return was.edge != nil && was.traits.has(mtlsBit) &&
+		(slices.Contains(j.Reasons, "plaintext_after_tls") || slices.Contains(j.Reasons, "second_handshake"))
+}
+
 // breaks holds a connection to the rules, emits the findings that leave at once, and
 // returns t with the bits of the rules that it breaks. What was counted before is not
 // counted again, and what turns out otherwise is taken back.
@@ -100,7 +107,7 @@ func (e *Engine) breaks(g *edge, t traits, was *live, j *verdict.Judged, x Expec
 			severity = rules[r].hits.of(x)
 		}
 		before := was.edge == g && was.traits.has(bit)
-		hit := severity > 0 && (g.applies(r, t, j) || before && r == mtlsDowngrade && t.lesser())
+		hit := severity > 0 && (g.applies(r, t, j) || r == mtlsDowngrade && t.lesser() && (before || turned(was, j)))
 		counted := was.edge != nil && was.traits.has(bit)
 		if counted && (!hit || !before) {
 			e.takeBack(was.edge, r)

@@ -140,6 +140,19 @@ func TestDowngrade(t *testing.T) {
 	unsure := func(id uint64, start int64) *verdict.Judged {
 		return tlsTalk(id, start, verdict.TLS, verdict.AuthUnknown)
 	}
+	turned := func(lives bool) conn { // the connection with number 9
+		return func(_ uint64, start int64) *verdict.Judged {
+			j := tlsTalk(9, noon, verdict.Plaintext, verdict.AuthPresented)
+			j.Protocol, j.Reasons, j.Last = "http", []string{"plaintext_after_tls", "http_request_line"}, start
+			if lives {
+				return living(j)
+			}
+			return j
+		}
+	}
+	alive := func(of conn, id uint64) conn {
+		return func(_ uint64, start int64) *verdict.Judged { return living(of(id, start)) }
+	}
 	older := func(id uint64, start int64) *verdict.Judged {
 		j := oneWay(id, noon-minute)
 		j.Last = start
@@ -156,6 +169,8 @@ func TestDowngrade(t *testing.T) {
 		"mixed from the start":             {[]conn{oneWay, mutual, oneWay, plain}, 0},
 		"mixed, a clean window, then less": {[]conn{oneWay, mutual, nil, mutual, nil, oneWay}, 1},
 		"began before the proof":           {[]conn{mutual, older}, 0},
+		"one that goes on in plaintext":    {[]conn{alive(mutual, 9), turned(true), turned(false)}, 1},
+		"mixed, and one that goes on":      {[]conn{oneWay, alive(mutual, 9), turned(true), turned(false)}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRig(t, finding.Config{})

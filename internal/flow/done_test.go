@@ -15,7 +15,7 @@ type satisfied struct {
 
 func (s *satisfied) Data(c *flow.Conn, d flow.Segment) {
 	s.gather.Data(c, d)
-	s.table.Done(c)
+	s.table.Done(c, false)
 }
 
 // Of a connection that the handler is done with no bytes are handed on, and all that is

@@ -172,7 +172,6 @@ func (t *Table) skipTo(c *Conn, side Side, off int64) {
 		return
 	case c.Thinned:
 		t.leftOut(c, side, off)
-		s.told = off
 	default:
 		t.rememberHole(s, off)
 		t.lose(c, side, off-s.next)

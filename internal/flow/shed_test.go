@@ -23,7 +23,7 @@ func newSettling(cfg flow.Config) *settling {
 
 func (s *settling) Data(c *flow.Conn, x flow.Segment) {
 	if string(x.Data) == "!" {
-		s.table.Done(c)
+		s.table.Done(c, false)
 	}
 }
 

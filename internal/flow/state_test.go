@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -118,6 +119,7 @@ func TestTupleReuse(t *testing.T) {
 		{"an old SYN", open, step{flags: "S", seq: ^uint32(500)}, 1},
 		{"a SYN with other numbers that was not answered", handshake[:1], step{flags: "S", seq: ^uint32(77)}, 2},
 		{"a SYN from the other side", open, step{server: true, flags: "S", seq: 9000}, 2},
+		{"a SYN that looks old, and its answer", open, step{server: true, flags: "SA", seq: 5000, ack: ^uint32(499)}, 2},
 		{"an old SYN-ACK", open, step{server: true, flags: "SA", seq: 9000, ack: 77}, 1},
 		{"a SYN in mid-stream", []step{{flags: "PA", seq: 9, ack: 9, data: "x"}}, step{flags: "S", seq: 9000}, 2},
 		{"a SYN-ACK in mid-stream", []step{{flags: "PA", seq: 9, ack: 9, data: "x"}}, step{server: true, flags: "SA", seq: 9000, ack: 77}, 2},
@@ -126,7 +128,11 @@ func TestTupleReuse(t *testing.T) {
 	} {
 		g := newGather(t)
 		table := flow.NewTable(flow.Config{}, g)
-		run(table, 0, run(table, 0, start, client, server, c.first...), client, server, c.again)
+		at := run(table, 0, start, client, server, c.first...)
+		if strings.HasPrefix(c.name, "a SYN that looks old") {
+			at = run(table, 0, at, client, server, step{flags: "S", seq: ^uint32(500)})
+		}
+		run(table, 0, at, client, server, c.again)
 		table.Flush()
 		if len(g.ended) != c.want {
 			t.Errorf("%s: %d connections, want %d", c.name, len(g.ended), c.want)

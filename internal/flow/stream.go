@@ -116,14 +116,16 @@ func (t *Table) placeSome(c *Conn, side Side, p piece) piece {
 // long it is may be all that is wanted of it.
 func (t *Table) deliver(c *Conn, side Side, p *piece) {
 	s := &c.tcp.side[side]
-	if c.tcp.done {
+	if c.tcp.done && !c.tcp.followed {
 		t.pass(c, side, p.n, len(p.data))
 		return
 	}
 	s.sure = true
 	s.next = p.end()
 	if gap := p.off - s.told; gap > 0 || len(p.data) > 0 {
-		t.remember(s, p)
+		if !c.tcp.done {
+			t.remember(s, p)
+		}
 		s.told = p.off + int64(len(p.data))
 		t.emit(c, Segment{Side: side, Offset: p.off, Data: p.data, Ack: p.ack, Gap: gap, Time: p.time})
 	}
@@ -152,7 +154,7 @@ func (t *Table) cut(c *Conn, side Side, n int64) {
 }
 
 func (t *Table) emit(c *Conn, s Segment) {
-	if !c.Excluded && !c.tcp.done {
+	if !c.Excluded && (!c.tcp.done || c.tcp.followed) {
 		t.h.Data(c, s)
 	}
 }

@@ -90,7 +90,10 @@ func (t *Table) Add(p *Packet) {
 	if c != nil && d.Transport == protoTCP && d.Flags&flagSYN != 0 && t.begins(c, d) {
 		t.stats.Reused++
 		t.end(c, EndReused)
-		c = nil
+		again := c.tcp.againSeen && d.Flags&flagACK != 0
+		if c = t.open(*k, d, p.Time); again {
+			c.answered(d)
+		}
 	}
 	if c == nil {
 		c = t.open(*k, d, p.Time)
@@ -135,11 +138,18 @@ func (t *Table) packet(c *Conn, d *Decoded, now int64) {
 	t.touch(c)
 }
 
-// Done says that the Handler wants none of the bytes of c that are still to come. They
-// are put in order and counted as before, but neither handed on nor compared with copies
-// of theirs, and c is among the first to go when the table is full. It may be called
-// from within Data.
-func (t *Table) Done(c *Conn) { c.tcp.done = true }
+// Done says that the Handler has judged c. Later bytes of c are put in order and counted
+// as before, but not compared with their copies, and c is among the first to go when the
+// table is full. The Handler still receives the bytes where follow is set, and none where
+// it is not. Done may be called from within Data.
+func (t *Table) Done(c *Conn, follow bool) { c.tcp.done, c.tcp.followed = true, follow }
+
+// Undone reverts Done: the Handler judges c anew, and no filter may leave packets of c
+// out. It may be called from within Data.
+func (t *Table) Undone(c *Conn) {
+	c.tcp.done, c.tcp.followed = false, false
+	t.unthin(c)
+}
 
 func (c *Conn) end(s Side) *Endpoint {
 	if s == Originator {
@@ -175,7 +185,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	t.conns.add(&k, c)
 	t.locate(c)
 	if t.cfg.Exclude != nil && t.cfg.Exclude(c) {
-		c.Excluded, c.tcp.done = true, true
+		c.Excluded, c.tcp.done = true, true // and not followed
 		t.stats.Excluded++
 	}
 	if loopback {

@@ -11,8 +11,11 @@ type tcpState struct {
 	list          uint8    // which of Table.idle
 	faces         bool     // listed in Table.faces
 	done          bool     // Table.Done
+	followed      bool     // Table.Done, and the Handler wants the bytes all the same
 	thin          bool     // Thin has chosen it
 	busy          uint8    // times busyStep packets of a side since the last call of Thin
+	again         uint32   // the number of a SYN that was taken for an old duplicate, ...
+	againSeen     bool     // ... if there was one
 }
 
 // segment takes a TCP segment of c.
@@ -87,7 +90,7 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		s.probed = true // and the byte that it repeats was lost
 	case c.Excluded:
 		s.next = max(s.next, off+n)
-	case inOrder && c.tcp.done:
+	case inOrder && c.tcp.done && !c.tcp.followed:
 		t.pass(c, side, n, len(d.Payload))
 	default:
 		var p piece // not a literal, which would be made elsewhere and copied
@@ -229,15 +232,28 @@ func (t *Table) begins(c *Conn, d *Decoded) bool {
 		if c.Thinned { // whose numbers a made-up packet may have moved ahead, at once
 			return true
 		}
-		return c.closing() || c.Resp.Packets == 0 || quiet || s.offset(d.Seq) >= s.next
+		if c.closing() || c.Resp.Packets == 0 || quiet || s.offset(d.Seq) >= s.next {
+			return true
+		}
+		c.tcp.again, c.tcp.againSeen = d.Seq, true // an old duplicate, unless it is answered
+		return false
 	case d.Flags&flagACK == 0: // both opened at a time (RFC 9293, section 3.5)?
 		return c.State != S0 || c.Resp.Packets > 0
 	case side == Responder && c.OrigISNSeen:
-		return c.closing() && d.Ack != c.OrigISN+1
+		return d.Ack != c.OrigISN+1 && (c.closing() || c.tcp.againSeen && d.Ack == c.tcp.again+1)
 	case side == Responder:
 		return s.known
 	}
 	return !c.OrigISNSeen || c.closing()
+}
+
+// answered tells c, which a SYN-ACK has opened, the number of the SYN that it answers. That
+// SYN was taken for a duplicate of an older connection's.
+func (c *Conn) answered(d *Decoded) {
+	s := &c.tcp.side[Originator]
+	s.start(d.Ack)
+	s.state = synSent
+	c.OrigISN, c.OrigISNSeen, c.MissedStart = d.Ack-1, true, false
 }
 
 func (c *Conn) isnSeen(side Side) bool {

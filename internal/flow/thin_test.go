@@ -17,7 +17,7 @@ type settled struct {
 
 func (s *settled) Data(c *flow.Conn, g flow.Segment) {
 	s.gather.Data(c, g)
-	s.table.Done(c)
+	s.table.Done(c, false)
 }
 
 // thinTable is a table in which the connection between client and server goes on: what the client has sent ends at the

@@ -16,6 +16,9 @@ var words = map[string]string{
 	"text_like":                 "readable text went over it, of no known protocol",
 	"own_encryption":            "its protocol negotiated encryption of its own, and went on encrypted",
 	"cleartext_answer_to_hello": "one side spoke TLS and the other cleartext",
+	"plaintext_after_tls":       "TLS ended and the connection went on in plaintext",
+	"other_data_after_tls":      "TLS ended and the connection went on with bytes that are not TLS",
+	"second_handshake":          "a second TLS handshake began in the same connection; the weaker one counts",
 
 	// names that are none
 	"host_not_a_name":            "what the request gave as its host is neither a name nor an address, and is left out",

@@ -95,8 +95,8 @@ func TestSettledSessionIsSmall(t *testing.T) {
 		auth    capturetest.ClientAuth
 		most    int
 	}{
-		{"1.3 mutual", tls.VersionTLS13, capturetest.Presented, 1 << 10},
-		{"1.3 one-way", tls.VersionTLS13, capturetest.NotRequested, 1 << 10},
+		{"1.3 mutual", tls.VersionTLS13, capturetest.Presented, 1100},
+		{"1.3 one-way", tls.VersionTLS13, capturetest.NotRequested, 1100},
 		{"1.2 mutual, with two certificates", tls.VersionTLS12, capturetest.Presented, 5 << 9},
 	} {
 		chunks := talk(t, c.version, c.auth).Chunks

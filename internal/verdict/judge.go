@@ -83,13 +83,17 @@ func (j *Judge) Settled(c *flow.Conn, s *dissect.Session) bool {
 	if concluded(s) != nil || j.settled(c, s) {
 		return true
 	}
-	s.Keep(nil)
+	if s.After() == nil { // else it keeps what was concluded before
+		s.Keep(nil)
+	}
 	return false
 }
 
 func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 	t := s.TLS()
 	switch {
+	case s.After() != nil:
+		return j.settledAfter(c, s)
 	case !payload(s):
 		return false
 	case s.Failed():
@@ -125,6 +129,9 @@ type conclusion struct {
 // concluded returns what was concluded of a session before it was finished, nil if it is
 // not finished or gave up.
 func concluded(s *dissect.Session) *conclusion {
+	if after := s.After(); after != nil {
+		s = after // which has the conclusion of both
+	}
 	if k, ok := s.Kept().(*conclusion); ok && s.Finished() && !s.Failed() {
 		return k
 	}
@@ -141,14 +148,23 @@ func (j *Judge) conclude(out *Judged, c *flow.Conn, s *dissect.Session, ended bo
 	if ended {
 		s.Conclude()
 	}
-	j.judge(out, c, s)
+	holder := s
+	if s.After() != nil {
+		j.judgeAfter(out, c, s)
+		holder = s.After()
+	} else {
+		j.judge(out, c, s)
+	}
 	switch {
 	case ended:
 		j.memory.over(out.ID, out.Last, false)
 	case out.Settled:
-		s.Keep(&conclusion{out.Verdict, out.Protocol, slices.Clone(out.Reasons), out.TLS, out.HTTP})
+		k := &conclusion{out.Verdict, out.Protocol, slices.Clone(out.Reasons), out.TLS, out.HTTP}
+		if holder.Keep(k); !s.Finished() {
+			s.Keep(k)
+		}
 	default:
-		s.Keep(nil)
+		holder.Keep(nil)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // Rest is what remains of a finished session: what a judgement of its connection that is
-// still to come needs. It takes some 80 bytes: what the connections of one client and one
+// still to come needs. It takes some 110 bytes: what the connections of one client and one
 // server have in common is held once.
 type Rest struct {
 	common  *common  // without what is below
@@ -19,6 +19,9 @@ type Rest struct {
 	age     int64    // TLSInfo.ClientAuthAge
 	cut     uint64   // bytes that were cut off where they were wanted, beside those that never came
 	peer    peerName
+
+	// Tail is valid where Followed returns true.
+	Tail dissect.Tail
 }
 
 // peerName is the name that DNS gave for a peer, once it was looked for.
@@ -34,7 +37,7 @@ func (j *Judge) Rest(c *flow.Conn, s *dissect.Session) *Rest {
 	if k == nil || !s.Spent() {
 		return nil
 	}
-	r := &Rest{cut: lost(c, s) - c.Orig.Missed - c.Resp.Missed}
+	r := &Rest{cut: lost(c, s) - c.Orig.Missed - c.Resp.Missed, Tail: s.Tail()}
 	r.peer.name, r.peer.set = s.Peer()
 	whole := *k
 	var info TLSInfo
@@ -58,8 +61,16 @@ func (j *Judge) Drop(r *Rest) {
 	}
 }
 
-// Verdict returns what was concluded.
-func (r *Rest) Verdict() Verdict { return r.common.verdict }
+// Followed reports whether the records of the connection are followed on: what comes after
+// the end of its TLS counts. Plaintext is the last word on a connection.
+func (r *Rest) Followed() bool {
+	switch r.common.verdict {
+	case MTLS, TLS, Failed:
+		return r.Tail.Follows()
+	default:
+		return false
+	}
+}
 
 // Held returns how many bytes the conclusions take that rests have in common, about.
 func (j *Judge) Held() int { return j.shared.held }
@@ -70,16 +81,34 @@ func (j *Judge) JudgeRest(c *flow.Conn, r *Rest, iface string, ended bool) Judge
 	out.MissedBytes += r.cut
 	k := &r.common.conclusion
 	out.Verdict, out.Protocol, out.Reasons, out.HTTP, out.Settled = k.verdict, k.protocol, k.reasons, k.http, true
-	if k.tls != nil {
-		info := *k.tls
-		if r.session != [16]byte{} {
-			info.SessionHash = hexOf(r.session)
-		}
-		info.ClientAuthAge = r.age
-		out.TLS = &info
-	}
+	out.TLS = r.tls()
 	j.complete(&out, c, &r.peer)
 	return out
+}
+
+// tls returns a copy of the TLS part, nil if there is none.
+func (r *Rest) tls() *TLSInfo {
+	if r.common.tls == nil {
+		return nil
+	}
+	info := *r.common.tls
+	if r.session != [16]byte{} {
+		info.SessionHash = hexOf(r.session)
+	}
+	info.ClientAuthAge = r.age
+	return &info
+}
+
+// Resume makes s, which is new, the finished session of c again that r is the rest of, and
+// drops r. It is for a connection whose TLS has ended (Rest.Tail), or has begun anew.
+func (j *Judge) Resume(c *flow.Conn, r *Rest, s *dissect.Session) {
+	k := r.common.conclusion
+	k.tls = r.tls()
+	s.Resume(&k, r.Tail, int64(c.Orig.Missed+c.Resp.Missed+r.cut))
+	if r.peer.set {
+		s.SetPeer(r.peer.name)
+	}
+	j.Drop(r)
 }
 
 // shared are conclusions that are held once, by the digest of what is in them.

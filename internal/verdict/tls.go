@@ -151,7 +151,7 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 	seen, missed := s.Seen(t.Client)
 	return ends{
 		client: cf || cr, server: sf || sr, reset: cr || sr, serverReset: sr,
-		blind:  lostO+lostR > 0 || behind(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Conflict || unread(s, t),
+		blind:  lostO+lostR > 0 || behind(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Conflict || unread(s, t) || s.After() != nil,
 		lasted: c.Last - c.First, sent: seen + missed,
 	}
 }

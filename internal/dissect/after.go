@@ -1,0 +1,194 @@
+package dissect
+
+// After returns the session of the bytes that followed the end of TLS, nil where there are
+// none: plaintext, another handshake, or bytes of neither. It is judged like a connection
+// of its own. It may have an After itself.
+func (s *Session) After() *Session { return s.after }
+
+// Unsure reports that After was found by what it says alone, since bytes had been lost
+// before it: only what is recognized in it means anything.
+func (s *Session) Unsure() bool { return s.unsure }
+
+// Tail returns what follows the records of a finished session.
+func (s *Session) Tail() Tail { return s.tail }
+
+// Resume makes s, which New has made, a finished session again: of its side's bytes before
+// only a conclusion is kept, whose records are followed on.
+func (s *Session) Resume(conclusion any, f Tail, missed int64) {
+	s.Keep(conclusion)
+	s.finished, s.tail = true, f
+	s.sides[Originator].missed = missed
+	s.lighten()
+}
+
+// Skip notes that a filter has left out the n bytes before the next ones of a side. They
+// are not known, and not lost.
+func (s *Session) Skip(side Side, offset, n int64) {
+	st := &s.sides[side]
+	switch {
+	case st.ended:
+		s.after.Skip(side, offset, n)
+	case s.finished || s.failed:
+		s.tail.sides[side].lose(n, tailBridge)
+	default:
+		if st.p == nil {
+			st.p = s.memory.parser()
+		}
+		defer s.fence()
+		s.gap(side, n, offset)
+	}
+}
+
+// maxAfter bounds how often TLS may end in one connection before it is settled.
+const maxAfter = 3
+
+// endsAt reports that no record of the same handshake begins where a header was expected,
+// of which had bytes were there before data.
+func (s *Session) endsAt(side Side, had int, data []byte) bool {
+	t := s.tls
+	l, r := &t.layers[side], &s.sides[side].p.rec
+	if s.depth == maxAfter || l.holes || !t.answered() || t.Server.V2 {
+		return false
+	}
+	if !plausibleHeader(r.hdr[:r.hdrN]) {
+		return true
+	}
+	done := l.ccs && t.before13() || t.Server.TLS13() && t.AppRecords[side] > 0
+	return done && had == 0 && anyHello(data)
+}
+
+// endTLS notes that a side's TLS has ended at an offset. What follows is head, which came
+// before, and data. sure reports that a record was expected there.
+func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, sure bool) {
+	st := &s.sides[side]
+	st.ended = true
+	if s.after == nil {
+		s.begunAfter()
+		s.unsure = true
+	}
+	if sure {
+		s.unsure = false
+	}
+	s.revision++
+	if len(head) > 0 {
+		s.after.Data(side, offset, head, ack, 0)
+	}
+	s.after.Data(side, offset+int64(len(head)), data, ack, 0)
+	if a := &s.after.sides[side]; !sure && a.kind == KindNone && a.p != nil {
+		a.kind = KindText // all that was read since then
+		s.after.release(&a.p.head)
+		s.after.revision++
+	}
+}
+
+func (s *Session) begunAfter() {
+	s.after = s.memory.New()
+	s.after.depth = s.depth + 1
+	s.revision++
+}
+
+// followOn makes the Tail of a session that is being finished.
+func (s *Session) followOn() {
+	if s.after != nil {
+		s.after.Finish()
+	}
+	if t := s.tls; !s.finished && t != nil && !s.failed {
+		s.tail.over = t.Over
+	}
+	for i := range s.sides {
+		d := &s.tail.sides[i]
+		switch {
+		case s.sides[i].ended:
+			*d = s.after.tail.sides[i]
+		case !s.finished && !s.failed && s.tls != nil && s.tls.Over == OverTCP:
+			*d = s.place(Side(i))
+		}
+	}
+}
+
+// place returns where a side stands in the records of TLS over TCP.
+func (s *Session) place(side Side) tailSide {
+	st := &s.sides[side]
+	switch p := st.p; {
+	case st.kind == KindNone && (p == nil || len(p.head) == 0) && st.missed == 0:
+		return tailSide{state: tailSure}
+	case st.kind != KindTLS || s.tls.Server != nil && s.tls.Server.V2:
+		return tailSide{}
+	case p == nil || s.tls.layers[side].broken:
+		return tailSide{state: tailLost}
+	}
+	r := &st.p.rec
+	d := tailSide{state: tailSure, left: uint16(r.left)}
+	if s.tls.layers[side].holes {
+		d.state = tailFound
+	}
+	if r.left == 0 {
+		d.n = uint8(copy(d.head[:], r.hdr[:r.hdrN]))
+	}
+	return d
+}
+
+// later takes bytes of a finished session.
+func (s *Session) later(side Side, offset int64, data []byte, ack, gap int64) {
+	if s.failed {
+		return
+	}
+	defer s.fence()
+	at, sure, ok := s.tail.data(side, data, gap)
+	if ok {
+		return
+	}
+	head := s.tail.sides[side].head
+	n := int64(s.tail.sides[side].n)
+	s.endTLS(side, offset+int64(at)-n, head[:n], data[at:], ack, sure)
+}
+
+// decided reports that more bytes will hardly tell what an After is.
+func (s *Session) decided() bool {
+	known := false
+	for i := range s.sides {
+		k := s.sides[i].kind
+		known = known || k != KindNone && k != KindUnreadable && k != KindGreeting
+	}
+	return known && s.Complete()
+}
+
+// laterDatagram takes a datagram that does not belong to the TLS of a finished session,
+// and reports whether it did.
+func (s *Session) laterDatagram(side Side, b []byte) bool {
+	if s.after == nil {
+		if !s.finished || s.tail.QuietDatagram(side, b) {
+			return false
+		}
+		s.begunAfter()
+	}
+	s.sides[side].ended = true
+	s.after.Datagram(side, b)
+	return true
+}
+
+// QuietDatagram reports whether a datagram may belong to the TLS that is followed: it is
+// neither text nor the first message of another handshake.
+func (f *Tail) QuietDatagram(side Side, b []byte) bool {
+	switch {
+	case f.over == OverTCP:
+		return true
+	case f.over == OverDTLS && dtlsAnswer(b):
+		return false
+	}
+	return len(b) < minText || !allText(b[:min(len(b), sampled)])
+}
+
+// dtlsAnswer reports whether a datagram begins with a ServerHello of DTLS in plaintext:
+// another handshake on the same ports (RFC 6347 section 4.2.8), which both ends want. A
+// ClientHello alone may be an old copy.
+func dtlsAnswer(b []byte) bool {
+	const epoch, message = 3, dtlsHeader
+	return len(b) > message && b[0] == contentHandshake && b[epoch] == 0 && b[epoch+1] == 0 && b[message] == typeServerHello && dtlsBegins(b)
+}
+
+// allText reports whether no byte of b is odd. In ciphertext it finds one soon.
+func allText(b []byte) bool {
+	const look = 16
+	return odd(b[:min(len(b), look)]) <= 1 && odd(b) == 0 // one may be half of a letter
+}

@@ -1,0 +1,125 @@
+package verdict
+
+import (
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// Bytes that follow the end of TLS in the same connection are judged like a connection of
+// their own (dissect.Session.After). The weaker of both verdicts counts.
+
+// settledAfter is settled for a session whose TLS was followed by other bytes.
+func (j *Judge) settledAfter(c *flow.Conn, s *dissect.Session) bool {
+	out := j.describe(c, "", false)
+	j.judgeAfter(&out, c, s)
+	return out.Settled
+}
+
+// judgeAfter is judge for a session whose TLS was followed by other bytes.
+func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
+	second := *out
+	if after := s.After(); after.After() != nil {
+		j.judgeAfter(&second, c, after)
+	} else {
+		j.judge(&second, c, after)
+	}
+	if k, ok := s.Kept().(*conclusion); ok && s.Finished() && !s.Failed() {
+		out.Verdict, out.Protocol, out.Reasons, out.TLS, out.HTTP = k.verdict, k.protocol, slices.Clone(k.reasons), k.tls, k.http
+		out.Settled = true
+	} else {
+		j.judge(out, c, s)
+	}
+	switch second.Verdict {
+	case None:
+	case Plaintext, Encrypted:
+		out.endedIn(&second)
+	case Unknown:
+		if !s.Unsure() {
+			out.endedUnknown(&second, s.After())
+		}
+	default:
+		j.memory.doubt(&second, s.After().TLS())
+		out.again(&second, s.After())
+	}
+}
+
+// doubt keeps others from inheriting from a client that makes two handshakes in one
+// connection: which of them a ticket belongs to is not known.
+func (m *memory) doubt(out *Judged, t *dissect.TLS) {
+	if t == nil || t.Hello == nil || t.Client != dissect.Originator {
+		return
+	}
+	if p := m.of(out.key(t), out.Start); p != nil {
+		p.first, p.last, p.disagree = max(p.first, 1), max(p.last, out.Start), max(p.disagree, out.Last)
+	}
+}
+
+// endedIn notes that plaintext, or another encryption, followed TLS.
+func (o *Judged) endedIn(second *Judged) {
+	if o.Verdict == Plaintext {
+		return
+	}
+	code := "other_data_after_tls"
+	if second.Verdict == Plaintext {
+		code = "plaintext_after_tls"
+	}
+	protocol := second.Protocol
+	if protocol == "" && o.TLS != nil {
+		protocol = o.TLS.UpgradedFrom // which goes on
+	}
+	o.Verdict, o.Protocol, o.HTTP, o.Settled = second.Verdict, protocol, second.HTTP, second.Settled
+	o.Reasons = append([]string{code}, second.Reasons...)
+}
+
+// endedUnknown notes that bytes followed TLS that are no records, and nothing known.
+func (o *Judged) endedUnknown(second *Judged, after *dissect.Session) {
+	if o.Verdict == Plaintext {
+		return
+	}
+	unreadable := false
+	for _, side := range sides {
+		kind, _ := after.Kind(side)
+		unreadable = unreadable || kind == dissect.KindUnreadable
+	}
+	o.Verdict, o.Protocol, o.HTTP = Unknown, second.Protocol, nil
+	o.Settled = second.Settled || o.Settled && unreadable
+	o.Reasons = append([]string{"other_data_after_tls"}, second.Reasons...)
+}
+
+// again notes that another handshake followed, in plaintext.
+func (o *Judged) again(second *Judged, after *dissect.Session) {
+	t := after.TLS()
+	o.Reasons = slices.Clip(o.Reasons)
+	switch {
+	case o.Verdict == Plaintext:
+		return
+	case o.Verdict == Unknown || o.Verdict == Encrypted:
+	case second.Verdict == Failed || t != nil && unanswered(t):
+		// nothing was sent under the second one
+	case weakness(second) > weakness(o):
+		o.Verdict, o.Protocol, o.TLS, o.Reasons = second.Verdict, second.Protocol, second.TLS, slices.Clone(second.Reasons)
+	}
+	o.Settled = o.Settled && second.Settled
+	o.because("second_handshake")
+}
+
+// unanswered tells that of a handshake there is only a ClientHello.
+func unanswered(t *dissect.TLS) bool {
+	return t.Server == nil && t.AppRecords == [2]int{} && !t.ChangeCipherSpec(dissect.Originator) && !t.ChangeCipherSpec(dissect.Responder) && t.Protected1RTT == [2]int{}
+}
+
+// weakness ranks what two handshakes of one connection have shown: what carried no data
+// counts least, and a client shown to have no certificate most.
+func weakness(o *Judged) int {
+	switch {
+	case o.Verdict == MTLS:
+		return 1
+	case o.Verdict != TLS:
+		return 0
+	case o.TLS != nil && (o.TLS.ClientAuth == AuthDeclined || o.TLS.ClientAuth == AuthNotRequested):
+		return 3
+	}
+	return 2
+}
