@@ -55,7 +55,7 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 // spokeClear tells that a side's datagrams are in the clear.
 func (s *Session) spokeClear() bool {
 	for i := range s.sides {
-		if k := s.sides[i].kind; k == KindPlain || k == KindText {
+		if k := s.sides[i].kind; k == KindPlain || k == KindText || k == KindStructured {
 			return true
 		}
 	}
@@ -71,8 +71,13 @@ func (s *Session) recognizeClear(side Side, b []byte) {
 			s.dns = &dns{}
 		}
 		s.revision++
-	case st.kind == KindNone || st.kind == KindUnreadable:
-		s.textDatagram(side, b)
+	case st.kind == KindNone || st.kind == KindUnreadable || st.kind == KindText && st.protocol == "":
+		if s.consultPackets(side, b) {
+			return
+		}
+		if s.textDatagram(side, b); st.kind == KindUnreadable {
+			s.weigh(side, b)
+		}
 	}
 }
 
@@ -132,7 +137,7 @@ func (s *Session) textDatagram(side Side, b []byte) {
 	} else {
 		*n = -1
 	}
-	if kind != st.kind {
+	if kind != st.kind && st.kind != KindText {
 		st.kind = kind
 		s.revision++
 	}

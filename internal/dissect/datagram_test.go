@@ -28,10 +28,10 @@ func TestDatagrams(t *testing.T) {
 		{"dns query, too long", [][]byte{append(slices.Clone(query), 0)}, KindUnreadable, ""},
 		{"multicast dns", [][]byte{mdns}, KindPlain, "dns"},
 		{"stun", [][]byte{stun}, KindUnreadable, ""},
-		{"text", [][]byte{[]byte("<34>1 2026-01-01T00:00:00Z host app - - - hello\n")}, KindText, ""},
-		{"short texts", [][]byte{[]byte("a.b:1|c"), []byte("a.c:22|ms"), []byte("a.d:333|g|#x:y"), []byte("a.e:1|c")}, KindText, ""},
-		{"one short text", [][]byte{[]byte("a.b:1|c")}, KindNone, ""},
-		{"text and then none", [][]byte{[]byte("a.b:1|c"), {1, 2, 3, 0xff}, []byte("this is text, and long enough to be so")}, KindUnreadable, ""},
+		{"text", [][]byte{[]byte("34 2026-01-01T00:00:00Z host app - - - hello\n")}, KindText, ""},
+		{"short texts", [][]byte{[]byte("a.b=1;c"), []byte("a.c=22;ms"), []byte("a.d=333;g;#x=y"), []byte("a.e=1;c")}, KindText, ""},
+		{"one short text", [][]byte{[]byte("a.b=1;c")}, KindNone, ""},
+		{"text and then none", [][]byte{[]byte("a.b=1;c"), {1, 2, 3, 0xff}, []byte("this is text, and long enough to be so")}, KindUnreadable, ""},
 	} {
 		s := New()
 		for _, b := range c.sent {

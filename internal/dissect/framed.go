@@ -217,6 +217,9 @@ func dnsMessage(b []byte, size int) answer {
 	// QTYPE and QCLASS behind the name: a class of IN, CH, HS or any, mDNS's top bit
 	// aside; a query without records ends there.
 	class := b[i+4]
+	if b[i+1] == 0 && b[i+2] == 0 {
+		return no // no type
+	}
 	if b[i+1] > 1 && b[i+1] != 0x80 && b[i+1] != 0xff || b[i+3]&0x7f != 0 || class != 1 && class != 3 && class != 4 && class != 255 {
 		return no
 	}

@@ -35,6 +35,9 @@ func FuzzSession(f *testing.F) {
 		f.Add(append([]byte("EHLO x\r\nSTARTTLS\r\n"), s[0]...), append([]byte("220 x ESMTP\r\n250 OK\r\n220 go\r\n"), s[1]...), uint16(20), uint16(0))
 	}
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\n\r\n"), uint16(3), uint16(2))
+	for i := range protocols {
+		f.Add([]byte(protocols[i].client), []byte(protocols[i].server), uint16(20), uint16(0))
+	}
 	f.Add([]byte{0x80, 0x2e, 1, 0, 2, 0, 5, 0, 0, 0, 16}, []byte("220 x ESMTP\r\n"), uint16(10), uint16(0))
 	f.Fuzz(func(t *testing.T, client, server []byte, size, hole uint16) {
 		s := New()
@@ -63,6 +66,9 @@ func FuzzSession(f *testing.F) {
 func FuzzDatagram(f *testing.F) {
 	f.Add([]byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01"), []byte("\x12\x34\x81\x80\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01"))
 	f.Add(fill(seal(f, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello()))), seal(f, quicV1, "server in", firstID, nil, 0, cryptoFrame(0, quicServerHello(false))))
+	for i := range packetProtocols {
+		f.Add([]byte(packetProtocols[i].client), []byte(packetProtocols[i].server))
+	}
 	f.Add([]byte("app.requests:1|c\napp.latency:12|ms\n"), []byte{0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42})
 	f.Fuzz(func(t *testing.T, a, b []byte) {
 		s := New()

@@ -2,6 +2,7 @@ package dissect
 
 import (
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,8 +15,8 @@ func TestProtocolsAreListed(t *testing.T) {
 	}
 	_, list, _ := strings.Cut(string(text), "## Protocols")
 	list, _, _ = strings.Cut(list, "\n## ")
-	for i := range recognizers {
-		if name := recognizers[i].protocol; !strings.Contains(list, "`"+name+"`") {
+	for _, r := range slices.Concat(recognizers, packets) {
+		if name := r.protocol; !strings.Contains(list, "`"+name+"`") {
 			t.Errorf("schema/README.md does not list %s", name)
 		}
 	}

@@ -66,10 +66,29 @@ func postgresAuth(b []byte) answer {
 		return begins(prefix(b, "R\x00\x00"))
 	}
 	size, method := binary.BigEndian.Uint32(b[1:]), binary.BigEndian.Uint32(b[5:])
-	if b[0] == 'R' && size >= 8 && size < 2000 && method <= 12 {
-		return yes
+	if b[0] != 'R' || size < 8 || size >= 2000 || !postgresMethod(size, method, b[9:]) {
+		return no
 	}
-	return no
+	if next := int(size) + 1; next < len(b) && bytes.IndexByte([]byte("RSKZENv"), b[next]) < 0 {
+		return no
+	}
+	return yes
+}
+
+// postgresMethod reports whether a method of authentication has the size that belongs to
+// it: a salt of four bytes with MD5, a mechanism's name with SASL, else nothing.
+func postgresMethod(size, method uint32, body []byte) bool {
+	switch method {
+	case 5:
+		return size == 12
+	case 8, 11, 12:
+		return size > 8
+	case 10:
+		return size > 12 && printable(body[:min(len(body), 4)])
+	case 0, 2, 3, 6, 7, 9:
+		return size == 8
+	}
+	return false
 }
 
 // postgresQuery: messages of a client in the middle of a session: a simple query, or a

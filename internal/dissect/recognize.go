@@ -61,6 +61,7 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 		return
 	}
 	s.settle(side, offset, buf, rest, ack)
+	s.weigh(side, data)
 }
 
 // settle asks the table, and takes a direction for text or for unreadable where no
@@ -101,7 +102,7 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 		return
 	}
 	kind := textKind(buf)
-	if kind == KindUnreadable && p.maybe != (opinion{}) && !full {
+	if kind == KindUnreadable && p.maybe != (opinion{}) && !full && len(buf) < maxDoubt {
 		s.wait(side, offset, buf, ack)
 		return
 	}
@@ -294,6 +295,7 @@ func (s *Session) again(side Side, offset int64, data []byte, ack int64) {
 		s.revision++
 		return
 	}
+	defer s.lookAgain(side, data)
 	candidates := &middleByFirst[data[0]]
 	for i := candidates.next(0); i >= 0; i = candidates.next(i + 1) {
 		if r := &recognizers[i]; max(r.ask(r.client, data), r.ask(r.server, data)) == yes {
@@ -307,6 +309,24 @@ func (s *Session) again(side Side, offset int64, data []byte, ack int64) {
 			return
 		}
 	}
+}
+
+// lookAgain looks at a later segment of a direction whose first bytes were not readable:
+// text, or structure, may follow a binary start.
+func (s *Session) lookAgain(side Side, b []byte) {
+	st := &s.sides[side]
+	if st.kind != KindUnreadable {
+		return
+	}
+	text := b[:min(len(b), sampled)]
+	if before := st.p.readable; odd(text) > 0 {
+		st.p.readable = 0
+	} else if st.p.readable += len(text); st.p.readable >= minTextBehind && before > 0 && int64(2*st.p.readable) >= st.seen {
+		st.kind, st.upgrades = KindText, true
+		s.revision++
+		return
+	}
+	s.weigh(side, b)
 }
 
 // consultWords asks the protocols of lines about a later segment of text that none of
@@ -350,6 +370,7 @@ func (s *Session) Conclude() {
 		short += len(st.p.head)
 		clean = clean && odd(st.p.head) == 0
 	}
+	s.decideStructure()
 	if short < minShortText || !clean {
 		return
 	}
@@ -367,6 +388,12 @@ const (
 	// minShortText is how many bytes without an odd one it takes of both directions
 	// together, when no more will come: 20 random bytes look so once in 10^8.
 	minShortText = 20
+	// minTextBehind is how many bytes of text it takes behind a start that was none, in two
+	// segments at least, and half of all: compressed data has runs of text, too.
+	minTextBehind = 64
+	// maxDoubt is how much of a direction is waited for, in bytes, that is not readable and
+	// that a recognizer says maybe of.
+	maxDoubt = 256
 	// sampled is how much of a direction is looked at.
 	sampled = 512
 )

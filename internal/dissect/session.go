@@ -30,6 +30,7 @@ const (
 	KindEncrypted              // encrypted and not TLS, such as SSH
 	KindGreeting               // it announced such a protocol, and nothing is encrypted yet
 	KindUnreadable             // neither: binary, or ciphertext-like
+	KindStructured             // binary of no known protocol, and not like ciphertext
 )
 
 const (
@@ -60,9 +61,11 @@ type parser struct {
 	head                []byte // what came so far, while the kind is KindNone
 	headOffset, headAck int64  // of head[0]
 	maybe               opinion
-	asked               int   // bytes of head that the table was asked with last
-	tries               int   // segments that were asked for a protocol since the start was not recognized
-	proxied             uint8 // PROXY headers read before the connection proper
+	asked               int       // bytes of head that the table was asked with last
+	tries               int       // segments that were asked for a protocol since the start was not recognized
+	structure           structure // what segments that no recognizer knows weigh
+	readable            int       // bytes of text in a row, behind bytes that were none
+	proxied             uint8     // PROXY headers read before the connection proper
 
 	scan  scanner
 	chain chain

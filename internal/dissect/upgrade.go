@@ -22,7 +22,7 @@ func (s *Session) MayUpgrade() bool {
 			return s.httpUpgrades()
 		case st.kind == KindPlain && !st.upgrades:
 			return false
-		case st.kind == KindPlain || st.kind == KindText:
+		case st.kind == KindPlain || st.kind == KindText || st.kind == KindStructured:
 			may = may || st.upgrades
 		}
 	}

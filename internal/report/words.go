@@ -14,6 +14,7 @@ var words = map[string]string{
 	"http_response_line":        "an HTTP response was read in the clear",
 	"http2_preface":             "the HTTP/2 connection preface was read in the clear",
 	"text_like":                 "readable text went over it, of no known protocol",
+	"structured_plaintext":      "its bytes have the structure of plaintext and not the look of ciphertext",
 	"own_encryption":            "its protocol negotiated encryption of its own, and went on encrypted",
 	"cleartext_answer_to_hello": "one side spoke TLS and the other cleartext",
 	"plaintext_after_tls":       "TLS ended and the connection went on in plaintext",

@@ -285,7 +285,7 @@ var sides = [2]dissect.Side{dissect.Originator, dissect.Responder}
 
 // kindOrder are the kinds of a side that is not TLS, the most telling first. Plaintext of
 // one end wins over all that the other claims.
-var kindOrder = [...]dissect.Kind{dissect.KindPlain, dissect.KindText, dissect.KindEncrypted, dissect.KindGreeting, dissect.KindUnreadable}
+var kindOrder = [...]dissect.Kind{dissect.KindPlain, dissect.KindText, dissect.KindStructured, dissect.KindEncrypted, dissect.KindGreeting, dissect.KindUnreadable}
 
 // kindOf returns what the bytes that are not TLS were recognized as, by the side that
 // tells most, and the protocol's name. KindEncrypted takes both sides.
@@ -308,7 +308,7 @@ func kindOf(s *dissect.Session) (best dissect.Kind, protocol string) {
 // kindSettled tells whether more bytes will hardly change what is said of that kind.
 func kindSettled(s *dissect.Session, kind dissect.Kind) bool {
 	switch kind {
-	case dissect.KindPlain, dissect.KindText:
+	case dissect.KindPlain, dissect.KindText, dissect.KindStructured:
 		return plainSettled(s)
 	case dissect.KindEncrypted:
 		return true
@@ -322,7 +322,7 @@ func judgeOther(out *Judged, s *dissect.Session) {
 	kind, protocol := kindOf(s)
 	out.Protocol = protocol
 	out.Settled = out.Settled || kindSettled(s, kind)
-	if (kind == dissect.KindPlain || kind == dissect.KindText) && s.Doubtful() {
+	if (kind == dissect.KindPlain || kind == dissect.KindText || kind == dissect.KindStructured) && s.Doubtful() {
 		out.Verdict = Unknown
 		out.because("tls_may_follow")
 		return
@@ -344,6 +344,9 @@ func judgeOther(out *Judged, s *dissect.Session) {
 	case dissect.KindText:
 		out.Verdict = Plaintext
 		out.because("text_like")
+	case dissect.KindStructured:
+		out.Verdict = Plaintext
+		out.because("structured_plaintext")
 	case dissect.KindUnreadable:
 		out.Verdict = Unknown
 		out.because("unrecognized_data")
