@@ -30,3 +30,25 @@ func (s *Session) anew(side Side, offset int64, held, data []byte, ack int64) {
 	}
 	s.recognize(side, offset, data, ack)
 }
+
+// concludeAnswers decides what a few bytes were that answer a hello, records or a banner,
+// or follow them, and are none themselves. Where nothing but ciphertext of the same kind
+// could follow, text needs no minimum.
+func (s *Session) concludeAnswers() {
+	for i := range s.sides {
+		st, other := &s.sides[i], &s.sides[Side(i).Other()]
+		claimed := s.tls != nil || other.kind == KindGreeting || other.kind == KindEncrypted
+		switch {
+		case !claimed || st.kind != KindNone || st.p == nil:
+		case s.udp != nil:
+			if s.udp.text[i] > 0 {
+				st.kind, st.clearAck = KindText, max(st.clearAck, 1)
+			}
+		case len(st.p.head) == 0 || sniffTLS(st.p.head) != no || sshBanner(st.p.head) == more:
+		case odd(st.p.head) == 0:
+			st.kind = KindText
+		default:
+			st.kind = KindUnreadable
+		}
+	}
+}

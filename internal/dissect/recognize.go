@@ -357,6 +357,7 @@ func (s *Session) Conclude() {
 	if s.after != nil {
 		s.after.Conclude()
 	}
+	s.concludeAnswers()
 	short, clean := 0, true
 	for i := range s.sides {
 		st := &s.sides[i]

@@ -265,7 +265,8 @@ func helloBegins(b []byte, typ byte) answer {
 
 // InClear reports whether this is not a TLS connection whatever of TLS was seen: one side
 // spoke plaintext to the other's TLS. Plaintext before the hello (STARTTLS) is not meant:
-// of a protocol that TLS may follow, what acknowledges the hello answers it.
+// of a protocol that TLS may follow, what acknowledges the hello answers it. TLS that
+// follows plaintext begins with a hello of who opened the connection.
 func (s *Session) InClear() bool {
 	for i := range s.sides {
 		st := &s.sides[i]
@@ -275,7 +276,7 @@ func (s *Session) InClear() bool {
 			continue
 		}
 		t, other := s.tls, &s.sides[Side(i).Other()]
-		if t == nil || !t.HelloBegun && t.Hello == nil || Side(i) == t.Client || st.clearAck > other.tlsAt || !s.precedes(st) {
+		if t == nil || !t.HelloBegun && t.Hello == nil || Side(i) == t.Client || st.clearAck > other.tlsAt || t.Client == Responder || !s.precedes(st) {
 			return true
 		}
 	}

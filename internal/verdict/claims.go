@@ -51,14 +51,15 @@ func closed(s *dissect.Session) bool {
 }
 
 // spokeOtherwise reports whether a side sent what is neither TLS nor anything that is
-// known, where no handshake shows that it spoke TLS.
+// known, where no handshake shows that it spoke TLS. Over UDP an end's first datagram is a
+// hello, whatever is lost of it later.
 func spokeOtherwise(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	if t.Hello != nil && t.Server != nil {
 		return false
 	}
 	for _, side := range sides {
 		if kind, _ := s.Kind(side); kind == dissect.KindUnreadable {
-			return fromStart(c, s) || c.Transport == 17 && t.Hello == nil
+			return fromStart(c, s) || c.Transport == 17
 		}
 	}
 	return false

@@ -93,6 +93,34 @@ func TestOneEndAlone(t *testing.T) {
 	}
 }
 
+// A few bytes that answer a claim and are none themselves are enough to refute it.
+func TestShortAnswers(t *testing.T) {
+	binary := func(name string) bool { return strings.HasPrefix(name, "\x00") }
+	for name, fake := range fakes() {
+		for _, liar := range []int{0, 1} {
+			for _, said := range []string{"ERROR\r\n", "-\r\n", "\x00\x01\x02"} {
+				w := &wire{t: t, s: dissect.New()}
+				w.send(liar, fake, -1)
+				w.send(1-liar, said, -1)
+				got := w.judge(verdict.New(verdict.Config{}), 1, true)
+				if binary(said) && (got.Verdict == verdict.Unknown || name == "a server without cipher" || got.Verdict == verdict.Failed) {
+					continue
+				}
+				if got.Verdict != verdict.Plaintext || binary(said) {
+					t.Errorf("%s of side %d, answered %q: %s %v", name, liar, said, got.Verdict, got.Reasons)
+				}
+			}
+		}
+	}
+	// a greeting is no answer
+	w := &wire{t: t, s: dissect.New()}
+	w.send(1, "220 hi\r\n", -1)
+	w.send(0, hello{}.bytes(true), 0)
+	if got := w.judge(verdict.New(verdict.Config{}), 1, true); got.Verdict != verdict.TLS {
+		t.Errorf("a hello after a greeting: %s", said(got))
+	}
+}
+
 // The same end goes on in plaintext, and the other in bytes that say nothing.
 func TestOneEndGoesOn(t *testing.T) {
 	for name, fake := range fakes() {
@@ -272,6 +300,9 @@ func TestDTLSRecordsOfOneEnd(t *testing.T) {
 	got := overUDP([]capturetest.Chunk{{Data: sealed}, {FromServer: true, Data: binary}, {Data: binary}})
 	if got.Verdict != verdict.Unknown {
 		t.Errorf("%s %v", got.Verdict, got.Reasons)
+	}
+	if got := overUDP([]capturetest.Chunk{{Data: sealed}, {FromServer: true, Data: []byte("ERROR\r\n")}}); got.Verdict != verdict.Plaintext {
+		t.Errorf("a short answer: %s %v", got.Verdict, got.Reasons)
 	}
 	if got := overUDP([]capturetest.Chunk{{Data: sealed}, {Data: sealed}}); got.Verdict != verdict.TLS || got.TLS.Outcome != verdict.OutcomeIncomplete {
 		t.Errorf("%s %v", got.Verdict, got.Reasons)

@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+)
+
+// Two more lives of the test binary: one end lies, the other is honest and speaks plaintext.
+func init() {
+	switch os.Getenv("MESHTLS_HIDDEN") {
+	case "server":
+		exitOn(hiddenServer(os.Getenv("MESHTLS_ADDRESS")))
+	case "client":
+		exitOn(hiddenClient(os.Getenv("MESHTLS_ADDRESS")))
+	}
+}
+
+const (
+	portLines  = 7100 // an honest server of lines
+	portGreets = 7101 // a server that greets with the first of disguises, and so on
+	disguised  = 5    // connections of each kind
+)
+
+// disguises are what one end alone sends to look encrypted. None has a byte that ends a line but as its last one.
+func disguises() [][]byte {
+	record := func(typ byte, body []byte) []byte { return append([]byte{typ, 3, 3, 0, byte(len(body))}, body...) }
+	noise := bytes.Repeat([]byte{0xa7}, 200)
+	hello := append([]byte{2, 0, 0, 38, 3, 3}, noise[:32]...)
+	hello = append(hello, 0, 0xc0, 0x2f, 0)
+	flight := slices.Concat(record(22, hello), record(22, []byte{14, 0, 0, 0}), record(20, []byte{1}), record(22, noise[:40]), record(23, noise), record(23, noise))
+	return [][]byte{
+		bytes.Repeat(record(23, nil), 3),
+		bytes.Repeat(record(23, noise), 4),
+		[]byte(capturetest.SSHBanner),
+		append([]byte(capturetest.SSHBanner), capturetest.SSHKexInit()...),
+		flight,
+	}
+}
+
+// hiddenServer serves until its standard input ends.
+func hiddenServer(address string) error {
+	serve := func(port int, f func(net.Conn) error) error {
+		l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", address, port))
+		if err != nil {
+			return err
+		}
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				go func() { _ = errors.Join(f(c), c.Close()) }()
+			}
+		}()
+		return nil
+	}
+	err := serve(portLines, answerLines)
+	for i, greeting := range disguises() {
+		err = errors.Join(err, serve(portGreets+i, func(c net.Conn) error {
+			if _, err := c.Write(greeting); err != nil {
+				return err
+			}
+			return capturetest.AnswerOver(c)
+		}))
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Println("serving")
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+// answerLines is a server of a protocol of lines, as memcached is: whatever it does not understand is an error, and it goes on.
+func answerLines(c net.Conn) error {
+	in := bufio.NewReader(c)
+	for {
+		line, err := in.ReadString('\n')
+		if err != nil {
+			return err
+		}
+		answer := "ERROR\r\n"
+		if strings.HasPrefix(line, "set ") {
+			if line, err = in.ReadString('\n'); err != nil {
+				return err
+			}
+			answer = fmt.Sprintf("STORED %d\r\n", len(line))
+		}
+		if _, err := io.WriteString(c, answer); err != nil {
+			return err
+		}
+	}
+}
+
+// hiddenClient is honest to servers that lie, and lies to the one that is honest.
+func hiddenClient(address string) error {
+	for i, disguise := range disguises() {
+		for range disguised {
+			if err := askGreeter(fmt.Sprintf("%s:%d", address, portGreets+i), len(disguise)); err != nil {
+				return err
+			}
+			if err := hideFromLines(fmt.Sprintf("%s:%d", address, portLines), disguise); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// askGreeter sends a request in plaintext once the greeting is there, as a pool does that connects ahead of need.
+func askGreeter(address string, greeting int) error {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	_, err = io.ReadFull(c, make([]byte, greeting))
+	if err == nil {
+		err = capturetest.RequestOver(c)
+	}
+	return errors.Join(err, c.Close())
+}
+
+// hideFromLines says what looks encrypted, and goes on in plaintext.
+func hideFromLines(address string, disguise []byte) error {
+	c, err := net.Dial("tcp", address)
+	if err != nil {
+		return err
+	}
+	in := bufio.NewReader(c)
+	for _, say := range append([]string{string(disguise) + "\r\n"}, slices.Repeat([]string{"set k 0 0 6\r\nsecret\r\n"}, 8)...) {
+		if _, err := io.WriteString(c, say); err != nil {
+			return errors.Join(err, c.Close())
+		}
+		for answer := ""; !strings.HasPrefix(answer, "STORED") && (answer == "" || in.Buffered() > 0); {
+			if answer, err = in.ReadString('\n'); err != nil {
+				return errors.Join(err, c.Close())
+			}
+		}
+	}
+	return c.Close()
+}
+
+// TestHiddenPlaintextLive: one end alone cannot hide the plaintext of the other, nor its own to a server that answers, whatever
+// it sends first.
+func TestHiddenPlaintextLive(t *testing.T) {
+	server, client := pods(t)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serving := server.start(t, []string{"MESHTLS_HIDDEN=server", "MESHTLS_ADDRESS=" + server.address}, self)
+	serving.line(t, func(line string) bool { return line == "serving\n" })
+	tap := server.start(t, []string{"TAP_INTERFACES=eth0,lo", "TAP_EMIT=findings,flows", "POD_IPS=" + server.address}, buildTap(t), "run")
+	server.ready(t)
+	asking := client.start(t, []string{"MESHTLS_HIDDEN=client", "MESHTLS_ADDRESS=" + server.address}, self)
+	if err := asking.Wait(); err != nil {
+		t.Fatalf("%v: %s", err, &asking.stderr)
+	}
+	got, found := map[string]int{}, map[string]bool{}
+	for _, r := range validated(t, tap.end(t)) {
+		port := strings.TrimSuffix(r.at("destination.port"), ".0")
+		switch {
+		case r.at("event.dataset") == "meshtls.flow" && r.at("meshtls.class") == "workload":
+			got[port+" "+r.at("meshtls.verdict")]++
+		case r.at("rule.id") == "plaintext-edge":
+			found[port] = true
+		}
+	}
+	n := len(disguises())
+	for i := range n + 1 {
+		port, want := fmt.Sprint(portLines+i), disguised
+		if i == 0 {
+			want = n * disguised
+		}
+		if got[port+" plaintext"] != want || !found[port] {
+			t.Errorf("port %s: %v, want %d plaintext; found %v", port, got, want, found)
+		}
+	}
+	if len(got) != n+1 {
+		t.Errorf("%v", got)
+	}
+}
