@@ -31,9 +31,26 @@ rust() {
 	(cd "$work/rust" && cargo build --release)
 }
 
+# aws NAME SOURCE ARGUMENTS...: a peer on AWS-LC, which takes ten minutes to build: s2n and rustls share it
+aws() {
+	local name=$1 source=$2
+	shift 2
+	mkdir -p "$work/$name"
+	cp -r "peers/$source/Cargo.toml" "peers/$source/src" "$work/$name/"
+	(cd "$work/$name" && CARGO_TARGET_DIR=$work/target cargo build --release "$@")
+	cp "$work/target/release/peer" "$work/$name/peer"
+}
+
+jars() { # other providers for Java
+	[ -d "$work/jars" ] || mvn -q -f peers/pom.xml dependency:copy-dependencies -DoutputDirectory="$work/jars"
+}
+
 build "JSSE" javac -d "$work" peers/Peer.java
+build "Bouncy Castle and Conscrypt" jars
 build "wolfSSL" cc -O1 -Wall -o "$work/wolf" peers/wolf.c -lwolfssl
 build "rustls" rust
+build "s2n" aws s2n s2n
+build "rustls aws-lc" aws awslc rust --no-default-features --features awslc
 build "what is in Python" python
 build "Node" node
 printf 'GET /ping HTTP/1.1\r\nHost: httpbin.lab.test\r\n\r\n' >"$work/early"

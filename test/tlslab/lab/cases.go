@@ -29,13 +29,10 @@ type testCase struct {
 
 func (c testCase) connections() int { return c.cli.count() }
 
-// captured is how many connections are in the capture.
-func (c testCase) captured() int { return c.connections() - c.older }
-
 // file is the capture's name without its ending.
 func (c testCase) file() string {
 	tidy := func(s string) string {
-		return strings.ToLower(strings.NewReplacer(" ", "", "-ng", "", "-impersonate", "x").Replace(s))
+		return strings.ToLower(strings.NewReplacer(" ", "", "-ng", "", "-impersonate", "x", "-lc", "").Replace(s))
 	}
 	if c.server == c.client {
 		return tidy(c.server) + "/" + c.name

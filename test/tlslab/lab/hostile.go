@@ -45,7 +45,7 @@ func contexts() []testCase {
 	for _, client := range []string{"JSSE", "Node", "OpenSSL 4"} {
 		add(client, "255", repeats)
 	}
-	for _, client := range []string{"GnuTLS", "rustls", "NSS"} {
+	for _, client := range []string{"GnuTLS", "rustls", "NSS", "Go", "wolfSSL", "Bouncy Castle", "Conscrypt", "s2n"} {
 		add(client, "255", refuses)
 	}
 	return all
@@ -84,6 +84,16 @@ func newer() []testCase {
 			}
 			all = append(all, c)
 		}
+	}
+	for _, pair := range [][2]string{{"Bouncy Castle", "Bouncy Castle"}, {"Conscrypt", "Conscrypt"}, {"s2n", "s2n"}, {"rustls aws-lc", "rustls aws-lc"}, {"s2n", "rustls aws-lc"}, {"s2n", "Conscrypt"}, {"s2n", "OpenSSL 4"}, {"OpenSSL 4", "s2n"}, {"Conscrypt", "rustls aws-lc"}} {
+		list := without(few(pair[0], pair[1]), "old-resume-mutual")
+		switch {
+		case pair[0] != pair[1] || pair[0] == "Bouncy Castle" || pair[0] == "Conscrypt": // or no resumption is told of
+			list = without(list, "resume-oneway", "resume-mutual")
+		case pair[0] == "s2n": // it does not resume what was mutual
+			list = without(list, "resume-mutual")
+		}
+		all = append(all, list...)
 	}
 	for _, p := range []string{"0:512", "0:333", "512:0", "512:512"} {
 		for _, c := range []testCase{

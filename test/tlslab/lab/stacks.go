@@ -146,14 +146,38 @@ func (l *lab) stacks() map[string]*stack {
 		return func(l *lab) []string { return []string{filepath.Join(l.work, name)} }
 	}
 	self, _ := os.Executable()
+	version := func(lock, crate string) func(*lab) string {
+		return output(`[\d.]+`, "sed", "-n", `/^name = "`+crate+`"$/{n;p}`, filepath.Join(l.work, lock))
+	}
+	jarFile := func(name string) string {
+		found, _ := filepath.Glob(filepath.Join(l.work, "jars", name+"-*.jar"))
+		if len(found) == 0 {
+			return filepath.Join(l.work, "jars", name+".jar")
+		}
+		return found[0]
+	}
+	jar := func(name string) func(*lab) string {
+		return func(*lab) string { return regexp.MustCompile(`\d+\.[\d.]*\d`).FindString(filepath.Base(jarFile(name))) }
+	}
+	java := func(provider string) func(l *lab) []string {
+		return func(l *lab) []string {
+			a := []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx64m", "-cp", l.work + ":" + filepath.Join(l.work, "jars/*")}
+			if provider != "" {
+				a = append(a, "--add-opens=java.base/java.net=ALL-UNNAMED", "-Dlab.provider="+provider)
+			}
+			return append(a, "Peer")
+		}
+	}
 	node := filepath.Join(l.work, "node/node_modules/.bin/node")
 	all := map[string]*stack{}
 	for _, s := range []*stack{
 		peer("Go", output(`[\d.]+`, "go", "env", "GOVERSION"), func(*lab) []string { return []string{self, "peer"} }, pemFile),
-		peer("JSSE", output(`[\d.]+`, "java", "-version"), func(l *lab) []string {
-			return []string{"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx64m", "-cp", l.work, "Peer"}
-		}, p12File, "java", filepath.Join(l.work, "Peer.class")),
-		peer("rustls", output(`[\d.]+`, "sed", "-n", `/^name = "rustls"$/{n;p}`, filepath.Join(l.work, "rust/Cargo.lock")), built("rust/target/release/peer"), pemFile, filepath.Join(l.work, "rust/target/release/peer")),
+		peer("JSSE", output(`[\d.]+`, "java", "-version"), java(""), p12File, "java", filepath.Join(l.work, "Peer.class")),
+		peer("Bouncy Castle", jar("bctls"), java("org.bouncycastle.jsse.provider.BouncyCastleJsseProvider"), p12File, "java", filepath.Join(l.work, "Peer.class"), jarFile("bctls")),
+		peer("Conscrypt", jar("conscrypt"), java("org.conscrypt.OpenSSLProvider"), p12File, "java", filepath.Join(l.work, "Peer.class"), jarFile("conscrypt")),
+		peer("s2n", version("s2n/Cargo.lock", "s2n-tls-sys"), built("s2n/peer"), pemFile, filepath.Join(l.work, "s2n/peer")),
+		peer("rustls aws-lc", version("awslc/Cargo.lock", "rustls"), built("awslc/peer"), pemFile, filepath.Join(l.work, "awslc/peer")),
+		peer("rustls", version("rust/Cargo.lock", "rustls"), built("rust/target/release/peer"), pemFile, filepath.Join(l.work, "rust/target/release/peer")),
 		peer("wolfSSL", output(`\d+\.\d+\.\d+`, "dpkg-query", "-W", "-f", "${Version}", "libwolfssl-dev"), built("wolf"), pemFile, filepath.Join(l.work, "wolf")),
 		peer("tlslite-ng", module("tlslite-ng"), script("lite.py"), pemFile, python),
 		peer("OpenSSL 4", output(`\d\.\d+\.\d+`, python, "-c", "from OpenSSL import SSL; print(SSL.SSLeay_version(0))"), script("openssl4.py"), pemFile, python),
@@ -166,7 +190,7 @@ func (l *lab) stacks() map[string]*stack {
 		openssl(), gnutls(), nss(), curl(), nginx(), haproxy(), stunnel(), envoy(filepath.Join(l.work, "venv")),
 	} {
 		all[s.name] = s
-		if s.name == "Erlang" || s.name == "OpenSSL 4" || s.name == "Node" {
+		if s.name == "Erlang" || s.name == "OpenSSL 4" || s.name == "Node" || s.name == "s2n" {
 			s.said = uncounted
 		}
 	}

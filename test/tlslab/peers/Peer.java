@@ -2,11 +2,16 @@ import java.io.*;
 import java.net.InetAddress;
 import java.nio.charset.StandardCharsets;
 import java.security.KeyStore;
+import java.security.Provider;
+import java.security.Security;
 import java.security.cert.*;
 import java.util.*;
 import javax.net.ssl.*;
 
-/** A peer of the lab (see gopeer.go) on JSSE. The certificate's file is PKCS #12; key is not used. */
+/**
+ * A peer of the lab (see gopeer.go) on JSSE. The certificate's file is PKCS #12; key is not used.
+ * Options: TLS_... (a suite). The property lab.provider names a class of another provider than Java's own.
+ */
 public class Peer {
   static final String NAME = "httpbin.lab.test";
 
@@ -14,7 +19,7 @@ public class Peer {
     String[] address = a[1].split(":");
     int port = Integer.parseInt(address[1]), n = Integer.parseInt(a[7]);
     Set<String> options = new HashSet<>(Arrays.asList(a[8].split(",")));
-    SSLContext context = SSLContext.getInstance("TLS");
+    SSLContext context = context();
     context.init(keys(a[2]), trust(a[4]), null);
     String[] versions = {"TLSv" + a[6]};
     String[] suites = options.stream().filter(o -> o.startsWith("TLS_")).toArray(String[]::new);
@@ -48,12 +53,29 @@ public class Peer {
     }
   }
 
+  static SSLContext context() throws Exception {
+    String name = System.getProperty("lab.provider");
+    if (name == null) return SSLContext.getInstance("TLS");
+    if (bouncy()) Security.addProvider(provider("org.bouncycastle.jce.provider.BouncyCastleProvider"));
+    other = provider(name);
+    Security.addProvider(other);
+    return SSLContext.getInstance("TLS", other);
+  }
+
+  static Provider other; // null: Java's own
+
+  static boolean bouncy() { return System.getProperty("lab.provider").contains("bouncycastle"); }
+
+  static Provider provider(String name) throws Exception {
+    return (Provider) Class.forName(name).getDeclaredConstructor().newInstance();
+  }
+
   static void serve(SSLSocket s, long accepted) {
     try (s) {
       s.setSoTimeout(5000);
       s.startHandshake();
       SSLSession session = s.getSession();
-      boolean resumed = session.getCreationTime() < accepted;
+      boolean resumed = other == null && session.getCreationTime() < accepted; // others count seconds
       s.getInputStream().read(new byte[4096]);
       int certs;
       try {
@@ -75,7 +97,7 @@ public class Peer {
     try (InputStream in = new FileInputStream(file)) {
       k.load(in, "changeit".toCharArray());
     }
-    KeyManagerFactory f = KeyManagerFactory.getInstance("PKIX");
+    KeyManagerFactory f = other != null && bouncy() ? KeyManagerFactory.getInstance("PKIX", other) : KeyManagerFactory.getInstance(other == null ? "PKIX" : "SunX509");
     f.init(k, "changeit".toCharArray());
     return f.getKeyManagers();
   }
@@ -86,8 +108,40 @@ public class Peer {
     try (InputStream in = new FileInputStream(pem)) {
       k.setCertificateEntry("ca", CertificateFactory.getInstance("X.509").generateCertificate(in));
     }
+    if (other != null) return new TrustManager[] {new Trust(k)};
     TrustManagerFactory f = TrustManagerFactory.getInstance("PKIX");
     f.init(k);
     return f.getTrustManagers();
+  }
+
+  /** Java's own trust managers do not know what other providers call the key exchange of TLS 1.3. */
+  static class Trust extends X509ExtendedTrustManager {
+    final PKIXParameters parameters;
+
+    Trust(KeyStore k) throws Exception {
+      parameters = new PKIXParameters(k);
+      parameters.setRevocationEnabled(false);
+    }
+
+    void check(X509Certificate[] chain) throws CertificateException {
+      try {
+        List<X509Certificate> path = new ArrayList<>(Arrays.asList(chain));
+        path.removeIf(c -> c.getSubjectX500Principal().equals(c.getIssuerX500Principal()));
+        CertPathValidator.getInstance("PKIX").validate(CertificateFactory.getInstance("X.509").generateCertPath(path), parameters);
+      } catch (java.security.GeneralSecurityException e) {
+        throw new CertificateException(e);
+      }
+    }
+
+    public void checkClientTrusted(X509Certificate[] c, String t) throws CertificateException { check(c); }
+    public void checkServerTrusted(X509Certificate[] c, String t) throws CertificateException { check(c); }
+    public void checkClientTrusted(X509Certificate[] c, String t, java.net.Socket s) throws CertificateException { check(c); }
+    public void checkServerTrusted(X509Certificate[] c, String t, java.net.Socket s) throws CertificateException { check(c); }
+    public void checkClientTrusted(X509Certificate[] c, String t, SSLEngine s) throws CertificateException { check(c); }
+    public void checkServerTrusted(X509Certificate[] c, String t, SSLEngine s) throws CertificateException { check(c); }
+
+    public X509Certificate[] getAcceptedIssuers() {
+      return parameters.getTrustAnchors().stream().map(TrustAnchor::getTrustedCert).toArray(X509Certificate[]::new);
+    }
   }
 }

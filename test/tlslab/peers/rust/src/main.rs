@@ -1,6 +1,10 @@
-//! A peer of the lab (see gopeer.go) on rustls.
+//! A peer of the lab (see gopeer.go) on rustls, with ring or, by the feature awslc, with AWS-LC.
 //! Options: TLS_... (a suite), hrr-client, hrr-server, early, frag=N, noticket.
-use rustls::crypto::{ring, CryptoProvider};
+#[cfg(feature = "awslc")]
+use rustls::crypto::aws_lc_rs as library;
+#[cfg(not(feature = "awslc"))]
+use rustls::crypto::ring as library;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
@@ -22,16 +26,16 @@ fn key(path: &str) -> PrivateKeyDer<'static> {
 }
 
 fn provider(options: &[String]) -> Arc<CryptoProvider> {
-    let mut p = ring::default_provider();
+    let mut p = library::default_provider();
     let has = |o: &str| options.iter().any(|x| x == o);
     if options.iter().any(|o| o.starts_with("TLS_")) {
         p.cipher_suites.retain(|s| has(&format!("{:?}", s.suite()).replace("TLS13_", "TLS_")));
     }
     if has("hrr-client") {
-        p.kx_groups = vec![ring::kx_group::X25519, ring::kx_group::SECP384R1];
+        p.kx_groups = vec![library::kx_group::X25519, library::kx_group::SECP384R1];
     }
     if has("hrr-server") {
-        p.kx_groups = vec![ring::kx_group::SECP384R1];
+        p.kx_groups = vec![library::kx_group::SECP384R1];
     }
     Arc::new(p)
 }
@@ -113,7 +117,7 @@ fn main() {
         };
         let mut cfg = b.with_single_cert(certs(cert), key(k)).unwrap();
         if !options.iter().any(|o| o == "noticket" || o == "early") {
-            cfg.ticketer = ring::Ticketer::new().unwrap();
+            cfg.ticketer = library::Ticketer::new().unwrap();
         }
         if early {
             cfg.max_early_data_size = 4096;
