@@ -9,19 +9,23 @@ import (
 // was negotiated in plaintext does not say what follows.
 func seals(protocol string) bool {
 	switch protocol {
-	case "ldap", "postgresql", "smb", "dcerpc", "oncrpc", "tns":
+	case "ldap", "postgresql", "smtp", "imap", "pop3", "sieve", "acap", "smb", "dcerpc", "oncrpc", "tns", "rdp", "rfb", "telnet":
 		return true
 	}
 	return false
 }
 
-// sealedBy reports whether a segment of a protocol begins with a sealed message. LDAP's
-// SASL layers (RFC 4422 section 3.7) and PostgreSQL's GSSAPI encryption are buffers behind
-// their length.
+// sealedBy reports whether a segment of a protocol begins with a sealed message, or says
+// that sealed ones follow. SASL's layers, which LDAP and mail have (RFC 4422 section 3.7),
+// and PostgreSQL's GSSAPI encryption are buffers behind their length.
 func sealedBy(protocol string, b []byte) bool {
 	switch protocol {
-	case "ldap", "postgresql":
-		return sealedBuffers(b)
+	case "rdp":
+		return rdpSealed(b)
+	case "rfb": // the client chooses RealVNC's RA2 with 256 bits
+		return len(b) == 1 && (b[0] == 129 || b[0] == 133)
+	case "telnet": // ENCRYPT, IS START (RFC 2946)
+		return bytes.Contains(b[:min(len(b), sampled)], []byte("\xff\xfa\x26\x03"))
 	case "smb":
 		return smbSealed(b) == yes
 	case "dcerpc":
@@ -31,7 +35,20 @@ func sealedBy(protocol string, b []byte) bool {
 	case "tns":
 		return tnsEncrypts(b)
 	}
-	return false
+	return sealedBuffers(b)
+}
+
+// rdpSealed reports whether data of a channel is encrypted by RDP's own security: an MCS
+// request or indication whose security header says so (MS-RDPBCGR section 2.2.8.1.1.2.1).
+func rdpSealed(b []byte) bool {
+	if len(b) < 16 || b[0] != 3 || b[4] != 2 || b[5] != 0xf0 || b[7] != 0x64 && b[7] != 0x68 {
+		return false
+	}
+	at := 14
+	if b[13]&0x80 != 0 {
+		at++
+	}
+	return len(b) > at+1 && b[at]&8 != 0
 }
 
 // tnsEncrypts reports whether Oracle's server chose an algorithm of native network
@@ -46,13 +63,19 @@ func tnsEncrypts(b []byte) bool {
 	return at >= len(service)+4 && at+5 <= len(b) && string(b[at:at+4]) == "\x00\x01\x00\x02" && b[at+4] != 0
 }
 
-// sealsWithin is mayUpgradeWithin for a protocol that seals: its negotiation takes some
-// kilobytes.
+// sealsWithin is mayUpgradeWithin for a protocol that seals and is not mail: its
+// negotiation takes some kilobytes.
 const sealsWithin = 8 << 10
 
 // evident reports whether a sealed message of a protocol says that it is one. Buffers
 // behind a length alone do not: it takes both ends.
-func evident(protocol string) bool { return protocol != "ldap" && protocol != "postgresql" }
+func evident(protocol string) bool {
+	switch protocol {
+	case "smb", "dcerpc", "oncrpc", "tns", "rdp", "rfb", "telnet":
+		return true
+	}
+	return false
+}
 
 // sealing looks for a sealed message at the start of a direction's segment. The
 // connection is encrypted once both ends have sent one.
@@ -62,7 +85,7 @@ func (s *Session) sealing(side Side, data []byte) {
 		return
 	}
 	st.sealed = true
-	other.sealed = other.sealed || st.protocol == "tns"
+	other.sealed = other.sealed || st.protocol == "tns" || st.protocol == "rfb"
 	for _, x := range []*stream{st, other} {
 		if x.sealed && (s.Sealed() || evident(x.protocol)) {
 			x.kind, x.upgrades = KindEncrypted, false
@@ -76,7 +99,7 @@ func (s *Session) sealing(side Side, data []byte) {
 // plaintext.
 func (s *Session) MayTurn() bool {
 	if s.MayUpgrade() {
-		return true // which LDAP and PostgreSQL can, where they can seal
+		return true // which LDAP, PostgreSQL and mail can, where they can seal
 	}
 	for i := range s.sides {
 		if p := s.sides[i].protocol; seals(p) && evident(p) {

@@ -1,14 +1,26 @@
 package dissect
 
 // tdsLayer reads the packets of TDS in one direction, as far as it takes to see the TLS
-// handshake within packets of type PRELOGIN (MS-TDS section 2.2.6.5). Behind the handshake
-// TLS records stand bare.
+// handshake within packets of type PRELOGIN (MS-TDS section 2.2.6.5). After the handshake
+// TLS records are bare, or TLS ends with the login and packets follow in plaintext.
 type tdsLayer struct {
 	on   bool
 	tls  bool // the packet's payload is TLS
+	held bool // hdr is whole, and nothing of its payload was seen
 	hdr  [8]byte
 	n    uint8 // bytes of hdr
 	left int   // bytes of the payload still to come
+}
+
+// Wrapped reports whether the next TLS record of an end can still be within TDS, or TLS can
+// end with the login: both show once that end has sent a bare record or a packet.
+func (s *Session) Wrapped() bool {
+	for i := range s.sides {
+		if p := s.sides[i].p; p != nil && p.tds.on && !s.sides[i].ended {
+			return true
+		}
+	}
+	return false
 }
 
 // tdsBegin starts the reader of both directions on the first bytes of one.
@@ -43,6 +55,11 @@ func (s *Session) tdsData(side Side, offset int64, data []byte, ack int64) {
 				t.packet()
 			}
 		}
+		if t.held && st.kind == KindTLS && t.hdr[0] != 0x12 && s.depth < maxAfter && s.tls.answered() {
+			t.on = false
+			s.endTLS(side, offset+int64(n-len(t.hdr)), t.hdr[:], data[n:], ack, true)
+			return
+		}
 		data, offset = data[n:], offset+int64(n)
 	}
 }
@@ -50,9 +67,8 @@ func (s *Session) tdsData(side Side, offset int64, data []byte, ack int64) {
 // packet reads a header that is whole.
 func (t *tdsLayer) packet() {
 	size, a := tdsHeader(t.hdr[:])
-	t.n, t.left, t.tls = 0, size-len(t.hdr), false
+	t.n, t.left, t.held = 0, size-len(t.hdr), true
 	t.on = a == yes
-	t.n = 0
 }
 
 // tdsPayload takes a part of a packet's payload. TLS begins with a record of the handshake,
@@ -60,10 +76,9 @@ func (t *tdsLayer) packet() {
 func (s *Session) tdsPayload(side Side, offset int64, b []byte, ack int64) {
 	st := &s.sides[side]
 	t := &st.p.tds
-	if first := t.hdr[0] != 0; first {
+	if t.held {
 		typ := t.hdr[0]
-		t.hdr[0] = 0
-		t.tls = st.kind == KindTLS || b[0] == contentHandshake && (typ == 0x12 || typ == 0x04)
+		t.held, t.tls = false, st.kind == KindTLS || b[0] == contentHandshake && (typ == 0x12 || typ == 0x04)
 	}
 	if !t.tls {
 		return

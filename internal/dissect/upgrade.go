@@ -40,8 +40,10 @@ func (s *Session) PlainAfter() int64 {
 		return maxUpgrade
 	}
 	within := int64(mayUpgradeWithin)
-	if seals(s.sides[0].protocol) || seals(s.sides[1].protocol) {
-		within = sealsWithin
+	for i := range s.sides {
+		if p := s.sides[i].protocol; evident(p) || p == "ldap" || p == "postgresql" {
+			within = sealsWithin
+		}
 	}
 	return min(s.plainFrom+within, maxUpgrade)
 }

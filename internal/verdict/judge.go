@@ -107,7 +107,7 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 		return !t.HelloBegun && chainedBothWays(c, s, t)
 	}
 	h := handshakeOf(c, s, t, false)
-	if !h.settled() {
+	if !h.settled() || s.Wrapped() {
 		if !j.foreign(c) {
 			j.memory.await(c, t)
 		}

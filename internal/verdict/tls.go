@@ -75,7 +75,7 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 		out.Verdict = Unknown
 		out.because("unrecognized_data")
 	}
-	out.Settled = out.Settled || h.settled()
+	out.Settled = out.Settled || h.settled() && !s.Wrapped()
 	readable(out, t)
 	if t.Readable { // what else it showed was made up
 		h.auth, h.basis = AuthUnknown, BasisNone
