@@ -3,6 +3,7 @@ package dissect
 import (
 	"bytes"
 	"encoding/binary"
+	"strings"
 )
 
 // Recognizers of terminals, monitoring, logs, routing and finance.
@@ -86,7 +87,7 @@ func syslogLine(b []byte) answer {
 	switch rest := b[i+end+1:]; {
 	case rest[0] == '1' && rest[1] == ' ' && (rest[2] >= '0' && rest[2] <= '9' || rest[2] == '-'):
 		return yes
-	case bytes.Contains([]byte("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec "), rest[:4]) && rest[3] == ' ':
+	case rest[3] == ' ' && strings.Contains("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec ", string(rest[:4])):
 		return yes
 	}
 	return no

@@ -230,7 +230,7 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 		s.tdsData(side, offset, data, ack)
 		return
 	}
-	if s.upgrade(side, offset, data, ack) || s.tunnelled(side, offset, data, ack) {
+	if s.upgrade(side, offset, data, ack) || s.throughTunnel(side, offset, data, ack) {
 		return
 	}
 	if st.kind == KindPlain && seals(st.protocol) {

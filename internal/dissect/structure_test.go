@@ -95,7 +95,7 @@ func streamed(stream func(r *rand.Rand, n int) []byte) opaque {
 
 // prose is text and records that a compressor has something to do with.
 func prose(r *rand.Rand, n int) []byte {
-	words := strings.Fields("the order of customer payment failed with status ok error timeout server request id user name address city invoice total currency EUR USD item quantity price shipped pending cancelled warehouse")
+	words := strings.Fields("the order of customer payment failed with status ok error timeout server request id user name address city invoice total currency EUR USD item quantity price shipped pending returned warehouse")
 	var b bytes.Buffer
 	for b.Len() < n {
 		fmt.Fprintf(&b, "{\"ts\":%d,\"id\":\"%x\",\"%s\":\"%s %s %s\",\"n\":%d}\n", 1700000000+r.IntN(1e8), r.Uint64(), words[r.IntN(len(words))], words[r.IntN(len(words))], words[r.IntN(len(words))], words[r.IntN(len(words))], r.IntN(1e6))

@@ -48,9 +48,9 @@ func socks5Granted(b []byte) int {
 	return size
 }
 
-// tunnelled takes what follows in a direction once a tunnel is open, and reports whether
+// throughTunnel takes what follows in a direction once a tunnel is open, and reports whether
 // it did. Where bytes were lost it is not known whether data is the tunnel's beginning.
-func (s *Session) tunnelled(side Side, offset int64, data []byte, ack int64) bool {
+func (s *Session) throughTunnel(side Side, offset int64, data []byte, ack int64) bool {
 	if s.inTunnel || s.doubt || s.tls != nil {
 		return false
 	}
