@@ -22,6 +22,7 @@ type environment struct {
 	Thin       bool          `env:"TAP_THIN" envDefault:"true" expected:"true or false" about:"let the kernel leave out most packets of busy connections that are judged"`
 	Forwarded  bool          `env:"TAP_FORWARDED" expected:"true or false" about:"take conversations between other hosts too, for a pod that forwards traffic (gateway, VPN, bridge); nothing is inherited from them"`
 	Expect     string        `env:"TAP_EXPECT" about:"what connections should be: CIDR[:PORT]=mtls|tls|any,... the first match counts"`
+	Ranges     string        `env:"TAP_CLUSTER_CIDRS" about:"ranges of the cluster's pods and services that are public by number, taken for private: CIDR,..."`
 	Mesh       string        `env:"TAP_MESH" about:"the mesh that the pod is in: osm, istio, istio_ambient, linkerd, consul, kuma"`
 	NodeEnc    string        `env:"TAP_NODE_ENCRYPTION" about:"encryption below the pod, which cannot be seen from here, such as wireguard"`
 	Emit       string        `env:"TAP_EMIT" envDefault:"findings,posture" about:"records to publish, of findings, posture, flows"`
@@ -83,6 +84,7 @@ type settings struct {
 	filter         *filter
 	expect         []finding.Expectation
 	mute           []string
+	ranges         []netip.Prefix
 	declaredSkip   []uint16
 	probed         []uint16
 	scraped        []uint16
@@ -127,6 +129,8 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	}
 	s.expect, err = finding.ParseExpect(s.Expect)
 	bad("TAP_EXPECT", err)
+	s.ranges, err = parsePrefixes(s.Ranges)
+	bad("TAP_CLUSTER_CIDRS", err)
 	s.emit, err = parseEmit(s.Emit)
 	bad("TAP_EMIT", err)
 	s.mute, err = parseRules(s.Mute)

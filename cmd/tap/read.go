@@ -32,6 +32,8 @@ Flags:
                            (default findings,posture)
   --local=CIDR,...         the addresses whose point of view is taken; by default none but
                            loopback's, and connections are told without ingress and egress
+  --cluster=CIDR,...       ranges of the cluster's pods and services that are public by number,
+                           taken for private
   --expect=CIDR[:PORT]=mtls|tls|any,...
                            what connections to these addresses should be; the first match counts
   --filter=EXPR            look at these packets only: an expression of pcap-filter(7), or a
@@ -49,6 +51,7 @@ type readOptions struct {
 	text   bool
 	emit   map[string]bool // datasets
 	local  []netip.Prefix
+	ranges []netip.Prefix
 	expect []finding.Expectation
 	filter *filter
 	window time.Duration
@@ -94,6 +97,7 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	output := f.String("output", "auto", "")
 	emit := f.String("emit", "findings,posture", "")
 	local := f.String("local", "", "")
+	ranges := f.String("cluster", "", "")
 	expect := f.String("expect", "", "")
 	filter := f.String("filter", "", "")
 	redact := f.String("redact", "default", "")
@@ -116,6 +120,9 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	}
 	if o.local, err = parsePrefixes(*local); err != nil {
 		return o, f.wrong("--local=%s: %v", *local, err)
+	}
+	if o.ranges, err = parsePrefixes(*ranges); err != nil {
+		return o, f.wrong("--cluster=%s: %v", *ranges, err)
 	}
 	if o.expect, err = finding.ParseExpect(*expect); err != nil {
 		return o, f.wrong("--expect=%s: %v", *expect, err)
@@ -222,9 +229,9 @@ func newReading(o readOptions, std streams) *reading {
 		flow.Config{Loopback: func(iface uint16) bool {
 			return r.pipeline.interfaces[iface] == "lo" || r.pipeline.interfaces[iface] == "lo0"
 		}},
-		verdict.Config{Local: o.local},
+		verdict.Config{Local: o.local, Cluster: o.ranges},
 		finding.Config{
-			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Window: o.window, Expect: o.expect, Redact: o.redact,
+			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Window: o.window, Expect: o.expect, Cluster: o.ranges, Redact: o.redact,
 			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]],
 			Emit: r.emit, Reuse: true, Coverage: r.coverage, Filter: o.filter.String(),
 		})

@@ -158,7 +158,7 @@ func newTap(s settings, std streams) (*tap, error) {
 func (t *tap) judgeConfig() verdict.Config {
 	s := &t.settings
 	return verdict.Config{
-		Local: t.addresses.prefixes(), Nodes: s.nodes, APIServer: s.apiServer, Resolvers: resolvers(contents(resolvConf)),
+		Local: t.addresses.prefixes(), Nodes: s.nodes, Cluster: s.ranges, APIServer: s.apiServer, Resolvers: resolvers(contents(resolvConf)),
 		Probed: s.probed, Scraped: s.scraped, Meshes: variables.List([]string{s.LocalProxy, s.Mesh}),
 	}
 }
@@ -203,7 +203,7 @@ func (t *tap) engineConfig() finding.Config {
 	return finding.Config{
 		Tap: t.PodUID, Identity: t.identity(),
 		Window: t.Window, Phase: phase(t.PodUID, t.Window), Heartbeat: heartbeat,
-		Expect: t.expect, Mesh: t.Mesh, NodeEncryption: t.NodeEnc, Nodes: t.nodes, APIServer: t.apiServer.Addr(),
+		Expect: t.expect, Mesh: t.Mesh, NodeEncryption: t.NodeEnc, Cluster: t.ranges, Nodes: t.nodes, APIServer: t.apiServer.Addr(),
 		Findings: t.emit[datasets["findings"]], Posture: t.emit[datasets["posture"]], Flows: t.emit[datasets["flows"]],
 		Redact: t.redact, Now: time.Now, Emit: t.publish, Coverage: t.coverage, Interfaces: t.interfaceStates, Filter: t.filter.String(),
 	}

@@ -190,8 +190,8 @@ func worst(of func(bit int) uint64) int {
 
 // nextWindow makes the edge ready for the next window.
 func (g *edge) nextWindow() {
-	if g.counts.window(mtlsBit) > 0 && g.lesser() == 0 {
-		g.clean = true
+	for i := range g.proofs {
+		g.proofs[i].next()
 	}
 	g.before, g.peak = g.peak, 0
 	g.counts.next()
@@ -203,9 +203,4 @@ func (g *edge) nextWindow() {
 	if g.counts.live[notMutualBit] > 0 {
 		g.peak = max(g.peak, (traits(1) << notMutualBit).rank())
 	}
-}
-
-// lesser is how many connections of this window were shown to be less than mutual TLS.
-func (g *edge) lesser() uint64 {
-	return g.counts.window(plaintextBit) + g.counts.window(notMutualBit)
 }

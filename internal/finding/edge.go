@@ -27,11 +27,11 @@ type edge struct {
 	faults [ruleCount]*fault
 	last   [verdicts]*verdict.Judged // the latest connection of each verdict
 
-	firstProof, lastProof int64  // of mutual TLS; 0: none
-	active                int64  // when it was last heard of
-	peak, before          int    // worst rank in this window and in the last
-	clean                 bool   // mutual TLS and nothing less, up to now
-	nth                   uint64 // records sent in the window that begins at nthOf
+	firstProof, lastProof int64   // of mutual TLS; 0: none
+	active                int64   // when it was last heard of
+	peak, before          int     // worst rank in this window and in the last
+	proofs                []proof // by party
+	nth                   uint64  // records sent in the window that begins at nthOf
 	nthOf                 int64
 }
 
@@ -137,9 +137,9 @@ func (e *Engine) appendFrom(b []byte, j *verdict.Judged) []byte {
 	case verdict.DirectionEgress:
 		return e.appendLocal(b, j.Source.Addr)
 	case verdict.DirectionIngress:
-		return appendPeer(b, j, j.Source.Addr)
+		return e.appendPeer(b, j, j.Source.Addr)
 	}
-	return appendFolded(b, j.Source.Addr)
+	return e.appendFolded(b, j.Source.Addr)
 }
 
 // appendTo appends the server's end.
@@ -147,7 +147,7 @@ func (e *Engine) appendTo(b []byte, j *verdict.Judged) []byte {
 	if j.Direction == verdict.DirectionIngress {
 		return e.appendLocal(b, j.Destination.Addr)
 	}
-	return appendPeer(b, j, j.Destination.Addr)
+	return e.appendPeer(b, j, j.Destination.Addr)
 }
 
 // appendLocal appends the tapped workload, or its address where it has no name.
@@ -155,15 +155,15 @@ func (e *Engine) appendLocal(b []byte, a netip.Addr) []byte {
 	if name := e.cfg.Identity.workload(); name != "" {
 		return append(b, name...)
 	}
-	return appendFolded(b, a)
+	return a.Unmap().WithZone("").AppendTo(b) // one is the pod's own, however public: it is not aggregated
 }
 
 // appendPeer appends the peer: its SPIFFE identity, else its name, else its address.
-func appendPeer(b []byte, j *verdict.Judged, a netip.Addr) []byte {
+func (e *Engine) appendPeer(b []byte, j *verdict.Judged, a netip.Addr) []byte {
 	if named(j) {
 		return appendName(b, j.PeerName)
 	}
-	return appendFolded(b, a)
+	return e.appendFolded(b, a)
 }
 
 // named tells that the peer has a name that is not just an address.
@@ -171,9 +171,9 @@ func named(j *verdict.Judged) bool { return j.PeerName != "" && !isAddr(j.PeerNa
 
 // appendFolded appends an address: as it is where it is private, else its /24 or /64,
 // since the internet has too many for an edge each.
-func appendFolded(b []byte, a netip.Addr) []byte {
+func (e *Engine) appendFolded(b []byte, a netip.Addr) []byte {
 	a = a.Unmap().WithZone("")
-	if !a.IsValid() || !isPublic(a) {
+	if !a.IsValid() || !e.policy.isPublic(a) {
 		return a.AppendTo(b)
 	}
 	bits := 64

@@ -157,6 +157,7 @@ const maxMeshAddrs = 4096
 type policy struct {
 	declared []Expectation
 	mesh     string // declared for the pod
+	cluster  []netip.Prefix
 	nodes    []netip.Addr
 	api      netip.Addr
 	seen     map[netip.Addr]struct{} // addresses that took part in a mesh's mutual TLS
@@ -165,7 +166,7 @@ type policy struct {
 
 func newPolicy(cfg *Config) policy {
 	return policy{
-		declared: cfg.Expect, mesh: cfg.Mesh, nodes: cfg.Nodes, api: cfg.APIServer, seen: map[netip.Addr]struct{}{},
+		declared: cfg.Expect, mesh: cfg.Mesh, cluster: cfg.Cluster, nodes: cfg.Nodes, api: cfg.APIServer, seen: map[netip.Addr]struct{}{},
 		onePod: cfg.Identity.Pod != "" || cfg.Identity.UID != "",
 	}
 }
@@ -185,9 +186,9 @@ func (p *policy) of(j *verdict.Judged) Expect {
 	switch {
 	case j.Class == "dns" || j.Class == "probe" || j.Class == "metrics":
 		return ExpectUndeclared
-	case isPublic(peer):
+	case p.isPublic(peer):
 		return ExpectTLS
-	case !isWorkload(peer) || peer == p.api.Unmap() || slices.Contains(p.nodes, peer):
+	case !isWorkload(peer) && !within(p.cluster, peer) || peer == p.api.Unmap() || slices.Contains(p.nodes, peer):
 		return ExpectUndeclared
 	case p.mesh != "" || p.meshAt(j):
 		if j.TLS != nil && slices.Contains(oneWay, j.Claimed) {
@@ -256,14 +257,18 @@ func peerAddr(j *verdict.Judged) netip.Addr {
 // takes for services without an address.
 var shared = []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("240.0.0.0/4")}
 
-// isPublic tells an address of the internet.
-func isPublic(a netip.Addr) bool {
-	return a.IsValid() && a.IsGlobalUnicast() && !isPrivate(a) && !slices.Contains(metadataAddrs, a)
+// isPublic tells an address of the internet: what is declared to be the cluster's is none.
+func (p *policy) isPublic(a netip.Addr) bool {
+	return a.IsValid() && a.IsGlobalUnicast() && !isPrivate(a) && !slices.Contains(metadataAddrs, a) && !within(p.cluster, a)
+}
+
+func within(list []netip.Prefix, a netip.Addr) bool {
+	return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func isPrivate(a netip.Addr) bool {
 	return a.IsPrivate() || a.IsLoopback() || a.IsLinkLocalUnicast() ||
-		slices.ContainsFunc(shared, func(p netip.Prefix) bool { return p.Contains(a) })
+		within(shared, a)
 }
 
 // isWorkload tells an address that a workload can have.

@@ -36,10 +36,11 @@ type Config struct {
 	Phase     time.Duration // when in a window's length windows begin, so that a fleet spreads
 	Heartbeat time.Duration // 0: none
 
-	Expect         []Expectation // first match wins
-	Mesh           string        // the mesh that the pod is declared to be in, empty if none
-	NodeEncryption string        // what encrypts below the pod ("wireguard", ...), as declared: published, and no more
-	Nodes          []netip.Addr  // addresses of the node
+	Expect         []Expectation  // first match wins
+	Mesh           string         // the mesh that the pod is declared to be in, empty if none
+	NodeEncryption string         // what encrypts below the pod ("wireguard", ...), as declared: published, and no more
+	Nodes          []netip.Addr   // addresses of the node
+	Cluster        []netip.Prefix // ranges of pods and services beside the private ones
 	APIServer      netip.Addr
 
 	Findings, Posture, Flows bool // what is emitted; the tap's own records always are

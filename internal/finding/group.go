@@ -30,7 +30,7 @@ func (e *Engine) server(j *verdict.Judged) string {
 	if named(j) {
 		return serviceName(string(appendName(nil, j.PeerName)), id.Namespace)
 	}
-	return string(appendFolded(nil, j.Destination.Addr))
+	return string(e.appendFolded(nil, j.Destination.Addr))
 }
 
 // serviceName brings the names that one Kubernetes service goes by to name.namespace:

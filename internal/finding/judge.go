@@ -79,9 +79,9 @@ func (e *Engine) prove(g *edge, t traits, j *verdict.Judged, was *live) {
 	}
 	if g.firstProof == 0 {
 		g.firstProof = j.Last
-		g.clean = g.counts.run(plaintextBit)+g.counts.run(notMutualBit) == 0
 	}
 	g.lastProof = max(g.lastProof, j.Last)
+	g.proofOf(partyOf(j), e.now).shown(j.Last)
 }
 
 // atOnce emits the posture of an edge that is new, or carries worse than in this window

@@ -73,16 +73,18 @@ func ruled(j *verdict.Judged) bool {
 }
 
 // applies tells that a connection with traits t on edge g has what rule r is about.
-func (g *edge) applies(r int, t traits, j *verdict.Judged) bool {
+func (e *Engine) applies(g *edge, r int, t traits, j *verdict.Judged) bool {
 	switch r {
 	case plaintextEdge:
 		return t.has(plaintextBit)
 	case tlsNotMutual:
 		return t.has(notMutualBit)
 	case mtlsDowngrade:
-		f := g.faults[mtlsDowngrade]
-		changed := g.clean && g.firstProof != 0 && j.Start >= g.firstProof
-		return t.lesser() && (changed || f != nil && f.open)
+		if !t.lesser() {
+			return false
+		}
+		f, p := g.faults[mtlsDowngrade], g.proofOf(partyOf(j), e.now)
+		return p.changed(j.Start) || f != nil && f.open && p.first != 0 && j.Start >= p.first
 	}
 	return false
 }
@@ -107,7 +109,7 @@ func (e *Engine) breaks(g *edge, t traits, was *live, j *verdict.Judged, x Expec
 			severity = rules[r].hits.of(x)
 		}
 		before := was.edge == g && was.traits.has(bit)
-		hit := severity > 0 && (g.applies(r, t, j) || r == mtlsDowngrade && t.lesser() && (before || turned(was, j)))
+		hit := severity > 0 && (e.applies(g, r, t, j) || r == mtlsDowngrade && t.lesser() && (before || turned(was, j)))
 		counted := was.edge != nil && was.traits.has(bit)
 		if counted && (!hit || !before) {
 			e.takeBack(was.edge, r)
@@ -119,8 +121,8 @@ func (e *Engine) breaks(g *edge, t traits, was *live, j *verdict.Judged, x Expec
 			e.hit(g, r, j, x, severity, 1)
 		}
 	}
-	if t.lesser() {
-		g.clean = false
+	if t.lesser() && ruled(j) {
+		g.proofOf(partyOf(j), e.now).fell()
 	}
 	return t
 }

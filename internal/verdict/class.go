@@ -129,7 +129,8 @@ var metadata = []netip.Addr{
 // isMetadata: an address that is for this alone, as the server.
 func (j *Judge) isMetadata(o *Judged) bool {
 	a := o.Destination.Addr.Unmap()
-	return o.Direction != DirectionIngress && slices.Contains(metadata, a) && (a.IsLinkLocalUnicast() || o.Destination.Port == 80)
+	pods := func(p netip.Prefix) bool { return p.Contains(a) }
+	return o.Direction != DirectionIngress && !slices.ContainsFunc(j.cfg.Cluster, pods) && slices.Contains(metadata, a) && (a.IsLinkLocalUnicast() || o.Destination.Port == 80)
 }
 
 // isAPIServer: its address and port.

@@ -168,6 +168,16 @@ func TestClass(t *testing.T) {
 	}
 }
 
+// An address that a cloud's metadata service has is a pod's where pods are declared to be.
+func TestMetadataAmongPods(t *testing.T) {
+	o := Judged{Direction: DirectionEgress, HTTP: &HTTPInfo{Path: "/"}, Destination: Endpoint{Addr: netip.MustParseAddr("100.100.100.200"), Port: 80}}
+	for want, cluster := range map[string][]netip.Prefix{"cloud_metadata": nil, "workload": {netip.MustParsePrefix("100.64.0.0/10")}} {
+		if got, _ := New(Config{Cluster: cluster}).class(&o); got != want {
+			t.Errorf("%v: %s, want %s", cluster, got, want)
+		}
+	}
+}
+
 // In a capture nothing is known of the place: what a name and a port tell is taken, and
 // link-local addresses are peers like others.
 func TestClassInACapture(t *testing.T) {

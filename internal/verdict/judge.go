@@ -26,6 +26,7 @@ type Config struct {
 	Probed    []uint16       // ports that the pod declares probes of
 	Scraped   []uint16       // ports that the pod declares metrics at
 	Meshes    []string       // meshes whose proxy is known to be in the pod, as profiles name them: it has their ports
+	Cluster   []netip.Prefix // ranges of pods and services, as declared
 	APIServer netip.AddrPort // KUBERNETES_SERVICE_HOST and _PORT
 	Listen    uint16         // the tap's own port of the pod, 0 if it has none
 }
