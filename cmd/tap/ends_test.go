@@ -78,6 +78,11 @@ func sealed(size int) string {
 // unknownBytes returns bytes of no known protocol.
 func unknownBytes(size int) string { return "\xd7\x01" + sealed(size)[5:] }
 
+// sealedText returns a record that holds text after an explicit nonce, in place of ciphertext.
+func sealedText(text string) string {
+	return string([]byte{23, 3, 3, 0, byte(8 + len(text))}) + "\x00\x00\x00\x00\x00\x00\x00\x09" + text
+}
+
 // packetsOf cuts a conversation into packets.
 func packetsOf(talk *capturetest.Conversation, o capturetest.Options) (out []flow.Packet) {
 	o.Server = netip.MustParseAddrPort("10.2.0.1:8443")
@@ -116,6 +121,8 @@ func TestWhatFollowsTLS(t *testing.T) {
 			"little that is unknown":                 {[][]capturetest.Chunk{talk, more, {client("\x00\x01\x02")}}, "unknown", "", "other_data_after_tls"},
 			"alerts, empty records, then records":    {[][]capturetest.Chunk{talk, {client("\x15\x03\x03\x00\x13" + sealed(19)[5:]), client("\x17\x03\x03\x00\x00"), client(sealed(500))}}, "mtls", "tls", ""},
 			"renegotiation":                          {[][]capturetest.Chunk{talk, {client("\x16\x03\x03\x01\x2c" + sealed(300)[5:]), server("\x16\x03\x03\x01\x2c" + sealed(300)[5:])}}, "mtls", "tls", ""},
+			"text in records":                        {[][]capturetest.Chunk{talk, more, {client(sealedText(request)), server(sealedText(response))}}, "plaintext", "tls", "text_in_records"},
+			"text in records at once":                {[][]capturetest.Chunk{talk, {client(sealedText(request))}}, "plaintext", "tls", "text_in_records"},
 			"another handshake":                      {[][]capturetest.Chunk{talk, oneWay[version]}, "tls", "tls", "second_handshake"},
 			"another handshake, in between text":     {[][]capturetest.Chunk{talk, more, {client("STARTTLS\r\n"), server("220 Go\r\n")}, oneWay[version]}, "tls", "tls", "second_handshake"},
 			"another mutual handshake":               {[][]capturetest.Chunk{talk, more, talk, more}, "mtls", "tls", "second_handshake"},
@@ -127,6 +134,9 @@ func TestWhatFollowsTLS(t *testing.T) {
 		} {
 			all := joined(c.talks...)
 			for _, mss := range []int{1448, 1, 3, 7, 33000} {
+				if c.reason == "text_in_records" && mss < 100 {
+					continue // a record's beginning has to stand in one segment
+				}
 				packets := packetsOf(all, capturetest.Options{MSS: mss})
 				for _, program := range []pcapfilter.Program{nil, filter} {
 					got, _ := records(t, packets, program, program != nil)

@@ -173,7 +173,7 @@ func (f *Tail) QuietDatagram(side Side, b []byte) bool {
 	switch {
 	case f.over == OverTCP:
 		return true
-	case f.over == OverDTLS && dtlsAnswer(b):
+	case f.over == OverDTLS && (dtlsAnswer(b) || dtlsText(b)):
 		return false
 	}
 	return len(b) < minText || !allText(b[:min(len(b), sampled)])

@@ -84,3 +84,53 @@ func (s *Session) packet(side Side, b []byte) {
 	s.tls.layers[side].text.reset()
 	s.sealed(side, b, 0)
 }
+
+// startsWithText reports whether the content of a record begins with text: at once, or
+// after an explicit nonce of 8 bytes or an initialization vector of 16. It is for records
+// of a connection that is judged already: ciphertext shows itself in two bytes or so.
+func startsWithText(content []byte) bool {
+	for _, at := range [...]int{16, 8, 0} {
+		if len(content) >= at+readableRun && ascii(content[at:at+readableRun]) {
+			return true
+		}
+	}
+	return false
+}
+
+// ascii reports whether b is text in ASCII, as textRun counts it.
+func ascii(b []byte) bool {
+	for _, c := range b {
+		if c >= 0x7f || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
+			return false
+		}
+	}
+	return true
+}
+
+// holdsText reports whether a record of application data holds text: at its beginning, or,
+// if it is short, together with the ones before it. b is what follows its header, size the
+// record's.
+func (d *tailSide) holdsText(b []byte, size int) bool {
+	if size >= readableRun {
+		d.text = 0
+		return startsWithText(b[:min(len(b), size)])
+	}
+	if len(b) < size || size == 0 || !ascii(b[:size]) {
+		d.text = 0
+		return false
+	}
+	d.text += uint8(size)
+	return d.text >= readableRun
+}
+
+// dtlsText reports whether the first record of a datagram of DTLS is of application data,
+// and holds text.
+func dtlsText(b []byte) bool {
+	switch {
+	case len(b) <= dtlsHeader:
+		return false
+	case b[0]&0xe0 == 0x20: // DTLS 1.3: a header of 2 to 5 bytes, or more with a connection ID
+		return startsWithText(b[5:])
+	}
+	return (b[0] == contentApplicationData || b[0] == contentCID) && isDTLS(uint16(b[1])<<8|uint16(b[2])) && startsWithText(b[dtlsHeader:])
+}

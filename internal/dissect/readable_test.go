@@ -91,3 +91,46 @@ func TestCiphertextIsNoText(t *testing.T) {
 	}
 	t.Logf("the longest run of text in 20000 records has %d bytes", longest)
 }
+
+// Once a connection is judged, text at the beginning of a record is the end of its
+// ciphertext; the measure is the same.
+func TestTextInALaterRecord(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	record := func(content string) string {
+		return string([]byte{23, 3, 3, byte(len(content) >> 8), byte(len(content))}) + content
+	}
+	text := strings.Repeat("GET /a HTTP/1.1\r\nHost: example.org\r\n", 3)
+	for name, c := range map[string]struct {
+		stream string
+		quiet  bool
+	}{
+		"ciphertext":                    {record(random(r, 300)) + record(random(r, 20)) + record(random(r, 5000)), true},
+		"text":                          {record(random(r, 300)) + record(text), false},
+		"after a nonce":                 {record(random(r, 8) + text), false},
+		"after a vector, before a MAC":  {record(random(r, 16) + text + random(r, 32)), false},
+		"in short records":              {record(text[:30]) + record(text[:30]), false},
+		"short records with ciphertext": {record(text[:30]) + record("\x00"+random(r, 20)) + record(text[:30]), true},
+		"short text":                    {record(text[:39]), true},
+		"an empty record":               {record("") + record(random(r, 50)), true},
+	} {
+		for _, state := range []tailState{tailFound, tailSure} {
+			f := Tail{sides: [2]tailSide{{state: state}}}
+			if f.Quiet(Originator, []byte(c.stream), 0) != c.quiet {
+				t.Errorf("%s, state %d: quiet %v", name, state, !c.quiet)
+			}
+		}
+	}
+	udp := Tail{over: OverDTLS}
+	dtls := func(content string) []byte {
+		return append([]byte{23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 7, byte(len(content) >> 8), byte(len(content))}, content...)
+	}
+	if udp.QuietDatagram(Originator, dtls(random(r, 8)+text)) || !udp.QuietDatagram(Originator, dtls(random(r, 300))) || udp.QuietDatagram(Originator, append([]byte{0x2e, 1, 2, 0, 90}, text...)) {
+		t.Error("datagrams")
+	}
+	for range 20000 {
+		b := random(r, 200)
+		if startsWithText([]byte(b)) {
+			t.Fatalf("%q", b)
+		}
+	}
+}

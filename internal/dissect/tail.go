@@ -1,7 +1,7 @@
 package dissect
 
 // Tail follows the record layer of a TLS connection of which all else is known. It
-// finds where the records end and other bytes begin: after a close_notify (FTP's CCC of RFC
+// finds where the records end, or cease to be ciphertext, and other bytes begin: after a close_notify (FTP's CCC of RFC
 // 4217 section 12.3, LDAP's closure of RFC 4511 section 4.14.3) or without one, and where
 // another handshake begins in plaintext. It reads the headers of records and keeps a few
 // bytes for each side. The zero value follows nothing.
@@ -19,7 +19,7 @@ type tailSide struct {
 	left  uint16            // bytes of the current record still to come
 	state tailState         //
 	n     uint8             // bytes of head
-	text  uint8             // readable bytes at the starts of segments in a row, while lost
+	text  uint8             // readable bytes in a row: at the starts of segments while lost, else of short records
 	head  [helloPrefix]byte // the beginning of a record's header, with a hello's behind it
 }
 
@@ -141,10 +141,16 @@ func (d *tailSide) follow(data []byte) (at int, ok bool) {
 			d.left, at = d.left-uint16(n), at+n
 			continue
 		}
-		if b := data[at:]; d.n == 0 && len(b) > recordHeader && b[0] == contentApplicationData && d.state == tailSure && plausibleHeader(b) {
-			d.left = uint16(b[3])<<8 | uint16(b[4])
-			at += recordHeader
-			continue
+		if b := data[at:]; d.n == 0 && len(b) > recordHeader && b[0] == contentApplicationData && plausibleHeader(b) {
+			size := int(b[3])<<8 | int(b[4])
+			if d.holdsText(b[recordHeader:], size) {
+				return at, false
+			}
+			if d.state == tailSure {
+				d.left = uint16(size)
+				at += recordHeader
+				continue
+			}
 		}
 		had := d.n
 		n := d.header(data[at:])

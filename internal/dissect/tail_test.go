@@ -104,7 +104,9 @@ func FuzzFollower(f *testing.F) {
 	f.Add([]byte{}, uint16(0), uint16(1))
 	f.Fuzz(func(t *testing.T, stream []byte, size, hole uint16) {
 		step := int(size)%2000 + 1
-		if a, b := followedIn(stream, step), followedIn(stream, len(stream)+1); a != b && len(stream) > 0 {
+		var run textRun
+		text := run.add(stream) // which is found in a record only where its beginning stands in one piece
+		if a, b := followedIn(stream, step), followedIn(stream, len(stream)+1); a != b && len(stream) > 0 && !text {
 			t.Errorf("in pieces of %d: %d, in one %d", step, a, b)
 		}
 		x := Tail{sides: [2]tailSide{{state: tailSure}, {state: tailLost}}}

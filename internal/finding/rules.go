@@ -199,7 +199,7 @@ func ProtocolName(protocol string) string {
 // seen says in a sentence what a connection was: "HTTP in clear", "TLS 1.3 without a
 // client certificate (the server did not ask for one)".
 func seen(j *verdict.Judged) string {
-	if j.Verdict == verdict.Plaintext && j.TLS != nil {
+	if j.Verdict == verdict.Plaintext && slices.Contains(j.Reasons, "cipher_without_encryption") {
 		return ProtocolName(j.Protocol) + " that does not encrypt"
 	}
 	if j.Verdict == verdict.Plaintext {

@@ -96,12 +96,13 @@ func judgeMidstream(out *Judged, c *flow.Conn, s *dissect.Session) {
 	switch {
 	case t.HelloBegun:
 		h.because("no_server_hello", "too_little_data")
-	case !enoughChained(t) && !t.Readable:
+	case t.Readable:
+	case !enoughChained(t):
 		out.Verdict = Unknown
 		out.Protocol = ""
 		out.because("too_little_data")
 		return
-	case fromStart(c, s) && !t.Readable:
+	case fromStart(c, s):
 		out.Verdict = Unknown
 		out.Protocol = ""
 		out.because("no_client_hello", "unrecognized_data")

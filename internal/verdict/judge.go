@@ -341,7 +341,10 @@ func judgeOther(out *Judged, s *dissect.Session) {
 		}
 	case dissect.KindGreeting:
 		out.Verdict = Unknown
-		out.because(protocol+"_banner", greetingLacks(s))
+		if protocol == "ssh" {
+			out.because("ssh_banner")
+		}
+		out.because(greetingLacks(s))
 	case dissect.KindText:
 		out.Verdict = Plaintext
 		out.because("text_like")
