@@ -226,6 +226,7 @@ func (s *Session) clientHello(side Side, body []byte, offset int64) {
 		s.note(helloBytes + min(len(body), maxHelloBytes))
 	} else if side == t.Client && t.HelloRetry {
 		t.SecondHello = true
+		t.Hello.join(hello)
 	}
 }
 

@@ -93,6 +93,19 @@ func (h *ClientHello) Name() (name string, ok bool) {
 	return name, true
 }
 
+// join adds what a second ClientHello offers besides (RFC 8446 section 4.1.4 allows little,
+// and not all servers check it). The fingerprints and all else stay those of the first.
+func (h *ClientHello) join(second *ClientHello) {
+	for _, ext := range second.Extensions {
+		if !h.Has(ext) && len(h.Extensions) < maxExtensions {
+			h.Extensions = append(h.Extensions, ext)
+		}
+	}
+	if second.RecordSizeLimit > 0 {
+		h.RecordSizeLimit = second.RecordSizeLimit
+	}
+}
+
 // grease tells whether a value is reserved by RFC 8701.
 func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 

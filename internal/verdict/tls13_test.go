@@ -1,10 +1,12 @@
 package verdict_test
 
 import (
+	"crypto/sha256"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -217,4 +219,25 @@ func TestWhatRecordsGiveAway(t *testing.T) {
 			t.Errorf("%s: %d bytes, %q, want %d, %q: %s", c.name, got.TLS.ClientChainBytes, got.TLS.ClientKeyHint, c.chain, c.hint, said(got))
 		}
 	}
+}
+
+// TestSecondHello: what a client offers in its second hello alone counts too, or it could
+// make its server cut the flight unnoticed.
+func TestSecondHello(t *testing.T) {
+	w := &wire{t: t, s: dissect.New()}
+	w.send(0, hello{}.bytes(true), -1)
+	w.send(1, retryRequest(), -1)
+	w.send(0, hello{extensions: map[uint16]string{extFragment: "\x01"}}.bytes(true), -1)
+	w.send(1, hello{}.bytes(false), -1)
+	got := w.play("S 28 529 177 281 53 | C 453 | C 120 | S 209").judge(verdict.New(verdict.Config{}), 1, true)
+	if !strings.HasPrefix(said(got), "tls unknown established") || !got.TLS.HelloRetry || !slices.Contains(got.Reasons, "server_flight_without_request") {
+		t.Error(said(got))
+	}
+}
+
+// retryRequest is a HelloRetryRequest: a ServerHello with a random of its own (RFC 8446
+// section 4.1.3).
+func retryRequest() string {
+	sum := sha256.Sum256([]byte("HelloRetryRequest"))
+	return record(22, message(2, u16(0x0303)+string(sum[:])+"\x00"+u16(0x1301)+"\x00"+sized(2, u16(extVersions)+sized(2, u16(0x0304)))))
 }
