@@ -80,6 +80,7 @@ func (t *tap) tableMetrics(e *exposition) {
 		}
 	}
 	e.counters("undecoded_packets_total", "reason", undecoded)
+	e.counter("reassembled_datagrams_total", s.Reassembled)
 	e.counter("gap_bytes_total", s.GapBytes)
 	e.counter("cut_bytes_total", s.CutBytes)
 	e.counter("thinned_bytes_total", s.ThinnedBytes)

@@ -251,8 +251,8 @@ func (p *pipeline) interfaceName(c *flow.Conn) string {
 // coverage is what the table knows of how much was seen.
 func (p *pipeline) coverage() finding.Coverage {
 	s := p.table.Stats()
-	c := finding.Coverage{Packets: s.Packets, Evicted: s.Evicted, CutShort: s.CutShort, Counters: map[string]uint64{
-		"fragments": s.Fragments, "gap_bytes": s.GapBytes, "cut_bytes": s.CutBytes, "conflicting_segments": s.Conflicts, "dissector_failures": p.failed,
+	c := finding.Coverage{Packets: s.Packets, Evicted: s.Evicted, CutShort: s.CutShort, Foreign: s.Foreign, Counters: map[string]uint64{
+		"fragments": s.Fragments, "reassembled_datagrams": s.Reassembled, "gap_bytes": s.GapBytes, "cut_bytes": s.CutBytes, "conflicting_segments": s.Conflicts, "dissector_failures": p.failed,
 		"shed_connections": s.Shed, "refused_packets": s.Refused, "foreign_packets": s.Foreign, "thinned_bytes": s.ThinnedBytes,
 	}}
 	c.Counters["unanswered_packets"], c.Counters["unread_packets"] = p.memory.PutOff()

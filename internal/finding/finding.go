@@ -64,6 +64,11 @@ type Coverage struct {
 	Evicted  uint64 // connections given up for want of room
 	CutShort uint64 // streams of which only the head was read for want of room
 	Older    uint64 // connections that are older than the tap: as it is, in each window too
+	Foreign  uint64 // packets of conversations that do not involve the tapped pod, which were not looked at
+
+	// Uncaptured are the names of the pod's network interfaces that are up and not captured,
+	// as it is, in each window too.
+	Uncaptured []string
 
 	// Counters are the other counters worth publishing, such as the sink's, by name
 	// (lower case, digits and _). They stand in the tap's own records.

@@ -42,7 +42,7 @@ var infoTypes = []string{"info"}
 func claim(g *edge, s *span) string {
 	lost := "packet loss not known"
 	if s.known {
-		lost = fmt.Sprintf("%d packets lost", s.Dropped)
+		lost = fmt.Sprintf("%d packets lost", s.Dropped) + s.uncaptured()
 	}
 	return fmt.Sprintf("%d of %d judged connections in clear, %d unjudged, %s, %s", g.counts.window(plaintextBit),
 		g.judged(), g.counts.window(unjudgedBit), lost, clock(s.from, s.to))

@@ -1,6 +1,9 @@
 package finding
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // window is a stretch of packet time. Windows begin at Phase plus a multiple of their
 // length since the epoch, so that all records of one tap share them whenever it began.
@@ -62,6 +65,7 @@ func (e *Engine) covered(end int64) span {
 		Coverage: Coverage{
 			Packets: since(now.Packets, was.Packets), Dropped: since(now.Dropped, was.Dropped),
 			Evicted: since(now.Evicted, was.Evicted), CutShort: since(now.CutShort, was.CutShort), Older: now.Older,
+			Foreign: since(now.Foreign, was.Foreign), Uncaptured: now.Uncaptured,
 		},
 	}
 }
@@ -96,11 +100,30 @@ func (e *Engine) encodeCoverage(s *span, blind []string) {
 		enc.uint("evicted", s.Evicted)
 		enc.uint("cut_short", s.CutShort)
 		enc.uint("older", s.Older)
+		e.encodeUnseen(s)
 	}
 	enc.str("filter", e.cfg.Filter)
 	enc.list("rules_blind", blind)
 	enc.str("node_encryption", e.cfg.NodeEncryption)
 	enc.close()
+}
+
+// encodeUnseen writes what of meshtls.coverage stands there only where there is any.
+func (e *Engine) encodeUnseen(s *span) {
+	enc := &e.enc
+	if s.Foreign > 0 {
+		enc.uint("foreign_packets", s.Foreign)
+	}
+	enc.list("uncaptured_interfaces", s.Uncaptured)
+}
+
+// uncaptured says where nothing was captured, for a sentence: ", not captured on net1";
+// empty where there is no such interface.
+func (s *span) uncaptured() string {
+	if len(s.Uncaptured) == 0 {
+		return ""
+	}
+	return ", not captured on " + strings.Join(s.Uncaptured, ", ")
 }
 
 // clock writes a stretch of time for a sentence: "14:00-14:10", with seconds where it

@@ -55,6 +55,31 @@ func TestWindows(t *testing.T) {
 	})
 }
 
+// unseen returns records of a tap that was not shown everything.
+func unseen(t *testing.T) []finding.Record {
+	n := uint64(0)
+	r := newRig(t, finding.Config{Heartbeat: 5 * time.Minute, Coverage: func() finding.Coverage {
+		n++
+		return finding.Coverage{Packets: n, Foreign: 5 * n, Uncaptured: []string{"net1", "net2"}}
+	}})
+	r.e.Tick(noon)
+	r.e.Add(mutual(1, noon+minute))
+	r.e.Tick(noon + 10*minute)
+	return r.records
+}
+
+// TestUnseen: what was not looked at, and where nothing was, stands in the coverage and with the claim.
+func TestUnseen(t *testing.T) {
+	said := map[string]bool{}
+	for _, r := range unseen(t) {
+		said[r.Dataset] = strings.Contains(string(r.Value), `"foreign_packets":`) && strings.Contains(string(r.Value), `"uncaptured_interfaces":["net1","net2"]`) &&
+			(r.Dataset != finding.DatasetPosture || strings.Contains(string(r.Value), "0 packets lost, not captured on net1, net2, "))
+	}
+	if !said[finding.DatasetPosture] || !said[finding.DatasetTap] {
+		t.Errorf("%v", said)
+	}
+}
+
 // TestTimeGoesBackwards: it moves nothing, and a leap closes one window only.
 func TestTimeGoesBackwards(t *testing.T) {
 	r := newRig(t, finding.Config{})

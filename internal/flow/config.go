@@ -70,6 +70,7 @@ type Stats struct {
 	Packets      uint64          // given to Add
 	Undecoded    [reasons]uint64 // packets without ports, by Reason
 	Fragments    uint64          // IP fragments, the first ones and the later ones
+	Reassembled  uint64          // datagrams that were put together from fragments
 	Created      uint64          // connections
 	Active       int             // connections now in the table
 	Evicted      uint64          // connections that left because the table was full, or by Shed

@@ -16,6 +16,7 @@ type Decoded struct {
 	Fragment         bool   // the first fragment of a datagram: the ports are there, the rest is not
 	Reason           Reason // why there are no ports; Decodable where there are
 
+	part    part  // of a fragment
 	tunnels uint8 // how many may still be opened
 }
 
@@ -27,7 +28,7 @@ const (
 	Decodable      Reason = iota // it has
 	Truncated                    // the snap length cut a header
 	Malformed                    // a header contradicts itself
-	LaterFragment                // an IP fragment other than the first
+	LaterFragment                // an IP fragment that cannot be read alone
 	OtherTransport               // neither TCP nor UDP
 	OtherNetwork                 // neither IPv4 nor IPv6: ARP, LLDP, ...
 	UnknownLink                  // a link type that is not decoded here

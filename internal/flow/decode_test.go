@@ -133,7 +133,6 @@ func TestDecodeRefuses(t *testing.T) {
 	v4 := headers{src: a4, dst: b4, flags: 0x10, payload: []byte("hello")}
 	v6 := headers{src: a6, dst: b6, flags: 0x10, payload: []byte("hello")}
 	udp := headers{src: a4, dst: b4, udp: true, payload: []byte("hello")}
-	long := headers{src: a6, dst: b6, extensions: bytes.Repeat([]byte{60}, 11), payload: []byte("x")}
 	later := headers{src: a4, dst: b4, fragment: 100, payload: []byte("hello")}
 	for _, c := range []struct {
 		name   string
@@ -158,7 +157,6 @@ func TestDecodeRefuses(t *testing.T) {
 		{"ipv4 total cuts the tcp header", flow.LinkEthernet, v4, change(16, 0, 39), flow.Malformed},
 		{"ipv6 length beyond the frame", flow.LinkEthernet, v6, change(18, 0, 200), flow.Malformed},
 		{"ipv6 length cuts the tcp header", flow.LinkEthernet, v6, change(18, 0, 19), flow.Malformed},
-		{"extensions without end", flow.LinkEthernet, long, nil, flow.Malformed},
 		{"tcp header length below 20", flow.LinkEthernet, v4, change(14+20+12, 0x40), flow.Malformed},
 		{"tcp header length beyond the packet", flow.LinkEthernet, v4, change(14+20+12, 0xf0), flow.Malformed},
 		{"udp length below 8", flow.LinkEthernet, udp, change(14+20+4, 0, 7), flow.Malformed},
@@ -205,27 +203,6 @@ func TestDecodeOffloaded(t *testing.T) {
 		if !flow.Decode(&p, &d) || d.PayloadLen != 100000 || len(d.Payload) == 0 {
 			t.Errorf("%v: %v, %d of %d bytes", h.src, d.Reason, len(d.Payload), d.PayloadLen)
 		}
-	}
-}
-
-// A first fragment has ports and less than the UDP header says, later ones have nothing.
-func TestFragments(t *testing.T) {
-	g := newGather(t)
-	table := flow.NewTable(flow.Config{}, g)
-	whole := headers{src: client, dst: server, udp: true, payload: []byte("0123456789abcdef")}
-	first, later := whole, headers{src: client, dst: server, udp: true, fragment: 2}
-	first.moreFragment = true
-	p := packetOf(flow.LinkEthernet, first)
-	p.Data = p.Data[:len(p.Data)-8]
-	p.Data[17] -= 8
-	p.Length = len(p.Data)
-	table.Add(&p)
-	p = packetOf(flow.LinkEthernet, later)
-	table.Add(&p)
-	table.Flush()
-	s := table.Stats()
-	if sprint(g.log) != "[c0 01234567 end S0]" || !g.ended[0].Fragments || s.Fragments != 2 || s.Undecoded[flow.LaterFragment] != 1 {
-		t.Errorf("%v, %+v, %+v", g.log, g.ended, s)
 	}
 }
 

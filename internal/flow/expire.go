@@ -118,6 +118,9 @@ func (t *Table) Tick(now int64) {
 		return
 	}
 	t.now = now
+	if len(t.frags.waiting) > 0 {
+		t.frags.expire(t, now)
+	}
 	if now >= t.due {
 		t.expire(now)
 	}

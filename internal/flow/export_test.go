@@ -11,3 +11,6 @@ func (c *Conn) Held(s Side) (cost, pieces, room int) {
 	}
 	return 0, 0, 0
 }
+
+// FragmentBytes returns what the fragments take that wait for others.
+func (t *Table) FragmentBytes() int { return t.frags.held }

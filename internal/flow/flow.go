@@ -74,7 +74,7 @@ type Conn struct {
 	State       State // Zeek's connection state, current
 	MissedStart bool  // TCP: no SYN seen, the connection is older than the capture or its start was lost
 	Conflict    bool  // packets contradict each other: a copy with other bytes than the first one while the receiver had neither, data behind a FIN, made-up numbers
-	Fragments   bool  // IP fragments were seen, their payload is not reassembled
+	Fragments   bool  // first fragments were seen that the capture cut short: their datagrams are not put together
 	Excluded    bool  // Config.Exclude said so: counted, never handed on
 	Located     bool  // Config.Local was asked when the connection was created, and said:
 	OrigLocal   bool  // the originator's address is the host's own

@@ -34,6 +34,11 @@ func network(f frame, version uint8, d *Decoded) Reason {
 	if r != Decodable {
 		return r
 	}
+	return transport(f, proto, d)
+}
+
+// transport decodes what an IP packet carries.
+func transport(f frame, proto uint8, d *Decoded) Reason {
 	d.Transport = proto
 	switch proto {
 	case protoTCP:
@@ -66,12 +71,16 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	}
 	copy(d.Src[:], f.b[12:16])
 	copy(d.Dst[:], f.b[16:20])
-	fragment := binary.BigEndian.Uint16(f.b[6:])
-	if fragment&0x1fff != 0 {
-		return frame{}, 0, LaterFragment
-	}
-	d.Fragment = fragment&0x2000 != 0
 	g = frame{f.b[header:min(total, len(f.b))], total - header}
+	if word := binary.BigEndian.Uint16(f.b[6:]); word&0x3fff != 0 {
+		d.part = part{
+			is: true, id: uint32(binary.BigEndian.Uint16(f.b[4:])), offset: word & 0x1fff * fragmentUnit, more: word&0x2000 != 0, proto: f.b[9], data: g,
+		}
+		if d.part.offset > 0 {
+			return frame{}, 0, LaterFragment
+		}
+		d.Fragment = true
+	}
 	if proto = f.b[9]; proto == protoAH {
 		return extensions(g, proto, d)
 	}
@@ -96,12 +105,10 @@ func ipv6(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	return extensions(frame{f.b[40:min(40+n, len(f.b))], n}, f.b[6], d)
 }
 
-// maxExtensions bounds the chain; RFC 8200, section 4.1, needs seven.
-const maxExtensions = 10
-
-// extensions walks the IPv6 extension headers, and AH under IPv4 (RFC 4302).
+// extensions walks the IPv6 extension headers, and AH under IPv4 (RFC 4302), however many
+// there are: Linux takes as many as fit a packet.
 func extensions(g frame, proto uint8, d *Decoded) (frame, uint8, Reason) {
-	for range maxExtensions {
+	for {
 		var n int
 		switch proto {
 		case protoHopByHop, protoRouting, protoDest, protoAH, protoFragment:
@@ -117,18 +124,21 @@ func extensions(g frame, proto uint8, d *Decoded) (frame, uint8, Reason) {
 		}
 		if proto == protoFragment { // its second byte is reserved
 			n = 8
-			fragment := binary.BigEndian.Uint16(g.b[2:])
-			if fragment>>3 != 0 {
-				return g, proto, LaterFragment
+			if word := binary.BigEndian.Uint16(g.b[2:]); word&^6 != 0 {
+				if !d.part.is {
+					d.part = part{is: true, id: binary.BigEndian.Uint32(g.b[4:]), offset: word &^ 7, more: word&1 != 0, proto: g.b[0], data: g.skip(8)}
+				}
+				if word&^7 > 0 {
+					return g, proto, LaterFragment
+				}
+				d.Fragment = true
 			}
-			d.Fragment = fragment&1 != 0
 		}
 		if len(g.b) < n {
 			return g, proto, short(g, n)
 		}
 		g, proto = g.skip(n), g.b[0]
 	}
-	return g, proto, Malformed
 }
 
 // short says why fewer than n bytes are there: the capture was cut, or the IP header

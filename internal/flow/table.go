@@ -26,7 +26,8 @@ type Table struct {
 	key     key     // of the packet at hand
 	last    *Conn   // that find has found, nil if it is gone, ...
 	lastKey key     // ... and its key
-	read    uint64  // by Ahead, and of no meaning
+	frags   fragments
+	read    uint64 // by Ahead, and of no meaning
 }
 
 // NewTable returns an empty table that tells h what it finds out.
@@ -73,12 +74,7 @@ func (t *Table) Add(p *Packet) {
 		return
 	}
 	d := &t.decoded
-	ok := Decode(p, d)
-	if d.Fragment || d.Reason == LaterFragment {
-		t.stats.Fragments++
-	}
-	if !ok {
-		t.stats.Undecoded[d.Reason]++
+	if ok := t.decode(p, d); !ok {
 		return
 	}
 	k := &t.key
@@ -99,6 +95,24 @@ func (t *Table) Add(p *Packet) {
 		c = t.open(*k, d, p.Time)
 	}
 	t.packet(c, d, p.Time)
+}
+
+// decode reads the headers of a packet, or of the datagram whose last missing fragment it
+// is. It reports false where there is no connection to look for, and counts why.
+func (t *Table) decode(p *Packet, d *Decoded) bool {
+	ok := Decode(p, d)
+	if d.part.is {
+		t.stats.Fragments++
+		d.Transport = d.part.proto
+		if !t.admits(nil, p.Origin, d) || !t.fragment(p, d) {
+			return false
+		}
+		ok = d.Reason == Decodable
+	}
+	if !ok && (d.Reason != OtherTransport || t.admits(nil, p.Origin, d)) {
+		t.stats.Undecoded[d.Reason]++
+	}
+	return ok
 }
 
 // find returns the connection with a key, nil if there is none. Packets come in runs: the
@@ -221,6 +235,7 @@ func (t *Table) end(c *Conn, why EndReason) {
 // Flush ends every connection, in the order of creation: the capture is over. The
 // table can be used on.
 func (t *Table) Flush() {
+	t.frags.flush(t)
 	for _, c := range t.inOrder() {
 		t.end(c, EndFlush)
 	}

@@ -31,7 +31,7 @@ const maxTunnels = 4
 // deeper begins a tunneled packet: nothing of the outer one counts. It reports false
 // where no tunnel is to be opened.
 func (d *Decoded) deeper() bool {
-	if d.tunnels == 0 {
+	if d.tunnels == 0 || d.part.is {
 		return false
 	}
 	*d = Decoded{tunnels: d.tunnels - 1}

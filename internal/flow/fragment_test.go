@@ -1,0 +1,236 @@
+package flow_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// cut is a fragment: bytes from and up to an offset of what an IP packet carries.
+type cut struct {
+	from, to int
+	last     bool
+	other    bool // with other bytes
+}
+
+// fragmentOf returns a fragment of a datagram as a packet.
+func fragmentOf(from, to netip.AddrPort, id uint16, proto byte, body []byte, c cut) flow.Packet {
+	data := slices.Clone(body[c.from:c.to])
+	if c.other {
+		for i := range data {
+			data[i] ^= 0xff
+		}
+	}
+	var ip []byte
+	if from.Addr().Is4() {
+		word := uint16(c.from / 8)
+		if !c.last {
+			word |= 0x2000
+		}
+		ip = append([]byte{0x45, 0}, binary.BigEndian.AppendUint16(nil, uint16(20+len(data)))...)
+		ip = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(ip, id), word)
+		ip = append(ip, 64, proto, 0, 0)
+	} else {
+		word := uint16(c.from &^ 7)
+		if !c.last {
+			word |= 1
+		}
+		ip = append([]byte{0x60, 0, 0, 0}, binary.BigEndian.AppendUint16(nil, uint16(8+len(data)))...)
+		ip = append(ip, 44, 64)
+		data = append(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16([]byte{proto, 0}, word), uint32(id)), data...)
+	}
+	ip = append(append(ip, from.Addr().AsSlice()...), to.Addr().AsSlice()...)
+	b := wrap(flow.LinkEthernet, append(ip, data...), 0)
+	return flow.Packet{Data: b, Length: len(b), Link: flow.LinkEthernet, Time: start.UnixNano()}
+}
+
+// carried returns what an IP packet of UDP carries: the header and the payload.
+func carried(from, to netip.AddrPort, payload string) []byte {
+	b, _ := (&headers{src: from, dst: to, udp: true, payload: []byte(payload)}).transport()
+	return b
+}
+
+// TestFragments: datagrams are put together as Linux does.
+func TestFragments(t *testing.T) {
+	const payload = "0123456789abcdefghijklmnopqrstuv" // with the header 40 bytes
+	whole := "[c0 " + payload + " end S0]"
+	for _, c := range []struct {
+		name    string
+		cuts    []cut
+		want    string
+		dropped uint64 // fragments
+		only    int    // 4 or 6: for this version only
+	}{
+		{"in order", []cut{{0, 16, false, false}, {16, 24, false, false}, {24, 40, true, false}}, whole, 0, 0},
+		{"backwards", []cut{{24, 40, true, false}, {16, 24, false, false}, {0, 16, false, false}}, whole, 0, 0},
+		{"of eight bytes", []cut{{0, 8, false, false}, {8, 16, false, false}, {32, 40, true, false}, {16, 24, false, false}, {24, 32, false, false}}, whole, 0, 0},
+		{"one comes again", []cut{{0, 16, false, false}, {0, 16, false, false}, {0, 8, false, true}, {16, 40, true, false}}, whole, 0, 0},
+		{"one is missing", []cut{{0, 16, false, false}, {24, 40, true, false}}, "[]", 2, 0},
+		{"the first is missing", []cut{{16, 40, true, false}}, "[]", 1, 0},
+		{"overlap", []cut{{0, 16, false, false}, {8, 24, false, true}, {24, 40, true, false}, {16, 24, false, false}}, "[]", 4, 0},
+		{"overlap, and then whole", []cut{{0, 16, false, false}, {8, 24, false, true}, {0, 16, false, false}, {16, 40, true, false}}, whole, 2, 0},
+		{"two ends", []cut{{24, 40, true, false}, {16, 24, true, false}, {0, 16, false, false}}, "[]", 3, 0},
+		{"beyond the end", []cut{{8, 16, true, false}, {16, 24, false, false}}, "[]", 2, 0},
+		{"a middle of odd size", []cut{{0, 12, false, false}, {8, 40, true, false}}, whole, 0, 4},
+		{"a middle of odd size is no fragment of IPv6", []cut{{0, 12, false, false}, {0, 16, false, false}, {16, 40, true, false}}, whole, 0, 6},
+		{"empty", []cut{{0, 0, false, false}}, "[]", 1, 0},
+	} {
+		for version, ends := range map[int][2]netip.AddrPort{4: {client, server}, 6: {a6, b6}} {
+			if c.only != 0 && c.only != version {
+				continue
+			}
+			g := newGather(t)
+			table := flow.NewTable(flow.Config{}, g)
+			for _, x := range c.cuts {
+				p := fragmentOf(ends[0], ends[1], 7, 17, carried(ends[0], ends[1], payload), x)
+				table.Add(&p)
+			}
+			table.Flush()
+			if s := table.Stats(); sprint(g.log) != c.want || s.Fragments != uint64(len(c.cuts)) || s.Undecoded[flow.LaterFragment] != c.dropped {
+				t.Errorf("%s, IPv%d: %v, %d of %d fragments dropped", c.name, version, g.log, s.Undecoded[flow.LaterFragment], s.Fragments)
+			}
+		}
+	}
+}
+
+// Datagrams are told apart, wait no longer than in Linux, and TCP comes in fragments too.
+func TestFragmentsApart(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{}, g)
+	add := func(id uint16, at time.Duration, body []byte, c cut) {
+		p := fragmentOf(client, server, id, 17, body, c)
+		p.Time += int64(at)
+		table.Add(&p)
+	}
+	one, two := carried(client, server, "the first one"), carried(client, server, "the other one")
+	add(1, 0, one, cut{0, 16, false, false})
+	add(2, 0, two, cut{0, 16, false, false})
+	add(2, 0, two, cut{16, 21, true, false})
+	add(1, 29*time.Second, one, cut{16, 21, true, false})
+	add(3, 30*time.Second, one, cut{0, 16, false, false})
+	add(3, 60*time.Second, one, cut{16, 21, true, false})
+	h := headers{src: client, dst: server, flags: syn, seq: 5}
+	body, _ := h.transport()
+	for _, c := range []cut{{0, 8, false, false}, {8, 20, true, false}} {
+		p := fragmentOf(client, server, 4, 6, body, c)
+		table.Add(&p)
+	}
+	if s := table.Stats(); sprint(g.log) != "[c0 the other one c13 the first one]" || s.Reassembled != 3 || s.Created != 2 || s.Undecoded[flow.LaterFragment] != 1 {
+		t.Errorf("%v, %+v", g.log, s)
+	}
+}
+
+// A fragment that the snap length cut shows what it shows, and foreign ones wait for nothing.
+func TestFragmentsNotTaken(t *testing.T) {
+	g := newGather(t)
+	table := flow.NewTable(flow.Config{Local: func(a netip.Addr) bool { return a == server.Addr() }}, g)
+	body := carried(client, server, strings.Repeat("x", 100))
+	for i, c := range []cut{{0, 64, false, false}, {64, 108, true, false}} {
+		p := fragmentOf(client, server, 7, 17, body, c)
+		p.Data = p.Data[:len(p.Data)-20]
+		table.Add(&p)
+		p = fragmentOf(client, client, uint16(8+i), 17, body, c)
+		p.Origin = flow.OriginArrived
+		table.Add(&p)
+	}
+	table.Flush()
+	s := table.Stats()
+	if sprint(g.log) != "[c0 "+strings.Repeat("x", 36)+" end S0]" || !g.ended[0].Fragments || s.Undecoded[flow.LaterFragment] != 1 || s.Foreign != 2 {
+		t.Errorf("%v, %+v, %+v", g.log, g.ended, s)
+	}
+}
+
+// TestFragmentsAreBounded: whoever sends fragments and never the rest takes bounded memory, and of that one source its part.
+func TestFragmentsAreBounded(t *testing.T) {
+	for name, source := range map[string]func(i int) netip.AddrPort{
+		"one source": func(int) netip.AddrPort { return client },
+		"many sources": func(i int) netip.AddrPort {
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 9, byte(i >> 8), byte(i)}), 5)
+		},
+	} {
+		g := newGather(t)
+		table := flow.NewTable(flow.Config{}, g)
+		body := make([]byte, 60000)
+		for i := range 20000 {
+			n := 8 * (1 + i%170)
+			at := 8 * (i % 5000)
+			p := fragmentOf(source(i), server, uint16(i), 17, body, cut{at, at + n, false, false})
+			if table.Add(&p); table.FragmentBytes() > 1<<20 || name == "one source" && table.FragmentBytes() > 1<<17 {
+				t.Fatalf("%s: %d bytes after %d fragments", name, table.FragmentBytes(), i)
+			}
+		}
+		honest := carried(b4, server, "still heard")
+		for _, c := range []cut{{0, 8, false, false}, {8, 19, true, false}} {
+			p := fragmentOf(b4, server, 7, 17, honest, c)
+			table.Add(&p)
+		}
+		if !slices.Contains(g.log, "c0 still heard") {
+			t.Errorf("%s: %v", name, g.log)
+		}
+		table.Flush()
+		if s := table.Stats(); table.FragmentBytes() != 0 || s.Undecoded[flow.LaterFragment] != 20000 {
+			t.Errorf("%s: %d bytes are left, %+v", name, table.FragmentBytes(), s.Undecoded)
+		}
+	}
+}
+
+// FuzzFragments: fragments of one datagram in any order and with any bounds never panic, take bounded memory, and make up no bytes.
+func FuzzFragments(f *testing.F) {
+	f.Add([]byte{0, 2, 0, 2, 3, 1})
+	f.Add([]byte{2, 3, 1, 0, 2, 0, 1, 2, 0})
+	body := carried(client, server, strings.Repeat("0123456789abcdefghijklmnopqrstuvwxyz", 20))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		all := b
+		for _, ends := range [][2]netip.AddrPort{{client, server}, {a6, b6}} {
+			b = all
+			whole := carried(ends[0], ends[1], string(body[8:]))
+			g := newGather(t)
+			table := flow.NewTable(flow.Config{}, g)
+			for ; len(b) >= 3; b = b[3:] {
+				from := min(int(b[0])*8, len(whole)/8*8)
+				to := min(from+int(b[1])*8+int(b[2]>>4), len(whole))
+				p := fragmentOf(ends[0], ends[1], uint16(b[2]>>1&1), 17, whole, cut{from, to, b[2]&1 != 0, b[2]&4 != 0})
+				table.Add(&p)
+			}
+			table.Flush()
+			if s := table.Stats(); table.FragmentBytes() != 0 || s.Reassembled > s.Fragments {
+				t.Errorf("%d bytes are left, %+v", table.FragmentBytes(), s)
+			}
+		}
+	})
+}
+
+// A chain of IPv6 extension headers is followed to its end, as Linux does.
+func TestManyExtensions(t *testing.T) {
+	for _, n := range []int{0, 9, 12, 60, 80} {
+		for _, udp := range []bool{true, false} {
+			h := headers{src: a6, dst: b6, udp: udp, flags: ack | psh, seq: 1, ack: 1, extensions: bytes.Repeat([]byte{60}, n), payload: []byte("password=hunter2")}
+			g := newGather(t)
+			table := flow.NewTable(flow.Config{}, g)
+			p := packetOf(flow.LinkEthernet, h)
+			if table.Add(&p); !strings.Contains(fmt.Sprint(g.log), "password=hunter2") {
+				t.Errorf("%d headers, udp %v: %v, %+v", n, udp, g.log, table.Stats().Undecoded)
+			}
+		}
+	}
+}
+
+// Packets of other transports are counted, those between others are foreign.
+func TestOtherTransports(t *testing.T) {
+	table := flow.NewTable(flow.Config{Local: func(a netip.Addr) bool { return a == server.Addr() }}, newGather(t))
+	for _, to := range []netip.AddrPort{server, client} {
+		p := fragmentOf(client, to, 7, 132, make([]byte, 40), cut{0, 40, true, false})
+		p.Origin = flow.OriginArrived
+		table.Add(&p)
+	}
+	if s := table.Stats(); s.Undecoded[flow.OtherTransport] != 1 || s.Foreign != 1 {
+		t.Errorf("%+v", s)
+	}
+}
