@@ -64,7 +64,7 @@ type parser struct {
 	asked               int       // bytes of head that the table was asked with last
 	tries               int       // segments that were asked for a protocol since the start was not recognized
 	structure           structure // what segments that no recognizer knows weigh
-	readable            int       // bytes of text in a row, behind bytes that were none
+	readable, opaque    int       // bytes in a row that are text, behind those that were none; the other way round
 	proxied             uint8     // PROXY headers read before the connection proper
 
 	scan  scanner

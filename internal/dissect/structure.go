@@ -108,6 +108,29 @@ func (s *Session) weigh(side Side, b []byte) {
 	}
 }
 
+// turnsOpaque reports whether a direction that began as text of no known protocol, and the
+// other one, go on as what cannot be read: a greeting in text is no word on what follows
+// it. Both are of no kind then.
+func (s *Session) turnsOpaque(side Side, b []byte) bool {
+	const least, enough = 16, 64
+	st, other := &s.sides[side], &s.sides[side.Other()]
+	if b = b[:min(len(b), sampled)]; len(b) < least || odd(b)*5 < len(b) || tailWeight(b) > 0 {
+		st.p.opaque = 0
+		return false
+	}
+	st.p.opaque += len(b)
+	if st.p.opaque < enough || other.p == nil || other.p.opaque < enough && other.kind != KindUnreadable || st.protocol != "" || other.protocol != "" {
+		return false
+	}
+	for i := range s.sides {
+		if x := &s.sides[i]; x.kind == KindText {
+			x.kind, x.upgrades = KindUnreadable, false
+		}
+	}
+	s.revision++
+	return true
+}
+
 // weighed returns how many segments of both ends were weighed.
 func (s *Session) weighed() (n int) {
 	for i := range s.sides {
