@@ -44,11 +44,21 @@ func (s *Session) concludeAnswers() {
 			if s.udp.text[i] > 0 {
 				st.kind, st.clearAck = KindText, max(st.clearAck, 1)
 			}
-		case len(st.p.head) == 0 || sniffTLS(st.p.head) != no || sshBanner(st.p.head) == more:
+		case !s.Unknown(Side(i)) || sshBanner(st.p.head) == more:
 		case odd(st.p.head) == 0:
 			st.kind = KindText
 		default:
 			st.kind = KindUnreadable
 		}
 	}
+}
+
+// Unknown reports whether a side sent what is nothing known, or not known yet, and cannot be
+// TLS.
+func (s *Session) Unknown(side Side) bool {
+	st := &s.sides[side]
+	if st.kind == KindNone && st.p != nil && len(st.p.head) > 0 {
+		return sniffTLS(st.p.head) == no
+	}
+	return st.kind == KindUnreadable
 }

@@ -33,12 +33,15 @@ func bothSpoke(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	return t.Hello != nil || t.HelloBegun || !fromStart(c, s)
 }
 
-// alone takes back what one end alone cannot show. Its failure is not settled while the
-// other end can still send.
-func (h *handshake) alone(c *flow.Conn, s *dissect.Session, ended bool) {
+// alone reverts what one end alone cannot show. Its failure is not settled while the other
+// end can still send, and is none where that end sent something else.
+func (h *handshake) alone(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) {
 	if h.outcome == OutcomeEstablished {
 		h.outcome = OutcomeIncomplete
 		h.because("one_end_only")
+	}
+	if spokeOtherwise(c, s, t) {
+		h.outcome, h.alert = OutcomeIncomplete, ""
 	}
 	h.decided = ended || h.decided && closed(s)
 }
@@ -58,7 +61,7 @@ func spokeOtherwise(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 		return false
 	}
 	for _, side := range sides {
-		if kind, _ := s.Kind(side); kind == dissect.KindUnreadable {
+		if s.Unknown(side) {
 			return fromStart(c, s) || c.Transport == 17
 		}
 	}

@@ -102,8 +102,15 @@ func TestShortAnswers(t *testing.T) {
 				w := &wire{t: t, s: dissect.New()}
 				w.send(liar, fake, -1)
 				w.send(1-liar, said, -1)
-				got := w.judge(verdict.New(verdict.Config{}), 1, true)
-				if binary(said) && (got.Verdict == verdict.Unknown || name == "a server without cipher" || got.Verdict == verdict.Failed) {
+				j := verdict.New(verdict.Config{})
+				for side := range dissect.Side(2) {
+					w.s.Closed(side, false)
+				}
+				if got := w.judge(j, 1, false); got.Settled && got.Verdict != verdict.Plaintext {
+					t.Errorf("%s of side %d, answered %q: settled on %s %v", name, liar, said, got.Verdict, got.Reasons)
+				}
+				got := w.judge(j, 1, true)
+				if binary(said) && (got.Verdict == verdict.Unknown || name == "a server without cipher") {
 					continue
 				}
 				if got.Verdict != verdict.Plaintext || binary(said) {

@@ -112,7 +112,7 @@ func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) h
 		h.because("conflicting_bytes")
 	}
 	if !bothSpoke(c, s, t) {
-		h.alone(c, s, ended)
+		h.alone(c, s, t, ended)
 	}
 	return h
 }
@@ -163,8 +163,7 @@ func behind(c *flow.Conn) bool { return c.Behind(flow.Originator) || c.Behind(fl
 // not known.
 func unread(s *dissect.Session, t *dissect.TLS) bool {
 	for _, side := range sides {
-		kind, _ := s.Kind(side)
-		if _, complete := t.Records(side); !complete || kind == dissect.KindUnreadable {
+		if _, complete := t.Records(side); !complete || s.Unknown(side) {
 			return true
 		}
 	}
