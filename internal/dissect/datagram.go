@@ -129,7 +129,7 @@ func (s *Session) otherwise(side Side, b []byte) bool {
 func (s *Session) textDatagram(side Side, b []byte) {
 	st, n := &s.sides[side], &s.udp.text[side]
 	kind := KindUnreadable
-	if b = b[:min(len(b), sampled)]; *n >= 0 && odd(b) == 0 {
+	if b = b[:min(len(b), sampled)]; *n >= 0 && (odd(b) == 0 || textTail(b)) {
 		if *n += len(b); *n < minText {
 			return
 		}

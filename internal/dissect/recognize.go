@@ -102,6 +102,9 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 		return
 	}
 	kind := textKind(buf)
+	if kind == KindUnreadable && textTail(buf) {
+		kind = KindText
+	}
 	if kind == KindUnreadable && p.maybe != (opinion{}) && !full && len(buf) < maxDoubt {
 		s.wait(side, offset, buf, ack)
 		return
@@ -342,6 +345,13 @@ func textKind(b []byte) Kind {
 		return KindUnreadable
 	}
 	return KindText
+}
+
+// textTail reports whether the second half of b, and its last 64 bytes at least, are text:
+// a message in plaintext behind a binary header.
+func textTail(b []byte) bool {
+	n := max(minTextBehind, (len(b)+1)/2)
+	return n <= len(b) && odd(b[len(b)-min(n, sampled):]) == 0
 }
 
 // odd counts the bytes that are no text.

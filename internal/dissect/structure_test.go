@@ -110,6 +110,25 @@ func TestTextThenCiphertext(t *testing.T) {
 	}
 }
 
+// Text behind a binary header in the same segment is text, over TCP and over UDP.
+func TestTextBehindHeader(t *testing.T) {
+	text := "GET /customers/4711 with the name of nobody, and with all that is known of them\n"
+	for header, want := range map[string]Kind{
+		"\xc3": KindText,
+		"\x00\x01\xfe\x80\x99\xaa\xbb\xcc\xdd\xee":          KindText,
+		string(noiseOf(rand.New(rand.NewPCG(17, 18)), 100)): KindUnreadable,
+	} {
+		s, u := New(), New()
+		s.Data(Originator, 0, []byte(header+text), 0, 0)
+		u.Datagram(Originator, []byte(header+text))
+		for _, x := range []*Session{s, u} {
+			if kind, _ := x.Kind(Originator); kind != want {
+				t.Errorf("behind %x: kind %d, want %d", header, kind, want)
+			}
+		}
+	}
+}
+
 // Text behind a binary start is text.
 func TestTextBehindBinary(t *testing.T) {
 	s := New()
