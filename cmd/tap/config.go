@@ -31,6 +31,7 @@ type environment struct {
 	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles"`
 	Grace      time.Duration `env:"TAP_GRACE" envDefault:"3s" expected:"a duration such as 3s" about:"time to flush records when told to end"`
 	ConfigDir  string        `env:"TAP_CONFIG_DIR" about:"folder of the ConfigMap meshtls-tap, re-read: enabled, until, mute, expect"`
+	Allow      string        `env:"TAP_CONFIG_ALLOW" envDefault:"enabled,until" about:"which of them it may set, of enabled, until, mute, expect; none"`
 	Redact     string        `env:"TAP_REDACT" envDefault:"default" about:"strict, default or none: none publishes paths and user agents"`
 	Listen     string        `env:"TAP_LISTEN" envDefault:":9469" about:"address of /healthz, /readyz, /metrics, or none"`
 	LogLevel   slog.Level    `env:"TAP_LOG_LEVEL" envDefault:"INFO" expected:"debug, info, warn or error" about:"debug, info, warn or error"`
@@ -85,6 +86,7 @@ type settings struct {
 	expect         []finding.Expectation
 	mute           []string
 	ranges         []netip.Prefix
+	allow          []string
 	declaredSkip   []uint16
 	probed         []uint16
 	scraped        []uint16
@@ -129,6 +131,8 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	}
 	s.expect, err = finding.ParseExpect(s.Expect)
 	bad("TAP_EXPECT", err)
+	s.allow, err = parseAllow(s.Allow)
+	bad("TAP_CONFIG_ALLOW", err)
 	s.ranges, err = parsePrefixes(s.Ranges)
 	bad("TAP_CLUSTER_CIDRS", err)
 	s.emit, err = parseEmit(s.Emit)

@@ -23,13 +23,42 @@ type orders struct {
 	expect []finding.Expectation
 }
 
+// orderKeys are what a ConfigMap can order. By default it may end and narrow capturing,
+// and not hide findings: who writes in a namespace is whom the tap watches.
+var orderKeys = []string{"enabled", "until", "mute", "expect"}
+
 // control reads orders from a mounted ConfigMap, again and again: the way to stop, mute
-// or guide a fleet without a restart. A value that cannot be used is told of once and
-// ignored, as is a folder that is not there.
+// or guide a fleet without a restart. A value that cannot be used, or is not allowed, is
+// told of once and ignored. A folder that is not there is no order.
 type control struct {
-	dir  string
-	log  *slog.Logger
-	told map[string]string // the faults told of, by key
+	dir   string
+	allow []string // of orderKeys
+	log   *slog.Logger
+	told  map[string]string // the faults told of, by key
+}
+
+// parseAllow reads TAP_CONFIG_ALLOW.
+func parseAllow(list string) ([]string, error) {
+	keys := split(list)
+	if len(keys) == 1 && keys[0] == "none" {
+		return nil, nil
+	}
+	for _, k := range keys {
+		if !slices.Contains(orderKeys, k) {
+			return nil, fmt.Errorf("%q: expected keys, of %s, or none", k, strings.Join(orderKeys, ", "))
+		}
+	}
+	return keys, nil
+}
+
+// faults returns what is ignored now, one line each.
+func (c *control) faults() (out []string) {
+	for _, k := range orderKeys {
+		if fault := c.told[k]; fault != "" {
+			out = append(out, "ignored in the namespace's ConfigMap: "+fault)
+		}
+	}
+	return out
 }
 
 // maxOrder bounds a file of the ConfigMap, in bytes (a ConfigMap holds 1 MiB at most).
@@ -70,7 +99,11 @@ func (c *control) read() orders {
 // key hands on the value of a key that is there.
 func (c *control) key(name string, use func(string) error) {
 	value, err := c.value(name)
-	if err == nil && value != "" {
+	switch {
+	case err != nil || value == "":
+	case !slices.Contains(c.allow, name):
+		err = errors.New("not allowed by TAP_CONFIG_ALLOW")
+	default:
 		err = use(value)
 	}
 	fault := ""
@@ -93,6 +126,8 @@ func (c *control) value(name string) (string, error) {
 		return "", nil
 	case err != nil:
 		return "", err
+	case !info.Mode().IsRegular():
+		return "", errors.New("expected a file")
 	case info.Size() > maxOrder:
 		return "", fmt.Errorf("%d bytes, expected %d at most", info.Size(), maxOrder)
 	}

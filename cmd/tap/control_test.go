@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -19,6 +20,7 @@ func TestOrders(t *testing.T) {
 		why   string
 		fault string
 		mute  string
+		allow string // TAP_CONFIG_ALLOW, empty: everything
 	}{
 		"nothing":             {},
 		"enabled":             {files: map[string]string{"enabled": "true\n"}},
@@ -33,6 +35,9 @@ func TestOrders(t *testing.T) {
 		"muted what is none":  {files: map[string]string{"mute": "all"}, fault: `mute=all: "all": expected rules, of plaintext-edge`},
 		"expectation is none": {files: map[string]string{"expect": "10.0.0.0/8"}, fault: "expect=10.0.0.0/8: "},
 		"too large":           {files: map[string]string{"mute": strings.Repeat("x", maxOrder+1)}, fault: "mute=: 65537 bytes, expected 65536 at most"},
+		"not allowed":         {files: map[string]string{"mute": "plaintext-edge"}, allow: "enabled,until", fault: "mute=plaintext-edge: not allowed by TAP_CONFIG_ALLOW"},
+		"no expectation":      {files: map[string]string{"expect": "0.0.0.0/0=any"}, allow: "enabled,until,mute", fault: "expect=0.0.0.0/0=any: not allowed"},
+		"nothing allowed":     {files: map[string]string{"enabled": "false"}, allow: "none", fault: "enabled=false: not allowed"},
 		"one fault of two":    {files: map[string]string{"enabled": "false", "until": "noon"}, why: "disabled", fault: "until=noon"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -42,8 +47,12 @@ func TestOrders(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			allow, err := parseAllow(cmp.Or(test.allow, strings.Join(orderKeys, ",")))
+			if err != nil {
+				t.Fatal(err)
+			}
 			var log bytes.Buffer
-			c := control{dir: dir, log: slog.New(slog.NewTextHandler(&log, nil))}
+			c := control{dir: dir, allow: allow, log: slog.New(slog.NewTextHandler(&log, nil))}
 			c.read()
 			o := c.read() // a fault is told of once
 			if why := o.why(test.until, now); why != test.why {
@@ -53,6 +62,9 @@ func TestOrders(t *testing.T) {
 				t.Errorf("mute %q, want %q", mute, test.mute)
 			}
 			said := strings.ReplaceAll(log.String(), `\"`, `"`)
+			if told := strings.Join(c.faults(), "\n"); (told == "") != (test.fault == "") || !strings.Contains(told, test.fault) {
+				t.Errorf("/readyz has %q, want %q", told, test.fault)
+			}
 			if test.fault == "" && said != "" || !strings.Contains(said, test.fault) || strings.Count(said, "\n") > 1 {
 				t.Errorf("log %q, want one line with %q", said, test.fault)
 			}

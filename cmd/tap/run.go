@@ -50,7 +50,8 @@ type tap struct {
 	thinner   thinner   // guarded by pipeline.mu
 	control   control
 	orders    orders                 // belongs to run
-	muted     []string               // rules; guarded by pipeline.mu
+	muted     []string               // rules that the engine was told of; as ignored
+	ignored   []string               // of the orders, one line each; guarded by pipeline.mu
 	idling    atomic.Pointer[string] // why nothing is captured, as told; nil while something is
 }
 
@@ -137,7 +138,7 @@ func newTap(s settings, std streams) (*tap, error) {
 	if t.publisher, err = t.newPublisher(std); err != nil {
 		return nil, err
 	}
-	t.control = control{dir: s.ConfigDir, log: t.log}
+	t.control = control{dir: s.ConfigDir, allow: s.allow, log: t.log}
 	t.addresses.given = s.podIPs
 	t.addresses.read()
 	t.pipeline = newPipeline(t.tableConfig(), t.judgeConfig(), t.engineConfig())
@@ -223,14 +224,8 @@ func phase(uid string, window time.Duration) time.Duration {
 	return time.Duration(h.Sum64() % uint64(window))
 }
 
-// publish hands a record to the sink; what the queue cannot take is counted there. A
-// finding of a muted rule stays here: its edge stands in posture all the same.
-func (t *tap) publish(r finding.Record) {
-	if r.Rule != "" && slices.Contains(t.muted, r.Rule) {
-		return
-	}
-	t.publisher.Put(message(r))
-}
+// publish hands a record to the sink; what the queue cannot take is counted there.
+func (t *tap) publish(r finding.Record) { t.publisher.Put(message(r)) }
 
 // run captures until ctx ends, with pauses as TAP_UNTIL and the orders want them, then
 // hands on what is left.
@@ -269,11 +264,22 @@ func (t *tap) obey() {
 	o := t.control.read()
 	t.pipeline.mu.Lock()
 	defer t.pipeline.mu.Unlock()
-	t.muted = slices.Concat(t.mute, o.mute)
-	if !slices.Equal(o.expect, t.orders.expect) {
-		t.pipeline.engine.Expect(slices.Concat(o.expect, t.expect))
+	engine := t.pipeline.engine
+	if mute := slices.Concat(t.mute, o.mute); !slices.Equal(mute, t.muted) {
+		engine.Mute(mute)
+		t.muted = mute
 	}
+	if !slices.Equal(o.expect, t.orders.expect) { // the platform's come first, and so count
+		engine.Expect(slices.Concat(t.expect, o.expect))
+	}
+	engine.Namespace(o.mute, o.expect)
 	t.orders = o
+	if ignored := t.control.faults(); !slices.Equal(ignored, t.ignored) {
+		t.ignored = ignored
+		if len(ignored) > 0 {
+			engine.Degraded(time.Now().UnixNano(), strings.Join(ignored, "; "))
+		}
+	}
 }
 
 // idle waits, without socket or ring, until there is something to capture again.

@@ -362,7 +362,7 @@ func TestOrdersOfConfigMap(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tap := a.start(t, []string{"TAP_CONFIG_DIR=" + dir, "POD_IPS=" + a.address, "TAP_EMIT=findings,flows"}, buildTap(t), "run")
+	tap := a.start(t, []string{"TAP_CONFIG_DIR=" + dir, "TAP_CONFIG_ALLOW=enabled,mute", "POD_IPS=" + a.address, "TAP_EMIT=findings,flows"}, buildTap(t), "run")
 	a.ready(t)
 	b.start(t, []string{"MESHTLS_PROXY=application"}, os.Args[0]).line(t, func(l string) bool { return l == "serving\n" })
 	order("mute", "plaintext-edge")

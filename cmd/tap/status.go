@@ -21,6 +21,7 @@ func (t *tap) problems() []string {
 	}
 	t.pipeline.mu.Lock()
 	fault := t.addresses.fault()
+	out = append(out, t.ignored...)
 	t.pipeline.mu.Unlock()
 	if fault != nil {
 		out = append(out, fault.Error())
@@ -57,8 +58,12 @@ func (t *tap) coverage() finding.Coverage {
 	return c
 }
 
-// interfaceStates is how the capture goes on each interface.
+// interfaceStates is how the capture goes on each interface; none while nothing is to be
+// captured.
 func (t *tap) interfaceStates() []finding.InterfaceState {
+	if t.idling.Load() != nil {
+		return nil
+	}
 	var out []finding.InterfaceState
 	for _, i := range t.taps {
 		out = append(out, i.state())

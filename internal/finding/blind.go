@@ -151,7 +151,7 @@ func (e *Engine) self() string {
 // blindRecord emits the finding.
 func (e *Engine) blindRecord(state, reason, message string) {
 	e.blind.reported = e.window.start
-	if !e.cfg.Findings {
+	if e.silent(tapBlind.id) {
 		return
 	}
 	e.blind.nth++

@@ -33,6 +33,7 @@ type fault struct {
 	pending   uint64 // of them, not reported yet
 	reported  int64  // start of the window of the last report
 	last      verdict.Judged
+	why       string // it is withdrawn, while that is said
 }
 
 // ongoingPerWindow is how many ongoing findings a window may end in. With 50 edges it
@@ -121,11 +122,11 @@ func (e *Engine) report(end int64, whole bool) {
 // emitFinding emits a finding.
 func (e *Engine) emitFinding(g *edge, r int, f *fault, state string, at int64, cover span) {
 	f.pending, f.reported = 0, e.window.start
-	if !e.cfg.Findings {
+	if e.silent(rules[r].id) {
 		return
 	}
 	h := header{
-		dataset: DatasetFinding, kind: "alert", category: "network", types: knownFault, message: e.sentence(g, r, f, state, &cover),
+		dataset: DatasetFinding, kind: "alert", category: "network", types: knownFault, message: e.sentence(g, r, f, state, &cover), reason: f.why,
 		time: at, start: f.firstSeen, end: max(f.lastSeen, f.firstSeen), span: true,
 		rule: &rules[r], severity: f.severity, edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.next(g),
 	}
@@ -163,6 +164,10 @@ func (e *Engine) sentence(g *edge, r int, f *fault, state string, cover *span) s
 	from, to := e.ends(j)
 	where := fmt.Sprintf("%s port %d", to, j.Destination.Port)
 	switch {
+	case state == stateWithdrawn && f.why == whyMuted:
+		return fmt.Sprintf("%s from %s to %s is not told of any more: the rule is muted.", upperFirst(seen(j)), from, where)
+	case state == stateWithdrawn:
+		return fmt.Sprintf("%s from %s to %s is no fault any more, because what is expected was changed: %s.", upperFirst(seen(j)), from, where, f.expect.words())
 	case state == stateResolved && f.count == 0:
 		return fmt.Sprintf("%s from %s to %s is taken back: on a longer look the connection was something else.", upperFirst(seen(j)), from, where)
 	case state == stateResolved:

@@ -91,6 +91,7 @@ type Engine struct {
 	live   map[uint64]live
 	totals totals
 	blind  blindness
+	orders orders
 
 	sequences map[string]uint64
 	identity  []byte // encoded once
@@ -155,13 +156,6 @@ func (e *Engine) Add(j *verdict.Judged) {
 		}
 		e.emitFlow(j, x, key)
 	}
-}
-
-// Expect replaces Config.Expect, for connections that live as for those to come. What a
-// finding said before stays said.
-func (e *Engine) Expect(list []Expectation) {
-	e.policy.declared = list
-	e.reconsider()
 }
 
 // Tick moves time on: windows that are over are closed and heartbeats sent. A time that

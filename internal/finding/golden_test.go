@@ -115,6 +115,8 @@ func TestGoldenPosture(t *testing.T) {
 	unknown := talk(3, noon+3*minute, verdict.Unknown, "", 9000)
 	unknown.Reasons, unknown.Direction = []string{"unrecognized_data"}, verdict.DirectionIngress
 	r.e.Add(unknown)
+	r.e.Mute([]string{"tls-not-mutual"})
+	r.e.Namespace([]string{"tls-not-mutual"}, []finding.Expectation{{Prefix: netip.MustParsePrefix("10.9.0.0/16"), Port: 5432, Want: finding.ExpectTLS}})
 	inside := plain(4, noon+4*minute)
 	inside.Scope, inside.Direction, inside.Interface = verdict.ScopePod, verdict.DirectionInternal, "lo"
 	r.e.Add(inside)

@@ -137,8 +137,12 @@ func (e *Engine) reconsider() {
 			}
 			x := e.policy.of(j)
 			g.expect = stricter(g.expect, x)
-			if f := g.faults[plaintextEdge]; v == plaintextBit && f != nil && f.open {
+			switch f := g.faults[plaintextEdge]; {
+			case v != plaintextBit:
+			case f != nil && f.open:
 				e.escalate(g, plaintextEdge, f, x)
+			default:
+				e.convictOf(g, plaintextEdge, plaintextBit, j, x)
 			}
 			if n := g.counts.live[notMutualBit]; v == tlsBit && n > 0 && j.TLS != nil {
 				e.convict(g, j, x)
@@ -158,9 +162,14 @@ func (e *Engine) escalate(g *edge, r int, f *fault, x Expect) {
 // convict holds the living connections of an edge that were shown not to be mutual to
 // the rule tls-not-mutual.
 func (e *Engine) convict(g *edge, j *verdict.Judged, x Expect) {
-	severity := rules[tlsNotMutual].hits.of(x)
+	e.convictOf(g, tlsNotMutual, notMutualBit, j, x)
+}
+
+// convictOf holds the living connections of an edge with a trait to a rule about it.
+func (e *Engine) convictOf(g *edge, r, trait int, j *verdict.Judged, x Expect) {
+	severity := rules[r].hits.of(x)
 	alive := &g.counts.live
-	left := alive[notMutualBit] - alive[ruleBit+tlsNotMutual] // who breaks the rule is not mutual
+	left := alive[trait] - alive[ruleBit+r] // who breaks the rule has the trait
 	if severity == 0 || left == 0 {
 		return
 	}
@@ -169,15 +178,15 @@ func (e *Engine) convict(g *edge, j *verdict.Judged, x Expect) {
 		if n == left {
 			break
 		}
-		if l.edge == g && l.traits.has(notMutualBit) && !l.traits.has(ruleBit+tlsNotMutual) {
-			l.traits |= 1 << (ruleBit + tlsNotMutual)
+		if l.edge == g && l.traits.has(trait) && !l.traits.has(ruleBit+r) {
+			l.traits |= 1 << (ruleBit + r)
 			e.live[id] = l
-			alive[ruleBit+tlsNotMutual]++
+			alive[ruleBit+r]++
 			n++
 		}
 	}
 	if n > 0 {
-		e.hit(g, tlsNotMutual, j, x, severity, n)
+		e.hit(g, r, j, x, severity, n)
 	}
 }
 

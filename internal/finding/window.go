@@ -105,6 +105,7 @@ func (e *Engine) encodeCoverage(s *span, blind []string) {
 	enc.str("filter", e.cfg.Filter)
 	enc.list("rules_blind", blind)
 	enc.str("node_encryption", e.cfg.NodeEncryption)
+	e.encodeOrders()
 	enc.close()
 }
 

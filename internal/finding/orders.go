@@ -1,0 +1,137 @@
+package finding
+
+import (
+	"slices"
+	"strconv"
+)
+
+// Why a finding is withdrawn, event.reason.
+const (
+	whyExpectation = "expectation_changed"
+	whyMuted       = "muted"
+)
+
+// orders are what was told to the engine besides its Config.
+type orders struct {
+	muted  []string // rules
+	mute   []string // of them, those that the namespace muted
+	expect []string // what the namespace expects
+}
+
+// String returns the item that ParseExpect reads.
+func (x Expectation) String() string {
+	cidr := x.Prefix.String()
+	if x.Port == 0 {
+		return cidr + "=" + string(x.Want)
+	}
+	if x.Prefix.Addr().Is6() {
+		cidr = "[" + cidr + "]"
+	}
+	return cidr + ":" + strconv.Itoa(int(x.Port)) + "=" + string(x.Want)
+}
+
+// Expect replaces Config.Expect, for connections that live as for those to come. Findings
+// of which nothing is left by what is expected now are withdrawn: nothing was resolved.
+func (e *Engine) Expect(list []Expectation) {
+	e.policy.declared = list
+	for _, g := range e.order {
+		e.expectAnew(g)
+	}
+	e.reconsider()
+}
+
+// expectAnew holds what is known of an edge to what is expected now.
+func (e *Engine) expectAnew(g *edge) {
+	if g.counts.connected() || g.faulty() {
+		g.expect = ExpectAny
+	}
+	for _, j := range g.last {
+		if j != nil {
+			g.expect = stricter(g.expect, e.policy.of(j))
+		}
+	}
+	for r, f := range g.faults {
+		if f == nil || !f.open || !ruled(&f.last) {
+			continue
+		}
+		x := e.policy.of(&f.last)
+		switch s := rules[r].hits.of(x); {
+		case s == 0:
+			f.expect = x
+			e.retract(g, r, f, whyExpectation)
+		case s < f.severity:
+			f.severity, f.expect = s, x
+		}
+	}
+}
+
+// retract ends a fault that is none any more, though nothing changed on the wire.
+func (e *Engine) retract(g *edge, r int, f *fault, why string) {
+	f.open = false
+	for id, l := range e.live {
+		if l.edge == g && l.traits.has(ruleBit+r) {
+			l.traits &^= 1 << (ruleBit + r)
+			e.live[id] = l
+			g.counts.live[ruleBit+r]--
+		}
+	}
+	f.why = why
+	e.emitFinding(g, r, f, stateWithdrawn, e.now, e.covered(e.now))
+	f.why = ""
+}
+
+// Mute replaces the rules whose findings are not published; they are counted all the same.
+// An open finding of one is withdrawn, and opened again when the rule is heard again.
+func (e *Engine) Mute(rules []string) {
+	was := e.orders.muted
+	e.each(func(g *edge, r int, f *fault) {
+		if id := ruleID(r); slices.Contains(rules, id) && !slices.Contains(was, id) {
+			f.why = whyMuted
+			e.emitFinding(g, r, f, stateWithdrawn, e.now, e.covered(e.now))
+			f.why = ""
+		}
+	})
+	e.orders.muted = rules
+	e.each(func(g *edge, r int, f *fault) {
+		if id := ruleID(r); slices.Contains(was, id) && !slices.Contains(rules, id) {
+			e.emitFinding(g, r, f, stateOpen, e.now, e.covered(e.now))
+		}
+	})
+}
+
+// Namespace notes what of Expect and Mute is the tapped namespace's word, not the
+// platform's: each record that claims something says so (meshtls.coverage.namespace).
+func (e *Engine) Namespace(mute []string, expect []Expectation) {
+	e.orders.mute, e.orders.expect = mute, nil
+	for _, x := range expect {
+		e.orders.expect = append(e.orders.expect, x.String())
+	}
+}
+
+func ruleID(r int) string { return rules[r].id }
+
+// each calls do for every open fault.
+func (e *Engine) each(do func(g *edge, r int, f *fault)) {
+	for _, g := range e.order {
+		for r, f := range g.faults {
+			if f != nil && f.open {
+				do(g, r, f)
+			}
+		}
+	}
+}
+
+// encodeOrders writes what is not published, and what of the claim is the namespace's word.
+func (e *Engine) encodeOrders() {
+	enc := &e.enc
+	enc.list("muted", e.orders.muted)
+	enc.open("namespace")
+	enc.list("mute", e.orders.mute)
+	enc.list("expect", e.orders.expect)
+	enc.close()
+}
+
+// silent reports whether findings of a rule are not published.
+func (e *Engine) silent(rule string) bool {
+	return !e.cfg.Findings || slices.Contains(e.orders.muted, rule)
+}

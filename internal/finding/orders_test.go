@@ -1,0 +1,109 @@
+package finding_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+)
+
+func expects(t *testing.T, list string) []finding.Expectation {
+	t.Helper()
+	x, err := finding.ParseExpect(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return x
+}
+
+// TestWithdrawn: an expectation that changes resolves nothing. What is no fault any more is
+// withdrawn, and says why; what is one again is found again.
+func TestWithdrawn(t *testing.T) {
+	for name, end := range map[string]bool{"a living connection": false, "one that ended": true} {
+		t.Run(name, func(t *testing.T) {
+			strict := expects(t, "10.0.0.0/8=mtls")
+			r := newRig(t, finding.Config{Expect: strict, Window: 10 * time.Minute})
+			r.e.Tick(noon)
+			j := plain(1, noon+second)
+			if !end {
+				j = living(j)
+			}
+			r.e.Add(j)
+			r.e.Expect(expects(t, "0.0.0.0/0=any"))
+			r.e.Add(plain(2, noon+30*second))
+			r.e.Tick(noon + 10*minute)
+			r.e.Add(plain(3, noon+11*minute))
+			r.e.Tick(noon + 30*minute)
+			var states []string
+			for _, d := range r.of(finding.DatasetFinding) {
+				states = append(states, d.text("meshtls.finding.state"))
+				if d.text("meshtls.finding.state") == "withdrawn" && (d.text("event.reason") != "expectation_changed" || d.text("meshtls.expectation") != "any" ||
+					!strings.Contains(d.text("message"), "what is expected was changed")) {
+					t.Errorf("%v", d)
+				}
+			}
+			if !slices.Equal(states, []string{"open", "withdrawn"}) {
+				t.Errorf("%q", states)
+			}
+			for _, d := range r.of(finding.DatasetPosture) {
+				if d.text("event.action") == "window" && d.text("meshtls.expectation") != "any" {
+					t.Errorf("a posture still expects %s", d.text("meshtls.expectation"))
+				}
+			}
+			r.forget()
+			r.e.Expect(strict)
+			r.e.Add(plain(4, noon+31*minute))
+			if got := r.findings(); len(got) != 1 || !strings.HasPrefix(got[0], "plaintext-edge open") {
+				t.Errorf("strict again: %q", got)
+			}
+		})
+	}
+}
+
+// What is expected less of is no resolution either: the fault stays, at its new severity.
+func TestExpectedLess(t *testing.T) {
+	r := newRig(t, finding.Config{Expect: expects(t, "10.0.0.0/8=mtls")})
+	r.e.Tick(noon)
+	r.e.Add(plain(1, noon+second))
+	r.e.Expect(expects(t, "10.0.0.0/8=tls"))
+	r.e.Add(plain(2, noon+30*second))
+	r.e.Tick(noon + 10*minute)
+	docs := r.of(finding.DatasetFinding)
+	if last := docs[len(docs)-1]; len(docs) != 2 || last.text("meshtls.finding.state") != "ongoing" || last.number("event.severity") != 60 {
+		t.Errorf("%v", docs)
+	}
+}
+
+// TestMute: a muted rule's open findings are withdrawn, it is counted on, and its findings
+// open again when it is heard again. Each record says what is muted, and by whom.
+func TestMute(t *testing.T) {
+	r := newRig(t, finding.Config{})
+	r.e.Tick(noon)
+	r.e.Add(plain(1, noon+second))
+	r.e.Mute([]string{"plaintext-edge"})
+	r.e.Namespace([]string{"plaintext-edge"}, expects(t, "10.9.0.0/16:80=any,[fd00::/8]:80=tls"))
+	r.e.Add(plain(2, noon+30*second))
+	r.e.Tick(noon + 10*minute)
+	for _, d := range r.of(finding.DatasetPosture) {
+		if d.text("event.action") != "window" {
+			continue
+		}
+		for path, want := range map[string]string{"meshtls.coverage.muted": "plaintext-edge", "meshtls.coverage.namespace.mute": "plaintext-edge", "meshtls.coverage.namespace.expect": "10.9.0.0/16:80=any"} {
+			if list, ok := d.at(path).([]any); !ok || list[0] != want {
+				t.Errorf("%s is %v", path, d.at(path))
+			}
+		}
+	}
+	r.e.Mute(nil)
+	r.e.Namespace(nil, nil)
+	r.e.Tick(noon + 20*minute)
+	var states []string
+	for _, d := range r.of(finding.DatasetFinding) {
+		states = append(states, d.text("meshtls.finding.state")+" "+d.text("event.reason"))
+	}
+	if !slices.Equal(states, []string{"open ", "withdrawn muted", "open "}) {
+		t.Errorf("%q", states)
+	}
+}
