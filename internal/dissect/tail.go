@@ -1,5 +1,7 @@
 package dissect
 
+import "bytes"
+
 // Tail follows the record layer of a TLS connection of which all else is known. It
 // finds where the records end, or cease to be ciphertext, and other bytes begin: after a close_notify (FTP's CCC of RFC
 // 4217 section 12.3, LDAP's closure of RFC 4511 section 4.14.3) or without one, and where
@@ -16,7 +18,7 @@ type Tail struct {
 
 // tailSide is one side of a Tail.
 type tailSide struct {
-	left  uint16            // bytes of the current record still to come
+	left  uint16            // bytes of the current record still to come; while lost, half of the bytes in a row that hold no header
 	state tailState         //
 	n     uint8             // bytes of head
 	text  uint8             // readable bytes in a row: at the starts of segments while lost, else of short records
@@ -61,20 +63,21 @@ func (f *Tail) data(side Side, data []byte, gap int64) (at int, sure, ok bool) {
 	case d.state == tailNone || len(data) == 0:
 		return 0, false, true
 	case d.state == tailLost:
-		if ends, text := d.find(data); ends {
-			return 0, !text, false
+		from, ends, sure := d.find(data)
+		if ends {
+			return 0, sure, false
 		}
+		data, at = data[from:], from
 	}
-	at, ok = d.follow(data)
-	return at, true, ok
+	n, ok := d.follow(data)
+	return at + n, true, ok
 }
 
 // Quiet reports whether the next bytes of a side, which gap bytes were lost before, are
 // nothing but records. If they are not, the Tail is as it was before.
 func (f *Tail) Quiet(side Side, data []byte, gap int64) bool {
 	d := &f.sides[side]
-	if gap == 0 && d.state > tailLost && d.n == 0 && len(data) <= int(d.left) {
-		d.left -= uint16(len(data))
+	if gap == 0 && d.n == 0 && d.state == tailSure && d.skim(data) {
 		return true
 	}
 	before := *d
@@ -82,6 +85,25 @@ func (f *Tail) Quiet(side Side, data []byte, gap int64) bool {
 		*d = before
 		return false
 	}
+	return true
+}
+
+// skim is follow where all that data holds are records of application data whose headers
+// are whole, as nearly always. Else it does nothing and returns false.
+func (d *tailSide) skim(data []byte) bool {
+	at := int(d.left)
+	for at < len(data) {
+		b := data[at:]
+		if len(b) <= recordHeader || b[0] != contentApplicationData || b[1] != 3 || b[2] > 4 {
+			return false
+		}
+		size := int(b[3])<<8 | int(b[4])
+		if size > maxRecord || size < readableRun || startsWithText(b[recordHeader:min(len(b), recordHeader+size)]) {
+			return false
+		}
+		at, d.text = at+recordHeader+size, 0
+	}
+	d.left = uint16(at - len(data))
 	return true
 }
 
@@ -94,7 +116,9 @@ func (f *Tail) Cut(side Side, n int64) { f.sides[side].lose(n, tailSure) }
 // the place of the next header, at most as sure as given.
 func (d *tailSide) lose(n int64, sure tailState) {
 	switch {
-	case d.state <= tailLost:
+	case d.state == tailNone:
+	case d.state == tailLost:
+		d.left = 0
 	case d.n == 0 && n <= int64(d.left):
 		d.left -= uint16(n)
 		d.state = min(d.state, sure)
@@ -103,17 +127,54 @@ func (d *tailSide) lose(n int64, sure tailState) {
 	}
 }
 
-// find looks for records, or for what is none, at the start of a segment of a lost side.
-func (d *tailSide) find(data []byte) (ends, text bool) {
+// find looks for records in a segment of a lost side, from where on they are followed, or
+// for what ends them: at its start another handshake or text, or so many bytes in a row
+// that a record would have begun in them. sure is false of text.
+func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 	switch {
 	case anyHello(data):
-		return true, false
-	case chained(data):
+		return 0, true, true
+	case chained(data), textPast(data):
 		*d = tailSide{state: tailFound}
+		return 0, false, true
 	case d.readable(data):
-		return true, true
+		return 0, true, false
 	}
-	return false, false
+	if from = recordIn(data); from < len(data) {
+		*d = tailSide{state: tailFound}
+		return from, false, true
+	}
+	d.left += uint16((len(data) + 1) / 2)
+	return from, d.left >= maxUnplaced/2, true
+}
+
+// maxUnplaced is how many bytes in a row may hold no record's header, of a lost side: three
+// of the largest records.
+const maxUnplaced = 3 * (recordHeader + maxRecord)
+
+// recordIn returns where in b a record of application data may begin, followed by another
+// one as far as b goes; len(b) where none does. A header that b has only a part of counts.
+func recordIn(b []byte) int {
+	for at := 0; at < len(b); at++ {
+		next := bytes.IndexByte(b[at:], contentApplicationData)
+		if next < 0 {
+			break
+		}
+		at += next
+		if r := b[at:]; len(r) < recordHeader && plausibleHeader(r) || chained(r) && len(r) >= recordHeader && telling(r[0], int(r[3])<<8|int(r[4])) {
+			return at
+		}
+	}
+	return len(b)
+}
+
+// textPast reports whether b begins with a record that text follows.
+func textPast(b []byte) bool {
+	if len(b) < recordHeader || !plausibleHeader(b) {
+		return false
+	}
+	next := recordHeader + int(b[3])<<8 + int(b[4])
+	return next < len(b) && startsWithText(b[next:])
 }
 
 // anyHello reports whether b begins with a hello in plaintext.
@@ -157,7 +218,7 @@ func (d *tailSide) follow(data []byte) (at int, ok bool) {
 		switch {
 		case n >= 0:
 			at += n
-		case d.state == tailSure:
+		case d.state == tailSure, startsWithText(data[at:]):
 			d.n = had
 			return at, false
 		default:

@@ -25,8 +25,8 @@ func followedIn(stream []byte, size int) int {
 	return -1
 }
 
-// TestFollowerFindsTheEnd: in pieces of any size the same end of the records is found.
-func TestFollowerFindsTheEnd(t *testing.T) {
+// TestTailFindsTheEnd: in pieces of any size the same end of the records is found.
+func TestTailFindsTheEnd(t *testing.T) {
 	sealed := func(typ byte, size int) []byte {
 		return append([]byte{typ, 3, 3, byte(size >> 8), byte(size)}, bytes.Repeat([]byte{0xa7}, size)...)
 	}
@@ -53,9 +53,9 @@ func TestFollowerFindsTheEnd(t *testing.T) {
 	}
 }
 
-// TestFollowerBridgesRecords: what is not known within a record does not hide the next one; elsewhere it hides the place until
+// TestTailBridgesRecords: what is not known within a record does not hide the next one; elsewhere it hides the place until
 // a segment begins with headers, and what is no record means nothing until more of them were seen.
-func TestFollowerBridgesRecords(t *testing.T) {
+func TestTailBridgesRecords(t *testing.T) {
 	text := []byte("GET /index.html HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\nUser-Agent: a\r\n\r\n")
 	record := append([]byte{23, 3, 3, 0, 100}, bytes.Repeat([]byte{0xa7}, 100)...)
 	junk := bytes.Repeat([]byte{0xd7}, 200)
@@ -95,9 +95,9 @@ func TestFollowerBridgesRecords(t *testing.T) {
 	}
 }
 
-// FuzzFollower: it never fails, never claims an end that is not before the data's, and where a stream of records is cut does
+// FuzzTail: it never fails, never claims an end that is not before the data's, and where a stream of records is cut does
 // not matter.
-func FuzzFollower(f *testing.F) {
+func FuzzTail(f *testing.F) {
 	s := streamsOf(f, tls.VersionTLS12, capturetest.Presented)
 	f.Add(s[0], uint16(7), uint16(0))
 	f.Add(append([]byte{23, 3, 3, 0, 4, 1, 2, 3, 4}, "GET / HTTP/1.1\r\n\r\n"...), uint16(3), uint16(5))
@@ -128,8 +128,8 @@ func FuzzFollower(f *testing.F) {
 	})
 }
 
-// BenchmarkFollow is a packet of a settled connection.
-func BenchmarkFollow(b *testing.B) {
+// BenchmarkTail is a packet of a settled connection.
+func BenchmarkTail(b *testing.B) {
 	for name, size := range map[string]int{"one record": 1443, "the middle of a record": 16384} {
 		record := append([]byte{23, 3, 3, byte(size >> 8), byte(size)}, make([]byte, size)...)
 		b.Run(name, func(b *testing.B) {

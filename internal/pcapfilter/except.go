@@ -19,8 +19,9 @@ type Connection struct {
 //
 // Of these connections it still takes what can begin, end or refute something:
 //   - every SYN, FIN and RST: ports that are taken again, and the end, are seen;
-//   - of TLS, all that does not begin like a protected record; of what is not TLS, all that
-//     begins like another one. So where the ports were taken again the handshake of TLS is
+//   - of TLS, all that does not begin like a protected record: text, another protocol and
+//     another handshake, which may follow the end of TLS; of what is not TLS, all that
+//     begins like another record. So where the ports were taken again the handshake of TLS is
 //     seen even before the program was changed, the segments of a certificate too;
 //   - what begins in the first 64 KiB of each 16 MiB of sequence numbers, and what is
 //     longer than 64 KiB: so nothing steps over all of that, and no stream goes on unseen
@@ -224,13 +225,14 @@ func (g *generator) leaveOut(at uint32, tls bool, take label) {
 	g.emit(classALU|aluAND|sourceK, 0x3c)
 	g.emit(classALU|aluADD|sourceX, 0)
 	g.emit(classMISC|miscTAX, 0)
-	g.emit(classLD|sizeB|modeIND, at+1) // where there is no such byte the packet is left out
-	if tls {
-		g.jump(jmpJEQ, 3, like, take)
-		g.place(like)
+	if tls { // where there is no such byte the packet is left out
 		g.emit(classLD|sizeB|modeIND, at)
-		g.jump(jmpJEQ, contentProtected, out, take)
+		g.jump(jmpJEQ, contentProtected, like, take)
+		g.place(like)
+		g.emit(classLD|sizeB|modeIND, at+1)
+		g.jump(jmpJEQ, 3, out, take)
 	} else {
+		g.emit(classLD|sizeB|modeIND, at+1)
 		g.jump(jmpJEQ, 3, like, out)
 		g.place(like)
 		g.emit(classLD|sizeB|modeIND, at)

@@ -73,6 +73,17 @@ type state struct {
 // judge returns what is said of the connections of a capture at their ends, in the order
 // of their beginnings. A session is finished once it is settled, as the tap does it.
 func judge(frames []frame) []verdict.Judged {
+	r := replayed(frames)
+	for i := range r.ended {
+		if r.mutual[r.ended[i].ID] && r.ended[i].Verdict != verdict.MTLS {
+			r.ended[i].Verdict, r.ended[i].Reasons = verdict.MTLS, append(r.ended[i].Reasons, "TEST: was settled as mtls, later taken back")
+		}
+	}
+	return r.ended
+}
+
+// replayed judges the connections of a capture.
+func replayed(frames []frame) *replay {
 	r := &replay{judge: verdict.New(verdict.Config{}), mutual: map[uint64]bool{}}
 	table := flow.NewTable(flow.Config{}, r)
 	for i := range frames {
@@ -80,12 +91,7 @@ func judge(frames []frame) []verdict.Judged {
 	}
 	table.Flush()
 	slices.SortFunc(r.ended, func(a, b verdict.Judged) int { return cmp.Compare(a.ID, b.ID) })
-	for i := range r.ended {
-		if r.mutual[r.ended[i].ID] && r.ended[i].Verdict != verdict.MTLS {
-			r.ended[i].Verdict, r.ended[i].Reasons = verdict.MTLS, append(r.ended[i].Reasons, "TEST: was settled as mtls, later taken back")
-		}
-	}
-	return r.ended
+	return r
 }
 
 // Data implements flow.Handler.

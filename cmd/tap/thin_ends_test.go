@@ -1,0 +1,93 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// TestThinnedConnectionThatEndsTLS: while the kernel leaves most packets of a connection out, its TLS ends. Plaintext that
+// begins a segment is seen at once. What stands behind a record in the same segment is not, for a round at most: then the
+// connection is seen whole, and is not called mutual TLS any longer.
+func TestThinnedConnectionThatEndsTLS(t *testing.T) {
+	mutual, oneWay := handshakes(t)
+	var busy []capturetest.Chunk
+	for range 1500 {
+		busy = append(busy, client(sealed(100)), server(sealed(900)))
+	}
+	many := func(n int, chunks ...capturetest.Chunk) (out []capturetest.Chunk) {
+		for range n {
+			out = append(out, chunks...)
+		}
+		return out
+	}
+	const atOnce = 2*blockWait + 10*time.Millisecond
+	for name, c := range map[string]struct {
+		then    []capturetest.Chunk
+		verdict string
+		reason  string
+		within  time.Duration // from the first packet of then on; 0: at the connection's end
+	}{
+		"HTTP":                        {many(2, client(request), server(response)), "plaintext", "plaintext_after_tls", atOnce},
+		"lines that are short":        {many(20, client("PWD\r\n"), server("257 /\r\n")), "plaintext", "plaintext_after_tls", atOnce},
+		"a byte at a time":            {typed(strings.Repeat("show me the payroll of all of you\n", 4)), "plaintext", "plaintext_after_tls", 2 * atOnce},
+		"another handshake":           {joined(oneWay["TLS 1.3"]).Chunks, "tls", "second_handshake", 0},
+		"another protocol":            {many(200, client(unknownBytes(1400)), server(unknownBytes(1400))), "unknown", "other_data_after_tls", 0},
+		"text behind records":         {many(4000, client(sealed(60)+request), server(sealed(60)+response)), "plaintext", "plaintext_after_tls", thinRound + time.Second},
+		"bytes behind records":        {many(9000, client(sealed(60)+unknownBytes(700)), server(sealed(60)+unknownBytes(700))), "unknown", "other_data_after_tls", 0},
+		"text in records":             {many(4000, client("\x17\x03\x03\x00\x60"+(request + request)[:96]), server(sealed(300))), "plaintext", "text_in_records", thinRound + time.Second},
+		"nothing: TLS goes on":        {busy, "mtls", "", 0},
+		"nothing: TLS goes on, large": {many(600, client(sealed(16000)), server(sealed(16000))), "mtls", "", 0},
+	} {
+		then := joined(mutual["TLS 1.3"], busy, c.then)
+		packets := packetsOf(then, capturetest.Options{})
+		began := len(packetsOf(joined(mutual["TLS 1.3"], busy), capturetest.Options{NoFIN: true}))
+		k := &kernel{thinner: thinner{most: thinMost}, filter: pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})}
+		var now, found int64
+		var flows []string
+		k.pipeline = newPipeline(flow.Config{}, verdict.Config{}, finding.Config{
+			Tap: "read", Window: time.Hour, Findings: true, Flows: true, Emit: func(r finding.Record) {
+				switch value := string(r.Value); {
+				case strings.Contains(value, `"dataset":"meshtls.flow"`):
+					flows = append(flows, value)
+				case strings.Contains(value, `"id":"plaintext-edge"`) && found == 0:
+					found = now
+				}
+			},
+		})
+		k.pipeline.defaultCut = true
+		for i, p := range packets {
+			now = p.Time
+			if k.add(t, p); i == began && len(k.pipeline.table.Thinned()) != 1 {
+				t.Fatalf("%s: not thinned when its TLS ends", name)
+			}
+		}
+		k.read(t, now)
+		k.pipeline.table.Flush()
+		if len(flows) != 1 {
+			t.Fatalf("%s: %d connections", name, len(flows))
+		}
+		x := tell(t, flows)[0]
+		if x.MeshTLS.Verdict != c.verdict || !strings.Contains(strings.Join(x.MeshTLS.Reasons, " "), c.reason) {
+			t.Errorf("%s: %s %v, want %s", name, x.MeshTLS.Verdict, x.MeshTLS.Reasons, c.verdict)
+		}
+		late := time.Duration(found - packets[began].Time)
+		if c.within > 0 && (found == 0 || late > c.within) {
+			t.Errorf("%s: found after %v, want %v at most", name, late, c.within)
+		}
+	}
+}
+
+// typed lets the client send text a byte at a time.
+func typed(text string) (out []capturetest.Chunk) {
+	for i := range text {
+		out = append(out, client(text[i:i+1]))
+	}
+	return out
+}
