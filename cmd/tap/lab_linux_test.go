@@ -67,6 +67,9 @@ func TestLabLive(t *testing.T) {
 			for _, v := range verdicts(t, l.last) {
 				connections[v]++
 			}
+			if !offloads {
+				packets += l.playLost(t, file, whole)
+			}
 		}
 		l.close(t)
 		t.Logf("offloads %v: %d packets arrived, %d cut by the filter; %v", offloads, packets, l.cut, connections)
