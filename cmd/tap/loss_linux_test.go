@@ -14,7 +14,9 @@ import (
 func (l *listener) playLost(t *testing.T, file string, whole []flow.Packet) (packets int) {
 	t.Helper()
 	failed := func(said []string) bool {
-		return slices.ContainsFunc(said, func(s string) bool { return strings.Contains(s, `"verdict":"failed"`) || strings.Contains(s, ": failed ") })
+		return slices.ContainsFunc(said, func(s string) bool {
+			return strings.Contains(s, `"verdict":"failed"`) || strings.Contains(s, ": failed ")
+		})
 	}
 	said, _ := records(t, whole, nil, false)
 	r := mathrand.New(mathrand.NewPCG(uint64(len(file)), uint64(len(whole))))

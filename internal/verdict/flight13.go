@@ -179,7 +179,7 @@ func (f *flight) isSplit(s suite, pad int, t *dissect.TLS, k, sum int) bool {
 func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 	first := f.records[0].Length
 	switch {
-	case len(f.records) == 1 && (first == s.alert || first == s.alert+jssePadding):
+	case alone(f.records, s):
 		f.refuses, f.reason = true, []string{"alert_sized_record"}
 	case splits(t.Hello) && first > s.finished || padded(f.records, s, t):
 		f.reason = []string{"padded_records"}
@@ -198,6 +198,11 @@ func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 			f.end, f.last, f.firm = f.records[1].End, 1, false
 		}
 	}
+}
+
+// alone reports whether a client sent an alert and nothing else.
+func alone(r []dissect.Record, s suite) bool {
+	return len(r) == 1 && (r[0].Length == s.alert || r[0].Length == s.alert+jssePadding)
 }
 
 // lengths appends those of the first four records that were read right.
@@ -285,7 +290,7 @@ func (f *flight) awaitLater(t *dissect.TLS, s suite, e ends) {
 // finishedIn finds the client's Finished in a handshake without certificates: early
 // data that left late and an EndOfEarlyData may come before it.
 func finishedIn(r []dissect.Record, s suite) flight {
-	f := flight{records: r, auth: AuthUnknown}
+	f := flight{records: r, auth: AuthUnknown, refuses: alone(r, s)}
 	for i, x := range r {
 		if x.Length == s.finished || x.Length == s.finished+jssePadding {
 			f.end, f.last, f.firm = x.End, i, true

@@ -77,6 +77,16 @@ func TestInherited13(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
 }
 
+// TestResumedAndClosed: who closes after a whole resumption may have wanted no more, who
+// sends an alert refuses.
+func TestResumedAndClosed(t *testing.T) {
+	a, b := resuming(mutualTicket)
+	s := newStory(t)
+	wants(t, s.see("10.0.0.1", a, b, "S 23 53 | C 19 | C fin | S fin"), verdict.Failed, verdict.AuthUnknown, "application_data_missing")
+	wants(t, s.see("10.0.0.1", a, b, "S 23 53 | C 53 | C 19 | C fin | S 19 | S fin"), verdict.TLS, verdict.AuthUnknown, "alert_sized_record")
+	wants(t, s.see("10.0.0.1", a, b, "S 23 53 | C 53 | S 19 | S fin | C fin"), verdict.Failed, verdict.AuthUnknown, "alert_sized_record")
+}
+
 // TestSharedAddress: behind SNAT one client's proof must not become another's.
 func TestSharedAddress(t *testing.T) {
 	mutual, b := resuming(mutualTicket)
