@@ -77,7 +77,7 @@ func run(o Options) (status int, err error) {
 	}
 	go func() {
 		for s := range signals {
-			child.Signal(s) // a terminal sends its own to both
+			_ = child.Signal(s) // a terminal sends its own to both; the child may have ended
 		}
 	}()
 	status = wait(child.Pid)
@@ -139,7 +139,7 @@ func killAll() error {
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		all = children()
 		for _, pid := range all {
-			syscall.Kill(pid, syscall.SIGKILL)
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 		}
 		for {
 			pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
@@ -224,6 +224,6 @@ func killUsers(dir string) {
 			continue
 		}
 		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		syscall.Kill(pid, syscall.SIGKILL)
+		_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
 	}
 }
