@@ -14,8 +14,12 @@ func telling(typ byte, length int) bool {
 	return typ != contentApplicationData && typ != contentHeartbeat || length >= minProtected
 }
 
-// answered reports whether both hellos of a handshake were seen.
-func (t *TLS) answered() bool { return t.Hello != nil && t.Server != nil }
+// claims reports whether a side's bytes look encrypted, or announced that, which the other
+// side's have to bear out.
+func (k Kind) claims() bool { return k == KindTLS || k == KindGreeting || k == KindEncrypted }
+
+// answered reports whether both hellos of a handshake were seen. t may be nil.
+func (t *TLS) answered() bool { return t != nil && t.Hello != nil && t.Server != nil }
 
 // anew looks for a protocol where a direction ceased to be what it seemed: at held, whose
 // bytes stand before data, and data, which stands at offset.
@@ -37,7 +41,7 @@ func (s *Session) anew(side Side, offset int64, held, data []byte, ack int64) {
 func (s *Session) concludeAnswers() {
 	for i := range s.sides {
 		st, other := &s.sides[i], &s.sides[Side(i).Other()]
-		claimed := s.tls != nil || other.kind == KindGreeting || other.kind == KindEncrypted
+		claimed := s.tls != nil || other.kind.claims()
 		switch {
 		case !claimed || st.kind != KindNone || st.p == nil:
 		case s.udp != nil:

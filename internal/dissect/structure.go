@@ -86,7 +86,7 @@ func tailWeight(b []byte) int {
 // weigh adds a segment of a direction that no recognizer knows.
 func (s *Session) weigh(side Side, b []byte) {
 	st := &s.sides[side]
-	if st.p == nil || st.kind != KindNone && st.kind != KindUnreadable || len(b) < minTail || s.tls != nil {
+	if st.p == nil || st.kind != KindNone && st.kind != KindUnreadable || len(b) < minTail || s.tls.answered() {
 		return
 	}
 	x := &st.p.structure
@@ -99,7 +99,7 @@ func (s *Session) weigh(side Side, b []byte) {
 	if x.last = w > 0; !x.last {
 		x.opaque++
 	}
-	seen := s.sides[0].seen + s.sides[1].seen
+	seen := s.unclaimed()
 	switch segments := s.weighed(); {
 	case seen > structureAtMost || segments > 128:
 		x.done = true
@@ -131,6 +131,16 @@ func (s *Session) turnsOpaque(side Side, b []byte) bool {
 	return true
 }
 
+// unclaimed returns how many bytes were seen of the sides that do not look encrypted.
+func (s *Session) unclaimed() (n int64) {
+	for i := range s.sides {
+		if st := &s.sides[i]; !st.kind.claims() {
+			n += st.seen
+		}
+	}
+	return n
+}
+
 // weighed returns how many segments of both ends were weighed.
 func (s *Session) weighed() (n int) {
 	for i := range s.sides {
@@ -148,7 +158,7 @@ func (s *Session) decideStructure() {
 	score, segments, opaque := 0, 0, 0
 	for i := range s.sides {
 		st := &s.sides[i]
-		if st.p == nil {
+		if st.p == nil || st.kind.claims() {
 			continue
 		}
 		x := &st.p.structure
@@ -157,11 +167,11 @@ func (s *Session) decideStructure() {
 		}
 		score, segments, opaque = score+int(x.score), segments+int(x.segments), opaque+int(x.opaque)
 	}
-	if segments < minSegments || score < enoughBits || opaque*8 > segments || s.tls != nil {
+	if segments < minSegments || score < enoughBits || opaque*8 > segments || s.tls.answered() {
 		return
 	}
 	for i := range s.sides {
-		if st := &s.sides[i]; st.p != nil && (st.p.structure.segments > 0 || st.kind == KindUnreadable) {
+		if st := &s.sides[i]; st.p != nil && !st.kind.claims() && (st.p.structure.segments > 0 || st.kind == KindUnreadable) {
 			s.release(&st.p.head)
 			st.kind, st.upgrades = KindStructured, true
 		}

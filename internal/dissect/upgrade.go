@@ -273,7 +273,7 @@ func (s *Session) InClear() bool {
 	for i := range s.sides {
 		st := &s.sides[i]
 		switch st.kind {
-		case KindPlain, KindText, KindEncrypted, KindGreeting:
+		case KindPlain, KindText, KindStructured, KindEncrypted, KindGreeting:
 		default:
 			continue
 		}
@@ -288,7 +288,7 @@ func (s *Session) InClear() bool {
 // precedes reports whether what a side said may stand before TLS.
 func (s *Session) precedes(st *stream) bool {
 	switch {
-	case st.kind == KindText:
+	case st.kind == KindText || st.kind == KindStructured:
 		return true
 	case st.protocol == "http":
 		return s.httpUpgrades()

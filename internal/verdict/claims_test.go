@@ -2,6 +2,7 @@ package verdict_test
 
 import (
 	"crypto/tls"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -125,6 +126,36 @@ func TestShortAnswers(t *testing.T) {
 	w.send(0, hello{}.bytes(true), 0)
 	if got := w.judge(verdict.New(verdict.Config{}), 1, true); got.Verdict != verdict.TLS {
 		t.Errorf("a hello after a greeting: %s", said(got))
+	}
+}
+
+// Binary plaintext of no known protocol that answers a claim is told from ciphertext.
+func TestStructuredAnswers(t *testing.T) {
+	for name, fake := range fakes() {
+		for _, liar := range []int{0, 1} {
+			for _, midstream := range []bool{false, true} {
+				for _, cipher := range []bool{false, true} {
+					c := conn(1, "10.0.0.1")
+					c.MissedStart = midstream
+					w := &wire{t: t, s: dissect.New()}
+					w.send(liar, fake, -1)
+					r := rand.New(rand.NewPCG(1, 2))
+					for i := range 12 {
+						b := []byte("\xfe\x01\x00\x07cust\x00\x00\x00" + string(rune('a'+i)) + strings.Repeat("\x00\x00\x00\x02\x03\x00\x00\x00\x01", 40))
+						for k := range b {
+							if cipher {
+								b[k] = byte(r.Uint32())
+							}
+						}
+						w.send(1-liar, string(b), -1)
+					}
+					got := verdict.New(verdict.Config{}).Judge(c, w.s, "eth0", true)
+					if encrypted(got) || (got.Verdict == verdict.Plaintext) == cipher && name != "a server without cipher" {
+						t.Errorf("%s of side %d, mid-stream %v, ciphertext %v: %s %v", name, liar, midstream, cipher, got.Verdict, got.Reasons)
+					}
+				}
+			}
+		}
 	}
 }
 
