@@ -61,6 +61,8 @@ func zabbixMessage(b []byte) answer {
 	return yes
 }
 
+const months = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec "
+
 // syslogLine recognizes a message of syslog: its priority, and a version or a month (RFC
 // 5424 section 6, RFC 3164 section 4), perhaps behind its length (RFC 6587 section 3.4.1).
 func syslogLine(b []byte) answer {
@@ -87,7 +89,7 @@ func syslogLine(b []byte) answer {
 	switch rest := b[i+end+1:]; {
 	case rest[0] == '1' && rest[1] == ' ' && (rest[2] >= '0' && rest[2] <= '9' || rest[2] == '-'):
 		return yes
-	case rest[3] == ' ' && strings.Contains("Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec ", string(rest[:4])):
+	case rest[3] == ' ' && strings.Contains(months, string(rest[:4])):
 		return yes
 	}
 	return no

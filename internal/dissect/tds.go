@@ -23,14 +23,10 @@ func (s *Session) Wrapped() bool {
 	return false
 }
 
-// tdsBegin starts the reader of both directions on the first bytes of one.
+// tdsBegin starts the reader of a direction on its first bytes.
 func (s *Session) tdsBegin(side Side, buf []byte) {
-	for i := range s.sides {
-		if p := s.sides[i].p; p != nil {
-			p.tds.on = true
-		}
-	}
 	st := &s.sides[side]
+	st.p.tds.on = true
 	s.tdsData(side, st.seen+st.missed-int64(len(buf)), buf, -1)
 }
 
