@@ -20,6 +20,8 @@ type addresses struct {
 	ranges  []netip.Prefix          // longer than an address, as AnyIP routes them (ip route add local)
 	all     map[netip.Addr]struct{} // broadcast addresses
 	joined  map[netip.Addr]struct{} // multicast groups
+	taken   map[netip.Addr]int64    // addresses that were taken away, and when that was noticed, ns since the epoch
+	now     int64                   // the time of the packet at hand
 	problem error                   // why the namespace's addresses could not be read
 
 	events     events
@@ -37,6 +39,9 @@ const (
 	// joinEvery is how often the groups are read where one is not known: joining a group is
 	// not announced. pollEvery is how often addresses are, where nothing is announced.
 	joinEvery, pollEvery = 250 * time.Millisecond, 250 * time.Millisecond
+	// takenFor is how long an address is remembered that was taken away: longer than packets
+	// wait in a ring.
+	takenFor = 10 * time.Second
 )
 
 // localRoute is an entry of a routing table for packets that end in this namespace.
@@ -45,10 +50,14 @@ type localRoute struct {
 	broadcast bool
 }
 
-// has reports whether an address is the pod's own.
+// has reports whether an address is the pod's own, or was when the packet at hand came:
+// packets that wait in a ring are looked at after their address was taken away.
 func (a *addresses) has(x netip.Addr) bool {
 	x = x.Unmap().WithZone("")
 	if _, ok := a.exact[x]; ok || x.IsLoopback() {
+		return true
+	}
+	if at, ok := a.taken[x]; ok && a.now <= at {
 		return true
 	}
 	return slices.ContainsFunc(a.ranges, func(p netip.Prefix) bool { return p.Contains(x) })
@@ -100,7 +109,22 @@ func (a *addresses) read() {
 	a.renewed = time.Now()
 	routes, err := localRoutes()
 	if a.problem = err; err == nil || a.exact == nil {
+		before := a.exact
 		a.set(routes)
+		a.take(before, a.renewed.UnixNano())
+	}
+}
+
+// take notes which of the addresses from before are no longer there.
+func (a *addresses) take(before map[netip.Addr]struct{}, now int64) {
+	maps.DeleteFunc(a.taken, func(_ netip.Addr, at int64) bool { return now-at > int64(takenFor) })
+	for x := range before {
+		if _, ok := a.exact[x]; !ok && len(a.taken) < maxOwn {
+			if a.taken == nil {
+				a.taken = map[netip.Addr]int64{}
+			}
+			a.taken[x] = now
+		}
 	}
 }
 

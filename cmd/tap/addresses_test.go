@@ -44,6 +44,24 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+// An address that was taken away is the pod's for the packets from before.
+func TestAddressTaken(t *testing.T) {
+	a, x := &addresses{}, netip.MustParseAddr("10.1.1.9")
+	a.set([]localRoute{{netip.PrefixFrom(x, 32), false}})
+	before := a.exact
+	a.set(nil)
+	a.take(before, 1000)
+	for at, want := range map[int64]bool{999: true, 1000: true, 1001: false} {
+		if a.now = at; a.has(x) != want {
+			t.Errorf("at %d: %v", at, !want)
+		}
+	}
+	a.take(nil, 1001+int64(takenFor))
+	if a.now = 999; a.has(x) {
+		t.Error("it is remembered for good")
+	}
+}
+
 func TestGroups(t *testing.T) {
 	digits := fmt.Sprintf("%08X", binary.NativeEndian.Uint32([]byte{224, 0, 0, 251}))
 	got := groups(

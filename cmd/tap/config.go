@@ -17,7 +17,7 @@ import (
 
 // environment is what `tap run` reads of its environment, once; see variables for the tags.
 type environment struct {
-	Interfaces []string      `env:"TAP_INTERFACES" envDefault:"eth0,lo" about:"interfaces to capture on; one that is not there yet is waited for"`
+	Interfaces []string      `env:"TAP_INTERFACES" envDefault:"eth0,lo" about:"interfaces to capture on; one that is not there yet is waited for; all: every one that is up, as they come and go"`
 	Filter     string        `env:"TAP_FILTER" about:"narrows what is captured: an expression of pcap-filter(7), or a program as tap filter -ddd prints it"`
 	Thin       bool          `env:"TAP_THIN" envDefault:"true" expected:"true or false" about:"let the kernel leave out most packets of busy connections that are judged"`
 	Forwarded  bool          `env:"TAP_FORWARDED" expected:"true or false" about:"take conversations between other hosts too, for a pod that forwards traffic (gateway, VPN, bridge); nothing is inherited from them"`

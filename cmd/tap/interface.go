@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -28,6 +29,7 @@ type interfaceTap struct {
 	changes  uint64                  // of the filter
 	err      error                   // why nothing is captured; nil while something is
 	since    time.Time               // when what is so of the capture began: that there is one, or none
+	gone     bool                    // it is no longer there, and not waited for
 	past     afpacket.Stats          // of the handles before this one
 	lost     uint64                  // times that the interface was lost
 	once     chan struct{}           // closed when it was tried for the first time
@@ -41,7 +43,6 @@ const (
 
 // run captures until ctx ends; then it drains the ring and returns.
 func (i *interfaceTap) run(ctx context.Context) {
-	i.begin()
 	wait := reopenFirst
 	for ctx.Err() == nil {
 		h, err := i.open()
@@ -51,6 +52,10 @@ func (i *interfaceTap) run(ctx context.Context) {
 			err = i.capture(ctx, h)
 		}
 		if ctx.Err() != nil {
+			return
+		}
+		if i.tap.all && errors.Is(err, afpacket.ErrNoInterface) {
+			i.leave()
 			return
 		}
 		i.failed(err)
@@ -66,7 +71,23 @@ func (i *interfaceTap) run(ctx context.Context) {
 func (i *interfaceTap) begin() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.err, i.since = nil, time.Now()
+	i.err, i.since, i.gone = nil, time.Now(), false
+}
+
+// leave notes that the interface is no longer there, where that is no fault.
+func (i *interfaceTap) leave() {
+	i.mu.Lock()
+	i.gone, i.err = true, nil
+	i.mu.Unlock()
+	i.trial()
+	i.log.Info("the interface is gone")
+}
+
+// isGone reports whether the interface is no longer there, and not waited for.
+func (i *interfaceTap) isGone() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.gone
 }
 
 // open opens the interface with the filter that its link type needs.
@@ -111,6 +132,7 @@ func (i *interfaceTap) block(link flow.LinkType, b *afpacket.Block) {
 		n = i.next(some[:], link, b)
 		p.table.Ahead(some[:n])
 		for k := range some[:n] {
+			i.tap.addresses.now = some[k].Time
 			p.add(&some[k])
 			p.engine.Tick(some[k].Time)
 		}
@@ -208,7 +230,7 @@ func (i *interfaceTap) tried(ctx context.Context) {
 func (i *interfaceTap) problem() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.handle == nil && i.err == nil {
+	if i.handle == nil && i.err == nil && !i.gone {
 		return fmt.Errorf("interface %s: not open yet", i.name)
 	}
 	return i.err

@@ -71,6 +71,64 @@ func TestInterfacesComeAndGo(t *testing.T) {
 	}
 }
 
+// TestInterfacesAll: with TAP_INTERFACES=all an interface is captured while it is there; without it, it is told of.
+func TestInterfacesAll(t *testing.T) {
+	a, b := pods(t)
+	needs(t, "curl", "curl")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := b.start(t, []string{"MESHTLS_LIVE=server", "MESHTLS_ADDRESS=0.0.0.0"}, self)
+	server.line(t, func(l string) bool { return l == "serving\n" })
+	ask := func(url string) { a.run(t, "", "curl", "-skS", "-m", "20", "-o", "/dev/null", url) }
+	cable := func() {
+		ip(t, "-n", a.name, "link", "add", "net1", "type", "veth", "peer", "name", "net1", "netns", b.name)
+		for i, p := range []pod{a, b} {
+			ip(t, "-n", p.name, "address", "add", fmt.Sprintf("10.78.0.%d/24", i+1), "dev", "net1")
+			ip(t, "-n", p.name, "link", "set", "net1", "up")
+		}
+	}
+	captured := func(name string, up int) {
+		t.Helper()
+		eventually(t, fmt.Sprintf("%s: %d", name, up), func() bool {
+			_, body := a.get(t, "/metrics")
+			return strings.Contains(body, fmt.Sprintf("meshtls_tap_capturing{interface=%q} %d", name, up))
+		})
+	}
+	program := buildTap(t)
+	tap := a.start(t, []string{"TAP_INTERFACES=all", "TAP_EMIT=flows,posture"}, program, "run")
+	a.ready(t)
+	captured("eth0", 1)
+	captured("lo", 1)
+	for _, port := range []int{portMarker, portHTTP} {
+		cable()
+		captured("net1", 1)
+		ask(fmt.Sprintf("http://10.78.0.2:%d/", port))
+		ip(t, "-n", a.name, "link", "del", "net1")
+		captured("net1", 0)
+	}
+	a.ready(t)
+	got := flowsBy(t, tap.end(t))
+	for _, want := range []string{"net1 10.78.0.2:7000 plaintext", "net1 10.78.0.2:7001 plaintext"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%s is not among %q", want, got)
+		}
+	}
+
+	tap = a.start(t, []string{"TAP_INTERFACES=eth0", "TAP_EMIT=posture"}, program, "run")
+	a.ready(t)
+	cable()
+	eventually(t, "net1 is told of", func() bool {
+		_, body := a.get(t, "/metrics")
+		return strings.Contains(body, `meshtls_tap_uncaptured{interface="net1"} 1`)
+	})
+	ask("http://10.77.0.2:7000/")
+	if said := strings.Join(tap.end(t), ""); !strings.Contains(said, `"uncaptured_interfaces":["lo","net1"]`) || !strings.Contains(said, "not captured on lo, net1") {
+		t.Errorf("no word of net1: %s", said)
+	}
+}
+
 // flowsBy returns interface, destination and verdict of flow records.
 func flowsBy(t *testing.T, lines []string) (out []string) {
 	t.Helper()

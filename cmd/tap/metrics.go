@@ -27,9 +27,9 @@ func (t *tap) ringMetrics(e *exposition) {
 	packets, drops, freezes, changes := map[string]uint64{}, map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
 	thinned := 0
 	e.family("capturing", "gauge")
-	for _, i := range t.taps {
+	for _, i := range t.captures() {
 		up := 0.0
-		if i.problem() == nil {
+		if i.problem() == nil && !i.isGone() {
 			up = 1
 		}
 		e.sample("capturing", up, "interface", i.name)
@@ -37,6 +37,13 @@ func (t *tap) ringMetrics(e *exposition) {
 		packets[i.name], drops[i.name], freezes[i.name] = s.Packets, s.Drops, s.Freezes
 		n, c := i.thinning()
 		thinned, changes[i.name] = thinned+n, c
+	}
+	t.pipeline.mu.Lock()
+	uncaptured := t.uncaptured
+	t.pipeline.mu.Unlock()
+	e.family("uncaptured", "gauge")
+	for _, name := range uncaptured {
+		e.sample("uncaptured", 1, "interface", name)
 	}
 	e.counters("ring_packets_total", "interface", packets)
 	e.counters("ring_dropped_packets_total", "interface", drops)

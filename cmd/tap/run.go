@@ -53,6 +53,11 @@ type tap struct {
 	muted     []string               // rules that the engine was told of; as ignored
 	ignored   []string               // of the orders, one line each; guarded by pipeline.mu
 	idling    atomic.Pointer[string] // why nothing is captured, as told; nil while something is
+
+	all          bool       // interfaces are captured as they come and go
+	tapsMu       sync.Mutex // guards taps
+	linksChanged bool       // since the last survey; guarded by pipeline.mu, as is what follows
+	uncaptured   []string   // interfaces that are up
 }
 
 // run is the command `tap run`: it captures until ctx or a signal ends it. Nothing that
@@ -131,9 +136,14 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 func newTap(s settings, std streams) (*tap, error) {
 	t := &tap{
 		settings: s, sockets: &sink.Sockets{}, begun: time.Now(), older: establishedConnections(),
-		log:    slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel})),
-		limits: limitsFor(memoryLimit(os.DirFS("/")), len(s.Interfaces)),
+		log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel})),
+		all: slices.Contains(s.Interfaces, everyInterface),
 	}
+	interfaces := len(s.Interfaces)
+	if t.all {
+		interfaces = mostInterfaces
+	}
+	t.limits = limitsFor(memoryLimit(os.DirFS("/")), interfaces)
 	var err error
 	if t.publisher, err = t.newPublisher(std); err != nil {
 		return nil, err
@@ -148,9 +158,10 @@ func newTap(s settings, std streams) (*tap, error) {
 		t.thinner.most = thinMost
 	}
 	t.pipeline.maxPending, t.pipeline.maxConclusions = t.limits.pending, t.limits.conclusions
-	for i, name := range s.Interfaces {
-		t.pipeline.interfaces = append(t.pipeline.interfaces, name)
-		t.taps = append(t.taps, &interfaceTap{tap: t, name: name, index: uint16(i), log: t.log.With("interface", name), once: make(chan struct{})})
+	for _, name := range s.Interfaces {
+		if !t.all {
+			t.watchInterface(name)
+		}
 	}
 	return t, nil
 }
@@ -167,7 +178,7 @@ func (t *tap) judgeConfig() verdict.Config {
 func (t *tap) tableConfig() flow.Config {
 	return flow.Config{
 		MaxConns: t.limits.connections, MaxBuffered: t.limits.reorder, MaxRecent: t.limits.recent,
-		Loopback: func(iface uint16) bool { return t.Interfaces[iface] == loopback },
+		Loopback: func(iface uint16) bool { return t.pipeline.interfaces[iface] == loopback },
 		Exclude:  t.own,
 		Local:    t.addresses.has, Group: t.addresses.receives,
 		Forwarded: func() bool { return t.Forwarded || t.addresses.unknown() },
@@ -177,9 +188,11 @@ func (t *tap) tableConfig() flow.Config {
 // renew makes what is known of the pod's addresses at least as new as the packets that
 // wait in the rings. The pipeline is locked.
 func (t *tap) renew() {
-	if read, _ := t.addresses.renew(); read {
+	read, links := t.addresses.renew()
+	if read {
 		t.pipeline.judge.SetLocal(t.addresses.prefixes())
 	}
+	t.linksChanged = t.linksChanged || links
 }
 
 // loopback is the name that Linux gives it (net_namespace(7) makes one for each).
@@ -305,11 +318,20 @@ func (t *tap) capture(ctx context.Context) {
 	defer cancel()
 	t.watch()
 	var captures sync.WaitGroup
-	for _, i := range t.taps {
+	start := func(i *interfaceTap) {
+		i.begin()
 		captures.Go(func() { i.run(capturing) })
 	}
+	t.pipeline.mu.Lock()
+	if !t.all {
+		for _, i := range t.captures() {
+			start(i)
+		}
+	}
+	t.survey(start)
+	t.pipeline.mu.Unlock()
 	t.tellStarted(ctx)
-	why := t.clock(ctx)
+	why := t.clock(ctx, start)
 	cancel()
 	captures.Wait()
 	t.end(why)
@@ -328,7 +350,7 @@ func (t *tap) watch() {
 
 // clock moves live time on until ctx ends or there is nothing more to capture, and
 // returns why that is.
-func (t *tap) clock(ctx context.Context) string {
+func (t *tap) clock(ctx context.Context, start func(*interfaceTap)) string {
 	ticker := time.NewTicker(tickEvery)
 	defer ticker.Stop()
 	next := time.Now().Add(obeyEvery)
@@ -343,6 +365,9 @@ func (t *tap) clock(ctx context.Context) string {
 			t.pipeline.tick(now.UnixNano())
 			t.thin(now)
 			floods.look(t, now)
+			if t.linksChanged || now.After(next) {
+				t.survey(start)
+			}
 			t.pipeline.mu.Unlock()
 			if now.After(next) {
 				next = now.Add(obeyEvery)
@@ -374,7 +399,7 @@ func (t *tap) end(why string) {
 func (t *tap) tellStarted(ctx context.Context) {
 	wait, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	for _, i := range t.taps {
+	for _, i := range t.captures() {
 		i.tried(wait)
 	}
 	t.pipeline.mu.Lock()

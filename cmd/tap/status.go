@@ -14,7 +14,7 @@ func (t *tap) problems() []string {
 		return nil // it does what it was told
 	}
 	out := slices.Clone(t.faults)
-	for _, i := range t.taps {
+	for _, i := range t.captures() {
 		if err := i.problem(); err != nil {
 			out = append(out, err.Error())
 		}
@@ -40,8 +40,8 @@ func (t *tap) problems() []string {
 func (t *tap) coverage() finding.Coverage {
 	c := t.pipeline.coverage()
 	maps.Copy(c.Counters, t.limits.counters())
-	c.Older = uint64(t.older)
-	for _, i := range t.taps {
+	c.Older, c.Uncaptured = uint64(t.older), t.uncaptured
+	for _, i := range t.captures() {
 		s := i.stats()
 		c.Dropped += s.Drops
 		c.Counters["ring_freezes"] += s.Freezes
@@ -65,16 +65,19 @@ func (t *tap) interfaceStates() []finding.InterfaceState {
 		return nil
 	}
 	var out []finding.InterfaceState
-	for _, i := range t.taps {
-		out = append(out, i.state())
+	for _, i := range t.captures() {
+		if !i.isGone() {
+			out = append(out, i.state())
+		}
 	}
 	return out
 }
 
 // selfTest is what the tap found out of itself at its start.
 func (t *tap) selfTest() finding.SelfTest {
-	test := finding.SelfTest{Interfaces: t.Interfaces}
-	for _, i := range t.taps {
+	var test finding.SelfTest
+	for _, i := range t.captures() {
+		test.Interfaces = append(test.Interfaces, i.name)
 		test.Checks = append(test.Checks, checked("capture_"+i.name, i.problem()))
 	}
 	s := t.publisher.Status()

@@ -82,14 +82,14 @@ func (t *tap) thin(now time.Time) {
 		return
 	}
 	chosen := t.pipeline.table.Thinned()
-	for _, i := range t.taps {
+	for _, i := range t.captures() {
 		if most := i.except(excepted(chosen, i.index), t.thinner.most); most < t.thinner.most {
 			t.thinner.most = most
 		}
 	}
 	if t.thinner.most == 0 { // no choice follows, so no other interface may keep this one
 		t.pipeline.table.Thin(0, true)
-		for _, i := range t.taps {
+		for _, i := range t.captures() {
 			i.except(nil, 0)
 		}
 	}

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"net"
+	"slices"
+	"strings"
+)
+
+// everyInterface is the value of TAP_INTERFACES that captures on each interface that is
+// up, as interfaces come and go.
+const everyInterface = "all"
+
+// mostInterfaces bounds those that are captured where TAP_INTERFACES is all. The others are
+// told of as not captured.
+const mostInterfaces = 8
+
+// captures returns the interfaces that are captured, or were. The result does not change.
+func (t *tap) captures() []*interfaceTap {
+	t.tapsMu.Lock()
+	defer t.tapsMu.Unlock()
+	return t.taps[:len(t.taps):len(t.taps)]
+}
+
+// watchInterface adds an interface to those that are captured. The pipeline is locked.
+func (t *tap) watchInterface(name string) *interfaceTap {
+	i := &interfaceTap{tap: t, name: name, index: uint16(len(t.pipeline.interfaces)), log: t.log.With("interface", name), once: make(chan struct{})}
+	t.pipeline.interfaces = append(t.pipeline.interfaces, name)
+	t.tapsMu.Lock()
+	defer t.tapsMu.Unlock()
+	t.taps = append(t.taps, i)
+	return i
+}
+
+// survey compares the interfaces that are up with those that are captured: it hands those
+// to start that are to be captured from now on, and notes which are not captured. The
+// pipeline is locked.
+func (t *tap) survey(start func(*interfaceTap)) {
+	t.linksChanged = false
+	there, err := upInterfaces()
+	if err != nil {
+		return // those from before stay
+	}
+	known := map[string]*interfaceTap{}
+	running := 0
+	for _, i := range t.captures() {
+		known[i.name] = i
+		if !i.isGone() {
+			running++
+		}
+	}
+	var missing []string
+	for _, name := range there {
+		i := known[name]
+		switch {
+		case i != nil && !i.isGone():
+		case !t.all || running >= mostInterfaces || i == nil && len(known) >= maxInterfaces:
+			missing = append(missing, name)
+		default:
+			if i == nil {
+				i = t.watchInterface(name)
+				known[name] = i
+			}
+			running++
+			start(i)
+		}
+	}
+	t.tellUncaptured(missing)
+}
+
+// tellUncaptured notes the interfaces that are up and not captured, and logs new ones.
+func (t *tap) tellUncaptured(missing []string) {
+	var fresh []string
+	for _, name := range missing {
+		if !slices.Contains(t.uncaptured, name) {
+			fresh = append(fresh, name)
+		}
+	}
+	t.uncaptured = missing
+	if len(fresh) > 0 {
+		t.log.Warn("not captured: what goes over these interfaces is not seen; TAP_INTERFACES names those that are captured, or all", "interfaces", strings.Join(fresh, ","))
+	}
+}
+
+// upInterfaces returns the names of the namespace's interfaces that are up, in order.
+func upInterfaces() ([]string, error) {
+	all, err := net.Interfaces()
+	var out []string
+	for _, i := range all {
+		if i.Flags&net.FlagUp != 0 {
+			out = append(out, i.Name)
+		}
+	}
+	slices.Sort(out)
+	return out, err
+}
