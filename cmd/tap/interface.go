@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,17 +23,19 @@ type interfaceTap struct {
 	index uint16 // flow.Packet.Interface
 	log   *slog.Logger
 
-	mu       sync.Mutex
-	handle   *afpacket.Handle
-	program  pcapfilter.Program      // of TAP_FILTER and the default one
-	excepted []pcapfilter.Connection // what the kernel's filter leaves out besides
-	changes  uint64                  // of the filter
-	err      error                   // why nothing is captured; nil while something is
-	since    time.Time               // when what is so of the capture began: that there is one, or none
-	gone     bool                    // it is no longer there, and not waited for
-	past     afpacket.Stats          // of the handles before this one
-	lost     uint64                  // times that the interface was lost
-	once     chan struct{}           // closed when it was tried for the first time
+	mu         sync.Mutex
+	handle     *afpacket.Handle        // of TCP
+	other      *afpacket.Handle        // of all else
+	program    pcapfilter.Program      // of TAP_FILTER and the default one
+	excepted   []pcapfilter.Connection // what the kernel's filter leaves out besides
+	changes    uint64                  // of the filter
+	err        error                   // why nothing is captured; nil while something is
+	since      time.Time               // when what is so of the capture began: that there is one, or none
+	gone       bool                    // it is no longer there, and not waited for
+	past       afpacket.Stats          // of the handles of TCP before this one
+	pastOthers afpacket.Stats          // of the other handles
+	lost       uint64                  // times that the interface was lost
+	once       chan struct{}           // closed when it was tried for the first time
 }
 
 // Waits between two attempts to open an interface.
@@ -45,11 +48,11 @@ const (
 func (i *interfaceTap) run(ctx context.Context) {
 	wait := reopenFirst
 	for ctx.Err() == nil {
-		h, err := i.open()
+		tcp, other, err := i.open()
 		if err == nil {
 			wait = reopenFirst
-			i.opened(h)
-			err = i.capture(ctx, h)
+			i.opened(tcp, other)
+			err = i.capture(ctx, tcp, other)
 		}
 		if ctx.Err() != nil {
 			return
@@ -90,34 +93,80 @@ func (i *interfaceTap) isGone() bool {
 	return i.gone
 }
 
-// open opens the interface with the filter that its link type needs.
-func (i *interfaceTap) open() (*afpacket.Handle, error) {
+// open opens the interface with the filters that its link type needs: a ring for TCP and
+// one for all else, so that no flood of datagrams takes the room of TCP.
+func (i *interfaceTap) open() (tcp, other *afpacket.Handle, err error) {
 	link, err := afpacket.Link(i.name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	program, err := liveProgram(i.tap.filter, pcapfilter.Config{Link: pcapfilter.Link(link)})
+	programs, err := splitProgram(i.tap.filter, pcapfilter.Config{Link: pcapfilter.Link(link), Live: true})
 	if err != nil {
-		return nil, fmt.Errorf("interface %s: TAP_FILTER: %w", i.name, err)
+		return nil, nil, fmt.Errorf("interface %s: TAP_FILTER: %w", i.name, err)
 	}
 	i.mu.Lock()
-	i.program, i.excepted = program, nil
+	i.program, i.excepted = programs[0], nil
 	i.mu.Unlock()
-	return afpacket.Open(afpacket.Config{Interface: i.name, Filter: program, RingBytes: i.tap.limits.ring})
+	ofTCP, ofOthers := i.tap.limits.rings()
+	if tcp, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: programs[0], RingBytes: ofTCP}); err != nil {
+		return nil, nil, err
+	}
+	if other, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: programs[1], RingBytes: ofOthers, Retire: retireOthers}); err != nil {
+		tcp.Close()
+		return nil, nil, err
+	}
+	return tcp, other, nil
 }
 
-// capture hands on what a handle sees, until ctx ends or the interface is lost.
-func (i *interfaceTap) capture(ctx context.Context, h *afpacket.Handle) error {
-	stop := context.AfterFunc(ctx, func() { h.Close() })
+const (
+	// retireOthers is how long a datagram may wait in its ring, half of the time at most that
+	// TCP is kept back for it. A connection may go by a name that DNS told just before.
+	retireOthers = 8 * time.Millisecond
+	keepBack     = 20 * time.Millisecond
+)
+
+// splitProgram returns the filter for TCP and that for all else.
+func splitProgram(f *filter, c pcapfilter.Config) (programs [2]pcapfilter.Program, err error) {
+	whole, err := liveProgram(f, c)
+	if err != nil {
+		return programs, err
+	}
+	for k, text := range [...]string{"tcp", "not tcp"} {
+		part, err := pcapfilter.Compile(text, c)
+		if err != nil {
+			return programs, err
+		}
+		if programs[k], err = pcapfilter.And(part, whole); err != nil {
+			return programs, err
+		}
+	}
+	return programs, nil
+}
+
+// capture hands on what both handles see, until ctx ends or the interface is lost.
+func (i *interfaceTap) capture(ctx context.Context, tcp, other *afpacket.Handle) error {
+	stop := context.AfterFunc(ctx, func() { tcp.Close(); other.Close() })
 	defer stop()
-	link := flow.LinkType(h.LinkType())
-	err := h.Run(func(b *afpacket.Block) { i.block(link, b) })
-	stats, _ := h.Stats()
-	h.Close()
+	link := flow.LinkType(tcp.LinkType())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- other.Run(func(b *afpacket.Block) { i.block(link, b) })
+		tcp.Close() // neither goes on without the other
+	}()
+	err := tcp.Run(func(b *afpacket.Block) {
+		if b.Early() {
+			time.Sleep(keepBack)
+		}
+		i.block(link, b)
+	})
+	other.Close()
+	err = cmp.Or(err, <-ended)
+	stats, _ := tcp.Stats()
+	others, _ := other.Stats()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.handle, i.since = nil, time.Now()
-	i.past = plus(i.past, stats)
+	i.handle, i.other, i.since = nil, nil, time.Now()
+	i.past, i.pastOthers = plus(i.past, stats), plus(i.pastOthers, others)
 	return err
 }
 
@@ -168,10 +217,10 @@ func (i *interfaceTap) origin(typ uint8) flow.Origin {
 	return flow.OriginArrived
 }
 
-func (i *interfaceTap) opened(h *afpacket.Handle) {
+func (i *interfaceTap) opened(tcp, other *afpacket.Handle) {
 	i.mu.Lock()
 	lost := i.err != nil
-	i.handle, i.err, i.since = h, nil, time.Now()
+	i.handle, i.other, i.err, i.since = tcp, other, nil, time.Now()
 	i.mu.Unlock()
 	i.trial()
 	i.tap.pipeline.mu.Lock()
@@ -253,13 +302,24 @@ func (i *interfaceTap) state() finding.InterfaceState {
 
 // stats returns the counts of all handles so far.
 func (i *interfaceTap) stats() afpacket.Stats {
+	tcp, others := i.ringStats()
+	return plus(tcp, others)
+}
+
+// ringStats returns the counts of the handles of TCP, and of the others.
+func (i *interfaceTap) ringStats() (tcp, others afpacket.Stats) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.handle == nil {
-		return i.past
+	tcp, others = i.past, i.pastOthers
+	if i.handle != nil {
+		now, _ := i.handle.Stats()
+		tcp = plus(tcp, now)
 	}
-	now, _ := i.handle.Stats()
-	return plus(i.past, now)
+	if i.other != nil {
+		now, _ := i.other.Stats()
+		others = plus(others, now)
+	}
+	return tcp, others
 }
 
 func plus(a, b afpacket.Stats) afpacket.Stats {

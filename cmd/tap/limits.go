@@ -58,6 +58,13 @@ func limitsFor(group int64, interfaces int) limits {
 	return l
 }
 
+// rings divides the ring of an interface: TCP has most of it. A flood of datagrams fills
+// the other part, and takes none of this one.
+func (l *limits) rings() (tcp, other int) {
+	other = max(l.ring*3/8/ringStep, 2) * ringStep
+	return max(l.ring-other, 2*ringStep), other
+}
+
 // apply sets the garbage collector, but for what the environment (GOMEMLIMIT, GOGC) has
 // set already, which counts.
 func (l *limits) apply() {

@@ -83,3 +83,13 @@ func TestMemoryLimit(t *testing.T) {
 		}
 	}
 }
+
+// TestRings: the rings of an interface take together what one is allowed, whole blocks, two at least.
+func TestRings(t *testing.T) {
+	for _, ring := range []int{leastRing, 1 << 20, 4 << 20, mostRing} {
+		tcp, other := (&limits{ring: ring}).rings()
+		if tcp+other != ring || tcp < other || tcp%ringStep != 0 || other%ringStep != 0 || other < 2*ringStep {
+			t.Errorf("of %d bytes: %d and %d", ring, tcp, other)
+		}
+	}
+}

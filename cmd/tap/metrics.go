@@ -47,6 +47,12 @@ func (t *tap) ringMetrics(e *exposition) {
 	}
 	e.counters("ring_packets_total", "interface", packets)
 	e.counters("ring_dropped_packets_total", "interface", drops)
+	tcp := map[string]uint64{}
+	for _, i := range t.captures() {
+		s, _ := i.ringStats()
+		tcp[i.name] = s.Drops
+	}
+	e.counters("ring_dropped_tcp_packets_total", "interface", tcp)
 	e.counters("ring_freezes_total", "interface", freezes)
 	e.counters("filter_changes_total", "interface", changes)
 	e.gauge("thinned_connections", float64(thinned))

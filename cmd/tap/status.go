@@ -45,6 +45,8 @@ func (t *tap) coverage() finding.Coverage {
 		s := i.stats()
 		c.Dropped += s.Drops
 		c.Counters["ring_freezes"] += s.Freezes
+		tcp, _ := i.ringStats()
+		c.Counters["dropped_tcp"] += tcp.Drops
 	}
 	s := t.publisher.Status()
 	c.Counters["sink_retries"], c.Counters["sink_queued"], c.Counters["sink_spooled"] = s.Retries, uint64(s.Queued), uint64(s.Spooled)

@@ -71,7 +71,12 @@ type Block struct {
 	at        int // of the next packet, at most len(data)
 	left      int // packets that are still to come
 	malformed bool
+	early     bool
 }
+
+// Early reports whether the kernel handed the block on before it was full, because
+// Config.Retire had passed: packets come sparsely.
+func (b *Block) Early() bool { return b.early }
 
 // reset begins with a block of the ring. Nothing that stands in it is believed: an
 // offset that points elsewhere ends the block.

@@ -77,6 +77,7 @@ func (h *Handle) receive(block func(*Block)) error {
 func (h *Handle) hand(block func(*Block)) {
 	b := &h.block
 	b.reset(h.ring.current())
+	b.early = h.ring.status().Load()&unix.TP_STATUS_BLK_TMO != 0
 	h.handed += uint64(b.left)
 	block(b)
 	if b.malformed {
