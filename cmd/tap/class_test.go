@@ -105,7 +105,7 @@ func classOf(t *testing.T, frames []capturetest.Frame) (class string, opens, sta
 	t.Helper()
 	p := newPipeline(flow.Config{}, verdict.Config{
 		Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.7/32"), netip.MustParsePrefix("fe80::7/128")}, Nodes: []netip.Addr{netip.MustParseAddr("10.0.0.5")},
-		Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")}, Probed: []uint16{8081}, Scraped: []uint16{9100},
+		Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")}, Probed: []verdict.Probe{{Port: 8081, Path: "/healthz"}}, Scraped: []uint16{9100},
 	}, finding.Config{
 		Tap: "pod", Identity: finding.Identity{Namespace: "shop", Pod: "web"}, Window: time.Hour, Flows: true, Findings: true,
 		Expect: []finding.Expectation{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Want: finding.ExpectMTLS}, {Prefix: netip.MustParsePrefix("::/0"), Want: finding.ExpectMTLS}},

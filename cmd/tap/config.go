@@ -13,6 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
 // environment is what `tap run` reads of its environment, once; see variables for the tags.
@@ -63,7 +64,7 @@ type environment struct {
 	WorkloadKind string `env:"TAP_WORKLOAD_KIND" about:"kind of the pod's owner, such as Deployment"`
 	WorkloadName string `env:"TAP_WORKLOAD_NAME" about:"name of the pod's owner"`
 	LocalProxy   string `env:"TAP_LOCAL_PROXY" about:"the mesh's proxy in this pod, such as istio"`
-	ProbePorts   string `env:"TAP_PROBE_PORTS" about:"ports that the pod's probes go to; only there is a request taken for a probe"`
+	ProbePorts   string `env:"TAP_PROBE_PORTS" about:"probes of the pod, PORT[/PATH],...: only there is a request taken for a probe"`
 	MetricsPorts string `env:"TAP_METRICS_PORTS" about:"ports that the pod declares metrics at; only there is a request taken for a scrape"`
 	DeclaredSkip string `env:"TAP_DECLARED_SKIP" about:"ports that the pod's annotations take out of the mesh"`
 
@@ -88,7 +89,7 @@ type settings struct {
 	ranges         []netip.Prefix
 	allow          []string
 	declaredSkip   []uint16
-	probed         []uint16
+	probed         []verdict.Probe
 	scraped        []uint16
 	emit           map[string]bool
 	redact         finding.Redact
@@ -141,7 +142,7 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	bad("TAP_MUTE", err)
 	s.declaredSkip, err = parsePorts(s.DeclaredSkip)
 	bad("TAP_DECLARED_SKIP", err)
-	s.probed, err = parsePorts(s.ProbePorts)
+	s.probed, err = parseProbes(s.ProbePorts)
 	bad("TAP_PROBE_PORTS", err)
 	s.scraped, err = parsePorts(s.MetricsPorts)
 	bad("TAP_METRICS_PORTS", err)
@@ -177,6 +178,24 @@ func parseAddresses(list []string) ([]netip.Addr, error) {
 			return nil, fmt.Errorf("%q: expected an IP address", text)
 		}
 		out = append(out, a.Unmap())
+	}
+	return out, nil
+}
+
+// parseProbes reads a list of PORT[/PATH]; "none" is an empty one.
+func parseProbes(list string) (out []verdict.Probe, err error) {
+	for _, item := range split(list) {
+		port, path, found := strings.Cut(item, "/")
+		ports, err := parsePorts(port)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			path = "/" + path
+		}
+		for _, p := range ports {
+			out = append(out, verdict.Probe{Port: p, Path: path})
+		}
 	}
 	return out, nil
 }

@@ -17,6 +17,7 @@ type probe struct {
 
 type target struct {
 	Port intstr.IntOrString `json:"port"`
+	Path string             `json:"path"`
 }
 
 // maxDeclared bounds the ports of a kind that are handed over.
@@ -31,7 +32,7 @@ const (
 	annotationPort   = "prometheus.io/port"
 )
 
-// probed returns the ports that the pod's probes go to, in the order of its containers.
+// probed returns where the pod's probes go to, PORT[/PATH], in the order of its containers.
 func (p *pod) probed() []string {
 	var out []string
 	p.each(func(c *container) {
@@ -39,14 +40,26 @@ func (p *pod) probed() []string {
 			if x == nil {
 				continue
 			}
-			for _, t := range []*target{x.HTTPGet, x.TCPSocket, x.GRPC} {
+			if x.HTTPGet != nil {
+				out = declare(out, c.port(x.HTTPGet.Port), pathOf(x.HTTPGet.Path))
+			}
+			for _, t := range []*target{x.TCPSocket, x.GRPC} {
 				if t != nil {
-					out = declare(out, c.port(t.Port))
+					out = declare(out, c.port(t.Port), "")
 				}
 			}
 		}
 	})
 	return out
+}
+
+// pathOf returns a probe's path without its query; empty where it does not fit into a list.
+func pathOf(path string) string {
+	path, _, _ = strings.Cut("/"+strings.TrimPrefix(path, "/"), "?")
+	if strings.ContainsAny(path, ", $") {
+		return ""
+	}
+	return path
 }
 
 // scraped returns the ports that the pod declares metrics at: by the name of a container's
@@ -56,13 +69,13 @@ func (p *pod) scraped() []string {
 	p.each(func(c *container) {
 		for _, port := range c.Ports {
 			if slices.Contains(metricsNames, port.Name) {
-				out = declare(out, port.ContainerPort)
+				out = declare(out, port.ContainerPort, "")
 			}
 		}
 	})
 	if a := p.Metadata.Annotations; a[annotationScrape] == "true" {
 		if port, err := parsePort(strings.TrimSpace(a[annotationPort])); err == nil {
-			out = declare(out, int(port))
+			out = declare(out, int(port), "")
 		}
 	}
 	return out
@@ -81,9 +94,9 @@ func (c *container) port(port intstr.IntOrString) int {
 	return 0
 }
 
-// declare adds a port to a list, once.
-func declare(list []string, port int) []string {
-	text := strconv.Itoa(port)
+// declare adds a port and a path to a list, once.
+func declare(list []string, port int, path string) []string {
+	text := strconv.Itoa(port) + path
 	if port < 1 || port > 65535 || len(list) >= maxDeclared || slices.Contains(list, text) {
 		return list
 	}

@@ -10,14 +10,14 @@ func TestDeclaredPorts(t *testing.T) {
 		"initContainers": [{"name": "s", "restartPolicy": "Always", "startupProbe": {"grpc": {"port": 7000}}}],
 		"containers": [
 			{"name": "a", "ports": [{"name": "http", "containerPort": 8080}, {"name": "metrics", "containerPort": 9100}],
-			 "livenessProbe": {"httpGet": {"path": "/live", "port": "http"}}, "readinessProbe": {"httpGet": {"port": 8080}}},
+			 "livenessProbe": {"httpGet": {"path": "/live", "port": "http"}}, "readinessProbe": {"httpGet": {"port": 8080}}, "startupProbe": {"httpGet": {"path": "live?x=1", "port": 8080}}},
 			{"name": "b", "ports": [{"name": "prom", "containerPort": 9100}], "readinessProbe": {"tcpSocket": {"port": "5432"}}, "livenessProbe": {"exec": {"command": ["true"]}}},
 			{"name": "c", "readinessProbe": {"tcpSocket": {"port": 5432}}, "livenessProbe": {"tcpSocket": {"port": 70000}}, "startupProbe": {"httpGet": {"port": "nowhere"}}}
 		]}}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := p.probed(), []string{"7000", "8080", "5432"}; !slices.Equal(got, want) {
+	if got, want := p.probed(), []string{"7000", "8080/live", "8080/", "5432"}; !slices.Equal(got, want) {
 		t.Errorf("probed %v, want %v", got, want)
 	}
 	if got, want := p.scraped(), []string{"9100", "9102"}; !slices.Equal(got, want) {

@@ -224,17 +224,43 @@ var probePaths = []string{
 // isProbe: a source on the node (behind a bridge the kubelet's is the pod's gateway, and so
 // is that of every client behind SNAT), a port that the pod declares probes of or where its
 // proxy is probed, and one request of a probe's form, or none at all: what a tcpSocket
-// probe is to a server that speaks first.
+// probe is to a server that speaks first. The form is a path that the pod declares; where
+// none is known it takes the kubelet's name and a path of probes, from the node one of them.
 func (j *Judge) isProbe(o *Judged) bool {
 	if !j.fromNode(o) && !j.fromGateway(o) {
 		return false
 	}
 	proxy := j.proxied(o, func(p *profile) []uint16 { return p.checks })
-	if !proxy && !slices.Contains(j.cfg.Probed, o.Destination.Port) {
+	port, paths := j.declared(o.Destination.Port)
+	if !proxy && !port {
 		return false
 	}
-	form := agent(o, "kube-probe/") || j.fromNode(o) && probePath(o)
+	form := slices.Contains(paths, path(o)) || port && path(o) == grpcHealth // gRPC's probe has but one path
+	if len(paths) == 0 || proxy {
+		kubelet := agent(o, "kube-probe/")
+		form = j.fromNode(o) && (probePath(o) || kubelet) || kubelet && probePath(o)
+	}
 	return askedNothing(o) || o.looked.request && form && asks(o)
+}
+
+// Probe is a probe that the pod declares.
+type Probe struct {
+	Port uint16
+	Path string // that is asked for, without the query; empty if it is not known, or is none
+}
+
+// declared reports whether the pod declares a probe of a port, and returns the paths that
+// its probes ask for there.
+func (j *Judge) declared(port uint16) (ok bool, paths []string) {
+	for _, p := range j.cfg.Probed {
+		if p.Port != port {
+			continue
+		}
+		if ok = true; p.Path != "" {
+			paths = append(paths, p.Path)
+		}
+	}
+	return ok, paths
 }
 
 // asks reports whether a request of a probe asks and does no more: GET and HEAD, and

@@ -15,7 +15,7 @@ func TestClass(t *testing.T) {
 	cfg := Config{
 		Local: []netip.Prefix{netip.MustParsePrefix(pod + "/32")}, Nodes: []netip.Addr{netip.MustParseAddr(node)},
 		APIServer: netip.MustParseAddrPort("10.96.0.1:443"), Listen: 9469, Resolvers: []netip.Addr{netip.MustParseAddr("10.96.0.10")},
-		Probed: []uint16{8080, 9000, 3306}, Scraped: []uint16{8081}, Meshes: []string{"istio", "linkerd", "osm"},
+		Probed: []Probe{{8080, ""}, {9000, ""}, {3306, ""}, {7777, "/status"}, {7777, ""}}, Scraped: []uint16{8081}, Meshes: []string{"istio", "linkerd", "osm"},
 	}
 	http := func(path string) Judged { return Judged{Protocol: "http", HTTP: &HTTPInfo{Path: path}} }
 	by := func(path, agent string) Judged {
@@ -54,11 +54,11 @@ func TestClass(t *testing.T) {
 		{"probe by the kubelet's name", by("/status", "kube-probe/1.37"), node, pod, 8080, "probe"},
 		{"probe of a server that speaks first", greeted(0, true, true), node, pod, 3306, "probe"},
 		{"a client of it on the node", greeted(80, true, true), node, pod, 3306, "workload"},
-		{"probe through a bridge", by("/status", "kube-probe/1.37"), gateway, pod, 8080, "probe"},
+		{"probe through a bridge", by("/healthz", "kube-probe/1.37"), gateway, pod, 8080, "probe"},
 		{"gRPC probe through a bridge", by("/grpc.health.v1.Health/Check", "kube-probe/1.37 grpc-go/1.75.0"), gateway, pod, 9000, "probe"},
 		{"gRPC health behind SNAT", http("/grpc.health.v1.Health/Check"), gateway, pod, 9000, "workload"},
 		{"a path like Kuma's behind SNAT", http("/8080/status"), gateway, pod, 9000, "workload"},
-		{"probe of Envoy through a bridge", by("/other", "kube-probe/1.37"), gateway, pod, 15021, "probe"},
+		{"probe of Envoy through a bridge", by("/healthz/ready", "kube-probe/1.37"), gateway, pod, 15021, "probe"},
 		{"TCP probe through a bridge", greeted(0, true, true), gateway, pod, 3306, "probe"},
 		{"a client behind SNAT", http("/"), gateway, pod, 8080, "workload"},
 		{"a client behind SNAT at a path of probes", http("/healthz"), gateway, pod, 8080, "workload"},
@@ -127,6 +127,10 @@ func TestClass(t *testing.T) {
 		{"to a link-local address", http("/"), pod, "169.254.1.1", 80, "workload, claims node"},
 		{"from a link-local address", http("/"), llocal, pod, 80, "workload, claims node"},
 
+		{"a declared path", http("/status"), gateway, pod, 7777, "probe"},
+		{"gRPC beside a declared path", http("/grpc.health.v1.Health/Check"), gateway, pod, 7777, "probe"},
+		{"another path than the declared one", by("/healthz", "kube-probe/1.37"), node, pod, 7777, "workload"},
+		{"the kubelet's name behind SNAT, and any path", by("/transfer", "kube-probe/1.37"), gateway, pod, 8080, "workload, claims probe"},
 		{"a probe at a port that is not declared", http("/healthz"), node, pod, 8082, "workload, claims probe"},
 		{"a probe from a neighbor's link-local address", http("/healthz"), "fe80::1", pod, 8080, "workload, claims probe"},
 		{"a probe's path, posted to", Judged{HTTP: &HTTPInfo{Path: "/healthz", Method: "POST"}}, node, pod, 8080, "workload, claims probe"},

@@ -23,7 +23,7 @@ type Config struct {
 	Nodes     []netip.Addr   // the node's addresses (HOST_IPS)
 	Gateways  []netip.Addr   // the pod's default gateways: where probes come from on a bridge, and clients behind SNAT
 	Resolvers []netip.Addr   // the pod's DNS servers
-	Probed    []uint16       // ports that the pod declares probes of
+	Probed    []Probe        // probes that the pod declares
 	Scraped   []uint16       // ports that the pod declares metrics at
 	Meshes    []string       // meshes whose proxy is known to be in the pod, as profiles name them: it has their ports
 	Cluster   []netip.Prefix // ranges of pods and services, as declared

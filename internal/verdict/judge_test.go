@@ -281,7 +281,7 @@ func TestPlace(t *testing.T) {
 		}
 	}
 	// a probe needs its path, the node's address and a port that is declared
-	node := verdict.New(verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")}, Nodes: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Probed: []uint16{443}})
+	node := verdict.New(verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")}, Nodes: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Probed: []verdict.Probe{{Port: 443}}})
 	if got := judged(node, conn(1, "10.0.0.1"), http); got.Class != "probe" {
 		t.Errorf("class %q, want probe", got.Class)
 	}
