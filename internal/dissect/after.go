@@ -12,8 +12,8 @@ func (s *Session) Unsure() bool { return s.unsure }
 // Tail returns what follows the records of a finished session.
 func (s *Session) Tail() Tail { return s.tail }
 
-// Resume makes s, which New has made, a finished session again: of its side's bytes before
-// only a conclusion is kept, whose records are followed on.
+// Resume makes s, which New has made, a finished session again. Only the conclusion is
+// known of the bytes before, of which so many were missed; f follows the records.
 func (s *Session) Resume(conclusion any, f Tail, missed int64) {
 	s.Keep(conclusion)
 	s.finished, s.tail = true, f

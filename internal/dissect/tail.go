@@ -3,9 +3,9 @@ package dissect
 import "bytes"
 
 // Tail follows the record layer of a TLS connection of which all else is known. It
-// finds where the records end, or cease to be ciphertext, and other bytes begin: after a close_notify (FTP's CCC of RFC
-// 4217 section 12.3, LDAP's closure of RFC 4511 section 4.14.3) or without one, and where
-// another handshake begins in plaintext. It reads the headers of records and keeps a few
+// finds where the records end, or cease to be ciphertext, and other bytes begin: after a
+// close_notify (FTP's CCC of RFC 4217 section 12.3, LDAP's closure of RFC 4511 section
+// 4.14.3) or without one, and where another handshake begins in plaintext. It reads the headers of records and keeps a few
 // bytes for each side. The zero value follows nothing.
 //
 // Lost bytes are never taken for an end. Where they hide the place of the next header the
@@ -50,7 +50,7 @@ func (f *Tail) Follows() bool {
 	return f.over != OverTCP || f.sides[0].state != tailNone || f.sides[1].state != tailNone
 }
 
-// Data takes the next bytes of a side. gap is how many bytes before them were lost, or were
+// data takes the next bytes of a side. gap is how many bytes before them were lost, or were
 // left out by a filter. ok is false where the records end before data[at:]; unread bytes of
 // an earlier call belong to what follows them. sure is false where the place was found by
 // what follows alone.
@@ -107,9 +107,8 @@ func (d *tailSide) skim(data []byte) bool {
 	return true
 }
 
-// Cut notes that n bytes of a side came and are not known. exact reports that they are
-// within a protected record or up to its end: the place of the next header is as sure as
-// before.
+// Cut notes that n bytes of a side came and are not known. Where they are within a record
+// the place of the next header is as sure as before.
 func (f *Tail) Cut(side Side, n int64) { f.sides[side].lose(n, tailSure) }
 
 // lose notes that n bytes are not known. Where they are within a record its length tells
