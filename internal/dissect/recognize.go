@@ -199,6 +199,8 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	switch {
 	case st.p.ssh != nil:
 		s.readSSH(side, offset, data, ack)
+	case st.kind == KindEncrypted && st.protocol == "ssh" && len(data) >= minText && allText(data[:min(len(data), sampled)]):
+		s.anew(side, offset, nil, data, ack)
 	case st.p.http != nil:
 		s.readHTTP(side, data)
 	case st.p.http2 != nil:

@@ -121,6 +121,7 @@ func (r *sshReader) take(b []byte) (n int, ok bool) {
 		return r.header(b)
 	case sshSize:
 		return r.size(b)
+	default:
 	}
 	n = min(r.left, len(b))
 	if r.step == sshNames {
@@ -142,6 +143,7 @@ func (r *sshReader) take(b []byte) (n int, ok bool) {
 		r.step = sshSize
 	case sshNames:
 		r.listed()
+	default:
 	}
 	return n, true
 }

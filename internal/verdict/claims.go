@@ -155,6 +155,7 @@ func greetingLacks(s *dissect.Session) string {
 			return "unrecognized_data"
 		case dissect.KindNone:
 			why = "one_end_only"
+		default:
 		}
 	}
 	return why
