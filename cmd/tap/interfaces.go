@@ -18,7 +18,7 @@ const mostInterfaces = 8
 func (t *tap) captures() []*interfaceTap {
 	t.tapsMu.Lock()
 	defer t.tapsMu.Unlock()
-	return t.taps[:len(t.taps):len(t.taps)]
+	return slices.Clip(t.taps)
 }
 
 // watchInterface adds an interface to those that are captured. The pipeline is locked.
