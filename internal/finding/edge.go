@@ -19,6 +19,7 @@ type edge struct {
 	port      uint16 // of the server, 0 where edges are folded
 	folded    bool   // stands for more edges than one
 	overflow  bool   // they found no room
+	into      *edge  // that it was folded into; nil: it stands for itself
 	expect    Expect // the strictest that any of its connections had
 	peer      string // the name of the peer, with its basis, where it has one
 	basis     string
@@ -48,24 +49,10 @@ func (e *Engine) edgeOf(j *verdict.Judged) (g *edge, fresh bool) {
 	if g := e.edges[string(e.key)]; g != nil {
 		return g, false
 	}
-	if e.fold(j) == "" && len(e.edges)-e.folded >= e.cfg.MaxEdges && !e.evict() {
-		e.key = appendOverflow(e.key[:0], j)
-		if g := e.edges[string(e.key)]; g != nil {
-			return g, false
-		}
-		return e.insert(&edge{key: string(e.key), folded: true, overflow: true, expect: ExpectAny, scope: j.Scope, class: j.Class}), true
+	if e.fold(j) == "" && len(e.edges)-e.folded >= e.cfg.MaxEdges && !e.evict() && !e.yield(j) {
+		return e.overflow(j.Scope, j.Class)
 	}
 	return e.insert(e.newEdge(string(e.key), j)), true
-}
-
-// appendOverflow appends the key of the edge for what finds no room. Scopes and classes
-// are kept apart: what stays in the pod must not look like the wire's.
-func appendOverflow(b []byte, j *verdict.Judged) []byte {
-	b = append(b, "other"...)
-	if j.Scope == verdict.ScopeWire && j.Class == "workload" {
-		return b
-	}
-	return append(append(append(append(b, ' '), j.Scope...), ' '), j.Class...)
 }
 
 // insert adds an edge. Folded ones are few and find room in any case.
@@ -228,11 +215,15 @@ func (e *Engine) evict() bool {
 		e.window.crowded = true
 		return false
 	}
-	at, _ := slices.BinarySearchFunc(e.order, oldest, byKey)
-	e.order = slices.Delete(e.order, at, at+1)
-	delete(e.edges, oldest.key)
+	e.remove(oldest)
 	e.totals.forget(oldest)
 	return true
+}
+
+func (e *Engine) remove(g *edge) {
+	at, _ := slices.BinarySearchFunc(e.order, g, byKey)
+	e.order = slices.Delete(e.order, at, at+1)
+	delete(e.edges, g.key)
 }
 
 func (g *edge) lessTelling(o *edge) bool {

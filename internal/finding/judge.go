@@ -8,6 +8,7 @@ func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 	g, fresh := e.edgeOf(j)
 	t := traitsOf(j)
 	was := e.live[j.ID]
+	was.edge = was.edge.resolved() // edgeOf may have folded it
 	g.expect = stricter(g.expect, x)
 	g.active = e.now
 	e.carry(g, t, &was, j)
@@ -105,6 +106,7 @@ type totals struct {
 	start  int64  // ns since the epoch
 	silent uint64 // connections without payload
 	gone   uint64 // edges given up for want of room
+	folded uint64 // edges folded into another to make room for one that is more telling
 	counts counts // theirs
 }
 

@@ -69,7 +69,7 @@ func (e *Engine) expectAnew(g *edge) {
 func (e *Engine) retract(g *edge, r int, f *fault, why string) {
 	f.open = false
 	for id, l := range e.live {
-		if l.edge == g && l.traits.has(ruleBit+r) {
+		if l.edge.resolved() == g && l.traits.has(ruleBit+r) {
 			l.traits &^= 1 << (ruleBit + r)
 			e.live[id] = l
 			g.counts.live[ruleBit+r]--

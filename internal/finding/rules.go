@@ -178,7 +178,7 @@ func (e *Engine) convictOf(g *edge, r, trait int, j *verdict.Judged, x Expect) {
 		if n == left {
 			break
 		}
-		if l.edge == g && l.traits.has(trait) && !l.traits.has(ruleBit+r) {
+		if l.edge.resolved() == g && l.traits.has(trait) && !l.traits.has(ruleBit+r) {
 			l.traits |= 1 << (ruleBit + r)
 			e.live[id] = l
 			alive[ruleBit+r]++

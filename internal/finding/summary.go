@@ -14,6 +14,7 @@ type Summary struct {
 	Findings    []Finding
 	Silent      uint64 // connections without payload, which have no verdict
 	EdgesGone   uint64 // edges given up for want of room
+	EdgesFolded uint64 // edges counted together with others to make room for more telling ones
 	Gone        []Seen // their connections by verdict, worst first
 	Coverage    Coverage
 	CoverageSet bool   // whether Coverage was known
@@ -61,7 +62,7 @@ type Finding struct {
 // by key. It shares nothing that changes later.
 func (e *Engine) Summary() Summary {
 	s := Summary{
-		Start: e.totals.start, End: e.now, Silent: e.totals.silent, EdgesGone: e.totals.gone, Gone: e.totals.counts.seen(nil),
+		Start: e.totals.start, End: e.now, Silent: e.totals.silent, EdgesGone: e.totals.gone, EdgesFolded: e.totals.folded, Gone: e.totals.counts.seen(nil),
 		Coverage: e.coverage(), CoverageSet: e.cfg.Coverage != nil, Filter: e.cfg.Filter,
 	}
 	for _, g := range e.order {

@@ -116,6 +116,7 @@ func (e *Engine) encodeTapCounts() {
 	enc.uint("connections", uint64(len(e.live)))
 	enc.uint("edges", uint64(len(e.order)))
 	enc.uint("edges_gone", e.totals.gone)
+	enc.uint("edges_folded", e.totals.folded)
 	e.encodeInterfaces(e.interfaces())
 }
 

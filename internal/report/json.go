@@ -16,6 +16,7 @@ type summary struct {
 	Findings []fault   `json:"findings"`
 	Silent   uint64    `json:"connections_without_payload"`
 	Gone     uint64    `json:"edges_gone"`
+	Merged   uint64    `json:"edges_folded,omitempty"`
 	Coverage *coverage `json:"coverage,omitempty"` // absent: not known
 	Filter   string    `json:"filter,omitempty"`
 }
@@ -74,7 +75,7 @@ type coverage struct {
 // JSON writes the summary as one indented JSON object. The error is that of w.
 func JSON(w io.Writer, s finding.Summary) error {
 	out := summary{
-		Start: stamp(s.Start), End: stamp(s.End), Edges: []edge{}, Findings: []fault{}, Silent: s.Silent, Gone: s.EdgesGone, Filter: s.Filter,
+		Start: stamp(s.Start), End: stamp(s.End), Edges: []edge{}, Findings: []fault{}, Silent: s.Silent, Gone: s.EdgesGone, Merged: s.EdgesFolded, Filter: s.Filter,
 	}
 	for i := range s.Edges {
 		out.Edges = append(out.Edges, edgeOf(&s.Edges[i]))

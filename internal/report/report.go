@@ -237,6 +237,9 @@ func (t *text) seen(s *finding.Summary) {
 	if s.EdgesGone > 0 {
 		t.wrap("  ", fmt.Sprintf("%s given up for want of room; their connections are counted above", plural(s.EdgesGone, "edge")))
 	}
+	if s.EdgesFolded > 0 {
+		t.wrap("  ", fmt.Sprintf("%s without plaintext folded into others, to keep the names of those with plaintext", plural(s.EdgesFolded, "edge")))
+	}
 	if s.Filter != "" {
 		t.wrap("  ", "only what the filter lets through: "+clean(s.Filter))
 	}

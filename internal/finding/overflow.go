@@ -1,0 +1,135 @@
+package finding
+
+import (
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// overflow returns the edge for what finds no room, and whether it is new. Scopes and
+// classes are kept apart: what stays in the pod must not look like the wire's.
+func (e *Engine) overflow(scope, class string) (g *edge, fresh bool) {
+	e.key = append(e.key[:0], "other"...)
+	if scope != verdict.ScopeWire || class != "workload" {
+		e.key = append(append(append(append(e.key, ' '), scope...), ' '), class...)
+	}
+	if g := e.edges[string(e.key)]; g != nil {
+		return g, false
+	}
+	return e.insert(&edge{key: string(e.key), folded: true, overflow: true, expect: ExpectAny, scope: scope, class: class}), true
+}
+
+// rankMade is the least rank for which other edges yield: what is encrypted without
+// proof of both ends, or not at all.
+const rankMade = 4 // see traits.rank
+
+// yield makes room for the edge of a connection that the rules look at: the least telling
+// edge of a lower rank is folded into the one for what finds no room, so that plaintext
+// keeps its name and mutual TLS loses it first. It reports false where no edge is less
+// telling.
+func (e *Engine) yield(j *verdict.Judged) bool {
+	rank := traitsOf(j).rank()
+	if rank < rankMade || !ruled(j) {
+		return false
+	}
+	var least *edge
+	for _, g := range e.order {
+		if !g.folded && g.rank() < rank && (least == nil || g.yieldsBefore(least)) {
+			least = g
+		}
+	}
+	if least == nil {
+		return false
+	}
+	key := slices.Clone(e.key) // of the newcomer
+	e.remove(least)
+	g, _ := e.overflow(least.scope, least.class)
+	g.absorb(least)
+	e.totals.folded++
+	e.key = append(e.key[:0], key...)
+	return true
+}
+
+// rank is that of the worst connection that the edge has had, 0 if no rule looks at it.
+func (g *edge) rank() int {
+	if g.scope != verdict.ScopeWire || g.class != "workload" {
+		return 0
+	}
+	var all traits
+	for _, bit := range [...]int{plaintextBit, encryptedBit, notMutualBit, failedBit, tlsBit} {
+		if g.counts.run(bit) > 0 {
+			all |= 1 << bit
+		}
+	}
+	return all.rank()
+}
+
+// yieldsBefore orders edges: without an open fault, of a lower rank, silent for longer.
+func (g *edge) yieldsBefore(o *edge) bool {
+	if a, b := g.faulty(), o.faulty(); a != b {
+		return b
+	}
+	if a, b := g.rank(), o.rank(); a != b {
+		return a < b
+	}
+	return g.active < o.active
+}
+
+// absorb takes over what was counted on an edge that no longer stands for itself. When it
+// was mutual TLS is not taken over: that says nothing of the others.
+func (g *edge) absorb(o *edge) {
+	o.into = g
+	g.counts.merge(&o.counts)
+	g.expect = stricter(g.expect, o.expect)
+	g.active = max(g.active, o.active)
+	for r, f := range o.faults {
+		if f != nil {
+			g.faults[r] = g.faults[r].merged(f)
+		}
+	}
+	for v, j := range o.last {
+		if j != nil && g.last[v] == nil {
+			g.last[v] = j
+		}
+	}
+	o.last, o.faults, o.proofs = [verdicts]*verdict.Judged{}, [ruleCount]*fault{}, nil
+}
+
+// merged returns f with what another edge's fault of the same rule has counted.
+func (f *fault) merged(o *fault) *fault {
+	if f == nil {
+		return o
+	}
+	if o.open && !f.open || o.open == f.open && o.lastSeen > f.lastSeen {
+		f, o = o, f
+	}
+	f.severity = max(f.severity, o.severity)
+	f.total += o.total
+	if o.open {
+		f.firstSeen = min(f.firstSeen, o.firstSeen)
+		f.count += o.count
+		f.pending += o.pending
+	}
+	return f
+}
+
+// merge adds what another edge has counted.
+func (c *counts) merge(o *counts) {
+	for i := range traitCount {
+		c.live[i] += o.live[i]
+		c.ended[i] += o.ended[i]
+		c.past[i] += o.past[i]
+	}
+	for v := range verdicts {
+		c.bytes[v] += o.bytes[v]
+		c.carted[v] += o.carted[v]
+	}
+}
+
+// resolved returns the edge that stands for g now; nil for nil.
+func (g *edge) resolved() *edge {
+	if g != nil && g.into != nil {
+		return g.into
+	}
+	return g
+}

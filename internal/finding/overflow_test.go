@@ -1,0 +1,105 @@
+package finding_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// TestPlaintextKeepsItsEdge: beyond the bound mutual TLS is folded first, then TLS that is not mutual. Each plaintext peer has a
+// finding of its own as long as there is room for its name, and all connections stay counted.
+func TestPlaintextKeepsItsEdge(t *testing.T) {
+	const most, more = 20, 5
+	for name, filler := range map[string]func(id uint64, at int64) *verdict.Judged{
+		"mutual TLS":        mutual,
+		"living mutual TLS": func(id uint64, at int64) *verdict.Judged { return living(mutual(id, at)) },
+		"not mutual":        func(id uint64, at int64) *verdict.Judged { return oneWay(id, at) },
+		"unknown":           func(id uint64, at int64) *verdict.Judged { return talk(id, at, verdict.Unknown, "", 8443) },
+	} {
+		for _, expect := range []string{"", "0.0.0.0/0=mtls"} {
+			t.Run(name+" "+expect, func(t *testing.T) {
+				expectations, err := finding.ParseExpect(expect)
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := newRig(t, finding.Config{MaxEdges: most, Expect: expectations})
+				peer := func(j *verdict.Judged, n int) *verdict.Judged {
+					j.PeerName, j.PeerNameBasis = fmt.Sprintf("peer-%03d", n), "sni"
+					return j
+				}
+				id := uint64(0)
+				add := func(make func(uint64, int64) *verdict.Judged, n int) {
+					id++
+					r.e.Add(peer(make(id, noon), n))
+				}
+				for n := range 3 * most {
+					add(filler, n)
+				}
+				r.forget()
+				for n := range most + more {
+					add(plain, 1000+n)
+				}
+				opened := map[string]bool{}
+				for _, d := range r.of(finding.DatasetFinding) {
+					if d.text("rule.id") == "plaintext-edge" && d.text("meshtls.finding.state") == "open" {
+						opened[d.text("meshtls.edge.key")] = true
+					}
+				}
+				if len(opened) != most+1 || !opened["other"] {
+					t.Errorf("%d findings opened, want one for each of %d peers and one for the others: %v", len(opened), most, opened)
+				}
+				s := r.e.Summary()
+				counts, bytes := map[string]uint64{}, uint64(0)
+				for _, e := range s.Edges {
+					for _, seen := range e.Seen {
+						counts[seen.Verdict] += seen.Connections
+						bytes += seen.Bytes
+					}
+				}
+				fillers := string(filler(0, noon).Verdict)
+				if s.EdgesFolded != most || counts["plaintext"] != most+more || counts[fillers] != 3*most {
+					t.Errorf("%d edges folded, connections %v", s.EdgesFolded, counts)
+				}
+				for n := range 3 * most { // those that live end, wherever they were counted
+					j := peer(filler(uint64(n+1), noon), n)
+					j.Ended = true
+					r.e.Add(j)
+				}
+				r.e.Flush(noon + 20*minute)
+			})
+		}
+	}
+}
+
+// TestFoldedEdgeMoves: a connection of an edge that was folded can turn into something worse, and has its own edge again.
+func TestFoldedEdgeMoves(t *testing.T) {
+	r := newRig(t, finding.Config{MaxEdges: 1})
+	r.e.Add(living(mutual(1, noon)))
+	far := plain(2, noon)
+	far.PeerName = "far"
+	r.e.Add(far) // folds the first
+	turned := plain(1, noon)
+	turned.PeerName = "turned"
+	r.e.Add(turned)
+	var keys []string
+	for _, e := range r.e.Summary().Edges {
+		for _, seen := range e.Seen {
+			keys = append(keys, fmt.Sprint(e.Key, " ", seen.Verdict, " ", seen.Connections))
+		}
+	}
+	if len(keys) != 2 || !slices.ContainsFunc(keys, func(k string) bool { return strings.Contains(k, "far") && strings.HasSuffix(k, "plaintext 1") }) ||
+		!slices.Contains(keys, "other plaintext 1") {
+		t.Errorf("%q", keys)
+	}
+	// What the rules do not look at makes no room.
+	local := plain(3, noon)
+	local.Scope, local.PeerName = verdict.ScopePod, "local"
+	r.e.Add(local)
+	if s := r.e.Summary(); s.EdgesFolded != 1 {
+		t.Errorf("%d edges folded", s.EdgesFolded)
+	}
+}
