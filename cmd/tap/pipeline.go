@@ -261,5 +261,6 @@ func (p *pipeline) coverage() finding.Coverage {
 			c.Counters["undecoded_"+flow.Reason(r).String()] = n
 		}
 	}
+	c.Undecoded = undecodedNames(p.table.Undecoded())
 	return c
 }

@@ -70,6 +70,10 @@ type Coverage struct {
 	// as it is, in each window too.
 	Uncaptured []string
 
+	// Undecoded are packets without TCP or UDP ports by what they carry instead, such as
+	// "sctp" or "link_type_195" (lower case, digits and _).
+	Undecoded map[string]uint64
+
 	// Counters are the other counters worth publishing, such as the sink's, by name
 	// (lower case, digits and _). They stand in the tap's own records.
 	Counters map[string]uint64

@@ -155,6 +155,7 @@ func covered(packets, dropped uint64) func() finding.Coverage {
 		c.Packets += packets
 		c.Dropped += dropped
 		c.Counters = map[string]uint64{"sink_dropped_flows": c.Dropped, "gap_bytes": 0}
+		c.Undecoded = map[string]uint64{"sctp": c.Dropped, "arp": c.Packets}
 		return c
 	}
 }

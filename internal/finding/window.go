@@ -66,6 +66,7 @@ func (e *Engine) covered(end int64) span {
 			Packets: since(now.Packets, was.Packets), Dropped: since(now.Dropped, was.Dropped),
 			Evicted: since(now.Evicted, was.Evicted), CutShort: since(now.CutShort, was.CutShort), Older: now.Older,
 			Foreign: since(now.Foreign, was.Foreign), Uncaptured: now.Uncaptured,
+			Undecoded: undecodedSince(now.Undecoded, was.Undecoded),
 		},
 	}
 }
@@ -101,6 +102,7 @@ func (e *Engine) encodeCoverage(s *span, blind []string) {
 		enc.uint("cut_short", s.CutShort)
 		enc.uint("older", s.Older)
 		e.encodeUnseen(s)
+		e.encodeUndecoded(&s.Coverage)
 	}
 	enc.str("filter", e.cfg.Filter)
 	enc.list("rules_blind", blind)

@@ -15,6 +15,7 @@ type Decoded struct {
 	PayloadLen       int    // payload bytes by the IP length, at least len(Payload)
 	Fragment         bool   // the first fragment of a datagram: the ports are there, the rest is not
 	Reason           Reason // why there are no ports; Decodable where there are
+	Other            uint16 // what is inside instead: an IP protocol number (OtherTransport), an EtherType (OtherNetwork; 0: none) or a link type
 
 	part    part  // of a fragment
 	tunnels uint8 // how many may still be opened
@@ -45,8 +46,9 @@ const (
 	flagFIN = 1 << iota
 	flagSYN
 	flagRST
-	_
+	flagPSH
 	flagACK
+	flagURG
 )
 
 // IP protocol numbers (https://www.iana.org/assignments/protocol-numbers).
@@ -107,8 +109,10 @@ func linkLayer(typ LinkType, f frame, d *Decoded) Reason {
 		return byNibble(f.skip(4), d)
 	case LinkRaw, LinkIPv4, LinkIPv6:
 		return byNibble(f, d)
+	case LinkOther:
+		return OtherNetwork
 	}
-	return UnknownLink
+	return d.other(UnknownLink, uint16(typ))
 }
 
 // cooked reads the EtherType that stands at an offset of a header of size bytes.

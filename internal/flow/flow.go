@@ -22,6 +22,8 @@ const (
 	LinkIPv4      LinkType = 228
 	LinkIPv6      LinkType = 229
 	LinkLinuxSLL2 LinkType = 276 // Linux cooked capture v2
+
+	LinkOther LinkType = 0xffff // of no file: a link layer was stepped over, and what it carries is not IP
 )
 
 // Packet is one captured frame.

@@ -166,7 +166,29 @@ func tcpHeader(g frame, d *Decoded) Reason {
 	d.Flags = g.b[13]
 	d.PayloadLen = g.wire - header
 	d.Payload = g.b[min(header, len(g.b)):]
+	if d.padded() {
+		d.Payload, d.PayloadLen = nil, 0
+	}
 	return Decodable
+}
+
+// padded reports whether what looks like a payload is the padding of a frame whose IP
+// length counts it, as some network cards and capture tools write it: zero bytes that
+// nobody pushed, as many as fill the shortest Ethernet frame. Its 46 bytes of data are 6
+// more than the headers of IPv4 and TCP, and 2 more with 4 bytes of options or a VLAN tag.
+// A reader who takes them for data misses as many bytes later, and finds others in their
+// place. Where they are data, they are missing.
+func (d *Decoded) padded() bool {
+	n := d.PayloadLen
+	if n != 2 && n != 6 || n != len(d.Payload) || d.IPv6 || d.Flags&(flagPSH|flagURG) != 0 {
+		return false
+	}
+	for _, b := range d.Payload {
+		if b != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // udpHeader decodes a UDP header (RFC 768). Under IPv6 a length of 0 is a jumbogram's

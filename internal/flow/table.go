@@ -22,6 +22,7 @@ type Table struct {
 	ids     uint64
 	count   int
 	stats   Stats
+	others  others
 	decoded Decoded // of the packet at hand
 	key     key     // of the packet at hand
 	last    *Conn   // that find has found, nil if it is gone, ...
@@ -111,6 +112,7 @@ func (t *Table) decode(p *Packet, d *Decoded) bool {
 	}
 	if !ok && (d.Reason != OtherTransport || t.admits(nil, p.Origin, d)) {
 		t.stats.Undecoded[d.Reason]++
+		t.others.count(d)
 	}
 	return ok
 }

@@ -1,6 +1,9 @@
 package flow
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // Tunnels are opened where Packet.Tunnels says so, as in a capture of a link: of a
 // tunneled packet the inner addresses and ports count. A pod's own interface shows what
@@ -18,8 +21,22 @@ const (
 	proto6in4 = 41 // RFC 4213
 	protoGRE  = 47 // RFC 2784
 
-	portVXLAN  = 4789 // RFC 7348
-	portGeneve = 6081 // RFC 8926
+	portGTPU     = 2152 // 3GPP TS 29.281
+	portVXLAN    = 4789 // RFC 7348
+	portVXLANGPE = 4790 // draft-ietf-nvo3-vxlan-gpe
+	portGeneve   = 6081 // RFC 8926
+	portMPLS     = 6635 // RFC 7510
+	portOTV      = 8472 // VXLAN by Linux' default: Flannel, k3s, Cilium
+
+	protoICMP   = 1
+	protoIGMP   = 2
+	protoICMPv6 = 58
+	etherARP    = 0x0806
+	maxARPAt    = 64 // of an ARP packet in a tunnel's datagram
+
+	etherERSPAN2 = 0x88be // types I and II, draft-foschiano-erspan
+	etherERSPAN3 = 0x22eb
+	etherPPP     = 0x880b // in GRE of version 1, RFC 2637
 
 	pppIPv4 = 0x0021 // RFC 1332
 	pppIPv6 = 0x0057 // RFC 5072
@@ -46,7 +63,7 @@ func inEthernet(typ uint16, f frame, d *Decoded) Reason {
 	case etherMPLS, etherMPLSUpstream:
 		return mpls(f, d)
 	}
-	return OtherNetwork
+	return d.other(OtherNetwork, typ)
 }
 
 // pppoe opens a PPPoE session: version and type, code, session, length, then a PPP
@@ -56,17 +73,12 @@ func pppoe(f frame, d *Decoded) Reason {
 		return Truncated
 	}
 	if f.b[0] != 0x11 || f.b[1] != 0 {
-		return OtherNetwork
+		return d.other(OtherNetwork, etherPPPoE)
 	}
-	protocol := binary.BigEndian.Uint16(f.b[6:])
-	f = f.skip(8)
-	switch {
-	case protocol == pppIPv4 && d.deeper():
-		return network(f, 4, d)
-	case protocol == pppIPv6 && d.deeper():
-		return network(f, 6, d)
+	if !d.deeper() {
+		return d.other(OtherNetwork, etherPPPoE)
 	}
-	return OtherNetwork
+	return ppp(f.skip(6), d)
 }
 
 // mpls steps over a label stack. What follows names itself by its first bits only: IP, or
@@ -85,7 +97,7 @@ func mpls(f frame, d *Decoded) Reason {
 		case len(f.b) == 0:
 			return Truncated
 		case !d.deeper():
-			return OtherNetwork
+			return d.other(OtherNetwork, etherMPLS)
 		case f.b[0]>>4 == 0 && len(f.b) < 4:
 			return Truncated
 		case f.b[0]>>4 == 0:
@@ -106,31 +118,98 @@ func inIP(f frame, proto uint8, d *Decoded) Reason {
 	case proto == protoGRE:
 		return gre(f, d)
 	}
-	return OtherTransport
+	return d.other(OtherTransport, uint16(proto))
 }
 
-// gre opens GRE of version 0 with its optional fields (RFC 2784, RFC 2890).
+// gre opens GRE of version 0 with its optional fields (RFC 2784, RFC 2890), and of version
+// 1 with PPP (RFC 2637).
 func gre(f frame, d *Decoded) Reason {
-	const checksum, key, sequence, version = 0x8000, 0x2000, 0x1000, 7
+	const checksum, key, sequence, acknowledgment, version = 0x8000, 0x2000, 0x1000, 0x0080, 7
 	if len(f.b) < 4 {
 		return Truncated
 	}
 	flags, typ := binary.BigEndian.Uint16(f.b), binary.BigEndian.Uint16(f.b[2:])
-	size := 4
-	for _, option := range [...]uint16{checksum, key, sequence} {
+	size, options := 4, [...]uint16{checksum, key, sequence}
+	pptp := flags&version == 1 && typ == etherPPP
+	if pptp {
+		options[0] = acknowledgment
+	}
+	for _, option := range options {
 		if flags&option != 0 {
 			size += 4
 		}
 	}
 	switch {
-	case flags&version != 0:
-		return OtherTransport
+	case flags&version != 0 && !pptp:
+		return d.other(OtherTransport, protoGRE)
 	case len(f.b) < size:
 		return Truncated
 	case !d.deeper():
-		return OtherTransport
+		return d.other(OtherTransport, protoGRE)
 	}
-	return payloadOf(typ, f.skip(size), d)
+	f = f.skip(size)
+	switch {
+	case pptp:
+		return ppp(f, d)
+	case typ == etherERSPAN2 && flags&sequence == 0: // type I has no header
+		return linkLayer(LinkEthernet, f, d)
+	case typ == etherERSPAN2, typ == etherERSPAN3:
+		return erspan(f, d)
+	}
+	return payloadOf(typ, f, d)
+}
+
+// erspan opens a frame that was mirrored by ERSPAN of type II or III
+// (draft-foschiano-erspan, sections 4.2 and 4.3).
+func erspan(f frame, d *Decoded) Reason {
+	const typeII, typeIII = 1, 2
+	if len(f.b) < 8 {
+		return Truncated
+	}
+	switch f.b[0] >> 4 {
+	case typeII:
+		return linkLayer(LinkEthernet, f.skip(8), d)
+	case typeIII:
+	default:
+		return d.other(OtherTransport, protoGRE)
+	}
+	if len(f.b) < 12 {
+		return Truncated
+	}
+	size, frameType := 12, f.b[10]>>2&0x1f
+	if f.b[11]&1 != 0 { // a platform-specific subheader
+		size += 8
+	}
+	switch {
+	case len(f.b) < size:
+		return Truncated
+	case frameType == 2:
+		return byNibble(f.skip(size), d)
+	}
+	return linkLayer(LinkEthernet, f.skip(size), d)
+}
+
+// ppp opens what a PPP protocol number announces. Address and control may be left out
+// (RFC 1661, section 6.6), and the first byte of the number (section 6.5).
+func ppp(f frame, d *Decoded) Reason {
+	if len(f.b) >= 2 && f.b[0] == 0xff && f.b[1] == 0x03 {
+		f = f.skip(2)
+	}
+	switch {
+	case len(f.b) < 2:
+		return Truncated
+	case f.b[0] == pppIPv4:
+		return network(f.skip(1), 4, d)
+	case f.b[0] == pppIPv6:
+		return network(f.skip(1), 6, d)
+	}
+	switch binary.BigEndian.Uint16(f.b) {
+	case pppIPv4:
+		return network(f.skip(2), 4, d)
+	case pppIPv6:
+		return network(f.skip(2), 6, d)
+	}
+	return d.other(OtherNetwork, etherPPP)
 }
 
 // payloadOf decodes what an EtherType in a tunnel's header announces.
@@ -141,45 +220,147 @@ func payloadOf(typ uint16, f frame, d *Decoded) Reason {
 	return tagged(typ, f, d)
 }
 
-// inUDP opens VXLAN and Geneve. The port alone is no proof: the header has to be one, and
-// a packet with ports has to be inside, else the datagram stays what it is. Where the
-// snap length cut what is inside, nothing can be said.
+// inUDP opens the tunnels that UDP carries. The port alone is no proof: the header has to
+// be one, and a packet with ports has to be inside, or ARP or ICMP, else the datagram stays
+// what it is.
+// Where the snap length cut what is inside, nothing can be said.
 func inUDP(d *Decoded) Reason {
-	if d.tunnels == 0 || d.DstPort != portVXLAN && d.DstPort != portGeneve || d.Fragment {
+	if d.tunnels == 0 || d.Fragment {
 		return Decodable
 	}
-	f := frame{d.Payload, d.PayloadLen}
-	typ, size, reason := tunnelHeader(d.DstPort, f.b)
-	if reason == Decodable && len(f.b) < size {
-		reason = Truncated
+	var open func(frame, *Decoded) Reason
+	switch d.DstPort {
+	case portVXLAN, portOTV:
+		open = vxlan
+	case portVXLANGPE:
+		open = vxlanGPE
+	case portGeneve:
+		open = geneve
+	case portGTPU:
+		open = gtpU
+	case portMPLS:
+		open = mplsInUDP
+	default:
+		return Decodable
 	}
-	inner := *d
-	if reason == Decodable {
-		inner.deeper()
-		reason = payloadOf(typ, f.skip(size), &inner)
-	}
-	switch {
+	f, inner := frame{d.Payload, d.PayloadLen}, *d
+	inner.deeper()
+	switch reason := open(f, &inner); {
 	case reason == Decodable:
 		*d = inner
 	case reason == Truncated && len(f.b) < f.wire:
 		*d = Decoded{}
 		return Truncated
+	case inner.Other != 0 && runsNetwork(reason, &inner, f.b):
+		*d = inner
+		return reason
 	}
 	return Decodable
 }
 
-// tunnelHeader reads a VXLAN or Geneve header: the EtherType of what is inside, and how
-// many bytes are before it.
-func tunnelHeader(port uint16, b []byte) (typ uint16, size int, r Reason) {
-	switch {
-	case len(b) < 8:
-		return 0, 0, Truncated
-	case port == portVXLAN && (b[0] != 0x08 || b[1]|b[2]|b[3]|b[7] != 0):
-		return 0, 0, OtherNetwork
-	case port == portVXLAN:
-		return etherTransparent, 8, Decodable
-	case b[0]>>6 != 0 || b[1]&0x3f != 0 || b[7] != 0:
-		return 0, 0, OtherNetwork
+// runsNetwork reports whether a tunnel carries ARP or ICMP: nothing that has ports, but
+// what belongs to a tunnel all the same.
+func runsNetwork(r Reason, inner *Decoded, datagram []byte) bool {
+	switch r {
+	case OtherTransport:
+		return inner.Other == protoICMP || inner.Other == protoICMPv6 || inner.Other == protoIGMP
+	case OtherNetwork: // Ethernet and IPv4, RFC 826
+		return inner.Other == etherARP && bytes.Contains(datagram[:min(len(datagram), maxARPAt)], []byte{0x08, 0x06, 0, 1, 8, 0, 6, 4})
 	}
-	return binary.BigEndian.Uint16(b[2:]), 8 + int(b[0]&0x3f)*4, Decodable
+	return false
+}
+
+// vxlan opens VXLAN (RFC 7348, section 5): all that is reserved is zero. On Linux'
+// default port, which is assigned to another protocol, the frame inside has to come from
+// one station as well.
+func vxlan(f frame, d *Decoded) Reason {
+	const size = 8
+	switch b := f.b; {
+	case len(b) < size:
+		return Truncated
+	case b[0] != 0x08 || b[1]|b[2]|b[3]|b[7] != 0:
+		return OtherNetwork
+	case len(b) < size+12:
+		return Truncated
+	case b[size+6]&1 != 0: // the source's group bit, IEEE 802
+		return OtherNetwork
+	}
+	return linkLayer(LinkEthernet, f.skip(size), d)
+}
+
+func vxlanGPE(f frame, d *Decoded) Reason {
+	const size, instance, next = 8, 0x08, 0x04
+	switch b := f.b; {
+	case len(b) < size:
+		return Truncated
+	case b[0]&0xfc != instance|next || b[1]|b[2]|b[7] != 0:
+		return OtherNetwork
+	case b[3] == 1:
+		return network(f.skip(size), 4, d)
+	case b[3] == 2:
+		return network(f.skip(size), 6, d)
+	case b[3] == 3:
+		return linkLayer(LinkEthernet, f.skip(size), d)
+	}
+	return OtherNetwork
+}
+
+// geneve opens Geneve with its options (RFC 8926, section 3.4).
+func geneve(f frame, d *Decoded) Reason {
+	switch b := f.b; {
+	case len(b) < 8:
+		return Truncated
+	case b[0]>>6 != 0 || b[1]&0x3f != 0 || b[7] != 0:
+		return OtherNetwork
+	}
+	size := 8 + int(f.b[0]&0x3f)*4
+	if len(f.b) < size {
+		return Truncated
+	}
+	return payloadOf(binary.BigEndian.Uint16(f.b[2:]), f.skip(size), d)
+}
+
+// gtpU opens GTP-U: a G-PDU of version 1 with its extension headers (3GPP TS 29.281,
+// section 5), which is as long as it says.
+func gtpU(f frame, d *Decoded) Reason {
+	const size, gPDU, extension, optional = 8, 255, 0x04, 0x07
+	switch b := f.b; {
+	case len(b) < size:
+		return Truncated
+	case b[0]&0xf8 != 0x30 || b[1] != gPDU || int(binary.BigEndian.Uint16(b[2:])) != f.wire-size:
+		return OtherNetwork
+	}
+	flags := f.b[0]
+	f = f.skip(size)
+	if flags&optional == 0 {
+		return byNibble(f, d)
+	}
+	if len(f.b) < 4 {
+		return Truncated
+	}
+	next := f.b[3]
+	f = f.skip(4)
+	for range maxTags {
+		if flags&extension == 0 || next == 0 {
+			return byNibble(f, d)
+		}
+		if len(f.b) < 4 {
+			return Truncated
+		}
+		n := int(f.b[0]) * 4
+		switch {
+		case n == 0:
+			return Malformed
+		case len(f.b) < n:
+			return Truncated
+		}
+		next, f = f.b[n-1], f.skip(n)
+	}
+	return Malformed
+}
+
+// mplsInUDP opens a label stack in UDP. mpls counts as the tunnel.
+func mplsInUDP(f frame, d *Decoded) Reason {
+	d.tunnels++
+	return mpls(f, d)
 }

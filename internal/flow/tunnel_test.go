@@ -49,6 +49,20 @@ func TestTunnels(t *testing.T) {
 		"Ethernet in GRE":           {data: ether(0x0800, outer4(47, join([]byte{0, 0, 0x65, 0x58}, frame)))},
 		"VXLAN":                     {data: ether(0x0800, outerUDP(4789, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, frame))), udp: true},
 		"VXLAN with VLAN":           {data: ether(0x0800, outerUDP(4789, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, ether(0x8100, join([]byte{0, 5, 8, 0}, ip4))))), udp: true},
+		"VXLAN on port 8472":        {data: ether(0x0800, outerUDP(8472, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, frame))), udp: true},
+		"VXLAN-GPE":                 {data: ether(0x0800, outerUDP(4790, join([]byte{12, 0, 0, 2, 0, 0, 42, 0}, ip6))), six: true, udp: true},
+		"VXLAN-GPE with Ethernet":   {data: ether(0x0800, outerUDP(4790, join([]byte{12, 0, 0, 3, 0, 0, 42, 0}, frame))), udp: true},
+		"GTP-U":                     {data: ether(0x0800, outerUDP(2152, gtp(0x30, nil, ip4))), udp: true},
+		"GTP-U with a number":       {data: ether(0x0800, outerUDP(2152, gtp(0x32, []byte{0, 7, 0, 0}, ip6))), six: true, udp: true},
+		"GTP-U with extensions":     {data: ether(0x0800, outerUDP(2152, gtp(0x34, []byte{0, 0, 0, 0x85, 1, 0, 0, 0x40, 2, 0, 0, 0, 0, 0, 0, 0}, ip4))), udp: true},
+		"MPLS in UDP":               {data: ether(0x0800, outerUDP(6635, join([]byte{0, 1, 1, 64}, ip4))), udp: true},
+		"ERSPAN I":                  {data: ether(0x0800, outer4(47, join([]byte{0, 0, 0x88, 0xbe}, frame)))},
+		"ERSPAN II":                 {data: ether(0x0800, outer4(47, join([]byte{0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 5, 0, 1, 0, 0, 0, 0}, frame)))},
+		"ERSPAN III":                {data: ether(0x0800, outer4(47, join([]byte{0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 5, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0}, frame)))},
+		"ERSPAN III with subheader": {data: ether(0x0800, outer4(47, join([]byte{0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 5, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1}, make([]byte, 8), frame)))},
+		"ERSPAN III with IP":        {data: ether(0x0800, outer4(47, join([]byte{0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 5, 0, 1, 0, 0, 0, 0, 0, 0, 8, 0}, ip6))), six: true},
+		"PPTP":                      {data: ether(0x0800, outer4(47, join([]byte{0x30, 0x81, 0x88, 0x0b, 0, 9, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0xff, 3, 0, 0x21}, ip4)))},
+		"PPTP, compressed fields":   {data: ether(0x0800, outer4(47, join([]byte{0x20, 1, 0x88, 0x0b, 0, 9, 0, 1, 0x57}, ip6))), six: true},
 		"Geneve":                    {data: ether(0x0800, outerUDP(6081, join([]byte{0, 0, 0x65, 0x58, 0, 0, 42, 0}, frame6))), six: true, udp: true},
 		"Geneve with options":       {data: ether(0x0800, outerUDP(6081, join([]byte{2, 0, 8, 0, 0, 0, 42, 0}, make([]byte, 8), ip4))), udp: true},
 		"PPPoE":                     {data: ether(0x8864, join([]byte{0x11, 0, 0, 1, 0, byte(len(ip4) + 2), 0, 0x21}, ip4))},
@@ -86,6 +100,12 @@ func TestTunnels(t *testing.T) {
 	}
 }
 
+// gtp puts a GTP-U header in front of a packet.
+func gtp(flags byte, optional, packet []byte) []byte {
+	n := len(optional) + len(packet)
+	return join([]byte{flags, 255, byte(n >> 8), byte(n), 0, 0, 0, 1}, optional, packet)
+}
+
 // What only looks like a tunnel stays what it is.
 func TestNoTunnel(t *testing.T) {
 	frame := capturetest.TCPFrame(client, server, layers.TCP{ACK: true}, nil)
@@ -95,7 +115,16 @@ func TestNoTunnel(t *testing.T) {
 		"not IP inside of VXLAN":      outerUDP(4789, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, ether(0x0806, make([]byte, 28)))),
 		"another version of Geneve":   outerUDP(6081, join([]byte{0x40, 0, 0x65, 0x58, 0, 0, 42, 0}, frame)),
 		"options beyond the datagram": outerUDP(6081, join([]byte{0x3f, 0, 0x65, 0x58, 0, 0, 42, 0}, frame)),
-		"another port":                outerUDP(4790, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, frame)),
+		"another port":                outerUDP(4791, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, frame)),
+		"VXLAN on the port of GPE":    outerUDP(4790, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, frame)),
+		"VXLAN from a group":          outerUDP(8472, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, join(frame[:6], []byte{3}, frame[7:]))),
+		"OTV":                         outerUDP(8472, join([]byte{8, 0, 0, 0, 0, 0, 42, 1}, frame)),
+		"text on port 8472":           outerUDP(8472, []byte("GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")),
+		"text on port 2152":           outerUDP(2152, []byte("GET / HTTP/1.1\r\nHost: example.org\r\n\r\n")),
+		"GTP-U of another length":     outerUDP(2152, join([]byte{0x30, 255, 0, 9, 0, 0, 0, 1}, frame[14:])),
+		"GTP-U, an echo request":      outerUDP(2152, join([]byte{0x32, 1, 0, 4, 0, 0, 0, 0, 0, 1, 0, 0})),
+		"GTP-U, an empty extension":   outerUDP(2152, gtp(0x34, []byte{0, 0, 0, 0x85, 0, 0, 0, 0}, frame[14:])),
+		"GTP-U, the older version":    outerUDP(2152, gtp(0x1e, nil, frame[14:])),
 	} {
 		p := flow.Packet{Data: data, Length: len(data), Link: flow.LinkRaw, Tunnels: true}
 		var d flow.Decoded
@@ -103,7 +132,10 @@ func TestNoTunnel(t *testing.T) {
 			t.Errorf("%s: %+v", name, d)
 		}
 	}
+	arp := ether(0x0806, join([]byte{0, 1, 8, 0, 6, 4, 0, 1}, make([]byte, 20)))
 	for name, data := range map[string][]byte{
+		"ARP in VXLAN":       outerUDP(8472, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, arp)),
+		"ICMP in GTP-U":      outerUDP(2152, gtp(0x30, nil, outer4(1, make([]byte, 8)))),
 		"five deep":          outer4(4, outer4(4, outer4(4, outer4(4, outer4(4, frame[14:]))))),
 		"GRE of version 1":   outer4(47, join([]byte{0, 1, 0x88, 0x0b}, frame[14:])),
 		"PPPoE discovery":    ether(0x8863, []byte{0x11, 9, 0, 0, 0, 0}),

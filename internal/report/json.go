@@ -70,6 +70,8 @@ type coverage struct {
 	Evicted  uint64 `json:"evicted"`
 	CutShort uint64 `json:"cut_short"`
 	Older    uint64 `json:"older"`
+
+	Undecoded map[string]uint64 `json:"undecoded,omitempty"` // packets by what they carried
 }
 
 // JSON writes the summary as one indented JSON object. The error is that of w.
@@ -84,7 +86,7 @@ func JSON(w io.Writer, s finding.Summary) error {
 		out.Findings = append(out.Findings, fault(f))
 	}
 	if c := s.Coverage; s.CoverageSet {
-		out.Coverage = &coverage{Packets: c.Packets, Dropped: c.Dropped, Evicted: c.Evicted, CutShort: c.CutShort, Older: c.Older}
+		out.Coverage = &coverage{Packets: c.Packets, Dropped: c.Dropped, Evicted: c.Evicted, CutShort: c.CutShort, Older: c.Older, Undecoded: c.Undecoded}
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

@@ -234,6 +234,7 @@ func (t *text) seen(s *finding.Summary) {
 			t.wrap("  ", fmt.Sprintf("%s %s", plural(line.n, "connection"), line.what))
 		}
 	}
+	t.undecoded(&s.Coverage)
 	if s.EdgesGone > 0 {
 		t.wrap("  ", fmt.Sprintf("%s given up for want of room; their connections are counted above", plural(s.EdgesGone, "edge")))
 	}

@@ -123,7 +123,10 @@ func everything() finding.Summary {
 	return summarize(finding.Config{
 		Expect: expect, Unfold: true, Filter: "tcp port 443",
 		Coverage: func() finding.Coverage {
-			return finding.Coverage{Packets: 12345, Dropped: 6, Evicted: 1, CutShort: 2, Older: 3}
+			return finding.Coverage{
+				Packets: 12345, Dropped: 6, Evicted: 1, CutShort: 2, Older: 3,
+				Undecoded: map[string]uint64{"sctp": 4, "link_type_195": 20, "arp": 9, "icmp": 1},
+			}
 		},
 	},
 		http(1), http(2), mutual(3), mutual(4), other(oneWay(5), "fd00::9"), other(conversation(6, verdict.Encrypted, "ssh", 22, "ssh_banner"), "203.0.113.9"),

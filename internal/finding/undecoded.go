@@ -1,0 +1,60 @@
+package finding
+
+import (
+	"maps"
+	"slices"
+)
+
+// control are the names in Coverage.Undecoded of protocols that run the network and carry
+// no connection of a workload.
+var control = map[string]bool{
+	"arp": true, "icmp": true, "ipv6_icmp": true, "igmp": true, "lldp": true, "llc": true, "eapol": true, "loopback_test": true,
+	"pim": true, "ospf": true, "vrrp": true, "eigrp": true, "ptp": true, "pppoe_discovery": true, "wake_on_lan": true,
+}
+
+// Hidden returns the names in c.Undecoded of packets that may have carried connections,
+// in order, and how many packets those are. Nothing is claimed of them.
+func (c *Coverage) Hidden() (names []string, packets uint64) {
+	for _, name := range slices.Sorted(maps.Keys(c.Undecoded)) {
+		if n := c.Undecoded[name]; n > 0 && !control[name] {
+			names = append(names, name)
+			packets += n
+		}
+	}
+	return names, packets
+}
+
+// Control is Hidden of the protocols that run the network and carry no connections.
+func (c *Coverage) Control() (names []string, packets uint64) {
+	for _, name := range slices.Sorted(maps.Keys(c.Undecoded)) {
+		if n := c.Undecoded[name]; n > 0 && control[name] {
+			names = append(names, name)
+			packets += n
+		}
+	}
+	return names, packets
+}
+
+// undecodedSince is the growth of the counters of packets that were not decoded.
+func undecodedSince(now, before map[string]uint64) map[string]uint64 {
+	if len(now) == 0 {
+		return nil
+	}
+	grown := map[string]uint64{}
+	for name, n := range now {
+		if n = since(n, before[name]); n > 0 {
+			grown[name] = n
+		}
+	}
+	return grown
+}
+
+// encodeUndecoded writes meshtls.coverage.undecoded.
+func (e *Engine) encodeUndecoded(c *Coverage) {
+	names, _ := c.Hidden()
+	e.enc.open("undecoded")
+	for _, name := range names {
+		e.enc.uint(name, c.Undecoded[name])
+	}
+	e.enc.close()
+}

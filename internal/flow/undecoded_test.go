@@ -1,0 +1,76 @@
+package flow_test
+
+import (
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// TestUndecoded: what has no ports is counted by what it is, within bounds.
+func TestUndecoded(t *testing.T) {
+	table := flow.NewTable(flow.Config{}, newGather(t))
+	add := func(link flow.LinkType, data []byte, n int) {
+		for range n {
+			table.Add(&flow.Packet{Data: data, Length: len(data), Link: link, Tunnels: true})
+		}
+	}
+	add(flow.LinkRaw, outer4(132, make([]byte, 40)), 5)
+	add(flow.LinkEthernet, ether(0x0806, make([]byte, 28)), 4)
+	add(195, make([]byte, 40), 3)
+	add(flow.LinkRaw, outer4(47, []byte{0, 2, 8, 0, 0, 0, 0, 0}), 2)
+	add(flow.LinkOther, []byte("x"), 1)
+	want := []flow.Undecoded{
+		{flow.OtherTransport, 132, 5}, {flow.OtherNetwork, 0x0806, 4}, {flow.UnknownLink, 195, 3}, {flow.OtherTransport, 47, 2}, {flow.OtherNetwork, 0, 1},
+	}
+	got := table.Undecoded()
+	for i := range want {
+		if i >= len(got) || got[i] != want[i] {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+	}
+	for typ := range uint16(60000) {
+		add(flow.LinkEthernet, ether(typ|0x8000, []byte("data")), 1)
+	}
+	var sum, all uint64
+	for _, u := range table.Undecoded() {
+		sum += u.Packets
+	}
+	for _, n := range table.Stats().Undecoded {
+		all += n
+	}
+	if n := len(table.Undecoded()); n > 70 || sum != all {
+		t.Errorf("%d kinds, %d packets of %d", n, sum, all)
+	}
+}
+
+// TestPaddedAcknowledgements: bare acknowledgements whose IP length counts the padding of the Ethernet frame leave the streams as
+// they are (https://github.com/ntop/nDPI/issues/1946).
+func TestPaddedAcknowledgements(t *testing.T) {
+	const padding = "\x00\x00\x00\x00\x00\x00"
+	for _, end := range []string{"A", "FA"} {
+		g := newGather(t)
+		table := flow.NewTable(flow.Config{}, g)
+		run(table, 0, start, client, server, after(
+			step{flags: "A", seq: 1, ack: 1, data: padding},
+			step{flags: "PA", seq: 1, ack: 1, data: "GET"},
+			step{server: true, flags: "A", seq: 1, ack: 4, data: padding},
+			step{server: true, flags: "PA", seq: 1, ack: 4, data: "200"},
+			step{flags: end, seq: 4, ack: 4, data: padding},
+			step{server: true, flags: "PA", seq: 4, ack: 4, data: "more"},
+		)...)
+		table.Flush()
+		if s := table.Stats(); s.Conflicts != 0 || s.Gaps != 0 || string(g.streams[1][0]) != "GET" || string(g.streams[1][1]) != "200more" {
+			t.Errorf("%s: %q, %+v", end, g.log, s)
+		}
+	}
+	// What was pushed is data, and so is what is longer or not zero.
+	for _, s := range []step{
+		{flags: "PA", seq: 1, ack: 1, data: padding}, {flags: "A", seq: 1, ack: 1, data: padding + "\x00"}, {flags: "A", seq: 1, ack: 1, data: "\x00a"},
+	} {
+		g := newGather(t)
+		run(flow.NewTable(flow.Config{}, g), 0, start, client, server, after(s)...)
+		if g.streams[1] == nil || string(g.streams[1][0]) != s.data {
+			t.Errorf("%+v: %q", s, g.log)
+		}
+	}
+}

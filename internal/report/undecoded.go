@@ -1,0 +1,45 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+)
+
+// undecodedWords are names of Coverage.Undecoded as people write them; others are written
+// with spaces.
+var undecodedWords = map[string]string{
+	"arp": "ARP", "icmp": "ICMP", "ipv6_icmp": "ICMPv6", "igmp": "IGMP", "lldp": "LLDP", "llc": "LLC (spanning tree and others)", "eapol": "EAPOL",
+	"pim": "PIM", "ospf": "OSPF", "vrrp": "VRRP", "eigrp": "EIGRP", "ptp": "PTP", "pppoe_discovery": "PPPoE discovery",
+	"sctp": "SCTP", "dccp": "DCCP", "udplite": "UDP-Lite", "gre": "GRE", "esp": "ESP (IPsec)", "ah": "AH (IPsec)", "ip_in_ip": "IP in IP",
+	"ipv6_in_ip": "IPv6 in IP", "l2tp": "L2TP", "mpls": "MPLS", "mpls_in_ip": "MPLS in IP", "pppoe": "PPPoE", "macsec": "MACsec", "pbb": "PBB",
+	"fcoe": "FCoE", "roce": "RoCE", "ipcomp": "IPComp", "ppp_control": "PPP control", "not_ip": "not IP",
+	"malformed": "malformed headers", "truncated": "headers cut off by the snap length", "later_fragment": "IP fragments of incomplete datagrams",
+}
+
+// undecoded writes what the packets were that were not decoded, the most frequent first.
+func (t *text) undecoded(c *finding.Coverage) {
+	names, n := c.Hidden()
+	if n > 0 {
+		t.wrap("  ", fmt.Sprintf("%s not decoded, so nothing is known of what they carried: %s", plural(n, "packet"), list(c, names)))
+	}
+	if names, n = c.Control(); n > 0 {
+		t.wrap("  ", fmt.Sprintf("%s that carried no connections: %s", plural(n, "packet"), list(c, names)))
+	}
+}
+
+func list(c *finding.Coverage, names []string) string {
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(c.Undecoded[b], c.Undecoded[a]) })
+	var parts []string
+	for _, name := range names {
+		word := undecodedWords[name]
+		if word == "" {
+			word = strings.ReplaceAll(clean(name), "_", " ")
+		}
+		parts = append(parts, fmt.Sprintf("%d %s", c.Undecoded[name], word))
+	}
+	return strings.Join(parts, ", ")
+}
