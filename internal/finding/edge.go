@@ -52,7 +52,9 @@ func (e *Engine) edgeOf(j *verdict.Judged) (g *edge, fresh bool) {
 	if e.fold(j) == "" && len(e.edges)-e.folded >= e.cfg.MaxEdges && !e.evict() && !e.yield(j) {
 		return e.overflow(j.Scope, j.Class)
 	}
-	return e.insert(e.newEdge(string(e.key), j)), true
+	g = e.insert(e.newEdge(string(e.key), j))
+	e.recall(g, j)
+	return g, true
 }
 
 // insert adds an edge. Folded ones are few and find room in any case.

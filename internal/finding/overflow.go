@@ -6,17 +6,22 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// overflow returns the edge for what finds no room, and whether it is new. Scopes and
-// classes are kept apart: what stays in the pod must not look like the wire's.
+// overflow returns the edge for what finds no room, and whether it is new.
 func (e *Engine) overflow(scope, class string) (g *edge, fresh bool) {
-	e.key = append(e.key[:0], "other"...)
-	if scope != verdict.ScopeWire || class != "workload" {
-		e.key = append(append(append(append(e.key, ' '), scope...), ' '), class...)
-	}
-	if g := e.edges[string(e.key)]; g != nil {
+	key := overflowKey(scope, class)
+	if g := e.edges[key]; g != nil {
 		return g, false
 	}
-	return e.insert(&edge{key: string(e.key), folded: true, overflow: true, expect: ExpectAny, scope: scope, class: class}), true
+	return e.insert(&edge{key: key, folded: true, overflow: true, expect: ExpectAny, scope: scope, class: class}), true
+}
+
+// overflowKey keeps scopes and classes apart: what stays in the pod must not look like
+// the wire's.
+func overflowKey(scope, class string) string {
+	if scope == verdict.ScopeWire && class == "workload" {
+		return "other"
+	}
+	return "other " + scope + " " + class
 }
 
 // rankMade is the least rank for which other edges yield: what is encrypted without
@@ -41,13 +46,25 @@ func (e *Engine) yield(j *verdict.Judged) bool {
 	if least == nil {
 		return false
 	}
-	key := slices.Clone(e.key) // of the newcomer
 	e.remove(least)
 	g, _ := e.overflow(least.scope, least.class)
 	g.absorb(least)
 	e.totals.folded++
-	e.key = append(e.key[:0], key...)
 	return true
+}
+
+// recall takes what the edge for what finds no room knows of a connection's party, which
+// has an edge of its own now.
+func (e *Engine) recall(g *edge, j *verdict.Judged) {
+	o := e.edges[overflowKey(j.Scope, j.Class)]
+	if o == nil {
+		return
+	}
+	who := partyOf(j)
+	if i := slices.IndexFunc(o.proofs, func(p proof) bool { return p.party == who }); i >= 0 {
+		g.proofs = append(g.proofs, o.proofs[i])
+		o.proofs = slices.Delete(o.proofs, i, i+1)
+	}
 }
 
 // rank is that of the worst connection that the edge has had, 0 if no rule looks at it.
@@ -75,10 +92,11 @@ func (g *edge) yieldsBefore(o *edge) bool {
 	return g.active < o.active
 }
 
-// absorb takes over what was counted on an edge that no longer stands for itself. When it
-// was mutual TLS is not taken over: that says nothing of the others.
+// absorb takes over what was counted on an edge that no longer stands for itself, and what
+// was seen of its parties, as many as there is room for.
 func (g *edge) absorb(o *edge) {
 	o.into = g
+	g.proofs = append(g.proofs, o.proofs[:min(len(o.proofs), max(0, maxProofs-len(g.proofs)))]...)
 	g.counts.merge(&o.counts)
 	g.expect = stricter(g.expect, o.expect)
 	g.active = max(g.active, o.active)
