@@ -12,9 +12,6 @@ import (
 	"math/bits"
 	"slices"
 
-	"github.com/google/gopacket"
-	"github.com/google/gopacket/layers"
-
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
@@ -90,7 +87,7 @@ func (c *capture) next(p *flow.Packet) (iface int, err error) {
 	switch {
 	case err == nil:
 		c.packets++
-		if !decodable(p.Link) {
+		if !decodable(p.Link) && p.Link != flow.LinkOther {
 			c.skips.link(p.Link)
 		}
 	case errors.Is(err, io.ErrUnexpectedEOF):
@@ -156,12 +153,16 @@ func (s *skips) err() error {
 // announce, are refused before memory is taken for them.
 const maxPacket = 256 << 10
 
-// fill fills in a packet, but for its Interface. A link type that flow does not decode is stepped over by
-// gopacket's layers.
+// fill fills in a packet, but for its Interface. The header of a link layer that flow does
+// not decode is stepped over.
 func fill(p *flow.Packet, at int64, data []byte, length int, link flow.LinkType) {
 	p.Time, p.Data, p.Length, p.Link, p.Tunnels = at, data, max(length, len(data)), link, true
-	if !decodable(link) {
-		network(p)
+	if decodable(link) {
+		return
+	}
+	if v, ok := step(link, data); ok {
+		p.Length += len(v.rest) - len(data)
+		p.Data, p.Link = v.rest, v.link
 	}
 }
 
@@ -172,27 +173,3 @@ func decodable(l flow.LinkType) bool {
 	}
 	return false
 }
-
-// network makes p a raw IP packet, if gopacket finds one in it: IEEE 802.11, PPP, and
-// whatever else it knows. It is slow, and gopacket panics on some hostile input, which
-// costs this packet.
-func network(p *flow.Packet) {
-	defer func() { _ = recover() }()
-	if p.Link > 255 || layers.LinkTypeMetadata[p.Link].Name == "UnknownLinkType" {
-		return // gopacket's link types have eight bits
-	}
-	packet := gopacket.NewPacket(p.Data, layers.LinkType(p.Link), gopacket.DecodeOptions{Lazy: true, NoCopy: true})
-	missing := p.Length - len(p.Data)
-	at := len(p.Data) // no IP packet: an empty one
-	if layer := packet.NetworkLayer(); layer != nil {
-		switch layer.LayerType() {
-		case layers.LayerTypeIPv4, layers.LayerTypeIPv6:
-			at = offsetIn(p.Data, layer.LayerContents())
-		}
-	}
-	p.Data = p.Data[at:]
-	p.Length, p.Link = len(p.Data)+missing, flow.LinkRaw
-}
-
-// offsetIn returns where part, a slice of whole, begins in it.
-func offsetIn(whole, part []byte) int { return cap(whole) - cap(part) }

@@ -163,3 +163,6 @@ func cooked2Frame(ip []byte) []byte {
 	head[0], head[1] = 0x08, 0x00
 	return append(head, ip...)
 }
+
+// offsetIn returns where part, a slice of whole, begins in it.
+func offsetIn(whole, part []byte) int { return cap(whole) - cap(part) }

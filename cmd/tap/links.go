@@ -1,0 +1,343 @@
+package main
+
+import (
+	"encoding/binary"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// Link types whose header is stepped over here, so that filters and flow see IP
+// (https://www.tcpdump.org/linktypes.html).
+const (
+	linkSLIP        flow.LinkType = 8
+	linkPPP         flow.LinkType = 9
+	linkFDDI        flow.LinkType = 10
+	linkRawBSD      flow.LinkType = 12 // DLT_RAW of most systems, which some tools write
+	linkRawOpenBSD  flow.LinkType = 14
+	linkPPPHDLC     flow.LinkType = 50
+	linkPPPEther    flow.LinkType = 51
+	linkRFC1483     flow.LinkType = 100
+	linkCHDLC       flow.LinkType = 104
+	link80211       flow.LinkType = 105
+	linkFrameRelay  flow.LinkType = 107
+	linkENC         flow.LinkType = 109
+	linkPFLog       flow.LinkType = 117
+	linkPrism       flow.LinkType = 119
+	linkIPOverFC    flow.LinkType = 122
+	linkRadiotap    flow.LinkType = 127
+	link1394        flow.LinkType = 138
+	linkPKTAPOld    flow.LinkType = 149 // LINKTYPE_USER2, which macOS wrote for PKTAP
+	linkAVS         flow.LinkType = 163
+	linkPPPPPPD     flow.LinkType = 166
+	linkPPI         flow.LinkType = 192
+	linkPPPDir      flow.LinkType = 204
+	linkCHDLCDir    flow.LinkType = 205
+	linkNFLOG       flow.LinkType = 239
+	linkNetAnalyzer flow.LinkType = 240
+	linkNetTranspar flow.LinkType = 241
+	linkPKTAP       flow.LinkType = 258
+	linkMPacket     flow.LinkType = 274
+	linkBRCM        flow.LinkType = 281
+	linkBRCMPrepend flow.LinkType = 282
+	linkDSA         flow.LinkType = 284
+	linkEDSA        flow.LinkType = 285
+)
+
+// EtherTypes and PPP protocol numbers of what is looked for.
+const (
+	etherIPv4, etherIPv6, etherVLAN, etherQinQ = 0x0800, 0x86dd, 0x8100, 0x88a8
+	pppIPv4, pppIPv6                           = 0x0021, 0x0057
+)
+
+// view is what of a packet is still to be decoded, or where it was found: rest begins
+// with link.
+type view struct {
+	link flow.LinkType
+	rest []byte
+}
+
+// other is a link layer that was read and carries no IP.
+var other = view{link: flow.LinkOther}
+
+// step returns what a link layer carries; false if it is not known here.
+func step(link flow.LinkType, b []byte) (view, bool) {
+	switch link {
+	case linkRawBSD, linkRawOpenBSD:
+		return view{flow.LinkRaw, b}, true
+	case linkSLIP:
+		return ipAfter(b, 16), true
+	case linkENC:
+		return ipAfter(b, 12), true
+	case linkPPP, linkPPPHDLC:
+		return ppp(b), true
+	case linkPPPDir:
+		return ppp(from(b, 1)), true
+	case linkPPPPPPD: // a direction in place of the address
+		return ppp(from(b, 2)), true
+	case linkPPPEther: // version and type, code, session, length
+		return ppp(from(b, 6)), true
+	case linkCHDLC:
+		return byEtherType(from(b, 2)), true
+	case linkCHDLCDir:
+		return byEtherType(from(b, 3)), true
+	case linkFrameRelay:
+		return frameRelay(b), true
+	case linkRFC1483:
+		return llc(b), true
+	case linkFDDI:
+		return llc(from(b, 13)), true
+	case linkIPOverFC:
+		return llc(from(b, 16)), true
+	case link1394:
+		return byEtherType(from(b, 16)), true
+	case linkMPacket:
+		return ethernetAfter(b, 8), true
+	case linkNetAnalyzer:
+		return ethernetAfter(b, 4), true
+	case linkNetTranspar:
+		return ethernetAfter(b, 12), true
+	case linkBRCMPrepend:
+		return ethernetAfter(b, 4), true
+	case linkBRCM, linkDSA: // two addresses and the tag
+		return byEtherType(from(b, 16)), true
+	case linkEDSA: // two addresses, EtherType 0xdada, two bytes, and the tag
+		return byEtherType(from(b, 20)), true
+	case linkPFLog:
+		return pflog(b), true
+	case linkNFLOG:
+		return nflog(b), true
+	case linkPKTAP:
+		return pktap(b)
+	case linkPKTAPOld:
+		return pktap(b)
+	case link80211:
+		return wireless(b, 0), true
+	case linkRadiotap:
+		return radiotap(b), true
+	case linkPrism:
+		return wireless(from(b, prismLength(b)), 0), true
+	case linkAVS:
+		return wireless(from(b, avsLength(b)), 0), true
+	case linkPPI:
+		return ppi(b)
+	}
+	return view{}, false
+}
+
+// from returns b without its first n bytes, nothing if there are fewer.
+func from(b []byte, n int) []byte { return b[min(max(n, 0), len(b)):] }
+
+// ipAfter is an IP packet after n bytes.
+func ipAfter(b []byte, n int) view { return view{flow.LinkRaw, from(b, n)} }
+
+func ethernetAfter(b []byte, n int) view { return view{flow.LinkEthernet, from(b, n)} }
+
+// byEtherType reads an EtherType and steps over VLAN tags.
+func byEtherType(b []byte) view {
+	for len(b) >= 2 {
+		switch binary.BigEndian.Uint16(b) {
+		case etherIPv4, etherIPv6:
+			return ipAfter(b, 2)
+		case etherVLAN, etherQinQ:
+			b = from(b, 4)
+		default:
+			return other
+		}
+	}
+	return ipAfter(b, len(b)) // truncated
+}
+
+// ppp reads a PPP frame; address and control, and the first byte of the protocol, may be
+// left out (RFC 1661, section 6). Cisco HDLC is told apart by its address.
+func ppp(b []byte) view {
+	if len(b) >= 2 && (b[0] == 0x0f || b[0] == 0x8f) && b[1] == 0 {
+		return byEtherType(from(b, 2))
+	}
+	if len(b) >= 2 && b[0] == 0xff && b[1] == 0x03 {
+		b = b[2:]
+	}
+	switch {
+	case len(b) < 2:
+		return ipAfter(b, len(b))
+	case b[0] == pppIPv4, b[0] == pppIPv6:
+		return ipAfter(b, 1)
+	}
+	if p := binary.BigEndian.Uint16(b); p == pppIPv4 || p == pppIPv6 {
+		return ipAfter(b, 2)
+	}
+	return other
+}
+
+// llc reads LLC with SNAP (IEEE 802.2, RFC 1042), or with RFC 1188's own value for IP.
+func llc(b []byte) view {
+	const dsap, ui = 0xaa, 0x03
+	switch {
+	case len(b) < 8:
+		return ipAfter(b, len(b))
+	case b[0] == dsap && b[1] == dsap && b[2] == ui && b[3]|b[4]|b[5] == 0:
+		return byEtherType(b[6:])
+	}
+	return other
+}
+
+// frameRelay reads the address of Q.922, of two to four bytes, and RFC 2427's header.
+func frameRelay(b []byte) view {
+	const ui, ipv4, ipv6, snap = 0x03, 0xcc, 0x8e, 0x80
+	n := 0
+	for n < len(b) && n < 4 && b[n]&1 == 0 {
+		n++
+	}
+	b = from(b, n+1)
+	switch {
+	case len(b) >= 2 && (binary.BigEndian.Uint16(b) == etherIPv4 || binary.BigEndian.Uint16(b) == etherIPv6): // Cisco's
+		return byEtherType(b)
+	case len(b) < 3:
+		return ipAfter(b, len(b))
+	case b[0] != ui:
+		return other
+	}
+	if b = b[1:]; b[0] == 0 { // padding
+		b = b[1:]
+	}
+	switch {
+	case b[0] == ipv4, b[0] == ipv6:
+		return ipAfter(b, 1)
+	case b[0] == snap && len(b) >= 6 && b[1]|b[2]|b[3] == 0:
+		return byEtherType(b[4:])
+	}
+	return other
+}
+
+// pflog reads OpenBSD's packet filter log: its length, without padding, comes first.
+func pflog(b []byte) view {
+	if len(b) == 0 {
+		return ipAfter(b, 0)
+	}
+	return ipAfter(b, (int(b[0])+3)&^3)
+}
+
+// nflog reads a netfilter log message: a header, then attributes in the order of bytes of
+// the machine that captured (https://www.tcpdump.org/linktypes/LINKTYPE_NFLOG.html).
+func nflog(b []byte) view {
+	const header, payload = 4, 9
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+		for at := header; at+4 <= len(b); {
+			size, kind := int(order.Uint16(b[at:])), order.Uint16(b[at+2:])
+			if size < 4 || kind > 255 {
+				break
+			}
+			if kind == payload {
+				return view{flow.LinkRaw, b[at+4 : max(at+4, min(at+size, len(b)))]}
+			}
+			at += (size + 3) &^ 3
+		}
+	}
+	return other
+}
+
+// pktap reads the header of macOS: its length, what follows, the link type of that
+// (https://www.tcpdump.org/linktypes/LINKTYPE_PKTAP.html). Link types of the system are
+// those of files, but for raw IP.
+func pktap(b []byte) (view, bool) {
+	const least, packet = 108, 1
+	if len(b) < 12 {
+		return view{}, false
+	}
+	n, next, dlt := binary.LittleEndian.Uint32(b), binary.LittleEndian.Uint32(b[4:]), binary.LittleEndian.Uint32(b[8:])
+	if n < least || int64(n) > int64(len(b)) || dlt > 0xffff {
+		return view{}, false
+	}
+	if next != packet {
+		return other, true
+	}
+	return inside(flow.LinkType(dlt), b[n:])
+}
+
+// inside is a packet of another link type, within one that names it.
+func inside(link flow.LinkType, b []byte) (view, bool) {
+	if decodable(link) {
+		return view{link, b}, true
+	}
+	if link == linkPKTAP || link == linkPKTAPOld || link == linkPPI {
+		return view{}, false
+	}
+	return step(link, b)
+}
+
+// ppi reads a per-packet information header, https://www.tcpdump.org/linktypes/LINKTYPE_PPI.html.
+func ppi(b []byte) (view, bool) {
+	if len(b) < 8 {
+		return ipAfter(b, len(b)), true
+	}
+	link := binary.LittleEndian.Uint32(b[4:])
+	if link > 0xffff {
+		return view{}, false
+	}
+	return inside(flow.LinkType(link), from(b, int(binary.LittleEndian.Uint16(b[2:]))))
+}
+
+// radiotap reads the header's length and, where it has them, the flags of the frame.
+func radiotap(b []byte) view {
+	const present, tsft, flags, extended, padded = 4, 1 << 0, 1 << 1, 1 << 31, 0x20
+	if len(b) < 8 {
+		return ipAfter(b, len(b))
+	}
+	n, at, bits := int(binary.LittleEndian.Uint16(b[2:])), present, uint32(extended)
+	first := binary.LittleEndian.Uint32(b[present:])
+	for bits&extended != 0 && at+4 <= min(n, len(b)) {
+		bits = binary.LittleEndian.Uint32(b[at:])
+		at += 4
+	}
+	if first&tsft != 0 {
+		at = (at+7)&^7 + 8
+	}
+	align := 1
+	if first&flags != 0 && at < min(n, len(b)) && b[at]&padded != 0 {
+		align = 4
+	}
+	return wireless(from(b, n), align)
+}
+
+func prismLength(b []byte) int {
+	const avs = 0x80211000 // the header of AVS goes by the same link type
+	if len(b) < 8 {
+		return len(b)
+	}
+	if binary.BigEndian.Uint32(b)&0xfffff000 == avs {
+		return avsLength(b)
+	}
+	return int(min(binary.LittleEndian.Uint32(b[4:]), 1<<16))
+}
+
+func avsLength(b []byte) int {
+	if len(b) < 8 {
+		return len(b)
+	}
+	return int(min(binary.BigEndian.Uint32(b[4:]), 1<<16))
+}
+
+// wireless reads a data frame of IEEE 802.11 that is not encrypted (clause 9.3.2); align
+// is what its header is padded to.
+func wireless(b []byte, align int) view {
+	const data, null, qos, order, protected = 2, 0x4, 0x8, 0x80, 0x40
+	if len(b) < 24 {
+		return ipAfter(b, len(b))
+	}
+	kind, subtype, flags := b[0]>>2&3, b[0]>>4, b[1]
+	if kind != data || subtype&null != 0 || flags&protected != 0 {
+		return other
+	}
+	n := 24
+	if flags&3 == 3 { // from and to a distribution system: a fourth address
+		n += 6
+	}
+	if subtype&qos != 0 {
+		if n += 2; flags&order != 0 {
+			n += 4
+		}
+	}
+	if align > 1 {
+		n = (n + align - 1) / align * align
+	}
+	return llc(from(b, n))
+}
