@@ -3,9 +3,9 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -108,7 +108,7 @@ func (c *control) key(name string, use func(string) error) {
 	}
 	fault := ""
 	if err != nil {
-		fault = fmt.Sprintf("%s=%s: %v", name, value, err)
+		fault = fmt.Sprintf("%s=%s: %v", name, brief(value), err)
 	}
 	if fault != c.told[name] && fault != "" {
 		c.log.Warn("ignored in TAP_CONFIG_DIR", "key", name, "error", fault)
@@ -119,11 +119,18 @@ func (c *control) key(name string, use func(string) error) {
 	c.told[name] = fault
 }
 
+// value reads a file: a regular one of maxOrder bytes at most. Others could have no end,
+// or wait for a writer for ever.
 func (c *control) value(name string) (string, error) {
-	file := filepath.Join(c.dir, name)
-	switch info, err := os.Stat(file); {
-	case errors.Is(err, fs.ErrNotExist):
+	f, err := openNow(filepath.Join(c.dir, name))
+	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	switch info, err := f.Stat(); {
 	case err != nil:
 		return "", err
 	case !info.Mode().IsRegular():
@@ -131,8 +138,20 @@ func (c *control) value(name string) (string, error) {
 	case info.Size() > maxOrder:
 		return "", fmt.Errorf("%d bytes, expected %d at most", info.Size(), maxOrder)
 	}
-	b, err := os.ReadFile(file)
+	b, err := io.ReadAll(io.LimitReader(f, maxOrder+1))
+	if err == nil && len(b) > maxOrder { // it has grown, or has no size
+		return "", fmt.Errorf("more than the %d bytes expected at most", maxOrder)
+	}
 	return strings.TrimSpace(string(b)), err
+}
+
+// brief returns a value as a line shows it.
+func brief(value string) string {
+	const most = 80
+	if value, _, cut := strings.Cut(value, "\n"); cut || len(value) > most {
+		return value[:min(len(value), most)] + "..."
+	}
+	return value
 }
 
 // parseRules reads a list of rule ids.

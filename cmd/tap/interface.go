@@ -108,7 +108,7 @@ func (i *interfaceTap) open() (tcp, other *afpacket.Handle, err error) {
 	i.program, i.excepted = programs[0], nil
 	i.mu.Unlock()
 	ofTCP, ofOthers := i.tap.limits.rings()
-	if tcp, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: programs[0], RingBytes: ofTCP}); err != nil {
+	if tcp, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: programs[0], RingBytes: ofTCP, Retire: retireTCP}); err != nil {
 		return nil, nil, err
 	}
 	if other, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: programs[1], RingBytes: ofOthers, Retire: retireOthers}); err != nil {
@@ -123,6 +123,10 @@ const (
 	// TCP is kept back for it. A connection may go by a name that DNS told just before.
 	retireOthers = 8 * time.Millisecond
 	keepBack     = 20 * time.Millisecond
+
+	// retireTCP is how long a segment may wait in its ring. With few packets each block of
+	// the ring lasts for that long while the reader is stopped: at 128 MiB, 20 blocks for 5 s.
+	retireTCP = 250 * time.Millisecond
 )
 
 // splitProgram returns the filter for TCP and that for all else.

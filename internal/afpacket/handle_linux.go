@@ -95,7 +95,7 @@ func (h *Handle) setUp(fd int, c Config) *OpError {
 	}
 	if len(filter) > 0 {
 		if err := attach(fd, filter); err != nil {
-			return &OpError{Op: "attach the filter", Err: err, Advice: "the kernel does not take this program"}
+			return filterError(err, len(filter))
 		}
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
@@ -120,6 +120,17 @@ func (h *Handle) setUp(fd int, c Config) *OpError {
 	}
 	h.totals.Down = !up
 	return nil
+}
+
+// filterError is that of a filter that the kernel does not take.
+func filterError(err error, instructions int) *OpError {
+	if errors.Is(err, unix.ENOMEM) {
+		return &OpError{
+			Op: fmt.Sprintf("attach the filter of %d instructions", instructions), Err: fmt.Errorf("%w: %w", ErrFilterRoom, err),
+			Advice: "raise the sysctl net.core.optmem_max (bytes; Linux' default is 20480 or more)",
+		}
+	}
+	return &OpError{Op: "attach the filter", Err: err, Advice: "the kernel does not take this program"}
 }
 
 // ringAdvice says what to do where there is no ring.
