@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -122,7 +123,7 @@ func TestConclusionsAreBounded(t *testing.T) {
 	const most = 200 << 10
 	p.maxConclusions = most
 	for i := range 2000 {
-		request := []byte("GET / HTTP/1.1\r\nHost: h" + time.Duration(i).String() + "\r\n\r\n")
+		request := []byte("GET / HTTP/1.1\r\nHost: h" + strconv.Itoa(i) + ".example\r\n\r\n")
 		talk := &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: request}, {FromServer: true, Data: []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")}}}
 		client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 40000)
 		play(p, talk.Packets(capturetest.Options{Client: client, Start: captureStart.Add(time.Duration(i) * time.Millisecond), NoFIN: true})...)

@@ -167,7 +167,7 @@ func fill(p *flow.Packet, at int64, data []byte, length int, link flow.LinkType)
 }
 
 func decodable(l flow.LinkType) bool {
-	switch l {
+	switch l { //nolint:exhaustive // those that flow decodes
 	case flow.LinkNull, flow.LinkEthernet, flow.LinkRaw, flow.LinkLoop, flow.LinkLinuxSLL, flow.LinkIPv4, flow.LinkIPv6, flow.LinkLinuxSLL2:
 		return true
 	}

@@ -61,7 +61,7 @@ var other = view{link: flow.LinkOther}
 
 // step returns what a link layer carries; false if it is not known here.
 func step(link flow.LinkType, b []byte) (view, bool) {
-	switch link {
+	switch link { //nolint:exhaustive // those that flow decodes are not asked for
 	case linkRawBSD, linkRawOpenBSD:
 		return view{flow.LinkRaw, b}, true
 	case linkSLIP:

@@ -48,7 +48,7 @@ func TestLinkTypes(t *testing.T) {
 		{"frame relay, Cisco's", 107, []byte{0x18, 0x41, 0x86, 0xdd}, ip6, flow.LinkRaw},
 		{"ATM, RFC 1483", 100, snap4, ip4, flow.LinkRaw},
 		{"FDDI", 10, slices.Concat(pad(13), snap6), ip6, flow.LinkRaw},
-		{"IP over Fibre Channel", 122, slices.Concat(pad(16), snap4), ip4, flow.LinkRaw},
+		{"IP over FC", 122, slices.Concat(pad(16), snap4), ip4, flow.LinkRaw},
 		{"IP over IEEE 1394", 138, slices.Concat(pad(16), []byte{8, 0}), ip4, flow.LinkRaw},
 		{"Ethernet with preamble", 274, pad(8), frame, flow.LinkEthernet},
 		{"netANALYZER", 240, pad(4), frame, flow.LinkEthernet},

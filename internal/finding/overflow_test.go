@@ -32,9 +32,9 @@ func TestPlaintextKeepsItsEdge(t *testing.T) {
 					return j
 				}
 				id := uint64(0)
-				add := func(make func(uint64, int64) *verdict.Judged, n int) {
+				add := func(kind func(uint64, int64) *verdict.Judged, n int) {
 					id++
-					r.e.Add(peer(make(id, noon), n))
+					r.e.Add(peer(kind(id, noon), n))
 				}
 				for n := range 3 * most {
 					add(filler, n)

@@ -261,7 +261,7 @@ func inUDP(d *Decoded) Reason {
 // runsNetwork reports whether a tunnel carries ARP or ICMP: nothing that has ports, but
 // what belongs to a tunnel all the same.
 func runsNetwork(r Reason, inner *Decoded, datagram []byte) bool {
-	switch r {
+	switch r { //nolint:exhaustive // the two that a network speaks
 	case OtherTransport:
 		return inner.Other == protoICMP || inner.Other == protoICMPv6 || inner.Other == protoIGMP
 	case OtherNetwork: // Ethernet and IPv4, RFC 826
