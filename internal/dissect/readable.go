@@ -25,8 +25,39 @@ type textRun struct {
 
 func (r *textRun) reset() { *r = textRun{} }
 
-// add takes the next bytes and reports whether a run is long enough.
+// add takes the next bytes and reports whether a run is long enough. Few bytes of
+// ciphertext are looked at: where a byte that ends any run stands within each readableRun
+// bytes, no run is long enough, and only what follows the last such byte matters later.
 func (r *textRun) add(b []byte) bool {
+	from := -r.all - r.pending // where the run began
+	for end := from + readableRun - 1; end < len(b); end = from + readableRun - 1 {
+		at := end
+		for at >= max(from, 0) && !endsRun[b[at]] {
+			at--
+		}
+		if at < max(from, 0) {
+			return r.each(b)
+		}
+		from = at + 1
+	}
+	if from > 0 {
+		r.reset()
+		b = b[from:]
+	}
+	return r.each(b)
+}
+
+// endsRun holds the bytes that are no part of text, wherever they stand: control
+// characters, and bytes that UTF-8 does not have (RFC 3629, section 1).
+var endsRun = func() (ends [256]bool) {
+	for c := range ends {
+		ends[c] = c < ' ' && c != '\n' && c != '\r' && c != '\t' || c == 0x7f || c == 0xc0 || c == 0xc1 || c > 0xf4
+	}
+	return ends
+}()
+
+// each is add, byte by byte.
+func (r *textRun) each(b []byte) bool {
 	for _, c := range b {
 		switch {
 		case c >= utf8.RuneSelf:

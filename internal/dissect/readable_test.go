@@ -134,3 +134,53 @@ func TestTextInALaterRecord(t *testing.T) {
 		}
 	}
 }
+
+// TestTextRunSkips: what add leaves out of its look changes neither its answer nor its state.
+func TestTextRunSkips(t *testing.T) {
+	r := rand.New(rand.NewPCG(40, 64))
+	found := 0
+	for range 20000 {
+		var fast, slow textRun
+		for range 1 + r.IntN(4) {
+			b := make([]byte, r.IntN(200))
+			for i := range b {
+				switch r.IntN(40) {
+				case 0:
+					b[i] = byte(r.Uint32())
+				case 1, 2, 3:
+					b[i] = "äé€𝄞"[r.IntN(11)]
+				default:
+					b[i] = byte(' ' + r.IntN(95))
+				}
+			}
+			if r.IntN(2) == 0 {
+				for i := range b {
+					b[i] = byte(r.Uint32())
+				}
+			}
+			got, want := fast.add(b), slow.each(b)
+			if got != want || !got && fast != slow {
+				t.Fatalf("% x: %t %+v, byte by byte %t %+v", b, got, fast, want, slow)
+			}
+			if got {
+				found++
+				break
+			}
+		}
+	}
+	if found < 1000 || found > 19000 {
+		t.Errorf("%d of 20000 hold text: too few of one kind to say anything", found)
+	}
+}
+
+func BenchmarkTextRun(b *testing.B) {
+	record := []byte(random(rand.New(rand.NewPCG(1, 2)), readableHead))
+	for name, add := range map[string]func(*textRun, []byte) bool{"skipping": (*textRun).add, "each": (*textRun).each} {
+		b.Run(name, func(b *testing.B) {
+			var r textRun
+			for b.Loop() {
+				add(&r, record)
+			}
+		})
+	}
+}
