@@ -40,6 +40,12 @@ func (r *textRun) add(b []byte) bool {
 		}
 		from = at + 1
 	}
+	for at := len(b) - 1; at >= max(from, 0); at-- {
+		if endsRun[b[at]] {
+			from = at + 1
+			break
+		}
+	}
 	if from > 0 {
 		r.reset()
 		b = b[from:]
