@@ -32,6 +32,7 @@ type memory struct {
 	seen     map[uint64]bool   // connections already remembered, so that a second look does not count twice
 	refused  [2]int64          // first and latest time that a client was not remembered for want of room; 0: never
 	swept    int64             // when clients were last looked through for old ones
+	weak     weak
 	sessions sessions
 }
 
@@ -173,7 +174,7 @@ func (m *memory) inheritable(out *Judged, t *dissect.TLS) (*past, string) {
 		return nil, "no_earlier_handshake"
 	case p.open > 0:
 		return nil, "open_handshake"
-	case p.disagree != 0 && out.Start-p.disagree <= ticketLifetime:
+	case p.disagree != 0 && out.Start-p.disagree <= ticketLifetime, p.auth == AuthPresented && m.weak.has(out):
 		return nil, "disagreeing_handshakes"
 	case !slices.Contains(p.servers, out.server()): // another one, perhaps
 		return nil, "no_earlier_handshake"
@@ -231,6 +232,10 @@ func (j *Judge) remember(h *handshake, out *Judged, t *dissect.TLS) {
 
 // learn keeps what a full handshake of TLS 1.3 has shown.
 func (m *memory) learn(h *handshake, out *Judged, t *dissect.TLS) {
+	accepted := h.outcome == OutcomeEstablished || h.outcome == OutcomeIncomplete && h.auth != AuthPresented
+	if !accepted || h.auth != AuthPresented {
+		m.weak.note(out)
+	}
 	p := m.of(out.key(t), out.Start)
 	if p == nil {
 		return
@@ -239,7 +244,6 @@ func (m *memory) learn(h *handshake, out *Judged, t *dissect.TLS) {
 		*p = past{auth: h.auth, first: out.Start, open: p.open}
 	}
 	p.last = max(p.last, out.Start)
-	accepted := h.outcome == OutcomeEstablished || h.outcome == OutcomeIncomplete && h.auth != AuthPresented
 	if !accepted || h.auth == AuthUnknown || h.auth != p.auth {
 		p.disagree = max(p.disagree, out.Last)
 		return
@@ -255,6 +259,7 @@ func (m *memory) spoil(out *Judged, t *dissect.TLS) {
 	if out.MissedBytes == 0 && out.Destination.Packets > 0 {
 		return // there was none
 	}
+	m.weak.note(out)
 	if p := m.of(out.key(t), out.Start); p != nil {
 		p.first, p.last, p.disagree = max(p.first, 1), max(p.last, out.Start), max(p.disagree, out.Last)
 	}

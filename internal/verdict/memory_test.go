@@ -285,6 +285,55 @@ func TestMemoryIsBounded(t *testing.T) {
 	wants(t, s.see("10.9.9.9", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
 }
 
+// TestOtherNameDisagrees: a full handshake without a certificate spoils the inheritance for its address at that server, whatever
+// name and shape of hello its client chose, before or after the mutual one. Of another address or server it spoils nothing.
+func TestOtherNameDisagrees(t *testing.T) {
+	a, b := resuming(mutualTicket)
+	other := hello{extensions: map[uint16]string{0: "\x00\x0e\x00\x00\x0bother.shape"}}
+	for _, c := range []struct {
+		name, from, server string
+		want               verdict.Verdict
+		after              bool
+	}{
+		{"before", "10.0.0.1", "", verdict.TLS, false},
+		{"after", "10.0.0.1", "", verdict.TLS, true},
+		{"of another client", "10.0.0.9", "", verdict.MTLS, true},
+		{"at another server", "10.0.0.1", "10.7.7.7", verdict.MTLS, true},
+	} {
+		s := newStory(t)
+		weak := func() {
+			at := s.server
+			if c.server != "" {
+				s.server = c.server
+			}
+			s.see(c.from, other, hello{}, oneWayFlight)
+			s.server = at
+		}
+		if !c.after {
+			weak()
+		}
+		s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+		if c.after {
+			weak()
+		}
+		got := s.see("10.0.0.1", a, b, resumeFlight)
+		if got.Verdict != c.want || c.want == verdict.TLS && !slices.Contains(got.Reasons, "disagreeing_handshakes") {
+			t.Errorf("%s: %s %v, want %s", c.name, got.Verdict, got.Reasons, c.want)
+		}
+	}
+}
+
+// TestTooManyWeak: where there was no room to remember who proved nothing, nobody inherits a certificate.
+func TestTooManyWeak(t *testing.T) {
+	s := newStory(t)
+	a, b := resuming(mutualTicket)
+	s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+	for i := range 17000 {
+		s.see(fmt.Sprintf("10.%d.%d.%d", 1+i/62500, i/250%250, i%250), hello{}, hello{}, oneWayFlight)
+	}
+	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
+}
+
 // Handshakes of TLS 1.2: certificate messages, then what follows.
 func clear12(typ byte, body string) string { return record(22, message(typ, body)) }
 
