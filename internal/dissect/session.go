@@ -87,6 +87,8 @@ type Session struct {
 	settledPlain bool  // the revision told of PlainAfter
 	plainFrom    int64 // bytes of both ends at the point that PlainAfter counts from
 	behind       bool  // TLS began behind other bytes, of a known protocol or not
+	preceding    Kind  // see Preceded
+	beyond       bool  // who opened the connection said more than what negotiates TLS
 	strayed      bool  // see stray
 	doubt        bool  // bytes were lost, and none in the clear were seen since
 	tunnelOpen   bool  // a proxy granted a tunnel
@@ -246,6 +248,9 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 
 // route hands bytes of a direction to what reads it, by its kind.
 func (s *Session) route(side Side, offset int64, data []byte, ack int64) {
+	if side == Originator && s.tls == nil && !s.beyond && sniffTLS(data) == no {
+		s.beyond = !negotiates(data)
+	}
 	switch s.sides[side].kind {
 	case KindNone:
 		s.listen(side, data)

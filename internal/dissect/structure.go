@@ -151,23 +151,10 @@ func (s *Session) weighed() (n int) {
 	return n
 }
 
-// decideStructure takes the directions that no recognizer knows for structured plaintext
-// if their segments together weigh enough, nearly all of them speak for it, and the last
-// of each end does.
+// decideStructure takes the directions that no recognizer knows for structured plaintext,
+// if they are.
 func (s *Session) decideStructure() {
-	score, segments, opaque := 0, 0, 0
-	for i := range s.sides {
-		st := &s.sides[i]
-		if st.p == nil || st.kind.claims() {
-			continue
-		}
-		x := &st.p.structure
-		if st.kind != KindUnreadable && st.kind != KindNone || x.segments > 0 && (!x.last || x.score <= 0) {
-			return
-		}
-		score, segments, opaque = score+int(x.score), segments+int(x.segments), opaque+int(x.opaque)
-	}
-	if segments < minSegments || score < enoughBits || opaque*8 > segments || s.tls.answered() {
+	if !s.structured() {
 		return
 	}
 	for i := range s.sides {
@@ -177,4 +164,22 @@ func (s *Session) decideStructure() {
 		}
 	}
 	s.revision++
+}
+
+// structured reports whether the segments of the directions that no recognizer knows weigh
+// enough together, nearly all of them speak for plaintext, and the last of each end does.
+func (s *Session) structured() bool {
+	score, segments, opaque := 0, 0, 0
+	for i := range s.sides {
+		st := &s.sides[i]
+		if st.p == nil || st.kind.claims() {
+			continue
+		}
+		x := &st.p.structure
+		if st.kind != KindUnreadable && st.kind != KindNone || x.segments > 0 && (!x.last || x.score <= 0) {
+			return false
+		}
+		score, segments, opaque = score+int(x.score), segments+int(x.segments), opaque+int(x.opaque)
+	}
+	return segments >= minSegments && score >= enoughBits && opaque*8 <= segments && !s.tls.answered()
 }

@@ -136,6 +136,9 @@ func (s *Session) startTLS(side Side, offset int64, behind bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	if behind {
 		s.behind = true
+		if s.tls == nil {
+			s.precede(side, offset)
+		}
 		switch {
 		case st.protocol != "":
 			s.upgraded = st.protocol

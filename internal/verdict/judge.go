@@ -104,6 +104,8 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 		return kindSettled(s, kind)
 	case t.Readable:
 		return true
+	case unansweredBehind(c, s):
+		return closed(s)
 	case midstream(t):
 		return !t.HelloBegun && chainedBothWays(c, s, t)
 	}
@@ -243,6 +245,8 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 	case s.TLS() != nil && s.TLS().Over == dissect.OverQUIC && !quicShown(s) && !s.InClear():
 		out.Verdict, out.Protocol = Unknown, "quic"
 		out.because("quic_long_header", "no_client_hello")
+	case unansweredBehind(c, s):
+		judgeUnanswered(out, s)
 	case s.TLS() != nil && !s.InClear():
 		j.judgeTLS(out, c, s)
 	default:

@@ -1,0 +1,121 @@
+package dissect
+
+import (
+	"bytes"
+	"strings"
+)
+
+// Preceded returns what was said before TLS began behind other bytes, and the protocol's
+// name: KindPlain, KindText or KindStructured, KindUnreadable of bytes that nothing is known
+// of, and KindNone where there were none, or so few that they may be a preface of TLS.
+func (s *Session) Preceded() (Kind, string) {
+	if s.preceding == KindPlain {
+		return KindPlain, s.upgraded
+	}
+	return s.preceding, ""
+}
+
+// Negotiated reports whether a known protocol's negotiation of TLS is all that its client
+// said before TLS began.
+func (s *Session) Negotiated() bool {
+	return s.preceding == KindPlain && (s.upgraded == "http" || !s.beyond)
+}
+
+// precede notes what was said before TLS, which begins at an offset of a side.
+func (s *Session) precede(side Side, offset int64) {
+	other := &s.sides[side.Other()]
+	said, short, clean := offset+other.seen, 0, true
+	best := KindNone
+	for i := range s.sides {
+		st := &s.sides[i]
+		kind := st.kind
+		if kind == KindNone && st.p != nil {
+			if kind = KindUnreadable; len(st.p.head) >= minText {
+				kind = textKind(st.p.head)
+			} else {
+				short += len(st.p.head)
+				clean = clean && odd(st.p.head) == 0
+			}
+		}
+		if rank(kind) > rank(best) {
+			best = kind
+		}
+	}
+	switch {
+	case rank(best) > rank(KindUnreadable):
+	case s.structured():
+		best = KindStructured
+	case short >= minShortText && clean:
+		best = KindText
+	case said <= maxPreface:
+		best = KindNone
+	}
+	s.preceding = best
+	s.beyond = s.beyond || said > mayUpgradeWithin
+}
+
+// rank orders what may precede TLS: the most telling counts.
+func rank(k Kind) int {
+	switch k {
+	case KindPlain:
+		return 4
+	case KindText:
+		return 3
+	case KindStructured:
+		return 2
+	case KindUnreadable:
+		return 1
+	}
+	return 0
+}
+
+// negotiates reports whether a segment of a client holds nothing but what asks for TLS, and
+// what is said before that: neither credentials nor content. Commands that are split over
+// segments are not found.
+func negotiates(b []byte) bool {
+	const least, most = 4, 512
+	switch {
+	case len(b) <= least:
+		return odd(b) > 0
+	case len(b) > most:
+		return false
+	case b[0] == 0x30: // LDAP's StartTLS (RFC 4511 section 4.14.1)
+		return bytes.Contains(b, []byte("1.3.6.1.4.1.1466.20037"))
+	case b[0] == '<': // XMPP (RFC 6120 section 5.4)
+		return !bytes.Contains(b, []byte("<auth")) && (bytes.Contains(b, []byte("<stream:stream")) || bytes.Contains(b, []byte("<starttls")))
+	case b[0] == 0x12, b[0] == 0x03: // TDS's PRELOGIN, the request of RDP
+		return true
+	case b[0] == 0xff && len(b) <= 64: // options of Telnet
+		return true
+	case len(b) == 8 && b[0] == 0 && b[3] == 8, len(b) == 36 && b[3] == 1: // PostgreSQL, MySQL
+		return true
+	case bytes.HasPrefix(b, []byte("AMQP")) && len(b) == 8, bytes.HasPrefix(b, []byte("RFB 00")), bytes.HasPrefix(b, []byte("IHAVEOPT")):
+		return true
+	}
+	for line := range bytes.Lines(b) {
+		if !negotiatesLine(string(line)) {
+			return false
+		}
+	}
+	return true
+}
+
+// negotiatesLine is negotiates for a command of a protocol of lines (RFC 3207, RFC 2595,
+// RFC 4217, RFC 4642, RFC 5804).
+func negotiatesLine(line string) bool {
+	words := strings.Fields(strings.ToUpper(line))
+	if len(words) == 0 {
+		return true
+	}
+	switch words[0] {
+	case "EHLO", "HELO", "LHLO", "CAP":
+		return len(words) <= 3
+	case "STARTTLS", "STLS", "CAPA", "CAPABILITY", "CAPABILITIES", "FEAT", "NOOP":
+		return len(words) == 1
+	case "AUTH":
+		return len(words) == 2 && (words[1] == "TLS" || words[1] == "SSL")
+	case "MODE":
+		return len(words) == 2 && words[1] == "READER"
+	}
+	return len(words) == 2 && (words[1] == "STARTTLS" || words[1] == "CAPABILITY" || words[1] == "NOOP") // behind a tag
+}

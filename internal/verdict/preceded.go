@@ -1,0 +1,50 @@
+package verdict
+
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// unansweredBehind reports whether a ClientHello followed other bytes and the server, of
+// which all was seen, did not answer it with TLS: a hello alone does not change what was said
+// before. Where nothing but a known protocol's negotiation was said, a handshake that an alert
+// ends, or that can still be answered, is not meant.
+func unansweredBehind(c *flow.Conn, s *dissect.Session) bool {
+	t := s.TLS()
+	if kind, _ := s.Preceded(); kind == dissect.KindNone || t == nil || s.InClear() || t.Over != dissect.OverTCP {
+		return false
+	}
+	server := t.Client.Other()
+	_, refused := fatal(t)
+	switch {
+	case t.Server != nil, t.Hello == nil && !t.HelloBegun:
+		return false
+	case s.Negotiated() && (refused || !closed(s)):
+		return false
+	}
+	_, missed := s.Seen(server)
+	return missed == 0 && !behind(c) && c.Resp.Packets > 0 && !c.Fragments && !c.Conflict &&
+		t.Chained(server) <= len(t.Alerts)
+}
+
+// judgeUnanswered judges what unansweredBehind reports, by the bytes before the hello.
+func judgeUnanswered(out *Judged, s *dissect.Session) {
+	kind, protocol := s.Preceded()
+	out.Verdict, out.Protocol = Plaintext, protocol
+	switch kind {
+	case dissect.KindPlain:
+		plainReasons(out, s, protocol)
+	case dissect.KindText:
+		out.because("text_like")
+	case dissect.KindStructured:
+		out.because("structured_plaintext")
+	default:
+		out.Verdict = Unknown
+		out.because("unrecognized_data")
+	}
+	out.because("no_server_hello")
+	if _, refused := fatal(s.TLS()); refused {
+		out.because("alert_received")
+	}
+	out.Settled = out.Settled || closed(s)
+}
