@@ -6,10 +6,11 @@ const maxDatagrams = 64
 
 // datagrams is the state of a connection over UDP.
 type datagrams struct {
-	looked int
-	text   [2]int // bytes of a side that were text so far, -1: not all were
-	dtls   *dtls
-	quic   *quic
+	looked  int
+	text    [2]int // bytes of a side that were text so far, -1: not all were
+	dtls    *dtls
+	quic    *quic
+	refuted [2]bool // a side's claim of dtls or quic; see refutes
 }
 
 // datagram reads one datagram of a side.
@@ -88,6 +89,9 @@ func (s *Session) carry(side Side, over Over, protocol string) {
 		s.tls = &TLS{Over: over}
 	}
 	s.sides[side].kind, s.sides[side].protocol = KindTLS, protocol
+	if other := &s.sides[side.Other()]; s.udp.refuted[side.Other()] && other.kind == KindUnreadable {
+		other.kind, other.protocol = KindTLS, protocol // it is borne out
+	}
 	for i := range s.sides {
 		if s.sides[i].p == nil {
 			s.sides[i].p = &parser{}
@@ -103,8 +107,10 @@ func (s *Session) otherwise(side Side, b []byte) bool {
 	st := &s.sides[side]
 	text := len(b) >= minText && odd(b[:min(len(b), sampled)]) == 0
 	switch quic := s.udp.quic != nil; {
-	case st.kind == KindPlain || st.kind == KindText:
+	case st.kind == KindPlain || st.kind == KindText || st.kind == KindStructured:
 		return true
+	case s.unborne(side):
+		return s.refutes(side, b)
 	case st.kind == KindTLS && !text:
 		return false
 	case st.kind == KindTLS:

@@ -26,7 +26,7 @@ var packets = []recognizer{
 func (s *Session) consultPackets(side Side, b []byte) bool {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	var theirs opinion
-	if other.p != nil && other.kind != KindTLS {
+	if other.p != nil && (other.kind != KindTLS || s.unborne(side.Other())) {
 		theirs = other.p.maybe
 	}
 	st.p.maybe = opinion{}

@@ -134,7 +134,7 @@ func (s *Session) turnsOpaque(side Side, b []byte) bool {
 // unclaimed returns how many bytes were seen of the sides that do not look encrypted.
 func (s *Session) unclaimed() (n int64) {
 	for i := range s.sides {
-		if st := &s.sides[i]; !st.kind.claims() {
+		if st := &s.sides[i]; !s.claimed(Side(i)) {
 			n += st.seen
 		}
 	}
@@ -158,9 +158,9 @@ func (s *Session) decideStructure() {
 		return
 	}
 	for i := range s.sides {
-		if st := &s.sides[i]; st.p != nil && !st.kind.claims() && (st.p.structure.segments > 0 || st.kind == KindUnreadable) {
+		if st := &s.sides[i]; st.p != nil && !s.claimed(Side(i)) && (st.p.structure.segments > 0 || st.kind == KindUnreadable) {
 			s.release(&st.p.head)
-			st.kind, st.upgrades = KindStructured, true
+			st.kind, st.protocol, st.upgrades = KindStructured, "", true
 		}
 	}
 	s.revision++
@@ -172,11 +172,11 @@ func (s *Session) structured() bool {
 	score, segments, opaque := 0, 0, 0
 	for i := range s.sides {
 		st := &s.sides[i]
-		if st.p == nil || st.kind.claims() {
+		if st.p == nil || s.claimed(Side(i)) {
 			continue
 		}
 		x := &st.p.structure
-		if st.kind != KindUnreadable && st.kind != KindNone || x.segments > 0 && (!x.last || x.score <= 0) {
+		if st.kind != KindUnreadable && st.kind != KindNone && st.kind != KindTLS || x.segments > 0 && (!x.last || x.score <= 0) {
 			return false
 		}
 		score, segments, opaque = score+int(x.score), segments+int(x.segments), opaque+int(x.opaque)

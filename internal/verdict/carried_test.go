@@ -1,6 +1,7 @@
 package verdict_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"slices"
 	"strings"
@@ -137,10 +138,14 @@ func TestCleartextBehindAHello(t *testing.T) {
 			t.Errorf("%x: %s %v", first[:4], got.Verdict, got.Reasons)
 		}
 	}
-	binary := append([]byte{0x41, 0, 1}, make([]byte, 60)...)
-	talk := []capturetest.Chunk{{Data: header}, {FromServer: true, Data: binary}, {Data: binary}, {FromServer: true, Data: binary}, {Data: binary}}
-	if got := overUDP(talk); got.Verdict != verdict.Unknown {
-		t.Errorf("%s %v", got.Verdict, got.Reasons)
+	for want, binary := range map[verdict.Verdict][]byte{
+		verdict.Plaintext: append([]byte{0x41, 0, 1}, make([]byte, 60)...),
+		verdict.Unknown:   append([]byte{0x41, 0, 1}, bytes.Repeat([]byte{0xa7}, 60)...),
+	} {
+		talk := []capturetest.Chunk{{Data: header}, {FromServer: true, Data: binary}, {Data: binary}, {FromServer: true, Data: binary}, {Data: binary}}
+		if got := overUDP(talk); got.Verdict != want {
+			t.Errorf("%s %v, want %s", got.Verdict, got.Reasons, want)
+		}
 	}
 }
 

@@ -1,0 +1,86 @@
+package dissect
+
+import (
+	"encoding/binary"
+	"slices"
+)
+
+// Over UDP a hello, a record or an Initial of one end that the other one does not answer
+// in kind is a claim. Datagrams of either end that are not of that protocol refute it.
+
+// unborne reports whether a side's datagrams began as DTLS or QUIC and the other end has
+// not spoken it.
+func (s *Session) unborne(side Side) bool {
+	if s.udp == nil || s.udp.quic == nil && s.udp.dtls == nil {
+		return false
+	}
+	return s.sides[side.Other()].kind != KindTLS && (s.sides[side].kind == KindTLS || s.udp.refuted[side])
+}
+
+// claimed reports whether a side looks encrypted. It does not where its datagrams were
+// weighed because nobody has answered its claim.
+func (s *Session) claimed(side Side) bool {
+	st := &s.sides[side]
+	weighed := st.kind == KindTLS && st.p != nil && st.p.structure.segments > 0
+	return st.kind.claims() && (!weighed || !s.unborne(side))
+}
+
+// refutes looks at a datagram of a side whose claim is unborne, and reports whether it is
+// none of DTLS or QUIC. What such packets do not show by their headers is looked for in
+// plaintext as well. A refuted claim is taken up again by carry.
+func (s *Session) refutes(side Side, b []byte) bool {
+	st, t, foreign := &s.sides[side], s.tls, true
+	switch finished := t.Finished[side] || t.Protected1RTT[side] > 0; {
+	case s.udp.quic != nil && quicAnswer(b), s.udp.dtls != nil && dtlsHeaded(b):
+		return false
+	case beside(b, finished):
+		return true
+	case s.udp.quic != nil:
+		foreign = b[0]&0xc0 != 0x40 // the fixed bit of a short header (RFC 9000 section 17.3)
+	case b[0]&0xe0 == 0x20: // a ciphertext of DTLS 1.3
+		foreign = t.Hello == nil || !slices.ContainsFunc(t.Hello.Versions, is13)
+	}
+	protocol := st.protocol
+	st.kind, st.protocol = KindUnreadable, ""
+	s.recognizeClear(side, b)
+	switch {
+	case st.kind != KindUnreadable:
+		st.clearAck = max(st.clearAck, 1)
+	case foreign && !s.udp.refuted[side]:
+		s.udp.refuted[side] = true
+		s.revision++
+	case !s.udp.refuted[side]:
+		st.kind, st.protocol = KindTLS, protocol
+		return false
+	}
+	return true
+}
+
+// dtlsHeaded reports whether b begins with the header of a record of DTLS 1.2 or older, or
+// of one that is not protected (RFC 9147 section 4.1).
+func dtlsHeaded(b []byte) bool {
+	const last = 26 // ACK
+	return len(b) >= dtlsHeader && b[0] >= contentChangeCipherSpec && b[0] <= last && isDTLS(uint16(b[1])<<8|uint16(b[2]))
+}
+
+// beside reports whether b is of a protocol that shares a port with DTLS and QUIC (RFC
+// 7983, RFC 9443): STUN, ZRTP, a channel of TURN; RTP and RTCP once media can flow, which
+// takes keys from a handshake.
+func beside(b []byte, media bool) bool {
+	const stunCookie, zrtpCookie = 0x2112a442, 0x5a525450 // RFC 8489 section 5, RFC 6189 section 5
+	if len(b) < 4 {
+		return true // keeps a NAT's mapping alive
+	}
+	length := int(binary.BigEndian.Uint16(b[2:]))
+	switch {
+	case b[0] < 4:
+		return len(b) >= 20 && 20+length == len(b) && binary.BigEndian.Uint32(b[4:]) == stunCookie
+	case b[0] >= 16 && b[0] < 20:
+		return len(b) >= 12 && binary.BigEndian.Uint32(b[4:]) == zrtpCookie
+	case b[0] >= 64 && b[0] < 80:
+		return len(b) >= 4+length && len(b) < 8+length
+	case b[0] >= 128 && b[0] < 192:
+		return media && len(b) >= 8
+	}
+	return false
+}
