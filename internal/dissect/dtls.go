@@ -115,7 +115,7 @@ func (s *Session) dtlsDatagram(side Side, b []byte) {
 		}
 		epoch, size := binary.BigEndian.Uint16(b[3:]), int(b[11])<<8|int(b[12])
 		body := b[dtlsHeader:min(len(b), dtlsHeader+size)]
-		if b[0] == contentApplicationData || b[0] == contentCID {
+		if b[0] == contentApplicationData || b[0] == contentCID || epoch > 0 {
 			s.packet(side, body)
 		}
 		switch {

@@ -253,7 +253,7 @@ type fields struct {
 func (f *fields) take(h hpack.HeaderField) {
 	switch h.Name {
 	case ":method":
-		keepField(&f.method, h.Value, maxMethod)
+		keepField(&f.method, h.Value, maxMethod+1)
 	case ":authority":
 		keepField(&f.authority, h.Value, maxValue)
 	case "host": // in place of :authority, as a gateway from HTTP/1 may leave it (RFC 9113 section 8.3.1)
@@ -282,7 +282,10 @@ func (s *Session) headers(side Side, f *fields) (again bool) {
 	h.Version = "2"
 	if f.method != "" && h.Method == "" {
 		s.sides[side].asks = true
-		h.Method, h.UserAgent = clean([]byte(f.method)), clean([]byte(f.agent))
+		h.UserAgent = clean([]byte(f.agent))
+		if isMethod(f.method) {
+			h.Method = f.method
+		}
 		if name := cmp.Or(f.authority, f.host); name != "" {
 			host, _, ok := authority(name)
 			h.named(host, ok)
@@ -303,6 +306,16 @@ func (s *Session) headers(side Side, f *fields) (again bool) {
 	}
 	s.revision++
 	return again
+}
+
+// isMethod reports whether a method is one that a request of HTTP/1 is recognized by.
+func isMethod(method string) bool {
+	for _, c := range []byte(method) {
+		if (c < 'A' || c > 'Z') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return len(method) <= maxMethod
 }
 
 // endHTTP2 frees a direction's reader.

@@ -294,3 +294,22 @@ func TestHTTP2NamesTheServer(t *testing.T) {
 		}
 	}
 }
+
+// A method that HTTP/1 would not have is left out.
+func TestHTTP2Method(t *testing.T) {
+	for method, want := range map[string]string{"GET": "GET", "M-SEARCH": "M-SEARCH", "HUNTER2": "", "a b": "", "get": "", "VERSION-CONTROL-AND-MORE": ""} {
+		var block bytes.Buffer
+		e := hpack.NewEncoder(&block)
+		for _, f := range []hpack.HeaderField{{Name: ":method", Value: method}, {Name: ":path", Value: "/"}, {Name: ":authority", Value: "cart.shop"}} {
+			if err := e.WriteField(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := dissect.New()
+		s.Data(dissect.Originator, 0, slices.Concat([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00"),
+			[]byte{byte(block.Len()), 1, 5, 0, 0, 0, 1}, block.Bytes()), 0, 0)
+		if h := s.HTTP(); h == nil || h.Method != want || h.Host != "cart.shop" {
+			t.Errorf("%s: %+v, want %q", method, h, want)
+		}
+	}
+}

@@ -98,7 +98,7 @@ func (r *textRun) multibyte(c byte) {
 	r.pending = 0
 }
 
-// sealed looks at bytes of a record of application data, at an offset in it: text there
+// sealed looks at bytes of a protected record of any type, at an offset in it: text there
 // is no ciphertext, whatever handshake preceded it.
 func (s *Session) sealed(side Side, b []byte, offset int) {
 	l := &s.tls.layers[side]
@@ -113,6 +113,14 @@ func (s *Session) sealed(side Side, b []byte, offset int) {
 		s.tls.Readable = true
 		s.revision++
 	}
+}
+
+// sealedHandshake reports whether a handshake record that is not opaque can hold no message in
+// plaintext: of TLS 1.3 behind application data, and behind the end of another handshake
+// where no hello begins one.
+func (s *Session) sealedHandshake(side Side) bool {
+	t := s.tls
+	return t.answered() && t.Server.TLS13() && t.AppRecords[side] > 0 || s.depth > 0 && !t.HelloBegun && t.Hello == nil && t.Server == nil
 }
 
 // packet looks at a protected record of DTLS, or packet of QUIC, by itself: datagrams come
@@ -144,7 +152,7 @@ func ascii(b []byte) bool {
 	return true
 }
 
-// holdsText reports whether a record of application data holds text: at its beginning, or,
+// holdsText reports whether a protected record holds text: at its beginning, or,
 // if it is short, together with the ones before it. b is what follows its header, size the
 // record's.
 func (d *tailSide) holdsText(b []byte, size int) bool {
@@ -160,8 +168,8 @@ func (d *tailSide) holdsText(b []byte, size int) bool {
 	return d.text >= readableRun
 }
 
-// dtlsText reports whether the first record of a datagram of DTLS is of application data,
-// and holds text.
+// dtlsText reports whether the first record of a datagram of DTLS is a protected one, and
+// holds text.
 func dtlsText(b []byte) bool {
 	switch {
 	case len(b) <= dtlsHeader:
@@ -169,5 +177,5 @@ func dtlsText(b []byte) bool {
 	case b[0]&0xe0 == 0x20: // DTLS 1.3: a header of 2 to 5 bytes, or more with a connection ID
 		return startsWithText(b[5:])
 	}
-	return (b[0] == contentApplicationData || b[0] == contentCID) && isDTLS(uint16(b[1])<<8|uint16(b[2])) && startsWithText(b[dtlsHeader:])
+	return (b[0] == contentApplicationData || b[0] == contentCID || b[3] > 0 || b[4] > 0) && isDTLS(uint16(b[1])<<8|uint16(b[2])) && startsWithText(b[dtlsHeader:])
 }

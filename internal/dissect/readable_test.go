@@ -1,6 +1,7 @@
 package dissect
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"strings"
 	"testing"
@@ -8,10 +9,16 @@ import (
 
 // sealedRecords is a session whose originator has sent records of application data with
 // these contents, in pieces of a size.
-func sealedRecords(size int, contents ...string) *Session {
+func sealedRecords(size int, contents ...string) *Session { return recordsOf(23, size, contents...) }
+
+// recordsOf is sealedRecords for another type, behind a record of application data.
+func recordsOf(typ byte, size int, contents ...string) *Session {
 	var wire []byte
+	if typ != 23 {
+		wire = append([]byte{23, 3, 3, 0, 60}, bytes.Repeat([]byte{0xa7}, 60)...)
+	}
 	for _, c := range contents {
-		wire = append(append(wire, 23, 3, 3, byte(len(c)>>8), byte(len(c))), c...)
+		wire = append(append(wire, typ, 3, 3, byte(len(c)>>8), byte(len(c))), c...)
 	}
 	s := New()
 	for at := 0; at < len(wire); at += size {
@@ -56,6 +63,29 @@ func TestTextInRecords(t *testing.T) {
 			if s := sealedRecords(size, c.contents...); s.tls == nil || s.tls.Readable != c.want {
 				t.Errorf("%s in pieces of %d: readable %v", name, size, s.tls != nil && s.tls.Readable)
 			}
+		}
+	}
+}
+
+// Protected records of every type are looked at.
+func TestTextInRecordsOfEveryType(t *testing.T) {
+	text := strings.Repeat("the merger is on friday, do not tell anyone ", 14)
+	for _, typ := range []byte{20, 21, 23, 24} {
+		if s := recordsOf(typ, 1400, text, text); s.tls == nil || !s.tls.Readable {
+			t.Errorf("type %d", typ)
+		}
+	}
+	for _, typ := range []byte{20, 21, 22, 23, 24} {
+		wire := append([]byte{typ, 3, 3, byte(len(text) >> 8), byte(len(text))}, text...)
+		for _, state := range []tailState{tailFound, tailSure} {
+			f := Tail{sides: [2]tailSide{{state: state}}}
+			if f.Quiet(Originator, wire, 0) {
+				t.Errorf("type %d, state %d: quiet", typ, state)
+			}
+		}
+		epoch := []byte{typ, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 7, byte(len(text) >> 8), byte(len(text))}
+		if f := (Tail{over: OverDTLS}); f.QuietDatagram(Originator, append(epoch, text...)) {
+			t.Errorf("type %d of DTLS: quiet", typ)
 		}
 	}
 }

@@ -201,7 +201,7 @@ func (s *Session) beginRecord(side Side) {
 	case contentAlert:
 		r.opaq = l.ccs && old || r.length() != 2
 	case contentChangeCipherSpec:
-		r.opaq = false
+		r.opaq = r.length() != 1
 	default:
 		r.opaq = true
 	}
@@ -210,13 +210,14 @@ func (s *Session) beginRecord(side Side) {
 func (s *Session) body(side Side, b []byte, offset int64) {
 	r := &s.sides[side].p.rec
 	if r.opaq {
-		if r.typ() == contentApplicationData {
-			s.sealed(side, b, r.length()-r.left)
-		}
+		s.sealed(side, b, r.length()-r.left)
 		return
 	}
 	switch r.typ() {
 	case contentHandshake:
+		if s.sealedHandshake(side) {
+			s.sealed(side, b, r.length()-r.left)
+		}
 		s.handshake(side, b, offset)
 	case contentAlert:
 		r.alertN += copy(r.alert[r.alertN:], b)

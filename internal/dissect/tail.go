@@ -201,12 +201,12 @@ func (d *tailSide) follow(data []byte) (at int, ok bool) {
 			d.left, at = d.left-uint16(n), at+n
 			continue
 		}
-		if b := data[at:]; d.n == 0 && len(b) > recordHeader && b[0] == contentApplicationData && plausibleHeader(b) {
+		if b := data[at:]; d.n == 0 && len(b) > recordHeader && plausibleHeader(b) {
 			size := int(b[3])<<8 | int(b[4])
 			if d.holdsText(b[recordHeader:], size) {
 				return at, false
 			}
-			if d.state == tailSure {
+			if d.state == tailSure && b[0] != contentHandshake {
 				d.left = uint16(size)
 				at += recordHeader
 				continue

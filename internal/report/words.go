@@ -24,6 +24,7 @@ var words = map[string]string{
 	// names that are none
 	"host_not_a_name":            "what the request gave as its host is neither a name nor an address, and is left out",
 	"sni_not_a_name":             "what the client gave as the server's name is not one, and is left out",
+	"alpn_not_a_name":            "an ALPN name is free text, and is left out",
 	"certificate_names_left_out": "a certificate has alternative names that are not names, which are left out",
 
 	// TLS 1.2 and older, in the clear

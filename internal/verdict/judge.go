@@ -269,6 +269,9 @@ func misnamed(out *Judged, s *dissect.Session) (why []string) {
 	if out.TLS.Misnamed {
 		why = append(why, "sni_not_a_name")
 	}
+	if out.TLS.ALPNLeftOut {
+		why = append(why, "alpn_not_a_name")
+	}
 	for _, c := range s.TLS().Certs {
 		if c != nil && c.Leaf != nil && c.Leaf.Misnamed {
 			return append(why, "certificate_names_left_out")

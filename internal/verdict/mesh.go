@@ -205,7 +205,7 @@ func meshOf(o *Judged) string {
 // spoken tells a mesh by the ClientHello and the port.
 func (p *profile) spoken(t *TLSInfo, port uint16) bool {
 	ownALPN := func(a string) bool { return slices.Contains(p.alpn, a) }
-	plain := len(t.ALPNOffered) == 0 || slices.Contains(t.ALPNOffered, "h2")
+	plain := len(t.ALPNOffered) == 0 && !t.ALPNLeftOut || slices.Contains(t.ALPNOffered, "h2")
 	return slices.ContainsFunc(t.ALPNOffered, ownALPN) || p.sni != nil && p.sni(t.ServerName) ||
 		p.tunnel != 0 && port == p.tunnel && t.ServerName == "" && !t.Misnamed && plain
 }

@@ -27,7 +27,8 @@ func unansweredBehind(c *flow.Conn, s *dissect.Session) bool {
 		t.Chained(server) <= len(t.Alerts)
 }
 
-// judgeUnanswered judges what unansweredBehind reports, by the bytes before the hello.
+// judgeUnanswered judges what unansweredBehind reports, by the bytes before the hello. What
+// the hello shows is told only where those are unknown.
 func judgeUnanswered(out *Judged, s *dissect.Session) {
 	kind, protocol := s.Preceded()
 	out.Verdict, out.Protocol = Plaintext, protocol
@@ -39,7 +40,8 @@ func judgeUnanswered(out *Judged, s *dissect.Session) {
 	case dissect.KindStructured:
 		out.because("structured_plaintext")
 	default:
-		out.Verdict = Unknown
+		h := newHandshake()
+		out.Verdict, out.TLS = Unknown, tlsInfo(s.TLS(), &h)
 		out.because("unrecognized_data")
 	}
 	out.because("no_server_hello")

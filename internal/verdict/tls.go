@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
@@ -233,7 +234,11 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 	}
 	if server := t.Server; server != nil {
 		out.Version, out.VersionProtocol = versionName(server.Version)
-		out.JA3S, out.NextProtocol = server.JA3S(), server.ALPN
+		out.JA3S = server.JA3S()
+		if dissect.IsProtocolName(server.ALPN) {
+			out.NextProtocol = server.ALPN
+		}
+		out.ALPNLeftOut = out.ALPNLeftOut || out.NextProtocol != server.ALPN
 		if !server.V2 {
 			out.Cipher = dissect.CipherSuiteName(server.CipherSuite)
 		}
@@ -259,6 +264,9 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 func (x *TLSInfo) offer(hello *dissect.ClientHello, transport byte) {
 	name, ok := hello.Name()
 	x.ServerName, x.Misnamed, x.ALPNOffered = name, !ok, hello.ALPN
+	if unnamed := func(name string) bool { return !dissect.IsProtocolName(name) }; slices.ContainsFunc(hello.ALPN, unnamed) {
+		x.ALPNOffered, x.ALPNLeftOut = slices.DeleteFunc(slices.Clone(hello.ALPN), unnamed), true
+	}
 	x.JA3, x.JA4 = hello.JA3(), hello.JA4(transport)
 	x.EarlyData, x.ECHOffered = hello.EarlyData(), hello.ECH()
 }

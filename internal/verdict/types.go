@@ -107,6 +107,7 @@ type TLSInfo struct {
 	Resumed, Established     bool
 	ServerName               string // a host's name, empty if none was asked for
 	Misnamed                 bool   // the client asked for something that is no name
+	ALPNLeftOut              bool   // an ALPN name of either end is none (dissect.IsProtocolName)
 	JA3, JA3S, JA4           string
 	SupportedCiphers         []string // client's offer, IANA names
 	Client, Server           *Certificate
