@@ -92,6 +92,17 @@ func eventually(t *testing.T, what string, f func() bool) {
 	t.Fatalf("within %v not: %s", patience, what)
 }
 
+// eventuallyOr is eventually; state says how far it came where it was in vain.
+func eventuallyOr(t *testing.T, what string, f func() bool, state func() string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if f() {
+			return
+		}
+	}
+	t.Fatalf("within %v not: %s: %s", patience, what, state())
+}
+
 // ready waits until the tap in a pod is.
 func (p pod) ready(t *testing.T) {
 	t.Helper()
