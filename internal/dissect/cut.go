@@ -39,6 +39,7 @@ func (s *Session) Cut(side Side, offset, n int64, bulk bool) {
 		st.seen += n
 		s.stopReading(st.p)
 		s.unseenSSH(side)
+		st.p.watch.lose()
 		s.skipped(side)
 		st.p.scan.n = 0
 		st.p.chain.gap(n)

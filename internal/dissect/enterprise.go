@@ -259,7 +259,7 @@ func smb(b []byte, magic ...string) answer {
 
 // rpcMessage recognizes a PDU of DCE-RPC over a connection (C706 section 12.6), a request
 // or a response as a maybe; rpcSealed
-// one whose security trailer asks for privacy (MS-RPCE section 2.2.2.11).
+// a request or a response whose security trailer asks for privacy (MS-RPCE section 2.2.2.11).
 func rpcMessage(b []byte) answer {
 	if b[0] != 5 || len(b) > 1 && b[1] > 1 || len(b) > 2 && b[2] > 19 || len(b) > 4 && b[4]&0xef != 0 || len(b) > 5 && b[5] != 0 || len(b) > 6 && b[6] != 0 || len(b) > 7 && b[7] != 0 {
 		return no
@@ -283,6 +283,9 @@ func rpcMessage(b []byte) answer {
 func rpcSealed(b []byte) answer {
 	if a := rpcMessage(b); a < maybe {
 		return a
+	}
+	if b[2] != 0 && b[2] != 2 { // a bind names the level, and seals nothing
+		return no
 	}
 	size, auth := rpcSizes(b)
 	if auth == 0 || size > len(b) {

@@ -92,6 +92,9 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 		s.begin(side, buf)
 		if st.kind == KindPlain && seals(st.protocol) {
 			s.sealing(side, buf)
+			if len(rest) > 0 {
+				s.sealing(side, rest)
+			}
 		}
 		if st.upgrades && s.upgrade(side, offset, buf, ack) {
 			s.feed(side, offset+int64(len(buf)), rest, ack)
@@ -187,7 +190,7 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 		return
 	}
 	switch {
-	case st.kind == KindPlain && seals(st.protocol):
+	case (st.kind == KindPlain || st.kind == KindEncrypted) && seals(st.protocol):
 		s.sealing(side, data)
 	case st.kind == KindText && !s.settledPlain && s.turnsOpaque(side, data):
 		return
@@ -199,7 +202,7 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	switch {
 	case st.p.ssh != nil:
 		s.readSSH(side, offset, data, ack)
-	case st.kind == KindEncrypted && st.protocol == "ssh" && len(data) >= minText && allText(data[:min(len(data), sampled)]):
+	case st.kind == KindEncrypted && st.protocol == "ssh" && st.seen <= maxUpgrade && len(data) >= minText && allText(data[:min(len(data), sampled)]):
 		s.anew(side, offset, nil, data, ack)
 	case st.p.http != nil:
 		s.readHTTP(side, data)

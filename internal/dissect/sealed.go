@@ -48,7 +48,12 @@ func rdpSealed(b []byte) bool {
 	if b[13]&0x80 != 0 {
 		at++
 	}
-	return len(b) > at+1 && b[at]&8 != 0
+	if len(b) < at+4 {
+		return false
+	}
+	const encrypt, checksum, high = 0x08, 0x08, 0x80
+	kinds := b[at] & (0x01 | 0x40 | 0x80) // a security exchange, a client's information, a licence
+	return b[at]&encrypt != 0 && kinds&(kinds-1) == 0 && b[at+1]&^(checksum|high|0x12) == 0 && (b[at+1]&high != 0 || b[at+2]|b[at+3] == 0)
 }
 
 // tnsEncrypts reports whether Oracle's server chose an algorithm of native network
@@ -81,7 +86,7 @@ func evident(protocol string) bool {
 // connection is encrypted once both ends have sent one.
 func (s *Session) sealing(side Side, data []byte) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
-	if st.sealed || !sealedBy(st.protocol, data) {
+	if s.watchSealed(side, data) || st.sealed || !sealedBy(st.protocol, data) {
 		return
 	}
 	st.sealed = true
@@ -138,12 +143,15 @@ func sealedBuffers(b []byte) bool {
 	}
 }
 
-// unsealed reports whether a buffer's content can be read.
+// unsealed reports whether a buffer's content can be read, or establishes a context.
 func unsealed(b []byte) bool {
 	const signature = 16
 	token := len(b) >= 16 && b[0] == 5 && b[1] == 4 && b[3] == 0xff
 	if token {
 		return b[2]&2 == 0
+	}
+	if gssToken(b) {
+		return true
 	}
 	if _, _, a := berMessage(b[min(len(b), signature):]); a == yes && len(b) > signature+7 {
 		return true

@@ -75,6 +75,7 @@ type parser struct {
 	http  *httpReader
 	http2 *http2Reader
 	ssh   *sshReader
+	watch watch    // of a protocol that seals
 	after follower // of a client of HTTP, after its first request
 }
 
@@ -85,6 +86,9 @@ type Session struct {
 	failed       bool
 	finished     bool
 	settledPlain bool  // the revision told of PlainAfter
+	unwatched    bool  // the revision told that it is no longer watched
+	unsealed     bool  // of a protocol that seals an application's plaintext was seen
+	cipherNone   bool  // SSH negotiated to encrypt nothing
 	plainFrom    int64 // bytes of both ends at the point that PlainAfter counts from
 	behind       bool  // TLS began behind other bytes, of a known protocol or not
 	preceding    Kind  // see Preceded
@@ -200,7 +204,8 @@ func (s *Session) Finish() {
 }
 
 // Complete tells that further bytes would add nothing to what a settled verdict rests
-// on: neither a name nor a status of cleartext is still to be read.
+// on: neither a name nor a status of cleartext is still to be read, and no plaintext is
+// looked for any more on a connection that is encrypted.
 func (s *Session) Complete() bool {
 	named, read := false, true
 	for i := range s.sides {
@@ -208,7 +213,7 @@ func (s *Session) Complete() bool {
 		named = named || st.kind == KindPlain && (sameProtocol(st.protocol, "http2") || st.protocol == "http")
 		read = read && st.kind != KindNone && (st.p == nil || st.p.http == nil && st.p.http2 == nil)
 	}
-	if s.after != nil && !s.after.decided() {
+	if s.after != nil && !s.after.decided() || s.watched() {
 		return false
 	}
 	return !named || read || s.sides[0].seen+s.sides[1].seen > maxHTTPHeader
@@ -269,6 +274,10 @@ func (s *Session) route(side Side, offset int64, data []byte, ack int64) {
 	}
 	if !s.settledPlain && s.sides[0].seen+s.sides[1].seen > s.PlainAfter() {
 		s.settledPlain = true
+		s.revision++
+	}
+	if !s.unwatched && s.encrypted() && !s.watched() {
+		s.unwatched = true
 		s.revision++
 	}
 }
@@ -334,6 +343,7 @@ func (s *Session) gap(side Side, n, offset int64) {
 	default:
 		s.stopReading(p)
 		s.unseenSSH(side)
+		p.watch.lose()
 		s.doubt = true
 		s.skipped(side)
 	}

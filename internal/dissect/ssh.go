@@ -7,6 +7,9 @@ const (
 	sshDisconnect = 1
 	sshDebug      = 4
 	sshKexInit    = 20
+	sshNewKeys    = 21
+	sshMethod     = 30 // the first of a key exchange method's own
+	sshMethodEnd  = 49 // and the last
 )
 
 // Of SSH 1: the server's key, and the client's answer to it, which names the cipher
@@ -46,6 +49,9 @@ type sshReader struct {
 	at     int  // bytes of the identification string so far
 	old    bool // which offers SSH 1
 	named  bool // enough of the key exchange was seen to know it for one
+	shown  bool // all of it was: what follows is its messages, up to SSH_MSG_NEWKEYS
+	offer  sshCiphers
+	text   textRun // of what follows them
 }
 
 type sshStep uint8
@@ -58,34 +64,58 @@ const (
 	sshSize                   // the length of a name-list
 	sshNames                  // a name-list
 	sshTrailer                // what follows the lists, and the padding
+	sshSealing                // the padding of SSH_MSG_NEWKEYS
+	sshSealed                 // what follows SSH_MSG_NEWKEYS: ciphertext
 )
 
 // readSSH takes bytes of a direction that began with an identification string. Once its
-// SSH_MSG_KEXINIT has parsed the direction is KindEncrypted. Bytes that do not parse are
-// not SSH: they are looked at like the beginning of a direction.
+// SSH_MSG_KEXINIT has parsed the direction is KindEncrypted, and is looked at further.
+// Bytes before that do not parse are not SSH: they are looked at like the beginning of a
+// direction.
 func (s *Session) readSSH(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	r := st.p.ssh
 	for len(data) > 0 {
+		if r.step == sshSealed {
+			s.watchSSH(side, offset, data, ack)
+			return
+		}
 		held := r.heldN
 		n, ok := r.take(data)
-		if !ok {
+		switch {
+		case !ok && r.shown: // no message of the exchange
+			r.step = sshSealed
+			buf := append(append(make([]byte, 0, held+len(data)), r.held[:held]...), data...)
+			s.watchSSH(side, offset-int64(held), buf, ack)
+			return
+		case !ok:
 			s.notSSH(side, offset, r.held[:held], data, ack)
 			return
 		}
 		data, offset = data[n:], offset+int64(n)
 		if r.step == sshTrailer && r.left == 0 {
-			s.showSSH(side)
-			return
+			if s.showSSH(side); s.sides[side].p.ssh == nil {
+				return
+			}
 		}
 	}
 }
 
-// showSSH notes that a direction is encrypted from here on.
+// showSSH notes that a direction is encrypted from here on, but for the key exchange.
 func (s *Session) showSSH(side Side) {
 	st := &s.sides[side]
-	st.kind, st.p.ssh = KindEncrypted, nil
+	r := st.p.ssh
+	st.kind, r.shown, r.step = KindEncrypted, true, sshPacket
+	if r.old {
+		r.step = sshSealed
+	}
 	s.revision++
+	if other := s.sides[side.Other()].p; other != nil && other.ssh != nil && s.sshEncryptsNothing() {
+		s.cipherNone = true
+		for i := range s.sides {
+			s.sides[i].kind, s.sides[i].p.ssh = KindPlain, nil
+		}
+	}
 }
 
 // notSSH reverts what the identification string promised: held and data, which stands at
@@ -103,8 +133,12 @@ func (s *Session) unseenSSH(side Side) {
 	switch {
 	case r == nil:
 		return
+	case r.shown:
+		st.p.ssh = nil
 	case r.named:
+		r.offer.passed = true
 		s.showSSH(side)
+		st.p.ssh = nil
 	default:
 		st.kind, st.protocol, st.p.ssh = KindUnreadable, "", nil
 		s.revision++
@@ -131,6 +165,7 @@ func (r *sshReader) take(b []byte) (n int, ok bool) {
 			}
 		}
 		r.named = true
+		r.offer.add(r.lists, b[:n])
 	}
 	r.spend(n)
 	if r.left > 0 {
@@ -139,6 +174,8 @@ func (r *sshReader) take(b []byte) (n int, ok bool) {
 	switch r.step {
 	case sshSkip:
 		r.step = sshPacket
+	case sshSealing:
+		r.step = sshSealed
 	case sshRandom:
 		r.step = sshSize
 	case sshNames:
@@ -188,10 +225,14 @@ func (r *sshReader) header(b []byte) (n int, ok bool) {
 	r.pad, r.packet = pad, length-2
 	switch {
 	case (length+4)%8 != 0 || r.packet < pad || pad < minPadding:
-	case typ == sshKexInit && r.packet >= sshCookie:
+	case !r.shown && typ == sshKexInit && r.packet >= sshCookie:
+		r.old = false // SSH-1.99 stands for both
 		r.heldN, r.step, r.left = 0, sshRandom, sshCookie
 		return n, true
-	case typ >= sshDisconnect && typ <= sshDebug:
+	case r.shown && typ == sshNewKeys && r.packet == pad:
+		r.heldN, r.step, r.left = 0, sshSealing, r.packet
+		return n, true
+	case typ >= sshDisconnect && typ <= sshDebug, r.shown && typ >= sshMethod && typ <= sshMethodEnd:
 		r.heldN, r.step, r.left = 0, sshSkip, r.packet
 		return n, true
 	}
@@ -237,6 +278,7 @@ func (r *sshReader) size(b []byte) (n int, ok bool) {
 
 // listed goes on behind a name-list.
 func (r *sshReader) listed() {
+	r.offer.end(r.lists)
 	r.step = sshSize
 	if r.lists == sshLists {
 		r.step, r.left = sshTrailer, r.packet

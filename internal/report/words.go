@@ -101,7 +101,7 @@ var words = map[string]string{
 	"quic_retry":                "QUIC: the server asked for a second hello",
 	"ssl2_hello":                "a hello of SSL 2.0",
 	"http2_frames":              "frames of HTTP/2 were read in the clear",
-	"cipher_without_encryption": "TLS without encryption: what it carries can be read",
+	"cipher_without_encryption": "TLS or SSH without encryption: what it carries can be read",
 	"text_in_records":           "readable text stood in records whose content has to be ciphertext",
 	"one_end_only":              "only one end spoke it: the other may speak something else",
 	"evicted":                   "the tap let go of it for want of room",

@@ -1,6 +1,7 @@
 package verdict_test
 
 import (
+	"bytes"
 	"crypto/tls"
 	"reflect"
 	"runtime"
@@ -59,7 +60,7 @@ func TestFinishedIsJudgedTheSame(t *testing.T) {
 	cases["http"] = http.Chunks
 	cases["text"] = []capturetest.Chunk{{Data: []byte("hello there, this is a protocol without a name\n")}, {FromServer: true, Data: []byte("and this is its answer, which nobody reads\n")}, {Data: []byte(strings.Repeat("and so it goes on\n", 120))}}
 	ssh := append([]byte(capturetest.SSHBanner), capturetest.SSHKexInit()...)
-	cases["ssh"] = []capturetest.Chunk{{Data: ssh}, {FromServer: true, Data: ssh}}
+	cases["ssh"] = []capturetest.Chunk{{Data: ssh}, {FromServer: true, Data: ssh}, {Data: bytes.Repeat([]byte{0x9a}, 128<<10)}} // it is looked at as far as that
 	for name, chunks := range cases {
 		whole, _ := watched(chunks, false)
 		got, s := watched(chunks, true)

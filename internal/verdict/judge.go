@@ -386,6 +386,8 @@ func plainSettled(s *dissect.Session) bool {
 
 func plainReasons(out *Judged, s *dissect.Session, protocol string) {
 	switch protocol {
+	case "ssh":
+		out.because("cipher_without_encryption")
 	case "http":
 		if s.HTTP() != nil && s.HTTP().Method != "" {
 			out.because("http_request_line")
