@@ -52,7 +52,7 @@ func rdpSealed(b []byte) bool {
 		return false
 	}
 	const encrypt, checksum, high = 0x08, 0x08, 0x80
-	kinds := b[at] & (0x01 | 0x40 | 0x80) // a security exchange, a client's information, a licence
+	kinds := b[at] & (0x01 | 0x40 | 0x80) // a security exchange, a client's information, a license
 	return b[at]&encrypt != 0 && kinds&(kinds-1) == 0 && b[at+1]&^(checksum|high|0x12) == 0 && (b[at+1]&high != 0 || b[at+2]|b[at+3] == 0)
 }
 

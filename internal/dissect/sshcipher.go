@@ -1,5 +1,7 @@
 package dissect
 
+import "slices"
+
 // The name-lists of an SSH_MSG_KEXINIT that name ciphers, by their number: those from the
 // client to the server, and the other way (RFC 4253 section 7.1).
 const (
@@ -97,12 +99,7 @@ func (s *Session) sshEncryptsNothing() bool {
 }
 
 func contains(names []cipherName, name cipherName) bool {
-	for _, n := range names {
-		if n == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(names, name)
 }
 
 // CipherNone reports whether SSH negotiated to encrypt nothing.
