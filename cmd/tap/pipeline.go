@@ -96,9 +96,9 @@ func (p *pipeline) Data(c *flow.Conn, s flow.Segment) {
 		x.session.Skip(dissect.Side(s.Side), s.Offset, s.Gap)
 		s.Gap = 0
 	}
+	p.memory.Clock(s.Time)
 	switch {
 	case c.Transport == transportUDP:
-		p.memory.Clock(s.Time)
 		x.session.Datagram(dissect.Side(s.Side), s.Data)
 	case s.Cut:
 		x.session.Cut(dissect.Side(s.Side), s.Offset, s.Gap, p.defaultCut)
@@ -115,6 +115,7 @@ func (p *pipeline) Changed(c *flow.Conn) {
 	if !ok {
 		return // no payload so far, or settled
 	}
+	p.memory.Clock(c.Last)
 	for side, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
 		if end.FIN && !x.fin[side] {
 			x.fin[side] = true

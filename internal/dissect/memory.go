@@ -9,6 +9,7 @@ type Memory struct {
 	held   int                     // Held
 
 	late unanswered
+	now  int64 // packet time (Clock)
 
 	parsers []*parser // that sessions have left, as all of these
 	facts   []*TLS

@@ -312,9 +312,7 @@ func (s *Session) Closed(side Side, reset bool) {
 		st.fin = true
 	}
 	if s.tls != nil {
-		if l := &s.tls.layers[side.Other()]; !l.ended {
-			l.ended, l.before = true, len(l.list)
-		}
+		s.tls.closed(side, s.memory.time())
 	}
 	if s.after != nil {
 		s.after.Closed(side, reset)

@@ -79,9 +79,10 @@ type layer struct {
 	inHeader bool // the bytes end inside of a record's header
 	early    int  // records before the ServerHello that the list leaves out
 	list     []Record
-	rest     int  // protected records beyond the list
-	ended    bool // the other side has closed, and ...
-	before   int  // ... so many of the list came before
+	rest     int   // protected records beyond the list
+	ended    bool  // the other side has closed, and ...
+	before   int   // ... so many of the list came before, and it was
+	at       int64 // this packet time
 }
 
 // Records returns the protected records (type 23) of a side in stream order: at most
@@ -104,6 +105,17 @@ func (t *TLS) More(side Side) int { return t.layers[side].rest }
 // listed records of a side came before that.
 func (t *TLS) BeforeEnd(side Side) (n int, ended bool) {
 	return t.layers[side].before, t.layers[side].ended
+}
+
+// ClosedAt returns the packet time of a side's first FIN or RST, ns since the epoch, 0 where
+// it is unknown or there was none.
+func (t *TLS) ClosedAt(side Side) int64 { return t.layers[side.Other()].at }
+
+// closed notes a FIN or RST of a side; only the first one counts.
+func (t *TLS) closed(side Side, now int64) {
+	if l := &t.layers[side.Other()]; !l.ended {
+		l.ended, l.before, l.at = true, len(l.list), now
+	}
 }
 
 // InHeader tells that a side's bytes end inside of a record's header.

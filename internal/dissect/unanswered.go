@@ -45,9 +45,18 @@ func (m *Memory) Limit(own, other int) {
 
 // Clock moves packet time on, in nanoseconds since the Unix epoch.
 func (m *Memory) Clock(now int64) {
+	m.now = now
 	if second := now / 1e9; second != m.late.second {
 		m.late.second, m.late.spent = second, [shares]uint16{}
 	}
+}
+
+// time returns the packet time, 0 without a Memory.
+func (m *Memory) time() int64 {
+	if m == nil {
+		return 0
+	}
+	return m.now
 }
 
 // PutOff returns how many packets were put off because nobody had answered them, and how

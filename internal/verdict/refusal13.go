@@ -15,6 +15,9 @@ const (
 	// refusalTime is how long a connection lasts, at most, until the server has refused the
 	// client, in nanoseconds.
 	refusalTime = 5e9
+	// refusalDelay is how long after the client's flight the server refuses it, at most, and
+	// how long after that it closes, in nanoseconds.
+	refusalDelay = 1e9
 )
 
 // served reports whether the client sent more past its flight, which ends at end, or the
@@ -61,11 +64,41 @@ func (f *serverFlight) answersEnd(i int, end int64, s suite, e ends) bool {
 	return n == s.alert || n == s.alert+jssePadding || len(flight) > 0 && s.block(append(flight, n)) > 0
 }
 
+// refuses reports whether the alert-sized records of an answer to the client's flight, which
+// ends at end, are a refusal as far as the wire shows: they came at once and in one packet,
+// the server closed at once, and the client did not go on. Two in packets of their own may
+// be a small answer and a close_notify. GnuTLS refuses like that too.
+func (f *serverFlight) refuses(a *answer, end int64, s suite) bool {
+	if a.parted || f.t.ClosedAt(f.t.Client.Other())-a.alert.Time > refusalDelay {
+		return false
+	}
+	r, _ := f.t.Records(f.t.Client)
+	n, _ := f.t.BeforeEnd(f.t.Client)
+	before, behind := false, false
+	for _, x := range r[:min(n, len(r))] {
+		switch alert := x.Length == s.alert || x.Length == s.alert+jssePadding; {
+		case x.End <= end:
+			if x.End == end && a.alert.Time-x.Time > refusalDelay {
+				return false
+			}
+		case x.Ack < a.alert.End:
+			before = true
+		case !alert:
+			behind = true
+		}
+	}
+	return !before || !behind // a client that has not asked yet may do so before it reads the alert
+}
+
 // leftOpen reports whether a connection that ended without an answer to the client's
-// flight may have been a whole handshake: who closes after one may have wanted no more.
-func leftOpen(t *dissect.TLS, f *flight, end int64, e ends) bool {
+// flight may have been a whole handshake: who closes after one may have wanted no more. A
+// server that asked for a certificate and got none is taken to refuse the client.
+func leftOpen(t *dissect.TLS, f *flight, end int64, e ends, auth string) bool {
 	if served(t, end, e) {
 		return true
 	}
-	return e.client && !e.serverReset && !f.hollow && !f.refuses
+	if f.hollow || f.refuses {
+		return false
+	}
+	return e.client && !e.serverReset || auth != AuthDeclined
 }

@@ -107,7 +107,9 @@ func (m *messages) request() string {
 type answer struct {
 	alerts, unclear int
 	data            bool
-	farewell        bool // the alert answers the client's own end: it is a close_notify, or as good as one
+	parted          bool           // the alerts came in several packets
+	alert           dissect.Record // the latest of them
+	farewell        bool           // the alert answers the client's own end: it is a close_notify, or as good as one
 }
 
 // maxRefusal is the most records in which a server refuses a client, with room to spare.
@@ -126,7 +128,8 @@ func (f *serverFlight) answer(end int64, s suite, e ends) (a answer) {
 		alert := f.block == 0 && (r.Length == s.alert || r.Length == s.alert+jssePadding)
 		switch {
 		case alert && r.Ack > f.t.ClientHelloEnd+changeCipherSpec: // it may refuse what has come of the flight
-			a.alerts++
+			a.parted = a.parted || a.alerts > 0 && (r.Ack != a.alert.Ack || r.Time != a.alert.Time)
+			a.alerts, a.alert = a.alerts+1, r
 			a.farewell = a.farewell || f.answersEnd(i, end, s, e)
 		case alert, r.Ack < end:
 		case r.Length <= s.alert || f.block > 0 && r.Length <= f.block+s.over || !confirmed(f.t, f.t.Client.Other(), f.records, i):

@@ -107,11 +107,14 @@ func settle(h *handshake, t *dissect.TLS, f *flight, s suite, e ends, ended bool
 		h.decided = ended
 	case a.farewell:
 		h.because("alert_sized_record")
-	case a.alerts > 0 && !e.blind && !served(t, end, e) && (e.server || ended):
+	case a.alerts > 0 && !e.blind && !served(t, end, e) && e.server && h.auth != AuthNotRequested && server.refuses(&a, end, s):
 		h.outcome, h.decided = OutcomeRejected, true
+		h.because("alert_sized_record")
+	case a.alerts > 0:
+		h.open = true
 		h.because("alert_sized_record")
 	case e.over():
 		h.because("application_data_missing")
-		h.open = leftOpen(t, f, end, e)
+		h.open = leftOpen(t, f, end, e, h.auth)
 	}
 }

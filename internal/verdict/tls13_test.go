@@ -68,6 +68,22 @@ func TestFlights(t *testing.T) {
 		{"refused, and the client closes", nil, 0, goAsks + "C 517 97 53 | C 120 | S 19 | C 19 | C fin | S fin", "failed presented rejected", "alert_sized_record"},
 		{"a flight that is not understood, and no answer", nil, 0, envoy + "C 528 | C 528 | C 528 | C fin | S fin", "tls unknown incomplete", "application_data_missing"},
 
+		// no refusal: what speaks for a session that went on
+		{"a small answer, then close_notify", nil, 0, goAsks + "C 517 97 53 | C 31 | S 19 | S 19 | S fin", "tls presented incomplete", "alert_sized_record"},
+		{"the same, one-way", nil, 0, goAsksNot + "C 53 | C 31 | S 19 | S 19 | S fin", "tls not_requested incomplete", "alert_sized_record"},
+		{"two alerts in one packet", nil, 0, goAsks + "C 517 97 53 | C 31 | S 19 19 | S fin", "failed presented rejected", "alert_sized_record"},
+		{"close_notify after a silence", nil, 0, goAsks + "C 517 97 53 | S wait 3000 | S 19 | C 19 | C fin | S rst", "tls presented incomplete", "alert_sized_record"},
+		{"the same, with the end of an upload", nil, 0, goAsks + "C 517 97 53 | C 209 209 | S wait 2000 | S 19 | S fin | C fin", "tls presented incomplete", "alert_sized_record"},
+		{"a small answer, and the end after a silence", nil, 0, goAsks + "C 517 97 53 | C 31 | S 19 | S wait 2000 | S fin", "tls presented incomplete", "alert_sized_record"},
+		{"small answers to two requests", nil, 0, goAsks + "C 517 97 53 | C 117 | S 19 | C 117 | S 19 | C fin | S fin", "tls presented incomplete", "alert_sized_record"},
+		{"a small answer, and the client goes on", nil, 0, goAsks + "C 517 97 53 | C 117 | S 19 | C 117 | S fin", "tls presented incomplete", "alert_sized_record"},
+		{"a refusal that the client has not read yet", nil, 0, goAsks + "C 517 97 53 | S 19 | C 117 | S fin", "failed presented rejected", "alert_sized_record"},
+		{"a small answer, and the connection goes on", nil, 0, goAsks + "C 517 97 53 | C 117 | S 19", "tls presented incomplete", "alert_sized_record"},
+		{"no certificate to refuse, a small answer", nil, 0, goAsksNot + "C 53 | C 117 | S 19 | S fin", "tls not_requested incomplete", "alert_sized_record"},
+		{"the server closes after the handshake", nil, 0, goAsks + "C 517 97 53 | S fin", "tls presented incomplete", "application_data_missing"},
+		{"the server resets after the handshake, one-way", nil, 0, goAsksNot + "C 53 | S rst", "tls not_requested incomplete", "application_data_missing"},
+		{"the server got no certificate, and closes", nil, 0, goAsks + "C 25 53 | S fin", "failed declined aborted", "closed_by_server"},
+
 		// data before the client's flight is verified
 		{"0.5-RTT data", nil, 0, goAsks + "S 300 | C 517 97 53 | S 300 | C 120 | S 300", "tls presented incomplete", "half_rtt_data"},
 		{"0.5-RTT data, then refused", nil, 0, envoy + "S 300 | C 632 | S 300 | S 19 | S fin", "tls presented incomplete", "half_rtt_data"},

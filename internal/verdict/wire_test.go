@@ -95,15 +95,18 @@ func psk(n int, age uint32) string {
 
 // wire plays packets to a session.
 type wire struct {
-	t  testing.TB
-	s  *dissect.Session
-	at [2]int64
+	memory *dissect.Memory
+	now    int64 // packet time
+	t      testing.TB
+	s      *dissect.Session
+	at     [2]int64
 	// before is what each side had sent before its latest packet
 	before [2]int64
 }
 
 func newWire(t testing.TB, client, server hello) *wire {
-	w := &wire{t: t, s: dissect.New()}
+	w := &wire{t: t, memory: new(dissect.Memory)}
+	w.s = w.memory.New()
 	w.send(0, client.bytes(true), -1)
 	w.send(1, server.bytes(false), -1)
 	return w
@@ -115,14 +118,22 @@ func (w *wire) send(side int, b string, ack int64) {
 		ack = w.at[1-side]
 	}
 	w.before[side] = w.at[side]
+	w.wait(1)
 	w.s.Data(dissect.Side(side), w.at[side], []byte(b), ack, 0)
 	w.at[side] += int64(len(b))
+}
+
+// wait lets time pass, in milliseconds.
+func (w *wire) wait(ms int64) {
+	if w.now += ms * 1e6; w.memory != nil {
+		w.memory.Clock(w.now)
+	}
 }
 
 // play sends packets: "C 53 100" is one of the client's with two protected records, "S"
 // of the server's; "S- 40" does not acknowledge the other's latest packet; "C! 22:100"
 // has a record of another type; "C fin" ends a side, "S rst" resets it; "C lost 70" is a
-// packet that the capture lacks.
+// packet that the capture lacks, "S wait 2000" 2 s without a packet. A packet takes 1 ms.
 func (w *wire) play(packets string) *wire {
 	for p := range strings.SplitSeq(packets, "|") {
 		words := strings.Fields(p)
@@ -141,6 +152,9 @@ func (w *wire) play(packets string) *wire {
 			case "fin", "rst":
 				w.s.Closed(dissect.Side(side), word == "rst")
 				continue
+			case "wait":
+				n, _ := strconv.Atoi(words[i+2])
+				w.wait(int64(n))
 			case "lost":
 				n, _ := strconv.Atoi(words[i+2])
 				w.at[side] += int64(n)
@@ -148,7 +162,7 @@ func (w *wire) play(packets string) *wire {
 				b = ""
 				size = ""
 			}
-			if size == "" || slices.Contains(words, "lost") {
+			if size == "" || slices.Contains(words, "lost") || slices.Contains(words, "wait") {
 				continue
 			}
 			k, err := strconv.Atoi(typ)

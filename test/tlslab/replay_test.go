@@ -58,8 +58,9 @@ func load(t testing.TB, path string) []frame {
 
 // replay is the tap's way from packets to verdicts.
 type replay struct {
-	judge *verdict.Judge
-	ended []verdict.Judged
+	memory dissect.Memory
+	judge  *verdict.Judge
+	ended  []verdict.Judged
 	// mutual are the connections that were called mutual at any time, and settled so.
 	mutual map[uint64]bool
 }
@@ -98,9 +99,10 @@ func replayed(frames []frame) *replay {
 func (r *replay) Data(c *flow.Conn, s flow.Segment) {
 	x, ok := c.User.(*state)
 	if !ok {
-		x = &state{session: dissect.New()}
+		x = &state{session: r.memory.New()}
 		c.User = x
 	}
+	r.memory.Clock(s.Time)
 	if c.Transport == 17 {
 		x.session.Datagram(dissect.Side(s.Side), s.Data)
 	} else {
@@ -115,6 +117,7 @@ func (r *replay) Changed(c *flow.Conn) {
 	if !ok {
 		return
 	}
+	r.memory.Clock(c.Last)
 	for side, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
 		if end.FIN && !x.fin[side] {
 			x.fin[side] = true
