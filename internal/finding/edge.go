@@ -34,6 +34,7 @@ type edge struct {
 	proofs                []proof // by party
 	nth                   uint64  // records sent in the window that begins at nthOf
 	nthOf                 int64
+	removals              uint64 // how many edges had been removed when this one was made
 }
 
 // Edges that more than one connection's ends fold into.
@@ -59,6 +60,7 @@ func (e *Engine) edgeOf(j *verdict.Judged) (g *edge, fresh bool) {
 
 // insert adds an edge. Folded ones are few and find room in any case.
 func (e *Engine) insert(g *edge) *edge {
+	g.removals = e.totals.gone + e.totals.folded
 	at, _ := slices.BinarySearchFunc(e.order, g, byKey)
 	e.order = slices.Insert(e.order, at, g)
 	e.edges[g.key] = g

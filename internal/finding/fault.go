@@ -149,13 +149,14 @@ func (e *Engine) emitFinding(g *edge, r int, f *fault, state string, at int64, c
 
 var knownFault = []string{"connection", "info"}
 
-// next numbers the records of an edge in a window, also where a flush has cut it.
+// next numbers the records of an edge in a window, also where a flush has cut it, or where
+// the edge was removed and came back. An edge sends fewer than 2^32 records in a window.
 func (e *Engine) next(g *edge) uint64 {
 	if g.nthOf != e.window.start {
 		g.nth, g.nthOf = 0, e.window.start
 	}
 	g.nth++
-	return g.nth
+	return g.removals<<32 | g.nth
 }
 
 // sentence says a finding in plain words: who, what, whom, where, and what was expected.
