@@ -21,10 +21,15 @@ func halfHello() *capturetest.Conversation {
 	return &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: hello}}}
 }
 
+// packetOf returns a frame as a packet of an Ethernet capture; it shares the frame's bytes.
+func packetOf(f capturetest.Frame) flow.Packet {
+	return flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet}
+}
+
 // play sends frames through a pipeline.
 func play(p *pipeline, frames ...capturetest.Frame) {
 	for _, f := range frames {
-		packet := flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet}
+		packet := packetOf(f)
 		p.engine.Tick(packet.Time)
 		p.add(&packet)
 	}

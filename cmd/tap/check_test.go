@@ -10,7 +10,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
-	holds "github.com/meshtls-tap/meshtls-tap/internal/eventually"
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
@@ -72,7 +72,7 @@ func TestCheckAndTopics(t *testing.T) {
 	expect := func(args, environ []string, status int, patterns ...string) {
 		t.Helper()
 		var wrong []string
-		holds.Holds(func() bool {
+		eventually.Holds(func() bool {
 			got, out := outcome(t, args, environ...)
 			wrong = nil
 			for _, p := range patterns {

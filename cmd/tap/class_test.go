@@ -122,10 +122,7 @@ func classOf(t *testing.T, frames []capturetest.Frame) (class string, opens, sta
 			}
 		},
 	})
-	for _, f := range frames {
-		p.engine.Tick(f.Time.UnixNano())
-		p.add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
-	}
+	play(p, frames...)
 	p.table.Flush()
 	return class, opens, stand
 }

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
 // TestEndWithoutBroker: where the brokers are known to be away, a pod's end does not wait for them however long TAP_GRACE is. What
@@ -25,7 +27,7 @@ func TestEndWithoutBroker(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			tap := a.start(t, []string{"TAP_INTERFACES=lo", "TAP_SINK=kafka", "TAP_KAFKA_BROKERS=127.0.0.1:1", "TAP_GRACE=10m", "TAP_SPOOL_DIR=" + c.spool}, program, "run")
-			eventually(t, "the brokers are known to be away", func() bool {
+			eventually.True(t, "the brokers are known to be away", func() bool {
 				_, body := a.get(t, "/metrics")
 				return strings.Contains(body, "\nmeshtls_tap_sink_down 1\n") && strings.Contains(body, "\nmeshtls_tap_sink_fault{class=\"connection\"} 1\n")
 			})
@@ -53,10 +55,10 @@ func TestSecondSignal(t *testing.T) {
 	silent.line(t, func(string) bool { return true })
 	tap := a.start(t, []string{"TAP_INTERFACES=lo", "TAP_SINK=kafka", "TAP_KAFKA_BROKERS=" + b.address + ":9092", "TAP_GRACE=10m"}, program, "run")
 	queued := func() int { return a.metric(t, "sink_queued_records") }
-	eventually(t, "the record of the start waits", func() bool { return queued() > 0 })
+	eventually.True(t, "the record of the start waits", func() bool { return queued() > 0 })
 	before := queued()
 	tap.Process.Signal(syscall.SIGTERM)
-	eventually(t, "the record of the end waits", func() bool { return queued() > before })
+	eventually.True(t, "the record of the end waits", func() bool { return queued() > before })
 	tap.Process.Signal(syscall.SIGTERM)
 	err := tap.gone(t)
 	if status, ok := errors.AsType[*exec.ExitError](err); !ok || status.ExitCode() != exitError {
@@ -85,7 +87,7 @@ func outputBlocked(t *testing.T) (dropped bool) {
 	a.ready(t)
 	for round := 1; !dropped && a.metric(t, "sink_queued_records") < 100; round++ { // the pipe takes some first
 		a.run(t, "", "python3", "-c", talk)
-		eventually(t, "it goes on to capture", func() bool {
+		eventually.True(t, "it goes on to capture", func() bool {
 			dropped = a.metric(t, `ring_dropped_packets_total\{interface="lo"\}`) > 0
 			return dropped || a.metric(t, "connections_total") >= 400*round
 		})
@@ -122,7 +124,7 @@ func (x *process) gone(t *testing.T) error {
 	select {
 	case err := <-ended:
 		return err
-	case <-time.After(patience):
+	case <-time.After(eventually.Limit):
 		t.Fatalf("it does not end: %s", x.log())
 		return nil
 	}

@@ -87,7 +87,7 @@ func sealedText(text string) string {
 func packetsOf(talk *capturetest.Conversation, o capturetest.Options) (out []flow.Packet) {
 	o.Server = netip.MustParseAddrPort("10.2.0.1:8443")
 	for _, f := range talk.Packets(o) {
-		out = append(out, flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
+		out = append(out, packetOf(f))
 	}
 	return out
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"strings"
 	"testing"
 )
@@ -13,18 +12,11 @@ func TestLiveFilter(t *testing.T) {
 
 func liveFilter(t *testing.T) (dropped bool) {
 	client, server := pods(t)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	running := server.start(t, []string{"MESHTLS_LIVE=server", "MESHTLS_ADDRESS=" + server.address}, self)
-	running.line(t, func(l string) bool { return l == "serving\n" })
+	server.serve(t, "MESHTLS_LIVE=server", server.address)
 	const filter = "tcp port 7000 or (host 10.77.0.2 and port 7003)"
 	live := client.start(t, []string{"TAP_EMIT=flows,posture", "TAP_INTERFACES=eth0", "TAP_WINDOW=1h", "TAP_LISTEN=", "TAP_FILTER=" + filter}, buildTap(t), "run")
 	live.line(t, func(l string) bool { return strings.Contains(l, `"meshtls.tap"`) })
-	if out, err := clientRun(t, client, self, server.address); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	client.ask(t, "MESHTLS_LIVE=client", server.address)
 	markers := 0
 	lines := live.line(t, func(l string) bool {
 		if r := parseFlow(l); r != nil && r.port == portMarker {

@@ -54,15 +54,7 @@ func hiddenServer(address string) error {
 		if err != nil {
 			return err
 		}
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() { _ = errors.Join(f(c), c.Close()) }()
-			}
-		}()
+		go serveEach(l, f)
 		return nil
 	}
 	err := serve(portLines, answerLines)
@@ -77,9 +69,7 @@ func hiddenServer(address string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("serving")
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
+	return untilInputEnds()
 }
 
 // answerLines is a server of a protocol of lines, as memcached is: whatever it does not understand is an error, and it goes on.
@@ -155,18 +145,10 @@ func hideFromLines(address string, disguise []byte) error {
 // it sends first.
 func TestHiddenPlaintextLive(t *testing.T) {
 	server, client := pods(t)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	serving := server.start(t, []string{"MESHTLS_HIDDEN=server", "MESHTLS_ADDRESS=" + server.address}, self)
-	serving.line(t, func(line string) bool { return line == "serving\n" })
+	server.serve(t, "MESHTLS_HIDDEN=server", server.address)
 	tap := server.start(t, []string{"TAP_INTERFACES=eth0,lo", "TAP_EMIT=findings,flows", "POD_IPS=" + server.address}, buildTap(t), "run")
 	server.ready(t)
-	asking := client.start(t, []string{"MESHTLS_HIDDEN=client", "MESHTLS_ADDRESS=" + server.address}, self)
-	if err := asking.Wait(); err != nil {
-		t.Fatalf("%v: %s", err, &asking.stderr)
-	}
+	client.ask(t, "MESHTLS_HIDDEN=client", server.address)
 	got, found := map[string]int{}, map[string]bool{}
 	for _, r := range validated(t, tap.end(t)) {
 		port := strings.TrimSuffix(r.at("destination.port"), ".0")

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
 func startHTTPD(t *testing.T) *httpd {
@@ -110,7 +112,7 @@ func closeTakes(t *testing.T) time.Duration {
 		defer c.Close()
 		held = append(held, c)
 	}
-	eventuallyTrue(t, "all slots are taken", func() bool { return len(h.slots) == httpdConns })
+	eventually.True(t, "all slots are taken", func() bool { return len(h.slots) == httpdConns })
 	c, err := net.Dial("tcp", h.listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -121,20 +123,10 @@ func closeTakes(t *testing.T) time.Duration {
 		t.Errorf("read %d bytes from one connection too many", n)
 	}
 	held[0].Close()
-	eventuallyTrue(t, "a slot is free", func() bool { return len(h.slots) < httpdConns })
+	eventually.True(t, "a slot is free", func() bool { return len(h.slots) < httpdConns })
 	begin := time.Now()
 	h.close()
 	return time.Since(begin)
-}
-
-func eventuallyTrue(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(3 * time.Minute); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if f() {
-			return
-		}
-	}
-	t.Fatalf("not so within 3 minutes: %s", what)
 }
 
 func FuzzReadRequest(f *testing.F) {

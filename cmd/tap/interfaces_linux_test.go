@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
 // TestInterfacesComeAndGo: a tap that begins where lo is down and one of its interfaces is not there yet captures on each as soon
@@ -16,42 +17,27 @@ import (
 func TestInterfacesComeAndGo(t *testing.T) {
 	a, b := pods(t)
 	needs(t, "curl", "curl")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	serve := func(p pod, address string) {
-		s := p.start(t, []string{"MESHTLS_LIVE=server", "MESHTLS_ADDRESS=" + address}, self)
-		s.line(t, func(l string) bool { return l == "serving\n" })
-	}
 	ask := func(url string) { a.run(t, "", "curl", "-skS", "-m", "120", "-o", "/dev/null", url) }
 	ip(t, "-n", a.name, "link", "set", "lo", "down")
-	serve(b, "0.0.0.0")
+	b.serve(t, "MESHTLS_LIVE=server", "0.0.0.0")
 	tap := a.start(t, []string{"TAP_INTERFACES=eth0,net1,lo", "TAP_EMIT=flows,posture"}, buildTap(t), "run")
 	tap.line(t, func(l string) bool { return strings.Contains(l, `"action":"started"`) })
 	ask("http://10.77.0.2:7000/")
 
 	ip(t, "-n", a.name, "link", "set", "lo", "up")
-	serve(a, "127.0.0.1")
+	a.serve(t, "MESHTLS_LIVE=server", "127.0.0.1")
 	ask("http://127.0.0.1:7000/")
 
-	cable := func(name, network string) {
-		ip(t, "-n", a.name, "link", "add", name, "type", "veth", "peer", "name", name, "netns", b.name)
-		for i, p := range []pod{a, b} {
-			ip(t, "-n", p.name, "address", "add", fmt.Sprintf("%s.%d/24", network, i+1), "dev", name)
-			ip(t, "-n", p.name, "link", "set", name, "up")
-		}
-	}
-	cable("net1", "10.78.0")
+	cable(t, a, b, "net1", "10.78.0")
 	a.ready(t)
 	ask("http://10.78.0.2:7001/")
 
 	ip(t, "-n", a.name, "link", "del", "eth0")
-	eventually(t, "not ready without eth0", func() bool {
+	eventually.True(t, "not ready without eth0", func() bool {
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "eth0")
 	})
-	cable("eth0", "10.77.0")
+	cable(t, a, b, "eth0", "10.77.0")
 	a.ready(t)
 	ask("http://10.77.0.2:7001/")
 
@@ -75,23 +61,11 @@ func TestInterfacesComeAndGo(t *testing.T) {
 func TestInterfacesAll(t *testing.T) {
 	a, b := pods(t)
 	needs(t, "curl", "curl")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := b.start(t, []string{"MESHTLS_LIVE=server", "MESHTLS_ADDRESS=0.0.0.0"}, self)
-	server.line(t, func(l string) bool { return l == "serving\n" })
+	b.serve(t, "MESHTLS_LIVE=server", "0.0.0.0")
 	ask := func(url string) { a.run(t, "", "curl", "-skS", "-m", "20", "-o", "/dev/null", url) }
-	cable := func() {
-		ip(t, "-n", a.name, "link", "add", "net1", "type", "veth", "peer", "name", "net1", "netns", b.name)
-		for i, p := range []pod{a, b} {
-			ip(t, "-n", p.name, "address", "add", fmt.Sprintf("10.78.0.%d/24", i+1), "dev", "net1")
-			ip(t, "-n", p.name, "link", "set", "net1", "up")
-		}
-	}
 	captured := func(name string, up int) {
 		t.Helper()
-		eventually(t, fmt.Sprintf("%s: %d", name, up), func() bool {
+		eventually.True(t, fmt.Sprintf("%s: %d", name, up), func() bool {
 			_, body := a.get(t, "/metrics")
 			return strings.Contains(body, fmt.Sprintf("meshtls_tap_capturing{interface=%q} %d", name, up))
 		})
@@ -102,7 +76,7 @@ func TestInterfacesAll(t *testing.T) {
 	captured("eth0", 1)
 	captured("lo", 1)
 	for _, port := range []int{portMarker, portHTTP} {
-		cable()
+		cable(t, a, b, "net1", "10.78.0")
 		captured("net1", 1)
 		ask(fmt.Sprintf("http://10.78.0.2:%d/", port))
 		ip(t, "-n", a.name, "link", "del", "net1")
@@ -118,8 +92,8 @@ func TestInterfacesAll(t *testing.T) {
 
 	tap = a.start(t, []string{"TAP_INTERFACES=eth0", "TAP_EMIT=posture"}, program, "run")
 	a.ready(t)
-	cable()
-	eventually(t, "net1 is told of", func() bool {
+	cable(t, a, b, "net1", "10.78.0")
+	eventually.True(t, "net1 is told of", func() bool {
 		_, body := a.get(t, "/metrics")
 		return strings.Contains(body, `meshtls_tap_uncaptured{interface="net1"} 1`)
 	})

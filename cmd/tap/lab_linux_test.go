@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/afpacket"
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
@@ -220,7 +221,7 @@ func (l *listener) play(t *testing.T, packets []flow.Packet, offloads bool) (arr
 // await waits until both readers have had so many packets.
 func (l *listener) await(t *testing.T, n int) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(200 * time.Microsecond) {
+	for deadline := time.Now().Add(eventually.Limit); ; time.Sleep(200 * time.Microsecond) {
 		l.mu.Lock()
 		seen := l.seen
 		l.mu.Unlock()

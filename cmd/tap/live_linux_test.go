@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -14,9 +13,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
 // TestMain's second life: in a network namespace, the test binary is the two ends of the traffic.
@@ -27,14 +26,6 @@ func init() {
 	case "client":
 		exitOn(liveClient(os.Getenv("MESHTLS_ADDRESS")))
 	}
-}
-
-func exitOn(err error) {
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(0)
 }
 
 // The ports of the server in TestLiveAgreesWithRead.
@@ -79,9 +70,7 @@ func liveServer(address string) error {
 		}
 		go http.Serve(l, answer) //nolint:gosec // a test's server
 	}
-	fmt.Println("serving")
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
+	return untilInputEnds()
 }
 
 // liveClient makes the traffic: a marker, 150 connections of each kind with two requests, ten at a time, a marker.
@@ -97,7 +86,7 @@ func liveClient(address string) error {
 		}
 		transport := &http.Transport{MaxConnsPerHost: 1, TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}} //nolint:gosec // the test judges the wire
 		defer transport.CloseIdleConnections()
-		client := &http.Client{Transport: transport, Timeout: patience}
+		client := &http.Client{Transport: transport, Timeout: eventually.Limit}
 		for range 2 {
 			r, err := client.Get(fmt.Sprintf("%s://%s:%d/", scheme, address, port))
 			if err != nil {
@@ -141,20 +130,13 @@ func TestLiveAgreesWithRead(t *testing.T) {
 func liveAgreesWithRead(t *testing.T) (dropped bool) {
 	client, server := pods(t)
 	tap := buildTap(t)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	file := filepath.Join(t.TempDir(), "live.pcap")
-	running := server.start(t, []string{"MESHTLS_LIVE=server", "MESHTLS_ADDRESS=" + server.address}, self)
-	running.line(t, func(l string) bool { return l == "serving\n" })
+	server.serve(t, "MESHTLS_LIVE=server", server.address)
 	live := client.start(t, []string{"TAP_EMIT=flows,posture", "TAP_INTERFACES=eth0", "TAP_WINDOW=1h", "TAP_LISTEN="}, tap, "run")
 	live.line(t, func(l string) bool { return strings.Contains(l, `"meshtls.tap"`) })
 	dump := client.start(t, nil, "tcpdump", "-i", "eth0", "-B", "262144", "-s", "65535", "-U", "--immediate-mode", "-Z", "root", "-w", file)
 	waitForFile(t, file)
-	if out, err := clientRun(t, client, self, server.address); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	client.ask(t, "MESHTLS_LIVE=client", server.address)
 	markers := 0
 	lines := live.line(t, func(l string) bool {
 		if r := parseFlow(l); r != nil && r.port == portMarker {
@@ -182,24 +164,13 @@ func liveAgreesWithRead(t *testing.T) (dropped bool) {
 	return false
 }
 
-func clientRun(t *testing.T, p pod, self, address string) ([]byte, error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
-	defer cancel()
-	cmd := p.in(ctx, self)
-	cmd.Env = append(os.Environ(), "MESHTLS_LIVE=client", "MESHTLS_ADDRESS="+address)
-	return cmd.CombinedOutput()
-}
-
 // waitForFile waits until tcpdump has written its header: it captures from then on.
 func waitForFile(t *testing.T, file string) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
-		if info, err := os.Stat(file); err == nil && info.Size() >= 24 {
-			return
-		}
-	}
-	t.Fatalf("tcpdump has not begun to capture within %v", patience)
+	eventually.True(t, "tcpdump captures", func() bool {
+		info, err := os.Stat(file)
+		return err == nil && info.Size() >= 24
+	})
 }
 
 // flowFacts is what two records of one connection have to agree on.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -52,21 +51,14 @@ func namesServer(address string) error {
 			_, _ = dns.WriteTo(response, from)
 		}
 	}()
-	go func() {
-		for {
-			c, err := redis.Accept()
-			if err != nil {
-				return
-			}
-			if _, err := io.ReadFull(c, make([]byte, 14)); err == nil {
-				_, _ = io.WriteString(c, "+PONG\r\n")
-			}
-			_ = c.Close()
+	go serveEach(redis, func(c net.Conn) error {
+		_, err := io.ReadFull(c, make([]byte, 14))
+		if err == nil {
+			_, err = io.WriteString(c, "+PONG\r\n")
 		}
-	}()
-	fmt.Println("serving")
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
+		return err
+	})
+	return untilInputEnds()
 }
 
 // namesClient connects by the name, as any client in Go does.
@@ -89,18 +81,10 @@ func namesClient(resolver string) error {
 // port is the tap's.
 func TestNamesLive(t *testing.T) {
 	server, client := pods(t)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	serving := server.start(t, []string{"MESHTLS_NAMES=server", "MESHTLS_ADDRESS=" + server.address}, self)
-	serving.line(t, func(line string) bool { return line == "serving\n" })
+	server.serve(t, "MESHTLS_NAMES=server", server.address)
 	tap := client.start(t, []string{"TAP_INTERFACES=eth0,lo", "TAP_EMIT=flows", "POD_IPS=" + client.address}, buildTap(t), "run")
 	client.ready(t)
-	asking := client.start(t, []string{"MESHTLS_NAMES=client", "MESHTLS_ADDRESS=" + server.address}, self)
-	if err := asking.Wait(); err != nil {
-		t.Fatalf("%v: %s", err, &asking.stderr)
-	}
+	client.ask(t, "MESHTLS_NAMES=client", server.address)
 	seen := map[string]object{}
 	for _, r := range validated(t, tap.end(t)) {
 		if port := r.at("destination.port"); port != "" {

@@ -131,10 +131,7 @@ func through(t *testing.T, frames []capturetest.Frame) (flows map[string]telling
 			}
 		},
 	})
-	for _, f := range frames {
-		p.engine.Tick(f.Time.UnixNano())
-		p.add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
-	}
+	play(p, frames...)
 	p.table.Flush()
 	return flows, edge
 }

@@ -18,12 +18,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/exclusive"
 )
-
-// patience is how long a test waits for what has to come. It is no measure of speed: it only ends a test whose condition never
-// comes true, on a machine however busy.
-const patience = 3 * time.Minute
 
 // undropped runs a test in which the ring may drop packets, which says nothing then: a ring holds what the tap is late for, but
 // no longer than the machine keeps it waiting. attempt returns whether packets were dropped, before it has judged anything.
@@ -57,13 +54,21 @@ func pods(t *testing.T) (a, b pod) {
 	needs(t, "ip", "iproute2", "tcpdump", "tcpdump", "nsenter", "util-linux")
 	exclusive.Machine(t)
 	a, b = pod{newNamespace(t), "10.77.0.1"}, pod{newNamespace(t), "10.77.0.2"}
-	ip(t, "-n", a.name, "link", "add", "eth0", "type", "veth", "peer", "name", "eth0", "netns", b.name)
+	cable(t, a, b, "eth0", "10.77.0")
 	for _, p := range []pod{a, b} {
-		ip(t, "-n", p.name, "address", "add", p.address+"/24", "dev", "eth0")
-		ip(t, "-n", p.name, "link", "set", "eth0", "up")
 		ip(t, "-n", p.name, "link", "set", "lo", "up")
 	}
 	return a, b
+}
+
+// cable adds a veth pair between two pods: an interface with the same name in each, with the addresses network.1 and network.2.
+func cable(t *testing.T, a, b pod, name, network string) {
+	t.Helper()
+	ip(t, "-n", a.name, "link", "add", name, "type", "veth", "peer", "name", name, "netns", b.name)
+	for i, p := range []pod{a, b} {
+		ip(t, "-n", p.name, "address", "add", fmt.Sprintf("%s.%d/24", network, i+1), "dev", name)
+		ip(t, "-n", p.name, "link", "set", name, "up")
+	}
 }
 
 // newNamespace makes a network namespace that has no name and no process of its own: the kernel removes it with the last process in
@@ -194,8 +199,8 @@ func (x *process) line(t *testing.T, f func(line string) bool) []string {
 		if err != nil {
 			t.Fatalf("%v after %d lines: %s", err, len(lines), &x.stderr)
 		}
-	case <-time.After(patience):
-		t.Fatalf("the line did not come within %v: %s", patience, &x.stderr)
+	case <-time.After(eventually.Limit):
+		t.Fatalf("the line did not come within %v: %s", eventually.Limit, &x.stderr)
 	}
 	return lines
 }

@@ -263,7 +263,7 @@ func conversations(t *testing.T) []flow.Packet {
 			Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(n >> 8), byte(n)}), 40000), Server: netip.MustParseAddrPort("10.2.0.1:8443"),
 			MSS: mss, Start: captureStart.Add(time.Duration(n) * 20 * time.Second), Reset: reset, ClientISN: 7 * uint32(n+1), ServISN: 1 << 31,
 		}) {
-			out = append(out, flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
+			out = append(out, packetOf(f))
 		}
 		n++
 	}

@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
 func init() {
@@ -33,9 +35,7 @@ func application() error {
 		return err
 	}
 	go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello\n") })) //nolint:gosec // a test's server
-	fmt.Println("serving")
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
+	return untilInputEnds()
 }
 
 // proxy carries bytes, as a mesh's sidecar does. to says where a connection goes on, and from which address (empty: any).
@@ -53,25 +53,22 @@ func proxy(listen string, transparent bool, to func(net.Conn) (from, to string, 
 	if err != nil {
 		return err
 	}
-	fmt.Println("serving")
-	go io.Copy(io.Discard, os.Stdin)
-	for {
-		in, err := l.Accept()
+	go serveEach(l, func(in net.Conn) error {
+		err := carry(in, to)
 		if err != nil {
-			return err
+			fmt.Fprintln(os.Stderr, err)
 		}
-		go carry(in, to)
-	}
+		return err
+	})
+	return untilInputEnds()
 }
 
-func carry(in net.Conn, to func(net.Conn) (string, string, error)) {
-	defer in.Close()
+func carry(in net.Conn, to func(net.Conn) (string, string, error)) error {
 	from, target, err := to(in)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return
+		return err
 	}
-	d := net.Dialer{Timeout: patience, Control: func(_, _ string, c syscall.RawConn) error {
+	d := net.Dialer{Timeout: eventually.Limit, Control: func(_, _ string, c syscall.RawConn) error {
 		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 7) }) // the rules let it pass
 	}}
 	if from != "" {
@@ -79,8 +76,7 @@ func carry(in net.Conn, to func(net.Conn) (string, string, error)) {
 	}
 	out, err := d.Dial("tcp", target)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return
+		return err
 	}
 	defer out.Close()
 	go func() {
@@ -88,6 +84,7 @@ func carry(in net.Conn, to func(net.Conn) (string, string, error)) {
 		out.(*net.TCPConn).CloseWrite()
 	}()
 	io.Copy(in, out)
+	return nil
 }
 
 // originalDestination asks netfilter where a redirected connection meant to go (SO_ORIGINAL_DST, linux/netfilter_ipv4.h).
@@ -112,11 +109,6 @@ func originalDestination(c net.Conn) (from, to string, err error) {
 func TestRedirectAndTProxy(t *testing.T) {
 	client, server := pods(t)
 	needs(t, "nft", "nftables", "curl", "curl")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	serving := func(l string) bool { return l == "serving\n" }
 	for _, command := range []string{
 		"nft add table ip mesh", "nft add chain ip mesh out { type nat hook output priority -100 ; }",
 		"nft add rule ip mesh out meta mark 7 accept", "nft add rule ip mesh out tcp dport 80 redirect to :15001",
@@ -130,9 +122,9 @@ func TestRedirectAndTProxy(t *testing.T) {
 	} {
 		server.run(t, "", strings.Fields(command)...)
 	}
-	server.start(t, []string{"MESHTLS_PROXY=application"}, self).line(t, serving)
-	server.start(t, []string{"MESHTLS_PROXY=tproxy"}, self).line(t, serving)
-	client.start(t, []string{"MESHTLS_PROXY=redirect"}, self).line(t, serving)
+	server.serve(t, "MESHTLS_PROXY=application", "")
+	server.serve(t, "MESHTLS_PROXY=tproxy", "")
+	client.serve(t, "MESHTLS_PROXY=redirect", "")
 	tap := buildTap(t)
 	taps := map[string]*process{}
 	for _, p := range []pod{client, server} {

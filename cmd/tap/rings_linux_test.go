@@ -3,12 +3,12 @@ package main
 import (
 	"fmt"
 	mathrand "math/rand/v2"
-	"os"
 	"slices"
 	"syscall"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
 // TestFloodLeavesTCPItsRing: while the tap reads nothing, a flood of datagrams fills its ring, and connections over TCP lose no
@@ -16,12 +16,7 @@ import (
 func TestFloodLeavesTCPItsRing(t *testing.T) {
 	a, b := pods(t)
 	needs(t, "curl", "curl")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := a.start(t, []string{"MESHTLS_LIVE=server", "MESHTLS_ADDRESS=" + a.address}, self)
-	server.line(t, func(l string) bool { return l == "serving\n" })
+	a.serve(t, "MESHTLS_LIVE=server", a.address)
 	tap := a.start(t, []string{"TAP_INTERFACES=eth0", "TAP_EMIT=flows,posture"}, buildTap(t), "run")
 	a.ready(t)
 	r := mathrand.New(mathrand.NewPCG(7, 7))
@@ -40,7 +35,7 @@ func TestFloodLeavesTCPItsRing(t *testing.T) {
 	if err := tap.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the flood is counted", func() bool { return a.metric(t, `ring_dropped_packets_total{interface="eth0"}`) > 0 })
+	eventually.True(t, "the flood is counted", func() bool { return a.metric(t, `ring_dropped_packets_total{interface="eth0"}`) > 0 })
 	if n := a.metric(t, `ring_dropped_tcp_packets_total{interface="eth0"}`); n != 0 {
 		t.Errorf("%d packets of TCP were dropped", n)
 	}

@@ -18,6 +18,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
+
 	"github.com/meshtls-tap/meshtls-tap/schema"
 )
 
@@ -81,33 +83,11 @@ func (p pod) get(t *testing.T, path string) (status int, body string) {
 	return status, string(out[:at])
 }
 
-// eventually waits until f is true.
-func eventually(t *testing.T, what string, f func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if f() {
-			return
-		}
-	}
-	t.Fatalf("within %v not: %s", patience, what)
-}
-
-// eventuallyOr is eventually; state says how far it came where it was in vain.
-func eventuallyOr(t *testing.T, what string, f func() bool, state func() string) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
-		if f() {
-			return
-		}
-	}
-	t.Fatalf("within %v not: %s: %s", patience, what, state())
-}
-
 // ready waits until the tap in a pod is.
 func (p pod) ready(t *testing.T) {
 	t.Helper()
 	last := ""
-	eventually(t, "ready", func() bool {
+	eventually.True(t, "ready", func() bool {
 		status, body := p.get(t, "/readyz")
 		if body != last {
 			t.Logf("/readyz: %d %s", status, body)
@@ -183,7 +163,7 @@ func TestOwnTrafficIsLeftOut(t *testing.T) {
 		}
 		return validated(t, lines)
 	}
-	eventually(t, "a finding of the application's cleartext Kafka", func() bool {
+	eventually.True(t, "a finding of the application's cleartext Kafka", func() bool {
 		for _, r := range records("findings") {
 			if r.at("rule.id") == "plaintext-edge" && r.at("network.protocol") == "kafka" && r.at("kubernetes.pod.name") == "web-1" {
 				return true
@@ -245,7 +225,7 @@ func needs(t *testing.T, pairs ...string) {
 func TestInterfaceComesLate(t *testing.T) {
 	a, _ := pods(t)
 	tap := a.start(t, []string{"TAP_INTERFACES=lo,net1"}, buildTap(t), "run")
-	eventually(t, "a reason in /readyz", func() bool {
+	eventually.True(t, "a reason in /readyz", func() bool {
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "net1") && strings.Contains(body, "eth0")
 	})
@@ -257,7 +237,7 @@ func TestInterfaceComesLate(t *testing.T) {
 	ip(t, "-n", a.name, "link", "set", "net2", "up")
 	a.ready(t)
 	ip(t, "-n", a.name, "link", "del", "net1")
-	eventually(t, "not ready without the interface", func() bool {
+	eventually.True(t, "not ready without the interface", func() bool {
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "net1")
 	})
@@ -275,7 +255,7 @@ func TestWithoutCapability(t *testing.T) {
 	a, _ := pods(t)
 	needs(t, "setpriv", "util-linux", "curl", "curl")
 	tap := a.start(t, nil, "setpriv", "--reuid=65532", "--regid=65532", "--clear-groups", "--bounding-set=-all", buildTap(t), "run")
-	eventually(t, "a reason in /readyz", func() bool {
+	eventually.True(t, "a reason in /readyz", func() bool {
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "NET_RAW")
 	})
@@ -291,7 +271,7 @@ func TestRunsInAnyCase(t *testing.T) {
 	needs(t, "curl", "curl")
 	tap := a.start(t, []string{"TAP_WINDOW=soon", "TAP_KAFKA_BATCH_SIZE=many"}, buildTap(t), "run")
 	const want = "TAP_WINDOW=soon: expected a duration such as 10m; 10m is in force"
-	eventually(t, "it in /readyz", func() bool {
+	eventually.True(t, "it in /readyz", func() bool {
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, want) && strings.Count(body, "\n") == 2
 	})
@@ -311,7 +291,7 @@ func TestRunsInAnyCase(t *testing.T) {
 // that the time is over before the tap captures, it gets more.
 func TestUntil(t *testing.T) {
 	program := buildTap(t)
-	for wait := 4 * time.Second; wait < patience; wait *= 4 {
+	for wait := 4 * time.Second; wait < eventually.Limit; wait *= 4 {
 		if captured := until(t, program, time.Now().Add(wait).Truncate(time.Second)); captured || t.Failed() {
 			return
 		}
@@ -325,14 +305,14 @@ func until(t *testing.T, program string, end time.Time) (captured bool) {
 	t.Helper()
 	a, _ := pods(t)
 	tap := a.start(t, []string{"TAP_UNTIL=" + end.Format(time.RFC3339), "TAP_INTERFACES=lo"}, program, "run")
-	eventually(t, "it idles", func() bool {
+	eventually.True(t, "it idles", func() bool {
 		_, body := a.get(t, "/readyz")
 		return strings.HasPrefix(body, "idle: ")
 	})
 	if now := time.Now(); now.Before(end) {
 		t.Errorf("stopped %v before its time", end.Sub(now))
 	}
-	eventually(t, "no packet socket left", func() bool {
+	eventually.True(t, "no packet socket left", func() bool {
 		return !strings.Contains(a.run(t, "", "ss", "-0Hn"), "lo")
 	})
 	if err := tap.Process.Signal(syscall.Signal(0)); err != nil {
@@ -354,7 +334,7 @@ func TestReaderOfOutputGoes(t *testing.T) {
 	needs(t, "curl", "curl")
 	tap := a.start(t, []string{"TAP_INTERFACES=lo", "TAP_EMIT=flows"}, "sh", "-c", "exec "+buildTap(t)+" run | head -n 1")
 	tap.line(t, func(l string) bool { return strings.Contains(l, `"action":"started"`) })
-	eventually(t, "a reason in /readyz", func() bool {
+	eventually.True(t, "a reason in /readyz", func() bool {
 		a.get(t, "/healthz") // a connection makes a record, whose write fails
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "closed")
@@ -376,10 +356,10 @@ func TestOrdersOfConfigMap(t *testing.T) {
 	}
 	tap := a.start(t, []string{"TAP_CONFIG_DIR=" + dir, "TAP_CONFIG_ALLOW=enabled,mute", "POD_IPS=" + a.address, "TAP_EMIT=findings,flows"}, buildTap(t), "run")
 	a.ready(t)
-	b.start(t, []string{"MESHTLS_PROXY=application"}, os.Args[0]).line(t, func(l string) bool { return l == "serving\n" })
+	b.serve(t, "MESHTLS_PROXY=application", "")
 	order("mute", "plaintext-edge")
 	order("enabled", "false")
-	eventually(t, "idle", func() bool {
+	eventually.True(t, "idle", func() bool {
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusOK && body == "idle: disabled\n"
 	})
@@ -387,7 +367,7 @@ func TestOrdersOfConfigMap(t *testing.T) {
 		t.Errorf("a packet socket is left: %s", sockets)
 	}
 	order("enabled", "true")
-	eventually(t, "capturing again", func() bool {
+	eventually.True(t, "capturing again", func() bool {
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusOK && body == "ok\n"
 	})

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
@@ -74,21 +75,8 @@ func resumableServer(address string) error {
 	if err != nil {
 		return err
 	}
-	go func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer c.Close()
-				_ = answering(nil, 400)(c)
-			}()
-		}
-	}()
-	fmt.Println("serving")
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
+	go serveEach(l, answering(nil, 400))
+	return untilInputEnds()
 }
 
 // oneWay is a server that asks for no certificate, and whose tickets are large enough to hold one.
@@ -229,10 +217,6 @@ func (p pod) forge(t *testing.T, to net.HardwareAddr, talks ...[]capturetest.Fra
 // then an honest client resumes a connection that is older than the tap and is not mutual. Nothing may be called mutual.
 func TestForgedConversations(t *testing.T) {
 	a, b := pods(t)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	const port = ":8443"
 	forged, resumption := poison(t)
 	between := func(talk *capturetest.Conversation, client, server string, at int) []capturetest.Frame {
@@ -249,9 +233,8 @@ func TestForgedConversations(t *testing.T) {
 		t.Fatalf("the forgery is not good enough: %v", got)
 	}
 
-	server := a.start(t, []string{"MESHTLS_LIVE=resumable-server", "MESHTLS_ADDRESS=" + a.address + port}, self)
-	server.line(t, func(l string) bool { return l == "serving\n" })
-	client := b.start(t, []string{"MESHTLS_LIVE=resuming-client", "MESHTLS_ADDRESS=" + a.address + port}, self)
+	a.serve(t, "MESHTLS_LIVE=resumable-server", a.address+port)
+	client := b.live(t, "MESHTLS_LIVE=resuming-client", a.address+port)
 	resume := func() (from int) {
 		lines := client.line(t, func(string) bool { return true })
 		fmt.Sscan(lines[0], &from)
@@ -271,7 +254,7 @@ func TestForgedConversations(t *testing.T) {
 		honest := resume()
 		if !forwarded {
 			last := 0
-			eventuallyOr(t, "all foreign packets are counted, but those that the ring dropped", func() bool {
+			eventually.True(t, "all foreign packets are counted, but those that the ring dropped", func() bool {
 				last = a.metric(t, "foreign_packets_total")
 				return last+a.metric(t, `ring_dropped_packets_total\{interface="eth0"\}`) >= len(foreign)+len(elsewhere)
 			}, func() string { return fmt.Sprintf("%d of %d", last, len(foreign)+len(elsewhere)) })
@@ -314,10 +297,6 @@ func verdictsBySource(t *testing.T, lines []string) map[int]string {
 // the interface, one on lo or on an interface that is not captured, one that only a route makes local; and an address that was taken away is a peer's again.
 func TestAddressesComeAndGo(t *testing.T) {
 	a, b := pods(t)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	x := a.start(t, []string{"TAP_INTERFACES=eth0", "TAP_EMIT=flows,posture"}, buildTap(t), "run")
 	a.ready(t)
 	const ports = 5
@@ -335,10 +314,8 @@ func TestAddressesComeAndGo(t *testing.T) {
 			ip(t, "-n", b.name, "route", "add", address, "via", a.address)
 		}
 		at := fmt.Sprintf("%s:%d", address, 7500+i)
-		s := a.start(t, []string{"MESHTLS_LIVE=resumable-server", "MESHTLS_ADDRESS=" + at}, self)
-		s.line(t, func(l string) bool { return l == "serving\n" })
-		c := b.start(t, []string{"MESHTLS_LIVE=resuming-client", "MESHTLS_ADDRESS=" + at}, self)
-		c.line(t, func(string) bool { return true })
+		a.serve(t, "MESHTLS_LIVE=resumable-server", at)
+		b.live(t, "MESHTLS_LIVE=resuming-client", at).line(t, func(string) bool { return true })
 	}
 	if got := a.metric(t, "refused_packets_total"); got != 0 {
 		t.Errorf("%d packets were refused", got)

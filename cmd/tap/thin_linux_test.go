@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
 func init() {
@@ -118,29 +120,24 @@ func TestThinningLive(t *testing.T) {
 func thinningLive(t *testing.T, optmem string) (dropped bool) {
 	client, server := pods(t)
 	tap := buildTap(t)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	if optmem != "" {
 		server.run(t, optmem, "sh", "-c", "cat > /proc/sys/net/core/optmem_max")
 	}
-	running := server.start(t, []string{"MESHTLS_LIVE=server", "MESHTLS_ADDRESS=" + server.address}, self)
-	running.line(t, func(l string) bool { return l == "serving\n" })
+	server.serve(t, "MESHTLS_LIVE=server", server.address)
 	live := server.start(t, []string{"TAP_EMIT=flows", "TAP_INTERFACES=eth0,lo"}, tap, "run")
 	live.line(t, func(l string) bool { return strings.Contains(l, `"meshtls.tap"`) })
 	server.ready(t)
 
 	clients := []*process{}
 	for _, p := range []pod{client, server} {
-		clients = append(clients, p.start(t, []string{"MESHTLS_LIVE=keep-alive", "MESHTLS_ADDRESS=" + server.address}, self))
+		clients = append(clients, p.live(t, "MESHTLS_LIVE=keep-alive", server.address))
 	}
 	if optmem == "" {
-		eventually(t, "all but the connections of curl are thinned", func() bool { return server.metric(t, "thinned_connections") >= 8 })
-		eventually(t, "16 MB left out", func() bool { return server.metric(t, "thinned_bytes_total") > 16<<20 })
+		eventually.True(t, "all but the connections of curl are thinned", func() bool { return server.metric(t, "thinned_connections") >= 8 })
+		eventually.True(t, "16 MB left out", func() bool { return server.metric(t, "thinned_bytes_total") > 16<<20 })
 	} else {
-		eventually(t, "a choice that the kernel refuses", func() bool { return strings.Contains(live.log(), cannotLeaveOut) })
-		eventually(t, "many packets", func() bool { return server.metric(t, "packets_total") > 20000 })
+		eventually.True(t, "a choice that the kernel refuses", func() bool { return strings.Contains(live.log(), cannotLeaveOut) })
+		eventually.True(t, "many packets", func() bool { return server.metric(t, "packets_total") > 20000 })
 		if n := server.metric(t, `filter_changes_total\{interface="lo"\}`); n > 0 {
 			t.Errorf("%d changes of the filter", n)
 		}

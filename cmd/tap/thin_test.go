@@ -208,7 +208,7 @@ func (x *told) key() string {
 func together(talks []*capturetest.Conversation, options func(i int) capturetest.Options) (out []flow.Packet) {
 	for i, talk := range talks {
 		for _, f := range talk.Packets(options(i)) {
-			out = append(out, flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
+			out = append(out, packetOf(f))
 		}
 	}
 	slices.SortStableFunc(out, func(a, b flow.Packet) int { return int(a.Time - b.Time) })
