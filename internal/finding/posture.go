@@ -44,9 +44,7 @@ func claim(g *edge, s *span) string {
 	if s.known {
 		lost = fmt.Sprintf("%d packets lost", s.Dropped) + s.uncaptured()
 	}
-	if _, n := s.Hidden(); n > 0 {
-		lost += fmt.Sprintf(", %d packets not decoded", n)
-	}
+	lost += s.hidden()
 	return fmt.Sprintf("%d of %d judged connections in clear, %d unjudged, %s, %s", g.counts.window(plaintextBit),
 		g.judged(), g.counts.window(unjudgedBit), lost, clock(s.from, s.to))
 }

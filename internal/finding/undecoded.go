@@ -49,7 +49,7 @@ func undecodedSince(now, before map[string]uint64) map[string]uint64 {
 	return grown
 }
 
-// encodeUndecoded writes meshtls.coverage.undecoded.
+// encodeUndecoded writes meshtls.coverage.undecoded, and advice.
 func (e *Engine) encodeUndecoded(c *Coverage) {
 	names, _ := c.Hidden()
 	e.enc.open("undecoded")
@@ -57,4 +57,5 @@ func (e *Engine) encodeUndecoded(c *Coverage) {
 		e.enc.uint(name, c.Undecoded[name])
 	}
 	e.enc.close()
+	e.enc.list("advice", c.Advice())
 }

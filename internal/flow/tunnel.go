@@ -63,7 +63,33 @@ func inEthernet(typ uint16, f frame, d *Decoded) Reason {
 	case etherMPLS, etherMPLSUpstream:
 		return mpls(f, d)
 	}
+	if typ < leastEtherType {
+		return llc(typ, f, d)
+	}
 	return d.other(OtherNetwork, typ)
+}
+
+// leastEtherType is the first one; below it is a length (IEEE 802.3), and LLC follows.
+const leastEtherType = 0x0600
+
+// SNAP is Decoded.Other of a frame with LLC and SNAP headers that was not opened: no
+// EtherType, since it is the service access point.
+const SNAP = 0x00aa
+
+// llc opens LLC with SNAP headers that announce an EtherType (RFC 1042). Linux takes no
+// IP in them over Ethernet, so they count where tunnels do.
+func llc(length uint16, f frame, d *Decoded) Reason {
+	const header = 8
+	snap := [...]byte{0xaa, 0xaa, 3, 0, 0, 0}
+	switch n := min(len(f.b), len(snap)); {
+	case !bytes.Equal(f.b[:n], snap[:n]):
+		return d.other(OtherNetwork, length)
+	case len(f.b) < header:
+		return short(f, header)
+	case !d.deeper():
+		return d.other(OtherNetwork, SNAP)
+	}
+	return tagged(binary.BigEndian.Uint16(f.b[header-2:]), f.skip(header), d)
 }
 
 // pppoe opens a PPPoE session: version and type, code, session, length, then a PPP

@@ -42,6 +42,7 @@ func TestTunnels(t *testing.T) {
 		six  bool
 		udp  bool // what the outer packet is where tunnels are not opened; else it has no ports
 	}{
+		"LLC with SNAP":             {data: ether(uint16(8+len(ip4)), join([]byte{0xaa, 0xaa, 3, 0, 0, 0, 8, 0}, ip4))},
 		"IP in IP":                  {data: ether(0x0800, outer4(4, ip4))},
 		"6in4":                      {data: ether(0x0800, outer4(41, ip6)), six: true},
 		"GRE":                       {data: ether(0x0800, outer4(47, join([]byte{0, 0, 8, 0}, ip4)))},

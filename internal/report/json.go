@@ -72,6 +72,7 @@ type coverage struct {
 	Older    uint64 `json:"older"`
 
 	Undecoded map[string]uint64 `json:"undecoded,omitempty"` // packets by what they carried
+	Advice    []string          `json:"advice,omitempty"`    // what to do about them
 }
 
 // JSON writes the summary as one indented JSON object. The error is that of w.
@@ -86,7 +87,7 @@ func JSON(w io.Writer, s finding.Summary) error {
 		out.Findings = append(out.Findings, fault(f))
 	}
 	if c := s.Coverage; s.CoverageSet {
-		out.Coverage = &coverage{Packets: c.Packets, Dropped: c.Dropped, Evicted: c.Evicted, CutShort: c.CutShort, Older: c.Older, Undecoded: c.Undecoded}
+		out.Coverage = &coverage{Packets: c.Packets, Dropped: c.Dropped, Evicted: c.Evicted, CutShort: c.CutShort, Older: c.Older, Undecoded: c.Undecoded, Advice: c.Advice()}
 	}
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")

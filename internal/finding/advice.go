@@ -1,0 +1,94 @@
+package finding
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// advices say what can be done about packets that were not decoded, by the names in
+// Coverage.Undecoded. The last one, without names, is for all others.
+var advices = []struct {
+	names  []string
+	advice string
+}{
+	{[]string{"gre", "ip_in_ip", "ipv6_in_ip", "l2tp", "mpls_in_ip", "mpls", "pppoe", "ppp_control", "pbb", "nsh"},
+		"a tunnel, which the tap does not open: capture the interface that it ends at (TAP_INTERFACES=all), or read a capture file with tap read"},
+	{[]string{"esp", "ah", "macsec", "ipcomp"},
+		"encryption or compression below TCP and UDP: ask whoever runs it what it protects (TAP_NODE_ENCRYPTION declares it)"},
+	{[]string{"fragments"},
+		"datagrams of which fragments are missing: no receiver gets them, but what they carried is not known; many of them mean loss, a small MTU or an attack"},
+	{[]string{"malformed"},
+		"headers that contradict themselves, which no receiver should take: look for a fault of the network, or an attack"},
+	{[]string{"truncated", "llc_snap", "not_ip"},
+		"headers that could not be read: capture whole packets (tcpdump -s 0), of IP"},
+	{nil, "neither TCP nor UDP, and so never judged: forbid the protocol by a network policy, or see by other means that it is encrypted"},
+}
+
+// linkAdvice is that for link types, whose names end in a number.
+const (
+	linkPrefix = "link_type_"
+	linkAdvice = "a link type that is not known: capture on an interface of Ethernet or IP"
+)
+
+// Advice returns what can be done about what was not seen, one sentence for each kind;
+// nil where there is nothing of it.
+func (c *Coverage) Advice() (out []string) {
+	hidden, _ := c.Hidden()
+	for _, a := range advices {
+		var of []string
+		for _, name := range hidden {
+			if slices.Contains(a.names, name) || a.names == nil && !listed(name) {
+				of = append(of, name)
+			}
+		}
+		if of != nil {
+			out = append(out, strings.Join(of, ", ")+": "+a.advice)
+		}
+	}
+	for _, name := range hidden {
+		if strings.HasPrefix(name, linkPrefix) {
+			out = append(out, name+": "+linkAdvice)
+		}
+	}
+	if len(c.Uncaptured) > 0 {
+		out = append(out, strings.Join(c.Uncaptured, ", ")+": up and not captured: name them in TAP_INTERFACES, or set it to all")
+	}
+	return out
+}
+
+// listed reports whether there is an advice for a name of its own.
+func listed(name string) bool {
+	if strings.HasPrefix(name, linkPrefix) {
+		return true
+	}
+	for _, a := range advices {
+		if slices.Contains(a.names, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// mostNamed is how many kinds of packets the claim of a posture names.
+const mostNamed = 3
+
+// hidden says for a sentence how many packets were not decoded, and of what kinds:
+// ", 7 packets not decoded (5 sctp, 2 gre)"; empty where there are none.
+func (s *span) hidden() string {
+	names, n := s.Hidden()
+	if n == 0 {
+		return ""
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(s.Undecoded[b], s.Undecoded[a]) })
+	var parts []string
+	for i, name := range names {
+		if i == mostNamed {
+			parts = append(parts, "others")
+			break
+		}
+		parts = append(parts, fmt.Sprintf("%d %s", s.Undecoded[name], name))
+	}
+	return fmt.Sprintf(", %d packets not decoded (%s)", n, strings.Join(parts, ", "))
+}
