@@ -316,8 +316,9 @@ func (r *reading) all(c *capture, progress *progress) error {
 			}
 			return errors.Join(err, c.skips.err())
 		}
-		if d := (device{iface, c.source.interfaceName(iface), onLoopback(&p)}); d != last || len(names) == 0 {
-			last, number = d, r.number(names, d)
+		if lo := onLoopback(&p); iface != last.iface || lo != last.loopback || len(names) == 0 || c.source.interfaceName(iface) != last.name {
+			last = device{iface, c.source.interfaceName(iface), lo}
+			number = r.number(names, last)
 		}
 		p.Interface = number
 		if p.Time > r.last {

@@ -11,6 +11,10 @@ const (
 	// readableUTF8 is the same for UTF-8: a run of 64 has a probability of less than
 	// 4e-22, by the sum over all ways to divide it into characters.
 	readableUTF8 = 64
+	// readableTail is how many bytes at the end of a record that is not text throughout
+	// begin a run that the next record goes on with: fewer are nearly always there by
+	// chance, and cost time.
+	readableTail = 16
 	// readableHead is how much of each record is looked at, in bytes.
 	readableHead = 512
 )
@@ -47,7 +51,9 @@ func (r *textRun) add(b []byte) bool {
 		}
 	}
 	if from > 0 {
-		r.reset()
+		if r.reset(); len(b)-from < readableTail {
+			return false
+		}
 		b = b[from:]
 	}
 	return r.each(b)
@@ -84,6 +90,10 @@ func (r *textRun) each(b []byte) bool {
 
 // multibyte takes a byte of a character that is not ASCII.
 func (r *textRun) multibyte(c byte) {
+	if r.pending == 0 && endsRun[c] || (r.pending == 0) == (c < 0xc0) { // it begins no character, or does not continue one
+		r.reset()
+		return
+	}
 	r.rune[r.pending] = c
 	r.pending++
 	b := r.rune[:r.pending]
@@ -105,13 +115,17 @@ func (s *Session) sealed(side Side, b []byte, offset int) {
 	if s.tls.Readable {
 		return
 	}
-	if end := readableHead - offset; len(b) > end {
+	end := readableHead - offset
+	beyond := len(b) > end
+	if beyond {
 		b = b[:max(end, 0)]
-		defer l.text.reset()
 	}
 	if l.text.add(b) {
 		s.tls.Readable = true
 		s.revision++
+	}
+	if beyond {
+		l.text.reset()
 	}
 }
 

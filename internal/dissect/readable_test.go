@@ -165,7 +165,8 @@ func TestTextInALaterRecord(t *testing.T) {
 	}
 }
 
-// TestTextRunSkips: what add leaves out of its look changes neither its answer nor its state.
+// TestTextRunSkips: what add leaves out of its look changes neither its answer nor its state,
+// but that a run of a few bytes at the end of a record is forgotten.
 func TestTextRunSkips(t *testing.T) {
 	r := rand.New(rand.NewPCG(40, 64))
 	found := 0
@@ -189,6 +190,9 @@ func TestTextRunSkips(t *testing.T) {
 				}
 			}
 			got, want := fast.add(b), slow.each(b)
+			if n := slow.all + slow.pending; fast == (textRun{}) && n < readableTail && n < len(b) {
+				slow.reset()
+			}
 			if got != want || !got && fast != slow {
 				t.Fatalf("% x: %t %+v, byte by byte %t %+v", b, got, fast, want, slow)
 			}

@@ -25,31 +25,50 @@ const (
 // platform, a port that the pod declares, what both ends said, and that nothing else was
 // said (looked). A name, a path and a User-Agent make a claim.
 func (j *Judge) class(o *Judged) (class, claimed string) {
-	for i := range classes {
-		c := &classes[i]
-		if c.shown != nil && c.shown(j, o) {
-			return c.name, ""
-		}
-		if claimed == "" && c.claimed != nil && c.claimed(j, o) {
-			claimed = c.name
-		}
+	if shown := j.shown(o); shown != "" {
+		return shown, ""
 	}
-	return classWorkload, claimed
+	return classWorkload, j.claimed(o)
 }
 
-// classes in the order in which they are tried. A nil function is never true.
-var classes = []struct {
-	name           string
-	shown, claimed func(j *Judge, o *Judged) bool
-}{
-	{classDNS, (*Judge).isDNS, (*Judge).claimsDNS},
-	{classCloudMetadata, (*Judge).isMetadata, nil},
-	{classKubernetesAPI, (*Judge).isAPIServer, (*Judge).claimsAPIServer},
-	{classTap, (*Judge).isTap, nil},
-	{classMeshControl, nil, (*Judge).claimsMeshControl},
-	{classMetrics, (*Judge).isMetrics, (*Judge).claimsMetrics},
-	{classProbe, (*Judge).isProbe, (*Judge).claimsProbe},
-	{classNode, (*Judge).isNode, (*Judge).claimsNode},
+// shown returns the class that a connection proves, empty if none.
+func (j *Judge) shown(o *Judged) string {
+	switch {
+	case j.isDNS(o):
+		return classDNS
+	case j.isMetadata(o):
+		return classCloudMetadata
+	case j.isAPIServer(o):
+		return classKubernetesAPI
+	case j.isTap(o):
+		return classTap
+	case j.isMetrics(o):
+		return classMetrics
+	case j.isProbe(o):
+		return classProbe
+	case j.isNode(o):
+		return classNode
+	}
+	return ""
+}
+
+// claimed returns the class that a connection claims to have, empty if none.
+func (j *Judge) claimed(o *Judged) string {
+	switch {
+	case j.claimsDNS(o):
+		return classDNS
+	case j.claimsAPIServer(o):
+		return classKubernetesAPI
+	case j.claimsMeshControl(o):
+		return classMeshControl
+	case j.claimsMetrics(o):
+		return classMetrics
+	case j.claimsProbe(o):
+		return classProbe
+	case j.claimsNode(o):
+		return classNode
+	}
+	return ""
 }
 
 // Followed reports whether o has a class that ends when something else is said: what
@@ -277,7 +296,7 @@ const grpcHealth = "/grpc.health.v1.Health/Check"
 func (j *Judge) claimsProbe(o *Judged) bool {
 	node := j.fromNode(o) || o.Source.Addr.IsLinkLocalUnicast()
 	if !node && !j.fromGateway(o) {
-		return probePath(o) && agent(o, "kube-probe/")
+		return agent(o, "kube-probe/") && probePath(o)
 	}
 	probed := func(p *profile) bool { return slices.Contains(p.checks, o.Destination.Port) }
 	return anyProfile(probed) || agent(o, "kube-probe/") || askedNothing(o) || node && probePath(o)

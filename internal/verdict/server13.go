@@ -34,7 +34,9 @@ func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 		}
 	}
 	f.last, f.request = f.read(r, s)
-	f.most, _ = f.read(f.records, s)
+	if f.most = f.last; len(r) < len(f.records) {
+		f.most, _ = f.read(f.records, s)
+	}
 	return f
 }
 
