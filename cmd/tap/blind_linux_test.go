@@ -8,6 +8,7 @@ import (
 // TestBlindTapLive: a tap that may not capture on an interface says so in the findings, and in
 // each of its records, until the interface is there.
 func TestBlindTapLive(t *testing.T) {
+	t.Parallel()
 	a, b := pods(t)
 	tap := a.start(t, []string{"TAP_INTERFACES=eth0,net1", "TAP_EMIT=findings,posture"}, buildTap(t), "run")
 	blind := func(state string) func(l string) bool {

@@ -47,6 +47,7 @@ func TestCheckWithoutBroker(t *testing.T) {
 
 // TestCheckAndTopics goes from nothing to topics that can be written to, with a real broker, TLS and a login.
 func TestCheckAndTopics(t *testing.T) {
+	t.Parallel()
 	b := kafkatest.Start(t, "tls", []string{"AUTHORIZE=1"}, nil)
 	spool := t.TempDir()
 	password := filepath.Join(t.TempDir(), "password")

@@ -16,6 +16,7 @@ import (
 // TestEndWithoutBroker: where the brokers are known to be away, a pod's end does not wait for them however long TAP_GRACE is. What
 // is left goes to the spool if there is one, and how much that is, or how much is lost, stands in the log.
 func TestEndWithoutBroker(t *testing.T) {
+	t.Parallel()
 	a, _ := pods(t)
 	program := buildTap(t)
 	for name, c := range map[string]struct {
@@ -48,6 +49,7 @@ func TestEndWithoutBroker(t *testing.T) {
 // TestSecondSignal: with a broker that accepts connections and says nothing, the tap waits for TAP_GRACE at its end; a second
 // signal ends it at once.
 func TestSecondSignal(t *testing.T) {
+	t.Parallel()
 	needs(t, "python3", "python3")
 	a, b := pods(t)
 	program := buildTap(t)
@@ -78,7 +80,10 @@ s.close()
 `
 
 // TestOutputBlocked: a reader of standard output that does not read holds up neither the capture nor the end.
-func TestOutputBlocked(t *testing.T) { undropped(t, outputBlocked) }
+func TestOutputBlocked(t *testing.T) {
+	t.Parallel()
+	undropped(t, outputBlocked)
+}
 
 func outputBlocked(t *testing.T) (dropped bool) {
 	needs(t, "python3", "python3")

@@ -15,9 +15,14 @@ import (
 // as there is something to capture: on lo when it comes up, on the late one, on one that was deleted and is back, and with
 // another MTU. What was seen before stays.
 func TestInterfacesComeAndGo(t *testing.T) {
+	t.Parallel()
+	undropped(t, interfacesComeAndGo)
+}
+
+func interfacesComeAndGo(t *testing.T) (dropped bool) {
 	a, b := pods(t)
 	needs(t, "curl", "curl")
-	ask := func(url string) { a.run(t, "", "curl", "-skS", "-m", "120", "-o", "/dev/null", url) }
+	ask := func(url string) { a.run(t, "", "curl", "-skS", "-m", "300", "-o", "/dev/null", url) }
 	ip(t, "-n", a.name, "link", "set", "lo", "down")
 	b.serve(t, "MESHTLS_LIVE=server", "0.0.0.0")
 	tap := a.start(t, []string{"TAP_INTERFACES=eth0,net1,lo", "TAP_EMIT=flows,posture"}, buildTap(t), "run")
@@ -26,6 +31,7 @@ func TestInterfacesComeAndGo(t *testing.T) {
 
 	ip(t, "-n", a.name, "link", "set", "lo", "up")
 	a.serve(t, "MESHTLS_LIVE=server", "127.0.0.1")
+	a.captures(t, "lo", 1)
 	ask("http://127.0.0.1:7000/")
 
 	cable(t, a, b, "net1", "10.78.0")
@@ -46,7 +52,11 @@ func TestInterfacesComeAndGo(t *testing.T) {
 	}
 	ask("https://10.77.0.2:7002/")
 
-	got := flowsBy(t, tap.end(t))
+	lines := tap.end(t)
+	if ringDropped(t, lines) {
+		return true
+	}
+	got := flowsBy(t, lines)
 	for _, want := range []string{
 		"eth0 10.77.0.2:7000 plaintext", "lo 127.0.0.1:7000 plaintext", "net1 10.78.0.2:7001 plaintext",
 		"eth0 10.77.0.2:7001 plaintext", "eth0 10.77.0.2:7002 tls",
@@ -55,35 +65,47 @@ func TestInterfacesComeAndGo(t *testing.T) {
 			t.Errorf("%s is not among %q", want, got)
 		}
 	}
+	return false
+}
+
+// captures waits until the tap in a pod captures on an interface (1) or does not (0).
+func (p pod) captures(t *testing.T, name string, up int) {
+	t.Helper()
+	eventually.True(t, fmt.Sprintf("%s: %d", name, up), func() bool {
+		_, body := p.get(t, "/metrics")
+		return strings.Contains(body, fmt.Sprintf("meshtls_tap_capturing{interface=%q} %d", name, up))
+	})
 }
 
 // TestInterfacesAll: with TAP_INTERFACES=all an interface is captured while it is there; without it, it is told of.
 func TestInterfacesAll(t *testing.T) {
+	t.Parallel()
+	undropped(t, interfacesAll)
+}
+
+func interfacesAll(t *testing.T) (dropped bool) {
 	a, b := pods(t)
 	needs(t, "curl", "curl")
 	b.serve(t, "MESHTLS_LIVE=server", "0.0.0.0")
-	ask := func(url string) { a.run(t, "", "curl", "-skS", "-m", "20", "-o", "/dev/null", url) }
-	captured := func(name string, up int) {
-		t.Helper()
-		eventually.True(t, fmt.Sprintf("%s: %d", name, up), func() bool {
-			_, body := a.get(t, "/metrics")
-			return strings.Contains(body, fmt.Sprintf("meshtls_tap_capturing{interface=%q} %d", name, up))
-		})
-	}
+	ask := func(url string) { a.run(t, "", "curl", "-skS", "-m", "300", "-o", "/dev/null", url) }
 	program := buildTap(t)
 	tap := a.start(t, []string{"TAP_INTERFACES=all", "TAP_EMIT=flows,posture"}, program, "run")
 	a.ready(t)
-	captured("eth0", 1)
-	captured("lo", 1)
+	a.captures(t, "eth0", 1)
+	a.captures(t, "lo", 1)
 	for _, port := range []int{portMarker, portHTTP} {
 		cable(t, a, b, "net1", "10.78.0")
-		captured("net1", 1)
+		a.captures(t, "net1", 1)
 		ask(fmt.Sprintf("http://10.78.0.2:%d/", port))
 		ip(t, "-n", a.name, "link", "del", "net1")
-		captured("net1", 0)
+		a.captures(t, "net1", 0)
 	}
 	a.ready(t)
-	got := flowsBy(t, tap.end(t))
+	lines := tap.end(t)
+	if ringDropped(t, lines) {
+		return true
+	}
+	got := flowsBy(t, lines)
 	for _, want := range []string{"net1 10.78.0.2:7000 plaintext", "net1 10.78.0.2:7001 plaintext"} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s is not among %q", want, got)
@@ -101,6 +123,7 @@ func TestInterfacesAll(t *testing.T) {
 	if said := strings.Join(tap.end(t), ""); !strings.Contains(said, `"uncaptured_interfaces":["lo","net1"]`) || !strings.Contains(said, "not captured on lo, net1") {
 		t.Errorf("no word of net1: %s", said)
 	}
+	return false
 }
 
 // flowsBy returns interface, destination and verdict of flow records.

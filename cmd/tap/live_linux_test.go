@@ -150,11 +150,8 @@ func liveAgreesWithRead(t *testing.T) (dropped bool) {
 		t.Logf("tcpdump: %s", &dump.stderr)
 		return true
 	}
-	for _, l := range lines {
-		if strings.Contains(l, `"stopped"`) && !strings.Contains(l, `"dropped":0`) {
-			t.Logf("the ring dropped packets: %s", l)
-			return true
-		}
+	if ringDropped(t, lines) {
+		return true
 	}
 	out, err := exec.Command(tap, "read", "--output=json", "--emit=flows", file).Output()
 	if err != nil {

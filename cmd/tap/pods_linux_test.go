@@ -6,10 +6,13 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -71,30 +74,70 @@ func cable(t *testing.T, a, b pod, name, network string) {
 	}
 }
 
+// dial connects within the pod's network.
+func (p pod) dial(ctx context.Context, network, address string) (c net.Conn, err error) {
+	elsewhere(func() {
+		var f *os.File
+		if f, err = os.Open(p.name); err != nil {
+			return
+		}
+		defer f.Close()
+		if err = unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err == nil {
+			c, err = new(net.Dialer).DialContext(ctx, network, address)
+		}
+	})
+	return c, err
+}
+
 // newNamespace makes a network namespace that has no name and no process of its own: the kernel removes it with the last process in
 // it once the test is over, however it ends.
 func newNamespace(t *testing.T) (path string) {
 	t.Helper()
-	type result struct {
-		file *os.File
-		err  error
-	}
-	made := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			made <- result{nil, err}
-			return
+	var f *os.File
+	var err error
+	elsewhere(func() {
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			f, err = os.Open("/proc/thread-self/ns/net")
 		}
-		f, err := os.Open("/proc/thread-self/ns/net")
-		made <- result{f, err}
-	}()
-	r := <-made
-	if r.err != nil {
-		absent(t, "make a network namespace: %v: needs CAP_SYS_ADMIN", r.err)
+	})
+	if err != nil {
+		absent(t, "make a network namespace: %v: needs CAP_SYS_ADMIN", err)
 	}
-	t.Cleanup(func() { r.file.Close() })
-	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), r.file.Fd())
+	t.Cleanup(func() { f.Close() })
+	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
+}
+
+// elsewhere calls f on a thread that f may move to another network namespace. The thread is moved back: if it ended, so would the
+// processes that it has started (Pdeathsig).
+func elsewhere(f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			panic(err)
+		}
+		defer unix.Close(home)
+		f()
+		if err := unix.Setns(home, unix.CLONE_NEWNET); err == nil {
+			runtime.UnlockOSThread()
+		}
+	}()
+	<-done
+}
+
+// dropped is what a record says of a ring that had no room.
+var dropped = regexp.MustCompile(`"dropped":[1-9]`)
+
+// ringDropped reports whether one of these records says that a ring dropped packets.
+func ringDropped(t *testing.T, lines []string) bool {
+	t.Helper()
+	at := slices.IndexFunc(lines, dropped.MatchString)
+	if at >= 0 {
+		t.Logf("the ring dropped packets: %s", lines[at])
+	}
+	return at >= 0
 }
 
 // in is a command in the pod's namespace.
@@ -118,7 +161,7 @@ func ip(t *testing.T, args ...string) {
 type process struct {
 	*exec.Cmd
 	out    *bufio.Reader
-	in     io.Closer // its standard input, which is empty
+	in     io.WriteCloser // its standard input
 	stderr locked
 	ended  chan error
 }
@@ -221,14 +264,23 @@ func (x *process) end(t *testing.T) []string {
 	return strings.SplitAfter(string(rest), "\n")
 }
 
-// buildTap builds the tap as it is released.
-func buildTap(t *testing.T) string {
-	t.Helper()
-	file := filepath.Join(t.TempDir(), "tap")
+// built is the tap as it is released, built once for all tests into a folder that TestMain removes.
+var built = sync.OnceValues(func() (file string, err error) {
+	file = filepath.Join(programs, "tap")
 	cmd := exec.Command("go", "build", "-o", file, ".")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return file, nil
+})
+
+// buildTap returns the program of the tap as it is released.
+func buildTap(t *testing.T) string {
+	t.Helper()
+	file, err := built()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return file
 }

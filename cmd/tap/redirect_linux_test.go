@@ -107,6 +107,11 @@ func originalDestination(c net.Conn) (from, to string, err error) {
 // TPROXY in the server's. What runs on lo is pod scope with the address that the application meant, and no finding; what runs
 // on the wire is found.
 func TestRedirectAndTProxy(t *testing.T) {
+	t.Parallel()
+	undropped(t, redirectAndTProxy)
+}
+
+func redirectAndTProxy(t *testing.T) (dropped bool) {
 	client, server := pods(t)
 	needs(t, "nft", "nftables", "curl", "curl")
 	for _, command := range []string{
@@ -131,7 +136,7 @@ func TestRedirectAndTProxy(t *testing.T) {
 		taps[p.name] = p.start(t, []string{"TAP_EMIT=findings,flows", "POD_IPS=" + p.address}, tap, "run")
 		p.ready(t)
 	}
-	if got := client.run(t, "", "curl", "-sS", "-m", "120", "http://"+server.address+"/"); got != "hello\n" {
+	if got := client.run(t, "", "curl", "-sS", "-m", "300", "http://"+server.address+"/"); got != "hello\n" {
 		t.Fatalf("curl: %q", got)
 	}
 	for _, c := range []struct {
@@ -143,6 +148,9 @@ func TestRedirectAndTProxy(t *testing.T) {
 		{server, []string{"ingress wire plaintext 10.77.0.1 > 10.77.0.2:80 by :", "internal pod plaintext 127.0.0.6 > 10.77.0.2:8080 by :"}},
 	} {
 		lines := taps[c.pod.name].end(t)
+		if ringDropped(t, lines) {
+			return true
+		}
 		var flows []string
 		findings := 0
 		for _, r := range validated(t, lines) {
@@ -169,4 +177,5 @@ func TestRedirectAndTProxy(t *testing.T) {
 			t.Errorf("%s: %d findings, want 1", c.pod.name, findings)
 		}
 	}
+	return false
 }

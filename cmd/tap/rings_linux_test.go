@@ -30,7 +30,7 @@ func TestFloodLeavesTCPItsRing(t *testing.T) {
 	b.forge(t, a.mac(t), flood)
 	const controls = 3
 	for range controls {
-		b.run(t, "", "curl", "-sS", "-m", "20", "-o", "/dev/null", fmt.Sprintf("http://%s:%d/", a.address, portHTTP))
+		b.run(t, "", "curl", "-sS", "-m", "300", "-o", "/dev/null", fmt.Sprintf("http://%s:%d/", a.address, portHTTP))
 	}
 	if err := tap.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)

@@ -18,7 +18,31 @@ var update = flag.Bool("update", false, "write golden files and captures anew")
 
 // TestMain runs the tap's own main in place of the tests when a script calls `tap`.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"tap": main})
+	testscript.Main(tests{m}, map[string]func(){"tap": main})
+}
+
+// programs is the folder of the programs that the tests build.
+var programs string
+
+// tests runs the tests of this package.
+type tests struct{ *testing.M }
+
+// Run runs them all: those that wait most of the time next to each other, more than there are processors.
+func (x tests) Run() (status int) {
+	flag.Parse()
+	var err error
+	if most := flag.Lookup("test.parallel"); most.Value.String() == most.DefValue {
+		err = most.Value.Set("8")
+	}
+	if err == nil {
+		programs, err = os.MkdirTemp("", "tap")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(programs)
+	return x.M.Run()
 }
 
 // TestScripts runs testdata/script: each is a session at a terminal. $CAPTURES holds the
