@@ -156,13 +156,13 @@ const maxPacket = 256 << 10
 // fill fills in a packet, but for its Interface. The header of a link layer that flow does
 // not decode is stepped over.
 func fill(p *flow.Packet, at int64, data []byte, length int, link flow.LinkType) {
-	p.Time, p.Data, p.Length, p.Link, p.Tunnels = at, data, max(length, len(data)), link, true
+	p.Time, p.Data, p.Length, p.Link, p.Tunnels, p.Zone = at, data, max(length, len(data)), link, true, 0
 	if decodable(link) {
 		return
 	}
 	if v, ok := step(link, data); ok {
 		p.Length += len(v.rest) - len(data)
-		p.Data, p.Link = v.rest, v.link
+		p.Data, p.Link, p.Zone = v.rest, v.link, v.zone
 	}
 }
 

@@ -54,6 +54,7 @@ const (
 type view struct {
 	link flow.LinkType
 	rest []byte
+	zone flow.Zone // by what was stepped over
 }
 
 // other is a link layer that was read and carries no IP.
@@ -63,7 +64,7 @@ var other = view{link: flow.LinkOther}
 func step(link flow.LinkType, b []byte) (view, bool) {
 	switch link { //nolint:exhaustive // those that flow decodes are not asked for
 	case linkRawBSD, linkRawOpenBSD:
-		return view{flow.LinkRaw, b}, true
+		return ipAfter(b, 0), true
 	case linkSLIP:
 		return ipAfter(b, 16), true
 	case linkENC:
@@ -75,13 +76,13 @@ func step(link flow.LinkType, b []byte) (view, bool) {
 	case linkPPPPPPD: // a direction in place of the address
 		return ppp(from(b, 2)), true
 	case linkPPPEther: // version and type, code, session, length
-		return ppp(from(b, 6)), true
+		return numbered(ppp(from(b, 6)), link, b, 2), true
 	case linkCHDLC:
 		return byEtherType(from(b, 2)), true
 	case linkCHDLCDir:
 		return byEtherType(from(b, 3)), true
-	case linkFrameRelay:
-		return frameRelay(b), true
+	case linkFrameRelay: // the first two bytes of the address
+		return numbered(frameRelay(b), link, b, 0), true
 	case linkRFC1483:
 		return llc(b), true
 	case linkFDDI:
@@ -128,17 +129,29 @@ func step(link flow.LinkType, b []byte) (view, bool) {
 func from(b []byte, n int) []byte { return b[min(max(n, 0), len(b)):] }
 
 // ipAfter is an IP packet after n bytes.
-func ipAfter(b []byte, n int) view { return view{flow.LinkRaw, from(b, n)} }
+func ipAfter(b []byte, n int) view { return view{link: flow.LinkRaw, rest: from(b, n)} }
 
-func ethernetAfter(b []byte, n int) view { return view{flow.LinkEthernet, from(b, n)} }
+func ethernetAfter(b []byte, n int) view { return view{link: flow.LinkEthernet, rest: from(b, n)} }
+
+// numbered is v in the network that the 16 bits at an offset of b name.
+func numbered(v view, link flow.LinkType, b []byte, at int) view {
+	if len(b) >= at+2 {
+		v.zone = v.zone.In(uint16(link), uint32(binary.BigEndian.Uint16(b[at:])))
+	}
+	return v
+}
 
 // byEtherType reads an EtherType and steps over VLAN tags.
 func byEtherType(b []byte) view {
+	var zone flow.Zone
 	for len(b) >= 2 {
-		switch binary.BigEndian.Uint16(b) {
+		switch typ := binary.BigEndian.Uint16(b); typ {
 		case etherIPv4, etherIPv6:
-			return ipAfter(b, 2)
+			return view{link: flow.LinkRaw, rest: b[2:], zone: zone}
 		case etherVLAN, etherQinQ:
+			if len(b) >= 4 {
+				zone = zone.VLAN(typ, binary.BigEndian.Uint16(b[2:]))
+			}
 			b = from(b, 4)
 		default:
 			return other
@@ -227,7 +240,7 @@ func nflog(b []byte) view {
 				break
 			}
 			if kind == payload {
-				return view{flow.LinkRaw, b[at+4 : max(at+4, min(at+size, len(b)))]}
+				return ipAfter(b[at+4:max(at+4, min(at+size, len(b)))], 0)
 			}
 			at += (size + 3) &^ 3
 		}
@@ -256,7 +269,7 @@ func pktap(b []byte) (view, bool) {
 // inside is a packet of another link type, within one that names it.
 func inside(link flow.LinkType, b []byte) (view, bool) {
 	if decodable(link) {
-		return view{link, b}, true
+		return view{link: link, rest: b}, true
 	}
 	if link == linkPKTAP || link == linkPKTAPOld || link == linkPPI {
 		return view{}, false

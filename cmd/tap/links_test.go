@@ -2,9 +2,13 @@ package main
 
 import (
 	"bytes"
+	"net/netip"
 	"slices"
 	"testing"
 
+	"github.com/google/gopacket/layers"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
@@ -103,6 +107,33 @@ func TestLinkTypes(t *testing.T) {
 		fill(&p, 7, c.data, len(c.data), c.link)
 		if p.Link != c.want {
 			t.Errorf("%s: link type %d", name, p.Link)
+		}
+	}
+}
+
+// TestZonesOfLinkTypes: the networks that a link layer tells apart stay apart once it was stepped over.
+func TestZonesOfLinkTypes(t *testing.T) {
+	ip := capturetest.TCPFrame(netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:80"), layers.TCP{ACK: true}, nil)[14:]
+	zoneOf := func(link flow.LinkType, header ...byte) flow.Zone {
+		p := flow.Packet{Zone: 99} // of the packet before
+		b := slices.Concat(header, ip)
+		fill(&p, 7, b, len(b), link)
+		var d flow.Decoded
+		if !flow.Decode(&p, &d) {
+			t.Fatalf("link type %d: %v", link, d.Reason)
+		}
+		return d.Zone
+	}
+	vlan := func(n byte) flow.Zone { return flow.Zone(0).VLAN(0x8100, uint16(n)) }
+	for name, c := range map[string]struct{ a, b, want flow.Zone }{
+		"VLAN in Cisco HDLC": {zoneOf(104, 0x0f, 0, 0x81, 0, 0, 5, 8, 0), zoneOf(104, 0x0f, 0, 0x81, 0, 0, 6, 8, 0), vlan(5)},
+		"VLAN in LLC":        {zoneOf(100, 0xaa, 0xaa, 3, 0, 0, 0, 0x81, 0, 0x60, 5, 8, 0), zoneOf(100, 0xaa, 0xaa, 3, 0, 0, 0, 0x81, 0, 0, 6, 8, 0), vlan(5)},
+		"frame relay":        {zoneOf(107, 0x18, 0x41, 3, 0xcc), zoneOf(107, 0x18, 0x51, 3, 0xcc), flow.Zone(0).In(107, 0x1841)},
+		"PPP over Ethernet":  {zoneOf(51, 0x11, 0, 0, 1, 0, 0, 0, 0x21), zoneOf(51, 0x11, 0, 0, 2, 0, 0, 0, 0x21), flow.Zone(0).In(51, 1)},
+		"none":               {zoneOf(104, 0x0f, 0, 8, 0), zoneOf(101) + 1, 0},
+	} {
+		if c.a == c.b || c.a != c.want {
+			t.Errorf("%s: %x and %x, want %x first", name, c.a, c.b, c.want)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import "encoding/binary"
 type Decoded struct {
 	Src, Dst         [16]byte // addresses; an IPv4 address takes the first four bytes
 	IPv6             bool
+	Zone             Zone  // around the addresses
 	Transport        uint8 // IP protocol number, 6 TCP or 17 UDP where Decode returned true
 	SrcPort, DstPort uint16
 	Seq, Ack         uint32 // TCP
@@ -84,7 +85,7 @@ func (f frame) skip(n int) frame { return frame{f.b[n:], f.wire - n} }
 // overwritten whole; where there are no ports d.Reason says why. It neither allocates
 // nor panics, whatever the packet.
 func Decode(p *Packet, d *Decoded) bool {
-	*d = Decoded{}
+	*d = Decoded{Zone: p.Zone}
 	if p.Tunnels {
 		d.tunnels = maxTunnels
 	}
@@ -150,6 +151,9 @@ func tagged(typ uint16, f frame, d *Decoded) Reason {
 		}
 		if len(f.b) < size {
 			return Truncated
+		}
+		if typ != etherCMD {
+			d.Zone = d.Zone.VLAN(typ, binary.BigEndian.Uint16(f.b))
 		}
 		typ, f = binary.BigEndian.Uint16(f.b[size-2:]), f.skip(size)
 	}

@@ -14,3 +14,9 @@ func (c *Conn) Held(s Side) (cost, pieces, room int) {
 
 // FragmentBytes returns what the fragments take that wait for others.
 func (t *Table) FragmentBytes() int { return t.frags.held }
+
+// Lone returns how many connections wait for their other direction in another zone.
+func (t *Table) Lone() int { return len(t.lone) }
+
+// Keys returns how many keys connections are found by.
+func (t *Table) Keys() int { return t.conns.n }

@@ -34,6 +34,7 @@ type Packet struct {
 	Link      LinkType // what Data begins with
 	Interface uint16   // index of the capturing interface; connections are keyed by it
 	Tunnels   bool     // what tunnels carry counts instead of the tunnels
+	Zone      Zone     // of a link layer that Data does not have: a VLAN tag that the kernel took out
 	Origin    Origin   // by the kernel's word; of no effect where Config.Local is nil
 }
 
@@ -71,6 +72,7 @@ type Conn struct {
 	Orig, Resp  Endpoint
 	Redirected  *Endpoint // lo under REDIRECT: where the originator's packets really went (Resp is where it meant to go); nil otherwise
 	First, Last int64     // time of the first and the latest packet, ns since the epoch
+	Zones       [2]Zone   // of what each side sent
 	Interface   uint16
 	Transport   uint8 // IP protocol number: 6 TCP, 17 UDP
 	State       State // Zeek's connection state, current

@@ -30,6 +30,7 @@ type part struct {
 type datagramKey struct {
 	src, dst [16]byte
 	id       uint32
+	zone     Zone
 	iface    uint16
 	proto    uint8 // IPv4 only: RFC 8200 leaves it out
 	ipv6     bool
@@ -76,7 +77,7 @@ func (t *Table) fragment(p *Packet, d *Decoded) bool {
 		}
 		return f.offset == 0
 	}
-	k := datagramKey{src: d.Src, dst: d.Dst, id: f.id, iface: p.Interface, ipv6: d.IPv6}
+	k := datagramKey{src: d.Src, dst: d.Dst, id: f.id, zone: d.Zone, iface: p.Interface, ipv6: d.IPv6}
 	if !d.IPv6 {
 		k.proto = f.proto
 	}
@@ -100,8 +101,7 @@ func (t *Table) fragment(p *Packet, d *Decoded) bool {
 	whole := t.frags.whole(x)
 	t.frags.remove(x)
 	t.stats.Reassembled++
-	tunnels, src, dst, ipv6 := d.tunnels, d.Src, d.Dst, d.IPv6
-	*d = Decoded{Src: src, Dst: dst, IPv6: ipv6, tunnels: tunnels}
+	*d = Decoded{Src: d.Src, Dst: d.Dst, IPv6: d.IPv6, Zone: d.Zone, tunnels: d.tunnels}
 	g, proto := frame{whole, len(whole)}, x.proto
 	var r Reason
 	if g, proto, r = extensions(g, proto, d); r == Decodable {

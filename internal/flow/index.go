@@ -38,7 +38,7 @@ func newIndex() (x index) {
 func (x *index) hash(k *key) uint64 {
 	s := &x.seed
 	h := mix(k.aHigh^s[0], k.bHigh^s[1]) ^ mix(k.aLow^s[2], k.bLow^s[3])
-	return mix(h^s[4], k.rest^s[5])
+	return mix(h^s[4]^uint64(k.zone), k.rest^s[5])
 }
 
 func mix(a, b uint64) uint64 {

@@ -13,6 +13,7 @@ type key struct {
 	aHigh, aLow uint64 // addresses as in a Decoded, in network order
 	bHigh, bLow uint64
 	rest        uint64 // ports, interface, transport, IP version
+	zone        Zone
 }
 
 func (k *key) set(d *Decoded, iface uint16) {
@@ -27,6 +28,7 @@ func (k *key) set(d *Decoded, iface uint16) {
 	if d.IPv6 {
 		k.rest |= 1
 	}
+	k.zone = d.Zone
 }
 
 // words reads an address of a Decoded.
@@ -39,24 +41,24 @@ func words(a *[16]byte, ipv6 bool) (high, low uint64) {
 
 // is tells whether two keys are the same.
 func (k *key) is(o *key) bool {
-	return k.rest == o.rest && k.aHigh == o.aHigh && k.bHigh == o.bHigh && k.aLow == o.aLow && k.bLow == o.bLow
+	return k.rest == o.rest && k.zone == o.zone && k.aHigh == o.aHigh && k.bHigh == o.bHigh && k.aLow == o.aLow && k.bLow == o.bLow
 }
 
 // iface returns the interface that a key is of.
 func (k *key) iface() uint16 { return uint16(k.rest >> 16) }
 
-// keyTo returns the key that a connection has with e as its responder.
-func (c *Conn) keyTo(e *Endpoint) (k key) {
+// keyTo returns the key that a connection has with e as its responder, in a zone.
+func (c *Conn) keyTo(e *Endpoint, z Zone) (k key) {
 	k.set(&Decoded{
 		Src: bytesOf(c.Orig.Addr), Dst: bytesOf(e.Addr), SrcPort: c.Orig.Port, DstPort: e.Port,
-		Transport: c.Transport, IPv6: !c.Orig.Addr.Is4(),
+		Transport: c.Transport, IPv6: !c.Orig.Addr.Is4(), Zone: z,
 	}, c.Interface)
 	return k
 }
 
 // has tells whether a packet of a key belongs to c.
 func (c *Conn) has(k *key, d *Decoded) bool {
-	if c.Transport != d.Transport || c.Interface != k.iface() {
+	if c.Transport != d.Transport || c.Interface != k.iface() || k.zone != c.Zones[0] && k.zone != c.Zones[1] {
 		return false
 	}
 	src, dst := address(d, &d.Src), address(d, &d.Dst)

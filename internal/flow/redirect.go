@@ -89,16 +89,21 @@ func (s *stream) near(seq uint32) bool {
 	return -tolerance <= d && d <= tolerance
 }
 
-// join makes k the second tuple of c, whose originator meant to go to one address and
-// was taken to another. It returns nil if there is no room.
-func (t *Table) join(c *Conn, k key, meant, proxy Endpoint) *Conn {
+// second makes room for a second key of c and reports whether there is some.
+func (t *Table) second(c *Conn) bool {
 	if t.conns.n >= t.cfg.MaxConns {
 		t.unlist(c) // not to be evicted for its own sake
 		t.evict()
 		t.touch(c)
-		if t.conns.n >= t.cfg.MaxConns {
-			return nil
-		}
+	}
+	return t.conns.n < t.cfg.MaxConns
+}
+
+// join makes k the second tuple of c, whose originator meant to go to one address and
+// was taken to another. It returns nil if there is no room.
+func (t *Table) join(c *Conn, k key, meant, proxy Endpoint) *Conn {
+	if !t.second(c) {
+		return nil
 	}
 	t.unface(c)
 	c.Resp.Addr, c.Resp.Port = meant.Addr, meant.Port

@@ -13,6 +13,7 @@ type Table struct {
 	h       Handler
 	conns   index          // by their keys, of which a redirected one has two
 	faces   map[face]*Conn // unanswered connections of loopback interfaces
+	lone    map[key]*Conn  // by their keys without zone: connections in zones of which one end was seen alone
 	idle    [numLists]list // every connection is in one of them
 	held    heldUp         // the connections that wait for something
 	recent  recent         // what was handed on last, of all of them
@@ -84,6 +85,10 @@ func (t *Table) Add(p *Packet) {
 	if !t.admits(c, p.Origin, d) {
 		return
 	}
+	if c != nil && c.strays(k, d) {
+		t.part(c, k)
+		c = nil
+	}
 	if c != nil && d.Transport == protoTCP && d.Flags&flagSYN != 0 && t.begins(c, d) {
 		t.stats.Reused++
 		t.end(c, EndReused)
@@ -151,6 +156,9 @@ func (t *Table) packet(c *Conn, d *Decoded, now int64) {
 	if c.tcp.faces && c.Orig.Packets > 0 && c.Resp.Packets > 0 {
 		t.unface(c)
 	}
+	if c.tcp.lone && c.Orig.Packets > 0 && c.Resp.Packets > 0 {
+		t.unlone(c)
+	}
 	t.touch(c)
 }
 
@@ -174,14 +182,16 @@ func (c *Conn) end(s Side) *Endpoint {
 	return &c.Resp
 }
 
-// open makes the connection that a packet of an unknown tuple begins or, under
-// REDIRECT, finds the one that it is the second face of.
+// open makes the connection that a packet of an unknown key begins, or finds the one that
+// it belongs to: the other face of a redirected one, the other direction in another zone.
 func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	loopback := d.Transport == protoTCP && t.cfg.Loopback != nil && t.cfg.Loopback(k.iface())
 	if loopback {
 		if c := t.pair(k, d); c != nil {
 			return c
 		}
+	} else if c := t.across(k, d); c != nil {
+		return c
 	}
 	if t.conns.n >= t.cfg.MaxConns {
 		t.evict()
@@ -189,7 +199,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	t.ids++
 	t.count++
 	t.stats.Created++
-	c := &Conn{ID: t.ids, Interface: k.iface(), Transport: d.Transport, First: now, Last: now}
+	c := &Conn{ID: t.ids, Zones: [2]Zone{k.zone, k.zone}, Interface: k.iface(), Transport: d.Transport, First: now, Last: now}
 	src, dst := Endpoint{Addr: address(d, &d.Src), Port: d.SrcPort}, Endpoint{Addr: address(d, &d.Dst), Port: d.DstPort}
 	if fromOriginator(d) {
 		c.Orig, c.Resp = src, dst
@@ -206,6 +216,8 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	}
 	if loopback {
 		t.face(c, d)
+	} else {
+		t.list(c, k)
 	}
 	return c
 }
@@ -217,14 +229,19 @@ func (t *Table) end(c *Conn, why EndReason) {
 	}
 	t.release(c)
 	t.unface(c)
+	t.unlone(c)
 	t.unthin(c)
 	if t.last == c {
 		t.last = nil
 	}
-	k := c.keyTo(&c.Resp)
+	k := c.keyTo(&c.Resp, c.Zones[Originator])
 	t.conns.remove(&k, c)
 	if c.Redirected != nil {
-		k = c.keyTo(c.Redirected)
+		k = c.keyTo(c.Redirected, c.Zones[Originator])
+		t.conns.remove(&k, c)
+	}
+	if c.Zones[Responder] != c.Zones[Originator] {
+		k = c.keyTo(&c.Resp, c.Zones[Responder])
 		t.conns.remove(&k, c)
 	}
 	t.unlist(c)

@@ -10,6 +10,8 @@ type tcpState struct {
 	touched       int64    // packet time of the latest packet
 	list          uint8    // which of Table.idle
 	faces         bool     // listed in Table.faces
+	lone          bool     // listed in Table.lone
+	rival         bool     // and another was when it was created
 	done          bool     // Table.Done
 	followed      bool     // Table.Done, and the Handler wants the bytes all the same
 	thin          bool     // Thin has chosen it

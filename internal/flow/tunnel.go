@@ -7,8 +7,7 @@ import (
 
 // Tunnels are opened where Packet.Tunnels says so, as in a capture of a link: of a
 // tunneled packet the inner addresses and ports count. A pod's own interface shows what
-// the pod sends and receives, and there the outer packet is it. Network identifiers
-// (VNI, key, label) do not tell connections apart.
+// the pod sends and receives, and there the outer packet is it. Each makes a Zone.
 
 // EtherTypes, IP protocol numbers and UDP ports of tunnels.
 const (
@@ -45,13 +44,13 @@ const (
 // maxTunnels bounds the tunnels within each other.
 const maxTunnels = 4
 
-// deeper begins a tunneled packet: nothing of the outer one counts. It reports false
+// deeper begins a tunneled packet: nothing of the outer one counts but its zone. It reports false
 // where no tunnel is to be opened.
 func (d *Decoded) deeper() bool {
 	if d.tunnels == 0 || d.part.is {
 		return false
 	}
-	*d = Decoded{tunnels: d.tunnels - 1}
+	*d = Decoded{Zone: d.Zone, tunnels: d.tunnels - 1}
 	return true
 }
 
@@ -104,6 +103,7 @@ func pppoe(f frame, d *Decoded) Reason {
 	if !d.deeper() {
 		return d.other(OtherNetwork, etherPPPoE)
 	}
+	d.Zone = d.Zone.In(etherPPPoE, uint32(binary.BigEndian.Uint16(f.b[2:])))
 	return ppp(f.skip(6), d)
 }
 
@@ -114,6 +114,7 @@ func mpls(f frame, d *Decoded) Reason {
 		if len(f.b) < 4 {
 			return Truncated
 		}
+		d.Zone = d.Zone.In(etherMPLS, binary.BigEndian.Uint32(f.b)>>12)
 		bottom := f.b[2]&1 != 0
 		f = f.skip(4)
 		if !bottom {
@@ -137,9 +138,9 @@ func mpls(f frame, d *Decoded) Reason {
 // inIP opens an IP packet that carries neither TCP nor UDP.
 func inIP(f frame, proto uint8, d *Decoded) Reason {
 	switch {
-	case proto == protoIPIP && d.deeper():
+	case proto == protoIPIP && d.within(protoIPIP):
 		return network(f, 4, d)
-	case proto == proto6in4 && d.deeper():
+	case proto == proto6in4 && d.within(proto6in4):
 		return network(f, 6, d)
 	case proto == protoGRE:
 		return gre(f, d)
@@ -170,8 +171,14 @@ func gre(f frame, d *Decoded) Reason {
 		return d.other(OtherTransport, protoGRE)
 	case len(f.b) < size:
 		return Truncated
-	case !d.deeper():
+	case !d.within(protoGRE):
 		return d.other(OtherTransport, protoGRE)
+	case pptp: // a length and a call
+		d.Zone = d.Zone.In(protoGRE, uint32(binary.BigEndian.Uint16(f.b[6:])))
+	case flags&key != 0 && flags&checksum != 0:
+		d.Zone = d.Zone.In(protoGRE, binary.BigEndian.Uint32(f.b[8:]))
+	case flags&key != 0:
+		d.Zone = d.Zone.In(protoGRE, binary.BigEndian.Uint32(f.b[4:]))
 	}
 	f = f.skip(size)
 	switch {
@@ -188,10 +195,11 @@ func gre(f frame, d *Decoded) Reason {
 // erspan opens a frame that was mirrored by ERSPAN of type II or III
 // (draft-foschiano-erspan, sections 4.2 and 4.3).
 func erspan(f frame, d *Decoded) Reason {
-	const typeII, typeIII = 1, 2
+	const typeII, typeIII, vlanAndSession = 1, 2, 0x0fff03ff
 	if len(f.b) < 8 {
 		return Truncated
 	}
+	d.Zone = d.Zone.In(etherERSPAN2, binary.BigEndian.Uint32(f.b)&vlanAndSession)
 	switch f.b[0] >> 4 {
 	case typeII:
 		return linkLayer(LinkEthernet, f.skip(8), d)
@@ -254,24 +262,27 @@ func inUDP(d *Decoded) Reason {
 	if d.tunnels == 0 || d.Fragment {
 		return Decodable
 	}
-	var open func(frame, *Decoded) Reason
 	switch d.DstPort {
-	case portVXLAN, portOTV:
-		open = vxlan
-	case portVXLANGPE:
-		open = vxlanGPE
-	case portGeneve:
-		open = geneve
-	case portGTPU:
-		open = gtpU
-	case portMPLS:
-		open = mplsInUDP
+	case portVXLAN, portOTV, portVXLANGPE, portGeneve, portGTPU, portMPLS:
 	default:
 		return Decodable
 	}
 	f, inner := frame{d.Payload, d.PayloadLen}, *d
-	inner.deeper()
-	switch reason := open(f, &inner); {
+	inner.within(d.DstPort)
+	var reason Reason
+	switch d.DstPort { // called by name: through a variable inner would be made on the heap
+	case portVXLAN, portOTV:
+		reason = vxlan(f, &inner)
+	case portVXLANGPE:
+		reason = vxlanGPE(f, &inner)
+	case portGeneve:
+		reason = geneve(f, &inner)
+	case portGTPU:
+		reason = gtpU(f, &inner)
+	case portMPLS:
+		reason = mplsInUDP(f, &inner)
+	}
+	switch {
 	case reason == Decodable:
 		*d = inner
 	case reason == Truncated && len(f.b) < f.wire:
@@ -311,8 +322,12 @@ func vxlan(f frame, d *Decoded) Reason {
 	case b[size+6]&1 != 0: // the source's group bit, IEEE 802
 		return OtherNetwork
 	}
+	d.Zone = d.Zone.In(portVXLAN, vni(f))
 	return linkLayer(LinkEthernet, f.skip(size), d)
 }
+
+// vni returns the network identifier in a header of VXLAN, VXLAN-GPE or Geneve.
+func vni(f frame) uint32 { return binary.BigEndian.Uint32(f.b[4:]) >> 8 }
 
 func vxlanGPE(f frame, d *Decoded) Reason {
 	const size, instance, next = 8, 0x08, 0x04
@@ -321,11 +336,14 @@ func vxlanGPE(f frame, d *Decoded) Reason {
 		return Truncated
 	case b[0]&0xfc != instance|next || b[1]|b[2]|b[7] != 0:
 		return OtherNetwork
-	case b[3] == 1:
+	}
+	d.Zone = d.Zone.In(portVXLANGPE, vni(f))
+	switch f.b[3] {
+	case 1:
 		return network(f.skip(size), 4, d)
-	case b[3] == 2:
+	case 2:
 		return network(f.skip(size), 6, d)
-	case b[3] == 3:
+	case 3:
 		return linkLayer(LinkEthernet, f.skip(size), d)
 	}
 	return OtherNetwork
@@ -343,6 +361,7 @@ func geneve(f frame, d *Decoded) Reason {
 	if len(f.b) < size {
 		return Truncated
 	}
+	d.Zone = d.Zone.In(portGeneve, vni(f))
 	return payloadOf(binary.BigEndian.Uint16(f.b[2:]), f.skip(size), d)
 }
 
@@ -356,6 +375,7 @@ func gtpU(f frame, d *Decoded) Reason {
 	case b[0]&0xf8 != 0x30 || b[1] != gPDU || int(binary.BigEndian.Uint16(b[2:])) != f.wire-size:
 		return OtherNetwork
 	}
+	d.Zone = d.Zone.In(portGTPU, binary.BigEndian.Uint32(f.b[4:]))
 	flags := f.b[0]
 	f = f.skip(size)
 	if flags&optional == 0 {

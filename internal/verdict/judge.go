@@ -174,7 +174,7 @@ func (j *Judge) conclude(out *Judged, c *flow.Conn, s *dissect.Session, ended bo
 // describe fills in what the packets' headers tell.
 func (j *Judge) describe(c *flow.Conn, iface string, ended bool) Judged {
 	out := Judged{
-		ID: c.ID, Interface: iface, Start: c.First, Last: c.Last, Ended: ended, Settled: ended, State: c.State.String(),
+		ID: c.ID, zones: c.Zones, Interface: iface, Start: c.First, Last: c.Last, Ended: ended, Settled: ended, State: c.State.String(),
 		Transport:   "tcp",
 		Source:      endpoint(c.Orig),
 		Destination: endpoint(c.Resp),

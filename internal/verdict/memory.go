@@ -58,6 +58,7 @@ const (
 // address, so one that disagrees spoils it for all.
 type client struct {
 	addr   netip.Addr
+	zones  [2]flow.Zone // another network may have the same addresses
 	name   string
 	shape  string
 	server netip.AddrPort // only where there is no SNI
@@ -84,8 +85,8 @@ func newMemory() memory {
 	return memory{clients: map[client]*past{}, seen: map[uint64]bool{}, open: map[uint64]client{}, sessions: newSessions()}
 }
 
-func keyOf(from, to netip.AddrPort, t *dissect.TLS) client {
-	k := client{addr: from.Addr(), name: t.Hello.ServerName, shape: t.Hello.Shape()}
+func keyOf(from, to netip.AddrPort, zones [2]flow.Zone, t *dissect.TLS) client {
+	k := client{addr: from.Addr(), zones: zones, name: t.Hello.ServerName, shape: t.Hello.Shape()}
 	if k.name == "" {
 		k.server = to
 	}
@@ -93,7 +94,7 @@ func keyOf(from, to netip.AddrPort, t *dissect.TLS) client {
 }
 
 func (o *Judged) key(t *dissect.TLS) client {
-	return keyOf(netip.AddrPortFrom(o.Source.Addr, 0), o.server(), t)
+	return keyOf(netip.AddrPortFrom(o.Source.Addr, 0), o.server(), o.zones, t)
 }
 
 func (o *Judged) server() netip.AddrPort {
@@ -112,7 +113,7 @@ func (m *memory) await(c *flow.Conn, t *dissect.TLS) {
 	if _, known := m.open[c.ID]; known || m.seen[c.ID] {
 		return
 	}
-	k := keyOf(netip.AddrPortFrom(c.Orig.Addr, 0), netip.AddrPortFrom(c.Resp.Addr, c.Resp.Port), t)
+	k := keyOf(netip.AddrPortFrom(c.Orig.Addr, 0), netip.AddrPortFrom(c.Resp.Addr, c.Resp.Port), c.Zones, t)
 	p := m.of(k, c.First)
 	switch {
 	case p == nil:

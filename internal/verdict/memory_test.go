@@ -21,6 +21,7 @@ type story struct {
 	skip   time.Duration
 	server string
 	port   uint16 // of the server
+	zones  [2]flow.Zone
 }
 
 func newStory(t *testing.T) *story {
@@ -32,7 +33,7 @@ func (s *story) see(from string, client, server hello, packets string) verdict.J
 	s.t.Helper()
 	s.id++
 	c := &flow.Conn{
-		ID: s.id, Transport: 6, First: int64(s.id)*1e9 + int64(s.skip), State: flow.SF,
+		ID: s.id, Zones: s.zones, Transport: 6, First: int64(s.id)*1e9 + int64(s.skip), State: flow.SF,
 		Orig: flow.Endpoint{Addr: netip.MustParseAddr(from), Port: 40000, Packets: 9},
 		Resp: flow.Endpoint{Addr: netip.MustParseAddr(s.server), Port: s.port, Packets: 9},
 	}
@@ -323,6 +324,26 @@ func TestOtherNameDisagrees(t *testing.T) {
 	}
 }
 
+// TestOtherZone: nobody inherits from a client that has the same address in another network.
+func TestOtherZone(t *testing.T) {
+	a, b := resuming(mutualTicket)
+	s := newStory(t)
+	s.zones = [2]flow.Zone{10, 10}
+	s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
+	for _, zones := range [][2]flow.Zone{{20, 20}, {0, 0}, {10, 20}} {
+		s.zones = zones
+		wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
+	}
+	s.zones = [2]flow.Zone{10, 10}
+	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "inherited_from_full_handshake")
+	ticket, echo := hello{id: "any", extensions: map[uint16]string{extTicket: "seen on the wire"}}, hello{id: "any"}
+	s.old12("10.0.0.1", hello{extensions: map[uint16]string{extTicket: ""}}, hello{}, serverMutual, clientMutual, ticket12("seen on the wire"))
+	s.zones = [2]flow.Zone{20, 20}
+	wants(t, s.old12("10.0.0.1", ticket, echo, "", "", ""), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
+	s.zones = [2]flow.Zone{10, 10}
+	wants(t, s.old12("10.0.0.1", ticket, echo, "", "", ""), verdict.MTLS, verdict.AuthPresented, "")
+}
+
 // TestTooManyWeak: where there was no room to remember who proved nothing, nobody inherits a certificate.
 func TestTooManyWeak(t *testing.T) {
 	s := newStory(t)
@@ -346,7 +367,7 @@ func (s *story) old12(from string, client, server hello, serverClear, clientClea
 	client.old, server.old, server.suite = true, true, 0xc02b
 	s.id++
 	c := conn(s.id, from)
-	c.Resp.Addr = netip.MustParseAddr(s.server)
+	c.Resp.Addr, c.Zones = netip.MustParseAddr(s.server), s.zones
 	w := newWire(s.t, client, server)
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
 	if serverClear == "" { // abbreviated

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
 // maxSessions bounds the sessions of TLS 1.2 and older that are remembered, about 100
@@ -23,7 +24,8 @@ type session struct {
 	auth   string
 	at     int64      // time of the full handshake
 	server netip.Addr // that gave the name, as the packets show it
-	bad    bool       // another handshake was given the same name and does not agree
+	zones  [2]flow.Zone
+	bad    bool // another handshake was given the same name and does not agree
 }
 
 // sessions are those of TLS 1.2 and older.
@@ -45,7 +47,7 @@ func (s *sessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 		case x.bad, found.auth != "" && found.auth != x.auth:
 			h.because("disagreeing_handshakes")
 			return
-		case x.server != out.Destination.Addr: // a server knows the tickets that it is offered, and could give them out as its own
+		case x.server != out.Destination.Addr, x.zones != out.zones: // a server knows the tickets that it is offered, and could give them out as its own
 		case i == 0: // a ticket, or an id without one: beside a ticket an id can be anybody's
 			found = x
 		}
@@ -71,7 +73,7 @@ func (s *sessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 		s.doubt(t)
 		return
 	}
-	x := session{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr}
+	x := session{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr, zones: out.zones}
 	if t.NewTicket != (dissect.TicketHash{}) {
 		s.put(sessionKey(t.NewTicket), x)
 	}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
 // Verdict is what a connection is judged to be (meshtls.verdict).
@@ -85,6 +86,7 @@ type Judged struct {
 	PeerName, PeerNameBasis string // the remote end's name where the packets tell it
 
 	looked looked
+	zones  [2]flow.Zone
 }
 
 // looked is how much of what was said is known to be of one kind.

@@ -1,0 +1,165 @@
+package flow
+
+import "encoding/binary"
+
+// Zone names the network that a packet was in where a capture shows several of them: its
+// VLANs (IEEE 802.1Q), and the tunnels around it with their identifiers and outer
+// addresses, hashed. Two tenants may use the same addresses and ports in two zones. The
+// zero value is that of a packet without any.
+type Zone uint32
+
+// In returns the zone of a network within z that a header gives an identifier. kind is the
+// header's EtherType, IP protocol number or UDP port: all that are in use differ. Of one
+// kind in one zone no two identifiers give the same zone.
+func (z Zone) In(kind uint16, id uint32) Zone {
+	if z = scramble(scramble(z+Zone(kind)) ^ Zone(id)); z == 0 {
+		return 1
+	}
+	return z
+}
+
+// scramble is the finalizer of MurmurHash3, a bijection.
+func scramble(z Zone) Zone {
+	z ^= z >> 16
+	z *= 0x85ebca6b
+	z ^= z >> 13
+	z *= 0xc2b2ae35
+	return z ^ z>>16
+}
+
+// VLAN returns the zone of a VLAN within z, by the EtherType of a tag and its control
+// information. A tag without identifier has a priority alone and makes no VLAN.
+func (z Zone) VLAN(typ, control uint16) Zone {
+	const identifier = 0x0fff
+	if control&identifier == 0 {
+		return z
+	}
+	return z.In(typ, uint32(control&identifier))
+}
+
+// within begins a packet that IP carries in a tunnel (deeper), in a zone of the tunnel's two
+// ends, whichever of them it is sent from.
+func (d *Decoded) within(kind uint16) bool {
+	if d.tunnels == 0 {
+		return false
+	}
+	z := d.Zone.In(kind, hashed(&d.Src)+hashed(&d.Dst))
+	if !d.deeper() {
+		return false
+	}
+	d.Zone = z
+	return true
+}
+
+// hashed returns a hash of an address of a Decoded.
+func hashed(a *[16]byte) uint32 {
+	z := Zone(0)
+	for i := 0; i < len(a); i += 4 {
+		z = scramble(z ^ Zone(binary.BigEndian.Uint32(a[i:])))
+	}
+	return uint32(z)
+}
+
+// Both directions of a connection are in one zone, or each in its own: a router that is
+// captured as it receives shows two VLANs, labels of MPLS and endpoint identifiers of GTP-U
+// belong to a direction, and a load balancer tunnels one of them. So a connection of which
+// one end was seen alone (lone) takes in what the other end sends in another zone, where
+// the numbers fit. As soon as either end then sends in the zone of the other, that zone
+// shows a conversation of its own: the connection's evidence is in conflict, and what
+// follows in that zone is another connection.
+
+// across returns the connection that a packet of an unknown key continues from another
+// zone, nil if there is none.
+func (t *Table) across(k key, d *Decoded) *Conn {
+	if k.zone == 0 && len(t.lone) == 0 {
+		return nil
+	}
+	anywhere := k
+	anywhere.zone = 0
+	c, other := t.lone[anywhere], (*Conn)(nil)
+	if k.zone != 0 {
+		other = t.conns.find(&anywhere, d)
+	}
+	if c == nil || !c.fits(d) {
+		c, other = other, nil
+	}
+	if c == nil || !c.fits(d) {
+		return nil
+	}
+	unsure := other != nil && other.fits(d) || c.tcp.rival
+	if !t.second(c) {
+		return nil
+	}
+	if unsure {
+		t.conflict(c) // it might as well be the other's
+	}
+	t.unlone(c)
+	c.Zones[c.sender(d)] = k.zone
+	t.conns.add(&k, c)
+	return c
+}
+
+// fits reports whether a packet may be the first of one end of c, whose other end was seen.
+func (c *Conn) fits(d *Decoded) bool {
+	from := c.sender(d)
+	if c.end(from).Packets > 0 || c.end(from.Other()).Packets == 0 {
+		return false
+	}
+	if c.Transport == protoUDP {
+		return true
+	}
+	s, o := &c.tcp.side[from], &c.tcp.side[from.Other()]
+	answers := c.isnSeen(from.Other()) && d.Ack-o.base <= uint32(o.next)
+	switch {
+	case d.Flags&(flagSYN|flagACK) == flagSYN: // overtaken by the answer
+		return from == Originator && c.RespISNSeen && s.known && d.Seq+1 == s.base
+	case !o.known || d.Flags&flagACK == 0:
+		return false
+	case d.Flags&flagSYN != 0:
+		return answers && (!s.known || d.Seq+1 == s.base)
+	case d.Flags&flagRST != 0 && !s.known:
+		return answers
+	}
+	return s.known && s.near(d.Seq) && o.near(d.Ack)
+}
+
+// list notes that c, which was just created, is lone in a zone. One of the same ports in
+// another zone gives way, and nobody can tell whose the answer is.
+func (t *Table) list(c *Conn, k key) {
+	if k.zone == 0 {
+		return
+	}
+	if t.lone == nil {
+		t.lone = map[key]*Conn{}
+	}
+	k.zone = 0
+	if old := t.lone[k]; old != nil {
+		c.tcp.rival, old.tcp.lone = true, false
+	}
+	t.lone[k], c.tcp.lone = c, true
+}
+
+// unlone notes that both ends of c were seen, or that it is over.
+func (t *Table) unlone(c *Conn) {
+	if c.tcp.lone {
+		c.tcp.lone = false
+		delete(t.lone, c.keyTo(&c.Resp, 0))
+	}
+}
+
+// strays reports whether a packet of c is in the zone of the end that did not send it.
+func (c *Conn) strays(k *key, d *Decoded) bool {
+	return c.Zones[Originator] != c.Zones[Responder] && k.zone != c.Zones[c.sender(d)]
+}
+
+// part leaves a zone to the conversation that it shows.
+func (t *Table) part(c *Conn, k *key) {
+	t.conflict(c)
+	t.conns.remove(k, c)
+	t.last = nil
+	for side := range Side(2) {
+		if c.Zones[side] == k.zone {
+			c.Zones[side] = c.Zones[side.Other()]
+		}
+	}
+}
