@@ -21,10 +21,12 @@ func (b *bench) memory() (results []result, err error) {
 		if b.quick {
 			rows = rows[:2]
 		}
-		idle := sample{}
+		builds := b.builds()
+		var idle sample
 		lines := [][]string{{"connections", "RSS MB", "anonymous MB", "ring MB", "program MB", "CPU us/connection"}}
 		for _, row := range rows {
-			var rss, anonymous, ring, program, cpu sample
+			var anonymous, ring, program, cpu sample
+			rss := make([]sample, len(builds))
 			for range min(b.rounds, 3) {
 				var args []string
 				if row.connections > 0 {
@@ -34,18 +36,26 @@ func (b *bench) memory() (results []result, err error) {
 				if err != nil {
 					return err
 				}
-				rss, anonymous, ring, program = append(rss, h.rss), append(anonymous, h.anonymous), append(ring, h.ring), append(program, h.program)
+				rss[0], anonymous, ring, program = append(rss[0], h.rss), append(anonymous, h.anonymous), append(ring, h.ring), append(program, h.program)
 				cpu = append(cpu, h.cpu*1e6/max(1, float64(row.connections)))
+				for i, before := range builds[1:] {
+					h, err := before.holding(n, nil, args...)
+					if err != nil {
+						return err
+					}
+					rss[i+1] = append(rss[i+1], h.rss)
+				}
 			}
-			lines = append(lines, []string{strconv.Itoa(row.connections), rss.spread("%.1f"), anonymous.spread("%.1f"), ring.spread("%.1f"), program.spread("%.1f"), cpu.spread("%.1f")})
+			lines = append(lines, []string{strconv.Itoa(row.connections), rss[0].spread("%.1f"), anonymous.spread("%.1f"), ring.spread("%.1f"), program.spread("%.1f"), cpu.spread("%.1f")})
+			results = append(results, inTurn(fmt.Sprintf("memory: RSS with %d connections", row.connections), rss)...)
 			if row.connections == 0 {
-				idle = rss
-				results = append(results, atMost("memory: RSS at idle, MB", rss, "%.1f", row.goal))
+				idle = rss[0]
+				results = append(results, atMost("memory: RSS at idle, MB", idle, "%.1f", row.goal))
 				continue
 			}
 			var more sample
-			for i := range rss {
-				more = append(more, rss[i]-idle[i])
+			for i := range rss[0] {
+				more = append(more, rss[0][i]-idle[i])
 			}
 			results = append(results, atMost(fmt.Sprintf("memory: RSS with %d connections, MB beyond idle", row.connections), more, "%.1f", row.goal))
 		}
@@ -133,26 +143,34 @@ func (b *bench) scale() (results []result, err error) {
 		sizes = sizes[:2]
 	}
 	return results, inPods(func(n *pods) error {
-		packet, connection := make([]sample, len(sizes)), make([]sample, len(sizes))
+		builds := b.builds()
+		packet, connection := make([][]sample, len(sizes)), make([][]sample, len(sizes)) // by size and build
+		for i := range sizes {
+			packet[i], connection[i] = make([]sample, len(builds)), make([]sample, len(builds))
+		}
 		for range b.rounds {
 			for i, size := range sizes {
-				p, c, err := b.costAt(n, size)
-				if err != nil {
-					return err
+				for k, build := range builds {
+					p, c, err := build.costAt(n, size)
+					if err != nil {
+						return err
+					}
+					packet[i][k], connection[i][k] = append(packet[i][k], p*1e9), append(connection[i][k], c*1e6)
 				}
-				packet[i], connection[i] = append(packet[i], p*1e9), append(connection[i], c*1e6)
 			}
 		}
 		lines := [][]string{{"connections open", "CPU ns/packet", "CPU us/connection"}}
 		for i, size := range sizes {
-			lines = append(lines, []string{strconv.Itoa(size), packet[i].spread("%.0f"), connection[i].spread("%.1f")})
+			lines = append(lines, []string{strconv.Itoa(size), packet[i][0].spread("%.0f"), connection[i][0].spread("%.1f")})
+			results = append(results, inTurn(fmt.Sprintf("scale: CPU for each packet at %d connections", size), packet[i])...)
+			results = append(results, inTurn(fmt.Sprintf("scale: CPU for each connection at %d connections", size), connection[i])...)
 		}
 		columns(lines...)
 		last := len(sizes) - 1
-		results = []result{
-			atMost(fmt.Sprintf("scale: CPU for each packet at %d connections to that at %d", sizes[last], sizes[0]), packet[last].over(packet[0]), "%.2f", 2),
-			atMost(fmt.Sprintf("scale: CPU for each connection at %d connections to that at %d", sizes[last], sizes[0]), connection[last].over(connection[0]), "%.2f", 2),
-		}
+		results = append(results,
+			atMost(fmt.Sprintf("scale: CPU for each packet at %d connections to that at %d", sizes[last], sizes[0]), packet[last][0].over(packet[0][0]), "%.2f", 2),
+			atMost(fmt.Sprintf("scale: CPU for each connection at %d connections to that at %d", sizes[last], sizes[0]), connection[last][0].over(connection[0][0]), "%.2f", 2),
+		)
 		return nil
 	})
 }

@@ -21,26 +21,33 @@ func (b *bench) beginning() (results []result, err error) {
 	}
 	size := atMost("start: the program, MB (millions of bytes)", sample{float64(info.Size()) / 1e6}, "%.3f", 12)
 	return results, inPods(func(n *pods) error {
-		var soon, idle sample
+		builds := b.builds()
+		soon, idle := make([]sample, len(builds)), make([]sample, len(builds))
 		for range b.rounds {
-			d, err := b.firstPacket(n)
-			if err != nil {
-				return err
+			for i, build := range builds {
+				d, err := build.firstPacket(n)
+				if err != nil {
+					return err
+				}
+				soon[i] = append(soon[i], float64(d)/1e6)
 			}
-			soon = append(soon, float64(d)/1e6)
 		}
 		for range min(b.rounds, 3) {
-			share, err := b.idle(n)
-			if err != nil {
-				return err
+			for i, build := range builds {
+				share, err := build.idle(n)
+				if err != nil {
+					return err
+				}
+				idle[i] = append(idle[i], 100*share)
 			}
-			idle = append(idle, 100*share)
 		}
 		results = []result{
-			atMost("start: from exec to the first packet, ms", soon, "%.0f", 100),
-			atMost("start: CPU at idle, % of a core", idle, "%.3f", 0.1),
+			atMost("start: from exec to the first packet, ms", soon[0], "%.0f", 100),
+			atMost("start: CPU at idle, % of a core", idle[0], "%.3f", 0.1),
 			size,
 		}
+		results = append(results, inTurn("start: from exec to the first packet", soon)...)
+		results = append(results, inTurn("start: CPU at idle", idle)...)
 		return nil
 	})
 }

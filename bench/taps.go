@@ -96,6 +96,25 @@ func (b *bench) watchers(all ...watcher) []watcher {
 	return all
 }
 
+// builds returns b, and where there is another build of the tap, b with that one in its place.
+func (b *bench) builds() []*bench {
+	if b.base == "" {
+		return []*bench{b}
+	}
+	before := *b
+	before.tap = b.base
+	return []*bench{b, &before}
+}
+
+// inTurn compares what was measured of the tap, the first, with the same of another build,
+// measured in turn with it. It returns nothing where there is no other build.
+func inTurn(what string, all []sample) (out []result) {
+	for _, before := range all[1:] {
+		out = append(out, atMost(what+" to that of the tap before", all[0].over(before), "%.3f", 1+effect))
+	}
+	return out
+}
+
 // toBefore compares what the workload costs under the tap, the third of the watchers, with
 // what it costs under the other build, the last one.
 func (b *bench) toBefore(what string, all []sample) (out []result) {
