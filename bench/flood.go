@@ -11,7 +11,7 @@ import (
 // are lost, what the sender pays, what the watcher takes.
 func (b *bench) flooded() (results []result, err error) {
 	watchers := b.watchers(noTap, noTapAgain, ourTap, limitedTap, tcpdump, ethernet)
-	return results, inPods(func(n *pods) error {
+	return results, inDeafPods(func(n *pods) error {
 		for _, rate := range []int{250_000, 0} {
 			r, err := b.floodAt(n, watchers, rate)
 			if err != nil {

@@ -13,7 +13,7 @@ import (
 // memory measures the tap's resident memory at idle and with connections open whose
 // handshakes it saw, the whole of it, the ring too.
 func (b *bench) memory() (results []result, err error) {
-	return results, inPods(func(n *pods) error {
+	return results, inDeafPods(func(n *pods) error {
 		rows := []struct {
 			connections int
 			goal        float64 // MB beyond idle; idle itself is the first
@@ -142,7 +142,7 @@ func (b *bench) scale() (results []result, err error) {
 	if b.quick {
 		sizes = sizes[:2]
 	}
-	return results, inPods(func(n *pods) error {
+	return results, inDeafPods(func(n *pods) error {
 		builds := b.builds()
 		packet, connection := make([][]sample, len(sizes)), make([][]sample, len(sizes)) // by size and build
 		for i := range sizes {
@@ -178,7 +178,7 @@ func (b *bench) scale() (results []result, err error) {
 // costAt opens connections and measures what packets of them all in turn cost, then what
 // further connections cost.
 func (b *bench) costAt(n *pods, connections int) (packet, connection float64, err error) {
-	const more, packets, settles = 3_000, 400_000, 4
+	const more, packets, settles = 3_000, 400_000, answered
 	limits, err := newGroup("scale", 0, 512<<20) // the table holds them all
 	if err != nil {
 		return 0, 0, err
@@ -215,7 +215,7 @@ func (b *bench) soak() (results []result, err error) {
 	if b.quick {
 		rate, pause, taken = "150000", 0, "a row"
 	}
-	return results, inPods(func(n *pods) error {
+	return results, inDeafPods(func(n *pods) error {
 		limits, err := newGroup("soak", 0, limitMemory)
 		if err != nil {
 			return err

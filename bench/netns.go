@@ -78,3 +78,15 @@ func inPods(f func(*pods) error) error {
 	defer n.remove()
 	return f(n)
 }
+
+// inDeafPods is inPods, where the pod's kernel takes nothing in from eth0: packet sockets get
+// what arrives, and behind them netfilter's ingress hook drops it.
+func inDeafPods(f func(*pods) error) error {
+	return inPods(func(n *pods) error {
+		_, err := run(n.pod, "nft", `add table netdev bench; add chain netdev bench in { type filter hook ingress device "eth0" priority 0; policy drop; }`)
+		if err != nil {
+			return err
+		}
+		return f(n)
+	})
+}

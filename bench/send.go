@@ -33,9 +33,9 @@ type sent struct {
 // and nothing when there are no more.
 type source func(b []byte) []byte
 
-// send is the role that floods: frames go out of eth0 by a packet socket, to a
-// link-layer address that is nobody's, so that the receiving kernel does not answer. What
-// the pod is to have said goes out of the pod's own eth0, or the tap would refuse it.
+// send is the role that floods: frames go out of eth0 by a packet socket, to the pod, which
+// is deaf (inDeafPods), so that its kernel does not answer. What the pod is to have said
+// goes out of the pod's own eth0, or the tap would refuse it.
 func send(args []string) error {
 	f := flag.NewFlagSet("send", flag.ContinueOnError)
 	flows := f.Int("flows", 5000, "connections that the frames belong to")
@@ -82,21 +82,26 @@ func send(args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
-// nobody is the link-layer address that flooded frames go to.
-var nobody = [6]byte{2, 0, 0, 0, 0, 0xee}
-
 // floodBytes is the size of a flooded frame; what TCP carries in it is a record of TLS.
 const floodBytes = 120
+
+// answered is how many of the first frames of each connection the ends take turns with. By
+// then it is known for the middle of a stream of TLS. All that follow are the client's.
+const answered = 8
 
 // flood makes frames of 120 bytes, some in a row for each of the connections in turn: the
 // middle of streams of TLS, in order, behind those that were sent before.
 func flood(flows, count, row, sent int) source {
+	random := rand.New(rand.NewPCG(5, 6))
 	payload := make([]byte, floodBytes-14-20-32)
+	for i := range payload {
+		payload[i] = byte(random.Uint32())
+	}
 	copy(payload, []byte{23, 3, 3, 0, byte(len(payload) - 5)})
 	server := netip.AddrPortFrom(netip.MustParseAddr(podIP), 8443)
-	seq := make([]uint32, flows)
-	for i := range seq {
-		seq[i] = uint32(sent * len(payload))
+	before := make([]int, flows) // frames of a connection
+	for i := range before {
+		before[i] = sent
 	}
 	n := 0
 	return func(b []byte) []byte {
@@ -104,8 +109,13 @@ func flood(flows, count, row, sent int) source {
 			return b
 		}
 		i := n / row % flows
-		s := segment{from: floodClient(i), to: server, seq: seq[i], ack: 1, flags: ack | psh, id: uint16(n), stamp: uint32(n), data: payload}
-		seq[i] += uint32(len(payload))
+		answers := uint32(min(before[i], answered) / 2 * len(payload))
+		asks := uint32(before[i]*len(payload)) - answers
+		s := segment{from: floodClient(i), to: server, seq: 1 + asks, ack: 1 + answers, flags: ack | psh, id: uint16(n), stamp: uint32(n), data: payload}
+		if before[i] < answered && before[i]%2 == 1 {
+			s.from, s.to, s.seq, s.ack = s.to, s.from, s.ack, s.seq
+		}
+		before[i]++
 		n++
 		return s.append(b)
 	}
@@ -233,6 +243,10 @@ type message struct {
 
 // sendAll sends what the source makes, at a rate.
 func (e ends) sendAll(next source, rate int) (sent, error) {
+	linkAddress, err := net.ParseMAC(podMAC)
+	if err != nil {
+		return sent{}, err
+	}
 	var out sent
 	var frames [batch][]byte
 	var vectors [batch]unix.Iovec
@@ -245,7 +259,7 @@ func (e ends) sendAll(next source, rate int) (sent, error) {
 			if len(frames[n]) == 0 {
 				break
 			}
-			copy(frames[n], nobody[:])
+			copy(frames[n], linkAddress)
 			vectors[n].Base, vectors[n].Len = &frames[n][0], uint64(len(frames[n]))
 			messages[n].header.Iov, messages[n].header.Iovlen = &vectors[n], 1
 		}

@@ -20,7 +20,7 @@ func (b *bench) beginning() (results []result, err error) {
 		return nil, err
 	}
 	size := atMost("start: the program, MB (millions of bytes)", sample{float64(info.Size()) / 1e6}, "%.3f", 12)
-	return results, inPods(func(n *pods) error {
+	return results, inDeafPods(func(n *pods) error {
 		builds := b.builds()
 		soon, idle := make([]sample, len(builds)), make([]sample, len(builds))
 		for range b.rounds {
@@ -85,7 +85,7 @@ func (b *bench) firstPacket(n *pods) (time.Duration, error) {
 			return record.Event.Start.Sub(began), nil
 		}
 	}
-	return 0, fmt.Errorf("no flow was seen: %s", r.err)
+	return 0, fmt.Errorf("no flow was seen: %s %s", r.err, r.out)
 }
 
 // idle returns the share of a core that a tap takes on a quiet interface, once it has

@@ -185,8 +185,11 @@ func tapStopped(r *running) (s stopped, err error) {
 	var record struct {
 		Event   struct{ Action string }
 		MeshTLS struct {
-			Coverage struct{ Packets, Dropped, Evicted float64 }
-			Tap      struct {
+			Coverage struct {
+				Packets, Dropped, Evicted float64
+				Foreign                   float64 `json:"foreign_packets"`
+			}
+			Tap struct {
 				Counters struct {
 					Shed float64 `json:"shed_connections"`
 				}
@@ -198,6 +201,9 @@ func tapStopped(r *running) (s stopped, err error) {
 		if strings.Contains(line, `"action":"stopped"`) {
 			err := json.Unmarshal([]byte(line), &record)
 			c := record.MeshTLS.Coverage
+			if c.Foreign > max(100, c.Packets/100) {
+				err = errors.Join(err, fmt.Errorf("the tap refused %.0f of %.0f packets as foreign: what was measured is not its work", c.Foreign, c.Packets))
+			}
 			return stopped{c.Packets, c.Dropped, c.Evicted, record.MeshTLS.Tap.Counters.Shed}, err
 		}
 	}
