@@ -26,9 +26,16 @@ func TestBlindTapLive(t *testing.T) {
 		ip(t, "-n", p.name, "link", "set", "net1", "up")
 	}
 	tap.line(t, blind("resolved"))
+	stopped := false
 	for _, l := range tap.end(t) {
+		if strings.Contains(l, `"action":"stopped"`) {
+			stopped = strings.Contains(l, `"blind":false`) && strings.Count(l, `"captured":true`) == 2
+		}
 		if strings.Contains(l, `"withdrawn"`) || strings.Contains(l, `"id":"tap-blind"`) {
 			t.Errorf("ended on purpose: %s", l)
 		}
+	}
+	if !stopped {
+		t.Error("no record of the end says that both interfaces were captured until then")
 	}
 }

@@ -32,6 +32,7 @@ type interfaceTap struct {
 	err        error                   // why nothing is captured; nil while something is
 	since      time.Time               // when what is so of the capture began: that there is one, or none
 	gone       bool                    // it is no longer there, and not waited for
+	ended      bool                    // the capture went well until it was told to end
 	past       afpacket.Stats          // of the handles of TCP before this one
 	pastOthers afpacket.Stats          // of the other handles
 	lost       uint64                  // times that the interface was lost
@@ -74,7 +75,7 @@ func (i *interfaceTap) run(ctx context.Context) {
 func (i *interfaceTap) begin() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.err, i.since, i.gone = nil, time.Now(), false
+	i.err, i.since, i.gone, i.ended = nil, time.Now(), false, false
 }
 
 // leave notes that the interface is no longer there, where that is no fault.
@@ -169,7 +170,10 @@ func (i *interfaceTap) capture(ctx context.Context, tcp, other *afpacket.Handle)
 	others, _ := other.Stats()
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.handle, i.other, i.since = nil, nil, time.Now()
+	i.handle, i.other = nil, nil
+	if i.ended = ctx.Err() != nil; !i.ended {
+		i.since = time.Now()
+	}
 	i.past, i.pastOthers = plus(i.past, stats), plus(i.pastOthers, others)
 	return err
 }
@@ -286,7 +290,7 @@ func (i *interfaceTap) tried(ctx context.Context) {
 func (i *interfaceTap) problem() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.handle == nil && i.err == nil && !i.gone {
+	if i.handle == nil && i.err == nil && !i.gone && !i.ended {
 		return fmt.Errorf("interface %s: not open yet", i.name)
 	}
 	return i.err
