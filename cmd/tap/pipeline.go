@@ -51,6 +51,7 @@ type connection struct {
 	revision uint32
 	fin, rst [2]bool
 	told     bool // the engine knows of it
+	conflict bool // flow.Conn.Conflict at the last look
 	said     said
 }
 
@@ -113,7 +114,8 @@ func (p *pipeline) Data(c *flow.Conn, s flow.Segment) {
 func (p *pipeline) Changed(c *flow.Conn) {
 	x, ok := c.User.(*connection)
 	if !ok {
-		return // no payload so far, or settled
+		p.contradicted(c)
+		return
 	}
 	p.memory.Clock(c.Last)
 	for side, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
@@ -127,6 +129,14 @@ func (p *pipeline) Changed(c *flow.Conn) {
 		}
 	}
 	p.look(c, x)
+}
+
+// contradicted judges a settled connection anew whose packets contradict each other.
+func (p *pipeline) contradicted(c *flow.Conn) {
+	if x, ok := c.User.(*verdict.Rest); ok && c.Conflict {
+		j := p.judge.JudgeRest(c, x, p.interfaceName(c), false)
+		p.engine.Add(&j)
+	}
 }
 
 // End implements flow.Handler.
@@ -209,10 +219,10 @@ func (p *pipeline) resume(c *flow.Conn, r *verdict.Rest) *connection {
 // tells the engine once it is settled, and when what was settled has changed.
 func (p *pipeline) look(c *flow.Conn, x *connection) {
 	revision := x.session.Revision()
-	if revision == x.revision {
+	if revision == x.revision && c.Conflict == x.conflict {
 		return
 	}
-	x.revision = revision
+	x.revision, x.conflict = revision, c.Conflict
 	if !p.judge.Settled(c, x.session) {
 		return
 	}

@@ -95,14 +95,18 @@ func (t *Table) rememberHole(s *stream, off int64) {
 	}
 }
 
-// verify compares p with the bytes that came before it. What the receiver has
-// acknowledged is left out: it has them, and a copy changes nothing any more; that is
-// what keep-alive probes with a byte of garbage (RFC 9293, section 3.8.4) repeat.
+// verify compares p with the bytes that came before it, also with those that the receiver
+// has acknowledged: a capture may have put the answer before what was answered. A keep-alive
+// probe with a byte of garbage (RFC 9293, section 3.8.4) repeats such a byte.
 func (t *Table) verify(c *Conn, side Side, p piece) {
-	conflict := p.off < c.tcp.side[side].next && t.differs(c, side, p)
-	if q, from := c.queue(side), max(p.off, c.tcp.side[side].acked); q != nil {
-		for i := q.find(from); i < len(q.pieces) && q.pieces[i].off < p.end() && !conflict; i++ {
-			conflict = q.pieces[i].conflicts(p, from)
+	s := &c.tcp.side[side]
+	if p.n == 1 && p.off == s.acked-1 {
+		return
+	}
+	conflict := p.off < s.next && t.differs(c, side, p)
+	if q := c.queue(side); q != nil {
+		for i := q.find(p.off); i < len(q.pieces) && q.pieces[i].off < p.end() && !conflict; i++ {
+			conflict = q.pieces[i].conflicts(p)
 		}
 	}
 	if conflict {
@@ -110,23 +114,32 @@ func (t *Table) verify(c *Conn, side Side, p piece) {
 	}
 }
 
+// conflict notes that packets of c contradict each other. Of a connection that is done the
+// Handler is told so once.
 func (t *Table) conflict(c *Conn) {
-	c.Conflict = true
 	t.stats.Conflicts++
+	if c.Conflict {
+		return
+	}
+	c.Conflict = true
+	if c.tcp.done && !c.Excluded {
+		t.h.Changed(c)
+	}
 }
 
 // maxRecords bounds how many records of a stream are looked through for one segment.
 const maxRecords = 256
 
-// differs tells whether p brings other bytes than those handed on. It says so too where
-// they cannot be compared any more: doubt goes against the packet.
+// differs reports whether p brings other bytes than those handed on. It reports so too
+// where they cannot be compared any more and the receiver has not acknowledged them: doubt
+// goes against the packet. Of a connection that is done it takes bytes that differ.
 func (t *Table) differs(c *Conn, side Side, p piece) bool {
 	s := &c.tcp.side[side]
-	from, to := max(p.off, s.acked), min(p.off+int64(len(p.data)), s.next, recentLimit)
+	from, to := max(p.off, 0), min(p.off+int64(len(p.data)), s.next, recentLimit)
 	if from >= to || s.probe(p.off, p.n) && c.end(side.Other()).Packets == 0 {
 		return false
 	}
-	pos := s.recent
+	open, compared, pos := max(from, s.acked), to, s.recent // from open on nothing is acknowledged
 	for range maxRecords {
 		if pos == 0 {
 			return false
@@ -135,23 +148,35 @@ func (t *Table) differs(c *Conn, side Side, p piece) bool {
 		if !ok {
 			break
 		}
-		if a, b := max(from, r.off), min(to, r.off+r.n); a < b {
-			if r.data == nil || !bytes.Equal(p.data[a-p.off:b-p.off], r.data[a-r.off:b-r.off]) {
-				return true
-			}
+		if r.differs(&p, from, open, to) {
+			return true
 		}
 		if r.off <= from {
 			return false
 		}
-		pos = r.prev
+		pos, compared = r.prev, min(compared, r.off)
+	}
+	if c.tcp.done || open >= compared {
+		return false
 	}
 	t.stats.Unverified++
 	return true
 }
 
-// conflicts compares two pieces where both have bytes, as of an offset.
-func (p *piece) conflicts(q piece, from int64) bool {
-	from = max(p.off, q.off, from)
+// differs compares a record with p in a range. Bytes that were skipped before the receiver
+// had acknowledged them differ until it has.
+func (r *record) differs(p *piece, from, open, to int64) bool {
+	to = min(to, r.off+r.n)
+	if r.data == nil {
+		return max(open, r.off) < to
+	}
+	from = max(from, r.off)
+	return from < to && !bytes.Equal(p.data[from-p.off:to-p.off], r.data[from-r.off:to-r.off])
+}
+
+// conflicts compares two pieces where both have bytes.
+func (p *piece) conflicts(q piece) bool {
+	from := max(p.off, q.off)
 	to := min(p.off+int64(len(p.data)), q.off+int64(len(q.data)))
 	return from < to && !bytes.Equal(p.data[from-p.off:to-p.off], q.data[from-q.off:to-q.off])
 }

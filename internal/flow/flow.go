@@ -77,7 +77,7 @@ type Conn struct {
 	Transport   uint8 // IP protocol number: 6 TCP, 17 UDP
 	State       State // Zeek's connection state, current
 	MissedStart bool  // TCP: no SYN seen, the connection is older than the capture or its start was lost
-	Conflict    bool  // packets contradict each other: a copy with other bytes than the first one while the receiver had neither, data behind a FIN, made-up numbers
+	Conflict    bool  // packets contradict each other: a copy with other bytes than the first one, data behind a FIN, made-up numbers
 	Fragments   bool  // first fragments were seen that the capture cut short: their datagrams are not put together
 	Excluded    bool  // Config.Exclude said so: counted, never handed on
 	Located     bool  // Config.Local was asked when the connection was created, and said:
@@ -112,7 +112,8 @@ type Handler interface {
 	// each call is one datagram.
 	Data(c *Conn, s Segment)
 	// Changed is called when a side sent a FIN or a RST, after its data. Data may still
-	// follow: of the other side, and of this one if the FIN or RST was forged.
+	// follow: of the other side, and of this one if the FIN or RST was forged. It is called
+	// too when packets of a connection that is done first contradict each other (Conflict).
 	Changed(c *Conn)
 	// End is called once, when the connection leaves the table.
 	End(c *Conn, why EndReason)

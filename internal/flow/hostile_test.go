@@ -225,8 +225,8 @@ func TestBudgetIsShared(t *testing.T) {
 	})
 }
 
-// A copy with other bytes is noticed however it is cut, as long as the receiver has
-// acknowledged neither.
+// A copy with other bytes is noticed however it is cut, also where the receiver has
+// acknowledged them.
 func TestConflicts(t *testing.T) {
 	bytes := strings.Repeat("abcdefghij", 10)
 	segment := func(from, to int, change int) step {
@@ -252,10 +252,13 @@ func TestConflicts(t *testing.T) {
 		{"out of order, held", []step{segment(50, 100, -1), segment(60, 70, 65)}, true},
 		{"out of order, overlapping what is held", []step{segment(50, 100, -1), segment(0, 60, 55)}, true},
 		{"out of order, the same", []step{segment(50, 100, -1), segment(60, 100, -1), segment(0, 60, -1)}, false},
-		{"what was acknowledged", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 51}, segment(0, 50, 10)}, false},
+		{"what was acknowledged", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 51}, segment(0, 50, 10)}, true},
+		{"what was acknowledged, the same bytes", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 51}, segment(10, 50, -1)}, false},
+		{"a keep-alive probe with a byte of garbage", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 51}, segment(49, 50, 49)}, false},
+		{"one byte before it", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 51}, segment(48, 49, 48)}, true},
 		{"what was acknowledged in part", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 41}, segment(0, 50, 40)}, true},
 		{"what was acknowledged, while something is held", []step{
-			segment(0, 50, -1), segment(60, 100, -1), {server: true, flags: "A", seq: 1, ack: 101}, segment(0, 100, 70)}, false},
+			segment(0, 50, -1), segment(60, 100, -1), {server: true, flags: "A", seq: 1, ack: 101}, segment(0, 100, 70)}, true},
 		{"what was skipped and comes after all", []step{
 			segment(50, 100, -1), {flags: "R", seq: 200}, {server: true, flags: "A", seq: 1, ack: 1, wait: 2 * time.Second}, segment(0, 50, -1)}, true},
 	} {

@@ -64,7 +64,7 @@ func (s *stream) beyond(off int64) bool { return off-max(s.next, s.acked) > wind
 // twice, the first copy counts.
 func (t *Table) place(c *Conn, side Side, p piece) {
 	s := &c.tcp.side[side]
-	if !c.tcp.done {
+	if !c.tcp.done || p.off < recentLimit {
 		t.verify(c, side, p)
 	}
 	if p.end() <= s.next {

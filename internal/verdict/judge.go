@@ -71,6 +71,7 @@ func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool
 
 // complete fills in what is drawn from all the rest.
 func (j *Judge) complete(out *Judged, c *flow.Conn, peer *peerName) {
+	j.contradict(out, c)
 	out.Class, out.Claimed = j.class(out)
 	out.looked = looked{}
 	out.Mesh = meshOf(out)

@@ -25,7 +25,8 @@ type session struct {
 	at     int64      // time of the full handshake
 	server netip.Addr // that gave the name, as the packets show it
 	zones  [2]flow.Zone
-	bad    bool // another handshake was given the same name and does not agree
+	conn   uint64 // that gave it out
+	bad    bool   // another handshake was given the same name and does not agree
 }
 
 // sessions are those of TLS 1.2 and older.
@@ -73,7 +74,7 @@ func (s *sessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 		s.doubt(t)
 		return
 	}
-	x := session{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr, zones: out.zones}
+	x := session{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr, zones: out.zones, conn: out.ID}
 	if t.NewTicket != (dissect.TicketHash{}) {
 		s.put(sessionKey(t.NewTicket), x)
 	}
@@ -87,6 +88,16 @@ func (s *sessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 func (s *sessions) doubt(t *dissect.TLS) {
 	for _, k := range []sessionKey{sessionKey(t.NewTicket), idKey(t.Server.SessionID)} {
 		if x, ok := s.known[k]; ok {
+			x.bad = true
+			s.known[k] = x
+		}
+	}
+}
+
+// contradict spoils the sessions that a connection gave out.
+func (s *sessions) contradict(conn uint64) {
+	for k, x := range s.known {
+		if x.conn == conn {
 			x.bad = true
 			s.known[k] = x
 		}

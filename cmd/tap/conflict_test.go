@@ -1,0 +1,93 @@
+package main
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// TestOtherBytesAgain: where a part of a mutual handshake comes again with other bytes, nothing is known of it, also long after the
+// receiver has acknowledged the first ones and the verdict has settled. A resumption inherits nothing from it.
+func TestOtherBytesAgain(t *testing.T) {
+	cert, err := liveCertificate("cart")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		client := resumable(tls.NewLRUClientSessionCache(8), cert)
+		client.MinVersion, client.MaxVersion = version, version
+		server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert}
+		var talks []*capturetest.Conversation
+		for range 2 {
+			talk, err := capturetest.Record(exchange(client, 100), answering(server, 400))
+			if err != nil {
+				t.Fatal(err)
+			}
+			talks = append(talks, talk)
+		}
+		frames := func(k int) []capturetest.Frame {
+			return talks[k].Packets(capturetest.Options{
+				Client: netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(41000+k)), Server: netip.MustParseAddrPort("10.0.0.2:8443"),
+				Start: captureStart.Add(time.Duration(k) * time.Minute),
+			})
+		}
+		full := frames(0)
+		var flight capturetest.Frame // the client's, after the server's
+		answered := false
+		for _, f := range full {
+			var d flow.Decoded
+			if !flow.Decode(&flow.Packet{Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet}, &d) {
+				t.Fatal(d.Reason)
+			}
+			if answered = answered || d.SrcPort == 8443 && len(d.Payload) > 0; answered && d.DstPort == 8443 && len(d.Payload) > 0 {
+				flight = capturetest.Frame{Time: full[len(full)-4].Time, Data: slices.Clone(f.Data)}
+				flight.Data[len(flight.Data)-1] ^= 1
+				break
+			}
+		}
+		for name, c := range map[string]struct {
+			packets []capturetest.Frame
+			want    string
+		}{
+			"once":  {full, "[mtls mtls]"},
+			"twice": {slices.Concat(full[:len(full)-3], []capturetest.Frame{flight}, full[len(full)-3:]), "[tls tls]"},
+		} {
+			var said []string
+			p := newPipeline(flow.Config{}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { said = append(said, string(r.Value)) }})
+			play(p, slices.Concat(c.packets, frames(1))...)
+			p.table.Flush()
+			var got []string
+			for _, l := range said {
+				var r struct {
+					MeshTLS struct {
+						Verdict string
+						Reasons []string
+					}
+				}
+				if err := json.Unmarshal([]byte(l), &r); err != nil {
+					t.Fatal(err)
+				}
+				if r.MeshTLS.Verdict == "" {
+					continue
+				}
+				if len(got) == 0 && slices.Contains(r.MeshTLS.Reasons, "conflicting_bytes") != (name == "twice") {
+					t.Errorf("%x %s: %v", version, name, r.MeshTLS.Reasons)
+				}
+				got = append(got, r.MeshTLS.Verdict)
+			}
+			if fmt.Sprint(got) != c.want {
+				t.Errorf("%x %s: %v, want %s\n%s", version, name, got, c.want, strings.Join(said, "\n"))
+			}
+		}
+	}
+}
