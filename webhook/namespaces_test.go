@@ -147,6 +147,17 @@ func TestTenure(t *testing.T) {
 	if len(told.Events) != 1 {
 		t.Errorf("told %d times that it is over", len(told.Events))
 	}
+	var ns corev1.Namespace // without the label nothing is turned on again
+	if err := c.Get(t.Context(), client.ObjectKey{Name: "shop"}, &ns); err != nil {
+		t.Fatal(err)
+	}
+	for _, label := range []string{"", inject.Disabled, inject.Enabled} {
+		ns.Labels = map[string]string{inject.Label: label}
+		if err := c.Update(t.Context(), &ns); err != nil {
+			t.Fatal(err)
+		}
+		step(0, "2026-11-24T14:00:00Z", "false")
+	}
 	annotate("duration", "3h") // longer: from now on
 	step(3*time.Hour, "2026-11-24T17:00:00Z", "")
 	annotate("until", "2026-11-24T15:00:00Z")

@@ -52,15 +52,15 @@ func (t *tenure) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 	if object.DeletionTimestamp != nil || *t.namespaces.cfg.Settings.ConfigMap == "" {
 		return reconcile.Result{}, nil
 	}
+	if object.Labels[inject.Label] != inject.Enabled {
+		return reconcile.Result{}, nil // what was said stands: without the label nothing is turned on again
+	}
 	config, err := t.namespaces.config(ctx, q.Name)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	now := t.namespaces.now()
-	var end time.Time
-	if object.Labels[inject.Label] == inject.Enabled {
-		end = ends(&object, config, now)
-	}
+	end := ends(&object, config, now)
 	if end.IsZero() && !ours(config) {
 		return reconcile.Result{}, nil // nothing to say, and nothing said
 	}
