@@ -20,3 +20,11 @@ func (t *Table) Lone() int { return len(t.lone) }
 
 // Keys returns how many keys connections are found by.
 func (t *Table) Keys() int { return t.conns.n }
+
+// Strangers returns what the packets take that may be of other connections.
+func (t *Table) Strangers() (bytes int) {
+	for i := range t.odd.held {
+		bytes += cap(t.odd.held[i].data)
+	}
+	return bytes
+}

@@ -29,7 +29,8 @@ type Table struct {
 	last    *Conn   // that find has found, nil if it is gone, ...
 	lastKey key     // ... and its key
 	frags   fragments
-	read    uint64 // by Ahead, and of no meaning
+	odd     strangers // packets that may be of connections that took the place of others
+	read    uint64    // by Ahead, and of no meaning
 }
 
 // NewTable returns an empty table that tells h what it finds out.
@@ -95,6 +96,12 @@ func (t *Table) Add(p *Packet) {
 		again := c.tcp.againSeen && d.Flags&flagACK != 0
 		if c = t.open(*k, d, p.Time); again {
 			c.answered(d)
+		}
+	}
+	if c != nil && d.Transport == protoTCP {
+		var held bool
+		if c, held = t.strange(c, k, d, p.Time); held {
+			return
 		}
 	}
 	if c == nil {
@@ -231,6 +238,7 @@ func (t *Table) end(c *Conn, why EndReason) {
 	t.unface(c)
 	t.unlone(c)
 	t.unthin(c)
+	t.odd.forget(c)
 	if t.last == c {
 		t.last = nil
 	}

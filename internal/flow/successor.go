@@ -1,0 +1,133 @@
+package flow
+
+// A connection may take the addresses and ports of an earlier one while its SYN is lost to
+// the capture. Its numbers show it: of one direction they are further away than any
+// receiver accepts, or of both further than what a capture may have lost, or they are past
+// the ends that the earlier one has had. Any host could send one such packet, so it takes one
+// of each end that fit together. Until then they are held and belong to no connection. A
+// connection that really went on so far without being seen begins anew, too: whether it is
+// the same cannot be told, and nothing of the earlier one may be claimed of another one.
+
+const (
+	// farAhead is how far the numbers of both directions are away, in bytes, where a
+	// connection is not taken to have gone on: twice what a filter leaves out (leftOutMost).
+	farAhead = 64 << 20
+	// farBehind is how old a copy of a closed connection's packet may be, in bytes.
+	farBehind = 1 << 20
+	// maxStrangers bounds the packets that are held, of all connections together, and
+	// strangerData what is kept of each, in bytes.
+	maxStrangers = 8
+	strangerData = 16 << 10
+	// strangerApart is how far two packets that fit together are apart, in bytes.
+	strangerApart = 1 << 20
+)
+
+// stranger is a packet whose numbers are not those of its connection.
+type stranger struct {
+	c    *Conn // nil: none
+	side Side
+	d    Decoded
+	data []byte // d.Payload
+	time int64
+}
+
+// strangers are the packets that are held, a new one in the place of the oldest.
+type strangers struct {
+	held [maxStrangers]stranger
+	n    int // that are held or were
+}
+
+// strange reports whether a packet of c with numbers that are not its own is held, and
+// returns the connection that the packet belongs to if it is not: another one once both
+// ends have sent such packets, nil where it is still to be opened.
+func (t *Table) strange(c *Conn, k *key, d *Decoded, now int64) (of *Conn, held bool) {
+	side := c.sender(d)
+	if !c.misfits(side, d) {
+		return c, false
+	}
+	fits := false
+	for i := range t.odd.held {
+		fits = fits || t.odd.held[i].meets(c, side, d)
+	}
+	if !fits {
+		t.stats.Outside++
+		t.odd.hold(c, side, d, now)
+		return nil, true
+	}
+	return t.succeed(c, k, side, d), false
+}
+
+// misfits reports whether the numbers of a packet are not those of a connection both ends of
+// which are known.
+func (c *Conn) misfits(side Side, d *Decoded) bool {
+	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
+	if d.Flags&(flagACK|flagRST) != flagACK || !s.sure || !o.sure || c.Excluded || d.Flags&flagSYN != 0 && d.Seq+1 == s.base {
+		return false
+	}
+	seq, ack := s.offset(d.Seq)-s.next, o.offset(d.Ack)-o.next
+	if c.closing() && s.pastEnd(seq) && o.pastEnd(ack) {
+		return true
+	}
+	return s.far(seq, farAhead) && o.far(ack, farAhead) || s.far(seq, window) || o.far(ack, window)
+}
+
+// far reports whether a number that is so far from the next one is more than most away from
+// what is known to be sent.
+func (s *stream) far(from, most int64) bool {
+	return from < -most || from > most && s.next+from > max(s.next, s.acked, s.sent)+most
+}
+
+// pastEnd reports the same of a connection that is closed. A FIN takes one number.
+func (s *stream) pastEnd(from int64) bool {
+	return from < -farBehind || from > 1 && s.next+from > max(s.next, s.acked, s.sent, s.fin)+1
+}
+
+// meets reports whether a held packet of the other end of c fits to d: each acknowledges
+// what the other one begins with, or a little more.
+func (x *stranger) meets(c *Conn, side Side, d *Decoded) bool {
+	return x.c == c && x.side != side && near(d.Seq-x.d.Ack) && near(d.Ack-x.d.Seq)
+}
+
+func near(distance uint32) bool { return int32(distance) >= -1 && int32(distance) <= strangerApart }
+
+func (h *strangers) hold(c *Conn, side Side, d *Decoded, now int64) {
+	x := &h.held[h.n%maxStrangers]
+	h.n++
+	x.c, x.side, x.time, x.d = c, side, now, *d
+	x.data = append(x.data[:0], d.Payload[:min(len(d.Payload), strangerData)]...)
+	x.d.Payload = x.data
+}
+
+// forget drops what is held of c.
+func (h *strangers) forget(c *Conn) {
+	if h.n == 0 {
+		return
+	}
+	for i := range h.held {
+		if h.held[i].c == c {
+			h.held[i].c = nil
+		}
+	}
+}
+
+// succeed ends c and opens the connection that took its place, with what is held of it that
+// fits to d, and returns what d belongs to then.
+func (t *Table) succeed(c *Conn, k *key, side Side, d *Decoded) *Conn {
+	var fit [maxStrangers]*stranger
+	n := 0
+	for i := range maxStrangers {
+		if x := &t.odd.held[(t.odd.n+i)%maxStrangers]; x.meets(c, side, d) {
+			fit[n] = x
+			n++
+		}
+	}
+	t.stats.Reused++
+	t.end(c, EndReused)
+	var first key // d may come in another zone
+	first.set(&fit[0].d, k.iface())
+	next := t.open(first, &fit[0].d, fit[0].time)
+	for _, x := range fit[:n] {
+		t.packet(next, &x.d, x.time)
+	}
+	return t.find(k, d)
+}
