@@ -201,6 +201,8 @@ func quiet(c *flow.Conn, f *dissect.Tail, s *flow.Segment) bool {
 	case s.Cut:
 		f.Cut(side, s.Gap)
 		return true
+	case c.Thinned && s.Gap > 0:
+		return f.QuietBehind(side, s.Data, s.Gap)
 	}
 	return f.Quiet(side, s.Data, s.Gap)
 }

@@ -9,6 +9,10 @@ func (s *Session) After() *Session { return s.after }
 // before it: only what is recognized in it means anything.
 func (s *Session) Unsure() bool { return s.unsure }
 
+// Parted reports that another handshake may have been lost with bytes that both sides sent
+// where TLS may have ended. What came then is After.
+func (s *Session) Parted() bool { return s.parted }
+
 // Tail returns what follows the records of a finished session.
 func (s *Session) Tail() Tail { return s.tail }
 
@@ -29,7 +33,7 @@ func (s *Session) Skip(side Side, offset, n int64) {
 	case st.ended:
 		s.after.Skip(side, offset, n)
 	case s.finished || s.failed:
-		s.tail.sides[side].lose(n, tailBridge)
+		s.tail.sides[side].skip(n, tailBridge)
 	default:
 		if st.p == nil {
 			st.p = s.memory.parser()
@@ -65,7 +69,9 @@ func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, 
 	if s.after == nil {
 		s.begunAfter()
 		s.unsure = true
+		s.lostBefore(side.Other())
 	}
+	s.lostBefore(side)
 	if sure {
 		s.unsure = false
 	}
@@ -118,9 +124,13 @@ func (s *Session) place(side Side) tailSide {
 		return tailSide{state: tailLost}
 	}
 	r := &st.p.rec
-	d := tailSide{state: tailSure, left: uint16(r.left)}
-	if s.tls.layers[side].holes {
+	l := &s.tls.layers[side]
+	d := tailSide{state: tailSure, left: uint16(r.left), keyed: l.ccs || s.tls.AppRecords[side] > 0}
+	if l.holes {
 		d.state = tailFound
+	}
+	if n := len(l.list); n > 0 && l.rest == 0 && alertSized(contentApplicationData, l.list[n-1].Length) || s.tls.SealedAlerts[side] > 0 {
+		d.end = endAlert
 	}
 	if r.left == 0 {
 		d.n = uint8(copy(d.head[:], r.hdr[:r.hdrN]))
@@ -135,12 +145,67 @@ func (s *Session) later(side Side, offset int64, data []byte, ack, gap int64) {
 	}
 	defer s.fence()
 	at, sure, ok := s.tail.data(side, data, gap)
-	if ok {
-		return
+	d := &s.tail.sides[side]
+	switch {
+	case ok:
+		if gap > 0 && s.after != nil && d.end >= endLost { // of the other side
+			s.after.unseen(side)
+		}
+	case s.tail.parted():
+		s.part(side, offset, data, ack, gap)
+	case d.readText():
+		s.endInText(side, offset+int64(at), data[at:], ack)
+	default:
+		head, n := d.head, int64(d.n)
+		s.endTLS(side, offset+int64(at)-n, head[:n], data[at:], ack, sure)
 	}
-	head := s.tail.sides[side].head
-	n := int64(s.tail.sides[side].n)
-	s.endTLS(side, offset+int64(at)-n, head[:n], data[at:], ack, sure)
+}
+
+// endInText notes that a record of a side holds text, read up to an offset where data
+// stand: it is no ciphertext, whatever stands in the rest of the record.
+func (s *Session) endInText(side Side, offset int64, data []byte, ack int64) {
+	left := int(s.tail.sides[side].left)
+	s.endTLS(side, offset, nil, nil, ack, true)
+	a := s.after
+	if a.sides[side].kind != KindTLS {
+		a.startTLS(side, offset, false)
+	}
+	r := &a.sides[side].p.rec
+	r.hdr, r.hdrN, r.left, r.opaq = [recordHeader]byte{contentApplicationData, 3, 3}, recordHeader, left, true
+	if left == 0 {
+		r.hdrN = 0
+	}
+	a.tls.Readable = true
+	a.sides[side].seen += readableRun
+	a.revision++
+	a.Data(side, offset, data, ack, 0)
+}
+
+// part notes that another handshake may have been lost (Tail.parted): both sides are
+// looked at as in mid-stream.
+func (s *Session) part(side Side, offset int64, data []byte, ack, gap int64) {
+	if s.after == nil {
+		s.begunAfter()
+	}
+	s.parted, s.unsure = true, false
+	for i := range s.sides {
+		s.sides[i].ended = true
+		s.after.unseen(Side(i))
+	}
+	s.after.Data(side, offset, data, ack, gap)
+}
+
+// lostBefore tells After that bytes of a side were lost that may belong to it.
+func (s *Session) lostBefore(side Side) {
+	if s.tail.sides[side].end >= endLost {
+		s.after.unseen(side)
+	}
+}
+
+// unseen notes that bytes of a side that this session may have been given were lost.
+func (s *Session) unseen(side Side) {
+	s.sides[side].missed += minLostHello
+	s.revision++
 }
 
 // decided reports that more bytes will hardly tell what an After is.

@@ -144,16 +144,24 @@ func (s *Session) packet(side Side, b []byte) {
 	s.sealed(side, b, 0)
 }
 
-// startsWithText reports whether the content of a record begins with text: at once, or
-// after an explicit nonce of 8 bytes or an initialization vector of 16. It is for records
-// of a connection that is judged already: ciphertext shows itself in two bytes or so.
+// startsWithText reports whether readableRun bytes of text in a row stand in the first
+// textHead bytes of a record's content: at once, or after an explicit nonce of 8 bytes or an
+// initialization vector of 16. It is for records of a connection that is judged already:
+// ciphertext shows itself in two bytes or so.
 func startsWithText(content []byte) bool {
-	for _, at := range [...]int{16, 8, 0} {
-		if len(content) >= at+readableRun && ascii(content[at:at+readableRun]) {
-			return true
-		}
+	const latest = textHead - readableRun
+	b := content[:min(len(content), textHead)]
+	if len(b) < readableRun || !ascii(b[latest:readableRun]) {
+		return false // each such run has these bytes
 	}
-	return false
+	from, to := latest, readableRun
+	for from > 0 && ascii(b[from-1:from]) {
+		from--
+	}
+	for to < len(b) && ascii(b[to:to+1]) {
+		to++
+	}
+	return to-from >= readableRun
 }
 
 // ascii reports whether b is text in ASCII, as textRun counts it.
@@ -166,21 +174,32 @@ func ascii(b []byte) bool {
 	return true
 }
 
-// holdsText reports whether a protected record holds text: at its beginning, or,
-// if it is short, together with the ones before it. b is what follows its header, size the
-// record's.
-func (d *tailSide) holdsText(b []byte, size int) bool {
-	if size >= readableRun {
-		d.text = 0
-		return startsWithText(b[:min(len(b), size)])
+// textHead is how much of each record of a connection that is judged already is looked at,
+// in bytes: a run of text behind an initialization vector of 16.
+const textHead = 16 + readableRun
+
+// read looks at the first n bytes of b, which are the next ones of the current record, as far
+// as the record is looked at. It returns how many it took: fewer than n where a run of
+// text is long enough (readText). A run may go on in the next record.
+func (d *tailSide) read(b []byte, n int) int {
+	for i, c := range b[:min(n, int(d.look))] {
+		if c >= 0x7f || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
+			d.text = 0
+			continue
+		}
+		if d.text++; d.text == readableRun {
+			d.look -= uint8(i + 1)
+			return i + 1
+		}
 	}
-	if len(b) < size || size == 0 || !ascii(b[:size]) {
+	if d.look -= uint8(min(n, int(d.look))); d.look == 0 && n < int(d.left) {
 		d.text = 0
-		return false
 	}
-	d.text += uint8(size)
-	return d.text >= readableRun
+	return n
 }
+
+// readText reports whether text was read in a record.
+func (d *tailSide) readText() bool { return d.state > tailLost && d.text >= readableRun }
 
 // dtlsText reports whether the first record of a datagram of DTLS is a protected one, and
 // holds text.

@@ -117,6 +117,7 @@ type Session struct {
 	after  *Session // what followed the end of TLS, nil: nothing
 	depth  uint8    // sessions that this one is the after of
 	unsure bool     // after was found by what it says alone, where bytes had been lost
+	parted bool     // see Parted
 }
 
 // New returns an empty session that shares nothing with others.

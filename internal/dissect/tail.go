@@ -21,7 +21,11 @@ type tailSide struct {
 	left  uint16            // bytes of the current record still to come; while lost, half of the bytes in a row that hold no header
 	state tailState         //
 	n     uint8             // bytes of head
-	text  uint8             // readable bytes in a row: at the starts of segments while lost, else of short records
+	text  uint8             // readable bytes in a row: at the starts of segments while lost, else in records
+	look  uint8             // bytes of the current record that are still to be looked at for text
+	end   tailEnd           // see parted
+	since uint8             // records since end was noted
+	keyed bool              // the handshake has changed the cipher, which it does once
 	head  [helloPrefix]byte // the beginning of a record's header, with a hello's behind it
 }
 
@@ -70,14 +74,14 @@ func (f *Tail) data(side Side, data []byte, gap int64) (at int, sure, ok bool) {
 		data, at = data[from:], from
 	}
 	n, ok := d.follow(data)
-	return at + n, true, ok
+	return at + n, true, ok && !f.parted()
 }
 
 // Quiet reports whether the next bytes of a side, which gap bytes were lost before, are
 // nothing but records. If they are not, the Tail is as it was before.
 func (f *Tail) Quiet(side Side, data []byte, gap int64) bool {
 	d := &f.sides[side]
-	if gap == 0 && d.n == 0 && d.state == tailSure && d.skim(data) {
+	if gap == 0 && d.n == 0 && d.state == tailSure && d.look == 0 && d.end == endNone && d.skim(data) {
 		return true
 	}
 	before := *d
@@ -97,8 +101,8 @@ func (d *tailSide) skim(data []byte) bool {
 		if len(b) <= recordHeader || b[0] != contentApplicationData || b[1] != 3 || b[2] > 4 {
 			return false
 		}
-		size := int(b[3])<<8 | int(b[4])
-		if size > maxRecord || size < readableRun || startsWithText(b[recordHeader:min(len(b), recordHeader+size)]) {
+		size, content := int(b[3])<<8|int(b[4]), b[recordHeader:]
+		if size > maxRecord || size < readableRun || len(content) < min(size, textHead) || startsWithText(content[:min(size, textHead)]) {
 			return false
 		}
 		at, d.text = at+recordHeader+size, 0
@@ -107,22 +111,48 @@ func (d *tailSide) skim(data []byte) bool {
 	return true
 }
 
+// QuietBehind is Quiet where a filter has left out skipped bytes before the next ones. They
+// are not lost: the filter hands on what begins a handshake.
+func (f *Tail) QuietBehind(side Side, data []byte, skipped int64) bool {
+	d := &f.sides[side]
+	before := *d
+	d.skip(skipped, tailBridge)
+	if !f.Quiet(side, data, 0) {
+		*d = before
+		return false
+	}
+	return true
+}
+
 // Cut notes that n bytes of a side came and are not known. Where they are within a record
 // the place of the next header is as sure as before.
-func (f *Tail) Cut(side Side, n int64) { f.sides[side].lose(n, tailSure) }
+func (f *Tail) Cut(side Side, n int64) { f.sides[side].skip(n, tailSure) }
 
-// lose notes that n bytes are not known. Where they are within a record its length tells
-// the place of the next header, at most as sure as given.
+// lose notes that n bytes were lost.
 func (d *tailSide) lose(n int64, sure tailState) {
+	beyond := n
+	if d.state > tailLost && d.n == 0 {
+		beyond -= int64(d.left)
+	}
+	if d.skip(n, sure); d.state == tailLost {
+		d.end, d.since = d.end.lost(beyond), 0
+	}
+}
+
+// skip notes that n bytes are not known. Where they are within a record its length tells
+// the place of the next header, at most as sure as given.
+func (d *tailSide) skip(n int64, sure tailState) {
 	switch {
 	case d.state == tailNone:
 	case d.state == tailLost:
 		d.left = 0
 	case d.n == 0 && n <= int64(d.left):
 		d.left -= uint16(n)
+		d.look -= uint8(min(n, int64(d.look)))
+		d.text = 0
 		d.state = min(d.state, sure)
 	default:
-		*d = tailSide{state: tailLost}
+		*d = tailSide{state: tailLost, end: d.end, since: d.since, keyed: d.keyed}
 	}
 }
 
@@ -131,16 +161,16 @@ func (d *tailSide) lose(n int64, sure tailState) {
 // that a record would have begun in them. sure is false of text.
 func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 	switch {
-	case anyHello(data):
+	case anyHello(data), d.keyed && cipherChanges(data):
 		return 0, true, true
 	case chained(data), textPast(data):
-		*d = tailSide{state: tailFound}
+		*d = tailSide{state: tailFound, end: d.end, since: d.since, keyed: d.keyed}
 		return 0, false, true
 	case d.readable(data):
 		return 0, true, false
 	}
 	if from = recordIn(data); from < len(data) {
-		*d = tailSide{state: tailFound}
+		*d = tailSide{state: tailFound, end: d.end, since: d.since, keyed: d.keyed}
 		return from, false, true
 	}
 	d.left += uint16((len(data) + 1) / 2)
@@ -193,38 +223,59 @@ func (d *tailSide) readable(data []byte) bool {
 }
 
 // follow takes the bytes of a side whose place is known. ok is false where the records
-// end, which is before data[at:].
+// end, which is before data[at:], or where text was read in one, up to data[at:].
 func (d *tailSide) follow(data []byte) (at int, ok bool) {
 	for at < len(data) && d.state > tailLost {
 		if d.left > 0 {
 			n := min(int(d.left), len(data)-at)
+			if d.look > 0 {
+				n = d.read(data[at:], n)
+			}
 			d.left, at = d.left-uint16(n), at+n
-			continue
-		}
-		if b := data[at:]; d.n == 0 && len(b) > recordHeader && plausibleHeader(b) {
-			size := int(b[3])<<8 | int(b[4])
-			if d.holdsText(b[recordHeader:], size) {
+			if d.readText() {
 				return at, false
 			}
-			if d.state == tailSure && b[0] != contentHandshake {
-				d.left = uint16(size)
-				at += recordHeader
-				continue
+			continue
+		}
+		if n := d.whole(data[at:]); n > 0 {
+			if at += n; d.readText() {
+				return at, false
 			}
+			continue
 		}
 		had := d.n
 		n := d.header(data[at:])
 		switch {
+		case n >= 0 && d.readText():
+			return at + n, false
 		case n >= 0:
 			at += n
 		case d.state == tailSure, startsWithText(data[at:]):
 			d.n = had
 			return at, false
 		default:
-			*d = tailSide{state: tailLost}
+			*d = tailSide{state: tailLost, end: d.end, since: d.since, keyed: d.keyed}
 		}
 	}
 	return at, true
+}
+
+// whole is header where b has all that is wanted of a record at once, as nearly always: its
+// header, and of its content what is looked at for text. Else it returns 0.
+func (d *tailSide) whole(b []byte) int {
+	if d.n != 0 || d.state != tailSure || len(b) <= recordHeader || b[0] == contentHandshake || !plausibleHeader(b) {
+		return 0
+	}
+	size, content := int(b[3])<<8|int(b[4]), b[recordHeader:]
+	if size < readableRun || len(content) < min(size, textHead) {
+		return 0
+	}
+	d.begin(b[0], size)
+	d.text, d.look, d.left = 0, 0, uint16(size)
+	if startsWithText(content[:min(size, textHead)]) {
+		d.text = readableRun
+	}
+	return recordHeader
 }
 
 // header takes the bytes of a record's header, and of a hello's where one may follow, and
@@ -239,9 +290,13 @@ func (d *tailSide) header(data []byte) int {
 	case len(b) < recordHeader:
 		return n
 	}
-	size := int(b[3])<<8 | int(b[4])
+	typ, size := b[0], int(b[3])<<8|int(b[4])
 	begun := 0 // bytes of the record that head has
-	if b[0] == contentHandshake {
+	switch {
+	case changesCipher(typ, size) && d.keyed:
+		d.state = tailSure // as below
+		return -1
+	case typ == contentHandshake:
 		if size < minSealed {
 			return -1 // in plaintext
 		}
@@ -256,9 +311,17 @@ func (d *tailSide) header(data []byte) int {
 		}
 		begun = helloPrefix - recordHeader
 	}
-	d.n, d.left = 0, uint16(size-begun)
+	d.n, d.left, d.look = 0, uint16(size), uint8(min(size, textHead))
+	d.begin(typ, size)
+	d.left -= uint16(d.read(d.head[recordHeader:], begun))
+	return n
+}
+
+// begin notes that a record begins.
+func (d *tailSide) begin(typ byte, size int) {
 	if d.state < tailSure {
 		d.state++
 	}
-	return n
+	d.keyed = d.keyed || changesCipher(typ, size)
+	d.end = d.end.begin(alertSized(typ, size), &d.since)
 }

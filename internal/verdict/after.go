@@ -31,11 +31,13 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 	} else {
 		j.judge(out, c, s)
 	}
-	switch second.Verdict {
-	case None:
-	case Plaintext, Encrypted:
+	switch {
+	case second.Verdict == Plaintext || second.Verdict == Encrypted && !s.Parted():
 		out.endedIn(&second)
-	case Unknown:
+	case s.Parted():
+		out.parted(c, s.After())
+	case second.Verdict == None:
+	case second.Verdict == Unknown:
 		if !s.Unsure() {
 			out.endedUnknown(&second, s.After())
 		}
@@ -96,13 +98,33 @@ func (o *Judged) again(second *Judged, after *dissect.Session) {
 	case o.Verdict == Plaintext:
 		return
 	case o.Verdict == Unknown || o.Verdict == Encrypted:
-	case second.Verdict == Failed || t != nil && unanswered(t):
+	case second.Verdict == Failed || t != nil && unanswered(t) && !missed(after):
 		// nothing was sent under the second one
 	case weakness(second) > weakness(o):
 		o.Verdict, o.Protocol, o.TLS, o.Reasons = second.Verdict, second.Protocol, second.TLS, slices.Clone(second.Reasons)
 	}
 	o.Settled = o.Settled && second.Settled
 	o.because("second_handshake")
+}
+
+// parted notes that another handshake may have been lost: whose keys protect what came then
+// is not known.
+func (o *Judged) parted(c *flow.Conn, after *dissect.Session) {
+	o.Settled = true
+	if o.Verdict != MTLS {
+		return
+	}
+	info := *o.TLS
+	info.ClientAuth, info.ClientAuthBasis, info.ClientAuthAge = AuthUnknown, BasisNone, 0
+	o.Verdict, o.TLS, o.Reasons = TLS, &info, []string{"no_client_hello", "mid_stream_records"}
+	o.because(blindSpots(c, after)...)
+}
+
+// missed reports whether bytes were lost that a session may have been given.
+func missed(s *dissect.Session) bool {
+	_, a := s.Seen(dissect.Originator)
+	_, b := s.Seen(dissect.Responder)
+	return a+b > 0
 }
 
 // unanswered tells that of a handshake there is only a ClientHello.
