@@ -1,26 +1,40 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module, one after the other.
+# Runs every fuzz target of the module, one after the other. Each package's test binary is built once: `go test -fuzz` links it anew
+# for each target, which takes longer than a short run of it.
 #   tools/fuzz.sh 30s       the time for each, or 1000x: the number of inputs
+# An input that fails is printed, and stays in the package's testdata/fuzz, where `go test` runs it from then on. What else a run finds
+# worth keeping goes to FUZZ_CACHE, or where `go test -fuzz` has it: the next run begins with it.
 set -euo pipefail
 time=${1:-30s}
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+cd "$(dirname "$0")/.."
+module=$(go list -m)
+cache=${FUZZ_CACHE:-$(go env GOCACHE)/fuzz}
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+log=$work/log failed=0
 
-# `go test -list` prints a package's targets, then the line that names the package.
-go test -list '^Fuzz' ./... >"$log" || { cat "$log"; exit 1; }
-targets=$(awk '/^Fuzz/ { names[++n] = $1 } /^ok/ { for (i = 1; i <= n; i++) print $2, names[i]; n = 0 }' "$log")
-[ -n "$targets" ] || { echo "fuzz: no targets"; exit 0; }
+# fuzz TARGET: in the package's folder, as `go test` runs tests.
+fuzz() {
+	"$work/test" -test.run '^$' -test.fuzz "^$1\$" -test.fuzztime "$time" -test.fuzzcachedir "$cache/$package" -test.paniconexit0 >"$log" 2>&1
+}
 
-failed=0
-while read -r package target; do
-	echo "fuzz $target ($package, $time)"
-	if go test -run '^$' -fuzz "^$target\$" -fuzztime "$time" "$package" >"$log" 2>&1; then
-		grep -E '^(ok|fuzz: elapsed)' "$log" | tail -2
-	elif grep -q 'context deadline exceeded' "$log" && ! grep -Eq 'Failing input|panic' "$log"; then
-		echo "fuzz: the time ran out while a worker was busy, which the go command calls a failure; no input failed"
-	else
-		cat "$log"
-		failed=1
-	fi
-done <<<"$targets"
+while read -r folder; do
+	package=$module/$folder
+	go test -c -fuzz=. -o "$work/test" "./$folder"
+	cd "$folder"
+	for target in $("$work/test" -test.list '^Fuzz'); do
+		echo "fuzz $target ($folder, $time)"
+		if fuzz "$target"; then
+			grep '^fuzz: elapsed' "$log" | tail -1
+		elif grep -q 'context deadline exceeded' "$log" && ! grep -Eq 'Failing input|panic' "$log"; then
+			echo "fuzz: the time ran out while a worker was busy, which counts as a failure; no input failed"
+		else
+			cat "$log"
+			input=$(sed -n 's/^ *Failing input written to //p' "$log")
+			[ ! -f "$input" ] || { echo "$folder/$input:"; cat "$input"; }
+			failed=1
+		fi
+	done
+	cd - >/dev/null
+done < <(grep -rl --include='*_test.go' --exclude-dir=.cache --exclude-dir=.git '^func Fuzz' . | sed 's#^\./##; s#/[^/]*$##' | sort -u)
 exit "$failed"

@@ -142,8 +142,12 @@ func ringDropped(t *testing.T, lines []string) bool {
 
 // in is a command in the pod's namespace.
 func (p pod) in(ctx context.Context, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + p.name, "--"}, args...)...)
+	args = append(p.within(), args...)
+	return exec.CommandContext(ctx, args[0], args[1:]...)
 }
+
+// within is what runs a command in the pod's namespace.
+func (p pod) within() []string { return []string{"nsenter", "--net=" + p.name, "--"} }
 
 // ip runs ip(8); with -n and a pod's name first, in that pod.
 func ip(t *testing.T, args ...string) {

@@ -21,8 +21,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
-
 	"github.com/meshtls-tap/meshtls-tap/schema"
+	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
 // object is a decoded record.
@@ -129,24 +129,11 @@ func TestOwnTrafficIsLeftOut(t *testing.T) {
 		t.Skip("a real broker takes a while: not with -short")
 	}
 	app, far := pods(t)
-	script, err := filepath.Abs(filepath.Join("..", "..", "test", "kafka", "kafka.sh"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	needs(t, "java", "default-jre-headless", "kcat", "kcat", "ss", "iproute2")
-	if out, err := exec.Command(script, "tool", "org.apache.kafka.common.utils.AppInfoParser").CombinedOutput(); bytes.Contains(out, []byte("kafka.sh resolve")) {
-		absent(t, "%v: %s", err, out)
-	}
-	dir := t.TempDir()
-	started := far.run(t, "", script, "start", dir, "plain")
-	t.Cleanup(func() {
-		if log, err := os.ReadFile(filepath.Join(dir, "broker.log")); t.Failed() && err == nil {
-			t.Logf("the end of the broker's log:\n%s", log[max(0, len(log)-4000):])
-		}
-		far.run(t, "", script, "kill", dir)
-	})
-	far.run(t, "", script, "topics", dir)
-	broker := regexp.MustCompile(`PLAIN=(\S+)`).FindStringSubmatch(started)[1]
+	needs(t, "ss", "iproute2")
+	kafka := kafkatest.Start(t, "plain", []string{"ADDRESS=" + far.address}, far.within())
+	kafka.Dial = far.dial
+	kafka.Create("meshtls-tap.findings", "meshtls-tap.posture", "meshtls-tap.flows")
+	broker := kafka.Plain
 	_, port, _ := strings.Cut(broker, ":")
 
 	tap := app.start(t, []string{
@@ -164,13 +151,10 @@ func TestOwnTrafficIsLeftOut(t *testing.T) {
 		t.Fatal("ss shows no connection of the tap to the broker")
 	}
 	app.run(t, "an order\n", "kcat", "-P", "-b", broker, "-t", "meshtls-tap.findings", "-p", "0", "-k", "not-a-record", "-X", "client.id=orders")
-	topic := func(name string) []string {
-		return strings.Split(far.run(t, "", "kcat", "-C", "-b", broker, "-t", "meshtls-tap."+name, "-o", "beginning", "-e", "-q", "-f", `%s\n`), "\n")
-	}
 	records := func(name string) []object {
-		lines := topic(name)
-		for i := range lines {
-			lines[i] = strings.TrimPrefix(lines[i], "an order")
+		var lines []string
+		for _, r := range kafka.Read("meshtls-tap." + name) {
+			lines = append(lines, strings.TrimPrefix(r.Value, "an order"))
 		}
 		return validated(t, lines)
 	}

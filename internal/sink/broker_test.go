@@ -19,14 +19,22 @@ type broker struct {
 	issuer *issuer
 }
 
+// Two listeners of the broker tell their clients that it is there, where it is not.
+const (
+	nowhereByName    = "kafka-0.kafka.invalid:9092"
+	nowhereByAddress = "127.0.0.1:1"
+)
+
 // session is how long a connection that was made with a token lasts.
-const session = 3 * time.Second
+const session = 2 * time.Second
 
 func startBroker(t *testing.T) *broker {
 	t.Helper()
 	kafkatest.Require(t)
 	i := newIssuer(t)
-	return &broker{kafkatest.Start(t, "tls", []string{"AUTHORIZE=1", "JWKS=" + i.jwks, fmt.Sprint("MAX_REAUTH=", session.Milliseconds())}, nil), i}
+	return &broker{kafkatest.Start(t, "tls", []string{
+		"AUTHORIZE=1", "JWKS=" + i.jwks, fmt.Sprint("MAX_REAUTH=", session.Milliseconds()), "ALIASES=" + nowhereByName + " " + nowhereByAddress,
+	}, nil), i}
 }
 
 // topics creates prefix.findings, .posture and .flows with three partitions each and

@@ -4,7 +4,8 @@
 # A real Apache Kafka broker on loopback, for tests: one node, KRaft, made of the jars that
 # pom.xml names, fetched by Maven from where Maven is configured to fetch.
 #
-#   kafka.sh resolve                    fetch the jars into the cache (once)
+#   kafka.sh resolve                    fetch the jars into the cache, and prepare a quick start (once)
+#   kafka.sh resolved                   fail unless that is done
 #   kafka.sh start WORKDIR [plain|tls]  start a broker and wait until it serves; a WORKDIR
 #                                       keeps its data and ports from start to start
 #   kafka.sh topics WORKDIR             create the topics meshtls-tap.{findings,posture,flows}
@@ -14,13 +15,15 @@
 #
 # start writes WORKDIR/env, lines to be sourced or parsed:
 #   PID, PLAIN (host:port, no TLS, no login), and with tls: TLS (host:port, SASL_SSL with
-#   PLAIN, SCRAM-SHA-256 and -512, user "tap", password SCRAM_PASSWORD) and CA (PEM file).
+#   PLAIN, SCRAM-SHA-256 and -512, user "tap", password SCRAM_PASSWORD) and CA (PEM file);
+#   ALIAS (host:port of a listener, in the order of ALIASES).
 #
 # Environment: KAFKA_CACHE (default ${XDG_CACHE_HOME:-~/.cache}/meshtls-tap/kafka),
 #   HEAP (128m), PARTITIONS (3), SCRAM_PASSWORD (tap-secret), CLIENT_AUTH (none, required),
 #   ADDRESS (127.0.0.1) of the listeners, MAVEN_REPO (Maven's local repository),
 #   OWNER (a process id: when that process is gone, the broker is killed and WORKDIR removed),
 #   ADVERTISE (host:port by which clients are told to reach the listener without TLS),
+#   ALIASES (host[:port] ...: for each a further such listener, whose clients are told to reach it so),
 #   JOIN (WORKDIR of the first broker: this one joins its cluster) with NODE (2, 3, ...),
 #   JWKS (file of JSON Web Keys: OAUTHBEARER with tokens for audience "kafka" that these signed),
 #   AUTHORIZE (not empty: ACLs count where a topic has some; without login one is superuser),
@@ -35,11 +38,15 @@ version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/pom.x
 libs=$cache/$version
 # Serial collector and first compiler only: starts sooner, takes less memory.
 # No performance counters: they are a file that SIGKILL leaves in /tmp.
-small=(-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xss512k -XX:-UsePerfData)
+small=(-Xlog:disable -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xss512k -XX:-UsePerfData)
 case $address in
   *:*) bracketed="[$address]" ;;
   *) bracketed=$address small+=(-Djava.net.preferIPv4Stack=true) ;;
 esac
+# The classes of a broker as the JVM has them in memory (CDS): it starts in two thirds of the processor's time. Another Java has
+# another one, and one that does not fit is ignored.
+archive=$libs/classes-$(cksum < <(java=$(readlink -f "$(command -v java || true)"); echo "$java"; cat "${java%/bin/java}/release" 2>/dev/null; cat "$here/pom.xml") | cut -d' ' -f1).jsa
+classes=(-XX:SharedArchiveFile="$archive")
 patience=3000 # tenths of a second for a broker to start or to end: the machine may be busy
 secured=$bracketed
 [ "$address" != 127.0.0.1 ] || secured=localhost
@@ -67,20 +74,35 @@ resolve() {
   mkdir -p "$libs"
   exec 9>"$libs.lock"
   flock 9 # two checkouts may resolve at once
-  [ "$(cat "$libs/.stamp" 2>/dev/null)" = "$stamp" ] && return
+  [ "$(cat "$libs/.stamp" 2>/dev/null)" != "$stamp" ] || { prepare; return; }
   need java default-jre-headless mvn maven
   echo "kafka.sh: fetching Apache Kafka $version into $libs (about 60 MB)" >&2
   mvn -q -B -Dstyle.color=never ${MAVEN_REPO:+-Dmaven.repo.local="$MAVEN_REPO"} -f "$here/pom.xml" dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$libs" || die "Maven could not fetch the jars: see above; without a network, fill $libs from another machine"
+  rm -f "$libs"/*.jsa
   echo "$stamp" >"$libs/.stamp"
+  prepare
 }
+
+# prepare lets a broker write the archive of its classes as it ends. Without one all works, too.
+prepare() (
+  [ ! -e "$archive" ] || exit 0
+  echo "kafka.sh: preparing a quick start (once for this Java)" >&2
+  w=$(mktemp -d)
+  trap 'rm -rf "$w"' EXIT
+  classes=(-XX:ArchiveClassesAtExit="$w/classes.jsa")
+  mode=plain
+  ! command -v openssl >/dev/null || mode=tls
+  { start "$w" "$mode" && end TERM "$w"; } >/dev/null 2>"$w/log" && mv "$w/classes.jsa" "$archive" ||
+    { tail -n 3 "$w/log" >&2; : >"$archive"; } # not tried again
+)
 
 resolved() {
   need java default-jre-headless
   [ -f "$libs/.stamp" ] || die "no jars in $libs: run $here/kafka.sh resolve"
 }
 
-tool() { java -Xmx128m "${small[@]}" -Djava.io.tmpdir="${TMPDIR:-/tmp}" -Dlog4j2.configurationFile="$here/log4j2-tools.properties" -cp "$libs/*" "$@"; }
+tool() { java -Xmx128m "${small[@]}" "${classes[@]}" -Djava.io.tmpdir="${TMPDIR:-/tmp}" -Dlog4j2.configurationFile="$here/log4j2-tools.properties" -cp "$libs/*" "$@"; }
 
 # freeport prints a port below the ephemeral range that nobody listens on.
 freeport() {
@@ -111,12 +133,18 @@ authority() {
   cat "$t/broker.key" "$t/broker.pem" >"$t/keystore.pem"
 }
 
-# configure WORKDIR MODE PORT CONTROLLERPORT TLSPORT
+# configure WORKDIR MODE PORT CONTROLLERPORT TLSPORT [ALIASPORT...]
 configure() {
   local w=$1 sasl="" advertised="" map="" roles=broker,controller controller=",CONTROLLER://127.0.0.1:$4" quorum=$4
   if [ "$2" = tls ]; then
     sasl=",SASL://$bracketed:$5" advertised=",SASL://$secured:$5" map=",SASL:SASL_SSL"
   fi
+  local alias n=5
+  for alias in ${ALIASES:-}; do
+    local port=${*:$((++n)):1}
+    case $alias in *:*) ;; *) alias+=:$port ;; esac
+    sasl+=",ALIAS$n://$bracketed:$port" advertised+=",ALIAS$n://$alias" map+=",ALIAS$n:PLAINTEXT"
+  done
   if [ -n "${JOIN:-}" ]; then
     roles=broker controller="" quorum=$(cut -d' ' -f2 "$JOIN/ports")
   fi
@@ -211,7 +239,7 @@ launch() {
   : >>"$w/broker.log"
   mkdir -p "$w/tmp" # a broker that is killed leaves there what its codecs unpacked
   seen=$(wc -c <"$w/broker.log")
-  setsid java -Xms"$heap" -Xmx"$heap" "${small[@]}" -XX:MaxMetaspaceSize=128m -XX:ReservedCodeCacheSize=48m \
+  setsid java -Xms"$heap" -Xmx"$heap" "${small[@]}" "${classes[@]}" -XX:MaxMetaspaceSize=128m -XX:ReservedCodeCacheSize=48m \
     ${JWKS:+-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls="file://$JWKS"} \
     -Djava.io.tmpdir="$w/tmp" -Dlog4j2.configurationFile="$here/log4j2.properties" -cp "$libs/*" kafka.Kafka "$w/server.properties" \
     >>"$w/broker.log" 2>&1 </dev/null &
@@ -233,7 +261,7 @@ launch() {
 }
 
 start() {
-  local w mode=${2:-plain} try ports
+  local w mode=${2:-plain} try ports alias
   w=$(mkdir -p "$1" && cd "$1" && pwd)
   resolved
   if [ -s "$w/pid" ] && running "$(cat "$w/pid")" "$w"; then cat "$w/env"; return; fi
@@ -243,7 +271,9 @@ start() {
     *) die "start: \"$mode\": expected plain or tls" ;;
   esac
   for try in 1 2 3; do
-    [ -s "$w/ports" ] || echo "$(freeport) $(freeport) $(freeport)" >"$w/ports"
+    if [ ! -s "$w/ports" ]; then
+      for alias in 1 2 3 ${ALIASES:-}; do freeport; done | xargs >"$w/ports"
+    fi
     read -ra ports <"$w/ports"
     configure "$w" "$mode" "${ports[@]}"
     format "$w" "$mode"
@@ -252,6 +282,7 @@ start() {
         echo "PID=$(cat "$w/pid")"
         echo "PLAIN=$bracketed:${ports[0]}"
         if [ "$mode" = tls ]; then echo "TLS=$secured:${ports[2]}"; echo "CA=$w/tls/ca.pem"; fi
+        for ((try = 3; try < ${#ports[@]}; try++)); do echo "ALIAS=$bracketed:${ports[try]}"; done
       } >"$w/env"
       cat "$w/env"
       return
@@ -296,6 +327,7 @@ usage() { sed -n '/^#   kafka.sh/,/^$/{/^#/p}' "$0" | cut -c3- >&2; exit 2; }
 
 case "${1:-} $#" in
   "resolve 1") resolve ;;
+  "resolved 1") resolved ;;
   "start 2" | "start 3") shift; start "$@" ;;
   "topics 2") topics "$2" ;;
   "stop 2") end TERM "$2" ;;

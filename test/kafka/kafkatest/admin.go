@@ -2,6 +2,8 @@ package kafkatest
 
 import (
 	"context"
+	"crypto/pbkdf2"
+	"crypto/sha512"
 	"errors"
 	"fmt"
 
@@ -13,7 +15,7 @@ import (
 // Admin calls f with a client that may do anything, on the listener without login.
 func (b *Broker) Admin(f func(context.Context, *kafka.Client) error) {
 	b.t.Helper()
-	transport := &kafka.Transport{}
+	transport := &kafka.Transport{Dial: b.Dial}
 	defer transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(context.Background(), eventually.Limit)
 	defer cancel()
@@ -147,6 +149,41 @@ func (b *Broker) Grant(rule kafka.ACLEntry) {
 		ResourceTypeFilter: rule.ResourceType, ResourceNameFilter: rule.ResourceName, ResourcePatternTypeFilter: rule.ResourcePatternType,
 		PrincipalFilter: rule.Principal, HostFilter: rule.Host, Operation: rule.Operation, PermissionType: rule.PermissionType,
 	}, 1)
+}
+
+// Quota bounds how many bytes per second a client may produce, by its client id; 0 takes the bound away.
+func (b *Broker) Quota(client string, bytesPerSecond int) {
+	b.t.Helper()
+	b.Admin(func(ctx context.Context, c *kafka.Client) error {
+		res, err := c.AlterClientQuotas(ctx, &kafka.AlterClientQuotasRequest{Entries: []kafka.AlterClientQuotaEntry{{
+			Entities: []kafka.AlterClientQuotaEntity{{EntityType: "client-id", EntityName: client}},
+			Ops:      []kafka.AlterClientQuotaOps{{Key: "producer_byte_rate", Value: float64(bytesPerSecond), Remove: bytesPerSecond == 0}},
+		}}})
+		if err != nil {
+			return err
+		}
+		return res.Entries[0].Error
+	})
+}
+
+// SetPassword sets the password of a user for SCRAM-SHA-512 (RFC 5802).
+func (b *Broker) SetPassword(user, password string) {
+	b.t.Helper()
+	const iterations = 4096
+	salt := []byte("of a test")
+	salted, err := pbkdf2.Key(sha512.New, password, salt, iterations, sha512.Size)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.Admin(func(ctx context.Context, c *kafka.Client) error {
+		res, err := c.AlterUserScramCredentials(ctx, &kafka.AlterUserScramCredentialsRequest{Upsertions: []kafka.UserScramCredentialsUpsertion{{
+			Name: user, Mechanism: kafka.ScramMechanismSha512, Iterations: iterations, Salt: salt, SaltedPassword: salted,
+		}}})
+		if err != nil {
+			return err
+		}
+		return res.Results[0].Error
+	})
 }
 
 // Delete deletes topics and waits until the broker does not know them.

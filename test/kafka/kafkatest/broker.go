@@ -2,9 +2,9 @@
 package kafkatest
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,12 +18,16 @@ import (
 
 // Broker is one broker. Its methods fail the test that it was started for.
 type Broker struct {
-	Plain string // host:port without TLS and login
-	TLS   string // host:port with both; see kafka.sh
-	CA    string // PEM file
-	Dir   string
-	PID   int
-	Env   []string // the script's variables, as NAME=value: they count from the next start on
+	Plain   string   // host:port without TLS and login
+	TLS     string   // host:port with both; see kafka.sh
+	Aliases []string // host:port of listeners that advertise what ALIASES has
+	CA      string   // PEM file
+	Dir     string
+	PID     int
+	Env     []string // the script's variables, as NAME=value: they count from the next start on
+
+	// Dial connects to the broker, if it is not nil: from another network namespace.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	t      testing.TB
 	script string
@@ -54,7 +58,7 @@ func Require(t testing.TB) (script string) {
 	if script == "" {
 		script = filepath.Join(Root(t), "test", "kafka", "kafka.sh")
 	}
-	if out, err := exec.Command(script, "tool", "org.apache.kafka.common.utils.AppInfoParser").CombinedOutput(); bytes.Contains(out, []byte("kafka.sh resolve")) {
+	if out, err := exec.Command(script, "resolved").CombinedOutput(); err != nil {
 		absent("%v: %s", err, out)
 	}
 	return script
@@ -140,6 +144,7 @@ func (b *Broker) do(command string, args ...string) string {
 // Start starts the broker again.
 func (b *Broker) Start() {
 	b.t.Helper()
+	b.Aliases = nil
 	for line := range strings.Lines(b.do("start", b.mode)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		switch name {
@@ -147,6 +152,8 @@ func (b *Broker) Start() {
 			b.Plain = value
 		case "TLS":
 			b.TLS = value
+		case "ALIAS":
+			b.Aliases = append(b.Aliases, value)
 		case "CA":
 			b.CA = value
 		case "PID":
@@ -203,7 +210,7 @@ func (b *Broker) Read(topics ...string) []Record {
 	b.t.Helper()
 	var out []Record
 	for _, topic := range topics {
-		cmd := b.command("timeout", "600", "kcat", "-m", "300", "-b", b.Plain, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-f", `%t\t%p\t%k\t%h\t%T\t%s\n`)
+		cmd := b.command("timeout", "600", "kcat", "-m", "300", "-b", b.Plain, "-C", "-t", topic, "-o", "beginning", "-e", "-q", "-X", "fetch.wait.max.ms=10", "-f", `%t\t%p\t%k\t%h\t%T\t%s\n`)
 		var stderr strings.Builder
 		cmd.Stderr = &stderr
 		text, err := cmd.Output()
