@@ -26,8 +26,9 @@ type interfaceTap struct {
 	mu         sync.Mutex
 	handle     *afpacket.Handle        // of TCP
 	other      *afpacket.Handle        // of all else
-	program    pcapfilter.Program      // of TAP_FILTER and the default one
+	whole      pair                    // the filters of both rings: of TAP_FILTER and the default one
 	excepted   []pcapfilter.Connection // what the kernel's filter leaves out besides
+	unfiltered bool                    // the kernel had no room for the filter: see fit
 	changes    uint64                  // of the filter
 	err        error                   // why nothing is captured; nil while something is
 	since      time.Time               // when what is so of the capture began: that there is one, or none
@@ -101,18 +102,26 @@ func (i *interfaceTap) open() (tcp, other *afpacket.Handle, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	programs, err := splitProgram(i.tap.filter, pcapfilter.Config{Link: pcapfilter.Link(link), Live: true})
+	parts, programs, err := splitProgram(i.tap.filter, pcapfilter.Config{Link: pcapfilter.Link(link), Live: true})
 	if err != nil {
 		return nil, nil, fmt.Errorf("interface %s: TAP_FILTER: %w", i.name, err)
 	}
 	i.mu.Lock()
-	i.program, i.excepted = programs[0], nil
+	i.whole, i.excepted = programs, nil
 	i.mu.Unlock()
+	return i.fit(programs, parts, pair{})
+}
+
+// pair is a filter for TCP and one for all else.
+type pair [2]pcapfilter.Program
+
+// rings opens both rings with filters of the kernel.
+func (i *interfaceTap) rings(filters pair) (tcp, other *afpacket.Handle, err error) {
 	ofTCP, ofOthers := i.tap.limits.rings()
-	if tcp, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: programs[0], RingBytes: ofTCP, Retire: retireTCP}); err != nil {
+	if tcp, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: filters[0], RingBytes: ofTCP, Retire: retireTCP}); err != nil {
 		return nil, nil, err
 	}
-	if other, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: programs[1], RingBytes: ofOthers, Retire: retireOthers}); err != nil {
+	if other, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: filters[1], RingBytes: ofOthers, Retire: retireOthers}); err != nil {
 		tcp.Close()
 		return nil, nil, err
 	}
@@ -130,39 +139,39 @@ const (
 	retireTCP = 250 * time.Millisecond
 )
 
-// splitProgram returns the filter for TCP and that for all else.
-func splitProgram(f *filter, c pcapfilter.Config) (programs [2]pcapfilter.Program, err error) {
+// splitProgram returns the filters of both rings: what they are for, and that with the
+// tap's filter.
+func splitProgram(f *filter, c pcapfilter.Config) (parts, programs pair, err error) {
 	whole, err := liveProgram(f, c)
 	if err != nil {
-		return programs, err
+		return parts, programs, err
 	}
 	for k, text := range [...]string{"tcp", "not tcp"} {
-		part, err := pcapfilter.Compile(text, c)
-		if err != nil {
-			return programs, err
+		if parts[k], err = pcapfilter.Compile(text, c); err != nil {
+			return parts, programs, err
 		}
-		if programs[k], err = pcapfilter.And(part, whole); err != nil {
-			return programs, err
+		if programs[k], err = pcapfilter.And(parts[k], whole); err != nil {
+			return parts, programs, err
 		}
 	}
-	return programs, nil
+	return parts, programs, nil
 }
 
 // capture hands on what both handles see, until ctx ends or the interface is lost.
 func (i *interfaceTap) capture(ctx context.Context, tcp, other *afpacket.Handle) error {
 	stop := context.AfterFunc(ctx, func() { tcp.Close(); other.Close() })
 	defer stop()
-	link := flow.LinkType(tcp.LinkType())
+	link, checks := flow.LinkType(tcp.LinkType()), i.checks()
 	ended := make(chan error, 1)
 	go func() {
-		ended <- other.Run(func(b *afpacket.Block) { i.block(link, b) })
+		ended <- other.Run(func(b *afpacket.Block) { i.block(link, checks[1], b) })
 		tcp.Close() // neither goes on without the other
 	}()
 	err := tcp.Run(func(b *afpacket.Block) {
 		if b.Early() {
 			time.Sleep(keepBack)
 		}
-		i.block(link, b)
+		i.block(link, checks[0], b)
 	})
 	other.Close()
 	err = cmp.Or(err, <-ended)
@@ -178,15 +187,16 @@ func (i *interfaceTap) capture(ctx context.Context, tcp, other *afpacket.Handle)
 	return err
 }
 
-// block takes a block of packets through the pipeline, some at a time.
-func (i *interfaceTap) block(link flow.LinkType, b *afpacket.Block) {
+// block takes a block of packets through the pipeline, some at a time. Where check is not
+// nil it is the filter that the kernel did not apply.
+func (i *interfaceTap) block(link flow.LinkType, check pcapfilter.Program, b *afpacket.Block) {
 	p := i.tap.pipeline
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	i.tap.renew()
 	var some [flow.AheadMost]flow.Packet
 	for n := len(some); n == len(some); {
-		n = i.next(some[:], link, b)
+		n = i.next(some[:], link, check, b)
 		p.table.Ahead(some[:n])
 		for k := range some[:n] {
 			i.tap.addresses.now = some[k].Time
@@ -199,9 +209,12 @@ func (i *interfaceTap) block(link flow.LinkType, b *afpacket.Block) {
 
 // next fills in packets of a block and returns how many: fewer than there is room for
 // when it is at its end.
-func (i *interfaceTap) next(packets []flow.Packet, link flow.LinkType, b *afpacket.Block) int {
+func (i *interfaceTap) next(packets []flow.Packet, link flow.LinkType, check pcapfilter.Program, b *afpacket.Block) int {
 	for n := range packets {
 		x, ok := b.Next()
+		for ok && check != nil && !applied(check, &x) {
+			x, ok = b.Next()
+		}
 		if !ok {
 			return n
 		}

@@ -45,6 +45,14 @@ func (t *tap) ringMetrics(e *exposition) {
 	for _, name := range uncaptured {
 		e.sample("uncaptured", 1, "interface", name)
 	}
+	e.family("unfiltered", "gauge")
+	for _, i := range t.captures() {
+		is := 0.0
+		if i.isUnfiltered() {
+			is = 1
+		}
+		e.sample("unfiltered", is, "interface", i.name)
+	}
 	e.counters("ring_packets_total", "interface", packets)
 	e.counters("ring_dropped_packets_total", "interface", drops)
 	tcp := map[string]uint64{}

@@ -122,7 +122,7 @@ func (i *interfaceTap) except(connections []pcapfilter.Connection, most int) int
 
 // attach puts the filter before the socket that leaves these connections out. i.mu is held.
 func (i *interfaceTap) attach(connections []pcapfilter.Connection) error {
-	program := i.program
+	program := i.whole[0]
 	if len(connections) > 0 {
 		except, err := pcapfilter.Except(pcapfilter.Config{Link: pcapfilter.Link(i.handle.LinkType()), Live: true}, connections)
 		if err == nil {

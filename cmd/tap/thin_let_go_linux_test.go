@@ -37,11 +37,11 @@ func TestThinLetsAllGoWhereItEnds(t *testing.T) {
 		}
 		defer h.Close()
 		i := &interfaceTap{tap: x, name: loopback, index: uint16(n), log: silent, handle: h}
-		i.program = pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})
+		i.whole[0] = pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})
 		x.taps = append(x.taps, i)
 	}
-	for len(x.taps[1].program) < 4096 { // no room for more
-		x.taps[1].program = append(x.taps[1].program, x.taps[1].program[len(x.taps[1].program)-1])
+	for len(x.taps[1].whole[0]) < 4096 { // no room for more
+		x.taps[1].whole[0] = append(x.taps[1].whole[0], x.taps[1].whole[0][len(x.taps[1].whole[0])-1])
 	}
 	now := time.Unix(1000, 0)
 	x.thin(now)

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/afpacket"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+)
+
+// fit opens both rings with the first filters that the kernel has room for
+// (net.core.optmem_max); none at all always fits. Where these are not the whole filters,
+// the tap itself applies them to each packet, which costs the workload a copy of it.
+func (i *interfaceTap) fit(choices ...pair) (tcp, other *afpacket.Handle, err error) {
+	for k, filters := range choices {
+		var reason error
+		reason, err = err, nil
+		tcp, other, err = i.rings(filters)
+		if errors.Is(err, afpacket.ErrFilterRoom) {
+			continue
+		}
+		if err == nil {
+			i.mu.Lock()
+			warned := i.unfiltered
+			i.unfiltered = k > 0
+			i.mu.Unlock()
+			if k > 0 && !warned {
+				i.log.Warn("the kernel has no room for the filter, so every packet is copied and the tap filters them", "error", reason)
+			}
+		}
+		break
+	}
+	return tcp, other, err
+}
+
+// checks returns the filters that the kernel does not apply, nil where it does.
+func (i *interfaceTap) checks() (checks pair) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.unfiltered {
+		return checks
+	}
+	return i.whole
+}
+
+// isUnfiltered reports whether the kernel had no room for the filter.
+func (i *interfaceTap) isUnfiltered() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.unfiltered
+}
+
+// applied does with a packet as the kernel does by a filter, and reports whether it is
+// taken.
+func applied(filter pcapfilter.Program, x *afpacket.Packet) bool {
+	n := filter.Run(&pcapfilter.Packet{Data: x.Data, Length: x.Length, HasVLAN: x.VLANType != 0, VLAN: x.VLAN, Type: x.Type})
+	x.Data = x.Data[:min(len(x.Data), int(n))]
+	return n > 0
+}
