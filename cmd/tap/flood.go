@@ -7,32 +7,68 @@ import (
 
 // floods publishes that more came than is looked at.
 type floods struct {
-	deferred, unread uint64 // when it was looked last
-	next             time.Time
-	quiet            time.Time // nothing is published before
+	before [floodKinds]uint64 // the counts when they were looked at last
+	quiet  [floodKinds]time.Time
+	next   time.Time
 }
 
+// What there may be too much of.
 const (
-	// floodFrom is how many packets in a second are called a flood that nobody has answered
-	// and that were dropped unread.
+	unreadPackets = iota
+	tcpPackets
+	otherPackets
+	evictions
+	floodKinds
+)
+
+const (
+	// floodFrom is how many packets or connections in a second that are not looked at are
+	// called a flood.
 	floodFrom = 100
-	// floodEvery is how often a flood is published at most.
+	// floodEvery is how often a flood of a kind is published at most.
 	floodEvery = 5 * time.Minute
 )
+
+// floodReasons say what came of too much, by a number.
+var floodReasons = [floodKinds]string{
+	unreadPackets: "flood: %d QUIC packets in a second were dropped unread because nobody had answered them",
+	tcpPackets:    "flood, or too little CPU: %d packets of TCP in a second found no room in the ring and were not seen",
+	otherPackets:  "flood, or too little CPU: %d packets of other protocols than TCP in a second found no room in the ring and were not seen",
+	evictions:     "flood, or too little memory: %d connections in a second made room for others before they had ended",
+}
 
 // look compares the counts with those of a second before. The pipeline is locked.
 func (f *floods) look(t *tap, now time.Time) {
 	if now.Before(f.next) {
 		return
 	}
-	deferred, unread := t.pipeline.memory.PutOff()
-	came, lost := deferred-f.deferred, unread-f.unread
-	f.deferred, f.unread, f.next = deferred, unread, now.Add(time.Second)
-	if lost < floodFrom || now.Before(f.quiet) {
-		return
+	f.next = now.Add(time.Second)
+	for _, reason := range f.rose(t.lost(), now) {
+		t.log.Warn("more came than is looked at", "reason", reason)
+		t.pipeline.engine.Degraded(now.UnixNano(), reason)
 	}
-	f.quiet = now.Add(floodEvery)
-	reason := fmt.Sprintf("flood: %d QUIC packets in a second were not read because nobody had answered them, and %d of them were dropped", came, lost)
-	t.log.Warn("more packets came than are looked at", "reason", reason)
-	t.pipeline.engine.Degraded(now.UnixNano(), reason)
+}
+
+// rose returns what is to be published of counts.
+func (f *floods) rose(counts [floodKinds]uint64, now time.Time) (reasons []string) {
+	for k, n := range counts {
+		more := n - min(n, f.before[k])
+		if f.before[k] = n; more >= floodFrom && !now.Before(f.quiet[k]) {
+			f.quiet[k] = now.Add(floodEvery)
+			reasons = append(reasons, fmt.Sprintf(floodReasons[k], more))
+		}
+	}
+	return reasons
+}
+
+// lost counts what was not looked at so far. The pipeline is locked.
+func (t *tap) lost() (counts [floodKinds]uint64) {
+	_, counts[unreadPackets] = t.pipeline.memory.PutOff()
+	for _, i := range t.captures() {
+		tcp, others := i.ringStats()
+		counts[tcpPackets] += tcp.Drops
+		counts[otherPackets] += others.Drops
+	}
+	counts[evictions] = t.pipeline.table.Stats().Evicted
+	return counts
 }

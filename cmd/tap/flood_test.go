@@ -5,6 +5,7 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,6 +103,40 @@ func TestFlood(t *testing.T) {
 	c := p.coverage().Counters
 	if c["unanswered_packets"] != deferred || c["unread_packets"] != unread {
 		t.Errorf("%v", c)
+	}
+}
+
+// TestFloodIsPublished: what was not looked at in a second is published by its kind, each every five minutes at most.
+func TestFloodIsPublished(t *testing.T) {
+	var f floods
+	now := captureStart
+	look := func(after time.Duration, counts ...uint64) string {
+		now = now.Add(after)
+		return strings.Join(f.rose([floodKinds]uint64(counts), now), "; ")
+	}
+	for i, c := range []struct {
+		after  time.Duration
+		counts []uint64
+		want   []string
+	}{
+		{0, []uint64{0, 0, 0, 0}, nil},
+		{time.Second, []uint64{99, 99, 99, 99}, nil},
+		{time.Second, []uint64{99, 9099, 99, 99}, []string{"9000 packets of TCP in a second"}},
+		{time.Second, []uint64{99, 19099, 399, 99}, []string{"300 packets of other protocols"}},
+		{time.Second, []uint64{1099, 29099, 999, 7099}, []string{"1000 QUIC packets", "7000 connections"}},
+		{4 * time.Minute, []uint64{9099, 39099, 9999, 9099}, nil},
+		{time.Minute, []uint64{9099, 49099, 9999, 9099}, []string{"10000 packets of TCP"}},
+		{time.Hour, []uint64{0, 0, 0, 0}, nil},
+	} {
+		got := look(c.after, c.counts...)
+		if n := strings.Count(got, "flood"); n != len(c.want) {
+			t.Errorf("%d: %q", i, got)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%d: %q, want %q", i, got, want)
+			}
+		}
 	}
 }
 

@@ -12,24 +12,27 @@ import (
 // the tap itself applies them to each packet, which costs the workload a copy of it.
 func (i *interfaceTap) fit(choices ...pair) (tcp, other *afpacket.Handle, err error) {
 	for k, filters := range choices {
-		var reason error
-		reason, err = err, nil
-		tcp, other, err = i.rings(filters)
-		if errors.Is(err, afpacket.ErrFilterRoom) {
+		reason := err
+		if tcp, other, err = i.rings(filters); errors.Is(err, afpacket.ErrFilterRoom) {
 			continue
 		}
 		if err == nil {
-			i.mu.Lock()
-			warned := i.unfiltered
-			i.unfiltered = k > 0
-			i.mu.Unlock()
-			if k > 0 && !warned {
-				i.log.Warn("the kernel has no room for the filter, so every packet is copied and the tap filters them", "error", reason)
-			}
+			i.fitted(k > 0, reason)
 		}
 		break
 	}
 	return tcp, other, err
+}
+
+// fitted notes whether the kernel had no room for the filter, and says so once.
+func (i *interfaceTap) fitted(unfiltered bool, reason error) {
+	i.mu.Lock()
+	warn := unfiltered && !i.unfiltered
+	i.unfiltered = unfiltered
+	i.mu.Unlock()
+	if warn {
+		i.log.Warn("the kernel has no room for the filter, so every packet is copied and the tap filters them", "error", reason)
+	}
 }
 
 // checks returns the filters that the kernel does not apply, nil where it does.
