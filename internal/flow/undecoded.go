@@ -18,17 +18,34 @@ func (d *Decoded) other(r Reason, what uint16) Reason {
 	return r
 }
 
-// maxOthers bounds the kinds that are told apart; packets of further ones count as
-// Undecoded with Other 0.
+// maxOthers bounds the kinds that are told apart, besides the IP protocols and the EtherTypes
+// below; packets of further ones count as Undecoded with Other 0.
 const maxOthers = 64
+
+// metEtherTypes are those that may carry connections, or that are met everywhere: whatever
+// is made up before takes no place of theirs.
+var metEtherTypes = [...]uint16{etherARP, etherPPPoE, etherMPLS, etherMPLSUpstream, etherPPP, 0x88e5, 0x88e7, 0x894f, 0x8906, 0x8915, 0x888e, 0x88cc, SNAP}
 
 // others counts packets by what they carry. The list is short, and so is what it is
 // searched for.
-type others struct{ list []Undecoded }
+type others struct {
+	protocols [256]uint64                // OtherTransport, by the IP protocol
+	met       [len(metEtherTypes)]uint64 // OtherNetwork, by metEtherTypes
+	list      []Undecoded                // what else there is
+}
 
 func (o *others) count(d *Decoded) {
-	if d.Reason == LaterFragment {
+	switch d.Reason { //nolint:exhaustive // the rest has no kinds of its own
+	case LaterFragment:
 		return // Undecoded has them from Stats
+	case OtherTransport:
+		o.protocols[uint8(d.Other)]++
+		return
+	case OtherNetwork:
+		if i := slices.Index(metEtherTypes[:], d.Other); i >= 0 {
+			o.met[i]++
+			return
+		}
 	}
 	what := d.Other
 	for {
@@ -46,10 +63,22 @@ func (o *others) count(d *Decoded) {
 	}
 }
 
+// kinds returns all that was counted.
+func (o *others) kinds() []Undecoded {
+	list := slices.Clone(o.list)
+	for proto, n := range o.protocols {
+		list = append(list, Undecoded{OtherTransport, uint16(proto), n})
+	}
+	for i, n := range o.met {
+		list = append(list, Undecoded{OtherNetwork, metEtherTypes[i], n})
+	}
+	return slices.DeleteFunc(list, func(u Undecoded) bool { return u.Packets == 0 })
+}
+
 // Undecoded returns the packets that Stats.Undecoded counts by what they carry, the most
 // frequent first.
 func (t *Table) Undecoded() []Undecoded {
-	list := slices.Clone(t.others.list)
+	list := t.others.kinds()
 	if n := t.stats.Undecoded[LaterFragment]; n > 0 {
 		list = append(list, Undecoded{Reason: LaterFragment, Packets: n})
 	}
