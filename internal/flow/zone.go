@@ -12,10 +12,8 @@ type Zone uint32
 // header's EtherType, IP protocol number or UDP port: all that are in use differ. Of one
 // kind in one zone no two identifiers give the same zone.
 func (z Zone) In(kind uint16, id uint32) Zone {
-	if z = scramble(scramble(z+Zone(kind)) ^ Zone(id)); z == 0 {
-		return 1
-	}
-	return z
+	const spread = 0x9e3779b1
+	return max(scramble((z+Zone(kind)*spread)^Zone(id)), 1)
 }
 
 // scramble is the finalizer of MurmurHash3, a bijection.
