@@ -99,7 +99,7 @@ func (s *Session) followOn() {
 		s.after.Finish()
 	}
 	if t := s.tls; !s.finished && t != nil && !s.failed {
-		s.tail.over = t.Over
+		s.tail = s.datagramTail()
 	}
 	for i := range s.sides {
 		d := &s.tail.sides[i]
@@ -216,40 +216,6 @@ func (s *Session) decided() bool {
 		known = known || k != KindNone && k != KindUnreadable && k != KindGreeting
 	}
 	return known && s.Complete()
-}
-
-// laterDatagram takes a datagram that does not belong to the TLS of a finished session,
-// and reports whether it did.
-func (s *Session) laterDatagram(side Side, b []byte) bool {
-	if s.after == nil {
-		if !s.finished || s.tail.QuietDatagram(side, b) {
-			return false
-		}
-		s.begunAfter()
-	}
-	s.sides[side].ended = true
-	s.after.Datagram(side, b)
-	return true
-}
-
-// QuietDatagram reports whether a datagram may belong to the TLS that is followed: it is
-// neither text nor the first message of another handshake.
-func (f *Tail) QuietDatagram(side Side, b []byte) bool {
-	switch {
-	case f.over == OverTCP:
-		return true
-	case f.over == OverDTLS && (dtlsAnswer(b) || dtlsText(b)):
-		return false
-	}
-	return len(b) < minText || !allText(b[:min(len(b), sampled)])
-}
-
-// dtlsAnswer reports whether a datagram begins with a ServerHello of DTLS in plaintext:
-// another handshake on the same ports (RFC 6347 section 4.2.8), which both ends want. A
-// ClientHello alone may be an old copy.
-func dtlsAnswer(b []byte) bool {
-	const epoch, message = 3, dtlsHeader
-	return len(b) > message && b[0] == contentHandshake && b[epoch] == 0 && b[epoch+1] == 0 && b[message] == typeServerHello && dtlsBegins(b)
 }
 
 // allText reports whether no byte of b is odd. In ciphertext it finds one soon.

@@ -112,7 +112,7 @@ func (s *Session) otherwise(side Side, b []byte) bool {
 	case s.unborne(side):
 		return s.refutes(side, b)
 	case st.kind == KindTLS && !text:
-		return false
+		return s.strays(side, b)
 	case st.kind == KindTLS:
 		st.kind, st.protocol = KindText, ""
 		s.revision++

@@ -200,15 +200,3 @@ func (d *tailSide) read(b []byte, n int) int {
 
 // readText reports whether text was read in a record.
 func (d *tailSide) readText() bool { return d.state > tailLost && d.text >= readableRun }
-
-// dtlsText reports whether the first record of a datagram of DTLS is a protected one, and
-// holds text.
-func dtlsText(b []byte) bool {
-	switch {
-	case len(b) <= dtlsHeader:
-		return false
-	case b[0]&0xe0 == 0x20: // DTLS 1.3: a header of 2 to 5 bytes, or more with a connection ID
-		return startsWithText(b[5:])
-	}
-	return (b[0] == contentApplicationData || b[0] == contentCID || b[3] > 0 || b[4] > 0) && isDTLS(uint16(b[1])<<8|uint16(b[2])) && startsWithText(b[dtlsHeader:])
-}

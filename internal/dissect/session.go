@@ -40,45 +40,6 @@ const (
 	maxHeld = 16 << 10
 )
 
-// stream is one direction.
-type stream struct {
-	kind         Kind
-	fin, rst     bool
-	sealed       bool   // a buffer of ciphertext was seen, of a protocol that seals
-	asks         bool   // it sent requests of cleartext HTTP
-	upgrades     bool   // TLS may follow, by the recognizer or by a word that was said
-	ended        bool   // TLS ended here: what follows is for Session.after
-	protocol     string // of the recognizer that said yes
-	seen, missed int64  // payload bytes seen, and lost in gaps
-	clearAck     int64  // how much of the other direction this one's cleartext acknowledges
-	tlsAt        int64  // offset at which TLS begins, of one that is KindTLS
-	p            *parser
-}
-
-// parser is what it takes to read a direction further; nil before its first byte and
-// once nothing more is wanted of the session.
-type parser struct {
-	head                []byte // what came so far, while the kind is KindNone
-	headOffset, headAck int64  // of head[0]
-	maybe               opinion
-	asked               int       // bytes of head that the table was asked with last
-	tries               int       // segments that were asked for a protocol since the start was not recognized
-	structure           structure // what segments that no recognizer knows weigh
-	readable, opaque    int       // bytes in a row that are text, behind those that were none; the other way round
-	proxied             uint8     // PROXY headers read before the connection proper
-
-	scan  scanner
-	chain chain
-	rec   records
-	tds   tdsLayer
-	hs    handshake
-	http  *httpReader
-	http2 *http2Reader
-	ssh   *sshReader
-	watch watch    // of a protocol that seals
-	after follower // of a client of HTTP, after its first request
-}
-
 // Session is what the bytes of one connection have said so far. It holds at most
 // 24 KiB, and what Keep was given and little more after Finish.
 type Session struct {
@@ -118,6 +79,7 @@ type Session struct {
 	depth  uint8    // sessions that this one is the after of
 	unsure bool     // after was found by what it says alone, where bytes had been lost
 	parted bool     // see Parted
+	astray uint8    // datagrams that after was given, as far as they matter
 }
 
 // New returns an empty session that shares nothing with others.
@@ -355,60 +317,10 @@ func (s *Session) gap(side Side, n, offset int64) {
 	s.revision++
 }
 
-// hold appends b to a buffer of at most limit bytes, as far as limit and the session's
-// bound allow; whole tells that all of b was taken.
-func (s *Session) hold(buf, b []byte, limit int) (out []byte, whole bool) {
-	n := min(len(b), limit-len(buf))
-	if need := len(buf) + n; need > cap(buf) {
-		size := min(max(need, 2*cap(buf)), limit)
-		if s.held+size-cap(buf) > maxHeld {
-			size = maxHeld - s.held + cap(buf)
-			n = min(n, size-len(buf))
-		}
-		if size > cap(buf) {
-			s.take(size - cap(buf))
-			bigger := make([]byte, len(buf), size)
-			copy(bigger, buf)
-			buf = bigger
-		}
-	}
-	if n <= 0 {
-		return buf, len(b) == 0
-	}
-	return append(buf, b[:n]...), n == len(b)
-}
-
-// room makes a buffer for n bytes, as far as the session's bound allows.
-func (s *Session) room(n int) []byte {
-	n = min(n, maxHeld-s.held)
-	s.take(n)
-	return s.memory.room(n)
-}
-
 // skipped notes that bytes of a side that speaks in the clear were not looked at. What a
 // server answers to HTTP does not matter.
 func (s *Session) skipped(side Side) {
 	if st := &s.sides[side]; st.protocol == "dns" || st.asks {
 		s.stray()
 	}
-}
-
-// stopReading frees the readers of cleartext.
-func (s *Session) stopReading(p *parser) {
-	if p.http != nil {
-		s.release(&p.http.line)
-	}
-	if p.http2 != nil {
-		s.release(&p.http2.block)
-	}
-	if p.after.next != nil {
-		s.release(&p.after.next.line)
-	}
-	p.http, p.http2, p.after.next = nil, nil, nil
-}
-
-// release gives back a buffer that hold has made.
-func (s *Session) release(buf *[]byte) {
-	s.take(-cap(*buf))
-	*buf = nil
 }

@@ -13,6 +13,7 @@ import "bytes"
 // text counts, at the start of segments.
 type Tail struct {
 	over  Over
+	udp   udpTail
 	sides [2]tailSide
 }
 

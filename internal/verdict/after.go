@@ -129,7 +129,9 @@ func missed(s *dissect.Session) bool {
 
 // unanswered tells that of a handshake there is only a ClientHello.
 func unanswered(t *dissect.TLS) bool {
-	return t.Server == nil && t.AppRecords == [2]int{} && !t.ChangeCipherSpec(dissect.Originator) && !t.ChangeCipherSpec(dissect.Responder) && t.Protected1RTT == [2]int{}
+	client, server := t.Certs[t.Client], t.Certs[t.Client.Other()]
+	said := client != nil || server != nil || t.ServerHelloDone || t.CertificateRequest || t.ServerKeyGroup != 0
+	return !said && t.Server == nil && t.AppRecords == [2]int{} && !t.ChangeCipherSpec(dissect.Originator) && !t.ChangeCipherSpec(dissect.Responder) && t.Protected1RTT == [2]int{}
 }
 
 // weakness ranks what two handshakes of one connection have shown: what carried no data

@@ -2,6 +2,7 @@ package verdict_test
 
 import (
 	"crypto/tls"
+	"net/netip"
 	"slices"
 	"testing"
 
@@ -45,28 +46,55 @@ func resumed(t *testing.T, chunks []capturetest.Chunk) verdict.Judged {
 	return j.Judge(c, s, "eth0", true)
 }
 
-// What follows DTLS on the same ports counts: text, and another handshake that the server answers. Neither does what other
-// protocols put beside DTLS (RFC 7983), nor an old copy of a ClientHello.
+// What follows DTLS on the same ports counts: plaintext, whatever stands before it, another handshake that the server answers,
+// whatever is lost of the answer, and what is unknown once it is more than a few datagrams. What other protocols put beside DTLS
+// (RFC 7983) does not, nor does an old copy of a ClientHello.
 func TestWhatFollowsDTLS(t *testing.T) {
 	datagrams := func(auth capturetest.ClientAuth) []capturetest.Chunk {
 		return capturetest.Datagrams(capturetest.DTLS(talk(t, tls.VersionTLS12, auth)), 1200)
 	}
 	mutual, oneWay := datagrams(capturetest.Presented), datagrams(capturetest.NotRequested)
-	text := capturetest.Chunk{Data: []byte("GET coap://cart/items?key=hunter2 and so on, in the clear")}
-	rtp := capturetest.Chunk{Data: append([]byte{0x80, 0x60}, make([]byte, 100)...)}
+	media := capturetest.Datagrams(offersMedia(capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.Presented))), 1200)
+	both := func(n int, data []byte) []capturetest.Chunk {
+		return slices.Concat(repeated(n, false, func(int) []byte { return data }), repeated(n, true, func(int) []byte { return data }))
+	}
+	text := []byte("GET coap://cart/items?key=hunter2 and so on, in the clear")
+	record := capturetest.DTLSRecord(23, 1, opaque()(0))
+	rtp := append([]byte{0x80, 0x60}, make([]byte, 100)...)
+	withoutServerHello := slices.DeleteFunc(slices.Clone(oneWay), func(c capturetest.Chunk) bool { return c.FromServer && c.Data[13] == 2 })
+	query, response := capturetest.DNS(0x9123, "payroll.corp.test", 60, nil, netip.MustParseAddr("10.1.1.1"))
 	for name, c := range map[string]struct {
-		then   []capturetest.Chunk
-		want   verdict.Verdict
-		reason string
+		first, then []capturetest.Chunk
+		want        verdict.Verdict
+		reason      string
 	}{
-		"nothing":                     {nil, verdict.MTLS, ""},
-		"text":                        {[]capturetest.Chunk{text, {FromServer: true, Data: text.Data}}, verdict.Plaintext, "plaintext_after_tls"},
-		"media":                       {[]capturetest.Chunk{rtp, {FromServer: true, Data: rtp.Data}}, verdict.MTLS, ""},
-		"a copy of the ClientHello":   {mutual[:1], verdict.MTLS, ""},
-		"another handshake":           {oneWay, verdict.TLS, "second_handshake"},
-		"another handshake, and text": {slices.Concat(oneWay, []capturetest.Chunk{text}), verdict.Plaintext, "plaintext_after_tls"},
+		"nothing":                            {mutual, nil, verdict.MTLS, ""},
+		"records":                            {mutual, both(100, record), verdict.MTLS, ""},
+		"records, the last one's header cut": {mutual, both(8, append(slices.Clone(record), record[:9]...)), verdict.MTLS, ""},
+		"text":                               {mutual, both(1, text), verdict.Plaintext, "plaintext_after_tls"},
+		"text behind a record":               {mutual, both(1, append(slices.Clone(record), text...)), verdict.Plaintext, "plaintext_after_tls"},
+		"text behind what is unknown":        {mutual, slices.Concat(repeated(8, false, opaque(0xe9)), both(1, text)), verdict.Plaintext, "plaintext_after_tls"},
+		"records, text in between":           {mutual, slices.Concat(both(3, record), both(1, text), both(3, record)), verdict.Plaintext, "plaintext_after_tls"},
+		"DNS":                                {mutual, []capturetest.Chunk{{Data: query}, {FromServer: true, Data: response}}, verdict.Plaintext, "dns_message"},
+		"DNS, and media may be there":        {media, []capturetest.Chunk{{Data: query}, {FromServer: true, Data: response}}, verdict.Plaintext, "dns_message"},
+		"SNMP":                               {mutual, repeated(1, false, snmpGet), verdict.Plaintext, "snmp_message"},
+		"binary plaintext":                   {mutual, repeated(60, false, flowExport), verdict.Plaintext, "structured_plaintext"},
+		"media that was offered":             {media, both(60, rtp), verdict.MTLS, ""},
+		"media that nobody offered":          {mutual, repeated(60, false, opaque(0x80, 0x60)), verdict.Unknown, "other_data_after_tls"},
+		"plaintext media nobody offered":     {mutual, both(60, rtp), verdict.Plaintext, "structured_plaintext"},
+		"STUN":                               {mutual, repeated(60, false, stun), verdict.MTLS, ""},
+		"what is unknown":                    {mutual, repeated(8, false, opaque(0xe9)), verdict.Unknown, "other_data_after_tls"},
+		"little that is unknown":             {mutual, repeated(3, false, opaque(0xe9)), verdict.MTLS, ""},
+		"DTLS 1.3 records after DTLS 1.2":    {mutual, repeated(8, false, opaque(0x2f)), verdict.Unknown, "other_data_after_tls"},
+		"QUIC of one end":                    {mutual, repeated(8, false, opaque(0xc3, 0, 0, 0, 1, 8)), verdict.Unknown, "other_data_after_tls"},
+		"a copy of the ClientHello":          {mutual, mutual[:1], verdict.MTLS, ""},
+		"a copy of what the client sent":     {mutual, slices.DeleteFunc(slices.Clone(mutual), func(c capturetest.Chunk) bool { return c.FromServer }), verdict.MTLS, ""},
+		"another handshake":                  {mutual, oneWay, verdict.TLS, "second_handshake"},
+		"another, its ServerHello lost":      {mutual, withoutServerHello, verdict.TLS, "second_handshake"},
+		"another handshake, and text":        {mutual, slices.Concat(oneWay, both(1, text)), verdict.Plaintext, "plaintext_after_tls"},
+		"another handshake, behind a record": {mutual, slices.Concat(both(1, record), oneWay), verdict.TLS, "second_handshake"},
 	} {
-		got := resumed(t, slices.Concat(mutual, c.then))
+		got := resumed(t, slices.Concat(c.first, c.then))
 		if got.Verdict != c.want || c.reason != "" && !slices.Contains(got.Reasons, c.reason) || got.TLS == nil {
 			t.Errorf("%s: %s %v, want %s", name, got.Verdict, got.Reasons, c.want)
 		}
@@ -104,4 +132,23 @@ func after(before, chunks []capturetest.Chunk) (out []capturetest.Chunk) {
 		out = append(out, c)
 	}
 	return out
+}
+
+// A NULL suite does not encrypt over DTLS either, whatever the client presented.
+func TestNullSuitesDTLS(t *testing.T) {
+	for _, suite := range []uint16{0x0001, 0x003b, 0xc006, 0xc010} {
+		messages := capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.Presented))
+		for i, m := range messages {
+			if m.Type == 2 {
+				body := slices.Clone(m.Body)
+				at := 2 + 32 + 1 + int(body[34])
+				body[at], body[at+1] = byte(suite>>8), byte(suite)
+				messages[i].Body = body
+			}
+		}
+		got := resumed(t, capturetest.Datagrams(messages, 1200))
+		if got.Verdict != verdict.Plaintext || got.TLS.ClientAuth != verdict.AuthPresented || !slices.Contains(got.Reasons, "cipher_without_encryption") {
+			t.Errorf("%#x: %s %v %s", suite, got.Verdict, got.Reasons, got.TLS.ClientAuth)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package verdict_test
 
 import (
 	"crypto/tls"
+	"encoding/binary"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -91,7 +92,7 @@ func TestDTLSOfOneEndThenPlaintext(t *testing.T) {
 // What shares a port with DTLS, or comes between a hello and its answer, takes nothing from
 // a handshake, nor does it where one end alone was captured.
 func TestDTLSBesideOthers(t *testing.T) {
-	all := capturetest.Datagrams(capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.Presented)), 1200)
+	all := capturetest.Datagrams(offersMedia(capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.Presented))), 1200)
 	client := slices.DeleteFunc(slices.Clone(all), func(c capturetest.Chunk) bool { return c.FromServer })
 	media := repeated(60, false, opaque(0x80, 0x60))
 	for name, c := range map[string]struct {
@@ -107,4 +108,19 @@ func TestDTLSBesideOthers(t *testing.T) {
 			t.Errorf("%s: %s %v, want %s", name, got.Verdict, got.Reasons, c.want)
 		}
 	}
+}
+
+// offersMedia adds the extension use_srtp to the ClientHello (RFC 5764 section 4.1.1).
+func offersMedia(messages []capturetest.DTLSMessage) []capturetest.DTLSMessage {
+	out := slices.Clone(messages)
+	b := slices.Clone(out[0].Body)
+	at := 2 + 32
+	at += 1 + int(b[at])                           // session
+	at += 1 + int(b[at])                           // cookie
+	at += 2 + int(binary.BigEndian.Uint16(b[at:])) // suites
+	at += 1 + int(b[at])                           // compression
+	b = append(b, 0, 14, 0, 5, 0, 2, 0, 1, 0)
+	binary.BigEndian.PutUint16(b[at:], uint16(len(b)-at-2))
+	out[0].Body = b
+	return out
 }

@@ -1,0 +1,51 @@
+package dissect
+
+// hold appends b to a buffer of at most limit bytes, as far as limit and the session's
+// bound allow; whole tells that all of b was taken.
+func (s *Session) hold(buf, b []byte, limit int) (out []byte, whole bool) {
+	n := min(len(b), limit-len(buf))
+	if need := len(buf) + n; need > cap(buf) {
+		size := min(max(need, 2*cap(buf)), limit)
+		if s.held+size-cap(buf) > maxHeld {
+			size = maxHeld - s.held + cap(buf)
+			n = min(n, size-len(buf))
+		}
+		if size > cap(buf) {
+			s.take(size - cap(buf))
+			bigger := make([]byte, len(buf), size)
+			copy(bigger, buf)
+			buf = bigger
+		}
+	}
+	if n <= 0 {
+		return buf, len(b) == 0
+	}
+	return append(buf, b[:n]...), n == len(b)
+}
+
+// room makes a buffer for n bytes, as far as the session's bound allows.
+func (s *Session) room(n int) []byte {
+	n = min(n, maxHeld-s.held)
+	s.take(n)
+	return s.memory.room(n)
+}
+
+// stopReading frees the readers of cleartext.
+func (s *Session) stopReading(p *parser) {
+	if p.http != nil {
+		s.release(&p.http.line)
+	}
+	if p.http2 != nil {
+		s.release(&p.http2.block)
+	}
+	if p.after.next != nil {
+		s.release(&p.after.next.line)
+	}
+	p.http, p.http2, p.after.next = nil, nil, nil
+}
+
+// release gives back a buffer that hold has made.
+func (s *Session) release(buf *[]byte) {
+	s.take(-cap(*buf))
+	*buf = nil
+}
