@@ -267,6 +267,9 @@ func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !i.configured(image) {
+		withoutCredentials(pod)
+	}
 	c, _ := tapOf(pod)
 	c.Args = append(c.Args, "--check")
 	c.SecurityContext = restricted()
@@ -289,6 +292,24 @@ func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
 		pod.OwnerReferences = []metav1.OwnerReference{*owner}
 	}
 	return pod, nil
+}
+
+// configured is whether an image is the platform's own, by name or by digest. Others are a
+// namespace's wish.
+func (i *images) configured(image string) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return image == i.cfg.Image || image == byDigest(i.cfg.Image, i.ran[i.cfg.Image])
+}
+
+// withoutCredentials empties the volumes that hold the platform's credentials: an image that
+// somebody else chose runs in the webhook's namespace, and finds it as if they were absent.
+func withoutCredentials(pod *corev1.Pod) {
+	for n := range pod.Spec.Volumes {
+		if v := &pod.Spec.Volumes[n]; v.Projected != nil || v.Secret != nil {
+			v.VolumeSource = corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
+		}
+	}
 }
 
 func (i *images) podName(image string) string {

@@ -114,6 +114,36 @@ func TestImages(t *testing.T) {
 	}
 }
 
+// TestImageOfOthers: an image that a namespace asks for is tried without the platform's credentials.
+func TestImageOfOthers(t *testing.T) {
+	c := fake.NewClientBuilder().WithStatusSubresource(&corev1.Pod{}).Build()
+	i := prover(c, newClock(), corev1.PullIfNotPresent)
+	settings, err := inject.ParseSettings([]byte(`kafka: {ca: {secret: ca, key: ca.crt}, password: {secret: sasl, key: password}, token: {audience: kafka, expirationSeconds: 600}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.cfg.Settings = settings
+	i.ran[byName] = digest
+	do(t, func(ctx context.Context) error { return i.try(ctx, []string{byName, another}) })
+	pods := tried(t, c)
+	for image, want := range map[string]bool{pinned: true, another: false} {
+		pod := pods[image]
+		if pod == nil {
+			t.Fatalf("%s is not tried", image)
+		}
+		has, mounted := false, false
+		for _, v := range pod.Spec.Volumes {
+			has = has || v.Projected != nil || v.Secret != nil
+		}
+		for _, m := range pod.Spec.Containers[0].VolumeMounts {
+			mounted = mounted || m.MountPath == "/etc/meshtls-tap/kafka"
+		}
+		if has != want || !mounted {
+			t.Errorf("%s: credentials %t, their place %t", image, has, mounted)
+		}
+	}
+}
+
 func TestImageFails(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithStatusSubresource(&corev1.Pod{}).Build()

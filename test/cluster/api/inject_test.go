@@ -338,12 +338,8 @@ func TestTenure(t *testing.T) {
 func TestOwnAccount(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, nil)
-	var kubeconfig string
-	for _, e := range h.env {
-		if v, ok := strings.CutPrefix(e, "KUBECONFIG="); ok {
-			kubeconfig = v
-		}
-	}
+	kubeconfig := h.kubeconfig(t)
+	h.narrowed(t, c)
 	for name, test := range map[string]struct {
 		args []string
 		want string // a part of the refusal; empty: it is allowed
