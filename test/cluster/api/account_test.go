@@ -71,7 +71,9 @@ func TestOwnNamespace(t *testing.T) {
 		"a capability": {func(p *corev1.Pod) {
 			first(p).SecurityContext.Capabilities = &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}
 		}, "without privileges"},
-		"root": {func(p *corev1.Pod) { first(p).SecurityContext.RunAsNonRoot, first(p).SecurityContext.RunAsUser = nil, &root }, "without privileges"},
+		"root": {func(p *corev1.Pod) {
+			first(p).SecurityContext.RunAsNonRoot, first(p).SecurityContext.RunAsUser = nil, &root
+		}, "without privileges"},
 		"an init container": {func(p *corev1.Pod) {
 			p.Spec.InitContainers = []corev1.Container{{Name: "evil", Image: "x"}}
 		}, "plain containers"},
