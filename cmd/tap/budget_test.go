@@ -48,6 +48,7 @@ type flowSaid struct {
 // within their bound; those that make room say so; and a handshake that goes on meanwhile, a packet of it for each connection
 // of the flood, is judged as ever.
 func TestFloodOfHalfOpenSessions(t *testing.T) {
+	norace(t)
 	var flows []flowSaid
 	p := newPipeline(flow.Config{MaxConns: 5000}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
 		var o flowSaid
@@ -124,6 +125,7 @@ func mutualWith(t *testing.T, from, to netip.AddrPort) []capturetest.Frame {
 // TestConclusionsAreBounded: clients that are like no other (each with a name of its own) cannot fill the memory with what was
 // concluded of them.
 func TestConclusionsAreBounded(t *testing.T) {
+	norace(t)
 	p := newPipeline(flow.Config{}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Emit: func(finding.Record) {}})
 	const most = 200 << 10
 	p.maxConclusions = most
@@ -147,6 +149,7 @@ func TestConclusionsAreBounded(t *testing.T) {
 
 // TestNothingIsLeftCounted: whatever connections there were, nothing is counted when all are over.
 func TestNothingIsLeftCounted(t *testing.T) {
+	norace(t)
 	p := newPipeline(flow.Config{MaxConns: 20}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Emit: func(finding.Record) {}})
 	p.maxPending = 1 << 10 // less than any session takes
 	for _, packet := range conversations(t) {

@@ -95,6 +95,7 @@ func packetsOf(talk *capturetest.Conversation, o capturetest.Options) (out []flo
 // TestWhatFollowsTLS: the bytes that follow the end of TLS in a connection count as those of any other do, however they are
 // cut, and whether or not the default filter stands before them.
 func TestWhatFollowsTLS(t *testing.T) {
+	norace(t)
 	mutual, oneWay := handshakes(t)
 	text, kex := []capturetest.Chunk{client(request), server(response)}, string(capturetest.SSHKexInit())
 	filter := pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})
@@ -161,6 +162,7 @@ func checkFollowed(t *testing.T, what string, records []string, verdict, protoco
 // TestLostRecordsAreNoEnd: whichever packet of a connection is lost, nothing but TLS is seen in it; and text that follows is
 // found all the same.
 func TestLostRecordsAreNoEnd(t *testing.T) {
+	norace(t)
 	mutual, _ := handshakes(t)
 	for version, talk := range mutual {
 		var records23 []capturetest.Chunk

@@ -82,6 +82,7 @@ func TestFallBack(t *testing.T) {
 
 // TestFallBackOfEverything: whatever a variable holds, and whatever all of them hold, there is a tap.
 func TestFallBackOfEverything(t *testing.T) {
+	norace(t)
 	t.Chdir(t.TempDir()) // one of them is a folder
 	values := []string{" ", "-1", "x", "999999999999999999999", "{namespace}", "\x00ä"}
 	for _, value := range values {

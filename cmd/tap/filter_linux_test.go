@@ -7,6 +7,7 @@ import (
 
 // TestLiveFilter: with TAP_FILTER the kernel hands on what the filter takes and nothing else, and the filter stands in the records.
 func TestLiveFilter(t *testing.T) {
+	norace(t)
 	undropped(t, liveFilter)
 }
 
@@ -14,7 +15,7 @@ func liveFilter(t *testing.T) (dropped bool) {
 	client, server := pods(t)
 	server.serve(t, "MESHTLS_LIVE=server", server.address)
 	const filter = "tcp port 7000 or (host 10.77.0.2 and port 7003)"
-	live := client.start(t, []string{"TAP_EMIT=flows,posture", "TAP_INTERFACES=eth0", "TAP_WINDOW=1h", "TAP_LISTEN=", "TAP_FILTER=" + filter}, buildTap(t), "run")
+	live := client.start(t, []string{"TAP_EMIT=flows,posture", "TAP_INTERFACES=eth0", "TAP_WINDOW=1h", "TAP_LISTEN=", "TAP_FILTER=" + filter}, releasedTap(t), "run")
 	live.line(t, func(l string) bool { return strings.Contains(l, `"meshtls.tap"`) })
 	client.ask(t, "MESHTLS_LIVE=client", server.address)
 	markers := 0

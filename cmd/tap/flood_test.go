@@ -88,6 +88,7 @@ func flooded() *pipeline {
 
 // TestFlood: a flood of what looks like QUIC takes no connection of another kind its verdict, and one that is answered is judged.
 func TestFlood(t *testing.T) {
+	norace(t)
 	r := mathrand.New(mathrand.NewPCG(7, 7))
 	p := flooded()
 	at := captureStart.UnixNano()

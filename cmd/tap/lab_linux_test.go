@@ -31,6 +31,7 @@ import (
 // segments. Two rings listen, one behind the default filter, one without: they must say the same of every connection, and both
 // what is said of the file. No packet may be lost: the player waits for the readers, not for the clock.
 func TestLabLive(t *testing.T) {
+	norace(t)
 	if os.Getenv("MESHTLS_LIVE") != "lab" {
 		inNamespace(t, "lab")
 		return

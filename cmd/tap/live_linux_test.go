@@ -124,12 +124,13 @@ func liveClient(address string) error {
 
 // TestLiveAgreesWithRead: what the tap says live of each connection is what `tap read` says of what tcpdump wrote meanwhile.
 func TestLiveAgreesWithRead(t *testing.T) {
+	norace(t)
 	undropped(t, liveAgreesWithRead)
 }
 
 func liveAgreesWithRead(t *testing.T) (dropped bool) {
 	client, server := pods(t)
-	tap := buildTap(t)
+	tap := releasedTap(t)
 	file := filepath.Join(t.TempDir(), "live.pcap")
 	server.serve(t, "MESHTLS_LIVE=server", server.address)
 	live := client.start(t, []string{"TAP_EMIT=flows,posture", "TAP_INTERFACES=eth0", "TAP_WINDOW=1h", "TAP_LISTEN="}, tap, "run")

@@ -11,6 +11,7 @@ import (
 // TestLostPacketFailsNothing takes each packet in turn out of captures of the lab, cut as the default filter cuts them live:
 // a connection that is not said to have failed as a whole is not said to have failed without a packet.
 func TestLostPacketFailsNothing(t *testing.T) {
+	norace(t)
 	files, err := filepath.Glob("../../test/tlslab/testdata/*/*.pcap.gz")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no captures of the lab: %v", err)

@@ -217,6 +217,7 @@ func repeated(head, block []byte, n int) io.Reader {
 // TestHostileFilesTakeNoMemory: however many blocks a file has, and whatever they claim, what `tap read` allocates for it in all
 // is what it allocates for a small one and little more. (845 MB were resident for the first of these, and its gzip has 48 kB.)
 func TestHostileFilesTakeNoMemory(t *testing.T) {
+	norace(t)
 	w := littleBlocks
 	start := append(w.section(1), w.iface(101, 0)...)
 	record := w.words(1, 0, 0, 0)

@@ -268,19 +268,35 @@ func (x *process) end(t *testing.T) []string {
 	return strings.SplitAfter(string(rest), "\n")
 }
 
-// built is the tap as it is released, built once for all tests into a folder that TestMain removes.
-var built = sync.OnceValues(func() (file string, err error) {
-	file = filepath.Join(programs, "tap")
-	cmd := exec.Command("go", "build", "-o", file, ".")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+// The tap, built once for all tests into a folder that TestMain removes.
+var (
+	released = sync.OnceValues(func() (string, error) { return build("tap", "CGO_ENABLED=0") })
+	watched  = sync.OnceValues(func() (string, error) { return build("tap-race", "CGO_ENABLED=1", "-race") })
+)
+
+func build(name, environ string, flags ...string) (file string, err error) {
+	file = filepath.Join(programs, name)
+	cmd := exec.Command("go", append(append([]string{"build", "-o", file}, flags...), ".")...)
+	cmd.Env = append(os.Environ(), environ)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
 	return file, nil
-})
+}
 
-// buildTap returns the program of the tap as it is released.
+// buildTap returns the program of the tap as it is released; with the race detector where the tests have it.
 func buildTap(t *testing.T) string {
+	t.Helper()
+	if raced {
+		return program(t, watched)
+	}
+	return program(t, released)
+}
+
+// releasedTap is buildTap for a test in which the tap has to keep up with traffic.
+func releasedTap(t *testing.T) string { t.Helper(); return program(t, released) }
+
+func program(t *testing.T, built func() (string, error)) string {
 	t.Helper()
 	file, err := built()
 	if err != nil {

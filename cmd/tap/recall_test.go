@@ -37,6 +37,7 @@ var capturesDir = flag.String("captures", "", "a folder of captures (of Ethernet
 // connection, and attached to late. One thing may be more with the filter: what is read of HTTP in the clear behind 64 KiB,
 // where a session is finished as soon as it is looked at, which is sooner where more of its bytes are seen.
 func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
+	norace(t)
 	sources := map[string][]flow.Packet{"generated": conversations(t)}
 	for _, missed := range []int{3, 4, 6, 9, 14, 30} {
 		sources[fmt.Sprintf("generated, without the first %d", missed)] = late(sources["generated"], missed)

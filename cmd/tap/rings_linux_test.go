@@ -14,10 +14,11 @@ import (
 // TestFloodLeavesTCPItsRing: while the tap reads nothing, a flood of datagrams fills its ring, and connections over TCP lose no
 // packet.
 func TestFloodLeavesTCPItsRing(t *testing.T) {
+	norace(t)
 	a, b := pods(t)
 	needs(t, "curl", "curl")
 	a.serve(t, "MESHTLS_LIVE=server", a.address)
-	tap := a.start(t, []string{"TAP_INTERFACES=eth0", "TAP_EMIT=flows,posture"}, buildTap(t), "run")
+	tap := a.start(t, []string{"TAP_INTERFACES=eth0", "TAP_EMIT=flows,posture"}, releasedTap(t), "run")
 	a.ready(t)
 	r := mathrand.New(mathrand.NewPCG(7, 7))
 	flood := make([]capturetest.Frame, 5000) // several times what the ring holds

@@ -37,6 +37,9 @@ func (x tests) Run() (status int) {
 	if err == nil {
 		programs, err = os.MkdirTemp("", "tap")
 	}
+	if err == nil {
+		err = os.Chmod(programs, 0o755) // some tests run programs as another user
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -10,6 +10,7 @@ import (
 // TestCutCapturesClaimNoMore cuts every packet of the generated connections to a snap length: of what is then said of a
 // connection, nothing is claimed that is not claimed of the whole packets.
 func TestCutCapturesClaimNoMore(t *testing.T) {
+	norace(t)
 	packets := conversations(t)
 	whole, _ := records(t, packets, nil, false)
 	weaker := map[string]int{}

@@ -16,6 +16,7 @@ import (
 // begins a segment is seen at once. What stands behind a record in the same segment is not, for a round at most: then the
 // connection is seen whole, and is not called mutual TLS any longer.
 func TestThinnedConnectionThatEndsTLS(t *testing.T) {
+	norace(t)
 	mutual, oneWay := handshakes(t)
 	var busy []capturetest.Chunk
 	for range 1500 {

@@ -116,6 +116,7 @@ func (k *kept) ask(c net.Conn, count *counted, port int, over *atomic.Bool, answ
 // packets out once they are judged, and what is said of each is what is so: its verdict, and its bytes to the last one.
 // Where the kernel gives no room for such filters, nothing is left out, and the same is said.
 func TestThinningLive(t *testing.T) {
+	norace(t)
 	for name, optmem := range map[string]string{"room": "", "no room": "8192"} {
 		t.Run(name, func(t *testing.T) {
 			undropped(t, func(t *testing.T) bool { return thinningLive(t, optmem) })
@@ -125,7 +126,7 @@ func TestThinningLive(t *testing.T) {
 
 func thinningLive(t *testing.T, optmem string) (dropped bool) {
 	client, server := pods(t)
-	tap := buildTap(t)
+	tap := releasedTap(t)
 	if optmem != "" {
 		server.run(t, optmem, "sh", "-c", "cat > /proc/sys/net/core/optmem_max")
 	}

@@ -218,6 +218,7 @@ func together(talks []*capturetest.Conversation, options func(i int) capturetest
 // TestThinning lets connections of all kinds go on for long and compares every record with what is said when nothing is left
 // out: all of it has to be the same, the bytes of both sides too, but for the packets, which are those that were seen.
 func TestThinning(t *testing.T) {
+	norace(t)
 	r := mathrand.New(mathrand.NewPCG(3, 4))
 	var talks []*capturetest.Conversation
 	for _, size := range []int{5, 1000, 5000} {
@@ -309,6 +310,7 @@ func mustJSON(t *testing.T, v any) string {
 // of any other kind, before the filter can have been changed. Nothing may be claimed of it that is not so: what was left
 // out of it makes it unknown at worst, with a reason. A long one is known in the end.
 func TestThinningPortsTakenAgain(t *testing.T) {
+	norace(t)
 	r := mathrand.New(mathrand.NewPCG(5, 6))
 	client := func(i int) netip.AddrPort {
 		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 40000)

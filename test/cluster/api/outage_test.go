@@ -113,8 +113,10 @@ func TestRotation(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
 	h.works(t, c, ns)
-	patchConfiguration(t, c, configuration, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Fail"}]`)
-	defer patchConfiguration(t, c, configuration, `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":"Ignore"}]`)
+	// However busy the machine is, the API server waits for an answer.
+	const patch = `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":%q},{"op":"replace","path":"/webhooks/0/timeoutSeconds","value":%d}]`
+	patchConfiguration(t, c, configuration, fmt.Sprintf(patch, "Fail", 30))
+	defer patchConfiguration(t, c, configuration, fmt.Sprintf(patch, "Ignore", 3))
 	before := authority(t, c)
 
 	const workers = 4
@@ -195,9 +197,12 @@ func authority(t *testing.T, c *kit.Cluster) []byte {
 	return s.Data["ca.crt"]
 }
 
-// TestSpeed measures the webhook at 50 calls a second. What a call takes is printed; with CLUSTER_SPEED set, as make test-cluster does,
-// it is held against what the smallest answer of the same process takes at the same time.
+// TestSpeed measures the webhook at 50 calls a second, where CLUSTER_SPEED is set, as make test-cluster does. What a call takes is
+// printed, and held against what the smallest answer of the same process takes at the same time.
 func TestSpeed(t *testing.T) {
+	if os.Getenv("CLUSTER_SPEED") == "" {
+		t.Skip("a measurement: make test-cluster makes it")
+	}
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
 	h.works(t, c, ns)
@@ -249,7 +254,7 @@ func TestSpeed(t *testing.T) {
 	ratio := float64(took[calls*99/100]) / float64(least[calls*99/100])
 	t.Logf("a call at %d/s: p50 %v, p99 %v, which is %.1f times that of /readyz; memory of the webhook: %s", rate,
 		took[calls/2].Round(10*time.Microsecond), took[calls*99/100].Round(10*time.Microsecond), ratio, memory(t, h.cmd.Process.Pid))
-	if os.Getenv("CLUSTER_SPEED") != "" && ratio > 50 {
+	if ratio > 50 {
 		t.Error("that is too slow: pods wait for it")
 	}
 }
