@@ -3,7 +3,9 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
@@ -79,6 +81,37 @@ func TestCutHeaders(t *testing.T) {
 				for how, p := range map[string][]flow.Packet{"": packets, "swapped": swapped, "again": again} {
 					got, _ := records(t, p, nil, false)
 					checkFollowed(t, fmt.Sprintf("%s, type %d, cut at %d %s", version, typ, cut, how), got, "plaintext", "tls", "text_in_records")
+				}
+			}
+		}
+	}
+}
+
+// TestTakenPortsInheritNothing: a connection that takes the ports of another one counts for itself, however that one ended, and
+// however many of its first packets are lost.
+func TestTakenPortsInheritNothing(t *testing.T) {
+	mutual, oneWay := handshakes(t)
+	far := [][2]int64{{100e6, 100e6}, {100e6, -100e6}, {900e6, 900e6}, {-900e6, 20e6}, {3e6, 2e9}, {-2e9, -3e6}, {-70e6, 0}}
+	then := []capturetest.Chunk{client(sealed(200)), server(sealed(5000)), client(sealed(210)), server(sealed(900))}
+	for version, talk := range mutual {
+		for i, end := range []capturetest.Options{{NoFIN: true}, {Reset: true}, {}} {
+			jumps := far
+			if !end.NoFIN {
+				jumps = append(slices.Clone(far), [2]int64{100e3, 200e3}, [2]int64{20e6, 30e6}, [2]int64{-20e6, 30e6})
+			}
+			for _, jump := range jumps {
+				o := end
+				o.ClientISN, o.ServISN = 3e9, 1e9
+				packets := packetsOf(joined(talk, then), o)
+				o.Start = time.Unix(0, packets[len(packets)-1].Time).Add(100 * time.Millisecond)
+				o.ClientISN, o.ServISN, o.NoFIN, o.Reset = uint32(3e9+jump[0]), uint32(1e9+jump[1]), true, false
+				next := packetsOf(joined(oneWay[version], then), o)
+				for lost := range 8 {
+					got, _ := records(t, slices.Concat(packets, next[lost:]), nil, false)
+					all := tell(t, got)
+					if n := len(all); n == 1 && all[0].MeshTLS.Verdict == "mtls" || n == 2 && (all[0].MeshTLS.Verdict != "mtls" || all[1].MeshTLS.Verdict != "tls") || n > 2 {
+						t.Errorf("%s, end %d, %v, without the first %d: %s", version, i, jump, lost, strings.Join(got, "\n"))
+					}
 				}
 			}
 		}

@@ -2,15 +2,16 @@ package flow
 
 // A connection may take the addresses and ports of an earlier one while its SYN is lost to
 // the capture. Its numbers show it: of one direction they are further away than any
-// receiver accepts, or of both further than what a capture may have lost, or they are past
-// the ends that the earlier one has had. Any host could send one such packet, so it takes one
+// receiver accepts, or further back than any copy comes from, or of both further on than what
+// a capture may have lost, or they are past the ends that the earlier one has had. Any host could send one such packet, so it takes one
 // of each end that fit together. Until then they are held and belong to no connection. A
 // connection that really went on so far without being seen begins anew, too: whether it is
 // the same cannot be told, and nothing of the earlier one may be claimed of another one.
 
 const (
-	// farAhead is how far the numbers of both directions are away, in bytes, where a
+	// farAhead is how far the numbers of both directions are ahead, in bytes, where a
 	// connection is not taken to have gone on: twice what a filter leaves out (leftOutMost).
+	// It is how far those of one direction are behind, too.
 	farAhead = 64 << 20
 	// farBehind is how old a copy of a closed connection's packet may be, in bytes.
 	farBehind = 1 << 20
@@ -65,16 +66,20 @@ func (c *Conn) misfits(side Side, d *Decoded) bool {
 		return false
 	}
 	seq, ack := s.offset(d.Seq)-s.next, o.offset(d.Ack)-o.next
-	if c.closing() && s.pastEnd(seq) && o.pastEnd(ack) {
+	switch {
+	case c.closing() && s.pastEnd(seq) && o.pastEnd(ack):
 		return true
+	case c.tcp.againSeen && side == Originator && near(d.Seq-c.tcp.again-1) && o.pastEnd(ack),
+		c.tcp.againSeen && side == Responder && near(d.Ack-c.tcp.again-1) && s.pastEnd(seq):
+		return true // that SYN was no duplicate
 	}
-	return s.far(seq, farAhead) && o.far(ack, farAhead) || s.far(seq, window) || o.far(ack, window)
+	return seq < -farAhead || ack < -farAhead || s.far(seq, farAhead) && o.far(ack, farAhead) || s.far(seq, window) || o.far(ack, window)
 }
 
-// far reports whether a number that is so far from the next one is more than most away from
+// far reports whether a number that is so far from the next one is more than most ahead of
 // what is known to be sent.
 func (s *stream) far(from, most int64) bool {
-	return from < -most || from > most && s.next+from > max(s.next, s.acked, s.sent)+most
+	return from > most && s.next+from > max(s.next, s.acked, s.sent)+most
 }
 
 // pastEnd reports the same of a connection that is closed. A FIN takes one number.
