@@ -51,7 +51,7 @@ type connection struct {
 	revision uint32
 	fin, rst [2]bool
 	told     bool // the engine knows of it
-	conflict bool // flow.Conn.Conflict at the last look
+	conflict bool // flow.Conn.Doubtful at the last look
 	said     said
 }
 
@@ -133,7 +133,7 @@ func (p *pipeline) Changed(c *flow.Conn) {
 
 // contradicted judges a settled connection anew whose packets contradict each other.
 func (p *pipeline) contradicted(c *flow.Conn) {
-	if x, ok := c.User.(*verdict.Rest); ok && c.Conflict {
+	if x, ok := c.User.(*verdict.Rest); ok && c.Doubtful() {
 		j := p.judge.JudgeRest(c, x, p.interfaceName(c), false)
 		p.engine.Add(&j)
 	}
@@ -221,10 +221,10 @@ func (p *pipeline) resume(c *flow.Conn, r *verdict.Rest) *connection {
 // tells the engine once it is settled, and when what was settled has changed.
 func (p *pipeline) look(c *flow.Conn, x *connection) {
 	revision := x.session.Revision()
-	if revision == x.revision && c.Conflict == x.conflict {
+	if revision == x.revision && c.Doubtful() == x.conflict {
 		return
 	}
-	x.revision, x.conflict = revision, c.Conflict
+	x.revision, x.conflict = revision, c.Doubtful()
 	if !p.judge.Settled(c, x.session) {
 		return
 	}

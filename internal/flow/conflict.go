@@ -118,14 +118,22 @@ func (t *Table) verify(c *Conn, side Side, p piece) {
 // Handler is told so once.
 func (t *Table) conflict(c *Conn) {
 	t.stats.Conflicts++
-	if c.Conflict {
+	t.doubt(c, &c.Conflict)
+}
+
+// doubt sets one of the three flags of c that Doubtful reads.
+func (t *Table) doubt(c *Conn, flag *bool) {
+	if *flag {
 		return
 	}
-	c.Conflict = true
-	if c.tcp.done && !c.Excluded {
+	if *flag = true; c.tcp.done && !c.Excluded {
 		t.h.Changed(c)
 	}
 }
+
+// Doubtful reports whether what was seen of c need not be what its ends read: Conflict,
+// Urgent or Multipath. Once it is so it stays so.
+func (c *Conn) Doubtful() bool { return c.Conflict || c.Urgent || c.Multipath }
 
 // maxRecords bounds how many records of a stream are looked through for one segment.
 const maxRecords = 256

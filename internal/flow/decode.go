@@ -12,6 +12,7 @@ type Decoded struct {
 	SrcPort, DstPort uint16
 	Seq, Ack         uint32 // TCP
 	Flags            uint8  // TCP, the eight of RFC 9293, section 3.1
+	Multipath        bool   // TCP: an option of Multipath TCP (RFC 8684)
 	Payload          []byte // what was captured of the payload
 	PayloadLen       int    // payload bytes by the IP length, at least len(Payload)
 	Fragment         bool   // the first fragment of a datagram: the ports are there, the rest is not

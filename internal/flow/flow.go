@@ -78,6 +78,8 @@ type Conn struct {
 	State       State // Zeek's connection state, current
 	MissedStart bool  // TCP: no SYN seen, the connection is older than the capture or its start was lost
 	Conflict    bool  // packets contradict each other: a copy with other bytes than the first one, data behind a FIN, made-up numbers
+	Urgent      bool  // TCP: urgent data was seen, which receivers take out of the stream (RFC 9293, section 3.8.5)
+	Multipath   bool  // TCP: it is a subflow of Multipath TCP (RFC 8684), whose data come in an order of their own, and over others too
 	Fragments   bool  // first fragments were seen that the capture cut short: their datagrams are not put together
 	Excluded    bool  // Config.Exclude said so: counted, never handed on
 	Located     bool  // Config.Local was asked when the connection was created, and said:

@@ -164,12 +164,34 @@ func tcpHeader(g frame, d *Decoded) Reason {
 	d.Seq = binary.BigEndian.Uint32(g.b[4:])
 	d.Ack = binary.BigEndian.Uint32(g.b[8:])
 	d.Flags = g.b[13]
+	d.Multipath = header > 20 && multipath(g.b[20:min(header, len(g.b))])
 	d.PayloadLen = g.wire - header
 	d.Payload = g.b[min(header, len(g.b)):]
 	if d.padded() {
 		d.Payload, d.PayloadLen = nil, 0
 	}
 	return Decodable
+}
+
+// multipath reports whether TCP's options have one of Multipath TCP (RFC 8684, section 3).
+func multipath(options []byte) bool {
+	const end, none, timestamps, mptcp = 0, 1, 8, 30 // https://www.iana.org/assignments/tcp-parameters
+	if len(options) == 12 && options[0] == none && options[1] == none && options[2] == timestamps {
+		return false // as nearly every segment has them
+	}
+	for len(options) > 0 && options[0] != end {
+		switch {
+		case options[0] == none:
+			options = options[1:]
+			continue
+		case options[0] == mptcp:
+			return true
+		case len(options) < 2 || options[1] < 2 || int(options[1]) > len(options):
+			return false
+		}
+		options = options[options[1]:]
+	}
+	return false
 }
 
 // padded reports whether what looks like a payload is the padding of a frame whose IP

@@ -33,6 +33,12 @@ func (t *Table) segment(c *Conn, side Side, d *Decoded, now int64) {
 		s.guessed = true
 	}
 	c.inactive(side, d)
+	if d.Flags&flagURG != 0 && d.PayloadLen > 0 {
+		t.doubt(c, &c.Urgent)
+	}
+	if d.Multipath && d.Flags&(flagSYN|flagACK) != flagSYN { // a SYN only offers it
+		t.doubt(c, &c.Multipath)
+	}
 	ack := int64(-1)
 	if d.Flags&(flagACK|flagRST) == flagACK {
 		ack = t.acknowledge(c, side.Other(), d.Ack)

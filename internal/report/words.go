@@ -76,6 +76,8 @@ var words = map[string]string{
 	"missed_start":              "its start was not seen",
 	"missed_bytes":              "bytes of it were not seen",
 	"conflicting_bytes":         "retransmissions carried other bytes than the first time",
+	"urgent_data":               "urgent data were seen, which receivers take out of the stream",
+	"multipath_tcp":             "it is a part of a connection over Multipath TCP, whose data need not be read as they came",
 	"one_direction_only":        "only one direction was seen",
 	"no_client_hello":           "the client's hello was not seen",
 	"no_server_hello":           "the server's hello was not seen",

@@ -18,7 +18,7 @@ func fromStart(c *flow.Conn, s *dissect.Session) bool {
 
 // missedAny reports whether what was seen of a connection may begin in the middle of it.
 func missedAny(c *flow.Conn, s *dissect.Session) bool {
-	return c.MissedStart || c.Conflict || lost(c, s) > 0 || s.Upgraded()
+	return c.MissedStart || c.Doubtful() || lost(c, s) > 0 || s.Upgraded()
 }
 
 // bothSpoke reports whether both ends spoke TLS: each sent a hello or a record as only TLS

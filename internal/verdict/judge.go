@@ -424,9 +424,7 @@ func blindSpots(c *flow.Conn, s *dissect.Session) []string {
 	if lost(c, s) > 0 {
 		why = append(why, "missed_bytes")
 	}
-	if c.Conflict {
-		why = append(why, "conflicting_bytes")
-	}
+	why = append(why, doubts(c, false)...)
 	a, _ := s.Seen(dissect.Originator)
 	b, _ := s.Seen(dissect.Responder)
 	if c.Transport == 6 && (a == 0 && c.Orig.Packets == 0 || b == 0 && c.Resp.Packets == 0) {

@@ -23,7 +23,7 @@ func unansweredBehind(c *flow.Conn, s *dissect.Session) bool {
 		return false
 	}
 	_, missed := s.Seen(server)
-	return missed == 0 && !behind(c) && c.Resp.Packets > 0 && !c.Fragments && !c.Conflict &&
+	return missed == 0 && !behind(c) && c.Resp.Packets > 0 && !c.Fragments && !c.Doubtful() &&
 		t.Chained(server) <= len(t.Alerts)
 }
 

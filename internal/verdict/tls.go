@@ -72,6 +72,7 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 		out.because("ech_offered")
 	}
 	out.Verdict = verdictOf(&h)
+	unreadEnd(out, c)
 	if out.Verdict == TLS && spokeOtherwise(c, s, t) {
 		out.Verdict = Unknown
 		out.because("unrecognized_data")
@@ -108,9 +109,9 @@ func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) h
 	default:
 		h = judge12(t, ends, ended)
 	}
-	if (c.Conflict || t.Conflict) && h.auth != AuthUnknown {
+	if why := doubts(c, t.Conflict); len(why) > 0 && h.auth != AuthUnknown {
 		h.auth, h.basis = AuthUnknown, BasisNone
-		h.because("conflicting_bytes")
+		h.because(why...)
 	}
 	if !bothSpoke(c, s, t) {
 		h.alone(c, s, t, ended)
@@ -152,7 +153,7 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 	seen, missed := s.Seen(t.Client)
 	return ends{
 		client: cf || cr, server: sf || sr, reset: cr || sr, serverReset: sr,
-		blind:  lostO+lostR > 0 || behind(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Conflict || unread(s, t) || s.After() != nil,
+		blind:  lostO+lostR > 0 || behind(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Doubtful() || unread(s, t) || s.After() != nil,
 		lasted: c.Last - c.First, sent: seen + missed,
 	}
 }

@@ -1,0 +1,129 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// Where a frame of these captures has its headers: Ethernet, IPv4 and TCP without options.
+const (
+	atLength = 14 + 2
+	atOffset = 14 + 20 + 12
+	atFlags  = 14 + 20 + 13
+)
+
+// TestUnreadBytes: bytes that a receiver takes out of the stream, or puts in another order, prove nothing: urgent data, and subflows of
+// Multipath TCP. A client that sends a certificate so, or an alert, does not make it read.
+func TestUnreadBytes(t *testing.T) {
+	cert, err := liveCertificate("cart")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const urg, syn, ack = 0x20, 0x02, 0x10
+	multipath := func(pick func(flags byte) bool) func(b []byte) []byte {
+		return func(b []byte) []byte {
+			if !pick(b[atFlags]) {
+				return b
+			}
+			header := 14 + 20 + int(b[atOffset]>>4)*4
+			b = slices.Insert(b, header, 30, 4, 0x00, 0x01)
+			b[atOffset] += 1 << 4
+			binary.BigEndian.PutUint16(b[atLength:], binary.BigEndian.Uint16(b[atLength:])+4)
+			return b
+		}
+	}
+	urgent := func(b []byte) []byte {
+		if len(b) > 100 {
+			b[atFlags] |= urg
+		}
+		return b
+	}
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		client := &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, MinVersion: version, MaxVersion: version} //nolint:gosec // the test judges the wire
+		server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert}
+		talk, err := capturetest.Record(exchange(client, 100), answering(server, 400))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, c := range map[string]struct {
+			edit      func(b []byte) []byte
+			want, why string
+		}{
+			"as it is":              {func(b []byte) []byte { return b }, "mtls", ""},
+			"urgent":                {urgent, "tls", "urgent_data"},
+			"multipath, offered":    {multipath(func(flags byte) bool { return flags&(syn|ack) == syn }), "mtls", ""},
+			"multipath, accepted":   {multipath(func(flags byte) bool { return flags&(syn|ack) == syn|ack }), "tls", "multipath_tcp"},
+			"multipath, later":      {multipath(func(flags byte) bool { return flags&syn == 0 }), "tls", "multipath_tcp"},
+			"multipath, everywhere": {multipath(func(byte) bool { return true }), "tls", "multipath_tcp"},
+		} {
+			frames := talk.Packets(capturetest.Options{
+				Client: netip.MustParseAddrPort("10.0.0.1:41000"), Server: netip.MustParseAddrPort("10.0.0.2:8443"), Start: captureStart,
+			})
+			for i := range frames {
+				frames[i].Data = c.edit(slices.Clone(frames[i].Data))
+			}
+			verdicts, reasons := judged(t, frames)
+			if len(verdicts) != 1 || verdicts[0] != c.want || slices.Contains(reasons, "urgent_data") != (c.why == "urgent_data") || slices.Contains(reasons, "multipath_tcp") != (c.why == "multipath_tcp") {
+				t.Errorf("%x %s: %v %v, want %s and %q", version, name, verdicts, reasons, c.want, c.why)
+			}
+		}
+	}
+}
+
+// TestUnreadAlert: an alert in urgent data ends nothing.
+func TestUnreadAlert(t *testing.T) {
+	cert, err := liveCertificate("cart")
+	if err != nil {
+		t.Fatal(err)
+	}
+	talk, err := capturetest.Record(exchange(&tls.Config{InsecureSkipVerify: true}, 100), answering(&tls.Config{Certificates: []tls.Certificate{cert}}, 400)) //nolint:gosec // the test judges the wire
+	if err != nil {
+		t.Fatal(err)
+	}
+	alert := capturetest.Chunk{Data: []byte{21, 3, 3, 0, 2, 2, 40}}
+	talk.Chunks = slices.Insert(talk.Chunks, 2, alert) // behind both hellos
+	frames := talk.Packets(capturetest.Options{Client: netip.MustParseAddrPort("10.0.0.1:41000"), Server: netip.MustParseAddrPort("10.0.0.2:8443"), Start: captureStart})
+	for i := range frames {
+		frames[i].Data = slices.Clone(frames[i].Data)
+		if bytes.HasSuffix(frames[i].Data, alert.Data) {
+			frames[i].Data[atFlags] |= 0x20
+		}
+	}
+	if verdicts, reasons := judged(t, frames); len(verdicts) != 1 || verdicts[0] != "unknown" || !slices.Contains(reasons, "urgent_data") {
+		t.Errorf("%v %v", verdicts, reasons)
+	}
+}
+
+// judged plays packets and returns the verdicts of the flows, and their reasons.
+func judged(t *testing.T, frames []capturetest.Frame) (verdicts, reasons []string) {
+	t.Helper()
+	p := newPipeline(flow.Config{}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
+		var record struct {
+			Event   struct{ Dataset string }
+			MeshTLS struct {
+				Verdict string
+				Reasons []string
+			}
+		}
+		if err := json.Unmarshal(r.Value, &record); err != nil {
+			t.Fatal(err)
+		}
+		if record.Event.Dataset == finding.DatasetFlow {
+			verdicts, reasons = append(verdicts, record.MeshTLS.Verdict), append(reasons, record.MeshTLS.Reasons...)
+		}
+	}})
+	play(p, frames...)
+	p.table.Flush()
+	return verdicts, reasons
+}
