@@ -94,10 +94,31 @@ func (f *Tail) stray(b []byte) []byte {
 	if f.over == OverTCP {
 		return nil
 	}
-	if textPacket(b) || f.over == OverDTLS && dtlsText(b) {
+	if textPacket(b) {
 		return b
 	}
+	if f.over == OverDTLS && len(b) > 0 {
+		if text := f.sealedText(b); text != nil {
+			return text
+		}
+	}
 	return f.foreign(b)
+}
+
+// sealedText returns a datagram of DTLS from its first record on that holds text, nil if none
+// does.
+func (f *Tail) sealedText(b []byte) []byte {
+	for range maxDTLSRecords {
+		if dtlsText(b) {
+			return b
+		}
+		n := f.dtlsRecord(b)
+		if n == 0 || n >= len(b) {
+			return nil
+		}
+		b = b[n:]
+	}
+	return nil
 }
 
 // textPacket reports whether a datagram is text.
@@ -186,7 +207,7 @@ func (f *Tail) answers(side Side, b []byte) bool {
 	return false
 }
 
-// dtlsText reports whether the first record of a datagram of DTLS is a protected one, and
+// dtlsText reports whether the record that b begins with is a protected one of DTLS, and
 // holds text.
 func dtlsText(b []byte) bool {
 	switch {

@@ -116,6 +116,7 @@ func (o *Judged) parted(c *flow.Conn, after *dissect.Session) {
 	}
 	info := *o.TLS
 	info.ClientAuth, info.ClientAuthBasis, info.ClientAuthAge = AuthUnknown, BasisNone, 0
+	info.Client, info.ClientChainBytes, info.ClientKeyHint = nil, 0, ""
 	o.Verdict, o.TLS, o.Reasons = TLS, &info, []string{"no_client_hello", "mid_stream_records"}
 	o.because(blindSpots(c, after)...)
 }

@@ -73,6 +73,7 @@ func TestWhatFollowsDTLS(t *testing.T) {
 		"records, the last one's header cut": {mutual, both(8, append(slices.Clone(record), record[:9]...)), verdict.MTLS, ""},
 		"text":                               {mutual, both(1, text), verdict.Plaintext, "plaintext_after_tls"},
 		"text behind a record":               {mutual, both(1, append(slices.Clone(record), text...)), verdict.Plaintext, "plaintext_after_tls"},
+		"text in the second record":          {mutual, both(1, append(slices.Clone(record), capturetest.DTLSRecord(23, 1, append(make([]byte, 8), text...))...)), verdict.Plaintext, "text_in_records"},
 		"text behind what is unknown":        {mutual, slices.Concat(repeated(8, false, opaque(0xe9)), both(1, text)), verdict.Plaintext, "plaintext_after_tls"},
 		"records, text in between":           {mutual, slices.Concat(both(3, record), both(1, text), both(3, record)), verdict.Plaintext, "plaintext_after_tls"},
 		"DNS":                                {mutual, []capturetest.Chunk{{Data: query}, {FromServer: true, Data: response}}, verdict.Plaintext, "dns_message"},
