@@ -11,9 +11,11 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -52,9 +54,9 @@ type kept struct {
 	Sent, Answers uint64 // bytes
 }
 
-// keepAlive asks on one connection of each kind, a thousand times a second at most, until its standard input ends; then it closes
-// them and says how much that was. Faster it would only make the ring drop packets on a busy machine. For each line of standard
-// input it says how many requests were answered so far.
+// keepAlive asks on one connection of each kind until its standard input ends; then it closes them and says how much that was. For
+// each line of standard input it says how many requests were answered so far. The connections take turns, so that each is busy for
+// the tap also where the machine is slow; and there is a pause after each request, since a busy machine's ring would drop packets.
 func keepAlive(address string) error {
 	cert, err := liveCertificate("web")
 	if err != nil {
@@ -62,6 +64,7 @@ func keepAlive(address string) error {
 	}
 	var over atomic.Bool
 	var answered atomic.Int64
+	var turn sync.Mutex
 	results := make(chan error)
 	ports := []int{portHTTP, port13, port13m, port12m}
 	said := make([]kept, len(ports))
@@ -75,7 +78,7 @@ func keepAlive(address string) error {
 		if port >= port13 {
 			c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}) //nolint:gosec // the test judges the wire
 		}
-		go func() { results <- said[i].ask(c, count, port, &over, &answered) }()
+		go func() { results <- said[i].ask(c, count, port, &turn, &over, &answered) }()
 	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		fmt.Println(answered.Load())
@@ -87,8 +90,11 @@ func keepAlive(address string) error {
 	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(said))
 }
 
-func (k *kept) ask(c net.Conn, count *counted, port int, over *atomic.Bool, answered *atomic.Int64) error {
+func (k *kept) ask(c net.Conn, count *counted, port int, turn *sync.Mutex, over *atomic.Bool, answered *atomic.Int64) error {
+	const each = 128 // requests of a turn: twice what makes a connection busy within 250 ms
 	in := bufio.NewReader(c)
+	turn.Lock()
+	defer turn.Unlock()
 	for !over.Load() {
 		if _, err := io.WriteString(c, "GET /items HTTP/1.1\r\nHost: cart\r\n\r\n"); err != nil {
 			return err
@@ -102,7 +108,12 @@ func (k *kept) ask(c net.Conn, count *counted, port int, over *atomic.Bool, answ
 		}
 		k.Requests++
 		answered.Add(1)
-		time.Sleep(time.Millisecond)
+		time.Sleep(200 * time.Microsecond)
+		if k.Requests%each == 0 {
+			turn.Unlock()
+			runtime.Gosched()
+			turn.Lock()
+		}
 	}
 	if err := c.Close(); err != nil {
 		return err
