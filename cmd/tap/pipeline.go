@@ -185,8 +185,11 @@ func (p *pipeline) of(c *flow.Conn, s *flow.Segment) *connection {
 		return p.resume(c, x)
 	}
 	x := &connection{session: p.memory.New()}
-	if c.Transport == transportUDP {
+	switch {
+	case c.Transport == transportUDP:
 		x.session.SetSource(p.source(c))
+	case c.MissedStart:
+		x.session.Midstream()
 	}
 	c.User = x
 	return x

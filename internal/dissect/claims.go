@@ -49,7 +49,7 @@ func (s *Session) concludeAnswers() {
 				st.kind, st.clearAck = KindText, max(st.clearAck, 1)
 			}
 		case !s.Unknown(Side(i)) || sshBanner(st.p.head) == more:
-		case odd(st.p.head) == 0:
+		case odd(st.p.head) == 0 && !s.handshaking(Side(i)):
 			st.kind = KindText
 		default:
 			st.kind = KindUnreadable

@@ -112,6 +112,9 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 		s.wait(side, offset, buf, ack)
 		return
 	}
+	if kind == KindText && s.handshaking(side) {
+		kind = KindUnreadable
+	}
 	st.kind = kind
 	st.upgrades = kind == KindText // whatever its first words are: TLS may follow any text
 	s.revision++
@@ -276,13 +279,13 @@ func (s *Session) again(side Side, offset int64, data []byte, ack int64) {
 // text, or structure, may follow a binary start.
 func (s *Session) lookAgain(side Side, b []byte) {
 	st := &s.sides[side]
-	if st.kind != KindUnreadable {
+	if st.kind != KindUnreadable || s.handshaking(side) {
 		return
 	}
 	text := b[:min(len(b), sampled)]
 	if before := st.p.readable; odd(text) > 0 {
 		st.p.readable = 0
-	} else if st.p.readable += len(text); st.p.readable >= minTextBehind && before > 0 && int64(2*st.p.readable) >= st.seen {
+	} else if st.p.readable += len(text); st.p.readable >= minTextBehind && before > 0 && int64(2*st.p.readable) >= st.seen-st.p.flight.passed {
 		st.kind, st.upgrades = KindText, true
 		s.revision++
 		return
@@ -307,6 +310,11 @@ func (s *Session) Conclude() {
 		}
 		if len(st.p.head) >= minText {
 			st.kind = textKind(st.p.head)
+		}
+		if s.handshaking(Side(i)) {
+			st.kind = KindUnreadable
+		}
+		if st.kind != KindNone {
 			continue
 		}
 		short += len(st.p.head)

@@ -216,6 +216,7 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 
 // route hands bytes of a direction to what reads it, by its kind.
 func (s *Session) route(side Side, offset int64, data []byte, ack int64) {
+	s.flies(side, offset, ack)
 	if side == Originator && s.tls == nil && !s.beyond && sniffTLS(data) == no {
 		s.beyond = !negotiates(data)
 	}
@@ -297,10 +298,14 @@ func (s *Session) gap(side Side, n, offset int64) {
 	p := st.p
 	switch st.kind {
 	case KindTLS:
-		s.recordsLost(side, n, offset)
+		placed := !s.tls.layers[side].broken
+		if s.recordsLost(side, n, offset); placed && s.tls.layers[side].broken {
+			s.flightLost(side)
+		}
 	case KindNone:
 		s.release(&p.head)
 		p.asked = 0
+		st.cut = true
 	default:
 		s.stopReading(p)
 		s.unseenSSH(side)

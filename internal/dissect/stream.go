@@ -8,6 +8,7 @@ type stream struct {
 	asks         bool   // it sent requests of cleartext HTTP
 	upgrades     bool   // TLS may follow, by the recognizer or by a word that was said
 	ended        bool   // TLS ended here: what follows is for Session.after
+	cut          bool   // bytes were lost before it had shown what it speaks
 	protocol     string // of the recognizer that said yes
 	seen, missed int64  // payload bytes seen, and lost in gaps
 	clearAck     int64  // how much of the other direction this one's cleartext acknowledges
@@ -24,6 +25,7 @@ type parser struct {
 	asked               int       // bytes of head that the table was asked with last
 	tries               int       // segments that were asked for a protocol since the start was not recognized
 	structure           structure // what segments that no recognizer knows weigh
+	flight              flight    // of a side whose start was lost
 	readable, opaque    int       // bytes in a row that are text, behind those that were none; the other way round
 	proxied             uint8     // PROXY headers read before the connection proper
 

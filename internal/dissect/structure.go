@@ -86,7 +86,7 @@ func tailWeight(b []byte) int {
 // weigh adds a segment of a direction that no recognizer knows.
 func (s *Session) weigh(side Side, b []byte) {
 	st := &s.sides[side]
-	if st.p == nil || st.kind != KindNone && st.kind != KindUnreadable || len(b) < minTail || s.tls.answered() {
+	if st.p == nil || st.kind != KindNone && st.kind != KindUnreadable || len(b) < minTail || s.tls.answered() || s.inFlight(side) {
 		return
 	}
 	x := &st.p.structure
@@ -135,7 +135,9 @@ func (s *Session) turnsOpaque(side Side, b []byte) bool {
 func (s *Session) unclaimed() (n int64) {
 	for i := range s.sides {
 		if st := &s.sides[i]; !s.claimed(Side(i)) {
-			n += st.seen
+			if n += st.seen; st.p != nil {
+				n -= st.p.flight.passed
+			}
 		}
 	}
 	return n

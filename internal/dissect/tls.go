@@ -146,7 +146,8 @@ func (t *TLS) alert(a Alert) {
 // clear before.
 func (s *Session) startTLS(side Side, offset int64, behind bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
-	if behind {
+	s.passOver(side.Other())
+	if behind && !s.unsaid(side) {
 		s.behind = true
 		if s.tls == nil {
 			s.precede(side, offset)
