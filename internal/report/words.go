@@ -85,7 +85,7 @@ var words = map[string]string{
 	"unrecognized_data":         "its bytes fit nothing known",
 	"tls_may_follow":            "bytes were lost where TLS may have begun behind the cleartext",
 	"dissector_failed":          "the tap's own parser failed on it",
-	"unfamiliar_suite":          "the sizes of its cipher suite are not known",
+	"unfamiliar_suite":          "its cipher suite is not known, nor whether it encrypts",
 	"unexpected_record":         "a record in the clear stands where the client's encrypted ones begin",
 	"unconfirmed_record":        "the size of the telling record may have been misread",
 	"extended_client_flight":    "the client offers messages of another kind in the same place",

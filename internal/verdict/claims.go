@@ -1,8 +1,6 @@
 package verdict
 
 import (
-	"strings"
-
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
@@ -124,26 +122,26 @@ func judgeMidstream(out *Judged, c *flow.Conn, s *dissect.Session) {
 }
 
 // readable makes plaintext of a TLS connection whose content can be read: its suite
-// authenticates and does not encrypt, or text stands in its records.
+// authenticates and does not encrypt, or text stands in its records. Of a suite that is not
+// known it cannot be told whether it encrypts.
 func readable(out *Judged, t *dissect.TLS) {
-	null := t.Server != nil && !t.Server.V2 && unencrypted(t.Server.CipherSuite)
-	if !null && !t.Readable {
-		return
+	c := chosen(t)
+	switch {
+	case t.Readable:
+		out.because("cipher_without_encryption", "text_in_records")
+		out.Verdict, out.Settled = Plaintext, true
+	case c == leavesPlain:
+		out.because("cipher_without_encryption")
+		if out.Verdict != Failed {
+			out.Verdict = Plaintext
+			out.Settled = out.Settled || t.Server == nil && t.AppRecords[0] > 0 && t.AppRecords[1] > 0
+		}
+	case c == unfamiliar:
+		out.because("unfamiliar_suite")
+		if out.Verdict != Failed {
+			out.Verdict = Unknown
+		}
 	}
-	out.because("cipher_without_encryption")
-	if t.Readable {
-		out.because("text_in_records")
-		out.Settled = true
-	}
-	if t.Readable || out.Verdict != Failed {
-		out.Verdict = Plaintext
-	}
-}
-
-// unencrypted tells a suite that authenticates and does not encrypt (RFC 5246 appendix
-// A.5, RFC 9150).
-func unencrypted(suite uint16) bool {
-	return suite == 0xc0b4 || suite == 0xc0b5 || strings.Contains(dissect.CipherSuiteName(suite), "_WITH_NULL_")
 }
 
 // greetingLacks says what is missing for a protocol that both ends have to begin.

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"slices"
 	"strconv"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
@@ -67,6 +68,8 @@ func (r *Rest) Followed() bool {
 	switch r.common.verdict {
 	case MTLS, TLS, Failed:
 		return r.Tail.Follows()
+	case Unknown: // perhaps its suite encrypts
+		return slices.Contains(r.common.reasons, "unfamiliar_suite") && r.Tail.Follows()
 	default:
 		return false
 	}

@@ -155,8 +155,8 @@ func TestFlights(t *testing.T) {
 		{"the same with the shorter hash, which is no padded one", nil, 0xc0b4, envoy + "C 69 | C 300 | S 300", "plaintext not_requested established", "finished_only_flight"},
 		{"mutual of an integrity-only suite", nil, 0xc0b4, envoy + "C 531 111 69 | C 300 | S 300", "plaintext presented established", "certificate_flight_split"},
 		{"a tag of eight bytes", nil, 0xc104, envoy + "C 45 | C 400 97 53 | S 300", "tls not_requested established", "finished_only_flight"},
-		{"an unknown suite", nil, 0x1399, envoy + "C 85 | C 400 97 53 | S 300", "tls unknown established", "unfamiliar_suite"},
-		{"an unknown suite, refused", nil, 0x1399, envoy + "C 600 | C 400 | S 35 | S fin", "tls unknown incomplete", "unfamiliar_suite"},
+		{"an unknown suite", nil, 0x1399, envoy + "C 85 | C 400 97 53 | S 300", "unknown unknown established", "unfamiliar_suite"},
+		{"an unknown suite, refused", nil, 0x1399, envoy + "C 600 | C 400 | S 35 | S fin", "unknown unknown incomplete", "unfamiliar_suite"},
 
 		// a certificate asked for later
 		{"later offered, not used", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 200 | C fin", "tls not_requested established", "post_handshake_auth_offered"},

@@ -1,6 +1,7 @@
 package verdict_test
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"maps"
@@ -20,6 +21,7 @@ type hello struct {
 	id         string            // session id
 	old        bool              // TLS 1.2
 	random     byte
+	offers     string // suites of the client, by their numbers; default 0x1301, 0x1302, 0xc02b
 }
 
 // Extensions that tests offer.
@@ -78,7 +80,8 @@ func (h hello) bytes(client bool) string {
 	}
 	b := u16(0x0303) + strings.Repeat(string(rune('a'+h.random%26)), 32) + sized(1, h.id)
 	if client {
-		return record(22, message(1, b+sized(2, u16(0x1301)+u16(0x1302)+u16(0xc02b))+sized(1, "\x00")+sized(2, all)))
+		offers := cmp.Or(h.offers, u16(0x1301)+u16(0x1302)+u16(0xc02b))
+		return record(22, message(1, b+sized(2, offers)+sized(1, "\x00")+sized(2, all)))
 	}
 	suite := h.suite
 	if suite == 0 {

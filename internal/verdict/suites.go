@@ -1,0 +1,108 @@
+package verdict
+
+import (
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+)
+
+// ciphering says what a cipher suite does to the content of records.
+type ciphering int
+
+const (
+	unfamiliar ciphering = iota // not known: none is known by that number, or it is no suite (RFC 5746, 7507, 8701)
+	encrypts
+	leavesPlain // it authenticates at most
+)
+
+// cipherNames are the ciphers in the names of registered suites, the most usual first. A
+// suite counts as one that encrypts by the name of its cipher, so that one whose kind is
+// new is unfamiliar.
+var cipherNames = [...]string{"AES_", "CHACHA20", "3DES", "RC4_", "CAMELLIA", "ARIA", "_DES", "RC2_", "IDEA", "SEED", "SM4", "AEGIS", "KUZNYECHIK", "MAGMA", "_28147_"}
+
+// privateSuites are suites that stacks have, and the registry has not.
+var privateSuites = func() map[uint16]ciphering {
+	m := map[uint16]ciphering{
+		0x001c: leavesPlain,                // SSL_FORTEZZA_KEA_WITH_NULL_SHA (RFC 6101 appendix A.6)
+		0x0082: leavesPlain,                // TLS_GOSTR341094_WITH_NULL_GOSTR3411 (draft-chudov-cryptopro-cptls)
+		0x0083: leavesPlain,                // TLS_GOSTR341001_WITH_NULL_GOSTR3411
+		0x00fe: leavesPlain,                // wolfSSL's WDM_WITH_NULL_SHA256
+		0xff87: leavesPlain,                // OpenSSL's GOST2012-NULL-GOST12
+		0xc0b4: leavesPlain,                // TLS_SHA256_SHA256 (RFC 9150), whose name has no NULL
+		0xc0b5: leavesPlain,                // TLS_SHA384_SHA384
+		0x001d: encrypts,                   // SSL_FORTEZZA_KEA_WITH_FORTEZZA_CBC_SHA
+		0x0080: encrypts, 0x0081: encrypts, // TLS_GOSTR341094_WITH_28147_CNT_IMIT and TLS_GOSTR341001's
+		0xc0ff: encrypts,                                     // TLS_ECJPAKE_WITH_AES_128_CCM_8 (Mbed TLS, Thread)
+		0xff85: encrypts,                                     // OpenSSL's GOST2012-GOST8912-GOST8912
+		0xfefe: encrypts, 0xfeff: encrypts, 0xffe0: encrypts, // NSS's SSL_RSA_FIPS_WITH_DES_CBC_SHA and 3DES
+		0xffe1: encrypts,
+		0xcc13: encrypts, 0xcc14: encrypts, 0xcc15: encrypts, // ChaCha20-Poly1305 (draft-agl-tls-chacha20poly1305)
+		0xe011: encrypts, 0xe013: encrypts, 0xe051: encrypts, 0xe052: encrypts, 0xe053: encrypts, // SM4 in TLS 1.2 (GB/T 38636, Tongsuo, wolfSSL)
+	}
+	for _, r := range [...][2]uint16{
+		{0x0060, 0x0066}, // EXPORT1024 (draft-ietf-tls-56-bit-ciphersuites)
+		{0x00e5, 0x00e8}, // wolfSSL's NTRU
+		{0x00f8, 0x00fd}, // wolfSSL's BLAKE2b, HC-128 and Rabbit
+		{0xe410, 0xe41f}, // Salsa20 (draft-josefsson-salsa20-tls)
+	} {
+		for suite := r[0]; suite <= r[1]; suite++ {
+			m[suite] = encrypts
+		}
+	}
+	return m
+}()
+
+// cipheringOf tells what a suite does. That a version does not have it is no matter: the
+// older drafts of TLS 1.3 have suites of TLS 1.2.
+func cipheringOf(suite uint16) ciphering {
+	if c, known := privateSuites[suite]; known {
+		return c
+	}
+	name := dissect.CipherSuiteName(suite)
+	if strings.Contains(name, "_WITH_NULL_") {
+		return leavesPlain
+	}
+	for _, cipher := range cipherNames {
+		if strings.Contains(name, cipher) {
+			return encrypts
+		}
+	}
+	return unfamiliar
+}
+
+// chosen tells what the suite does that the server chose, or any that it can have chosen
+// where its hello was not seen.
+func chosen(t *dissect.TLS) ciphering {
+	switch {
+	case t.Server == nil && offersPlainOnly(t):
+		return leavesPlain
+	case t.Server == nil, t.Server.V2: // SSL 2.0 has suites of its own, by other numbers
+		return encrypts
+	}
+	return cipheringOf(t.Server.CipherSuite)
+}
+
+// offersPlainOnly reports whether a client offers nothing but suites that do not encrypt,
+// besides numbers that are no suites.
+func offersPlainOnly(t *dissect.TLS) bool {
+	if t.Hello == nil || t.Hello.V2 || t.Over == dissect.OverQUIC {
+		return false
+	}
+	some := false
+	for _, suite := range t.Hello.CipherSuites {
+		switch {
+		case noSuite(suite):
+		case cipheringOf(suite) == leavesPlain:
+			some = true
+		default:
+			return false
+		}
+	}
+	return some
+}
+
+// noSuite tells the numbers of which a server may choose none: signals (RFC 5746 section
+// 3.3, RFC 7507) and what is reserved by RFC 8701.
+func noSuite(suite uint16) bool {
+	return suite == 0x00ff || suite == 0x5600 || suite&0x0f0f == 0x0a0a && suite>>8 == suite&0xff
+}
