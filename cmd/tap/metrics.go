@@ -69,7 +69,7 @@ func (t *tap) ringMetrics(e *exposition) {
 
 func (t *tap) tableMetrics(e *exposition) {
 	t.pipeline.mu.Lock()
-	s, failed := t.pipeline.table.Stats(), t.pipeline.failed
+	s, failed, faults := t.pipeline.table.Stats(), t.pipeline.failed, t.pipeline.faults
 	deferred, unread := t.pipeline.memory.PutOff()
 	pending, conclusions := t.pipeline.memory.Held(), t.pipeline.judge.Held()
 	t.pipeline.mu.Unlock()
@@ -93,6 +93,7 @@ func (t *tap) tableMetrics(e *exposition) {
 	e.counter("unanswered_packets_total", deferred)
 	e.counter("unread_packets_total", unread)
 	e.counter("dissector_failures_total", failed)
+	e.counter("internal_faults_total", faults)
 	e.counter("packets_total", s.Packets)
 	undecoded := map[string]uint64{}
 	for r, n := range s.Undecoded {

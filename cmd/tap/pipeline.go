@@ -21,9 +21,11 @@ type pipeline struct {
 	judge      *verdict.Judge
 	engine     *finding.Engine
 	seed       maphash.Seed
-	interfaces []string // their names, by flow.Packet.Interface; empty: not known
-	failed     uint64   // connections that the dissector gave up on
-	defaultCut bool     // packets are cut by the default filter, and by nothing else
+	interfaces []string        // their names, by flow.Packet.Interface; empty: not known
+	failed     uint64          // connections that the dissector gave up on
+	faults     uint64          // see contain
+	fault      func(cause any) // is called at each, mu is held; nil: nothing
+	defaultCut bool            // packets are cut by the default filter, and by nothing else
 
 	// What all sessions may hold that are not settled, and what was concluded of the
 	// others, in bytes. Beyond it connections are ended, those that were idle for longest
@@ -72,6 +74,7 @@ func saidOf(j *verdict.Judged) said {
 
 // add takes one packet.
 func (p *pipeline) add(packet *flow.Packet) {
+	defer p.contain()
 	p.table.Add(packet)
 	for more := true; more && p.memory.Held() > p.maxPending; {
 		more = p.table.Shed(false)
@@ -81,8 +84,24 @@ func (p *pipeline) add(packet *flow.Packet) {
 	}
 }
 
+// contain keeps a fault of our own from ending the tap, whatever a packet has brought about:
+// the connections so far end as if they had made room, and what comes is looked at afresh.
+// Nothing is claimed of what it cost.
+func (p *pipeline) contain() {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	p.faults++
+	p.table.Renew()
+	if p.fault != nil {
+		p.fault(cause)
+	}
+}
+
 // tick moves the time on, in ns since the epoch.
 func (p *pipeline) tick(now int64) {
+	defer p.contain()
 	p.table.Tick(now)
 	p.engine.Tick(now)
 }
@@ -268,7 +287,7 @@ func (p *pipeline) interfaceName(c *flow.Conn) string {
 func (p *pipeline) coverage() finding.Coverage {
 	s := p.table.Stats()
 	c := finding.Coverage{Packets: s.Packets, Evicted: s.Evicted, CutShort: s.CutShort, Foreign: s.Foreign, Counters: map[string]uint64{
-		"fragments": s.Fragments, "reassembled_datagrams": s.Reassembled, "gap_bytes": s.GapBytes, "cut_bytes": s.CutBytes, "conflicting_segments": s.Conflicts, "dissector_failures": p.failed,
+		"fragments": s.Fragments, "reassembled_datagrams": s.Reassembled, "gap_bytes": s.GapBytes, "cut_bytes": s.CutBytes, "conflicting_segments": s.Conflicts, "dissector_failures": p.failed, "internal_faults": p.faults,
 		"shed_connections": s.Shed, "refused_packets": s.Refused, "foreign_packets": s.Foreign, "thinned_bytes": s.ThinnedBytes,
 	}}
 	c.Counters["unanswered_packets"], c.Counters["unread_packets"] = p.memory.PutOff()

@@ -314,7 +314,7 @@ func (r *reading) all(c *capture, progress *progress) error {
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}
-			return errors.Join(err, c.skips.err())
+			return errors.Join(err, c.skips.err(), r.faults())
 		}
 		if lo := onLoopback(&p); iface != last.iface || lo != last.loopback || len(names) == 0 || c.source.interfaceName(iface) != last.name {
 			last = device{iface, c.source.interfaceName(iface), lo}

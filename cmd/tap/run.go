@@ -56,6 +56,7 @@ type tap struct {
 
 	all          bool       // interfaces are captured as they come and go
 	tapsMu       sync.Mutex // guards taps
+	renewed      bool       // the table of connections was, and no filter knows yet; guarded by pipeline.mu
 	linksChanged bool       // since the last survey; guarded by pipeline.mu, as is what follows
 	uncaptured   []string   // interfaces that are up
 }
@@ -153,6 +154,7 @@ func newTap(s settings, std streams) (*tap, error) {
 	t.addresses.read()
 	t.pipeline = newPipeline(t.tableConfig(), t.judgeConfig(), t.engineConfig())
 	t.pipeline.defaultCut = true
+	t.pipeline.fault = t.failed
 	t.pipeline.memory.Limit(ownInitials, othersInitials)
 	if s.Thin {
 		t.thinner.most = thinMost

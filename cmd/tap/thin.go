@@ -78,6 +78,12 @@ func secured(c *flow.Conn) bool {
 
 // thin changes the filters if the choice has changed. The pipeline is locked.
 func (t *tap) thin(now time.Time) {
+	if t.renewed { // nothing is known any more of what the kernel leaves out
+		t.renewed = false
+		for _, i := range t.captures() {
+			i.except(nil, t.thinner.most)
+		}
+	}
 	if !t.thinner.look(t.pipeline.table, now.UnixNano()) {
 		return
 	}

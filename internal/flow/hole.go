@@ -179,6 +179,20 @@ func (t *Table) skipTo(c *Conn, side Side, off int64) {
 	s.next = off
 }
 
+// passOver skips what a filter left out before off, and hands on what is held there.
+func (t *Table) passOver(c *Conn, side Side, off int64) {
+	s := &c.tcp.side[side]
+	for s.next < off {
+		q := c.queue(side)
+		if q == nil || len(q.pieces) == 0 {
+			t.skipTo(c, side, off)
+			return
+		}
+		t.skipTo(c, side, min(off, q.pieces[0].off))
+		t.drain(c, side)
+	}
+}
+
 // settle gives up what is lost and tells of the FIN and the RST that are next.
 func (t *Table) settle(c *Conn, side Side) {
 	s := &c.tcp.side[side]

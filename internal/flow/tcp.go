@@ -79,7 +79,7 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		return
 	}
 	if c.Thinned && off > s.next && off-s.next <= leftOutMost {
-		t.skipTo(c, side, off)
+		t.passOver(c, side, off)
 	}
 	if d.Flags&flagFIN != 0 {
 		t.fin(c, side, off+n)
@@ -190,10 +190,10 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 		}
 	}
 	if c.Thinned && off-s.next <= leftOutMost { // both ends are known from it, and no packet may follow
-		t.skipTo(c, side, off)
+		t.passOver(c, side, off)
 		o := &c.tcp.side[side.Other()]
 		if ack := o.offset(d.Ack); d.Flags&flagACK != 0 && o.known && o.fin < 0 && ack-o.next <= leftOutMost {
-			t.skipTo(c, side.Other(), ack)
+			t.passOver(c, side.Other(), ack)
 		}
 	}
 	s.reset = true

@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,32 @@ func asks(table *flow.Table, at time.Time, from, times int) time.Time {
 
 func ends(c flow.Conn) string {
 	return fmt.Sprintf("%d+%d bytes, %d+%d missed, %d+%d packets, %s", c.Orig.Bytes, c.Resp.Bytes, c.Orig.Missed, c.Resp.Missed, c.Orig.Packets, c.Resp.Packets, c.State)
+}
+
+// Segments of any place, of a connection that is thinned: what is held stays ahead of what comes next, and nobody can
+// stop the tap with made-up numbers.
+func TestThinAtRandom(t *testing.T) {
+	for seed := range uint64(40) {
+		random := rand.New(rand.NewPCG(seed, 7))
+		table, _, at := thinTable(t)
+		at = asks(table, at, 2, 200)
+		if table.Thin(8, false); len(table.Thinned()) != 1 {
+			t.Fatal("it is not thinned")
+		}
+		data := strings.Repeat("x", 1400)
+		for range 2000 {
+			far := []int{3000, 300_000, 40 << 20, 100 << 20}[random.IntN(4)]
+			s := step{server: random.IntN(2) == 0, flags: "PA", seq: uint32(202 + random.IntN(far) - far/8), ack: uint32(202 + random.IntN(far) - far/8), data: data[:random.IntN(len(data))]}
+			if random.IntN(100) == 0 {
+				s.flags, s.data = []string{"R", "RA", "FA"}[random.IntN(3)], ""
+			}
+			at = run(table, 0, at, client, server, s)
+			if random.IntN(50) == 0 {
+				table.Thin(8, random.IntN(2) == 0)
+			}
+		}
+		table.Flush()
+	}
 }
 
 // Connections are chosen that are done and busy, and no others; and a choice that is made afresh has to be earned again.

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"fmt"
+	"runtime/debug"
+	"time"
+)
+
+// faultsLogged is how many faults of the tap itself are logged with their place.
+const faultsLogged = 3
+
+// failed says that a packet brought about a fault of the tap itself, which cost what was known
+// of the connections. The pipeline is locked.
+func (t *tap) failed(cause any) {
+	t.renewed = true
+	n := t.pipeline.faults
+	if n <= faultsLogged {
+		t.log.Error("a fault of the tap itself: please report it", "cause", cause, "stack", string(debug.Stack()))
+	}
+	if n&(n-1) == 0 { // the first, second, fourth, ...
+		t.pipeline.engine.Degraded(time.Now().UnixNano(), fmt.Sprintf("%d faults of the tap itself: what was known of the connections is lost", n))
+	}
+}
+
+// faults returns an error where packets brought about faults of the tap itself.
+func (r *reading) faults() error {
+	if r.pipeline.faults == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d packets brought about a fault of the tap itself, which cost what was known of the connections until then: please report it", r.pipeline.faults)
+}

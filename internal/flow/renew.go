@@ -1,0 +1,35 @@
+package flow
+
+// Renew empties a table that cannot be trusted any more, because Add or Tick panicked: each
+// connection ends as one that made room, as far as that can be, and none of it is believed
+// later. Counters and connection numbers go on. It returns how many connections there were.
+func (t *Table) Renew() (connections int) {
+	connections = t.count
+	var lists [numLists]*Conn
+	for i := range t.idle {
+		lists[i] = t.idle[i].head
+	}
+	left := t.count
+	for _, c := range lists {
+		for ; c != nil && left > 0; left-- { // a list that was being changed may be a ring
+			next := c.tcp.after
+			t.abandon(c)
+			c = next
+		}
+	}
+	fresh := NewTable(t.cfg, t.h)
+	fresh.stats, fresh.ids, fresh.now = t.stats, t.ids, t.now
+	fresh.stats.Buffered = 0
+	fresh.thin.on = t.thin.on
+	*t = *fresh
+	return connections
+}
+
+// abandon tells that c is over. What panics once more is given up.
+func (t *Table) abandon(c *Conn) {
+	defer func() { _ = recover() }()
+	if c.User != nil && !c.Excluded {
+		t.stats.Evicted++
+		t.h.End(c, EndEvicted)
+	}
+}
