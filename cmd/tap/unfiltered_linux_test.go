@@ -10,6 +10,7 @@ import (
 // TestNoRoomForFilters: where the kernel has no room for the filter, or for any, the tap filters itself: it says so once, is ready,
 // and judges the same.
 func TestNoRoomForFilters(t *testing.T) {
+	t.Parallel()
 	needs(t, "curl", "curl")
 	tap := buildTap(t)
 	for optmem, want := range map[string]int{"20480": 0, "1024": 1, "0": 1} {
@@ -24,7 +25,7 @@ func TestNoRoomForFilters(t *testing.T) {
 					t.Errorf("the metric is %v, want %v", got, want)
 				}
 				for _, port := range []int{portHTTP, 1} {
-					b.run(t, "", "sh", "-c", fmt.Sprintf("curl -sS -m 20 -o /dev/null http://%s:%d/ || true", a.address, port))
+					b.run(t, "", "sh", "-c", fmt.Sprintf("curl -sS -m 300 -o /dev/null http://%s:%d/ || true", a.address, port))
 				}
 				var ports []int
 				for _, l := range x.end(t) {
