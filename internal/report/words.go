@@ -42,6 +42,7 @@ var words = map[string]string{
 	"empty_certificate_flight":      "the sizes of the client's encrypted records are those of an empty certificate: asked for, declined",
 	"server_flight_with_request":    "the sizes of the server's encrypted records have room for a request for a client certificate",
 	"server_flight_without_request": "the sizes of the server's encrypted records have no room for a request for a client certificate",
+	"server_flight_fragmented":      "the server cuts or pads its encrypted records, which hides whether it asked for a certificate: a client could pass for one that sent one",
 	"padded_16":                     "each record has 16 bytes more, as Java's have",
 	"padded_records":                "the client pads its records, which hides their meaning",
 	"unrecognized_client_flight":    "the sizes of the client's encrypted records fit no known meaning",

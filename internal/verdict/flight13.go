@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
@@ -18,6 +19,7 @@ type flight struct {
 	refuses bool   // an alert and nothing else: the client refuses the server
 	later   bool   // the server may still ask for a certificate
 	twice   bool   // another record of a Finished's size follows
+	doubted bool   // a certificate by its sizes, which prove nothing where the server cuts its flight
 	split   bool   // Certificate, CertificateVerify and Finished stand in records of their own
 	chain   int    // inferred bytes of the client's chain, 0 if not known
 	hint    string
@@ -231,7 +233,8 @@ var moreInFlight = [...]uint16{17513, 17613, 30031, 30032}
 
 // doubt takes back what another fact speaks against.
 func doubt(f *flight, t *dissect.TLS, s suite, e ends) {
-	request := readServer(t, s, f.end).request
+	server := readServer(t, s, f.end)
+	request := server.request
 	if request != "" {
 		f.reason = append(f.reason, request)
 	}
@@ -250,6 +253,9 @@ func doubt(f *flight, t *dissect.TLS, s suite, e ends) {
 	case f.auth == AuthPresented && request == withoutRequest,
 		f.auth == AuthNotRequested && request == withRequest:
 		f.deny("")
+	case f.auth == AuthPresented && server.mayLack(cmp.Or(f.soonest, f.end), s):
+		f.deny("server_flight_fragmented")
+		f.doubted = true
 	case f.auth != AuthPresented && t.Hello.PostHandshakeAuth():
 		f.awaitLater(t, s, e)
 	case f.auth == AuthPresented && t.Hello.EarlyData() && (!f.split || request != withRequest):

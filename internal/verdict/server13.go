@@ -104,6 +104,66 @@ func (m *messages) request() string {
 	return ""
 }
 
+// mayLack reports whether the server's flight, its records before the one that acknowledges
+// the first end bytes of the client's stream, may be one without a CertificateRequest that
+// the server cuts into records by a limit of its own, or pads: then the client's sizes
+// prove nothing. Of a flight in one record, or in records as large as the protocol allows,
+// this cannot be told.
+func (f *serverFlight) mayLack(end int64, s suite) bool {
+	r := f.records
+	if i := slices.IndexFunc(r, func(r dissect.Record) bool { return r.Ack >= end }); i >= 0 {
+		r = r[:i]
+	}
+	for len(r) > 0 && r[0].Length-s.over == 1<<14 {
+		r = r[1:]
+	}
+	switch last, _ := f.read(r, s); {
+	case len(r) < 2:
+		return false
+	case f.block > 0: // of a Certificate that is cut the larger part comes first
+		return len(r) != 5 || r[1].Length >= r[2].Length
+	case last == 0:
+		return true
+	}
+	for _, pad := range paddings {
+		for k := 3; k < len(r); k++ {
+			if r[k].Length == s.finished+pad && cutInFour(r[:k], s.over+pad) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// cutInFour reports whether the records before a Finished can be EncryptedExtensions,
+// Certificate and CertificateVerify, cut by a limit: all parts of a message but its last
+// one are as long as the largest record. over is what a record has besides its content.
+func cutInFour(r []dissect.Record, over int) bool {
+	limit := 0
+	for _, x := range r {
+		limit = max(limit, x.Length)
+	}
+	verify := 0 // of the CertificateVerify, if it begins with the record j
+	for j := len(r) - 1; j > 1; j-- {
+		if j < len(r)-1 && r[j].Length != limit {
+			return false
+		}
+		if verify += r[j].Length - over; keyHint(verify-verifyOver) == "" {
+			continue
+		}
+		ends := 0 // of messages that end before it for sure
+		for _, x := range r[:j-1] {
+			if x.Length != limit {
+				ends++
+			}
+		}
+		if ends <= 1 {
+			return true
+		}
+	}
+	return false
+}
+
 // answer is what the server sent behind the client's flight: records of the size of an
 // alert, records that may be anything, and whether there is more than an alert for sure.
 type answer struct {

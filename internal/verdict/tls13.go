@@ -94,7 +94,7 @@ func settle(h *handshake, t *dissect.TLS, f *flight, s suite, e ends, ended bool
 	a := server.answer(end, s, e)
 	h.open = a.unclear > 0 || a.data || a.farewell
 	switch {
-	case a.data && (h.auth == AuthPresented || h.resumed && t.Hello != nil && t.Hello.EarlyData()) && server.spokeBefore(soonest):
+	case a.data && (h.auth == AuthPresented || f.doubted || h.resumed && t.Hello != nil && t.Hello.EarlyData()) && server.spokeBefore(soonest):
 		// A server may speak before it has read the client's flight, and then refuse it.
 		h.because("half_rtt_data")
 	case a.data:

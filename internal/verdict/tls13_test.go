@@ -86,13 +86,13 @@ func TestFlights(t *testing.T) {
 
 		// data before the client's flight is verified
 		{"0.5-RTT data", nil, 0, goAsks + "S 300 | C 517 97 53 | S 300 | C 120 | S 300", "tls presented incomplete", "half_rtt_data"},
-		{"0.5-RTT data, then refused", nil, 0, envoy + "S 300 | C 632 | S 300 | S 19 | S fin", "tls presented incomplete", "half_rtt_data"},
+		{"0.5-RTT data, then refused", nil, 0, envoy + "S 300 | C 632 | S 300 | S 19 | S fin", "tls unknown incomplete", "half_rtt_data"},
 		{"a ticket before a one-way flight", nil, 0, goAsksNot + "S 139 | C 53 | C 120 | S 200", "tls not_requested established", ""},
 		{"the server's flight again, and nothing more", nil, 0, goAsks + "C 517 97 53 | C 120", "tls presented incomplete", ""},
 
 		// the order of the capture
 		{"the answer is captured before the flight", nil, 0, goAsksNot + "S 300 | C 53 | C 300 | S 300", "tls not_requested established", ""},
-		{"an answer that does not acknowledge the flight", nil, 0, envoy + "C 632 | S- 300", "tls presented incomplete", ""},
+		{"an answer that does not acknowledge the flight", nil, 0, envoy + "C 632 | S- 300", "tls unknown incomplete", "server_flight_fragmented"},
 
 		// early data: what left late looks like a certificate
 		{"early data refused, one-way", offers(extPSK, extEarly), 0, goAsksNot + "C 600 | C 53 | C 120 | S 200", "tls unknown established", "server_flight_without_request"},
@@ -130,6 +130,21 @@ func TestFlights(t *testing.T) {
 		{"record_size_limit", map[uint16]string{extLimit: "\x02\x00"}, 0, "S 29 528 30 95 53 | S 268 | C 453 | C 120 | S 528", "tls unknown established", "server_flight_without_request"},
 		{"both, and the server knows one", map[uint16]string{extLimit: "\x40\x01", extFragment: "\x01"}, 0, "S 28 529 177 281 53 | C 453 | C 120 | S 209", "tls unknown established", "server_flight_without_request"},
 		{"a chain of more than a record", nil, 0, "S 27 16401 177 97 53 | C 453 | C 120 | S 209", "tls unknown established", "server_flight_without_request"},
+
+		// the client alone lies, and the server cuts its flight by a limit of its own
+		{"max_send_fragment 1024", nil, 0, "S 23 1041 589 281 53 | C 850 281 53 | C 120 | S 209", "tls unknown established", "server_flight_fragmented"},
+		{"max_send_fragment 512", nil, 0, "S 23 529 529 529 77 281 53 | C 850 281 53 | C 120 | S 209", "tls unknown established", "server_flight_fragmented"},
+		{"the same, the client in one record", nil, 0, "S 23 529 529 529 77 281 53 | C 850 | C 120 | S 209", "tls unknown established", "server_flight_fragmented"},
+		{"a chain of as many bytes as records hold", nil, 0, "S 23 529 529 281 53 | C 850 281 53 | C 120 | S 209", "tls unknown established", "server_flight_fragmented"},
+		{"a signature cut in two", nil, 0, "S 23 529 529 77 529 25 53 | C 850 281 53 | C 120 | S 209", "tls unknown incomplete", "server_flight_fragmented"},
+		{"EncryptedExtensions cut in two", nil, 0, "S 529 25 417 281 53 | C 850 281 53 | C 120 | S 209", "tls unknown established", "server_flight_fragmented"},
+		{"a limit of Java", nil, 0x1302, "S 55 1057 605 297 85 | C 866 297 85 | C 79 | S 528", "tls unknown established", "server_flight_fragmented"},
+		{"a flight in one record, cut", nil, 0, "S 529 529 300 | C 850 281 53 | C 120 | S 209", "tls unknown incomplete", "server_flight_fragmented"},
+		{"a server that pads", nil, 0, "S 272 1808 528 272 | C 850 281 53 | C 120 | S 272 272 272 272", "tls unknown incomplete", "server_flight_fragmented"},
+		{"a server that pads, and cuts", nil, 0, "S 272 1040 784 528 272 | C 850 281 53 | C 120 | S 272 272 272 272", "tls unknown incomplete", "server_flight_fragmented"},
+		{"max_send_fragment, mutual", nil, 0, "S 23 110 529 529 77 281 53 | C 529 350 281 53 | C 120 | S 209", "mtls presented established", "certificate_flight_split"},
+		{"a request larger than the chain, which may be a part of that", nil, 0, "S 23 1041 589 281 53 | C 517 97 53 | C 120 | S 209", "tls unknown established", "server_flight_fragmented"},
+		{"a flight in one record of more than the protocol allows", nil, 0, "S 16401 720 | C 632 | C 120 | S 209", "tls presented incomplete", "half_rtt_data"},
 
 		// nobody lies: OpenSSL pads its handshake alone, to any block
 		{"a handshake padded, one-way", offers(extETM), 0, envoy + "C 528 | C 63 | S 82", "tls unknown established", "padded_records"},
