@@ -81,7 +81,7 @@ func TestUnreadBytes(t *testing.T) {
 	}
 }
 
-// TestUnreadAlert: an alert in urgent data ends nothing.
+// TestUnreadAlert: an alert in urgent data ends nothing, and what follows it is judged.
 func TestUnreadAlert(t *testing.T) {
 	cert, err := liveCertificate("cart")
 	if err != nil {
@@ -100,7 +100,7 @@ func TestUnreadAlert(t *testing.T) {
 			frames[i].Data[atFlags] |= 0x20
 		}
 	}
-	if verdicts, reasons := judged(t, frames); len(verdicts) != 1 || verdicts[0] != "unknown" || !slices.Contains(reasons, "urgent_data") {
+	if verdicts, reasons := judged(t, frames); len(verdicts) != 1 || verdicts[0] != "tls" || !slices.Contains(reasons, "urgent_data") {
 		t.Errorf("%v %v", verdicts, reasons)
 	}
 }

@@ -276,7 +276,7 @@ func (s *Session) Closed(side Side, reset bool) {
 		st.fin = true
 	}
 	if s.tls != nil {
-		s.tls.closed(side, s.memory.time())
+		s.tls.closed(side, reset, s.memory.time())
 	}
 	if s.after != nil {
 		s.after.Closed(side, reset)

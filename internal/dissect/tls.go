@@ -15,6 +15,7 @@ type Alert struct {
 	Side        Side
 	Level       uint8 // 1 warning, 2 fatal
 	Description uint8
+	before      [2]int // TLS.AppRecords then
 }
 
 // maxAlerts bounds the alerts remembered.
@@ -64,6 +65,14 @@ type TLS struct {
 	QUICRetry     bool   // a Retry packet was seen
 
 	layers [2]layer
+	first  firstEnd
+}
+
+// firstEnd is the first FIN or RST of either side.
+type firstEnd struct {
+	seen, reset bool
+	side        Side
+	before      [2]int // TLS.AppRecords then
 }
 
 // layer is what the record layer of one side has shown.
@@ -112,7 +121,10 @@ func (t *TLS) BeforeEnd(side Side) (n int, ended bool) {
 func (t *TLS) ClosedAt(side Side) int64 { return t.layers[side.Other()].at }
 
 // closed notes a FIN or RST of a side; only the first one counts.
-func (t *TLS) closed(side Side, now int64) {
+func (t *TLS) closed(side Side, reset bool, now int64) {
+	if !t.first.seen {
+		t.first = firstEnd{true, reset, side, t.AppRecords}
+	}
 	if l := &t.layers[side.Other()]; !l.ended {
 		l.ended, l.before, l.at = true, len(l.list), now
 	}
@@ -137,7 +149,7 @@ func (t *TLS) Chained(side Side) int { return t.layers[side].telling }
 func (t *TLS) before13() bool { return t.Server != nil && !t.Server.TLS13() }
 
 func (t *TLS) alert(a Alert) {
-	if len(t.Alerts) < maxAlerts {
+	if a.before = t.AppRecords; len(t.Alerts) < maxAlerts {
 		t.Alerts = append(t.Alerts, a)
 	}
 }
@@ -182,6 +194,33 @@ func (s *Session) notTLS(side Side) {
 		return
 	}
 	s.tls = nil
+}
+
+// Outlived reports whether both ends went on with application data behind an alert.
+func (t *TLS) Outlived(a Alert) bool { return t.grew(&a.before) }
+
+// WentOn reports whether both ends went on with application data behind the first FIN or RST
+// of either: it did not end the connection.
+func (t *TLS) WentOn() bool { return t.first.seen && t.grew(&t.first.before) }
+
+// Carried reports whether both ends sent application data, before the first FIN or RST if there
+// was one.
+func (t *TLS) Carried() bool {
+	n := &t.AppRecords
+	if t.first.seen {
+		n = &t.first.before
+	}
+	return n[Originator] > 0 && n[Responder] > 0
+}
+
+// FirstEnd returns the side that sent the first FIN or RST, and which of them it was; seen is
+// false where none came since TLS began.
+func (t *TLS) FirstEnd() (side Side, reset, seen bool) {
+	return t.first.side, t.first.reset, t.first.seen
+}
+
+func (t *TLS) grew(before *[2]int) bool {
+	return t.AppRecords[Originator] > before[Originator] && t.AppRecords[Responder] > before[Responder]
 }
 
 // setRoles notes which side is the TLS client.

@@ -40,7 +40,7 @@ func second(t *dissect.TLS) (records []dissect.Record, why string) {
 	for i, r := range all {
 		switch {
 		case r.Ack >= t.ServerHelloEnd, !early && r.Ack < 0:
-			return joined(all[i:], t.ClientHelloEnd, early)
+			return joined(all[i:], t.ClientHelloEnd, early, alertsOf(t, t.Client))
 		case !early || r.Ack < 0:
 			return nil, "unacknowledged_flight"
 		}
@@ -63,17 +63,18 @@ const (
 
 // joined returns the records up to the first place where others stand between them than
 // ChangeCipherSpec: what is not protected has no place there. from is where the
-// ClientHello ends; early says that early data may come between.
-func joined(all []dissect.Record, from int64, early bool) ([]dissect.Record, string) {
+// ClientHello ends; early says that early data may come between. Before the first of them
+// so many alerts in plaintext may stand: servers pass over user_canceled (RFC 8446, section 6.1).
+func joined(all []dissect.Record, from int64, early bool, alerts int) ([]dissect.Record, string) {
 	for i, r := range all {
 		between := r.End - int64(r.Length) - recordHeader - from
-		if between != 0 && between != changeCipherSpec && between != 2*changeCipherSpec && (i > 0 || !early) {
+		if !unprotected(between, alerts) && (i > 0 || !early) {
 			if i == 0 {
 				return nil, "unexpected_record"
 			}
 			return all[:i], ""
 		}
-		from = r.End
+		from, alerts = r.End, 0
 	}
 	return all, ""
 }

@@ -36,8 +36,8 @@ func TestHelloBehindOtherBytes(t *testing.T) {
 		"STARTTLS and an alert":        {slices.Concat(greeting, asks), []capturetest.Chunk{alert}, verdict.Failed, "alert_received"},
 		"STARTTLS without an answer":   {slices.Concat(greeting, asks), nil, verdict.Plaintext, "no_server_hello"},
 		"binary":                       {[]capturetest.Chunk{binary}, nil, verdict.Unknown, "unrecognized_data"},
-		"a preface":                    {[]capturetest.Chunk{client("\x02")}, nil, verdict.Failed, "closed_by_server"},
-		"nothing":                      {nil, nil, verdict.Failed, "closed_by_server"},
+		"a preface":                    {[]capturetest.Chunk{client("\x02")}, nil, verdict.Failed, "closed_by_client"},
+		"nothing":                      {nil, nil, verdict.Failed, "closed_by_client"},
 	} {
 		chunks := slices.Concat(c.before, []capturetest.Chunk{hello}, c.after)
 		var sent [2]int

@@ -100,5 +100,5 @@ func leftOpen(t *dissect.TLS, f *flight, end int64, e ends, auth string) bool {
 	if f.hollow || f.refuses {
 		return false
 	}
-	return e.client && !e.serverReset || auth != AuthDeclined
+	return e.first.client && !e.serverReset || auth != AuthDeclined
 }

@@ -116,6 +116,9 @@ func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) h
 	if !bothSpoke(c, s, t) {
 		h.alone(c, s, t, ended)
 	}
+	if verdictOf(&h) == Failed && !ended && !finished(s) {
+		h.decided = false
+	}
 	return h
 }
 
@@ -140,6 +143,7 @@ type ends struct {
 	client, server bool  // that side sent a FIN or a RST
 	reset          bool  // by a RST of either
 	serverReset    bool  // by the server's
+	first          end   // what came first of these
 	blind          bool  // bytes were lost, are still waited for or could not be read, or one direction is missing: what is not there may have been
 	lasted         int64 // ns from the first packet to the latest
 	sent           int64 // bytes of the client's stream
@@ -151,12 +155,20 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 	_, lostO := s.Seen(dissect.Originator)
 	_, lostR := s.Seen(dissect.Responder)
 	seen, missed := s.Seen(t.Client)
-	return ends{
+	e := ends{
 		client: cf || cr, server: sf || sr, reset: cr || sr, serverReset: sr,
 		blind:  lostO+lostR > 0 || behind(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Doubtful() || unread(s, t) || s.After() != nil,
 		lasted: c.Last - c.First, sent: seen + missed,
 	}
+	e.first = end{e.client, e.server, e.reset}
+	if side, reset, seen := t.FirstEnd(); seen {
+		e.first = end{side == t.Client, side != t.Client, reset}
+	}
+	return e
 }
+
+// end is a FIN or RST, of the TLS client or server.
+type end struct{ client, server, reset bool }
 
 // behind reports whether either end has sent more than the session was given.
 func behind(c *flow.Conn) bool { return c.Behind(flow.Originator) || c.Behind(flow.Responder) }
@@ -184,27 +196,16 @@ func (h *handshake) fail(t *dissect.TLS, e ends) {
 		return
 	}
 	switch {
-	case e.blind || !e.over():
+	case e.blind || !e.over() || t.WentOn():
 		return
-	case e.reset:
+	case e.first.reset:
 		h.because("reset")
-	case e.server:
+	case e.first.server:
 		h.because("closed_by_server")
 	default:
 		h.because("closed_by_client")
 	}
 	h.outcome = OutcomeAborted
-}
-
-// fatal returns the first alert in the clear that ends a handshake. SSL 3.0's
-// no_certificate is an answer to a CertificateRequest, not an end.
-func fatal(t *dissect.TLS) (dissect.Alert, bool) {
-	for _, a := range t.Alerts {
-		if a.Level == 2 {
-			return a, true
-		}
-	}
-	return dissect.Alert{}, false
 }
 
 // judgeHelloOnly judges a ClientHello without its ServerHello.

@@ -19,7 +19,7 @@ func judge12(t *dissect.TLS, e ends, ended bool) handshake {
 	case t.Finished[server] || t.ChangeCipherSpec(server) && t.AppRecords[server] > 0:
 		h.outcome = OutcomeEstablished
 		h.because("tls12_finished")
-	case t.Finished[client] && e.blind && t.AppRecords[client] > 0 && t.AppRecords[server] > 0:
+	case t.Finished[client] && e.blind && t.Carried():
 		h.outcome = OutcomeEstablished
 		h.because("application_data_seen")
 	default:
@@ -114,7 +114,7 @@ func judgeResumed12(t *dissect.TLS, e ends, ended bool) handshake {
 	h.resumed = true
 	h.because("session_resumed")
 	client, server := t.Client, t.Client.Other()
-	if t.Finished[client] && (t.Finished[server] || t.ChangeCipherSpec(server)) || t.AppRecords[client] > 0 && t.AppRecords[server] > 0 {
+	if t.Finished[client] && (t.Finished[server] || t.ChangeCipherSpec(server)) || t.Carried() || !e.blind && t.WentOn() {
 		h.outcome = OutcomeEstablished
 		h.because("tls12_finished")
 	} else {

@@ -42,7 +42,7 @@ func judge13(t *dissect.TLS, e ends, ended bool) handshake {
 	if !h.open {
 		failed(&h, t, e, ended)
 	}
-	if f.hollow && (h.outcome == OutcomeRejected || h.outcome == OutcomeAborted && !e.client) {
+	if f.hollow && (h.outcome == OutcomeRejected || h.outcome == OutcomeAborted && !e.first.client) {
 		h.auth, h.basis, h.requested = AuthDeclined, BasisInferred, RequestedYes
 		h.because("empty_certificate_flight")
 	}
