@@ -33,6 +33,7 @@ const (
 	authUnknownBit // TLS that carried data, client authentication unknown
 	notMutualBit   // TLS shown not to be mutual
 	answeredBit    // cleartext that the server answered
+	metBit         // cleartext of a connection that both ends took part in
 	lateBit        // its start was missed
 	holedBit       // bytes of it were missed
 	ruleBit        // the first rule
@@ -68,6 +69,23 @@ func (t traits) rank() int {
 	return 1
 }
 
+// telling is rank where edges compete for room: plaintext that one end alone shows, which
+// anybody can send from any address, is the least telling of all.
+func (t traits) telling() int {
+	if t.has(plaintextBit) && !t.has(metBit) {
+		if t &^= 1 << plaintextBit; t&(1<<verdicts-1) == 0 {
+			return 0
+		}
+	}
+	return t.rank()
+}
+
+// met reports whether both ends took part in a connection: both have spoken, or one answered the
+// other's SYN. A RST alone is no part.
+func met(j *verdict.Judged) bool {
+	return j.Source.Bytes > 0 && j.Destination.Bytes > 0 || !j.MissedStart && j.Source.Packets > 0 && j.Destination.Packets > 0
+}
+
 // traitsOf reads the traits of a connection that has a verdict, those of rules apart.
 func traitsOf(j *verdict.Judged) traits {
 	t := traits(1) << verdictIndex(j.Verdict)
@@ -76,6 +94,9 @@ func traitsOf(j *verdict.Judged) traits {
 	}
 	if j.MissedBytes > 0 {
 		t |= 1 << holedBit
+	}
+	if j.Verdict == verdict.Plaintext && met(j) {
+		t |= 1 << metBit
 	}
 	switch {
 	case j.Verdict == verdict.Plaintext && answered(j):

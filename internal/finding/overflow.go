@@ -24,8 +24,8 @@ func overflowKey(scope, class string) string {
 	return "other " + scope + " " + class
 }
 
-// rankMade is the least rank for which other edges yield: what is encrypted without
-// proof of both ends, or not at all.
+// rankMade is the least rank for which any other edge yields: what is encrypted without
+// proof of both ends, or not at all. Plaintext that one end alone shows yields to all else.
 const rankMade = 4 // see traits.rank
 
 // yield makes room for the edge of a connection that the rules look at: the least telling
@@ -33,13 +33,17 @@ const rankMade = 4 // see traits.rank
 // keeps its name and mutual TLS loses it first. It reports false where no edge is less
 // telling.
 func (e *Engine) yield(j *verdict.Judged) bool {
-	rank := traitsOf(j).rank()
-	if rank < rankMade || !ruled(j) {
+	rank := traitsOf(j).telling()
+	if rank == 0 || !ruled(j) {
 		return false
+	}
+	most := 0 // of those that yield
+	if rank >= rankMade {
+		most = rank - 1
 	}
 	var least *edge
 	for _, g := range e.order {
-		if !g.folded && g.rank() < rank && (least == nil || g.yieldsBefore(least)) {
+		if !g.folded && g.rank() <= most && (least == nil || g.yieldsBefore(least)) {
 			least = g
 		}
 	}
@@ -73,16 +77,20 @@ func (g *edge) rank() int {
 		return 0
 	}
 	var all traits
-	for _, bit := range [...]int{plaintextBit, encryptedBit, notMutualBit, failedBit, tlsBit} {
+	for _, bit := range [...]int{plaintextBit, encryptedBit, notMutualBit, failedBit, tlsBit, mtlsBit, unjudgedBit, metBit} {
 		if g.counts.run(bit) > 0 {
 			all |= 1 << bit
 		}
 	}
-	return all.rank()
+	return all.telling()
 }
 
-// yieldsBefore orders edges: without an open fault, of a lower rank, silent for longer.
+// yieldsBefore orders edges: what anybody can make up, without an open fault, of a lower
+// rank, silent for longer.
 func (g *edge) yieldsBefore(o *edge) bool {
+	if a, b := g.rank() == 0, o.rank() == 0; a != b {
+		return a
+	}
 	if a, b := g.faulty(), o.faulty(); a != b {
 		return b
 	}

@@ -75,6 +75,58 @@ func TestPlaintextKeepsItsEdge(t *testing.T) {
 	}
 }
 
+// TestMadeUpPlaintextYields: a segment of text from each of many invented addresses, for connections that do not exist, takes no
+// room from peers that are there, whichever comes first: plaintext that is found later has a finding of its own, and an edge that was
+// mutual TLS is not forgotten.
+func TestMadeUpPlaintextYields(t *testing.T) {
+	const most = 20
+	forged := func(id uint64, at int64) *verdict.Judged {
+		j := plain(id, at)
+		j.MissedStart, j.Destination.Bytes, j.Destination.Packets, j.HTTP.Status = true, 0, 1, 0 // a RST answers it
+		j.PeerName, j.PeerNameBasis = fmt.Sprintf("forged-%03d", id), "sni"
+		return j
+	}
+	peer := func(j *verdict.Judged, name string) *verdict.Judged {
+		j.PeerName, j.PeerNameBasis = name, "sni"
+		return j
+	}
+	r := newRig(t, finding.Config{MaxEdges: most})
+	id := uint64(0)
+	flood := func() {
+		for range 3 * most {
+			id++
+			r.e.Add(forged(id, noon))
+		}
+	}
+	next := func() uint64 { id++; return id }
+	r.e.Add(peer(mutual(next(), noon), "early"))
+	flood()
+	for n := range most / 2 {
+		r.e.Add(peer(mutual(next(), noon), fmt.Sprintf("mutual-%d", n)))
+	}
+	flood()
+	r.forget()
+	r.e.Add(peer(plain(next(), noon+minute), "honest"))
+	for _, name := range []string{"early", "mutual-3"} {
+		j := peer(plain(next(), noon+minute), name)
+		j.Destination.Port = 443
+		r.e.Add(j)
+	}
+	flood()
+	found := map[string]bool{}
+	for _, d := range r.of(finding.DatasetFinding) {
+		if d.text("meshtls.finding.state") == "open" {
+			found[d.text("rule.id")+" "+d.text("meshtls.edge.to")] = true
+		}
+	}
+	for _, want := range []string{"plaintext-edge honest", "mtls-downgrade early", "mtls-downgrade mutual-3"} {
+		if !found[want] {
+			t.Errorf("no finding %q among %v", want, found)
+		}
+	}
+	r.e.Flush(noon + 20*minute)
+}
+
 // TestFoldedEdgeMoves: a connection of an edge that was folded can turn into something worse, and has its own edge again.
 func TestFoldedEdgeMoves(t *testing.T) {
 	r := newRig(t, finding.Config{MaxEdges: 1})
