@@ -5,10 +5,10 @@
 set -euo pipefail
 count=$1
 shift
-pids=()
+pids=() command=
 over() {
 	trap - EXIT
-	for pid in "${pids[@]}"; do
+	for pid in "${pids[@]}" ${command:+"$command"}; do
 		kill "$pid" 2>/dev/null || true
 	done
 	wait "${pids[@]}" 2>/dev/null || true
@@ -27,6 +27,8 @@ for ((n = 0; n < count; n++)); do
 done
 echo "stress: $count busy processes on $(nproc) processors"
 code=0
-"$@" || code=$?
+"$@" & # in the background, so that a signal is heard at once
+command=$!
+wait "$command" || code=$?
 echo "stress: load average $(cut -d' ' -f1-3 /proc/loadavg)"
 exit "$code"
