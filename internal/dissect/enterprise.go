@@ -154,7 +154,9 @@ func tnsServer(b []byte) answer {
 		if v := binary.BigEndian.Uint16(b[8:]); v >= 0x100 && v <= 0x160 {
 			return yes
 		}
-	case (b[4] == 4 || b[4] == 5) && bytes.Contains(b[:min(len(b), 64)], []byte("(")) && printable(b[12:min(len(b), size, 128)]):
+	case (b[4] == 4 || b[4] == 5) && size > 12 && len(b) <= 12:
+		return more
+	case (b[4] == 4 || b[4] == 5) && size > 12 && bytes.Contains(b[:min(len(b), 64)], []byte("(")) && printable(b[12:min(len(b), size, 128)]):
 		return yes
 	}
 	return no

@@ -102,7 +102,7 @@ var recognizers = []recognizer{
 	{protocol: "pop3", kind: KindPlain, first: "UuCcSsAa+", client: weak(pop3Command), server: pop3Greeting, upgrades: true, words: true},
 	{protocol: "ftp", kind: KindPlain, first: "UuAaFf2", client: weak(ftpCommand), server: ftpGreeting, upgrades: true, words: true},
 	{protocol: "nntp", kind: KindPlain, first: "CcMmSsGgLlAa2", client: weak(nntpCommand), server: nntpGreeting, upgrades: true, words: true},
-	{protocol: "sieve", kind: KindPlain, first: "\"SsAaCcLlO", client: weak(sieveCommand), server: sieveGreeting, upgrades: true, words: true},
+	{protocol: "sieve", kind: KindPlain, first: "\"SsAaCcLlOo", client: weak(sieveCommand), server: sieveGreeting, upgrades: true, words: true},
 	{protocol: "acap", kind: KindPlain, first: tags + "*", client: weak(imapCommand), server: literal("* ACAP ("), upgrades: true, words: true},
 	{protocol: "xmpp", kind: KindPlain, first: "<", client: xmppStream, server: xmppStream, upgrades: true},
 	{protocol: "irc", kind: KindPlain, first: "NUCPS:", client: weak(anyOf("NICK ", "USER ", "CAP LS", "PASS ", "STARTTLS")), server: weak(ircServer), upgrades: true, words: true},

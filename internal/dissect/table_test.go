@@ -2,6 +2,7 @@ package dissect
 
 import (
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -12,7 +13,7 @@ var samples = []string{
 	"\x00\x00\x00\x08\x04\xd2\x16\x2f", "S", "G", "R\x00\x00\x00\x08\x00\x00\x00\x00", "Q\x00\x00\x00\x0dSELECT 1\x00",
 	"\x4a\x00\x00\x00\x0a8.0.36\x00\x08\x00\x00\x00abcdefgh\x00", "\x09\x00\x00\x00\x03SELECT 1",
 	"EHLO a\r\n", "220 a ESMTP\r\n", "LHLO a\r\n", "* OK IMAP ready\r\n", "+OK POP3 ready\r\n", "220 FTP ready\r\n", "200 NNTP ready\r\n",
-	"\"IMPLEMENTATION\" \"x\"\r\n", "* ACAP (STARTTLS)\r\n", "<stream:stream", ":irc 001 a\r\n", "NICK a\r\n",
+	"\"IMPLEMENTATION\" \"x\"\r\n", "OK\r\n", "\x05(\x00\x00\x05\x00\x00\x00((((((((", "* ACAP (STARTTLS)\r\n", "<stream:stream", ":irc 001 a\r\n", "NICK a\r\n",
 	"0\x0c\x02\x01\x01`\x07\x02\x01\x03\x04\x00\x80\x00", "\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00",
 	"\x00\x00\x00\x14\x00\x12\x00\x03\x00\x00\x00\x01\x00\x03tap\x00\x00\x00\x00\x00\x00\x00", "AMQP\x00\x00\x09\x01", "\x08\x00\x00\x00\x00\x00\x00\xce",
 	"INFO {\"server_id\":1}\r\n", "\x10\x0f\x00\x04MQTT\x04\x02\x00\x3c\x00\x03abc", "\x20\x02\x00\x00", "*1\r\n$4\r\nPING\r\n", "+PONG\r\n",
@@ -41,6 +42,9 @@ func TestFirstBytes(t *testing.T) {
 	all := slices.Clone(samples)
 	for i := range protocols {
 		all = append(all, protocols[i].client, protocols[i].server)
+	}
+	for _, sample := range slices.Clone(all) {
+		all = append(all, strings.ToLower(sample), strings.ToUpper(sample))
 	}
 	for _, sample := range all {
 		b := []byte(sample)
