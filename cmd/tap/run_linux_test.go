@@ -256,6 +256,7 @@ func TestWithoutCapability(t *testing.T) {
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "NET_RAW")
 	})
+	eventually.True(t, "an attempt on both interfaces", func() bool { return strings.Count(tap.log(), "not capturing") >= 2 })
 	tap.end(t)
 	if n := strings.Count(tap.stderr.String(), "not capturing"); n != 2 {
 		t.Errorf("it is said %d times, want once for each interface: %s", n, &tap.stderr)
