@@ -99,6 +99,12 @@ func (p *pipeline) contain() {
 	}
 }
 
+// flush ends all connections.
+func (p *pipeline) flush() {
+	defer p.contain()
+	p.table.Flush()
+}
+
 // tick moves the time on, in ns since the epoch.
 func (p *pipeline) tick(now int64) {
 	defer p.contain()

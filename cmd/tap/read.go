@@ -310,7 +310,7 @@ func (r *reading) all(c *capture, progress *progress) error {
 	for {
 		iface, err := r.next(c, &p, progress)
 		if err != nil {
-			r.pipeline.table.Flush()
+			r.pipeline.flush()
 			if errors.Is(err, io.EOF) {
 				err = nil
 			}

@@ -391,7 +391,7 @@ func (t *tap) end(why string) {
 	now := time.Now().UnixNano()
 	t.pipeline.mu.Lock()
 	defer t.pipeline.mu.Unlock()
-	t.pipeline.table.Flush()
+	t.pipeline.flush()
 	t.pipeline.engine.Flush(now)
 	t.pipeline.engine.Stopped(now, why)
 }

@@ -33,7 +33,8 @@ const (
 	authUnknownBit // TLS that carried data, client authentication unknown
 	notMutualBit   // TLS shown not to be mutual
 	answeredBit    // cleartext that the server answered
-	metBit         // cleartext of a connection that both ends took part in
+	answeringBit   // plaintext of a connection whose SYN was answered
+	spokenBit      // plaintext of a connection in which the pod itself has spoken, or both ends have
 	lateBit        // its start was missed
 	holedBit       // bytes of it were missed
 	ruleBit        // the first rule
@@ -69,10 +70,14 @@ func (t traits) rank() int {
 	return 1
 }
 
-// telling is rank where edges compete for room: plaintext that one end alone shows, which
-// anybody can send from any address, is the least telling of all.
+// telling is rank where edges compete for room. Anybody can send plaintext from any address:
+// where nobody answered it is the least telling of all, and where the pod has spoken, or both
+// ends have, it is the most telling.
 func (t traits) telling() int {
-	if t.has(plaintextBit) && !t.has(metBit) {
+	switch {
+	case t.has(spokenBit):
+		return t.rank() + 1
+	case t.has(plaintextBit) && !t.has(answeringBit):
 		if t &^= 1 << plaintextBit; t&(1<<verdicts-1) == 0 {
 			return 0
 		}
@@ -80,10 +85,21 @@ func (t traits) telling() int {
 	return t.rank()
 }
 
-// met reports whether both ends took part in a connection: both have spoken, or one answered the
-// other's SYN. A RST alone is no part.
-func met(j *verdict.Judged) bool {
-	return j.Source.Bytes > 0 && j.Destination.Bytes > 0 || !j.MissedStart && j.Source.Packets > 0 && j.Destination.Packets > 0
+// spoken reports whether the pod itself has sent payload, or both ends have where it is not
+// known which of them is the pod.
+func spoken(j *verdict.Judged) bool {
+	switch j.Direction {
+	case verdict.DirectionEgress:
+		return j.Source.Bytes > 0
+	case verdict.DirectionIngress:
+		return j.Destination.Bytes > 0
+	}
+	return j.Source.Bytes > 0 && j.Destination.Bytes > 0
+}
+
+// answering reports whether the start of a connection was seen, and packets of both ends.
+func answering(j *verdict.Judged) bool {
+	return !j.MissedStart && j.Source.Packets > 0 && j.Destination.Packets > 0
 }
 
 // traitsOf reads the traits of a connection that has a verdict, those of rules apart.
@@ -95,8 +111,13 @@ func traitsOf(j *verdict.Judged) traits {
 	if j.MissedBytes > 0 {
 		t |= 1 << holedBit
 	}
-	if j.Verdict == verdict.Plaintext && met(j) {
-		t |= 1 << metBit
+	if j.Verdict == verdict.Plaintext {
+		if answering(j) {
+			t |= 1 << answeringBit
+		}
+		if spoken(j) {
+			t |= 1 << spokenBit
+		}
 	}
 	switch {
 	case j.Verdict == verdict.Plaintext && answered(j):

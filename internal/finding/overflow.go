@@ -77,7 +77,7 @@ func (g *edge) rank() int {
 		return 0
 	}
 	var all traits
-	for _, bit := range [...]int{plaintextBit, encryptedBit, notMutualBit, failedBit, tlsBit, mtlsBit, unjudgedBit, metBit} {
+	for _, bit := range [...]int{plaintextBit, encryptedBit, notMutualBit, failedBit, tlsBit, mtlsBit, unjudgedBit, answeringBit, spokenBit} {
 		if g.counts.run(bit) > 0 {
 			all |= 1 << bit
 		}

@@ -2,6 +2,7 @@ package finding_test
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -79,11 +80,22 @@ func TestPlaintextKeepsItsEdge(t *testing.T) {
 // room from peers that are there, whichever comes first: plaintext that is found later has a finding of its own, and an edge that was
 // mutual TLS is not forgotten.
 func TestMadeUpPlaintextYields(t *testing.T) {
+	t.Run("segments alone", func(t *testing.T) {
+		madeUp(t, false, "plaintext-edge honest", "mtls-downgrade early", "mtls-downgrade mutual-3")
+	})
+	t.Run("behind a SYN that was answered", func(t *testing.T) { madeUp(t, true, "plaintext-edge honest", "plaintext-edge early") })
+}
+
+// madeUp floods an engine with forged plaintext, and expects findings of peers that are there.
+func madeUp(t *testing.T, answered bool, wants ...string) {
+	t.Helper()
 	const most = 20
 	forged := func(id uint64, at int64) *verdict.Judged {
 		j := plain(id, at)
-		j.MissedStart, j.Destination.Bytes, j.Destination.Packets, j.HTTP.Status = true, 0, 1, 0 // a RST answers it
-		j.PeerName, j.PeerNameBasis = fmt.Sprintf("forged-%03d", id), "sni"
+		j.Direction, j.PeerName, j.PeerNameBasis = verdict.DirectionIngress, "", ""
+		j.Source.Addr, j.Destination.Addr = netip.AddrFrom4([4]byte{10, 9, byte(id >> 8), byte(id)}), j.Source.Addr
+		j.Destination.Bytes, j.Destination.Packets, j.HTTP.Status = 0, 1, 0 // a RST answers it, or a SYN before it was answered
+		j.MissedStart = !answered
 		return j
 	}
 	peer := func(j *verdict.Judged, name string) *verdict.Judged {
@@ -119,7 +131,7 @@ func TestMadeUpPlaintextYields(t *testing.T) {
 			found[d.text("rule.id")+" "+d.text("meshtls.edge.to")] = true
 		}
 	}
-	for _, want := range []string{"plaintext-edge honest", "mtls-downgrade early", "mtls-downgrade mutual-3"} {
+	for _, want := range wants {
 		if !found[want] {
 			t.Errorf("no finding %q among %v", want, found)
 		}
