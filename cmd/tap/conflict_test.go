@@ -2,16 +2,13 @@ package main
 
 import (
 	"crypto/tls"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
-	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
@@ -62,31 +59,15 @@ func TestOtherBytesAgain(t *testing.T) {
 			"once":  {full, "[mtls mtls]"},
 			"twice": {slices.Concat(full[:len(full)-3], []capturetest.Frame{flight}, full[len(full)-3:]), "[tls tls]"},
 		} {
-			var said []string
-			p := newPipeline(flow.Config{}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { said = append(said, string(r.Value)) }})
+			said := &flows{t: t}
+			p := newPipeline(flow.Config{}, verdict.Config{}, said.config())
 			play(p, slices.Concat(c.packets, frames(1))...)
 			p.table.Flush()
-			var got []string
-			for _, l := range said {
-				var r struct {
-					MeshTLS struct {
-						Verdict string
-						Reasons []string
-					}
-				}
-				if err := json.Unmarshal([]byte(l), &r); err != nil {
-					t.Fatal(err)
-				}
-				if r.MeshTLS.Verdict == "" {
-					continue
-				}
-				if len(got) == 0 && slices.Contains(r.MeshTLS.Reasons, "conflicting_bytes") != (name == "twice") {
-					t.Errorf("%x %s: %v", version, name, r.MeshTLS.Reasons)
-				}
-				got = append(got, r.MeshTLS.Verdict)
+			if got := said.verdicts; len(got) > 0 && slices.Contains(said.reasons[0], "conflicting_bytes") != (name == "twice") {
+				t.Errorf("%x %s: %v", version, name, said.reasons[0])
 			}
-			if fmt.Sprint(got) != c.want {
-				t.Errorf("%x %s: %v, want %s\n%s", version, name, got, c.want, strings.Join(said, "\n"))
+			if got := said.verdicts; fmt.Sprint(got) != c.want {
+				t.Errorf("%x %s: %v, want %s", version, name, got, c.want)
 			}
 		}
 	}

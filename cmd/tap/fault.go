@@ -9,8 +9,8 @@ import (
 // faultsLogged is how many faults of the tap itself are logged with their place.
 const faultsLogged = 3
 
-// failed says that a packet brought about a fault of the tap itself, which cost what was known
-// of the connections. The pipeline is locked.
+// failed reports a panic that a packet caused. The table of connections is empty after it. The
+// pipeline is locked.
 func (t *tap) failed(cause any) {
 	t.renewed = true
 	n := t.pipeline.faults

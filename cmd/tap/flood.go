@@ -29,7 +29,7 @@ const (
 	floodEvery = 5 * time.Minute
 )
 
-// floodReasons say what came of too much, by a number.
+// floodReasons are the reasons that are published, with a number.
 var floodReasons = [floodKinds]string{
 	unreadPackets: "flood: %d QUIC packets in a second were dropped unread because nobody had answered them",
 	tcpPackets:    "flood, or too little CPU: %d packets of TCP in a second found no room in the ring and were not seen",

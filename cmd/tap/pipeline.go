@@ -84,9 +84,8 @@ func (p *pipeline) add(packet *flow.Packet) {
 	}
 }
 
-// contain keeps a fault of our own from ending the tap, whatever a packet has brought about:
-// the connections so far end as if they had made room, and what comes is looked at afresh.
-// Nothing is claimed of what it cost.
+// contain recovers from a panic that a packet caused, so that no packet ends the tap. It ends
+// the connections in the table as if they had been evicted, and starts with an empty table.
 func (p *pipeline) contain() {
 	cause := recover()
 	if cause == nil {
@@ -156,7 +155,7 @@ func (p *pipeline) Changed(c *flow.Conn) {
 	p.look(c, x)
 }
 
-// contradicted judges a settled connection anew whose packets contradict each other.
+// contradicted judges a settled connection again after its packets contradicted each other.
 func (p *pipeline) contradicted(c *flow.Conn) {
 	if x, ok := c.User.(*verdict.Rest); ok && c.Doubtful() {
 		j := p.judge.JudgeRest(c, x, p.interfaceName(c), false)

@@ -105,10 +105,26 @@ func TestUnreadAlert(t *testing.T) {
 	}
 }
 
-// judged plays packets and returns the verdicts of the flows, and their reasons.
-func judged(t *testing.T, frames []capturetest.Frame) (verdicts, reasons []string) {
+// judged plays packets, and returns the verdicts of the flows and the reasons of each.
+func judged(t *testing.T, frames []capturetest.Frame) (verdicts []string, reasons []string) {
 	t.Helper()
-	p := newPipeline(flow.Config{}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
+	said := &flows{t: t}
+	p := newPipeline(flow.Config{}, verdict.Config{}, said.config())
+	play(p, frames...)
+	p.table.Flush()
+	return said.verdicts, slices.Concat(said.reasons...)
+}
+
+// flows are the verdicts of flow records, and their reasons.
+type flows struct {
+	t        *testing.T
+	verdicts []string
+	reasons  [][]string
+}
+
+// config is that of an engine whose flow records are read.
+func (f *flows) config() finding.Config {
+	return finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
 		var record struct {
 			Event   struct{ Dataset string }
 			MeshTLS struct {
@@ -117,13 +133,10 @@ func judged(t *testing.T, frames []capturetest.Frame) (verdicts, reasons []strin
 			}
 		}
 		if err := json.Unmarshal(r.Value, &record); err != nil {
-			t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		if record.Event.Dataset == finding.DatasetFlow {
-			verdicts, reasons = append(verdicts, record.MeshTLS.Verdict), append(reasons, record.MeshTLS.Reasons...)
+			f.verdicts, f.reasons = append(f.verdicts, record.MeshTLS.Verdict), append(f.reasons, record.MeshTLS.Reasons)
 		}
-	}})
-	play(p, frames...)
-	p.table.Flush()
-	return verdicts, reasons
+	}}
 }

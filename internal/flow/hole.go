@@ -179,7 +179,7 @@ func (t *Table) skipTo(c *Conn, side Side, off int64) {
 	s.next = off
 }
 
-// passOver skips what a filter left out before off, and hands on what is held there.
+// passOver skips the bytes before off that a filter left out, and delivers the pieces held among them.
 func (t *Table) passOver(c *Conn, side Side, off int64) {
 	s := &c.tcp.side[side]
 	for s.next < off {

@@ -1,8 +1,8 @@
 package flow
 
-// Renew empties a table that cannot be trusted any more, because Add or Tick panicked: each
-// connection ends as one that made room, as far as that can be, and none of it is believed
-// later. Counters and connection numbers go on. It returns how many connections there were.
+// Renew empties a table after Add or Tick panicked, since its state may be inconsistent. The
+// Handler is told that each connection was evicted. Counters and connection numbers continue.
+// It returns how many connections there were.
 func (t *Table) Renew() (connections int) {
 	connections = t.count
 	var lists [numLists]*Conn
@@ -25,7 +25,7 @@ func (t *Table) Renew() (connections int) {
 	return connections
 }
 
-// abandon tells that c is over. What panics once more is given up.
+// abandon tells the Handler that c was evicted. It recovers from a second panic.
 func (t *Table) abandon(c *Conn) {
 	defer func() { _ = recover() }()
 	if c.User != nil && !c.Excluded {
