@@ -80,6 +80,7 @@ func read(args []string, std streams) (status int, err error) {
 		err = errors.Join(err, report.Text(std.out, summary, report.Options{Width: width(std.out), Color: colored(std.out)}))
 	} else {
 		err = errors.Join(err, r.failed)
+		r.tellHidden()
 	}
 	if slices.ContainsFunc(summary.Findings, o.fails) {
 		status = exitHit
