@@ -115,17 +115,26 @@ func (i *interfaceTap) open() (tcp, other *afpacket.Handle, err error) {
 // pair is a filter for TCP and one for all else.
 type pair [2]pcapfilter.Program
 
-// rings opens both rings with filters of the kernel.
+// rings opens both rings with filters of the kernel, at the same time: each waits for the
+// kernel (a grace period of RCU, some 20 ms), and until both are open packets are missed.
 func (i *interfaceTap) rings(filters pair) (tcp, other *afpacket.Handle, err error) {
 	ofTCP, ofOthers := i.tap.limits.rings()
-	if tcp, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: filters[0], RingBytes: ofTCP, Retire: retireTCP}); err != nil {
-		return nil, nil, err
+	others := make(chan error, 1)
+	go func() {
+		var err error
+		other, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: filters[1], RingBytes: ofOthers, Retire: retireOthers})
+		others <- err
+	}()
+	tcp, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: filters[0], RingBytes: ofTCP, Retire: retireTCP})
+	if err = cmp.Or(err, <-others); err == nil {
+		return tcp, other, nil
 	}
-	if other, err = afpacket.Open(afpacket.Config{Interface: i.name, Filter: filters[1], RingBytes: ofOthers, Retire: retireOthers}); err != nil {
-		tcp.Close()
-		return nil, nil, err
+	for _, h := range []*afpacket.Handle{tcp, other} {
+		if h != nil {
+			h.Close()
+		}
 	}
-	return tcp, other, nil
+	return nil, nil, err
 }
 
 const (

@@ -1,6 +1,7 @@
 // Command tap says whether traffic is mutual TLS, from the packets alone.
 //
 //	tap run          capture in a pod and publish what is found (configured by the environment)
+//	tap wait         end once the tap of this container captures (a postStart hook)
 //	tap check        say whether records can be published
 //	tap topics       say how the Kafka topics are, or make them
 //	tap read FILE    judge capture files
@@ -45,6 +46,7 @@ Says whether traffic is mutual TLS, TLS or plaintext, from the packets alone.
 
 Commands:
   run      capture in a pod and publish what is found; configured by the environment
+  wait     end once the tap of this container captures, after a second at the latest
   check    say whether records can be published, and what to do
   topics   say how the Kafka topics are, or make them
   read     judge capture files (pcap, pcapng)
@@ -76,6 +78,8 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 	switch name {
 	case "run":
 		err = run(ctx, args, environ, std)
+	case "wait":
+		wait(args, environ, std)
 	case "check":
 		err = check(ctx, args, environ, std)
 	case "topics":
@@ -91,7 +95,7 @@ func command(ctx context.Context, args, environ []string, std streams) int {
 	case "help", "--help", "-help", "-h":
 		_, err = io.WriteString(std.out, usage)
 	default:
-		err = fmt.Errorf(`%w: unknown command %q: expected run, check, topics, read, filter, schema or version; see "tap --help"`, errUsage, name)
+		err = fmt.Errorf(`%w: unknown command %q: expected run, wait, check, topics, read, filter, schema or version; see "tap --help"`, errUsage, name)
 	}
 	return conclude(name, status, err, std)
 }

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"bytes"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// socketList is what Linux 6.18 shows of a pod with two taps' rings and one socket that is not bound yet.
+const socketList = `sk               RefCnt Type Proto  Iface R Rmem   User   Inode
+0000000000000000 3      3    0003   2     1 0      65532  10542 
+0000000000000000 3      3    0003   2     1 0      65532  10543 
+0000000000000000 3      3    0003   1     1 0      65532  10544 
+0000000000000000 3      3    0000   0     0 0      65532  10545 
+0000000000000000 3      3    0003   1     0 0      65532  10545 
+0000000000000000 3      2    0003   1     1 0      0      10546 
+not a line of it
+`
+
+func TestPacketSockets(t *testing.T) {
+	for uid, want := range map[int]map[int]int{65532: {2: 2, 1: 1}, 0: {1: 1}, 7: {}} {
+		if got := packetSockets(strings.NewReader(socketList), uid); !maps.Equal(got, want) {
+			t.Errorf("user %d: %v, want %v", uid, got, want)
+		}
+	}
+}
+
+// TestCapturing: all rings of all interfaces that are named and up have to be there; of lo alone everybody has one.
+func TestCapturing(t *testing.T) {
+	list := filepath.Join(t.TempDir(), "packet")
+	if err := os.WriteFile(list, []byte(socketList+"0000000000000000 3      3    0003   1     1 0      65532  10547 \n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		interfaces string
+		uid        int
+		want       bool
+	}{
+		{"lo", 65532, true},
+		{"lo,nosuch0", 65532, true}, // what is not there does not come: nothing is held for it
+		{"nosuch0", 7, true},
+		{"lo", 0, false},
+		{"lo", 7, false},
+		{"all", 7, false},
+	} {
+		if got := capturing([]string{"TAP_INTERFACES=" + c.interfaces}, list, c.uid); got != c.want {
+			t.Errorf("%s of user %d: %t", c.interfaces, c.uid, got)
+		}
+	}
+	if capturing([]string{"TAP_INTERFACES=lo"}, list+"-none", 65532) {
+		t.Error("capturing without a list of sockets")
+	}
+	if got := strings.Join(tapped([]string{"TAP_INTERFACES= , "}), ","); got != "eth0,lo" {
+		t.Errorf("without a name it waits for %s", got)
+	}
+}
+
+// TestWaitNeverFails: whatever tap wait is called with and in, its exit status is 0, and it ends by itself.
+func TestWaitNeverFails(t *testing.T) {
+	for _, args := range [][]string{{"wait"}, {"wait", "--help"}, {"wait", "--no-such-flag"}, {"wait", "for", "ever"}} {
+		var out, told bytes.Buffer
+		began := time.Now()
+		if status := command(t.Context(), args, []string{"TAP_INTERFACES=lo", "TAP_WINDOW=bad"}, streams{nil, &out, &told}); status != exitFine {
+			t.Errorf("%v: status %d: %s", args, status, &told)
+		}
+		if len(args) == 1 && time.Since(began) < longestWait/2 {
+			t.Error("it did not wait for a tap that is not there")
+		}
+	}
+}
