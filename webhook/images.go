@@ -36,6 +36,7 @@ type images struct {
 
 	mu    sync.Mutex
 	usage map[string]string // from a configured image to the one to use; replaced, never changed
+	waits map[string]bool   // images that were seen to run inject.Wait; replaced, never changed
 	ran   map[string]string // from an image that was seen to run to its digest, "" unknown
 
 	failed map[string]types.UID // the pod whose failure was told, by image
@@ -64,6 +65,16 @@ func (i *images) usable() map[string]string {
 	return i.usage
 }
 
+// waiting returns the images that were seen to run inject.Wait; nil where none is tried.
+func (i *images) waiting() map[string]bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.check && i.waits == nil {
+		return map[string]bool{}
+	}
+	return i.waits
+}
+
 // follow reads how the pods ended. It runs on every replica.
 func (i *images) follow(ctx context.Context) error {
 	list, err := i.pods(ctx)
@@ -72,6 +83,10 @@ func (i *images) follow(ctx context.Context) error {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	waits := maps.Clone(i.waits)
+	if waits == nil {
+		waits = map[string]bool{}
+	}
 	for p := range list {
 		pod := &list[p]
 		if pod.Annotations[annotationWith] != i.with() {
@@ -83,9 +98,10 @@ func (i *images) follow(ctx context.Context) error {
 			if _, known := i.ran[image]; !known {
 				i.log.Info("image was seen to run", "image", image, "digest", digest)
 			}
-			i.ran[image] = digest
+			i.ran[image], waits[image] = digest, exited(pod, waitName)
 		}
 	}
+	i.waits = waits
 	usage := map[string]string{}
 	for image := range i.ran {
 		usage[image] = i.best(image)
@@ -94,20 +110,23 @@ func (i *images) follow(ctx context.Context) error {
 	return nil
 }
 
-// with is a hash of the tap's settings.
+// with is a hash of the tap's settings, and of what is tried.
 func (i *images) with() string {
-	sum := sha256.Sum256(i.cfg.Settings.JSON())
+	sum := sha256.Sum256(append(i.cfg.Settings.JSON(), waitName...))
 	return hex.EncodeToString(sum[:6])
 }
 
 // complain says once why a pod failed; i.mu is held.
 func (i *images) complain(image string, pod *corev1.Pod) {
-	if pod.Status.Phase != corev1.PodFailed || i.failed[image] == pod.UID {
+	if _, ok := ran(pod); ok || pod.Status.Phase != corev1.PodFailed || i.failed[image] == pod.UID {
 		return
 	}
 	i.failed[image] = pod.UID
 	why := pod.Status.Reason + " " + pod.Status.Message
 	for _, s := range pod.Status.ContainerStatuses {
+		if s.Name == waitName {
+			continue
+		}
 		if t := s.State.Terminated; t != nil {
 			why = fmt.Sprintf("exit status %d: %s", t.ExitCode, t.Message)
 		} else if w := s.State.Waiting; w != nil {
@@ -139,18 +158,26 @@ func byDigest(image, digest string) string {
 	return name + "@" + digest
 }
 
-// ran is whether the pod's container has run, and the digest of its image where the
-// runtime tells one that a registry knows.
+// ran is whether the pod's tap has run, and the digest of its image where the runtime tells
+// one that a registry knows. It is told once all of the pod has ended.
 func ran(pod *corev1.Pod) (digest string, ok bool) {
+	over := pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
+	if !over || !exited(pod, inject.Name) {
+		return "", false
+	}
 	for _, s := range pod.Status.ContainerStatuses {
-		if t := s.State.Terminated; t != nil && t.ExitCode == 0 {
-			if _, after, found := strings.Cut(s.ImageID, "@"); found {
-				digest = after
-			}
-			return digest, true
+		if _, after, found := strings.Cut(s.ImageID, "@"); found && s.Name == inject.Name {
+			digest = after
 		}
 	}
-	return "", false
+	return digest, true
+}
+
+// exited is whether a container of the pod has ended with status 0.
+func exited(pod *corev1.Pod, name string) bool {
+	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.Name == name && s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
+	})
 }
 
 func (i *images) pods(ctx context.Context) ([]corev1.Pod, error) {
@@ -252,7 +279,7 @@ func (i *images) attempt(ctx context.Context, image string, pod *corev1.Pod, aga
 		}
 		return err
 	}
-	if pod.Status.Phase == corev1.PodFailed && i.age(pod) > again {
+	if _, ok := ran(pod); !ok && pod.Status.Phase == corev1.PodFailed && i.age(pod) > again {
 		return client.IgnoreNotFound(i.client.Delete(ctx, pod))
 	}
 	return nil
@@ -283,7 +310,7 @@ func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
 		},
 		Annotations: map[string]string{annotationTried: image, annotationWith: i.with()},
 	}
-	pod.Spec.Containers = []corev1.Container{*c}
+	pod.Spec.Containers = []corev1.Container{*c, waiter(c)}
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	pod.Spec.ActiveDeadlineSeconds = &deadline
 	pod.Spec.EnableServiceLinks = new(bool)
@@ -292,6 +319,17 @@ func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
 		pod.OwnerReferences = []metav1.OwnerReference{*owner}
 	}
 	return pod, nil
+}
+
+// waitName is the container that tries inject.Wait. An image of another version, or of
+// another kind, may not have it: it is used all the same, without the hook.
+const waitName = "wait"
+
+// waiter is the tap's container with inject.Wait in place of the tap.
+func waiter(c *corev1.Container) corev1.Container {
+	w := *c.DeepCopy()
+	w.Name, w.Command, w.Args = waitName, inject.Wait, nil
+	return w
 }
 
 // configured is whether an image is the platform's own, by name or by digest. Others are a

@@ -41,14 +41,18 @@ func tried(t *testing.T, c client.Client) map[string]*corev1.Pod {
 	return out
 }
 
-// kubelet lets a pod end.
+// kubelet lets a pod end: with the phase Succeeded all of it, with Failed and an image's ID the tap alone. Else it failed.
 func kubelet(t *testing.T, c client.Client, pod *corev1.Pod, phase corev1.PodPhase, imageID string) {
 	t.Helper()
-	pod.Status.Phase = phase
-	if phase == corev1.PodSucceeded {
-		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
-			Name: "tap", ImageID: imageID, State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}},
-		}}
+	pod.Status.Phase, pod.Status.ContainerStatuses = phase, nil
+	for _, of := range pod.Spec.Containers {
+		ended := &corev1.ContainerStateTerminated{ExitCode: 2}
+		if phase == corev1.PodSucceeded || imageID != "" && of.Name == inject.Name {
+			ended.ExitCode = 0
+		}
+		pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{
+			Name: of.Name, ImageID: imageID, State: corev1.ContainerState{Terminated: ended},
+		})
 	}
 	if err := c.Status().Update(t.Context(), pod); err != nil {
 		t.Fatal(err)
@@ -141,6 +145,41 @@ func TestImageOfOthers(t *testing.T) {
 		if has != want || !mounted {
 			t.Errorf("%s: credentials %t, their place %t", image, has, mounted)
 		}
+	}
+}
+
+// TestImageThatCannotWait: an image that does not know `tap wait` is used without the hook, and not tried again and again; one that
+// knows it gets the hook, by its name and by its digest.
+func TestImageThatCannotWait(t *testing.T) {
+	k := newClock()
+	c := fake.NewClientBuilder().WithStatusSubresource(&corev1.Pod{}).Build()
+	i := prover(c, k, corev1.PullIfNotPresent)
+	round := func() {
+		t.Helper()
+		do(t, i.follow, func(ctx context.Context) error { return i.try(ctx, []string{byName, another}) })
+	}
+	round()
+	if w := i.waiting(); w == nil || len(w) != 0 {
+		t.Fatalf("waiting before anything ran: %v", w)
+	}
+	kubelet(t, c, tried(t, c)[byName], corev1.PodSucceeded, "reg.example:5000/tap@"+digest)
+	kubelet(t, c, tried(t, c)[another], corev1.PodFailed, "reg.example:5000/tap@"+digest)
+	if p := tried(t, c)[another]; p.Spec.Containers[1].Command[1] != "wait" || len(p.Spec.Containers[1].Args) != 0 {
+		t.Fatalf("the pod: %+v", p.Spec.Containers)
+	}
+	round()
+	kubelet(t, c, tried(t, c)[pinned], corev1.PodSucceeded, "reg.example:5000/tap@"+digest)
+	k.forward(tryAgain + time.Second)
+	round()
+	if i.usable()[another] == "" || tried(t, c)[another] == nil || i.waiting()[another] {
+		t.Errorf("of an old image: use %q, pod %v, hook %t", i.usable()[another], tried(t, c)[another] != nil, i.waiting()[another])
+	}
+	if w := i.waiting(); !w[byName] || !w[pinned] {
+		t.Errorf("of the webhook's own: %v", w)
+	}
+	i.check, i.waits = false, nil
+	if i.waiting() != nil {
+		t.Error("images are said to have been tried")
 	}
 }
 

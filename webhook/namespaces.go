@@ -67,7 +67,7 @@ func (n *namespaces) isChecked(object *corev1.Namespace) bool {
 func (n *namespaces) view(ctx context.Context, object *corev1.Namespace) (*inject.Namespace, error) {
 	ns := &inject.Namespace{
 		Name: object.Name, Labels: object.Labels, Annotations: object.Annotations,
-		Images: n.images.usable(), OldKubelets: n.nodes.old(),
+		Images: n.images.usable(), Waits: n.images.waiting(), OldKubelets: n.nodes.old(),
 	}
 	config, err := n.config(ctx, object.Name)
 	if err != nil {

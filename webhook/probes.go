@@ -239,13 +239,20 @@ func (p *probes) trial(ctx context.Context, ns *inject.Namespace, base *corev1.P
 	}
 	pod := asking(base, tapped, profile, noNative)
 	if refusal, err = p.admits(ctx, ns, pod); err != nil || refusal != "" {
-		return refusal, false, err
+		return refusal, !noNative && hookWithoutSidecar(refusal), err
 	}
 	if c, native := tapOf(pod); c != nil {
 		return "", native && (c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways), nil
 	}
 	refusal, err = p.admits(ctx, ns, tapped)
 	return refusal, false, err
+}
+
+// hookWithoutSidecar is whether a refusal says that another webhook dropped what makes a native
+// sidecar of the tap, whose postStart hook no other init container may have (k8s.io/kubernetes
+// pkg/apis/core/validation: "may not be set for init containers without restartPolicy=Always").
+func hookWithoutSidecar(refusal string) bool {
+	return strings.Contains(refusal, "lifecycle") && strings.Contains(refusal, "without restartPolicy=Always")
 }
 
 // admits creates a pod as a dry run and returns why it is refused, or "".

@@ -91,6 +91,16 @@ func forget(p *corev1.Pod) {
 	}
 }
 
+// validHooks refuses a hook of an init container that is no native sidecar, as the API server does.
+func validHooks(p *corev1.Pod) string {
+	for _, c := range p.Spec.InitContainers {
+		if c.Lifecycle != nil && c.RestartPolicy == nil {
+			return `Pod "p" is invalid: spec.initContainers[0].lifecycle: Forbidden: may not be set for init containers without restartPolicy=Always`
+		}
+	}
+	return ""
+}
+
 func probesOf(c *cluster, change func(*inject.Config)) *probes {
 	settings, _ := inject.ParseSettings(nil)
 	c.cfg = &inject.Config{Settings: settings, Image: "tap:1", Own: "tap", Profile: inject.ProfileAuto, ServerMinor: 37}
@@ -138,6 +148,7 @@ func TestProbes(t *testing.T) {
 		"no profile of that name":  {cluster: &cluster{answers: true, policy: admitAll}, profile: "best", want: all[:1], calls: 1},
 		"pods may choose":          {cluster: &cluster{answers: true, policy: refuse(addsRaw)}, config: func(c *inject.Config) { c.Allowed = []string{"*"} }, want: []inject.Profile{inject.ProfileBaseline}, calls: 4, refusal: "policy x: no"},
 		"sidecars are spoilt":      {cluster: &cluster{answers: true, after: forget, policy: admitAll}, want: all[:1], noNative: true, calls: 2},
+		"with a hook, spoilt":      {cluster: &cluster{answers: true, after: forget, policy: validHooks}, config: func(c *inject.Config) { c.Version = "1" }, want: all[:1], noNative: true, calls: 2},
 		"spoilt, and picky":        {cluster: &cluster{answers: true, after: forget, policy: refuse(addsRaw)}, want: []inject.Profile{inject.ProfileBaseline}, noNative: true, calls: 4, refusal: "policy x: no"},
 		"spoilt, as containers":    {cluster: &cluster{answers: true, after: forget, policy: admitAll}, config: func(c *inject.Config) { c.Mode = inject.Container }, want: all[:1], calls: 1},
 		"no dry runs":              {cluster: &cluster{err: apierrors.NewBadRequest(`admission webhook "x" does not support dry run`)}, want: all[:1], calls: 2},

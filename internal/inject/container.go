@@ -54,8 +54,27 @@ func (r *run) container() corev1.Container {
 	if r.result.Mode == Native {
 		always := corev1.ContainerRestartPolicyAlways
 		c.RestartPolicy = &always
+		if r.waits() {
+			c.Lifecycle = &corev1.Lifecycle{PostStart: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: Wait}}}
+		}
 	}
 	return c
+}
+
+// Wait is the tap's command that ends once it captures, by the path that it has in its image.
+// As a native sidecar's postStart hook it delays the pod's next container until then, by a
+// second at most (cmd/tap/wait.go): what an application does first is seen.
+var Wait = []string{"/tap", "wait"}
+
+// waits reports whether the image is known to have the command Wait: a hook that fails
+// kills its container, again and again. The image was seen to run it, or, where no image is
+// tried, its tag is the webhook's own version.
+func (r *run) waits() bool {
+	if r.ns.Waits != nil {
+		return r.ns.Waits[r.image]
+	}
+	_, tag, tagged := strings.Cut(r.image[strings.LastIndexByte(r.image, '/')+1:], ":")
+	return tagged && !strings.Contains(r.image, "@") && r.cfg.Version != "" && strings.TrimPrefix(tag, "v") == strings.TrimPrefix(r.cfg.Version, "v")
 }
 
 // env returns the tap's environment: who its pod is, the settings, and what was chosen.

@@ -68,6 +68,8 @@ type Namespace struct {
 	// Images are the images that were seen to run: from the name that was configured to
 	// the one to use. Nil: every image may be used as it is named.
 	Images map[string]string
+	// Waits are the images that were seen to run the command Wait; nil: none is tried.
+	Waits map[string]bool
 	// OldKubelets is whether a node cannot run native sidecars.
 	OldKubelets bool
 	// NoNative is whether another webhook of the cluster drops what makes a native sidecar

@@ -1,6 +1,7 @@
 package inject
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -215,6 +216,40 @@ func BenchmarkTap(b *testing.B) {
 	for b.Loop() {
 		if r := Tap(cfg, ns, raw, noon.Add(time.Minute)); r.Reason != Injected {
 			b.Fatal(r.Reason)
+		}
+	}
+}
+
+// TestWaitHook: the hook is there only where the tap is a native sidecar and its image is known to have the command. One that
+// has it not would be killed again and again.
+func TestWaitHook(t *testing.T) {
+	for name, c := range map[string]struct {
+		image string
+		mode  Mode
+		waits map[string]bool
+		want  bool
+	}{
+		"seen to wait":               {"reg:5000/tap:1", Native, map[string]bool{"reg:5000/tap:1": true}, true},
+		"seen, and it does not wait": {"reg:5000/tap:1", Native, map[string]bool{"reg:5000/tap:1": false}, false},
+		"not seen":                   {"reg:5000/tap:1", Native, map[string]bool{}, false},
+		"no native sidecar":          {"reg:5000/tap:1", Container, map[string]bool{"reg:5000/tap:1": true}, false},
+		"not tried, own version":     {"reg:5000/tap:1.2.3", Native, nil, true},
+		"not tried, another version": {"reg:5000/tap:1.2.2", Native, nil, false},
+		"not tried, by digest":       {"reg:5000/tap@sha256:1.2.3", Native, nil, false},
+		"not tried, no tag":          {"reg:5000/tap", Native, nil, false},
+	} {
+		cfg := &Config{Settings: Settings{}.Defaults(), Image: c.image, Mode: c.mode, Version: "v1.2.3"}
+		ns := &Namespace{Name: "shop", Labels: map[string]string{Label: Enabled}, Waits: c.waits}
+		result := Tap(cfg, ns, []byte(`{"metadata":{},"spec":{"containers":[{"name":"web"}]}}`), noon)
+		if result.Reason != Injected {
+			t.Fatalf("%s: %s", name, result.Reason)
+		}
+		b, err := json.Marshal(result.Patch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(string(b), `"postStart":{"exec":{"command":["/tap","wait"]}}`); got != c.want {
+			t.Errorf("%s: hook %t", name, got)
 		}
 	}
 }
