@@ -188,7 +188,7 @@ func judgeOurs() func([]byte) {
 }
 
 // Data implements flow.Handler, with Changed and End.
-func (j *judging) Data(c *flow.Conn, s flow.Segment) {
+func (j *judging) Data(c *flow.Conn, s *flow.Segment) {
 	if rest, ok := c.User.(*verdict.Rest); ok {
 		rest.Tail.Quiet(dissect.Side(s.Side), s.Data, s.Gap)
 		return

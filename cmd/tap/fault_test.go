@@ -49,3 +49,34 @@ func TestFaultIsContained(t *testing.T) {
 		t.Errorf("verdicts %v, want mtls for what came behind it", said.verdicts)
 	}
 }
+
+// TestFaultInAll: behind a packet that causes a fault the next ones are taken, and a fault of
+// what hands them on, which would recur for ever, is not contained.
+func TestFaultInAll(t *testing.T) {
+	said := &flows{t: t}
+	p := newPipeline(flow.Config{Exclude: func(c *flow.Conn) bool {
+		if c.Orig.Port == 41000 {
+			panic("broken")
+		}
+		return false
+	}}, verdict.Config{}, said.config())
+	left := uint16(4)
+	next := func() *flow.Packet {
+		if left == 0 {
+			return nil
+		}
+		left--
+		data := capturetest.UDPFrame(netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), 40998+left), netip.MustParseAddrPort("10.0.0.2:514"), []byte("<13>a line of syslog"))
+		return &flow.Packet{Time: captureStart.UnixNano(), Data: data, Length: len(data), Link: flow.LinkEthernet}
+	}
+	p.addAll(next)
+	if p.faults != 1 || p.table.Len() != 2 {
+		t.Errorf("%d faults, want 1; %d connections behind it, want 2", p.faults, p.table.Len())
+	}
+	defer func() {
+		if cause := recover(); cause != "reader" {
+			t.Errorf("recovered %v, want the reader's own panic", cause)
+		}
+	}()
+	p.addAll(func() *flow.Packet { panic("reader") })
+}

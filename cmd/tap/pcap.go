@@ -110,10 +110,10 @@ func (c *classic) next(p *flow.Packet) (int, error) {
 	}
 	record, err := c.in.Peek(c.header + captured)
 	c.skip(record)
-	if errors.Is(err, io.EOF) {
-		err = io.ErrUnexpectedEOF
-	}
 	if err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
 		return 0, err
 	}
 	fill(p, at, record[c.header:], length, c.link)

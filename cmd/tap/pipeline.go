@@ -24,6 +24,7 @@ type pipeline struct {
 	interfaces []string        // their names, by flow.Packet.Interface; empty: not known
 	failed     uint64          // connections that the dissector gave up on
 	faults     uint64          // see contain
+	outside    bool            // where packets come from is at work, see addSome
 	fault      func(cause any) // is called at each, mu is held; nil: nothing
 	defaultCut bool            // packets are cut by the default filter, and by nothing else
 
@@ -75,6 +76,31 @@ func saidOf(j *verdict.Judged) said {
 // add takes one packet.
 func (p *pipeline) add(packet *flow.Packet) {
 	defer p.contain()
+	p.take(packet)
+}
+
+// addAll takes the packets that next returns, until it returns nil.
+func (p *pipeline) addAll(next func() *flow.Packet) {
+	for over := false; !over; {
+		over = p.addSome(next)
+	}
+}
+
+// addSome is addAll, and returns false behind a packet that caused a panic.
+func (p *pipeline) addSome(next func() *flow.Packet) (over bool) {
+	defer p.contain()
+	for !over {
+		p.outside = true
+		packet := next()
+		if p.outside = false; packet != nil {
+			p.take(packet)
+		}
+		over = packet == nil
+	}
+	return over
+}
+
+func (p *pipeline) take(packet *flow.Packet) {
 	p.table.Add(packet)
 	for more := true; more && p.memory.Held() > p.maxPending; {
 		more = p.table.Shed(false)
@@ -88,8 +114,11 @@ func (p *pipeline) add(packet *flow.Packet) {
 // the connections in the table as if they had been evicted, and starts with an empty table.
 func (p *pipeline) contain() {
 	cause := recover()
-	if cause == nil {
+	switch {
+	case cause == nil:
 		return
+	case p.outside:
+		panic(cause)
 	}
 	p.faults++
 	p.table.Renew()
@@ -112,8 +141,8 @@ func (p *pipeline) tick(now int64) {
 }
 
 // Data implements flow.Handler.
-func (p *pipeline) Data(c *flow.Conn, s flow.Segment) {
-	x := p.of(c, &s)
+func (p *pipeline) Data(c *flow.Conn, s *flow.Segment) {
+	x := p.of(c, s)
 	if x == nil {
 		return
 	}

@@ -1,6 +1,9 @@
 package dissect
 
-import "unicode/utf8"
+import (
+	"slices"
+	"unicode/utf8"
+)
 
 const (
 	// readableRun is how many bytes of ASCII text in a row are no ciphertext. Random
@@ -35,19 +38,19 @@ func (r *textRun) reset() { *r = textRun{} }
 func (r *textRun) add(b []byte) bool {
 	from := -r.all - r.pending // where the run began
 	for end := from + readableRun - 1; end < len(b); end = from + readableRun - 1 {
-		at := end
-		for at >= max(from, 0) && !endsRun[b[at]] {
-			at--
+		start := max(from, 0)
+		last := -1
+		if end >= start {
+			last = lastEnd(b[start : end+1])
 		}
-		if at < max(from, 0) {
+		if last < 0 {
 			return r.each(b)
 		}
-		from = at + 1
+		from = start + last + 1
 	}
-	for at := len(b) - 1; at >= max(from, 0); at-- {
-		if endsRun[b[at]] {
-			from = at + 1
-			break
+	if start := max(from, 0); start < len(b) {
+		if last := lastEnd(b[start:]); last >= 0 {
+			from = start + last + 1
 		}
 	}
 	if from > 0 {
@@ -57,6 +60,16 @@ func (r *textRun) add(b []byte) bool {
 		b = b[from:]
 	}
 	return r.each(b)
+}
+
+// lastEnd returns where the last byte that ends any run stands, -1 if there is none.
+func lastEnd(b []byte) int {
+	for at, c := range slices.Backward(b) {
+		if endsRun[c] {
+			return at
+		}
+	}
+	return -1
 }
 
 // endsRun holds the bytes that are no part of text, wherever they stand: control

@@ -13,7 +13,7 @@ type satisfied struct {
 	table *flow.Table
 }
 
-func (s *satisfied) Data(c *flow.Conn, d flow.Segment) {
+func (s *satisfied) Data(c *flow.Conn, d *flow.Segment) {
 	s.gather.Data(c, d)
 	s.table.Done(c, false)
 }

@@ -111,8 +111,8 @@ type Segment struct {
 // Connections that carry no payload get End only.
 type Handler interface {
 	// Data is called for each new piece of payload, in order for each side. For UDP
-	// each call is one datagram.
-	Data(c *Conn, s Segment)
+	// each call is one datagram. s is valid during the call only.
+	Data(c *Conn, s *Segment)
 	// Changed is called when a side sent a FIN or a RST, after its data. Data may still
 	// follow: of the other side, and of this one if the FIN or RST was forged. It is called
 	// too when packets of a connection that is done first contradict each other (Conflict).

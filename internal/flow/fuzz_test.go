@@ -134,7 +134,7 @@ type numbered struct {
 	next map[*flow.Conn]*[2]int64
 }
 
-func (n *numbered) Data(c *flow.Conn, s flow.Segment) {
+func (n *numbered) Data(c *flow.Conn, s *flow.Segment) {
 	if n.next == nil {
 		n.next = map[*flow.Conn]*[2]int64{}
 	}

@@ -38,7 +38,7 @@ func newGather(t testing.TB) *gather {
 	return &gather{t: t, streams: map[uint64]*[2][]byte{}, next: map[uint64]*[2]int64{}}
 }
 
-func (g *gather) Data(c *flow.Conn, s flow.Segment) {
+func (g *gather) Data(c *flow.Conn, s *flow.Segment) {
 	if g.streams[c.ID] == nil {
 		g.streams[c.ID], g.next[c.ID] = &[2][]byte{}, &[2]int64{}
 	}
@@ -84,7 +84,7 @@ func (g *gather) End(c *flow.Conn, why flow.EndReason) {
 // nothing is a Handler that does nothing.
 type nothing struct{}
 
-func (nothing) Data(*flow.Conn, flow.Segment)  {}
+func (nothing) Data(*flow.Conn, *flow.Segment) {}
 func (nothing) Changed(*flow.Conn)             {}
 func (nothing) End(*flow.Conn, flow.EndReason) {}
 

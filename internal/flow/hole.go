@@ -233,7 +233,7 @@ func (t *Table) tail(c *Conn, side Side) {
 	s := &c.tcp.side[side]
 	if gap := s.next - s.told; gap > 0 && c.Transport == protoTCP {
 		s.told = s.next
-		t.emit(c, Segment{Side: side, Offset: s.next, Ack: -1, Gap: gap, Time: c.Last})
+		t.emit(c, side, s.next, nil, -1, gap, c.Last, false)
 	}
 }
 

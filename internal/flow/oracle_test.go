@@ -173,7 +173,7 @@ type heard struct {
 	ended int
 }
 
-func (h *heard) Data(c *flow.Conn, s flow.Segment) {
+func (h *heard) Data(c *flow.Conn, s *flow.Segment) {
 	if next := int64(len(h.got[s.Side])); s.Offset != next+s.Gap || s.Gap < 0 {
 		h.t.Fatalf("side %d: offset %d after %d, gap %d", s.Side, s.Offset, next, s.Gap)
 	}

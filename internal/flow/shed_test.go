@@ -21,7 +21,7 @@ func newSettling(cfg flow.Config) *settling {
 	return s
 }
 
-func (s *settling) Data(c *flow.Conn, x flow.Segment) {
+func (s *settling) Data(c *flow.Conn, x *flow.Segment) {
 	if string(x.Data) == "!" {
 		s.table.Done(c, false)
 	}

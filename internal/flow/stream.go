@@ -127,12 +127,12 @@ func (t *Table) deliver(c *Conn, side Side, p *piece) {
 			t.remember(s, p)
 		}
 		s.told = p.off + int64(len(p.data))
-		t.emit(c, Segment{Side: side, Offset: p.off, Data: p.data, Ack: p.ack, Gap: gap, Time: p.time})
+		t.emit(c, side, p.off, p.data, p.ack, gap, p.time, false)
 	}
 	if cut := s.next - s.told; cut > 0 {
 		s.told = s.next
 		t.cut(c, side, cut)
-		t.emit(c, Segment{Side: side, Offset: s.next, Ack: p.ack, Gap: cut, Cut: true, Time: p.time})
+		t.emit(c, side, s.next, nil, p.ack, cut, p.time, true)
 	}
 }
 
@@ -153,10 +153,15 @@ func (t *Table) cut(c *Conn, side Side, n int64) {
 	t.stats.CutBytes += uint64(n)
 }
 
-func (t *Table) emit(c *Conn, s Segment) {
-	if !c.Excluded && (!c.tcp.done || c.tcp.followed) {
-		t.h.Data(c, s)
+// emit tells the handler of a segment. The segment is the table's: a copy of so many words
+// for each packet shows in a profile.
+func (t *Table) emit(c *Conn, side Side, off int64, data []byte, ack, gap, at int64, cut bool) {
+	if c.Excluded || c.tcp.done && !c.tcp.followed {
+		return
 	}
+	s := &t.told
+	s.Side, s.Offset, s.Data, s.Ack, s.Gap, s.Cut, s.Time = side, off, data, ack, gap, cut, at
+	t.h.Data(c, s)
 }
 
 // lose counts n bytes that will not be handed on.
@@ -189,6 +194,6 @@ func (t *Table) datagram(c *Conn, side Side, d *Decoded, now int64) {
 	if len(d.Payload) > 0 {
 		gap := off - s.told // of datagrams nothing else is missing
 		s.told = off + int64(len(d.Payload))
-		t.emit(c, Segment{Side: side, Offset: off, Data: d.Payload, Ack: -1, Gap: gap, Cut: gap > 0, Time: now})
+		t.emit(c, side, off, d.Payload, -1, gap, now, gap > 0)
 	}
 }

@@ -16,7 +16,7 @@ type settled struct {
 	table *flow.Table
 }
 
-func (s *settled) Data(c *flow.Conn, g flow.Segment) {
+func (s *settled) Data(c *flow.Conn, g *flow.Segment) {
 	s.gather.Data(c, g)
 	s.table.Done(c, false)
 }

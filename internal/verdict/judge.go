@@ -38,6 +38,7 @@ type Judge struct {
 	memory memory
 	names  names
 	shared shared
+	fresh  fresh
 	offers map[string][]string // names of the suites that clients offer, by their numbers
 }
 
@@ -117,7 +118,35 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 		}
 		return false
 	}
+	j.fresh = fresh{momentOf(c, s), h}
 	return true
+}
+
+// fresh is a handshake as Settled has found it, for a call of Judge at the same moment.
+type fresh struct {
+	moment
+	handshake handshake
+}
+
+// moment is a point of a session's life: what is concluded of one does not change within it.
+type moment struct {
+	session  *dissect.Session
+	revision uint32
+	packets  uint64
+}
+
+func momentOf(c *flow.Conn, s *dissect.Session) moment {
+	return moment{s, s.Revision(), c.Orig.Packets + c.Resp.Packets}
+}
+
+// handshake is handshakeOf, which is not worked out twice in a row.
+func (j *Judge) handshake(c *flow.Conn, s *dissect.Session, ended bool) handshake {
+	f := j.fresh
+	j.fresh = fresh{}
+	if !ended && f.moment == momentOf(c, s) {
+		return f.handshake
+	}
+	return handshakeOf(c, s, s.TLS(), ended)
 }
 
 // conclusion is what remains of a settled session once it is finished: what of Judged

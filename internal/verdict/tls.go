@@ -46,7 +46,7 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 		judgeMidstream(out, c, s)
 		return
 	}
-	h := handshakeOf(c, s, t, out.Ended)
+	h := j.handshake(c, s, out.Ended)
 	if t.Over == dissect.OverTCP {
 		j.inherit(&h, out, t)
 	}

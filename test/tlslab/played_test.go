@@ -18,7 +18,7 @@ type lengths struct {
 	client, server []int
 }
 
-func (r *sizesOf) Data(c *flow.Conn, s flow.Segment) {
+func (r *sizesOf) Data(c *flow.Conn, s *flow.Segment) {
 	x, ok := c.User.(*dissect.Session)
 	if !ok {
 		x = dissect.New()

@@ -96,7 +96,7 @@ func replayed(frames []frame) *replay {
 }
 
 // Data implements flow.Handler.
-func (r *replay) Data(c *flow.Conn, s flow.Segment) {
+func (r *replay) Data(c *flow.Conn, s *flow.Segment) {
 	x, ok := c.User.(*state)
 	if !ok {
 		x = &state{session: r.memory.New()}
