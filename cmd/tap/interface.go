@@ -255,6 +255,9 @@ func (i *interfaceTap) opened(tcp, other *afpacket.Handle) {
 	lost := i.err != nil
 	i.handle, i.other, i.err, i.since = tcp, other, nil, time.Now()
 	i.mu.Unlock()
+	i.tap.pipeline.mu.Lock()
+	i.tap.gap.note(i.tap, time.Now())
+	i.tap.pipeline.mu.Unlock()
 	i.trial()
 	i.tap.pipeline.mu.Lock()
 	if lost {

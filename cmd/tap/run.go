@@ -44,7 +44,9 @@ type tap struct {
 	pipeline  *pipeline
 	taps      []*interfaceTap
 	older     int // connections that were there before the tap
+	gap       gap // guarded by pipeline.mu
 	begun     time.Time
+	created   time.Time // of the pod's network; zero: not known
 	limits    limits
 	addresses addresses // guarded by pipeline.mu
 	thinner   thinner   // guarded by pipeline.mu
@@ -136,7 +138,7 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 // newTap wires the stages. An error is one of the settings.
 func newTap(s settings, std streams) (*tap, error) {
 	t := &tap{
-		settings: s, sockets: &sink.Sockets{}, begun: time.Now(), older: establishedConnections(),
+		settings: s, sockets: &sink.Sockets{}, begun: time.Now(), created: networkCreated(time.Now()), older: establishedConnections(),
 		log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel})),
 		all: slices.Contains(s.Interfaces, everyInterface),
 	}
@@ -325,6 +327,7 @@ func (t *tap) capture(ctx context.Context) {
 		captures.Go(func() { i.run(capturing) })
 	}
 	t.pipeline.mu.Lock()
+	t.gap = gap{network: t.created}
 	if !t.all {
 		for _, i := range t.captures() {
 			start(i)
@@ -406,6 +409,7 @@ func (t *tap) tellStarted(ctx context.Context) {
 	}
 	t.pipeline.mu.Lock()
 	defer t.pipeline.mu.Unlock()
+	t.gap.settled = true
 	t.pipeline.engine.Started(time.Now().UnixNano(), t.selfTest())
 	if len(t.faults) > 0 {
 		t.pipeline.engine.Degraded(time.Now().UnixNano(), strings.Join(t.faults, "; "))

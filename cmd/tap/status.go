@@ -40,7 +40,7 @@ func (t *tap) problems() []string {
 func (t *tap) coverage() finding.Coverage {
 	c := t.pipeline.coverage()
 	maps.Copy(c.Counters, t.limits.counters())
-	c.Older, c.Uncaptured = uint64(t.older), t.uncaptured
+	c.Older, c.Uncaptured, c.Since = uint64(t.older), t.uncaptured, t.gap.since()
 	for _, i := range t.captures() {
 		s := i.stats()
 		c.Dropped += s.Drops
@@ -75,9 +75,9 @@ func (t *tap) interfaceStates() []finding.InterfaceState {
 	return out
 }
 
-// selfTest is what the tap found out of itself at its start.
+// selfTest is what the tap found out of itself at its start. The pipeline is locked.
 func (t *tap) selfTest() finding.SelfTest {
-	var test finding.SelfTest
+	test := finding.SelfTest{Gap: t.gap.told()}
 	for _, i := range t.captures() {
 		test.Interfaces = append(test.Interfaces, i.name)
 		test.Checks = append(test.Checks, checked("capture_"+i.name, i.problem()))

@@ -17,6 +17,7 @@ func TestWaitMissesNothing(t *testing.T) {
 		a, b := pods(t)
 		needs(t, "curl", "curl", "setpriv", "util-linux")
 		b.serve(t, "MESHTLS_PROXY=application", "")
+		a.run(t, "", "curl", "-sS", "-m", "300", "http://"+b.address+":8080/") // which no tap sees
 		as := []string{"setpriv", "--reuid=65532", "--regid=65532", "--clear-groups", "--inh-caps=+net_raw", "--ambient-caps=+net_raw", program}
 		tap := a.start(t, []string{"POD_IPS=" + a.address, "TAP_EMIT=flows"}, append(as, "run")...)
 		began := time.Now()
@@ -29,6 +30,10 @@ func TestWaitMissesNothing(t *testing.T) {
 			continue
 		}
 		for _, r := range validated(t, tap.end(t)) {
+			if at := r.at; at("event.action") == "started" &&
+				(at("meshtls.tap.gap.connections") != "1" || at("meshtls.tap.gap.milliseconds") == "" || at("meshtls.coverage.since") == "") {
+				t.Errorf("what was before the capture: %s, since %s", at("meshtls.tap.gap"), at("meshtls.coverage.since"))
+			}
 			if r.at("destination.port") == "8080" && r.at("meshtls.verdict") == "plaintext" && !strings.Contains(r.at("meshtls.reasons"), "mid_stream") {
 				t.Logf("the rings were open after %v", waited)
 				return

@@ -64,6 +64,7 @@ type Coverage struct {
 	Evicted  uint64 // connections given up for want of room
 	CutShort uint64 // streams of which only the head was read for want of room
 	Older    uint64 // connections that are older than the tap: as it is, in each window too
+	Since    int64  // since when all interfaces are captured, ns since the epoch: nothing before was seen; 0: not known
 	Foreign  uint64 // packets of conversations that do not involve the tapped pod, which were not looked at
 
 	// Uncaptured are the names of the pod's network interfaces that are up and not captured,

@@ -9,6 +9,14 @@ import (
 type SelfTest struct {
 	Interfaces []string // that are captured on
 	Checks     []Check
+	Gap        *Gap // what was before the capture; nil: nothing is known of it
+}
+
+// Gap is what passed in the pod's network before the capture began.
+type Gap struct {
+	Network     int64  // when that network came to be, ns since the epoch; 0: not known
+	Captured    int64  // since when all interfaces are captured, ns since the epoch; 0: not all are
+	Connections uint64 // TCP connections that were opened or accepted there before, by the system's count
 }
 
 // Check is one thing that was tried.
@@ -129,5 +137,20 @@ func encodeSelfTest(enc *encoder, t *SelfTest) {
 		enc.str("detail", c.Detail)
 		enc.close()
 	}
+	enc.close()
+	if t.Gap != nil {
+		encodeGap(enc, t.Gap)
+	}
+}
+
+func encodeGap(enc *encoder, g *Gap) {
+	enc.open("gap")
+	if g.Network != 0 {
+		enc.time("network_created", g.Network)
+		if g.Captured != 0 {
+			enc.uint("milliseconds", uint64(max(g.Captured-g.Network, 0))/1e6)
+		}
+	}
+	enc.uint("connections", g.Connections)
 	enc.close()
 }

@@ -64,7 +64,7 @@ func (e *Engine) covered(end int64) span {
 		from: e.window.from, to: max(end, e.window.from), known: e.cfg.Coverage != nil,
 		Coverage: Coverage{
 			Packets: since(now.Packets, was.Packets), Dropped: since(now.Dropped, was.Dropped),
-			Evicted: since(now.Evicted, was.Evicted), CutShort: since(now.CutShort, was.CutShort), Older: now.Older,
+			Evicted: since(now.Evicted, was.Evicted), CutShort: since(now.CutShort, was.CutShort), Older: now.Older, Since: now.Since,
 			Foreign: since(now.Foreign, was.Foreign), Uncaptured: now.Uncaptured,
 			Undecoded: undecodedSince(now.Undecoded, was.Undecoded),
 		},
@@ -95,6 +95,9 @@ func (e *Engine) encodeCoverage(s *span, blind []string) {
 	enc.time("start", s.from)
 	enc.time("end", s.to)
 	enc.close()
+	if s.Since != 0 {
+		enc.time("since", s.Since)
+	}
 	if s.known {
 		enc.uint("packets", s.Packets)
 		enc.uint("dropped", s.Dropped)

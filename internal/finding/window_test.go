@@ -60,7 +60,7 @@ func unseen(t *testing.T) []finding.Record {
 	n := uint64(0)
 	r := newRig(t, finding.Config{Heartbeat: 5 * time.Minute, Coverage: func() finding.Coverage {
 		n++
-		return finding.Coverage{Packets: n, Foreign: 5 * n, Uncaptured: []string{"net1", "net2"}}
+		return finding.Coverage{Packets: n, Foreign: 5 * n, Uncaptured: []string{"net1", "net2"}, Since: noon - second/4}
 	}})
 	r.e.Tick(noon)
 	r.e.Add(mutual(1, noon+minute))
@@ -72,7 +72,7 @@ func unseen(t *testing.T) []finding.Record {
 func TestUnseen(t *testing.T) {
 	said := map[string]bool{}
 	for _, r := range unseen(t) {
-		said[r.Dataset] = strings.Contains(string(r.Value), `"foreign_packets":`) && strings.Contains(string(r.Value), `"uncaptured_interfaces":["net1","net2"]`) &&
+		said[r.Dataset] = strings.Contains(string(r.Value), `"foreign_packets":`) && strings.Contains(string(r.Value), `"since":"2026-`) && strings.Contains(string(r.Value), `"uncaptured_interfaces":["net1","net2"]`) &&
 			(r.Dataset != finding.DatasetPosture || strings.Contains(string(r.Value), "0 packets lost, not captured on net1, net2, "))
 	}
 	if !said[finding.DatasetPosture] || !said[finding.DatasetTap] {

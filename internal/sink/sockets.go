@@ -29,6 +29,14 @@ const remembered = time.Minute
 type Sockets struct {
 	mu    sync.Mutex
 	ports map[uint16]ownership
+	begun uint64
+}
+
+// Begun returns how many connections were begun so far, failed attempts included.
+func (s *Sockets) Begun() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begun
 }
 
 // ownership is when a port was, or still is, this program's.
@@ -84,6 +92,7 @@ func (s *Sockets) add(port uint16) {
 		}
 	}
 	s.ports[port] = ownership{from: now}
+	s.begun++
 }
 
 func (s *Sockets) remove(port uint16) {
