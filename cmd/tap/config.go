@@ -34,7 +34,8 @@ type environment struct {
 	ConfigDir  string        `env:"TAP_CONFIG_DIR" about:"folder of the ConfigMap meshtls-tap, re-read: enabled, until, mute, expect"`
 	Allow      string        `env:"TAP_CONFIG_ALLOW" envDefault:"enabled,until" about:"which of them it may set, of enabled, until, mute, expect; none"`
 	Redact     string        `env:"TAP_REDACT" envDefault:"default" about:"strict, default or none: none publishes paths and user agents"`
-	Listen     string        `env:"TAP_LISTEN" envDefault:":9469" about:"address of /healthz, /readyz, /metrics, or none"`
+	Listen     string        `env:"TAP_LISTEN" envDefault:"none" about:"address of /healthz, /readyz, /metrics, such as :29469; none: no port is taken"`
+	ListenWait time.Duration `env:"TAP_LISTEN_AFTER" envDefault:"0s" expected:"a duration such as 10s" about:"when to take that port: what the pod's application takes before is left to it"`
 	LogLevel   slog.Level    `env:"TAP_LOG_LEVEL" envDefault:"INFO" expected:"debug, info, warn or error" about:"debug, info, warn or error"`
 	Sink       string        `env:"TAP_SINK" envDefault:"stdout" about:"where records go: stdout (JSON lines) or kafka"`
 

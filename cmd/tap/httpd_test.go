@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -137,4 +138,63 @@ func FuzzReadRequest(f *testing.F) {
 			t.Fatalf("%q %q of %q", method, path, data)
 		}
 	})
+}
+
+// TestNoPortByDefault: a tap that is not told to listen takes no port, and one that is told to wait leaves it to whoever wants it
+// before: it goes on without.
+func TestNoPortByDefault(t *testing.T) {
+	begin := func(environ ...string) (tap *tap, told *bytes.Buffer) {
+		s, err := readEnvironment(environ)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told = &bytes.Buffer{}
+		if tap, err = newTap(s, streams{err: told, out: io.Discard}); err != nil {
+			t.Fatal(err)
+		}
+		return tap, told
+	}
+	if tap, _ := begin(); tap.Listen != "none" {
+		t.Errorf("it listens on %s", tap.Listen)
+	}
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := free.Addr().String()
+	free.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	tap, _ := begin("TAP_LISTEN="+at, "TAP_LISTEN_AFTER=1h")
+	end := tap.serve(ctx)
+	application, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Fatalf("the tap was first: %v", err)
+	}
+	defer application.Close()
+	cancel()
+	end()
+	tap, told := begin("TAP_LISTEN="+at, "TAP_LISTEN_AFTER=1ns")
+	done := make(chan struct{})
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	tap.log = slog.New(&once{slog.NewTextHandler(told, nil), done})
+	end = tap.serve(ctx)
+	<-done
+	cancel()
+	end()
+	if !strings.Contains(told.String(), "no health and metrics") {
+		t.Errorf("it said %q", told)
+	}
+}
+
+// once is a handler that closes a channel with the first thing that is said.
+type once struct {
+	slog.Handler
+	said chan struct{}
+}
+
+func (o *once) Handle(ctx context.Context, r slog.Record) error {
+	err := o.Handler.Handle(ctx, r)
+	close(o.said)
+	return err
 }

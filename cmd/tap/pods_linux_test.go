@@ -195,7 +195,7 @@ func (x *process) log() string { return x.stderr.String() }
 func (p pod) start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	x := &process{Cmd: p.in(context.Background(), args...), ended: make(chan error, 1)}
-	x.Env = append(os.Environ(), env...)
+	x.Env = append(append(os.Environ(), "TAP_LISTEN=:9469"), env...) // see pod.get
 	x.Cmd.Stderr = &x.stderr
 	x.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	x.WaitDelay = 5 * time.Second

@@ -255,7 +255,7 @@ func (t *tap) run(ctx context.Context) error {
 		t.log.Warn("a variable that means nothing to this version; see tap run --help", "variable", name)
 	}
 	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.Sink, "older_connections", t.older, "memory_limit", t.limits.group)
-	server := t.serve()
+	endServer := t.serve(ctx)
 	t.obey()
 	for ctx.Err() == nil {
 		if why := t.orders.why(t.until, time.Now()); why != "" {
@@ -266,9 +266,7 @@ func (t *tap) run(ctx context.Context) error {
 	}
 	t.addresses.events.close()
 	err := t.flush()
-	if server != nil {
-		server.close()
-	}
+	endServer()
 	return err
 }
 

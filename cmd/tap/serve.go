@@ -1,17 +1,45 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strings"
+	"time"
 )
 
-// serve starts the server of /healthz, /readyz and /metrics, nil if there is to be none.
-// A port that is taken is no reason to end: the tap goes on without it and says so.
-func (t *tap) serve() *httpd {
-	if t.Listen == "" || t.Listen == "none" {
-		return nil
+// serve starts the server of /healthz, /readyz and /metrics, where there is to be one, once
+// TAP_LISTEN_AFTER is over. It returns what ends it, which is called when ctx has ended.
+func (t *tap) serve(ctx context.Context) (end func()) {
+	var h *httpd
+	done := make(chan struct{})
+	begin := func() {
+		defer close(done)
+		select {
+		case <-time.After(t.ListenWait):
+			h = t.listen()
+		case <-ctx.Done():
+		}
 	}
+	switch {
+	case t.Listen == "" || t.Listen == "none":
+		close(done)
+	case t.ListenWait <= 0:
+		h = t.listen()
+		close(done)
+	default:
+		go begin()
+	}
+	return func() {
+		if <-done; h != nil {
+			h.close()
+		}
+	}
+}
+
+// listen takes the port. One that is taken is no reason to end: the tap goes on without it,
+// and says so.
+func (t *tap) listen() *httpd {
 	h, err := listenHTTP(t.Listen, t.log, t.answer)
 	if err != nil {
 		t.log.Warn("no health and metrics", "error", err, "see", "TAP_LISTEN")

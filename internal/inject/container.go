@@ -25,6 +25,7 @@ const (
 	envMetricsPorts = "TAP_METRICS_PORTS"
 	envUntil        = "TAP_UNTIL"
 	envListen       = "TAP_LISTEN"
+	envListenAfter  = "TAP_LISTEN_AFTER"
 	envConfigDir    = "TAP_CONFIG_DIR"
 	envSpoolDir     = "TAP_SPOOL_DIR"
 	envSpoolMax     = "TAP_SPOOL_MAX"
@@ -112,9 +113,14 @@ func (r *run) env() []corev1.EnvVar {
 	listen := corev1.EnvVar{Name: envListen, Value: "none"}
 	if r.port != 0 {
 		listen.Value = ":" + strconv.Itoa(int(r.port))
+		set(envListenAfter, listenAfter)
 	}
 	return append(append(env, listen), r.files...)
 }
+
+// listenAfter is when the tap takes the port of its metrics. It is there first, and would
+// take it from an application that does not declare it, as none has to.
+const listenAfter = "10s"
 
 // chosen are the variables that an annotation sets.
 var chosen = []struct{ annotation, env string }{
@@ -159,8 +165,7 @@ func downward(minor int) []corev1.EnvVar {
 	return env
 }
 
-// freePort returns a port from want on that no container of the pod declares: the tap
-// is there first, and would take it from its application. 0 if want is 0 or nothing is free.
+// freePort returns a port from want on that no container of the pod declares. 0 if want is 0 or nothing is free.
 func (p *pod) freePort(want int32) int32 {
 	var taken []int
 	p.each(func(c *container) {

@@ -209,13 +209,13 @@ spec: {containers: [{name: a, image: a}]}
 	"quota refuses anyhow": {pod: `{spec: {containers: [{name: a, image: a, resources: {requests: {cpu: "1"}}}]}}`, ns: func(ns *Namespace) {
 		ns.Caps = []Cap{{"quota q", false, "cpu", resource.MustParse("500m")}}
 	}},
-	"port taken": {pod: `{spec: {containers: [{name: a, image: a, ports: [{containerPort: 9469}, {containerPort: 9470}]}]}}`,
+	"port taken": {pod: `{spec: {containers: [{name: a, image: a, ports: [{containerPort: 29469}, {containerPort: 29470}]}]}}`, settings: `{metricsPort: 29469}`,
 		also: func(t *testing.T, p corev1.Pod) {
-			if v := env(p, "TAP_LISTEN"); v != ":9471" || p.Spec.InitContainers[0].Ports[0].ContainerPort != 9471 {
+			if v := env(p, "TAP_LISTEN"); v != ":29471" || p.Spec.InitContainers[0].Ports[0].ContainerPort != 29471 || env(p, "TAP_LISTEN_AFTER") != listenAfter {
 				t.Errorf("TAP_LISTEN=%s", v)
 			}
 		}},
-	"no port": {pod: plain, settings: `{metricsPort: 0, configMap: ""}`, also: func(t *testing.T, p corev1.Pod) {
+	"no port": {pod: plain, settings: `{configMap: ""}`, also: func(t *testing.T, p corev1.Pod) {
 		if v := env(p, "TAP_LISTEN"); v != "none" || len(p.Spec.InitContainers[0].Ports) != 0 {
 			t.Errorf("TAP_LISTEN=%s", v)
 		}

@@ -19,7 +19,7 @@ type Settings struct {
 	Env              []corev1.EnvVar              `json:"env,omitempty"`
 	Resources        *corev1.ResourceRequirements `json:"resources,omitempty"`   // default 10m and 64Mi, limits 200m and 128Mi
 	RunAsUser        *int64                       `json:"runAsUser,omitempty"`   // default 65532
-	MetricsPort      *int32                       `json:"metricsPort,omitempty"` // default 9469; 0: none
+	MetricsPort      *int32                       `json:"metricsPort,omitempty"` // default 0: none
 	ConfigMap        *string                      `json:"configMap,omitempty"`   // default meshtls-tap; "": none
 	Spool            *Directory                   `json:"spool,omitempty"`
 	Kafka            Kafka                        `json:"kafka,omitzero"`
@@ -76,7 +76,7 @@ func ParseSettings(text []byte) (Settings, error) {
 func (s Settings) Defaults() Settings {
 	s.Resources = s.resources()
 	def(&s.RunAsUser, 65532)
-	def(&s.MetricsPort, 9469)
+	def(&s.MetricsPort, 0)
 	def(&s.ConfigMap, "meshtls-tap")
 	if c := s.Kafka.CA; c != nil && c.Key == "" {
 		s.Kafka.CA = &Key{c.Secret, c.ConfigMap, "ca.crt"}
@@ -122,7 +122,7 @@ func (s *Settings) resources() *corev1.ResourceRequirements {
 
 // reserved are the variables that belong to the injection itself.
 var reserved = []string{
-	envCluster, envWorkloadKind, envWorkloadName, envLocalProxy, envDeclaredSkip, envUntil, envListen,
+	envCluster, envWorkloadKind, envWorkloadName, envLocalProxy, envDeclaredSkip, envUntil, envListen, envListenAfter,
 	envConfigDir, envSpoolDir, envSpoolMax, envCAFile, envCertFile, envKeyFile, envPasswordFile, envTokenFile,
 }
 
