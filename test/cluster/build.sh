@@ -30,7 +30,7 @@ once() { # PART: false if it is built already; else calls build_PART
 build() { # MODULE OUT LDFLAGS PACKAGE...
 	local module=$1 to=$2 flags=$3
 	shift 3
-	(cd "$module" && nice -n 5 go build -trimpath -tags grpcnotrace -ldflags "-s -w $flags" -o "$out/bin/$to" "$@")
+	(cd "$module" && go build -trimpath -tags grpcnotrace -ldflags "-s -w $flags" -o "$out/bin/$to" "$@")
 }
 
 build_api() {
