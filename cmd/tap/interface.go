@@ -230,6 +230,9 @@ func (i *interfaceTap) next(packets []flow.Packet, link flow.LinkType, check pca
 		p := &packets[n]
 		p.Time, p.Data, p.Length, p.Link, p.Interface = x.Time, x.Data, x.Length, link, i.index
 		p.Origin = i.origin(x.Type)
+		if p.Checksum = flow.ChecksumOpen; x.Vouched {
+			p.Checksum = flow.ChecksumVouched
+		}
 		if p.Zone = 0; x.VLANType != 0 { // the kernel took the tag out
 			p.Zone = p.Zone.VLAN(x.VLANType, x.VLAN)
 		}

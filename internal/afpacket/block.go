@@ -10,6 +10,12 @@ type Packet struct {
 	Type     uint8  // direction and kind: one of the constants below
 	VLAN     uint16 // the tag's control information: priority and VLAN identifier (IEEE 802.1Q)
 	VLANType uint16 // EtherType of the tag that was taken out of Data: 0x8100 or 0x88a8; 0: there was none
+
+	// Vouched reports whether the kernel takes the checksum of TCP or UDP for correct without
+	// a look at it: a device has verified it, or it is still to be computed by one, since the
+	// packet comes from this machine (the field in Data is then wrong by design). Of any other
+	// packet the receiver's kernel verifies it.
+	Vouched bool
 }
 
 // Values of Packet.Type: sll_pkttype of packet(7).
@@ -58,8 +64,10 @@ const (
 
 // Bits of tp_status.
 const (
+	statusNotReady = 1 << 3 // TP_STATUS_CSUMNOTREADY
 	statusVLAN     = 1 << 4 // TP_STATUS_VLAN_VALID
 	statusVLANType = 1 << 6 // TP_STATUS_VLAN_TPID_VALID
+	statusValid    = 1 << 7 // TP_STATUS_CSUM_VALID
 )
 
 const etherVLAN = 0x8100 // ETH_P_8021Q
@@ -128,7 +136,9 @@ func (b *Block) Next() (p Packet, ok bool) {
 	p.Data = h[mac:end:end]
 	p.Length = max(int(binary.NativeEndian.Uint32(h[packetLen:])), int(snap))
 	p.Type = h[packetType]
-	if status := binary.NativeEndian.Uint32(h[packetStatus:]); status&statusVLAN != 0 {
+	status := binary.NativeEndian.Uint32(h[packetStatus:])
+	p.Vouched = status&(statusNotReady|statusValid) != 0
+	if status&statusVLAN != 0 {
 		p.VLAN, p.VLANType = uint16(binary.NativeEndian.Uint32(h[packetVLAN:])), etherVLAN
 		if status&statusVLANType != 0 {
 			p.VLANType = binary.NativeEndian.Uint16(h[packetVLANType:])

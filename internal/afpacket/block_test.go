@@ -96,6 +96,10 @@ func TestBlock(t *testing.T) {
 				{Data: frame, Length: 16},
 			}, false,
 		},
+		"checksums": {
+			blockOf(4096, record{data: frame, status: 1 | 1<<3}, record{data: frame, status: 1 | 1<<7}, record{data: frame, status: 1}), // TP_STATUS_CSUMNOTREADY, _CSUM_VALID
+			[]Packet{{Data: frame, Length: 16, Vouched: true}, {Data: frame, Length: 16, Vouched: true}, {Data: frame, Length: 16}}, false,
+		},
 		"to the last byte":           {blockOf(blockHeader+82+16, record{data: frame}), []Packet{{Data: frame, Length: 16}}, false},
 		"one byte too long":          {blockOf(blockHeader+82+16, record{data: frame, snapBy: 1}), nil, true},
 		"snap length without bounds": {blockOf(4096, record{data: frame, snapBy: -17}), nil, true},

@@ -79,6 +79,8 @@ type Stats struct {
 	Excluded     uint64          // connections that Config.Exclude held back
 	Refused      uint64          // packets that arrived from an address of Config.Local: they are forged
 	Foreign      uint64          // packets of which no end is the host's, by Config.Local and Origin
+	BadChecksums uint64          // packets that the receiver drops, since a checksum is wrong (ChecksumOpen)
+	WrongSums    uint64          // packets that were taken with a wrong checksum, since their receivers take them
 	Redirected   uint64          // connections paired from two faces
 	Retransmits  uint64          // segments that brought nothing new
 	Gaps         uint64          // holes given up, for whatever reason

@@ -217,3 +217,23 @@ func BenchmarkAdd(b *testing.B) {
 	bench("hostile", flow.Config{}, nil, ahead(1400))
 	bench("hostile and small", flow.Config{}, nil, ahead(1))
 }
+
+// What it takes to verify the checksum of a segment that no device has verified.
+func BenchmarkChecksum(b *testing.B) {
+	for _, size := range []int{0, 100, 1400} {
+		for name, sum := range map[string]flow.Checksum{"vouched": flow.ChecksumVouched, "open": flow.ChecksumOpen} {
+			b.Run(fmt.Sprintf("%d %s", size, name), func(b *testing.B) {
+				table := flow.NewTable(flow.Config{}, nothing{})
+				run(table, 0, start, client, server, handshake...)
+				s := step{flags: "PA", seq: 1, ack: 1, data: string(make([]byte, size))}
+				p := s.packet(client, server)
+				summed(p.Data[14:])
+				p.Time, p.Checksum = start.Add(time.Second).UnixNano(), sum
+				b.ReportAllocs()
+				for b.Loop() {
+					table.Add(&p)
+				}
+			})
+		}
+	}
+}

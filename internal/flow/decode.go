@@ -21,6 +21,8 @@ type Decoded struct {
 
 	part    part  // of a fragment
 	tunnels uint8 // how many may still be opened
+	verify  bool  // the checksums
+	badSum  bool  // one is wrong
 }
 
 // Reason says why a packet has no ports to go by.
@@ -85,8 +87,11 @@ func (f frame) skip(n int) frame { return frame{f.b[n:], f.wire - n} }
 // Decode reads the headers of p into d and tells whether it has TCP or UDP ports. d is
 // overwritten whole; where there are no ports d.Reason says why. It neither allocates
 // nor panics, whatever the packet.
-func Decode(p *Packet, d *Decoded) bool {
-	*d = Decoded{Zone: p.Zone}
+func Decode(p *Packet, d *Decoded) bool { return decode(p, d, false) }
+
+// decode is Decode. It verifies checksums on request.
+func decode(p *Packet, d *Decoded, verify bool) bool {
+	*d = Decoded{Zone: p.Zone, verify: verify}
 	if p.Tunnels {
 		d.tunnels = maxTunnels
 	}

@@ -36,6 +36,7 @@ type Packet struct {
 	Tunnels   bool     // what tunnels carry counts instead of the tunnels
 	Zone      Zone     // of a link layer that Data does not have: a VLAN tag that the kernel took out
 	Origin    Origin   // by the kernel's word; of no effect where Config.Local is nil
+	Checksum  Checksum // who has verified the checksums in Data
 }
 
 // Side is one of the two ends of a connection.

@@ -71,6 +71,7 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	}
 	copy(d.Src[:], f.b[12:16])
 	copy(d.Dst[:], f.b[16:20])
+	d.badSum = d.badSum || d.verify && !correct(add(0, f.b[:header]))
 	g = frame{f.b[header:min(total, len(f.b))], total - header}
 	if word := binary.BigEndian.Uint16(f.b[6:]); word&0x3fff != 0 {
 		d.part = part{
@@ -167,6 +168,7 @@ func tcpHeader(g frame, d *Decoded) Reason {
 	d.Multipath = header > 20 && multipath(g.b[20:min(header, len(g.b))])
 	d.PayloadLen = g.wire - header
 	d.Payload = g.b[min(header, len(g.b)):]
+	d.checkSum(g, g.wire)
 	if d.padded() {
 		d.Payload, d.PayloadLen = nil, 0
 	}
@@ -231,5 +233,8 @@ func udpHeader(g frame, d *Decoded) Reason {
 	d.DstPort = binary.BigEndian.Uint16(g.b[2:])
 	d.PayloadLen = n - 8
 	d.Payload = g.b[8:min(n, len(g.b))]
+	if g.b[6]|g.b[7] != 0 { // else the sender has computed none; a socket may allow that under IPv6 too (RFC 6935)
+		d.checkSum(g, n)
+	}
 	return Decodable
 }

@@ -10,6 +10,7 @@ const (
 	OriginSent                    // the packet left this host
 	OriginArrived                 // the packet arrived for this host, for a group or for all hosts
 	OriginElsewhere               // the packet arrived for another host, as a bridge floods it
+	origins                       // how many there are
 )
 
 // admits reports whether a packet of a known origin takes part in a conversation of this

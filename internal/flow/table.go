@@ -32,6 +32,9 @@ type Table struct {
 	frags   fragments
 	odd     strangers // packets that may be of connections that took the place of others
 	read    uint64    // by Ahead, and of no meaning
+
+	sums      [][origins]sums // by interface
+	wrongSums bool            // sums hold segments that were dropped
 }
 
 // NewTable returns an empty table that tells h what it finds out.
@@ -84,7 +87,7 @@ func (t *Table) Add(p *Packet) {
 	k := &t.key
 	k.set(d, p.Interface)
 	c := t.find(k, d)
-	if !t.admits(c, p.Origin, d) {
+	if !t.admits(c, p.Origin, d) || !t.intact(p, d) {
 		return
 	}
 	if c != nil && c.strays(k, d) {
@@ -114,9 +117,13 @@ func (t *Table) Add(p *Packet) {
 // decode reads the headers of a packet, or of the datagram whose last missing fragment it
 // is. It reports false where there is no connection to look for, and counts why.
 func (t *Table) decode(p *Packet, d *Decoded) bool {
-	ok := Decode(p, d)
+	ok := decode(p, d, p.Checksum == ChecksumOpen)
 	if d.part.is {
 		t.stats.Fragments++
+		if d.badSum { // of its header
+			t.stats.BadChecksums++
+			return false
+		}
 		d.Transport = d.part.proto
 		if !t.admits(nil, p.Origin, d) || !t.fragment(p, d) {
 			return false

@@ -1,0 +1,149 @@
+package flow
+
+import (
+	"encoding/binary"
+	"math/bits"
+)
+
+// Checksum says who has verified the checksums of a packet.
+type Checksum uint8
+
+// The values.
+const (
+	ChecksumUnknown Checksum = iota // nothing is known, as in a capture file, where the sender's device computes them later: not verified
+	ChecksumVouched                 // the kernel takes TCP's or UDP's for correct: a device has verified it, or the packet never left the machine
+	ChecksumOpen                    // nobody has verified them: the table does
+)
+
+// A receiver drops segments and datagrams with a wrong checksum (RFC 9293, section 3.1; RFC
+// 1122, sections 3.2.1.2 and 4.1.3.4), so a third host could show the tap bytes that the
+// receiver never reads. The table drops them too and counts them (Stats.BadChecksums). A
+// packet that the capture truncated cannot be verified and is taken.
+//
+// A device that leaves the checksums of a whole direction wrong, and whose packets are
+// accepted all the same, is recognized by acknowledgements: see sums.
+
+// checkSum verifies a TCP segment or UDP datagram, all of g but what follows the datagram.
+func (d *Decoded) checkSum(g frame, length int) {
+	if !d.verify || d.Fragment || len(g.b) < length {
+		return
+	}
+	pseudo := [8]byte{3: d.Transport}
+	binary.BigEndian.PutUint32(pseudo[4:], uint32(length))
+	sum := add(0, pseudo[:])
+	size := 4
+	if d.IPv6 {
+		size = 16
+	}
+	sum = add(sum, d.Src[:size])
+	sum = add(sum, d.Dst[:size])
+	d.badSum = d.badSum || !correct(add(sum, g.b[:length]))
+}
+
+// add adds bytes to a sum of RFC 1071, in an order of bytes that only correct needs to know.
+func add(sum uint64, b []byte) uint64 {
+	var carry uint64
+	for ; len(b) >= 32; b = b[32:] {
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[8:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[16:]), carry)
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[24:]), carry)
+	}
+	for ; len(b) >= 8; b = b[8:] {
+		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), carry)
+	}
+	var rest [8]byte
+	copy(rest[:], b)
+	sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(rest[:]), carry)
+	sum, carry = bits.Add64(sum, 0, carry)
+	return sum + carry
+}
+
+// correct reports whether a sum over data and their checksum is that of intact data.
+func correct(sum uint64) bool {
+	for sum > 0xffff {
+		sum = sum&0xffff + sum>>16
+	}
+	return sum == 0xffff
+}
+
+const (
+	maxSums     = 64 // interfaces whose devices are recognized
+	sumsHeld    = 4
+	sumsBelieve = 3 // acknowledged packets that make a direction one without checksums
+)
+
+// sums is what is known of the checksums of one direction of an interface. Where none was
+// ever correct or vouched for, and packets that are wrong are acknowledged, the receiver
+// does not go by them. One correct packet ends that: nobody can switch verification off
+// where honest packets come.
+type sums struct {
+	correct bool
+	acked   uint8
+	n       uint8
+	held    [sumsHeld]refused
+}
+
+// refused names a segment that was dropped.
+type refused struct {
+	key  key
+	src  [16]byte
+	port uint16 // of its sender
+	end  uint32 // the sequence number that acknowledges it
+}
+
+// sumsOf returns what is known of a packet's direction, nil if there are too many interfaces.
+func (t *Table) sumsOf(p *Packet) *sums {
+	if p.Interface >= maxSums {
+		return nil
+	}
+	if int(p.Interface) >= len(t.sums) {
+		t.sums = append(t.sums, make([][origins]sums, int(p.Interface)+1-len(t.sums))...)
+	}
+	return &t.sums[p.Interface][p.Origin]
+}
+
+// intact reports whether the checksums of a packet are correct, as far as that is known and
+// means something, and counts it if they are not. t.key is the packet's.
+func (t *Table) intact(p *Packet, d *Decoded) bool {
+	if p.Checksum == ChecksumUnknown {
+		return true
+	}
+	s := t.sumsOf(p)
+	if t.wrongSums && d.Transport == protoTCP && d.Flags&(flagACK|flagRST) == flagACK {
+		t.acknowledged(d)
+	}
+	switch {
+	case !d.badSum:
+		if s != nil {
+			s.correct = true
+		}
+		return true
+	case s != nil && !s.correct && s.acked >= sumsBelieve:
+		t.stats.WrongSums++
+		return true
+	}
+	t.stats.BadChecksums++
+	if s != nil && !s.correct && d.Transport == protoTCP && d.Flags&flagRST == 0 {
+		t.wrongSums = true
+		x := &s.held[s.n%sumsHeld]
+		s.n++
+		x.key, x.src, x.port, x.end = t.key, d.Src, d.SrcPort, d.Seq+uint32(d.PayloadLen)+uint32(d.Flags&flagFIN)+uint32(d.Flags&flagSYN)>>1
+	}
+	return false
+}
+
+// acknowledged notes that a segment acknowledges some that were dropped.
+func (t *Table) acknowledged(d *Decoded) {
+	for i := range t.sums {
+		for o := range t.sums[i] {
+			s := &t.sums[i][o]
+			for k := range s.held {
+				if x := &s.held[k]; !s.correct && s.acked < sumsBelieve && x.end == d.Ack && x.port == d.DstPort && x.src == d.Dst && x.key == t.key {
+					s.acked++
+					*x = refused{}
+				}
+			}
+		}
+	}
+}
