@@ -92,6 +92,7 @@ func (t *tap) tableMetrics(e *exposition) {
 	e.counter("foreign_packets_total", s.Foreign)
 	e.counter("bad_checksum_packets_total", s.BadChecksums)
 	e.counter("unverified_checksum_packets_total", s.WrongSums)
+	e.counter("unacceptable_segments_total", s.Outside)
 	e.counter("unanswered_packets_total", deferred)
 	e.counter("unread_packets_total", unread)
 	e.counter("dissector_failures_total", failed)

@@ -323,7 +323,7 @@ func (p *pipeline) coverage() finding.Coverage {
 	c := finding.Coverage{Packets: s.Packets, Evicted: s.Evicted, CutShort: s.CutShort, Foreign: s.Foreign, Counters: map[string]uint64{
 		"fragments": s.Fragments, "reassembled_datagrams": s.Reassembled, "gap_bytes": s.GapBytes, "cut_bytes": s.CutBytes, "conflicting_segments": s.Conflicts, "dissector_failures": p.failed, "internal_faults": p.faults,
 		"shed_connections": s.Shed, "refused_packets": s.Refused, "foreign_packets": s.Foreign, "thinned_bytes": s.ThinnedBytes,
-		"bad_checksum_packets": s.BadChecksums, "unverified_checksum_packets": s.WrongSums,
+		"bad_checksum_packets": s.BadChecksums, "unverified_checksum_packets": s.WrongSums, "unacceptable_segments": s.Outside,
 	}}
 	c.Counters["unanswered_packets"], c.Counters["unread_packets"] = p.memory.PutOff()
 	for r, n := range s.Undecoded {

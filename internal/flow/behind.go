@@ -14,5 +14,5 @@ func (c *Conn) Behind(side Side) bool {
 	if s.fin >= 0 {
 		most = min(most, s.fin) // a FIN takes one number too
 	}
-	return most > s.next || s.next > s.told || c.waits(side)
+	return most > s.next || s.next > s.told || c.waits(side) || c.suspects() > 0
 }

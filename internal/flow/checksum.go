@@ -25,7 +25,7 @@ const (
 
 // checkSum verifies a TCP segment or UDP datagram, all of g but what follows the datagram.
 func (d *Decoded) checkSum(g frame, length int) {
-	if !d.verify || d.Fragment || len(g.b) < length {
+	if d.Fragment || len(g.b) < length {
 		return
 	}
 	pseudo := [8]byte{3: d.Transport}
@@ -104,11 +104,9 @@ func (t *Table) sumsOf(p *Packet) *sums {
 }
 
 // intact reports whether the checksums of a packet are correct, as far as that is known and
-// means something, and counts it if they are not. t.key is the packet's.
+// means something, and counts it if they are not. t.key is the packet's, whose Checksum is not
+// ChecksumUnknown.
 func (t *Table) intact(p *Packet, d *Decoded) bool {
-	if p.Checksum == ChecksumUnknown {
-		return true
-	}
 	s := t.sumsOf(p)
 	if t.wrongSums && d.Transport == protoTCP && d.Flags&(flagACK|flagRST) == flagACK {
 		t.acknowledged(d)

@@ -92,6 +92,14 @@ func TestChecksums(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	})
+	t.Run("source route", func(t *testing.T) {
+		ip := summed((&headers{src: a4, dst: b4, flags: ack, ipOptions: []byte{1, 131, 7, 4, 10, 0, 0, 1}, payload: text}).ip())
+		table := flow.NewTable(flow.Config{}, newGather(t))
+		table.Add(&flow.Packet{Data: wrap(flow.LinkEthernet, ip, 0), Link: flow.LinkEthernet, Checksum: flow.ChecksumOpen})
+		if s := table.Stats(); s.Created != 0 || s.Undecoded[flow.Malformed] != 1 {
+			t.Errorf("%+v", s)
+		}
+	})
 	t.Run("none", func(t *testing.T) {
 		for _, h := range []headers{{src: a4, dst: b4, udp: true}, {src: a6, dst: b6, udp: true}} {
 			ip := summed(h.ip())

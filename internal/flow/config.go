@@ -89,7 +89,7 @@ type Stats struct {
 	CutBytes     uint64          // bytes that came, but were cut off by a snap length or a filter
 	CutShort     uint64          // times that a byte budget was full: a hole was given up, or a piece far ahead dropped
 	Before       uint64          // segments from before the first byte known of their stream
-	Outside      uint64          // segments that no receiver accepts: beyond any window, or a RST that is out of place
+	Outside      uint64          // segments that their receivers drop for their numbers: outside of the window, acknowledging what was not sent, a RST that is out of place
 	Conflicts    uint64          // segments that contradict earlier ones (Conn.Conflict)
 	Unverified   uint64          // of these: copies of bytes that are no longer at hand to compare with
 	Buffered     int             // bytes now held out of order, bookkeeping included

@@ -201,11 +201,11 @@ func BenchmarkAdd(b *testing.B) {
 	// The worst that a peer can send: pieces ahead of a hole, the furthest first, so
 	// that each moves all that are held.
 	const rounds = 1 << 19
-	ahead := func(size uint32) func(*flow.Table, *flow.Packet, uint32) {
+	ahead := func(size uint32, begin []step) func(*flow.Table, *flow.Packet, uint32) {
 		return func(table *flow.Table, p *flow.Packet, i uint32) {
 			if i%rounds == 0 {
 				table.Flush()
-				run(table, 0, start, client, server, handshake...)
+				run(table, 0, start, client, server, begin...)
 			}
 			p.Data = p.Data[:14+20+20+size]
 			p.Length = len(p.Data)
@@ -214,8 +214,9 @@ func BenchmarkAdd(b *testing.B) {
 			table.Add(p)
 		}
 	}
-	bench("hostile", flow.Config{}, nil, ahead(1400))
-	bench("hostile and small", flow.Config{}, nil, ahead(1))
+	bench("hostile", flow.Config{}, nil, ahead(1400, afterWide()))
+	bench("hostile and small", flow.Config{}, nil, ahead(1, afterWide()))
+	bench("hostile and outside of the window", flow.Config{}, nil, ahead(1400, handshake))
 }
 
 // What it takes to verify the checksum of a segment that no device has verified.

@@ -12,6 +12,7 @@ type Decoded struct {
 	SrcPort, DstPort uint16
 	Seq, Ack         uint32 // TCP
 	Flags            uint8  // TCP, the eight of RFC 9293, section 3.1
+	Window           uint16 // TCP, not scaled
 	Multipath        bool   // TCP: an option of Multipath TCP (RFC 8684)
 	Payload          []byte // what was captured of the payload
 	PayloadLen       int    // payload bytes by the IP length, at least len(Payload)
@@ -23,6 +24,9 @@ type Decoded struct {
 	tunnels uint8 // how many may still be opened
 	verify  bool  // the checksums
 	badSum  bool  // one is wrong
+	arrived bool  // by the kernel's word, at one of the packet's ends
+	signed  bool  // TCP: an option of authentication
+	scale   uint8 // TCP: what a SYN says of the scale of windows: see scaleUnknown
 }
 
 // Reason says why a packet has no ports to go by.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +119,7 @@ type step struct {
 	seq, ack uint32
 	data     string
 	wait     time.Duration // before it, instead of a millisecond
+	options  []byte
 }
 
 // The initial sequence numbers of steps.
@@ -134,6 +136,7 @@ func (s *step) packet(from, to netip.AddrPort) flow.Packet {
 	if h.flags&ack == 0 {
 		h.ack = 0
 	}
+	h.options = s.options
 	return packetOf(flow.LinkEthernet, h)
 }
 
@@ -154,6 +157,14 @@ var handshake = []step{{flags: "S"}, {server: true, flags: "SA", ack: 1}, {flags
 
 // after returns the handshake and what follows it.
 func after(steps ...step) []step { return append(handshake[:3:3], steps...) }
+
+// afterWide is after with the largest windows that there are, nearly 1 GiB. That of a SYN is
+// not scaled, so the server acknowledges once more.
+func afterWide(steps ...step) []step {
+	all := slices.Concat(handshake, []step{{server: true, flags: "A", seq: 1, ack: 1}}, steps)
+	all[0].options, all[1].options = []byte{1, 3, 3, 14}, []byte{1, 3, 3, 14}
+	return all
+}
 
 func sprint[T any](list []T) string { return fmt.Sprint(list) }
 

@@ -16,6 +16,8 @@ type waiting struct {
 	before, after *waiting // in heldUp
 	listed        bool
 	lookAt        int64 // packet time at which to look again
+	suspects      []suspect
+	suspected     [2]uint8 // how many of a side
 }
 
 // heldUp lists the connections that wait, the next to be looked at in front, and keeps
@@ -243,7 +245,7 @@ func (t *Table) watch(c *Conn) {
 	w := c.tcp.waiting
 	switch {
 	case w == nil:
-	case !c.waits(Originator) && !c.waits(Responder):
+	case !c.waits(Originator) && !c.waits(Responder) && len(w.suspects) == 0:
 		t.release(c)
 	case !c.timed(Originator) && !c.timed(Responder):
 		t.held.remove(w)

@@ -71,7 +71,12 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	}
 	copy(d.Src[:], f.b[12:16])
 	copy(d.Dst[:], f.b[16:20])
-	d.badSum = d.badSum || d.verify && !correct(add(0, f.b[:header]))
+	if d.verify {
+		d.badSum = d.badSum || !correct(add(0, f.b[:header]))
+		if header > 20 && sourceRouted(f.b[20:header]) {
+			return frame{}, 0, Malformed
+		}
+	}
 	g = frame{f.b[header:min(total, len(f.b))], total - header}
 	if word := binary.BigEndian.Uint16(f.b[6:]); word&0x3fff != 0 {
 		d.part = part{
@@ -86,6 +91,25 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 		return extensions(g, proto, d)
 	}
 	return g, proto, Decodable
+}
+
+// sourceRouted reports whether options of IPv4 name a source route (RFC 791, section 3.1).
+// Hosts drop such packets (RFC 7126, section 4.3; accept_source_route of Linux is off).
+func sourceRouted(options []byte) bool {
+	const end, none, loose, strict = 0, 1, 131, 137
+	for len(options) > 0 && options[0] != end {
+		switch {
+		case options[0] == loose, options[0] == strict:
+			return true
+		case options[0] == none:
+			options = options[1:]
+		case len(options) < 2 || options[1] < 2 || int(options[1]) > len(options):
+			return false
+		default:
+			options = options[options[1]:]
+		}
+	}
+	return false
 }
 
 // ipv6 decodes an IPv6 header and its extension headers (RFC 8200, sections 3 and 4).
@@ -165,35 +189,56 @@ func tcpHeader(g frame, d *Decoded) Reason {
 	d.Seq = binary.BigEndian.Uint32(g.b[4:])
 	d.Ack = binary.BigEndian.Uint32(g.b[8:])
 	d.Flags = g.b[13]
-	d.Multipath = header > 20 && multipath(g.b[20:min(header, len(g.b))])
+	d.Window = binary.BigEndian.Uint16(g.b[14:])
+	if header > 20 {
+		d.options(g.b[20:min(header, len(g.b))], len(g.b) >= header)
+	} else {
+		d.scale = scaleNone
+	}
 	d.PayloadLen = g.wire - header
 	d.Payload = g.b[min(header, len(g.b)):]
-	d.checkSum(g, g.wire)
+	if d.verify {
+		d.checkSum(g, g.wire)
+	}
 	if d.padded() {
 		d.Payload, d.PayloadLen = nil, 0
 	}
 	return Decodable
 }
 
-// multipath reports whether TCP's options have one of Multipath TCP (RFC 8684, section 3).
-func multipath(options []byte) bool {
-	const end, none, timestamps, mptcp = 0, 1, 8, 30 // https://www.iana.org/assignments/tcp-parameters
-	if len(options) == 12 && options[0] == none && options[1] == none && options[2] == timestamps {
-		return false // as nearly every segment has them
+// options reads the options of TCP (https://www.iana.org/assignments/tcp-parameters), which
+// may be truncated: Multipath TCP (RFC 8684, section 3), authentication (RFC 2385, RFC 5925)
+// and, of a SYN, the scale of windows (RFC 7323, section 2.2).
+func (d *Decoded) options(b []byte, whole bool) {
+	const end, none, scale, timestamps, md5, authentication, mptcp = 0, 1, 3, 8, 19, 29, 30
+	if len(b) == 12 && b[0] == none && b[1] == none && b[2] == timestamps {
+		d.scale = scaleNone
+		return // as nearly every segment has them
 	}
-	for len(options) > 0 && options[0] != end {
+	if whole {
+		d.scale = scaleNone
+	}
+	for len(b) > 0 && b[0] != end {
 		switch {
-		case options[0] == none:
-			options = options[1:]
+		case b[0] == none:
+			b = b[1:]
 			continue
-		case options[0] == mptcp:
-			return true
-		case len(options) < 2 || options[1] < 2 || int(options[1]) > len(options):
-			return false
+		case b[0] == mptcp:
+			d.Multipath = true
 		}
-		options = options[options[1]:]
+		if len(b) < 2 || b[1] < 2 || int(b[1]) > len(b) {
+			return
+		}
+		switch b[0] {
+		case md5, authentication:
+			d.signed = true
+		case scale:
+			if b[1] == 3 {
+				d.scale = scaleZero + min(b[2], unknownShift)
+			}
+		}
+		b = b[b[1]:]
 	}
-	return false
 }
 
 // padded reports whether what looks like a payload is the padding of a frame whose IP
@@ -233,7 +278,7 @@ func udpHeader(g frame, d *Decoded) Reason {
 	d.DstPort = binary.BigEndian.Uint16(g.b[2:])
 	d.PayloadLen = n - 8
 	d.Payload = g.b[8:min(n, len(g.b))]
-	if g.b[6]|g.b[7] != 0 { // else the sender has computed none; a socket may allow that under IPv6 too (RFC 6935)
+	if d.verify && g.b[6]|g.b[7] != 0 { // else the sender has computed none; a socket may allow that under IPv6 too (RFC 6935)
 		d.checkSum(g, n)
 	}
 	return Decodable

@@ -114,7 +114,8 @@ func TestTupleReuse(t *testing.T) {
 		{"a SYN after the end", closed, step{flags: "S", seq: 5000}, 2},
 		{"a SYN-ACK after the end", closed, step{server: true, flags: "SA", seq: 5000, ack: 5000}, 2},
 		{"a SYN-ACK after the end to the same SYN", closed, step{server: true, flags: "SA", seq: 5000, ack: 1}, 1},
-		{"a SYN without an end, further on", open, step{flags: "S", seq: 5000}, 2},
+		{"a SYN without an end, further on", open, step{flags: "S", seq: 5000}, 1}, // which a receiver answers with an ACK (RFC 5961, section 4)
+		{"a SYN without an end, further on, and its answer", append(open[:4:4], step{flags: "S", seq: 5000}), step{server: true, flags: "SA", seq: 5000, ack: 5001}, 2},
 		{"a SYN without an end, after a while", open, step{flags: "S", seq: ^uint32(500), wait: 2 * time.Second}, 2},
 		{"an old SYN", open, step{flags: "S", seq: ^uint32(500)}, 1},
 		{"a SYN with other numbers that was not answered", handshake[:1], step{flags: "S", seq: ^uint32(77)}, 2},

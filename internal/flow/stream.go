@@ -4,6 +4,8 @@ package flow
 // the first one after the SYN, so they do not wrap.
 type stream struct {
 	base    uint32 // sequence number of offset 0
+	edge    uint32 // right edge of the largest window that the receiver has advertised, 0: none
+	scale   uint8  // of the windows that the sender advertises: see scaleUnknown
 	known   bool   // base is set
 	guessed bool   // base was taken from a packet without payload
 	sure    bool   // base has proved right

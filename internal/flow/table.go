@@ -84,10 +84,11 @@ func (t *Table) Add(p *Packet) {
 	if ok := t.decode(p, d); !ok {
 		return
 	}
+	d.arrived = p.Origin == OriginArrived && !t.forwards()
 	k := &t.key
 	k.set(d, p.Interface)
 	c := t.find(k, d)
-	if !t.admits(c, p.Origin, d) || !t.intact(p, d) {
+	if !t.admits(c, p.Origin, d) || p.Checksum != ChecksumUnknown && !t.intact(p, d) {
 		return
 	}
 	if c != nil && c.strays(k, d) {
@@ -239,6 +240,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 
 // end takes c out of the table.
 func (t *Table) end(c *Conn, why EndReason) {
+	t.acquit(c)
 	for side := range Side(2) {
 		t.finish(c, side)
 	}

@@ -18,10 +18,11 @@ type tcpState struct {
 	busy          uint8    // times busyStep packets of a side since the last call of Thin
 	again         uint32   // the number of a SYN that was taken for an old duplicate, ...
 	againSeen     bool     // ... if there was one
+	signed        bool     // its SYN had an option of authentication
 }
 
-// segment takes a TCP segment of c.
-func (t *Table) segment(c *Conn, side Side, d *Decoded, now int64) {
+// take takes a TCP segment of c that its receiver accepts, as far as is known.
+func (t *Table) take(c *Conn, side Side, d *Decoded, now int64) {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	if d.Flags&flagSYN != 0 {
 		if t.stray(c, side, d) {
@@ -41,7 +42,9 @@ func (t *Table) segment(c *Conn, side Side, d *Decoded, now int64) {
 	}
 	ack := int64(-1)
 	if d.Flags&(flagACK|flagRST) == flagACK {
-		ack = t.acknowledge(c, side.Other(), d.Ack)
+		if ack = t.acknowledge(c, side.Other(), d.Ack); ack >= 0 {
+			c.advertised(side.Other(), d)
+		}
 	}
 	if d.Flags&flagRST != 0 {
 		t.reset(c, side, d)
@@ -184,7 +187,7 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 		if s.fin >= 0 {
 			off = min(off, s.fin)
 		}
-		if off < s.acked || s.beyond(off) {
+		if off < s.acked || s.beyond(off) || s.edged() && off > c.limit(s) || d.arrived && c.challenged(side, off) {
 			t.stats.Outside++
 			return
 		}
@@ -199,6 +202,13 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 	s.reset = true
 	q := t.wait(c, side)
 	q.rst, q.rstAt = max(off, s.next), t.now
+}
+
+// challenged reports whether the receiver answers a RST at an offset with an ACK instead of
+// closing, since it is not the next byte that it expects (RFC 5961, section 3.2).
+func (c *Conn) challenged(side Side, off int64) bool {
+	s := &c.tcp.side[side]
+	return s.edged() && !c.Thinned && off > s.next && s.next >= max(s.acked, s.sent) && !c.waits(side)
 }
 
 // acknowledge notes that a side's stream is acknowledged up to a sequence number and
@@ -240,7 +250,7 @@ func (t *Table) begins(c *Conn, d *Decoded) bool {
 		if c.Thinned { // whose numbers a made-up packet may have moved ahead, at once
 			return true
 		}
-		if c.closing() || c.Resp.Packets == 0 || quiet || s.offset(d.Seq) >= s.next {
+		if c.closing() || c.Resp.Packets == 0 || quiet {
 			return true
 		}
 		c.tcp.again, c.tcp.againSeen = d.Seq, true // an old duplicate, unless it is answered
@@ -291,6 +301,9 @@ func (c *Conn) syn(side Side, d *Decoded) {
 		s.start(d.Seq + 1)
 	}
 	s.guessed = false
+	if d.Seq+1 == s.base {
+		s.scale, c.tcp.signed = d.scale, c.tcp.signed || d.signed
+	}
 	if side == Originator {
 		c.OrigISN, c.OrigISNSeen = d.Seq, true
 		c.MissedStart = c.MissedStart && d.Flags&flagACK != 0

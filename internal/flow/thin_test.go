@@ -148,8 +148,8 @@ func TestThinCountsBySequenceNumbers(t *testing.T) {
 		},
 		"made up, far ahead": {[]step{
 			{flags: "PA", seq: 900 << 20, ack: 204, data: "x"}, {flags: "FA", seq: 50000, ack: 90000}, {server: true, flags: "FA", seq: 90000, ack: 50001},
-		}, "50001+89999 bytes, 0+0 missed, 207+205 packets, S3"},
-		"a reset made up, far ahead":           {[]step{{flags: "R", seq: 900 << 20}, {flags: "PA", seq: 50000, ack: 204, data: "x"}}, "50000+203 bytes, 0+0 missed, 207+204 packets, RSTO"},
+		}, "50000+89999 bytes, 0+0 missed, 207+205 packets, SF"},
+		"a reset made up, far ahead":           {[]step{{flags: "R", seq: 900 << 20}, {flags: "PA", seq: 50000, ack: 204, data: "x"}}, "50000+203 bytes, 0+0 missed, 207+204 packets, S1"},
 		"a reset":                              {[]step{{server: true, flags: "RA", seq: 90000, ack: 50000}}, "49999+89999 bytes, 0+0 missed, 205+205 packets, RSTR"},
 		"a reset, its acknowledgement made up": {[]step{{server: true, flags: "RA", seq: 204, ack: 900 << 20}}, "203+203 bytes, 0+0 missed, 205+205 packets, RSTR"},
 		"a reset that tells no more":           {[]step{{flags: "R", seq: 50000}}, "49999+203 bytes, 0+0 missed, 206+204 packets, RSTO"},

@@ -1,0 +1,251 @@
+package flow
+
+// A receiver drops segments outside of its window and segments that acknowledge what it has
+// not sent (RFC 9293, section 3.10.7.4; RFC 5961, section 5). A third host can send such
+// segments without harm to the connection, so they must not count here: neither their bytes
+// nor what they acknowledge, and they are no gap. The receiver's own packets show its window.
+//
+// A capture loses packets too, and then honest segments look the same. So such a segment is
+// suspended until packets of its receiver prove or refute it: three packets, or one without
+// payload whose own number is lower than what the segment acknowledges.
+
+const (
+	// windowSlack is how far past the next byte a segment may always be, whatever the window.
+	windowSlack = 64 << 10
+	// unknownShift is the largest scale of a window (RFC 7323, section 2.3), assumed where the
+	// handshake was not seen.
+	unknownShift = 14
+	// oldest is how far an acknowledgement or a copy may be out of date, in bytes.
+	oldest = 1 << 20
+
+	maxSuspects    = 32       // of a connection
+	suspectData    = 16 << 10 // bytes of each that are kept
+	suspectPackets = 3        // packets of the receiver that refute a segment which they do not prove
+)
+
+// Values of stream.scale: what the SYN of a side says of the scale of its windows.
+const (
+	scaleUnknown = iota // no SYN was seen, or its options were truncated
+	scaleNone
+	scaleZero // and so on: a scale of 0 bits
+)
+
+// suspect is a segment that its receiver drops by what is known.
+type suspect struct {
+	side     Side
+	seq, ack bool // which number is not acceptable
+	packets  uint8
+	d        Decoded // Payload is a copy
+	time     int64
+}
+
+func (x *suspect) cost() int { return len(x.d.Payload) + pieceCost }
+
+// shift returns the scale, in bits, of the windows that a side advertises.
+func (c *Conn) shift(side Side) uint8 {
+	switch a, b := c.tcp.side[side].scale, c.tcp.side[side.Other()].scale; {
+	case a == scaleUnknown || b == scaleUnknown:
+		return unknownShift
+	case a == scaleNone || b == scaleNone:
+		return 0
+	default:
+		return a - scaleZero
+	}
+}
+
+// advertised notes the right edge of a window that the receiver of a side's stream has
+// advertised together with an acknowledgement. A window that shrinks changes nothing.
+func (c *Conn) advertised(side Side, d *Decoded) {
+	s := &c.tcp.side[side]
+	window := uint32(d.Window)
+	if d.Flags&flagSYN == 0 {
+		window <<= c.shift(side.Other())
+	}
+	if edge := max(d.Ack+window, 1); !s.edged() || s.offset(edge) > s.offset(s.edge) {
+		s.edge = edge
+	}
+}
+
+// edged reports whether a window of the receiver was seen.
+func (s *stream) edged() bool { return s.edge != 0 }
+
+// limit returns the largest offset of a side's stream that its receiver may accept.
+func (c *Conn) limit(s *stream) int64 {
+	n := max(max(s.next, s.acked)+windowSlack, s.offset(s.edge))
+	if c.Thinned { // acknowledgements are left out
+		n += leftOutMost
+	}
+	return n
+}
+
+// most returns the offset up to which a side is known to have sent, its FIN included.
+func (c *Conn) most(side Side) int64 {
+	s := &c.tcp.side[side]
+	n := max(s.next, s.acked, s.sent, s.fin+1)
+	if q := c.queue(side); q != nil && len(q.pieces) > 0 {
+		n = max(n, q.pieces[len(q.pieces)-1].end())
+	}
+	return n
+}
+
+// acceptable reports whether the receiver accepts a segment of a side by its numbers, as far
+// as its own packets are known.
+func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
+	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
+	if !s.edged() || c.Excluded || d.Flags&(flagSYN|flagRST) != 0 {
+		return true, true
+	}
+	off := s.offset(d.Seq)
+	seq = off <= c.limit(s) && (!s.sure || off+int64(d.PayloadLen) >= s.acked-oldest)
+	if !o.known {
+		return seq, true
+	}
+	switch n := o.offset(d.Ack); {
+	case n <= o.next:
+		ack = !o.edged() || n >= o.acked-max(oldest, o.offset(o.edge)-o.acked)
+	case d.arrived && !c.Thinned: // what the host itself has sent was captured before
+		ack = n <= c.most(side.Other())
+	default:
+		ack = !o.edged() || n <= max(c.limit(o), c.most(side.Other()))
+	}
+	return seq, ack
+}
+
+// dropped reports whether a receiver drops a segment whatever its numbers: it lacks the ACK
+// bit, or it is signed (RFC 2385, RFC 5925) in a connection whose SYNs were not.
+func (c *Conn) dropped(side Side, d *Decoded) bool {
+	if !c.tcp.side[side].edged() || d.Flags&(flagSYN|flagRST) != 0 {
+		return false
+	}
+	return d.Flags&flagACK == 0 || d.signed && !c.tcp.signed && c.OrigISNSeen && c.RespISNSeen
+}
+
+// segment takes a TCP segment of c, or suspends it.
+func (t *Table) segment(c *Conn, side Side, d *Decoded, now int64) {
+	if c.expected(side, d) {
+		t.take(c, side, d, now)
+		return
+	}
+	if c.dropped(side, d) {
+		t.stats.Outside++
+		return
+	}
+	seq, ack := c.acceptable(side, d)
+	if w := c.tcp.waiting; w != nil && w.suspected[side.Other()] > 0 {
+		met := t.weigh(c, side, d, seq && ack)
+		seq, ack = seq || met, ack || met
+	}
+	if !seq || !ack {
+		t.suspend(c, side, d, now, seq, ack)
+		return
+	}
+	t.take(c, side, d, now)
+}
+
+// expected reports whether a segment is the next one, as nearly every segment is: it begins
+// with the next byte and acknowledges what was seen, and nothing waits.
+func (c *Conn) expected(side Side, d *Decoded) bool {
+	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
+	return c.tcp.waiting == nil && d.Flags&(flagACK|flagSYN|flagRST) == flagACK && !d.signed && s.known && o.known &&
+		d.Seq == s.base+uint32(s.next) && d.Ack-(o.base+uint32(o.acked)) <= uint32(o.next-o.acked) && o.acked <= o.next
+}
+
+// suspects returns how many segments of c are suspended.
+func (c *Conn) suspects() int {
+	if c.tcp.waiting == nil {
+		return 0
+	}
+	return len(c.tcp.waiting.suspects)
+}
+
+// suspend keeps a segment until it is proved or refuted. Without room it is dropped.
+func (t *Table) suspend(c *Conn, side Side, d *Decoded, now int64, seq, ack bool) {
+	q := t.wait(c, side)
+	w := c.tcp.waiting
+	x := suspect{side: side, seq: !seq, ack: !ack, d: *d, time: now}
+	x.d.Payload = d.Payload[:min(len(d.Payload), suspectData)]
+	if len(w.suspects) >= maxSuspects || !t.fits(q, x.cost()) {
+		t.stats.Outside++
+		t.watch(c)
+		return
+	}
+	x.d.Payload = append([]byte(nil), x.d.Payload...)
+	t.hold(q, x.cost())
+	w.keep(&x)
+}
+
+// weigh looks at what a packet of a side says of the segments of the other side that are
+// suspended, and takes or drops those that it decides. Where the packet is not acceptable
+// itself it reports whether one of them fits to it: a capture that has lost packets of both
+// directions goes on with such a pair.
+func (t *Table) weigh(c *Conn, side Side, d *Decoded, accepted bool) (met bool) {
+	w := c.tcp.waiting
+	all := w.suspects
+	w.suspects, w.suspected = nil, [2]uint8{}
+	for i := range all {
+		x := &all[i]
+		if x.side == side || d.Flags&flagRST != 0 {
+			w.keep(x)
+			continue
+		}
+		fits := d.Flags&flagACK != 0 && near(d.Seq-x.d.Ack) && near(d.Ack-x.d.Seq)
+		switch x.packets++; {
+		case accepted && c.proves(side, d, x), !accepted && fits:
+			met = met || fits
+			t.hold(c.queue(x.side), -x.cost())
+			t.take(c, x.side, &x.d, x.time)
+			w = t.waiting(c)
+		case x.packets >= suspectPackets, x.ack && accepted && d.PayloadLen == 0 && d.Flags&(flagFIN|flagACK) == flagACK:
+			t.stats.Outside++
+			t.hold(c.queue(x.side), -x.cost())
+		default:
+			w.keep(x)
+		}
+	}
+	t.watch(c)
+	return met
+}
+
+func (w *waiting) keep(x *suspect) {
+	w.suspects = append(w.suspects, *x)
+	w.suspected[x.side]++
+}
+
+// waiting returns what c waits with, made anew if it was released.
+func (t *Table) waiting(c *Conn) *waiting {
+	t.wait(c, Originator)
+	return c.tcp.waiting
+}
+
+// proves reports whether an acceptable packet of a side shows that it accepts x, or has
+// accepted it: it acknowledges all before x, and is itself past what x acknowledges.
+func (c *Conn) proves(side Side, d *Decoded, x *suspect) bool {
+	s, o := &c.tcp.side[x.side], &c.tcp.side[side]
+	reached := max(s.next, s.acked)
+	if d.Flags&flagACK != 0 {
+		reached = max(reached, s.offset(d.Ack))
+	}
+	sent := max(c.most(side), o.offset(d.Seq))
+	off := s.offset(x.d.Seq)
+	return (!x.seq || off <= reached && off >= s.acked-oldest) && (!x.ack || o.offset(x.d.Ack) <= sent)
+}
+
+// acquit takes the segments of which only an acknowledgement is in doubt, and drops the
+// others: nothing more comes of c.
+func (t *Table) acquit(c *Conn) {
+	if c.suspects() == 0 {
+		return
+	}
+	all := c.tcp.waiting.suspects
+	c.tcp.waiting.suspects, c.tcp.waiting.suspected = nil, [2]uint8{}
+	for i := range all {
+		x := &all[i]
+		t.hold(c.queue(x.side), -x.cost())
+		if x.seq {
+			t.stats.Outside++
+			continue
+		}
+		t.take(c, x.side, &x.d, x.time)
+		t.waiting(c)
+	}
+}
