@@ -219,13 +219,11 @@ func (d *Decoded) options(b []byte, whole bool) {
 		d.scale = scaleNone
 	}
 	for len(b) > 0 && b[0] != end {
-		switch {
-		case b[0] == none:
+		if b[0] == none {
 			b = b[1:]
 			continue
-		case b[0] == mptcp:
-			d.Multipath = true
 		}
+		d.Multipath = d.Multipath || b[0] == mptcp
 		if len(b) < 2 || b[1] < 2 || int(b[1]) > len(b) {
 			return
 		}
