@@ -53,6 +53,7 @@ func assemble(cfg Config, serverMinor int) (*webhook, error) {
 	}
 	w.namespaces = &namespaces{cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, images: w.images, nodes: nodes, now: time.Now}
 	w.probes = newProbes(mgr.GetClient(), mgr.GetAPIReader(), w.cfg, cfg.Log)
+	w.quotas = &quotas{cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, nodes: nodes, turns: map[string]*turns{}}
 	if err := w.control(cfg, serverMinor, nodes); err != nil {
 		return nil, err
 	}
@@ -107,8 +108,8 @@ func (w *webhook) tryImages(ctx context.Context) error {
 // serve adds the admission server and its certificate.
 func (w *webhook) serve(cfg Config, s *server) error {
 	mux := http.NewServeMux()
-	mux.Handle("/inject", newEndpoint("/inject", cfg.Log, w.decide(inject.Tap), w.events.pod))
-	mux.Handle("/annotate", newEndpoint("/annotate", cfg.Log, w.decide(inject.Annotate), nil))
+	mux.Handle("/inject", newEndpoint("/inject", cfg.Log, w.decide(inject.Tap, true), w.events.pod))
+	mux.Handle("/annotate", newEndpoint("/annotate", cfg.Log, w.decide(inject.Annotate, false), nil))
 	s.handler = mux
 	s.more = func() error {
 		if !w.images.proven() {

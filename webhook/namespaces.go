@@ -9,7 +9,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
@@ -115,7 +114,7 @@ func ends(object *corev1.Namespace, config *corev1.ConfigMap, now time.Time) tim
 	return end
 }
 
-// limits adds what the namespace's LimitRanges and ResourceQuotas say.
+// limits adds what the namespace's LimitRanges say, and what of its quotas shapes the tap.
 func (n *namespaces) limits(ctx context.Context, ns *inject.Namespace) error {
 	var ranges corev1.LimitRangeList
 	if err := n.cached.List(ctx, &ranges, client.InNamespace(ns.Name)); err != nil {
@@ -134,7 +133,9 @@ func (n *namespaces) limits(ctx context.Context, ns *inject.Namespace) error {
 		return err
 	}
 	for i := range quotas.Items {
-		ns.Caps = append(ns.Caps, quotaCaps(&quotas.Items[i])...)
+		if _, ok := quotas.Items[i].Spec.Hard[corev1.ResourceLimitsCPU]; ok {
+			ns.CPULimits = true
+		}
 	}
 	return nil
 }
@@ -144,39 +145,6 @@ func podCaps(source string, most corev1.ResourceList) []inject.Cap {
 	var out []inject.Cap
 	for name, q := range most {
 		out = append(out, inject.Cap{Source: source, Resource: name, Left: q}, inject.Cap{Source: source, Limits: true, Resource: name, Left: q})
-	}
-	return out
-}
-
-// counted are the resources of a quota that a tap adds to.
-var counted = map[corev1.ResourceName]inject.Cap{
-	corev1.ResourceCPU:                      {Resource: corev1.ResourceCPU},
-	corev1.ResourceMemory:                   {Resource: corev1.ResourceMemory},
-	corev1.ResourceEphemeralStorage:         {Resource: corev1.ResourceEphemeralStorage},
-	corev1.ResourceRequestsCPU:              {Resource: corev1.ResourceCPU},
-	corev1.ResourceRequestsMemory:           {Resource: corev1.ResourceMemory},
-	corev1.ResourceRequestsEphemeralStorage: {Resource: corev1.ResourceEphemeralStorage},
-	corev1.ResourceLimitsCPU:                {Resource: corev1.ResourceCPU, Limits: true},
-	corev1.ResourceLimitsMemory:             {Resource: corev1.ResourceMemory, Limits: true},
-	corev1.ResourceLimitsEphemeralStorage:   {Resource: corev1.ResourceEphemeralStorage, Limits: true},
-}
-
-// quotaCaps is what a quota has left. One with scopes is taken to count every pod: a
-// pod too few is tapped rather than one refused.
-func quotaCaps(quota *corev1.ResourceQuota) []inject.Cap {
-	var out []inject.Cap
-	for name, hard := range quota.Spec.Hard {
-		c, ok := counted[name]
-		if !ok {
-			continue
-		}
-		left := hard.DeepCopy()
-		left.Sub(quota.Status.Used[name])
-		if left.Sign() < 0 {
-			left = resource.Quantity{}
-		}
-		c.Source, c.Left = "quota "+quota.Name, left
-		out = append(out, c)
 	}
 	return out
 }

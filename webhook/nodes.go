@@ -15,6 +15,7 @@ import (
 type nodes struct {
 	live client.Reader
 	aged atomic.Bool
+	many atomic.Int64
 }
 
 // sidecarMinor is the first minor version with native sidecars on by default (KEP-753).
@@ -22,21 +23,25 @@ const sidecarMinor = 29
 
 func (n *nodes) old() bool { return n.aged.Load() }
 
+// number is how many nodes there were when they were last read to the end, at least 1.
+func (n *nodes) number() int { return max(int(n.many.Load()), 1) }
+
 // look reads the nodes.
 func (n *nodes) look(ctx context.Context) error {
 	var list corev1.NodeList
+	aged, many := false, int64(0)
 	for next := ""; ; next = list.Continue {
 		if err := n.live.List(ctx, &list, client.Limit(200), client.Continue(next)); err != nil {
 			return err
 		}
 		for i := range list.Items {
 			if m, ok := minor(list.Items[i].Status.NodeInfo.KubeletVersion); ok && m < sidecarMinor {
-				n.aged.Store(true)
-				return nil
+				aged = true
 			}
 		}
-		if list.Continue == "" {
-			n.aged.Store(false)
+		if many += int64(len(list.Items)); list.Continue == "" {
+			n.aged.Store(aged)
+			n.many.Store(many)
 			return nil
 		}
 	}

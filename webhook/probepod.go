@@ -94,7 +94,7 @@ func forced(cfg *inject.Config, profile inject.Profile) *inject.Config {
 func anew(ns *inject.Namespace) *inject.Namespace {
 	view := &inject.Namespace{
 		Name: ns.Name, Labels: map[string]string{inject.Label: inject.Enabled},
-		Annotations: maps.Clone(ns.Annotations), LimitRanges: ns.LimitRanges, NoNative: ns.NoNative, Waits: ns.Waits,
+		Annotations: maps.Clone(ns.Annotations), LimitRanges: ns.LimitRanges, CPULimits: ns.CPULimits, NoNative: ns.NoNative, Waits: ns.Waits,
 	}
 	for _, key := range []string{inject.AnnotationProfile, inject.AnnotationImage, inject.AnnotationUntil, inject.AnnotationDuration} {
 		delete(view.Annotations, inject.Prefix+key)

@@ -62,7 +62,7 @@ func probeKey(ns *inject.Namespace) string {
 	maps.DeleteFunc(annotations, func(k, _ string) bool {
 		return !strings.HasPrefix(k, inject.Prefix) && !strings.Contains(k, "openshift.io/")
 	})
-	return fmt.Sprint(ns.Labels, annotations, ns.LimitRanges)
+	return fmt.Sprint(ns.Labels, annotations, ns.LimitRanges, ns.CPULimits)
 }
 
 // of returns the verdict on a namespace, from a run of before or a new one. An error means
@@ -268,7 +268,7 @@ func (p *probes) admits(ctx context.Context, ns *inject.Namespace, pod *corev1.P
 		return "", err
 	}
 	text := err.Error()
-	if strings.Contains(text, "exceeded quota") {
+	if strings.Contains(text, "exceeded quota") || strings.Contains(text, "failed quota") {
 		return "", nil // the last of all checks: what is left of a quota is for the webhook to see
 	}
 	if _, after, ok := strings.Cut(text, " is forbidden: "); ok {

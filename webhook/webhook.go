@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +34,8 @@ type Config struct {
 	Image, PullPolicy  string
 	ImageCheck         bool
 	Mode, Profile      string
+	Quota              string
+	QuotaGrowth        int
 	ClusterName        string
 	PodOptIn           bool
 	AllowedAnnotations []string
@@ -72,6 +75,10 @@ func (c *Config) Check() error {
 	}
 	one("WEBHOOK_MODE", c.Mode, string(inject.Native), string(inject.Container))
 	one("WEBHOOK_PROFILE", c.Profile, string(inject.ProfileAuto), string(inject.ProfileDefault), string(inject.ProfileBaseline), string(inject.ProfileRoot), string(inject.ProfileOpenShift))
+	one("WEBHOOK_QUOTA", c.Quota, string(inject.QuotaFit), string(inject.QuotaNever), string(inject.QuotaAlways))
+	if c.QuotaGrowth < 1 {
+		bad("WEBHOOK_QUOTA_GROWTH", strconv.Itoa(c.QuotaGrowth), "1 or more")
+	}
 	one("WEBHOOK_CERT_MODE", c.CertMode, certsSelf, certsFiles)
 	one("WEBHOOK_IMAGE_PULL_POLICY", c.PullPolicy, string(corev1.PullIfNotPresent), string(corev1.PullAlways), string(corev1.PullNever))
 	for _, a := range c.AllowedAnnotations {
@@ -98,7 +105,7 @@ func (c *Config) injection(serverMinor int) *inject.Config {
 		Settings: settings, Image: c.Image, PullPolicy: corev1.PullPolicy(c.PullPolicy),
 		Mode: inject.Mode(c.Mode), Profile: inject.Profile(c.Profile), Cluster: c.ClusterName,
 		Allowed: c.AllowedAnnotations, PodOptIn: c.PodOptIn, Own: c.Namespace, Version: c.Version,
-		ServerMinor: serverMinor,
+		ServerMinor: serverMinor, Quota: inject.QuotaPolicy(c.Quota), QuotaGrowth: c.QuotaGrowth,
 	}
 }
 
@@ -161,8 +168,8 @@ func serverVersion(ctx context.Context, cluster *rest.Config, log *slog.Logger) 
 	}
 }
 
-// decide is the endpoint's decision on one pod.
-func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, time.Time) inject.Result) func(context.Context, *review) inject.Result {
+// decide is the endpoint's decision on one pod; quotas is whether it depends on them.
+func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, time.Time) inject.Result, quotas bool) func(context.Context, *review) inject.Result {
 	return func(ctx context.Context, r *review) inject.Result {
 		ns, err := w.namespaces.of(ctx, r.Request.Namespace)
 		if err != nil {
@@ -184,6 +191,9 @@ func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, tim
 			v = unasked(err)
 		}
 		v.into(ns)
+		if quotas {
+			w.quotas.into(ctx, ns)
+		}
 		return act(w.cfg, ns, r.Request.Object, w.namespaces.now())
 	}
 }
@@ -203,6 +213,7 @@ type webhook struct {
 	mgr        manager.Manager
 	namespaces *namespaces
 	probes     *probes
+	quotas     *quotas
 	images     *images
 	events     *events
 }

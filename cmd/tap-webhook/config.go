@@ -25,6 +25,8 @@ type environment struct {
 	ImageCheck     bool       `env:"WEBHOOK_IMAGE_CHECK" envDefault:"true" about:"inject only an image that was seen to run in the own namespace"`
 	Mode           string     `env:"WEBHOOK_MODE" envDefault:"native" about:"native or container"`
 	Profile        string     `env:"WEBHOOK_PROFILE" envDefault:"auto" about:"auto, default, baseline, root or openshift"`
+	Quota          string     `env:"WEBHOOK_QUOTA" envDefault:"fit" about:"fit, never or always: taps that a ResourceQuota counts"`
+	QuotaGrowth    int        `env:"WEBHOOK_QUOTA_GROWTH" envDefault:"10" about:"fit: how many times its pods an owner without an autoscaler may come to have"`
 	CertMode       string     `env:"WEBHOOK_CERT_MODE" envDefault:"self" about:"self or files"`
 	CertDir        string     `env:"WEBHOOK_CERT_DIR" envDefault:"/etc/meshtls-tap-webhook/tls" about:"files: where tls.crt and tls.key are"`
 	CertSecret     string     `env:"WEBHOOK_CERT_SECRET" envDefault:"meshtls-tap-webhook-ca" about:"self: the Secret of the own authority"`
@@ -56,6 +58,7 @@ func configuration(environ []string, logs io.Writer) (webhook.Config, error) {
 	cfg := webhook.Config{
 		Listen: e.Listen, MetricsListen: e.MetricsListen,
 		Image: e.Image, PullPolicy: e.PullPolicy, ImageCheck: e.ImageCheck, Mode: e.Mode, Profile: e.Profile,
+		Quota: e.Quota, QuotaGrowth: e.QuotaGrowth,
 		ClusterName: e.Cluster, PodOptIn: e.PodOptIn, AllowedAnnotations: variables.List(e.Allowed),
 		CertMode: e.CertMode, CertDir: e.CertDir, CertSecret: e.CertSecret, CertHosts: variables.List(e.CertHosts),
 		Configurations: variables.List(e.Configurations), Service: e.Service, Namespace: e.Namespace, Pod: e.Pod, Lease: e.Lease,

@@ -46,7 +46,10 @@ type Config struct {
 	Allowed    []string // annotations that pods may set beside their resources, without Prefix; "*" all
 	PodOptIn   bool     // the pod label opts in where the namespace does not
 	Own        string   // the webhook's own namespace
-	Version    string   // of the webhook, for the status
+
+	Quota       QuotaPolicy // QuotaFit if empty
+	QuotaGrowth int         // how many times its pods an owner without an autoscaler may come to have; 0: 1
+	Version     string      // of the webhook, for the status
 
 	// ServerMinor is the minor version of the API server, 0 unknown: new.
 	ServerMinor int
@@ -77,7 +80,19 @@ type Namespace struct {
 	NoNative bool
 
 	LimitRanges []corev1.LimitRangeItem
-	Caps        []Cap
+	Caps        []Cap // of limit ranges for pods
+
+	// CPULimits is whether a quota of the namespace counts CPU limits, and so refuses containers
+	// without one.
+	CPULimits bool
+	// Quotas are the namespace's, as they are at this moment; nil: they do not matter.
+	Quotas []corev1.ResourceQuota
+	// Demand is what the namespace's owners of pods want, and Others the number of pods of all
+	// other owners, by UID ("": without one). Both were read before Quotas.
+	Demand []Demand
+	Others map[string]int
+	// DemandError says why Demand is not known; "": it is.
+	DemandError string
 }
 
 // Status is what the annotation meshtls-tap/status says of a tapped pod.
@@ -129,13 +144,27 @@ func Tap(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 		return r.result
 	}
 	r.port = r.pod.freePort(*cfg.Settings.MetricsPort)
-	r.needs = r.resources()
-	if detail := r.pod.exceeds(ns.Caps, &r.needs); detail != "" {
+	if detail := r.size(); detail != "" {
 		return r.skip(ReasonQuota, detail)
 	}
 	r.mountAll()
 	r.build()
 	return r.result
+}
+
+// size chooses the tap's resources: those configured, or, where a quota has no room for them, the
+// least. It returns why neither may be had, or "".
+func (r *run) size() (refusal string) {
+	for _, small := range []bool{false, true} {
+		r.needs = r.resources(small)
+		if refusal = r.pod.exceeds(r.ns.Caps, &r.needs); refusal == "" {
+			refusal = r.quota(&r.needs)
+		}
+		if refusal == "" {
+			return ""
+		}
+	}
+	return refusal
 }
 
 // Annotate returns the patch that takes the brokers' ports out of the mesh of a pod that

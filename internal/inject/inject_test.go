@@ -165,18 +165,18 @@ spec: {restartPolicy: OnFailure, containers: [{name: job, image: job:1}]}
 spec:
   initContainers: [{name: i, image: i, resources: {limits: {cpu: "1", memory: 1Gi}, requests: {cpu: "1", memory: 1Gi}}}]
   containers: [{name: a, image: a, resources: {limits: {cpu: "2", memory: 1Gi}, requests: {cpu: "2", memory: 1Gi}}}]
-`, also: wantResources("200m", "128Mi", "200m", "128Mi")},
+`, also: wantResources("20m", "48Mi", "20m", "48Mi")},
 	"nearly guaranteed": {pod: `
 spec:
   containers:
   - {name: a, image: a, resources: {limits: {cpu: "2", memory: 1Gi}, requests: {cpu: "2", memory: 1Gi}}}
   - {name: b, image: b, resources: {limits: {cpu: "2", memory: 1Gi}, requests: {cpu: "1", memory: 1Gi}}}
-`, also: wantResources("10m", "64Mi", "200m", "128Mi")},
+`, also: wantResources("5m", "24Mi", "0", "128Mi")},
 	"pod resources": {pod: `
 spec:
   resources: {requests: {cpu: "1", memory: 100Mi}, limits: {cpu: 100m, memory: 100Mi}}
   containers: [{name: a, image: a, resources: {requests: {cpu: 995m, memory: 100Mi}}}]
-`, also: wantResources("5m", "0", "100m", "100Mi")},
+`, also: wantResources("5m", "0", "0", "100Mi")},
 	"resources by annotation": {pod: `
 metadata: {annotations: {meshtls-tap/cpu-request: 50m, meshtls-tap/memory-request: 200Mi, meshtls-tap/cpu-limit: "1"}}
 spec: {containers: [{name: a, image: a}]}
@@ -186,7 +186,7 @@ metadata: {annotations: {meshtls-tap/cpu-limit: 1m, meshtls-tap/memory-limit: 1M
 spec: {containers: [{name: a, image: a}]}
 `, warnings: []string{
 		`cpu-limit="1m" is ignored: expected a quantity from 20m on`, `cpu-request="x"`, `memory-limit="1Mi"`, `memory-request="-1"`,
-	}, also: wantResources("10m", "64Mi", "200m", "128Mi")},
+	}, also: wantResources("5m", "24Mi", "0", "128Mi")},
 	"limit range": {pod: plain, ns: func(ns *Namespace) {
 		ns.LimitRanges = []corev1.LimitRangeItem{{Type: corev1.LimitTypePod}, {
 			Type:                 corev1.LimitTypeContainer,
@@ -194,21 +194,28 @@ spec: {containers: [{name: a, image: a}]}
 			Max:                  amounts("150m", "1Gi"),
 			MaxLimitRequestRatio: amounts("1.2", "1.5"),
 		}}
-	}, also: wantResources("125m", "89478486", "150m", "128Mi")},
+	}, also: wantResources("100m", "33554432", "100m", "48Mi")},
 	"disk": {pod: `{spec: {containers: [{name: a, image: a, resources: {limits: {ephemeral-storage: 1Gi}}}]}}`,
 		settings: `{spool: {size: 64Mi}}`, also: wantDisk("0", "160Mi")},
 	"disk requested": {pod: `{spec: {containers: [{name: a, image: a, resources: {requests: {ephemeral-storage: 1Gi}}}]}}`,
 		also: wantDisk("32Mi", "0")},
 	"disk without limits": {pod: plain, settings: `{spool: {size: 64Mi}}`, also: wantDisk("0", "0")},
-	"quota full": {pod: plain, ns: func(ns *Namespace) {
-		ns.Caps = []Cap{{"quota q", true, "memory", resource.MustParse("127Mi")}}
-	}, reason: ReasonQuota, warnings: []string{"quota: quota q has 127Mi of memory left"}},
-	"quota holds": {pod: plain, ns: func(ns *Namespace) {
-		ns.Caps = []Cap{{"quota q", true, "memory", resource.MustParse("128Mi")}, {"quota q", false, "cpu", resource.MustParse("10m")}}
+	"limit range for pods": {pod: plain, ns: func(ns *Namespace) {
+		ns.Caps = []Cap{{"limit range l", true, "memory", resource.MustParse("47Mi")}}
+	}, reason: ReasonQuota, warnings: []string{"quota: limit range l has 47Mi of memory left"}},
+	"limit range holds the least": {pod: plain, ns: func(ns *Namespace) {
+		ns.Caps = []Cap{{"limit range l", true, "memory", resource.MustParse("48Mi")}, {"limit range l", false, "cpu", resource.MustParse("5m")}}
+	}, also: wantResources("5m", "24Mi", "0", "48Mi")},
+	"limit range refuses anyhow": {pod: `{spec: {containers: [{name: a, image: a, resources: {requests: {cpu: "1"}}}]}}`, ns: func(ns *Namespace) {
+		ns.Caps = []Cap{{"limit range l", false, "cpu", resource.MustParse("500m")}}
 	}},
-	"quota refuses anyhow": {pod: `{spec: {containers: [{name: a, image: a, resources: {requests: {cpu: "1"}}}]}}`, ns: func(ns *Namespace) {
-		ns.Caps = []Cap{{"quota q", false, "cpu", resource.MustParse("500m")}}
-	}},
+	"limit range gives limits": {pod: plain, ns: func(ns *Namespace) {
+		ns.LimitRanges = []corev1.LimitRangeItem{{Type: corev1.LimitTypeContainer, Default: amounts("2", "4Gi"), DefaultRequest: amounts("1", "1Gi")}}
+	}, also: wantResources("5m", "24Mi", "200m", "128Mi")},
+	"limit range, a ratio for pods": {pod: plain, ns: func(ns *Namespace) {
+		ns.LimitRanges = []corev1.LimitRangeItem{{Type: corev1.LimitTypePod, MaxLimitRequestRatio: amounts("2", "2")}}
+	}, also: wantResources("10m", "24Mi", "20m", "48Mi")},
+	"quota of CPU limits": {pod: plain, ns: func(ns *Namespace) { ns.CPULimits = true }, also: wantResources("5m", "24Mi", "200m", "128Mi")},
 	"port taken": {pod: `{spec: {containers: [{name: a, image: a, ports: [{containerPort: 29469}, {containerPort: 29470}]}]}}`, settings: `{metricsPort: 29469}`,
 		also: func(t *testing.T, p corev1.Pod) {
 			if v := env(p, "TAP_LISTEN"); v != ":29471" || p.Spec.InitContainers[0].Ports[0].ContainerPort != 29471 || env(p, "TAP_LISTEN_AFTER") != listenAfter {

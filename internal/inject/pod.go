@@ -25,6 +25,10 @@ type pod struct {
 		Containers       []container                  `json:"containers"`
 		Resources        *corev1.ResourceRequirements `json:"resources"` // of the pod as a whole (KEP-2837)
 		Overhead         corev1.ResourceList          `json:"overhead"`
+
+		ActiveDeadlineSeconds *int64          `json:"activeDeadlineSeconds"`
+		PriorityClassName     string          `json:"priorityClassName"`
+		Affinity              json.RawMessage `json:"affinity"`
 	} `json:"spec"`
 }
 

@@ -134,7 +134,8 @@ func checkTap(t testing.TB, c *corev1.Container, volumes map[string]bool) {
 	}
 	for _, name := range []corev1.ResourceName{"cpu", "memory"} {
 		request, limit := c.Resources.Requests[name], c.Resources.Limits[name]
-		if _, ok := c.Resources.Requests[name]; !ok || limit.Sign() <= 0 || limit.Cmp(request) < 0 {
+		_, limited := c.Resources.Limits[name]
+		if _, ok := c.Resources.Requests[name]; !ok || limited != (limit.Sign() > 0) || limited && limit.Cmp(request) < 0 || name == "memory" && !limited {
 			t.Errorf("%s: request %s, limit %s", name, &request, &limit)
 		}
 	}

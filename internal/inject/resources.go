@@ -16,11 +16,30 @@ type Cap struct {
 	Left     resource.Quantity
 }
 
-// resources returns what the tap of this pod requests and is limited to.
-func (r *run) resources() corev1.ResourceRequirements {
+// What a tap asks for at the least: where it shares the application's quota, or has to be as
+// Guaranteed as its pod. A CPU limit is set only where the cluster requires one.
+var (
+	leastRequests = corev1.ResourceList{"cpu": resource.MustParse("5m"), "memory": resource.MustParse("24Mi")}
+	leastLimits   = corev1.ResourceList{"cpu": resource.MustParse("20m"), "memory": resource.MustParse("48Mi")}
+	usualCPULimit = resource.MustParse("200m")
+)
+
+// resources returns what the tap of this pod requests and is limited to: as configured, or, if
+// small, the least that it works with. Annotations count in both cases.
+func (r *run) resources(small bool) corev1.ResourceRequirements {
 	out := corev1.ResourceRequirements{
 		Requests: r.cfg.Settings.Resources.Requests.DeepCopy(),
 		Limits:   r.cfg.Settings.Resources.Limits.DeepCopy(),
+	}
+	guaranteed := r.pod.guaranteed()
+	if _, ok := out.Limits["cpu"]; !ok && (guaranteed || r.needsCPULimit()) {
+		out.Limits["cpu"] = usualCPULimit
+	}
+	if small {
+		lowerAll(out.Requests, leastRequests)
+	}
+	if small || guaranteed {
+		lowerAll(out.Limits, leastLimits)
 	}
 	for _, f := range floors {
 		if v, ok := r.choices[f.annotation]; ok {
@@ -34,19 +53,59 @@ func (r *run) resources() corev1.ResourceRequirements {
 			list(&out, what)[corev1.ResourceEphemeralStorage] = r.diskSize()
 		}
 	}
-	for _, item := range r.ns.LimitRanges {
-		if item.Type == corev1.LimitTypeContainer {
-			fit(&out, &item)
-		}
+	for i := range r.ns.LimitRanges {
+		r.within(&out, &r.ns.LimitRanges[i])
 	}
 	order(&out)
-	if r.pod.guaranteed() {
+	if guaranteed {
 		for _, name := range []corev1.ResourceName{"cpu", "memory"} {
 			out.Requests[name] = out.Limits[name]
 		}
 	}
 	r.pod.withinPod(&out)
 	return out
+}
+
+// needsCPULimit reports whether a container without a CPU limit would be refused, or would be
+// given one: by a quota that counts CPU limits, or by a LimitRange.
+func (r *run) needsCPULimit() bool {
+	if r.ns.CPULimits {
+		return true
+	}
+	for i := range r.ns.LimitRanges {
+		item := &r.ns.LimitRanges[i]
+		for _, l := range []corev1.ResourceList{item.Default, item.Max, item.MaxLimitRequestRatio} {
+			if _, ok := l["cpu"]; ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// within moves the tap into what one item of a LimitRange allows a container, or, for a ratio,
+// a pod: a pod of which each part keeps to a ratio keeps to it as a whole.
+func (r *run) within(out *corev1.ResourceRequirements, item *corev1.LimitRangeItem) {
+	if item.Type != corev1.LimitTypeContainer && item.Type != corev1.LimitTypePod {
+		return
+	}
+	for _, f := range floors {
+		name := corev1.ResourceName(f.resource)
+		ratio, ok := item.MaxLimitRequestRatio[name]
+		if _, asked := r.choices[f.annotation]; f.what != "limits" || asked || !ok || ratio.Sign() <= 0 {
+			continue
+		}
+		// A lower limit costs less than a higher request.
+		most := times(out.Requests[name], ratio)
+		if least := leastLimits[name]; most.Cmp(least) < 0 {
+			most = least
+		}
+		lower(out.Limits, name, most)
+	}
+	if item.Type == corev1.LimitTypePod {
+		item = &corev1.LimitRangeItem{MaxLimitRequestRatio: item.MaxLimitRequestRatio}
+	}
+	fit(out, item)
 }
 
 func list(r *corev1.ResourceRequirements, what string) corev1.ResourceList {
@@ -95,6 +154,21 @@ func divided(q, ratio resource.Quantity) resource.Quantity {
 		return *resource.NewMilliQuantity(int64(math.Ceil(x*1000)), q.Format)
 	}
 	return *resource.NewQuantity(int64(math.Ceil(x)), q.Format)
+}
+
+// times is q times a ratio, rounded down to what a resource is written in.
+func times(q, ratio resource.Quantity) resource.Quantity {
+	x := q.AsApproximateFloat64() * ratio.AsApproximateFloat64()
+	if x < 1000 { // cores, not bytes
+		return *resource.NewMilliQuantity(int64(x*1000), q.Format)
+	}
+	return *resource.NewQuantity(int64(x), q.Format)
+}
+
+func lowerAll(l, most corev1.ResourceList) {
+	for name, q := range most {
+		lower(l, name, q)
+	}
 }
 
 func raise(l corev1.ResourceList, name corev1.ResourceName, least resource.Quantity) {

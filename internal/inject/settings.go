@@ -17,7 +17,7 @@ import (
 // webhook/README.md shows. The zero value is the defaults; Defaults fills them in.
 type Settings struct {
 	Env              []corev1.EnvVar              `json:"env,omitempty"`
-	Resources        *corev1.ResourceRequirements `json:"resources,omitempty"`   // default 10m and 64Mi, limits 200m and 128Mi
+	Resources        *corev1.ResourceRequirements `json:"resources,omitempty"`   // default 5m and 24Mi, memory limit 128Mi
 	RunAsUser        *int64                       `json:"runAsUser,omitempty"`   // default 65532
 	MetricsPort      *int32                       `json:"metricsPort,omitempty"` // default 0: none
 	ConfigMap        *string                      `json:"configMap,omitempty"`   // default meshtls-tap; "": none
@@ -110,8 +110,8 @@ func orElse(v *string, value string) {
 
 func (s *Settings) resources() *corev1.ResourceRequirements {
 	r := corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{"cpu": resource.MustParse("10m"), "memory": resource.MustParse("64Mi")},
-		Limits:   corev1.ResourceList{"cpu": resource.MustParse("200m"), "memory": resource.MustParse("128Mi")},
+		Requests: corev1.ResourceList{"cpu": resource.MustParse("5m"), "memory": resource.MustParse("24Mi")},
+		Limits:   corev1.ResourceList{"memory": resource.MustParse("128Mi")},
 	}
 	if s.Resources != nil {
 		maps.Copy(r.Requests, s.Resources.Requests)
@@ -167,7 +167,7 @@ func (s *Settings) checkResources() error {
 	}
 	for _, f := range floors {
 		for what, list := range map[string]corev1.ResourceList{"requests": s.Resources.Requests, "limits": s.Resources.Limits} {
-			if q := list[corev1.ResourceName(f.resource)]; what == f.what && q.Cmp(f.least) < 0 {
+			if q, ok := list[corev1.ResourceName(f.resource)]; ok && what == f.what && q.Cmp(f.least) < 0 {
 				return fmt.Errorf("resources.%s.%s: %s: expected %s or more", what, f.resource, &q, &f.least)
 			}
 		}

@@ -1,0 +1,379 @@
+package inject
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// QuotaPolicy decides on pods whose taps a ResourceQuota counts.
+type QuotaPolicy string
+
+// The policies.
+const (
+	// QuotaFit injects only where the tap takes no other pod's room: see fits. The default.
+	QuotaFit QuotaPolicy = "fit"
+	// QuotaNever injects no tap that a quota counts.
+	QuotaNever QuotaPolicy = "never"
+	// QuotaAlways injects where the pod itself still fits with its tap, whatever comes later.
+	QuotaAlways QuotaPolicy = "always"
+)
+
+// Demand is what one owner of pods in the namespace still wants of its quotas.
+type Demand struct {
+	UIDs    []string // of the owner, and of what stands between it and its pods
+	Missing int      // pods that it is creating now
+	More    int      // further pods that it may create: a rollout's surge, an autoscaler's, growth
+	Pod     Shape    // one of its pods, untapped
+}
+
+// Shape is what quotas see of a pod. It is safe for concurrent use.
+type Shape struct{ pod *pod }
+
+// ShapeOf returns the shape of the pods of a template, to which limit ranges give defaults.
+func ShapeOf(spec *corev1.PodSpec, ranges []corev1.LimitRangeItem) (Shape, error) {
+	raw, err := json.Marshal(map[string]any{"metadata": map[string]any{}, "spec": spec})
+	if err != nil {
+		return Shape{}, err
+	}
+	p, err := decode(raw)
+	if err != nil {
+		return Shape{}, err
+	}
+	p.each(func(c *container) { c.defaults(ranges) })
+	return Shape{p}, nil
+}
+
+// defaults fills in the resources as the API server does when a pod is created: requests from
+// limits, and the rest from limit ranges for containers.
+func (c *container) defaults(ranges []corev1.LimitRangeItem) {
+	set := func(l *corev1.ResourceList, from corev1.ResourceList) {
+		for name, q := range from {
+			if _, ok := (*l)[name]; ok {
+				continue
+			}
+			if *l == nil {
+				*l = corev1.ResourceList{}
+			}
+			(*l)[name] = q
+		}
+	}
+	set(&c.Resources.Requests, c.Resources.Limits)
+	for i := range ranges {
+		if ranges[i].Type == corev1.LimitTypeContainer {
+			set(&c.Resources.Requests, ranges[i].DefaultRequest)
+			set(&c.Resources.Limits, ranges[i].Default)
+		}
+	}
+}
+
+// bestEffort reports whether no container of the pod, nor the pod itself, requests or limits CPU
+// or memory.
+func (p *pod) bestEffort() bool {
+	some := func(r *corev1.ResourceRequirements) bool {
+		for _, l := range []corev1.ResourceList{r.Requests, r.Limits} {
+			for _, name := range []corev1.ResourceName{"cpu", "memory"} {
+				if q, ok := l[name]; ok && !q.IsZero() {
+					return true
+				}
+			}
+		}
+		return false
+	}
+	best := p.Spec.Resources == nil || !some(p.Spec.Resources)
+	p.each(func(c *container) { best = best && !some(&c.Resources) })
+	return best
+}
+
+// CountsTaps reports whether a quota has a limit on something that a tap takes.
+func CountsTaps(q *corev1.ResourceQuota) bool {
+	return slices.ContainsFunc(dimensions(q), func(d dimension) bool { return !d.pods })
+}
+
+// dimension is one line of a quota.
+type dimension struct {
+	key      corev1.ResourceName // in the quota
+	resource corev1.ResourceName
+	limits   bool // counts limits rather than requests
+	pods     bool // counts pods
+}
+
+// quotaKeys are the lines of a quota that pods and their taps are counted by.
+var quotaKeys = map[corev1.ResourceName]dimension{
+	corev1.ResourcePods:                     {pods: true},
+	"count/pods":                            {pods: true},
+	corev1.ResourceCPU:                      {resource: corev1.ResourceCPU},
+	corev1.ResourceMemory:                   {resource: corev1.ResourceMemory},
+	corev1.ResourceEphemeralStorage:         {resource: corev1.ResourceEphemeralStorage},
+	corev1.ResourceRequestsCPU:              {resource: corev1.ResourceCPU},
+	corev1.ResourceRequestsMemory:           {resource: corev1.ResourceMemory},
+	corev1.ResourceRequestsEphemeralStorage: {resource: corev1.ResourceEphemeralStorage},
+	corev1.ResourceLimitsCPU:                {resource: corev1.ResourceCPU, limits: true},
+	corev1.ResourceLimitsMemory:             {resource: corev1.ResourceMemory, limits: true},
+	corev1.ResourceLimitsEphemeralStorage:   {resource: corev1.ResourceEphemeralStorage, limits: true},
+}
+
+func dimensions(q *corev1.ResourceQuota) []dimension {
+	var out []dimension
+	for key := range q.Spec.Hard {
+		if d, ok := quotaKeys[key]; ok {
+			d.key = key
+			out = append(out, d)
+		}
+	}
+	slices.SortFunc(out, func(a, b dimension) int { return cmp.Compare(a.key, b.key) })
+	return out
+}
+
+// number is a quantity as cores in thousandths, or bytes: exact below 2^53.
+func (d *dimension) number(q resource.Quantity) float64 {
+	approximate := q.AsApproximateFloat64()
+	switch cpu := d.resource == corev1.ResourceCPU; {
+	case math.Abs(approximate) > 1<<53:
+		return approximate // and no int64 overflows
+	case cpu && math.Abs(approximate) < 1<<43:
+		return float64(q.MilliValue())
+	case cpu:
+		return approximate * 1000
+	}
+	return float64(q.Value())
+}
+
+func (d *dimension) text(v float64) string {
+	switch {
+	case d.pods:
+		return fmt.Sprintf("%.0f", v)
+	case d.resource == corev1.ResourceCPU:
+		return resource.NewMilliQuantity(int64(v), resource.DecimalSI).String()
+	}
+	return resource.NewQuantity(int64(v), resource.BinarySI).String()
+}
+
+// of is what a pod takes of the line.
+func (d *dimension) of(p *pod) float64 {
+	if d.pods {
+		return 1
+	}
+	if p.counted(d.resource, d.limits) {
+		if d.limits {
+			return d.number(p.Spec.Resources.Limits[d.resource])
+		}
+		return d.number(p.Spec.Resources.Requests[d.resource])
+	}
+	return d.number(p.total(d.resource, d.limits))
+}
+
+// ofTap is what the tap of a pod takes of the line.
+func (d *dimension) ofTap(p *pod, tap *corev1.ResourceRequirements) float64 {
+	switch {
+	case d.pods || p.counted(d.resource, d.limits):
+		return 0
+	case d.limits:
+		return d.number(tap.Limits[d.resource])
+	}
+	return d.number(tap.Requests[d.resource])
+}
+
+// quota returns why no tap of these resources may be put into the pod because of a quota, or "".
+func (r *run) quota(tap *corev1.ResourceRequirements) string {
+	for i := range r.ns.Quotas {
+		q := &r.ns.Quotas[i]
+		if r.pod.bestEffort() && partsBestEffort(q) {
+			return fmt.Sprintf("quota %s counts BestEffort pods apart, and a tapped pod is not one", q.Name)
+		}
+		if !r.pod.subject(q) || !takes(q, r.pod, tap) {
+			continue
+		}
+		var why string
+		switch r.cfg.Quota {
+		case QuotaNever:
+			why = fmt.Sprintf("quota %s counts what a tap takes, and the policy is never", q.Name)
+		case QuotaAlways:
+			why = r.pod.exceeds(caps(q), tap)
+		case QuotaFit, "":
+			why = r.fits(q, tap)
+		}
+		if why != "" {
+			return why
+		}
+	}
+	return ""
+}
+
+// takes reports whether the tap adds to a line of the quota.
+func takes(q *corev1.ResourceQuota, p *pod, tap *corev1.ResourceRequirements) bool {
+	return slices.ContainsFunc(dimensions(q), func(d dimension) bool { return d.ofTap(p, tap) > 0 })
+}
+
+// caps is what a quota has left for one pod.
+func caps(q *corev1.ResourceQuota) []Cap {
+	var out []Cap
+	for _, d := range dimensions(q) {
+		if d.pods {
+			continue
+		}
+		left := q.Spec.Hard[d.key].DeepCopy()
+		left.Sub(q.Status.Used[d.key])
+		if left.Sign() < 0 {
+			left = resource.Quantity{}
+		}
+		out = append(out, Cap{Source: "quota " + q.Name, Limits: d.limits, Resource: d.resource, Left: left})
+	}
+	return out
+}
+
+// part is what one owner wants of one quota: by its lines.
+type part struct {
+	missing, more float64
+	taps          float64   // that may be decided on at this moment
+	pod           []float64 // one pod of it
+}
+
+// budget is one quota at the moment of a decision.
+type budget struct {
+	quota *corev1.ResourceQuota
+	lines []dimension
+	left  []float64
+	tap   []float64 // this pod's
+	parts []part
+}
+
+// fits returns why a tap may take a pod's room in a quota, or "".
+//
+// The pods that are being created, each with a tap, must fit into what is left: those that other
+// requests decide on at the same moment are among them, so that all may decide alike. And as many
+// further pods of each owner must fit after that as would without these taps: the tap takes only
+// what no pod can use, or what nobody is expected to ask for.
+func (r *run) fits(q *corev1.ResourceQuota, tap *corev1.ResourceRequirements) string {
+	if r.ns.DemandError != "" {
+		return fmt.Sprintf("it is not known whether quota %s has room for it: %s", q.Name, r.ns.DemandError)
+	}
+	b := budget{quota: q, lines: dimensions(q)}
+	for _, d := range b.lines {
+		used, ok := q.Status.Used[d.key]
+		if !ok {
+			return fmt.Sprintf("quota %s is not counted yet", q.Name)
+		}
+		b.left = append(b.left, d.number(q.Spec.Hard[d.key])-d.number(used))
+		b.tap = append(b.tap, d.ofTap(r.pod, tap))
+	}
+	r.parts(&b)
+	return b.verdict()
+}
+
+// parts fills in what each owner wants. The pod that is created is its owner's, and among those
+// that are missing; where others put more into it than its template has, they do so with all.
+func (r *run) parts(b *budget) {
+	uid := ""
+	if o := r.pod.owner(); o != nil {
+		uid = o.UID
+	}
+	own := slices.IndexFunc(r.ns.Demand, func(d Demand) bool { return uid != "" && slices.Contains(d.UIDs, uid) })
+	extra := make([]float64, len(b.lines))
+	if own >= 0 {
+		for i := range b.lines {
+			extra[i] = max(b.lines[i].of(r.pod)-b.lines[i].of(r.ns.Demand[own].Pod.pod), 0)
+		}
+	}
+	for n, d := range r.ns.Demand {
+		if n != own && !d.Pod.pod.subject(b.quota) {
+			continue
+		}
+		p := part{missing: float64(d.Missing), more: float64(d.More)}
+		for i := range b.lines {
+			p.pod = append(p.pod, b.lines[i].of(d.Pod.pod))
+			if !b.lines[i].pods {
+				p.pod[i] += extra[i]
+			}
+		}
+		if n == own {
+			p.missing = max(p.missing, 1)
+		}
+		p.taps = p.missing
+		b.parts = append(b.parts, p)
+	}
+	if own < 0 {
+		b.parts = append(b.parts, r.stranger(b, uid))
+	}
+}
+
+// stranger is the part of a pod whose owner is not known to want a number of pods, or that has
+// none: this pod, and others at the same moment, up to the growth that is expected of all.
+func (r *run) stranger(b *budget, uid string) part {
+	n := float64(r.ns.Others[uid] + 1)
+	growth := float64(r.cfg.growth())
+	p := part{missing: 1, taps: growth, more: n*growth - n}
+	for i := range b.lines {
+		p.pod = append(p.pod, b.lines[i].of(r.pod))
+	}
+	return p
+}
+
+// growth is how many times its pods an owner may come to have.
+func (c *Config) growth() int { return max(c.QuotaGrowth, 1) }
+
+func (b *budget) verdict() string {
+	without, with := slices.Clone(b.left), slices.Clone(b.left)
+	pods := 0.0
+	for _, p := range b.parts {
+		pods += p.missing
+		for i := range without {
+			without[i] -= p.missing * p.pod[i]
+			with[i] -= p.missing*p.pod[i] + p.taps*b.tap[i]
+		}
+	}
+	for i, d := range b.lines {
+		if b.tap[i] > 0 && with[i] < 0 {
+			return fmt.Sprintf("quota %s has %s of %s left, and the pods that are being created (%.0f) need %s with their taps",
+				b.quota.Name, d.text(max(b.left[i], 0)), d.key, pods, d.text(b.left[i]-with[i]))
+		}
+	}
+	if slices.ContainsFunc(without, func(v float64) bool { return v < 0 }) {
+		return fmt.Sprintf("quota %s has no room for the pods that are being created (%.0f)", b.quota.Name, pods)
+	}
+	return b.grows(without, with)
+}
+
+// grows returns why further pods might lack the room that the taps take, or "". All of them fit with
+// the taps; or there is one owner that wants any, and as many of its pods fit as would without.
+func (b *budget) grows(without, with []float64) string {
+	var growing []*part
+	rest := slices.Clone(with)
+	for n := range b.parts {
+		p := &b.parts[n]
+		if p.more == 0 {
+			continue
+		}
+		growing = append(growing, p)
+		for i := range rest {
+			rest[i] -= p.more * p.pod[i]
+		}
+	}
+	if !slices.ContainsFunc(rest, func(v float64) bool { return v < 0 }) {
+		return ""
+	}
+	if len(growing) > 1 {
+		return fmt.Sprintf("quota %s has no room for the taps and all the pods that its %d owners may come to want", b.quota.Name, len(growing))
+	}
+	alone, fewer := growing[0].fit(without), growing[0].fit(with)
+	if fewer < alone {
+		return fmt.Sprintf("quota %s has room for %.0f more pods, and with the taps for %.0f", b.quota.Name, alone, fewer)
+	}
+	return ""
+}
+
+// fit returns how many of the further pods fit into what is left.
+func (p *part) fit(left []float64) float64 {
+	n := p.more
+	for i, each := range p.pod {
+		if each > 0 {
+			n = min(n, math.Floor(max(left[i], 0)/each))
+		}
+	}
+	return n
+}

@@ -1,0 +1,96 @@
+package inject
+
+import (
+	"encoding/json"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// subject reports whether a quota counts the pod: all of its scopes have to match
+// (k8s.io/kubernetes pkg/quota/v1/evaluator/core: podMatchesScopeFunc). A scope that is not known
+// matches: a pod too few is tapped rather than one refused.
+func (p *pod) subject(q *corev1.ResourceQuota) bool {
+	for _, scope := range q.Spec.Scopes {
+		if !p.inScope(corev1.ScopedResourceSelectorRequirement{ScopeName: scope, Operator: corev1.ScopeSelectorOpExists}) {
+			return false
+		}
+	}
+	if s := q.Spec.ScopeSelector; s != nil {
+		for _, e := range s.MatchExpressions {
+			if !p.inScope(e) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (p *pod) inScope(e corev1.ScopedResourceSelectorRequirement) bool {
+	switch e.ScopeName {
+	case corev1.ResourceQuotaScopeTerminating:
+		return p.Spec.ActiveDeadlineSeconds != nil
+	case corev1.ResourceQuotaScopeNotTerminating:
+		return p.Spec.ActiveDeadlineSeconds == nil
+	case corev1.ResourceQuotaScopeBestEffort:
+		return p.bestEffort()
+	case corev1.ResourceQuotaScopeNotBestEffort:
+		return !p.bestEffort()
+	case corev1.ResourceQuotaScopePriorityClass:
+		return p.inPriority(e)
+	case corev1.ResourceQuotaScopeCrossNamespacePodAffinity:
+		return p.crossesNamespaces()
+	case corev1.ResourceQuotaScopeVolumeAttributesClass: // of claims, not of pods
+	}
+	return true
+}
+
+func (p *pod) inPriority(e corev1.ScopedResourceSelectorRequirement) bool {
+	class := p.Spec.PriorityClassName
+	switch e.Operator {
+	case corev1.ScopeSelectorOpExists:
+		return class != ""
+	case corev1.ScopeSelectorOpDoesNotExist:
+		return class == ""
+	case corev1.ScopeSelectorOpIn:
+		return slices.Contains(e.Values, class)
+	case corev1.ScopeSelectorOpNotIn:
+		return !slices.Contains(e.Values, class)
+	}
+	return true
+}
+
+// crossesNamespaces reports whether a term of the pod's affinity names namespaces. A text that
+// cannot be read counts as one that does.
+func (p *pod) crossesNamespaces() bool {
+	if len(p.Spec.Affinity) == 0 {
+		return false
+	}
+	var a corev1.Affinity
+	if json.Unmarshal(p.Spec.Affinity, &a) != nil {
+		return true
+	}
+	var terms []corev1.PodAffinityTerm
+	add := func(required []corev1.PodAffinityTerm, preferred []corev1.WeightedPodAffinityTerm) {
+		terms = append(terms, required...)
+		for i := range preferred {
+			terms = append(terms, preferred[i].PodAffinityTerm)
+		}
+	}
+	if x := a.PodAffinity; x != nil {
+		add(x.RequiredDuringSchedulingIgnoredDuringExecution, x.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+	if x := a.PodAntiAffinity; x != nil {
+		add(x.RequiredDuringSchedulingIgnoredDuringExecution, x.PreferredDuringSchedulingIgnoredDuringExecution)
+	}
+	return slices.ContainsFunc(terms, func(t corev1.PodAffinityTerm) bool { return len(t.Namespaces) > 0 || t.NamespaceSelector != nil })
+}
+
+// partsBestEffort reports whether a quota counts BestEffort pods, or all others, apart.
+func partsBestEffort(q *corev1.ResourceQuota) bool {
+	apart := func(s corev1.ResourceQuotaScope) bool {
+		return s == corev1.ResourceQuotaScopeBestEffort || s == corev1.ResourceQuotaScopeNotBestEffort
+	}
+	return slices.ContainsFunc(q.Spec.Scopes, apart) || q.Spec.ScopeSelector != nil &&
+		slices.ContainsFunc(q.Spec.ScopeSelector.MatchExpressions, func(e corev1.ScopedResourceSelectorRequirement) bool { return apart(e.ScopeName) })
+}

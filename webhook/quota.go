@@ -1,0 +1,167 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/inject"
+)
+
+// quotas reads what decides whether taps fit into a namespace's quotas, from the API server and
+// in an order: pods, then their owners, then what the quotas have left. So every pod that is not
+// missing any more is counted by the quota that is compared, and a pod that is created meanwhile is
+// counted twice.
+type quotas struct {
+	cached client.Reader
+	live   client.Reader
+	cfg    *inject.Config
+	nodes  *nodes
+
+	mu    sync.Mutex
+	turns map[string]*turns // by namespace
+}
+
+// turns are the readings of one namespace: whoever asks during one waits for the next.
+type turns struct{ running, next *turn }
+
+type turn struct {
+	done chan struct{} // closed when the rest is filled in
+	read *reading
+	err  error
+}
+
+// reading is not changed once it is shared.
+type reading struct {
+	owners owners
+	quotas []corev1.ResourceQuota
+}
+
+// into fills in the namespace's quotas and, where they count taps and the policy asks for it, what
+// its owners want. What cannot be read is named in DemandError.
+func (q *quotas) into(ctx context.Context, ns *inject.Namespace) {
+	list, err := q.list(ctx, q.live, ns.Name)
+	if err != nil {
+		ns.DemandError = err.Error()
+		if list, err = q.list(ctx, q.cached, ns.Name); err != nil {
+			return
+		}
+	}
+	ns.Quotas = list
+	if q.cfg.Quota != inject.QuotaFit || ns.DemandError != "" || !slices.ContainsFunc(list, func(q corev1.ResourceQuota) bool { return inject.CountsTaps(&q) }) {
+		return
+	}
+	r, err := q.read(ctx, ns.Name)
+	if err != nil {
+		ns.DemandError = err.Error()
+		return
+	}
+	ns.Quotas = r.quotas
+	ns.Demand, ns.Others, err = r.owners.demand(ns.LimitRanges, q.cfg.QuotaGrowth, q.nodes.number())
+	if err != nil {
+		ns.DemandError = err.Error()
+	}
+}
+
+func (q *quotas) list(ctx context.Context, from client.Reader, namespace string) ([]corev1.ResourceQuota, error) {
+	var list corev1.ResourceQuotaList
+	err := from.List(ctx, &list, client.InNamespace(namespace))
+	return list.Items, err
+}
+
+// read returns a reading that began after the call.
+func (q *quotas) read(ctx context.Context, namespace string) (*reading, error) {
+	q.mu.Lock()
+	t := q.turns[namespace]
+	if t == nil {
+		t = &turns{}
+		q.turns[namespace] = t
+	}
+	mine := t.next
+	if mine == nil {
+		mine = &turn{done: make(chan struct{})}
+		t.next = mine
+		go q.run(context.WithoutCancel(ctx), namespace, t, t.running, mine)
+	}
+	q.mu.Unlock()
+	select {
+	case <-mine.done:
+		return mine.read, mine.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// run does a turn once the one before is over.
+func (q *quotas) run(ctx context.Context, namespace string, t *turns, before, mine *turn) {
+	ctx, cancel := context.WithTimeout(ctx, 2*mostWait)
+	defer cancel()
+	if before != nil {
+		<-before.done
+	}
+	q.mu.Lock()
+	t.running, t.next = mine, nil
+	q.mu.Unlock()
+	mine.read, mine.err = q.gather(ctx, namespace)
+	q.mu.Lock()
+	if t.next == nil {
+		delete(q.turns, namespace)
+	}
+	q.mu.Unlock()
+	close(mine.done)
+}
+
+// gather reads a namespace.
+func (q *quotas) gather(ctx context.Context, namespace string) (*reading, error) {
+	r := &reading{}
+	var pods metav1.PartialObjectMetadataList
+	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
+	// What has ended takes no quota, and is nobody's replica.
+	active := fields.AndSelectors(
+		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
+		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
+	)
+	if err := q.live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingFieldsSelector{Selector: active}); err != nil {
+		return nil, err
+	}
+	r.owners.pods = pods.Items
+	if err := r.owners.read(ctx, q.live, namespace); err != nil {
+		return nil, err
+	}
+	var err error
+	r.quotas, err = q.list(ctx, q.live, namespace)
+	return r, err
+}
+
+// read fills in all but the pods.
+func (o *owners) read(ctx context.Context, from client.Reader, namespace string) error {
+	var l struct {
+		deployments  appsv1.DeploymentList
+		replicaSets  appsv1.ReplicaSetList
+		statefulSets appsv1.StatefulSetList
+		daemonSets   appsv1.DaemonSetList
+		jobs         batchv1.JobList
+		cronJobs     batchv1.CronJobList
+		controllers  corev1.ReplicationControllerList
+		autoscalers  autoscalingv2.HorizontalPodAutoscalerList
+	}
+	lists := []client.ObjectList{&l.deployments, &l.replicaSets, &l.statefulSets, &l.daemonSets, &l.jobs, &l.cronJobs, &l.controllers, &l.autoscalers}
+	errs := make([]error, len(lists))
+	var wg sync.WaitGroup
+	for i, list := range lists {
+		wg.Go(func() { errs[i] = from.List(ctx, list, client.InNamespace(namespace)) })
+	}
+	wg.Wait()
+	o.deployments, o.replicaSets, o.statefulSets, o.daemonSets = l.deployments.Items, l.replicaSets.Items, l.statefulSets.Items, l.daemonSets.Items
+	o.jobs, o.cronJobs, o.controllers, o.autoscalers = l.jobs.Items, l.cronJobs.Items, l.controllers.Items, l.autoscalers.Items
+	return errors.Join(errs...)
+}
