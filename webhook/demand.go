@@ -117,15 +117,15 @@ func (t *tallier) scaled() {
 		if slices.ContainsFunc(t.deployments, func(d appsv1.Deployment) bool { return d.UID == controllerOf(s) }) {
 			continue
 		}
-		t.add(wish{kind: "ReplicaSet", name: s.Name, uids: []types.UID{s.UID}, want: count(s.Spec.Replicas, 1), template: &s.Spec.Template.Spec})
+		t.add(wish{kind: "ReplicaSet", name: s.Name, uids: []types.UID{s.UID}, want: count(s.Spec.Replicas), template: &s.Spec.Template.Spec})
 	}
 	for i := range t.statefulSets {
 		s := &t.statefulSets[i]
-		t.add(wish{kind: "StatefulSet", name: s.Name, uids: []types.UID{s.UID}, want: count(s.Spec.Replicas, 1), template: &s.Spec.Template.Spec})
+		t.add(wish{kind: "StatefulSet", name: s.Name, uids: []types.UID{s.UID}, want: count(s.Spec.Replicas), template: &s.Spec.Template.Spec})
 	}
 	for i := range t.controllers {
 		if c := &t.controllers[i]; c.Spec.Template != nil {
-			t.add(wish{kind: "ReplicationController", name: c.Name, uids: []types.UID{c.UID}, want: count(c.Spec.Replicas, 1), template: &c.Spec.Template.Spec})
+			t.add(wish{kind: "ReplicationController", name: c.Name, uids: []types.UID{c.UID}, want: count(c.Spec.Replicas), template: &c.Spec.Template.Spec})
 		}
 	}
 	for i := range t.daemonSets {
@@ -144,11 +144,11 @@ func (t *tallier) scaled() {
 
 // deployment adds a Deployment, whose pods are its ReplicaSets'.
 func (t *tallier) deployment(d *appsv1.Deployment) {
-	w := wish{kind: "Deployment", name: d.Name, uids: []types.UID{d.UID}, want: count(d.Spec.Replicas, 1), template: &d.Spec.Template.Spec}
+	w := wish{kind: "Deployment", name: d.Name, uids: []types.UID{d.UID}, want: count(d.Spec.Replicas), template: &d.Spec.Template.Spec}
 	for i := range t.replicaSets {
 		if s := &t.replicaSets[i]; controllerOf(s) == d.UID {
 			w.uids = append(w.uids, s.UID)
-			w.flight += max(count(s.Spec.Replicas, 1)-t.byUID[s.UID], 0)
+			w.flight += max(count(s.Spec.Replicas)-t.byUID[s.UID], 0)
 		}
 	}
 	if u := d.Spec.Strategy.RollingUpdate; u != nil {
@@ -161,7 +161,7 @@ func (t *tallier) deployment(d *appsv1.Deployment) {
 func (t *tallier) batch() {
 	for i := range t.jobs {
 		j := &t.jobs[i]
-		want := count(j.Spec.Parallelism, 1)
+		want := count(j.Spec.Parallelism)
 		if j.Spec.Completions != nil {
 			want = min(want, max(int(*j.Spec.Completions-j.Status.Succeeded), 0))
 		}
@@ -180,7 +180,7 @@ func (t *tallier) batch() {
 	for i := range t.cronJobs {
 		if c := &t.cronJobs[i]; c.Spec.Suspend == nil || !*c.Spec.Suspend {
 			j := &c.Spec.JobTemplate.Spec
-			t.add(wish{kind: "CronJob", name: c.Name, uids: []types.UID{c.UID}, surge: count(j.Parallelism, 1), fixed: true, template: &j.Template.Spec})
+			t.add(wish{kind: "CronJob", name: c.Name, uids: []types.UID{c.UID}, surge: count(j.Parallelism), fixed: true, template: &j.Template.Spec})
 		}
 	}
 }
@@ -192,9 +192,10 @@ func over(j *batchv1.Job) bool {
 	})
 }
 
-func count(n *int32, otherwise int) int {
+// count is a number of pods, 1 where it is not said.
+func count(n *int32) int {
 	if n == nil {
-		return otherwise
+		return 1
 	}
 	return int(*n)
 }

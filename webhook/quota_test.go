@@ -1,10 +1,14 @@
 package webhook
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -15,7 +19,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
@@ -218,9 +226,9 @@ func number(n int) *int32 { v := int32(n); return &v }
 // deploy adds a Deployment and its ReplicaSet, and returns how pods name the latter.
 func (w *world) deploy(name string, replicas int, spec *corev1.PodSpec, surge int) *metav1.OwnerReference {
 	template := corev1.PodTemplateSpec{Spec: *spec}
-	max := intstr.FromInt32(int32(surge))
+	most := intstr.FromInt32(int32(surge))
 	w.owners.deployments = append(w.owners.deployments, appsv1.Deployment{ObjectMeta: metaOf("Deployment", name, nil), Spec: appsv1.DeploymentSpec{
-		Replicas: number(replicas), Template: template, Strategy: appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &max}},
+		Replicas: number(replicas), Template: template, Strategy: appsv1.DeploymentStrategy{RollingUpdate: &appsv1.RollingUpdateDeployment{MaxSurge: &most}},
 	}})
 	return w.revise(name, replicas, spec)
 }
@@ -475,5 +483,102 @@ func TestQuotaPolicies(t *testing.T) {
 		if got := [2]int{len(w.pods), w.tapped()}; got != want {
 			t.Errorf("%s: %v pods and taps, want %v: %v", policy, got, want, w.why)
 		}
+	}
+}
+
+// TestQuotasRead: what is read of an API server, and that nothing is where it does not answer.
+func TestQuotasRead(t *testing.T) {
+	k := newClock()
+	q := exact.DeepCopy()
+	q.Namespace = "shop"
+	d := &appsv1.Deployment{ObjectMeta: metaOf("Deployment", "a", nil), Spec: appsv1.DeploymentSpec{Replicas: number(3), Template: corev1.PodTemplateSpec{Spec: *tenth}}}
+	pod := &corev1.Pod{ObjectMeta: metaOf("Pod", "b", nil), Spec: *tenth}
+	elsewhere := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "else", Name: "a"}}
+	plain := fake.NewClientBuilder().WithObjects(q, d, pod, elsewhere, labeled("shop")).Build()
+	broken := ""
+	calls := atomic.Int32{}
+	c := interceptor.NewClient(plain, interceptor.Funcs{List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+		calls.Add(1)
+		if kind := fmt.Sprintf("%T", list); broken != "" && strings.Contains(kind, broken) {
+			return errors.New("the API server is away")
+		}
+		return c.List(ctx, list, client.InNamespace("shop")) // the fake one knows no field selectors
+	}})
+	n := known(plain, k)
+	n.cfg.QuotaGrowth, n.cfg.Quota = 10, inject.QuotaFit
+	read := &quotas{cached: plain, live: c, cfg: n.cfg, nodes: &nodes{}, turns: map[string]*turns{}}
+	view := func() *inject.Namespace {
+		ns := &inject.Namespace{Name: "shop"}
+		read.into(t.Context(), ns)
+		return ns
+	}
+	if ns := view(); ns.DemandError != "" || len(ns.Quotas) != 1 || len(ns.Demand) != 1 || ns.Demand[0].Missing != 3 || ns.Demand[0].More != 27 || ns.Others[""] != 1 {
+		t.Errorf("read %+v", ns)
+	}
+	for _, broken = range []string{"ResourceQuota", "PartialObject", "DeploymentList", "HorizontalPodAutoscaler"} {
+		if ns := view(); ns.DemandError == "" || len(ns.Quotas) != 1 {
+			t.Errorf("%s: read %+v", broken, ns)
+		}
+	}
+	broken = ""
+	for _, policy := range []inject.QuotaPolicy{inject.QuotaNever, inject.QuotaAlways} {
+		n.cfg.Quota = policy
+		calls.Store(0)
+		if ns := view(); len(ns.Quotas) != 1 || ns.Demand != nil || calls.Load() != 1 {
+			t.Errorf("%s: %d lists, %+v", policy, calls.Load(), ns)
+		}
+	}
+	n.cfg.Quota = inject.QuotaFit
+	if err := plain.Delete(t.Context(), q); err != nil {
+		t.Fatal(err)
+	}
+	calls.Store(0)
+	if view(); calls.Load() != 1 {
+		t.Errorf("%d lists where there is no quota", calls.Load())
+	}
+}
+
+// TestQuotasTogether: whoever asks gets a reading that began later, and many share one.
+func TestQuotasTogether(t *testing.T) {
+	q := exact.DeepCopy()
+	q.Namespace = "shop"
+	began, goOn := make(chan struct{}, 100), make(chan struct{})
+	c := interceptor.NewClient(fake.NewClientBuilder().WithObjects(q).Build(), interceptor.Funcs{
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if _, pods := list.(*metav1.PartialObjectMetadataList); pods {
+				began <- struct{}{}
+				<-goOn
+				return nil
+			}
+			return c.List(ctx, list, client.InNamespace("shop"))
+		}})
+	read := &quotas{live: c, cfg: &inject.Config{Quota: inject.QuotaFit, QuotaGrowth: 1}, nodes: &nodes{}, turns: map[string]*turns{}}
+	var wg sync.WaitGroup
+	ask := func() {
+		wg.Go(func() {
+			if _, err := read.read(t.Context(), "shop"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	ask()
+	<-began
+	for range 20 {
+		ask()
+	}
+	eventually.True(t, "a second reading to be asked for", func() bool {
+		read.mu.Lock()
+		defer read.mu.Unlock()
+		return read.turns["shop"].next != nil
+	})
+	goOn <- struct{}{}
+	<-began // the second
+	close(goOn)
+	wg.Wait()
+	if more := len(began); more > 1 { // one of the twenty may have come late
+		t.Errorf("%d more readings", more)
+	}
+	if len(read.turns) != 0 {
+		t.Errorf("left: %v", read.turns)
 	}
 }

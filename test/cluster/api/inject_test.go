@@ -48,8 +48,8 @@ func TestInjected(t *testing.T) {
 		t.Errorf("securityContext: %+v", s)
 	}
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-		if found.Resources.Requests[name] == (resource.Quantity{}) || found.Resources.Limits[name] == (resource.Quantity{}) {
-			t.Errorf("resources: no request or no limit of %s", name)
+		if found.Resources.Requests[name] == (resource.Quantity{}) {
+			t.Errorf("resources: no request of %s", name)
 		}
 	}
 	if m := found.Resources.Limits[corev1.ResourceMemory]; m.String() != "128Mi" {
@@ -230,11 +230,11 @@ func TestResources(t *testing.T) {
 	t.Run("a quota with room", func(t *testing.T) {
 		ns := c.Namespace(t, tapped)
 		quota(t, c, ns)
-		patch := `{"spec":{"hard":{"limits.memory":"1Gi"}}}`
+		patch := `{"spec":{"hard":{"limits.memory":"10Gi","requests.cpu":"10"}}}`
 		if _, err := c.CoreV1().ResourceQuotas(ns).Patch(t.Context(), "q", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		patch = `{"status":{"hard":{"limits.memory":"1Gi"}}}`
+		patch = `{"status":{"hard":{"limits.memory":"10Gi","requests.cpu":"10"}}}`
 		if _, err := c.CoreV1().ResourceQuotas(ns).Patch(t.Context(), "q", types.MergePatchType, []byte(patch), metav1.PatchOptions{}, "status"); err != nil {
 			t.Fatal(err)
 		}
