@@ -30,7 +30,7 @@ LABEL org.opencontainers.image.title="meshtls-tap-webhook" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
 COPY --from=build-webhook /out/tap-webhook /tap-webhook
-USER 65532:65532
+USER 59469:59469
 ENTRYPOINT ["/tap-webhook"]
 
 FROM scratch AS meshtls-tap
@@ -43,6 +43,6 @@ LABEL org.opencontainers.image.title="meshtls-tap" \
 # Public roots, for brokers outside of the cluster.
 COPY --from=build-tap /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build-tap /out/tap /tap
-USER 65532:65532
+USER 59469:59469
 ENTRYPOINT ["/tap"]
 CMD ["run"]

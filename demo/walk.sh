@@ -30,7 +30,7 @@ consume() { kcat -C -q -b "$BROKER:$BROKER_PORT" -t "meshtls-tap.$1" -o beginnin
 # tap POD starts the tap in a pod as its container would: a user of its own with NET_RAW and nothing else.
 tap() {
 	local user=() sink=(TAP_SINK=stdout)
-	[ "$AS" != root ] || user=(--reuid=65532 --regid=65532 --clear-groups)
+	[ "$AS" != root ] || user=(--reuid=59469 --regid=59469 --clear-groups)
 	[ -z "$KAFKA" ] || sink=(TAP_SINK=kafka TAP_KAFKA_BROKERS="$BROKER:$BROKER_PORT")
 	nsenter --net=/run/netns/"$1" setpriv "${user[@]}" --no-new-privs --bounding-set=-all,+net_raw --inh-caps=-all,+net_raw --ambient-caps=-all,+net_raw \
 		env -i "${sink[@]}" TAP_INTERFACES=eth0,lo TAP_EMIT=findings,posture,flows TAP_LISTEN=:9469 \

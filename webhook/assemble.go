@@ -52,7 +52,7 @@ func assemble(cfg Config, serverMinor int) (*webhook, error) {
 		usage: map[string]string{}, ran: map[string]string{}, failed: map[string]types.UID{},
 	}
 	w.namespaces = &namespaces{cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, images: w.images, nodes: nodes, now: time.Now}
-	w.probes = newProbes(mgr.GetClient(), mgr.GetAPIReader(), w.cfg, cfg.Log)
+	w.probes = newProbes(mgr.GetClient(), mgr.GetAPIReader(), w.cfg, cfg.DryRuns, cfg.Log)
 	w.quotas = &quotas{cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, nodes: nodes, turns: map[string]*turns{}}
 	if err := w.control(cfg, serverMinor, nodes); err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func (w *webhook) control(cfg Config, serverMinor int, nodes *nodes) error {
 		return err
 	}
 	survey := &survey{
-		client: w.mgr.GetClient(), live: w.mgr.GetAPIReader(), cfg: w.cfg, namespaces: w.namespaces, probes: w.probes, events: w.events, log: cfg.Log,
+		client: w.mgr.GetClient(), live: w.mgr.GetAPIReader(), cfg: w.cfg, namespaces: w.namespaces, probes: w.probes, quotas: w.quotas, events: w.events, log: cfg.Log,
 	}
 	loops := []*loop{
 		newLoop("nodes", false, nodesEvery, cfg.Log, nodes.look),

@@ -113,7 +113,7 @@ func (p *prober) register(mgr manager.Manager, own []string, policies bool) erro
 		For(&corev1.Namespace{}, builder.WithPredicates(askedOrWas())).
 		WithOptions(controller.Options{NeedLeaderElection: &everywhere, MaxConcurrentReconciles: 4}).
 		Watches(&corev1.LimitRange{}, p.ofItsNamespace()).
-		Watches(&corev1.Event{}, p.ofItsNamespace(), builder.WithPredicates(predicate.NewPredicateFuncs(refusedTap))).
+		Watches(&corev1.Event{}, p.ofRefusal(), builder.WithPredicates(predicate.NewPredicateFuncs(refusedTap))).
 		Watches(&admissionv1.ValidatingWebhookConfiguration{}, p.ofAll(nil), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&admissionv1.MutatingWebhookConfiguration{}, p.ofAll(own), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
 	if policies {
@@ -137,6 +137,20 @@ func askedOrWas() predicate.Predicate {
 func refusedTap(o client.Object) bool {
 	e, ok := o.(*corev1.Event)
 	return ok && e.Reason == "FailedCreate" && strings.Contains(e.Message, inject.Name)
+}
+
+// ofRefusal takes note of a refused pod and asks anew about its namespace.
+func (p *prober) ofRefusal() handler.EventHandler {
+	refused := func(o client.Object, q queue) {
+		if e, ok := o.(*corev1.Event); ok {
+			p.probes.learnRefusal(e.Namespace, e.Message)
+		}
+		p.later(q, o.GetNamespace())
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { refused(e.Object, q) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { refused(e.ObjectNew, q) },
+	}
 }
 
 // ofItsNamespace asks anew about the namespace of what changed.

@@ -29,6 +29,10 @@ func (e *events) pod(r *review, result *inject.Result) {
 		e.send(owner, corev1.EventTypeNormal, "Tapped", "The tap was put into a pod: %s, profile %s.", string(result.Mode), string(result.Profile))
 		return
 	}
+	if result.Reason == inject.ReasonForeign {
+		e.send(owner, corev1.EventTypeWarning, "ForeignContainer", "A pod was created without a tap: %s.", result.Detail)
+		return
+	}
 	e.send(owner, corev1.EventTypeWarning, "NotTapped", "A pod was created without a tap: %s. %s", string(result.Reason), result.Detail)
 }
 

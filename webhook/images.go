@@ -355,11 +355,13 @@ func (i *images) podName(image string) string {
 	return "meshtls-tap-image-" + hex.EncodeToString(sum[:5])
 }
 
-// wanted returns the images that are asked for: the configured one and the namespaces' own.
+// wanted returns the images that are asked for: the configured one and, of listed registries, the
+// namespaces' own, where they may choose.
 func wanted(cfg *inject.Config, list []corev1.Namespace) []string {
 	set := map[string]bool{cfg.Image: true}
 	for i := range list {
-		if v := list[i].Annotations[inject.Prefix+inject.AnnotationImage]; v != "" && list[i].Labels[inject.Label] == inject.Enabled {
+		v := list[i].Annotations[inject.Prefix+inject.AnnotationImage]
+		if list[i].Labels[inject.Label] == inject.Enabled && v != "" && cfg.NamespaceMay(inject.AnnotationImage) && cfg.AllowsImage(v) {
 			set[v] = true
 		}
 	}

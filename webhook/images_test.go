@@ -255,8 +255,13 @@ func TestWanted(t *testing.T) {
 			Labels: map[string]string{inject.Label: label}, Annotations: map[string]string{"meshtls-tap/image": image},
 		}}
 	}
-	got := wanted(&inject.Config{Image: "a"}, []corev1.Namespace{ns("enabled", "b"), ns("enabled", ""), ns("disabled", "c"), ns("enabled", "a")})
-	if !slices.Equal(got, []string{"a", "b"}) {
-		t.Errorf("wanted %v", got)
+	list := []corev1.Namespace{ns("enabled", "reg/b"), ns("enabled", ""), ns("disabled", "reg/c"), ns("enabled", "a"), ns("enabled", "evil/b"), ns("enabled", "reg.evil/b")}
+	for _, c := range []struct {
+		may  []string
+		want []string
+	}{{[]string{inject.AnnotationImage}, []string{"a", "reg/b"}}, {nil, []string{"a"}}} {
+		if got := wanted(&inject.Config{Image: "a", TenantMay: c.may, Registries: []string{"reg"}}, list); !slices.Equal(got, c.want) {
+			t.Errorf("may %v: wanted %v, want %v", c.may, got, c.want)
+		}
 	}
 }

@@ -18,7 +18,7 @@ var (
 	}, []string{"path"})
 	podStates = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "meshtls_tap_pods",
-		Help: "Pods of the namespaces that ask for taps, by state: tapped, outdated (by an older configuration), untapped (though it could be) and skipped.",
+		Help: "Pods of the namespaces that ask for taps, by state: tapped, outdated (by an older configuration), untapped (though it could be), opted_out, refused, quota, host_network, shared_process_namespace, foreign_container, and skipped for another reason.",
 	}, []string{"namespace", "state"})
 	admittedProfiles = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "meshtls_tap_profile_admitted",

@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -72,14 +73,25 @@ func (n *namespaces) view(ctx context.Context, object *corev1.Namespace) (*injec
 	if err != nil {
 		return nil, err
 	}
-	ns.Until = ends(object, config, n.now())
+	ns.Until = ends(n.permitted(object), config, n.now())
 	enabled, bad := strconv.ParseBool(config.Data[configEnabled])
 	over := !ns.Until.IsZero() && !ns.Until.After(n.now())
-	ns.Off = bad == nil && !enabled && !over // what is over says so itself
+	ns.Off = bad == nil && !enabled && !over && n.cfg.NamespaceMay(configEnabled) // what is over says so itself
 	if err := n.limits(ctx, ns); err != nil {
 		return nil, err
 	}
 	return ns, nil
+}
+
+// permitted returns a namespace without those of our annotations that it may not set.
+func (n *namespaces) permitted(object *corev1.Namespace) *corev1.Namespace {
+	out := *object
+	out.Annotations = maps.Clone(object.Annotations)
+	maps.DeleteFunc(out.Annotations, func(name, _ string) bool {
+		key, ours := strings.CutPrefix(name, inject.Prefix)
+		return ours && !n.cfg.NamespaceMay(key)
+	})
+	return &out
 }
 
 // config returns the namespace's ConfigMap, or an empty one.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +25,7 @@ import (
 // known returns what a replica knows of the namespaces of a cluster.
 func known(c client.Client, k *clock) *namespaces {
 	settings, _ := inject.ParseSettings(nil)
-	cfg := &inject.Config{Settings: settings, Image: "tap:1", Own: "tap", Profile: inject.ProfileAuto, ServerMinor: 37, Version: "v1"}
+	cfg := &inject.Config{Settings: settings, Image: "tap:1", Own: "tap", Profile: inject.ProfileAuto, ServerMinor: 37, Version: "v1", TenantMay: []string{"*"}}
 	return &namespaces{cached: c, live: c, cfg: cfg, images: &images{}, nodes: &nodes{}, now: k.now}
 }
 
@@ -208,14 +210,15 @@ func TestSurvey(t *testing.T) {
 	n := known(nil, k)
 	tap := func(hash string) func(*corev1.Pod) {
 		return func(p *corev1.Pod) {
-			p.Spec.InitContainers = []corev1.Container{{Name: inject.Name}}
-			p.Annotations = map[string]string{"meshtls-tap/status": `{"config":"` + hash + `"}`}
+			p.Spec.InitContainers = []corev1.Container{{Name: inject.Name, Image: "tap:1", Args: []string{"run"}}}
+			p.Annotations = map[string]string{"meshtls-tap/status": `{"image":"tap:1","config":"` + hash + `"}`}
 		}
 	}
 	c := fake.NewClientBuilder().WithObjects(
 		labeled("shop"), labeled("kube-system"), pod("tapped", tap(n.cfg.Hash())), pod("old", tap("1")), pod("foreign", func(p *corev1.Pod) { tap("x")(p); p.Annotations = nil }),
 		pod("untapped", nil), pod("out", func(p *corev1.Pod) { p.Labels = map[string]string{inject.Label: inject.Disabled} }),
-		pod("host", func(p *corev1.Pod) { p.Spec.HostNetwork = true }), pod("over", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
+		pod("host", func(p *corev1.Pod) { p.Spec.HostNetwork = true }), pod("windows", func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }),
+		pod("over", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
 	).Build()
 	n.cached, n.live = c, c
 	told := recorder.NewFakeRecorder(10) // kube-system has the label, and nothing comes of it
@@ -223,11 +226,25 @@ func TestSurvey(t *testing.T) {
 		client: c, live: c, cfg: n.cfg, namespaces: n, probes: probesOf(&cluster{answers: true, policy: admitAll}, nil), events: &events{recorder: told}, log: slog.New(slog.DiscardHandler),
 	}
 	do(t, s.look, s.look)
-	if got, want := s.said["shop"], (tally{tapped: 1, outdated: 2, untapped: 1, skipped: 2}); got != want {
+	want := tally{stateTapped: 1, stateOutdated: 1, stateUntapped: 1, "foreign_container": 1, "opted_out": 1, "host_network": 1, stateSkipped: 1}
+	if got := s.said["shop"]; !maps.Equal(got, want) {
 		t.Errorf("counted %+v, want %+v", got, want)
 	}
-	if len(told.Events) != 1 {
-		t.Errorf("told %d times", len(told.Events))
+	var reasons []string
+	for len(told.Events) > 0 {
+		reasons = append(reasons, strings.Fields(<-told.Events)[1])
+	}
+	slices.Sort(reasons)
+	if fmt.Sprint(reasons) != "[ForeignContainer PodsInHostNetwork PodsOptedOut PodsUntapped]" {
+		t.Errorf("told %v", reasons)
+	}
+	s.probes = probesOf(&cluster{answers: true, policy: refuse(func(*corev1.Container) bool { return true })}, nil)
+	do(t, s.look)
+	if got := s.said["shop"]; got["refused"] != 1 || got[stateUntapped] != 0 {
+		t.Errorf("counted %+v where taps are refused", got)
+	}
+	if first, second := <-told.Events, <-told.Events; !strings.Contains(first, "PodsUntapped") || !strings.Contains(second, "PodsRefused") {
+		t.Errorf("told %s, %s", first, second)
 	}
 	ns := labeled("shop")
 	ns.Labels = nil
@@ -320,5 +337,9 @@ func TestEvents(t *testing.T) {
 	}
 	if got := <-told.Events; !strings.Contains(got, "Warning NotTapped") || len(got) > 1024 {
 		t.Errorf("%d bytes: %.60s", len(got), got)
+	}
+	e.pod(r, &inject.Result{Owner: owner, Reason: inject.ReasonForeign, Detail: "why"})
+	if got := <-told.Events; !strings.Contains(got, "Warning ForeignContainer") {
+		t.Error(got)
 	}
 }

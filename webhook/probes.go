@@ -27,9 +27,43 @@ type probes struct {
 	log    *slog.Logger
 	now    func() time.Time
 
+	off bool // no dry runs: Pod Security's label and refusals of pods that were created are all there is
+
 	mu      sync.Mutex
+	refused map[string]refusal       // of a pod with a tap, by namespace; where dry runs are off
 	known   map[string]*verdict      // by namespace
 	running map[string]chan struct{} // closed when the run is over
+}
+
+// refusal is why a pod with a tap was not created.
+type refusal struct {
+	why string
+	at  time.Time
+}
+
+// learnRefusal takes note that the cluster refused a pod because of its tap. It matters only
+// where dry runs are off: what refused one is taken to refuse all.
+func (p *probes) learnRefusal(namespace, why string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.off {
+		p.refused[namespace] = refusal{why, p.now()}
+		delete(p.known, namespace)
+	}
+}
+
+// guess is what is known of a tap without a dry run.
+func (p *probes) guess(ns *inject.Namespace, pod *corev1.Pod) string {
+	if c, _ := tapOf(pod); c == nil {
+		return ""
+	}
+	p.mu.Lock()
+	r, ok := p.refused[ns.Name]
+	p.mu.Unlock()
+	if ok && p.now().Sub(r.at) < freshness {
+		return "a pod with it was refused: " + r.why
+	}
+	return bySecurityLevel(ns.Labels, pod)
 }
 
 // verdict is what the dry runs of a namespace said. It is not changed once it is known.
@@ -48,11 +82,11 @@ func (v *verdict) into(ns *inject.Namespace) {
 // freshness is how long a verdict is good; the controller asks anew each hour.
 const freshness = 2 * time.Hour
 
-func newProbes(c client.Client, live client.Reader, cfg *inject.Config, log *slog.Logger) *probes {
+func newProbes(c client.Client, live client.Reader, cfg *inject.Config, dryRuns bool, log *slog.Logger) *probes {
 	return &probes{
 		create: func(ctx context.Context, p *corev1.Pod) error { return c.Create(ctx, p, client.DryRunAll, fieldOwner) },
 		live:   live, cfg: cfg, log: log, now: time.Now,
-		known: map[string]*verdict{}, running: map[string]chan struct{}{},
+		off: !dryRuns, refused: map[string]refusal{}, known: map[string]*verdict{}, running: map[string]chan struct{}{},
 	}
 }
 
@@ -158,6 +192,7 @@ func (p *probes) forget(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.known, name)
+	delete(p.refused, name)
 	admittedProfiles.DeletePartialMatch(map[string]string{"namespace": name})
 }
 
@@ -190,7 +225,7 @@ func (p *probes) candidates(ns *inject.Namespace) (profiles []inject.Profile, al
 	if slices.Contains(p.cfg.Allowed, inject.AnnotationProfile) || slices.Contains(p.cfg.Allowed, "*") {
 		return inject.Profiles(), true
 	}
-	if v := inject.Profile(ns.Annotations[inject.Prefix+inject.AnnotationProfile]); slices.Contains(inject.Profiles(), v) {
+	if v := inject.Profile(ns.Annotations[inject.Prefix+inject.AnnotationProfile]); p.cfg.NamespaceMay(inject.AnnotationProfile) && slices.Contains(inject.Profiles(), v) {
 		return []inject.Profile{v}, false
 	}
 	if p.cfg.Profile != inject.ProfileAuto {
@@ -257,6 +292,9 @@ func hookWithoutSidecar(refusal string) bool {
 
 // admits creates a pod as a dry run and returns why it is refused, or "".
 func (p *probes) admits(ctx context.Context, ns *inject.Namespace, pod *corev1.Pod) (string, error) {
+	if p.off {
+		return p.guess(ns, pod), nil
+	}
 	err := p.create(ctx, pod)
 	switch {
 	case err == nil:

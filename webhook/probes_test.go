@@ -103,13 +103,13 @@ func validHooks(p *corev1.Pod) string {
 
 func probesOf(c *cluster, change func(*inject.Config)) *probes {
 	settings, _ := inject.ParseSettings(nil)
-	c.cfg = &inject.Config{Settings: settings, Image: "tap:1", Own: "tap", Profile: inject.ProfileAuto, ServerMinor: 37}
+	c.cfg = &inject.Config{Settings: settings, Image: "tap:1", Own: "tap", Profile: inject.ProfileAuto, ServerMinor: 37, TenantMay: []string{"*"}}
 	if change != nil {
 		change(c.cfg)
 	}
 	return &probes{
 		create: c.create, live: fake.NewClientBuilder().Build(), cfg: c.cfg, log: slog.New(slog.DiscardHandler), now: time.Now,
-		known: map[string]*verdict{}, running: map[string]chan struct{}{},
+		refused: map[string]refusal{}, known: map[string]*verdict{}, running: map[string]chan struct{}{},
 	}
 }
 
@@ -174,6 +174,54 @@ func TestProbes(t *testing.T) {
 			}
 			if got := c.cluster.calls.Load(); got != c.calls {
 				t.Errorf("%d calls, want %d", got, c.calls)
+			}
+		})
+	}
+}
+
+// TestNoDryRuns: without dry runs nothing is created, the namespace's label decides, and so does a pod
+// that was refused because of its tap.
+func TestNoDryRuns(t *testing.T) {
+	k := newClock()
+	for name, c := range map[string]struct {
+		labels  map[string]string
+		refused bool
+		after   time.Duration
+		want    inject.Profile // admitted; "": none
+	}{
+		"no label":              {nil, false, 0, inject.ProfileDefault},
+		"baseline":              {level("baseline"), false, 0, inject.ProfileBaseline},
+		"restricted":            {level("restricted"), false, 0, ""},
+		"a pod was refused":     {nil, true, time.Minute, ""},
+		"one was, long ago":     {nil, true, freshness, inject.ProfileDefault},
+		"one was, and baseline": {level("baseline"), true, time.Minute, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cl := &cluster{answers: true, policy: admitAll}
+			p := probesOf(cl, nil)
+			p.off, p.now = true, k.now
+			ns := &inject.Namespace{Name: "shop", Labels: c.labels}
+			if _, err := p.of(t.Context(), ns); err != nil {
+				t.Fatal(err)
+			}
+			if c.refused {
+				p.learnRefusal("shop", "policy x: no")
+				k.forward(c.after)
+			}
+			v, err := p.of(t.Context(), ns)
+			if err != nil || cl.calls.Load() != 0 {
+				t.Fatalf("%v, %d dry runs", err, cl.calls.Load())
+			}
+			for _, profile := range inject.AutoProfiles() {
+				if v.refusals[profile] == "" {
+					if c.want != profile {
+						t.Errorf("admitted %s, want %q: %v", profile, c.want, v.refusals)
+					}
+					return
+				}
+			}
+			if c.want != "" {
+				t.Errorf("admitted none, want %s: %v", c.want, v.refusals)
 			}
 		})
 	}

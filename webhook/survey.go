@@ -21,14 +21,43 @@ type survey struct {
 	cfg        *inject.Config
 	namespaces *namespaces
 	probes     *probes
+	quotas     *quotas // nil: do not matter
 	events     *events
 	log        *slog.Logger
 
 	said map[string]tally // what a namespace was told last
 }
 
+// The states of pods. One that is skipped for a reason that is not among them is stateSkipped.
+const (
+	stateTapped   = "tapped"
+	stateOutdated = "outdated" // tapped with another configuration
+	stateUntapped = "untapped" // though it could be
+	stateSkipped  = "skipped"
+)
+
 // tally is the pods of a namespace, by state.
-type tally struct{ tapped, outdated, untapped, skipped int }
+type tally map[string]int
+
+// states are those that a reason has of its own, with what the namespace is told of them: a kind and
+// a name of the Event, and a text for a number of pods.
+var states = map[inject.Reason][3]string{
+	inject.ReasonOptedOut: {corev1.EventTypeNormal, "PodsOptedOut", "%d pods run without a tap because of their label " + inject.Label + "=" + inject.Disabled + "."},
+	inject.ReasonRefused:  {corev1.EventTypeWarning, "PodsRefused", "%d pods run without a tap because Pod Security, a policy or a webhook refuses tapped pods."},
+	inject.ReasonForeign: {corev1.EventTypeWarning, "ForeignContainer",
+		"%d pods have a container named " + inject.Name + " that is not the tap. They are not watched."},
+	inject.ReasonHostNetwork: {corev1.EventTypeNormal, "PodsInHostNetwork", "%d pods are in their node's network and have no tap."},
+	inject.ReasonShared:      {corev1.EventTypeNormal, "PodsShareProcesses", "%d pods run without a tap because their containers share their processes."},
+	inject.ReasonQuota:       {corev1.EventTypeWarning, "PodsOverQuota", "%d pods run without a tap because a quota or a limit range has no room for it."},
+}
+
+// state is the name of a reason's state.
+func state(r inject.Reason) string {
+	if _, ok := states[r]; ok {
+		return string(r)
+	}
+	return stateSkipped
+}
 
 // look counts all pods and tells each namespace whose count changed.
 func (s *survey) look(ctx context.Context) error {
@@ -50,11 +79,7 @@ func (s *survey) look(ctx context.Context) error {
 		}
 		seen[name] = t
 		s.publish(name, t)
-		if t.untapped+t.outdated > 0 && t != s.said[name] {
-			s.events.namespace(name, corev1.EventTypeWarning, "PodsUntapped",
-				"%d pods run without a tap and %d with an outdated one: they were created before, or while the webhook was away. Restart them to change that.",
-				t.untapped, t.outdated)
-		}
+		s.tell(name, t)
 	}
 	for name := range s.said {
 		if _, ok := seen[name]; !ok {
@@ -65,14 +90,33 @@ func (s *survey) look(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// tell says of each state what changed since the last time.
+func (s *survey) tell(name string, t tally) {
+	was := s.said[name]
+	if t[stateUntapped]+t[stateOutdated] > 0 && (t[stateUntapped] != was[stateUntapped] || t[stateOutdated] != was[stateOutdated]) {
+		s.events.namespace(name, corev1.EventTypeWarning, "PodsUntapped",
+			"%d pods run without a tap and %d with an outdated one: they were created before, or while the webhook was away. Restart them to change that.",
+			t[stateUntapped], t[stateOutdated])
+	}
+	for reason, about := range states {
+		if n := t[string(reason)]; n > 0 && n != was[string(reason)] {
+			s.events.namespace(name, about[0], about[1], about[2], n)
+		}
+	}
+}
+
 func (s *survey) publish(name string, t tally) {
-	for state, n := range map[string]int{"tapped": t.tapped, "outdated": t.outdated, "untapped": t.untapped, "skipped": t.skipped} {
-		podStates.WithLabelValues(name, state).Set(float64(n))
+	all := []string{stateTapped, stateOutdated, stateUntapped, stateSkipped}
+	for reason := range states {
+		all = append(all, string(reason))
+	}
+	for _, state := range all {
+		podStates.WithLabelValues(name, state).Set(float64(t[state]))
 	}
 }
 
 func (s *survey) count(ctx context.Context, object *corev1.Namespace) (tally, error) {
-	var t tally
+	t := tally{}
 	ns, err := s.namespaces.view(ctx, object)
 	if err != nil {
 		return t, err
@@ -82,14 +126,16 @@ func (s *survey) count(ctx context.Context, object *corev1.Namespace) (tally, er
 		return t, err
 	}
 	v.into(ns)
-	ns.Caps = nil // what is there fits
+	if s.quotas != nil {
+		s.quotas.into(ctx, ns)
+	}
 	var list corev1.PodList
 	for next := ""; ; next = list.Continue {
 		if err := s.live.List(ctx, &list, client.InNamespace(ns.Name), client.Limit(250), client.Continue(next)); err != nil {
 			return t, err
 		}
 		for i := range list.Items {
-			if err := s.add(&t, ns, &list.Items[i]); err != nil {
+			if err := s.add(t, ns, &list.Items[i]); err != nil {
 				return t, err
 			}
 		}
@@ -99,7 +145,7 @@ func (s *survey) count(ctx context.Context, object *corev1.Namespace) (tally, er
 	}
 }
 
-func (s *survey) add(t *tally, ns *inject.Namespace, pod *corev1.Pod) error {
+func (s *survey) add(t tally, ns *inject.Namespace, pod *corev1.Pod) error {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return nil
 	}
@@ -107,18 +153,18 @@ func (s *survey) add(t *tally, ns *inject.Namespace, pod *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
-	switch inject.Tap(s.cfg, ns, raw, s.namespaces.now()).Reason {
+	switch reason := inject.Tap(s.cfg, ns, raw, s.namespaces.now()).Reason; reason {
 	case inject.ReasonAlready:
 		var status inject.Status
 		if json.Unmarshal([]byte(pod.Annotations[inject.Prefix+inject.AnnotationStatus]), &status) == nil && status.Config == s.cfg.Hash() {
-			t.tapped++
+			t[stateTapped]++
 		} else {
-			t.outdated++
+			t[stateOutdated]++
 		}
 	case inject.Injected:
-		t.untapped++
+		t[stateUntapped]++
 	default:
-		t.skipped++
+		t[state(reason)]++
 	}
 	return nil
 }

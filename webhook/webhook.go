@@ -34,6 +34,10 @@ type Config struct {
 	Image, PullPolicy  string
 	ImageCheck         bool
 	Mode, Profile      string
+	TenantMay          []string // what a namespace may change: annotations, and keys of its ConfigMap
+	Registries         []string // that a namespace may choose an image from
+	SharedProcesses    bool
+	DryRuns            bool
 	Quota              string
 	QuotaGrowth        int
 	ClusterName        string
@@ -84,6 +88,9 @@ func (c *Config) Check() error {
 	for _, a := range c.AllowedAnnotations {
 		one("WEBHOOK_ALLOWED_ANNOTATIONS", a, append(inject.Annotations(), "*")...)
 	}
+	for _, a := range c.TenantMay {
+		one("WEBHOOK_TENANT_MAY", a, append(inject.Annotations(), configEnabled, "mute", "*")...)
+	}
 	for name, value := range map[string]string{"WEBHOOK_IMAGE": c.Image, "POD_NAMESPACE": c.Namespace, "WEBHOOK_SERVICE_NAME": c.Service} {
 		if value == "" {
 			bad(name, "", "a name")
@@ -106,6 +113,7 @@ func (c *Config) injection(serverMinor int) *inject.Config {
 		Mode: inject.Mode(c.Mode), Profile: inject.Profile(c.Profile), Cluster: c.ClusterName,
 		Allowed: c.AllowedAnnotations, PodOptIn: c.PodOptIn, Own: c.Namespace, Version: c.Version,
 		ServerMinor: serverMinor, Quota: inject.QuotaPolicy(c.Quota), QuotaGrowth: c.QuotaGrowth,
+		TenantMay: c.TenantMay, Registries: c.Registries, SharedProcesses: c.SharedProcesses,
 	}
 }
 

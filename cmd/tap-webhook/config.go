@@ -39,6 +39,10 @@ type environment struct {
 	Cluster        string     `env:"WEBHOOK_CLUSTER" about:"name of the cluster, for the records"`
 	PodOptIn       bool       `env:"WEBHOOK_POD_OPT_IN" envDefault:"false" about:"pods opt in by their label meshtls-tap=enabled in any namespace"`
 	Allowed        []string   `env:"WEBHOOK_ALLOWED_ANNOTATIONS" about:"annotations that pods may set beside resources, without prefix; * is all"`
+	TenantMay      []string   `env:"WEBHOOK_TENANT_MAY" envDefault:"enabled,until,duration,filter,mesh,mode,profile,exclude-kafka-port" about:"what a namespace may change: annotations without prefix, and enabled and until in its ConfigMap; * is all"`
+	Registries     []string   `env:"WEBHOOK_ALLOWED_REGISTRIES" about:"registries, with or without a path, from which a namespace may choose the tap's image"`
+	Shared         bool       `env:"WEBHOOK_SHARE_PROCESS_NAMESPACE" envDefault:"false" about:"tap pods whose containers share their processes too"`
+	DryRuns        bool       `env:"WEBHOOK_DRY_RUNS" envDefault:"true" about:"ask by dry runs what a namespace admits"`
 	Events         bool       `env:"WEBHOOK_EVENTS" envDefault:"true" about:"Events on the owners of pods"`
 	Settings       string     `env:"WEBHOOK_SETTINGS" about:"the file that says what the tap gets"`
 	Drain          string     `env:"WEBHOOK_DRAIN" envDefault:"5s" about:"how long to go on after the order to end"`
@@ -58,6 +62,7 @@ func configuration(environ []string, logs io.Writer) (webhook.Config, error) {
 	cfg := webhook.Config{
 		Listen: e.Listen, MetricsListen: e.MetricsListen,
 		Image: e.Image, PullPolicy: e.PullPolicy, ImageCheck: e.ImageCheck, Mode: e.Mode, Profile: e.Profile,
+		TenantMay: variables.List(e.TenantMay), Registries: variables.List(e.Registries), SharedProcesses: e.Shared, DryRuns: e.DryRuns,
 		Quota: e.Quota, QuotaGrowth: e.QuotaGrowth,
 		ClusterName: e.Cluster, PodOptIn: e.PodOptIn, AllowedAnnotations: variables.List(e.Allowed),
 		CertMode: e.CertMode, CertDir: e.CertDir, CertSecret: e.CertSecret, CertHosts: variables.List(e.CertHosts),

@@ -251,7 +251,7 @@ func TestWithoutCapability(t *testing.T) {
 	t.Parallel()
 	a, _ := pods(t)
 	needs(t, "setpriv", "util-linux")
-	tap := a.start(t, nil, "setpriv", "--reuid=65532", "--regid=65532", "--clear-groups", "--bounding-set=-all", buildTap(t), "run")
+	tap := a.start(t, nil, "setpriv", "--reuid=59469", "--regid=59469", "--clear-groups", "--bounding-set=-all", buildTap(t), "run")
 	eventually.True(t, "a reason in /readyz", func() bool {
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "NET_RAW")

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	user      = "65532:65532"
+	user      = "59469:59469"
 	netRaw    = 1 << 13           // CAP_NET_RAW, linux/capability.h
 	revision2 = uint32(0x2000000) // VFS_CAP_REVISION_2, with the effective flag clear
 )

@@ -21,13 +21,13 @@ func TestCheck(t *testing.T) {
 		user, architecture, entrypoint, capability string
 		want                                       string // a part of the error; empty: none
 	}{
-		"good":           {"65532:65532", "amd64", "tap", permitted, ""},
+		"good":           {"59469:59469", "amd64", "tap", permitted, ""},
 		"root":           {"", "amd64", "tap", permitted, `user ""`},
-		"no capability":  {"65532:65532", "amd64", "tap", "", "0 bytes"},
-		"effective":      {"65532:65532", "amd64", "tap", strings.Replace(permitted, "\x00", "\x01", 1), "want cap_net_raw+p"},
-		"more than that": {"65532:65532", "amd64", "tap", strings.Replace(permitted, "\x20", "\x30", 1), "want cap_net_raw+p"},
-		"wrong machine":  {"65532:65532", "arm64", "tap", permitted, "want EM_AARCH64"},
-		"no program":     {"65532:65532", "amd64", "top", permitted, "no /tap"},
+		"no capability":  {"59469:59469", "amd64", "tap", "", "0 bytes"},
+		"effective":      {"59469:59469", "amd64", "tap", strings.Replace(permitted, "\x00", "\x01", 1), "want cap_net_raw+p"},
+		"more than that": {"59469:59469", "amd64", "tap", strings.Replace(permitted, "\x20", "\x30", 1), "want cap_net_raw+p"},
+		"wrong machine":  {"59469:59469", "arm64", "tap", permitted, "want EM_AARCH64"},
+		"no program":     {"59469:59469", "amd64", "top", permitted, "no /tap"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var conf config
@@ -59,7 +59,7 @@ func TestCheckWebhook(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var conf config
 			conf.Architecture, conf.OS = "amd64", "linux"
-			conf.Config.User, conf.Config.Entrypoint = "65532:65532", []string{"/tap-webhook"}
+			conf.Config.User, conf.Config.Entrypoint = "59469:59469", []string{"/tap-webhook"}
 			conf.Config.Labels = map[string]string{"org.opencontainers.image.version": "dev"}
 			header := tar.Header{Name: "tap-webhook"}
 			if test.capability != "" {

@@ -131,7 +131,7 @@ func (n *namespace) as(t *testing.T, file string, attributes *syscall.SysProcAtt
 
 // nobody is the user of the tap's image.
 func nobody() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65532, Gid: 65532}}
+	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 59469, Gid: 59469}}
 }
 
 // TestFileCapability: another user than root captures with the file capability alone, and

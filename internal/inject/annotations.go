@@ -71,12 +71,32 @@ type choices map[string]string
 // values win, and warns of what is ignored.
 func (r *run) choose() {
 	c := r.cfg
-	r.choices, r.own = choices{}, choices{}
-	r.take(r.choices, r.ns.Annotations, "namespace", func(string) bool { return true })
+	r.choices, r.own, r.theirs = choices{}, choices{}, choices{}
+	r.take(r.theirs, r.ns.Annotations, "namespace", c.NamespaceMay)
+	if image, ok := r.theirs[AnnotationImage]; ok && !c.AllowsImage(image) {
+		r.warn("image %s is ignored: its registry is not allowed", short(image))
+		delete(r.theirs, AnnotationImage)
+	}
+	maps.Copy(r.choices, r.theirs)
 	r.take(r.own, r.pod.Metadata.Annotations, "pod", func(key string) bool {
 		return slices.Contains(tenants, key) || slices.Contains(c.Allowed, key) || slices.Contains(c.Allowed, "*")
 	})
 	maps.Copy(r.choices, r.own)
+}
+
+// NamespaceMay reports whether a namespace may set an annotation, without Prefix.
+func (c *Config) NamespaceMay(key string) bool {
+	return slices.Contains(tenants, key) || slices.Contains(c.TenantMay, key) || slices.Contains(c.TenantMay, "*")
+}
+
+// AllowsImage reports whether an image may be used: the configured one, or one of the registries
+// that are listed.
+func (c *Config) AllowsImage(image string) bool { return image == c.Image || c.listed(image) }
+
+func (c *Config) listed(image string) bool {
+	return slices.ContainsFunc(c.Registries, func(registry string) bool {
+		return registry != "" && strings.HasPrefix(image, strings.TrimSuffix(registry, "/")+"/")
+	})
 }
 
 // take copies the annotations that can be used and may be.
@@ -91,7 +111,7 @@ func (r *run) take(out choices, from map[string]string, whose string, may func(s
 		case !known:
 			r.warn("%s annotation %s is not known", whose, short(name))
 		case !may(key):
-			r.warn("%s annotation %s is ignored: pods may not set it", whose, name)
+			r.warn("%s annotation %s is ignored: %ss may not set it", whose, name, whose)
 		default:
 			if err := check(from[name]); err != nil {
 				r.warn("%s annotation %s=%s is ignored: %v", whose, name, short(from[name]), err)

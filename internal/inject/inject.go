@@ -47,6 +47,15 @@ type Config struct {
 	PodOptIn   bool     // the pod label opts in where the namespace does not
 	Own        string   // the webhook's own namespace
 
+	// SharedProcesses taps pods whose containers share their processes too.
+	SharedProcesses bool
+	// TenantMay are the annotations, without Prefix, that a namespace may set beside its taps'
+	// resources; "*" is all.
+	TenantMay []string
+	// Registries are those from which a namespace may choose an image of the tap, such as
+	// registry.example/tap; "": none but the configured image.
+	Registries []string
+
 	Quota       QuotaPolicy // QuotaFit if empty
 	QuotaGrowth int         // how many times its pods an owner without an autoscaler may come to have; 0: 1
 	Version     string      // of the webhook, for the status
@@ -125,6 +134,7 @@ type run struct {
 	now     time.Time
 	choices choices // of the namespace and the pod
 	own     choices // of the pod
+	theirs  choices // of the namespace
 	result  Result
 
 	until   time.Time

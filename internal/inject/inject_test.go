@@ -129,6 +129,10 @@ spec: {restartPolicy: OnFailure, containers: [{name: job, image: job:1}]}
 		config: func(c *Config) { c.Mode = Container }, reason: ReasonJob, warnings: []string{"not tapped: job"}},
 	"host network": {pod: `{spec: {hostNetwork: true, containers: [{name: a, image: a}]}}`,
 		reason: ReasonHostNetwork, warnings: []string{"host_network"}},
+	"shared processes": {pod: `{spec: {shareProcessNamespace: true, containers: [{name: a, image: a}]}}`,
+		reason: ReasonShared, warnings: []string{"shared_process_namespace"}},
+	"shared processes, allowed": {pod: `{spec: {shareProcessNamespace: true, containers: [{name: a, image: a}]}}`,
+		config: func(c *Config) { c.SharedProcesses = true }},
 	"windows by os": {pod: `{spec: {os: {name: windows}, containers: [{name: a, image: a}]}}`,
 		reason: ReasonWindows, warnings: []string{"windows"}},
 	"windows by selector": {pod: `{spec: {nodeSelector: {kubernetes.io/os: windows}, containers: [{name: a, image: a}]}}`,
@@ -136,26 +140,37 @@ spec: {restartPolicy: OnFailure, containers: [{name: job, image: job:1}]}
 	"linux by os": {pod: `{spec: {os: {name: linux}, nodeSelector: {kubernetes.io/os: linux}, containers: [{name: a, image: a}]}}`},
 	"mirror pod": {pod: `{metadata: {annotations: {kubernetes.io/config.mirror: x}}, spec: {containers: [{name: a, image: a}]}}`,
 		reason: ReasonMirror},
-	"opted out":        {pod: `{metadata: {labels: {meshtls-tap: disabled}}, spec: {containers: [{name: a, image: a}]}}`, reason: ReasonOptedOut},
-	"own namespace":    {pod: plain, config: func(c *Config) { c.Own = "shop" }, reason: ReasonOwn},
-	"kube-system":      {pod: plain, ns: func(ns *Namespace) { ns.Name = "kube-system" }, reason: ReasonSystem},
-	"not asked":        {pod: plain, ns: func(ns *Namespace) { ns.Labels = nil }, reason: ReasonNotAsked},
-	"label elsewise":   {pod: plain, ns: func(ns *Namespace) { ns.Labels = map[string]string{Label: "yes"} }, reason: ReasonNotAsked},
-	"pod asks, may":    {pod: optedIn, ns: func(ns *Namespace) { ns.Labels = nil }, config: func(c *Config) { c.PodOptIn = true }},
-	"pod asks, no":     {pod: optedIn, ns: func(ns *Namespace) { ns.Labels = nil }, reason: ReasonNotAsked},
-	"turned off":       {pod: plain, ns: func(ns *Namespace) { ns.Off = true }, reason: ReasonOff, warnings: []string{"turned_off"}},
-	"expired":          {pod: plain, ns: until(-time.Second), reason: ReasonExpired, warnings: []string{"expired: it was asked for until 2026-11-24T11:59:59Z"}},
-	"until":            {pod: plain, ns: until(time.Hour), also: wantUntil("2026-11-24T13:00:00Z")},
-	"duration over":    {pod: plain, ns: func(ns *Namespace) { ns.Until = noon }, reason: ReasonExpired, warnings: []string{"expired"}},
-	"old kubelets":     {pod: plain, ns: func(ns *Namespace) { ns.OldKubelets = true }, reason: ReasonOldKubelets, warnings: []string{"old_kubelets"}},
-	"image unproven":   {pod: plain, ns: func(ns *Namespace) { ns.Images = map[string]string{} }, reason: ReasonImageUnproven, warnings: []string{"image_unproven"}},
-	"image by digest":  {pod: plain, ns: func(ns *Namespace) { ns.Images = map[string]string{"tap:1": "tap@sha256:00"} }},
-	"already there":    {pod: `{spec: {containers: [{name: a, image: a}, {name: meshtls-tap, image: b}]}}`, reason: ReasonAlready},
-	"already in init":  {pod: `{spec: {initContainers: [{name: meshtls-tap, image: b, restartPolicy: Always}], containers: [{name: a, image: a}]}}`, reason: ReasonAlready},
-	"somebody's init":  {pod: `{spec: {initContainers: [{name: meshtls-tap, image: b}], containers: [{name: a, image: a}]}}`, reason: ReasonAlready},
-	"policy dropped":   {pod: dropped, reason: ReasonAlready, also: wantNative},
-	"refused by all":   {pod: plain, ns: refuseAll, reason: ReasonRefused, warnings: []string{`refused: violates PodSecurity "restricted:latest"`}},
-	"refused, profile": {pod: plain, ns: refuseAll, config: func(c *Config) { c.Profile = ProfileRoot }, reason: ReasonRefused, warnings: []string{"refused: root"}},
+	"opted out":          {pod: `{metadata: {labels: {meshtls-tap: disabled}}, spec: {containers: [{name: a, image: a}]}}`, reason: ReasonOptedOut},
+	"own namespace":      {pod: plain, config: func(c *Config) { c.Own = "shop" }, reason: ReasonOwn},
+	"kube-system":        {pod: plain, ns: func(ns *Namespace) { ns.Name = "kube-system" }, reason: ReasonSystem},
+	"not asked":          {pod: plain, ns: func(ns *Namespace) { ns.Labels = nil }, reason: ReasonNotAsked},
+	"label elsewise":     {pod: plain, ns: func(ns *Namespace) { ns.Labels = map[string]string{Label: "yes"} }, reason: ReasonNotAsked},
+	"pod asks, may":      {pod: optedIn, ns: func(ns *Namespace) { ns.Labels = nil }, config: func(c *Config) { c.PodOptIn = true }},
+	"pod asks, no":       {pod: optedIn, ns: func(ns *Namespace) { ns.Labels = nil }, reason: ReasonNotAsked},
+	"turned off":         {pod: plain, ns: func(ns *Namespace) { ns.Off = true }, reason: ReasonOff, warnings: []string{"turned_off"}},
+	"expired":            {pod: plain, ns: until(-time.Second), reason: ReasonExpired, warnings: []string{"expired: it was asked for until 2026-11-24T11:59:59Z"}},
+	"until":              {pod: plain, ns: until(time.Hour), also: wantUntil("2026-11-24T13:00:00Z")},
+	"duration over":      {pod: plain, ns: func(ns *Namespace) { ns.Until = noon }, reason: ReasonExpired, warnings: []string{"expired"}},
+	"old kubelets":       {pod: plain, ns: func(ns *Namespace) { ns.OldKubelets = true }, reason: ReasonOldKubelets, warnings: []string{"old_kubelets"}},
+	"image unproven":     {pod: plain, ns: func(ns *Namespace) { ns.Images = map[string]string{} }, reason: ReasonImageUnproven, warnings: []string{"image_unproven"}},
+	"image by digest":    {pod: plain, ns: func(ns *Namespace) { ns.Images = map[string]string{"tap:1": "tap@sha256:00"} }},
+	"already there":      {pod: there("tap:1", "tap:1", ""), reason: ReasonAlready},
+	"of another version": {pod: there("tap@sha256:00", "tap@sha256:00", ""), reason: ReasonAlready},
+	"an image that was seen": {pod: there("mirror/tap:1", "mirror/tap:1", ""), reason: ReasonAlready, ns: func(ns *Namespace) {
+		ns.Images = map[string]string{"tap:1": "mirror/tap:1"}
+	}},
+	"foreign":                       {pod: `{spec: {containers: [{name: a, image: a}, {name: meshtls-tap, image: b}]}}`, reason: ReasonForeign, warnings: []string{"foreign_container"}},
+	"foreign, in init":              {pod: `{spec: {initContainers: [{name: meshtls-tap, image: "tap:1", args: [run], restartPolicy: Always}], containers: [{name: a, image: a}]}}`, reason: ReasonForeign, warnings: []string{"foreign_container"}},
+	"foreign, our note":             {pod: there("tap:1", "b", ""), reason: ReasonForeign, warnings: []string{"foreign_container"}},
+	"foreign, their note":           {pod: there("b", "b", ""), reason: ReasonForeign, warnings: []string{"foreign_container"}},
+	"of a registry that is listed":  {pod: there("mirror.example/meshtls/tap:1", "mirror.example/meshtls/tap:1", ""), reason: ReasonAlready},
+	"of a listed registry, another": {pod: there("mirror.example/nginx:1", "mirror.example/nginx:1", ""), reason: ReasonForeign, warnings: []string{"foreign_container"}},
+	"foreign, our name within":      {pod: there("evil/tap:1", "evil/tap:1", ""), reason: ReasonForeign, warnings: []string{"foreign_container"}},
+	"foreign, our image idle":       {pod: there("tap:1", "tap:1", "command: [/tap, version], "), reason: ReasonForeign, warnings: []string{"foreign_container"}},
+	"foreign, not asked":            {pod: `{spec: {containers: [{name: meshtls-tap, image: b}]}}`, ns: func(ns *Namespace) { ns.Labels = nil }, reason: ReasonNotAsked},
+	"policy dropped":                {pod: dropped, reason: ReasonAlready, also: wantNative},
+	"refused by all":                {pod: plain, ns: refuseAll, reason: ReasonRefused, warnings: []string{`refused: violates PodSecurity "restricted:latest"`}},
+	"refused, profile":              {pod: plain, ns: refuseAll, config: func(c *Config) { c.Profile = ProfileRoot }, reason: ReasonRefused, warnings: []string{"refused: root"}},
 	"refused at length": {pod: plain, ns: func(ns *Namespace) {
 		refuseAll(ns)
 		ns.Refusals[ProfileDefault] = strings.Repeat("é\xff", 200)
@@ -245,9 +260,9 @@ spec: {containers: [{name: a, image: a}]}
 		ns: func(ns *Namespace) {
 			ns.Annotations = map[string]string{
 				"meshtls-tap/expect": "10.0.0.0/8=mtls,[fd00::/8]:5432=tls", "meshtls-tap/mesh": "istio", "meshtls-tap/emit": "findings, flows",
-				"meshtls-tap/profile": "baseline", "meshtls-tap/memory-limit": "256Mi", "other/annotation": "x", "meshtls-tap/image": "tap:2",
+				"meshtls-tap/profile": "baseline", "meshtls-tap/memory-limit": "256Mi", "other/annotation": "x", "meshtls-tap/image": "tap.example/taps/tap:2",
 			}
-			ns.Images = map[string]string{"tap:1": "tap:1", "tap:2": "tap:2"}
+			ns.Images = map[string]string{"tap:1": "tap:1", "tap.example/taps/tap:2": "tap.example/taps/tap:2"}
 		}},
 	"unusable annotations": {pod: plain, ns: func(ns *Namespace) {
 		ns.Annotations = map[string]string{
@@ -256,9 +271,23 @@ spec: {containers: [{name: a, image: a}]}
 		}
 	}, warnings: []string{"duration", "emit", "exclude-kafka-port", "expect", "filter", "image", "mesh", "mode", "profile", "until"}},
 	"image of the namespace unproven": {pod: plain, ns: func(ns *Namespace) {
-		ns.Annotations = map[string]string{"meshtls-tap/image": "tap:2"}
+		ns.Annotations = map[string]string{"meshtls-tap/image": "mirror.example/tap:2"}
 		ns.Images = map[string]string{"tap:1": "tap:1"}
-	}, warnings: []string{"image \"tap:2\" is ignored"}},
+	}, warnings: []string{"image \"mirror.example/tap:2\" is ignored"}},
+	"image of a registry that is not listed": {pod: plain, ns: func(ns *Namespace) {
+		ns.Annotations = map[string]string{"meshtls-tap/image": "tap.example/other/tap:2"}
+	}, warnings: []string{"tap.example/other/tap:2\" is ignored: its registry is not allowed"}},
+	"annotations that no namespace may set": {pod: plain, config: func(c *Config) { c.TenantMay = []string{"filter", "until"} }, ns: func(ns *Namespace) {
+		ns.Annotations = map[string]string{
+			"meshtls-tap/expect": "0.0.0.0/0=any", "meshtls-tap/emit": "posture", "meshtls-tap/image": "mirror.example/tap:2", "meshtls-tap/memory-limit": "256Mi", "meshtls-tap/filter": "tcp",
+		}
+	}, warnings: []string{"emit is ignored: namespaces may not set it", "expect is ignored", "image is ignored"}, also: func(t *testing.T, p corev1.Pod) {
+		if env(p, "TAP_EXPECT") != "" || env(p, "TAP_EMIT") != "" || env(p, "TAP_FILTER") != "tcp" || p.Spec.InitContainers[0].Image != "tap:1" {
+			t.Errorf("the tap: %+v", p.Spec.InitContainers[0])
+		}
+	}},
+	"an end that no namespace may set": {pod: plain, config: func(c *Config) { c.TenantMay = []string{"filter"} }, ns: until(-time.Second),
+		warnings: []string{"until is ignored: namespaces may not set it"}},
 	"istio": {pod: `
 metadata: {annotations: {traffic.sidecar.istio.io/excludeOutboundPorts: "9092, 9093,x", traffic.sidecar.istio.io/excludeInboundPorts: "15020,9092"}}
 spec: {initContainers: [{name: istio-proxy, image: p, restartPolicy: Always}], containers: [{name: a, image: a}]}
@@ -280,8 +309,8 @@ spec: {fromTheFuture: [1], containers: [{name: a, image: a, alsoNew: {b: null}}]
 const (
 	optedIn = `{metadata: {labels: {meshtls-tap: enabled}}, spec: {containers: [{name: a, image: a}]}}`
 	dropped = `
-metadata: {annotations: {meshtls-tap/status: '{"mode":"native"}'}}
-spec: {initContainers: [{name: other, image: o}, {name: meshtls-tap, image: b}], containers: [{name: a, image: a}]}
+metadata: {annotations: {meshtls-tap/status: '{"mode":"native","image":"tap:1"}'}}
+spec: {initContainers: [{name: other, image: o}, {name: meshtls-tap, image: "tap:1", args: [run]}], containers: [{name: a, image: a}]}
 `
 	tenant = `
 metadata:
@@ -297,6 +326,12 @@ metadata:
 spec: {containers: [{name: a, image: a}]}
 `
 )
+
+// there is a pod with a container of our name, and what our annotation says of its image.
+func there(noted, image, more string) string {
+	return `{metadata: {annotations: {meshtls-tap/status: '{"image":"` + noted + `"}'}}, spec: {initContainers: [` +
+		`{name: meshtls-tap, image: "` + image + `", ` + more + `args: [run], restartPolicy: Always}], containers: [{name: a, image: a}]}}`
+}
 
 func refuseAll(ns *Namespace) {
 	ns.Refusals = map[Profile]string{ProfileRoot: "root"}
@@ -380,7 +415,7 @@ func (s *scene) set(t testing.TB) (*Config, *Namespace, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := &Config{Settings: settings, Image: "tap:1", Own: "meshtls-tap", Version: "v1", ServerMinor: 37}
+	cfg := &Config{Settings: settings, Image: "tap:1", Own: "meshtls-tap", Version: "v1", ServerMinor: 37, TenantMay: []string{"*"}, Registries: []string{"mirror.example", "tap.example/taps"}}
 	ns := &Namespace{Name: "shop", Labels: map[string]string{Label: Enabled}}
 	if s.config != nil {
 		s.config(cfg)

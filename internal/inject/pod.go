@@ -14,7 +14,10 @@ type pod struct {
 	Metadata *metadata `json:"metadata"`
 	Spec     struct {
 		HostNetwork bool `json:"hostNetwork"`
-		OS          *struct {
+
+		ShareProcessNamespace bool `json:"shareProcessNamespace"`
+
+		OS *struct {
 			Name string `json:"name"`
 		} `json:"os"`
 		NodeSelector     map[string]string            `json:"nodeSelector"`
@@ -45,6 +48,9 @@ type named struct {
 // container is what of a container decides about the tap.
 type container struct {
 	Name          string                      `json:"name"`
+	Image         string                      `json:"image"`
+	Command       []string                    `json:"command"`
+	Args          []string                    `json:"args"`
 	RestartPolicy string                      `json:"restartPolicy"` // "Always" makes an init container a native sidecar
 	Resources     corev1.ResourceRequirements `json:"resources"`
 	Startup       *probe                      `json:"startupProbe"`

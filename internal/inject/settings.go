@@ -18,7 +18,7 @@ import (
 type Settings struct {
 	Env              []corev1.EnvVar              `json:"env,omitempty"`
 	Resources        *corev1.ResourceRequirements `json:"resources,omitempty"`   // default 5m and 24Mi, memory limit 128Mi
-	RunAsUser        *int64                       `json:"runAsUser,omitempty"`   // default 65532
+	RunAsUser        *int64                       `json:"runAsUser,omitempty"`   // default 59469
 	MetricsPort      *int32                       `json:"metricsPort,omitempty"` // default 0: none
 	ConfigMap        *string                      `json:"configMap,omitempty"`   // default meshtls-tap; "": none
 	Spool            *Directory                   `json:"spool,omitempty"`
@@ -75,7 +75,7 @@ func ParseSettings(text []byte) (Settings, error) {
 // Defaults returns s with its zero values filled in.
 func (s Settings) Defaults() Settings {
 	s.Resources = s.resources()
-	def(&s.RunAsUser, 65532)
+	def(&s.RunAsUser, 59469)
 	def(&s.MetricsPort, 0)
 	def(&s.ConfigMap, "meshtls-tap")
 	if c := s.Kafka.CA; c != nil && c.Key == "" {

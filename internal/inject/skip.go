@@ -3,6 +3,7 @@ package inject
 import (
 	"encoding/json"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -17,14 +18,16 @@ type Reason string
 const (
 	Injected Reason = "" // it was tapped
 
-	ReasonUndecodable   Reason = "undecodable"      // the pod cannot be read
-	ReasonAlready       Reason = "already_there"    // it has a container named meshtls-tap
-	ReasonMirror        Reason = "mirror_pod"       // it stands for a static pod, which no patch changes
-	ReasonSystem        Reason = "system_namespace" // kube-*
-	ReasonOwn           Reason = "own_namespace"    // of the webhook
-	ReasonOptedOut      Reason = "opted_out"        // by the pod's label
-	ReasonNotAsked      Reason = "not_asked"        // neither namespace nor pod asks
-	ReasonHostNetwork   Reason = "host_network"     // the tap would see the node's traffic
+	ReasonUndecodable   Reason = "undecodable"              // the pod cannot be read
+	ReasonAlready       Reason = "already_there"            // it is tapped: a container named meshtls-tap, our annotation and our image
+	ReasonMirror        Reason = "mirror_pod"               // it stands for a static pod, which no patch changes
+	ReasonSystem        Reason = "system_namespace"         // kube-*
+	ReasonOwn           Reason = "own_namespace"            // of the webhook
+	ReasonOptedOut      Reason = "opted_out"                // by the pod's label
+	ReasonNotAsked      Reason = "not_asked"                // neither namespace nor pod asks
+	ReasonForeign       Reason = "foreign_container"        // its container named meshtls-tap is not the tap
+	ReasonHostNetwork   Reason = "host_network"             // the tap would see the node's traffic
+	ReasonShared        Reason = "shared_process_namespace" // its other containers could stop the tap
 	ReasonWindows       Reason = "windows"
 	ReasonOff           Reason = "turned_off" // by the namespace's ConfigMap
 	ReasonExpired       Reason = "expired"    // until or duration is over
@@ -73,7 +76,7 @@ func (r *run) excluded() (reason Reason, detail string) {
 	list, at, there := p.tap()
 	_, mirrored := p.Metadata.Annotations[mirror]
 	switch {
-	case there:
+	case there && r.ours(list, at):
 		r.repair(list, at)
 		return ReasonAlready, ""
 	case mirrored:
@@ -86,8 +89,12 @@ func (r *run) excluded() (reason Reason, detail string) {
 		return ReasonOptedOut, ""
 	case !r.asked():
 		return ReasonNotAsked, ""
+	case there:
+		return ReasonForeign, "its container " + Name + " is not the tap, and a pod cannot have two of a name"
 	case p.Spec.HostNetwork:
 		return ReasonHostNetwork, "it shares the node's network"
+	case p.Spec.ShareProcessNamespace && !r.cfg.SharedProcesses:
+		return ReasonShared, "its containers share their processes, so that they could stop the tap"
 	case p.windows():
 		return ReasonWindows, "it runs on Windows"
 	case r.ns.Off:
@@ -132,7 +139,7 @@ func (r *run) settle() (Reason, string) {
 // ends is the earliest of the times that are set.
 func (r *run) ends() time.Time {
 	end := r.ns.Until
-	for _, until := range []string{r.ns.Annotations[Prefix+AnnotationUntil], r.own[AnnotationUntil]} {
+	for _, until := range []string{r.theirs[AnnotationUntil], r.own[AnnotationUntil]} {
 		if t, err := time.Parse(time.RFC3339, until); err == nil && (end.IsZero() || t.Before(end)) {
 			end = t
 		}
@@ -180,6 +187,42 @@ func (r *run) proven() string {
 		r.warn("image %s is ignored: it was not seen to run", short(v))
 	}
 	return seen(r.cfg.Image)
+}
+
+// ours reports whether a container of our name is the tap: the webhook's annotation names its image,
+// the image is the tap's, and it runs what the webhook lets it run.
+func (r *run) ours(list string, at int) bool {
+	c := &r.pod.Spec.Containers
+	if list == "initContainers" {
+		c = &r.pod.Spec.InitContainers
+	}
+	tap := &(*c)[at]
+	var was Status
+	return json.Unmarshal([]byte(r.pod.Metadata.Annotations[Prefix+AnnotationStatus]), &was) == nil &&
+		was.Image == tap.Image && r.isTap(tap.Image) && len(tap.Command) == 0 && len(tap.Args) == 1 && tap.Args[0] == "run"
+}
+
+// isTap reports whether an image is the tap's: of any version, since pods outlive releases.
+func (r *run) isTap(image string) bool {
+	ours := repository(r.cfg.Image)
+	if repository(image) == ours || r.cfg.listed(image) && path.Base(repository(image)) == path.Base(ours) {
+		return true
+	}
+	for _, known := range r.ns.Images {
+		if image == known {
+			return true
+		}
+	}
+	return false
+}
+
+// repository is an image's name without its tag and its digest.
+func repository(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	if colon := strings.LastIndexByte(image, ':'); colon > strings.LastIndexByte(image, '/') {
+		image = image[:colon]
+	}
+	return image
 }
 
 // repair gives our native sidecar its restartPolicy back. A webhook that was built on an older

@@ -71,6 +71,25 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
   expression: "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)"
 {{- end }}
 
+{{/* What of tap.tenantMay the namespace's ConfigMap can set. */}}
+{{- define "tap.configAllow" -}}
+{{- $may := list }}
+{{- range list "enabled" "until" "mute" "expect" }}
+{{- if or (has . $.Values.tap.tenantMay) (has "*" $.Values.tap.tenantMay) }}{{ $may = append $may . }}{{ end }}
+{{- end }}
+{{- join "," $may | default "none" }}
+{{- end }}
+
+{{/* Whether the ValidatingAdmissionPolicy is there, which needs Kubernetes 1.30. */}}
+{{- define "tap.policy" -}}
+{{- if and .Values.webhook.policy (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}true{{ end }}
+{{- end }}
+
+{{/* Whether the webhook may ask by dry runs. */}}
+{{- define "tap.dryRuns" -}}
+{{- if or (eq .Values.webhook.dryRuns "always") (and (eq .Values.webhook.dryRuns "auto") (include "tap.policy" .)) }}true{{ end }}
+{{- end }}
+
 {{- define "tap.checks" -}}
 {{- if and (eq .Values.webhook.tls.mode "existingSecret") (not .Values.webhook.tls.secretName) }}
 {{- fail "webhook.tls.mode existingSecret needs webhook.tls.secretName" }}

@@ -50,8 +50,8 @@ func TestSkipped(t *testing.T) {
 		"Pod Security":         {namespace: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}, pod: kit.Restricted, warning: "restricted"},
 		"another policy":       {namespace: map[string]string{"policy": "no-raw"}, before: policy, warning: "no-raw"},
 		"quota":                {before: quota, pod: needs("100m", "50Mi"), warning: "quota"},
-		"already there":        {pod: func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: kit.Tap, Image: "mine"}} }, still: true},
-		"already there, second": {pod: func(p *corev1.Pod) {
+		"a foreign init container": {pod: func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: kit.Tap, Image: "mine"}} }, still: true, warning: "foreign_container"},
+		"a foreign container":      {warning: "foreign_container", pod: func(p *corev1.Pod) {
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: kit.Tap, Image: "mine"})
 		}, still: true},
 	} {

@@ -120,7 +120,7 @@ func TestFromInside(t *testing.T) {
 			}
 			t.Logf("%s: %v", level, has)
 			for name, value := range map[string]string{
-				"Uid": "65532\t65532\t65532\t65532", "NoNewPrivs": "1", "Seccomp": "2",
+				"Uid": "59469\t59469\t59469\t59469", "NoNewPrivs": "1", "Seccomp": "2",
 				"CapPrm": "0000000000002000", "CapEff": want.effective, "CapBnd": want.bounding,
 			} {
 				if has[name] != value {

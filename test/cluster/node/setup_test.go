@@ -99,11 +99,11 @@ func loadProduct(t *testing.T, c *kit.Cluster, tag string) {
 	product := os.Getenv("PRODUCT")
 	for _, i := range []image.Image{
 		{
-			Ref: registry + "/meshtls-tap:" + tag, User: "65532:65532", Entrypoint: []string{"/tap"}, Cmd: []string{"run"},
+			Ref: registry + "/meshtls-tap:" + tag, User: "59469:59469", Entrypoint: []string{"/tap"}, Cmd: []string{"run"},
 			Files: []image.File{{To: "/tap", From: filepath.Join(product, "tap"), NetRaw: true}, {To: "/version", Content: []byte(tag), Mode: 0o644}},
 		},
 		{
-			Ref: registry + "/meshtls-tap-webhook:" + tag, User: "65532:65532", Entrypoint: []string{"/tap-webhook"},
+			Ref: registry + "/meshtls-tap-webhook:" + tag, User: "59469:59469", Entrypoint: []string{"/tap-webhook"},
 			Files: []image.File{{To: "/tap-webhook", From: filepath.Join(product, "tap-webhook")}, {To: "/version", Content: []byte(tag), Mode: 0o644}},
 		},
 	} {
