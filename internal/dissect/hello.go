@@ -74,6 +74,10 @@ func (h *ClientHello) PreSharedKey() bool { return h.Has(extPreSharedKey) }
 // 8446 section 4.2.6).
 func (h *ClientHello) PostHandshakeAuth() bool { return h.Has(extPostHandshakeAuth) }
 
+// TakesTickets reports whether it says how it would use a ticket of TLS 1.3 (RFC 8446 section
+// 4.2.9): servers send none to who does not.
+func (h *ClientHello) TakesTickets() bool { return h.Has(extPSKModes) }
+
 // ECH tells whether it offers an encrypted ClientHello. A client that has no key for it
 // may offer one all the same, so that others do not stand out.
 func (h *ClientHello) ECH() bool { return h.Has(extECH) }

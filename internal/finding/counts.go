@@ -123,14 +123,23 @@ func traitsOf(j *verdict.Judged) traits {
 	case j.Verdict == verdict.Plaintext && answered(j):
 		t |= 1 << answeredBit
 	case j.Verdict == verdict.TLS && j.TLS != nil:
-		switch j.TLS.ClientAuth {
-		case verdict.AuthDeclined, verdict.AuthNotRequested:
+		if notMutual(j) {
 			t |= 1 << notMutualBit
-		default:
+		} else {
 			t |= 1 << authUnknownBit
 		}
 	}
 	return t
+}
+
+// notMutual reports whether a connection of TLS was shown not to be mutual. One that the server
+// may have refused for want of a certificate may have been no session at all.
+func notMutual(j *verdict.Judged) bool {
+	switch j.TLS.ClientAuth {
+	case verdict.AuthDeclined, verdict.AuthNotRequested:
+		return !slices.Contains(j.Reasons, "refused_or_closed")
+	}
+	return false
 }
 
 // answered tells that the server took cleartext for an answer: it sent a response that

@@ -65,7 +65,7 @@ func TestVerdictTable(t *testing.T) {
 		{"1.3 mutual", tls.VersionTLS13, capturetest.Presented, verdict.MTLS, verdict.AuthPresented, verdict.BasisInferred, verdict.OutcomeEstablished},
 		{"1.3 one-way", tls.VersionTLS13, capturetest.NotRequested, verdict.TLS, verdict.AuthNotRequested, verdict.BasisInferred, verdict.OutcomeEstablished},
 		{"1.3 declined", tls.VersionTLS13, capturetest.Declined, verdict.TLS, verdict.AuthDeclined, verdict.BasisInferred, verdict.OutcomeEstablished},
-		{"1.3 refused", tls.VersionTLS13, capturetest.Required, verdict.Failed, verdict.AuthDeclined, verdict.BasisInferred, verdict.OutcomeRejected},
+		{"1.3 refused behind a request", tls.VersionTLS13, capturetest.Required, verdict.TLS, verdict.AuthDeclined, verdict.BasisInferred, verdict.OutcomeIncomplete},
 		{"1.2 mutual", tls.VersionTLS12, capturetest.Presented, verdict.MTLS, verdict.AuthPresented, verdict.BasisObserved, verdict.OutcomeEstablished},
 		{"1.2 one-way", tls.VersionTLS12, capturetest.NotRequested, verdict.TLS, verdict.AuthNotRequested, verdict.BasisObserved, verdict.OutcomeEstablished},
 		{"1.2 declined", tls.VersionTLS12, capturetest.Declined, verdict.TLS, verdict.AuthDeclined, verdict.BasisObserved, verdict.OutcomeEstablished},

@@ -2,9 +2,10 @@ package verdict
 
 import "github.com/meshtls-tap/meshtls-tap/internal/dissect"
 
-// In TLS 1.3 a refusal and a close_notify are records of the same size. A server that
-// sends neither application data nor tickets (syslog, RFC 5425) shows nothing else. Its
-// alert is a refusal only where nothing speaks for a session that went on.
+// In TLS 1.3 a refusal, a close_notify and an answer of two bytes are records of the same
+// size. A server that sends neither other data nor tickets (syslog, RFC 5425) shows nothing
+// else. Its record is a refusal only where nothing speaks for a session that went on, and
+// where a session would have shown itself: by tickets, or by what was left unread.
 
 const (
 	// refusalRecords and refusalBytes are how much a client sends past its flight, at most,
@@ -31,6 +32,17 @@ func served(t *dissect.TLS, end int64, e ends) bool {
 		}
 	}
 	return n > refusalRecords || most-end > refusalBytes || t.More(t.Client) > 0 || e.lasted > refusalTime
+}
+
+// clientPad returns what the client adds to each record, by the last one of its flight, which
+// ends at end: -1 where that is not known.
+func clientPad(r []dissect.Record, end int64, s suite) int {
+	for _, x := range r {
+		if n := x.Length - s.finished; x.End == end && (n == 0 || n == jssePadding) {
+			return n
+		}
+	}
+	return -1
 }
 
 // answersEnd reports whether the server's record with the given index answers the end of
@@ -61,44 +73,69 @@ func (f *serverFlight) answersEnd(i int, end int64, s suite, e ends) bool {
 		return false
 	}
 	n := r[last].Length
-	return n == s.alert || n == s.alert+jssePadding || len(flight) > 0 && s.block(append(flight, n)) > 0
+	return s.isAlert(n, clientPad(r, end, s)) || len(flight) > 0 && s.block(append(flight, n)) > 0
 }
 
-// refuses reports whether the alert-sized records of an answer to the client's flight, which
-// ends at end, are a refusal as far as the wire shows: they came at once and in one packet,
+// mayRefuse reports whether the alert-sized records of an answer to the client's flight, which
+// ends at end, may be a refusal as far as the wire shows: they came at once and in one packet,
 // the server closed at once, and the client did not go on. Two in packets of their own may
 // be a small answer and a close_notify. GnuTLS refuses like that too.
-func (f *serverFlight) refuses(a *answer, end int64, s suite) bool {
+func (f *serverFlight) mayRefuse(a *answer, end int64, s suite) bool {
 	if a.parted || f.t.ClosedAt(f.t.Client.Other())-a.alert.Time > refusalDelay {
 		return false
 	}
 	r, _ := f.t.Records(f.t.Client)
+	pad := clientPad(r, end, s)
 	n, _ := f.t.BeforeEnd(f.t.Client)
 	before, behind := false, false
 	for _, x := range r[:min(n, len(r))] {
-		switch alert := x.Length == s.alert || x.Length == s.alert+jssePadding; {
+		switch {
 		case x.End <= end:
 			if x.End == end && a.alert.Time-x.Time > refusalDelay {
 				return false
 			}
 		case x.Ack < a.alert.End:
 			before = true
-		case !alert:
+		case !s.isAlert(x.Length, pad):
 			behind = true
 		}
 	}
 	return !before || !behind // a client that has not asked yet may do so before it reads the alert
 }
 
-// leftOpen reports whether a connection that ended without an answer to the client's
-// flight may have been a whole handshake: who closes after one may have wanted no more. A
-// server that asked for a certificate and got none is taken to refuse the client.
-func leftOpen(t *dissect.TLS, f *flight, end int64, e ends, auth string) bool {
-	if served(t, end, e) {
-		return true
+// refused reports whether an answer that may be a refusal (mayRefuse) is taken for one. It is
+// one where the server sent it before it had all of the client's flight, which ends at end.
+// Else the server owed tickets, and closed before anything came behind the flight that it
+// may have answered or waited for: a request, a close_notify or a FIN.
+func (f *serverFlight) refused(a *answer, end int64, e ends) bool {
+	if a.alert.Ack != end {
+		return a.alert.Ack < end
 	}
-	if f.hollow || f.refuses {
-		return false
+	r, _ := f.t.Records(f.t.Client)
+	n, _ := f.t.BeforeEnd(f.t.Client)
+	n = min(n, len(r))
+	return owesTickets(f.t) && e.first.server && n > 0 && r[n-1].End <= end
+}
+
+// owesTickets reports whether a server that accepts the client mostly sends it a ticket right
+// behind its flight, before all else. It may send none to a client that does not say how it
+// would use one (RFC 8446, section 4.2.9), such as Go's without a cache of sessions.
+func owesTickets(t *dissect.TLS) bool { return t.Hello != nil && t.Hello.TakesTickets() }
+
+// leftOpen reports whether a connection that ended without an answer to the client's flight
+// may have been a whole handshake: whoever closes after one may have wanted no more.
+func leftOpen(t *dissect.TLS, f *flight, end int64, e ends) bool {
+	return !f.hollow && !f.refuses || served(t, end, e)
+}
+
+// closedAtOnce reports whether the server was the first to end a connection, within the time
+// of a refusal after the client's flight, which ends at end.
+func closedAtOnce(t *dissect.TLS, end int64, e ends) bool {
+	r, _ := t.Records(t.Client)
+	for _, x := range r {
+		if x.End == end {
+			return e.first.server && t.ClosedAt(t.Client.Other())-x.Time <= refusalDelay && !served(t, end, e)
+		}
 	}
-	return e.first.client && !e.serverReset || auth != AuthDeclined
+	return false
 }

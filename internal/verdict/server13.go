@@ -14,6 +14,7 @@ type serverFlight struct {
 	last     int    // index of the record that the server's Finished is in, or is at the earliest
 	most     int    // the same, if acknowledgements are not heeded
 	request  string // withRequest, withoutRequest, or empty where that cannot be told
+	pad      int    // what it adds to each record, -1 where its flight was not understood
 	block    int    // what it pads its records to, 0 if to nothing
 }
 
@@ -36,6 +37,10 @@ func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 	f.last, f.request = f.read(r, s)
 	if f.most = f.last; len(r) < len(f.records) {
 		f.most, _ = f.read(f.records, s)
+	}
+	f.pad = -1
+	if f.last > 0 {
+		f.pad = f.records[f.last].Length - s.finished
 	}
 	return f
 }
@@ -187,14 +192,14 @@ func (f *serverFlight) answer(end int64, s suite, e ends) (a answer) {
 		if i <= max(f.last, f.most) {
 			continue
 		}
-		alert := f.block == 0 && (r.Length == s.alert || r.Length == s.alert+jssePadding)
+		alert := f.block == 0 && s.isAlert(r.Length, f.pad)
 		switch {
 		case alert && r.Ack > f.t.ClientHelloEnd+changeCipherSpec: // it may refuse what has come of the flight
 			a.parted = a.parted || a.alerts > 0 && (r.Ack != a.alert.Ack || r.Time != a.alert.Time)
 			a.alerts, a.alert = a.alerts+1, r
 			a.farewell = a.farewell || f.answersEnd(i, end, s, e)
 		case alert, r.Ack < end:
-		case r.Length <= s.alert || f.block > 0 && r.Length <= f.block+s.over || !confirmed(f.t, f.t.Client.Other(), f.records, i):
+		case r.Length <= s.alert+max(f.pad, 0) || f.block > 0 && r.Length <= f.block+s.over || !confirmed(f.t, f.t.Client.Other(), f.records, i):
 			a.unclear++
 		default:
 			a.data = true

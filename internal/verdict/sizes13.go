@@ -56,6 +56,12 @@ func sizes(cipher uint16) (s suite, known bool) {
 	return suite{over: over, finished: messageHeader + n[0] + over, empty: emptyCertificate + over, alert: 2 + over}, known
 }
 
+// isAlert reports whether a record of n bytes is as large as an alert of a sender that adds
+// pad bytes to each record, -1 where that is not known.
+func (s suite) isAlert(n, pad int) bool {
+	return n == s.alert+max(pad, 0) || pad < 0 && n == s.alert+jssePadding
+}
+
 // keyHint names the key that makes signatures of n bytes, empty if none is known.
 func keyHint(n int) string {
 	switch {

@@ -107,14 +107,20 @@ func settle(h *handshake, t *dissect.TLS, f *flight, s suite, e ends, ended bool
 		h.decided = ended
 	case a.farewell:
 		h.because("alert_sized_record")
-	case a.alerts > 0 && !e.blind && !served(t, end, e) && e.server && h.auth != AuthNotRequested && server.refuses(&a, end, s):
-		h.outcome, h.decided = OutcomeRejected, true
+	case a.alerts > 0 && !e.blind && !served(t, end, e) && e.server && h.auth != AuthNotRequested && server.mayRefuse(&a, end, s):
 		h.because("alert_sized_record")
+		if h.open = !f.hollow && !server.refused(&a, end, e); h.open {
+			h.because("refused_or_closed")
+			break
+		}
+		h.outcome, h.decided = OutcomeRejected, true
 	case a.alerts > 0:
 		h.open = true
 		h.because("alert_sized_record")
 	case e.over():
 		h.because("application_data_missing")
-		h.open = leftOpen(t, f, end, e, h.auth)
+		if h.open = leftOpen(t, f, end, e); h.open && h.auth != AuthNotRequested && closedAtOnce(t, end, e) {
+			h.because("refused_or_closed")
+		}
 	}
 }

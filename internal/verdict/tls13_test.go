@@ -47,8 +47,8 @@ func TestFlights(t *testing.T) {
 
 		// the server has not spoken yet, or refuses
 		{"not yet accepted", nil, 0, goAsks + "C 517 97 53", "tls presented incomplete", ""},
-		{"refused", nil, 0, goAsks + "C 517 97 53 | C 120 | S 19 | S fin", "failed presented rejected", "alert_sized_record"},
-		{"refused, in one record", nil, 0, envoy + "C 632 | C 120 | S 19 | S rst", "failed presented rejected", "alert_sized_record"},
+		{"refused", nil, 0, goAsks + "C 517 97 53 | S 19 | S fin", "failed presented rejected", "alert_sized_record"},
+		{"refused, in one record", nil, 0, envoy + "C 632 | S 19 | S rst", "failed presented rejected", "alert_sized_record"},
 		{"refused by a server that pads", nil, 0, "S 528 528 1040 528 528 | C 517 97 53 | C 120 | S 528 | S fin", "tls presented incomplete", "unclear_answer"},
 		{"accepted by a server that pads", nil, 0, "S 528 528 1040 528 528 | C 25 53 | C 120 | S 528 528 528 528", "tls declined established", ""},
 		{"refused before the Finished", nil, 0, "S 65 170 535 111 69 | C 41 | S 35 | S fin", "failed declined rejected", "empty_certificate_flight"},
@@ -64,25 +64,25 @@ func TestFlights(t *testing.T) {
 		{"a silent server closes after many lines", nil, 0, goAsks + "C 517 97 53 | C 120 120 120 120 120 | C 120 120 120 120 | S 19 | S fin", "tls presented incomplete", ""},
 		{"a silent server closes after an upload", nil, 0, goAsks + "C 517 97 53 | C 16401 16401 16401 16401 16401 | S 19 | S fin", "tls presented incomplete", ""},
 		{"the same, without an alert", nil, 0, goAsks + "C 517 97 53 | C 16401 16401 16401 16401 16401 | S rst", "tls presented incomplete", "application_data_missing"},
-		{"refused after a request", nil, 0, goAsks + "C 517 97 53 | C 120 16401 | S 19 | S rst", "failed presented rejected", "alert_sized_record"},
-		{"refused, and the client closes", nil, 0, goAsks + "C 517 97 53 | C 120 | S 19 | C 19 | C fin | S fin", "failed presented rejected", "alert_sized_record"},
+		{"refused after a request", nil, 0, goAsks + "C 517 97 53 | C 120 16401 | S 19 | S rst", "tls presented incomplete", "refused_or_closed"},
+		{"refused, and the client closes", nil, 0, goAsks + "C 517 97 53 | S 19 | S fin | C 19 | C fin", "failed presented rejected", "alert_sized_record"},
 		{"a flight that is not understood, and no answer", nil, 0, envoy + "C 528 | C 528 | C 528 | C fin | S fin", "tls unknown incomplete", "application_data_missing"},
 
 		// no refusal: what speaks for a session that went on
 		{"a small answer, then close_notify", nil, 0, goAsks + "C 517 97 53 | C 31 | S 19 | S 19 | S fin", "tls presented incomplete", "alert_sized_record"},
 		{"the same, one-way", nil, 0, goAsksNot + "C 53 | C 31 | S 19 | S 19 | S fin", "tls not_requested incomplete", "alert_sized_record"},
-		{"two alerts in one packet", nil, 0, goAsks + "C 517 97 53 | C 31 | S 19 19 | S fin", "failed presented rejected", "alert_sized_record"},
+		{"two alerts in one packet", nil, 0, goAsks + "C 517 97 53 | S 19 19 | S fin", "failed presented rejected", "alert_sized_record"},
 		{"close_notify after a silence", nil, 0, goAsks + "C 517 97 53 | S wait 3000 | S 19 | C 19 | C fin | S rst", "tls presented incomplete", "alert_sized_record"},
 		{"the same, with the end of an upload", nil, 0, goAsks + "C 517 97 53 | C 209 209 | S wait 2000 | S 19 | S fin | C fin", "tls presented incomplete", "alert_sized_record"},
 		{"a small answer, and the end after a silence", nil, 0, goAsks + "C 517 97 53 | C 31 | S 19 | S wait 2000 | S fin", "tls presented incomplete", "alert_sized_record"},
 		{"small answers to two requests", nil, 0, goAsks + "C 517 97 53 | C 117 | S 19 | C 117 | S 19 | C fin | S fin", "tls presented incomplete", "alert_sized_record"},
 		{"a small answer, and the client goes on", nil, 0, goAsks + "C 517 97 53 | C 117 | S 19 | C 117 | S fin", "tls presented incomplete", "alert_sized_record"},
-		{"a refusal that the client has not read yet", nil, 0, goAsks + "C 517 97 53 | S 19 | C 117 | S fin", "failed presented rejected", "alert_sized_record"},
+		{"a refusal that the client has not read yet", nil, 0, goAsks + "C 517 97 53 | S 19 | S fin | C 117 | S rst", "failed presented rejected", "alert_sized_record"},
 		{"a small answer, and the connection goes on", nil, 0, goAsks + "C 517 97 53 | C 117 | S 19", "tls presented incomplete", "alert_sized_record"},
 		{"no certificate to refuse, a small answer", nil, 0, goAsksNot + "C 53 | C 117 | S 19 | S fin", "tls not_requested incomplete", "alert_sized_record"},
 		{"the server closes after the handshake", nil, 0, goAsks + "C 517 97 53 | S fin", "tls presented incomplete", "application_data_missing"},
 		{"the server resets after the handshake, one-way", nil, 0, goAsksNot + "C 53 | S rst", "tls not_requested incomplete", "application_data_missing"},
-		{"the server got no certificate, and closes", nil, 0, goAsks + "C 25 53 | S fin", "failed declined aborted", "closed_by_server"},
+		{"the server got no certificate, and closes", nil, 0, goAsks + "C 25 53 | S fin", "tls declined incomplete", "refused_or_closed"},
 
 		// data before the client's flight is verified
 		{"0.5-RTT data", nil, 0, goAsks + "S 300 | C 517 97 53 | S 300 | C 120 | S 300", "tls presented incomplete", "half_rtt_data"},

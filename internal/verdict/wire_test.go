@@ -21,6 +21,7 @@ type hello struct {
 	id         string            // session id
 	old        bool              // TLS 1.2
 	random     byte
+	cacheless  bool   // a client that says not how it would use a ticket: it gets none
 	offers     string // suites of the client, by their numbers; default 0x1301, 0x1302, 0xc02b
 }
 
@@ -34,6 +35,7 @@ const (
 	extPSK        = 41
 	extEarly      = 42
 	extVersions   = 43
+	extPSKModes   = 45
 	extLater      = 49
 	extCompress   = 27
 	extClientType = 19
@@ -68,6 +70,9 @@ func (h hello) bytes(client bool) string {
 	}
 	if !h.old {
 		ext[extVersions] = versions
+	}
+	if client && !h.old && !h.cacheless {
+		ext[extPSKModes] = "\x01\x01"
 	}
 	var types []int
 	for k := range ext {
