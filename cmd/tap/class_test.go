@@ -99,6 +99,70 @@ func TestClassesAreEarned(t *testing.T) {
 	}
 }
 
+// inTwo cuts the first chunk of a conversation in two at an offset. Where early says so, the server
+// answers what came first as well.
+func inTwo(c *capturetest.Conversation, at int, early bool) *capturetest.Conversation {
+	first := c.Chunks[0]
+	out := &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: first.Data[:at]}}}
+	if early {
+		out.Chunks = append(out.Chunks, capturetest.Chunk{FromServer: true, Read: at, Data: []byte(answerOK)})
+	}
+	out.Chunks = append(out.Chunks, capturetest.Chunk{Data: first.Data[at:]})
+	out.Chunks = append(out.Chunks, c.Chunks[1:]...)
+	return out
+}
+
+// grpcProbe returns what a client sends to ask for the health of a service by gRPC: the preface,
+// SETTINGS, HEADERS whose fields are literals that nothing indexes (RFC 7541, section 6.2.2), and
+// an empty message.
+func grpcProbe() []byte {
+	var block []byte
+	for _, field := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", "/grpc.health.v1.Health/Check"}, {":authority", "10.1.0.7:8081"}, {"content-type", "application/grpc"}} {
+		block = append(append(block, 0, byte(len(field[0]))), field[0]...)
+		block = append(append(block, byte(len(field[1]))), field[1]...)
+	}
+	frame := func(typ, flags, stream byte, b []byte) []byte {
+		return append([]byte{0, 0, byte(len(b)), typ, flags, 0, 0, 0, stream}, b...)
+	}
+	b := append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), frame(4, 0, 0, nil)...)
+	b = append(b, frame(1, 4, 1, block)...)
+	return append(b, frame(0, 1, 1, make([]byte, 5))...)
+}
+
+// TestRequestInParts: a scrape or a probe whose request comes in two segments raises nothing, so
+// nothing has to be taken back, whether the server waits for all of it or not. A login in two
+// segments raises a finding at the same ports.
+func TestRequestInParts(t *testing.T) {
+	const peer, node, gateway = "10.1.0.9:40000", "10.0.0.5:40000", "10.1.0.1:40000"
+	named := strings.Replace(probeLine, "Host", "User-Agent: kube-probe/1.37\r\nHost", 1)
+	call := grpcProbe()
+	for _, c := range []struct {
+		name, client string
+		port         uint16 // of the pod
+		talk         *capturetest.Conversation
+		opens        int
+	}{
+		{"a scrape", peer, 9100, requests(scrapeLine, scrapeLine), 0},
+		{"a probe", node, 8081, requests(probeLine), 0},
+		{"a probe by way of the gateway", gateway, 8081, requests(named), 0},
+		{"gRPC's probe", node, 8081, &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: call}}}, 0},
+		{"a login", peer, 9100, requests(loginLine), 1},
+		{"a login from the node", node, 8081, requests(loginLine), 1},
+		{"a scrape, then a login", peer, 9100, requests(scrapeLine, loginLine), 1},
+	} {
+		for at := 1; at < len(c.talk.Chunks[0].Data); at++ {
+			for _, early := range []bool{false, true} {
+				frames := inTwo(c.talk, at, early && c.name != "gRPC's probe").Packets(capturetest.Options{
+					Client: netip.MustParseAddrPort(c.client), Server: netip.AddrPortFrom(netip.MustParseAddr("10.1.0.7"), c.port), Start: captureStart,
+				})
+				if class, opens, stand := classOf(t, frames); opens != c.opens || stand != c.opens {
+					t.Fatalf("%s, cut at %d, answered early %v: class %s, %d findings opened, %d of them stand; want %d", c.name, at, early, class, opens, stand, c.opens)
+				}
+			}
+		}
+	}
+}
+
 // classOf runs frames through the pipeline of a pod, and returns the last connection's
 // class, how many findings were opened, and how many of those stand.
 func classOf(t *testing.T, frames []capturetest.Frame) (class string, opens, stand int) {

@@ -30,6 +30,25 @@ func (s *Session) OneRequest() bool {
 	return s.http != nil && s.http.Method != "" && !s.strayed && !s.finished && !s.failed
 }
 
+// Asking reports whether the first HTTP request of who opened the connection has begun, or may
+// have, and is not whole yet: what it asks for and who asks is not known. A header that goes on
+// for more than 64 KiB is no request.
+func (s *Session) Asking() bool {
+	st := &s.sides[Originator]
+	if st.p == nil || s.strayed || s.finished || s.failed {
+		return false
+	}
+	switch {
+	case st.p.http != nil:
+		return st.p.http.request || !st.p.http.first
+	case st.p.http2 != nil:
+		return s.http == nil || s.http.Method == ""
+	case st.kind != KindNone || len(st.p.head) == 0:
+		return false
+	}
+	return httpRequest(st.p.head) == more || prefix(st.p.head, http2Preface) == more
+}
+
 // OnlyDNS reports whether both sides speak DNS, and every message of either is of it; asked
 // reports the same where only one side has spoken so far.
 func (s *Session) OnlyDNS() (both, asked bool) {

@@ -30,6 +30,11 @@ func TestRules(t *testing.T) {
 	refused := func(id uint64, start int64) *verdict.Judged {
 		return tlsTalk(id, start, verdict.Failed, verdict.AuthDeclined)
 	}
+	perhaps := func(id uint64, start int64) *verdict.Judged {
+		j := declined(id, start)
+		j.Reasons = append(j.Reasons, "refused_or_closed")
+		return j
+	}
 	ssh := func(id uint64, start int64) *verdict.Judged { return talk(id, start, verdict.Encrypted, "ssh", 22) }
 	unknown := func(id uint64, start int64) *verdict.Judged { return talk(id, start, verdict.Unknown, "", 9000) }
 	for _, c := range []struct {
@@ -49,6 +54,7 @@ func TestRules(t *testing.T) {
 		{name: "one-way TLS where nothing is declared", conn: oneWay},
 		{name: "unknown is never a fault", expect: "mtls", conn: unsure},
 		{name: "a refused handshake is another rule's", expect: "mtls", conn: refused},
+		{name: "declined, and perhaps refused", expect: "mtls", conn: perhaps},
 		{name: "mutual TLS", expect: "mtls", conn: mutual},
 		{name: "SSH", expect: "mtls", conn: ssh},
 		{name: "unjudged", expect: "mtls", conn: unknown},

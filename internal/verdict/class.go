@@ -4,6 +4,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
 // Values of meshtls.class: what a connection is there for.
@@ -212,8 +215,30 @@ var metricPaths = []string{"/metrics", "/stats/prometheus", "/metrics/cadvisor",
 // them or its proxy has them. What is encrypted shows no path: a scrape over mutual TLS is
 // mutual TLS between workloads.
 func (j *Judge) isMetrics(o *Judged) bool {
-	declared := slices.Contains(j.cfg.Scraped, o.Destination.Port) || j.proxied(o, func(p *profile) []uint16 { return p.scrape })
-	return o.Direction == DirectionIngress && declared && o.looked.request && slices.Contains(metricPaths, path(o)) && o.HTTP.Method == "GET"
+	return o.Direction == DirectionIngress && j.scraped(o) && o.looked.request && slices.Contains(metricPaths, path(o)) && o.HTTP.Method == "GET"
+}
+
+// scraped reports whether the server's port is one where the pod declares metrics, or its proxy
+// has them.
+func (j *Judge) scraped(o *Judged) bool {
+	return slices.Contains(j.cfg.Scraped, o.Destination.Port) || j.proxied(o, func(p *profile) []uint16 { return p.scrape })
+}
+
+// earning reports whether what the first request of a connection to the pod turns out to be, of
+// which a part came so far, may earn it the class of a scrape or a probe. Until that is known
+// nothing is settled: what is said of it would have to be taken back.
+func (j *Judge) earning(c *flow.Conn, s *dissect.Session) bool {
+	if from, to := j.localEnds(c); from || !to || !s.Asking() {
+		return false
+	}
+	o := Judged{Direction: DirectionIngress, Source: endpoint(c.Orig), Destination: endpoint(c.Resp)}
+	declared, _ := j.declared(o.Destination.Port)
+	return j.scraped(&o) || (declared || j.checked(&o)) && (j.fromNode(&o) || j.fromGateway(&o))
+}
+
+// checked reports whether the server's port is one where the pod's proxy is probed.
+func (j *Judge) checked(o *Judged) bool {
+	return j.proxied(o, func(p *profile) []uint16 { return p.checks })
 }
 
 // proxied reports whether the server's port is one of the mesh's proxy in the pod.
@@ -249,7 +274,7 @@ func (j *Judge) isProbe(o *Judged) bool {
 	if !j.fromNode(o) && !j.fromGateway(o) {
 		return false
 	}
-	proxy := j.proxied(o, func(p *profile) []uint16 { return p.checks })
+	proxy := j.checked(o)
 	port, paths := j.declared(o.Destination.Port)
 	if !proxy && !port {
 		return false

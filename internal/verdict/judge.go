@@ -103,7 +103,7 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 		return true
 	case t == nil || s.InClear():
 		kind, _ := kindOf(s)
-		return kindSettled(s, kind)
+		return kindSettled(s, kind) && !j.earning(c, s)
 	case t.Readable:
 		return true
 	case unansweredBehind(c, s):
@@ -280,7 +280,7 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 	case s.TLS() != nil && !s.InClear():
 		j.judgeTLS(out, c, s)
 	default:
-		judgeOther(out, s)
+		j.judgeOther(out, c, s)
 	}
 	if out.Verdict == Unknown || out.Verdict == TLS {
 		out.because(blindSpots(c, s)...)
@@ -356,10 +356,10 @@ func kindSettled(s *dissect.Session, kind dissect.Kind) bool {
 }
 
 // judgeOther judges what is not TLS.
-func judgeOther(out *Judged, s *dissect.Session) {
+func (j *Judge) judgeOther(out *Judged, c *flow.Conn, s *dissect.Session) {
 	kind, protocol := kindOf(s)
 	out.Protocol = protocol
-	out.Settled = out.Settled || kindSettled(s, kind)
+	out.Settled = out.Settled || kindSettled(s, kind) && !j.earning(c, s)
 	if (kind == dissect.KindPlain || kind == dissect.KindText || kind == dissect.KindStructured) && s.Doubtful() {
 		out.Verdict = Unknown
 		out.because("tls_may_follow")
