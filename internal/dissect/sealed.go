@@ -121,7 +121,8 @@ func (s *Session) Sealed() bool { return s.sides[0].sealed && s.sides[1].sealed 
 // sealedBuffers reports whether b is buffers of ciphertext behind their lengths of four
 // bytes: they fill it, or the only one goes on behind a full segment. A Kerberos token
 // that says it is not sealed (RFC 4121 section 4.2.6.2) is none, nor is one that carries
-// a readable LDAP message behind NTLM's signature of 16 bytes.
+// a readable LDAP message: behind NTLM's signature of 16 bytes, or before that of DIGEST-MD5
+// (RFC 2831 section 2.3), which are for integrity alone.
 func sealedBuffers(b []byte) bool {
 	const least, full = 4 + 16, 1000
 	for rest := b; ; {
@@ -154,6 +155,9 @@ func unsealed(b []byte) bool {
 		return true
 	}
 	if _, _, a := berMessage(b[min(len(b), signature):]); a == yes && len(b) > signature+7 {
+		return true
+	}
+	if _, size, a := berMessage(b); a == yes && (size <= len(b)-signature || size > len(b)) {
 		return true
 	}
 	return textKind(b) == KindText

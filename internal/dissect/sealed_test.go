@@ -2,6 +2,7 @@ package dissect_test
 
 import (
 	"encoding/binary"
+	"strings"
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
@@ -37,6 +38,9 @@ func TestSealed(t *testing.T) {
 		"ldap with a bind only":    {[]capturetest.Chunk{client(saslBind), server(saslDone), client(ldapSearch), server(saslDone)}, dissect.KindPlain},
 		"ldap signed with NTLM": {[]capturetest.Chunk{
 			client(saslBind), server(saslDone), client(string(behindLength(append(noise(16), ldapSearch...)))), server(string(behindLength(append(noise(16), saslDone...)))),
+		}, dissect.KindPlain},
+		"ldap signed with DIGEST-MD5": {[]capturetest.Chunk{
+			client(saslBind), server(saslDone), client(string(behindLength(append([]byte(ldapSearch), noise(16)...)))), server(string(behindLength(append([]byte(saslDone+saslDone), noise(16)...)))),
 		}, dissect.KindPlain},
 		"ldap signed with Kerberos": {[]capturetest.Chunk{
 			client(saslBind), server(saslDone), client(string(behindLength(append([]byte("\x05\x04\x00\xff\x00\x0c\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"), noise(60)...)))), server(sealed),
@@ -91,6 +95,31 @@ func TestTunnels(t *testing.T) {
 						t.Errorf("%s through %s (joined %v): side %d is of kind %d %q", name, opening, joined, side, kind, protocol)
 					}
 				}
+			}
+		}
+	}
+}
+
+// TestCurve: ZeroMQ with CURVE greets in plaintext and encrypts what follows (RFC 26): it is not
+// called plaintext, nor is the connection settled.
+func TestCurve(t *testing.T) {
+	greeting := "\xff" + strings.Repeat("\x00", 8) + "\x7f\x03\x00CURVE" + strings.Repeat("\x00", 15+32)
+	command := func(name string, zeros, box int) string {
+		body := string(byte(len(name))) + name + strings.Repeat("\x00", zeros) + string(noise(box))
+		return "\x04" + string(byte(len(body))) + body
+	}
+	talk := []capturetest.Chunk{
+		client(greeting), server(greeting), client(command("HELLO", 74, 120)), server(command("WELCOME", 0, 160)), client(command("INITIATE", 0, 220)), server(command("READY", 0, 60)),
+	}
+	for range 6 {
+		talk = append(talk, client("\x00"+command("MESSAGE", 0, 90)[1:]), server("\x00"+command("MESSAGE", 0, 200)[1:]))
+	}
+	for _, size := range []int{1 << 16, 10} {
+		s := dissect.New()
+		play(s, &capturetest.Conversation{Chunks: talk}, size)
+		for side := range dissect.Side(2) {
+			if kind, protocol := s.Kind(side); kind != dissect.KindUnreadable && kind != dissect.KindNone {
+				t.Errorf("segments of %d: side %d is of kind %d %q", size, side, kind, protocol)
 			}
 		}
 	}
