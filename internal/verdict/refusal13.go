@@ -106,7 +106,8 @@ func (f *serverFlight) mayRefuse(a *answer, end int64, s suite) bool {
 // refused reports whether an answer that may be a refusal (mayRefuse) is taken for one. It is
 // one where the server sent it before it had all of the client's flight, which ends at end.
 // Else the server owed tickets, and closed before anything came behind the flight that it
-// may have answered or waited for: a request, a close_notify or a FIN.
+// may have answered or waited for: a request, a close_notify or a FIN. It did so by a FIN: what
+// a RST says to have come is not heeded, so the capture may lack it.
 func (f *serverFlight) refused(a *answer, end int64, e ends) bool {
 	if a.alert.Ack != end {
 		return a.alert.Ack < end
@@ -114,7 +115,7 @@ func (f *serverFlight) refused(a *answer, end int64, e ends) bool {
 	r, _ := f.t.Records(f.t.Client)
 	n, _ := f.t.BeforeEnd(f.t.Client)
 	n = min(n, len(r))
-	return owesTickets(f.t) && e.first.server && n > 0 && r[n-1].End <= end
+	return owesTickets(f.t) && e.first.server && !e.first.reset && n > 0 && r[n-1].End <= end
 }
 
 // owesTickets reports whether a server that accepts the client mostly sends it a ticket right

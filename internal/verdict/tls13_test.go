@@ -48,7 +48,7 @@ func TestFlights(t *testing.T) {
 		// the server has not spoken yet, or refuses
 		{"not yet accepted", nil, 0, goAsks + "C 517 97 53", "tls presented incomplete", ""},
 		{"refused", nil, 0, goAsks + "C 517 97 53 | S 19 | S fin", "failed presented rejected", "alert_sized_record"},
-		{"refused, in one record", nil, 0, envoy + "C 632 | S 19 | S rst", "failed presented rejected", "alert_sized_record"},
+		{"refused, in one record", nil, 0, envoy + "C 632 | S 19 | S fin | S rst", "failed presented rejected", "alert_sized_record"},
 		{"refused by a server that pads", nil, 0, "S 528 528 1040 528 528 | C 517 97 53 | C 120 | S 528 | S fin", "tls presented incomplete", "unclear_answer"},
 		{"accepted by a server that pads", nil, 0, "S 528 528 1040 528 528 | C 25 53 | C 120 | S 528 528 528 528", "tls declined established", ""},
 		{"refused before the Finished", nil, 0, "S 65 170 535 111 69 | C 41 | S 35 | S fin", "failed declined rejected", "empty_certificate_flight"},
