@@ -13,8 +13,8 @@ import (
 )
 
 // TestThinnedConnectionThatEndsTLS: while the kernel leaves most packets of a connection out, its TLS ends. Plaintext that
-// begins a segment is seen at once. What stands behind a record in the same segment is not, for a round at most: then the
-// connection is seen whole, and is not called mutual TLS any longer.
+// begins a segment is seen at once, and so is what follows records in the same segment, however short. Text within records is
+// seen after a round at most: then the connection is seen whole.
 func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 	norace(t)
 	mutual, oneWay := handshakes(t)
@@ -40,7 +40,8 @@ func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 		"a byte at a time":            {typed(strings.Repeat("show me the payroll of all of you\n", 4)), "plaintext", "plaintext_after_tls", 2 * atOnce},
 		"another handshake":           {joined(oneWay["TLS 1.3"]).Chunks, "tls", "second_handshake", 0},
 		"another protocol":            {many(200, client(unknownBytes(1400)), server(unknownBytes(1400))), "unknown", "other_data_after_tls", 0},
-		"text behind records":         {many(4000, client(sealed(60)+request), server(sealed(60)+response)), "plaintext", "plaintext_after_tls", thinRound + time.Second},
+		"text behind records":         {many(4000, client(sealed(60)+request), server(sealed(60)+response)), "plaintext", "plaintext_after_tls", atOnce},
+		"a few bytes behind records":  {many(400, client(sealed(24)+"PIN=8472 ACC=4711\n"), server(sealed(24))), "plaintext", "plaintext_after_tls", 0},
 		"bytes behind records":        {many(9000, client(sealed(60)+unknownBytes(700)), server(sealed(60)+unknownBytes(700))), "unknown", "other_data_after_tls", 0},
 		"text in records":             {many(4000, client("\x17\x03\x03\x00\x60"+(request + request)[:96]), server(sealed(300))), "plaintext", "text_in_records", thinRound + time.Second},
 		"nothing: TLS goes on":        {busy, "mtls", "", 0},

@@ -23,7 +23,7 @@ type tailSide struct {
 	state tailState         //
 	n     uint8             // bytes of head
 	text  uint8             // readable bytes in a row: at the starts of segments while lost, else in records
-	look  uint8             // bytes of the current record that are still to be looked at for text
+	look  uint8             // bytes of the current record that are still to be looked at for text; while lost: see broken
 	end   tailEnd           // see parted
 	since uint8             // records since end was noted
 	keyed bool              // the handshake has changed the cipher, which it does once
@@ -70,7 +70,7 @@ func (f *Tail) data(side Side, data []byte, gap int64) (at int, sure, ok bool) {
 	case d.state == tailLost:
 		from, ends, sure := d.find(data)
 		if ends {
-			return 0, sure, false
+			return from, sure, false
 		}
 		data, at = data[from:], from
 	}
@@ -169,13 +169,35 @@ func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 		return 0, false, true
 	case d.readable(data):
 		return 0, true, false
+	case d.broken(data):
+		return recordHeader + int(data[3])<<8 + int(data[4]), true, true
 	}
 	if from = recordIn(data); from < len(data) {
 		*d = tailSide{state: tailFound, end: d.end, since: d.since, keyed: d.keyed}
 		return from, false, true
 	}
-	d.left += uint16((len(data) + 1) / 2)
-	return from, d.left >= maxUnplaced/2, true
+	if d.left += uint16((len(data) + 1) / 2); d.left >= maxUnplaced/2 {
+		return 0, true, true
+	}
+	return from, false, true
+}
+
+// minBroken is how many segments in a row have to begin with a record that no other one
+// follows: the middles of records look so once in 2^66 times.
+const minBroken = 3
+
+// broken notes whether a segment of a lost side begins with a record of application data that
+// other bytes than a record follow, and reports that enough do. Meanwhile look counts them.
+func (d *tailSide) broken(data []byte) bool {
+	if len(data) < recordHeader || data[0] != contentApplicationData || !plausibleHeader(data) {
+		d.look = 0
+		return false
+	}
+	if next := recordHeader + int(data[3])<<8 + int(data[4]); next >= len(data) || plausibleHeader(data[next:]) {
+		return false
+	}
+	d.look++
+	return d.look >= minBroken
 }
 
 // maxUnplaced is how many bytes in a row may hold no record's header, of a lost side: three

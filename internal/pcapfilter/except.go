@@ -19,8 +19,9 @@ type Connection struct {
 //
 // Of these connections it still takes what can begin, end or refute something:
 //   - every SYN, FIN and RST: ports that are taken again, and the end, are seen;
-//   - of TLS, all that does not begin like a protected record: text, another protocol and
-//     another handshake, which may follow the end of TLS; of what is not TLS, all that
+//   - of TLS, all that does not consist of protected records, up to exceptSteps of them, the
+//     last of which may go on in the next packet: text, another protocol and another
+//     handshake, which may follow the end of TLS, also within a packet; of what is not TLS, all that
 //     begins like another record. So where the ports were taken again the handshake of TLS is
 //     seen even before the program was changed, the segments of a certificate too;
 //   - what begins in the first 64 KiB of each 16 MiB of sequence numbers, and what is
@@ -225,19 +226,46 @@ func (g *generator) leaveOut(at uint32, tls bool, take label) {
 	g.emit(classALU|aluAND|sourceK, 0x3c)
 	g.emit(classALU|aluADD|sourceX, 0)
 	g.emit(classMISC|miscTAX, 0)
-	if tls { // where there is no such byte the packet is left out
-		g.emit(classLD|sizeB|modeIND, at)
-		g.jump(jmpJEQ, contentProtected, like, take)
-		g.place(like)
-		g.emit(classLD|sizeB|modeIND, at+1)
-		g.jump(jmpJEQ, 3, out, take)
-	} else {
-		g.emit(classLD|sizeB|modeIND, at+1)
-		g.jump(jmpJEQ, 3, like, out)
-		g.place(like)
-		g.emit(classLD|sizeB|modeIND, at)
-		g.oneOf([]uint32{contentHandshake, contentAlert, contentChangeCipherSpec}, take, out)
+	if tls {
+		g.leaveRecords(at, take, out)
+		return
 	}
+	g.emit(classLD|sizeB|modeIND, at+1) // where there is no such byte the packet is left out
+	g.jump(jmpJEQ, 3, like, out)
+	g.place(like)
+	g.emit(classLD|sizeB|modeIND, at)
+	g.oneOf([]uint32{contentHandshake, contentAlert, contentChangeCipherSpec}, take, out)
+	g.place(out)
+	g.emit(classRET|retK, 0)
+}
+
+// exceptSteps is how many records of a packet are followed. A packet of more is taken.
+const exceptSteps = 8
+
+// leaveRecords leaves a packet out that consists of protected records, and takes any other.
+// X is the offset of the first one from at. Where a byte of a header is not there the packet
+// is left out: it has no payload, or its last bytes are the beginning of a header.
+func (g *generator) leaveRecords(at uint32, take, out label) {
+	for range exceptSteps {
+		protected, versioned, more := g.label(), g.label(), g.label()
+		g.emit(classLD|sizeB|modeIND, at)
+		g.jump(jmpJEQ, contentProtected, protected, take)
+		g.place(protected)
+		g.emit(classLD|sizeB|modeIND, at+1)
+		g.jump(jmpJEQ, 3, versioned, take)
+		g.place(versioned)
+		g.emit(classLD|sizeH|modeIND, at+3)
+		g.emit(classALU|aluADD|sourceX, 0)
+		g.emit(classALU|aluADD|sourceK, recordHeader)
+		g.emit(classMISC|miscTAX, 0)
+		g.emit(classLD|modeLEN, 0)
+		if at > 0 {
+			g.emit(classALU|aluSUB|sourceK, at)
+		}
+		g.jump(jmpJGT|sourceX, 0, more, out)
+		g.place(more)
+	}
+	g.always(take)
 	g.place(out)
 	g.emit(classRET|retK, 0)
 }

@@ -127,6 +127,15 @@ func TestExcept(t *testing.T) {
 		"longer than the sample":       {payload(four, make([]byte, sampledBytes)...), true},
 		"as long":                      {payload(four, make([]byte, sampledBytes-54)...), false},
 		"of TLS, a protected record":   {payload(tls, 23, 3, 3, 0, 9), false},
+		"of TLS, records":              {payload(tls, records(exceptSteps, 9)...), false},
+		"of TLS, the last goes on":     {payload(tls, append(records(2, 9), 23, 3, 3, 1, 0, 7)...), false},
+		"of TLS, half a header":        {payload(tls, append(records(2, 9), 23, 3, 3)...), false},
+		"of TLS, one byte of a header": {payload(tls, append(records(1, 9), 23)...), false},
+		"of TLS, more records":         {payload(tls, records(exceptSteps+1, 9)...), true},
+		"of TLS, text behind a record": {payload(tls, append(records(1, 24), "PIN=8472"...)...), true},
+		"of TLS, one byte behind many": {payload(tls, append(records(exceptSteps, 24), 'x')...), true},
+		"of TLS, an alert behind one":  {payload(tls, append(records(1, 24), 21, 3, 3, 0, 2, 1, 0)...), true},
+		"of TLS, empty records, text":  {payload(tls, append(records(5, 0), "PIN=8472"...)...), true},
 		"of TLS, an acknowledgement":   {payload(tls), false},
 		"of TLS, the answer":           {payload(tls.reversed(), 23, 3, 3, 0, 9), false},
 		"of TLS, the middle of one":    {payload(tls, 24, 3, 3, 0, 9), true},
@@ -278,4 +287,12 @@ func TestExceptSize(t *testing.T) {
 	if _, err := Except(Config{Link: LinkEthernet, Live: true}, randomConnections(r, 1000, false)); err == nil {
 		t.Error("a program of a thousand connections: no error")
 	}
+}
+
+// records returns n protected records of a size.
+func records(n int, size byte) (b []byte) {
+	for range n {
+		b = append(append(b, 23, 3, 3, 0, size), make([]byte, size)...)
+	}
+	return b
 }
