@@ -51,7 +51,10 @@ func assemble(cfg Config, serverMinor int) (*webhook, error) {
 		client: mgr.GetClient(), cfg: w.cfg, check: cfg.ImageCheck, owner: ownerOf(mgr.GetClient(), cfg.Configurations), log: cfg.Log, now: time.Now,
 		usage: map[string]string{}, ran: map[string]string{}, failed: map[string]types.UID{},
 	}
-	w.namespaces = &namespaces{cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, images: w.images, nodes: nodes, now: time.Now}
+	w.namespaces = &namespaces{
+		cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, images: w.images, nodes: nodes, now: time.Now,
+		memory: &memory{cached: mgr.GetClient(), own: cfg.Namespace, name: *w.cfg.Settings.ConfigMap},
+	}
 	w.probes = newProbes(mgr.GetClient(), mgr.GetAPIReader(), w.cfg, cfg.DryRuns, cfg.Log)
 	w.quotas = &quotas{cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, nodes: nodes, turns: map[string]*turns{}}
 	if err := w.control(cfg, serverMinor, nodes); err != nil {

@@ -28,6 +28,7 @@ type namespaces struct {
 	cfg    *inject.Config
 	images *images
 	nodes  *nodes
+	memory *memory
 	now    func() time.Time
 
 	checked sync.Map // resource version at which the cache was last found to be right, by name
@@ -73,10 +74,13 @@ func (n *namespaces) view(ctx context.Context, object *corev1.Namespace) (*injec
 	if err != nil {
 		return nil, err
 	}
-	ns.Until = ends(n.permitted(object), config, n.now())
+	w, err := n.window(ctx, n.permitted(object), config)
+	if err != nil {
+		return nil, err
+	}
+	ns.Until = w.end()
 	enabled, bad := strconv.ParseBool(config.Data[configEnabled])
-	over := !ns.Until.IsZero() && !ns.Until.After(n.now())
-	ns.Off = bad == nil && !enabled && !over && n.cfg.NamespaceMay(configEnabled) // what is over says so itself
+	ns.Off = bad == nil && !enabled && !w.over(n.now()) && n.cfg.NamespaceMay(configEnabled) // what is over says so itself
 	if err := n.limits(ctx, ns); err != nil {
 		return nil, err
 	}
@@ -105,25 +109,29 @@ func (n *namespaces) config(ctx context.Context, namespace string) (*corev1.Conf
 	return config, client.IgnoreNotFound(err)
 }
 
-// ends is when the namespace's wish for taps ends: by its annotations, and by the
-// ConfigMap, which holds since when a duration runs. Zero: never.
-func ends(object *corev1.Namespace, config *corev1.ConfigMap, now time.Time) time.Time {
-	var end time.Time
-	earlier := func(t time.Time, err error) {
-		if err == nil && (end.IsZero() || t.Before(end)) {
-			end = t
+// window is when the namespace's wish for taps ends.
+func (n *namespaces) window(ctx context.Context, object *corev1.Namespace, config *corev1.ConfigMap) (w window, err error) {
+	platform := func(t time.Time, err error) {
+		if err == nil && (w.platform.IsZero() || t.Before(w.platform)) {
+			w.platform = t
 		}
 	}
-	earlier(time.Parse(time.RFC3339, object.Annotations[inject.Prefix+inject.AnnotationUntil]))
-	if value := object.Annotations[inject.Prefix+inject.AnnotationDuration]; value != "" {
-		if d, err := time.ParseDuration(value); err == nil && d > 0 {
-			earlier(durationSince(config, value, now).Add(d), nil)
+	platform(time.Parse(time.RFC3339, object.Annotations[inject.Prefix+inject.AnnotationUntil]))
+	span := object.Annotations[inject.Prefix+inject.AnnotationDuration]
+	if d, bad := time.ParseDuration(span); bad == nil && d > 0 {
+		since, err := n.memory.since(ctx, object, span)
+		if err != nil {
+			return w, err
 		}
+		if since.IsZero() {
+			since = n.now()
+		}
+		platform(since.Add(d), nil)
 	}
-	if config.Annotations[annotationEnds] == "" { // not ours to have written: somebody's own
-		earlier(time.Parse(time.RFC3339, config.Data[configUntil]))
+	if t, bad := time.Parse(time.RFC3339, config.Data[configUntil]); bad == nil && !owned(config)[configUntil] && n.cfg.NamespaceMay(configUntil) {
+		w.theirs = t
 	}
-	return end
+	return w, nil
 }
 
 // limits adds what the namespace's LimitRanges say, and what of its quotas shapes the tap.

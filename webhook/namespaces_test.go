@@ -26,7 +26,7 @@ import (
 func known(c client.Client, k *clock) *namespaces {
 	settings, _ := inject.ParseSettings(nil)
 	cfg := &inject.Config{Settings: settings, Image: "tap:1", Own: "tap", Profile: inject.ProfileAuto, ServerMinor: 37, Version: "v1", TenantMay: []string{"*"}}
-	return &namespaces{cached: c, live: c, cfg: cfg, images: &images{}, nodes: &nodes{}, now: k.now}
+	return &namespaces{cached: c, live: c, cfg: cfg, images: &images{}, nodes: &nodes{}, now: k.now, memory: &memory{c, "tap", "meshtls-tap"}}
 }
 
 func labeled(name string, annotations ...string) *corev1.Namespace {
@@ -159,16 +159,42 @@ func TestTenure(t *testing.T) {
 		}
 		step(0, "2026-11-24T14:00:00Z", "false")
 	}
-	annotate("duration", "3h") // longer: from now on
-	step(3*time.Hour, "2026-11-24T17:00:00Z", "")
-	annotate("until", "2026-11-24T15:00:00Z")
-	step(time.Hour, "2026-11-24T15:00:00Z", "")
+	annotate("duration", "3h") // extended, from now on: what has ended is told to go on
+	step(3*time.Hour, "2026-11-24T17:00:00Z", "true")
+	k.forward(time.Hour)
+	if err := c.Delete(t.Context(), config("meshtls-tap", "shop")); err != nil { // which moves no end
+		t.Fatal(err)
+	}
+	step(2*time.Hour, "2026-11-24T17:00:00Z", "")
+	annotate("until", "2026-11-24T16:00:00Z")
+	step(time.Hour, "2026-11-24T16:00:00Z", "")
+	var m corev1.ConfigMap // whoever may write in the namespace may end its taps sooner, not later
+	for until, want := range map[string]string{"2026-11-24T15:30:00Z": "2026-11-24T15:30:00Z", "2026-11-30T00:00:00Z": "2026-11-24T16:00:00Z"} {
+		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
+			t.Fatal(err)
+		}
+		m.Data["until"] = until
+		if err := c.Update(t.Context(), &m); err != nil {
+			t.Fatal(err)
+		}
+		at, _ := time.Parse(time.RFC3339, want)
+		step(at.Sub(k.now()), want, "")
+	}
+	if err := c.Delete(t.Context(), config("meshtls-tap", "shop")); err != nil {
+		t.Fatal(err)
+	}
+	step(time.Hour, "2026-11-24T16:00:00Z", "")
 	annotate()
-	step(0, "", "")
-	annotate("until", "2026-11-24T15:00:00Z")
-	step(time.Hour, "2026-11-24T15:00:00Z", "")
+	step(0, "", "") // no end any more, and that is said
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
+		t.Fatal(err)
+	} else if _, said := m.Data["until"]; !said {
+		t.Error("without the key taps go by what their pods were made with")
+	}
+	annotate("until", "2026-11-24T16:00:00Z")
+	step(time.Hour, "2026-11-24T16:00:00Z", "")
 
-	var m corev1.ConfigMap // what others write there stays
+	// what others write there stays
 	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
 		t.Fatal(err)
 	}
@@ -177,9 +203,46 @@ func TestTenure(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.forward(time.Hour)
-	step(0, "2026-11-24T15:00:00Z", "false")
+	step(0, "2026-11-24T16:00:00Z", "false")
 	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil || m.Data["mute"] != "10.0.0.0/8" {
 		t.Errorf("%v: %v", err, m.Data)
+	}
+}
+
+func config(name, namespace string) *corev1.ConfigMap {
+	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+}
+
+// TestMemory: since when a duration runs is known of one namespace, by its UID, and for one duration; and it is kept where no
+// tenant writes.
+func TestMemory(t *testing.T) {
+	k := newClock()
+	c := fake.NewClientBuilder().WithReturnManagedFields().Build()
+	m := known(c, k).memory
+	shop, other := labeled("shop"), labeled("other")
+	shop.UID, other.UID = "1", "2"
+	for _, ns := range []*corev1.Namespace{shop, other} {
+		if err := m.keep(t.Context(), ns, "2h", k.now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := shop.DeepCopy() // the next one of that name
+	again.UID = "3"
+	for name, x := range map[string]struct {
+		ns   *corev1.Namespace
+		span string
+		want time.Time
+	}{"kept": {shop, "2h", k.now()}, "another duration": {shop, "3h", time.Time{}}, "another namespace": {again, "2h", time.Time{}}} {
+		if got, err := m.since(t.Context(), x.ns, x.span); err != nil || !got.Equal(x.want) {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	if err := m.keep(t.Context(), shop, "", time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	config, err := m.read(t.Context())
+	if err != nil || config.Namespace != "tap" || len(config.Data) != 1 || config.Data["other"] == "" {
+		t.Errorf("%v: %s %v", err, config.Namespace, config.Data)
 	}
 }
 

@@ -2,11 +2,13 @@ package webhook
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
-	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,24 +16,6 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
-
-// Annotations of the namespaces' ConfigMap.
-const (
-	annotationEnds  = "meshtls-tap/ends"  // the until that we wrote
-	annotationSince = "meshtls-tap/since" // when we first saw the duration, RFC 3339
-	annotationSpan  = "meshtls-tap/span"  // the duration that since belongs to
-)
-
-// durationSince is when a namespace's duration began: when it was first seen, as the
-// ConfigMap remembers, or now.
-func durationSince(config *corev1.ConfigMap, span string, now time.Time) time.Time {
-	if config.Annotations[annotationSpan] == span {
-		if t, err := time.Parse(time.RFC3339, config.Annotations[annotationSince]); err == nil {
-			return t
-		}
-	}
-	return now
-}
 
 // tenure ends what namespaces asked for until a time or for a duration: it writes the end into the
 // namespace's ConfigMap, which the taps read again and again, and turns them off when it has
@@ -47,7 +31,10 @@ type tenure struct {
 func (t *tenure) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.Result, error) {
 	var object corev1.Namespace
 	if err := t.client.Get(ctx, client.ObjectKey{Name: q.Name}, &object); err != nil {
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+		if apierrors.IsNotFound(err) {
+			return again(t.namespaces.memory.keep(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: q.Name}}, "", time.Time{}))
+		}
+		return reconcile.Result{}, err
 	}
 	if object.DeletionTimestamp != nil || *t.namespaces.cfg.Settings.ConfigMap == "" {
 		return reconcile.Result{}, nil
@@ -55,59 +42,121 @@ func (t *tenure) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 	if object.Labels[inject.Label] != inject.Enabled {
 		return reconcile.Result{}, nil // what was said stands: without the label nothing is turned on again
 	}
+	object = *t.namespaces.permitted(&object)
+	if err := t.remember(ctx, &object); err != nil {
+		return again(err)
+	}
 	config, err := t.namespaces.config(ctx, q.Name)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	now := t.namespaces.now()
-	end := ends(&object, config, now)
-	if end.IsZero() && !ours(config) {
-		return reconcile.Result{}, nil // nothing to say, and nothing said
-	}
-	over := !end.IsZero() && !end.After(now)
-	if err := t.write(ctx, &object, config, end, over); err != nil {
+	w, err := t.namespaces.window(ctx, &object, config)
+	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if end.IsZero() || over {
+	if w.end().IsZero() && len(owned(config)) == 0 {
+		return reconcile.Result{}, nil // nothing to say, and nothing said
+	}
+	now := t.namespaces.now()
+	if err := t.write(ctx, &object, config, w, now); err != nil {
+		return reconcile.Result{}, err
+	}
+	if w.end().IsZero() || w.over(now) {
 		return reconcile.Result{}, nil
 	}
-	return reconcile.Result{RequeueAfter: end.Sub(now)}, nil
+	return reconcile.Result{RequeueAfter: w.end().Sub(now)}, nil
 }
 
-// ours is whether we have a field in the ConfigMap.
-func ours(config *corev1.ConfigMap) bool {
-	return slices.ContainsFunc(config.ManagedFields, func(f metav1.ManagedFieldsEntry) bool {
-		return f.Manager == string(fieldOwner)
-	})
+// again returns after a moment where a cache was behind, and is an error else.
+func again(err error) (reconcile.Result, error) {
+	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
+		return reconcile.Result{RequeueAfter: time.Second}, nil
+	}
+	return reconcile.Result{}, err
 }
 
-// write applies our fields of the ConfigMap; those that are no longer in it go. An until
-// that somebody else wrote stays.
-func (t *tenure) write(ctx context.Context, object *corev1.Namespace, config *corev1.ConfigMap, end time.Time, over bool) error {
-	data, notes := map[string]string{}, map[string]string{}
-	theirs := config.Data[configUntil] != "" && config.Annotations[annotationEnds] == ""
-	if !end.IsZero() && !theirs {
-		data[configUntil] = stamp(end)
-		notes[annotationEnds] = stamp(end)
+// remember keeps since when the namespace's duration runs; another one begins anew.
+func (t *tenure) remember(ctx context.Context, object *corev1.Namespace) error {
+	m, span := t.namespaces.memory, object.Annotations[inject.Prefix+inject.AnnotationDuration]
+	if span == "" {
+		return m.keep(ctx, object, "", time.Time{})
 	}
-	if span := object.Annotations[inject.Prefix+inject.AnnotationDuration]; span != "" && !end.IsZero() {
-		notes[annotationSpan] = span
-		notes[annotationSince] = stamp(durationSince(config, span, t.namespaces.now()))
+	since, err := m.since(ctx, object, span)
+	if err != nil || !since.IsZero() {
+		return err
 	}
-	if over {
+	return m.keep(ctx, object, span, t.namespaces.now())
+}
+
+// window is when a namespace's taps end; zero times are none.
+type window struct {
+	platform time.Time // by the namespace's annotations, which tenants cannot write
+	theirs   time.Time // by an until in the ConfigMap that is not ours
+}
+
+// end is the earlier of both: tenants may end their taps sooner, not later.
+func (w window) end() time.Time {
+	if w.platform.IsZero() || !w.theirs.IsZero() && w.theirs.Before(w.platform) {
+		return w.theirs
+	}
+	return w.platform
+}
+
+func (w window) over(now time.Time) bool { return !w.end().IsZero() && !w.end().After(now) }
+
+// owned are the keys of the ConfigMap that we wrote last.
+func owned(config *corev1.ConfigMap) map[string]bool {
+	keys := map[string]bool{}
+	for _, f := range config.ManagedFields {
+		if f.Manager != string(fieldOwner) || f.FieldsV1 == nil {
+			continue
+		}
+		var fields struct {
+			Data map[string]any `json:"f:data"`
+		}
+		json.Unmarshal(f.FieldsV1.GetRawBytes(), &fields) //nolint:errcheck // then none is ours
+		for key := range fields.Data {
+			keys[strings.TrimPrefix(key, "f:")] = true
+		}
+	}
+	return keys
+}
+
+// says is what we say in the ConfigMap. An until that somebody else wrote stays if it is the
+// sooner one. One that we wrote and that no longer counts becomes empty, which tells the
+// taps that there is no end; without the key they would go by what their pods were made
+// with. What has ended goes on only if its window was extended: it is told so.
+func (w window) says(ours map[string]bool, now time.Time) map[string]string {
+	data := map[string]string{}
+	switch {
+	case !w.platform.IsZero() && w.end().Equal(w.platform):
+		data[configUntil] = stamp(w.platform)
+	case w.platform.IsZero() && w.theirs.IsZero() && ours[configUntil]:
+		data[configUntil] = ""
+	}
+	switch {
+	case w.over(now):
 		data[configEnabled] = "false"
+	case ours[configEnabled] && !w.end().IsZero():
+		data[configEnabled] = "true"
 	}
-	want := ac.ConfigMap(*t.namespaces.cfg.Settings.ConfigMap, object.Name).WithAnnotations(notes).WithData(data)
+	return data
+}
+
+// write applies our keys of the ConfigMap; those that are no longer in it go.
+func (t *tenure) write(ctx context.Context, object *corev1.Namespace, config *corev1.ConfigMap, w window, now time.Time) error {
+	data := w.says(owned(config), now)
+	want := ac.ConfigMap(*t.namespaces.cfg.Settings.ConfigMap, object.Name).WithData(data)
 	if err := t.client.Apply(ctx, want, fieldOwner, client.ForceOwnership); err != nil {
 		return err
 	}
 	if want.ResourceVersion != nil && *want.ResourceVersion == config.ResourceVersion {
 		return nil // it said so already
 	}
-	t.log.Info("namespace's config written", "namespace", object.Name, "until", stamp(end), "over", over)
-	if over && config.Data[configEnabled] != "false" {
+	t.log.Info("namespace's config written", "namespace", object.Name, "until", stamp(w.end()), "over", w.over(now))
+	if w.over(now) && config.Data[configEnabled] != "false" {
 		t.events.namespace(object.Name, corev1.EventTypeNormal, "TapsEnded",
-			"The taps of this namespace were asked for until %s and are off.", stamp(end))
+			"The taps of this namespace were asked for until %s and are off.", stamp(w.end()))
 	}
 	return nil
 }

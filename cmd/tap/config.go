@@ -29,7 +29,8 @@ type environment struct {
 	Emit       string        `env:"TAP_EMIT" envDefault:"findings,posture" about:"records to publish, of findings, posture, flows"`
 	Mute       string        `env:"TAP_MUTE" about:"rules whose findings are not published, such as plaintext-edge; they are still counted in posture"`
 	Window     time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time that one posture record covers"`
-	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles"`
+	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles. An until of the ConfigMap counts in its place"`
+	OwnUntil   string        `env:"TAP_OWN_UNTIL" about:"the pod's own such time, which counts in any case"`
 	Grace      time.Duration `env:"TAP_GRACE" envDefault:"3s" expected:"a duration such as 3s" about:"time to flush records when told to end"`
 	ConfigDir  string        `env:"TAP_CONFIG_DIR" about:"folder of the ConfigMap meshtls-tap, re-read: enabled, until, mute, expect"`
 	Allow      string        `env:"TAP_CONFIG_ALLOW" envDefault:"enabled,until" about:"which of them it may set, of enabled, until, mute, expect; none"`
@@ -95,6 +96,7 @@ type settings struct {
 	emit           map[string]bool
 	redact         finding.Redact
 	until          time.Time
+	ownUntil       time.Time
 	podIPs, nodes  []netip.Addr
 	apiServer      netip.AddrPort
 	unknown        []string // TAP_ variables that are set and not known
@@ -155,12 +157,10 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	if s.Grace < 0 {
 		bad("TAP_GRACE", errors.New("expected a duration such as 3s"))
 	}
-	if s.Until != "" {
-		s.until, err = time.Parse(time.RFC3339, s.Until)
-		if err != nil {
-			bad("TAP_UNTIL", errors.New("expected an RFC 3339 time such as 2026-01-31T12:00:00Z"))
-		}
-	}
+	s.until, err = parseTime(s.Until)
+	bad("TAP_UNTIL", err)
+	s.ownUntil, err = parseTime(s.OwnUntil)
+	bad("TAP_OWN_UNTIL", err)
 	s.podIPs, err = parseAddresses(s.PodIPs)
 	bad("POD_IPS", err)
 	s.nodes, err = parseAddresses(s.HostIPs)
@@ -169,6 +169,17 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	bad("TAP_SINK", s.setSink())
 	s.unknown = unknownVariables(vars)
 	return s, errs
+}
+
+// parseTime reads a time; an empty text is none.
+func parseTime(text string) (at time.Time, err error) {
+	if text == "" {
+		return at, nil
+	}
+	if at, err = time.Parse(time.RFC3339, text); err != nil {
+		err = errors.New("expected an RFC 3339 time such as 2026-01-31T12:00:00Z")
+	}
+	return at, err
 }
 
 func parseAddresses(list []string) ([]netip.Addr, error) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,10 +18,12 @@ import (
 // orders are what the namespace's ConfigMap (TAP_CONFIG_DIR) tells all taps of a
 // namespace, over what the environment says. The zero value is no order.
 type orders struct {
-	off    bool      // enabled: false
-	until  time.Time // sooner than TAP_UNTIL only
-	mute   []string  // rules, besides TAP_MUTE's
-	expect []finding.Expectation
+	off      bool      // enabled: false
+	on       bool      // enabled: true
+	hasUntil bool      // there is an until that can be used; an empty one says that there is no end
+	until    time.Time // zero: no end
+	mute     []string  // rules, besides TAP_MUTE's
+	expect   []finding.Expectation
 }
 
 // orderKeys are what a ConfigMap can order. By default it may end and narrow capturing,
@@ -53,7 +56,7 @@ func parseAllow(list string) ([]string, error) {
 
 // faults returns what is ignored now, one line each.
 func (c *control) faults() (out []string) {
-	for _, k := range orderKeys {
+	for _, k := range append(slices.Clone(orderKeys), anyKey) {
 		if fault := c.told[k]; fault != "" {
 			out = append(out, "ignored in the namespace's ConfigMap: "+fault)
 		}
@@ -72,6 +75,7 @@ func (c *control) read() orders {
 	c.key("enabled", func(v string) error {
 		switch v {
 		case "true":
+			o.on = true
 		case "false":
 			o.off = true
 		default:
@@ -80,9 +84,14 @@ func (c *control) read() orders {
 		return nil
 	})
 	c.key("until", func(v string) (err error) {
+		if v == "" {
+			o.hasUntil = true
+			return nil
+		}
 		if o.until, err = time.Parse(time.RFC3339, v); err != nil {
 			err = errors.New("expected an RFC 3339 time such as 2026-01-31T12:00:00Z")
 		}
+		o.hasUntil = err == nil
 		return err
 	})
 	c.key("mute", func(v string) (err error) {
@@ -93,14 +102,16 @@ func (c *control) read() orders {
 		o.expect, err = finding.ParseExpect(v)
 		return err
 	})
+	c.tell(anyKey, c.unknown())
 	return o
 }
 
-// key hands on the value of a key that is there.
+// key hands on the value of a key that is there. Of those that have no value only until
+// says something.
 func (c *control) key(name string, use func(string) error) {
-	value, err := c.value(name)
+	value, there, err := c.value(name)
 	switch {
-	case err != nil || value == "":
+	case err != nil || !there || value == "" && name != "until":
 	case !slices.Contains(c.allow, name):
 		err = errors.New("not allowed by TAP_CONFIG_ALLOW")
 	default:
@@ -110,39 +121,73 @@ func (c *control) key(name string, use func(string) error) {
 	if err != nil {
 		fault = fmt.Sprintf("%s=%s: %v", name, brief(value), err)
 	}
-	if fault != c.told[name] && fault != "" {
-		c.log.Warn("ignored in TAP_CONFIG_DIR", "key", name, "error", fault)
+	c.tell(name, fault)
+}
+
+// anyKey stands for the keys that mean nothing.
+const anyKey = "*"
+
+// mostUnknown bounds the keys that are named.
+const mostUnknown = 8
+
+// unknown names the keys that mean nothing, empty if there are none: a misspelled one
+// would go unnoticed.
+func (c *control) unknown() string {
+	entries, err := os.ReadDir(c.dir)
+	if err != nil {
+		return ""
+	}
+	var names []string
+	for _, e := range entries {
+		if name := e.Name(); !strings.HasPrefix(name, "..") && !slices.Contains(orderKeys, name) { // ".." begins what is the kubelet's
+			names = append(names, brief(name))
+		}
+	}
+	more := ""
+	if n := len(names) - mostUnknown; n > 0 {
+		names, more = names[:mostUnknown], fmt.Sprintf(" and %d more", n)
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s%s: expected keys, of %s", strings.Join(names, ", "), more, strings.Join(orderKeys, ", "))
+}
+
+// tell logs a fault of a key when it is another than before.
+func (c *control) tell(key, fault string) {
+	if fault != c.told[key] && fault != "" {
+		c.log.Warn("ignored in TAP_CONFIG_DIR", "key", key, "error", fault)
 	}
 	if c.told == nil {
 		c.told = map[string]string{}
 	}
-	c.told[name] = fault
+	c.told[key] = fault
 }
 
 // value reads a file: a regular one of maxOrder bytes at most. Others could have no end,
 // or wait for a writer for ever.
-func (c *control) value(name string) (string, error) {
+func (c *control) value(name string) (value string, there bool, err error) {
 	f, err := openNow(filepath.Join(c.dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+		return "", false, nil
 	}
 	if err != nil {
-		return "", err
+		return "", true, err
 	}
 	defer f.Close()
 	switch info, err := f.Stat(); {
 	case err != nil:
-		return "", err
+		return "", true, err
 	case !info.Mode().IsRegular():
-		return "", errors.New("expected a file")
+		return "", true, errors.New("expected a file")
 	case info.Size() > maxOrder:
-		return "", fmt.Errorf("%d bytes, expected %d at most", info.Size(), maxOrder)
+		return "", true, fmt.Errorf("%d bytes, expected %d at most", info.Size(), maxOrder)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxOrder+1))
 	if err == nil && len(b) > maxOrder { // it has grown, or has no size
-		return "", fmt.Errorf("more than the %d bytes expected at most", maxOrder)
+		return "", true, fmt.Errorf("more than the %d bytes expected at most", maxOrder)
 	}
-	return strings.TrimSpace(string(b)), err
+	return strings.TrimSpace(string(b)), true, err
 }
 
 // brief returns a value as a line shows it.
@@ -163,24 +208,4 @@ func parseRules(list string) ([]string, error) {
 		}
 	}
 	return rules, nil
-}
-
-// end returns when capturing ends by the environment and by the orders; zero: never.
-func (o *orders) end(until time.Time) time.Time {
-	if until.IsZero() || !o.until.IsZero() && o.until.Before(until) {
-		return o.until
-	}
-	return until
-}
-
-// why says why nothing is to be captured now, empty if something is.
-func (o *orders) why(until, now time.Time) string {
-	end := o.end(until)
-	switch {
-	case o.off:
-		return "disabled"
-	case !end.IsZero() && !now.Before(end):
-		return "until"
-	}
-	return ""
 }

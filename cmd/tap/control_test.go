@@ -30,7 +30,12 @@ func TestOrders(t *testing.T) {
 		"not yet over":        {files: map[string]string{"until": "2026-01-01T12:00:01Z"}},
 		"no time":             {files: map[string]string{"until": "noon"}, fault: "until=noon: expected an RFC 3339 time"},
 		"sooner than TAP":     {files: map[string]string{"until": "2026-01-01T11:00:00Z"}, until: now.Add(time.Hour), why: "until"},
-		"TAP sooner":          {files: map[string]string{"until": "2026-01-01T14:00:00Z"}, until: now, why: "until"},
+		"later than TAP":      {files: map[string]string{"until": "2026-01-01T14:00:00Z"}, until: now},
+		"no end any more":     {files: map[string]string{"until": ""}, until: now},
+		"TAP alone":           {files: map[string]string{"enabled": "true"}, until: now, why: "until"},
+		"of no use":           {files: map[string]string{"until": "later"}, until: now, why: "until", fault: "until=later: expected"},
+		"not to be extended":  {files: map[string]string{"until": "2026-01-01T14:00:00Z"}, until: now, allow: "enabled", why: "until", fault: "not allowed"},
+		"misspelled":          {files: map[string]string{"enable": "false", "..data": "", "Mute": ""}, fault: "Mute, enable: expected keys, of enabled, until, mute, expect"},
 		"muted":               {files: map[string]string{"mute": "plaintext-edge, tls-not-mutual"}, mute: "plaintext-edge tls-not-mutual"},
 		"muted what is none":  {files: map[string]string{"mute": "all"}, fault: `mute=all: "all": expected rules, of plaintext-edge`},
 		"expectation is none": {files: map[string]string{"expect": "10.0.0.0/8"}, fault: "expect=10.0.0.0/8: "},
@@ -55,7 +60,7 @@ func TestOrders(t *testing.T) {
 			c := control{dir: dir, allow: allow, log: slog.New(slog.NewTextHandler(&log, nil))}
 			c.read()
 			o := c.read() // a fault is told of once
-			if why := o.why(test.until, now); why != test.why {
+			if why := new(ending).look(&o, test.until, time.Time{}, now); why != test.why {
 				t.Errorf("why %q, want %q", why, test.why)
 			}
 			if mute := strings.Join(o.mute, " "); mute != test.mute {
@@ -78,5 +83,56 @@ func TestOrdersOfNoFolder(t *testing.T) {
 	c := control{dir: filepath.Join(t.TempDir(), "none"), log: slog.New(slog.NewTextHandler(&log, nil))}
 	if o := c.read(); o.off || !o.until.IsZero() || !slices.Equal(o.mute, nil) || log.Len() > 0 {
 		t.Errorf("%+v, log %s", o, &log)
+	}
+}
+
+// TestEnding walks through what a running tap is told. What has ended goes on only where it is told so in so many words.
+func TestEnding(t *testing.T) {
+	at := func(minute int) time.Time { return time.Date(2026, 1, 1, 12, minute, 0, 0, time.UTC) }
+	var e ending
+	gone, end := orders{}, func(minute int) orders { return orders{hasUntil: true, until: at(minute)} }
+	for k, step := range []struct {
+		minute int
+		orders orders
+		want   string
+	}{
+		{0, end(10), ""},
+		{5, end(20), ""}, // extended while it runs
+		{15, end(20), ""},
+		{16, end(12), "until"}, // and shortened
+		{17, gone, "until"},    // TAP_UNTIL is over too
+		{18, orders{hasUntil: true}, "until"},
+		{19, end(30), ""}, // extended again
+		{20, orders{off: true, hasUntil: true, until: at(30)}, "disabled"},
+		{21, end(30), "disabled"}, // the key is gone
+		{22, gone, "disabled"},
+		{23, orders{on: true, hasUntil: true, until: at(30)}, ""},
+		{30, orders{on: true, hasUntil: true, until: at(30)}, "until"},
+		{31, orders{on: true}, "until"}, // on says nothing of the time
+	} {
+		if got := e.look(&step.orders, at(10), time.Time{}, at(step.minute)); got != step.want {
+			t.Errorf("step %d, minute %d: %q, want %q", k, step.minute, got, step.want)
+		}
+	}
+	own, later := ending{}, end(50)
+	if got := own.look(&later, time.Time{}, at(10), at(11)); got != "until" {
+		t.Errorf("past the pod's own end, whatever the ConfigMap says: %q", got)
+	}
+}
+
+// TestUnknownKeysAreBounded: many keys that mean nothing are told of in one short line, once.
+func TestUnknownKeysAreBounded(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 300 {
+		if err := os.WriteFile(filepath.Join(dir, strings.Repeat("k", 200)+string(rune('a'+i%26))+strings.Repeat("x", i/26)), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	c := control{dir: dir, log: slog.New(slog.NewTextHandler(&log, nil))}
+	c.read()
+	c.read()
+	if said := log.String(); strings.Count(said, "\n") != 1 || len(said) > 2000 || !strings.Contains(said, "and 292 more") {
+		t.Errorf("%d lines, %d bytes", strings.Count(said, "\n"), len(said))
 	}
 }

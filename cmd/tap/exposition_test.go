@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -28,5 +30,35 @@ tap_info{version="v1",os="linux"} 1
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+// TestCapturingMetric: an alert is for a tap that should capture and does not. One that was ended, or whose interface is rightly
+// gone, has no sample that says 0.
+func TestCapturingMetric(t *testing.T) {
+	s, err := readEnvironment([]string{"TAP_INTERFACES=eth0,lo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tap, err := newTap(s, streams{err: io.Discard, out: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range tap.captures() {
+		i.begin()
+	}
+	said := func() string {
+		var b strings.Builder
+		tap.metrics(&b)
+		return strings.Join(regexp.MustCompile(`(?m)^meshtls_tap_(?:capturing|idle)\{.*`).FindAllString(b.String(), -1), " ")
+	}
+	tap.captures()[1].leave()
+	if got := said(); got != `meshtls_tap_capturing{interface="eth0"} 0` {
+		t.Errorf("blind on eth0, without lo: %s", got)
+	}
+	why := "until"
+	tap.idling.Store(&why)
+	if got := said(); got != `meshtls_tap_idle{reason="until"} 1` {
+		t.Errorf("ended on purpose: %s", got)
 	}
 }

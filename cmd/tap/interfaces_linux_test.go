@@ -68,12 +68,13 @@ func interfacesComeAndGo(t *testing.T) (dropped bool) {
 	return false
 }
 
-// captures waits until the tap in a pod captures on an interface (1) or does not (0).
+// captures waits until the tap in a pod captures on an interface (1) or has left it (0).
 func (p pod) captures(t *testing.T, name string, up int) {
 	t.Helper()
 	eventually.True(t, fmt.Sprintf("%s: %d", name, up), func() bool {
 		_, body := p.get(t, "/metrics")
-		return strings.Contains(body, fmt.Sprintf("meshtls_tap_capturing{interface=%q} %d", name, up))
+		sample := fmt.Sprintf("meshtls_tap_capturing{interface=%q}", name)
+		return strings.Contains(body, "meshtls_tap_build_info") && strings.Contains(body, sample+" 1") == (up == 1) && !strings.Contains(body, sample+" 0")
 	})
 }
 

@@ -26,13 +26,8 @@ func (t *tap) metrics(w io.Writer) {
 func (t *tap) ringMetrics(e *exposition) {
 	packets, drops, freezes, changes := map[string]uint64{}, map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
 	thinned := 0
-	e.family("capturing", "gauge")
+	t.capturing(e)
 	for _, i := range t.captures() {
-		up := 0.0
-		if i.problem() == nil && !i.isGone() {
-			up = 1
-		}
-		e.sample("capturing", up, "interface", i.name)
 		s := i.stats()
 		packets[i.name], drops[i.name], freezes[i.name] = s.Packets, s.Drops, s.Freezes
 		n, c := i.thinning()
@@ -65,6 +60,23 @@ func (t *tap) ringMetrics(e *exposition) {
 	e.counters("filter_changes_total", "interface", changes)
 	e.gauge("thinned_connections", float64(thinned))
 	e.gauge("ring_bytes", float64(t.limits.ring))
+}
+
+// capturing says of each interface that should be captured whether it is. A tap that
+// ended on purpose has none that should: it says why in idle, and no alert is raised for it.
+func (t *tap) capturing(e *exposition) {
+	why := t.idling.Load()
+	e.family("idle", "gauge")
+	if why != nil {
+		e.sample("idle", 1, "reason", *why)
+	}
+	e.family("capturing", "gauge")
+	for _, i := range t.captures() {
+		if why != nil || i.isGone() {
+			continue
+		}
+		e.sample("capturing", oneIf(i.problem() == nil), "interface", i.name)
+	}
 }
 
 func (t *tap) tableMetrics(e *exposition) {

@@ -51,7 +51,8 @@ type tap struct {
 	addresses addresses // guarded by pipeline.mu
 	thinner   thinner   // guarded by pipeline.mu
 	control   control
-	orders    orders                 // belongs to run
+	orders    orders // belongs to run, as does ending
+	ending    ending
 	muted     []string               // rules that the engine was told of; as ignored
 	ignored   []string               // of the orders, one line each; guarded by pipeline.mu
 	idling    atomic.Pointer[string] // why nothing is captured, as told; nil while something is
@@ -258,7 +259,7 @@ func (t *tap) run(ctx context.Context) error {
 	endServer := t.serve(ctx)
 	t.obey()
 	for ctx.Err() == nil {
-		if why := t.orders.why(t.until, time.Now()); why != "" {
+		if why := t.why(time.Now()); why != "" {
 			t.idle(ctx, why)
 		} else {
 			t.capture(ctx)
@@ -269,6 +270,9 @@ func (t *tap) run(ctx context.Context) error {
 	endServer()
 	return err
 }
+
+// why says why nothing is to be captured now, empty if something is.
+func (t *tap) why(now time.Time) string { return t.ending.look(&t.orders, t.until, t.ownUntil, now) }
 
 // obeyEvery is how often orders are read. A mounted ConfigMap takes up to a minute or
 // two to change in the pod anyway.
@@ -304,7 +308,7 @@ func (t *tap) idle(ctx context.Context, why string) {
 	defer t.idling.Store(nil)
 	ticker := time.NewTicker(obeyEvery)
 	defer ticker.Stop()
-	for t.orders.why(t.until, time.Now()) != "" {
+	for t.why(time.Now()) != "" {
 		select {
 		case <-ticker.C:
 			t.obey()
@@ -378,7 +382,7 @@ func (t *tap) clock(ctx context.Context, start func(*interfaceTap)) string {
 				trim.look()
 			}
 			lost.tell(t, now)
-			if why := t.orders.why(t.until, now); why != "" {
+			if why := t.why(now); why != "" {
 				return why
 			}
 		case <-ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 )
@@ -24,6 +25,7 @@ const (
 	envProbePorts   = "TAP_PROBE_PORTS"
 	envMetricsPorts = "TAP_METRICS_PORTS"
 	envUntil        = "TAP_UNTIL"
+	envOwnUntil     = "TAP_OWN_UNTIL"
 	envListen       = "TAP_LISTEN"
 	envListenAfter  = "TAP_LISTEN_AFTER"
 	envConfigDir    = "TAP_CONFIG_DIR"
@@ -107,15 +109,22 @@ func (r *run) env() []corev1.EnvVar {
 	if r.cfg.Settings.env(envMetricsPorts) == "" {
 		set(envMetricsPorts, strings.Join(r.pod.scraped(), ","))
 	}
-	if !r.until.IsZero() {
-		set(envUntil, r.until.UTC().Format("2006-01-02T15:04:05Z"))
-	}
+	set(envUntil, stamp(r.until))
+	set(envOwnUntil, stamp(r.ownUntil))
 	listen := corev1.EnvVar{Name: envListen, Value: "none"}
 	if r.port != 0 {
 		listen.Value = ":" + strconv.Itoa(int(r.port))
 		set(envListenAfter, listenAfter)
 	}
 	return append(append(env, listen), r.files...)
+}
+
+// stamp is how a time is written; the zero time is "".
+func stamp(at time.Time) string {
+	if at.IsZero() {
+		return ""
+	}
+	return at.UTC().Format("2006-01-02T15:04:05Z")
 }
 
 // listenAfter is when the tap takes the port of its metrics. It is there first, and would

@@ -137,14 +137,15 @@ type run struct {
 	theirs  choices // of the namespace
 	result  Result
 
-	until   time.Time
-	image   string
-	port    int32
-	needs   corev1.ResourceRequirements
-	volumes []corev1.Volume
-	mounts  []corev1.VolumeMount
-	files   []corev1.EnvVar // that say where the volumes are
-	local   []string        // volumes of the node's disk
+	until    time.Time // the namespace's, which its ConfigMap can move while the tap runs
+	ownUntil time.Time // the pod's
+	image    string
+	port     int32
+	needs    corev1.ResourceRequirements
+	volumes  []corev1.Volume
+	mounts   []corev1.VolumeMount
+	files    []corev1.EnvVar // that say where the volumes are
+	local    []string        // volumes of the node's disk
 }
 
 // Tap returns the patch that puts the tap into a pod, or why there is none.

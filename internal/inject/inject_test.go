@@ -149,7 +149,7 @@ spec: {restartPolicy: OnFailure, containers: [{name: job, image: job:1}]}
 	"pod asks, no":       {pod: optedIn, ns: func(ns *Namespace) { ns.Labels = nil }, reason: ReasonNotAsked},
 	"turned off":         {pod: plain, ns: func(ns *Namespace) { ns.Off = true }, reason: ReasonOff, warnings: []string{"turned_off"}},
 	"expired":            {pod: plain, ns: until(-time.Second), reason: ReasonExpired, warnings: []string{"expired: it was asked for until 2026-11-24T11:59:59Z"}},
-	"until":              {pod: plain, ns: until(time.Hour), also: wantUntil("2026-11-24T13:00:00Z")},
+	"until":              {pod: plain, ns: until(time.Hour), also: wantUntil("TAP_UNTIL", "2026-11-24T13:00:00Z")},
 	"duration over":      {pod: plain, ns: func(ns *Namespace) { ns.Until = noon }, reason: ReasonExpired, warnings: []string{"expired"}},
 	"old kubelets":       {pod: plain, ns: func(ns *Namespace) { ns.OldKubelets = true }, reason: ReasonOldKubelets, warnings: []string{"old_kubelets"}},
 	"image unproven":     {pod: plain, ns: func(ns *Namespace) { ns.Images = map[string]string{} }, reason: ReasonImageUnproven, warnings: []string{"image_unproven"}},
@@ -248,7 +248,7 @@ spec: {containers: [{name: a, image: a}]}
 	}},
 	"allowed annotations": {pod: tenant, config: func(c *Config) { c.Allowed = []string{"*"} }, warnings: []string{"fliter"},
 		also: func(t *testing.T, p corev1.Pod) {
-			wantUntil("2026-11-24T12:10:00Z")(t, p)
+			wantUntil("TAP_OWN_UNTIL", "2026-11-24T12:10:00Z")(t, p)
 			if v := env(p, "TAP_FILTER"); v != "not port 22" {
 				t.Errorf("TAP_FILTER=%s", v)
 			}
@@ -350,10 +350,10 @@ func amounts(cpu, memory string) corev1.ResourceList {
 	return corev1.ResourceList{"cpu": resource.MustParse(cpu), "memory": resource.MustParse(memory)}
 }
 
-func wantUntil(want string) func(*testing.T, corev1.Pod) {
+func wantUntil(name, want string) func(*testing.T, corev1.Pod) {
 	return func(t *testing.T, p corev1.Pod) {
-		if got := env(p, "TAP_UNTIL"); got != want {
-			t.Errorf("TAP_UNTIL=%s, want %s", got, want)
+		if got := env(p, name); got != want {
+			t.Errorf("%s=%s, want %s", name, got, want)
 		}
 	}
 }

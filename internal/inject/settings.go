@@ -122,7 +122,7 @@ func (s *Settings) resources() *corev1.ResourceRequirements {
 
 // reserved are the variables that belong to the injection itself.
 var reserved = []string{
-	envCluster, envWorkloadKind, envWorkloadName, envLocalProxy, envDeclaredSkip, envUntil, envListen, envListenAfter,
+	envCluster, envWorkloadKind, envWorkloadName, envLocalProxy, envDeclaredSkip, envUntil, envOwnUntil, envListen, envListenAfter,
 	envConfigDir, envSpoolDir, envSpoolMax, envCAFile, envCertFile, envKeyFile, envPasswordFile, envTokenFile,
 }
 

@@ -115,8 +115,9 @@ func (p *pod) windows() bool {
 
 // settle chooses time, mode, image and profile.
 func (r *run) settle() (Reason, string) {
-	if r.until = r.ends(); !r.until.IsZero() && !r.until.After(r.now) {
-		return ReasonExpired, "it was asked for until " + r.until.UTC().Format(time.RFC3339)
+	r.until, r.ownUntil = r.ends()
+	if end := r.end(); !end.IsZero() && !end.After(r.now) {
+		return ReasonExpired, "it was asked for until " + end.UTC().Format(time.RFC3339)
 	}
 	r.result.Mode = r.mode()
 	switch {
@@ -136,20 +137,30 @@ func (r *run) settle() (Reason, string) {
 	return Injected, ""
 }
 
-// ends is the earliest of the times that are set.
-func (r *run) ends() time.Time {
-	end := r.ns.Until
-	for _, until := range []string{r.theirs[AnnotationUntil], r.own[AnnotationUntil]} {
-		if t, err := time.Parse(time.RFC3339, until); err == nil && (end.IsZero() || t.Before(end)) {
-			end = t
+// end is the earlier of both ends, zero: none.
+func (r *run) end() time.Time {
+	if r.until.IsZero() || !r.ownUntil.IsZero() && r.ownUntil.Before(r.until) {
+		return r.ownUntil
+	}
+	return r.until
+}
+
+// ends returns when the namespace's wish ends, and the pod's own.
+func (r *run) ends() (namespace, own time.Time) {
+	earlier := func(end *time.Time, until string) {
+		if t, err := time.Parse(time.RFC3339, until); err == nil && (end.IsZero() || t.Before(*end)) {
+			*end = t
 		}
 	}
+	namespace = r.ns.Until
+	earlier(&namespace, r.theirs[AnnotationUntil])
+	earlier(&own, r.own[AnnotationUntil])
 	if d, err := time.ParseDuration(r.own[AnnotationDuration]); err == nil {
-		if t := r.now.Add(d); end.IsZero() || t.Before(end) {
-			end = t
+		if t := r.now.Add(d); own.IsZero() || t.Before(own) {
+			own = t
 		}
 	}
-	return end
+	return namespace, own
 }
 
 func (r *run) mode() Mode {

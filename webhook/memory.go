@@ -1,0 +1,82 @@
+package webhook
+
+import (
+	"context"
+	"maps"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// memory is since when the namespaces' durations run: a ConfigMap of the webhook's own
+// namespace, since whoever may write in a tapped one could move its end. It has the
+// namespaces' ConfigMap's name, which is the one that the webhook may write. A namespace is
+// a key of it; the value is its UID, the duration and the time.
+//
+// The elected replica writes it, the others read it.
+type memory struct {
+	cached client.Client
+	own    string // the webhook's namespace
+	name   string // of the ConfigMap, "": none
+}
+
+// since returns when a namespace's duration began, zero if that is not remembered.
+func (m *memory) since(ctx context.Context, object *corev1.Namespace, span string) (time.Time, error) {
+	config, err := m.read(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	f := strings.Split(config.Data[object.Name], " ")
+	if len(f) != 3 || f[0] != string(object.UID) || f[1] != span {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339, f[2])
+	if err != nil {
+		return time.Time{}, nil //nolint:nilerr // as if nothing were remembered
+	}
+	return at, nil
+}
+
+// keep remembers when a namespace's duration began; the zero time forgets it. Another's
+// write in between is an error, after which the caller comes again.
+func (m *memory) keep(ctx context.Context, object *corev1.Namespace, span string, at time.Time) error {
+	config, err := m.read(ctx)
+	if err != nil || m.name == "" {
+		return err
+	}
+	data := maps.Clone(config.Data)
+	if data == nil {
+		data = map[string]string{}
+	}
+	delete(data, object.Name)
+	if !at.IsZero() {
+		data[object.Name] = strings.Join([]string{string(object.UID), span, stamp(at)}, " ")
+	}
+	if maps.Equal(data, config.Data) || len(data) == 0 && config.ResourceVersion == "" {
+		return nil
+	}
+	next := config.DeepCopy()
+	next.Data = data
+	if config.ResourceVersion != "" {
+		return m.cached.Update(ctx, next, fieldOwner)
+	}
+	next.ObjectMeta = metav1.ObjectMeta{Namespace: m.own, Name: m.name, Labels: map[string]string{"app.kubernetes.io/managed-by": managedBy}}
+	return m.cached.Create(ctx, next, fieldOwner)
+}
+
+// read returns the ConfigMap, or an empty one.
+func (m *memory) read(ctx context.Context) (*corev1.ConfigMap, error) {
+	config := &corev1.ConfigMap{}
+	if m.name == "" {
+		return config, nil
+	}
+	err := m.cached.Get(ctx, client.ObjectKey{Namespace: m.own, Name: m.name}, config)
+	if apierrors.IsNotFound(err) {
+		return &corev1.ConfigMap{}, nil
+	}
+	return config, err
+}
