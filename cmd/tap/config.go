@@ -31,6 +31,8 @@ type environment struct {
 	Window     time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time that one posture record covers"`
 	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles. An until of the ConfigMap counts in its place"`
 	OwnUntil   string        `env:"TAP_OWN_UNTIL" about:"the pod's own such time, which counts in any case"`
+	For        time.Duration `env:"TAP_FOR" envDefault:"0s" expected:"a duration such as 10m" about:"how long to run, for a tap that is attached by hand: it then ends, and sooner when nobody reads its output any more; --for does the same. 0s: for good"`
+	Memory     byteSize      `env:"TAP_MEMORY" expected:"a number of bytes, such as 48Mi" about:"what it keeps to of memory; default the control group's limit, and 48Mi with TAP_FOR"`
 	Grace      time.Duration `env:"TAP_GRACE" envDefault:"3s" expected:"a duration such as 3s" about:"time to flush records when told to end"`
 	ConfigDir  string        `env:"TAP_CONFIG_DIR" about:"folder of the ConfigMap meshtls-tap, re-read: enabled, until, mute, expect"`
 	Allow      string        `env:"TAP_CONFIG_ALLOW" envDefault:"enabled,until" about:"which of them it may set, of enabled, until, mute, expect; none"`
@@ -157,6 +159,9 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	if s.Grace < 0 {
 		bad("TAP_GRACE", errors.New("expected a duration such as 3s"))
 	}
+	if s.For < 0 {
+		bad("TAP_FOR", errors.New("expected a duration such as 10m"))
+	}
 	s.until, err = parseTime(s.Until)
 	bad("TAP_UNTIL", err)
 	s.ownUntil, err = parseTime(s.OwnUntil)
@@ -252,7 +257,7 @@ func unknownVariables(vars map[string]string) []string {
 // runHelp is the text of `tap run --help`.
 func runHelp() string {
 	var b strings.Builder
-	b.WriteString("Usage: tap run [--check]\n\nCaptures in a pod and publishes what is found. A value that cannot be used is told of in\nthe log, /readyz and a record, and the default is in force. With --check it only says\nwhether the environment can be used. Everything is set by it:\n\n")
+	b.WriteString("Usage: tap run [--check] [--for DURATION]\n\nCaptures in a pod and publishes what is found. A value that cannot be used is told of in\nthe log, /readyz and a record, and the default is in force. With --check it only says\nwhether the environment can be used. Everything is set by it:\n\n")
 	variables.Help[environment](&b)
 	b.WriteString("\nThe middle column is the default. It needs NET_RAW and nothing else.\n")
 	return b.String()

@@ -38,6 +38,7 @@ const tickEvery = 250 * time.Millisecond
 // tap is the running tap.
 type tap struct {
 	settings
+	streams   streams
 	log       *slog.Logger
 	sockets   *sink.Sockets
 	publisher publisher
@@ -64,7 +65,7 @@ type tap struct {
 	uncaptured   []string   // interfaces that are up
 }
 
-// run is the command `tap run`: it captures until ctx or a signal ends it. Nothing that
+// run is the command `tap run`: it captures until ctx, a signal or --for ends it. Nothing that
 // lies outside (a broker, an interface, a capability that is missing, a value of the
 // environment that cannot be used) ends it sooner: a container that ends again and again
 // would keep its pod from starting. With --check it says whether it could begin with this
@@ -72,12 +73,18 @@ type tap struct {
 func run(ctx context.Context, args, environ []string, std streams) error {
 	f := newFlags("run", runHelp())
 	check := f.Bool("check", false, "")
+	lasts := f.Duration("for", 0, "")
 	rest, err := f.parse(args, std.out)
 	if err != nil {
 		return err
 	}
 	if len(rest) > 0 {
 		return f.wrong("unexpected argument %q: everything is set by the environment", rest[0])
+	}
+	if *lasts < 0 {
+		return f.wrong("--for %v: expected a duration such as 10m", *lasts)
+	} else if *lasts > 0 {
+		environ = append(slices.Clone(environ), "TAP_FOR="+lasts.String())
 	}
 	if *check {
 		return runCheck(ctx, environ, std)
@@ -88,6 +95,8 @@ func run(ctx context.Context, args, environ []string, std streams) error {
 	}
 	ctx, stop := untilSignal(ctx)
 	defer stop()
+	ctx, cancel := t.attached(ctx)
+	defer cancel()
 	return t.run(ctx)
 }
 
@@ -114,7 +123,7 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 	ignorePipe()
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	signal.Notify(signals, append(hangUps(), syscall.SIGTERM, os.Interrupt)...)
 	done := make(chan struct{})
 	go func() {
 		for n := 0; ; n++ {
@@ -139,7 +148,7 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 // newTap wires the stages. An error is one of the settings.
 func newTap(s settings, std streams) (*tap, error) {
 	t := &tap{
-		settings: s, sockets: &sink.Sockets{}, begun: time.Now(), created: networkCreated(time.Now()), older: establishedConnections(),
+		settings: s, streams: std, sockets: &sink.Sockets{}, begun: time.Now(), created: networkCreated(time.Now()), older: establishedConnections(),
 		log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel})),
 		all: slices.Contains(s.Interfaces, everyInterface),
 	}
@@ -147,7 +156,7 @@ func newTap(s settings, std streams) (*tap, error) {
 	if t.all {
 		interfaces = mostInterfaces
 	}
-	t.limits = limitsFor(memoryLimit(os.DirFS("/")), interfaces)
+	t.limits = limitsFor(s.budget(memoryLimit(os.DirFS("/"))), interfaces)
 	var err error
 	if t.publisher, err = t.newPublisher(std); err != nil {
 		return nil, err
@@ -386,7 +395,7 @@ func (t *tap) clock(ctx context.Context, start func(*interfaceTap)) string {
 				return why
 			}
 		case <-ctx.Done():
-			return "signal"
+			return whyEnded(ctx)
 		}
 	}
 }

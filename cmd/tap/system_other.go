@@ -10,6 +10,10 @@ import (
 // ignorePipe does nothing where no signal comes of a broken pipe.
 func ignorePipe() {}
 
+func hangUps() []os.Signal { return nil }
+
+func hungUp(*os.File) bool { return false }
+
 func cpuTime() (time.Duration, bool) { return 0, false }
 
 func residentMemory() (int, bool) { return 0, false }

@@ -9,11 +9,38 @@ import (
 	"strconv"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // ignorePipe makes a write to a pipe without a reader fail with EPIPE, on standard
 // output too (os/signal, "SIGPIPE").
 func ignorePipe() { signal.Ignore(syscall.SIGPIPE) }
+
+// hangUps are the signals that say that the terminal is gone; none where the process was
+// told to ignore them, as nohup(1) does.
+func hangUps() []os.Signal {
+	if signal.Ignored(syscall.SIGHUP) {
+		return nil
+	}
+	return []os.Signal{syscall.SIGHUP}
+}
+
+// hungUp reports whether the other end of a pipe, a socket or a terminal is gone (poll(2),
+// POLLHUP and POLLERR). It takes nothing out of it, and no terminal away from a shell.
+func hungUp(f *os.File) bool {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return false
+	}
+	gone := false
+	err = raw.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(fds, 0)
+		gone = err == nil && n > 0 && fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
+	})
+	return err == nil && gone
+}
 
 // cpuTime returns the user and system time of the process, getrusage(2).
 func cpuTime() (time.Duration, bool) {

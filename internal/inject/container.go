@@ -26,6 +26,7 @@ const (
 	envMetricsPorts = "TAP_METRICS_PORTS"
 	envUntil        = "TAP_UNTIL"
 	envOwnUntil     = "TAP_OWN_UNTIL"
+	envFor          = "TAP_FOR"
 	envListen       = "TAP_LISTEN"
 	envListenAfter  = "TAP_LISTEN_AFTER"
 	envConfigDir    = "TAP_CONFIG_DIR"

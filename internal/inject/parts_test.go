@@ -97,6 +97,7 @@ func TestParseSettings(t *testing.T) {
 		"a: [":                               "yaml",
 		`env: [{name: PATH, value: x}]`:      `"PATH": expected a name that begins with TAP_`,
 		`env: [{name: TAP_UNTIL, value: x}]`: "TAP_UNTIL is set by the webhook",
+		`env: [{name: TAP_FOR, value: 1h}]`:  "TAP_FOR is set by the webhook",
 		`env: [{name: TAP_EXPECT, value: "10.0.0.0/8"}]`:                  "TAP_EXPECT: expected a list of CIDR",
 		`env: [{name: TAP_FILTER, value: "port"}]`:                        "TAP_FILTER: ",
 		`resources: {limits: {memory: 1Mi}}`:                              "the limit of memory is under its request",

@@ -124,6 +124,7 @@ func (s *Settings) resources() *corev1.ResourceRequirements {
 var reserved = []string{
 	envCluster, envWorkloadKind, envWorkloadName, envLocalProxy, envDeclaredSkip, envUntil, envOwnUntil, envListen, envListenAfter,
 	envConfigDir, envSpoolDir, envSpoolMax, envCAFile, envCertFile, envKeyFile, envPasswordFile, envTokenFile,
+	envFor, // a sidecar that ends is started again and again
 }
 
 var envName = regexp.MustCompile(`^TAP_[A-Z0-9_]+$`)

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"os"
+	"time"
+)
+
+// attachedBudget is what a tap keeps to that somebody attached to a pod (TAP_FOR), in
+// bytes. The control group that it sees is the pod's, or has no limit: to size itself by
+// that would take the application's memory.
+const attachedBudget = 48 << 20
+
+// Why a tap ended by itself, event.reason.
+var (
+	errTimeUp   = errors.New("for")
+	errNoReader = errors.New("no_reader")
+)
+
+// attached returns a context that ends when the time of TAP_FOR is up, or when whoever
+// attached the tap is gone: nobody reads its standard output any more, or its standard
+// input, a terminal or a pipe, has hung up. Without TAP_FOR it does neither: a sidecar
+// never ends by itself.
+func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc) {
+	if t.For <= 0 {
+		return context.WithCancel(ctx)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	files := open(t.streams)
+	go func() {
+		ends := time.NewTimer(t.For)
+		defer ends.Stop()
+		look := time.NewTicker(time.Second)
+		defer look.Stop()
+		for {
+			select {
+			case <-ends.C:
+				cancel(errTimeUp)
+			case <-look.C:
+				for _, f := range files {
+					if hungUp(f) {
+						cancel(errNoReader)
+					}
+				}
+				continue
+			case <-ctx.Done():
+			}
+			return
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// open returns the standard input and output that somebody is at the other end of. What has
+// hung up already at the start, such as the input of a job, says nothing later.
+func open(std streams) (files []*os.File) {
+	for _, s := range []any{std.in, std.out} {
+		if f, ok := s.(*os.File); ok && f != nil && !hungUp(f) {
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+// whyEnded says why a context of attached ended.
+func whyEnded(ctx context.Context) string {
+	for _, err := range []error{errTimeUp, errNoReader} {
+		if errors.Is(context.Cause(ctx), err) {
+			return err.Error()
+		}
+	}
+	return "signal"
+}
+
+// budget is what the tap keeps to of memory, in bytes; 0: as where there is no limit.
+func (s *settings) budget(group int64) int64 {
+	switch {
+	case s.Memory > 0:
+		return int64(s.Memory)
+	case s.For <= 0:
+		return group
+	case group > 0:
+		return min(group, attachedBudget)
+	}
+	return attachedBudget
+}

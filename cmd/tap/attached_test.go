@@ -1,0 +1,129 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/variables"
+)
+
+// TestAttached: a tap that somebody attached ends with its time, or with whoever reads it; one that is a sidecar does neither.
+func TestAttached(t *testing.T) {
+	pipe := func() (r, w *os.File) {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { r.Close(); w.Close() })
+		return r, w
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for name, c := range map[string]struct {
+		lasts time.Duration
+		hang  func(input, output *os.File) // the other ends go
+		want  error
+	}{
+		"its time is up":   {time.Millisecond, func(*os.File, *os.File) {}, errTimeUp},
+		"its input goes":   {time.Hour, func(in, _ *os.File) { in.Close() }, errNoReader},
+		"its output goes":  {time.Hour, func(_, out *os.File) { out.Close() }, errNoReader},
+		"a sidecar's both": {0, func(in, out *os.File) { in.Close(); out.Close() }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			in, input := pipe()
+			output, out := pipe()
+			tap := &tap{streams: streams{in: in, out: out}}
+			tap.For = c.lasts
+			ctx, cancel := tap.attached(context.Background())
+			defer cancel()
+			if files := open(tap.streams); len(files) != 2 { // or the test says nothing
+				t.Fatalf("%d ends are open", len(files))
+			}
+			c.hang(input, output)
+			if c.want == nil {
+				if !hungUp(in) || !hungUp(out) || ctx.Err() != nil {
+					t.Error("nothing hung up, or it ended")
+				}
+				return
+			}
+			<-ctx.Done()
+			if got := context.Cause(ctx); !errors.Is(got, c.want) || whyEnded(ctx) != c.want.Error() {
+				t.Errorf("it ended by %v", got)
+			}
+		})
+	}
+	gone, end := pipe()
+	end.Close()
+	if files := open(streams{in: null, out: gone}); len(files) != 1 || files[0] != null || hungUp(null) {
+		t.Errorf("of /dev/null, and a pipe that was gone at the start: %v", files)
+	}
+}
+
+// TestAttachedBudget: a tap that somebody attached does not size itself by what the application may have.
+func TestAttachedBudget(t *testing.T) {
+	const mi = 1 << 20
+	for _, c := range []struct {
+		environ []string
+		group   int64
+		want    int64
+	}{
+		{nil, 512 * mi, 512 * mi},
+		{nil, 0, 0},
+		{[]string{"TAP_FOR=10m"}, 512 * mi, 48 * mi},
+		{[]string{"TAP_FOR=10m"}, 0, 48 * mi},
+		{[]string{"TAP_FOR=10m"}, 40 * mi, 40 * mi},
+		{[]string{"TAP_FOR=10m", "TAP_MEMORY=64Mi"}, 512 * mi, 64 * mi},
+		{[]string{"TAP_MEMORY=64Mi"}, 512 * mi, 64 * mi},
+	} {
+		s, err := readEnvironment(c.environ)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.budget(c.group); got != c.want {
+			t.Errorf("%v below a limit of %d: %d, want %d", c.environ, c.group, got, c.want)
+		}
+	}
+}
+
+// TestAttachFile: what README.md gives to kubectl debug holds settings that the tap knows, and no capability but the one.
+func TestAttachFile(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "image", "attach.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c struct {
+		Env             []struct{ Name, Value string }
+		SecurityContext struct {
+			RunAsNonRoot, AllowPrivilegeEscalation bool
+			Capabilities                           struct{ Add, Drop []string }
+		}
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		t.Fatal(err)
+	}
+	var environ []string
+	known := variables.Defaults[environment]()
+	for _, e := range c.Env {
+		if _, ok := known[e.Name]; !ok {
+			t.Errorf("%s is not known", e.Name)
+		}
+		environ = append(environ, e.Name+"="+e.Value)
+	}
+	if _, err := readEnvironment(environ); err != nil {
+		t.Error(err)
+	}
+	if s := c.SecurityContext; len(s.Capabilities.Add) != 1 || s.Capabilities.Add[0] != "NET_RAW" || !s.RunAsNonRoot || s.AllowPrivilegeEscalation {
+		t.Errorf("%+v", s)
+	}
+}
