@@ -125,25 +125,30 @@ func (t *tap) flush() error {
 	left, err := t.publisher.Close(ctx)
 	s := t.publisher.Status()
 	level := slog.LevelInfo
-	if left > 0 {
-		level = slog.LevelWarn
-	}
 	attributes := []any{"records_lost", left, "records_spooled", s.Spooled}
 	if left > 0 {
+		level = slog.LevelWarn
 		attributes = append(attributes, "error", err, "grace", grace, "see", "TAP_GRACE, TAP_SPOOL_DIR")
+	}
+	if n := total(s.Dropped); n > 0 {
+		level = slog.LevelWarn
+		attributes = append(attributes, "records_dropped", n, "since_start", counts(s.Dropped), "reasons", counts(s.Reasons))
 	}
 	t.log.Log(ctx, level, "stopped", attributes...)
 	return nil
 }
 
-// drops publishes what the sink had to drop, once it delivers again.
+// drops tells what the sink had to drop: in the log when it happens, and in a record once
+// the sink delivers again.
 type drops struct {
+	logged  uint64
 	told    uint64
 	removed uint64    // removals of spool files that were told
 	next    time.Time // not before
+	again   time.Time // when it may be logged again
 }
 
-// dropsEvery is how often that is published at most.
+// dropsEvery is how often each is told at most.
 const dropsEvery = time.Minute
 
 // tell looks at the sink's counts. The pipeline is not locked.
@@ -158,13 +163,39 @@ func (d *drops) tell(t *tap, now time.Time) {
 		t.degraded(now, fmt.Sprintf("files of the spool %s were removed while it was in use: a tap that is killed before they are written again loses what was in them", t.SpoolDir))
 	}
 	n := total(s.Dropped)
+	if n > d.logged && !now.Before(d.again) {
+		t.log.Warn("records were dropped before they could be delivered", "records", n-d.logged, "since_start", counts(s.Dropped), "reasons", counts(s.Reasons))
+		d.logged, d.again = n, now.Add(dropsEvery)
+	}
 	if !s.OK || n <= d.told {
 		return
 	}
 	reason := fmt.Sprintf("%d records were dropped before they could be delivered, since the start: %s (%s)", n-d.told, counts(s.Dropped), counts(s.Reasons))
 	d.told, d.next = n, now.Add(dropsEvery)
-	t.log.Warn("records were dropped", "reason", reason)
 	t.degraded(now, reason)
+}
+
+// outlet says in the log when standard output is not read any more, and when it is again.
+// The sink of Kafka says such things itself.
+type outlet struct {
+	next   time.Time
+	reason string
+}
+
+func (o *outlet) tell(t *tap, now time.Time) {
+	if t.publishToKafka || now.Before(o.next) {
+		return
+	}
+	o.next = now.Add(time.Second)
+	s := t.publisher.Status()
+	switch {
+	case s.Reason == o.reason:
+	case s.Reason == "":
+		t.log.Info("records are written again")
+	default:
+		t.log.Error("records are not written", "error", s.Reason, "records_waiting", s.Queued)
+	}
+	o.reason = s.Reason
 }
 
 // degraded publishes that the tap sees or delivers less than it should. The pipeline is

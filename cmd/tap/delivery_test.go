@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -88,6 +89,10 @@ func TestDropsAreTold(t *testing.T) {
 		}
 	}
 	tell(0, 0)
+	tell(2*time.Second, 0) // the log tells it at once, and once a minute at most
+	if said := errs.String(); strings.Count(said, "records were dropped") != 1 || !strings.Contains(said, "records=42") || !strings.Contains(said, "queue_full 42") {
+		t.Errorf("the log: %s", said)
+	}
 	l.status.OK = true
 	tell(2*time.Second, 1)
 	const want = `"reason":"42 records were dropped before they could be delivered, since the start: meshtls.flow 40, meshtls.posture 2 (queue_full 42)"`
@@ -97,4 +102,33 @@ func TestDropsAreTold(t *testing.T) {
 	tell(2*time.Minute, 1)
 	l.status.Dropped[sink.Flow]++
 	tell(2*time.Second, 2)
+	if errs.Reset(); tap.flush() != nil || !strings.Contains(errs.String(), "level=WARN msg=stopped") || !strings.Contains(errs.String(), "records_dropped=43") {
+		t.Errorf("at the end: %s", &errs)
+	}
+}
+
+// TestOutletIsTold: that nobody reads standard output stands in the log once, and that it is read again.
+func TestOutletIsTold(t *testing.T) {
+	s, err := readEnvironment(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var errs strings.Builder
+	tap, err := newTap(s, streams{strings.NewReader(""), io.Discard, &errs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tap.publisher.Close(t.Context())
+	l := &lossy{status: sink.Status{OK: true}}
+	tap.publisher = l
+	var o outlet
+	now := time.Now()
+	for _, reason := range []string{"", "blocked", "blocked", "blocked", ""} {
+		l.status.Reason = reason
+		now = now.Add(2 * time.Second)
+		o.tell(tap, now)
+	}
+	if said := errs.String(); strings.Count(said, "\n") != 2 || !strings.Contains(said, "level=ERROR") || !strings.Contains(said, "error=blocked") || !strings.HasSuffix(said, "written again\"\n") {
+		t.Errorf("the log: %s", said)
+	}
 }

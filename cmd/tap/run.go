@@ -89,6 +89,9 @@ func run(ctx context.Context, args, environ []string, std streams) error {
 	if *check {
 		return runCheck(ctx, environ, std)
 	}
+	log := newLogWriter(std.err)
+	defer log.close()
+	std.err = log
 	t, err := tapInAnyCase(environ, std)
 	if err != nil {
 		return err
@@ -371,6 +374,7 @@ func (t *tap) clock(ctx context.Context, start func(*interfaceTap)) string {
 	defer ticker.Stop()
 	next := time.Now().Add(obeyEvery)
 	var lost drops
+	var out outlet
 	var floods floods
 	var trim trimmer
 	for {
@@ -391,6 +395,7 @@ func (t *tap) clock(ctx context.Context, start func(*interfaceTap)) string {
 				trim.look()
 			}
 			lost.tell(t, now)
+			out.tell(t, now)
 			if why := t.why(now); why != "" {
 				return why
 			}

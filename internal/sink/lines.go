@@ -35,6 +35,7 @@ type Lines struct {
 	reason  string
 	since   time.Time
 	retries uint64
+	writing time.Time // since when a write lasts, zero: none does
 }
 
 // What one batch of lines may take. A pipe takes up to 4096 bytes (PIPE_BUF) at once.
@@ -42,7 +43,13 @@ const (
 	lineBatch      = 256
 	lineBatchBytes = 64 << 10
 	lineRetry      = time.Second // after an error that is not the reader's end
+
+	// lineBlocked is how long a write may last until the reader is taken not to read.
+	lineBlocked = 5 * time.Second
 )
+
+// reasonBlocked is Status.Reason while a write lasts for longer.
+const reasonBlocked = "nobody reads the output: a write to it is blocked"
 
 // NewLines starts a sink that writes to w. Close ends it; it does not close w.
 func NewLines(w io.Writer, cfg LinesConfig) *Lines {
@@ -57,10 +64,14 @@ func NewLines(w io.Writer, cfg LinesConfig) *Lines {
 // Put queues m to be written; see Queue.Put.
 func (l *Lines) Put(m Message) bool { return l.queue.Put(m) }
 
-// Status returns how writing stands.
+// Status returns how writing stands. A write that is blocked counts as brokers that are
+// away do: Close need not wait for it.
 func (l *Lines) Status() Status {
 	l.mu.Lock()
 	s := Status{OK: l.reason == "", Reason: l.reason, Since: l.since, Retries: l.retries}
+	if !l.writing.IsZero() && time.Since(l.writing) >= lineBlocked {
+		s.OK, s.Down, s.Reason, s.Since = false, true, reasonBlocked, l.writing
+	}
 	l.mu.Unlock()
 	if s.Reason != "" {
 		s.Fault = FaultOutput
@@ -125,7 +136,9 @@ func (l *Lines) deliver(items []item) bool {
 		buf = append(append(buf, items[i].Value...), '\n')
 	}
 	for {
+		l.begin(time.Now())
 		n, err := l.w.Write(buf)
+		l.begin(time.Time{})
 		buf = buf[max(0, min(n, len(buf))):]
 		switch {
 		case len(buf) == 0:
@@ -165,6 +178,13 @@ func (l *Lines) pause() bool {
 	case <-l.limit:
 		return false
 	}
+}
+
+// begin notes since when a write lasts; the zero time: it has ended.
+func (l *Lines) begin(at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.writing = at
 }
 
 func (l *Lines) set(reason string, retries uint64) {

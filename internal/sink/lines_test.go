@@ -195,3 +195,33 @@ func TestLinesAfterAnError(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestLinesBlockedIsTold: a reader that stops reading is told of, for as long as it does, and costs Put nothing.
+func TestLinesBlockedIsTold(t *testing.T) {
+	r, w := pipe(t)
+	l := NewLines(w, LinesConfig{QueueRecords: 10})
+	full := make([]byte, 4000)
+	for n := range 200 { // more than a pipe holds
+		l.Put(Message{Dataset: Flow, ID: fmt.Sprint(n), Value: full})
+		eventually.True(t, "a place in the queue, or a blocked write", func() bool { s := l.Status(); return s.Queued < 5 || lasts(l) })
+	}
+	eventually.True(t, "a write that lasts", func() bool { return lasts(l) })
+	l.mu.Lock()
+	l.writing = l.writing.Add(-lineBlocked)
+	l.mu.Unlock()
+	if s := l.Status(); s.OK || !s.Down || s.Reason != reasonBlocked || s.Fault != FaultOutput {
+		t.Errorf("%+v", s)
+	}
+	go io.Copy(io.Discard, r) //nolint:errcheck // until the test is over
+	eventually.True(t, "all is well again", func() bool { s := l.Status(); return s.OK && !s.Down && s.Queued == 0 })
+	if _, err := closeIn(t, time.Minute, l); err != nil {
+		t.Error(err)
+	}
+}
+
+// lasts reports whether a write is under way.
+func lasts(l *Lines) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.writing.IsZero()
+}
