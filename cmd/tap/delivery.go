@@ -188,9 +188,9 @@ func (o *outlet) tell(t *tap, now time.Time) {
 	}
 	o.next = now.Add(time.Second)
 	s := t.publisher.Status()
-	switch {
-	case s.Reason == o.reason:
-	case s.Reason == "":
+	switch s.Reason {
+	case o.reason:
+	case "":
 		t.log.Info("records are written again")
 	default:
 		t.log.Error("records are not written", "error", s.Reason, "records_waiting", s.Queued)

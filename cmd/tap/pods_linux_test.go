@@ -210,7 +210,7 @@ func (p pod) start(t *testing.T, env []string, args ...string) *process {
 	if err := x.Start(); err != nil {
 		t.Fatal(err)
 	}
-	x.out, x.in = bufio.NewReaderSize(out, 1<<20), in
+	x.out, x.in = bufio.NewReaderSize(collect(out), 1<<20), in
 	t.Cleanup(func() {
 		in.Close()
 		syscall.Kill(-x.Process.Pid, syscall.SIGKILL) // with what it started
@@ -220,6 +220,45 @@ func (p pod) start(t *testing.T, env []string, args ...string) *process {
 		}
 	})
 	return x
+}
+
+// collected is an output that is read as it is written, whoever wants it: a tap whose output nobody reads says that it is blocked.
+type collected struct {
+	mu   sync.Mutex
+	more *sync.Cond
+	b    bytes.Buffer
+	err  error // how it ended
+}
+
+func collect(from io.Reader) *collected {
+	c := &collected{}
+	c.more = sync.NewCond(&c.mu)
+	go func() {
+		some := make([]byte, 64<<10)
+		for {
+			n, err := from.Read(some)
+			c.mu.Lock()
+			c.b.Write(some[:n])
+			c.err = err
+			c.mu.Unlock()
+			if c.more.Broadcast(); err != nil {
+				return
+			}
+		}
+	}()
+	return c
+}
+
+func (c *collected) Read(b []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.b.Len() == 0 && c.err == nil {
+		c.more.Wait()
+	}
+	if c.b.Len() > 0 {
+		return c.b.Read(b)
+	}
+	return 0, c.err
 }
 
 // line waits for a line of output that f accepts and returns all lines up to it.

@@ -212,7 +212,7 @@ func TestLinesBlockedIsTold(t *testing.T) {
 	if s := l.Status(); s.OK || !s.Down || s.Reason != reasonBlocked || s.Fault != FaultOutput {
 		t.Errorf("%+v", s)
 	}
-	go io.Copy(io.Discard, r) //nolint:errcheck // until the test is over
+	go io.Copy(io.Discard, r) // until the test is over
 	eventually.True(t, "all is well again", func() bool { s := l.Status(); return s.OK && !s.Down && s.Queued == 0 })
 	if _, err := closeIn(t, time.Minute, l); err != nil {
 		t.Error(err)
