@@ -45,6 +45,7 @@ var words = map[string]string{
 	"server_flight_without_request": "the sizes of the server's encrypted records have no room for a request for a client certificate",
 	"server_flight_fragmented":      "the server cuts or pads its encrypted records, which hides whether it asked for a certificate: a client could pass for one that sent one",
 	"padded_16":                     "each record has 16 bytes more, as Java's have",
+	"padded_to_16":                  "records are padded to multiples of 16 bytes, as those of Mbed TLS are",
 	"padded_records":                "the client pads its records, which hides their meaning",
 	"unrecognized_client_flight":    "the sizes of the client's encrypted records fit no known meaning",
 	"unacknowledged_flight":         "the client's encrypted records cannot be told from those before the server's hello",

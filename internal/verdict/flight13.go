@@ -79,30 +79,39 @@ func joined(all []dissect.Record, from int64, early bool, alerts int) ([]dissect
 	return all, ""
 }
 
+// paddingReasons are the reasons that tell how records are padded, by the index of senders.
+var paddingReasons = [...]string{"", "padded_16", "padded_to_16"}
+
 // read fits the client's records to the table: sizes in, meaning out.
 func read(r []dissect.Record, s suite, t *dissect.TLS) flight {
 	f := flight{records: r, auth: AuthUnknown}
 	first := r[0].Length
-	for _, pad := range paddings {
-		if pad > 0 {
-			f.reason = []string{"padded_16"}
+	for i, d := range s.senders() {
+		if !d.fits(r) {
+			continue
+		}
+		if i > 0 {
+			f.reason = []string{paddingReasons[i]}
 		}
 		switch {
-		case first == s.finished+pad:
+		case first == d.finished && (d.slack == 0 || !limited(t.Hello)): // or it is part of a message
 			f.is(AuthNotRequested, 0, "finished_only_flight")
-			f.twice = len(r) > 1 && (r[1].Length == s.finished || r[1].Length == s.finished+jssePadding)
+			f.twice = len(r) > 1 && (r[1].Length == s.finished || r[1].Length == s.finished+jssePadding || r[1].Length == d.finished)
 			return f
-		case first == s.finished+emptyCertificate+pad && !splits(t.Hello):
+		case first == d.finished+emptyCertificate && !splits(t.Hello):
 			f.is(AuthDeclined, 0, "empty_certificate_flight")
 			return f
-		case first == s.empty+pad && len(r) == 1:
+		case first == d.empty && len(r) == 1 && d.empty == d.alert:
+			f.refuses, f.reason = true, []string{"alert_sized_record"}
+			return f
+		case first == d.empty && len(r) == 1:
 			f.hollow = true
 			f.reason = []string{"unrecognized_client_flight"}
 			return f
-		case first == s.empty+pad && len(r) > 1 && r[1].Length == s.finished+pad:
+		case first == d.empty && r[1].Length == d.finished:
 			f.is(AuthDeclined, 1, "empty_certificate_flight")
 			return f
-		case f.readSplit(s, pad, t):
+		case f.readSplit(d, t):
 			return f
 		}
 	}
@@ -137,19 +146,19 @@ const maxSplit = 40
 // readSplit looks for a Certificate, a CertificateVerify and a Finished in records of
 // their own. A Certificate may take several records, where the sender keeps them small
 // its CertificateVerify too.
-func (f *flight) readSplit(s suite, pad int, t *dissect.TLS) bool {
+func (f *flight) readSplit(s suite, t *dissect.TLS) bool {
 	r := f.records
-	if r[0].Length <= s.finished+emptyCertificate+pad {
+	if r[0].Length <= s.finished+emptyCertificate {
 		return false
 	}
 	sum := r[0].Length
 	for k := 1; k < min(len(r), maxSplit); k++ {
 		n := r[k].Length
 		switch n {
-		case s.empty + pad, s.finished + emptyCertificate + pad:
+		case s.empty, s.finished + emptyCertificate:
 			return false // an empty Certificate: what came before it was something else
-		case s.finished + pad:
-			return f.isSplit(s, pad, t, k, sum)
+		case s.finished:
+			return f.isSplit(s, t, k, sum)
 		}
 		sum += n
 	}
@@ -158,11 +167,11 @@ func (f *flight) readSplit(s suite, pad int, t *dissect.TLS) bool {
 
 // isSplit reports whether the k records before a Finished, of sum bytes together, hold a
 // Certificate and a CertificateVerify, and reads them.
-func (f *flight) isSplit(s suite, pad int, t *dissect.TLS, k, sum int) bool {
+func (f *flight) isSplit(s suite, t *dissect.TLS, k, sum int) bool {
 	r := f.records
-	verify := r[k-1].Length - s.over - pad - verifyOver
-	whole := k > 1 && keyHint(verify) != ""
-	content := sum - k*(s.over+pad)
+	verify := r[k-1].Length - s.over
+	whole := k > 1 && signed(verify, s.slack)
+	content := sum - k*s.over
 	switch {
 	case sum < leastCertificate(s, t.Hello)+verifyOver+leastSignature, !whole && r[0].Length < r[k-1].Length:
 		return false
@@ -170,9 +179,9 @@ func (f *flight) isSplit(s suite, pad int, t *dissect.TLS, k, sum int) bool {
 		return false
 	}
 	f.is(AuthPresented, k, "certificate_flight_split")
-	if f.split = whole; whole {
-		f.hint = keyHint(verify)
-		f.chain = sum - r[k-1].Length - (k-1)*(s.over+pad) - emptyCertificate - entryOver
+	if f.split = whole; whole && s.slack == 0 {
+		f.hint = keyHint(verify - verifyOver)
+		f.chain = sum - r[k-1].Length - (k-1)*s.over - emptyCertificate - entryOver
 	}
 	return true
 }
@@ -299,9 +308,11 @@ func (f *flight) awaitLater(t *dissect.TLS, s suite, e ends) {
 func finishedIn(r []dissect.Record, s suite) flight {
 	f := flight{records: r, auth: AuthUnknown, refuses: alone(r, s)}
 	for i, x := range r {
-		if x.Length == s.finished || x.Length == s.finished+jssePadding {
-			f.end, f.last, f.firm = x.End, i, true
-			break
+		for _, d := range s.senders() {
+			if x.Length == d.finished && d.fits(r) {
+				f.end, f.last, f.firm = x.End, i, true
+				return f
+			}
 		}
 	}
 	return f

@@ -34,12 +34,14 @@ func served(t *dissect.TLS, end int64, e ends) bool {
 	return n > refusalRecords || most-end > refusalBytes || t.More(t.Client) > 0 || e.lasted > refusalTime
 }
 
-// clientPad returns what the client adds to each record, by the last one of its flight, which
-// ends at end: -1 where that is not known.
-func clientPad(r []dissect.Record, end int64, s suite) int {
+// clientFinished returns the size of the client's Finished, the last record of its flight,
+// which ends at end: -1 where that is not known.
+func clientFinished(r []dissect.Record, end int64, s suite) int {
 	for _, x := range r {
-		if n := x.Length - s.finished; x.End == end && (n == 0 || n == jssePadding) {
-			return n
+		for _, d := range s.senders() {
+			if x.End == end && x.Length == d.finished {
+				return x.Length
+			}
 		}
 	}
 	return -1
@@ -73,7 +75,7 @@ func (f *serverFlight) answersEnd(i int, end int64, s suite, e ends) bool {
 		return false
 	}
 	n := r[last].Length
-	return s.isAlert(n, clientPad(r, end, s)) || len(flight) > 0 && s.block(append(flight, n)) > 0
+	return s.isAlert(n, clientFinished(r, end, s)) || len(flight) > 0 && s.block(append(flight, n)) > 0
 }
 
 // mayRefuse reports whether the alert-sized records of an answer to the client's flight, which
@@ -85,7 +87,7 @@ func (f *serverFlight) mayRefuse(a *answer, end int64, s suite) bool {
 		return false
 	}
 	r, _ := f.t.Records(f.t.Client)
-	pad := clientPad(r, end, s)
+	finished := clientFinished(r, end, s)
 	n, _ := f.t.BeforeEnd(f.t.Client)
 	before, behind := false, false
 	for _, x := range r[:min(n, len(r))] {
@@ -96,7 +98,7 @@ func (f *serverFlight) mayRefuse(a *answer, end int64, s suite) bool {
 			}
 		case x.Ack < a.alert.End:
 			before = true
-		case !s.isAlert(x.Length, pad):
+		case !s.isAlert(x.Length, finished):
 			behind = true
 		}
 	}

@@ -14,7 +14,8 @@ type serverFlight struct {
 	last     int    // index of the record that the server's Finished is in, or is at the earliest
 	most     int    // the same, if acknowledgements are not heeded
 	request  string // withRequest, withoutRequest, or empty where that cannot be told
-	pad      int    // what it adds to each record, -1 where its flight was not understood
+	own      int    // length of the record with its Finished, -1 where its flight was not understood
+	unit     int    // the largest number that content, type and padding of its first records are multiples of
 	block    int    // what it pads its records to, 0 if to nothing
 }
 
@@ -28,7 +29,8 @@ const (
 func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 	r, complete := t.Records(t.Client.Other())
 	var room [4]int
-	f := serverFlight{t: t, records: r, complete: complete, block: s.block(lengths(room[:0], t, t.Client.Other(), r))}
+	first := lengths(room[:0], t, t.Client.Other(), r)
+	f := serverFlight{t: t, records: r, complete: complete, own: -1, unit: s.unit(first), block: s.block(first)}
 	if end > 0 {
 		if i := slices.IndexFunc(r, func(r dissect.Record) bool { return r.Ack >= end }); i >= 0 {
 			r = r[:i]
@@ -38,16 +40,15 @@ func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 	if f.most = f.last; len(r) < len(f.records) {
 		f.most, _ = f.read(f.records, s)
 	}
-	f.pad = -1
 	if f.last > 0 {
-		f.pad = f.records[f.last].Length - s.finished
+		f.own = f.records[f.last].Length
 	}
 	return f
 }
 
 func (f *serverFlight) read(r []dissect.Record, s suite) (last int, request string) {
-	for _, pad := range paddings {
-		if last, request = f.finished(r, s, pad); last > 0 {
+	for _, d := range s.senders() {
+		if last, request = f.finished(r, s, d); last > 0 {
 			break
 		}
 	}
@@ -58,19 +59,23 @@ func (f *serverFlight) read(r []dissect.Record, s suite) (last int, request stri
 // CertificateVerify or, of a resumption, its EncryptedExtensions. Four messages are
 // EncryptedExtensions, Certificate, CertificateVerify and Finished; in five there is a
 // CertificateRequest. A message that does not fit goes on in the next record.
-func (f *serverFlight) finished(r []dissect.Record, s suite, pad int) (last int, request string) {
+// s are the sizes of the suite, d those of the server.
+func (f *serverFlight) finished(r []dissect.Record, s, d suite) (last int, request string) {
+	if !d.fits(r) {
+		return 0, ""
+	}
 	if f.t.Server.PSK {
-		if len(r) > 1 && r[1].Length == s.finished+pad {
+		if len(r) > 1 && r[1].Length == d.finished {
 			return 1, ""
 		}
 		return 0, ""
 	}
 	var m messages
 	for k, x := range r {
-		if x.Length == s.finished+pad && m.open == 0 && m.n >= 3 && keyHint(m.last-verifyOver) != "" {
+		if x.Length == d.finished && m.open == 0 && m.n >= 3 && signed(m.last, d.slack) {
 			return k, m.request()
 		}
-		m.add(x.Length-s.over-pad, full(x.Length, s, f.t.Hello))
+		m.add(x.Length-d.over, full(x.Length, s, f.t.Hello))
 	}
 	return 0, ""
 }
@@ -130,9 +135,9 @@ func (f *serverFlight) mayLack(end int64, s suite) bool {
 	case last == 0:
 		return true
 	}
-	for _, pad := range paddings {
-		for k := 3; k < len(r); k++ {
-			if r[k].Length == s.finished+pad && cutInFour(r[:k], s.over+pad) {
+	for _, d := range s.senders() {
+		for k := 3; k < len(r) && d.fits(r); k++ {
+			if r[k].Length == d.finished && cutInFour(r[:k], d) {
 				return true
 			}
 		}
@@ -142,8 +147,8 @@ func (f *serverFlight) mayLack(end int64, s suite) bool {
 
 // cutInFour reports whether the records before a Finished can be EncryptedExtensions,
 // Certificate and CertificateVerify, cut by a limit: all parts of a message but its last
-// one are as long as the largest record. over is what a record has besides its content.
-func cutInFour(r []dissect.Record, over int) bool {
+// one are as long as the largest record.
+func cutInFour(r []dissect.Record, s suite) bool {
 	limit := 0
 	for _, x := range r {
 		limit = max(limit, x.Length)
@@ -153,7 +158,7 @@ func cutInFour(r []dissect.Record, over int) bool {
 		if j < len(r)-1 && r[j].Length != limit {
 			return false
 		}
-		if verify += r[j].Length - over; keyHint(verify-verifyOver) == "" {
+		if verify += r[j].Length - s.over; !signed(verify, s.slack*(len(r)-j)) {
 			continue
 		}
 		ends := 0 // of messages that end before it for sure
@@ -188,18 +193,19 @@ func (f *serverFlight) answer(end int64, s suite, e ends) (a answer) {
 	if len(f.records) > 0 && f.records[0].Ack >= end {
 		return a // its flight cannot have been sent behind the client's: acknowledgements tell nothing
 	}
+	least, blocks := f.least(s)
 	for i, r := range f.records {
 		if i <= max(f.last, f.most) {
 			continue
 		}
-		alert := f.block == 0 && s.isAlert(r.Length, f.pad)
+		alert := f.block == 0 && !blocks && s.isAlert(r.Length, f.own)
 		switch {
 		case alert && r.Ack > f.t.ClientHelloEnd+changeCipherSpec: // it may refuse what has come of the flight
 			a.parted = a.parted || a.alerts > 0 && (r.Ack != a.alert.Ack || r.Time != a.alert.Time)
 			a.alerts, a.alert = a.alerts+1, r
 			a.farewell = a.farewell || f.answersEnd(i, end, s, e)
 		case alert, r.Ack < end:
-		case r.Length <= s.alert+max(f.pad, 0) || f.block > 0 && r.Length <= f.block+s.over || !confirmed(f.t, f.t.Client.Other(), f.records, i):
+		case r.Length <= least || f.block > 0 && r.Length <= f.block+s.over || !confirmed(f.t, f.t.Client.Other(), f.records, i):
 			a.unclear++
 		default:
 			a.data = true
@@ -207,6 +213,24 @@ func (f *serverFlight) answer(end int64, s suite, e ends) (a answer) {
 	}
 	a.data = a.data || a.unclear > maxRefusal
 	return a
+}
+
+// least returns the size of the largest record of the server's that may be an alert, and
+// whether it pads as Mbed TLS does, so that an alert is as large as up to 15 bytes of data.
+// Unless its records are those of a sender that adds the same to each, it may pad to any
+// power of two that its first ones fit.
+func (f *serverFlight) least(s suite) (n int, blocks bool) {
+	n = s.alert
+	for _, d := range s.senders() {
+		switch {
+		case f.own != d.finished:
+		case d.slack == 0:
+			return d.alert, false
+		default:
+			n, blocks = d.alert, true
+		}
+	}
+	return max(n, s.over-1+f.unit&-f.unit), blocks
 }
 
 // spokeBefore tells that the server sent more than its flight before the client's,

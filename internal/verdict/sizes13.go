@@ -1,5 +1,7 @@
 package verdict
 
+import "github.com/meshtls-tap/meshtls-tap/internal/dissect"
+
 // suite holds the sizes that a cipher suite gives to the messages of interest, as
 // TLSCiphertext.length counts them (RFC 8446 section 5.2).
 type suite struct {
@@ -7,6 +9,7 @@ type suite struct {
 	finished int // Finished alone in a record
 	empty    int // Certificate without an entry, alone in a record
 	alert    int // an alert
+	slack    int // over may be up to so much too large: the padding varies from record to record
 }
 
 const (
@@ -28,10 +31,55 @@ const (
 	leastCompressed = 12 + 32 + leastSignature
 	// jssePadding is what Java's TLS adds to every record.
 	jssePadding = 16
+	// mbedBlock is the multiple to which Mbed TLS 3 pads the content and the content type of
+	// every record by default (MBEDTLS_SSL_CID_TLS1_3_PADDING_GRANULARITY).
+	mbedBlock = 16
 )
 
-// paddings are the constant ones that stacks add to every record.
-var paddings = [...]int{0, jssePadding}
+// senders returns the sizes of s, those of a sender that does not pad, and the same sizes of
+// Java and of Mbed TLS.
+func (s suite) senders() [3]suite {
+	java := suite{over: s.over + jssePadding, finished: s.finished + jssePadding, empty: s.empty + jssePadding, alert: s.alert + jssePadding}
+	up := func(n int) int { return n + (mbedBlock-(n-s.over+1)%mbedBlock)%mbedBlock }
+	mbed := suite{over: s.over + mbedBlock - 1, finished: up(s.finished), empty: up(s.empty), alert: up(s.alert), slack: mbedBlock - 1}
+	return [3]suite{s, java, mbed}
+}
+
+// inBlocks reports whether the first records may be padded as Mbed TLS pads them. over is what
+// a record has besides its content if its sender does not pad.
+func inBlocks(r []dissect.Record, over int) bool {
+	for _, x := range r[:min(len(r), 4)] {
+		if (x.Length-over+1)%mbedBlock != 0 {
+			return false
+		}
+	}
+	return len(r) > 0
+}
+
+// fits reports whether the first records can be of a sender with these sizes.
+func (s suite) fits(r []dissect.Record) bool { return s.slack == 0 || inBlocks(r, s.over-s.slack) }
+
+// isAlert reports whether a record of n bytes is as large as an alert of a sender whose
+// Finished takes the given number of bytes, -1 where that is not known.
+func (s suite) isAlert(n, finished int) bool {
+	for i, d := range s.senders() {
+		if n == d.alert && (finished == d.finished || finished < 0 && i < 2) {
+			return true
+		}
+	}
+	return false
+}
+
+// signed reports whether a message may be a CertificateVerify, by its size: n bytes at least,
+// and slack more at most.
+func signed(n, slack int) bool {
+	for i := range slack + 1 {
+		if keyHint(n-verifyOver+i) != "" {
+			return true
+		}
+	}
+	return false
+}
 
 // lengths13 are the lengths of hash and tag of the suites of TLS 1.3 whose sizes are known
 // (RFC 8446 appendix B.4, RFC 8998, RFC 9367, draft-irtf-cfrg-aegis-aead; RFC 9150: an HMAC
@@ -54,12 +102,6 @@ func sizes(cipher uint16) (s suite, known bool) {
 	}
 	over := 1 + n[1]
 	return suite{over: over, finished: messageHeader + n[0] + over, empty: emptyCertificate + over, alert: 2 + over}, known
-}
-
-// isAlert reports whether a record of n bytes is as large as an alert of a sender that adds
-// pad bytes to each record, -1 where that is not known.
-func (s suite) isAlert(n, pad int) bool {
-	return n == s.alert+max(pad, 0) || pad < 0 && n == s.alert+jssePadding
 }
 
 // keyHint names the key that makes signatures of n bytes, empty if none is known.
@@ -96,6 +138,16 @@ func keyHint(n int) string {
 // block returns the block that a sender pads its records to (RFC 8446 section 5.4): the
 // largest number that divides all of the first ones, 0 if there is none of note.
 func (s suite) block(lengths []int) int {
+	all := s.unit(lengths)
+	if all >= leastBlock && (len(lengths) > 1 || all%leastBlock == 0) {
+		return all
+	}
+	return 0
+}
+
+// unit returns the largest number that divides the content, the content type and the padding
+// of all of the first records.
+func (s suite) unit(lengths []int) int {
 	tag := s.over - 1
 	all := 0
 	for _, n := range lengths[:min(len(lengths), 4)] {
@@ -106,10 +158,7 @@ func (s suite) block(lengths []int) int {
 			}
 		}
 	}
-	if all >= leastBlock && (len(lengths) > 1 || all%leastBlock == 0) {
-		return all
-	}
-	return 0
+	return all
 }
 
 // leastBlock is the smallest block that is told from chance.
