@@ -15,7 +15,7 @@ race)  wanted="$network ethtool $broker python3 venv=python3-venv gcc cc=libc6-d
 demo)  wanted="$network python3 venv=python3-venv"; [[ -z ${KAFKA#0} ]] || wanted+=" $broker" ;;
 compare) wanted="tshark" ;;
 bench) wanted="ip=iproute2 nft=nftables tcpdump tshark argus=argus-server softflowd ndpiReader=libndpi-bin wrk iperf3" ;;
-tlslab) wanted="$network python3 venv=python3-venv javac=default-jdk-headless mvn=maven cargo cmake gcc cc=libc6-dev escript=erlang-base erlang-ssl wolfssl=libwolfssl-dev gnutls-serv=gnutls-bin selfserv=libnss3-tools nginx=nginx-light haproxy stunnel=stunnel4" ;;
+tlslab) wanted="$network python3 venv=python3-venv javac=default-jdk-headless mvn=maven cargo cmake make gcc c++=g++ cc=libc6-dev xz=xz-utils escript=erlang-base erlang-ssl wolfssl=libwolfssl-dev gnutls-serv=gnutls-bin selfserv=libnss3-tools nginx=nginx-light haproxy stunnel=stunnel4" ;;
 image) wanted="buildah busybox=busybox-static ca-certificates"; if docker info >/dev/null 2>&1; then wanted=""; fi ;;
 *)     echo "usage: tools/setup.sh test|race|demo|image|compare|bench|tlslab" >&2; exit 2 ;;
 esac

@@ -41,6 +41,32 @@ aws() {
 	cp "$work/target/release/peer" "$work/$name/peer"
 }
 
+# carried NAME CRATE VERSION: the source of a stack in C or C++, which the crate carries, in $work/NAME
+carried() {
+	mkdir -p "$work/$1"
+	(cd "$work/$1" && cargo info -q "$2@$3" >/dev/null)
+	source=$(ls -d "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"$2-$3" | head -1)
+}
+
+mbedtls() { # 3, with its default configuration
+	local source
+	carried mbedtls mbedtls-rs-sys 0.3.1
+	local tls=$source/mbedtls
+	cc -O1 -I"$tls/include" -I"$tls/library" -I"$tls"/3rdparty/everest/include{,/everest} -I"$tls/3rdparty/p256-m/p256-m/include" \
+		-o "$work/mbedtls/peer" peers/mbed3.c "$tls"/library/*.c "$tls"/3rdparty/everest/library/{everest,x25519,Hacl_Curve25519_joined}.c
+}
+
+botan() { # one file of 90,000 lines: it takes 2 GB and two minutes
+	local source
+	carried botan botan-src 0.31300.1
+	if [ ! -f "$work/botan/libbotan-3.a" ]; then
+		tar -C "$work/botan" --strip-components=1 -xJf "$source"/vendor/Botan-*.tar.xz
+		(cd "$work/botan" && ./configure.py --amalgamation --minimized-build --build-targets=static --without-documentation --no-install-python-module --cxxflags=-O1 \
+			--enable-modules=tls12,tls13,tls_cbc,chacha20poly1305,ccm,x25519,pcurves_secp256r1,pcurves_secp384r1,emsa_pssr,auto_rng,system_rng,certstor_flatfile && make libs)
+	fi
+	c++ -std=c++20 -O1 -I"$work/botan" -o "$work/botan/peer" peers/botan.cpp "$work/botan/libbotan-3.a"
+}
+
 jars() { # other providers for Java
 	[ -d "$work/jars" ] || mvn -q -f peers/pom.xml dependency:copy-dependencies -DoutputDirectory="$work/jars"
 }
@@ -49,6 +75,8 @@ build "JSSE" javac -d "$work" peers/Peer.java
 build "Bouncy Castle and Conscrypt" jars
 build "wolfSSL" cc -O1 -Wall -o "$work/wolf" peers/wolf.c -lwolfssl
 build "rustls" rust
+build "Mbed TLS 3" mbedtls
+build "Botan" botan
 build "s2n" aws s2n s2n
 build "rustls aws-lc" aws awslc rust --no-default-features --features awslc
 build "what is in Python" python

@@ -179,6 +179,8 @@ func (l *lab) stacks() map[string]*stack {
 		peer("rustls aws-lc", version("awslc/Cargo.lock", "rustls"), built("awslc/peer"), pemFile, filepath.Join(l.work, "awslc/peer")),
 		peer("rustls", version("rust/Cargo.lock", "rustls"), built("rust/target/release/peer"), pemFile, filepath.Join(l.work, "rust/target/release/peer")),
 		peer("wolfSSL", output(`\d+\.\d+\.\d+`, "dpkg-query", "-W", "-f", "${Version}", "libwolfssl-dev"), built("wolf"), pemFile, filepath.Join(l.work, "wolf")),
+		peer("Mbed TLS 3", output(`[\d.]+`, filepath.Join(l.work, "mbedtls/peer"), "version"), built("mbedtls/peer"), pemFile, filepath.Join(l.work, "mbedtls/peer")),
+		peer("Botan", output(`[\d.]+`, filepath.Join(l.work, "botan/peer"), "version"), built("botan/peer"), pemFile, filepath.Join(l.work, "botan/peer")),
 		peer("tlslite-ng", module("tlslite-ng"), script("lite.py"), pemFile, python),
 		peer("OpenSSL 4", output(`\d\.\d+\.\d+`, python, "-c", "from OpenSSL import SSL; print(SSL.SSLeay_version(0))"), script("openssl4.py"), pemFile, python),
 		peer("Node", output(`\d+\.\d+\.\d+`, node, "--version"), func(l *lab) []string { return []string{node, filepath.Join(l.peers, "peer.js")} }, pemFile, node),

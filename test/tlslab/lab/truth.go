@@ -56,8 +56,8 @@ func (r row) String() string { return strings.Join(r.fields(), " | ") }
 // Errors by which servers of any stack say what was wrong with a client's certificate:
 // it was there, and it was not.
 var (
-	badCertificate = regexp.MustCompile(`(?i)verif\w* (failed|error)|unknown.?(authority|ca|issuer)|expired|untrusted|not trusted|unable to (get|find) (local )?issuer|self.?signed|path (building|validation)|bad.?certificate|error in the certificate|ASN (date|no signer)|invalid (peer )?certificate|certificate (is|was) (not|invalid)|signer`)
-	noCertificate  = regexp.MustCompile(`(?i)(did(n't| not)|does not) (provide|return|present|send)|no (peer |client )?certificate|certificate.?required|NoCertificatesPresented|empty (client )?certificate|no cert|sent no cert`)
+	badCertificate = regexp.MustCompile(`(?i)verif\w* (failed|error)|unknown.?(authority|ca|issuer)|expired|untrusted|not trusted|unable to (get|find) (local )?issuer|self.?signed|path (building|validation)|certificate validation failure|bad.?certificate|error in the certificate|ASN (date|no signer)|invalid (peer )?certificate|certificate (is|was) (not|invalid)|signer`)
+	noCertificate  = regexp.MustCompile(`(?i)(did(n't| not)|does not) (provide|return|present|send)|send a certificate, but it did not|no (peer |client )?certificate|certificate.?required|NoCertificatesPresented|empty (client )?certificate|no cert|sent no cert`)
 )
 
 // truth makes rows of what a server said.
