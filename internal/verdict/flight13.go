@@ -171,11 +171,11 @@ func (f *flight) isSplit(s suite, t *dissect.TLS, k, sum int) bool {
 	r := f.records
 	verify := r[k-1].Length - s.over
 	whole := k > 1 && signed(verify, s.slack)
-	content := sum - k*s.over
+	first := r[0].Length - s.over
 	switch {
 	case sum < leastCertificate(s, t.Hello)+verifyOver+leastSignature, !whole && r[0].Length < r[k-1].Length:
 		return false
-	case (!whole || limited(t.Hello)) && content <= mostEmpty, !whole && splits(t.Hello):
+	case (!whole || limited(t.Hello)) && first <= mostHollow, !whole && splits(t.Hello):
 		return false
 	}
 	f.is(AuthPresented, k, "certificate_flight_split")

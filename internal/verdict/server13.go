@@ -217,8 +217,8 @@ func (f *serverFlight) answer(end int64, s suite, e ends) (a answer) {
 
 // least returns the size of the largest record of the server's that may be an alert, and
 // whether it pads as Mbed TLS does, so that an alert is as large as up to 15 bytes of data.
-// Unless its records are those of a sender that adds the same to each, it may pad to any
-// power of two that its first ones fit.
+// Unless its records are those of a sender that adds the same to each, it may pad to a block
+// that its first ones fit.
 func (f *serverFlight) least(s suite) (n int, blocks bool) {
 	n = s.alert
 	for _, d := range s.senders() {
@@ -230,7 +230,10 @@ func (f *serverFlight) least(s suite) (n int, blocks bool) {
 			n, blocks = d.alert, true
 		}
 	}
-	return max(n, s.over-1+f.unit&-f.unit), blocks
+	if f.unit > 0 && f.unit < leastBlock {
+		n = max(n, s.over-1+(s.alert-s.over+f.unit)/f.unit*f.unit)
+	}
+	return n, blocks
 }
 
 // spokeBefore tells that the server sent more than its flight before the client's,

@@ -1,0 +1,102 @@
+package verdict_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// sender is how an end puts messages into records of TLS 1.3.
+type sender struct {
+	block int  // content and type are padded to a multiple of that
+	more  int  // bytes of padding in every record
+	limit int  // most content of a record
+	joins bool // a flight is one message
+}
+
+// records returns the lengths of the records of messages, as wire.play takes them. The tag
+// has 16 bytes.
+func (s sender) records(messages ...int) string {
+	if s.joins {
+		sum := 0
+		for _, n := range messages {
+			sum += n
+		}
+		messages = []int{sum}
+	}
+	var b strings.Builder
+	for _, n := range messages {
+		for ; n > 0; n -= s.limit {
+			content := min(n, s.limit) + 1 + s.more
+			fmt.Fprintf(&b, " %d", 16+(content+s.block-1)/s.block*s.block)
+		}
+	}
+	return b.String()
+}
+
+// anySender returns a sender by chance: any of those that are known, or of another padding.
+func anySender(r *rand.Rand) sender {
+	s := sender{block: 1, limit: 1 << 14, joins: r.IntN(2) == 0}
+	switch r.IntN(4) {
+	case 0:
+		s.more = 16
+	case 1:
+		s.block = 16
+	case 2:
+		s.block = []int{2, 8, 20, 24, 32, 48, 60, 64, 100, 128, 256, 512}[r.IntN(12)]
+	}
+	if r.IntN(4) == 0 {
+		if s.limit = 64 << r.IntN(6); s.more > 0 {
+			s.limit = max(s.limit, 512) // Java's least
+		}
+	}
+	return s
+}
+
+// TestAnySender: ends that pad, join and cut their records by any rule of their own, and are
+// honest but for a context that the server chooses and the client repeats, make no handshake
+// without a certificate look mutual, nor one whose certificate the server refuses.
+func TestAnySender(t *testing.T) {
+	const runs = 20_000
+	r := rand.New(rand.NewPCG(1, 2))
+	pick := func(from ...int) int { return from[r.IntN(len(from))] }
+	for range runs {
+		client, server := anySender(r), anySender(r)
+		suite, finished := uint16(0x1301), 36
+		if r.IntN(2) == 0 {
+			suite, finished = 0x1302, 52
+		}
+		signature := pick(64, 70, 71, 72, 102, 103, 104, 256, 384, 512)
+		flight := []int{pick(6, 10, 15, 30), 8 + 5 + 300 + r.IntN(1500), 8 + signature, finished}
+		asks, refused := r.IntN(2) == 0, r.IntN(2) == 0
+		answer := []int{8 + r.IntN(400)}
+		mine := []int{finished}
+		if asks || refused {
+			flight = append(flight[:1:1], append([]int{30 + r.IntN(200)}, flight[1:]...)...)
+			if mine = []int{8, finished}; !client.joins {
+				mine[0] += pick(0, r.IntN(256)) // no client is known that repeats a context and joins
+			}
+		}
+		packets := "S" + server.records(flight...) + " | C"
+		if refused {
+			mine = []int{8 + 5 + 200 + r.IntN(1500), 8 + pick(64, 70, 71, 72, 103, 256), finished}
+			packets += client.records(mine...) + " | C" + client.records(100) + " | S" + server.records(2) + " | S fin"
+		} else {
+			packets += client.records(mine...) + " | C" + client.records(r.IntN(300)+1) + " | S" + server.records(answer...)
+		}
+		h := hello{extensions: map[uint16]string{}}
+		if client.block > 1 && (client.block != 16 || r.IntN(2) == 0) { // only OpenSSL pads to any block
+			h.extensions[extETM] = ""
+		}
+		if min(client.limit, server.limit) < 512 { // nobody keeps its records smaller unasked
+			h.extensions[extLimit] = u16(uint16(server.limit))
+		}
+		got := newWire(t, h, hello{suite: suite}).play(packets).judge(verdict.New(verdict.Config{}), 1, true)
+		if got.Verdict == verdict.MTLS || got.TLS.ClientAuth == verdict.AuthPresented && !refused || refused && got.TLS.Outcome == verdict.OutcomeEstablished {
+			t.Errorf("%04x client %+v server %+v asks %v refused %v mine %v flight %v: %s: %s", suite, client, server, asks, refused, mine, flight, packets, said(got))
+		}
+	}
+}
