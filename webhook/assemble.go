@@ -38,6 +38,9 @@ const policiesMinor = 30
 func assemble(cfg Config, serverMinor int) (*webhook, error) {
 	w := &webhook{cfg: cfg.injection(serverMinor), events: &events{}}
 	server := &server{listen: cfg.Listen, drain: cfg.Drain, log: cfg.Log}
+	if cfg.ClientCA != "" {
+		server.clients = &clients{file: cfg.ClientCA, names: cfg.ClientNames}
+	}
 	mgr, err := newManager(cfg, w.cfg, server)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ type server struct {
 	listen      string
 	handler     http.Handler
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	clients     *clients     // who may call; nil: everybody
 	more        func() error // what else readiness needs
 	drain       time.Duration
 	log         *slog.Logger
@@ -37,7 +38,7 @@ func (s *server) Start(ctx context.Context) error {
 	}
 	web := &http.Server{
 		Handler:           s.handler,
-		TLSConfig:         &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificate},
+		TLSConfig:         s.tls(),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 16 << 10,
 		ErrorLog:       log.New(io.Discard, "", 0), // handshakes of scanners and of probes
@@ -62,6 +63,15 @@ func (s *server) Start(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// tls returns the configuration of the HTTPS server.
+func (s *server) tls() *tls.Config {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: s.certificate}
+	if s.clients == nil {
+		return config
+	}
+	return s.clients.require(config)
 }
 
 // healthz answers as long as the process does.

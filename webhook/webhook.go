@@ -50,6 +50,8 @@ type Config struct {
 	Configurations                []string
 	Service, Namespace, Pod       string
 	Lease                         string
+	ClientCA                      string   // PEM file of who signs the API server's client certificate; "": nobody is asked for one
+	ClientNames                   []string // names that it has to have one of; empty: any
 	Events                        bool
 
 	Version string
@@ -98,6 +100,14 @@ func (c *Config) Check() error {
 	}
 	if c.CertMode == certsSelf && len(c.Configurations) == 0 {
 		bad("WEBHOOK_CONFIGURATION_NAME", "", "the name of a MutatingWebhookConfiguration")
+	}
+	if c.ClientCA == "" && len(c.ClientNames) > 0 {
+		bad("WEBHOOK_CLIENT_NAMES", strings.Join(c.ClientNames, ","), "WEBHOOK_CLIENT_CA_FILE with it")
+	}
+	if c.ClientCA != "" {
+		if _, err := ReadClientCA(c.ClientCA); err != nil {
+			errs = append(errs, fmt.Errorf("WEBHOOK_CLIENT_CA_FILE: %w", err))
+		}
 	}
 	if _, err := inject.ParseSettings(c.Settings); err != nil {
 		errs = append(errs, fmt.Errorf("WEBHOOK_SETTINGS: %w", err))

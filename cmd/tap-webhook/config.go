@@ -31,6 +31,8 @@ type environment struct {
 	CertDir        string     `env:"WEBHOOK_CERT_DIR" envDefault:"/etc/meshtls-tap-webhook/tls" about:"files: where tls.crt and tls.key are"`
 	CertSecret     string     `env:"WEBHOOK_CERT_SECRET" envDefault:"meshtls-tap-webhook-ca" about:"self: the Secret of the own authority"`
 	CertHosts      []string   `env:"WEBHOOK_CERT_HOSTS" about:"self: further names and addresses in the certificate"`
+	ClientCA       string     `env:"WEBHOOK_CLIENT_CA_FILE" about:"PEM file of the authority of the API server's client certificate; every call then needs one"`
+	ClientNames    []string   `env:"WEBHOOK_CLIENT_NAMES" about:"common or DNS names that it has to have one of; empty: any"`
 	Configurations []string   `env:"WEBHOOK_CONFIGURATION_NAME" about:"MutatingWebhookConfigurations whose caBundle is ours; required with self"`
 	Service        string     `env:"WEBHOOK_SERVICE_NAME" about:"the Service in front; required"`
 	Namespace      string     `env:"POD_NAMESPACE" about:"the own namespace; required"`
@@ -66,6 +68,7 @@ func configuration(environ []string, logs io.Writer) (webhook.Config, error) {
 		Quota: e.Quota, QuotaGrowth: e.QuotaGrowth,
 		ClusterName: e.Cluster, PodOptIn: e.PodOptIn, AllowedAnnotations: variables.List(e.Allowed),
 		CertMode: e.CertMode, CertDir: e.CertDir, CertSecret: e.CertSecret, CertHosts: variables.List(e.CertHosts),
+		ClientCA: e.ClientCA, ClientNames: variables.List(e.ClientNames),
 		Configurations: variables.List(e.Configurations), Service: e.Service, Namespace: e.Namespace, Pod: e.Pod, Lease: e.Lease,
 		Events: e.Events, Version: version,
 	}
@@ -110,7 +113,7 @@ func cluster(kubeconfig string) (*rest.Config, error) {
 // help is the text of --help.
 func help() string {
 	var b strings.Builder
-	b.WriteString("Usage: tap-webhook [check | version]\n\nPuts the tap into pods as they are created. With check it asks, as a dry run, for a pod\nin WEBHOOK_CHECK_NAMESPACE, and fails unless it is tapped (helm test). Everything is set by the environment:\n\n")
+	b.WriteString("Usage: tap-webhook [check | --check | version]\n\nPuts the tap into pods as they are created. With check it asks, as a dry run, for a pod\nin WEBHOOK_CHECK_NAMESPACE, and fails unless it is tapped (helm test). With --check it only\nsays whether its environment can be used. Everything is set by the environment:\n\n")
 	variables.Help[environment](&b)
 	b.WriteString("\nThe middle column is the default. WEBHOOK_SETTINGS is described in webhook/README.md.\n")
 	return b.String()

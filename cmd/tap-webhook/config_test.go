@@ -45,6 +45,9 @@ func TestConfiguration(t *testing.T) {
 		"WEBHOOK_SETTINGS=" + settings:                 `WEBHOOK_SETTINGS: error unmarshaling JSON: while decoding JSON: json: unknown field "nonsense"`,
 		"KUBECONFIG=/nowhere":                          "KUBECONFIG: stat /nowhere",
 		"WEBHOOK_ALLOWED_ANNOTATIONS=duration, filter": "",
+		"WEBHOOK_CLIENT_CA_FILE=/nowhere":              "WEBHOOK_CLIENT_CA_FILE: open /nowhere",
+		"WEBHOOK_CLIENT_CA_FILE=" + settings:           "expected certificates in PEM",
+		"WEBHOOK_CLIENT_NAMES=kube-apiserver":          "WEBHOOK_CLIENT_NAMES=kube-apiserver: expected WEBHOOK_CLIENT_CA_FILE with it",
 		"WEBHOOK_ALLOWED_ANNOTATIONS=cpu":              "WEBHOOK_ALLOWED_ANNOTATIONS=cpu: expected",
 	} {
 		_, err := configuration(least(t, set), os.Stderr)
@@ -97,6 +100,8 @@ func TestCommand(t *testing.T) {
 	}{
 		{[]string{"version"}, nil, exitFine, "tap-webhook dev"},
 		{[]string{"serve"}, nil, exitUsage, `unexpected argument "serve"`},
+		{[]string{"--check"}, []string{"KUBECONFIG=/nowhere"}, exitUsage, "WEBHOOK_IMAGE=: expected a name"},
+		{[]string{"--check"}, least(t), exitFine, ""},
 		{nil, []string{"KUBECONFIG=/nowhere"}, exitUsage, "WEBHOOK_IMAGE=: expected a name"},
 	} {
 		var out, errs bytes.Buffer

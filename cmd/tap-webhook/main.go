@@ -42,6 +42,8 @@ func command(ctx context.Context, args, environ []string, out, errs io.Writer) i
 			return exitFine
 		case "check":
 			return check(ctx, environ, out, errs)
+		case "--check", "-check":
+			return usable(environ, errs)
 		case "help", "--help", "-help", "-h":
 			fmt.Fprint(out, help())
 			return exitFine
@@ -51,12 +53,24 @@ func command(ctx context.Context, args, environ []string, out, errs io.Writer) i
 	}
 	cfg, err := configuration(environ, errs)
 	if err != nil {
-		fmt.Fprintf(errs, "tap-webhook: %v; see \"tap-webhook --help\"\n", err)
-		return exitUsage
+		return unusable(err, errs)
 	}
 	if err := webhook.Run(ctx, cfg); err != nil && !errors.Is(err, context.Canceled) {
 		fmt.Fprintf(errs, "tap-webhook: %v\n", err)
 		return exitError
 	}
 	return exitFine
+}
+
+// usable reports whether the environment can be used, and starts nothing.
+func usable(environ []string, errs io.Writer) int {
+	if _, err := configuration(environ, errs); err != nil {
+		return unusable(err, errs)
+	}
+	return exitFine
+}
+
+func unusable(err error, errs io.Writer) int {
+	fmt.Fprintf(errs, "tap-webhook: %v; see \"tap-webhook --help\"\n", err)
+	return exitUsage
 }

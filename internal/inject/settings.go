@@ -138,6 +138,11 @@ func (s *Settings) check() error {
 		case slices.Contains(reserved, e.Name):
 			return fmt.Errorf("env: %s is set by the webhook", e.Name)
 		}
+		if e.Name == envWindow && e.Value != "" {
+			if err := checkWindow(e.Value); err != nil {
+				return fmt.Errorf("env: %s: %w", e.Name, err)
+			}
+		}
 		if check := checks[annotationOf[e.Name]]; check != nil && e.Value != "" {
 			if err := check(e.Value); err != nil {
 				return fmt.Errorf("env: %s: %w", e.Name, err)

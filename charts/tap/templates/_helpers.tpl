@@ -8,6 +8,35 @@
 {{- .Values.fullnameOverride | default (contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name)) | trunc 52 | trimSuffix "-" }}
 {{- end }}
 
+{{/* The namespace of all objects that have one. */}}
+{{- define "tap.namespace" -}}
+{{- .Values.namespaceOverride | default .Release.Namespace }}
+{{- end }}
+
+{{/* tap.pullSecrets: a pod's imagePullSecrets, of names and of {name: ...} (global.imagePullSecrets is either). */}}
+{{- define "tap.pullSecrets" -}}
+{{- $names := list }}
+{{- range concat .Values.imagePullSecrets (.Values.global.imagePullSecrets | default list) }}
+{{- if kindIs "map" . }}{{ $names = append $names .name }}{{ else }}{{ $names = append $names . }}{{ end }}
+{{- end }}
+{{- with uniq $names }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The port of the webhook's own server: on a node 10250 is the kubelet's. */}}
+{{- define "tap.port" -}}
+{{- .Values.webhook.port | default (ternary 10269 10250 .Values.webhook.hostNetwork) }}
+{{- end }}
+
+{{/* The host of webhook.url without its port and brackets. */}}
+{{- define "tap.urlHost" -}}
+{{- regexReplaceAll ":[0-9]+$" .Values.webhook.url.host "" | replace "[" "" | replace "]" "" }}
+{{- end }}
+
 {{- define "tap.configurationName" -}}
 {{- .Values.webhook.configurationName | default (printf "zz-%s" (include "tap.fullname" .)) }}
 {{- end }}
@@ -46,17 +75,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end }}
 {{- end }}
 
-{{/* tap.image (list $ IMAGE): its full name; a digest wins over the tag. */}}
+{{/* tap.imageName (list $ IMAGE): its name without tag and digest. global.imageRegistry takes the place of the registry's host. */}}
+{{- define "tap.imageName" -}}
+{{- $root := index . 0 }}{{ $image := index . 1 }}
+{{- $registry := $root.Values.image.registry }}
+{{- with $root.Values.global.imageRegistry }}{{ $registry = regexReplaceAll "^[^/]*" $registry . }}{{ end }}
+{{- with $registry }}{{ . }}/{{ end }}{{ $image.repository }}
+{{- end }}
+
+{{/* tap.image (list $ IMAGE): its full name, as NAME:TAG or NAME:TAG@DIGEST. */}}
 {{- define "tap.image" -}}
 {{- $root := index . 0 }}{{ $image := index . 1 }}
-{{- $name := $image.repository }}
-{{- with $root.Values.image.registry }}{{ $name = printf "%s/%s" . $name }}{{ end }}
-{{- if $image.digest }}{{ printf "%s@%s" $name $image.digest }}{{ else }}{{ printf "%s:%s" $name ($image.tag | default $root.Chart.AppVersion) }}{{ end }}
+{{- include "tap.imageName" . }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ with $image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
 {{/* Namespaces that are never looked at: a webhook that answers for its own namespace cannot be started without itself. */}}
 {{- define "tap.excluded" -}}
-{{- append .Values.injection.excludedNamespaces .Release.Namespace | uniq | sortAlpha | toJson }}
+{{- append .Values.injection.excludedNamespaces (include "tap.namespace" .) | uniq | sortAlpha | toJson }}
 {{- end }}
 
 {{/* Pods that cannot or must not be tapped are not even sent: should the webhook be away, they cannot be hurt by it. */}}
@@ -69,6 +104,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
     !(has(object.spec.nodeSelector) && 'kubernetes.io/os' in object.spec.nodeSelector && object.spec.nodeSelector['kubernetes.io/os'] == 'windows')
 - name: not-mirror
   expression: "!has(object.metadata.annotations) || !('kubernetes.io/config.mirror' in object.metadata.annotations)"
+{{- with .Values.injection.matchConditions }}
+{{ toYaml . }}
+{{- end }}
 {{- end }}
 
 {{/* What of tap.tenantMay the namespace's ConfigMap can set. */}}
@@ -88,30 +126,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{/* Whether the webhook may ask by dry runs. */}}
 {{- define "tap.dryRuns" -}}
 {{- if or (eq .Values.webhook.dryRuns "always") (and (eq .Values.webhook.dryRuns "auto") (include "tap.policy" .)) }}true{{ end }}
-{{- end }}
-
-{{- define "tap.checks" -}}
-{{- if and (eq .Values.webhook.tls.mode "existingSecret") (not .Values.webhook.tls.secretName) }}
-{{- fail "webhook.tls.mode existingSecret needs webhook.tls.secretName" }}
-{{- end }}
-{{- if and (eq .Values.webhook.tls.mode "existingSecret") (not .Values.webhook.tls.caBundle) }}
-{{- fail "webhook.tls.mode existingSecret needs webhook.tls.caBundle: the API server trusts nobody else" }}
-{{- end }}
-{{- if eq (int .Values.webhook.port) (int .Values.webhook.metricsPort) }}
-{{- fail "webhook.port and webhook.metricsPort have to differ" }}
-{{- end }}
-{{- if and .Values.kafka.tls.ca.secretName .Values.kafka.tls.ca.configMapName }}
-{{- fail "kafka.tls.ca: a Secret or a ConfigMap, not both" }}
-{{- end }}
-{{- $sasl := .Values.kafka.sasl }}
-{{- if and (eq $sasl.mechanism "oauthbearer") (not $sasl.token.audience) }}
-{{- fail "kafka.sasl.mechanism oauthbearer needs kafka.sasl.token.audience" }}
-{{- else if and $sasl.mechanism (ne $sasl.mechanism "oauthbearer") (not $sasl.username) }}
-{{- fail "kafka.sasl.mechanism needs kafka.sasl.username" }}
-{{- end }}
-{{- range .Values.tap.extraEnv }}
-{{- if not (hasPrefix "TAP_" .name) }}{{ fail (printf "tap.extraEnv: %s is not a TAP_ variable" .name) }}{{ end }}
-{{- end }}
 {{- end }}
 
 {{- /* The namespace that `helm test` tries. */}}

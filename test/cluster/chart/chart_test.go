@@ -23,7 +23,7 @@ const (
 )
 
 // sets are the value sets of charts/tap/ci, which goldens exist for.
-var sets = []string{"default", "kafka", "cautious", "certmanager", "openshift", "everything"}
+var sets = []string{"default", "kafka", "cautious", "certmanager", "openshift", "everything", "peers"}
 
 // tools is the folder that build.sh chart printed.
 func tools(t *testing.T) string {

@@ -1,0 +1,435 @@
+package chart_test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// A bad value is refused by the chart, in a message that names it, and by the program that would read it.
+type bad struct {
+	values string // JSON, with dots in the outermost key
+	by     string // the program: webhook, tap, or neither, where it is the API server or nobody
+}
+
+// TestBadValues: what the webhook or the tap refuse at their start is refused when the chart is rendered. A table that the
+// chart alone held would drift; so each row is also rendered without the chart's checks, and given to the program itself.
+func TestBadValues(t *testing.T) {
+	unchecked := uncheckedChart(t)
+	for i, row := range []bad{
+		{`{"tap.expect": ["foo=mtls"]}`, "webhook"},
+		{`{"tap.expect": ["10.0.0.1/8=mtls"]}`, "webhook"},
+		{`{"tap.expect": ["10.0.0.0/8:99999=mtls"]}`, "webhook"},
+		{`{"tap.expect": ["10.0.0.0/8:0=mtls"]}`, "webhook"},
+		{`{"tap.expect": ["10.0.0.0/33=mtls"]}`, "webhook"},
+		{`{"tap.expect": ["10.0.0.0/08=mtls"]}`, "webhook"},
+		{`{"tap.expect": ["10.0.0.256=mtls"]}`, "webhook"},
+		{`{"tap.expect": ["10.0.0=mtls"]}`, "webhook"},
+		{`{"tap.expect": ["010.0.0.0/8=mtls"]}`, "webhook"},
+		{`{"tap.expect": ["10.0.0.0/8=mutual"]}`, "webhook"},
+		{`{"tap.expect": ["10.0.0.0/8"]}`, "webhook"},
+		{`{"tap.expect": ["fd00::1/8=tls"]}`, "webhook"},
+		{`{"tap.expect": ["fd00::1::2=tls"]}`, "webhook"},
+		{`{"tap.expect": ["fd00::/129=tls"]}`, "webhook"},
+		{`{"tap.expect": ["[fd00::/8]443=tls"]}`, "webhook"},
+		{`{"tap.expect": ["[fd00::/8]:=tls"]}`, "webhook"},
+		{`{"tap.expect": ["[fd00::/8=tls"]}`, "webhook"},
+		{`{"tap.expect": ["10.0.0.0/8=mtls", "0.0.0.0/0:=tls"]}`, "webhook"},
+		{`{"tap.filter": "tcp prot 80"}`, "webhook"},
+		{`{"tap.filter": "tcp port"}`, "webhook"},
+		{`{"tap.filter": "port 99999"}`, "webhook"},
+		{`{"tap.filter": "tcp port http"}`, "webhook"},
+		{`{"tap.filter": "host example.com"}`, "webhook"},
+		{`{"tap.filter": "net 10.0.0.1/8"}`, "webhook"},
+		{`{"tap.filter": "net 10.0.0.1 mask 255.0.0.0"}`, "webhook"},
+		{`{"tap.filter": "(tcp and port 80"}`, "webhook"},
+		{`{"tap.filter": "tcp and and udp"}`, "webhook"},
+		{`{"tap.filter": "tcp udp"}`, "webhook"},
+		{`{"tap.filter": "80 or 443"}`, "webhook"},
+		{`{"tap.filter": "tcp[13] & 2"}`, "webhook"},
+		{`{"tap.filter": "icmp port 80"}`, "webhook"},
+		{`{"tap.filter": "TCP"}`, "webhook"},
+		{`{"tap.filter": "ip6 host 10.0.0.1"}`, "webhook"},
+		{`{"tap.filter": "tcp; udp"}`, "webhook"},
+		{`{"tap.filter": " "}`, "webhook"},
+		{`{"tap.filter": "4,40 0 0 12"}`, "webhook"},
+		{`{"tap.resources": {"limits": {"memory": "1Mi"}, "requests": {"memory": "1Mi"}}}`, "webhook"},
+		{`{"tap.resources": {"limits": {"memory": "47Mi"}, "requests": {"memory": "8Mi"}}}`, "webhook"},
+		{`{"tap.resources": {"limits": {"memory": 1000000}, "requests": {"memory": 1000000}}}`, "webhook"},
+		{`{"tap.resources": {"requests": {"memory": "4Gi"}}}`, "webhook"},
+		{`{"tap.resources": {"requests": {"memory": "7Mi"}}}`, "webhook"},
+		{`{"tap.resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}}}`, "webhook"},
+		{`{"tap.resources": {"requests": {"cpu": 0}}}`, "webhook"},
+		{`{"tap.resources": {"limits": {"cpu": "19m"}}}`, "webhook"},
+		{`{"tap.window": "1s"}`, "webhook"},
+		{`{"tap.window": "9999ms"}`, "webhook"},
+		{`{"tap.window": "0h"}`, "webhook"},
+		{`{"tap.window": "10"}`, "webhook"},
+		{`{"tap.window": "-10m"}`, "webhook"},
+		{`{"tap.window": "1d"}`, "webhook"},
+		{`{"tap.spool": "0Mi"}`, "webhook"},
+		{`{"tap.spool": "512Ki"}`, ""}, // the tap runs without a spool then
+		{`{"tap.clusterCIDRs": ["10.0.0.0/40"]}`, "tap"},
+		{`{"tap.clusterCIDRs": ["1.2.3"]}`, "tap"},
+		{`{"tap.extraEnv": [{"name": "TAP_LISTEN", "value": ":80"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_UNTIL", "value": "2030-01-01T00:00:00Z"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_SPOOL_MAX", "value": "1Gi"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_WORKLOAD_NAME", "value": "x"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "GOMEMLIMIT", "value": "1"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_lower", "value": "1"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_FILTER", "value": "prot 80"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_EXPECT", "value": "10.0.0.0/8=tls,x=tls"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_WINDOW", "value": "1ms"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_MESH", "value": "cilium"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_EMIT", "value": "everything"}]}`, "webhook"},
+		{`{"tap.runAsUser": 0}`, "webhook"},
+		{`{"tap.metricsPort": 70000}`, "webhook"},
+		{`{"tap.mesh": "cilium"}`, "webhook"},
+		{`{"kafka.brokers": ["kafka:99999"]}`, "tap"},
+		{`{"kafka": {"brokers": ["kafka:9093"], "sasl": {"mechanism": "plain", "username": "tap"}}}`, "tap"},
+		{`{"kafka": {"brokers": ["kafka:9093"], "sasl": {"mechanism": "scram-sha-512", "username": "tap"}}}`, "tap"},
+		{`{"kafka": {"brokers": ["kafka:9093"], "sasl": {"mechanism": "oauthbearer"}}}`, "tap"},
+		{`{"kafka": {"sasl": {"mechanism": "oauthbearer", "token": {"audience": "kafka", "expirationSeconds": 60}}}}`, "webhook"},
+		{`{"kafka": {"sasl": {"password": {"secretName": "x"}}}}`, ""},
+		{`{"kafka": {"tls": {"ca": {"secretName": "x", "configMapName": "x"}}}}`, ""},
+		{`{"webhook.podDisruptionBudget": {"maxUnavailable": 0}}`, ""},
+		{`{"webhook.podDisruptionBudget": {"maxUnavailable": "0%"}}`, ""},
+		{`{"webhook.podDisruptionBudget": {"maxUnavailable": "some"}}`, ""},
+		{`{"webhook.tls": {"certManager": {"issuerRef": {"name": "x"}}}}`, ""},
+		{`{"webhook.tls": {"mode": "certManager", "certManager": {"issuerRef": {"kind": "ClusterIssuer"}}}}`, ""},
+		{`{"webhook.tls": {"secretName": "x"}}`, ""},
+		{`{"webhook.resources": {"requests": {"memory": "1Gi"}, "limits": {"memory": "64Mi"}}}`, ""},
+		{`{"webhook.extraEnv": [{"name": "WEBHOOK_IMAGE", "value": "x"}]}`, ""},
+		{`{"webhook.extraEnv": [{"name": "POD_NAMESPACE", "value": "x"}]}`, ""},
+		{`{"webhook.extraEnv": [{"name": "WEBHOOK_DRAIN", "value": "soon"}]}`, ""},
+		{`{"webhook": {"hostNetwork": true, "port": 10250}}`, ""},
+		{`{"webhook": {"hostNetwork": true, "metricsPort": 10250}}`, ""},
+		{`{"webhook": {"hostNetwork": true, "hostUsers": false}}`, ""},
+		{`{"webhook.clientNames": ["kube-apiserver"]}`, ""},
+		{`{"webhook.url": {"host": "https://example.com"}}`, ""},
+		{`{"injection.matchConditions": [{"name": "not-windows", "expression": "true"}]}`, ""},
+		{`{"injection.namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}`, ""},
+		{`{"injection.protect": {"enabled": true, "groups": [], "users": []}}`, ""},
+	} {
+		t.Run(fmt.Sprint(i), func(t *testing.T) { // the folders of a test are named for it: no signs in them
+			file, path := valuesOf(t, row.values)
+			helm := "helm4"
+			if i%4 == 0 { // one engine for templates is in both
+				helm = "helm3"
+			}
+			out, err := run(t, helm, "template", release, chart, "--namespace", release, "--values", file)
+			said := ""
+			if err != nil {
+				_, said, _ = strings.Cut(err.Error(), "\n") // without the command
+			}
+			if last := path[strings.LastIndexByte(path, '.')+1:]; err == nil || out != "" || !strings.Contains(said, last) {
+				t.Errorf("%s: %s said %q, want something with %q", row.values, helm, said, last)
+			}
+			if said, refused := reads(t, unchecked, file, row.by); row.by != "" && !refused {
+				t.Errorf("%s: the %s takes it: %s", row.values, row.by, said)
+			} else if strings.HasPrefix(said, "helm") {
+				t.Errorf("%s: the chart without checks does not render: %s", row.values, said)
+			}
+		})
+	}
+}
+
+// TestGoodValues: the chart refuses nothing that the programs take.
+func TestGoodValues(t *testing.T) {
+	for i, row := range []string{
+		`{"tap.expect": ["10.0.0.0/8:5432=tls", "10.0.0.0/8=mtls", "0.0.0.0/0=any", "1.2.3.4=tls", "1.2.3.4:080=tls"]}`,
+		`{"tap.expect": ["fd00::/8=mtls", "[fd00::/8]:443=tls", "[::1]=any", "::/0=any", "2001:db8::1=tls", "::ffff:10.0.0.0/104=tls", "1:2:3:4:5:6:7:8=tls"]}`,
+		`{"tap.filter": "tcp port 80 or 443"}`,
+		`{"tap.filter": "not (host 10.0.0.1 or fd00::1) and tcp[tcpflags] & (tcp-syn|tcp-fin) != 0"}`,
+		`{"tap.filter": "net 10.0.0.0/8 and not portrange 8000-8080 or ip proto \\tcp and len > 100"}`,
+		`{"tap.filter": "net 192.168.0.0 mask 255.255.0.0 or 10.1 mask 255.255"}`,
+		`{"tap.filter": "4,40 0 0 12,21 0 1 2048,6 0 0 262144,6 0 0 0"}`,
+		`{"tap.resources": {"requests": {"cpu": "5m", "memory": "24Mi"}, "limits": {"cpu": "20m", "memory": "48Mi"}}}`,
+		`{"tap.resources": {"requests": {"cpu": 0.5, "memory": 134217728}, "limits": {"cpu": 1, "memory": "1Gi"}}}`,
+		`{"tap.window": "1h30m"}`,
+		`{"tap.window": "10s"}`,
+		`{"tap.spool": "1Mi"}`,
+		`{"tap.clusterCIDRs": ["100.64.0.0/10", "2001:db8::/32", "11.0.0.1/8"]}`,
+		`{"tap.extraEnv": [{"name": "TAP_GRACE", "value": "5s"}, {"name": "TAP_THIN", "value": "false"}, {"name": "TAP_EXPECT", "value": "10.0.0.0/8=tls, ::/0=any"}]}`,
+		`{"kafka": {"brokers": ["kafka:9093", "[fd00::1]:9092"], "sasl": {"mechanism": "plain", "username": "tap"}}, "tap.extraEnv": [{"name": "TAP_KAFKA_SASL_PASSWORD", "value": "x"}]}`,
+		`{"webhook.podDisruptionBudget": {"maxUnavailable": "50%"}}`,
+		`{"webhook": {"hostNetwork": true}}`,
+		`{"global": {"imageRegistry": "registry.example.com", "imagePullSecrets": ["a", {"name": "b"}], "ours": {"x": 1}}}`,
+	} {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			file, _ := valuesOf(t, row)
+			for _, by := range []string{"webhook", "tap"} {
+				if said, refused := reads(t, chart, file, by); refused {
+					t.Errorf("%s: the %s refuses it: %s", row, by, said)
+				}
+			}
+		})
+	}
+}
+
+// valuesOf writes a values file and returns it and the name of the value that it sets.
+func valuesOf(t *testing.T, text string) (file, path string) {
+	t.Helper()
+	var values map[string]any
+	if err := json.Unmarshal([]byte(text), &values); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]any{}
+	for name, value := range values {
+		path = name
+		at := out
+		parts := strings.Split(name, ".")
+		for _, part := range parts[:len(parts)-1] {
+			inner, ok := at[part].(map[string]any)
+			if !ok {
+				inner = map[string]any{}
+				at[part] = inner
+			}
+			at = inner
+		}
+		at[parts[len(parts)-1]] = value
+	}
+	b, err := json.Marshal(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "values.yaml")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file, path
+}
+
+// uncheckedChart is the chart without its schema and its checks.
+func uncheckedChart(t *testing.T) string {
+	t.Helper()
+	folder := filepath.Join(t.TempDir(), "tap")
+	if err := os.CopyFS(folder, os.DirFS(chart)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(folder, "values.schema.json")); err != nil {
+		t.Fatal(err)
+	}
+	settings := filepath.Join(folder, "templates", "settings.yaml")
+	const call = `{{- include "tap.checks" . }}`
+	text, err := os.ReadFile(settings)
+	if err != nil || !strings.Contains(string(text), call) {
+		t.Fatalf("%v: %s does not begin with %s", err, settings, call)
+	}
+	if err := os.WriteFile(settings, []byte(strings.Replace(string(text), call, "", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// reads renders the settings and has the webhook or the tap read them.
+func reads(t *testing.T, chart, values, by string) (said string, refused bool) {
+	t.Helper()
+	if by == "" {
+		return "", false
+	}
+	rendered, err := run(t, "helm4", "template", release, chart, "--namespace", release, "--values", values, "--show-only", "templates/settings.yaml")
+	if err != nil {
+		return err.Error(), true
+	}
+	var object struct{ Data map[string]string }
+	if err := yaml.Unmarshal([]byte(rendered), &object); err != nil {
+		t.Fatal(err)
+	}
+	settings := object.Data["settings.yaml"]
+	var cmd *exec.Cmd
+	if by == "webhook" {
+		cmd = webhookCheck(t, settings)
+	} else {
+		cmd = tapCheck(t, settings)
+	}
+	out, err := cmd.CombinedOutput()
+	return fmt.Sprintf("%s\n%s", out, settings), err != nil
+}
+
+// webhookCheck is `tap-webhook --check` with a settings file.
+func webhookCheck(t *testing.T, settings string) *exec.Cmd {
+	t.Helper()
+	folder := t.TempDir()
+	put := func(name, text string) string {
+		file := filepath.Join(folder, name)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	kubeconfig := put("kubeconfig", `{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}],
+contexts: [{name: c, context: {cluster: c, user: c}}], users: [{name: c, user: {}}]}`)
+	cmd := exec.Command(product(t, "tap-webhook"), "--check")
+	cmd.Env = []string{
+		"KUBECONFIG=" + kubeconfig, "WEBHOOK_SETTINGS=" + put("settings.yaml", settings), "WEBHOOK_IMAGE=tap:1", "POD_NAMESPACE=tap",
+		"WEBHOOK_SERVICE_NAME=tap", "WEBHOOK_CONFIGURATION_NAME=zz-tap",
+	}
+	return cmd
+}
+
+// tapCheck is `tap run --check` with the environment of the settings.
+func tapCheck(t *testing.T, settings string) *exec.Cmd {
+	t.Helper()
+	var s struct {
+		Env   []struct{ Name, Value string }
+		Spool struct{ Size string }
+		Kafka struct{ Password, Token map[string]any }
+	}
+	if err := yaml.Unmarshal([]byte(settings), &s); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(product(t, "tap"), "run", "--check")
+	cmd.Env = []string{"POD_NAME=p"}
+	for _, e := range s.Env {
+		cmd.Env = append(cmd.Env, e.Name+"="+e.Value)
+	}
+	if s.Spool.Size != "" {
+		cmd.Env = append(cmd.Env, "TAP_SPOOL_DIR="+t.TempDir(), "TAP_SPOOL_MAX="+s.Spool.Size)
+	}
+	if s.Kafka.Password != nil {
+		cmd.Env = append(cmd.Env, "TAP_KAFKA_SASL_PASSWORD_FILE=/etc/hostname")
+	}
+	if s.Kafka.Token != nil {
+		cmd.Env = append(cmd.Env, "TAP_KAFKA_SASL_TOKEN_FILE=/etc/hostname")
+	}
+	return cmd
+}
+
+var products struct {
+	sync.Mutex
+	folder string
+}
+
+// product returns a program of the product, which is built once.
+func product(t *testing.T, name string) string {
+	t.Helper()
+	products.Lock()
+	defer products.Unlock()
+	if products.folder == "" {
+		folder, err := os.MkdirTemp("", "chart-test-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version=test", "-o", folder+"/", "./cmd/tap", "./cmd/tap-webhook")
+		build.Dir = repository
+		if out, err := build.CombinedOutput(); err != nil {
+			os.RemoveAll(folder)
+			t.Fatalf("%v\n%s", err, out)
+		}
+		products.folder = folder
+	}
+	return filepath.Join(products.folder, name)
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if products.folder != "" {
+		os.RemoveAll(products.folder)
+	}
+	os.Exit(code)
+}
+
+// TestFilters compares the chart's reader of filters with internal/pcapfilter's, on the expressions of that package's tests.
+func TestFilters(t *testing.T) {
+	good, wrong := expressions(t)
+	if len(good) < 80 || len(wrong) < 50 {
+		t.Fatalf("%d good and %d wrong expressions: this test reads testdata wrong", len(good), len(wrong))
+	}
+	results := reduced(t, slices.Concat(good, wrong))
+	for i, text := range good {
+		if results[i] != "condition" {
+			t.Errorf("the chart refuses %q, which is left with %q", text, results[i])
+		}
+	}
+	taken := 0
+	for i, text := range wrong {
+		if results[len(good)+i] == "condition" {
+			taken++
+			t.Logf("the chart takes %q, which pcapfilter refuses", text)
+		}
+	}
+	if taken > len(wrong)/5 { // of those, the compiler alone knows
+		t.Errorf("the chart takes %d of %d wrong expressions", taken, len(wrong))
+	}
+}
+
+var (
+	goodExpression    = regexp.MustCompile(`(?m)^== [^:]*: (.+)$`)
+	matchedExpression = regexp.MustCompile("(?m)^\t\t(\"(?:[^\"\\\\]|\\\\.)*\"|`.*`): +\"")
+	packetName        = regexp.MustCompile(`^(plain|taken|inside|half|nested)$`)
+	wrongExpression   = regexp.MustCompile(`(?m)^column \d+: .*\n(.+)\n *\^`)
+)
+
+func expressions(t *testing.T) (good, wrong []string) {
+	t.Helper()
+	for _, m := range goodExpression.FindAllStringSubmatch(source(t, "internal/pcapfilter/testdata/programs.golden"), -1) {
+		good = append(good, m[1])
+	}
+	for _, m := range matchedExpression.FindAllStringSubmatch(source(t, "internal/pcapfilter/match_test.go"), -1) {
+		text, err := strconv.Unquote(m[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text != "" && !packetName.MatchString(text) {
+			good = append(good, text)
+		}
+	}
+	for _, m := range wrongExpression.FindAllStringSubmatch(source(t, "internal/pcapfilter/testdata/errors.golden"), -1) {
+		if len(m[1]) < 2048 && !strings.Contains(m[1], "\t") {
+			wrong = append(wrong, m[1])
+		}
+	}
+	slices.Sort(good)
+	return slices.Compact(good), wrong
+}
+
+// reduced is what the chart's filter reader leaves of each expression, by a template of extraObjects.
+func reduced(t *testing.T, texts []string) []string {
+	t.Helper()
+	var templates []string
+	for _, text := range texts {
+		templates = append(templates, fmt.Sprintf(`{{ include "tap.filterReduced" (include "tap.filterTokens" (b64dec %q)) | b64enc }}`, base64.StdEncoding.EncodeToString([]byte(text))))
+	}
+	b, err := json.Marshal(map[string]any{"extraObjects": []any{map[string]any{"list": templates}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "values.json")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rendered, err := run(t, "helm4", "template", release, chart, "--values", file, "--show-only", "templates/extra.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var object struct{ List [][]byte }
+	var text struct{ List []string }
+	if err := yaml.Unmarshal([]byte(rendered), &text); err != nil {
+		t.Fatal(err)
+	}
+	quoted, err := json.Marshal(map[string]any{"List": text.List})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(quoted, &object); err != nil || len(object.List) != len(texts) {
+		t.Fatalf("%v: %d results of %d expressions", err, len(object.List), len(texts))
+	}
+	var out []string
+	for _, result := range object.List {
+		out = append(out, string(bytes.TrimSpace(result)))
+	}
+	return out
+}

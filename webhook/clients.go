@@ -1,0 +1,87 @@
+package webhook
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+)
+
+// clients decides who may call the endpoints: whoever presents a certificate of an authority,
+// with one of some names if there are any. It is safe for concurrent use.
+type clients struct {
+	file  string   // PEM of the authority, read again when it changes
+	names []string // common or DNS names; empty: every certificate of the authority
+
+	mu   sync.Mutex
+	pool *x509.CertPool
+	read time.Time // modification time of what pool was read from
+}
+
+// ReadClientCA returns the authorities in a PEM file. A file without any is an error.
+func ReadClientCA(file string) (*x509.CertPool, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s: expected certificates in PEM", file)
+	}
+	return pool, nil
+}
+
+// require returns base with what verifies clients.
+func (c *clients) require(base *tls.Config) *tls.Config {
+	out := base.Clone()
+	out.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		pool, err := c.authorities()
+		if err != nil {
+			return nil, err
+		}
+		one := base.Clone()
+		one.ClientAuth, one.ClientCAs, one.VerifyConnection = tls.RequireAndVerifyClientCert, pool, c.named
+		one.SessionTicketsDisabled = true // every connection is verified by the authorities of its time
+		return one, nil
+	}
+	return out
+}
+
+// authorities returns what the file holds, or held when it could last be read.
+func (c *clients) authorities() (*x509.CertPool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	info, err := os.Stat(c.file)
+	if err == nil && c.pool != nil && info.ModTime().Equal(c.read) {
+		return c.pool, nil
+	}
+	var pool *x509.CertPool
+	if err == nil {
+		pool, err = ReadClientCA(c.file)
+	}
+	switch {
+	case err == nil:
+		c.pool, c.read = pool, info.ModTime()
+	case c.pool == nil:
+		return nil, err
+	}
+	return c.pool, nil
+}
+
+// named returns an error unless the client's certificate has one of the names.
+func (c *clients) named(s tls.ConnectionState) error {
+	if len(c.names) == 0 {
+		return nil
+	}
+	leaf := s.PeerCertificates[0]
+	for _, name := range append(slices.Clone(leaf.DNSNames), leaf.Subject.CommonName) {
+		if slices.Contains(c.names, name) {
+			return nil
+		}
+	}
+	return errors.New("the client's certificate has none of the names in WEBHOOK_CLIENT_NAMES")
+}
