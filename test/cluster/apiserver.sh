@@ -44,12 +44,23 @@ port=$(free_port) etcd=$(free_port)
 start etcd --data-dir "$state/etcd" --unsafe-no-fsync --log-level warn \
 	--listen-client-urls "http://127.0.0.1:$etcd" --advertise-client-urls "http://127.0.0.1:$etcd" \
 	--listen-peer-urls http://127.0.0.1:0
+# The certificate that the API server presents to webhooks, all of them.
+cat >"$state/webhooks.kubeconfig" <<YAML
+{apiVersion: v1, kind: Config, users: [{name: "*", user: {client-certificate: "$pki/apiserver-kubelet-client.crt", client-key: "$pki/apiserver-kubelet-client.key"}}]}
+YAML
+cat >"$state/admission.yaml" <<YAML
+apiVersion: apiserver.config.k8s.io/v1
+kind: AdmissionConfiguration
+plugins:
+- name: MutatingAdmissionWebhook
+  configuration: {apiVersion: apiserver.config.k8s.io/v1, kind: WebhookAdmissionConfiguration, kubeConfigFile: "$state/webhooks.kubeconfig"}
+YAML
 # No controller makes the service accounts that the ServiceAccount admission plugin wants. A Service of type ExternalName
 # "localhost" stands for a webhook's Pods, so that the configurations tested are the very ones that are installed.
 start kube-apiserver --etcd-servers "http://127.0.0.1:$etcd" \
 	--bind-address 127.0.0.1 --advertise-address 127.0.0.1 --secure-port "$port" --endpoint-reconciler-type none \
 	--tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" --client-ca-file "$pki/ca.crt" \
-	--authorization-mode RBAC --disable-admission-plugins ServiceAccount \
+	--admission-control-config-file "$state/admission.yaml" --authorization-mode RBAC --disable-admission-plugins ServiceAccount \
 	--service-account-issuer https://kubernetes.default.svc --service-account-key-file "$pki/sa.key" \
 	--service-account-signing-key-file "$pki/sa.key" --service-cluster-ip-range 10.97.0.0/16
 for i in {1..600}; do

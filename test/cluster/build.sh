@@ -3,16 +3,17 @@
 #
 #   build.sh api      Kubernetes and etcd in one executable, and the tests' own two programs
 #   build.sh node     that, and what a node needs: containerd, CNI plugins, runc, iptables, images
-#   build.sh chart    Helm 3 and 4, helm-unittest, kubeconform and the schemas of this Kubernetes
+#   build.sh helm     Helm 3 and 4, which is all that the tests in a cluster need of the next
+#   build.sh chart    that, and helm-unittest, kubeconform, kube-score and the schemas of this Kubernetes
 #
 # The folder is .cache/cluster/KEY, where KEY changes with the modules (go.mod, go.sum), the sources here and Go itself: a
 # second call finds all of it built. CLUSTER_CACHE names another place than .cache/cluster. Needs Go, for "node" also apt-get
 # and dpkg: Debian's runc is fetched and unpacked, not installed (its seccomp support is cgo over libseccomp).
 set -euo pipefail
 cd "$(dirname "$0")"
-part=${1:?usage: build.sh api|node|chart}
+part=${1:?usage: build.sh api|node|helm|chart}
 cache=${CLUSTER_CACHE:-$(cd ../.. && pwd)/.cache/cluster}
-key=$({ go version; cat go.mod go.sum ctrd/go.mod ctrd/go.sum build.sh cmd/*/*.go; } | sha256sum | cut -c1-12)
+key=$({ go version; cat go.mod go.sum {ctrd,score}/go.{mod,sum} build.sh cmd/*/*.go; } | sha256sum | cut -c1-12)
 out=$cache/$key
 mkdir -p "$out"/{bin,images}
 export CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local
@@ -27,14 +28,33 @@ once() { # PART: false if it is built already; else calls build_PART
 	say "built $1 in $((SECONDS - begin)) s, once"
 }
 
+# Reads the output of `go build -v`: a package a line. Says every half a minute how far it is; whatever else Go says goes to stderr.
+progress() { # OF, a number of packages
+	local of=$1 n=0 begin=$SECONDS next=$((SECONDS + 30)) line
+	while IFS= read -r line; do
+		if [[ $line == *[[:space:]]* ]]; then
+			echo "$line" >&2
+		else
+			n=$((n + 1))
+		fi
+		if ((SECONDS >= next)); then
+			say "  $n of at most $of packages compiled after $((SECONDS - begin)) s"
+			next=$((SECONDS + 30))
+		fi
+	done
+	say "  $n packages compiled, all linked after $((SECONDS - begin)) s"
+}
+
 build() { # MODULE OUT LDFLAGS PACKAGE...
 	local module=$1 to=$2 flags=$3
 	shift 3
-	(cd "$module" && go build -trimpath -tags grpcnotrace -ldflags "-s -w $flags" -o "$out/bin/$to" "$@")
+	say "building $*"
+	(cd "$module" && go build -v -trimpath -tags grpcnotrace -ldflags "-s -w $flags" -o "$out/bin/$to" "$@" 2>&1) |
+		progress "$(cd "$module" && go list -deps "$@" | wc -l)"
 }
 
 build_api() {
-	say "building Kubernetes, once: some 10 minutes on two cores if nothing of it is in Go's cache"
+	say "Kubernetes is built once: some 10 minutes on two idle cores if nothing of it is in Go's cache"
 	build . "" "" ./cmd/labkit ./cmd/probe
 	# The programs compare their own version with the API server's, so it has to be set.
 	local version minor flags="" p
@@ -78,7 +98,7 @@ debs() { # iptables and its libraries are for kube-proxy
 
 module() { go mod download -json "$1" | sed -n 's/.*"Dir": "\(.*\)",/\1/p'; } # its folder; checked by Go's checksum database
 
-build_chart() {
+build_helm() {
 	local version minor
 	version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 	minor=${version#v1.} minor=${minor%%.*}
@@ -86,7 +106,11 @@ build_chart() {
 	local k=helm.sh/helm/v3/pkg/chartutil l=helm.sh/helm/v3/pkg/lint/rules
 	build . helm3 "-X $k.k8sVersionMajor=1 -X $k.k8sVersionMinor=$minor -X $l.k8sVersionMajor=1 -X $l.k8sVersionMinor=$minor" helm.sh/helm/v3/cmd/helm
 	build . helm4 "" helm.sh/helm/v4/cmd/helm
+}
+
+build_chart() {
 	build . "" "" github.com/helm-unittest/helm-unittest/cmd/helm-unittest github.com/yannh/kubeconform/cmd/kubeconform
+	build score "" "" github.com/zegl/kube-score/cmd/kube-score
 	local operator certmanager
 	operator=$(module github.com/prometheus-operator/prometheus-operator@v0.85.0)/example/prometheus-operator-crd
 	certmanager=$(module github.com/cert-manager/cert-manager@v1.21.2)/deploy/crds
@@ -100,7 +124,8 @@ flock 7
 case $part in
 api) once api ;;
 node) once api && once node ;;
-chart) once chart ;;
+helm) once helm ;;
+chart) once helm && once chart ;;
 *)
 	say "no part $part"
 	exit 2

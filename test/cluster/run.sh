@@ -76,6 +76,11 @@ workdir() { # BUILT
 	flock 9
 }
 
+step() { # NAME: says how long the step before it took
+	[[ -z ${begun:-} ]] || say "$begun took $((SECONDS - since)) s"
+	begun=$1 since=$SECONDS
+}
+
 product() { # the product's own programs; PRODUCT names a folder that has them already
 	local out=$work/product
 	[[ -z ${PRODUCT:-} ]] || return 0
@@ -88,7 +93,7 @@ case $tier in
 api)
 	command -v setpriv >/dev/null || skip "setpriv is missing (apt-get install util-linux)"
 	./build.sh api >/dev/null
-	built=$(./build.sh chart)
+	built=$(./build.sh helm)
 	workdir "$built"
 	product
 	export CLUSTER_WORK=$work CLUSTER_TIER=api
@@ -98,17 +103,25 @@ api)
 node)
 	why=$(able)
 	[[ -z $why ]] || skip "$why"
+	step "Kubernetes and the node's parts (build.sh node)"
 	built=$(./build.sh node)
-	./build.sh chart >/dev/null
+	step "Helm (build.sh helm)"
+	./build.sh helm >/dev/null
 	workdir "$built"
+	step "the product"
 	product
-	begin=$SECONDS
+	step "the node's start"
 	./cluster.sh up "$work" 9>&-
-	say "the node is Ready after $((SECONDS - begin)) s"
+	step "the walk-through's parts (walk.sh)"
 	walk=$(./walk.sh "$work") || walk="WALK_MISSING='what walk.sh downloads and builds: see above'"
 	eval "$walk"
+	step "the tests"
 	export CLUSTER_WORK=$work CLUSTER_TIER=node WALK_ENVOY WALK_HTTPBIN WALK_CERTS WALK_MISSING
-	gotest -v -timeout 30m -parallel 8 ./node "$@" 9>&-
+	status=0
+	gotest -v -timeout 30m -parallel 8 ./node "$@" 9>&- || status=$?
+	step "the end"
+	say "all of it took $SECONDS s"
+	exit $status
 	;;
 chart)
 	built=$(./build.sh chart)
