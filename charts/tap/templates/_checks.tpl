@@ -44,7 +44,7 @@ What values.schema.json cannot say: values that do not go together, and values t
 {{- if and $webhook.clientNames (not $webhook.clientCA.secretName) (not $webhook.clientCA.configMapName) }}
 {{- fail "webhook.clientNames needs webhook.clientCA: a name is read from a certificate that is verified" }}
 {{- end }}
-{{- $own := list "POD_NAMESPACE" "POD_NAME" "WEBHOOK_SETTINGS" "KUBERNETES_SERVICE_HOST" }}
+{{- $own := list "POD_NAMESPACE" "POD_NAME" }}
 {{- range $webhook.extraEnv }}
 {{- if or (has .name $own) (and (hasPrefix "WEBHOOK_" .name) (not (has .name (list "WEBHOOK_DRAIN" "WEBHOOK_CERT_HOSTS")))) }}
 {{- fail (printf "webhook.extraEnv: %s is set by the chart" .name) }}

@@ -161,6 +161,7 @@ func TestGoodValues(t *testing.T) {
 		`{"kafka": {"brokers": ["kafka:9093", "[fd00::1]:9092"], "sasl": {"mechanism": "plain", "username": "tap"}}, "tap.extraEnv": [{"name": "TAP_KAFKA_SASL_PASSWORD", "value": "x"}]}`,
 		`{"webhook.podDisruptionBudget": {"maxUnavailable": "50%"}}`,
 		`{"webhook": {"hostNetwork": true}}`,
+		`{"webhook.extraEnv": [{"name": "KUBERNETES_SERVICE_HOST", "value": "api.example.com"}, {"name": "WEBHOOK_DRAIN", "value": "1.5s"}]}`,
 		`{"global": {"imageRegistry": "registry.example.com", "imagePullSecrets": ["a", {"name": "b"}], "ours": {"x": 1}}}`,
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
