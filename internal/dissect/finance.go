@@ -35,11 +35,12 @@ func drdaMessage(b []byte) answer {
 
 // isoMessage recognizes ISO 8583 in ASCII or EBCDIC, from either end: a message type and its
 // bitmaps, and the digits that the first fields are, behind a length or none, and ISO's or a
-// TPDU's header or none.
+// TPDU's header or none. A binary bitmap tells too little: it takes a length of two bytes, or of
+// four, that is exactly that of what follows.
 func isoMessage(b []byte) answer {
-	best := isoType(b)
+	best := isoType(b, false)
 	if size, ok := isNumeric(b, 4, '0'); ok && size <= maxHead {
-		best = max(best, isoType(b[4:]))
+		best = max(best, isoType(b[4:], false))
 	}
 	for _, n := range [...]int{2, 4} {
 		if len(b) < n {
@@ -49,7 +50,11 @@ func isoMessage(b []byte) answer {
 		if n == 4 && b[0]|b[1] != 0 || size < 20 || size > maxHead {
 			continue
 		}
-		best = max(best, isoType(b[n:]))
+		a := isoType(b[n:], size == len(b)-n)
+		if a == no && size > len(b)-n && isoType(b[n:], true) != no {
+			a = more
+		}
+		best = max(best, a)
 	}
 	return best
 }
@@ -68,8 +73,9 @@ func isNumeric(b []byte, n int, zero byte) (v int, ok bool) {
 	return v, true
 }
 
-// isoType recognizes a message type, the bitmaps behind it, and six digits.
-func isoType(b []byte) answer {
+// isoType recognizes a message type, the bitmaps behind it, and six digits. Bitmaps are
+// hexadecimal, or may be binary.
+func isoType(b []byte, binary bool) answer {
 	switch {
 	case len(b) >= 12 && string(b[:3]) == "ISO":
 		b = b[12:]
@@ -97,7 +103,10 @@ func isoType(b []byte) answer {
 		return more
 	}
 	size, first := 8, rest[0]
-	if hexadecimal(rest[:16], zero) {
+	switch hex := hexadecimal(rest[:16], zero); {
+	case !hex && (!binary || rest[1]&0x20 == 0): // without a systems trace audit number, field 11
+		return no
+	case hex:
 		size, first = 16, (rest[0]-zero)<<4
 		if rest[0] > zero+9 || rest[0] < zero { // a letter: bit 8 is set
 			first = 0x80
