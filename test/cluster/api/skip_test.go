@@ -31,27 +31,31 @@ type row struct {
 func TestSkipped(t *testing.T) {
 	c, _ := installed(t)
 	for name, r := range map[string]row{
-		"host network":        {pod: func(p *corev1.Pod) { p.Spec.HostNetwork = true }},
+		"host network": {pod: func(p *corev1.Pod) { p.Spec.HostNetwork = true }},
+		"shared processes": {warning: "shared_process_namespace", pod: func(p *corev1.Pod) {
+			yes := true
+			p.Spec.ShareProcessNamespace = &yes
+		}},
 		"Windows by os":       {pod: func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }},
 		"Windows by selector": {pod: func(p *corev1.Pod) { p.Spec.NodeSelector = map[string]string{"kubernetes.io/os": "windows"} }},
 		"mirror pod": {pod: func(p *corev1.Pod) {
 			p.Annotations = map[string]string{"kubernetes.io/config.mirror": "x"}
 			p.Spec.NodeName = "node"
 		}},
-		"opted out":            {pod: func(p *corev1.Pod) { p.Labels = map[string]string{label: "disabled"} }},
-		"namespace not asked":  {untapped: true},
-		"pod alone asks":       {untapped: true, pod: func(p *corev1.Pod) { p.Labels = map[string]string{label: "enabled"} }},
-		"own namespace":        {in: release},
-		"kube-system":          {in: "kube-system"},
-		"namespace expired":    {annotations: map[string]string{"meshtls-tap/until": "2026-01-01T00:00:00Z"}, warning: "expired"},
-		"turned off":           {before: turnOff, warning: "turned_off"},
-		"Job without native":   {annotations: map[string]string{"meshtls-tap/mode": "container"}, pod: owned("batch/v1", "Job", "once"), warning: "job"},
-		"kubelets before 1.29": {before: oldKubelet, warning: "old_kubelets"},
-		"Pod Security":         {namespace: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}, pod: kit.Restricted, warning: "restricted"},
-		"another policy":       {namespace: map[string]string{"policy": "no-raw"}, before: policy, warning: "no-raw"},
-		"quota":                {before: quota, pod: needs("100m", "50Mi"), warning: "quota"},
+		"opted out":                {pod: func(p *corev1.Pod) { p.Labels = map[string]string{label: "disabled"} }},
+		"namespace not asked":      {untapped: true},
+		"pod alone asks":           {untapped: true, pod: func(p *corev1.Pod) { p.Labels = map[string]string{label: "enabled"} }},
+		"own namespace":            {in: release},
+		"kube-system":              {in: "kube-system"},
+		"namespace expired":        {annotations: map[string]string{"meshtls-tap/until": "2026-01-01T00:00:00Z"}, warning: "expired"},
+		"turned off":               {before: turnOff, warning: "turned_off"},
+		"Job without native":       {annotations: map[string]string{"meshtls-tap/mode": "container"}, pod: owned("batch/v1", "Job", "once"), warning: "job"},
+		"kubelets before 1.29":     {before: oldKubelet, warning: "old_kubelets"},
+		"Pod Security":             {namespace: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}, pod: kit.Restricted, warning: "restricted"},
+		"another policy":           {namespace: map[string]string{"policy": "no-raw"}, before: policy, warning: "no-raw"},
+		"quota":                    {before: quota, pod: needs("100m", "50Mi"), warning: "quota"},
 		"a foreign init container": {pod: func(p *corev1.Pod) { p.Spec.InitContainers = []corev1.Container{{Name: kit.Tap, Image: "mine"}} }, still: true, warning: "foreign_container"},
-		"a foreign container":      {warning: "foreign_container", pod: func(p *corev1.Pod) {
+		"a foreign container": {warning: "foreign_container", pod: func(p *corev1.Pod) {
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: kit.Tap, Image: "mine"})
 		}, still: true},
 	} {
