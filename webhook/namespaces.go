@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -152,12 +153,16 @@ func (n *namespaces) limits(ctx context.Context, ns *inject.Namespace) error {
 	if err := n.cached.List(ctx, &quotas, client.InNamespace(ns.Name)); err != nil {
 		return err
 	}
-	for i := range quotas.Items {
-		if _, ok := quotas.Items[i].Spec.Hard[corev1.ResourceLimitsCPU]; ok {
-			ns.CPULimits = true
-		}
-	}
+	ns.CPULimits = countsCPULimits(quotas.Items)
 	return nil
+}
+
+// countsCPULimits reports whether one of the quotas refuses containers without a CPU limit.
+func countsCPULimits(quotas []corev1.ResourceQuota) bool {
+	return slices.ContainsFunc(quotas, func(q corev1.ResourceQuota) bool {
+		_, ok := q.Spec.Hard[corev1.ResourceLimitsCPU]
+		return ok
+	})
 }
 
 // podCaps are the most that one pod may have: of requests and of limits alike.

@@ -57,6 +57,7 @@ func (q *quotas) into(ctx context.Context, ns *inject.Namespace) {
 		}
 	}
 	ns.Quotas = list
+	ns.CPULimits = ns.CPULimits || countsCPULimits(list) // which may be younger than the cache
 	if q.cfg.Quota != inject.QuotaFit || ns.DemandError != "" || !slices.ContainsFunc(list, func(q corev1.ResourceQuota) bool { return inject.CountsTaps(&q) }) {
 		return
 	}

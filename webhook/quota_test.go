@@ -512,7 +512,7 @@ func TestQuotasRead(t *testing.T) {
 		read.into(t.Context(), ns)
 		return ns
 	}
-	if ns := view(); ns.DemandError != "" || len(ns.Quotas) != 1 || len(ns.Demand) != 1 || ns.Demand[0].Missing != 3 || ns.Demand[0].More != 27 || ns.Others[""] != 1 {
+	if ns := view(); ns.DemandError != "" || len(ns.Quotas) != 1 || len(ns.Demand) != 1 || ns.Demand[0].Missing != 3 || ns.Demand[0].More != 27 || ns.Others[""] != 1 || !ns.CPULimits {
 		t.Errorf("read %+v", ns)
 	}
 	for _, broken = range []string{"ResourceQuota", "PartialObject", "DeploymentList", "HorizontalPodAutoscaler"} {
