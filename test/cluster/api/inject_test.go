@@ -332,6 +332,31 @@ func TestTenure(t *testing.T) {
 	if err != nil || after.Labels[label] != "enabled" {
 		t.Errorf("the label is gone: %v %v", after.Labels, err)
 	}
+	// Another duration extends what has ended, and the taps are told. Neither an until that is later nor the ConfigMap's end moves it.
+	annotate(t, c, ns, map[string]string{"meshtls-tap/duration": "2h"})
+	config := func(what string, right func(data map[string]string) bool) (m *corev1.ConfigMap) {
+		kit.Eventually(t, kit.Limit, what, func() (err error) {
+			if m, err = c.CoreV1().ConfigMaps(ns).Get(t.Context(), "meshtls-tap", metav1.GetOptions{}); err == nil && !right(m.Data) {
+				err = fmt.Errorf("%v", m.Data)
+			}
+			return err
+		})
+		return m
+	}
+	m := config("the window to be extended", func(data map[string]string) bool {
+		until, err := time.Parse(time.RFC3339, data["until"])
+		return err == nil && time.Until(until) > time.Hour && data["enabled"] != "false" // "true" where it was "false"
+	})
+	until := m.Data["until"]
+	if err := c.CoreV1().ConfigMaps(ns).Delete(t.Context(), "meshtls-tap", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	m = config("the same end", func(data map[string]string) bool { return data["until"] == until })
+	m.Data["until"] = time.Now().Add(30 * time.Hour).UTC().Format(time.RFC3339)
+	if _, err := c.CoreV1().ConfigMaps(ns).Update(t.Context(), m, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	config("the later one to be written over", func(data map[string]string) bool { return data["until"] == until })
 }
 
 // TestOwnAccount: the policy holds the webhook's account to dry runs, and to its one ConfigMap.
