@@ -317,13 +317,18 @@ func (r *reading) all(c *capture, progress *progress) error {
 	var last device // that captured the packet before, and its number
 	var number uint16
 	var err error
+	sections, _ := c.source.(*ng) // else there is one interface, which has no name
 	r.pipeline.addAll(func() *flow.Packet {
 		var iface int
 		if iface, err = r.next(c, &p, progress); err != nil {
 			return nil
 		}
-		if lo := onLoopback(&p); iface != last.iface || lo != last.loopback || len(names) == 0 || c.source.interfaceName(iface) != last.name {
-			last = device{iface, c.source.interfaceName(iface), lo}
+		name := ""
+		if sections != nil {
+			name = sections.interfaceName(iface)
+		}
+		if lo := onLoopback(&p); iface != last.iface || lo != last.loopback || len(names) == 0 || name != last.name {
+			last = device{iface, name, lo}
 			number = r.number(names, last)
 		}
 		p.Interface = number

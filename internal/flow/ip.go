@@ -190,10 +190,9 @@ func tcpHeader(g frame, d *Decoded) Reason {
 	d.Ack = binary.BigEndian.Uint32(g.b[8:])
 	d.Flags = g.b[13]
 	d.Window = binary.BigEndian.Uint16(g.b[14:])
-	if header > 20 {
+	const usual = 1<<24 | 1<<16 | 8<<8 | 10 // two options of no meaning, then timestamps: those of nearly every segment
+	if d.scale = scaleNone; header != 20 && (header != 32 || len(g.b) < header || binary.BigEndian.Uint32(g.b[20:]) != usual) {
 		d.options(g.b[20:min(header, len(g.b))], len(g.b) >= header)
-	} else {
-		d.scale = scaleNone
 	}
 	d.PayloadLen = g.wire - header
 	d.Payload = g.b[min(header, len(g.b)):]
@@ -210,13 +209,9 @@ func tcpHeader(g frame, d *Decoded) Reason {
 // may be truncated: Multipath TCP (RFC 8684, section 3), authentication (RFC 2385, RFC 5925)
 // and, of a SYN, the scale of windows (RFC 7323, section 2.2).
 func (d *Decoded) options(b []byte, whole bool) {
-	const end, none, scale, timestamps, md5, authentication, mptcp = 0, 1, 3, 8, 19, 29, 30
-	if len(b) == 12 && b[0] == none && b[1] == none && b[2] == timestamps {
-		d.scale = scaleNone
-		return // as nearly every segment has them
-	}
-	if whole {
-		d.scale = scaleNone
+	const end, none, scale, md5, authentication, mptcp = 0, 1, 3, 19, 29, 30
+	if !whole {
+		d.scale = scaleUnknown
 	}
 	for len(b) > 0 && b[0] != end {
 		if b[0] == none {

@@ -43,7 +43,7 @@ type strangers struct {
 // ends have sent such packets, nil where it is still to be opened.
 func (t *Table) strange(c *Conn, k *key, d *Decoded, now int64) (of *Conn, held bool) {
 	side := c.sender(d)
-	if c.proceeds(side, d) || !c.misfits(side, d) {
+	if !c.misfits(side, d) {
 		return c, false
 	}
 	fits := false
@@ -56,14 +56,6 @@ func (t *Table) strange(c *Conn, k *key, d *Decoded, now int64) (of *Conn, held 
 		return nil, true
 	}
 	return t.succeed(c, k, side, d), false
-}
-
-// proceeds reports whether a packet is among the next of a connection that is open, as
-// nearly every packet is. It is misfits in few instructions.
-func (c *Conn) proceeds(side Side, d *Decoded) bool {
-	const most = farBehind
-	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
-	return d.Seq-s.base-uint32(s.next) < most && d.Ack-o.base-uint32(o.next)+most < 2*most && !c.tcp.againSeen && s.fin < 0 && o.fin < 0 && !s.reset && !o.reset
 }
 
 // misfits reports whether the numbers of a packet are not those of a connection both ends of
@@ -140,7 +132,7 @@ func (t *Table) succeed(c *Conn, k *key, side Side, d *Decoded) *Conn {
 	first.set(&fit[0].d, k.iface())
 	next := t.open(first, &fit[0].d, fit[0].time)
 	for _, x := range fit[:n] {
-		t.packet(next, &x.d, x.time)
+		t.packet(next, next.sender(&x.d), &x.d, x.time, false)
 	}
 	return t.find(k, d)
 }

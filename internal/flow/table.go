@@ -95,6 +95,12 @@ func (t *Table) Add(p *Packet) {
 		t.part(c, k)
 		c = nil
 	}
+	if c != nil && d.Transport == protoTCP && !c.tcp.againSeen {
+		if side := c.sender(d); c.expected(side, d) {
+			t.packet(c, side, d, p.Time, true)
+			return
+		}
+	}
 	if c != nil && d.Transport == protoTCP && d.Flags&flagSYN != 0 && t.begins(c, d) {
 		t.stats.Reused++
 		t.end(c, EndReused)
@@ -112,7 +118,7 @@ func (t *Table) Add(p *Packet) {
 	if c == nil {
 		c = t.open(*k, d, p.Time)
 	}
-	t.packet(c, d, p.Time)
+	t.packet(c, c.sender(d), d, p.Time, false)
 }
 
 // decode reads the headers of a packet, or of the datagram whose last missing fragment it
@@ -151,9 +157,9 @@ func (t *Table) find(k *key, d *Decoded) *Conn {
 	return c
 }
 
-// packet accounts for a packet of c and looks into it.
-func (t *Table) packet(c *Conn, d *Decoded, now int64) {
-	side := c.sender(d)
+// packet accounts for a packet of a side of c and looks into it. expected is whether it is
+// known to be the next segment (Conn.expected).
+func (t *Table) packet(c *Conn, side Side, d *Decoded, now int64, expected bool) {
 	ep := c.end(side)
 	ep.Packets++
 	ep.Bytes += uint64(d.PayloadLen)
@@ -164,9 +170,12 @@ func (t *Table) packet(c *Conn, d *Decoded, now int64) {
 	if c.tcp.done && ep.Packets%busyStep == 0 {
 		t.busy(c)
 	}
-	if d.Transport == protoUDP {
+	switch {
+	case expected:
+		t.take(c, side, d, now)
+	case d.Transport == protoUDP:
 		t.datagram(c, side, d, now)
-	} else {
+	default:
 		t.segment(c, side, d, now)
 	}
 	if c.tcp.faces && c.Orig.Packets > 0 && c.Resp.Packets > 0 {

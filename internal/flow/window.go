@@ -122,10 +122,6 @@ func (c *Conn) dropped(side Side, d *Decoded) bool {
 
 // segment takes a TCP segment of c, or suspends it.
 func (t *Table) segment(c *Conn, side Side, d *Decoded, now int64) {
-	if c.expected(side, d) {
-		t.take(c, side, d, now)
-		return
-	}
 	if c.dropped(side, d) {
 		t.stats.Outside++
 		return

@@ -111,7 +111,10 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 	case midstream(t):
 		return !t.HelloBegun && chainedBothWays(c, s, t)
 	}
-	h := handshakeOf(c, s, t, false)
+	var h handshake
+	if !begins(s, t) {
+		h = handshakeOf(c, s, t, false)
+	}
 	if !h.settled() || s.Wrapped() {
 		if !j.foreign(c) {
 			j.memory.await(c, t)
@@ -120,6 +123,22 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 	}
 	j.fresh = fresh{momentOf(c, s), h}
 	return true
+}
+
+// begins reports whether a handshake of TLS 1.3 has not come to what decides it: no record of
+// the client's flight, no alert in plaintext and no end of the connection. It is the most
+// frequent case in which handshakeOf finds nothing settled, in few instructions.
+func begins(s *dissect.Session, t *dissect.TLS) bool {
+	if t.Over != dissect.OverTCP || len(t.Alerts) > 0 || t.Server != nil && (t.Server.V2 || !t.Server.TLS13()) {
+		return false
+	}
+	for _, side := range sides {
+		if fin, rst := s.Ended(side); fin || rst {
+			return false
+		}
+	}
+	records, _ := t.Records(t.Client)
+	return len(records) == 0
 }
 
 // fresh is a handshake as Settled has found it, for a call of Judge at the same moment.
