@@ -88,7 +88,7 @@ func TestOutputBlocked(t *testing.T) {
 func outputBlocked(t *testing.T) (dropped bool) {
 	needs(t, "python3", "python3")
 	a, _ := pods(t)
-	tap := a.start(t, []string{"TAP_INTERFACES=lo", "TAP_EMIT=flows", "TAP_GRACE=300ms"}, buildTap(t), "run")
+	tap, _ := a.startUnread(t, []string{"TAP_INTERFACES=lo", "TAP_EMIT=flows", "TAP_GRACE=300ms"}, buildTap(t), "run")
 	a.ready(t)
 	for round := 1; !dropped && a.metric(t, "sink_queued_records") < 100; round++ { // the pipe takes some first
 		a.run(t, "", "python3", "-c", talk)

@@ -194,7 +194,15 @@ func (x *process) log() string { return x.stderr.String() }
 // start starts a program in a pod; the test ends it if nothing else does.
 func (p pod) start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
-	x := &process{Cmd: p.in(context.Background(), args...), ended: make(chan error, 1)}
+	x, out := p.startUnread(t, env, args...)
+	x.out = bufio.NewReaderSize(collect(out), 1<<20)
+	return x
+}
+
+// startUnread is start with an output that nobody reads.
+func (p pod) startUnread(t *testing.T, env []string, args ...string) (x *process, out io.Reader) {
+	t.Helper()
+	x = &process{Cmd: p.in(context.Background(), args...), ended: make(chan error, 1)}
 	x.Env = append(append(os.Environ(), "TAP_LISTEN=:9469"), env...) // see pod.get
 	x.Cmd.Stderr = &x.stderr
 	x.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
@@ -210,7 +218,7 @@ func (p pod) start(t *testing.T, env []string, args ...string) *process {
 	if err := x.Start(); err != nil {
 		t.Fatal(err)
 	}
-	x.out, x.in = bufio.NewReaderSize(collect(out), 1<<20), in
+	x.in = in
 	t.Cleanup(func() {
 		in.Close()
 		syscall.Kill(-x.Process.Pid, syscall.SIGKILL) // with what it started
@@ -219,7 +227,7 @@ func (p pod) start(t *testing.T, env []string, args ...string) *process {
 			t.Logf("%s: %s", args[0], &x.stderr)
 		}
 	})
-	return x
+	return x, out
 }
 
 // collected is an output that is read as it is written, whoever wants it: a tap whose output nobody reads says that it is blocked.
