@@ -135,7 +135,9 @@ func chart(verb, name string, args ...string) []string {
 	all := []string{verb, name}
 	if verb == "install" || verb == "upgrade" {
 		all = append(all, filepath.Join(kit.Repository(), "charts", "tap"),
-			"--set", "image.registry="+registry, "--set", "tap.image.tag="+version, "--set", "webhook.image.tag="+version)
+			"--set", "image.registry="+registry, "--set", "tap.image.tag="+version, "--set", "webhook.image.tag="+version,
+			// What tests annotate namespaces with, beside what is permitted by default.
+			"--set", "tap.tenantMay={enabled,until,duration,filter,mesh,mode,profile,exclude-kafka-port,emit,image}", "--set", "tap.allowedRegistries={"+registry+"}")
 	}
 	return append(append(all, "--namespace", name), args...)
 }
