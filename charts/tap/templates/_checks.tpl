@@ -68,6 +68,7 @@ What values.schema.json cannot say: values that do not go together, and values t
 {{- end }}
 {{- with .Values.injection.protect }}
 {{- if and .enabled (not .groups) (not .users) }}{{ fail "injection.protect needs groups or users: nobody could change anything" }}{{ end }}
+{{- if .enabled }}{{ range $.Values.tap.extraEnv }}{{ if eq .name "TAP_SINK" }}{{ fail "tap.extraEnv: TAP_SINK is set by the chart, and with injection.protect it marks the tap" }}{{ end }}{{ end }}{{ end }}
 {{- if and .enabled (not (semverCompare ">=1.30-0" $.Capabilities.KubeVersion.Version)) }}{{ fail "injection.protect needs Kubernetes 1.30, which has ValidatingAdmissionPolicy" }}{{ end }}
 {{- end }}
 {{- end }}
@@ -118,7 +119,7 @@ What values.schema.json cannot say: values that do not go together, and values t
 
 {{/* Variables of tap.extraEnv: none that the webhook sets (inject.reserved), and what the checks above say of values. */}}
 {{- define "tap.checkEnv" -}}
-{{- $reserved := list "TAP_CLUSTER" "TAP_WORKLOAD_KIND" "TAP_WORKLOAD_NAME" "TAP_LOCAL_PROXY" "TAP_DECLARED_SKIP" "TAP_UNTIL" "TAP_LISTEN" "TAP_CONFIG_DIR" "TAP_SPOOL_DIR" "TAP_SPOOL_MAX" "TAP_KAFKA_TLS_CA_FILE" "TAP_KAFKA_TLS_CERT_FILE" "TAP_KAFKA_TLS_KEY_FILE" "TAP_KAFKA_SASL_PASSWORD_FILE" "TAP_KAFKA_SASL_TOKEN_FILE" }}
+{{- $reserved := list "TAP_CLUSTER" "TAP_WORKLOAD_KIND" "TAP_WORKLOAD_NAME" "TAP_LOCAL_PROXY" "TAP_DECLARED_SKIP" "TAP_UNTIL" "TAP_OWN_UNTIL" "TAP_FOR" "TAP_LISTEN" "TAP_LISTEN_AFTER" "TAP_CONFIG_DIR" "TAP_SPOOL_DIR" "TAP_SPOOL_MAX" "TAP_KAFKA_TLS_CA_FILE" "TAP_KAFKA_TLS_CERT_FILE" "TAP_KAFKA_TLS_KEY_FILE" "TAP_KAFKA_SASL_PASSWORD_FILE" "TAP_KAFKA_SASL_TOKEN_FILE" }}
 {{- range .Values.tap.extraEnv }}
 {{- $where := printf "tap.extraEnv: %s" .name }}
 {{- if not (regexMatch "^TAP_[A-Z0-9_]+$" .name) }}{{ fail (printf "%s is not a TAP_ variable" $where) }}{{ end }}

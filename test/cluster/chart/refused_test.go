@@ -80,6 +80,9 @@ func TestBadValues(t *testing.T) {
 		{`{"tap.clusterCIDRs": ["1.2.3"]}`, "tap"},
 		{`{"tap.extraEnv": [{"name": "TAP_LISTEN", "value": ":80"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "TAP_UNTIL", "value": "2030-01-01T00:00:00Z"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_OWN_UNTIL", "value": "2030-01-01T00:00:00Z"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_FOR", "value": "10m"}]}`, "webhook"},
+		{`{"tap.extraEnv": [{"name": "TAP_LISTEN_AFTER", "value": "1s"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "TAP_SPOOL_MAX", "value": "1Gi"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "TAP_WORKLOAD_NAME", "value": "x"}]}`, "webhook"},
 		{`{"tap.extraEnv": [{"name": "GOMEMLIMIT", "value": "1"}]}`, "webhook"},
@@ -117,6 +120,7 @@ func TestBadValues(t *testing.T) {
 		{`{"injection.matchConditions": [{"name": "not-windows", "expression": "true"}]}`, ""},
 		{`{"injection.namespaceSelector": {"matchExpressions": [{"key": "a", "operator": "In"}]}}`, ""},
 		{`{"injection.protect": {"enabled": true, "groups": [], "users": []}}`, ""},
+		{`{"injection.protect.enabled": true, "tap.extraEnv": [{"name": "TAP_SINK", "value": "stdout"}]}`, ""},
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) { // the folders of a test are named for it: no signs in them
 			file, path := valuesOf(t, row.values)
@@ -156,6 +160,7 @@ func TestGoodValues(t *testing.T) {
 		`{"tap.window": "1h30m"}`,
 		`{"tap.window": "10s"}`,
 		`{"tap.spool": "1Mi"}`,
+		`{"tap.runAsUser": 1000650000, "kafka": {"brokers": ["kafka:9093"], "sasl": {"mechanism": "oauthbearer", "token": {"audience": "kafka", "expirationSeconds": 10000000}}}}`,
 		`{"tap.clusterCIDRs": ["100.64.0.0/10", "2001:db8::/32", "11.0.0.1/8"]}`,
 		`{"tap.extraEnv": [{"name": "TAP_GRACE", "value": "5s"}, {"name": "TAP_THIN", "value": "false"}, {"name": "TAP_EXPECT", "value": "10.0.0.0/8=tls, ::/0=any"}]}`,
 		`{"kafka": {"brokers": ["kafka:9093", "[fd00::1]:9092"], "sasl": {"mechanism": "plain", "username": "tap"}}, "tap.extraEnv": [{"name": "TAP_KAFKA_SASL_PASSWORD", "value": "x"}]}`,
