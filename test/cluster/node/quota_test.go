@@ -26,6 +26,9 @@ func TestQuotaTenOfTen(t *testing.T) {
 		"room for all":       {`{requests.cpu: "50", limits.memory: 50Gi}`, 10, true, 10, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if name != "exact" { // the API server's tests have them all
+				long(t)
+			}
 			ns := c.Namespace(t, tapped)
 			c.Apply(t, ns, fmt.Sprintf(`
 apiVersion: v1
