@@ -180,6 +180,7 @@ func (w *webhook) nudgeOn(kind client.Object, loops ...*loop) error {
 func newManager(cfg Config, injection *inject.Config, s *server) (manager.Manager, error) {
 	cluster := rest.CopyConfig(cfg.Cluster)
 	cluster.QPS, cluster.Burst = 200, 400 // for each kind of object
+	keepBudgets(cluster)
 	cluster.UserAgent = "meshtls-tap-webhook/" + cfg.Version
 	cluster.WarningHandler = rest.NoWarnings{} // the dry runs are warned of what they ask about
 	own := func(by cache.Config) map[string]cache.Config { return map[string]cache.Config{cfg.Namespace: by} }

@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -262,6 +263,8 @@ func (i *images) missing(wanted []string) []string {
 	}
 	slices.Sort(out)
 	out = slices.Compact(out)
+	// The platform's own first, however many others are wished for.
+	slices.SortStableFunc(out, func(a, b string) int { return cmp.Compare(i.rank(a), i.rank(b)) })
 	return out[:min(len(out), maxImages)]
 }
 
@@ -337,7 +340,15 @@ func waiter(c *corev1.Container) corev1.Container {
 func (i *images) configured(image string) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	return image == i.cfg.Image || image == byDigest(i.cfg.Image, i.ran[i.cfg.Image])
+	return i.rank(image) == 0
+}
+
+// rank is 0 for the platform's own image and 1 for others; i.mu is held.
+func (i *images) rank(image string) int {
+	if image == i.cfg.Image || image == byDigest(i.cfg.Image, i.ran[i.cfg.Image]) {
+		return 0
+	}
+	return 1
 }
 
 // withoutCredentials empties the volumes that hold the platform's credentials: an image that

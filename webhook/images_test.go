@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -263,5 +264,21 @@ func TestWanted(t *testing.T) {
 		if got := wanted(&inject.Config{Image: "a", TenantMay: c.may, Registries: []string{"reg"}}, list); !slices.Equal(got, c.want) {
 			t.Errorf("may %v: wanted %v, want %v", c.may, got, c.want)
 		}
+	}
+}
+
+// TestOwnImageFirst: however many images namespaces wish for, the platform's own is tried.
+func TestOwnImageFirst(t *testing.T) {
+	i := prover(fake.NewClientBuilder().Build(), newClock(), corev1.PullAlways)
+	wishes := []string{byName}
+	for n := range 2 * maxImages {
+		wishes = append(wishes, fmt.Sprintf("a.example/tap:%02d", n))
+	}
+	if got := i.missing(wishes); len(got) != maxImages || got[0] != byName {
+		t.Errorf("tried: %v", got)
+	}
+	i.ran[byName] = digest
+	if got, want := i.missing(wishes), byDigest(byName, digest); len(got) != maxImages || got[0] != want {
+		t.Errorf("tried: %v, want %s first", got, want)
 	}
 }

@@ -118,9 +118,8 @@ func (n *namespaces) window(ctx context.Context, object *corev1.Namespace, confi
 		}
 	}
 	platform(time.Parse(time.RFC3339, object.Annotations[inject.Prefix+inject.AnnotationUntil]))
-	span := object.Annotations[inject.Prefix+inject.AnnotationDuration]
-	if d, bad := time.ParseDuration(span); bad == nil && d > 0 {
-		since, err := n.memory.since(ctx, object, span)
+	if d := durationOf(object); d > 0 {
+		since, err := n.memory.since(ctx, object, d.String())
 		if err != nil {
 			return w, err
 		}

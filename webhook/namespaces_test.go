@@ -406,3 +406,20 @@ func TestEvents(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestDurationOfMuchText: whatever a namespace's duration looks like, it takes little of the ConfigMap
+// that all namespaces share, and one that cannot be used takes nothing of it.
+func TestDurationOfMuchText(t *testing.T) {
+	for span, kept := range map[string]bool{strings.Repeat("0", 100_000) + "2h": true, "2 h": false, "-2h": false, "0s": false, strings.Repeat("x", 100_000): false} {
+		c := fake.NewClientBuilder().WithObjects(labeled("shop", "duration", span)).WithReturnManagedFields().Build()
+		n := known(c, newClock())
+		ten := &tenure{client: c, namespaces: n, events: &events{}, log: slog.New(slog.DiscardHandler)}
+		if _, err := ten.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "shop"}}); err != nil {
+			t.Fatal(err)
+		}
+		config, err := n.memory.read(t.Context())
+		if text := config.Data["shop"]; err != nil || (text != "") != kept || len(text) > 100 {
+			t.Errorf("%.10s: %v, %d bytes", span, err, len(text))
+		}
+	}
+}

@@ -131,11 +131,11 @@ func (q *quotas) gather(ctx context.Context, namespace string) (*reading, error)
 		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
 		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
 	)
-	if err := q.live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingFieldsSelector{Selector: active}); err != nil {
+	if err := q.live.List(bounded(ctx, mostRead), &pods, client.InNamespace(namespace), client.MatchingFieldsSelector{Selector: active}); err != nil {
 		return nil, err
 	}
 	r.owners.pods = pods.Items
-	if err := r.owners.read(ctx, q.live, namespace); err != nil {
+	if err := r.owners.read(bounded(ctx, mostRead), q.live, namespace); err != nil {
 		return nil, err
 	}
 	var err error

@@ -28,6 +28,13 @@ type survey struct {
 	said map[string]tally // what a namespace was told last
 }
 
+// Pods of a page: as many as are usually small enough, and as many as always are (etcd takes objects
+// of at most 1.5 MiB).
+const (
+	manyPods = 250
+	fewPods  = 10
+)
+
 // The states of pods. One that is skipped for a reason that is not among them is stateSkipped.
 const (
 	stateTapped   = "tapped"
@@ -130,8 +137,17 @@ func (s *survey) count(ctx context.Context, object *corev1.Namespace) (tally, er
 		s.quotas.into(ctx, ns)
 	}
 	var list corev1.PodList
+	limit := client.Limit(manyPods)
 	for next := ""; ; next = list.Continue {
-		if err := s.live.List(ctx, &list, client.InNamespace(ns.Name), client.Limit(250), client.Continue(next)); err != nil {
+		page := func() error {
+			return s.live.List(bounded(ctx, mostRead), &list, client.InNamespace(ns.Name), limit, client.Continue(next))
+		}
+		err := page()
+		if errors.Is(err, errTooMuch) && limit > fewPods {
+			limit = fewPods
+			err = page()
+		}
+		if err != nil {
 			return t, err
 		}
 		for i := range list.Items {

@@ -77,15 +77,25 @@ func again(err error) (reconcile.Result, error) {
 
 // remember keeps since when the namespace's duration runs; another one begins anew.
 func (t *tenure) remember(ctx context.Context, object *corev1.Namespace) error {
-	m, span := t.namespaces.memory, object.Annotations[inject.Prefix+inject.AnnotationDuration]
-	if span == "" {
+	m, d := t.namespaces.memory, durationOf(object)
+	if d == 0 {
 		return m.keep(ctx, object, "", time.Time{})
 	}
+	span := d.String() // short, whatever the annotation is: all namespaces share one ConfigMap
 	since, err := m.since(ctx, object, span)
 	if err != nil || !since.IsZero() {
 		return err
 	}
 	return m.keep(ctx, object, span, t.namespaces.now())
+}
+
+// durationOf returns the namespace's duration, 0 if it has none that can be used.
+func durationOf(object *corev1.Namespace) time.Duration {
+	d, err := time.ParseDuration(object.Annotations[inject.Prefix+inject.AnnotationDuration])
+	if err != nil || d < 0 {
+		return 0
+	}
+	return d
 }
 
 // window is when a namespace's taps end; zero times are none.
