@@ -11,7 +11,7 @@ type Checksum uint8
 // The values.
 const (
 	ChecksumUnknown Checksum = iota // nothing is known, as in a capture file, where the sender's device computes them later: not verified
-	ChecksumVouched                 // the kernel takes TCP's or UDP's for correct: a device has verified it, or the packet never left the machine
+	ChecksumVouched                 // the kernel takes TCP's or UDP's for correct: a device has verified it, or the packet never left the machine; that of IPv4's header it verifies all the same
 	ChecksumOpen                    // nobody has verified them: the table does
 )
 

@@ -83,23 +83,33 @@ func TestChecksums(t *testing.T) {
 			}
 		})
 	}
-	t.Run("ipv4 header", func(t *testing.T) {
-		ip := summed((&headers{src: a4, dst: b4, flags: ack, payload: text}).ip())
-		ip[8]-- // the time to live
-		table := flow.NewTable(flow.Config{}, newGather(t))
-		table.Add(&flow.Packet{Data: wrap(flow.LinkEthernet, ip, 0), Link: flow.LinkEthernet, Checksum: flow.ChecksumOpen})
-		if s := table.Stats(); s.Created != 0 || s.BadChecksums != 1 {
-			t.Errorf("%+v", s)
+	for name, c := range map[string]struct {
+		options []byte
+		spoil   int // a byte of the header, 0: none
+		refused bool
+	}{
+		"time to live":         {nil, 8, true},
+		"no operation":         {[]byte{1, 1, 1, 0}, 0, false},
+		"a timestamp":          {[]byte{68, 4, 5, 0}, 0, false},
+		"a loose route":        {[]byte{1, 131, 7, 4, 10, 0, 0, 1}, 0, true},
+		"a strict route":       {[]byte{137, 3, 4, 0}, 0, true},
+		"a length of nothing":  {[]byte{7, 0, 0, 0}, 0, true},
+		"a length of too much": {[]byte{7, 5, 4, 0}, 0, true},
+		"no length":            {[]byte{1, 1, 1, 7}, 0, true},
+	} {
+		for _, sum := range []flow.Checksum{flow.ChecksumOpen, flow.ChecksumVouched, flow.ChecksumUnknown} { // of TCP: the receiver looks at the header anyway
+			ip := summed((&headers{src: a4, dst: b4, flags: ack, ipOptions: c.options, payload: text}).ip())
+			if c.spoil > 0 {
+				ip[c.spoil]--
+			}
+			table := flow.NewTable(flow.Config{}, newGather(t))
+			table.Add(&flow.Packet{Data: wrap(flow.LinkEthernet, ip, 0), Link: flow.LinkEthernet, Checksum: sum})
+			refused := c.refused && sum != flow.ChecksumUnknown
+			if s := table.Stats(); s.Created == 0 != refused || s.BadChecksums+s.Undecoded[flow.Malformed] == 1 != refused {
+				t.Errorf("%s, %d: %+v", name, sum, s)
+			}
 		}
-	})
-	t.Run("source route", func(t *testing.T) {
-		ip := summed((&headers{src: a4, dst: b4, flags: ack, ipOptions: []byte{1, 131, 7, 4, 10, 0, 0, 1}, payload: text}).ip())
-		table := flow.NewTable(flow.Config{}, newGather(t))
-		table.Add(&flow.Packet{Data: wrap(flow.LinkEthernet, ip, 0), Link: flow.LinkEthernet, Checksum: flow.ChecksumOpen})
-		if s := table.Stats(); s.Created != 0 || s.Undecoded[flow.Malformed] != 1 {
-			t.Errorf("%+v", s)
-		}
-	})
+	}
 	t.Run("none", func(t *testing.T) {
 		for _, h := range []headers{{src: a4, dst: b4, udp: true}, {src: a6, dst: b6, udp: true}} {
 			ip := summed(h.ip())

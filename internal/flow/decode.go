@@ -22,7 +22,8 @@ type Decoded struct {
 
 	part    part  // of a fragment
 	tunnels uint8 // how many may still be opened
-	verify  bool  // the checksums
+	verify  bool  // the checksums of TCP and UDP
+	header  bool  // the checksum and the options of IPv4
 	badSum  bool  // one is wrong
 	arrived bool  // by the kernel's word, at one of the packet's ends
 	signed  bool  // TCP: an option of authentication
@@ -91,11 +92,11 @@ func (f frame) skip(n int) frame { return frame{f.b[n:], f.wire - n} }
 // Decode reads the headers of p into d and tells whether it has TCP or UDP ports. d is
 // overwritten whole; where there are no ports d.Reason says why. It neither allocates
 // nor panics, whatever the packet.
-func Decode(p *Packet, d *Decoded) bool { return decode(p, d, false) }
+func Decode(p *Packet, d *Decoded) bool { return decode(p, d, ChecksumUnknown) }
 
-// decode is Decode. It verifies checksums on request.
-func decode(p *Packet, d *Decoded, verify bool) bool {
-	*d = Decoded{Zone: p.Zone, verify: verify}
+// decode is Decode. It verifies what sum says that nobody has verified.
+func decode(p *Packet, d *Decoded, sum Checksum) bool {
+	*d = Decoded{Zone: p.Zone, verify: sum == ChecksumOpen, header: sum != ChecksumUnknown}
 	if p.Tunnels {
 		d.tunnels = maxTunnels
 	}

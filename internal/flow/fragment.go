@@ -101,7 +101,7 @@ func (t *Table) fragment(p *Packet, d *Decoded) bool {
 	whole := t.frags.whole(x)
 	t.frags.remove(x)
 	t.stats.Reassembled++
-	*d = Decoded{Src: d.Src, Dst: d.Dst, IPv6: d.IPv6, Zone: d.Zone, tunnels: d.tunnels, verify: d.verify}
+	*d = Decoded{Src: d.Src, Dst: d.Dst, IPv6: d.IPv6, Zone: d.Zone, tunnels: d.tunnels, verify: d.verify, header: d.header}
 	g, proto := frame{whole, len(whole)}, x.proto
 	var r Reason
 	if g, proto, r = extensions(g, proto, d); r == Decodable {

@@ -71,9 +71,9 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	}
 	copy(d.Src[:], f.b[12:16])
 	copy(d.Dst[:], f.b[16:20])
-	if d.verify {
+	if d.header {
 		d.badSum = d.badSum || !correct(add(0, f.b[:header]))
-		if header > 20 && sourceRouted(f.b[20:header]) {
+		if header > 20 && refusedOptions(f.b[20:header]) {
 			return frame{}, 0, Malformed
 		}
 	}
@@ -93,18 +93,17 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	return g, proto, Decodable
 }
 
-// sourceRouted reports whether options of IPv4 name a source route (RFC 791, section 3.1).
-// Hosts drop such packets (RFC 7126, section 4.3; accept_source_route of Linux is off).
-func sourceRouted(options []byte) bool {
+// refusedOptions reports whether hosts drop a packet for its options of IPv4: they name a
+// source route (RFC 791, section 3.1; RFC 7126, section 4.3; accept_source_route of Linux is
+// off), or one of them has an impossible length (ip_options_compile of Linux).
+func refusedOptions(options []byte) bool {
 	const end, none, loose, strict = 0, 1, 131, 137
 	for len(options) > 0 && options[0] != end {
 		switch {
-		case options[0] == loose, options[0] == strict:
-			return true
 		case options[0] == none:
 			options = options[1:]
-		case len(options) < 2 || options[1] < 2 || int(options[1]) > len(options):
-			return false
+		case options[0] == loose, options[0] == strict, len(options) < 2 || options[1] < 2 || int(options[1]) > len(options):
+			return true
 		default:
 			options = options[options[1]:]
 		}

@@ -124,7 +124,7 @@ func (t *Table) Add(p *Packet) {
 // decode reads the headers of a packet, or of the datagram whose last missing fragment it
 // is. It reports false where there is no connection to look for, and counts why.
 func (t *Table) decode(p *Packet, d *Decoded) bool {
-	ok := decode(p, d, p.Checksum == ChecksumOpen)
+	ok := decode(p, d, p.Checksum)
 	if d.part.is {
 		t.stats.Fragments++
 		if d.badSum { // of its header

@@ -187,7 +187,7 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 		if s.fin >= 0 {
 			off = min(off, s.fin)
 		}
-		if off < s.acked || s.beyond(off) || s.edged() && off > c.limit(s) || d.arrived && c.challenged(side, off) {
+		if off < s.acked || s.beyond(off) || s.edged() && off > c.limit(side) || d.arrived && c.challenged(side, off) {
 			t.stats.Outside++
 			return
 		}

@@ -19,7 +19,7 @@ const (
 	oldest = 1 << 20
 
 	maxSuspects    = 32       // of a connection
-	suspectData    = 16 << 10 // bytes of each that are kept
+	suspectData    = 64 << 10 // bytes of each that are kept: what receive offload puts together
 	suspectPackets = 3        // packets of the receiver that refute a segment which they do not prove
 )
 
@@ -69,9 +69,11 @@ func (c *Conn) advertised(side Side, d *Decoded) {
 // edged reports whether a window of the receiver was seen.
 func (s *stream) edged() bool { return s.edge != 0 }
 
-// limit returns the largest offset of a side's stream that its receiver may accept.
-func (c *Conn) limit(s *stream) int64 {
-	n := max(max(s.next, s.acked)+windowSlack, s.offset(s.edge))
+// limit returns the largest offset of a side's stream that its receiver may accept. What is
+// held before a gap was accepted, so it counts: the capture may have lost acknowledgements.
+func (c *Conn) limit(side Side) int64 {
+	s := &c.tcp.side[side]
+	n := max(max(s.next, s.acked, c.heldEnd(side))+windowSlack, s.offset(s.edge))
 	if c.Thinned { // acknowledgements are left out
 		n += leftOutMost
 	}
@@ -81,11 +83,16 @@ func (c *Conn) limit(s *stream) int64 {
 // most returns the offset up to which a side is known to have sent, its FIN included.
 func (c *Conn) most(side Side) int64 {
 	s := &c.tcp.side[side]
-	n := max(s.next, s.acked, s.sent, s.fin+1)
-	if q := c.queue(side); q != nil && len(q.pieces) > 0 {
-		n = max(n, q.pieces[len(q.pieces)-1].end())
+	return max(s.next, s.acked, s.sent, s.fin+1, c.heldEnd(side))
+}
+
+// heldEnd returns the offset behind what a side holds before a gap, 0 if it holds nothing.
+func (c *Conn) heldEnd(side Side) int64 {
+	q := c.queue(side)
+	if q == nil || len(q.pieces) == 0 {
+		return 0
 	}
-	return n
+	return q.pieces[len(q.pieces)-1].end()
 }
 
 // acceptable reports whether the receiver accepts a segment of a side by its numbers, as far
@@ -96,7 +103,7 @@ func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 		return true, true
 	}
 	off := s.offset(d.Seq)
-	seq = off <= c.limit(s) && (!s.sure || off+int64(d.PayloadLen) >= s.acked-oldest)
+	seq = off <= c.limit(side) && (!s.sure || off+int64(d.PayloadLen) >= s.acked-oldest)
 	if !o.known {
 		return seq, true
 	}
@@ -106,7 +113,7 @@ func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 	case d.arrived && !c.Thinned: // what the host itself has sent was captured before
 		ack = n <= c.most(side.Other())
 	default:
-		ack = !o.edged() || n <= max(c.limit(o), c.most(side.Other()))
+		ack = !o.edged() || n <= max(c.limit(side.Other()), c.most(side.Other()))
 	}
 	return seq, ack
 }

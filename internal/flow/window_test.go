@@ -147,6 +147,14 @@ func TestHonestNumbers(t *testing.T) {
 			[]step{{flags: "PA", seq: 1, ack: 1, data: "a"}, {server: true, flags: "A", seq: 1, ack: 2}, {flags: "PA", seq: 3 * mb, ack: 1, data: "b"}, {server: true, flags: "A", seq: 1, ack: 3*mb + 1}},
 			"c0 a c3145727 gap 3145726 b end OTH",
 		},
+		"no acknowledgement behind a gap": {
+			after(ask, answer, step{flags: "PA", seq: 1004, ack: 4, data: strings.Repeat("x", 40000)}, step{flags: "PA", seq: 41004, ack: 4, data: strings.Repeat("y", 40000)}, step{flags: "PA", seq: 81004, ack: 4, data: "z"}),
+			"c0 GET s0 200 c1003 gap 1000 " + strings.Repeat("x", 40000) + " c41003 " + strings.Repeat("y", 40000) + " c81003 z end S1",
+		},
+		"both directions were lost, and a segment is large": {
+			after(ask, answer, step{flags: "PA", seq: 5 * mb, ack: 4, data: strings.Repeat("x", 60000)}, step{server: true, flags: "A", seq: 4, ack: 5*mb + 60000}),
+			"c0 GET s0 200 c5242879 gap 5242876 " + strings.Repeat("x", 60000) + " end S1",
+		},
 		"one direction alone": {
 			[]step{{flags: "S"}, {flags: "A", seq: 1, ack: 1}, ask, {flags: "PA", seq: 5 * mb, ack: 3 * mb, data: "b"}},
 			"c0 GET c5242879 gap 5242876 b end S0",
