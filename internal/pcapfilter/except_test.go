@@ -296,3 +296,78 @@ func records(n int, size byte) (b []byte) {
 	}
 	return b
 }
+
+// onlyRecords reports whether a payload is what the program leaves out of TLS: at most
+// exceptSteps protected records, the last of which may go on, or its header.
+func onlyRecords(b []byte) bool {
+	for range exceptSteps {
+		switch {
+		case len(b) == 0:
+			return true
+		case b[0] != contentProtected, len(b) > 1 && b[1] != 3:
+			return false
+		case len(b) < recordHeader:
+			return true
+		}
+		n := recordHeader + int(binary.BigEndian.Uint16(b[3:]))
+		if n >= len(b) {
+			return true
+		}
+		b = b[n:]
+	}
+	return false
+}
+
+// TestExceptRecords compares the program with what it is to do of TLS, and the kernel with
+// both, among so many connections that its jumps are far.
+func TestExceptRecords(t *testing.T) {
+	r := rand.New(rand.NewPCG(17, 18))
+	k := newKernel(t)
+	for round := range 20 {
+		all := randomConnections(r, 1+r.IntN(60), true)
+		for i := range all {
+			all[i].TLS = true
+		}
+		link := []Link{LinkEthernet, LinkRaw}[round%2]
+		p, err := Except(Config{Link: link, Live: true}, all)
+		if err == nil {
+			p, err = And(p, Default(Config{Link: link, Live: true}))
+		}
+		if err == nil {
+			err = p.Validate()
+		}
+		if err == nil {
+			err = k.attach(p)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 300 {
+			c := all[r.IntN(len(all))]
+			var payload []byte
+			for range r.IntN(exceptSteps + 3) {
+				payload = append(payload, records(1, byte(r.IntN(9)))...)
+			}
+			if n := len(payload); n > 0 {
+				switch r.IntN(5) {
+				case 0: // another length, as large as 64 KiB
+					binary.BigEndian.PutUint16(payload[3:], uint16(r.Uint32()))
+				case 1:
+					payload[r.IntN(n)] = byte(r.Uint32())
+				case 2:
+					payload = payload[:r.IntN(n)]
+				case 3:
+					payload = append(payload, "text"[:1+r.IntN(4)]...)
+				}
+			}
+			b := tcpPacket{src: c.A, dst: c.B, seq: 0x00ffffff, flags: 16, options: r.IntN(4), payload: payload}.bytes(link)
+			taken := p.Run(&Packet{Data: b, Length: len(b)}) != 0
+			if taken == onlyRecords(payload) {
+				t.Fatalf("% x: taken: %t\n%s", payload, taken, p.Listing())
+			}
+			if got := k.run(t, b); got > 0 != taken {
+				t.Fatalf("% x: Run says %t, the kernel keeps %d bytes", payload, taken, got)
+			}
+		}
+	}
+}
