@@ -36,10 +36,12 @@ func (t *tap) watchInterface(name string) *interfaceTap {
 // pipeline is locked.
 func (t *tap) survey(start func(*interfaceTap)) {
 	t.linksChanged = false
-	there, err := upInterfaces()
+	all, err := net.Interfaces()
 	if err != nil {
 		return // those from before stay
 	}
+	there := namesUp(all)
+	t.followNames(all)
 	known := map[string]*interfaceTap{}
 	running := 0
 	for _, i := range t.captures() {
@@ -81,15 +83,55 @@ func (t *tap) tellUncaptured(missing []string) {
 	}
 }
 
-// upInterfaces returns the names of the namespace's interfaces that are up, in order.
-func upInterfaces() ([]string, error) {
-	all, err := net.Interfaces()
-	var out []string
+// followNames ends the captures of interfaces that were renamed, to be opened again by name,
+// where their names say something else now: always if all interfaces are captured, else if
+// another interface has taken the name, or the new name is one that is captured as well. Any
+// other renamed interface is captured on.
+func (t *tap) followNames(all []net.Interface) {
+	captures := t.captures()
+	captured := func(name string) bool {
+		return slices.ContainsFunc(captures, func(i *interfaceTap) bool { return i.name == name })
+	}
+	for _, i := range captures {
+		index := i.ifindex()
+		now := slices.IndexFunc(all, func(x net.Interface) bool { return x.Index == index })
+		if now < 0 || all[now].Name == i.name {
+			continue
+		}
+		taken := slices.ContainsFunc(all, func(x net.Interface) bool { return x.Name == i.name })
+		if t.all || taken || captured(all[now].Name) {
+			i.log.Warn("the interface was renamed", "to", all[now].Name)
+			i.close()
+		}
+	}
+}
+
+// ifindex returns the kernel's index of the interface that is captured, 0 if none is.
+func (i *interfaceTap) ifindex() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.handle == nil {
+		return 0
+	}
+	return i.handle.Index()
+}
+
+// close ends the capture, which is then begun anew.
+func (i *interfaceTap) close() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.handle != nil {
+		i.handle.Close()
+	}
+}
+
+// namesUp returns the names of those interfaces that are up, in order.
+func namesUp(all []net.Interface) (out []string) {
 	for _, i := range all {
 		if i.Flags&net.FlagUp != 0 {
 			out = append(out, i.Name)
 		}
 	}
 	slices.Sort(out)
-	return out, err
+	return out
 }
