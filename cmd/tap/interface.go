@@ -34,6 +34,7 @@ type interfaceTap struct {
 	since      time.Time               // when what is so of the capture began: that there is one, or none
 	gone       bool                    // it is no longer there, and not waited for
 	ended      bool                    // the capture went well until it was told to end
+	renamed    bool                    // the capture is ending since its interface has another name now
 	past       afpacket.Stats          // of the handles of TCP before this one
 	pastOthers afpacket.Stats          // of the other handles
 	lost       uint64                  // times that the interface was lost
@@ -58,6 +59,9 @@ func (i *interfaceTap) run(ctx context.Context) {
 		}
 		if ctx.Err() != nil {
 			return
+		}
+		if i.tap.all && err == nil && i.isRenamed() {
+			continue // with the interface that has the name now, if there is one: no fault
 		}
 		if i.tap.all && errors.Is(err, afpacket.ErrNoInterface) {
 			i.leave()
@@ -256,7 +260,7 @@ func (i *interfaceTap) origin(typ uint8) flow.Origin {
 func (i *interfaceTap) opened(tcp, other *afpacket.Handle) {
 	i.mu.Lock()
 	lost := i.err != nil
-	i.handle, i.other, i.err, i.since = tcp, other, nil, time.Now()
+	i.handle, i.other, i.err, i.since, i.renamed = tcp, other, nil, time.Now(), false
 	i.mu.Unlock()
 	i.tap.pipeline.mu.Lock()
 	i.tap.gap.note(i.tap, time.Now())

@@ -83,46 +83,54 @@ func (t *tap) tellUncaptured(missing []string) {
 	}
 }
 
-// followNames ends the captures of interfaces that were renamed, to be opened again by name,
-// where their names say something else now: always if all interfaces are captured, else if
-// another interface has taken the name, or the new name is one that is captured as well. Any
-// other renamed interface is captured on.
+// followNames ends the captures of interfaces that have been renamed where what is captured by
+// name is another interface now. They are opened again by name. It ends all of them if every
+// interface is captured; else those whose name another interface has taken, and those whose new
+// name is captured too. Any other renamed interface is captured on, under its old name.
 func (t *tap) followNames(all []net.Interface) {
 	captures := t.captures()
-	captured := func(name string) bool {
-		return slices.ContainsFunc(captures, func(i *interfaceTap) bool { return i.name == name })
-	}
 	for _, i := range captures {
 		index := i.ifindex()
-		now := slices.IndexFunc(all, func(x net.Interface) bool { return x.Index == index })
-		if now < 0 || all[now].Name == i.name {
+		at := slices.IndexFunc(all, func(x net.Interface) bool { return x.Index == index })
+		if at < 0 || all[at].Name == i.name {
 			continue
 		}
+		now := all[at].Name
 		taken := slices.ContainsFunc(all, func(x net.Interface) bool { return x.Name == i.name })
-		if t.all || taken || captured(all[now].Name) {
-			i.log.Warn("the interface was renamed", "to", all[now].Name)
-			i.close()
+		captured := slices.ContainsFunc(captures, func(x *interfaceTap) bool { return x.name == now })
+		if t.all || taken || captured {
+			i.endRenamed(now)
 		}
 	}
 }
 
-// ifindex returns the kernel's index of the interface that is captured, 0 if none is.
+// ifindex returns the kernel's index of the interface that is captured, 0 if none is, or if its
+// capture is ending.
 func (i *interfaceTap) ifindex() int {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.handle == nil {
+	if i.handle == nil || i.renamed {
 		return 0
 	}
 	return i.handle.Index()
 }
 
-// close ends the capture, which is then begun anew.
-func (i *interfaceTap) close() {
+// endRenamed ends the capture of an interface that has another name now.
+func (i *interfaceTap) endRenamed(now string) {
+	i.log.Warn("the interface was renamed", "to", now)
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.handle != nil {
+		i.renamed = true
 		i.handle.Close()
 	}
+}
+
+// isRenamed reports whether the capture has ended since its interface has another name now.
+func (i *interfaceTap) isRenamed() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.renamed
 }
 
 // namesUp returns the names of those interfaces that are up, in order.

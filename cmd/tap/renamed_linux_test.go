@@ -4,10 +4,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestNameOfAnotherInterface: an interface is renamed, and another one takes its name. What is
-// captured is what has the name now, and the renamed one too where all are; else it is reported.
+// TestNameOfAnotherInterface: an interface is renamed, and another one takes its name. Captured is
+// the one that has the name now. The renamed one is captured too if all are, else it is reported.
 func TestNameOfAnotherInterface(t *testing.T) {
 	t.Parallel()
 	for _, captured := range []string{"eth0", everyInterface} {
@@ -23,25 +25,28 @@ func nameOfAnotherInterface(t *testing.T, captured string) (dropped bool) {
 	tap := a.start(t, []string{"TAP_INTERFACES=" + captured, "TAP_EMIT=flows,posture"}, buildTap(t), "run")
 	tap.line(t, func(l string) bool { return strings.Contains(l, `"action":"started"`) })
 	ask("http://10.77.0.2:7000/")
-	for _, step := range [][]string{{"down"}, {"name", "old0"}, {"up"}} {
-		ip(t, append([]string{"-n", a.name, "link", "set", map[bool]string{true: "old0", false: "eth0"}[step[0] == "up"]}, step...)...)
-	}
+	link := func(args ...string) { ip(t, append([]string{"-n", a.name, "link", "set"}, args...)...) }
+	link("eth0", "down") // else it keeps its name
+	link("eth0", "name", "old0")
+	link("old0", "up")
 	cable(t, a, b, "net1", "10.78.0")
-	for _, step := range [][]string{{"net1", "down"}, {"net1", "name", "eth0"}, {"eth0", "up"}} {
-		ip(t, append([]string{"-n", a.name, "link", "set"}, step...)...)
-	}
-	// The new eth0 is captured in place of the old one: its counter begins with it, or its capture is told.
+	link("net1", "down")
+	link("net1", "name", "eth0")
+	link("eth0", "up")
+	eventually.True(t, "what is eth0 now is captured too", func() bool {
+		return strings.Count(tap.log(), "msg=capturing interface=eth0") == 2
+	})
 	if captured == everyInterface {
 		a.captures(t, "old0", 1)
-		a.captures(t, "eth0", 1)
-	} else {
-		tap.line(t, func(l string) bool { return strings.Contains(l, `"action":"recovered"`) && strings.Contains(l, "eth0") })
 	}
 	ask("http://10.78.0.2:7001/")
 	ask("http://10.77.0.2:7002/")
 	lines := tap.end(t)
 	if ringDropped(t, lines) {
 		return true
+	}
+	if failed := strings.Contains(tap.log(), "not capturing"); failed == (captured == everyInterface) {
+		t.Errorf("%s: that the name changed is called a fault: %t", captured, failed)
 	}
 	want := []string{"eth0 10.77.0.2:7000 plaintext", "eth0 10.78.0.2:7001 plaintext"}
 	if captured == everyInterface {
