@@ -152,6 +152,11 @@ const (
 	retireTCP = 250 * time.Millisecond
 )
 
+// ofTCP is what the ring of TCP takes: also segments behind an extension header of IPv6, such as
+// the jumbo payload option that Linux puts before those of more than 64 KiB. In the other ring
+// they would lose their order among the others of their connection.
+const ofTCP = "tcp or ((ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 60) and ip6[40] = 6)"
+
 // splitProgram returns the filters of both rings: what they are for, and that with the
 // tap's filter.
 func splitProgram(f *filter, c pcapfilter.Config) (parts, programs pair, err error) {
@@ -159,7 +164,7 @@ func splitProgram(f *filter, c pcapfilter.Config) (parts, programs pair, err err
 	if err != nil {
 		return parts, programs, err
 	}
-	for k, text := range [...]string{"tcp", "not tcp"} {
+	for k, text := range [...]string{ofTCP, "not (" + ofTCP + ")"} {
 		if parts[k], err = pcapfilter.Compile(text, c); err != nil {
 			return parts, programs, err
 		}

@@ -103,7 +103,7 @@ func (g *generator) defaultFilter(whole label) {
 	g.place(ip4)
 	g.readIPv4(transport, whole)
 	g.place(ip6)
-	g.readIPv6()
+	g.readIPv6(transport, whole)
 	g.place(transport)
 	g.checkEnd(whole)
 	tcp := g.label()
@@ -171,9 +171,10 @@ func (g *generator) readIPv4(transport, whole label) {
 	g.always(transport)
 }
 
-// readIPv6 is the same for IPv6. What stands behind an extension header is kept whole:
-// its protocol is none that is cut.
-func (g *generator) readIPv6() {
+// readIPv6 is the same for IPv6. What stands behind an extension header is kept whole, since
+// its protocol is none that is cut, but for hop-by-hop options of eight bytes: Linux puts a
+// jumbo payload option (RFC 2675) before a segment of more than 64 KiB (BIG TCP).
+func (g *generator) readIPv6(transport, whole label) {
 	const length = 4
 	known, offload := g.label(), g.label()
 	g.emit(classLD|modeIND|sizeB, ip6Next)
@@ -190,6 +191,19 @@ func (g *generator) readIPv6() {
 	g.emit(classST, wordEnd)
 	g.emit(classMISC|miscTXA, 0)
 	g.emit(classALU|aluADD|sourceK, ip6Header)
+	g.emit(classMISC|miscTAX, 0)
+
+	options, eight := g.label(), g.label()
+	g.emit(classLD|modeMEM, wordProto)
+	g.jump(jmpJEQ, protoHopByHop, options, transport)
+	g.place(options)
+	g.emit(classLD|modeIND|sizeB, 1) // its length in units of eight bytes, without the first
+	g.jump(jmpJEQ, 0, eight, whole)
+	g.place(eight)
+	g.emit(classLD|modeIND|sizeB, 0)
+	g.emit(classST, wordProto)
+	g.emit(classMISC|miscTXA, 0)
+	g.emit(classALU|aluADD|sourceK, 8)
 	g.emit(classMISC|miscTAX, 0)
 }
 

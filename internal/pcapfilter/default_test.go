@@ -10,6 +10,7 @@ import (
 // segment returns an Ethernet frame with a TCP segment, or a datagram of another protocol.
 type segment struct {
 	ip6, tagged bool
+	jumbo       bool // IPv6: a jumbo payload option (RFC 2675)
 	proto       byte
 	options     int // 32-bit words behind each header
 	fragment    uint16
@@ -27,6 +28,11 @@ func (s segment) frame() []byte {
 		b = append(b, 0x81, 0, 0, 5)
 	}
 	length := len(transport) + len(s.payload)
+	if s.jumbo {
+		total := binary.BigEndian.AppendUint32(nil, uint32(8+length))
+		transport = append(append([]byte{s.proto, 0, 0xc2, 4}, total...), transport...)
+		s.proto, s.noLength = protoHopByHop, true
+	}
 	if s.ip6 {
 		b = binary.BigEndian.AppendUint16(b, etherIP6)
 		if s.noLength {
@@ -92,7 +98,7 @@ func TestDefault(t *testing.T) {
 		"an empty record":                   {cat(record(23, 0), record(23, 3000)), 5 + 64},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, s := range []segment{{}, {ip6: true}, {tagged: true}, {options: 7}, {ip6: true, tagged: true, options: 3}, {noLength: true}, {ip6: true, noLength: true}} {
+			for _, s := range []segment{{}, {ip6: true}, {tagged: true}, {options: 7}, {ip6: true, tagged: true, options: 3}, {noLength: true}, {ip6: true, noLength: true}, {ip6: true, jumbo: true}, {ip6: true, jumbo: true, tagged: true, options: 3}} {
 				s.proto, s.payload = protoTCP, test.payload
 				for _, link := range []Link{LinkEthernet, LinkRaw} {
 					frame := s.frame()
@@ -108,7 +114,7 @@ func TestDefault(t *testing.T) {
 						want += test.want - len(test.payload)
 					}
 					if got != want {
-						t.Errorf("%s, %+v: %d bytes of a frame of %d, want %d", link.Name(), segment{ip6: s.ip6, tagged: s.tagged, options: s.options, noLength: s.noLength}, got, len(frame), want)
+						t.Errorf("%s, %+v: %d bytes of a frame of %d, want %d", link.Name(), segment{ip6: s.ip6, tagged: s.tagged, options: s.options, noLength: s.noLength, jumbo: s.jumbo}, got, len(frame), want)
 					}
 				}
 			}
@@ -131,7 +137,9 @@ func TestDefaultOthers(t *testing.T) {
 		"SCTP":                {segment{proto: protoSCTP, payload: large}, whole},
 		"a first fragment":    {segment{proto: protoTCP, fragment: 0x2000, payload: large}, whole},
 		"a later fragment":    {segment{proto: protoTCP, fragment: 5, payload: large}, whole},
-		"an IPv6 extension":   {segment{ip6: true, proto: 0, payload: large}, whole},
+		"an IPv6 extension":   {segment{ip6: true, proto: 43, payload: large}, whole},
+		"longer options":      {segment{ip6: true, proto: protoHopByHop, payload: large}, whole},
+		"two sets of options": {segment{ip6: true, proto: protoHopByHop, jumbo: true, payload: large}, whole},
 	} {
 		frame := test.segment.frame()
 		want := test.want

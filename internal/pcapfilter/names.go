@@ -26,6 +26,7 @@ const (
 
 // IP protocol numbers.
 const (
+	protoHopByHop = 0
 	protoTCP      = 6
 	protoUDP      = 17
 	protoFragment = 44
