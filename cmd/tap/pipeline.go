@@ -55,6 +55,7 @@ type connection struct {
 	fin, rst [2]bool
 	told     bool // the engine knows of it
 	conflict bool // flow.Conn.Doubtful at the last look
+	unheard  bool // verdict.Unheard at the last look
 	said     said
 }
 
@@ -277,10 +278,11 @@ func (p *pipeline) resume(c *flow.Conn, r *verdict.Rest) *connection {
 // tells the engine once it is settled, and when what was settled has changed.
 func (p *pipeline) look(c *flow.Conn, x *connection) {
 	revision := x.session.Revision()
-	if revision == x.revision && c.Doubtful() == x.conflict {
+	unheard := verdict.Unheard(c)
+	if revision == x.revision && c.Doubtful() == x.conflict && unheard == x.unheard {
 		return
 	}
-	x.revision, x.conflict = revision, c.Doubtful()
+	x.revision, x.conflict, x.unheard = revision, c.Doubtful(), unheard
 	if !p.judge.Settled(c, x.session) {
 		return
 	}

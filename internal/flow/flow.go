@@ -116,7 +116,8 @@ type Handler interface {
 	Data(c *Conn, s *Segment)
 	// Changed is called when a side sent a FIN or a RST, after its data. Data may still
 	// follow: of the other side, and of this one if the FIN or RST was forged. It is called
-	// too when packets of a connection that is done first contradict each other (Conflict).
+	// too when a packet without payload shows that a side is no longer Alone, and when packets
+	// of a connection that is done first contradict each other (Conflict).
 	Changed(c *Conn)
 	// End is called once, when the connection leaves the table.
 	End(c *Conn, why EndReason)

@@ -176,7 +176,13 @@ func (t *Table) packet(c *Conn, side Side, d *Decoded, now int64, expected bool)
 	case d.Transport == protoUDP:
 		t.datagram(c, side, d, now)
 	default:
+		if d.Flags&flagRST != 0 {
+			c.resets(side)
+		}
 		t.segment(c, side, d, now)
+	}
+	if c.answers(side, d) {
+		t.h.Changed(c)
 	}
 	if c.tcp.faces && c.Orig.Packets > 0 && c.Resp.Packets > 0 {
 		t.unface(c)

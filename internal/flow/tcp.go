@@ -19,6 +19,7 @@ type tcpState struct {
 	again         uint32   // the number of a SYN that was taken for an old duplicate, ...
 	againSeen     bool     // ... if there was one
 	signed        bool     // its SYN had an option of authentication
+	resets        [2]uint8 // RSTs of each side: see Conn.Alone
 }
 
 // take takes a TCP segment of c that its receiver accepts, as far as is known.

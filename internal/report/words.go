@@ -109,6 +109,7 @@ var words = map[string]string{
 	"cipher_without_encryption": "TLS or SSH without encryption: what it carries can be read",
 	"text_in_records":           "readable text stood in records whose content has to be ciphertext",
 	"one_end_only":              "only one end spoke it: the other may speak something else",
+	"answered_by_resets":        "nothing but resets came back: it belonged to no connection, and nobody read it",
 	"evicted":                   "the tap let go of it for want of room",
 }
 

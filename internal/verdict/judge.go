@@ -101,6 +101,8 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 		return false
 	case s.Failed():
 		return true
+	case Unheard(c):
+		return false
 	case t == nil || s.InClear():
 		kind, _ := kindOf(s)
 		return kindSettled(s, kind) && !j.earning(c, s)
@@ -300,6 +302,12 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 		j.judgeTLS(out, c, s)
 	default:
 		j.judgeOther(out, c, s)
+	}
+	switch {
+	case turnedAway(c):
+		out.unread()
+	case Unheard(c) && !out.Ended && !s.Failed():
+		out.Settled = false
 	}
 	if out.Verdict == Unknown || out.Verdict == TLS {
 		out.because(blindSpots(c, s)...)

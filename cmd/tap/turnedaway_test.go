@@ -1,0 +1,112 @@
+package main
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// stray is a segment between two addresses whose numbers are whatever somebody made up.
+type stray struct {
+	fromPod  bool
+	flags    byte
+	seq, ack uint32
+	text     string
+	wait     time.Duration // before it
+}
+
+// TCP flags.
+const (
+	flagSYN, flagRST, flagPSH, flagACK = 2, 4, 8, 16
+)
+
+func (s stray) packet(at time.Time) flow.Packet {
+	b := []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, byte(40 + len(s.text)), 0, 0, 0, 0, 64, 6, 0, 0}
+	ends, ports := []byte{10, 2, 0, 9, 10, 2, 0, 1}, []uint16{45678, 8443}
+	p := flow.Packet{Time: at.UnixNano(), Link: flow.LinkEthernet, Origin: flow.OriginArrived}
+	if s.fromPod {
+		ends, p.Origin = []byte{10, 2, 0, 1, 10, 2, 0, 9}, flow.OriginSent
+		slices.Reverse(ports)
+	}
+	b = append(b, ends...)
+	b = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint16(b, ports[0]), ports[1])
+	b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, s.seq), s.ack)
+	p.Data = append(append(b, 0x50, s.flags, 0xff, 0xff, 0, 0, 0, 0), s.text...)
+	p.Length = len(p.Data)
+	return p
+}
+
+// TestTurnedAway: text in segments that belong to no connection, each of which the pod answers with
+// nothing but a RST, is no plaintext, and no finding is raised before the RST comes. Text that is
+// acknowledged, or goes on with no other end to be seen, is plaintext, and soon.
+func TestTurnedAway(t *testing.T) {
+	const text = "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 4\r\n\r\n"
+	here := uint32(len(text))
+	said := stray{flags: flagPSH | flagACK, seq: 7000, ack: 90, text: text}
+	rst := stray{fromPod: true, flags: flagRST, seq: 90}
+	taken := stray{fromPod: true, flags: flagACK, seq: 90, ack: 7000 + here}
+	on := func(n int, wait time.Duration) (all []stray) {
+		for k := range n {
+			all = append(all, stray{flags: flagPSH | flagACK, seq: 7000 + uint32(k)*here, ack: 90, text: text, wait: wait})
+		}
+		return all
+	}
+	for name, c := range map[string]struct {
+		steps   []stray
+		verdict string
+		at      int // after how many packets the finding is there: 0 never, -1 at the end
+	}{
+		"a RST":                            {[]stray{said, rst}, "unknown", 0},
+		"late":                             {[]stray{said, {fromPod: true, flags: flagRST, seq: 90, wait: 500 * time.Millisecond}}, "unknown", 0},
+		"no ACK bit":                       {[]stray{{flags: flagPSH, seq: 7000, text: text}, {fromPod: true, flags: flagRST | flagACK, ack: 7000 + here}}, "unknown", 0},
+		"eight, then their RSTs":           {slices.Concat(on(8, 0), slices.Repeat([]stray{rst}, 8)), "unknown", 0},
+		"a RST for each":                   {slices.Concat(on(1, 0), []stray{rst}, on(2, 0)[1:], []stray{rst}), "unknown", 0},
+		"a SYN with text to a closed port": {[]stray{{flags: flagSYN, seq: 6999, text: text}, {fromPod: true, flags: flagRST | flagACK, ack: 7000 + here}}, "unknown", 0},
+		"a SYN, a RST, text and a RST":     {[]stray{{flags: flagSYN, seq: 6999}, {fromPod: true, flags: flagRST | flagACK, ack: 7000}, said, rst}, "unknown", 0},
+		"TLS without encryption":           {[]stray{{flags: flagPSH | flagACK, seq: 7000, ack: 90, text: sealedText(strings.Repeat(text, 2))}, rst}, "unknown", 0},
+		"acknowledged":                     {[]stray{said, taken}, "plaintext", 2},
+		"acknowledged, then a RST":         {[]stray{said, taken, rst}, "plaintext", 2},
+		"answered":                         {[]stray{said, {fromPod: true, flags: flagPSH | flagACK, seq: 90, ack: 7000 + here, text: "GET / HTTP/1.1\r\n\r\n"}}, "plaintext", 2},
+		"one direction, once":              {[]stray{said}, "plaintext", -1},
+		"one direction, on and on":         {on(20, 0), "plaintext", 16},
+		"one direction, slowly":            {on(3, 600*time.Millisecond), "plaintext", 3},
+	} {
+		var verdicts []string
+		opened := false
+		p := newPipeline(flow.Config{}, verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.2.0.1/32")}}, finding.Config{
+			Tap: "pod", Window: time.Hour, Flows: true, Findings: true,
+			Expect: []finding.Expectation{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Want: finding.ExpectMTLS}},
+			Emit: func(r finding.Record) {
+				if r.Dataset == finding.DatasetFlow {
+					verdicts = append(verdicts, unmarshal(t, r.Value).Meshtls.Verdict)
+				}
+				opened = opened || r.Dataset == finding.DatasetFinding
+			},
+		})
+		at, found := captureStart, 0
+		for k, s := range c.steps {
+			at = at.Add(s.wait)
+			packet := s.packet(at)
+			p.add(&packet)
+			if opened && found == 0 {
+				found = k + 1
+			}
+			at = at.Add(50 * time.Microsecond)
+		}
+		p.flush()
+		if opened && found == 0 {
+			found = -1
+		}
+		if got := fmt.Sprint(verdicts); got != "["+c.verdict+"]" || found != c.at {
+			t.Errorf("%s: %s, found after %d packets", name, got, found)
+		}
+	}
+}

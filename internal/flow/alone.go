@@ -1,0 +1,34 @@
+package flow
+
+// Alone reports whether one end of a TCP connection is all that was seen of it, but for RSTs of the
+// other end. It returns the number of packets of that end, and that of the RSTs of the other one.
+// A host answers each segment that belongs to no connection with a RST (RFC 9293, section 3.10.7.1);
+// one that takes what a segment brings says so by an acknowledgement.
+func (c *Conn) Alone() (packets, resets uint64, alone bool) {
+	if c.Transport != protoTCP {
+		return 0, 0, false
+	}
+	for side := range Side(2) {
+		if n := uint64(c.tcp.resets[side.Other()]); c.end(side.Other()).Packets == n && c.end(side).Packets > uint64(c.tcp.resets[side]) {
+			return c.end(side).Packets, n, true
+		}
+	}
+	return 0, 0, false
+}
+
+// mostResets is how many RSTs of a side are counted.
+const mostResets = 255
+
+// resets counts a RST of a side.
+func (c *Conn) resets(side Side) {
+	if n := &c.tcp.resets[side]; *n < mostResets {
+		*n++
+	}
+}
+
+// answers reports whether the packet of a side that was just counted is the first one that is no
+// RST, without payload and behind payload of the other side, which was alone until then.
+func (c *Conn) answers(side Side, d *Decoded) bool {
+	return c.end(side).Packets == 1+uint64(c.tcp.resets[side]) && d.PayloadLen == 0 && d.Flags&flagRST == 0 &&
+		d.Transport == protoTCP && c.end(side.Other()).Bytes > 0 && !c.Excluded
+}
