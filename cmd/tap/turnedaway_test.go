@@ -46,13 +46,15 @@ func (s stray) packet(at time.Time) flow.Packet {
 
 // TestTurnedAway: text in segments that belong to no connection, each of which the pod answers with
 // nothing but a RST, is no plaintext, and no finding is raised before the RST comes. Text that is
-// acknowledged, or goes on with no other end to be seen, is plaintext, and soon.
+// acknowledged, or goes on with no other end to be seen, is plaintext, and soon. So is text of the
+// pod whose RST a third host made up.
 func TestTurnedAway(t *testing.T) {
 	const text = "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 4\r\n\r\n"
 	here := uint32(len(text))
 	said := stray{flags: flagPSH | flagACK, seq: 7000, ack: 90, text: text}
 	rst := stray{fromPod: true, flags: flagRST, seq: 90}
 	taken := stray{fromPod: true, flags: flagACK, seq: 90, ack: 7000 + here}
+	mine := stray{fromPod: true, flags: flagPSH | flagACK, seq: 7000, ack: 90, text: text}
 	on := func(n int, wait time.Duration) (all []stray) {
 		for k := range n {
 			all = append(all, stray{flags: flagPSH | flagACK, seq: 7000 + uint32(k)*here, ack: 90, text: text, wait: wait})
@@ -78,6 +80,10 @@ func TestTurnedAway(t *testing.T) {
 		"one direction, once":              {[]stray{said}, "plaintext", -1},
 		"one direction, on and on":         {on(20, 0), "plaintext", 16},
 		"one direction, slowly":            {on(3, 600*time.Millisecond), "plaintext", 3},
+		"of the pod, a RST":                {[]stray{mine, {flags: flagRST, seq: 90}}, "unknown", 0},
+		"of the pod, a RST with an ACK":    {[]stray{{fromPod: true, flags: flagPSH, seq: 7000, text: text}, {flags: flagRST | flagACK, ack: 7000 + here}}, "unknown", 0},
+		"of the pod, a made-up RST":        {[]stray{mine, {flags: flagRST, seq: 5555}, {flags: flagACK, seq: 90, ack: 7000 + here}}, "plaintext", 2},
+		"of the pod, made up with an ACK":  {[]stray{mine, {flags: flagRST | flagACK, seq: 90, ack: 5555}}, "plaintext", 2},
 	} {
 		var verdicts []string
 		opened := false

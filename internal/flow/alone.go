@@ -19,11 +19,23 @@ func (c *Conn) Alone() (packets, resets uint64, alone bool) {
 // mostResets is how many RSTs of a side are counted.
 const mostResets = 255
 
-// resets counts a RST of a side.
-func (c *Conn) resets(side Side) {
-	if n := &c.tcp.resets[side]; *n < mostResets {
+// countReset counts a RST of a side. One that arrives at a live capture counts only if its numbers
+// are those of an answer: others may have made it up, to make a connection look refused.
+func (c *Conn) countReset(side Side, d *Decoded) {
+	if n := &c.tcp.resets[side]; *n < mostResets && (!d.arrived || c.refuses(side, d)) {
 		*n++
 	}
+}
+
+// refuses reports whether the numbers of a RST are those by which a host answers a segment that
+// belongs to no connection: what the segment acknowledges, or else what acknowledges the segment.
+func (c *Conn) refuses(side Side, d *Decoded) bool {
+	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
+	if d.Flags&flagACK == 0 {
+		return s.known && d.Seq == s.base
+	}
+	n := o.offset(d.Ack)
+	return o.known && n >= 0 && n <= c.most(side.Other())
 }
 
 // answers reports whether the packet of a side that was just counted is the first one that is no

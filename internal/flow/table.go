@@ -177,7 +177,7 @@ func (t *Table) packet(c *Conn, side Side, d *Decoded, now int64, expected bool)
 		t.datagram(c, side, d, now)
 	default:
 		if d.Flags&flagRST != 0 {
-			c.resets(side)
+			c.countReset(side, d)
 		}
 		t.segment(c, side, d, now)
 	}
