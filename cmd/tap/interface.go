@@ -258,6 +258,8 @@ func (i *interfaceTap) origin(typ uint8) flow.Origin {
 		return flow.OriginSent
 	case typ == afpacket.TypeOtherHost:
 		return flow.OriginElsewhere
+	case typ == afpacket.TypeBroadcast, typ == afpacket.TypeMulticast:
+		return flow.OriginGroup
 	}
 	return flow.OriginArrived
 }

@@ -77,7 +77,7 @@ type Stats struct {
 	Shed         uint64          // of these: by Shed
 	Reused       uint64          // connections that ended because their ports were taken again
 	Excluded     uint64          // connections that Config.Exclude held back
-	Refused      uint64          // packets that arrived from an address of Config.Local: they are forged
+	Refused      uint64          // packets that arrived from an address of Config.Local, and TCP for a group or for all hosts: they are forged
 	Foreign      uint64          // packets of which no end is the host's, by Config.Local and Origin
 	BadChecksums uint64          // packets that the receiver drops, since a checksum is wrong (ChecksumOpen)
 	WrongSums    uint64          // packets that were taken with a wrong checksum, since their receivers take them

@@ -8,7 +8,8 @@ type Origin uint8
 const (
 	OriginUnknown   Origin = iota // a capture file, or the loopback interface, where all packets are the host's own
 	OriginSent                    // the packet left this host
-	OriginArrived                 // the packet arrived for this host, for a group or for all hosts
+	OriginArrived                 // the packet arrived for this host
+	OriginGroup                   // the packet arrived for a group or for all hosts
 	OriginElsewhere               // the packet arrived for another host, as a bridge floods it
 	origins                       // how many there are
 )

@@ -32,6 +32,7 @@ const (
 	out  = flow.OriginSent
 	in   = flow.OriginArrived
 	past = flow.OriginElsewhere
+	many = flow.OriginGroup
 )
 
 // TestScope: live, a packet counts if its local end is the one that its origin implies; all else changes nothing and is counted.
@@ -64,6 +65,8 @@ func TestScope(t *testing.T) {
 		{"between others, bridged", other, third, only, yes, origins(past, out), "[c0 abc s0 de]", 0, 0},
 		{"between others, leaving only", other, third, only, nil, origins(out, out), "[]", 0, 5},
 		{"the pod's address, to another host", other, own, only, nil, origins(past, out), "[s0 de]", 0, 3},
+		{"the pod is asked, in frames for all", other, own, only, nil, origins(many, out), "[s0 de]", 3, 0},
+		{"the pod is asked, in frames for all, forwarded", other, own, only, yes, origins(many, out), "[c0 abc s0 de]", 0, 0},
 		{"the pod has no address", own, other, nobody, nil, origins(out, in), "[]", 0, 5},
 		{"origins are not known", own, other, only, nil, origins(none, none), "[c0 abc s0 de]", 0, 0},
 		{"addresses are not known", own, other, nil, nil, origins(in, in), "[c0 abc s0 de]", 0, 0},
@@ -123,6 +126,7 @@ func TestGroups(t *testing.T) {
 		foreign uint64
 	}{
 		{"joined", headers{src: server, dst: joined, udp: true}, in, isJoined, 0},
+		{"joined, in a frame for the group", headers{src: server, dst: joined, udp: true}, many, isJoined, 0},
 		{"not joined", headers{src: server, dst: strange, udp: true}, in, isJoined, 1},
 		{"no groups", headers{src: server, dst: joined, udp: true}, in, nil, 1},
 		{"from a group", headers{src: joined, dst: server, udp: true}, in, isJoined, 1},

@@ -84,6 +84,10 @@ func (t *Table) Add(p *Packet) {
 	if ok := t.decode(p, d); !ok {
 		return
 	}
+	if p.Origin == OriginGroup && d.Transport == protoTCP && !t.forwards() {
+		t.stats.Refused++ // as the host does (RFC 1122, section 4.2.3.10; tcp_v4_rcv of Linux)
+		return
+	}
 	d.arrived = p.Origin == OriginArrived && !t.forwards()
 	k := &t.key
 	k.set(d, p.Interface)
