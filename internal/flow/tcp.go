@@ -303,7 +303,7 @@ func (c *Conn) syn(side Side, d *Decoded) {
 	}
 	s.guessed = false
 	if d.Seq+1 == s.base {
-		s.scale, c.tcp.signed = d.scale, c.tcp.signed || d.signed
+		s.scale, c.tcp.signed = max(s.scale, d.scale), c.tcp.signed || d.signed // a SYN that is sent again may leave its options out
 	}
 	if side == Originator {
 		c.OrigISN, c.OrigISNSeen = d.Seq, true
