@@ -66,6 +66,7 @@ func TestHTTPDRawRequests(t *testing.T) {
 		"GET /healthz HTTP/1.1\nHost: a\n\n":                           "HTTP/1.1 200 OK",
 		"POST /healthz HTTP/1.1\r\n\r\n":                               "HTTP/1.1 405 Method Not Allowed",
 		"GET http://a/healthz HTTP/1.1\r\n\r\n":                        "HTTP/1.1 400 Bad Request",
+		"GET /healthz HTTP/2.0\r\n\r\n":                                "HTTP/1.1 400 Bad Request",
 		"GET /healthz\r\n\r\n":                                         "HTTP/1.1 400 Bad Request",
 		"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n":                             "HTTP/1.1 400 Bad Request",
 		"\x16\x03\x01\x00\x05hello\n":                                  "HTTP/1.1 400 Bad Request",

@@ -156,7 +156,7 @@ func TestDrained(t *testing.T) {
 				send(t, client, server, payload)
 			}
 			packets, s := c.stop(t), stats(t, c.Handle)
-			if s.Drops == 0 && len(packets) != count || s.Packets != uint64(count) {
+			if (s.Drops == 0 || count < 100) && len(packets) != count || s.Packets != uint64(count) {
 				t.Errorf("seen %d of %d packets that were there before Close: %+v", len(packets), count, s)
 			}
 			return s.Drops
