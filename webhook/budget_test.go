@@ -21,7 +21,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// TestBudget: what a context's requests are answered is bounded for all of them together, and other
+// TestBudget: the answers to a context's requests are bounded, all of them together; those to other
 // requests are not.
 func TestBudget(t *testing.T) {
 	const size = 10_000

@@ -39,7 +39,7 @@ type tallier struct {
 	errs   []error
 }
 
-// demand returns what the owners still want, and how many pods the others have, by UID.
+// demand returns the pods that the owners may still create, and the number of pods of all others, by UID.
 func (o *owners) demand(ranges []corev1.LimitRangeItem, growth, nodes int) ([]inject.Demand, map[string]int, error) {
 	t := &tallier{owners: o, ranges: ranges, growth: growth, nodes: nodes, byUID: map[types.UID]int{}}
 	for i := range o.pods {
@@ -69,7 +69,7 @@ func controllerOf(o metav1.Object) types.UID {
 	return ""
 }
 
-// wish is what one owner wants.
+// wish is one owner's demand.
 type wish struct {
 	kind, name string
 	uids       []types.UID
@@ -107,7 +107,7 @@ func (t *tallier) add(w wish) {
 	t.out = append(t.out, d)
 }
 
-// scaled adds what has a number of replicas.
+// scaled adds the owners that have a number of replicas.
 func (t *tallier) scaled() {
 	for i := range t.deployments {
 		t.deployment(&t.deployments[i])

@@ -134,7 +134,7 @@ func (n *namespaces) window(ctx context.Context, object *corev1.Namespace, confi
 	return w, nil
 }
 
-// limits adds what the namespace's LimitRanges say, and what of its quotas shapes the tap.
+// limits adds the namespace's LimitRanges, and the parts of its quotas that shape the tap.
 func (n *namespaces) limits(ctx context.Context, ns *inject.Namespace) error {
 	var ranges corev1.LimitRangeList
 	if err := n.cached.List(ctx, &ranges, client.InNamespace(ns.Name)); err != nil {

@@ -52,7 +52,8 @@ func (p *probes) learnRefusal(namespace, why string) {
 	}
 }
 
-// guess is what is known of a tap without a dry run.
+// guess returns why a pod with a tap would be refused, as far as that is known without a dry run:
+// empty if nothing speaks against it.
 func (p *probes) guess(ns *inject.Namespace, pod *corev1.Pod) string {
 	if c, _ := tapOf(pod); c == nil {
 		return ""

@@ -31,7 +31,7 @@ type quotas struct {
 	turns map[string]*turns // by namespace
 }
 
-// turns are the readings of one namespace: whoever asks during one waits for the next.
+// turns are the readings of one namespace: a caller during one waits for the next.
 type turns struct{ running, next *turn }
 
 type turn struct {

@@ -52,7 +52,7 @@ func newWorld(t *testing.T, policy inject.QuotaPolicy, hard ...corev1.ResourceQu
 	return w
 }
 
-// view is what a decision knows now.
+// view returns the input of a decision at this time.
 func (w *world) view() *inject.Namespace {
 	ns := &inject.Namespace{Name: "shop", Labels: map[string]string{inject.Label: inject.Enabled}}
 	o := w.owners
@@ -133,7 +133,7 @@ func (w *world) admit(pod *corev1.Pod, sign int64) bool {
 	return true
 }
 
-// usage is what a line of a quota counts of a pod, which has no init containers but its tap.
+// usage returns the amount that a line of a quota counts of a pod, whose only init container is its tap.
 func usage(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
 	var sum resource.Quantity
 	if name == corev1.ResourcePods {
@@ -243,7 +243,7 @@ func (w *world) revise(name string, replicas int, spec *corev1.PodSpec) *metav1.
 	return owns("ReplicaSet", set)
 }
 
-// scale is what an autoscaler does to a Deployment that deploy made.
+// scale changes the replicas of a Deployment that deploy made, as an autoscaler does.
 func (w *world) scale(at, replicas int) {
 	w.owners.deployments[at].Spec.Replicas, w.owners.replicaSets[at].Spec.Replicas = number(replicas), number(replicas)
 }
@@ -486,7 +486,7 @@ func TestQuotaPolicies(t *testing.T) {
 	}
 }
 
-// TestQuotasRead: what is read of an API server, and that nothing is where it does not answer.
+// TestQuotasRead: a reading has all that the API server knows of a namespace, and there is none if it does not answer.
 func TestQuotasRead(t *testing.T) {
 	k := newClock()
 	q := exact.DeepCopy()
@@ -538,7 +538,7 @@ func TestQuotasRead(t *testing.T) {
 	}
 }
 
-// TestQuotasTogether: whoever asks gets a reading that began later, and many share one.
+// TestQuotasTogether: each caller gets a reading that began after its call, and many share one.
 func TestQuotasTogether(t *testing.T) {
 	q := exact.DeepCopy()
 	q.Namespace = "shop"

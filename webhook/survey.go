@@ -46,8 +46,8 @@ const (
 // tally is the pods of a namespace, by state.
 type tally map[string]int
 
-// states are those that a reason has of its own, with what the namespace is told of them: a kind and
-// a name of the Event, and a text for a number of pods.
+// states are the states of pods that a reason names, with the Event on the namespace: its type, its
+// reason, and a text for a number of pods.
 var states = map[inject.Reason][3]string{
 	inject.ReasonOptedOut: {corev1.EventTypeNormal, "PodsOptedOut", "%d pods run without a tap because of their label " + inject.Label + "=" + inject.Disabled + "."},
 	inject.ReasonRefused:  {corev1.EventTypeWarning, "PodsRefused", "%d pods run without a tap because Pod Security, a policy or a webhook refuses tapped pods."},

@@ -67,7 +67,7 @@ func (t *tenure) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 	return reconcile.Result{RequeueAfter: w.end().Sub(now)}, nil
 }
 
-// again returns after a moment where a cache was behind, and is an error else.
+// again asks for another reconciliation soon if a cache was stale, and returns the error otherwise.
 func again(err error) (reconcile.Result, error) {
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		return reconcile.Result{RequeueAfter: time.Second}, nil
@@ -98,7 +98,7 @@ func durationOf(object *corev1.Namespace) time.Duration {
 	return d
 }
 
-// window is when a namespace's taps end; zero times are none.
+// window holds the times at which a namespace's taps end; a zero time means no end.
 type window struct {
 	platform time.Time // by the namespace's annotations, which tenants cannot write
 	theirs   time.Time // by an until in the ConfigMap that is not ours
@@ -135,7 +135,7 @@ func owned(config *corev1.ConfigMap) map[string]bool {
 // says is what we say in the ConfigMap. An until that somebody else wrote stays if it is the
 // sooner one. One that we wrote and that no longer counts becomes empty, which tells the
 // taps that there is no end; without the key they would go by what their pods were made
-// with. What has ended goes on only if its window was extended: it is told so.
+// with. Taps that have ended go on only if their window was extended.
 func (w window) says(ours map[string]bool, now time.Time) map[string]string {
 	data := map[string]string{}
 	switch {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// attachedBudget is what a tap keeps to that somebody attached to a pod (TAP_FOR), in
-// bytes. The control group that it sees is the pod's, or has no limit: to size itself by
+// attachedBudget is the memory limit, in bytes, of a tap that somebody attached to a running
+// pod (TAP_FOR). The control group that it sees is the pod's, or has no limit: to size itself by
 // that would take the application's memory.
 const attachedBudget = 48 << 20
 
@@ -52,8 +52,8 @@ func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, func() { cancel(nil) }
 }
 
-// open returns the standard input and output that somebody is at the other end of. What has
-// hung up already at the start, such as the input of a job, says nothing later.
+// open returns the standard input and output that have a peer. A stream that has hung up
+// already at the start, such as the input of a job, is left out: it reports nothing later.
 func open(std streams) (files []*os.File) {
 	for _, s := range []any{std.in, std.out} {
 		if f, ok := s.(*os.File); ok && f != nil && !hungUp(f) {
@@ -73,7 +73,7 @@ func whyEnded(ctx context.Context) string {
 	return "signal"
 }
 
-// budget is what the tap keeps to of memory, in bytes; 0: as where there is no limit.
+// budget returns the memory limit of the tap in bytes, 0 if there is none.
 func (s *settings) budget(group int64) int64 {
 	switch {
 	case s.Memory > 0:

@@ -112,7 +112,7 @@ func inTwo(c *capturetest.Conversation, at int, early bool) *capturetest.Convers
 	return out
 }
 
-// grpcProbe returns what a client sends to ask for the health of a service by gRPC: the preface,
+// grpcProbe returns the bytes by which a client asks for the health of a service by gRPC: the preface,
 // SETTINGS, HEADERS whose fields are literals that nothing indexes (RFC 7541, section 6.2.2), and
 // an empty message.
 func grpcProbe() []byte {
@@ -130,7 +130,7 @@ func grpcProbe() []byte {
 }
 
 // TestRequestInParts: a scrape or a probe whose request comes in two segments raises nothing, so
-// nothing has to be taken back, whether the server waits for all of it or not. A login in two
+// no finding has to be retracted, whether the server waits for all of it or not. A login in two
 // segments raises a finding at the same ports.
 func TestRequestInParts(t *testing.T) {
 	const peer, node, gateway = "10.1.0.9:40000", "10.0.0.5:40000", "10.1.0.1:40000"

@@ -176,7 +176,7 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	return s, errs
 }
 
-// parseTime reads a time; an empty text is none.
+// parseTime reads a time; an empty text gives the zero time.
 func parseTime(text string) (at time.Time, err error) {
 	if text == "" {
 		return at, nil

@@ -106,8 +106,8 @@ func (c *control) read() orders {
 	return o
 }
 
-// key hands on the value of a key that is there. Of those that have no value only until
-// says something.
+// key passes the value of a key that exists to use. An empty value is ignored, except that
+// of until.
 func (c *control) key(name string, use func(string) error) {
 	value, there, err := c.value(name)
 	switch {
@@ -124,14 +124,14 @@ func (c *control) key(name string, use func(string) error) {
 	c.tell(name, fault)
 }
 
-// anyKey stands for the keys that mean nothing.
+// anyKey is the name under which unknown keys are reported.
 const anyKey = "*"
 
 // mostUnknown bounds the keys that are named.
 const mostUnknown = 8
 
-// unknown names the keys that mean nothing, empty if there are none: a misspelled one
-// would go unnoticed.
+// unknown names the unknown keys, so that a misspelled one is noticed. It returns an empty
+// text if there are none.
 func (c *control) unknown() string {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {

@@ -86,7 +86,7 @@ func TestOrdersOfNoFolder(t *testing.T) {
 	}
 }
 
-// TestEnding walks through what a running tap is told. What has ended goes on only where it is told so in so many words.
+// TestEnding gives a running tap one configuration after another. A tap that has ended goes on only if the configuration says so.
 func TestEnding(t *testing.T) {
 	at := func(minute int) time.Time { return time.Date(2026, 1, 1, 12, minute, 0, 0, time.UTC) }
 	var e ending
@@ -120,7 +120,7 @@ func TestEnding(t *testing.T) {
 	}
 }
 
-// TestUnknownKeysAreBounded: many keys that mean nothing are told of in one short line, once.
+// TestUnknownKeysAreBounded: many unknown keys are reported in one short line, once.
 func TestUnknownKeysAreBounded(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 300 {

@@ -107,7 +107,7 @@ func TestDropsAreTold(t *testing.T) {
 	}
 }
 
-// TestOutletIsTold: that nobody reads standard output stands in the log once, and that it is read again.
+// TestOutletIsTold: the log says once that nobody reads standard output, and once that it is read again.
 func TestOutletIsTold(t *testing.T) {
 	s, err := readEnvironment(nil)
 	if err != nil {

@@ -2,8 +2,8 @@ package main
 
 import "time"
 
-// ending is why capturing has ended, if it has. What has ended stays ended until it is told
-// in so many words to go on: a key that is gone, or a ConfigMap that is deleted, turns no
+// ending is why capturing has ended, if it has. A tap that has ended goes on only if the
+// configuration says so: a key that is gone, or a ConfigMap that is deleted, turns no
 // tap on again.
 type ending struct {
 	off  bool // enabled was false, and has not been true since

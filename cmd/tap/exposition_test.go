@@ -33,8 +33,8 @@ tap_info{version="v1",os="linux"} 1
 	}
 }
 
-// TestCapturingMetric: an alert is for a tap that should capture and does not. One that was ended, or whose interface is rightly
-// gone, has no sample that says 0.
+// TestCapturingMetric: an alert is for a tap that should capture and does not. A tap that was ended, or whose interface was
+// deleted, has no sample of 0.
 func TestCapturingMetric(t *testing.T) {
 	s, err := readEnvironment([]string{"TAP_INTERFACES=eth0,lo"})
 	if err != nil {

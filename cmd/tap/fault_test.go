@@ -50,8 +50,8 @@ func TestFaultIsContained(t *testing.T) {
 	}
 }
 
-// TestFaultInAll: behind a packet that causes a fault the next ones are taken, and a fault of
-// what hands them on, which would recur for ever, is not contained.
+// TestFaultInAll: after a packet that causes a fault the next packets are processed. A fault of
+// the reader is not contained, since it would recur for ever.
 func TestFaultInAll(t *testing.T) {
 	said := &flows{t: t}
 	p := newPipeline(flow.Config{Exclude: func(c *flow.Conn) bool {

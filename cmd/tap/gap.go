@@ -14,7 +14,7 @@ type gap struct {
 	network     time.Time // when that network came to be; zero: not known
 	connections uint64    // that were opened or accepted in it before
 	captured    time.Time // since when all interfaces are captured; zero: not all are
-	settled     bool      // the start is told: what is opened again later moves nothing
+	settled     bool      // the start is recorded: an interface that is opened again later changes nothing
 }
 
 // tcpCounters is proc_pid_net(5)'s list of the counters of RFC 1213 (tcpActiveOpens and

@@ -21,8 +21,8 @@ func TestOpenedConnections(t *testing.T) {
 	}
 }
 
-// TestGap: what is not known is not said: neither when a network came to be whose file was made as it was asked about, nor since
-// when all is captured while an interface is not.
+// TestGap: unknown times are left out: the creation of a network whose file was created by the query itself, and the start of the
+// capture while an interface is not captured.
 func TestGap(t *testing.T) {
 	if at := networkCreated(time.Unix(1, 0)); !at.IsZero() {
 		t.Errorf("a network of the future came to be at %v", at)

@@ -152,7 +152,7 @@ const (
 	retireTCP = 250 * time.Millisecond
 )
 
-// ofTCP is what the ring of TCP takes: also segments behind an extension header of IPv6, such as
+// ofTCP selects the packets of the ring of TCP, also segments after an extension header of IPv6, such as
 // the jumbo payload option that Linux puts before those of more than 64 KiB. In the other ring
 // they would lose their order among the others of their connection.
 const ofTCP = "tcp or ((ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 60) and ip6[40] = 6)"

@@ -87,7 +87,7 @@ func (p *pipeline) addAll(next func() *flow.Packet) {
 	}
 }
 
-// addSome is addAll, and returns false behind a packet that caused a panic.
+// addSome is addAll, but returns false after a packet that caused a panic.
 func (p *pipeline) addSome(next func() *flow.Packet) (over bool) {
 	defer p.contain()
 	for !over {

@@ -62,8 +62,8 @@ type readOptions struct {
 	files  []string
 }
 
-// readGrowth is what the heap may grow by between two garbage collections, percent: a
-// twentieth less CPU than the runtime's 100 takes, for a few megabytes.
+// readGrowth is the growth of the heap between two garbage collections, in percent. It saves a
+// twentieth of the CPU that the runtime's default of 100 takes, and costs a few megabytes.
 const readGrowth = 200
 
 // read is the command tap read.

@@ -8,7 +8,7 @@ import (
 )
 
 // TestRingsSplit: each packet is taken by one ring, and all segments of a connection by that of TCP,
-// also those behind an extension header, which BIG TCP puts before large ones.
+// also those after an extension header, which BIG TCP puts before large ones.
 func TestRingsSplit(t *testing.T) {
 	c := pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true}
 	parts, programs, err := splitProgram(nil, c)

@@ -75,7 +75,7 @@ func (t *tap) interfaceStates() []finding.InterfaceState {
 	return out
 }
 
-// selfTest is what the tap found out of itself at its start. The pipeline is locked.
+// selfTest returns the results of the tap's self-test at its start. The pipeline is locked.
 func (t *tap) selfTest() finding.SelfTest {
 	test := finding.SelfTest{Gap: t.gap.told()}
 	for _, i := range t.captures() {

@@ -7,8 +7,8 @@ import (
 // Recognizers of message brokers and of RPC between services.
 
 // pulsarFrame recognizes a frame of Apache Pulsar's binary protocol: two sizes, and a command
-// whose number is also that of the only field that it has. Behind a payload's command the magic
-// of its checksum stands.
+// whose number is also that of the only field that it has. After a payload's command comes the
+// magic number of its checksum.
 func pulsarFrame(b []byte) answer {
 	if b[0] != 0 || len(b) > 4 && b[4] != 0 || len(b) > 8 && b[8] != 0x08 {
 		return no
@@ -41,7 +41,7 @@ func dubboRequest(b []byte) answer  { return dubbo(b, true) }
 func dubboResponse(b []byte) answer { return dubbo(b, false) }
 
 // dubbo recognizes a message of Apache Dubbo's protocol: the magic, flags with a number of the
-// serialization, a response's status, and a length that fits or the version behind it.
+// serialization, a response's status, and a length that fits or the version after it.
 func dubbo(b []byte, request bool) answer {
 	if a := prefix(b, "\xda\xbb"); a != yes {
 		return a
@@ -158,7 +158,7 @@ func dicomAssociation(b []byte) answer {
 	return yes
 }
 
-// aerospikeMessage recognizes a message of Aerospike: version and type, a length, and behind it
+// aerospikeMessage recognizes a message of Aerospike: version and type, a length, and after it
 // the length of a message's header, or the text of information.
 func aerospikeMessage(b []byte) answer {
 	switch {

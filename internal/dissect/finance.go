@@ -34,8 +34,8 @@ func drdaMessage(b []byte) answer {
 }
 
 // isoMessage recognizes ISO 8583 in ASCII or EBCDIC, from either end: a message type and its
-// bitmaps, and the digits that the first fields are, behind a length or none, and ISO's or a
-// TPDU's header or none. A binary bitmap tells too little: it takes a length of two bytes, or of
+// bitmaps, and the digits of the first fields. A length, and a header of ISO or a TPDU, may come
+// first. A binary bitmap alone proves too little: it takes a length of two bytes, or of
 // four, that is exactly that of what follows.
 func isoMessage(b []byte) answer {
 	best := isoType(b, false)
@@ -73,7 +73,7 @@ func isNumeric(b []byte, n int, zero byte) (v int, ok bool) {
 	return v, true
 }
 
-// isoType recognizes a message type, the bitmaps behind it, and six digits. Bitmaps are
+// isoType recognizes a message type, the bitmaps after it, and six digits. Bitmaps are
 // hexadecimal, or may be binary.
 func isoType(b []byte, binary bool) answer {
 	switch {

@@ -30,8 +30,8 @@ func (s *Session) OneRequest() bool {
 	return s.http != nil && s.http.Method != "" && !s.strayed && !s.finished && !s.failed
 }
 
-// Asking reports whether the first HTTP request of who opened the connection has begun, or may
-// have, and is not whole yet: what it asks for and who asks is not known. A header that goes on
+// Asking reports whether the first HTTP request of the originator has begun, or may have, and is
+// not complete: neither its path nor its user agent is known. A header that goes on
 // for more than 64 KiB is no request.
 func (s *Session) Asking() bool {
 	st := &s.sides[Originator]

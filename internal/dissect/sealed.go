@@ -121,7 +121,7 @@ func (s *Session) Sealed() bool { return s.sides[0].sealed && s.sides[1].sealed 
 // sealedBuffers reports whether b is buffers of ciphertext behind their lengths of four
 // bytes: they fill it, or the only one goes on behind a full segment. A Kerberos token
 // that says it is not sealed (RFC 4121 section 4.2.6.2) is none, nor is one that carries
-// a readable LDAP message: behind NTLM's signature of 16 bytes, or before that of DIGEST-MD5
+// a readable LDAP message: after NTLM's signature of 16 bytes, or before that of DIGEST-MD5
 // (RFC 2831 section 2.3), which are for integrity alone.
 func sealedBuffers(b []byte) bool {
 	const least, full = 4 + 16, 1000

@@ -132,8 +132,8 @@ func traitsOf(j *verdict.Judged) traits {
 	return t
 }
 
-// notMutual reports whether a connection of TLS was shown not to be mutual. One that the server
-// may have refused for want of a certificate may have been no session at all.
+// notMutual reports whether a connection of TLS was shown not to be mutual. A connection
+// that the server may have refused because it lacked a certificate may have been no session.
 func notMutual(j *verdict.Judged) bool {
 	switch j.TLS.ClientAuth {
 	case verdict.AuthDeclined, verdict.AuthNotRequested:

@@ -28,7 +28,7 @@ func (c *Conn) countReset(side Side, d *Decoded) {
 }
 
 // refuses reports whether the numbers of a RST are those by which a host answers a segment that
-// belongs to no connection: what the segment acknowledges, or else what acknowledges the segment.
+// belongs to no connection: the segment's acknowledgement number as its own sequence number, or an acknowledgement of the segment.
 func (c *Conn) refuses(side Side, d *Decoded) bool {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	if d.Flags&flagACK == 0 {
@@ -38,8 +38,8 @@ func (c *Conn) refuses(side Side, d *Decoded) bool {
 	return o.known && n >= 0 && n <= c.most(side.Other())
 }
 
-// answers reports whether the packet of a side that was just counted is the first one that is no
-// RST, without payload and behind payload of the other side, which was alone until then.
+// answers reports whether the packet of a side that was just counted is the first one of that side
+// that is no RST, has no payload, and follows payload of the other side, which was alone until then.
 func (c *Conn) answers(side Side, d *Decoded) bool {
 	return c.end(side).Packets == 1+uint64(c.tcp.resets[side]) && d.PayloadLen == 0 && d.Flags&flagRST == 0 &&
 		d.Transport == protoTCP && c.end(side.Other()).Bytes > 0 && !c.Excluded

@@ -6,8 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestAlone: RSTs of an end do not count as an answer, and the first packet of it that is none is
-// told of (behind a RST the log of Changed says so).
+// TestAlone: RSTs of an end do not count as an answer, and its first other packet is
+// reported (after a RST the log of Changed shows it).
 func TestAlone(t *testing.T) {
 	text := step{flags: "PA", seq: 1, ack: 1, data: "text"}
 	rst := step{server: true, flags: "R", seq: 1}

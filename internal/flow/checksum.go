@@ -73,7 +73,7 @@ const (
 	sumsBelieve = 3 // acknowledged packets that make a direction one without checksums
 )
 
-// sums is what is known of the checksums of one direction of an interface. Where none was
+// sums is the history of the checksums of one direction of an interface. Where none was
 // ever correct or vouched for, and packets that are wrong are acknowledged, the receiver
 // does not go by them. One correct packet ends that: nobody can switch verification off
 // where honest packets come.
@@ -92,7 +92,7 @@ type refused struct {
 	end  uint32 // the sequence number that acknowledges it
 }
 
-// sumsOf returns what is known of a packet's direction, nil if there are too many interfaces.
+// sumsOf returns the history of a packet's direction, nil if there are too many interfaces.
 func (t *Table) sumsOf(p *Packet) *sums {
 	if p.Interface >= maxSums {
 		return nil

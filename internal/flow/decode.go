@@ -27,7 +27,7 @@ type Decoded struct {
 	badSum  bool  // one is wrong
 	arrived bool  // by the kernel's word, at one of the packet's ends
 	signed  bool  // TCP: an option of authentication
-	scale   uint8 // TCP: what a SYN says of the scale of windows: see scaleUnknown
+	scale   uint8 // TCP: the scale of windows that a SYN announces: see scaleUnknown
 }
 
 // Reason says why a packet has no ports to go by.

@@ -1,7 +1,7 @@
 package flow
 
 // Renew empties a table after Add or Tick panicked, since its state may be inconsistent. The
-// Handler is told that each connection was evicted. Counters and connection numbers continue.
+// Handler gets an End with EndEvicted for each connection. Counters and connection numbers continue.
 // It returns how many connections there were.
 func (t *Table) Renew() (connections int) {
 	connections = t.count

@@ -26,7 +26,7 @@ type Table struct {
 	others  others
 	decoded Decoded // of the packet at hand
 	key     key     // of the packet at hand
-	told    Segment // that the Handler is told of
+	told    Segment // the argument of Handler.Data
 	last    *Conn   // that find has found, nil if it is gone, ...
 	lastKey key     // ... and its key
 	frags   fragments

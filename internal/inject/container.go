@@ -67,7 +67,8 @@ func (r *run) container() corev1.Container {
 
 // Wait is the tap's command that ends once it captures, by the path that it has in its image.
 // As a native sidecar's postStart hook it delays the pod's next container until then, by a
-// second of the CPU that it is given, at most (cmd/tap/wait.go): what an application does first is seen.
+// second at most (cmd/tap/wait.go; longer only if its CPU limit slows it), so that the
+// application's first connection is seen.
 var Wait = []string{"/tap", "wait"}
 
 // waits reports whether the image is known to have the command Wait: a hook that fails

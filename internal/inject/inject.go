@@ -96,7 +96,7 @@ type Namespace struct {
 	CPULimits bool
 	// Quotas are the namespace's, as they are at this moment; nil: they do not matter.
 	Quotas []corev1.ResourceQuota
-	// Demand is what the namespace's owners of pods want, and Others the number of pods of all
+	// Demand lists the pods that the namespace's owners want, and Others counts the pods of all
 	// other owners, by UID ("": without one). Both were read before Quotas.
 	Demand []Demand
 	Others map[string]int

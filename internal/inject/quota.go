@@ -24,9 +24,9 @@ const (
 	QuotaAlways QuotaPolicy = "always"
 )
 
-// Demand is what one owner of pods in the namespace still wants of its quotas.
+// Demand describes the pods that one owner in the namespace may still create.
 type Demand struct {
-	UIDs    []string // of the owner, and of what stands between it and its pods
+	UIDs    []string // of the owner, and of the objects between it and its pods
 	Missing int      // pods that it is creating now
 	More    int      // further pods that it may create: a rollout's surge, an autoscaler's, growth
 	Pod     Shape    // one of its pods, untapped
@@ -154,7 +154,7 @@ func (d *dimension) text(v float64) string {
 	return resource.NewQuantity(int64(v), resource.BinarySI).String()
 }
 
-// of is what a pod takes of the line.
+// of returns the amount that a pod takes of the line.
 func (d *dimension) of(p *pod) float64 {
 	if d.pods {
 		return 1
@@ -168,7 +168,7 @@ func (d *dimension) of(p *pod) float64 {
 	return d.number(p.total(d.resource, d.limits))
 }
 
-// ofTap is what the tap of a pod takes of the line.
+// ofTap returns the amount that the tap of a pod takes of the line.
 func (d *dimension) ofTap(p *pod, tap *corev1.ResourceRequirements) float64 {
 	switch {
 	case d.pods || p.counted(d.resource, d.limits):
@@ -210,7 +210,7 @@ func takes(q *corev1.ResourceQuota, p *pod, tap *corev1.ResourceRequirements) bo
 	return slices.ContainsFunc(dimensions(q), func(d dimension) bool { return d.ofTap(p, tap) > 0 })
 }
 
-// caps is what a quota has left for one pod.
+// caps returns the amounts that a quota has left for one pod.
 func caps(q *corev1.ResourceQuota) []Cap {
 	var out []Cap
 	for _, d := range dimensions(q) {
@@ -227,7 +227,7 @@ func caps(q *corev1.ResourceQuota) []Cap {
 	return out
 }
 
-// part is what one owner wants of one quota: by its lines.
+// part is one owner's demand on one quota, for each of its lines.
 type part struct {
 	missing, more float64
 	taps          float64   // that may be decided on at this moment

@@ -64,7 +64,7 @@ func TestQuotaScopes(t *testing.T) {
 	}
 }
 
-// TestQuotaInDoubt: what is not known, or cannot be counted, means no tap.
+// TestQuotaInDoubt: an amount that is not known, or cannot be counted, means no tap.
 func TestQuotaInDoubt(t *testing.T) {
 	quota := func(used corev1.ResourceList, hard string) []corev1.ResourceQuota {
 		q := corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"limits.memory": resource.MustParse(hard)}}}

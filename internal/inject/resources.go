@@ -24,7 +24,7 @@ var (
 	usualCPULimit = resource.MustParse("200m")
 )
 
-// resources returns what the tap of this pod requests and is limited to: as configured, or, if
+// resources returns the requests and limits of this pod's tap: the configured ones, or, if
 // small, the least that it works with. Annotations count in both cases.
 func (r *run) resources(small bool) corev1.ResourceRequirements {
 	out := corev1.ResourceRequirements{

@@ -20,7 +20,7 @@ const (
 
 	ReasonUndecodable   Reason = "undecodable"              // the pod cannot be read
 	ReasonAlready       Reason = "already_there"            // it is tapped: a container named meshtls-tap, our annotation and our image
-	ReasonMirror        Reason = "mirror_pod"               // it stands for a static pod, which no patch changes
+	ReasonMirror        Reason = "mirror_pod"               // it mirrors a static pod, which no patch changes
 	ReasonSystem        Reason = "system_namespace"         // kube-*
 	ReasonOwn           Reason = "own_namespace"            // of the webhook
 	ReasonOptedOut      Reason = "opted_out"                // by the pod's label

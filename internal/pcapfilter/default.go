@@ -171,8 +171,9 @@ func (g *generator) readIPv4(transport, whole label) {
 	g.always(transport)
 }
 
-// readIPv6 is the same for IPv6. What stands behind an extension header is kept whole, since
-// its protocol is none that is cut, but for hop-by-hop options of eight bytes: Linux puts a
+// readIPv6 is the same for IPv6. Packets with an extension header are kept whole, since the
+// protocol of that header is not one of those that are truncated. An exception are hop-by-hop
+// options of eight bytes: Linux puts a
 // jumbo payload option (RFC 2675) before a segment of more than 64 KiB (BIG TCP).
 func (g *generator) readIPv6(transport, whole label) {
 	const length = 4

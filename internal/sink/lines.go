@@ -64,8 +64,8 @@ func NewLines(w io.Writer, cfg LinesConfig) *Lines {
 // Put queues m to be written; see Queue.Put.
 func (l *Lines) Put(m Message) bool { return l.queue.Put(m) }
 
-// Status returns how writing stands. A write that is blocked counts as brokers that are
-// away do: Close need not wait for it.
+// Status returns the state of the output. A blocked write counts like brokers that are away:
+// Close need not wait for it.
 func (l *Lines) Status() Status {
 	l.mu.Lock()
 	s := Status{OK: l.reason == "", Reason: l.reason, Since: l.since, Retries: l.retries}

@@ -196,7 +196,7 @@ func TestLinesAfterAnError(t *testing.T) {
 	}
 }
 
-// TestLinesBlockedIsTold: a reader that stops reading is told of, for as long as it does, and costs Put nothing.
+// TestLinesBlockedIsTold: a reader that stops reading is reported until it goes on, and costs Put nothing.
 func TestLinesBlockedIsTold(t *testing.T) {
 	r, w := pipe(t)
 	l := NewLines(w, LinesConfig{QueueRecords: 10})

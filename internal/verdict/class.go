@@ -226,7 +226,7 @@ func (j *Judge) scraped(o *Judged) bool {
 
 // earning reports whether what the first request of a connection to the pod turns out to be, of
 // which a part came so far, may earn it the class of a scrape or a probe. Until that is known
-// nothing is settled: what is said of it would have to be taken back.
+// nothing is settled: a finding would have to be retracted.
 func (j *Judge) earning(c *flow.Conn, s *dissect.Session) bool {
 	if from, to := j.localEnds(c); from || !to || !s.Asking() {
 		return false

@@ -79,7 +79,7 @@ func joined(all []dissect.Record, from int64, early bool, alerts int) ([]dissect
 	return all, ""
 }
 
-// paddingReasons are the reasons that tell how records are padded, by the index of senders.
+// paddingReasons are the reasons that name the padding of records, by the index of senders.
 var paddingReasons = [...]string{"", "padded_16", "padded_to_16"}
 
 // read fits the client's records to the table: sizes in, meaning out.

@@ -149,7 +149,7 @@ type fresh struct {
 	handshake handshake
 }
 
-// moment is a point of a session's life: what is concluded of one does not change within it.
+// moment is a point of a session's life: conclusions do not change within it.
 type moment struct {
 	session  *dissect.Session
 	revision uint32

@@ -13,8 +13,8 @@ import (
 // 12 bytes of its own and 32 by which incompressible content may grow.
 const mostEmpty = emptyCertificate + 255 + 12 + 32
 
-// mostHollow is the same with a Finished behind it. A record that is no larger may be the
-// whole flight of a client without a certificate, and what follows may be application data.
+// mostHollow is the same with a Finished after it. A record that is no larger may be the
+// whole flight of a client without a certificate, and the next record may be application data.
 const mostHollow = mostEmpty + messageHeader + 64
 
 // compresses reports whether a client may send its certificate compressed: it takes

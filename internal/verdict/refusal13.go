@@ -107,9 +107,9 @@ func (f *serverFlight) mayRefuse(a *answer, end int64, s suite) bool {
 
 // refused reports whether an answer that may be a refusal (mayRefuse) is taken for one. It is
 // one where the server sent it before it had all of the client's flight, which ends at end.
-// Else the server owed tickets, and closed before anything came behind the flight that it
-// may have answered or waited for: a request, a close_notify or a FIN. It did so by a FIN: what
-// a RST says to have come is not heeded, so the capture may lack it.
+// Else the server owed tickets, and closed before anything followed the flight that it
+// may have answered or waited for: a request, a close_notify or a FIN. It closed by a FIN: the
+// acknowledgement number of a RST is ignored, so the capture may lack data before it.
 func (f *serverFlight) refused(a *answer, end int64, e ends) bool {
 	if a.alert.Ack != end {
 		return a.alert.Ack < end
@@ -121,12 +121,12 @@ func (f *serverFlight) refused(a *answer, end int64, e ends) bool {
 }
 
 // owesTickets reports whether a server that accepts the client mostly sends it a ticket right
-// behind its flight, before all else. It may send none to a client that does not say how it
+// after its flight, before all else. It may send none to a client that does not say how it
 // would use one (RFC 8446, section 4.2.9), such as Go's without a cache of sessions.
 func owesTickets(t *dissect.TLS) bool { return t.Hello != nil && t.Hello.TakesTickets() }
 
 // leftOpen reports whether a connection that ended without an answer to the client's flight
-// may have been a whole handshake: whoever closes after one may have wanted no more.
+// may have been a whole handshake: an end that closes after one may have wanted no more.
 func leftOpen(t *dissect.TLS, f *flight, end int64, e ends) bool {
 	return !f.hollow && !f.refuses || served(t, end, e)
 }

@@ -7,12 +7,12 @@ import (
 )
 
 // Anybody can send segments with made-up numbers to a pod. They belong to no connection, and the
-// pod's only answer to each is a RST: what they bring is read by nobody. So such a conversation is
-// no plaintext and no TLS, and as long as nothing was seen of the other end nothing is settled
-// for a while: its first packet decides.
+// pod's only answer to each is a RST: nobody reads their payload. So such a conversation is
+// neither plaintext nor TLS. While no packet of the other end was seen, nothing is settled for
+// a while: its first packet decides.
 //
-// Of a conversation of which only one direction is captured there is no RST either. It is judged
-// by what was seen, once it is past these bounds, or is over.
+// If only one direction of a conversation is captured there is no RST either. It is judged by
+// that direction once it is past these bounds, or is over.
 const (
 	aloneMost = 16                     // packets that a batch of the kernel may show before their answers: net.core.gro_normal_batch is 8
 	aloneWait = int64(1 * time.Second) // since the first packet

@@ -1,4 +1,4 @@
-{{/* Numbers, ports and addresses as Go reads them (net/netip, strconv). Each helper returns "" for what is none. */}}
+{{/* Numbers, ports and addresses as Go reads them (net/netip, strconv). Each helper returns "" for other texts. */}}
 
 {{/* tap.decimal: decimal digits without leading zeros, which int64 would take for octal. */}}
 {{- define "tap.decimal" -}}

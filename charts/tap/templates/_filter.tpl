@@ -70,7 +70,7 @@ G a group; E a value.
 {{- end }}
 {{- end }}
 
-{{/* tap.filterTokens: the tokens with a space around each, and a dot as the last; "?" for what is none. */}}
+{{/* tap.filterTokens: the tokens with a space around each, and a dot as the last; "?" for anything else. */}}
 {{- define "tap.filterTokens" -}}
 {{- $lexer := "\\\\[^ !()\\n\\t]+|[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F:.]*|[0-9A-Za-z](?:[-0-9A-Za-z_.]*[0-9A-Za-z.])?|&&|\\|\\||!=|==|<=|>=|<<|>>|[][()+*/%&|^<>=!:-]" }}
 {{- $same := dict "&&" "and" "||" "or" "!" "not" "==" "=" "length" "len" "link" "ether" }}

@@ -9,10 +9,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// reserved is what the policy injection.protect says in each of its refusals.
+// reserved is a word in each refusal of the policy injection.protect.
 const reserved = "reserved"
 
-// TestProtect: with injection.protect, a user with the built-in role edit can turn no tap off, hide behind no container of
+// TestProtect: with injection.protect, a user with the built-in role edit can turn no tap off, add no container with
 // the tap's name and change no setting; a member of the group can. The policy is another than RBAC: both users have the same roles.
 func TestProtect(t *testing.T) {
 	c, _ := installed(t)

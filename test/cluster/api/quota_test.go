@@ -92,7 +92,7 @@ func (d *deployment) revise(t *testing.T, replicas int32) {
 	d.sets = append(d.sets, set)
 }
 
-// scale is what an autoscaler does, and what the Deployment's controller makes of it.
+// scale sets the replicas as an autoscaler does, and then acts as the Deployment's controller.
 func (d *deployment) scale(t *testing.T, replicas int32) {
 	t.Helper()
 	s := &autoscalingv1.Scale{ObjectMeta: metav1.ObjectMeta{Name: d.name, Namespace: d.ns}, Spec: autoscalingv1.ScaleSpec{Replicas: replicas}}

@@ -19,7 +19,7 @@ type bad struct {
 	by     string // the program: webhook, tap, or neither, where it is the API server or nobody
 }
 
-// TestBadValues: what the webhook or the tap refuse at their start is refused when the chart is rendered. A table that the
+// TestBadValues: values that the webhook or the tap refuse at their start are refused when the chart is rendered. A table that the
 // chart alone held would drift; so each row is also rendered without the chart's checks, and given to the program itself.
 func TestBadValues(t *testing.T) {
 	unchecked := uncheckedChart(t)
