@@ -1,5 +1,7 @@
 package flow
 
+import "reflect"
+
 // Base is the sequence number of a stream's offset 0.
 func (c *Conn) Base(s Side) uint32 { return c.tcp.side[s].base }
 
@@ -27,4 +29,10 @@ func (t *Table) Strangers() (bytes int) {
 		bytes += cap(t.odd.held[i].data)
 	}
 	return bytes
+}
+
+// SuspectSize returns the size of a suspended segment without its payload, and the cost that is
+// counted for it.
+func SuspectSize() (size, cost int) {
+	return int(reflect.TypeFor[suspect]().Size()), (&suspect{}).cost()
 }

@@ -23,7 +23,7 @@ const (
 	suspectPackets = 3        // packets of the receiver that refute a segment which they do not prove
 )
 
-// Values of stream.scale: what the SYN of a side says of the scale of its windows.
+// Values of stream.scale: the scale of windows that the SYN of a side announces.
 const (
 	scaleUnknown = iota // no SYN was seen, or its options were truncated
 	scaleNone
@@ -39,7 +39,10 @@ type suspect struct {
 	time     int64
 }
 
-func (x *suspect) cost() int { return len(x.d.Payload) + pieceCost }
+// suspectCost is the memory of a suspect besides its payload, in bytes.
+const suspectCost = 320
+
+func (x *suspect) cost() int { return len(x.d.Payload) + suspectCost }
 
 // shift returns the scale, in bits, of the windows that a side advertises.
 func (c *Conn) shift(side Side) uint8 {
@@ -69,7 +72,7 @@ func (c *Conn) advertised(side Side, d *Decoded) {
 // edged reports whether a window of the receiver was seen.
 func (s *stream) edged() bool { return s.edge != 0 }
 
-// limit returns the largest offset of a side's stream that its receiver may accept. What is
+// limit returns the largest offset of a side's stream that its receiver may accept. Data
 // held before a gap was accepted, so it counts: the capture may have lost acknowledgements.
 func (c *Conn) limit(side Side) int64 {
 	s := &c.tcp.side[side]
@@ -86,7 +89,7 @@ func (c *Conn) most(side Side) int64 {
 	return max(s.next, s.acked, s.sent, s.fin+1, c.heldEnd(side))
 }
 
-// heldEnd returns the offset behind what a side holds before a gap, 0 if it holds nothing.
+// heldEnd returns the offset after the data that a side holds before a gap, 0 if it holds none.
 func (c *Conn) heldEnd(side Side) int64 {
 	q := c.queue(side)
 	if q == nil || len(q.pieces) == 0 {
@@ -234,7 +237,8 @@ func (c *Conn) proves(side Side, d *Decoded, x *suspect) bool {
 }
 
 // acquit takes the segments of which only an acknowledgement is in doubt, and drops the
-// others: nothing more comes of c.
+// others: c is over. A dropped one may have been accepted, so nothing is concluded from the
+// absence of data (Conn.Behind).
 func (t *Table) acquit(c *Conn) {
 	if c.suspects() == 0 {
 		return
@@ -246,6 +250,8 @@ func (t *Table) acquit(c *Conn) {
 		t.hold(c.queue(x.side), -x.cost())
 		if x.seq {
 			t.stats.Outside++
+			sent := &c.tcp.side[x.side].sent
+			*sent = max(*sent, c.tcp.side[x.side].next+1)
 			continue
 		}
 		t.take(c, x.side, &x.d, x.time)

@@ -106,8 +106,8 @@ func TestOneFarSegment(t *testing.T) {
 	}
 }
 
-// TestHonestNumbers: what an honest sender sends is seen, whatever the capture has lost and in
-// whatever order it comes.
+// TestHonestNumbers: the data of an honest sender is delivered, whatever the capture has lost and
+// in whatever order the segments come.
 func TestHonestNumbers(t *testing.T) {
 	ask, answer := step{flags: "PA", seq: 1, ack: 1, data: "GET"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "200"}
 	const mb = 1 << 20
@@ -141,6 +141,10 @@ func TestHonestNumbers(t *testing.T) {
 		},
 		"a large window in another order": {
 			afterWide(step{flags: "PA", seq: 3 * mb, ack: 1, data: "b"}, step{flags: "PA", seq: 1, ack: 1, data: "a"}, step{server: true, flags: "A", seq: 1, ack: 3*mb + 1}),
+			"c0 a c3145727 gap 3145726 b end S1",
+		},
+		"the SYN was sent again, without options": {
+			slices.Insert(afterWide(step{flags: "PA", seq: 1, ack: 1, data: "a"}, step{flags: "PA", seq: 3 * mb, ack: 1, data: "b"}), 1, step{flags: "S"}),
 			"c0 a c3145727 gap 3145726 b end S1",
 		},
 		"no handshake, so the scale is not known": {
@@ -208,5 +212,43 @@ func TestSuspectsAreBounded(t *testing.T) {
 	live(table, at, slices.Concat(slices.Repeat([]step{{flags: "PA", seq: 1, ack: 1, data: "GET"}, {server: true, flags: "A", seq: 1, ack: 4}}, 3))...)
 	if s := table.Stats(); s.Outside != 2000 || s.Buffered != 0 || sprint(g.log) != "[c0 GET]" {
 		t.Errorf("%+v, %v", s, g.log)
+	}
+}
+
+// atEnd is a Handler that notes whether the originator was behind when its connection ended.
+type atEnd struct {
+	nothing
+	behind bool
+}
+
+func (e *atEnd) End(c *flow.Conn, _ flow.EndReason) { e.behind = c.Behind(flow.Originator) }
+
+// TestUndecidedIsNotAbsent: a connection that ends with a segment outside of the window, which no packet of the receiver has refuted,
+// may have had that data.
+func TestUndecidedIsNotAbsent(t *testing.T) {
+	far, ack := step{flags: "PA", seq: 3 << 20, ack: 1, data: "text"}, step{server: true, flags: "A", seq: 1, ack: 1}
+	for _, c := range []struct {
+		steps []step
+		want  bool
+	}{
+		{after(), false},
+		{after(far), true},
+		{after(far, ack), true},
+		{after(far, ack, ack, ack), false}, // refuted
+	} {
+		h := &atEnd{}
+		table := flow.NewTable(flow.Config{}, h)
+		live(table, start, c.steps...)
+		table.Flush()
+		if h.behind != c.want {
+			t.Errorf("%d packets: behind %t, want %t", len(c.steps), h.behind, c.want)
+		}
+	}
+}
+
+// TestSuspectCost: the memory that is counted for a suspended segment is at least what it takes.
+func TestSuspectCost(t *testing.T) {
+	if size, cost := flow.SuspectSize(); cost < size || cost > 2*size {
+		t.Errorf("a cost of %d for %d bytes", cost, size)
 	}
 }
