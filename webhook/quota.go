@@ -3,6 +3,7 @@ package webhook
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -112,13 +113,27 @@ func (q *quotas) run(ctx context.Context, namespace string, t *turns, before, mi
 	q.mu.Lock()
 	t.running, t.next = mine, nil
 	q.mu.Unlock()
-	mine.read, mine.err = q.gather(ctx, namespace)
+	mine.err = contained(func() (err error) {
+		mine.read, err = q.gather(ctx, namespace)
+		return err
+	})
 	q.mu.Lock()
 	if t.next == nil {
 		delete(q.turns, namespace)
 	}
 	q.mu.Unlock()
 	close(mine.done)
+}
+
+// contained calls f and returns a panic in it as an error: a goroutine that panics would end the
+// webhook, while the request that waits for it is only left without a tap.
+func contained(f func() error) (err error) {
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("internal error: %v", cause)
+		}
+	}()
+	return f()
 }
 
 // gather reads a namespace.
@@ -159,7 +174,9 @@ func (o *owners) read(ctx context.Context, from client.Reader, namespace string)
 	errs := make([]error, len(lists))
 	var wg sync.WaitGroup
 	for i, list := range lists {
-		wg.Go(func() { errs[i] = from.List(ctx, list, client.InNamespace(namespace)) })
+		wg.Go(func() {
+			errs[i] = contained(func() error { return from.List(ctx, list, client.InNamespace(namespace)) })
+		})
 	}
 	wg.Wait()
 	o.deployments, o.replicaSets, o.statefulSets, o.daemonSets = l.deployments.Items, l.replicaSets.Items, l.statefulSets.Items, l.daemonSets.Items
