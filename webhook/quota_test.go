@@ -243,6 +243,18 @@ func (w *world) revise(name string, replicas int, spec *corev1.PodSpec) *metav1.
 	return owns("ReplicaSet", set)
 }
 
+// autoscale runs a Deployment of two pods, which an autoscaler that may make most of it scales to
+// ten. surge is that of the Deployment.
+func (w *world) autoscale(most int32, surge int) {
+	w.owners.autoscalers = []autoscalingv2.HorizontalPodAutoscaler{{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
+		ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "a"}, MaxReplicas: most,
+	}}}
+	o := w.deploy("a", 2, tenth, surge)
+	w.settle(2, o, tenth)
+	w.scale(0, 10)
+	w.settle(10, o, tenth)
+}
+
 // scale changes the replicas of a Deployment that deploy made, as an autoscaler does.
 func (w *world) scale(at, replicas int) {
 	w.owners.deployments[at].Spec.Replicas, w.owners.replicaSets[at].Spec.Replicas = number(replicas), number(replicas)
@@ -291,24 +303,8 @@ func TestQuotaFits(t *testing.T) {
 			w.scale(0, 10)
 			w.settle(10, o, tenth)
 		}, [2]int{1, 6}},
-		"autoscaler": {quotaOf("requests.cpu", "500m"), func(w *world) {
-			w.owners.autoscalers = []autoscalingv2.HorizontalPodAutoscaler{{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-				ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "a"}, MaxReplicas: 10,
-			}}}
-			o := w.deploy("a", 2, tenth, 0)
-			w.settle(2, o, tenth)
-			w.scale(0, 10)
-			w.settle(10, o, tenth)
-		}, [2]int{0, 0}},
-		"autoscaler with room": {quotaOf("requests.cpu", "1"), func(w *world) {
-			w.owners.autoscalers = []autoscalingv2.HorizontalPodAutoscaler{{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-				ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "a"}, MaxReplicas: 12,
-			}}}
-			o := w.deploy("a", 2, tenth, 1)
-			w.settle(2, o, tenth)
-			w.scale(0, 10)
-			w.settle(10, o, tenth)
-		}, [2]int{10, 10}},
+		"autoscaler":                {quotaOf("requests.cpu", "500m"), func(w *world) { w.autoscale(10, 0) }, [2]int{0, 0}},
+		"autoscaler with room":      {quotaOf("requests.cpu", "1"), func(w *world) { w.autoscale(12, 1) }, [2]int{10, 10}},
 		"rolling update with surge": {quotaOf("requests.cpu", "650m"), func(w *world) { w.roll() }, [2]int{0, 0}},
 		"rolling update with room":  {quotaOf("requests.cpu", "680m"), func(w *world) { w.roll() }, [2]int{1, 6}},
 		"two owners": {quotaOf("requests.cpu", "530m"), func(w *world) {

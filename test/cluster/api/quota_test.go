@@ -224,20 +224,21 @@ func TestQuotaKeepsNoPodOut(t *testing.T) {
 		d.want(t, 0, 10, 0, 0)
 		kit.Eventually(t, kit.Limit, "an Event that says why", func() error { return said(t, c, ns, "NotTapped", "quota q has ") })
 	})
-	t.Run("room for some taps", func(t *testing.T) {
-		ns := ns(t)
-		budget(t, c, ns, nil, "requests.cpu", "530m", "requests.memory", "700Mi", "limits.cpu", "2", "limits.memory", "1400Mi")
-		d := deploy(t, c, ns, "ten", 10, spec)
-		d.fill(t, 0, 10)
-		d.want(t, 0, 10, 1, 6)
-	})
-	t.Run("room for all", func(t *testing.T) {
-		ns := ns(t)
-		budget(t, c, ns, nil, "requests.cpu", "20", "requests.memory", "20Gi", "limits.cpu", "50", "limits.memory", "50Gi")
-		d := deploy(t, c, ns, "ten", 10, spec)
-		d.fill(t, 0, 10)
-		d.want(t, 0, 10, 10, 10)
-	})
+	for name, test := range map[string]struct {
+		hard        []string
+		least, most int
+	}{
+		"room for some taps": {[]string{"requests.cpu", "530m", "requests.memory", "700Mi", "limits.cpu", "2", "limits.memory", "1400Mi"}, 1, 6},
+		"room for all":       {[]string{"requests.cpu", "20", "requests.memory", "20Gi", "limits.cpu", "50", "limits.memory", "50Gi"}, 10, 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ns := ns(t)
+			budget(t, c, ns, nil, test.hard...)
+			d := deploy(t, c, ns, "ten", 10, spec)
+			d.fill(t, 0, 10)
+			d.want(t, 0, 10, test.least, test.most)
+		})
+	}
 	t.Run("of another class", func(t *testing.T) {
 		ns := ns(t)
 		budget(t, c, ns, &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{
