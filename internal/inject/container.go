@@ -71,10 +71,14 @@ func (r *run) container() corev1.Container {
 // application's first connection is seen.
 var Wait = []string{"/tap", "wait"}
 
-// waits reports whether the image is known to have the command Wait: a hook that fails
-// kills its container, again and again. The image was seen to run it, or, where no image is
-// tried, its tag is the webhook's own version.
+// waits reports whether the tap gets the hook. A hook that fails kills its container, again and
+// again, so the image must be known to have the command Wait: it was seen to run it, or, where no
+// image is tried, its tag is the webhook's own version. A pod with a RuntimeClass gets none: its
+// runtime may refuse to run a second process (confidential containers do).
 func (r *run) waits() bool {
+	if !*r.cfg.Settings.StartHook || r.pod.Spec.RuntimeClassName != nil {
+		return false
+	}
 	if r.ns.Waits != nil {
 		return r.ns.Waits[r.image]
 	}

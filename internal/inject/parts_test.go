@@ -224,6 +224,8 @@ func BenchmarkTap(b *testing.B) {
 // TestWaitHook: the hook is there only where the tap is a native sidecar and its image is known to have the command. One that
 // has it not would be killed again and again.
 func TestWaitHook(t *testing.T) {
+	const usual = `{"metadata":{},"spec":{"containers":[{"name":"web"}]}}`
+	off := false
 	for name, c := range map[string]struct {
 		image string
 		mode  Mode
@@ -239,18 +241,31 @@ func TestWaitHook(t *testing.T) {
 		"not tried, by digest":       {"reg:5000/tap@sha256:1.2.3", Native, nil, false},
 		"not tried, no tag":          {"reg:5000/tap", Native, nil, false},
 	} {
-		cfg := &Config{Settings: Settings{}.Defaults(), Image: c.image, Mode: c.mode, Version: "v1.2.3"}
-		ns := &Namespace{Name: "shop", Labels: map[string]string{Label: Enabled}, Waits: c.waits}
-		result := Tap(cfg, ns, []byte(`{"metadata":{},"spec":{"containers":[{"name":"web"}]}}`), noon)
-		if result.Reason != Injected {
-			t.Fatalf("%s: %s", name, result.Reason)
-		}
-		b, err := json.Marshal(result.Patch)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := strings.Contains(string(b), `"postStart":{"exec":{"command":["/tap","wait"]}}`); got != c.want {
+		if got := hooked(t, Settings{}, c.image, c.mode, c.waits, usual); got != c.want {
 			t.Errorf("%s: hook %t", name, got)
 		}
 	}
+	seen := map[string]bool{"tap:1": true}
+	if hooked(t, Settings{StartHook: &off}, "tap:1", Native, seen, usual) {
+		t.Error("a hook, though it is off")
+	}
+	if hooked(t, Settings{}, "tap:1", Native, seen, `{"metadata":{},"spec":{"runtimeClassName":"kata","containers":[{"name":"web"}]}}`) {
+		t.Error("a hook with a runtime of its own, which may not run it")
+	}
+}
+
+// hooked reports whether the tap of a pod gets the hook.
+func hooked(t *testing.T, s Settings, image string, mode Mode, waits map[string]bool, pod string) bool {
+	t.Helper()
+	cfg := &Config{Settings: s.Defaults(), Image: image, Mode: mode, Version: "v1.2.3"}
+	ns := &Namespace{Name: "shop", Labels: map[string]string{Label: Enabled}, Waits: waits}
+	result := Tap(cfg, ns, []byte(pod), noon)
+	if result.Reason != Injected {
+		t.Fatal(result.Reason)
+	}
+	b, err := json.Marshal(result.Patch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Contains(string(b), `"postStart":{"exec":{"command":["/tap","wait"]}}`)
 }

@@ -15,7 +15,8 @@ type pod struct {
 	Spec     struct {
 		HostNetwork bool `json:"hostNetwork"`
 
-		ShareProcessNamespace bool `json:"shareProcessNamespace"`
+		ShareProcessNamespace bool    `json:"shareProcessNamespace"`
+		RuntimeClassName      *string `json:"runtimeClassName"`
 
 		OS *struct {
 			Name string `json:"name"`

@@ -20,6 +20,7 @@ type Settings struct {
 	Resources        *corev1.ResourceRequirements `json:"resources,omitempty"`   // default 5m and 24Mi, memory limit 128Mi
 	RunAsUser        *int64                       `json:"runAsUser,omitempty"`   // default 59469
 	MetricsPort      *int32                       `json:"metricsPort,omitempty"` // default 0: none
+	StartHook        *bool                        `json:"startHook,omitempty"`   // default true: see Wait
 	ConfigMap        *string                      `json:"configMap,omitempty"`   // default meshtls-tap; "": none
 	Spool            *Directory                   `json:"spool,omitempty"`
 	Kafka            Kafka                        `json:"kafka,omitzero"`
@@ -77,6 +78,7 @@ func (s Settings) Defaults() Settings {
 	s.Resources = s.resources()
 	def(&s.RunAsUser, 59469)
 	def(&s.MetricsPort, 0)
+	def(&s.StartHook, true)
 	def(&s.ConfigMap, "meshtls-tap")
 	if c := s.Kafka.CA; c != nil && c.Key == "" {
 		s.Kafka.CA = &Key{c.Secret, c.ConfigMap, "ca.crt"}
