@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
@@ -45,7 +44,7 @@ func check(ctx context.Context, environ []string, out, errs io.Writer) int {
 }
 
 func checkTapped(ctx context.Context, e checkEnvironment, out io.Writer) error {
-	config, err := clientcmd.BuildConfigFromFlags("", e.Kubeconfig)
+	config, err := cluster(e.Kubeconfig)
 	if err != nil {
 		return err
 	}

@@ -111,3 +111,13 @@ func TestCommand(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckInCluster: without a kubeconfig the check is a pod's, and takes no other way, of which client-go would warn whoever reads
+// `helm test --logs`.
+func TestCheckInCluster(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	var out, errs bytes.Buffer
+	if status := check(t.Context(), nil, &out, &errs); status != exitError || !strings.Contains(errs.String(), "in-cluster configuration") {
+		t.Errorf("status %d: %s", status, &errs)
+	}
+}
