@@ -171,15 +171,24 @@ What values.schema.json cannot say: values that do not go together, and values t
 {{/* A chart cannot label the namespace that Helm makes: it looks at it. Without a cluster nothing is known. */}}
 {{- define "tap.checkNamespaceLabel" -}}
 {{- if and .Values.namespace.requireRestricted (eq (include "tap.namespaceLevel" .) "other") }}
-{{- fail (printf "namespace %s does not enforce Pod Security restricted, which namespace.requireRestricted asks for: kubectl label namespace %s pod-security.kubernetes.io/enforce=restricted" (include "tap.namespace" .) (include "tap.namespace" .)) }}
+{{- fail (printf "namespace %s does not enforce Pod Security restricted, which namespace.requireRestricted asks for: make it yourself, without --create-namespace, and kubectl label namespace %s pod-security.kubernetes.io/enforce=restricted" (include "tap.namespace" .) (include "tap.namespace" .)) }}
 {{- end }}
 {{- end }}
 
-{{/* "restricted", "other", or "" where the namespace cannot be looked up (helm template) or is rendered here. */}}
+{{/* "restricted", "other", or "" where nothing can be looked up (helm template) or the namespace is rendered here. Where there is a
+     cluster and no such namespace, Helm makes it after this (--create-namespace), without labels. */}}
 {{- define "tap.namespaceLevel" -}}
 {{- if not .Values.namespace.create }}
 {{- with lookup "v1" "Namespace" "" (include "tap.namespace" .) }}
 {{- eq (dig "metadata" "labels" "pod-security.kubernetes.io/enforce" "" .) "restricted" | ternary "restricted" "other" }}
+{{- else }}
+{{- if lookup "v1" "Namespace" "" "kube-system" }}other{{ end }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{/* "true" where the tap speaks TLS to the brokers, which any of its settings brings about. */}}
+{{- define "tap.kafkaTLS" -}}
+{{- $tls := .Values.kafka.tls }}
+{{- if or $tls.enabled $tls.serverName $tls.ca.secretName $tls.ca.configMapName $tls.clientCertificate.secretName }}true{{ end }}
 {{- end }}
