@@ -21,6 +21,8 @@ const (
 	maxSuspects    = 32       // of a connection
 	suspectData    = 64 << 10 // bytes of each that are kept: what receive offload puts together
 	suspectPackets = 3        // packets of the receiver that refute a segment which they do not prove
+	unheardMost    = 4        // segments that the receiver does not answer ...
+	unheardWait    = 1e9      // ... within this time, in nanoseconds: it is not captured
 )
 
 // Values of stream.scale: the scale of windows that the SYN of a side announces.
@@ -34,6 +36,7 @@ const (
 type suspect struct {
 	side     Side
 	seq, ack bool // which number is not acceptable
+	answered bool // by any packet of the receiver
 	packets  uint8
 	d        Decoded // Payload is a copy
 	time     int64
@@ -170,6 +173,11 @@ func (t *Table) suspend(c *Conn, side Side, d *Decoded, now int64, seq, ack bool
 	w := c.tcp.waiting
 	x := suspect{side: side, seq: !seq, ack: !ack, d: *d, time: now}
 	x.d.Payload = d.Payload[:min(len(d.Payload), suspectData)]
+	if c.unheard(t.now) {
+		t.believe(c)
+		t.take(c, side, d, now)
+		return
+	}
 	if len(w.suspects) >= maxSuspects || !t.fits(q, x.cost()) {
 		t.stats.Outside++
 		t.watch(c)
@@ -190,6 +198,7 @@ func (t *Table) weigh(c *Conn, side Side, d *Decoded, accepted bool) (met bool) 
 	w.suspects, w.suspected = nil, [2]uint8{}
 	for i := range all {
 		x := &all[i]
+		x.answered = x.answered || x.side != side
 		if x.side == side || d.Flags&flagRST != 0 {
 			w.keep(x)
 			continue
@@ -236,11 +245,48 @@ func (c *Conn) proves(side Side, d *Decoded, x *suspect) bool {
 	return (!x.seq || off <= reached && off >= s.acked-oldest) && (!x.ack || o.offset(x.d.Ack) <= sent)
 }
 
-// acquit takes the segments of which only an acknowledgement is in doubt, and drops the
-// others: c is over. A dropped one may have been accepted, so nothing is concluded from the
-// absence of data (Conn.Behind).
+// unheard reports whether nothing of the receiver came after several segments that it drops by
+// their numbers, for unheardWait. It answers each that has payload at once (RFC 9293, section
+// 3.10.7.4), so its own packets are not captured any more, and what is known of its window is out
+// of date. The receiver of what arrives at a live capture is always captured.
+func (c *Conn) unheard(now int64) bool {
+	if c.suspects() == 0 || now-c.tcp.waiting.suspects[0].time < unheardWait {
+		return false
+	}
+	n := 0
+	for i := range c.suspects() {
+		x := &c.tcp.waiting.suspects[i]
+		if x.answered || x.d.arrived || x.side != c.tcp.waiting.suspects[0].side {
+			return false
+		}
+		if x.d.PayloadLen > 0 || x.d.Flags&flagFIN != 0 {
+			n++
+		}
+	}
+	return n >= unheardMost
+}
+
+// believe takes all segments that are suspended.
+func (t *Table) believe(c *Conn) {
+	all := c.tcp.waiting.suspects
+	c.tcp.waiting.suspects, c.tcp.waiting.suspected = nil, [2]uint8{}
+	for i := range all {
+		x := &all[i]
+		t.hold(c.queue(x.side), -x.cost())
+		t.take(c, x.side, &x.d, x.time)
+		t.waiting(c)
+	}
+}
+
+// acquit takes the segments of which only an acknowledgement is in doubt, or whose receiver is not
+// captured, and drops the others: c is over. A dropped one may have been accepted, so nothing is
+// concluded from the absence of data (Conn.Behind).
 func (t *Table) acquit(c *Conn) {
 	if c.suspects() == 0 {
+		return
+	}
+	if c.unheard(t.now) {
+		t.believe(c)
 		return
 	}
 	all := c.tcp.waiting.suspects

@@ -252,3 +252,50 @@ func TestSuspectCost(t *testing.T) {
 		t.Errorf("a cost of %d for %d bytes", cost, size)
 	}
 }
+
+// TestUnheardReceiver: what a sender sends far past a window is seen where nothing of the receiver
+// is captured any more, but not where the receiver answers, or is the host of a live capture.
+func TestUnheardReceiver(t *testing.T) {
+	const far = 5 << 20
+	text := func(n int) (all []step) {
+		for i := range uint32(n) {
+			all = append(all, step{flags: "PA", seq: far + 4*i, ack: 4, data: "text"})
+		}
+		return all
+	}
+	head := after(step{flags: "PA", seq: 1, ack: 1, data: "GET"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "200"})
+	const none, seen = "c0 GET s0 200 end S1", "c0 GET s0 200 c5242879 gap 5242876 text c5242883 text c5242887 text c5242891 text"
+	last := text(5)[4:]
+	for name, c := range map[string]struct {
+		steps, later []step // later: a second after the first
+		feed         func(*flow.Table, time.Time, ...step) time.Time
+		want         string
+	}{
+		"three":             {text(3), nil, offline, none},
+		"four":              {text(4), nil, offline, seen + " end S1"},
+		"a burst":           {text(9), slices.Repeat([]step{{server: true, flags: "A", seq: 4, ack: 4}}, 3), offline, none},
+		"five":              {text(4), last, offline, seen + " c5242895 text end S1"},
+		"three and a FIN":   {append(text(3), step{flags: "FA", seq: far + 12, ack: 4}), nil, offline, strings.TrimSuffix(seen, " c5242891 text") + " changed cFIN end S2"},
+		"acknowledgements":  {slices.Repeat([]step{{flags: "A", seq: far, ack: 4}}, 9), nil, offline, none},
+		"answered":          {append(text(4), step{server: true, flags: "A", seq: 4, ack: 4}), last, offline, none},
+		"refused by a RST":  {append(text(4), step{server: true, flags: "R", seq: 4 << 20}), last, offline, none},
+		"at the receiver's": {text(9), last, live, none},
+	} {
+		g := newGather(t)
+		table := flow.NewTable(flow.Config{}, g)
+		at := c.feed(table, c.feed(table, start, head...), c.steps...).Add(time.Second)
+		if c.later == nil {
+			table.Tick(at.UnixNano())
+		}
+		c.feed(table, at, c.later...)
+		table.Flush()
+		if got := strings.Join(g.log, " "); got != c.want || table.Stats().Buffered != 0 {
+			t.Errorf("%s: %s, %+v", name, got, table.Stats())
+		}
+	}
+}
+
+// offline feeds packets of a capture file.
+func offline(table *flow.Table, at time.Time, steps ...step) time.Time {
+	return run(table, 0, at, client, server, steps...)
+}
