@@ -16,7 +16,7 @@ var words = map[string]string{
 	"text_like":                 "readable text went over it, of no known protocol",
 	"structured_plaintext":      "its bytes have the structure of plaintext and not the look of ciphertext",
 	"own_encryption":            "its protocol negotiated encryption of its own, and went on encrypted",
-	"refused_or_closed":         "the server ended it right behind the client's flight: it refused the client, or wanted no more",
+	"refused_or_closed":         "the server ended it right after the client's flight: it refused the client, or wanted no more",
 	"cleartext_answer_to_hello": "one side spoke TLS and the other cleartext",
 	"plaintext_after_tls":       "TLS ended and the connection went on in plaintext",
 	"other_data_after_tls":      "TLS ended and the connection went on with bytes that are not TLS",
