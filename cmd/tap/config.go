@@ -68,6 +68,7 @@ type environment struct {
 	WorkloadKind string `env:"TAP_WORKLOAD_KIND" about:"kind of the pod's owner, such as Deployment"`
 	WorkloadName string `env:"TAP_WORKLOAD_NAME" about:"name of the pod's owner"`
 	LocalProxy   string `env:"TAP_LOCAL_PROXY" about:"the mesh's proxy in this pod, such as istio"`
+	Ambient      string `env:"TAP_AMBIENT" about:"the ambient mesh that the pod is enrolled in: istio or cilium"`
 	ProbePorts   string `env:"TAP_PROBE_PORTS" about:"probes of the pod, PORT[/PATH],...: only there is a request taken for a probe"`
 	MetricsPorts string `env:"TAP_METRICS_PORTS" about:"ports that the pod declares metrics at; only there is a request taken for a scrape"`
 	DeclaredSkip string `env:"TAP_DECLARED_SKIP" about:"ports that the pod's annotations take out of the mesh"`
@@ -147,6 +148,9 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	bad("TAP_MUTE", err)
 	s.declaredSkip, err = parsePorts(s.DeclaredSkip)
 	bad("TAP_DECLARED_SKIP", err)
+	if s.Ambient != "" && s.Ambient != "istio" && s.Ambient != "cilium" {
+		bad("TAP_AMBIENT", errors.New("expected istio or cilium"))
+	}
 	s.probed, err = parseProbes(s.ProbePorts)
 	bad("TAP_PROBE_PORTS", err)
 	s.scraped, err = parsePorts(s.MetricsPorts)

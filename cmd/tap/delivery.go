@@ -84,7 +84,7 @@ func (s *settings) identity() finding.Identity {
 		Version: version, Run: runID(),
 		Pod: s.PodName, Namespace: s.PodNamespace, UID: s.PodUID, IPs: s.podIPs,
 		Node: s.NodeName, ServiceAccount: s.ServiceAccount, Cluster: s.Cluster,
-		WorkloadKind: s.WorkloadKind, WorkloadName: s.WorkloadName, LocalProxy: s.LocalProxy, DeclaredSkip: s.declaredSkip,
+		WorkloadKind: s.WorkloadKind, WorkloadName: s.WorkloadName, LocalProxy: s.LocalProxy, Ambient: s.Ambient, DeclaredSkip: s.declaredSkip,
 	}
 }
 

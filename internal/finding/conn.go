@@ -157,6 +157,8 @@ func (e *Engine) encodeJudgement(j *verdict.Judged, x Expect) {
 	enc.str("class", j.Class)
 	enc.str("class_claimed", j.Claimed)
 	enc.str("mesh", j.Mesh)
+	enc.str("mesh_basis", j.MeshBasis)
+	enc.str("enrolled", e.policy.enrolled(j))
 	enc.str("expectation", string(x))
 	enc.list("reasons", j.Reasons)
 	enc.str("conn_state", j.State)

@@ -161,12 +161,16 @@ type policy struct {
 	nodes    []netip.Addr
 	api      netip.Addr
 	seen     map[netip.Addr]struct{} // addresses that took part in a mesh's mutual TLS
+	ambient  string                  // the ambient mesh that the pod is declared to be enrolled in
+	sidecar  bool                    // the pod has a mesh's proxy of its own
+	hbone    map[netip.Addr]struct{} // addresses of the tapped side that spoke HBONE
 	onePod   bool                    // what is local is one pod, whichever of its addresses shows
 }
 
 func newPolicy(cfg *Config) policy {
 	return policy{
 		declared: cfg.Expect, mesh: cfg.Mesh, cluster: cfg.Cluster, nodes: cfg.Nodes, api: cfg.APIServer, seen: map[netip.Addr]struct{}{},
+		ambient: cfg.Identity.Ambient, sidecar: cfg.Identity.LocalProxy != "", hbone: map[netip.Addr]struct{}{},
 		onePod: cfg.Identity.Pod != "" || cfg.Identity.UID != "",
 	}
 }
@@ -190,7 +194,7 @@ func (p *policy) of(j *verdict.Judged) Expect {
 		return ExpectTLS
 	case !isWorkload(peer) && !within(p.cluster, peer) || peer == p.api.Unmap() || slices.Contains(p.nodes, peer):
 		return ExpectUndeclared
-	case p.mesh != "" || p.meshAt(j):
+	case p.mesh != "" || p.ambient != "" || p.meshAt(j):
 		if j.TLS != nil && slices.Contains(oneWay, j.Claimed) {
 			return ExpectTLS
 		}
@@ -209,6 +213,7 @@ func (p *policy) learn(j *verdict.Judged) bool {
 	if j.Mesh == "" || j.Verdict != verdict.MTLS || j.Scope == verdict.ScopePod || j.Foreign {
 		return false
 	}
+	p.enroll(j)
 	before := len(p.seen)
 	ends, n := p.tapped(j)
 	for _, a := range ends[:n] {

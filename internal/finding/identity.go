@@ -21,6 +21,7 @@ type Identity struct {
 	WorkloadName string
 
 	LocalProxy   string   // "istio", "linkerd", ...: the proxy that the webhook saw in the pod
+	Ambient      string   // "istio", "cilium": the ambient mesh that the webhook saw the pod enrolled in
 	DeclaredSkip []uint16 // ports that the pod's annotations take out of the mesh
 }
 
@@ -84,6 +85,7 @@ func (id *Identity) encode(e *encoder) {
 func (id *Identity) encodeLocal(e *encoder) {
 	e.open("local")
 	e.str("proxy", id.LocalProxy)
+	e.str("ambient", id.Ambient)
 	e.ports("declared_skip", id.DeclaredSkip)
 	e.close()
 }

@@ -75,7 +75,7 @@ func (j *Judge) complete(out *Judged, c *flow.Conn, peer *peerName) {
 	j.contradict(out, c)
 	out.Class, out.Claimed = j.class(out)
 	out.looked = looked{}
-	out.Mesh = meshOf(out)
+	out.Mesh, out.MeshBasis = meshOf(out)
 	j.namePeer(out, c, peer)
 }
 

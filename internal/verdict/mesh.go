@@ -13,7 +13,7 @@ type profile struct {
 	alpn   []string                // ALPN names of its own
 	sni    func(name string) bool  // tells the form of its SNI, and of identities that are DNS names
 	spiffe func(c identities) bool // tells the form of its SPIFFE identities
-	tunnel uint16                  // port of its own, where there is no SNI and ALPN is h2 or absent
+	tunnel uint16                  // port of its own, where no name is asked for and h2 is all that ALPN offers
 	server func(name string) bool  // tells the names of its control plane
 	paths  []string                // what the paths of its control plane's RPCs begin with
 	ports  []uint16                // of its control plane, as its proxies see it
@@ -183,31 +183,56 @@ func kumaSPIFFE(id identities) bool {
 	return len(id.path) == 1 && !strings.Contains(id.domain, ".") && (tagged || strings.Contains(id.path[0], "_svc_"))
 }
 
-// meshOf names the mesh that a connection looks like, empty if none.
-func meshOf(o *Judged) string {
+// Values of meshtls.mesh_basis: what a mesh was recognized by. Each is a claim of the ends.
+const (
+	meshByALPN        = "alpn"        // an ALPN name of its own in the ClientHello
+	meshBySNI         = "sni"         // the form of the server name
+	meshByPort        = "port"        // a port of its own, and a ClientHello as its proxies send it
+	meshByCertificate = "certificate" // names in a certificate in plaintext, which is not verified
+)
+
+// meshOf names the mesh that a connection looks like, and by what; both are empty where it
+// looks like none.
+func meshOf(o *Judged) (mesh, basis string) {
 	if o.TLS == nil {
-		return ""
+		return "", ""
 	}
 	for i := range profiles {
-		if profiles[i].spoken(o.TLS, o.Destination.Port) {
-			return profiles[i].mesh
+		if basis := profiles[i].spoken(o.TLS, o.Destination.Port); basis != "" {
+			return profiles[i].mesh, basis
 		}
 	}
 	client, server := identitiesOf(o.TLS.Client), identitiesOf(o.TLS.Server)
 	for i := range profiles {
 		if p := &profiles[i]; p.identifies(&client) || p.identifies(&server) {
-			return p.mesh
+			return p.mesh, meshByCertificate
 		}
+	}
+	return "", ""
+}
+
+// spoken returns by what part of the ClientHello, or by which port, a mesh shows itself,
+// empty if by none.
+func (p *profile) spoken(t *TLSInfo, port uint16) (basis string) {
+	ownALPN := func(a string) bool { return slices.Contains(p.alpn, a) }
+	switch {
+	case slices.ContainsFunc(t.ALPNOffered, ownALPN):
+		return meshByALPN
+	case p.sni != nil && p.sni(t.ServerName):
+		return meshBySNI
+	case p.tunnel != 0 && port == p.tunnel && hbone(t):
+		return meshByPort
 	}
 	return ""
 }
 
-// spoken tells a mesh by the ClientHello and the port.
-func (p *profile) spoken(t *TLSInfo, port uint16) bool {
-	ownALPN := func(a string) bool { return slices.Contains(p.alpn, a) }
-	plain := len(t.ALPNOffered) == 0 && !t.ALPNLeftOut || slices.Contains(t.ALPNOffered, "h2")
-	return slices.ContainsFunc(t.ALPNOffered, ownALPN) || p.sni != nil && p.sni(t.ServerName) ||
-		p.tunnel != 0 && port == p.tunnel && t.ServerName == "" && !t.Misnamed && plain
+// hbone reports whether a ClientHello is like the ones that ztunnel and waypoints send:
+// without a name, and h2 is all that ALPN offers (ztunnel src/tls/certificate.rs,
+// outbound_connector). HBONE is mutual TLS, so a handshake that was shown to go without a
+// client certificate is not HBONE.
+func hbone(t *TLSInfo) bool {
+	oneWay := t.ClientAuth == AuthDeclined || t.ClientAuth == AuthNotRequested
+	return t.ServerName == "" && !t.Misnamed && !t.ALPNLeftOut && slices.Equal(t.ALPNOffered, []string{"h2"}) && !oneWay
 }
 
 // identifies tells a mesh by the names in a certificate.

@@ -75,6 +75,7 @@ type Judged struct {
 	Class     string // "workload", "probe", "dns", ...: what facts show that neither end can choose
 	Claimed   string // a class that the ends only claim, empty if none: it changes no finding
 	Mesh      string // hint, empty if none
+	MeshBasis string // what Mesh was recognized by: "alpn", "sni", "port", "certificate"
 
 	Verdict  Verdict
 	Protocol string   // network.protocol: "tls", "http", ..., empty if not recognized
