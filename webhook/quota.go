@@ -52,7 +52,7 @@ type reading struct {
 func (q *quotas) into(ctx context.Context, ns *inject.Namespace) {
 	list, err := q.list(ctx, q.live, ns.Name)
 	if err != nil {
-		ns.DemandError = err.Error()
+		ns.DemandError = inTime(err)
 		if list, err = q.list(ctx, q.cached, ns.Name); err != nil {
 			return
 		}
@@ -64,7 +64,7 @@ func (q *quotas) into(ctx context.Context, ns *inject.Namespace) {
 	}
 	r, err := q.read(ctx, ns.Name)
 	if err != nil {
-		ns.DemandError = err.Error()
+		ns.DemandError = inTime(err)
 		return
 	}
 	ns.Quotas = r.quotas
@@ -72,6 +72,14 @@ func (q *quotas) into(ctx context.Context, ns *inject.Namespace) {
 	if err != nil {
 		ns.DemandError = err.Error()
 	}
+}
+
+// inTime says in an Event's words what kept a reading from its end.
+func inTime(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "the API server did not answer in time"
+	}
+	return err.Error()
 }
 
 func (q *quotas) list(ctx context.Context, from client.Reader, namespace string) ([]corev1.ResourceQuota, error) {
@@ -103,13 +111,14 @@ func (q *quotas) read(ctx context.Context, namespace string) (*reading, error) {
 	}
 }
 
-// run does a turn once the one before is over.
+// run does a turn once the one before is over. It takes no longer than those who asked for it wait, so that a reading that hangs keeps
+// nobody from the next.
 func (q *quotas) run(ctx context.Context, namespace string, t *turns, before, mine *turn) {
-	ctx, cancel := context.WithTimeout(ctx, 2*mostWait)
-	defer cancel()
 	if before != nil {
 		<-before.done
 	}
+	ctx, cancel := context.WithTimeout(ctx, mostQuotaWait)
+	defer cancel()
 	q.mu.Lock()
 	t.running, t.next = mine, nil
 	q.mu.Unlock()

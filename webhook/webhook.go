@@ -186,6 +186,10 @@ func serverVersion(ctx context.Context, cluster *rest.Config, log *slog.Logger) 
 	}
 }
 
+// mostQuotaWait is how long a pod's creation waits for what decides whether a tap fits into quotas:
+// if that is not known by then, the pod gets none.
+const mostQuotaWait = time.Second
+
 // decide is the endpoint's decision on one pod; quotas is whether it depends on them.
 func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, time.Time) inject.Result, quotas bool) func(context.Context, *review) inject.Result {
 	return func(ctx context.Context, r *review) inject.Result {
@@ -210,7 +214,9 @@ func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, tim
 		}
 		v.into(ns)
 		if quotas {
-			w.quotas.into(ctx, ns)
+			in, cancel := context.WithTimeout(ctx, mostQuotaWait)
+			defer cancel()
+			w.quotas.into(in, ns)
 		}
 		return act(w.cfg, ns, r.Request.Object, w.namespaces.now())
 	}

@@ -6,6 +6,14 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
@@ -20,47 +28,49 @@ func TestProtect(t *testing.T) {
 	roles(t, c, ns)
 	c.Apply(t, ns, workload("before", "", "x"))
 	c.Apply(t, ns, barePod("running", "", "other", "x"))
+	c.Apply(t, ns, barePod("looked-at", "", "other", "x"))
 	protect(t, c, ns)
-
+	if err := attached(t, as(t, c, ns, "admin", "platform"), "looked-at", "meshtls-tap", nil); err != nil {
+		t.Fatal(err)
+	}
+	tenant, admin := as(t, c, ns, "tenant"), as(t, c, ns, "admin", "platform")
 	for name, test := range map[string]struct {
-		args    []string
-		object  string
+		do      request
 		refused bool
 	}{
-		"the ConfigMap":                  {[]string{"create"}, configMap("meshtls-tap"), true},
-		"another ConfigMap":              {[]string{"create"}, configMap("mine"), false},
-		"a pod that opts out":            {[]string{"create"}, barePod("p", "disabled", "a", "x"), true},
-		"a pod that opts in":             {[]string{"create"}, barePod("p", "enabled", "a", "x"), true},
-		"a pod without the label":        {[]string{"create"}, barePod("p", "", "a", "x"), false},
-		"an impostor":                    {[]string{"create"}, barePod("p", "", "meshtls-tap", "busybox:1"), true},
-		"an impostor with our image":     {[]string{"create"}, barePod("p", "", "meshtls-tap", "ghcr.io/meshtls-tap/meshtls-tap:0.1.0"), true},
-		"an image that looks like ours":  {[]string{"create"}, barePod("p", "", "meshtls-tap", "ghcr.io/meshtls-tap/meshtls-tap-evil:1"), true},
-		"a Deployment that opts out":     {[]string{"create"}, workload("d", "disabled", "x"), true},
-		"a Deployment with our name":     {[]string{"create"}, workload("d", "", "meshtls-tap"), true},
-		"a Deployment":                   {[]string{"create"}, workload("d", "", "x"), false},
-		"a Deployment that changes":      {[]string{"replace"}, workload("before", "disabled", "x"), true},
-		"a Deployment that changes else": {[]string{"replace"}, workload("before", "", "z"), false},
-		"a CronJob that opts out":        {[]string{"create"}, cronJob("disabled"), true},
-		"a CronJob":                      {[]string{"create"}, cronJob(""), false},
-		"a label on a pod that runs":     {[]string{"label", "pod", "running", "meshtls-tap=disabled"}, "", true},
-		"another label on it":            {[]string{"label", "pod", "running", "a=b"}, "", false},
-		"the namespace's label":          {[]string{"label", "namespace", ns, "meshtls-tap=disabled"}, "", true},
-		"the namespace's annotation":     {[]string{"annotate", "namespace", ns, "meshtls-tap/image=evil:1"}, "", true},
-		"another annotation":             {[]string{"annotate", "namespace", ns, "a=b"}, "", false},
+		"the ConfigMap":                  {create(configMap("meshtls-tap")), true},
+		"another ConfigMap":              {create(configMap("mine")), false},
+		"a pod that opts out":            {create(barePod("p", "disabled", "a", "x")), true},
+		"a pod that opts in":             {create(barePod("p", "enabled", "a", "x")), true},
+		"a pod without the label":        {create(barePod("p", "", "a", "x")), false},
+		"an impostor":                    {create(barePod("p", "", "meshtls-tap", "busybox:1")), true},
+		"an impostor with our image":     {create(barePod("p", "", "meshtls-tap", "ghcr.io/meshtls-tap/meshtls-tap:0.1.0")), true},
+		"an image that looks like ours":  {create(barePod("p", "", "meshtls-tap", "ghcr.io/meshtls-tap/meshtls-tap-evil:1")), true},
+		"a Deployment that opts out":     {create(workload("d", "disabled", "x")), true},
+		"a Deployment with our name":     {create(workload("d", "", "meshtls-tap")), true},
+		"a Deployment":                   {create(workload("d", "", "x")), false},
+		"a Deployment that changes":      {replace(workload("before", "disabled", "x")), true},
+		"a Deployment that changes else": {replace(workload("before", "", "z")), false},
+		"a CronJob that opts out":        {create(cronJob("disabled")), true},
+		"a CronJob":                      {create(cronJob("")), false},
+		"a label on a pod that runs":     {patch("pods", "running", `{"metadata":{"labels":{"meshtls-tap":"disabled"}}}`), true},
+		"another label on it":            {patch("pods", "running", `{"metadata":{"labels":{"a":"b"}}}`), false},
+		"the namespace's label":          {patch("namespaces", ns, `{"metadata":{"labels":{"meshtls-tap":"disabled"}}}`), true},
+		"the namespace's annotation":     {patch("namespaces", ns, `{"metadata":{"annotations":{"meshtls-tap/image":"evil:1"}}}`), true},
+		"another annotation":             {patch("namespaces", ns, `{"metadata":{"annotations":{"a":"b"}}}`), false},
+		"an ephemeral impostor":          {attach("running", "meshtls-tap"), true},
+		"an ephemeral container":         {attach("running", "meshtls-tap-1"), false},
+		"an ephemeral container more":    {attach("looked-at", "debugger"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			args := append(test.args, "--namespace", ns, "--dry-run=server")
-			if test.object != "" {
-				args = append(args, "--filename", "-")
-			}
-			out, err := c.Run(t, test.object, c.Bin("kubectl"), append(args, "--as", "tenant")...)
-			if refused := err != nil && strings.Contains(out, reserved); refused != test.refused || err != nil && !refused {
+			err := test.do(t, tenant)
+			if refused := err != nil && strings.Contains(err.Error(), reserved); refused != test.refused || err != nil && !refused {
 				t.Errorf("the tenant: %v, refused should be %t", err, test.refused)
 			}
 			if strings.Contains(name, "impostor") || strings.Contains(name, "looks like") {
 				return // whoever is admitted may do that, too; it is not what the group is for
 			}
-			if _, err := c.Run(t, test.object, c.Bin("kubectl"), append(args, "--as", "admin", "--as-group", "platform")...); err != nil {
+			if err := test.do(t, admin); err != nil {
 				t.Errorf("the group: %v", err)
 			}
 		})
@@ -85,14 +95,14 @@ func TestProtectAdmitsTaps(t *testing.T) {
 	}
 }
 
-// roles gives both users what the role edit consists of (a controller that is not here adds it up), and the namespace itself, as
-// platforms give it to owners of projects.
+// roles gives both users what the role edit consists of (a controller that is not here adds it up), and what platforms may give to owners
+// of projects: the namespace itself, and ephemeral containers.
 func roles(t *testing.T, c *kit.Cluster, ns string) {
 	t.Helper()
 	for _, args := range [][]string{
 		{"create", "rolebinding", "edit", "--clusterrole", "system:aggregate-to-edit", "--user", "tenant", "--user", "admin"},
 		{"create", "rolebinding", "view", "--clusterrole", "system:aggregate-to-view", "--user", "tenant", "--user", "admin"},
-		{"create", "role", "owner", "--verb", "get,patch,update", "--resource", "namespaces"},
+		{"create", "role", "owner", "--verb", "get,patch,update", "--resource", "namespaces,pods/ephemeralcontainers"},
 		{"create", "rolebinding", "owner", "--role", "owner", "--user", "tenant", "--user", "admin"},
 	} {
 		if _, err := c.Kubectl(t, append(args, "--namespace", ns)...); err != nil {
@@ -123,6 +133,84 @@ func protect(t *testing.T, c *kit.Cluster, ns string) {
 		}
 		return nil
 	})
+}
+
+// A user acts in a namespace.
+type user struct {
+	dynamic.Interface
+	namespace string
+}
+
+// as returns a client of another user. One process asks in a few milliseconds what kubectl would take half a second for.
+func as(t *testing.T, c *kit.Cluster, ns, name string, groups ...string) user {
+	t.Helper()
+	config := rest.CopyConfig(c.Config)
+	config.Impersonate = rest.ImpersonationConfig{UserName: name, Groups: append(groups, "system:authenticated")}
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user{client, ns}
+}
+
+// of returns the client of a kind of objects.
+func (u user) of(resource string) dynamic.ResourceInterface {
+	group := map[string]string{"deployments": "apps", "cronjobs": "batch"}[resource]
+	r := u.Resource(schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource})
+	if resource == "namespaces" {
+		return r
+	}
+	return r.Namespace(u.namespace)
+}
+
+// A request asks as a user, as a dry run, and returns the refusal.
+type request func(*testing.T, user) error
+
+var dry = []string{metav1.DryRunAll}
+
+func create(object string) request {
+	return func(t *testing.T, u user) error {
+		o, resource := decoded(t, object)
+		_, err := u.of(resource).Create(t.Context(), o, metav1.CreateOptions{DryRun: dry})
+		return err
+	}
+}
+
+func replace(object string) request {
+	return func(t *testing.T, u user) error {
+		o, resource := decoded(t, object)
+		_, err := u.of(resource).Update(t.Context(), o, metav1.UpdateOptions{DryRun: dry})
+		return err
+	}
+}
+
+func patch(resource, name, patch string) request {
+	return func(t *testing.T, u user) error {
+		_, err := u.of(resource).Patch(t.Context(), name, types.MergePatchType, []byte(patch), metav1.PatchOptions{DryRun: dry})
+		return err
+	}
+}
+
+// attach adds an ephemeral container, the way of kubectl debug.
+func attach(pod, container string) request {
+	return func(t *testing.T, u user) error { return attached(t, u, pod, container, dry) }
+}
+
+func attached(t *testing.T, u user, pod, container string, dry []string) error {
+	t.Helper()
+	patch := fmt.Sprintf(`{"spec":{"ephemeralContainers":[{"name":%q,"image":"x"}]}}`, container)
+	_, err := u.of("pods").Patch(t.Context(), pod, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{DryRun: dry}, "ephemeralcontainers")
+	return err
+}
+
+// decoded returns an object and the resource that it is of.
+func decoded(t *testing.T, object string) (*unstructured.Unstructured, string) {
+	t.Helper()
+	o := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(object), &o.Object); err != nil {
+		t.Fatal(err)
+	}
+	return o, strings.ToLower(o.GetKind()) + "s"
 }
 
 func configMap(name string) string {

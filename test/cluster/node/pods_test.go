@@ -44,7 +44,7 @@ func TestDeployment(t *testing.T) {
 		t.Errorf("the tap is told that it belongs to %q", got)
 	}
 	get(t, c, ns, "client", "http://"+after.Status.PodIP+":8080/", 3)
-	finding := c.Logged(t, 30*time.Second, ns, after.Name, kit.Tap, `"plaintext-edge"`)
+	finding := c.Logged(t, kit.Limit, ns, after.Name, kit.Tap, `"plaintext-edge"`)
 	checkFinding(t, finding, ns, after.Name, after.Status.PodIP)
 	if out, err := c.Kubectl(t, "--namespace", ns, "exec", after.Name, "--", "/probe", "id"); err != nil || !strings.Contains(out, "ID ") {
 		t.Errorf("kubectl exec without -c does not reach the application: %v %s", err, out)
@@ -128,7 +128,7 @@ func TestFromInside(t *testing.T) {
 				}
 			}
 			get(t, c, ns, "client", "http://"+pod.Status.PodIP+":8080/", 1)
-			c.Logged(t, 30*time.Second, ns, "web", kit.Tap, `"plaintext-edge"`)
+			c.Logged(t, kit.Limit, ns, "web", kit.Tap, `"plaintext-edge"`)
 		})
 	}
 }
@@ -169,7 +169,7 @@ spec:
 	if out, err := c.Kubectl(t, "--namespace", ns, "create", "job", "once", "--from", "cronjob/tick"); err != nil {
 		t.Fatal(err, out)
 	}
-	kit.Eventually(t, time.Minute, "the Job to be complete", func() error {
+	kit.Eventually(t, kit.Limit, "the Job to be complete", func() error {
 		j, err := c.BatchV1().Jobs(ns).Get(t.Context(), "once", metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -191,7 +191,7 @@ spec:
 		t.Errorf("the tap did not end well: %+v", s)
 	}
 	// Records are flushed before the end.
-	c.Logged(t, 10*time.Second, ns, pod.Name, kit.Tap, `"plaintext-edge"`)
+	c.Logged(t, kit.Limit, ns, pod.Name, kit.Tap, `"plaintext-edge"`)
 }
 
 // TestKinds: the other owners of pods.

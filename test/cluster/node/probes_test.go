@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -23,7 +22,7 @@ func TestProbes(t *testing.T) {
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
 	annotate(t, c, ns, "meshtls-tap/emit", "findings,flows")
-	kit.Eventually(t, 30*time.Second, "the webhook to know of the annotation", func() error {
+	kit.Eventually(t, kit.Limit, "the webhook to know of the annotation", func() error {
 		r := c.DryRun(t, ns, kit.NewPod("p"))
 		if r.Err != nil {
 			return r.Err
@@ -41,7 +40,7 @@ func TestProbes(t *testing.T) {
 		mail.ReadinessProbe = probe(corev1.ProbeHandler{TCPSocket: &corev1.TCPSocketAction{Port: intstr.FromInt32(2525)}})
 		p.Spec.Containers = append(p.Spec.Containers, mail)
 	}))
-	kit.Eventually(t, 30*time.Second, "three probes each", func() error {
+	kit.Eventually(t, kit.Limit, "three probes each", func() error {
 		seen := fromGateway(t, c, ns)
 		if seen["8080 http"] < 3 || seen["2525 smtp"] < 3 {
 			return fmt.Errorf("%v", seen)
@@ -54,8 +53,8 @@ func TestProbes(t *testing.T) {
 	if out, err := c.Run(t, "", c.Bin("probe"), "get", "http://"+pod.Status.PodIP+":8080/healthz"); err != nil {
 		t.Fatal(err, out)
 	}
-	finding := c.Logged(t, 30*time.Second, ns, "web", kit.Tap, `"plaintext-edge"`)
-	kit.Eventually(t, 30*time.Second, "the client's flow", func() error {
+	finding := c.Logged(t, kit.Limit, ns, "web", kit.Tap, `"plaintext-edge"`)
+	kit.Eventually(t, kit.Limit, "the client's flow", func() error {
 		if seen := fromGateway(t, c, ns); seen["finding"] != 1 || seen["workload"] != 1 {
 			return fmt.Errorf("%v", seen)
 		}

@@ -3,7 +3,6 @@ package node_test
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
@@ -63,7 +62,7 @@ spec:
 				do("rollout", "restart", "deployment/ten")
 				do("rollout", "status", "deployment/ten", "--timeout", "180s")
 			}
-			kit.Eventually(t, time.Minute, "ten pods and no more", func() error {
+			kit.Eventually(t, kit.Limit, "ten pods and no more", func() error {
 				pods, taps := c.Selected(t, ns, "app=ten", 10), 0
 				for i := range pods {
 					if found, _ := kit.Container(&pods[i], kit.Tap); found != nil {

@@ -30,7 +30,7 @@ func TestHelmTest(t *testing.T) {
 	if out := helm(t, c, "helm3", "test", release, "--timeout", "60s"); !strings.Contains(out, "Succeeded") { // Helm 4's: see install
 		t.Errorf("helm3 test: %s", out)
 	}
-	kit.Eventually(t, 30*time.Second, "its namespace to be gone", func() error {
+	kit.Eventually(t, kit.Limit, "its namespace to be gone", func() error {
 		ns, err := c.CoreV1().Namespaces().Get(t.Context(), release+"-check", metav1.GetOptions{})
 		if err == nil {
 			return fmt.Errorf("it is %s", ns.Status.Phase)
@@ -62,7 +62,7 @@ func TestPodOptIn(t *testing.T) {
 		t.Error("the pod beside it is tapped")
 	}
 	get(t, c, ns, "client", "http://"+asks.Status.PodIP+":8080/", 1)
-	c.Logged(t, 30*time.Second, ns, "asks", kit.Tap, `"plaintext-edge"`)
+	c.Logged(t, kit.Limit, ns, "asks", kit.Tap, `"plaintext-edge"`)
 }
 
 // TestReplicaKilled: with one of two replicas gone, pods are tapped all the same, and none is refused.
@@ -137,7 +137,7 @@ func TestUpgrade(t *testing.T) {
 		}
 		t.Logf("%s upgrade: %v", step.program, time.Since(begin).Round(100*time.Millisecond))
 	}
-	kit.Eventually(t, time.Minute, "a tap of the new version", func() error {
+	kit.Eventually(t, kit.Limit, "a tap of the new version", func() error {
 		r := c.DryRun(t, ns, kit.NewPod("p"))
 		if r.Err != nil {
 			return r.Err
@@ -191,7 +191,7 @@ func TestUninstall(t *testing.T) {
 	}
 	turnOff(t, c, ns) // live taps are turned off by the ConfigMap, without a webhook
 	var behind []string
-	kit.Eventually(t, time.Minute, "the rest to go", func() error {
+	kit.Eventually(t, kit.Limit, "the rest to go", func() error {
 		behind = left(t, c)
 		for _, name := range behind {
 			if name != "secret/"+release+"-ca" && name != "lease.coordination.k8s.io/"+release { // as the chart's README says

@@ -146,7 +146,7 @@ func chart(verb, name string, args ...string) []string {
 func injecting(t *testing.T, c *kit.Cluster, labels map[string]string) {
 	t.Helper()
 	ns := c.Namespace(t, labels)
-	kit.Eventually(t, time.Minute, "a pod to be tapped", func() error {
+	kit.Eventually(t, kit.Limit, "a pod to be tapped", func() error {
 		r := c.DryRun(t, ns, kit.NewPod("first"))
 		if r.Err != nil {
 			return r.Err
@@ -187,7 +187,7 @@ func get(t *testing.T, c *kit.Cluster, ns, name, url string, n int) {
 	if r := c.Create(t, ns, pod, metav1.CreateOptions{}); r.Err != nil {
 		t.Fatal(r.Err)
 	}
-	kit.Eventually(t, 30*time.Second, "the requests to be answered", func() error {
+	kit.Eventually(t, kit.Limit, "the requests to be answered", func() error {
 		p := c.Pod(t, ns, name)
 		if p.Status.Phase == corev1.PodFailed {
 			t.Fatalf("%s: %s", name, c.Logs(t, ns, name, "app"))

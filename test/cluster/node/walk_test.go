@@ -176,7 +176,7 @@ func envoyImage(t *testing.T) image.Image {
 // redirect sends the pod's TCP to Envoy, as a mesh's CNI plugin does, once Envoy is there.
 func redirect(t *testing.T, c *kit.Cluster, p *corev1.Pod, app string) {
 	t.Helper()
-	c.Logged(t, time.Minute, p.Namespace, p.Name, "envoy", "starting workers")
+	c.Logged(t, kit.Limit, p.Namespace, p.Name, "envoy", "starting workers")
 	rules := `table ip mesh {
 		chain inbound { type nat hook prerouting priority dstnat; iifname eth0 meta l4proto tcp redirect to :15003; }
 		chain outbound { type nat hook output priority -100; meta skuid 1500 return; oifname lo return; tcp dport 9092 return; meta l4proto tcp redirect to :15001; }
@@ -311,7 +311,7 @@ func checkWalk(t *testing.T, c *kit.Cluster, pods map[string]*corev1.Pod) {
 func each(t *testing.T, c *kit.Cluster, pods map[string]*corev1.Pod, ns, topic string, such func(record) bool) map[string]record {
 	t.Helper()
 	found := map[string]record{}
-	kit.Eventually(t, 30*time.Second, "records of both pods of "+ns+" in "+topic, func() error {
+	kit.Eventually(t, kit.Limit, "records of both pods of "+ns+" in "+topic, func() error {
 		all := consume(t, c, topic)
 		for _, r := range all {
 			if r.Kubernetes.Namespace == ns && such(r) {
