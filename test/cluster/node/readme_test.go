@@ -1,0 +1,83 @@
+package node_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
+)
+
+// TestReadme: the installation, line by line as the two READMEs have it, one line right behind the other, in a cluster that has
+// nothing of it: but for the namespace's name and where the images and the chart are. The pods come back tapped, and what follows
+// in the text is so: the first finding in the tap's log, or why records are not delivered.
+func TestReadme(t *testing.T) {
+	long(t)
+	c := installed(t)
+	for _, readme := range []struct{ file, block, logged string }{
+		{"charts/tap/README.md", "(?s)```sh\n(helm install meshtls-tap .*?)```", `"plaintext-edge"`},
+		{"README.md", "(?s)```\n(helm install meshtls-tap .*?)```", `records are not delivered`}, // there is no broker
+	} {
+		t.Run(strings.ReplaceAll(readme.file, "/", " "), func(t *testing.T) {
+			changes()
+			helm(t, c, "helm4", "uninstall", release, "--wait", "--timeout", "60s")
+			text, err := os.ReadFile(filepath.Join(kit.Repository(), readme.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			block := regexp.MustCompile(readme.block).FindStringSubmatch(string(text))
+			if block == nil {
+				t.Fatalf("%s has no such block", readme.file)
+			}
+			ns := c.Namespace(t, nil)
+			c.Apply(t, ns, shop())
+			for _, app := range []string{"web", "client"} {
+				for _, p := range c.Selected(t, ns, "app="+app, 2) {
+					c.Ready(t, ns, p.Name)
+				}
+			}
+			begin := time.Now()
+			out, err := c.Run(t, "", "bash", "-exc", "cd "+kit.Repository()+"\n"+here(c, ns).Replace(block[1]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("%s\nall lines took %v", out, time.Since(begin).Round(100*time.Millisecond))
+			for _, app := range []string{"web", "client"} {
+				if out, err := c.Kubectl(t, "--namespace", ns, "rollout", "status", "deployment/"+app, "--timeout", "180s"); err != nil {
+					t.Fatal(err, out)
+				}
+			}
+			var one string
+			for _, p := range c.Selected(t, ns, "app", 4) {
+				if found, _ := kit.Container(&p, kit.Tap); found == nil {
+					t.Errorf("pod %s is not tapped", p.Name)
+				} else if p.Labels["app"] == "web" {
+					one = p.Name
+				}
+			}
+			if t.Failed() {
+				return
+			}
+			line := c.Logged(t, kit.Limit, ns, one, kit.Tap, readme.logged)
+			t.Logf("in the log of a tap %v after the first line: %.200s", time.Since(begin).Round(100*time.Millisecond), line)
+		})
+	}
+}
+
+// here puts names of this cluster into a README's lines.
+func here(c *kit.Cluster, ns string) *strings.Replacer {
+	chart := fmt.Sprintf("charts/tap --set image.registry=%s,tap.image.tag=%s,webhook.image.tag=%s", registry, version, version)
+	return strings.NewReplacer("oci://ghcr.io/meshtls-tap/charts/tap", chart, "charts/tap", chart, "SHOP", ns,
+		"helm install", c.Bin("helm4")+" install", "helm test", c.Bin("helm4")+" test", "kubectl", c.Bin("kubectl"))
+}
+
+// shop is a namespace's workload: one Deployment calls the other by its Service.
+func shop() string {
+	clients := strings.ReplaceAll(deployment("client", 2), "args: [serve], readinessProbe: {httpGet: {port: 8080, path: /}, periodSeconds: 1}",
+		`args: [get, -n=0, -every=500ms, "http://$(WEB_SERVICE_HOST)/"]`)
+	return service + "\n---\n" + deployment("web", 2) + "\n---\n" + clients
+}
