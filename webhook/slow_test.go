@@ -83,7 +83,9 @@ func slowly(t *testing.T, kinds string, takes, dry time.Duration) *webhook {
 			}
 			return c.List(ctx, list, client.InNamespace("shop"))
 		},
-		Create: func(ctx context.Context, _ client.WithWatch, _ client.Object, _ ...client.CreateOption) error { return wait(ctx, dry) },
+		Create: func(ctx context.Context, _ client.WithWatch, _ client.Object, _ ...client.CreateOption) error {
+			return wait(ctx, dry)
+		},
 	})
 	n := known(cached, k)
 	n.cfg.Quota, n.cfg.QuotaGrowth = inject.QuotaFit, 10
