@@ -10,7 +10,8 @@
 //	tap version      say which one this is
 //
 // Each command writes what it was asked for to standard output, and all else to standard
-// error. Exit status: 0 fine, 1 an error, 2 usage, 3 a hit of `read --fail-on`.
+// error. Exit status: 0 fine, 1 an error, 2 usage, 3 a hit of `read --fail-on`, or an edge
+// that lost mutual TLS between `read --before` and `--after`.
 package main
 
 import (
@@ -31,7 +32,7 @@ const (
 	exitFine  = 0
 	exitError = 1
 	exitUsage = 2
-	exitHit   = 3 // --fail-on
+	exitHit   = 3 // --fail-on, or mutual TLS that was lost
 )
 
 // streams are the standard streams of a command.
@@ -49,7 +50,7 @@ Commands:
   wait     end once the tap of this container captures, after a second at the latest
   check    say whether records can be published, and what to do
   topics   say how the Kafka topics are, or make them
-  read     judge capture files (pcap, pcapng)
+  read     judge capture files (pcap, pcapng), or compare what was seen before a change and after it
   filter   print the program that a filter expression becomes
   schema   print the JSON Schema of the published record
   version  print the version

@@ -23,8 +23,12 @@ import (
 )
 
 const readHelp = `Usage: tap read [FLAGS] FILE...
+       tap read --before=FILE --after=FILE [FLAGS]
 
 Judges each connection in capture files: pcap or pcapng, also compressed by gzip; "-" is standard input.
+With --before and --after it says of each edge what it was and what it is, such as around the move from
+sidecars to an ambient mesh. Each may be given more than once, and each FILE is a capture or has records,
+one JSON object a line, as taps publish them and consumers of Kafka print them.
 
 Flags:
   --output=auto|text|json  text: the answer, the edges and why; json: records, one a line;
@@ -42,9 +46,12 @@ Flags:
   --window=10m             the time that one posture record covers
   --redact=default         strict, default or none: none shows paths and user agents
   --fail-on=RULE|SEVERITY  exit 3 if a finding has this rule.id, or at least this severity (0-100)
+  --before=FILE            what was seen before a change, and
+  --after=FILE             after it; with --output, --local, --cluster and --filter (the last three for
+                           captures), and with none of the others
 
 Exit status: 0 fine; 1 an error, also a file that is cut off: what was read of it is printed;
-2 usage; 3 a hit of --fail-on.
+2 usage; 3 a hit of --fail-on, or an edge that lost mutual TLS (also where there is an error as well).
 `
 
 // readOptions are the flags of tap read.
@@ -60,6 +67,8 @@ type readOptions struct {
 	rule   string // --fail-on
 	fail   int    // --fail-on, -1: none
 	files  []string
+
+	before, after names // what is compared; empty: nothing is
 }
 
 // readGrowth is the growth of the heap between two garbage collections, in percent. It saves a
@@ -74,6 +83,9 @@ func read(args []string, std streams) (status int, err error) {
 	}
 	if os.Getenv("GOGC") == "" { // which counts
 		defer debug.SetGCPercent(debug.SetGCPercent(readGrowth))
+	}
+	if len(o.before) > 0 {
+		return migrate(o, std)
 	}
 	r := newReading(o, std)
 	for _, file := range o.files {
@@ -111,12 +123,17 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	filter := f.String("filter", "", "")
 	redact := f.String("redact", "default", "")
 	failOn := f.String("fail-on", "", "")
+	f.Var(&o.before, "before", "")
+	f.Var(&o.after, "after", "")
 	f.DurationVar(&o.window, "window", 10*time.Minute, "")
 	if o.files, err = f.parse(args, std.out); err != nil {
 		return o, err
 	}
+	if err := o.checkCompare(f); err != nil {
+		return o, err
+	}
 	switch {
-	case len(o.files) == 0:
+	case len(o.files) == 0 && len(o.before) == 0:
 		return o, f.wrong(`no file: expected one or more capture files, or "-"`)
 	case o.window < time.Second:
 		return o, f.wrong("--window=%s: expected a second or more, such as 10m", o.window)
@@ -227,6 +244,7 @@ type reading struct {
 	failed     error // of writing
 	packets    uint64
 	filter     captureFilter
+	compared   func(finding.Record) // takes the connections of a comparison; nil: records are written
 }
 
 // writeBuffer is how much is put together for one write.
@@ -241,7 +259,7 @@ func newReading(o readOptions, std streams) *reading {
 		verdict.Config{Local: o.local, Cluster: o.ranges},
 		finding.Config{
 			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Window: o.window, Expect: o.expect, Cluster: o.ranges, Redact: o.redact,
-			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]],
+			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]] || len(o.before) > 0,
 			Emit: r.emit, Reuse: true, Coverage: r.coverage, Filter: o.filter.String(),
 		})
 	return r
@@ -249,6 +267,12 @@ func newReading(o readOptions, std streams) *reading {
 
 // emit writes a record that was asked for.
 func (r *reading) emit(x finding.Record) {
+	if r.compared != nil {
+		if x.Dataset == finding.DatasetFlow {
+			r.compared(x)
+		}
+		return
+	}
 	if r.o.text || !r.o.emit[x.Dataset] || r.failed != nil {
 		return
 	}

@@ -30,10 +30,10 @@ type rule struct {
 // Imports of tests are free.
 var table = map[string]rule{
 	tap: {may: []string{
-		"internal/afpacket", "internal/dissect", "internal/evidence", "internal/finding", "internal/flow",
+		"internal/afpacket", "internal/dissect", "internal/evidence", "internal/finding", "internal/flow", "internal/migration",
 		"internal/pcapfilter", "internal/report", "internal/sink", "internal/variables", "internal/verdict", "schema",
 	}},
-	"cmd/kubectl-meshtls": {may: []string{"internal/finding", "internal/inject", "internal/report"}},
+	"cmd/kubectl-meshtls": {may: []string{"internal/finding", "internal/inject", "internal/migration", "internal/report"}},
 	"cmd/tap-webhook":     {may: []string{"internal/variables", "webhook"}},
 	"webhook":             {may: []string{"internal/inject"}},
 
@@ -44,7 +44,8 @@ var table = map[string]rule{
 	"internal/verdict":    {may: []string{"internal/dissect", "internal/flow"}, pure: true},
 	"internal/finding":    {may: []string{"internal/verdict"}},
 	"internal/evidence":   {may: []string{"internal/finding", "internal/flow"}},
-	"internal/report":     {may: []string{"internal/finding"}},
+	"internal/migration":  {pure: true},
+	"internal/report":     {may: []string{"internal/finding", "internal/migration"}},
 	"internal/sink":       {may: []string{"internal/finding"}},
 	"internal/inject":     {may: []string{"internal/pcapfilter"}, pure: true},
 	"internal/variables":  {},

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/bits"
+	"slices"
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/migration"
+	"github.com/meshtls-tap/meshtls-tap/internal/report"
+)
+
+// names is a flag that may be given more than once.
+type names []string
+
+func (n *names) String() string { return strings.Join(*n, ",") }
+
+func (n *names) Set(v string) error {
+	if v == "" {
+		return errors.New(`expected a file, or "-"`)
+	}
+	*n = append(*n, v)
+	return nil
+}
+
+// ofRecords are the flags that say which records are made, and what is expected: a comparison
+// makes none.
+var ofRecords = []string{"emit", "expect", "window", "redact", "fail-on"}
+
+// checkCompare checks how a comparison is asked for.
+func (o *readOptions) checkCompare(f *flags) (err error) {
+	all := slices.Concat(o.before, o.after)
+	switch {
+	case len(all) == 0:
+		return nil
+	case len(o.before) == 0 || len(o.after) == 0:
+		return f.wrong("--before and --after belong together: expected both")
+	case len(o.files) > 0:
+		return f.wrong("%s: expected no file beside --before and --after", o.files[0])
+	case len(all)-len(slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == "-" })) > 1:
+		return f.wrong(`"-": standard input can be read once`)
+	}
+	f.Visit(func(x *flag.Flag) {
+		if err == nil && slices.Contains(ofRecords, x.Name) {
+			err = f.wrong("--%s does not go with --before and --after, which make no records", x.Name)
+		}
+	})
+	return err
+}
+
+// migrate says of each edge what it was and what it is.
+func migrate(o readOptions, std streams) (status int, err error) {
+	var sides [2]*migration.Side
+	for i, files := range [...]names{o.before, o.after} {
+		sides[i] = migration.NewSide()
+		for _, file := range files {
+			if e := gather(o, std, sides[i], file); e != nil {
+				err = errors.Join(err, e)
+			}
+		}
+	}
+	result := migration.Compare(sides[0], sides[1])
+	if o.text {
+		err = errors.Join(err, report.Migration(std.out, &result, report.Options{Width: width(std.out), Color: colored(std.out)}))
+	} else {
+		err = errors.Join(err, report.MigrationJSON(std.out, &result))
+	}
+	for i, w := range [...]*migration.Watch{&result.Before, &result.After} {
+		if w.NoRoom > 0 {
+			err = errors.Join(err, fmt.Errorf("%s: %d records of edges beyond those that can be compared: give fewer workloads at a time", [...]string{"--before", "--after"}[i], w.NoRoom))
+		}
+	}
+	if result.Lost() > 0 {
+		status = exitHit
+	}
+	return status, err
+}
+
+// gather adds a file to a side: records, one JSON object a line, or a capture. An error leaves
+// what was read before it.
+func gather(o readOptions, std streams, side *migration.Side, name string) error {
+	r := newReading(o, std)
+	r.compared = func(x finding.Record) { r.failed = errors.Join(r.failed, side.Add(x.Value, name)) }
+	err := gatherFrom(r, side, name)
+	if err != nil {
+		side.Incomplete()
+	}
+	return err
+}
+
+func gatherFrom(r *reading, side *migration.Side, name string) error {
+	file, size, err := r.open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	in, captured, err := sniff(file)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if !captured {
+		return side.Read(in, name)
+	}
+	c, err := openCapture(in)
+	if err == nil {
+		err = r.all(c, newProgress(r.std.err, name, size))
+	}
+	r.pipeline.engine.Flush(r.last)
+	seen := r.pipeline.coverage()
+	s := r.pipeline.engine.Summary()
+	side.Captured(name, s.Start, s.End, seen.Evicted+seen.CutShort+seen.Dropped > 0 || len(seen.Undecoded) > 0)
+	if err = errors.Join(err, r.failed); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+// sniff opens a file that may be compressed by gzip, and reports whether it is a capture.
+func sniff(file io.Reader) (in *bufio.Reader, captured bool, err error) {
+	in = bufio.NewReaderSize(file, readBuffer)
+	if head, _ := in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, false, fmt.Errorf("not gzip, though it begins like it: %w", err)
+		}
+		in = bufio.NewReaderSize(z, readBuffer)
+	}
+	head, err := in.Peek(4)
+	switch {
+	case errors.Is(err, io.EOF) && len(head) == 0:
+		return nil, false, errors.New("the file is empty")
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, false, err
+	case len(head) < 4:
+		return in, false, nil
+	}
+	magic := binary.LittleEndian.Uint32(head)
+	return in, magic == ngSection || isClassic(magic) || isClassic(bits.ReverseBytes32(magic)), nil
+}

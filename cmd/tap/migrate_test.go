@@ -1,0 +1,334 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// way is how two workloads of the replayed migration talk.
+type way int
+
+const (
+	bySidecar way = iota // mutual TLS as Istio's sidecars do it: their ALPN and SNI
+	byHBONE              // mutual TLS as ztunnel does it: h2 and no SNI, port 15008
+	inPlain              // HTTP
+)
+
+// replayedTalk is one connection of the replay: from a pod to another, at a minute.
+type replayedTalk struct {
+	from, to netip.Addr
+	service  string // of the namespace shop
+	port     uint16
+	how      way
+	minute   int
+}
+
+// frames records an exchange by real ends and cuts it into packets.
+func (d replayedTalk) frames(t *testing.T, day, nth int) []capturetest.Frame {
+	t.Helper()
+	host := d.service + ".shop.svc.cluster.local"
+	request := func(c net.Conn) error {
+		if _, err := fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: %s\r\n\r\n", host); err != nil {
+			return err
+		}
+		_, err := io.ReadAll(c)
+		return err
+	}
+	answer := func(c net.Conn) error { return errorsFirst(capturetest.AnswerOver(c), c.Close()) }
+	client, server := request, answer
+	if d.how != inPlain {
+		ca, err := capturetest.NewAuthority()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := ca.Issue("spiffe://cluster.local/ns/shop/sa/"+d.service, host)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}} //nolint:gosec // the ends of a test
+		if d.how == bySidecar {
+			own.NextProtos, own.ServerName = []string{"istio-peer-exchange", "istio"}, fmt.Sprintf("outbound_.%d_._.%s", d.port, host)
+		}
+		accept := own.Clone()
+		accept.ClientAuth, accept.ClientCAs = tls.RequireAndVerifyClientCert, ca.Pool
+		client = func(c net.Conn) error { return request(tls.Client(c, own)) }
+		server = func(c net.Conn) error { return answer(tls.Server(c, accept)) }
+	}
+	talk, err := capturetest.Record(client, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return talk.Packets(capturetest.Options{
+		Client: netip.AddrPortFrom(d.from, uint16(40000+nth)), Server: netip.AddrPortFrom(d.to, d.port),
+		Start: captureStart.Add(time.Duration(day)*24*time.Hour + time.Duration(d.minute)*time.Minute),
+	})
+}
+
+func errorsFirst(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// The pods of the replay, before and after: pods get new addresses when they restart.
+func podAddr(day, n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 1, byte(day), byte(n)}) }
+
+var replayPods = []string{"web", "batch", "report", "jobs", "cart", "db", "pay"}
+
+// replayed returns the exchanges of one side. Before, all speak by sidecars. After, web has
+// moved to ambient with what it calls, batch was left out and keeps its sidecar, report has
+// fallen back to plaintext, past its sidecar and ztunnel, and jobs calls nobody any more.
+func replayed(day int) []replayedTalk {
+	pod := func(name string) netip.Addr { return podAddr(day, 10+slices.Index(replayPods, name)) }
+	cluster := netip.MustParseAddr("10.96.0.20") // of the service cart
+	if day == 0 {
+		return []replayedTalk{
+			{pod("web"), pod("cart"), "cart", 8080, bySidecar, 1}, {pod("web"), pod("cart"), "cart", 8080, bySidecar, 59},
+			{pod("web"), pod("db"), "db", 5432, bySidecar, 2}, {pod("web"), pod("db"), "db", 9100, inPlain, 3},
+			{pod("web"), pod("pay"), "pay", 8080, inPlain, 4},
+			{pod("batch"), pod("cart"), "cart", 8080, bySidecar, 5}, {pod("report"), pod("cart"), "cart", 8080, bySidecar, 6},
+			{pod("jobs"), pod("cart"), "cart", 8080, bySidecar, 7}, {pod("jobs"), pod("pay"), "pay", 8080, bySidecar, 58},
+		}
+	}
+	return []replayedTalk{
+		{pod("web"), pod("cart"), "cart", 15008, byHBONE, 1}, {pod("web"), pod("cart"), "cart", 15008, byHBONE, 59},
+		{pod("web"), pod("db"), "db", 15008, byHBONE, 2}, {pod("web"), pod("pay"), "pay", 15008, byHBONE, 4},
+		{pod("web"), podAddr(9, 9), "stock", 8080, inPlain, 30}, // passthrough, to a pod outside of the mesh
+		{pod("batch"), pod("cart"), "cart", 8080, bySidecar, 5}, {pod("report"), cluster, "cart", 80, inPlain, 6},
+		{pod("jobs"), pod("pay"), "pay", 8080, bySidecar, 58},
+	}
+}
+
+// replayRecords returns what the taps of all pods publish of one side, findings and postures,
+// and at their start and end what they are.
+func replayRecords(t *testing.T, day int) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	begin := captureStart.Add(time.Duration(day) * 24 * time.Hour)
+	for i, name := range replayPods {
+		addr := podAddr(day, 10+i)
+		id := finding.Identity{
+			Namespace: "shop", Pod: name + "-0", UID: fmt.Sprintf("%s-%d", name, day), IPs: []netip.Addr{addr}, WorkloadKind: "Deployment", WorkloadName: name, Run: "1", Version: "test",
+		}
+		if day == 0 || name == "batch" {
+			id.LocalProxy = "istio"
+		}
+		var p *pipeline
+		p = newPipeline(flow.Config{}, verdict.Config{Local: []netip.Prefix{netip.PrefixFrom(addr, 32)}}, finding.Config{
+			Tap: id.UID, Identity: id, Window: 10 * time.Minute, Findings: true, Posture: true, Coverage: func() finding.Coverage { return p.coverage() },
+			Emit: func(r finding.Record) { out.Write(append(r.Value, '\n')) },
+		})
+		p.engine.Started(begin.UnixNano(), finding.SelfTest{})
+		for nth, d := range replayed(day) {
+			if d.from == addr || d.to == addr {
+				feedFrames(p, d.frames(t, day, nth))
+			}
+		}
+		p.flush()
+		p.engine.Flush(begin.Add(time.Hour).UnixNano())
+		p.engine.Stopped(begin.Add(time.Hour).UnixNano(), "signal")
+	}
+	return out.Bytes()
+}
+
+func feedFrames(p *pipeline, frames []capturetest.Frame) {
+	for _, f := range frames {
+		p.add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
+	}
+}
+
+// replayCapture returns what a pod's interface shows of one side.
+func replayCapture(t *testing.T, day int, pod string) []byte {
+	t.Helper()
+	addr := podAddr(day, 10+slices.Index(replayPods, pod))
+	var frames []capturetest.Frame
+	for nth, d := range replayed(day) {
+		if d.from == addr || d.to == addr {
+			frames = append(frames, d.frames(t, day, nth)...)
+		}
+	}
+	slices.SortStableFunc(frames, func(a, b capturetest.Frame) int { return a.Time.Compare(b.Time) })
+	var b bytes.Buffer
+	if err := capturetest.WritePcap(&b, frames); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// readAs runs tap read and holds its output to a golden file.
+func readAs(t *testing.T, golden string, status int, args ...string) string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	if got := command(context.Background(), append([]string{"read"}, args...), nil, streams{strings.NewReader(""), &out, &errs}); got != status {
+		t.Errorf("exit status %d, want %d: %s", got, status, &errs)
+	}
+	if golden == "" {
+		return errs.String()
+	}
+	file := filepath.Join("testdata", "migration", golden)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // testdata is for everybody
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil { //nolint:gosec // as above
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(out.Bytes(), want) {
+		t.Errorf("%s differs; write it anew with -update and read the difference. Got:\n%s", file, &out)
+	}
+	return errs.String()
+}
+
+func writeTemp(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func zipped(t *testing.T, data []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// TestMigration replays a migration from sidecars to ambient: one workload has moved, one was
+// left out, one fell back to plaintext, and one calls a service no more. The records are those
+// that taps publish by default, of real handshakes.
+func TestMigration(t *testing.T) {
+	before, after := replayRecords(t, 0), replayRecords(t, 1)
+	a, b := writeTemp(t, "before.jsonl", before), writeTemp(t, "after.jsonl.gz", zipped(t, after))
+	readAs(t, "replay.txt", exitHit, "--before", a, "--after", b, "--output=text")
+	readAs(t, "replay.json", exitHit, "--before", a, "--after", b, "--output=json")
+
+	// Records that come twice, and those of one tap in several files, change nothing.
+	lines := bytes.SplitAfter(after, []byte("\n"))
+	half := len(lines) / 2
+	c, d := writeTemp(t, "1.jsonl", bytes.Join(lines[half-3:], nil)), writeTemp(t, "2.jsonl", bytes.Join(lines[:half], nil))
+	readAs(t, "repeated.txt", exitHit, "--before", a, "--after", c, "--after", d, "--output=text")
+
+	// The other way round: what was HBONE and is plaintext is lost, at whatever port.
+	readAs(t, "back.txt", exitHit, "--before", b, "--after", a, "--output=text")
+}
+
+// TestMigrationOfCaptures: captures know addresses, and names that the packets tell.
+func TestMigrationOfCaptures(t *testing.T) {
+	web := [2]string{writeTemp(t, "before.pcap", replayCapture(t, 0, "web")), writeTemp(t, "after.pcap.gz", zipped(t, replayCapture(t, 1, "web")))}
+	readAs(t, "captures.txt", exitFine, "--before", web[0], "--after", web[1], "--output=text", "--local=10.1.0.10,10.1.1.10")
+
+	// Of pods that keep their addresses, as a StatefulSet's may: the same capture, by address.
+	var same bytes.Buffer
+	var frames []capturetest.Frame
+	for nth, d := range replayed(1) {
+		if d.from == podAddr(1, 10) {
+			d.from = podAddr(0, 10)
+			if d.to != podAddr(9, 9) {
+				to := d.to.As4()
+				to[2] = 0
+				d.to = netip.AddrFrom4(to)
+			}
+			frames = append(frames, d.frames(t, 1, nth)...)
+		}
+	}
+	if err := capturetest.WritePcap(&same, frames); err != nil {
+		t.Fatal(err)
+	}
+	readAs(t, "addresses.txt", exitFine, "--before", web[0], "--after", writeTemp(t, "same.pcap", same.Bytes()), "--output=text", "--local=10.1.0.10")
+
+	report := [2]string{writeTemp(t, "before.pcap", replayCapture(t, 0, "report")), writeTemp(t, "after.pcap", replayCapture(t, 1, "report"))}
+	readAs(t, "restarted.txt", exitFine, "--before", report[0], "--after", report[1], "--output=text", "--local=10.1.0.12,10.1.1.12")
+}
+
+// TestMigrationFiles: what is wrong with an input is told with its place, and nothing that was
+// gathered is lost.
+func TestMigrationFiles(t *testing.T) {
+	before := replayRecords(t, 0)
+	a := writeTemp(t, "before.jsonl", before)
+	after := replayRecords(t, 1)
+	broken := writeTemp(t, "broken.jsonl", append([]byte("time=2026 level=INFO msg=x\nnot a record\n"), after...))
+	if errs := readAs(t, "broken.txt", exitHit, "--before", a, "--after", broken, "--output=text"); !strings.Contains(errs, "broken.jsonl: line 2: not JSON") {
+		t.Errorf("standard error: %s", errs)
+	}
+	if errs := readAs(t, "", exitError, "--before", a, "--after", filepath.Join(t.TempDir(), "none"), "--output=text"); !strings.Contains(errs, "no such file") {
+		t.Errorf("standard error: %s", errs)
+	}
+	if errs := readAs(t, "", exitError, "--before", a, "--after", writeTemp(t, "empty", nil)); !strings.Contains(errs, "empty: the file is empty") {
+		t.Errorf("standard error: %s", errs)
+	}
+	half := zipped(t, after)
+	if errs := readAs(t, "", exitHit, "--before", a, "--after", writeTemp(t, "cut.gz", half[:len(half)-20])); !strings.Contains(errs, "unexpected EOF") {
+		t.Errorf("standard error: %s", errs)
+	}
+	capture := replayCapture(t, 1, "web")
+	if errs := readAs(t, "", exitError, "--before", a, "--after", writeTemp(t, "cut.pcap", capture[:len(capture)-20])); !strings.Contains(errs, "cut.pcap: truncated in packet") {
+		t.Errorf("standard error: %s", errs)
+	}
+}
+
+// TestMigrationSchema: what --output=json prints is what the schema says.
+func TestMigrationSchema(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "schema", "migration.schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	c.AssertFormat()
+	if err := c.AddResource("migration.json", doc); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Compile("migration.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden, err := os.ReadFile(filepath.Join("testdata", "migration", "replay.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(golden))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Validate(v); err != nil {
+		t.Error(err)
+	}
+}

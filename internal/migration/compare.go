@@ -1,0 +1,360 @@
+package migration
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Compare says of each edge what it was and what it is.
+func Compare(before, after *Side) Result {
+	m := &matching{before: newView(before), after: newView(after)}
+	m.match()
+	m.leftover()
+	for _, x := range m.rows {
+		m.conclude(x)
+	}
+	r := Result{Before: m.before.rests(), After: m.after.rests()}
+	for i, v := range [...]*view{m.before, m.after} {
+		for _, c := range v.folded {
+			r.Folded[i] += c.Plaintext + c.TLS + c.Unclear + c.Encrypted
+		}
+	}
+	for _, x := range m.rows {
+		slices.Sort(x.Reasons)
+		x.Reasons = slices.Compact(x.Reasons)
+		r.Edges = append(r.Edges, x.Edge)
+	}
+	slices.SortStableFunc(r.Edges, func(a, b Edge) int {
+		return cmp.Or(
+			cmp.Compare(slices.Index(Changes, a.Change), slices.Index(Changes, b.Change)),
+			cmp.Compare(badness(&a), badness(&b)),
+			compare(a.From, b.From), compare(a.To, b.To), cmp.Compare(a.Port, b.Port))
+	})
+	return r
+}
+
+// badness sorts edges of one change: first those that are plaintext now.
+func badness(e *Edge) int {
+	order := []State{Plaintext, Mixed, TLS, Encrypted, TLSUnclear, Unjudged, Failed, NotSeen}
+	if i := slices.Index(order, e.After.State); i >= 0 {
+		return i
+	}
+	return len(order)
+}
+
+// rests returns what a side rests on.
+func (v *view) rests() Watch {
+	w := v.side.watch
+	w.Skipped = v.side.skipped
+	for _, t := range v.side.taps {
+		if t.name != "" || len(t.addrs) > 0 {
+			w.Taps++
+		}
+		for _, q := range t.sequences() {
+			w.Missing += q.missing()
+		}
+	}
+	return w
+}
+
+// row is an edge that is being matched.
+type row struct {
+	Edge
+	pair  *pair // of the side that it was found on
+	hbone bool  // of the after side alone: it is HBONE
+	sole  bool  // no other edge was matched to the same evidence
+	only  bool  // nothing but HBONE of the pair was found
+	most  bool  // there was more to match than maxHits
+}
+
+type matching struct {
+	before, after *view
+	rows          []*row           // of the before side, then those of the after side alone
+	spare         map[Party]*spare // by client
+	shared        map[*lane][]*row // the rows that an HBONE lane was matched to
+	claims        map[*lane]int    // how many rows a lane of another port was matched to
+	was           map[*pair]Counts // of the after side, by name: all that the pair was before
+	took          map[server]Counts
+}
+
+// server is a port of a server.
+type server struct {
+	to   Party
+	port uint16
+}
+
+// hit is a pair of the after side that stands for one of the before side.
+type hit struct {
+	*pair
+	basis Basis
+	full  bool // else it may be another pod by now: it can show a loss, and no mutual TLS
+}
+
+// maxHits bounds the pairs that may stand for one, such as the names that one address has.
+const maxHits = 64
+
+// hits returns the pairs of the after side that stand for p, and whether there are more.
+func (m *matching) hits(p *pair) (list []hit, more bool) {
+	add := func(x *pair, basis Basis, full bool) {
+		switch {
+		case x == nil || slices.ContainsFunc(list, func(h hit) bool { return h.pair == x }):
+		case len(list) >= maxHits:
+			more = true
+		default:
+			list = append(list, hit{x, basis, full})
+		}
+	}
+	for _, to := range m.equal(p.to) {
+		basis := ByName
+		if !to.named() || !p.from.named() {
+			basis = ByAddress
+		}
+		add(m.after.pairs[link{p.from, to}], basis, true)
+	}
+	for _, a := range p.addrs {
+		full := m.before.ids[a] == "" && m.after.ids[a] == ""
+		add(m.after.pairs[link{p.from, Party{Addr: a}}], ByAddress, full)
+		if p.to.named() { // a pair of another name is another server
+			continue
+		}
+		for _, x := range m.after.places[place{p.from, a}] {
+			add(x, ByAddress, full)
+		}
+	}
+	return list, more
+}
+
+// equal returns the parties that are the same server: the workloads behind a service, and the
+// services in front of a workload, as either side has seen them.
+func (m *matching) equal(p Party) []Party {
+	list := []Party{p}
+	if !p.named() {
+		return list
+	}
+	for _, v := range [...]*view{m.before, m.after} {
+		for _, names := range [...][]string{v.alias[p.Name], v.services[p.Name]} {
+			for _, n := range names {
+				if !slices.Contains(list, Party{Name: n}) {
+					list = append(list, Party{Name: n})
+				}
+			}
+		}
+	}
+	return list
+}
+
+// match makes a row of each edge of the before side.
+func (m *matching) match() {
+	m.shared, m.claims = map[*lane][]*row{}, map[*lane]int{}
+	m.was, m.took = map[*pair]Counts{}, map[server]Counts{}
+	var all []*claim
+	for _, p := range m.before.sorted() {
+		hits, more := m.hits(p)
+		first := len(m.rows)
+		if c := m.ports(p, hits); len(c.rows) > 0 {
+			all = append(all, c)
+		}
+		if p.tunnel != nil {
+			m.tunnel(p, hits)
+		}
+		for _, x := range m.rows[first:] {
+			x.most = more
+			m.remember(x, hits)
+		}
+	}
+	for _, c := range all {
+		several := slices.ContainsFunc(c.lanes, func(l *lane) bool { return m.claims[l] > 1 })
+		for _, x := range c.rows {
+			x.sole = x.sole && !several
+		}
+	}
+	for _, rows := range m.shared {
+		for _, x := range rows {
+			x.sole = x.sole && len(rows) == 1
+		}
+	}
+}
+
+// remember notes what an edge was, for edges that are new.
+func (m *matching) remember(x *row, hits []hit) {
+	for i := range hits {
+		if hits[i].basis == ByName { // another port of an address may be anything
+			c := m.was[hits[i].pair]
+			c.plus(&x.Before.Counts)
+			m.was[hits[i].pair] = c
+		}
+	}
+	if !x.From.named() && x.To.named() {
+		s := server{x.To, x.Port}
+		c := m.took[s]
+		c.plus(&x.Before.Counts)
+		m.took[s] = c
+	}
+}
+
+// evidence is what the after side has of an edge.
+type evidence struct {
+	counts Counts
+	basis  Basis
+	ports  []uint16
+}
+
+func (e *evidence) add(h *hit, l *lane, basis Basis, port uint16) {
+	c := l.counts()
+	if !h.full {
+		c = c.withoutMutual()
+	}
+	if !c.seen() {
+		return
+	}
+	l.used = true
+	if h.basis == ByAddress {
+		basis = ByAddress
+	}
+	if e.basis == "" || e.basis == ByAddress {
+		e.basis = basis
+	}
+	e.counts.plus(&c)
+	if !slices.Contains(e.ports, port) && len(e.ports) < maxPorts {
+		e.ports = append(e.ports, port)
+		slices.Sort(e.ports)
+	}
+}
+
+// claim is the rows of one pair that were not seen at their own port, and the lanes of the
+// other ports that may be theirs.
+type claim struct {
+	rows  []*row
+	lanes []*lane
+}
+
+// ports makes the rows of a pair, but that of HBONE.
+func (m *matching) ports(p *pair, hits []hit) *claim {
+	c := &claim{}
+	for _, port := range p.sortedPorts() {
+		x := &row{Edge: Edge{From: p.from, To: p.to, Port: port}, pair: p, sole: true}
+		x.Before = look(p.ports[port].counts(), nil)
+		m.rows = append(m.rows, x)
+		var direct evidence
+		for i := range hits {
+			if l := hits[i].ports[port]; l != nil {
+				direct.add(&hits[i], l, ByName, port)
+			}
+			if l := hits[i].tunnel; l != nil && hits[i].full { // each row that could be in it counts
+				m.shared[l] = append(m.shared[l], x)
+			}
+		}
+		if x.After, x.Basis = look(direct.counts, nil), direct.basis; !direct.counts.seen() {
+			c.rows = append(c.rows, x)
+		}
+	}
+	if len(c.rows) > 0 {
+		m.beside(p, hits, c)
+	}
+	return c
+}
+
+// beside looks for edges that are not seen at their own port: at other ports of the same
+// service that are new, and in HBONE of the pair.
+func (m *matching) beside(p *pair, hits []hit, c *claim) {
+	var found evidence
+	for i := range hits {
+		for _, other := range hits[i].sortedPorts() {
+			if l := hits[i].ports[other]; p.ports[other] == nil && hits[i].basis == ByName {
+				found.add(&hits[i], l, ByService, other)
+				c.lanes = append(c.lanes, l)
+				m.claims[l] += len(c.rows)
+			}
+		}
+	}
+	elsewhere := found.counts.seen()
+	for i := range hits {
+		if l := hits[i].tunnel; l != nil {
+			found.add(&hits[i], l, ByPair, hbonePort)
+		}
+	}
+	for _, x := range c.rows {
+		x.After, x.Basis = look(found.counts, found.ports), found.basis
+		x.only = !elsewhere && found.counts.seen()
+		if elsewhere {
+			x.Reasons = append(x.Reasons, "other_port")
+		}
+	}
+}
+
+// tunnel makes the row of HBONE that was there before. What is seen beside it now at a port
+// at which nothing was seen before may have gone by it.
+func (m *matching) tunnel(p *pair, hits []hit) {
+	x := &row{Edge: Edge{From: p.from, To: p.to}, pair: p, sole: true}
+	x.Before = look(p.tunnel.counts(), nil)
+	m.rows = append(m.rows, x)
+	var now evidence
+	for i := range hits {
+		if l := hits[i].pair.tunnel; l != nil {
+			now.add(&hits[i], l, ByName, hbonePort)
+		}
+		for _, port := range hits[i].sortedPorts() {
+			if p.ports[port] == nil && hits[i].basis == ByName {
+				now.add(&hits[i], hits[i].ports[port], ByService, port)
+			}
+		}
+	}
+	x.After, x.Basis = look(now.counts, now.ports), now.basis
+}
+
+func look(c Counts, ports []uint16) Look { return Look{State: c.state(), Counts: c, Ports: ports} }
+
+// spare is what the after side has of one client that no edge of the before side was matched to.
+type spare struct {
+	hbone    bool            // HBONE
+	doubtful [2]bool         // what may be less than mutual TLS: to peers without a name, to any
+	ports    map[uint16]bool // of the server, in both cases: true where it has no name
+}
+
+// leftover makes a row of each edge of the after side that no other was matched to.
+func (m *matching) leftover() {
+	m.spare = map[Party]*spare{}
+	for _, p := range m.after.sorted() {
+		for _, port := range p.sortedPorts() {
+			m.left(p, port, p.ports[port])
+		}
+		if p.tunnel != nil {
+			m.left(p, 0, p.tunnel)
+		}
+	}
+}
+
+func (m *matching) left(p *pair, port uint16, l *lane) {
+	c := l.counts()
+	if l.used || !c.seen() {
+		return
+	}
+	x := &row{Edge: Edge{From: p.from, To: p.to, Port: port, After: look(c, nil), Before: Look{State: NotSeen}}, pair: p, hbone: port == 0}
+	m.rows = append(m.rows, x)
+	s := m.spare[p.from]
+	if s == nil {
+		s = &spare{ports: map[uint16]bool{}}
+		m.spare[p.from] = s
+	}
+	switch {
+	case x.hbone:
+		s.hbone = true
+	case c.doubtful():
+		s.doubtful[1] = true
+		s.doubtful[0] = s.doubtful[0] || !p.to.named()
+		s.ports[port] = s.ports[port] || !p.to.named()
+	}
+}
+
+// mayBe reports whether a client has a connection that may be less than mutual TLS, to a peer
+// that may be this one, since one of the two has no name; and whether it is at the same port.
+func (s *spare) mayBe(x *row) (may, same bool) {
+	if s == nil {
+		return false, false
+	}
+	if x.To.named() {
+		return s.doubtful[0], s.ports[x.Port]
+	}
+	_, same = s.ports[x.Port]
+	return s.doubtful[1], same
+}

@@ -1,0 +1,198 @@
+package migration
+
+import "slices"
+
+// hbonePort is the port of HBONE (istio/ztunnel ARCHITECTURE.md).
+const hbonePort = 15008
+
+// ambient is what meshtls.mesh is for HBONE.
+const ambient = "istio_ambient"
+
+// add counts what a record says.
+func (g *entry) add(r *record) {
+	switch r.Event.Dataset {
+	case flows:
+		one := countOf(r, 1)
+		g.flows.plus(&one)
+	case postures:
+		g.posed(r)
+	case findings:
+		g.fault(r)
+	}
+}
+
+// countOf counts n connections of a verdict.
+func countOf(r *record, n uint64) (c Counts) {
+	switch m := r.Meshtls; m.Verdict {
+	case "mtls":
+		*mutualOf(r, &c) = n
+	case "tls":
+		switch {
+		case slices.Contains(m.Reasons, "refused_or_closed"):
+			c.Unclear = n
+		case m.TLS.ClientAuth == "declined" || m.TLS.ClientAuth == "not_requested":
+			c.TLS = n
+		default:
+			c.Unclear = n
+		}
+	case "plaintext":
+		c.Plaintext = n
+	case "encrypted":
+		c.Encrypted = n
+	case "failed":
+		c.Failed = n
+	case "": // without payload
+	default:
+		c.Unjudged = n
+	}
+	return c
+}
+
+// mutualOf returns the count that mutual TLS of a record belongs to.
+func mutualOf(r *record, c *Counts) *uint64 {
+	switch m := r.Meshtls; {
+	case m.Mesh == ambient:
+		return &c.HBONE
+	case m.Mesh != "" || m.Local.Proxy != "":
+		return &c.Sidecar
+	}
+	return &c.MTLS
+}
+
+// recognize notes whether an edge is HBONE. A connection tells it by meshtls.mesh; a posture
+// has no more than the port, and that the client asked for no name, as ztunnel asks for none.
+// One connection that is mutual TLS of another kind speaks against it: then it stands for its
+// own port alone.
+func (g *entry) recognize(r *record, port uint16) {
+	m := r.Meshtls
+	named := m.Peer.Basis == "sni" || m.Peer.Basis == "host_header"
+	g.hbone = g.hbone || m.Mesh == ambient || port == hbonePort && !named
+	g.other = g.other || named || r.Event.Dataset == flows && m.Verdict == "mtls" && m.Mesh != ambient
+}
+
+// tunnel reports whether an edge is HBONE.
+func (g *entry) tunnel() bool { return g.hbone && !g.other }
+
+// posed counts a posture. A later one of the same window takes the place of the earlier:
+// it is of the same connections, and on a longer look they may be something else.
+func (g *entry) posed(r *record) {
+	if r.Event.Start != g.window {
+		g.posture.most(&g.open)
+		g.window, g.open = r.Event.Start, Counts{}
+	}
+	m := r.Meshtls
+	if m.Edge == nil {
+		return
+	}
+	n := &m.Edge.Connections
+	c := Counts{Plaintext: n.Plaintext, Encrypted: n.Encrypted, Failed: n.Failed, Unjudged: n.Unknown}
+	*mutualOf(r, &c) = n.MTLS
+	// rules_blind has tls-not-mutual where nothing is known of the client's certificate in
+	// any of the TLS that there was. Beside mutual TLS a posture does not say.
+	if n.MTLS == 0 && !slices.Contains(m.Coverage.Blind, "tls-not-mutual") {
+		c.TLS = n.TLS
+	} else {
+		c.Unclear = n.TLS
+	}
+	g.open = c
+}
+
+// fault counts a finding that says that connections are at fault now. One that is taken
+// back never was.
+func (g *entry) fault(r *record) {
+	m := r.Meshtls
+	id := r.Rule.ID
+	switch {
+	case !slices.Contains([]string{"plaintext-edge", "tls-not-mutual", "mtls-downgrade"}, id):
+	case m.Finding.State == "open" || m.Finding.State == "ongoing":
+		if g.faults == nil {
+			g.faults = map[string]Counts{}
+		}
+		g.faults[id] = countOf(r, 1)
+	case m.Finding.State == "withdrawn" && m.Finding.Count == 0:
+		delete(g.faults, id)
+	}
+}
+
+// total is what the edge has seen.
+func (g *entry) total() Counts {
+	p := g.posture
+	p.most(&g.open)
+	if g.flows.TLS+g.flows.Unclear >= p.TLS+p.Unclear { // the connections say more of TLS
+		p.TLS, p.Unclear = 0, 0
+	}
+	p.most(&g.flows)
+	for _, f := range g.faults {
+		p.most(&f)
+	}
+	if g.tunnel() {
+		p.HBONE = max(p.HBONE, p.MTLS+p.Sidecar)
+		p.MTLS, p.Sidecar = 0, 0
+	}
+	return p
+}
+
+// each returns the counts one by one.
+func (c *Counts) each() [9]*uint64 {
+	return [...]*uint64{&c.Sidecar, &c.HBONE, &c.MTLS, &c.TLS, &c.Unclear, &c.Encrypted, &c.Plaintext, &c.Failed, &c.Unjudged}
+}
+
+func (c *Counts) plus(o *Counts) {
+	a, b := c.each(), o.each()
+	for i := range a {
+		if *a[i] += *b[i]; *a[i] < *b[i] {
+			*a[i] = ^uint64(0)
+		}
+	}
+}
+
+// most takes the larger of each.
+func (c *Counts) most(o *Counts) {
+	a, b := c.each(), o.each()
+	for i := range a {
+		*a[i] = max(*a[i], *b[i])
+	}
+}
+
+func (c *Counts) seen() bool { return *c != Counts{} }
+
+func (c *Counts) mutual() bool { return c.Sidecar > 0 || c.HBONE > 0 || c.MTLS > 0 }
+
+// less reports whether a connection was shown to be less than mutual TLS.
+func (c *Counts) less() bool { return c.Plaintext > 0 || c.TLS > 0 || c.Encrypted > 0 }
+
+// doubtful reports whether a connection may have been less.
+func (c *Counts) doubtful() bool { return c.less() || c.Unclear > 0 || c.Unjudged > 0 }
+
+// withoutMutual returns the counts without mutual TLS.
+func (c Counts) withoutMutual() Counts {
+	c.Sidecar, c.HBONE, c.MTLS = 0, 0, 0
+	return c
+}
+
+// state is what connections are as a whole.
+func (c *Counts) state() State {
+	switch {
+	case c.mutual() && c.less():
+		return Mixed
+	case c.Plaintext > 0:
+		return Plaintext
+	case c.TLS > 0:
+		return TLS
+	case c.Encrypted > 0:
+		return Encrypted
+	case c.MTLS > 0 || c.HBONE > 0 && c.Sidecar > 0:
+		return MTLS
+	case c.HBONE > 0:
+		return MTLSHBONE
+	case c.Sidecar > 0:
+		return MTLSSidecar
+	case c.Unclear > 0:
+		return TLSUnclear
+	case c.Unjudged > 0:
+		return Unjudged
+	case c.Failed > 0:
+		return Failed
+	}
+	return NotSeen
+}

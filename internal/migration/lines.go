@@ -1,0 +1,85 @@
+package migration
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// maxLine bounds a line, in bytes. A record has some 2 KB.
+const maxLine = 1 << 20
+
+// maxTold bounds the lines of one input that an error names.
+const maxTold = 3
+
+// Read adds the records of one input, one JSON object in each line. Lines that are not
+// records are left out: the error names the first of them by name and line, and what was
+// read beside them counts. Lines of a tap's log, which `kubectl logs` mixes in, and empty
+// ones are passed over.
+func (s *Side) Read(r io.Reader, name string) error {
+	in := bufio.NewReaderSize(r, 64<<10)
+	var told []error
+	wrong := 0
+	for n := 1; ; n++ {
+		line, err := next(in)
+		if fault := s.line(line, err, name); fault != nil {
+			s.skipped++
+			if wrong++; wrong <= maxTold {
+				told = append(told, fmt.Errorf("%s: line %d: %w", name, n, fault))
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			if wrong > maxTold {
+				told = append(told, fmt.Errorf("%s: %d more lines that are not records", name, wrong-maxTold))
+			}
+			return errors.Join(told...)
+		case err != nil && !errors.Is(err, errTooLong):
+			s.skipped++
+			return errors.Join(append(told, fmt.Errorf("%s: line %d: %w", name, n, err))...)
+		}
+	}
+}
+
+// line adds one line, which next has returned with err.
+func (s *Side) line(line []byte, err error, name string) error {
+	switch {
+	case errors.Is(err, errTooLong):
+		return err
+	case err != nil && !errors.Is(err, io.EOF): // half a line: the error says it
+		return nil
+	case len(bytes.TrimSpace(line)) == 0 || isLog(line):
+		return nil
+	}
+	return s.Add(line, name)
+}
+
+// isLog reports whether a line is of the tap's log (log/slog's TextHandler).
+func isLog(line []byte) bool {
+	return bytes.HasPrefix(line, []byte("time=")) && bytes.Contains(line, []byte(" level="))
+}
+
+var errTooLong = fmt.Errorf("longer than %d bytes: not a record of meshtls-tap", maxLine)
+
+// next returns the next line. One that is too long is stepped over, with errTooLong.
+func next(in *bufio.Reader) (line []byte, err error) {
+	long := false
+	for {
+		part, err := in.ReadSlice('\n')
+		if len(line)+len(part) > maxLine {
+			long, line = true, nil
+		}
+		if !long {
+			line = append(line, part...)
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+		case long && (err == nil || errors.Is(err, io.EOF)):
+			return nil, errors.Join(errTooLong, err)
+		default:
+			return line, err
+		}
+	}
+}

@@ -1,0 +1,188 @@
+// Package migration compares what two captures or two sets of records saw of the same
+// workloads, before and after a change such as the move from sidecars to an ambient mesh:
+// for each edge, what it was and what it is.
+//
+// An edge is matched by workload and service. HBONE, the tunnel of ambient meshes, has a
+// port of its own and hides the inner destination, so HBONE between two workloads stands
+// for all services between them. An edge keeps mutual TLS only where mutual TLS was seen
+// after the change and nothing less: what was not seen is never called absent, so an edge
+// that is not seen any more is gone only where its source was watched for as long as
+// before and nothing was lost.
+//
+// The package does no I/O of its own but Side.Read, which reads what it is given. What a
+// Side holds is bounded, and what finds no room is counted.
+package migration
+
+import (
+	"net/netip"
+	"time"
+)
+
+// State is what an edge was seen to be on one side.
+type State string
+
+// The states.
+const (
+	NotSeen     State = "not_seen"     // no connection of it was seen
+	MTLS        State = "mtls"         // mutual TLS
+	MTLSSidecar State = "mtls_sidecar" // mutual TLS by a mesh's sidecar
+	MTLSHBONE   State = "mtls_hbone"   // mutual TLS by HBONE
+	Mixed       State = "mixed"        // mutual TLS, and connections that were less
+	TLS         State = "tls"          // TLS without a client certificate
+	TLSUnclear  State = "tls_unclear"  // TLS of which it is not known whether it is mutual
+	Encrypted   State = "encrypted"    // encrypted and not TLS, such as SSH
+	Plaintext   State = "plaintext"
+	Failed      State = "failed"   // nothing but handshakes that failed
+	Unjudged    State = "unjudged" // nothing that could be judged
+)
+
+// Change is what became of an edge.
+type Change string
+
+// The changes.
+const (
+	Kept      Change = "kept"            // it was mutual TLS and is
+	Lost      Change = "lost"            // it was mutual TLS, and a connection was less
+	Gained    Change = "gained"          // it was less, and is mutual TLS
+	Covered   Change = "covered"         // HBONE is all that goes between the two, and hides which of their services go on
+	Unchanged Change = "unchanged"       // it is not mutual TLS on either side, and the same
+	Other     Change = "changed"         // it is not mutual TLS on either side, and not the same
+	Gone      Change = "gone"            // its source was watched long enough, and it was not seen
+	New       Change = "new"             // as gone, before
+	NotEnough Change = "not_enough_seen" // what was seen does not say
+)
+
+// Basis says how the two sides of an edge were matched.
+type Basis string
+
+// The bases.
+const (
+	ByName    Basis = "name"    // workload, service and port
+	ByService Basis = "service" // workload and service; the port is another
+	ByPair    Basis = "pair"    // HBONE between the two, which stands for all their services
+	ByAddress Basis = "address" // an address that no name stands for: it may be another pod's by now
+	ByServer  Basis = "server"  // the server and its port; of the client nothing but an address is known
+)
+
+// Party is one end of an edge: a workload or service as name.namespace, another name, or an
+// address where nothing names it.
+type Party struct {
+	Name string     // empty: nothing but its address is known
+	Addr netip.Addr // where Name is empty
+}
+
+// String returns the name or the address.
+func (p Party) String() string {
+	if p.Name != "" || !p.Addr.IsValid() {
+		return p.Name
+	}
+	return p.Addr.String()
+}
+
+func (p Party) named() bool { return p.Name != "" }
+
+// Counts are connections by what they were. They are at least so many: postures count them
+// by window, and one may live in several.
+type Counts struct {
+	Sidecar, HBONE, MTLS, TLS, Unclear, Encrypted, Plaintext, Failed, Unjudged uint64
+}
+
+// Look is what was seen of an edge on one side.
+type Look struct {
+	State  State
+	Counts Counts
+	Ports  []uint16 // of the server, where they are others than the edge's; in order, at most maxPorts
+}
+
+// Edge is one edge with both sides.
+type Edge struct {
+	From, To      Party
+	Port          uint16 // of the server; 0 for what HBONE carries
+	Before, After Look
+	Change        Change
+	Basis         Basis    // empty where one side was not seen
+	Reasons       []string // codes, see Reasons
+}
+
+// Watch is what one side rests on.
+type Watch struct {
+	Start, End int64 // ns since the epoch, 0: nothing was seen
+	Records    uint64
+	Repeats    uint64 // records that came a second time, which count once
+	Missing    uint64 // records that the sequence numbers say there are, and are not there
+	Taps       int    // pods, or local addresses of captures
+	Dropped    uint64 // packets
+	Skipped    uint64 // lines that are not records
+	Within     uint64 // records of what stays within a pod, which is not compared
+	NoRoom     uint64 // records whose edge or tap found no room
+	Edges      bool   // there are records of edges or connections, not of findings alone
+}
+
+// Result is a comparison: the edges that lost mutual TLS first.
+type Result struct {
+	Before, After Watch
+	Edges         []Edge
+	// Folded is by side the edges that the taps had no room for and counted together,
+	// as far as connections of them were less than mutual TLS.
+	Folded [2]uint64
+}
+
+// Lost returns the number of edges that lost mutual TLS.
+func (r *Result) Lost() int { return r.Count(Lost) }
+
+// Count returns the number of edges with a change.
+func (r *Result) Count(c Change) int {
+	n := 0
+	for i := range r.Edges {
+		if r.Edges[i].Change == c {
+			n++
+		}
+	}
+	return n
+}
+
+// Changes are the changes in the order in which edges are listed.
+var Changes = []Change{Lost, NotEnough, Gone, New, Other, Unchanged, Covered, Gained, Kept}
+
+// Reasons are the codes of Edge.Reasons in plain words.
+var Reasons = map[string]string{
+	"hbone_hides_service":   "HBONE is all that was seen between the two, and hides which of their services went by it",
+	"hbone_of_the_pair":     "HBONE is all that was seen between the two, and this was their only service",
+	"hbone_to_others":       "its source sends HBONE to peers that no name links to it: a waypoint, a gateway or a pod with a new address may carry it",
+	"nameless_less":         "its source has connections that may be less than mutual TLS to a peer that may be this service, since one of the two has no name",
+	"folded_less":           "its tap counted connections that were not mutual TLS without their edge, for lack of room",
+	"too_many_names":        "too many names stand for its address",
+	"unjudged":              "mutual TLS was seen, and connections that could not be judged",
+	"unclear":               "mutual TLS was seen, and TLS of which it is not known whether it is mutual",
+	"failed_only":           "nothing but handshakes that failed was seen",
+	"not_judged":            "no connection of it could be judged",
+	"before_not_judged":     "what it was could not be judged",
+	"mixed":                 "some of its connections are mutual TLS, others are less",
+	"other_port":            "the service was seen at another port",
+	"other_port_of_several": "the service was seen at another port, and it had several",
+	"same_port_elsewhere":   "its source has a new connection that may be less than mutual TLS, at the same port of a peer that may be this one",
+	"server_took_mtls_only": "the server took nothing but mutual TLS at this port from clients without a name",
+	"source_not_watched":    "no tap watched its source",
+	"fewer_pods":            "fewer pods of its source were watched than on the other side",
+	"too_short":             "its source was watched for a shorter time than on the other side, or for less than 10 minutes",
+	"packets_lost":          "the tap of its source lost packets or connections, or did not capture on all interfaces",
+	"records_lost":          "records of its source are missing",
+	"filtered":              "the tap of its source looked at fewer packets: its filter is another one",
+	"not_all_read":          "not all of the input could be read",
+	"no_edges_read":         "the input has findings only, and no records of edges",
+	"point_of_view":         "the capture does not say whose point of view it has: --local does",
+}
+
+// least is how long a source is watched, at least, before an edge that was not seen is gone.
+const least = int64(10 * time.Minute)
+
+// Bounds of a Side.
+const (
+	maxEdges   = 1 << 16 // entries: the edges of each tap
+	maxTaps    = 1 << 14
+	maxAddrs   = 16      // of one edge or pod
+	maxPorts   = 16      // in a Look
+	maxName    = 512     // bytes of a name
+	maxPages   = 1 << 16 // of sequence numbers, pageSize each
+	maxFilters = 4       // different filters of one tap
+)

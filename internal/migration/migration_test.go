@@ -1,0 +1,373 @@
+package migration
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// said is a record in the making: what a tap of a pod of the namespace shop says.
+type told struct {
+	dataset  string
+	pod      string // workload, and UID with replica
+	replica  int
+	ip       string
+	dir      string
+	from, to string // addresses
+	port     int
+	name     string // of the peer, by SNI
+	verdict  string
+	auth     string // client_auth, default presented where verdict is mtls, declined for tls
+	mesh     string
+	minute   int // since the start of the side
+	seq      int // 0: none
+	with     map[string]any
+}
+
+var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+
+func (x told) line(side int) string {
+	at := noon.Add(time.Duration(side)*24*time.Hour + time.Duration(x.minute)*time.Minute).Format("2006-01-02T15:04:05.000000000Z")
+	set := func(m map[string]any, path string, v any) {
+		parts := strings.Split(path, ".")
+		for _, p := range parts[:len(parts)-1] {
+			next, ok := m[p].(map[string]any)
+			if !ok {
+				next = map[string]any{}
+				m[p] = next
+			}
+			m = next
+		}
+		m[parts[len(parts)-1]] = v
+	}
+	m := map[string]any{"@timestamp": at}
+	for k, v := range map[string]any{
+		"event.dataset": x.dataset, "event.start": at, "event.end": at, "meshtls.schema": 1, "meshtls.scope": "wire", "meshtls.class": "workload",
+	} {
+		set(m, k, v)
+	}
+	if x.pod != "" {
+		set(m, "kubernetes.namespace", "shop")
+		set(m, "kubernetes.pod.uid", fmt.Sprintf("%s-%d-%d", x.pod, side, x.replica))
+		set(m, "kubernetes.pod.ip", []string{x.ip})
+		set(m, "service.name", x.pod)
+		set(m, "meshtls.run", "r")
+	}
+	if x.seq > 0 {
+		set(m, "event.sequence", x.seq)
+	}
+	if x.dir != "" {
+		set(m, "network.direction", x.dir)
+	}
+	if x.from != "" {
+		set(m, "source.ip", x.from)
+		set(m, "source.port", 40000)
+		set(m, "destination.ip", x.to)
+		set(m, "destination.port", x.port)
+	}
+	if x.name != "" {
+		set(m, "meshtls.peer.name", x.name)
+		set(m, "meshtls.peer.name_basis", "sni")
+	}
+	if x.verdict != "" {
+		set(m, "meshtls.verdict", x.verdict)
+	}
+	auth := x.auth
+	if auth == "" {
+		auth = map[string]string{"mtls": "presented", "tls": "declined"}[x.verdict]
+	}
+	if auth != "" {
+		set(m, "meshtls.tls.client_auth", auth)
+	}
+	if x.mesh != "" {
+		set(m, "meshtls.mesh", x.mesh)
+	}
+	for k, v := range x.with {
+		set(m, k, v)
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+// The pods of the tests: web calls, cart serves.
+const (
+	web, web2   = "10.1.0.7", "10.1.0.17" // before and after
+	cart, cart2 = "10.1.0.20", "10.1.0.30"
+)
+
+// call is a connection that the tap of web saw.
+func call(ip, to string, port int, name, verdict, mesh string) told {
+	return told{dataset: flows, pod: "web", ip: ip, dir: "egress", from: ip, to: to, port: port, name: name, verdict: verdict, mesh: mesh}
+}
+
+// served is a connection that the tap of cart saw.
+func served(ip, from string, port int, verdict, mesh string) told {
+	return told{dataset: flows, pod: "cart", ip: ip, dir: "ingress", from: from, to: ip, port: port, verdict: verdict, mesh: mesh}
+}
+
+// alive is what a tap says of itself.
+func alive(pod, ip string, minute int) told {
+	return told{dataset: ofTap, pod: pod, ip: ip, minute: minute}
+}
+
+// posture is the state of an edge of web.
+func posture(ip, to string, port int, connections map[string]any, with map[string]any) told {
+	all := map[string]any{"plaintext": 0, "tls": 0, "encrypted": 0, "mtls": 0, "failed": 0, "unknown": 0}
+	maps.Copy(all, connections)
+	x := map[string]any{"meshtls.edge.from": "shop/web", "meshtls.edge.to": to, "meshtls.edge.port": port, "meshtls.edge.connections": all, "meshtls.edge.key": "k"}
+	maps.Copy(x, with)
+	return told{dataset: postures, pod: "web", ip: ip, dir: "egress", with: x}
+}
+
+const sni = "outbound_.8080_._.cart.shop.svc.cluster.local"
+
+func TestCompare(t *testing.T) {
+	sidecar := call(web, cart, 8080, sni, "mtls", "istio")
+	hbone := call(web2, cart2, 15008, "", "mtls", ambient)
+	names := func(pod, ip string) told { // DNS, which is no edge
+		return told{dataset: flows, pod: pod, ip: ip, dir: "egress", from: ip, to: "10.96.0.10", port: 53, verdict: "plaintext", with: map[string]any{"meshtls.class": "dns"}}
+	}
+	hour := func(pod, ip string) []told { return []told{alive(pod, ip, 0), names(pod, ip), alive(pod, ip, 60)} }
+	both := func(x ...told) []told { return append(append(hour("web", web2), hour("cart", cart2)...), x...) }
+	first := func(x ...told) []told { return append(append(hour("web", web), hour("cart", cart)...), x...) }
+	named := map[string]any{"meshtls.peer.name": "cart.shop", "meshtls.peer.name_basis": "sni"}
+	for name, c := range map[string]struct {
+		before, after []told
+		want          []string
+	}{
+		"sidecar to HBONE": {first(sidecar), both(hbone), []string{"web.shop > cart.shop:8080 kept pair hbone_of_the_pair"}},
+		"sidecar to HBONE, the server's tap": {
+			first(sidecar), both(served(cart2, web2, 15008, "mtls", ambient)), []string{"web.shop > cart.shop:8080 kept pair hbone_of_the_pair"},
+		},
+		"two services of the pair": {
+			first(sidecar, call(web, cart, 9090, "cart.shop", "plaintext", "")), both(hbone),
+			[]string{"web.shop > cart.shop:8080 covered pair hbone_hides_service", "web.shop > cart.shop:9090 covered pair hbone_hides_service"},
+		},
+		"one service goes on in plaintext": {
+			first(sidecar, call(web, cart, 9090, "cart.shop", "plaintext", "")), both(hbone, call(web2, cart2, 9090, "cart.shop", "plaintext", "")),
+			[]string{"web.shop > cart.shop:9090 unchanged name", "web.shop > cart.shop:8080 covered pair hbone_hides_service"},
+		},
+		"plaintext to HBONE":     {first(call(web, cart, 8080, "cart.shop", "plaintext", "")), both(hbone), []string{"web.shop > cart.shop:8080 gained pair hbone_of_the_pair"}},
+		"stays with its sidecar": {first(sidecar), both(call(web2, cart2, 8080, sni, "mtls", "istio")), []string{"web.shop > cart.shop:8080 kept name"}},
+		"fell back to plaintext": {first(sidecar), both(call(web2, cart2, 8080, "cart.shop", "plaintext", "")), []string{"web.shop > cart.shop:8080 lost name"}},
+		"fell back, by the service's address and port": {
+			first(sidecar), both(call(web2, "10.96.0.9", 80, "cart.shop", "plaintext", "")), []string{"web.shop > cart.shop:8080 lost service other_port"},
+		},
+		"fell back to TLS": {first(sidecar), both(call(web2, cart2, 8080, "cart", "tls", "")), []string{"web.shop > cart.shop:8080 lost name"}},
+		"SSH in its place": {first(sidecar), both(call(web2, cart2, 8080, "cart", "encrypted", "")), []string{"web.shop > cart.shop:8080 lost name"}},
+		"HBONE and plaintext": {
+			first(sidecar), both(hbone, call(web2, "10.96.0.9", 80, "cart.shop", "plaintext", "")), []string{"web.shop > cart.shop:8080 lost service mixed other_port"},
+		},
+		"some go past the sidecar": {
+			first(sidecar), both(call(web2, cart2, 8080, sni, "mtls", "istio"), call(web2, cart2, 8080, "cart.shop", "plaintext", "")),
+			[]string{"web.shop > cart.shop:8080 lost name mixed"},
+		},
+		"a port in plaintext that was not there": {
+			first(sidecar), both(call(web2, cart2, 8080, sni, "mtls", "istio"), call(web2, cart2, 80, "cart.shop", "plaintext", "")),
+			[]string{"web.shop > cart.shop:80 lost service other_port", "web.shop > cart.shop:8080 kept name"},
+		},
+		"mixed before and after": {
+			first(sidecar, call(web, cart, 8080, "cart.shop", "plaintext", "")), both(call(web2, cart2, 8080, sni, "mtls", "istio"), call(web2, cart2, 8080, "cart.shop", "plaintext", "")),
+			[]string{"web.shop > cart.shop:8080 unchanged name mixed"},
+		},
+		"mixed, and plaintext is left": {
+			first(sidecar, call(web, cart, 8080, "cart.shop", "plaintext", "")), both(call(web2, cart2, 8080, "cart.shop", "plaintext", "")),
+			[]string{"web.shop > cart.shop:8080 lost name"},
+		},
+		"gone": {first(sidecar), both(), []string{"web.shop > cart.shop:8080 gone"}},
+		"not watched for as long": {
+			first(sidecar), []told{alive("web", web2, 0), alive("web", web2, 59), served(cart2, "10.9.9.9", 15008, "mtls", ambient)},
+			[]string{"web.shop > cart.shop:8080 not_enough_seen too_short", "10.9.9.9 > cart.shop (HBONE) not_enough_seen source_not_watched"},
+		},
+		"one of two pods is watched": {
+			first(sidecar, told{dataset: ofTap, pod: "web", ip: "10.1.0.8", replica: 1}), both(hbone2("10.9.9.9")),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen fewer_pods", "10.9.9.9 > cart.shop (HBONE) not_enough_seen source_not_watched"},
+		},
+		"lost packets": {
+			first(sidecar), both(told{dataset: ofTap, pod: "web", ip: web2, with: map[string]any{"meshtls.coverage.dropped": 3}}),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen packets_lost"},
+		},
+		"blind": {
+			first(sidecar), both(told{dataset: ofTap, pod: "web", ip: web2, with: map[string]any{"meshtls.tap.blind": true}}),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen packets_lost"},
+		},
+		"lost records": {
+			first(sidecar), both(told{dataset: ofTap, pod: "web", ip: web2, seq: 4}, told{dataset: ofTap, pod: "web", ip: web2, seq: 6}),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen records_lost"},
+		},
+		"records out of order": {
+			first(sidecar), both(told{dataset: ofTap, pod: "web", ip: web2, seq: 6}, told{dataset: ofTap, pod: "web", ip: web2, seq: 4}, told{dataset: ofTap, pod: "web", ip: web2, seq: 5}),
+			[]string{"web.shop > cart.shop:8080 gone"},
+		},
+		"another filter": {
+			first(sidecar), both(told{dataset: ofTap, pod: "web", ip: web2, with: map[string]any{"meshtls.coverage.filter": "port 1"}}),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen filtered"},
+		},
+		"not tapped after": {
+			first(sidecar), append(hour("cart", cart2), hbone2("10.9.9.9")),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen source_not_watched", "10.9.9.9 > cart.shop (HBONE) not_enough_seen source_not_watched"},
+		},
+		"a waypoint": {
+			first(sidecar), append(both(), call(web2, "10.1.9.9", 15008, "", "mtls", ambient)),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen hbone_to_others", "web.shop > 10.1.9.9 (HBONE) new"},
+		},
+		"HBONE, and plaintext to who knows whom": {
+			first(sidecar), both(hbone, call(web2, "10.96.0.9", 5000, "", "plaintext", "")),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen pair nameless_less", "web.shop > 10.96.0.9:5000 new"},
+		},
+		"HBONE, and plaintext to another service": {
+			first(sidecar), both(hbone, call(web2, "10.96.0.9", 80, "stock.shop", "plaintext", "")),
+			[]string{"web.shop > stock.shop:80 new", "web.shop > cart.shop:8080 kept pair hbone_of_the_pair"},
+		},
+		"an address that a tap said was the server's, and no tap does": {
+			first(sidecar), append(hour("web", web2), call(web2, cart, 15008, "", "mtls", ambient)),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen hbone_to_others", "web.shop > " + cart + " (HBONE) new"},
+		},
+		"an address that is another's by now": {
+			first(sidecar), append(append(hour("web", web2), hour("stock", cart)...), call(web2, cart, 15008, "", "mtls", ambient)),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen hbone_to_others", "web.shop > stock.shop (HBONE) new"},
+		},
+		"an address that nobody names": {
+			append(hour("web", web), sidecar), append(hour("web", web2), call(web2, cart, 15008, "", "mtls", ambient)),
+			[]string{"web.shop > cart.shop:8080 kept address hbone_of_the_pair"},
+		},
+		"plaintext to the server's address": {
+			first(sidecar), append(hour("web", web2), call(web2, cart, 8080, "", "plaintext", "")),
+			[]string{"web.shop > cart.shop:8080 lost address"},
+		},
+		"a service with another name than its workload": {
+			first(call(web, cart, 8080, "basket.shop", "mtls", "istio")), both(hbone), // not linked to cart2 by anything of the after side
+			[]string{"web.shop > basket.shop:8080 kept pair hbone_of_the_pair"},
+		},
+		"both taps saw it, under another name": {
+			first(call(web, cart, 8080, "basket.shop", "mtls", "istio"), served(cart, web, 8080, "mtls", "")), both(hbone, served(cart2, web2, 15008, "mtls", ambient)),
+			[]string{"web.shop > basket.shop:8080 kept pair hbone_of_the_pair"},
+		},
+		"from HBONE to plaintext": {
+			first(call(web, cart, 15008, "", "mtls", ambient)), both(call(web2, cart2, 8080, "cart.shop", "plaintext", "")),
+			[]string{"web.shop > cart.shop (HBONE) lost service"},
+		},
+		"HBONE before and after": {first(call(web, cart, 15008, "", "mtls", ambient)), both(hbone), []string{"web.shop > cart.shop (HBONE) kept name"}},
+		"mutual TLS of its own at HBONE's port": {
+			first(sidecar), both(call(web2, cart2, 15008, "", "mtls", "")), // its hello is not ztunnel's: for its own port alone
+			[]string{"web.shop > cart.shop:8080 kept service other_port"},
+		},
+		"several ports to one that is new": {
+			first(sidecar, call(web, cart, 9090, "cart.shop", "mtls", "istio")), both(call(web2, cart2, 80, "cart.shop", "mtls", "istio")),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen service other_port other_port_of_several", "web.shop > cart.shop:9090 not_enough_seen service other_port other_port_of_several"},
+		},
+		"mutual TLS and TLS that may be": {
+			first(sidecar), both(hbone, told{dataset: flows, pod: "web", ip: web2, dir: "egress", from: web2, to: cart2, port: 15008, verdict: "tls", auth: "unknown", mesh: ambient}),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen pair unclear"},
+		},
+		"mutual TLS and connections that are not judged": {
+			first(sidecar), both(hbone, call(web2, cart2, 15008, "", "unknown", "")), []string{"web.shop > cart.shop:8080 not_enough_seen pair unjudged"},
+		},
+		"failed handshakes": {first(sidecar), both(call(web2, cart2, 8080, "cart", "failed", "")), []string{"web.shop > cart.shop:8080 not_enough_seen name failed_only"}},
+		"a client without a name falls back": {
+			first(served(cart, "10.9.0.1", 8080, "mtls", "istio")), both(served(cart2, "10.9.0.2", 8080, "plaintext", "")),
+			[]string{"10.9.0.2 > cart.shop:8080 lost server server_took_mtls_only", "10.9.0.1 > cart.shop:8080 not_enough_seen source_not_watched"},
+		},
+		"postures": {
+			first(posture(web, "cart.shop", 8080, map[string]any{"mtls": 4}, named)), both(posture(web2, cart2, 15008, map[string]any{"mtls": 2}, nil)),
+			[]string{"web.shop > cart.shop:8080 kept pair hbone_of_the_pair"},
+		},
+		"a posture with TLS beside mutual TLS": {
+			first(posture(web, "cart.shop", 8080, map[string]any{"mtls": 4}, named)), both(posture(web2, "cart.shop", 8080, map[string]any{"mtls": 2, "tls": 1}, named)),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen name unclear"},
+		},
+		"a posture of TLS alone": {
+			first(posture(web, "cart.shop", 8080, map[string]any{"mtls": 4}, named)), both(posture(web2, "cart.shop", 8080, map[string]any{"tls": 1}, named)),
+			[]string{"web.shop > cart.shop:8080 lost name"},
+		},
+		"a posture that a later one of its window replaces": {
+			first(posture(web, "cart.shop", 8080, map[string]any{"mtls": 4}, named)),
+			both(posture(web2, "cart.shop", 8080, map[string]any{"plaintext": 1}, named), posture(web2, "cart.shop", 8080, map[string]any{"mtls": 1}, named)),
+			[]string{"web.shop > cart.shop:8080 kept name"},
+		},
+		"edges without room": {
+			first(sidecar), both(hbone, posture(web2, "", 0, map[string]any{"plaintext": 1}, map[string]any{"meshtls.edge.folded": true})),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen pair folded_less"},
+		},
+		"findings alone": {
+			first(sidecar), []told{fault("open", 1), alive("web", web2, 0), alive("web", web2, 60)},
+			[]string{"web.shop > cart.shop:8080 lost name"},
+		},
+		"a finding that was taken back": {
+			first(sidecar), []told{fault("open", 1), fault("withdrawn", 0), alive("web", web2, 0), alive("web", web2, 60)},
+			[]string{"web.shop > cart.shop:8080 not_enough_seen no_edges_read"},
+		},
+		"within the pod": {
+			first(sidecar), both(hbone, told{dataset: flows, pod: "web", ip: web2, dir: "egress", from: web2, to: "10.96.0.9", port: 8080, name: "cart.shop", verdict: "plaintext", with: map[string]any{"meshtls.scope": "pod"}}),
+			[]string{"web.shop > cart.shop:8080 kept pair hbone_of_the_pair"},
+		},
+		"another port of an address": {
+			[]told{{dataset: flows, dir: "egress", from: web, to: cart, port: 8080, verdict: "mtls"}}, []told{{dataset: flows, dir: "egress", from: web, to: cart, port: 9090, verdict: "mtls"}},
+			[]string{web + " > cart:8080 not_enough_seen too_short", web + " > cart:9090 not_enough_seen too_short"},
+		},
+		"another port of an address, in plaintext": {
+			[]told{{dataset: flows, dir: "egress", from: web, to: cart, port: 8080, verdict: "mtls"}}, []told{{dataset: flows, dir: "egress", from: web, to: cart, port: 9090, verdict: "plaintext"}},
+			[]string{web + " > cart:9090 not_enough_seen too_short", web + " > cart:8080 not_enough_seen nameless_less too_short"},
+		},
+		"captures without a point of view": {
+			[]told{{dataset: flows, from: web, to: cart, port: 8080, verdict: "mtls"}}, []told{{dataset: flows, from: web, to: "10.1.0.99", port: 8080, name: "stock.shop", verdict: "mtls"}},
+			[]string{web + " > cart:8080 not_enough_seen point_of_view", web + " > stock.shop:8080 not_enough_seen point_of_view"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := Compare(sideOf(t, 0, c.before), sideOf(t, 1, c.after))
+			got := rows(&r)
+			for i := range c.want {
+				c.want[i] = strings.ReplaceAll(c.want[i], "> cart:", "> "+cart+":")
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("got\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(c.want, "\n\t"))
+			}
+		})
+	}
+}
+
+// hbone2 is HBONE that cart's tap saw of an address that nobody names.
+func hbone2(from string) told { return served(cart2, from, 15008, "mtls", ambient) }
+
+// fault is a finding of plaintext from web to cart.
+func fault(state string, count int) told {
+	return told{
+		dataset: findings, pod: "web", ip: web2, dir: "egress", from: web2, to: cart2, port: 8080, name: "cart.shop", verdict: "plaintext",
+		with: map[string]any{"rule.id": "plaintext-edge", "meshtls.finding.state": state, "meshtls.finding.count": count, "meshtls.edge.from": "shop/web", "meshtls.edge.to": "cart.shop", "meshtls.edge.port": 8080},
+	}
+}
+
+func sideOf(t *testing.T, n int, list []told) *Side {
+	t.Helper()
+	s := NewSide()
+	for _, x := range list {
+		if err := s.Add([]byte(x.line(n)), "input"); err != nil {
+			t.Fatalf("%v: %s", err, x.line(n))
+		}
+	}
+	return s
+}
+
+func rows(r *Result) (list []string) {
+	for i := range r.Edges {
+		e := &r.Edges[i]
+		to := fmt.Sprintf("%s:%d", e.To, e.Port)
+		if e.Port == 0 {
+			to = e.To.String() + " (HBONE)"
+		}
+		parts := []string{fmt.Sprintf("%s > %s %s", e.From, to, e.Change)}
+		if e.Basis != "" {
+			parts = append(parts, string(e.Basis))
+		}
+		list = append(list, strings.Join(append(parts, e.Reasons...), " "))
+	}
+	return list
+}

@@ -1,0 +1,307 @@
+package migration
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Side gathers what one side has seen: everything before the change, or after it. The zero
+// value is not usable; see NewSide. It is not safe for concurrent use.
+type Side struct {
+	taps    map[tapKey]*tap
+	entries map[entryKey]*entry
+	inputs  map[string]*run // when captures were at work
+	pages   int             // of all taps' sequence numbers
+
+	watch   Watch
+	skipped uint64
+	partial bool // Incomplete was called
+}
+
+// NewSide returns an empty Side.
+func NewSide() *Side {
+	return &Side{taps: map[tapKey]*tap{}, entries: map[entryKey]*entry{}, inputs: map[string]*run{}}
+}
+
+// Captured says that a capture, whose connections Add gets as records of that input, has
+// packets from one time to another, in ns since the epoch. lossy says that not all of them
+// could be looked at.
+func (s *Side) Captured(input string, start, end int64, lossy bool) {
+	u := s.inputOf(input)
+	u.lossy = u.lossy || lossy
+	s.watch.Edges = true
+	widen(&u.start, &u.end, start, end)
+	widen(&s.watch.Start, &s.watch.End, start, end)
+}
+
+// Incomplete says that there was more than could be read: nothing that was not seen is
+// called gone or new for it.
+func (s *Side) Incomplete() { s.partial = true }
+
+// tapKey names a tap: its pod, or the input and the local address where there is none.
+type tapKey struct {
+	uid   string
+	input string
+	local netip.Addr
+}
+
+// tap is one tapped pod, or one local address of a capture.
+type tap struct {
+	name      string // workload, empty where it is not known
+	namespace string
+	addrs     []netip.Addr
+	runs      map[string]*run
+	input     *run // of a capture
+	filters   []string
+	lossy     bool // packets, connections or interfaces were missed
+	missing   bool // records are missing
+}
+
+// run is one run of a tap.
+type run struct {
+	start, end int64
+	lossy      bool                 // of a capture
+	sequences  map[string]*sequence // by dataset
+}
+
+// entryKey names an edge of one tap. Ends are names, or addresses and networks.
+type entryKey struct {
+	tap      *tap
+	from, to string
+	port     uint16
+	dir      string
+	folded   bool
+}
+
+// entry is one edge of one tap.
+type entry struct {
+	from, to Party        // as told, with addresses not resolved
+	hbone    bool         // something says that it is HBONE
+	other    bool         // something says that it is not
+	addrs    []netip.Addr // of the server
+	flows    Counts       // by connection
+	posture  Counts       // the most of a window
+	window   string       // the window that open is of
+	open     Counts       // what was last said of it
+	faults   map[string]Counts
+}
+
+// Add adds one record. input names what it was read from. The error says why the line is
+// not a record.
+func (s *Side) Add(line []byte, input string) error {
+	r, err := parse(line)
+	if err != nil {
+		return err
+	}
+	s.watch.Records++
+	t, fresh := s.tapOf(r, input)
+	if t == nil {
+		s.watch.NoRoom++
+		return nil
+	}
+	u := t.runOf(r.Meshtls.Run)
+	if fresh || u == nil {
+		u = t.newRun(r.Meshtls.Run)
+	}
+	if r.Meshtls.Run != "" && r.Event.Sequence > 0 && s.repeated(u, r) {
+		s.watch.Repeats++
+		return nil
+	}
+	s.cover(t, u, r)
+	switch r.Event.Dataset {
+	case postures, flows:
+		s.watch.Edges = true
+		s.edge(t, r)
+	case findings:
+		s.edge(t, r)
+	}
+	return nil
+}
+
+// tapOf returns the tap that a record is of, nil where there is no room for it.
+func (s *Side) tapOf(r *record, input string) (t *tap, fresh bool) {
+	k := tapKey{uid: bounded(r.Kubernetes.Pod.UID)}
+	if k.uid == "" {
+		k = tapKey{input: input, uid: r.workload(), local: localEnd(r)}
+	}
+	if t := s.taps[k]; t != nil {
+		return t, false
+	}
+	if len(s.taps) >= maxTaps {
+		return nil, false
+	}
+	t = &tap{name: r.workload(), namespace: bounded(r.Kubernetes.Namespace), runs: map[string]*run{}}
+	if bounded(r.Kubernetes.Pod.UID) == "" {
+		t.input = s.inputOf(input)
+	}
+	for _, text := range r.Kubernetes.Pod.IP {
+		if a := address(text); a.IsValid() && len(t.addrs) < maxAddrs {
+			t.addrs = append(t.addrs, a)
+		}
+	}
+	if k.local.IsValid() {
+		t.addrs = append(t.addrs, k.local)
+	}
+	s.taps[k] = t
+	return t, true
+}
+
+// inputOf returns when an input was at work. There are as many as the caller has named.
+func (s *Side) inputOf(name string) *run {
+	if s.inputs[name] == nil {
+		s.inputs[name] = &run{}
+	}
+	return s.inputs[name]
+}
+
+// localEnd returns the local address of a record without an identity, as its direction
+// tells it.
+func localEnd(r *record) netip.Addr {
+	from, to := r.Source.IP, r.Destination.IP
+	if e := r.Meshtls.Edge; e != nil && from == "" {
+		from, to = e.From, e.To
+	}
+	switch r.Network.Direction {
+	case "egress", "internal":
+		return address(from)
+	case "ingress":
+		return address(to)
+	}
+	return netip.Addr{}
+}
+
+func (t *tap) runOf(id string) *run { return t.runs[id] }
+
+// maxRuns bounds the runs of one tap that are told apart.
+const maxRuns = 64
+
+func (t *tap) newRun(id string) *run {
+	if len(t.runs) >= maxRuns || len(id) > maxName {
+		id = ""
+		if u := t.runs[id]; u != nil {
+			return u
+		}
+	}
+	u := &run{sequences: map[string]*sequence{}}
+	t.runs[strings.Clone(id)] = u
+	return u
+}
+
+// cover notes when a tap was at work, and what it missed.
+func (s *Side) cover(t *tap, u *run, r *record) {
+	from, to := stamp(r.Event.Start), stamp(r.Event.End)
+	if r.Event.Dataset == ofTap || from == 0 || to < from { // its span is that of the whole run
+		from, to = stamp(r.Timestamp), stamp(r.Timestamp)
+	}
+	widen(&u.start, &u.end, from, to)
+	widen(&s.watch.Start, &s.watch.End, from, to)
+	if t.input != nil {
+		widen(&t.input.start, &t.input.end, from, to)
+	}
+	c, x := &r.Meshtls.Coverage, &r.Meshtls.Tap
+	if r.Event.Dataset == postures || r.Event.Dataset == ofTap {
+		s.watch.Dropped = max(s.watch.Dropped, c.Dropped)
+		if c.Dropped+c.Evicted+c.CutShort > 0 || len(c.Undecoded) > 0 || len(c.Uncaptured) > 0 || x.Blind || x.EdgesGone+x.EdgesFolded > 0 || r.Event.Action == "degraded" {
+			t.lossy = true
+		}
+		if !slices.Contains(t.filters, c.Filter) && len(t.filters) < maxFilters && len(c.Filter) <= maxLine {
+			t.filters = append(t.filters, strings.Clone(c.Filter))
+		}
+	}
+	t.lossy = t.lossy || r.Rule.ID == "tap-blind"
+}
+
+func widen(start, end *int64, from, to int64) {
+	if from == 0 {
+		return
+	}
+	if *start == 0 || from < *start {
+		*start = from
+	}
+	*end = max(*end, to)
+}
+
+// edge adds what a record says of an edge. Traffic within the pod, and what is not between
+// workloads, is none.
+func (s *Side) edge(t *tap, r *record) {
+	m := r.Meshtls
+	if m.Scope != "wire" || m.Class != "workload" || r.Network.Direction == "internal" {
+		if m.Scope == "pod" || r.Network.Direction == "internal" {
+			s.watch.Within++
+		}
+		return
+	}
+	k := entryKey{tap: t, dir: r.Network.Direction}
+	e := entry{}
+	s.ends(t, r, &k, &e)
+	if !k.folded && (k.from == "" || k.to == "") {
+		return
+	}
+	g := s.entries[k]
+	if g == nil {
+		if len(s.entries) >= maxEdges {
+			s.watch.NoRoom++
+			return
+		}
+		g = &e
+		s.entries[k] = g
+	}
+	if a := address(r.Destination.IP); a.IsValid() && !slices.Contains(g.addrs, a) && len(g.addrs) < maxAddrs {
+		g.addrs = append(g.addrs, a)
+	}
+	g.recognize(r, k.port)
+	g.add(r)
+}
+
+// ends fills in the ends of the edge that a record is of.
+func (s *Side) ends(t *tap, r *record, k *entryKey, e *entry) {
+	m := r.Meshtls
+	from, to, port := r.Source.IP, r.Destination.IP, r.Destination.Port
+	if x := m.Edge; x != nil {
+		k.folded = x.Folded
+		from, to, port = x.From, x.To, x.Port
+	}
+	if k.folded {
+		return
+	}
+	e.from, e.to = party(from, ""), party(to, "")
+	local, peer := Party{Name: t.name}, Party{Name: peerName(m, t.namespace)}
+	switch r.Network.Direction {
+	case "egress":
+		if local.named() {
+			e.from = local
+		}
+		if peer.named() {
+			e.to = peer
+		}
+	case "ingress":
+		if local.named() {
+			e.to = local
+		}
+		if peer.named() {
+			e.from = peer
+		}
+	default:
+		if peer.named() {
+			e.to = peer
+		}
+	}
+	k.from, k.to, k.port = e.from.String(), e.to.String(), port
+}
+
+// party returns an end that is an address, or else a name: a network, or a name in an edge.
+func party(text, namespace string) Party {
+	if a := address(text); a.IsValid() {
+		return Party{Addr: a}
+	}
+	return Party{Name: service(text, namespace)}
+}
+
+// peerName returns the peer's name, empty where it has none but an address.
+func peerName(m *said, namespace string) string {
+	if m.Peer.Name == "" || address(m.Peer.Name).IsValid() {
+		return ""
+	}
+	return service(m.Peer.Name, namespace)
+}

@@ -1,0 +1,287 @@
+package migration
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// link is a client and a server.
+type link struct{ from, to Party }
+
+// lane is what was seen of a link at one port, or of its HBONE.
+type lane struct {
+	by   map[string]*Counts // by direction: what both ends tell is the same connections
+	used bool               // an edge of the other side was matched to it
+}
+
+func (l *lane) add(dir string, c *Counts) {
+	if l.by == nil {
+		l.by = map[string]*Counts{}
+	}
+	if l.by[dir] == nil {
+		l.by[dir] = &Counts{}
+	}
+	l.by[dir].plus(c)
+}
+
+func (l *lane) counts() (c Counts) {
+	if l == nil {
+		return c
+	}
+	kinds := Counts{}
+	for _, x := range l.by {
+		kinds.most(x)
+	}
+	for _, x := range l.by {
+		y := *x
+		y.label(&kinds)
+		c.most(&y)
+	}
+	return c
+}
+
+// label gives mutual TLS of which one end's tap does not know the kind the one that the other
+// end's tap knows.
+func (c *Counts) label(known *Counts) {
+	switch {
+	case c.Sidecar > 0 || c.HBONE > 0 || known.Sidecar > 0 && known.HBONE > 0:
+	case known.Sidecar > 0:
+		c.Sidecar, c.MTLS = c.MTLS, 0
+	case known.HBONE > 0:
+		c.HBONE, c.MTLS = c.MTLS, 0
+	}
+}
+
+// pair is all that was seen of a link.
+type pair struct {
+	link
+	ports  map[uint16]*lane
+	tunnel *lane // HBONE, nil: none
+	addrs  []netip.Addr
+}
+
+// place is an address of a server as one client sees it.
+type place struct {
+	from Party
+	addr netip.Addr
+}
+
+// view is what a Side has seen, with addresses put in the place of which a tap of the same
+// side says whose they are.
+type view struct {
+	side     *Side
+	ids      map[netip.Addr]string // workloads; empty: of several
+	pairs    map[link]*pair
+	alias    map[string][]string // the workloads that a service's connections went to
+	services map[string][]string // the opposite
+	places   map[place][]*pair
+	folded   map[Party]*Counts // by the tap's own end
+	taps     map[Party][]*tap
+	networks map[string]bool // that stand for public addresses in edges
+	sources  map[Party]*watched
+	absent   map[Party][]string // what unwatched returned
+	nowhere  bool               // there are connections without a point of view
+}
+
+func newView(s *Side) *view {
+	v := &view{
+		side: s, ids: map[netip.Addr]string{}, pairs: map[link]*pair{}, alias: map[string][]string{}, services: map[string][]string{},
+		places: map[place][]*pair{}, folded: map[Party]*Counts{}, taps: map[Party][]*tap{}, networks: map[string]bool{},
+		sources: map[Party]*watched{}, absent: map[Party][]string{},
+	}
+	for _, t := range s.taps {
+		v.identify(t)
+	}
+	v.watching()
+	for _, e := range s.entries {
+		for _, p := range [...]Party{e.from, e.to} {
+			if strings.IndexByte(p.Name, '/') > 0 && !strings.HasPrefix(p.Name, "spiffe:") {
+				v.networks[p.Name] = true
+			}
+		}
+	}
+	for k, e := range s.entries {
+		v.put(k, e)
+	}
+	v.merge()
+	for _, p := range v.pairs {
+		for _, a := range p.addrs {
+			at := place{p.from, a}
+			v.places[at] = append(v.places[at], p)
+		}
+	}
+	return v
+}
+
+// identify notes whose addresses a tap has.
+func (v *view) identify(t *tap) {
+	for _, q := range t.sequences() {
+		if q.untold || q.missing() > 0 {
+			t.missing = true
+		}
+	}
+	if t.name == "" {
+		for _, a := range t.addrs {
+			v.taps[Party{Addr: a}] = append(v.taps[Party{Addr: a}], t)
+		}
+		v.nowhere = v.nowhere || len(t.addrs) == 0
+		return
+	}
+	own := Party{Name: t.name}
+	v.taps[own] = append(v.taps[own], t)
+	for _, a := range t.addrs {
+		if was, ok := v.ids[a]; ok && was != t.name {
+			v.ids[a] = ""
+		} else {
+			v.ids[a] = t.name
+		}
+	}
+}
+
+func (t *tap) sequences() (all []*sequence) {
+	for _, u := range t.runs {
+		for _, q := range u.sequences {
+			all = append(all, q)
+		}
+	}
+	return all
+}
+
+// resolve names an address: by the tap whose it is, or by the network that stands for it in
+// an edge.
+func (v *view) resolve(p Party) Party {
+	if p.named() {
+		return p
+	}
+	if name := v.ids[p.Addr]; name != "" {
+		return Party{Name: name}
+	}
+	bits := 64
+	if p.Addr.Is4() {
+		bits = 24
+	}
+	if n, err := p.Addr.Prefix(bits); err == nil && v.networks[n.String()] {
+		return Party{Name: n.String()}
+	}
+	return p
+}
+
+// put adds an edge of a tap to its pair.
+func (v *view) put(k entryKey, e *entry) {
+	counts := e.total()
+	if k.folded {
+		own := Party{Name: k.tap.name}
+		if !own.named() && len(k.tap.addrs) > 0 {
+			own = Party{Addr: k.tap.addrs[0]}
+		}
+		if v.folded[own] == nil {
+			v.folded[own] = &Counts{}
+		}
+		v.folded[own].plus(&counts)
+		return
+	}
+	if !counts.seen() {
+		return
+	}
+	l := link{v.resolve(e.from), v.resolve(e.to)}
+	p := v.pairOf(l)
+	for _, a := range e.addrs {
+		if w := v.ids[a]; w != "" && e.to.named() && w != l.to.Name && !e.tunnel() {
+			v.alias[l.to.Name] = with(v.alias[l.to.Name], w)
+			v.services[w] = with(v.services[w], l.to.Name)
+		}
+		p.know(a)
+	}
+	p.know(e.to.Addr)
+	if e.tunnel() {
+		if p.tunnel == nil {
+			p.tunnel = &lane{}
+		}
+		p.tunnel.add(k.dir, &counts)
+		return
+	}
+	if p.ports[k.port] == nil {
+		p.ports[k.port] = &lane{}
+	}
+	p.ports[k.port].add(k.dir, &counts)
+}
+
+func (v *view) pairOf(l link) *pair {
+	if v.pairs[l] == nil {
+		v.pairs[l] = &pair{link: l, ports: map[uint16]*lane{}}
+	}
+	return v.pairs[l]
+}
+
+func (p *pair) know(a netip.Addr) {
+	if a.IsValid() && !slices.Contains(p.addrs, a) && len(p.addrs) < maxAddrs {
+		p.addrs = append(p.addrs, a)
+	}
+}
+
+func with(list []string, s string) []string {
+	if slices.Contains(list, s) || len(list) >= maxAddrs {
+		return list
+	}
+	return append(list, s)
+}
+
+// merge joins what the server's tap says of a client, under the name of its workload, with
+// what the client's tap says, under the one service by which it reached that workload.
+func (v *view) merge() {
+	for l, p := range v.pairs {
+		var of []*pair
+		for _, s := range v.services[l.to.Name] {
+			if x := v.pairs[link{l.from, Party{Name: s}}]; x != nil && x != p && l.to.named() {
+				of = append(of, x)
+			}
+		}
+		if len(of) != 1 {
+			continue
+		}
+		for port, x := range p.ports {
+			if of[0].ports[port] == nil {
+				of[0].ports[port] = &lane{}
+			}
+			of[0].ports[port].join(x)
+		}
+		if p.tunnel != nil {
+			if of[0].tunnel == nil {
+				of[0].tunnel = &lane{}
+			}
+			of[0].tunnel.join(p.tunnel)
+		}
+		delete(v.pairs, l)
+	}
+}
+
+func (l *lane) join(o *lane) {
+	for dir, c := range o.by {
+		l.add(dir, c)
+	}
+}
+
+// sorted returns the pairs in order.
+func (v *view) sorted() []*pair {
+	list := make([]*pair, 0, len(v.pairs))
+	for _, p := range v.pairs {
+		list = append(list, p)
+	}
+	slices.SortFunc(list, func(a, b *pair) int { return cmp.Or(compare(a.from, b.from), compare(a.to, b.to)) })
+	return list
+}
+
+func compare(a, b Party) int {
+	return cmp.Or(strings.Compare(a.Name, b.Name), a.Addr.Compare(b.Addr))
+}
+
+func (p *pair) sortedPorts() []uint16 {
+	list := make([]uint16, 0, len(p.ports))
+	for port := range p.ports {
+		list = append(list, port)
+	}
+	slices.Sort(list)
+	return list
+}

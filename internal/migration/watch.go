@@ -1,0 +1,92 @@
+package migration
+
+// watched is how one source was watched on one side.
+type watched struct {
+	spans          []int64 // of each of its taps, in ns
+	longest        int64
+	lossy, missing bool
+	filters        map[string]bool
+}
+
+// watching sums up the taps of each source.
+func (v *view) watching() {
+	for source, taps := range v.taps {
+		w := &watched{filters: map[string]bool{}}
+		for _, t := range taps {
+			span := t.watched()
+			w.spans, w.longest = append(w.spans, span), max(w.longest, span)
+			w.lossy = w.lossy || t.lossy || t.input != nil && t.input.lossy
+			w.missing = w.missing || t.missing
+			for _, f := range t.filters {
+				w.filters[f] = true
+			}
+		}
+		v.sources[source] = w
+	}
+}
+
+// watched is how long a tap was at work, in ns.
+func (t *tap) watched() (sum int64) {
+	if t.input != nil {
+		return t.input.end - t.input.start
+	}
+	for _, u := range t.runs {
+		sum += u.end - u.start
+	}
+	return sum
+}
+
+// unwatched returns why it means nothing that a source was not seen to have an edge on this
+// side, as it has on the other: nothing, where it was watched for as long and nothing was
+// lost.
+func (v *view) unwatched(other *view, source Party) []string {
+	if known, ok := v.absent[source]; ok {
+		return known
+	}
+	reasons := v.doubts(other, source)
+	v.absent[source] = reasons
+	return reasons
+}
+
+func (v *view) doubts(other *view, source Party) (reasons []string) {
+	if v.side.partial || v.side.skipped > 0 || v.side.watch.NoRoom > 0 {
+		reasons = append(reasons, "not_all_read")
+	}
+	if !v.side.watch.Edges {
+		reasons = append(reasons, "no_edges_read")
+	}
+	w, was := v.sources[source], other.sources[source]
+	switch {
+	case w == nil && v.nowhere && !source.named():
+		return append(reasons, "point_of_view")
+	case w == nil:
+		return append(reasons, "source_not_watched")
+	case was == nil:
+		was = &watched{longest: other.side.watch.End - other.side.watch.Start}
+	}
+	if w.lossy {
+		reasons = append(reasons, "packets_lost")
+	}
+	if w.missing {
+		reasons = append(reasons, "records_lost")
+	}
+	for f := range w.filters {
+		if f != "" && !was.filters[f] {
+			reasons = append(reasons, "filtered")
+			break
+		}
+	}
+	long := 0
+	for _, span := range w.spans {
+		if span >= max(least, was.longest) {
+			long++
+		}
+	}
+	switch {
+	case long == 0:
+		reasons = append(reasons, "too_short")
+	case long < len(was.spans):
+		reasons = append(reasons, "fewer_pods")
+	}
+	return reasons
+}

@@ -1,0 +1,249 @@
+package report
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/migration"
+)
+
+// Migration writes what became of each edge: the answer first ("4 edges: 1 lost mutual TLS, 3
+// kept mutual TLS"), then the edges, then why, then what both sides rest on. The error is
+// that of w.
+func Migration(w io.Writer, r *migration.Result, o Options) error {
+	t := &text{Options: o}
+	t.wrap("", migrationTally(r))
+	t.migrationTable(r)
+	t.migrationWhy(r)
+	t.heading("Seen")
+	t.migrationSide("before", &r.Before, r.Folded[0])
+	t.migrationSide("after", &r.After, r.Folded[1])
+	t.migrationNotes(r)
+	_, err := w.Write(t.buf.Bytes())
+	return err
+}
+
+// changes are the words of changes.
+var changes = map[migration.Change]string{
+	migration.Kept: "kept", migration.Lost: "lost", migration.Gained: "gained", migration.Covered: "covered", migration.Unchanged: "unchanged",
+	migration.Other: "changed", migration.Gone: "gone", migration.New: "new", migration.NotEnough: "not enough seen",
+}
+
+// states are the words of states.
+var states = map[migration.State]string{
+	migration.NotSeen: "not seen", migration.MTLS: "mutual TLS", migration.MTLSSidecar: "mutual TLS by sidecar", migration.MTLSHBONE: "mutual TLS by HBONE",
+	migration.Mixed: "partly mutual TLS", migration.TLS: "TLS", migration.TLSUnclear: "TLS, mutual or not", migration.Encrypted: "encrypted, not TLS",
+	migration.Plaintext: "plaintext", migration.Failed: "failed handshakes", migration.Unjudged: "unjudged",
+}
+
+func migrationTally(r *migration.Result) string {
+	if len(r.Edges) == 0 {
+		return "No edges: neither side has a connection between workloads on the wire."
+	}
+	var parts []string
+	for _, c := range migration.Changes {
+		n := r.Count(c)
+		if n == 0 {
+			continue
+		}
+		what := changes[c]
+		switch c { //nolint:exhaustive // the others say it by themselves
+		case migration.Kept, migration.Lost, migration.Gained:
+			what += " mutual TLS"
+		case migration.Covered:
+			what += " by HBONE"
+		case migration.Unchanged, migration.Other:
+			what += " without mutual TLS"
+		}
+		parts = append(parts, fmt.Sprintf("%d %s", n, what))
+	}
+	return fmt.Sprintf("%s: %s", plural(uint64(len(r.Edges)), "edge"), strings.Join(parts, ", "))
+}
+
+// migrationTable writes a row for each edge.
+func (t *text) migrationTable(r *migration.Result) {
+	if len(r.Edges) == 0 {
+		return
+	}
+	rows := [][columns]string{{"CHANGE", "FROM", "TO", "BEFORE", "AFTER", "MATCHED BY"}}
+	for i := range r.Edges {
+		e := &r.Edges[i]
+		basis := string(e.Basis)
+		if basis == "" {
+			basis = "-"
+		}
+		rows = append(rows, [columns]string{changes[e.Change], clean(e.From.String()), clean(migrationTo(e)), state(&e.Before), state(&e.After), basis})
+	}
+	t.buf.WriteByte('\n')
+	if t.Width > 0 {
+		fit(rows, t.Width)
+	}
+	widths := measure(rows)
+	for i, cells := range rows {
+		t.migrationRow(cells, widths, i == 0)
+	}
+}
+
+func (t *text) migrationRow(cells [columns]string, widths [columns]int, head bool) {
+	var b strings.Builder
+	b.WriteString(strings.Repeat(" ", indent))
+	for c, cell := range cells {
+		pad := strings.Repeat(" ", widths[c]-utf8.RuneCountInString(cell)+between)
+		switch {
+		case head:
+			cell = t.paint(dim, cell)
+		case c == 0:
+			cell = t.change(cell)
+		}
+		b.WriteString(cell + pad)
+	}
+	t.buf.WriteString(strings.TrimRight(b.String(), " ") + "\n")
+}
+
+// change paints a change.
+func (t *text) change(s string) string {
+	switch s {
+	case changes[migration.Lost]:
+		return t.paint(red, s)
+	case changes[migration.Kept], changes[migration.Gained]:
+		return t.paint(green, s)
+	case changes[migration.NotEnough]:
+		return t.paint(yellow, s)
+	}
+	return s
+}
+
+// migrationTo is the server with its port.
+func migrationTo(e *migration.Edge) string {
+	to := e.To.String()
+	switch {
+	case e.Port == 0:
+		return to + " (HBONE)"
+	case strings.Count(to, ":") > 1 && !strings.Contains(to, "//"):
+		to = "[" + to + "]"
+	}
+	return to + ":" + strconv.Itoa(int(e.Port))
+}
+
+// state is what an edge was on one side, with the ports at which it was seen where they are
+// others.
+func state(l *migration.Look) string {
+	s := states[l.State]
+	var ports []string
+	for _, p := range l.Ports {
+		ports = append(ports, strconv.Itoa(int(p)))
+	}
+	switch {
+	case len(ports) == 0 || l.State == migration.MTLSHBONE:
+		return s
+	case len(ports) == 1:
+		return s + " (port " + ports[0] + ")"
+	}
+	return s + " (ports " + strings.Join(ports, ", ") + ")"
+}
+
+// migrationWhy writes for each edge what was seen on both sides, and what stands in the way.
+func (t *text) migrationWhy(r *migration.Result) {
+	if len(r.Edges) == 0 {
+		return
+	}
+	t.heading("Why")
+	for i := range r.Edges {
+		e := &r.Edges[i]
+		parts := []string{"before " + counted(&e.Before) + ", after " + counted(&e.After)}
+		for _, code := range e.Reasons {
+			word := migration.Reasons[code]
+			if word == "" {
+				word = clean(code)
+			}
+			parts = append(parts, word)
+		}
+		t.wrap("  "+t.change(changes[e.Change])+"  ", clean(e.From.String())+" > "+clean(migrationTo(e))+": "+strings.Join(parts, "; "))
+	}
+}
+
+// counted says how many connections of each kind were seen.
+func counted(l *migration.Look) string {
+	c := &l.Counts
+	var parts []string
+	for _, k := range []struct {
+		n    uint64
+		what string
+	}{
+		{c.Plaintext, "plaintext"}, {c.TLS, "TLS without a client certificate"}, {c.Encrypted, "encrypted by other means than TLS"},
+		{c.Sidecar, "mutual TLS by sidecar"}, {c.HBONE, "mutual TLS by HBONE"}, {c.MTLS, "mutual TLS"},
+		{c.Unclear, "TLS that may be mutual or not"}, {c.Unjudged, "unjudged"}, {c.Failed, "failed"},
+	} {
+		if k.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", k.n, k.what))
+		}
+	}
+	if len(parts) == 0 {
+		return "not seen"
+	}
+	return strings.Join(parts, " and ")
+}
+
+// migrationSide writes what one side rests on, and what was not seen of it.
+func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
+	span := "no time"
+	if w.Start != 0 {
+		span = stretch(w.Start, w.End)
+	}
+	t.wrap("  ", fmt.Sprintf("%s: %s of %s, %s; %d packets lost", name, plural(w.Records, "record"), plural(uint64(w.Taps), "tap"), span, w.Dropped))
+	for _, line := range []struct {
+		n    uint64
+		what string
+	}{
+		{w.Repeats, "%s came twice and counted once"},
+		{w.Missing, "%s missing, by the sequence numbers"},
+		{w.Within, "%s of what stays within a pod, which is not compared"},
+		{w.NoRoom, "%s without room for their edge: their edges are not listed"},
+	} {
+		if line.n > 0 {
+			t.wrap("  ", name+": "+fmt.Sprintf(line.what, plural(line.n, "record")))
+		}
+	}
+	if w.Skipped > 0 {
+		t.wrap("  ", fmt.Sprintf("%s: %s not read: not a record", name, plural(w.Skipped, "line")))
+	}
+	if folded > 0 {
+		t.wrap("  ", fmt.Sprintf("%s: %s that may be less than mutual TLS counted without their edge, for lack of room in the tap", name, plural(folded, "connection")))
+	}
+	if w.Records > 0 && !w.Edges {
+		t.wrap("  ", name+": findings only: edges without a fault are not in them, so give postures too")
+	}
+}
+
+// migrationNotes says what cannot be known of these edges.
+func (t *text) migrationNotes(r *migration.Result) {
+	has := func(f func(*migration.Edge) bool) uint64 {
+		n := uint64(0)
+		for i := range r.Edges {
+			if f(&r.Edges[i]) {
+				n++
+			}
+		}
+		return n
+	}
+	pairs := has(func(e *migration.Edge) bool {
+		return e.Basis == migration.ByPair || e.Port != 0 && slices.Contains(e.After.Ports, 15008)
+	})
+	if pairs > 0 {
+		t.wrap("  ", "HBONE has one port (15008) and encrypts the port and the service inside: it stands for all services between two workloads.")
+	}
+	if n := has(func(e *migration.Edge) bool { return e.Basis == migration.ByAddress }); n > 0 {
+		t.wrap("  ", fmt.Sprintf("%s matched by address: that holds where no other pod was given the address in between.", plural(n, "edge")))
+	}
+	if n := has(func(e *migration.Edge) bool {
+		return e.Basis == "" && e.Change == migration.NotEnough && (nameless(e.From) || nameless(e.To))
+	}); n > 0 {
+		t.wrap("  ", fmt.Sprintf("%s with an end that only has an address could not be matched: pods get new addresses when they restart, and a waypoint takes the place of a peer.", plural(n, "edge")))
+	}
+}
+
+func nameless(p migration.Party) bool { return p.Name == "" }

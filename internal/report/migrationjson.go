@@ -1,0 +1,110 @@
+package report
+
+import (
+	"encoding/json"
+	"io"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/migration"
+)
+
+// The comparison as JSON: schema/migration.schema.json describes it.
+type migrationDoc struct {
+	Schema int                      `json:"schema"`
+	Before migrationWatch           `json:"before"`
+	After  migrationWatch           `json:"after"`
+	Counts map[migration.Change]int `json:"changes"`
+	Edges  []migrationEdge          `json:"edges"`
+}
+
+type migrationWatch struct {
+	Start   string `json:"start,omitempty"`
+	End     string `json:"end,omitempty"`
+	Records uint64 `json:"records"`
+	Repeats uint64 `json:"repeated_records"`
+	Missing uint64 `json:"missing_records"`
+	Within  uint64 `json:"records_within_pods"`
+	NoRoom  uint64 `json:"records_without_room"`
+	Skipped uint64 `json:"unread_lines"`
+	Taps    int    `json:"taps"`
+	Dropped uint64 `json:"dropped"`
+	Folded  uint64 `json:"folded_connections"`
+	Edges   bool   `json:"has_edges"`
+}
+
+type migrationEdge struct {
+	From    migrationEnd     `json:"from"`
+	To      migrationEnd     `json:"to"`
+	Port    uint16           `json:"port,omitempty"`
+	Change  migration.Change `json:"change"`
+	Basis   migration.Basis  `json:"matched_by,omitempty"`
+	Reasons []string         `json:"reasons,omitempty"`
+	Before  migrationLook    `json:"before"`
+	After   migrationLook    `json:"after"`
+}
+
+type migrationEnd struct {
+	Name string `json:"name,omitempty"`
+	IP   string `json:"ip,omitempty"`
+}
+
+type migrationLook struct {
+	State       migration.State  `json:"state"`
+	Ports       []uint16         `json:"ports,omitempty"`
+	Connections *migrationCounts `json:"connections,omitempty"`
+}
+
+type migrationCounts struct {
+	Sidecar   uint64 `json:"mtls_sidecar"`
+	HBONE     uint64 `json:"mtls_hbone"`
+	MTLS      uint64 `json:"mtls"`
+	TLS       uint64 `json:"tls"`
+	Unclear   uint64 `json:"tls_unclear"`
+	Encrypted uint64 `json:"encrypted"`
+	Plaintext uint64 `json:"plaintext"`
+	Failed    uint64 `json:"failed"`
+	Unjudged  uint64 `json:"unjudged"`
+}
+
+// MigrationJSON writes a comparison as one indented JSON object. The error is that of w.
+func MigrationJSON(w io.Writer, r *migration.Result) error {
+	out := migrationDoc{
+		Schema: 1, Before: watchOf(&r.Before, r.Folded[0]), After: watchOf(&r.After, r.Folded[1]),
+		Counts: map[migration.Change]int{}, Edges: []migrationEdge{},
+	}
+	for _, c := range migration.Changes {
+		out.Counts[c] = r.Count(c)
+	}
+	for i := range r.Edges {
+		e := &r.Edges[i]
+		out.Edges = append(out.Edges, migrationEdge{
+			From: endOf(e.From), To: endOf(e.To), Port: e.Port, Change: e.Change, Basis: e.Basis, Reasons: e.Reasons, Before: lookOf(&e.Before), After: lookOf(&e.After),
+		})
+	}
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(out)
+}
+
+func watchOf(w *migration.Watch, folded uint64) migrationWatch {
+	return migrationWatch{
+		Start: stamp(w.Start), End: stamp(w.End), Records: w.Records, Repeats: w.Repeats, Missing: w.Missing, Within: w.Within, NoRoom: w.NoRoom, Skipped: w.Skipped,
+		Taps: w.Taps, Dropped: w.Dropped, Folded: folded, Edges: w.Edges,
+	}
+}
+
+func endOf(p migration.Party) migrationEnd {
+	if p.Name != "" || !p.Addr.IsValid() {
+		return migrationEnd{Name: p.Name}
+	}
+	return migrationEnd{IP: p.Addr.String()}
+}
+
+func lookOf(l *migration.Look) migrationLook {
+	out := migrationLook{State: l.State, Ports: l.Ports}
+	if l.State != migration.NotSeen {
+		c := migrationCounts(l.Counts)
+		out.Connections = &c
+	}
+	return out
+}
