@@ -26,7 +26,7 @@ TOOLS   := $(CURDIR)/.cache/bin
 SIZE_LIMIT := 12000000
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-stress pure test-kafka test-cluster chart race fuzz filters lint fmt bench microbench demo image corpus compare tlslab soak cross size clean
+.PHONY: help build test test-stress pure test-kafka test-cluster chart race fuzz filters lint fmt bench microbench demo image corpus compare tlslab ambient soak cross size clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -111,6 +111,10 @@ compare: build ## compare the tap with tshark on every capture here and beside t
 tlslab: ## let real TLS stacks talk, write their captures and truth anew, score them (root; ONLY=regexp of cases)
 	@tools/setup.sh tlslab
 	test/tlslab/run.sh '$(ONLY)'
+
+ambient: ## the lab of an ambient mesh: in-pod redirection, HBONE, and taps in all pods (root; UPDATE=1: write its table and captures anew)
+	@tools/setup.sh test
+	tools/tidy.sh $(GOTEST) -count=1 -v $(TESTFLAGS) ./test/ambient/... $(if $(UPDATE),-update)
 
 soak: ## judge 100,000 damaged captures of real TLS stacks
 	$(GO) test ./test/tlslab -count=1 -run '^TestMutations$$' -mutations=100000 -v

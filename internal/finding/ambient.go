@@ -47,9 +47,10 @@ func (p *policy) enroll(j *verdict.Judged) {
 }
 
 // unprotected says in a sentence that plaintext of an enrolled pod is how enrollment fails:
-// empty, or a clause that begins with a semicolon.
-func (p *policy) unprotected(j *verdict.Judged) string {
-	if j.Verdict != verdict.Plaintext {
+// empty, or a clause that begins with a semicolon. It is empty where nothing better is
+// expected: ambient leaves the kubelet's probes and link-local addresses alone by design.
+func (p *policy) unprotected(j *verdict.Judged, x Expect) string {
+	if j.Verdict != verdict.Plaintext || x != ExpectMTLS && x != ExpectTLS {
 		return ""
 	}
 	how := map[string]string{verdict.DirectionEgress: "left", verdict.DirectionIngress: "arrived"}[j.Direction]

@@ -1,0 +1,133 @@
+package ambient_test
+
+import (
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
+	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
+)
+
+// TestAmbient lets a mesh of stand-ins for ztunnel work, with taps in all pods, and holds
+// what they say, live and of captures, to the logs of the proxies and applications.
+func TestAmbient(t *testing.T) {
+	const attempts = 3 // a ring may drop packets on a busy machine, which says nothing
+	for n := range attempts {
+		dropped := false
+		t.Run(fmt.Sprint("attempt ", n+1), func(t *testing.T) { dropped = ambient(t) })
+		if !dropped {
+			return
+		}
+	}
+	t.Errorf("packets were dropped in each of %d attempts", attempts)
+}
+
+var droppedPackets = regexp.MustCompile(`"dropped":[1-9]`)
+
+func ambient(t *testing.T) (dropped bool) {
+	tap := buildTap(t)
+	w := newWorld(t, cmp.Or(os.Getenv("AMBIENT_OUT"), t.TempDir())) // captures to look at, where they are wanted
+	w.start(t, tap)
+	var list []connection
+	for i := range scenarios {
+		list = append(list, w.play(t, &scenarios[i])...)
+		if t.Failed() {
+			return false
+		}
+	}
+	for _, p := range w.pods {
+		lines, dropped := p.end(t)
+		if dropped || slices.ContainsFunc(lines, droppedPackets.MatchString) {
+			t.Logf("packets of %s were dropped: again", p.name)
+			return true
+		}
+		hold(t, list, p.name, statements(t, p.name, lines), p.declared(), func(c *connection, s said) { c.live = s })
+		hold(t, list, p.name, readCaptures(t, tap, p.name, p.files()...), false, func(c *connection, s said) { c.read = s })
+	}
+	if got := table(list); !t.Failed() || !*update {
+		golden(t, "table.txt", got, *update)
+		t.Logf("\n%s", got)
+	}
+	if *update && !t.Failed() {
+		keep(t, w, list)
+	}
+	return false
+}
+
+// play plays a scenario and returns its connections, as the logs have them.
+func (w *world) play(t *testing.T, s *scenario) (list []connection) {
+	t.Helper()
+	before := map[string]int{}
+	for _, p := range w.pods {
+		before[p.name] = len(p.log.Events())
+	}
+	s.run(t, w)
+	for _, p := range w.pods {
+		var events []standin.Event
+		eventually.True(t, s.name+": the log of "+p.name, func() bool {
+			events = p.log.Events()[before[p.name]:]
+			return len(events) >= s.events[p.name]
+		}, func() string { return fmt.Sprintf("%+v", events) })
+		slices.SortStableFunc(events, func(a, b standin.Event) int { return cmp.Compare(a.Kind, b.Kind) })
+		for i := range events {
+			if e := &events[i]; !e.Inner {
+				list = append(list, connection{scenario: s.name, pod: p.name, kind: e.Kind, truth: s.truth(e), client: e.Client, server: e.Server})
+			}
+		}
+	}
+	return list
+}
+
+// truth says what a connection was, by the log of who had its socket.
+func (s *scenario) truth(e *standin.Event) string {
+	switch e.Kind {
+	case standin.HBONEOut, standin.HBONEIn:
+		truth := truthMutual
+		if e.Resumed {
+			truth += ", resumed"
+		}
+		return truth + " with " + strings.TrimPrefix(e.Peer, "spiffe://cluster.local/ns/lab/sa/")
+	case standin.Relayed:
+		return truthMutual + " of others"
+	case standin.Redirected, standin.Delivered, within:
+		if s.oneWay {
+			return truthOwnTLS
+		}
+		return truthPod
+	case standin.Refused:
+		return truthRefused
+	case probeIn:
+		return truthProbe
+	}
+	if s.oneWay {
+		return truthOneWay
+	}
+	return truthWire
+}
+
+// keep keeps captures and their truth for TestCaptures.
+func keep(t *testing.T, w *world, list []connection) {
+	t.Helper()
+	for _, p := range w.pods {
+		for _, file := range p.files() {
+			b, err := os.ReadFile(file)
+			must(t, err)
+			var packed bytes.Buffer
+			z, err := gzip.NewWriterLevel(&packed, gzip.BestCompression)
+			must(t, err)
+			_, err = z.Write(b)
+			must(t, err)
+			must(t, z.Close())
+			must(t, os.WriteFile(filepath.Join("testdata", filepath.Base(file)+".gz"), packed.Bytes(), 0o644)) //nolint:gosec // testdata is for everybody
+		}
+	}
+	must(t, os.WriteFile(filepath.Join("testdata", truthFile), appendTruth(nil, list), 0o644)) //nolint:gosec // as before
+}

@@ -1,0 +1,338 @@
+// Package ambient_test is a lab of an ambient mesh: see README.md.
+package ambient_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"text/tabwriter"
+)
+
+var update = flag.Bool("update", false, "let the lab write its table, its captures and their truth anew")
+
+// Truths: what a connection was, by the logs of those who had its sockets.
+const (
+	truthMutual  = "mutual TLS" // with more behind it
+	truthPod     = "plaintext in the pod"
+	truthWire    = "plaintext on the wire"
+	truthProbe   = "plaintext probe"
+	truthRefused = "handshake refused"
+	truthOneWay  = "TLS without a client certificate"
+	truthOwnTLS  = truthOneWay + ", in the pod"
+)
+
+// connection is one connection as one pod's log has it, with what the tap of that pod says,
+// live and of captures.
+type connection struct {
+	scenario, pod, kind, truth string
+	client, server             netip.AddrPort
+	live, read                 said
+}
+
+// said is what a tap says of a connection.
+type said struct {
+	verdict, scope, mesh, auth, class string
+	resumed                           bool
+	findings                          []string // their rules and severities; +words: in the words of ambient
+}
+
+func (s *said) String() string {
+	parts := []string{s.verdict, s.scope}
+	for _, x := range []string{s.mesh, s.auth} {
+		if x != "" {
+			parts = append(parts, x)
+		}
+	}
+	if s.resumed {
+		parts = append(parts, "resumed")
+	}
+	if s.class != "workload" && s.class != "" {
+		parts = append(parts, "class "+s.class)
+	}
+	return strings.Join(append([]string{strings.Join(parts, " ")}, s.findings...), ", ")
+}
+
+// column is what the table has of s. Whether a refusal shows is a matter of moments, so of
+// refused handshakes it has only what must not be said.
+func (c *connection) column(s *said) string {
+	if c.truth == truthRefused && s.verdict != "mtls" && s.verdict != "plaintext" && len(s.findings) == 0 {
+		return "neither mtls nor plaintext"
+	}
+	return s.String()
+}
+
+func (s *said) has(rule string) bool {
+	return slices.ContainsFunc(s.findings, func(f string) bool { return strings.HasPrefix(f, rule+" ") })
+}
+
+// record is what is looked at of a tap's records.
+type record struct {
+	Event struct {
+		Dataset  string
+		Severity int
+	}
+	Rule                struct{ ID string }
+	Message             string
+	Source, Destination struct {
+		IP   netip.Addr
+		Port uint16
+	}
+	Network struct{ Transport string }
+	TLS     struct{ Resumed bool }
+	Meshtls struct {
+		Verdict, Scope, Class, Mesh string
+		TLS                         struct {
+			ClientAuth string `json:"client_auth"`
+		}
+	}
+}
+
+// healthPort is the port of the tap's own in each pod; connections to it are the test's.
+const healthPort = 9469
+
+// counts reports whether a record is of a connection of the lab.
+func (r *record) counts() bool {
+	return r.Event.Dataset == "meshtls.flow" && r.Network.Transport == "tcp" && r.Destination.Port != healthPort && r.Source.Port != healthPort
+}
+
+func (r *record) edge() string {
+	return fmt.Sprintf("%s > %s:%d", r.Source.IP, r.Destination.IP, r.Destination.Port)
+}
+
+type tuple struct{ client, server netip.AddrPort }
+
+// words are what a finding says of plaintext of an enrolled pod.
+var words = regexp.MustCompile(`; the pod (is enrolled in ambient|speaks HBONE of an ambient mesh), but this connection (left|arrived) in plaintext`)
+
+// statements sorts the records of a tap by connection. Each connection has one.
+func statements(t *testing.T, name string, lines []string) map[tuple]said {
+	t.Helper()
+	findings := map[string][]string{}
+	out := map[tuple]said{}
+	var flows []record
+	for _, line := range lines {
+		var r record
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if r.counts() {
+			flows = append(flows, r)
+		}
+		if r.Event.Dataset == "meshtls.finding" {
+			f := fmt.Sprint(r.Rule.ID, " ", r.Event.Severity)
+			if words.MatchString(r.Message) {
+				f += " +words"
+			}
+			if at := findings[r.edge()]; !slices.Contains(at, f) {
+				findings[r.edge()] = append(at, f)
+			}
+		}
+	}
+	for _, r := range flows {
+		key := tuple{netip.AddrPortFrom(r.Source.IP, r.Source.Port), netip.AddrPortFrom(r.Destination.IP, r.Destination.Port)}
+		if _, ok := out[key]; ok {
+			t.Errorf("%s: two connections %v", name, key)
+		}
+		m := &r.Meshtls
+		s := said{verdict: m.Verdict, scope: m.Scope, mesh: m.Mesh, auth: m.TLS.ClientAuth, class: m.Class, resumed: r.TLS.Resumed}
+		if m.Scope == "wire" {
+			s.findings = findings[r.edge()]
+		}
+		out[key] = s
+	}
+	return out
+}
+
+// wrong says what should have been said instead of s, empty if s is right. declared says
+// that the tap was told of the mesh, so that it expects mutual TLS.
+func (c *connection) wrong(s *said, declared bool) string {
+	unknown := s.verdict == "unknown" || s.verdict == "tls" && s.auth == "unknown"
+	switch {
+	case strings.HasPrefix(c.truth, truthMutual):
+		if s.verdict != "mtls" && !unknown || s.scope != "wire" || len(s.findings) > 0 || s.mesh != "istio_ambient" {
+			return "HBONE on the wire, mutual TLS, without a finding"
+		}
+	case c.truth == truthPod || c.truth == truthOwnTLS:
+		if s.verdict != "plaintext" && c.truth == truthPod || s.verdict == "mtls" || s.scope != "pod" || len(s.findings) > 0 {
+			return c.truth + ", without a finding"
+		}
+	case c.truth == truthWire:
+		if s.verdict != "plaintext" || s.scope != "wire" || !s.has("plaintext-edge") || s.mesh != "" {
+			return "plaintext on the wire, found"
+		}
+		if declared && !slices.ContainsFunc(s.findings, func(f string) bool { return strings.HasSuffix(f, "+words") }) {
+			return "a finding in the words of ambient"
+		}
+	case c.truth == truthProbe:
+		if s.verdict != "plaintext" || s.scope != "wire" || declared && (s.class != "probe" || len(s.findings) > 0) {
+			return "a probe"
+		}
+	case c.truth == truthRefused:
+		if s.verdict == "mtls" || s.verdict == "plaintext" || s.has("plaintext-edge") {
+			return "neither mutual TLS nor plaintext"
+		}
+	case c.truth == truthOneWay:
+		if s.verdict != "tls" || s.mesh != "" || declared && !s.has("tls-not-mutual") {
+			return "TLS that is not mutual, of no mesh"
+		}
+	default:
+		return "a truth that is known here"
+	}
+	return ""
+}
+
+// hold holds what a tap says of a pod's connections to the truth, and fills in what was
+// said by set. What is left of statements is of no connection.
+func hold(t *testing.T, list []connection, pod string, from map[tuple]said, declared bool, set func(*connection, said)) {
+	t.Helper()
+	for i := range list {
+		c := &list[i]
+		if c.pod != pod {
+			continue
+		}
+		key := tuple{c.client, c.server}
+		s, ok := from[key]
+		if !ok {
+			t.Errorf("%s, %s, %s: nothing is said of %s", c.scenario, pod, c.kind, key)
+			continue
+		}
+		delete(from, key)
+		set(c, s)
+		if want := c.wrong(&s, declared); want != "" {
+			t.Errorf("%s, %s, %s %s: %s, want %s", c.scenario, pod, c.kind, key, s.String(), want)
+		}
+	}
+	for key, s := range from {
+		t.Errorf("%s: nobody knows of %s, %s", pod, key, s.String())
+	}
+}
+
+func (k tuple) String() string { return k.client.String() + " > " + k.server.String() }
+
+// podNames are the pods of the lab, in the order of their addresses.
+var podNames = []string{"a", "b", "c", "broken", "waypoint", "gateway"}
+
+func addressOf(pod string) netip.Addr {
+	return netip.AddrFrom4([4]byte{10, 88, 0, byte(slices.Index(podNames, pod) + 1)})
+}
+
+// buildTap builds the tap as it is released.
+func buildTap(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "tap.exe") // a name that all systems run
+	cmd := exec.Command("go", "build", "-o", file, "../../cmd/tap")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return file
+}
+
+// readCaptures is `tap read` of a pod's captures, from its point of view.
+func readCaptures(t *testing.T, tap, pod string, files ...string) map[tuple]said {
+	t.Helper()
+	args := append([]string{"read", "--output=json", "--emit=findings,flows", "--local=" + addressOf(pod).String()}, files...)
+	cmd := exec.Command(tap, args...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("tap read: %v: %s", err, &stderr)
+	}
+	return statements(t, pod+", read", strings.Split(strings.TrimSpace(string(out)), "\n"))
+}
+
+// table lists connections with what was said of them.
+func table(list []connection) []byte {
+	var b bytes.Buffer
+	out := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
+	fmt.Fprintln(out, "scenario\t| pod\t| by its log\t| truth\t| live\t| tap read --local")
+	for i := range list {
+		c := &list[i]
+		fmt.Fprintf(out, "%s\t| %s\t| %s\t| %s\t| %s\t| %s\n", c.scenario, c.pod, c.kind, c.truth, c.column(&c.live), c.column(&c.read))
+	}
+	out.Flush()
+	return b.Bytes()
+}
+
+// golden holds got to a file.
+func golden(t *testing.T, name string, got []byte, write bool) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if write {
+		if err := os.WriteFile(file, got, 0o644); err != nil { //nolint:gosec // testdata is for everybody
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; write it anew with -update and read the difference. Got:\n%s", file, got)
+	}
+}
+
+// Truth on disk: a line for each connection, with tabs.
+const truthFile = "truth.tsv"
+
+func appendTruth(b []byte, list []connection) []byte {
+	for i := range list {
+		c := &list[i]
+		b = fmt.Appendf(b, "%s\t%s\t%s\t%s\t%s\t%s\n", c.scenario, c.pod, c.kind, c.truth, c.client, c.server)
+	}
+	return b
+}
+
+func readTruth(t *testing.T) (list []connection) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", truthFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if len(f) != 6 {
+			t.Fatalf("%s: %q", truthFile, line)
+		}
+		list = append(list, connection{scenario: f[0], pod: f[1], kind: f[2], truth: f[3], client: netip.MustParseAddrPort(f[4]), server: netip.MustParseAddrPort(f[5])})
+	}
+	return list
+}
+
+// TestCaptures reads the captures of a run of the lab from the point of view of each pod.
+// It needs neither root nor Linux. The last column of the lab's table is what it has to say.
+func TestCaptures(t *testing.T) {
+	list := readTruth(t)
+	tap := buildTap(t)
+	for _, pod := range podNames {
+		files, err := filepath.Glob(filepath.Join("testdata", pod+"-*.pcap.gz"))
+		if err != nil || len(files) != 2 {
+			t.Fatalf("%s: %d captures, %v", pod, len(files), err)
+		}
+		hold(t, list, pod, readCaptures(t, tap, pod, files...), false, func(c *connection, s said) { c.read = s })
+	}
+	b, err := os.ReadFile(filepath.Join("testdata", "table.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")[1:]
+	if len(lines) != len(list) {
+		t.Fatalf("%d connections in the table, %d in the captures", len(lines), len(list))
+	}
+	for i := range list {
+		columns := strings.Split(lines[i], " | ")
+		if got := list[i].column(&list[i].read); got != strings.TrimSpace(columns[len(columns)-1]) {
+			t.Errorf("%s, %s: %s\nthe table has\n%s", list[i].scenario, list[i].pod, got, lines[i])
+		}
+	}
+}

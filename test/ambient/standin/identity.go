@@ -1,0 +1,118 @@
+package standin
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"math/big"
+	"net/url"
+	"time"
+)
+
+// Authority is the mesh's certificate authority.
+type Authority struct {
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+	pool *x509.CertPool
+}
+
+// NewAuthority makes an authority.
+func NewAuthority() (*Authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{Organization: []string{"cluster.local"}},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return &Authority{key, cert, pool}, nil
+}
+
+// Identity is a workload's certificate, spiffe://cluster.local/ns/NAMESPACE/sa/ACCOUNT.
+type Identity struct {
+	SPIFFE string
+	cert   tls.Certificate
+	pool   *x509.CertPool
+}
+
+// Identity issues the certificate of a service account, as istiod does: without a subject,
+// for a day.
+func (a *Authority) Identity(namespace, account string) (*Identity, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	id := &url.URL{Scheme: "spiffe", Host: "cluster.local", Path: "/ns/" + namespace + "/sa/" + account}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: serial, URIs: []*url.URL{id},
+		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, a.cert, &key.PublicKey, a.key)
+	if err != nil {
+		return nil, err
+	}
+	return &Identity{id.String(), tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, a.pool}, nil
+}
+
+// client returns the settings of an HBONE client: no server name, h2 alone. ztunnel never
+// resumes; Envoy, which waypoints are, does, with a cache.
+func (id *Identity) client(cache tls.ClientSessionCache) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{id.cert},
+		InsecureSkipVerify: true, //nolint:gosec // there is no name to verify: VerifyConnection verifies the chain
+		VerifyConnection:   id.verify, ClientSessionCache: cache,
+	}
+}
+
+// verify verifies the server's chain. HBONE names no server, so the name is not looked at.
+func (id *Identity) verify(s tls.ConnectionState) error {
+	if len(s.PeerCertificates) == 0 {
+		return errors.New("no certificate")
+	}
+	_, err := s.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: id.pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	return err
+}
+
+// server returns the settings of an HBONE server.
+func (id *Identity) server() *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{id.cert},
+		ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: id.pool,
+	}
+}
+
+// spiffeOf returns the SPIFFE ID that the peer showed, empty if none.
+func spiffeOf(s *tls.ConnectionState) string {
+	if len(s.PeerCertificates) == 0 || len(s.PeerCertificates[0].URIs) == 0 {
+		return ""
+	}
+	return s.PeerCertificates[0].URIs[0].String()
+}
+
+// Certificates returns the identity's certificate, for a client or server of a test's own.
+func (id *Identity) Certificates() []tls.Certificate { return []tls.Certificate{id.cert} }
+
+// OneWay returns the settings of a server that asks for no certificate.
+func (id *Identity) OneWay(alpn ...string) *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: alpn, Certificates: []tls.Certificate{id.cert}}
+}

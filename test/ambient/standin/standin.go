@@ -1,0 +1,199 @@
+// Package standin stands in for ztunnel, waypoints and gateways of an ambient mesh: it
+// opens sockets inside the network namespaces of pods while its process is outside of
+// them, as ztunnel does, and speaks HBONE, which is HTTP/2 CONNECT over mutual TLS 1.3 at
+// port 15008. It is for tests.
+//
+// The data path follows istio-cni (cni/pkg/iptables) and ztunnel (src/inpod, src/proxy),
+// written anew here: what a pod's processes send is redirected to port 15001, plaintext
+// that arrives to 15006, and HBONE is accepted at 15008. What a proxy delivers to the
+// pod's own application has the original client's address as its source, and runs on lo.
+package standin
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Ports and marks of the data path: cni/pkg/iptables/iptables.go of istio/istio.
+const (
+	PortOutbound  = 15001
+	PortPlaintext = 15006
+	PortHBONE     = 15008
+
+	mark      = 0x539 // of the proxy's own packets
+	connMark  = 0x111 // of connections that the proxy makes within the pod
+	markBits  = 0xfff
+	pathTable = 100
+)
+
+// ProbeSource is the address that the node gives the kubelet's probes (HOST_PROBE_SNAT_IP).
+var ProbeSource = netip.MustParseAddr("169.254.7.127")
+
+// Namespace is a network namespace without a name or a process of its own: it ends with
+// the last descriptor of it.
+type Namespace struct{ f *os.File }
+
+// NewNamespace makes a namespace whose lo is up. It needs CAP_SYS_ADMIN.
+func NewNamespace() (*Namespace, error) {
+	var n Namespace
+	err := onThread(func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("make a network namespace: %w", err)
+		}
+		var err error
+		n.f, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &n, n.Run("ip link set lo up")
+}
+
+// Path returns a path to the namespace, for ip(8) and nsenter(1), valid until Close.
+func (n *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.f.Fd()) }
+
+// Close releases the namespace.
+func (n *Namespace) Close() error { return n.f.Close() }
+
+// Do calls f on a thread that is in the namespace: the sockets that f opens are the
+// namespace's from then on, whoever uses them.
+func (n *Namespace) Do(f func() error) error {
+	return onThread(func() error {
+		if err := unix.Setns(int(n.f.Fd()), unix.CLONE_NEWNET); err != nil {
+			return fmt.Errorf("enter a network namespace: %w", err)
+		}
+		return f()
+	})
+}
+
+// onThread calls f on a thread that f may move to another namespace, and moves it back.
+// A thread that cannot be moved back ends with its goroutine.
+func onThread(f func() error) error {
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			done <- err
+			return
+		}
+		err = f()
+		if back := unix.Setns(home, unix.CLONE_NEWNET); back == nil {
+			runtime.UnlockOSThread()
+		}
+		unix.Close(home)
+		done <- err
+	}()
+	return <-done
+}
+
+// Run runs commands in the namespace, one a line; words are separated by blanks.
+func (n *Namespace) Run(commands string) error {
+	for line := range strings.Lines(commands) {
+		words := strings.Fields(line)
+		if len(words) == 0 {
+			continue
+		}
+		if err := n.Command("", words...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Command runs a command in the namespace with a standard input.
+func (n *Namespace) Command(stdin string, words ...string) error {
+	cmd := exec.Command("nsenter", append([]string{"--net=" + n.Path(), "--"}, words...)...) //nolint:gosec // words of the tests
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", strings.Join(words, " "), err, out)
+	}
+	return nil
+}
+
+// redirection are the rules that istio-cni has in an enrolled pod, for IPv4, in nftables.
+const redirection = `
+table ip istio {
+	chain mangle_prerouting {
+		type filter hook prerouting priority mangle
+		meta mark & 0xfff == 0x539 ct mark set 0x111
+	}
+	chain mangle_output {
+		type route hook output priority mangle
+		ct mark & 0xfff == 0x111 meta mark set ct mark
+	}
+	chain nat_prerouting {
+		type nat hook prerouting priority dstnat
+		ip saddr 169.254.7.127 meta l4proto tcp accept
+		ip daddr != 127.0.0.1 tcp dport != 15008 meta mark & 0xfff != 0x539 redirect to :15006
+	}
+	chain nat_output {
+		type nat hook output priority -100
+		ip daddr 169.254.7.127 meta l4proto tcp accept
+		meta l4proto tcp meta mark & 0xfff == 0x111 accept
+		oifname "lo" ip daddr != 127.0.0.1 accept
+		ip daddr != 127.0.0.1 meta l4proto tcp meta mark & 0xfff != 0x539 redirect to :15001
+	}
+}
+`
+
+// Redirect installs the in-pod redirection: what istio-cni does where it enrolls a pod.
+func (n *Namespace) Redirect() error {
+	return errors.Join(n.Command(redirection, "nft", "-f", "-"), n.Run(fmt.Sprintf(`
+		ip rule add fwmark 0x%x/0x%x pref 32764 lookup %d
+		ip route add local 0.0.0.0/0 dev lo table %d
+	`, connMark, markBits, pathTable, pathTable)))
+}
+
+// Kinds of an Event: what one end of a connection is, by who has the socket.
+const (
+	Redirected = "redirected"      // a connection of the pod's application, accepted at 15001 on lo
+	Delivered  = "delivered"       // made by the proxy to the pod's application, on lo
+	HBONEOut   = "hbone out"       // HBONE that the proxy made
+	HBONEIn    = "hbone in"        // HBONE that the proxy accepted
+	PlainOut   = "passthrough out" // what the application sent, without HBONE, on the wire
+	PlainIn    = "passthrough in"  // what arrived without HBONE, accepted at 15006
+	Relayed    = "relayed"         // bytes of an inner HBONE, which a gateway hands on as they are
+	Refused    = "refused"         // a handshake that the proxy refused
+)
+
+// Event is a line of a proxy's log: one connection, as the proxy knows it.
+type Event struct {
+	Time           time.Time
+	Kind           string
+	Client, Server netip.AddrPort // as on the wire; of a Redirected one where the application meant to go
+	Peer           string         // SPIFFE ID in the certificate that the peer showed, empty without HBONE
+	Resumed        bool
+	Inner          bool // HBONE within another one: no connection of its own
+}
+
+// Log collects events. The zero value is ready; it is safe for concurrent use.
+type Log struct {
+	mu     sync.Mutex
+	events []Event
+}
+
+// Add adds an event.
+func (l *Log) Add(e Event) {
+	e.Time = time.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.events = append(l.events, e)
+}
+
+// Events returns what was logged so far.
+func (l *Log) Events() []Event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]Event(nil), l.events...)
+}
