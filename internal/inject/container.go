@@ -22,6 +22,7 @@ const (
 	envWorkloadName = "TAP_WORKLOAD_NAME"
 	envLocalProxy   = "TAP_LOCAL_PROXY"
 	envDeclaredSkip = "TAP_DECLARED_SKIP"
+	envAmbient      = "TAP_AMBIENT"
 	envProbePorts   = "TAP_PROBE_PORTS"
 	envMetricsPorts = "TAP_METRICS_PORTS"
 	envUntil        = "TAP_UNTIL"
@@ -109,6 +110,9 @@ func (r *run) env() []corev1.EnvVar {
 	proxy, skip := r.pod.proxy(r.ns)
 	set(envLocalProxy, proxy)
 	set(envDeclaredSkip, strings.Join(skip, ","))
+	if r.cfg.Settings.env(envAmbient) == "" { // the platform's word counts in place of the labels
+		set(envAmbient, r.pod.ambient(r.ns))
+	}
 	if r.cfg.Settings.env(envProbePorts) == "" { // the platform's word counts in place of the pod's
 		set(envProbePorts, strings.Join(r.pod.probed(), ","))
 	}
@@ -180,9 +184,13 @@ func downward(minor int) []corev1.EnvVar {
 	return env
 }
 
-// freePort returns a port from want on that no container of the pod declares. 0 if want is 0 or nothing is free.
-func (p *pod) freePort(want int32) int32 {
+// freePort returns a port from want on that no container of the pod declares, and ztunnel does
+// not take in a pod of an ambient mesh. 0 if want is 0 or nothing is free.
+func (p *pod) freePort(want int32, ns *Namespace) int32 {
 	var taken []int
+	if p.ambient(ns) != "" {
+		taken = slices.Clone(ztunnelPorts)
+	}
 	p.each(func(c *container) {
 		for _, port := range c.Ports {
 			taken = append(taken, port.ContainerPort)

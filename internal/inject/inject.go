@@ -154,7 +154,7 @@ func Tap(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	if !ok {
 		return r.result
 	}
-	r.port = r.pod.freePort(*cfg.Settings.MetricsPort)
+	r.port = r.pod.freePort(*cfg.Settings.MetricsPort, ns)
 	if detail := r.size(); detail != "" {
 		return r.skip(ReasonQuota, detail)
 	}

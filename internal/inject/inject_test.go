@@ -295,9 +295,31 @@ spec: {initContainers: [{name: istio-proxy, image: p, restartPolicy: Always}], c
 	"linkerd by namespace": {pod: `{spec: {containers: [{name: a, image: a}, {name: linkerd-proxy, image: p}]}}`, ns: func(ns *Namespace) {
 		ns.Annotations = map[string]string{"config.linkerd.io/skip-outbound-ports": "9092-9094"}
 	}, also: wantProxy("linkerd", "9092,9093,9094")},
-	"consul":            {pod: `{spec: {containers: [{name: a, image: a}, {name: consul-dataplane-web, image: p}]}}`, also: wantProxy("consul", "")},
-	"kuma":              {pod: `{spec: {containers: [{name: kuma-sidecar, image: p}]}}`, also: wantProxy("kuma", "")},
-	"osm":               {pod: `{metadata: {labels: {osm-proxy-uuid: x}}, spec: {containers: [{name: envoy, image: p}]}}`, also: wantProxy("osm", "")},
+	"consul":               {pod: `{spec: {containers: [{name: a, image: a}, {name: consul-dataplane-web, image: p}]}}`, also: wantProxy("consul", "")},
+	"kuma":                 {pod: `{spec: {containers: [{name: kuma-sidecar, image: p}]}}`, also: wantProxy("kuma", "")},
+	"osm":                  {pod: `{metadata: {labels: {osm-proxy-uuid: x}}, spec: {containers: [{name: envoy, image: p}]}}`, also: wantProxy("osm", "")},
+	"ambient by namespace": {pod: plain, ns: labeled(labelDataplane, "ambient"), also: wantAmbient("istio")},
+	"ambient by pod": {pod: `
+metadata: {labels: {istio.io/dataplane-mode: ambient}, annotations: {ambient.istio.io/bypass-inbound-capture: "true", ambient.istio.io/dns-capture: "false"}}
+spec: {containers: [{name: a, image: a, readinessProbe: {httpGet: {port: 8080, path: /ready}}}]}
+`, settings: `{metricsPort: 15006}`, also: func(t *testing.T, p corev1.Pod) {
+		wantAmbient("istio")(t, p)
+		if listen, probes := env(p, "TAP_LISTEN"), env(p, "TAP_PROBE_PORTS"); listen != ":15007" || probes != "8080/ready" {
+			t.Errorf("TAP_LISTEN=%s, which ztunnel may need; TAP_PROBE_PORTS=%s", listen, probes)
+		}
+	}},
+	"ambient by namespace, not for the pod": {pod: `{metadata: {labels: {istio.io/dataplane-mode: none}}, spec: {containers: [{name: a, image: a}]}}`, ns: labeled(labelDataplane, "ambient"), also: wantAmbient("")},
+	"ambient in a namespace that says none": {pod: `{metadata: {labels: {istio.io/dataplane-mode: ambient}}, spec: {containers: [{name: a, image: a}]}}`, ns: labeled(labelDataplane, "none"), also: wantAmbient("istio")},
+	"ambient by the annotation":             {pod: `{metadata: {annotations: {ambient.istio.io/redirection: enabled}}, spec: {containers: [{name: a, image: a}]}}`, also: wantAmbient("istio")},
+	"not ambient any more":                  {pod: `{metadata: {labels: {istio.io/dataplane-mode: none}, annotations: {ambient.istio.io/redirection: enabled}}, spec: {containers: [{name: a, image: a}]}}`, also: wantAmbient("")},
+	"ambient, with a sidecar": {pod: `
+metadata: {annotations: {sidecar.istio.io/status: '{"initContainers":["istio-init"]}'}}
+spec: {containers: [{name: a, image: a}, {name: istio-proxy, image: p}]}
+`, ns: labeled(labelDataplane, "ambient"), also: func(t *testing.T, p corev1.Pod) { wantAmbient("")(t, p); wantProxy("istio", "")(t, p) }},
+	"ambient, by the platform":                {pod: plain, settings: `{env: [{name: TAP_AMBIENT, value: cilium}]}`, ns: labeled(labelDataplane, "ambient"), also: wantAmbient("cilium")},
+	"Cilium's ztunnel":                        {pod: plain, ns: labeled(labelCilium, "true"), also: wantAmbient("cilium")},
+	"Cilium's ztunnel, off":                   {pod: plain, ns: labeled(labelCilium, "false"), also: wantAmbient("")},
+	"Cilium's ztunnel, by a label of the pod": {pod: `{metadata: {labels: {io.cilium/mtls-enabled: "true"}}, spec: {containers: [{name: a, image: a}]}}`, also: wantAmbient("")},
 	"an envoy":          {pod: `{spec: {containers: [{name: envoy, image: p}]}}`, also: wantProxy("", "")},
 	"volumes of a copy": {pod: `{spec: {containers: [{name: a, image: a}], volumes: [{name: meshtls-tap-config, emptyDir: {}}, {name: meshtls-tap-no-token, emptyDir: {}}]}}`},
 	"fields of the future": {pod: `
@@ -362,6 +384,28 @@ func wantProxy(proxy, skip string) func(*testing.T, corev1.Pod) {
 	return func(t *testing.T, p corev1.Pod) {
 		if a, b := env(p, "TAP_LOCAL_PROXY"), env(p, "TAP_DECLARED_SKIP"); a != proxy || b != skip {
 			t.Errorf("proxy %q, skip %q; want %q, %q", a, b, proxy, skip)
+		}
+	}
+}
+
+func labeled(key, value string) func(*Namespace) {
+	return func(ns *Namespace) { ns.Labels[key] = value }
+}
+
+// wantAmbient holds a pod to what the tap knows of its ambient mesh, and to settings of the mesh
+// that stay what they were: the webhook adds nothing to the pod's metadata but its status.
+func wantAmbient(want string) func(*testing.T, corev1.Pod) {
+	return func(t *testing.T, p corev1.Pod) {
+		if got := env(p, "TAP_AMBIENT"); got != want {
+			t.Errorf("TAP_AMBIENT=%q, want %q", got, want)
+		}
+		for key := range p.Annotations {
+			if strings.Contains(key, "istio.io/") && !strings.HasPrefix(key, "ambient.istio.io/") && key != annotationSidecar {
+				t.Errorf("annotation %s", key)
+			}
+		}
+		if p.Spec.InitContainers[0].Name != Name {
+			t.Error("the tap is not the first container: it would miss the pod's first connections")
 		}
 	}
 }

@@ -171,6 +171,9 @@ func (r *run) exclude() map[string]string {
 		r.warn("the Kafka ports stay in the mesh: TAP_KAFKA_BROKERS names none")
 		return nil
 	case m == nil:
+		if r.pod.ambient(r.ns) != "" {
+			r.warn("the Kafka ports stay in the mesh: an ambient mesh takes no port out")
+		}
 		return nil
 	}
 	list := m.annotation(m.excludeOutbound, r.ns, r.pod)

@@ -52,7 +52,11 @@ spec: {containers: [{name: a, image: a}]}`, settings: brokers, ns: labels("istio
 			settings: brokers}, "consul.hashicorp.com/transparent-proxy-exclude-outbound-ports", "9094,9095"},
 		"named": {scene{pod: plain, settings: strings.Replace(brokers, "env: [", "env: [{name: TAP_MESH, value: kuma}, ", 1)},
 			"traffic.kuma.io/exclude-outbound-ports", "9094,9095"},
-		"no mesh":    {scene{pod: plain, settings: brokers}, "", ""},
+		"no mesh": {scene{pod: plain, settings: brokers}, "", ""},
+		"ambient": {scene{pod: plain, settings: brokers, ns: labels(labelDataplane, "ambient"),
+			warnings: []string{"the Kafka ports stay in the mesh: an ambient mesh takes no port out"}}, "", ""},
+		"Cilium's ztunnel": {scene{pod: plain, settings: brokers, ns: labels(labelCilium, "true"),
+			warnings: []string{"the Kafka ports stay in the mesh: an ambient mesh takes no port out"}}, "", ""},
 		"no brokers": {scene{pod: plain, settings: `{excludeKafkaPort: true}`, warnings: []string{"TAP_KAFKA_BROKERS names none"}}, "", ""},
 		"not asked":  {scene{pod: plain, settings: strings.Replace(brokers, "true", "false", 1), ns: labels("istio-injection", "enabled")}, "", ""},
 		"asked by the namespace": {scene{pod: plain, settings: strings.Replace(brokers, "true", "false", 1), ns: func(ns *Namespace) {
