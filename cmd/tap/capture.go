@@ -23,6 +23,7 @@ type capture struct {
 	packets int      // read so far
 	skips   skips
 	source  packetSource
+	classic *classic // source, if it is one
 }
 
 // packetSource is one file format. next fills in p, but for its Interface, and returns
@@ -73,7 +74,8 @@ func openCapture(r io.Reader) (c *capture, err error) {
 	case magic == ngSection:
 		c.source, err = newNG(c.in, &c.skips)
 	case isClassic(magic), isClassic(bits.ReverseBytes32(magic)):
-		c.source, err = newClassic(c.in)
+		c.classic, err = newClassic(c.in)
+		c.source = c.classic
 	default:
 		err = errNotCapture
 	}
@@ -96,6 +98,16 @@ func (c *capture) next(p *flow.Packet) (iface int, err error) {
 		err = fmt.Errorf("corrupt in packet %d, which begins at byte %d: %w", c.packets+1, at, err)
 	}
 	return iface, err
+}
+
+// quick is next for a packet that stands in the buffer whole, as nearly every one of a pcap file
+// does. Else it does nothing and returns false.
+func (c *capture) quick(p *flow.Packet) bool {
+	if c.classic == nil || !c.classic.quick(p) {
+		return false
+	}
+	c.packets++
+	return true
 }
 
 // unzip puts a decompressor below. Positions are those of the decompressed file.

@@ -31,6 +31,10 @@ type classic struct {
 	header int   // bytes of a packet's header
 	minor  uint16
 	old    bool // the two lengths of a packet's header are swapped
+
+	usual  bool   // as tcpdump writes it, of a link type that flow decodes
+	ahead  []byte // what is buffered and not stepped over
+	passed int    // bytes before ahead that in does not know to be stepped over
 }
 
 func newClassic(in *bufio.Reader) (*classic, error) {
@@ -52,6 +56,7 @@ func newClassic(in *bufio.Reader) (*classic, error) {
 		return nil, err
 	}
 	c.skip(head)
+	c.usual = !c.big && c.header == 16 && !c.old && c.minor == 4 && decodable(c.link)
 	return c, nil
 }
 
@@ -89,13 +94,48 @@ func (c *classic) uint32(b []byte) uint32 {
 // next reads a packet record (draft-ietf-opsawg-pcap, section 5). p.Data is valid until
 // the next call.
 func (c *classic) next(p *flow.Packet) (int, error) {
+	c.pass()
+	err := c.read(p)
+	if c.usual {
+		c.ahead, _ = c.in.Peek(c.in.Buffered())
+	}
+	return 0, err
+}
+
+// quick is next for a packet that stands in the buffer whole, in a file of the usual kind. Else
+// it returns false, and next reads it.
+func (c *classic) quick(p *flow.Packet) bool {
+	const header = 16
+	if b := c.ahead; len(b) >= header {
+		captured, length := uint(binary.LittleEndian.Uint32(b[8:])), uint(binary.LittleEndian.Uint32(b[12:]))
+		if captured <= uint(len(b)-header) && captured <= min(length, maxPacket) {
+			p.Time = int64(binary.LittleEndian.Uint32(b))*1e9 + int64(binary.LittleEndian.Uint32(b[4:]))*c.scale
+			p.Data, p.Length = b[header:header+captured], int(length)
+			p.Link, p.Tunnels, p.Zone = c.link, true, 0
+			c.ahead = b[header+captured:]
+			c.passed += int(header + captured)
+			return true
+		}
+	}
+	c.pass()
+	return false
+}
+
+// pass steps over the packets that quick has taken.
+func (c *classic) pass() {
+	_, _ = c.in.Discard(c.passed)
+	c.ahead, c.passed = nil, 0
+}
+
+// read is next, but for what quick needs.
+func (c *classic) read(p *flow.Packet) error {
 	head, err := c.in.Peek(c.header)
 	if err != nil {
 		c.skip(head)
 		if len(head) > 0 && errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, err
+		return err
 	}
 	at := int64(c.uint32(head))*1e9 + int64(c.uint32(head[4:]))*c.scale
 	captured, length := int(c.uint32(head[8:])), int(c.uint32(head[12:]))
@@ -104,9 +144,9 @@ func (c *classic) next(p *flow.Packet) (int, error) {
 	}
 	switch {
 	case captured > maxPacket:
-		return 0, fmt.Errorf("a packet of %d bytes, expected %d at most", captured, maxPacket)
+		return fmt.Errorf("a packet of %d bytes, expected %d at most", captured, maxPacket)
 	case captured > length:
-		return 0, fmt.Errorf("%d bytes captured of a packet of %d", captured, length)
+		return fmt.Errorf("%d bytes captured of a packet of %d", captured, length)
 	}
 	record, err := c.in.Peek(c.header + captured)
 	c.skip(record)
@@ -114,10 +154,10 @@ func (c *classic) next(p *flow.Packet) (int, error) {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, err
+		return err
 	}
 	fill(p, at, record[c.header:], length, c.link)
-	return 0, nil
+	return nil
 }
 
 // skip steps over what Peek returned, which stays where it is until the buffer is filled

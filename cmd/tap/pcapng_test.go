@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -305,6 +306,9 @@ func FuzzCapture(f *testing.F) {
 		}
 		if c.position() > int64(len(file)) && file[0] != 0x1f {
 			t.Errorf("at byte %d of %d", c.position(), len(file))
+		}
+		if got, want := readOut(bytes.NewReader(file), true), readOut(bytes.NewReader(file), false); !slices.Equal(got, want) {
+			t.Errorf("the short way reads %q, want %q", got, want)
 		}
 	})
 }

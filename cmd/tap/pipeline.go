@@ -24,7 +24,7 @@ type pipeline struct {
 	interfaces []string        // their names, by flow.Packet.Interface; empty: not known
 	failed     uint64          // connections that the dissector gave up on
 	faults     uint64          // see contain
-	outside    bool            // where packets come from is at work, see addSome
+	latest     int64           // time of the latest packet that addAll has taken
 	fault      func(cause any) // is called at each, mu is held; nil: nothing
 	defaultCut bool            // packets are cut by the default filter, and by nothing else
 
@@ -80,29 +80,37 @@ func (p *pipeline) add(packet *flow.Packet) {
 	p.take(packet)
 }
 
-// addAll takes the packets that next returns, until it returns nil.
-func (p *pipeline) addAll(next func() *flow.Packet) {
-	for over := false; !over; {
-		over = p.addSome(next)
+// addAll takes packets. The engine's time moves on with them.
+func (p *pipeline) addAll(packets []flow.Packet) {
+	for len(packets) > 0 {
+		packets = packets[p.addSome(packets):]
 	}
 }
 
-// addSome is addAll, but returns false after a packet that caused a panic.
-func (p *pipeline) addSome(next func() *flow.Packet) (over bool) {
+// addSome takes packets up to one that causes a panic, and returns how many that are.
+func (p *pipeline) addSome(packets []flow.Packet) (n int) {
 	defer p.contain()
-	for !over {
-		p.outside = true
-		packet := next()
-		if p.outside = false; packet != nil {
-			p.take(packet)
+	for n < len(packets) {
+		packet := &packets[n]
+		n++
+		if packet.Time > p.latest {
+			p.latest = packet.Time
+			p.engine.Tick(p.latest)
 		}
-		over = packet == nil
+		p.take(packet)
 	}
-	return over
+	return n
 }
 
 func (p *pipeline) take(packet *flow.Packet) {
 	p.table.Add(packet)
+	if p.memory.Held() > p.maxPending || p.judge.Held() > p.maxConclusions {
+		p.shed()
+	}
+}
+
+// shed ends connections until what is held is within its bounds.
+func (p *pipeline) shed() {
 	for more := true; more && p.memory.Held() > p.maxPending; {
 		more = p.table.Shed(false)
 	}
@@ -115,11 +123,8 @@ func (p *pipeline) take(packet *flow.Packet) {
 // the connections in the table as if they had been evicted, and starts with an empty table.
 func (p *pipeline) contain() {
 	cause := recover()
-	switch {
-	case cause == nil:
+	if cause == nil {
 		return
-	case p.outside:
-		panic(cause)
 	}
 	p.faults++
 	p.table.Renew()

@@ -30,9 +30,12 @@ func newProgress(out io.Writer, name string, size int64) *progress {
 
 // step tells of one more packet.
 func (p *progress) step(raw *counter, packets int) {
-	if p.out == nil {
-		return
+	if p.out != nil {
+		p.another(raw, packets)
 	}
+}
+
+func (p *progress) another(raw *counter, packets int) {
 	if p.count++; p.count%progressLook != 0 {
 		return
 	}

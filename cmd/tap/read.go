@@ -93,7 +93,7 @@ func read(args []string, std streams) (status int, err error) {
 			err = errors.Join(err, e)
 		}
 	}
-	r.pipeline.engine.Flush(r.last)
+	r.pipeline.engine.Flush(r.pipeline.latest)
 	r.flush()
 	summary := r.pipeline.engine.Summary()
 	if o.text {
@@ -238,11 +238,9 @@ type reading struct {
 	o          readOptions
 	std        streams
 	pipeline   *pipeline
-	last       int64 // the latest packet time
 	out        *bufio.Writer
 	unbuffered bool  // each record is written at once: the file may be one that still grows
 	failed     error // of writing
-	packets    uint64
 	filter     captureFilter
 	compared   func(finding.Record) // takes the connections of a comparison; nil: records are written
 }
@@ -336,82 +334,20 @@ func (r *reading) open(name string) (in io.ReadCloser, size int64, err error) {
 // all reads every packet of a capture and ends its connections.
 func (r *reading) all(c *capture, progress *progress) error {
 	defer progress.done()
-	names := map[device]uint16{}
-	var p flow.Packet
-	var last device // that captured the packet before, and its number
-	var number uint16
-	var err error
-	sections, _ := c.source.(*ng) // else there is one interface, which has no name
-	r.pipeline.addAll(func() *flow.Packet {
-		var iface int
-		if iface, err = r.next(c, &p, progress); err != nil {
-			return nil
+	b := batch{capture: c, progress: progress, names: map[device]uint16{}}
+	b.sections, _ = c.source.(*ng)
+	for b.err == nil {
+		packets := r.batch(&b)
+		if len(packets) > 1 {
+			r.pipeline.table.Ahead(packets)
 		}
-		name := ""
-		if sections != nil {
-			name = sections.interfaceName(iface)
-		}
-		if lo := onLoopback(&p); iface != last.iface || lo != last.loopback || len(names) == 0 || name != last.name {
-			last = device{iface, name, lo}
-			number = r.number(names, last)
-		}
-		p.Interface = number
-		if p.Time > r.last {
-			r.last = p.Time
-			r.pipeline.engine.Tick(p.Time)
-		}
-		r.packets++
-		return &p
-	})
+		r.pipeline.addAll(packets)
+	}
 	r.pipeline.flush()
-	if errors.Is(err, io.EOF) {
-		err = nil
+	if errors.Is(b.err, io.EOF) {
+		b.err = nil
 	}
-	return errors.Join(err, c.skips.err(), r.faults())
-}
-
-// next reads the next packet that the filter takes.
-func (r *reading) next(c *capture, p *flow.Packet, progress *progress) (iface int, err error) {
-	for takes := false; err == nil && !takes; {
-		if iface, err = c.next(p); err == nil {
-			progress.step(c.raw, c.packets)
-			takes, err = r.filter.takes(p)
-		}
-	}
-	return iface, err
-}
-
-// maxInterfaces bounds the interfaces told apart in one run; the files that have more
-// share the last number.
-const maxInterfaces = 1 << 12
-
-// device is one of a file's interfaces. What was captured on "any" comes from lo or
-// from another device, and these are two. A section of a pcapng file numbers its
-// interfaces anew: of two with the same number and name, both are one.
-type device struct {
-	iface    int
-	name     string
-	loopback bool
-}
-
-// number returns the number that a file's interface has in this run.
-func (r *reading) number(names map[device]uint16, d device) uint16 {
-	n, ok := names[d]
-	if ok {
-		return n
-	}
-	if len(r.pipeline.interfaces) < maxInterfaces {
-		name := d.name
-		if d.loopback {
-			name = loopback
-		}
-		r.pipeline.interfaces = append(r.pipeline.interfaces, name)
-	}
-	n = uint16(len(r.pipeline.interfaces) - 1)
-	if len(names) < maxInterfaces {
-		names[d] = n
-	}
-	return n
+	return errors.Join(b.err, c.skips.err(), r.faults())
 }
 
 // file descriptors that may be terminals

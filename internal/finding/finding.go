@@ -89,6 +89,7 @@ type Engine struct {
 	started bool
 	window  window
 	beat    int64 // when the next heartbeat is due
+	due     int64 // until then Tick has nothing to do but to note the time
 
 	edges  map[string]*edge
 	order  []*edge // by key
@@ -166,6 +167,14 @@ func (e *Engine) Add(j *verdict.Judged) {
 // Tick moves time on: windows that are over are closed and heartbeats sent. A time that
 // is not later than what was seen already moves nothing.
 func (e *Engine) Tick(now int64) {
+	if now < e.due {
+		e.now = max(e.now, now)
+		return
+	}
+	e.tick(now)
+}
+
+func (e *Engine) tick(now int64) {
 	e.begin(now)
 	if now <= e.now {
 		return
@@ -177,6 +186,13 @@ func (e *Engine) Tick(now int64) {
 	}
 	e.watch()
 	e.heartbeat()
+	e.due = e.window.end
+	if e.cfg.Interfaces != nil {
+		e.due = min(e.due, e.blind.next)
+	}
+	if e.cfg.Heartbeat > 0 {
+		e.due = min(e.due, e.beat)
+	}
 }
 
 // Flush closes the open window at the end of a capture or a run. What comes later
@@ -185,7 +201,7 @@ func (e *Engine) Flush(now int64) {
 	e.begin(now)
 	e.Tick(now)
 	e.closeWindow(min(e.now, e.window.end), false)
-	e.started = false
+	e.started, e.due = false, 0
 }
 
 // begin opens the first window, by the first time that is heard of.

@@ -1,6 +1,7 @@
 package finding
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strconv"
 	"time"
@@ -25,12 +26,13 @@ func (e *encoder) reset() { e.buf, e.depth = append(e.buf[:0], '{'), 0 }
 func (e *encoder) end() { e.buf = append(e.buf, '}') }
 
 func (e *encoder) name(name string) {
-	if e.buf[len(e.buf)-1] != '{' {
-		e.buf = append(e.buf, ',')
+	b := e.buf
+	if b[len(b)-1] == '{' {
+		b = append(b, '"')
+	} else {
+		b = append(b, ',', '"')
 	}
-	e.buf = append(e.buf, '"')
-	e.buf = append(e.buf, name...)
-	e.buf = append(e.buf, '"', ':')
+	e.buf = append(append(b, name...), '"', ':')
 }
 
 // open begins a nested object, which close ends.
@@ -192,18 +194,27 @@ const hexDigits = "0123456789abcdef"
 // Bytes that are not UTF-8 become U+FFFD.
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
+	at := len(b)
+	b = append(b, s...)
+	n := plain(b[at:])
+	if n < len(s) {
+		b = appendEscaped(b[:at+n], s[n:])
+	}
+	return append(b, '"')
+}
+
+// appendEscaped appends s, with escapes, without quotation marks.
+func appendEscaped(b []byte, s string) []byte {
 	for i := 0; i < len(s); {
-		if n := plain(s[i:]); n > 0 {
-			b = append(b, s[i:i+n]...)
-			i += n
-			continue
-		}
 		if c := s[i]; c < utf8.RuneSelf {
 			i++
-			if c == '"' || c == '\\' {
+			switch {
+			case c == '"' || c == '\\':
 				b = append(b, '\\', c)
-			} else {
+			case c < ' ' || c == 0x7f:
 				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+			default:
+				b = append(b, c)
 			}
 			continue
 		}
@@ -219,17 +230,35 @@ func appendQuoted(b []byte, s string) []byte {
 			b = appendEscape(b, r)
 		}
 	}
-	return append(b, '"')
+	return b
 }
 
-// plain returns how many bytes s begins with that are written as they are.
-func plain(s string) int {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+// plain returns how many bytes b begins with that are written as they are.
+func plain(b []byte) int {
+	i := 0
+	for ; i+8 <= len(b); i += 8 {
+		if !plain8(b[i:]) {
+			break
+		}
+	}
+	if i < len(b) && i+8 > len(b) && len(b) >= 8 && plain8(b[len(b)-8:]) {
+		return len(b)
+	}
+	for ; i < len(b); i++ {
+		if c := b[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
 			return i
 		}
 	}
-	return len(s)
+	return len(b)
+}
+
+// plain8 reports whether plain takes the first eight bytes of b, which may be false where it
+// does. A byte that is less than a space, a quotation mark or a backslash makes a subtraction
+// borrow from its highest bit, and DEL sets it by the addition.
+func plain8(b []byte) bool {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	x := binary.LittleEndian.Uint64(b)
+	return (x|(x-ones*' ')|((x^ones*'"')-ones)|((x^ones*'\\')-ones)|(x+ones))&high == 0
 }
 
 func appendEscape(b []byte, r rune) []byte {

@@ -79,10 +79,10 @@ func (r *recent) at(pos uint64) (record, bool) {
 	return rec, true
 }
 
-// remember takes in the bytes of p, which are handed on now.
-func (t *Table) remember(s *stream, p *piece) {
-	if n := min(int64(len(p.data)), recentLimit-p.off); n > 0 {
-		s.recent = t.recent.add(s.recent, p.off, n, p.data[:n])
+// remember takes in data, which are handed on now, from an offset on.
+func (t *Table) remember(s *stream, off int64, data []byte) {
+	if n := min(int64(len(data)), recentLimit-off); n > 0 {
+		s.recent = t.recent.add(s.recent, off, n, data[:n])
 	}
 }
 

@@ -1,6 +1,9 @@
 package flow
 
-import "reflect"
+import (
+	"fmt"
+	"reflect"
+)
 
 // Base is the sequence number of a stream's offset 0.
 func (c *Conn) Base(s Side) uint32 { return c.tcp.side[s].base }
@@ -35,4 +38,21 @@ func (t *Table) Strangers() (bytes int) {
 // counted for it.
 func SuspectSize() (size, cost int) {
 	return int(reflect.TypeFor[suspect]().Size()), (&suspect{}).cost()
+}
+
+// UsualDecode is the short way of decoding. ok is whether it takes p; then same is whether the
+// long way makes the same of it.
+func UsualDecode(p *Packet) (ok, same bool) {
+	var quick, long Decoded
+	quick.badSum, quick.Reason, quick.Src[9] = true, Malformed, 1 // what was there before does not matter
+	ok = usualDecode(p, &quick)
+	return ok, decode(p, &long, p.Checksum) && reflect.DeepEqual(quick, long)
+}
+
+// Shown writes all that the table knows of c, but for its ports and what it waits with.
+func Shown(c *Conn) string {
+	x := *c
+	x.User, x.Orig.Port, x.Resp.Port = nil, 0, 0
+	x.tcp.waiting, x.tcp.before, x.tcp.after = nil, nil, nil
+	return fmt.Sprintf("%+v, waits %v %v, %d suspects", x, c.waits(Originator), c.waits(Responder), c.suspects())
 }

@@ -199,6 +199,9 @@ func short(g frame, n int) Reason {
 	return Truncated
 }
 
+// usualOptions begin the options of nearly every segment: two of no meaning, then timestamps.
+const usualOptions = 1<<24 | 1<<16 | 8<<8 | 10
+
 // tcpHeader decodes a TCP header (RFC 9293, section 3.1). The options may be cut.
 func tcpHeader(g frame, d *Decoded) Reason {
 	if len(g.b) < 20 {
@@ -214,8 +217,7 @@ func tcpHeader(g frame, d *Decoded) Reason {
 	d.Ack = binary.BigEndian.Uint32(g.b[8:])
 	d.Flags = g.b[13]
 	d.Window = binary.BigEndian.Uint16(g.b[14:])
-	const usual = 1<<24 | 1<<16 | 8<<8 | 10 // two options of no meaning, then timestamps: those of nearly every segment
-	if d.scale = scaleNone; header != 20 && (header != 32 || len(g.b) < header || binary.BigEndian.Uint32(g.b[20:]) != usual) {
+	if d.scale = scaleNone; header != 20 && (header != 32 || len(g.b) < header || binary.BigEndian.Uint32(g.b[20:]) != usualOptions) {
 		d.options(g.b[20:min(header, len(g.b))], len(g.b) >= header)
 	}
 	d.PayloadLen = g.wire - header

@@ -126,7 +126,7 @@ func (t *Table) deliver(c *Conn, side Side, p *piece) {
 	s.next = p.end()
 	if gap := p.off - s.told; gap > 0 || len(p.data) > 0 {
 		if !c.tcp.done {
-			t.remember(s, p)
+			t.remember(s, p.off, p.data)
 		}
 		s.told = p.off + int64(len(p.data))
 		t.emit(c, side, p.off, p.data, p.ack, gap, p.time, false)

@@ -75,13 +75,15 @@ func (t *Table) inOrder() []*Conn {
 // Add takes a packet. The Handler is called from within.
 func (t *Table) Add(p *Packet) {
 	t.stats.Packets++
-	t.Tick(p.Time)
+	if p.Time > t.now {
+		t.Tick(p.Time)
+	}
 	if p.Origin == OriginElsewhere && !t.forwards() {
 		t.stats.Foreign++
 		return
 	}
 	d := &t.decoded
-	if ok := t.decode(p, d); !ok {
+	if !usualDecode(p, d) && !t.decode(p, d) {
 		return
 	}
 	if p.Origin == OriginGroup && d.Transport == protoTCP && !t.forwards() {
@@ -98,6 +100,9 @@ func (t *Table) Add(p *Packet) {
 	if c != nil && c.strays(k, d) {
 		t.part(c, k)
 		c = nil
+	}
+	if c != nil && t.usual(c, d, p.Time) {
+		return
 	}
 	if c != nil && d.Transport == protoTCP && !c.tcp.againSeen {
 		if side := c.sender(d); c.expected(side, d) {

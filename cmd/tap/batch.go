@@ -1,0 +1,90 @@
+package main
+
+import "github.com/meshtls-tap/meshtls-tap/internal/flow"
+
+// batch is some packets of a capture that stand in its buffer at a time.
+type batch struct {
+	*capture
+	sections *ng // nil: there is one interface, which has no name
+	progress *progress
+	names    map[device]uint16
+	last     device // that captured the packet before, and its number
+	number   uint16
+	packets  [flow.AheadMost]flow.Packet
+	err      error // that ends the capture
+}
+
+// batch returns the next packets that the filter takes, no more than stand in the buffer. They
+// are valid until the next call.
+func (r *reading) batch(b *batch) []flow.Packet {
+	n := 0
+	for n < len(b.packets) {
+		p, iface := &b.packets[n], 0
+		if !b.quick(p) {
+			if n > 0 {
+				break // what next reads may take the place of those before
+			}
+			if iface, b.err = b.next(p); b.err != nil {
+				break
+			}
+		}
+		b.progress.step(b.raw, b.capture.packets)
+		if r.filter.filter != nil {
+			takes, err := r.filter.takes(p)
+			if b.err = err; err != nil {
+				break
+			}
+			if !takes {
+				continue
+			}
+		}
+		p.Interface = r.interfaceOf(b, p, iface)
+		n++
+	}
+	return b.packets[:n]
+}
+
+// interfaceOf returns the number of the interface that captured p, which is iface in the file.
+func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
+	d := device{iface: iface, loopback: onLoopback(p)}
+	if b.sections != nil {
+		d.name = b.sections.interfaceName(iface)
+	}
+	if d != b.last || len(b.names) == 0 {
+		b.last, b.number = d, r.number(b.names, d)
+	}
+	return b.number
+}
+
+// maxInterfaces bounds the interfaces told apart in one run; the files that have more
+// share the last number.
+const maxInterfaces = 1 << 12
+
+// device is one of a file's interfaces. What was captured on "any" comes from lo or
+// from another device, and these are two. A section of a pcapng file numbers its
+// interfaces anew: of two with the same number and name, both are one.
+type device struct {
+	iface    int
+	name     string
+	loopback bool
+}
+
+// number returns the number that a file's interface has in this run.
+func (r *reading) number(names map[device]uint16, d device) uint16 {
+	n, ok := names[d]
+	if ok {
+		return n
+	}
+	if len(r.pipeline.interfaces) < maxInterfaces {
+		name := d.name
+		if d.loopback {
+			name = loopback
+		}
+		r.pipeline.interfaces = append(r.pipeline.interfaces, name)
+	}
+	n = uint16(len(r.pipeline.interfaces) - 1)
+	if len(names) < maxInterfaces {
+		names[d] = n
+	}
+	return n
+}

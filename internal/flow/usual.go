@@ -1,0 +1,132 @@
+package flow
+
+import "encoding/binary"
+
+// Nearly every packet is a segment of TCP over IPv4 and Ethernet that its receiver expects
+// next. The functions here take such a packet in few instructions, with the same result as
+// decode and segment, and leave every other packet to these (TestUsual, TestUsualDecode).
+
+// usualDecode is decode for a packet without tags, options of IPv4 and fragments, and with no
+// options of TCP or timestamps alone. Of any other packet, and of one with a wrong checksum, it
+// returns false, and decode has to overwrite d.
+func usualDecode(p *Packet, d *Decoded) bool {
+	const ethernet, ip, tcp, timestamps = 14, 20, 20, 12
+	b := p.Data
+	if p.Link != LinkEthernet || len(b) < ethernet+ip+tcp || binary.BigEndian.Uint32(b[12:])&^0xff != etherIPv4<<16|0x45<<8 ||
+		b[23] != protoTCP || binary.BigEndian.Uint16(b[20:])&0x3fff != 0 {
+		return false
+	}
+	header := ethernet + ip + tcp
+	switch b[46] >> 4 {
+	case tcp / 4:
+	case (tcp + timestamps) / 4:
+		if header += timestamps; len(b) < header || binary.BigEndian.Uint32(b[ethernet+ip+tcp:]) != usualOptions {
+			return false
+		}
+	default:
+		return false
+	}
+	total := ethernet + int(binary.BigEndian.Uint16(b[16:]))
+	n := total - header
+	if n < 0 || n == 2 || n == 6 || total > max(p.Length, len(b)) { // 2 or 6: see padded
+		return false
+	}
+	*d = Decoded{}
+	*(*[4]byte)(d.Src[:]), *(*[4]byte)(d.Dst[:]) = [4]byte(b[26:]), [4]byte(b[30:])
+	d.Zone, d.Transport, d.scale = p.Zone, protoTCP, scaleNone
+	d.SrcPort, d.DstPort = binary.BigEndian.Uint16(b[34:]), binary.BigEndian.Uint16(b[36:])
+	d.Seq, d.Ack = binary.BigEndian.Uint32(b[38:]), binary.BigEndian.Uint32(b[42:])
+	d.Flags, d.Window = b[47], binary.BigEndian.Uint16(b[48:])
+	d.Payload, d.PayloadLen = b[header:min(total, len(b))], n
+	if p.Tunnels {
+		d.tunnels = maxTunnels
+	}
+	return p.Checksum == ChecksumUnknown || d.sound(p, total)
+}
+
+// sound verifies what nobody has verified of a packet that usualDecode has read.
+func (d *Decoded) sound(p *Packet, total int) bool {
+	const ip, tcp = 14, 34
+	d.header, d.verify = true, p.Checksum == ChecksumOpen
+	d.badSum = !correct(add(0, p.Data[ip:tcp]))
+	if d.verify {
+		d.checkSum(frame{p.Data[tcp:min(total, len(p.Data))], total - tcp}, total-tcp)
+	}
+	return !d.badSum
+}
+
+// usual takes a segment if it is the next one of its side, and nothing of c waits, ends or
+// is in doubt. Else it does nothing and returns false.
+func (t *Table) usual(c *Conn, d *Decoded, now int64) bool {
+	if c.Transport != protoTCP || c.Orig.Port == c.Resp.Port || c.Redirected != nil || c.Excluded {
+		return false
+	}
+	side := Originator // both ports are c's
+	if d.SrcPort != c.Orig.Port {
+		side = Responder
+	}
+	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
+	if !c.settledIn(s, o) || !s.continued(o, d) {
+		return false
+	}
+	ep, n := c.end(side), int64(d.PayloadLen)
+	ep.Packets++
+	ep.Bytes += uint64(n)
+	c.Last = max(c.Last, now)
+	if c.tcp.done && ep.Packets%busyStep == 0 {
+		t.busy(c)
+	}
+	ack := o.offset(d.Ack)
+	if ack > o.acked {
+		o.acked, o.probed = ack, false
+	}
+	c.advertised(side.Other(), d)
+	switch {
+	case n == 0:
+		if s.sent = max(s.sent, s.next); c.answers(side, d) {
+			t.h.Changed(c)
+		}
+	case c.tcp.done && !c.tcp.followed:
+		t.pass(c, side, n, len(d.Payload))
+	default:
+		t.next(c, side, d.Payload, n, ack, now)
+	}
+	t.touch(c)
+	return true
+}
+
+// settledIn reports whether both sides of c have begun as they seem to have, and neither has
+// come to its end or waits for anything.
+func (c *Conn) settledIn(s, o *stream) bool {
+	x := &c.tcp
+	return x.waiting == nil && s.sure && o.sure && s.state != inactive && s.fin < 0 && o.fin < 0 && !x.againSeen && !x.faces && !x.lone
+}
+
+// usualMost is the largest payload of a segment that is taken by usual.
+const usualMost = 64 << 10
+
+// continued reports whether a segment begins with the next byte of s, acknowledges what was
+// seen of o and no less than before, and has no meaning but that. A payload of one byte may
+// be a keep-alive probe.
+func (s *stream) continued(o *stream, d *Decoded) bool {
+	return d.Flags&(flagACK|flagSYN|flagRST|flagFIN|flagURG) == flagACK && d.Seq == s.base+uint32(s.next) &&
+		d.Ack-(o.base+uint32(o.acked)) <= uint32(o.next-o.acked) && o.acked <= o.next &&
+		d.PayloadLen != 1 && d.PayloadLen <= usualMost && !d.signed && !d.Multipath && !d.Fragment
+}
+
+// next hands on n bytes of a side that come next, of which data were captured.
+func (t *Table) next(c *Conn, side Side, data []byte, n, ack, now int64) {
+	s := &c.tcp.side[side]
+	off := s.next
+	if s.told != off || int64(len(data)) != n {
+		var p piece
+		p.off, p.n, p.data, p.ack, p.time = off, n, data, ack, now
+		t.deliver(c, side, &p)
+		return
+	}
+	if s.next = off + n; !c.tcp.done && off < recentLimit {
+		t.remember(s, off, data)
+	}
+	s.told = s.next
+	t.emit(c, side, off, data, ack, 0, now, false)
+}

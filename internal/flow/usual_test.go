@@ -1,0 +1,206 @@
+package flow_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// usualPackets are packets of the kind that has a short way, and others that are nearly so.
+func usualPackets() (packets []flow.Packet, taken int) {
+	timestamps := []byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}
+	plain := headers{src: a4, dst: b4, flags: ack, seq: 7, ack: 9, payload: []byte("inside")}
+	long, stamped, push, bare := plain, plain, plain, plain
+	long.payload = make([]byte, 1000)
+	stamped.payload, stamped.options = []byte("insides"), timestamps
+	push.flags, push.payload = ack|psh, []byte("four")
+	bare.payload = nil
+	for _, h := range []headers{long, stamped, push, bare} {
+		packets = append(packets, packetOf(flow.LinkEthernet, h))
+	}
+	taken = len(packets)
+	for _, change := range []func(h *headers){
+		func(h *headers) { h.options = []byte{1, 1, 19, 18} },
+		func(h *headers) { h.options = append([]byte{1, 30, 8, 10}, timestamps[4:]...) },
+		func(h *headers) { h.ipOptions = []byte{1, 1, 1, 1} },
+		func(h *headers) { h.moreFragment = true },
+		func(h *headers) { h.fragment = 4 },
+		func(h *headers) { h.udp = true },
+		func(h *headers) { h.src, h.dst = a6, b6 },
+		func(h *headers) { h.payload = []byte{0, 0} },
+		func(h *headers) { h.payload = make([]byte, 6) },
+	} {
+		h := plain
+		change(&h)
+		packets = append(packets, packetOf(flow.LinkEthernet, h))
+	}
+	return append(packets, packetOf(flow.LinkRaw, plain)), taken
+}
+
+// The short way of decoding makes of a packet what the long way makes of it, or leaves it,
+// however it is damaged, cut or padded.
+func TestUsualDecode(t *testing.T) {
+	packets, taken := usualPackets()
+	for i := range packets {
+		ok, same := flow.UsualDecode(&packets[i])
+		if ok != (i < taken) || ok && !same {
+			t.Errorf("packet %d: taken %v, same %v", i, ok, same)
+		}
+		for at := range min(len(packets[i].Data), 70) {
+			for _, b := range []byte{0, 1, 0x20, 0x40, 0x45, 0x50, 0x80, 0xff} {
+				p := packets[i]
+				p.Data = slices.Clone(p.Data)
+				p.Data[at] = b
+				for _, p.Length = range []int{len(p.Data) - 1, len(p.Data), len(p.Data) + 1000} {
+					if ok, same := flow.UsualDecode(&p); ok && !same {
+						t.Fatalf("packet %d with %#x at %d, %d long: not the same", i, b, at, p.Length)
+					}
+				}
+			}
+		}
+		for n := range len(packets[i].Data) {
+			p := packets[i]
+			p.Data = p.Data[:n]
+			if ok, same := flow.UsualDecode(&p); ok && !same {
+				t.Fatalf("packet %d cut to %d: not the same", i, n)
+			}
+		}
+	}
+}
+
+func FuzzUsualDecode(f *testing.F) {
+	packets, _ := usualPackets()
+	for _, p := range packets {
+		f.Add(p.Data, uint8(0), uint16(0))
+	}
+	f.Fuzz(func(t *testing.T, data []byte, how uint8, longer uint16) {
+		p := flow.Packet{Data: data, Length: len(data) + int(longer), Link: flow.LinkEthernet, Tunnels: how&4 != 0, Checksum: flow.Checksum(how & 3 % 3), Zone: flow.Zone(how >> 3)}
+		if ok, same := flow.UsualDecode(&p); ok && !same {
+			t.Fatalf("not the same: %+v", p)
+		}
+	})
+}
+
+// record writes down all that a Table tells, and all that it knows of a connection then. It is
+// done with connections, and anew, as its own bytes say.
+type record struct {
+	table *flow.Table
+	said  []byte
+	log   []string
+}
+
+func (r *record) note(c *flow.Conn, what string) {
+	r.log = append(r.log, fmt.Sprintf("%s of %s, behind %v %v, with %+v", what, flow.Shown(c), c.Behind(flow.Originator), c.Behind(flow.Responder), r.table.Stats()))
+}
+
+func (r *record) Data(c *flow.Conn, s *flow.Segment) {
+	r.note(c, fmt.Sprintf("%+v", *s))
+	if len(r.said) == 0 {
+		return
+	}
+	switch b := r.said[0]; {
+	case b < 16:
+		r.table.Done(c, b < 8)
+	case b < 20:
+		r.table.Undone(c)
+	}
+	r.said = r.said[1:]
+}
+
+func (r *record) Changed(c *flow.Conn) { r.note(c, "change") }
+
+func (r *record) End(c *flow.Conn, why flow.EndReason) { r.note(c, fmt.Sprint("end ", why)) }
+
+// chat feeds a table segments of one connection, eight bytes each, most of which are the next
+// ones, and returns what it told. Where both ports are the same there is no short way.
+func chat(b []byte, clientPort uint16) []string {
+	r := &record{}
+	r.table = flow.NewTable(flow.Config{MaxBuffered: 64 << 10, MaxBufferedPerSide: 16 << 10, MaxRecent: 1}, r)
+	r.said = b[:len(b)/8]
+	ends := [2]netip.AddrPort{netip.AddrPortFrom(client.Addr(), clientPort), netip.AddrPortFrom(server.Addr(), 3000)}
+	next, at := [2]uint32{0xfffffff0, 100}, start
+	flags := [...]uint8{ack, ack | psh, ack, ack | psh, ack, ack | fin, syn, syn | ack, ack | rst, rst, 0, ack | 1<<5, ack | 1<<6}
+	apart := [...]uint32{1, ^uint32(0), 40, ^uint32(49), 300, ^uint32(29), 1, ^uint32(0)}
+	for ; len(b) >= 8; b = b[8:] {
+		side := int(b[0] & 1)
+		h := headers{src: ends[side], dst: ends[1-side], seq: next[side], ack: next[1-side], flags: ack}
+		if b[1] > 200 {
+			h.flags = flags[int(b[1])%len(flags)]
+		}
+		switch {
+		case b[2] > 250:
+			h.seq += uint32(b[2]) << 22
+		case b[2] > 225:
+			h.seq += apart[int(b[2])%len(apart)]
+		}
+		if b[3] > 200 {
+			h.ack += apart[int(b[3])%len(apart)]
+		}
+		h.payload = slices.Repeat([]byte{byte(h.seq>>4) ^ b[4]>>7}, [...]int{0, 1, 2, 6, 30, 50}[b[4]%6])
+		if b[5] > 240 {
+			h.options = []byte{1, 1, 19, 18}
+		}
+		p := packetOf(flow.LinkEthernet, h)
+		binary.BigEndian.PutUint16(p.Data[48:], uint16(b[5])<<4)
+		if b[6] > 240 && len(h.payload) > 0 {
+			p.Data = p.Data[:len(p.Data)-1]
+		}
+		if b[7] > 250 {
+			p.Zone = 1
+		}
+		at = at.Add(time.Duration(b[7]) * time.Duration(b[7]) * time.Millisecond / 64)
+		p.Time = at.UnixNano()
+		r.table.Add(&p)
+		if end := h.seq + uint32(len(h.payload)) + uint32(h.flags&1|h.flags>>1&1); int32(end-next[side]) > 0 && b[2] <= 250 {
+			next[side] = end
+		}
+	}
+	r.table.Flush()
+	return r.log
+}
+
+// compareChats fails where the short way tells another thing than the long one.
+func compareChats(t *testing.T, b []byte) {
+	t.Helper()
+	short, long := chat(b, 2000), chat(b, 3000)
+	for i := range max(len(short), len(long)) {
+		if i >= len(short) || i >= len(long) || short[i] != long[i] {
+			t.Fatalf("%x: call %d of %d and %d:\n%s\n%s", b, i, len(short), len(long), get(short, i), get(long, i))
+		}
+	}
+}
+
+func get(s []string, i int) string {
+	if i < len(s) {
+		return s[i]
+	}
+	return "none"
+}
+
+// What a table makes of the next segment the short way is what it makes of it the long way.
+func TestUsual(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 16))
+	for range 1500 {
+		b := make([]byte, 8*(4+r.IntN(40)))
+		for i := range b {
+			if b[i] = byte(r.Uint32()); i%8 != 0 && r.IntN(4) > 0 { // what is usual
+				b[i] %= 128
+			}
+		}
+		if r.IntN(3) > 0 { // a handshake first
+			copy(b, []byte{0, 214, 0, 0, 0, 200, 0, 1, 1, 215, 0, 0, 0, 200, 0, 1, 0, 0, 0, 0, 0, 200, 0, 1})
+		}
+		compareChats(t, b)
+	}
+}
+
+func FuzzUsual(f *testing.F) {
+	f.Add([]byte{0, 214, 0, 0, 0, 200, 0, 1, 1, 215, 0, 0, 0, 200, 0, 1, 0, 0, 0, 0, 30, 200, 0, 1, 1, 0, 0, 0, 0, 200, 0, 1})
+	f.Fuzz(func(t *testing.T, b []byte) { compareChats(t, b[:min(len(b), 8*100)]) })
+}
