@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"hash/fnv"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"slices"
@@ -189,6 +190,8 @@ func (t *tap) judgeConfig() verdict.Config {
 	return verdict.Config{
 		Local: t.addresses.prefixes(), Nodes: s.nodes, Cluster: s.ranges, APIServer: s.apiServer, Resolvers: resolvers(contents(resolvConf)),
 		Probed: s.probed, Scraped: s.scraped, Meshes: variables.List([]string{s.LocalProxy, s.Mesh}),
+		Sent:    t.sockets.Sent,
+		Proxied: func(to netip.AddrPort) bool { return t.sockets.Proxied(to, s.Ambient != "" || s.LocalProxy != "") },
 	}
 }
 
@@ -224,6 +227,7 @@ func (t *tap) own(c *flow.Conn) bool {
 	at := time.Unix(0, c.First)
 	for _, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
 		if t.pipeline.judge.Local(end.Addr) && t.sockets.OwnedAt(end.Port, at) {
+			t.sockets.Runs(end.Port, t.pipeline.interfaceName(c) == loopback)
 			return true
 		}
 	}

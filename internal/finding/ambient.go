@@ -62,3 +62,12 @@ func (p *policy) unprotected(j *verdict.Judged, x Expect) string {
 	}
 	return ""
 }
+
+// perhapsOwn says in a sentence that plaintext to a broker may be the tap's own: empty, or a
+// clause that begins with a semicolon.
+func perhapsOwn(j *verdict.Judged) string {
+	if j.Verdict != verdict.Plaintext || j.Claimed != "tap" {
+		return ""
+	}
+	return "; a proxy in the pod takes the tap's own connections to this broker, so this may be one of them: TAP_KAFKA_TLS encrypts them"
+}

@@ -179,7 +179,7 @@ func (e *Engine) sentence(g *edge, r int, f *fault, state string, cover *span) s
 	if r == mtlsDowngrade {
 		what = fmt.Sprintf("%s spoke %s to %s, which was mutual TLS before", from, seen(j), where)
 	}
-	what += e.policy.unprotected(j, f.expect)
+	what += e.policy.unprotected(j, f.expect) + perhapsOwn(j)
 	if g.overflow {
 		what += " (one of the edges that are counted together for want of room)"
 	}

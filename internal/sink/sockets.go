@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -27,9 +29,10 @@ const remembered = time.Minute
 // the port in connect, too late to be known, and could share it with another program's
 // connection to another address, which would be left out with it.
 type Sockets struct {
-	mu    sync.Mutex
-	ports map[uint16]ownership
-	begun uint64
+	mu      sync.Mutex
+	ports   map[uint16]ownership
+	begun   uint64
+	proxied proxied
 }
 
 // Begun returns how many connections were begun so far, failed attempts included.
@@ -41,7 +44,8 @@ func (s *Sockets) Begun() uint64 {
 
 // ownership is when a port was, or still is, this program's.
 type ownership struct {
-	from, until time.Time // until is zero while it is open
+	from, until time.Time      // until is zero while it is open
+	to          netip.AddrPort // where it connects
 }
 
 // Owns reports whether an open connection of the program has this local TCP port.
@@ -76,10 +80,10 @@ func (s *Sockets) DialContext(ctx context.Context, network, address string) (net
 		a.release()
 		return nil, err
 	}
-	return &ownConn{Conn: c, release: a.release}, nil
+	return &ownConn{Conn: c, release: a.release, proxied: &s.proxied}, nil
 }
 
-func (s *Sockets) add(port uint16) {
+func (s *Sockets) add(port uint16, to netip.AddrPort) {
 	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +95,7 @@ func (s *Sockets) add(port uint16) {
 			delete(s.ports, p)
 		}
 	}
-	s.ports[port] = ownership{from: now}
+	s.ports[port] = ownership{from: now, to: to}
 	s.begun++
 }
 
@@ -110,7 +114,7 @@ type attempt struct {
 	port    uint16
 }
 
-func (a *attempt) control(_ context.Context, network, _ string, c syscall.RawConn) error {
+func (a *attempt) control(_ context.Context, network, address string, c syscall.RawConn) error {
 	a.release() // the address before did not answer
 	var port uint16
 	var err error
@@ -124,7 +128,9 @@ func (a *attempt) control(_ context.Context, network, _ string, c syscall.RawCon
 		return err
 	}
 	a.port = port
-	a.sockets.add(port)
+	to, _ := netip.ParseAddrPort(address) // not known: no proxy is looked for
+	a.sockets.add(port, to)
+	a.sockets.proxied.dial(to)
 	return nil
 }
 
@@ -135,11 +141,20 @@ func (a *attempt) release() {
 	}
 }
 
-// ownConn gives its port up when it is closed.
+// ownConn gives its port up when it is closed, and notes the ClientHello that it sends.
 type ownConn struct {
 	net.Conn
 	once    sync.Once
 	release func()
+	proxied *proxied
+	wrote   atomic.Bool
+}
+
+func (c *ownConn) Write(b []byte) (int, error) {
+	if !c.wrote.Swap(true) {
+		c.proxied.sent(b)
+	}
+	return c.Conn.Write(b)
 }
 
 // Close closes the connection and gives its port up.

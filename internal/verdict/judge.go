@@ -29,6 +29,12 @@ type Config struct {
 	Cluster   []netip.Prefix // ranges of pods and services, as declared
 	APIServer netip.AddrPort // KUBERNETES_SERVICE_HOST and _PORT
 	Listen    uint16         // the tap's own port of the pod, 0 if it has none
+
+	// Of the tap's own connections: whether one began with a ClientHello that has this
+	// random, and whether a proxy in the pod takes those to this address, and makes others
+	// in their place. nil: no.
+	Sent    func(random [32]byte) bool
+	Proxied func(to netip.AddrPort) bool
 }
 
 // Judge judges connections. It remembers full handshakes for the resumptions that

@@ -53,6 +53,7 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	out.TLS = tlsInfo(t, &h)
 	out.TLS.UpgradedFrom = s.UpgradedFrom()
 	out.TLS.SupportedCiphers = j.offered(t.Hello)
+	out.TLS.SentByTap = j.cfg.Sent != nil && t.Hello != nil && t.Over == dissect.OverTCP && out.Direction == DirectionEgress && j.cfg.Sent(t.Hello.Random)
 	out.because(h.reasons...)
 	if s.Upgraded() {
 		out.because("starttls")

@@ -121,6 +121,7 @@ type TLSInfo struct {
 	ALPNOffered                                      []string // client's offer
 	KeyShare                                         string   // IANA name of the server's selected group
 	HelloRetry, EarlyData                            bool
+	SentByTap                                        bool   // the ClientHello has the random of one that the tap itself sent
 	ECHOffered                                       bool   // encrypted_client_hello was offered: ServerName is the outer one
 	UpgradedFrom                                     string // protocol before STARTTLS
 	SessionHash                                      string // hash of both randoms

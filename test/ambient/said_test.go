@@ -90,6 +90,7 @@ type record struct {
 	TLS     struct{ Resumed bool }
 	Meshtls struct {
 		Verdict, Scope, Class, Mesh string
+		Claimed                     string `json:"class_claimed"`
 		TLS                         struct {
 			ClientAuth string `json:"client_auth"`
 		}

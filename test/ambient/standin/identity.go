@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
 	"math/big"
 	"net/url"
@@ -44,6 +45,11 @@ func NewAuthority() (*Authority, error) {
 	return &Authority{key, cert, pool}, nil
 }
 
+// PEM returns the authority's certificate.
+func (a *Authority) PEM() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+}
+
 // Identity is a workload's certificate, spiffe://cluster.local/ns/NAMESPACE/sa/ACCOUNT.
 type Identity struct {
 	SPIFFE string
@@ -52,8 +58,8 @@ type Identity struct {
 }
 
 // Identity issues the certificate of a service account, as istiod does: without a subject,
-// for a day.
-func (a *Authority) Identity(namespace, account string) (*Identity, error) {
+// for a day. names are DNS names, which istiod gives none.
+func (a *Authority) Identity(namespace, account string, names ...string) (*Identity, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -64,7 +70,7 @@ func (a *Authority) Identity(namespace, account string) (*Identity, error) {
 		return nil, err
 	}
 	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
-		SerialNumber: serial, URIs: []*url.URL{id},
+		SerialNumber: serial, URIs: []*url.URL{id}, DNSNames: names,
 		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, a.cert, &key.PublicKey, a.key)

@@ -136,7 +136,7 @@ func (p *Proxy) outbound(c net.Conn) {
 	p.Log.Add(Event{Kind: Redirected, Client: client, Server: meant})
 	hop, ok := p.Mesh[meant]
 	if !ok {
-		p.passthrough(c, meant)
+		p.passthrough(c, client, meant)
 		return
 	}
 	s, err := p.Tunnel(hop).OpenOnly(context.Background(), meant.String())
@@ -147,14 +147,14 @@ func (p *Proxy) outbound(c net.Conn) {
 	carry(c, s)
 }
 
-func (p *Proxy) passthrough(c net.Conn, to netip.AddrPort) {
+func (p *Proxy) passthrough(c net.Conn, source, to netip.AddrPort) {
 	out, err := p.Pod.dial(context.Background(), p.Address, to)
 	if err != nil {
 		return
 	}
 	defer out.Close()
 	client, server := addrs(out, false)
-	p.Log.Add(Event{Kind: PlainOut, Client: client, Server: server})
+	p.Log.Add(Event{Kind: PlainOut, Client: client, Server: server, For: source})
 	carry(c, out)
 }
 

@@ -174,7 +174,8 @@ type Event struct {
 	Client, Server netip.AddrPort // as on the wire; of a Redirected one where the application meant to go
 	Peer           string         // SPIFFE ID in the certificate that the peer showed, empty without HBONE
 	Resumed        bool
-	Inner          bool // HBONE within another one: no connection of its own
+	For            netip.AddrPort // of a PlainOut: the application's end of the connection that is handed on
+	Inner          bool           // HBONE within another one: no connection of its own
 }
 
 // Log collects events. The zero value is ready; it is safe for concurrent use.

@@ -1,0 +1,202 @@
+package ambient_test
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/json"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
+	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
+)
+
+// TestOwnConnections: the tap of an enrolled pod publishes to a broker outside of the mesh. The
+// proxy takes its connections and hands them on from sockets of its own, which the tap captures.
+// Over TLS they are known to be the tap's, and no finding is about them. In plaintext they are a
+// finding, as they are plaintext on the wire, and the finding says whose they may be. An
+// application's TLS to the same broker is its own.
+func TestOwnConnections(t *testing.T) {
+	tap := buildTap(t)
+	for _, c := range []struct {
+		name string
+		tls  bool
+		want []string // what is said, each at least once, and nothing else
+	}{
+		{"over TLS", true, []string{
+			"handed on: tap",
+			"application: workload in the pod", "application: workload on the wire", "application: tls-not-mutual",
+		}},
+		{"in plaintext", false, []string{"handed on: workload, claims tap", "handed on: plaintext-edge, so this may be one of them"}},
+	} {
+		t.Run(c.name, func(t *testing.T) { ownConnections(t, tap, c.tls, c.want) })
+	}
+}
+
+func ownConnections(t *testing.T, tap string, secure bool, want []string) {
+	l := newLab(t, t.TempDir())
+	a, broker := l.add(t, "a"), l.add(t, "c")
+	authority, err := standin.NewAuthority()
+	must(t, err)
+	id, err := authority.Identity("lab", "client", "broker.lab")
+	must(t, err)
+	a.proxy = &standin.Proxy{Pod: a.ns, Address: a.address, Identity: id, Log: a.log}
+	must(t, a.ns.Redirect())
+	must(t, a.proxy.Start())
+	t.Cleanup(func() { a.proxy.Close() })
+	answered := standInBroker(t, broker, id, secure)
+	spool := t.TempDir()
+	env := []string{
+		"TAP_AMBIENT=istio", "TAP_EMIT=findings,flows", "TAP_SINK=kafka", "TAP_KAFKA_BROKERS=" + at(broker, 9092).String(), "TAP_SPOOL_DIR=" + spool, "TAP_GRACE=1s",
+		"POD_IPS=" + a.address.String(), "POD_NAME=a", "POD_NAMESPACE=lab", "POD_UID=a",
+	}
+	if secure {
+		ca := filepath.Join(t.TempDir(), "ca.pem")
+		must(t, os.WriteFile(ca, authority.PEM(), 0o600))
+		env = append(env, "TAP_KAFKA_TLS_CA_FILE="+ca, "TAP_KAFKA_TLS_SERVER_NAME=broker.lab")
+	}
+	var stderr lockedBuffer
+	cmd := a.start(t, io.Discard, &stderr, env, tap, "run")
+	eventually.True(t, "the broker is asked twice", func() bool { return answered() >= 2 }, &stderr)
+	application := uint16(0)
+	if secure { // an application's connection to the same broker
+		application = askBroker(t, a, at(broker, 9092).String())
+	}
+	said := func() map[string]int { return ofBroker(t, spooled(t, spool), application, a.log) }
+
+	eventually.True(t, "all is said", func() bool {
+		got := said()
+		return !slices.ContainsFunc(want, func(s string) bool { return got[s] == 0 })
+	}, said, &stderr)
+	must(t, cmd.Process.Signal(syscall.SIGTERM))
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v: %s", err, &stderr)
+	}
+	if got := slices.Sorted(maps.Keys(said())); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
+		t.Errorf("said: %q, want %q", got, want)
+	}
+}
+
+// askBroker is an application of a pod that asks a broker over TLS. It returns its port.
+func askBroker(t *testing.T, p *place, broker string) uint16 {
+	t.Helper()
+	x, err := p.dial(t.Context(), broker)
+	must(t, err)
+	secure := tls.Client(x, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) //nolint:gosec // its name is not what this is about
+	must(t, secure.HandshakeContext(t.Context()))
+	_, err = secure.Write(request)
+	must(t, err)
+	_, err = io.Copy(io.Discard, secure)
+	must(t, err)
+	secure.Close()
+	return addrPort(x.LocalAddr()).Port()
+}
+
+// ofBroker says what records say of connections to the broker, and how often: the proxy's log
+// has whose they are.
+func ofBroker(t *testing.T, list []record, application uint16, log *standin.Log) map[string]int {
+	t.Helper()
+	whose := map[uint16]string{application: "application"}
+	for _, e := range log.Events() {
+		if e.Kind == standin.PlainOut {
+			whose[e.Client.Port()] = cmp.Or(whose[e.For.Port()], "handed on")
+		}
+	}
+	said := map[string]int{}
+	for _, r := range list {
+		who := whose[r.Source.Port]
+		switch m := &r.Meshtls; {
+		case r.Destination.Port != 9092:
+		case r.Event.Dataset == "meshtls.finding" && strings.Contains(r.Message, "so this may be one of them"):
+			said[who+": "+r.Rule.ID+", so this may be one of them"]++
+		case r.Event.Dataset == "meshtls.finding":
+			said[who+": "+r.Rule.ID]++
+		case m.Claimed != "":
+			said[who+": "+m.Class+", claims "+m.Claimed]++
+		case who == "application":
+			said[who+": "+m.Class+map[string]string{"pod": " in the pod", "wire": " on the wire"}[m.Scope]]++
+		default:
+			said[who+": "+m.Class]++
+		}
+	}
+	return said
+}
+
+// request is an ApiVersions request of version 0, of an application.
+var request = append([]byte{0, 0, 0, 14, 0, 18, 0, 0, 0, 0, 0, 7, 0, 4}, "apps"...)
+
+// standInBroker answers each connection once with an error of Kafka, and closes it. It returns
+// how many it has answered.
+func standInBroker(t *testing.T, p *place, id *standin.Identity, secure bool) (answered func() int) {
+	t.Helper()
+	var mu sync.Mutex
+	n := 0
+	l := p.listen(t, 9092)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				if secure {
+					cfg := id.OneWay()
+					cfg.MinVersion = tls.VersionTLS12
+					c = tls.Server(c, cfg)
+				}
+				if answer(c) == nil {
+					mu.Lock()
+					n++
+					mu.Unlock()
+				}
+				c.Close()
+			}()
+		}
+	}()
+	return func() int { mu.Lock(); defer mu.Unlock(); return n }
+}
+
+// answer reads one request and answers UNSUPPORTED_VERSION in the form of ApiVersions 0.
+func answer(c net.Conn) error {
+	var head [12]byte // size, API key and version, correlation
+	if _, err := io.ReadFull(c, head[:]); err != nil {
+		return err
+	}
+	if _, err := io.CopyN(io.Discard, c, int64(binary.BigEndian.Uint32(head[:]))-8); err != nil {
+		return err
+	}
+	_, err := c.Write(append(append([]byte{0, 0, 0, 10}, head[8:12]...), 0, 35, 0, 0, 0, 0))
+	return err
+}
+
+// spooled returns the records that wait in a spool.
+func spooled(t *testing.T, folder string) (list []record) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*"))
+	must(t, err)
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil { // it is done
+			continue
+		}
+		const begin = `{"@timestamp"`
+		for _, part := range bytes.Split(b, []byte(begin))[1:] {
+			var r record
+			if json.NewDecoder(bytes.NewReader(append([]byte(begin), part...))).Decode(&r) == nil { // else it is being written
+				list = append(list, r)
+			}
+		}
+	}
+	return list
+}
