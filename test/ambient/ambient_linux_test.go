@@ -52,13 +52,7 @@ func ambient(t *testing.T) (dropped bool) {
 		hold(t, list, p.name, statements(t, p.name, lines), p.declared(), func(c *connection, s said) { c.live = s })
 		hold(t, list, p.name, readCaptures(t, tap, p.name, p.files()...), false, func(c *connection, s said) { c.read = s })
 	}
-	if got := table(list); !t.Failed() || !*update {
-		golden(t, "table.txt", got, *update)
-		t.Logf("\n%s", got)
-	}
-	if *update && !t.Failed() {
-		keep(t, w, list)
-	}
+	keep(t, "standin", w.lab, list)
 	return false
 }
 
@@ -113,10 +107,20 @@ func (s *scenario) truth(e *standin.Event) string {
 	return truthWire
 }
 
-// keep keeps captures and their truth for TestCaptures.
-func keep(t *testing.T, w *world, list []connection) {
+// keep holds the table of a run to the golden one. With -update it writes that anew, and keeps
+// the captures and their truth for TestCaptures, in a folder of testdata.
+func keep(t *testing.T, folder string, l *lab, list []connection) {
 	t.Helper()
-	for _, p := range w.pods {
+	got := table(list)
+	if *update && t.Failed() {
+		t.Fatalf("something is wrong: nothing is written. The table:\n%s", got)
+	}
+	golden(t, filepath.Join(folder, "table.txt"), got, *update)
+	t.Logf("\n%s", got)
+	if !*update {
+		return
+	}
+	for _, p := range l.pods {
 		for _, file := range p.files() {
 			b, err := os.ReadFile(file)
 			must(t, err)
@@ -126,8 +130,8 @@ func keep(t *testing.T, w *world, list []connection) {
 			_, err = z.Write(b)
 			must(t, err)
 			must(t, z.Close())
-			must(t, os.WriteFile(filepath.Join("testdata", filepath.Base(file)+".gz"), packed.Bytes(), 0o644)) //nolint:gosec // testdata is for everybody
+			must(t, os.WriteFile(filepath.Join("testdata", folder, filepath.Base(file)+".gz"), packed.Bytes(), 0o644)) //nolint:gosec // testdata is for everybody
 		}
 	}
-	must(t, os.WriteFile(filepath.Join("testdata", truthFile), appendTruth(nil, list), 0o644)) //nolint:gosec // as before
+	must(t, os.WriteFile(filepath.Join("testdata", folder, truthFile), appendTruth(nil, list), 0o644)) //nolint:gosec // as before
 }

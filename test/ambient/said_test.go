@@ -294,9 +294,9 @@ func appendTruth(b []byte, list []connection) []byte {
 	return b
 }
 
-func readTruth(t *testing.T) (list []connection) {
+func readTruth(t *testing.T, folder string) (list []connection) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", truthFile))
+	b, err := os.ReadFile(filepath.Join("testdata", folder, truthFile))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,19 +310,29 @@ func readTruth(t *testing.T) (list []connection) {
 	return list
 }
 
-// TestCaptures reads the captures of a run of the lab from the point of view of each pod.
-// It needs neither root nor Linux. The last column of the lab's table is what it has to say.
+// TestCaptures reads the captures of runs of the lab from the point of view of each pod. It
+// needs neither root nor Linux. The last column of the lab's tables is what it has to say.
 func TestCaptures(t *testing.T) {
-	list := readTruth(t)
 	tap := buildTap(t)
-	for _, pod := range podNames {
-		files, err := filepath.Glob(filepath.Join("testdata", pod+"-*.pcap.gz"))
-		if err != nil || len(files) != 2 {
-			t.Fatalf("%s: %d captures, %v", pod, len(files), err)
-		}
-		hold(t, list, pod, readCaptures(t, tap, pod, files...), false, func(c *connection, s said) { c.read = s })
+	for folder, pods := range map[string][]string{"standin": podNames, "envoy": {"a", "b"}} {
+		t.Run(folder, func(t *testing.T) {
+			list := readTruth(t, folder)
+			for _, pod := range pods {
+				files, err := filepath.Glob(filepath.Join("testdata", folder, pod+"-*.pcap.gz"))
+				if err != nil || len(files) != 2 {
+					t.Fatalf("%s: %d captures, %v", pod, len(files), err)
+				}
+				hold(t, list, pod, readCaptures(t, tap, pod, files...), false, func(c *connection, s said) { c.read = s })
+			}
+			holdColumn(t, folder, list)
+		})
 	}
-	b, err := os.ReadFile(filepath.Join("testdata", "table.txt"))
+}
+
+// holdColumn holds what was read of captures to the last column of their table.
+func holdColumn(t *testing.T, folder string, list []connection) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", folder, "table.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,9 +341,10 @@ func TestCaptures(t *testing.T) {
 		t.Fatalf("%d connections in the table, %d in the captures", len(lines), len(list))
 	}
 	for i := range list {
+		c := &list[i]
 		columns := strings.Split(lines[i], " | ")
-		if got := list[i].column(&list[i].read); got != strings.TrimSpace(columns[len(columns)-1]) {
-			t.Errorf("%s, %s: %s\nthe table has\n%s", list[i].scenario, list[i].pod, got, lines[i])
+		if got := c.column(&c.read); got != strings.TrimSpace(columns[len(columns)-1]) {
+			t.Errorf("%s, %s: %s\nthe table has\n%s", c.scenario, c.pod, got, lines[i])
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"math/big"
 	"net/url"
+	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -121,4 +123,21 @@ func (id *Identity) Certificates() []tls.Certificate { return []tls.Certificate{
 // OneWay returns the settings of a server that asks for no certificate.
 func (id *Identity) OneWay(alpn ...string) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: alpn, Certificates: []tls.Certificate{id.cert}}
+}
+
+// Files writes NAME.pem, NAME.key and NAME.ca into a folder: the identity for a proxy that
+// reads files.
+func (id *Identity) Files(a *Authority, folder, name string) error {
+	key, err := x509.MarshalPKCS8PrivateKey(id.cert.PrivateKey)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for suffix, data := range map[string][]byte{
+		".pem": pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: id.cert.Certificate[0]}),
+		".key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), ".ca": a.PEM(),
+	} {
+		errs = append(errs, os.WriteFile(filepath.Join(folder, name+suffix), data, 0o600))
+	}
+	return errors.Join(errs...)
 }

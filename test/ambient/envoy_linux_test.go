@@ -1,0 +1,167 @@
+package ambient_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
+	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
+)
+
+// envoys is where `make demo` keeps Envoy.
+const envoys = "../../.cache/demo/envoy/lib/python3*/site-packages/envoy/_bin/envoy"
+
+// TestEnvoy is HBONE of Envoy, which waypoints and gateways are: its records are BoringSSL's,
+// and it resumes. The pods have the rules of enrolled ones.
+func TestEnvoy(t *testing.T) {
+	found, err := filepath.Glob(envoys)
+	must(t, err)
+	if len(found) == 0 {
+		t.Skip("no Envoy: make demo downloads it")
+	}
+	envoy, err := filepath.Abs(found[0])
+	must(t, err)
+	const attempts = 3 // as in TestAmbient
+	for n := range attempts {
+		dropped := false
+		t.Run(fmt.Sprint("attempt ", n+1), func(t *testing.T) { dropped = envoyMesh(t, envoy) })
+		if !dropped {
+			return
+		}
+	}
+	t.Errorf("packets were dropped in each of %d attempts", attempts)
+}
+
+func envoyMesh(t *testing.T, envoy string) (dropped bool) {
+	tap, folder := buildTap(t), t.TempDir()
+	l := newLab(t, folder)
+	authority, err := standin.NewAuthority()
+	must(t, err)
+	a, b := l.add(t, "a"), l.add(t, "b")
+	for _, p := range []*place{a, b} {
+		id, err := authority.Identity("lab", p.name)
+		must(t, err)
+		must(t, id.Files(authority, folder, p.name))
+		must(t, p.ns.Redirect())
+		p.env = []string{"TAP_AMBIENT=istio"}
+	}
+	a.envoy(t, envoy, folder, b)
+	b.envoy(t, envoy, folder, a)
+	b.serve(t, 8080, "")
+	for _, p := range l.pods {
+		l.watch(t, p, tap)
+	}
+	const requests = 3
+	for range requests {
+		if got := a.get(t, "", "http://"+at(b, 8080).String()+"/"); !strings.HasPrefix(got, "hello "+a.address.String()+"\n") {
+			t.Errorf("the source was not kept: %.40q", got)
+		}
+	}
+	var list []connection
+	resumed := map[string]int{}
+	for _, p := range l.pods {
+		var of []connection
+		eventually.True(t, "the log of "+p.name, func() bool { of = p.envoyLog(t, folder); return len(of) >= 2*requests })
+		list = append(list, of...)
+		resumed[p.name] = p.reused(t, folder)
+	}
+	for _, p := range l.pods {
+		lines, dropped := p.end(t)
+		if dropped || slices.ContainsFunc(lines, droppedPackets.MatchString) {
+			return true
+		}
+		hold(t, list, p.name, statements(t, p.name, lines), true, func(c *connection, s said) { c.live = s })
+		hold(t, list, p.name, readCaptures(t, tap, p.name, p.files()...), false, func(c *connection, s said) { c.read = s })
+		n := 0
+		for i := range list {
+			if c := &list[i]; c.pod == p.name && c.live.resumed {
+				n++
+			}
+		}
+		if n != resumed[p.name] || n == 0 {
+			t.Errorf("%s: %d connections are resumed, Envoy counts %d", p.name, n, resumed[p.name])
+		}
+	}
+	keep(t, "envoy", l, list)
+	return false
+}
+
+// envoy starts Envoy in the pod, with another pod as its peer.
+func (p *place) envoy(t *testing.T, program, folder string, peer *place) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("testdata", "envoy.yaml"))
+	must(t, err)
+	in := func(name string) string { return filepath.Join(folder, name) }
+	config := strings.NewReplacer("@PEER@", peer.address.String(), "@POD@", p.address.String(), "@LOG@", in(p.name+".log"), "@ID@", in(p.name)).Replace(string(b))
+	config += fmt.Sprintf("admin: { address: { pipe: { path: %s } } }\n", in(p.name+".sock"))
+	must(t, os.WriteFile(in(p.name+".yaml"), []byte(config), 0o600))
+	var stderr lockedBuffer
+	p.start(t, io.Discard, &stderr, nil, program, "-c", in(p.name+".yaml"), "--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "50", "-l", "warning")
+	eventually.True(t, "Envoy of "+p.name+" is ready", func() bool {
+		body, err := p.admin(folder, "/ready")
+		return err == nil && strings.HasPrefix(body, "LIVE")
+	}, &stderr)
+}
+
+// admin asks the pod's Envoy.
+func (p *place) admin(folder, path string) (string, error) {
+	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(folder, p.name+".sock"))
+	}}
+	res, err := (&http.Client{Transport: tr, Timeout: eventually.Limit}).Get("http://envoy" + path) //nolint:noctx // it has a timeout
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return string(body), err
+}
+
+// reused returns how many sessions the pod's Envoy has resumed, as client or server.
+func (p *place) reused(t *testing.T, folder string) (n int) {
+	t.Helper()
+	stats, err := p.admin(folder, "/stats?filter=ssl.session_reused$")
+	must(t, err)
+	for line := range strings.Lines(stats) {
+		_, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		one, err := strconv.Atoi(value)
+		must(t, err)
+		n += one
+	}
+	return n
+}
+
+// envoyLog returns the connections that the access log of the pod's Envoy has.
+func (p *place) envoyLog(t *testing.T, folder string) (list []connection) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(folder, p.name+".log"))
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) != 4 {
+			continue // it is being written
+		}
+		truth := truthPod
+		if strings.HasPrefix(f[0], "hbone") {
+			truth = truthMutual + " with " + f[3]
+		}
+		client, err := netip.ParseAddrPort(f[1])
+		must(t, err)
+		server, err := netip.ParseAddrPort(f[2])
+		must(t, err)
+		list = append(list, connection{scenario: "HBONE of Envoy", pod: p.name, kind: f[0], truth: truth, client: client, server: server})
+	}
+	return list
+}
