@@ -46,7 +46,11 @@ func (r *reading) batch(b *batch) []flow.Packet {
 
 // interfaceOf returns the number of the interface that captured p, which is iface in the file.
 func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
-	d := device{iface: iface, loopback: onLoopback(p)}
+	lo := onLoopback(p)
+	if b.sections == nil && lo == b.last.loopback && len(b.names) > 0 {
+		return b.number
+	}
+	d := device{iface: iface, loopback: lo}
 	if b.sections != nil {
 		d.name = b.sections.interfaceName(iface)
 	}

@@ -15,10 +15,9 @@ const arphrdLoopback = 772
 // zeros, which are nobody's; a cooked header (LINKTYPE_LINUX_SLL and _SLL2) has the
 // device's type.
 func onLoopback(p *flow.Packet) bool {
-	var none [12]byte
 	switch b := p.Data; {
-	case p.Link == flow.LinkEthernet && len(b) >= 14:
-		return [12]byte(b) == none
+	case p.Link == flow.LinkEthernet && len(b) >= 14: // destination and source are zero
+		return binary.LittleEndian.Uint64(b)|uint64(binary.LittleEndian.Uint32(b[8:])) == 0
 	case p.Link == flow.LinkLinuxSLL && len(b) >= 16:
 		return binary.BigEndian.Uint16(b[2:]) == arphrdLoopback
 	case p.Link == flow.LinkLinuxSLL2 && len(b) >= 20:

@@ -67,7 +67,8 @@ func (c *Conn) advertised(side Side, d *Decoded) {
 	if d.Flags&flagSYN == 0 {
 		window <<= c.shift(side.Other())
 	}
-	if edge := max(d.Ack+window, 1); !s.edged() || s.offset(edge) > s.offset(s.edge) {
+	next := s.base + uint32(s.next)
+	if edge := max(d.Ack+window, 1); !s.edged() || int32(edge-next) > int32(s.edge-next) { // as offset unwraps them
 		s.edge = edge
 	}
 }

@@ -70,12 +70,6 @@ func full(n int, s suite, hello *dissect.ClientHello) bool {
 	if limit := int(hello.RecordSizeLimit); limit > 0 && content == limit-1 {
 		return true
 	}
-	if hello.Has(maxFragmentLength) {
-		for size := 1 << 8; size < 1<<14; size <<= 1 { // RFC 6066 has 2^9 to 2^12, wolfSSL more
-			if content == size || content == size-1 {
-				return true
-			}
-		}
-	}
-	return false
+	size := content + content&1 // RFC 6066 has 2^9 to 2^12, wolfSSL more
+	return size >= 1<<8 && size < 1<<14 && size&(size-1) == 0 && hello.Has(maxFragmentLength)
 }
