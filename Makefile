@@ -114,6 +114,7 @@ tlslab: ## let real TLS stacks talk, write their captures and truth anew, score 
 
 ambient: ## the lab of an ambient mesh: in-pod redirection, HBONE, and taps in all pods (root; UPDATE=1: write its table and captures anew)
 	@tools/setup.sh test
+	@! command -v cargo >/dev/null || CARGO_TARGET_DIR=.cache/ambient cargo build --release --quiet --locked --manifest-path test/ambient/rust/Cargo.toml || echo "ambient: no proxy on rustls: see above"
 	tools/tidy.sh $(GOTEST) -count=1 -v $(TESTFLAGS) ./test/ambient/... $(if $(UPDATE),-update)
 
 soak: ## judge 100,000 damaged captures of real TLS stacks

@@ -314,7 +314,7 @@ func readTruth(t *testing.T, folder string) (list []connection) {
 // needs neither root nor Linux. The last column of the lab's tables is what it has to say.
 func TestCaptures(t *testing.T) {
 	tap := buildTap(t)
-	for folder, pods := range map[string][]string{"standin": podNames, "envoy": {"a", "b"}} {
+	for folder, pods := range map[string][]string{"standin": podNames, "envoy": {"a", "b"}, "rustls": {"a", "b"}} {
 		t.Run(folder, func(t *testing.T) {
 			list := readTruth(t, folder)
 			for _, pod := range pods {

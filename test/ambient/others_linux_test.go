@@ -18,23 +18,62 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
-// envoys is where `make demo` keeps Envoy.
-const envoys = "../../.cache/demo/envoy/lib/python3*/site-packages/envoy/_bin/envoy"
-
 // TestEnvoy is HBONE of Envoy, which waypoints and gateways are: its records are BoringSSL's,
-// and it resumes. The pods have the rules of enrolled ones.
+// and it resumes.
 func TestEnvoy(t *testing.T) {
-	found, err := filepath.Glob(envoys)
+	program := found(t, "../../.cache/demo/envoy/lib/python3*/site-packages/envoy/_bin/envoy", "no Envoy: make demo downloads it")
+	others(t, &other{
+		name: "envoy", scenario: "HBONE of Envoy", resumes: true,
+		start: func(t *testing.T, p, peer *place, folder string) { p.envoy(t, program, folder, peer) },
+	})
+}
+
+// TestRustls is HBONE of the libraries that ztunnel is made of, with its settings: rustls and
+// h2, and no session is resumed.
+func TestRustls(t *testing.T) {
+	program := found(t, "../../.cache/ambient/release/hbone", "no proxy on rustls: make ambient builds it, with cargo")
+	others(t, &other{
+		name: "rustls", scenario: "HBONE of rustls",
+		start: func(t *testing.T, p, peer *place, folder string) {
+			var stderr lockedBuffer
+			p.start(t, io.Discard, &stderr, nil, program, peer.address.String(), p.address.String(), filepath.Join(folder, p.name), filepath.Join(folder, p.name+".log"))
+			eventually.True(t, "the proxy of "+p.name+" listens", func() bool {
+				c, err := p.dial(t.Context(), fmt.Sprint("127.0.0.1:", standin.PortHBONE))
+				if err == nil {
+					c.Close()
+				}
+				return err == nil
+			}, &stderr)
+		},
+	})
+}
+
+// found returns the path of a program, or skips the test.
+func found(t *testing.T, pattern, otherwise string) string {
+	t.Helper()
+	list, err := filepath.Glob(pattern)
 	must(t, err)
-	if len(found) == 0 {
-		t.Skip("no Envoy: make demo downloads it")
+	if len(list) == 0 {
+		t.Skip(otherwise)
 	}
-	envoy, err := filepath.Abs(found[0])
+	program, err := filepath.Abs(list[0])
 	must(t, err)
+	return program
+}
+
+// other is a proxy in the stand-in's place: a process in the pod, which writes the log that
+// proxyLog reads. The pods have the rules of enrolled ones.
+type other struct {
+	name, scenario string // of its folder in testdata, and in the table
+	start          func(t *testing.T, p, peer *place, folder string)
+	resumes        bool
+}
+
+func others(t *testing.T, o *other) {
 	const attempts = 3 // as in TestAmbient
 	for n := range attempts {
 		dropped := false
-		t.Run(fmt.Sprint("attempt ", n+1), func(t *testing.T) { dropped = envoyMesh(t, envoy) })
+		t.Run(fmt.Sprint("attempt ", n+1), func(t *testing.T) { dropped = o.run(t) })
 		if !dropped {
 			return
 		}
@@ -42,7 +81,7 @@ func TestEnvoy(t *testing.T) {
 	t.Errorf("packets were dropped in each of %d attempts", attempts)
 }
 
-func envoyMesh(t *testing.T, envoy string) (dropped bool) {
+func (o *other) run(t *testing.T) (dropped bool) {
 	tap, folder := buildTap(t), t.TempDir()
 	l := newLab(t, folder)
 	authority, err := standin.NewAuthority()
@@ -55,8 +94,8 @@ func envoyMesh(t *testing.T, envoy string) (dropped bool) {
 		must(t, p.ns.Redirect())
 		p.env = []string{"TAP_AMBIENT=istio"}
 	}
-	a.envoy(t, envoy, folder, b)
-	b.envoy(t, envoy, folder, a)
+	o.start(t, a, b, folder)
+	o.start(t, b, a, folder)
 	b.serve(t, 8080, "")
 	for _, p := range l.pods {
 		l.watch(t, p, tap)
@@ -71,9 +110,11 @@ func envoyMesh(t *testing.T, envoy string) (dropped bool) {
 	resumed := map[string]int{}
 	for _, p := range l.pods {
 		var of []connection
-		eventually.True(t, "the log of "+p.name, func() bool { of = p.envoyLog(t, folder); return len(of) >= 2*requests })
+		eventually.True(t, "the log of "+p.name, func() bool { of = p.proxyLog(t, folder, o.scenario); return len(of) >= 2*requests })
 		list = append(list, of...)
-		resumed[p.name] = p.reused(t, folder)
+		if o.resumes {
+			resumed[p.name] = p.reused(t, folder)
+		}
 	}
 	for _, p := range l.pods {
 		lines, dropped := p.end(t)
@@ -88,11 +129,11 @@ func envoyMesh(t *testing.T, envoy string) (dropped bool) {
 				n++
 			}
 		}
-		if n != resumed[p.name] || n == 0 {
-			t.Errorf("%s: %d connections are resumed, Envoy counts %d", p.name, n, resumed[p.name])
+		if n != resumed[p.name] || o.resumes && n == 0 {
+			t.Errorf("%s: %d connections are resumed, its proxy counts %d", p.name, n, resumed[p.name])
 		}
 	}
-	keep(t, "envoy", l, list)
+	keep(t, o.name, l, list)
 	return false
 }
 
@@ -141,8 +182,9 @@ func (p *place) reused(t *testing.T, folder string) (n int) {
 	return n
 }
 
-// envoyLog returns the connections that the access log of the pod's Envoy has.
-func (p *place) envoyLog(t *testing.T, folder string) (list []connection) {
+// proxyLog returns the connections that the log of the pod's proxy has: kind, client, server
+// and SPIFFE ID in each line.
+func (p *place) proxyLog(t *testing.T, folder, scenario string) (list []connection) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(folder, p.name+".log"))
 	if err != nil {
@@ -161,7 +203,7 @@ func (p *place) envoyLog(t *testing.T, folder string) (list []connection) {
 		must(t, err)
 		server, err := netip.ParseAddrPort(f[2])
 		must(t, err)
-		list = append(list, connection{scenario: "HBONE of Envoy", pod: p.name, kind: f[0], truth: truth, client: client, server: server})
+		list = append(list, connection{scenario: scenario, pod: p.name, kind: f[0], truth: truth, client: client, server: server})
 	}
 	return list
 }
