@@ -72,6 +72,7 @@ func TestLint(t *testing.T) {
 	for _, helm := range []string{"helm3", "helm4"} {
 		for _, set := range sets {
 			t.Run(helm+"/"+set, func(t *testing.T) {
+				t.Parallel()
 				if _, err := run(t, helm, "lint", "--strict", chart, "--values", values(set)); err != nil {
 					t.Error(err)
 				}
@@ -84,6 +85,7 @@ func TestLint(t *testing.T) {
 func TestTemplate(t *testing.T) {
 	for _, set := range sets {
 		t.Run(set, func(t *testing.T) {
+			t.Parallel()
 			got, err := template(t, "helm4", set)
 			if err != nil {
 				t.Fatal(err)
@@ -138,6 +140,7 @@ func compare(t *testing.T, golden, got string) {
 func TestSchemas(t *testing.T) {
 	for _, set := range sets {
 		t.Run(set, func(t *testing.T) {
+			t.Parallel()
 			rendered, err := template(t, "helm4", set)
 			if err != nil {
 				t.Fatal(err)
@@ -192,6 +195,7 @@ func TestRefused(t *testing.T) {
 		{"webhook.serviceAccount.create=false", "webhook.serviceAccount.name"},
 	} {
 		t.Run(test.set, func(t *testing.T) {
+			t.Parallel()
 			for _, helm := range []string{"helm3", "helm4"} {
 				_, err := template(t, helm, "default", "--set", test.set)
 				if err == nil || !strings.Contains(err.Error(), test.want) {

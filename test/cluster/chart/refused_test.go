@@ -3,9 +3,11 @@ package chart_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,6 +125,7 @@ func TestBadValues(t *testing.T) {
 		{`{"injection.protect.enabled": true, "tap.extraEnv": [{"name": "TAP_SINK", "value": "stdout"}]}`, ""},
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) { // the folders of a test are named for it: no signs in them
+			t.Parallel()
 			file, path := valuesOf(t, row.values)
 			said := refusal(t, i, file)
 			if last := path[strings.LastIndexByte(path, '.')+1:]; !strings.Contains(said, last) {
@@ -186,6 +189,7 @@ func TestGoodValues(t *testing.T) {
 		`{"global": {"imageRegistry": "registry.example.com", "imagePullSecrets": ["a", {"name": "b"}], "ours": {"x": 1}}}`,
 	} {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			t.Parallel()
 			file, _ := valuesOf(t, row)
 			for _, by := range []string{"webhook", "tap"} {
 				if said, refused := reads(t, chart, file, by); refused {
@@ -204,7 +208,8 @@ func valuesOf(t *testing.T, text string) (file, path string) {
 		t.Fatal(err)
 	}
 	out := map[string]any{}
-	for name, value := range values {
+	for _, name := range slices.Sorted(maps.Keys(values)) { // so that of two the path is always the last
+		value := values[name]
 		path = name
 		at := out
 		parts := strings.Split(name, ".")

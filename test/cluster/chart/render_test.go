@@ -3,39 +3,13 @@ package chart_test
 import (
 	"bytes"
 	"os"
-	"sync"
 	"testing"
 
-	helmchart "helm.sh/helm/v4/pkg/chart"
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
 	"helm.sh/helm/v4/pkg/chart/v2/loader"
 	"helm.sh/helm/v4/pkg/engine"
 )
-
-var loaded struct {
-	sync.Mutex
-	of map[string]helmchart.Charter
-}
-
-// load returns a chart, which is read once.
-func load(t *testing.T, folder string) helmchart.Charter {
-	t.Helper()
-	loaded.Lock()
-	defer loaded.Unlock()
-	if c, ok := loaded.of[folder]; ok {
-		return c
-	}
-	c, err := loader.Load(folder)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if loaded.of == nil {
-		loaded.of = map[string]helmchart.Charter{}
-	}
-	loaded.of[folder] = c
-	return c
-}
 
 // render returns each template's text by its name, such as tap/templates/settings.yaml. It is what `helm template` of Helm 4 does
 // (pkg/action/install.go), in this process: a table of hundreds of values would wait for as many programs to start.
@@ -53,7 +27,11 @@ func render(t *testing.T, folder, valuesFile string) (map[string]string, error) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, capabilities := load(t, folder), common.DefaultCapabilities.Copy()
+	c, err := loader.Load(folder) // anew each time: rendering may change it
+	if err != nil {
+		t.Fatal(err)
+	}
+	capabilities := common.DefaultCapabilities.Copy()
 	capabilities.KubeVersion = *version
 	all, err := util.ToRenderValues(c, values, common.ReleaseOptions{Name: release, Namespace: release, Revision: 1, IsInstall: true}, capabilities)
 	if err != nil {

@@ -91,6 +91,9 @@ func TestOnlyConnection(t *testing.T) {
 			}
 			a.cleared(t, c, "jobs", "--all")
 		}
+		for _, a := range all {
+			t.Logf("round %d: %d pods %s: %.1f s, median %v", round, len(a.lives), a.name, a.took.Seconds(), a.median())
+		}
 	}
 	compare(t, all, measured, "from its creation to the end of its container")
 }
@@ -281,19 +284,21 @@ func (a *arm) cleared(t *testing.T, c *kit.Cluster, what ...string) {
 	})
 }
 
+// median is how long one of the arm's pods takes.
+func (a *arm) median() time.Duration {
+	slices.Sort(a.lives)
+	return a.lives[len(a.lives)/2].Round(10 * time.Millisecond)
+}
+
 // compare prints the arms' times, and holds them to the limits where that was asked for.
 func compare(t *testing.T, all []*arm, measured bool, life string) {
 	t.Helper()
-	median := func(a *arm) time.Duration {
-		slices.Sort(a.lives)
-		return a.lives[len(a.lives)/2]
-	}
 	for _, a := range all {
-		t.Logf("%d pods %s: %.1f s in all, a pod %s: median %v", len(a.lives), a.name, a.took.Seconds(), life, median(a).Round(10*time.Millisecond))
+		t.Logf("%d pods %s: %.1f s in all, a pod %s: median %v", len(a.lives), a.name, a.took.Seconds(), life, a.median())
 	}
 	tap, beside := all[withTap], all[idle]
-	times, more := tap.took.Seconds()/beside.took.Seconds(), median(tap)-median(beside)
-	t.Logf("tapped: %.2f times the idle sidecar's time, %v more at the median; %.2f times the untapped", times, more.Round(10*time.Millisecond), tap.took.Seconds()/all[untapped].took.Seconds())
+	times, more := tap.took.Seconds()/beside.took.Seconds(), tap.median()-beside.median()
+	t.Logf("tapped: %.2f times the idle sidecar's time, %v more at the median; %.2f times the untapped", times, more, tap.took.Seconds()/all[untapped].took.Seconds())
 	if slices.Sort(tap.gaps); len(tap.gaps) > 0 {
 		t.Logf("the rings were open %d ms after the pod's network at the median, %d at most", tap.gaps[len(tap.gaps)/2], tap.gaps[len(tap.gaps)-1])
 	}
