@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -111,18 +112,21 @@ func (w *webhook) tryImages(ctx context.Context) error {
 	return w.images.try(ctx, wanted(w.cfg, list.Items))
 }
 
+// proven is an error as long as the tap's image was not seen to run.
+func (w *webhook) proven() error {
+	if !w.images.proven() {
+		return fmt.Errorf("image %s was not seen to run yet", w.cfg.Image)
+	}
+	return nil
+}
+
 // serve adds the admission server and its certificate.
 func (w *webhook) serve(cfg Config, s *server) error {
 	mux := http.NewServeMux()
 	mux.Handle("/inject", newEndpoint("/inject", cfg.Log, w.decide(inject.Tap, true), w.events.pod))
 	mux.Handle("/annotate", newEndpoint("/annotate", cfg.Log, w.decide(inject.Annotate, false), nil))
 	s.handler = mux
-	s.more = func() error {
-		if !w.images.proven() {
-			return fmt.Errorf("image %s was not seen to run yet", w.cfg.Image)
-		}
-		return nil
-	}
+	s.more = w.proven
 	if cfg.CertMode == certsFiles {
 		watcher, err := certwatcher.New(cfg.CertDir+"/tls.crt", cfg.CertDir+"/tls.key")
 		if err != nil {
@@ -136,6 +140,7 @@ func (w *webhook) serve(cfg Config, s *server) error {
 		configurations: cfg.Configurations, hosts: serviceHosts(cfg.Service, cfg.Namespace, cfg.CertHosts), log: cfg.Log, now: time.Now,
 	}
 	s.certificate = certs.GetCertificate
+	s.more = func() error { return cmp.Or(w.proven(), certs.known()) }
 	serving := newLoop("certificate", false, certsEvery, cfg.Log, certs.serve)
 	rotating := newLoop("authority", true, certsEvery, cfg.Log, certs.rotate)
 	return join(

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,7 +34,8 @@ type certs struct {
 	now            func() time.Time
 
 	served atomic.Pointer[tls.Certificate]
-	signer []byte // PEM of who signed it; of the loop that calls serve
+	told   atomic.Bool // known has been nil
+	signer []byte      // PEM of who signed it; of the loop that calls serve
 	last   *authorities
 }
 
@@ -184,6 +186,35 @@ func (c *certs) announce(ctx context.Context, bundle []byte, a *authorities) (an
 		c.log.Info("webhook configuration trusts the authority", "configuration", name)
 	}
 	return announced, errors.Join(errs...)
+}
+
+// known is an error until all configurations trust who signed the certificate that is served: before, no API server takes an
+// answer, and pods start untapped. The authority of a release that was uninstalled may be there long before a replica is elected
+// that can tell the new configurations of it. Who is trusted later is rotate's concern, and keeps no replica from being called.
+func (c *certs) known() error {
+	leaf := c.served.Load()
+	if c.told.Load() || leaf == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for _, name := range c.configurations {
+		var have admissionv1.MutatingWebhookConfiguration
+		if err := c.client.Get(ctx, client.ObjectKey{Name: name}, &have); apierrors.IsNotFound(err) {
+			continue // then it is called by nobody
+		} else if err != nil {
+			return err
+		}
+		for i := range have.Webhooks {
+			roots := x509.NewCertPool()
+			roots.AppendCertsFromPEM(have.Webhooks[i].ClientConfig.CABundle)
+			if _, err := leaf.Leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: c.now()}); err != nil {
+				return fmt.Errorf("webhook configuration %s does not trust the authority yet", name)
+			}
+		}
+	}
+	c.told.Store(true)
+	return nil
 }
 
 func trusts(have *admissionv1.MutatingWebhookConfiguration, bundle []byte) bool {

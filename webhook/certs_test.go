@@ -325,3 +325,46 @@ func listen(t *testing.T, ctx context.Context, s *server) (ended <-chan error) {
 	t.Fatal("no port")
 	return nil
 }
+
+// TestReadyOnceTrusted: where the authority of a release that was uninstalled is still there, each replica has a certificate at once,
+// but the new configurations do not trust it before the elected one has told them. It is not ready before: pods would start untapped.
+func TestReadyOnceTrusted(t *testing.T) {
+	k := newClock()
+	c := fake.NewClientBuilder().WithObjects(configurations()...).Build()
+	before := replica(c, k)
+	before.configurations = nil
+	do(t, before.rotate)
+	leader, other := replica(c, k), replica(c, k)
+	do(t, leader.serve, other.serve)
+	for _, r := range []*certs{leader, other} {
+		if _, err := r.GetCertificate(nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.known(); err == nil || !strings.Contains(err.Error(), "does not trust") {
+			t.Errorf("nobody is told yet: %v", err)
+		}
+	}
+	do(t, leader.rotate)
+	if err := errors.Join(leader.known(), other.known()); err != nil {
+		t.Errorf("all are told: %v", err)
+	}
+	var have admissionv1.MutatingWebhookConfiguration
+	if err := c.Get(t.Context(), client.ObjectKey{Name: "zz-tap"}, &have); err != nil {
+		t.Fatal(err)
+	}
+	have.Webhooks[1].ClientConfig.CABundle = nil
+	if err := c.Update(t.Context(), &have); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.known(); err != nil {
+		t.Errorf("what somebody changes later is no reason to go: %v", err)
+	}
+	if err := replica(c, k).known(); err != nil {
+		t.Errorf("without a certificate, which is said elsewhere: %v", err)
+	}
+	late := replica(c, k)
+	do(t, late.serve)
+	if err := late.known(); err == nil {
+		t.Error("one of a configuration's entries does not trust it")
+	}
+}

@@ -60,7 +60,8 @@ func TestReadme(t *testing.T) {
 				}
 			}
 			if t.Failed() {
-				return
+				out, _ := c.Kubectl(t, "--namespace", release, "logs", "--selector", selector, "--prefix", "--timestamps")
+				t.Fatalf("the webhook says:\n%s", out)
 			}
 			line := c.Logged(t, kit.Limit, ns, one, kit.Tap, readme.logged)
 			t.Logf("in the log of a tap %v after the first line: %.200s", time.Since(begin).Round(100*time.Millisecond), line)
