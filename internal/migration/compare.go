@@ -65,6 +65,8 @@ type row struct {
 	sole  bool  // no other edge was matched to the same evidence
 	only  bool  // nothing but HBONE of the pair was found
 	most  bool  // there was more to match than maxHits
+	past  bool  // the two speak past HBONE too, by less than mutual TLS perhaps
+	there bool  // the other side has something of the same two, by their names
 }
 
 type matching struct {
@@ -72,7 +74,6 @@ type matching struct {
 	rows          []*row           // of the before side, then those of the after side alone
 	spare         map[Party]*spare // by client
 	shared        map[*lane][]*row // the rows that an HBONE lane was matched to
-	claims        map[*lane]int    // how many rows a lane of another port was matched to
 	was           map[*pair]Counts // of the after side, by name: all that the pair was before
 	took          map[server]Counts
 }
@@ -87,7 +88,7 @@ type server struct {
 type hit struct {
 	*pair
 	basis Basis
-	full  bool // else it may be another pod by now: it can show a loss, and no mutual TLS
+	full  bool // else it may be another pod by now, which can show a loss and no mutual TLS
 }
 
 // maxHits bounds the pairs that may stand for one, such as the names that one address has.
@@ -104,21 +105,21 @@ func (m *matching) hits(p *pair) (list []hit, more bool) {
 			list = append(list, hit{x, basis, full})
 		}
 	}
+	bare := len(m.before.ids) == 0 && len(m.after.ids) == 0 // no tap says whose an address is, as of captures
 	for _, to := range m.equal(p.to) {
 		basis := ByName
 		if !to.named() || !p.from.named() {
 			basis = ByAddress
 		}
-		add(m.after.pairs[link{p.from, to}], basis, true)
+		add(m.after.pairs[link{p.from, to}], basis, basis == ByName || bare)
 	}
 	for _, a := range p.addrs {
-		full := m.before.ids[a] == "" && m.after.ids[a] == ""
-		add(m.after.pairs[link{p.from, Party{Addr: a}}], ByAddress, full)
+		add(m.after.pairs[link{p.from, Party{Addr: a}}], ByAddress, bare)
 		if p.to.named() { // a pair of another name is another server
 			continue
 		}
 		for _, x := range m.after.places[place{p.from, a}] {
-			add(x, ByAddress, full)
+			add(x, ByAddress, bare)
 		}
 	}
 	return list, more
@@ -145,27 +146,18 @@ func (m *matching) equal(p Party) []Party {
 
 // match makes a row of each edge of the before side.
 func (m *matching) match() {
-	m.shared, m.claims = map[*lane][]*row{}, map[*lane]int{}
+	m.shared = map[*lane][]*row{}
 	m.was, m.took = map[*pair]Counts{}, map[server]Counts{}
-	var all []*claim
 	for _, p := range m.before.sorted() {
 		hits, more := m.hits(p)
 		first := len(m.rows)
-		if c := m.ports(p, hits); len(c.rows) > 0 {
-			all = append(all, c)
-		}
+		m.ports(p, hits)
 		if p.tunnel != nil {
 			m.tunnel(p, hits)
 		}
 		for _, x := range m.rows[first:] {
 			x.most = more
 			m.remember(x, hits)
-		}
-	}
-	for _, c := range all {
-		several := slices.ContainsFunc(c.lanes, func(l *lane) bool { return m.claims[l] > 1 })
-		for _, x := range c.rows {
-			x.sole = x.sole && !several
 		}
 	}
 	for _, rows := range m.shared {
@@ -179,6 +171,7 @@ func (m *matching) match() {
 func (m *matching) remember(x *row, hits []hit) {
 	for i := range hits {
 		if hits[i].basis == ByName { // another port of an address may be anything
+			x.there = true
 			c := m.was[hits[i].pair]
 			c.plus(&x.Before.Counts)
 			m.was[hits[i].pair] = c
@@ -221,16 +214,9 @@ func (e *evidence) add(h *hit, l *lane, basis Basis, port uint16) {
 	}
 }
 
-// claim is the rows of one pair that were not seen at their own port, and the lanes of the
-// other ports that may be theirs.
-type claim struct {
-	rows  []*row
-	lanes []*lane
-}
-
 // ports makes the rows of a pair, but that of HBONE.
-func (m *matching) ports(p *pair, hits []hit) *claim {
-	c := &claim{}
+func (m *matching) ports(p *pair, hits []hit) {
+	var unseen []*row // at their own port
 	for _, port := range p.sortedPorts() {
 		x := &row{Edge: Edge{From: p.from, To: p.to, Port: port}, pair: p, sole: true}
 		x.Before = look(p.ports[port].counts(), nil)
@@ -245,36 +231,38 @@ func (m *matching) ports(p *pair, hits []hit) *claim {
 			}
 		}
 		if x.After, x.Basis = look(direct.counts, nil), direct.basis; !direct.counts.seen() {
-			c.rows = append(c.rows, x)
+			unseen = append(unseen, x)
 		}
 	}
-	if len(c.rows) > 0 {
-		m.beside(p, hits, c)
+	if len(unseen) > 0 {
+		beside(p, hits, unseen)
 	}
-	return c
 }
 
 // beside looks for edges that are not seen at their own port: at other ports of the same
 // service that are new, and in HBONE of the pair.
-func (m *matching) beside(p *pair, hits []hit, c *claim) {
+func beside(p *pair, hits []hit, unseen []*row) {
 	var found evidence
 	for i := range hits {
 		for _, other := range hits[i].sortedPorts() {
 			if l := hits[i].ports[other]; p.ports[other] == nil && hits[i].basis == ByName {
 				found.add(&hits[i], l, ByService, other)
-				c.lanes = append(c.lanes, l)
-				m.claims[l] += len(c.rows)
 			}
 		}
 	}
-	elsewhere := found.counts.seen()
+	elsewhere, past := found.counts.seen(), false
 	for i := range hits {
+		for _, l := range hits[i].ports {
+			c := l.counts()
+			past = past || c.doubtful()
+		}
 		if l := hits[i].tunnel; l != nil {
 			found.add(&hits[i], l, ByPair, hbonePort)
 		}
 	}
-	for _, x := range c.rows {
+	for _, x := range unseen {
 		x.After, x.Basis = look(found.counts, found.ports), found.basis
+		x.past = past
 		x.only = !elsewhere && found.counts.seen()
 		if elsewhere {
 			x.Reasons = append(x.Reasons, "other_port")
@@ -306,9 +294,8 @@ func look(c Counts, ports []uint16) Look { return Look{State: c.state(), Counts:
 
 // spare is what the after side has of one client that no edge of the before side was matched to.
 type spare struct {
-	hbone    bool            // HBONE
-	doubtful [2]bool         // what may be less than mutual TLS: to peers without a name, to any
-	ports    map[uint16]bool // of the server, in both cases: true where it has no name
+	hbone    bool    // HBONE
+	doubtful [2]bool // what may be less than mutual TLS: to peers without a name, to any
 }
 
 // leftover makes a row of each edge of the after side that no other was matched to.
@@ -333,7 +320,7 @@ func (m *matching) left(p *pair, port uint16, l *lane) {
 	m.rows = append(m.rows, x)
 	s := m.spare[p.from]
 	if s == nil {
-		s = &spare{ports: map[uint16]bool{}}
+		s = &spare{}
 		m.spare[p.from] = s
 	}
 	switch {
@@ -342,19 +329,11 @@ func (m *matching) left(p *pair, port uint16, l *lane) {
 	case c.doubtful():
 		s.doubtful[1] = true
 		s.doubtful[0] = s.doubtful[0] || !p.to.named()
-		s.ports[port] = s.ports[port] || !p.to.named()
 	}
 }
 
 // mayBe reports whether a client has a connection that may be less than mutual TLS, to a peer
-// that may be this one, since one of the two has no name; and whether it is at the same port.
-func (s *spare) mayBe(x *row) (may, same bool) {
-	if s == nil {
-		return false, false
-	}
-	if x.To.named() {
-		return s.doubtful[0], s.ports[x.Port]
-	}
-	_, same = s.ports[x.Port]
-	return s.doubtful[1], same
+// that may be this one, since one of the two has no name.
+func (s *spare) mayBe(x *row) bool {
+	return s != nil && (s.doubtful[0] || s.doubtful[1] && !x.To.named())
 }

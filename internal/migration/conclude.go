@@ -58,15 +58,18 @@ func (m *matching) better(x *row, b, a *Counts) {
 	case x.most:
 		x.unknown("too_many_names")
 		return
-	case x.only && m.doubts(x):
+	case x.only && m.spare[x.From].mayBe(x):
 		x.unknown("nameless_less")
 		return
-	case x.only && !x.sole:
+	case x.only && x.past:
+		x.unknown("past_hbone")
+		return
+	case x.only && (!x.sole || m.others(x)):
 		x.Change = Covered
 		x.Reasons = append(x.Reasons, "hbone_hides_service")
 		return
-	case x.Basis == ByService && !x.sole:
-		x.unknown("other_port_of_several")
+	case x.Basis == ByService: // mutual TLS at one port says nothing of another
+		x.unknown("other_port")
 		return
 	case !b.mutual() && !b.less():
 		x.unknown("before_not_judged")
@@ -91,25 +94,22 @@ func (m *matching) isFolded(x *row) bool {
 	return c != nil && (c.less() || c.Unclear > 0)
 }
 
-// doubts reports whether the client may reach this server past HBONE.
-func (m *matching) doubts(x *row) bool {
-	may, _ := m.spare[x.From].mayBe(x)
-	return may
+// others reports whether HBONE of the pair may carry another service instead of this one, or
+// another HBONE may carry this one: a peer of the client has no name.
+func (m *matching) others(x *row) bool {
+	was, is, left := m.before.peers[x.From], m.after.peers[x.From], m.spare[x.From]
+	return x.To.named() && (was != nil && (was.nameless || was.hbone) || is != nil && is.hbone) || left != nil && left.hbone
 }
 
 // vanished concludes where nothing is seen of an edge any more.
 func (m *matching) vanished(x *row) {
 	x.After.State = NotSeen
-	reasons := slices.Clone(m.after.unwatched(m.before, x.From))
-	others := m.spare[x.From]
-	if others != nil && others.hbone {
-		reasons = append(reasons, "hbone_to_others")
+	reasons := append(slices.Clone(m.after.unwatched(m.before, x.From)), m.after.elsewhere(x)...)
+	if x.there {
+		reasons = append(reasons, "other_port")
 	}
-	switch may, same := others.mayBe(x); {
-	case same:
-		reasons = append(reasons, "same_port_elsewhere")
-	case may:
-		reasons = append(reasons, "nameless_less")
+	if others := m.spare[x.From]; others != nil && others.hbone {
+		reasons = append(reasons, "hbone_to_others")
 	}
 	if m.isFolded(x) {
 		reasons = append(reasons, "folded_less")
@@ -137,7 +137,28 @@ func (m *matching) appeared(x *row) {
 			return
 		}
 	}
-	x.absent(New, m.before.unwatched(m.after, x.From))
+	reasons := append(slices.Clone(m.before.unwatched(m.after, x.From)), m.before.elsewhere(x)...)
+	if _, there := m.was[x.pair]; there {
+		reasons = append(reasons, "other_port")
+	}
+	x.absent(New, reasons)
+}
+
+// elsewhere returns why an edge that is not seen on this side may be seen under an address: it
+// or a peer of its source has no name.
+func (v *view) elsewhere(x *row) (reasons []string) {
+	p := v.peers[x.From]
+	switch {
+	case p == nil:
+	case !x.To.named():
+		reasons = append(reasons, "server_by_address")
+	case p.nameless:
+		reasons = append(reasons, "peers_by_address")
+	}
+	if p != nil && p.hbone {
+		reasons = append(reasons, "hbone_to_others")
+	}
+	return reasons
 }
 
 func (x *row) absent(change Change, reasons []string) {

@@ -152,7 +152,7 @@ func TestCompare(t *testing.T) {
 		},
 		"one service goes on in plaintext": {
 			first(sidecar, call(web, cart, 9090, "cart.shop", "plaintext", "")), both(hbone, call(web2, cart2, 9090, "cart.shop", "plaintext", "")),
-			[]string{"web.shop > cart.shop:9090 unchanged name", "web.shop > cart.shop:8080 covered pair hbone_hides_service"},
+			[]string{"web.shop > cart.shop:8080 not_enough_seen pair past_hbone", "web.shop > cart.shop:9090 unchanged name"},
 		},
 		"plaintext to HBONE":     {first(call(web, cart, 8080, "cart.shop", "plaintext", "")), both(hbone), []string{"web.shop > cart.shop:8080 gained pair hbone_of_the_pair"}},
 		"stays with its sidecar": {first(sidecar), both(call(web2, cart2, 8080, sni, "mtls", "istio")), []string{"web.shop > cart.shop:8080 kept name"}},
@@ -216,11 +216,11 @@ func TestCompare(t *testing.T) {
 		},
 		"a waypoint": {
 			first(sidecar), append(both(), call(web2, "10.1.9.9", 15008, "", "mtls", ambient)),
-			[]string{"web.shop > cart.shop:8080 not_enough_seen hbone_to_others", "web.shop > 10.1.9.9 (HBONE) new"},
+			[]string{"web.shop > cart.shop:8080 not_enough_seen hbone_to_others", "web.shop > 10.1.9.9 (HBONE) not_enough_seen server_by_address"},
 		},
 		"HBONE, and plaintext to who knows whom": {
 			first(sidecar), both(hbone, call(web2, "10.96.0.9", 5000, "", "plaintext", "")),
-			[]string{"web.shop > cart.shop:8080 not_enough_seen pair nameless_less", "web.shop > 10.96.0.9:5000 new"},
+			[]string{"web.shop > 10.96.0.9:5000 not_enough_seen server_by_address", "web.shop > cart.shop:8080 not_enough_seen pair nameless_less"},
 		},
 		"HBONE, and plaintext to another service": {
 			first(sidecar), both(hbone, call(web2, "10.96.0.9", 80, "stock.shop", "plaintext", "")),
@@ -228,7 +228,7 @@ func TestCompare(t *testing.T) {
 		},
 		"an address that a tap said was the server's, and no tap does": {
 			first(sidecar), append(hour("web", web2), call(web2, cart, 15008, "", "mtls", ambient)),
-			[]string{"web.shop > cart.shop:8080 not_enough_seen hbone_to_others", "web.shop > " + cart + " (HBONE) new"},
+			[]string{"web.shop > cart.shop:8080 not_enough_seen hbone_to_others", "web.shop > " + cart + " (HBONE) not_enough_seen server_by_address"},
 		},
 		"an address that is another's by now": {
 			first(sidecar), append(append(hour("web", web2), hour("stock", cart)...), call(web2, cart, 15008, "", "mtls", ambient)),
@@ -236,7 +236,7 @@ func TestCompare(t *testing.T) {
 		},
 		"an address that nobody names": {
 			append(hour("web", web), sidecar), append(hour("web", web2), call(web2, cart, 15008, "", "mtls", ambient)),
-			[]string{"web.shop > cart.shop:8080 kept address hbone_of_the_pair"},
+			[]string{"web.shop > cart.shop:8080 not_enough_seen hbone_to_others", "web.shop > " + cart + " (HBONE) not_enough_seen server_by_address"},
 		},
 		"plaintext to the server's address": {
 			first(sidecar), append(hour("web", web2), call(web2, cart, 8080, "", "plaintext", "")),
@@ -257,11 +257,11 @@ func TestCompare(t *testing.T) {
 		"HBONE before and after": {first(call(web, cart, 15008, "", "mtls", ambient)), both(hbone), []string{"web.shop > cart.shop (HBONE) kept name"}},
 		"mutual TLS of its own at HBONE's port": {
 			first(sidecar), both(call(web2, cart2, 15008, "", "mtls", "")), // its hello is not ztunnel's: for its own port alone
-			[]string{"web.shop > cart.shop:8080 kept service other_port"},
+			[]string{"web.shop > cart.shop:8080 not_enough_seen service other_port"},
 		},
 		"several ports to one that is new": {
 			first(sidecar, call(web, cart, 9090, "cart.shop", "mtls", "istio")), both(call(web2, cart2, 80, "cart.shop", "mtls", "istio")),
-			[]string{"web.shop > cart.shop:8080 not_enough_seen service other_port other_port_of_several", "web.shop > cart.shop:9090 not_enough_seen service other_port other_port_of_several"},
+			[]string{"web.shop > cart.shop:8080 not_enough_seen service other_port", "web.shop > cart.shop:9090 not_enough_seen service other_port"},
 		},
 		"mutual TLS and TLS that may be": {
 			first(sidecar), both(hbone, told{dataset: flows, pod: "web", ip: web2, dir: "egress", from: web2, to: cart2, port: 15008, verdict: "tls", auth: "unknown", mesh: ambient}),
@@ -310,15 +310,15 @@ func TestCompare(t *testing.T) {
 		},
 		"another port of an address": {
 			[]told{{dataset: flows, dir: "egress", from: web, to: cart, port: 8080, verdict: "mtls"}}, []told{{dataset: flows, dir: "egress", from: web, to: cart, port: 9090, verdict: "mtls"}},
-			[]string{web + " > cart:8080 not_enough_seen too_short", web + " > cart:9090 not_enough_seen too_short"},
+			[]string{web + " > cart:8080 not_enough_seen server_by_address too_short", web + " > cart:9090 not_enough_seen server_by_address too_short"},
 		},
 		"another port of an address, in plaintext": {
 			[]told{{dataset: flows, dir: "egress", from: web, to: cart, port: 8080, verdict: "mtls"}}, []told{{dataset: flows, dir: "egress", from: web, to: cart, port: 9090, verdict: "plaintext"}},
-			[]string{web + " > cart:9090 not_enough_seen too_short", web + " > cart:8080 not_enough_seen nameless_less too_short"},
+			[]string{web + " > cart:9090 not_enough_seen server_by_address too_short", web + " > cart:8080 not_enough_seen server_by_address too_short"},
 		},
 		"captures without a point of view": {
 			[]told{{dataset: flows, from: web, to: cart, port: 8080, verdict: "mtls"}}, []told{{dataset: flows, from: web, to: "10.1.0.99", port: 8080, name: "stock.shop", verdict: "mtls"}},
-			[]string{web + " > cart:8080 not_enough_seen point_of_view", web + " > stock.shop:8080 not_enough_seen point_of_view"},
+			[]string{web + " > cart:8080 not_enough_seen point_of_view server_by_address", web + " > stock.shop:8080 not_enough_seen peers_by_address point_of_view"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

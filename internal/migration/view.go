@@ -81,6 +81,7 @@ type view struct {
 	taps     map[Party][]*tap
 	networks map[string]bool // that stand for public addresses in edges
 	sources  map[Party]*watched
+	peers    map[Party]*peers
 	absent   map[Party][]string // what unwatched returned
 	nowhere  bool               // there are connections without a point of view
 }
@@ -89,7 +90,7 @@ func newView(s *Side) *view {
 	v := &view{
 		side: s, ids: map[netip.Addr]string{}, pairs: map[link]*pair{}, alias: map[string][]string{}, services: map[string][]string{},
 		places: map[place][]*pair{}, folded: map[Party]*Counts{}, taps: map[Party][]*tap{}, networks: map[string]bool{},
-		sources: map[Party]*watched{}, absent: map[Party][]string{},
+		sources: map[Party]*watched{}, peers: map[Party]*peers{}, absent: map[Party][]string{},
 	}
 	for _, t := range s.taps {
 		v.identify(t)
@@ -107,12 +108,29 @@ func newView(s *Side) *view {
 	}
 	v.merge()
 	for _, p := range v.pairs {
+		v.peer(p)
 		for _, a := range p.addrs {
 			at := place{p.from, a}
 			v.places[at] = append(v.places[at], p)
 		}
 	}
 	return v
+}
+
+// peers is whom a client speaks to.
+type peers struct {
+	nameless bool // a peer that only has an address, past HBONE
+	hbone    bool // such a peer, by HBONE
+}
+
+func (v *view) peer(p *pair) {
+	x := v.peers[p.from]
+	if x == nil {
+		x = &peers{}
+		v.peers[p.from] = x
+	}
+	x.nameless = x.nameless || !p.to.named() && len(p.ports) > 0
+	x.hbone = x.hbone || !p.to.named() && p.tunnel != nil
 }
 
 // identify notes whose addresses a tap has.
