@@ -80,8 +80,11 @@ func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, 
 		s.after.Data(side, offset, head, ack, 0)
 	}
 	s.after.Data(side, offset+int64(len(head)), data, ack, 0)
-	if a := &s.after.sides[side]; !sure && a.kind == KindNone && a.p != nil {
-		a.kind = KindText // all that was read since then
+	if a := &s.after.sides[side]; !sure && (a.kind == KindNone || a.kind == KindUnreadable) && a.p != nil {
+		a.kind = KindStructured // as was all that was read since then
+		if allText(data[:min(len(data), minLostText)]) {
+			a.kind = KindText
+		}
 		s.after.release(&a.p.head)
 		s.after.revision++
 	}

@@ -7,7 +7,8 @@ const maxDatagrams = 64
 // datagrams is the state of a connection over UDP.
 type datagrams struct {
 	looked  int
-	text    [2]int // bytes of a side that were text so far, -1: not all were
+	text    [2]int  // bytes of a side that were text, less those that were not
+	opaque  [2]bool // a side's datagrams were not all text
 	dtls    *dtls
 	quic    *quic
 	refuted [2]bool // a side's claim of dtls or quic; see refutes
@@ -131,17 +132,27 @@ func (s *Session) otherwise(side Side, b []byte) bool {
 	return true
 }
 
-// textDatagram takes a direction for text once all its datagrams were, and enough.
+// textDatagram takes a direction for text once all its datagrams were, and enough, or so many
+// after others that encryption has nothing to do with it.
 func (s *Session) textDatagram(side Side, b []byte) {
-	st, n := &s.sides[side], &s.udp.text[side]
-	kind := KindUnreadable
-	if b = b[:min(len(b), sampled)]; *n >= 0 && (odd(b) == 0 || textTail(b)) {
-		if *n += len(b); *n < minText {
-			return
+	const least, afterOthers = 16, 64 // bytes
+	st, n, opaque := &s.sides[side], &s.udp.text[side], &s.udp.opaque[side]
+	kind := KindText
+	switch b = b[:min(len(b), sampled)]; {
+	case odd(b) == 0:
+		if !*opaque || len(b) >= least {
+			*n += len(b)
 		}
-		kind = KindText
-	} else {
-		*n = -1
+	case textTail(b):
+		*n += len(b) / 2
+	default:
+		*n, *opaque = max(*n-len(b), 0), true
+	}
+	switch {
+	case *opaque && *n < afterOthers:
+		kind = KindUnreadable
+	case *n < minText:
+		return
 	}
 	if kind != st.kind && st.kind != KindText {
 		st.kind = kind

@@ -31,6 +31,9 @@ func TestDatagrams(t *testing.T) {
 		{"text", [][]byte{[]byte("34 2026-01-01T00:00:00Z host app - - - hello\n")}, KindText, ""},
 		{"short texts", [][]byte{[]byte("a.b=1;c"), []byte("a.c=22;ms"), []byte("a.d=333;g;#x=y"), []byte("a.e=1;c")}, KindText, ""},
 		{"one short text", [][]byte{[]byte("a.b=1;c")}, KindNone, ""},
+		{"text behind others", [][]byte{{1, 2, 3, 0xff}, []byte(`{"query":"account","user":"john"}`), []byte(`{"query":"account","user":"jane"}`)}, KindText, ""},
+		{"text in turn with others", [][]byte{{1, 2, 3, 0xff}, []byte(`{"query":"account","user":"john"}`), {1, 2, 3, 0xff}, []byte(`{"query":"account","user":"jane","number":1}`)}, KindText, ""},
+		{"keepalives that are text", slices.Repeat([][]byte{{1, 2, 3, 0xff}, []byte("\r\n\r\n\r\n\r\n")}, 20), KindUnreadable, ""},
 		{"text and then none", [][]byte{[]byte("a.b=1;c"), {1, 2, 3, 0xff}, []byte("this is text, and long enough to be so")}, KindUnreadable, ""},
 	} {
 		s := New()

@@ -119,12 +119,12 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if l.broken {
 		if !chained(data) {
-			if s.depth < maxAfter && !s.inFlight(side) && r.text.readable(data) {
+			if s.depth < maxAfter && !s.inFlight(side) && (r.text.readable(data) || recordIn(data) == len(data) && r.text.legible(data)) {
 				s.endTLS(side, offset, nil, data, ack, false)
 			}
 			return
 		}
-		l.broken, r.text.text = false, 0
+		l.broken, r.text = false, tailSide{}
 		s.revision++
 	}
 	for len(data) > 0 && !l.broken {

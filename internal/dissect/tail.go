@@ -9,8 +9,8 @@ import "bytes"
 // bytes for each side. The zero value follows nothing.
 //
 // Lost bytes are never taken for an end. Where they hide the place of the next header the
-// side is lost, until a segment begins with headers of records. Meanwhile only readable
-// text counts, at the start of segments.
+// side is lost, until a segment begins with headers of records. Meanwhile what counts is text at
+// the start of segments, and segments that no ciphertext looks like (tailSide.legible).
 type Tail struct {
 	over  Over
 	udp   udpTail
@@ -27,7 +27,7 @@ type tailSide struct {
 	end   tailEnd           // see parted
 	since uint8             // records since end was noted
 	keyed bool              // the handshake has changed the cipher, which it does once
-	head  [helloPrefix]byte // the beginning of a record's header, with a hello's behind it
+	head  [helloPrefix]byte // the beginning of a record's header, with a hello's behind it; while lost, the first one: see legible
 }
 
 // tailState says how sure the place of the next header is.
@@ -175,6 +175,9 @@ func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 	if from = recordIn(data); from < len(data) {
 		*d = tailSide{state: tailFound, end: d.end, since: d.since, keyed: d.keyed}
 		return from, false, true
+	}
+	if d.legible(data) {
+		return 0, true, false
 	}
 	if d.left += uint16((len(data) + 1) / 2); d.left >= maxUnplaced/2 {
 		return 0, true, true
