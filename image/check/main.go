@@ -36,7 +36,7 @@ type promise struct {
 }
 
 var promises = map[string]promise{
-	"meshtls-tap":         {"/tap", []string{"run"}, true, 10_000_000},
+	"meshtls-tap":         {"/tap", []string{"run"}, true, 12_000_000},
 	"meshtls-tap-webhook": {"/tap-webhook", nil, false, 50_000_000},
 }
 
