@@ -124,11 +124,11 @@ func (s *Session) place(side Side) tailSide {
 	case st.kind != KindTLS || s.tls.Server != nil && s.tls.Server.V2:
 		return tailSide{}
 	case p == nil || s.tls.layers[side].broken:
-		return tailSide{state: tailLost}
+		return tailSide{state: tailLost, keyed: s.keyed(side)}
 	}
 	r := &st.p.rec
 	l := &s.tls.layers[side]
-	d := tailSide{state: tailSure, left: uint16(r.left), keyed: l.ccs || s.tls.AppRecords[side] > 0}
+	d := tailSide{state: tailSure, left: uint16(r.left), keyed: s.keyed(side)}
 	if l.holes {
 		d.state = tailFound
 	}
@@ -140,6 +140,10 @@ func (s *Session) place(side Side) tailSide {
 	}
 	return d
 }
+
+// keyed reports whether a side of TLS has changed the cipher: what it sends then is no handshake
+// in plaintext.
+func (s *Session) keyed(side Side) bool { return s.tls.layers[side].ccs || s.tls.AppRecords[side] > 0 }
 
 // later takes bytes of a finished session.
 func (s *Session) later(side Side, offset int64, data []byte, ack, gap int64) {

@@ -29,6 +29,16 @@ func (s *Session) datagram(side Side, b []byte) {
 	case u.looked < maxDatagrams:
 		u.looked++
 		s.recognizeDatagram(side, b)
+	default:
+		s.lateText(side, b)
+	}
+}
+
+// lateText looks for text alone, in a direction of which nothing is known: a connection is
+// plaintext at whatever datagram it begins to be.
+func (s *Session) lateText(side Side, b []byte) {
+	if k := s.sides[side].kind; k == KindNone || k == KindUnreadable {
+		s.textDatagram(side, b)
 	}
 }
 

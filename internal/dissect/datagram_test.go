@@ -34,6 +34,7 @@ func TestDatagrams(t *testing.T) {
 		{"text behind others", [][]byte{{1, 2, 3, 0xff}, []byte(`{"query":"account","user":"john"}`), []byte(`{"query":"account","user":"jane"}`)}, KindText, ""},
 		{"text in turn with others", [][]byte{{1, 2, 3, 0xff}, []byte(`{"query":"account","user":"john"}`), {1, 2, 3, 0xff}, []byte(`{"query":"account","user":"jane","number":1}`)}, KindText, ""},
 		{"keepalives that are text", slices.Repeat([][]byte{{1, 2, 3, 0xff}, []byte("\r\n\r\n\r\n\r\n")}, 20), KindUnreadable, ""},
+		{"text behind many others", append(slices.Repeat([][]byte{{1, 2, 3, 0xff}}, 2*maxDatagrams), []byte(`{"query":"account","user":"john","number":1,"iban":"DE00 0000 0000 0000"}`)), KindText, ""},
 		{"text and then none", [][]byte{[]byte("a.b=1;c"), {1, 2, 3, 0xff}, []byte("this is text, and long enough to be so")}, KindUnreadable, ""},
 	} {
 		s := New()

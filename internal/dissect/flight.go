@@ -55,7 +55,7 @@ func (s *Session) handshaking(side Side) bool { return s.tls != nil && s.inFligh
 // flightLost notes that bytes of a TLS side were lost, and the place in its records with them.
 // Before its ChangeCipherSpec what follows may be plaintext of its handshake.
 func (s *Session) flightLost(side Side) {
-	if l := &s.tls.layers[side]; !l.ccs && s.tls.AppRecords[side] == 0 {
+	if !s.keyed(side) {
 		s.sides[side].cut, s.sides[side].p.flight = true, flight{}
 	}
 }

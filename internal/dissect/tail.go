@@ -176,7 +176,7 @@ func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 		*d = tailSide{state: tailFound, end: d.end, since: d.since, keyed: d.keyed}
 		return from, false, true
 	}
-	if d.legible(data) {
+	if d.keyed && d.legible(data) {
 		return 0, true, false
 	}
 	if d.left += uint16((len(data) + 1) / 2); d.left >= maxUnplaced/2 {
