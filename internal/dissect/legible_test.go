@@ -115,3 +115,23 @@ func TestCiphertextIsNotLegible(t *testing.T) {
 		}
 	}
 }
+
+// TestTextAfterOpaque: a request in text is found after however many segments of which nothing is known.
+func TestTextAfterOpaque(t *testing.T) {
+	r := rand.New(rand.NewPCG(5, 6))
+	for _, segments := range []int{1, maxTries - 1, 4 * maxTries} {
+		s := New()
+		at := int64(0)
+		for i := range segments + 1 {
+			b := noiseOf(r, 1000)
+			if i == segments {
+				b = []byte("GET /account HTTP/1.1\r\nHost: bank.example\r\n\r\n")
+			}
+			s.Data(Originator, at, b, 0, 0)
+			at += int64(len(b))
+		}
+		if kind, protocol := s.Kind(Originator); kind != KindPlain || protocol != "http" {
+			t.Errorf("after %d segments: kind %d %q", segments, kind, protocol)
+		}
+	}
+}

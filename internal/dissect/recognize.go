@@ -242,14 +242,14 @@ func readable(b []byte) bool {
 }
 
 // maxTries bounds the segments at whose start a protocol is looked for, once the first
-// bytes of a direction were of none.
+// bytes of a direction were of none: later ones count only if they begin with text.
 const maxTries = 256
 
 // again looks for a protocol in a direction whose first bytes were of none: it may have
 // been attached to in the middle of a message.
 func (s *Session) again(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
-	if st.p.tries++; st.p.tries > maxTries {
+	if st.p.tries++; st.p.tries > maxTries && !textPacket(data) {
 		return
 	}
 	if st.kind == KindUnreadable && s.follow(side, offset, data, ack, false) {
