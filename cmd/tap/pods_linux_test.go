@@ -166,26 +166,8 @@ type process struct {
 	*exec.Cmd
 	out    *bufio.Reader
 	in     io.WriteCloser // its standard input
-	stderr locked
+	stderr eventually.Output
 	ended  chan error
-}
-
-// locked is a buffer that may be read while it is written.
-type locked struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *locked) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *locked) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
 }
 
 // log is what the process has written to standard error so far.

@@ -17,7 +17,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -222,24 +221,7 @@ func (p *place) serve(t *testing.T, port uint16, kind string) {
 type tapped struct {
 	cmd    *exec.Cmd
 	out    bytes.Buffer
-	stderr lockedBuffer
-}
-
-type lockedBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (l *lockedBuffer) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *lockedBuffer) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
+	stderr eventually.Output
 }
 
 // start starts a program in the pod, which ends with the test at the latest.
@@ -284,7 +266,7 @@ func (l *lab) watch(t *testing.T, p *place, tap string) {
 type dump struct {
 	cmd    *exec.Cmd
 	file   string
-	stderr lockedBuffer
+	stderr eventually.Output
 }
 
 // lost is what tcpdump says at its end of packets that the kernel had no room for.

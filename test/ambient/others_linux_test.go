@@ -35,7 +35,7 @@ func TestRustls(t *testing.T) {
 	others(t, &other{
 		name: "rustls", scenario: "HBONE of rustls",
 		start: func(t *testing.T, p, peer *place, folder string) {
-			var stderr lockedBuffer
+			var stderr eventually.Output
 			p.start(t, io.Discard, &stderr, nil, program, peer.address.String(), p.address.String(), filepath.Join(folder, p.name), filepath.Join(folder, p.name+".log"))
 			eventually.True(t, "the proxy of "+p.name+" listens", func() bool {
 				c, err := p.dial(t.Context(), fmt.Sprint("127.0.0.1:", standin.PortHBONE))
@@ -146,7 +146,7 @@ func (p *place) envoy(t *testing.T, program, folder string, peer *place) {
 	config := strings.NewReplacer("@PEER@", peer.address.String(), "@POD@", p.address.String(), "@LOG@", in(p.name+".log"), "@ID@", in(p.name)).Replace(string(b))
 	config += fmt.Sprintf("admin: { address: { pipe: { path: %s } } }\n", in(p.name+".sock"))
 	must(t, os.WriteFile(in(p.name+".yaml"), []byte(config), 0o600))
-	var stderr lockedBuffer
+	var stderr eventually.Output
 	p.start(t, io.Discard, &stderr, nil, program, "-c", in(p.name+".yaml"), "--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "50", "-l", "warning")
 	eventually.True(t, "Envoy of "+p.name+" is ready", func() bool {
 		body, err := p.admin(folder, "/ready")

@@ -65,7 +65,7 @@ func ownConnections(t *testing.T, tap string, secure bool, want []string) {
 		must(t, os.WriteFile(ca, authority.PEM(), 0o600))
 		env = append(env, "TAP_KAFKA_TLS_CA_FILE="+ca, "TAP_KAFKA_TLS_SERVER_NAME=broker.lab")
 	}
-	var stderr lockedBuffer
+	var stderr eventually.Output
 	cmd := a.start(t, io.Discard, &stderr, env, tap, "run")
 	eventually.True(t, "the broker is asked twice", func() bool { return answered() >= 2 }, &stderr)
 	application := uint16(0)

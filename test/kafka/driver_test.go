@@ -130,7 +130,7 @@ type driver struct {
 	order
 	t      *testing.T
 	cmd    *exec.Cmd
-	stderr lockedText
+	stderr eventually.Output
 	ended  chan struct{}
 
 	mu        sync.Mutex
@@ -241,24 +241,6 @@ func (d *driver) kill() dead {
 	d.cmd.Process.Kill()
 	<-d.ended
 	return dead{d.Name, d.put, d.safe}
-}
-
-// lockedText is what a process has written so far.
-type lockedText struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lockedText) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 func sum(m map[string]uint64) (n int) {

@@ -64,7 +64,7 @@ type liveTap struct {
 	t       *testing.T
 	topics  string
 	cmd     *exec.Cmd
-	stderr  lockedText
+	stderr  eventually.Output
 	traffic *exec.Cmd
 	made    bytes.Buffer
 	server  *http.Server // what the traffic goes to

@@ -1,12 +1,9 @@
 package standin
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"math/big"
@@ -14,42 +11,17 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
 // Authority is the mesh's certificate authority.
-type Authority struct {
-	key  *ecdsa.PrivateKey
-	cert *x509.Certificate
-	pool *x509.CertPool
-}
+type Authority struct{ *capturetest.Authority }
 
 // NewAuthority makes an authority.
 func NewAuthority() (*Authority, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{Organization: []string{"cluster.local"}},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		return nil, err
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return &Authority{key, cert, pool}, nil
-}
-
-// PEM returns the authority's certificate.
-func (a *Authority) PEM() []byte {
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
+	a, err := capturetest.NewAuthority()
+	return &Authority{a}, err
 }
 
 // Identity is a workload's certificate, spiffe://cluster.local/ns/NAMESPACE/sa/ACCOUNT.
@@ -62,24 +34,17 @@ type Identity struct {
 // Identity issues the certificate of a service account, as istiod does: without a subject,
 // for a day. names are DNS names, which istiod gives none.
 func (a *Authority) Identity(namespace, account string, names ...string) (*Identity, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
-	}
-	id := &url.URL{Scheme: "spiffe", Host: "cluster.local", Path: "/ns/" + namespace + "/sa/" + account}
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+	id := &url.URL{Scheme: "spiffe", Host: "cluster.local", Path: "/ns/" + namespace + "/sa/" + account}
+	cert, err := a.Sign(&x509.Certificate{
 		SerialNumber: serial, URIs: []*url.URL{id}, DNSNames: names,
 		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(24 * time.Hour),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		return nil, err
-	}
-	return &Identity{id.String(), tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, a.pool}, nil
+	})
+	return &Identity{id.String(), cert, a.Pool}, err
 }
 
 // client returns the settings of an HBONE client: no server name, h2 alone. ztunnel never
