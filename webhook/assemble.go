@@ -112,7 +112,7 @@ func (w *webhook) tryImages(ctx context.Context) error {
 	return w.images.try(ctx, wanted(w.cfg, list.Items))
 }
 
-// proven is an error as long as the tap's image was not seen to run.
+// proven returns an error until the tap's image was seen to run.
 func (w *webhook) proven() error {
 	if !w.images.proven() {
 		return fmt.Errorf("image %s was not seen to run yet", w.cfg.Image)

@@ -34,8 +34,8 @@ type certs struct {
 	now            func() time.Time
 
 	served atomic.Pointer[tls.Certificate]
-	told   atomic.Bool // known has been nil
-	signer []byte      // PEM of who signed it; of the loop that calls serve
+	told   atomic.Bool // known has returned nil
+	signer []byte      // PEM of the authority that signed it; only for the loop that calls serve
 	last   *authorities
 }
 
@@ -188,9 +188,9 @@ func (c *certs) announce(ctx context.Context, bundle []byte, a *authorities) (an
 	return announced, errors.Join(errs...)
 }
 
-// known is an error until all configurations trust who signed the certificate that is served: before, no API server takes an
-// answer, and pods start untapped. The authority of a release that was uninstalled may be there long before a replica is elected
-// that can tell the new configurations of it. Who is trusted later is rotate's concern, and keeps no replica from being called.
+// known returns an error until all configurations trust the authority that signed the served certificate. Before that, API servers
+// accept no answer, and pods start untapped. The authority of an uninstalled release may exist long before a replica is elected
+// that can write it to the new configurations. Later changes of trust are rotate's concern, and do not make a replica unready.
 func (c *certs) known() error {
 	leaf := c.served.Load()
 	if c.told.Load() || leaf == nil {
@@ -201,7 +201,7 @@ func (c *certs) known() error {
 	for _, name := range c.configurations {
 		var have admissionv1.MutatingWebhookConfiguration
 		if err := c.client.Get(ctx, client.ObjectKey{Name: name}, &have); apierrors.IsNotFound(err) {
-			continue // then it is called by nobody
+			continue // then no API server calls it
 		} else if err != nil {
 			return err
 		}

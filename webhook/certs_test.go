@@ -326,8 +326,8 @@ func listen(t *testing.T, ctx context.Context, s *server) (ended <-chan error) {
 	return nil
 }
 
-// TestReadyOnceTrusted: where the authority of a release that was uninstalled is still there, each replica has a certificate at once,
-// but the new configurations do not trust it before the elected one has told them. It is not ready before: pods would start untapped.
+// TestReadyOnceTrusted: if the authority of an uninstalled release still exists, each replica has a certificate at once, but the new
+// configurations do not trust it until the elected replica has written it. Until then no replica is ready: pods would start untapped.
 func TestReadyOnceTrusted(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithObjects(configurations()...).Build()

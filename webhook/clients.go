@@ -12,7 +12,7 @@ import (
 )
 
 // clients admits callers of the endpoints that present a certificate of an authority, with one of
-// the configured names if there are any. It is safe for concurrent use.
+// the configured names if any are configured. It is safe for concurrent use.
 type clients struct {
 	file  string   // PEM of the authority, read again when it changes
 	names []string // common or DNS names; empty: every certificate of the authority
@@ -51,7 +51,7 @@ func (c *clients) require(base *tls.Config) *tls.Config {
 	return out
 }
 
-// authorities returns the certificates of the file, as they were when it could last be read.
+// authorities returns the certificates of the file, from the last time it could be read.
 func (c *clients) authorities() (*x509.CertPool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -107,7 +107,7 @@ func (t *tallier) add(w wish) {
 	t.out = append(t.out, d)
 }
 
-// scaled adds the owners that have a number of replicas.
+// scaled adds the owners that have a replica count.
 func (t *tallier) scaled() {
 	for i := range t.deployments {
 		t.deployment(&t.deployments[i])

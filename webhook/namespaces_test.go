@@ -159,7 +159,7 @@ func TestTenure(t *testing.T) {
 		}
 		step(0, "2026-11-24T14:00:00Z", "false")
 	}
-	annotate("duration", "3h") // extended, from now on: ended taps are told to go on
+	annotate("duration", "3h") // extended, from now on: ended taps continue
 	step(3*time.Hour, "2026-11-24T17:00:00Z", "true")
 	k.forward(time.Hour)
 	if err := c.Delete(t.Context(), config("meshtls-tap", "shop")); err != nil { // which moves no end

@@ -52,8 +52,8 @@ func (p *probes) learnRefusal(namespace, why string) {
 	}
 }
 
-// guess returns why a pod with a tap would be refused, as far as that is known without a dry run:
-// empty if nothing speaks against it.
+// guess returns why a pod with a tap would be refused, as far as that is known without a dry run.
+// It is empty if there is no known reason.
 func (p *probes) guess(ns *inject.Namespace, pod *corev1.Pod) string {
 	if c, _ := tapOf(pod); c == nil {
 		return ""

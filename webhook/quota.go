@@ -74,7 +74,7 @@ func (q *quotas) into(ctx context.Context, ns *inject.Namespace) {
 	}
 }
 
-// inTime says in an Event's words what kept a reading from its end.
+// inTime describes, for an Event, the error that prevented a complete reading.
 func inTime(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "the API server did not answer in time"
@@ -111,8 +111,8 @@ func (q *quotas) read(ctx context.Context, namespace string) (*reading, error) {
 	}
 }
 
-// run does a turn once the one before is over. It takes no longer than those who asked for it wait, so that a reading that hangs keeps
-// nobody from the next.
+// run does a turn once the one before has ended. It takes no longer than its callers wait, so that a reading that hangs does not
+// block the next.
 func (q *quotas) run(ctx context.Context, namespace string, t *turns, before, mine *turn) {
 	if before != nil {
 		<-before.done

@@ -133,7 +133,7 @@ func (w *world) admit(pod *corev1.Pod, sign int64) bool {
 	return true
 }
 
-// usage returns the amount that a line of a quota counts of a pod, whose only init container is its tap.
+// usage returns the amount that a line of a quota counts for a pod, whose only init container is its tap.
 func usage(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
 	var sum resource.Quantity
 	if name == corev1.ResourcePods {
@@ -243,7 +243,7 @@ func (w *world) revise(name string, replicas int, spec *corev1.PodSpec) *metav1.
 	return owns("ReplicaSet", set)
 }
 
-// autoscale runs a Deployment of two pods, which an autoscaler that may make most of it scales to
+// autoscale runs a Deployment of two pods, which an autoscaler with a maximum of most scales to
 // ten. surge is that of the Deployment.
 func (w *world) autoscale(most int32, surge int) {
 	w.owners.autoscalers = []autoscalingv2.HorizontalPodAutoscaler{{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
@@ -482,7 +482,7 @@ func TestQuotaPolicies(t *testing.T) {
 	}
 }
 
-// TestQuotasRead: a reading has all that the API server knows of a namespace, and there is none if it does not answer.
+// TestQuotasRead: a reading has all that the API server knows about a namespace, and fails if the API server does not answer.
 func TestQuotasRead(t *testing.T) {
 	k := newClock()
 	q := exact.DeepCopy()
@@ -517,7 +517,7 @@ func TestQuotasRead(t *testing.T) {
 	for _, crashes = range []bool{false, true} {
 		for _, broken = range []string{"ResourceQuota", "PartialObject", "DeploymentList", "HorizontalPodAutoscaler"} {
 			if crashes && broken == "ResourceQuota" {
-				continue // is read by the request itself, whose panics the endpoint contains
+				continue // the request itself reads it, and the endpoint contains its panics
 			}
 			if ns := view(); ns.DemandError == "" || len(ns.Quotas) != 1 {
 				t.Errorf("%s, crashes %t: read %+v", broken, crashes, ns)

@@ -16,8 +16,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// TestSlowServer: however long the API server takes to say what a namespace's quotas and owners are, or whether it admits a tap, a pod
-// is admitted in time. What is not known by then costs it its tap, and the Event says so.
+// TestSlowServer: however long the API server takes to list a namespace's quotas and owners, or to answer a dry run, a pod is admitted
+// in time. It has no tap if that information is missing by then, and the Event says so.
 func TestSlowServer(t *testing.T) {
 	for name, test := range map[string]struct {
 		slow   string        // in the kinds that are read slowly
@@ -53,7 +53,7 @@ func TestSlowServer(t *testing.T) {
 				if !strings.Contains(told.Detail, test.detail) {
 					t.Errorf("the Event says %q", told.Detail)
 				}
-				time.Sleep(2 * mostWait) // what was begun ends by itself
+				time.Sleep(2 * mostWait) // requests that were begun end by themselves
 			})
 		})
 	}

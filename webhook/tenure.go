@@ -135,7 +135,7 @@ func owned(config *corev1.ConfigMap) map[string]bool {
 // says is what we say in the ConfigMap. An until that somebody else wrote stays if it is the
 // sooner one. One that we wrote and that no longer counts becomes empty, which tells the
 // taps that there is no end; without the key they would go by what their pods were made
-// with. Taps that have ended go on only if their window was extended.
+// with. Taps that have ended continue only if their window was extended.
 func (w window) says(ours map[string]bool, now time.Time) map[string]string {
 	data := map[string]string{}
 	switch {

@@ -186,8 +186,8 @@ func serverVersion(ctx context.Context, cluster *rest.Config, log *slog.Logger) 
 	}
 }
 
-// mostQuotaWait is how long a pod's creation waits for what decides whether a tap fits into quotas:
-// if that is not known by then, the pod gets none.
+// mostQuotaWait bounds the wait of a pod's creation for the data that decides whether a tap fits into
+// quotas. Without that data the pod gets no tap.
 const mostQuotaWait = time.Second
 
 // decide is the endpoint's decision on one pod; quotas is whether it depends on them.

@@ -73,7 +73,7 @@ func whyEnded(ctx context.Context) string {
 	return "signal"
 }
 
-// budget returns the memory limit of the tap in bytes, 0 if there is none.
+// budget returns the memory limit of the tap in bytes, 0 if it has no limit.
 func (s *settings) budget(group int64) int64 {
 	switch {
 	case s.Memory > 0:

@@ -2,19 +2,19 @@ package main
 
 import "github.com/meshtls-tap/meshtls-tap/internal/flow"
 
-// batch is some packets of a capture that stand in its buffer at a time.
+// batch holds packets of a capture that are in its buffer at the same time.
 type batch struct {
 	*capture
 	sections *ng // nil: there is one interface, which has no name
 	progress *progress
 	names    map[device]uint16
-	last     device // that captured the packet before, and its number
+	last     device // the device that captured the packet before, and its number
 	number   uint16
 	packets  [flow.AheadMost]flow.Packet
-	err      error // that ends the capture
+	err      error // ends the capture
 }
 
-// batch returns the next packets that the filter takes, no more than stand in the buffer. They
+// batch returns the next packets that the filter accepts, at most those in the buffer. They
 // are valid until the next call.
 func (r *reading) batch(b *batch) []flow.Packet {
 	n := 0
@@ -22,7 +22,7 @@ func (r *reading) batch(b *batch) []flow.Packet {
 		p, iface := &b.packets[n], 0
 		if !b.quick(p) {
 			if n > 0 {
-				break // what next reads may take the place of those before
+				break // next may overwrite the packets before
 			}
 			if iface, b.err = b.next(p); b.err != nil {
 				break
@@ -64,9 +64,9 @@ func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
 // share the last number.
 const maxInterfaces = 1 << 12
 
-// device is one of a file's interfaces. What was captured on "any" comes from lo or
-// from another device, and these are two. A section of a pcapng file numbers its
-// interfaces anew: of two with the same number and name, both are one.
+// device is one of a file's interfaces. Packets captured on "any" come from lo or from
+// another device, and these are two devices. Each section of a pcapng file numbers its
+// interfaces anew: two with the same number and name are one device.
 type device struct {
 	iface    int
 	name     string

@@ -100,8 +100,8 @@ func (c *capture) next(p *flow.Packet) (iface int, err error) {
 	return iface, err
 }
 
-// quick is next for a packet that stands in the buffer whole, as nearly every one of a pcap file
-// does. Else it does nothing and returns false.
+// quick is next for a packet that is completely in the buffer, as nearly every packet of a pcap
+// file is. For any other packet it does nothing and returns false.
 func (c *capture) quick(p *flow.Packet) bool {
 	if c.classic == nil || !c.classic.quick(p) {
 		return false

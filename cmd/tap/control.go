@@ -131,7 +131,7 @@ const anyKey = "*"
 const mostUnknown = 8
 
 // unknown names the unknown keys, so that a misspelled one is noticed. It returns an empty
-// text if there are none.
+// text if all keys are known.
 func (c *control) unknown() string {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {

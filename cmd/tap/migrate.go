@@ -31,11 +31,11 @@ func (n *names) Set(v string) error {
 	return nil
 }
 
-// ofRecords are the flags that say which records are made, and what is expected: a comparison
-// makes none.
+// ofRecords are the flags that select the records to write, and those that declare expectations.
+// A comparison writes no records.
 var ofRecords = []string{"emit", "expect", "window", "redact", "fail-on"}
 
-// checkCompare checks how a comparison is asked for.
+// checkCompare checks the flags of a comparison.
 func (o *readOptions) checkCompare(f *flags) (err error) {
 	all := slices.Concat(o.before, o.after)
 	switch {
@@ -56,7 +56,7 @@ func (o *readOptions) checkCompare(f *flags) (err error) {
 	return err
 }
 
-// migrate says of each edge what it was and what it is.
+// migrate writes the state of each edge before and after the change.
 func migrate(o readOptions, std streams) (status int, err error) {
 	var sides [2]*migration.Side
 	for i, files := range [...]names{o.before, o.after} {
@@ -84,8 +84,8 @@ func migrate(o readOptions, std streams) (status int, err error) {
 	return status, err
 }
 
-// gather adds a file to a side: records, one JSON object a line, or a capture. An error leaves
-// what was read before it.
+// gather adds a file to a side: records, one JSON object a line, or a capture. Data before an
+// error is kept.
 func gather(o readOptions, std streams, side *migration.Side, name string) error {
 	r := newReading(o, std)
 	r.compared = func(x finding.Record) { r.failed = errors.Join(r.failed, side.Add(x.Value, name)) }

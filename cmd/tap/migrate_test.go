@@ -24,12 +24,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// way is how two workloads of the replayed migration talk.
+// way is the transport between two workloads of the replayed migration.
 type way int
 
 const (
-	bySidecar way = iota // mutual TLS as Istio's sidecars do it: their ALPN and SNI
-	byHBONE              // mutual TLS as ztunnel does it: h2 and no SNI, port 15008
+	bySidecar way = iota // mutual TLS like that of Istio's sidecars: their ALPN and SNI
+	byHBONE              // mutual TLS like that of ztunnel: h2 and no SNI, port 15008
 	inPlain              // HTTP
 )
 
@@ -97,9 +97,9 @@ func podAddr(day, n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 1, byte
 
 var replayPods = []string{"web", "batch", "report", "jobs", "cart", "db", "pay"}
 
-// replayed returns the exchanges of one side. Before, all speak by sidecars. After, web has
-// moved to ambient with what it calls, batch was left out and keeps its sidecar, report has
-// fallen back to plaintext, past its sidecar and ztunnel, and jobs calls nobody any more.
+// replayed returns the exchanges of one side. Before, all workloads use sidecars. After, web and
+// its servers have moved to ambient, batch was left out and keeps its sidecar, report has fallen
+// back to plaintext, past its sidecar and ztunnel, and jobs makes no calls any more.
 func replayed(day int) []replayedTalk {
 	pod := func(name string) netip.Addr { return podAddr(day, 10+slices.Index(replayPods, name)) }
 	cluster := netip.MustParseAddr("10.96.0.20") // of the service cart
@@ -121,8 +121,8 @@ func replayed(day int) []replayedTalk {
 	}
 }
 
-// replayRecords returns what the taps of all pods publish of one side, findings and postures,
-// and at their start and end what they are.
+// replayRecords returns the records of all pods' taps on one side: findings, postures, and the
+// taps' own records at their start and end.
 func replayRecords(t *testing.T, day int) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -159,7 +159,7 @@ func feedFrames(p *pipeline, frames []capturetest.Frame) {
 	}
 }
 
-// replayCapture returns what a pod's interface shows of one side.
+// replayCapture returns a pod's capture of one side.
 func replayCapture(t *testing.T, day int, pod string) []byte {
 	t.Helper()
 	addr := podAddr(day, 10+slices.Index(replayPods, pod))
@@ -177,7 +177,7 @@ func replayCapture(t *testing.T, day int, pod string) []byte {
 	return b.Bytes()
 }
 
-// readAs runs tap read and holds its output to a golden file.
+// readAs runs tap read and compares its output with a golden file.
 func readAs(t *testing.T, golden string, status int, args ...string) string {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -229,30 +229,30 @@ func zipped(t *testing.T, data []byte) []byte {
 }
 
 // TestMigration replays a migration from sidecars to ambient: one workload has moved, one was
-// left out, one fell back to plaintext, and one calls a service no more. The records are those
-// that taps publish by default, of real handshakes.
+// left out, one fell back to plaintext, and one stopped calling a service. The records are those
+// that taps publish by default, from real handshakes.
 func TestMigration(t *testing.T) {
 	before, after := replayRecords(t, 0), replayRecords(t, 1)
 	a, b := writeTemp(t, "before.jsonl", before), writeTemp(t, "after.jsonl.gz", zipped(t, after))
 	readAs(t, "replay.txt", exitHit, "--before", a, "--after", b, "--output=text")
 	readAs(t, "replay.json", exitHit, "--before", a, "--after", b, "--output=json")
 
-	// Records that come twice, and those of one tap in several files, change nothing.
+	// Repeated records, and records of one tap in several files, change nothing.
 	lines := bytes.SplitAfter(after, []byte("\n"))
 	half := len(lines) / 2
 	c, d := writeTemp(t, "1.jsonl", bytes.Join(lines[half-3:], nil)), writeTemp(t, "2.jsonl", bytes.Join(lines[:half], nil))
 	readAs(t, "repeated.txt", exitHit, "--before", a, "--after", c, "--after", d, "--output=text")
 
-	// The other way round: what was HBONE and is plaintext is lost, at whatever port.
+	// In reverse, an edge that was HBONE and is plaintext is lost, at any port.
 	readAs(t, "back.txt", exitHit, "--before", b, "--after", a, "--output=text")
 }
 
-// TestMigrationOfCaptures: captures know addresses, and names that the packets tell.
+// TestMigrationOfCaptures: captures have addresses, and the names in the packets.
 func TestMigrationOfCaptures(t *testing.T) {
 	web := [2]string{writeTemp(t, "before.pcap", replayCapture(t, 0, "web")), writeTemp(t, "after.pcap.gz", zipped(t, replayCapture(t, 1, "web")))}
 	readAs(t, "captures.txt", exitFine, "--before", web[0], "--after", web[1], "--output=text", "--local=10.1.0.10,10.1.1.10")
 
-	// Of pods that keep their addresses, as a StatefulSet's may: the same capture, by address.
+	// Pods may keep their addresses, as a StatefulSet's do here: the same capture, by address.
 	var same bytes.Buffer
 	var frames []capturetest.Frame
 	for nth, d := range replayed(1) {
@@ -275,8 +275,8 @@ func TestMigrationOfCaptures(t *testing.T) {
 	readAs(t, "restarted.txt", exitFine, "--before", report[0], "--after", report[1], "--output=text", "--local=10.1.0.12,10.1.1.12")
 }
 
-// TestMigrationFiles: what is wrong with an input is told with its place, and nothing that was
-// gathered is lost.
+// TestMigrationFiles: an error in an input is reported with its place, and the data before it is
+// kept.
 func TestMigrationFiles(t *testing.T) {
 	before := replayRecords(t, 0)
 	a := writeTemp(t, "before.jsonl", before)
@@ -301,7 +301,7 @@ func TestMigrationFiles(t *testing.T) {
 	}
 }
 
-// TestMigrationSchema: what --output=json prints is what the schema says.
+// TestMigrationSchema: the output of --output=json conforms to the schema.
 func TestMigrationSchema(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "schema", "migration.schema.json"))
 	if err != nil {

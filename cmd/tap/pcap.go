@@ -33,8 +33,8 @@ type classic struct {
 	old    bool // the two lengths of a packet's header are swapped
 
 	usual  bool   // as tcpdump writes it, of a link type that flow decodes
-	ahead  []byte // what is buffered and not stepped over
-	passed int    // bytes before ahead that in does not know to be stepped over
+	ahead  []byte // buffered bytes that quick has not consumed
+	passed int    // bytes before ahead that quick has consumed and in has not discarded
 }
 
 func newClassic(in *bufio.Reader) (*classic, error) {
@@ -102,8 +102,8 @@ func (c *classic) next(p *flow.Packet) (int, error) {
 	return 0, err
 }
 
-// quick is next for a packet that stands in the buffer whole, in a file of the usual kind. Else
-// it returns false, and next reads it.
+// quick is next for a packet that is completely in the buffer, in a file of the usual kind. For
+// any other packet it returns false, and next reads it.
 func (c *classic) quick(p *flow.Packet) bool {
 	const header = 16
 	if b := c.ahead; len(b) >= header {
@@ -121,13 +121,13 @@ func (c *classic) quick(p *flow.Packet) bool {
 	return false
 }
 
-// pass steps over the packets that quick has taken.
+// pass discards the packets that quick has returned.
 func (c *classic) pass() {
 	_, _ = c.in.Discard(c.passed)
 	c.ahead, c.passed = nil, 0
 }
 
-// read is next, but for what quick needs.
+// read is next without the preparation for quick.
 func (c *classic) read(p *flow.Packet) error {
 	head, err := c.in.Peek(c.header)
 	if err != nil {

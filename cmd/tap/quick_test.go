@@ -13,8 +13,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// readOut returns what is read of a capture: a line for each packet, and one for the error that
-// ends it. With quick, packets that stand in the buffer whole are taken the short way.
+// readOut returns the content of a capture: a line for each packet, and one for the error that
+// ends it. With quick, packets that are completely in the buffer are read by the fast path.
 func readOut(r io.Reader, quick bool) (lines []string) {
 	c, err := openCapture(r)
 	for err == nil {
@@ -30,8 +30,8 @@ func readOut(r io.Reader, quick bool) (lines []string) {
 	return append(lines, err.Error())
 }
 
-// TestQuick: the short way of reading packets is no other way, wherever they stand in the buffer
-// and however the file ends.
+// TestQuick: the fast path reads the same packets as next, for any place in the buffer and any
+// end of the file.
 func TestQuick(t *testing.T) {
 	w, r := littleBlocks, rand.New(rand.NewPCG(1, 2))
 	head := append(append(w.words(pcapMicro), 2, 0, 4, 0), w.words(0, 0, maxPacket, 1)...)
@@ -61,8 +61,8 @@ func TestQuick(t *testing.T) {
 	}
 }
 
-// TestBatch: a batch holds packets that were not overwritten by those read later, and none that
-// the filter leaves out.
+// TestBatch: later reads overwrite no packet of a batch, and a batch has no packet that the
+// filter rejects.
 func TestBatch(t *testing.T) {
 	w := littleBlocks
 	file := append(append(w.words(pcapMicro), 2, 0, 4, 0), w.words(0, 0, maxPacket, 101)...)

@@ -141,8 +141,8 @@ func (s *Session) place(side Side) tailSide {
 	return d
 }
 
-// keyed reports whether a side of TLS has changed the cipher: what it sends then is no handshake
-// in plaintext.
+// keyed reports whether a side of TLS has changed the cipher. Its later records are not a
+// handshake in plaintext.
 func (s *Session) keyed(side Side) bool { return s.tls.layers[side].ccs || s.tls.AppRecords[side] > 0 }
 
 // later takes bytes of a finished session.

@@ -34,8 +34,8 @@ func (s *Session) datagram(side Side, b []byte) {
 	}
 }
 
-// lateText looks for text alone, in a direction of which nothing is known: a connection is
-// plaintext at whatever datagram it begins to be.
+// lateText looks only for text, in a direction without a known protocol. Plaintext may begin at
+// any datagram of a connection.
 func (s *Session) lateText(side Side, b []byte) {
 	if k := s.sides[side].kind; k == KindNone || k == KindUnreadable {
 		s.textDatagram(side, b)
@@ -142,8 +142,8 @@ func (s *Session) otherwise(side Side, b []byte) bool {
 	return true
 }
 
-// textDatagram takes a direction for text once all its datagrams were, and enough, or so many
-// after others that encryption has nothing to do with it.
+// textDatagram takes a direction for text if all its datagrams were text, and enough of them, or
+// if so many followed other datagrams that they cannot be ciphertext.
 func (s *Session) textDatagram(side Side, b []byte) {
 	const least, afterOthers = 16, 64 // bytes
 	st, n, opaque := &s.sides[side], &s.udp.text[side], &s.udp.opaque[side]

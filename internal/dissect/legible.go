@@ -2,17 +2,17 @@ package dissect
 
 import "math"
 
-// Plaintext where the place in the records of TLS is lost. Only ciphertext can stand there, and
-// the headers of records, so each segment that holds none is weighed against random bytes:
-// by its last bytes as those of binary protocols are (tailWeight), or by how much of it is
-// text. What several segments in a row weigh is added up, never below zero. Of random bytes the
-// sum reaches n bits after a given segment with a probability of about 2^-n.
+// This file finds plaintext where the place in the records of TLS is lost. TLS has only
+// ciphertext and record headers there, so each segment without a header is weighed against
+// random bytes: by its last bytes, as in binary protocols (tailWeight), or by its share of
+// text. The weights of consecutive segments are added up, never below zero. For random bytes
+// the sum reaches n bits after a given segment with a probability of about 2^-n.
 
-// legibleBits is how much the segments weigh together that no ciphertext looks like.
+// legibleBits is the sum of weights that no ciphertext reaches.
 const legibleBits = 64
 
-// legible weighs a segment of a lost side that holds no header of a record, and reports that
-// enough speaks for plaintext. Segments of few bytes tell nothing.
+// legible weighs a segment of a lost side that holds no record header, and reports whether the
+// sum suffices for plaintext. Short segments are ignored.
 func (d *tailSide) legible(b []byte) bool {
 	if len(b) < minTail {
 		return false
@@ -22,8 +22,8 @@ func (d *tailSide) legible(b []byte) bool {
 	return *sum == legibleBits
 }
 
-// textWeights holds for each byte how much it speaks for text that has a few other bytes in it,
-// as the messages of many protocols do.
+// textWeights holds the weight of each byte value as evidence for text with a few other bytes,
+// such as the messages of many protocols.
 var textWeights = func() (w [256]int16) {
 	const printable, share = 95, 0.9
 	for c := range w {
@@ -36,8 +36,8 @@ var textWeights = func() (w [256]int16) {
 	return w
 }()
 
-// textWeight returns how much a segment speaks for text: a part of it that is long enough does,
-// whatever stands beside it.
+// textWeight returns the weight of a segment as evidence for text. One part that is long enough
+// suffices, whatever the other bytes are.
 func textWeight(b []byte) int {
 	sum, most := 0, 0
 	for _, c := range b[:min(len(b), sampled)] {
@@ -47,6 +47,6 @@ func textWeight(b []byte) int {
 	return min(most-textChance, segmentBits)
 }
 
-// textChance is what the best part of sampled random bytes weighs by chance, and hardly ever
-// more: the bits of all places where it may begin.
+// textChance is the weight that the best part of sampled random bytes hardly ever exceeds: the
+// bits of all places where that part may begin.
 const textChance = 9 * bit

@@ -62,7 +62,7 @@ func (r *textRun) add(b []byte) bool {
 	return r.each(b)
 }
 
-// lastEnd returns the index of the last byte that ends any run, -1 if there is none.
+// lastEnd returns the index of the last byte that ends any run, -1 if no byte does.
 func lastEnd(b []byte) int {
 	for at, c := range slices.Backward(b) {
 		if endsRun[c] {

@@ -241,8 +241,8 @@ func readable(b []byte) bool {
 	return textKind(b) == KindText || len(b) >= short && odd(b) == 0
 }
 
-// maxTries bounds the segments at whose start a protocol is looked for, once the first
-// bytes of a direction were of none: later ones count only if they begin with text.
+// maxTries bounds the segments at whose start a protocol is looked for, if the first bytes
+// of a direction belonged to no known protocol. Later segments count only if they begin with text.
 const maxTries = 256
 
 // again looks for a protocol in a direction whose first bytes were of none: it may have

@@ -9,8 +9,8 @@ import "bytes"
 // bytes for each side. The zero value follows nothing.
 //
 // Lost bytes are never taken for an end. Where they hide the place of the next header the
-// side is lost, until a segment begins with headers of records. Meanwhile what counts is text at
-// the start of segments, and segments that no ciphertext looks like (tailSide.legible).
+// side is lost, until a segment begins with headers of records. Meanwhile only text at the start
+// of segments counts, and segments that cannot be ciphertext (tailSide.legible).
 type Tail struct {
 	over  Over
 	udp   udpTail
@@ -27,7 +27,7 @@ type tailSide struct {
 	end   tailEnd           // see parted
 	since uint8             // records since end was noted
 	keyed bool              // the handshake has changed the cipher, which it does once
-	head  [helloPrefix]byte // the beginning of a record's header, with a hello's behind it; while lost, the first one: see legible
+	head  [helloPrefix]byte // the beginning of a record's header and of the hello after it; while lost, the first byte: see legible
 }
 
 // tailState says how sure the place of the next header is.

@@ -2,8 +2,8 @@ package finding
 
 import "github.com/meshtls-tap/meshtls-tap/internal/verdict"
 
-// Values of meshtls.enrolled: how it is known that the tapped end of a connection takes
-// part in an ambient mesh. Empty: it is not known, which is not "no".
+// Values of meshtls.enrolled: the evidence that the tapped end of a connection takes part in
+// an ambient mesh. Empty means unknown, not "no".
 const (
 	enrolledDeclared = "declared" // by the pod's labels, as the webhook read them (Identity.Ambient)
 	enrolledSeen     = "seen"     // mutual TLS that looks like HBONE began or ended at the pod itself
@@ -12,8 +12,8 @@ const (
 // meshAmbient is meshtls.mesh of HBONE.
 const meshAmbient = "istio_ambient"
 
-// enrolled returns how it is known that the tapped end of j is in an ambient mesh. Words
-// and the expectation follow from it, and neither silences a finding.
+// enrolled returns the evidence that the tapped end of j is in an ambient mesh. It determines
+// the finding's text and the expectation, and neither silences a finding.
 func (p *policy) enrolled(j *verdict.Judged) string {
 	if j.Scope == verdict.ScopePod || j.Direction == "" {
 		return ""
@@ -30,10 +30,10 @@ func (p *policy) enrolled(j *verdict.Judged) string {
 	return ""
 }
 
-// enroll remembers that the tapped end of j speaks HBONE. It is called for established
-// mutual TLS of a mesh on the wire, of which one end is the pod's own: what passes between
-// other hosts enrolls nobody, and neither does a capture that does not know which end is
-// the pod's. A pod with a sidecar is not enrolled, since sidecars can speak HBONE too.
+// enroll records that the tapped end of j speaks HBONE. It is called for established mutual
+// TLS of a mesh on the wire, with the pod at one end. Connections between other hosts enroll
+// no pod, and neither does a capture that does not know which end is the pod. A pod with a
+// sidecar is not enrolled, since sidecars can speak HBONE too.
 func (p *policy) enroll(j *verdict.Judged) {
 	if j.Mesh != meshAmbient || j.Direction == "" || p.sidecar {
 		return
@@ -46,9 +46,9 @@ func (p *policy) enroll(j *verdict.Judged) {
 	}
 }
 
-// unprotected says in a sentence that plaintext of an enrolled pod is how enrollment fails:
-// empty, or a clause that begins with a semicolon. It is empty where nothing better is
-// expected: ambient leaves the kubelet's probes and link-local addresses alone by design.
+// unprotected returns a clause, which begins with a semicolon, saying that the pod is enrolled
+// but the connection is plaintext. It is empty where plaintext is expected: ambient leaves the
+// kubelet's probes and link-local addresses alone by design.
 func (p *policy) unprotected(j *verdict.Judged, x Expect) string {
 	if j.Verdict != verdict.Plaintext || x != ExpectMTLS && x != ExpectTLS {
 		return ""
@@ -63,8 +63,8 @@ func (p *policy) unprotected(j *verdict.Judged, x Expect) string {
 	return ""
 }
 
-// perhapsOwn says in a sentence that plaintext to a broker may be the tap's own: empty, or a
-// clause that begins with a semicolon.
+// perhapsOwn returns a clause, which begins with a semicolon, saying that plaintext to a broker
+// may be the tap's own. It is empty for other connections.
 func perhapsOwn(j *verdict.Judged) string {
 	if j.Verdict != verdict.Plaintext || j.Claimed != "tap" {
 		return ""

@@ -47,7 +47,7 @@ func TestGoldenAmbient(t *testing.T) {
 	golden(t, "ambient.json", append(only(r, finding.DatasetFlow)[:1], only(r, finding.DatasetFinding)...))
 }
 
-// TestEnrolled: what enrolls a pod, and what is said then of its plaintext.
+// TestEnrolled: the conditions that enroll a pod, and the findings about its plaintext then.
 func TestEnrolled(t *testing.T) {
 	failed := func(j *verdict.Judged) *verdict.Judged { j.Verdict = verdict.Failed; return j }
 	foreign := func(j *verdict.Judged) *verdict.Judged {
@@ -119,8 +119,8 @@ func TestEnrolled(t *testing.T) {
 	}
 }
 
-// TestEnrollmentSilencesNothing: whatever is known of enrollment, a connection has at least
-// the findings and the severities that it has without.
+// TestEnrollmentSilencesNothing: with any evidence of enrollment, a connection has at least
+// the findings and the severities that it has without enrollment.
 func TestEnrollmentSilencesNothing(t *testing.T) {
 	connections := map[string]func() *verdict.Judged{
 		"plaintext":          func() *verdict.Judged { return plain(2, noon+10*second) },

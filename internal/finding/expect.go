@@ -161,7 +161,7 @@ type policy struct {
 	nodes    []netip.Addr
 	api      netip.Addr
 	seen     map[netip.Addr]struct{} // addresses that took part in a mesh's mutual TLS
-	ambient  string                  // the ambient mesh that the pod is declared to be enrolled in
+	ambient  string                  // the ambient mesh in which the pod is declared to be enrolled
 	sidecar  bool                    // the pod has a mesh's proxy of its own
 	hbone    map[netip.Addr]struct{} // addresses of the tapped side that spoke HBONE
 	onePod   bool                    // what is local is one pod, whichever of its addresses shows

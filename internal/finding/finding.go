@@ -89,7 +89,7 @@ type Engine struct {
 	started bool
 	window  window
 	beat    int64 // when the next heartbeat is due
-	due     int64 // until then Tick has nothing to do but to note the time
+	due     int64 // before this time Tick only records the time
 
 	edges  map[string]*edge
 	order  []*edge // by key

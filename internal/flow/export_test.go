@@ -34,22 +34,22 @@ func (t *Table) Strangers() (bytes int) {
 	return bytes
 }
 
-// SuspectSize returns the size of a suspended segment without its payload, and the cost that is
-// counted for it.
+// SuspectSize returns the size of a suspended segment without its payload, and the memory that
+// is counted for it.
 func SuspectSize() (size, cost int) {
 	return int(reflect.TypeFor[suspect]().Size()), (&suspect{}).cost()
 }
 
-// UsualDecode is the short way of decoding. ok is whether it takes p; then same is whether the
-// long way makes the same of it.
+// UsualDecode decodes p by the fast path. ok reports whether the fast path takes p; same reports
+// whether the slow path has the same result then.
 func UsualDecode(p *Packet) (ok, same bool) {
 	var quick, long Decoded
-	quick.badSum, quick.Reason, quick.Src[9] = true, Malformed, 1 // what was there before does not matter
+	quick.badSum, quick.Reason, quick.Src[9] = true, Malformed, 1 // the values before do not matter
 	ok = usualDecode(p, &quick)
 	return ok, decode(p, &long, p.Checksum) && reflect.DeepEqual(quick, long)
 }
 
-// Shown writes all that the table knows of c, but for its ports and what it waits with.
+// Shown writes the table's state of c, except its ports and its waiting data.
 func Shown(c *Conn) string {
 	x := *c
 	x.User, x.Orig.Port, x.Resp.Port = nil, 0, 0

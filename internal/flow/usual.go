@@ -7,8 +7,8 @@ import "encoding/binary"
 // decode and segment, and leave every other packet to these (TestUsual, TestUsualDecode).
 
 // usualDecode is decode for a packet without tags, options of IPv4 and fragments, and with no
-// options of TCP or timestamps alone. Of any other packet, and of one with a wrong checksum, it
-// returns false, and decode has to overwrite d.
+// options of TCP or timestamps alone. For any other packet, and for one with a wrong checksum, it
+// returns false, and decode must overwrite d.
 func usualDecode(p *Packet, d *Decoded) bool {
 	const ethernet, ip, tcp, timestamps = 14, 20, 20, 12
 	b := p.Data
@@ -44,7 +44,7 @@ func usualDecode(p *Packet, d *Decoded) bool {
 	return p.Checksum == ChecksumUnknown || d.sound(p, total)
 }
 
-// sound verifies what nobody has verified of a packet that usualDecode has read.
+// sound verifies the unverified checksums of a packet that usualDecode has read.
 func (d *Decoded) sound(p *Packet, total int) bool {
 	const ip, tcp = 14, 34
 	d.header, d.verify = true, p.Checksum == ChecksumOpen
@@ -55,8 +55,8 @@ func (d *Decoded) sound(p *Packet, total int) bool {
 	return !d.badSum
 }
 
-// usual takes a segment if it is the next one of its side, and nothing of c waits, ends or
-// is in doubt. Else it does nothing and returns false.
+// usual takes a segment if it is the next one of its side, and no part of c waits, ends or is
+// in doubt. Else it does nothing and returns false.
 func (t *Table) usual(c *Conn, d *Decoded, now int64) bool {
 	if c.Transport != protoTCP || c.Orig.Port == c.Resp.Port || c.Redirected != nil || c.Excluded {
 		return false
@@ -95,8 +95,8 @@ func (t *Table) usual(c *Conn, d *Decoded, now int64) bool {
 	return true
 }
 
-// settledIn reports whether both sides of c have begun as they seem to have, and neither has
-// come to its end or waits for anything.
+// settledIn reports whether the beginning of both sides of c is certain, and neither side has
+// ended or waits.
 func (c *Conn) settledIn(s, o *stream) bool {
 	x := &c.tcp
 	return x.waiting == nil && s.sure && o.sure && s.state != inactive && s.fin < 0 && o.fin < 0 && !x.againSeen && !x.faces && !x.lone
@@ -114,7 +114,7 @@ func (s *stream) continued(o *stream, d *Decoded) bool {
 		d.PayloadLen != 1 && d.PayloadLen <= usualMost && !d.signed && !d.Multipath && !d.Fragment
 }
 
-// next hands on n bytes of a side that come next, of which data were captured.
+// next delivers the next n bytes of a side. data is the captured part of them.
 func (t *Table) next(c *Conn, side Side, data []byte, n, ack, now int64) {
 	s := &c.tcp.side[side]
 	off := s.next

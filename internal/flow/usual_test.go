@@ -12,7 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// usualPackets are packets of the kind that has a short way, and others that are nearly so.
+// usualPackets are packets that the fast path takes, and others that are nearly so.
 func usualPackets() (packets []flow.Packet, taken int) {
 	timestamps := []byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}
 	plain := headers{src: a4, dst: b4, flags: ack, seq: 7, ack: 9, payload: []byte("inside")}
@@ -43,8 +43,8 @@ func usualPackets() (packets []flow.Packet, taken int) {
 	return append(packets, packetOf(flow.LinkRaw, plain)), taken
 }
 
-// The short way of decoding makes of a packet what the long way makes of it, or leaves it,
-// however it is damaged, cut or padded.
+// The fast path decodes a packet like the slow path, or leaves the packet to it, also if the
+// packet is damaged, truncated or padded.
 func TestUsualDecode(t *testing.T) {
 	packets, taken := usualPackets()
 	for i := range packets {
@@ -87,8 +87,8 @@ func FuzzUsualDecode(f *testing.F) {
 	})
 }
 
-// record writes down all that a Table tells, and all that it knows of a connection then. It is
-// done with connections, and anew, as its own bytes say.
+// record writes down all calls of a Table, and its state of a connection at each call. Its own
+// bytes determine when it is done with a connection, or renews one.
 type record struct {
 	table *flow.Table
 	said  []byte
@@ -118,7 +118,7 @@ func (r *record) Changed(c *flow.Conn) { r.note(c, "change") }
 func (r *record) End(c *flow.Conn, why flow.EndReason) { r.note(c, fmt.Sprint("end ", why)) }
 
 // chat feeds a table segments of one connection, eight bytes each, most of which are the next
-// ones, and returns what it told. Where both ports are the same there is no short way.
+// ones, and returns the table's calls. Where both ports are the same there is no fast path.
 func chat(b []byte, clientPort uint16) []string {
 	r := &record{}
 	r.table = flow.NewTable(flow.Config{MaxBuffered: 64 << 10, MaxBufferedPerSide: 16 << 10, MaxRecent: 1}, r)
@@ -165,7 +165,7 @@ func chat(b []byte, clientPort uint16) []string {
 	return r.log
 }
 
-// compareChats fails where the short way tells another thing than the long one.
+// compareChats fails where the fast path's calls differ from the slow path's.
 func compareChats(t *testing.T, b []byte) {
 	t.Helper()
 	short, long := chat(b, 2000), chat(b, 3000)
@@ -183,13 +183,13 @@ func get(s []string, i int) string {
 	return "none"
 }
 
-// What a table makes of the next segment the short way is what it makes of it the long way.
+// A table handles the next segment on the fast path as it does on the slow path.
 func TestUsual(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 16))
 	for range 1500 {
 		b := make([]byte, 8*(4+r.IntN(40)))
 		for i := range b {
-			if b[i] = byte(r.Uint32()); i%8 != 0 && r.IntN(4) > 0 { // what is usual
+			if b[i] = byte(r.Uint32()); i%8 != 0 && r.IntN(4) > 0 { // usual values
 				b[i] %= 128
 			}
 		}

@@ -246,10 +246,10 @@ func (c *Conn) proves(side Side, d *Decoded, x *suspect) bool {
 	return (!x.seq || off <= reached && off >= s.acked-oldest) && (!x.ack || o.offset(x.d.Ack) <= sent)
 }
 
-// unheard reports whether nothing of the receiver came after several segments that it drops by
-// their numbers, for unheardWait. It answers each that has payload at once (RFC 9293, section
-// 3.10.7.4), so its own packets are not captured any more, and what is known of its window is out
-// of date. The receiver of what arrives at a live capture is always captured.
+// unheard reports whether the receiver sent no packet for unheardWait after several segments that
+// it drops by their numbers. A receiver answers each one that has payload at once (RFC 9293,
+// section 3.10.7.4), so its own packets are not captured any more, and its known window is out
+// of date. In a live capture the receiver of arriving segments is always captured.
 func (c *Conn) unheard(now int64) bool {
 	if c.suspects() == 0 || now-c.tcp.waiting.suspects[0].time < unheardWait {
 		return false
@@ -279,9 +279,9 @@ func (t *Table) believe(c *Conn) {
 	}
 }
 
-// acquit takes the segments of which only an acknowledgement is in doubt, or whose receiver is not
-// captured, and drops the others: c is over. A dropped one may have been accepted, so nothing is
-// concluded from the absence of data (Conn.Behind).
+// acquit takes the segments with only an acknowledgement in doubt, or whose receiver is not
+// captured, and drops the others, since c has ended. The receiver may have accepted a dropped
+// segment, so the absence of data proves nothing (Conn.Behind).
 func (t *Table) acquit(c *Conn) {
 	if c.suspects() == 0 {
 		return

@@ -215,7 +215,7 @@ func TestSuspectsAreBounded(t *testing.T) {
 	}
 }
 
-// atEnd is a Handler that notes whether the originator was behind when its connection ended.
+// atEnd is a Handler that records Conn.Behind of the originator when its connection ended.
 type atEnd struct {
 	nothing
 	behind bool
@@ -253,8 +253,8 @@ func TestSuspectCost(t *testing.T) {
 	}
 }
 
-// TestUnheardReceiver: what a sender sends far past a window is seen where nothing of the receiver
-// is captured any more, but not where the receiver answers, or is the host of a live capture.
+// TestUnheardReceiver: data far past a window is delivered if the receiver is not captured any
+// more, but not if the receiver answers, or is the host of a live capture.
 func TestUnheardReceiver(t *testing.T) {
 	const far = 5 << 20
 	text := func(n int) (all []step) {

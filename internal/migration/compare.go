@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Compare says of each edge what it was and what it is.
+// Compare returns the state of each edge before and after the change.
 func Compare(before, after *Side) Result {
 	m := &matching{before: newView(before), after: newView(after)}
 	m.match()
@@ -42,7 +42,7 @@ func badness(e *Edge) int {
 	return len(order)
 }
 
-// rests returns what a side rests on.
+// rests returns the evidence of a side.
 func (v *view) rests() Watch {
 	w := v.side.watch
 	w.Skipped = v.side.skipped
@@ -84,17 +84,17 @@ type server struct {
 	port uint16
 }
 
-// hit is a pair of the after side that stands for one of the before side.
+// hit is a pair of the after side that matches one of the before side.
 type hit struct {
 	*pair
 	basis Basis
-	full  bool // else it may be another pod by now, which can show a loss and no mutual TLS
+	full  bool // false: it may be another pod by now, and can show a loss but no mutual TLS
 }
 
-// maxHits bounds the pairs that may stand for one, such as the names that one address has.
+// maxHits bounds the pairs that may match one, such as the names that one address has.
 const maxHits = 64
 
-// hits returns the pairs of the after side that stand for p, and whether there are more.
+// hits returns the pairs of the after side that match p, and whether there are more.
 func (m *matching) hits(p *pair) (list []hit, more bool) {
 	add := func(x *pair, basis Basis, full bool) {
 		switch {
@@ -105,7 +105,7 @@ func (m *matching) hits(p *pair) (list []hit, more bool) {
 			list = append(list, hit{x, basis, full})
 		}
 	}
-	bare := len(m.before.ids) == 0 && len(m.after.ids) == 0 // no tap says whose an address is, as of captures
+	bare := len(m.before.ids) == 0 && len(m.after.ids) == 0 // no tap names the owner of an address, as in captures
 	for _, to := range m.equal(p.to) {
 		basis := ByName
 		if !to.named() || !p.from.named() {
@@ -125,8 +125,8 @@ func (m *matching) hits(p *pair) (list []hit, more bool) {
 	return list, more
 }
 
-// equal returns the parties that are the same server: the workloads behind a service, and the
-// services in front of a workload, as either side has seen them.
+// equal returns the parties that are the same server: the workloads that serve a service, and
+// the services of a workload, as either side has seen them.
 func (m *matching) equal(p Party) []Party {
 	list := []Party{p}
 	if !p.named() {
@@ -144,7 +144,7 @@ func (m *matching) equal(p Party) []Party {
 	return list
 }
 
-// match makes a row of each edge of the before side.
+// match creates a row for each edge of the before side.
 func (m *matching) match() {
 	m.shared = map[*lane][]*row{}
 	m.was, m.took = map[*pair]Counts{}, map[server]Counts{}
@@ -167,7 +167,7 @@ func (m *matching) match() {
 	}
 }
 
-// remember notes what an edge was, for edges that are new.
+// remember records the former state of an edge, for edges that are new.
 func (m *matching) remember(x *row, hits []hit) {
 	for i := range hits {
 		if hits[i].basis == ByName { // another port of an address may be anything
@@ -185,7 +185,7 @@ func (m *matching) remember(x *row, hits []hit) {
 	}
 }
 
-// evidence is what the after side has of an edge.
+// evidence is the after side's data about an edge.
 type evidence struct {
 	counts Counts
 	basis  Basis
@@ -214,7 +214,7 @@ func (e *evidence) add(h *hit, l *lane, basis Basis, port uint16) {
 	}
 }
 
-// ports makes the rows of a pair, but that of HBONE.
+// ports creates the rows of a pair, except that of HBONE.
 func (m *matching) ports(p *pair, hits []hit) {
 	var unseen []*row // at their own port
 	for _, port := range p.sortedPorts() {
@@ -239,8 +239,8 @@ func (m *matching) ports(p *pair, hits []hit) {
 	}
 }
 
-// beside looks for edges that are not seen at their own port: at other ports of the same
-// service that are new, and in HBONE of the pair.
+// beside looks for edges that were not seen at their own port. It searches new ports of the
+// same service and HBONE of the pair.
 func beside(p *pair, hits []hit, unseen []*row) {
 	var found evidence
 	for i := range hits {
@@ -270,8 +270,8 @@ func beside(p *pair, hits []hit, unseen []*row) {
 	}
 }
 
-// tunnel makes the row of HBONE that was there before. What is seen beside it now at a port
-// at which nothing was seen before may have gone by it.
+// tunnel creates the row of HBONE that existed before. Connections that are seen beside it now,
+// at a port that was not seen before, may have used it.
 func (m *matching) tunnel(p *pair, hits []hit) {
 	x := &row{Edge: Edge{From: p.from, To: p.to}, pair: p, sole: true}
 	x.Before = look(p.tunnel.counts(), nil)
@@ -292,13 +292,14 @@ func (m *matching) tunnel(p *pair, hits []hit) {
 
 func look(c Counts, ports []uint16) Look { return Look{State: c.state(), Counts: c, Ports: ports} }
 
-// spare is what the after side has of one client that no edge of the before side was matched to.
+// spare is the part of one client's edges on the after side that no edge of the before side
+// matched.
 type spare struct {
 	hbone    bool    // HBONE
-	doubtful [2]bool // what may be less than mutual TLS: to peers without a name, to any
+	doubtful [2]bool // connections that may be less than mutual TLS: to peers without a name, to any
 }
 
-// leftover makes a row of each edge of the after side that no other was matched to.
+// leftover creates a row for each edge of the after side that matched no other.
 func (m *matching) leftover() {
 	m.spare = map[Party]*spare{}
 	for _, p := range m.after.sorted() {

@@ -2,7 +2,7 @@ package migration
 
 import "slices"
 
-// conclude says what became of an edge.
+// conclude returns the change of an edge.
 func (m *matching) conclude(x *row) {
 	b, a := &x.Before.Counts, &x.After.Counts
 	switch {
@@ -68,7 +68,7 @@ func (m *matching) better(x *row, b, a *Counts) {
 		x.Change = Covered
 		x.Reasons = append(x.Reasons, "hbone_hides_service")
 		return
-	case x.Basis == ByService: // mutual TLS at one port says nothing of another
+	case x.Basis == ByService: // mutual TLS at one port does not prove it at another
 		x.unknown("other_port")
 		return
 	case !b.mutual() && !b.less():
@@ -101,7 +101,7 @@ func (m *matching) others(x *row) bool {
 	return x.To.named() && (was != nil && (was.nameless || was.hbone) || is != nil && is.hbone) || left != nil && left.hbone
 }
 
-// vanished concludes where nothing is seen of an edge any more.
+// vanished concludes where an edge is not seen any more.
 func (m *matching) vanished(x *row) {
 	x.After.State = NotSeen
 	reasons := append(slices.Clone(m.after.unwatched(m.before, x.From)), m.after.elsewhere(x)...)
@@ -117,9 +117,9 @@ func (m *matching) vanished(x *row) {
 	x.absent(Gone, reasons)
 }
 
-// appeared concludes where nothing was seen of an edge before. It is a loss as well where the
-// two ends spoke mutual TLS and nothing less before, at other ports, or where the server's port
-// took nothing else of clients without a name.
+// appeared concludes where an edge was not seen before. It is a loss as well where the two ends
+// spoke mutual TLS and nothing less before, at other ports, or where the server's port accepted
+// nothing else from clients without a name.
 func (m *matching) appeared(x *row) {
 	if x.After.Counts.less() && x.Port != 0 {
 		was, took := m.was[x.pair], Counts{}

@@ -8,7 +8,7 @@ const hbonePort = 15008
 // ambient is what meshtls.mesh is for HBONE.
 const ambient = "istio_ambient"
 
-// add counts what a record says.
+// add counts the connections of a record.
 func (g *entry) add(r *record) {
 	switch r.Event.Dataset {
 	case flows:
@@ -59,10 +59,9 @@ func mutualOf(r *record, c *Counts) *uint64 {
 	return &c.MTLS
 }
 
-// recognize notes whether an edge is HBONE. A connection tells it by meshtls.mesh; a posture
-// has no more than the port, and that the client asked for no name, as ztunnel asks for none.
-// One connection that is mutual TLS of another kind speaks against it: then it stands for its
-// own port alone.
+// recognize records whether an edge is HBONE. A connection shows it by meshtls.mesh. A posture
+// has only the port and the absence of a server name, which ztunnel never sends. One connection
+// with mutual TLS of another kind refutes HBONE: the edge then represents its own port alone.
 func (g *entry) recognize(r *record, port uint16) {
 	m := r.Meshtls
 	named := m.Peer.Basis == "sni" || m.Peer.Basis == "host_header"
@@ -73,8 +72,8 @@ func (g *entry) recognize(r *record, port uint16) {
 // tunnel reports whether an edge is HBONE.
 func (g *entry) tunnel() bool { return g.hbone && !g.other }
 
-// posed counts a posture. A later one of the same window takes the place of the earlier:
-// it is of the same connections, and on a longer look they may be something else.
+// posed counts a posture. A later posture of the same window replaces the earlier one: it
+// covers the same connections, and their verdicts may have changed since.
 func (g *entry) posed(r *record) {
 	if r.Event.Start != g.window {
 		g.posture.most(&g.open)
@@ -87,8 +86,8 @@ func (g *entry) posed(r *record) {
 	n := &m.Edge.Connections
 	c := Counts{Plaintext: n.Plaintext, Encrypted: n.Encrypted, Failed: n.Failed, Unjudged: n.Unknown}
 	*mutualOf(r, &c) = n.MTLS
-	// rules_blind has tls-not-mutual where nothing is known of the client's certificate in
-	// any of the TLS that there was. Beside mutual TLS a posture does not say.
+	// rules_blind has tls-not-mutual where the client's certificate is unknown for all TLS of
+	// the edge. With mutual TLS beside it, a posture does not show whether that is so.
 	if n.MTLS == 0 && !slices.Contains(m.Coverage.Blind, "tls-not-mutual") {
 		c.TLS = n.TLS
 	} else {
@@ -97,8 +96,8 @@ func (g *entry) posed(r *record) {
 	g.open = c
 }
 
-// fault counts a finding that says that connections are at fault now. One that is taken
-// back never was.
+// fault counts a finding that reports faulty connections. A retracted finding does not
+// count.
 func (g *entry) fault(r *record) {
 	m := r.Meshtls
 	id := r.Rule.ID
@@ -114,11 +113,11 @@ func (g *entry) fault(r *record) {
 	}
 }
 
-// total is what the edge has seen.
+// total returns the counts of the edge.
 func (g *entry) total() Counts {
 	p := g.posture
 	p.most(&g.open)
-	if g.flows.TLS+g.flows.Unclear >= p.TLS+p.Unclear { // the connections say more of TLS
+	if g.flows.TLS+g.flows.Unclear >= p.TLS+p.Unclear { // the connections have more data on TLS
 		p.TLS, p.Unclear = 0, 0
 	}
 	p.most(&g.flows)
@@ -170,7 +169,7 @@ func (c Counts) withoutMutual() Counts {
 	return c
 }
 
-// state is what connections are as a whole.
+// state returns the state of connections as a whole.
 func (c *Counts) state() State {
 	switch {
 	case c.mutual() && c.less():

@@ -15,9 +15,9 @@ const maxLine = 1 << 20
 const maxTold = 3
 
 // Read adds the records of one input, one JSON object in each line. Lines that are not
-// records are left out: the error names the first of them by name and line, and what was
-// read beside them counts. Lines of a tap's log, which `kubectl logs` mixes in, and empty
-// ones are passed over.
+// records are left out. The error names the first of them by name and line; all other records
+// count. Empty lines, and lines of a tap's log, which `kubectl logs` mixes in, are skipped
+// silently.
 func (s *Side) Read(r io.Reader, name string) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	var told []error
@@ -48,7 +48,7 @@ func (s *Side) line(line []byte, err error, name string) error {
 	switch {
 	case errors.Is(err, errTooLong):
 		return err
-	case err != nil && !errors.Is(err, io.EOF): // half a line: the error says it
+	case err != nil && !errors.Is(err, io.EOF): // half a line: the error reports it
 		return nil
 	case len(bytes.TrimSpace(line)) == 0 || isLog(line):
 		return nil
@@ -56,14 +56,14 @@ func (s *Side) line(line []byte, err error, name string) error {
 	return s.Add(line, name)
 }
 
-// isLog reports whether a line is of the tap's log (log/slog's TextHandler).
+// isLog reports whether a line belongs to the tap's log (log/slog's TextHandler).
 func isLog(line []byte) bool {
 	return bytes.HasPrefix(line, []byte("time=")) && bytes.Contains(line, []byte(" level="))
 }
 
 var errTooLong = fmt.Errorf("longer than %d bytes: not a record of meshtls-tap", maxLine)
 
-// next returns the next line. One that is too long is stepped over, with errTooLong.
+// next returns the next line. It skips a line that is too long, and returns errTooLong.
 func next(in *bufio.Reader) (line []byte, err error) {
 	long := false
 	for {

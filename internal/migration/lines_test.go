@@ -16,7 +16,7 @@ func TestRead(t *testing.T) {
 		in      string
 		records uint64
 		skipped uint64
-		errs    []string // what the error says, in order
+		errs    []string // texts in the error, in order
 	}{
 		"records":                {good + "\n" + good + "\n", 2, 0, nil},
 		"no end of line":         {good + "\n" + good, 2, 0, nil},
@@ -57,7 +57,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadFails: what was read before an error counts, and the error says where it was.
+// TestReadFails: records before an error count, and the error names its place.
 func TestReadFails(t *testing.T) {
 	good := call(web, cart, 8080, sni, "mtls", "istio").line(0)
 	s := NewSide()
@@ -67,7 +67,7 @@ func TestReadFails(t *testing.T) {
 	}
 }
 
-// TestLinesNotRead: where a line was not read, nothing is called gone.
+// TestLinesNotRead: after a line that was not read, no edge is called gone.
 func TestLinesNotRead(t *testing.T) {
 	before := sideOf(t, 0, []told{alive("web", web, 0), call(web, cart, 8080, sni, "mtls", "istio"), alive("web", web, 60)})
 	for _, broken := range []bool{false, true} {
@@ -86,7 +86,7 @@ func TestLinesNotRead(t *testing.T) {
 	}
 }
 
-// TestBounds: however much there is, what is kept is bounded, and what is not is counted.
+// TestBounds: the memory for any amount of input is bounded, and dropped input is counted.
 func TestBounds(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes a second")

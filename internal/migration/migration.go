@@ -1,16 +1,16 @@
-// Package migration compares what two captures or two sets of records saw of the same
-// workloads, before and after a change such as the move from sidecars to an ambient mesh:
-// for each edge, what it was and what it is.
+// Package migration compares two captures or two sets of records of the same workloads,
+// before and after a change such as the move from sidecars to an ambient mesh. It returns
+// the state of each edge on both sides.
 //
 // An edge is matched by workload and service. HBONE, the tunnel of ambient meshes, has a
-// port of its own and hides the inner destination, so HBONE between two workloads stands
-// for all services between them. An edge keeps mutual TLS only where mutual TLS was seen
-// after the change and nothing less: what was not seen is never called absent, so an edge
-// that is not seen any more is gone only where its source was watched for as long as
-// before and nothing was lost.
+// port of its own and hides the inner destination, so HBONE between two workloads represents
+// all services between them. An edge keeps mutual TLS only where mutual TLS was seen after
+// the change and nothing less. An unseen edge is not necessarily absent: it is called gone
+// only where its source was watched for as long as before the change and no input was
+// lost.
 //
-// The package does no I/O of its own but Side.Read, which reads what it is given. What a
-// Side holds is bounded, and what finds no room is counted.
+// The package does no I/O except in Side.Read, which reads from its argument. The size of a
+// Side is bounded, and records that exceed it are counted.
 package migration
 
 import (
@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-// State is what an edge was seen to be on one side.
+// State is the observed state of an edge on one side.
 type State string
 
 // The states.
@@ -29,14 +29,14 @@ const (
 	MTLSHBONE   State = "mtls_hbone"   // mutual TLS by HBONE
 	Mixed       State = "mixed"        // mutual TLS, and connections that were less
 	TLS         State = "tls"          // TLS without a client certificate
-	TLSUnclear  State = "tls_unclear"  // TLS of which it is not known whether it is mutual
+	TLSUnclear  State = "tls_unclear"  // TLS that may be mutual or not
 	Encrypted   State = "encrypted"    // encrypted and not TLS, such as SSH
 	Plaintext   State = "plaintext"
 	Failed      State = "failed"   // nothing but handshakes that failed
 	Unjudged    State = "unjudged" // nothing that could be judged
 )
 
-// Change is what became of an edge.
+// Change is the change of an edge from the before side to the after side.
 type Change string
 
 // The changes.
@@ -44,30 +44,30 @@ const (
 	Kept      Change = "kept"            // it was mutual TLS and is
 	Lost      Change = "lost"            // it was mutual TLS, and a connection was less
 	Gained    Change = "gained"          // it was less, and is mutual TLS
-	Covered   Change = "covered"         // HBONE is all that goes between the two, and hides which of their services go on
-	Unchanged Change = "unchanged"       // it is not mutual TLS on either side, and the same
-	Other     Change = "changed"         // it is not mutual TLS on either side, and not the same
+	Covered   Change = "covered"         // there is only HBONE between the two, which hides the services that are still used
+	Unchanged Change = "unchanged"       // it has the same state on both sides, other than mutual TLS
+	Other     Change = "changed"         // it has different states, neither of which is mutual TLS
 	Gone      Change = "gone"            // its source was watched long enough, and it was not seen
-	New       Change = "new"             // as gone, before
-	NotEnough Change = "not_enough_seen" // what was seen does not say
+	New       Change = "new"             // as gone, on the before side
+	NotEnough Change = "not_enough_seen" // the input does not suffice to decide
 )
 
-// Basis says how the two sides of an edge were matched.
+// Basis is how the two sides of an edge were matched.
 type Basis string
 
 // The bases.
 const (
 	ByName    Basis = "name"    // workload, service and port
 	ByService Basis = "service" // workload and service; the port is another
-	ByPair    Basis = "pair"    // HBONE between the two, which stands for all their services
-	ByAddress Basis = "address" // an address that no name stands for: it may be another pod's by now
-	ByServer  Basis = "server"  // the server and its port; of the client nothing but an address is known
+	ByPair    Basis = "pair"    // HBONE between the two, which represents all their services
+	ByAddress Basis = "address" // an address without a name: it may be another pod's by now
+	ByServer  Basis = "server"  // the server and its port; the client is known by an address only
 )
 
 // Party is one end of an edge: a workload or service as name.namespace, another name, or an
-// address where nothing names it.
+// address if no name is known.
 type Party struct {
-	Name string     // empty: nothing but its address is known
+	Name string     // empty: only its address is known
 	Addr netip.Addr // where Name is empty
 }
 
@@ -81,40 +81,40 @@ func (p Party) String() string {
 
 func (p Party) named() bool { return p.Name != "" }
 
-// Counts are connections by what they were. They are at least so many: postures count them
-// by window, and one may live in several.
+// Counts are numbers of connections by state. They are lower bounds: postures count connections
+// by window, and one connection may last for several windows.
 type Counts struct {
 	Sidecar, HBONE, MTLS, TLS, Unclear, Encrypted, Plaintext, Failed, Unjudged uint64
 }
 
-// Look is what was seen of an edge on one side.
+// Look is the observation of an edge on one side.
 type Look struct {
 	State  State
 	Counts Counts
-	Ports  []uint16 // of the server, where they are others than the edge's; in order, at most maxPorts
+	Ports  []uint16 // the server's ports, if they differ from the edge's; in order, at most maxPorts
 }
 
 // Edge is one edge with both sides.
 type Edge struct {
 	From, To      Party
-	Port          uint16 // of the server; 0 for what HBONE carries
+	Port          uint16 // of the server; 0 for connections inside HBONE
 	Before, After Look
 	Change        Change
 	Basis         Basis    // empty where one side was not seen
 	Reasons       []string // codes, see Reasons
 }
 
-// Watch is what one side rests on.
+// Watch describes the input of one side.
 type Watch struct {
 	Start, End int64 // ns since the epoch, 0: nothing was seen
 	Records    uint64
 	Repeats    uint64 // records that came a second time, which count once
-	Missing    uint64 // records that the sequence numbers say there are, and are not there
+	Missing    uint64 // records that are missing by their sequence numbers
 	Taps       int    // pods, or local addresses of captures
 	Dropped    uint64 // packets
 	Skipped    uint64 // lines that are not records
-	Within     uint64 // records of what stays within a pod, which is not compared
-	NoRoom     uint64 // records whose edge or tap found no room
+	Within     uint64 // records of traffic within a pod, which is not compared
+	NoRoom     uint64 // records whose edge or tap exceeded a bound
 	Edges      bool   // there are records of edges or connections, not of findings alone
 }
 
@@ -122,8 +122,8 @@ type Watch struct {
 type Result struct {
 	Before, After Watch
 	Edges         []Edge
-	// Folded is by side the edges that the taps had no room for and counted together,
-	// as far as connections of them were less than mutual TLS.
+	// Folded is the number, by side, of connections that may be less than mutual TLS and that
+	// the taps counted without their edge, for lack of room.
 	Folded [2]uint64
 }
 

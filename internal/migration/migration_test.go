@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// said is a record in the making: what a tap of a pod of the namespace shop says.
+// said describes a record of a tap in a pod of the namespace shop.
 type told struct {
 	dataset  string
 	pod      string // workload, and UID with replica
@@ -112,7 +112,7 @@ func served(ip, from string, port int, verdict, mesh string) told {
 	return told{dataset: flows, pod: "cart", ip: ip, dir: "ingress", from: from, to: ip, port: port, verdict: verdict, mesh: mesh}
 }
 
-// alive is what a tap says of itself.
+// alive is a tap's record about itself.
 func alive(pod, ip string, minute int) told {
 	return told{dataset: ofTap, pod: pod, ip: ip, minute: minute}
 }
@@ -131,7 +131,7 @@ const sni = "outbound_.8080_._.cart.shop.svc.cluster.local"
 func TestCompare(t *testing.T) {
 	sidecar := call(web, cart, 8080, sni, "mtls", "istio")
 	hbone := call(web2, cart2, 15008, "", "mtls", ambient)
-	names := func(pod, ip string) told { // DNS, which is no edge
+	names := func(pod, ip string) told { // DNS, which is not an edge
 		return told{dataset: flows, pod: pod, ip: ip, dir: "egress", from: ip, to: "10.96.0.10", port: 53, verdict: "plaintext", with: map[string]any{"meshtls.class": "dns"}}
 	}
 	hour := func(pod, ip string) []told { return []told{alive(pod, ip, 0), names(pod, ip), alive(pod, ip, 60)} }
@@ -256,7 +256,7 @@ func TestCompare(t *testing.T) {
 		},
 		"HBONE before and after": {first(call(web, cart, 15008, "", "mtls", ambient)), both(hbone), []string{"web.shop > cart.shop (HBONE) kept name"}},
 		"mutual TLS of its own at HBONE's port": {
-			first(sidecar), both(call(web2, cart2, 15008, "", "mtls", "")), // its hello is not ztunnel's: for its own port alone
+			first(sidecar), both(call(web2, cart2, 15008, "", "mtls", "")), // its hello is not ztunnel's: it represents its own port alone
 			[]string{"web.shop > cart.shop:8080 not_enough_seen service other_port"},
 		},
 		"several ports to one that is new": {
@@ -334,7 +334,7 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// hbone2 is HBONE that cart's tap saw of an address that nobody names.
+// hbone2 is HBONE that cart's tap saw from an address without a name.
 func hbone2(from string) told { return served(cart2, from, 15008, "mtls", ambient) }
 
 // fault is a finding of plaintext from web to cart.

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// record is what of a published record counts here.
+// record is the part of a published record that is used here.
 type record struct {
 	Timestamp string `json:"@timestamp"`
 	Event     struct {
@@ -113,8 +113,8 @@ var (
 	errSchema    = errors.New("meshtls.schema is not 1: a newer tap wrote it")
 )
 
-// parse reads a record: a JSON object, also behind the key and the tab that console
-// consumers of Kafka print, and inside of the envelope of kcat -J.
+// parse reads a record: a JSON object, also one after the key and the tab that console
+// consumers of Kafka print, or one in the envelope of kcat -J.
 func parse(line []byte) (*record, error) {
 	line = bytes.TrimSpace(line)
 	if at := bytes.IndexByte(line, '\t'); at >= 0 && (len(line) == 0 || line[0] != '{') {
@@ -143,7 +143,7 @@ func parse(line []byte) (*record, error) {
 	return r, nil
 }
 
-// wrong says what of a line cannot be read, without the words of Go's types.
+// wrong describes the part of a line that cannot be read, without the names of Go's types.
 func wrong(err error) error {
 	var kind *json.UnmarshalTypeError
 	var form *json.SyntaxError
@@ -156,7 +156,7 @@ func wrong(err error) error {
 	return err
 }
 
-// workload names the tapped workload as name.namespace, empty where it is not known.
+// workload names the tapped workload as name.namespace, empty if it is unknown.
 func (r *record) workload() string {
 	name := r.Service.Name
 	if name == "" {
@@ -209,10 +209,10 @@ func address(text string) netip.Addr {
 	return a.Unmap().WithZone("")
 }
 
-// stamp reads a time of a record, 0 where there is none.
+// stamp reads a time of a record, 0 if it is missing.
 func stamp(text string) int64 {
 	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || t.Year() < 1971 || t.Year() > 2200 { // what nanoseconds since 1970 hold
+	if err != nil || t.Year() < 1971 || t.Year() > 2200 { // the range of nanoseconds since 1970
 		return 0
 	}
 	return t.UnixNano()

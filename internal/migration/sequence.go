@@ -1,11 +1,11 @@
 package migration
 
 // sequence is the sequence numbers (event.sequence) of one run and dataset that were seen.
-// They count from 1 without a gap, so that what is missing shows.
+// They count from 1 without a gap, which reveals missing records.
 type sequence struct {
 	pages     map[uint64]*[pageSize / 64]uint64
 	low, high uint64
-	seen      uint64 // different ones
+	seen      uint64 // distinct numbers
 	untold    bool   // there was no room for all of them
 }
 

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Side gathers what one side has seen: everything before the change, or after it. The zero
+// Side gathers the records of one side: all those before the change, or after it. The zero
 // value is not usable; see NewSide. It is not safe for concurrent use.
 type Side struct {
 	taps    map[tapKey]*tap
 	entries map[entryKey]*entry
-	inputs  map[string]*run // when captures were at work
+	inputs  map[string]*run // the times of captures
 	pages   int             // of all taps' sequence numbers
 
 	watch   Watch
@@ -24,9 +24,9 @@ func NewSide() *Side {
 	return &Side{taps: map[tapKey]*tap{}, entries: map[entryKey]*entry{}, inputs: map[string]*run{}}
 }
 
-// Captured says that a capture, whose connections Add gets as records of that input, has
-// packets from one time to another, in ns since the epoch. lossy says that not all of them
-// could be looked at.
+// Captured sets the start and the end of a capture, in ns since the epoch. Add gets the
+// connections of the capture as records of that input. lossy reports whether some of its
+// packets were not examined.
 func (s *Side) Captured(input string, start, end int64, lossy bool) {
 	u := s.inputOf(input)
 	u.lossy = u.lossy || lossy
@@ -35,11 +35,11 @@ func (s *Side) Captured(input string, start, end int64, lossy bool) {
 	widen(&s.watch.Start, &s.watch.End, start, end)
 }
 
-// Incomplete says that there was more than could be read: nothing that was not seen is
-// called gone or new for it.
+// Incomplete reports that not all of the input could be read: unseen edges are then not
+// called gone or new.
 func (s *Side) Incomplete() { s.partial = true }
 
-// tapKey names a tap: its pod, or the input and the local address where there is none.
+// tapKey names a tap: its pod, or the input and the local address if the pod is unknown.
 type tapKey struct {
 	uid   string
 	input string
@@ -48,7 +48,7 @@ type tapKey struct {
 
 // tap is one tapped pod, or one local address of a capture.
 type tap struct {
-	name      string // workload, empty where it is not known
+	name      string // workload, empty if unknown
 	namespace string
 	addrs     []netip.Addr
 	runs      map[string]*run
@@ -76,19 +76,19 @@ type entryKey struct {
 
 // entry is one edge of one tap.
 type entry struct {
-	from, to Party        // as told, with addresses not resolved
-	hbone    bool         // something says that it is HBONE
-	other    bool         // something says that it is not
+	from, to Party        // as recorded, with addresses not resolved
+	hbone    bool         // a record shows that it is HBONE
+	other    bool         // a record shows that it is not
 	addrs    []netip.Addr // of the server
 	flows    Counts       // by connection
 	posture  Counts       // the most of a window
-	window   string       // the window that open is of
-	open     Counts       // what was last said of it
+	window   string       // the window of open
+	open     Counts       // its latest posture
 	faults   map[string]Counts
 }
 
-// Add adds one record. input names what it was read from. The error says why the line is
-// not a record.
+// Add adds one record. input names the source of the line. The error explains why the line
+// is not a record.
 func (s *Side) Add(line []byte, input string) error {
 	r, err := parse(line)
 	if err != nil {
@@ -119,7 +119,7 @@ func (s *Side) Add(line []byte, input string) error {
 	return nil
 }
 
-// tapOf returns the tap that a record is of, nil where there is no room for it.
+// tapOf returns the tap of a record, nil if there is no room for it.
 func (s *Side) tapOf(r *record, input string) (t *tap, fresh bool) {
 	k := tapKey{uid: bounded(r.Kubernetes.Pod.UID)}
 	if k.uid == "" {
@@ -147,7 +147,7 @@ func (s *Side) tapOf(r *record, input string) (t *tap, fresh bool) {
 	return t, true
 }
 
-// inputOf returns when an input was at work. There are as many as the caller has named.
+// inputOf returns the times of an input. There is one for each name that the caller uses.
 func (s *Side) inputOf(name string) *run {
 	if s.inputs[name] == nil {
 		s.inputs[name] = &run{}
@@ -155,8 +155,8 @@ func (s *Side) inputOf(name string) *run {
 	return s.inputs[name]
 }
 
-// localEnd returns the local address of a record without an identity, as its direction
-// tells it.
+// localEnd returns the local address of a record without an identity, which its direction
+// determines.
 func localEnd(r *record) netip.Addr {
 	from, to := r.Source.IP, r.Destination.IP
 	if e := r.Meshtls.Edge; e != nil && from == "" {
@@ -188,7 +188,7 @@ func (t *tap) newRun(id string) *run {
 	return u
 }
 
-// cover notes when a tap was at work, and what it missed.
+// cover records the times at which a tap was running, and its losses.
 func (s *Side) cover(t *tap, u *run, r *record) {
 	from, to := stamp(r.Event.Start), stamp(r.Event.End)
 	if r.Event.Dataset == ofTap || from == 0 || to < from { // its span is that of the whole run
@@ -222,8 +222,8 @@ func widen(start, end *int64, from, to int64) {
 	*end = max(*end, to)
 }
 
-// edge adds what a record says of an edge. Traffic within the pod, and what is not between
-// workloads, is none.
+// edge adds a record to its edge. Traffic within the pod, and traffic that is not between
+// workloads, is not an edge.
 func (s *Side) edge(t *tap, r *record) {
 	m := r.Meshtls
 	if m.Scope != "wire" || m.Class != "workload" || r.Network.Direction == "internal" {
@@ -254,7 +254,7 @@ func (s *Side) edge(t *tap, r *record) {
 	g.add(r)
 }
 
-// ends fills in the ends of the edge that a record is of.
+// ends fills in the ends of a record's edge.
 func (s *Side) ends(t *tap, r *record, k *entryKey, e *entry) {
 	m := r.Meshtls
 	from, to, port := r.Source.IP, r.Destination.IP, r.Destination.Port
@@ -298,7 +298,7 @@ func party(text, namespace string) Party {
 	return Party{Name: service(text, namespace)}
 }
 
-// peerName returns the peer's name, empty where it has none but an address.
+// peerName returns the peer's name, empty if only its address is known.
 func peerName(m *said, namespace string) string {
 	if m.Peer.Name == "" || address(m.Peer.Name).IsValid() {
 		return ""

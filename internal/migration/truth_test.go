@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// A world is a few workloads and how each of their services is really spoken to, before and
-// after. Taps see it in part: some pods have none, names are told or not, services are reached by
-// their own address or by a pod's, HBONE may go by a waypoint, and addresses are given again.
+// A world is a few workloads, with the true transport of each of their services, before and
+// after. Taps see it in part: some pods have no tap, some names are missing, services are reached
+// by their own address or by a pod's, HBONE may pass a waypoint, and addresses are reused.
 type world struct {
 	rng    *rand.Rand
 	tapped map[string]bool // by workload and side
@@ -17,7 +17,7 @@ type world struct {
 	sides  [2][]told
 }
 
-// wire is how a service is spoken to.
+// wire is the transport of a service.
 type wire int
 
 const (
@@ -46,7 +46,7 @@ func newWorld(seed uint64) *world {
 			w.tapped[key] = name < "e" && w.rng.IntN(4) > 0
 			w.addr[key] = fmt.Sprintf("10.0.0.%d", next)
 			next++
-			if side == 1 && w.rng.IntN(4) == 0 { // an address of before, of whomever it was
+			if side == 1 && w.rng.IntN(4) == 0 { // any address of the before side
 				w.addr[key] = w.addr[fmt.Sprint([]string{"a", "b", "c", "d", "way", "vip-c", "vip-d"}[w.rng.IntN(7)], 0)]
 			}
 		}
@@ -87,7 +87,7 @@ func (w *world) talk(side int, client, server string, port int, name, verdict, m
 	}
 }
 
-// speak lets a service be spoken to.
+// speak lets clients connect to a service.
 func (w *world) speak(side int, s *truth) {
 	name := ""
 	if s.named[side] {
@@ -105,7 +105,7 @@ func (w *world) speak(side int, s *truth) {
 	case plain, oneWay:
 		verdict := map[wire]string{plain: "plaintext", oneWay: "tls"}[s.how[side]]
 		port := s.port
-		if w.rng.IntN(2) == 0 { // by the service's address, whose port may be another; behind it the pod's
+		if w.rng.IntN(2) == 0 { // by the service's address, whose port may be another, then by the pod's
 			from := w.addr[fmt.Sprint(s.client, side)]
 			port = s.port - s.port%1000
 			if w.tapped[fmt.Sprint(s.client, side)] {
@@ -121,7 +121,7 @@ func (w *world) speak(side int, s *truth) {
 	}
 }
 
-// TestTruth: in worlds made by chance, nothing is called kept, gained, covered, gone or lost that
+// TestTruth: in random worlds, no edge is called kept, gained, covered, gone or lost that
 // is not.
 func TestTruth(t *testing.T) {
 	worlds, told := 2000, map[Change]int{}
@@ -178,12 +178,12 @@ func TestTruth(t *testing.T) {
 	}
 }
 
-// refutes says what of the truth speaks against an edge's change; "": nothing.
+// refutes returns the part of the truth that contradicts an edge's change, "" if none does.
 func (w *world) refutes(e *Edge, all []*truth) string {
 	is := func(p Party, name string, side int) bool {
 		return p.Name == name+".shop" || p.Addr.IsValid() && (p.Addr.String() == w.addr[fmt.Sprint(name, side)] || p.Addr.String() == w.addr[fmt.Sprint("vip-"+name, side)])
 	}
-	var of, pair []*truth // what the edge is of, and all between its ends
+	var of, pair []*truth // the truths of the edge, and all those between its ends
 	for _, s := range all {
 		if is(e.From, s.client, 0) && is(e.To, s.server, 0) {
 			pair = append(pair, s)
@@ -217,7 +217,7 @@ func (w *world) refutes(e *Edge, all []*truth) string {
 			return "it is still there"
 		}
 	case Lost:
-		// An address may be another's by now: that raises an alarm, which says so, and hides none.
+		// An address may belong to another pod by now. That raises an alarm, which says so, and hides none.
 		if e.Basis != ByServer && e.Basis != ByAddress && len(pair) > 0 && !spoken(pair, plain, oneWay) {
 			return "nothing of the two is less than mutual TLS"
 		}

@@ -10,9 +10,9 @@ import (
 // link is a client and a server.
 type link struct{ from, to Party }
 
-// lane is what was seen of a link at one port, or of its HBONE.
+// lane holds the counts of a link at one port, or of its HBONE.
 type lane struct {
-	by   map[string]*Counts // by direction: what both ends tell is the same connections
+	by   map[string]*Counts // by direction: both ends report the same connections
 	used bool               // an edge of the other side was matched to it
 }
 
@@ -42,8 +42,8 @@ func (l *lane) counts() (c Counts) {
 	return c
 }
 
-// label gives mutual TLS of which one end's tap does not know the kind the one that the other
-// end's tap knows.
+// label sets the kind of mutual TLS that one end's tap does not know to the kind that the
+// other end's tap knows.
 func (c *Counts) label(known *Counts) {
 	switch {
 	case c.Sidecar > 0 || c.HBONE > 0 || known.Sidecar > 0 && known.HBONE > 0:
@@ -54,7 +54,7 @@ func (c *Counts) label(known *Counts) {
 	}
 }
 
-// pair is all that was seen of a link.
+// pair holds all observations of a link.
 type pair struct {
 	link
 	ports  map[uint16]*lane
@@ -68,8 +68,8 @@ type place struct {
 	addr netip.Addr
 }
 
-// view is what a Side has seen, with addresses put in the place of which a tap of the same
-// side says whose they are.
+// view is the content of a Side. An address is replaced with the workload that owns it,
+// where a tap of the same side names the owner.
 type view struct {
 	side     *Side
 	ids      map[netip.Addr]string // workloads; empty: of several
@@ -79,10 +79,10 @@ type view struct {
 	places   map[place][]*pair
 	folded   map[Party]*Counts // by the tap's own end
 	taps     map[Party][]*tap
-	networks map[string]bool // that stand for public addresses in edges
+	networks map[string]bool // that represent public addresses in edges
 	sources  map[Party]*watched
 	peers    map[Party]*peers
-	absent   map[Party][]string // what unwatched returned
+	absent   map[Party][]string // the results of unwatched
 	nowhere  bool               // there are connections without a point of view
 }
 
@@ -117,7 +117,7 @@ func newView(s *Side) *view {
 	return v
 }
 
-// peers is whom a client speaks to.
+// peers describes the peers of a client.
 type peers struct {
 	nameless bool // a peer that only has an address, past HBONE
 	hbone    bool // such a peer, by HBONE
@@ -133,7 +133,7 @@ func (v *view) peer(p *pair) {
 	x.hbone = x.hbone || !p.to.named() && p.tunnel != nil
 }
 
-// identify notes whose addresses a tap has.
+// identify records the owners of a tap's addresses.
 func (v *view) identify(t *tap) {
 	for _, q := range t.sequences() {
 		if q.untold || q.missing() > 0 {
@@ -167,7 +167,7 @@ func (t *tap) sequences() (all []*sequence) {
 	return all
 }
 
-// resolve names an address: by the tap whose it is, or by the network that stands for it in
+// resolve names an address by the tap that owns it, or by the network that represents it in
 // an edge.
 func (v *view) resolve(p Party) Party {
 	if p.named() {
@@ -246,8 +246,8 @@ func with(list []string, s string) []string {
 	return append(list, s)
 }
 
-// merge joins what the server's tap says of a client, under the name of its workload, with
-// what the client's tap says, under the one service by which it reached that workload.
+// merge joins the server's tap's counts, under the name of the server's workload, with the
+// client's tap's counts, under the one service by which the client reached that workload.
 func (v *view) merge() {
 	for l, p := range v.pairs {
 		var of []*pair

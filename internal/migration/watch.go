@@ -1,6 +1,6 @@
 package migration
 
-// watched is how one source was watched on one side.
+// watched describes the coverage of one source on one side.
 type watched struct {
 	spans          []int64 // of each of its taps, in ns
 	longest        int64
@@ -25,7 +25,7 @@ func (v *view) watching() {
 	}
 }
 
-// watched is how long a tap was at work, in ns.
+// watched returns how long a tap was running, in ns.
 func (t *tap) watched() (sum int64) {
 	if t.input != nil {
 		return t.input.end - t.input.start
@@ -36,9 +36,9 @@ func (t *tap) watched() (sum int64) {
 	return sum
 }
 
-// unwatched returns why it means nothing that a source was not seen to have an edge on this
-// side, as it has on the other: nothing, where it was watched for as long and nothing was
-// lost.
+// unwatched returns the reasons why a source may have an edge on this side that was seen on
+// the other side only. It returns none if the source was watched for as long and no input
+// was lost.
 func (v *view) unwatched(other *view, source Party) []string {
 	if known, ok := v.absent[source]; ok {
 		return known

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestReasonsListed: the documentation has each reason, in the same words.
+// TestReasonsListed: the documentation lists each reason, in the same words.
 func TestReasonsListed(t *testing.T) {
 	text, err := os.ReadFile("../../schema/README.md")
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/migration"
 )
 
-// Migration writes what became of each edge: the answer first ("4 edges: 1 lost mutual TLS, 3
-// kept mutual TLS"), then the edges, then why, then what both sides rest on. The error is
-// that of w.
+// Migration writes the change of each edge: first the answer ("4 edges: 1 lost mutual TLS, 3
+// kept mutual TLS"), then the edges, the reasons, and the input of both sides. It returns the
+// error of w.
 func Migration(w io.Writer, r *migration.Result, o Options) error {
 	t := &text{Options: o}
 	t.wrap("", migrationTally(r))
@@ -51,7 +51,7 @@ func migrationTally(r *migration.Result) string {
 			continue
 		}
 		what := changes[c]
-		switch c { //nolint:exhaustive // the others say it by themselves
+		switch c { //nolint:exhaustive // the other words are complete
 		case migration.Kept, migration.Lost, migration.Gained:
 			what += " mutual TLS"
 		case migration.Covered:
@@ -129,8 +129,8 @@ func migrationTo(e *migration.Edge) string {
 	return to + ":" + strconv.Itoa(int(e.Port))
 }
 
-// state is what an edge was on one side, with the ports at which it was seen where they are
-// others.
+// state returns the state of an edge on one side, with the ports at which it was seen if they
+// differ.
 func state(l *migration.Look) string {
 	s := states[l.State]
 	var ports []string
@@ -146,7 +146,7 @@ func state(l *migration.Look) string {
 	return s + " (ports " + strings.Join(ports, ", ") + ")"
 }
 
-// migrationWhy writes for each edge what was seen on both sides, and what stands in the way.
+// migrationWhy writes the observations on both sides of each edge, and the reasons.
 func (t *text) migrationWhy(r *migration.Result) {
 	if len(r.Edges) == 0 {
 		return
@@ -166,7 +166,7 @@ func (t *text) migrationWhy(r *migration.Result) {
 	}
 }
 
-// counted says how many connections of each kind were seen.
+// counted returns the number of connections of each kind.
 func counted(l *migration.Look) string {
 	c := &l.Counts
 	var parts []string
@@ -188,7 +188,7 @@ func counted(l *migration.Look) string {
 	return strings.Join(parts, " and ")
 }
 
-// migrationSide writes what one side rests on, and what was not seen of it.
+// migrationSide writes the input of one side, and its losses.
 func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
 	span := "no time"
 	if w.Start != 0 {
@@ -219,7 +219,7 @@ func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
 	}
 }
 
-// migrationNotes says what cannot be known of these edges.
+// migrationNotes writes the limits of the comparison for these edges.
 func (t *text) migrationNotes(r *migration.Result) {
 	has := func(f func(*migration.Edge) bool) uint64 {
 		n := uint64(0)

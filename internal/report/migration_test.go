@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/report"
 )
 
-// TestMigrationHostile: names come from the wire, also where they are compared.
+// TestMigrationHostile: the names in a comparison are untrusted, since they come from the wire.
 func TestMigrationHostile(t *testing.T) {
 	r := migration.Result{Edges: []migration.Edge{
 		{

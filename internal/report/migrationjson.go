@@ -65,7 +65,7 @@ type migrationCounts struct {
 	Unjudged  uint64 `json:"unjudged"`
 }
 
-// MigrationJSON writes a comparison as one indented JSON object. The error is that of w.
+// MigrationJSON writes a comparison as one indented JSON object. It returns the error of w.
 func MigrationJSON(w io.Writer, r *migration.Result) error {
 	out := migrationDoc{
 		Schema: 1, Before: watchOf(&r.Before, r.Folded[0]), After: watchOf(&r.After, r.Folded[1]),

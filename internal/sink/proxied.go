@@ -6,11 +6,11 @@ import (
 	"sync"
 )
 
-// proxied is what is known of the program's connections beyond their own sockets. A mesh's
-// proxy in the pod's network takes them (they run on lo then) and makes connections of its
-// own, whose addresses look like the application's. What TLS they carry is recognized by
-// the random of the ClientHello, which the program has chosen and a passthrough does not
-// change. The zero value is ready; it is safe for concurrent use.
+// proxied tracks the program's connections beyond their own sockets. A mesh's proxy in the
+// pod's network may accept them (they run on lo then) and open connections of its own, whose
+// addresses look like the application's. Their TLS is recognized by the random of the
+// ClientHello, which the program has chosen and a passthrough does not change. The zero value
+// is ready to use. It is safe for concurrent use.
 type proxied struct {
 	mu     sync.Mutex
 	hellos [64][32]byte // the latest, by their number modulo 64
@@ -18,7 +18,7 @@ type proxied struct {
 	dialed []dialed // the latest last
 }
 
-// dialed is where connections were meant to go, and how the latest one went.
+// dialed is a destination of connections, and the interfaces of the latest one.
 type dialed struct {
 	to    netip.AddrPort
 	taken bool // it runs on lo
@@ -28,7 +28,7 @@ type dialed struct {
 // maxDialed bounds the addresses that are remembered: a cluster has a few brokers.
 const maxDialed = 64
 
-// sent notes what a connection sends first. crypto/tls writes a ClientHello at once.
+// sent records the first bytes of a connection. crypto/tls writes a ClientHello at once.
 func (p *proxied) sent(b []byte) {
 	const handshake, clientHello, random, end = 22, 1, 11, 43 // record, message, version, random (RFC 8446, sections 4.1.2 and 5.1)
 	if len(b) < end || b[0] != handshake || b[5] != clientHello {
@@ -49,7 +49,7 @@ func (s *Sockets) Sent(random [32]byte) bool {
 	return slices.Contains(p.hellos[:min(p.n, len(p.hellos))], random)
 }
 
-// dial notes that a connection is about to be made.
+// dial records a connection that is about to be opened.
 func (p *proxied) dial(to netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,8 +72,8 @@ func (p *proxied) find(to netip.AddrPort) *dialed {
 
 func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
-// Runs notes where packets of a connection of the program's were seen, by its local port:
-// on lo, or on another interface.
+// Runs records the interface of a packet of the program's own connection, by its local port:
+// lo, or another interface.
 func (s *Sockets) Runs(port uint16, onLoopback bool) {
 	s.mu.Lock()
 	to := s.ports[port].to
@@ -86,9 +86,9 @@ func (s *Sockets) Runs(port uint16, onLoopback bool) {
 	}
 }
 
-// Proxied reports whether a proxy in the pod takes the program's connections to this
-// address and port: they run on lo, or, where it is known that there is such a proxy, have
-// left by no other interface so far.
+// Proxied reports whether a proxy in the pod accepts the program's connections to this
+// address and port: they run on lo, or, if such a proxy is known to exist, have left by no
+// other interface so far.
 func (s *Sockets) Proxied(to netip.AddrPort, known bool) bool {
 	p := &s.proxied
 	p.mu.Lock()

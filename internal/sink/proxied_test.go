@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// hello returns what crypto/tls sends first.
+// hello returns the first bytes that crypto/tls sends.
 func hello(t *testing.T) []byte {
 	t.Helper()
 	a, b := net.Pipe()
@@ -25,7 +25,7 @@ func hello(t *testing.T) []byte {
 	return first[:n]
 }
 
-// TestSent: the random of a ClientHello is known once it was sent, and of no other.
+// TestSent: the random of a ClientHello is known once it was sent, and no other random is.
 func TestSent(t *testing.T) {
 	var s Sockets
 	a, b := net.Pipe()
@@ -64,7 +64,7 @@ func TestSent(t *testing.T) {
 	}
 }
 
-// TestProxied: a proxy takes connections that run on lo and meant to go elsewhere.
+// TestProxied: a proxy accepts connections that run on lo and have another destination.
 func TestProxied(t *testing.T) {
 	var s Sockets
 	broker := netip.MustParseAddrPort("10.1.1.9:9092")

@@ -45,7 +45,7 @@ func (s *Sockets) Begun() uint64 {
 // ownership is when a port was, or still is, this program's.
 type ownership struct {
 	from, until time.Time      // until is zero while it is open
-	to          netip.AddrPort // where it connects
+	to          netip.AddrPort // its destination
 }
 
 // Owns reports whether an open connection of the program has this local TCP port.
@@ -128,7 +128,7 @@ func (a *attempt) control(_ context.Context, network, address string, c syscall.
 		return err
 	}
 	a.port = port
-	to, _ := netip.ParseAddrPort(address) // not known: no proxy is looked for
+	to, _ := netip.ParseAddrPort(address) // unknown: no proxy is looked for
 	a.sockets.add(port, to)
 	a.sockets.proxied.dial(to)
 	return nil
@@ -141,7 +141,7 @@ func (a *attempt) release() {
 	}
 }
 
-// ownConn gives its port up when it is closed, and notes the ClientHello that it sends.
+// ownConn releases its port when it is closed, and records the ClientHello that it sends.
 type ownConn struct {
 	net.Conn
 	once    sync.Once

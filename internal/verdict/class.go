@@ -173,9 +173,9 @@ func (j *Judge) claimsAPIServer(o *Judged) bool {
 		(name == "kubernetes.default" || name == "kubernetes.default.svc" || strings.HasPrefix(name, "kubernetes.default.svc."))
 }
 
-// isTap: the pod's own address and the tap's own port of it; or TLS of the tap's own that
-// a proxy in the pod hands on as it is: the random of its ClientHello is the tap's, of
-// which nobody knows before it is sent. Plaintext is what it is, whoever sends it.
+// isTap: the tap's own port at the pod's own address, or TLS of the tap that a proxy in the
+// pod forwards unchanged. Its ClientHello has a random of the tap's, which nobody else knows
+// before it is sent. Plaintext remains plaintext, whichever process sends it.
 func (j *Judge) isTap(o *Judged) bool {
 	if o.TLS != nil && o.TLS.SentByTap {
 		return o.Scope == ScopeWire && (o.Verdict == TLS || o.Verdict == MTLS)
@@ -183,8 +183,8 @@ func (j *Judge) isTap(o *Judged) bool {
 	return j.cfg.Listen != 0 && o.Transport == "tcp" && o.Destination.Port == j.cfg.Listen && j.Local(o.Destination.Addr)
 }
 
-// claimsTap: Kafka in plaintext to where a proxy in the pod takes the tap's connections. It
-// may be what the proxy made of one, or the application's own.
+// claimsTap: Kafka in plaintext to an address for which a proxy in the pod accepts the tap's
+// connections. It may be one of them, forwarded by the proxy, or the application's own.
 func (j *Judge) claimsTap(o *Judged) bool {
 	return j.cfg.Proxied != nil && o.Scope == ScopeWire && o.Direction == DirectionEgress && o.Protocol == "kafka" &&
 		j.cfg.Proxied(netip.AddrPortFrom(o.Destination.Addr.Unmap(), o.Destination.Port))

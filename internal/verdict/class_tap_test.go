@@ -5,9 +5,9 @@ import (
 	"testing"
 )
 
-// TestClassOfTheTapsOwn: what a proxy makes of the tap's connections is the tap's where it
-// begins with the tap's own ClientHello and is TLS, and is only claimed to be where it is
-// plaintext, which stays what it is.
+// TestClassOfTheTapsOwn: a connection that a proxy forwards for the tap has the class tap if it
+// is TLS and begins with the tap's own ClientHello. If it is plaintext, the class is only
+// claimed, and the verdict remains plaintext.
 func TestClassOfTheTapsOwn(t *testing.T) {
 	broker := netip.MustParseAddrPort("10.1.1.9:9092")
 	j := New(Config{Proxied: func(to netip.AddrPort) bool { return to == broker }})

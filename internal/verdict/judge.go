@@ -29,9 +29,9 @@ type Config struct {
 	APIServer netip.AddrPort // KUBERNETES_SERVICE_HOST and _PORT
 	Listen    uint16         // the tap's own port of the pod, 0 if it has none
 
-	// Of the tap's own connections: whether one began with a ClientHello that has this
-	// random, and whether a proxy in the pod takes those to this address, and makes others
-	// in their place. nil: no.
+	// Sent reports whether one of the tap's own connections began with a ClientHello that has
+	// this random. Proxied reports whether a proxy in the pod accepts the tap's connections to
+	// this address and opens others in their place. nil: no.
 	Sent    func(random [32]byte) bool
 	Proxied func(to netip.AddrPort) bool
 }

@@ -13,7 +13,7 @@ type profile struct {
 	alpn   []string                // ALPN names of its own
 	sni    func(name string) bool  // tells the form of its SNI, and of identities that are DNS names
 	spiffe func(c identities) bool // tells the form of its SPIFFE identities
-	tunnel uint16                  // port of its own, where no name is asked for and h2 is all that ALPN offers
+	tunnel uint16                  // port of its own, with no server name and with h2 as the only ALPN offer
 	server func(name string) bool  // tells the names of its control plane
 	paths  []string                // what the paths of its control plane's RPCs begin with
 	ports  []uint16                // of its control plane, as its proxies see it
@@ -183,16 +183,16 @@ func kumaSPIFFE(id identities) bool {
 	return len(id.path) == 1 && !strings.Contains(id.domain, ".") && (tagged || strings.Contains(id.path[0], "_svc_"))
 }
 
-// Values of meshtls.mesh_basis: what a mesh was recognized by. Each is a claim of the ends.
+// Values of meshtls.mesh_basis, the evidence for a mesh. Each is an unverified claim of the ends.
 const (
 	meshByALPN        = "alpn"        // an ALPN name of its own in the ClientHello
 	meshBySNI         = "sni"         // the form of the server name
-	meshByPort        = "port"        // a port of its own, and a ClientHello as its proxies send it
+	meshByPort        = "port"        // a port of its own, and a ClientHello like that of its proxies
 	meshByCertificate = "certificate" // names in a certificate in plaintext, which is not verified
 )
 
-// meshOf names the mesh that a connection looks like, and by what; both are empty where it
-// looks like none.
+// meshOf returns the mesh that a connection looks like, and the evidence. Both are empty if it
+// looks like no known mesh.
 func meshOf(o *Judged) (mesh, basis string) {
 	if o.TLS == nil {
 		return "", ""
@@ -211,8 +211,8 @@ func meshOf(o *Judged) (mesh, basis string) {
 	return "", ""
 }
 
-// spoken returns by what part of the ClientHello, or by which port, a mesh shows itself,
-// empty if by none.
+// spoken returns the basis on which a ClientHello and its port show the mesh of p, empty if
+// they do not show it.
 func (p *profile) spoken(t *TLSInfo, port uint16) (basis string) {
 	ownALPN := func(a string) bool { return slices.Contains(p.alpn, a) }
 	switch {
@@ -226,10 +226,10 @@ func (p *profile) spoken(t *TLSInfo, port uint16) (basis string) {
 	return ""
 }
 
-// hbone reports whether a ClientHello is like the ones that ztunnel and waypoints send:
-// without a name, and h2 is all that ALPN offers (ztunnel src/tls/certificate.rs,
-// outbound_connector). HBONE is mutual TLS, so a handshake that was shown to go without a
-// client certificate is not HBONE.
+// hbone reports whether a ClientHello is like those of ztunnel and waypoints: without a
+// server name, and with h2 as the only ALPN offer (ztunnel src/tls/certificate.rs,
+// outbound_connector). HBONE is mutual TLS, so a handshake that was shown to have no client
+// certificate is not HBONE.
 func hbone(t *TLSInfo) bool {
 	oneWay := t.ClientAuth == AuthDeclined || t.ClientAuth == AuthNotRequested
 	return t.ServerName == "" && !t.Misnamed && !t.ALPNLeftOut && slices.Equal(t.ALPNOffered, []string{"h2"}) && !oneWay

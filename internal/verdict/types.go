@@ -75,7 +75,7 @@ type Judged struct {
 	Class     string // "workload", "probe", "dns", ...: what facts show that neither end can choose
 	Claimed   string // a class that the ends only claim, empty if none: it changes no finding
 	Mesh      string // hint, empty if none
-	MeshBasis string // what Mesh was recognized by: "alpn", "sni", "port", "certificate"
+	MeshBasis string // the evidence for Mesh: "alpn", "sni", "port", "certificate"
 
 	Verdict  Verdict
 	Protocol string   // network.protocol: "tls", "http", ..., empty if not recognized
@@ -121,7 +121,7 @@ type TLSInfo struct {
 	ALPNOffered                                      []string // client's offer
 	KeyShare                                         string   // IANA name of the server's selected group
 	HelloRetry, EarlyData                            bool
-	SentByTap                                        bool   // the ClientHello has the random of one that the tap itself sent
+	SentByTap                                        bool   // the ClientHello has the random of a ClientHello of the tap
 	ECHOffered                                       bool   // encrypted_client_hello was offered: ServerName is the outer one
 	UpgradedFrom                                     string // protocol before STARTTLS
 	SessionHash                                      string // hash of both randoms

@@ -16,10 +16,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
-// TestAmbient lets a mesh of stand-ins for ztunnel work, with taps in all pods, and holds
-// what they say, live and of captures, to the logs of the proxies and applications.
+// TestAmbient runs a mesh of stand-ins for ztunnel, with taps in all pods, and compares the
+// taps' records, live and from captures, with the logs of the proxies and applications.
 func TestAmbient(t *testing.T) {
-	const attempts = 3 // a ring may drop packets on a busy machine, which says nothing
+	const attempts = 3 // a ring may drop packets on a busy machine, which proves nothing
 	for n := range attempts {
 		dropped := false
 		t.Run(fmt.Sprint("attempt ", n+1), func(t *testing.T) { dropped = ambient(t) })
@@ -34,7 +34,7 @@ var droppedPackets = regexp.MustCompile(`"dropped":[1-9]`)
 
 func ambient(t *testing.T) (dropped bool) {
 	tap := buildTap(t)
-	w := newWorld(t, cmp.Or(os.Getenv("AMBIENT_OUT"), t.TempDir())) // captures to look at, where they are wanted
+	w := newWorld(t, cmp.Or(os.Getenv("AMBIENT_OUT"), t.TempDir())) // AMBIENT_OUT keeps the captures
 	w.start(t, tap)
 	var list []connection
 	for i := range scenarios {
@@ -80,7 +80,7 @@ func (w *world) play(t *testing.T, s *scenario) (list []connection) {
 	return list
 }
 
-// truth says what a connection was, by the log of who had its socket.
+// truth returns the truth of a connection, by the log of the process that had its socket.
 func (s *scenario) truth(e *standin.Event) string {
 	switch e.Kind {
 	case standin.HBONEOut, standin.HBONEIn:
@@ -107,8 +107,8 @@ func (s *scenario) truth(e *standin.Event) string {
 	return truthWire
 }
 
-// keep holds the table of a run to the golden one. With -update it writes that anew, and keeps
-// the captures and their truth for TestCaptures, in a folder of testdata.
+// keep compares the table of a run with the golden one. With -update it rewrites the golden
+// table, and keeps the captures and their truth for TestCaptures, in a folder of testdata.
 func keep(t *testing.T, folder string, l *lab, list []connection) {
 	t.Helper()
 	got := table(list)

@@ -35,7 +35,7 @@ func absent(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// needs skips the test where the lab cannot be: it takes root, and programs of Debian packages.
+// needs skips the test where the lab cannot run: it needs root, and programs of Debian packages.
 func needs(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -53,7 +53,7 @@ type place struct {
 	name    string
 	address netip.Addr
 	ns      *standin.Namespace
-	log     *standin.Log // of whatever has sockets in it
+	log     *standin.Log // of all processes with sockets in it
 	proxy   *standin.Proxy
 	env     []string // settings of its tap
 	tap     *tapped
@@ -70,7 +70,7 @@ type lab struct {
 	folder string // captures
 }
 
-// newLab makes the node. Without the right to it the test is skipped.
+// newLab creates the node. Without the right to do so, the test is skipped.
 func newLab(t *testing.T, folder string) *lab {
 	t.Helper()
 	needs(t)
@@ -107,7 +107,7 @@ func (l *lab) add(t *testing.T, name string) *place {
 	t.Helper()
 	p := &place{name: name, ns: newNamespace(t), log: &standin.Log{}, address: addressOf(name)}
 	l.pods = append(l.pods, p)
-	// Addresses of IPv6 that nobody uses would bring packets of the kernel's own into the captures.
+	// Unused IPv6 addresses would bring the kernel's own packets into the captures.
 	must(t, p.ns.Command("1", "tee", "/proc/sys/net/ipv6/conf/default/disable_ipv6"))
 	port := fmt.Sprint("p", len(l.pods))
 	must(t, l.node.ns.Run(fmt.Sprintf("ip link add %s type veth peer name eth0 netns %s\nip link set %s master br0 up", port, p.ns.Path(), port)))
@@ -136,7 +136,7 @@ func (p *place) dial(ctx context.Context, to string) (c net.Conn, err error) {
 	return c, e
 }
 
-// Kinds of what applications log, beside those of proxies.
+// Kinds of connections that applications log, in addition to those of proxies.
 const (
 	appOut  = "application out" // a connection that no proxy takes
 	appIn   = "application in"
@@ -144,7 +144,7 @@ const (
 	within  = "within the pod"
 )
 
-// note logs a connection of an application as it is on the wire.
+// note logs a connection of an application as it appears on the wire.
 func (p *place) note(kind string, client, server net.Addr) {
 	p.log.Add(standin.Event{Kind: kind, Client: addrPort(client), Server: addrPort(server)})
 }
@@ -154,8 +154,8 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
 }
 
-// get asks for a path over HTTP, in a connection of its own. kind is what the connection
-// is logged as, empty if a proxy logs it.
+// get requests a path over HTTP, in a connection of its own. The connection is logged with
+// kind, which is empty if a proxy logs it.
 func (p *place) get(t *testing.T, kind, url string) string {
 	t.Helper()
 	body, err := p.ask(kind, url)
@@ -192,8 +192,8 @@ func (p *place) ask(kind, url string) (string, error) {
 	return string(b), err
 }
 
-// serve answers HTTP with the client's address; kind is what its connections are logged
-// as, empty if a proxy logs them.
+// serve answers HTTP with the client's address. Its connections are logged with kind, which
+// is empty if a proxy logs them.
 func (p *place) serve(t *testing.T, port uint16, kind string) {
 	t.Helper()
 	s := &http.Server{
@@ -224,7 +224,7 @@ type tapped struct {
 	stderr eventually.Output
 }
 
-// start starts a program in the pod, which ends with the test at the latest.
+// start starts a program in the pod. It ends with the test at the latest.
 func (p *place) start(t *testing.T, stdout, stderr io.Writer, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("nsenter", append([]string{"--net=" + p.ns.Path(), "--"}, args...)...)
@@ -241,7 +241,7 @@ func (p *place) start(t *testing.T, stdout, stderr io.Writer, env []string, args
 	return cmd
 }
 
-// watch starts the pod's tap and captures, and waits until they are there.
+// watch starts the pod's tap and captures, and waits until they are ready.
 func (l *lab) watch(t *testing.T, p *place, tap string) {
 	t.Helper()
 	x := &tapped{}
@@ -269,11 +269,11 @@ type dump struct {
 	stderr eventually.Output
 }
 
-// lost is what tcpdump says at its end of packets that the kernel had no room for.
+// lost matches tcpdump's final report of packets that the kernel had no room for.
 var lost = regexp.MustCompile(`(?m)^[1-9]\d* packets? dropped by`)
 
-// end ends the pod's captures and its tap, and returns the tap's records, and whether a
-// capture lost packets. A datagram that is in the capture shows that all before it is.
+// end ends the pod's captures and its tap. It returns the tap's records, and reports whether
+// a capture lost packets. Once a marked datagram is captured, all packets before it are too.
 func (p *place) end(t *testing.T) (lines []string, dropped bool) {
 	t.Helper()
 	var mark [16]byte
@@ -315,5 +315,5 @@ func (p *place) files() (files []string) {
 	return files
 }
 
-// declared reports whether the pod's tap is told that the pod is enrolled.
+// declared reports whether the settings of the pod's tap say that the pod is enrolled.
 func (p *place) declared() bool { return slices.Contains(p.env, "TAP_AMBIENT=istio") }

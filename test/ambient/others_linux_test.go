@@ -18,8 +18,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
-// TestEnvoy is HBONE of Envoy, which waypoints and gateways are: its records are BoringSSL's,
-// and it resumes.
+// TestEnvoy tests HBONE of Envoy, which waypoints and gateways run. Its records are
+// BoringSSL's, and it resumes sessions.
 func TestEnvoy(t *testing.T) {
 	program := found(t, "../../.cache/demo/envoy/lib/python3*/site-packages/envoy/_bin/envoy", "no Envoy: make demo downloads it")
 	others(t, &other{
@@ -28,8 +28,8 @@ func TestEnvoy(t *testing.T) {
 	})
 }
 
-// TestRustls is HBONE of the libraries that ztunnel is made of, with its settings: rustls and
-// h2, and no session is resumed.
+// TestRustls tests HBONE of ztunnel's libraries, rustls and h2, with ztunnel's settings. No
+// session is resumed.
 func TestRustls(t *testing.T) {
 	program := found(t, "../../.cache/ambient/release/hbone", "no proxy on rustls: make ambient builds it, with cargo")
 	others(t, &other{
@@ -61,8 +61,8 @@ func found(t *testing.T, pattern, otherwise string) string {
 	return program
 }
 
-// other is a proxy in the stand-in's place: a process in the pod, which writes the log that
-// proxyLog reads. The pods have the rules of enrolled ones.
+// other is a proxy that replaces the stand-in: a process in the pod that writes the log which
+// proxyLog reads. The pods have the rules of enrolled pods.
 type other struct {
 	name, scenario string // of its folder in testdata, and in the table
 	start          func(t *testing.T, p, peer *place, folder string)
@@ -182,8 +182,8 @@ func (p *place) reused(t *testing.T, folder string) (n int) {
 	return n
 }
 
-// proxyLog returns the connections that the log of the pod's proxy has: kind, client, server
-// and SPIFFE ID in each line.
+// proxyLog returns the connections in the log of the pod's proxy. Each line has kind, client,
+// server and SPIFFE ID.
 func (p *place) proxyLog(t *testing.T, folder, scenario string) (list []connection) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(folder, p.name+".log"))

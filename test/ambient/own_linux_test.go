@@ -22,16 +22,16 @@ import (
 )
 
 // TestOwnConnections: the tap of an enrolled pod publishes to a broker outside of the mesh. The
-// proxy takes its connections and hands them on from sockets of its own, which the tap captures.
-// Over TLS they are known to be the tap's, and no finding is about them. In plaintext they are a
-// finding, as they are plaintext on the wire, and the finding says whose they may be. An
-// application's TLS to the same broker is its own.
+// proxy takes its connections and forwards them from sockets of its own, which the tap captures.
+// Over TLS they are recognized as the tap's and cause no finding. In plaintext they cause a
+// finding, since they are plaintext on the wire, and the finding says that they may be the tap's.
+// An application's TLS to the same broker is the application's.
 func TestOwnConnections(t *testing.T) {
 	tap := buildTap(t)
 	for _, c := range []struct {
 		name string
 		tls  bool
-		want []string // what is said, each at least once, and nothing else
+		want []string // the records, each at least once, and no others
 	}{
 		{"over TLS", true, []string{
 			"handed on: tap",
@@ -92,7 +92,7 @@ func askBroker(t *testing.T, p *place, broker string) uint16 {
 	t.Helper()
 	x, err := p.dial(t.Context(), broker)
 	must(t, err)
-	secure := tls.Client(x, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) //nolint:gosec // its name is not what this is about
+	secure := tls.Client(x, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}) //nolint:gosec // the test is not about its name
 	must(t, secure.HandshakeContext(t.Context()))
 	_, err = secure.Write(request)
 	must(t, err)
@@ -102,8 +102,8 @@ func askBroker(t *testing.T, p *place, broker string) uint16 {
 	return addrPort(x.LocalAddr()).Port()
 }
 
-// ofBroker says what records say of connections to the broker, and how often: the proxy's log
-// has whose they are.
+// ofBroker counts records of connections to the broker by their content. The proxy's log shows
+// the owners of the connections.
 func ofBroker(t *testing.T, list []record, application uint16, log *standin.Log) map[string]int {
 	t.Helper()
 	whose := map[uint16]string{application: "application"}
@@ -188,7 +188,7 @@ func spooled(t *testing.T, folder string) (list []record) {
 	must(t, err)
 	for _, file := range files {
 		b, err := os.ReadFile(file)
-		if err != nil { // it is done
+		if err != nil { // it was delivered
 			continue
 		}
 		const begin = `{"@timestamp"`

@@ -19,9 +19,9 @@ import (
 
 var update = flag.Bool("update", false, "let the lab write its table, its captures and their truth anew")
 
-// Truths: what a connection was, by the logs of those who had its sockets.
+// Truths: the true states of connections, by the logs of the processes that had their sockets.
 const (
-	truthMutual  = "mutual TLS" // with more behind it
+	truthMutual  = "mutual TLS" // more follows it
 	truthPod     = "plaintext in the pod"
 	truthWire    = "plaintext on the wire"
 	truthProbe   = "plaintext probe"
@@ -30,19 +30,19 @@ const (
 	truthOwnTLS  = truthOneWay + ", in the pod"
 )
 
-// connection is one connection as one pod's log has it, with what the tap of that pod says,
-// live and of captures.
+// connection is one connection in one pod's log, with the results of that pod's tap, live and
+// from captures.
 type connection struct {
 	scenario, pod, kind, truth string
 	client, server             netip.AddrPort
 	live, read                 said
 }
 
-// said is what a tap says of a connection.
+// said is a tap's result for a connection.
 type said struct {
 	verdict, scope, mesh, auth, class string
 	resumed                           bool
-	findings                          []string // their rules and severities; +words: in the words of ambient
+	findings                          []string // their rules and severities; +words: with the text about ambient meshes
 }
 
 func (s *said) String() string {
@@ -61,8 +61,8 @@ func (s *said) String() string {
 	return strings.Join(append([]string{strings.Join(parts, " ")}, s.findings...), ", ")
 }
 
-// column is what the table has of s. Whether a refusal shows is a matter of moments, so of
-// refused handshakes it has only what must not be said.
+// column returns the table's column for s. The visibility of a refusal depends on timing, so
+// for refused handshakes the column lists only the results that are wrong.
 func (c *connection) column(s *said) string {
 	if c.truth == truthRefused && s.verdict != "mtls" && s.verdict != "plaintext" && len(s.findings) == 0 {
 		return "neither mtls nor plaintext"
@@ -74,7 +74,7 @@ func (s *said) has(rule string) bool {
 	return slices.ContainsFunc(s.findings, func(f string) bool { return strings.HasPrefix(f, rule+" ") })
 }
 
-// record is what is looked at of a tap's records.
+// record is the part of a tap's record that is tested.
 type record struct {
 	Event struct {
 		Dataset  string
@@ -97,10 +97,10 @@ type record struct {
 	}
 }
 
-// healthPort is the port of the tap's own in each pod; connections to it are the test's.
+// healthPort is the tap's own port in each pod; the test makes connections to it.
 const healthPort = 9469
 
-// counts reports whether a record is of a connection of the lab.
+// counts reports whether a record belongs to a connection of the lab.
 func (r *record) counts() bool {
 	return r.Event.Dataset == "meshtls.flow" && r.Network.Transport == "tcp" && r.Destination.Port != healthPort && r.Source.Port != healthPort
 }
@@ -111,10 +111,10 @@ func (r *record) edge() string {
 
 type tuple struct{ client, server netip.AddrPort }
 
-// words are what a finding says of plaintext of an enrolled pod.
+// words are the text of a finding about plaintext of an enrolled pod.
 var words = regexp.MustCompile(`; the pod (is enrolled in ambient|speaks HBONE of an ambient mesh), but this connection (left|arrived) in plaintext`)
 
-// statements sorts the records of a tap by connection. Each connection has one.
+// statements groups the records of a tap by connection. Each connection has one statement.
 func statements(t *testing.T, name string, lines []string) map[tuple]said {
 	t.Helper()
 	findings := map[string][]string{}
@@ -153,8 +153,8 @@ func statements(t *testing.T, name string, lines []string) map[tuple]said {
 	return out
 }
 
-// wrong says what should have been said instead of s, empty if s is right. declared says
-// that the tap was told of the mesh, so that it expects mutual TLS.
+// wrong returns the expected result if s is wrong, else an empty text. declared reports whether
+// the tap's settings name the mesh, so that it expects mutual TLS.
 func (c *connection) wrong(s *said, declared bool) string {
 	unknown := s.verdict == "unknown" || s.verdict == "tls" && s.auth == "unknown"
 	switch {
@@ -191,8 +191,8 @@ func (c *connection) wrong(s *said, declared bool) string {
 	return ""
 }
 
-// hold holds what a tap says of a pod's connections to the truth, and fills in what was
-// said by set. What is left of statements is of no connection.
+// hold compares a tap's results for a pod's connections with the truth, and stores them with
+// set. The remaining statements belong to no connection.
 func hold(t *testing.T, list []connection, pod string, from map[tuple]said, declared bool, set func(*connection, said)) {
 	t.Helper()
 	for i := range list {
@@ -229,7 +229,7 @@ func addressOf(pod string) netip.Addr {
 // buildTap builds the tap as it is released.
 func buildTap(t *testing.T) string {
 	t.Helper()
-	file := filepath.Join(t.TempDir(), "tap.exe") // a name that all systems run
+	file := filepath.Join(t.TempDir(), "tap.exe") // a name that every system can run
 	cmd := exec.Command("go", "build", "-o", file, "../../cmd/tap")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -238,7 +238,7 @@ func buildTap(t *testing.T) string {
 	return file
 }
 
-// readCaptures is `tap read` of a pod's captures, from its point of view.
+// readCaptures runs `tap read` on a pod's captures, from the pod's point of view.
 func readCaptures(t *testing.T, tap, pod string, files ...string) map[tuple]said {
 	t.Helper()
 	args := append([]string{"read", "--output=json", "--emit=findings,flows", "--local=" + addressOf(pod).String()}, files...)
@@ -252,7 +252,7 @@ func readCaptures(t *testing.T, tap, pod string, files ...string) map[tuple]said
 	return statements(t, pod+", read", strings.Split(strings.TrimSpace(string(out)), "\n"))
 }
 
-// table lists connections with what was said of them.
+// table lists connections with their results.
 func table(list []connection) []byte {
 	var b bytes.Buffer
 	out := tabwriter.NewWriter(&b, 0, 0, 1, ' ', 0)
@@ -265,7 +265,7 @@ func table(list []connection) []byte {
 	return b.Bytes()
 }
 
-// golden holds got to a file.
+// golden compares got with a file.
 func golden(t *testing.T, name string, got []byte, write bool) {
 	t.Helper()
 	file := filepath.Join("testdata", name)
@@ -311,7 +311,7 @@ func readTruth(t *testing.T, folder string) (list []connection) {
 }
 
 // TestCaptures reads the captures of runs of the lab from the point of view of each pod. It
-// needs neither root nor Linux. The last column of the lab's tables is what it has to say.
+// needs neither root nor Linux. The last column of the lab's tables has the expected results.
 func TestCaptures(t *testing.T) {
 	tap := buildTap(t)
 	for folder, pods := range map[string][]string{"standin": podNames, "envoy": {"a", "b"}, "rustls": {"a", "b"}} {
@@ -329,7 +329,7 @@ func TestCaptures(t *testing.T) {
 	}
 }
 
-// holdColumn holds what was read of captures to the last column of their table.
+// holdColumn compares results from captures with the last column of their table.
 func holdColumn(t *testing.T, folder string, list []connection) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", folder, "table.txt"))

@@ -23,7 +23,7 @@ type world struct {
 	authority, stranger                *standin.Authority
 }
 
-// service is an address that stands for a service of another cluster, behind the gateway.
+// service is the address of a service of another cluster, beyond the gateway.
 var service = netip.MustParseAddrPort("10.88.9.9:8080")
 
 func newWorld(t *testing.T, folder string) *world {
@@ -84,18 +84,18 @@ func (w *world) start(t *testing.T, tap string) {
 	}
 }
 
-// scenario is something that happens in the lab. events are how many lines the logs of
-// pods have afterwards: what is done is done when they are there.
+// scenario is a step in the lab. events is the number of lines that it adds to each pod's log.
+// The step is complete when they are present.
 type scenario struct {
 	name   string
 	run    func(t *testing.T, w *world)
 	events map[string]int
-	oneWay bool // what is sent is TLS of the application's own, without a client certificate
+	oneWay bool // the application sends TLS of its own, without a client certificate
 }
 
 var scenarios = []scenario{
 	{name: "HBONE", events: map[string]int{"a": 2, "b": 2}, run: func(t *testing.T, w *world) {
-		// a's application asks, and b's sees a's own address.
+		// a's application sends a request, and b's sees a's own address.
 		if got := w.a.get(t, "", "http://"+at(w.b, 8080).String()+"/"); !strings.HasPrefix(got, "hello "+w.a.address.String()+"\n") {
 			t.Errorf("the source was not kept: %.40q", got)
 		}
@@ -177,7 +177,7 @@ func oneWayServer(t *testing.T, w *world, p *place, port uint16, alpn string) {
 	t.Cleanup(func() { s.Close() })
 }
 
-// askTLS asks over TLS without a certificate and without a name, by CONNECT with HTTP/2.
+// askTLS sends a request over TLS without a certificate and without a name, by HTTP/2 CONNECT.
 func askTLS(t *testing.T, raw net.Conn, alpn string) {
 	t.Helper()
 	tr := &http.Transport{ForceAttemptHTTP2: alpn == "h2", DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -199,7 +199,7 @@ func askTLS(t *testing.T, raw net.Conn, alpn string) {
 	raw.Close()
 }
 
-// knock is HBONE that b refuses: the certificate is of another authority, or there is none.
+// knock opens HBONE that b refuses: the certificate is missing or another authority signed it.
 func knock(t *testing.T, w *world, by *standin.Authority) {
 	t.Helper()
 	c, err := w.c.dial(t.Context(), at(w.b, standin.PortHBONE).String())

@@ -17,11 +17,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience bounds what a proxy waits for.
+// patience bounds the time that a proxy waits.
 const patience = 5 * time.Minute
 
-// socket sets what the proxy's sockets have: its mark, so that the pod's rules let their
-// packets pass, and leave to use addresses that are not the pod's.
+// socket sets the options of the proxy's sockets: the mark, which lets their packets pass the
+// pod's rules, and permission to use addresses that are not the pod's.
 func socket(_, _ string, c syscall.RawConn) error {
 	var errs error
 	err := c.Control(func(fd uintptr) {
@@ -40,7 +40,7 @@ func (n *Namespace) listen(address string) (l net.Listener, err error) {
 }
 
 // dial connects a socket of the proxy in a namespace, from an address, which may be a
-// peer's (none: the pod's own).
+// peer's (zero: the pod's own).
 func (n *Namespace) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (c net.Conn, err error) {
 	d := net.Dialer{Control: socket, Timeout: patience}
 	if from.IsValid() {
@@ -53,17 +53,17 @@ func (n *Namespace) dial(ctx context.Context, from netip.Addr, to netip.AddrPort
 	return c, e
 }
 
-// Tunnel is an HBONE connection to a peer's port 15008: streams of it are connections of
-// users.
+// Tunnel is an HBONE connection to a peer's port 15008. Its streams are the connections of
+// applications.
 type Tunnel struct {
 	transport *http.Transport
 	to        netip.AddrPort
 
 	mu   sync.Mutex
-	conn io.Closer // once there is one
+	conn io.Closer // nil before it is open
 }
 
-// tunnel returns a tunnel over connections that dial makes. Nothing is sent before Open.
+// tunnel returns a tunnel over connections that dial opens. No data is sent before Open.
 func tunnel(to netip.AddrPort, cfg *tls.Config, dial func(ctx context.Context) (net.Conn, error), done func(net.Conn, *tls.ConnectionState)) *Tunnel {
 	t := &Tunnel{transport: &http.Transport{ForceAttemptHTTP2: true, MaxConnsPerHost: 1}, to: to}
 	t.transport.DialTLSContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -126,12 +126,12 @@ type Stream struct {
 	io.Reader
 	w      io.WriteCloser
 	body   io.Closer
-	tunnel io.Closer // that is closed with it; nil: none
+	tunnel io.Closer // closed with the stream, unless nil
 }
 
 func (s *Stream) Write(b []byte) (int, error) { return s.w.Write(b) }
 
-// CloseWrite ends what is sent.
+// CloseWrite ends the sending direction.
 func (s *Stream) CloseWrite() error { return s.w.Close() }
 
 // Close ends the stream.
@@ -152,8 +152,8 @@ func (conn) SetDeadline(time.Time) error      { return nil }
 func (conn) SetReadDeadline(time.Time) error  { return nil }
 func (conn) SetWriteDeadline(time.Time) error { return nil }
 
-// serveHBONE serves HBONE on a listener until it is closed. known is told of each
-// connection whose client was verified. open connects a stream: the source is the client's
+// serveHBONE serves HBONE on a listener until it is closed. It calls known for each connection
+// whose client was verified. open connects a stream: the source is the client's
 // address.
 func serveHBONE(l net.Listener, cfg *tls.Config, known func(c net.Conn, s *tls.ConnectionState), failed func(c net.Conn),
 	open func(ctx context.Context, source netip.Addr, target string) (io.ReadWriteCloser, error),
@@ -165,7 +165,7 @@ func serveHBONE(l net.Listener, cfg *tls.Config, known func(c net.Conn, s *tls.C
 		one.VerifyConnection = func(s tls.ConnectionState) error { known(hello.Conn, &s); return nil }
 		return one, nil
 	}
-	// The session ticket keys have to be those of all connections.
+	// All connections must share the session ticket keys.
 	var keys [1][32]byte
 	copy(keys[0][:], "stand-in for ztunnel, for tests!")
 	cfg.SetSessionTicketKeys(keys[:])
@@ -240,7 +240,7 @@ func closeWrite(c io.Writer) {
 	}
 }
 
-// addrs returns the ends of a connection, by who has this socket: client and server.
+// addrs returns the ends of a connection, client first, as seen from this socket.
 func addrs(c net.Conn, accepted bool) (client, server netip.AddrPort) {
 	local, remote := addrOf(c.LocalAddr()), addrOf(c.RemoteAddr())
 	if accepted {

@@ -18,7 +18,7 @@ import (
 // Authority is the mesh's certificate authority.
 type Authority struct{ *capturetest.Authority }
 
-// NewAuthority makes an authority.
+// NewAuthority creates an authority.
 func NewAuthority() (*Authority, error) {
 	a, err := capturetest.NewAuthority()
 	return &Authority{a}, err
@@ -32,7 +32,7 @@ type Identity struct {
 }
 
 // Identity issues the certificate of a service account, as istiod does: without a subject,
-// for a day. names are DNS names, which istiod gives none.
+// for a day. names are DNS names; istiod's certificates have none.
 func (a *Authority) Identity(namespace, account string, names ...string) (*Identity, error) {
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
@@ -57,7 +57,7 @@ func (id *Identity) client(cache tls.ClientSessionCache) *tls.Config {
 	}
 }
 
-// verify verifies the server's chain. HBONE names no server, so the name is not looked at.
+// verify verifies the server's chain. HBONE names no server, so the name is not checked.
 func (id *Identity) verify(s tls.ConnectionState) error {
 	if len(s.PeerCertificates) == 0 {
 		return errors.New("no certificate")

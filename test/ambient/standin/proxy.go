@@ -12,28 +12,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nobody reads what net/http logs.
+// nobody reads the log of net/http.
 var nobody = log.New(io.Discard, "", 0)
 
-// Hop says how a destination is reached.
+// Hop is the path to a destination.
 type Hop struct {
 	Via   netip.AddrPort // the peer's HBONE port
-	Inner bool           // a gateway: another HBONE goes through the tunnel, to the pod behind it
-	To    netip.AddrPort // behind the gateway: the pod that ends the inner HBONE
+	Inner bool           // a gateway: another HBONE goes through the tunnel, to the pod beyond it
+	To    netip.AddrPort // beyond the gateway: the pod that ends the inner HBONE
 }
 
-// Mesh says how destinations are reached, by their address and port: what istiod would
-// tell. A destination that it does not have is outside of the mesh.
+// Mesh maps destinations, by address and port, to their paths, as istiod would configure
+// them. A destination without an entry is outside of the mesh.
 type Mesh map[netip.AddrPort]Hop
 
-// Proxy stands in for ztunnel in one pod: its sockets are in the pod's namespace.
+// Proxy replaces ztunnel in one pod: its sockets are in the pod's namespace.
 type Proxy struct {
 	Pod      *Namespace
 	Address  netip.Addr // the pod's
 	Identity *Identity
 	Mesh     Mesh
 	Log      *Log
-	Sessions tls.ClientSessionCache // nil: it never resumes, as ztunnel
+	Sessions tls.ClientSessionCache // nil: it never resumes, like ztunnel
 
 	listeners []net.Listener
 }
@@ -109,7 +109,7 @@ func (p *Proxy) deliver(ctx context.Context, source netip.Addr, to netip.AddrPor
 	return c, nil
 }
 
-// plaintext hands on what arrived without HBONE.
+// plaintext forwards connections that arrived without HBONE.
 func (p *Proxy) plaintext(c net.Conn) {
 	meant, err := originalDestination(c)
 	if err != nil || meant.Port() == PortPlaintext {
@@ -125,8 +125,8 @@ func (p *Proxy) plaintext(c net.Conn) {
 	carry(c, to)
 }
 
-// outbound takes what the application sends: into HBONE where the mesh knows the
-// destination, as it is where not.
+// outbound forwards the application's connections: in HBONE if the destination is in the
+// mesh, else unchanged.
 func (p *Proxy) outbound(c net.Conn) {
 	meant, err := originalDestination(c)
 	if err != nil || meant.Port() == PortOutbound {
@@ -177,8 +177,8 @@ func (p *Proxy) Tunnel(hop Hop) *Tunnel {
 		})
 }
 
-// StartGateway opens the listener of a waypoint (streams go on in HBONE of its own) or of
-// an east-west gateway (what is in a stream goes on as it is).
+// StartGateway opens the listener of a waypoint, which forwards streams in HBONE of its own,
+// or of an east-west gateway, which forwards the bytes of a stream unchanged.
 func (p *Proxy) StartGateway(relay bool) error {
 	l, err := p.Pod.listen("0.0.0.0:15008")
 	if err != nil {
@@ -207,7 +207,7 @@ func (p *Proxy) StartGateway(relay bool) error {
 	return nil
 }
 
-// originalDestination asks netfilter where a redirected connection meant to go
+// originalDestination asks netfilter for the original destination of a redirected connection
 // (SO_ORIGINAL_DST, linux/netfilter_ipv4.h).
 func originalDestination(c net.Conn) (netip.AddrPort, error) {
 	raw, err := c.(*net.TCPConn).SyscallConn()

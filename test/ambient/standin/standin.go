@@ -1,12 +1,12 @@
-// Package standin stands in for ztunnel, waypoints and gateways of an ambient mesh: it
-// opens sockets inside the network namespaces of pods while its process is outside of
-// them, as ztunnel does, and speaks HBONE, which is HTTP/2 CONNECT over mutual TLS 1.3 at
-// port 15008. It is for tests.
+// Package standin replaces ztunnel, waypoints and gateways of an ambient mesh in tests. Like
+// ztunnel, it opens sockets inside the network namespaces of pods while its process is outside
+// of them, and speaks HBONE, which is HTTP/2 CONNECT over mutual TLS 1.3 at
+// port 15008.
 //
 // The data path follows istio-cni (cni/pkg/iptables) and ztunnel (src/inpod, src/proxy),
-// written anew here: what a pod's processes send is redirected to port 15001, plaintext
-// that arrives to 15006, and HBONE is accepted at 15008. What a proxy delivers to the
-// pod's own application has the original client's address as its source, and runs on lo.
+// rewritten here. Connections of a pod's processes are redirected to port 15001, arriving
+// plaintext to 15006, and HBONE is accepted at 15008. A proxy delivers connections to the
+// pod's own application on lo, with the original client's address as their source.
 package standin
 
 import (
@@ -38,11 +38,11 @@ const (
 // ProbeSource is the address that the node gives the kubelet's probes (HOST_PROBE_SNAT_IP).
 var ProbeSource = netip.MustParseAddr("169.254.7.127")
 
-// Namespace is a network namespace without a name or a process of its own: it ends with
-// the last descriptor of it.
+// Namespace is a network namespace without a name or a process of its own. It ends when its
+// last descriptor is closed.
 type Namespace struct{ f *os.File }
 
-// NewNamespace makes a namespace whose lo is up. It needs CAP_SYS_ADMIN.
+// NewNamespace creates a namespace whose lo is up. It needs CAP_SYS_ADMIN.
 func NewNamespace() (*Namespace, error) {
 	var n Namespace
 	err := onThread(func() error {
@@ -65,8 +65,8 @@ func (n *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getp
 // Close releases the namespace.
 func (n *Namespace) Close() error { return n.f.Close() }
 
-// Do calls f on a thread that is in the namespace: the sockets that f opens are the
-// namespace's from then on, whoever uses them.
+// Do calls f on a thread that is in the namespace. Sockets that f opens belong to the
+// namespace from then on, on any thread.
 func (n *Namespace) Do(f func() error) error {
 	return onThread(func() error {
 		if err := unix.Setns(int(n.f.Fd()), unix.CLONE_NEWNET); err != nil {
@@ -121,7 +121,7 @@ func (n *Namespace) Command(stdin string, words ...string) error {
 	return nil
 }
 
-// redirection are the rules that istio-cni has in an enrolled pod, for IPv4, in nftables.
+// redirection holds the rules of istio-cni in an enrolled pod, for IPv4, in nftables.
 const redirection = `
 table ip istio {
 	chain mangle_prerouting {
@@ -147,7 +147,7 @@ table ip istio {
 }
 `
 
-// Redirect installs the in-pod redirection: what istio-cni does where it enrolls a pod.
+// Redirect installs the in-pod redirection, as istio-cni does when it enrolls a pod.
 func (n *Namespace) Redirect() error {
 	return errors.Join(n.Command(redirection, "nft", "-f", "-"), n.Run(fmt.Sprintf(`
 		ip rule add fwmark 0x%x/0x%x pref 32764 lookup %d
@@ -155,15 +155,15 @@ func (n *Namespace) Redirect() error {
 	`, connMark, markBits, pathTable, pathTable)))
 }
 
-// Kinds of an Event: what one end of a connection is, by who has the socket.
+// Kinds of an Event: the role of one end of a connection, by the owner of the socket.
 const (
 	Redirected = "redirected"      // a connection of the pod's application, accepted at 15001 on lo
 	Delivered  = "delivered"       // made by the proxy to the pod's application, on lo
 	HBONEOut   = "hbone out"       // HBONE that the proxy made
 	HBONEIn    = "hbone in"        // HBONE that the proxy accepted
-	PlainOut   = "passthrough out" // what the application sent, without HBONE, on the wire
-	PlainIn    = "passthrough in"  // what arrived without HBONE, accepted at 15006
-	Relayed    = "relayed"         // bytes of an inner HBONE, which a gateway hands on as they are
+	PlainOut   = "passthrough out" // from the application, without HBONE, on the wire
+	PlainIn    = "passthrough in"  // arrived without HBONE, accepted at 15006
+	Relayed    = "relayed"         // bytes of an inner HBONE, which a gateway forwards unchanged
 	Refused    = "refused"         // a handshake that the proxy refused
 )
 
@@ -171,14 +171,14 @@ const (
 type Event struct {
 	Time           time.Time
 	Kind           string
-	Client, Server netip.AddrPort // as on the wire; of a Redirected one where the application meant to go
+	Client, Server netip.AddrPort // as on the wire; the Server of a Redirected one is the application's destination
 	Peer           string         // SPIFFE ID in the certificate that the peer showed, empty without HBONE
 	Resumed        bool
-	For            netip.AddrPort // of a PlainOut: the application's end of the connection that is handed on
-	Inner          bool           // HBONE within another one: no connection of its own
+	For            netip.AddrPort // of a PlainOut: the application's end of the forwarded connection
+	Inner          bool           // HBONE within another one: not a connection of its own
 }
 
-// Log collects events. The zero value is ready; it is safe for concurrent use.
+// Log collects events. The zero value is ready to use. It is safe for concurrent use.
 type Log struct {
 	mu     sync.Mutex
 	events []Event
@@ -192,7 +192,7 @@ func (l *Log) Add(e Event) {
 	l.events = append(l.events, e)
 }
 
-// Events returns what was logged so far.
+// Events returns the events logged so far.
 func (l *Log) Events() []Event {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -95,8 +95,8 @@ func TestProtectAdmitsTaps(t *testing.T) {
 	}
 }
 
-// roles gives both users what the role edit consists of (a controller that is not here adds it up), and what platforms may give to owners
-// of projects: the namespace itself, and ephemeral containers.
+// roles gives both users the rights of the role edit (the controller that aggregates it is not running), and the rights that platforms
+// may give to owners of projects: the namespace itself, and ephemeral containers.
 func roles(t *testing.T, c *kit.Cluster, ns string) {
 	t.Helper()
 	for _, args := range [][]string{
@@ -141,7 +141,7 @@ type user struct {
 	namespace string
 }
 
-// as returns a client of another user. One process asks in a few milliseconds what kubectl would take half a second for.
+// as returns a client of another user. A request takes a few milliseconds in this process, and half a second with kubectl.
 func as(t *testing.T, c *kit.Cluster, ns, name string, groups ...string) user {
 	t.Helper()
 	config := rest.CopyConfig(c.Config)
@@ -163,7 +163,7 @@ func (u user) of(resource string) dynamic.ResourceInterface {
 	return r.Namespace(u.namespace)
 }
 
-// A request asks as a user, as a dry run, and returns the refusal.
+// A request is sent for a user, as a dry run, and returns the refusal.
 type request func(*testing.T, user) error
 
 var dry = []string{metav1.DryRunAll}
@@ -191,7 +191,7 @@ func patch(resource, name, patch string) request {
 	}
 }
 
-// attach adds an ephemeral container, the way of kubectl debug.
+// attach adds an ephemeral container, as kubectl debug does.
 func attach(pod, container string) request {
 	return func(t *testing.T, u user) error { return attached(t, u, pod, container, dry) }
 }
@@ -203,7 +203,7 @@ func attached(t *testing.T, u user, pod, container string, dry []string) error {
 	return err
 }
 
-// decoded returns an object and the resource that it is of.
+// decoded returns an object and its resource.
 func decoded(t *testing.T, object string) (*unstructured.Unstructured, string) {
 	t.Helper()
 	o := &unstructured.Unstructured{}

@@ -186,7 +186,7 @@ func (h *hook) environment(t *testing.T, c *kit.Cluster) []string {
 		fmt.Sprintf("WEBHOOK_LISTEN=127.0.0.1:%d", h.port),
 		fmt.Sprintf("WEBHOOK_METRICS_LISTEN=127.0.0.1:%d", h.metrics),
 		"WEBHOOK_SETTINGS="+file,
-		"WEBHOOK_DRAIN=0s", // no endpoints of a Service have to forget it
+		"WEBHOOK_DRAIN=0s", // no Service has endpoints that point to it
 	)
 }
 

@@ -70,7 +70,7 @@ func expressions(t *testing.T) (good, wrong []string) {
 	return slices.Compact(good), wrong
 }
 
-// reduced returns the rest that the chart's filter reader leaves of each expression, by a template of extraObjects.
+// reduced returns the remainder of each expression after the chart's filter reader, by a template of extraObjects.
 func reduced(t *testing.T, texts []string) []string {
 	t.Helper()
 	var templates []string

@@ -140,8 +140,8 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
-// refusal is what Helm says of values that it refuses, and prints nothing beside: Helm 3 of every fourth, since one engine for templates is
-// in both, Helm 4's packages of the others, and its program of every tenth.
+// refusal returns Helm's message about values that it refuses, and checks that Helm prints nothing else. Every fourth case runs Helm 3, the
+// others Helm 4's packages, and every tenth Helm 4's program: both versions have the same engine for templates.
 func refusal(t *testing.T, i int, values string) string {
 	t.Helper()
 	var helm string
@@ -208,7 +208,7 @@ func valuesOf(t *testing.T, text string) (file, path string) {
 		t.Fatal(err)
 	}
 	out := map[string]any{}
-	for _, name := range slices.Sorted(maps.Keys(values)) { // so that of two the path is always the last
+	for _, name := range slices.Sorted(maps.Keys(values)) { // so that path is always the last of two names
 		value := values[name]
 		path = name
 		at := out

@@ -11,8 +11,8 @@ import (
 	"helm.sh/helm/v4/pkg/engine"
 )
 
-// render returns each template's text by its name, such as tap/templates/settings.yaml. It is what `helm template` of Helm 4 does
-// (pkg/action/install.go), in this process: a table of hundreds of values would wait for as many programs to start.
+// render returns each template's text by its name, such as tap/templates/settings.yaml. It does the work of Helm 4's `helm template`
+// (pkg/action/install.go) in this process: a table of hundreds of values would wait for as many programs to start.
 func render(t *testing.T, folder, valuesFile string) (map[string]string, error) {
 	t.Helper()
 	text, err := os.ReadFile(valuesFile)

@@ -14,8 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestAttach: README.md's two lines for a pod that runs, word for word but for names and the ten minutes: the ephemeral container says
-// what it sees, and ends by itself; the pod, which is distroless and not root, goes on.
+// TestAttach: README.md's two lines for a running pod, word for word except names and the ten minutes. The ephemeral container reports
+// its connections and ends by itself; the pod, which is distroless and not root, continues.
 func TestAttach(t *testing.T) {
 	t.Parallel()
 	c := installed(t)

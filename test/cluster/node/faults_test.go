@@ -96,8 +96,8 @@ func restarted(t *testing.T, n int32) func(*corev1.Pod) error {
 	}
 }
 
-// TestTapKilled: the application goes on, and its pod is Ready again as soon as the tap is, which is restarted once. What of the time is
-// the tap's own shows in a pod whose native sidecar does nothing and is killed at the same time.
+// TestTapKilled: the application continues, and its pod is Ready again as soon as the tap is, which is restarted once. For comparison, the
+// native sidecar of another pod, which does nothing, is killed at the same time.
 func TestTapKilled(t *testing.T) {
 	t.Parallel()
 	c := installed(t)

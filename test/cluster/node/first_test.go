@@ -18,9 +18,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// The same pods are started in turns as they are, with a native sidecar that does nothing, and tapped: what the machine does
-// meanwhile meets all three. Who asks for numbers of pods (CLUSTER_JOBS, CLUSTER_PODS) measures, on a machine that is idle
-// otherwise, and gets these limits; else the times are printed alone.
+// The same pods are started in turns unchanged, with a native sidecar that does nothing, and tapped, so that the machine's other
+// load affects all three alike. These limits apply if the number of pods is set (CLUSTER_JOBS, CLUSTER_PODS), which is for
+// measurements on an otherwise idle machine. Without it the times are only printed.
 const (
 	mostTimes = 1.15                   // the idle sidecar's time in all
 	mostMore  = 300 * time.Millisecond // than a pod with the idle sidecar, at the median
@@ -34,7 +34,7 @@ type arm struct {
 	took   time.Duration   // in all turns
 	lives  []time.Duration // of each pod
 	seen   int             // pods whose only connection the tap saw
-	told   []string        // pods whose tap says that connections came before its capture
+	told   []string        // pods whose tap reports connections before its capture
 	gaps   []int           // milliseconds from the pod's network to the ring
 }
 
@@ -53,7 +53,7 @@ func arms(t *testing.T, c *kit.Cluster) []*arm {
 	}
 }
 
-// template is of the arm's pods.
+// template returns the template of the arm's pods.
 func (a *arm) template(policy corev1.RestartPolicy, args ...string) corev1.PodTemplateSpec {
 	p := &corev1.Pod{Spec: kit.Spec(args...)}
 	p.Spec.RestartPolicy = policy
@@ -63,7 +63,7 @@ func (a *arm) template(policy corev1.RestartPolicy, args ...string) corev1.PodTe
 	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "once"}}, Spec: p.Spec}
 }
 
-// number is what a variable asks for.
+// number returns the number in an environment variable.
 func number(variable string, otherwise int) (n int, measured bool) {
 	if more, err := strconv.Atoi(os.Getenv(variable)); err == nil {
 		return more, true
@@ -71,8 +71,8 @@ func number(variable string, otherwise int) (n int, measured bool) {
 	return otherwise, false
 }
 
-// TestOnlyConnection: of pods that make one request as they start, and end, each request is seen, or the tap says that connections
-// came before its capture. CLUSTER_JOBS is the number of Jobs of one pod each for each arm; two run at a time.
+// TestOnlyConnection: each pod makes one request as it starts, and ends. The tap sees that request, or reports connections before
+// its capture. CLUSTER_JOBS is the number of Jobs of one pod each for each arm; two run at a time.
 func TestOnlyConnection(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -194,8 +194,8 @@ func fleet(t *testing.T, c *kit.Cluster, a *arm, n int, url string) {
 	a.lives = append(a.lives, ready(n)...)
 }
 
-// watchedPods watches a namespace's pods from now on. The function that it returns ends that, once done was true of n of them, and
-// returns how long each took from its appearance until then: Kubernetes itself tells whole seconds.
+// watchedPods watches a namespace's pods from now on. The returned function ends the watch once done was true for n of them, and
+// returns the time of each from its appearance until then: Kubernetes' own times are in whole seconds.
 func watchedPods(t *testing.T, c *kit.Cluster, ns string, done func(*corev1.Pod) bool) (ends func(n int) []time.Duration) {
 	t.Helper()
 	w, err := c.CoreV1().Pods(ns).Watch(t.Context(), metav1.ListOptions{})
@@ -284,13 +284,13 @@ func (a *arm) cleared(t *testing.T, c *kit.Cluster, what ...string) {
 	})
 }
 
-// median is how long one of the arm's pods takes.
+// median returns the median time of the arm's pods.
 func (a *arm) median() time.Duration {
 	slices.Sort(a.lives)
 	return a.lives[len(a.lives)/2].Round(10 * time.Millisecond)
 }
 
-// compare prints the arms' times, and holds them to the limits where that was asked for.
+// compare prints the arms' times, and checks them against the limits if that was requested.
 func compare(t *testing.T, all []*arm, measured bool, life string) {
 	t.Helper()
 	for _, a := range all {

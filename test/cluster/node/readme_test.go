@@ -12,9 +12,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestReadme: the installation, line by line as the two READMEs have it, one line right behind the other, in a cluster that has
-// nothing of it: but for the namespace's name and where the images and the chart are. The pods come back tapped, and what follows
-// in the text is so: the first finding in the tap's log, or why records are not delivered.
+// TestReadme: the installation, line by line as in the two READMEs, each line immediately after the one before, in a cluster without
+// meshtls-tap. Only the namespace's name and the places of the images and the chart differ. The pods restart tapped, and the text
+// that follows is true: the first finding is in the tap's log, or the reason why records are not delivered.
 func TestReadme(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -69,14 +69,14 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// here puts names of this cluster into a README's lines.
+// here replaces the names in a README's lines with those of this cluster.
 func here(c *kit.Cluster, ns string) *strings.Replacer {
 	chart := fmt.Sprintf("charts/tap --set image.registry=%s,tap.image.tag=%s,webhook.image.tag=%s", registry, version, version)
 	return strings.NewReplacer("oci://ghcr.io/meshtls-tap/charts/tap", chart, "charts/tap", chart, "SHOP", ns,
 		"helm install", c.Bin("helm4")+" install", "helm test", c.Bin("helm4")+" test", "kubectl", c.Bin("kubectl"))
 }
 
-// shop is a namespace's workload: one Deployment calls the other by its Service.
+// shop returns a namespace's workload: one Deployment calls the other by its Service.
 func shop() string {
 	clients := strings.ReplaceAll(deployment("client", 2), "args: [serve], readinessProbe: {httpGet: {port: 8080, path: /}, periodSeconds: 1}",
 		`args: [get, -n=0, -every=500ms, "http://$(WEB_SERVICE_HOST)/"]`)

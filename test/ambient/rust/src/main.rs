@@ -21,7 +21,7 @@ type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
 const MARK: u32 = 0x539;
 
-/// Takes any server: whom it showed is in the log, and verified by the test.
+/// Accepts any server: its identity is in the log, and the test verifies it.
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);
 
