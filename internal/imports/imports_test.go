@@ -1,4 +1,5 @@
-// Package imports_test holds the imports of the product to the table in ARCHITECTURE.md: they go one way.
+// Package imports_test checks that the imports of the product go one way, and that the documents describe the code as it is: the table of folders in
+// ARCHITECTURE.md, links, and names of files and tests.
 package imports_test
 
 import (

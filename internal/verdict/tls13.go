@@ -5,7 +5,7 @@ import (
 )
 
 // In TLS 1.3 certificates are encrypted, but the sizes of the client's first encrypted
-// records give away whether it sent one. The rule is in ARCHITECTURE.md, its
+// records give away whether it sent one. The rule is in docs/decisions/002-tls13-client-authentication.md, its
 // measurements are in test/tlslab: flight13.go reads the client's flight, server13.go
 // the server's, sizes13.go holds the numbers.
 
