@@ -45,7 +45,7 @@ func (t *tap) listen() *httpd {
 		t.log.Warn("no health and metrics", "error", err, "see", "TAP_LISTEN")
 		return nil
 	}
-	if a, ok := h.listener.Addr().(*net.TCPAddr); ok { // only what it got is its own: else it is the application's
+	if a, ok := h.Addr().(*net.TCPAddr); ok { // only what it got is its own: else it is the application's
 		t.pipeline.mu.Lock()
 		t.pipeline.judge.SetListen(uint16(a.Port))
 		t.pipeline.mu.Unlock()
