@@ -43,6 +43,9 @@ const (
 	verdicts = unjudgedBit + 1
 )
 
+// All traits have a bit: with more rules this does not compile until traits is wider.
+const _ = traits(1 << (traitCount - 1))
+
 func (t traits) has(bit int) bool { return t&(1<<bit) != 0 }
 
 // verdict returns the index of the verdict.
