@@ -25,6 +25,7 @@ type pipeline struct {
 	failed     uint64          // connections that the dissector gave up on
 	faults     uint64          // see contain
 	latest     int64           // time of the latest packet that addAll has taken
+	spare      []*connection   // that are over, for others to use
 	fault      func(cause any) // is called at each, mu is held; nil: nothing
 	defaultCut bool            // packets are cut by the default filter, and by nothing else
 
@@ -210,12 +211,12 @@ func (p *pipeline) End(c *flow.Conn, why flow.EndReason) {
 		if x.session.Failed() {
 			p.failed++
 		}
-		x.session.Drop()
+		p.drop(x)
 	default:
 		j = p.judge.Judge(c, nil, p.interfaceName(c), true)
 	}
-	p.engine.Add(&j)
 	c.User = nil
+	p.engine.Add(&j)
 }
 
 // last is the last judgement of a connection of which more could have come. One that had
@@ -243,7 +244,7 @@ func (p *pipeline) of(c *flow.Conn, s *flow.Segment) *connection {
 		}
 		return p.resume(c, x)
 	}
-	x := &connection{session: p.memory.New()}
+	x := p.connection()
 	switch {
 	case c.Transport == transportUDP:
 		x.session.SetSource(p.source(c))
@@ -252,6 +253,29 @@ func (p *pipeline) of(c *flow.Conn, s *flow.Segment) *connection {
 	}
 	c.User = x
 	return x
+}
+
+// maxSpare bounds the connections that are kept for others to use.
+const maxSpare = 64
+
+// connection returns one with an empty session.
+func (p *pipeline) connection() *connection {
+	var x *connection
+	if last := len(p.spare) - 1; last >= 0 {
+		x, p.spare = p.spare[last], p.spare[:last]
+	} else {
+		x = new(connection)
+	}
+	x.session = p.memory.New()
+	return x
+}
+
+// drop takes a connection and its session that nobody will use any more.
+func (p *pipeline) drop(x *connection) {
+	x.session.Drop()
+	if *x = (connection{}); len(p.spare) < maxSpare {
+		p.spare = append(p.spare, x)
+	}
 }
 
 // quiet reports whether s holds nothing but TLS of a connection whose TLS is followed.
@@ -271,7 +295,7 @@ func quiet(c *flow.Conn, f *dissect.Tail, s *flow.Segment) bool {
 
 // resume goes on with a settled connection whose TLS has ended, or begins anew.
 func (p *pipeline) resume(c *flow.Conn, r *verdict.Rest) *connection {
-	x := &connection{session: p.memory.New()}
+	x := p.connection()
 	x.fin, x.rst = [2]bool{c.Orig.FIN, c.Resp.FIN}, [2]bool{c.Orig.RST, c.Resp.RST}
 	p.judge.Resume(c, r, x.session)
 	c.User = x
@@ -303,7 +327,7 @@ func (p *pipeline) look(c *flow.Conn, x *connection) {
 		x.session.Finish()
 		if rest := p.judge.Rest(c, x.session); rest != nil {
 			c.User = rest
-			x.session.Drop()
+			p.drop(x)
 			p.table.Done(c, rest.Followed())
 		}
 	}

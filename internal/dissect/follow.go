@@ -1,9 +1,6 @@
 package dissect
 
-import (
-	"bytes"
-	"strings"
-)
+import "bytes"
 
 // follower reads what a client sends after its first HTTP request, for as long as that is
 // the same request again. Of HTTP/1 it reads each request as the first one was read, of
@@ -77,7 +74,7 @@ func (s *Session) followHTTP(side Side, data []byte) {
 	f := &s.sides[side].p.after
 	for len(data) > 0 && !s.strayed {
 		if f.next == nil {
-			if f.next = (&httpReader{again: true}); data[0] < 'A' || data[0] > 'Z' {
+			if f.next = s.memory.lines(true); data[0] < 'A' || data[0] > 'Z' {
 				s.stray() // a body, or something that is not HTTP
 				return
 			}
@@ -87,20 +84,19 @@ func (s *Session) followHTTP(side Side, data []byte) {
 			s.stray()
 			return
 		}
-		s.httpPart(f.next, part)
+		line := s.httpPart(f.next, part, ended)
 		if !ended {
 			return
 		}
-		if s.httpLine(side, f.next) {
-			s.release(&f.next.line)
-			f.next = nil
+		if s.httpLine(side, f.next, line) {
+			s.readLines(&f.next)
 		}
 		data = rest
 	}
 }
 
 // sameRequest holds the first line of a later request to that of the first one.
-func (s *Session) sameRequest(line string) {
+func (s *Session) sameRequest(line []byte) {
 	var h HTTP
 	h.request(line)
 	if h.Misnamed || h.Method != s.http.Method || h.Path != s.http.Path || h.Version == "" {
@@ -110,14 +106,14 @@ func (s *Session) sameRequest(line string) {
 
 // alone looks at a request's header field: one that announces a body, or another protocol,
 // says that more than a request follows.
-func (s *Session) alone(line string) {
-	name, value, _ := strings.Cut(line, ":")
-	switch strings.ToLower(name) {
-	case "content-length":
-		if strings.Trim(value, " \t0") != "" {
+func (s *Session) alone(line []byte) {
+	name, value, _ := bytes.Cut(line, []byte(":"))
+	switch {
+	case foldsTo(name, "content-length"):
+		if len(bytes.Trim(value, " \t0")) > 0 {
 			s.stray()
 		}
-	case "transfer-encoding", "upgrade":
+	case foldsTo(name, "transfer-encoding"), foldsTo(name, "upgrade"):
 		s.stray()
 	}
 }

@@ -16,7 +16,8 @@ const (
 // rather more than less.
 func (m *Memory) Held() int { return m.held }
 
-// Drop tells the session's Memory that it is not used any more.
+// Drop tells the session's Memory that it is not used any more: another one may take its
+// place.
 func (s *Session) Drop() {
 	if s.after != nil {
 		s.after.Drop()
@@ -24,6 +25,7 @@ func (s *Session) Drop() {
 	s.forget()
 	s.take(-s.held)
 	s.note(-s.facts)
+	s.memory.dropped(s)
 }
 
 // begun counts a session that begins, lighten one whose facts a conclusion has replaced.

@@ -79,8 +79,8 @@ func authority(v string) (host string, port, ok bool) {
 	if port && !isPort(number) {
 		return "", false, false
 	}
-	if a, ok := parseIPv4(name); ok {
-		return a.String(), port, true
+	if _, ok := parseIPv4(name); ok {
+		return name, port, true // there is but one way to write it
 	}
 	host, ok = Hostname(name)
 	return host, port, ok

@@ -85,12 +85,19 @@ type httpReader struct {
 	interim bool // the message is a 1xx response
 }
 
+// readLines ends a reader that has come to its end.
+func (s *Session) readLines(r **httpReader) {
+	s.release(&(*r).line)
+	s.memory.unused(*r)
+	*r = nil
+}
+
 // readHTTP takes the next bytes of a direction that speaks HTTP/1.
 func (s *Session) readHTTP(side Side, data []byte) {
 	p := s.sides[side].p
 	r := p.http
 	if s.http == nil {
-		s.http = &HTTP{}
+		s.http = s.memory.http()
 	}
 	for len(data) > 0 {
 		part, rest, ended := bytes.Cut(data, []byte("\n"))
@@ -99,11 +106,11 @@ func (s *Session) readHTTP(side Side, data []byte) {
 			s.endHTTP(side)
 			return
 		}
-		s.httpPart(r, part)
+		line := s.httpPart(r, part, ended)
 		if !ended {
 			return
 		}
-		if s.httpLine(side, r) {
+		if s.httpLine(side, r, line) {
 			s.endHTTP(side)
 			switch st := &s.sides[side]; {
 			case st.p.http2 != nil:
@@ -120,40 +127,69 @@ func (s *Session) readHTTP(side Side, data []byte) {
 }
 
 // wanted are the header fields that are read.
-var wanted = []string{"host:", "user-agent:", "upgrade:", "content-length:", "transfer-encoding:"}
+var wanted = [...]string{"host:", "user-agent:", "upgrade:", "content-length:", "transfer-encoding:"}
 
-// httpPart takes a part of a line.
-func (s *Session) httpPart(r *httpReader, part []byte) {
+// isWanted reports whether a line, or the beginning of one, may be a header field that is read.
+func isWanted(line []byte) bool {
+	for _, w := range &wanted {
+		if n := min(len(w), len(line)); foldsTo(line[:n], w[:n]) {
+			return true
+		}
+	}
+	return false
+}
+
+// foldsTo reports whether b is name, which is in lower case, in any case of ASCII.
+func foldsTo(b []byte, name string) bool {
+	if len(b) != len(name) {
+		return false
+	}
+	for i, c := range b {
+		if 'A' <= c && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		if c != name[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// httpPart takes a part of a line, the last one where ended is set, and returns what is kept
+// of the line so far: it is valid until the next part. A line that comes in one piece is not
+// copied.
+func (s *Session) httpPart(r *httpReader, part []byte, ended bool) (line []byte) {
 	if r.skip {
-		return
+		return r.line
 	}
 	limit := maxValue
 	if !r.first {
 		limit = maxTarget
 	}
 	var whole bool
-	r.line, whole = s.hold(r.line, part, limit)
-	if !r.first {
+	if ended && len(r.line) == 0 {
+		line, whole = part[:min(len(part), limit)], len(part) <= limit
+	} else {
+		r.line, whole = s.hold(r.line, part, limit)
+		line = r.line
+	}
+	switch {
+	case !r.first:
 		r.skip = !whole
-		return
+	case len(line) == 0 || len(line) == 1 && line[0] == '\r': // the end of the header, perhaps
+	case isWanted(line):
+		r.skip = !whole
+	default:
+		r.skip, r.line, line = true, r.line[:0], nil // a secret, perhaps
 	}
-	if len(r.line) == 0 || len(r.line) == 1 && r.line[0] == '\r' {
-		return // the end of the header, perhaps
-	}
-	for _, w := range wanted {
-		n := min(len(w), len(r.line))
-		if strings.EqualFold(string(r.line[:n]), w[:n]) {
-			r.skip = !whole
-			return
-		}
-	}
-	r.skip, r.line = true, r.line[:0] // a secret, perhaps
+	return line
 }
 
-// httpLine reads a whole line; it tells whether the header ends there.
-func (s *Session) httpLine(side Side, r *httpReader) (done bool) {
-	line := string(bytes.TrimSuffix(r.line, []byte("\r")))
-	blank, whole := line == "" && !r.skip, !r.skip
+// httpLine reads a whole line, of which httpPart has returned what is kept; it tells whether
+// the header ends there.
+func (s *Session) httpLine(side Side, r *httpReader, line []byte) (done bool) {
+	line = bytes.TrimSuffix(line, []byte("\r"))
+	blank, whole := len(line) == 0 && !r.skip, !r.skip
 	r.line, r.skip = r.line[:0], false
 	switch {
 	case !r.first && r.again:
@@ -161,8 +197,8 @@ func (s *Session) httpLine(side Side, r *httpReader) (done bool) {
 		s.sameRequest(line)
 	case !r.first:
 		r.first = true
-		if strings.HasPrefix(line, "HTTP/") {
-			r.interim = s.http.response(line)
+		if bytes.HasPrefix(line, []byte("HTTP/")) {
+			r.interim = s.http.response(string(line[:min(len(line), statusLine)]))
 		} else {
 			r.request = true
 			s.sides[side].asks = true
@@ -187,8 +223,7 @@ func (s *Session) httpLine(side Side, r *httpReader) (done bool) {
 // endHTTP closes a direction's header. What follows may be another protocol.
 func (s *Session) endHTTP(side Side) {
 	st := &s.sides[side]
-	s.release(&st.p.http.line)
-	st.p.http = nil
+	s.readLines(&st.p.http)
 	s.revision++
 	if s.http.Method == "CONNECT" && s.http.Status/100 == 2 && !s.inTunnel {
 		s.openTunnel()
@@ -218,16 +253,19 @@ func (s *Session) rename(protocol string) {
 	}
 }
 
+// statusLine is how many bytes of a status line are read: "HTTP/1.1 200".
+const statusLine = 12
+
 // response reads a status line. It tells whether another response will follow.
 func (h *HTTP) response(line string) (interim bool) {
-	if len(line) < 12 {
+	if len(line) < statusLine {
 		return false
 	}
 	if h.Version == "" {
 		h.Version = clean([]byte(line[5:8]))
 	}
 	code := 0
-	for _, c := range line[9:12] {
+	for _, c := range line[9:statusLine] {
 		if c < '0' || c > '9' {
 			return false
 		}
@@ -240,17 +278,29 @@ func (h *HTTP) response(line string) (interim bool) {
 	return false
 }
 
-func (h *HTTP) request(line string) {
+func (h *HTTP) request(line []byte) {
 	if h.Method != "" {
 		return
 	}
-	method, rest, _ := strings.Cut(line, " ")
-	target, version, _ := strings.Cut(rest, " ")
-	h.Method = clean([]byte(method))
-	if number, ok := strings.CutPrefix(version, "HTTP/1."); ok && len(number) == 1 && '0' <= number[0] && number[0] <= '9' {
-		h.Version = "1." + number
+	method, rest, _ := bytes.Cut(line, []byte(" "))
+	target, version, _ := bytes.Cut(rest, []byte(" "))
+	h.Method = methodName(method)
+	if number, ok := bytes.CutPrefix(version, []byte("HTTP/1.")); ok && len(number) == 1 && '0' <= number[0] && number[0] <= '9' {
+		h.Version = httpVersions[number[0]-'0']
 	}
-	h.target(target)
+	h.target(string(target))
+}
+
+var httpVersions = [10]string{"1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "1.8", "1.9"}
+
+// methodName returns a request's method, without memory of its own for those of RFC 9110.
+func methodName(b []byte) string {
+	for _, m := range [...]string{"GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"} {
+		if string(b) == m {
+			return m
+		}
+	}
+	return clean(b)
 }
 
 // target reads a request target (RFC 9112 section 3.2). Where it names the host, that
@@ -293,23 +343,23 @@ func (h *HTTP) named(host string, ok bool) {
 }
 
 // field reads a header field; whole tells that all of its value was kept.
-func (h *HTTP) field(line string, request, whole bool) {
-	name, value, ok := strings.Cut(line, ":")
+func (h *HTTP) field(line []byte, request, whole bool) {
+	name, value, ok := bytes.Cut(line, []byte(":"))
 	if !ok {
 		return
 	}
-	value = strings.Trim(value, " \t")
-	switch strings.ToLower(name) {
-	case "host":
-		if request && value != "" {
-			h.host(value, whole)
+	value = bytes.Trim(value, " \t")
+	switch {
+	case foldsTo(name, "host"):
+		if request && len(value) > 0 {
+			h.host(string(value), whole)
 		}
-	case "user-agent":
+	case foldsTo(name, "user-agent"):
 		if request && h.UserAgent == "" {
-			h.UserAgent = clean([]byte(value))
+			h.UserAgent = clean(value)
 		}
-	case "upgrade":
-		first, _, _ := strings.Cut(clean([]byte(value)), ",")
+	case foldsTo(name, "upgrade"):
+		first, _, _ := strings.Cut(clean(value), ",")
 		h.Upgrade = strings.ToLower(strings.TrimSpace(first))
 	}
 }

@@ -226,7 +226,8 @@ func (s *Session) endFrame(side Side, r *http2Reader) bool {
 // headerBlock reads a whole header block; it tells whether another one is wanted.
 func (s *Session) headerBlock(side Side, r *http2Reader) (again bool) {
 	if s.http == nil {
-		s.http = &HTTP{Version: "2"}
+		s.http = s.memory.http()
+		s.http.Version = "2"
 	}
 	var got fields
 	if r.decoder == nil {

@@ -13,6 +13,9 @@ type Memory struct {
 
 	parsers []*parser // that sessions have left, as all of these
 	facts   []*TLS
+	https   []*HTTP
+	old     []*Session // that were dropped
+	readers []*httpReader
 	buffers [][]byte // of firstRoom bytes
 }
 
@@ -30,7 +33,22 @@ type knownLeaf struct {
 }
 
 // New returns an empty session.
-func (m *Memory) New() *Session { return begun(&Session{memory: m}) }
+func (m *Memory) New() *Session {
+	if m == nil {
+		return New()
+	}
+	s := reuse(&m.old)
+	s.memory = m
+	return begun(s)
+}
+
+// dropped takes a session that nobody will use any more.
+func (m *Memory) dropped(s *Session) {
+	if m != nil && len(m.old) < maxSpare {
+		*s = Session{}
+		m.old = append(m.old, s)
+	}
+}
 
 // leaf returns what was read of a certificate, nil if it is not remembered.
 func (m *Memory) leaf(sum *[32]byte) *knownLeaf {
@@ -67,9 +85,13 @@ func (m *Memory) recycle(s *Session) {
 		*t = TLS{layers: [2]layer{{list: t.layers[0].list[:0]}, {list: t.layers[1].list[:0]}}}
 		m.facts = append(m.facts, t)
 	}
+	if h := s.http; h != nil && s.kept != nil && len(m.https) < maxSpare {
+		*h = HTTP{}
+		m.https = append(m.https, h)
+	}
 }
 
-// parser returns an empty parser, and tls an empty TLS.
+// parser returns an empty parser, http an empty HTTP, and tls an empty TLS.
 func (m *Memory) parser() *parser {
 	if m == nil {
 		return &parser{}
@@ -77,11 +99,35 @@ func (m *Memory) parser() *parser {
 	return reuse(&m.parsers)
 }
 
+func (m *Memory) http() *HTTP {
+	if m == nil {
+		return &HTTP{}
+	}
+	return reuse(&m.https)
+}
+
 func (m *Memory) tls() *TLS {
 	if m == nil {
 		return &TLS{}
 	}
 	return reuse(&m.facts)
+}
+
+// lines returns a reader of a header of HTTP/1; again says that it is not the side's first
+// one. unused takes a reader that is not in use any more.
+func (m *Memory) lines(again bool) *httpReader {
+	if m == nil {
+		return &httpReader{again: again}
+	}
+	r := reuse(&m.readers)
+	*r = httpReader{again: again}
+	return r
+}
+
+func (m *Memory) unused(r *httpReader) {
+	if m != nil && len(m.readers) < maxSpare {
+		m.readers = append(m.readers, r)
+	}
 }
 
 // reuse takes the last of what is spare.

@@ -2,7 +2,7 @@ package dissect
 
 import (
 	"bytes"
-	"strings"
+	"slices"
 )
 
 // Preceded returns what was said before TLS began behind other bytes, and the protocol's
@@ -93,7 +93,7 @@ func negotiates(b []byte) bool {
 		return true
 	}
 	for line := range bytes.Lines(b) {
-		if !negotiatesLine(string(line)) {
+		if !negotiatesLine(line) {
 			return false
 		}
 	}
@@ -102,20 +102,29 @@ func negotiates(b []byte) bool {
 
 // negotiatesLine is negotiates for a command of a protocol of lines (RFC 3207, RFC 2595,
 // RFC 4217, RFC 4642, RFC 5804).
-func negotiatesLine(line string) bool {
-	words := strings.Fields(strings.ToUpper(line))
-	if len(words) == 0 {
+func negotiatesLine(line []byte) bool {
+	var word [3][]byte
+	n := 0
+	for w := range bytes.FieldsSeq(line) {
+		if n++; n > len(word) {
+			return false
+		}
+		word[n-1] = w
+	}
+	is := func(i int, names ...string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return foldsTo(word[i], name) })
+	}
+	switch {
+	case n == 0:
 		return true
+	case is(0, "ehlo", "helo", "lhlo", "cap"):
+		return true
+	case is(0, "starttls", "stls", "capa", "capability", "capabilities", "feat", "noop"):
+		return n == 1
+	case is(0, "auth"):
+		return n == 2 && is(1, "tls", "ssl")
+	case is(0, "mode"):
+		return n == 2 && is(1, "reader")
 	}
-	switch words[0] {
-	case "EHLO", "HELO", "LHLO", "CAP":
-		return len(words) <= 3
-	case "STARTTLS", "STLS", "CAPA", "CAPABILITY", "CAPABILITIES", "FEAT", "NOOP":
-		return len(words) == 1
-	case "AUTH":
-		return len(words) == 2 && (words[1] == "TLS" || words[1] == "SSL")
-	case "MODE":
-		return len(words) == 2 && words[1] == "READER"
-	}
-	return len(words) == 2 && (words[1] == "STARTTLS" || words[1] == "CAPABILITY" || words[1] == "NOOP") // behind a tag
+	return n == 2 && is(1, "starttls", "capability", "noop") // behind a tag
 }

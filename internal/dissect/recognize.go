@@ -162,7 +162,7 @@ func (s *Session) begin(side Side, buf []byte) {
 	st := &s.sides[side]
 	switch st.protocol {
 	case "http":
-		st.p.http = &httpReader{}
+		st.p.http = s.memory.lines(false)
 		s.readHTTP(side, buf)
 	case "http2":
 		st.p.http2 = newHTTP2Reader(buf)

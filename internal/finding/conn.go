@@ -162,7 +162,7 @@ func (e *Engine) encodeJudgement(j *verdict.Judged, x Expect) {
 	enc.str("expectation", string(x))
 	enc.list("reasons", j.Reasons)
 	enc.str("conn_state", j.State)
-	enc.str("flow_hash", j.FlowHash)
+	enc.str("flow_hash", j.FlowHash.String())
 	if j.MissedBytes > 0 {
 		enc.uint("missed_bytes", j.MissedBytes)
 	}

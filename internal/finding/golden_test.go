@@ -71,7 +71,7 @@ func TestGoldenFlow(t *testing.T) {
 	r.e.Add(everything())
 	silent := talk(5, noon+50*second, verdict.None, "", 8080)
 	silent.State, silent.Reasons, silent.Source.Bytes, silent.Destination = "S0", nil, 0, verdict.Endpoint{Addr: netip.MustParseAddr("fd00::9"), Port: 8080}
-	silent.Source.Addr, silent.FlowHash = netip.MustParseAddr("fd00::2"), ""
+	silent.Source.Addr, silent.FlowHash = netip.MustParseAddr("fd00::2"), verdict.FlowHash{}
 	r.e.Add(silent)
 	golden(t, "flow.json", only(r, finding.DatasetFlow))
 }

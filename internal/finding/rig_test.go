@@ -185,7 +185,7 @@ func talk(id uint64, start int64, v verdict.Verdict, protocol string, port uint1
 		ID: id, Interface: "eth0", Start: start, Last: start + 3*second, Ended: true, Settled: true, State: "SF", Transport: "tcp",
 		Source:      verdict.Endpoint{Addr: netip.MustParseAddr("10.1.1.2"), Port: uint16(40000 + id%10000), Bytes: 100, Packets: 6},
 		Destination: verdict.Endpoint{Addr: netip.MustParseAddr("10.2.2.2"), Port: port, Bytes: 1000, Packets: 5},
-		FlowHash:    "0123456789abcdef0123456789abcdef",
+		FlowHash:    verdict.NewFlowHash(40000, 443, 1, 2),
 		Direction:   verdict.DirectionEgress, Scope: verdict.ScopeWire, Class: "workload",
 		Verdict: v, Protocol: protocol, Reasons: []string{"application_data_seen"},
 	}

@@ -12,7 +12,8 @@ import (
 
 // settledAfter is settled for a session whose TLS was followed by other bytes.
 func (j *Judge) settledAfter(c *flow.Conn, s *dissect.Session) bool {
-	out := j.describe(c, "", false)
+	var out Judged
+	j.describe(&out, c, "", false)
 	j.judgeAfter(&out, c, s)
 	return out.Settled
 }

@@ -153,8 +153,11 @@ var metadata = []netip.Addr{
 // isMetadata: an address that is for this alone, as the server.
 func (j *Judge) isMetadata(o *Judged) bool {
 	a := o.Destination.Addr.Unmap()
+	if o.Direction == DirectionIngress || !a.IsLinkLocalUnicast() && o.Destination.Port != 80 {
+		return false
+	}
 	pods := func(p netip.Prefix) bool { return p.Contains(a) }
-	return o.Direction != DirectionIngress && !slices.ContainsFunc(j.cfg.Cluster, pods) && slices.Contains(metadata, a) && (a.IsLinkLocalUnicast() || o.Destination.Port == 80)
+	return slices.Contains(metadata, a) && !slices.ContainsFunc(j.cfg.Cluster, pods)
 }
 
 // isAPIServer: its address and port.
@@ -193,7 +196,8 @@ func (j *Judge) claimsTap(o *Judged) bool {
 // claimsMeshControl: a port of a mesh's control plane, and its name (in SNI, Host or its
 // certificate) or the path of its RPCs. All of it is the ends' word.
 func (j *Judge) claimsMeshControl(o *Judged) bool {
-	return anyProfile(func(p *profile) bool { return slices.Contains(p.ports, o.Destination.Port) && p.controls(o) })
+	return slices.Contains(controlPorts, o.Destination.Port) &&
+		anyProfile(func(p *profile) bool { return slices.Contains(p.ports, o.Destination.Port) && p.controls(o) })
 }
 
 func anyProfile(is func(p *profile) bool) bool {
@@ -245,7 +249,9 @@ func (j *Judge) earning(c *flow.Conn, s *dissect.Session) bool {
 	if from, to := j.localEnds(c); from || !to || !s.Asking() {
 		return false
 	}
-	o := Judged{Direction: DirectionIngress, Source: endpoint(c.Orig), Destination: endpoint(c.Resp)}
+	o := Judged{Direction: DirectionIngress}
+	o.Source.from(&c.Orig)
+	o.Destination.from(&c.Resp)
 	declared, _ := j.declared(o.Destination.Port)
 	return j.scraped(&o) || (declared || j.checked(&o)) && (j.fromNode(&o) || j.fromGateway(&o))
 }

@@ -6,9 +6,6 @@
 package verdict
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
-	"encoding/hex"
 	"net/netip"
 	"slices"
 
@@ -59,8 +56,8 @@ func (j *Judge) SetListen(port uint16) { j.cfg.Listen = port }
 // Judge says what c is, as far as s has been seen. s may be nil: no payload came.
 // iface is the name of the interface, empty where a capture does not tell it. ended
 // says that no more will come.
-func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool) Judged {
-	out := j.describe(c, iface, ended)
+func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool) (out Judged) {
+	j.describe(&out, c, iface, ended)
 	var peer peerName
 	if s != nil {
 		out.MissedBytes = lost(c, s)
@@ -72,6 +69,7 @@ func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool
 	if s != nil && peer.set {
 		s.SetPeer(peer.name)
 	}
+	j.fresh.session = nil // it may be used again for another connection
 	return out
 }
 
@@ -218,7 +216,11 @@ func (j *Judge) conclude(out *Judged, c *flow.Conn, s *dissect.Session, ended bo
 	case ended:
 		j.memory.over(out.ID, out.Last, false)
 	case out.Settled:
-		k := &conclusion{out.Verdict, out.Protocol, slices.Clone(out.Reasons), out.TLS, out.HTTP}
+		k, ok := s.Kept().(*conclusion)
+		if !ok || s.Finished() || holder != s { // somebody may have it
+			k = new(conclusion)
+		}
+		k.verdict, k.protocol, k.reasons, k.tls, k.http = out.Verdict, out.Protocol, slices.Clip(out.Reasons), out.TLS, out.HTTP
 		if holder.Keep(k); !s.Finished() {
 			s.Keep(k)
 		}
@@ -228,51 +230,26 @@ func (j *Judge) conclude(out *Judged, c *flow.Conn, s *dissect.Session, ended bo
 }
 
 // describe fills in what the packets' headers tell.
-func (j *Judge) describe(c *flow.Conn, iface string, ended bool) Judged {
-	out := Judged{
-		ID: c.ID, zones: c.Zones, Interface: iface, Start: c.First, Last: c.Last, Ended: ended, Settled: ended, State: c.State.String(),
-		Transport:   "tcp",
-		Source:      endpoint(c.Orig),
-		Destination: endpoint(c.Resp),
-		MissedStart: c.MissedStart,
-		MissedBytes: c.Orig.Missed + c.Resp.Missed,
-		FlowHash:    flowHash(c),
-	}
+// out is zero.
+func (j *Judge) describe(out *Judged, c *flow.Conn, iface string, ended bool) {
+	out.ID, out.zones, out.Interface, out.Start, out.Last = c.ID, c.Zones, iface, c.First, c.Last
+	out.Ended, out.Settled = ended, ended
+	out.Transport, out.State = "tcp", c.State.String()
 	if c.Transport == 17 {
 		out.Transport, out.State = "udp", ""
 	}
+	out.Source.from(&c.Orig)
+	out.Destination.from(&c.Resp)
 	if c.Redirected != nil {
-		out.NAT = endpoint(*c.Redirected)
+		out.NAT.from(c.Redirected)
 	}
-	out.Direction, out.Scope = j.place(&out, c)
+	out.MissedStart, out.MissedBytes, out.FlowHash = c.MissedStart, c.Orig.Missed+c.Resp.Missed, flowHash(c)
+	out.Direction, out.Scope = j.place(out, c)
 	out.Foreign = out.Direction == "" && j.foreign(c)
-	return out
 }
 
-func endpoint(e flow.Endpoint) Endpoint {
-	return Endpoint{Addr: e.Addr, Port: e.Port, Bytes: e.Bytes, Packets: e.Packets}
-}
-
-// flowHash joins both ends of a connection behind NAT: what NAT leaves alone is the
-// initial sequence numbers and, mostly, the ports.
-func flowHash(c *flow.Conn) string {
-	if !c.OrigISNSeen || !c.RespISNSeen {
-		return ""
-	}
-	var b [12]byte
-	binary.BigEndian.PutUint16(b[0:], c.Orig.Port)
-	binary.BigEndian.PutUint16(b[2:], c.Resp.Port)
-	binary.BigEndian.PutUint32(b[4:], c.OrigISN)
-	binary.BigEndian.PutUint32(b[8:], c.RespISN)
-	d := sha256.Sum256(b[:])
-	return hexOf([16]byte(d[:16]))
-}
-
-// hexOf is hex.EncodeToString, which allocates twice.
-func hexOf(b [16]byte) string {
-	var out [32]byte
-	hex.Encode(out[:], b[:])
-	return string(out[:])
+func (p *Endpoint) from(e *flow.Endpoint) {
+	p.Addr, p.Port, p.Bytes, p.Packets = e.Addr, e.Port, e.Bytes, e.Packets
 }
 
 // because adds reasons, each once.

@@ -61,6 +61,14 @@ var profiles = []profile{
 	{mesh: "istio", spiffe: istioSPIFFE}, // what others that follow its form are told from before
 }
 
+// controlPorts are the ports of all profiles' control planes.
+var controlPorts = func() (all []uint16) {
+	for i := range profiles {
+		all = append(all, profiles[i].ports...)
+	}
+	return all
+}()
+
 // is tells names by their first label; they have more.
 func is(labels ...string) func(string) bool {
 	return func(name string) bool {

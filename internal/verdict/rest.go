@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
@@ -41,15 +42,15 @@ func (j *Judge) Rest(c *flow.Conn, s *dissect.Session) *Rest {
 	r := &Rest{cut: lost(c, s) - c.Orig.Missed - c.Resp.Missed, Tail: s.Tail()}
 	r.peer.name, r.peer.set = s.Peer()
 	whole := *k
-	var info TLSInfo
 	if k.tls != nil {
-		info = *k.tls
+		info := &j.shared.info // which shared.of copies
+		*info = *k.tls
 		if n, err := hex.Decode(r.session[:], []byte(info.SessionHash)); err != nil || n != 0 && n != len(r.session) {
 			return nil // it is none that was made here
 		}
 		r.age = info.ClientAuthAge
 		info.SessionHash, info.ClientAuthAge = "", 0
-		whole.tls = &info
+		whole.tls = info
 	}
 	r.common = j.shared.of(&whole)
 	return r
@@ -79,8 +80,8 @@ func (r *Rest) Followed() bool {
 func (j *Judge) Held() int { return j.shared.held }
 
 // JudgeRest is Judge for a connection of whose session the rest is left.
-func (j *Judge) JudgeRest(c *flow.Conn, r *Rest, iface string, ended bool) Judged {
-	out := j.describe(c, iface, ended)
+func (j *Judge) JudgeRest(c *flow.Conn, r *Rest, iface string, ended bool) (out Judged) {
+	j.describe(&out, c, iface, ended)
 	out.MissedBytes += r.cut
 	k := &r.common.conclusion
 	out.Verdict, out.Protocol, out.Reasons, out.HTTP, out.Settled = k.verdict, k.protocol, k.reasons, k.http, true
@@ -119,6 +120,9 @@ type shared struct {
 	known   map[[16]byte]*common
 	held    int // bytes of those that rests have
 	scratch []byte
+	info    TLSInfo // the argument of of, in part
+	last    *common // that of returned, nil: nothing
+	text    []byte  // all that is in last
 }
 
 // common is a conclusion that rests have in common.
@@ -139,6 +143,20 @@ const maxShared = 1024
 // copy.
 func (s *shared) of(k *conclusion) *common {
 	s.scratch = k.appendTo(s.scratch[:0])
+	if s.last == nil || !bytes.Equal(s.scratch, s.text) { // mostly they come in a row
+		s.last = s.find(k)
+		s.text, s.scratch = s.scratch, s.text
+	}
+	kept := s.last
+	if kept.rests++; kept.rests == 1 {
+		s.held += kept.bytes
+	}
+	return kept
+}
+
+// find returns the conclusion that is equal to k, of which scratch holds all. It adds a copy
+// of k if there is none.
+func (s *shared) find(k *conclusion) *common {
 	sum := sha256.Sum256(s.scratch)
 	key := [16]byte(sum[:16])
 	kept := s.known[key]
@@ -148,9 +166,6 @@ func (s *shared) of(k *conclusion) *common {
 		}
 		kept = &common{conclusion: k.clone(), bytes: conclusionBytes + len(s.scratch)}
 		s.known[key] = kept
-	}
-	if kept.rests++; kept.rests == 1 {
-		s.held += kept.bytes
 	}
 	return kept
 }

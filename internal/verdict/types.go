@@ -67,7 +67,7 @@ type Judged struct {
 	NAT         Endpoint // destination.nat: where a REDIRECT on lo really sent it; Addr invalid otherwise
 	MissedStart bool
 	MissedBytes uint64
-	FlowHash    string // meshtls.flow_hash, empty where a start was missed
+	FlowHash    FlowHash // meshtls.flow_hash, zero where a start was missed
 
 	Direction string // network.direction: "ingress", "egress", "internal", empty if unknown
 	Scope     string // "wire" or "pod"
