@@ -44,8 +44,8 @@ test-stress: ## `make test` next to BUSY (8) busy processes of the same priority
 	tools/stress.sh $(BUSY) $(MAKE) test TESTFLAGS='-count=1 $(TESTFLAGS)'
 
 # Packages whose tests neither capture, nor start a broker or a server: some of them are slow, none saturates the machine.
-PURE := ./bench ./demo/... ./image/... ./internal/dissect ./internal/finding ./internal/flow ./internal/imports ./internal/inject \
-	./internal/report ./internal/variables ./internal/verdict ./schema/... ./test/compare ./test/tlslab/...
+PURE := ./bench ./demo/... ./image/... ./internal/buffer ./internal/dissect ./internal/finding ./internal/flow ./internal/imports ./internal/inject \
+	./internal/ownsockets ./internal/report ./internal/variables ./internal/verdict ./schema/... ./test/compare ./test/tlslab/...
 
 pure: ## vet, and the tests of the packages that need nothing but Go: a minute or two
 	$(GO) vet ./...

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 )
@@ -65,7 +66,7 @@ func check(ctx context.Context, args, environ []string, std streams) error {
 		list.step("write", found, err)
 	}
 	if s.SpoolDir != "" {
-		list.step("spool", s.SpoolDir, sink.CheckSpool(s.SpoolDir, "TAP_SPOOL_DIR"))
+		list.step("spool", s.SpoolDir, buffer.CheckSpool(s.SpoolDir, "TAP_SPOOL_DIR"))
 	}
 	return list.result()
 }

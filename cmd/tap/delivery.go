@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
@@ -64,7 +65,7 @@ func (s *settings) setSink() error {
 		}
 	}
 	if s.SpoolDir != "" {
-		s.kafka.Spool = &sink.SpoolConfig{Dir: s.SpoolDir, MaxBytes: int64(s.SpoolMax)}
+		s.kafka.Spool = &buffer.SpoolConfig{Dir: s.SpoolDir, MaxBytes: int64(s.SpoolMax)}
 	}
 	return nil
 }
@@ -89,20 +90,20 @@ func (s *settings) identity() finding.Identity {
 }
 
 // message is a record as the sink takes it.
-func message(r finding.Record) sink.Message {
-	return sink.Message{Dataset: r.Dataset, ID: r.ID, Key: r.Key, Value: r.Value, Time: time.Unix(0, r.Time)}
+func message(r finding.Record) buffer.Message {
+	return buffer.Message{Dataset: r.Dataset, ID: r.ID, Key: r.Key, Value: r.Value, Time: time.Unix(0, r.Time)}
 }
 
 // newPublisher makes the sink. An error is one of the settings.
 func (t *tap) newPublisher(std streams) (publisher, error) {
 	if t.noSink != "" {
-		return newNowhere(t.noSink), nil
+		return newDiscard(t.noSink), nil
 	}
 	if !t.publishToKafka {
 		if t.SpoolDir != "" {
 			t.log.Warn("records for standard output are not spooled", "see", "TAP_SPOOL_DIR")
 		}
-		return sink.NewLines(std.out, sink.LinesConfig{}), nil
+		return sink.NewJSONLines(std.out, sink.JSONLinesConfig{}), nil
 	}
 	cfg := t.kafka
 	cfg.Sockets, cfg.Log = t.sockets, t.log

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 )
@@ -41,7 +42,7 @@ func TestSinkSettings(t *testing.T) {
 	if !slices.Equal(k.Brokers, []string{"a:9092", "[2001:db8::1]:9093"}) || k.FindingsTopic != "tap.shop.findings" || k.PostureTopic != "meshtls-tap.posture" {
 		t.Errorf("brokers and topics: %+v", k)
 	}
-	if k.SASL.TokenFile != "/token" || *k.Spool != (sink.SpoolConfig{Dir: "/spool", MaxBytes: 64 << 20}) || k.BatchSize != 50 || k.BatchBytes != 1<<20 || k.Seed != "7e1a" || k.Spread != time.Minute {
+	if k.SASL.TokenFile != "/token" || *k.Spool != (buffer.SpoolConfig{Dir: "/spool", MaxBytes: 64 << 20}) || k.BatchSize != 50 || k.BatchBytes != 1<<20 || k.Seed != "7e1a" || k.Spread != time.Minute {
 		t.Errorf("%+v %+v %+v", k, k.SASL, k.Spool)
 	}
 	for _, bad := range []string{"TAP_SPOOL_MAX=big", "TAP_KAFKA_BATCH_BYTES=0"} {
@@ -55,10 +56,10 @@ func TestSinkSettings(t *testing.T) {
 // lossy is a publisher that drops what it likes.
 type lossy struct {
 	status sink.Status
-	got    []sink.Message
+	got    []buffer.Message
 }
 
-func (l *lossy) Put(m sink.Message) bool                     { l.got = append(l.got, m); return true }
+func (l *lossy) Put(m buffer.Message) bool                   { l.got = append(l.got, m); return true }
 func (l *lossy) Status() sink.Status                         { return l.status }
 func (l *lossy) Close(context.Context) (left int, err error) { return 0, nil }
 
@@ -74,7 +75,7 @@ func TestDropsAreTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	tap.publisher.Close(t.Context())
-	l := &lossy{status: sink.Status{Dropped: map[string]uint64{sink.Flow: 40, sink.Posture: 2}, Reasons: map[string]uint64{sink.DropQueueFull: 42}}}
+	l := &lossy{status: sink.Status{Stats: buffer.Stats{Dropped: map[string]uint64{buffer.Flow: 40, buffer.Posture: 2}, Reasons: map[string]uint64{"queue_full": 42}}}}
 	tap.publisher = l
 	now := time.Now()
 	var lost drops
@@ -83,7 +84,7 @@ func TestDropsAreTold(t *testing.T) {
 		now = now.Add(after)
 		lost.tell(tap, now)
 		// This tap captures nothing, which is a finding.
-		l.got = slices.DeleteFunc(l.got, func(m sink.Message) bool { return m.Dataset != finding.DatasetTap })
+		l.got = slices.DeleteFunc(l.got, func(m buffer.Message) bool { return m.Dataset != finding.DatasetTap })
 		if len(l.got) != want {
 			t.Errorf("%d records, want %d", len(l.got), want)
 		}
@@ -100,7 +101,7 @@ func TestDropsAreTold(t *testing.T) {
 		t.Errorf("%s", l.got[0].Value)
 	}
 	tell(2*time.Minute, 1)
-	l.status.Dropped[sink.Flow]++
+	l.status.Dropped[buffer.Flow]++
 	tell(2*time.Second, 2)
 	if errs.Reset(); tap.flush() != nil || !strings.Contains(errs.String(), "level=WARN msg=stopped") || !strings.Contains(errs.String(), "records_dropped=43") {
 		t.Errorf("at the end: %s", &errs)

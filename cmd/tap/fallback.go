@@ -5,7 +5,6 @@ import (
 	"maps"
 	"strings"
 
-	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
@@ -46,7 +45,7 @@ func fallBack(environ []string) (settings, error) {
 // giveUp notes that a value cannot be used, and what that comes to.
 func (s *settings) giveUp(u *variables.Unusable) {
 	result := "it is left out"
-	if u.Name == "TAP_SINK" || u.Name == sink.SettingTLS && s.publishToKafka {
+	if u.Name == "TAP_SINK" || u.Name == "TAP_KAFKA_TLS" && s.publishToKafka {
 		s.noSink = u.Error()
 		result = "nothing is published"
 	} else if value := inForce(u.Name); value != "" {

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
-	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
@@ -30,10 +30,10 @@ func inAnyCase(t *testing.T, environ ...string) *tap {
 func TestFallBack(t *testing.T) {
 	const kafka, broker = "TAP_SINK=kafka", "TAP_KAFKA_BROKERS=kafka:9092"
 	for _, c := range []struct {
-		environ []string
-		fault   string // a part of the first; empty: none
-		nowhere bool   // nothing is published
-		check   func(*tap) bool
+		environ  []string
+		fault    string // a part of the first; empty: none
+		discards bool   // nothing is published
+		check    func(*tap) bool
 	}{
 		{nil, "", false, func(t *tap) bool { return len(t.faults) == 0 }},
 		{[]string{"TAP_WINDOW=soon"}, "TAP_WINDOW=soon: expected a duration such as 10m; 10m is in force", false, func(t *tap) bool { return t.Window == 10*time.Minute }},
@@ -64,7 +64,7 @@ func TestFallBack(t *testing.T) {
 			if (c.fault == "") != (len(made.faults) == 0) || !strings.Contains(strings.Join(made.faults, "\n"), c.fault) {
 				t.Errorf("faults %q, want %q", made.faults, c.fault)
 			}
-			if _, nowhere := made.publisher.(*nowhere); nowhere != c.nowhere {
+			if _, discards := made.publisher.(*discard); discards != c.discards {
 				t.Errorf("the sink is a %T", made.publisher)
 			}
 			if c.check != nil && !c.check(made) {
@@ -96,14 +96,14 @@ func TestFallBackOfEverything(t *testing.T) {
 	}
 }
 
-// TestNowhere: what is dropped is counted.
-func TestNowhere(t *testing.T) {
-	n := newNowhere("why")
-	if n.Put(sink.Message{Dataset: sink.Finding}) {
+// TestDiscard: what is dropped is counted.
+func TestDiscard(t *testing.T) {
+	n := newDiscard("why")
+	if n.Put(buffer.Message{Dataset: buffer.Finding}) {
 		t.Error("it took a record")
 	}
 	s := n.Status()
-	if s.OK || !s.Down || s.Reason != "why" || s.Dropped[sink.Finding] != 1 || s.Reasons["no_sink"] != 1 {
+	if s.OK || !s.Down || s.Reason != "why" || s.Dropped[buffer.Finding] != 1 || s.Reasons["no_sink"] != 1 {
 		t.Errorf("%+v", s)
 	}
 	if left, err := n.Close(t.Context()); left != 0 || err != nil {

@@ -16,8 +16,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/ownsockets"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
@@ -25,7 +27,7 @@ import (
 
 // publisher is where records go.
 type publisher interface {
-	Put(m sink.Message) bool
+	Put(m buffer.Message) bool
 	Status() sink.Status
 	Close(ctx context.Context) (left int, err error)
 }
@@ -41,7 +43,7 @@ type tap struct {
 	settings
 	streams   streams
 	log       *slog.Logger
-	sockets   *sink.Sockets
+	sockets   *ownsockets.Sockets
 	publisher publisher
 	pipeline  *pipeline
 	taps      []*interfaceTap
@@ -152,7 +154,7 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 // newTap wires the stages. An error is one of the settings.
 func newTap(s settings, std streams) (*tap, error) {
 	t := &tap{
-		settings: s, streams: std, sockets: &sink.Sockets{}, begun: time.Now(), created: networkCreated(time.Now()), older: establishedConnections(),
+		settings: s, streams: std, sockets: &ownsockets.Sockets{}, begun: time.Now(), created: networkCreated(time.Now()), older: establishedConnections(),
 		log: slog.New(slog.NewTextHandler(std.err, &slog.HandlerOptions{Level: s.LogLevel})),
 		all: slices.Contains(s.Interfaces, everyInterface),
 	}

@@ -10,23 +10,23 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// Admin looks at what a Kafka sink needs, and makes topics. Its errors are the one-line
-// reasons of Status, with the setting to look at. Close it.
+// Admin checks what a Kafka sink needs, and creates topics. Its errors are one-line reasons
+// as in Status, with the setting to look at. End it with Close.
 type Admin struct{ *client }
 
-// NewAdmin checks cfg as NewKafka does. It connects when it is first asked.
+// NewAdmin checks cfg as NewKafka does. It connects at the first request.
 func NewAdmin(cfg KafkaConfig) (*Admin, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	return &Admin{newClient(cfg, cfg.topics())}, nil
+	return &Admin{newClient(cfg, cfg.topicNames())}, nil
 }
 
 // Close ends all connections.
 func (a *Admin) Close() { a.close() }
 
-// within ends what is asked of the brokers when ctx is done.
+// within ends all requests when ctx is done.
 func (a *Admin) within(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, a.close)
 }
@@ -37,16 +37,16 @@ func (a *Admin) explain(err error, topic string) error {
 		return nil
 	}
 	if a.life.Err() != nil {
-		return errors.New(a.say("no answer in time"))
+		return errors.New(a.reasonf("no answer in time"))
 	}
 	return errors.New(a.diagnose(err, topic).reason)
 }
 
-// Reach connects to the brokers, with TLS and login as they are set, and says what it
+// Reach connects to the brokers, with TLS and login as configured, and describes what it
 // found.
 func (a *Admin) Reach(ctx context.Context) (found string, err error) {
 	defer a.within(ctx)()
-	m, err := a.to().Metadata(a.life, &kafka.MetadataRequest{Topics: []string{a.cfg.PostureTopic}})
+	m, err := a.api().Metadata(a.life, &kafka.MetadataRequest{Topics: []string{a.cfg.PostureTopic}})
 	if err != nil {
 		return "", a.explain(err, a.cfg.PostureTopic)
 	}
@@ -63,20 +63,20 @@ func (a *Admin) Reach(ctx context.Context) (found string, err error) {
 	return found, nil
 }
 
-// Topic is a topic as it is, or as it should be made.
+// Topic is a topic as it is, or as it is to be created.
 type Topic struct {
 	Name       string
 	Partitions int
-	Replicas   int               // of each partition; to make one: 0 is the brokers' default
-	InSync     int               // of them, the fewest that a partition has in sync
-	Config     map[string]string // nil: the brokers do not tell this client
+	Replicas   int               // of each partition; to create one: 0 is the brokers' default
+	InSync     int               // replicas that are in sync, of the partition that has the fewest
+	Config     map[string]string // nil: this client may not ask for it
 }
 
-// Topic looks at a topic.
+// Topic describes a topic.
 func (a *Admin) Topic(ctx context.Context, name string) (Topic, error) {
 	defer a.within(ctx)()
 	t := Topic{Name: name}
-	m, err := a.to().Metadata(a.life, &kafka.MetadataRequest{Topics: []string{name}})
+	m, err := a.api().Metadata(a.life, &kafka.MetadataRequest{Topics: []string{name}})
 	if err == nil && (len(m.Topics) != 1 || m.Topics[0].Name != name) {
 		err = kafka.UnknownTopicOrPartition
 	}
@@ -99,7 +99,7 @@ func (a *Admin) Topic(ctx context.Context, name string) (Topic, error) {
 
 // config returns a topic's settings, nil where they may not be asked for.
 func (a *Admin) config(topic string) map[string]string {
-	r, err := a.to().DescribeConfigs(a.life, &kafka.DescribeConfigsRequest{
+	r, err := a.api().DescribeConfigs(a.life, &kafka.DescribeConfigsRequest{
 		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}},
 	})
 	if err != nil || len(r.Resources) != 1 || r.Resources[0].Error != nil {
@@ -112,14 +112,14 @@ func (a *Admin) config(topic string) map[string]string {
 	return out
 }
 
-// MayWrite asks whether records may be written to a topic, and writes none. Brokers that
-// are not Apache's may not know: what they do not refuse is no error.
+// MayWrite checks whether records may be written to a topic, and writes none. It returns an
+// error only if the broker refuses; those that are not Apache's may not check.
 func (a *Admin) MayWrite(ctx context.Context, topic string) error {
 	defer a.within(ctx)()
 	return a.explain(a.mayWrite(topic), topic)
 }
 
-// Create makes a topic.
+// Create creates a topic.
 func (a *Admin) Create(ctx context.Context, t Topic) error {
 	defer a.within(ctx)()
 	c := kafka.TopicConfig{Topic: t.Name, NumPartitions: t.Partitions, ReplicationFactor: t.Replicas}
@@ -129,15 +129,15 @@ func (a *Admin) Create(ctx context.Context, t Topic) error {
 	for name, value := range t.Config {
 		c.ConfigEntries = append(c.ConfigEntries, kafka.ConfigEntry{ConfigName: name, ConfigValue: value})
 	}
-	r, err := a.to().CreateTopics(a.life, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{c}})
+	r, err := a.api().CreateTopics(a.life, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{c}})
 	if err == nil {
 		err = r.Errors[t.Name]
 	}
 	if errors.Is(err, kafka.TopicAuthorizationFailed) || errors.Is(err, kafka.ClusterAuthorizationFailed) {
-		return errors.New(a.say("not authorized to create topic %q: grant Create on it, or see %s", t.Name, a.cfg.name(a.userSetting())))
+		return errors.New(a.reasonf("not authorized to create topic %q: grant Create on it, or see %s", t.Name, a.userSetting()))
 	}
 	if code, ok := errors.AsType[kafka.Error](err); ok && code != kafka.UnknownTopicOrPartition {
-		return errors.New(a.say("topic %q: %v", t.Name, err))
+		return errors.New(a.reasonf("topic %q: %v", t.Name, err))
 	}
 	return a.explain(err, t.Name)
 }

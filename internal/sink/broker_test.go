@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
@@ -55,11 +56,18 @@ func (b *broker) readAll(cfg KafkaConfig) []record {
 	return b.Read(cfg.FindingsTopic, cfg.PostureTopic, cfg.FlowsTopic)
 }
 
-// sample is a record as the tap makes them, near enough.
-func sample(dataset string, n int) Message {
+// sample returns a record much like the tap's.
+func sample(dataset string, n int) buffer.Message {
 	id := fmt.Sprintf("%s-%d", dataset, n)
-	return Message{
+	return buffer.Message{
 		Dataset: dataset, ID: id, Key: fmt.Sprintf("edge-%d", n%7), Time: time.Now().Truncate(time.Millisecond),
 		Value: fmt.Appendf(nil, `{"event":{"id":%q,"dataset":%q,"sequence":%d},"message":"é \"quoted\""}`, id, dataset, n),
 	}
+}
+
+func sum(m map[string]uint64) (n uint64) {
+	for _, v := range m {
+		n += v
+	}
+	return n
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// client is a connection to the brokers, and what its faults mean.
+// client has the connections to the brokers, and explains their errors.
 type client struct {
 	cfg       KafkaConfig
 	dialer    *dialer
@@ -41,8 +41,8 @@ func newClient(cfg KafkaConfig, topics []string) *client {
 	return c
 }
 
-// openly reports whether a password or token goes over the wire in clear.
-func (c *client) openly() bool {
+// sendsSecretUnencrypted reports whether a password or token is sent without TLS.
+func (c *client) sendsSecretUnencrypted() bool {
 	s := c.cfg.SASL
 	return s != nil && c.cfg.TLS == nil && (s.bearer() || strings.EqualFold(s.Mechanism, "plain"))
 }
@@ -54,14 +54,14 @@ func (c *client) close() {
 	c.dialer.closeAll()
 }
 
-// to returns what sends requests to the brokers.
-func (c *client) to() *kafka.Client {
+// api returns a client for requests to the brokers.
+func (c *client) api() *kafka.Client {
 	return &kafka.Client{Addr: kafka.TCP(c.cfg.Brokers...), Transport: c.transport}
 }
 
-// exists asks for a topic.
+// exists returns an error if a topic does not exist.
 func (c *client) exists(topic string) error {
-	r, err := c.to().Metadata(c.life, &kafka.MetadataRequest{Topics: []string{topic}})
+	r, err := c.api().Metadata(c.life, &kafka.MetadataRequest{Topics: []string{topic}})
 	if err != nil {
 		return err
 	}
@@ -73,11 +73,11 @@ func (c *client) exists(topic string) error {
 	return kafka.UnknownTopicOrPartition
 }
 
-// mayWrite asks the leader of a topic's first partition to write nothing. Apache Kafka
-// looks at who asks before it looks at what, and has no other way to ask. Only what
-// surely means that a record could not be written either is an error.
+// mayWrite asks the leader of a topic's first partition to write an empty record set. Apache
+// Kafka checks authorization first, and has no other request for that. Only responses that
+// certainly refuse records too are errors.
 func (c *client) mayWrite(topic string) error {
-	r, err := c.to().RawProduce(c.life, &kafka.RawProduceRequest{
+	r, err := c.api().RawProduce(c.life, &kafka.RawProduceRequest{
 		Topic: topic, RequiredAcks: kafka.RequireAll,
 		RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(make([]byte, 4))}, // a length of 0
 	})

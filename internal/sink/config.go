@@ -5,36 +5,37 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
+	"github.com/meshtls-tap/meshtls-tap/internal/ownsockets"
 )
 
-// The settings as errors and reasons name them: the tap's environment variables. A caller
-// with other names for them gives KafkaConfig.Names.
+// The tap's environment variables, as errors and reasons name them.
 const (
-	SettingBrokers       = "TAP_KAFKA_BROKERS"
-	SettingTopic         = "TAP_KAFKA_TOPIC"
-	SettingPostureTopic  = "TAP_KAFKA_POSTURE_TOPIC"
-	SettingFlowsTopic    = "TAP_KAFKA_FLOWS_TOPIC"
-	SettingCompression   = "TAP_KAFKA_COMPRESSION"
-	SettingBatchTimeout  = "TAP_KAFKA_BATCH_TIMEOUT"
-	SettingBatchSize     = "TAP_KAFKA_BATCH_SIZE"
-	SettingBatchBytes    = "TAP_KAFKA_BATCH_BYTES"
-	SettingTLS           = "TAP_KAFKA_TLS"
-	SettingTLSCAFile     = "TAP_KAFKA_TLS_CA_FILE"
-	SettingTLSCertFile   = "TAP_KAFKA_TLS_CERT_FILE"
-	SettingTLSKeyFile    = "TAP_KAFKA_TLS_KEY_FILE"
-	SettingTLSServerName = "TAP_KAFKA_TLS_SERVER_NAME"
-	SettingSASLMechanism = "TAP_KAFKA_SASL_MECHANISM"
-	SettingSASLUsername  = "TAP_KAFKA_SASL_USERNAME"
-	SettingSASLPassword  = "TAP_KAFKA_SASL_PASSWORD"
-	SettingSASLFile      = "TAP_KAFKA_SASL_PASSWORD_FILE"
-	SettingSASLTokenFile = "TAP_KAFKA_SASL_TOKEN_FILE"
-	SettingSpoolDir      = "TAP_SPOOL_DIR"
+	settingBrokers       = "TAP_KAFKA_BROKERS"
+	settingTopic         = "TAP_KAFKA_TOPIC"
+	settingPostureTopic  = "TAP_KAFKA_POSTURE_TOPIC"
+	settingFlowsTopic    = "TAP_KAFKA_FLOWS_TOPIC"
+	settingCompression   = "TAP_KAFKA_COMPRESSION"
+	settingBatchTimeout  = "TAP_KAFKA_BATCH_TIMEOUT"
+	settingBatchSize     = "TAP_KAFKA_BATCH_SIZE"
+	settingBatchBytes    = "TAP_KAFKA_BATCH_BYTES"
+	settingTLS           = "TAP_KAFKA_TLS"
+	settingTLSCAFile     = "TAP_KAFKA_TLS_CA_FILE"
+	settingTLSCertFile   = "TAP_KAFKA_TLS_CERT_FILE"
+	settingTLSKeyFile    = "TAP_KAFKA_TLS_KEY_FILE"
+	settingTLSServerName = "TAP_KAFKA_TLS_SERVER_NAME"
+	settingSASLMechanism = "TAP_KAFKA_SASL_MECHANISM"
+	settingSASLUsername  = "TAP_KAFKA_SASL_USERNAME"
+	settingSASLPassword  = "TAP_KAFKA_SASL_PASSWORD"
+	settingSASLFile      = "TAP_KAFKA_SASL_PASSWORD_FILE"
+	settingSASLTokenFile = "TAP_KAFKA_SASL_TOKEN_FILE"
+	settingSpoolDir      = "TAP_SPOOL_DIR"
 )
 
 // KafkaConfig says where records go and how. Only Brokers must be given.
@@ -55,31 +56,30 @@ type KafkaConfig struct {
 	ClientID     string        // default meshtls-tap
 	Schema       string        // value of the header "schema"; default 1
 
-	QueueRecords int // see NewQueue
+	QueueRecords int // in memory at most; see buffer.Config
 	QueueBytes   int
 
-	Spool *SpoolConfig // nil: records wait in memory alone
+	Spool *buffer.SpoolConfig // nil: records wait in memory alone
 
-	// A fleet must not storm the brokers. Seed tells this sink from others (the pod's UID):
-	// its share of Spread is when it tries again after it could not connect for seconds
-	// (sooner while an alert waits), and a twelfth of that is when it connects at first.
-	// 0 spreads nothing.
+	// Seed (the pod's UID) gives this sink a moment of its own in every Spread, so that the
+	// taps of a fleet do not connect together: it retries at that moment once it could not
+	// connect for some seconds, sooner while an alert waits. The first connection is delayed
+	// within a twelfth of Spread. A Spread of 0 delays nothing.
 	Seed   string
 	Spread time.Duration
 
-	Sockets *Sockets // gets to know the sink's own connections; nil: nobody asks
+	Sockets *ownsockets.Sockets // dials the sink's connections; nil: the sink has its own
 
 	// Waits between attempts: from MinBackoff (200 ms) doubling to MaxBackoff (10 s) where
-	// the fault may pass by itself, SlowBackoff (30 s) where somebody has to change
-	// something. Each is spread by up to a half either way.
+	// the error may pass by itself, SlowBackoff (30 s) where somebody has to change
+	// something. Each wait varies by up to a half either way.
 	MinBackoff, MaxBackoff, SlowBackoff time.Duration
 
 	// IOTimeout is how long an answer of the broker may take (30 s). A broker that is
-	// slower than that may have kept what is then sent again.
+	// slower than that may have stored records that are then sent again.
 	IOTimeout time.Duration
 
-	Log   *slog.Logger      // told of each change of Status once; nil: nobody is
-	Names map[string]string // from a Setting constant to the caller's name of it
+	Log *slog.Logger // reports each change of Status once; nil: none
 }
 
 // TLSConfig is how to speak TLS (1.2 or newer) to the brokers. Files are read again for
@@ -95,19 +95,12 @@ type TLSConfig struct {
 type SASLConfig struct {
 	Mechanism    string // plain, scram-sha-256, scram-sha-512 or oauthbearer
 	Username     string
-	Password     string // or
+	Password     string // either Password or PasswordFile
 	PasswordFile string // read again for each connection; one line break at its end is dropped
 	TokenFile    string // of oauthbearer, in place of the three above; read again for each connection
 }
 
 func (s *SASLConfig) bearer() bool { return strings.EqualFold(s.Mechanism, "oauthbearer") }
-
-// topics returns the names of the topics, each once.
-func (c *KafkaConfig) topics() []string {
-	all := []string{c.FindingsTopic, c.PostureTopic, c.FlowsTopic}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
 
 // withDefaults returns the configuration with its zero values filled in.
 func (c KafkaConfig) withDefaults() KafkaConfig {
@@ -125,7 +118,7 @@ func (c KafkaConfig) withDefaults() KafkaConfig {
 	def(&c.SlowBackoff, 30*time.Second)
 	def(&c.IOTimeout, 30*time.Second)
 	if c.Sockets == nil {
-		c.Sockets = &Sockets{}
+		c.Sockets = &ownsockets.Sockets{}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -140,52 +133,44 @@ func def[T comparable](v *T, value T) {
 	}
 }
 
-// name returns what the caller calls a setting.
-func (c *KafkaConfig) name(setting string) string {
-	if n, ok := c.Names[setting]; ok {
-		return n
-	}
-	return setting
-}
-
-// check returns the first fault as one line that names the setting, its value and what
-// was expected. Files are not looked at: they may come later.
+// check returns the first error as one line that names the setting, its value and what was
+// expected. It does not read files: they may come later.
 func (c *KafkaConfig) check() error {
-	fault := func(setting, value, expected string) error {
-		return fmt.Errorf("%s: %q: expected %s", c.name(setting), value, expected)
+	invalid := func(setting, value, expected string) error {
+		return fmt.Errorf("%s: %q: expected %s", setting, value, expected)
 	}
 	if len(c.Brokers) == 0 {
-		return fault(SettingBrokers, "", "a list of host:port")
+		return invalid(settingBrokers, "", "a list of host:port")
 	}
 	for _, b := range c.Brokers {
 		if !validBroker(b) {
-			return fault(SettingBrokers, b, "host:port, such as kafka.example.org:9092 or [2001:db8::1]:9092")
+			return invalid(settingBrokers, b, "host:port, such as kafka.example.org:9092 or [2001:db8::1]:9092")
 		}
 	}
 	for setting, topic := range map[string]string{
-		SettingTopic: c.FindingsTopic, SettingPostureTopic: c.PostureTopic, SettingFlowsTopic: c.FlowsTopic,
+		settingTopic: c.FindingsTopic, settingPostureTopic: c.PostureTopic, settingFlowsTopic: c.FlowsTopic,
 	} {
 		if !validTopic(topic) {
-			return fault(setting, topic, "1 to 249 of a-z A-Z 0-9 . _ -")
+			return invalid(setting, topic, "1 to 249 of a-z A-Z 0-9 . _ -")
 		}
 	}
 	if _, ok := codec(c.Compression); !ok {
-		return fault(SettingCompression, c.Compression, "zstd, lz4, snappy, gzip or none")
+		return invalid(settingCompression, c.Compression, "zstd, lz4, snappy, gzip or none")
 	}
 	switch {
 	case c.BatchTimeout < 0:
-		return fault(SettingBatchTimeout, c.BatchTimeout.String(), "a duration such as 100ms")
+		return invalid(settingBatchTimeout, c.BatchTimeout.String(), "a duration such as 100ms")
 	case c.BatchSize < 0:
-		return fault(SettingBatchSize, strconv.Itoa(c.BatchSize), "a number of records from 1 on")
+		return invalid(settingBatchSize, strconv.Itoa(c.BatchSize), "a number of records from 1 on")
 	case c.BatchBytes < 0:
-		return fault(SettingBatchBytes, strconv.Itoa(c.BatchBytes), "a number of bytes from 1 on")
+		return invalid(settingBatchBytes, strconv.Itoa(c.BatchBytes), "a number of bytes from 1 on")
 	}
 	return errors.Join(c.checkTLS(), c.checkSASL())
 }
 
 func (c *KafkaConfig) checkTLS() error {
 	if c.TLS != nil && (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
-		return fmt.Errorf("%s and %s: expected both or none", c.name(SettingTLSCertFile), c.name(SettingTLSKeyFile))
+		return fmt.Errorf("%s and %s: expected both or none", settingTLSCertFile, settingTLSKeyFile)
 	}
 	return nil
 }
@@ -196,19 +181,19 @@ func (c *KafkaConfig) checkSASL() error {
 		return nil
 	}
 	if _, ok := mechanisms()[strings.ToLower(s.Mechanism)]; !ok {
-		return fmt.Errorf("%s: %q: expected plain, scram-sha-256, scram-sha-512 or oauthbearer", c.name(SettingSASLMechanism), s.Mechanism)
+		return fmt.Errorf("%s: %q: expected plain, scram-sha-256, scram-sha-512 or oauthbearer", settingSASLMechanism, s.Mechanism)
 	}
 	if s.bearer() {
 		if s.TokenFile == "" {
-			return fmt.Errorf("%s: expected a file, as %s is oauthbearer", c.name(SettingSASLTokenFile), c.name(SettingSASLMechanism))
+			return fmt.Errorf("%s: expected a file, as %s is oauthbearer", settingSASLTokenFile, settingSASLMechanism)
 		}
 		return nil
 	}
 	if s.Username == "" {
-		return fmt.Errorf("%s: expected a name, as %s is set", c.name(SettingSASLUsername), c.name(SettingSASLMechanism))
+		return fmt.Errorf("%s: expected a name, as %s is set", settingSASLUsername, settingSASLMechanism)
 	}
 	if (s.Password == "") == (s.PasswordFile == "") {
-		return fmt.Errorf("%s and %s: expected one of them", c.name(SettingSASLPassword), c.name(SettingSASLFile))
+		return fmt.Errorf("%s and %s: expected one of them", settingSASLPassword, settingSASLFile)
 	}
 	return nil
 }

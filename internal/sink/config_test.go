@@ -26,9 +26,6 @@ func TestKafkaConfigErrors(t *testing.T) {
 		{"user", sasl(SASLConfig{Mechanism: "plain", Password: "p"}), `TAP_KAFKA_SASL_USERNAME: expected a name`},
 		{"no password", sasl(SASLConfig{Mechanism: "plain", Username: "u"}), `TAP_KAFKA_SASL_PASSWORD and TAP_KAFKA_SASL_PASSWORD_FILE`},
 		{"two passwords", sasl(SASLConfig{Mechanism: "plain", Username: "u", Password: "p", PasswordFile: "f"}), `expected one of them`},
-		{"other names", func(c *KafkaConfig) {
-			c.Brokers, c.Names = nil, map[string]string{SettingBrokers: "--brokers"}
-		}, `--brokers: "": expected`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cfg := KafkaConfig{Brokers: []string{"127.0.0.1:9092", "[2001:db8::1]:9092"}}

@@ -11,11 +11,13 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/ownsockets"
 )
 
 // dialer makes the connections of one Kafka sink and can end them all.
 type dialer struct {
-	sockets *Sockets
+	sockets *ownsockets.Sockets
 	tls     *TLSConfig // nil: none
 	limit   time.Duration
 
@@ -60,7 +62,7 @@ func (d *dialer) seen() *tls.ConnectionState {
 	return d.last
 }
 
-// errConnect is a failure before the broker was spoken to.
+// errConnect is a failure before anything was sent to the broker.
 type errConnect struct {
 	address string
 	tls     bool // in the TLS handshake rather than in TCP
@@ -79,7 +81,7 @@ type errFile struct {
 func (e *errFile) Error() string { return e.err.Error() }
 func (e *errFile) Unwrap() error { return e.err }
 
-// dial connects and does the TLS handshake; it stands in kafka.Transport.Dial.
+// dial connects and does the TLS handshake; see kafka.Transport.Dial.
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if d.shuns(address) {
 		return nil, &errConnect{address: address, err: errSilent}
@@ -132,19 +134,19 @@ func (t *TLSConfig) load() (*tls.Config, error) {
 	if t.CAFile != "" {
 		pem, err := os.ReadFile(t.CAFile)
 		if err != nil {
-			return nil, &errFile{SettingTLSCAFile, err}
+			return nil, &errFile{settingTLSCAFile, err}
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, &errFile{SettingTLSCAFile, fmt.Errorf("%s holds no PEM certificate", t.CAFile)}
+			return nil, &errFile{settingTLSCAFile, fmt.Errorf("%s holds no PEM certificate", t.CAFile)}
 		}
 	}
 	if t.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 		if err != nil {
-			setting := SettingTLSCertFile
+			setting := settingTLSCertFile
 			if p, ok := errors.AsType[*os.PathError](err); ok && p.Path == t.KeyFile {
-				setting = SettingTLSKeyFile
+				setting = settingTLSKeyFile
 			}
 			return nil, &errFile{setting, err}
 		}

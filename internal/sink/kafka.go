@@ -8,23 +8,26 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 )
 
-// Kafka sends records to topics, for as long as it takes: acknowledged by all in-sync
-// replicas, in batches, from one goroutine. It begins to connect when it is made and
-// needs no broker for that. A topic that cannot be written to does not hold up the others.
-// No attempt is cut short but by Close: a request given up may have been delivered, and
-// repeating it makes duplicates.
+// Kafka sends records to topics until all in-sync replicas acknowledge them, in batches, from
+// one goroutine. It begins to connect when it is made, and needs no broker for that. A topic
+// that cannot be written to does not delay the others. Only Close interrupts an attempt: an
+// abandoned request may have been delivered, and repeating it makes duplicates.
 type Kafka struct {
 	*client
-	queue                    backlog
+	buffer                   *buffer.Buffer
 	writer                   *kafka.Writer
-	lanes                    []*lane
+	topics                   []*topic
 	batchRecords, batchBytes int // of one batch at most
 
-	cluster health // of what concerns all topics; its times belong to run
-	files   string // the state of the secrets before the attempt that failed last, which they may be to blame for
-	tried   string // the same before the attempt that goes on
+	cluster health // of all topics together; its times belong to run
+
+	// States of the secret files, as secrets returns them: before the last failed attempt,
+	// which they may have caused, and before the current attempt.
+	failedSecrets, currentSecrets string
 
 	closing chan struct{} // closed when Close begins
 	once    sync.Once
@@ -48,26 +51,25 @@ func NewKafka(cfg KafkaConfig) (*Kafka, error) {
 		return nil, err
 	}
 	k := &Kafka{
-		queue:   backlog{Queue: NewQueue(cfg.QueueRecords, cfg.QueueBytes)},
+		buffer: buffer.New(buffer.Config{
+			Records: cfg.QueueRecords, Bytes: cfg.QueueBytes, Spool: cfg.Spool, Setting: settingSpoolDir, Log: cfg.Log,
+		}),
 		closing: make(chan struct{}), done: make(chan struct{}), since: time.Now(),
 	}
-	k.batchRecords, k.batchBytes = k.queue.batch(cfg.BatchSize, partitionsAtOnce*cfg.BatchBytes)
-	k.lanes = lanesOf(&cfg, k.batchRecords)
-	k.client = newClient(cfg, cfg.topics())
-	k.reason = k.say("connecting")
+	k.batchRecords, k.batchBytes = k.buffer.BatchLimits(cfg.BatchSize, partitionsAtOnce*cfg.BatchBytes)
+	k.topics = topicsOf(&cfg, k.batchRecords)
+	k.client = newClient(cfg, cfg.topicNames())
+	k.reason = k.reasonf("connecting")
 	k.writer = k.newWriter()
 	k.cluster.notBefore = time.Now().Add(k.startDelay())
-	if k.openly() {
-		cfg.Log.Warn("the Kafka password or token goes over the wire in clear", "see", cfg.name(SettingTLS))
-	}
-	if cfg.Spool != nil {
-		k.queue.spool = newSpool(*cfg.Spool, k.queue.Queue, cfg.name(SettingSpoolDir), cfg.Log)
+	if k.sendsSecretUnencrypted() {
+		cfg.Log.Warn("the Kafka password or token goes over the wire in clear", "see", settingTLS)
 	}
 	go k.run()
 	return k, nil
 }
 
-// partitionsAtOnce is for how many partitions a batch may hold a full request.
+// partitionsAtOnce is the number of partitions that one batch may have a full request for.
 const partitionsAtOnce = 4
 
 func (k *Kafka) newWriter() *kafka.Writer {
@@ -80,32 +82,31 @@ func (k *Kafka) newWriter() *kafka.Writer {
 		Compression:  compression,
 		BatchSize:    k.cfg.BatchSize,
 		BatchBytes:   int64(k.cfg.BatchBytes),
-		BatchTimeout: time.Millisecond, // batches come whole
-		MaxAttempts:  1,                // attempt repeats, and asks anew who leads the partition
+		BatchTimeout: time.Millisecond, // batches are complete already
+		MaxAttempts:  1,                // send repeats, and asks again who leads the partition
 		ReadTimeout:  k.cfg.IOTimeout,
 		WriteTimeout: k.cfg.IOTimeout,
 	}
 }
 
-// Put queues m to be sent; see Queue.Put. With a spool it waits until m is on the disk, a
-// tenth of the time and 50 ms at once at most; never for a broker.
-func (k *Kafka) Put(m Message) bool { return k.queue.Put(m) }
+// Put buffers m to be sent; see buffer.Buffer.Put. It never waits for a broker.
+func (k *Kafka) Put(m buffer.Message) bool { return k.buffer.Put(m) }
 
 // Status returns how delivery stands. It waits for no file and no broker.
 func (k *Kafka) Status() Status {
 	k.mu.Lock()
 	s := Status{OK: k.ok, Down: k.down, Reason: k.reason, Fault: k.class, Since: k.since, Retries: k.retries, Throttled: k.quota.total}
 	k.mu.Unlock()
-	k.queue.fill(&s)
+	s.Stats = k.buffer.Stats()
 	return s
 }
 
-// Close refuses further records and sends what is queued until ctx is done, then closes
-// all connections, moves what is left to the spool if there is one, and lets go of that.
-// It returns how many records were left in memory alone (the broker may have those of an
-// unanswered request) and, if any, ctx's error; Status tells how many are spooled.
+// Close refuses further records, sends the buffered ones until ctx is done, closes all
+// connections, and closes the buffer, which moves the rest to the spool if there is one. It
+// returns how many records were left in memory alone (the broker may have received those of
+// an unanswered request) and, if any, ctx's error; Status reports how many are spooled.
 func (k *Kafka) Close(ctx context.Context) (left int, err error) {
-	k.queue.close()
+	k.buffer.Seal()
 	first := false
 	k.once.Do(func() { first = true; close(k.closing) })
 	select {
@@ -115,25 +116,25 @@ func (k *Kafka) Close(ctx context.Context) (left int, err error) {
 		k.dialer.closeAll()
 		<-k.done
 	}
-	if s := k.queue.spool; s != nil && first {
-		s.close()
+	if first {
+		k.buffer.Close()
 	}
-	if left, _ = k.queue.Queue.Len(); left > 0 {
+	if left = k.buffer.Unspooled(); left > 0 {
 		err = context.Cause(ctx)
 	}
 	return left, err
 }
 
-// run sends until it is told to end, and leaves nothing of its own behind.
+// run sends until Close ends it, and closes all connections.
 func (k *Kafka) run() {
 	defer close(k.done)
 	closing := k.closing
 	for !k.finished() {
-		wait := k.patience()
-		for _, l := range k.lanes {
-			d := k.due(l)
+		wait := k.maxWait()
+		for _, t := range k.topics {
+			d := k.due(t)
 			if d <= 0 {
-				k.attempt(l)
+				k.send(t)
 			}
 			wait = min(wait, d)
 		}
@@ -143,14 +144,14 @@ func (k *Kafka) run() {
 		timer := time.NewTimer(wait)
 		select {
 		case <-timer.C:
-		case <-k.queue.woken():
+		case <-k.buffer.Ready():
 		case <-k.life.Done():
 		case <-closing:
 			closing = nil
-			k.hurry()
+			k.retryNow()
 		}
 		timer.Stop()
-		k.noticeFiles()
+		k.retryWithNewSecrets()
 	}
 	k.close()
 	k.writer.Close()
@@ -169,84 +170,76 @@ func (k *Kafka) finished() bool {
 	if k.life.Err() != nil {
 		return true
 	}
-	return k.isClosing() && k.queue.total() == 0
+	return k.isClosing() && k.buffer.Stats().Queued == 0
 }
 
-// hurry makes every lane try at once: there is little time left.
-func (k *Kafka) hurry() {
-	k.cluster.notBefore, k.cluster.urgent = time.Time{}, time.Time{}
-	for _, l := range k.lanes {
-		l.notBefore = time.Time{}
-	}
-}
-
-// due returns how long the lane has still to wait; zero or less means now.
-func (k *Kafka) due(l *lane) time.Duration {
-	n, since := k.queue.waiting(l.kinds)
+// due returns how long to wait until the next attempt to send to t; zero or less means now.
+func (k *Kafka) due(t *topic) time.Duration {
+	n, since := k.buffer.Waiting(t.datasets)
 	closing := k.isClosing()
 	ready := time.Time{}
 	switch {
-	case n == 0 && (closing || !l.used || l.ok && k.cluster.ok):
+	case n == 0 && (closing || !t.used || t.ok && k.cluster.ok):
 		return time.Hour
-	case n > 0 && n < l.limit && !closing:
+	case n > 0 && n < t.limit && !closing:
 		ready = since.Add(k.cfg.BatchTimeout)
 	}
 	cluster := k.cluster.notBefore
-	if n > 0 && l.kinds.has(finding) {
+	if n > 0 && t.datasets.Has(buffer.Finding) {
 		cluster = k.cluster.urgent
 	}
-	for _, t := range []time.Time{l.notBefore, cluster, k.throttledUntil()} {
-		if t.After(ready) {
-			ready = t
+	for _, other := range []time.Time{t.notBefore, cluster, k.throttledUntil()} {
+		if other.After(ready) {
+			ready = other
 		}
 	}
 	return time.Until(ready)
 }
 
-// conclude notes how an attempt ended and when the next may begin.
-func (k *Kafka) conclude(l *lane, err error) {
+// conclude records how an attempt ended and when the next may begin.
+func (k *Kafka) conclude(t *topic, err error) {
 	if k.life.Err() != nil {
-		return // cut short by Close: says nothing about the broker
+		return // interrupted by Close: tells nothing about the broker
 	}
 	if err == nil {
 		k.cluster.succeed()
-		l.succeed()
-		k.publish(0)
+		t.succeed()
+		k.updateStatus(0)
 		return
 	}
-	// What the transport knows may be out of date: leaders, brokers, a failed look-up.
+	// The transport's leaders, brokers and look-ups may be out of date.
 	k.transport.CloseIdleConnections()
-	f := k.diagnose(err, l.topic)
-	if f.topic {
+	f := k.diagnose(err, t.name)
+	if f.oneTopic {
 		k.cluster.succeed() // the cluster answered
-		l.fail(f, k.backoff(f, l.failures))
+		t.fail(f, k.backoff(f, t.failures))
 	} else {
-		k.files = k.tried // of a secret that changed during the attempt it is not known which one was used
+		k.failedSecrets = k.currentSecrets // if one changed during the attempt, it is not known which one was used
 		wait := k.backoff(f, k.cluster.failures)
 		k.cluster.fail(f, wait)
-		k.cluster.notBefore = k.slot(f, k.cluster.urgent)
+		k.cluster.notBefore = k.retrySlot(f, k.cluster.urgent)
 	}
-	k.publish(1)
+	k.updateStatus(1)
 }
 
-// publish makes Status of what is known of the cluster and the lanes.
-func (k *Kafka) publish(retries uint64) {
+// updateStatus derives Status from the health of the cluster and the topics.
+func (k *Kafka) updateStatus(retries uint64) {
 	var reasons []string
 	ok, class := k.cluster.ok, k.cluster.class
 	if k.cluster.reason != "" {
 		reasons = append(reasons, k.cluster.reason)
 	}
-	for _, l := range k.lanes {
-		ok = ok && (l.ok || !l.used)
-		if l.reason != "" && k.cluster.ok {
-			reasons = append(reasons, l.reason)
-			class = cmp.Or(class, l.class)
+	for _, t := range k.topics {
+		ok = ok && (t.ok || !t.used)
+		if t.reason != "" && k.cluster.ok {
+			reasons = append(reasons, t.reason)
+			class = cmp.Or(class, t.class)
 		}
 	}
 	k.mu.Lock()
 	if slow := k.slowed(); slow != "" && k.cluster.ok {
 		reasons = append(reasons, slow)
-		class = cmp.Or(class, FaultQuota)
+		class = cmp.Or(class, classQuota)
 	}
 	reason := strings.Join(reasons, "; ")
 	if reason == "" && !ok {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,10 +13,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
+	"github.com/meshtls-tap/meshtls-tap/internal/ownsockets"
 )
 
-var datasets = [...]string{Finding, Posture, Tap, Flow}
+var datasets = [...]string{buffer.Finding, buffer.Posture, buffer.Tap, buffer.Flow}
 
 // TestKafka holds everything that takes a real broker: it is started once.
 func TestKafka(t *testing.T) {
@@ -54,7 +57,7 @@ func testDelivery(t *testing.T, b *broker) {
 	cfg.TLS, cfg.Brokers = &TLSConfig{CAFile: b.CA}, []string{b.TLS}
 	cfg.SASL = &SASLConfig{Mechanism: "SCRAM-SHA-512", Username: "tap", Password: "tap-secret"}
 	k := newKafka(t, cfg)
-	sent := map[string]Message{}
+	sent := map[string]buffer.Message{}
 	for n := range 200 {
 		m := sample(datasets[n%4], n)
 		sent[m.ID] = m
@@ -65,7 +68,7 @@ func testDelivery(t *testing.T, b *broker) {
 	if s := flush(t, k); !s.OK || s.Reason != "" || sum(s.Delivered) != 200 || sum(s.Dropped) != 0 {
 		t.Errorf("%+v", s)
 	}
-	topics := map[string]string{Finding: cfg.FindingsTopic, Posture: cfg.PostureTopic, Tap: cfg.PostureTopic, Flow: cfg.FlowsTopic}
+	topics := map[string]string{buffer.Finding: cfg.FindingsTopic, buffer.Posture: cfg.PostureTopic, buffer.Tap: cfg.PostureTopic, buffer.Flow: cfg.FlowsTopic}
 	got := b.readAll(cfg)
 	if len(got) != len(sent) {
 		t.Errorf("%d records, want %d", len(got), len(sent))
@@ -88,7 +91,7 @@ func testCodecs(t *testing.T, b *broker) {
 		cfg.Compression = codec
 		k := newKafka(t, cfg)
 		for n := range 100 {
-			k.Put(sample(Flow, n))
+			k.Put(sample(buffer.Flow, n))
 		}
 		flush(t, k)
 		if ids, duplicates := distinct(b.Read(cfg.FlowsTopic)); len(ids) != 100 || duplicates != 0 {
@@ -108,7 +111,7 @@ func testJava(t *testing.T, b *broker) {
 	}
 	wrong := 0
 	for n := range 100 {
-		m := sample(Flow, n)
+		m := sample(buffer.Flow, n)
 		want := fmt.Sprintf("schema:1,content-type:application/json,event-id:%s\t%s\t%s", m.ID, m.Key, m.Value)
 		if got[want] != 5 { // once of each codec
 			wrong++
@@ -125,7 +128,7 @@ func testPartitions(t *testing.T, b *broker) {
 	k := newKafka(t, cfg)
 	var input bytes.Buffer
 	for n := range 90 {
-		m := sample(Finding, n)
+		m := sample(buffer.Finding, n)
 		m.Key = fmt.Sprintf("edge-%d", n%30)
 		fmt.Fprintf(&input, "%s\tx\n", m.Key)
 		k.Put(m)
@@ -152,30 +155,28 @@ func testPartitions(t *testing.T, b *broker) {
 // testOwnSockets checks that the sink's connections are registered while they last.
 func testOwnSockets(t *testing.T, b *broker) {
 	cfg := b.topics(t, "sockets")
-	cfg.Sockets = &Sockets{}
+	cfg.Sockets = &ownsockets.Sockets{}
 	k := newKafka(t, cfg)
 	eventually.True(t, "connected", func() bool { return k.Status().OK }, k.Status, b.Log)
-	cfg.Sockets.mu.Lock()
-	ports := len(cfg.Sockets.ports)
-	cfg.Sockets.mu.Unlock()
-	if ports == 0 {
-		t.Error("connected from a port that is not known")
+	ports := map[uint16]bool{}
+	k.dialer.mu.Lock()
+	for c := range k.dialer.open {
+		ports[netip.MustParseAddrPort(c.LocalAddr().String()).Port()] = true
 	}
-	flush(t, k)
-	eventually.True(t, "no port owned after Close", func() bool {
-		cfg.Sockets.mu.Lock()
-		defer cfg.Sockets.mu.Unlock()
-		for _, o := range cfg.Sockets.ports {
-			if o.until.IsZero() {
-				return false
+	k.dialer.mu.Unlock()
+	owned := func(after time.Duration) (n int) {
+		for port := range ports {
+			if cfg.Sockets.OwnedAt(port, time.Now().Add(after)) {
+				n++
 			}
 		}
-		return true
-	}, func() string {
-		cfg.Sockets.mu.Lock()
-		defer cfg.Sockets.mu.Unlock()
-		return fmt.Sprintf("%+v", cfg.Sockets.ports)
-	})
+		return n
+	}
+	if n := owned(time.Minute); n == 0 || n != len(ports) {
+		t.Errorf("%d of %d ports are known", n, len(ports))
+	}
+	flush(t, k)
+	eventually.True(t, "no port owned after Close", func() bool { return owned(time.Minute) == 0 })
 }
 
 // testClock has a record from the future among others: it alone is lost, by name.
@@ -183,7 +184,7 @@ func testClock(t *testing.T, b *broker) {
 	cfg := b.topics(t, "clock")
 	k := newKafka(t, cfg)
 	for n := range 21 {
-		m := sample(Finding, n)
+		m := sample(buffer.Finding, n)
 		m.Key = "edge"
 		if n == 10 {
 			m.Time = m.Time.Add(3 * time.Hour)
@@ -191,7 +192,7 @@ func testClock(t *testing.T, b *broker) {
 		k.Put(m)
 	}
 	s := flush(t, k)
-	if ids, duplicates := distinct(b.Read(cfg.FindingsTopic)); len(ids) != 20 || duplicates != 0 || s.Reasons[DropBadTime] != 1 {
+	if ids, duplicates := distinct(b.Read(cfg.FindingsTopic)); len(ids) != 20 || duplicates != 0 || s.Reasons[dropBadTime] != 1 {
 		t.Errorf("%d arrived, %d duplicates: %+v", len(ids), duplicates, s)
 	}
 }
@@ -203,7 +204,7 @@ func testTooLarge(t *testing.T, b *broker) {
 		cfg.BatchBytes, cfg.Compression = limit, "none"
 		k := newKafka(t, cfg)
 		for n := range 21 {
-			m := sample(Finding, n)
+			m := sample(buffer.Finding, n)
 			m.Key = "edge"
 			if n == 10 {
 				noise := make([]byte, 750_000)
@@ -214,7 +215,7 @@ func testTooLarge(t *testing.T, b *broker) {
 		}
 		s := flush(t, k)
 		ids, duplicates := distinct(b.Read(cfg.FindingsTopic))
-		if len(ids) != 20 || duplicates != 0 || ids[sample(Finding, 10).ID] || s.Reasons[DropTooLarge] != 1 || s.Delivered[Finding] != 20 {
+		if len(ids) != 20 || duplicates != 0 || ids[sample(buffer.Finding, 10).ID] || s.Reasons[buffer.DropTooLarge] != 1 || s.Delivered[buffer.Finding] != 20 {
 			t.Errorf("%s: %d arrived, %d duplicates: %+v", name, len(ids), duplicates, s)
 		}
 	}
@@ -238,15 +239,15 @@ func testReasons(t *testing.T, b *broker) {
 		sasl         *SASLConfig
 		want, class  string
 	}{
-		{"password", b.TLS, ca, &wrong, "refused the user name or password: see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_SASL_PASSWORD", FaultLogin},
-		{"user", b.TLS, ca, &unknown, "refused the user name or password", FaultLogin},
-		{"password file", b.TLS, ca, &fromFile, "TAP_KAFKA_SASL_PASSWORD_FILE", FaultLogin},
-		{"plain password", b.TLS, ca, &plain, "refused the user name or password", FaultLogin},
-		{"CA", b.TLS, &TLSConfig{}, &login, "unknown authority: see TAP_KAFKA_TLS_CA_FILE", FaultTLS},
-		{"no login", b.TLS, ca, nil, "may ask for a login: see TAP_KAFKA_SASL_MECHANISM", FaultClosed},
-		{"no TLS", b.TLS, nil, &login, "expects TLS on this port: set TAP_KAFKA_TLS", FaultTLS},
-		{"TLS to a plain port", b.Plain, ca, nil, "does not speak TLS on this port (EOF): unset TAP_KAFKA_TLS", FaultTLS},
-		{"login on a plain port", b.Plain, nil, &login, "does not offer this SASL mechanism on this port: see TAP_KAFKA_SASL_MECHANISM", FaultLogin},
+		{"password", b.TLS, ca, &wrong, "refused the user name or password: see TAP_KAFKA_SASL_USERNAME and TAP_KAFKA_SASL_PASSWORD", classLogin},
+		{"user", b.TLS, ca, &unknown, "refused the user name or password", classLogin},
+		{"password file", b.TLS, ca, &fromFile, "TAP_KAFKA_SASL_PASSWORD_FILE", classLogin},
+		{"plain password", b.TLS, ca, &plain, "refused the user name or password", classLogin},
+		{"CA", b.TLS, &TLSConfig{}, &login, "unknown authority: see TAP_KAFKA_TLS_CA_FILE", classTLS},
+		{"no login", b.TLS, ca, nil, "may ask for a login: see TAP_KAFKA_SASL_MECHANISM", classClosed},
+		{"no TLS", b.TLS, nil, &login, "expects TLS on this port: set TAP_KAFKA_TLS", classTLS},
+		{"TLS to a plain port", b.Plain, ca, nil, "does not speak TLS on this port (EOF): unset TAP_KAFKA_TLS", classTLS},
+		{"login on a plain port", b.Plain, nil, &login, "does not offer this SASL mechanism on this port: see TAP_KAFKA_SASL_MECHANISM", classLogin},
 	} {
 		cfg := cfg
 		cfg.Brokers, cfg.TLS, cfg.SASL = []string{c.broker}, c.tls, c.sasl
@@ -255,7 +256,7 @@ func testReasons(t *testing.T, b *broker) {
 		if s := k.Status(); s.OK || s.Fault != c.class {
 			t.Errorf("%s: OK %t, fault %q, want %q", c.name, s.OK, s.Fault, c.class)
 		}
-		k.Put(sample(Finding, 1))
+		k.Put(sample(buffer.Finding, 1))
 		if left, _ := closeIn(t, 20*time.Millisecond, k); left != 1 {
 			t.Errorf("%s: left %d", c.name, left)
 		}
@@ -269,12 +270,12 @@ func testUnknownTopic(t *testing.T, b *broker) {
 	k := newKafka(t, cfg)
 	const want = `topic "unknown.later" does not exist or may not be described: create it or see TAP_KAFKA_TOPIC`
 	for n := range 20 {
-		k.Put(sample(Finding, n))
-		k.Put(sample(Tap, n))
+		k.Put(sample(buffer.Finding, n))
+		k.Put(sample(buffer.Tap, n))
 	}
 	eventually.True(t, want, func() bool {
 		s := k.Status()
-		return strings.HasSuffix(s.Reason, want) && !s.OK && s.Delivered[Tap] == 20 && s.Delivered[Finding] == 0
+		return strings.HasSuffix(s.Reason, want) && !s.OK && s.Delivered[buffer.Tap] == 20 && s.Delivered[buffer.Finding] == 0
 	}, k.Status, b.Log)
 	b.Create("unknown.later")
 	eventually.True(t, "delivered to the new topic", func() bool { s := k.Status(); return s.OK && s.Queued == 0 }, k.Status, b.Log)
@@ -335,14 +336,14 @@ func testDown(t *testing.T, b *broker) {
 		k.Put(sample(datasets[n%4], n))
 	}
 	eventually.True(t, "no broker", func() bool { return small.Status().Retries > 1 }, small.Status)
-	put := map[string]uint64{Flow: 1000, Posture: 200, Finding: 150, Tap: 50}
-	for _, dataset := range []string{Flow, Tap, Posture, Finding} {
+	put := map[string]uint64{buffer.Flow: 1000, buffer.Posture: 200, buffer.Finding: 150, buffer.Tap: 50}
+	for _, dataset := range []string{buffer.Flow, buffer.Tap, buffer.Posture, buffer.Finding} {
 		for n := range int(put[dataset]) {
 			small.Put(sample(dataset, n))
 		}
 	}
 	s := small.Status()
-	if s.Queued > 400 || s.Dropped[Finding]+s.Dropped[Tap] != 0 || s.Dropped[Flow] < 900 || !strings.Contains(s.Reason, "connection refused") {
+	if s.Queued > 400 || s.Dropped[buffer.Finding]+s.Dropped[buffer.Tap] != 0 || s.Dropped[buffer.Flow] < 900 || !strings.Contains(s.Reason, "connection refused") {
 		t.Errorf("without a broker: %+v", s)
 	}
 	if s := k.Status(); s.OK || s.Queued != 2000 {
@@ -377,7 +378,7 @@ func testDown(t *testing.T, b *broker) {
 func testSpool(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "spool")
-	cfg.Spool = &SpoolConfig{Dir: t.TempDir()}
+	cfg.Spool = &buffer.SpoolConfig{Dir: t.TempDir()}
 	k := newKafka(t, cfg)
 	put := func(from, to int) {
 		for n := from; n < to; n++ {
@@ -390,7 +391,8 @@ func testSpool(t *testing.T, b *broker) {
 	put(500, 1000)
 	eventually.True(t, "down", func() bool { return k.Status().Down }, k.Status)
 	put(1000, 1500)
-	onDisk(t, &k.queue, 1000)     // to move them is bounded in time where the disk is slow
+	// Close would not wait for a slow disk for long.
+	eventually.True(t, "1000 records on disk", func() bool { return k.buffer.Unspooled() == 0 && k.Status().Spooled == 1000 }, k.Status)
 	left, err := closeIn(t, 0, k) // there is no broker: to wait for it would never end
 	s := k.Status()
 	if left != 0 || err != nil || s.Spooled != 1000 {

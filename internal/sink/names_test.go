@@ -104,9 +104,9 @@ func TestKafkaNames(t *testing.T) {
 		t.Helper()
 		eventually.True(t, want, func() bool { s := k.Status(); return s.Fault == class && strings.Contains(s.Reason, want) }, k.Status, b.Log)
 	}
-	says(FaultName, `the name "kafka.test" cannot be resolved (no such host): see TAP_KAFKA_BROKERS`)
+	says(className, `the name "kafka.test" cannot be resolved (no such host): see TAP_KAFKA_BROKERS`)
 	dns.is("127.0.0.9")
-	says(FaultConnection, "127.0.0.9:"+port+": connect: connection refused: see TAP_KAFKA_BROKERS")
+	says(classConnection, "127.0.0.9:"+port+": connect: connection refused: see TAP_KAFKA_BROKERS")
 	dns.is("::1")
 	delivered := func(n uint64) {
 		t.Helper()

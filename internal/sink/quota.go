@@ -10,30 +10,29 @@ import (
 	"github.com/segmentio/kafka-go/protocol/produce"
 )
 
-// throttling tells by how much the broker wants to be spared, which kafka-go's Writer
-// keeps to itself.
+// throttling reports the throttle time of responses, which kafka-go's Writer does not return.
 type throttling struct {
 	kafka.RoundTripper
-	tell func(time.Duration)
+	report func(time.Duration)
 }
 
 // RoundTrip implements kafka.RoundTripper.
 func (t *throttling) RoundTrip(ctx context.Context, addr net.Addr, request kafka.Request) (kafka.Response, error) {
 	response, err := t.RoundTripper.RoundTrip(ctx, addr, request)
 	if p, ok := response.(*produce.Response); ok && p != nil {
-		t.tell(time.Duration(p.ThrottleTimeMs) * time.Millisecond)
+		t.report(time.Duration(p.ThrottleTimeMs) * time.Millisecond)
 	}
 	return response, err
 }
 
-// quota is what the broker's quotas ask for. It is guarded by Kafka.mu.
+// quota is how long the broker's quotas throttle this client. Kafka.mu guards it.
 type quota struct {
 	last, total time.Duration
 	until       time.Time
 }
 
-// throttle notes what a response asked for. The broker reads nothing from the connection
-// for that long (KIP-219), so the sink sends nothing.
+// throttle records the throttle time of a response. The broker reads nothing from the
+// connection for that long (KIP-219), so the sink sends nothing.
 func (k *Kafka) throttle(d time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -50,10 +49,11 @@ func (k *Kafka) throttledUntil() time.Time {
 	return k.quota.until
 }
 
-// slowed returns a reason if the quotas hurt. Kafka.mu is held.
+// slowed returns a reason if quotas slow delivery down by a second or more. Kafka.mu is
+// locked.
 func (k *Kafka) slowed() string {
 	if k.quota.last < time.Second {
 		return ""
 	}
-	return k.say("%s", fmt.Sprintf("a quota slows this client down, now by %v: raise producer_byte_rate or request_percentage for its user or for client id %q, or publish less", k.quota.last, k.cfg.ClientID))
+	return k.reasonf("%s", fmt.Sprintf("a quota slows this client down, now by %v: raise producer_byte_rate or request_percentage for its user or for client id %q, or publish less", k.quota.last, k.cfg.ClientID))
 }

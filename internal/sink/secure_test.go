@@ -17,6 +17,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
@@ -112,13 +113,13 @@ func testToken(t *testing.T, b *broker) {
 	} {
 		write(t, file, c.token)
 		k := newKafka(t, cfg)
-		k.Put(sample(Tap, 1_000_000))
+		k.Put(sample(buffer.Tap, 1_000_000))
 		eventually.True(t, name+": "+c.want, func() bool {
 			r := k.Status().Reason
-			return strings.Contains(r, "refused the token") && strings.Contains(r, c.want) && strings.Contains(r, SettingSASLTokenFile) && !strings.Contains(r, "secret")
+			return strings.Contains(r, "refused the token") && strings.Contains(r, c.want) && strings.Contains(r, settingSASLTokenFile) && !strings.Contains(r, "secret")
 		}, k.Status, b.Log)
 		write(t, file, b.issuer.token(t, "kafka", time.Hour))
-		eventually.True(t, name+", and then a good one", func() bool { return k.Status().Delivered[Tap] == 1 }, k.Status, b.Log)
+		eventually.True(t, name+", and then a good one", func() bool { return k.Status().Delivered[buffer.Tap] == 1 }, k.Status, b.Log)
 		flush(t, k)
 	}
 	write(t, file, b.issuer.token(t, "kafka", time.Hour))

@@ -20,7 +20,7 @@ const (
 	twice   = 0.01     // duplicates for each record where a scenario should have none
 )
 
-// What sink.NewQueue and the tap without a control group's limit document.
+// What buffer.Config and the tap without a control group's limit document.
 const (
 	queueRecords = 10_000
 	queueBytes   = 16 << 20

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 )
@@ -39,7 +40,7 @@ func (o *order) config() sink.KafkaConfig {
 		TLS: o.TLS, SASL: o.SASL, Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	}
 	if o.Spool != "" {
-		cfg.Spool = &sink.SpoolConfig{Dir: o.Spool, MaxBytes: 1 << 30}
+		cfg.Spool = &buffer.SpoolConfig{Dir: o.Spool, MaxBytes: 1 << 30}
 	}
 	return cfg
 }
@@ -54,7 +55,7 @@ type report struct {
 	Left   int // by Close
 }
 
-var datasets = [...]string{sink.Finding, sink.Posture, sink.Tap, sink.Flow}
+var datasets = [...]string{buffer.Finding, buffer.Posture, buffer.Tap, buffer.Flow}
 
 // drive is the driver's process. It ends at SIGTERM, as a tap does: at once where the brokers are known to be down.
 func drive() {
@@ -99,9 +100,9 @@ func drive() {
 	os.Exit(0)
 }
 
-func (o *order) record(n int, pad string) sink.Message {
+func (o *order) record(n int, pad string) buffer.Message {
 	id := fmt.Sprintf("%s-%d", o.Name, n)
-	return sink.Message{
+	return buffer.Message{
 		Dataset: datasets[n%4], ID: id, Key: fmt.Sprintf("%s|edge-%d", o.Name, n%50), Time: time.Now(),
 		Value: fmt.Appendf(nil, `{"event":{"id":%q,"dataset":%q,"sequence":%d},"meshtls":{"run":%q},"pad":%q}`, id, datasets[n%4], n/4+1, o.Name, pad),
 	}

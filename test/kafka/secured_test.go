@@ -69,7 +69,7 @@ func TestSecured(t *testing.T) {
 	}
 	scenario("ACL", expected{dropped: true}, func(w *world) { // 12,000 records may come before it is tried again
 		b.Allow("ACL.")
-		w.blames(sink.FaultAuthorization, sink.FaultTopic)
+		w.blames("authorization", "topic")
 		w.lasts(5 * time.Second)
 		b.Allow("ACL.", "User:tap")
 	})
@@ -85,7 +85,7 @@ func TestSecured(t *testing.T) {
 		set("--entity-type", "users", "--entity-name", "tap", "--add-config", "SCRAM-SHA-512=[iterations=4096,password=another]")
 		b.Stop()
 		b.Start()
-		w.blames(sink.FaultLogin)
+		w.blames("login")
 		w.lasts(5 * time.Second)
 		replace(t, s.password, []byte("another\n"))
 	})
@@ -95,7 +95,7 @@ func TestSecured(t *testing.T) {
 			w.t.Fatal(err)
 		}
 		b.Start()
-		w.blames(sink.FaultTLS)
+		w.blames("tls")
 		w.lasts(5 * time.Second)
 		trust()
 	})

@@ -22,18 +22,19 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
 // payloads are records of about 1 KB that compress as the tap's do.
-func payloads(n int) []sink.Message {
+func payloads(n int) []buffer.Message {
 	r := rand.New(rand.NewPCG(1, 2))
-	out := make([]sink.Message, n)
+	out := make([]buffer.Message, n)
 	for i := range out {
 		id := fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64())
-		out[i] = sink.Message{Dataset: sink.Posture, ID: id, Key: fmt.Sprintf("7e1a|edge-%d", i%50), Time: time.Now(), Value: fmt.Appendf(nil,
+		out[i] = buffer.Message{Dataset: buffer.Posture, ID: id, Key: fmt.Sprintf("7e1a|edge-%d", i%50), Time: time.Now(), Value: fmt.Appendf(nil,
 			`{"@timestamp":"2026-11-24T14:00:%02d.%09dZ","message":"0 of %d judged connections in clear, 3 unjudged, 0 packets lost, 14:00-14:10","ecs":{"version":"9.5.0-dev"},"event":{"id":%q,"kind":"state","category":["network"],"type":["info"],"dataset":"meshtls.posture","action":"window","created":"2026-11-24T14:10:00.%09dZ","sequence":%d},"source":{"ip":"10.%d.%d.%d","port":%d,"bytes":%d},"destination":{"ip":"10.%d.%d.%d","port":443,"bytes":%d},"tls":{"version":"1.3","version_protocol":"tls","cipher":"TLS_AES_128_GCM_SHA256","established":true,"client":{"server_name":"cart-%d.shop.svc","ja3":"%016x%016x"}},"meshtls":{"schema":1,"verdict":"mtls","scope":"wire","class":"workload","reasons":["client_certificate_seen","server_data_seen"],"edge":{"key":"%016x","connections":%d},"run":"0123456789abcdef"},"kubernetes":{"namespace":"shop","pod":{"name":"web-%d","uid":"7e1a"},"node":{"name":"node-%d"}}}`,
 			i%60, r.IntN(1e9), r.IntN(900), id, r.IntN(1e9), i+1, r.IntN(256), r.IntN(256), r.IntN(256), 32768+r.IntN(28000), r.IntN(1e6), r.IntN(256), r.IntN(256), r.IntN(256), r.IntN(1e6),
 			i%50, r.Uint64(), r.Uint64(), r.Uint64(), r.IntN(1000), r.IntN(100), r.IntN(10))}
@@ -87,7 +88,7 @@ func TestThroughput(t *testing.T) {
 	}
 }
 
-func bareLoop(t *testing.T, b *kafkatest.Broker, topic string, records []sink.Message) float64 {
+func bareLoop(t *testing.T, b *kafkatest.Broker, topic string, records []buffer.Message) float64 {
 	t.Helper()
 	w := &kafka.Writer{
 		Addr: kafka.TCP(b.Plain), Topic: topic, Balancer: kafka.Murmur2Balancer{}, RequiredAcks: kafka.RequireAll, Compression: kafka.Zstd,
@@ -112,13 +113,13 @@ func bareLoop(t *testing.T, b *kafkatest.Broker, topic string, records []sink.Me
 	return float64(len(records)) / time.Since(begun).Seconds()
 }
 
-func throughSink(t *testing.T, b *kafkatest.Broker, topic string, records []sink.Message, spool string) float64 {
+func throughSink(t *testing.T, b *kafkatest.Broker, topic string, records []buffer.Message, spool string) float64 {
 	t.Helper()
 	cfg := sink.KafkaConfig{
 		Brokers: []string{b.Plain}, FindingsTopic: topic, PostureTopic: topic, FlowsTopic: topic,
 	}
 	if spool != "" {
-		cfg.Spool = &sink.SpoolConfig{Dir: spool, MaxBytes: 1 << 30}
+		cfg.Spool = &buffer.SpoolConfig{Dir: spool, MaxBytes: 1 << 30}
 	}
 	k, err := sink.NewKafka(cfg)
 	if err != nil {

@@ -1,0 +1,58 @@
+package buffer
+
+// The datasets (event.dataset) that a record can belong to.
+const (
+	Finding = "meshtls.finding" // an alert
+	Posture = "meshtls.posture" // the state of one edge
+	Tap     = "meshtls.tap"     // the tap's own state
+	Flow    = "meshtls.flow"    // one connection
+)
+
+// priority is a dataset in the order in which records are worth keeping.
+type priority uint8
+
+const (
+	flow priority = iota
+	posture
+	finding
+	tap
+
+	priorities = tap + 1
+	firstKept  = finding // from here on, accepted records are never evicted
+)
+
+// datasetOf is the reverse of priorityOf.
+var datasetOf = [priorities]string{flow: Flow, posture: Posture, finding: Finding, tap: Tap}
+
+func priorityOf(dataset string) (priority, bool) {
+	for p, d := range datasetOf {
+		if d == dataset {
+			return priority(p), true
+		}
+	}
+	return 0, false
+}
+
+// Set is a set of datasets, one bit for each.
+type Set uint8
+
+// All has every dataset.
+const All Set = 1<<priorities - 1
+
+// SetOf returns a set of datasets. Unknown ones are ignored.
+func SetOf(datasets ...string) (s Set) {
+	for _, d := range datasets {
+		if p, ok := priorityOf(d); ok {
+			s |= 1 << p
+		}
+	}
+	return s
+}
+
+// Has reports whether the set has a dataset.
+func (s Set) Has(dataset string) bool {
+	p, ok := priorityOf(dataset)
+	return ok && s.has(p)
+}
+
+func (s Set) has(p priority) bool { return s&(1<<p) != 0 }

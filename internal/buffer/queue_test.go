@@ -1,0 +1,176 @@
+package buffer
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// letters are the datasets in the tables below.
+var letters = map[rune]string{'t': Tap, 'a': Finding, 'p': Posture, 'f': Flow, '?': "meshtls.other"}
+
+func put(q *queue, letter rune, id string) bool {
+	return accepts(q, Message{Dataset: letters[letter], ID: id, Value: []byte("{}")})
+}
+
+func accepts(q *queue, m Message) bool {
+	_, _, ok := q.put(m)
+	return ok
+}
+
+func ids(items []Item) string {
+	var out []string
+	for _, it := range items {
+		out = append(out, it.ID)
+	}
+	return strings.Join(out, " ")
+}
+
+func TestQueuePriorities(t *testing.T) {
+	for _, c := range []struct {
+		name, puts string // one letter for each record, in order
+		kept       string // letter and position
+		refused    int
+		dropped    map[string]uint64
+	}{
+		{"room", "tapf", "t0 a1 p2 f3", 0, nil},
+		{"flows go first, the oldest", "fpftfa", "p1 t3 f4 a5", 0, map[string]uint64{Flow: 2}},
+		{"posture goes next", "papap" + "a", "a1 a3 p4 a5", 0, map[string]uint64{Posture: 2}},
+		{"posture goes for posture", "ppppp", "p1 p2 p3 p4", 0, map[string]uint64{Posture: 1}},
+		{"a flow finds no room", "pppp" + "f", "p0 p1 p2 p3", 1, map[string]uint64{Flow: 1}},
+		{"alerts and tap state stay", "aatt" + "atpf", "a0 a1 t2 t3", 4, map[string]uint64{Finding: 1, Tap: 1, Posture: 1, Flow: 1}},
+		{"unknown dataset", "a?", "a0", 1, map[string]uint64{"meshtls.other": 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			q := newQueue(4, 0)
+			refused := 0
+			for i, l := range c.puts {
+				if !put(q, l, fmt.Sprintf("%c%d", l, i)) {
+					refused++
+				}
+			}
+			if refused != c.refused {
+				t.Errorf("refused %d, want %d", refused, c.refused)
+			}
+			if got := ids(q.take(All, 10, 1<<20)); got != c.kept {
+				t.Errorf("kept %q, want %q", got, c.kept)
+			}
+			if got := q.dropped; !maps.Equal(got, c.dropped) {
+				t.Errorf("dropped %v, want %v", got, c.dropped)
+			}
+		})
+	}
+}
+
+func TestQueueBytes(t *testing.T) {
+	big := func(dataset string, n int) Message { return Message{Dataset: dataset, Value: make([]byte, n-overhead)} }
+	q := newQueue(100, 1000)
+	for range 3 {
+		accepts(q, big(Flow, 300))
+	}
+	if accepts(q, big(Finding, 1001)) {
+		t.Error("accepted a record larger than the queue")
+	}
+	if !accepts(q, big(Posture, 650)) {
+		t.Error("two flows should have gone for one large posture record")
+	}
+	if n, bytes := q.len(); n != 2 || bytes != 950 {
+		t.Errorf("%d records, %d bytes; want 2, 950", n, bytes)
+	}
+	if accepts(q, big(Flow, 900)) {
+		t.Error("a flow pushed posture out")
+	}
+	if n, _ := q.len(); n != 2 {
+		t.Error("a record that did not fit made others go")
+	}
+	want := map[string]uint64{Flow: 3, Finding: 1}
+	if got := q.dropped; !maps.Equal(got, want) {
+		t.Errorf("dropped %v, want %v", got, want)
+	}
+}
+
+func TestQueueGiveBack(t *testing.T) {
+	q := newQueue(4, 0)
+	for i, l := range "fpaf" {
+		put(q, l, fmt.Sprintf("%c%d", l, i))
+	}
+	taken := q.take(All, 3, 1<<20)
+	if !put(q, 'a', "a4") {
+		t.Error("the flow that waits should have gone for an alert")
+	}
+	if put(q, 'a', "a5") {
+		t.Error("what is being sent went for an alert, or the bound was passed")
+	}
+	q.requeue(taken)
+	if !put(q, 'a', "a6") {
+		t.Error("the flow that was given back should have gone for an alert")
+	}
+	if got, want := ids(q.take(All, 10, 1<<20)), "p1 a2 a4 a6"; got != want {
+		t.Errorf("order %q, want %q", got, want)
+	}
+}
+
+// TestQueueConcurrent checks that no record goes unaccounted, and the bounds, in a storm.
+func TestQueueConcurrent(t *testing.T) {
+	const producers, each, records, bytes = 4, 5000, 50, 20_000
+	q := newQueue(records, bytes)
+	var producing, consuming sync.WaitGroup
+	stop := make(chan struct{})
+	for range 2 {
+		consuming.Go(func() {
+			for {
+				items := q.take(Set(1+rand.N(int(All))), 1+rand.N(20), 5000)
+				switch cut := rand.N(len(items) + 1); rand.N(3) {
+				case 0:
+					q.ack(items)
+				case 1:
+					q.drop(items[:cut], DropTooLarge)
+					q.requeue(items[cut:])
+				default:
+					q.requeue(items)
+				}
+				if n, b := q.len(); n > records || b > bytes {
+					t.Errorf("%d records, %d bytes", n, b)
+				}
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		})
+	}
+	for range producers {
+		producing.Go(func() {
+			for range each {
+				accepts(q, Message{Dataset: letters[[]rune("tapf")[rand.N(4)]], Value: make([]byte, rand.N(800))})
+			}
+		})
+	}
+	producing.Wait()
+	close(stop)
+	consuming.Wait()
+	var s Stats
+	q.fill(&s)
+	if got := sum(s.Delivered) + sum(s.Dropped) + uint64(s.Queued); got != producers*each {
+		t.Errorf("delivered %v + dropped %v + queued %d = %d, want %d", s.Delivered, s.Dropped, s.Queued, got, producers*each)
+	}
+	if sum(s.Dropped) != sum(s.Reasons) {
+		t.Errorf("dropped %v, reasons %v", s.Dropped, s.Reasons)
+	}
+	left := q.take(All, 1000, 1<<20)
+	q.ack(left)
+	if n, b := q.len(); n != 0 || b != 0 {
+		t.Errorf("empty queue holds %d records, %d bytes", n, b)
+	}
+}
+
+func sum(m map[string]uint64) (n uint64) {
+	for _, v := range m {
+		n += v
+	}
+	return n
+}

@@ -1,0 +1,162 @@
+package buffer
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// load reads what an earlier run left in the directory.
+func (s *spool) load() error {
+	files, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	var found [priorities][]*segment
+	for _, f := range files {
+		p, number, ok := parseSegmentName(f.Name())
+		if !ok || s.has(p, number) { // the latter where the folder was away
+			continue
+		}
+		g, lost, err := openSegment(filepath.Join(s.dir, f.Name()), number)
+		if err != nil {
+			s.log.Warn("a spool file cannot be read and is left alone", "file", f.Name(), "error", err)
+			continue
+		}
+		s.reportDamage(g.file.Name(), p, lost)
+		if g.left == 0 {
+			deleteFiles([]*segment{g})
+			continue
+		}
+		found[p] = append(found[p], g)
+		s.next = max(s.next, number)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range found {
+		slices.SortFunc(found[p], func(a, b *segment) int { return cmp.Compare(a.number, b.number) })
+		for _, g := range found[p] {
+			s.journals[p].add(g)
+			s.used += g.size
+			s.recovered += g.left
+		}
+	}
+	s.loaded = true
+	return nil
+}
+
+// has reports whether a segment is in a journal already.
+func (s *spool) has(p priority, number uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.journals[p].segments, func(g *segment) bool { return g.number == number })
+}
+
+func parseSegmentName(name string) (p priority, number uint64, ok bool) {
+	base, found := strings.CutSuffix(name, ".spool")
+	prefix, digits, cut := strings.Cut(base, "-")
+	i := slices.Index(fileNames[:], prefix)
+	number, err := strconv.ParseUint(digits, 16, 64)
+	return priority(max(0, i)), number, found && cut && i >= 0 && err == nil
+}
+
+// sync syncs segments with records that were not, unless that was done less than age ago.
+func (s *spool) sync(age time.Duration) {
+	var dirty []*segment
+	s.mu.Lock()
+	for p := range s.journals {
+		j := &s.journals[p]
+		for _, g := range j.segments {
+			if g.dirty && g.left > 0 && time.Since(s.synced) >= age {
+				g.dirty = false
+				dirty = append(dirty, g)
+			}
+		}
+	}
+	s.mu.Unlock()
+	if len(dirty) == 0 {
+		return
+	}
+	s.synced = time.Now()
+	var err error
+	for _, g := range dirty {
+		err = errors.Join(err, g.file.Sync())
+	}
+	if d, e := os.Open(s.dir); e == nil {
+		err = errors.Join(err, d.Sync())
+		d.Close()
+	}
+	if err != nil && !errors.Is(err, fs.ErrClosed) { // all of it may have been delivered meanwhile
+		s.setReason(err)
+	}
+}
+
+// closeFiles syncs the segments, closes them and releases the directory.
+func (s *spool) closeFiles() {
+	s.mu.Lock()
+	var finished []*segment
+	for p := range s.journals {
+		finished = append(finished, s.removeFinished(&s.journals[p], true)...)
+	}
+	s.mu.Unlock()
+	deleteFiles(finished)
+	s.sync(0)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.journals {
+		for _, g := range s.journals[p].segments {
+			g.file.Close()
+		}
+	}
+	s.lock.Close()
+}
+
+// lockName is the file in the directory that is locked.
+const lockName = "lock"
+
+// lockDir creates the directory if it does not exist and locks it. The lock ends with the
+// process at the latest.
+func lockDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// CheckSpool returns an error if a spool could not use a directory. One that another tap has
+// locked is fine: it is in use. setting is what the error names.
+func CheckSpool(dir, setting string) error {
+	lock, err := lockDir(dir)
+	if errors.Is(err, errLocked) {
+		return nil
+	}
+	if err == nil {
+		defer lock.Close()
+		var g *segment
+		if g, err = createSegment(dir, tap, 1<<63); err == nil {
+			deleteFiles([]*segment{g})
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: see %s", err, setting)
+	}
+	return nil
+}
+
+// errLocked: another spool has the directory.
+var errLocked = errors.New("it is held by another tap")

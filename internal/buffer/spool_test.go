@@ -1,0 +1,287 @@
+package buffer
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
+)
+
+// openSpool starts a buffer with a spool, which the end of the test closes.
+func openSpool(t *testing.T, cfg SpoolConfig) *Buffer {
+	t.Helper()
+	b := New(Config{Spool: &cfg, Setting: "TAP_SPOOL_DIR", Log: slog.New(slog.DiscardHandler)})
+	t.Cleanup(func() { closeSpool(b) })
+	return b
+}
+
+func closeSpool(b *Buffer) {
+	select {
+	case <-b.spool.stop:
+	default:
+		b.Close()
+	}
+	<-b.spool.done // Close waits two seconds at most
+}
+
+// onDisk waits until n records are.
+func onDisk(t *testing.T, b *Buffer, n int) {
+	t.Helper()
+	eventually.True(t, fmt.Sprintf("%d records on disk", n), func() bool {
+		queued, _ := b.queue.len()
+		return queued == 0 && b.Stats().Spooled == n
+	}, b.Stats)
+}
+
+// drain takes and acknowledges all records.
+func drain(b *Buffer) (ids []string) {
+	for {
+		items := b.Take(All, 100, 1<<20)
+		if len(items) == 0 {
+			return ids
+		}
+		for _, it := range items {
+			ids = append(ids, it.ID)
+		}
+		b.Ack(items)
+	}
+}
+
+// TestSpoolReplay: what was not acknowledged comes back after a restart, once, in order and as it was; what was does not.
+func TestSpoolReplay(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made", "here")
+	b := openSpool(t, SpoolConfig{Dir: dir})
+	put := map[string]Message{}
+	for n := range 400 {
+		m := sample(datasets[n%4], n)
+		put[m.ID] = m
+		b.Put(m)
+	}
+	onDisk(t, b, 400)
+	first := b.Take(All, 100, 1<<20)
+	var sent, failed []Item
+	for i, it := range first { // every third is acknowledged, as of a partition among three
+		if i%3 == 0 {
+			sent = append(sent, it)
+		} else {
+			failed = append(failed, it)
+		}
+	}
+	b.Ack(sent)
+	b.Requeue(failed)
+	closeSpool(b)
+
+	again := openSpool(t, SpoolConfig{Dir: dir})
+	onDisk(t, again, 400-len(sent))
+	if s := again.Stats(); s.Recovered != 400-len(sent) || s.Queued != s.Recovered {
+		t.Errorf("%+v", s)
+	}
+	items := again.Take(All, 1000, 1<<30)
+	for _, it := range items {
+		m := put[it.ID]
+		if it.Dataset != m.Dataset || it.Key != m.Key || string(it.Value) != string(m.Value) || !it.Time.Equal(m.Time) {
+			t.Errorf("read %+v, put %+v", it.Message, m)
+		}
+		delete(put, it.ID)
+	}
+	if !slices.IsSortedFunc(items, func(a, b Item) int { return int(int64(a.Seq - b.Seq)) }) {
+		t.Error("not in order of arrival")
+	}
+	for _, it := range sent {
+		if _, ok := put[it.ID]; !ok {
+			t.Errorf("%s was acknowledged and came back", it.ID)
+		}
+		delete(put, it.ID)
+	}
+	if len(put) != 0 {
+		t.Errorf("%d records did not come back", len(put))
+	}
+	again.Ack(items)
+	closeSpool(again)
+	if files, _ := filepath.Glob(filepath.Join(dir, "*.spool")); len(files) != 0 {
+		t.Errorf("left behind: %v", files)
+	}
+}
+
+// TestSpoolTorn cuts the last record at each of its bytes: those before it are read, it is counted as lost.
+func TestSpoolTorn(t *testing.T) {
+	dir := t.TempDir()
+	b := openSpool(t, SpoolConfig{Dir: dir})
+	for n := range 5 {
+		b.Put(sample(Finding, n))
+	}
+	onDisk(t, b, 5)
+	closeSpool(b)
+	files, _ := filepath.Glob(filepath.Join(dir, "finding-*.spool"))
+	if len(files) != 1 {
+		t.Fatalf("files: %v", files)
+	}
+	whole, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	it := Item{Message: sample(Finding, 4)}
+	last := len(appendItem(nil, &it, 4))
+	for cut := 1; cut <= last; cut++ {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(files[0])), whole[:len(whole)-cut], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b := openSpool(t, SpoolConfig{Dir: dir})
+		onDisk(t, b, 4)
+		b.Put(sample(Finding, 5)) // goes on where the damage was
+		onDisk(t, b, 5)
+		if s := b.Stats(); s.Reasons[dropSpoolDamaged] != 1 {
+			t.Errorf("cut by %d: %+v", cut, s)
+		}
+		if got := drain(b); len(got) != 5 || got[4] != sample(Finding, 5).ID {
+			t.Errorf("cut by %d: %v", cut, got)
+		}
+		closeSpool(b)
+	}
+}
+
+// TestSpoolDamaged flips one byte anywhere: nothing wrong is read, and what is missing is counted as lost, once at least.
+func TestSpoolDamaged(t *testing.T) {
+	dir := t.TempDir()
+	b := openSpool(t, SpoolConfig{Dir: dir})
+	values := map[string]string{}
+	for n := range 4 {
+		m := sample(Posture, n)
+		values[m.ID] = string(m.Value)
+		b.Put(m)
+	}
+	onDisk(t, b, 4)
+	closeSpool(b)
+	files, _ := filepath.Glob(filepath.Join(dir, "*.spool"))
+	whole, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := range whole {
+		dir := t.TempDir()
+		bad := slices.Clone(whole)
+		bad[at] ^= 0x41
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(files[0])), bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b := openSpool(t, SpoolConfig{Dir: dir})
+		eventually.True(t, "it is open", func() bool {
+			b.spool.mu.Lock()
+			defer b.spool.mu.Unlock()
+			return b.spool.loaded
+		}, b.Stats)
+		items := b.Take(All, 100, 1<<20)
+		for _, it := range items {
+			if values[it.ID] != string(it.Value) {
+				t.Errorf("byte %d: %q", at, it.Value)
+			}
+		}
+		if lost := b.Stats().Dropped[Posture]; len(items) < 4 && lost == 0 {
+			t.Errorf("byte %d: %d records, none counted as lost", at, len(items))
+		}
+		b.Ack(items)
+		closeSpool(b)
+	}
+}
+
+// TestSpoolFull: the least telling records make room, findings and tap state stay; what finds no room waits in memory, and
+// all is accounted for.
+func TestSpoolFull(t *testing.T) {
+	b := openSpool(t, SpoolConfig{Dir: t.TempDir(), MaxBytes: 1})
+	big := func(dataset string, n int) Message {
+		m := sample(dataset, n)
+		m.Value = fmt.Appendf(nil, "%q", strings.Repeat("x", 4000))
+		return m
+	}
+	put := 0
+	for n := range 200 {
+		for _, dataset := range []string{Flow, Posture} {
+			b.Put(big(dataset, n))
+			put++
+		}
+	}
+	eventually.True(t, "the queue is empty", func() bool { n, _ := b.queue.len(); return n == 0 }, b.Stats)
+	s := b.Stats()
+	if s.Dropped[Flow] == 0 || s.SpoolBytes > minSpool || s.Dropped[Flow] < s.Dropped[Posture] || int(sum(s.Dropped))+s.Queued != put {
+		t.Errorf("flows and posture: %+v", s)
+	}
+	for n := range 300 {
+		b.Put(big(datasets[n%2*2], n)) // finding, tap
+		put++
+	}
+	eventually.True(t, "it is full", func() bool { return strings.Contains(b.Stats().SpoolReason, "full") }, b.Stats)
+	s = b.Stats()
+	if s.Dropped[Finding]+s.Dropped[Tap] != 0 || s.SpoolBytes > minSpool || s.Spooled == s.Queued || int(sum(s.Dropped))+s.Queued != put {
+		t.Errorf("findings and tap state: %+v", s)
+	}
+	got := 0
+	eventually.True(t, "all is taken, from disk and memory", func() bool { got += len(drain(b)); return got >= s.Queued }, b.Stats)
+	if s := b.Stats(); got+int(sum(s.Dropped)) != put || s.Queued != 0 || s.Dropped[Finding]+s.Dropped[Tap] != 0 {
+		t.Errorf("took %d of %d: %+v", got, put, s)
+	}
+	b.Put(sample(Tap, 0))
+	eventually.True(t, "it is no longer full", func() bool { s := b.Stats(); return s.SpoolReason == "" && s.Spooled == 1 }, b.Stats)
+}
+
+// TestSpoolHeld: a directory belongs to one sink. The other goes on in memory and takes it over when it is free.
+func TestSpoolHeld(t *testing.T) {
+	dir := t.TempDir()
+	a := openSpool(t, SpoolConfig{Dir: dir})
+	a.Put(sample(Finding, 1))
+	onDisk(t, a, 1)
+	b := openSpool(t, SpoolConfig{Dir: dir})
+	b.Put(sample(Finding, 2))
+	eventually.True(t, "refused", func() bool {
+		s := b.Stats()
+		return strings.Contains(s.SpoolReason, "held by another tap: see TAP_SPOOL_DIR") && s.Queued == 1 && s.Spooled == 0
+	}, b.Stats)
+	if items := b.Take(All, 10, 1<<20); len(items) != 1 || items[0].disk != nil {
+		t.Errorf("took %d", len(items))
+	} else {
+		b.Requeue(items)
+	}
+	closeSpool(a)
+	onDisk(t, b, 2)
+	if s := b.Stats(); s.Recovered != 1 || s.SpoolReason != "" {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestSpoolNoSpace: a disk without space costs nothing: records wait in memory and go on to the disk when there is space.
+func TestSpoolNoSpace(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skipf("a small file system cannot be mounted here: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) })
+	filler := filepath.Join(dir, "filler")
+	b := openSpool(t, SpoolConfig{Dir: dir, MaxBytes: 64 << 20})
+	b.Put(sample(Finding, 0))
+	onDisk(t, b, 1)
+	f, err := os.Create(filler)
+	for err == nil {
+		_, err = f.Write(make([]byte, 4096))
+	}
+	f.Close()
+	for n := range 200 {
+		b.Put(sample(Finding, 1+n))
+	}
+	eventually.True(t, "no space", func() bool {
+		s := b.Stats()
+		return strings.Contains(s.SpoolReason, "no space left on device") && s.Queued == 201
+	}, b.Stats)
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	onDisk(t, b, 201)
+	if got := drain(b); len(got) != 201 || len(slices.Compact(slices.Sorted(slices.Values(got)))) != 201 {
+		t.Errorf("%d records", len(got))
+	}
+}

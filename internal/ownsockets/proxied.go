@@ -1,0 +1,98 @@
+package ownsockets
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+)
+
+// proxied tracks the program's connections beyond their own sockets. A mesh's proxy in the
+// pod's network may accept them (they run on lo then) and open connections of its own, whose
+// addresses look like the application's. Their TLS is recognized by the random of the
+// ClientHello, which the program has chosen and a passthrough does not change. The zero value
+// is ready to use. It is safe for concurrent use.
+type proxied struct {
+	mu     sync.Mutex
+	hellos [64][32]byte // the latest, by their number modulo 64
+	n      int
+	dialed []dialed // the latest last
+}
+
+// dialed is a destination of connections, and the interfaces of the latest one.
+type dialed struct {
+	to    netip.AddrPort
+	taken bool // it runs on lo
+	left  bool // it runs on another interface
+}
+
+// maxDialed bounds the addresses that are remembered: a cluster has a few brokers.
+const maxDialed = 64
+
+// sent records the first bytes of a connection. crypto/tls writes a ClientHello at once.
+func (p *proxied) sent(b []byte) {
+	const handshake, clientHello, random, end = 22, 1, 11, 43 // record, message, version, random (RFC 8446, sections 4.1.2 and 5.1)
+	if len(b) < end || b[0] != handshake || b[5] != clientHello {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hellos[p.n%len(p.hellos)] = [32]byte(b[random:end])
+	p.n++
+}
+
+// Sent reports whether one of the program's latest 64 connections over TLS began with a
+// ClientHello that has this random.
+func (s *Sockets) Sent(random [32]byte) bool {
+	p := &s.proxied
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains(p.hellos[:min(p.n, len(p.hellos))], random)
+}
+
+// dial records a connection that is about to be opened.
+func (p *proxied) dial(to netip.AddrPort) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	to = unmapped(to)
+	p.dialed = slices.DeleteFunc(p.dialed, func(d dialed) bool { return d.to == to })
+	if len(p.dialed) >= maxDialed {
+		p.dialed = slices.Delete(p.dialed, 0, 1)
+	}
+	p.dialed = append(p.dialed, dialed{to: to})
+}
+
+func (p *proxied) find(to netip.AddrPort) *dialed {
+	for i := range p.dialed {
+		if d := &p.dialed[i]; d.to == unmapped(to) {
+			return d
+		}
+	}
+	return nil
+}
+
+func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
+
+// Runs records the interface of a packet of the program's own connection, by its local port:
+// lo, or another interface.
+func (s *Sockets) Runs(port uint16, onLoopback bool) {
+	s.mu.Lock()
+	to := s.ports[port].to
+	s.mu.Unlock()
+	p := &s.proxied
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d := p.find(to); d != nil && !to.Addr().IsLoopback() {
+		d.taken, d.left = d.taken || onLoopback, d.left || !onLoopback
+	}
+}
+
+// Proxied reports whether a proxy in the pod accepts the program's connections to this
+// address and port: they run on lo, or, if such a proxy is known to exist, have left by no
+// other interface so far.
+func (s *Sockets) Proxied(to netip.AddrPort, known bool) bool {
+	p := &s.proxied
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	d := p.find(to)
+	return d != nil && !d.left && (d.taken || known)
+}

@@ -1,0 +1,75 @@
+package sink
+
+import (
+	"hash/fnv"
+	"math/rand/v2"
+	"time"
+)
+
+// quickRetries is how many retries are fast before they become slow: it takes a moment until
+// each broker knows a new topic, a broker that restarts has passed on its partitions, and a
+// load balancer has noticed.
+const quickRetries = 2
+
+// backoff returns how long to wait after the failure with that number, from 0 on.
+func (k *Kafka) backoff(f deliveryError, failures int) time.Duration {
+	d := k.cfg.SlowBackoff
+	if !f.slow || f.oneTopic && failures < quickRetries {
+		d = min(k.cfg.MinBackoff<<min(failures, 20), k.cfg.MaxBackoff)
+	}
+	if k.isClosing() {
+		d = min(d, 500*time.Millisecond)
+	}
+	return d/2 + rand.N(d)
+}
+
+// retrySlot returns when to retry while no alert waits, given when to retry with one. After
+// a few quick attempts each tap has a moment of its own in every Spread, so that the taps of
+// a fleet reconnect one after the other.
+func (k *Kafka) retrySlot(f deliveryError, urgent time.Time) time.Time {
+	if k.cfg.Spread <= 0 || k.isClosing() || k.cluster.failures <= quickRetries+1 {
+		return urgent
+	}
+	spread := int64(k.cfg.Spread)
+	now := urgent.UnixNano()
+	if !f.slow {
+		now = time.Now().Add(k.cfg.MinBackoff).UnixNano()
+	}
+	slot := now - now%spread + int64(k.phase(k.cfg.Spread))
+	if slot < now {
+		slot += spread
+	}
+	return time.Unix(0, slot)
+}
+
+// startDelay spreads the first connections of taps that start together.
+func (k *Kafka) startDelay() time.Duration { return k.phase(k.cfg.Spread / 12) }
+
+// phase returns this tap's moment within a period, the same each time.
+func (k *Kafka) phase(of time.Duration) time.Duration {
+	if of <= 0 || k.cfg.Seed == "" {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(k.cfg.Seed))
+	return time.Duration(h.Sum64() % uint64(of))
+}
+
+// maxWait returns how long run may wait without being woken.
+func (k *Kafka) maxWait() time.Duration {
+	if !k.cluster.ok && k.failedSecrets != "" {
+		return 2 * time.Second // for the secrets to change
+	}
+	if d, ok := k.buffer.Recheck(); ok {
+		return d
+	}
+	return time.Hour
+}
+
+// retryNow ends all waits between attempts.
+func (k *Kafka) retryNow() {
+	k.cluster.notBefore, k.cluster.urgent = time.Time{}, time.Time{}
+	for _, t := range k.topics {
+		t.notBefore = time.Time{}
+	}
+}

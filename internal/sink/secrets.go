@@ -1,0 +1,39 @@
+package sink
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// retryWithNewSecrets retries at once if a secret file has changed since the last attempt.
+func (k *Kafka) retryWithNewSecrets() {
+	if k.cluster.ok || k.failedSecrets == "" || k.failedSecrets == k.secrets() {
+		return
+	}
+	k.failedSecrets = ""
+	k.retryNow()
+}
+
+// secrets returns the state of the files that a connection is made with: a string that
+// changes when one of them does, empty if there are none.
+func (k *Kafka) secrets() string {
+	var names []string
+	if t := k.cfg.TLS; t != nil {
+		names = append(names, t.CAFile, t.CertFile, t.KeyFile)
+	}
+	if s := k.cfg.SASL; s != nil {
+		names = append(names, s.PasswordFile, s.TokenFile)
+	}
+	var state strings.Builder
+	for _, name := range names {
+		if name == "" {
+			continue
+		}
+		state.WriteString(name)
+		if info, err := os.Stat(name); err == nil {
+			fmt.Fprint(&state, info.ModTime().UnixNano(), info.Size())
+		}
+	}
+	return state.String()
+}

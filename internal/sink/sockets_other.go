@@ -1,8 +1,0 @@
-//go:build !unix
-
-package sink
-
-import "errors"
-
-// bindEphemeral leaves the port to connect where the tap does not capture anyway.
-func bindEphemeral(uintptr, string) (uint16, error) { return 0, errors.ErrUnsupported }

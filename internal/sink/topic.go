@@ -1,0 +1,95 @@
+package sink
+
+import (
+	"slices"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
+)
+
+// topic is one topic and how delivery to it goes.
+type topic struct {
+	health
+	name     string
+	datasets buffer.Set
+	limit    int  // records in the next batch
+	used     bool // it has to exist; that of flows need not, as they are off in most places
+	checked  bool // records may be written to it
+}
+
+// topicsOf returns the topics, the most urgent first. Settings may name one topic twice.
+func topicsOf(cfg *KafkaConfig, limit int) []*topic {
+	var topics []*topic
+	byName := map[string]*topic{}
+	flows := buffer.SetOf(buffer.Flow)
+	for _, to := range []struct {
+		name     string
+		datasets buffer.Set
+	}{
+		{cfg.FindingsTopic, buffer.SetOf(buffer.Finding)},
+		{cfg.PostureTopic, buffer.SetOf(buffer.Tap, buffer.Posture)},
+		{cfg.FlowsTopic, flows},
+	} {
+		t := byName[to.name]
+		if t == nil {
+			t = &topic{name: to.name, limit: limit, used: to.datasets != flows}
+			byName[to.name] = t
+			topics = append(topics, t)
+		}
+		t.datasets |= to.datasets
+	}
+	return topics
+}
+
+// topicNames returns the names of the topics, each once.
+func (c *KafkaConfig) topicNames() []string {
+	all := []string{c.FindingsTopic, c.PostureTopic, c.FlowsTopic}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// topicSetting returns the setting that a topic's name comes from.
+func (c *client) topicSetting(name string) string {
+	switch name {
+	case c.cfg.FindingsTopic:
+		return settingTopic
+	case c.cfg.PostureTopic:
+		return settingPostureTopic
+	}
+	return settingFlowsTopic
+}
+
+// adaptBatch fits the next batch to the connection, given how long one of n records took. A
+// batch that takes longer than an answer may would be sent again and again, and arrive each
+// time.
+func (t *topic) adaptBatch(took, limit time.Duration, n, most int) {
+	switch {
+	case took >= limit:
+		t.limit = max(1, n/2)
+	case took < limit/4:
+		t.limit = min(t.limit*2, most)
+	}
+}
+
+// health is how the last attempts went, for a topic or the whole cluster.
+type health struct {
+	ok        bool
+	reason    string // of the last failure; empty when ok, or before the first attempt
+	class     string // of the same
+	failures  int    // in a row
+	notBefore time.Time
+	urgent    time.Time // replaces notBefore while an alert waits
+}
+
+func (h *health) succeed() { *h = health{ok: true} }
+
+func (h *health) fail(f deliveryError, wait time.Duration) {
+	first := h.failures == 0
+	h.failures++
+	h.urgent = time.Now().Add(wait)
+	h.notBefore = h.urgent
+	if first && h.ok && f.stale {
+		return // try once more before anything is reported
+	}
+	h.ok, h.reason, h.class = false, f.reason, f.class
+}
