@@ -8,18 +8,6 @@ import (
 	"strconv"
 )
 
-// marks are the fingerprints of a ClientHello, computed once when it is read.
-type marks struct {
-	ja3, ja4, shape string
-	transport       byte // that of ja4
-}
-
-// mark computes the fingerprints.
-func (h *ClientHello) mark(over Over) {
-	transport := [...]byte{OverTCP: 't', OverDTLS: 'd', OverQUIC: 'q'}[over]
-	h.marks = &marks{ja3: h.computeJA3(), ja4: h.computeJA4(transport), shape: h.computeShape(), transport: transport}
-}
-
 // JA3 returns the JA3 fingerprint of a ClientHello (github.com/salesforce/ja3,
 // BSD-3-Clause): lower-case md5 hex. An SSL 2.0 hello has none: "".
 func (h *ClientHello) JA3() string {

@@ -217,6 +217,7 @@ func (s *Session) clientHello(side Side, body []byte, offset int64) {
 		s.handshakeLost(side, &s.sides[side].p.hs)
 		return
 	}
+	s.memory.mark(hello, t.Over)
 	t.setRoles(side)
 	if side == t.Client {
 		t.ClientHelloEnd = offset
@@ -237,6 +238,7 @@ func (s *Session) serverHello(side Side, body []byte, offset int64) {
 		s.handshakeLost(side, &s.sides[side].p.hs)
 		return
 	}
+	s.memory.markServer(hello)
 	t.setRoles(side.Other())
 	switch {
 	case hello.Retry:

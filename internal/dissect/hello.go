@@ -173,7 +173,6 @@ func parseClientHello(body []byte, over Over) (*ClientHello, bool) {
 	if !s.Empty() && !h.extensions(s) {
 		return nil, false
 	}
-	h.mark(over)
 	return h, true
 }
 

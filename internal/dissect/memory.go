@@ -8,8 +8,9 @@ type Memory struct {
 	leaves map[[32]byte]*knownLeaf // by the SHA-256 of the DER
 	held   int                     // Held
 
-	late unanswered
-	now  int64 // packet time (Clock)
+	known known
+	late  unanswered
+	now   int64 // packet time (Clock)
 
 	parsers []*parser // that sessions have left, as all of these
 	facts   []*TLS

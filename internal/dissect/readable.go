@@ -1,9 +1,6 @@
 package dissect
 
-import (
-	"slices"
-	"unicode/utf8"
-)
+import "unicode/utf8"
 
 const (
 	// readableRun is how many bytes of ASCII text in a row are no ciphertext. Random
@@ -64,12 +61,11 @@ func (r *textRun) add(b []byte) bool {
 
 // lastEnd returns the index of the last byte that ends any run, -1 if no byte does.
 func lastEnd(b []byte) int {
-	for at, c := range slices.Backward(b) {
-		if endsRun[c] {
-			return at
-		}
+	at := len(b) - 1
+	for at >= 0 && !endsRun[b[at]] {
+		at--
 	}
-	return -1
+	return at
 }
 
 // endsRun holds the bytes that are no part of text, wherever they stand: control

@@ -57,7 +57,6 @@ func parseServerHello(body []byte, over Over) (*ServerHello, bool) {
 	if !s.Empty() && !h.extensions(s) {
 		return nil, false
 	}
-	h.ja3s = h.computeJA3S()
 	return h, true
 }
 

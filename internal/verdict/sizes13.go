@@ -1,6 +1,11 @@
 package verdict
 
-import "github.com/meshtls-tap/meshtls-tap/internal/dissect"
+import (
+	"maps"
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+)
 
 // suite holds the sizes that a cipher suite gives to the messages of interest, as
 // TLSCiphertext.length counts them (RFC 8446 section 5.2).
@@ -37,12 +42,32 @@ const (
 )
 
 // senders returns the sizes of s, those of a sender that does not pad, and the same sizes of
-// Java and of Mbed TLS.
-func (s suite) senders() [3]suite {
+// Java and of Mbed TLS. They must not be changed.
+func (s suite) senders() *[3]suite {
+	for i := range sendersOf {
+		if sendersOf[i][0] == s {
+			return &sendersOf[i]
+		}
+	}
+	return s.computeSenders()
+}
+
+// sendersOf are the senders of all suites whose sizes are known, the most frequent first.
+var sendersOf = func() (all [][3]suite) {
+	for _, cipher := range slices.Sorted(maps.Keys(lengths13)) {
+		s, _ := sizes(cipher)
+		if !slices.ContainsFunc(all, func(x [3]suite) bool { return x[0] == s }) {
+			all = append(all, *s.computeSenders())
+		}
+	}
+	return all
+}()
+
+func (s suite) computeSenders() *[3]suite {
 	java := suite{over: s.over + jssePadding, finished: s.finished + jssePadding, empty: s.empty + jssePadding, alert: s.alert + jssePadding}
 	up := func(n int) int { return n + (mbedBlock-(n-s.over+1)%mbedBlock)%mbedBlock }
 	mbed := suite{over: s.over + mbedBlock - 1, finished: up(s.finished), empty: up(s.empty), alert: up(s.alert), slack: mbedBlock - 1}
-	return [3]suite{s, java, mbed}
+	return &[3]suite{s, java, mbed}
 }
 
 // inBlocks reports whether the first records may be padded as Mbed TLS pads them. over is what
