@@ -61,6 +61,7 @@ var table = map[string]rule{
 	"internal/imports":     {},
 	"test/kafka/kafkatest": {may: []string{"internal/eventually", "internal/exclusive"}},
 	"test/ambient/standin": {may: []string{"internal/capturetest"}},
+	"test/ambient/agent":   {may: []string{"test/ambient/standin"}},
 	"schema":               {},
 }
 

@@ -31,13 +31,7 @@ func newWorld(t *testing.T, folder string) *world {
 	for _, p := range []**place{&w.a, &w.b, &w.c, &w.broken, &w.waypoint, &w.gateway} {
 		*p = w.add(t, podNames[len(w.pods)])
 	}
-	must(t, w.node.ns.Command(`
-table ip istio {
-	chain nat_postrouting {
-		type nat hook postrouting priority srcnat
-		fib saddr type local ip daddr `+w.b.address.String()+` tcp dport 8080 snat to `+standin.ProbeSource.String()+`
-	}
-}`, "nft", "-f", "-"))
+	must(t, w.node.ns.RewriteProbes(w.b.address))
 	var err error
 	w.authority, err = standin.NewAuthority()
 	must(t, err)

@@ -58,7 +58,7 @@ ip link set node1 up
 ip link set node0 up
 ip route add $services dev node0     # so that kube-proxy gets to see the packets
 echo 1 > /proc/sys/net/ipv4/ip_forward
-mkdir -p "$state/cni"
+mkdir -p "$state/cni" "$state/cni-bin" # tests put plugins of their own into the latter
 cat > "$state/cni/10-pods.conflist" <<JSON
 {"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "bridge", "bridge": "pods0",
  "isGateway": true, "hairpinMode": true, "ipMasq": false,
@@ -77,7 +77,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.snapshotter.v1.de
 [plugins."io.containerd.cri.v1.runtime"]
   restrict_oom_score_adj = true # needs no CAP_SYS_RESOURCE
   [plugins."io.containerd.cri.v1.runtime".cni]
-    bin_dirs = ["$work/bin"]
+    bin_dirs = ["$work/bin", "$state/cni-bin"]
     conf_dir = "$state/cni"
   [plugins."io.containerd.cri.v1.runtime".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"

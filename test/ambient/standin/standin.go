@@ -59,6 +59,16 @@ func NewNamespace() (*Namespace, error) {
 	return &n, n.Run("ip link set lo up")
 }
 
+// OpenNamespace opens an existing namespace by a path, such as /proc/PID/ns/net or the bind mount
+// that a container runtime names in CNI_NETNS.
+func OpenNamespace(path string) (*Namespace, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("open a network namespace: %w", err)
+	}
+	return &Namespace{f}, nil
+}
+
 // Path returns a path to the namespace, for ip(8) and nsenter(1), valid until Close.
 func (n *Namespace) Path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), n.f.Fd()) }
 
@@ -155,6 +165,30 @@ func (n *Namespace) Redirect() error {
 	`, connMark, markBits, pathTable, pathTable)))
 }
 
+// RewriteProbes gives the node's own connections to pods the source ProbeSource, as istio-cni does
+// for the kubelet's probes of enrolled pods: the pods' rules redirect nothing from that address. n
+// is the node's namespace. Each call adds pods to those of earlier calls.
+func (n *Namespace) RewriteProbes(pods ...netip.Addr) error {
+	const rules = `
+table ip istio {
+	set probed { type ipv4_addr; }
+	chain nat_postrouting { type nat hook postrouting priority srcnat; }
+}
+flush chain ip istio nat_postrouting
+add rule ip istio nat_postrouting meta l4proto tcp fib saddr type local ip daddr @probed snat to 169.254.7.127
+`
+	script := []byte(rules)
+	for _, pod := range pods {
+		script = fmt.Appendf(script, "add element ip istio probed { %s }\n", pod)
+	}
+	return n.Command(string(script), "nft", "-f", "-")
+}
+
+// RestoreProbes removes the rules of RewriteProbes.
+func (n *Namespace) RestoreProbes() error {
+	return n.Command("", "nft", "delete", "table", "ip", "istio")
+}
+
 // Kinds of an Event: the role of one end of a connection, by the owner of the socket.
 const (
 	Redirected = "redirected"      // a connection of the pod's application, accepted at 15001 on lo
@@ -180,6 +214,8 @@ type Event struct {
 
 // Log collects events. The zero value is ready to use. It is safe for concurrent use.
 type Log struct {
+	Each func(Event) // called with each event, one at a time, if it is set
+
 	mu     sync.Mutex
 	events []Event
 }
@@ -190,6 +226,9 @@ func (l *Log) Add(e Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.events = append(l.events, e)
+	if l.Each != nil {
+		l.Each(e)
+	}
 }
 
 // Events returns the events logged so far.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,21 +20,20 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-const broker = "10.98.0.1:9092" // on the node's own address
+// Listeners of the broker, on the node's own address.
+const (
+	broker    = "10.98.0.1:9092"
+	brokerTLS = "10.98.0.1:19094" // with login
+)
 
 // TestWalkThrough: curl calls httpbin in the namespace unencrypted, in the clear, and in the namespace encrypted through
 // real Envoy sidecars, to which all TCP is sent by REDIRECT. Label, restart, request; a real broker says what was found.
 func TestWalkThrough(t *testing.T) {
-	if m := os.Getenv("WALK_MISSING"); m != "" || os.Getenv("WALK_ENVOY") == "" {
-		if os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
-			t.Fatalf("missing: %s", m)
-		}
-		t.Skipf("missing: %s", m)
-	}
+	complete(t)
 	c := installed(t, "--set", "kafka.brokers={"+broker+"},tap.emit={findings,posture,flows},clusterName=walk")
 	begin := time.Now()
 	step := func(what string) { t.Logf("%5.1f s  %s", time.Since(begin).Seconds(), what) }
-	startBroker(t, c)
+	startBroker(t, c, "plain")
 	step("a real broker at " + broker)
 	load(t, c, envoyImage(t))
 	load(t, c, image.Image{Ref: registry + "/httpbin:1", Files: []image.File{{To: "/httpbin", From: os.Getenv("WALK_HTTPBIN")}}, Entrypoint: []string{"/httpbin"}, User: "65532:65532"})
@@ -75,6 +75,17 @@ func TestWalkThrough(t *testing.T) {
 	step("one request in each namespace")
 	checkWalk(t, c, pods)
 	step("as the broker has it")
+}
+
+// complete skips a test where walk.sh could not prepare its parts.
+func complete(t *testing.T) {
+	t.Helper()
+	if m := os.Getenv("WALK_MISSING"); m != "" || os.Getenv("WALK_ENVOY") == "" {
+		if os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
+			t.Fatalf("missing: %s", m)
+		}
+		t.Skipf("missing: %s", m)
+	}
 }
 
 // named makes a namespace of a name that stands in certificates.
@@ -197,10 +208,11 @@ func tappedPod(t *testing.T, c *kit.Cluster, ns, selector string) *corev1.Pod {
 	return c.Ready(t, ns, p.Name)
 }
 
-// startBroker starts a real Kafka broker in the cluster's network, for as long as the test runs.
-func startBroker(t *testing.T, c *kit.Cluster) {
+// startBroker starts a real Kafka broker in the cluster's network, for as long as the test runs, and returns its folder. mode is
+// kafka.sh's: with tls, the listener brokerTLS is there too.
+func startBroker(t *testing.T, c *kit.Cluster, mode string) (folder string) {
 	t.Helper()
-	folder := filepath.Join(c.Work, "kafka")
+	folder = filepath.Join(c.Work, "kafka-"+t.Name())
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -218,9 +230,10 @@ func startBroker(t *testing.T, c *kit.Cluster) {
 			t.Fatalf("kafka.sh %s: %v\n%s", args[0], err, out)
 		}
 	}
-	call("start", folder)
+	call("start", folder, mode)
 	t.Cleanup(func() { exec.Command(script, "kill", folder).Run() })
 	call("topics", folder)
+	return folder
 }
 
 // consume returns what a topic holds now, by another client than the tap's.
@@ -244,23 +257,26 @@ func consume(t *testing.T, c *kit.Cluster, topic string) []record {
 	return all
 }
 
-// A record is what this test reads of one.
+// A record is what the tests read of one.
 type record struct {
-	line        string
-	Message     string
-	Rule        struct{ ID string }
-	Event       struct{ Dataset string }
-	Destination struct {
-		IP   string
-		Port int
+	line    string
+	Message string
+	Rule    struct{ ID string }
+	Event   struct {
+		Dataset, Kind, Action string
+		Severity              int
 	}
-	TLS struct {
+	Source, Destination host
+	TLS                 struct {
 		Version, Cipher string
 	}
 	Network struct{ Protocol string }
 	Meshtls struct {
-		Verdict, Scope, Mesh string
-		TLS                  struct {
+		Verdict, Scope, Mesh, Class, Enrolled, Expectation string
+
+		Edge  struct{ Key string }
+		Local struct{ Ambient string }
+		TLS   struct {
 			ClientAuth string `json:"client_auth"`
 			Basis      string `json:"client_auth_basis"`
 			Outcome    string
@@ -271,6 +287,18 @@ type record struct {
 		Pod       struct{ Name string }
 	}
 	Orchestrator struct{ Cluster struct{ Name string } }
+}
+
+// A host is an end of a connection.
+type host struct {
+	IP   string
+	Port int
+}
+
+// addrPort returns the end as an address and port; zero for an end without an address.
+func (h host) addrPort() netip.AddrPort {
+	ip, _ := netip.ParseAddr(h.IP)
+	return netip.AddrPortFrom(ip, uint16(h.Port))
 }
 
 // checkWalk waits for the records that have to be there, and looks for those that must not.
