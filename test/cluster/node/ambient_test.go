@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -39,6 +40,9 @@ func TestAmbient(t *testing.T) {
 
 	if got, want := w.get(t, w.b), fmt.Sprintf("hello %s:", w.a.Status.PodIP); !strings.Contains(got, want) {
 		t.Errorf("b does not see the client's own address: %s", got)
+	}
+	if !w.happened(t, func(e *event) bool { return e.Kind == "hbone out" && e.Peer == w.identity("b") }) {
+		t.Fatal("the stand-in did not use HBONE")
 	}
 	w.get(t, w.outside)
 	w.checkPosture(t)
@@ -180,7 +184,7 @@ func (w *ambient) checkFlows(t *testing.T) {
 			continue // the tap's own socket, which it leaves out, or the tap ended before enough was sent
 		}
 		if want := w.wrong(&e, &r); want != "" {
-			t.Errorf("%s: %s: want %s, have %+v", e.Pod, e.Kind, want, r)
+			t.Errorf("%s: %s %s > %s: want %s, have %s", e.Pod, e.Kind, e.Client, e.Server, want, cmp.Or(r.line, "no flow"))
 			continue
 		}
 		t.Logf("%s: %s %s > %s %s: %s %s %s %s", e.Pod, e.Kind, e.Client, e.Server, e.Peer, r.Meshtls.Class, r.Meshtls.Verdict, r.Meshtls.Scope, r.Meshtls.Mesh)
