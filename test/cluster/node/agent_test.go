@@ -16,8 +16,8 @@ import (
 
 // An event is a line of the agent's log: one end of a connection, by the owner of its socket.
 type event struct {
-	Pod, Kind, Peer     string
-	Client, Server, For string
+	Pod, Kind, Peer string
+	Client, Server  string
 }
 
 // startAgent builds the agent and starts it in the node's namespaces. It ends before the test does.

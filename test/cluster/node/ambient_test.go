@@ -215,7 +215,11 @@ func (w *ambient) flows(t *testing.T) map[side]record {
 			continue
 		}
 		if r.Source.IP != probeSource {
-			flows[side{r.Kubernetes.Pod.Name, r.Source.addrPort(), r.Destination.addrPort()}] = r
+			s := side{r.Kubernetes.Pod.Name, r.Source.addrPort(), r.Destination.addrPort()}
+			if _, twice := flows[s]; twice {
+				t.Errorf("another flow of one connection: %s", r.line)
+			}
+			flows[s] = r
 			continue
 		}
 		refused := r.Meshtls.Verdict == "" // it came before the application listened, or after the application's end
