@@ -1,4 +1,3 @@
-// Package schema holds the JSON Schema of the published record.
 package schema
 
 import _ "embed"

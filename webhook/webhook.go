@@ -1,7 +1,3 @@
-// Package webhook puts the tap into pods as they are created: the admission server, its
-// certificates, and the controller that finds out which taps a namespace admits and ends what
-// was asked for a time. The decision itself is internal/inject's. An answer always allows
-// the pod.
 package webhook
 
 import (

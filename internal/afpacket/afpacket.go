@@ -1,10 +1,3 @@
-// Package afpacket captures the packets of one Linux network interface through a ring
-// that it shares with the kernel (TPACKET_V3: packet(7), and packet_mmap in the kernel's
-// networking documentation). Packets are handed on block by block, without a copy.
-//
-// The filter is in force before the first packet can arrive: the socket is opened with
-// protocol 0, which receives nothing, and bound last. On other systems the package
-// compiles and Open says that it needs Linux.
 package afpacket
 
 import (

@@ -1,6 +1,3 @@
-// Package capturetest makes captures for tests: it lets two real ends talk, records
-// what each writes, and cuts that into the packets of a TCP connection. It is for tests
-// only.
 package capturetest
 
 import (

@@ -1,9 +1,3 @@
-// Package dissect turns the bytes of a connection into what they say: which protocol
-// is spoken, and what its handshake shows in the clear.
-//
-// It is pure: no clock, no I/O, no goroutines. Input is hostile: every read is
-// length-checked, every buffer bounded, and a panic costs one connection (Failed),
-// never the process. A Session is not safe for concurrent use.
 package dissect
 
 // Side is one of the two ends of a connection.

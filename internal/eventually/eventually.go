@@ -1,4 +1,3 @@
-// Package eventually is how tests wait: for a condition, never for a time.
 package eventually
 
 import (

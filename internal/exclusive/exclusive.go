@@ -1,12 +1,3 @@
-// Package exclusive keeps tests that saturate the machine from running next to each other.
-//
-// `go test ./...` runs the tests of several packages at a time. Tests that capture live
-// traffic or start a broker take both cores for seconds, and disturb each other's peers.
-// They take turns by a lock on a file, which holds across processes and is released by the
-// kernel when its holder dies.
-//
-// The lock is a courtesy and no guarantee: any other program may be busy at the same time.
-// A test must pass on a busy machine with it, too.
 package exclusive
 
 import (

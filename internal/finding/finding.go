@@ -1,12 +1,3 @@
-// Package finding turns judged connections into published records: one for each
-// connection (flow), for each edge and window (posture), for each fault (finding), and
-// for the tap itself.
-//
-// The record is described by the JSON Schema in the folder schema, and by design the
-// same input gives the same bytes: time is the packets' time, order is fixed, and event
-// identities are hashes. An Engine is synchronous and reads no clock but Config.Now.
-// Everything it keeps is bounded: live connections by the table that feeds it, edges by
-// Config.MaxEdges, and what is kept for each edge by the number of verdicts and rules.
 package finding
 
 import (

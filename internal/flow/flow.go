@@ -1,9 +1,3 @@
-// Package flow decodes packets, keeps the bounded table of connections, puts each
-// direction of a connection in order and hands its bytes on as they come.
-//
-// A connection has an originator and a responder and a state, named as in Zeek's
-// conn.log. Time is the packets' time: nothing here reads a clock. A Table is not
-// safe for concurrent use.
 package flow
 
 import "net/netip"

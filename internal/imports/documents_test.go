@@ -263,3 +263,21 @@ func TestArchitecture(t *testing.T) {
 		}
 	}
 }
+
+// TestPackageComments: every package outside of package main and of tests has a doc.go with its comment.
+func TestPackageComments(t *testing.T) {
+	for _, path := range files(t, ".go") {
+		folder := filepath.ToSlash(filepath.Dir(path))
+		if strings.HasSuffix(path, "_test.go") || !strings.HasPrefix(folder, "internal/") && folder != "webhook" && folder != "schema" {
+			continue
+		}
+		name := folder[strings.LastIndex(folder, "/")+1:]
+		comment := strings.Contains(read(t, path), "\n// Package "+name+" ") || strings.HasPrefix(read(t, path), "// Package "+name+" ")
+		if isDoc := strings.HasSuffix(path, "/doc.go"); comment != isDoc {
+			t.Errorf("%s: the comment of package %s belongs in %s/doc.go", path, name, folder)
+		}
+		if _, err := os.Stat(filepath.Join(root, folder, "doc.go")); err != nil {
+			t.Errorf("%s has no doc.go", folder)
+		}
+	}
+}

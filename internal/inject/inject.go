@@ -1,7 +1,3 @@
-// Package inject puts the tap into a pod: a pod as JSON and what is known of its
-// namespace in, a JSON Patch (RFC 6902) of `add` operations out. It is pure: no clock,
-// no I/O, no log, and safe for concurrent use. The pod itself is never encoded again,
-// so nothing of it is lost, whatever version of Kubernetes wrote it.
 package inject
 
 import (

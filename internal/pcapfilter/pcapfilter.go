@@ -1,31 +1,3 @@
-// Package pcapfilter compiles the filter expressions of pcap-filter(7) to classic BPF
-// (linux/filter.h), runs and prints such programs, and has the tap's own default filter.
-// It resolves no names, does no I/O and keeps no state.
-//
-// An expression means what libpcap 1.10 takes it to mean, its habits included: a
-// qualifier list is taken over ("tcp port 80 or 443"); and and or bind alike, from left
-// to right; the first vlan shifts all that is written behind it; tcp[0] and its like see
-// IPv4 only; port looks behind no IPv6 extension header; % and ^ take all that stands on
-// their right; a program that would read behind the packet's end rejects it, even under
-// a not. Tests hold it to that against libpcap itself.
-//
-// What differs, on purpose:
-//   - names of hosts, networks and services are an error, since nothing resolves them;
-//   - so are addresses and numbers that mean something else than they look like (host 10,
-//     host 10.1, net 300, ip proto 300, an octet with a leading zero, an offset that is
-//     behind every packet), and ip broadcast, which needs an interface's netmask;
-//   - ip proto tcp needs no backslash before the tcp;
-//   - bytes are only ever read of a protocol that is there: libpcap forgets to look where
-//     they stand on the right of an arithmetic operator, as in 1 + tcp[0];
-//   - on BSD loopback links the address family is known in both byte orders, and that of
-//     IPv6 as each system numbers it, not only the one that the program runs on;
-//   - live, what stands behind a vlan is decoded behind the tag where the packet still
-//     has one in its bytes, and where it has none as it is: so not vlan and ip works;
-//   - prefixes of IPv6 networks read no further than they are long, as after libpcap's
-//     optimizer (which, for the rest, drops reads behind a packet's end and so changes
-//     what its own program takes of packets that were cut: here it is as without it);
-//   - of the protocols below IP only ARP and RARP have names; there is no 802.2 LLC, no
-//     IEEE 802.11, no MPLS, PPPoE or Geneve, no gateway, protochain or byte.
 package pcapfilter
 
 import "fmt"

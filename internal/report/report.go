@@ -1,6 +1,3 @@
-// Package report shows what a run has seen to a person, as text, and to a program, as
-// JSON. Names in it come from the wire: what a terminal does not show as itself is
-// escaped.
 package report
 
 import (

@@ -1,6 +1,3 @@
-// Package variables reads a program's settings from its environment: into a struct whose
-// fields have the tags of caarlos0/env and two more, about (the line of --help) and
-// expected (what an unusable value is told to be; default what about says).
 package variables
 
 import (

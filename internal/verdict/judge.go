@@ -1,8 +1,3 @@
-// Package verdict judges one connection from what its packets and bytes have shown:
-// mutual TLS, TLS, plaintext or neither, with what certainty and why.
-//
-// It errs on one side only: a claim is made where it was shown, else the verdict is
-// less, or unknown with its reason.
 package verdict
 
 import (

@@ -1,0 +1,5 @@
+// Package report shows what a run has seen: as text for a person, as JSON for a program.
+//
+// [Text] takes the summary of a finding.Engine, [Migration] and [MigrationJSON] the result of migration.Compare. Names in it come from the
+// wire: what a terminal would not show as itself is escaped.
+package report
