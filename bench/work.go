@@ -11,8 +11,8 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
-	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -169,60 +169,15 @@ func judgeNewPacket() func([]byte) {
 	}
 }
 
-// judging is what stands behind the table of connections, as in the tap but for the
-// records.
-type judging struct {
-	table  *flow.Table
-	memory dissect.Memory
-	judge  *verdict.Judge
-}
-
+// judgeOurs is the tap's pipeline without the records.
 func judgeOurs() func([]byte) {
-	j := &judging{judge: verdict.New(verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix(podIP + "/32")}})}
-	j.table = flow.NewTable(flow.Config{}, j)
+	j := pipeline.New(pipeline.Config{
+		Judge:  verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix(podIP + "/32")}},
+		Judged: func(*verdict.Judged) {},
+	})
 	var p flow.Packet
 	return func(frame []byte) {
 		packetOf(&p, frame)
-		j.table.Add(&p)
-	}
-}
-
-// Data implements flow.Handler, with Changed and End.
-func (j *judging) Data(c *flow.Conn, s *flow.Segment) {
-	if rest, ok := c.User.(*verdict.Rest); ok {
-		rest.Tail.Quiet(dissect.Side(s.Side), s.Data, s.Gap)
-		return
-	}
-	x, ok := c.User.(*dissect.Session)
-	if !ok {
-		x = j.memory.New()
-		c.User = x
-	}
-	before := x.Revision()
-	x.Data(dissect.Side(s.Side), s.Offset, s.Data, s.Ack, s.Gap)
-	if x.Revision() != before && j.judge.Settled(c, x) && j.judge.Judge(c, x, "", false).Settled && x.Complete() {
-		x.Finish()
-		if rest := j.judge.Rest(c, x); rest != nil {
-			c.User = rest
-			j.table.Done(c, rest.Followed())
-		}
-	}
-}
-
-// Changed is called at a FIN or a RST.
-func (j *judging) Changed(c *flow.Conn) {
-	if x, ok := c.User.(*dissect.Session); ok {
-		x.Closed(dissect.Originator, c.Orig.RST)
-	}
-}
-
-// End is called when a connection is over.
-func (j *judging) End(c *flow.Conn, _ flow.EndReason) {
-	switch x := c.User.(type) {
-	case *verdict.Rest:
-		j.judge.JudgeRest(c, x, "", true)
-		j.judge.Drop(x)
-	case *dissect.Session:
-		j.judge.Judge(c, x, "", true)
+		j.Add(p)
 	}
 }

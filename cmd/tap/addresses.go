@@ -13,7 +13,7 @@ import (
 
 // addresses are those at which the pod's network namespace receives packets. It follows
 // them by rtnetlink(7): what was announced before a packet reached the ring is known
-// before the packet is looked at. It is guarded by pipeline.mu.
+// before the packet is looked at. It is guarded by the pipeline's lock.
 type addresses struct {
 	given   []netip.Addr // POD_IPS: always the pod's
 	exact   map[netip.Addr]struct{}
@@ -21,7 +21,6 @@ type addresses struct {
 	all     map[netip.Addr]struct{} // broadcast addresses
 	joined  map[netip.Addr]struct{} // multicast groups
 	taken   map[netip.Addr]int64    // addresses that were taken away, and when that was noticed, ns since the epoch
-	now     int64                   // the time of the packet at hand
 	problem error                   // why the namespace's addresses could not be read
 
 	events     events
@@ -50,14 +49,14 @@ type localRoute struct {
 	broadcast bool
 }
 
-// has reports whether an address is the pod's own, or was when the packet at hand came:
-// packets that wait in a ring are looked at after their address was taken away.
-func (a *addresses) has(x netip.Addr) bool {
+// has reports whether an address is the pod's own, or was at a time, in ns since the
+// epoch: packets that wait in a ring are looked at after their address was taken away.
+func (a *addresses) has(x netip.Addr, at int64) bool {
 	x = x.Unmap().WithZone("")
 	if _, ok := a.exact[x]; ok || x.IsLoopback() {
 		return true
 	}
-	if at, ok := a.taken[x]; ok && a.now <= at {
+	if until, ok := a.taken[x]; ok && at <= until {
 		return true
 	}
 	return slices.ContainsFunc(a.ranges, func(p netip.Prefix) bool { return p.Contains(x) })

@@ -38,7 +38,7 @@ func TestAddresses(t *testing.T) {
 		{"ff02::1", false, false},
 	} {
 		x := netip.MustParseAddr(c.address)
-		if own, receives := a.has(x), a.receives(x); own != c.own || receives != c.receives {
+		if own, receives := a.has(x, 0), a.receives(x); own != c.own || receives != c.receives {
 			t.Errorf("%s: own %v, receives %v", c.address, own, receives)
 		}
 	}
@@ -52,12 +52,12 @@ func TestAddressTaken(t *testing.T) {
 	a.set(nil)
 	a.take(before, 1000)
 	for at, want := range map[int64]bool{999: true, 1000: true, 1001: false} {
-		if a.now = at; a.has(x) != want {
+		if a.has(x, at) != want {
 			t.Errorf("at %d: %v", at, !want)
 		}
 	}
 	a.take(nil, 1001+int64(takenFor))
-	if a.now = 999; a.has(x) {
+	if a.has(x, 999) {
 		t.Error("it is remembered for good")
 	}
 }
@@ -81,7 +81,7 @@ func TestAddressesUnknown(t *testing.T) {
 		t.Error("known")
 	}
 	a.given = []netip.Addr{netip.MustParseAddr("10.1.1.2")}
-	if a.set(nil); a.unknown() || a.fault() != nil || !a.has(a.given[0]) {
+	if a.set(nil); a.unknown() || a.fault() != nil || !a.has(a.given[0], 0) {
 		t.Error("unknown")
 	}
 }

@@ -1,6 +1,9 @@
 package main
 
-import "github.com/meshtls-tap/meshtls-tap/internal/flow"
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+)
 
 // batch holds packets of a capture that are in its buffer at the same time.
 type batch struct {
@@ -10,7 +13,7 @@ type batch struct {
 	names    map[device]uint16
 	last     device // the device that captured the packet before, and its number
 	number   uint16
-	packets  [flow.AheadMost]flow.Packet
+	packets  [flow.MaxPrefetch]flow.Packet
 	err      error // ends the capture
 }
 
@@ -60,10 +63,6 @@ func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
 	return b.number
 }
 
-// maxInterfaces bounds the interfaces told apart in one run; the files that have more
-// share the last number.
-const maxInterfaces = 1 << 12
-
 // device is one of a file's interfaces. Packets captured on "any" come from lo or from
 // another device, and these are two devices. Each section of a pcapng file numbers its
 // interfaces anew: two with the same number and name are one device.
@@ -79,15 +78,12 @@ func (r *reading) number(names map[device]uint16, d device) uint16 {
 	if ok {
 		return n
 	}
-	if len(r.pipeline.interfaces) < maxInterfaces {
-		name := d.name
-		if d.loopback {
-			name = loopback
-		}
-		r.pipeline.interfaces = append(r.pipeline.interfaces, name)
+	name := d.name
+	if d.loopback {
+		name = loopback
 	}
-	n = uint16(len(r.pipeline.interfaces) - 1)
-	if len(names) < maxInterfaces {
+	r.pipeline.Do(func(p *pipeline.Locked) { n = p.AddInterface(name) })
+	if len(names) < pipeline.MaxInterfaces {
 		names[d] = n
 	}
 	return n

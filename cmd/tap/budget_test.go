@@ -12,7 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
-	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // halfHello is a connection whose client sends the better part of a large ClientHello and then nothing more.
@@ -27,11 +27,10 @@ func packetOf(f capturetest.Frame) flow.Packet {
 }
 
 // play sends frames through a pipeline.
-func play(p *pipeline, frames ...capturetest.Frame) {
+func play(p *pipeline.Pipeline, frames ...capturetest.Frame) {
 	for _, f := range frames {
 		packet := packetOf(f)
-		p.engine.Tick(packet.Time)
-		p.add(&packet)
+		p.Add(packet)
 	}
 }
 
@@ -50,15 +49,14 @@ type flowSaid struct {
 func TestFloodOfHalfOpenSessions(t *testing.T) {
 	norace(t)
 	var flows []flowSaid
-	p := newPipeline(flow.Config{MaxConns: 5000}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
+	const most, connections = 1 << 20, 3000
+	p := pipeline.New(pipeline.Config{Table: flow.Config{MaxConns: 5000}, MaxPending: most, Engine: finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
 		var o flowSaid
 		if err := json.Unmarshal(r.Value, &o); err != nil {
 			t.Error(err)
 		}
 		flows = append(flows, o)
-	}})
-	const most, connections = 1 << 20, 3000
-	p.maxPending = most
+	}}})
 	between, start := mutual(t), captureStart
 	var evicted int
 	for i := range connections {
@@ -70,11 +68,11 @@ func TestFloodOfHalfOpenSessions(t *testing.T) {
 			play(p, between[0])
 			between = between[1:]
 		}
-		if held := p.memory.Held(); held > most {
+		if held := p.Stats().Pending; held > most {
 			t.Fatalf("%d bytes are held after %d connections, at most %d should be", held, i, most)
 		}
 	}
-	p.table.Flush()
+	p.Flush()
 	for _, o := range flows {
 		switch reasons := o.Meshtls.Reasons; {
 		case o.Source.IP == realClient:
@@ -90,11 +88,11 @@ func TestFloodOfHalfOpenSessions(t *testing.T) {
 			}
 		}
 	}
-	if s := p.table.Stats(); len(flows) != connections+1 || evicted < connections*9/10 || s.Shed != uint64(evicted) {
+	if s := p.Stats().Table; len(flows) != connections+1 || evicted < connections*9/10 || s.Shed != uint64(evicted) {
 		t.Errorf("%d connections, %d evicted, %+v", len(flows), evicted, s)
 	}
-	if p.memory.Held() != 0 || p.judge.Held() != 0 {
-		t.Errorf("%d and %d bytes are counted when all is over", p.memory.Held(), p.judge.Held())
+	if s := p.Stats(); s.Pending != 0 || s.Conclusions != 0 {
+		t.Errorf("%d and %d bytes are counted when all is over", s.Pending, s.Conclusions)
 	}
 }
 
@@ -126,38 +124,38 @@ func mutualWith(t *testing.T, from, to netip.AddrPort) []capturetest.Frame {
 // concluded of them.
 func TestConclusionsAreBounded(t *testing.T) {
 	norace(t)
-	p := newPipeline(flow.Config{}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Emit: func(finding.Record) {}})
 	const most = 200 << 10
-	p.maxConclusions = most
+	p := pipeline.New(pipeline.Config{MaxConclusions: most, Engine: finding.Config{Tap: "read", Window: time.Hour, Emit: func(finding.Record) {}}})
 	for i := range 2000 {
 		request := []byte("GET / HTTP/1.1\r\nHost: h" + strconv.Itoa(i) + ".example\r\n\r\n")
 		talk := &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: request}, {FromServer: true, Data: []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")}}}
 		client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 40000)
 		play(p, talk.Packets(capturetest.Options{Client: client, Start: captureStart.Add(time.Duration(i) * time.Millisecond), NoFIN: true})...)
-		if held := p.judge.Held(); held > most {
+		if held := p.Stats().Conclusions; held > most {
 			t.Fatalf("%d bytes are held after %d connections, at most %d should be", held, i, most)
 		}
 	}
-	if s := p.table.Stats(); s.Shed < 1000 || p.table.Len() < 100 {
+	if s := p.Stats().Table; s.Shed < 1000 || s.Active < 100 {
 		t.Errorf("%+v", s)
 	}
-	p.table.Flush()
-	if p.memory.Held() != 0 || p.judge.Held() != 0 {
-		t.Errorf("%d and %d bytes are counted when all is over", p.memory.Held(), p.judge.Held())
+	p.Flush()
+	if s := p.Stats(); s.Pending != 0 || s.Conclusions != 0 {
+		t.Errorf("%d and %d bytes are counted when all is over", s.Pending, s.Conclusions)
 	}
 }
 
 // TestNothingIsLeftCounted: whatever connections there were, nothing is counted when all are over.
 func TestNothingIsLeftCounted(t *testing.T) {
 	norace(t)
-	p := newPipeline(flow.Config{MaxConns: 20}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Emit: func(finding.Record) {}})
-	p.maxPending = 1 << 10 // less than any session takes
+	p := pipeline.New(pipeline.Config{
+		Table: flow.Config{MaxConns: 20}, MaxPending: 1 << 10, // less than any session takes
+		Engine: finding.Config{Tap: "read", Window: time.Hour, Emit: func(finding.Record) {}},
+	})
 	for _, packet := range conversations(t) {
-		p.engine.Tick(packet.Time)
-		p.add(&packet)
+		p.Add(packet)
 	}
-	p.table.Flush()
-	if p.memory.Held() != 0 || p.judge.Held() != 0 || p.table.Stats().Shed == 0 {
-		t.Errorf("%d and %d bytes are counted when all is over: %+v", p.memory.Held(), p.judge.Held(), p.table.Stats())
+	p.Flush()
+	if s := p.Stats(); s.Pending != 0 || s.Conclusions != 0 || s.Table.Shed == 0 {
+		t.Errorf("%d and %d bytes are counted when all is over: %+v", s.Pending, s.Conclusions, s.Table)
 	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
-	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -167,10 +167,10 @@ func TestRequestInParts(t *testing.T) {
 // class, how many findings were opened, and how many of those stand.
 func classOf(t *testing.T, frames []capturetest.Frame) (class string, opens, stand int) {
 	t.Helper()
-	p := newPipeline(flow.Config{}, verdict.Config{
+	p := pipeline.New(pipeline.Config{Judge: verdict.Config{
 		Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.7/32"), netip.MustParsePrefix("fe80::7/128")}, Nodes: []netip.Addr{netip.MustParseAddr("10.0.0.5")},
 		Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")}, Probed: []verdict.Probe{{Port: 8081, Path: "/healthz"}}, Scraped: []uint16{9100},
-	}, finding.Config{
+	}, Engine: finding.Config{
 		Tap: "pod", Identity: finding.Identity{Namespace: "shop", Pod: "web"}, Window: time.Hour, Flows: true, Findings: true,
 		Expect: []finding.Expectation{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Want: finding.ExpectMTLS}, {Prefix: netip.MustParsePrefix("::/0"), Want: finding.ExpectMTLS}},
 		Emit: func(r finding.Record) {
@@ -185,8 +185,8 @@ func classOf(t *testing.T, frames []capturetest.Frame) (class string, opens, sta
 				stand--
 			}
 		},
-	})
+	}})
 	play(p, frames...)
-	p.table.Flush()
+	p.Flush()
 	return class, opens, stand
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
-	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // TestOtherBytesAgain: where a part of a mutual handshake comes again with other bytes, nothing is known of it, also long after the
@@ -60,9 +60,9 @@ func TestOtherBytesAgain(t *testing.T) {
 			"twice": {slices.Concat(full[:len(full)-3], []capturetest.Frame{flight}, full[len(full)-3:]), "[tls tls]"},
 		} {
 			said := &flows{t: t}
-			p := newPipeline(flow.Config{}, verdict.Config{}, said.config())
+			p := pipeline.New(pipeline.Config{Engine: said.config()})
 			play(p, slices.Concat(c.packets, frames(1))...)
-			p.table.Flush()
+			p.Flush()
 			if got := said.verdicts; len(got) > 0 && slices.Contains(said.reasons[0], "conflicting_bytes") != (name == "twice") {
 				t.Errorf("%x %s: %v", version, name, said.reasons[0])
 			}

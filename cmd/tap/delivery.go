@@ -13,6 +13,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
@@ -152,7 +153,7 @@ type drops struct {
 // dropsEvery is how often each is told at most.
 const dropsEvery = time.Minute
 
-// tell looks at the sink's counts. The pipeline is not locked.
+// tell looks at the sink's counts. The pipeline's lock is not held.
 func (d *drops) tell(t *tap, now time.Time) {
 	if now.Before(d.next) {
 		return
@@ -202,9 +203,7 @@ func (o *outlet) tell(t *tap, now time.Time) {
 // degraded publishes that the tap sees or delivers less than it should. The pipeline is
 // not locked.
 func (t *tap) degraded(now time.Time, reason string) {
-	t.pipeline.mu.Lock()
-	defer t.pipeline.mu.Unlock()
-	t.pipeline.engine.Degraded(now.UnixNano(), reason)
+	t.pipeline.Do(func(p *pipeline.Locked) { p.Engine.Degraded(now.UnixNano(), reason) })
 }
 
 func total(m map[string]uint64) (n uint64) {

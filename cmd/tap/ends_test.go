@@ -14,6 +14,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -196,12 +197,11 @@ func TestTurnedIsFound(t *testing.T) {
 	for version, talk := range mutual {
 		packets := packetsOf(joined(talk, []capturetest.Chunk{client(request), server(response), client(request)}), capturetest.Options{NoFIN: true})
 		var open []string
-		p := newPipeline(flow.Config{}, verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.2.0.1/32")}}, finding.Config{
+		p := pipeline.New(pipeline.Config{Judge: verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.2.0.1/32")}}, Engine: finding.Config{
 			Tap: "read", Window: time.Hour, Findings: true, Emit: func(r finding.Record) { open = append(open, string(r.Value)) },
-		})
+		}})
 		for i := range packets {
-			p.engine.Tick(packets[i].Time)
-			p.add(&packets[i])
+			p.Add(packets[i])
 		}
 		all := strings.Join(open, "\n")
 		for _, rule := range []string{"plaintext-edge", "mtls-downgrade"} {
@@ -209,8 +209,8 @@ func TestTurnedIsFound(t *testing.T) {
 				t.Errorf("%s: %d findings of %s\n%s", version, n, rule, all)
 			}
 		}
-		p.table.Flush()
-		p.engine.Tick(packets[len(packets)-1].Time + int64(time.Hour))
+		p.Flush()
+		p.Do(func(l *pipeline.Locked) { l.Engine.Tick(packets[len(packets)-1].Time + int64(time.Hour)) })
 		if strings.Contains(strings.Join(open, "\n"), `"count":0`) {
 			t.Errorf("%s: taken back\n%s", version, strings.Join(open, "\n"))
 		}

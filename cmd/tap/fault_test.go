@@ -7,7 +7,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
-	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // TestFaultIsContained: a panic behind a packet costs what was known of the connections, and no more.
@@ -28,23 +28,22 @@ func TestFaultIsContained(t *testing.T) {
 	}
 	said := &flows{t: t}
 	broken := false
-	p := newPipeline(flow.Config{Exclude: func(*flow.Conn) bool {
+	told := 0
+	p := pipeline.New(pipeline.Config{Engine: said.config(), Fault: func(*pipeline.Locked, any) { told++ }, Table: flow.Config{Exclude: func(*flow.Conn) bool {
 		if broken {
 			panic("broken")
 		}
 		return false
-	}}, verdict.Config{}, said.config())
-	told := 0
-	p.fault = func(any) { told++ }
+	}}})
 	play(p, frames(41000)[:8]...) // goes on
 	broken = true
 	play(p, frames(41001)[0])
 	broken = false
-	if p.faults != 1 || told != 1 || p.table.Len() != 0 || len(said.verdicts) != 1 {
-		t.Errorf("%d faults, told %d times, %d connections left, verdicts %v", p.faults, told, p.table.Len(), said.verdicts)
+	if p.Stats().Faults != 1 || told != 1 || p.Stats().Table.Active != 0 || len(said.verdicts) != 1 {
+		t.Errorf("%d faults, told %d times, %d connections left, verdicts %v", p.Stats().Faults, told, p.Stats().Table.Active, said.verdicts)
 	}
 	play(p, frames(41002)...)
-	p.table.Flush()
+	p.Flush()
 	if len(said.verdicts) != 2 || said.verdicts[1] != "mtls" {
 		t.Errorf("verdicts %v, want mtls for what came behind it", said.verdicts)
 	}
@@ -53,23 +52,23 @@ func TestFaultIsContained(t *testing.T) {
 // TestFaultInAll: after a packet that causes a fault the next packets are processed.
 func TestFaultInAll(t *testing.T) {
 	said := &flows{t: t}
-	p := newPipeline(flow.Config{Exclude: func(c *flow.Conn) bool {
+	p := pipeline.New(pipeline.Config{Engine: said.config(), Table: flow.Config{Exclude: func(c *flow.Conn) bool {
 		if c.Orig.Port == 41000 {
 			panic("broken")
 		}
 		return false
-	}}, verdict.Config{}, said.config())
+	}}})
 	var packets []flow.Packet
 	for _, port := range []uint16{41001, 41000, 41000, 41002, 41003, 41000} {
 		data := capturetest.UDPFrame(netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port), netip.MustParseAddrPort("10.0.0.2:514"), []byte("<13>a line of syslog"))
 		packets = append(packets, flow.Packet{Time: captureStart.UnixNano(), Data: data, Length: len(data), Link: flow.LinkEthernet})
 	}
-	p.addAll(packets[:5])
-	if p.faults != 2 || p.table.Len() != 2 {
-		t.Errorf("%d faults, want 2; %d connections behind them, want 2", p.faults, p.table.Len())
+	p.Add(packets[:5]...)
+	if p.Stats().Faults != 2 || p.Stats().Table.Active != 2 {
+		t.Errorf("%d faults, want 2; %d connections behind them, want 2", p.Stats().Faults, p.Stats().Table.Active)
 	}
-	p.addAll(packets[5:])
-	if p.faults != 3 || p.table.Len() != 0 {
-		t.Errorf("%d faults, want 3; %d connections behind them, want none", p.faults, p.table.Len())
+	p.Add(packets[5:]...)
+	if p.Stats().Faults != 3 || p.Stats().Table.Active != 0 {
+		t.Errorf("%d faults, want 3; %d connections behind them, want none", p.Stats().Faults, p.Stats().Table.Active)
 	}
 }

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // floods publishes that more came than is looked at.
@@ -37,15 +39,15 @@ var floodReasons = [floodKinds]string{
 	evictions:     "flood, or too little memory: %d connections in a second made room for others before they had ended",
 }
 
-// look compares the counts with those of a second before. The pipeline is locked.
-func (f *floods) look(t *tap, now time.Time) {
+// look compares the counts with those of a second before.
+func (f *floods) look(t *tap, p *pipeline.Locked, now time.Time) {
 	if now.Before(f.next) {
 		return
 	}
 	f.next = now.Add(time.Second)
-	for _, reason := range f.rose(t.lost(), now) {
+	for _, reason := range f.rose(t.lost(p), now) {
 		t.log.Warn("more came than is looked at", "reason", reason)
-		t.pipeline.engine.Degraded(now.UnixNano(), reason)
+		p.Engine.Degraded(now.UnixNano(), reason)
 	}
 }
 
@@ -61,14 +63,14 @@ func (f *floods) rose(counts [floodKinds]uint64, now time.Time) (reasons []strin
 	return reasons
 }
 
-// lost counts what was not looked at so far. The pipeline is locked.
-func (t *tap) lost() (counts [floodKinds]uint64) {
-	_, counts[unreadPackets] = t.pipeline.memory.PutOff()
+// lost counts what was not looked at so far.
+func (t *tap) lost(p *pipeline.Locked) (counts [floodKinds]uint64) {
+	s := p.Stats()
+	counts[unreadPackets], counts[evictions] = s.Unread, s.Table.Evicted
 	for _, i := range t.captures() {
 		tcp, others := i.ringStats()
 		counts[tcpPackets] += tcp.Drops
 		counts[otherPackets] += others.Drops
 	}
-	counts[evictions] = t.pipeline.table.Stats().Evicted
 	return counts
 }

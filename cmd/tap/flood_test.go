@@ -14,6 +14,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -74,16 +75,15 @@ func madeUpInitial(r *mathrand.Rand) []byte {
 }
 
 // flooded is a pipeline as a tap in a pod of 128 MiB has it.
-func flooded() *pipeline {
+func flooded() *pipeline.Pipeline {
 	l := limitsFor(128<<20, 2)
 	local := floodedPod(0).Addr()
-	p := newPipeline(
-		flow.Config{MaxConns: l.connections, MaxBuffered: l.reorder, MaxRecent: l.recent, Local: func(a netip.Addr) bool { return a == local }},
-		verdict.Config{Local: []netip.Prefix{netip.PrefixFrom(local, 32)}},
-		finding.Config{Tap: "u", Window: 10 * time.Minute, Findings: true, Posture: true, Emit: func(finding.Record) {}})
-	p.memory.Limit(ownInitials, othersInitials)
-	p.maxPending, p.maxConclusions = l.pending, l.conclusions
-	return p
+	return pipeline.New(pipeline.Config{
+		Table:      flow.Config{MaxConns: l.connections, MaxBuffered: l.reorder, MaxRecent: l.recent, Local: func(a netip.Addr) bool { return a == local }},
+		Judge:      verdict.Config{Local: []netip.Prefix{netip.PrefixFrom(local, 32)}},
+		Engine:     finding.Config{Tap: "u", Window: 10 * time.Minute, Findings: true, Posture: true, Emit: func(finding.Record) {}},
+		MaxPending: l.pending, MaxConclusions: l.conclusions, MaxOwnInitials: ownInitials, MaxOtherInitials: othersInitials,
+	})
 }
 
 // TestFlood: a flood of what looks like QUIC takes no connection of another kind its verdict, and one that is answered is judged.
@@ -94,14 +94,16 @@ func TestFlood(t *testing.T) {
 	at := captureStart.UnixNano()
 	for range 20000 {
 		data := capturetest.UDPFrame(anybody(r), floodedPod(443), madeUpInitial(r))
-		p.add(&flow.Packet{Time: at, Data: data, Length: len(data), Link: flow.LinkEthernet, Origin: flow.OriginArrived})
+		p.Add(flow.Packet{Time: at, Data: data, Length: len(data), Link: flow.LinkEthernet, Origin: flow.OriginArrived})
 		at += 50_000
 	}
-	deferred, unread := p.memory.PutOff()
+	s := p.Stats()
+	deferred, unread := s.Unanswered, s.Unread
 	if read := 20000 - deferred; read > 64*2*8 || unread+1000 < deferred {
 		t.Errorf("%d were read at once, %d put off, %d dropped", read, deferred, unread)
 	}
-	c := p.coverage().Counters
+	var c map[string]uint64
+	p.Do(func(l *pipeline.Locked) { c = l.Coverage().Counters })
 	if c["unanswered_packets"] != deferred || c["unread_packets"] != unread {
 		t.Errorf("%v", c)
 	}
@@ -161,11 +163,11 @@ func BenchmarkFlood(b *testing.B) {
 					binary.BigEndian.PutUint16(data[28:], uint16(r.Uint32()))
 					binary.BigEndian.PutUint16(data[34:], uint16(r.Uint32()))
 				}
-				p.add(&flow.Packet{Time: captureStart.UnixNano() + int64(i)*50000, Data: data, Length: len(data), Link: flow.LinkEthernet, Origin: flow.OriginArrived})
+				p.Add(flow.Packet{Time: captureStart.UnixNano() + int64(i)*50000, Data: data, Length: len(data), Link: flow.LinkEthernet, Origin: flow.OriginArrived})
 			}
 			after, _ := cpuTime() // on a machine that is shared, what the clock says is somebody else's
 			b.ReportMetric(float64(after-before)/float64(b.N), "cpu-ns/op")
-			b.ReportMetric(float64(p.table.Stats().Created)/float64(b.N), "connections/op")
+			b.ReportMetric(float64(p.Stats().Table.Created)/float64(b.N), "connections/op")
 		})
 	}
 }

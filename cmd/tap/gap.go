@@ -21,8 +21,8 @@ type gap struct {
 // tcpPassiveOpens), which are of the network namespace.
 const tcpCounters = "/proc/self/net/snmp"
 
-// note notes that an interface is captured from now on, and whether all are. The pipeline
-// is locked.
+// note notes that an interface is captured from now on, and whether all are. The pipeline's
+// lock is held.
 func (g *gap) note(t *tap, now time.Time) {
 	if g.settled && !g.captured.IsZero() {
 		return

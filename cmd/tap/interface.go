@@ -13,6 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // interfaceTap captures on one interface for as long as it is told to, and opens it
@@ -208,21 +209,15 @@ func (i *interfaceTap) capture(ctx context.Context, tcp, other *afpacket.Handle)
 // block takes a block of packets through the pipeline, some at a time. Where check is not
 // nil it is the filter that the kernel did not apply.
 func (i *interfaceTap) block(link flow.LinkType, check pcapfilter.Program, b *afpacket.Block) {
-	p := i.tap.pipeline
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	i.tap.renew()
-	var some [flow.AheadMost]flow.Packet
-	for n := len(some); n == len(some); {
-		n = i.next(some[:], link, check, b)
-		p.table.Ahead(some[:n])
-		for k := range some[:n] {
-			i.tap.addresses.now = some[k].Time
-			p.add(&some[k])
-			p.engine.Tick(some[k].Time)
+	i.tap.pipeline.Do(func(p *pipeline.Locked) {
+		i.tap.renew(p)
+		var some [flow.MaxPrefetch]flow.Packet
+		for n := len(some); n == len(some); {
+			n = i.next(some[:], link, check, b)
+			p.Add(some[:n])
 		}
-	}
-	i.tap.thin(time.Now())
+		i.tap.thin(p, time.Now())
+	})
 }
 
 // next fills in packets of a block and returns how many: fewer than there is room for
@@ -269,18 +264,16 @@ func (i *interfaceTap) opened(tcp, other *afpacket.Handle) {
 	lost := i.err != nil
 	i.handle, i.other, i.err, i.since, i.renamed = tcp, other, nil, time.Now(), false
 	i.mu.Unlock()
-	i.tap.pipeline.mu.Lock()
-	i.tap.gap.note(i.tap, time.Now())
-	i.tap.pipeline.mu.Unlock()
+	i.tap.pipeline.Do(func(*pipeline.Locked) { i.tap.gap.note(i.tap, time.Now()) })
 	i.trial()
-	i.tap.pipeline.mu.Lock()
-	if lost {
-		i.tap.pipeline.engine.Recovered(time.Now().UnixNano(), i.name)
-	}
-	i.tap.addresses.read()
-	i.tap.pipeline.judge.SetLocal(i.tap.addresses.prefixes())
-	i.tap.pipeline.judge.SetGateways(gateways())
-	i.tap.pipeline.mu.Unlock()
+	i.tap.pipeline.Do(func(p *pipeline.Locked) {
+		if lost {
+			p.Engine.Recovered(time.Now().UnixNano(), i.name)
+		}
+		i.tap.addresses.read()
+		p.Judge.SetLocal(i.tap.addresses.prefixes())
+		p.Judge.SetGateways(gateways())
+	})
 	i.log.Info("capturing")
 }
 
@@ -301,9 +294,7 @@ func (i *interfaceTap) failed(err error) {
 		return
 	}
 	i.log.Error("not capturing; trying on", "error", err)
-	i.tap.pipeline.mu.Lock()
-	i.tap.pipeline.engine.Lost(time.Now().UnixNano(), i.name, err.Error())
-	i.tap.pipeline.mu.Unlock()
+	i.tap.pipeline.Do(func(p *pipeline.Locked) { p.Engine.Lost(time.Now().UnixNano(), i.name, err.Error()) })
 }
 
 // trial notes that the interface was tried.

@@ -4,6 +4,8 @@ import (
 	"net"
 	"slices"
 	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // everyInterface is the value of TAP_INTERFACES that captures on each interface that is
@@ -21,10 +23,9 @@ func (t *tap) captures() []*interfaceTap {
 	return slices.Clip(t.taps)
 }
 
-// watchInterface adds an interface to those that are captured. The pipeline is locked.
-func (t *tap) watchInterface(name string) *interfaceTap {
-	i := &interfaceTap{tap: t, name: name, index: uint16(len(t.pipeline.interfaces)), log: t.log.With("interface", name), once: make(chan struct{})}
-	t.pipeline.interfaces = append(t.pipeline.interfaces, name)
+// watchInterface adds an interface to those that are captured.
+func (t *tap) watchInterface(p *pipeline.Locked, name string) *interfaceTap {
+	i := &interfaceTap{tap: t, name: name, index: p.AddInterface(name), log: t.log.With("interface", name), once: make(chan struct{})}
 	t.tapsMu.Lock()
 	defer t.tapsMu.Unlock()
 	t.taps = append(t.taps, i)
@@ -32,9 +33,8 @@ func (t *tap) watchInterface(name string) *interfaceTap {
 }
 
 // survey compares the interfaces that are up with those that are captured: it hands those
-// to start that are to be captured from now on, and notes which are not captured. The
-// pipeline is locked.
-func (t *tap) survey(start func(*interfaceTap)) {
+// to start that are to be captured from now on, and notes which are not captured.
+func (t *tap) survey(p *pipeline.Locked, start func(*interfaceTap)) {
 	t.linksChanged = false
 	all, err := net.Interfaces()
 	if err != nil {
@@ -55,11 +55,11 @@ func (t *tap) survey(start func(*interfaceTap)) {
 		i := known[name]
 		switch {
 		case i != nil && !i.isGone():
-		case !t.all || running >= mostInterfaces || i == nil && len(known) >= maxInterfaces:
+		case !t.all || running >= mostInterfaces || i == nil && len(known) >= pipeline.MaxInterfaces:
 			missing = append(missing, name)
 		default:
 			if i == nil {
-				i = t.watchInterface(name)
+				i = t.watchInterface(p, name)
 				known[name] = i
 			}
 			running++

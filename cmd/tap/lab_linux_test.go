@@ -23,7 +23,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
-	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // TestLabLive plays every capture of the TLS lab, and conversations with more in them, over a cable, as senders hand them to the
@@ -128,7 +128,7 @@ type listener struct {
 	runs    sync.WaitGroup
 
 	mu        sync.Mutex
-	pipelines [2]*pipeline
+	pipelines [2]*pipeline.Pipeline
 	said      [2][]string
 	seen      [2]int
 	cut       int // packets that the default filter cut
@@ -166,10 +166,9 @@ func newListener(t *testing.T) *listener {
 // begin gives a ring an empty pipeline. The lock is held, or nobody else is there yet.
 func (l *listener) begin(i int) {
 	l.said[i] = nil
-	l.pipelines[i] = newPipeline(flow.Config{}, verdict.Config{}, finding.Config{
+	l.pipelines[i] = pipeline.New(pipeline.Config{DefaultFilter: i == 0, Engine: finding.Config{
 		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { l.said[i] = append(l.said[i], string(r.Value)) },
-	})
-	l.pipelines[i].defaultCut = i == 0
+	}})
 }
 
 func (l *listener) block(i int, b *afpacket.Block) {
@@ -177,8 +176,7 @@ func (l *listener) block(i int, b *afpacket.Block) {
 	defer l.mu.Unlock()
 	for x, ok := b.Next(); ok; x, ok = b.Next() {
 		p := flow.Packet{Link: flow.LinkEthernet, Time: x.Time, Data: x.Data, Length: x.Length}
-		l.pipelines[i].engine.Tick(p.Time)
-		l.pipelines[i].add(&p)
+		l.pipelines[i].Add(p)
 		l.seen[i]++
 		if i == 0 && len(x.Data) < x.Length {
 			l.cut++
@@ -242,12 +240,12 @@ func (l *listener) end(t *testing.T, file string) (filtered, all []string) {
 	defer l.mu.Unlock()
 	var out [2][]string
 	for i, p := range l.pipelines {
-		p.table.Flush()
+		p.Flush()
 		out[i] = facts(t, l.said[i])
 		if i == 1 {
 			l.last = l.said[i]
 		}
-		if n := p.table.Stats().Packets; n == 0 {
+		if n := p.Stats().Table.Packets; n == 0 {
 			t.Errorf("%s: no packet arrived", file)
 		}
 		l.begin(i)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // metrics writes all metrics. Names begin with meshtls_tap_, but for those of the
@@ -33,9 +34,8 @@ func (t *tap) ringMetrics(e *exposition) {
 		n, c := i.thinning()
 		thinned, changes[i.name] = thinned+n, c
 	}
-	t.pipeline.mu.Lock()
-	uncaptured := t.uncaptured
-	t.pipeline.mu.Unlock()
+	var uncaptured []string
+	t.pipeline.Do(func(*pipeline.Locked) { uncaptured = t.uncaptured })
 	e.family("uncaptured", "gauge")
 	for _, name := range uncaptured {
 		e.sample("uncaptured", 1, "interface", name)
@@ -80,19 +80,16 @@ func (t *tap) capturing(e *exposition) {
 }
 
 func (t *tap) tableMetrics(e *exposition) {
-	t.pipeline.mu.Lock()
-	s, failed, faults := t.pipeline.table.Stats(), t.pipeline.failed, t.pipeline.faults
-	deferred, unread := t.pipeline.memory.PutOff()
-	pending, conclusions := t.pipeline.memory.Held(), t.pipeline.judge.Held()
-	t.pipeline.mu.Unlock()
+	all := t.pipeline.Stats()
+	s := &all.Table
 	if t.limits.group > 0 {
 		e.gauge("memory_limit_bytes", float64(t.limits.group))
 	}
 	e.gauge("connections", float64(s.Active))
 	e.gauge("max_connections", float64(t.limits.connections))
-	e.gauge("pending_bytes", float64(pending))
+	e.gauge("pending_bytes", float64(all.Pending))
 	e.gauge("max_pending_bytes", float64(t.limits.pending))
-	e.gauge("conclusion_bytes", float64(conclusions))
+	e.gauge("conclusion_bytes", float64(all.Conclusions))
 	e.gauge("max_conclusion_bytes", float64(t.limits.conclusions))
 	e.gauge("older_connections", float64(t.older))
 	e.counter("connections_total", s.Created)
@@ -105,10 +102,10 @@ func (t *tap) tableMetrics(e *exposition) {
 	e.counter("bad_checksum_packets_total", s.BadChecksums)
 	e.counter("unverified_checksum_packets_total", s.WrongSums)
 	e.counter("unacceptable_segments_total", s.Outside)
-	e.counter("unanswered_packets_total", deferred)
-	e.counter("unread_packets_total", unread)
-	e.counter("dissector_failures_total", failed)
-	e.counter("internal_faults_total", faults)
+	e.counter("unanswered_packets_total", all.Unanswered)
+	e.counter("unread_packets_total", all.Unread)
+	e.counter("dissector_failures_total", all.DissectorFailures)
+	e.counter("internal_faults_total", all.Faults)
 	e.counter("packets_total", s.Packets)
 	undecoded := map[string]uint64{}
 	for r, n := range s.Undecoded {

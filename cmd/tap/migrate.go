@@ -113,9 +113,8 @@ func gatherFrom(r *reading, side *migration.Side, name string) error {
 	if err == nil {
 		err = r.all(c, newProgress(r.std.err, name, size))
 	}
-	r.pipeline.engine.Flush(r.pipeline.latest)
-	seen := r.pipeline.coverage()
-	s := r.pipeline.engine.Summary()
+	s := r.finish()
+	seen := &s.Coverage
 	side.Captured(name, s.Start, s.End, seen.Evicted+seen.CutShort+seen.Dropped > 0 || len(seen.Undecoded) > 0)
 	if err = errors.Join(err, r.failed); err != nil {
 		return fmt.Errorf("%s: %w", name, err)

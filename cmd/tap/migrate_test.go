@@ -21,6 +21,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -135,27 +136,29 @@ func replayRecords(t *testing.T, day int) []byte {
 		if day == 0 || name == "batch" {
 			id.LocalProxy = "istio"
 		}
-		var p *pipeline
-		p = newPipeline(flow.Config{}, verdict.Config{Local: []netip.Prefix{netip.PrefixFrom(addr, 32)}}, finding.Config{
-			Tap: id.UID, Identity: id, Window: 10 * time.Minute, Findings: true, Posture: true, Coverage: func() finding.Coverage { return p.coverage() },
+		p := pipeline.New(pipeline.Config{Judge: verdict.Config{Local: []netip.Prefix{netip.PrefixFrom(addr, 32)}}, Engine: finding.Config{
+			Tap: id.UID, Identity: id, Window: 10 * time.Minute, Findings: true, Posture: true,
 			Emit: func(r finding.Record) { out.Write(append(r.Value, '\n')) },
-		})
-		p.engine.Started(begin.UnixNano(), finding.SelfTest{})
+		}})
+		p.Do(func(l *pipeline.Locked) { l.Engine.Started(begin.UnixNano(), finding.SelfTest{}) })
 		for nth, d := range replayed(day) {
 			if d.from == addr || d.to == addr {
 				feedFrames(p, d.frames(t, day, nth))
 			}
 		}
-		p.flush()
-		p.engine.Flush(begin.Add(time.Hour).UnixNano())
-		p.engine.Stopped(begin.Add(time.Hour).UnixNano(), "signal")
+		p.Flush()
+		p.Do(func(l *pipeline.Locked) {
+			l.Engine.Flush(begin.Add(time.Hour).UnixNano())
+			l.Engine.Stopped(begin.Add(time.Hour).UnixNano(), "signal")
+		})
 	}
 	return out.Bytes()
 }
 
-func feedFrames(p *pipeline, frames []capturetest.Frame) {
+func feedFrames(p *pipeline.Pipeline, frames []capturetest.Frame) {
 	for _, f := range frames {
-		p.add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
+		p.Do(func(l *pipeline.Locked) { l.Tick(f.Time.UnixNano()) }) // as the tap's clock does
+		p.Add(flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
-	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -121,7 +121,7 @@ func unmarshal(t *testing.T, record []byte) (x telling) {
 func through(t *testing.T, frames []capturetest.Frame) (flows map[string]telling, edge string) {
 	t.Helper()
 	flows = map[string]telling{}
-	p := newPipeline(flow.Config{}, verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.7/32")}}, finding.Config{
+	p := pipeline.New(pipeline.Config{Judge: verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.7/32")}}, Engine: finding.Config{
 		Tap: "pod", Identity: finding.Identity{Namespace: "shop", Pod: "web"}, Window: time.Hour, Flows: true, Findings: true, Emit: func(r finding.Record) {
 			x := unmarshal(t, r.Value)
 			if x.Event.Dataset == finding.DatasetFlow {
@@ -130,8 +130,8 @@ func through(t *testing.T, frames []capturetest.Frame) (flows map[string]telling
 				edge = x.Meshtls.Edge.Key
 			}
 		},
-	})
+	}})
 	play(p, frames...)
-	p.table.Flush()
+	p.Flush()
 	return flows, edge
 }

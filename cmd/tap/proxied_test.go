@@ -11,6 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -28,9 +29,9 @@ func TestProxiedTLS(t *testing.T) {
 	}
 	var classes []string
 	findings := 0
-	p := newPipeline(flow.Config{}, verdict.Config{
+	p := pipeline.New(pipeline.Config{Judge: verdict.Config{
 		Local: []netip.Prefix{netip.MustParsePrefix("10.1.0.7/32")}, Sent: func(r [32]byte) bool { return r == randoms[0] },
-	}, finding.Config{
+	}, Engine: finding.Config{
 		Tap: "read", Window: time.Hour, Flows: true, Findings: true, Mesh: "istio_ambient",
 		Emit: func(x finding.Record) {
 			var r struct {
@@ -46,16 +47,16 @@ func TestProxiedTLS(t *testing.T) {
 				findings++
 			}
 		},
-	})
+	}})
 	for i, talk := range talks {
 		for _, f := range talk.Packets(capturetest.Options{
 			Client: netip.AddrPortFrom(netip.MustParseAddr("10.1.0.7"), uint16(40000+i)), Server: netip.MustParseAddrPort("10.1.0.9:9093"),
 			Start: captureStart.Add(time.Duration(i) * time.Second),
 		}) {
-			p.add(&flow.Packet{Link: flow.LinkEthernet, Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data)})
+			p.Add(flow.Packet{Link: flow.LinkEthernet, Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data)})
 		}
 	}
-	p.table.Flush()
+	p.Flush()
 	if !slices.Equal(classes, []string{"tap", "workload"}) || findings != 1 {
 		t.Errorf("classes %v, %d findings, want those of the second alone", classes, findings)
 	}

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
-	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/report"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
@@ -93,9 +93,8 @@ func read(args []string, std streams) (status int, err error) {
 			err = errors.Join(err, e)
 		}
 	}
-	r.pipeline.engine.Flush(r.pipeline.latest)
+	summary := r.finish()
 	r.flush()
-	summary := r.pipeline.engine.Summary()
 	if o.text {
 		err = errors.Join(err, report.Text(std.out, summary, report.Options{Width: width(std.out), Color: colored(std.out)}))
 	} else {
@@ -237,7 +236,7 @@ func split(list string) []string {
 type reading struct {
 	o          readOptions
 	std        streams
-	pipeline   *pipeline
+	pipeline   *pipeline.Pipeline
 	out        *bufio.Writer
 	unbuffered bool  // each record is written at once: the file may be one that still grows
 	failed     error // of writing
@@ -250,16 +249,16 @@ const writeBuffer = 64 << 10
 
 func newReading(o readOptions, std streams) *reading {
 	r := &reading{o: o, std: std, out: bufio.NewWriterSize(std.out, writeBuffer), filter: captureFilter{filter: o.filter}}
-	r.pipeline = newPipeline(
-		flow.Config{Loopback: func(iface uint16) bool {
-			return r.pipeline.interfaces[iface] == "lo" || r.pipeline.interfaces[iface] == "lo0"
-		}},
-		verdict.Config{Local: o.local, Cluster: o.ranges},
-		finding.Config{
+	r.pipeline = pipeline.New(pipeline.Config{
+		Loopback: []string{"lo", "lo0"},
+		Judge:    verdict.Config{Local: o.local, Cluster: o.ranges},
+		Coverage: r.addCoverage,
+		Engine: finding.Config{
 			Tap: "read", Identity: finding.Identity{Version: version}, Unfold: true, Window: o.window, Expect: o.expect, Cluster: o.ranges, Redact: o.redact,
 			Findings: true, Posture: o.emit[datasets["posture"]], Flows: o.emit[datasets["flows"]] || len(o.before) > 0,
-			Emit: r.emit, Reuse: true, Coverage: r.coverage, Filter: o.filter.String(),
-		})
+			Emit: r.emit, Reuse: true, Filter: o.filter.String(),
+		},
+	})
 	return r
 }
 
@@ -282,12 +281,20 @@ func (r *reading) emit(x finding.Record) {
 
 func (r *reading) flush() { r.failed = cmp.Or(r.failed, r.out.Flush()) }
 
-func (r *reading) coverage() finding.Coverage {
-	c := r.pipeline.coverage()
+// addCoverage adds to c the packets that did not reach the pipeline.
+func (r *reading) addCoverage(c *finding.Coverage) {
 	if r.o.filter != nil {
 		c.Counters["filtered_packets"] = r.filter.left
 	}
-	return c
+}
+
+// finish closes the window that is open, and returns what was seen in all.
+func (r *reading) finish() (s finding.Summary) {
+	r.pipeline.Do(func(p *pipeline.Locked) {
+		p.Engine.Flush(p.Latest())
+		s = p.Engine.Summary()
+	})
+	return s
 }
 
 // file reads one capture. An error leaves what was read before it.
@@ -337,13 +344,9 @@ func (r *reading) all(c *capture, progress *progress) error {
 	b := batch{capture: c, progress: progress, names: map[device]uint16{}}
 	b.sections, _ = c.source.(*ng)
 	for b.err == nil {
-		packets := r.batch(&b)
-		if len(packets) > 1 {
-			r.pipeline.table.Ahead(packets)
-		}
-		r.pipeline.addAll(packets)
+		r.pipeline.Add(r.batch(&b)...)
 	}
-	r.pipeline.flush()
+	r.pipeline.Flush()
 	if errors.Is(b.err, io.EOF) {
 		b.err = nil
 	}

@@ -26,7 +26,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
-	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // capturesDir adds captures to those of TestDefaultFilterKeepsEveryVerdict.
@@ -144,10 +144,9 @@ func (t *tally) add(want, got []string, cut cutting) {
 // records runs packets through the pipeline, cut by a filter if there is one; defaultCut tells that it is the default filter.
 func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, defaultCut bool) (out []string, cut cutting) {
 	t.Helper()
-	p := newPipeline(flow.Config{}, verdict.Config{}, finding.Config{
+	p := pipeline.New(pipeline.Config{DefaultFilter: defaultCut, Engine: finding.Config{
 		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { out = append(out, string(r.Value)) },
-	})
-	p.defaultCut = defaultCut
+	}})
 	for _, packet := range packets {
 		cut.all++
 		cut.bytes += len(packet.Data)
@@ -162,10 +161,9 @@ func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, def
 			}
 		}
 		cut.kept += len(packet.Data)
-		p.engine.Tick(packet.Time)
-		p.add(&packet)
+		p.Add(packet)
 	}
-	p.table.Flush()
+	p.Flush()
 	return out, cut
 }
 

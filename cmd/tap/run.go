@@ -20,6 +20,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/ownsockets"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
@@ -45,26 +46,26 @@ type tap struct {
 	log       *slog.Logger
 	sockets   *ownsockets.Sockets
 	publisher publisher
-	pipeline  *pipeline
+	pipeline  *pipeline.Pipeline
 	taps      []*interfaceTap
 	older     int // connections that were there before the tap
-	gap       gap // guarded by pipeline.mu
+	gap       gap // guarded by the pipeline's lock
 	begun     time.Time
 	created   time.Time // of the pod's network; zero: not known
 	limits    limits
-	addresses addresses // guarded by pipeline.mu
-	thinner   thinner   // guarded by pipeline.mu
+	addresses addresses        // guarded by the pipeline's lock
+	thinner   pipeline.Thinner // guarded by the pipeline's lock
 	control   control
 	orders    orders // belongs to run, as does ending
 	ending    ending
 	muted     []string               // rules that the engine was told of; as ignored
-	ignored   []string               // of the orders, one line each; guarded by pipeline.mu
+	ignored   []string               // of the orders, one line each; guarded by the pipeline's lock
 	idling    atomic.Pointer[string] // why nothing is captured, as told; nil while something is
 
 	all          bool       // interfaces are captured as they come and go
 	tapsMu       sync.Mutex // guards taps
-	renewed      bool       // the table of connections was, and no filter knows yet; guarded by pipeline.mu
-	linksChanged bool       // since the last survey; guarded by pipeline.mu, as is what follows
+	renewed      bool       // the table of connections was, and no filter knows yet; guarded by the pipeline's lock
+	linksChanged bool       // since the last survey; guarded by the pipeline's lock, as is what follows
 	uncaptured   []string   // interfaces that are up
 }
 
@@ -170,20 +171,32 @@ func newTap(s settings, std streams) (*tap, error) {
 	t.control = control{dir: s.ConfigDir, allow: s.allow, log: t.log}
 	t.addresses.given = s.podIPs
 	t.addresses.read()
-	t.pipeline = newPipeline(t.tableConfig(), t.judgeConfig(), t.engineConfig())
-	t.pipeline.defaultCut = true
-	t.pipeline.fault = t.failed
-	t.pipeline.memory.Limit(ownInitials, othersInitials)
+	t.pipeline = pipeline.New(t.pipelineConfig())
 	if s.Thin {
-		t.thinner.most = thinMost
+		t.thinner.Most = thinMost
 	}
-	t.pipeline.maxPending, t.pipeline.maxConclusions = t.limits.pending, t.limits.conclusions
-	for _, name := range s.Interfaces {
-		if !t.all {
-			t.watchInterface(name)
+	t.pipeline.Do(func(p *pipeline.Locked) {
+		for _, name := range s.Interfaces {
+			if !t.all {
+				t.watchInterface(p, name)
+			}
 		}
-	}
+	})
 	return t, nil
+}
+
+func (t *tap) pipelineConfig() pipeline.Config {
+	l := &t.limits
+	return pipeline.Config{
+		Table: flow.Config{
+			MaxConns: l.connections, MaxBuffered: l.reorder, MaxRecent: l.recent, Group: t.addresses.receives,
+			Forwarded: func() bool { return t.Forwarded || t.addresses.unknown() },
+		},
+		Judge: t.judgeConfig(), Engine: t.engineConfig(),
+		DefaultFilter: true, Loopback: []string{loopback}, Local: t.addresses.has, Owns: t.owns,
+		MaxPending: l.pending, MaxConclusions: l.conclusions, MaxOwnInitials: ownInitials, MaxOtherInitials: othersInitials,
+		Coverage: t.addCoverage, Fault: t.failed,
+	}
 }
 
 // judgeConfig is what is known of the place that the tap is in.
@@ -197,22 +210,12 @@ func (t *tap) judgeConfig() verdict.Config {
 	}
 }
 
-func (t *tap) tableConfig() flow.Config {
-	return flow.Config{
-		MaxConns: t.limits.connections, MaxBuffered: t.limits.reorder, MaxRecent: t.limits.recent,
-		Loopback: func(iface uint16) bool { return t.pipeline.interfaces[iface] == loopback },
-		Exclude:  t.own,
-		Local:    t.addresses.has, Group: t.addresses.receives,
-		Forwarded: func() bool { return t.Forwarded || t.addresses.unknown() },
-	}
-}
-
 // renew makes what is known of the pod's addresses at least as new as the packets that
-// wait in the rings. The pipeline is locked.
-func (t *tap) renew() {
+// wait in the rings.
+func (t *tap) renew(p *pipeline.Locked) {
 	read, links := t.addresses.renew()
 	if read {
-		t.pipeline.judge.SetLocal(t.addresses.prefixes())
+		p.Judge.SetLocal(t.addresses.prefixes())
 	}
 	t.linksChanged = t.linksChanged || links
 }
@@ -220,20 +223,14 @@ func (t *tap) renew() {
 // loopback is the name that Linux gives it (net_namespace(7) makes one for each).
 const loopback = "lo"
 
-// own tells whether a connection is the tap's: one of its ends is local and has a port
-// that one of the tap's sockets had at that time.
-func (t *tap) own(c *flow.Conn) bool {
-	if c.Transport == transportUDP {
+// owns reports whether one of the tap's sockets had a local port at a time, in ns since the
+// epoch, and notes that the tap's traffic was seen on this interface.
+func (t *tap) owns(port uint16, iface string, at int64) bool {
+	if !t.sockets.OwnedAt(port, time.Unix(0, at)) {
 		return false
 	}
-	at := time.Unix(0, c.First)
-	for _, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
-		if t.pipeline.judge.Local(end.Addr) && t.sockets.OwnedAt(end.Port, at) {
-			t.sockets.Runs(end.Port, t.pipeline.interfaceName(c) == loopback)
-			return true
-		}
-	}
-	return false
+	t.sockets.Runs(port, iface == loopback)
+	return true
 }
 
 func (t *tap) engineConfig() finding.Config {
@@ -242,7 +239,7 @@ func (t *tap) engineConfig() finding.Config {
 		Window: t.Window, Phase: phase(t.PodUID, t.Window), Heartbeat: heartbeat,
 		Expect: t.expect, Mesh: t.Mesh, NodeEncryption: t.NodeEnc, Cluster: t.ranges, Nodes: t.nodes, APIServer: t.apiServer.Addr(),
 		Findings: t.emit[datasets["findings"]], Posture: t.emit[datasets["posture"]], Flows: t.emit[datasets["flows"]],
-		Redact: t.redact, Now: time.Now, Emit: t.publish, Coverage: t.coverage, Interfaces: t.interfaceStates, Filter: t.filter.String(),
+		Redact: t.redact, Now: time.Now, Emit: t.publish, Interfaces: t.interfaceStates, Filter: t.filter.String(),
 	}
 }
 
@@ -299,9 +296,11 @@ const obeyEvery = 5 * time.Second
 // obey reads the orders and applies what changed.
 func (t *tap) obey() {
 	o := t.control.read()
-	t.pipeline.mu.Lock()
-	defer t.pipeline.mu.Unlock()
-	engine := t.pipeline.engine
+	t.pipeline.Do(func(p *pipeline.Locked) { t.apply(p.Engine, o) })
+}
+
+// apply applies what changed in the orders. The pipeline's lock is held.
+func (t *tap) apply(engine *finding.Engine, o orders) {
 	if mute := slices.Concat(t.mute, o.mute); !slices.Equal(mute, t.muted) {
 		engine.Mute(mute)
 		t.muted = mute
@@ -346,15 +345,15 @@ func (t *tap) capture(ctx context.Context) {
 		i.begin()
 		captures.Go(func() { i.run(capturing) })
 	}
-	t.pipeline.mu.Lock()
-	t.gap = gap{network: t.created}
-	if !t.all {
-		for _, i := range t.captures() {
-			start(i)
+	t.pipeline.Do(func(p *pipeline.Locked) {
+		t.gap = gap{network: t.created}
+		if !t.all {
+			for _, i := range t.captures() {
+				start(i)
+			}
 		}
-	}
-	t.survey(start)
-	t.pipeline.mu.Unlock()
+		t.survey(p, start)
+	})
 	t.tellStarted(ctx)
 	why := t.clock(ctx, start)
 	cancel()
@@ -364,13 +363,13 @@ func (t *tap) capture(ctx context.Context) {
 
 // watch begins to follow the pod's addresses. Without the kernel's word they are polled.
 func (t *tap) watch() {
-	t.pipeline.mu.Lock()
-	defer t.pipeline.mu.Unlock()
-	if err := t.addresses.events.open(); err != nil {
-		t.log.Warn("changes of the pod's addresses are seen late", "error", err)
-	}
-	t.addresses.read()
-	t.pipeline.judge.SetLocal(t.addresses.prefixes())
+	t.pipeline.Do(func(p *pipeline.Locked) {
+		if err := t.addresses.events.open(); err != nil {
+			t.log.Warn("changes of the pod's addresses are seen late", "error", err)
+		}
+		t.addresses.read()
+		p.Judge.SetLocal(t.addresses.prefixes())
+	})
 }
 
 // clock moves live time on until ctx ends or there is nothing more to capture, and
@@ -386,15 +385,15 @@ func (t *tap) clock(ctx context.Context, start func(*interfaceTap)) string {
 	for {
 		select {
 		case now := <-ticker.C:
-			t.pipeline.mu.Lock()
-			t.renew()
-			t.pipeline.tick(now.UnixNano())
-			t.thin(now)
-			floods.look(t, now)
-			if t.linksChanged || now.After(next) {
-				t.survey(start)
-			}
-			t.pipeline.mu.Unlock()
+			t.pipeline.Do(func(p *pipeline.Locked) {
+				t.renew(p)
+				p.Tick(now.UnixNano())
+				t.thin(p, now)
+				floods.look(t, p, now)
+				if t.linksChanged || now.After(next) {
+					t.survey(p, start)
+				}
+			})
 			if now.After(next) {
 				next = now.Add(obeyEvery)
 				t.obey()
@@ -414,11 +413,11 @@ func (t *tap) clock(ctx context.Context, start func(*interfaceTap)) string {
 // end ends every connection and closes the window that is open.
 func (t *tap) end(why string) {
 	now := time.Now().UnixNano()
-	t.pipeline.mu.Lock()
-	defer t.pipeline.mu.Unlock()
-	t.pipeline.flush()
-	t.pipeline.engine.Flush(now)
-	t.pipeline.engine.Stopped(now, why)
+	t.pipeline.Do(func(p *pipeline.Locked) {
+		p.Flush()
+		p.Engine.Flush(now)
+		p.Engine.Stopped(now, why)
+	})
 }
 
 // tellStarted publishes the self-test once each interface has been tried, or a second
@@ -429,11 +428,11 @@ func (t *tap) tellStarted(ctx context.Context) {
 	for _, i := range t.captures() {
 		i.tried(wait)
 	}
-	t.pipeline.mu.Lock()
-	defer t.pipeline.mu.Unlock()
-	t.gap.settled = true
-	t.pipeline.engine.Started(time.Now().UnixNano(), t.selfTest())
-	if len(t.faults) > 0 {
-		t.pipeline.engine.Degraded(time.Now().UnixNano(), strings.Join(t.faults, "; "))
-	}
+	t.pipeline.Do(func(p *pipeline.Locked) {
+		t.gap.settled = true
+		p.Engine.Started(time.Now().UnixNano(), t.selfTest())
+		if len(t.faults) > 0 {
+			p.Engine.Degraded(time.Now().UnixNano(), strings.Join(t.faults, "; "))
+		}
+	})
 }

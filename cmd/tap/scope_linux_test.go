@@ -22,7 +22,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
-	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // In a network namespace, the test binary sends the frames of a capture, or is an end of honest connections.
@@ -230,9 +230,9 @@ func forgedConversations(t *testing.T) (dropped bool) {
 		})
 	}
 	var said []string // by who believes the capture
-	p := newPipeline(flow.Config{}, verdict.Config{}, finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { said = append(said, string(r.Value)) }})
+	p := pipeline.New(pipeline.Config{Engine: finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { said = append(said, string(r.Value)) }}})
 	play(p, slices.Concat(between(forged, b.address, a.address, 0), between(resumption, b.address, a.address, 1))...)
-	p.table.Flush()
+	p.Flush()
 	if got := verdictsBySource(t, said); got[41000] != "mtls" || got[41001] != "mtls" {
 		t.Fatalf("the forgery is not good enough: %v", got)
 	}

@@ -6,6 +6,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // serve starts the server of /healthz, /readyz and /metrics, where there is to be one, once
@@ -45,10 +47,8 @@ func (t *tap) listen() *httpd {
 		t.log.Warn("no health and metrics", "error", err, "see", "TAP_LISTEN")
 		return nil
 	}
-	if a, ok := h.Addr().(*net.TCPAddr); ok { // only what it got is its own: else it is the application's
-		t.pipeline.mu.Lock()
-		t.pipeline.judge.SetListen(uint16(a.Port))
-		t.pipeline.mu.Unlock()
+	if a, ok := h.listener.Addr().(*net.TCPAddr); ok { // only what it got is its own: else it is the application's
+		t.pipeline.Do(func(p *pipeline.Locked) { p.Judge.SetListen(uint16(a.Port)) })
 	}
 	return h
 }
@@ -61,8 +61,7 @@ func (t *tap) answer(path string) answer {
 	case "/":
 		return answer{200, fmt.Sprintf("meshtls-tap %s\n/healthz\n/readyz\n/metrics\n", version)}
 	case "/healthz":
-		t.pipeline.mu.Lock() // one that hangs is not healthy
-		defer t.pipeline.mu.Unlock()
+		t.pipeline.Do(func(*pipeline.Locked) {}) // one that hangs is not healthy
 		return answer{200, "ok\n"}
 	case "/readyz":
 		return t.readiness()

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // problems returns what keeps the tap from its work, one line each.
@@ -19,10 +20,11 @@ func (t *tap) problems() []string {
 			out = append(out, err.Error())
 		}
 	}
-	t.pipeline.mu.Lock()
-	fault := t.addresses.fault()
-	out = append(out, t.ignored...)
-	t.pipeline.mu.Unlock()
+	var fault error
+	t.pipeline.Do(func(*pipeline.Locked) {
+		fault = t.addresses.fault()
+		out = append(out, t.ignored...)
+	})
 	if fault != nil {
 		out = append(out, fault.Error())
 	}
@@ -36,9 +38,8 @@ func (t *tap) problems() []string {
 	return out
 }
 
-// coverage is how much was seen since the start. The pipeline is locked.
-func (t *tap) coverage() finding.Coverage {
-	c := t.pipeline.coverage()
+// addCoverage adds to c what the tap knows of packets that did not reach the pipeline.
+func (t *tap) addCoverage(c *finding.Coverage) {
 	maps.Copy(c.Counters, t.limits.counters())
 	c.Older, c.Uncaptured, c.Since = uint64(t.older), t.uncaptured, t.gap.since()
 	for _, i := range t.captures() {
@@ -57,7 +58,6 @@ func (t *tap) coverage() finding.Coverage {
 	for name, dataset := range datasets {
 		delivered(name, dataset)
 	}
-	return c
 }
 
 // interfaceStates is how the capture goes on each interface; none while nothing is to be
@@ -75,7 +75,7 @@ func (t *tap) interfaceStates() []finding.InterfaceState {
 	return out
 }
 
-// selfTest returns the results of the tap's self-test at its start. The pipeline is locked.
+// selfTest returns the results of the tap's self-test at its start. The pipeline's lock is held.
 func (t *tap) selfTest() finding.SelfTest {
 	test := finding.SelfTest{Gap: t.gap.told()}
 	for _, i := range t.captures() {

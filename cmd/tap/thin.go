@@ -4,97 +4,34 @@ import (
 	"slices"
 	"time"
 
-	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
-	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// A connection that is settled and goes on tells nothing more, but each of its packets is
-// copied into the ring, at the workload's expense. So the kernel is told to leave most of
-// them out (pcapfilter.Except), by a filter that is made anew as connections come and go.
+// thinMost is how many connections are chosen, of all interfaces together (pipeline.Thinner). They have to
+// fit in the 4096 instructions that there may be, and in net.core.optmem_max, twice: a
+// filter is put in place while the one before is there. Where that is 20 KiB, as it long
+// was, there is room for some 60 that have the addresses in common, and for 8 that do not.
+const thinMost = 128
 
-const (
-	// thinEvery is how often connections are chosen.
-	thinEvery = 250 * time.Millisecond
-	// thinAtOnce is how soon a choice follows another one where a connection has ended that
-	// was chosen: its ports may be taken again. The filter changes no more often.
-	thinAtOnce = 50 * time.Millisecond
-	// thinRound is how long a choice holds. Then all are seen whole again, until the next
-	// look: what is no longer busy is not chosen again, and is not kept from the table until
-	// it takes the connection for idle.
-	thinRound = 5 * time.Second
-	// thinMost is how many connections are chosen, of all interfaces together. They have to
-	// fit in the 4096 instructions that there may be, and in net.core.optmem_max, twice: a
-	// filter is put in place while the one before is there. Where that is 20 KiB, as it long
-	// was, there is room for some 60 that have the addresses in common, and for 8 that do not.
-	thinMost = 128
-)
-
-// thinner knows when the choice is to be made, and how large it may be.
-type thinner struct {
-	most         int   // 0: nothing is left out
-	next, afresh int64 // ns since the epoch
-	last         int64 // when it was made
-}
-
-// look makes the choice if it is time to, and tells whether it has changed.
-func (n *thinner) look(table *flow.Table, now int64) bool {
-	if n.most == 0 {
-		return false
-	}
-	setBack := now < n.last // the clock: nothing may stay chosen until it has caught up
-	if !setBack && now < n.next && (!table.ThinnedEnded() || now < n.last+int64(thinAtOnce)) {
-		return false
-	}
-	n.next, n.last = now+int64(thinEvery), now
-	afresh := setBack || now >= n.afresh
-	if afresh {
-		n.afresh = now + int64(thinRound)
-	}
-	return table.Thin(n.most, afresh)
-}
-
-// excepted returns the connections of an interface that were chosen, as a filter knows
-// them. One that was redirected has two faces there.
-func excepted(chosen []*flow.Conn, iface uint16) (out []pcapfilter.Connection) {
-	for _, c := range chosen {
-		if c.Interface != iface {
-			continue
-		}
-		for _, peer := range [...]*flow.Endpoint{&c.Resp, c.Redirected} {
-			if peer != nil {
-				out = append(out, pcapfilter.Connection{A: c.Orig.AddrPort(), B: peer.AddrPort(), TLS: secured(c)})
-			}
-		}
-	}
-	return out
-}
-
-// secured tells whether a connection that is settled is TLS, as far as is known.
-func secured(c *flow.Conn) bool {
-	rest, ok := c.User.(*verdict.Rest)
-	return ok && rest.Followed()
-}
-
-// thin changes the filters if the choice has changed. The pipeline is locked.
-func (t *tap) thin(now time.Time) {
+// thin changes the filters if the choice has changed.
+func (t *tap) thin(p *pipeline.Locked, now time.Time) {
 	if t.renewed { // nothing is known any more of what the kernel leaves out
 		t.renewed = false
 		for _, i := range t.captures() {
-			i.except(nil, t.thinner.most)
+			i.except(nil, t.thinner.Most)
 		}
 	}
-	if !t.thinner.look(t.pipeline.table, now.UnixNano()) {
+	if !t.thinner.Choose(p, now.UnixNano()) {
 		return
 	}
-	chosen := t.pipeline.table.Thinned()
 	for _, i := range t.captures() {
-		if most := i.except(excepted(chosen, i.index), t.thinner.most); most < t.thinner.most {
-			t.thinner.most = most
+		if most := i.except(p.Thinned(i.index), t.thinner.Most); most < t.thinner.Most {
+			t.thinner.Most = most
 		}
 	}
-	if t.thinner.most == 0 { // no choice follows, so no other interface may keep this one
-		t.pipeline.table.Thin(0, true)
+	if t.thinner.Most == 0 { // no choice follows, so no other interface may keep this one
+		t.thinner.Stop(p)
 		for _, i := range t.captures() {
 			i.except(nil, 0)
 		}

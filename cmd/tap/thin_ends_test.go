@@ -7,9 +7,8 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
-	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
-	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // TestThinnedConnectionThatEndsTLS: while the kernel leaves most packets of a connection out, its TLS ends. Plaintext that
@@ -43,17 +42,17 @@ func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 		"text behind records":         {many(4000, client(sealed(60)+request), server(sealed(60)+response)), "plaintext", "plaintext_after_tls", atOnce},
 		"a few bytes behind records":  {many(400, client(sealed(24)+"PIN=8472 ACC=4711\n"), server(sealed(24))), "plaintext", "plaintext_after_tls", 0},
 		"bytes behind records":        {many(9000, client(sealed(60)+unknownBytes(700)), server(sealed(60)+unknownBytes(700))), "unknown", "other_data_after_tls", 0},
-		"text in records":             {many(4000, client("\x17\x03\x03\x00\x60"+(request + request)[:96]), server(sealed(300))), "plaintext", "text_in_records", thinRound + time.Second},
+		"text in records":             {many(4000, client("\x17\x03\x03\x00\x60"+(request + request)[:96]), server(sealed(300))), "plaintext", "text_in_records", pipeline.ThinRound + time.Second},
 		"nothing: TLS goes on":        {busy, "mtls", "", 0},
 		"nothing: TLS goes on, large": {many(600, client(sealed(16000)), server(sealed(16000))), "mtls", "", 0},
 	} {
 		then := joined(mutual["TLS 1.3"], busy, c.then)
 		packets := packetsOf(then, capturetest.Options{})
 		began := len(packetsOf(joined(mutual["TLS 1.3"], busy), capturetest.Options{NoFIN: true}))
-		k := &kernel{thinner: thinner{most: thinMost}, filter: pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})}
+		k := &kernel{thinner: pipeline.Thinner{Most: thinMost}, filter: pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})}
 		var now, found int64
 		var flows []string
-		k.pipeline = newPipeline(flow.Config{}, verdict.Config{}, finding.Config{
+		k.pipeline = pipeline.New(pipeline.Config{DefaultFilter: true, Engine: finding.Config{
 			Tap: "read", Window: time.Hour, Findings: true, Flows: true, Emit: func(r finding.Record) {
 				switch value := string(r.Value); {
 				case strings.Contains(value, `"dataset":"meshtls.flow"`):
@@ -62,16 +61,15 @@ func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 					found = now
 				}
 			},
-		})
-		k.pipeline.defaultCut = true
+		}})
 		for i, p := range packets {
 			now = p.Time
-			if k.add(t, p); i == began && len(k.pipeline.table.Thinned()) != 1 {
+			if k.add(t, p); i == began && len(k.chosen()) != 1 {
 				t.Fatalf("%s: not thinned when its TLS ends", name)
 			}
 		}
 		k.read(t, now)
-		k.pipeline.table.Flush()
+		k.pipeline.Flush()
 		if len(flows) != 1 {
 			t.Fatalf("%s: %d connections", name, len(flows))
 		}

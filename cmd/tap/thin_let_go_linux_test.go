@@ -10,17 +10,17 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
-	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // busyOn makes connections busy on an interface, of which nothing more is wanted.
-func busyOn(table *flow.Table, iface uint16) {
+func busyOn(p *pipeline.Pipeline, iface uint16) {
 	for i := range 100 {
 		packet := []byte{
 			0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
 			0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0,
 		}
-		table.Add(&flow.Packet{Time: int64(i), Data: packet, Length: len(packet), Link: flow.LinkRaw, Interface: iface})
+		p.Add(flow.Packet{Time: int64(i), Data: packet, Length: len(packet), Link: flow.LinkRaw, Interface: iface})
 	}
 }
 
@@ -28,8 +28,8 @@ func busyOn(table *flow.Table, iface uint16) {
 // keep the last choice for ever.
 func TestThinLetsAllGoWhereItEnds(t *testing.T) {
 	silent := slog.New(slog.NewTextHandler(io.Discard, nil))
-	p := newPipeline(flow.Config{Exclude: func(*flow.Conn) bool { return true }}, verdict.Config{}, finding.Config{Window: time.Hour})
-	x := &tap{pipeline: p, log: silent, thinner: thinner{most: thinMost}}
+	p := pipeline.New(pipeline.Config{Table: flow.Config{Exclude: func(*flow.Conn) bool { return true }}, Engine: finding.Config{Window: time.Hour}})
+	x := &tap{pipeline: p, log: silent, thinner: pipeline.Thinner{Most: thinMost}}
 	for n := range 2 {
 		h, err := afpacket.Open(afpacket.Config{Interface: loopback, RingBytes: 1 << 20})
 		if err != nil {
@@ -44,30 +44,18 @@ func TestThinLetsAllGoWhereItEnds(t *testing.T) {
 		x.taps[1].whole[0] = append(x.taps[1].whole[0], x.taps[1].whole[0][len(x.taps[1].whole[0])-1])
 	}
 	now := time.Unix(1000, 0)
-	x.thin(now)
-	busyOn(p.table, 0)
-	x.thin(now.Add(thinEvery))
+	thin := func(after time.Duration) { p.Do(func(l *pipeline.Locked) { x.thin(l, now.Add(after)) }) }
+	thin(0)
+	busyOn(p, 0)
+	thin(pipeline.ThinEvery)
 	if n, _ := x.taps[0].thinning(); n != 1 {
 		t.Fatalf("%d connections on the first interface, want 1", n)
 	}
-	busyOn(p.table, 1)
-	x.thin(now.Add(2 * thinEvery))
-	if n, _ := x.taps[0].thinning(); n != 0 || x.thinner.most != 0 || len(p.table.Thinned()) != 0 {
-		t.Errorf("%d connections left out, at most %d, %d chosen; want none", n, x.thinner.most, len(p.table.Thinned()))
-	}
-}
-
-// A clock that is set back keeps no choice until it has caught up.
-func TestThinClockSetBack(t *testing.T) {
-	p := newPipeline(flow.Config{Exclude: func(*flow.Conn) bool { return true }}, verdict.Config{}, finding.Config{Window: time.Hour})
-	n := thinner{most: thinMost}
-	now := time.Unix(100000, 0).UnixNano()
-	n.look(p.table, now)
-	busyOn(p.table, 0)
-	if !n.look(p.table, now+int64(thinEvery)) || len(p.table.Thinned()) != 1 {
-		t.Fatal("nothing was chosen")
-	}
-	if back := now - int64(time.Hour); !n.look(p.table, back) || len(p.table.Thinned()) != 0 || n.next != back+int64(thinEvery) {
-		t.Errorf("%d chosen, the next look in %v", len(p.table.Thinned()), time.Duration(n.next-back))
+	busyOn(p, 1)
+	thin(2 * pipeline.ThinEvery)
+	chosen := 0
+	p.Do(func(l *pipeline.Locked) { chosen = len(l.Thinned(0)) + len(l.Thinned(1)) })
+	if n, _ := x.taps[0].thinning(); n != 0 || x.thinner.Most != 0 || chosen != 0 {
+		t.Errorf("%d connections left out, at most %d, %d chosen; want none", n, x.thinner.Most, chosen)
 	}
 }

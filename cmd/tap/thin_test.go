@@ -20,14 +20,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
-	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // kernel stands between packets and a pipeline as packet socket, filter and ring do: a packet meets the filter that is in
 // force when it comes, and is read up to a block later.
 type kernel struct {
-	pipeline *pipeline
-	thinner  thinner
+	pipeline *pipeline.Pipeline
+	thinner  pipeline.Thinner
 	filter   pcapfilter.Program
 	ring     []flow.Packet
 	tick     int64 // when the clock last looked
@@ -66,8 +66,7 @@ func (k *kernel) add(t *testing.T, p flow.Packet) {
 func (k *kernel) read(t *testing.T, now int64) {
 	t.Helper()
 	for i := range k.ring {
-		k.pipeline.engine.Tick(k.ring[i].Time)
-		k.pipeline.add(&k.ring[i])
+		k.pipeline.Add(k.ring[i])
 	}
 	k.ring = k.ring[:0]
 	k.look(t, now)
@@ -76,12 +75,14 @@ func (k *kernel) read(t *testing.T, now int64) {
 // look changes the filter if it is to be changed.
 func (k *kernel) look(t *testing.T, now int64) {
 	t.Helper()
-	if !k.thinner.look(k.pipeline.table, now) {
+	changed := false
+	k.pipeline.Do(func(p *pipeline.Locked) { changed = k.thinner.Choose(p, now) })
+	if !changed {
 		return
 	}
 	k.changes++
 	config := pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true}
-	except, err := pcapfilter.Except(config, excepted(k.pipeline.table.Thinned(), 0))
+	except, err := pcapfilter.Except(config, k.chosen())
 	if err == nil {
 		k.filter, err = pcapfilter.And(except, pcapfilter.Default(config))
 	}
@@ -90,19 +91,24 @@ func (k *kernel) look(t *testing.T, now int64) {
 	}
 }
 
+// chosen returns the connections that packets may be left out of.
+func (k *kernel) chosen() (out []pcapfilter.Connection) {
+	k.pipeline.Do(func(p *pipeline.Locked) { out = p.Thinned(0) })
+	return out
+}
+
 // thinned runs packets through a pipeline behind a kernel that leaves out what it may of so many connections.
 func thinned(t *testing.T, packets []flow.Packet, most int, table flow.Config) (out []string, k *kernel) {
 	t.Helper()
-	k = &kernel{thinner: thinner{most: most}, filter: pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})}
-	k.pipeline = newPipeline(table, verdict.Config{}, finding.Config{
+	k = &kernel{thinner: pipeline.Thinner{Most: most}, filter: pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})}
+	k.pipeline = pipeline.New(pipeline.Config{Table: table, DefaultFilter: true, Engine: finding.Config{
 		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { out = append(out, string(r.Value)) },
-	})
-	k.pipeline.defaultCut = true
+	}})
 	for _, p := range packets {
 		k.add(t, p)
 	}
 	k.read(t, k.tick)
-	k.pipeline.table.Flush()
+	k.pipeline.Flush()
 	return out, k
 }
 
@@ -248,7 +254,7 @@ func TestThinning(t *testing.T) {
 			fewer++
 		}
 	}
-	t.Logf("%d of %d packets left out, %d changes of the filter, %d bytes by sequence numbers", k.left, len(packets), k.changes, k.pipeline.table.Stats().ThinnedBytes)
+	t.Logf("%d of %d packets left out, %d changes of the filter, %d bytes by sequence numbers", k.left, len(packets), k.changes, k.pipeline.Stats().Table.ThinnedBytes)
 	if fewer < len(want)*3/5 || k.left < len(packets)/2 || k.changes > 8*len(talks) {
 		t.Errorf("%d of %d connections were thinned, by %d of %d packets, in %d changes", fewer, len(want), k.left, len(packets), k.changes)
 	}

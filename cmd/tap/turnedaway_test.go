@@ -11,6 +11,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -87,7 +88,7 @@ func TestTurnedAway(t *testing.T) {
 	} {
 		var verdicts []string
 		opened := false
-		p := newPipeline(flow.Config{}, verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.2.0.1/32")}}, finding.Config{
+		p := pipeline.New(pipeline.Config{Judge: verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.2.0.1/32")}}, Engine: finding.Config{
 			Tap: "pod", Window: time.Hour, Flows: true, Findings: true,
 			Expect: []finding.Expectation{{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Want: finding.ExpectMTLS}},
 			Emit: func(r finding.Record) {
@@ -96,18 +97,18 @@ func TestTurnedAway(t *testing.T) {
 				}
 				opened = opened || r.Dataset == finding.DatasetFinding
 			},
-		})
+		}})
 		at, found := captureStart, 0
 		for k, s := range c.steps {
 			at = at.Add(s.wait)
 			packet := s.packet(at)
-			p.add(&packet)
+			p.Add(packet)
 			if opened && found == 0 {
 				found = k + 1
 			}
 			at = at.Add(50 * time.Microsecond)
 		}
-		p.flush()
+		p.Flush()
 		if opened && found == 0 {
 			found = -1
 		}

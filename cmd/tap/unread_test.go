@@ -12,8 +12,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
-	"github.com/meshtls-tap/meshtls-tap/internal/flow"
-	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // Where a frame of these captures has its headers: Ethernet, IPv4 and TCP without options.
@@ -109,9 +108,9 @@ func TestUnreadAlert(t *testing.T) {
 func judged(t *testing.T, frames []capturetest.Frame) (verdicts []string, reasons []string) {
 	t.Helper()
 	said := &flows{t: t}
-	p := newPipeline(flow.Config{}, verdict.Config{}, said.config())
+	p := pipeline.New(pipeline.Config{Engine: said.config()})
 	play(p, frames...)
-	p.table.Flush()
+	p.Flush()
 	return said.verdicts, slices.Concat(said.reasons...)
 }
 

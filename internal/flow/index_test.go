@@ -54,8 +54,8 @@ func TestPacketsFindTheirConnections(t *testing.T) {
 			}
 		}
 		for n := range ps {
-			if ahead && n%flow.AheadMost == 0 {
-				table.Ahead(ps[n:])
+			if ahead && n%flow.MaxPrefetch == 0 {
+				table.Prefetch(ps[n:])
 			}
 			table.Add(&ps[n])
 		}
@@ -71,7 +71,7 @@ func TestPacketsFindTheirConnections(t *testing.T) {
 }
 
 // To look ahead takes no memory, whatever the packets.
-func TestAheadDoesNotAllocate(t *testing.T) {
+func TestPrefetchDoesNotAllocate(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, nothing{})
 	var ps []flow.Packet
 	for i := range 12_000 {
@@ -85,7 +85,7 @@ func TestAheadDoesNotAllocate(t *testing.T) {
 	ps[9995].Data = ps[9995].Data[:20] // no packet
 	before := table.Stats()
 	at := 9990 // known ones, then ones that are not
-	if got := testing.AllocsPerRun(100, func() { table.Ahead(ps[at:]); at = (at + 7) % len(ps) }); got != 0 {
+	if got := testing.AllocsPerRun(100, func() { table.Prefetch(ps[at:]); at = (at + 7) % len(ps) }); got != 0 {
 		t.Errorf("%v allocations", got)
 	}
 	if table.Stats() != before || table.Len() != 10_000 {

@@ -31,7 +31,7 @@ type Table struct {
 	lastKey key     // ... and its key
 	frags   fragments
 	odd     strangers // packets that may be of connections that took the place of others
-	read    uint64    // by Ahead, and of no meaning
+	read    uint64    // sink for the reads of Prefetch, so that the compiler keeps them; its value means nothing
 
 	sums      [][origins]sums // by interface
 	wrongSums bool            // sums hold segments that were dropped

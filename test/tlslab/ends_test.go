@@ -85,7 +85,8 @@ func TestPlaintextAfterTLS(t *testing.T) {
 	for _, file := range files {
 		frames := load(t, capturePath(file))
 		check := func(what string, part []frame, want verdict.Verdict) {
-			for i, j := range replayed(part).ended {
+			ended, _ := replay(part)
+			for i, j := range ended {
 				if j.Transport != "tcp" || i < len(rows[file]) && rows[file][i]["outcome"] != "established" {
 					continue
 				}

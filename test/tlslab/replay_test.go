@@ -17,8 +17,8 @@ import (
 
 	"github.com/google/gopacket/pcapgo"
 
-	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -56,105 +56,35 @@ func load(t testing.TB, path string) []frame {
 	}
 }
 
-// replay is the tap's way from packets to verdicts.
-type replay struct {
-	memory dissect.Memory
-	judge  *verdict.Judge
-	ended  []verdict.Judged
-	// mutual are the connections that were called mutual at any time, and settled so.
-	mutual map[uint64]bool
-}
-
-type state struct {
-	session  *dissect.Session
-	revision uint32
-	fin, rst [2]bool
-}
-
 // judge returns what is said of the connections of a capture at their ends, in the order
-// of their beginnings. A session is finished once it is settled, as the tap does it.
+// of their beginnings.
 func judge(frames []frame) []verdict.Judged {
-	r := replayed(frames)
-	for i := range r.ended {
-		if r.mutual[r.ended[i].ID] && r.ended[i].Verdict != verdict.MTLS {
-			r.ended[i].Verdict, r.ended[i].Reasons = verdict.MTLS, append(r.ended[i].Reasons, "TEST: was settled as mtls, later taken back")
+	ended, mutual := replay(frames)
+	for i := range ended {
+		if mutual[ended[i].ID] && ended[i].Verdict != verdict.MTLS {
+			ended[i].Verdict, ended[i].Reasons = verdict.MTLS, append(ended[i].Reasons, "TEST: was settled as mtls, later taken back")
 		}
 	}
-	return r.ended
+	return ended
 }
 
-// replayed judges the connections of a capture.
-func replayed(frames []frame) *replay {
-	r := &replay{judge: verdict.New(verdict.Config{}), mutual: map[uint64]bool{}}
-	table := flow.NewTable(flow.Config{}, r)
+// replay judges the connections of a capture by the tap's own pipeline. mutual has those
+// that were called mutual at any time.
+func replay(frames []frame) (ended []verdict.Judged, mutual map[uint64]bool) {
+	mutual = map[uint64]bool{}
+	p := pipeline.New(pipeline.Config{Judged: func(j *verdict.Judged) {
+		mutual[j.ID] = mutual[j.ID] || j.Verdict == verdict.MTLS
+		if j.Ended {
+			ended = append(ended, *j)
+		}
+	}})
+	p.Do(func(l *pipeline.Locked) { l.AddInterface("eth0") })
 	for i := range frames {
-		table.Add(&flow.Packet{Time: frames[i].time, Data: frames[i].data, Length: len(frames[i].data), Link: flow.LinkEthernet})
+		p.Add(flow.Packet{Time: frames[i].time, Data: frames[i].data, Length: len(frames[i].data), Link: flow.LinkEthernet})
 	}
-	table.Flush()
-	slices.SortFunc(r.ended, func(a, b verdict.Judged) int { return cmp.Compare(a.ID, b.ID) })
-	return r
-}
-
-// Data implements flow.Handler.
-func (r *replay) Data(c *flow.Conn, s *flow.Segment) {
-	x, ok := c.User.(*state)
-	if !ok {
-		x = &state{session: r.memory.New()}
-		c.User = x
-	}
-	r.memory.Clock(s.Time)
-	if c.Transport == 17 {
-		x.session.Datagram(dissect.Side(s.Side), s.Data)
-	} else {
-		x.session.Data(dissect.Side(s.Side), s.Offset, s.Data, s.Ack, s.Gap)
-	}
-	r.look(c, x)
-}
-
-// Changed implements flow.Handler.
-func (r *replay) Changed(c *flow.Conn) {
-	x, ok := c.User.(*state)
-	if !ok {
-		return
-	}
-	r.memory.Clock(c.Last)
-	for side, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
-		if end.FIN && !x.fin[side] {
-			x.fin[side] = true
-			x.session.Closed(dissect.Side(side), false)
-		}
-		if end.RST && !x.rst[side] {
-			x.rst[side] = true
-			x.session.Closed(dissect.Side(side), true)
-		}
-	}
-	r.look(c, x)
-}
-
-// End implements flow.Handler.
-func (r *replay) End(c *flow.Conn, _ flow.EndReason) {
-	var s *dissect.Session
-	if x, ok := c.User.(*state); ok {
-		s = x.session
-	}
-	r.ended = append(r.ended, r.judge.Judge(c, s, "eth0", true))
-}
-
-func (r *replay) look(c *flow.Conn, x *state) {
-	if x.revision == x.session.Revision() {
-		return
-	}
-	x.revision = x.session.Revision()
-	j := r.judge.Judge(c, x.session, "eth0", false)
-	if !j.Settled {
-		return
-	}
-	if j.Verdict == verdict.MTLS {
-		r.mutual[c.ID] = true
-	}
-	if x.session.Complete() {
-		x.session.Finish()
-	}
+	p.Flush()
+	slices.SortFunc(ended, func(a, b verdict.Judged) int { return cmp.Compare(a.ID, b.ID) })
+	return ended, mutual
 }
 
 // row is a line of the manifest, by the names of its columns.

@@ -1,9 +1,7 @@
-package main
+package pipeline
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
@@ -58,14 +56,4 @@ func undecodedName(r flow.Reason, what uint16) string {
 		return fmt.Sprintf("ethertype_%04x", what)
 	}
 	return r.String() // truncated, malformed
-}
-
-// tellHidden says on standard error how many packets were not decoded. The postures say so
-// too, but a capture that has nothing else has no posture.
-func (r *reading) tellHidden() {
-	c := r.coverage()
-	if names, n := c.Hidden(); n > 0 {
-		slices.Sort(names)
-		fmt.Fprintf(r.std.err, "tap: %d packets were not decoded (%s): no record says what they carried\n", n, strings.Join(names, ", "))
-	}
 }

@@ -9,15 +9,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// BenchmarkAhead is BenchmarkAdd of many connections in turn, with the packets told ahead
+// BenchmarkPrefetch is BenchmarkAdd of many connections in turn, with the packets prefetched
 // and without.
-func BenchmarkAhead(b *testing.B) {
+func BenchmarkPrefetch(b *testing.B) {
 	data := string(make([]byte, 50))
 	for _, n := range []int{1_000, 10_000, 100_000} {
 		for _, ahead := range []bool{false, true} {
 			b.Run(fmt.Sprintf("%d connections/ahead %v", n, ahead), func(b *testing.B) {
 				table := flow.NewTable(flow.Config{MaxConns: n}, nothing{})
-				ps := make([]flow.Packet, flow.AheadMost)
+				ps := make([]flow.Packet, flow.MaxPrefetch)
 				for i := range ps {
 					ps[i] = (&step{flags: "PA", seq: 1, ack: 1, data: data}).packet(client, server)
 				}
@@ -34,7 +34,7 @@ func BenchmarkAhead(b *testing.B) {
 							binary.BigEndian.PutUint32(ps[j].Data[14+20+4:], clientISN+1+uint32((i+j)/n*len(data)))
 						}
 						if ahead {
-							table.Ahead(ps)
+							table.Prefetch(ps)
 						}
 					}
 					table.Add(&ps[k])

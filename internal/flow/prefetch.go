@@ -1,24 +1,24 @@
 package flow
 
-// AheadMost is how many packets Ahead looks at.
-const AheadMost = 16
+// MaxPrefetch is how many packets Prefetch looks at.
+const MaxPrefetch = 16
 
-// aheadFrom is the number of connections from which Ahead does something: fewer, 3 MB of
-// them, stay in the processor's caches by themselves, and to look ahead costs 15 ns.
-const aheadFrom = 8192
+// prefetchFrom is the number of connections from which Prefetch does something: fewer, 3 MB of
+// them, stay in the processor's caches by themselves, and prefetching costs 15 ns a packet.
+const prefetchFrom = 8192
 
-// Ahead is told the packets that Add is to get next, AheadMost of them at most, and reads
-// what the table has of their connections, so that it is in the processor's caches once
-// Add wants it. Nothing else comes of it, and it may be left out. Of 100,000 connections
-// that have packets in turn each packet waits for memory three times, one after the other,
-// for longer than all else takes: here the waiting is for all of the packets at a time.
-func (t *Table) Ahead(packets []Packet) {
-	if t.count < aheadFrom {
+// Prefetch reads what the table has of the connections of the packets that Add is to get next, at
+// most MaxPrefetch of them, so that it is in the processor's caches once Add needs it. It has no
+// other effect and may be left out. With 100,000 connections that have packets in turn, each packet
+// waits for memory three times, one after the other, for longer than everything else takes: here
+// the packets wait at the same time.
+func (t *Table) Prefetch(packets []Packet) {
+	if t.count < prefetchFrom {
 		return
 	}
-	var hashes [AheadMost]uint64
+	var hashes [MaxPrefetch]uint64
 	n := 0
-	for i := range packets[:min(len(packets), AheadMost)] {
+	for i := range packets[:min(len(packets), MaxPrefetch)] {
 		if Decode(&packets[i], &t.decoded) {
 			t.key.set(&t.decoded, packets[i].Interface)
 			hashes[n] = t.conns.hash(&t.key)
@@ -36,7 +36,7 @@ func (x *index) read(hashes []uint64) (sum uint64) {
 	for _, hash := range hashes {
 		sum += x.slots[hash&mask].hash
 	}
-	var found [AheadMost]*Conn
+	var found [MaxPrefetch]*Conn
 	n := 0
 	for _, hash := range hashes {
 		i := hash & mask

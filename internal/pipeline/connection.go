@@ -1,0 +1,285 @@
+package pipeline
+
+import (
+	"hash/maphash"
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// transportUDP is UDP's IP protocol number, as flow.Conn.Transport has it.
+const transportUDP = 17
+
+// tracker follows each connection from its first payload to its end. It implements flow.Handler.
+type tracker struct {
+	table         *flow.Table
+	memory        dissect.Memory
+	judge         *verdict.Judge
+	engine        *finding.Engine
+	judged        func(*verdict.Judged) // Config.Judged
+	judgement     verdict.Judged        // the argument of judged
+	interfaces    []string              // their names, by flow.Packet.Interface
+	seed          maphash.Seed
+	defaultFilter bool          // Config.DefaultFilter
+	spare         []*connection // released, to be used again
+	failed        uint64        // connections that the dissector gave up
+}
+
+// connection is the state of a connection with payload, in flow.Conn.User. Once its session is finished and nothing more can
+// follow from it, a verdict.Rest takes its place.
+type connection struct {
+	session  *dissect.Session
+	fin, rst [2]bool // passed to the session, by side
+
+	// What a judgement depends on, as of the last one.
+	revision uint32 // dissect.Session.Revision
+	doubtful bool   // flow.Conn.Doubtful
+	unheard  bool   // verdict.Unheard
+
+	reported bool // to the engine
+	report   report
+}
+
+// report is what the engine knows of a connection that goes on.
+type report struct {
+	verdict              verdict.Verdict
+	class                string
+	auth, basis, outcome string
+}
+
+func reportOf(j *verdict.Judged) report {
+	r := report{verdict: j.Verdict, class: j.Class}
+	if j.TLS != nil {
+		r.auth, r.basis, r.outcome = j.TLS.ClientAuth, j.TLS.ClientAuthBasis, j.TLS.Outcome
+	}
+	return r
+}
+
+// Data implements flow.Handler.
+func (t *tracker) Data(c *flow.Conn, s *flow.Segment) {
+	x := t.connectionOf(c, s)
+	if x == nil {
+		return
+	}
+
+	side := dissect.Side(s.Side)
+	if c.Thinned && !s.Cut && s.Gap > 0 { // the kernel left these bytes out: they are not lost
+		x.session.Skip(side, s.Offset, s.Gap)
+		s.Gap = 0
+	}
+
+	t.memory.Clock(s.Time)
+	switch {
+	case c.Transport == transportUDP:
+		x.session.Datagram(side, s.Data)
+	case s.Cut:
+		x.session.Cut(side, s.Offset, s.Gap, t.defaultFilter)
+	default:
+		x.session.Data(side, s.Offset, s.Data, s.Ack, s.Gap)
+	}
+
+	t.judge.Learn(c, x.session, s.Time)
+	t.update(c, x)
+}
+
+// Changed implements flow.Handler.
+func (t *tracker) Changed(c *flow.Conn) {
+	x, ok := c.User.(*connection)
+	if !ok {
+		t.reportContradiction(c)
+		return
+	}
+
+	t.memory.Clock(c.Last)
+	for side, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
+		if end.FIN && !x.fin[side] {
+			x.fin[side] = true
+			x.session.Closed(dissect.Side(side), false)
+		}
+		if end.RST && !x.rst[side] {
+			x.rst[side] = true
+			x.session.Closed(dissect.Side(side), true)
+		}
+	}
+	t.update(c, x)
+}
+
+// End implements flow.Handler.
+func (t *tracker) End(c *flow.Conn, why flow.EndReason) {
+	var j verdict.Judged
+	switch x := c.User.(type) {
+	case *verdict.Rest:
+		j = t.judge.JudgeRest(c, x, t.interfaceName(c.Interface), true)
+		t.judge.Drop(x)
+	case *connection:
+		j = t.judgeEnd(c, x, why)
+		if x.session.Failed() {
+			t.failed++
+		}
+		t.release(x)
+	default:
+		j = t.judge.Judge(c, nil, t.interfaceName(c.Interface), true)
+	}
+	c.User = nil
+	t.add(&j)
+}
+
+// judgeEnd judges a connection with a session for the last time. An evicted connection goes on, so nothing is concluded from
+// how it ended.
+func (t *tracker) judgeEnd(c *flow.Conn, x *connection, why flow.EndReason) verdict.Judged {
+	j := t.judge.Judge(c, x.session, t.interfaceName(c.Interface), why != flow.EndEvicted)
+	if why == flow.EndEvicted && !j.Settled {
+		j.Reasons = append(slices.Clip(j.Reasons), "evicted")
+	}
+	j.Ended, j.Settled = true, true
+	return j
+}
+
+// connectionOf returns the state of c with payload. It returns nil if c is settled and s changes nothing.
+func (t *tracker) connectionOf(c *flow.Conn, s *flow.Segment) *connection {
+	switch x := c.User.(type) {
+	case *connection:
+		return x
+	case *verdict.Rest:
+		if isQuiet(c, &x.Tail, s) {
+			return nil
+		}
+		return t.resume(c, x)
+	}
+	return t.begin(c)
+}
+
+// begin begins the session of a connection with its first payload.
+func (t *tracker) begin(c *flow.Conn) *connection {
+	x := t.newConnection()
+	switch {
+	case c.Transport == transportUDP:
+		x.session.SetSource(t.source(c))
+	case c.MissedStart:
+		x.session.Midstream()
+	}
+	c.User = x
+	return x
+}
+
+// resume continues the session of a settled connection whose TLS has ended, or has begun anew.
+func (t *tracker) resume(c *flow.Conn, r *verdict.Rest) *connection {
+	x := t.newConnection()
+	x.fin, x.rst = [2]bool{c.Orig.FIN, c.Resp.FIN}, [2]bool{c.Orig.RST, c.Resp.RST}
+	t.judge.Resume(c, r, x.session)
+	c.User = x
+	t.table.Undone(c)
+	return x
+}
+
+// maxSpare bounds the released connections that are kept to be used again.
+const maxSpare = 64
+
+// newConnection returns a connection with an empty session.
+func (t *tracker) newConnection() *connection {
+	var x *connection
+	if last := len(t.spare) - 1; last >= 0 {
+		x, t.spare = t.spare[last], t.spare[:last]
+	} else {
+		x = new(connection)
+	}
+	x.session = t.memory.New()
+	return x
+}
+
+// release releases a connection and its session, which nobody may use any more.
+func (t *tracker) release(x *connection) {
+	x.session.Drop()
+	if *x = (connection{}); len(t.spare) < maxSpare {
+		t.spare = append(t.spare, x)
+	}
+}
+
+// isQuiet reports whether s holds nothing but TLS records of a settled connection, and moves their place on.
+func isQuiet(c *flow.Conn, tail *dissect.Tail, s *flow.Segment) bool {
+	side := dissect.Side(s.Side)
+	switch {
+	case c.Transport == transportUDP:
+		return tail.QuietDatagram(side, s.Data)
+	case s.Cut:
+		tail.Cut(side, s.Gap)
+		return true
+	case c.Thinned && s.Gap > 0:
+		return tail.QuietBehind(side, s.Data, s.Gap)
+	}
+	return tail.Quiet(side, s.Data, s.Gap)
+}
+
+// update judges c if something has changed that a judgement depends on. It reports the judgement once it has settled, and
+// whenever a settled judgement changes.
+func (t *tracker) update(c *flow.Conn, x *connection) {
+	revision, doubtful, unheard := x.session.Revision(), c.Doubtful(), verdict.Unheard(c)
+	if revision == x.revision && doubtful == x.doubtful && unheard == x.unheard {
+		return
+	}
+	x.revision, x.doubtful, x.unheard = revision, doubtful, unheard
+
+	if !t.judge.Settled(c, x.session) {
+		return
+	}
+	j := t.judge.Judge(c, x.session, t.interfaceName(c.Interface), false)
+	if !j.Settled {
+		return
+	}
+	if now := reportOf(&j); !x.reported || now != x.report {
+		x.reported, x.report = true, now
+		t.add(&j)
+	}
+	if x.session.Complete() && !verdict.Followed(&j) {
+		t.finish(c, x)
+	}
+}
+
+// finish finishes the session of a settled connection, and keeps its rest in its place if nothing can follow from the session.
+func (t *tracker) finish(c *flow.Conn, x *connection) {
+	x.session.Finish()
+	rest := t.judge.Rest(c, x.session)
+	if rest == nil {
+		return
+	}
+	c.User = rest
+	t.release(x)
+	t.table.Done(c, rest.Followed())
+}
+
+// reportContradiction reports a settled connection again once its packets have contradicted each other.
+func (t *tracker) reportContradiction(c *flow.Conn) {
+	if rest, ok := c.User.(*verdict.Rest); ok && c.Doubtful() {
+		j := t.judge.JudgeRest(c, rest, t.interfaceName(c.Interface), false)
+		t.add(&j)
+	}
+}
+
+// add passes a judgement on.
+func (t *tracker) add(j *verdict.Judged) {
+	if t.judged == nil {
+		t.engine.Add(j)
+		return
+	}
+	t.judgement = *j
+	t.judged(&t.judgement)
+}
+
+// source returns a number for who began a connection: 0 for the pod.
+func (t *tracker) source(c *flow.Conn) uint64 {
+	if c.OrigLocal {
+		return 0
+	}
+	return maphash.Comparable(t.seed, c.Orig.Addr) | 1
+}
+
+// interfaceName returns the name of an interface, empty if it is not known.
+func (t *tracker) interfaceName(iface uint16) string {
+	if int(iface) < len(t.interfaces) {
+		return t.interfaces[iface]
+	}
+	return ""
+}

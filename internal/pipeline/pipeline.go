@@ -1,0 +1,262 @@
+package pipeline
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"slices"
+	"sync"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+)
+
+// Config wires a Pipeline. Its functions are called with the lock held, and only from within calls of the Pipeline.
+type Config struct {
+	Table  flow.Config
+	Judge  verdict.Config
+	Engine finding.Config // New sets its Coverage
+
+	// Judged, if set, takes the judgements in place of an engine: Engine is ignored and no records are made. It must not keep
+	// the pointer.
+	Judged func(*verdict.Judged)
+
+	// DefaultFilter says that packets may be truncated by pcapfilter.Default, and by nothing else.
+	DefaultFilter bool
+
+	// MaxPending bounds the memory of sessions that have not settled, and MaxConclusions that of the conclusions drawn from
+	// the others, in bytes. Beyond them connections are evicted, the idlest first. Default 256 MiB and 64 MiB.
+	MaxPending, MaxConclusions int
+
+	// MaxOwnInitials and MaxOtherInitials bound the QUIC Initials that are read before they are answered (dissect.Memory.Limit).
+	// 0: there is no bound.
+	MaxOwnInitials, MaxOtherInitials int
+
+	// Loopback are the names of loopback interfaces, on which redirected connections have two faces (flow.Config.Loopback).
+	Loopback []string
+
+	// Fault, if set, is called after a packet has caused a panic.
+	Fault func(p *Locked, cause any)
+
+	// The rest is for live captures.
+
+	// Coverage, if set, adds what the capture knows of packets that never got here, such as those that the kernel dropped.
+	Coverage func(*finding.Coverage)
+
+	// Local, if set, replaces Table.Local. at is the time of the packet at hand, in ns since the epoch.
+	Local func(a netip.Addr, at int64) bool
+
+	// Owns, if set, replaces Table.Exclude: it reports whether a local TCP port belonged to a socket of the capturing process
+	// at that time, in ns since the epoch. Connections with such a port are left out.
+	Owns func(port uint16, iface string, at int64) bool
+}
+
+// The bounds where memory has no limit, as for a file.
+const (
+	defaultPending     = 256 << 20
+	defaultConclusions = 64 << 20
+)
+
+// MaxInterfaces is how many interfaces a Pipeline distinguishes.
+const MaxInterfaces = 1 << 12
+
+// A Pipeline turns packets into records. It is safe for concurrent use.
+type Pipeline struct {
+	mu     sync.Mutex
+	locked Locked
+}
+
+// A Locked is a Pipeline whose lock is held. It is valid only during the call that it was passed to. Everything that it does
+// is synchronous: records are in finding.Config.Emit before a method returns.
+type Locked struct {
+	Judge  *verdict.Judge  // to tell it what becomes known of the pod
+	Engine *finding.Engine // nil if Config.Judged is set
+
+	cfg     Config
+	table   *flow.Table
+	tracker tracker
+	faults  uint64 // panics caused by packets
+	now     int64  // time of the packet at hand, ns since the epoch
+	latest  int64  // latest time of a packet
+}
+
+// New returns a Pipeline without connections and interfaces.
+func New(cfg Config) *Pipeline {
+	p := &Pipeline{}
+	l := &p.locked
+	l.cfg = cfg
+
+	if cfg.Judged == nil {
+		cfg.Engine.Coverage = l.Coverage
+		l.Engine = finding.New(cfg.Engine)
+	}
+	l.Judge = verdict.New(cfg.Judge)
+	l.table = flow.NewTable(l.tableConfig(), &l.tracker)
+	l.tracker = tracker{
+		table: l.table, judge: l.Judge, engine: l.Engine, judged: cfg.Judged, seed: maphash.MakeSeed(), defaultFilter: cfg.DefaultFilter,
+	}
+
+	setDefault(&l.cfg.MaxPending, defaultPending)
+	setDefault(&l.cfg.MaxConclusions, defaultConclusions)
+	if cfg.MaxOwnInitials > 0 || cfg.MaxOtherInitials > 0 {
+		l.tracker.memory.Limit(cfg.MaxOwnInitials, cfg.MaxOtherInitials)
+	}
+	return p
+}
+
+func setDefault(n *int, value int) {
+	if *n <= 0 {
+		*n = value
+	}
+}
+
+// tableConfig returns Config.Table with what the pipeline knows of interfaces and local addresses.
+func (l *Locked) tableConfig() flow.Config {
+	c := l.cfg.Table
+	if len(l.cfg.Loopback) > 0 {
+		c.Loopback = func(iface uint16) bool { return slices.Contains(l.cfg.Loopback, l.tracker.interfaceName(iface)) }
+	}
+	if l.cfg.Local != nil {
+		c.Local = func(a netip.Addr) bool { return l.cfg.Local(a, l.now) }
+	}
+	if l.cfg.Owns != nil {
+		c.Exclude = l.isOwn
+	}
+	return c
+}
+
+// isOwn reports whether an end of c is a socket of the capturing process.
+func (l *Locked) isOwn(c *flow.Conn) bool {
+	if c.Transport == transportUDP {
+		return false
+	}
+	name := l.tracker.interfaceName(c.Interface)
+	for _, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
+		if l.Judge.Local(end.Addr) && l.cfg.Owns(end.Port, name, c.First) {
+			return true
+		}
+	}
+	return false
+}
+
+// Do calls f with the lock held.
+func (p *Pipeline) Do(f func(*Locked)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f(&p.locked)
+}
+
+// Add takes packets in the order of their capture. It keeps no reference to them.
+func (p *Pipeline) Add(packets ...flow.Packet) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.locked.Add(packets)
+}
+
+// Flush ends all connections.
+func (p *Pipeline) Flush() { p.Do((*Locked).Flush) }
+
+// Stats returns the counters and the memory in use.
+func (p *Pipeline) Stats() (s Stats) {
+	p.Do(func(l *Locked) { s = l.Stats() })
+	return s
+}
+
+// AddInterface adds an interface and returns its number, for flow.Packet.Interface. Beyond MaxInterfaces all have the last
+// number.
+func (l *Locked) AddInterface(name string) uint16 {
+	names := &l.tracker.interfaces
+	if len(*names) < MaxInterfaces {
+		*names = append(*names, name)
+	}
+	return uint16(len(*names) - 1)
+}
+
+// Add takes packets in the order of their capture. It keeps no reference to them. The engine's time moves on with them.
+func (l *Locked) Add(packets []flow.Packet) {
+	for len(packets) > 0 {
+		n := min(len(packets), flow.MaxPrefetch)
+		l.prefetch(packets[:n])
+		l.addAll(packets[:n])
+		packets = packets[n:]
+	}
+}
+
+// prefetch reads what the table has of the packets' connections into the processor's caches.
+func (l *Locked) prefetch(packets []flow.Packet) {
+	if len(packets) > 1 {
+		defer l.contain()
+		l.table.Prefetch(packets)
+	}
+}
+
+func (l *Locked) addAll(packets []flow.Packet) {
+	for len(packets) > 0 {
+		packets = packets[l.addSome(packets):]
+	}
+}
+
+// addSome adds packets up to one that causes a panic, and returns how many it has added.
+func (l *Locked) addSome(packets []flow.Packet) (n int) {
+	defer l.contain()
+	for n < len(packets) {
+		packet := &packets[n]
+		n++
+
+		if l.now = packet.Time; l.now > l.latest {
+			l.latest = l.now
+			l.tickEngine(l.now)
+		}
+		l.table.Add(packet)
+		if l.tracker.memory.Held() > l.cfg.MaxPending || l.Judge.Held() > l.cfg.MaxConclusions {
+			l.evict()
+		}
+	}
+	return n
+}
+
+func (l *Locked) tickEngine(now int64) {
+	if l.Engine != nil {
+		l.Engine.Tick(now)
+	}
+}
+
+// Tick moves the time on while no packet comes, to now in ns since the epoch.
+func (l *Locked) Tick(now int64) {
+	defer l.contain()
+	l.table.Tick(now)
+	l.tickEngine(now)
+}
+
+// Flush ends all connections.
+func (l *Locked) Flush() {
+	defer l.contain()
+	l.table.Flush()
+}
+
+// Latest returns the latest time of a packet, in ns since the epoch; 0: there was none.
+func (l *Locked) Latest() int64 { return l.latest }
+
+// evict ends connections until the memory in use is within its bounds.
+func (l *Locked) evict() {
+	for more := true; more && l.tracker.memory.Held() > l.cfg.MaxPending; {
+		more = l.table.Shed(false)
+	}
+	for more := true; more && l.Judge.Held() > l.cfg.MaxConclusions; {
+		more = l.table.Shed(true)
+	}
+}
+
+// contain recovers from a panic that a packet caused, so that no packet ends the process. It evicts the connections in the
+// table and starts with an empty one.
+func (l *Locked) contain() {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	l.faults++
+	l.table.Renew()
+	if l.cfg.Fault != nil {
+		l.cfg.Fault(l, cause)
+	}
+}

@@ -1,0 +1,48 @@
+package pipeline
+
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+)
+
+// Stats are totals since New, and the memory in use now.
+type Stats struct {
+	Table             flow.Stats
+	Faults            uint64 // panics that packets caused
+	DissectorFailures uint64 // connections that the dissector gave up because of a panic
+	Unanswered        uint64 // QUIC Initials that were not read at once, since nobody had answered them
+	Unread            uint64 // of these: never read
+	Pending           int    // bytes of sessions that have not settled, an upper estimate
+	Conclusions       int    // bytes of conclusions drawn from the others
+}
+
+// Stats returns the counters and the memory in use.
+func (l *Locked) Stats() Stats {
+	s := Stats{Table: l.table.Stats(), Faults: l.faults, DissectorFailures: l.tracker.failed}
+	s.Unanswered, s.Unread = l.tracker.memory.PutOff()
+	s.Pending, s.Conclusions = l.tracker.memory.Held(), l.Judge.Held()
+	return s
+}
+
+// Coverage returns how much was seen, by the table and, through Config.Coverage, by the capture.
+func (l *Locked) Coverage() finding.Coverage {
+	s := l.Stats()
+	t := &s.Table
+	c := finding.Coverage{Packets: t.Packets, Evicted: t.Evicted, CutShort: t.CutShort, Foreign: t.Foreign, Counters: map[string]uint64{
+		"fragments": t.Fragments, "reassembled_datagrams": t.Reassembled, "gap_bytes": t.GapBytes, "cut_bytes": t.CutBytes, "conflicting_segments": t.Conflicts,
+		"dissector_failures": s.DissectorFailures, "internal_faults": s.Faults, "unanswered_packets": s.Unanswered, "unread_packets": s.Unread,
+		"shed_connections": t.Shed, "refused_packets": t.Refused, "foreign_packets": t.Foreign, "thinned_bytes": t.ThinnedBytes,
+		"bad_checksum_packets": t.BadChecksums, "unverified_checksum_packets": t.WrongSums, "unacceptable_segments": t.Outside,
+	}}
+	for r, n := range t.Undecoded {
+		if n > 0 {
+			c.Counters["undecoded_"+flow.Reason(r).String()] = n
+		}
+	}
+	c.Undecoded = undecodedNames(l.table.Undecoded())
+
+	if l.cfg.Coverage != nil {
+		l.cfg.Coverage(&c)
+	}
+	return c
+}
