@@ -20,7 +20,6 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
-	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
@@ -158,7 +157,7 @@ func replayRecords(t *testing.T, day int) []byte {
 func feedFrames(p *pipeline.Pipeline, frames []capturetest.Frame) {
 	for _, f := range frames {
 		p.Do(func(l *pipeline.Locked) { l.Tick(f.Time.UnixNano()) }) // as the tap's clock does
-		p.Add(flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
+		p.Add(packetOf(f))
 	}
 }
 

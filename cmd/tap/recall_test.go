@@ -1,24 +1,16 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"crypto/rand"
-	"crypto/tls"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	mathrand "math/rand/v2"
-	"net"
-	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -246,117 +238,20 @@ func join(p *flow.Packet, payload []byte) {
 	binary.BigEndian.PutUint16(p.Data[at:], uint16(n))
 }
 
-// conversations returns connections of all kinds, one after the other: versions, ways to authenticate, sizes of chains and
-// of what is transferred both ways, segment sizes, ends.
-func conversations(t *testing.T) []flow.Packet {
+// conversations returns connections of all kinds.
+func conversations(t *testing.T) (out []flow.Packet) {
 	t.Helper()
-	ca, err := capturetest.NewAuthority()
+	frames, err := capturetest.Mixed(captureStart)
 	if err != nil {
 		t.Fatal(err)
 	}
-	small, large := certificate(t, ca, 0), certificate(t, ca, 7)
-	var out []flow.Packet
-	n := 0
-	add := func(talk *capturetest.Conversation, mss int, reset bool) {
-		for _, f := range talk.Packets(capturetest.Options{
-			Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(n >> 8), byte(n)}), 40000), Server: netip.MustParseAddrPort("10.2.0.1:8443"),
-			MSS: mss, Start: captureStart.Add(time.Duration(n) * 20 * time.Second), Reset: reset, ClientISN: 7 * uint32(n+1), ServISN: 1 << 31,
-		}) {
-			out = append(out, packetOf(f))
-		}
-		n++
-	}
-	sizes := [][2]int{{0, 5}, {10, 3000}, {100, 18000}, {100, 150000}, {2500, 5}, {70000, 100}, {200000, 200000}}
-	for _, mss := range []int{1448, 8948, 16000, 33000, 65160} {
-		for i, size := range sizes {
-			plain, err := capturetest.Record(exchange(nil, size[0]), answering(nil, size[1]))
-			if err != nil {
-				t.Fatal(err)
-			}
-			add(plain, mss, i%3 == 0)
-			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-				for auth := range tls.RequireAndVerifyClientCert + 1 {
-					cert := small
-					if i%2 == 0 {
-						cert = large
-					}
-					server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: auth, ClientCAs: ca.Pool, MinVersion: version, MaxVersion: version} //nolint:gosec // old versions are what is tested
-					client := &tls.Config{InsecureSkipVerify: true, ServerName: "cart", DynamicRecordSizingDisabled: i%2 == 0}                                   //nolint:gosec // the wire is what is judged
-					if auth > tls.NoClientCert && (i+int(auth))%3 > 0 {
-						client.Certificates = []tls.Certificate{cert}
-					}
-					talk, _ := capturetest.Record(exchange(client, size[0]), answering(server, size[1])) // some are refused
-					add(talk, mss, i%3 == 0)
-				}
-			}
-		}
+	for _, f := range frames {
+		out = append(out, packetOf(f))
 	}
 	return out
 }
 
-// certificate makes one with a chain that is that much longer than need be.
-func certificate(t *testing.T, ca *capturetest.Authority, extra int) tls.Certificate {
-	t.Helper()
-	cert, err := ca.Issue("spiffe://cluster.local/ns/shop/sa/cart", "cart")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range extra {
-		more, err := ca.Issue("spiffe://cluster.local/ns/shop/sa/"+strings.Repeat("long", 100), "more")
-		if err != nil {
-			t.Fatal(err)
-		}
-		cert.Certificate = append(cert.Certificate, more.Certificate[0])
-	}
-	return cert
-}
-
-// exchange is a client that posts so many bytes, twice, and reads the answers.
-func exchange(cfg *tls.Config, size int) func(net.Conn) error {
-	return func(c net.Conn) error {
-		if cfg != nil {
-			c = tls.Client(c, cfg)
-		}
-		in := bufio.NewReader(c)
-		for range 2 {
-			var b bytes.Buffer
-			fmt.Fprintf(&b, "POST /items HTTP/1.1\r\nHost: cart:8080\r\nContent-Length: %d\r\n\r\n", size)
-			io.CopyN(&b, rand.Reader, int64(size))
-			if _, err := c.Write(b.Bytes()); err != nil {
-				return err
-			}
-			r, err := http.ReadResponse(in, nil)
-			if err != nil {
-				return err
-			}
-			io.Copy(io.Discard, r.Body)
-		}
-		return c.Close()
-	}
-}
-
-// answering is a server that reads requests and sends so many bytes for each.
-func answering(cfg *tls.Config, size int) func(net.Conn) error {
-	return func(c net.Conn) error {
-		if cfg != nil {
-			c = tls.Server(c, cfg)
-		}
-		in := bufio.NewReader(c)
-		for {
-			r, err := http.ReadRequest(in)
-			if err != nil {
-				if errors.Is(err, io.EOF) {
-					err = nil
-				}
-				return err
-			}
-			io.Copy(io.Discard, r.Body)
-			var b bytes.Buffer
-			fmt.Fprintf(&b, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", size)
-			io.CopyN(&b, rand.Reader, int64(size))
-			if _, err := c.Write(b.Bytes()); err != nil {
-				return err
-			}
-		}
-	}
+// packetOf returns a frame as a packet of an Ethernet capture; it shares the frame's bytes.
+func packetOf(f capturetest.Frame) flow.Packet {
+	return flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet}
 }

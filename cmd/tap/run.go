@@ -173,7 +173,7 @@ func newTap(s settings, std streams) (*tap, error) {
 	t.addresses.read()
 	t.pipeline = pipeline.New(t.pipelineConfig())
 	if s.Thin {
-		t.thinner.Most = thinMost
+		t.thinner.Most = pipeline.MaxThinned
 	}
 	t.pipeline.Do(func(p *pipeline.Locked) {
 		for _, name := range s.Interfaces {

@@ -74,7 +74,7 @@ func resumableServer(address string) error {
 	if err != nil {
 		return err
 	}
-	go serveEach(l, answering(nil, 400))
+	go serveEach(l, capturetest.HTTPServer(nil, 400))
 	return untilInputEnds()
 }
 
@@ -103,7 +103,7 @@ func resumingClient(address string) error {
 			return err
 		}
 		c := tls.Client(raw, cfg)
-		if err := exchange(nil, 100)(c); err != nil {
+		if err := capturetest.HTTPClient(nil, 100)(c); err != nil {
 			return err
 		}
 		if c.ConnectionState().DidResume == first {
@@ -123,7 +123,7 @@ func poison(t *testing.T) (forged, resumption *capturetest.Conversation) {
 		t.Fatal(err)
 	}
 	record := func(client, server *tls.Config) *capturetest.Conversation {
-		talk, err := capturetest.Record(exchange(client, 100), answering(server, 400))
+		talk, err := capturetest.Record(capturetest.HTTPClient(client, 100), capturetest.HTTPServer(server, 400))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -231,7 +231,9 @@ func forgedConversations(t *testing.T) (dropped bool) {
 	}
 	var said []string // by who believes the capture
 	p := pipeline.New(pipeline.Config{Engine: finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { said = append(said, string(r.Value)) }}})
-	play(p, slices.Concat(between(forged, b.address, a.address, 0), between(resumption, b.address, a.address, 1))...)
+	for _, f := range slices.Concat(between(forged, b.address, a.address, 0), between(resumption, b.address, a.address, 1)) {
+		p.Add(packetOf(f))
+	}
 	p.Flush()
 	if got := verdictsBySource(t, said); got[41000] != "mtls" || got[41001] != "mtls" {
 		t.Fatalf("the forgery is not good enough: %v", got)

@@ -8,12 +8,6 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// thinMost is how many connections are chosen, of all interfaces together (pipeline.Thinner). They have to
-// fit in the 4096 instructions that there may be, and in net.core.optmem_max, twice: a
-// filter is put in place while the one before is there. Where that is 20 KiB, as it long
-// was, there is room for some 60 that have the addresses in common, and for 8 that do not.
-const thinMost = 128
-
 // thin changes the filters if the choice has changed.
 func (t *tap) thin(p *pipeline.Locked, now time.Time) {
 	if t.renewed { // nothing is known any more of what the kernel leaves out

@@ -29,7 +29,7 @@ func busyOn(p *pipeline.Pipeline, iface uint16) {
 func TestThinLetsAllGoWhereItEnds(t *testing.T) {
 	silent := slog.New(slog.NewTextHandler(io.Discard, nil))
 	p := pipeline.New(pipeline.Config{Table: flow.Config{Exclude: func(*flow.Conn) bool { return true }}, Engine: finding.Config{Window: time.Hour}})
-	x := &tap{pipeline: p, log: silent, thinner: pipeline.Thinner{Most: thinMost}}
+	x := &tap{pipeline: p, log: silent, thinner: pipeline.Thinner{Most: pipeline.MaxThinned}}
 	for n := range 2 {
 		h, err := afpacket.Open(afpacket.Config{Interface: loopback, RingBytes: 1 << 20})
 		if err != nil {

@@ -56,7 +56,7 @@ func TestZonesLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	record := func(client, server *tls.Config) *capturetest.Conversation {
-		talk, err := capturetest.Record(exchange(client, 100), answering(server, 400))
+		talk, err := capturetest.Record(capturetest.HTTPClient(client, 100), capturetest.HTTPServer(server, 400))
 		if err != nil {
 			t.Fatal(err)
 		}

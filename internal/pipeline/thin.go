@@ -21,11 +21,17 @@ const (
 	// ThinRound is how long a choice is valid. Then all connections are seen whole until the next
 	// choice: one that is no longer busy is not chosen again, so the table does not take it for idle.
 	ThinRound = 5 * time.Second
+
+	// MaxThinned is how many connections are chosen at most, of all interfaces together. They have to fit
+	// twice into the 4096 instructions of a filter and into net.core.optmem_max: a filter is put in place
+	// while the one before is there. Where that is 20 KiB, as it long was, there is room for some 60
+	// connections that share addresses, and for 8 that do not.
+	MaxThinned = 128
 )
 
 // A Thinner chooses the connections of which the kernel may leave packets out, and when. The zero value chooses none.
 type Thinner struct {
-	Most int // how many connections are chosen at most, of all interfaces together; 0: none
+	Most int // how many connections are chosen at most, MaxThinned or fewer; 0: none
 
 	next  int64 // when the next choice is due, ns since the epoch
 	round int64 // when all connections are to be seen whole again

@@ -22,7 +22,7 @@ func busy(p *pipeline.Pipeline) {
 // TestThinClockSetBack: when the clock is set back no connection stays chosen, and the next choice is due as soon as ever.
 func TestThinClockSetBack(t *testing.T) {
 	p := pipeline.New(pipeline.Config{Table: flow.Config{Exclude: func(*flow.Conn) bool { return true }}})
-	thinner := pipeline.Thinner{Most: 128}
+	thinner := pipeline.Thinner{Most: pipeline.MaxThinned}
 	choose := func(now time.Time) (changed bool, chosen int) {
 		p.Do(func(l *pipeline.Locked) {
 			changed = thinner.Choose(l, now.UnixNano())

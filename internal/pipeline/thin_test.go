@@ -1,4 +1,4 @@
-package main
+package pipeline_test
 
 import (
 	"bufio"
@@ -46,7 +46,7 @@ func (k *kernel) add(t *testing.T, p flow.Packet) {
 	if len(k.ring) > 0 && p.Time-k.ring[0].Time >= int64(blockWait) {
 		k.read(t, k.ring[0].Time+int64(blockWait))
 	}
-	if p.Time-k.tick >= int64(tickEvery) {
+	if p.Time-k.tick >= int64(pipeline.ThinEvery) {
 		k.tick = p.Time
 		k.look(t, p.Time)
 	}
@@ -131,7 +131,7 @@ func keptAlive(t *testing.T, client, server *tls.Config, requests, size int) *ca
 			io.Copy(io.Discard, r.Body)
 		}
 		return c.Close()
-	}, answering(server, size))
+	}, capturetest.HTTPServer(server, size))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +145,10 @@ func kinds(t *testing.T) []func(requests, size int) *capturetest.Conversation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cert := certificate(t, ca, 3)
+	cert, err := ca.IssueChain(3)
+	if err != nil {
+		t.Fatal(err)
+	}
 	out := []func(requests, size int) *capturetest.Conversation{
 		func(requests, size int) *capturetest.Conversation { return keptAlive(t, nil, nil, requests, size) },
 	}
@@ -238,8 +241,8 @@ func TestThinning(t *testing.T) {
 			Start: captureStart.Add(time.Duration(r.IntN(4000)) * time.Millisecond), ClientISN: r.Uint32(), ServISN: r.Uint32(), Reset: i%4 == 0,
 		}
 	})
-	all, _ := records(t, packets, nil, false)
-	some, k := thinned(t, packets, thinMost, flow.Config{})
+	all := records(t, packets, nil)
+	some, k := thinned(t, packets, pipeline.MaxThinned, flow.Config{})
 	want, got := tell(t, all), tell(t, some)
 	if len(got) != len(want) {
 		t.Fatalf("%d records, want %d", len(got), len(want))
@@ -285,7 +288,7 @@ func TestThinningRedirected(t *testing.T) {
 	}
 	lo := flow.Config{Loopback: func(uint16) bool { return true }}
 	whole, _ := thinned(t, packets, 0, lo)
-	some, k := thinned(t, packets, thinMost, lo)
+	some, k := thinned(t, packets, pipeline.MaxThinned, lo)
 	want, got := tell(t, whole), tell(t, some)
 	if len(want) != len(talks) || len(got) != len(want) {
 		t.Fatalf("%d and %d records, want %d", len(want), len(got), len(talks))
@@ -347,8 +350,8 @@ func TestThinningPortsTakenAgain(t *testing.T) {
 		}
 	}
 	packets := together(talks, func(i int) capturetest.Options { return options[i] })
-	whole, _ := records(t, packets, nil, false)
-	some, k := thinned(t, packets, thinMost, flow.Config{})
+	whole := records(t, packets, nil)
+	some, k := thinned(t, packets, pipeline.MaxThinned, flow.Config{})
 	want, got := tell(t, whole), tell(t, some)
 	if len(got) != len(want) {
 		t.Fatalf("%d records, want %d", len(got), len(want))
@@ -364,7 +367,7 @@ func TestThinningPortsTakenAgain(t *testing.T) {
 		}
 		weaker := g.MeshTLS.Verdict == "unknown" || g.MeshTLS.Verdict == "tls" && (g.MeshTLS.TLS.ClientAuth == "unknown" || g.MeshTLS.TLS.ClientAuth == w.MeshTLS.TLS.ClientAuth)
 		// The end waits in the ring; where the filter has just changed it is up to the clock to change it again.
-		const late = blockWait + tickEvery
+		const late = blockWait + pipeline.ThinEvery
 		if i%2 == 0 || !weaker || len(g.MeshTLS.Reasons) == 0 || pauses[i/2] > late {
 			t.Errorf("%s: %s and %s, where it is %s and %s: %v, %v behind", g.key(), g.MeshTLS.Verdict, g.MeshTLS.TLS.ClientAuth, w.MeshTLS.Verdict, w.MeshTLS.TLS.ClientAuth, g.MeshTLS.Reasons, pauses[i/2])
 		}

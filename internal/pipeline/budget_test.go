@@ -1,4 +1,4 @@
-package main
+package pipeline_test
 
 import (
 	"crypto/tls"
@@ -19,19 +19,6 @@ import (
 func halfHello() *capturetest.Conversation {
 	hello := append([]byte{22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc, 3, 3}, make([]byte, 15000)...)
 	return &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: hello}}}
-}
-
-// packetOf returns a frame as a packet of an Ethernet capture; it shares the frame's bytes.
-func packetOf(f capturetest.Frame) flow.Packet {
-	return flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet}
-}
-
-// play sends frames through a pipeline.
-func play(p *pipeline.Pipeline, frames ...capturetest.Frame) {
-	for _, f := range frames {
-		packet := packetOf(f)
-		p.Add(packet)
-	}
 }
 
 // flowSaid is what a flow record says of a connection.
@@ -106,14 +93,10 @@ func mutual(t *testing.T) []capturetest.Frame {
 // mutualWith returns the packets of a mutual TLS 1.3 connection.
 func mutualWith(t *testing.T, from, to netip.AddrPort) []capturetest.Frame {
 	t.Helper()
-	ca, err := capturetest.NewAuthority()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert := certificate(t, ca, 0)
+	cert := workload(t)
 	server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert, MinVersion: tls.VersionTLS13}
 	client := &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, ServerName: "cart"} //nolint:gosec // the wire is what is judged
-	talk, err := capturetest.Record(exchange(client, 100), answering(server, 5000))
+	talk, err := capturetest.Record(capturetest.HTTPClient(client, 100), capturetest.HTTPServer(server, 5000))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,9 +134,11 @@ func TestNothingIsLeftCounted(t *testing.T) {
 		Table: flow.Config{MaxConns: 20}, MaxPending: 1 << 10, // less than any session takes
 		Engine: finding.Config{Tap: "read", Window: time.Hour, Emit: func(finding.Record) {}},
 	})
-	for _, packet := range conversations(t) {
-		p.Add(packet)
+	frames, err := capturetest.Mixed(captureStart)
+	if err != nil {
+		t.Fatal(err)
 	}
+	play(p, frames...)
 	p.Flush()
 	if s := p.Stats(); s.Pending != 0 || s.Conclusions != 0 || s.Table.Shed == 0 {
 		t.Errorf("%d and %d bytes are counted when all is over: %+v", s.Pending, s.Conclusions, s.Table)

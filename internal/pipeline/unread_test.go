@@ -1,4 +1,4 @@
-package main
+package pipeline_test
 
 import (
 	"bytes"
@@ -25,10 +25,7 @@ const (
 // TestUnreadBytes: bytes that a receiver takes out of the stream, or puts in another order, prove nothing: urgent data, and subflows of
 // Multipath TCP. A client that sends a certificate so, or an alert, does not make it read.
 func TestUnreadBytes(t *testing.T) {
-	cert, err := liveCertificate("cart")
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := workload(t)
 	const urg, syn, ack = 0x20, 0x02, 0x10
 	multipath := func(pick func(flags byte) bool) func(b []byte) []byte {
 		return func(b []byte) []byte {
@@ -51,7 +48,7 @@ func TestUnreadBytes(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		client := &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, MinVersion: version, MaxVersion: version} //nolint:gosec // the test judges the wire
 		server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert}
-		talk, err := capturetest.Record(exchange(client, 100), answering(server, 400))
+		talk, err := capturetest.Record(capturetest.HTTPClient(client, 100), capturetest.HTTPServer(server, 400))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -82,11 +79,8 @@ func TestUnreadBytes(t *testing.T) {
 
 // TestUnreadAlert: an alert in urgent data ends nothing, and what follows it is judged.
 func TestUnreadAlert(t *testing.T) {
-	cert, err := liveCertificate("cart")
-	if err != nil {
-		t.Fatal(err)
-	}
-	talk, err := capturetest.Record(exchange(&tls.Config{InsecureSkipVerify: true}, 100), answering(&tls.Config{Certificates: []tls.Certificate{cert}}, 400)) //nolint:gosec // the test judges the wire
+	cert := workload(t)
+	talk, err := capturetest.Record(capturetest.HTTPClient(&tls.Config{InsecureSkipVerify: true}, 100), capturetest.HTTPServer(&tls.Config{Certificates: []tls.Certificate{cert}}, 400)) //nolint:gosec // the test judges the wire
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-package main
+package pipeline_test
 
 import (
 	"crypto/tls"
@@ -12,12 +12,9 @@ import (
 
 // TestFaultIsContained: a panic behind a packet costs what was known of the connections, and no more.
 func TestFaultIsContained(t *testing.T) {
-	cert, err := liveCertificate("cart")
-	if err != nil {
-		t.Fatal(err)
-	}
-	talk, err := capturetest.Record(exchange(&tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}, 100), //nolint:gosec // the test judges the wire
-		answering(&tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert}, 400))
+	cert := workload(t)
+	talk, err := capturetest.Record(capturetest.HTTPClient(&tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}, 100), //nolint:gosec // the test judges the wire
+		capturetest.HTTPServer(&tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert}, 400))
 	if err != nil {
 		t.Fatal(err)
 	}

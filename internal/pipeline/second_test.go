@@ -1,4 +1,4 @@
-package main
+package pipeline_test
 
 import (
 	"fmt"
@@ -26,7 +26,7 @@ func TestLostSecondHandshake(t *testing.T) {
 		packets := packetsOf(joined(talk, first, oneWay[version], then), capturetest.Options{})
 		for at := from; at < len(packets)-12; at++ {
 			for _, n := range []int{1, 2, 3, 5} {
-				got, _ := records(t, slices.Delete(slices.Clone(packets), at, at+n), nil, false)
+				got := records(t, slices.Delete(slices.Clone(packets), at, at+n), nil)
 				for _, x := range tell(t, got) {
 					if x.MeshTLS.Verdict == "mtls" {
 						t.Errorf("%s, without the packets %d to %d of the second handshake: mtls %v", version, at-from, at-from+n-1, x.MeshTLS.Reasons)
@@ -58,7 +58,7 @@ func TestLossKeepsTheVerdict(t *testing.T) {
 			for _, k := range slices.Backward(x.lost) {
 				packets = slices.Delete(packets, from+k, from+k+1)
 			}
-			got, _ := records(t, packets, nil, false)
+			got := records(t, packets, nil)
 			checkFollowed(t, fmt.Sprintf("%s, %s", version, name), got, "mtls", "tls", "")
 		}
 	}
@@ -79,7 +79,7 @@ func TestCutHeaders(t *testing.T) {
 				swapped := slices.Concat(packets[:n-2], []flow.Packet{packets[n-1], packets[n-2]})
 				again := slices.Concat(packets[:n-1], []flow.Packet{packets[n-2], packets[n-1]})
 				for how, p := range map[string][]flow.Packet{"": packets, "swapped": swapped, "again": again} {
-					got, _ := records(t, p, nil, false)
+					got := records(t, p, nil)
 					checkFollowed(t, fmt.Sprintf("%s, type %d, cut at %d %s", version, typ, cut, how), got, "plaintext", "tls", "text_in_records")
 				}
 			}
@@ -107,7 +107,7 @@ func TestTakenPortsInheritNothing(t *testing.T) {
 				o.ClientISN, o.ServISN, o.NoFIN, o.Reset = uint32(3e9+jump[0]), uint32(1e9+jump[1]), true, false
 				next := packetsOf(joined(oneWay[version], then), o)
 				for lost := range 8 {
-					got, _ := records(t, slices.Concat(packets, next[lost:]), nil, false)
+					got := records(t, slices.Concat(packets, next[lost:]), nil)
 					all := tell(t, got)
 					if n := len(all); n == 1 && all[0].MeshTLS.Verdict == "mtls" || n == 2 && (all[0].MeshTLS.Verdict != "mtls" || all[1].MeshTLS.Verdict != "tls") || n > 2 {
 						t.Errorf("%s, end %d, %v, without the first %d: %s", version, i, jump, lost, strings.Join(got, "\n"))

@@ -1,4 +1,4 @@
-package main
+package pipeline_test
 
 import (
 	"crypto/tls"
@@ -16,17 +16,14 @@ import (
 // TestOtherBytesAgain: where a part of a mutual handshake comes again with other bytes, nothing is known of it, also long after the
 // receiver has acknowledged the first ones and the verdict has settled. A resumption inherits nothing from it.
 func TestOtherBytesAgain(t *testing.T) {
-	cert, err := liveCertificate("cart")
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := workload(t)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		client := resumable(tls.NewLRUClientSessionCache(8), cert)
+		client := &tls.Config{ServerName: "svc.test", InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(8), Certificates: []tls.Certificate{cert}} //nolint:gosec // the wire is what is judged
 		client.MinVersion, client.MaxVersion = version, version
 		server := &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert}
 		var talks []*capturetest.Conversation
 		for range 2 {
-			talk, err := capturetest.Record(exchange(client, 100), answering(server, 400))
+			talk, err := capturetest.Record(capturetest.HTTPClient(client, 100), capturetest.HTTPServer(server, 400))
 			if err != nil {
 				t.Fatal(err)
 			}

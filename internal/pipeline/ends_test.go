@@ -1,4 +1,4 @@
-package main
+package pipeline_test
 
 import (
 	"crypto/tls"
@@ -138,7 +138,7 @@ func TestWhatFollowsTLS(t *testing.T) {
 			for _, mss := range []int{1448, 1, 3, 7, 33000} {
 				packets := packetsOf(all, capturetest.Options{MSS: mss})
 				for _, program := range []pcapfilter.Program{nil, filter} {
-					got, _ := records(t, packets, program, program != nil)
+					got := records(t, packets, program)
 					checkFollowed(t, fmt.Sprintf("%s, %s, pieces of %d", version, name, mss), got, c.verdict, c.protocol, c.reason)
 				}
 			}
@@ -179,7 +179,7 @@ func TestLostRecordsAreNoEnd(t *testing.T) {
 			for i := 12; i < len(quiet)-n; i++ {
 				for what, packets := range map[string][]flow.Packet{"quiet": quiet, "ending": ending} {
 					packets = slices.Delete(slices.Clone(packets), i, i+n)
-					got, _ := records(t, packets, nil, false)
+					got := records(t, packets, nil)
 					x := tell(t, got)[0]
 					want := map[string][]string{"quiet": {"mtls", "tls"}, "ending": {"plaintext"}}[what]
 					if !slices.Contains(want, x.MeshTLS.Verdict) {
@@ -228,7 +228,7 @@ func TestPortsAfterTLS(t *testing.T) {
 			o.Start = time.Unix(0, packets[len(packets)-1].Time).Add(100 * time.Millisecond)
 			o.ClientISN, o.ServISN = r.Uint32()|1, r.Uint32()|1
 			packets = append(packets, packetsOf(joined([]capturetest.Chunk{client(request), server(response)}), o)...)
-			got, _ := records(t, packets, nil, false)
+			got := records(t, packets, nil)
 			all := tell(t, got)
 			if len(all) != 2 || all[0].MeshTLS.Verdict != "mtls" || all[1].MeshTLS.Verdict != "plaintext" {
 				t.Errorf("%s, %d: %s", version, i, strings.Join(got, "\n"))

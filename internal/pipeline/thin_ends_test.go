@@ -1,4 +1,4 @@
-package main
+package pipeline_test
 
 import (
 	"strings"
@@ -49,7 +49,7 @@ func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 		then := joined(mutual["TLS 1.3"], busy, c.then)
 		packets := packetsOf(then, capturetest.Options{})
 		began := len(packetsOf(joined(mutual["TLS 1.3"], busy), capturetest.Options{NoFIN: true}))
-		k := &kernel{thinner: pipeline.Thinner{Most: thinMost}, filter: pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})}
+		k := &kernel{thinner: pipeline.Thinner{Most: pipeline.MaxThinned}, filter: pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})}
 		var now, found int64
 		var flows []string
 		k.pipeline = pipeline.New(pipeline.Config{DefaultFilter: true, Engine: finding.Config{

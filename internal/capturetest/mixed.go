@@ -1,0 +1,70 @@
+package capturetest
+
+import (
+	"crypto/tls"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Mixed returns connections of all kinds, one after the other: versions of TLS and plaintext, ways to authenticate, sizes of
+// chains and of what is transferred both ways, segment sizes, ends.
+func Mixed(start time.Time) (out []Frame, err error) {
+	ca, err := NewAuthority()
+	if err != nil {
+		return nil, err
+	}
+	var certs [2]tls.Certificate
+	for i, extra := range [...]int{7, 0} {
+		if certs[i], err = ca.IssueChain(extra); err != nil {
+			return nil, err
+		}
+	}
+
+	n := 0
+	add := func(talk *Conversation, mss int, reset bool) {
+		out = append(out, talk.Packets(Options{
+			Client: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(n >> 8), byte(n)}), 40000), Server: netip.MustParseAddrPort("10.2.0.1:8443"),
+			MSS: mss, Start: start.Add(time.Duration(n) * 20 * time.Second), Reset: reset, ClientISN: 7 * uint32(n+1), ServISN: 1 << 31,
+		})...)
+		n++
+	}
+	sizes := [][2]int{{0, 5}, {10, 3000}, {100, 18000}, {100, 150000}, {2500, 5}, {70000, 100}, {200000, 200000}}
+	for _, mss := range []int{1448, 8948, 16000, 33000, 65160} {
+		for i, size := range sizes {
+			plain, err := Record(HTTPClient(nil, size[0]), HTTPServer(nil, size[1]))
+			if err != nil {
+				return nil, err
+			}
+			add(plain, mss, i%3 == 0)
+			for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+				for auth := range tls.RequireAndVerifyClientCert + 1 {
+					certs := certs[i%2 : i%2+1]
+					server := &tls.Config{Certificates: certs, ClientAuth: auth, ClientCAs: ca.Pool, MinVersion: version, MaxVersion: version} //nolint:gosec // old versions are what is tested
+					client := &tls.Config{InsecureSkipVerify: true, ServerName: "cart", DynamicRecordSizingDisabled: i%2 == 0}                 //nolint:gosec // the wire is what is judged
+					if auth > tls.NoClientCert && (i+int(auth))%3 > 0 {
+						client.Certificates = certs
+					}
+					talk, _ := Record(HTTPClient(client, size[0]), HTTPServer(server, size[1])) // some are refused
+					add(talk, mss, i%3 == 0)
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// IssueChain issues a workload's certificate with a chain that has so many certificates more than it needs.
+func (a *Authority) IssueChain(extra int) (tls.Certificate, error) {
+	cert, err := a.Issue("spiffe://cluster.local/ns/shop/sa/cart", "cart")
+	for range extra {
+		if err != nil {
+			break
+		}
+		var more tls.Certificate
+		if more, err = a.Issue("spiffe://cluster.local/ns/shop/sa/"+strings.Repeat("long", 100), "more"); err == nil {
+			cert.Certificate = append(cert.Certificate, more.Certificate[0])
+		}
+	}
+	return cert, err
+}
