@@ -4,6 +4,4 @@ package pipeline_test
 
 import "testing"
 
-const raced = false
-
 func norace(*testing.T) {}

@@ -4,9 +4,6 @@ package pipeline_test
 
 import "testing"
 
-// raced reports whether the race detector is on.
-const raced = true
-
 // norace skips a test that has nothing for the race detector, where it is on and time is short: `make test` runs it without.
 // Either it is of one goroutine, or the tap is a program of its own that has to keep up with the traffic, built without the detector.
 func norace(t *testing.T) {
