@@ -15,6 +15,8 @@ type batch struct {
 	number   uint16
 	packets  [flow.MaxPrefetch]flow.Packet
 	err      error // ends the capture
+	looked   bool  // routed is known
+	routed   bool  // frames between addresses of zeros are not those of lo
 }
 
 // batch returns the next packets that the filter accepts, at most those in the buffer. They
@@ -49,14 +51,15 @@ func (r *reading) batch(b *batch) []flow.Packet {
 
 // interfaceOf returns the number of the interface that captured p, which is iface in the file.
 func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
-	lo := onLoopback(p)
+	name := ""
+	if b.sections != nil {
+		name = b.sections.interfaceName(iface)
+	}
+	lo := b.onLoopback(p, name)
 	if b.sections == nil && lo == b.last.loopback && len(b.names) > 0 {
 		return b.number
 	}
-	d := device{iface: iface, loopback: lo}
-	if b.sections != nil {
-		d.name = b.sections.interfaceName(iface)
-	}
+	d := device{iface: iface, name: name, loopback: lo}
 	if d != b.last || len(b.names) == 0 {
 		b.last, b.number = d, r.number(b.names, d)
 	}

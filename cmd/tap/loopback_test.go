@@ -6,7 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-func TestOnLoopback(t *testing.T) {
+func TestFromLoopback(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		link flow.LinkType
@@ -24,7 +24,7 @@ func TestOnLoopback(t *testing.T) {
 		{"cooked 2, ethernet", flow.LinkLinuxSLL2, "\x08\x00\x00\x00\x00\x00\x00\x02\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00\x00\x00", false},
 		{"cooked 2, cut off", flow.LinkLinuxSLL2, "\x08\x00\x00\x00\x00\x00\x00\x01\x03\x04", false},
 	} {
-		if got := onLoopback(&flow.Packet{Link: test.link, Data: []byte(test.data)}); got != test.want {
+		if got := fromLoopback(&flow.Packet{Link: test.link, Data: []byte(test.data)}); got != test.want {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
 	}

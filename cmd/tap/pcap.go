@@ -121,6 +121,19 @@ func (c *classic) quick(p *flow.Packet) bool {
 	return false
 }
 
+// buffered calls yield with the packets in the buffer that were not read yet, until it
+// returns false. It does nothing for a file of an unusual kind.
+func (c *classic) buffered(yield func(packet []byte) bool) {
+	const header = 16
+	for b := c.ahead; len(b) >= header; {
+		captured := uint(binary.LittleEndian.Uint32(b[8:]))
+		if captured > uint(len(b)-header) || !yield(b[header:header+captured]) {
+			return
+		}
+		b = b[header+captured:]
+	}
+}
+
 // pass discards the packets that quick has returned.
 func (c *classic) pass() {
 	_, _ = c.in.Discard(c.passed)

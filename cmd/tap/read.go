@@ -35,8 +35,9 @@ Flags:
                            auto (the default): text for a terminal, else json
   --emit=LIST              the records that json has, of findings, posture, flows
                            (default findings,posture)
-  --local=CIDR,...         the addresses whose point of view is taken; by default none but
-                           loopback's, and connections are told without ingress and egress
+  --local=CIDR,...         the addresses whose point of view is taken, of one pod or several;
+                           by default none but loopback's, and connections are told without
+                           ingress and egress
   --cluster=CIDR,...       ranges of the cluster's pods and services that are public by number,
                            taken for private
   --expect=CIDR[:PORT]=mtls|tls|any,...

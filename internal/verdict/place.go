@@ -19,10 +19,13 @@ const (
 
 // place says where a connection runs: its network.direction and meshtls.scope. What is
 // captured on lo stays in the pod, whatever its addresses (a REDIRECT shows others).
+// The local addresses of a live tap are those of one pod. Those of a capture may be of
+// several pods: only a connection of an address with itself, or of loopback addresses, is
+// within one of them.
 func (j *Judge) place(o *Judged, c *flow.Conn) (direction, scope string) {
 	from, to := j.localEnds(c)
 	switch {
-	case o.Interface == "lo" || o.Interface == "lo0" || from && to:
+	case o.Interface == "lo" || o.Interface == "lo0" || from && to && (c.Located || onePod(c)):
 		return DirectionInternal, ScopePod
 	case from:
 		return DirectionEgress, ScopeWire
@@ -30,6 +33,11 @@ func (j *Judge) place(o *Judged, c *flow.Conn) (direction, scope string) {
 		return DirectionIngress, ScopeWire
 	}
 	return "", ScopeWire
+}
+
+// onePod reports whether the addresses of a connection alone show that it is within a pod.
+func onePod(c *flow.Conn) bool {
+	return c.Orig.Addr == c.Resp.Addr || c.Orig.Addr.IsLoopback() || c.Resp.Addr.IsLoopback()
 }
 
 // localEnds reports which ends of a connection are the pod's own. What the table found
