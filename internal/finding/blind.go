@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
 // InterfaceState is how the capture on one interface goes.
@@ -157,45 +159,31 @@ func (e *Engine) blindRecord(state, reason, message string) {
 	e.blind.nth++
 	cover := e.covered(e.now)
 	h := header{
-		dataset: DatasetFinding, kind: "alert", category: "process", types: knownState, message: message, reason: reason,
-		time: e.now, start: e.blind.first, end: e.now, span: true,
+		dataset: DatasetFinding, kind: "alert", category: ofTap, types: knownState, message: message, reason: reason,
+		time: e.now, start: e.blind.first, end: e.now,
 		rule: &tapBlind, severity: severityBlind, kept: tapBlind.id, subject: []byte(tapBlind.id), window: e.blind.first, nth: e.blind.nth,
 	}
-	e.head(&h)
-	enc := &e.enc
-	e.openMeshTLS()
-	enc.open("finding")
-	enc.str("group_id", digestOf(tapBlind.id, e.cfg.Identity.Cluster, e.cfg.Identity.workload()))
-	enc.str("state", state)
-	enc.uint("count", uint64(len(e.blind.names)))
-	enc.time("first_seen", e.blind.first)
-	enc.close()
-	enc.open("tap")
-	e.encodeTapCounts()
-	enc.close()
-	e.encodeCoverage(&cover, nil)
-	e.closeMeshTLS()
+	m := &e.head(&h).Meshtls
+	m.Finding = record.Finding{
+		GroupID: digestOf(tapBlind.id, e.cfg.Identity.Cluster, e.cfg.Identity.workload()), State: state,
+		Count: uint64(len(e.blind.names)), FirstSeen: record.Time(e.blind.first),
+	}
+	m.Tap, m.Coverage = e.tapState(), e.coverageOf(&cover, nil)
 	e.finish(&h, "")
 }
 
 var knownState = []string{"info"}
 
-// encodeInterfaces writes how the capture goes on each interface, and whether one is blind.
-func (e *Engine) encodeInterfaces(states []InterfaceState) {
+// setInterfaces sets how the capture goes on each interface, and whether one is blind.
+func setInterfaces(t *record.Tap, states []InterfaceState) {
 	if len(states) == 0 {
 		return
 	}
-	enc := &e.enc
-	enc.bool("blind", slices.ContainsFunc(states, func(s InterfaceState) bool { return !s.Captured }))
-	enc.objects("interface_states", len(states), func(i int) {
-		s := &states[i]
-		enc.str("name", s.Name)
-		enc.bool("captured", s.Captured)
-		if s.Since != 0 {
-			enc.time("since", s.Since)
-		}
-		enc.uint("packets", s.Packets)
-		enc.uint("dropped", s.Dropped)
-		enc.str("error", s.Error)
-	})
+	blind := slices.ContainsFunc(states, func(s InterfaceState) bool { return !s.Captured })
+	t.Blind = &blind
+	for _, s := range states {
+		t.InterfaceStates = append(t.InterfaceStates, record.Interface{
+			Name: s.Name, Captured: s.Captured, Since: record.Time(s.Since), Packets: s.Packets, Dropped: s.Dropped, Error: s.Error,
+		})
+	}
 }

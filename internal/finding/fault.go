@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -126,24 +127,16 @@ func (e *Engine) emitFinding(g *edge, r int, f *fault, state string, at int64, c
 		return
 	}
 	h := header{
-		dataset: DatasetFinding, kind: "alert", category: "network", types: knownFault, message: e.sentence(g, r, f, state, &cover), reason: f.why,
-		time: at, start: f.firstSeen, end: max(f.lastSeen, f.firstSeen), span: true,
+		dataset: DatasetFinding, kind: "alert", category: ofNetwork, types: knownFault, message: e.sentence(g, r, f, state, &cover), reason: f.why,
+		time: at, start: f.firstSeen, end: max(f.lastSeen, f.firstSeen),
 		rule: &rules[r], severity: f.severity, edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.next(g),
 	}
-	e.head(&h)
-	e.encodeConn(&f.last, false)
-	e.openMeshTLS()
-	e.encodeJudgement(&f.last, f.expect)
-	enc := &e.enc
-	enc.open("finding")
-	enc.str("group_id", f.group)
-	enc.str("state", state)
-	enc.uint("count", f.count)
-	enc.time("first_seen", f.firstSeen)
-	enc.close()
-	e.encodeEdgeName(g)
-	e.encodeCoverage(&cover, nil)
-	e.closeMeshTLS()
+	out := e.head(&h)
+	e.setConn(out, &f.last, false)
+	e.setJudgement(&out.Meshtls, &f.last, f.expect)
+	out.Meshtls.Finding = record.Finding{GroupID: f.group, State: state, Count: f.count, FirstSeen: record.Time(f.firstSeen)}
+	out.Meshtls.Edge = g.name()
+	out.Meshtls.Coverage = e.coverageOf(&cover, nil)
 	e.finish(&h, f.last.Interface)
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -91,8 +92,10 @@ type Engine struct {
 	orders orders
 
 	sequences map[string]uint64
-	identity  []byte // encoded once
-	enc       encoder
+	blank     record.Record // what all records have in common
+	record    record.Record // under construction; blank between records
+	tls       record.TLS    // what record.TLS points to
+	encoded   []byte
 	id        string
 	scratch   []byte
 	conn      []byte
@@ -115,12 +118,8 @@ func New(cfg Config) *Engine {
 		cfg: cfg, policy: newPolicy(&cfg),
 		edges: map[string]*edge{}, live: map[uint64]live{}, sequences: map[string]uint64{},
 	}
-	var enc encoder
-	enc.reset()
-	enc.bool("-", true) // so that the members of a record follow by a comma
-	at := len(enc.buf)
-	cfg.Identity.encode(&enc)
-	e.identity = enc.buf[at:]
+	e.blank = cfg.Identity.record()
+	e.record = e.blank
 	return e
 }
 

@@ -9,15 +9,13 @@ import (
 // emitFlow emits the record of a connection that has ended.
 func (e *Engine) emitFlow(j *verdict.Judged, x Expect, edge string) {
 	h := header{
-		dataset: DatasetFlow, kind: "event", category: "network", types: flowTypes(j),
-		time: j.Last, start: j.Start, end: j.Last, span: true,
+		dataset: DatasetFlow, kind: "event", category: ofNetwork, types: flowTypes(j),
+		time: j.Last, start: j.Start, end: j.Last,
 		edge: edge, subject: e.connKey(j), window: j.Start,
 	}
-	e.head(&h)
-	e.encodeConn(j, true)
-	e.openMeshTLS()
-	e.encodeJudgement(j, x)
-	e.closeMeshTLS()
+	r := e.head(&h)
+	e.setConn(r, j, true)
+	e.setJudgement(&r.Meshtls, j, x)
 	e.finish(&h, j.Interface)
 }
 

@@ -1,6 +1,10 @@
 package finding
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
+)
 
 // Identity is who the tap is and what it was told of its pod, by the downward API and
 // the webhook. It is the tap's own word: nothing in it was seen on the wire. Empty
@@ -38,54 +42,47 @@ func (id *Identity) workload() string {
 	return id.Namespace + "/" + name
 }
 
-// workloadFields are the Kubernetes fields, as Elastic's Beats name them, that hold the
-// name of a workload of each kind.
-var workloadFields = map[string]string{
-	"Deployment": "deployment", "StatefulSet": "statefulset", "DaemonSet": "daemonset",
-	"Job": "job", "CronJob": "cronjob", "ReplicaSet": "replicaset",
-}
-
-// encode writes orchestrator, kubernetes and service. They are the same in each record
-// of a run, so that this is done once.
-func (id *Identity) encode(e *encoder) {
+// record returns what all records have in common: the versions, and what they say of the
+// tap and its pod.
+func (id *Identity) record() record.Record {
+	r := record.Record{
+		ECS:      record.ECS{Version: record.ECSVersion},
+		Meshtls:  record.Meshtls{Schema: record.SchemaVersion, Run: id.Run},
+		Observer: record.Observer{Type: "sensor", Product: "meshtls-tap", Version: id.Version},
+		Kubernetes: record.Kubernetes{
+			Namespace: id.Namespace, Pod: record.Pod{Name: id.Pod, UID: id.UID},
+			Node: record.Name{Name: id.Node}, ServiceAccount: record.Name{Name: id.ServiceAccount},
+		},
+		Service: record.Name{Name: id.WorkloadName},
+	}
 	if id.Namespace != "" || id.Pod != "" || id.Cluster != "" {
-		e.open("orchestrator")
-		e.str("type", "kubernetes")
-		e.open("cluster")
-		e.str("name", id.Cluster)
-		e.close()
-		e.str("namespace", id.Namespace)
-		e.close()
+		r.Orchestrator = record.Orchestrator{Type: "kubernetes", Cluster: record.Name{Name: id.Cluster}, Namespace: id.Namespace}
 	}
-	e.open("kubernetes")
-	e.str("namespace", id.Namespace)
-	e.open("pod")
-	e.str("name", id.Pod)
-	e.str("uid", id.UID)
-	e.addrs("ip", id.IPs)
-	e.close()
-	e.open("node")
-	e.str("name", id.Node)
-	e.close()
-	e.open("serviceaccount")
-	e.str("name", id.ServiceAccount)
-	e.close()
-	if field := workloadFields[id.WorkloadKind]; field != "" {
-		e.open(field)
-		e.str("name", id.WorkloadName)
-		e.close()
+	for _, a := range id.IPs {
+		r.Kubernetes.Pod.IP = append(r.Kubernetes.Pod.IP, bare(a))
 	}
-	e.close()
-	e.open("service")
-	e.str("name", id.WorkloadName)
-	e.close()
+	if kind := id.kind(&r.Kubernetes); kind != nil {
+		kind.Name = id.WorkloadName
+	}
+	r.Meshtls.Local = record.Local{Proxy: id.LocalProxy, Ambient: id.Ambient, DeclaredSkip: id.DeclaredSkip}
+	return r
 }
 
-// encodeLocal writes meshtls.local.
-func (id *Identity) encodeLocal(e *encoder) {
-	e.open("local")
-	e.str("proxy", id.LocalProxy)
-	e.str("ambient", id.Ambient)
-	e.ports("declared_skip", id.DeclaredSkip)
-	e.close()
+// kind returns the member of k for the kind of the workload, nil if there is none.
+func (id *Identity) kind(k *record.Kubernetes) *record.Name {
+	switch id.WorkloadKind {
+	case "Deployment":
+		return &k.Deployment
+	case "StatefulSet":
+		return &k.StatefulSet
+	case "DaemonSet":
+		return &k.DaemonSet
+	case "Job":
+		return &k.Job
+	case "CronJob":
+		return &k.CronJob
+	case "ReplicaSet":
+		return &k.ReplicaSet
+	}
+	return nil
 }

@@ -121,16 +121,6 @@ func (e *Engine) each(do func(g *edge, r int, f *fault)) {
 	}
 }
 
-// encodeOrders writes what is not published, and what of the claim is the namespace's word.
-func (e *Engine) encodeOrders() {
-	enc := &e.enc
-	enc.list("muted", e.orders.muted)
-	enc.open("namespace")
-	enc.list("mute", e.orders.mute)
-	enc.list("expect", e.orders.expect)
-	enc.close()
-}
-
 // silent reports whether findings of a rule are not published.
 func (e *Engine) silent(rule string) bool {
 	return !e.cfg.Findings || slices.Contains(e.orders.muted, rule)

@@ -1,34 +1,27 @@
 package finding
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
+)
 
 // emitPosture emits the state of an edge in the open window up to s.to.
 func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 	h := header{
-		dataset: DatasetPosture, kind: "state", category: "network", types: infoTypes, action: action, message: claim(g, s),
-		time: at, start: s.from, end: s.to, span: true,
+		dataset: DatasetPosture, kind: "state", category: ofNetwork, types: infoTypes, action: action, message: claim(g, s),
+		time: at, start: s.from, end: s.to,
 		edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.next(g),
 	}
-	e.head(&h)
-	enc := &e.enc
-	enc.open("network")
-	enc.str("direction", g.direction)
-	enc.close()
-	e.openMeshTLS()
+	r := e.head(&h)
+	r.Network.Direction = g.direction
 	v := worst(g.counts.window)
-	enc.str("verdict", string(verdictOrder[v]))
-	enc.str("scope", g.scope)
-	enc.str("class", g.class)
-	enc.str("expectation", string(g.expect))
+	m := &r.Meshtls
+	m.Verdict, m.Scope, m.Class, m.Expectation = string(verdictOrder[v]), g.scope, g.class, string(g.expect)
 	if g.peer != "" {
-		enc.open("peer")
-		enc.str("name", g.peer)
-		enc.str("name_basis", g.basis)
-		enc.close()
+		m.Peer = record.Peer{Name: g.peer, NameBasis: g.basis}
 	}
-	e.encodeEdge(g)
-	e.encodeCoverage(s, g.blind())
-	e.closeMeshTLS()
+	m.Edge, m.Coverage = g.state(), e.coverageOf(s, g.blind())
 	iface := ""
 	if j := g.last[v]; j != nil && !g.folded {
 		iface = j.Interface
@@ -62,43 +55,27 @@ func (g *edge) blind() []string {
 	return rules
 }
 
-// encodeEdge writes meshtls.edge of a posture.
-func (e *Engine) encodeEdge(g *edge) {
-	enc := &e.enc
-	enc.open("edge")
-	e.encodeEdgeEnds(g)
-	enc.open("connections")
-	for v, name := range verdictOrder {
-		enc.uint(string(name), g.counts.window(v))
-	}
-	enc.close()
-	enc.open("bytes")
-	for v, name := range verdictOrder {
-		enc.uint(string(name), g.counts.bytes[v])
-	}
-	enc.close()
+// name returns meshtls.edge of a finding.
+func (g *edge) name() record.Edge {
+	return record.Edge{Key: g.key, From: g.from, To: g.to, Port: g.port, Folded: g.folded}
+}
+
+// state returns meshtls.edge of a posture.
+func (g *edge) state() record.Edge {
+	out := g.name()
+	out.Connections = byVerdict(g.counts.window)
+	out.Bytes = byVerdict(func(v int) uint64 { return g.counts.bytes[v] })
 	if g.firstProof != 0 {
-		enc.time("first_proof", g.firstProof)
-		enc.time("last_proof", g.lastProof)
+		out.FirstProof, out.LastProof = record.Time(g.firstProof), record.Time(g.lastProof)
 	}
-	enc.bool("accepted_plaintext", g.counts.window(answeredBit) > 0)
-	enc.close()
+	accepted := g.counts.window(answeredBit) > 0
+	out.AcceptedPlaintext = &accepted
+	return out
 }
 
-// encodeEdgeName writes meshtls.edge of a finding.
-func (e *Engine) encodeEdgeName(g *edge) {
-	e.enc.open("edge")
-	e.encodeEdgeEnds(g)
-	e.enc.close()
-}
-
-func (e *Engine) encodeEdgeEnds(g *edge) {
-	enc := &e.enc
-	enc.str("key", g.key)
-	enc.str("from", g.from)
-	enc.str("to", g.to)
-	if g.port != 0 {
-		enc.uint("port", uint64(g.port))
+func byVerdict(count func(bit int) uint64) *record.ByVerdict {
+	return &record.ByVerdict{
+		Plaintext: count(plaintextBit), TLS: count(tlsBit), Encrypted: count(encryptedBit),
+		MTLS: count(mtlsBit), Failed: count(failedBit), Unknown: count(unjudgedBit),
 	}
-	enc.yes("folded", g.folded)
 }

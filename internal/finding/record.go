@@ -6,24 +6,25 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
 // The datasets, event.dataset.
 const (
-	DatasetFinding = "meshtls.finding" // something is wrong
-	DatasetPosture = "meshtls.posture" // the state of one edge
-	DatasetTap     = "meshtls.tap"     // the tap's own state
-	DatasetFlow    = "meshtls.flow"    // one connection
+	DatasetFinding = record.DatasetFinding
+	DatasetPosture = record.DatasetPosture
+	DatasetTap     = record.DatasetTap
+	DatasetFlow    = record.DatasetFlow
 )
 
-// SchemaVersion is meshtls.schema. A field once published only gains siblings: the
-// number changes when that is broken.
-const SchemaVersion = 1
+// Values of event.category.
+var (
+	ofNetwork = []string{"network"}
+	ofTap     = []string{"process"}
+)
 
-// ecsVersion is the version of the Elastic Common Schema that the names are from.
-const ecsVersion = "9.5.0-dev"
-
-// Record is one published record.
+// Record is one published record, encoded, with what it takes to deliver it.
 type Record struct {
 	Dataset string // one of the Dataset constants
 	Rule    string // rule.id, of a finding
@@ -37,15 +38,14 @@ type Record struct {
 type header struct {
 	dataset  string
 	kind     string   // event.kind
-	category string   // event.category
+	category []string // event.category
 	types    []string // event.type
 	action   string   // event.action
 	reason   string   // event.reason
 	message  string
 	time     int64 // @timestamp
-	start    int64 // event.start and event.end, where span is set
+	start    int64 // event.start and event.end
 	end      int64
-	span     bool
 	rule     *rule // findings only
 	severity int   // with rule
 	edge     string
@@ -57,40 +57,23 @@ type header struct {
 	nth     uint64 // record of that subject in that window
 }
 
-// head starts a record in e.enc; finish ends and emits it. Between them the caller
-// writes what is special to its kind.
-func (e *Engine) head(h *header) {
-	enc := &e.enc
+// head begins the record e.record; finish completes and emits it. Between them the caller
+// sets the members that are special to its kind.
+func (e *Engine) head(h *header) *record.Record {
 	e.id = e.eventID(h)
-	enc.reset()
-	enc.time("@timestamp", h.time)
-	enc.str("message", h.message)
-	enc.open("ecs")
-	enc.str("version", ecsVersion)
-	enc.close()
-	enc.open("event")
-	enc.str("id", e.id)
-	enc.str("kind", h.kind)
-	enc.list("category", []string{h.category})
-	enc.list("type", h.types)
-	enc.str("dataset", h.dataset)
-	enc.str("action", h.action)
-	enc.str("reason", h.reason)
-	if h.rule != nil {
-		enc.int("severity", int64(h.severity))
-	}
-	if h.span {
-		enc.time("start", h.start)
-		enc.time("end", h.end)
-		enc.int("duration", max(0, h.end-h.start))
-	}
-	enc.time("created", e.created())
 	e.sequences[h.dataset]++
-	enc.uint("sequence", e.sequences[h.dataset])
-	enc.close()
-	if h.rule != nil {
-		h.rule.encode(enc)
+	r := &e.record
+	r.Timestamp, r.Message = record.Time(h.time), h.message
+	r.Event = record.Event{
+		ID: e.id, Kind: h.kind, Category: h.category, Type: h.types, Dataset: h.dataset, Action: h.action, Reason: h.reason,
+		Start: record.Time(h.start), End: record.Time(h.end), Duration: max(0, h.end-h.start),
+		Created: record.Time(e.created()), Sequence: e.sequences[h.dataset],
 	}
+	if h.rule != nil {
+		r.Event.Severity = int64(h.severity)
+		r.Rule = record.Rule{ID: h.rule.id, Name: h.rule.name, Reference: referenceBase + h.rule.id}
+	}
+	return r
 }
 
 // created is the time for event.created.
@@ -101,21 +84,11 @@ func (e *Engine) created() int64 {
 	return e.now
 }
 
-// finish writes who the tap is, ends the record and emits it.
+// finish sets the interface, encodes the record and emits it. Nothing of it is kept.
 func (e *Engine) finish(h *header, iface string) {
-	enc := &e.enc
-	enc.open("observer")
-	enc.str("type", "sensor")
-	enc.str("product", "meshtls-tap")
-	enc.str("version", e.cfg.Identity.Version)
-	enc.open("ingress")
-	enc.open("interface")
-	enc.str("name", iface)
-	enc.close()
-	enc.close()
-	enc.close()
-	enc.buf = append(enc.buf, e.identity...)
-	enc.end()
+	e.record.Observer.Ingress.Interface.Name = iface
+	e.encoded = e.record.AppendJSON(e.encoded[:0])
+	e.record, e.tls = e.blank, record.TLS{}
 	key := e.cfg.Tap
 	if of := cmp.Or(h.edge, h.kept); of != "" {
 		key = e.cfg.Tap + "|" + of
@@ -124,7 +97,7 @@ func (e *Engine) finish(h *header, iface string) {
 	if h.rule != nil {
 		rule = h.rule.id
 	}
-	value := enc.buf
+	value := e.encoded
 	if !e.cfg.Reuse {
 		value = append([]byte(nil), value...)
 	}

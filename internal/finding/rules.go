@@ -59,14 +59,6 @@ func Rules() []string {
 
 const referenceBase = "https://github.com/meshtls-tap/meshtls-tap/blob/main/schema/README.md#"
 
-func (r *rule) encode(enc *encoder) {
-	enc.open("rule")
-	enc.str("id", r.id)
-	enc.str("name", r.name)
-	enc.str("reference", referenceBase+r.id)
-	enc.close()
-}
-
 // ruled tells that the rules look at a connection: between workloads, on the wire.
 func ruled(j *verdict.Judged) bool {
 	return j.Scope == verdict.ScopeWire && j.Class == "workload"

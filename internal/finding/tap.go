@@ -1,9 +1,6 @@
 package finding
 
-import (
-	"maps"
-	"slices"
-)
+import "github.com/meshtls-tap/meshtls-tap/internal/record"
 
 // SelfTest is what the tap found out of itself at its start.
 type SelfTest struct {
@@ -95,62 +92,44 @@ func (e *Engine) emitTapOf(now int64, action, iface, reason string, t *SelfTest)
 	total := e.coverage()
 	s := span{from: e.totals.start, to: e.now, Coverage: total, known: e.cfg.Coverage != nil}
 	h := header{
-		dataset: DatasetTap, kind: "metric", category: "process", types: tapTypes[action], action: action, reason: reason,
-		time: e.now, start: s.from, end: s.to, span: true, kept: kept,
+		dataset: DatasetTap, kind: "metric", category: ofTap, types: tapTypes[action], action: action, reason: reason,
+		time: e.now, start: s.from, end: s.to, kept: kept,
 		subject: []byte(action), window: e.now, nth: e.sequences[DatasetTap],
 	}
-	e.head(&h)
-	enc := &e.enc
-	e.openMeshTLS()
-	enc.open("tap")
-	e.encodeTapCounts()
+	m := &e.head(&h).Meshtls
+	m.Tap, m.Coverage = e.tapState(), e.coverageOf(&s, nil)
+	m.Tap.Counters = total.Counters
 	if t != nil {
-		encodeSelfTest(enc, t)
+		t.set(m.Tap)
 	}
-	enc.open("counters")
-	for _, name := range slices.Sorted(maps.Keys(total.Counters)) {
-		enc.uint(name, total.Counters[name])
-	}
-	enc.close()
-	enc.close()
-	e.encodeCoverage(&s, nil)
-	e.closeMeshTLS()
 	e.finish(&h, iface)
 }
 
-// encodeTapCounts writes what each record of meshtls.tap has.
-func (e *Engine) encodeTapCounts() {
-	enc := &e.enc
-	enc.uint("connections", uint64(len(e.live)))
-	enc.uint("edges", uint64(len(e.order)))
-	enc.uint("edges_gone", e.totals.gone)
-	enc.uint("edges_folded", e.totals.folded)
-	e.encodeInterfaces(e.interfaces())
+// tapState returns what each record about the tap has of meshtls.tap.
+func (e *Engine) tapState() *record.Tap {
+	out := &record.Tap{
+		Connections: uint64(len(e.live)), Edges: uint64(len(e.order)), EdgesGone: e.totals.gone, EdgesFolded: e.totals.folded,
+	}
+	setInterfaces(out, e.interfaces())
+	return out
 }
 
-func encodeSelfTest(enc *encoder, t *SelfTest) {
-	enc.list("interfaces", t.Interfaces)
-	enc.open("checks")
+func (t *SelfTest) set(out *record.Tap) {
+	out.Interfaces = t.Interfaces
+	out.Checks = make(map[string]record.Check, len(t.Checks))
 	for _, c := range t.Checks {
-		enc.open(c.Name)
-		enc.bool("ok", c.OK)
-		enc.str("detail", c.Detail)
-		enc.close()
+		out.Checks[c.Name] = record.Check{OK: c.OK, Detail: c.Detail}
 	}
-	enc.close()
 	if t.Gap != nil {
-		encodeGap(enc, t.Gap)
+		out.Gap = t.Gap.record()
 	}
 }
 
-func encodeGap(enc *encoder, g *Gap) {
-	enc.open("gap")
-	if g.Network != 0 {
-		enc.time("network_created", g.Network)
-		if g.Captured != 0 {
-			enc.uint("milliseconds", uint64(max(g.Captured-g.Network, 0))/1e6)
-		}
+func (g *Gap) record() *record.Gap {
+	out := &record.Gap{NetworkCreated: record.Time(g.Network), Connections: g.Connections}
+	if g.Network != 0 && g.Captured != 0 {
+		ms := uint64(max(g.Captured-g.Network, 0)) / 1e6
+		out.Milliseconds = &ms
 	}
-	enc.uint("connections", g.Connections)
-	enc.close()
+	return out
 }

@@ -49,13 +49,12 @@ func undecodedSince(now, before map[string]uint64) map[string]uint64 {
 	return grown
 }
 
-// encodeUndecoded writes meshtls.coverage.undecoded, and advice.
-func (e *Engine) encodeUndecoded(c *Coverage) {
+// undecoded returns meshtls.coverage.undecoded.
+func (c *Coverage) undecoded() map[string]uint64 {
 	names, _ := c.Hidden()
-	e.enc.open("undecoded")
+	out := make(map[string]uint64, len(names))
 	for _, name := range names {
-		e.enc.uint(name, c.Undecoded[name])
+		out[name] = c.Undecoded[name]
 	}
-	e.enc.close()
-	e.enc.list("advice", c.Advice())
+	return out
 }

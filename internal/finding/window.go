@@ -3,6 +3,8 @@ package finding
 import (
 	"strings"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
 // window is a stretch of packet time. Windows begin at Phase plus a multiple of their
@@ -86,41 +88,19 @@ func (e *Engine) coverage() Coverage {
 	return e.cfg.Coverage()
 }
 
-// encodeCoverage writes meshtls.coverage. blind lists the rules that had nothing to go
-// by.
-func (e *Engine) encodeCoverage(s *span, blind []string) {
-	enc := &e.enc
-	enc.open("coverage")
-	enc.open("window")
-	enc.time("start", s.from)
-	enc.time("end", s.to)
-	enc.close()
-	if s.Since != 0 {
-		enc.time("since", s.Since)
+// coverageOf returns meshtls.coverage. blind lists the rules that had no evidence.
+func (e *Engine) coverageOf(s *span, blind []string) *record.Coverage {
+	out := &record.Coverage{
+		Window: record.Window{Start: record.Time(s.from), End: record.Time(s.to)}, Since: record.Time(s.Since),
+		Filter: e.cfg.Filter, RulesBlind: blind, NodeEncryption: e.cfg.NodeEncryption,
+		Muted: e.orders.muted, Namespace: record.Namespace{Mute: e.orders.mute, Expect: e.orders.expect},
 	}
 	if s.known {
-		enc.uint("packets", s.Packets)
-		enc.uint("dropped", s.Dropped)
-		enc.uint("evicted", s.Evicted)
-		enc.uint("cut_short", s.CutShort)
-		enc.uint("older", s.Older)
-		e.encodeUnseen(s)
-		e.encodeUndecoded(&s.Coverage)
+		out.Watched = &record.Watched{Packets: s.Packets, Dropped: s.Dropped, Evicted: s.Evicted, CutShort: s.CutShort, Older: s.Older}
+		out.ForeignPackets, out.UncapturedInterfaces = s.Foreign, s.Uncaptured
+		out.Undecoded, out.Advice = s.undecoded(), s.Advice()
 	}
-	enc.str("filter", e.cfg.Filter)
-	enc.list("rules_blind", blind)
-	enc.str("node_encryption", e.cfg.NodeEncryption)
-	e.encodeOrders()
-	enc.close()
-}
-
-// encodeUnseen writes what of meshtls.coverage stands there only where there is any.
-func (e *Engine) encodeUnseen(s *span) {
-	enc := &e.enc
-	if s.Foreign > 0 {
-		enc.uint("foreign_packets", s.Foreign)
-	}
-	enc.list("uncaptured_interfaces", s.Uncaptured)
+	return out
 }
 
 // uncaptured says where nothing was captured, for a sentence: ", not captured on net1";

@@ -1,0 +1,68 @@
+package record
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+//go:generate go run ./generate
+
+// AppendJSON appends r as one JSON object without a line break. It writes what encoding/json
+// writes, but it escapes text as appendQuoted says, leaves out an optional object that has no
+// members, and allocates for maps only. Members have the order of the types, so that equal
+// records have equal bytes.
+func (r *Record) AppendJSON(b []byte) []byte { return object(b, r.appendMembers) }
+
+// object appends an object with members, each of which has a comma at its end.
+func object(b []byte, members func([]byte) []byte) []byte {
+	b = closed(members(append(b, '{')))
+	return b[:len(b)-1]
+}
+
+// closed ends an object whose last member has a comma at its end, and appends a comma.
+func closed(b []byte) []byte {
+	if last := len(b) - 1; b[last] == ',' {
+		b[last] = '}'
+		return append(b, ',')
+	}
+	return append(b, '}', ',')
+}
+
+// closedUnlessEmpty is closed, but removes an object without members: its name begins at
+// the offset at.
+func closedUnlessEmpty(b []byte, at int) []byte {
+	if b[len(b)-1] == '{' {
+		return b[:at]
+	}
+	return closed(b)
+}
+
+func appendList[T any](b []byte, list []T, item func([]byte, T) []byte) []byte {
+	b = append(b, '[')
+	for i, x := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = item(b, x)
+	}
+	return append(b, ']')
+}
+
+// appendMap appends an object whose names are the keys of m, in their order.
+func appendMap[T any](b []byte, m map[string]T, item func([]byte, T) []byte) []byte {
+	return object(b, func(b []byte) []byte {
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			b = append(item(append(appendQuoted(b, key), ':'), m[key]), ',')
+		}
+		return b
+	})
+}
+
+func appendAddr(b []byte, a netip.Addr) []byte { return append(a.AppendTo(append(b, '"')), '"') }
+
+// appendSeconds appends a time in RFC 3339, to the second.
+func appendSeconds(b []byte, t *time.Time) []byte {
+	return append(t.AppendFormat(append(b, '"'), time.RFC3339), '"')
+}

@@ -1,0 +1,237 @@
+package record
+
+import (
+	"net/netip"
+	"time"
+)
+
+// The values of event.dataset: the kinds of records.
+const (
+	DatasetFinding = "meshtls.finding" // a fault of one edge, or of the tap
+	DatasetPosture = "meshtls.posture" // the state of one edge in one window
+	DatasetTap     = "meshtls.tap"     // the state of the tap
+	DatasetFlow    = "meshtls.flow"    // one connection that has ended
+)
+
+const (
+	// SchemaVersion is meshtls.schema. It changes only if a published field is renamed,
+	// removed or changes its meaning.
+	SchemaVersion = 1
+	// ECSVersion is the version of the Elastic Common Schema that the names come from.
+	ECSVersion = "9.5.0-dev"
+)
+
+// Record is one published record. The members up to Meshtls and Observer, Orchestrator and
+// Service are field sets of the Elastic Common Schema (ECS, ECSVersion) with its names, types
+// and units; Kubernetes is named as Elastic's Beats name it; Meshtls holds the rest.
+type Record struct {
+	Timestamp Time   `json:"@timestamp"`        // when it happened, by the packets' time
+	Message   string `json:"message,omitempty"` // one sentence for people; findings and posture
+	ECS       ECS    `json:"ecs"`
+	Event     Event  `json:"event"`
+	Rule      Rule   `json:"rule,omitzero"` // findings
+
+	// The connection of a flow; of a finding, the latest connection that is at fault.
+	// Posture has Network.Direction only.
+	Source      Source      `json:"source,omitzero"`      // the client
+	Destination Destination `json:"destination,omitzero"` // the server
+	Network     Network     `json:"network,omitzero"`
+	TLS         *TLS        `json:"tls,omitempty"` // nil: no TLS was seen
+	HTTP        HTTP        `json:"http,omitzero"`
+	URL         URL         `json:"url,omitzero"`
+	UserAgent   UserAgent   `json:"user_agent,omitzero"`
+
+	Meshtls  Meshtls  `json:"meshtls"`
+	Observer Observer `json:"observer"`
+
+	// What the tap was told of its pod. Nothing in it was seen on the wire.
+	Orchestrator Orchestrator `json:"orchestrator,omitzero"`
+	Kubernetes   Kubernetes   `json:"kubernetes,omitzero"`
+	Service      Name         `json:"service,omitzero"` // the tapped workload
+}
+
+// ECS is the field set ecs.
+type ECS struct {
+	Version string `json:"version"` // ECSVersion
+}
+
+// Event is ECS event.
+type Event struct {
+	ID       string   `json:"id"`       // 32 hexadecimal digits, the same however often the record is sent; different for two taps
+	Kind     string   `json:"kind"`     // "alert" for findings, "state" for posture, "metric" for the tap, "event" for flows
+	Category []string `json:"category"` // "network", or "process" where the tap is the subject
+	Type     []string `json:"type"`
+	Dataset  string   `json:"dataset"`            // one of the Dataset constants
+	Action   string   `json:"action,omitempty"`   // posture: why it was sent; tap: what happened
+	Reason   string   `json:"reason,omitempty"`   // tap: why it is degraded or stopped; finding: why it was withdrawn
+	Severity int64    `json:"severity,omitempty"` // 1 to 100, findings
+	Start    Time     `json:"start"`              // of the connection, fault or window
+	End      Time     `json:"end"`
+	Duration int64    `json:"duration"` // nanoseconds between Start and End, never negative
+	Created  Time     `json:"created"`  // by the tap's clock; in records of captures the packets' time
+	Sequence uint64   `json:"sequence"` // from 1, counts the records of this dataset in this run: a gap is a lost record
+}
+
+// Rule is ECS rule: the rule that a finding comes from.
+type Rule struct {
+	ID        string `json:"id"`
+	Name      string `json:"name"`
+	Reference string `json:"reference"` // URL of its description
+}
+
+// Source is ECS source.
+type Source struct {
+	IP      netip.Addr `json:"ip"` // without a zone; an IPv4-mapped address is written as IPv4
+	Port    uint16     `json:"port"`
+	Bytes   uint64     `json:"bytes"`   // of payload
+	Packets uint64     `json:"packets"` // a lower bound, since the kernel drops packets of busy connections once they are judged
+}
+
+// Destination is ECS destination. Its first members are those of Source.
+type Destination struct {
+	IP      netip.Addr `json:"ip"`
+	Port    uint16     `json:"port"`
+	Bytes   uint64     `json:"bytes"`
+	Packets uint64     `json:"packets"`
+	Domain  string     `json:"domain,omitempty"` // the server's name where the packets tell it; Peer.NameBasis has the evidence
+	NAT     NAT        `json:"nat,omitzero"`     // where a redirection within the pod sent the connection, such as to a sidecar
+}
+
+// NAT is ECS destination.nat.
+type NAT struct {
+	IP   netip.Addr `json:"ip"`
+	Port uint16     `json:"port"`
+}
+
+// Network is ECS network.
+type Network struct {
+	Transport   string `json:"transport,omitempty"`    // "tcp" or "udp"
+	Type        string `json:"type,omitempty"`         // "ipv4" or "ipv6"
+	Protocol    string `json:"protocol,omitempty"`     // recognized by content; empty: not recognized
+	Direction   string `json:"direction,omitempty"`    // "ingress", "egress" or "internal", as the tapped pod sees it; empty: not known
+	CommunityID string `json:"community_id,omitempty"` // Community ID 1.0, seed 0
+}
+
+// TLS is ECS tls: what the packets show, without conclusions. Names are IANA's.
+type TLS struct {
+	Version         string    `json:"version,omitempty"`          // negotiated: "1.3"; empty: no ServerHello was seen
+	VersionProtocol string    `json:"version_protocol,omitempty"` // "tls", "dtls" or "ssl"
+	Cipher          string    `json:"cipher,omitempty"`
+	Curve           string    `json:"curve,omitempty"`         // named group
+	NextProtocol    string    `json:"next_protocol,omitempty"` // negotiated ALPN, where it is in plaintext
+	Resumed         *bool     `json:"resumed,omitempty"`       // nil: no ServerHello was seen
+	Established     bool      `json:"established"`             // the end of the handshake was seen
+	Client          TLSClient `json:"client,omitzero"`
+	Server          TLSServer `json:"server,omitzero"`
+}
+
+// TLSClient is ECS tls.client.
+type TLSClient struct {
+	ServerName       string   `json:"server_name,omitempty"` // SNI
+	JA3              string   `json:"ja3,omitempty"`         // lower-case hexadecimal
+	Certificate               // the leaf
+	SupportedCiphers []string `json:"supported_ciphers,omitempty"` // the client's offer; flows only
+}
+
+// TLSServer is ECS tls.server.
+type TLSServer struct {
+	JA3S        string `json:"ja3s,omitempty"` // lower-case hexadecimal, of the final ServerHello
+	Certificate        // the leaf
+}
+
+// Certificate is a leaf certificate, which only TLS 1.2 and older show.
+type Certificate struct {
+	Subject   string     `json:"subject,omitempty"`    // RFC 4514, most specific name first
+	Issuer    string     `json:"issuer,omitempty"`     // RFC 4514, most specific name first
+	NotBefore *time.Time `json:"not_before,omitempty"` // UTC, whole seconds
+	NotAfter  *time.Time `json:"not_after,omitempty"`  // UTC, whole seconds
+	Hash      Hash       `json:"hash,omitzero"`
+	X509      X509       `json:"x509,omitzero"`
+}
+
+// Hash is ECS hash, of the certificate's DER.
+type Hash struct {
+	SHA256 string `json:"sha256,omitempty"` // upper-case hexadecimal
+}
+
+// X509 is ECS x509.
+type X509 struct {
+	AlternativeNames   []string `json:"alternative_names,omitempty"` // DNS names, addresses and URIs
+	PublicKeyAlgorithm string   `json:"public_key_algorithm,omitempty"`
+	PublicKeySize      uint64   `json:"public_key_size,omitempty"` // bits
+	SerialNumber       string   `json:"serial_number,omitempty"`   // upper-case hexadecimal
+}
+
+// HTTP is ECS http: the first request and response of HTTP in plaintext.
+type HTTP struct {
+	Version  string       `json:"version,omitempty"`
+	Request  HTTPRequest  `json:"request,omitzero"`
+	Response HTTPResponse `json:"response,omitzero"`
+}
+
+// HTTPRequest is ECS http.request.
+type HTTPRequest struct {
+	Method string `json:"method,omitempty"`
+}
+
+// HTTPResponse is ECS http.response.
+type HTTPResponse struct {
+	StatusCode uint64 `json:"status_code,omitempty"` // 0: no response was seen
+}
+
+// URL is ECS url, of the first request. A query is never published.
+type URL struct {
+	Domain string `json:"domain,omitempty"` // Host or :authority
+	Path   string `json:"path,omitempty"`   // only with TAP_REDACT=none
+}
+
+// UserAgent is ECS user_agent, of the first request.
+type UserAgent struct {
+	Original string `json:"original,omitempty"` // only with TAP_REDACT=none
+}
+
+// Observer is ECS observer: the tap.
+type Observer struct {
+	Type    string  `json:"type"`    // "sensor"
+	Product string  `json:"product"` // "meshtls-tap"
+	Version string  `json:"version,omitempty"`
+	Ingress Ingress `json:"ingress,omitzero"`
+}
+
+// Ingress is ECS observer.ingress.
+type Ingress struct {
+	Interface Name `json:"interface"` // that it was captured on; of the tap's own records, that they are about
+}
+
+// Orchestrator is ECS orchestrator.
+type Orchestrator struct {
+	Type      string `json:"type"` // "kubernetes"
+	Cluster   Name   `json:"cluster,omitzero"`
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// Kubernetes is the tapped pod. One of the kinds of workloads at most is set.
+type Kubernetes struct {
+	Namespace      string `json:"namespace,omitempty"`
+	Pod            Pod    `json:"pod,omitzero"`
+	Node           Name   `json:"node,omitzero"`
+	ServiceAccount Name   `json:"serviceaccount,omitzero"`
+	Deployment     Name   `json:"deployment,omitzero"`
+	StatefulSet    Name   `json:"statefulset,omitzero"`
+	DaemonSet      Name   `json:"daemonset,omitzero"`
+	Job            Name   `json:"job,omitzero"`
+	CronJob        Name   `json:"cronjob,omitzero"`
+	ReplicaSet     Name   `json:"replicaset,omitzero"`
+}
+
+// Pod is kubernetes.pod.
+type Pod struct {
+	Name string       `json:"name,omitempty"`
+	UID  string       `json:"uid,omitempty"`
+	IP   []netip.Addr `json:"ip,omitempty"`
+}
+
+// Name is an object with a name and nothing else.
+type Name struct {
+	Name string `json:"name"`
+}
