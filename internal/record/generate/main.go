@@ -1,9 +1,3 @@
-// Command generate writes the JSON encoder of package record from its types.
-//
-// It reads the declarations of the structs in record.go and meshtls.go and writes
-// encode_generated.go, in the current folder. go generate ./internal/record runs it.
-// encoding/json would cost 15 us of CPU for each record, a fifth of what reading and
-// judging a short connection takes; docs/decisions has the measurements.
 package main
 
 import (
