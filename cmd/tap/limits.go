@@ -68,13 +68,23 @@ func (l *limits) rings() (tcp, other int) {
 // apply sets the garbage collector, but for what the environment (GOMEMLIMIT, GOGC) has
 // set already, which counts.
 func (l *limits) apply() {
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(l.heap)
-	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(l.growth)
+		if ballast == nil {
+			ballast = make([]byte, ballastBytes)
+		}
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(l.heap + int64(len(ballast)))
 	}
 }
+
+// ballast is memory that nobody touches, so that the kernel never provides it. The collector
+// takes it for a part of the heap, and lets the rest grow by limits.growth of it as well:
+// a heap of one or two megabytes would be collected each half megabyte.
+var ballast []byte
+
+const ballastBytes = 6 << 20
 
 // counters are those that stand in the tap's own records.
 func (l *limits) counters() map[string]uint64 {

@@ -158,10 +158,10 @@ func processMetrics(e *exposition) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	e.gauge("go_goroutines", float64(runtime.NumGoroutine()))
-	e.gauge("go_memstats_heap_inuse_bytes", float64(m.HeapInuse))
+	e.gauge("go_memstats_heap_inuse_bytes", float64(m.HeapInuse-uint64(len(ballast))))
 	e.gauge("go_memstats_sys_bytes", float64(m.Sys))
 	e.counter("go_gc_cycles_total", uint64(m.NumGC))
-	e.gauge("go_gc_gomemlimit_bytes", float64(debug.SetMemoryLimit(-1))) // which changes nothing
+	e.gauge("go_gc_gomemlimit_bytes", float64(debug.SetMemoryLimit(-1)-int64(len(ballast)))) // which changes nothing
 	if cpu, ok := cpuTime(); ok {
 		e.family("process_cpu_seconds_total", "counter")
 		e.sample("process_cpu_seconds_total", cpu.Seconds())
