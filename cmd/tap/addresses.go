@@ -53,7 +53,10 @@ type localRoute struct {
 // epoch: packets that wait in a ring are looked at after their address was taken away.
 func (a *addresses) has(x netip.Addr, at int64) bool {
 	x = x.Unmap().WithZone("")
-	if _, ok := a.exact[x]; ok || x.IsLoopback() {
+	if x.IsLoopback() {
+		return true
+	}
+	if _, ok := a.exact[x]; ok {
 		return true
 	}
 	if until, ok := a.taken[x]; ok && at <= until {

@@ -1,6 +1,11 @@
 package main
 
 import (
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"testing"
 	"testing/fstest"
 )
@@ -91,5 +96,34 @@ func TestRings(t *testing.T) {
 		if tcp+other != ring || tcp < other || tcp%ringStep != 0 || other%ringStep != 0 || other < 2*ringStep {
 			t.Errorf("of %d bytes: %d and %d", ring, tcp, other)
 		}
+	}
+}
+
+// The ballast raises the heap that starts a collection, and takes no memory of the node. A
+// process of its own has a heap as the tap's is at its start.
+func TestBallast(t *testing.T) {
+	const child = "TAP_TEST_BALLAST"
+	if os.Getenv(child) == "" {
+		c := exec.Command(os.Args[0], "-test.run=^TestBallast$")
+		c.Env = append(os.Environ(), child+"=1", "GOGC=", "GOMEMLIMIT=")
+		if out, err := c.CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+		return
+	}
+	before, ok := residentMemory()
+	l := limitsFor(0, 2)
+	l.apply()
+	after, _ := residentMemory()
+	if ok && after > before+ballastBytes/2 {
+		t.Errorf("%d bytes are resident, %d before", after, before)
+	}
+	runtime.GC()
+	goal := []metrics.Sample{{Name: "/gc/heap/goal:bytes"}}
+	if metrics.Read(goal); goal[0].Value.Uint64() < ballastBytes/2*3 {
+		t.Errorf("a collection starts at %d bytes", goal[0].Value.Uint64())
+	}
+	if got := debug.SetMemoryLimit(-1); got != l.heap+ballastBytes {
+		t.Errorf("the heap's limit is %d bytes, want %d besides the ballast", got, l.heap)
 	}
 }

@@ -19,7 +19,7 @@ func (t *Table) Prefetch(packets []Packet) {
 	var hashes [MaxPrefetch]uint64
 	n := 0
 	for i := range packets[:min(len(packets), MaxPrefetch)] {
-		if Decode(&packets[i], &t.decoded) {
+		if usualHeaders(&packets[i], &t.decoded) || Decode(&packets[i], &t.decoded) {
 			t.key.set(&t.decoded, packets[i].Interface)
 			hashes[n] = t.conns.hash(&t.key)
 			n++

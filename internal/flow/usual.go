@@ -10,6 +10,11 @@ import "encoding/binary"
 // options of TCP or timestamps alone. For any other packet, and for one with a wrong checksum, it
 // returns false, and decode must overwrite d.
 func usualDecode(p *Packet, d *Decoded) bool {
+	return usualHeaders(p, d) && (p.Checksum == ChecksumUnknown || d.sound(p))
+}
+
+// usualHeaders is usualDecode, but for the checksums.
+func usualHeaders(p *Packet, d *Decoded) bool {
 	const ethernet, ip, tcp, timestamps = 14, 20, 20, 12
 	b := p.Data
 	if p.Link != LinkEthernet || len(b) < ethernet+ip+tcp || binary.BigEndian.Uint32(b[12:])&^0xff != etherIPv4<<16|0x45<<8 ||
@@ -41,15 +46,17 @@ func usualDecode(p *Packet, d *Decoded) bool {
 	if p.Tunnels {
 		d.tunnels = maxTunnels
 	}
-	return p.Checksum == ChecksumUnknown || d.sound(p, total)
+	return true
 }
 
-// sound verifies the unverified checksums of a packet that usualDecode has read.
-func (d *Decoded) sound(p *Packet, total int) bool {
+// sound verifies the unverified checksums of a packet that usualHeaders has read.
+func (d *Decoded) sound(p *Packet) bool {
 	const ip, tcp = 14, 34
 	d.header, d.verify = true, p.Checksum == ChecksumOpen
-	d.badSum = !correct(add(0, p.Data[ip:tcp]))
+	h, le := p.Data[ip:tcp], binary.LittleEndian
+	d.badSum = !correct(uint64(le.Uint32(h)) + uint64(le.Uint32(h[4:])) + uint64(le.Uint32(h[8:])) + uint64(le.Uint32(h[12:])) + uint64(le.Uint32(h[16:])))
 	if d.verify {
+		total := ip + int(binary.BigEndian.Uint16(h[2:]))
 		d.checkSum(frame{p.Data[tcp:min(total, len(p.Data))], total - tcp}, total-tcp)
 	}
 	return !d.badSum
