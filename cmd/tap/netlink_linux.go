@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,7 +55,7 @@ func (e *events) drain() (addresses, links, ok bool) {
 		return false, false, false
 	}
 	for range mostEvents {
-		n, _, err := unix.Recvfrom(e.fd, e.page[:], unix.MSG_DONTWAIT)
+		n, err := e.receive()
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
@@ -68,6 +69,17 @@ func (e *events) drain() (addresses, links, ok bool) {
 		addresses, links = addresses || a, links || l
 	}
 	return true, true, true
+}
+
+// receive reads a message into page, if there is one. It does not wait, so the scheduler is
+// not told of it: a call that it is told of wakes its monitor, which then looks around each
+// 20 µs for as long as the block is worked on, at a tenth of the CPU that the block takes.
+func (e *events) receive() (n int, err error) {
+	r, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(e.fd), uintptr(unsafe.Pointer(&e.page[0])), uintptr(len(e.page)), unix.MSG_DONTWAIT, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(r), nil
 }
 
 // concerns reports what messages are about.
