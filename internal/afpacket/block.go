@@ -27,19 +27,6 @@ const (
 	TypeOutgoing               // from this host
 )
 
-// AppendFrame appends the captured bytes to b with the VLAN tag back in its place, behind
-// the Ethernet addresses, and returns the extended slice.
-func (p Packet) AppendFrame(b []byte) []byte {
-	const addresses = 12
-	if p.VLANType == 0 || len(p.Data) < addresses {
-		return append(b, p.Data...)
-	}
-	b = append(b, p.Data[:addresses]...)
-	b = binary.BigEndian.AppendUint16(b, p.VLANType)
-	b = binary.BigEndian.AppendUint16(b, p.VLAN)
-	return append(b, p.Data[addresses:]...)
-}
-
 // A block begins with a struct tpacket_block_desc and each packet in it with a struct
 // tpacket3_hdr, behind which stands a struct sockaddr_ll (linux/if_packet.h). Numbers are
 // in the host's byte order. These are the offsets that are read.

@@ -152,21 +152,6 @@ func TestBlockDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func TestAppendFrame(t *testing.T) {
-	for name, test := range map[string]struct {
-		packet Packet
-		want   string
-	}{
-		"no tag":    {Packet{Data: []byte("ddddddssssss\x08\x00rest")}, "ddddddssssss\x08\x00rest"},
-		"a tag":     {Packet{Data: []byte("ddddddssssss\x08\x00rest"), VLAN: 0x6005, VLANType: 0x8100}, "ddddddssssss\x81\x00\x60\x05\x08\x00rest"},
-		"cut short": {Packet{Data: []byte("dddddd"), VLAN: 5, VLANType: 0x8100}, "dddddd"},
-	} {
-		if got := test.packet.AppendFrame([]byte("> ")); string(got) != "> "+test.want {
-			t.Errorf("%s: %q, want %q", name, got, "> "+test.want)
-		}
-	}
-}
-
 // FuzzBlock: whatever stands in a block, each packet lies within it, its header behind the
 // packet before, and there are no more of them than fit.
 func FuzzBlock(f *testing.F) {

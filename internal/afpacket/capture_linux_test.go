@@ -29,8 +29,8 @@ func TestBothFamilies(t *testing.T) {
 				name  string
 				typed uint8
 			}{{sender, "left0", TypeOutgoing}, {receiver, "right0", TypeHost}} {
-				if end.c.Interface() != end.name || end.c.Index() == 0 || end.c.LinkType() != LinkEthernet {
-					t.Errorf("interface %q, index %d, link type %d", end.c.Interface(), end.c.Index(), end.c.LinkType())
+				if end.c.Index() == 0 || end.c.LinkType() != LinkEthernet {
+					t.Errorf("%s: index %d, link type %d", end.name, end.c.Index(), end.c.LinkType())
 				}
 				end.c.stop(t)
 				found := end.c.with(payload)
@@ -122,9 +122,6 @@ func TestTagged(t *testing.T) {
 			}
 			if want := append(append(bytes.Clone(addresses), test.left...), payload...); !bytes.Equal(p.Data, want) || p.Length != len(want) {
 				t.Errorf("frame %q (%d), want %q", p.Data, p.Length, want)
-			}
-			if got := p.AppendFrame([]byte("before")); string(got) != "before"+string(sent) {
-				t.Errorf("restored as %q, want %q", got, sent)
 			}
 		})
 	}

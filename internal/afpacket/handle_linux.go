@@ -149,9 +149,6 @@ func vanished(err error) error {
 	return err
 }
 
-// Interface returns the name that the interface was opened with.
-func (h *Handle) Interface() string { return h.device.name }
-
 // Index returns the index of the interface, which stays the same when it is renamed.
 func (h *Handle) Index() int { return h.device.index }
 

@@ -40,9 +40,6 @@ func (*Handle) Close() error { return nil }
 // Stats is never reached.
 func (*Handle) Stats() (Stats, error) { return Stats{}, errors.ErrUnsupported }
 
-// Interface is never reached.
-func (*Handle) Interface() string { return "" }
-
 // Index is never reached.
 func (*Handle) Index() int { return 0 }
 

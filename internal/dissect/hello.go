@@ -67,9 +67,6 @@ func (h *ClientHello) Has(ext uint16) bool { return slices.Contains(h.Extensions
 // EarlyData tells whether the client sends early data (RFC 8446 section 4.2.10).
 func (h *ClientHello) EarlyData() bool { return h.Has(extEarlyData) }
 
-// PreSharedKey tells whether it offers a pre-shared key (RFC 8446 section 4.2.11).
-func (h *ClientHello) PreSharedKey() bool { return h.Has(extPreSharedKey) }
-
 // PostHandshakeAuth tells whether it lets the server ask for a certificate later (RFC
 // 8446 section 4.2.6).
 func (h *ClientHello) PostHandshakeAuth() bool { return h.Has(extPostHandshakeAuth) }

@@ -57,25 +57,24 @@ func TestSSHThenPlaintext(t *testing.T) {
 	for name, c := range map[string]struct {
 		talk []capturetest.Chunk
 		want dissect.Kind
-		none bool
 	}{
-		"ssh":                          {talk(honest, keys, noisy), dissect.KindEncrypted, false},
-		"http after the offers":        {talk(honest, http), dissect.KindPlain, false},
-		"text after the offers":        {talk(honest, text), dissect.KindText, false},
-		"http after the key exchange":  {talk(honest, keys, noisy, http), dissect.KindPlain, false},
-		"text after the key exchange":  {talk(honest, keys, noisy, text), dissect.KindText, false},
-		"text behind binary":           {talk(honest, keys, []capturetest.Chunk{client("\x00\x00\x00\x50\x04" + sentence), server("\x00\x00\x00\x50\x04" + sentence)}), dissect.KindText, false},
-		"no cipher":                    {talk(hello(sshOffer("none,"+aes, aes), sshOffer(aes+",none", aes)), keys, noisy), dissect.KindPlain, true},
-		"no cipher, to the client":     {talk(hello(sshOffer(aes, "none"), sshOffer(aes, aes+",none")), keys, noisy), dissect.KindPlain, true},
-		"none, which is not agreed on": {talk(hello(sshOffer("aes128-ctr,none", aes), sshOffer("none,aes128-ctr", aes)), keys, noisy), dissect.KindEncrypted, false},
-		"none, at one end alone":       {talk(hello(sshOffer("none,aes128-ctr", aes), sshOffer("aes128-ctr", aes)), keys, noisy), dissect.KindEncrypted, false},
+		"ssh":                          {talk(honest, keys, noisy), dissect.KindEncrypted},
+		"http after the offers":        {talk(honest, http), dissect.KindPlain},
+		"text after the offers":        {talk(honest, text), dissect.KindText},
+		"http after the key exchange":  {talk(honest, keys, noisy, http), dissect.KindPlain},
+		"text after the key exchange":  {talk(honest, keys, noisy, text), dissect.KindText},
+		"text behind binary":           {talk(honest, keys, []capturetest.Chunk{client("\x00\x00\x00\x50\x04" + sentence), server("\x00\x00\x00\x50\x04" + sentence)}), dissect.KindText},
+		"no cipher":                    {talk(hello(sshOffer("none,"+aes, aes), sshOffer(aes+",none", aes)), keys, noisy), dissect.KindPlain},
+		"no cipher, to the client":     {talk(hello(sshOffer(aes, "none"), sshOffer(aes, aes+",none")), keys, noisy), dissect.KindPlain},
+		"none, which is not agreed on": {talk(hello(sshOffer("aes128-ctr,none", aes), sshOffer("none,aes128-ctr", aes)), keys, noisy), dissect.KindEncrypted},
+		"none, at one end alone":       {talk(hello(sshOffer("none,aes128-ctr", aes), sshOffer("aes128-ctr", aes)), keys, noisy), dissect.KindEncrypted},
 	} {
 		for _, size := range []int{1 << 16, 1400} {
 			s := dissect.New()
 			play(s, &capturetest.Conversation{Chunks: c.talk}, size)
 			for side := range dissect.Side(2) {
-				if kind, _ := s.Kind(side); kind != c.want || s.CipherNone() != c.none {
-					t.Errorf("%s, segments of %d: side %d is of kind %d, want %d; cipher none: %v", name, size, side, kind, c.want, s.CipherNone())
+				if kind, _ := s.Kind(side); kind != c.want {
+					t.Errorf("%s, segments of %d: side %d is of kind %d, want %d", name, size, side, kind, c.want)
 				}
 			}
 		}

@@ -43,7 +43,6 @@ type Session struct {
 	settledPlain bool  // the revision told of PlainAfter
 	unwatched    bool  // the revision told that it is no longer watched
 	unsealed     bool  // of a protocol that seals an application's plaintext was seen
-	cipherNone   bool  // SSH negotiated to encrypt nothing
 	plainFrom    int64 // bytes of both ends at the point that PlainAfter counts from
 	behind       bool  // TLS began behind other bytes, of a known protocol or not
 	preceding    Kind  // see Preceded

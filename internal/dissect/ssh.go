@@ -111,7 +111,6 @@ func (s *Session) showSSH(side Side) {
 	}
 	s.revision++
 	if other := s.sides[side.Other()].p; other != nil && other.ssh != nil && s.sshEncryptsNothing() {
-		s.cipherNone = true
 		for i := range s.sides {
 			s.sides[i].kind, s.sides[i].p.ssh = KindPlain, nil
 		}

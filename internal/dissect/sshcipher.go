@@ -102,9 +102,6 @@ func contains(names []cipherName, name cipherName) bool {
 	return slices.Contains(names, name)
 }
 
-// CipherNone reports whether SSH negotiated to encrypt nothing.
-func (s *Session) CipherNone() bool { return s.cipherNone }
-
 // watchSSH looks at what follows a key exchange: text is no ciphertext, nor is a message of
 // a known protocol at the start of a segment. A length in plaintext, which some ciphers
 // have, begins with a zero and leaves too little to know a protocol by.

@@ -138,9 +138,6 @@ func (t *TLS) InHeader(side Side) bool {
 // ChangeCipherSpec tells whether a side sent one.
 func (t *TLS) ChangeCipherSpec(side Side) bool { return t.layers[side].ccs }
 
-// Broken tells whether a side's record layer was lost and not found again.
-func (t *TLS) Broken(side Side) bool { return t.layers[side].broken }
-
 // Chained returns how many records a side began, those aside that are too small for
 // ciphertext.
 func (t *TLS) Chained(side Side) int { return t.layers[side].telling }

@@ -17,6 +17,13 @@ func (c *Conn) Held(s Side) (cost, pieces, room int) {
 	return 0, 0, 0
 }
 
+// Each calls f for each connection in the order of creation. f must not call the table.
+func (t *Table) Each(f func(*Conn)) {
+	for _, c := range t.inOrder() {
+		f(c)
+	}
+}
+
 // FragmentBytes returns what the fragments take that wait for others.
 func (t *Table) FragmentBytes() int { return t.frags.held }
 

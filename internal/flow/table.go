@@ -54,13 +54,6 @@ func (t *Table) Stats() Stats {
 	return s
 }
 
-// Each calls f for each connection in the order of creation. f must not call the table.
-func (t *Table) Each(f func(*Conn)) {
-	for _, c := range t.inOrder() {
-		f(c)
-	}
-}
-
 func (t *Table) inOrder() []*Conn {
 	all := make([]*Conn, 0, t.count)
 	for i := range t.idle {

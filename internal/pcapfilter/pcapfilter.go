@@ -60,9 +60,6 @@ func Parse(text string) (*Expression, error) {
 	return &Expression{text: text, root: root, vlan: p.vlan}, nil
 }
 
-// String returns the expression as it was written.
-func (e *Expression) String() string { return e.text }
-
 // Compile makes the program for one link type. An error, which is an *Error, says what
 // cannot be asked of that link type, or that the program would be too long.
 func (e *Expression) Compile(c Config) (Program, error) {

@@ -3,6 +3,7 @@ package report
 import (
 	"encoding/json"
 	"io"
+	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/migration"
 )
@@ -107,4 +108,12 @@ func lookOf(l *migration.Look) migrationLook {
 		out.Connections = &c
 	}
 	return out
+}
+
+// stamp writes a time (ns since the epoch), nothing for 0.
+func stamp(ns int64) string {
+	if ns == 0 {
+		return ""
+	}
+	return time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000000000Z")
 }

@@ -2,7 +2,6 @@ package report_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"flag"
 	"net/netip"
@@ -229,21 +228,6 @@ func TestHostile(t *testing.T) {
 	}
 }
 
-func TestJSON(t *testing.T) {
-	var b bytes.Buffer
-	if err := report.JSON(&b, everything()); err != nil {
-		t.Fatal(err)
-	}
-	if !json.Valid(b.Bytes()) {
-		t.Error("not JSON")
-	}
-	golden(t, "everything.json", b.Bytes())
-	b.Reset()
-	if err := report.JSON(&b, finding.Summary{}); err != nil || strings.Contains(b.String(), "null") {
-		t.Errorf("%v, %s", err, &b)
-	}
-}
-
 type closed struct{}
 
 var errClosed = errors.New("closed")
@@ -253,9 +237,6 @@ func (closed) Write([]byte) (int, error) { return 0, errClosed }
 func TestErrors(t *testing.T) {
 	if err := report.Text(closed{}, everything(), report.Options{}); !errors.Is(err, errClosed) {
 		t.Errorf("Text: %v", err)
-	}
-	if err := report.JSON(closed{}, everything()); !errors.Is(err, errClosed) {
-		t.Errorf("JSON: %v", err)
 	}
 }
 
