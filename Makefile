@@ -26,7 +26,7 @@ TOOLS   := $(CURDIR)/.cache/bin
 SIZE_LIMIT := 12000000
 
 .DEFAULT_GOAL := help
-.PHONY: help build test test-stress pure test-kafka test-cluster chart race fuzz filters lint fmt bench microbench demo image corpus compare tlslab ambient soak cross size clean
+.PHONY: help build quick test test-stress pure test-kafka test-cluster chart race fuzz filters lint fmt bench microbench demo image corpus compare tlslab ambient soak cross size clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,11 +45,16 @@ test-stress: ## `make test` next to BUSY (8) busy processes of the same priority
 
 # Packages whose tests neither capture, nor start a broker or a server: some of them are slow, none saturates the machine.
 PURE := ./bench ./demo/... ./image/... ./internal/buffer ./internal/dissect ./internal/finding ./internal/flow ./internal/imports ./internal/inject \
-	./internal/ownsockets ./internal/record/... ./internal/report ./internal/variables ./internal/verdict ./schema/... ./test/compare ./test/tlslab/...
+	./internal/ownsockets ./internal/record/... ./internal/report ./internal/variables ./internal/verdict ./schema/... ./test/compare ./test/repository ./test/tlslab/...
 
 pure: ## vet, and the tests of the packages that need nothing but Go: a minute or two
 	$(GO) vet ./...
 	tools/tidy.sh $(GOTEST) $(TESTFLAGS) $(PURE)
+
+quick: ## while you work, and the first job of CI: vet, short tests, lint, size (under 5 minutes once the caches are warm)
+	$(MAKE) pure TESTFLAGS='-short $(TESTFLAGS)'
+	$(MAKE) lint
+	$(MAKE) size
 
 test-kafka: ## every test with real Kafka brokers, verbose: what was put, arrived, came twice, was dropped (root; about 45 minutes)
 	@tools/setup.sh test
