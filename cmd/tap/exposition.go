@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // exposition writes metrics in the Prometheus text format, version 0.0.4. The two
@@ -29,12 +30,20 @@ func (e *exposition) sample(name string, value float64, labels ...string) {
 		if i == 0 {
 			sep = "{"
 		}
-		fmt.Fprintf(e.w, "%s%s=%q", sep, labels[i], labels[i+1])
+		fmt.Fprintf(e.w, "%s%s=\"%s\"", sep, labels[i], escapeLabel(labels[i+1]))
 	}
 	if len(labels) > 0 {
 		io.WriteString(e.w, "}") //nolint:errcheck // the client is gone
 	}
 	fmt.Fprintf(e.w, " %s\n", number(value))
+}
+
+var labelEscapes = strings.NewReplacer("\\", `\\`, "\"", `\"`, "\n", `\n`)
+
+// escapeLabel returns a label's value by the rules of the text format, which knows three
+// escapes and requires UTF-8: each run of other bytes becomes U+FFFD.
+func escapeLabel(value string) string {
+	return labelEscapes.Replace(strings.ToValidUTF8(value, "\uFFFD"))
 }
 
 // number writes whole numbers without an exponent, so that counters stay readable.

@@ -5,6 +5,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 )
 
 func TestExposition(t *testing.T) {
@@ -30,6 +33,80 @@ tap_info{version="v1",os="linux"} 1
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
+// TestExpositionParses: Prometheus' own parser accepts the page, whatever a label's value is, and finds the value in it.
+func TestExpositionParses(t *testing.T) {
+	for value, want := range map[string]string{
+		"eth0":               "eth0",
+		"":                   "",
+		"a\tb":               "a\tb",
+		"a\x7fb\x00\x1b\r":   "a\x7fb\x00\x1b\r",
+		"a\u00adb":           "a\u00adb",
+		"a\u2028b\U0001f512": "a\u2028b\U0001f512",
+		`a"b\c\n`:            `a"b\c\n`,
+		"a\nb\n":             "a\nb\n",
+		"a\xff\xfeb\xc3":     "a\ufffdb\ufffd",
+		`{},="`:              `{},="`,
+	} {
+		if got := parsed(t, value); got != want {
+			t.Errorf("%q became %q, want %q", value, got, want)
+		}
+	}
+}
+
+func FuzzExposition(f *testing.F) {
+	f.Add("eth0")
+	f.Add("a\tb\\\"\n\u00ad\xff")
+	f.Fuzz(func(t *testing.T, value string) {
+		if got, want := parsed(t, value), strings.ToValidUTF8(value, "\ufffd"); got != want {
+			t.Errorf("%q became %q, want %q", value, got, want)
+		}
+	})
+}
+
+// parsed returns what Prometheus' parser reads of a label with this value.
+func parsed(t *testing.T, value string) string {
+	t.Helper()
+	var b strings.Builder
+	e := &exposition{&b, "tap_"}
+	e.counters("packets_total", "interface", map[string]uint64{value: 12})
+	e.gauge("up", 1)
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(b.String()))
+	if err != nil {
+		t.Fatalf("%q: %v in\n%s", value, err, b.String())
+	}
+	metrics := families["tap_packets_total"].GetMetric()
+	if len(families) != 2 || len(metrics) != 1 || metrics[0].GetCounter().GetValue() != 12 {
+		t.Fatalf("%q became %v", value, families)
+	}
+	return metrics[0].GetLabel()[0].GetValue()
+}
+
+// TestMetricsPage: the whole page of a tap with odd names of interfaces is one that Prometheus accepts.
+func TestMetricsPage(t *testing.T) {
+	s, err := readEnvironment([]string{"TAP_INTERFACES=eth0,e\tth,e\u00adth,e\x7fth,e\xffth"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tap, err := newTap(s, streams{err: io.Discard, out: io.Discard})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range tap.captures() {
+		i.begin()
+	}
+	var b strings.Builder
+	tap.metrics(&b)
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(b.String()))
+	if err != nil {
+		t.Fatalf("%v in\n%s", err, &b)
+	}
+	if got := len(families["meshtls_tap_unfiltered"].GetMetric()); got != 5 {
+		t.Errorf("%d interfaces, want 5:\n%s", got, &b)
 	}
 }
 

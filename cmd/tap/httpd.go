@@ -1,48 +1,37 @@
 package main
 
 import (
-	"bufio"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"strings"
-	"sync"
+	"net/http"
+	"strconv"
 	"time"
 )
 
-// httpd answers GET and HEAD with small texts and closes the connection (RFC 9112,
-// section 9.6): what probes and scrapes need, and no more. net/http would do, and makes
-// the tap 0.6 MB larger.
+// httpd serves small text pages to probes and scrapes by net/http. Clients are not trusted:
+// at most httpdConns connections are open, each for one request and for at most httpdTime.
 type httpd struct {
-	listener net.Listener
-	answer   func(path string) answer
-	log      *slog.Logger
-	slots    chan struct{} // one for each connection that is being answered
-	done     sync.WaitGroup
-
-	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
-	closed bool
+	net.Listener
+	server *http.Server
+	answer func(path string) answer
+	log    *slog.Logger
+	slots  chan struct{} // one for each open connection
+	served chan struct{} // closed once no further connection is accepted
 }
 
-// answer is what a path is answered by. The zero value is 404.
+// answer is the response to a path. The zero value is 404.
 type answer struct {
 	status int
 	body   string
 }
 
 const (
-	httpdConns  = 16               // at a time; more are closed at once
-	httpdTime   = 10 * time.Second // for one connection
-	httpdHeader = 8 << 10          // bytes of a request at most
+	httpdConns  = 16               // open at a time; further ones are closed at once
+	httpdTime   = 10 * time.Second // for one connection: half to send the request, half to take the response
+	httpdHeader = 8 << 10          // bytes of a request's header; net/http adds 4096
 )
-
-// statusText has the statuses that are given (RFC 9110, section 15).
-var statusText = map[int]string{
-	200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 503: "Service Unavailable",
-}
 
 // listenHTTP starts a server; close ends it.
 func listenHTTP(address string, log *slog.Logger, answer func(path string) answer) (*httpd, error) {
@@ -50,105 +39,96 @@ func listenHTTP(address string, log *slog.Logger, answer func(path string) answe
 	if err != nil {
 		return nil, err
 	}
-	h := &httpd{listener: l, answer: answer, log: log, slots: make(chan struct{}, httpdConns), conns: map[net.Conn]struct{}{}}
-	h.done.Go(h.accept)
-	return h, nil
+	return serveHTTP(l, log, answer), nil
 }
 
-// close ends the server with all its connections and waits for it.
-func (h *httpd) close() {
-	h.listener.Close()
-	h.mu.Lock()
-	h.closed = true
-	for c := range h.conns {
-		c.Close()
+// serveHTTP starts a server on l, which it owns.
+func serveHTTP(l net.Listener, log *slog.Logger, answer func(path string) answer) *httpd {
+	h := &httpd{Listener: l, answer: answer, log: log, slots: make(chan struct{}, httpdConns), served: make(chan struct{})}
+	h.server = &http.Server{
+		Handler:                      h,
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            httpdTime / 2,
+		ReadTimeout:                  httpdTime / 2,
+		WriteTimeout:                 httpdTime / 2,
+		IdleTimeout:                  httpdTime / 2, // no effect while connections are not kept alive
+		MaxHeaderBytes:               httpdHeader,
+		ConnState:                    h.connState,
+		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
-	h.mu.Unlock()
-	h.done.Wait()
+	h.server.SetKeepAlivesEnabled(false) // an idle client must not occupy a slot
+	go func() {
+		defer close(h.served)
+		_ = h.server.Serve(h) // it returns once the listener is closed
+	}()
+	return h
 }
 
-func (h *httpd) accept() {
+// close ends the server with all its connections and waits for their goroutines. It does not
+// wait for clients. It may be called again.
+func (h *httpd) close() {
+	h.server.Close()
+	<-h.served
+	h.server.Close() // a connection that was accepted during the first call
+	for range cap(h.slots) {
+		h.slots <- struct{}{} // blocks until a connection's goroutine has ended
+	}
+	for range cap(h.slots) {
+		<-h.slots
+	}
+}
+
+// Accept implements net.Listener. It closes connections above the limit. Its only error is
+// net.ErrClosed: every other one is logged and passes, such as a lack of file descriptors.
+func (h *httpd) Accept() (net.Conn, error) {
 	for {
-		c, err := h.listener.Accept()
+		c, err := h.Listener.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
-			return
-		case err != nil: // no descriptor left, perhaps: it passes
+			return nil, err
+		case err != nil:
 			h.log.Warn("health and metrics", "error", err)
 			time.Sleep(time.Second)
 			continue
 		}
 		select {
 		case h.slots <- struct{}{}:
-			h.track(c, true)
-			h.done.Go(func() { h.serve(c) })
+			return c, nil
 		default:
 			c.Close()
 		}
 	}
 }
 
-func (h *httpd) track(c net.Conn, open bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	switch {
-	case !open:
-		delete(h.conns, c)
-	case h.closed:
-		c.Close()
-	default:
-		h.conns[c] = struct{}{}
+// connState releases the slot of a connection when its goroutine ends.
+func (h *httpd) connState(_ net.Conn, state http.ConnState) {
+	if state == http.StateClosed {
+		<-h.slots
 	}
 }
 
-// serve answers the one request of a connection.
-func (h *httpd) serve(c net.Conn) {
-	defer func() {
-		h.track(c, false)
-		c.Close()
-		<-h.slots
-	}()
-	if c.SetDeadline(time.Now().Add(httpdTime)) != nil {
-		return
-	}
-	method, path, ok := readRequest(bufio.NewReader(io.LimitReader(c, httpdHeader)))
-	a := answer{status: 400, body: "expected GET PATH HTTP/1.1\n"}
-	switch {
-	case ok && method != "GET" && method != "HEAD":
-		a = answer{405, "expected GET or HEAD\n"}
-	case ok:
-		a = h.answer(path)
+// ServeHTTP implements http.Handler.
+func (h *httpd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	a := answer{http.StatusMethodNotAllowed, "expected GET or HEAD\n"}
+	if r.Method == http.MethodGet || r.Method == http.MethodHead {
+		a = h.page(r.URL.Path)
+	} else {
+		w.Header().Set("Allow", "GET, HEAD")
 	}
 	if a.status == 0 {
-		a = answer{404, "not found\n"}
+		a = answer{http.StatusNotFound, "not found\n"}
 	}
-	body := a.body
-	if method == "HEAD" {
-		body = ""
-	}
-	fmt.Fprintf(c, "HTTP/1.1 %d %s\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
-		a.status, statusText[a.status], len(a.body), body)
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+	w.WriteHeader(a.status)
+	_, _ = io.WriteString(w, a.body) // the client may be gone; net/http sends no body for HEAD
 }
 
-// readRequest reads a request's line and skips its header (RFC 9112, sections 3 and 5).
-// The path is without the query.
-func readRequest(r *bufio.Reader) (method, path string, ok bool) {
-	line, err := r.ReadString('\n')
-	if err != nil {
-		return "", "", false
-	}
-	f := strings.Split(strings.TrimRight(line, "\r\n"), " ")
-	if len(f) != 3 || !strings.HasPrefix(f[2], "HTTP/1.") || !strings.HasPrefix(f[1], "/") {
-		return "", "", false
-	}
-	for {
-		line, err := r.ReadString('\n')
-		if err != nil {
-			return "", "", false
-		}
-		if strings.TrimRight(line, "\r\n") == "" {
-			path, _, _ = strings.Cut(f[1], "?")
-			return f[0], path, true
-		}
-	}
+// page calls answer on a goroutine of its own: net/http would recover a panic of its handler
+// and go on with whatever locks were held, so that the capture would hang. Here it ends the
+// process, and the container is restarted.
+func (h *httpd) page(path string) answer {
+	page := make(chan answer, 1)
+	go func() { page <- h.answer(path) }()
+	return <-page
 }
