@@ -210,12 +210,17 @@ func (i *interfaceTap) capture(ctx context.Context, tcp, other *afpacket.Handle)
 // nil it is the filter that the kernel did not apply.
 func (i *interfaceTap) block(link flow.LinkType, check pcapfilter.Program, b *afpacket.Block) {
 	i.tap.pipeline.Do(func(p *pipeline.Locked) {
-		i.tap.renew(p)
+		if i.tap.due = nil; i.name == loopback {
+			i.tap.due = p
+		} else {
+			i.tap.renew(p)
+		}
 		var some [flow.MaxPrefetch]flow.Packet
 		for n := len(some); n == len(some); {
 			n = i.next(some[:], link, check, b)
 			p.Add(some[:n])
 		}
+		i.tap.due = nil
 		i.tap.thin(p, time.Now())
 	})
 }

@@ -54,6 +54,7 @@ type tap struct {
 	created   time.Time // of the pod's network; zero: not known
 	limits    limits
 	addresses addresses        // guarded by the pipeline's lock
+	due       *pipeline.Locked // that renew is to be called with before an address is looked up; nil: it need not. As addresses
 	thinner   pipeline.Thinner // guarded by the pipeline's lock
 	control   control
 	orders    orders // belongs to run, as does ending
@@ -193,7 +194,7 @@ func (t *tap) pipelineConfig() pipeline.Config {
 			Forwarded: func() bool { return t.Forwarded || t.addresses.unknown() },
 		},
 		Judge: t.judgeConfig(), Engine: t.engineConfig(),
-		DefaultFilter: true, Loopback: []string{loopback}, Local: t.addresses.has, Owns: t.owns,
+		DefaultFilter: true, Loopback: []string{loopback}, Local: t.isLocal, Owns: t.owns,
 		MaxPending: l.pending, MaxConclusions: l.conclusions, MaxOwnInitials: ownInitials, MaxOtherInitials: othersInitials,
 		Coverage: t.addCoverage, Fault: t.failed,
 	}
@@ -218,6 +219,17 @@ func (t *tap) renew(p *pipeline.Locked) {
 		p.Judge.SetLocal(t.addresses.prefixes())
 	}
 	t.linksChanged = t.linksChanged || links
+}
+
+// isLocal is addresses.has, of addresses that are as new as renew makes them. On lo nearly all
+// packets are of loopback addresses, or of connections that are known, and need no system call.
+func (t *tap) isLocal(a netip.Addr, at int64) bool {
+	if t.due != nil && !a.Unmap().IsLoopback() {
+		p := t.due
+		t.due = nil
+		t.renew(p)
+	}
+	return t.addresses.has(a, at)
 }
 
 // loopback is the name that Linux gives it (net_namespace(7) makes one for each).

@@ -7,7 +7,6 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"syscall"
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
@@ -186,14 +185,4 @@ func standing(fd, index int) (gone, up bool, err error) {
 		}
 	}
 	return false, request.Uint16()&unix.IFF_UP != 0, nil
-}
-
-// socketError returns and clears the error that the socket has to tell, 0 if none.
-func socketError(fd int) syscall.Errno {
-	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err != nil {
-		errno, _ := errors.AsType[syscall.Errno](err)
-		return errno
-	}
-	return syscall.Errno(n)
 }
