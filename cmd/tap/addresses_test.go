@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 func TestAddresses(t *testing.T) {
@@ -42,6 +44,21 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%s: own %v, receives %v", c.address, own, receives)
 		}
 	}
+}
+
+// Before an address is looked up that may not be known yet, what the kernel announced is read,
+// once for a block. Loopback addresses are known.
+func TestAddressesAreDue(t *testing.T) {
+	x := &tap{pipeline: pipeline.New(pipeline.Config{})}
+	x.pipeline.Do(func(p *pipeline.Locked) {
+		x.due = p
+		if !x.isLocal(netip.MustParseAddr("127.0.0.1"), 0) || !x.isLocal(netip.MustParseAddr("::ffff:127.0.0.1"), 0) || x.due == nil || !x.addresses.renewed.IsZero() {
+			t.Error("addresses are read for loopback addresses")
+		}
+		if x.isLocal(netip.MustParseAddr("198.51.100.1"), 0) || x.due != nil || x.addresses.renewed.IsZero() {
+			t.Error("addresses are not read for another one")
+		}
+	})
 }
 
 // An address that was taken away is the pod's for the packets from before.
