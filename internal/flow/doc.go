@@ -6,7 +6,7 @@
 //   - [Table.Add] takes each packet. It calls Handler.Data for payload in order, Changed for a FIN or RST, and End once when the connection
 //     leaves the table. A handler keeps its own state of a connection in Conn.User.
 //   - [Table.Tick] moves packet time on where no packets come: gaps and idle connections expire.
-//   - [Table.Done] tells the table that a connection is judged: it is then among the first to be evicted.
+//   - [Table.Done] marks a connection as judged: it is then among the first to be evicted.
 //   - [Table.Shed] evicts a connection when the handler needs memory. It must not be called by the handler.
 //   - [Table.Flush] ends all connections.
 //
