@@ -17,7 +17,7 @@ import (
 )
 
 // worker does some of the tap's work on frames, or what comes nearest to it with
-// gopacket. Each frame is valid during the call only.
+// gopacket. The frames stay valid until the last one was taken.
 type worker struct {
 	name  string
 	begin func() func(frame []byte)
@@ -169,15 +169,19 @@ func judgeNewPacket() func([]byte) {
 	}
 }
 
-// judgeOurs is the tap's pipeline without the records.
+// judgeOurs is the tap's pipeline without the records. It takes packets some at a time, as the tap does.
 func judgeOurs() func([]byte) {
 	j := pipeline.New(pipeline.Config{
 		Judge:  verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix(podIP + "/32")}},
 		Judged: func(*verdict.Judged) {},
 	})
 	var p flow.Packet
+	packets := make([]flow.Packet, 0, flow.MaxPrefetch)
 	return func(frame []byte) {
 		packetOf(&p, frame)
-		j.Add(p)
+		if packets = append(packets, p); len(packets) == cap(packets) {
+			j.Add(packets...)
+			packets = packets[:0]
+		}
 	}
 }
