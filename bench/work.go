@@ -14,6 +14,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // worker does some of the tap's work on frames, or what comes nearest to it with
@@ -109,7 +110,7 @@ func measure(w worker, frames [][]byte) (took time.Duration, allocated uint64) {
 
 // packetOf makes a packet of a frame.
 func packetOf(p *flow.Packet, frame []byte) {
-	p.Data, p.Length, p.Link = frame, len(frame), flow.LinkEthernet
+	p.Data, p.Length, p.Link = frame, len(frame), wire.LinkEthernet
 	p.Time += 1000
 }
 

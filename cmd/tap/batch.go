@@ -2,13 +2,13 @@ package main
 
 import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
 // batch holds packets of a capture that are in its buffer at the same time.
 type batch struct {
-	*capture
-	sections *ng // nil: there is one interface, which has no name
+	file     *pcapfile.Reader
 	progress *progress
 	names    map[device]uint16
 	last     device // the device that captured the packet before, and its number
@@ -25,15 +25,15 @@ func (r *reading) batch(b *batch) []flow.Packet {
 	n := 0
 	for n < len(b.packets) {
 		p, iface := &b.packets[n], 0
-		if !b.quick(p) {
+		if !b.file.NextBuffered(p) {
 			if n > 0 {
-				break // next may overwrite the packets before
+				break // Next may overwrite the packets before
 			}
-			if iface, b.err = b.next(p); b.err != nil {
+			if iface, b.err = b.file.Next(p); b.err != nil {
 				break
 			}
 		}
-		b.progress.step(b.raw, b.capture.packets)
+		b.progress.step(b.file)
 		if r.filter.filter != nil {
 			takes, err := r.filter.takes(p)
 			if b.err = err; err != nil {
@@ -52,11 +52,11 @@ func (r *reading) batch(b *batch) []flow.Packet {
 // interfaceOf returns the number of the interface that captured p, which is iface in the file.
 func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
 	name := ""
-	if b.sections != nil {
-		name = b.sections.interfaceName(iface)
+	if b.file.HasInterfaces() {
+		name = b.file.InterfaceName(iface)
 	}
 	lo := b.onLoopback(p, name)
-	if b.sections == nil && lo == b.last.loopback && len(b.names) > 0 {
+	if !b.file.HasInterfaces() && lo == b.last.loopback && len(b.names) > 0 {
 		return b.number
 	}
 	d := device{iface: iface, name: name, loopback: lo}

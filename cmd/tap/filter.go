@@ -8,6 +8,8 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 const filterHelp = `Usage: tap filter [FLAGS] EXPRESSION
@@ -71,7 +73,7 @@ func (f *filter) String() string {
 // captureFilter decides which packets of capture files are looked at.
 type captureFilter struct {
 	*filter
-	programs map[flow.LinkType]pcapfilter.Program
+	programs map[wire.LinkType]pcapfilter.Program
 	packet   pcapfilter.Packet
 	left     uint64 // packets that it did not take
 }
@@ -79,17 +81,17 @@ type captureFilter struct {
 // takes tells whether a packet passes. What is of no known link type passes, since
 // nothing can be said of it anyway.
 func (f *captureFilter) takes(p *flow.Packet) (bool, error) {
-	if f.filter == nil || !decodable(p.Link) {
+	if f.filter == nil || !flow.DecodesLink(p.Link) {
 		return true, nil
 	}
 	program, ok := f.programs[p.Link]
 	if !ok {
 		var err error
-		if program, err = f.program(pcapfilter.Config{Link: pcapfilter.Link(p.Link)}); err != nil {
+		if program, err = f.program(pcapfilter.Config{Link: p.Link}); err != nil {
 			return false, fmt.Errorf("--filter: %w", err)
 		}
 		if f.programs == nil {
-			f.programs = map[flow.LinkType]pcapfilter.Program{}
+			f.programs = map[wire.LinkType]pcapfilter.Program{}
 		}
 		f.programs[p.Link] = program
 	}
@@ -119,7 +121,7 @@ func printFilter(args []string, std streams) error {
 		return f.wrong(`no expression: expected one such as "tcp port 443", or '' for every packet`)
 	case !known:
 		return f.wrong("--link=%s: expected ethernet, sll, sll2, raw or null", *linkName)
-	case *live && link != pcapfilter.LinkEthernet && link != pcapfilter.LinkRaw:
+	case *live && link != wire.LinkEthernet && link != wire.LinkRaw:
 		return f.wrong("--live --link=%s: expected ethernet or raw, as interfaces are captured", *linkName)
 	}
 	compile := compileFilter
@@ -157,7 +159,7 @@ func compileFilter(f *filter, c pcapfilter.Config) (pcapfilter.Program, error) {
 // cuts packets and drops none, narrowed by f.
 func liveProgram(f *filter, c pcapfilter.Config) (pcapfilter.Program, error) {
 	c.Live = true
-	whole := pcapfilter.Default(c)
+	whole := tapfilter.Default(c)
 	if f == nil {
 		return whole, nil
 	}

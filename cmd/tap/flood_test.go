@@ -14,8 +14,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/limits"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // madeUp are packets that cost their sender nothing: frame i of each, from a source and with bytes of its own.
@@ -76,13 +78,13 @@ func madeUpInitial(r *mathrand.Rand) []byte {
 
 // flooded is a pipeline as a tap in a pod of 128 MiB has it.
 func flooded() *pipeline.Pipeline {
-	l := limitsFor(128<<20, 2)
+	l := limits.For(128<<20, 2)
 	local := floodedPod(0).Addr()
 	return pipeline.New(pipeline.Config{
-		Table:      flow.Config{MaxConns: l.connections, MaxBuffered: l.reorder, MaxRecent: l.recent, Local: func(a netip.Addr) bool { return a == local }},
+		Table:      flow.Config{MaxConns: l.Connections, MaxBuffered: l.Reorder, MaxRecent: l.Recent, Local: func(a netip.Addr) bool { return a == local }},
 		Judge:      verdict.Config{Local: []netip.Prefix{netip.PrefixFrom(local, 32)}},
 		Engine:     finding.Config{Tap: "u", Window: 10 * time.Minute, Findings: true, Posture: true, Emit: func(finding.Record) {}},
-		MaxPending: l.pending, MaxConclusions: l.conclusions, MaxOwnInitials: ownInitials, MaxOtherInitials: othersInitials,
+		MaxPending: l.Pending, MaxConclusions: l.Conclusions, MaxOwnInitials: limits.OwnInitials, MaxOtherInitials: limits.OtherInitials,
 	})
 }
 
@@ -94,7 +96,7 @@ func TestFlood(t *testing.T) {
 	at := captureStart.UnixNano()
 	for range 20000 {
 		data := capturetest.UDPFrame(anybody(r), floodedPod(443), madeUpInitial(r))
-		p.Add(flow.Packet{Time: at, Data: data, Length: len(data), Link: flow.LinkEthernet, Origin: flow.OriginArrived})
+		p.Add(flow.Packet{Time: at, Data: data, Length: len(data), Link: wire.LinkEthernet, Origin: flow.OriginArrived})
 		at += 50_000
 	}
 	s := p.Stats()
@@ -163,7 +165,7 @@ func BenchmarkFlood(b *testing.B) {
 					binary.BigEndian.PutUint16(data[28:], uint16(r.Uint32()))
 					binary.BigEndian.PutUint16(data[34:], uint16(r.Uint32()))
 				}
-				p.Add(flow.Packet{Time: captureStart.UnixNano() + int64(i)*50000, Data: data, Length: len(data), Link: flow.LinkEthernet, Origin: flow.OriginArrived})
+				p.Add(flow.Packet{Time: captureStart.UnixNano() + int64(i)*50000, Data: data, Length: len(data), Link: wire.LinkEthernet, Origin: flow.OriginArrived})
 			}
 			after, _ := cpuTime() // on a machine that is shared, what the clock says is somebody else's
 			b.ReportMetric(float64(after-before)/float64(b.N), "cpu-ns/op")

@@ -14,6 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // interfaceTap captures on one interface for as long as it is told to, and opens it
@@ -25,21 +27,21 @@ type interfaceTap struct {
 	log   *slog.Logger
 
 	mu         sync.Mutex
-	handle     *afpacket.Handle        // of TCP
-	other      *afpacket.Handle        // of all else
-	whole      pair                    // the filters of both rings: of TAP_FILTER and the default one
-	excepted   []pcapfilter.Connection // what the kernel's filter leaves out besides
-	unfiltered bool                    // the kernel had no room for the filter: see fit
-	changes    uint64                  // of the filter
-	err        error                   // why nothing is captured; nil while something is
-	since      time.Time               // when what is so of the capture began: that there is one, or none
-	gone       bool                    // it is no longer there, and not waited for
-	ended      bool                    // the capture went well until it was told to end
-	renamed    bool                    // the capture is ending since its interface has another name now
-	past       afpacket.Stats          // of the handles of TCP before this one
-	pastOthers afpacket.Stats          // of the other handles
-	lost       uint64                  // times that the interface was lost
-	once       chan struct{}           // closed when it was tried for the first time
+	handle     *afpacket.Handle       // of TCP
+	other      *afpacket.Handle       // of all else
+	whole      pair                   // the filters of both rings: of TAP_FILTER and the default one
+	excepted   []tapfilter.Connection // what the kernel's filter leaves out besides
+	unfiltered bool                   // the kernel had no room for the filter: see fit
+	changes    uint64                 // of the filter
+	err        error                  // why nothing is captured; nil while something is
+	since      time.Time              // when what is so of the capture began: that there is one, or none
+	gone       bool                   // it is no longer there, and not waited for
+	ended      bool                   // the capture went well until it was told to end
+	renamed    bool                   // the capture is ending since its interface has another name now
+	past       afpacket.Stats         // of the handles of TCP before this one
+	pastOthers afpacket.Stats         // of the other handles
+	lost       uint64                 // times that the interface was lost
+	once       chan struct{}          // closed when it was tried for the first time
 }
 
 // Waits between two attempts to open an interface.
@@ -107,7 +109,7 @@ func (i *interfaceTap) open() (tcp, other *afpacket.Handle, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	parts, programs, err := splitProgram(i.tap.filter, pcapfilter.Config{Link: pcapfilter.Link(link), Live: true})
+	parts, programs, err := splitProgram(i.tap.filter, pcapfilter.Config{Link: link, Live: true})
 	if err != nil {
 		return nil, nil, fmt.Errorf("interface %s: TAP_FILTER: %w", i.name, err)
 	}
@@ -123,7 +125,7 @@ type pair [2]pcapfilter.Program
 // rings opens both rings with filters of the kernel, at the same time: each waits for the
 // kernel (a grace period of RCU, some 20 ms), and until both are open packets are missed.
 func (i *interfaceTap) rings(filters pair) (tcp, other *afpacket.Handle, err error) {
-	ofTCP, ofOthers := i.tap.limits.rings()
+	ofTCP, ofOthers := i.tap.limits.Rings()
 	others := make(chan error, 1)
 	go func() {
 		var err error
@@ -180,7 +182,7 @@ func splitProgram(f *filter, c pcapfilter.Config) (parts, programs pair, err err
 func (i *interfaceTap) capture(ctx context.Context, tcp, other *afpacket.Handle) error {
 	stop := context.AfterFunc(ctx, func() { tcp.Close(); other.Close() })
 	defer stop()
-	link, checks := flow.LinkType(tcp.LinkType()), i.checks()
+	link, checks := tcp.LinkType(), i.checks()
 	ended := make(chan error, 1)
 	go func() {
 		ended <- other.Run(func(b *afpacket.Block) { i.block(link, checks[1], b) })
@@ -208,7 +210,7 @@ func (i *interfaceTap) capture(ctx context.Context, tcp, other *afpacket.Handle)
 
 // block takes a block of packets through the pipeline, some at a time. Where check is not
 // nil it is the filter that the kernel did not apply.
-func (i *interfaceTap) block(link flow.LinkType, check pcapfilter.Program, b *afpacket.Block) {
+func (i *interfaceTap) block(link wire.LinkType, check pcapfilter.Program, b *afpacket.Block) {
 	i.tap.pipeline.Do(func(p *pipeline.Locked) {
 		if i.tap.due = nil; i.name == loopback {
 			i.tap.due = p
@@ -227,7 +229,7 @@ func (i *interfaceTap) block(link flow.LinkType, check pcapfilter.Program, b *af
 
 // next fills in packets of a block and returns how many: fewer than there is room for
 // when it is at its end.
-func (i *interfaceTap) next(packets []flow.Packet, link flow.LinkType, check pcapfilter.Program, b *afpacket.Block) int {
+func (i *interfaceTap) next(packets []flow.Packet, link wire.LinkType, check pcapfilter.Program, b *afpacket.Block) int {
 	for n := range packets {
 		x, ok := b.Next()
 		for ok && check != nil && !applied(check, &x) {

@@ -24,6 +24,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // TestLabLive plays every capture of the TLS lab, and conversations with more in them, over a cable, as senders hand them to the
@@ -148,7 +150,7 @@ func newListener(t *testing.T) *listener {
 		// way at a time, the ring has room for them all, however late the reader is.
 		cfg := afpacket.Config{Interface: "b0", Retire: time.Millisecond, BlockBytes: 128 << 10, RingBytes: 3 * mostOnTheWay * 128 << 10}
 		if i == 0 {
-			cfg.Filter = pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})
+			cfg.Filter = tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 		}
 		if l.handles[i], err = afpacket.Open(cfg); err != nil {
 			t.Fatal(err)
@@ -175,7 +177,7 @@ func (l *listener) block(i int, b *afpacket.Block) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for x, ok := b.Next(); ok; x, ok = b.Next() {
-		p := flow.Packet{Link: flow.LinkEthernet, Time: x.Time, Data: x.Data, Length: x.Length}
+		p := flow.Packet{Link: wire.LinkEthernet, Time: x.Time, Data: x.Data, Length: x.Length}
 		l.pipelines[i].Add(p)
 		l.seen[i]++
 		if i == 0 && len(x.Data) < x.Length {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // arphrdLoopback is the type of Linux's loopback device, linux/if_arp.h.
@@ -19,7 +20,7 @@ func (b *batch) onLoopback(p *flow.Packet, name string) bool {
 	switch {
 	case !fromLoopback(p):
 		return false
-	case p.Link != flow.LinkEthernet: // the header has the device's type
+	case p.Link != wire.LinkEthernet: // the header has the device's type
 		return true
 	case isDevice(name):
 		return name == loopback
@@ -40,12 +41,10 @@ func (b *batch) isRouted(p *flow.Packet) bool {
 	if !b.looked {
 		b.looked = true
 		b.routed = isDecremented(p.Data)
-		if b.capture.classic != nil {
-			b.capture.classic.buffered(func(frame []byte) bool {
-				b.routed = b.routed || isDecremented(frame)
-				return !b.routed
-			})
-		}
+		b.file.Buffered(func(frame []byte) bool {
+			b.routed = b.routed || isDecremented(frame)
+			return !b.routed
+		})
 	}
 	return b.routed
 }
@@ -63,9 +62,9 @@ func isDecremented(frame []byte) bool {
 	case frame[12] == 0x86 && frame[13] == 0xdd: // IPv6
 		ttl, protocol = frame[header+7], frame[header+6]
 	}
-	const tcp, most = 6, 31
+	const most = 31
 	begin := slices.IndexFunc([]byte{64, 128, 255}, func(t byte) bool { return ttl < t && t-ttl <= most })
-	return protocol == tcp && begin >= 0
+	return protocol == wire.ProtoTCP && begin >= 0
 }
 
 // fromLoopback reports whether a packet has the link header of Linux's loopback device: lo
@@ -73,11 +72,11 @@ func isDecremented(frame []byte) bool {
 // _SLL2) has the device's type.
 func fromLoopback(p *flow.Packet) bool {
 	switch b := p.Data; {
-	case p.Link == flow.LinkEthernet && len(b) >= 14: // destination and source are zero
+	case p.Link == wire.LinkEthernet && len(b) >= 14: // destination and source are zero
 		return binary.LittleEndian.Uint64(b)|uint64(binary.LittleEndian.Uint32(b[8:])) == 0
-	case p.Link == flow.LinkLinuxSLL && len(b) >= 16:
+	case p.Link == wire.LinkSLL && len(b) >= 16:
 		return binary.BigEndian.Uint16(b[2:]) == arphrdLoopback
-	case p.Link == flow.LinkLinuxSLL2 && len(b) >= 20:
+	case p.Link == wire.LinkSLL2 && len(b) >= 20:
 		return binary.BigEndian.Uint16(b[8:]) == arphrdLoopback
 	}
 	return false

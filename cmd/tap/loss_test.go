@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // TestLostPacketFailsNothing takes each packet in turn out of captures of the lab, cut as the default filter cuts them live:
@@ -16,7 +18,7 @@ func TestLostPacketFailsNothing(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no captures of the lab: %v", err)
 	}
-	program := pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})
+	program := tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 	failed := func(record string) bool { return claimOf(t, record).Verdict == "failed" }
 	parts := 0
 	for i := 0; i < len(files); i += 2 {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/limits"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
@@ -59,7 +60,7 @@ func (t *tap) ringMetrics(e *exposition) {
 	e.counters("ring_freezes_total", "interface", freezes)
 	e.counters("filter_changes_total", "interface", changes)
 	e.gauge("thinned_connections", float64(thinned))
-	e.gauge("ring_bytes", float64(t.limits.ring))
+	e.gauge("ring_bytes", float64(t.limits.Ring))
 }
 
 // capturing says of each interface that should be captured whether it is. A tap that
@@ -82,15 +83,15 @@ func (t *tap) capturing(e *exposition) {
 func (t *tap) tableMetrics(e *exposition) {
 	all := t.pipeline.Stats()
 	s := &all.Table
-	if t.limits.group > 0 {
-		e.gauge("memory_limit_bytes", float64(t.limits.group))
+	if t.limits.Group > 0 {
+		e.gauge("memory_limit_bytes", float64(t.limits.Group))
 	}
 	e.gauge("connections", float64(s.Active))
-	e.gauge("max_connections", float64(t.limits.connections))
+	e.gauge("max_connections", float64(t.limits.Connections))
 	e.gauge("pending_bytes", float64(all.Pending))
-	e.gauge("max_pending_bytes", float64(t.limits.pending))
+	e.gauge("max_pending_bytes", float64(t.limits.Pending))
 	e.gauge("conclusion_bytes", float64(all.Conclusions))
-	e.gauge("max_conclusion_bytes", float64(t.limits.conclusions))
+	e.gauge("max_conclusion_bytes", float64(t.limits.Conclusions))
 	e.gauge("older_connections", float64(t.older))
 	e.counter("connections_total", s.Created)
 	e.counter("evicted_connections_total", s.Evicted)
@@ -158,10 +159,10 @@ func processMetrics(e *exposition) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	e.gauge("go_goroutines", float64(runtime.NumGoroutine()))
-	e.gauge("go_memstats_heap_inuse_bytes", float64(m.HeapInuse-uint64(len(ballast))))
+	e.gauge("go_memstats_heap_inuse_bytes", float64(m.HeapInuse-uint64(limits.Ballast())))
 	e.gauge("go_memstats_sys_bytes", float64(m.Sys))
 	e.counter("go_gc_cycles_total", uint64(m.NumGC))
-	e.gauge("go_gc_gomemlimit_bytes", float64(debug.SetMemoryLimit(-1)-int64(len(ballast)))) // which changes nothing
+	e.gauge("go_gc_gomemlimit_bytes", float64(debug.SetMemoryLimit(-1)-int64(limits.Ballast()))) // which changes nothing
 	if cpu, ok := cpuTime(); ok {
 		e.family("process_cpu_seconds_total", "counter")
 		e.sample("process_cpu_seconds_total", cpu.Seconds())

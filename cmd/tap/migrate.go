@@ -1,20 +1,15 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"compress/gzip"
-	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"math/bits"
 	"slices"
 	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/migration"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 	"github.com/meshtls-tap/meshtls-tap/internal/report"
 )
 
@@ -102,14 +97,14 @@ func gatherFrom(r *reading, side *migration.Side, name string) error {
 		return err
 	}
 	defer file.Close()
-	in, captured, err := sniff(file)
+	in, captured, err := pcapfile.Sniff(file)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if !captured {
 		return side.Read(in, name)
 	}
-	c, err := openCapture(in)
+	c, err := pcapfile.NewReader(in)
 	if err == nil {
 		err = r.all(c, newProgress(r.std.err, name, size))
 	}
@@ -120,27 +115,4 @@ func gatherFrom(r *reading, side *migration.Side, name string) error {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	return nil
-}
-
-// sniff opens a file that may be compressed by gzip, and reports whether it is a capture.
-func sniff(file io.Reader) (in *bufio.Reader, captured bool, err error) {
-	in = bufio.NewReaderSize(file, readBuffer)
-	if head, _ := in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
-		z, err := gzip.NewReader(in)
-		if err != nil {
-			return nil, false, fmt.Errorf("not gzip, though it begins like it: %w", err)
-		}
-		in = bufio.NewReaderSize(z, readBuffer)
-	}
-	head, err := in.Peek(4)
-	switch {
-	case errors.Is(err, io.EOF) && len(head) == 0:
-		return nil, false, errors.New("the file is empty")
-	case err != nil && !errors.Is(err, io.EOF):
-		return nil, false, err
-	case len(head) < 4:
-		return in, false, nil
-	}
-	magic := binary.LittleEndian.Uint32(head)
-	return in, magic == ngSection || isClassic(magic) || isClassic(bits.ReverseBytes32(magic)), nil
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 )
 
 // progress shows on a terminal how far a file is read, once that takes over a second.
@@ -28,14 +30,14 @@ func newProgress(out io.Writer, name string, size int64) *progress {
 	return &progress{out: out, name: name, size: size, next: time.Now().Add(time.Second)}
 }
 
-// step tells of one more packet.
-func (p *progress) step(raw *counter, packets int) {
+// step counts one more packet of a file.
+func (p *progress) step(file *pcapfile.Reader) {
 	if p.out != nil {
-		p.another(raw, packets)
+		p.another(file)
 	}
 }
 
-func (p *progress) another(raw *counter, packets int) {
+func (p *progress) another(file *pcapfile.Reader) {
 	if p.count++; p.count%progressLook != 0 {
 		return
 	}
@@ -44,7 +46,7 @@ func (p *progress) another(raw *counter, packets int) {
 		return
 	}
 	p.next, p.shown = now.Add(progressEvery), true
-	fmt.Fprintf(p.out, "\r\x1b[K%s: %s, %d packets", p.name, p.share(raw.n), packets)
+	fmt.Fprintf(p.out, "\r\x1b[K%s: %s, %d packets", p.name, p.share(file.BytesRead()), file.Packets())
 }
 
 func (p *progress) share(n int64) string {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/report"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
@@ -306,7 +307,7 @@ func (r *reading) file(name string) error {
 	}
 	defer in.Close()
 	r.unbuffered = size < 0
-	c, err := openCapture(in)
+	c, err := pcapfile.NewReader(in)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -340,10 +341,9 @@ func (r *reading) open(name string) (in io.ReadCloser, size int64, err error) {
 }
 
 // all reads every packet of a capture and ends its connections.
-func (r *reading) all(c *capture, progress *progress) error {
+func (r *reading) all(c *pcapfile.Reader, progress *progress) error {
 	defer progress.done()
-	b := batch{capture: c, progress: progress, names: map[device]uint16{}}
-	b.sections, _ = c.source.(*ng)
+	b := batch{file: c, progress: progress, names: map[device]uint16{}}
 	for b.err == nil {
 		r.pipeline.Add(r.batch(&b)...)
 	}
@@ -351,7 +351,7 @@ func (r *reading) all(c *capture, progress *progress) error {
 	if errors.Is(b.err, io.EOF) {
 		b.err = nil
 	}
-	return errors.Join(b.err, c.skips.err(), r.faults())
+	return errors.Join(b.err, c.Skipped(), r.faults())
 }
 
 // file descriptors that may be terminals

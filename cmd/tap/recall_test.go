@@ -17,8 +17,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // capturesDir adds captures to those of TestDefaultFilterKeepsEveryVerdict.
@@ -49,7 +52,7 @@ func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
 			}
 		}
 	}
-	program := pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})
+	program := tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 	var total tally
 	for name, packets := range sources {
 		for _, most := range []int{0, 4 << 10, 15 << 10, 33 << 10, 65160} {
@@ -167,16 +170,16 @@ func ethernetPackets(t *testing.T, file string) (out []flow.Packet) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	c, err := openCapture(f)
+	c, err := pcapfile.NewReader(f)
 	if err != nil {
 		return nil
 	}
 	for {
 		var p flow.Packet
-		if _, err := c.next(&p); err != nil {
+		if _, err := c.Next(&p); err != nil {
 			return out
 		}
-		if p.Link != flow.LinkEthernet {
+		if p.Link != wire.LinkEthernet {
 			return nil
 		}
 		p.Data = bytes.Clone(p.Data)
@@ -253,5 +256,5 @@ func conversations(t *testing.T) (out []flow.Packet) {
 
 // packetOf returns a frame as a packet of an Ethernet capture; it shares the frame's bytes.
 func packetOf(f capturetest.Frame) flow.Packet {
-	return flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet}
+	return flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: wire.LinkEthernet}
 }

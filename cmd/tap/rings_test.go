@@ -5,12 +5,13 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // TestRingsSplit: each packet is taken by one ring, and all segments of a connection by that of TCP,
 // also those after an extension header, which BIG TCP puts before large ones.
 func TestRingsSplit(t *testing.T) {
-	c := pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true}
+	c := pcapfilter.Config{Link: wire.LinkEthernet, Live: true}
 	parts, programs, err := splitProgram(nil, c)
 	if err != nil {
 		t.Fatal(err)

@@ -19,6 +19,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/limits"
 	"github.com/meshtls-tap/meshtls-tap/internal/ownsockets"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
@@ -52,7 +53,7 @@ type tap struct {
 	gap       gap // guarded by the pipeline's lock
 	begun     time.Time
 	created   time.Time // of the pod's network; zero: not known
-	limits    limits
+	limits    limits.Limits
 	addresses addresses        // guarded by the pipeline's lock
 	due       *pipeline.Locked // that renew is to be called with before an address is looked up; nil: it need not. As addresses
 	thinner   pipeline.Thinner // guarded by the pipeline's lock
@@ -164,7 +165,7 @@ func newTap(s settings, std streams) (*tap, error) {
 	if t.all {
 		interfaces = mostInterfaces
 	}
-	t.limits = limitsFor(s.budget(memoryLimit(os.DirFS("/"))), interfaces)
+	t.limits = limits.For(s.budget(limits.ControlGroup(os.DirFS("/"))), interfaces)
 	var err error
 	if t.publisher, err = t.newPublisher(std); err != nil {
 		return nil, err
@@ -190,12 +191,12 @@ func (t *tap) pipelineConfig() pipeline.Config {
 	l := &t.limits
 	return pipeline.Config{
 		Table: flow.Config{
-			MaxConns: l.connections, MaxBuffered: l.reorder, MaxRecent: l.recent, Group: t.addresses.receives,
+			MaxConns: l.Connections, MaxBuffered: l.Reorder, MaxRecent: l.Recent, Group: t.addresses.receives,
 			Forwarded: func() bool { return t.Forwarded || t.addresses.unknown() },
 		},
 		Judge: t.judgeConfig(), Engine: t.engineConfig(),
 		DefaultFilter: true, Loopback: []string{loopback}, Local: t.isLocal, Owns: t.owns,
-		MaxPending: l.pending, MaxConclusions: l.conclusions, MaxOwnInitials: ownInitials, MaxOtherInitials: othersInitials,
+		MaxPending: l.Pending, MaxConclusions: l.Conclusions, MaxOwnInitials: limits.OwnInitials, MaxOtherInitials: limits.OtherInitials,
 		Coverage: t.addCoverage, Fault: t.failed,
 	}
 }
@@ -275,14 +276,14 @@ func (t *tap) publish(r finding.Record) { t.publisher.Put(message(r)) }
 // run captures until ctx ends, with pauses as TAP_UNTIL and the orders want them, then
 // hands on what is left.
 func (t *tap) run(ctx context.Context) error {
-	t.limits.apply()
+	t.limits.Apply()
 	for _, fault := range t.faults {
 		t.log.Error("a value cannot be used; see tap run --help", "error", fault)
 	}
 	for _, name := range t.unknown {
 		t.log.Warn("a variable that means nothing to this version; see tap run --help", "variable", name)
 	}
-	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.Sink, "older_connections", t.older, "memory_limit", t.limits.group)
+	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.Sink, "older_connections", t.older, "memory_limit", t.limits.Group)
 	endServer := t.serve(ctx)
 	t.obey()
 	for ctx.Err() == nil {
@@ -393,7 +394,7 @@ func (t *tap) clock(ctx context.Context, start func(*interfaceTap)) string {
 	var lost drops
 	var out outlet
 	var floods floods
-	var trim trimmer
+	var heap limits.Heap
 	for {
 		select {
 		case now := <-ticker.C:
@@ -409,7 +410,7 @@ func (t *tap) clock(ctx context.Context, start func(*interfaceTap)) string {
 			if now.After(next) {
 				next = now.Add(obeyEvery)
 				t.obey()
-				trim.look()
+				heap.Trim()
 			}
 			lost.tell(t, now)
 			out.tell(t, now)

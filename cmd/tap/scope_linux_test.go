@@ -22,6 +22,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
@@ -42,7 +43,7 @@ func forge(file string) error {
 	if err != nil {
 		return err
 	}
-	c, err := openCapture(bytes.NewReader(b))
+	c, err := pcapfile.NewReader(bytes.NewReader(b))
 	if err != nil {
 		return err
 	}
@@ -53,7 +54,7 @@ func forge(file string) error {
 	defer unix.Close(fd)
 	for {
 		var p flow.Packet
-		if _, err := c.next(&p); err != nil {
+		if _, err := c.Next(&p); err != nil {
 			return nil // the end
 		}
 		if _, err := send(fd, &p); err != nil {

@@ -75,7 +75,7 @@ func scopeCapture(t *testing.T, from, to string, bare bool, ttl byte, device str
 	frames := talk.Packets(capturetest.Options{
 		Client: netip.AddrPortFrom(netip.MustParseAddr(from), 40000), Server: netip.AddrPortFrom(netip.MustParseAddr(to), server),
 	})
-	blocks := append(littleBlocks.section(1), littleBlocks.iface(1, 1<<18, littleBlocks.option(2, device))...)
+	blocks := append(capturetest.LittleBlocks.Section(1), capturetest.LittleBlocks.Interface(1, 1<<18, capturetest.LittleBlocks.Option(2, device))...)
 	for i := range frames {
 		data := frames[i].Data
 		if bare {
@@ -88,7 +88,7 @@ func scopeCapture(t *testing.T, from, to string, bare bool, ttl byte, device str
 				data[14+7] = ttl
 			}
 		}
-		blocks = append(blocks, littleBlocks.packet(0, uint64(i), string(data))...)
+		blocks = append(blocks, capturetest.LittleBlocks.Packet(0, uint64(i), string(data))...)
 	}
 	if device != "" {
 		return blocks

@@ -40,7 +40,7 @@ func (t *tap) problems() []string {
 
 // addCoverage adds to c what the tap knows of packets that did not reach the pipeline.
 func (t *tap) addCoverage(c *finding.Coverage) {
-	maps.Copy(c.Counters, t.limits.counters())
+	maps.Copy(c.Counters, t.limits.Counters())
 	c.Older, c.Uncaptured, c.Since = uint64(t.older), t.uncaptured, t.gap.since()
 	for _, i := range t.captures() {
 		s := i.stats()

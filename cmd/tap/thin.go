@@ -6,6 +6,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
 )
 
 // thin changes the filters if the choice has changed.
@@ -35,7 +36,7 @@ func (t *tap) thin(p *pipeline.Locked, now time.Time) {
 // except makes the kernel leave out what it may of some connections, and nothing of
 // others. It returns how many the kernel can do with: fewer than most where these were too
 // many. Then nothing is left out until the next choice.
-func (i *interfaceTap) except(connections []pcapfilter.Connection, most int) int {
+func (i *interfaceTap) except(connections []tapfilter.Connection, most int) int {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.handle == nil || slices.Equal(connections, i.excepted) {
@@ -58,10 +59,10 @@ func (i *interfaceTap) except(connections []pcapfilter.Connection, most int) int
 }
 
 // attach puts the filter before the socket that leaves these connections out. i.mu is held.
-func (i *interfaceTap) attach(connections []pcapfilter.Connection) error {
+func (i *interfaceTap) attach(connections []tapfilter.Connection) error {
 	program := i.whole[0]
 	if len(connections) > 0 {
-		except, err := pcapfilter.Except(pcapfilter.Config{Link: pcapfilter.Link(i.handle.LinkType()), Live: true}, connections)
+		except, err := tapfilter.Thin(pcapfilter.Config{Link: i.handle.LinkType(), Live: true}, connections)
 		if err == nil {
 			program, err = pcapfilter.And(except, program)
 		}

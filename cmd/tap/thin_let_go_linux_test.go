@@ -11,6 +11,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // busyOn makes connections busy on an interface, of which nothing more is wanted.
@@ -20,7 +22,7 @@ func busyOn(p *pipeline.Pipeline, iface uint16) {
 			0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
 			0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0,
 		}
-		p.Add(flow.Packet{Time: int64(i), Data: packet, Length: len(packet), Link: flow.LinkRaw, Interface: iface})
+		p.Add(flow.Packet{Time: int64(i), Data: packet, Length: len(packet), Link: wire.LinkRaw, Interface: iface})
 	}
 }
 
@@ -37,7 +39,7 @@ func TestThinLetsAllGoWhereItEnds(t *testing.T) {
 		}
 		defer h.Close()
 		i := &interfaceTap{tap: x, name: loopback, index: uint16(n), log: silent, handle: h}
-		i.whole[0] = pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})
+		i.whole[0] = tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 		x.taps = append(x.taps, i)
 	}
 	for len(x.taps[1].whole[0]) < 4096 { // no room for more

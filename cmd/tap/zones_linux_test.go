@@ -16,6 +16,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // player opens a socket that sends frames over an interface of the pod. It ends a thread, and with it the processes that the
@@ -68,7 +69,7 @@ func TestZonesLive(t *testing.T) {
 	frames := func(talk *capturetest.Conversation, port uint16, vlans ...uint16) (out [][]byte) {
 		for _, f := range talk.Packets(capturetest.Options{Client: netip.AddrPortFrom(netip.MustParseAddr(b.address), port), Server: server, Start: captureStart}) {
 			var d flow.Decoded
-			if !flow.Decode(&flow.Packet{Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet}, &d) {
+			if !flow.Decode(&flow.Packet{Data: f.Data, Length: len(f.Data), Link: wire.LinkEthernet}, &d) {
 				t.Fatal(d.Reason)
 			}
 			vlan := vlans[0]
@@ -95,7 +96,7 @@ func TestZonesLive(t *testing.T) {
 				}
 				fromServer := binary.BigEndian.Uint16(talk[i][14+4+20:]) == server.Port()
 				data := slices.Concat(to[fromServer], to[!fromServer], talk[i][12:])
-				if _, err := send(ends[fromServer], &flow.Packet{Data: data, Length: len(data), Link: flow.LinkEthernet}); err != nil {
+				if _, err := send(ends[fromServer], &flow.Packet{Data: data, Length: len(data), Link: wire.LinkEthernet}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -89,10 +89,3 @@ type Stats struct {
 	Downs     uint64 // how often the interface was found down
 	Down      bool   // it is now: nothing arrives until it is up again, which needs no help
 }
-
-// LINKTYPE_ values of the pcap file format (https://www.tcpdump.org/linktypes.html) that
-// Handle.LinkType and Link return.
-const (
-	LinkEthernet uint16 = 1   // Ethernet, loopback and what else has its header
-	LinkRaw      uint16 = 101 // IPv4 or IPv6 without a link layer: tun, IP tunnels
-)

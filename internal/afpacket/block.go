@@ -1,6 +1,10 @@
 package afpacket
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // Packet is one captured packet.
 type Packet struct {
@@ -56,8 +60,6 @@ const (
 	statusVLANType = 1 << 6 // TP_STATUS_VLAN_TPID_VALID
 	statusValid    = 1 << 7 // TP_STATUS_CSUM_VALID
 )
-
-const etherVLAN = 0x8100 // ETH_P_8021Q
 
 // Block is a run of packets, in the order of their arrival. It belongs to the callback
 // that got it, and is valid until that returns.
@@ -126,7 +128,7 @@ func (b *Block) Next() (p Packet, ok bool) {
 	status := binary.NativeEndian.Uint32(h[packetStatus:])
 	p.Vouched = status&(statusNotReady|statusValid) != 0
 	if status&statusVLAN != 0 {
-		p.VLAN, p.VLANType = uint16(binary.NativeEndian.Uint32(h[packetVLAN:])), etherVLAN
+		p.VLAN, p.VLANType = uint16(binary.NativeEndian.Uint32(h[packetVLAN:])), wire.EtherVLAN
 		if status&statusVLANType != 0 {
 			p.VLANType = binary.NativeEndian.Uint16(h[packetVLANType:])
 		}

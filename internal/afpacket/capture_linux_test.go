@@ -12,6 +12,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 func TestBothFamilies(t *testing.T) {
@@ -29,7 +31,7 @@ func TestBothFamilies(t *testing.T) {
 				name  string
 				typed uint8
 			}{{sender, "left0", TypeOutgoing}, {receiver, "right0", TypeHost}} {
-				if end.c.Index() == 0 || end.c.LinkType() != LinkEthernet {
+				if end.c.Index() == 0 || end.c.LinkType() != wire.LinkEthernet {
 					t.Errorf("%s: index %d, link type %d", end.name, end.c.Index(), end.c.LinkType())
 				}
 				end.c.stop(t)
@@ -72,7 +74,7 @@ func TestLoopbackOnce(t *testing.T) {
 			t.Errorf("packet %d: type %d, data %q", i, p.Type, p.Data)
 		}
 	}
-	if c.LinkType() != LinkEthernet {
+	if c.LinkType() != wire.LinkEthernet {
 		t.Errorf("link type %d", c.LinkType())
 	}
 }
@@ -314,7 +316,7 @@ func TestRawLink(t *testing.T) {
 	defer device.Close()
 	n.ip(t, "link set tun0 up\naddr add 10.9.7.1/24 dev tun0")
 	n.do(t, func() error {
-		if link, err := Link("tun0"); err != nil || link != LinkRaw {
+		if link, err := Link("tun0"); err != nil || link != wire.LinkRaw {
 			return fmt.Errorf("link type %d, %w", link, err)
 		}
 		return nil
@@ -331,7 +333,7 @@ func TestRawLink(t *testing.T) {
 	}
 	eventually(t, "both packets", func() bool { return len(c.with(out)) == 1 && len(c.with(in)) == 1 })
 	c.stop(t)
-	if p := c.with(out)[0]; p.Type != TypeOutgoing || p.Data[0]>>4 != 4 || c.LinkType() != LinkRaw {
+	if p := c.with(out)[0]; p.Type != TypeOutgoing || p.Data[0]>>4 != 4 || c.LinkType() != wire.LinkRaw {
 		t.Errorf("%+v, link type %d", p, c.LinkType())
 	}
 	if p := c.with(in)[0]; p.Type != TypeHost || !bytes.Equal(p.Data, in) {

@@ -11,6 +11,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // Handle is an interface that is captured. Run reads it, once; the other methods are safe
@@ -152,8 +154,8 @@ func vanished(err error) error {
 // Index returns the index of the interface, which stays the same when it is renamed.
 func (h *Handle) Index() int { return h.device.index }
 
-// LinkType returns what the captured bytes begin with: LinkEthernet or LinkRaw.
-func (h *Handle) LinkType() uint16 { return h.device.link() }
+// LinkType returns what the captured bytes begin with: wire.LinkEthernet or wire.LinkRaw.
+func (h *Handle) LinkType() wire.LinkType { return h.device.link() }
 
 // Stats returns what happened since Open. It works after Close and after Run have ended.
 // The kernel counts with 32 bits and from each reading on: Run reads it often enough.

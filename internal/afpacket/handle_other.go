@@ -8,6 +8,8 @@ import (
 	"runtime"
 
 	"golang.org/x/net/bpf"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // Handle is an interface that is captured; it exists on Linux only.
@@ -17,7 +19,7 @@ type Handle struct{}
 func Open(c Config) (*Handle, error) { return nil, unsupported(c.Interface) }
 
 // Link returns an error that names the system.
-func Link(name string) (uint16, error) { return 0, unsupported(name) }
+func Link(name string) (wire.LinkType, error) { return 0, unsupported(name) }
 
 func unsupported(name string) error {
 	return &OpError{
@@ -44,4 +46,4 @@ func (*Handle) Stats() (Stats, error) { return Stats{}, errors.ErrUnsupported }
 func (*Handle) Index() int { return 0 }
 
 // LinkType is never reached.
-func (*Handle) LinkType() uint16 { return 0 }
+func (*Handle) LinkType() wire.LinkType { return 0 }

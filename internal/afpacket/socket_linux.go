@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // device is a network interface.
@@ -71,16 +73,16 @@ func noInterface(name string) error {
 func (d device) loopback() bool { return d.arp == unix.ARPHRD_LOOPBACK }
 
 // link returns the LINKTYPE_ of what the packets begin with.
-func (d device) link() uint16 {
+func (d device) link() wire.LinkType {
 	if d.arp == unix.ARPHRD_ETHER || d.loopback() {
-		return LinkEthernet
+		return wire.LinkEthernet
 	}
-	return LinkRaw
+	return wire.LinkRaw
 }
 
 // Link returns the link type that Handle.LinkType will tell for the interface with that
 // name, which is what a filter has to be written for. It takes no capability.
-func Link(name string) (uint16, error) {
+func Link(name string) (wire.LinkType, error) {
 	d, err := lookup(name)
 	if err != nil {
 		return 0, err
@@ -92,7 +94,7 @@ func Link(name string) (uint16, error) {
 // layer is not Ethernet's the kernel takes its header away (SOCK_DGRAM).
 func newSocket(d device) (fd int, err error) {
 	kind := unix.SOCK_RAW
-	if d.link() == LinkRaw {
+	if d.link() == wire.LinkRaw {
 		kind = unix.SOCK_DGRAM
 	}
 	fd = -1

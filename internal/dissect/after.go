@@ -1,5 +1,7 @@
 package dissect
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // After returns the session of the bytes that followed the end of TLS, nil where there are
 // none: plaintext, another handshake, or bytes of neither. It is judged like a connection
 // of its own. It may have an After itself.
@@ -132,7 +134,7 @@ func (s *Session) place(side Side) tailSide {
 	if l.holes {
 		d.state = tailFound
 	}
-	if n := len(l.list); n > 0 && l.rest == 0 && alertSized(contentApplicationData, l.list[n-1].Length) || s.tls.SealedAlerts[side] > 0 {
+	if n := len(l.list); n > 0 && l.rest == 0 && alertSized(wire.ContentApplicationData, l.list[n-1].Length) || s.tls.SealedAlerts[side] > 0 {
 		d.end = endAlert
 	}
 	if r.left == 0 {
@@ -178,7 +180,7 @@ func (s *Session) endInText(side Side, offset int64, data []byte, ack int64) {
 		a.startTLS(side, offset, false)
 	}
 	r := &a.sides[side].p.rec
-	r.hdr, r.hdrN, r.left, r.opaq = [recordHeader]byte{contentApplicationData, 3, 3}, recordHeader, left, true
+	r.hdr, r.hdrN, r.left, r.opaq = [wire.RecordHeader]byte{wire.ContentApplicationData, 3, 3}, wire.RecordHeader, left, true
 	if left == 0 {
 		r.hdrN = 0
 	}

@@ -3,6 +3,8 @@ package dissect
 import (
 	"encoding/binary"
 	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // Over UDP a hello, a record or an Initial of one end that the other one does not answer
@@ -60,7 +62,7 @@ func (s *Session) refutes(side Side, b []byte) bool {
 // of one that is not protected (RFC 9147 section 4.1).
 func dtlsHeaded(b []byte) bool {
 	const last = 26 // ACK
-	return len(b) >= dtlsHeader && b[0] >= contentChangeCipherSpec && b[0] <= last && isDTLS(uint16(b[1])<<8|uint16(b[2]))
+	return len(b) >= dtlsHeader && b[0] >= wire.ContentChangeCipherSpec && b[0] <= last && isDTLS(uint16(b[1])<<8|uint16(b[2]))
 }
 
 // beside reports whether b is of a protocol that shares a port with DTLS and QUIC (RFC

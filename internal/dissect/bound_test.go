@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // maxPending is what one session may hold, in bytes.
@@ -79,7 +80,7 @@ func hugeHello(size int) []byte {
 func inRecords(b []byte) []byte {
 	var out []byte
 	for part := range slices.Chunk(b, 1<<14) {
-		out = append(out, contentHandshake, 3, 3, byte(len(part)>>8), byte(len(part)))
+		out = append(out, wire.ContentHandshake, 3, 3, byte(len(part)>>8), byte(len(part)))
 		out = append(out, part...)
 	}
 	return out
@@ -154,7 +155,7 @@ func TestPendingSessionIsBounded(t *testing.T) {
 		"DTLS fragments out of order": func(s *Session) {
 			for i := range 500 {
 				for _, side := range []Side{Originator, Responder} {
-					s.Datagram(side, capturetest.DTLSRecord(contentHandshake, 0, capturetest.DTLSFragment(typeClientHello, 60000, uint16(i%3), 100+i*100, make([]byte, 100))))
+					s.Datagram(side, capturetest.DTLSRecord(wire.ContentHandshake, 0, capturetest.DTLSFragment(typeClientHello, 60000, uint16(i%3), 100+i*100, make([]byte, 100))))
 				}
 			}
 		},

@@ -1,5 +1,7 @@
 package dissect
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // One end alone can send what looks like TLS or SSH: the other may speak plaintext and
 // ignore it. So what one end sends is a claim until the other's bytes bear it out, and a
 // claim that the same end's later bytes refute was none.
@@ -11,7 +13,7 @@ const minProtected = 9
 // telling reports whether a record of a type and length is one that TLS sends: records of
 // application data that are too small for ciphertext count as nothing.
 func telling(typ byte, length int) bool {
-	return typ != contentApplicationData && typ != contentHeartbeat || length >= minProtected
+	return typ != wire.ContentApplicationData && typ != wire.ContentHeartbeat || length >= minProtected
 }
 
 // claims reports whether a side's bytes look encrypted, or announced that, which the other

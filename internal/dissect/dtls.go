@@ -1,6 +1,10 @@
 package dissect
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 const (
 	dtlsHeader      = 13 // RFC 6347 section 4.1
@@ -47,14 +51,14 @@ func dtlsBegins(b []byte) bool {
 	handshakes, at := 0, 0
 	for at < len(b) {
 		r := b[at:]
-		if len(r) < dtlsHeader || r[0] < contentChangeCipherSpec || r[0] > contentApplicationData || !isDTLS(uint16(r[1])<<8|uint16(r[2])) {
+		if len(r) < dtlsHeader || r[0] < wire.ContentChangeCipherSpec || r[0] > wire.ContentApplicationData || !isDTLS(uint16(r[1])<<8|uint16(r[2])) {
 			return false
 		}
 		size := int(r[11])<<8 | int(r[12])
 		if size == 0 || size > maxRecord {
 			return false
 		}
-		if r[0] == contentHandshake && r[3] == 0 && r[4] == 0 {
+		if r[0] == wire.ContentHandshake && r[3] == 0 && r[4] == 0 {
 			if _, ok := readFragment(r[dtlsHeader:min(len(r), dtlsHeader+size)], size); !ok {
 				return false
 			}
@@ -115,12 +119,12 @@ func (s *Session) dtlsDatagram(side Side, b []byte) {
 		}
 		epoch, size := binary.BigEndian.Uint16(b[3:]), int(b[11])<<8|int(b[12])
 		body := b[dtlsHeader:min(len(b), dtlsHeader+size)]
-		if b[0] == contentApplicationData || b[0] == contentCID || epoch > 0 {
+		if b[0] == wire.ContentApplicationData || b[0] == wire.ContentCID || epoch > 0 {
 			s.packet(side, body)
 		}
 		switch {
-		case b[0] == contentCID:
-			s.dtlsSealed(side, contentApplicationData, size)
+		case b[0] == wire.ContentCID:
+			s.dtlsSealed(side, wire.ContentApplicationData, size)
 			return
 		case epoch > 0:
 			s.dtlsSealed(side, b[0], size)
@@ -137,17 +141,17 @@ func (s *Session) dtlsSealed(side Side, typ uint8, size int) {
 	t, d := s.tls, &s.udp.dtls.sides[side]
 	first := false
 	switch typ {
-	case contentHandshake:
+	case wire.ContentHandshake:
 		if first = !t.Finished[side]; first {
 			t.Finished[side], d.finished = true, size
 		}
 		if first || size != d.finished {
 			t.SealedHandshakes[side]++
 		}
-	case contentAlert:
+	case wire.ContentAlert:
 		t.SealedAlerts[side]++
 		first = t.SealedAlerts[side] <= maxSealed
-	case contentApplicationData:
+	case wire.ContentApplicationData:
 		t.AppRecords[side]++
 		first = t.AppRecords[side] <= 2
 	}
@@ -160,7 +164,7 @@ func (s *Session) dtlsSealed(side Side, typ uint8, size int) {
 func (s *Session) dtlsClear(side Side, typ uint8, body []byte, size int) {
 	t := s.tls
 	switch typ {
-	case contentChangeCipherSpec:
+	case wire.ContentChangeCipherSpec:
 		if !t.layers[side].ccs {
 			t.layers[side].ccs = true
 			s.revision++
@@ -169,12 +173,12 @@ func (s *Session) dtlsClear(side Side, typ uint8, body []byte, size int) {
 		if d := &s.udp.dtls.sides[side]; d.open || len(d.early.list) > 0 || d.stuck || !d.begun {
 			t.LostHandshake[side] = true
 		}
-	case contentAlert:
+	case wire.ContentAlert:
 		if len(body) == 2 {
 			t.alert(Alert{Side: side, Level: body[0], Description: body[1]})
 			s.revision++
 		}
-	case contentHandshake:
+	case wire.ContentHandshake:
 		left := size
 		for len(body) > 0 {
 			f, ok := readFragment(body, left)

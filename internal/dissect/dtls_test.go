@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // dtlsTalk is a conversation of DTLS 1.2, perhaps with a HelloVerifyRequest.
@@ -80,7 +81,7 @@ func shuffleFlights(all []capturetest.Chunk) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for i := 0; i < len(all); {
 		j := i
-		for j < len(all) && all[j].FromServer == all[i].FromServer && all[j].Data[0] == contentHandshake && all[j].Data[4] == 0 {
+		for j < len(all) && all[j].FromServer == all[i].FromServer && all[j].Data[0] == wire.ContentHandshake && all[j].Data[4] == 0 {
 			j++
 		}
 		if i > 0 {
@@ -114,7 +115,7 @@ func TestDTLSFinishedComesAgain(t *testing.T) {
 	s := New()
 	exchange(s, capturetest.Datagrams(dtlsTalk(t, capturetest.NotRequested, false), 1200))
 	for _, c := range []struct{ size, want int }{{40, 1}, {40, 1}, {200, 2}} {
-		s.Datagram(Originator, capturetest.DTLSRecord(contentHandshake, 1, make([]byte, c.size)))
+		s.Datagram(Originator, capturetest.DTLSRecord(wire.ContentHandshake, 1, make([]byte, c.size)))
 		if got := s.TLS().SealedHandshakes[Originator]; got != c.want {
 			t.Errorf("behind a record of %d bytes: %d handshake messages, want %d", c.size, got, c.want)
 		}
@@ -159,7 +160,7 @@ func FuzzDTLS(f *testing.F) {
 	for _, d := range capturetest.Datagrams(dtlsTalk(f, capturetest.Presented, true), 300)[:8] {
 		f.Add(d.Data, d.Data)
 	}
-	f.Add(capturetest.DTLSRecord(contentHandshake, 1, make([]byte, 40)), []byte{0x2f, 0, 0})
+	f.Add(capturetest.DTLSRecord(wire.ContentHandshake, 1, make([]byte, 40)), []byte{0x2f, 0, 0})
 	f.Fuzz(func(t *testing.T, client, server []byte) {
 		s := New()
 		s.udp = &datagrams{dtls: &dtls{}}

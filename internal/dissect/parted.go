@@ -1,5 +1,7 @@
 package dissect
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // In TLS 1.3 a close_notify is a record like any other, as large as two bytes of data. Where
 // one came last and the next records of both sides were lost, another handshake may have
 // been among them, and what comes now may be under its keys.
@@ -25,7 +27,7 @@ const (
 // alertSized reports whether a protected record may be an alert: one of TLS 1.2 and older
 // says so, one of TLS 1.3 has two bytes, the type, and a tag of 16, or of 8 for CCM_8.
 func alertSized(typ byte, size int) bool {
-	return typ == contentAlert || typ == contentApplicationData && (size == 3+16 || size == 3+8)
+	return typ == wire.ContentAlert || typ == wire.ContentApplicationData && (size == 3+16 || size == 3+8)
 }
 
 // lost returns what is known where n bytes were lost beyond the current record.
@@ -65,9 +67,9 @@ func (f *Tail) parted() bool {
 // changesCipher reports whether a record is a ChangeCipherSpec in plaintext, which comes once
 // for each side in a handshake and in nothing else (RFC 5246 section 7.1, RFC 8446 appendix
 // D.4): another handshake is going on.
-func changesCipher(typ byte, size int) bool { return typ == contentChangeCipherSpec && size == 1 }
+func changesCipher(typ byte, size int) bool { return typ == wire.ContentChangeCipherSpec && size == 1 }
 
 // cipherChanges reports whether b begins with a ChangeCipherSpec in plaintext.
 func cipherChanges(b []byte) bool {
-	return len(b) > recordHeader && plausibleHeader(b) && changesCipher(b[0], int(b[3])<<8|int(b[4])) && b[recordHeader] == 1
+	return len(b) > wire.RecordHeader && plausibleHeader(b) && changesCipher(b[0], int(b[3])<<8|int(b[4])) && b[wire.RecordHeader] == 1
 }

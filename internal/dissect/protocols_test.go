@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // wide writes ASCII as SQL Server does.
@@ -251,8 +253,8 @@ func TestTLSWithinTDS(t *testing.T) {
 // handshakeEnd returns where the first record of application data begins.
 func handshakeEnd(b []byte) int {
 	at := 0
-	for at+recordHeader <= len(b) && b[at] != contentApplicationData {
-		at += recordHeader + int(b[at+3])<<8 + int(b[at+4])
+	for at+wire.RecordHeader <= len(b) && b[at] != wire.ContentApplicationData {
+		at += wire.RecordHeader + int(b[at+3])<<8 + int(b[at+4])
 	}
 	return at
 }

@@ -1,6 +1,8 @@
 package dissect
 
-import "unicode/utf8"
+import (
+	"unicode/utf8"
+)
 
 const (
 	// readableRun is how many bytes of ASCII text in a row are no ciphertext. Random

@@ -1,17 +1,8 @@
 package dissect
 
-// Content types of the TLS record layer (RFC 8446 section 5.1, RFC 6520, RFC 9146).
-const (
-	contentChangeCipherSpec = 20
-	contentAlert            = 21
-	contentHandshake        = 22
-	contentApplicationData  = 23
-	contentHeartbeat        = 24
-	contentCID              = 25
-)
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
 const (
-	recordHeader = 5
 	// maxRecord is the largest fragment accepted: 2^14 and the expansion of 2048 that
 	// RFC 5246 section 6.2.3 allows (RFC 8446 allows 256).
 	maxRecord = 1<<14 + 2048
@@ -36,7 +27,7 @@ type Record struct {
 // records reads the record layer of one side. Bodies are handed on as they come; only
 // the five bytes of a header are kept.
 type records struct {
-	hdr    [recordHeader]byte
+	hdr    [wire.RecordHeader]byte
 	hdrN   int
 	left   int // bytes of the current record still to come
 	ack    int64
@@ -53,7 +44,7 @@ func (r *records) length() int { return int(r.hdr[3])<<8 | int(r.hdr[4]) }
 // plausibleHeader tells whether b begins like a record of SSL 3.0 to TLS 1.3. The
 // shorter b, the less it can deny.
 func plausibleHeader(b []byte) bool {
-	if len(b) > 0 && (b[0] < contentChangeCipherSpec || b[0] > contentHeartbeat) {
+	if len(b) > 0 && (b[0] < wire.ContentChangeCipherSpec || b[0] > wire.ContentHeartbeat) {
 		return false
 	}
 	if len(b) > 1 && b[1] != 3 {
@@ -62,9 +53,9 @@ func plausibleHeader(b []byte) bool {
 	if len(b) > 2 && b[2] > 4 {
 		return false
 	}
-	if len(b) >= recordHeader {
+	if len(b) >= wire.RecordHeader {
 		n := int(b[3])<<8 | int(b[4])
-		return n <= maxRecord && (n > 0 || b[0] == contentApplicationData)
+		return n <= maxRecord && (n > 0 || b[0] == wire.ContentApplicationData)
 	}
 	return true
 }
@@ -72,10 +63,10 @@ func plausibleHeader(b []byte) bool {
 // chained tells whether b begins with a record's header, and another one right behind
 // it as far as b goes.
 func chained(b []byte) bool {
-	if len(b) < recordHeader || !plausibleHeader(b) {
+	if len(b) < wire.RecordHeader || !plausibleHeader(b) {
 		return false
 	}
-	next := recordHeader + int(b[3])<<8 + int(b[4])
+	next := wire.RecordHeader + int(b[3])<<8 + int(b[4])
 	return next >= len(b) || plausibleHeader(b[next:])
 }
 
@@ -138,7 +129,7 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 				return
 			}
 			data, offset = data[n:], offset+int64(n)
-			if r.hdrN < recordHeader || r.left > 0 {
+			if r.hdrN < wire.RecordHeader || r.left > 0 {
 				continue
 			}
 		} else {
@@ -163,7 +154,7 @@ func (s *Session) header(side Side, offset int64, data []byte, ack int64) int {
 	had := r.hdrN
 	n := copy(r.hdr[had:], data)
 	r.hdrN += n
-	l.inHeader = r.hdrN < recordHeader
+	l.inHeader = r.hdrN < wire.RecordHeader
 	if s.endsAt(side, had, data) {
 		l.inHeader = false
 		s.endTLS(side, offset-int64(had), r.hdr[:had], data, ack, true)
@@ -176,7 +167,7 @@ func (s *Session) header(side Side, offset int64, data []byte, ack int64) int {
 		}
 		return n
 	}
-	if r.hdrN == recordHeader {
+	if r.hdrN == wire.RecordHeader {
 		s.beginRecord(side)
 	}
 	return n
@@ -196,12 +187,12 @@ func (s *Session) beginRecord(side Side) {
 	old := s.tls.before13()
 	r.peek = false
 	switch r.typ() {
-	case contentHandshake:
+	case wire.ContentHandshake:
 		r.opaq = l.ccs && old
 		r.peek = l.ccs && !old && s.tls.Server == nil && s.sides[side].p.hs.between()
-	case contentAlert:
+	case wire.ContentAlert:
 		r.opaq = l.ccs && old || r.length() != 2
-	case contentChangeCipherSpec:
+	case wire.ContentChangeCipherSpec:
 		r.opaq = r.length() != 1
 	default:
 		r.opaq = true
@@ -215,12 +206,12 @@ func (s *Session) body(side Side, b []byte, offset int64) {
 		return
 	}
 	switch r.typ() {
-	case contentHandshake:
+	case wire.ContentHandshake:
 		if s.sealedHandshake(side) {
 			s.sealed(side, b, r.length()-r.left)
 		}
 		s.handshake(side, b, offset)
-	case contentAlert:
+	case wire.ContentAlert:
 		r.alertN += copy(r.alert[r.alertN:], b)
 	}
 }
@@ -231,26 +222,26 @@ func (s *Session) endRecord(side Side, offset int64) {
 	l, r, t := &s.tls.layers[side], &s.sides[side].p.rec, s.tls
 	r.hdrN = 0
 	switch {
-	case r.typ() == contentChangeCipherSpec:
+	case r.typ() == wire.ContentChangeCipherSpec:
 		if !l.ccs {
 			l.ccs = true
 			s.revision++
 		}
-	case r.typ() == contentAlert && !r.opaq:
+	case r.typ() == wire.ContentAlert && !r.opaq:
 		if r.alertN == 2 {
 			t.alert(Alert{Side: side, Level: r.alert[0], Description: r.alert[1]})
 			s.revision++
 		}
-	case r.typ() == contentAlert:
+	case r.typ() == wire.ContentAlert:
 		if t.SealedAlerts[side]++; t.SealedAlerts[side] <= maxSealed {
 			s.revision++
 		}
-	case r.typ() == contentHandshake && r.opaq:
+	case r.typ() == wire.ContentHandshake && r.opaq:
 		t.Finished[side] = true
 		if t.SealedHandshakes[side]++; t.SealedHandshakes[side] <= maxSealed {
 			s.revision++
 		}
-	case r.typ() == contentApplicationData:
+	case r.typ() == wire.ContentApplicationData:
 		if telling(r.typ(), r.length()) {
 			t.AppRecords[side]++
 		}

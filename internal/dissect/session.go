@@ -1,16 +1,15 @@
 package dissect
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // Side is one of the two ends of a connection.
-type Side uint8
+type Side = wire.Side
 
 // The two ends.
 const (
-	Originator Side = iota // who opened the connection
-	Responder
+	Originator = wire.Originator
+	Responder  = wire.Responder
 )
-
-// Other returns the opposite end.
-func (s Side) Other() Side { return s ^ 1 }
 
 // Kind is what one direction of a connection was recognized as.
 type Kind uint8

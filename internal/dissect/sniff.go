@@ -1,31 +1,33 @@
 package dissect
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // sniffTLS says whether b begins with a ClientHello or ServerHello, an alert, or with
 // records of an established connection.
 func sniffTLS(b []byte) answer {
 	if !plausibleHeader(b) {
 		return no
 	}
-	if len(b) < recordHeader+1 {
+	if len(b) < wire.RecordHeader+1 {
 		return more
 	}
 	size := int(b[3])<<8 | int(b[4])
 	switch b[0] {
-	case contentHandshake:
+	case wire.ContentHandshake:
 		if b[5] == typeClientHello || b[5] == typeServerHello {
 			return sniffHello(b, size)
 		}
 		if !knownMessage(b[5]) && b[2] < 1 {
 			return no
 		}
-	case contentAlert:
+	case wire.ContentAlert:
 		if size == 2 && (b[5] < 1 || b[5] > 2) {
 			return no
 		}
-		if size == 2 && len(b) < recordHeader+2 {
+		if size == 2 && len(b) < wire.RecordHeader+2 {
 			return more
 		}
-	case contentChangeCipherSpec:
+	case wire.ContentChangeCipherSpec:
 		if size != 1 || b[5] != 1 {
 			return no
 		}
@@ -34,7 +36,7 @@ func sniffTLS(b []byte) answer {
 			return no // the middle of an SSL 3.0 stream looks too much like others
 		}
 	}
-	if next := recordHeader + size; next < len(b) && !plausibleHeader(b[next:]) {
+	if next := wire.RecordHeader + size; next < len(b) && !plausibleHeader(b[next:]) {
 		return no
 	}
 	return yes
@@ -46,7 +48,7 @@ func knownMessage(typ uint8) bool { return typ <= 25 }
 // sniffHello looks at the handshake header and the hello's version, as far as the
 // first record holds them (a hello may be split over records at any byte).
 func sniffHello(b []byte, size int) answer {
-	const upToVersion = recordHeader + 4 + 2
+	const upToVersion = wire.RecordHeader + 4 + 2
 	if size >= 6 {
 		if len(b) < upToVersion {
 			if len(b) > 6 && b[6] != 0 {
@@ -59,10 +61,10 @@ func sniffHello(b []byte, size int) answer {
 		}
 		return yes
 	}
-	if len(b) < recordHeader+size+recordHeader {
+	if len(b) < wire.RecordHeader+size+wire.RecordHeader {
 		return more
 	}
-	if b := b[recordHeader+size:]; b[0] != contentHandshake || !plausibleHeader(b) {
+	if b := b[wire.RecordHeader+size:]; b[0] != wire.ContentHandshake || !plausibleHeader(b) {
 		return no
 	}
 	return yes
@@ -75,7 +77,7 @@ const minChained = 3
 // chain follows what may be TLS records in the middle of a stream, from the start of a
 // segment on and over segments.
 type chain struct {
-	hdr   [recordHeader]byte
+	hdr   [wire.RecordHeader]byte
 	n     int   // bytes of hdr
 	left  int   // bytes of the current record still to come
 	count int   // records begun, one right behind the other
@@ -87,7 +89,7 @@ type chain struct {
 // application data, unless records of every type will do.
 func (c *chain) feed(offset int64, data []byte, every bool) (used int, found bool) {
 	if c.count == 0 && c.n == 0 {
-		if !plausibleHeader(data) || !every && data[0] != contentApplicationData {
+		if !plausibleHeader(data) || !every && data[0] != wire.ContentApplicationData {
 			return 0, false
 		}
 		c.at = offset
@@ -104,7 +106,7 @@ func (c *chain) feed(offset int64, data []byte, every bool) (used int, found boo
 			*c = chain{}
 			return used, false
 		}
-		if c.n == recordHeader {
+		if c.n == wire.RecordHeader {
 			c.n, c.left = 0, int(c.hdr[3])<<8|int(c.hdr[4])
 			if telling(c.hdr[0], c.left) {
 				c.count++
@@ -137,7 +139,7 @@ func (s *Session) follow(side Side, offset int64, data []byte, ack int64, behind
 	s.startTLS(side, c.at, behind)
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	l.headers, l.telling, l.holes = c.count, c.count, true
-	*r = records{hdr: c.hdr, hdrN: recordHeader, left: c.left, ack: -1, opaq: true}
+	*r = records{hdr: c.hdr, hdrN: wire.RecordHeader, left: c.left, ack: -1, opaq: true}
 	*c = chain{}
 	if used < len(data) {
 		s.feed(side, offset+int64(used), data[used:], ack)

@@ -1,6 +1,10 @@
 package dissect
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // Over UDP TLS has no end that the packets show: its datagrams are followed for as long as
 // the connection lives, and what is none of them is judged by itself. That takes no state but
@@ -152,7 +156,7 @@ func (f *Tail) foreign(b []byte) []byte {
 // cutHeader reports whether b may be the beginning of a record's header, which a capture has
 // cut.
 func cutHeader(b []byte) bool {
-	return len(b) < dtlsHeader && b[0] >= contentChangeCipherSpec && b[0] <= contentCID && (len(b) < 2 || b[1] == 0xfe)
+	return len(b) < dtlsHeader && b[0] >= wire.ContentChangeCipherSpec && b[0] <= wire.ContentCID && (len(b) < 2 || b[1] == 0xfe)
 }
 
 // dtlsRecord returns the length of the record of DTLS that b begins with: at least len(b)
@@ -171,7 +175,7 @@ func (f *Tail) dtlsRecord(b []byte) int {
 		return at + 2 + int(binary.BigEndian.Uint16(b[at:]))
 	case !dtlsHeaded(b):
 		return 0
-	case b[0] == contentCID:
+	case b[0] == wire.ContentCID:
 		return len(b)
 	}
 	return dtlsHeader + int(binary.BigEndian.Uint16(b[11:]))
@@ -195,7 +199,7 @@ func plainPacket(b []byte) bool {
 // alone may be an old copy, and so may what the client sends behind it.
 func (f *Tail) answers(side Side, b []byte) bool {
 	const epoch, message = 3, dtlsHeader
-	if f.over != OverDTLS || len(b) <= message || b[0] != contentHandshake || b[epoch] != 0 || b[epoch+1] != 0 || !dtlsBegins(b) {
+	if f.over != OverDTLS || len(b) <= message || b[0] != wire.ContentHandshake || b[epoch] != 0 || b[epoch+1] != 0 || !dtlsBegins(b) {
 		return false
 	}
 	switch b[message] {
@@ -216,5 +220,5 @@ func dtlsText(b []byte) bool {
 	case b[0]&0xe0 == 0x20: // DTLS 1.3: a header of 2 to 5 bytes, or more with a connection ID
 		return startsWithText(b[5:])
 	}
-	return (b[0] == contentApplicationData || b[0] == contentCID || b[3] > 0 || b[4] > 0) && isDTLS(uint16(b[1])<<8|uint16(b[2])) && startsWithText(b[dtlsHeader:])
+	return (b[0] == wire.ContentApplicationData || b[0] == wire.ContentCID || b[3] > 0 || b[4] > 0) && isDTLS(uint16(b[1])<<8|uint16(b[2])) && startsWithText(b[dtlsHeader:])
 }

@@ -1,6 +1,10 @@
 package dissect
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // Tail follows the record layer of a TLS connection of which all else is known. It
 // finds where the records end, or cease to be ciphertext, and other bytes begin: after a
@@ -99,14 +103,14 @@ func (d *tailSide) skim(data []byte) bool {
 	at := int(d.left)
 	for at < len(data) {
 		b := data[at:]
-		if len(b) <= recordHeader || b[0] != contentApplicationData || b[1] != 3 || b[2] > 4 {
+		if len(b) <= wire.RecordHeader || b[0] != wire.ContentApplicationData || b[1] != 3 || b[2] > 4 {
 			return false
 		}
-		size, content := int(b[3])<<8|int(b[4]), b[recordHeader:]
+		size, content := int(b[3])<<8|int(b[4]), b[wire.RecordHeader:]
 		if size > maxRecord || size < readableRun || len(content) < min(size, textHead) || startsWithText(content[:min(size, textHead)]) {
 			return false
 		}
-		at, d.text = at+recordHeader+size, 0
+		at, d.text = at+wire.RecordHeader+size, 0
 	}
 	d.left = uint16(at - len(data))
 	return true
@@ -170,7 +174,7 @@ func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 	case d.readable(data):
 		return 0, true, false
 	case d.broken(data):
-		return recordHeader + int(data[3])<<8 + int(data[4]), true, true
+		return wire.RecordHeader + int(data[3])<<8 + int(data[4]), true, true
 	}
 	if from = recordIn(data); from < len(data) {
 		*d = tailSide{state: tailFound, end: d.end, since: d.since, keyed: d.keyed}
@@ -192,11 +196,11 @@ const minBroken = 3
 // broken notes whether a segment of a lost side begins with a record of application data that
 // other bytes than a record follow, and reports that enough do. Meanwhile look counts them.
 func (d *tailSide) broken(data []byte) bool {
-	if len(data) < recordHeader || data[0] != contentApplicationData || !plausibleHeader(data) {
+	if len(data) < wire.RecordHeader || data[0] != wire.ContentApplicationData || !plausibleHeader(data) {
 		d.look = 0
 		return false
 	}
-	if next := recordHeader + int(data[3])<<8 + int(data[4]); next >= len(data) || plausibleHeader(data[next:]) {
+	if next := wire.RecordHeader + int(data[3])<<8 + int(data[4]); next >= len(data) || plausibleHeader(data[next:]) {
 		return false
 	}
 	d.look++
@@ -205,18 +209,18 @@ func (d *tailSide) broken(data []byte) bool {
 
 // maxUnplaced is how many bytes in a row may hold no record's header, of a lost side: three
 // of the largest records.
-const maxUnplaced = 3 * (recordHeader + maxRecord)
+const maxUnplaced = 3 * (wire.RecordHeader + maxRecord)
 
 // recordIn returns where in b a record of application data may begin, followed by another
 // one as far as b goes; len(b) where none does. A header that b has only a part of counts.
 func recordIn(b []byte) int {
 	for at := 0; at < len(b); at++ {
-		next := bytes.IndexByte(b[at:], contentApplicationData)
+		next := bytes.IndexByte(b[at:], wire.ContentApplicationData)
 		if next < 0 {
 			break
 		}
 		at += next
-		if r := b[at:]; len(r) < recordHeader && plausibleHeader(r) || chained(r) && len(r) >= recordHeader && telling(r[0], int(r[3])<<8|int(r[4])) {
+		if r := b[at:]; len(r) < wire.RecordHeader && plausibleHeader(r) || chained(r) && len(r) >= wire.RecordHeader && telling(r[0], int(r[3])<<8|int(r[4])) {
 			return at
 		}
 	}
@@ -225,10 +229,10 @@ func recordIn(b []byte) int {
 
 // textPast reports whether b begins with a record that text follows.
 func textPast(b []byte) bool {
-	if len(b) < recordHeader || !plausibleHeader(b) {
+	if len(b) < wire.RecordHeader || !plausibleHeader(b) {
 		return false
 	}
-	next := recordHeader + int(b[3])<<8 + int(b[4])
+	next := wire.RecordHeader + int(b[3])<<8 + int(b[4])
 	return next < len(b) && startsWithText(b[next:])
 }
 
@@ -289,10 +293,10 @@ func (d *tailSide) follow(data []byte) (at int, ok bool) {
 // whole is header where b has all that is wanted of a record at once, as nearly always: its
 // header, and of its content what is looked at for text. Else it returns 0.
 func (d *tailSide) whole(b []byte) int {
-	if d.n != 0 || d.state != tailSure || len(b) <= recordHeader || b[0] == contentHandshake || !plausibleHeader(b) {
+	if d.n != 0 || d.state != tailSure || len(b) <= wire.RecordHeader || b[0] == wire.ContentHandshake || !plausibleHeader(b) {
 		return 0
 	}
-	size, content := int(b[3])<<8|int(b[4]), b[recordHeader:]
+	size, content := int(b[3])<<8|int(b[4]), b[wire.RecordHeader:]
 	if size < readableRun || len(content) < min(size, textHead) {
 		return 0
 	}
@@ -301,19 +305,19 @@ func (d *tailSide) whole(b []byte) int {
 	if startsWithText(content[:min(size, textHead)]) {
 		d.text = readableRun
 	}
-	return recordHeader
+	return wire.RecordHeader
 }
 
 // header takes the bytes of a record's header, and of a hello's where one may follow, and
 // returns how many it took; -1 where no record follows here, or one of another handshake.
 func (d *tailSide) header(data []byte) int {
-	n := copy(d.head[min(d.n, recordHeader):recordHeader], data)
+	n := copy(d.head[min(d.n, wire.RecordHeader):wire.RecordHeader], data)
 	d.n += uint8(n)
 	b := d.head[:d.n]
 	switch {
 	case !plausibleHeader(b):
 		return -1
-	case len(b) < recordHeader:
+	case len(b) < wire.RecordHeader:
 		return n
 	}
 	typ, size := b[0], int(b[3])<<8|int(b[4])
@@ -322,7 +326,7 @@ func (d *tailSide) header(data []byte) int {
 	case changesCipher(typ, size) && d.keyed:
 		d.state = tailSure // as below
 		return -1
-	case typ == contentHandshake:
+	case typ == wire.ContentHandshake:
 		if size < minSealed {
 			return -1 // in plaintext
 		}
@@ -335,11 +339,11 @@ func (d *tailSide) header(data []byte) int {
 			d.state = tailSure // no ciphertext looks so
 			return -1
 		}
-		begun = helloPrefix - recordHeader
+		begun = helloPrefix - wire.RecordHeader
 	}
 	d.n, d.left, d.look = 0, uint16(size), uint8(min(size, textHead))
 	d.begin(typ, size)
-	d.left -= uint16(d.read(d.head[recordHeader:], begun))
+	d.left -= uint16(d.read(d.head[wire.RecordHeader:], begun))
 	return n
 }
 

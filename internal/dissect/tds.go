@@ -1,5 +1,7 @@
 package dissect
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // tdsLayer reads the packets of TDS in one direction, as far as it takes to see the TLS
 // handshake within packets of type PRELOGIN (MS-TDS section 2.2.6.5). After the handshake
 // TLS records are bare, or TLS ends with the login and packets follow in plaintext.
@@ -41,7 +43,7 @@ func (s *Session) tdsData(side Side, offset int64, data []byte, ack int64) {
 			n = min(t.left, len(data))
 			s.tdsPayload(side, offset, data[:n], ack)
 			t.left -= n
-		case t.n == 0 && st.kind == KindTLS && data[0] >= contentChangeCipherSpec:
+		case t.n == 0 && st.kind == KindTLS && data[0] >= wire.ContentChangeCipherSpec:
 			t.on = false
 			s.feed(side, offset, data, ack)
 			return
@@ -74,7 +76,7 @@ func (s *Session) tdsPayload(side Side, offset int64, b []byte, ack int64) {
 	t := &st.p.tds
 	if t.held {
 		typ := t.hdr[0]
-		t.held, t.tls = false, st.kind == KindTLS || b[0] == contentHandshake && (typ == 0x12 || typ == 0x04)
+		t.held, t.tls = false, st.kind == KindTLS || b[0] == wire.ContentHandshake && (typ == 0x12 || typ == 0x04)
 	}
 	if !t.tls {
 		return

@@ -1,6 +1,10 @@
 package dissect
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 const (
 	// maxUpgrade bounds how far into a direction a ClientHello is looked for behind
@@ -10,7 +14,7 @@ const (
 	mayUpgradeWithin = 2 << 10
 	// helloPrefix is what it takes to know a hello: the record's header, the message's,
 	// and the version.
-	helloPrefix = recordHeader + 4 + 2
+	helloPrefix = wire.RecordHeader + 4 + 2
 )
 
 // MayUpgrade tells whether TLS can be expected behind what was said in the clear.
@@ -223,8 +227,8 @@ func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack i
 		c.offset++
 	}
 	for at < len(data) {
-		if data[at] != contentHandshake {
-			next := bytes.IndexByte(data[at:], contentHandshake)
+		if data[at] != wire.ContentHandshake {
+			next := bytes.IndexByte(data[at:], wire.ContentHandshake)
 			if !anywhere || next < 0 {
 				return 0, 0, false
 			}
@@ -249,7 +253,7 @@ func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack i
 
 // helloBegins tells whether b begins with a hello of a type in a record of its own.
 func helloBegins(b []byte, typ byte) answer {
-	if len(b) == 0 || !plausibleHeader(b) || b[0] != contentHandshake {
+	if len(b) == 0 || !plausibleHeader(b) || b[0] != wire.ContentHandshake {
 		return no
 	}
 	if len(b) > 5 && b[5] != typ || len(b) > 6 && b[6] != 0 || len(b) > 9 && b[9] != 3 && !is13(uint16(b[9])<<8) {

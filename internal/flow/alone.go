@@ -1,11 +1,13 @@
 package flow
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // Alone reports whether one end of a TCP connection is all that was seen of it, but for RSTs of the
 // other end. It returns the number of packets of that end, and that of the RSTs of the other one.
 // A host answers each segment that belongs to no connection with a RST (RFC 9293, section 3.10.7.1);
 // one that takes what a segment brings says so by an acknowledgement.
 func (c *Conn) Alone() (packets, resets uint64, alone bool) {
-	if c.Transport != protoTCP {
+	if c.Transport != wire.ProtoTCP {
 		return 0, 0, false
 	}
 	for side := range Side(2) {
@@ -31,7 +33,7 @@ func (c *Conn) countReset(side Side, d *Decoded) {
 // belongs to no connection: the segment's acknowledgement number as its own sequence number, or an acknowledgement of the segment.
 func (c *Conn) refuses(side Side, d *Decoded) bool {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
-	if d.Flags&flagACK == 0 {
+	if d.Flags&wire.FlagACK == 0 {
 		return s.known && d.Seq == s.base
 	}
 	n := o.offset(d.Ack)
@@ -41,6 +43,6 @@ func (c *Conn) refuses(side Side, d *Decoded) bool {
 // answers reports whether the packet of a side that was just counted is the first one of that side
 // that is no RST, has no payload, and follows payload of the other side, which was alone until then.
 func (c *Conn) answers(side Side, d *Decoded) bool {
-	return c.end(side).Packets == 1+uint64(c.tcp.resets[side]) && d.PayloadLen == 0 && d.Flags&flagRST == 0 &&
-		d.Transport == protoTCP && c.end(side.Other()).Bytes > 0 && !c.Excluded
+	return c.end(side).Packets == 1+uint64(c.tcp.resets[side]) && d.PayloadLen == 0 && d.Flags&wire.FlagRST == 0 &&
+		d.Transport == wire.ProtoTCP && c.end(side.Other()).Bytes > 0 && !c.Excluded
 }

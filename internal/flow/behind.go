@@ -1,12 +1,14 @@
 package flow
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // Behind reports whether a TCP side has sent more than the Handler was given: bytes wait
 // for a gap before them, the other side has acknowledged more, or the side's own sequence
 // numbers are further on. Until Behind is false, or the missing bytes were reported as a
 // gap, nothing may be concluded from their absence. A FIN that was never seen counts as one
 // byte. Behind is false for a connection whose payload is not wanted (Done, Excluded).
 func (c *Conn) Behind(side Side) bool {
-	if c.Transport != protoTCP || c.tcp.done || c.Excluded {
+	if c.Transport != wire.ProtoTCP || c.tcp.done || c.Excluded {
 		return false
 	}
 	s := &c.tcp.side[side]

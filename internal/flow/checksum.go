@@ -3,6 +3,8 @@ package flow
 import (
 	"encoding/binary"
 	"math/bits"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // Checksum says who has verified the checksums of a packet.
@@ -108,7 +110,7 @@ func (t *Table) sumsOf(p *Packet) *sums {
 // ChecksumUnknown.
 func (t *Table) intact(p *Packet, d *Decoded) bool {
 	s := t.sumsOf(p)
-	if t.wrongSums && d.Transport == protoTCP && d.Flags&(flagACK|flagRST) == flagACK {
+	if t.wrongSums && d.Transport == wire.ProtoTCP && d.Flags&(wire.FlagACK|wire.FlagRST) == wire.FlagACK {
 		t.acknowledged(d)
 	}
 	switch {
@@ -122,11 +124,11 @@ func (t *Table) intact(p *Packet, d *Decoded) bool {
 		return true
 	}
 	t.stats.BadChecksums++
-	if s != nil && !s.correct && d.Transport == protoTCP && d.Flags&flagRST == 0 {
+	if s != nil && !s.correct && d.Transport == wire.ProtoTCP && d.Flags&wire.FlagRST == 0 {
 		t.wrongSums = true
 		x := &s.held[s.n%sumsHeld]
 		s.n++
-		x.key, x.src, x.port, x.end = t.key, d.Src, d.SrcPort, d.Seq+uint32(d.PayloadLen)+uint32(d.Flags&flagFIN)+uint32(d.Flags&flagSYN)>>1
+		x.key, x.src, x.port, x.end = t.key, d.Src, d.SrcPort, d.Seq+uint32(d.PayloadLen)+uint32(d.Flags&wire.FlagFIN)+uint32(d.Flags&wire.FlagSYN)>>1
 	}
 	return false
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // sumOf returns the checksum of RFC 1071, two bytes at a time.
@@ -74,9 +75,9 @@ func TestChecksums(t *testing.T) {
 				if c.spoil > 0 {
 					ip[len(ip)-c.spoil] ^= 0x55
 				}
-				data := wrap(flow.LinkEthernet, ip, h.trailer)
+				data := wrap(wire.LinkEthernet, ip, h.trailer)
 				table := flow.NewTable(flow.Config{}, newGather(t))
-				table.Add(&flow.Packet{Data: data[:len(data)-c.snap], Length: len(data), Link: flow.LinkEthernet, Checksum: c.sum})
+				table.Add(&flow.Packet{Data: data[:len(data)-c.snap], Length: len(data), Link: wire.LinkEthernet, Checksum: c.sum})
 				if s := table.Stats(); s.Created != 1 != !c.taken || s.BadChecksums != 0 != !c.taken {
 					t.Errorf("%s: %d connections, %d packets dropped", c.name, s.Created, s.BadChecksums)
 				}
@@ -103,7 +104,7 @@ func TestChecksums(t *testing.T) {
 				ip[c.spoil]--
 			}
 			table := flow.NewTable(flow.Config{}, newGather(t))
-			table.Add(&flow.Packet{Data: wrap(flow.LinkEthernet, ip, 0), Link: flow.LinkEthernet, Checksum: sum})
+			table.Add(&flow.Packet{Data: wrap(wire.LinkEthernet, ip, 0), Link: wire.LinkEthernet, Checksum: sum})
 			refused := c.refused && sum != flow.ChecksumUnknown
 			if s := table.Stats(); s.Created == 0 != refused || s.BadChecksums+s.Undecoded[flow.Malformed] == 1 != refused {
 				t.Errorf("%s, %d: %+v", name, sum, s)
@@ -115,7 +116,7 @@ func TestChecksums(t *testing.T) {
 			ip := summed(h.ip())
 			ip[len(ip)-2], ip[len(ip)-1] = 0, 0
 			table := flow.NewTable(flow.Config{}, newGather(t))
-			table.Add(&flow.Packet{Data: wrap(flow.LinkEthernet, ip, 0), Link: flow.LinkEthernet, Checksum: flow.ChecksumOpen})
+			table.Add(&flow.Packet{Data: wrap(wire.LinkEthernet, ip, 0), Link: wire.LinkEthernet, Checksum: flow.ChecksumOpen})
 			if s := table.Stats(); s.Created != 1 {
 				t.Errorf("%+v", s)
 			}
@@ -137,7 +138,7 @@ func TestChecksumOfFragments(t *testing.T) {
 			binary.BigEndian.PutUint16(f[6:], [...]uint16{0x2000, 2}[i])
 			binary.BigEndian.PutUint16(f[10:], 0)
 			binary.BigEndian.PutUint16(f[10:], sumOf(f[:20]))
-			table.Add(&flow.Packet{Data: wrap(flow.LinkEthernet, f, 0), Link: flow.LinkEthernet, Checksum: flow.ChecksumOpen})
+			table.Add(&flow.Packet{Data: wrap(wire.LinkEthernet, f, 0), Link: wire.LinkEthernet, Checksum: flow.ChecksumOpen})
 		}
 		if s := table.Stats(); s.Created == 1 == spoil || s.BadChecksums == 1 != spoil || s.Reassembled != 1 {
 			t.Errorf("spoiled %t: %+v", spoil, s)

@@ -11,13 +11,14 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // packets makes n packets of what f says, at one time.
 func packets(n int, f func(i uint32) headers) []flow.Packet {
 	ps := make([]flow.Packet, n)
 	for i := range ps {
-		ps[i] = packetOf(flow.LinkEthernet, f(uint32(i)))
+		ps[i] = packetOf(wire.LinkEthernet, f(uint32(i)))
 		ps[i].Time = start.UnixNano()
 	}
 	return ps
@@ -117,7 +118,7 @@ func BenchmarkDecode(b *testing.B) {
 		{"udp4", headers{src: a4, dst: b4, udp: true, payload: make([]byte, 100)}, nil},
 		{"vlan", headers{src: a4, dst: b4, flags: ack, options: make([]byte, 12)}, []tag{vlan}},
 	} {
-		p := packetOf(flow.LinkEthernet, c.h, c.tags...)
+		p := packetOf(wire.LinkEthernet, c.h, c.tags...)
 		b.Run(c.name+"/flow", func(b *testing.B) {
 			b.ReportAllocs()
 			var d flow.Decoded

@@ -1,6 +1,10 @@
 package flow
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // Decoded is what the headers of a packet say. Payload is a part of Packet.Data and
 // valid as long as that is.
@@ -50,37 +54,6 @@ var reasonNames = [...]string{"decodable", "truncated", "malformed", "later_frag
 // String returns the reason as a label for metrics.
 func (r Reason) String() string { return reasonNames[r] }
 
-// TCP flags (RFC 9293, section 3.1).
-const (
-	flagFIN = 1 << iota
-	flagSYN
-	flagRST
-	flagPSH
-	flagACK
-	flagURG
-)
-
-// IP protocol numbers (https://www.iana.org/assignments/protocol-numbers).
-const (
-	protoHopByHop = 0
-	protoTCP      = 6
-	protoUDP      = 17
-	protoRouting  = 43
-	protoFragment = 44
-	protoAH       = 51
-	protoDest     = 60
-)
-
-// EtherTypes (https://www.iana.org/assignments/ieee-802-numbers), and Cisco's MetaData.
-const (
-	etherIPv4  = 0x0800
-	etherVLAN  = 0x8100
-	etherIPv6  = 0x86dd
-	etherQinQ  = 0x88a8
-	etherQinQ2 = 0x9100 // before 802.1ad
-	etherCMD   = 0x8909 // Cisco MetaData, TrustSec: version and length, then options, then the next EtherType
-)
-
 // frame is what of a frame is still to be decoded.
 type frame struct {
 	b    []byte // captured
@@ -104,22 +77,31 @@ func decode(p *Packet, d *Decoded, sum Checksum) bool {
 	return d.Reason == Decodable
 }
 
+// DecodesLink reports whether Decode knows the header of a link type.
+func DecodesLink(l wire.LinkType) bool {
+	switch l {
+	case wire.LinkNull, wire.LinkEthernet, wire.LinkRaw, wire.LinkLoop, wire.LinkSLL, wire.LinkIPv4, wire.LinkIPv6, wire.LinkSLL2:
+		return true
+	}
+	return false
+}
+
 // linkLayer steps over the link layer's header.
-func linkLayer(typ LinkType, f frame, d *Decoded) Reason {
+func linkLayer(typ wire.LinkType, f frame, d *Decoded) Reason {
 	switch typ {
-	case LinkEthernet: // destination, source, EtherType
+	case wire.LinkEthernet: // destination, source, EtherType
 		return cooked(f, 12, 14, d)
-	case LinkLinuxSLL: // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html
+	case wire.LinkSLL: // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html
 		return cooked(f, 14, 16, d)
-	case LinkLinuxSLL2: // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html
+	case wire.LinkSLL2: // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html
 		return cooked(f, 0, 20, d)
-	case LinkNull, LinkLoop:
+	case wire.LinkNull, wire.LinkLoop:
 		// The address family differs between systems; the version nibble does not.
 		if len(f.b) < 4 {
 			return Truncated
 		}
 		return byNibble(f.skip(4), d)
-	case LinkRaw, LinkIPv4, LinkIPv6:
+	case wire.LinkRaw, wire.LinkIPv4, wire.LinkIPv6:
 		return byNibble(f, d)
 	case LinkOther:
 		return OtherNetwork
@@ -143,9 +125,9 @@ func tagged(typ uint16, f frame, d *Decoded) Reason {
 	for range maxTags {
 		size := 0
 		switch typ {
-		case etherVLAN, etherQinQ, etherQinQ2:
+		case wire.EtherVLAN, wire.EtherQinQ, wire.EtherOldQinQ:
 			size = 4
-		case etherCMD:
+		case wire.EtherMetaData:
 			if len(f.b) < 2 {
 				return Truncated
 			}
@@ -153,9 +135,9 @@ func tagged(typ uint16, f frame, d *Decoded) Reason {
 			if f.b[1] > 1 {
 				size += int(f.b[1]-1) * 4
 			}
-		case etherIPv4:
+		case wire.EtherIPv4:
 			return network(f, 4, d)
-		case etherIPv6:
+		case wire.EtherIPv6:
 			return network(f, 6, d)
 		default:
 			return inEthernet(typ, f, d)
@@ -163,7 +145,7 @@ func tagged(typ uint16, f frame, d *Decoded) Reason {
 		if len(f.b) < size {
 			return Truncated
 		}
-		if typ != etherCMD {
+		if typ != wire.EtherMetaData {
 			d.Zone = d.Zone.VLAN(typ, binary.BigEndian.Uint16(f.b))
 		}
 		typ, f = binary.BigEndian.Uint16(f.b[size-2:]), f.skip(size)

@@ -11,6 +11,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 var (
@@ -23,40 +24,40 @@ var (
 // kinds are packets of every shape that the decoder knows.
 var kinds = []struct {
 	name string
-	link flow.LinkType
+	link wire.LinkType
 	tags []tag
 	h    headers
 }{
-	{"ethernet ipv4 tcp", flow.LinkEthernet, nil, headers{src: a4, dst: b4, seq: 1, ack: 2, flags: 0x18, payload: []byte("hello")}},
-	{"ethernet ipv6 tcp", flow.LinkEthernet, nil, headers{src: a6, dst: b6, seq: 1 << 31, flags: 2}},
-	{"ethernet ipv4 udp", flow.LinkEthernet, nil, headers{src: a4, dst: b4, udp: true, payload: []byte("query")}},
-	{"ethernet ipv6 udp", flow.LinkEthernet, nil, headers{src: b6, dst: a6, udp: true, payload: []byte("answer")}},
-	{"padding", flow.LinkEthernet, nil, headers{src: a4, dst: b4, flags: 0x10, trailer: 6}},
-	{"tcp options", flow.LinkEthernet, nil, headers{src: a4, dst: b4, flags: 0x12, options: []byte{2, 4, 5, 0xb4, 1, 3, 3, 7}, payload: []byte("x")}},
-	{"ipv4 options", flow.LinkEthernet, nil, headers{src: a4, dst: b4, flags: 0x10, ipOptions: []byte{148, 4, 0, 0, 1}, payload: []byte("x")}},
-	{"vlan", flow.LinkEthernet, []tag{vlan}, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
-	{"qinq", flow.LinkEthernet, []tag{qinq, vlan}, headers{src: a6, dst: b6, flags: 0x10, payload: []byte("x")}},
-	{"qinq before 802.1ad", flow.LinkEthernet, []tag{{0x9100, 4}, vlan}, headers{src: a4, dst: b4, udp: true, payload: []byte("x")}},
-	{"cisco metadata", flow.LinkEthernet, []tag{cmd}, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
-	{"cooked", flow.LinkLinuxSLL, nil, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
-	{"cooked vlan", flow.LinkLinuxSLL, []tag{vlan}, headers{src: a6, dst: b6, flags: 0x10, payload: []byte("x")}},
-	{"cooked v2", flow.LinkLinuxSLL2, nil, headers{src: a6, dst: b6, flags: 0x10, payload: []byte("x")}},
-	{"null", flow.LinkNull, nil, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
-	{"null ipv6", flow.LinkNull, nil, headers{src: a6, dst: b6, flags: 0x10, payload: []byte("x")}},
-	{"loop", flow.LinkLoop, nil, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
-	{"raw", flow.LinkRaw, nil, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
-	{"raw ipv6", flow.LinkRaw, nil, headers{src: a6, dst: b6, udp: true, payload: []byte("x")}},
-	{"ipv4", flow.LinkIPv4, nil, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
-	{"ipv6", flow.LinkIPv6, nil, headers{src: a6, dst: b6, flags: 0x10, payload: []byte("x")}},
-	{"hop by hop", flow.LinkEthernet, nil, headers{src: a6, dst: b6, extensions: []byte{0}, flags: 0x10, payload: []byte("x")}},
-	{"all extensions", flow.LinkEthernet, nil, headers{src: a6, dst: b6, extensions: []byte{0, 60, 43, 44, 60}, flags: 0x10, payload: []byte("x")}},
-	{"authentication", flow.LinkEthernet, nil, headers{src: a6, dst: b6, extensions: []byte{51}, udp: true, payload: []byte("x")}},
-	{"authentication over ipv4", flow.LinkEthernet, nil, headers{src: a4, dst: b4, extensions: []byte{51}, flags: 0x10, payload: []byte("x")}},
-	{"first fragment", flow.LinkEthernet, nil, headers{src: a4, dst: b4, moreFragment: true, flags: 0x10, payload: []byte("part of it")}},
+	{"ethernet ipv4 tcp", wire.LinkEthernet, nil, headers{src: a4, dst: b4, seq: 1, ack: 2, flags: 0x18, payload: []byte("hello")}},
+	{"ethernet ipv6 tcp", wire.LinkEthernet, nil, headers{src: a6, dst: b6, seq: 1 << 31, flags: 2}},
+	{"ethernet ipv4 udp", wire.LinkEthernet, nil, headers{src: a4, dst: b4, udp: true, payload: []byte("query")}},
+	{"ethernet ipv6 udp", wire.LinkEthernet, nil, headers{src: b6, dst: a6, udp: true, payload: []byte("answer")}},
+	{"padding", wire.LinkEthernet, nil, headers{src: a4, dst: b4, flags: 0x10, trailer: 6}},
+	{"tcp options", wire.LinkEthernet, nil, headers{src: a4, dst: b4, flags: 0x12, options: []byte{2, 4, 5, 0xb4, 1, 3, 3, 7}, payload: []byte("x")}},
+	{"ipv4 options", wire.LinkEthernet, nil, headers{src: a4, dst: b4, flags: 0x10, ipOptions: []byte{148, 4, 0, 0, 1}, payload: []byte("x")}},
+	{"vlan", wire.LinkEthernet, []tag{vlan}, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
+	{"qinq", wire.LinkEthernet, []tag{qinq, vlan}, headers{src: a6, dst: b6, flags: 0x10, payload: []byte("x")}},
+	{"qinq before 802.1ad", wire.LinkEthernet, []tag{{0x9100, 4}, vlan}, headers{src: a4, dst: b4, udp: true, payload: []byte("x")}},
+	{"cisco metadata", wire.LinkEthernet, []tag{cmd}, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
+	{"cooked", wire.LinkSLL, nil, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
+	{"cooked vlan", wire.LinkSLL, []tag{vlan}, headers{src: a6, dst: b6, flags: 0x10, payload: []byte("x")}},
+	{"cooked v2", wire.LinkSLL2, nil, headers{src: a6, dst: b6, flags: 0x10, payload: []byte("x")}},
+	{"null", wire.LinkNull, nil, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
+	{"null ipv6", wire.LinkNull, nil, headers{src: a6, dst: b6, flags: 0x10, payload: []byte("x")}},
+	{"loop", wire.LinkLoop, nil, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
+	{"raw", wire.LinkRaw, nil, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
+	{"raw ipv6", wire.LinkRaw, nil, headers{src: a6, dst: b6, udp: true, payload: []byte("x")}},
+	{"ipv4", wire.LinkIPv4, nil, headers{src: a4, dst: b4, flags: 0x10, payload: []byte("x")}},
+	{"ipv6", wire.LinkIPv6, nil, headers{src: a6, dst: b6, flags: 0x10, payload: []byte("x")}},
+	{"hop by hop", wire.LinkEthernet, nil, headers{src: a6, dst: b6, extensions: []byte{0}, flags: 0x10, payload: []byte("x")}},
+	{"all extensions", wire.LinkEthernet, nil, headers{src: a6, dst: b6, extensions: []byte{0, 60, 43, 44, 60}, flags: 0x10, payload: []byte("x")}},
+	{"authentication", wire.LinkEthernet, nil, headers{src: a6, dst: b6, extensions: []byte{51}, udp: true, payload: []byte("x")}},
+	{"authentication over ipv4", wire.LinkEthernet, nil, headers{src: a4, dst: b4, extensions: []byte{51}, flags: 0x10, payload: []byte("x")}},
+	{"first fragment", wire.LinkEthernet, nil, headers{src: a4, dst: b4, moreFragment: true, flags: 0x10, payload: []byte("part of it")}},
 }
 
 // packetOf makes the packet of a kind.
-func packetOf(link flow.LinkType, h headers, tags ...tag) flow.Packet {
+func packetOf(link wire.LinkType, h headers, tags ...tag) flow.Packet {
 	data := wrap(link, h.ip(), h.trailer, tags...)
 	return flow.Packet{Data: data, Length: len(data), Link: link}
 }
@@ -136,32 +137,32 @@ func TestDecodeRefuses(t *testing.T) {
 	later := headers{src: a4, dst: b4, fragment: 100, payload: []byte("hello")}
 	for _, c := range []struct {
 		name   string
-		link   flow.LinkType
+		link   wire.LinkType
 		h      headers
 		change func([]byte) []byte
 		want   flow.Reason
 	}{
-		{"arp", flow.LinkEthernet, v4, change(12, 8, 6), flow.OtherNetwork},
-		{"802.3 length", flow.LinkEthernet, v4, change(12, 0, 60), flow.OtherNetwork},
-		{"icmp", flow.LinkEthernet, v4, change(14+9, 1), flow.OtherTransport},
-		{"esp", flow.LinkEthernet, v6, change(14+6, 50), flow.OtherTransport},
-		{"no next header", flow.LinkEthernet, v6, change(14+6, 59), flow.OtherTransport},
-		{"later fragment", flow.LinkEthernet, later, nil, flow.LaterFragment},
+		{"arp", wire.LinkEthernet, v4, change(12, 8, 6), flow.OtherNetwork},
+		{"802.3 length", wire.LinkEthernet, v4, change(12, 0, 60), flow.OtherNetwork},
+		{"icmp", wire.LinkEthernet, v4, change(14+9, 1), flow.OtherTransport},
+		{"esp", wire.LinkEthernet, v6, change(14+6, 50), flow.OtherTransport},
+		{"no next header", wire.LinkEthernet, v6, change(14+6, 59), flow.OtherTransport},
+		{"later fragment", wire.LinkEthernet, later, nil, flow.LaterFragment},
 		{"link type", 999, v4, nil, flow.UnknownLink},
-		{"raw version", flow.LinkRaw, v4, change(0, 0x55), flow.OtherNetwork},
-		{"ethertype and version differ", flow.LinkEthernet, v4, change(12, 0x86, 0xdd), flow.Malformed},
-		{"version and ethertype differ", flow.LinkEthernet, v6, change(12, 8, 0), flow.Malformed},
-		{"ipv4 header length", flow.LinkEthernet, v4, change(14, 0x44), flow.Malformed},
-		{"ipv4 total below header", flow.LinkEthernet, v4, change(16, 0, 19), flow.Malformed},
-		{"ipv4 total beyond the frame", flow.LinkEthernet, v4, change(16, 0, 200), flow.Malformed},
-		{"ipv4 total cuts the tcp header", flow.LinkEthernet, v4, change(16, 0, 39), flow.Malformed},
-		{"ipv6 length beyond the frame", flow.LinkEthernet, v6, change(18, 0, 200), flow.Malformed},
-		{"ipv6 length cuts the tcp header", flow.LinkEthernet, v6, change(18, 0, 19), flow.Malformed},
-		{"tcp header length below 20", flow.LinkEthernet, v4, change(14+20+12, 0x40), flow.Malformed},
-		{"tcp header length beyond the packet", flow.LinkEthernet, v4, change(14+20+12, 0xf0), flow.Malformed},
-		{"udp length below 8", flow.LinkEthernet, udp, change(14+20+4, 0, 7), flow.Malformed},
-		{"udp length 0 over ipv4", flow.LinkEthernet, udp, change(14+20+4, 0, 0), flow.Malformed},
-		{"udp length beyond the packet", flow.LinkEthernet, udp, change(14+20+4, 0, 99), flow.Malformed},
+		{"raw version", wire.LinkRaw, v4, change(0, 0x55), flow.OtherNetwork},
+		{"ethertype and version differ", wire.LinkEthernet, v4, change(12, 0x86, 0xdd), flow.Malformed},
+		{"version and ethertype differ", wire.LinkEthernet, v6, change(12, 8, 0), flow.Malformed},
+		{"ipv4 header length", wire.LinkEthernet, v4, change(14, 0x44), flow.Malformed},
+		{"ipv4 total below header", wire.LinkEthernet, v4, change(16, 0, 19), flow.Malformed},
+		{"ipv4 total beyond the frame", wire.LinkEthernet, v4, change(16, 0, 200), flow.Malformed},
+		{"ipv4 total cuts the tcp header", wire.LinkEthernet, v4, change(16, 0, 39), flow.Malformed},
+		{"ipv6 length beyond the frame", wire.LinkEthernet, v6, change(18, 0, 200), flow.Malformed},
+		{"ipv6 length cuts the tcp header", wire.LinkEthernet, v6, change(18, 0, 19), flow.Malformed},
+		{"tcp header length below 20", wire.LinkEthernet, v4, change(14+20+12, 0x40), flow.Malformed},
+		{"tcp header length beyond the packet", wire.LinkEthernet, v4, change(14+20+12, 0xf0), flow.Malformed},
+		{"udp length below 8", wire.LinkEthernet, udp, change(14+20+4, 0, 7), flow.Malformed},
+		{"udp length 0 over ipv4", wire.LinkEthernet, udp, change(14+20+4, 0, 0), flow.Malformed},
+		{"udp length beyond the packet", wire.LinkEthernet, udp, change(14+20+4, 0, 99), flow.Malformed},
 	} {
 		p := packetOf(c.link, c.h)
 		if c.change != nil {
@@ -181,7 +182,7 @@ func TestDecodeRefuses(t *testing.T) {
 	for i := range tags {
 		tags[i] = vlan
 	}
-	p := packetOf(flow.LinkEthernet, v4, tags...)
+	p := packetOf(wire.LinkEthernet, v4, tags...)
 	var d flow.Decoded
 	if flow.Decode(&p, &d) || d.Reason != flow.Malformed {
 		t.Errorf("nine tags: %v", d.Reason)
@@ -192,7 +193,7 @@ func TestDecodeRefuses(t *testing.T) {
 func TestDecodeOffloaded(t *testing.T) {
 	for _, h := range []headers{{src: a4, dst: b4}, {src: a6, dst: b6}} {
 		h.flags, h.payload = 0x10, make([]byte, 100000)
-		p := packetOf(flow.LinkEthernet, h)
+		p := packetOf(wire.LinkEthernet, h)
 		if h.src.Addr().Is4() {
 			p.Data[16], p.Data[17] = 0, 0
 		} else {
@@ -253,19 +254,19 @@ func randomHeaders(r *rand.Rand) headers {
 func TestDecodeAgreesWithGopacket(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	links := []struct {
-		link flow.LinkType
+		link wire.LinkType
 		as   gopacket.Decoder
 	}{
-		{flow.LinkEthernet, layers.LayerTypeEthernet},
-		{flow.LinkLinuxSLL, layers.LayerTypeLinuxSLL},
-		{flow.LinkNull, layers.LayerTypeLoopback},
-		{flow.LinkRaw, nil},
+		{wire.LinkEthernet, layers.LayerTypeEthernet},
+		{wire.LinkSLL, layers.LayerTypeLinuxSLL},
+		{wire.LinkNull, layers.LayerTypeLoopback},
+		{wire.LinkRaw, nil},
 	}
 	for i := range 5000 {
 		h := randomHeaders(r)
 		l := links[r.IntN(len(links))]
 		var tags []tag
-		if l.link == flow.LinkEthernet {
+		if l.link == wire.LinkEthernet {
 			tags = []tag{vlan, vlan}[:r.IntN(3)]
 		}
 		as := l.as

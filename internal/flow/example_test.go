@@ -5,6 +5,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // printer prints what a table reports.
@@ -32,7 +33,7 @@ func ExampleTable() {
 
 	table := flow.NewTable(flow.Config{}, printer{})
 	for _, f := range frames {
-		table.Add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
+		table.Add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: wire.LinkEthernet})
 	}
 	table.Flush()
 

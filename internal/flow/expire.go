@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"math"
 	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // The lists of connections by their latest packet: the head is the next to expire. A new
@@ -64,9 +66,9 @@ func (t *Table) unlist(c *Conn) {
 func listOf(c *Conn) uint8 {
 	payload := c.Orig.Bytes+c.Resp.Bytes > 0
 	switch {
-	case c.Transport == protoUDP && c.tcp.done:
+	case c.Transport == wire.ProtoUDP && c.tcp.done:
 		return listAnswered
-	case c.Transport == protoUDP:
+	case c.Transport == wire.ProtoUDP:
 		return listUDP
 	case c.closing() && payload && !c.tcp.done:
 		return listEnded

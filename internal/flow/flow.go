@@ -1,49 +1,36 @@
 package flow
 
-import "net/netip"
+import (
+	"net/netip"
 
-// LinkType is a LINKTYPE_ value of the pcap file format
-// (https://www.tcpdump.org/linktypes.html).
-type LinkType uint16
-
-// The link types that are decoded without help.
-const (
-	LinkNull      LinkType = 0   // BSD loopback, address family in host byte order
-	LinkEthernet  LinkType = 1   // Ethernet, 802.1Q and 802.1ad tags included
-	LinkRaw       LinkType = 101 // IPv4 or IPv6, told apart by the version nibble
-	LinkLoop      LinkType = 108 // OpenBSD loopback, address family in network byte order
-	LinkLinuxSLL  LinkType = 113 // Linux cooked capture v1
-	LinkIPv4      LinkType = 228
-	LinkIPv6      LinkType = 229
-	LinkLinuxSLL2 LinkType = 276 // Linux cooked capture v2
-
-	LinkOther LinkType = 0xffff // of no file: a link layer was stepped over, and what it carries is not IP
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
+
+// LinkOther is the link type of a packet whose link layer was skipped and whose content is
+// not IP. No file has it.
+const LinkOther wire.LinkType = 0xffff
 
 // Packet is one captured frame.
 type Packet struct {
-	Time      int64    // nanoseconds since the Unix epoch
-	Data      []byte   // the captured bytes; the table keeps none of them after Add returns
-	Length    int      // length on the wire in bytes, at least len(Data)
-	Link      LinkType // what Data begins with
-	Interface uint16   // index of the capturing interface; connections are keyed by it
-	Tunnels   bool     // what tunnels carry counts instead of the tunnels
-	Zone      Zone     // of a link layer that Data does not have: a VLAN tag that the kernel took out
-	Origin    Origin   // by the kernel's word; of no effect where Config.Local is nil
-	Checksum  Checksum // who has verified the checksums in Data
+	Time      int64         // nanoseconds since the Unix epoch
+	Data      []byte        // the captured bytes; the table keeps none of them after Add returns
+	Length    int           // length on the wire in bytes, at least len(Data)
+	Link      wire.LinkType // what Data begins with
+	Interface uint16        // index of the capturing interface; connections are keyed by it
+	Tunnels   bool          // what tunnels carry counts instead of the tunnels
+	Zone      Zone          // of a link layer that Data does not have: a VLAN tag that the kernel took out
+	Origin    Origin        // by the kernel's word; of no effect where Config.Local is nil
+	Checksum  Checksum      // who has verified the checksums in Data
 }
 
 // Side is one of the two ends of a connection.
-type Side uint8
+type Side = wire.Side
 
 // The two ends.
 const (
-	Originator Side = iota // the client: who sent the SYN, or the first packet seen
-	Responder
+	Originator = wire.Originator
+	Responder  = wire.Responder
 )
-
-// Other returns the opposite end.
-func (s Side) Other() Side { return s ^ 1 }
 
 // Endpoint is one end of a connection with what it has sent.
 type Endpoint struct {

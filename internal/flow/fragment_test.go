@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // cut is a fragment: bytes from and up to an offset of what an IP packet carries.
@@ -47,8 +48,8 @@ func fragmentOf(from, to netip.AddrPort, id uint16, proto byte, body []byte, c c
 		data = append(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16([]byte{proto, 0}, word), uint32(id)), data...)
 	}
 	ip = append(append(ip, from.Addr().AsSlice()...), to.Addr().AsSlice()...)
-	b := wrap(flow.LinkEthernet, append(ip, data...), 0)
-	return flow.Packet{Data: b, Length: len(b), Link: flow.LinkEthernet, Time: start.UnixNano()}
+	b := wrap(wire.LinkEthernet, append(ip, data...), 0)
+	return flow.Packet{Data: b, Length: len(b), Link: wire.LinkEthernet, Time: start.UnixNano()}
 }
 
 // carried returns what an IP packet of UDP carries: the header and the payload.
@@ -214,7 +215,7 @@ func TestManyExtensions(t *testing.T) {
 			h := headers{src: a6, dst: b6, udp: udp, flags: ack | psh, seq: 1, ack: 1, extensions: bytes.Repeat([]byte{60}, n), payload: []byte("password=hunter2")}
 			g := newGather(t)
 			table := flow.NewTable(flow.Config{}, g)
-			p := packetOf(flow.LinkEthernet, h)
+			p := packetOf(wire.LinkEthernet, h)
 			if table.Add(&p); !strings.Contains(fmt.Sprint(g.log), "password=hunter2") {
 				t.Errorf("%d headers, udp %v: %v, %+v", n, udp, g.log, table.Stats().Undecoded)
 			}

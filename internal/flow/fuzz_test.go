@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // FuzzDecode holds any frame to what Decode promises: no panic, a payload that lies in
 // the frame, the same from a frame that was cut, or less. Of extra, the highest bit
 // opens tunnels, the rest is what the frame was longer on the wire.
 func FuzzDecode(f *testing.F) {
-	frame := wrap(flow.LinkEthernet, (&headers{src: a4, dst: b4, flags: ack, payload: []byte("inside")}).ip(), 0)
+	frame := wrap(wire.LinkEthernet, (&headers{src: a4, dst: b4, flags: ack, payload: []byte("inside")}).ip(), 0)
 	for _, tunneled := range [][]byte{
 		ether(0x0800, outerUDP(4789, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, frame))),
 		ether(0x0800, outerUDP(6081, join([]byte{2, 0, 8, 0, 0, 0, 42, 0}, make([]byte, 8), frame[14:]))),
@@ -24,10 +25,10 @@ func FuzzDecode(f *testing.F) {
 		ether(0x8847, join([]byte{0, 2, 1, 64, 0, 0, 0, 0}, frame)),
 		ether(0x8864, join([]byte{0x11, 0, 0, 1, 0, 0, 0, 0x21}, outer4(4, frame[14:]))),
 	} {
-		f.Add(tunneled, uint16(flow.LinkEthernet), uint16(1<<15))
+		f.Add(tunneled, uint16(wire.LinkEthernet), uint16(1<<15))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, link, extra uint16) {
-		p := flow.Packet{Data: data, Length: len(data) + int(extra&0x7fff), Link: flow.LinkType(link), Tunnels: extra>>15 != 0}
+		p := flow.Packet{Data: data, Length: len(data) + int(extra&0x7fff), Link: wire.LinkType(link), Tunnels: extra>>15 != 0}
 		var whole, cut flow.Decoded
 		ok := flow.Decode(&p, &whole)
 		if ok != (whole.Reason == flow.Decodable) || ok && whole.Transport != 6 && whole.Transport != 17 {
@@ -74,7 +75,7 @@ func FuzzTable(f *testing.F) {
 		now := start.UnixNano()
 		for len(b) > 4 {
 			n := min(int(binary.BigEndian.Uint16(b)), len(b)-4)
-			p := flow.Packet{Time: now, Data: b[4 : 4+n], Length: n + int(b[2]&3), Link: flow.LinkType(link), Interface: uint16(b[2] >> 7)}
+			p := flow.Packet{Time: now, Data: b[4 : 4+n], Length: n + int(b[2]&3), Link: wire.LinkType(link), Interface: uint16(b[2] >> 7)}
 			now += int64(b[3]) * int64(10*time.Millisecond)
 			table.Add(&p)
 			if s := table.Stats(); table.Len() > conns || s.Buffered > buffered {
@@ -108,7 +109,7 @@ func FuzzSegments(f *testing.F) {
 			for i := range h.payload {
 				h.payload[i] = number(side, h.seq+uint32(h.flags&syn)>>1+uint32(i))
 			}
-			p := packetOf(flow.LinkEthernet, h)
+			p := packetOf(wire.LinkEthernet, h)
 			at = at.Add(time.Duration(b[7]) * time.Duration(b[7]) * time.Millisecond / 16)
 			p.Time = at.UnixNano()
 			table.Add(&p)
@@ -204,7 +205,7 @@ func TestFuzzCorpus(t *testing.T) {
 			segments = binary.BigEndian.AppendUint16(segments, uint16(s.ack))
 			segments = append(binary.BigEndian.AppendUint16(segments, uint16(len(s.data))), 4)
 		}
-		put("FuzzTable", name, frames, uint16(flow.LinkRaw))
+		put("FuzzTable", name, frames, uint16(wire.LinkRaw))
 		put("FuzzSegments", name, segments)
 	}
 	for path, text := range corpus {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 var update = flag.Bool("update", false, "write the seed corpus of the fuzz targets anew")
@@ -96,7 +97,7 @@ func (nothing) End(*flow.Conn, flow.EndReason) {}
 
 func add(t *flow.Table, frames []capturetest.Frame) {
 	for _, f := range frames {
-		t.Add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
+		t.Add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: wire.LinkEthernet})
 	}
 }
 
@@ -142,7 +143,7 @@ func (s *step) packet(from, to netip.AddrPort) flow.Packet {
 		h.ack = 0
 	}
 	h.options = s.options
-	return packetOf(flow.LinkEthernet, h)
+	return packetOf(wire.LinkEthernet, h)
 }
 
 // run adds steps, a millisecond apart, and returns the time after the last one.

@@ -1,6 +1,10 @@
 package flow
 
-import "time"
+import (
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 const (
 	laterPackets = 16                            // packets of the sender that make an acknowledged hole a lost one ...
@@ -233,7 +237,7 @@ func (t *Table) tell(c *Conn, side Side, to endState) {
 // tail hands on a gap that no data follow.
 func (t *Table) tail(c *Conn, side Side) {
 	s := &c.tcp.side[side]
-	if gap := s.next - s.told; gap > 0 && c.Transport == protoTCP {
+	if gap := s.next - s.told; gap > 0 && c.Transport == wire.ProtoTCP {
 		s.told = s.next
 		t.emit(c, side, s.next, nil, -1, gap, c.Last, false)
 	}

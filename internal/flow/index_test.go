@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // counting counts the packets of connections that ended, by their ports.
@@ -44,7 +45,7 @@ func TestPacketsFindTheirConnections(t *testing.T) {
 			}
 			want[ports]++
 			latest[ports] = now
-			p := packetOf(flow.LinkEthernet, headers{src: from, dst: to, udp: true})
+			p := packetOf(wire.LinkEthernet, headers{src: from, dst: to, udp: true})
 			p.Time = now.UnixNano()
 			ps = append(ps, p)
 			// Bursts open connections, and after each some have expired.
@@ -75,7 +76,7 @@ func TestPrefetchDoesNotAllocate(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, nothing{})
 	var ps []flow.Packet
 	for i := range 12_000 {
-		p := packetOf(flow.LinkEthernet, headers{src: netip.AddrPortFrom(client.Addr(), uint16(1024+i)), dst: server, flags: syn})
+		p := packetOf(wire.LinkEthernet, headers{src: netip.AddrPortFrom(client.Addr(), uint16(1024+i)), dst: server, flags: syn})
 		p.Time = start.UnixNano()
 		ps = append(ps, p)
 	}

@@ -1,6 +1,10 @@
 package flow
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // byNibble decodes an IP packet that no EtherType announces.
 func byNibble(f frame, d *Decoded) Reason {
@@ -41,9 +45,9 @@ func network(f frame, version uint8, d *Decoded) Reason {
 func transport(f frame, proto uint8, d *Decoded) Reason {
 	d.Transport = proto
 	switch proto {
-	case protoTCP:
+	case wire.ProtoTCP:
 		return tcpHeader(f, d)
-	case protoUDP:
+	case wire.ProtoUDP:
 		if r := udpHeader(f, d); r != Decodable {
 			return r
 		}
@@ -89,7 +93,7 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 		}
 		d.Fragment = true
 	}
-	if proto = f.b[9]; proto == protoAH {
+	if proto = f.b[9]; proto == wire.ProtoAH {
 		return extensions(g, proto, d)
 	}
 	return g, proto, Decodable
@@ -142,7 +146,7 @@ func jumbo(f frame, d *Decoded) int {
 	const option, size = 0xc2, 4
 	n := f.wire - 40
 	switch hop := f.b[40:]; {
-	case f.b[6] != protoHopByHop:
+	case f.b[6] != wire.ProtoHopByHop:
 		if d.verify && n <= most16 {
 			return -1
 		}
@@ -160,18 +164,18 @@ func extensions(g frame, proto uint8, d *Decoded) (frame, uint8, Reason) {
 	for {
 		var n int
 		switch proto {
-		case protoHopByHop, protoRouting, protoDest, protoAH, protoFragment:
+		case wire.ProtoHopByHop, wire.ProtoRouting, wire.ProtoDestOptions, wire.ProtoAH, wire.ProtoFragment:
 			if len(g.b) < 8 {
 				return g, proto, short(g, 8)
 			}
 			n = (int(g.b[1]) + 1) * 8
-			if proto == protoAH {
+			if proto == wire.ProtoAH {
 				n = (int(g.b[1]) + 2) * 4
 			}
 		default:
 			return g, proto, Decodable
 		}
-		if proto == protoFragment { // its second byte is reserved
+		if proto == wire.ProtoFragment { // its second byte is reserved
 			n = 8
 			if word := binary.BigEndian.Uint16(g.b[2:]); word&^6 != 0 {
 				if !d.part.is {
@@ -268,7 +272,7 @@ func (d *Decoded) options(b []byte, whole bool) {
 // place. Where they are data, they are missing.
 func (d *Decoded) padded() bool {
 	n := d.PayloadLen
-	if n != 2 && n != 6 || n != len(d.Payload) || d.IPv6 || d.Flags&(flagPSH|flagURG) != 0 {
+	if n != 2 && n != 6 || n != len(d.Payload) || d.IPv6 || d.Flags&(wire.FlagPSH|wire.FlagURG) != 0 {
 		return false
 	}
 	for _, b := range d.Payload {

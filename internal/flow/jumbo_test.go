@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // jumbogram returns an IPv6 packet of h with a jumbo payload option (RFC 2675) that says how long
@@ -48,7 +49,7 @@ func TestJumbogram(t *testing.T) {
 		"a short one from a file, v4": {noLength(headers{src: a4, dst: b4, flags: ack, payload: make([]byte, 1000)}), false, 1000},
 	} {
 		table := flow.NewTable(flow.Config{}, newGather(t))
-		p := flow.Packet{Data: wrap(flow.LinkEthernet, c.ip, 0), Link: flow.LinkEthernet}
+		p := flow.Packet{Data: wrap(wire.LinkEthernet, c.ip, 0), Link: wire.LinkEthernet}
 		if c.open {
 			p.Checksum = flow.ChecksumOpen
 		}
@@ -70,7 +71,7 @@ func TestJumbogramsInOrder(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, newGather(t))
 	a, b := a6, b6
 	add := func(ip []byte, origin flow.Origin) {
-		p := flow.Packet{Data: wrap(flow.LinkEthernet, ip, 0), Link: flow.LinkEthernet, Time: start.UnixNano(), Origin: origin, Checksum: flow.ChecksumVouched}
+		p := flow.Packet{Data: wrap(wire.LinkEthernet, ip, 0), Link: wire.LinkEthernet, Time: start.UnixNano(), Origin: origin, Checksum: flow.ChecksumVouched}
 		p.Length = len(p.Data)
 		p.Data = p.Data[:min(len(p.Data), 1<<10)]
 		table.Add(&p)

@@ -3,6 +3,8 @@ package flow
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // key names a connection: the smaller endpoint first. It holds no pointer, so that the
@@ -102,15 +104,15 @@ func (c *Conn) sender(d *Decoded) Side {
 // fromOriginator guesses from the first packet seen of a connection whether its sender
 // is the originator. A SYN says so; in mid-stream the ports have to do.
 func fromOriginator(d *Decoded) bool {
-	if d.Transport == protoTCP && d.Flags&flagSYN != 0 {
-		return d.Flags&flagACK == 0
+	if d.Transport == wire.ProtoTCP && d.Flags&wire.FlagSYN != 0 {
+		return d.Flags&wire.FlagACK == 0
 	}
 	const wellKnown, ephemeral = 1024, 32768
 	s, r := d.SrcPort, d.DstPort
 	switch {
 	case (s < wellKnown) != (r < wellKnown):
 		return r < wellKnown
-	case d.Transport == protoTCP && (s >= ephemeral) != (r >= ephemeral):
+	case d.Transport == wire.ProtoTCP && (s >= ephemeral) != (r >= ephemeral):
 		return s >= ephemeral
 	}
 	return true

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // The oracle knows what two ends said and what of it passed the tap. It makes the
@@ -263,7 +264,7 @@ func TestAgainstOracle(t *testing.T) {
 				h := &heard{t: t}
 				table := flow.NewTable(flow.Config{}, h)
 				for _, p := range captured {
-					packet := packetOf(flow.LinkEthernet, p.h)
+					packet := packetOf(wire.LinkEthernet, p.h)
 					packet.Time = p.at.UnixNano()
 					table.Add(&packet)
 				}

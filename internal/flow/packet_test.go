@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // The packets of the decoder's tests are put together by hand, header by header, so
@@ -106,7 +106,7 @@ var (
 )
 
 // wrap puts a link layer around an IP packet.
-func wrap(link flow.LinkType, ip []byte, trailer int, tags ...tag) []byte {
+func wrap(link wire.LinkType, ip []byte, trailer int, tags ...tag) []byte {
 	ether := uint16(0x0800)
 	family := byte(2)
 	if ip[0]>>4 == 6 {
@@ -119,15 +119,15 @@ func wrap(link flow.LinkType, ip []byte, trailer int, tags ...tag) []byte {
 	types = append(types, ether)
 	var b []byte
 	switch link {
-	case flow.LinkEthernet:
+	case wire.LinkEthernet:
 		b = binary.BigEndian.AppendUint16(append(b, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2), types[0])
-	case flow.LinkLinuxSLL:
+	case wire.LinkSLL:
 		b = binary.BigEndian.AppendUint16(append(b, 0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0), types[0])
-	case flow.LinkLinuxSLL2:
+	case wire.LinkSLL2:
 		b = append(binary.BigEndian.AppendUint16(b, types[0]), 0, 0, 0, 0, 0, 3, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0)
-	case flow.LinkNull:
+	case wire.LinkNull:
 		b = append(b, family, 0, 0, 0)
-	case flow.LinkLoop:
+	case wire.LinkLoop:
 		b = append(b, 0, 0, 0, family)
 	}
 	for i, t := range tags {

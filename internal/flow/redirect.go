@@ -1,5 +1,7 @@
 package flow
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // Under a mesh's REDIRECT (netfilter's NAT to a local port) a loopback interface shows
 // one connection with two faces: what the originator sends goes to the proxy's address,
 // `podIP:p > 127.0.0.1:15001`, and what the proxy sends seems to come from where the
@@ -48,7 +50,7 @@ func (t *Table) unface(c *Conn) {
 // pair returns the connection that a packet of an unknown tuple is the second face of,
 // or nil.
 func (t *Table) pair(k key, d *Decoded) *Conn {
-	if d.Flags&flagACK == 0 {
+	if d.Flags&wire.FlagACK == 0 {
 		return nil
 	}
 	if c := t.faces[face{d.Dst, d.DstPort, k.iface(), d.IPv6, true}]; c != nil && c.answeredBy(d) {
@@ -67,7 +69,7 @@ func (c *Conn) answeredBy(d *Decoded) bool {
 	if d.DstPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Dst) || !s.known {
 		return false
 	}
-	if d.Flags&flagSYN != 0 {
+	if d.Flags&wire.FlagSYN != 0 {
 		return c.OrigISNSeen && (d.Ack == c.OrigISN+1 || d.Ack == s.base+uint32(s.next))
 	}
 	return o.known && s.near(d.Ack) && o.near(d.Seq)
@@ -77,7 +79,7 @@ func (c *Conn) answeredBy(d *Decoded) bool {
 // responder was seen.
 func (c *Conn) askedBy(d *Decoded) bool {
 	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
-	if d.SrcPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Src) || d.Flags&flagSYN != 0 {
+	if d.SrcPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Src) || d.Flags&wire.FlagSYN != 0 {
 		return false
 	}
 	return s.known && o.known && s.near(d.Seq) && o.near(d.Ack)

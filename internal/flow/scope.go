@@ -1,5 +1,7 @@
 package flow
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // Origin is what the kernel says of how a packet came before the interface (sll_pkttype
 // of packet(7)).
 type Origin uint8
@@ -33,7 +35,7 @@ func (t *Table) admits(c *Conn, from Origin, d *Decoded) bool {
 		return false
 	case c != nil, t.cfg.Local(address(d, &d.Dst)):
 		return true
-	case d.Transport == protoUDP && t.cfg.Group != nil && t.cfg.Group(address(d, &d.Dst)):
+	case d.Transport == wire.ProtoUDP && t.cfg.Group != nil && t.cfg.Group(address(d, &d.Dst)):
 		return true
 	}
 	if t.forwards() {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // arrive feeds steps whose packets have the origins that f says.
@@ -136,7 +137,7 @@ func TestGroups(t *testing.T) {
 	} {
 		table := flow.NewTable(flow.Config{Local: func(a netip.Addr) bool { return a == client.Addr() }, Group: c.group}, newGather(t))
 		c.h.payload = []byte("query")
-		p := packetOf(flow.LinkEthernet, c.h)
+		p := packetOf(wire.LinkEthernet, c.h)
 		p.Origin = c.origin
 		table.Add(&p)
 		if s := table.Stats(); s.Foreign != c.foreign || s.Created != 1-c.foreign {

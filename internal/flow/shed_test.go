@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // settling is a Handler that needs nothing of a connection beyond a "!".
@@ -68,7 +69,7 @@ func TestShed(t *testing.T) {
 	}
 	run(table, 0, start.Add(4500*time.Millisecond), withPort(client, 2), server, step{flags: "RA", seq: 2, ack: 1})
 	run(table, 0, start.Add(4600*time.Millisecond), withPort(client, 50), server, handshake...)
-	p := packetOf(flow.LinkEthernet, headers{src: netip.AddrPortFrom(client.Addr(), 60), dst: server, udp: true, payload: []byte("?")})
+	p := packetOf(wire.LinkEthernet, headers{src: netip.AddrPortFrom(client.Addr(), 60), dst: server, udp: true, payload: []byte("?")})
 	p.Time = start.Add(5 * time.Second).UnixNano()
 	table.Add(&p)
 	for table.Shed(false) {

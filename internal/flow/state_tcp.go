@@ -1,5 +1,7 @@
 package flow
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // endState is the state of one end as Zeek keeps it
 // (src/analyzer/protocol/tcp/TCP_Endpoint.h).
 type endState uint8
@@ -19,23 +21,23 @@ const (
 func (c *Conn) inactive(side Side, d *Decoded) {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	switch {
-	case d.Flags&flagSYN != 0 && s.state == partial && o.state == inactive && d.Flags&flagACK == 0:
+	case d.Flags&wire.FlagSYN != 0 && s.state == partial && o.state == inactive && d.Flags&wire.FlagACK == 0:
 		s.state = synSent
-	case s.state != inactive || d.Flags&flagRST != 0:
+	case s.state != inactive || d.Flags&wire.FlagRST != 0:
 		return
-	case d.Flags&flagSYN != 0 && side == Originator:
+	case d.Flags&wire.FlagSYN != 0 && side == Originator:
 		s.state = synSent
-		if d.Flags&flagACK != 0 {
+		if d.Flags&wire.FlagACK != 0 {
 			s.state = synAckSent
 		}
-	case d.Flags&flagSYN != 0:
+	case d.Flags&wire.FlagSYN != 0:
 		if o.state == synSent {
 			o.state = established
 		}
 		s.state = established
-	case side == Responder && o.state == synSent && d.PayloadLen == 0 && d.Flags&flagFIN == 0:
+	case side == Responder && o.state == synSent && d.PayloadLen == 0 && d.Flags&wire.FlagFIN == 0:
 		// Some stacks acknowledge a SYN before they answer it.
-	case d.Flags&flagACK != 0 && o.state == established && c.isnSeen(side.Other()):
+	case d.Flags&wire.FlagACK != 0 && o.state == established && c.isnSeen(side.Other()):
 		s.state = established // the SYN was missed, the SYN-ACK was not
 	default:
 		s.state = partial

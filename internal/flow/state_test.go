@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // The states are Zeek's, for the captures that its documentation describes.
@@ -71,7 +72,7 @@ func TestDatagrams(t *testing.T) {
 		g := newGather(t)
 		table := flow.NewTable(flow.Config{}, g)
 		for _, h := range c.hs {
-			p := packetOf(flow.LinkEthernet, h)
+			p := packetOf(wire.LinkEthernet, h)
 			p.Time = start.UnixNano()
 			table.Add(&p)
 		}
@@ -89,7 +90,7 @@ func TestDatagramsCutBySnapLength(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
 	for range 2 {
-		p := packetOf(flow.LinkEthernet, headers{src: client, dst: server, udp: true, payload: []byte("a long query")})
+		p := packetOf(wire.LinkEthernet, headers{src: client, dst: server, udp: true, payload: []byte("a long query")})
 		p.Data = p.Data[:len(p.Data)-10]
 		table.Add(&p)
 	}

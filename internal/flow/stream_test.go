@@ -10,6 +10,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // Whatever is duplicated and reordered, however far, what comes out is what was sent:
@@ -59,7 +60,7 @@ func TestSnapLengthIsAGap(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
 	for _, f := range talk.Packets(capturetest.Options{}) {
-		table.Add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data[:min(96, len(f.Data))], Length: len(f.Data), Link: flow.LinkEthernet})
+		table.Add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data[:min(96, len(f.Data))], Length: len(f.Data), Link: wire.LinkEthernet})
 	}
 	table.Flush()
 	if got := len(g.streams[1][0]); got != 2*42 || g.missed != 1500-2*42 || g.ended[0].Orig.Bytes != 1500 {

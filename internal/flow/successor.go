@@ -1,5 +1,7 @@
 package flow
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // A connection may take the addresses and ports of an earlier one while its SYN is lost to
 // the capture. Its numbers show it: of one direction they are further away than any
 // receiver accepts, or further back than any copy comes from, or of both further on than what
@@ -62,7 +64,7 @@ func (t *Table) strange(c *Conn, k *key, d *Decoded, now int64) (of *Conn, held 
 // which are known.
 func (c *Conn) misfits(side Side, d *Decoded) bool {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
-	if d.Flags&(flagACK|flagRST) != flagACK || !s.sure || !o.sure || c.Excluded || d.Flags&flagSYN != 0 && d.Seq+1 == s.base {
+	if d.Flags&(wire.FlagACK|wire.FlagRST) != wire.FlagACK || !s.sure || !o.sure || c.Excluded || d.Flags&wire.FlagSYN != 0 && d.Seq+1 == s.base {
 		return false
 	}
 	seq, ack := s.offset(d.Seq)-s.next, o.offset(d.Ack)-o.next

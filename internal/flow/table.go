@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // Table is the bounded table of connections. Each packet takes amortized constant time
@@ -79,7 +81,7 @@ func (t *Table) Add(p *Packet) {
 	if !usualDecode(p, d) && !t.decode(p, d) {
 		return
 	}
-	if p.Origin == OriginGroup && d.Transport == protoTCP && !t.forwards() {
+	if p.Origin == OriginGroup && d.Transport == wire.ProtoTCP && !t.forwards() {
 		t.stats.Refused++ // as the host does (RFC 1122, section 4.2.3.10; tcp_v4_rcv of Linux)
 		return
 	}
@@ -97,21 +99,21 @@ func (t *Table) Add(p *Packet) {
 	if c != nil && t.usual(c, d, p.Time) {
 		return
 	}
-	if c != nil && d.Transport == protoTCP && !c.tcp.againSeen {
+	if c != nil && d.Transport == wire.ProtoTCP && !c.tcp.againSeen {
 		if side := c.sender(d); c.expected(side, d) {
 			t.packet(c, side, d, p.Time, true)
 			return
 		}
 	}
-	if c != nil && d.Transport == protoTCP && d.Flags&flagSYN != 0 && t.begins(c, d) {
+	if c != nil && d.Transport == wire.ProtoTCP && d.Flags&wire.FlagSYN != 0 && t.begins(c, d) {
 		t.stats.Reused++
 		t.end(c, EndReused)
-		again := c.tcp.againSeen && d.Flags&flagACK != 0
+		again := c.tcp.againSeen && d.Flags&wire.FlagACK != 0
 		if c = t.open(*k, d, p.Time); again {
 			c.answered(d)
 		}
 	}
-	if c != nil && d.Transport == protoTCP {
+	if c != nil && d.Transport == wire.ProtoTCP {
 		var held bool
 		if c, held = t.strange(c, k, d, p.Time); held {
 			return
@@ -175,10 +177,10 @@ func (t *Table) packet(c *Conn, side Side, d *Decoded, now int64, expected bool)
 	switch {
 	case expected:
 		t.take(c, side, d, now)
-	case d.Transport == protoUDP:
+	case d.Transport == wire.ProtoUDP:
 		t.datagram(c, side, d, now)
 	default:
-		if d.Flags&flagRST != 0 {
+		if d.Flags&wire.FlagRST != 0 {
 			c.countReset(side, d)
 		}
 		t.segment(c, side, d, now)
@@ -218,7 +220,7 @@ func (c *Conn) end(s Side) *Endpoint {
 // open makes the connection that a packet of an unknown key begins, or finds the one that
 // it belongs to: the other face of a redirected one, the other direction in another zone.
 func (t *Table) open(k key, d *Decoded, now int64) *Conn {
-	loopback := d.Transport == protoTCP && t.cfg.Loopback != nil && t.cfg.Loopback(k.iface())
+	loopback := d.Transport == wire.ProtoTCP && t.cfg.Loopback != nil && t.cfg.Loopback(k.iface())
 	if loopback {
 		if c := t.pair(k, d); c != nil {
 			return c
@@ -239,7 +241,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	} else {
 		c.Orig, c.Resp = dst, src
 	}
-	c.MissedStart = d.Transport == protoTCP && d.Flags&(flagSYN|flagACK) != flagSYN
+	c.MissedStart = d.Transport == wire.ProtoTCP && d.Flags&(wire.FlagSYN|wire.FlagACK) != wire.FlagSYN
 	c.tcp.side[Originator].fin, c.tcp.side[Responder].fin = -1, -1
 	t.conns.add(&k, c)
 	t.locate(c)

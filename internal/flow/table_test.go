@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 func TestInterfacesAreApart(t *testing.T) {
@@ -67,7 +68,7 @@ func TestOriginator(t *testing.T) {
 		g := newGather(t)
 		table := flow.NewTable(flow.Config{}, g)
 		c.h.src, c.h.dst = netip.AddrPortFrom(client.Addr(), c.from), netip.AddrPortFrom(server.Addr(), c.to)
-		p := packetOf(flow.LinkEthernet, c.h)
+		p := packetOf(wire.LinkEthernet, c.h)
 		table.Add(&p)
 		table.Flush()
 		if e := g.ended[0]; (e.Orig.Port == c.from) != c.first || e.Orig.Packets+e.Resp.Packets != 1 || (e.Orig.Packets == 1) != c.first {
@@ -78,7 +79,7 @@ func TestOriginator(t *testing.T) {
 
 func TestExpiry(t *testing.T) {
 	query := func(table *flow.Table) {
-		p := packetOf(flow.LinkEthernet, headers{src: client, dst: server, udp: true, payload: []byte("x")})
+		p := packetOf(wire.LinkEthernet, headers{src: client, dst: server, udp: true, payload: []byte("x")})
 		p.Time = start.UnixNano()
 		table.Add(&p)
 	}
@@ -214,7 +215,7 @@ func TestEviction(t *testing.T) {
 			run(table, 0, start.Add(8*time.Second), port(8), server, step{flags: "S"})
 		}, 8, false},
 		{"of TCP and UDP alike", func(table *flow.Table) {
-			p := packetOf(flow.LinkEthernet, headers{src: port(4), dst: server, udp: true})
+			p := packetOf(wire.LinkEthernet, headers{src: port(4), dst: server, udp: true})
 			p.Time = start.UnixNano()
 			table.Add(&p)
 			for i := range 7 {
@@ -246,7 +247,7 @@ func TestFloodEvictsItself(t *testing.T) {
 		}
 		at := start.Add(10 * time.Second)
 		for i := range 10000 {
-			p := packetOf(flow.LinkEthernet, headers{src: netip.AddrPortFrom(client.Addr(), uint16(10000+i)), dst: server, flags: syn, udp: udp})
+			p := packetOf(wire.LinkEthernet, headers{src: netip.AddrPortFrom(client.Addr(), uint16(10000+i)), dst: server, flags: syn, udp: udp})
 			p.Time = at.Add(time.Duration(i) * time.Microsecond).UnixNano()
 			table.Add(&p)
 		}

@@ -1,6 +1,10 @@
 package flow
 
-import "time"
+import (
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // tcpState is what the table keeps of a connection for itself.
 type tcpState struct {
@@ -25,29 +29,29 @@ type tcpState struct {
 // take takes a TCP segment of c that its receiver accepts, as far as is known.
 func (t *Table) take(c *Conn, side Side, d *Decoded, now int64) {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
-	if d.Flags&flagSYN != 0 {
+	if d.Flags&wire.FlagSYN != 0 {
 		if t.stray(c, side, d) {
 			return
 		}
 		c.syn(side, d)
-	} else if !s.known && d.Flags&flagRST == 0 {
+	} else if !s.known && d.Flags&wire.FlagRST == 0 {
 		s.start(d.Seq)
 		s.guessed = true
 	}
 	c.inactive(side, d)
-	if d.Flags&flagURG != 0 && d.PayloadLen > 0 {
+	if d.Flags&wire.FlagURG != 0 && d.PayloadLen > 0 {
 		t.doubt(c, &c.Urgent)
 	}
-	if d.Multipath && d.Flags&(flagSYN|flagACK) != flagSYN { // a SYN only offers it
+	if d.Multipath && d.Flags&(wire.FlagSYN|wire.FlagACK) != wire.FlagSYN { // a SYN only offers it
 		t.doubt(c, &c.Multipath)
 	}
 	ack := int64(-1)
-	if d.Flags&(flagACK|flagRST) == flagACK {
+	if d.Flags&(wire.FlagACK|wire.FlagRST) == wire.FlagACK {
 		if ack = t.acknowledge(c, side.Other(), d.Ack); ack >= 0 {
 			c.advertised(side.Other(), d)
 		}
 	}
-	if d.Flags&flagRST != 0 {
+	if d.Flags&wire.FlagRST != 0 {
 		t.reset(c, side, d)
 	} else {
 		t.payload(c, side, d, ack, now)
@@ -66,12 +70,12 @@ func (t *Table) take(c *Conn, side Side, d *Decoded, now int64) {
 func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 	s := &c.tcp.side[side]
 	n := int64(d.PayloadLen)
-	if n == 0 && d.Flags&flagFIN == 0 {
+	if n == 0 && d.Flags&wire.FlagFIN == 0 {
 		s.bare(d)
 		return
 	}
 	seq := d.Seq
-	if d.Flags&flagSYN != 0 { // it takes one number; data behind it is TCP Fast Open (RFC 7413)
+	if d.Flags&wire.FlagSYN != 0 { // it takes one number; data behind it is TCP Fast Open (RFC 7413)
 		seq++
 	}
 	off := s.offset(seq)
@@ -85,7 +89,7 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 	if c.Thinned && off > s.next && off-s.next <= leftOutMost {
 		t.passOver(c, side, off)
 	}
-	if d.Flags&flagFIN != 0 {
+	if d.Flags&wire.FlagFIN != 0 {
 		t.fin(c, side, off+n)
 	}
 	if n > 0 && s.fin >= 0 && off+n > s.fin {
@@ -117,7 +121,7 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 
 // bare notes the number of a packet without payload, SYN and FIN: all before it was sent.
 func (s *stream) bare(d *Decoded) {
-	if d.Flags&flagSYN != 0 || !s.sure {
+	if d.Flags&wire.FlagSYN != 0 || !s.sure {
 		return
 	}
 	if off := s.offset(d.Seq); off > s.sent && !s.beyond(off) {
@@ -196,7 +200,7 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 	if c.Thinned && off-s.next <= leftOutMost { // both ends are known from it, and no packet may follow
 		t.passOver(c, side, off)
 		o := &c.tcp.side[side.Other()]
-		if ack := o.offset(d.Ack); d.Flags&flagACK != 0 && o.known && o.fin < 0 && ack-o.next <= leftOutMost {
+		if ack := o.offset(d.Ack); d.Flags&wire.FlagACK != 0 && o.known && o.fin < 0 && ack-o.next <= leftOutMost {
 			t.passOver(c, side.Other(), ack)
 		}
 	}
@@ -243,7 +247,7 @@ func (t *Table) begins(c *Conn, d *Decoded) bool {
 	switch {
 	case s.known && d.Seq+1 == s.base: // of this connection: first, repeated, or overtaken by what followed
 		return false
-	case d.Flags&flagACK == 0 && side == Originator:
+	case d.Flags&wire.FlagACK == 0 && side == Originator:
 		if !c.OrigISNSeen {
 			return s.known
 		}
@@ -256,7 +260,7 @@ func (t *Table) begins(c *Conn, d *Decoded) bool {
 		}
 		c.tcp.again, c.tcp.againSeen = d.Seq, true // an old duplicate, unless it is answered
 		return false
-	case d.Flags&flagACK == 0: // both opened at a time (RFC 9293, section 3.5)?
+	case d.Flags&wire.FlagACK == 0: // both opened at a time (RFC 9293, section 3.5)?
 		return c.State != S0 || c.Resp.Packets > 0
 	case side == Responder && c.OrigISNSeen:
 		return d.Ack != c.OrigISN+1 && (c.closing() || c.tcp.againSeen && d.Ack == c.tcp.again+1)
@@ -289,7 +293,7 @@ func (t *Table) stray(c *Conn, side Side, d *Decoded) bool {
 	if s.known && d.Seq+1 == s.base {
 		return false
 	}
-	if d.Flags&flagACK != 0 && side == Responder && c.OrigISNSeen && d.Ack != c.OrigISN+1 {
+	if d.Flags&wire.FlagACK != 0 && side == Responder && c.OrigISNSeen && d.Ack != c.OrigISN+1 {
 		return d.Ack != c.OrigISN+1+uint32(c.tcp.side[Originator].next) // Fast Open: data acknowledged with it
 	}
 	return s.known && (s.next > 0 || c.waits(side))
@@ -307,7 +311,7 @@ func (c *Conn) syn(side Side, d *Decoded) {
 	}
 	if side == Originator {
 		c.OrigISN, c.OrigISNSeen = d.Seq, true
-		c.MissedStart = c.MissedStart && d.Flags&flagACK != 0
+		c.MissedStart = c.MissedStart && d.Flags&wire.FlagACK != 0
 	} else {
 		c.RespISN, c.RespISNSeen = d.Seq, true
 	}

@@ -1,5 +1,7 @@
 package flow
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // A connection that is done (Table.Done) and goes on costs its host a copy of each of its
 // packets, and tells nothing more. A filter in the kernel may leave most of them out, as
 // long as it hands on every SYN, FIN and RST, and of each direction a packet for every 16 MiB
@@ -82,7 +84,7 @@ func (t *Table) ThinnedEnded() bool { return t.thin.ended }
 // busy notes that another busyStep packets came from a side of c, which is done.
 func (t *Table) busy(c *Conn) {
 	n := &t.thin
-	if !n.on || c.Transport != protoTCP || c.tcp.busy == busySteps {
+	if !n.on || c.Transport != wire.ProtoTCP || c.tcp.busy == busySteps {
 		return
 	}
 	if c.tcp.busy == 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // settled is a Handler that wants nothing more of a connection after the first bytes.
@@ -119,8 +120,8 @@ func TestThinLeavesOthersAlone(t *testing.T) {
 	h.table.Thin(8, false)
 	for i := range 300 {
 		d := headers{src: client, dst: server, udp: true, payload: []byte("x")}
-		packet := wrap(flow.LinkEthernet, d.ip(), 0)
-		h.table.Add(&flow.Packet{Time: start.UnixNano() + int64(i), Data: packet, Length: len(packet), Link: flow.LinkEthernet})
+		packet := wrap(wire.LinkEthernet, d.ip(), 0)
+		h.table.Add(&flow.Packet{Time: start.UnixNano() + int64(i), Data: packet, Length: len(packet), Link: wire.LinkEthernet})
 	}
 	if h.table.Thin(8, false) || len(h.table.Thinned()) != 0 {
 		t.Error("UDP was chosen")

@@ -3,23 +3,16 @@ package flow
 import (
 	"bytes"
 	"encoding/binary"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // Tunnels are opened where Packet.Tunnels says so, as in a capture of a link: of a
 // tunneled packet the inner addresses and ports count. A pod's own interface shows what
 // the pod sends and receives, and there the outer packet is it. Each makes a Zone.
 
-// EtherTypes, IP protocol numbers and UDP ports of tunnels.
+// UDP ports of tunnels, and PPP protocol numbers.
 const (
-	etherMPLS         = 0x8847 // RFC 3032
-	etherMPLSUpstream = 0x8848 // RFC 5332
-	etherPPPoE        = 0x8864 // session stage, RFC 2516
-	etherTransparent  = 0x6558 // Ethernet in GRE and Geneve
-
-	protoIPIP = 4  // RFC 2003
-	proto6in4 = 41 // RFC 4213
-	protoGRE  = 47 // RFC 2784
-
 	portGTPU     = 2152 // 3GPP TS 29.281
 	portVXLAN    = 4789 // RFC 7348
 	portVXLANGPE = 4790 // draft-ietf-nvo3-vxlan-gpe
@@ -27,18 +20,10 @@ const (
 	portMPLS     = 6635 // RFC 7510
 	portOTV      = 8472 // VXLAN by Linux' default: Flannel, k3s, Cilium
 
-	protoICMP   = 1
-	protoIGMP   = 2
-	protoICMPv6 = 58
-	etherARP    = 0x0806
-	maxARPAt    = 64 // of an ARP packet in a tunnel's datagram
-
-	etherERSPAN2 = 0x88be // types I and II, draft-foschiano-erspan
-	etherERSPAN3 = 0x22eb
-	etherPPP     = 0x880b // in GRE of version 1, RFC 2637
-
 	pppIPv4 = 0x0021 // RFC 1332
 	pppIPv6 = 0x0057 // RFC 5072
+
+	maxARPAt = 64 // of an ARP packet in a tunnel's datagram
 )
 
 // maxTunnels bounds the tunnels within each other.
@@ -57,9 +42,9 @@ func (d *Decoded) deeper() bool {
 // inEthernet opens what an EtherType announces, other than IP.
 func inEthernet(typ uint16, f frame, d *Decoded) Reason {
 	switch typ {
-	case etherPPPoE:
+	case wire.EtherPPPoE:
 		return pppoe(f, d)
-	case etherMPLS, etherMPLSUpstream:
+	case wire.EtherMPLS, wire.EtherMPLSUpstream:
 		return mpls(f, d)
 	}
 	if typ < leastEtherType {
@@ -98,12 +83,12 @@ func pppoe(f frame, d *Decoded) Reason {
 		return Truncated
 	}
 	if f.b[0] != 0x11 || f.b[1] != 0 {
-		return d.other(OtherNetwork, etherPPPoE)
+		return d.other(OtherNetwork, wire.EtherPPPoE)
 	}
 	if !d.deeper() {
-		return d.other(OtherNetwork, etherPPPoE)
+		return d.other(OtherNetwork, wire.EtherPPPoE)
 	}
-	d.Zone = d.Zone.In(etherPPPoE, uint32(binary.BigEndian.Uint16(f.b[2:])))
+	d.Zone = d.Zone.In(wire.EtherPPPoE, uint32(binary.BigEndian.Uint16(f.b[2:])))
 	return ppp(f.skip(6), d)
 }
 
@@ -114,7 +99,7 @@ func mpls(f frame, d *Decoded) Reason {
 		if len(f.b) < 4 {
 			return Truncated
 		}
-		d.Zone = d.Zone.In(etherMPLS, binary.BigEndian.Uint32(f.b)>>12)
+		d.Zone = d.Zone.In(wire.EtherMPLS, binary.BigEndian.Uint32(f.b)>>12)
 		bottom := f.b[2]&1 != 0
 		f = f.skip(4)
 		if !bottom {
@@ -124,11 +109,11 @@ func mpls(f frame, d *Decoded) Reason {
 		case len(f.b) == 0:
 			return Truncated
 		case !d.deeper():
-			return d.other(OtherNetwork, etherMPLS)
+			return d.other(OtherNetwork, wire.EtherMPLS)
 		case f.b[0]>>4 == 0 && len(f.b) < 4:
 			return Truncated
 		case f.b[0]>>4 == 0:
-			return linkLayer(LinkEthernet, f.skip(4), d)
+			return linkLayer(wire.LinkEthernet, f.skip(4), d)
 		}
 		return byNibble(f, d)
 	}
@@ -138,11 +123,11 @@ func mpls(f frame, d *Decoded) Reason {
 // inIP opens an IP packet that carries neither TCP nor UDP.
 func inIP(f frame, proto uint8, d *Decoded) Reason {
 	switch {
-	case proto == protoIPIP && d.within(protoIPIP):
+	case proto == wire.ProtoIPv4 && d.within(wire.ProtoIPv4):
 		return network(f, 4, d)
-	case proto == proto6in4 && d.within(proto6in4):
+	case proto == wire.ProtoIPv6 && d.within(wire.ProtoIPv6):
 		return network(f, 6, d)
-	case proto == protoGRE:
+	case proto == wire.ProtoGRE:
 		return gre(f, d)
 	}
 	return d.other(OtherTransport, uint16(proto))
@@ -157,7 +142,7 @@ func gre(f frame, d *Decoded) Reason {
 	}
 	flags, typ := binary.BigEndian.Uint16(f.b), binary.BigEndian.Uint16(f.b[2:])
 	size, options := 4, [...]uint16{checksum, key, sequence}
-	pptp := flags&version == 1 && typ == etherPPP
+	pptp := flags&version == 1 && typ == wire.EtherPPP
 	if pptp {
 		options[0] = acknowledgment
 	}
@@ -168,25 +153,25 @@ func gre(f frame, d *Decoded) Reason {
 	}
 	switch {
 	case flags&version != 0 && !pptp:
-		return d.other(OtherTransport, protoGRE)
+		return d.other(OtherTransport, wire.ProtoGRE)
 	case len(f.b) < size:
 		return Truncated
-	case !d.within(protoGRE):
-		return d.other(OtherTransport, protoGRE)
+	case !d.within(wire.ProtoGRE):
+		return d.other(OtherTransport, wire.ProtoGRE)
 	case pptp: // a length and a call
-		d.Zone = d.Zone.In(protoGRE, uint32(binary.BigEndian.Uint16(f.b[6:])))
+		d.Zone = d.Zone.In(wire.ProtoGRE, uint32(binary.BigEndian.Uint16(f.b[6:])))
 	case flags&key != 0 && flags&checksum != 0:
-		d.Zone = d.Zone.In(protoGRE, binary.BigEndian.Uint32(f.b[8:]))
+		d.Zone = d.Zone.In(wire.ProtoGRE, binary.BigEndian.Uint32(f.b[8:]))
 	case flags&key != 0:
-		d.Zone = d.Zone.In(protoGRE, binary.BigEndian.Uint32(f.b[4:]))
+		d.Zone = d.Zone.In(wire.ProtoGRE, binary.BigEndian.Uint32(f.b[4:]))
 	}
 	f = f.skip(size)
 	switch {
 	case pptp:
 		return ppp(f, d)
-	case typ == etherERSPAN2 && flags&sequence == 0: // type I has no header
-		return linkLayer(LinkEthernet, f, d)
-	case typ == etherERSPAN2, typ == etherERSPAN3:
+	case typ == wire.EtherERSPAN2 && flags&sequence == 0: // type I has no header
+		return linkLayer(wire.LinkEthernet, f, d)
+	case typ == wire.EtherERSPAN2, typ == wire.EtherERSPAN3:
 		return erspan(f, d)
 	}
 	return payloadOf(typ, f, d)
@@ -199,13 +184,13 @@ func erspan(f frame, d *Decoded) Reason {
 	if len(f.b) < 8 {
 		return Truncated
 	}
-	d.Zone = d.Zone.In(etherERSPAN2, binary.BigEndian.Uint32(f.b)&vlanAndSession)
+	d.Zone = d.Zone.In(wire.EtherERSPAN2, binary.BigEndian.Uint32(f.b)&vlanAndSession)
 	switch f.b[0] >> 4 {
 	case typeII:
-		return linkLayer(LinkEthernet, f.skip(8), d)
+		return linkLayer(wire.LinkEthernet, f.skip(8), d)
 	case typeIII:
 	default:
-		return d.other(OtherTransport, protoGRE)
+		return d.other(OtherTransport, wire.ProtoGRE)
 	}
 	if len(f.b) < 12 {
 		return Truncated
@@ -220,7 +205,7 @@ func erspan(f frame, d *Decoded) Reason {
 	case frameType == 2:
 		return byNibble(f.skip(size), d)
 	}
-	return linkLayer(LinkEthernet, f.skip(size), d)
+	return linkLayer(wire.LinkEthernet, f.skip(size), d)
 }
 
 // ppp opens what a PPP protocol number announces. Address and control may be left out
@@ -243,13 +228,13 @@ func ppp(f frame, d *Decoded) Reason {
 	case pppIPv6:
 		return network(f.skip(2), 6, d)
 	}
-	return d.other(OtherNetwork, etherPPP)
+	return d.other(OtherNetwork, wire.EtherPPP)
 }
 
 // payloadOf decodes what an EtherType in a tunnel's header announces.
 func payloadOf(typ uint16, f frame, d *Decoded) Reason {
-	if typ == etherTransparent {
-		return linkLayer(LinkEthernet, f, d)
+	if typ == wire.EtherTransparent {
+		return linkLayer(wire.LinkEthernet, f, d)
 	}
 	return tagged(typ, f, d)
 }
@@ -300,9 +285,9 @@ func inUDP(d *Decoded) Reason {
 func runsNetwork(r Reason, inner *Decoded, datagram []byte) bool {
 	switch r { //nolint:exhaustive // the two that a network speaks
 	case OtherTransport:
-		return inner.Other == protoICMP || inner.Other == protoICMPv6 || inner.Other == protoIGMP
+		return inner.Other == wire.ProtoICMP || inner.Other == wire.ProtoICMPv6 || inner.Other == wire.ProtoIGMP
 	case OtherNetwork: // Ethernet and IPv4, RFC 826
-		return inner.Other == etherARP && bytes.Contains(datagram[:min(len(datagram), maxARPAt)], []byte{0x08, 0x06, 0, 1, 8, 0, 6, 4})
+		return inner.Other == wire.EtherARP && bytes.Contains(datagram[:min(len(datagram), maxARPAt)], []byte{0x08, 0x06, 0, 1, 8, 0, 6, 4})
 	}
 	return false
 }
@@ -323,7 +308,7 @@ func vxlan(f frame, d *Decoded) Reason {
 		return OtherNetwork
 	}
 	d.Zone = d.Zone.In(portVXLAN, vni(f))
-	return linkLayer(LinkEthernet, f.skip(size), d)
+	return linkLayer(wire.LinkEthernet, f.skip(size), d)
 }
 
 // vni returns the network identifier in a header of VXLAN, VXLAN-GPE or Geneve.
@@ -344,7 +329,7 @@ func vxlanGPE(f frame, d *Decoded) Reason {
 	case 2:
 		return network(f.skip(size), 6, d)
 	case 3:
-		return linkLayer(LinkEthernet, f.skip(size), d)
+		return linkLayer(wire.LinkEthernet, f.skip(size), d)
 	}
 	return OtherNetwork
 }

@@ -3,6 +3,8 @@ package flow
 import (
 	"cmp"
 	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // Undecoded is one kind of packet that has no TCP or UDP ports, or hides them.
@@ -24,7 +26,7 @@ const maxOthers = 64
 
 // metEtherTypes are those that may carry connections, or that are met everywhere: whatever
 // is made up before takes no place of theirs.
-var metEtherTypes = [...]uint16{etherARP, etherPPPoE, etherMPLS, etherMPLSUpstream, etherPPP, 0x88e5, 0x88e7, 0x894f, 0x8906, 0x8915, 0x888e, 0x88cc, SNAP}
+var metEtherTypes = [...]uint16{wire.EtherARP, wire.EtherPPPoE, wire.EtherMPLS, wire.EtherMPLSUpstream, wire.EtherPPP, 0x88e5, 0x88e7, 0x894f, 0x8906, 0x8915, 0x888e, 0x88cc, SNAP}
 
 // others counts packets by what they carry. The list is short, and so is what it is
 // searched for.

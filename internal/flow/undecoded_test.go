@@ -5,20 +5,21 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // TestUndecoded: what has no ports is counted by what it is, within bounds.
 func TestUndecoded(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, newGather(t))
-	add := func(link flow.LinkType, data []byte, n int) {
+	add := func(link wire.LinkType, data []byte, n int) {
 		for range n {
 			table.Add(&flow.Packet{Data: data, Length: len(data), Link: link, Tunnels: true})
 		}
 	}
-	add(flow.LinkRaw, outer4(132, make([]byte, 40)), 5)
-	add(flow.LinkEthernet, ether(0x0806, make([]byte, 28)), 4)
+	add(wire.LinkRaw, outer4(132, make([]byte, 40)), 5)
+	add(wire.LinkEthernet, ether(0x0806, make([]byte, 28)), 4)
 	add(195, make([]byte, 40), 3)
-	add(flow.LinkRaw, outer4(47, []byte{0, 2, 8, 0, 0, 0, 0, 0}), 2)
+	add(wire.LinkRaw, outer4(47, []byte{0, 2, 8, 0, 0, 0, 0, 0}), 2)
 	add(flow.LinkOther, []byte("x"), 1)
 	want := []flow.Undecoded{
 		{flow.OtherTransport, 132, 5}, {flow.OtherNetwork, 0x0806, 4}, {flow.UnknownLink, 195, 3}, {flow.OtherTransport, 47, 2}, {flow.OtherNetwork, 0, 1},
@@ -30,10 +31,10 @@ func TestUndecoded(t *testing.T) {
 		}
 	}
 	for typ := range uint16(60000) {
-		add(flow.LinkEthernet, ether(typ|0x8000, []byte("data")), 1)
+		add(wire.LinkEthernet, ether(typ|0x8000, []byte("data")), 1)
 	}
-	add(flow.LinkEthernet, ether(0x88e5, []byte("data")), 7) // after all that was made up
-	add(flow.LinkRaw, outer4(50, []byte("data")), 7)
+	add(wire.LinkEthernet, ether(0x88e5, []byte("data")), 7) // after all that was made up
+	add(wire.LinkRaw, outer4(50, []byte("data")), 7)
 	for _, u := range []flow.Undecoded{{flow.OtherNetwork, 0x88e5, 9}, {flow.OtherTransport, 50, 7}} {
 		if !slices.Contains(table.Undecoded(), u) {
 			t.Errorf("no %+v", u)

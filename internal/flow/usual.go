@@ -1,6 +1,10 @@
 package flow
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // Nearly every packet is a segment of TCP over IPv4 and Ethernet that its receiver expects
 // next. The functions here take such a packet in few instructions, with the same result as
@@ -17,8 +21,8 @@ func usualDecode(p *Packet, d *Decoded) bool {
 func usualHeaders(p *Packet, d *Decoded) bool {
 	const ethernet, ip, tcp, timestamps = 14, 20, 20, 12
 	b := p.Data
-	if p.Link != LinkEthernet || len(b) < ethernet+ip+tcp || binary.BigEndian.Uint32(b[12:])&^0xff != etherIPv4<<16|0x45<<8 ||
-		b[23] != protoTCP || binary.BigEndian.Uint16(b[20:])&0x3fff != 0 {
+	if p.Link != wire.LinkEthernet || len(b) < ethernet+ip+tcp || binary.BigEndian.Uint32(b[12:])&^0xff != wire.EtherIPv4<<16|0x45<<8 ||
+		b[23] != wire.ProtoTCP || binary.BigEndian.Uint16(b[20:])&0x3fff != 0 {
 		return false
 	}
 	header := ethernet + ip + tcp
@@ -38,7 +42,7 @@ func usualHeaders(p *Packet, d *Decoded) bool {
 	}
 	*d = Decoded{}
 	*(*[4]byte)(d.Src[:]), *(*[4]byte)(d.Dst[:]) = [4]byte(b[26:]), [4]byte(b[30:])
-	d.Zone, d.Transport, d.scale = p.Zone, protoTCP, scaleNone
+	d.Zone, d.Transport, d.scale = p.Zone, wire.ProtoTCP, scaleNone
 	d.SrcPort, d.DstPort = binary.BigEndian.Uint16(b[34:]), binary.BigEndian.Uint16(b[36:])
 	d.Seq, d.Ack = binary.BigEndian.Uint32(b[38:]), binary.BigEndian.Uint32(b[42:])
 	d.Flags, d.Window = b[47], binary.BigEndian.Uint16(b[48:])
@@ -65,7 +69,7 @@ func (d *Decoded) sound(p *Packet) bool {
 // usual takes a segment if it is the next one of its side, and no part of c waits, ends or is
 // in doubt. Else it does nothing and returns false.
 func (t *Table) usual(c *Conn, d *Decoded, now int64) bool {
-	if c.Transport != protoTCP || c.Orig.Port == c.Resp.Port || c.Redirected != nil || c.Excluded {
+	if c.Transport != wire.ProtoTCP || c.Orig.Port == c.Resp.Port || c.Redirected != nil || c.Excluded {
 		return false
 	}
 	side := Originator // both ports are c's
@@ -116,7 +120,7 @@ const usualMost = 64 << 10
 // seen of o and no less than before, and has no meaning but that. A payload of one byte may
 // be a keep-alive probe.
 func (s *stream) continued(o *stream, d *Decoded) bool {
-	return d.Flags&(flagACK|flagSYN|flagRST|flagFIN|flagURG) == flagACK && d.Seq == s.base+uint32(s.next) &&
+	return d.Flags&(wire.FlagACK|wire.FlagSYN|wire.FlagRST|wire.FlagFIN|wire.FlagURG) == wire.FlagACK && d.Seq == s.base+uint32(s.next) &&
 		d.Ack-(o.base+uint32(o.acked)) <= uint32(o.next-o.acked) && o.acked <= o.next &&
 		d.PayloadLen != 1 && d.PayloadLen <= usualMost && !d.signed && !d.Multipath && !d.Fragment
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // usualPackets are packets that the fast path takes, and others that are nearly so.
@@ -22,7 +23,7 @@ func usualPackets() (packets []flow.Packet, taken int) {
 	push.flags, push.payload = ack|psh, []byte("four")
 	bare.payload = nil
 	for _, h := range []headers{long, stamped, push, bare} {
-		packets = append(packets, packetOf(flow.LinkEthernet, h))
+		packets = append(packets, packetOf(wire.LinkEthernet, h))
 	}
 	taken = len(packets)
 	for _, change := range []func(h *headers){
@@ -38,9 +39,9 @@ func usualPackets() (packets []flow.Packet, taken int) {
 	} {
 		h := plain
 		change(&h)
-		packets = append(packets, packetOf(flow.LinkEthernet, h))
+		packets = append(packets, packetOf(wire.LinkEthernet, h))
 	}
-	return append(packets, packetOf(flow.LinkRaw, plain)), taken
+	return append(packets, packetOf(wire.LinkRaw, plain)), taken
 }
 
 // The fast path decodes a packet like the slow path, or leaves the packet to it, also if the
@@ -80,7 +81,7 @@ func FuzzUsualDecode(f *testing.F) {
 		f.Add(p.Data, uint8(0), uint16(0))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, how uint8, longer uint16) {
-		p := flow.Packet{Data: data, Length: len(data) + int(longer), Link: flow.LinkEthernet, Tunnels: how&4 != 0, Checksum: flow.Checksum(how & 3 % 3), Zone: flow.Zone(how >> 3)}
+		p := flow.Packet{Data: data, Length: len(data) + int(longer), Link: wire.LinkEthernet, Tunnels: how&4 != 0, Checksum: flow.Checksum(how & 3 % 3), Zone: flow.Zone(how >> 3)}
 		if ok, same := flow.UsualDecode(&p); ok && !same {
 			t.Fatalf("not the same: %+v", p)
 		}
@@ -146,7 +147,7 @@ func chat(b []byte, clientPort uint16) []string {
 		if b[5] > 240 {
 			h.options = []byte{1, 1, 19, 18}
 		}
-		p := packetOf(flow.LinkEthernet, h)
+		p := packetOf(wire.LinkEthernet, h)
 		binary.BigEndian.PutUint16(p.Data[48:], uint16(b[5])<<4)
 		if b[6] > 240 && len(h.payload) > 0 {
 			p.Data = p.Data[:len(p.Data)-1]

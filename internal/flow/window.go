@@ -1,5 +1,7 @@
 package flow
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // A receiver drops segments outside of its window and segments that acknowledge what it has
 // not sent (RFC 9293, section 3.10.7.4; RFC 5961, section 5). A third host can send such
 // segments without harm to the connection, so they must not count here: neither their bytes
@@ -64,7 +66,7 @@ func (c *Conn) shift(side Side) uint8 {
 func (c *Conn) advertised(side Side, d *Decoded) {
 	s := &c.tcp.side[side]
 	window := uint32(d.Window)
-	if d.Flags&flagSYN == 0 {
+	if d.Flags&wire.FlagSYN == 0 {
 		window <<= c.shift(side.Other())
 	}
 	next := s.base + uint32(s.next)
@@ -106,7 +108,7 @@ func (c *Conn) heldEnd(side Side) int64 {
 // as its own packets are known.
 func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
-	if !s.edged() || c.Excluded || d.Flags&(flagSYN|flagRST) != 0 {
+	if !s.edged() || c.Excluded || d.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
 		return true, true
 	}
 	off := s.offset(d.Seq)
@@ -128,10 +130,10 @@ func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 // dropped reports whether a receiver drops a segment whatever its numbers: it lacks the ACK
 // bit, or it is signed (RFC 2385, RFC 5925) in a connection whose SYNs were not.
 func (c *Conn) dropped(side Side, d *Decoded) bool {
-	if !c.tcp.side[side].edged() || d.Flags&(flagSYN|flagRST) != 0 {
+	if !c.tcp.side[side].edged() || d.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
 		return false
 	}
-	return d.Flags&flagACK == 0 || d.signed && !c.tcp.signed && c.OrigISNSeen && c.RespISNSeen
+	return d.Flags&wire.FlagACK == 0 || d.signed && !c.tcp.signed && c.OrigISNSeen && c.RespISNSeen
 }
 
 // segment takes a TCP segment of c, or suspends it.
@@ -156,7 +158,7 @@ func (t *Table) segment(c *Conn, side Side, d *Decoded, now int64) {
 // with the next byte and acknowledges what was seen, and nothing waits.
 func (c *Conn) expected(side Side, d *Decoded) bool {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
-	return c.tcp.waiting == nil && d.Flags&(flagACK|flagSYN|flagRST) == flagACK && !d.signed && s.known && o.known &&
+	return c.tcp.waiting == nil && d.Flags&(wire.FlagACK|wire.FlagSYN|wire.FlagRST) == wire.FlagACK && !d.signed && s.known && o.known &&
 		d.Seq == s.base+uint32(s.next) && d.Ack-(o.base+uint32(o.acked)) <= uint32(o.next-o.acked) && o.acked <= o.next
 }
 
@@ -200,18 +202,18 @@ func (t *Table) weigh(c *Conn, side Side, d *Decoded, accepted bool) (met bool) 
 	for i := range all {
 		x := &all[i]
 		x.answered = x.answered || x.side != side
-		if x.side == side || d.Flags&flagRST != 0 {
+		if x.side == side || d.Flags&wire.FlagRST != 0 {
 			w.keep(x)
 			continue
 		}
-		fits := d.Flags&flagACK != 0 && near(d.Seq-x.d.Ack) && near(d.Ack-x.d.Seq)
+		fits := d.Flags&wire.FlagACK != 0 && near(d.Seq-x.d.Ack) && near(d.Ack-x.d.Seq)
 		switch x.packets++; {
 		case accepted && c.proves(side, d, x), !accepted && fits:
 			met = met || fits
 			t.hold(c.queue(x.side), -x.cost())
 			t.take(c, x.side, &x.d, x.time)
 			w = t.waiting(c)
-		case x.packets >= suspectPackets, x.ack && accepted && d.PayloadLen == 0 && d.Flags&(flagFIN|flagACK) == flagACK:
+		case x.packets >= suspectPackets, x.ack && accepted && d.PayloadLen == 0 && d.Flags&(wire.FlagFIN|wire.FlagACK) == wire.FlagACK:
 			t.stats.Outside++
 			t.hold(c.queue(x.side), -x.cost())
 		default:
@@ -238,7 +240,7 @@ func (t *Table) waiting(c *Conn) *waiting {
 func (c *Conn) proves(side Side, d *Decoded, x *suspect) bool {
 	s, o := &c.tcp.side[x.side], &c.tcp.side[side]
 	reached := max(s.next, s.acked)
-	if d.Flags&flagACK != 0 {
+	if d.Flags&wire.FlagACK != 0 {
 		reached = max(reached, s.offset(d.Ack))
 	}
 	sent := max(c.most(side), o.offset(d.Seq))
@@ -260,7 +262,7 @@ func (c *Conn) unheard(now int64) bool {
 		if x.answered || x.d.arrived || x.side != c.tcp.waiting.suspects[0].side {
 			return false
 		}
-		if x.d.PayloadLen > 0 || x.d.Flags&flagFIN != 0 {
+		if x.d.PayloadLen > 0 || x.d.Flags&wire.FlagFIN != 0 {
 			n++
 		}
 	}

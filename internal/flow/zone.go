@@ -1,6 +1,10 @@
 package flow
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // Zone names the network that a packet was in where a capture shows several of them: its
 // VLANs (IEEE 802.1Q), and the tunnels around it with their identifiers and outer
@@ -103,19 +107,19 @@ func (c *Conn) fits(d *Decoded) bool {
 	if c.end(from).Packets > 0 || c.end(from.Other()).Packets == 0 {
 		return false
 	}
-	if c.Transport == protoUDP {
+	if c.Transport == wire.ProtoUDP {
 		return true
 	}
 	s, o := &c.tcp.side[from], &c.tcp.side[from.Other()]
 	answers := c.isnSeen(from.Other()) && d.Ack-o.base <= uint32(o.next)
 	switch {
-	case d.Flags&(flagSYN|flagACK) == flagSYN: // overtaken by the answer
+	case d.Flags&(wire.FlagSYN|wire.FlagACK) == wire.FlagSYN: // overtaken by the answer
 		return from == Originator && c.RespISNSeen && s.known && d.Seq+1 == s.base
-	case !o.known || d.Flags&flagACK == 0:
+	case !o.known || d.Flags&wire.FlagACK == 0:
 		return false
-	case d.Flags&flagSYN != 0:
+	case d.Flags&wire.FlagSYN != 0:
 		return answers && (!s.known || d.Seq+1 == s.base)
-	case d.Flags&flagRST != 0 && !s.known:
+	case d.Flags&wire.FlagRST != 0 && !s.known:
 		return answers
 	}
 	return s.known && s.near(d.Seq) && o.near(d.Ack)

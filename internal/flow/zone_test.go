@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // zones put an IP packet into one of several networks, by a number from 1.
@@ -113,7 +114,7 @@ func ended(n byte, outer []byte) []byte {
 }
 
 func framed(b []byte) flow.Packet {
-	return flow.Packet{Data: b, Length: len(b), Link: flow.LinkEthernet, Tunnels: true, Time: start.UnixNano()}
+	return flow.Packet{Data: b, Length: len(b), Link: wire.LinkEthernet, Tunnels: true, Time: start.UnixNano()}
 }
 
 // in returns a step's packet in a network. The outer addresses follow the direction.
@@ -298,7 +299,7 @@ func TestZonesOverUDP(t *testing.T) {
 		if fromServer {
 			h = headers{src: server, dst: client, udp: true, payload: []byte("say")}
 		}
-		p := packetOf(flow.LinkEthernet, h)
+		p := packetOf(wire.LinkEthernet, h)
 		p.Time, p.Zone = start.UnixNano(), flow.Zone(0).VLAN(0x8100, vlan)
 		table.Add(&p)
 	}
@@ -415,9 +416,9 @@ func FuzzZones(f *testing.F) {
 			s := steps[int(b[0]&7)%len(steps)]
 			p := s.packet(withPort(client, client.Port()+uint16(b[0]>>7)), server)
 			if b[0]&0x40 != 0 {
-				p = packetOf(flow.LinkEthernet, headers{src: client, dst: server, udp: true, payload: []byte("x")})
+				p = packetOf(wire.LinkEthernet, headers{src: client, dst: server, udp: true, payload: []byte("x")})
 				if b[0]&0x20 != 0 {
-					p = packetOf(flow.LinkEthernet, headers{src: server, dst: client, udp: true, payload: []byte("x")})
+					p = packetOf(wire.LinkEthernet, headers{src: server, dst: client, udp: true, payload: []byte("x")})
 				}
 			}
 			at += int64(b[0]>>3&3) * 3e8

@@ -63,7 +63,9 @@ var except = map[string]string{
 }
 
 // forTests are packages that exist for tests.
-var forTests = map[string]bool{"internal/capturetest": true, "internal/confine": true, "internal/eventually": true, "internal/exclusive": true}
+var forTests = map[string]bool{
+	"internal/capturetest": true, "internal/confine": true, "internal/eventually": true, "internal/exclusive": true, "internal/pcapfilter/kerneltest": true,
+}
 
 // A checked package is one of this module with its types.
 type checked struct {

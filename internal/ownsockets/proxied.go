@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // proxied tracks the program's connections beyond their own sockets. A mesh's proxy in the
@@ -30,8 +32,8 @@ const maxDialed = 64
 
 // sent records the first bytes of a connection. crypto/tls writes a ClientHello at once.
 func (p *proxied) sent(b []byte) {
-	const handshake, clientHello, random, end = 22, 1, 11, 43 // record, message, version, random (RFC 8446, sections 4.1.2 and 5.1)
-	if len(b) < end || b[0] != handshake || b[5] != clientHello {
+	const clientHello, random, end = 1, 11, 43 // record, message, version, random (RFC 8446, sections 4.1.2 and 5.1)
+	if len(b) < end || b[0] != wire.ContentHandshake || b[5] != clientHello {
 		return
 	}
 	p.mu.Lock()

@@ -3,6 +3,8 @@ package pcapfilter
 import (
 	"net/netip"
 	"strconv"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // host makes the condition of host and net. Behind an IPv4 or IPv6 address there may be
@@ -30,10 +32,10 @@ func (p *parser) host(q qualifiers, t token) node {
 
 // host4 makes the condition of an IPv4 address or network.
 func (p *parser) host4(q qualifiers, t token) node {
-	n := &host4{dir: q.dir, over: []uint32{etherIP, etherARP, etherRARP}}
+	n := &host4{dir: q.dir, over: []uint32{wire.EtherIPv4, wire.EtherARP, wire.EtherRARP}}
 	if q.proto != nil {
 		n.over = []uint32{uint32(q.proto.ether)}
-		if q.proto.ether == etherIP6 {
+		if q.proto.ether == wire.EtherIPv6 {
 			return p.problem(t, "expected an IPv6 address behind ip6")
 		}
 	}
@@ -104,7 +106,7 @@ func (p *parser) onlyNet(q qualifiers, t token) bool {
 
 // host6 makes the condition of an IPv6 address or network.
 func (p *parser) host6(q qualifiers, t token) node {
-	if q.proto != nil && q.proto.ether != etherIP6 {
+	if q.proto != nil && q.proto.ether != wire.EtherIPv6 {
 		return p.problem(t, "expected an IPv4 address behind %s", q.proto.name)
 	}
 	bits := uint32(128)

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/bpf"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // benchmarked are filters as people write them.
@@ -16,9 +18,9 @@ var benchmarked = map[string]string{
 
 // BenchmarkRun is what a filter costs for each packet of a capture.
 func BenchmarkRun(b *testing.B) {
-	packets := random(rand.New(rand.NewPCG(1, 0)), LinkEthernet, 1024)
+	packets := random(rand.New(rand.NewPCG(1, 0)), wire.LinkEthernet, 1024)
 	for name, text := range benchmarked {
-		p, err := Compile(text, Config{Link: LinkEthernet})
+		p, err := Compile(text, Config{Link: wire.LinkEthernet})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -33,9 +35,9 @@ func BenchmarkRun(b *testing.B) {
 
 // BenchmarkNetBPF is the same by golang.org/x/net/bpf's machine.
 func BenchmarkNetBPF(b *testing.B) {
-	packets := random(rand.New(rand.NewPCG(1, 0)), LinkEthernet, 1024)
+	packets := random(rand.New(rand.NewPCG(1, 0)), wire.LinkEthernet, 1024)
 	for name, text := range benchmarked {
-		p, err := Compile(text, Config{Link: LinkEthernet})
+		p, err := Compile(text, Config{Link: wire.LinkEthernet})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -61,7 +63,7 @@ func BenchmarkCompile(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for range b.N {
-				if _, err := Compile(text, Config{Link: LinkEthernet}); err != nil {
+				if _, err := Compile(text, Config{Link: wire.LinkEthernet}); err != nil {
 					b.Fatal(err)
 				}
 			}

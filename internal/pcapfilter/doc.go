@@ -1,8 +1,8 @@
-// Package pcapfilter compiles the filter expressions of pcap-filter(7) to classic BPF (linux/filter.h), runs and prints such programs, and
-// contains the tap's own default filter. It resolves no names, does no I/O and keeps no state.
+// Package pcapfilter compiles the filter expressions of pcap-filter(7) to classic BPF (linux/filter.h), and assembles, runs and prints such
+// programs. It resolves no names, does no I/O and keeps no state.
 //
-// Order of use: [Compile] an expression for a link type, or take [Default]; [And] joins two programs; [Program.Run] applies one to a packet,
-// or the kernel does. [ParseProgram] reads what `tcpdump -ddd` prints, [Except] leaves out connections.
+// Order of use: [Compile] an expression for a link type, or write a program with an [Assembler]; [And] joins two programs; [Program.Run]
+// applies one to a packet, or the kernel does. [ParseProgram] reads what `tcpdump -ddd` prints.
 //
 // An expression means what it means to libpcap 1.10, also where that surprises:
 //

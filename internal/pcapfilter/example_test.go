@@ -8,11 +8,12 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // A program is compiled for one link type. Run returns how many bytes of a packet to keep, 0 for none.
 func ExampleCompile() {
-	program, err := pcapfilter.Compile("tcp port 443", pcapfilter.Config{Link: pcapfilter.LinkEthernet})
+	program, err := pcapfilter.Compile("tcp port 443", pcapfilter.Config{Link: wire.LinkEthernet})
 	if err != nil {
 		fmt.Println(err)
 		return

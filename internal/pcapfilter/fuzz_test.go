@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // FuzzCompile: whatever an expression is, it is refused at a place within it, or becomes
@@ -27,11 +29,11 @@ func FuzzCompile(f *testing.F) {
 					continue
 				}
 				if err := p.Validate(); err != nil {
-					t.Fatalf("%q, %s, live %t: %v\n%s", text, link.Name(), live, err, p.Listing())
+					t.Fatalf("%q, %s, live %t: %v\n%s", text, LinkName(link), live, err, p.Listing())
 				}
 				for i := range packets {
-					if n := p.Run(&packets[i]); n != 0 && n != defaultSnap {
-						t.Fatalf("%q, %s, live %t: %d\n%s", text, link.Name(), live, n, p.Listing())
+					if n := p.Run(&packets[i]); n != 0 && n != DefaultSnap {
+						t.Fatalf("%q, %s, live %t: %d\n%s", text, LinkName(link), live, n, p.Listing())
 					}
 				}
 			}
@@ -58,7 +60,7 @@ func FuzzProgram(f *testing.F) {
 	f.Add("3,0 0 0 5,2 0 0 3,22 0 0 0")
 	f.Add("2,5 0 0 0,6 0 0 1")
 	packet := sample(f, "http")
-	ip, err := Compile("ip", Config{Link: LinkEthernet})
+	ip, err := Compile("ip", Config{Link: wire.LinkEthernet})
 	if err != nil {
 		f.Fatal(err)
 	}

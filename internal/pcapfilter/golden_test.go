@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 var update = flag.Bool("update", false, "write golden files anew")
@@ -42,45 +44,45 @@ func firstDifference(got, want string) string {
 
 // TestPrograms has the programs of some expressions, as people read them.
 func TestPrograms(t *testing.T) {
-	live := Config{Link: LinkEthernet, Live: true}
+	live := Config{Link: wire.LinkEthernet, Live: true}
 	var b strings.Builder
 	for _, c := range []struct {
 		text string
 		cfg  Config
 	}{
-		{"", Config{Link: LinkEthernet}},
-		{"tcp", Config{Link: LinkEthernet}},
-		{"tcp port 80 or 443", Config{Link: LinkEthernet}},
-		{"portrange 8000-8080", Config{Link: LinkSLL2}},
-		{"src host 10.0.0.1", Config{Link: LinkEthernet}},
-		{"host 10.0.0.1", Config{Link: LinkRaw}},
-		{"src and dst net fd00::/48", Config{Link: LinkSLL}},
-		{"ether src 02:00:00:00:00:01", Config{Link: LinkEthernet}},
-		{"arp", Config{Link: LinkRaw}},
-		{"ip6", Config{Link: LinkNull}},
-		{"ip6", Config{Link: LinkLoop}},
-		{"ip6 proto 6", Config{Link: LinkEthernet}},
-		{"not (udp port 53 or icmp)", Config{Link: LinkEthernet}},
-		{"vlan 5 and ip", Config{Link: LinkEthernet}},
+		{"", Config{Link: wire.LinkEthernet}},
+		{"tcp", Config{Link: wire.LinkEthernet}},
+		{"tcp port 80 or 443", Config{Link: wire.LinkEthernet}},
+		{"portrange 8000-8080", Config{Link: wire.LinkSLL2}},
+		{"src host 10.0.0.1", Config{Link: wire.LinkEthernet}},
+		{"host 10.0.0.1", Config{Link: wire.LinkRaw}},
+		{"src and dst net fd00::/48", Config{Link: wire.LinkSLL}},
+		{"ether src 02:00:00:00:00:01", Config{Link: wire.LinkEthernet}},
+		{"arp", Config{Link: wire.LinkRaw}},
+		{"ip6", Config{Link: wire.LinkNull}},
+		{"ip6", Config{Link: wire.LinkLoop}},
+		{"ip6 proto 6", Config{Link: wire.LinkEthernet}},
+		{"not (udp port 53 or icmp)", Config{Link: wire.LinkEthernet}},
+		{"vlan 5 and ip", Config{Link: wire.LinkEthernet}},
 		{"vlan 5 and ip", live},
 		{"vlan and vlan 6 and tcp port 80", live},
 		{"inbound", live},
-		{"outbound", Config{Link: LinkSLL}},
-		{"less 100", Config{Link: LinkEthernet, Snap: 96}},
-		{"tcp[tcpflags] & (tcp-syn|tcp-fin) != 0", Config{Link: LinkEthernet}},
-		{"tcp[(tcp[12] >> 2) & 60] = 22", Config{Link: LinkEthernet}},
+		{"outbound", Config{Link: wire.LinkSLL}},
+		{"less 100", Config{Link: wire.LinkEthernet, Snap: 96}},
+		{"tcp[tcpflags] & (tcp-syn|tcp-fin) != 0", Config{Link: wire.LinkEthernet}},
+		{"tcp[(tcp[12] >> 2) & 60] = 22", Config{Link: wire.LinkEthernet}},
 		{"vlan and tcp[(tcp[12] >> 2) & 60] = 22", live},
-		{"(ip[2:2] - ((ip[0] & 15) << 2)) - ((tcp[12] & 0xf0) >> 2) != 0", Config{Link: LinkEthernet}},
-		{"1 + 2 * 3 = 7", Config{Link: LinkEthernet}},
-		{"- ip[0] % 3 ^ 1 > len / 2", Config{Link: LinkEthernet}},
+		{"(ip[2:2] - ((ip[0] & 15) << 2)) - ((tcp[12] & 0xf0) >> 2) != 0", Config{Link: wire.LinkEthernet}},
+		{"1 + 2 * 3 = 7", Config{Link: wire.LinkEthernet}},
+		{"- ip[0] % 3 ^ 1 > len / 2", Config{Link: wire.LinkEthernet}},
 	} {
 		p, err := Compile(c.text, c.cfg)
 		if err != nil {
 			t.Fatalf("%q: %v", c.text, err)
 		}
-		fmt.Fprintf(&b, "== %s, live %t, snap %d: %s\n%s", c.cfg.Link.Name(), c.cfg.Live, c.cfg.Snap, c.text, p.Listing())
+		fmt.Fprintf(&b, "== %s, live %t, snap %d: %s\n%s", LinkName(c.cfg.Link), c.cfg.Live, c.cfg.Snap, c.text, p.Listing())
 	}
-	p, err := Compile("tcp port 80", Config{Link: LinkEthernet})
+	p, err := Compile("tcp port 80", Config{Link: wire.LinkEthernet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,29 +128,29 @@ func TestErrors(t *testing.T) {
 		fmt.Fprintf(&b, "%s\n%s\n\n", e, e.Caret())
 	}
 	for text := range strings.SplitSeq(strings.TrimSpace(faults), "\n") {
-		say(text, Config{Link: LinkEthernet})
+		say(text, Config{Link: wire.LinkEthernet})
 	}
-	for text, link := range map[string]Link{"ether host 02:00:00:00:00:01": LinkRaw} {
+	for text, link := range map[string]wire.LinkType{"ether host 02:00:00:00:00:01": wire.LinkRaw} {
 		say(text, Config{Link: link})
 	}
-	say("tcp and vlan 5", Config{Link: LinkSLL})
-	say("tcp or broadcast", Config{Link: LinkNull})
-	say("not multicast", Config{Link: LinkLoop})
-	say("tcp and inbound", Config{Link: LinkEthernet})
+	say("tcp and vlan 5", Config{Link: wire.LinkSLL})
+	say("tcp or broadcast", Config{Link: wire.LinkNull})
+	say("not multicast", Config{Link: wire.LinkLoop})
+	say("tcp and inbound", Config{Link: wire.LinkEthernet})
 	say("tcp", Config{Link: 105})
-	say("ip[-1] = 0", Config{Link: LinkRaw})
-	say("tcp\nport\n80 or\thttp", Config{Link: LinkEthernet})
-	say("host 10.0.0.1 or € or tcp", Config{Link: LinkEthernet})
-	say(strings.Repeat("(", maxDepth+1)+"tcp", Config{Link: LinkEthernet})
-	say(strings.Repeat("not ", maxDepth+1)+"tcp", Config{Link: LinkEthernet})
-	say("len = "+strings.Repeat("- ", maxDepth+1)+"1", Config{Link: LinkEthernet})
-	say("len = 1"+strings.Repeat(" % 3", maxDepth+1), Config{Link: LinkEthernet})
-	say(strings.Repeat("ip[", maxDepth+1)+"0", Config{Link: LinkEthernet})
-	say("vlan "+strings.Repeat("(", maxDepth+1), Config{Link: LinkEthernet})
-	say("port "+strings.Repeat("(", maxDepth+1), Config{Link: LinkEthernet})
-	say("len = "+strings.Repeat("(len + len) * (", scratch+1)+"len"+strings.Repeat(")", scratch+1), Config{Link: LinkEthernet})
-	say(strings.Repeat("port 80 or ", 300)+"udp", Config{Link: LinkEthernet})
-	say(strings.Repeat(" ", MaxLength)+"t", Config{Link: LinkEthernet})
+	say("ip[-1] = 0", Config{Link: wire.LinkRaw})
+	say("tcp\nport\n80 or\thttp", Config{Link: wire.LinkEthernet})
+	say("host 10.0.0.1 or € or tcp", Config{Link: wire.LinkEthernet})
+	say(strings.Repeat("(", maxDepth+1)+"tcp", Config{Link: wire.LinkEthernet})
+	say(strings.Repeat("not ", maxDepth+1)+"tcp", Config{Link: wire.LinkEthernet})
+	say("len = "+strings.Repeat("- ", maxDepth+1)+"1", Config{Link: wire.LinkEthernet})
+	say("len = 1"+strings.Repeat(" % 3", maxDepth+1), Config{Link: wire.LinkEthernet})
+	say(strings.Repeat("ip[", maxDepth+1)+"0", Config{Link: wire.LinkEthernet})
+	say("vlan "+strings.Repeat("(", maxDepth+1), Config{Link: wire.LinkEthernet})
+	say("port "+strings.Repeat("(", maxDepth+1), Config{Link: wire.LinkEthernet})
+	say("len = "+strings.Repeat("(len + len) * (", scratch+1)+"len"+strings.Repeat(")", scratch+1), Config{Link: wire.LinkEthernet})
+	say(strings.Repeat("port 80 or ", 300)+"udp", Config{Link: wire.LinkEthernet})
+	say(strings.Repeat(" ", MaxLength)+"t", Config{Link: wire.LinkEthernet})
 	golden(t, "errors.golden", b.String())
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // What generated expressions and packets are made of: few values, so that they meet.
@@ -28,13 +30,13 @@ func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 
 // randomExpression returns an expression that is valid for a link type, here and for
 // libpcap.
-func randomExpression(r *rand.Rand, link Link) string {
+func randomExpression(r *rand.Rand, link wire.LinkType) string {
 	return (&grammar{Rand: r, link: link}).expression(3)
 }
 
 type grammar struct {
 	*rand.Rand
-	link Link
+	link wire.LinkType
 }
 
 // expression returns operands with and and or between them.
@@ -98,7 +100,7 @@ func (g *grammar) qualified() (text string, takeOver func() string) {
 			head, takeOver = "ether proto", subject(someEthers)
 		}
 	case 7:
-		if g.link != LinkEthernet {
+		if g.link != wire.LinkEthernet {
 			return g.qualified()
 		}
 		head, takeOver = "ether "+pick(g.Rand, someDirs)+"host", subject(someMACs)
@@ -115,7 +117,7 @@ func (g *grammar) qualified() (text string, takeOver func() string) {
 // plain returns a primitive without a subject.
 func (g *grammar) plain() string {
 	options := []string{pick(g.Rand, someProtos), "ip multicast", "ip6 multicast", fmt.Sprintf("less %d", 40+g.IntN(60)), fmt.Sprintf("greater %d", 40+g.IntN(60))}
-	if g.link == LinkEthernet {
+	if g.link == wire.LinkEthernet {
 		options = append(options, pick(g.Rand, someTags), pick(g.Rand, someTags), "broadcast", "multicast", "ether broadcast", "ether multicast")
 	}
 	return pick(g.Rand, options)

@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 var (
@@ -27,19 +29,19 @@ func unavailable(t testing.TB, format string, args ...any) {
 }
 
 // links are libpcap's names of the link types.
-var links = map[Link]string{
-	LinkEthernet: "EN10MB", LinkSLL: "LINUX_SLL", LinkSLL2: "LINUX_SLL2", LinkRaw: "RAW", LinkNull: "NULL", LinkLoop: "LOOP",
+var links = map[wire.LinkType]string{
+	wire.LinkEthernet: "EN10MB", wire.LinkSLL: "LINUX_SLL", wire.LinkSLL2: "LINUX_SLL2", wire.LinkRaw: "RAW", wire.LinkNull: "NULL", wire.LinkLoop: "LOOP",
 }
 
 // linkOrder is the same, in an order that stays.
-var linkOrder = []Link{LinkEthernet, LinkSLL, LinkSLL2, LinkRaw, LinkNull, LinkLoop}
+var linkOrder = []wire.LinkType{wire.LinkEthernet, wire.LinkSLL, wire.LinkSLL2, wire.LinkRaw, wire.LinkNull, wire.LinkLoop}
 
 // errRejects is libpcap's word for a program that takes nothing.
 const errRejects = "expression rejects all packets"
 
 // libpcap has tcpdump compile an expression, by libpcap's optimizer or without it. A
 // program that rejects everything is returned as such.
-func libpcap(t testing.TB, link Link, optimize bool, text string) (Program, error) {
+func libpcap(t testing.TB, link wire.LinkType, optimize bool, text string) (Program, error) {
 	t.Helper()
 	tcpdump, err := exec.LookPath("tcpdump")
 	if err != nil {
@@ -68,7 +70,7 @@ func libpcap(t testing.TB, link Link, optimize bool, text string) (Program, erro
 // program takes (it drops loads that would read behind a packet's end) either will do.
 func TestAgainstLibpcap(t *testing.T) {
 	r := rand.New(rand.NewPCG(*seed, 0))
-	packets := map[Link][]Packet{}
+	packets := map[wire.LinkType][]Packet{}
 	for _, link := range linkOrder {
 		packets[link] = append(captured(t, link), random(r, link, 1500)...)
 	}
@@ -101,7 +103,7 @@ func TestAgainstLibpcap(t *testing.T) {
 	}
 }
 
-func compileAll(t testing.TB, link Link, text string) (ours, plain, optimized Program) {
+func compileAll(t testing.TB, link wire.LinkType, text string) (ours, plain, optimized Program) {
 	t.Helper()
 	ours, err := Compile(text, Config{Link: link})
 	if err != nil {
@@ -124,11 +126,11 @@ func compileAll(t testing.TB, link Link, text string) (ours, plain, optimized Pr
 // TestDiffers.
 func TestLibpcapReads(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 0))
-	packets := append(captured(t, LinkEthernet), random(r, LinkEthernet, 4000)...)
+	packets := append(captured(t, wire.LinkEthernet), random(r, wire.LinkEthernet, 4000)...)
 	for text := range strings.SplitSeq(strings.TrimSpace(readings), "\n") {
-		ours, err := Compile(text, Config{Link: LinkEthernet})
-		plain, theirs := libpcap(t, LinkEthernet, false, text)
-		optimized, _ := libpcap(t, LinkEthernet, true, text)
+		ours, err := Compile(text, Config{Link: wire.LinkEthernet})
+		plain, theirs := libpcap(t, wire.LinkEthernet, false, text)
+		optimized, _ := libpcap(t, wire.LinkEthernet, true, text)
 		if (err == nil) != (theirs == nil) {
 			t.Errorf("%q: here %v, by libpcap %v", text, err, theirs)
 		}
@@ -404,8 +406,8 @@ func TestDiffers(t *testing.T) {
 		"ip proto tcp":                        "",
 	} {
 		t.Run(text, func(t *testing.T) {
-			_, err := Compile(text, Config{Link: LinkEthernet})
-			_, theirs := libpcap(t, LinkEthernet, false, text)
+			_, err := Compile(text, Config{Link: wire.LinkEthernet})
+			_, theirs := libpcap(t, wire.LinkEthernet, false, text)
 			switch {
 			case reason == "" && (err != nil || theirs == nil):
 				t.Errorf("here %v, by libpcap %v: expected only libpcap to refuse it", err, theirs)

@@ -1,5 +1,7 @@
 package pcapfilter
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // layer is what a link type's header looks like.
 type layer struct {
 	kind    layerKind
@@ -15,15 +17,15 @@ const (
 	byVersion                    // nothing but the IP version does
 )
 
-var layers = map[Link]layer{
-	LinkEthernet: {byEtherType, 12, 14},
-	LinkSLL:      {byEtherType, 14, 16}, // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html
-	LinkSLL2:     {byEtherType, 0, 20},  // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html
-	LinkNull:     {byFamily, 0, 4},
-	LinkLoop:     {byFamily, 0, 4},
-	LinkRaw:      {byVersion, 0, 0},
-	LinkIPv4:     {byVersion, 0, 0},
-	LinkIPv6:     {byVersion, 0, 0},
+var layers = map[wire.LinkType]layer{
+	wire.LinkEthernet: {byEtherType, 12, 14},
+	wire.LinkSLL:      {byEtherType, 14, 16}, // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html
+	wire.LinkSLL2:     {byEtherType, 0, 20},  // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html
+	wire.LinkNull:     {byFamily, 0, 4},
+	wire.LinkLoop:     {byFamily, 0, 4},
+	wire.LinkRaw:      {byVersion, 0, 0},
+	wire.LinkIPv4:     {byVersion, 0, 0},
+	wire.LinkIPv6:     {byVersion, 0, 0},
 }
 
 // Address families: AF_INET everywhere, and AF_INET6 of Linux, of NetBSD and OpenBSD, of
@@ -34,49 +36,35 @@ var (
 )
 
 // etherProto tests what follows the link layer's header.
-func (g *generator) etherProto(number uint32, yes, no label) {
+func (g *generator) etherProto(number uint32, yes, no Label) {
 	switch g.layer.kind {
 	case byEtherType:
 		g.loadMoved(sizeH, g.layer.typ+g.tags)
 		g.jump(jmpJEQ, number, yes, no)
 		return
 	case byFamily:
-		families := map[uint32][]uint32{etherIP: families4, etherIP6: families6}[number]
+		families := map[uint32][]uint32{wire.EtherIPv4: families4, wire.EtherIPv6: families6}[number]
 		if len(families) > 0 {
 			g.emit(classLD|modeABS|sizeW, g.layer.typ)
 			var both []uint32
 			for _, f := range families {
-				if g.cfg.Link == LinkNull { // in the byte order of who captured
+				if g.cfg.Link == wire.LinkNull { // in the byte order of who captured
 					both = append(both, f<<24)
 				}
 				both = append(both, f)
 			}
-			g.oneOf(both, yes, no)
+			g.OneOf(both, yes, no)
 			return
 		}
 	case byVersion:
-		if version := map[uint32]uint32{etherIP: 0x40, etherIP6: 0x60}[number]; version != 0 {
+		if version := map[uint32]uint32{wire.EtherIPv4: 0x40, wire.EtherIPv6: 0x60}[number]; version != 0 {
 			g.emit(classLD|modeABS|sizeB, 0)
 			g.emit(classALU|aluAND|sourceK, 0xf0)
 			g.jump(jmpJEQ, version, yes, no)
 			return
 		}
 	}
-	g.always(no)
-}
-
-// oneOf tests the accumulator against some values.
-func (g *generator) oneOf(values []uint32, yes, no label) {
-	for i, v := range values {
-		next := no
-		if i < len(values)-1 {
-			next = g.label()
-		}
-		g.jump(jmpJEQ, v, yes, next)
-		if i < len(values)-1 {
-			g.place(next)
-		}
-	}
+	g.Goto(no)
 }
 
 // loadMoved loads from behind the link layer's addresses, where a VLAN tag may stand in
@@ -113,19 +101,19 @@ func (g *generator) findTransport() {
 
 // needsEthernet refuses what only Ethernet has.
 func (g *generator) needsEthernet(at int, what string) bool {
-	if g.cfg.Link == LinkEthernet {
+	if g.cfg.Link == wire.LinkEthernet {
 		return true
 	}
-	g.fail(at, "%s: only Ethernet has them, and this is %s", what, g.cfg.Link.title())
+	g.fail(at, "%s: only Ethernet has them, and this is %s", what, linkTitle(g.cfg.Link))
 	return false
 }
 
 // etherHost tests Ethernet addresses.
-func (g *generator) etherHost(n *etherHost, yes, no label) {
+func (g *generator) etherHost(n *etherHost, yes, no Label) {
 	if !g.needsEthernet(n.at, "Ethernet addresses") {
 		return
 	}
-	g.ends(n.dir, yes, no, func(src bool, yes, no label) {
+	g.ends(n.dir, yes, no, func(src bool, yes, no Label) {
 		at := uint32(0)
 		if src {
 			at = 6
@@ -135,90 +123,90 @@ func (g *generator) etherHost(n *etherHost, yes, no label) {
 }
 
 // mac tests an Ethernet address, its last four bytes first.
-func (g *generator) mac(at uint32, mac [6]byte, yes, no label) {
-	rest := g.label()
+func (g *generator) mac(at uint32, mac [6]byte, yes, no Label) {
+	rest := g.Label()
 	g.emit(classLD|modeABS|sizeW, at+2)
 	g.jump(jmpJEQ, uint32(mac[2])<<24|uint32(mac[3])<<16|uint32(mac[4])<<8|uint32(mac[5]), rest, no)
-	g.place(rest)
+	g.Place(rest)
 	g.emit(classLD|modeABS|sizeH, at)
 	g.jump(jmpJEQ, uint32(mac[0])<<8|uint32(mac[1]), yes, no)
 }
 
 // ends tests the source, the destination or both of them by what test writes.
-func (g *generator) ends(d direction, yes, no label, test func(src bool, yes, no label)) {
+func (g *generator) ends(d direction, yes, no Label, test func(src bool, yes, no Label)) {
 	switch d {
 	case srcEnd:
 		test(true, yes, no)
 	case dstEnd:
 		test(false, yes, no)
 	case anyEnd:
-		other := g.label()
+		other := g.Label()
 		test(true, yes, other)
-		g.place(other)
+		g.Place(other)
 		test(false, yes, no)
 	case bothEnd:
-		other := g.label()
+		other := g.Label()
 		test(true, other, no)
-		g.place(other)
+		g.Place(other)
 		test(false, yes, no)
 	}
 }
 
 // group tests for a multicast or broadcast destination.
-func (g *generator) group(n *group, yes, no label) {
-	inside := g.label()
+func (g *generator) group(n *group, yes, no Label) {
+	inside := g.Label()
 	switch n.kind {
 	case etherBroadcast:
 		if g.needsEthernet(n.at, "broadcast addresses") {
 			g.mac(0, [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, yes, no)
 		}
-		g.place(inside)
+		g.Place(inside)
 	case etherMulticast:
 		if g.needsEthernet(n.at, "multicast addresses of the link layer") {
 			g.emit(classLD|modeABS|sizeB, 0)
 			g.jump(jmpJSET, 1, yes, no)
 		}
-		g.place(inside)
+		g.Place(inside)
 	case ipMulticast: // RFC 5771, and the reserved block above
-		g.etherProto(etherIP, inside, no)
-		g.place(inside)
+		g.etherProto(wire.EtherIPv4, inside, no)
+		g.Place(inside)
 		g.loadNetwork(sizeB, 16)
 		g.jump(jmpJGE, 224, yes, no)
 	case ip6Multicast: // RFC 4291, section 2.7
-		g.etherProto(etherIP6, inside, no)
-		g.place(inside)
+		g.etherProto(wire.EtherIPv6, inside, no)
+		g.Place(inside)
 		g.loadNetwork(sizeB, 24)
 		g.jump(jmpJEQ, 0xff, yes, no)
 	}
 }
 
 // passing tests whether the packet leaves or arrives.
-func (g *generator) passing(n *passing, yes, no label) {
+func (g *generator) passing(n *passing, yes, no Label) {
 	if !n.outbound {
 		yes, no = no, yes
 	}
 	switch {
 	case g.cfg.Live:
 		g.emit(classLD|modeABS|sizeH, ancillaryType)
-	case g.cfg.Link == LinkSLL:
+	case g.cfg.Link == wire.LinkSLL:
 		g.emit(classLD|modeABS|sizeH, 0)
-	case g.cfg.Link == LinkSLL2:
+	case g.cfg.Link == wire.LinkSLL2:
 		g.emit(classLD|modeABS|sizeB, 10)
 	default:
-		g.fail(n.at, "a packet's direction is not in a capture of %s", g.cfg.Link.title())
+		g.fail(n.at, "a packet's direction is not in a capture of %s", linkTitle(g.cfg.Link))
 		return
 	}
 	g.jump(jmpJEQ, packetTypeOutgoing, yes, no)
 }
 
 // tagTypes are the EtherTypes of VLAN tags.
-var tagTypes = []uint32{etherVLAN, etherQinQ, etherOld}
+var tagTypes = []uint32{wire.EtherVLAN, wire.EtherQinQ, wire.EtherOldQinQ}
 
 // tagSize is how many bytes a VLAN tag takes.
 const tagSize = 4
 
 // vlan tests for a VLAN tag. All that is written behind it is decoded behind the tag.
-func (g *generator) vlan(n *vlan, yes, no label) {
+func (g *generator) vlan(n *vlan, yes, no Label) {
 	switch {
 	case !g.needsEthernet(n.at, "VLAN tags"):
 	case g.cfg.Live && !g.moving:
@@ -226,12 +214,12 @@ func (g *generator) vlan(n *vlan, yes, no label) {
 	default:
 		tagged := yes
 		if n.hasID {
-			tagged = g.label()
+			tagged = g.Label()
 		}
 		g.loadMoved(sizeH, g.layer.typ+g.tags)
-		g.oneOf(tagTypes, tagged, no)
+		g.OneOf(tagTypes, tagged, no)
 		if n.hasID {
-			g.place(tagged)
+			g.Place(tagged)
 			g.loadMoved(sizeH, g.layer.payload+g.tags)
 			g.identifier(n.id, yes, no)
 		}
@@ -241,33 +229,33 @@ func (g *generator) vlan(n *vlan, yes, no label) {
 
 // outerTag tests for the first VLAN tag of a live packet, which the kernel may have taken
 // out. Where it has not, what stands behind the tag moves.
-func (g *generator) outerTag(n *vlan, yes, no label) {
-	taken, left, moved, id := g.label(), g.label(), g.label(), g.label()
+func (g *generator) outerTag(n *vlan, yes, no Label) {
+	taken, left, moved, id := g.Label(), g.Label(), g.Label(), g.Label()
 	g.emit(classLD|modeABS|sizeB, ancillaryHasVLAN)
 	g.jump(jmpJEQ, 1, taken, left)
-	g.place(left)
+	g.Place(left)
 	g.emit(classLD|modeABS|sizeH, g.layer.typ)
-	g.oneOf(tagTypes, moved, no)
-	g.place(moved)
+	g.OneOf(tagTypes, moved, no)
+	g.Place(moved)
 	g.emit(classLD|modeIMM, tagSize)
 	g.emit(classST, movedBy)
 	if n.hasID {
 		g.emit(classLD|modeABS|sizeH, g.layer.payload)
-		g.always(id)
-		g.place(taken)
+		g.Goto(id)
+		g.Place(taken)
 		g.emit(classLD|modeABS|sizeH, ancillaryVLAN)
-		g.place(id)
+		g.Place(id)
 		g.identifier(n.id, yes, no)
 	} else {
-		g.place(taken)
-		g.place(id)
-		g.always(yes)
+		g.Place(taken)
+		g.Place(id)
+		g.Goto(yes)
 	}
 	g.moving = true
 }
 
 // identifier compares the tag's control information in the accumulator.
-func (g *generator) identifier(id uint32, yes, no label) {
+func (g *generator) identifier(id uint32, yes, no Label) {
 	g.emit(classALU|aluAND|sourceK, maxVLAN)
 	g.jump(jmpJEQ, id, yes, no)
 }

@@ -7,6 +7,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // samples are packets by what they are.
@@ -118,7 +120,7 @@ func TestMatches(t *testing.T) {
 		"tcp or (udp and port 53)":     "http answer fragment dns6 fragment6",
 		"not tcp and not udp":          "ping arp tagged nested",
 	} {
-		if got := matching(t, text, Config{Link: LinkEthernet}); got != want {
+		if got := matching(t, text, Config{Link: wire.LinkEthernet}); got != want {
 			t.Errorf("%q takes %s\nwant %s", text, got, want)
 		}
 	}
@@ -152,7 +154,7 @@ func TestLiveTags(t *testing.T) {
 		"tcp port 80 or (vlan and port 80)":  "plain taken inside",
 		"vlan and ether[0] = 2":              "taken inside half nested",
 	} {
-		p, err := Compile(text, Config{Link: LinkEthernet, Live: true})
+		p, err := Compile(text, Config{Link: wire.LinkEthernet, Live: true})
 		if err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
@@ -174,7 +176,7 @@ func TestLiveAgainstLibpcap(t *testing.T) {
 		unavailable(t, "needs root: libpcap makes such programs for an open interface only")
 	}
 	r := rand.New(rand.NewPCG(11, 0))
-	packets := random(r, LinkEthernet, 1500)
+	packets := random(r, wire.LinkEthernet, 1500)
 	for i := range packets {
 		if r.IntN(3) == 0 {
 			packets[i].HasVLAN, packets[i].VLAN = true, pick(r, []uint16{5, 6, 0x6005})
@@ -184,7 +186,7 @@ func TestLiveAgainstLibpcap(t *testing.T) {
 	for range 40 {
 		// libpcap shifts what is behind a vlan even where there is no tag: so it comes first, and has to hold.
 		text := pick(r, []string{"vlan", "vlan 5", "inbound", "outbound", "vlan 6 and inbound"}) + " and (" + untagged(r) + ")"
-		ours, err := Compile(text, Config{Link: LinkEthernet, Live: true})
+		ours, err := Compile(text, Config{Link: wire.LinkEthernet, Live: true})
 		if err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
@@ -207,7 +209,7 @@ func TestLiveAgainstLibpcap(t *testing.T) {
 // untagged returns an expression without vlan and IPv6 prefixes.
 func untagged(r *rand.Rand) string {
 	for {
-		text := randomExpression(r, LinkEthernet)
+		text := randomExpression(r, wire.LinkEthernet)
 		if !strings.Contains(text, "vlan") && !strings.Contains(text, "::/") {
 			return text
 		}
@@ -225,7 +227,7 @@ func TestLongJumps(t *testing.T) {
 		"arp or (ip and " + long + ")": "arp",
 		"tcp and not " + long + " and not (ip and " + long + " or ip6)": "http answer fragment",
 	} {
-		if got := matching(t, text, Config{Link: LinkEthernet}); got != want {
+		if got := matching(t, text, Config{Link: wire.LinkEthernet}); got != want {
 			t.Errorf("%.80q takes %s, want %s", text, got, want)
 		}
 	}
@@ -235,7 +237,7 @@ func TestLongJumps(t *testing.T) {
 func TestLengths(t *testing.T) {
 	for n := range 300 {
 		text := "tcp or (" + strings.Repeat("ip[0] = 1 or ", n) + "arp)"
-		p, err := Compile(text, Config{Link: LinkEthernet})
+		p, err := Compile(text, Config{Link: wire.LinkEthernet})
 		if err != nil {
 			t.Fatalf("%d: %v", n, err)
 		}

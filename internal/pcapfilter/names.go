@@ -1,6 +1,10 @@
 package pcapfilter
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // protocol is one that an expression can name.
 type protocol struct {
@@ -13,36 +17,16 @@ type protocol struct {
 	bytes  bool   // its bytes can be asked for, as in tcp[13]
 }
 
-// EtherTypes (https://www.iana.org/assignments/ieee-802-numbers).
-const (
-	etherIP   = 0x0800
-	etherARP  = 0x0806
-	etherRARP = 0x8035
-	etherIP6  = 0x86dd
-	etherVLAN = 0x8100 // IEEE 802.1Q
-	etherQinQ = 0x88a8 // IEEE 802.1ad
-	etherOld  = 0x9100 // before 802.1ad
-)
-
-// IP protocol numbers.
-const (
-	protoHopByHop = 0
-	protoTCP      = 6
-	protoUDP      = 17
-	protoFragment = 44
-	protoSCTP     = 132
-)
-
 // protocols are the ones that are words of their own.
 var protocols = []*protocol{
 	{name: "ether", bytes: true},
-	{name: "ip", ether: etherIP, bytes: true},
-	{name: "ip6", ether: etherIP6, bytes: true},
-	{name: "arp", ether: etherARP, bytes: true},
-	{name: "rarp", ether: etherRARP, bytes: true},
-	{name: "tcp", number: protoTCP, over4: true, over6: true, ports: true, bytes: true},
-	{name: "udp", number: protoUDP, over4: true, over6: true, ports: true, bytes: true},
-	{name: "sctp", number: protoSCTP, over4: true, over6: true, ports: true, bytes: true},
+	{name: "ip", ether: wire.EtherIPv4, bytes: true},
+	{name: "ip6", ether: wire.EtherIPv6, bytes: true},
+	{name: "arp", ether: wire.EtherARP, bytes: true},
+	{name: "rarp", ether: wire.EtherRARP, bytes: true},
+	{name: "tcp", number: wire.ProtoTCP, over4: true, over6: true, ports: true, bytes: true},
+	{name: "udp", number: wire.ProtoUDP, over4: true, over6: true, ports: true, bytes: true},
+	{name: "sctp", number: wire.ProtoSCTP, over4: true, over6: true, ports: true, bytes: true},
 	{name: "icmp", number: 1, over4: true, bytes: true},
 	{name: "icmp6", number: 58, over6: true, bytes: true},
 	{name: "igmp", number: 2, over4: true, bytes: true},
@@ -71,7 +55,7 @@ var numbers = map[string]uint32{
 }
 
 // etherTypes are the names that ether proto takes.
-var etherTypes = map[string]uint32{"ip": etherIP, "ip6": etherIP6, "arp": etherARP, "rarp": etherRARP}
+var etherTypes = map[string]uint32{"ip": wire.EtherIPv4, "ip6": wire.EtherIPv6, "arp": wire.EtherARP, "rarp": wire.EtherRARP}
 
 // named are the numbers that have names: offsets (icmptype), ICMP and ICMPv6 types
 // (RFC 792, RFC 4443 and others) and TCP flags (RFC 9293, section 3.1).

@@ -1,6 +1,10 @@
 package pcapfilter
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // Offsets in the headers of IPv4 (RFC 791, section 3.1), IPv6 (RFC 8200, section 3), ARP
 // (RFC 826) and the transports with ports.
@@ -25,49 +29,49 @@ const (
 
 // ipProto tests the protocol that IP carries. In IPv6 a fragment header is looked behind,
 // but no other.
-func (g *generator) ipProto(n *ipProto, yes, no label) {
+func (g *generator) ipProto(n *ipProto, yes, no Label) {
 	other := no
 	if n.over4 && n.over6 {
-		other = g.label()
+		other = g.Label()
 	}
 	if n.over4 {
-		inside := g.label()
-		g.etherProto(etherIP, inside, other)
-		g.place(inside)
+		inside := g.Label()
+		g.etherProto(wire.EtherIPv4, inside, other)
+		g.Place(inside)
 		g.loadNetwork(sizeB, ip4Protocol)
 		g.jump(jmpJEQ, n.number, yes, other)
 		if n.over6 {
-			g.place(other)
+			g.Place(other)
 		}
 	}
 	if n.over6 {
-		inside, fragment, behind := g.label(), g.label(), g.label()
-		g.etherProto(etherIP6, inside, no)
-		g.place(inside)
+		inside, fragment, behind := g.Label(), g.Label(), g.Label()
+		g.etherProto(wire.EtherIPv6, inside, no)
+		g.Place(inside)
 		g.loadNetwork(sizeB, ip6Next)
 		g.jump(jmpJEQ, n.number, yes, fragment)
-		g.place(fragment)
-		g.jump(jmpJEQ, protoFragment, behind, no)
-		g.place(behind)
+		g.Place(fragment)
+		g.jump(jmpJEQ, wire.ProtoFragment, behind, no)
+		g.Place(behind)
 		g.loadNetwork(sizeB, ip6Header)
 		g.jump(jmpJEQ, n.number, yes, no)
 	}
 }
 
 // host4 tests IPv4 addresses, in the packets and in ARP's.
-func (g *generator) host4(n *host4, yes, no label) {
+func (g *generator) host4(n *host4, yes, no Label) {
 	for i, over := range n.over {
-		if over != etherIP && g.layer.kind != byEtherType {
+		if over != wire.EtherIPv4 && g.layer.kind != byEtherType {
 			continue // there is no ARP
 		}
 		next := no
 		if i < len(n.over)-1 {
-			next = g.label()
+			next = g.Label()
 		}
-		inside := g.label()
+		inside := g.Label()
 		g.etherProto(over, inside, next)
-		g.place(inside)
-		g.ends(n.dir, yes, next, func(src bool, yes, no label) {
+		g.Place(inside)
+		g.ends(n.dir, yes, next, func(src bool, yes, no Label) {
 			g.loadNetwork(sizeW, address4(over, src))
 			if n.mask != ^uint32(0) {
 				g.emit(classALU|aluAND|sourceK, n.mask)
@@ -75,20 +79,20 @@ func (g *generator) host4(n *host4, yes, no label) {
 			g.jump(jmpJEQ, n.address, yes, no)
 		})
 		if next != no {
-			g.place(next)
+			g.Place(next)
 		}
 	}
-	if last := n.over[len(n.over)-1]; last != etherIP && g.layer.kind != byEtherType {
-		g.always(no)
+	if last := n.over[len(n.over)-1]; last != wire.EtherIPv4 && g.layer.kind != byEtherType {
+		g.Goto(no)
 	}
 }
 
 // address4 returns the offset of an IPv4 address.
 func address4(over uint32, src bool) uint32 {
 	switch {
-	case over != etherIP && src:
+	case over != wire.EtherIPv4 && src:
 		return arpSource
-	case over != etherIP:
+	case over != wire.EtherIPv4:
 		return arpDest
 	case src:
 		return ip4Source
@@ -97,16 +101,16 @@ func address4(over uint32, src bool) uint32 {
 }
 
 // host6 tests IPv6 addresses, as many words of them as the prefix is long.
-func (g *generator) host6(n *host6, yes, no label) {
-	inside := g.label()
-	g.etherProto(etherIP6, inside, no)
-	g.place(inside)
+func (g *generator) host6(n *host6, yes, no Label) {
+	inside := g.Label()
+	g.etherProto(wire.EtherIPv6, inside, no)
+	g.Place(inside)
 	address, bits := n.prefix.Addr().As16(), n.prefix.Bits()
 	if bits == 0 {
-		g.always(yes)
+		g.Goto(yes)
 		return
 	}
-	g.ends(n.dir, yes, no, func(src bool, yes, no label) {
+	g.ends(n.dir, yes, no, func(src bool, yes, no Label) {
 		at := uint32(ip6Dest)
 		if src {
 			at = ip6Source
@@ -114,7 +118,7 @@ func (g *generator) host6(n *host6, yes, no label) {
 		for i := 0; i < bits; i += 32 {
 			next := yes
 			if i+32 < bits {
-				next = g.label()
+				next = g.Label()
 			}
 			g.loadNetwork(sizeW, at+uint32(i/8))
 			if bits < i+32 {
@@ -122,37 +126,37 @@ func (g *generator) host6(n *host6, yes, no label) {
 			}
 			g.jump(jmpJEQ, binary.BigEndian.Uint32(address[i/8:]), next, no)
 			if next != yes {
-				g.place(next)
+				g.Place(next)
 			}
 		}
 	})
 }
 
 // ports tests ports: in IPv6 right behind the header, in IPv4 not in a later fragment.
-func (g *generator) ports(n *ports, yes, no label) {
-	inside6, found6, ip4 := g.label(), g.label(), g.label()
-	g.etherProto(etherIP6, inside6, ip4)
-	g.place(inside6)
+func (g *generator) ports(n *ports, yes, no Label) {
+	inside6, found6, ip4 := g.Label(), g.Label(), g.Label()
+	g.etherProto(wire.EtherIPv6, inside6, ip4)
+	g.Place(inside6)
 	g.loadNetwork(sizeB, ip6Next)
-	g.oneOf(n.over, found6, no)
-	g.place(found6)
-	g.ends(n.dir, yes, no, func(src bool, yes, no label) {
+	g.OneOf(n.over, found6, no)
+	g.Place(found6)
+	g.ends(n.dir, yes, no, func(src bool, yes, no Label) {
 		g.loadNetwork(sizeH, ip6Header+portOffset(src))
 		g.within(n, yes, no)
 	})
 
-	g.place(ip4)
-	inside4, found4, whole := g.label(), g.label(), g.label()
-	g.etherProto(etherIP, inside4, no)
-	g.place(inside4)
+	g.Place(ip4)
+	inside4, found4, whole := g.Label(), g.Label(), g.Label()
+	g.etherProto(wire.EtherIPv4, inside4, no)
+	g.Place(inside4)
 	g.loadNetwork(sizeB, ip4Protocol)
-	g.oneOf(n.over, found4, no)
-	g.place(found4)
+	g.OneOf(n.over, found4, no)
+	g.Place(found4)
 	g.loadNetwork(sizeH, ip4Fragment)
 	g.jump(jmpJSET, offsetBits, no, whole)
-	g.place(whole)
+	g.Place(whole)
 	g.findTransport()
-	g.ends(n.dir, yes, no, func(src bool, yes, no label) {
+	g.ends(n.dir, yes, no, func(src bool, yes, no Label) {
 		g.emit(classLD|modeIND|sizeH, g.network()+portOffset(src))
 		g.within(n, yes, no)
 	})
@@ -166,13 +170,13 @@ func portOffset(src bool) uint32 {
 }
 
 // within tests whether the accumulator is within the range of ports.
-func (g *generator) within(n *ports, yes, no label) {
+func (g *generator) within(n *ports, yes, no Label) {
 	if n.low == n.up {
 		g.jump(jmpJEQ, n.low, yes, no)
 		return
 	}
-	enough := g.label()
+	enough := g.Label()
 	g.jump(jmpJGE, n.low, enough, no)
-	g.place(enough)
+	g.Place(enough)
 	g.jump(jmpJGT, n.up, no, yes)
 }

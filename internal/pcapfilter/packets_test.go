@@ -12,11 +12,13 @@ import (
 	"testing"
 
 	"github.com/google/gopacket/pcapgo"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // random returns packets of a link type: most of them of a known kind, many cut short,
 // some with bytes that are anything.
-func random(r *rand.Rand, link Link, n int) []Packet {
+func random(r *rand.Rand, link wire.LinkType, n int) []Packet {
 	out := make([]Packet, 0, n)
 	for range n {
 		typ, network := randomNetwork(r)
@@ -25,7 +27,7 @@ func random(r *rand.Rand, link Link, n int) []Packet {
 		case 0:
 			data = data[:r.IntN(len(data)+1)]
 		case 1:
-			if link != LinkNull && link != LinkLoop && len(data) > 0 { // the families of other systems are known here, and not there
+			if link != wire.LinkNull && link != wire.LinkLoop && len(data) > 0 { // the families of other systems are known here, and not there
 				data[r.IntN(len(data))] = byte(r.Uint32())
 			}
 		}
@@ -39,28 +41,28 @@ func random(r *rand.Rand, link Link, n int) []Packet {
 }
 
 // wrap puts a link layer around a network packet.
-func wrap(r *rand.Rand, link Link, typ uint16, network []byte) []byte {
+func wrap(r *rand.Rand, link wire.LinkType, typ uint16, network []byte) []byte {
 	var b []byte
 	switch link {
-	case LinkEthernet:
+	case wire.LinkEthernet:
 		b = append(mac(r), mac(r)...)
 		for range [4]int{0, 0, 1, 2}[r.IntN(4)] {
 			b = binary.BigEndian.AppendUint16(b, pick(r, []uint16{0x8100, 0x88a8, 0x9100}))
 			b = binary.BigEndian.AppendUint16(b, pick(r, []uint16{5, 6, 0x6005, 100}))
 		}
 		b = binary.BigEndian.AppendUint16(b, typ)
-	case LinkSLL:
+	case wire.LinkSLL:
 		b = binary.BigEndian.AppendUint16(b, uint16(r.IntN(5)))
 		b = append(b, 0, 1, 0, 6)
 		b = append(append(b, mac(r)...), 0, 0)
 		b = binary.BigEndian.AppendUint16(b, typ)
-	case LinkSLL2:
+	case wire.LinkSLL2:
 		b = binary.BigEndian.AppendUint16(b, typ)
 		b = append(b, 0, 0, 0, 0, 0, byte(r.IntN(4)), 0, 1, byte(r.IntN(5)), 6)
 		b = append(append(b, mac(r)...), 0, 0)
-	case LinkNull, LinkLoop:
-		family := map[uint16]uint32{etherIP: 2, etherIP6: 10}[typ]
-		if link == LinkNull {
+	case wire.LinkNull, wire.LinkLoop:
+		family := map[uint16]uint32{wire.EtherIPv4: 2, wire.EtherIPv6: 10}[typ]
+		if link == wire.LinkNull {
 			b = binary.LittleEndian.AppendUint32(b, family)
 		} else {
 			b = binary.BigEndian.AppendUint32(b, family)
@@ -78,11 +80,11 @@ func mac(r *rand.Rand) []byte {
 func randomNetwork(r *rand.Rand) (typ uint16, b []byte) {
 	switch n := r.IntN(12); {
 	case n < 5:
-		return etherIP, randomIPv4(r)
+		return wire.EtherIPv4, randomIPv4(r)
 	case n < 9:
-		return etherIP6, randomIPv6(r)
+		return wire.EtherIPv6, randomIPv6(r)
 	case n < 10:
-		return pick(r, []uint16{etherARP, etherRARP}), randomARP(r)
+		return pick(r, []uint16{wire.EtherARP, wire.EtherRARP}), randomARP(r)
 	}
 	return pick(r, []uint16{0x888e, 0x86dd, 0x0800, 300, 0xffff, 0}), noise(r, r.IntN(60))
 }
@@ -147,7 +149,7 @@ func port(r *rand.Rand) uint16 {
 }
 
 // captured returns the packets of the project's captures with another link layer.
-func captured(t testing.TB, link Link) []Packet {
+func captured(t testing.TB, link wire.LinkType) []Packet {
 	t.Helper()
 	file := filepath.Join("..", "..", "cmd", "tap", "testdata", "captures", "mixed.pcap")
 	f, err := os.Open(file)
@@ -169,7 +171,7 @@ func captured(t testing.TB, link Link) []Packet {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if link != LinkEthernet {
+		if link != wire.LinkEthernet {
 			data = wrap(r, link, binary.BigEndian.Uint16(data[12:]), data[14:])
 		}
 		out = append(out, Packet{Data: data, Length: ci.Length})

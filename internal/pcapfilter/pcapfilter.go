@@ -1,28 +1,16 @@
 package pcapfilter
 
-import "fmt"
+import (
+	"fmt"
 
-// Link is a LINKTYPE_ value of the pcap file format
-// (https://www.tcpdump.org/linktypes.html): what a packet begins with.
-type Link uint16
-
-// The link types that programs are made for.
-const (
-	LinkNull     Link = 0   // BSD loopback
-	LinkEthernet Link = 1   // Ethernet
-	LinkRaw      Link = 101 // IPv4 or IPv6 without a link layer
-	LinkLoop     Link = 108 // OpenBSD loopback
-	LinkSLL      Link = 113 // Linux cooked capture v1
-	LinkIPv4     Link = 228
-	LinkIPv6     Link = 229
-	LinkSLL2     Link = 276 // Linux cooked capture v2
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // Config says what a program is for. The zero value is for packets of BSD loopback links:
 // Link is to be set.
 type Config struct {
 	// Link is what the packets begin with.
-	Link Link
+	Link wire.LinkType
 	// Live is set where the kernel runs the program on a packet socket: Linux takes the
 	// outer VLAN tag out of received packets, and tells it and a packet's direction by
 	// ancillary loads (SKF_AD_VLAN_TAG and others, linux/filter.h). Without it a tag is
@@ -34,7 +22,8 @@ type Config struct {
 	Snap uint32
 }
 
-const defaultSnap = 262144
+// DefaultSnap keeps all of a packet.
+const DefaultSnap = 262144
 
 // Bounds of an expression and of what it becomes.
 const (
@@ -64,7 +53,7 @@ func Parse(text string) (*Expression, error) {
 // cannot be asked of that link type, or that the program would be too long.
 func (e *Expression) Compile(c Config) (Program, error) {
 	if c.Snap == 0 {
-		c.Snap = defaultSnap
+		c.Snap = DefaultSnap
 	}
 	g := newGenerator(e, c)
 	p, err := g.program()
@@ -83,8 +72,8 @@ func Compile(text string, c Config) (Program, error) {
 	return e.Compile(c)
 }
 
-// Name returns the link type as `tap filter --link` has it.
-func (l Link) Name() string {
+// LinkName returns the link type as `tap filter --link` has it.
+func LinkName(l wire.LinkType) string {
 	for _, known := range linkNames {
 		if known.link == l {
 			return known.name
@@ -96,30 +85,30 @@ func (l Link) Name() string {
 // linkNames lists the names of link types.
 var linkNames = []struct {
 	name, title string
-	link        Link
+	link        wire.LinkType
 }{
-	{"ethernet", "Ethernet", LinkEthernet},
-	{"sll", "Linux cooked v1", LinkSLL},
-	{"sll2", "Linux cooked v2", LinkSLL2},
-	{"raw", "raw IP", LinkRaw},
-	{"null", "BSD loopback", LinkNull},
-	{"loop", "OpenBSD loopback", LinkLoop},
-	{"ipv4", "raw IPv4", LinkIPv4},
-	{"ipv6", "raw IPv6", LinkIPv6},
+	{"ethernet", "Ethernet", wire.LinkEthernet},
+	{"sll", "Linux cooked v1", wire.LinkSLL},
+	{"sll2", "Linux cooked v2", wire.LinkSLL2},
+	{"raw", "raw IP", wire.LinkRaw},
+	{"null", "BSD loopback", wire.LinkNull},
+	{"loop", "OpenBSD loopback", wire.LinkLoop},
+	{"ipv4", "raw IPv4", wire.LinkIPv4},
+	{"ipv6", "raw IPv6", wire.LinkIPv6},
 }
 
-// title returns the link type for an error message.
-func (l Link) title() string {
+// linkTitle returns the link type for an error message.
+func linkTitle(l wire.LinkType) string {
 	for _, known := range linkNames {
 		if known.link == l {
 			return known.title
 		}
 	}
-	return l.Name()
+	return LinkName(l)
 }
 
 // LinkNamed returns the link type with a name, and false if there is none.
-func LinkNamed(name string) (Link, bool) {
+func LinkNamed(name string) (wire.LinkType, bool) {
 	for _, known := range linkNames {
 		if known.name == name {
 			return known.link, true

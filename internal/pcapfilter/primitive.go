@@ -3,6 +3,8 @@ package pcapfilter
 import (
 	"strconv"
 	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // primitive reads what begins with a word.
@@ -227,7 +229,7 @@ func (p *parser) tag() node {
 
 // ports makes the condition of port and portrange.
 func (p *parser) ports(q qualifiers, t token) node {
-	n := &ports{dir: q.dir, over: []uint32{protoSCTP, protoTCP, protoUDP}}
+	n := &ports{dir: q.dir, over: []uint32{wire.ProtoSCTP, wire.ProtoTCP, wire.ProtoUDP}}
 	if q.proto != nil {
 		if !q.proto.ports {
 			return p.problem(t, "%s has no ports: expected tcp, udp or sctp before the %s, or none", q.proto.name, q.typ)

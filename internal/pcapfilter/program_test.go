@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"golang.org/x/net/bpf"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // randomProgram returns instructions that are nearly right.
@@ -53,7 +55,7 @@ func TestRunLikeNetBPF(t *testing.T) {
 		if err != nil {
 			continue
 		}
-		for _, packet := range random(r, LinkEthernet, 4) {
+		for _, packet := range random(r, wire.LinkEthernet, 4) {
 			packet.Length = len(packet.Data)
 			want, err := vm.Run(packet.Data)
 			if err != nil {
@@ -84,7 +86,7 @@ func hasSpecial(p Program) bool {
 // TestRunNeverFails: what is no program takes nothing.
 func TestRunNeverFails(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 0))
-	packets := random(r, LinkEthernet, 20)
+	packets := random(r, wire.LinkEthernet, 20)
 	for range 5000 {
 		p := randomProgram(r)
 		for i := range p {
@@ -104,7 +106,7 @@ func TestRunNeverFails(t *testing.T) {
 
 // TestLen: len is the length on the wire, however much of it was captured.
 func TestLen(t *testing.T) {
-	p, err := Compile("greater 1000", Config{Link: LinkEthernet})
+	p, err := Compile("greater 1000", Config{Link: wire.LinkEthernet})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +151,7 @@ func TestValidate(t *testing.T) {
 // TestAnd: both have to take a packet, and as much of it is kept as the second one says.
 func TestAnd(t *testing.T) {
 	compile := func(text string, snap uint32) Program {
-		p, err := Compile(text, Config{Link: LinkEthernet, Snap: snap})
+		p, err := Compile(text, Config{Link: wire.LinkEthernet, Snap: snap})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -157,7 +159,7 @@ func TestAnd(t *testing.T) {
 	}
 	byA := Program{{Op: classLD | modeABS | sizeB, K: 12}, {Op: classALU | aluAND, K: 8}, {Op: classRET | retA}}
 	r := rand.New(rand.NewPCG(9, 0))
-	packets := random(r, LinkEthernet, 2000)
+	packets := random(r, wire.LinkEthernet, 2000)
 	for name, pair := range map[string][2]Program{
 		"expressions":     {compile("tcp port 80 or arp", 96), compile("ip or arp", 64)},
 		"all and nothing": {compile("", 96), compile("1 = 2", 64)},
@@ -225,7 +227,7 @@ func TestParseProgram(t *testing.T) {
 func TestDecimalRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(10, 0))
 	for range 50 {
-		p, err := Compile(randomExpression(r, LinkEthernet), Config{Link: LinkEthernet, Live: true})
+		p, err := Compile(randomExpression(r, wire.LinkEthernet), Config{Link: wire.LinkEthernet, Live: true})
 		if err != nil {
 			t.Fatal(err)
 		}

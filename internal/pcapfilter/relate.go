@@ -1,16 +1,18 @@
 package pcapfilter
 
+import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+
 // relation writes a comparison. Each protocol whose bytes are asked for has to be there,
 // which is tested first, in the order in which they are written.
-func (g *generator) relation(n *relation, yes, no label) {
+func (g *generator) relation(n *relation, yes, no Label) {
 	seen := map[*protocol]bool{}
 	g.require(n.left, seen, no)
 	g.require(n.right, seen, no)
 	if n.left.constant() && n.right.constant() {
 		if compare(n.op, n.left.number, n.right.number) {
-			g.always(yes)
+			g.Goto(yes)
 		} else {
-			g.always(no)
+			g.Goto(no)
 		}
 		return
 	}
@@ -30,13 +32,13 @@ func (g *generator) relation(n *relation, yes, no label) {
 
 // require tests that the protocols are there whose bytes a value is made of. (The order
 // of the tests matters for a packet that was cut within a header.)
-func (g *generator) require(v *value, seen map[*protocol]bool, no label) {
+func (g *generator) require(v *value, seen map[*protocol]bool, no Label) {
 	if v == nil {
 		return
 	}
 	transport := v.op == "[]" && v.proto.number != 0 && v.proto.over4
 	if transport && !seen[v.proto] {
-		g.requireEther(etherIP, no)
+		g.requireEther(wire.EtherIPv4, no)
 	}
 	g.require(v.left, seen, no)
 	g.require(v.right, seen, no)
@@ -44,30 +46,30 @@ func (g *generator) require(v *value, seen map[*protocol]bool, no label) {
 		return
 	}
 	seen[v.proto] = true
-	there := g.label()
+	there := g.Label()
 	switch {
 	case transport:
-		carried := g.label()
+		carried := g.Label()
 		g.loadNetwork(sizeB, ip4Protocol)
 		g.jump(jmpJEQ, uint32(v.proto.number), carried, no)
-		g.place(carried)
+		g.Place(carried)
 		g.loadNetwork(sizeH, ip4Fragment)
 		g.jump(jmpJSET, offsetBits, no, there)
 	case v.proto.number != 0: // ICMPv6, without a fragment header before it
-		g.requireEther(etherIP6, no)
+		g.requireEther(wire.EtherIPv6, no)
 		g.loadNetwork(sizeB, ip6Next)
 		g.jump(jmpJEQ, uint32(v.proto.number), there, no)
 	case v.proto.ether != 0:
 		g.etherProto(uint32(v.proto.ether), there, no)
 	}
-	g.place(there)
+	g.Place(there)
 }
 
 // requireEther goes on where an EtherType is there.
-func (g *generator) requireEther(number uint32, no label) {
-	there := g.label()
+func (g *generator) requireEther(number uint32, no Label) {
+	there := g.Label()
 	g.etherProto(number, there, no)
-	g.place(there)
+	g.Place(there)
 }
 
 // pair leaves left in the accumulator and right in X. Words of memory from slot on are

@@ -11,6 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // TestOtherBytesAgain: where a part of a mutual handshake comes again with other bytes, nothing is known of it, also long after the
@@ -40,7 +41,7 @@ func TestOtherBytesAgain(t *testing.T) {
 		answered := false
 		for _, f := range full {
 			var d flow.Decoded
-			if !flow.Decode(&flow.Packet{Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet}, &d) {
+			if !flow.Decode(&flow.Packet{Data: f.Data, Length: len(f.Data), Link: wire.LinkEthernet}, &d) {
 				t.Fatal(d.Reason)
 			}
 			if answered = answered || d.SrcPort == 8443 && len(d.Payload) > 0; answered && d.DstPort == 8443 && len(d.Payload) > 0 {

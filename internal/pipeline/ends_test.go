@@ -15,7 +15,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // What a connection goes on with once its TLS has ended.
@@ -99,7 +101,7 @@ func TestWhatFollowsTLS(t *testing.T) {
 	norace(t)
 	mutual, oneWay := handshakes(t)
 	text, kex := []capturetest.Chunk{client(request), server(response)}, string(capturetest.SSHKexInit())
-	filter := pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})
+	filter := tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 	for version, talk := range mutual {
 		last := talk[len(talk)-1]
 		more := []capturetest.Chunk{client(sealed(90)), server(sealed(1200)), client(sealed(19)), server(sealed(19))}

@@ -8,6 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // TestFaultIsContained: a panic behind a packet costs what was known of the connections, and no more.
@@ -58,7 +59,7 @@ func TestFaultInAll(t *testing.T) {
 	var packets []flow.Packet
 	for _, port := range []uint16{41001, 41000, 41000, 41002, 41003, 41000} {
 		data := capturetest.UDPFrame(netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), port), netip.MustParseAddrPort("10.0.0.2:514"), []byte("<13>a line of syslog"))
-		packets = append(packets, flow.Packet{Time: captureStart.UnixNano(), Data: data, Length: len(data), Link: flow.LinkEthernet})
+		packets = append(packets, flow.Packet{Time: captureStart.UnixNano(), Data: data, Length: len(data), Link: wire.LinkEthernet})
 	}
 	p.Add(packets[:5]...)
 	if p.Stats().Faults != 2 || p.Stats().Table.Active != 2 {

@@ -10,6 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // captureStart is when captures begin.
@@ -17,7 +18,7 @@ var captureStart = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // packetOf returns a frame as a packet of an Ethernet capture; it shares the frame's bytes.
 func packetOf(f capturetest.Frame) flow.Packet {
-	return flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet}
+	return flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: wire.LinkEthernet}
 }
 
 // play sends frames through a pipeline.

@@ -13,6 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // TestProxiedTLS: TLS that begins with a ClientHello of the tap's own is the tap's for as
@@ -53,7 +54,7 @@ func TestProxiedTLS(t *testing.T) {
 			Client: netip.AddrPortFrom(netip.MustParseAddr("10.1.0.7"), uint16(40000+i)), Server: netip.MustParseAddrPort("10.1.0.9:9093"),
 			Start: captureStart.Add(time.Duration(i) * time.Second),
 		}) {
-			p.Add(flow.Packet{Link: flow.LinkEthernet, Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data)})
+			p.Add(flow.Packet{Link: wire.LinkEthernet, Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data)})
 		}
 	}
 	p.Flush()

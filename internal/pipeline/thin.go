@@ -4,13 +4,13 @@ import (
 	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
-	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
 // A settled connection that goes on tells nothing more, but each of its packets is copied into the
 // ring of a live capture, at the workload's expense. So the kernel is told to leave most of them out
-// (pcapfilter.Except), by a filter that changes as connections come and go.
+// (tapfilter.Thin), by a filter that changes as connections come and go.
 
 const (
 	// ThinEvery is how often connections are chosen.
@@ -64,14 +64,14 @@ func (n *Thinner) Stop(l *Locked) {
 }
 
 // Thinned returns the connections of an interface that a Thinner has chosen. A redirected connection has two faces there.
-func (l *Locked) Thinned(iface uint16) (out []pcapfilter.Connection) {
+func (l *Locked) Thinned(iface uint16) (out []tapfilter.Connection) {
 	for _, c := range l.table.Thinned() {
 		if c.Interface != iface {
 			continue
 		}
 		for _, peer := range [...]*flow.Endpoint{&c.Resp, c.Redirected} {
 			if peer != nil {
-				out = append(out, pcapfilter.Connection{A: c.Orig.AddrPort(), B: peer.AddrPort(), TLS: isTLS(c)})
+				out = append(out, tapfilter.Connection{A: c.Orig.AddrPort(), B: peer.AddrPort(), TLS: isTLS(c)})
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // busy makes a connection busy that is excluded, so that nothing more is wanted of it.
@@ -15,7 +16,7 @@ func busy(p *pipeline.Pipeline) {
 		0x9c, 0x40, 0, 80, 0, 0, 0, 1, 0, 0, 0, 1, 0x50, 0x10, 1, 0, 0, 0, 0, 0,
 	}
 	for i := range 100 {
-		p.Add(flow.Packet{Time: int64(i), Data: ack, Length: len(ack), Link: flow.LinkRaw})
+		p.Add(flow.Packet{Time: int64(i), Data: ack, Length: len(ack), Link: wire.LinkRaw})
 	}
 }
 

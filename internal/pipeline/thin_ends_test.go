@@ -9,6 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // TestThinnedConnectionThatEndsTLS: while the kernel leaves most packets of a connection out, its TLS ends. Plaintext that
@@ -49,7 +51,7 @@ func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 		then := joined(mutual["TLS 1.3"], busy, c.then)
 		packets := packetsOf(then, capturetest.Options{})
 		began := len(packetsOf(joined(mutual["TLS 1.3"], busy), capturetest.Options{NoFIN: true}))
-		k := &kernel{thinner: pipeline.Thinner{Most: pipeline.MaxThinned}, filter: pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})}
+		k := &kernel{thinner: pipeline.Thinner{Most: pipeline.MaxThinned}, filter: tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})}
 		var now, found int64
 		var flows []string
 		k.pipeline = pipeline.New(pipeline.Config{DefaultFilter: true, Engine: finding.Config{

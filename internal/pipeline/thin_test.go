@@ -21,6 +21,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // kernel stands between packets and a pipeline as packet socket, filter and ring do: a packet meets the filter that is in
@@ -81,10 +83,10 @@ func (k *kernel) look(t *testing.T, now int64) {
 		return
 	}
 	k.changes++
-	config := pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true}
-	except, err := pcapfilter.Except(config, k.chosen())
+	config := pcapfilter.Config{Link: wire.LinkEthernet, Live: true}
+	except, err := tapfilter.Thin(config, k.chosen())
 	if err == nil {
-		k.filter, err = pcapfilter.And(except, pcapfilter.Default(config))
+		k.filter, err = pcapfilter.And(except, tapfilter.Default(config))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +94,7 @@ func (k *kernel) look(t *testing.T, now int64) {
 }
 
 // chosen returns the connections that packets may be left out of.
-func (k *kernel) chosen() (out []pcapfilter.Connection) {
+func (k *kernel) chosen() (out []tapfilter.Connection) {
 	k.pipeline.Do(func(p *pipeline.Locked) { out = p.Thinned(0) })
 	return out
 }
@@ -100,7 +102,7 @@ func (k *kernel) chosen() (out []pcapfilter.Connection) {
 // thinned runs packets through a pipeline behind a kernel that leaves out what it may of so many connections.
 func thinned(t *testing.T, packets []flow.Packet, most int, table flow.Config) (out []string, k *kernel) {
 	t.Helper()
-	k = &kernel{thinner: pipeline.Thinner{Most: most}, filter: pcapfilter.Default(pcapfilter.Config{Link: pcapfilter.LinkEthernet, Live: true})}
+	k = &kernel{thinner: pipeline.Thinner{Most: most}, filter: tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})}
 	k.pipeline = pipeline.New(pipeline.Config{Table: table, DefaultFilter: true, Engine: finding.Config{
 		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { out = append(out, string(r.Value)) },
 	}})

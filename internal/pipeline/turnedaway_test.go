@@ -13,6 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // stray is a segment between two addresses whose numbers are whatever somebody made up.
@@ -32,7 +33,7 @@ const (
 func (s stray) packet(at time.Time) flow.Packet {
 	b := []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0, 0x45, 0, 0, byte(40 + len(s.text)), 0, 0, 0, 0, 64, 6, 0, 0}
 	ends, ports := []byte{10, 2, 0, 9, 10, 2, 0, 1}, []uint16{45678, 8443}
-	p := flow.Packet{Time: at.UnixNano(), Link: flow.LinkEthernet, Origin: flow.OriginArrived}
+	p := flow.Packet{Time: at.UnixNano(), Link: wire.LinkEthernet, Origin: flow.OriginArrived}
 	if s.fromPod {
 		ends, p.Origin = []byte{10, 2, 0, 1, 10, 2, 0, 9}, flow.OriginSent
 		slices.Reverse(ports)

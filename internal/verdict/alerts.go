@@ -1,6 +1,9 @@
 package verdict
 
-import "github.com/meshtls-tap/meshtls-tap/internal/dissect"
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // One end alone can put an alert in plaintext, a FIN or a RST on the wire that the other end
 // never takes: a stack passes over it, a checksum is wrong, a datagram was sent by somebody
@@ -46,7 +49,7 @@ func alertsOf(t *dissect.TLS, side dissect.Side) (n int) {
 // unprotected reports whether n bytes can be two ChangeCipherSpecs at most, and so many alerts
 // in plaintext.
 func unprotected(n int64, alerts int) bool {
-	const alert = recordHeader + 2
+	const alert = wire.RecordHeader + 2
 	for k := range alerts + 1 {
 		if rest := n - int64(k)*alert; rest == 0 || rest == changeCipherSpec || rest == 2*changeCipherSpec {
 			return true

@@ -110,7 +110,7 @@ func TestPassedOverAlert(t *testing.T) {
 // An alert that nobody goes on behind is a failure, once the connection is over.
 func TestAlertThatEnds(t *testing.T) {
 	for _, alert := range []string{"\x02\x28", "\x02\x5a"} {
-		w := newWire(t, hello{}, hello{})
+		w := newPlayer(t, hello{}, hello{})
 		w.send(0, record(21, alert), -1)
 		if got := w.judge(verdict.New(verdict.Config{}), 1, false); got.Settled {
 			t.Errorf("%x: settled before the end: %s", alert, said(got))

@@ -54,7 +54,7 @@ func TestRecordsInBlocks(t *testing.T) {
 		{"a context as long as a padded Finished", nil, 0, goAsks + "C 64 53 | C 96 | S 192", "tls unknown established", "unrecognized_client_flight"},
 		{"a Certificate cut to 64 bytes", limit, 0x1302, envoy + "C 80 80 80 | C 96 | S 200", "tls unknown established", "unrecognized_client_flight"},
 	} {
-		w := newWire(t, hello{extensions: c.client}, hello{suite: c.suite}).play(c.packets)
+		w := newPlayer(t, hello{extensions: c.client}, hello{suite: c.suite}).play(c.packets)
 		got := w.judge(verdict.New(verdict.Config{}), 1, true)
 		if is := string(got.Verdict) + " " + got.TLS.ClientAuth + " " + got.TLS.Outcome; is != c.want {
 			t.Errorf("%s: %s, want %s", c.name, said(got), c.want)

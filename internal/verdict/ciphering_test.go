@@ -39,7 +39,7 @@ func checkSuite(t *testing.T, name string, suite uint16, want verdict.Verdict, g
 func TestUnfamiliarSuites(t *testing.T) {
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
 	for suite, want := range suiteCases {
-		w := newWire(t, hello{old: true}, hello{old: true, suite: suite})
+		w := newPlayer(t, hello{old: true}, hello{old: true, suite: suite})
 		server := serverMutual
 		if !strings.HasPrefix(dissect.CipherSuiteName(suite), "TLS_ECDHE") {
 			server = strings.Replace(server, clear12(12, "\x03\x00\x1d"), "", 1)
@@ -75,7 +75,7 @@ func choosing(b []byte, suite uint16) []byte {
 // it lives, since it may be plaintext.
 func TestTextUnderUnfamiliarSuite(t *testing.T) {
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
-	w := newWire(t, hello{old: true}, hello{old: true, suite: 0xff86})
+	w := newPlayer(t, hello{old: true}, hello{old: true, suite: 0xff86})
 	w.send(1, strings.Replace(serverMutual, clear12(12, "\x03\x00\x1d"), "", 1), -1)
 	w.send(0, clientMutual+finished, -1)
 	w.send(1, finished, -1)
@@ -118,7 +118,7 @@ func TestOffersPlainOnly(t *testing.T) {
 		{"usual ones", "", false},
 	} {
 		for lost, packets := range map[string]string{"hello": "S lost 90 | S 30 | C 30 | S 30", "all": "S lost 900 | C 100 100 | S 100"} {
-			w := &wire{t: t, memory: new(dissect.Memory)}
+			w := &player{t: t, memory: new(dissect.Memory)}
 			w.s = w.memory.New()
 			w.send(0, hello{old: true, offers: c.offers}.bytes(true), -1)
 			got := w.play(packets).judge(verdict.New(verdict.Config{}), 1, true)
@@ -126,7 +126,7 @@ func TestOffersPlainOnly(t *testing.T) {
 				t.Errorf("%s, %s lost: %s", c.name, lost, said(got))
 			}
 		}
-		w := &wire{t: t, s: dissect.New()}
+		w := &player{t: t, s: dissect.New()}
 		w.send(0, hello{old: true, offers: c.offers}.bytes(true), -1)
 		w.send(1, record(21, "\x02\x28"), -1)
 		if got := w.judge(verdict.New(verdict.Config{}), 1, true); got.Verdict != verdict.Failed {

@@ -3,6 +3,7 @@ package verdict
 import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // What one end sends is a claim: the other may speak plaintext and ignore it. So encryption
@@ -11,7 +12,7 @@ import (
 
 // fromStart reports whether a connection over TCP was seen whole, from its first byte on.
 func fromStart(c *flow.Conn, s *dissect.Session) bool {
-	return c.Transport == 6 && !missedAny(c, s) && !behind(c)
+	return c.Transport == wire.ProtoTCP && !missedAny(c, s) && !behind(c)
 }
 
 // missedAny reports whether what was seen of a connection may begin in the middle of it.
@@ -60,7 +61,7 @@ func spokeOtherwise(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	}
 	for _, side := range sides {
 		if s.Unknown(side) {
-			return fromStart(c, s) || c.Transport == 17
+			return fromStart(c, s) || c.Transport == wire.ProtoUDP
 		}
 	}
 	return false

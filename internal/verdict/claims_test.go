@@ -61,8 +61,8 @@ func TestOneEndAlone(t *testing.T) {
 					for _, size := range []int{1448, 11} {
 						c := conn(1, "10.0.0.1")
 						c.MissedStart = midstream
-						play := func(half bool) *wire {
-							w := &wire{t: t, s: dissect.New()}
+						play := func(half bool) *player {
+							w := &player{t: t, s: dissect.New()}
 							for piece := range slices.Chunk([]byte(fake), size) {
 								w.send(liar, string(piece), -1)
 							}
@@ -100,7 +100,7 @@ func TestShortAnswers(t *testing.T) {
 	for name, fake := range fakes() {
 		for _, liar := range []int{0, 1} {
 			for _, said := range []string{"ERROR\r\n", "-\r\n", "\x00\x01\x02"} {
-				w := &wire{t: t, s: dissect.New()}
+				w := &player{t: t, s: dissect.New()}
 				w.send(liar, fake, -1)
 				w.send(1-liar, said, -1)
 				j := verdict.New(verdict.Config{})
@@ -121,7 +121,7 @@ func TestShortAnswers(t *testing.T) {
 		}
 	}
 	// a greeting is no answer
-	w := &wire{t: t, s: dissect.New()}
+	w := &player{t: t, s: dissect.New()}
 	w.send(1, "220 hi\r\n", -1)
 	w.send(0, hello{}.bytes(true), 0)
 	if got := w.judge(verdict.New(verdict.Config{}), 1, true); got.Verdict != verdict.TLS {
@@ -137,7 +137,7 @@ func TestStructuredAnswers(t *testing.T) {
 				for _, cipher := range []bool{false, true} {
 					c := conn(1, "10.0.0.1")
 					c.MissedStart = midstream
-					w := &wire{t: t, s: dissect.New()}
+					w := &player{t: t, s: dissect.New()}
 					w.send(liar, fake, -1)
 					r := rand.New(rand.NewPCG(1, 2))
 					for i := range 12 {
@@ -168,7 +168,7 @@ func TestOneEndGoesOn(t *testing.T) {
 		for what, text := range map[string]string{"http": login, "redis": setKey, "text": textLine} {
 			for liar := range 2 {
 				for _, silent := range []bool{false, true} {
-					w := &wire{t: t, s: dissect.New()}
+					w := &player{t: t, s: dissect.New()}
 					w.send(liar, fake, -1)
 					if !silent {
 						w.send(1-liar, strings.Repeat("\x00\x01\x02\xff", 50), -1)
@@ -209,7 +209,7 @@ func TestRecordsWithoutAHello(t *testing.T) {
 		{"small ones of both", false, "C 0 0 0 | S 0 0 0", verdict.Unknown, false, "too_little_data", true},
 		{"loss before the first", true, "C lost 300 | " + records + " | S lost 200 | S 100 | S 400", verdict.TLS, true, "mid_stream_records", true},
 	} {
-		w := (&wire{t: t, s: dissect.New()}).play(c.packets)
+		w := (&player{t: t, s: dissect.New()}).play(c.packets)
 		k := conn(1, "10.0.0.1")
 		k.MissedStart = !c.start
 		if !c.responds {
@@ -241,7 +241,7 @@ func TestSSHTakesBothEnds(t *testing.T) {
 		{"one end", "", banner + kex, verdict.Unknown, "one_end_only"},
 		{"something else answers", banner + kex, strings.Repeat("\x00\x01\x02\xff", 50), verdict.Unknown, "unrecognized_data"},
 	} {
-		w := &wire{t: t, s: dissect.New()}
+		w := &player{t: t, s: dissect.New()}
 		w.send(0, c.client, -1)
 		w.send(1, c.server, -1)
 		j := verdict.New(verdict.Config{})
@@ -261,7 +261,7 @@ func TestNullSuites(t *testing.T) {
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
 	for _, suite := range []uint16{0x0001, 0x0002, 0x003b, 0x00b0, 0xc006, 0xc010, 0xc015, 0xc03b} {
 		for client, auth := range map[string]string{clientMutual: verdict.AuthPresented, clientOneWay: verdict.AuthDeclined} {
-			w := newWire(t, hello{old: true}, hello{old: true, suite: suite})
+			w := newPlayer(t, hello{old: true}, hello{old: true, suite: suite})
 			w.send(1, serverMutual, -1)
 			if client == clientOneWay {
 				client = record(22, message(11, sized(3, ""))) + client
@@ -275,12 +275,12 @@ func TestNullSuites(t *testing.T) {
 		}
 	}
 	for _, suite := range []uint16{0x0003, 0x0018, 0x002f, 0xc016, 0xc018} { // export and anonymous ones encrypt
-		got := newWire(t, hello{old: true}, hello{old: true, suite: suite}).judge(verdict.New(verdict.Config{}), 1, true)
+		got := newPlayer(t, hello{old: true}, hello{old: true, suite: suite}).judge(verdict.New(verdict.Config{}), 1, true)
 		if got.Verdict == verdict.Plaintext || slices.Contains(got.Reasons, "cipher_without_encryption") {
 			t.Errorf("%#x: %s", suite, said(got))
 		}
 	}
-	refused := newWire(t, hello{old: true}, hello{old: true, suite: 0x003b})
+	refused := newPlayer(t, hello{old: true}, hello{old: true, suite: 0x003b})
 	refused.send(0, record(21, "\x02\x28"), -1)
 	if got := refused.judge(verdict.New(verdict.Config{}), 1, true); got.Verdict != verdict.Failed {
 		t.Errorf("refused: %s", said(got))
@@ -298,13 +298,13 @@ func TestTextInRecords(t *testing.T) {
 			t.Errorf("%s: %s %v", name, got.Verdict, got.Reasons)
 		}
 	}
-	w := newWire(t, hello{}, hello{}).play(goAsks + "C 517 97 53")
+	w := newPlayer(t, hello{}, hello{}).play(goAsks + "C 517 97 53")
 	w.send(0, text, -1)
 	check("TLS 1.3", w.judge(verdict.New(verdict.Config{}), 1, false), verdict.AuthPresented)
-	w = newWire(t, hello{old: true}, hello{old: true, suite: 0xc02f})
+	w = newPlayer(t, hello{old: true}, hello{old: true, suite: 0xc02f})
 	w.send(1, text, -1)
 	check("TLS 1.2", w.judge(verdict.New(verdict.Config{}), 1, false), verdict.AuthUnknown)
-	w = (&wire{t: t, s: dissect.New()}).play("C 100 | S 100")
+	w = (&player{t: t, s: dissect.New()}).play("C 100 | S 100")
 	w.send(0, text, -1)
 	late := conn(1, "10.0.0.1")
 	late.MissedStart = true

@@ -7,6 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // judging gives the bytes of one connection to a session and judges it at its end.
@@ -35,7 +36,7 @@ func ExampleJudge() {
 
 	table := flow.NewTable(flow.Config{}, &judging{session: dissect.New(), judge: verdict.New(verdict.Config{})})
 	for _, f := range talk.Packets(capturetest.Options{}) {
-		table.Add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: flow.LinkEthernet})
+		table.Add(&flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: wire.LinkEthernet})
 	}
 	table.Flush()
 

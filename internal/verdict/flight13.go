@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // flight is what the client's first protected records mean.
@@ -54,12 +55,9 @@ func second(t *dissect.TLS) (records []dissect.Record, why string) {
 	return nil, "no_client_flight"
 }
 
-const (
-	recordHeader = 5
-	// changeCipherSpec is the size of that record, the only other one that a client may
-	// send in its second flight.
-	changeCipherSpec = recordHeader + 1
-)
+// changeCipherSpec is the size of that record, the only other one that a client may
+// send in its second flight.
+const changeCipherSpec = wire.RecordHeader + 1
 
 // joined returns the records up to the first place where others stand between them than
 // ChangeCipherSpec: what is not protected has no place there. from is where the
@@ -67,7 +65,7 @@ const (
 // so many alerts in plaintext may stand: servers pass over user_canceled (RFC 8446, section 6.1).
 func joined(all []dissect.Record, from int64, early bool, alerts int) ([]dissect.Record, string) {
 	for i, r := range all {
-		between := r.End - int64(r.Length) - recordHeader - from
+		between := r.End - int64(r.Length) - wire.RecordHeader - from
 		if !unprotected(between, alerts) && (i > 0 || !early) {
 			if i == 0 {
 				return nil, "unexpected_record"

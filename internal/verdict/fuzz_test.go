@@ -37,7 +37,7 @@ func FuzzFlights(f *testing.F) {
 		if options&8 != 0 {
 			client.extensions[extLater] = ""
 		}
-		w := newWire(t, client, server)
+		w := newPlayer(t, client, server)
 		j := verdict.New(verdict.Config{})
 		first, answered := 0, false
 		for len(packets) >= 3 && len(packets) < 300 {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // Config says what is known of the place that is tapped. The zero value knows nothing.
@@ -230,7 +231,7 @@ func (j *Judge) describe(out *Judged, c *flow.Conn, iface string, ended bool) {
 	out.ID, out.zones, out.Interface, out.Start, out.Last = c.ID, c.Zones, iface, c.First, c.Last
 	out.Ended, out.Settled = ended, ended
 	out.Transport, out.State = "tcp", c.State.String()
-	if c.Transport == 17 {
+	if c.Transport == wire.ProtoUDP {
 		out.Transport, out.State = "udp", ""
 	}
 	out.Source.from(&c.Orig)
@@ -344,7 +345,7 @@ func blindSpots(c *flow.Conn, s *dissect.Session) []string {
 	why = append(why, doubts(c, false)...)
 	a, _ := s.Seen(dissect.Originator)
 	b, _ := s.Seen(dissect.Responder)
-	if c.Transport == 6 && (a == 0 && c.Orig.Packets == 0 || b == 0 && c.Resp.Packets == 0) {
+	if c.Transport == wire.ProtoTCP && (a == 0 && c.Orig.Packets == 0 || b == 0 && c.Resp.Packets == 0) {
 		why = append(why, "one_direction_only")
 	}
 	return why

@@ -291,7 +291,7 @@ func TestPlace(t *testing.T) {
 // connection ended that could not be read is not said.
 func TestHelloAnsweredByWhatIsUnknown(t *testing.T) {
 	binary := strings.Repeat("\x00\x01\x02\xff", 50)
-	w := &wire{t: t, s: dissect.New()}
+	w := &player{t: t, s: dissect.New()}
 	w.send(0, hello{}.bytes(true), -1)
 	w.send(1, binary, -1)
 	w.send(0, binary, -1)
@@ -299,7 +299,7 @@ func TestHelloAnsweredByWhatIsUnknown(t *testing.T) {
 	if got := w.judge(verdict.New(verdict.Config{}), 1, true); got.Verdict != verdict.Unknown || !slices.Contains(got.Reasons, "unrecognized_data") {
 		t.Error(said(got))
 	}
-	w = newWire(t, hello{}, hello{})
+	w = newPlayer(t, hello{}, hello{})
 	w.send(0, binary, -1)
 	w.send(1, binary, -1)
 	w.s.Closed(dissect.Originator, false)
@@ -330,7 +330,7 @@ func TestTLSInsideOfCleartext(t *testing.T) {
 		"text": {[]line{{0, "hello, this is a protocol of lines\r\n"}, {1, "welcome, this is a protocol of lines\r\n"}}, "put 1000\r\n", []line{{1, "done\r\n"}}},
 	} {
 		for _, whole := range []bool{false, true} {
-			w := &wire{t: t, s: dissect.New()}
+			w := &player{t: t, s: dissect.New()}
 			for _, l := range c.before {
 				w.send(l.side, l.text, -1)
 			}

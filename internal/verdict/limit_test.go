@@ -32,7 +32,7 @@ func TestServerLimits(t *testing.T) {
 					for _, over := range []int{17, 17 + 16} {
 						server := flightOf(limit, over, extensions, certificate, 8+signature, 36)
 						for _, client := range []string{fmt.Sprintf("C %d %d %d | ", 833+over, 264+over, 36+over), "C 850 | "} {
-							w := newWire(t, hello{}, hello{}).play(server + client + "C 120 | S 209")
+							w := newPlayer(t, hello{}, hello{}).play(server + client + "C 120 | S 209")
 							if got := w.judge(verdict.New(verdict.Config{}), 1, true); got.Verdict == verdict.MTLS {
 								t.Errorf("limit %d: %s%s: %s", limit, server, client, said(got))
 							}
@@ -53,7 +53,7 @@ func TestServerLimitsMutual(t *testing.T) {
 				for _, request := range []int{60, 113, 300} {
 					server := flightOf(limit, 17, 6, request, certificate, 8+signature, 36)
 					client := "C" + strings.TrimPrefix(flightOf(limit, 17, 833, 264, 36), "S")
-					w := newWire(t, hello{}, hello{}).play(server + client + "C 120 | S 209")
+					w := newPlayer(t, hello{}, hello{}).play(server + client + "C 120 | S 209")
 					if got := w.judge(verdict.New(verdict.Config{}), 1, true); got.Verdict == verdict.MTLS {
 						mutual++
 					}

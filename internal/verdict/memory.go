@@ -106,7 +106,7 @@ func (o *Judged) server() netip.AddrPort {
 // tickets can be there before the answer that tells.
 func (m *memory) await(c *flow.Conn, t *dissect.TLS) {
 	server := t.Client.Other()
-	full := t.Server != nil && t.Server.TLS13() && !t.Server.PSK || t.Server == nil && (t.LostHandshake[server] || c.Behind(flow.Side(server)))
+	full := t.Server != nil && t.Server.TLS13() && !t.Server.PSK || t.Server == nil && (t.LostHandshake[server] || c.Behind(server))
 	if !full || t.Over != dissect.OverTCP || t.Hello == nil || t.Client != dissect.Originator {
 		return
 	}

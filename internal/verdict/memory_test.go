@@ -38,7 +38,7 @@ func (s *story) see(from string, client, server hello, packets string) verdict.J
 		Resp: flow.Endpoint{Addr: netip.MustParseAddr(s.server), Port: s.port, Packets: 9},
 	}
 	c.Last = c.First
-	w := newWire(s.t, client, server).play(packets)
+	w := newPlayer(s.t, client, server).play(packets)
 	return s.j.Judge(c, w.s, "eth0", true)
 }
 
@@ -131,10 +131,10 @@ func TestSharedAddress(t *testing.T) {
 // authenticated can be of another one behind the same address, and its ticket is there.
 func TestOpenHandshake(t *testing.T) {
 	a, b := resuming(mutualTicket)
-	open := func(s *story, packets string) (c *flow.Conn, w *wire) {
+	open := func(s *story, packets string) (c *flow.Conn, w *player) {
 		s.id++
 		c = conn(s.id, "10.0.0.1")
-		w = newWire(t, hello{}, hello{}).play(packets)
+		w = newPlayer(t, hello{}, hello{}).play(packets)
 		if s.j.Settled(c, w.s) {
 			t.Fatal("settled")
 		}
@@ -368,7 +368,7 @@ func (s *story) old12(from string, client, server hello, serverClear, clientClea
 	s.id++
 	c := conn(s.id, from)
 	c.Resp.Addr, c.Zones = netip.MustParseAddr(s.server), s.zones
-	w := newWire(s.t, client, server)
+	w := newPlayer(s.t, client, server)
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
 	if serverClear == "" { // abbreviated
 		w.send(1, granted+finished, -1)
@@ -465,7 +465,7 @@ func TestUnproved12(t *testing.T) {
 // TestRenegotiated: a handshake behind the first one is encrypted, and may bring a
 // certificate.
 func TestRenegotiated(t *testing.T) {
-	w := newWire(t, hello{old: true}, hello{old: true, suite: 0xc02b})
+	w := newPlayer(t, hello{old: true}, hello{old: true, suite: 0xc02b})
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
 	w.send(1, serverOneWay, -1)
 	w.send(0, clientOneWay+finished, -1)

@@ -19,7 +19,7 @@ func v2Hello(version uint16) string {
 // client, with one of TLS what its messages say.
 func TestSSL2(t *testing.T) {
 	for _, size := range []int{1, 7, 1000} {
-		w := &wire{t: t, s: dissect.New()}
+		w := &player{t: t, s: dissect.New()}
 		drip := func(side int, b string) {
 			for ; len(b) > size; b = b[size:] {
 				w.send(side, b[:size], -1)
@@ -35,7 +35,7 @@ func TestSSL2(t *testing.T) {
 			t.Errorf("pieces of %d: %s %+v", size, said(got), got.TLS)
 		}
 	}
-	w := &wire{t: t, s: dissect.New()}
+	w := &player{t: t, s: dissect.New()}
 	w.send(0, v2Hello(0x0301), -1)
 	w.send(1, hello{old: true, suite: 0x002f}.bytes(false)+serverMutual, -1)
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
@@ -50,7 +50,7 @@ func TestSSL2(t *testing.T) {
 // where nobody asked it means nothing.
 func TestNoCertificateAlert(t *testing.T) {
 	for server, want := range map[string]string{serverMutual: verdict.AuthDeclined, serverOneWay: verdict.AuthNotRequested} {
-		w := newWire(t, hello{old: true}, hello{old: true, suite: 0x002f})
+		w := newPlayer(t, hello{old: true}, hello{old: true, suite: 0x002f})
 		finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
 		w.send(1, server, -1)
 		w.send(0, record(21, "\x01\x29")+clientOneWay+finished, -1)
@@ -69,7 +69,7 @@ func TestDrafts(t *testing.T) {
 	late := hello{old: true, extensions: map[uint16]string{extVersions: u16(0x7f1c)}}.bytes(false)
 	for name, server := range map[string]string{"18": old, "28": late} {
 		for packets, want := range map[string]string{mutualFlight: "mtls presented established", oneWayFlight: "tls not_requested established"} {
-			w := &wire{t: t, s: dissect.New()}
+			w := &player{t: t, s: dissect.New()}
 			w.send(0, hello{}.bytes(true), -1)
 			w.send(1, server, -1)
 			got := w.play(packets).judge(verdict.New(verdict.Config{}), 1, true)
@@ -84,12 +84,12 @@ func TestDrafts(t *testing.T) {
 // the reasons say so.
 func TestNoEncryption(t *testing.T) {
 	for suite, old := range map[uint16]bool{0x003b: true, 0xc006: true, 0xc0b4: false, 0xc0b5: false} {
-		got := newWire(t, hello{old: old}, hello{old: old, suite: suite}).judge(verdict.New(verdict.Config{}), 1, true)
+		got := newPlayer(t, hello{old: old}, hello{old: old, suite: suite}).judge(verdict.New(verdict.Config{}), 1, true)
 		if !slices.Contains(got.Reasons, "cipher_without_encryption") {
 			t.Errorf("%#x: %s", suite, said(got))
 		}
 	}
-	if got := newWire(t, hello{}, hello{}).judge(verdict.New(verdict.Config{}), 1, true); slices.Contains(got.Reasons, "cipher_without_encryption") {
+	if got := newPlayer(t, hello{}, hello{}).judge(verdict.New(verdict.Config{}), 1, true); slices.Contains(got.Reasons, "cipher_without_encryption") {
 		t.Error(said(got))
 	}
 }

@@ -94,7 +94,7 @@ func TestAnySender(t *testing.T) {
 		if min(client.limit, server.limit) < 512 { // nobody keeps its records smaller unasked
 			h.extensions[extLimit] = u16(uint16(server.limit))
 		}
-		got := newWire(t, h, hello{suite: suite}).play(packets).judge(verdict.New(verdict.Config{}), 1, true)
+		got := newPlayer(t, h, hello{suite: suite}).play(packets).judge(verdict.New(verdict.Config{}), 1, true)
 		if got.Verdict == verdict.MTLS || got.TLS.ClientAuth == verdict.AuthPresented && !refused || refused && got.TLS.Outcome == verdict.OutcomeEstablished {
 			t.Errorf("%04x client %+v server %+v asks %v refused %v mine %v flight %v: %s: %s", suite, client, server, asks, refused, mine, flight, packets, said(got))
 		}

@@ -1,6 +1,8 @@
 package verdict
 
-import "github.com/meshtls-tap/meshtls-tap/internal/dissect"
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+)
 
 // enough1RTT is how many packets under the keys of application data each side sends
 // until a handshake that is encrypted counts as established.

@@ -1,6 +1,8 @@
 package verdict
 
-import "github.com/meshtls-tap/meshtls-tap/internal/dissect"
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+)
 
 // In TLS 1.3 a refusal, a close_notify and an answer of two bytes are records of the same
 // size. A server that sends neither other data nor tickets (syslog, RFC 5425) shows nothing

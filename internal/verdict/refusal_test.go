@@ -62,7 +62,7 @@ func TestEarlyEnds(t *testing.T) {
 						want = "mtls established"
 					}
 				}
-				got := newWire(t, hello{cacheless: cacheless}, hello{}).play(goAsks+packets).judge(verdict.New(verdict.Config{}), 1, true)
+				got := newPlayer(t, hello{cacheless: cacheless}, hello{}).play(goAsks+packets).judge(verdict.New(verdict.Config{}), 1, true)
 				if is := string(got.Verdict) + " " + got.TLS.Outcome; is != want || got.TLS.ClientAuth != auth {
 					t.Errorf("%s, %s, cacheless %v: %s, want %s", c.name, auth, cacheless, said(got), want)
 				}
@@ -75,7 +75,7 @@ func TestEarlyEnds(t *testing.T) {
 	// before the server had all of the flight nothing can have been accepted
 	for _, packets := range []string{"C 25 | S 19 | S fin", "C 25 | S 19 | C 53 | S fin", "C 25 | S fin"} {
 		for _, cacheless := range []bool{true, false} {
-			got := newWire(t, hello{cacheless: cacheless}, hello{}).play(goAsks+packets).judge(verdict.New(verdict.Config{}), 1, true)
+			got := newPlayer(t, hello{cacheless: cacheless}, hello{}).play(goAsks+packets).judge(verdict.New(verdict.Config{}), 1, true)
 			if is := string(got.Verdict) + " " + got.TLS.Outcome; is != refused && is != aborted || slices.Contains(got.Reasons, "refused_or_closed") {
 				t.Errorf("%s, cacheless %v: %s", packets, cacheless, said(got))
 			}

@@ -190,7 +190,7 @@ func TestFlights(t *testing.T) {
 		{"KeyUpdate first", nil, 0, goAsksNot + "C 53 22 | C 600 | S 200", "tls not_requested established", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			w := newWire(t, hello{extensions: c.client}, hello{suite: c.suite}).play(c.packets)
+			w := newPlayer(t, hello{extensions: c.client}, hello{suite: c.suite}).play(c.packets)
 			got := w.judge(verdict.New(verdict.Config{}), 1, true)
 			if !strings.HasPrefix(said(got), c.want+" ") || c.reason != "" && !slices.Contains(got.Reasons, c.reason) {
 				t.Errorf("%s, want %s because of %s", said(got), c.want, c.reason)
@@ -202,8 +202,8 @@ func TestFlights(t *testing.T) {
 // TestAcknowledgedFlight: a client that offers no early data and yet sent something
 // protected before the ServerHello follows no rule, and is judged by none.
 func TestAcknowledgedFlight(t *testing.T) {
-	w := &wire{t: t}
-	*w = *newWire(t, hello{}, hello{})
+	w := &player{t: t}
+	*w = *newPlayer(t, hello{}, hello{})
 	w.before[1] = 0
 	w.play("C- 632 | S 720 | C 120 | S 600")
 	if got := w.judge(verdict.New(verdict.Config{}), 1, true); got.TLS.ClientAuth != verdict.AuthUnknown || !slices.Contains(got.Reasons, "unacknowledged_flight") {
@@ -217,7 +217,7 @@ func TestPrefixes(t *testing.T) {
 	for _, flight := range []string{goAsks + "C 517 97 53 | C 120 | S 19 | S fin", envoy + "C 632 | C 97 | S 19 | S rst", goAsksNot + "C 53 | C 900 | S 600", envoy + "C 61 | C 97 53 | S 300"} {
 		packets := strings.Split(flight, " | ")
 		for n := range packets {
-			w := newWire(t, hello{}, hello{}).play(strings.Join(packets[:n+1], "|"))
+			w := newPlayer(t, hello{}, hello{}).play(strings.Join(packets[:n+1], "|"))
 			for _, ended := range []bool{false, true} {
 				if got := w.judge(verdict.New(verdict.Config{}), 1, ended); got.Verdict == verdict.MTLS {
 					t.Errorf("%s: %s", packets[:n+1], said(got))
@@ -245,7 +245,7 @@ func TestWhatRecordsGiveAway(t *testing.T) {
 		{"perhaps compressed", map[uint16]string{extCompress: ""}, goAsks + "C 450 97 53 | S 1029", 0, "ecdsa-p256"},
 		{"none", nil, goAsks + "C 25 53 | S 1029", 0, ""},
 	} {
-		got := newWire(t, hello{extensions: c.client}, hello{}).play(c.packets).judge(verdict.New(verdict.Config{}), 1, true)
+		got := newPlayer(t, hello{extensions: c.client}, hello{}).play(c.packets).judge(verdict.New(verdict.Config{}), 1, true)
 		if got.TLS.ClientChainBytes != c.chain || got.TLS.ClientKeyHint != c.hint {
 			t.Errorf("%s: %d bytes, %q, want %d, %q: %s", c.name, got.TLS.ClientChainBytes, got.TLS.ClientKeyHint, c.chain, c.hint, said(got))
 		}
@@ -255,7 +255,7 @@ func TestWhatRecordsGiveAway(t *testing.T) {
 // TestSecondHello: what a client offers in its second hello alone counts too, or it could
 // make its server cut the flight unnoticed.
 func TestSecondHello(t *testing.T) {
-	w := &wire{t: t, s: dissect.New()}
+	w := &player{t: t, s: dissect.New()}
 	w.send(0, hello{}.bytes(true), -1)
 	w.send(1, retryRequest(), -1)
 	w.send(0, hello{extensions: map[uint16]string{extFragment: "\x01"}}.bytes(true), -1)

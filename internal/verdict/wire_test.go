@@ -101,8 +101,8 @@ func psk(n int, age uint32) string {
 	return sized(2, identity) + sized(2, sized(1, strings.Repeat("b", 32)))
 }
 
-// wire plays packets to a session.
-type wire struct {
+// player plays packets to a session.
+type player struct {
 	memory *dissect.Memory
 	now    int64 // packet time
 	t      testing.TB
@@ -112,8 +112,8 @@ type wire struct {
 	before [2]int64
 }
 
-func newWire(t testing.TB, client, server hello) *wire {
-	w := &wire{t: t, memory: new(dissect.Memory)}
+func newPlayer(t testing.TB, client, server hello) *player {
+	w := &player{t: t, memory: new(dissect.Memory)}
 	w.s = w.memory.New()
 	w.send(0, client.bytes(true), -1)
 	w.send(1, server.bytes(false), -1)
@@ -121,7 +121,7 @@ func newWire(t testing.TB, client, server hello) *wire {
 }
 
 // send puts bytes on the wire; ack is what they acknowledge, -1 for all that was sent.
-func (w *wire) send(side int, b string, ack int64) {
+func (w *player) send(side int, b string, ack int64) {
 	if ack < 0 {
 		ack = w.at[1-side]
 	}
@@ -132,7 +132,7 @@ func (w *wire) send(side int, b string, ack int64) {
 }
 
 // wait lets time pass, in milliseconds.
-func (w *wire) wait(ms int64) {
+func (w *player) wait(ms int64) {
 	if w.now += ms * 1e6; w.memory != nil {
 		w.memory.Clock(w.now)
 	}
@@ -142,7 +142,7 @@ func (w *wire) wait(ms int64) {
 // of the server's; "S- 40" does not acknowledge the other's latest packet; "C! 22:100"
 // has a record of another type; "C fin" ends a side, "S rst" resets it; "C lost 70" is a
 // packet that the capture lacks, "S wait 2000" 2 s without a packet. A packet takes 1 ms.
-func (w *wire) play(packets string) *wire {
+func (w *player) play(packets string) *player {
 	for p := range strings.SplitSeq(packets, "|") {
 		words := strings.Fields(p)
 		side := strings.IndexByte("CS", words[0][0])
@@ -188,7 +188,7 @@ func (w *wire) play(packets string) *wire {
 }
 
 // end is what is said when the connection is over, and what was settled before.
-func (w *wire) judge(j *verdict.Judge, id uint64, ended bool) verdict.Judged {
+func (w *player) judge(j *verdict.Judge, id uint64, ended bool) verdict.Judged {
 	return j.Judge(conn(id, "10.0.0.1"), w.s, "eth0", ended)
 }
 

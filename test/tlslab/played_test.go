@@ -6,6 +6,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // sizesOf collects what both ends of a capture's connections sent under protection.
@@ -113,7 +114,7 @@ func TestPlayed(t *testing.T) {
 		table := flow.NewTable(flow.Config{}, r)
 		frames := load(t, capturePath(file))
 		for i := range frames {
-			table.Add(&flow.Packet{Time: frames[i].time, Data: frames[i].data, Length: len(frames[i].data), Link: flow.LinkEthernet})
+			table.Add(&flow.Packet{Time: frames[i].time, Data: frames[i].data, Length: len(frames[i].data), Link: wire.LinkEthernet})
 		}
 		table.Flush()
 		for i, rule := range rules {

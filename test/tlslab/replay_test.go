@@ -20,6 +20,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // frame is one packet of a capture.
@@ -80,7 +81,7 @@ func replay(frames []frame) (ended []verdict.Judged, mutual map[uint64]bool) {
 	}})
 	p.Do(func(l *pipeline.Locked) { l.AddInterface("eth0") })
 	for i := range frames {
-		p.Add(flow.Packet{Time: frames[i].time, Data: frames[i].data, Length: len(frames[i].data), Link: flow.LinkEthernet})
+		p.Add(flow.Packet{Time: frames[i].time, Data: frames[i].data, Length: len(frames[i].data), Link: wire.LinkEthernet})
 	}
 	p.Flush()
 	slices.SortFunc(ended, func(a, b verdict.Judged) int { return cmp.Compare(a.ID, b.ID) })

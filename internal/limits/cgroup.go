@@ -1,4 +1,4 @@
-package main
+package limits
 
 import (
 	"io/fs"
@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// memoryLimit returns the least limit on memory that the process's control group and
-// those above it have, as far as they can be seen from here, in bytes; 0 if there is none.
-// root is the root of the file system. See cgroups(7), and in the kernel's documentation
-// admin-guide/cgroup-v2 and cgroup-v1/memory.
-func memoryLimit(root fs.FS) int64 {
+// ControlGroup returns the smallest memory limit of the process's control group and those
+// above it, as far as they are visible, in bytes; 0 if there is none. root is the root of the
+// file system. See cgroups(7), and in the kernel's documentation admin-guide/cgroup-v2 and
+// cgroup-v1/memory.
+func ControlGroup(root fs.FS) int64 {
 	least := int64(math.MaxInt64)
-	mounts, groups := text(root, "proc/self/mountinfo"), text(root, "proc/self/cgroup")
+	mounts, groups := content(root, "proc/self/mountinfo"), content(root, "proc/self/cgroup")
 	for line := range strings.Lines(mounts) {
 		m, ok := parseMount(line)
 		if !ok {
@@ -30,14 +30,13 @@ func memoryLimit(root fs.FS) int64 {
 	return least
 }
 
-// unlimited is more than any limit that means something: version 1 writes one that is
-// close to 2^63 where there is none.
+// unlimited is more than any real limit: without a limit, version 1 has one close to 2^63.
 const unlimited = 1 << 50
 
-// mount is where a hierarchy of control groups that may limit memory is mounted.
+// mount is a mounted hierarchy of control groups that may limit memory.
 type mount struct {
-	group string // what of the hierarchy is mounted there
-	dir   string // where, without the slash in front
+	group string // the group that is mounted
+	dir   string // the mount point without its leading slash
 	v2    bool
 }
 
@@ -52,7 +51,7 @@ func parseMount(line string) (m mount, ok bool) {
 	return m, m.v2 || kind[0] == "cgroup" && strings.Contains(","+kind[2]+",", ",memory,")
 }
 
-// groupIn returns the process's own group in a hierarchy, of proc_pid_cgroup(5).
+// groupIn returns the process's own group in a hierarchy, from proc_pid_cgroup(5).
 func groupIn(groups string, v2 bool) (group string, ok bool) {
 	for line := range strings.Lines(groups) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -66,16 +65,16 @@ func groupIn(groups string, v2 bool) (group string, ok bool) {
 // limit returns the least limit from a group up to where the hierarchy is mounted.
 func (m mount) limit(root fs.FS, group string) int64 {
 	below, inside := strings.CutPrefix(group, strings.TrimSuffix(m.group, "/"))
-	if !inside || strings.Contains(below, "..") { // the process is elsewhere, or cannot be told where
+	if !inside || strings.Contains(below, "..") { // the process is elsewhere, or it is unknown where
 		below = "/"
 	}
 	least := int64(math.MaxInt64)
 	for below = path.Clean("/" + below); ; below = path.Dir(below) {
 		dir := path.Join(m.dir, below)
 		if m.v2 {
-			least = min(least, number64(text(root, path.Join(dir, "memory.max"))), number64(text(root, path.Join(dir, "memory.high"))))
+			least = min(least, parseLimit(content(root, path.Join(dir, "memory.max"))), parseLimit(content(root, path.Join(dir, "memory.high"))))
 		} else {
-			least = min(least, number64(text(root, path.Join(dir, "memory.limit_in_bytes"))), hierarchical(text(root, path.Join(dir, "memory.stat"))))
+			least = min(least, parseLimit(content(root, path.Join(dir, "memory.limit_in_bytes"))), hierarchical(content(root, path.Join(dir, "memory.stat"))))
 		}
 		if below == "/" {
 			return least
@@ -83,19 +82,19 @@ func (m mount) limit(root fs.FS, group string) int64 {
 	}
 }
 
-// hierarchical returns what version 1 knows of the groups above, those that are not
-// mounted too.
+// hierarchical returns the limit of version 1 that includes all groups above, also those that
+// are not mounted.
 func hierarchical(stat string) int64 {
 	for line := range strings.Lines(stat) {
 		if v, ok := strings.CutPrefix(line, "hierarchical_memory_limit "); ok {
-			return number64(v)
+			return parseLimit(v)
 		}
 	}
 	return math.MaxInt64
 }
 
-// number64 reads a limit; what is none ("max", no such file) is the largest number.
-func number64(s string) int64 {
+// parseLimit reads a limit; without one ("max", no such file) it returns the largest number.
+func parseLimit(s string) int64 {
 	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
 	if err != nil || n <= 0 {
 		return math.MaxInt64
@@ -103,8 +102,8 @@ func number64(s string) int64 {
 	return n
 }
 
-// text returns a file's content, empty if there is none.
-func text(root fs.FS, name string) string {
+// content returns a file's content, empty if there is no such file.
+func content(root fs.FS, name string) string {
 	b, err := fs.ReadFile(root, name)
 	if err != nil {
 		return ""

@@ -1,4 +1,4 @@
-package main
+package limits
 
 import (
 	"runtime"
@@ -12,9 +12,9 @@ func TestTrim(t *testing.T) {
 		runtime.ReadMemStats(&m)
 		return resident(&m)
 	}
-	trim := &trimmer{}
-	trim.look()
-	trim.look()
+	heap := &Heap{}
+	heap.Trim()
+	heap.Trim()
 	const size = 64 << 20
 	litter := make([]byte, size)
 	for i := range litter {
@@ -24,16 +24,16 @@ func TestTrim(t *testing.T) {
 	runtime.GC() // the collector was at work
 	full := now()
 	cycles := m.NumGC
-	trim.look()
+	heap.Trim()
 	if now(); m.NumGC != cycles {
 		t.Error("a collection right behind another")
 	}
-	trim.look()
+	heap.Trim()
 	if left := now(); left > full-size/2 || m.NumGC == cycles {
 		t.Errorf("%d bytes of the heap are left of %d", left, full)
 	}
 	cycles = m.NumGC
-	trim.look()
+	heap.Trim()
 	if now(); m.NumGC != cycles {
 		t.Error("a collection for nothing")
 	}

@@ -1,4 +1,4 @@
-package main
+package pcapfile
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // TestLinkTypes: the header of each link type is stepped over, and cut anywhere nothing but less is found.
@@ -29,52 +30,52 @@ func TestLinkTypes(t *testing.T) {
 	nflogBig := []byte{2, 0, 0, 1, 0, 8, 0, 1, 1, 2, 3, 4, 0, 5, 0, 10, 'x', 0, 0, 0, 0, 28, 0, 9}
 	for _, c := range []struct {
 		name   string
-		link   flow.LinkType
+		link   wire.LinkType
 		header []byte
 		inner  []byte
-		want   flow.LinkType
+		want   wire.LinkType
 	}{
-		{"raw, BSD", 12, nil, ip4, flow.LinkRaw},
-		{"raw, OpenBSD", 14, nil, ip6, flow.LinkRaw},
-		{"SLIP", 8, pad(16), ip4, flow.LinkRaw},
-		{"ENC", 109, pad(12), ip4, flow.LinkRaw},
-		{"PPP", 9, []byte{0xff, 3, 0, 0x21}, ip4, flow.LinkRaw},
-		{"PPP without address", 9, []byte{0, 0x57}, ip6, flow.LinkRaw},
-		{"PPP, all compressed", 50, []byte{0x21}, ip4, flow.LinkRaw},
-		{"PPP with the header of Cisco HDLC", 50, []byte{0x0f, 0, 8, 0}, ip4, flow.LinkRaw},
-		{"PPP with direction", 204, []byte{1, 0xff, 3, 0, 0x21}, ip4, flow.LinkRaw},
-		{"PPP of pppd", 166, []byte{1, 3, 0, 0x21}, ip4, flow.LinkRaw},
-		{"PPPoE", 51, []byte{0x11, 0, 0, 1, 0, 26, 0, 0x21}, ip4, flow.LinkRaw},
-		{"Cisco HDLC", 104, []byte{0x0f, 0, 0x86, 0xdd}, ip6, flow.LinkRaw},
-		{"Cisco HDLC with direction", 205, []byte{0, 0x8f, 0, 8, 0}, ip4, flow.LinkRaw},
-		{"frame relay", 107, []byte{0x18, 0x41, 3, 0xcc}, ip4, flow.LinkRaw},
-		{"frame relay with SNAP", 107, []byte{0x18, 0x41, 3, 0, 0x80, 0, 0, 0, 8, 0}, ip4, flow.LinkRaw},
-		{"frame relay, Cisco's", 107, []byte{0x18, 0x41, 0x86, 0xdd}, ip6, flow.LinkRaw},
-		{"ATM, RFC 1483", 100, snap4, ip4, flow.LinkRaw},
-		{"FDDI", 10, slices.Concat(pad(13), snap6), ip6, flow.LinkRaw},
-		{"IP over FC", 122, slices.Concat(pad(16), snap4), ip4, flow.LinkRaw},
-		{"IP over IEEE 1394", 138, slices.Concat(pad(16), []byte{8, 0}), ip4, flow.LinkRaw},
-		{"Ethernet with preamble", 274, pad(8), frame, flow.LinkEthernet},
-		{"netANALYZER", 240, pad(4), frame, flow.LinkEthernet},
-		{"netANALYZER, transparent", 241, pad(12), frame, flow.LinkEthernet},
-		{"DSA, Broadcom", 281, slices.Concat(pad(16), []byte{8, 0}), ip4, flow.LinkRaw},
-		{"DSA, Broadcom, in front", 282, pad(4), frame, flow.LinkEthernet},
-		{"DSA", 284, slices.Concat(pad(16), []byte{8, 0}), ip4, flow.LinkRaw},
-		{"DSA with VLAN", 284, slices.Concat(pad(16), []byte{0x81, 0, 0, 5, 0x86, 0xdd}), ip6, flow.LinkRaw},
-		{"EDSA", 285, slices.Concat(pad(20), []byte{8, 0}), ip4, flow.LinkRaw},
-		{"PFLOG", 117, slices.Concat([]byte{61}, pad(63)), ip4, flow.LinkRaw},
-		{"NFLOG", 239, nflog, ip4, flow.LinkRaw},
-		{"NFLOG, big-endian", 239, nflogBig, ip4, flow.LinkRaw},
-		{"PKTAP with Ethernet", 258, pktap(108, 1, 1), frame, flow.LinkEthernet},
-		{"PKTAP with raw IP", 258, pktap(156, 1, 12), ip6, flow.LinkRaw},
-		{"PKTAP with loopback", 149, pktap(108, 1, 0), slices.Concat([]byte{2, 0, 0, 0}, ip4), flow.LinkNull},
-		{"IEEE 802.11", 105, slices.Concat(data(0, 1, 0), snap4), ip4, flow.LinkRaw},
-		{"IEEE 802.11, QoS, four addresses", 105, slices.Concat(data(8, 3, 8), snap6), ip6, flow.LinkRaw},
-		{"radiotap", 127, slices.Concat([]byte{0, 0, 8, 0, 0, 0, 0, 0}, data(8, 1, 2), snap4), ip4, flow.LinkRaw},
-		{"radiotap, padded header", 127, slices.Concat([]byte{0, 0, 17, 0, 3, 0, 0, 0}, pad(8), []byte{0x20}, data(8, 1, 4), snap4), ip4, flow.LinkRaw},
-		{"Prism", 119, slices.Concat([]byte{0, 0, 0, 0x44, 144, 0, 0, 0}, pad(136), data(0, 2, 0), snap4), ip4, flow.LinkRaw},
-		{"AVS", 163, slices.Concat([]byte{0x80, 0x21, 0x10, 1, 0, 0, 0, 64}, pad(56), data(0, 2, 0), snap4), ip4, flow.LinkRaw},
-		{"PPI", 192, slices.Concat([]byte{0, 0, 8, 0, 105, 0, 0, 0}, data(0, 2, 0), snap4), ip4, flow.LinkRaw},
+		{"raw, BSD", 12, nil, ip4, wire.LinkRaw},
+		{"raw, OpenBSD", 14, nil, ip6, wire.LinkRaw},
+		{"SLIP", 8, pad(16), ip4, wire.LinkRaw},
+		{"ENC", 109, pad(12), ip4, wire.LinkRaw},
+		{"PPP", 9, []byte{0xff, 3, 0, 0x21}, ip4, wire.LinkRaw},
+		{"PPP without address", 9, []byte{0, 0x57}, ip6, wire.LinkRaw},
+		{"PPP, all compressed", 50, []byte{0x21}, ip4, wire.LinkRaw},
+		{"PPP with the header of Cisco HDLC", 50, []byte{0x0f, 0, 8, 0}, ip4, wire.LinkRaw},
+		{"PPP with direction", 204, []byte{1, 0xff, 3, 0, 0x21}, ip4, wire.LinkRaw},
+		{"PPP of pppd", 166, []byte{1, 3, 0, 0x21}, ip4, wire.LinkRaw},
+		{"PPPoE", 51, []byte{0x11, 0, 0, 1, 0, 26, 0, 0x21}, ip4, wire.LinkRaw},
+		{"Cisco HDLC", 104, []byte{0x0f, 0, 0x86, 0xdd}, ip6, wire.LinkRaw},
+		{"Cisco HDLC with direction", 205, []byte{0, 0x8f, 0, 8, 0}, ip4, wire.LinkRaw},
+		{"frame relay", 107, []byte{0x18, 0x41, 3, 0xcc}, ip4, wire.LinkRaw},
+		{"frame relay with SNAP", 107, []byte{0x18, 0x41, 3, 0, 0x80, 0, 0, 0, 8, 0}, ip4, wire.LinkRaw},
+		{"frame relay, Cisco's", 107, []byte{0x18, 0x41, 0x86, 0xdd}, ip6, wire.LinkRaw},
+		{"ATM, RFC 1483", 100, snap4, ip4, wire.LinkRaw},
+		{"FDDI", 10, slices.Concat(pad(13), snap6), ip6, wire.LinkRaw},
+		{"IP over FC", 122, slices.Concat(pad(16), snap4), ip4, wire.LinkRaw},
+		{"IP over IEEE 1394", 138, slices.Concat(pad(16), []byte{8, 0}), ip4, wire.LinkRaw},
+		{"Ethernet with preamble", 274, pad(8), frame, wire.LinkEthernet},
+		{"netANALYZER", 240, pad(4), frame, wire.LinkEthernet},
+		{"netANALYZER, transparent", 241, pad(12), frame, wire.LinkEthernet},
+		{"DSA, Broadcom", 281, slices.Concat(pad(16), []byte{8, 0}), ip4, wire.LinkRaw},
+		{"DSA, Broadcom, in front", 282, pad(4), frame, wire.LinkEthernet},
+		{"DSA", 284, slices.Concat(pad(16), []byte{8, 0}), ip4, wire.LinkRaw},
+		{"DSA with VLAN", 284, slices.Concat(pad(16), []byte{0x81, 0, 0, 5, 0x86, 0xdd}), ip6, wire.LinkRaw},
+		{"EDSA", 285, slices.Concat(pad(20), []byte{8, 0}), ip4, wire.LinkRaw},
+		{"PFLOG", 117, slices.Concat([]byte{61}, pad(63)), ip4, wire.LinkRaw},
+		{"NFLOG", 239, nflog, ip4, wire.LinkRaw},
+		{"NFLOG, big-endian", 239, nflogBig, ip4, wire.LinkRaw},
+		{"PKTAP with Ethernet", 258, pktap(108, 1, 1), frame, wire.LinkEthernet},
+		{"PKTAP with raw IP", 258, pktap(156, 1, 12), ip6, wire.LinkRaw},
+		{"PKTAP with loopback", 149, pktap(108, 1, 0), slices.Concat([]byte{2, 0, 0, 0}, ip4), wire.LinkNull},
+		{"IEEE 802.11", 105, slices.Concat(data(0, 1, 0), snap4), ip4, wire.LinkRaw},
+		{"IEEE 802.11, QoS, four addresses", 105, slices.Concat(data(8, 3, 8), snap6), ip6, wire.LinkRaw},
+		{"radiotap", 127, slices.Concat([]byte{0, 0, 8, 0, 0, 0, 0, 0}, data(8, 1, 2), snap4), ip4, wire.LinkRaw},
+		{"radiotap, padded header", 127, slices.Concat([]byte{0, 0, 17, 0, 3, 0, 0, 0}, pad(8), []byte{0x20}, data(8, 1, 4), snap4), ip4, wire.LinkRaw},
+		{"Prism", 119, slices.Concat([]byte{0, 0, 0, 0x44, 144, 0, 0, 0}, pad(136), data(0, 2, 0), snap4), ip4, wire.LinkRaw},
+		{"AVS", 163, slices.Concat([]byte{0x80, 0x21, 0x10, 1, 0, 0, 0, 64}, pad(56), data(0, 2, 0), snap4), ip4, wire.LinkRaw},
+		{"PPI", 192, slices.Concat([]byte{0, 0, 8, 0, 105, 0, 0, 0}, data(0, 2, 0), snap4), ip4, wire.LinkRaw},
 	} {
 		whole := slices.Concat(c.header, c.inner)
 		p := flow.Packet{}
@@ -89,9 +90,9 @@ func TestLinkTypes(t *testing.T) {
 		}
 	}
 	for name, c := range map[string]struct {
-		link flow.LinkType
+		link wire.LinkType
 		data []byte
-		want flow.LinkType
+		want wire.LinkType
 	}{
 		"PPP, LCP":                  {9, []byte{0xff, 3, 0xc0, 0x21, 1, 1, 0, 4}, flow.LinkOther},
 		"IEEE 802.11, a beacon":     {105, append([]byte{0x80, 0}, pad(60)...), flow.LinkOther},
@@ -114,7 +115,7 @@ func TestLinkTypes(t *testing.T) {
 // TestZonesOfLinkTypes: the networks that a link layer tells apart stay apart once it was stepped over.
 func TestZonesOfLinkTypes(t *testing.T) {
 	ip := capturetest.TCPFrame(netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:80"), layers.TCP{ACK: true}, nil)[14:]
-	zoneOf := func(link flow.LinkType, header ...byte) flow.Zone {
+	zoneOf := func(link wire.LinkType, header ...byte) flow.Zone {
 		p := flow.Packet{Zone: 99} // of the packet before
 		b := slices.Concat(header, ip)
 		fill(&p, 7, b, len(b), link)
@@ -144,11 +145,11 @@ func FuzzLinkTypes(f *testing.F) {
 		f.Add(link, []byte("\xff\x03\x00\x21 and whatever else may follow it in a packet"))
 	}
 	f.Fuzz(func(t *testing.T, link uint16, data []byte) {
-		v, ok := step(flow.LinkType(link), data)
+		v, ok := step(wire.LinkType(link), data)
 		if !ok || v.link == flow.LinkOther {
 			return
 		}
-		if !decodable(v.link) || !bytes.Contains(data, v.rest) {
+		if !flow.DecodesLink(v.link) || !bytes.Contains(data, v.rest) {
 			t.Fatalf("link type %d: link type %d, %x of %x", link, v.link, v.rest, data)
 		}
 	})

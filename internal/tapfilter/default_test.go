@@ -1,10 +1,13 @@
-package pcapfilter
+package tapfilter
 
 import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // segment returns an Ethernet frame with a TCP segment, or a datagram of another protocol.
@@ -20,7 +23,7 @@ type segment struct {
 
 func (s segment) frame() []byte {
 	transport := append([]byte{0x9c, 0x40, 0x01, 0xbb, 0, 0, 0, 1, 0, 0, 0, 1, byte(5+s.options) << 4, 16, 1, 0, 0, 0, 0, 0}, make([]byte, 4*s.options)...)
-	if s.proto == protoUDP {
+	if s.proto == wire.ProtoUDP {
 		transport = transport[:8]
 	}
 	b := []byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2}
@@ -31,17 +34,17 @@ func (s segment) frame() []byte {
 	if s.jumbo {
 		total := binary.BigEndian.AppendUint32(nil, uint32(8+length))
 		transport = append(append([]byte{s.proto, 0, 0xc2, 4}, total...), transport...)
-		s.proto, s.noLength = protoHopByHop, true
+		s.proto, s.noLength = wire.ProtoHopByHop, true
 	}
 	if s.ip6 {
-		b = binary.BigEndian.AppendUint16(b, etherIP6)
+		b = binary.BigEndian.AppendUint16(b, wire.EtherIPv6)
 		if s.noLength {
 			length = 0
 		}
 		b = append(b, 0x60, 0, 0, 0, byte(length>>8), byte(length), s.proto, 64)
 		b = append(b, make([]byte, 32)...)
 	} else {
-		b = binary.BigEndian.AppendUint16(b, etherIP)
+		b = binary.BigEndian.AppendUint16(b, wire.EtherIPv4)
 		length += 20 + 4*s.options
 		if s.noLength {
 			length = 0
@@ -99,22 +102,22 @@ func TestDefault(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, s := range []segment{{}, {ip6: true}, {tagged: true}, {options: 7}, {ip6: true, tagged: true, options: 3}, {noLength: true}, {ip6: true, noLength: true}, {ip6: true, jumbo: true}, {ip6: true, jumbo: true, tagged: true, options: 3}} {
-				s.proto, s.payload = protoTCP, test.payload
-				for _, link := range []Link{LinkEthernet, LinkRaw} {
+				s.proto, s.payload = wire.ProtoTCP, test.payload
+				for _, link := range []wire.LinkType{wire.LinkEthernet, wire.LinkRaw} {
 					frame := s.frame()
-					if link == LinkRaw {
+					if link == wire.LinkRaw {
 						if s.tagged {
 							continue
 						}
 						frame = frame[14:]
 					}
-					got := min(int(Default(Config{Link: link, Live: true}).Run(&Packet{Data: frame, Length: len(frame)})), len(frame))
+					got := min(int(Default(pcapfilter.Config{Link: link, Live: true}).Run(&pcapfilter.Packet{Data: frame, Length: len(frame)})), len(frame))
 					want := len(frame)
 					if test.want != whole {
 						want += test.want - len(test.payload)
 					}
 					if got != want {
-						t.Errorf("%s, %+v: %d bytes of a frame of %d, want %d", link.Name(), segment{ip6: s.ip6, tagged: s.tagged, options: s.options, noLength: s.noLength, jumbo: s.jumbo}, got, len(frame), want)
+						t.Errorf("%s, %+v: %d bytes of a frame of %d, want %d", pcapfilter.LinkName(link), segment{ip6: s.ip6, tagged: s.tagged, options: s.options, noLength: s.noLength, jumbo: s.jumbo}, got, len(frame), want)
 					}
 				}
 			}
@@ -125,38 +128,38 @@ func TestDefault(t *testing.T) {
 // TestDefaultOthers: what is no TCP is kept whole but for large datagrams.
 func TestDefaultOthers(t *testing.T) {
 	large := bytes.Repeat([]byte{0x55}, 60000)
-	p := Default(Config{Link: LinkEthernet, Live: true})
+	p := Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 	for name, test := range map[string]struct {
 		segment segment
 		want    int // of the frame
 	}{
-		"a datagram":          {segment{proto: protoUDP, payload: large[:1400]}, whole},
-		"8 KiB of a datagram": {segment{proto: protoUDP, payload: large[:8000]}, whole},
-		"a large datagram":    {segment{proto: protoUDP, payload: large}, 14 + 20 + 8<<10},
-		"the same over IPv6":  {segment{ip6: true, proto: protoUDP, payload: large}, 14 + 40 + 8<<10},
-		"SCTP":                {segment{proto: protoSCTP, payload: large}, whole},
-		"a first fragment":    {segment{proto: protoTCP, fragment: 0x2000, payload: large}, whole},
-		"a later fragment":    {segment{proto: protoTCP, fragment: 5, payload: large}, whole},
+		"a datagram":          {segment{proto: wire.ProtoUDP, payload: large[:1400]}, whole},
+		"8 KiB of a datagram": {segment{proto: wire.ProtoUDP, payload: large[:8000]}, whole},
+		"a large datagram":    {segment{proto: wire.ProtoUDP, payload: large}, 14 + 20 + 8<<10},
+		"the same over IPv6":  {segment{ip6: true, proto: wire.ProtoUDP, payload: large}, 14 + 40 + 8<<10},
+		"SCTP":                {segment{proto: wire.ProtoSCTP, payload: large}, whole},
+		"a first fragment":    {segment{proto: wire.ProtoTCP, fragment: 0x2000, payload: large}, whole},
+		"a later fragment":    {segment{proto: wire.ProtoTCP, fragment: 5, payload: large}, whole},
 		"an IPv6 extension":   {segment{ip6: true, proto: 43, payload: large}, whole},
-		"longer options":      {segment{ip6: true, proto: protoHopByHop, payload: large}, whole},
-		"two sets of options": {segment{ip6: true, proto: protoHopByHop, jumbo: true, payload: large}, whole},
+		"longer options":      {segment{ip6: true, proto: wire.ProtoHopByHop, payload: large}, whole},
+		"two sets of options": {segment{ip6: true, proto: wire.ProtoHopByHop, jumbo: true, payload: large}, whole},
 	} {
 		frame := test.segment.frame()
 		want := test.want
 		if want == whole {
 			want = len(frame)
 		}
-		if got := min(int(p.Run(&Packet{Data: frame, Length: len(frame)})), len(frame)); got != want {
+		if got := min(int(p.Run(&pcapfilter.Packet{Data: frame, Length: len(frame)})), len(frame)); got != want {
 			t.Errorf("%s: %d bytes, want %d", name, got, want)
 		}
 	}
-	lying := segment{proto: protoTCP, payload: large}.frame()
+	lying := segment{proto: wire.ProtoTCP, payload: large}.frame()
 	lying[14+2], lying[14+3] = 0xff, 0xff // more than there is
-	if n := p.Run(&Packet{Data: lying, Length: len(lying)}); int(n) < len(lying) {
+	if n := p.Run(&pcapfilter.Packet{Data: lying, Length: len(lying)}); int(n) < len(lying) {
 		t.Errorf("a packet that claims too much is cut to %d bytes", n)
 	}
 	arp := append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 6}, large...)
-	if n := p.Run(&Packet{Data: arp, Length: len(arp)}); int(n) < len(arp) {
+	if n := p.Run(&pcapfilter.Packet{Data: arp, Length: len(arp)}); int(n) < len(arp) {
 		t.Errorf("no IP packet is cut to %d bytes", n)
 	}
 }
@@ -164,40 +167,75 @@ func TestDefaultOthers(t *testing.T) {
 // TestDefaultDropsNothing: whatever a packet is, it is kept, with its headers.
 func TestDefaultDropsNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(12, 0))
-	for _, link := range append(linkOrder, LinkIPv4, 105) {
-		p := Default(Config{Link: link, Live: true})
+	for _, link := range []wire.LinkType{
+		wire.LinkEthernet, wire.LinkSLL, wire.LinkSLL2, wire.LinkRaw, wire.LinkNull, wire.LinkLoop, wire.LinkIPv4, 105,
+	} {
+		p := Default(pcapfilter.Config{Link: link, Live: true})
 		if err := p.Validate(); err != nil {
-			t.Fatalf("%s: %v", link.Name(), err)
+			t.Fatalf("%s: %v", pcapfilter.LinkName(link), err)
 		}
-		for _, packet := range random(r, min(link, LinkSLL2), 2000) {
-			packet.Data = append(packet.Data, bytes.Repeat(noise(r, 50), r.IntN(1300))...)
-			if len(packet.Data) > 64 && r.IntN(2) == 0 {
-				copy(packet.Data[r.IntN(len(packet.Data)-60):], record(byte(19+r.IntN(7)), 30))
-			}
-			packet.Length = len(packet.Data)
-			if n := int(p.Run(&packet)); n < min(len(packet.Data), 96) {
-				t.Fatalf("%s: %d bytes of %d kept: % x", link.Name(), n, len(packet.Data), packet.Data[:min(len(packet.Data), 80)])
+		for range 2000 {
+			b := randomFrame(r, link)
+			if n := int(p.Run(&pcapfilter.Packet{Data: b, Length: len(b)})); n < min(len(b), 96) {
+				t.Fatalf("%s: %d bytes of %d kept: % x", pcapfilter.LinkName(link), n, len(b), b[:min(len(b), 80)])
 			}
 		}
 	}
 }
 
+// randomFrame returns a packet of any length, most of them of IP; some are truncated or have bytes of any value.
+func randomFrame(r *rand.Rand, link wire.LinkType) []byte {
+	s := segment{
+		ip6: r.IntN(2) == 0, tagged: r.IntN(3) == 0, jumbo: r.IntN(8) == 0, noLength: r.IntN(8) == 0, options: r.IntN(11),
+		proto: pick(r, []byte{6, 6, 6, 17, 132, 1, 58, 44, 0, 43, 51}), fragment: pick(r, []uint16{0, 0, 0, 0x4000, 0x2000, 0x2005}),
+	}
+	for len(s.payload) < r.IntN(60000) {
+		s.payload = append(s.payload, record(byte(19+r.IntN(7)), r.IntN(9000))...)
+	}
+	s.jumbo = s.jumbo && s.ip6
+	b := s.frame()
+	switch link {
+	case wire.LinkEthernet:
+	case wire.LinkRaw, wire.LinkIPv4:
+		b = b[14:]
+	default:
+		b = append(noise(r, 4*r.IntN(6)), b[12:]...)
+	}
+	for range r.IntN(3) {
+		b[r.IntN(min(len(b), 120))] = byte(r.Uint32())
+	}
+	if r.IntN(4) == 0 {
+		b = b[:r.IntN(len(b)+1)]
+	}
+	return b
+}
+
+func noise(r *rand.Rand, n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(r.Uint32())
+	}
+	return b
+}
+
+func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
+
 // TestDefaultNarrowed: joined with an expression, it keeps of what that takes what it kept.
 func TestDefaultNarrowed(t *testing.T) {
-	narrow, err := Compile("tcp port 443", Config{Link: LinkEthernet, Live: true})
+	narrow, err := pcapfilter.Compile("tcp port 443", pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := And(narrow, Default(Config{Link: LinkEthernet, Live: true}))
+	p, err := pcapfilter.And(narrow, Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true}))
 	if err != nil {
 		t.Fatal(err)
 	}
-	bulk := segment{proto: protoTCP, payload: make([]byte, 60000)}.frame()
-	if n := p.Run(&Packet{Data: bulk, Length: len(bulk)}); n != 14+20+20+1<<10 {
+	bulk := segment{proto: wire.ProtoTCP, payload: make([]byte, 60000)}.frame()
+	if n := p.Run(&pcapfilter.Packet{Data: bulk, Length: len(bulk)}); n != 14+20+20+1<<10 {
 		t.Errorf("%d bytes", n)
 	}
-	bulk = segment{proto: protoUDP, payload: make([]byte, 60000)}.frame()
-	if n := p.Run(&Packet{Data: bulk, Length: len(bulk)}); n != 0 {
+	bulk = segment{proto: wire.ProtoUDP, payload: make([]byte, 60000)}.frame()
+	if n := p.Run(&pcapfilter.Packet{Data: bulk, Length: len(bulk)}); n != 0 {
 		t.Errorf("%d bytes of what the expression does not take", n)
 	}
 }

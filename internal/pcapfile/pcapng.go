@@ -1,4 +1,4 @@
-package main
+package pcapfile
 
 import (
 	"bufio"
@@ -10,6 +10,7 @@ import (
 	"math/bits"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // Block types of pcapng (draft-ietf-opsawg-pcapng, section 11.1).
@@ -21,7 +22,7 @@ const (
 	ngEnhanced  = 6
 )
 
-// Bounds of what a pcapng file can make the reader keep. Memory does not grow with the
+// Bounds of the memory that a pcapng file takes. It does not grow with the
 // number of blocks, sections or options of a file, nor with a length that a block claims.
 const (
 	ngInterfaces  = 4096     // interfaces of one section that are kept; packets of later ones are skipped and counted
@@ -35,21 +36,21 @@ type ng struct {
 	in         *bufio.Reader
 	big        bool // the section's byte order
 	interfaces []ngInterfaceInfo
-	later      uint64 // interfaces of the section that found no room
+	later      uint64 // interfaces of the section beyond ngInterfaces
 	foreign    bool   // the section has a version that is not known: its blocks are skipped
 	skipped    *skips
 }
 
-// ngInterfaceInfo is what a packet needs of its interface.
+// ngInterfaceInfo has the properties of an interface that its packets need.
 type ngInterfaceInfo struct {
-	link   flow.LinkType
+	link   wire.LinkType
 	snap   uint32 // 0: no limit
 	name   string
 	units  uint64 // of a time stamp, in a second; 0: time stamps are of no use
 	offset int64  // seconds to add to time stamps
 }
 
-// newNG reads the first section's header. What is skipped counts in skipped.
+// newNG reads the first section's header. It counts in skipped what it skips.
 func newNG(in *bufio.Reader, skipped *skips) (*ng, error) {
 	n := &ng{in: in, skipped: skipped}
 	err := n.section()
@@ -197,7 +198,7 @@ func (n *ng) describe(left int64) (int64, error) {
 		return left, nil
 	}
 	order := n.order()
-	i := ngInterfaceInfo{link: flow.LinkType(order.Uint16(body)), snap: order.Uint32(body[4:]), units: 1e6}
+	i := ngInterfaceInfo{link: wire.LinkType(order.Uint16(body)), snap: order.Uint32(body[4:]), units: 1e6}
 	for b := body[8:]; len(b) >= 4; {
 		code, size := order.Uint16(b), int(order.Uint16(b[2:]))
 		b = b[4:]

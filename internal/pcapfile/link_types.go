@@ -1,67 +1,64 @@
-package main
+package pcapfile
 
 import (
 	"encoding/binary"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Link types whose header is stepped over here, so that filters and flow see IP
+// Link types whose header is skipped, so that filters and flow see IP or Ethernet
 // (https://www.tcpdump.org/linktypes.html).
 const (
-	linkSLIP        flow.LinkType = 8
-	linkPPP         flow.LinkType = 9
-	linkFDDI        flow.LinkType = 10
-	linkRawBSD      flow.LinkType = 12 // DLT_RAW of most systems, which some tools write
-	linkRawOpenBSD  flow.LinkType = 14
-	linkPPPHDLC     flow.LinkType = 50
-	linkPPPEther    flow.LinkType = 51
-	linkRFC1483     flow.LinkType = 100
-	linkCHDLC       flow.LinkType = 104
-	link80211       flow.LinkType = 105
-	linkFrameRelay  flow.LinkType = 107
-	linkENC         flow.LinkType = 109
-	linkPFLog       flow.LinkType = 117
-	linkPrism       flow.LinkType = 119
-	linkIPOverFC    flow.LinkType = 122
-	linkRadiotap    flow.LinkType = 127
-	link1394        flow.LinkType = 138
-	linkPKTAPOld    flow.LinkType = 149 // LINKTYPE_USER2, which macOS wrote for PKTAP
-	linkAVS         flow.LinkType = 163
-	linkPPPPPPD     flow.LinkType = 166
-	linkPPI         flow.LinkType = 192
-	linkPPPDir      flow.LinkType = 204
-	linkCHDLCDir    flow.LinkType = 205
-	linkNFLOG       flow.LinkType = 239
-	linkNetAnalyzer flow.LinkType = 240
-	linkNetTranspar flow.LinkType = 241
-	linkPKTAP       flow.LinkType = 258
-	linkMPacket     flow.LinkType = 274
-	linkBRCM        flow.LinkType = 281
-	linkBRCMPrepend flow.LinkType = 282
-	linkDSA         flow.LinkType = 284
-	linkEDSA        flow.LinkType = 285
+	linkSLIP        wire.LinkType = 8
+	linkPPP         wire.LinkType = 9
+	linkFDDI        wire.LinkType = 10
+	linkRawBSD      wire.LinkType = 12 // DLT_RAW of most systems, which some tools write
+	linkRawOpenBSD  wire.LinkType = 14
+	linkPPPHDLC     wire.LinkType = 50
+	linkPPPEther    wire.LinkType = 51
+	linkRFC1483     wire.LinkType = 100
+	linkCHDLC       wire.LinkType = 104
+	link80211       wire.LinkType = 105
+	linkFrameRelay  wire.LinkType = 107
+	linkENC         wire.LinkType = 109
+	linkPFLog       wire.LinkType = 117
+	linkPrism       wire.LinkType = 119
+	linkIPOverFC    wire.LinkType = 122
+	linkRadiotap    wire.LinkType = 127
+	link1394        wire.LinkType = 138
+	linkPKTAPOld    wire.LinkType = 149 // LINKTYPE_USER2, which macOS wrote for PKTAP
+	linkAVS         wire.LinkType = 163
+	linkPPPPPPD     wire.LinkType = 166
+	linkPPI         wire.LinkType = 192
+	linkPPPDir      wire.LinkType = 204
+	linkCHDLCDir    wire.LinkType = 205
+	linkNFLOG       wire.LinkType = 239
+	linkNetAnalyzer wire.LinkType = 240
+	linkNetTranspar wire.LinkType = 241
+	linkPKTAP       wire.LinkType = 258
+	linkMPacket     wire.LinkType = 274
+	linkBRCM        wire.LinkType = 281
+	linkBRCMPrepend wire.LinkType = 282
+	linkDSA         wire.LinkType = 284
+	linkEDSA        wire.LinkType = 285
 )
 
-// EtherTypes and PPP protocol numbers of what is looked for.
-const (
-	etherIPv4, etherIPv6, etherVLAN, etherQinQ = 0x0800, 0x86dd, 0x8100, 0x88a8
-	pppIPv4, pppIPv6                           = 0x0021, 0x0057
-)
+// PPP protocol numbers (RFC 1332, RFC 5072).
+const pppIPv4, pppIPv6 = 0x0021, 0x0057
 
-// view is what of a packet is still to be decoded, or where it was found: rest begins
-// with link.
+// view is the part of a packet that is still to be decoded: rest begins with link.
 type view struct {
-	link flow.LinkType
+	link wire.LinkType
 	rest []byte
-	zone flow.Zone // by what was stepped over
+	zone flow.Zone // from the skipped headers
 }
 
 // other is a link layer that was read and carries no IP.
 var other = view{link: flow.LinkOther}
 
 // step returns what a link layer carries; false if it is not known here.
-func step(link flow.LinkType, b []byte) (view, bool) {
+func step(link wire.LinkType, b []byte) (view, bool) {
 	switch link { //nolint:exhaustive // those that flow decodes are not asked for
 	case linkRawBSD, linkRawOpenBSD:
 		return ipAfter(b, 0), true
@@ -129,12 +126,12 @@ func step(link flow.LinkType, b []byte) (view, bool) {
 func from(b []byte, n int) []byte { return b[min(max(n, 0), len(b)):] }
 
 // ipAfter is an IP packet after n bytes.
-func ipAfter(b []byte, n int) view { return view{link: flow.LinkRaw, rest: from(b, n)} }
+func ipAfter(b []byte, n int) view { return view{link: wire.LinkRaw, rest: from(b, n)} }
 
-func ethernetAfter(b []byte, n int) view { return view{link: flow.LinkEthernet, rest: from(b, n)} }
+func ethernetAfter(b []byte, n int) view { return view{link: wire.LinkEthernet, rest: from(b, n)} }
 
 // numbered is v in the network that the 16 bits at an offset of b name.
-func numbered(v view, link flow.LinkType, b []byte, at int) view {
+func numbered(v view, link wire.LinkType, b []byte, at int) view {
 	if len(b) >= at+2 {
 		v.zone = v.zone.In(uint16(link), uint32(binary.BigEndian.Uint16(b[at:])))
 	}
@@ -146,9 +143,9 @@ func byEtherType(b []byte) view {
 	var zone flow.Zone
 	for len(b) >= 2 {
 		switch typ := binary.BigEndian.Uint16(b); typ {
-		case etherIPv4, etherIPv6:
-			return view{link: flow.LinkRaw, rest: b[2:], zone: zone}
-		case etherVLAN, etherQinQ:
+		case wire.EtherIPv4, wire.EtherIPv6:
+			return view{link: wire.LinkRaw, rest: b[2:], zone: zone}
+		case wire.EtherVLAN, wire.EtherQinQ:
 			if len(b) >= 4 {
 				zone = zone.VLAN(typ, binary.BigEndian.Uint16(b[2:]))
 			}
@@ -202,7 +199,7 @@ func frameRelay(b []byte) view {
 	}
 	b = from(b, n+1)
 	switch {
-	case len(b) >= 2 && (binary.BigEndian.Uint16(b) == etherIPv4 || binary.BigEndian.Uint16(b) == etherIPv6): // Cisco's
+	case len(b) >= 2 && (binary.BigEndian.Uint16(b) == wire.EtherIPv4 || binary.BigEndian.Uint16(b) == wire.EtherIPv6): // Cisco's
 		return byEtherType(b)
 	case len(b) < 3:
 		return ipAfter(b, len(b))
@@ -263,12 +260,12 @@ func pktap(b []byte) (view, bool) {
 	if next != packet {
 		return other, true
 	}
-	return inside(flow.LinkType(dlt), b[n:])
+	return inside(wire.LinkType(dlt), b[n:])
 }
 
 // inside is a packet of another link type, within one that names it.
-func inside(link flow.LinkType, b []byte) (view, bool) {
-	if decodable(link) {
+func inside(link wire.LinkType, b []byte) (view, bool) {
+	if flow.DecodesLink(link) {
 		return view{link: link, rest: b}, true
 	}
 	if link == linkPKTAP || link == linkPKTAPOld || link == linkPPI {
@@ -286,7 +283,7 @@ func ppi(b []byte) (view, bool) {
 	if link > 0xffff {
 		return view{}, false
 	}
-	return inside(flow.LinkType(link), from(b, int(binary.LittleEndian.Uint16(b[2:]))))
+	return inside(wire.LinkType(link), from(b, int(binary.LittleEndian.Uint16(b[2:]))))
 }
 
 // radiotap reads the header's length and, where it has them, the flags of the frame.

@@ -1,6 +1,7 @@
-package main
+package limits
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"runtime"
@@ -16,17 +17,17 @@ func TestLimits(t *testing.T) {
 		name       string
 		group      int64
 		interfaces int
-		want       limits
+		want       Limits
 	}{
-		{"none", 0, 2, limits{ring: 4 * mi, connections: 42598, pending: 16 * mi, conclusions: 4 * mi, reorder: 4 * mi, recent: 2 * mi, heap: 96 * mi}},
-		{"the chart's default", 128 * mi, 2, limits{group: 128 * mi, ring: 4 * mi, connections: 42598, pending: 16 * mi, conclusions: 4 * mi, reorder: 4 * mi, recent: 2 * mi, heap: 96 * mi}},
-		{"three interfaces", 128 * mi, 3, limits{group: 128 * mi, ring: 2752512, connections: 42598, pending: 16 * mi, conclusions: 4 * mi, reorder: 4 * mi, recent: 2 * mi, heap: 96 * mi}},
-		{"the least that the webhook takes", 48 * mi, 2, limits{group: 48 * mi, ring: 1536 << 10, connections: 3686, pending: 6 * mi, conclusions: 1536 << 10, reorder: 1536 << 10, recent: 768 << 10, heap: 36 * mi}},
-		{"much less", 8 * mi, 2, limits{group: 8 * mi, ring: 512 << 10, connections: 1024, pending: mi, conclusions: 256 << 10, reorder: 256 << 10, recent: 128 << 10, heap: 6 * mi}},
-		{"much more", 4096 * mi, 1, limits{group: 4096 * mi, ring: 16 * mi, connections: 1 << 18, pending: 64 * mi, conclusions: 16 * mi, reorder: 8 * mi, recent: 4 * mi, heap: 3072 * mi}},
+		{"none", 0, 2, Limits{Ring: 4 * mi, Connections: 42598, Pending: 16 * mi, Conclusions: 4 * mi, Reorder: 4 * mi, Recent: 2 * mi, Heap: 96 * mi}},
+		{"the chart's default", 128 * mi, 2, Limits{Group: 128 * mi, Ring: 4 * mi, Connections: 42598, Pending: 16 * mi, Conclusions: 4 * mi, Reorder: 4 * mi, Recent: 2 * mi, Heap: 96 * mi}},
+		{"three interfaces", 128 * mi, 3, Limits{Group: 128 * mi, Ring: 2752512, Connections: 42598, Pending: 16 * mi, Conclusions: 4 * mi, Reorder: 4 * mi, Recent: 2 * mi, Heap: 96 * mi}},
+		{"the least that the webhook takes", 48 * mi, 2, Limits{Group: 48 * mi, Ring: 1536 << 10, Connections: 3686, Pending: 6 * mi, Conclusions: 1536 << 10, Reorder: 1536 << 10, Recent: 768 << 10, Heap: 36 * mi}},
+		{"much less", 8 * mi, 2, Limits{Group: 8 * mi, Ring: 512 << 10, Connections: 1024, Pending: mi, Conclusions: 256 << 10, Reorder: 256 << 10, Recent: 128 << 10, Heap: 6 * mi}},
+		{"much more", 4096 * mi, 1, Limits{Group: 4096 * mi, Ring: 16 * mi, Connections: 1 << 18, Pending: 64 * mi, Conclusions: 16 * mi, Reorder: 8 * mi, Recent: 4 * mi, Heap: 3072 * mi}},
 	} {
-		c.want.growth = 50
-		if got := limitsFor(c.group, c.interfaces); got != c.want {
+		c.want.Growth = 50
+		if got := For(c.group, c.interfaces); got != c.want {
 			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 		}
 	}
@@ -36,9 +37,9 @@ func TestLimits(t *testing.T) {
 func TestLimitsFit(t *testing.T) {
 	for group := int64(48 << 20); group < 8<<30; group += 5 << 20 {
 		for interfaces := 1; interfaces <= 8; interfaces++ {
-			l := limitsFor(group, interfaces)
-			heap := int64(l.connections)*connectionBytes + int64(l.pending+l.conclusions+l.reorder+l.recent) + fixedBytes
-			if rings := int64(l.ring * interfaces); rings > group/8 || heap > l.heap*2/3+1<<20 || l.heap+rings > group*15/16 {
+			l := For(group, interfaces)
+			heap := int64(l.Connections)*connectionBytes + int64(l.Pending+l.Conclusions+l.Reorder+l.Recent) + fixedBytes
+			if rings := int64(l.Ring * interfaces); rings > group/8 || heap > l.Heap*2/3+1<<20 || l.Heap+rings > group*15/16 {
 				t.Fatalf("%d bytes, %d interfaces: %+v takes %d of the heap, %d for rings", group, interfaces, l, heap, rings)
 			}
 		}
@@ -83,7 +84,7 @@ func TestMemoryLimit(t *testing.T) {
 		for name, value := range c.files {
 			root[name] = &fstest.MapFile{Data: []byte(value)}
 		}
-		if got := memoryLimit(root); got != c.want {
+		if got := ControlGroup(root); got != c.want {
 			t.Errorf("%s: %d, want %d", c.name, got, c.want)
 		}
 	}
@@ -92,7 +93,7 @@ func TestMemoryLimit(t *testing.T) {
 // TestRings: the rings of an interface take together what one is allowed, whole blocks, two at least.
 func TestRings(t *testing.T) {
 	for _, ring := range []int{leastRing, 1 << 20, 4 << 20, mostRing} {
-		tcp, other := (&limits{ring: ring}).rings()
+		tcp, other := (&Limits{Ring: ring}).Rings()
 		if tcp+other != ring || tcp < other || tcp%ringStep != 0 || other%ringStep != 0 || other < 2*ringStep {
 			t.Errorf("of %d bytes: %d and %d", ring, tcp, other)
 		}
@@ -112,8 +113,8 @@ func TestBallast(t *testing.T) {
 		return
 	}
 	before, ok := residentMemory()
-	l := limitsFor(0, 2)
-	l.apply()
+	l := For(0, 2)
+	l.Apply()
 	after, _ := residentMemory()
 	if ok && after > before+ballastBytes/2 {
 		t.Errorf("%d bytes are resident, %d before", after, before)
@@ -123,7 +124,17 @@ func TestBallast(t *testing.T) {
 	if metrics.Read(goal); goal[0].Value.Uint64() < ballastBytes/2*3 {
 		t.Errorf("a collection starts at %d bytes", goal[0].Value.Uint64())
 	}
-	if got := debug.SetMemoryLimit(-1); got != l.heap+ballastBytes {
-		t.Errorf("the heap's limit is %d bytes, want %d besides the ballast", got, l.heap)
+	if got := debug.SetMemoryLimit(-1); got != l.Heap+ballastBytes {
+		t.Errorf("the heap's limit is %d bytes, want %d besides the ballast", got, l.Heap)
 	}
+}
+
+// residentMemory returns the resident memory of this process, of proc_pid_statm(5); false where there is no such file.
+func residentMemory() (bytes int, ok bool) {
+	text, err := os.ReadFile("/proc/self/statm")
+	var size, pages int
+	if err == nil {
+		_, err = fmt.Sscan(string(text), &size, &pages)
+	}
+	return pages * os.Getpagesize(), err == nil
 }

@@ -1,4 +1,4 @@
-package pcapfilter
+package tapfilter
 
 import (
 	"encoding/binary"
@@ -6,6 +6,9 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // tcpPacket is a TCP packet of a connection.
@@ -21,18 +24,18 @@ type tcpPacket struct {
 }
 
 // bytes returns the packet behind a link layer.
-func (p tcpPacket) bytes(link Link) []byte {
+func (p tcpPacket) bytes(link wire.LinkType) []byte {
 	var b []byte
 	src, dst := p.src.Addr(), p.dst.Addr()
-	if link == LinkEthernet {
+	if link == wire.LinkEthernet {
 		b = append(make([]byte, 12), 0x08, 0)
 		if !src.Is4() {
 			b[12], b[13] = 0x86, 0xdd
 		}
 	}
-	proto := byte(protoTCP)
+	proto := byte(wire.ProtoTCP)
 	if p.udp {
-		proto = protoUDP
+		proto = wire.ProtoUDP
 	}
 	if src.Is4() {
 		b = append(b, 0x40|byte(5+p.options), 0, 0, 0, 0, 0)
@@ -69,8 +72,8 @@ func (p tcpPacket) reversed() tcpPacket {
 	return p
 }
 
-// TestExcept says what is left out of connections, and what is not.
-func TestExcept(t *testing.T) {
+// TestThin says what is left out of connections, and what is not.
+func TestThin(t *testing.T) {
 	settled := []Connection{
 		connection("10.0.0.1:40000", "10.0.0.2:80"),
 		connection("10.0.0.1:40001", "10.0.0.2:80"),
@@ -127,13 +130,13 @@ func TestExcept(t *testing.T) {
 		"longer than the sample":       {payload(four, make([]byte, sampledBytes)...), true},
 		"as long":                      {payload(four, make([]byte, sampledBytes-54)...), false},
 		"of TLS, a protected record":   {payload(tls, 23, 3, 3, 0, 9), false},
-		"of TLS, records":              {payload(tls, records(exceptSteps, 9)...), false},
+		"of TLS, records":              {payload(tls, records(thinSteps, 9)...), false},
 		"of TLS, the last goes on":     {payload(tls, append(records(2, 9), 23, 3, 3, 1, 0, 7)...), false},
 		"of TLS, half a header":        {payload(tls, append(records(2, 9), 23, 3, 3)...), false},
 		"of TLS, one byte of a header": {payload(tls, append(records(1, 9), 23)...), false},
-		"of TLS, more records":         {payload(tls, records(exceptSteps+1, 9)...), true},
+		"of TLS, more records":         {payload(tls, records(thinSteps+1, 9)...), true},
 		"of TLS, text behind a record": {payload(tls, append(records(1, 24), "PIN=8472"...)...), true},
-		"of TLS, one byte behind many": {payload(tls, append(records(exceptSteps, 24), 'x')...), true},
+		"of TLS, one byte behind many": {payload(tls, append(records(thinSteps, 24), 'x')...), true},
 		"of TLS, an alert behind one":  {payload(tls, append(records(1, 24), 21, 3, 3, 0, 2, 1, 0)...), true},
 		"of TLS, empty records, text":  {payload(tls, append(records(5, 0), "PIN=8472"...)...), true},
 		"of TLS, an acknowledgement":   {payload(tls), false},
@@ -151,35 +154,35 @@ func TestExcept(t *testing.T) {
 		"IPv6, another word":           {at(connection("[fd00::1]:40000", "[fd00:0:0:1::2]:443")), true},
 		"IPv6, the last word":          {at(connection("[fd00::1]:40000", "[fd00::3]:443")), true},
 	} {
-		for _, link := range []Link{LinkEthernet, LinkRaw} {
-			p, err := Except(Config{Link: link, Live: true}, settled)
+		for _, link := range []wire.LinkType{wire.LinkEthernet, wire.LinkRaw} {
+			p, err := Thin(pcapfilter.Config{Link: link, Live: true}, settled)
 			if err != nil {
 				t.Fatal(err)
 			}
 			b := test.packet.bytes(link)
-			if link == LinkRaw && name == "as long" {
+			if link == wire.LinkRaw && name == "as long" {
 				continue // of a link layer's header
 			}
-			if got := p.Run(&Packet{Data: b, Length: len(b)}) != 0; got != test.taken {
-				t.Errorf("%s: %s: taken: %t, want %t\n%s", link.Name(), name, got, test.taken, p.Listing())
+			if got := p.Run(&pcapfilter.Packet{Data: b, Length: len(b)}) != 0; got != test.taken {
+				t.Errorf("%s: %s: taken: %t, want %t\n%s", pcapfilter.LinkName(link), name, got, test.taken, p.Listing())
 			}
 		}
 	}
 }
 
-// TestExceptNothing takes everything where there is nothing to leave out.
-func TestExceptNothing(t *testing.T) {
-	b := tcpPacket{src: netip.MustParseAddrPort("10.0.0.1:1"), dst: netip.MustParseAddrPort("10.0.0.2:2"), seq: 0x01020304, flags: 16}.bytes(LinkEthernet)
+// TestThinNothing takes everything where there is nothing to leave out.
+func TestThinNothing(t *testing.T) {
+	b := tcpPacket{src: netip.MustParseAddrPort("10.0.0.1:1"), dst: netip.MustParseAddrPort("10.0.0.2:2"), seq: 0x01020304, flags: 16}.bytes(wire.LinkEthernet)
 	for _, c := range []struct {
-		link Link
+		link wire.LinkType
 		of   []Connection
-	}{{LinkEthernet, nil}, {LinkSLL, []Connection{connection("10.0.0.1:1", "10.0.0.2:2")}}, {LinkEthernet, []Connection{connection("[fd00::1]:1", "[fd00::2]:2")}}} {
-		p, err := Except(Config{Link: c.link, Live: true}, c.of)
+	}{{wire.LinkEthernet, nil}, {wire.LinkSLL, []Connection{connection("10.0.0.1:1", "10.0.0.2:2")}}, {wire.LinkEthernet, []Connection{connection("[fd00::1]:1", "[fd00::2]:2")}}} {
+		p, err := Thin(pcapfilter.Config{Link: c.link, Live: true}, c.of)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p.Run(&Packet{Data: b, Length: len(b)}) == 0 {
-			t.Errorf("%s, %v: left out\n%s", c.link.Name(), c.of, p.Listing())
+		if p.Run(&pcapfilter.Packet{Data: b, Length: len(b)}) == 0 {
+			t.Errorf("%s, %v: left out\n%s", pcapfilter.LinkName(c.link), c.of, p.Listing())
 		}
 	}
 }
@@ -206,52 +209,8 @@ func randomConnections(r *rand.Rand, n int, mixed bool) []Connection {
 	return out
 }
 
-// TestExceptAny compares the program with what it is to do, and the kernel with both.
-func TestExceptAny(t *testing.T) {
-	r := rand.New(rand.NewPCG(11, 12))
-	k := newKernel(t)
-	for round := range 60 {
-		all := randomConnections(r, 1+r.IntN(60), true)
-		left := map[Connection]bool{}
-		for _, c := range all {
-			left[c], left[Connection{A: c.B, B: c.A}] = true, true
-		}
-		link := []Link{LinkEthernet, LinkRaw}[round%2]
-		p, err := Except(Config{Link: link, Live: true}, all)
-		if err == nil {
-			p, err = And(p, Default(Config{Link: link, Live: true}))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := p.Validate(); err != nil {
-			t.Fatal(err)
-		}
-		if err := k.attach(p); err != nil {
-			t.Fatal(err)
-		}
-		for range 300 {
-			c := all[r.IntN(len(all))]
-			if r.IntN(2) == 0 {
-				c = randomConnections(r, 1, true)[0]
-			}
-			if r.IntN(2) == 0 {
-				c = Connection{A: c.B, B: c.A}
-			}
-			b := tcpPacket{src: c.A, dst: c.B, seq: 0x00ffffff, flags: 16, payload: []byte("x")}.bytes(link)
-			taken := p.Run(&Packet{Data: b, Length: len(b)}) != 0
-			if taken == left[c] {
-				t.Fatalf("%v > %v: taken: %t; left out are %v\n%s", c.A, c.B, taken, all, p.Listing())
-			}
-			if got := k.run(t, b); got > 0 != taken {
-				t.Fatalf("%v > %v: Run says %t, the kernel keeps %d bytes", c.A, c.B, taken, got)
-			}
-		}
-	}
-}
-
-// TestExceptSize holds the number of instructions to what is said of it.
-func TestExceptSize(t *testing.T) {
+// TestThinSize holds the number of instructions to what is said of it.
+func TestThinSize(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	server := netip.MustParseAddrPort("10.0.0.2:80")
 	of := func(n int, f func(i int) Connection) int {
@@ -259,7 +218,7 @@ func TestExceptSize(t *testing.T) {
 		for i := range n {
 			all = append(all, f(i))
 		}
-		p, err := Except(Config{Link: LinkEthernet, Live: true}, all)
+		p, err := Thin(pcapfilter.Config{Link: wire.LinkEthernet, Live: true}, all)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -284,7 +243,7 @@ func TestExceptSize(t *testing.T) {
 			t.Errorf("%s: %.1f instructions for a connection, want %.1f at most", test.name, each, test.most)
 		}
 	}
-	if _, err := Except(Config{Link: LinkEthernet, Live: true}, randomConnections(r, 1000, false)); err == nil {
+	if _, err := Thin(pcapfilter.Config{Link: wire.LinkEthernet, Live: true}, randomConnections(r, 1000, false)); err == nil {
 		t.Error("a program of a thousand connections: no error")
 	}
 }
@@ -298,76 +257,22 @@ func records(n int, size byte) (b []byte) {
 }
 
 // onlyRecords reports whether a payload is what the program leaves out of TLS: at most
-// exceptSteps protected records, the last of which may go on, or its header.
+// thinSteps protected records, the last of which may go on, or its header.
 func onlyRecords(b []byte) bool {
-	for range exceptSteps {
+	for range thinSteps {
 		switch {
 		case len(b) == 0:
 			return true
-		case b[0] != contentProtected, len(b) > 1 && b[1] != 3:
+		case b[0] != wire.ContentApplicationData, len(b) > 1 && b[1] != 3:
 			return false
-		case len(b) < recordHeader:
+		case len(b) < wire.RecordHeader:
 			return true
 		}
-		n := recordHeader + int(binary.BigEndian.Uint16(b[3:]))
+		n := wire.RecordHeader + int(binary.BigEndian.Uint16(b[3:]))
 		if n >= len(b) {
 			return true
 		}
 		b = b[n:]
 	}
 	return false
-}
-
-// TestExceptRecords compares the program with what it is to do of TLS, and the kernel with
-// both, among so many connections that its jumps are far.
-func TestExceptRecords(t *testing.T) {
-	r := rand.New(rand.NewPCG(17, 18))
-	k := newKernel(t)
-	for round := range 20 {
-		all := randomConnections(r, 1+r.IntN(60), true)
-		for i := range all {
-			all[i].TLS = true
-		}
-		link := []Link{LinkEthernet, LinkRaw}[round%2]
-		p, err := Except(Config{Link: link, Live: true}, all)
-		if err == nil {
-			p, err = And(p, Default(Config{Link: link, Live: true}))
-		}
-		if err == nil {
-			err = p.Validate()
-		}
-		if err == nil {
-			err = k.attach(p)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		for range 300 {
-			c := all[r.IntN(len(all))]
-			var payload []byte
-			for range r.IntN(exceptSteps + 3) {
-				payload = append(payload, records(1, byte(r.IntN(9)))...)
-			}
-			if n := len(payload); n > 0 {
-				switch r.IntN(5) {
-				case 0: // another length, as large as 64 KiB
-					binary.BigEndian.PutUint16(payload[3:], uint16(r.Uint32()))
-				case 1:
-					payload[r.IntN(n)] = byte(r.Uint32())
-				case 2:
-					payload = payload[:r.IntN(n)]
-				case 3:
-					payload = append(payload, "text"[:1+r.IntN(4)]...)
-				}
-			}
-			b := tcpPacket{src: c.A, dst: c.B, seq: 0x00ffffff, flags: 16, options: r.IntN(4), payload: payload}.bytes(link)
-			taken := p.Run(&Packet{Data: b, Length: len(b)}) != 0
-			if taken == onlyRecords(payload) {
-				t.Fatalf("% x: taken: %t\n%s", payload, taken, p.Listing())
-			}
-			if got := k.run(t, b); got > 0 != taken {
-				t.Fatalf("% x: Run says %t, the kernel keeps %d bytes", payload, taken, got)
-			}
-		}
-	}
 }

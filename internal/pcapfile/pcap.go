@@ -1,4 +1,4 @@
-package main
+package pcapfile
 
 import (
 	"bufio"
@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // Magic numbers of pcap (draft-ietf-opsawg-pcap, section 4), and the one of Alexey
@@ -22,10 +23,10 @@ func isClassic(magic uint32) bool {
 	return magic == pcapMicro || magic == pcapNano || magic == pcapPatched
 }
 
-// classic is a pcap file. Its packets are passed on as they stand in the buffer.
+// classic reads a pcap file. Its packets are slices of the buffer.
 type classic struct {
 	in     *bufio.Reader
-	link   flow.LinkType
+	link   wire.LinkType
 	big    bool  // numbers are in big-endian order
 	scale  int64 // ns of a unit of a second's fraction
 	header int   // bytes of a packet's header
@@ -33,8 +34,8 @@ type classic struct {
 	old    bool // the two lengths of a packet's header are swapped
 
 	usual  bool   // as tcpdump writes it, of a link type that flow decodes
-	ahead  []byte // buffered bytes that quick has not consumed
-	passed int    // bytes before ahead that quick has consumed and in has not discarded
+	ahead  []byte // buffered bytes that nextBuffered has not consumed
+	passed int    // bytes before ahead that nextBuffered has consumed and in has not discarded
 }
 
 func newClassic(in *bufio.Reader) (*classic, error) {
@@ -45,7 +46,7 @@ func newClassic(in *bufio.Reader) (*classic, error) {
 	}
 	c := &classic{in: in, big: head[0] == 0xa1, scale: 1000, header: 16}
 	// The upper half of the field holds the length of a frame check sequence.
-	c.link = flow.LinkType(c.uint32(head[20:]))
+	c.link = wire.LinkType(c.uint32(head[20:]))
 	switch c.uint32(head) {
 	case pcapNano:
 		c.scale = 1
@@ -56,11 +57,11 @@ func newClassic(in *bufio.Reader) (*classic, error) {
 		return nil, err
 	}
 	c.skip(head)
-	c.usual = !c.big && c.header == 16 && !c.old && c.minor == 4 && decodable(c.link)
+	c.usual = !c.big && c.header == 16 && !c.old && c.minor == 4 && flow.DecodesLink(c.link)
 	return c, nil
 }
 
-// version takes a file's version. Those that libpcap reads are 2.0 to 2.4, and 543.0 of
+// version checks a file's version. Those that libpcap reads are 2.0 to 2.4, and 543.0 of
 // DG/UX. Before 2.3 the two lengths of a packet were in the opposite order, and 2.3 was
 // written with both orders.
 func (c *classic) version(major, minor uint16) error {
@@ -102,9 +103,9 @@ func (c *classic) next(p *flow.Packet) (int, error) {
 	return 0, err
 }
 
-// quick is next for a packet that is completely in the buffer, in a file of the usual kind. For
-// any other packet it returns false, and next reads it.
-func (c *classic) quick(p *flow.Packet) bool {
+// nextBuffered is next for a packet that is completely in the buffer, in a file of the usual
+// kind. For any other packet it returns false, and next reads it.
+func (c *classic) nextBuffered(p *flow.Packet) bool {
 	const header = 16
 	if b := c.ahead; len(b) >= header {
 		captured, length := uint(binary.LittleEndian.Uint32(b[8:])), uint(binary.LittleEndian.Uint32(b[12:]))
@@ -121,8 +122,7 @@ func (c *classic) quick(p *flow.Packet) bool {
 	return false
 }
 
-// buffered calls yield with the packets in the buffer that were not read yet, until it
-// returns false. It does nothing for a file of an unusual kind.
+// buffered is Reader.Buffered.
 func (c *classic) buffered(yield func(packet []byte) bool) {
 	const header = 16
 	for b := c.ahead; len(b) >= header; {
@@ -134,13 +134,13 @@ func (c *classic) buffered(yield func(packet []byte) bool) {
 	}
 }
 
-// pass discards the packets that quick has returned.
+// pass discards the packets that nextBuffered has returned.
 func (c *classic) pass() {
 	_, _ = c.in.Discard(c.passed)
 	c.ahead, c.passed = nil, 0
 }
 
-// read is next without the preparation for quick.
+// read is next without the preparation for nextBuffered.
 func (c *classic) read(p *flow.Packet) error {
 	head, err := c.in.Peek(c.header)
 	if err != nil {
@@ -173,8 +173,7 @@ func (c *classic) read(p *flow.Packet) error {
 	return nil
 }
 
-// skip steps over what Peek returned, which stays where it is until the buffer is filled
-// again.
+// skip discards bytes that Peek returned. They are valid until the buffer is filled again.
 func (c *classic) skip(b []byte) { _, _ = c.in.Discard(len(b)) }
 
 func (*classic) interfaceName(int) string { return "" }

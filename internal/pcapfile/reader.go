@@ -1,0 +1,233 @@
+package pcapfile
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/bits"
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
+
+// Reader reads a capture file.
+type Reader struct {
+	in      *bufio.Reader
+	raw     *counter // the source of in
+	packets int      // read so far
+	skips   skips
+	source  packetSource
+	classic *classic // source, if it is one
+	ng      *ng      // source, if it is one
+}
+
+// packetSource is one file format. next fills in p except its Interface, and returns the
+// number of the file's interface that captured it. At the end it returns io.EOF if the file
+// may end there, else io.ErrUnexpectedEOF.
+type packetSource interface {
+	next(p *flow.Packet) (iface int, err error)
+	// interfaceName returns the name of an interface, empty if the file has none.
+	interfaceName(iface int) string
+}
+
+// counter counts what is read through it.
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(b []byte) (int, error) {
+	n, err := c.r.Read(b)
+	c.n += int64(n)
+	return n, err
+}
+
+// readBuffer is the size of the buffer between a file and its format: the largest packet
+// with its header fits.
+const readBuffer = maxPacket + 4<<10
+
+// errNotCapture: the file has no known format.
+var errNotCapture = errors.New("not a capture file: expected pcap or pcapng, such as tcpdump -w and Wireshark write")
+
+// NewReader reads a file's header.
+func NewReader(r io.Reader) (c *Reader, err error) {
+	c = &Reader{raw: &counter{r: r}}
+	c.in = bufio.NewReaderSize(c.raw, readBuffer)
+	if head, _ := c.in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
+		if err := c.unzip(); err != nil {
+			return nil, err
+		}
+	}
+	head, err := c.in.Peek(4)
+	switch {
+	case errors.Is(err, io.EOF) && len(head) == 0:
+		return nil, errors.New("the file is empty")
+	case err != nil:
+		return nil, errNotCapture
+	}
+	switch magic := binary.LittleEndian.Uint32(head); {
+	case magic == ngSection:
+		c.ng, err = newNG(c.in, &c.skips)
+		c.source = c.ng
+	case isClassic(magic), isClassic(bits.ReverseBytes32(magic)):
+		c.classic, err = newClassic(c.in)
+		c.source = c.classic
+	default:
+		err = errNotCapture
+	}
+	return c, err
+}
+
+// Next fills in p except its Interface, and returns the number of the file's interface that
+// captured it. p.Data is valid until the next call. io.EOF is the end of the file; other
+// errors name the place.
+func (c *Reader) Next(p *flow.Packet) (iface int, err error) {
+	at := c.position()
+	iface, err = c.source.next(p)
+	switch {
+	case err == nil:
+		c.packets++
+		if !flow.DecodesLink(p.Link) && p.Link != flow.LinkOther {
+			c.skips.link(p.Link)
+		}
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err = fmt.Errorf("truncated in packet %d, which begins at byte %d: the file ends at byte %d", c.packets+1, at, c.position())
+	case !errors.Is(err, io.EOF):
+		err = fmt.Errorf("corrupt in packet %d, which begins at byte %d: %w", c.packets+1, at, err)
+	}
+	return iface, err
+}
+
+// NextBuffered is Next for a packet that is completely in the buffer, as nearly every packet
+// of a pcap file is. For any other packet it does nothing and returns false. It does not
+// invalidate packets that it returned before; Next does. The packet is of interface 0.
+func (c *Reader) NextBuffered(p *flow.Packet) bool {
+	if c.classic == nil || !c.classic.nextBuffered(p) {
+		return false
+	}
+	c.packets++
+	return true
+}
+
+// Buffered calls yield with the packets in the buffer that were not read yet, until it
+// returns false. It does nothing for pcapng, and for an unusual pcap file.
+func (c *Reader) Buffered(yield func(packet []byte) bool) {
+	if c.classic != nil {
+		c.classic.buffered(yield)
+	}
+}
+
+// unzip decompresses the input. Positions are those of the decompressed file.
+func (c *Reader) unzip() error {
+	z, err := gzip.NewReader(c.in)
+	if err != nil {
+		return fmt.Errorf("not gzip, though it begins like it: %w", err)
+	}
+	c.raw = &counter{r: z}
+	c.in = bufio.NewReaderSize(c.raw, readBuffer)
+	return nil
+}
+
+// HasInterfaces reports whether the file describes its interfaces: pcapng does, pcap has one
+// without a name.
+func (c *Reader) HasInterfaces() bool { return c.ng != nil }
+
+// InterfaceName returns the name of an interface of the current section, empty if the file
+// has none.
+func (c *Reader) InterfaceName(iface int) string { return c.source.interfaceName(iface) }
+
+// Packets returns how many packets were read so far.
+func (c *Reader) Packets() int { return c.packets }
+
+// BytesRead returns how many bytes were read so far, after decompression.
+func (c *Reader) BytesRead() int64 { return c.raw.n }
+
+// Skipped returns an error that names what was left out so far, nil if nothing was.
+func (c *Reader) Skipped() error { return c.skips.err() }
+
+// position is the offset of the next byte in the (decompressed) file.
+func (c *Reader) position() int64 { return c.raw.n - int64(c.in.Buffered()) }
+
+// skips counts the contents of a file that the reader leaves out.
+type skips struct {
+	links      map[wire.LinkType]int // packets of link types that are not decoded; at most maxUnknown
+	interfaces int                   // packets of interfaces beyond the ngInterfaces that are kept
+	sections   int                   // sections of an unknown version
+	blocks     int                   // blocks in them
+}
+
+// maxUnknown bounds the link types of a file that are counted separately.
+const maxUnknown = 16
+
+// link counts a packet of a link type that is not decoded.
+func (s *skips) link(l wire.LinkType) {
+	if s.links == nil {
+		s.links = map[wire.LinkType]int{}
+	}
+	if _, ok := s.links[l]; ok || len(s.links) < maxUnknown {
+		s.links[l]++
+	}
+}
+
+// err returns an error that names what was left out, nil if nothing was.
+func (s *skips) err() error {
+	var errs []error
+	for _, l := range slices.Sorted(maps.Keys(s.links)) {
+		errs = append(errs, fmt.Errorf("link type %d is not known here: %d packets skipped; see https://www.tcpdump.org/linktypes.html", l, s.links[l]))
+	}
+	if s.interfaces > 0 {
+		errs = append(errs, fmt.Errorf("a section with more than %d interfaces: %d packets of later ones skipped", ngInterfaces, s.interfaces))
+	}
+	if s.sections > 0 {
+		errs = append(errs, fmt.Errorf("%d sections of an unknown version of pcapng: %d blocks skipped, expected version 1", s.sections, s.blocks))
+	}
+	return errors.Join(errs...)
+}
+
+// maxPacket bounds a packet of a file, in bytes: the most that tcpdump and Wireshark write
+// (MAXIMUM_SNAPLEN). Larger ones, as in a length field of a corrupt file, are refused before
+// memory is allocated for them.
+const maxPacket = 256 << 10
+
+// fill fills in a packet except its Interface. It skips the header of a link layer that flow
+// does not decode.
+func fill(p *flow.Packet, at int64, data []byte, length int, link wire.LinkType) {
+	p.Time, p.Data, p.Length, p.Link, p.Tunnels, p.Zone = at, data, max(length, len(data)), link, true, 0
+	if flow.DecodesLink(link) {
+		return
+	}
+	if v, ok := step(link, data); ok {
+		p.Length += len(v.rest) - len(data)
+		p.Data, p.Link, p.Zone = v.rest, v.link, v.zone
+	}
+}
+
+// Sniff opens a file that may be compressed by gzip, and reports whether it is a capture. in
+// reads the decompressed file from its beginning.
+func Sniff(file io.Reader) (in *bufio.Reader, captured bool, err error) {
+	in = bufio.NewReaderSize(file, readBuffer)
+	if head, _ := in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
+		z, err := gzip.NewReader(in)
+		if err != nil {
+			return nil, false, fmt.Errorf("not gzip, though it begins like it: %w", err)
+		}
+		in = bufio.NewReaderSize(z, readBuffer)
+	}
+	head, err := in.Peek(4)
+	switch {
+	case errors.Is(err, io.EOF) && len(head) == 0:
+		return nil, false, errors.New("the file is empty")
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, false, err
+	case len(head) < 4:
+		return in, false, nil
+	}
+	magic := binary.LittleEndian.Uint32(head)
+	return in, magic == ngSection || isClassic(magic) || isClassic(bits.ReverseBytes32(magic)), nil
+}

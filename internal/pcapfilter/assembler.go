@@ -1,0 +1,180 @@
+package pcapfilter
+
+import (
+	"fmt"
+
+	"golang.org/x/net/bpf"
+)
+
+// Label is a place in a program that jumps lead to.
+type Label int
+
+// Assembler writes a program whose jumps lead to labels: forward only, as classic BPF has no other jumps. The zero value is an empty
+// program. The first instruction beyond MaxInstructions and all that follow are left out, and Program returns an error.
+type Assembler struct {
+	out     []instruction
+	labels  []int  // index of the instruction that follows a label
+	tooLong func() // called at the first instruction too many; nil: not
+	full    bool
+}
+
+// instruction is a bpf.RawInstruction whose jumps lead to labels.
+type instruction struct {
+	bpf.RawInstruction
+	yes, no Label // of a jump; an unconditional one has only yes
+}
+
+// Label makes a label, which must be placed once.
+func (a *Assembler) Label() Label {
+	a.labels = append(a.labels, -1)
+	return Label(len(a.labels) - 1)
+}
+
+// Place puts a label before the next instruction.
+func (a *Assembler) Place(l Label) { a.labels[l] = len(a.out) }
+
+// Emit writes an instruction that is not a jump. It panics if package bpf cannot assemble it.
+func (a *Assembler) Emit(in bpf.Instruction) {
+	raw, err := in.Assemble()
+	if err != nil {
+		panic(err)
+	}
+	a.emit(raw.Op, raw.K)
+}
+
+// emit is Emit by code.
+func (a *Assembler) emit(op uint16, k uint32) {
+	a.write(instruction{RawInstruction: bpf.RawInstruction{Op: op, K: k}})
+}
+
+// write writes an instruction.
+func (a *Assembler) write(i instruction) {
+	if len(a.out) < MaxInstructions {
+		a.out = append(a.out, i)
+		return
+	}
+	if !a.full && a.tooLong != nil {
+		a.tooLong()
+	}
+	a.full = true
+}
+
+// A Test is a comparison of the accumulator in a conditional jump: it is greater than, or has a bit in common with, a value.
+type Test uint16
+
+// The tests.
+const (
+	Equal     Test = jmpJEQ
+	Greater   Test = jmpJGT // unsigned
+	AtLeast   Test = jmpJGE // unsigned
+	HasAnyBit Test = jmpJSET
+)
+
+// If jumps to yes if the test of the accumulator against value holds, else to no.
+func (a *Assembler) If(test Test, value uint32, yes, no Label) { a.jump(uint16(test), value, yes, no) }
+
+// IfX is If with the value of the index register.
+func (a *Assembler) IfX(test Test, yes, no Label) { a.jump(uint16(test)|sourceX, 0, yes, no) }
+
+// jump writes a conditional jump.
+func (a *Assembler) jump(op uint16, k uint32, yes, no Label) {
+	a.write(instruction{bpf.RawInstruction{Op: classJMP | op, K: k}, yes, no})
+}
+
+// Goto jumps to a label.
+func (a *Assembler) Goto(to Label) {
+	a.write(instruction{RawInstruction: bpf.RawInstruction{Op: classJMP | jmpJA}, yes: to})
+}
+
+// OneOf jumps to yes if the accumulator is one of the values, else to no.
+func (a *Assembler) OneOf(values []uint32, yes, no Label) {
+	for i, v := range values {
+		next := no
+		if i < len(values)-1 {
+			next = a.Label()
+		}
+		a.jump(jmpJEQ, v, yes, next)
+		if i < len(values)-1 {
+			a.Place(next)
+		}
+	}
+}
+
+// Program returns the program, with offsets in place of the labels. It returns an error if the program has more than MaxInstructions.
+func (a *Assembler) Program() (Program, error) {
+	before, size := a.layOut()
+	if a.full {
+		return nil, fmt.Errorf("the program has more than %d instructions, which is all that the kernel takes", MaxInstructions)
+	}
+	if size > MaxInstructions {
+		return nil, fmt.Errorf("it makes a program of %d instructions: the kernel takes %d", size, MaxInstructions)
+	}
+	out := make(Program, 0, size)
+	for i, in := range a.out {
+		raw := in.RawInstruction
+		at := before[i]
+		switch {
+		case raw.Op == classJMP|jmpJA:
+			raw.K = uint32(before[a.labels[in.yes]] - at - 1)
+			out = append(out, raw)
+		case raw.Op&7 == classJMP:
+			out = a.conditional(out, in, before, before[i+1]-at-1)
+		default:
+			out = append(out, raw)
+		}
+	}
+	return out, nil
+}
+
+// reach is how far a conditional jump goes at most: its offset has eight bits.
+const reach = 255
+
+// layOut returns where each instruction goes, and how many there are in the end: one
+// unconditional jump more for each conditional one that has to go further than it can.
+func (a *Assembler) layOut() (before []int, size int) {
+	extra := make([]int, len(a.out))
+	before = make([]int, len(a.out)+1)
+	for changed := true; changed; {
+		changed = false
+		for i := range a.out {
+			before[i+1] = before[i] + 1 + extra[i]
+		}
+		for i, in := range a.out {
+			if in.Op&7 != classJMP || in.Op == classJMP|jmpJA {
+				continue
+			}
+			far := 0
+			for _, l := range [2]Label{in.yes, in.no} {
+				// An offset to behind the jumps that belong to this one.
+				if before[a.labels[l]]-before[i]-1 > reach {
+					far++
+				}
+			}
+			if far > extra[i] {
+				extra[i], changed = far, true
+			}
+		}
+	}
+	return before, before[len(a.out)]
+}
+
+// conditional appends a conditional jump and the unconditional ones that go on for it.
+func (a *Assembler) conditional(out Program, in instruction, before []int, extra int) Program {
+	at := len(out)
+	offsets := [2]uint8{}
+	var further Program
+	for side, l := range [2]Label{in.yes, in.no} {
+		target := before[a.labels[l]]
+		if target-at-1 <= reach {
+			offsets[side] = uint8(target - at - 1)
+			continue
+		}
+		offsets[side] = uint8(len(further))
+		further = append(further, bpf.RawInstruction{Op: classJMP | jmpJA, K: uint32(target - at - 1 - len(further) - 1)})
+	}
+	for len(further) < extra { // it was further once; nothing leads here
+		further = append(further, bpf.RawInstruction{Op: classJMP | jmpJA})
+	}
+	in.Jt, in.Jf = offsets[0], offsets[1]
+	return append(append(out, in.RawInstruction), further...)
+}

@@ -1,0 +1,2 @@
+// Package kerneltest runs classic BPF programs in the kernel, for tests.
+package kerneltest

@@ -1,0 +1,369 @@
+package tapfilter
+
+import (
+	"cmp"
+	"encoding/binary"
+
+	"golang.org/x/net/bpf"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
+
+// label is a place in a program.
+type label = pcapfilter.Label
+
+// filter writes a program of the tap.
+type filter struct {
+	pcapfilter.Assembler
+	link wire.LinkType
+}
+
+// Bytes that the default filter keeps of a packet.
+const (
+	// Most packets are no longer than this. They are kept whole, and their content is not
+	// examined.
+	wholePacket = 2 << 10
+	// A payload that is not recognized may be the middle of a handshake: later segments of a
+	// certificate, which receive offload has joined with the application's first bytes; or the
+	// second and third of the three records in a row by which the middle of a stream is
+	// recognized as TLS. It is kept whole unless it is larger than any handshake: a sender's
+	// initial window is ten segments (RFC 6928), and thirty where it was tuned.
+	bulk = 48 << 10
+	// Kept of bulk: the copy is what a tap costs its pod.
+	headOfBulk = 1 << 10
+	// Kept of bulk that begins like an HTTP message: header fields can be long.
+	headOfHTTP = 16 << 10
+	// Protected records are followed this far: over the two largest ones to the header of the
+	// third, at most recordSteps of them. In the middle of a stream TLS is recognized by three
+	// in a row.
+	recordReach = 37 << 10
+	recordSteps = 8
+	// Kept of a datagram: some answers of DNS are this long.
+	headOfDatagram = 8 << 10
+	// Kept of a record, its header included: enough to recognize it.
+	headOfRecord = 64
+)
+
+// Header fields of IPv4 (RFC 791, section 3.1), IPv6 (RFC 8200, section 3) and IEEE 802.1Q.
+const (
+	offsetFragment   = 6 // IPv4: flags and offset
+	offsetProtocol   = 9 // IPv4
+	offsetNextHeader = 6 // IPv6
+	headerIPv6       = 40
+	vlanTag          = 4
+)
+
+// Words of memory of the default filter.
+const (
+	wordProto  = iota // IP protocol number
+	wordEnd           // offset after the IP packet
+	wordStart         // offset of the TCP payload
+	wordRecord        // offset of the current record
+	wordNext          // offset of the next record
+)
+
+// Default returns the program for a live interface of Ethernet or raw IP. For other link
+// types it keeps every packet whole. Only c.Link and c.Snap matter.
+//
+// Classic BPF has no state, so everything is decided from one packet. The program drops no
+// packet. It truncates, and only where the dissectors do not look. Everything that
+// internal/flow uses (numbers, acknowledgements, flags, lengths) is the same as without a
+// filter: streams are in order, lost packets are lost packets, a pure acknowledgement that
+// closes a gap arrives, and packets and bytes are counted as they were sent. A program that
+// drops bulk or acknowledgements would create gaps that cannot be distinguished from loss.
+// Packets of judged connections are left out by another program (Thin).
+//
+// It truncates packets longer than 2 KiB, which come from segmentation and receive offload,
+// from loopback and from jumbo frames:
+//   - a payload that begins with a record of a handshake, an alert or a ChangeCipherSpec is
+//     kept whole: hellos, certificates, TLS 1.3 flights that follow a ChangeCipherSpec;
+//   - a payload that begins with a protected record is kept up to the header of its last
+//     record, as far as 37 KiB. A protected record shows nothing but its size, and the TLS 1.3
+//     rule needs the sizes of the first records of both sides. The next record's header,
+//     which confirms a size, is within reach whatever the size;
+//   - any other payload (the middle of a record, or plaintext) is kept whole up to 48 KiB. Of
+//     a larger one 1 KiB is kept, 16 KiB if it begins like an HTTP message: that is bulk, 64
+//     KiB at a time on a veth pair.
+//
+// One thing is lost: when bulk begins inside a record, the record layer's position in it is
+// unknown until a payload begins with a header. Handshakes are over by then. Bytes that are
+// truncated within a protected record are no loss, since the position of the next header is
+// known (internal/dissect, Session.Cut).
+//
+// TestDefaultFilterKeepsEveryVerdict (cmd/tap) measures it: over generated connections of all
+// kinds and sizes, segmented and joined in many ways, seen from the start or not, every
+// verdict is the same with the filter and without, and so is the rest of the record, except
+// that more of plaintext HTTP may be read with it.
+func Default(c pcapfilter.Config) pcapfilter.Program {
+	f := &filter{link: c.Link}
+	snap := cmp.Or(c.Snap, pcapfilter.DefaultSnap)
+	whole := f.Label()
+	if f.known() {
+		f.defaultFilter(whole)
+	}
+	f.Place(whole)
+	f.Emit(bpf.RetConstant{Val: snap})
+	p, err := f.Program()
+	if err != nil {
+		panic(err) // the program is constant for a link type, and tests make each
+	}
+	return p
+}
+
+// known reports whether the filter can parse packets of its link type.
+func (f *filter) known() bool { return f.link == wire.LinkEthernet || f.link == wire.LinkRaw }
+
+// defaultFilter writes the program. A jump to whole keeps all of the packet. A packet that
+// passes the first test is longer than all headers together, so no load of a header can end
+// the program.
+func (f *filter) defaultFilter(whole label) {
+	long := f.Label()
+	f.Emit(bpf.LoadExtension{Num: bpf.ExtLen})
+	f.If(pcapfilter.Greater, wholePacket, long, whole)
+	f.Place(long)
+
+	ip4, ip6, transport := f.Label(), f.Label(), f.Label()
+	f.findNetwork(ip4, ip6, whole)
+	f.Place(ip4)
+	f.readIPv4(transport, whole)
+	f.Place(ip6)
+	f.readIPv6(transport, whole)
+	f.Place(transport)
+	f.checkEnd(whole)
+	tcp := f.Label()
+	f.truncateDatagram(tcp, whole)
+	f.Place(tcp)
+	f.truncateSegment(whole)
+}
+
+// findNetwork leaves the offset of the IP header in X. A live packet has a VLAN tag in its
+// bytes only if it leaves by an interface that does not insert the tag itself.
+func (f *filter) findNetwork(ip4, ip6, whole label) {
+	if f.link == wire.LinkRaw {
+		notIP4 := f.Label()
+		f.Emit(bpf.LoadConstant{Dst: bpf.RegX, Val: 0})
+		f.Emit(bpf.LoadIndirect{Off: 0, Size: 1})
+		f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0})
+		f.If(pcapfilter.Equal, 0x40, ip4, notIP4)
+		f.Place(notIP4)
+		f.If(pcapfilter.Equal, 0x60, ip6, whole)
+		return
+	}
+	const typ, payload = 12, 14
+	for _, tags := range []uint32{0, vlanTag} {
+		f.Emit(bpf.LoadConstant{Dst: bpf.RegX, Val: payload + tags})
+		f.Emit(bpf.LoadAbsolute{Off: typ + tags, Size: 2})
+		other, tagged := f.Label(), f.Label()
+		f.If(pcapfilter.Equal, wire.EtherIPv4, ip4, other)
+		f.Place(other)
+		if tags > 0 {
+			f.If(pcapfilter.Equal, wire.EtherIPv6, ip6, whole)
+			f.Place(tagged)
+			continue
+		}
+		next := f.Label()
+		f.If(pcapfilter.Equal, wire.EtherIPv6, ip6, next)
+		f.Place(next)
+		f.If(pcapfilter.Equal, wire.EtherVLAN, tagged, whole)
+		f.Place(tagged)
+	}
+}
+
+// readIPv4 stores protocol and end, and leaves the offset of the payload in X. Fragments are
+// kept whole.
+func (f *filter) readIPv4(transport, whole label) {
+	const length, moreOrOffset = 2, 0x3fff
+	unfragmented, known, offload := f.Label(), f.Label(), f.Label()
+	f.Emit(bpf.LoadIndirect{Off: offsetFragment, Size: 2})
+	f.If(pcapfilter.HasAnyBit, moreOrOffset, whole, unfragmented)
+	f.Place(unfragmented)
+	f.Emit(bpf.LoadIndirect{Off: offsetProtocol, Size: 1})
+	f.Emit(bpf.StoreScratch{Src: bpf.RegA, N: wordProto})
+	f.Emit(bpf.LoadIndirect{Off: length, Size: 2})
+	f.If(pcapfilter.Equal, 0, offload, known)
+	f.Place(offload) // longer than the field can express
+	f.Emit(bpf.LoadExtension{Num: bpf.ExtLen})
+	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpSub})
+	f.Place(known)
+	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpAdd})
+	f.Emit(bpf.StoreScratch{Src: bpf.RegA, N: wordEnd})
+	f.Emit(bpf.LoadIndirect{Off: 0, Size: 1})
+	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf})
+	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpShiftLeft, Val: 2})
+	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpAdd})
+	f.Emit(bpf.TAX{})
+	f.Goto(transport)
+}
+
+// readIPv6 is the same for IPv6. Packets with an extension header are kept whole: the
+// protocol of that header is not one of those that are truncated. The exception is
+// hop-by-hop options of eight bytes: Linux puts a jumbo payload option (RFC 2675) before a
+// segment of more than 64 KiB (BIG TCP).
+func (f *filter) readIPv6(transport, whole label) {
+	const length = 4
+	known, offload := f.Label(), f.Label()
+	f.Emit(bpf.LoadIndirect{Off: offsetNextHeader, Size: 1})
+	f.Emit(bpf.StoreScratch{Src: bpf.RegA, N: wordProto})
+	f.Emit(bpf.LoadIndirect{Off: length, Size: 2})
+	f.If(pcapfilter.Equal, 0, offload, known)
+	f.Place(offload)
+	f.Emit(bpf.LoadExtension{Num: bpf.ExtLen})
+	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpSub})
+	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: headerIPv6})
+	f.Place(known)
+	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpAdd})
+	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: headerIPv6})
+	f.Emit(bpf.StoreScratch{Src: bpf.RegA, N: wordEnd})
+	f.Emit(bpf.TXA{})
+	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: headerIPv6})
+	f.Emit(bpf.TAX{})
+
+	options, eight := f.Label(), f.Label()
+	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordProto})
+	f.If(pcapfilter.Equal, wire.ProtoHopByHop, options, transport)
+	f.Place(options)
+	f.Emit(bpf.LoadIndirect{Off: 1, Size: 1}) // its length in units of eight bytes, without the first
+	f.If(pcapfilter.Equal, 0, eight, whole)
+	f.Place(eight)
+	f.Emit(bpf.LoadIndirect{Off: 0, Size: 1})
+	f.Emit(bpf.StoreScratch{Src: bpf.RegA, N: wordProto})
+	f.Emit(bpf.TXA{})
+	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: 8})
+	f.Emit(bpf.TAX{})
+}
+
+// checkEnd keeps a packet whole that claims more bytes than it has, or so few that its
+// headers do not fit. It preserves X.
+func (f *filter) checkEnd(whole label) {
+	enough, all := f.Label(), f.Label()
+	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordEnd})
+	f.If(pcapfilter.Greater, wholePacket, enough, whole)
+	f.Place(enough)
+	f.Emit(bpf.StoreScratch{Src: bpf.RegX, N: wordStart})
+	f.Emit(bpf.LoadExtension{Num: bpf.ExtLen})
+	f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordEnd})
+	f.IfX(pcapfilter.AtLeast, all, whole)
+	f.Place(all)
+	f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordStart})
+}
+
+// truncateDatagram truncates UDP. X is the offset of its header.
+func (f *filter) truncateDatagram(tcp, whole label) {
+	other, udp := f.Label(), f.Label()
+	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordProto})
+	f.If(pcapfilter.Equal, wire.ProtoTCP, tcp, other)
+	f.Place(other)
+	f.If(pcapfilter.Equal, wire.ProtoUDP, udp, whole)
+	f.Place(udp)
+	f.keep(headOfDatagram)
+}
+
+// keep keeps n bytes from the offset in X on.
+func (f *filter) keep(n uint32) {
+	f.Emit(bpf.TXA{})
+	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: n})
+	f.Emit(bpf.RetA{})
+}
+
+// httpStarts returns the first four bytes of HTTP/1 requests by their methods (RFC 9110,
+// section 9.3, RFC 5789), of responses, and of HTTP/2 (RFC 9113, section 3.4).
+func httpStarts() []uint32 {
+	var out []uint32
+	for _, word := range []string{"GET ", "HEAD", "POST", "PUT ", "DELE", "CONN", "OPTI", "TRAC", "PATC", "HTTP", "PRI "} {
+		out = append(out, binary.BigEndian.Uint32([]byte(word)))
+	}
+	return out
+}
+
+// truncateSegment truncates TCP. X is the offset of its header.
+func (f *filter) truncateSegment(whole label) {
+	const dataOffset = 12
+	f.Emit(bpf.LoadIndirect{Off: dataOffset, Size: 1})
+	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 2})
+	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0x3c})
+	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpAdd})
+	f.Emit(bpf.TAX{})
+	f.Emit(bpf.StoreScratch{Src: bpf.RegX, N: wordStart})
+
+	// TLS records (RFC 8446, section 5.1): a type, the version 3.x, a length.
+	protected, unknown, versioned := f.Label(), f.Label(), f.Label()
+	f.Emit(bpf.LoadIndirect{Off: 1, Size: 1})
+	f.If(pcapfilter.Equal, 3, versioned, unknown)
+	f.Place(versioned)
+	f.Emit(bpf.LoadIndirect{Off: 0, Size: 1})
+	open := f.Label()
+	f.If(pcapfilter.Equal, wire.ContentApplicationData, protected, open)
+	f.Place(open)
+	f.OneOf([]uint32{wire.ContentHandshake, wire.ContentAlert, wire.ContentChangeCipherSpec}, whole, unknown)
+
+	f.Place(unknown)
+	large, http, other := f.Label(), f.Label(), f.Label()
+	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordEnd})
+	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpSub})
+	f.If(pcapfilter.Greater, bulk, large, whole)
+	f.Place(large)
+	f.Emit(bpf.LoadIndirect{Off: 0, Size: 4})
+	f.OneOf(httpStarts(), http, other)
+	f.Place(http)
+	f.keep(headOfHTTP)
+	f.Place(other)
+	f.keep(headOfBulk)
+
+	f.Place(protected)
+	f.followRecords(whole)
+}
+
+// followRecords keeps a payload up to the header of its last record. X is the offset of
+// the first one.
+func (f *filter) followRecords(whole label) {
+	last, many := f.Label(), f.Label()
+	for range recordSteps {
+		valid, versioned, within, follows := f.Label(), f.Label(), f.Label(), f.Label()
+		f.Emit(bpf.StoreScratch{Src: bpf.RegX, N: wordRecord})
+		f.Emit(bpf.LoadIndirect{Off: 1, Size: 1})
+		f.If(pcapfilter.Equal, 3, versioned, many)
+		f.Place(versioned)
+		f.Emit(bpf.LoadIndirect{Off: 0, Size: 1})
+		f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: wire.ContentChangeCipherSpec})
+		f.If(pcapfilter.Greater, wire.ContentApplicationData-wire.ContentChangeCipherSpec, many, valid)
+		f.Place(valid)
+		f.Emit(bpf.LoadIndirect{Off: 3, Size: 2})
+		f.Emit(bpf.ALUOpX{Op: bpf.ALUOpAdd})
+		f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: wire.RecordHeader}) // offset of the next record
+		f.Emit(bpf.StoreScratch{Src: bpf.RegA, N: wordNext})
+		f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordStart})
+		f.Emit(bpf.ALUOpX{Op: bpf.ALUOpSub})
+		f.If(pcapfilter.Greater, recordReach, last, within)
+		f.Place(within)
+		f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordNext})
+		f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: wire.RecordHeader})
+		f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordEnd})
+		next := f.Label()
+		f.IfX(pcapfilter.Greater, next, follows)
+		f.Place(next) // the next header is not within the payload
+		partial := f.Label()
+		f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordNext})
+		f.IfX(pcapfilter.AtLeast, last, partial)
+		f.Place(partial) // a part of it is
+		f.Goto(many)
+		f.Place(follows)
+		f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordNext})
+	}
+	f.Emit(bpf.StoreScratch{Src: bpf.RegX, N: wordRecord})
+
+	// More records than are followed, or something else after them.
+	f.Place(many)
+	large := f.Label()
+	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordEnd})
+	f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordStart})
+	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpSub})
+	f.If(pcapfilter.Greater, recordReach, large, whole)
+	f.Place(large)
+	f.keep(recordReach)
+
+	f.Place(last)
+	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordRecord})
+	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: headOfRecord})
+	f.Emit(bpf.RetA{})
+}

@@ -1,0 +1,6 @@
+// Package tapfilter has the tap's own filters for live interfaces, as classic BPF: [Default], which truncates packets where no dissector
+// looks, and [Thin], which leaves packets of judged connections in the kernel.
+//
+// Order of use: Default makes the program of an interface; pcapfilter.And puts a user's expression before it, and a program of Thin in
+// front of both. Each program is made again whenever the list of judged connections changes.
+package tapfilter
