@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 	"github.com/meshtls-tap/meshtls-tap/internal/migration"
@@ -73,10 +74,24 @@ func migrate(o readOptions, std streams) (status int, err error) {
 			err = errors.Join(err, fmt.Errorf("%s: %d records of edges beyond those that can be compared: give fewer workloads at a time", [...]string{"--before", "--after"}[i], w.NoRoom))
 		}
 	}
+	err = errors.Join(err, oneCluster("--before", sides[0]), oneCluster("--after", sides[1]))
+	if a, b := result.Before.Start, result.After.Start; a != 0 && b != 0 && b < a {
+		fmt.Fprintf(std.err, "tap read: note: --after begins before --before does (%s, %s): are they exchanged?\n", utc(b), utc(a))
+	}
 	if result.Lost() > 0 {
 		status = exitHit
 	}
 	return status, err
+}
+
+func utc(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339) }
+
+// oneCluster returns an error if the records of a side come from several clusters.
+func oneCluster(flag string, s *migration.Side) error {
+	if names := s.Clusters(); len(names) > 1 {
+		return fmt.Errorf("%s: records of several clusters (%q), in which workloads of equal names are not told apart: compare one cluster at a time", flag, names)
+	}
+	return nil
 }
 
 // gather adds a file to a side: records, one JSON object a line, or a capture. Data before an

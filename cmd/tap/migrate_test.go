@@ -334,3 +334,26 @@ func TestMigrationSchema(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestMigrationOfClusters: workloads of equal names in two clusters are not told apart, which is
+// an error. Sides that may be exchanged, and input without records, are reported.
+func TestMigrationOfClusters(t *testing.T) {
+	before, after := replayRecords(t, 0), replayRecords(t, 1)
+	of := func(records []byte, cluster string) []byte {
+		return bytes.ReplaceAll(records, []byte(`"orchestrator":{"type":"kubernetes"`), []byte(`"orchestrator":{"type":"kubernetes","cluster":{"name":"`+cluster+`"}`))
+	}
+	a, b := writeTemp(t, "a", of(before, "one")), writeTemp(t, "b", of(after, "two"))
+	if errs := readAs(t, "", exitHit, "--before", a, "--after", b); errs != "" {
+		t.Errorf("one cluster on each side: %s", errs)
+	}
+	c := writeTemp(t, "c", of(before, "two"))
+	if errs := readAs(t, "", exitError, "--before", a, "--before", c, "--after", a); !strings.Contains(errs, `--before: records of several clusters (["one" "two"])`) {
+		t.Errorf("two clusters: %q", errs)
+	}
+	if errs := readAs(t, "", exitHit, "--before", b, "--after", a); !strings.Contains(errs, "note: --after begins before --before") {
+		t.Errorf("exchanged sides: %q", errs)
+	}
+	if errs := readAs(t, "", exitError, "--before", a, "--after", writeTemp(t, "blank", []byte("\n\n"))); !strings.Contains(errs, "no record in it") {
+		t.Errorf("blank lines: %q", errs)
+	}
+}

@@ -29,6 +29,7 @@ type edge struct {
 	last   [verdicts]*verdict.Judged // the latest connection of each verdict
 
 	firstProof, lastProof int64   // of mutual TLS; 0: none
+	mesh, meshBasis       string  // what all its connections with mutual TLS look like; empty: they differ
 	active                int64   // when it was last heard of
 	peak, before          int     // worst rank in this window and in the last
 	proofs                []proof // by party

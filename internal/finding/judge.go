@@ -79,7 +79,10 @@ func (e *Engine) prove(g *edge, t traits, j *verdict.Judged, was *live) {
 		return
 	}
 	if g.firstProof == 0 {
-		g.firstProof = j.Last
+		g.firstProof, g.mesh, g.meshBasis = j.Last, j.Mesh, j.MeshBasis
+	}
+	if j.Mesh != g.mesh || j.MeshBasis != g.meshBasis {
+		g.mesh, g.meshBasis = "", ""
 	}
 	g.lastProof = max(g.lastProof, j.Last)
 	g.proofOf(partyOf(j), e.now).shown(j.Last)

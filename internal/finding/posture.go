@@ -21,6 +21,9 @@ func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 	if g.peer != "" {
 		m.Peer = record.Peer{Name: g.peer, NameBasis: g.basis}
 	}
+	if !g.folded {
+		m.Mesh, m.MeshBasis = g.mesh, g.meshBasis
+	}
 	m.Edge, m.Coverage = g.state(), e.coverageOf(s, g.blind())
 	iface := ""
 	if j := g.last[v]; j != nil && !g.folded {

@@ -50,9 +50,7 @@ func (v *view) rests() Watch {
 		if t.name != "" || len(t.addrs) > 0 {
 			w.Taps++
 		}
-		for _, q := range t.sequences() {
-			w.Missing += q.missing()
-		}
+		w.Missing += t.lost()
 	}
 	return w
 }
@@ -295,8 +293,18 @@ func look(c Counts, ports []uint16) Look { return Look{State: c.state(), Counts:
 // spare is the part of one client's edges on the after side that no edge of the before side
 // matched.
 type spare struct {
-	hbone    bool    // HBONE
-	doubtful [2]bool // connections that may be less than mutual TLS: to peers without a name, to any
+	hbone    bool            // HBONE
+	doubtful [2]bool         // connections that may be less than mutual TLS: to peers without a name, to any
+	ports    map[uint16]bool // of such peers without a name, at most maxSpare
+}
+
+// maxSpare bounds the ports of one client's peers without a name. With more, any port counts.
+const maxSpare = 1 << 10
+
+// at reports whether a client has a connection that may be less than mutual TLS, to a peer
+// without a name at that port.
+func (s *spare) at(port uint16) bool {
+	return s != nil && (s.ports[port] || len(s.ports) >= maxSpare)
 }
 
 // leftover creates a row for each edge of the after side that matched no other.
@@ -329,7 +337,15 @@ func (m *matching) left(p *pair, port uint16, l *lane) {
 		s.hbone = true
 	case c.doubtful():
 		s.doubtful[1] = true
-		s.doubtful[0] = s.doubtful[0] || !p.to.named()
+		if !p.to.named() {
+			s.doubtful[0] = true
+			if s.ports == nil {
+				s.ports = map[uint16]bool{}
+			}
+			if len(s.ports) < maxSpare {
+				s.ports[port] = true
+			}
+		}
 	}
 }
 

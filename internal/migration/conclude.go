@@ -58,13 +58,13 @@ func (m *matching) better(x *row, b, a *Counts) {
 	case x.most:
 		x.unknown("too_many_names")
 		return
-	case x.only && m.spare[x.From].mayBe(x):
+	case x.only && m.spare[x.From].mayBe(x), m.besideName(x):
 		x.unknown("nameless_less")
 		return
 	case x.only && x.past:
 		x.unknown("past_hbone")
 		return
-	case x.only && (!x.sole || m.others(x)):
+	case x.only && (!x.sole || x.pair.tunnel != nil || m.others(x)): // HBONE of before carried another service
 		x.Change = Covered
 		x.Reasons = append(x.Reasons, "hbone_hides_service")
 		return
@@ -80,6 +80,13 @@ func (m *matching) better(x *row, b, a *Counts) {
 	if x.Change = Kept; !b.mutual() || b.less() {
 		x.Change = Gained
 	}
+}
+
+// besideName reports whether an edge that was seen under its name may have been seen under an
+// address as well, by connections that may be less than mutual TLS: its client's, to a peer
+// without a name at the same port.
+func (m *matching) besideName(x *row) bool {
+	return x.Basis == ByName && x.To.named() && m.spare[x.From].at(x.Port)
 }
 
 // isFolded reports whether a tap of one of the ends counted connections that are less
@@ -152,8 +159,12 @@ func (v *view) elsewhere(x *row) (reasons []string) {
 	case p == nil:
 	case !x.To.named():
 		reasons = append(reasons, "server_by_address")
+	case isIdentity(x.To.Name):
+		reasons = append(reasons, "server_by_identity")
 	case p.nameless:
 		reasons = append(reasons, "peers_by_address")
+	case p.identity:
+		reasons = append(reasons, "peers_by_identity")
 	}
 	if p != nil && p.hbone {
 		reasons = append(reasons, "hbone_to_others")

@@ -59,14 +59,15 @@ func mutualOf(r *record, c *Counts) *uint64 {
 	return &c.MTLS
 }
 
-// recognize records whether an edge is HBONE. A connection shows it by meshtls.mesh. A posture
-// has only the port and the absence of a server name, which ztunnel never sends. One connection
-// with mutual TLS of another kind refutes HBONE: the edge then represents its own port alone.
+// recognize records whether an edge is HBONE, which meshtls.mesh of its records reports. TLS at
+// HBONE's port of which no record shows the client's certificate may be HBONE. Mutual TLS of
+// another kind refutes HBONE, and so does a server name, which ztunnel never sends: the edge then
+// represents its own port alone.
 func (g *entry) recognize(r *record, port uint16) {
 	m := r.Meshtls
-	named := m.Peer.Basis == "sni" || m.Peer.Basis == "host_header"
-	g.hbone = g.hbone || m.Mesh == ambient || port == hbonePort && !named
-	g.other = g.other || named || r.Event.Dataset == flows && m.Verdict == "mtls" && m.Mesh != ambient
+	mutual := m.Verdict == "mtls" || m.Edge != nil && m.Edge.Connections.MTLS > 0
+	g.hbone = g.hbone || m.Mesh == ambient || port == hbonePort && !mutual
+	g.other = g.other || m.Peer.Basis == "sni" || m.Peer.Basis == "host_header" || mutual && m.Mesh != ambient
 }
 
 // tunnel reports whether an edge is HBONE.
@@ -108,7 +109,7 @@ func (g *entry) fault(r *record) {
 			g.faults = map[string]Counts{}
 		}
 		g.faults[id] = countOf(r, 1)
-	case m.Finding.State == "withdrawn" && m.Finding.Count == 0:
+	case m.Finding.Count == 0: // however it ended
 		delete(g.faults, id)
 	}
 }
@@ -119,6 +120,9 @@ func (g *entry) total() Counts {
 	p.most(&g.open)
 	if g.flows.TLS+g.flows.Unclear >= p.TLS+p.Unclear { // the connections have more data on TLS
 		p.TLS, p.Unclear = 0, 0
+	}
+	if g.flows.Sidecar+g.flows.HBONE+g.flows.MTLS >= p.Sidecar+p.HBONE+p.MTLS { // and on the kind of mutual TLS
+		p = p.withoutMutual()
 	}
 	p.most(&g.flows)
 	for _, f := range g.faults {

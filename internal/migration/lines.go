@@ -21,7 +21,7 @@ const maxTold = 3
 func (s *Side) Read(r io.Reader, name string) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	var told []error
-	wrong := 0
+	wrong, before := 0, s.watch.Records
 	for n := 1; ; n++ {
 		line, err := next(in)
 		if fault := s.line(line, err, name); fault != nil {
@@ -34,6 +34,9 @@ func (s *Side) Read(r io.Reader, name string) error {
 		case errors.Is(err, io.EOF):
 			if wrong > maxTold {
 				told = append(told, fmt.Errorf("%s: %d more lines that are not records", name, wrong-maxTold))
+			}
+			if wrong == 0 && s.watch.Records == before {
+				told = append(told, fmt.Errorf("%s: no record in it", name))
 			}
 			return errors.Join(told...)
 		case err != nil && !errors.Is(err, errTooLong):

@@ -149,6 +149,8 @@ var Reasons = map[string]string{
 	"other_port":            "the service was seen at another port",
 	"peers_by_address":      "its source speaks to a peer that only has an address, which may be this service",
 	"server_by_address":     "its server is known by an address alone, and pods get others when they restart",
+	"server_by_identity":    "its server is known by the identity that its mesh gives it, and may be known by another name without the mesh",
+	"peers_by_identity":     "its source speaks to a peer that is known by the identity that its mesh gives it, which may be this service",
 	"server_took_mtls_only": "the server took nothing but mutual TLS at this port from clients without a name",
 	"source_not_watched":    "no tap watched its source",
 	"fewer_pods":            "fewer pods of its source were watched than on the other side",
@@ -157,7 +159,7 @@ var Reasons = map[string]string{
 	"records_lost":          "records of its source are missing",
 	"filtered":              "the tap of its source looked at fewer packets: its filter is another one",
 	"not_all_read":          "not all of the input could be read",
-	"no_edges_read":         "the input has findings only, and no records of edges",
+	"no_edges_read":         "the input has no records of edges",
 	"point_of_view":         "the capture does not say whose point of view it has: --local does",
 }
 

@@ -276,7 +276,79 @@ func TestCompare(t *testing.T) {
 			[]string{"10.9.0.2 > cart.shop:8080 lost server server_took_mtls_only", "10.9.0.1 > cart.shop:8080 not_enough_seen source_not_watched"},
 		},
 		"postures": {
+			first(posture(web, "cart.shop", 8080, map[string]any{"mtls": 4}, named)), both(posture(web2, cart2, 15008, map[string]any{"mtls": 2}, map[string]any{"meshtls.mesh": ambient})),
+			[]string{"web.shop > cart.shop:8080 kept pair hbone_of_the_pair"},
+		},
+		"postures of mutual TLS of its own at HBONE's port": {
 			first(posture(web, "cart.shop", 8080, map[string]any{"mtls": 4}, named)), both(posture(web2, cart2, 15008, map[string]any{"mtls": 2}, nil)),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen service other_port"},
+		},
+		"HBONE beside another service, before too": {
+			first(sidecar, call(web, cart, 15008, "", "mtls", ambient)), both(hbone),
+			[]string{"web.shop > cart.shop:8080 covered pair hbone_hides_service", "web.shop > cart.shop (HBONE) kept name"},
+		},
+		"HBONE beside plaintext, before too": {
+			first(call(web, cart, 8080, "cart.shop", "plaintext", ""), call(web, cart, 15008, "", "mtls", ambient)), both(hbone),
+			[]string{"web.shop > cart.shop:8080 covered pair hbone_hides_service", "web.shop > cart.shop (HBONE) kept name"},
+		},
+		"kept, and plaintext at its port to who knows whom": {
+			first(sidecar), both(call(web2, cart2, 8080, sni, "mtls", "istio"), call(web2, "10.96.0.9", 8080, "", "plaintext", "")),
+			[]string{"web.shop > 10.96.0.9:8080 not_enough_seen server_by_address", "web.shop > cart.shop:8080 not_enough_seen name nameless_less"},
+		},
+		"kept, and plaintext at another port to who knows whom": {
+			first(sidecar), both(call(web2, cart2, 8080, sni, "mtls", "istio"), call(web2, "10.96.0.9", 5432, "", "plaintext", "")),
+			[]string{"web.shop > 10.96.0.9:5432 not_enough_seen server_by_address", "web.shop > cart.shop:8080 kept name"},
+		},
+		"a server known by its SPIFFE ID falls back": {
+			first(posture(web, "spiffe://cluster.local/ns/shop/sa/cart", 8080, map[string]any{"mtls": 4}, map[string]any{"meshtls.peer.name": "spiffe://cluster.local/ns/shop/sa/cart", "meshtls.peer.name_basis": "certificate"})),
+			both(posture(web2, "cart.shop", 8080, map[string]any{"plaintext": 1}, named)),
+			[]string{
+				"web.shop > cart.shop:8080 not_enough_seen peers_by_identity",
+				"web.shop > spiffe://cluster.local/ns/shop/sa/cart:8080 not_enough_seen server_by_identity",
+			},
+		},
+		"a server known by Linkerd's name for it falls back": {
+			first(posture(web, "cart.shop.serviceaccount.identity.linkerd.cluster.local", 8080, map[string]any{"mtls": 4}, map[string]any{"meshtls.peer.name": "cart.shop.serviceaccount.identity.linkerd.cluster.local", "meshtls.peer.name_basis": "certificate"})),
+			both(posture(web2, "cart.shop", 8080, map[string]any{"plaintext": 1}, named)),
+			[]string{
+				"web.shop > cart.shop:8080 not_enough_seen peers_by_identity",
+				"web.shop > cart.shop.serviceaccount.identity.linkerd.cluster.local:8080 not_enough_seen server_by_identity",
+			},
+		},
+		"the first records of a run are missing": {
+			first(sidecar), both(
+				told{dataset: ofTap, pod: "web", ip: web2, seq: 1, with: map[string]any{"event.action": "started"}},
+				told{dataset: flows, pod: "web", ip: web2, dir: "egress", from: web2, to: "10.96.0.10", port: 53, verdict: "plaintext", seq: 3, with: map[string]any{"meshtls.class": "dns"}}),
+			[]string{"web.shop > cart.shop:8080 not_enough_seen records_lost"},
+		},
+		"the input begins in the middle of a run": {
+			first(sidecar), both(told{dataset: ofTap, pod: "web", ip: web2, seq: 7}),
+			[]string{"web.shop > cart.shop:8080 gone"},
+		},
+		"the client's address is another pod's after its end": {
+			first(sidecar), append(append(hour("cart", cart2), ended("web", web2, 10)...), later(served(cart2, web2, 15008, "mtls", ambient), 30)),
+			[]string{
+				"web.shop > cart.shop:8080 not_enough_seen too_short",
+				web2 + " > cart.shop (HBONE) not_enough_seen source_not_watched",
+			},
+		},
+		"the server's address is another pod's after its end": {
+			first(sidecar), append(append(hour("web", web2), ended("cart", cart2, 10)...), later(hbone, 30)),
+			[]string{
+				"web.shop > cart.shop:8080 not_enough_seen hbone_to_others",
+				"web.shop > " + cart2 + " (HBONE) not_enough_seen server_by_address",
+			},
+		},
+		"the server's address was another pod's before its start": {
+			first(sidecar), append(append(hour("web", web2), later(told{dataset: ofTap, pod: "cart", ip: cart2, with: map[string]any{"event.action": "started"}}, 30), alive("cart", cart2, 60)), later(hbone, 10)),
+			[]string{
+				"web.shop > cart.shop:8080 not_enough_seen hbone_to_others",
+				"web.shop > " + cart2 + " (HBONE) not_enough_seen server_by_address",
+			},
+		},
+		"two pods have had the server's address": {
+			first(sidecar), append(append(append(hour("web", web2), ended("cart", cart2, 20)...),
+				later(told{dataset: ofTap, pod: "stock", ip: cart2, with: map[string]any{"event.action": "started"}}, 30), alive("stock", cart2, 60)), later(hbone, 10)),
 			[]string{"web.shop > cart.shop:8080 kept pair hbone_of_the_pair"},
 		},
 		"a posture with TLS beside mutual TLS": {
@@ -302,6 +374,10 @@ func TestCompare(t *testing.T) {
 		},
 		"a finding that was taken back": {
 			first(sidecar), []told{fault("open", 1), fault("withdrawn", 0), alive("web", web2, 0), alive("web", web2, 60)},
+			[]string{"web.shop > cart.shop:8080 not_enough_seen no_edges_read"},
+		},
+		"a finding that ended as taken back": {
+			first(sidecar), []told{fault("open", 1), fault("resolved", 0), alive("web", web2, 0), alive("web", web2, 60)},
 			[]string{"web.shop > cart.shop:8080 not_enough_seen no_edges_read"},
 		},
 		"within the pod": {
@@ -332,6 +408,19 @@ func TestCompare(t *testing.T) {
 			}
 		})
 	}
+}
+
+// ended is a tap that starts with the side and stops at a minute.
+func ended(pod, ip string, minute int) []told {
+	stop := alive(pod, ip, minute)
+	stop.with = map[string]any{"event.action": "stopped"}
+	return []told{alive(pod, ip, 0), stop}
+}
+
+// later returns a record of another minute.
+func later(x told, minute int) told {
+	x.minute = minute
+	return x
 }
 
 // hbone2 is HBONE that cart's tap saw from an address without a name.

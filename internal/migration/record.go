@@ -38,6 +38,11 @@ type record struct {
 	Service struct {
 		Name string `json:"name"`
 	} `json:"service"`
+	Orchestrator struct {
+		Cluster struct {
+			Name string `json:"name"`
+		} `json:"cluster"`
+	} `json:"orchestrator"`
 	Meshtls *said `json:"meshtls"`
 }
 
@@ -110,7 +115,7 @@ const (
 
 var (
 	errNotRecord = errors.New("not a record of meshtls-tap: expected a JSON object with event.dataset and meshtls")
-	errSchema    = errors.New("meshtls.schema is not 1: a newer tap wrote it")
+	errSchema    = errors.New("meshtls.schema is not 1, the version that is read here")
 )
 
 // parse reads a record: a JSON object, also one after the key and the tab that console
@@ -198,6 +203,14 @@ func service(name, namespace string) string {
 		name = labels[1] + "." + labels[2]
 	}
 	return bounded(name)
+}
+
+// isIdentity reports whether a name is one that only a mesh gives a server, so that the same
+// server has another name without the mesh: SPIFFE IDs, which certificates of TLS 1.2 show, and
+// the server names of Linkerd, Consul and Kuma (see the profiles of internal/verdict).
+func isIdentity(name string) bool {
+	return strings.HasPrefix(name, "spiffe://") || strings.Contains(name, ".serviceaccount.identity.linkerd.") ||
+		strings.HasSuffix(name, ".consul") || strings.ContainsAny(name, "{_") || strings.HasPrefix(name, "sni.") && strings.Count(name, ".") >= 4
 }
 
 // address reads an address; the zone does not count.

@@ -46,10 +46,15 @@ func (s *Side) repeated(u *run, r *record) bool {
 	return false
 }
 
-// missing returns how many numbers are missing between those that were seen.
-func (q *sequence) missing() uint64 {
-	if q.seen == 0 {
+// missing returns how many numbers are missing between those that were seen. begun reports
+// whether the input reaches back to the start of the run, whose numbers begin with 1.
+func (q *sequence) missing(begun bool) uint64 {
+	low := q.low
+	if begun {
+		low = min(low, 1)
+	}
+	if q.seen == 0 || q.high < low {
 		return 0
 	}
-	return q.high - q.low + 1 - q.seen
+	return q.high - low + 1 - q.seen
 }

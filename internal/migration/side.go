@@ -14,10 +14,18 @@ type Side struct {
 	inputs  map[string]*run // the times of captures
 	pages   int             // of all taps' sequence numbers
 
-	watch   Watch
-	skipped uint64
-	partial bool // Incomplete was called
+	watch    Watch
+	skipped  uint64
+	partial  bool     // Incomplete was called
+	clusters []string // names of the records' clusters, at most maxClusters
 }
+
+// maxClusters bounds the clusters that are told apart.
+const maxClusters = 16
+
+// Clusters returns the names of the clusters that the records come from. Workloads of equal
+// names in two clusters are not told apart.
+func (s *Side) Clusters() []string { return s.clusters }
 
 // NewSide returns an empty Side.
 func NewSide() *Side {
@@ -61,6 +69,8 @@ type tap struct {
 // run is one run of a tap.
 type run struct {
 	start, end int64
+	begun      bool                 // the input has its first record
+	stopped    bool                 // and its last
 	lossy      bool                 // of a capture
 	sequences  map[string]*sequence // by dataset
 }
@@ -80,6 +90,8 @@ type entry struct {
 	hbone    bool         // a record shows that it is HBONE
 	other    bool         // a record shows that it is not
 	addrs    []netip.Addr // of the server
+	ended    int64        // the earliest end of its records, in ns; 0: unknown
+	begun    int64        // the latest start
 	flows    Counts       // by connection
 	posture  Counts       // the most of a window
 	window   string       // the window of open
@@ -95,6 +107,9 @@ func (s *Side) Add(line []byte, input string) error {
 		return err
 	}
 	s.watch.Records++
+	if c := r.Orchestrator.Cluster.Name; c != "" && !slices.Contains(s.clusters, c) && len(s.clusters) < maxClusters {
+		s.clusters = append(s.clusters, bounded(c))
+	}
 	t, fresh := s.tapOf(r, input)
 	if t == nil {
 		s.watch.NoRoom++
@@ -199,6 +214,10 @@ func (s *Side) cover(t *tap, u *run, r *record) {
 	if t.input != nil {
 		widen(&t.input.start, &t.input.end, from, to)
 	}
+	if r.Event.Dataset == ofTap {
+		u.begun = u.begun || r.Event.Action == "started"
+		u.stopped = u.stopped || r.Event.Action == "stopped"
+	}
 	c, x := &r.Meshtls.Coverage, &r.Meshtls.Tap
 	if r.Event.Dataset == postures || r.Event.Dataset == ofTap {
 		s.watch.Dropped = max(s.watch.Dropped, c.Dropped)
@@ -251,6 +270,7 @@ func (s *Side) edge(t *tap, r *record) {
 		g.addrs = append(g.addrs, a)
 	}
 	g.recognize(r, k.port)
+	g.span(r)
 	g.add(r)
 }
 

@@ -72,7 +72,7 @@ type place struct {
 // where a tap of the same side names the owner.
 type view struct {
 	side     *Side
-	ids      map[netip.Addr]string // workloads; empty: of several
+	ids      map[netip.Addr][]*tap // taps of workloads
 	pairs    map[link]*pair
 	alias    map[string][]string // the workloads that a service's connections went to
 	services map[string][]string // the opposite
@@ -88,7 +88,7 @@ type view struct {
 
 func newView(s *Side) *view {
 	v := &view{
-		side: s, ids: map[netip.Addr]string{}, pairs: map[link]*pair{}, alias: map[string][]string{}, services: map[string][]string{},
+		side: s, ids: map[netip.Addr][]*tap{}, pairs: map[link]*pair{}, alias: map[string][]string{}, services: map[string][]string{},
 		places: map[place][]*pair{}, folded: map[Party]*Counts{}, taps: map[Party][]*tap{}, networks: map[string]bool{},
 		sources: map[Party]*watched{}, peers: map[Party]*peers{}, absent: map[Party][]string{},
 	}
@@ -121,6 +121,7 @@ func newView(s *Side) *view {
 type peers struct {
 	nameless bool // a peer that only has an address, past HBONE
 	hbone    bool // such a peer, by HBONE
+	identity bool // a peer by a name that its mesh gives it
 }
 
 func (v *view) peer(p *pair) {
@@ -131,15 +132,12 @@ func (v *view) peer(p *pair) {
 	}
 	x.nameless = x.nameless || !p.to.named() && len(p.ports) > 0
 	x.hbone = x.hbone || !p.to.named() && p.tunnel != nil
+	x.identity = x.identity || isIdentity(p.to.Name)
 }
 
 // identify records the owners of a tap's addresses.
 func (v *view) identify(t *tap) {
-	for _, q := range t.sequences() {
-		if q.untold || q.missing() > 0 {
-			t.missing = true
-		}
-	}
+	t.missing = t.lost() > 0
 	if t.name == "" {
 		for _, a := range t.addrs {
 			v.taps[Party{Addr: a}] = append(v.taps[Party{Addr: a}], t)
@@ -150,30 +148,30 @@ func (v *view) identify(t *tap) {
 	own := Party{Name: t.name}
 	v.taps[own] = append(v.taps[own], t)
 	for _, a := range t.addrs {
-		if was, ok := v.ids[a]; ok && was != t.name {
-			v.ids[a] = ""
-		} else {
-			v.ids[a] = t.name
-		}
+		v.ids[a] = append(v.ids[a], t)
 	}
 }
 
-func (t *tap) sequences() (all []*sequence) {
+// lost returns how many of a tap's records are missing, at least.
+func (t *tap) lost() (n uint64) {
 	for _, u := range t.runs {
 		for _, q := range u.sequences {
-			all = append(all, q)
+			n += q.missing(u.begun)
+			if q.untold {
+				n++
+			}
 		}
 	}
-	return all
+	return n
 }
 
-// resolve names an address by the tap that owns it, or by the network that represents it in
-// an edge.
-func (v *view) resolve(p Party) Party {
+// resolve names an end of an edge by the tap that owns its address, or by the network that
+// represents it in an edge.
+func (v *view) resolve(p Party, e *entry) Party {
 	if p.named() {
 		return p
 	}
-	if name := v.ids[p.Addr]; name != "" {
+	if name := v.owner(p.Addr, e); name != "" {
 		return Party{Name: name}
 	}
 	bits := 64
@@ -203,10 +201,10 @@ func (v *view) put(k entryKey, e *entry) {
 	if !counts.seen() {
 		return
 	}
-	l := link{v.resolve(e.from), v.resolve(e.to)}
+	l := link{v.resolve(e.from, e), v.resolve(e.to, e)}
 	p := v.pairOf(l)
 	for _, a := range e.addrs {
-		if w := v.ids[a]; w != "" && e.to.named() && w != l.to.Name && !e.tunnel() {
+		if w := v.owner(a, e); w != "" && e.to.named() && w != l.to.Name && !e.tunnel() {
 			v.alias[l.to.Name] = with(v.alias[l.to.Name], w)
 			v.services[w] = with(v.services[w], l.to.Name)
 		}

@@ -1,9 +1,14 @@
 package report
 
 import (
+	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"time"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/migration"
 )
@@ -81,10 +86,37 @@ func MigrationJSON(w io.Writer, r *migration.Result) error {
 			From: endOf(e.From), To: endOf(e.To), Port: e.Port, Change: e.Change, Basis: e.Basis, Reasons: e.Reasons, Before: lookOf(&e.Before), After: lookOf(&e.After),
 		})
 	}
-	e := json.NewEncoder(w)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
 	e.SetEscapeHTML(false)
-	return e.Encode(out)
+	if err := e.Encode(out); err != nil {
+		return err
+	}
+	_, err := w.Write(escaped(b.Bytes()))
+	return err
+}
+
+// escaped returns JSON with escapes for the characters that a terminal does not show, such as
+// bidirectional marks. In JSON only strings have other characters than ASCII (RFC 8259).
+func escaped(text []byte) []byte {
+	hidden := func(r rune) bool { return r == 0x7f || r > 0x7f && !unicode.IsPrint(r) }
+	if bytes.IndexFunc(text, hidden) < 0 {
+		return text
+	}
+	var out []byte
+	for _, r := range string(text) {
+		switch {
+		case !hidden(r):
+			out = utf8.AppendRune(out, r)
+		case r > 0xffff:
+			a, b := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, a, b)
+		default:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		}
+	}
+	return out
 }
 
 func watchOf(w *migration.Watch, folded uint64) migrationWatch {
