@@ -206,7 +206,7 @@ func (t *tap) judgeConfig() verdict.Config {
 	s := &t.settings
 	return verdict.Config{
 		Local: t.addresses.prefixes(), Nodes: s.nodes, Cluster: s.ranges, APIServer: s.apiServer, Resolvers: resolvers(contents(resolvConf)),
-		Probed: s.probed, Scraped: s.scraped, Meshes: variables.List([]string{s.LocalProxy, s.Mesh}),
+		Ambient: s.Ambient == "istio", Probed: s.probed, Scraped: s.scraped, Meshes: variables.List([]string{s.LocalProxy, s.Mesh}),
 		Sent:    t.sockets.Sent,
 		Proxied: func(to netip.AddrPort) bool { return t.sockets.Proxied(to, s.Ambient != "" || s.LocalProxy != "") },
 	}
@@ -236,13 +236,16 @@ func (t *tap) isLocal(a netip.Addr, at int64) bool {
 // loopback is the name that Linux gives it (net_namespace(7) makes one for each).
 const loopback = "lo"
 
-// owns reports whether one of the tap's sockets had a local port at a time, in ns since the
-// epoch, and notes that the tap's traffic was seen on this interface.
-func (t *tap) owns(port uint16, iface string, at int64) bool {
-	if !t.sockets.OwnedAt(port, time.Unix(0, at)) {
+// owns reports whether a captured connection is one of the tap's own, and notes that the tap's
+// traffic was seen on this interface. at is the time of its first packet, in ns since the epoch;
+// begins reports whether that was its SYN. On lo a redirected connection has several peers, and
+// all of them are within the pod.
+func (t *tap) owns(local, peer flow.Endpoint, iface string, at int64, begins bool) bool {
+	c := ownsockets.Captured{Port: local.Port, Peer: netip.AddrPortFrom(peer.Addr, peer.Port), Interface: iface, At: time.Unix(0, at), Begins: begins}
+	if iface != loopback && !t.sockets.Owns(c) || iface == loopback && !t.sockets.OwnedAt(c.Port, c.At) {
 		return false
 	}
-	t.sockets.Runs(port, iface == loopback)
+	t.sockets.Runs(local.Port, iface == loopback)
 	return true
 }
 

@@ -45,6 +45,45 @@ func (s *Sockets) Begun() uint64 {
 type ownership struct {
 	from, until time.Time      // until is zero while it is open
 	to          netip.AddrPort // its destination
+	seen        []Captured     // the connection as each interface showed it first, at most maxSeen
+}
+
+// maxSeen bounds the interfaces that show one connection.
+const maxSeen = 8
+
+// Captured is a captured connection whose local port may be the program's.
+type Captured struct {
+	Port      uint16 // local
+	Peer      netip.AddrPort
+	Interface string
+	At        time.Time // of its first packet
+	Begins    bool      // its SYN was seen
+}
+
+// Owns reports whether a captured connection is one of the program's: OwnedAt says so, and it is
+// the first on its interface. A port belongs to one connection of the program at a time. When that
+// one was reset, which the program may notice late, or was closed, another program can take the
+// port: what begins then, or has another peer, is that program's.
+func (s *Sockets) Owns(c Captured) bool {
+	if !s.OwnedAt(c.Port, c.At) {
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.ports[c.Port]
+	if c.Begins && !o.until.IsZero() && c.At.After(o.until) {
+		return false
+	}
+	for i := range o.seen {
+		if first := &o.seen[i]; first.Interface == c.Interface {
+			return c.Peer == first.Peer && (!c.Begins || c.At.Equal(first.At))
+		}
+	}
+	if len(o.seen) < maxSeen {
+		o.seen = append(o.seen, c)
+		s.ports[c.Port] = o
+	}
+	return true
 }
 
 // OwnedAt reports whether the local TCP port was the program's at that time, by the

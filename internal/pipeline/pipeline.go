@@ -46,9 +46,9 @@ type Config struct {
 	// Local, if set, replaces Table.Local. at is the time of the packet at hand, in ns since the epoch.
 	Local func(a netip.Addr, at int64) bool
 
-	// Owns, if set, replaces Table.Exclude: it reports whether a local TCP port belonged to a socket of the capturing process
+	// Owns, if set, replaces Table.Exclude: it reports whether a TCP connection belonged to a socket of the capturing process
 	// at that time, in ns since the epoch. Connections with such a port are left out.
-	Owns func(port uint16, iface string, at int64) bool
+	Owns func(local, peer flow.Endpoint, iface string, at int64, begins bool) bool
 }
 
 // The bounds where memory has no limit, as for a file.
@@ -131,8 +131,8 @@ func (l *Locked) isOwn(c *flow.Conn) bool {
 		return false
 	}
 	name := l.tracker.interfaceName(c.Interface)
-	for _, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
-		if l.Judge.Local(end.Addr) && l.cfg.Owns(end.Port, name, c.First) {
+	for _, ends := range [...][2]flow.Endpoint{{c.Orig, c.Resp}, {c.Resp, c.Orig}} {
+		if l.Judge.Local(ends[0].Addr) && l.cfg.Owns(ends[0], ends[1], name, c.First, !c.MissedStart) {
 			return true
 		}
 	}

@@ -94,11 +94,11 @@ func agent(o *Judged, names ...string) bool {
 }
 
 // fromNode reports whether the source is one that the kubelet has: an address of the node,
-// or what Istio's ambient mode gives probes. A link-local address is not: each neighbor
+// or what Istio's ambient mode gives probes of pods that are enrolled in it. A link-local address is not: each neighbor
 // has one.
 func (j *Judge) fromNode(o *Judged) bool {
 	a := o.Source.Addr.Unmap()
-	return o.Direction == DirectionIngress && (slices.Contains(j.cfg.Nodes, a) || slices.Contains(ambientProbes, a))
+	return o.Direction == DirectionIngress && (slices.Contains(j.cfg.Nodes, a) || j.cfg.Ambient && slices.Contains(ambientProbes, a))
 }
 
 // ambientProbes are HOST_PROBE_SNAT_IP and HOST_PROBE_SNAT_IPV6 of istio-cni.

@@ -16,6 +16,7 @@ func TestClass(t *testing.T) {
 		Local: []netip.Prefix{netip.MustParsePrefix(pod + "/32")}, Nodes: []netip.Addr{netip.MustParseAddr(node)},
 		APIServer: netip.MustParseAddrPort("10.96.0.1:443"), Listen: 9469, Resolvers: []netip.Addr{netip.MustParseAddr("10.96.0.10")},
 		Probed: []Probe{{8080, ""}, {9000, ""}, {3306, ""}, {7777, "/status"}, {7777, ""}}, Scraped: []uint16{8081}, Meshes: []string{"istio", "linkerd", "osm"},
+		Ambient: true,
 	}
 	http := func(path string) Judged { return Judged{Protocol: "http", HTTP: &HTTPInfo{Path: path}} }
 	by := func(path, agent string) Judged {
@@ -193,5 +194,22 @@ func TestClassInACapture(t *testing.T) {
 	o = Judged{HTTP: &HTTPInfo{Path: "/"}, Source: Endpoint{Addr: netip.MustParseAddr("fe80::1")}, Destination: Endpoint{Addr: netip.MustParseAddr("fe80::2"), Port: 80}}
 	if got, claimed := j.class(&o); got != "workload" || claimed != "" {
 		t.Errorf("%q, claimed %q", got, claimed)
+	}
+}
+
+// TestAmbientProbes: istio-cni gives the address of probes to connections to enrolled pods only.
+// Elsewhere a neighbor may have it.
+func TestAmbientProbes(t *testing.T) {
+	for ambient, want := range map[bool]string{true: "probe", false: "workload"} {
+		for _, from := range ambientProbes {
+			j := New(Config{Ambient: ambient, Probed: []Probe{{8080, "/healthz"}}})
+			o := Judged{
+				Transport: "tcp", Direction: DirectionIngress, Scope: ScopeWire, Protocol: "http", HTTP: &HTTPInfo{Method: "GET", Path: "/healthz"}, looked: looked{request: true},
+				Source: Endpoint{Addr: from, Port: 40000}, Destination: Endpoint{Addr: netip.MustParseAddr("10.1.1.2"), Port: 8080},
+			}
+			if got, _ := j.class(&o); got != want {
+				t.Errorf("from %s, enrolled %v: %s, want %s", from, ambient, got, want)
+			}
+		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 type Config struct {
 	Local     []netip.Prefix // the pod's own addresses
 	Nodes     []netip.Addr   // the node's addresses (HOST_IPS)
+	Ambient   bool           // the pod is enrolled in Istio's ambient mode
 	Gateways  []netip.Addr   // the pod's default gateways: where probes come from on a bridge, and clients behind SNAT
 	Resolvers []netip.Addr   // the pod's DNS servers
 	Probed    []Probe        // probes that the pod declares

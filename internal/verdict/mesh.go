@@ -236,11 +236,13 @@ func (p *profile) spoken(t *TLSInfo, port uint16) (basis string) {
 
 // hbone reports whether a ClientHello is like those of ztunnel and waypoints: without a
 // server name, and with h2 as the only ALPN offer (ztunnel src/tls/certificate.rs,
-// outbound_connector). HBONE is mutual TLS, so a handshake that was shown to have no client
-// certificate is not HBONE.
+// outbound_connector). HBONE is mutual TLS 1.3 from a connection's first byte, so a handshake of
+// another version, one after other bytes, and one that was shown to have no client certificate, are
+// not HBONE.
 func hbone(t *TLSInfo) bool {
-	oneWay := t.ClientAuth == AuthDeclined || t.ClientAuth == AuthNotRequested
-	return t.ServerName == "" && !t.Misnamed && !t.ALPNLeftOut && slices.Equal(t.ALPNOffered, []string{"h2"}) && !oneWay
+	oneWay := t.ClientAuth == AuthDeclined || t.ClientAuth == AuthNotRequested || t.ClientAuthRequested == RequestedNo
+	other := t.UpgradedFrom != "" || t.Version != "" && (t.Version != "1.3" || t.VersionProtocol != "tls")
+	return t.ServerName == "" && !t.Misnamed && !t.ALPNLeftOut && slices.Equal(t.ALPNOffered, []string{"h2"}) && !oneWay && !other
 }
 
 // identifies tells a mesh by the names in a certificate.
