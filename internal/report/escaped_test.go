@@ -16,7 +16,7 @@ func TestMigrationJSONHidesNothing(t *testing.T) {
 	if err := MigrationJSON(&b, &migration.Result{Edges: []migration.Edge{{From: migration.Party{Name: name}, Change: migration.New}}}); err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range []rune("\u202e\u2066\u200b\x7f\U000e0001") {
+	for _, r := range "\u202e\u2066\u200b\x7f\U000e0001" {
 		if bytes.ContainsRune(b.Bytes(), r) {
 			t.Errorf("%U is in the text as it is", r)
 		}
