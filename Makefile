@@ -26,7 +26,7 @@ TOOLS   := $(CURDIR)/.cache/bin
 SIZE_LIMIT := 12000000
 
 .DEFAULT_GOAL := help
-.PHONY: help build quick test test-stress pure test-kafka test-cluster chart race fuzz filters lint fmt bench microbench demo image corpus compare tlslab ambient soak cross size clean
+.PHONY: help build quick test test-stress pure test-kafka test-cluster chart race fuzz filters lint fmt bench microbench demo image fips corpus compare tlslab ambient soak cross size clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,16 @@ demo: build ## the walk-through: real Envoy sidecars judged from the wire (KAFKA
 image: ## build the container image for amd64 and arm64 and check it (docker, else buildah without network)
 	@tools/setup.sh image
 	VERSION=$(VERSION) image/build.sh
+
+# Go's cryptographic module in the newest version that is validated (FIPS 140-3): https://go.dev/doc/security/fips140
+fips: ## build both programs in FIPS 140-3 mode, into .cache/fips, and try their TLS with a real broker and a real API server (CLUSTER=0: without)
+	@tools/setup.sh test
+	mkdir -p .cache/fips
+	CGO_ENABLED=0 GOFIPS140=certified $(BUILD) -o .cache/fips/ ./cmd/tap ./cmd/tap-webhook
+	@for p in tap tap-webhook; do .cache/fips/$$p version | tee /dev/stderr | grep -q ' fips140 v' || { echo "$$p is not in FIPS mode"; exit 1; }; done
+	@bytes=$$(wc -c < .cache/fips/tap); echo "tap in FIPS mode: $$bytes bytes (limit $(SIZE_LIMIT))"; test $$bytes -lt $(SIZE_LIMIT)
+	tools/tidy.sh $(GOTEST) -count=1 -run '^TestFIPS' $(TESTFLAGS) ./test/kafka
+	@[ "$(CLUSTER)" = 0 ] || PRODUCT=$(CURDIR)/.cache/fips tools/tidy.sh test/cluster/run.sh api -run '^(TestInjected|TestRotation|TestClientCertificate)$$' $(TESTFLAGS)
 
 corpus: build ## score the tap on the captures beside the repository, where they are
 	CORPUS_FLOOR=$(CORPUS_FLOOR) tools/corpus.sh bin/tap $(CORPUS)

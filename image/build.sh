@@ -3,10 +3,13 @@
 # With a docker daemon by docker. Else by buildah, as root and without network: the very same Dockerfile, whose golang image
 # is stood in for by a shell and this machine's own Go and caches, mounted.
 #   VERSION=v1.2.3 image/build.sh [NAME...]
+# FIPS=1 builds both in FIPS 140-3 mode, with Go's validated cryptographic module: dist/NAME-fips-ARCH.tar.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${VERSION:-dev}
 registry=${REGISTRY:-localhost}
+gofips=off variant=
+[ -z "${FIPS:-}" ] || gofips=certified variant=-fips
 images=("$@")
 [ "${#images[@]}" != 0 ] || images=(meshtls-tap meshtls-tap-webhook)
 goimage=localhost/meshtls-tap-go
@@ -34,21 +37,21 @@ builder() { # the stand-in for golang: a shell; /usr/local/go is mounted
 
 if docker info >/dev/null 2>&1; then
 	build() { # NAME ARCH
-		docker build --quiet --target "$1" --platform "linux/$2" --build-arg "VERSION=$version" -t "$registry/$1:$version-$2" .
-		docker save -o "dist/$1-$2.tar" "$registry/$1:$version-$2"
+		docker build --quiet --target "$1" --platform "linux/$2" --build-arg "VERSION=$version" --build-arg "GOFIPS140=$gofips" -t "$registry/$1:$version$variant-$2" .
+		docker save -o "dist/$1$variant-$2.tar" "$registry/$1:$version$variant-$2"
 	}
 elif [ "$(id -u)" = 0 ] && command -v buildah >/dev/null; then
 	offline=""
 	unshare -n true 2>/dev/null && offline="unshare -n"
-	go list -deps ./cmd/... ./image/setcap >/dev/null # what the build needs is in the module cache from here on
+	GOFIPS140=$gofips go list -deps ./cmd/... ./image/setcap >/dev/null # what the build needs is in the module cache from here on
 	builder
 	build() { # NAME ARCH
 		bud bud --quiet --isolation chroot --pull-never --target "$1" --platform "linux/$2" \
-			--build-arg "BUILDPLATFORM=linux/$(go env GOHOSTARCH)" --build-arg "GO_IMAGE=$goimage" --build-arg "VERSION=$version" \
+			--build-arg "BUILDPLATFORM=linux/$(go env GOHOSTARCH)" --build-arg "GO_IMAGE=$goimage" --build-arg "VERSION=$version" --build-arg "GOFIPS140=$gofips" \
 			-v "$(go env GOROOT):/usr/local/go:ro" -v "$(go env GOMODCACHE):/go/pkg/mod:ro" -v "$(go env GOCACHE):/root/.cache/go-build" \
-			-t "$registry/$1:$version-$2" . >/dev/null
-		rm -f "dist/$1-$2.tar"
-		bud push --quiet "$registry/$1:$version-$2" "oci-archive:dist/$1-$2.tar:$registry/$1:$version"
+			-t "$registry/$1:$version$variant-$2" . >/dev/null
+		rm -f "dist/$1$variant-$2.tar"
+		bud push --quiet "$registry/$1:$version$variant-$2" "oci-archive:dist/$1$variant-$2.tar:$registry/$1:$version$variant"
 	}
 else
 	echo "make image: no docker daemon, and buildah needs root (apt-get install buildah busybox-static): no image built" >&2
@@ -58,8 +61,10 @@ fi
 for image in "${images[@]}"; do
 	for arch in amd64 arm64; do
 		build "$image" "$arch"
-		go run ./image/check "$image" "dist/$image-$arch.tar" "$work/$image-$arch"
+		go run ./image/check "$image" "dist/$image$variant-$arch.tar" "$work/$image-$arch"
 	done
 	# The binary as it was packed starts, and says which one it is.
-	"$work/$image-$(go env GOHOSTARCH)" version
+	said=$("$work/$image-$(go env GOHOSTARCH)" version)
+	echo "$said"
+	[ "$gofips" = off ] || [[ $said == *" fips140 v"* ]] || { echo "image/build.sh: $image is not in FIPS mode" >&2; exit 1; }
 done

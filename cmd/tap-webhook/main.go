@@ -6,6 +6,7 @@ package main
 
 import (
 	"context"
+	"crypto/fips140"
 	"errors"
 	"fmt"
 	"io"
@@ -33,12 +34,20 @@ func main() {
 	os.Exit(status)
 }
 
+// versionLine ends with the version of Go's cryptographic module where it is in FIPS 140-3 mode.
+func versionLine() string {
+	if fips140.Enabled() {
+		return fmt.Sprintf("tap-webhook %s fips140 %s\n", version, fips140.Version())
+	}
+	return fmt.Sprintf("tap-webhook %s\n", version)
+}
+
 // command runs the webhook, or says what it was asked for.
 func command(ctx context.Context, args, environ []string, out, errs io.Writer) int {
 	if len(args) > 0 {
 		switch args[0] {
 		case "version", "--version", "-version":
-			fmt.Fprintf(out, "tap-webhook %s\n", version)
+			fmt.Fprint(out, versionLine())
 			return exitFine
 		case "check":
 			return check(ctx, environ, out, errs)

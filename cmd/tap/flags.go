@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/fips140"
 	"errors"
 	"flag"
 	"fmt"
@@ -51,6 +52,11 @@ func (f *flags) wrong(format string, args ...any) error {
 // trimUsage returns the text of a usage error without the mark.
 func trimUsage(err error) string { return strings.TrimPrefix(err.Error(), errUsage.Error()+": ") }
 
+// versionLine ends with the version of Go's cryptographic module where it is in FIPS 140-3 mode.
 func versionLine() string {
-	return fmt.Sprintf("tap %s %s/%s %s\n", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
+	line := fmt.Sprintf("tap %s %s/%s %s", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
+	if fips140.Enabled() {
+		line += " fips140 " + fips140.Version()
+	}
+	return line + "\n"
 }

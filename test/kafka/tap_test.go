@@ -98,6 +98,12 @@ func startTap(t *testing.T, pod int, topics string, environ ...string) *liveTap 
 	if err != nil {
 		t.Fatal(err)
 	}
+	return startProgram(t, file, pod, topics, environ...)
+}
+
+// startProgram is startTap with another build of the tap.
+func startProgram(t *testing.T, file string, pod int, topics string, environ ...string) *liveTap {
+	t.Helper()
 	x := &liveTap{t: t, topics: topics}
 	x.cmd = inside(pod, "TAP_GRACE=5m", file, "run")
 	x.cmd.Env = append(x.cmd.Env,
