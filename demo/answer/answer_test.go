@@ -7,10 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	rec "github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
 const asked = 1_800_000_000_000_000 // when curl began, in µs
+
+func at(us int64) rec.Time { return rec.Time(us * 1000) }
 
 // good is what the taps publish when all is well; it is decoded from JSON, as theirs is.
 func good(t *testing.T, broker bool) (published []*record) {
@@ -69,9 +72,9 @@ func judge(t *testing.T, published, read []*record, envoy string, broker bool) [
 			t.Fatal(err)
 		}
 	}
-	at := ""
+	address := ""
 	if broker {
-		at = "10.77.9.9:9092"
+		address = "10.77.9.9:9092"
 		save("topic-all.jsonl", published)
 	} else {
 		save("tap-all.jsonl", published)
@@ -90,7 +93,7 @@ func judge(t *testing.T, published, read []*record, envoy string, broker bool) [
 	if err := os.WriteFile(filepath.Join(out, "envoy-access.log"), []byte(envoy), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	w, err := newWalk(out, fmt.Sprintf("unencrypted=%d,encrypted=%d", asked, asked), at)
+	w, err := newWalk(out, fmt.Sprintf("unencrypted=%d,encrypted=%d", asked, asked), address)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,14 +135,14 @@ func TestEachClaimCanFail(t *testing.T) {
 		{"protocol", false, edit("unencrypted-httpbin", "eth0", flows, func(r *record) { r.Network.Protocol = "" }), "unencrypted-httpbin, protocol"},
 		{"expectation", false, edit("unencrypted-curl", "eth0", flows, func(r *record) { r.Meshtls.Expectation = "mtls" }), "where no mesh is: expected undeclared, came mtls"},
 		{"no finding", false, edit("unencrypted-httpbin", "eth0", findings, drop), "unencrypted-httpbin, findings: expected one plaintext-edge"},
-		{"late finding", false, edit("unencrypted-curl", "eth0", findings, func(r *record) { r.Event.Created = time.UnixMicro(asked + 1_100_000) }), "within 1s of the request, came 1.1s"},
-		{"early finding", false, edit("unencrypted-curl", "eth0", findings, func(r *record) { r.Event.Created = time.UnixMicro(asked - 5000) }), "came -5ms"},
+		{"late finding", false, edit("unencrypted-curl", "eth0", findings, func(r *record) { r.Event.Created = at(asked + 1_100_000) }), "within 1s of the request, came 1.1s"},
+		{"early finding", false, edit("unencrypted-curl", "eth0", findings, func(r *record) { r.Event.Created = at(asked - 5000) }), "came -5ms"},
 		{"not mutual", false, edit("encrypted-httpbin", "eth0", flows, func(r *record) { r.Meshtls.Verdict = "tls" }), "encrypted-httpbin, verdict: expected mtls, came tls"},
 		{"version", false, edit("encrypted-curl", "eth0", flows, func(r *record) { r.TLS.Version = "1.2" }), "expected 1.3, came 1.2"},
 		{"cipher", false, edit("encrypted-curl", "eth0", flows, func(r *record) { r.TLS.Cipher = "TLS_AES_256_GCM_SHA384" }), "encrypted-curl, cipher"},
-		{"basis", false, edit("encrypted-curl", "eth0", flows, func(r *record) { r.Meshtls.TLS.Basis = "observed" }), "expected inferred, came observed"},
+		{"basis", false, edit("encrypted-curl", "eth0", flows, func(r *record) { r.Meshtls.TLS.ClientAuthBasis = "observed" }), "expected inferred, came observed"},
 		{"loopback on the wire", false, edit("encrypted-curl", "lo", flows, func(r *record) { r.Meshtls.Scope = "wire" }), "loopback, scope: expected pod, came wire"},
-		{"no redirect", false, edit("encrypted-curl", "lo", flows, func(r *record) { r.Destination.NAT = nil }), "destination.nat: expected 127.0.0.1:15001"},
+		{"no redirect", false, edit("encrypted-curl", "lo", flows, func(r *record) { r.Destination.NAT = rec.NAT{} }), "destination.nat: expected 127.0.0.1:15001"},
 		{"a finding more", false, edit("encrypted-httpbin", "lo", flows, func(r *record) { r.Event.Dataset, r.Meshtls.Finding.State = findings, "open" }), "findings of all taps: expected 2, came 3"},
 		{"the taps' own records", true, edit("unencrypted-curl", "eth0", flows, func(r *record) {
 			if r.Destination.Port == 9092 {

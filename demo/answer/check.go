@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,7 +45,7 @@ func (w *walk) checkPlaintext(pod string, wire *record) {
 	w.expect(pod+", protocol", "http", wire.Network.Protocol)
 	w.expect(pod+", expectation where no mesh is", "undeclared", wire.Meshtls.Expectation)
 	w.expect(pod+", loopback connections to httpbin", 0, len(w.seen(pod, "lo")))
-	found := w.found(pod, wire.Destination)
+	found := w.found(pod, wire.server())
 	if len(found) != 1 || found[0].Rule.ID != "plaintext-edge" {
 		w.expect(pod+", findings", "one plaintext-edge", list(found))
 		return
@@ -59,7 +60,7 @@ func (w *walk) checkMutual(pod string, wire *record) {
 	w.expect(pod+", TLS version", "1.3", wire.TLS.Version)
 	w.expect(pod+", cipher", "TLS_AES_128_GCM_SHA256", wire.TLS.Cipher)
 	w.expect(pod+", client authentication", "presented", wire.Meshtls.TLS.ClientAuth)
-	w.expect(pod+", its basis", "inferred", wire.Meshtls.TLS.Basis)
+	w.expect(pod+", its basis", "inferred", wire.Meshtls.TLS.ClientAuthBasis)
 	w.expect(pod+", outcome", "established", wire.Meshtls.TLS.Outcome)
 	w.expect(pod+", mesh", "osm", wire.Meshtls.Mesh)
 }
@@ -74,7 +75,7 @@ func (w *walk) checkLoopback(pod string) {
 	w.expect(pod+", loopback, verdict", "plaintext", hop.Meshtls.Verdict)
 	w.expect(pod+", loopback, protocol", "http", hop.Network.Protocol)
 	if pod == "encrypted-curl" { // redirected: curl means httpbin and is answered by Envoy
-		w.expect(pod+", loopback, destination.nat", "127.0.0.1:15001", fmt.Sprint(hop.Destination.NAT))
+		w.expect(pod+", loopback, destination.nat", "127.0.0.1:15001", hop.redirected().String())
 	}
 }
 
@@ -148,10 +149,10 @@ func (w *walk) one(pod, iface string) *record {
 }
 
 // found returns a pod's findings on an edge.
-func (w *walk) found(pod string, to endpoint) []*record {
+func (w *walk) found(pod string, to netip.AddrPort) []*record {
 	var out []*record
 	for _, f := range w.findings {
-		if f.pod() == pod && f.Destination.IP == to.IP && f.Destination.Port == to.Port {
+		if f.pod() == pod && f.server() == to {
 			out = append(out, f)
 		}
 	}
@@ -161,7 +162,7 @@ func (w *walk) found(pod string, to endpoint) []*record {
 func (w *walk) toBroker(records []*record) []*record {
 	var out []*record
 	for _, r := range records {
-		if r.Destination.String() == w.broker || r.Source.String() == w.broker {
+		if r.server().String() == w.broker || r.client().String() == w.broker {
 			out = append(out, r)
 		}
 	}
@@ -170,7 +171,7 @@ func (w *walk) toBroker(records []*record) []*record {
 
 // delay is the time from curl's start to the finding.
 func (w *walk) delay(f *record) time.Duration {
-	return f.Event.Created.Sub(w.began[f.Kubernetes.Namespace]).Round(time.Millisecond)
+	return f.Event.Created.Std().Sub(w.began[f.Kubernetes.Namespace]).Round(time.Millisecond)
 }
 
 // count is the number of findings, with their names where it is not the one wanted.
@@ -184,7 +185,7 @@ func count(found []*record, want int) string {
 func list(found []*record) string {
 	var out []string
 	for _, f := range found {
-		out = append(out, f.pod()+" "+f.Rule.ID+" "+f.Destination.String())
+		out = append(out, f.pod()+" "+f.Rule.ID+" "+f.server().String())
 	}
 	return "[" + strings.Join(out, "; ") + "]"
 }

@@ -15,7 +15,7 @@ func (w *walk) print() {
 		for _, iface := range []string{"eth0", "lo"} {
 			for _, r := range w.seen(pod, iface) {
 				on := iface
-				if r.Destination.NAT != nil {
+				if r.redirected().IsValid() {
 					on += ", redirected"
 				}
 				fmt.Fprintln(t, "  "+strings.Join([]string{pod, on, r.Meshtls.Verdict, r.protocol(), r.sure(), r.Meshtls.Scope, r.Meshtls.Expectation, w.soon(r)}, "\t"))
@@ -44,13 +44,13 @@ func (r *record) sure() string {
 	if r.TLS.Version == "" {
 		return "observed"
 	}
-	return r.Meshtls.TLS.Basis
+	return r.Meshtls.TLS.ClientAuthBasis
 }
 
 // soon says what was found on a connection's edge, and how soon.
 func (w *walk) soon(r *record) string {
 	if r.Meshtls.Scope == "wire" {
-		for _, f := range w.found(r.pod(), r.Destination) {
+		for _, f := range w.found(r.pod(), r.server()) {
 			return fmt.Sprintf("%s %v", f.Rule.ID, w.delay(f))
 		}
 	}

@@ -6,76 +6,27 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"time"
+
+	rec "github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// record has what is used here of the tap's published record; schema/ has all of it.
-type record struct {
-	Event struct {
-		Dataset  string    `json:"dataset"`
-		Created  time.Time `json:"created"`
-		Severity int       `json:"severity"`
-	} `json:"event"`
-	Message     string   `json:"message"`
-	Rule        rule     `json:"rule"`
-	Source      endpoint `json:"source"`
-	Destination endpoint `json:"destination"`
-	Network     struct {
-		Protocol string `json:"protocol"`
-	} `json:"network"`
-	HTTP struct {
-		Version string `json:"version"`
-	} `json:"http"`
-	TLS struct {
-		Version string `json:"version"`
-		Cipher  string `json:"cipher"`
-	} `json:"tls"`
-	Kubernetes struct {
-		Namespace string `json:"namespace"`
-		Pod       struct {
-			Name string `json:"name"`
-		} `json:"pod"`
-	} `json:"kubernetes"`
-	Observer struct {
-		Ingress struct {
-			Interface struct {
-				Name string `json:"name"`
-			} `json:"interface"`
-		} `json:"ingress"`
-	} `json:"observer"`
-	Meshtls struct {
-		Verdict     string   `json:"verdict"`
-		Scope       string   `json:"scope"`
-		Mesh        string   `json:"mesh"`
-		Expectation string   `json:"expectation"`
-		Reasons     []string `json:"reasons"`
-		Finding     struct {
-			State string `json:"state"`
-		} `json:"finding"`
-		TLS struct {
-			ClientAuth string `json:"client_auth"`
-			Basis      string `json:"client_auth_basis"`
-			Outcome    string `json:"outcome"`
-		} `json:"tls"`
-	} `json:"meshtls"`
+// record is one published record, whose TLS is never nil.
+type record struct{ rec.Record }
+
+func (r *record) client() netip.AddrPort { return netip.AddrPortFrom(r.Source.IP, r.Source.Port) }
+
+func (r *record) server() netip.AddrPort {
+	return netip.AddrPortFrom(r.Destination.IP, r.Destination.Port)
 }
 
-type rule struct {
-	ID string `json:"id"`
+// redirected returns where a redirection in the pod sent the connection, zero if there was none.
+func (r *record) redirected() netip.AddrPort {
+	return netip.AddrPortFrom(r.Destination.NAT.IP, r.Destination.NAT.Port)
 }
-
-type endpoint struct {
-	IP   string    `json:"ip"`
-	Port int       `json:"port"`
-	NAT  *endpoint `json:"nat"`
-}
-
-func (e endpoint) String() string { return net.JoinHostPort(e.IP, strconv.Itoa(e.Port)) }
 
 // pod is the pod of the tap that wrote the record, as NAMESPACE-NAME; empty in what was read from a capture.
 func (r *record) pod() string {
@@ -88,16 +39,16 @@ func (r *record) pod() string {
 // judged is what a flow was judged to be, for comparison and for the reader.
 func (r *record) judged() string {
 	m := &r.Meshtls
-	out := []string{r.Source.String() + " > " + r.Destination.String(), m.Scope, m.Verdict, r.Network.Protocol}
+	out := []string{r.client().String() + " > " + r.server().String(), m.Scope, m.Verdict, r.Network.Protocol}
 	if r.TLS.Version != "" {
-		out = append(out, "TLS "+r.TLS.Version, r.TLS.Cipher, m.TLS.ClientAuth, m.TLS.Basis, m.TLS.Outcome)
+		out = append(out, "TLS "+r.TLS.Version, r.TLS.Cipher, m.TLS.ClientAuth, m.TLS.ClientAuthBasis, m.TLS.Outcome)
 	}
 	return strings.Join(out, " ")
 }
 
 const (
-	flows    = "meshtls.flow"
-	findings = "meshtls.finding"
+	flows    = rec.DatasetFlow
+	findings = rec.DatasetFinding
 )
 
 // load reads the records of a dataset from the files that match a pattern.
@@ -136,6 +87,9 @@ func decode(in io.Reader) ([]*record, error) {
 			return out, nil
 		} else if err != nil {
 			return nil, fmt.Errorf("record %d: %w", len(out)+1, err)
+		}
+		if r.TLS == nil {
+			r.TLS = &rec.TLS{}
 		}
 		out = append(out, r)
 	}

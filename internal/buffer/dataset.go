@@ -1,11 +1,13 @@
 package buffer
 
+import "github.com/meshtls-tap/meshtls-tap/internal/record"
+
 // The datasets (event.dataset) that a record can belong to.
 const (
-	Finding = "meshtls.finding" // an alert
-	Posture = "meshtls.posture" // the state of one edge
-	Tap     = "meshtls.tap"     // the tap's own state
-	Flow    = "meshtls.flow"    // one connection
+	Finding = record.DatasetFinding // an alert
+	Posture = record.DatasetPosture // the state of one edge
+	Tap     = record.DatasetTap     // the tap's own state
+	Flow    = record.DatasetFlow    // one connection
 )
 
 // priority is a dataset in the order in which records are worth keeping.

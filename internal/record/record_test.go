@@ -24,7 +24,7 @@ func FuzzRecord(f *testing.F) {
 		g := maker{Rand: rand.New(rand.NewPCG(seed, 0)), text: []rune(text)}
 		var r, back record.Record
 		g.fill(reflect.ValueOf(&r).Elem())
-		r.Event.Category, r.Event.Type = []string{"network"}, []string{text} // which are always written
+		r.Event.Category, r.Event.Type = []string{"network"}, []string{string(g.text)} // which are always written
 		b := r.AppendJSON([]byte("before"))[len("before"):]
 		if err := json.Unmarshal(b, &back); err != nil {
 			t.Fatalf("%v: %s", err, b)
@@ -132,5 +132,19 @@ func TestTimesOutOfRange(t *testing.T) {
 		if err := at.UnmarshalText([]byte(text)); (err == nil) != good {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// TestAllocations: a record without maps is encoded without allocations.
+func TestAllocations(t *testing.T) {
+	var r record.Record
+	m := maker{Rand: rand.New(rand.NewPCG(1, 0)), text: []rune("a name é")}
+	for r.TLS == nil || len(r.Meshtls.Reasons) == 0 || !r.Source.IP.IsValid() {
+		m.fill(reflect.ValueOf(&r).Elem())
+	}
+	r.Meshtls.Tap, r.Meshtls.Coverage = nil, nil // which have maps
+	var b []byte
+	if n := testing.AllocsPerRun(100, func() { b = r.AppendJSON(b[:0]) }); n != 0 {
+		t.Errorf("%v allocations for %d bytes", n, len(b))
 	}
 }
