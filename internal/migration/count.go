@@ -1,6 +1,10 @@
 package migration
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
+)
 
 // hbonePort is the port of HBONE (istio/ztunnel ARCHITECTURE.md).
 const hbonePort = 15008
@@ -9,7 +13,7 @@ const hbonePort = 15008
 const ambient = "istio_ambient"
 
 // add counts the connections of a record.
-func (g *entry) add(r *record) {
+func (g *entry) add(r *record.Record) {
 	switch r.Event.Dataset {
 	case flows:
 		one := countOf(r, 1)
@@ -22,8 +26,8 @@ func (g *entry) add(r *record) {
 }
 
 // countOf counts n connections of a verdict.
-func countOf(r *record, n uint64) (c Counts) {
-	switch m := r.Meshtls; m.Verdict {
+func countOf(r *record.Record, n uint64) (c Counts) {
+	switch m := &r.Meshtls; m.Verdict {
 	case "mtls":
 		*mutualOf(r, &c) = n
 	case "tls":
@@ -49,8 +53,8 @@ func countOf(r *record, n uint64) (c Counts) {
 }
 
 // mutualOf returns the count that mutual TLS of a record belongs to.
-func mutualOf(r *record, c *Counts) *uint64 {
-	switch m := r.Meshtls; {
+func mutualOf(r *record.Record, c *Counts) *uint64 {
+	switch m := &r.Meshtls; {
 	case m.Mesh == ambient:
 		return &c.HBONE
 	case m.Mesh != "" || m.Local.Proxy != "":
@@ -63,11 +67,11 @@ func mutualOf(r *record, c *Counts) *uint64 {
 // HBONE's port of which no record shows the client's certificate may be HBONE. Mutual TLS of
 // another kind refutes HBONE, and so does a server name, which ztunnel never sends: the edge then
 // represents its own port alone.
-func (g *entry) recognize(r *record, port uint16) {
-	m := r.Meshtls
-	mutual := m.Verdict == "mtls" || m.Edge != nil && m.Edge.Connections.MTLS > 0
+func (g *entry) recognize(r *record.Record, port uint16) {
+	m := &r.Meshtls
+	mutual := m.Verdict == "mtls" || m.Edge.Connections != nil && m.Edge.Connections.MTLS > 0
 	g.hbone = g.hbone || m.Mesh == ambient || port == hbonePort && !mutual
-	g.other = g.other || m.Peer.Basis == "sni" || m.Peer.Basis == "host_header" || mutual && m.Mesh != ambient
+	g.other = g.other || m.Peer.NameBasis == "sni" || m.Peer.NameBasis == "host_header" || mutual && m.Mesh != ambient
 }
 
 // tunnel reports whether an edge is HBONE.
@@ -75,21 +79,21 @@ func (g *entry) tunnel() bool { return g.hbone && !g.other }
 
 // posed counts a posture. A later posture of the same window replaces the earlier one: it
 // covers the same connections, and their verdicts may have changed since.
-func (g *entry) posed(r *record) {
+func (g *entry) posed(r *record.Record) {
 	if r.Event.Start != g.window {
 		g.posture.most(&g.open)
 		g.window, g.open = r.Event.Start, Counts{}
 	}
-	m := r.Meshtls
-	if m.Edge == nil {
+	m := &r.Meshtls
+	n := m.Edge.Connections
+	if n == nil {
 		return
 	}
-	n := &m.Edge.Connections
 	c := Counts{Plaintext: n.Plaintext, Encrypted: n.Encrypted, Failed: n.Failed, Unjudged: n.Unknown}
 	*mutualOf(r, &c) = n.MTLS
 	// rules_blind has tls-not-mutual where the client's certificate is unknown for all TLS of
 	// the edge. With mutual TLS beside it, a posture does not show whether that is so.
-	if n.MTLS == 0 && !slices.Contains(m.Coverage.Blind, "tls-not-mutual") {
+	if n.MTLS == 0 && !slices.Contains(m.Coverage.RulesBlind, "tls-not-mutual") {
 		c.TLS = n.TLS
 	} else {
 		c.Unclear = n.TLS
@@ -99,8 +103,8 @@ func (g *entry) posed(r *record) {
 
 // fault counts a finding that reports faulty connections. A retracted finding does not
 // count.
-func (g *entry) fault(r *record) {
-	m := r.Meshtls
+func (g *entry) fault(r *record.Record) {
+	m := &r.Meshtls
 	id := r.Rule.ID
 	switch {
 	case !slices.Contains([]string{"plaintext-edge", "tls-not-mutual", "mtls-downgrade"}, id):

@@ -1,6 +1,10 @@
 package migration
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
+)
 
 // margin is how far the records of two taps may be apart, in ns: a tap that runs publishes
 // something in each window of 10 minutes.
@@ -51,7 +55,7 @@ func (t *tap) ran(e *entry) bool {
 }
 
 // span records the times of a record of an edge.
-func (g *entry) span(r *record) {
+func (g *entry) span(r *record.Record) {
 	from, to := stamp(r.Event.Start), stamp(r.Event.End)
 	if to == 0 || to < from {
 		return

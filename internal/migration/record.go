@@ -6,111 +6,16 @@ import (
 	"errors"
 	"net/netip"
 	"strings"
-	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// record is the part of a published record that is used here.
-type record struct {
-	Timestamp string `json:"@timestamp"`
-	Event     struct {
-		Dataset  string `json:"dataset"`
-		Action   string `json:"action"`
-		Start    string `json:"start"`
-		End      string `json:"end"`
-		Sequence uint64 `json:"sequence"`
-	} `json:"event"`
-	Rule struct {
-		ID string `json:"id"`
-	} `json:"rule"`
-	Network struct {
-		Direction string `json:"direction"`
-	} `json:"network"`
-	Source      end `json:"source"`
-	Destination end `json:"destination"`
-	Kubernetes  struct {
-		Namespace string `json:"namespace"`
-		Pod       struct {
-			Name string   `json:"name"`
-			UID  string   `json:"uid"`
-			IP   []string `json:"ip"`
-		} `json:"pod"`
-	} `json:"kubernetes"`
-	Service struct {
-		Name string `json:"name"`
-	} `json:"service"`
-	Orchestrator struct {
-		Cluster struct {
-			Name string `json:"name"`
-		} `json:"cluster"`
-	} `json:"orchestrator"`
-	Meshtls *said `json:"meshtls"`
-}
-
-type end struct {
-	IP   string `json:"ip"`
-	Port uint16 `json:"port"`
-}
-
-// said is the object meshtls.
-type said struct {
-	Schema  int    `json:"schema"`
-	Verdict string `json:"verdict"`
-	Scope   string `json:"scope"`
-	Class   string `json:"class"`
-	Mesh    string `json:"mesh"`
-	Run     string `json:"run"`
-	Peer    struct {
-		Name  string `json:"name"`
-		Basis string `json:"name_basis"`
-	} `json:"peer"`
-	TLS struct {
-		ClientAuth string `json:"client_auth"`
-	} `json:"tls"`
-	Reasons []string `json:"reasons"`
-	Finding struct {
-		State string `json:"state"`
-		Count uint64 `json:"count"`
-	} `json:"finding"`
-	Edge *struct {
-		Key         string `json:"key"`
-		From        string `json:"from"`
-		To          string `json:"to"`
-		Port        uint16 `json:"port"`
-		Folded      bool   `json:"folded"`
-		Connections struct {
-			Plaintext uint64 `json:"plaintext"`
-			TLS       uint64 `json:"tls"`
-			Encrypted uint64 `json:"encrypted"`
-			MTLS      uint64 `json:"mtls"`
-			Failed    uint64 `json:"failed"`
-			Unknown   uint64 `json:"unknown"`
-		} `json:"connections"`
-	} `json:"edge"`
-	Coverage struct {
-		Dropped    uint64            `json:"dropped"`
-		Evicted    uint64            `json:"evicted"`
-		CutShort   uint64            `json:"cut_short"`
-		Undecoded  map[string]uint64 `json:"undecoded"`
-		Uncaptured []string          `json:"uncaptured_interfaces"`
-		Filter     string            `json:"filter"`
-		Blind      []string          `json:"rules_blind"`
-	} `json:"coverage"`
-	Tap struct {
-		Blind       bool   `json:"blind"`
-		EdgesGone   uint64 `json:"edges_gone"`
-		EdgesFolded uint64 `json:"edges_folded"`
-	} `json:"tap"`
-	Local struct {
-		Proxy string `json:"proxy"`
-	} `json:"local"`
-}
-
-// The datasets, as internal/finding has them.
+// The datasets.
 const (
-	findings = "meshtls.finding"
-	postures = "meshtls.posture"
-	ofTap    = "meshtls.tap"
-	flows    = "meshtls.flow"
+	findings = record.DatasetFinding
+	postures = record.DatasetPosture
+	ofTap    = record.DatasetTap
+	flows    = record.DatasetFlow
 )
 
 var (
@@ -118,32 +23,41 @@ var (
 	errSchema    = errors.New("meshtls.schema is not 1, the version that is read here")
 )
 
-// parse reads a record: a JSON object, also one after the key and the tab that console
+// parse reads a record, with a coverage and a tap even where it has none: a JSON object, also one after the key and the tab that console
 // consumers of Kafka print, or one in the envelope of kcat -J.
-func parse(line []byte) (*record, error) {
+func parse(line []byte) (*record.Record, error) {
 	line = bytes.TrimSpace(line)
 	if at := bytes.IndexByte(line, '\t'); at >= 0 && (len(line) == 0 || line[0] != '{') {
 		line = bytes.TrimSpace(line[at+1:])
 	}
 	var envelope struct {
-		record
+		record.Record
 		Payload string `json:"payload"`
 	}
 	if err := json.Unmarshal(line, &envelope); err != nil {
 		return nil, wrong(err)
 	}
-	r := &envelope.record
-	if r.Meshtls == nil && envelope.Payload != "" {
-		r = new(record)
+	r := &envelope.Record
+	if r.Meshtls.Schema == 0 && envelope.Payload != "" {
+		r = new(record.Record)
 		if err := json.Unmarshal([]byte(envelope.Payload), r); err != nil {
 			return nil, wrong(err)
 		}
 	}
 	switch {
-	case r.Meshtls == nil || !strings.HasPrefix(r.Event.Dataset, "meshtls."):
+	case r.Meshtls.Schema == 0 || !strings.HasPrefix(r.Event.Dataset, "meshtls."):
 		return nil, errNotRecord
-	case r.Meshtls.Schema != 1:
+	case r.Meshtls.Schema != record.SchemaVersion:
 		return nil, errSchema
+	}
+	if r.Meshtls.Coverage == nil {
+		r.Meshtls.Coverage = &record.Coverage{}
+	}
+	if r.Meshtls.Coverage.Watched == nil {
+		r.Meshtls.Coverage.Watched = &record.Watched{}
+	}
+	if r.Meshtls.Tap == nil {
+		r.Meshtls.Tap = &record.Tap{}
 	}
 	return r, nil
 }
@@ -158,11 +72,11 @@ func wrong(err error) error {
 	case errors.As(err, &form):
 		return errors.New("not JSON: " + form.Error())
 	}
-	return err
+	return errors.New("not a record of meshtls-tap: " + err.Error()) // of a time or an address
 }
 
 // workload names the tapped workload as name.namespace, empty if it is unknown.
-func (r *record) workload() string {
+func workload(r *record.Record) string {
 	name := r.Service.Name
 	if name == "" {
 		name = r.Kubernetes.Pod.Name
@@ -219,14 +133,16 @@ func address(text string) netip.Addr {
 	if err != nil {
 		return netip.Addr{}
 	}
-	return a.Unmap().WithZone("")
+	return bare(a)
 }
 
-// stamp reads a time of a record, 0 if it is missing.
-func stamp(text string) int64 {
-	t, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil || t.Year() < 1971 || t.Year() > 2200 { // the range of nanoseconds since 1970
+// bare returns an address without its zone, and never IPv4 in IPv6.
+func bare(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
+
+// stamp returns a time of a record in ns since the epoch, 0 if it is missing or cannot be one.
+func stamp(t record.Time) int64 {
+	if year := t.Std().Year(); year < 1971 || year > 2200 {
 		return 0
 	}
-	return t.UnixNano()
+	return int64(t)
 }

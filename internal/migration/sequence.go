@@ -1,5 +1,7 @@
 package migration
 
+import "github.com/meshtls-tap/meshtls-tap/internal/record"
+
 // sequence is the sequence numbers (event.sequence) of one run and dataset that were seen.
 // They count from 1 without a gap, which reveals missing records.
 type sequence struct {
@@ -13,7 +15,7 @@ type sequence struct {
 const pageSize = 4096
 
 // repeated notes a record's sequence number, and reports whether it was seen before.
-func (s *Side) repeated(u *run, r *record) bool {
+func (s *Side) repeated(u *run, r *record.Record) bool {
 	q := u.sequences[r.Event.Dataset]
 	if q == nil {
 		if len(u.sequences) >= 8 { // datasets; there are 4

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
 // Side gathers the records of one side: all those before the change, or after it. The zero
@@ -94,7 +96,7 @@ type entry struct {
 	begun    int64        // the latest start
 	flows    Counts       // by connection
 	posture  Counts       // the most of a window
-	window   string       // the window of open
+	window   record.Time  // the window of open
 	open     Counts       // its latest posture
 	faults   map[string]Counts
 }
@@ -135,10 +137,10 @@ func (s *Side) Add(line []byte, input string) error {
 }
 
 // tapOf returns the tap of a record, nil if there is no room for it.
-func (s *Side) tapOf(r *record, input string) (t *tap, fresh bool) {
+func (s *Side) tapOf(r *record.Record, input string) (t *tap, fresh bool) {
 	k := tapKey{uid: bounded(r.Kubernetes.Pod.UID)}
 	if k.uid == "" {
-		k = tapKey{input: input, uid: r.workload(), local: localEnd(r)}
+		k = tapKey{input: input, uid: workload(r), local: localEnd(r)}
 	}
 	if t := s.taps[k]; t != nil {
 		return t, false
@@ -146,12 +148,12 @@ func (s *Side) tapOf(r *record, input string) (t *tap, fresh bool) {
 	if len(s.taps) >= maxTaps {
 		return nil, false
 	}
-	t = &tap{name: r.workload(), namespace: bounded(r.Kubernetes.Namespace), runs: map[string]*run{}}
+	t = &tap{name: workload(r), namespace: bounded(r.Kubernetes.Namespace), runs: map[string]*run{}}
 	if bounded(r.Kubernetes.Pod.UID) == "" {
 		t.input = s.inputOf(input)
 	}
-	for _, text := range r.Kubernetes.Pod.IP {
-		if a := address(text); a.IsValid() && len(t.addrs) < maxAddrs {
+	for _, a := range r.Kubernetes.Pod.IP {
+		if a = bare(a); a.IsValid() && len(t.addrs) < maxAddrs {
 			t.addrs = append(t.addrs, a)
 		}
 	}
@@ -172,16 +174,16 @@ func (s *Side) inputOf(name string) *run {
 
 // localEnd returns the local address of a record without an identity, which its direction
 // determines.
-func localEnd(r *record) netip.Addr {
-	from, to := r.Source.IP, r.Destination.IP
-	if e := r.Meshtls.Edge; e != nil && from == "" {
-		from, to = e.From, e.To
+func localEnd(r *record.Record) netip.Addr {
+	from, to := bare(r.Source.IP), bare(r.Destination.IP)
+	if !from.IsValid() {
+		from, to = address(r.Meshtls.Edge.From), address(r.Meshtls.Edge.To)
 	}
 	switch r.Network.Direction {
 	case "egress", "internal":
-		return address(from)
+		return from
 	case "ingress":
-		return address(to)
+		return to
 	}
 	return netip.Addr{}
 }
@@ -204,7 +206,7 @@ func (t *tap) newRun(id string) *run {
 }
 
 // cover records the times at which a tap was running, and its losses.
-func (s *Side) cover(t *tap, u *run, r *record) {
+func (s *Side) cover(t *tap, u *run, r *record.Record) {
 	from, to := stamp(r.Event.Start), stamp(r.Event.End)
 	if r.Event.Dataset == ofTap || from == 0 || to < from { // its span is that of the whole run
 		from, to = stamp(r.Timestamp), stamp(r.Timestamp)
@@ -218,17 +220,22 @@ func (s *Side) cover(t *tap, u *run, r *record) {
 		u.begun = u.begun || r.Event.Action == "started"
 		u.stopped = u.stopped || r.Event.Action == "stopped"
 	}
-	c, x := &r.Meshtls.Coverage, &r.Meshtls.Tap
 	if r.Event.Dataset == postures || r.Event.Dataset == ofTap {
-		s.watch.Dropped = max(s.watch.Dropped, c.Dropped)
-		if c.Dropped+c.Evicted+c.CutShort > 0 || len(c.Undecoded) > 0 || len(c.Uncaptured) > 0 || x.Blind || x.EdgesGone+x.EdgesFolded > 0 || r.Event.Action == "degraded" {
-			t.lossy = true
-		}
-		if !slices.Contains(t.filters, c.Filter) && len(t.filters) < maxFilters && len(c.Filter) <= maxLine {
-			t.filters = append(t.filters, strings.Clone(c.Filter))
+		s.watch.Dropped = max(s.watch.Dropped, r.Meshtls.Coverage.Dropped)
+		t.lossy = t.lossy || lossy(&r.Meshtls) || r.Event.Action == "degraded"
+		filter := r.Meshtls.Coverage.Filter
+		if !slices.Contains(t.filters, filter) && len(t.filters) < maxFilters && len(filter) <= maxLine {
+			t.filters = append(t.filters, strings.Clone(filter))
 		}
 	}
 	t.lossy = t.lossy || r.Rule.ID == "tap-blind"
+}
+
+// lossy reports whether a tap missed packets, connections, edges or interfaces.
+func lossy(m *record.Meshtls) bool {
+	c, t := m.Coverage, m.Tap
+	return c.Dropped+c.Evicted+c.CutShort > 0 || len(c.Undecoded) > 0 || len(c.UncapturedInterfaces) > 0 ||
+		t.EdgesGone+t.EdgesFolded > 0 || t.Blind != nil && *t.Blind
 }
 
 func widen(start, end *int64, from, to int64) {
@@ -243,8 +250,8 @@ func widen(start, end *int64, from, to int64) {
 
 // edge adds a record to its edge. Traffic within the pod, and traffic that is not between
 // workloads, is not an edge.
-func (s *Side) edge(t *tap, r *record) {
-	m := r.Meshtls
+func (s *Side) edge(t *tap, r *record.Record) {
+	m := &r.Meshtls
 	if m.Scope != "wire" || m.Class != "workload" || r.Network.Direction == "internal" {
 		if m.Scope == "pod" || r.Network.Direction == "internal" {
 			s.watch.Within++
@@ -266,7 +273,7 @@ func (s *Side) edge(t *tap, r *record) {
 		g = &e
 		s.entries[k] = g
 	}
-	if a := address(r.Destination.IP); a.IsValid() && !slices.Contains(g.addrs, a) && len(g.addrs) < maxAddrs {
+	if a := bare(r.Destination.IP); a.IsValid() && !slices.Contains(g.addrs, a) && len(g.addrs) < maxAddrs {
 		g.addrs = append(g.addrs, a)
 	}
 	g.recognize(r, k.port)
@@ -275,17 +282,16 @@ func (s *Side) edge(t *tap, r *record) {
 }
 
 // ends fills in the ends of a record's edge.
-func (s *Side) ends(t *tap, r *record, k *entryKey, e *entry) {
-	m := r.Meshtls
-	from, to, port := r.Source.IP, r.Destination.IP, r.Destination.Port
-	if x := m.Edge; x != nil {
-		k.folded = x.Folded
-		from, to, port = x.From, x.To, x.Port
-	}
-	if k.folded {
+func (s *Side) ends(t *tap, r *record.Record, k *entryKey, e *entry) {
+	m := &r.Meshtls
+	if k.folded = m.Edge.Folded; k.folded {
 		return
 	}
-	e.from, e.to = party(from, ""), party(to, "")
+	port := r.Destination.Port
+	e.from, e.to = Party{Addr: bare(r.Source.IP)}, Party{Addr: bare(r.Destination.IP)}
+	if x := &m.Edge; *x != (record.Edge{}) {
+		e.from, e.to, port = party(x.From, ""), party(x.To, ""), x.Port
+	}
 	local, peer := Party{Name: t.name}, Party{Name: peerName(m, t.namespace)}
 	switch r.Network.Direction {
 	case "egress":
@@ -319,7 +325,7 @@ func party(text, namespace string) Party {
 }
 
 // peerName returns the peer's name, empty if only its address is known.
-func peerName(m *said, namespace string) string {
+func peerName(m *record.Meshtls, namespace string) string {
 	if m.Peer.Name == "" || address(m.Peer.Name).IsValid() {
 		return ""
 	}

@@ -5,12 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"time"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/migration"
+	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
 // The comparison as JSON: schema/migration.schema.json describes it.
@@ -23,18 +23,18 @@ type migrationDoc struct {
 }
 
 type migrationWatch struct {
-	Start   string `json:"start,omitempty"`
-	End     string `json:"end,omitempty"`
-	Records uint64 `json:"records"`
-	Repeats uint64 `json:"repeated_records"`
-	Missing uint64 `json:"missing_records"`
-	Within  uint64 `json:"records_within_pods"`
-	NoRoom  uint64 `json:"records_without_room"`
-	Skipped uint64 `json:"unread_lines"`
-	Taps    int    `json:"taps"`
-	Dropped uint64 `json:"dropped"`
-	Folded  uint64 `json:"folded_connections"`
-	Edges   bool   `json:"has_edges"`
+	Start   record.Time `json:"start,omitzero"`
+	End     record.Time `json:"end,omitzero"`
+	Records uint64      `json:"records"`
+	Repeats uint64      `json:"repeated_records"`
+	Missing uint64      `json:"missing_records"`
+	Within  uint64      `json:"records_within_pods"`
+	NoRoom  uint64      `json:"records_without_room"`
+	Skipped uint64      `json:"unread_lines"`
+	Taps    int         `json:"taps"`
+	Dropped uint64      `json:"dropped"`
+	Folded  uint64      `json:"folded_connections"`
+	Edges   bool        `json:"has_edges"`
 }
 
 type migrationEdge struct {
@@ -121,7 +121,7 @@ func escaped(text []byte) []byte {
 
 func watchOf(w *migration.Watch, folded uint64) migrationWatch {
 	return migrationWatch{
-		Start: stamp(w.Start), End: stamp(w.End), Records: w.Records, Repeats: w.Repeats, Missing: w.Missing, Within: w.Within, NoRoom: w.NoRoom, Skipped: w.Skipped,
+		Start: record.Time(w.Start), End: record.Time(w.End), Records: w.Records, Repeats: w.Repeats, Missing: w.Missing, Within: w.Within, NoRoom: w.NoRoom, Skipped: w.Skipped,
 		Taps: w.Taps, Dropped: w.Dropped, Folded: folded, Edges: w.Edges,
 	}
 }
@@ -140,12 +140,4 @@ func lookOf(l *migration.Look) migrationLook {
 		out.Connections = &c
 	}
 	return out
-}
-
-// stamp writes a time (ns since the epoch), nothing for 0.
-func stamp(ns int64) string {
-	if ns == 0 {
-		return ""
-	}
-	return time.Unix(0, ns).UTC().Format("2006-01-02T15:04:05.000000000Z")
 }
