@@ -138,8 +138,8 @@ type segment struct {
 	data     []byte
 }
 
-// append appends the segment's frame. The checksum of the IP header is right, that of
-// TCP is left out, as segmentation offload does.
+// append appends the segment's frame. Its checksums are right: a tap that captures live drops a segment that
+// arrives with a wrong one, as its receiver does.
 func (s *segment) append(b []byte) []byte {
 	const ethernet, ip, tcp = 14, 20, 32
 	b = append(b, 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00)
@@ -149,7 +149,8 @@ func (s *segment) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, s.id)
 	b = append(b, 0x40, 0, 64, 6, 0, 0)
 	b = append(append(b, s.from.Addr().AsSlice()...), s.to.Addr().AsSlice()...)
-	binary.BigEndian.PutUint16(b[at+10:], checksum(b[at:]))
+	binary.BigEndian.PutUint16(b[at+10:], ^sum(0, b[at:]))
+	at = len(b)
 	b = binary.BigEndian.AppendUint16(b, s.from.Port())
 	b = binary.BigEndian.AppendUint16(b, s.to.Port())
 	b = binary.BigEndian.AppendUint32(b, s.seq)
@@ -158,17 +159,22 @@ func (s *segment) append(b []byte) []byte {
 	b = append(b, 1, 1, 8, 10) // two no-operations, timestamps (RFC 7323)
 	b = binary.BigEndian.AppendUint32(b, s.stamp)
 	b = binary.BigEndian.AppendUint32(b, s.stamp)
-	return append(b, s.data...)
+	b = append(b, s.data...)
+	pseudo := sum(6+uint32(len(b)-at), append(s.from.Addr().AsSlice(), s.to.Addr().AsSlice()...)) // RFC 9293, section 3.1
+	binary.BigEndian.PutUint16(b[at+16:], ^sum(uint32(pseudo), b[at:]))
+	return b
 }
 
-// checksum is RFC 1071's.
-func checksum(b []byte) uint16 {
-	var sum uint32
+// sum adds b to a sum of 16-bit words in ones' complement (RFC 1071); its complement is the checksum.
+func sum(sum uint32, b []byte) uint16 {
 	for ; len(b) >= 2; b = b[2:] {
 		sum += uint32(binary.BigEndian.Uint16(b))
+	}
+	if len(b) == 1 {
+		sum += uint32(b[0]) << 8
 	}
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff
 	}
-	return ^uint16(sum)
+	return uint16(sum)
 }
