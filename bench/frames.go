@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// mss is what a segment carries beside 12 bytes of timestamps at an MTU of 1500.
+// mss is the payload of a full segment at an MTU of 1500, with 12 bytes of timestamps.
 const mss = 1448
 
 // connection is a conversation that is being cut into packets. A receiver acknowledges

@@ -52,8 +52,8 @@ func (b *bench) beginning() (results []result, err error) {
 	})
 }
 
-// firstPacket starts a tap while packets come each half a millisecond: the first that it
-// sees says when it began.
+// firstPacket starts a tap while packets arrive every half millisecond: the first one that the tap sees shows when
+// capture began.
 func (b *bench) firstPacket(n *pods) (time.Duration, error) {
 	packets, err := start(n.peer, nil, nil, nil, nil, b.self, "send", "-flows", "1", "-count", "4000", "-rate", "2000")
 	if err != nil {

@@ -111,7 +111,7 @@ func (a *authority) leaf(hosts []string, now time.Time) (*tls.Certificate, error
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: cert}, err
 }
 
-// aged is whether less than a third of a certificate's life is left, or it is not valid yet.
+// aged reports whether less than a third of a certificate's life is left, or it is not valid yet.
 func aged(c *x509.Certificate, now time.Time) bool {
 	life := c.NotAfter.Sub(c.NotBefore)
 	return now.Before(c.NotBefore) || c.NotAfter.Sub(now) < life/3

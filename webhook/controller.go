@@ -133,7 +133,7 @@ func askedOrWas() predicate.Predicate {
 	}
 }
 
-// refusedTap is whether an Event tells of a pod that was not created because of its tap.
+// refusedTap reports whether an Event tells of a pod that was not created because of its tap.
 func refusedTap(o client.Object) bool {
 	e, ok := o.(*corev1.Event)
 	return ok && e.Reason == "FailedCreate" && strings.Contains(e.Message, inject.Name)

@@ -71,7 +71,7 @@ func (h *endpoint) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	h.account(r, &result, took)
 }
 
-// patience is how long an answer may take: most of what the API server waits.
+// patience returns how long an answer may take: four fifths of the API server's timeout, at most mostWait.
 func patience(timeout string) time.Duration {
 	if d, err := time.ParseDuration(timeout); err == nil && d > 0 {
 		return min(d*4/5, mostWait)

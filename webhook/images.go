@@ -159,7 +159,7 @@ func byDigest(image, digest string) string {
 	return name + "@" + digest
 }
 
-// ran is whether the pod's tap has run, and the digest of its image where the runtime tells
+// ran reports whether the pod's tap has run, and the digest of its image where the runtime tells
 // one that a registry knows. It is told once all of the pod has ended.
 func ran(pod *corev1.Pod) (digest string, ok bool) {
 	over := pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
@@ -174,7 +174,7 @@ func ran(pod *corev1.Pod) (digest string, ok bool) {
 	return digest, true
 }
 
-// exited is whether a container of the pod has ended with status 0.
+// exited reports whether a container of the pod has ended with status 0.
 func exited(pod *corev1.Pod, name string) bool {
 	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
 		return s.Name == name && s.State.Terminated != nil && s.State.Terminated.ExitCode == 0
@@ -187,7 +187,7 @@ func (i *images) pods(ctx context.Context) ([]corev1.Pod, error) {
 	return list.Items, err
 }
 
-// proven is whether the configured image was seen to run.
+// proven reports whether the configured image was seen to run.
 func (i *images) proven() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -233,7 +233,7 @@ func (i *images) try(ctx context.Context, wanted []string) error {
 
 func (i *images) age(pod *corev1.Pod) time.Duration { return i.now().Sub(pod.CreationTimestamp.Time) }
 
-// pins is whether an image is one of those that are wanted, by its digest.
+// pins reports whether an image is one of those that are wanted, by its digest.
 func (i *images) pins(wanted []string, image string) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -335,7 +335,7 @@ func waiter(c *corev1.Container) corev1.Container {
 	return w
 }
 
-// configured is whether an image is the platform's own, by name or by digest. Others are a
+// configured reports whether an image is the platform's own, by name or by digest. Others are a
 // namespace's wish.
 func (i *images) configured(image string) bool {
 	i.mu.Lock()

@@ -21,7 +21,7 @@ func newLoop(name string, leader bool, every time.Duration, log *slog.Logger, do
 	return &loop{name, leader, every, do, log, make(chan struct{}, 1)}
 }
 
-// NeedLeaderElection is whether only the elected replica runs the loop.
+// NeedLeaderElection reports whether only the elected replica runs the loop.
 func (l *loop) NeedLeaderElection() bool { return l.leader }
 
 // nudge makes the loop run soon. It never blocks.

@@ -35,7 +35,7 @@ type namespaces struct {
 	checked sync.Map // resource version at which the cache was last found to be right, by name
 }
 
-// concerned is whether pods of a namespace that asks for taps may get any.
+// concerned reports whether pods of a namespace that asks for taps may get any.
 func concerned(cfg *inject.Config, object *corev1.Namespace) bool {
 	return object.DeletionTimestamp == nil && object.Labels[inject.Label] == inject.Enabled &&
 		object.Name != cfg.Own && !strings.HasPrefix(object.Name, inject.SystemPrefix)
@@ -58,7 +58,7 @@ func (n *namespaces) of(ctx context.Context, name string) (*inject.Namespace, er
 	return n.view(ctx, &object)
 }
 
-// isChecked is whether the API server has nothing newer than the cache, or had not a moment ago: where
+// isChecked reports whether the API server has nothing newer than the cache, or had not a moment ago: where
 // pods ask for taps themselves, most namespaces do not.
 func (n *namespaces) isChecked(object *corev1.Namespace) bool {
 	version, ok := n.checked.Load(object.Name)

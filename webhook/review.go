@@ -49,10 +49,10 @@ func readReview(body []byte) (*review, error) {
 	return &r, nil
 }
 
-// dryRun is whether nothing of what follows may last.
+// dryRun reports whether nothing of what follows may last.
 func (r *review) dryRun() bool { return r.Request.DryRun != nil && *r.Request.DryRun }
 
-// creates is whether a pod is about to be created.
+// creates reports whether a pod is about to be created.
 func (r *review) creates() bool {
 	q := r.Request
 	return q.Operation == string(admissionv1.Create) && q.Resource.Group == "" && q.Resource.Resource == "pods" && q.SubResource == ""

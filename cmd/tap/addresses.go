@@ -35,8 +35,8 @@ const (
 	// transparent proxy takes whatever it is sent by one to all addresses (ip route add
 	// local 0.0.0.0/0 table N).
 	leastBits4, leastBits6 = 8, 16
-	// joinEvery is how often the groups are read where one is not known: joining a group is
-	// not announced. pollEvery is how often addresses are, where nothing is announced.
+	// A packet to a multicast group that is not known reads the groups again, at most every joinEvery: joining a
+	// group is not announced. Addresses are polled every pollEvery where the kernel does not announce changes.
 	joinEvery, pollEvery = 250 * time.Millisecond, 250 * time.Millisecond
 	// takenFor is how long an address is remembered that was taken away: longer than packets
 	// wait in a ring.

@@ -19,7 +19,7 @@ write there, the spool's folder, and one record of the dataset meshtls.tap, writ
 each, with what to do. Exit status 1 if something is wrong.
 `
 
-// checkLimit is how long the record may take.
+// checkLimit bounds the time until the broker acknowledges the test record.
 const checkLimit = 20 * time.Second
 
 // checklist prints how each step went and remembers whether one failed.

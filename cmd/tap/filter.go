@@ -78,7 +78,7 @@ type captureFilter struct {
 	left     uint64 // packets that it did not take
 }
 
-// takes tells whether a packet passes. What is of no known link type passes, since
+// takes reports whether a packet passes. What is of no known link type passes, since
 // nothing can be said of it anyway.
 func (f *captureFilter) takes(p *flow.Packet) (bool, error) {
 	if f.filter == nil || !flow.DecodesLink(p.Link) {

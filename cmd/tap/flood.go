@@ -63,7 +63,7 @@ func (f *floods) rose(counts [floodKinds]uint64, now time.Time) (reasons []strin
 	return reasons
 }
 
-// lost counts what was not looked at so far.
+// lost returns how many packets and connections were not examined so far, by kind of flood.
 func (t *tap) lost(p *pipeline.Locked) (counts [floodKinds]uint64) {
 	s := p.Stats()
 	counts[unreadPackets], counts[evictions] = s.Unread, s.Table.Evicted

@@ -76,8 +76,8 @@ func networkCreated(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// freshFile is the age up to which a file may have been made just now: the kernel's clock
-// for files moves on once a tick, 10 ms at most.
+// freshFile: a younger file may have been created by the stat itself. The kernel's file clock advances once a tick,
+// every 10 ms at most.
 const freshFile = 20 * time.Millisecond
 
 // told is the gap as records have it.

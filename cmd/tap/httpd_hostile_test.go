@@ -155,7 +155,7 @@ func TestHTTPDPanic(t *testing.T) {
 		return // it lives on, which is the failure
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestHTTPDPanic$")
-	cmd.Env = append(os.Environ(), child+"=1")
+	cmd.Env = append(os.Environ(), child+"=1", "TMPDIR="+t.TempDir()) // it does not clean up after itself
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "panic: a page fails") {
 		t.Errorf("%v, want it to end with the panic:\n%s", err, out)

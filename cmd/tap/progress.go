@@ -57,7 +57,7 @@ func (p *progress) share(n int64) string {
 	return fmt.Sprintf("%d%% of %d MiB", 100*n/p.size, p.size/mega)
 }
 
-// done takes the line away.
+// done clears the progress line.
 func (p *progress) done() {
 	if p.shown {
 		fmt.Fprint(p.out, "\r\x1b[K")

@@ -109,7 +109,7 @@ func read(args []string, std streams) (status int, err error) {
 	return status, err
 }
 
-// fails tells whether --fail-on is about a finding.
+// fails reports whether --fail-on is about a finding.
 func (o *readOptions) fails(f finding.Finding) bool {
 	return o.rule != "" && f.Rule == o.rule || o.fail >= 0 && f.Severity >= o.fail
 }

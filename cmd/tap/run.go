@@ -201,7 +201,7 @@ func (t *tap) pipelineConfig() pipeline.Config {
 	}
 }
 
-// judgeConfig is what is known of the place that the tap is in.
+// judgeConfig returns what the tap knows about its surroundings: addresses, nodes, cluster ranges, resolvers, meshes.
 func (t *tap) judgeConfig() verdict.Config {
 	s := &t.settings
 	return verdict.Config{
@@ -233,7 +233,7 @@ func (t *tap) isLocal(a netip.Addr, at int64) bool {
 	return t.addresses.has(a, at)
 }
 
-// loopback is the name that Linux gives it (net_namespace(7) makes one for each).
+// loopback is the loopback interface's name on Linux, one in each network namespace (net_namespace(7)).
 const loopback = "lo"
 
 // owns reports whether a captured connection is one of the tap's own, and notes that the tap's

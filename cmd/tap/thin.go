@@ -78,8 +78,8 @@ func (i *interfaceTap) attach(connections []tapfilter.Connection) error {
 	return nil
 }
 
-// thinning returns how many connections the kernel leaves packets out of, those that are
-// redirected twice, and how often the filter was changed.
+// thinning returns how many connections the kernel thins (a redirected connection counts twice, once for each face)
+// and how often the filter was changed.
 func (i *interfaceTap) thinning() (connections int, changes uint64) {
 	i.mu.Lock()
 	defer i.mu.Unlock()

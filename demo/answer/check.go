@@ -103,7 +103,8 @@ func (w *walk) checkBroker() {
 	w.expect("findings on the broker", 1, len(w.toBroker(w.findings)))
 }
 
-// checkCaptures: tap read on what tcpdump saw says of each connection to httpbin what the tap said live.
+// checkCaptures runs tap read's records of tcpdump's captures against the live records: for each connection to
+// httpbin they must agree.
 func (w *walk) checkCaptures() {
 	for _, pod := range pods {
 		for _, iface := range []string{"eth0", "lo"} {
@@ -118,7 +119,7 @@ func (w *walk) checkCaptures() {
 	}
 }
 
-// checkEnvoy: the sidecar's own word, which the taps have not heard.
+// checkEnvoy checks the sidecar's access log, a source independent of the taps.
 func (w *walk) checkEnvoy() {
 	log, err := os.ReadFile(filepath.Join(w.out, "envoy-access.log"))
 	if err != nil {

@@ -136,7 +136,7 @@ func (b *Block) Next() (p Packet, ok bool) {
 	return p, true
 }
 
-// stop gives the rest of the block up.
+// stop skips the rest of the block, which is malformed.
 func (b *Block) stop() (Packet, bool) {
 	b.left, b.malformed = 0, true
 	return Packet{}, false

@@ -63,9 +63,9 @@ func (r *ring) release() {
 
 func (r *ring) unmap() error { return unix.Munmap(r.memory) }
 
-// socketError returns and clears the error that the socket has to tell, 0 if none. The call
-// does not wait, so Go's scheduler is not told of it: a call that it is told of wakes its
-// monitor, which costs more than the call where a block holds few packets.
+// socketError returns and clears the pending error of the socket (0: none). It is a raw system call that does not
+// block; an ordinary one would wake the scheduler's monitor thread, which costs more than the call itself when blocks
+// hold few packets.
 func socketError(fd int) syscall.Errno {
 	var value, size int32 = 0, 4
 	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_ERROR, uintptr(unsafe.Pointer(&value)), uintptr(unsafe.Pointer(&size)), 0)

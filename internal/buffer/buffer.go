@@ -99,8 +99,8 @@ func (b *Buffer) Ready() <-chan struct{} {
 	return b.spool.ready
 }
 
-// Recheck returns how long a sender may wait for Ready: with a spool, records become ready
-// without notice when its disk hangs. ok is false if Ready always tells.
+// Recheck returns how long a sender may rely on Ready alone. With a spool it must look again after that time, because
+// records become ready without notice when the disk hangs. ok is false without a spool.
 func (b *Buffer) Recheck() (_ time.Duration, ok bool) { return spoolPatience, b.spool != nil }
 
 // BatchLimits returns how many records and bytes a sender that wants that many may take at

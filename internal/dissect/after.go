@@ -211,7 +211,7 @@ func (s *Session) lostBefore(side Side) {
 	}
 }
 
-// unseen notes that bytes of a side that this session may have been given were lost.
+// unseen notes that bytes of a side were lost that may have belonged to this session.
 func (s *Session) unseen(side Side) {
 	s.sides[side].missed += minLostHello
 	s.revision++

@@ -65,9 +65,9 @@ func dtlsHeaded(b []byte) bool {
 	return len(b) >= dtlsHeader && b[0] >= wire.ContentChangeCipherSpec && b[0] <= last && isDTLS(uint16(b[1])<<8|uint16(b[2]))
 }
 
-// beside reports whether b is of a protocol that shares a port with DTLS and QUIC (RFC
-// 7983, RFC 9443): STUN, ZRTP, a channel of TURN; RTP and RTCP once media can flow, which
-// takes keys from a handshake.
+// beside reports whether b belongs to a protocol that shares ports with DTLS and QUIC (RFC 7983, RFC 9443): STUN,
+// ZRTP, TURN channels, and, once media may flow, RTP and RTCP. Media needs keys from a handshake first. Fewer than 4
+// bytes count as a keepalive.
 func beside(b []byte, media bool) bool {
 	const stunCookie, zrtpCookie = 0x2112a442, 0x5a525450 // RFC 8489 section 5, RFC 6189 section 5
 	if len(b) < 4 {

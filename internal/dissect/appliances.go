@@ -8,8 +8,7 @@ import (
 
 // Recognizers of terminals, monitoring, logs, routing and finance.
 
-// telnetOptions recognizes two or more commands of telnet at the beginning, one as a
-// maybe (RFC 854, RFC 855).
+// telnetOptions recognizes two or more telnet commands at the beginning (RFC 854, RFC 855); a single one gives maybe.
 func telnetOptions(b []byte) answer {
 	if b[0] != 0xff {
 		return no

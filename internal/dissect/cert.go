@@ -147,8 +147,7 @@ func (c *chainReader) chain() *Chain {
 	return &out
 }
 
-// parseCertificate reads a certificate behind a fence: what is wrong with it costs the
-// certificate, not the connection.
+// parseCertificate contains panics of the parser: a bad certificate costs its fields, not the connection.
 func parseCertificate(der []byte) (leaf *Leaf) {
 	defer func() {
 		if recover() != nil {

@@ -1,6 +1,6 @@
 package dissect
 
-// Cut tells that the n bytes before offset came, but that their number is all that is
+// Cut reports whether the n bytes before offset came, but that their number is all that is
 // known of them: a snap length or a filter cut them off. Within a protected record nothing
 // more is wanted, and behind what was recognized as cleartext nothing is. Elsewhere they
 // are as good as lost, unless bulk says that who cut them kept what can matter, which

@@ -64,7 +64,7 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 	}
 }
 
-// spokeClear tells that a side's datagrams are in the clear.
+// spokeClear reports whether a side's datagrams are in the clear.
 func (s *Session) spokeClear() bool {
 	for i := range s.sides {
 		if k := s.sides[i].kind; k == KindPlain || k == KindText || k == KindStructured {
@@ -111,7 +111,7 @@ func (s *Session) carry(side Side, over Over, protocol string) {
 	s.revision++
 }
 
-// otherwise tells that a datagram is not of QUIC or DTLS, though the other end, or an
+// otherwise reports whether a datagram is not of QUIC or DTLS, though the other end, or an
 // earlier datagram, looked so: an end begins with a packet that has a long header, or with
 // records, and nothing that is encrypted is text. Cleartext answers the other's hello.
 func (s *Session) otherwise(side Side, b []byte) bool {

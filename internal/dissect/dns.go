@@ -261,7 +261,7 @@ func (s *Session) dnsData(side Side, data []byte) {
 	}
 }
 
-// lose tells that bytes of a direction over TCP were lost.
+// lose reports whether bytes of a direction over TCP were lost.
 func (d *dns) lose(side Side) { d.sides[side] = dnsStream{lost: true} }
 
 // dnsBehind takes the bytes of a direction over TCP that come behind Finish.

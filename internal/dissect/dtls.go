@@ -32,7 +32,7 @@ type dtlsSide struct {
 	first [maxDTLSMessages]uint32 // type and size that each message came with first, 0: not yet
 }
 
-// contradicts tells that a message came before, as another one: what its receiver took of
+// contradicts reports whether a message came before, as another one: what its receiver took of
 // the two is not known. Hellos come again with a cookie, and may be counted anew.
 func (d *dtlsSide) contradicts(f *fragment) bool {
 	if int(f.seq) >= len(d.first) || f.typ <= typeHelloVerifyRequest {
@@ -45,7 +45,7 @@ func (d *dtlsSide) contradicts(f *fragment) bool {
 
 func dtlsPlace(seq uint16, offset int) uint64 { return uint64(seq)<<24 | uint64(offset) }
 
-// dtlsBegins tells whether b is a datagram of DTLS records: a handshake's, or others
+// dtlsBegins reports whether b is a datagram of DTLS records: a handshake's, or others
 // whose lengths fill it.
 func dtlsBegins(b []byte) bool {
 	handshakes, at := 0, 0

@@ -95,7 +95,7 @@ func (s *Session) followHTTP(side Side, data []byte) {
 	}
 }
 
-// sameRequest holds the first line of a later request to that of the first one.
+// sameRequest compares the first line of a later request with that of the first one.
 func (s *Session) sameRequest(line []byte) {
 	var h HTTP
 	h.request(line)

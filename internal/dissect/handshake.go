@@ -56,7 +56,7 @@ type handshake struct {
 
 func (h *handshake) typ() uint8 { return h.hdr[0] }
 
-// between tells that a message may begin here.
+// between reports whether a message may begin here.
 func (h *handshake) between() bool { return h.hdrN == 0 }
 
 // handshakeLost notes that bytes of a side's handshake were lost.

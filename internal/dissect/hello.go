@@ -61,13 +61,13 @@ type ClientHello struct {
 	marks *marks // nil where the hello was not read from the wire
 }
 
-// Has tells whether an extension was there.
+// Has reports whether an extension was there.
 func (h *ClientHello) Has(ext uint16) bool { return slices.Contains(h.Extensions, ext) }
 
-// EarlyData tells whether the client sends early data (RFC 8446 section 4.2.10).
+// EarlyData reports whether the client sends early data (RFC 8446 section 4.2.10).
 func (h *ClientHello) EarlyData() bool { return h.Has(extEarlyData) }
 
-// PostHandshakeAuth tells whether it lets the server ask for a certificate later (RFC
+// PostHandshakeAuth reports whether it lets the server ask for a certificate later (RFC
 // 8446 section 4.2.6).
 func (h *ClientHello) PostHandshakeAuth() bool { return h.Has(extPostHandshakeAuth) }
 
@@ -75,11 +75,11 @@ func (h *ClientHello) PostHandshakeAuth() bool { return h.Has(extPostHandshakeAu
 // 4.2.9): servers send none to who does not.
 func (h *ClientHello) TakesTickets() bool { return h.Has(extPSKModes) }
 
-// ECH tells whether it offers an encrypted ClientHello. A client that has no key for it
+// ECH reports whether it offers an encrypted ClientHello. A client that has no key for it
 // may offer one all the same, so that others do not stand out.
 func (h *ClientHello) ECH() bool { return h.Has(extECH) }
 
-// CertificateCompression tells whether it takes compressed certificates (RFC 8879).
+// CertificateCompression reports whether it takes compressed certificates (RFC 8879).
 func (h *ClientHello) CertificateCompression() bool { return h.Has(extCompressCertificate) }
 
 // Name returns the name of the server that the client asked for, empty if it asked for none,
@@ -107,7 +107,7 @@ func (h *ClientHello) join(second *ClientHello) {
 	}
 }
 
-// grease tells whether a value is reserved by RFC 8701.
+// grease reports whether a value is reserved by RFC 8701.
 func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
 
 // Versions on the wire that are not SSL's or TLS's own.

@@ -73,8 +73,8 @@ func httpResponse(b []byte) answer {
 	return yes
 }
 
-// httpReader reads the header of a direction's first message line by line. Of the
-// header fields it keeps those alone that HTTP names, of a line no more than it needs.
+// httpReader reads the header of a direction's first message line by line. It keeps only the header fields that HTTP
+// names, and of each line only what it needs.
 type httpReader struct {
 	line    []byte
 	seen    int  // bytes of the header so far
@@ -185,8 +185,8 @@ func (s *Session) httpPart(r *httpReader, part []byte, ended bool) (line []byte)
 	return line
 }
 
-// httpLine reads a whole line, of which httpPart has returned what is kept; it tells whether
-// the header ends there.
+// httpLine processes a complete line, of which line is the part that httpPart kept. It reports whether the header
+// ends there.
 func (s *Session) httpLine(side Side, r *httpReader, line []byte) (done bool) {
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	blank, whole := len(line) == 0 && !r.skip, !r.skip

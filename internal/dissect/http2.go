@@ -183,7 +183,7 @@ func (s *Session) readHTTP2(side Side, data []byte) {
 	}
 }
 
-// beginFrame tells whether reading goes on.
+// beginFrame reports whether reading goes on.
 func (s *Session) beginFrame(r *http2Reader) bool {
 	r.left = int(r.hdr[0])<<16 | int(r.hdr[1])<<8 | int(r.hdr[2])
 	r.frames++
@@ -199,7 +199,7 @@ func (s *Session) beginFrame(r *http2Reader) bool {
 	return r.frames <= maxFrames
 }
 
-// endFrame ends a frame of a header block; it tells whether reading goes on.
+// endFrame ends a frame of a header block and reports whether reading continues.
 func (s *Session) endFrame(side Side, r *http2Reader) bool {
 	flags := r.hdr[4]
 	if r.hdr[3] == frameHeaders {

@@ -7,7 +7,7 @@ import (
 
 // Recognizers of databases and brokers, which speak in messages with a length.
 
-// printable tells that b is text in ASCII.
+// printable reports whether b is text in ASCII.
 func printable(b []byte) bool {
 	for _, c := range b {
 		if c < 0x20 && c != '\n' && c != '\r' && c != '\t' || c > 0x7e {

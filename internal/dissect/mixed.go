@@ -137,7 +137,7 @@ func smbKind(b []byte) (size int, m message) {
 	return size, messageTalk
 }
 
-// rpcKind tells requests and responses of DCE-RPC by their security trailers.
+// rpcKind classifies DCE-RPC requests and responses by their security trailers.
 func rpcKind(b []byte) (size int, m message) {
 	if len(b) < 16 || rpcMessage(b) < more {
 		return 0, messageNone

@@ -41,8 +41,8 @@ func (e tailEnd) lost(n int64) tailEnd {
 	return endLost
 }
 
-// begin returns what is known where a record begins. since counts the records since bytes
-// were lost.
+// begin returns the state at the start of a record. alert reports whether that record may be an alert; since counts
+// the records since bytes were lost, and is updated.
 func (e tailEnd) begin(alert bool, since *uint8) tailEnd {
 	if e == endLost || e == endParting {
 		if *since++; *since <= lostRecently {

@@ -5,9 +5,9 @@ import (
 	"slices"
 )
 
-// Preceded returns what was said before TLS began behind other bytes, and the protocol's
-// name: KindPlain, KindText or KindStructured, KindUnreadable of bytes that nothing is known
-// of, and KindNone where there were none, or so few that they may be a preface of TLS.
+// Preceded returns what was sent before TLS began, and its protocol if known: KindPlain, KindText, KindStructured,
+// KindUnreadable for unrecognized bytes, or KindNone if nothing was sent, or only so little that it may be a preface
+// of TLS.
 func (s *Session) Preceded() (Kind, string) {
 	if s.preceding == KindPlain {
 		return KindPlain, s.upgraded

@@ -202,7 +202,7 @@ func (q *quic) guessFrom(side Side, h longHeader) {
 	}
 }
 
-// quicDone tells that nothing more is wanted of a side's Initials.
+// quicDone reports whether nothing more is wanted of a side's Initials.
 func (s *Session) quicDone(side Side) bool {
 	t, q := s.tls, s.udp.quic
 	return t.Server != nil && t.Hello != nil || q.dcid != nil && s.sides[side].p.hs.broken

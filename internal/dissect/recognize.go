@@ -124,7 +124,7 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 	s.release(&p.head)
 }
 
-// askAgain tells whether enough has come since the table was asked last: another line,
+// askAgain reports whether enough has come since the table was asked last: another line,
 // or an eighth more than there was, so that bytes that drip in cost no more than others.
 func (p *parser) askAgain(buf []byte) bool {
 	const always = 64
@@ -222,7 +222,7 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	}
 }
 
-// speaks tells that b begins like a message of the side's protocol.
+// speaks reports whether b begins like a message of the side's protocol.
 func (st *stream) speaks(b []byte) bool {
 	candidates := &byFirst[b[0]]
 	for i := candidates.next(0); i >= 0; i = candidates.next(i + 1) {
@@ -233,7 +233,7 @@ func (st *stream) speaks(b []byte) bool {
 	return false
 }
 
-// readable tells that b is text, also where it is short: the header of a TLS record never
+// readable reports whether b is text, also where it is short: the header of a TLS record never
 // is.
 func readable(b []byte) bool {
 	const short = 8

@@ -41,7 +41,7 @@ type records struct {
 func (r *records) typ() uint8  { return r.hdr[0] }
 func (r *records) length() int { return int(r.hdr[3])<<8 | int(r.hdr[4]) }
 
-// plausibleHeader tells whether b begins like a record of SSL 3.0 to TLS 1.3. The
+// plausibleHeader reports whether b begins like a record of SSL 3.0 to TLS 1.3. The
 // shorter b, the less it can deny.
 func plausibleHeader(b []byte) bool {
 	if len(b) > 0 && (b[0] < wire.ContentChangeCipherSpec || b[0] > wire.ContentHeartbeat) {
@@ -60,7 +60,7 @@ func plausibleHeader(b []byte) bool {
 	return true
 }
 
-// chained tells whether b begins with a record's header, and another one right behind
+// chained reports whether b begins with a record's header, and another one right behind
 // it as far as b goes.
 func chained(b []byte) bool {
 	if len(b) < wire.RecordHeader || !plausibleHeader(b) {

@@ -100,8 +100,7 @@ func (s *Session) sealing(side Side, data []byte) {
 	s.revision++
 }
 
-// MayTurn reports whether TLS, or encryption of the protocol's own, can be expected behind
-// plaintext.
+// MayTurn reports whether TLS, or the protocol's own encryption, may follow the plaintext.
 func (s *Session) MayTurn() bool {
 	if s.MayUpgrade() {
 		return true // which LDAP, PostgreSQL and mail can, where they can seal

@@ -29,7 +29,7 @@ type ServerHello struct {
 	ja3s string // as JA3S returns it, empty where the hello was not read from the wire
 }
 
-// TLS13 tells whether TLS 1.3, DTLS 1.3 or a draft of them was negotiated.
+// TLS13 reports whether TLS 1.3, DTLS 1.3 or a draft of them was negotiated.
 func (h *ServerHello) TLS13() bool { return is13(h.Version) }
 
 func parseServerHello(body []byte, over Over) (*ServerHello, bool) {
@@ -97,7 +97,7 @@ func (h *ServerHello) extension(typ uint16, data cryptobyte.String) {
 	}
 }
 
-// ecdhe tells whether a cipher suite's ServerKeyExchange begins with a named curve.
+// ecdhe reports whether a cipher suite's ServerKeyExchange begins with a named curve.
 func ecdhe(suite uint16) bool {
 	name := CipherSuiteName(suite)
 	return strings.HasPrefix(name, "TLS_ECDHE_") || strings.HasPrefix(name, "TLS_ECDH_anon_")

@@ -85,7 +85,7 @@ func (s *Session) Revision() uint32 {
 	return s.revision
 }
 
-// Failed tells that the dissector gave up on this connection because of its own fault.
+// Failed reports whether the dissector gave up on this connection because of its own fault.
 func (s *Session) Failed() bool { return s.failed || s.after != nil && s.after.Failed() }
 
 // TLS returns what was seen of TLS, nil if nothing was, or if Finish has freed it. It is
@@ -99,7 +99,7 @@ func (s *Session) HTTP() *HTTP { return s.http }
 // UpgradedFrom names the cleartext protocol that preceded TLS, empty if none did.
 func (s *Session) UpgradedFrom() string { return s.upgraded }
 
-// Upgraded tells whether TLS began behind other bytes.
+// Upgraded reports whether TLS began behind other bytes.
 func (s *Session) Upgraded() bool { return s.behind }
 
 // Kind returns what a side's bytes were recognized as, and the protocol's name.
@@ -112,7 +112,7 @@ func (s *Session) Seen(side Side) (seen, missed int64) {
 	return s.sides[side].seen, s.sides[side].missed
 }
 
-// Ended tells whether a side has sent a FIN or a RST.
+// Ended reports whether a side has sent a FIN or a RST.
 func (s *Session) Ended(side Side) (fin, rst bool) { return s.sides[side].fin, s.sides[side].rst }
 
 // Keep gives the session a judge's conclusion to hold, for Kept to return. It is what
@@ -122,10 +122,10 @@ func (s *Session) Keep(conclusion any) { s.kept = conclusion }
 // Kept returns what Keep was given last, nil if nothing.
 func (s *Session) Kept() any { return s.kept }
 
-// Finished tells that Finish was called.
+// Finished reports whether Finish was called.
 func (s *Session) Finished() bool { return s.finished }
 
-// Spent tells that nothing more comes of the session: it is finished, and answers of DNS
+// Spent reports whether nothing more comes of the session: it is finished, and answers of DNS
 // are none to come.
 func (s *Session) Spent() bool { return s.finished && s.dns == nil }
 
@@ -158,7 +158,7 @@ func (s *Session) Finish() {
 	}
 }
 
-// Complete tells that further bytes would add nothing to what a settled verdict rests
+// Complete reports whether further bytes would add nothing to what a settled verdict rests
 // on: neither a name nor a status of cleartext is still to be read, and no plaintext is
 // looked for any more on a connection that is encrypted.
 func (s *Session) Complete() bool {
@@ -259,7 +259,7 @@ func (s *Session) Datagram(side Side, data []byte) {
 	}
 }
 
-// Closed tells that a side sent a FIN, or a RST.
+// Closed reports whether a side sent a FIN, or a RST.
 func (s *Session) Closed(side Side, reset bool) {
 	st := &s.sides[side]
 	if reset {

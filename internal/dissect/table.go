@@ -169,7 +169,7 @@ var recognizers = []recognizer{
 	{protocol: "dns", kind: KindPlain, client: dnsOverTCP, server: dnsOverTCP, middle: true},
 }
 
-// sameProtocol tells that two names stand for one protocol.
+// sameProtocol reports whether two names denote the same protocol.
 func sameProtocol(a, b string) bool { return a == b || a == "grpc" && b == "http2" }
 
 // weak makes a recognizer's yes a maybe: the other side must agree.

@@ -130,19 +130,19 @@ func (t *TLS) closed(side Side, reset bool, now int64) {
 	}
 }
 
-// InHeader tells that a side's bytes end inside of a record's header.
+// InHeader reports whether a side's bytes end inside of a record's header.
 func (t *TLS) InHeader(side Side) bool {
 	return t.layers[side].inHeader
 }
 
-// ChangeCipherSpec tells whether a side sent one.
+// ChangeCipherSpec reports whether a side sent one.
 func (t *TLS) ChangeCipherSpec(side Side) bool { return t.layers[side].ccs }
 
 // Chained returns how many records a side began, those aside that are too small for
 // ciphertext.
 func (t *TLS) Chained(side Side) int { return t.layers[side].telling }
 
-// before13 tells that a version older than TLS 1.3 was negotiated.
+// before13 reports whether a version older than TLS 1.3 was negotiated.
 func (t *TLS) before13() bool { return t.Server != nil && !t.Server.TLS13() }
 
 func (t *TLS) alert(a Alert) {

@@ -17,7 +17,7 @@ const (
 	helloPrefix = wire.RecordHeader + 4 + 2
 )
 
-// MayUpgrade tells whether TLS can be expected behind what was said in the clear.
+// MayUpgrade reports whether TLS can be expected behind what was said in the clear.
 func (s *Session) MayUpgrade() bool {
 	may := false
 	for i := range s.sides {
@@ -62,20 +62,20 @@ func (s *Session) listen(side Side, data []byte) {
 	}
 }
 
-// Doubtful tells that bytes were lost where TLS may have begun behind cleartext, and that
+// Doubtful reports whether bytes were lost where TLS may have begun behind cleartext, and that
 // nothing in the clear was seen since, nor TLS of both sides.
 func (s *Session) Doubtful() bool {
 	return s.doubt && s.MayUpgrade() && (s.http == nil || s.http.Status != 101)
 }
 
-// httpUpgrades tells that an HTTP proxy or server said yes to another protocol, or may
+// httpUpgrades reports whether an HTTP proxy or server said yes to another protocol, or may
 // say so to the same request with credentials: some authenticate connections, not requests.
 func (s *Session) httpUpgrades() bool {
 	h := s.http
 	return h != nil && !s.inTunnel && (h.Method == "CONNECT" && (h.Status/100 == 2 || h.Status == 407) || h.Status == 101)
 }
 
-// mayUpgrade tells whether a ClientHello is looked for behind what a side said, and
+// mayUpgrade reports whether a ClientHello is looked for behind what a side said, and
 // whether it may begin inside of a segment.
 func (s *Session) mayUpgrade(side Side) (may, anywhere bool) {
 	st := &s.sides[side]
@@ -251,7 +251,7 @@ func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack i
 	return 0, 0, false
 }
 
-// helloBegins tells whether b begins with a hello of a type in a record of its own.
+// helloBegins reports whether b begins with a hello of a type in a record of its own.
 func helloBegins(b []byte, typ byte) answer {
 	if len(b) == 0 || !plausibleHeader(b) || b[0] != wire.ContentHandshake {
 		return no

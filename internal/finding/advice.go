@@ -32,8 +32,7 @@ const (
 	linkAdvice = "a link type that is not known: capture on an interface of Ethernet or IP"
 )
 
-// Advice returns what can be done about what was not seen, one sentence for each kind;
-// nil where there is nothing of it.
+// Advice returns one sentence for each kind of traffic that was not seen, saying how to see it; nil if there is none.
 func (c *Coverage) Advice() (out []string) {
 	hidden, _ := c.Hidden()
 	for _, a := range advices {

@@ -134,7 +134,7 @@ func (e *Engine) setJudgement(m *record.Meshtls, j *verdict.Judged, x Expect) {
 	}
 }
 
-// isAddr tells whether a name is an address, perhaps in brackets. Most are not, and a
+// isAddr reports whether a name is an address, perhaps in brackets. Most are not, and a
 // failed parse costs an error: the shape is looked at first.
 func isAddr(name string) bool {
 	name = strings.Trim(name, "[]")

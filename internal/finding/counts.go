@@ -145,7 +145,7 @@ func notMutual(j *verdict.Judged) bool {
 	return false
 }
 
-// answered tells that the server took cleartext for an answer: it sent a response that
+// answered reports whether the server took cleartext for an answer: it sent a response that
 // is no refusal by TLS or by status 400, with which proxies meet cleartext on a TLS port.
 func answered(j *verdict.Judged) bool {
 	if j.HTTP != nil {
@@ -213,7 +213,7 @@ func (c *counts) uncarry(v int, n uint64) {
 func (c *counts) window(bit int) uint64 { return c.live[bit] + c.ended[bit] }
 func (c *counts) run(bit int) uint64    { return c.live[bit] + c.past[bit] }
 
-// connected tells whether a connection is in the table.
+// connected reports whether a connection is in the table.
 func (c *counts) connected() bool {
 	return slices.ContainsFunc(c.live[:verdicts], func(n uint64) bool { return n > 0 })
 }

@@ -79,7 +79,7 @@ func leaves(node map[string]any, prefix string, f func(path string, v any)) {
 	}
 }
 
-// fits tells whether a value can be indexed as a type of ECS.
+// fits reports whether a value can be indexed as a type of ECS.
 func fits(kind string, v any) bool {
 	if list, ok := v.([]any); ok {
 		return len(list) > 0 && !slices.ContainsFunc(list, func(x any) bool { return !fits(kind, x) })

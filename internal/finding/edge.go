@@ -158,7 +158,7 @@ func (e *Engine) appendPeer(b []byte, j *verdict.Judged, a netip.Addr) []byte {
 	return e.appendFolded(b, a)
 }
 
-// named tells that the peer has a name that is not just an address.
+// named reports whether the peer has a name that is not just an address.
 func named(j *verdict.Judged) bool { return j.PeerName != "" && !isAddr(j.PeerName) }
 
 // appendFolded appends an address: as it is where it is private, else its /24 or /64,
@@ -201,8 +201,8 @@ func appendName(b []byte, name string) []byte {
 	return append(b, sum...)
 }
 
-// evict gives up the edge that has been silent for longest, at least since the last
-// window, and reports whether there was one. Edges with an open fault go last.
+// evict removes the edge that has been silent longest, and at least since the last window, and reports whether there
+// was one. Edges with an open finding are evicted last.
 func (e *Engine) evict() bool {
 	if e.window.crowded {
 		return false

@@ -59,12 +59,12 @@ func Rules() []string {
 
 const referenceBase = "https://github.com/meshtls-tap/meshtls-tap/blob/main/schema/README.md#"
 
-// ruled tells that the rules look at a connection: between workloads, on the wire.
+// ruled reports whether the rules look at a connection: between workloads, on the wire.
 func ruled(j *verdict.Judged) bool {
 	return j.Scope == verdict.ScopeWire && j.Class == "workload"
 }
 
-// applies tells that a connection with traits t on edge g has what rule r is about.
+// applies reports whether a connection with traits t on edge g has what rule r is about.
 func (e *Engine) applies(g *edge, r int, t traits, j *verdict.Judged) bool {
 	switch r {
 	case plaintextEdge:
@@ -81,7 +81,7 @@ func (e *Engine) applies(g *edge, r int, t traits, j *verdict.Judged) bool {
 	return false
 }
 
-// lesser tells that a connection was shown to be less than mutual TLS.
+// lesser reports whether a connection was shown to be less than mutual TLS.
 func (t traits) lesser() bool { return t.has(plaintextBit) || t.has(notMutualBit) }
 
 // turned reports whether a connection that was mutual TLS went on as something less.

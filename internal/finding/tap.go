@@ -57,7 +57,7 @@ func (e *Engine) Stopped(now int64, reason string) {
 	e.emitTap(now, "stopped", reason, nil)
 }
 
-// Checked says no more than that a record can be published.
+// Checked emits the record of `tap check` (event.action check). It proves only that a record can be published.
 func (e *Engine) Checked(now int64) {
 	e.Tick(now)
 	e.emitTap(now, "check", "", nil)

@@ -133,7 +133,7 @@ func (t *Table) intact(p *Packet, d *Decoded) bool {
 	return false
 }
 
-// acknowledged notes that a segment acknowledges some that were dropped.
+// acknowledged notes that a segment acknowledges segments that were dropped for a wrong checksum.
 func (t *Table) acknowledged(d *Decoded) {
 	for i := range t.sums {
 		for o := range t.sums[i] {

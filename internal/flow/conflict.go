@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// recentLimit is the offset up to which what a side sends is remembered: a handshake
-// with its certificates.
+// recentLimit bounds the part of each side's stream whose bytes are remembered: long enough for a handshake with its
+// certificates.
 const recentLimit = 32 << 10
 
 // recent remembers the bytes that were handed on last, of all connections together, so
@@ -138,9 +138,8 @@ func (c *Conn) Doubtful() bool { return c.Conflict || c.Urgent || c.Multipath }
 // maxRecords bounds how many records of a stream are looked through for one segment.
 const maxRecords = 256
 
-// differs reports whether p brings other bytes than those handed on. It reports so too
-// where they cannot be compared any more and the receiver has not acknowledged them: doubt
-// goes against the packet. Of a connection that is done it takes bytes that differ.
+// differs reports whether p contradicts bytes that were already passed on. Bytes that can no longer be compared, and
+// that the receiver has not acknowledged, count as contradicting, except once c is done.
 func (t *Table) differs(c *Conn, side Side, p piece) bool {
 	s := &c.tcp.side[side]
 	from, to := max(p.off, 0), min(p.off+int64(len(p.data)), s.next, recentLimit)

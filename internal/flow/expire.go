@@ -193,7 +193,7 @@ func (t *Table) evict() {
 
 // Shed ends the connection with payload that was idle for longest, of those that are done
 // (see Done) or of those that are not, so that the Handler can free what it holds for it.
-// It tells whether there was one. It must not be called by the Handler.
+// It reports whether there was one. It must not be called by the Handler.
 func (t *Table) Shed(done bool) bool {
 	c := t.idlest(listEnded, listTCP, listUDP)
 	if done {

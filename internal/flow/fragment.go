@@ -181,7 +181,7 @@ func (f *fragments) remove(x *incomplete) {
 	}
 }
 
-// expire gives up the datagrams that have waited for long enough.
+// expire drops datagrams that have been incomplete for too long.
 func (f *fragments) expire(t *Table, now int64) {
 	for x := f.first; x != nil; x = f.first {
 		wait := wait4

@@ -41,12 +41,12 @@ func words(a *[16]byte, ipv6 bool) (high, low uint64) {
 	return binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])
 }
 
-// is tells whether two keys are the same.
+// is reports whether two keys are the same.
 func (k *key) is(o *key) bool {
 	return k.rest == o.rest && k.zone == o.zone && k.aHigh == o.aHigh && k.bHigh == o.bHigh && k.aLow == o.aLow && k.bLow == o.bLow
 }
 
-// iface returns the interface that a key is of.
+// iface returns the key's interface.
 func (k *key) iface() uint16 { return uint16(k.rest >> 16) }
 
 // keyTo returns the key that a connection has with e as its responder, in a zone.
@@ -58,7 +58,7 @@ func (c *Conn) keyTo(e *Endpoint, z Zone) (k key) {
 	return k
 }
 
-// has tells whether a packet of a key belongs to c.
+// has reports whether a packet of a key belongs to c.
 func (c *Conn) has(k *key, d *Decoded) bool {
 	if c.Transport != d.Transport || c.Interface != k.iface() || k.zone != c.Zones[0] && k.zone != c.Zones[1] {
 		return false
@@ -67,7 +67,7 @@ func (c *Conn) has(k *key, d *Decoded) bool {
 	return c.Orig.is(src, d.SrcPort) && c.meets(dst, d.DstPort) || c.Orig.is(dst, d.DstPort) && c.meets(src, d.SrcPort)
 }
 
-// meets tells whether c's originator talks with an address and port, be it that it means
+// meets reports whether c's originator talks with an address and port, be it that it means
 // to or that it is taken there.
 func (c *Conn) meets(a netip.Addr, port uint16) bool {
 	return c.Resp.is(a, port) || c.Redirected != nil && c.Redirected.is(a, port)

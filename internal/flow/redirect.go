@@ -62,7 +62,7 @@ func (t *Table) pair(k key, d *Decoded) *Conn {
 	return nil
 }
 
-// answeredBy tells whether a packet answers c, a face of which only the originator was
+// answeredBy reports whether a packet answers c, a face of which only the originator was
 // seen.
 func (c *Conn) answeredBy(d *Decoded) bool {
 	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
@@ -75,7 +75,7 @@ func (c *Conn) answeredBy(d *Decoded) bool {
 	return o.known && s.near(d.Ack) && o.near(d.Seq)
 }
 
-// askedBy tells whether a packet is the originator's side of c, a face of which only the
+// askedBy reports whether a packet is the originator's side of c, a face of which only the
 // responder was seen.
 func (c *Conn) askedBy(d *Decoded) bool {
 	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
@@ -85,7 +85,7 @@ func (c *Conn) askedBy(d *Decoded) bool {
 	return s.known && o.known && s.near(d.Seq) && o.near(d.Ack)
 }
 
-// near tells whether a sequence number is close to what comes next in s.
+// near reports whether a sequence number is close to what comes next in s.
 func (s *stream) near(seq uint32) bool {
 	d := s.offset(seq) - s.next
 	return -tolerance <= d && d <= tolerance

@@ -94,7 +94,7 @@ func (c *Conn) state() State {
 	return OTH
 }
 
-// closing tells that nothing more is to come: both sides sent a FIN or one a RST,
+// closing reports whether nothing more is to come: both sides sent a FIN or one a RST,
 // whether or not all the data before are there.
 func (c *Conn) closing() bool {
 	o, r := &c.tcp.side[Originator], &c.tcp.side[Responder]

@@ -53,13 +53,13 @@ func (s *stream) offset(seq uint32) int64 {
 	return s.next + int64(int32(seq-(s.base+uint32(s.next))))
 }
 
-// probe tells whether n bytes at an offset may be a keep-alive probe.
+// probe reports whether n bytes at an offset may be a keep-alive probe.
 func (s *stream) probe(off, n int64) bool { return n == 1 && off == s.next-1 }
 
 // window is the largest receive window (RFC 7323, section 2.2).
 const window = 1 << 30
 
-// beyond tells whether no receiver accepts what is at an offset.
+// beyond reports whether no receiver accepts what is at an offset.
 func (s *stream) beyond(off int64) bool { return off-max(s.next, s.acked) > window }
 
 // place hands on what of p comes next and holds what is beyond. Of bytes that come

@@ -117,8 +117,8 @@ func (h *strangers) forget(c *Conn) {
 	}
 }
 
-// succeed ends c and opens the connection that took its place, with what is held of it that
-// fits to d, and returns what d belongs to then.
+// succeed ends c (EndReused), opens the connection that reuses its ports from the buffered packets that match d, and
+// returns the connection that d belongs to.
 func (t *Table) succeed(c *Conn, k *key, side Side, d *Decoded) *Conn {
 	var fit [maxStrangers]*stranger
 	n := 0

@@ -198,9 +198,9 @@ func (t *Table) packet(c *Conn, side Side, d *Decoded, now int64, expected bool)
 }
 
 // Done says that the Handler has judged c. Later bytes of c are put in order and counted
-// as before, but not compared with their copies, and c is among the first to go when the
-// table is full. The Handler still receives the bytes where follow is set, and none where
-// it is not. Done may be called from within Data.
+// as before, but compared with their copies only in the first 32 KiB of each side, and c is among the first to be
+// evicted when the table is full. The Handler receives later bytes only if follow is set. Done may be called from
+// within Data.
 func (t *Table) Done(c *Conn, follow bool) { c.tcp.done, c.tcp.followed = true, follow }
 
 // Undone reverts Done: the Handler judges c anew, and no filter may leave packets of c
@@ -217,8 +217,8 @@ func (c *Conn) end(s Side) *Endpoint {
 	return &c.Resp
 }
 
-// open makes the connection that a packet of an unknown key begins, or finds the one that
-// it belongs to: the other face of a redirected one, the other direction in another zone.
+// open returns the connection of a packet whose key is unknown: a new one, or one that exists under another key (the
+// second face of a redirected connection, or the other direction in another zone).
 func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	loopback := d.Transport == wire.ProtoTCP && t.cfg.Loopback != nil && t.cfg.Loopback(k.iface())
 	if loopback {

@@ -240,7 +240,7 @@ func (t *Table) acknowledge(c *Conn, side Side, number uint32) int64 {
 	return max(ack, 0)
 }
 
-// begins tells whether a SYN or SYN-ACK on the tuple of c opens another connection.
+// begins reports whether a SYN or SYN-ACK on the tuple of c opens another connection.
 func (t *Table) begins(c *Conn, d *Decoded) bool {
 	side := c.sender(d)
 	s := &c.tcp.side[side]
@@ -286,7 +286,7 @@ func (c *Conn) isnSeen(side Side) bool {
 	return c.RespISNSeen
 }
 
-// stray tells whether a SYN or SYN-ACK belongs to no known connection: an old
+// stray reports whether a SYN or SYN-ACK belongs to no known connection: an old
 // duplicate, or an answer to a SYN that was not seen.
 func (t *Table) stray(c *Conn, side Side, d *Decoded) bool {
 	s := &c.tcp.side[side]

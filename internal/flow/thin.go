@@ -74,10 +74,10 @@ func (t *Table) Thin(most int, afresh bool) (changed bool) {
 // is used again.
 func (t *Table) Thinned() []*Conn { return t.thin.chosen }
 
-// closed tells whether the end has closed or reset the connection.
+// closed reports whether the end has closed or reset the connection.
 func (e *Endpoint) closed() bool { return e.FIN || e.RST }
 
-// ThinnedEnded tells whether a connection was chosen and has been closed by an end since
+// ThinnedEnded reports whether a connection was chosen and has been closed by an end since
 // the last call of Thin, or its ports were taken again.
 func (t *Table) ThinnedEnded() bool { return t.thin.ended }
 

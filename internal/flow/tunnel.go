@@ -47,14 +47,11 @@ func inEthernet(typ uint16, f frame, d *Decoded) Reason {
 	case wire.EtherMPLS, wire.EtherMPLSUpstream:
 		return mpls(f, d)
 	}
-	if typ < leastEtherType {
+	if typ < wire.LeastEtherType {
 		return llc(typ, f, d)
 	}
 	return d.other(OtherNetwork, typ)
 }
-
-// leastEtherType is the first one; below it is a length (IEEE 802.3), and LLC follows.
-const leastEtherType = 0x0600
 
 // SNAP is Decoded.Other of a frame with LLC and SNAP headers that was not opened: no
 // EtherType, since it is the service access point.

@@ -49,7 +49,7 @@ var table = map[string]rule{
 	"internal/verdict":    {may: []string{"internal/dissect", "internal/flow", "internal/wire"}, pure: true},
 	"internal/record":     {pure: true},
 	"internal/finding":    {may: []string{"internal/record", "internal/verdict"}},
-	"internal/pipeline":   {may: []string{"internal/dissect", "internal/finding", "internal/flow", "internal/tapfilter", "internal/verdict"}},
+	"internal/pipeline":   {may: []string{"internal/dissect", "internal/finding", "internal/flow", "internal/tapfilter", "internal/verdict", "internal/wire"}},
 	"internal/evidence":   {may: []string{"internal/finding", "internal/flow"}, planned: true},
 	"internal/migration":  {may: []string{"internal/record"}, pure: true},
 	"internal/report":     {may: []string{"internal/finding", "internal/migration", "internal/record"}},

@@ -80,8 +80,8 @@ type Namespace struct {
 	Waits map[string]bool
 	// OldKubelets is whether a node cannot run native sidecars.
 	OldKubelets bool
-	// NoNative is whether another webhook of the cluster drops what makes a native sidecar
-	// of a container: the tap is a container like any other then.
+	// NoNative reports whether another webhook of the cluster removes what makes a container a native sidecar: the
+	// tap is then an ordinary container.
 	NoNative bool
 
 	LimitRanges []corev1.LimitRangeItem
@@ -90,7 +90,7 @@ type Namespace struct {
 	// CPULimits is whether a quota of the namespace counts CPU limits, and so refuses containers
 	// without one.
 	CPULimits bool
-	// Quotas are the namespace's, as they are at this moment; nil: they do not matter.
+	// Quotas are the namespace's current resource quotas; nil: quotas are not checked.
 	Quotas []corev1.ResourceQuota
 	// Demand lists the pods that the namespace's owners want, and Others counts the pods of all
 	// other owners, by UID ("": without one). Both were read before Quotas.
@@ -243,8 +243,8 @@ func (r *run) status() string {
 	return string(b)
 }
 
-// Hash is the same for two configurations whose taps are the same, but for what
-// annotations, the namespace and the profile make of them.
+// Hash identifies what a configuration makes of a tap: equal hashes mean equal taps, apart from what annotations, the
+// namespace and the profile change.
 func (c *Config) Hash() string {
 	h := sha256.New()
 	h.Write(c.Settings.JSON())

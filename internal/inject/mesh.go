@@ -80,7 +80,7 @@ func firstOf(values ...string) string {
 	return ""
 }
 
-// maxSkip bounds the ports that are handed over as taken out of the mesh.
+// maxSkip bounds the ports excluded from the mesh that the tap is told of (TAP_DECLARED_SKIP).
 const maxSkip = 64
 
 // proxy returns the mesh whose proxy is in the pod, and the ports that annotations take
@@ -103,7 +103,7 @@ func (p *pod) proxy(ns *Namespace) (name string, skip []string) {
 	return "", nil
 }
 
-// in is whether the mesh's proxy is in the pod.
+// in reports whether the mesh's proxy is in the pod.
 func (m *mesh) in(p *pod) bool {
 	if _, ok := p.Metadata.Labels[m.label]; m.label != "" && !ok {
 		return false
@@ -147,7 +147,7 @@ func bounds(item string) (from, to uint16, ok bool) {
 	return from, to, err == nil && err2 == nil && from <= to
 }
 
-// covers is whether a list of ports and ranges has a port.
+// covers reports whether a list of ports and ranges includes a port.
 func covers(list, port string) bool {
 	p, err := parsePort(port)
 	if err != nil {

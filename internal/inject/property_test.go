@@ -72,7 +72,7 @@ func lacks(a, b any, path string) string {
 	return ""
 }
 
-// mayChange is whether an annotation is our own, or a list that only grew.
+// mayChange reports whether an annotation is our own, or a list that only grew.
 func mayChange(key string, before, after any) bool {
 	if key == Prefix+AnnotationStatus {
 		return true
@@ -201,7 +201,7 @@ func FuzzTap(f *testing.F) {
 	})
 }
 
-// canonical is whether raw is what the API's own types make of it: what an API server sends.
+// canonical reports whether raw is what the API's own types make of it: what an API server sends.
 func canonical(raw []byte) bool {
 	var p corev1.Pod
 	if json.Unmarshal(raw, &p) != nil {

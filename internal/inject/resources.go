@@ -183,7 +183,7 @@ func lower(l corev1.ResourceList, name corev1.ResourceName, most resource.Quanti
 	}
 }
 
-// guaranteed is whether the pod has the quality of service Guaranteed by its containers
+// guaranteed reports whether the pod has the quality of service Guaranteed by its containers
 // (k8s.io/kubernetes pkg/apis/core/v1/helper/qos): limits equal to requests, for both
 // resources, in each container.
 func (p *pod) guaranteed() bool {
@@ -223,7 +223,7 @@ func (p *pod) withinPod(r *corev1.ResourceRequirements) {
 	}
 }
 
-// countsDisk is whether a container has requests, or limits, of ephemeral storage.
+// countsDisk reports whether a container has requests, or limits, of ephemeral storage.
 func (p *pod) countsDisk(what string) bool {
 	found := false
 	p.each(func(c *container) {
@@ -265,7 +265,7 @@ func (p *pod) total(name corev1.ResourceName, limits bool) resource.Quantity {
 	return most
 }
 
-// counted is whether a resource is set for the pod as a whole, which is what counts then.
+// counted reports whether a resource is set for the pod as a whole, which is what counts then.
 func (p *pod) counted(name corev1.ResourceName, limits bool) bool {
 	if p.Spec.Resources == nil {
 		return false

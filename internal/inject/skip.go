@@ -46,7 +46,7 @@ const SystemPrefix = "kube-"
 // quiet are the reasons that nobody needs to be warned of: what was asked for happened.
 var quiet = []Reason{ReasonAlready, ReasonMirror, ReasonSystem, ReasonOwn, ReasonOptedOut, ReasonNotAsked}
 
-// Quiet is whether a reason is what was asked for rather than a pod left untapped.
+// Quiet reports whether a reason is what was asked for rather than a pod left untapped.
 func (r Reason) Quiet() bool { return slices.Contains(quiet, r) }
 
 // skip ends an injection without a patch.
@@ -103,7 +103,7 @@ func (r *run) excluded() (reason Reason, detail string) {
 	return Injected, ""
 }
 
-// asked is whether the namespace or, where that is allowed, the pod asks for a tap.
+// asked reports whether the namespace or, where that is allowed, the pod asks for a tap.
 func (r *run) asked() bool {
 	return r.ns.Labels[Label] == Enabled || r.cfg.PodOptIn && r.pod.Metadata.Labels[Label] == Enabled
 }
@@ -177,7 +177,7 @@ func (r *run) mode() Mode {
 	return mode
 }
 
-// endsByItself is whether the pod is meant to complete.
+// endsByItself reports whether the pod is meant to complete.
 func (p *pod) endsByItself() bool {
 	o := p.owner()
 	return o != nil && o.Kind == "Job" || p.Spec.RestartPolicy != "" && p.Spec.RestartPolicy != string(corev1.RestartPolicyAlways)

@@ -60,8 +60,8 @@ func (r *run) file(env, value string) {
 	r.files = append(r.files, corev1.EnvVar{Name: env, Value: value})
 }
 
-// mountEmpty adds an emptyDir. A pod whose emptyDir outgrows its limit is evicted: the
-// limit is a last resort at twice of what the tap keeps there.
+// mountEmpty adds an emptyDir with a limit of twice what the tap keeps there. The limit is a last resort: the kubelet
+// evicts a pod that exceeds it.
 func (r *run) mountEmpty(name, dir string, d *Directory) {
 	limit := d.Size.DeepCopy()
 	limit.Add(d.Size)

@@ -129,8 +129,8 @@ func (a *Assembler) Program() (Program, error) {
 // reach is how far a conditional jump goes at most: its offset has eight bits.
 const reach = 255
 
-// layOut returns where each instruction goes, and how many there are in the end: one
-// unconditional jump more for each conditional one that has to go further than it can.
+// layOut returns the position of each instruction and the program's size. A conditional jump gets one more
+// unconditional jump for each of its two targets that is out of reach.
 func (a *Assembler) layOut() (before []int, size int) {
 	extra := make([]int, len(a.out))
 	before = make([]int, len(a.out)+1)

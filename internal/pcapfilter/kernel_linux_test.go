@@ -38,7 +38,7 @@ func TestKernel(t *testing.T) {
 	}
 }
 
-// hasAncillary tells whether a program asks for what a pair of sockets does not have.
+// hasAncillary reports whether a program asks for what a pair of sockets does not have.
 func hasAncillary(p Program) bool {
 	for _, in := range p {
 		if in.Op&0xe7 == classLD|modeABS && in.K >= ancillary {
@@ -82,7 +82,7 @@ func TestKernelValidates(t *testing.T) {
 	}
 }
 
-// differs tells whether a program does what the kernel does otherwise: it takes a
+// differs reports whether a program does what the kernel does otherwise: it takes a
 // negative offset for one from the network header, and a shift by 32 and more modulo 32.
 func differs(p Program) bool {
 	for _, in := range p {

@@ -169,7 +169,7 @@ func (l *lexer) operator(t *token) {
 	l.fail(l.at, "%q: a character that means nothing here", r)
 }
 
-// isNumber tells whether text is digits, or 0x and hexadecimal digits.
+// isNumber reports whether text is digits, or 0x and hexadecimal digits.
 func isNumber(text string) bool {
 	if len(text) > 2 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X') {
 		return run(text[2:], isHex) == text[2:]

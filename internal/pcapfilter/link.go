@@ -67,8 +67,7 @@ func (g *generator) etherProto(number uint32, yes, no Label) {
 	g.Goto(no)
 }
 
-// loadMoved loads from behind the link layer's addresses, where a VLAN tag may stand in
-// between.
+// loadMoved loads at an offset past the link-layer addresses, where a VLAN tag may shift the header.
 func (g *generator) loadMoved(size uint16, at uint32) {
 	if !g.moving {
 		g.emit(classLD|modeABS|size, at)

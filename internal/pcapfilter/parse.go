@@ -49,7 +49,7 @@ func (p *parser) parse() node {
 
 func (p *parser) advance() { p.tok = p.next() }
 
-// is tells whether the next token is a word or an operator.
+// is reports whether the next token is a word or an operator.
 func (p *parser) is(word string) bool { return p.tok.kind == kindWord && p.tok.word == word }
 
 // take steps over a word or an operator if it is next.

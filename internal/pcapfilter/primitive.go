@@ -130,7 +130,7 @@ func (p *parser) list(q qualifiers) node {
 	return p.meaning(q, t)
 }
 
-// nameable tells whether a reserved word names a protocol that proto may be about.
+// nameable reports whether a reserved word names a protocol that proto may be about.
 func nameable(word string) bool {
 	_, ip := numbers[word]
 	_, ether := etherTypes[word]

@@ -10,8 +10,8 @@ import (
 // to keep, 0 for none.
 type Program []bpf.RawInstruction
 
-// Codes of linux/bpf_common.h and linux/filter.h. A code is a class, and what the class
-// has besides.
+// Codes of linux/bpf_common.h and linux/filter.h. An opcode is a class plus the fields of that class (size, mode,
+// operation, source).
 const (
 	classLD   = 0x00
 	classLDX  = 0x01
@@ -74,7 +74,7 @@ const (
 	packetTypeOutgoing = 4              // PACKET_OUTGOING of linux/if_packet.h
 )
 
-// Validate tells whether the kernel takes the program (bpf_check_classic of
+// Validate reports whether the kernel takes the program (bpf_check_classic of
 // net/core/filter.c).
 func (p Program) Validate() error {
 	if len(p) == 0 || len(p) > MaxInstructions {

@@ -72,7 +72,7 @@ func TestRunLikeNetBPF(t *testing.T) {
 	}
 }
 
-// hasSpecial tells whether a program does what the other machine does not, or not well:
+// hasSpecial reports whether a program does what the other machine does not, or not well:
 // load what the kernel adds, or from where offsets wrap, or len to X, or change the sign.
 func hasSpecial(p Program) bool {
 	for _, in := range p {

@@ -131,7 +131,7 @@ func describeALU(in bpf.RawInstruction) string {
 	return fmt.Sprintf("#%d", int32(in.K))
 }
 
-// IsProgram tells whether a text is a ready program rather than an expression: it begins
+// IsProgram reports whether a text is a ready program rather than an expression: it begins
 // with a number that a comma or the end of the line follows.
 func IsProgram(text string) bool {
 	text = strings.TrimLeft(text, " \t\r\n")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // protocolNames are IP protocol numbers that are met
@@ -20,8 +21,7 @@ var etherNames = map[uint16]string{
 	0x888e: "eapol", 0x88cc: "lldp", 0x88e5: "macsec", 0x88e7: "pbb", 0x88f7: "ptp", 0x8906: "fcoe", 0x894f: "nsh", 0x8915: "roce", 0x9000: "loopback_test",
 }
 
-// undecodedNames returns packets that were not decoded by the names that coverage gives
-// them.
+// undecodedNames returns the number of undecoded packets under the names used in coverage.
 func undecodedNames(list []flow.Undecoded) map[string]uint64 {
 	if len(list) == 0 {
 		return nil
@@ -34,7 +34,6 @@ func undecodedNames(list []flow.Undecoded) map[string]uint64 {
 }
 
 func undecodedName(r flow.Reason, what uint16) string {
-	const leastEtherType = 0x0600 // below it is a length (IEEE 802.3), and LLC follows
 	switch {
 	case r == flow.UnknownLink:
 		return fmt.Sprintf("link_type_%d", what)
@@ -48,7 +47,7 @@ func undecodedName(r flow.Reason, what uint16) string {
 		return "llc_snap"
 	case r == flow.LaterFragment:
 		return "fragments"
-	case r == flow.OtherNetwork && what < leastEtherType:
+	case r == flow.OtherNetwork && what < wire.LeastEtherType:
 		return "llc"
 	case r == flow.OtherNetwork && etherNames[what] != "":
 		return etherNames[what]

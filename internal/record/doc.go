@@ -12,5 +12,7 @@
 // members and values that it does not know, as encoding/json does. schema/record.schema.json
 // is the same contract for other languages, and a test compares the two.
 //
+// Order of use: fill a [Record]; [Record.AppendJSON] encodes it; consumers decode with encoding/json.
+//
 // AppendJSON is generated from the types: go generate ./internal/record writes it anew.
 package record

@@ -218,8 +218,8 @@ func shorten(s string, width, head int) string {
 	return string(r[:head]) + "…" + string(r[len(r)-(width-1-head):])
 }
 
-// wrap writes words behind a head, in lines of the width, later ones indented below the
-// first word where there is room for that.
+// wrap writes a heading and words in lines of at most Width columns. Later lines are indented below the first word
+// where there is room.
 func (t *text) wrap(head, words string) {
 	t.buf.WriteString(head)
 	at := visible(head)

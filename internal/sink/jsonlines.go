@@ -50,7 +50,7 @@ const (
 	lineBlocked = 5 * time.Second
 )
 
-// reasonBlocked is Status.Reason while a write lasts for longer.
+// reasonBlocked is Status.Reason while a write has lasted longer than lineBlocked.
 const reasonBlocked = "nobody reads the output: a write to it is blocked"
 
 // NewJSONLines starts a sink that writes to w. Close ends it; it does not close w.

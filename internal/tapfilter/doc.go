@@ -2,5 +2,5 @@
 // looks, and [Thin], which leaves packets of judged connections in the kernel.
 //
 // Order of use: Default makes the program of an interface; pcapfilter.And puts a user's expression before it, and a program of Thin in
-// front of both. Each program is made again whenever the list of judged connections changes.
+// front of both. Only the program of Thin changes with the list of judged connections.
 package tapfilter

@@ -48,8 +48,8 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 }
 
-// doubt keeps others from inheriting from a client that makes two handshakes in one
-// connection: which of them a ticket belongs to is not known.
+// doubt prevents later connections from inheriting from a client that makes two handshakes in one connection: it is
+// unknown which of them a ticket belongs to.
 func (m *memory) doubt(out *Judged, t *dissect.TLS) {
 	if t == nil || t.Hello == nil || t.Client != dissect.Originator {
 		return
@@ -129,7 +129,7 @@ func missed(s *dissect.Session) bool {
 	return a+b > 0
 }
 
-// unanswered tells that of a handshake there is only a ClientHello.
+// unanswered reports whether of a handshake there is only a ClientHello.
 func unanswered(t *dissect.TLS) bool {
 	client, server := t.Certs[t.Client], t.Certs[t.Client.Other()]
 	said := client != nil || server != nil || t.ServerHelloDone || t.CertificateRequest || t.ServerKeyGroup != 0

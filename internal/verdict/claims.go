@@ -67,7 +67,7 @@ func spokeOtherwise(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	return false
 }
 
-// midstream tells that of a handshake no hello was seen whole.
+// midstream reports whether of a handshake no hello was seen whole.
 func midstream(t *dissect.TLS) bool {
 	return t.Over == dissect.OverTCP && t.Hello == nil && t.Server == nil
 }
@@ -80,7 +80,7 @@ const (
 	minAnswered = 2
 )
 
-// enoughChained tells that records in a row show that the middle of a stream is TLS.
+// enoughChained reports whether records in a row show that the middle of a stream is TLS.
 func enoughChained(t *dissect.TLS) bool {
 	return t.Chained(dissect.Originator)+t.Chained(dissect.Responder) >= minChained
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// doubts returns why the bytes of c that were read need not be those that its ends read.
-// datagrams tells that fragments of DTLS messages contradict each other.
+// doubts returns why the bytes that were read may differ from those that the ends read. datagrams reports whether
+// fragments of DTLS messages contradict each other.
 func doubts(c *flow.Conn, datagrams bool) (why []string) {
 	if c.Conflict || datagrams {
 		why = append(why, "conflicting_bytes")

@@ -59,10 +59,10 @@ func second(t *dissect.TLS) (records []dissect.Record, why string) {
 // send in its second flight.
 const changeCipherSpec = wire.RecordHeader + 1
 
-// joined returns the records up to the first place where others stand between them than
-// ChangeCipherSpec: what is not protected has no place there. from is where the
-// ClientHello ends; early says that early data may come between. Before the first of them
-// so many alerts in plaintext may stand: servers pass over user_canceled (RFC 8446, section 6.1).
+// joined returns the leading records that follow each other directly: only a ChangeCipherSpec may come between, as no
+// other unprotected record belongs there. from is the end of the ClientHello. Before the first record there may be
+// early data (if early is set) and as many plaintext alerts as alerts: servers ignore user_canceled (RFC 8446,
+// section 6.1).
 func joined(all []dissect.Record, from int64, early bool, alerts int) ([]dissect.Record, string) {
 	for i, r := range all {
 		between := r.End - int64(r.Length) - wire.RecordHeader - from
@@ -225,7 +225,7 @@ func lengths(out []int, t *dissect.TLS, side dissect.Side, r []dissect.Record) [
 	return out
 }
 
-// confirmed tells that the length of a record was read right: another record begins
+// confirmed reports whether the length of a record was read right: another record begins
 // where it ends, or nothing does.
 func confirmed(t *dissect.TLS, side dissect.Side, r []dissect.Record, i int) bool {
 	if i+1 < len(r) {

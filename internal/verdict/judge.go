@@ -79,9 +79,8 @@ func (j *Judge) complete(out *Judged, c *flow.Conn, peer *peerName) {
 	j.namePeer(out, c, peer)
 }
 
-// Settled tells whether Judge would call c settled as of now, and takes neither the time
-// nor the memory of a judgement: it is for whoever looks at a connection each time that
-// something of it was seen.
+// Settled reports whether Judge would call c settled now, at less cost in time and memory. Use it after each change
+// of a connection.
 func (j *Judge) Settled(c *flow.Conn, s *dissect.Session) bool {
 	if concluded(s) != nil || j.settled(c, s) {
 		return true

@@ -57,7 +57,7 @@ func (j *Judge) foreign(c *flow.Conn) bool {
 	return (c.Located || len(j.cfg.Local) > 0) && !orig && !resp
 }
 
-// Local tells whether an address is the pod's own, by Config.Local, or loopback.
+// Local reports whether an address is the pod's own, by Config.Local, or loopback.
 func (j *Judge) Local(a netip.Addr) bool {
 	return a.IsLoopback() || slices.ContainsFunc(j.cfg.Local, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
 }

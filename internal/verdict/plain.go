@@ -29,7 +29,7 @@ func kindOf(s *dissect.Session) (best dissect.Kind, protocol string) {
 	return dissect.KindNone, ""
 }
 
-// kindSettled tells whether more bytes will hardly change what is said of that kind.
+// kindSettled reports whether more bytes will hardly change what is said of that kind.
 func kindSettled(s *dissect.Session, kind dissect.Kind) bool {
 	switch kind {
 	case dissect.KindPlain, dissect.KindText, dissect.KindStructured:
@@ -86,7 +86,7 @@ func (j *Judge) judgeOther(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 }
 
-// plainSettled tells whether cleartext will stay cleartext: a protocol that TLS may
+// plainSettled reports whether cleartext will stay cleartext: a protocol that TLS may
 // follow (STARTTLS) is given some bytes before it is called plaintext.
 func plainSettled(s *dissect.Session) bool {
 	a, _ := s.Seen(dissect.Originator)

@@ -8,7 +8,7 @@ import (
 // until a handshake that is encrypted counts as established.
 const enough1RTT = 2
 
-// quicShown tells that QUIC was shown: its hello could be read, which takes its keys, or
+// quicShown reports whether QUIC was shown: its hello could be read, which takes its keys, or
 // both ends spoke it. A header alone could be anybody's.
 func quicShown(s *dissect.Session) bool {
 	a, _ := s.Kind(dissect.Originator)

@@ -56,7 +56,7 @@ func (j *Judge) Rest(c *flow.Conn, s *dissect.Session) *Rest {
 	return r
 }
 
-// Drop tells that a rest is not used any more.
+// Drop reports whether a rest is not used any more.
 func (j *Judge) Drop(r *Rest) {
 	if r.common.rests--; r.common.rests == 0 {
 		j.shared.held -= r.common.bytes

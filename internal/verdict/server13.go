@@ -236,7 +236,7 @@ func (f *serverFlight) least(s suite) (n int, blocks bool) {
 	return n, blocks
 }
 
-// spokeBefore tells that the server sent more than its flight before the client's,
+// spokeBefore reports whether the server sent more than its flight before the client's,
 // which ends at end, was acknowledged: RFC 8446 section 4.4.4 allows it, as 0.5-RTT data.
 func (f *serverFlight) spokeBefore(end int64) bool {
 	return f.last+1 < len(f.records) && f.records[f.last+1].Ack < end

@@ -123,7 +123,7 @@ func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) h
 	return h
 }
 
-// settled tells that more of the connection will hardly change what is concluded.
+// settled reports whether more of the connection will hardly change what is concluded.
 func (h *handshake) settled() bool { return h.decided && h.outcome != OutcomeIncomplete }
 
 // verdictOf is the verdict table of the design (section 3).
@@ -174,7 +174,7 @@ type end struct{ client, server, reset bool }
 // behind reports whether either end has sent more than the session was given.
 func behind(c *flow.Conn) bool { return c.Behind(flow.Originator) || c.Behind(flow.Responder) }
 
-// unread tells that the record layer of a side was lost, or was none: what came there is
+// unread reports whether the record layer of a side was lost, or was none: what came there is
 // not known.
 func unread(s *dissect.Session, t *dissect.TLS) bool {
 	for _, side := range sides {
@@ -185,7 +185,7 @@ func unread(s *dissect.Session, t *dissect.TLS) bool {
 	return false
 }
 
-// over tells that no more of the handshake can come.
+// over reports whether no more of the handshake can come.
 func (e ends) over() bool { return e.server || e.client }
 
 // fail sets the outcome of a handshake that did not come to its end. What was not

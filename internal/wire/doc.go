@@ -1,3 +1,3 @@
-// Package wire has the numbers of packets that several packages need, each with its standard, so that they are defined once. It is a
-// leaf: it imports nothing of this module, and every stage may import it.
+// Package wire defines the protocol constants that several packages need (IP protocols, TCP flags, EtherTypes, link types, TLS content
+// types), each with its standard. It is a leaf: it imports nothing of this module, and every stage may import it.
 package wire

@@ -17,6 +17,8 @@ const (
 
 // EtherTypes (https://www.iana.org/assignments/ieee-802-numbers).
 const (
+	LeastEtherType = 0x0600 // below it is a length (IEEE 802.3), and LLC follows
+
 	EtherIPv4 = 0x0800
 	EtherARP  = 0x0806
 	EtherRARP = 0x8035

@@ -11,7 +11,7 @@ import (
 
 var pairs = flag.Int("pairs", 0, "of each capture, how many `pairs` of packets TestPartOfACapture takes out together; -1: all")
 
-// contradicts tells that something is claimed which is not so: that little was seen
+// contradicts reports whether something is claimed which is not so: that little was seen
 // excuses silence only.
 func contradicts(r row, j *verdict.Judged) bool {
 	if j.Verdict == verdict.MTLS && (r["client_auth"] != verdict.AuthPresented || r["outcome"] != "established") {

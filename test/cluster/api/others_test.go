@@ -77,7 +77,7 @@ webhooks:
 	})
 }
 
-// again is whether a webhook wants to be called again.
+// again reports whether a webhook wants to be called again.
 func again(name string) string {
 	if name == "zzzz-old" {
 		return "Never"

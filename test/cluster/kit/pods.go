@@ -58,7 +58,7 @@ func (c *Cluster) Create(t testing.TB, namespace string, pod *corev1.Pod, option
 	return r
 }
 
-// DryRun asks as a dry run.
+// DryRun creates the pod as a dry run.
 func (c *Cluster) DryRun(t testing.TB, namespace string, pod *corev1.Pod) Created {
 	t.Helper()
 	return c.Create(t, namespace, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})

@@ -186,7 +186,7 @@ func (c *Cluster) Ready(t testing.TB, namespace, name string) *corev1.Pod {
 	return pod
 }
 
-// IsReady is whether a pod is Ready.
+// IsReady reports whether a pod is Ready.
 func IsReady(p *corev1.Pod) bool {
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodReady {

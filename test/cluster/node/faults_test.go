@@ -46,7 +46,7 @@ func watched(t *testing.T, c *kit.Cluster, ns, pod, service string, do func(), d
 	return g
 }
 
-// served is whether the Service has an endpoint that is ready.
+// served reports whether the Service has an endpoint that is ready.
 func served(t *testing.T, c *kit.Cluster, ns, service string) bool {
 	t.Helper()
 	slices, err := c.DiscoveryV1().EndpointSlices(ns).List(t.Context(), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
@@ -199,7 +199,7 @@ func TestNamespacesImage(t *testing.T) {
 	run(t, c, ns, kit.NewPod("web"))
 }
 
-// notPulled is whether a container waits for an image that there is not.
+// notPulled reports whether a container waits for an image that there is not.
 func notPulled(s *corev1.ContainerStatus) bool {
 	return s.State.Waiting != nil && (strings.HasPrefix(s.State.Waiting.Reason, "ErrImage") || s.State.Waiting.Reason == "ImagePullBackOff")
 }

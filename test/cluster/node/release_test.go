@@ -306,7 +306,7 @@ func TestTurnedOff(t *testing.T) {
 	}
 }
 
-// sockets is whether there is a packet socket in the pod's network namespace.
+// sockets reports whether there is a packet socket in the pod's network namespace.
 func sockets(t *testing.T, c *kit.Cluster, p *corev1.Pod) bool {
 	t.Helper()
 	text := onNode(t, c, "cat", "/proc/"+process(t, c, p, "app")+"/net/packet")

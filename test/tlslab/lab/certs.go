@@ -240,7 +240,7 @@ func (c *certificates) database(name string) error {
 	if name == "" {
 		return nil
 	}
-	// NSS knows no Ed25519 keys; what needs one is not asked of it
+	// NSS has no Ed25519 keys; no test needs one from it.
 	_ = command("pk12util", "-i", c.path(name+".p12"), "-d", "sql:"+db, "-W", "changeit")
 	return nil
 }

@@ -86,7 +86,7 @@ func (i *interfaceTap) begin() {
 	i.err, i.since, i.gone, i.ended = nil, time.Now(), false, false
 }
 
-// leave notes that the interface is no longer there, where that is no fault.
+// leave notes that the interface is gone and that its absence is not an error.
 func (i *interfaceTap) leave() {
 	i.mu.Lock()
 	i.gone, i.err = true, nil
@@ -155,9 +155,9 @@ const (
 	retireTCP = 250 * time.Millisecond
 )
 
-// ofTCP selects the packets of the ring of TCP, also segments after an extension header of IPv6, such as
-// the jumbo payload option that Linux puts before those of more than 64 KiB. In the other ring
-// they would lose their order among the others of their connection.
+// ofTCP selects the packets for the TCP ring. It includes segments behind one IPv6 extension header, such as the
+// jumbo payload option that Linux adds above 64 KiB; in the other ring they would be out of order with the rest of
+// their connection.
 const ofTCP = "tcp or ((ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 60) and ip6[40] = 6)"
 
 // splitProgram returns the filters of both rings: what they are for, and that with the

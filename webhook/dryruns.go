@@ -284,7 +284,7 @@ func (p *probes) trial(ctx context.Context, ns *inject.Namespace, base *corev1.P
 	return refusal, false, err
 }
 
-// hookWithoutSidecar is whether a refusal says that another webhook dropped what makes a native
+// hookWithoutSidecar reports whether a refusal says that another webhook dropped what makes a native
 // sidecar of the tap, whose postStart hook no other init container may have (k8s.io/kubernetes
 // pkg/apis/core/validation: "may not be set for init containers without restartPolicy=Always").
 func hookWithoutSidecar(refusal string) bool {
@@ -316,7 +316,7 @@ func (p *probes) admits(ctx context.Context, ns *inject.Namespace, pod *corev1.P
 	return text, nil
 }
 
-// unverifiable is whether an error says that there can be no dry run: another webhook that has
+// unverifiable reports whether an error says that there can be no dry run: another webhook that has
 // effects of its own (k8s.io/apiserver pkg/admission/plugin/webhook: NewDryRunUnsupportedErr), or no
 // right to it.
 func unverifiable(err error) bool {

@@ -185,7 +185,7 @@ func (m *memory) inheritable(out *Judged, t *dissect.TLS) (*past, string) {
 	return p, "inherited_from_full_handshake"
 }
 
-// forgot tells that a full handshake of a client may not have been remembered.
+// forgot reports whether a full handshake of a client may not have been remembered.
 func (m *memory) forgot(p *past, now int64) bool {
 	return m.refused[0] != 0 && p.first >= m.refused[0] && now-m.refused[1] <= ticketLifetime
 }
@@ -194,7 +194,7 @@ func (m *memory) forgot(p *past, now int64) bool {
 // of mostly 8 bytes and perhaps an early_data extension of 8.
 const ticketLeast, ticketMost = 17, 17 + 32 + 8
 
-// granted tells whether a ticket of n bytes was given out.
+// granted reports whether a ticket of n bytes was given out.
 func (p *past) granted(n int) bool {
 	for _, g := range p.tickets {
 		for k := 1; k <= g.most; k++ {

@@ -12,8 +12,7 @@ const (
 	lookInterval = int64(250 * time.Millisecond) // how often a hole is looked at while no packet comes
 )
 
-// waiting is what a connection needs only while a side of it is held up. Few
-// connections are at a time.
+// waiting is out-of-order state. It is allocated only while one side of a connection has a gap or suspended segments.
 type waiting struct {
 	queue         [2]queue
 	c             *Conn
@@ -69,7 +68,7 @@ func (h *heldUp) due(now int64) *Conn {
 	return h.head.c
 }
 
-// wait returns the queue of a side, for which it makes room if there is none yet.
+// wait returns the queue of a side and allocates it if needed.
 func (t *Table) wait(c *Conn, side Side) *queue {
 	if c.tcp.waiting == nil {
 		w := &waiting{}
@@ -107,7 +106,7 @@ func (t *Table) release(c *Conn) {
 	}
 }
 
-// waits tells whether something is held back until a hole is filled.
+// waits reports whether something is held back until a hole is filled.
 func (c *Conn) waits(side Side) bool {
 	s, q := &c.tcp.side[side], c.queue(side)
 	return s.fin > s.next || q != nil && (len(q.pieces) > 0 || q.rst >= 0)
@@ -125,7 +124,7 @@ func (c *Conn) holeEnd(side Side) int64 {
 	return max(q.rst, s.next)
 }
 
-// lost tells whether the hole at next is to be given up: the receiver has it, so it
+// lost reports whether the hole at next is to be given up: the receiver has it, so it
 // will not be sent again, and it is no mere reordering of the capture; or its sender
 // has reset the connection; or nothing can be said of the receiver. A hole that the
 // receiver has not acknowledged will be filled, however long that takes.
@@ -153,12 +152,12 @@ func (t *Table) lost(c *Conn, side Side) bool {
 	return false
 }
 
-// unseen tells whether a side holds bytes and no packet of the receiver is seen.
+// unseen reports whether a side holds bytes and no packet of the receiver is seen.
 func (c *Conn) unseen(side Side) bool {
 	return c.end(side.Other()).Packets == 0 && len(c.queue(side).pieces) > 0
 }
 
-// timed tells whether a hole of a side is given up after some time.
+// timed reports whether a hole of a side is given up after some time.
 func (c *Conn) timed(side Side) bool {
 	return c.waits(side) && (c.tcp.side[side].acked >= c.holeEnd(side) || c.queue(side).rst >= 0 || c.unseen(side))
 }
@@ -218,7 +217,7 @@ func (t *Table) settle(c *Conn, side Side) {
 	}
 }
 
-// tellable tells whether nothing is missing before a RST.
+// tellable reports whether nothing is missing before a RST.
 func (c *Conn) tellable(side Side) bool {
 	q := c.queue(side)
 	return q.rst >= 0 && c.tcp.side[side].next >= q.rst && len(q.pieces) == 0
