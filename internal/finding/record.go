@@ -62,6 +62,7 @@ type header struct {
 func (e *Engine) head(h *header) *record.Record {
 	e.id = e.eventID(h)
 	e.sequences[h.dataset]++
+	e.record, e.tls = e.blank, record.TLS{} // a panic may have left a record unfinished
 	r := &e.record
 	r.Timestamp, r.Message = record.Time(h.time), h.message
 	r.Event = record.Event{

@@ -73,13 +73,14 @@ func (l *Limits) Rings() (tcp, other int) {
 func (l *Limits) Apply() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(l.Growth)
-		if ballast == nil {
-			ballast = make([]byte, ballastBytes)
-		}
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(l.Heap + int64(len(ballast)))
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return // the limit is the operator's: no part of it is for ballast
 	}
+	if os.Getenv("GOGC") == "" && ballast == nil {
+		ballast = make([]byte, ballastBytes)
+	}
+	debug.SetMemoryLimit(l.Heap + int64(len(ballast)))
 }
 
 // ballast is memory that nobody touches, so that the kernel never provides it. The collector

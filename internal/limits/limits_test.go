@@ -100,6 +100,18 @@ func TestRings(t *testing.T) {
 	}
 }
 
+// TestNoBallast: a limit of the operator's is left as it is, and nothing of it is ballast.
+func TestNoBallast(t *testing.T) {
+	before := debug.SetMemoryLimit(-1)
+	t.Setenv("GOMEMLIMIT", "64MiB")
+	t.Setenv("GOGC", "100")
+	l := For(0, 2)
+	l.Apply()
+	if got := debug.SetMemoryLimit(-1); got != before || Ballast() != 0 {
+		t.Errorf("the heap's limit is %d bytes with %d of ballast, want %d and none", got, Ballast(), before)
+	}
+}
+
 // The ballast raises the heap that starts a collection, and takes no memory of the node. A
 // process of its own has a heap as the tap's is at its start.
 func TestBallast(t *testing.T) {

@@ -21,7 +21,7 @@ type Config struct {
 	// the pointer.
 	Judged func(*verdict.Judged)
 
-	// DefaultFilter says that packets may be truncated by pcapfilter.Default, and by nothing else.
+	// DefaultFilter says that packets may be truncated by tapfilter.Default, and by nothing else.
 	DefaultFilter bool
 
 	// MaxPending bounds the memory of sessions that have not settled, and MaxConclusions that of the conclusions drawn from
