@@ -155,7 +155,7 @@ const (
 	retireTCP = 250 * time.Millisecond
 )
 
-// ofTCP selects the packets for the TCP ring. It includes segments behind one IPv6 extension header, such as the
+// ofTCP selects the packets for the TCP ring. It includes segments after one IPv6 extension header, such as the
 // jumbo payload option that Linux adds above 64 KiB; in the other ring they would be out of order with the rest of
 // their connection.
 const ofTCP = "tcp or ((ip6[6] = 0 or ip6[6] = 43 or ip6[6] = 60) and ip6[40] = 6)"
@@ -178,7 +178,7 @@ func splitProgram(f *filter, c pcapfilter.Config) (parts, programs pair, err err
 	return parts, programs, nil
 }
 
-// capture hands on what both handles see, until ctx ends or the interface is lost.
+// capture passes the packets of both handles to the pipeline until ctx ends or the interface is lost.
 func (i *interfaceTap) capture(ctx context.Context, tcp, other *afpacket.Handle) error {
 	stop := context.AfterFunc(ctx, func() { tcp.Close(); other.Close() })
 	defer stop()

@@ -153,7 +153,7 @@ type drops struct {
 // dropsEvery is how often each is told at most.
 const dropsEvery = time.Minute
 
-// tell looks at the sink's counts. The pipeline's lock is not held.
+// tell reads the sink's counts. The caller must not hold the pipeline's lock.
 func (d *drops) tell(t *tap, now time.Time) {
 	if now.Before(d.next) {
 		return

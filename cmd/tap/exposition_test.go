@@ -85,19 +85,26 @@ func parsed(t *testing.T, value string) string {
 	return metrics[0].GetLabel()[0].GetValue()
 }
 
-// TestMetricsPage: the whole page of a tap with odd names of interfaces is one that Prometheus accepts.
-func TestMetricsPage(t *testing.T) {
-	s, err := readEnvironment([]string{"TAP_INTERFACES=eth0,e\tth,e\u00adth,e\x7fth,e\xffth"})
+// begun returns a tap whose captures of these interfaces have begun.
+func begun(t *testing.T, interfaces string) *tap {
+	t.Helper()
+	s, err := readEnvironment([]string{"TAP_INTERFACES=" + interfaces})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tap, err := newTap(s, streams{err: io.Discard, out: io.Discard})
+	x, err := newTap(s, streams{err: io.Discard, out: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, i := range tap.captures() {
+	for _, i := range x.captures() {
 		i.begin()
 	}
+	return x
+}
+
+// TestMetricsPage: the whole page of a tap with odd names of interfaces is one that Prometheus accepts.
+func TestMetricsPage(t *testing.T) {
+	tap := begun(t, "eth0,e\tth,e\u00adth,e\x7fth,e\xffth")
 	var b strings.Builder
 	tap.metrics(&b)
 	parser := expfmt.NewTextParser(model.LegacyValidation)
@@ -113,17 +120,7 @@ func TestMetricsPage(t *testing.T) {
 // TestCapturingMetric: an alert is for a tap that should capture and does not. A tap that was ended, or whose interface was
 // deleted, has no sample of 0.
 func TestCapturingMetric(t *testing.T) {
-	s, err := readEnvironment([]string{"TAP_INTERFACES=eth0,lo"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tap, err := newTap(s, streams{err: io.Discard, out: io.Discard})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, i := range tap.captures() {
-		i.begin()
-	}
+	tap := begun(t, "eth0,lo")
 	said := func() string {
 		var b strings.Builder
 		tap.metrics(&b)

@@ -104,7 +104,7 @@ func TestHTTPDGoroutines(t *testing.T) {
 	eventually.True(t, "their goroutines have ended", func() bool { return runtime.NumGoroutine()-before <= 5 })
 }
 
-// failing is a listener whose first Accept fails, as for want of memory for a socket.
+// failing is a listener whose first Accept fails, as when the kernel has no memory for a socket.
 type failing struct {
 	net.Listener
 	err error

@@ -12,7 +12,7 @@ import (
 	"net/http"
 )
 
-// HTTPClient is a client that posts so many bytes, twice, and reads the answers, over TLS if cfg is
+// HTTPClient is a client that posts the given number of bytes, twice, and reads the answers, over TLS if cfg is
 // not nil.
 func HTTPClient(cfg *tls.Config, size int) func(net.Conn) error {
 	return func(c net.Conn) error {
@@ -37,7 +37,7 @@ func HTTPClient(cfg *tls.Config, size int) func(net.Conn) error {
 	}
 }
 
-// HTTPServer is a server that reads requests and sends so many bytes for each, over TLS if cfg is not nil.
+// HTTPServer is a server that reads requests and sends the given number of bytes for each, over TLS if cfg is not nil.
 func HTTPServer(cfg *tls.Config, size int) func(net.Conn) error {
 	return func(c net.Conn) error {
 		if cfg != nil {

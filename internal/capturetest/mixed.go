@@ -54,7 +54,7 @@ func Mixed(start time.Time) (out []Frame, err error) {
 	return out, nil
 }
 
-// IssueChain issues a workload's certificate with a chain that has so many certificates more than it needs.
+// IssueChain issues a workload's certificate with a chain that has the given number of certificates more than it needs.
 func (a *Authority) IssueChain(extra int) (tls.Certificate, error) {
 	cert, err := a.Issue("spiffe://cluster.local/ns/shop/sa/cart", "cart")
 	for range extra {

@@ -16,7 +16,7 @@ const (
 // rather more than less.
 func (m *Memory) Held() int { return m.held }
 
-// Drop tells the session's Memory that it is not used any more: another one may take its
+// Drop returns the session to its Memory when it is not used any more: another one may take its
 // place.
 func (s *Session) Drop() {
 	if s.after != nil {

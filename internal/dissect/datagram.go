@@ -64,7 +64,7 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 	}
 }
 
-// spokeClear reports whether a side's datagrams are in the clear.
+// spokeClear reports whether a side's datagrams are plaintext.
 func (s *Session) spokeClear() bool {
 	for i := range s.sides {
 		if k := s.sides[i].kind; k == KindPlain || k == KindText || k == KindStructured {

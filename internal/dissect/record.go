@@ -60,7 +60,7 @@ func plausibleHeader(b []byte) bool {
 	return true
 }
 
-// chained reports whether b begins with a record's header, and another one right behind
+// chained reports whether b begins with a record's header, and another one directly after it
 // it as far as b goes.
 func chained(b []byte) bool {
 	if len(b) < wire.RecordHeader || !plausibleHeader(b) {

@@ -99,7 +99,7 @@ func (s *Session) HTTP() *HTTP { return s.http }
 // UpgradedFrom names the cleartext protocol that preceded TLS, empty if none did.
 func (s *Session) UpgradedFrom() string { return s.upgraded }
 
-// Upgraded reports whether TLS began behind other bytes.
+// Upgraded reports whether TLS began after other bytes.
 func (s *Session) Upgraded() bool { return s.behind }
 
 // Kind returns what a side's bytes were recognized as, and the protocol's name.

@@ -62,7 +62,7 @@ func (s *Session) listen(side Side, data []byte) {
 	}
 }
 
-// Doubtful reports whether bytes were lost where TLS may have begun behind cleartext, and that
+// Doubtful reports whether bytes were lost where TLS may have begun after plaintext, and that
 // nothing in the clear was seen since, nor TLS of both sides.
 func (s *Session) Doubtful() bool {
 	return s.doubt && s.MayUpgrade() && (s.http == nil || s.http.Status != 101)

@@ -106,7 +106,7 @@ func (t *Table) release(c *Conn) {
 	}
 }
 
-// waits reports whether something is held back until a hole is filled.
+// waits reports whether bytes are buffered until a gap is filled.
 func (c *Conn) waits(side Side) bool {
 	s, q := &c.tcp.side[side], c.queue(side)
 	return s.fin > s.next || q != nil && (len(q.pieces) > 0 || q.rst >= 0)
@@ -124,7 +124,7 @@ func (c *Conn) holeEnd(side Side) int64 {
 	return max(q.rst, s.next)
 }
 
-// lost reports whether the hole at next is to be given up: the receiver has it, so it
+// lost reports whether the gap at next is permanent: the receiver has the bytes, so it
 // will not be sent again, and it is no mere reordering of the capture; or its sender
 // has reset the connection; or nothing can be said of the receiver. A hole that the
 // receiver has not acknowledged will be filled, however long that takes.
@@ -157,7 +157,7 @@ func (c *Conn) unseen(side Side) bool {
 	return c.end(side.Other()).Packets == 0 && len(c.queue(side).pieces) > 0
 }
 
-// timed reports whether a hole of a side is given up after some time.
+// timed reports whether a gap of a side ends by a timeout.
 func (c *Conn) timed(side Side) bool {
 	return c.waits(side) && (c.tcp.side[side].acked >= c.holeEnd(side) || c.queue(side).rst >= 0 || c.unseen(side))
 }

@@ -38,7 +38,7 @@ func (q *queue) find(off int64) int {
 	return lo
 }
 
-// behind reports whether bytes beyond off are held.
+// behind reports whether bytes beyond off are buffered.
 func (q *queue) behind(off int64) bool { return q.find(off) < len(q.pieces) }
 
 func (t *Table) hold(q *queue, cost int) {
@@ -101,7 +101,7 @@ const (
 	roomNone
 )
 
-// fits reports whether the budgets allow a side to hold so much more. A side may take
+// fits reports whether the budgets allow a side to buffer that much more. A side may take
 // half of what is free in the table, so that there is always some left for others.
 func (t *Table) fits(q *queue, cost int) bool {
 	held := q.held + cost

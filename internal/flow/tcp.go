@@ -75,7 +75,7 @@ func (t *Table) payload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		return
 	}
 	seq := d.Seq
-	if d.Flags&wire.FlagSYN != 0 { // it takes one number; data behind it is TCP Fast Open (RFC 7413)
+	if d.Flags&wire.FlagSYN != 0 { // it takes one number; data after it is TCP Fast Open (RFC 7413)
 		seq++
 	}
 	off := s.offset(seq)
