@@ -129,8 +129,8 @@ func (t *tap) sinkMetrics(e *exposition) {
 	e.gauge("sink_ok", oneIf(s.OK))
 	e.gauge("sink_down", oneIf(s.Down))
 	e.family("sink_fault", "gauge")
-	if s.Fault != "" {
-		e.sample("sink_fault", 1, "class", s.Fault)
+	if s.ErrorClass != "" {
+		e.sample("sink_fault", 1, "class", s.ErrorClass)
 	}
 	e.gauge("sink_state_seconds", time.Since(s.Since).Seconds())
 	e.gauge("sink_queued_records", float64(s.Queued))

@@ -13,7 +13,7 @@ import (
 func (i *interfaceTap) fit(choices ...pair) (tcp, other *afpacket.Handle, err error) {
 	for k, filters := range choices {
 		reason := err
-		if tcp, other, err = i.rings(filters); errors.Is(err, afpacket.ErrFilterRoom) {
+		if tcp, other, err = i.rings(filters); errors.Is(err, afpacket.ErrFilterMemory) {
 			continue
 		}
 		if err == nil {

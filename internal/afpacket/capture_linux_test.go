@@ -239,7 +239,7 @@ func TestBulk(t *testing.T) {
 			for _, p := range packets {
 				longest = max(longest, len(p.Data))
 				if len(p.Data) != p.Length {
-					t.Errorf("a frame of %d bytes was cut to %d", p.Length, len(p.Data))
+					t.Errorf("a frame of %d bytes was truncated to %d", p.Length, len(p.Data))
 				}
 			}
 			if longest <= 1514 {
@@ -261,14 +261,14 @@ func TestSnapLength(t *testing.T) {
 		config Config
 		want   int // bytes captured of 142
 	}{
-		"whole":             {Config{}, 142},
-		"cut":               {Config{SnapLength: 60}, 60},
-		"filter, cut":       {Config{SnapLength: 60, Filter: toPort(t, port(to))}, 60},
-		"filter, whole":     {Config{SnapLength: 1000, Filter: toPort(t, port(to))}, 142},
-		"accumulator, cut":  {Config{SnapLength: 60, Filter: lengthOf}, 60},
-		"accumulator":       {Config{SnapLength: 1000, Filter: lengthOf}, 142},
-		"small ring, whole": {Config{RingBytes: 8192, BlockBytes: 4096}, 142},
-		"one byte":          {Config{SnapLength: 1}, 1},
+		"whole":                  {Config{}, 142},
+		"truncated":              {Config{SnapLength: 60}, 60},
+		"filter, truncated":      {Config{SnapLength: 60, Filter: toPort(t, port(to))}, 60},
+		"filter, whole":          {Config{SnapLength: 1000, Filter: toPort(t, port(to))}, 142},
+		"accumulator, truncated": {Config{SnapLength: 60, Filter: lengthOf}, 60},
+		"accumulator":            {Config{SnapLength: 1000, Filter: lengthOf}, 142},
+		"small ring, whole":      {Config{RingBytes: 8192, BlockBytes: 4096}, 142},
+		"one byte":               {Config{SnapLength: 1}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.config.Interface = "lo"

@@ -11,9 +11,9 @@ import (
 // both: Open once there is such an interface.
 var ErrNoInterface = errors.New("no such interface")
 
-// ErrFilterRoom is what Open's error wraps when the kernel has no room for the filter. A
+// ErrFilterMemory is what Open's error wraps when the kernel has no room for the filter. A
 // shorter one may fit, and none always does.
-var ErrFilterRoom = errors.New("no room for it")
+var ErrFilterMemory = errors.New("not enough memory for it")
 
 // OpError says which step failed on which interface, and what can be done about it.
 // Its text is one line. errors.Is(err, os.ErrPermission) holds where a capability is

@@ -22,7 +22,7 @@ func bounded(filter []bpf.RawInstruction, snap int) ([]bpf.RawInstruction, error
 	}
 	out := slices.Clone(filter)
 	if snap > 0 {
-		out = cut(out, uint32(snap))
+		out = limitSnapLength(out, uint32(snap))
 	}
 	if len(out) > maxInstructions {
 		return nil, fmt.Errorf("a filter of %d instructions: the kernel takes %d", len(out), maxInstructions)
@@ -38,9 +38,9 @@ const (
 	opGreater = 0x25 // BPF_JMP|BPF_JGT|BPF_K
 )
 
-// cut changes the program in place: constants are lowered, and where the accumulator is
+// limitSnapLength changes the program in place: constants are lowered, and where the accumulator is
 // returned a jump leads to an end that returns no more than snap.
-func cut(p []bpf.RawInstruction, snap uint32) []bpf.RawInstruction {
+func limitSnapLength(p []bpf.RawInstruction, snap uint32) []bpf.RawInstruction {
 	end := len(p)
 	var jumps bool
 	for i := range p {

@@ -40,12 +40,12 @@ func TestBounded(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			cut := machine(t, out)
+			limited := machine(t, out)
 			for first := range 256 {
 				packet := make([]byte, 300)
 				packet[0] = byte(first)
 				want, err1 := plain.Run(packet)
-				got, err2 := cut.Run(packet)
+				got, err2 := limited.Run(packet)
 				if snap > 0 {
 					want = min(want, snap)
 				}

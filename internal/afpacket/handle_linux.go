@@ -38,7 +38,7 @@ type Handle struct {
 	block   Block
 	handed  uint64        // packets in the blocks that were handed on
 	blocks  uint64        // how many those are
-	found   syscall.Errno // what look found on the socket
+	found   syscall.Errno // what poll found on the socket
 	recheck time.Duration // when the interface is down: until it is looked at again
 }
 
@@ -128,7 +128,7 @@ func (h *Handle) setUp(fd int, c Config) *OpError {
 func filterError(err error, instructions int) *OpError {
 	if errors.Is(err, unix.ENOMEM) {
 		return &OpError{
-			Op: fmt.Sprintf("attach the filter of %d instructions", instructions), Err: fmt.Errorf("%w: %w", ErrFilterRoom, err),
+			Op: fmt.Sprintf("attach the filter of %d instructions", instructions), Err: fmt.Errorf("%w: %w", ErrFilterMemory, err),
 			Advice: "raise the sysctl net.core.optmem_max (bytes; Linux' default is 20480 or more)",
 		}
 	}
@@ -239,6 +239,6 @@ func (h *Handle) Close() error {
 // release gives ring and socket back. mu is held.
 func (h *Handle) release() error {
 	h.phase = ended
-	h.settle(true)
+	h.finalizeStats(true)
 	return errors.Join(h.ring.unmap(), h.socket.Close())
 }

@@ -170,9 +170,9 @@ func TestNothingToDrain(t *testing.T) {
 	const most = 5 // a busy machine may be late some times, a tap that waits for the timeout is each time
 	for range most {
 		c := n.capture(t, Config{Interface: "lo", Retire: maxRetire})
-		begin := time.Now()
+		start := time.Now()
 		c.stop(t)
-		took := time.Since(begin)
+		took := time.Since(start)
 		if took < maxRetire/2 {
 			return
 		}

@@ -182,7 +182,7 @@ func (n *namespace) open(t testing.TB, c Config) *Handle {
 
 func run(t testing.TB, h *Handle) *capture {
 	c := &capture{Handle: h, done: make(chan error, 1)}
-	go func() { c.done <- h.Run(c.keep) }()
+	go func() { c.done <- h.Run(c.store) }()
 	eventually(t, "Run has begun", func() bool { // before, Close would give the ring back unread
 		h.mu.Lock()
 		defer h.mu.Unlock()
@@ -197,7 +197,7 @@ func run(t testing.TB, h *Handle) *capture {
 	return c
 }
 
-func (c *capture) keep(b *Block) {
+func (c *capture) store(b *Block) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for p, ok := b.Next(); ok; p, ok = b.Next() {

@@ -95,7 +95,7 @@ func (h *Handle) hand(block func(*Block)) {
 // wait returns when a block may be ready, when Close was called, when the interface is to
 // be looked at again, and with an error when nothing more can come.
 func (h *Handle) wait() error {
-	err := h.raw.Read(h.look)
+	err := h.raw.Read(h.poll)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		if h.closing.Load() {
@@ -114,9 +114,9 @@ func (h *Handle) wait() error {
 	return nil
 }
 
-// look is asked by the poller whether it is time to go on: before it waits, and each time
+// poll is asked by the poller whether it is time to go on: before it waits, and each time
 // the kernel wakes it.
-func (h *Handle) look(fd uintptr) bool {
+func (h *Handle) poll(fd uintptr) bool {
 	h.found = 0
 	if h.ring.ready() {
 		return true
@@ -176,11 +176,11 @@ func (h *Handle) drain(block func(*Block)) {
 		for h.ring.ready() {
 			h.hand(block)
 		}
-		if h.settle(time.Now().After(giveUp)) {
+		if h.finalizeStats(time.Now().After(giveUp)) {
 			return
 		}
 		_ = h.socket.SetReadDeadline(giveUp) // each time: Close may have set it in between
-		_ = h.raw.Read(h.look)
+		_ = h.raw.Read(h.poll)
 	}
 }
 
@@ -192,9 +192,9 @@ func (h *Handle) stop() {
 	_ = h.raw.Control(func(fd uintptr) { detach(int(fd)) })
 }
 
-// settle makes the totals final when every packet was handed on or dropped, or when told
+// finalizeStats makes the totals final when every packet was handed on or dropped, or when told
 // to: what is in the ring then is lost, and counted so.
-func (h *Handle) settle(now bool) bool {
+func (h *Handle) finalizeStats(now bool) bool {
 	h.statsMu.Lock()
 	defer h.statsMu.Unlock()
 	if h.final {

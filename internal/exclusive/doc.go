@@ -4,7 +4,7 @@
 // seconds, and disturb each other's peers. They take turns by a lock on a file, which is valid across processes and which the kernel
 // releases when its holder dies.
 //
-// Order of use: [Machine] at the start of a test, or [Hold] in TestMain before m.Run for a whole package.
+// Order of use: [Machine] at the start of a test, or [Lock] in TestMain before m.Run for a whole package.
 //
 // The lock is a courtesy and no guarantee: any other program may be busy at the same time. A test must pass on a busy machine too.
 package exclusive

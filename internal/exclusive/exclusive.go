@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// held counts the callers in this process that hold the machine. The first one takes the
+// holders counts the callers in this process that hold the machine. The first one takes the
 // lock, the last one releases it.
-var held struct {
+var holders struct {
 	sync.Mutex
 	n    int
 	file *os.File
@@ -21,36 +21,36 @@ var held struct {
 // one process do not exclude each other.
 func Machine(t testing.TB) {
 	t.Helper()
-	release, err := Hold()
+	release, err := Lock()
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(release)
 }
 
-// Hold is Machine for a whole package: TestMain calls it before m.Run, and calls release
+// Lock is Machine for a whole package: TestMain calls it before m.Run, and calls release
 // after. It waits without a limit; `go test -timeout` is one.
-func Hold() (release func(), err error) {
-	held.Lock()
-	defer held.Unlock()
-	if held.n == 0 {
-		if held.file, err = open(); err != nil {
+func Lock() (release func(), err error) {
+	holders.Lock()
+	defer holders.Unlock()
+	if holders.n == 0 {
+		if holders.file, err = open(); err != nil {
 			return nil, fmt.Errorf("lock the machine for a test: %w", err)
 		}
-		if err := lock(held.file); err != nil {
-			held.file.Close()
-			return nil, fmt.Errorf("lock %s: %w", held.file.Name(), err)
+		if err := flock(holders.file); err != nil {
+			holders.file.Close()
+			return nil, fmt.Errorf("lock %s: %w", holders.file.Name(), err)
 		}
 	}
-	held.n++
-	return sync.OnceFunc(leave), nil
+	holders.n++
+	return sync.OnceFunc(unlock), nil
 }
 
-func leave() {
-	held.Lock()
-	defer held.Unlock()
-	if held.n--; held.n == 0 {
-		held.file.Close() // which unlocks it
+func unlock() {
+	holders.Lock()
+	defer holders.Unlock()
+	if holders.n--; holders.n == 0 {
+		holders.file.Close() // which unlocks it
 	}
 }
 

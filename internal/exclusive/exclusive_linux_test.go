@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestHold: a second process gets the machine once the first one has released it, and not before.
-func TestHold(t *testing.T) {
+// TestLock: a second process gets the machine once the first one has released it, and not before.
+func TestLock(t *testing.T) {
 	if os.Getenv("MESHTLS_EXCLUSIVE") != "" {
 		Machine(t)
 		fmt.Println("held")
@@ -19,18 +19,18 @@ func TestHold(t *testing.T) {
 	}
 	cache := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", cache)
-	release, err := Hold()
+	release, err := Lock()
 	if err != nil {
 		t.Fatal(err)
 	}
-	inner, err := Hold()
+	inner, err := Lock()
 	if err != nil {
 		t.Fatal(err)
 	}
 	inner()
 	inner() // a second call changes nothing
 
-	second := exec.Command(os.Args[0], "-test.run=^TestHold$")
+	second := exec.Command(os.Args[0], "-test.run=^TestLock$")
 	second.Env = append(os.Environ(), "MESHTLS_EXCLUSIVE=1")
 	out, err := second.StdoutPipe()
 	if err != nil {
@@ -60,7 +60,7 @@ func TestHold(t *testing.T) {
 	if err := second.Wait(); err != nil {
 		t.Errorf("the second process: %v: %s", err, said)
 	}
-	if held.n != 0 {
-		t.Errorf("%d callers hold the machine, want 0", held.n)
+	if holders.n != 0 {
+		t.Errorf("%d callers hold the machine, want 0", holders.n)
 	}
 }

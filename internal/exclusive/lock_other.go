@@ -4,5 +4,5 @@ package exclusive
 
 import "os"
 
-// lock does nothing: the tests that saturate the machine need Linux.
-func lock(*os.File) error { return nil }
+// flock does nothing: the tests that saturate the machine need Linux.
+func flock(*os.File) error { return nil }

@@ -70,7 +70,7 @@ func (p *parser) mask(q qualifiers, t token, n *host4) bool {
 		bits, ok := p.length32(q, 32)
 		n.mask = uint32(^uint64(0) << (32 - bits))
 		return ok
-	case p.take("mask"):
+	case p.consume("mask"):
 		if p.tok.kind != kindIPv4 {
 			p.unexpected("a mask such as 255.255.0.0")
 			return false

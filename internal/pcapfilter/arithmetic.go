@@ -40,11 +40,11 @@ func (p *parser) valueUnit() *value {
 	case t.kind == kindNumber:
 		p.advance()
 		return &value{op: "#", number: t.value, at: t.at}
-	case p.take("len"):
+	case p.consume("len"):
 		return &value{op: "len", at: t.at}
-	case p.take("-"):
+	case p.consume("-"):
 		return p.calculate(&value{op: "-", left: p.arithmetic(p.valueUnit(), precedenceSign), at: t.at})
-	case p.take("("):
+	case p.consume("("):
 		v := p.arithmetic(p.valueUnit(), 1)
 		p.expect(")")
 		return v
@@ -74,7 +74,7 @@ func (p *parser) bytes(proto *protocol, t token) *value {
 	p.advance()
 	v := &value{op: "[]", proto: proto, size: 1, at: t.at}
 	v.left = p.arithmetic(p.valueUnit(), 1)
-	if p.take(":") {
+	if p.consume(":") {
 		size := p.tok
 		if size.kind != kindNumber || size.value != 1 && size.value != 2 && size.value != 4 {
 			p.unexpected("a size of 1, 2 or 4 bytes")
@@ -82,7 +82,7 @@ func (p *parser) bytes(proto *protocol, t token) *value {
 		v.size = size.value
 		p.advance()
 	}
-	if !p.take("]") {
+	if !p.consume("]") {
 		p.unexpected(`"]" or ":" and a size; signs such as - need spaces around them`)
 	}
 	return v

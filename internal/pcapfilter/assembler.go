@@ -24,14 +24,14 @@ type instruction struct {
 	yes, no Label // of a jump; an unconditional one has only yes
 }
 
-// Label makes a label, which must be placed once.
+// Label makes a label, which must be bound once.
 func (a *Assembler) Label() Label {
 	a.labels = append(a.labels, -1)
 	return Label(len(a.labels) - 1)
 }
 
-// Place puts a label before the next instruction.
-func (a *Assembler) Place(l Label) { a.labels[l] = len(a.out) }
+// Bind puts a label before the next instruction.
+func (a *Assembler) Bind(l Label) { a.labels[l] = len(a.out) }
 
 // Emit writes an instruction that is not a jump. It panics if package bpf cannot assemble it.
 func (a *Assembler) Emit(in bpf.Instruction) {
@@ -95,7 +95,7 @@ func (a *Assembler) OneOf(values []uint32, yes, no Label) {
 		}
 		a.jump(jmpJEQ, v, yes, next)
 		if i < len(values)-1 {
-			a.Place(next)
+			a.Bind(next)
 		}
 	}
 }

@@ -37,10 +37,10 @@ func newGenerator(e *Expression, c Config) *generator {
 	if e.root != nil {
 		g.condition(e.root, accept, reject)
 	}
-	g.Place(accept)
+	g.Bind(accept)
 	g.emit(classRET|retK, c.Snap)
 	if e.root != nil {
-		g.Place(reject)
+		g.Bind(reject)
 		g.emit(classRET|retK, 0)
 	}
 	return g
@@ -57,18 +57,18 @@ func (g *generator) fail(at int, format string, args ...any) {
 // condition writes what jumps to yes where n holds and to no where it does not.
 func (g *generator) condition(n node, yes, no Label) {
 	switch n := n.(type) {
-	case *placed:
+	case *located:
 		g.at = n.at
 		g.condition(n.node, yes, no)
 	case *both:
 		right := g.Label()
 		g.condition(n.left, right, no)
-		g.Place(right)
+		g.Bind(right)
 		g.condition(n.right, yes, no)
 	case *either:
 		right := g.Label()
 		g.condition(n.left, yes, right)
-		g.Place(right)
+		g.Bind(right)
 		g.condition(n.right, yes, no)
 	case *not:
 		g.condition(n.node, no, yes)

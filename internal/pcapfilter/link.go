@@ -126,7 +126,7 @@ func (g *generator) mac(at uint32, mac [6]byte, yes, no Label) {
 	rest := g.Label()
 	g.emit(classLD|modeABS|sizeW, at+2)
 	g.jump(jmpJEQ, uint32(mac[2])<<24|uint32(mac[3])<<16|uint32(mac[4])<<8|uint32(mac[5]), rest, no)
-	g.Place(rest)
+	g.Bind(rest)
 	g.emit(classLD|modeABS|sizeH, at)
 	g.jump(jmpJEQ, uint32(mac[0])<<8|uint32(mac[1]), yes, no)
 }
@@ -141,12 +141,12 @@ func (g *generator) ends(d direction, yes, no Label, test func(src bool, yes, no
 	case anyEnd:
 		other := g.Label()
 		test(true, yes, other)
-		g.Place(other)
+		g.Bind(other)
 		test(false, yes, no)
 	case bothEnd:
 		other := g.Label()
 		test(true, other, no)
-		g.Place(other)
+		g.Bind(other)
 		test(false, yes, no)
 	}
 }
@@ -159,21 +159,21 @@ func (g *generator) group(n *group, yes, no Label) {
 		if g.needsEthernet(n.at, "broadcast addresses") {
 			g.mac(0, [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, yes, no)
 		}
-		g.Place(inside)
+		g.Bind(inside)
 	case etherMulticast:
 		if g.needsEthernet(n.at, "multicast addresses of the link layer") {
 			g.emit(classLD|modeABS|sizeB, 0)
 			g.jump(jmpJSET, 1, yes, no)
 		}
-		g.Place(inside)
+		g.Bind(inside)
 	case ipMulticast: // RFC 5771, and the reserved block above
 		g.etherProto(wire.EtherIPv4, inside, no)
-		g.Place(inside)
+		g.Bind(inside)
 		g.loadNetwork(sizeB, 16)
 		g.jump(jmpJGE, 224, yes, no)
 	case ip6Multicast: // RFC 4291, section 2.7
 		g.etherProto(wire.EtherIPv6, inside, no)
-		g.Place(inside)
+		g.Bind(inside)
 		g.loadNetwork(sizeB, 24)
 		g.jump(jmpJEQ, 0xff, yes, no)
 	}
@@ -218,7 +218,7 @@ func (g *generator) vlan(n *vlan, yes, no Label) {
 		g.loadMoved(sizeH, g.layer.typ+g.tags)
 		g.OneOf(tagTypes, tagged, no)
 		if n.hasID {
-			g.Place(tagged)
+			g.Bind(tagged)
 			g.loadMoved(sizeH, g.layer.payload+g.tags)
 			g.identifier(n.id, yes, no)
 		}
@@ -232,22 +232,22 @@ func (g *generator) outerTag(n *vlan, yes, no Label) {
 	taken, left, moved, id := g.Label(), g.Label(), g.Label(), g.Label()
 	g.emit(classLD|modeABS|sizeB, ancillaryHasVLAN)
 	g.jump(jmpJEQ, 1, taken, left)
-	g.Place(left)
+	g.Bind(left)
 	g.emit(classLD|modeABS|sizeH, g.layer.typ)
 	g.OneOf(tagTypes, moved, no)
-	g.Place(moved)
+	g.Bind(moved)
 	g.emit(classLD|modeIMM, tagSize)
 	g.emit(classST, movedBy)
 	if n.hasID {
 		g.emit(classLD|modeABS|sizeH, g.layer.payload)
 		g.Goto(id)
-		g.Place(taken)
+		g.Bind(taken)
 		g.emit(classLD|modeABS|sizeH, ancillaryVLAN)
-		g.Place(id)
+		g.Bind(id)
 		g.identifier(n.id, yes, no)
 	} else {
-		g.Place(taken)
-		g.Place(id)
+		g.Bind(taken)
+		g.Bind(id)
 		g.Goto(yes)
 	}
 	g.moving = true

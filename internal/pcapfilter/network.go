@@ -37,22 +37,22 @@ func (g *generator) ipProto(n *ipProto, yes, no Label) {
 	if n.over4 {
 		inside := g.Label()
 		g.etherProto(wire.EtherIPv4, inside, other)
-		g.Place(inside)
+		g.Bind(inside)
 		g.loadNetwork(sizeB, ip4Protocol)
 		g.jump(jmpJEQ, n.number, yes, other)
 		if n.over6 {
-			g.Place(other)
+			g.Bind(other)
 		}
 	}
 	if n.over6 {
-		inside, fragment, behind := g.Label(), g.Label(), g.Label()
+		inside, fragment, next := g.Label(), g.Label(), g.Label()
 		g.etherProto(wire.EtherIPv6, inside, no)
-		g.Place(inside)
+		g.Bind(inside)
 		g.loadNetwork(sizeB, ip6Next)
 		g.jump(jmpJEQ, n.number, yes, fragment)
-		g.Place(fragment)
-		g.jump(jmpJEQ, wire.ProtoFragment, behind, no)
-		g.Place(behind)
+		g.Bind(fragment)
+		g.jump(jmpJEQ, wire.ProtoFragment, next, no)
+		g.Bind(next)
 		g.loadNetwork(sizeB, ip6Header)
 		g.jump(jmpJEQ, n.number, yes, no)
 	}
@@ -70,7 +70,7 @@ func (g *generator) host4(n *host4, yes, no Label) {
 		}
 		inside := g.Label()
 		g.etherProto(over, inside, next)
-		g.Place(inside)
+		g.Bind(inside)
 		g.ends(n.dir, yes, next, func(src bool, yes, no Label) {
 			g.loadNetwork(sizeW, address4(over, src))
 			if n.mask != ^uint32(0) {
@@ -79,7 +79,7 @@ func (g *generator) host4(n *host4, yes, no Label) {
 			g.jump(jmpJEQ, n.address, yes, no)
 		})
 		if next != no {
-			g.Place(next)
+			g.Bind(next)
 		}
 	}
 	if last := n.over[len(n.over)-1]; last != wire.EtherIPv4 && g.layer.kind != byEtherType {
@@ -104,7 +104,7 @@ func address4(over uint32, src bool) uint32 {
 func (g *generator) host6(n *host6, yes, no Label) {
 	inside := g.Label()
 	g.etherProto(wire.EtherIPv6, inside, no)
-	g.Place(inside)
+	g.Bind(inside)
 	address, bits := n.prefix.Addr().As16(), n.prefix.Bits()
 	if bits == 0 {
 		g.Goto(yes)
@@ -126,7 +126,7 @@ func (g *generator) host6(n *host6, yes, no Label) {
 			}
 			g.jump(jmpJEQ, binary.BigEndian.Uint32(address[i/8:]), next, no)
 			if next != yes {
-				g.Place(next)
+				g.Bind(next)
 			}
 		}
 	})
@@ -136,25 +136,25 @@ func (g *generator) host6(n *host6, yes, no Label) {
 func (g *generator) ports(n *ports, yes, no Label) {
 	inside6, found6, ip4 := g.Label(), g.Label(), g.Label()
 	g.etherProto(wire.EtherIPv6, inside6, ip4)
-	g.Place(inside6)
+	g.Bind(inside6)
 	g.loadNetwork(sizeB, ip6Next)
 	g.OneOf(n.over, found6, no)
-	g.Place(found6)
+	g.Bind(found6)
 	g.ends(n.dir, yes, no, func(src bool, yes, no Label) {
 		g.loadNetwork(sizeH, ip6Header+portOffset(src))
 		g.within(n, yes, no)
 	})
 
-	g.Place(ip4)
+	g.Bind(ip4)
 	inside4, found4, whole := g.Label(), g.Label(), g.Label()
 	g.etherProto(wire.EtherIPv4, inside4, no)
-	g.Place(inside4)
+	g.Bind(inside4)
 	g.loadNetwork(sizeB, ip4Protocol)
 	g.OneOf(n.over, found4, no)
-	g.Place(found4)
+	g.Bind(found4)
 	g.loadNetwork(sizeH, ip4Fragment)
 	g.jump(jmpJSET, offsetBits, no, whole)
-	g.Place(whole)
+	g.Bind(whole)
 	g.findTransport()
 	g.ends(n.dir, yes, no, func(src bool, yes, no Label) {
 		g.emit(classLD|modeIND|sizeH, g.network()+portOffset(src))
@@ -177,6 +177,6 @@ func (g *generator) within(n *ports, yes, no Label) {
 	}
 	enough := g.Label()
 	g.jump(jmpJGE, n.low, enough, no)
-	g.Place(enough)
+	g.Bind(enough)
 	g.jump(jmpJGT, n.up, no, yes)
 }

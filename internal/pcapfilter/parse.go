@@ -52,8 +52,8 @@ func (p *parser) advance() { p.tok = p.next() }
 // is reports whether the next token is a word or an operator.
 func (p *parser) is(word string) bool { return p.tok.kind == kindWord && p.tok.word == word }
 
-// take steps over a word or an operator if it is next.
-func (p *parser) take(word string) bool {
+// consume steps over a word or an operator if it is next.
+func (p *parser) consume(word string) bool {
 	if !p.is(word) {
 		return false
 	}
@@ -63,7 +63,7 @@ func (p *parser) take(word string) bool {
 
 // expect steps over what has to be next.
 func (p *parser) expect(word string) {
-	if !p.take(word) {
+	if !p.consume(word) {
 		p.unexpected(quoted(word))
 	}
 }
@@ -142,7 +142,7 @@ func (p *parser) condition(x thing, q qualifiers) node {
 	case x.cond != nil || p.err != nil:
 		return x.cond
 	case x.value.plain != nil:
-		return &placed{p.meaning(q, *x.value.plain), x.value.at}
+		return &located{p.meaning(q, *x.value.plain), x.value.at}
 	}
 	p.unexpected("a comparison of the value before, such as = or >")
 	return nil
@@ -162,7 +162,7 @@ func (p *parser) operand(q qualifiers) thing {
 	at := p.tok.at
 	x := p.unit(q)
 	if x.value == nil {
-		x.cond = &placed{x.cond, at}
+		x.cond = &located{x.cond, at}
 		return x
 	}
 	x.value = p.arithmetic(x.value, 1)
@@ -170,7 +170,7 @@ func (p *parser) operand(q qualifiers) thing {
 		switch op := p.tok.word; op {
 		case "=", "!=", "<", "<=", ">", ">=":
 			p.advance()
-			return thing{cond: &placed{&relation{op, x.value, p.arithmetic(p.valueUnit(), 1)}, at}}
+			return thing{cond: &located{&relation{op, x.value, p.arithmetic(p.valueUnit(), 1)}, at}}
 		}
 	}
 	return x

@@ -79,17 +79,17 @@ func (p *parser) qualified(proto *protocol) thing {
 func (p *parser) direction(q *qualifiers) bool {
 	other := "dst"
 	switch {
-	case p.take("src"):
+	case p.consume("src"):
 		q.dir = srcEnd
-	case p.take("dst"):
+	case p.consume("dst"):
 		q.dir, other = dstEnd, "src"
 	default:
 		return false
 	}
 	switch {
-	case p.take("or"):
+	case p.consume("or"):
 		q.dir = anyEnd
-	case p.take("and"):
+	case p.consume("and"):
 		q.dir = bothEnd
 	default:
 		return true
@@ -107,9 +107,9 @@ func (p *parser) list(q qualifiers) node {
 	defer p.leave()
 	t := p.tok
 	switch {
-	case p.take("not"):
+	case p.consume("not"):
 		return &not{p.list(q)}
-	case p.take("("):
+	case p.consume("("):
 		left := p.list(q)
 		for p.is("and") || p.is("or") {
 			word := p.tok.word
@@ -206,7 +206,7 @@ func (p *parser) tag() node {
 	p.vlan = true
 	p.advance()
 	opened := 0
-	for p.take("(") {
+	for p.consume("(") {
 		if opened++; opened > maxDepth {
 			p.fail(p.tok.at, "more than %d levels within each other", maxDepth)
 			return nil

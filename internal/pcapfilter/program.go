@@ -92,17 +92,17 @@ func (p Program) Validate() error {
 }
 
 // check looks at one instruction, behind which there are so many others.
-func check(in bpf.RawInstruction, behind int) string {
+func check(in bpf.RawInstruction, after int) string {
 	switch {
 	case !known[in.Op]:
 		return fmt.Sprintf("code %#x is not known", in.Op)
 	case in.Op == classJMP|jmpJA:
-		if uint64(in.K) >= uint64(behind) {
-			return "it jumps behind the end"
+		if uint64(in.K) >= uint64(after) {
+			return "it jumps past the end"
 		}
 	case in.Op&7 == classJMP:
-		if int(in.Jt) >= behind || int(in.Jf) >= behind {
-			return "it jumps behind the end"
+		if int(in.Jt) >= after || int(in.Jf) >= after {
+			return "it jumps past the end"
 		}
 	case in.Op == classALU|aluDIV|sourceK, in.Op == classALU|aluMOD|sourceK:
 		if in.K == 0 {

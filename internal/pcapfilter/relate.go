@@ -52,7 +52,7 @@ func (g *generator) require(v *value, seen map[*protocol]bool, no Label) {
 		carried := g.Label()
 		g.loadNetwork(sizeB, ip4Protocol)
 		g.jump(jmpJEQ, uint32(v.proto.number), carried, no)
-		g.Place(carried)
+		g.Bind(carried)
 		g.loadNetwork(sizeH, ip4Fragment)
 		g.jump(jmpJSET, offsetBits, no, there)
 	case v.proto.number != 0: // ICMPv6, without a fragment header before it
@@ -62,14 +62,14 @@ func (g *generator) require(v *value, seen map[*protocol]bool, no Label) {
 	case v.proto.ether != 0:
 		g.etherProto(uint32(v.proto.ether), there, no)
 	}
-	g.Place(there)
+	g.Bind(there)
 }
 
 // requireEther goes on where an EtherType is there.
 func (g *generator) requireEther(number uint32, no Label) {
 	there := g.Label()
 	g.etherProto(number, there, no)
-	g.Place(there)
+	g.Bind(there)
 }
 
 // pair leaves left in the accumulator and right in X. Words of memory from slot on are

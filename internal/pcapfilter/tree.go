@@ -12,8 +12,8 @@ type (
 	not    struct{ node node }
 )
 
-// placed is a condition with the place where it is written.
-type placed struct {
+// located is a condition with the place where it is written.
+type located struct {
 	node node
 	at   int
 }

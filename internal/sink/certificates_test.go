@@ -83,7 +83,7 @@ func TestKafkaCertificatesRotated(t *testing.T) {
 	put(40)
 	says := func(want string) {
 		t.Helper()
-		eventually.True(t, want, func() bool { s := k.Status(); return s.Fault == classTLS && strings.Contains(s.Reason, want) }, k.Status, b.Log)
+		eventually.True(t, want, func() bool { s := k.Status(); return s.ErrorClass == classTLS && strings.Contains(s.Reason, want) }, k.Status, b.Log)
 		t.Log(k.Status().Reason)
 	}
 	says("see TAP_KAFKA_TLS_CA_FILE")

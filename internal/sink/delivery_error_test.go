@@ -103,7 +103,7 @@ func TestFaults(t *testing.T) {
 			k := newKafka(t, KafkaConfig{Brokers: []string{c.broker}, TLS: c.tls})
 			eventually.True(t, c.want, func() bool { return strings.Contains(k.Status().Reason, c.want) }, k.Status)
 			s := k.Status()
-			if s.OK || s.Fault != c.class || strings.Contains(s.Reason, "\n") || !strings.Contains(s.Reason, c.broker) {
+			if s.OK || s.ErrorClass != c.class || strings.Contains(s.Reason, "\n") || !strings.Contains(s.Reason, c.broker) {
 				t.Errorf("%+v", s)
 			}
 		})
@@ -212,7 +212,7 @@ func TestFileChangesMeanwhile(t *testing.T) {
 	})
 	k := newKafka(t, KafkaConfig{Brokers: []string{broker}, TLS: &TLSConfig{CAFile: file}, SlowBackoff: time.Hour}) // only the file makes it try again
 	eventually.True(t, "a second attempt", func() bool { return k.Status().Retries >= 2 }, k.Status)
-	if s := k.Status(); s.Fault != classTLS {
+	if s := k.Status(); s.ErrorClass != classTLS {
 		t.Errorf("%+v", s)
 	}
 }

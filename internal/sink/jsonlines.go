@@ -76,7 +76,7 @@ func (l *JSONLines) Status() Status {
 	}
 	l.mu.Unlock()
 	if s.Reason != "" {
-		s.Fault = classOutput
+		s.ErrorClass = classOutput
 	}
 	s.Stats = l.buffer.Stats()
 	return s

@@ -210,7 +210,7 @@ func TestLinesBlockedIsTold(t *testing.T) {
 	l.mu.Lock()
 	l.writing = l.writing.Add(-lineBlocked)
 	l.mu.Unlock()
-	if s := l.Status(); s.OK || !s.Down || s.Reason != reasonBlocked || s.Fault != classOutput {
+	if s := l.Status(); s.OK || !s.Down || s.Reason != reasonBlocked || s.ErrorClass != classOutput {
 		t.Errorf("%+v", s)
 	}
 	go io.Copy(io.Discard, r) // until the test is over

@@ -95,7 +95,7 @@ func (k *Kafka) Put(m buffer.Message) bool { return k.buffer.Put(m) }
 // Status returns how delivery stands. It waits for no file and no broker.
 func (k *Kafka) Status() Status {
 	k.mu.Lock()
-	s := Status{OK: k.ok, Down: k.down, Reason: k.reason, Fault: k.class, Since: k.since, Retries: k.retries, Throttled: k.quota.total}
+	s := Status{OK: k.ok, Down: k.down, Reason: k.reason, ErrorClass: k.class, Since: k.since, Retries: k.retries, Throttled: k.quota.total}
 	k.mu.Unlock()
 	s.Stats = k.buffer.Stats()
 	return s

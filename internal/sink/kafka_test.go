@@ -253,8 +253,8 @@ func testReasons(t *testing.T, b *broker) {
 		cfg.Brokers, cfg.TLS, cfg.SASL = []string{c.broker}, c.tls, c.sasl
 		k := newKafka(t, cfg)
 		eventually.True(t, c.name+": "+c.want, func() bool { return strings.Contains(k.Status().Reason, c.want) }, k.Status, b.Log)
-		if s := k.Status(); s.OK || s.Fault != c.class {
-			t.Errorf("%s: OK %t, fault %q, want %q", c.name, s.OK, s.Fault, c.class)
+		if s := k.Status(); s.OK || s.ErrorClass != c.class {
+			t.Errorf("%s: OK %t, error class %q, want %q", c.name, s.OK, s.ErrorClass, c.class)
 		}
 		k.Put(sample(buffer.Finding, 1))
 		if left, _ := closeIn(t, 20*time.Millisecond, k); left != 1 {

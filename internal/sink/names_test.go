@@ -102,7 +102,7 @@ func TestKafkaNames(t *testing.T) {
 	put(k, 40)
 	says := func(class, want string) {
 		t.Helper()
-		eventually.True(t, want, func() bool { s := k.Status(); return s.Fault == class && strings.Contains(s.Reason, want) }, k.Status, b.Log)
+		eventually.True(t, want, func() bool { s := k.Status(); return s.ErrorClass == class && strings.Contains(s.Reason, want) }, k.Status, b.Log)
 	}
 	says(className, `the name "kafka.test" cannot be resolved (no such host): see TAP_KAFKA_BROKERS`)
 	dns.is("127.0.0.9")
@@ -110,7 +110,7 @@ func TestKafkaNames(t *testing.T) {
 	dns.is("::1")
 	delivered := func(n uint64) {
 		t.Helper()
-		eventually.True(t, "delivered", func() bool { s := k.Status(); return s.OK && s.Fault == "" && sum(s.Delivered) == n }, k.Status, b.Log)
+		eventually.True(t, "delivered", func() bool { s := k.Status(); return s.OK && s.ErrorClass == "" && sum(s.Delivered) == n }, k.Status, b.Log)
 	}
 	delivered(40)
 	b.Stop()

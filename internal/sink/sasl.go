@@ -108,12 +108,12 @@ type scram struct {
 }
 
 // Next answers one message of the server.
-func (s *scram) Next(_ context.Context, message []byte) (done bool, answer []byte, err error) {
+func (s *scram) Next(_ context.Context, message []byte) (done bool, response []byte, err error) {
 	if s.verifier != nil {
 		return true, nil, s.finish(string(message))
 	}
-	answer, err = s.prove(string(message))
-	return false, answer, err
+	response, err = s.prove(string(message))
+	return false, response, err
 }
 
 // prove answers server-first-message with client-final-message.

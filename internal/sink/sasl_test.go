@@ -22,9 +22,9 @@ func rfcExchange() *scram {
 
 func TestScramVector(t *testing.T) {
 	s := rfcExchange()
-	done, answer, err := s.Next(t.Context(), []byte(rfcServerFirst))
-	if done || err != nil || string(answer) != rfcClientFinal {
-		t.Fatalf("done %v, error %v, answer %s", done, err, answer)
+	done, response, err := s.Next(t.Context(), []byte(rfcServerFirst))
+	if done || err != nil || string(response) != rfcClientFinal {
+		t.Fatalf("done %v, error %v, response %s", done, err, response)
 	}
 	if done, _, err := s.Next(t.Context(), []byte(rfcServerFinal)); !done || err != nil {
 		t.Errorf("done %v, error %v", done, err)

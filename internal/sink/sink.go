@@ -12,7 +12,7 @@ const (
 	dropRejected = "rejected" // the broker refused this record for its content
 )
 
-// The classes of delivery errors, in Status.Fault and in metrics.
+// The classes of delivery errors, in Status.ErrorClass and in metrics.
 const (
 	classConnection    = "connection"    // no broker at these addresses
 	className          = "name"          // a name cannot be resolved
@@ -32,10 +32,10 @@ const (
 
 // Status is a snapshot of a sink. Its maps belong to the caller.
 type Status struct {
-	OK     bool      // the last attempt to deliver succeeded
-	Reason string    // one line: why not, and which setting to look at; empty when OK
-	Fault  string    // class of Reason, such as connection, tls or topic; empty if there is none
-	Since  time.Time // when OK or Reason last changed
+	OK         bool      // the last attempt to deliver succeeded
+	Reason     string    // one line: why not, and which setting to look at; empty when OK
+	ErrorClass string    // class of Reason, such as connection, tls or topic; empty if there is none
+	Since      time.Time // when OK or Reason last changed
 
 	Down      bool          // no broker could be reached at the last attempt
 	Throttled time.Duration // how long the broker's quotas have made the sink wait

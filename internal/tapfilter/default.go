@@ -102,7 +102,7 @@ func Default(c pcapfilter.Config) pcapfilter.Program {
 	if f.known() {
 		f.defaultFilter(whole)
 	}
-	f.Place(whole)
+	f.Bind(whole)
 	f.Emit(bpf.RetConstant{Val: snap})
 	p, err := f.Program()
 	if err != nil {
@@ -121,19 +121,19 @@ func (f *filter) defaultFilter(whole label) {
 	long := f.Label()
 	f.Emit(bpf.LoadExtension{Num: bpf.ExtLen})
 	f.If(pcapfilter.Greater, wholePacket, long, whole)
-	f.Place(long)
+	f.Bind(long)
 
 	ip4, ip6, transport := f.Label(), f.Label(), f.Label()
 	f.findNetwork(ip4, ip6, whole)
-	f.Place(ip4)
+	f.Bind(ip4)
 	f.readIPv4(transport, whole)
-	f.Place(ip6)
+	f.Bind(ip6)
 	f.readIPv6(transport, whole)
-	f.Place(transport)
+	f.Bind(transport)
 	f.checkEnd(whole)
 	tcp := f.Label()
 	f.truncateDatagram(tcp, whole)
-	f.Place(tcp)
+	f.Bind(tcp)
 	f.truncateSegment(whole)
 }
 
@@ -146,7 +146,7 @@ func (f *filter) findNetwork(ip4, ip6, whole label) {
 		f.Emit(bpf.LoadIndirect{Off: 0, Size: 1})
 		f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0})
 		f.If(pcapfilter.Equal, 0x40, ip4, notIP4)
-		f.Place(notIP4)
+		f.Bind(notIP4)
 		f.If(pcapfilter.Equal, 0x60, ip6, whole)
 		return
 	}
@@ -156,17 +156,17 @@ func (f *filter) findNetwork(ip4, ip6, whole label) {
 		f.Emit(bpf.LoadAbsolute{Off: typ + tags, Size: 2})
 		other, tagged := f.Label(), f.Label()
 		f.If(pcapfilter.Equal, wire.EtherIPv4, ip4, other)
-		f.Place(other)
+		f.Bind(other)
 		if tags > 0 {
 			f.If(pcapfilter.Equal, wire.EtherIPv6, ip6, whole)
-			f.Place(tagged)
+			f.Bind(tagged)
 			continue
 		}
 		next := f.Label()
 		f.If(pcapfilter.Equal, wire.EtherIPv6, ip6, next)
-		f.Place(next)
+		f.Bind(next)
 		f.If(pcapfilter.Equal, wire.EtherVLAN, tagged, whole)
-		f.Place(tagged)
+		f.Bind(tagged)
 	}
 }
 
@@ -177,15 +177,15 @@ func (f *filter) readIPv4(transport, whole label) {
 	unfragmented, known, offload := f.Label(), f.Label(), f.Label()
 	f.Emit(bpf.LoadIndirect{Off: offsetFragment, Size: 2})
 	f.If(pcapfilter.HasAnyBit, moreOrOffset, whole, unfragmented)
-	f.Place(unfragmented)
+	f.Bind(unfragmented)
 	f.Emit(bpf.LoadIndirect{Off: offsetProtocol, Size: 1})
 	f.Emit(bpf.StoreScratch{Src: bpf.RegA, N: wordProto})
 	f.Emit(bpf.LoadIndirect{Off: length, Size: 2})
 	f.If(pcapfilter.Equal, 0, offload, known)
-	f.Place(offload) // longer than the field can express
+	f.Bind(offload) // longer than the field can express
 	f.Emit(bpf.LoadExtension{Num: bpf.ExtLen})
 	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpSub})
-	f.Place(known)
+	f.Bind(known)
 	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpAdd})
 	f.Emit(bpf.StoreScratch{Src: bpf.RegA, N: wordEnd})
 	f.Emit(bpf.LoadIndirect{Off: 0, Size: 1})
@@ -207,11 +207,11 @@ func (f *filter) readIPv6(transport, whole label) {
 	f.Emit(bpf.StoreScratch{Src: bpf.RegA, N: wordProto})
 	f.Emit(bpf.LoadIndirect{Off: length, Size: 2})
 	f.If(pcapfilter.Equal, 0, offload, known)
-	f.Place(offload)
+	f.Bind(offload)
 	f.Emit(bpf.LoadExtension{Num: bpf.ExtLen})
 	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpSub})
 	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: headerIPv6})
-	f.Place(known)
+	f.Bind(known)
 	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpAdd})
 	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: headerIPv6})
 	f.Emit(bpf.StoreScratch{Src: bpf.RegA, N: wordEnd})
@@ -222,10 +222,10 @@ func (f *filter) readIPv6(transport, whole label) {
 	options, eight := f.Label(), f.Label()
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordProto})
 	f.If(pcapfilter.Equal, wire.ProtoHopByHop, options, transport)
-	f.Place(options)
+	f.Bind(options)
 	f.Emit(bpf.LoadIndirect{Off: 1, Size: 1}) // its length in units of eight bytes, without the first
 	f.If(pcapfilter.Equal, 0, eight, whole)
-	f.Place(eight)
+	f.Bind(eight)
 	f.Emit(bpf.LoadIndirect{Off: 0, Size: 1})
 	f.Emit(bpf.StoreScratch{Src: bpf.RegA, N: wordProto})
 	f.Emit(bpf.TXA{})
@@ -239,12 +239,12 @@ func (f *filter) checkEnd(whole label) {
 	enough, all := f.Label(), f.Label()
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordEnd})
 	f.If(pcapfilter.Greater, wholePacket, enough, whole)
-	f.Place(enough)
+	f.Bind(enough)
 	f.Emit(bpf.StoreScratch{Src: bpf.RegX, N: wordStart})
 	f.Emit(bpf.LoadExtension{Num: bpf.ExtLen})
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordEnd})
 	f.IfX(pcapfilter.AtLeast, all, whole)
-	f.Place(all)
+	f.Bind(all)
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordStart})
 }
 
@@ -253,14 +253,14 @@ func (f *filter) truncateDatagram(tcp, whole label) {
 	other, udp := f.Label(), f.Label()
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordProto})
 	f.If(pcapfilter.Equal, wire.ProtoTCP, tcp, other)
-	f.Place(other)
+	f.Bind(other)
 	f.If(pcapfilter.Equal, wire.ProtoUDP, udp, whole)
-	f.Place(udp)
-	f.keep(headOfDatagram)
+	f.Bind(udp)
+	f.accept(headOfDatagram)
 }
 
-// keep keeps n bytes from the offset in X on.
-func (f *filter) keep(n uint32) {
+// accept keeps n bytes from the offset in X on.
+func (f *filter) accept(n uint32) {
 	f.Emit(bpf.TXA{})
 	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: n})
 	f.Emit(bpf.RetA{})
@@ -290,27 +290,27 @@ func (f *filter) truncateSegment(whole label) {
 	protected, unknown, versioned := f.Label(), f.Label(), f.Label()
 	f.Emit(bpf.LoadIndirect{Off: 1, Size: 1})
 	f.If(pcapfilter.Equal, 3, versioned, unknown)
-	f.Place(versioned)
+	f.Bind(versioned)
 	f.Emit(bpf.LoadIndirect{Off: 0, Size: 1})
 	open := f.Label()
 	f.If(pcapfilter.Equal, wire.ContentApplicationData, protected, open)
-	f.Place(open)
+	f.Bind(open)
 	f.OneOf([]uint32{wire.ContentHandshake, wire.ContentAlert, wire.ContentChangeCipherSpec}, whole, unknown)
 
-	f.Place(unknown)
+	f.Bind(unknown)
 	large, http, other := f.Label(), f.Label(), f.Label()
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordEnd})
 	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpSub})
 	f.If(pcapfilter.Greater, bulk, large, whole)
-	f.Place(large)
+	f.Bind(large)
 	f.Emit(bpf.LoadIndirect{Off: 0, Size: 4})
 	f.OneOf(httpStarts(), http, other)
-	f.Place(http)
-	f.keep(headOfHTTP)
-	f.Place(other)
-	f.keep(headOfBulk)
+	f.Bind(http)
+	f.accept(headOfHTTP)
+	f.Bind(other)
+	f.accept(headOfBulk)
 
-	f.Place(protected)
+	f.Bind(protected)
 	f.followRecords(whole)
 }
 
@@ -323,11 +323,11 @@ func (f *filter) followRecords(whole label) {
 		f.Emit(bpf.StoreScratch{Src: bpf.RegX, N: wordRecord})
 		f.Emit(bpf.LoadIndirect{Off: 1, Size: 1})
 		f.If(pcapfilter.Equal, 3, versioned, many)
-		f.Place(versioned)
+		f.Bind(versioned)
 		f.Emit(bpf.LoadIndirect{Off: 0, Size: 1})
 		f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: wire.ContentChangeCipherSpec})
 		f.If(pcapfilter.Greater, wire.ContentApplicationData-wire.ContentChangeCipherSpec, many, valid)
-		f.Place(valid)
+		f.Bind(valid)
 		f.Emit(bpf.LoadIndirect{Off: 3, Size: 2})
 		f.Emit(bpf.ALUOpX{Op: bpf.ALUOpAdd})
 		f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: wire.RecordHeader}) // offset of the next record
@@ -335,34 +335,34 @@ func (f *filter) followRecords(whole label) {
 		f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordStart})
 		f.Emit(bpf.ALUOpX{Op: bpf.ALUOpSub})
 		f.If(pcapfilter.Greater, recordReach, last, within)
-		f.Place(within)
+		f.Bind(within)
 		f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordNext})
 		f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: wire.RecordHeader})
 		f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordEnd})
 		next := f.Label()
 		f.IfX(pcapfilter.Greater, next, follows)
-		f.Place(next) // the next header is not within the payload
+		f.Bind(next) // the next header is not within the payload
 		partial := f.Label()
 		f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordNext})
 		f.IfX(pcapfilter.AtLeast, last, partial)
-		f.Place(partial) // a part of it is
+		f.Bind(partial) // a part of it is
 		f.Goto(many)
-		f.Place(follows)
+		f.Bind(follows)
 		f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordNext})
 	}
 	f.Emit(bpf.StoreScratch{Src: bpf.RegX, N: wordRecord})
 
 	// More records than are followed, or something else after them.
-	f.Place(many)
+	f.Bind(many)
 	large := f.Label()
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordEnd})
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordStart})
 	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpSub})
 	f.If(pcapfilter.Greater, recordReach, large, whole)
-	f.Place(large)
-	f.keep(recordReach)
+	f.Bind(large)
+	f.accept(recordReach)
 
-	f.Place(last)
+	f.Bind(last)
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordRecord})
 	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: headOfRecord})
 	f.Emit(bpf.RetA{})

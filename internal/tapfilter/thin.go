@@ -43,11 +43,11 @@ type Connection struct {
 // where others have the same addresses, at most 13 with IPv4 and 37 with IPv6.
 func Thin(c pcapfilter.Config, connections []Connection) (pcapfilter.Program, error) {
 	f := &filter{link: c.Link}
-	take := f.Label()
+	accept := f.Label()
 	if len(connections) > 0 && f.known() {
-		f.thin(connections, take)
+		f.thin(connections, accept)
 	}
-	f.Place(take)
+	f.Bind(accept)
 	f.Emit(bpf.RetConstant{Val: cmp.Or(c.Snap, pcapfilter.DefaultSnap)})
 	return f.Program()
 }
@@ -66,57 +66,57 @@ const (
 	sampledBytes = 64 << 10
 )
 
-// thin writes the program without its end, which follows the label take.
-func (f *filter) thin(connections []Connection, take label) {
+// thin writes the program without its end, which follows the label accept.
+func (f *filter) thin(connections []Connection, accept label) {
 	at := uint32(14) // of the IP header
 	ip4, ip6 := f.Label(), f.Label()
-	to := exits{plain: f.Label(), tls: f.Label(), miss: take}
+	to := exits{plain: f.Label(), tls: f.Label(), miss: accept}
 	if f.link == wire.LinkRaw {
 		at = 0
 		f.Emit(bpf.LoadAbsolute{Off: 0, Size: 1})
 		f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0xf0})
-		f.either(0x40, ip4, 0x60, ip6, take)
+		f.either(0x40, ip4, 0x60, ip6, accept)
 	} else {
 		f.Emit(bpf.LoadAbsolute{Off: 12, Size: 2})
-		f.either(wire.EtherIPv4, ip4, wire.EtherIPv6, ip6, take)
+		f.either(wire.EtherIPv4, ip4, wire.EtherIPv6, ip6, accept)
 	}
 
 	first, second := tuples(connections, true), tuples(connections, false)
-	f.Place(ip4)
+	f.Bind(ip4)
 	if len(first) > 0 {
 		f.Emit(bpf.LoadMemShift{Off: at})
-		f.checkTCP(at, offsetProtocol, take)
+		f.checkTCP(at, offsetProtocol, accept)
 		unfragmented := f.Label()
 		f.Emit(bpf.LoadAbsolute{Off: at + offsetFragment, Size: 2})
-		f.If(pcapfilter.HasAnyBit, 0x3fff, take, unfragmented)
-		f.Place(unfragmented)
+		f.If(pcapfilter.HasAnyBit, 0x3fff, accept, unfragmented)
+		f.Bind(unfragmented)
 		f.tree(first, []load{{offset: at + 12}, {offset: at + 16}, {indexed: true, offset: at}}, to)
 	} else {
-		f.Goto(take)
+		f.Goto(accept)
 	}
-	f.Place(ip6)
+	f.Bind(ip6)
 	if len(second) > 0 {
 		f.Emit(bpf.LoadConstant{Dst: bpf.RegX, Val: headerIPv6})
-		f.checkTCP(at, offsetNextHeader, take)
+		f.checkTCP(at, offsetNextHeader, accept)
 		var words []load
 		for i := range uint32(8) {
 			words = append(words, load{offset: at + 8 + 4*i})
 		}
 		f.tree(second, append(words, load{indexed: true, offset: at}), to)
 	} else {
-		f.Goto(take)
+		f.Goto(accept)
 	}
-	f.Place(to.plain)
-	f.leaveOut(at, false, take)
-	f.Place(to.tls)
-	f.leaveOut(at, true, take)
+	f.Bind(to.plain)
+	f.leaveOut(at, false, accept)
+	f.Bind(to.tls)
+	f.leaveOut(at, true, accept)
 }
 
 // either jumps to one of two labels by the accumulator, or to a third one.
 func (f *filter) either(a uint32, isA label, b uint32, isB, neither label) {
 	other := f.Label()
 	f.If(pcapfilter.Equal, a, isA, other)
-	f.Place(other)
+	f.Bind(other)
 	f.If(pcapfilter.Equal, b, isB, neither)
 }
 
@@ -125,7 +125,7 @@ func (f *filter) checkTCP(at, field uint32, no label) {
 	yes := f.Label()
 	f.Emit(bpf.LoadAbsolute{Off: at + field, Size: 1})
 	f.If(pcapfilter.Equal, wire.ProtoTCP, yes, no)
-	f.Place(yes)
+	f.Bind(yes)
 }
 
 // load is the place of a word of a tuple in the packet.
@@ -172,9 +172,9 @@ func (f *filter) branch(groups [][]tuple, words []load, to exits) {
 	if half := len(groups) / 2; half > 0 {
 		above, below := f.Label(), f.Label()
 		f.If(pcapfilter.AtLeast, groups[half][0].words[0], above, below)
-		f.Place(below)
+		f.Bind(below)
 		f.half(groups[:half], words, to)
-		f.Place(above)
+		f.Bind(above)
 		f.half(groups[half:], words, to)
 		return
 	}
@@ -189,7 +189,7 @@ func (f *filter) branch(groups [][]tuple, words []load, to exits) {
 	}
 	same := f.Label()
 	f.If(pcapfilter.Equal, first.words[0], same, to.miss)
-	f.Place(same)
+	f.Bind(same)
 	var rest []tuple
 	for _, t := range groups[0] {
 		rest = append(rest, tuple{t.words[1:], t.tls})
@@ -211,39 +211,39 @@ func (f *filter) half(groups [][]tuple, words []load, to exits) {
 	near := exits{f.Label(), f.Label(), f.Label()}
 	f.branch(groups, words, near)
 	for _, e := range [...]struct{ near, far label }{{near.plain, to.plain}, {near.tls, to.tls}, {near.miss, to.miss}} {
-		f.Place(e.near)
+		f.Bind(e.near)
 		f.Goto(e.far)
 	}
 }
 
 // leaveOut leaves out a packet of one of the connections unless it is one of those that are
 // taken. X is the length of the IP header.
-func (f *filter) leaveOut(at uint32, tls bool, take label) {
+func (f *filter) leaveOut(at uint32, tls bool, accept label) {
 	going, within, short, like, out := f.Label(), f.Label(), f.Label(), f.Label(), f.Label()
 	f.Emit(bpf.LoadIndirect{Off: at + tcpFlags, Size: 1})
-	f.If(pcapfilter.HasAnyBit, wire.FlagFIN|wire.FlagSYN|wire.FlagRST, take, going)
-	f.Place(going)
+	f.If(pcapfilter.HasAnyBit, wire.FlagFIN|wire.FlagSYN|wire.FlagRST, accept, going)
+	f.Bind(going)
 	f.Emit(bpf.LoadIndirect{Off: at + tcpSequence, Size: 4})
-	f.If(pcapfilter.HasAnyBit, sampled, within, take)
-	f.Place(within)
+	f.If(pcapfilter.HasAnyBit, sampled, within, accept)
+	f.Bind(within)
 	f.Emit(bpf.LoadExtension{Num: bpf.ExtLen})
-	f.If(pcapfilter.Greater, sampledBytes, take, short)
-	f.Place(short)
+	f.If(pcapfilter.Greater, sampledBytes, accept, short)
+	f.Bind(short)
 	f.Emit(bpf.LoadIndirect{Off: at + tcpDataOffset, Size: 1})
 	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 2})
 	f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: 0x3c})
 	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpAdd})
 	f.Emit(bpf.TAX{})
 	if tls {
-		f.leaveRecords(at, take, out)
+		f.leaveRecords(at, accept, out)
 		return
 	}
 	f.Emit(bpf.LoadIndirect{Off: at + 1, Size: 1}) // without such a byte the packet is left out
 	f.If(pcapfilter.Equal, 3, like, out)
-	f.Place(like)
+	f.Bind(like)
 	f.Emit(bpf.LoadIndirect{Off: at, Size: 1})
-	f.OneOf([]uint32{wire.ContentHandshake, wire.ContentAlert, wire.ContentChangeCipherSpec}, take, out)
-	f.Place(out)
+	f.OneOf([]uint32{wire.ContentHandshake, wire.ContentAlert, wire.ContentChangeCipherSpec}, accept, out)
+	f.Bind(out)
 	f.Emit(bpf.RetConstant{Val: 0})
 }
 
@@ -253,15 +253,15 @@ const thinSteps = 8
 // leaveRecords leaves out a packet that consists of protected records, and takes any other. X
 // is the offset of the first one from at. If a byte of a header is missing the packet is left
 // out: it has no payload, or its last bytes are the beginning of a header.
-func (f *filter) leaveRecords(at uint32, take, out label) {
+func (f *filter) leaveRecords(at uint32, accept, out label) {
 	for range thinSteps {
 		protected, versioned, more := f.Label(), f.Label(), f.Label()
 		f.Emit(bpf.LoadIndirect{Off: at, Size: 1})
-		f.If(pcapfilter.Equal, wire.ContentApplicationData, protected, take)
-		f.Place(protected)
+		f.If(pcapfilter.Equal, wire.ContentApplicationData, protected, accept)
+		f.Bind(protected)
 		f.Emit(bpf.LoadIndirect{Off: at + 1, Size: 1})
-		f.If(pcapfilter.Equal, 3, versioned, take)
-		f.Place(versioned)
+		f.If(pcapfilter.Equal, 3, versioned, accept)
+		f.Bind(versioned)
 		f.Emit(bpf.LoadIndirect{Off: at + 3, Size: 2})
 		f.Emit(bpf.ALUOpX{Op: bpf.ALUOpAdd})
 		f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpAdd, Val: wire.RecordHeader})
@@ -271,10 +271,10 @@ func (f *filter) leaveRecords(at uint32, take, out label) {
 			f.Emit(bpf.ALUOpConstant{Op: bpf.ALUOpSub, Val: at})
 		}
 		f.IfX(pcapfilter.Greater, more, out)
-		f.Place(more)
+		f.Bind(more)
 	}
-	f.Goto(take)
-	f.Place(out)
+	f.Goto(accept)
+	f.Bind(out)
 	f.Emit(bpf.RetConstant{Val: 0})
 }
 

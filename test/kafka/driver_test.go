@@ -202,8 +202,8 @@ func (d *driver) hear(line []byte) {
 	}
 }
 
-// told is the driver's state, for a test that fails.
-func (d *driver) told() string {
+// state is the driver's state, for a test that fails.
+func (d *driver) state() string {
 	r, put := d.now()
 	return fmt.Sprintf("%s has put %d: %+v\nits log: %s", d.Name, put, r.Status, end(d.stderr.String()))
 }
@@ -225,7 +225,7 @@ func (d *driver) end() report {
 	select {
 	case <-d.ended:
 	case <-time.After(2 * eventually.Limit): // more than its grace
-		d.t.Fatalf("%s does not end\n%s", d.Name, d.told())
+		d.t.Fatalf("%s does not end\n%s", d.Name, d.state())
 	}
 	r, _ := d.now()
 	if !r.End {

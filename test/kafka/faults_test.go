@@ -44,7 +44,7 @@ func (s *scenarios) run(name string, short bool, may expected, f func(w *world))
 		for n := 1; ; n++ {
 			w := newWorld(t, fmt.Sprintf("%s.%d", name, n), s.broker, s.pod)
 			f(w)
-			w.settled()
+			w.waitDelivered()
 			void := w.account(may)
 			if void == "" {
 				return
@@ -93,15 +93,15 @@ func TestFaults(t *testing.T) {
 		"cut-both": "add rule inet cut in iifname host0 tcp dport %[1]s drop; add rule inet cut out oifname host0 tcp sport %[1]s drop",
 	} {
 		s.run(name, name == "cut-both", expected{duplicates: true}, func(w *world) {
-			cut(w.t, b, rule)
+			disconnect(w.t, b, rule)
 			w.lasts(12 * time.Second)
-			mend(w.t)
+			reconnect(w.t)
 		})
 	}
 	s.run("cut-40s", false, expected{duplicates: true}, func(w *world) {
-		cut(w.t, b, "add rule inet cut in iifname host0 tcp dport %s drop")
+		disconnect(w.t, b, "add rule inet cut in iifname host0 tcp dport %s drop")
 		w.lasts(40 * time.Second)
-		mend(w.t)
+		reconnect(w.t)
 	})
 	s.run("topic-deleted", false, expected{}, func(w *world) {
 		var topics []string
@@ -112,15 +112,15 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-// cut drops packets between the pod and the broker.
-func cut(t *testing.T, b *kafkatest.Broker, rule string) {
+// disconnect drops packets between the pod and the broker.
+func disconnect(t *testing.T, b *kafkatest.Broker, rule string) {
 	t.Helper()
-	t.Cleanup(func() { exec.Command("nft", "delete", "table", "inet", "cut").Run() }) // where the test fails before mend
+	t.Cleanup(func() { exec.Command("nft", "delete", "table", "inet", "cut").Run() }) // where the test fails before reconnect
 	_, port, _ := net.SplitHostPort(b.Plain)
 	run(t, "nft", "add table inet cut; add chain inet cut in { type filter hook input priority 0; }; add chain inet cut out { type filter hook output priority 0; }; "+fmt.Sprintf(rule, port))
 }
 
-func mend(t *testing.T) { t.Helper(); run(t, "nft", "delete table inet cut") }
+func reconnect(t *testing.T) { t.Helper(); run(t, "nft", "delete table inet cut") }
 
 // deletedAndMade deletes topics and makes them again later. What was in them before is read before: it arrived.
 func (w *world) deletedAndMade(topics []string) {
@@ -136,7 +136,7 @@ func (w *world) deletedAndMade(topics []string) {
 				before, changed = r.Put, time.Now()
 			}
 			return time.Since(changed) > time.Second && r.Status.Queued == 0 // ten reports
-		}, w.told)
+		}, w.state)
 	}
 	w.before = w.broker.Read(topics...)
 	w.broker.Delete(topics...)
@@ -166,7 +166,7 @@ func TestDownAtStart(t *testing.T) {
 		t.Errorf("/readyz: %q", text)
 	}
 	s.broker.Start()
-	w.settled()
+	w.waitDelivered()
 	w.conclude(expected{dropped: true}) // 36,000 records are more than the queue of 10,000 holds
 }
 
@@ -180,7 +180,7 @@ func TestAway(t *testing.T) {
 	w.killSpooler()
 	w.lasts(5 * time.Minute)
 	s.broker.Start()
-	w.settled()
+	w.waitDelivered()
 	w.conclude(expected{duplicates: true, dropped: true})
 }
 
@@ -200,7 +200,7 @@ func TestSlow(t *testing.T) {
 	waiting, _ := w.drivers[0].now()
 	t.Logf("at 600 bytes/s: %d records wait", waiting.Status.Queued)
 	slow.rate.Store(0)
-	w.settled()
+	w.waitDelivered()
 	b.Plain = direct
 	w.conclude(expected{duplicates: true, dropped: true})
 }
@@ -233,7 +233,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	b.Kill()
 	b.Start()
-	w.settled()
+	w.waitDelivered()
 	w.conclude(expected{duplicates: true})
 }
 
@@ -248,15 +248,15 @@ func TestThreeBrokers(t *testing.T) {
 	w := &world{t: t, broker: one, pod: p, replicas: 3, brokers: []string{one.Plain, two.Plain, three.Plain}}
 	w.create("three")
 	w.launch("three")
-	w.settled()
+	w.waitDelivered()
 	two.Kill()
 	w.lasts(10 * time.Second)
-	w.settled() // on two brokers
+	w.waitDelivered() // on two brokers
 	two.Start()
 	w.inSync(two, three, one)
 	three.Freeze()
 	w.lasts(10 * time.Second)
-	w.settled()
+	w.waitDelivered()
 	three.Thaw()
 	w.inSync(two, three, one)
 	for _, b := range []*kafkatest.Broker{two, three} {
@@ -265,7 +265,7 @@ func TestThreeBrokers(t *testing.T) {
 		b.Start()
 		w.inSync(two, three, one)
 	}
-	w.settled()
+	w.waitDelivered()
 	w.conclude(expected{duplicates: true})
 }
 
@@ -290,7 +290,7 @@ func (w *world) inSync(brokers ...*kafkatest.Broker) {
 			return nil
 		})
 		return behind == 0
-	}, w.told)
+	}, w.state)
 }
 
 // TestChance lets things happen by chance. The seed is printed; MESHTLS_SEED sets it.
@@ -313,11 +313,11 @@ func TestChance(t *testing.T) {
 // chance lets so many things happen.
 func (w *world) chance(r *rand.Rand, steps int) {
 	b, up := w.broker, true
-	var told []string
+	var done []string
 	pause := func() { w.lasts(time.Duration(r.IntN(4000)) * time.Millisecond) }
 	for range steps {
 		what := []string{"kill", "stop", "freeze", "cut", "kill the spooler"}[r.IntN(5)]
-		told = append(told, what)
+		done = append(done, what)
 		switch {
 		case what == "kill the spooler":
 			w.killSpooler()
@@ -335,16 +335,16 @@ func (w *world) chance(r *rand.Rand, steps int) {
 			pause()
 			b.Thaw()
 		case what == "cut":
-			cut(w.t, b, "add rule inet cut in iifname host0 tcp dport %s drop")
+			disconnect(w.t, b, "add rule inet cut in iifname host0 tcp dport %s drop")
 			pause()
-			mend(w.t)
+			reconnect(w.t)
 		}
 		pause()
 	}
 	if !up {
 		b.Start()
 	}
-	w.t.Log(strings.Join(told, ", "))
+	w.t.Log(strings.Join(done, ", "))
 }
 
 // TestSlowWay has a way to the broker on which a whole batch takes longer than an answer may: smaller batches get through.

@@ -75,7 +75,7 @@ func TestFIPS(t *testing.T) {
 			topics := "FIPS." + mechanism
 			b.Create(topics+".findings", topics+".posture", topics+".flows")
 			x := startProgram(t, fips, p, topics, append(s.environ(), "TAP_KAFKA_BROKERS="+b.TLS, "TAP_KAFKA_SASL_MECHANISM="+mechanism)...)
-			eventually.True(t, "records are delivered", func() bool { return x.metric(`sink_delivered_records_total\{dataset="meshtls.flow"\}`) >= 10 }, x.told)
+			eventually.True(t, "records are delivered", func() bool { return x.metric(`sink_delivered_records_total\{dataset="meshtls.flow"\}`) >= 10 }, x.state)
 			x.end()
 			if seen, _ := x.seen(b); seen < 10 {
 				t.Errorf("%d connections arrived, want 10 at least", seen)

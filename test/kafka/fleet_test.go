@@ -216,7 +216,7 @@ func TestIdle(t *testing.T) {
 	b.Create("idle.findings", "idle.posture", "idle.flows")
 	memory := func() int {
 		d := startDriver(t, p, order{Name: "idle", Brokers: []string{way.address()}, Topics: "idle", Rate: 20, Size: size})
-		eventually.True(t, "it delivers", func() bool { r, _ := d.now(); return r.Status.OK && sum(r.Status.Delivered) > 200 }, d.told, b.Log)
+		eventually.True(t, "it delivers", func() bool { r, _ := d.now(); return r.Status.OK && sum(r.Status.Delivered) > 200 }, d.state, b.Log)
 		r := d.end()
 		return max(r.RSS, d.maxRSS)
 	}

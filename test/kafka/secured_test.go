@@ -61,9 +61,9 @@ func TestSecured(t *testing.T) {
 	scenario := func(name string, may expected, f func(w *world)) {
 		t.Run(name, func(t *testing.T) {
 			w := &world{t: t, broker: b, pod: p, secure: s, brokers: []string{b.TLS}}
-			w.begin(name)
+			w.start(name)
 			f(w)
-			w.settled()
+			w.waitDelivered()
 			w.conclude(may)
 		})
 	}
@@ -76,7 +76,7 @@ func TestSecured(t *testing.T) {
 	scenario("quota", expected{}, func(w *world) {
 		set("--entity-type", "clients", "--entity-default", "--add-config", "producer_byte_rate=3000")
 		for _, d := range w.drivers {
-			eventually.True(w.t, d.Name+" is slowed down", func() bool { r, _ := d.now(); return r.Status.Throttled > 5*time.Second }, w.told)
+			eventually.True(w.t, d.Name+" is slowed down", func() bool { r, _ := d.now(); return r.Status.Throttled > 5*time.Second }, w.state)
 		}
 		w.lasts(10 * time.Second)
 		set("--entity-type", "clients", "--entity-default", "--delete-config", "producer_byte_rate")
@@ -107,8 +107,8 @@ func (w *world) blames(classes ...string) {
 	for _, d := range w.drivers {
 		eventually.True(w.t, d.Name+" blames "+strings.Join(classes, " or "), func() bool {
 			r, _ := d.now()
-			return !r.Status.OK && strings.Contains(strings.Join(classes, " "), r.Status.Fault) && r.Status.Fault != ""
-		}, w.told)
+			return !r.Status.OK && strings.Contains(strings.Join(classes, " "), r.Status.ErrorClass) && r.Status.ErrorClass != ""
+		}, w.state)
 	}
 	eventually.True(w.t, "the tap blames "+strings.Join(classes, " or "), func() bool {
 		for _, c := range classes {
@@ -117,6 +117,6 @@ func (w *world) blames(classes ...string) {
 			}
 		}
 		return false
-	}, w.told)
+	}, w.state)
 	w.t.Log(w.tap.get("/readyz"))
 }

@@ -83,20 +83,20 @@ func TestReplay(t *testing.T) {
 	b.Create(topics...)
 	environ := []string{"TAP_KAFKA_BROKERS=" + b.Plain, "TAP_SPOOL_DIR=" + t.TempDir(), "POD_UID="} // no slot of a minute
 	first := startTap(t, p, "replay", environ...)
-	eventually.True(t, "the tap delivers", func() bool { return first.metric(`sink_delivered_records_total\{dataset="meshtls.flow"\}`) > 20 }, first.told, b.Log)
+	eventually.True(t, "the tap delivers", func() bool { return first.metric(`sink_delivered_records_total\{dataset="meshtls.flow"\}`) > 20 }, first.state, b.Log)
 	b.Kill()
-	eventually.True(t, "the tap spools", func() bool { return first.metric("sink_down") == 1 && first.metric("sink_spooled_records") > 50 }, first.told)
+	eventually.True(t, "the tap spools", func() bool { return first.metric("sink_down") == 1 && first.metric("sink_spooled_records") > 50 }, first.state)
 	first.cmd.Process.Kill()
 	first.cmd.Wait()
 	first.traffic.Process.Kill()
 	first.server.Close()
 	second := startTap(t, p, "replay", environ...)
-	eventually.True(t, "it finds what the first left", func() bool { return second.metric("sink_recovered_records_total") > 50 }, second.told)
+	eventually.True(t, "it finds what the first left", func() bool { return second.metric("sink_recovered_records_total") > 50 }, second.state)
 	b.Start()
 	eventually.True(t, "all is delivered", func() bool {
 		q := second.metric("sink_queued_records")
 		return second.metric("sink_ok") == 1 && q >= 0 && q < 20
-	}, second.told, b.Log)
+	}, second.state, b.Log)
 	second.end()
 	var lines []string
 	for _, r := range b.Read(topics...) {

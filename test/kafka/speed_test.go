@@ -181,7 +181,7 @@ func TestLatency(t *testing.T) {
 	topics := []string{"latency.findings", "latency.posture", "latency.flows"}
 	b.Create(topics...)
 	x := startTap(t, p, "latency", "TAP_KAFKA_BROKERS="+b.Plain, "TAP_WINDOW=10m")
-	eventually.True(t, "the tap delivers", func() bool { return x.metric("sink_ok") == 1 }, x.told, b.Log)
+	eventually.True(t, "the tap delivers", func() bool { return x.metric("sink_ok") == 1 }, x.state, b.Log)
 	alerts, stop := consume(t, b, "latency.findings")
 	defer stop()
 	edges := 20
@@ -214,7 +214,7 @@ func TestLatency(t *testing.T) {
 		}
 		ns, _ := strconv.ParseInt(answers.Text(), 10, 64)
 		var read time.Time
-		eventually.True(t, fmt.Sprintf("an alert of port %d", port), func() (ok bool) { read, ok = alerts(port); return ok }, x.told, b.Log)
+		eventually.True(t, fmt.Sprintf("an alert of port %d", port), func() (ok bool) { read, ok = alerts(port); return ok }, x.state, b.Log)
 		server.Close()
 		took = append(took, read.Sub(time.Unix(0, ns)))
 	}

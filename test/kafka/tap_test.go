@@ -133,7 +133,7 @@ func startProgram(t *testing.T, file string, pod int, topics string, environ ...
 	})
 	eventually.True(t, "the tap captures", func() bool {
 		return len(regexp.MustCompile(`(?m)^meshtls_tap_capturing\{interface="\w+"\} 1$`).FindAllString(x.metrics(), -1)) == 2
-	}, x.told)
+	}, x.state)
 	x.traffic = inside(pod, "MESHTLS_TRAFFIC=10", os.Args[0])
 	x.traffic.Stdout = &x.made
 	if err := x.traffic.Start(); err != nil {
@@ -172,8 +172,8 @@ func (x *liveTap) metrics() string {
 	return text
 }
 
-// told is the tap's state, for a test that fails.
-func (x *liveTap) told() string {
+// state is the tap's state, for a test that fails.
+func (x *liveTap) state() string {
 	return fmt.Sprintf("the tap, %s: %s\nits log: %s", x.topics, x.get("/readyz"), end(x.stderr.String()))
 }
 

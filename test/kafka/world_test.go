@@ -43,15 +43,15 @@ const (
 func newWorld(t *testing.T, name string, b *kafkatest.Broker, pod int) *world {
 	t.Helper()
 	w := &world{t: t, broker: b, pod: pod}
-	w.begin(name)
+	w.start(name)
 	return w
 }
 
-func (w *world) begin(name string) {
+func (w *world) start(name string) {
 	w.t.Helper()
 	w.create(name)
 	w.launch(name)
-	w.settled()
+	w.waitDelivered()
 	for _, d := range w.drivers {
 		r, _ := d.now()
 		d.rss = r.RSS
@@ -84,24 +84,24 @@ func (w *world) launch(name string) {
 	w.tap = startTap(w.t, w.pod, name+".tap", environ...)
 }
 
-// told is the state of all, for a test that fails.
-func (w *world) told() string {
+// state is the state of all, for a test that fails.
+func (w *world) state() string {
 	var b strings.Builder
 	for _, d := range w.drivers {
-		fmt.Fprintln(&b, d.told())
+		fmt.Fprintln(&b, d.state())
 	}
-	fmt.Fprintln(&b, w.tap.told())
+	fmt.Fprintln(&b, w.tap.state())
 	return b.String() + w.broker.Log()
 }
 
-// settled waits until everybody delivers and hardly anything waits.
-func (w *world) settled() {
+// waitDelivered waits until everybody delivers and hardly anything waits.
+func (w *world) waitDelivered() {
 	w.t.Helper()
 	w.flow()
 	for _, d := range w.drivers {
-		eventually.True(w.t, d.Name+" has caught up", func() bool { r, _ := d.now(); return r.Status.Queued < rate }, w.told)
+		eventually.True(w.t, d.Name+" has caught up", func() bool { r, _ := d.now(); return r.Status.Queued < rate }, w.state)
 	}
-	eventually.True(w.t, "the tap has caught up", func() bool { q := w.tap.metric("sink_queued_records"); return q >= 0 && q < 50 }, w.told)
+	eventually.True(w.t, "the tap has caught up", func() bool { q := w.tap.metric("sink_queued_records"); return q >= 0 && q < 50 }, w.state)
 }
 
 // flow waits until everybody delivers what is new now.
@@ -112,12 +112,12 @@ func (w *world) flow() {
 		eventually.True(w.t, d.Name+" delivers", func() bool {
 			r, _ := d.now()
 			return r.Status.OK && sum(r.Status.Delivered) >= sum(before.Status.Delivered)+rate/2
-		}, w.told)
+		}, w.state)
 	}
 	before := w.tap.metric(`sink_delivered_records_total\{dataset="meshtls.flow"\}`)
 	eventually.True(w.t, "the tap delivers", func() bool {
 		return w.tap.metric("sink_ok") == 1 && w.tap.metric(`sink_delivered_records_total\{dataset="meshtls.flow"\}`) > max(0, before)
-	}, w.told)
+	}, w.state)
 	if w.tap.rss == 0 {
 		w.tap.rss = residentKB(w.tap.cmd.Process.Pid)
 	}
@@ -127,7 +127,7 @@ func (w *world) flow() {
 func (w *world) suffers() {
 	w.t.Helper()
 	for _, d := range w.drivers {
-		eventually.True(w.t, d.Name+" notices", func() bool { r, _ := d.now(); return !r.Status.OK }, w.told)
+		eventually.True(w.t, d.Name+" notices", func() bool { r, _ := d.now(); return !r.Status.OK }, w.state)
 	}
 }
 
