@@ -57,9 +57,9 @@ func assemble(cfg Config, serverMinor int) (*webhook, error) {
 	}
 	w.namespaces = &namespaces{
 		cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, images: w.images, nodes: nodes, now: time.Now,
-		memory: &memory{cached: mgr.GetClient(), own: cfg.Namespace, name: *w.cfg.Settings.ConfigMap},
+		durations: &durations{cached: mgr.GetClient(), own: cfg.Namespace, name: *w.cfg.Settings.ConfigMap},
 	}
-	w.probes = newProbes(mgr.GetClient(), mgr.GetAPIReader(), w.cfg, cfg.DryRuns, cfg.Log)
+	w.dryRuns = newDryRuns(mgr.GetClient(), mgr.GetAPIReader(), w.cfg, cfg.DryRuns, cfg.Log)
 	w.quotas = &quotas{cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, nodes: nodes, turns: map[string]*turns{}}
 	if err := w.control(cfg, serverMinor, nodes); err != nil {
 		return nil, err
@@ -70,20 +70,20 @@ func assemble(cfg Config, serverMinor int) (*webhook, error) {
 
 // control adds controllers and loops.
 func (w *webhook) control(cfg Config, serverMinor int, nodes *nodes) error {
-	prober := &prober{client: w.mgr.GetClient(), namespaces: w.namespaces, probes: w.probes, again: map[string]int{}}
-	if err := prober.register(w.mgr, cfg.Configurations, serverMinor >= policiesMinor); err != nil {
+	dryRunner := &dryRunner{client: w.mgr.GetClient(), namespaces: w.namespaces, dryRuns: w.dryRuns, again: map[string]int{}}
+	if err := dryRunner.register(w.mgr, cfg.Configurations, serverMinor >= policiesMinor); err != nil {
 		return err
 	}
-	tenure := &tenure{client: w.mgr.GetClient(), namespaces: w.namespaces, events: w.events, log: cfg.Log}
-	if err := tenure.register(w.mgr); err != nil {
+	expiry := &expiry{client: w.mgr.GetClient(), namespaces: w.namespaces, events: w.events, log: cfg.Log}
+	if err := expiry.register(w.mgr); err != nil {
 		return err
 	}
-	survey := &survey{
-		client: w.mgr.GetClient(), live: w.mgr.GetAPIReader(), cfg: w.cfg, namespaces: w.namespaces, probes: w.probes, quotas: w.quotas, events: w.events, log: cfg.Log,
+	podCounter := &podCounter{
+		client: w.mgr.GetClient(), live: w.mgr.GetAPIReader(), cfg: w.cfg, namespaces: w.namespaces, dryRuns: w.dryRuns, quotas: w.quotas, events: w.events, log: cfg.Log,
 	}
 	loops := []*loop{
-		newLoop("nodes", false, nodesEvery, cfg.Log, nodes.look),
-		newLoop("survey", true, surveyEvery, cfg.Log, survey.look),
+		newLoop("nodes", false, nodesEvery, cfg.Log, nodes.poll),
+		newLoop("survey", true, surveyEvery, cfg.Log, podCounter.countAll),
 	}
 	if cfg.ImageCheck {
 		images := newLoop("images", false, imagesEvery, cfg.Log, w.tryImages)
@@ -140,7 +140,7 @@ func (w *webhook) serve(cfg Config, s *server) error {
 		configurations: cfg.Configurations, hosts: serviceHosts(cfg.Service, cfg.Namespace, cfg.CertHosts), log: cfg.Log, now: time.Now,
 	}
 	s.certificate = certs.GetCertificate
-	s.more = func() error { return cmp.Or(w.proven(), certs.known()) }
+	s.more = func() error { return cmp.Or(w.proven(), certs.checkTrust()) }
 	serving := newLoop("certificate", false, certsEvery, cfg.Log, certs.serve)
 	rotating := newLoop("authority", true, certsEvery, cfg.Log, certs.rotate)
 	return join(
@@ -185,7 +185,7 @@ func (w *webhook) nudgeOn(kind client.Object, loops ...*loop) error {
 func newManager(cfg Config, injection *inject.Config, s *server) (manager.Manager, error) {
 	cluster := rest.CopyConfig(cfg.Cluster)
 	cluster.QPS, cluster.Burst = 200, 400 // for each kind of object
-	keepBudgets(cluster)
+	enforceBudgets(cluster)
 	cluster.UserAgent = "meshtls-tap-webhook/" + cfg.Version
 	cluster.WarningHandler = rest.NoWarnings{} // the dry runs are warned of what they ask about
 	own := func(by cache.Config) map[string]cache.Config { return map[string]cache.Config{cfg.Namespace: by} }

@@ -27,9 +27,9 @@ func bounded(ctx context.Context, n int64) context.Context {
 	return context.WithValue(ctx, budgetKey{}, left)
 }
 
-// keepBudgets has a cluster's clients keep to the budgets of their contexts. Without one, as those of
+// enforceBudgets has a cluster's clients keep to the budgets of their contexts. Without one, as those of
 // the caches, nothing changes.
-func keepBudgets(cluster *rest.Config) {
+func enforceBudgets(cluster *rest.Config) {
 	cluster.Wrap(func(next http.RoundTripper) http.RoundTripper { return budgeted{next} })
 }
 

@@ -31,7 +31,7 @@ func TestBudget(t *testing.T) {
 	}))
 	defer api.Close()
 	cluster := &rest.Config{Host: api.URL}
-	keepBudgets(cluster)
+	enforceBudgets(cluster)
 	mapper := meta.NewDefaultRESTMapper(nil)
 	mapper.Add(corev1.SchemeGroupVersion.WithKind("Pod"), meta.RESTScopeNamespace)
 	c, err := client.New(cluster, client.Options{Mapper: mapper})
@@ -57,9 +57,9 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestSurveyOfLargePods: pods that are too large to be read in pages of the usual size are counted
+// TestCountOfLargePods: pods that are too large to be read in pages of the usual size are counted
 // all the same.
-func TestSurveyOfLargePods(t *testing.T) {
+func TestCountOfLargePods(t *testing.T) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p", Labels: map[string]string{inject.Label: inject.Disabled}},
 		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "app"}}},
@@ -75,9 +75,9 @@ func TestSurveyOfLargePods(t *testing.T) {
 		},
 	}).Build()
 	cl := fake.NewClientBuilder().WithObjects(labeled("shop")).Build()
-	n, p := known(cl, newClock()), probesOf(&cluster{answers: true, policy: admitAll}, nil)
-	s := &survey{client: cl, live: live, cfg: n.cfg, namespaces: n, probes: p, events: &events{}, log: slog.New(slog.DiscardHandler)}
-	if err := s.look(t.Context()); err != nil || s.said["shop"][string(inject.ReasonOptedOut)] != 1 {
-		t.Errorf("%v: %v", err, s.said)
+	n, p := namespacesOf(cl, newClock()), dryRunsOn(&cluster{answers: true, policy: admitAll}, nil)
+	s := &podCounter{client: cl, live: live, cfg: n.cfg, namespaces: n, dryRuns: p, events: &events{}, log: slog.New(slog.DiscardHandler)}
+	if err := s.countAll(t.Context()); err != nil || s.reported["shop"][string(inject.ReasonOptedOut)] != 1 {
+		t.Errorf("%v: %v", err, s.reported)
 	}
 }

@@ -33,10 +33,10 @@ type certs struct {
 	log            *slog.Logger
 	now            func() time.Time
 
-	served atomic.Pointer[tls.Certificate]
-	told   atomic.Bool // known has returned nil
-	signer []byte      // PEM of the authority that signed it; only for the loop that calls serve
-	last   *authorities
+	served  atomic.Pointer[tls.Certificate]
+	trusted atomic.Bool // checkTrust has returned nil
+	signer  []byte      // PEM of the authority that signed it; only for the loop that calls serve
+	last    *authorities
 }
 
 // errNoCertificate is what a client is told while there is none.
@@ -188,12 +188,12 @@ func (c *certs) announce(ctx context.Context, bundle []byte, a *authorities) (an
 	return announced, errors.Join(errs...)
 }
 
-// known returns an error until all configurations trust the authority that signed the served certificate. Before that, API servers
+// checkTrust returns an error until all configurations trust the authority that signed the served certificate. Before that, API servers
 // accept no answer, and pods start untapped. The authority of an uninstalled release may exist long before a replica is elected
 // that can write it to the new configurations. Later changes of trust are rotate's concern, and do not make a replica unready.
-func (c *certs) known() error {
+func (c *certs) checkTrust() error {
 	leaf := c.served.Load()
-	if c.told.Load() || leaf == nil {
+	if c.trusted.Load() || leaf == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -213,7 +213,7 @@ func (c *certs) known() error {
 			}
 		}
 	}
-	c.told.Store(true)
+	c.trusted.Store(true)
 	return nil
 }
 

@@ -283,12 +283,12 @@ func serverEnds(t *testing.T, drain time.Duration) (inTime bool) {
 	missing = errNoReview
 	readiness(errNoReview.Error())
 	missing = nil
-	told := time.Now()
+	trusted := time.Now()
 	cancel()
 	eventually.True(t, "it ends", s.ending.Load)
 	readiness("ending")
 	err := dial()
-	inTime = time.Since(told) < drain
+	inTime = time.Since(trusted) < drain
 	if err != nil && inTime {
 		t.Errorf("gone at once: %v", err)
 	}
@@ -340,12 +340,12 @@ func TestReadyOnceTrusted(t *testing.T) {
 		if _, err := r.GetCertificate(nil); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.known(); err == nil || !strings.Contains(err.Error(), "does not trust") {
+		if err := r.checkTrust(); err == nil || !strings.Contains(err.Error(), "does not trust") {
 			t.Errorf("nobody is told yet: %v", err)
 		}
 	}
 	do(t, leader.rotate)
-	if err := errors.Join(leader.known(), other.known()); err != nil {
+	if err := errors.Join(leader.checkTrust(), other.checkTrust()); err != nil {
 		t.Errorf("all are told: %v", err)
 	}
 	var have admissionv1.MutatingWebhookConfiguration
@@ -356,15 +356,15 @@ func TestReadyOnceTrusted(t *testing.T) {
 	if err := c.Update(t.Context(), &have); err != nil {
 		t.Fatal(err)
 	}
-	if err := other.known(); err != nil {
+	if err := other.checkTrust(); err != nil {
 		t.Errorf("what somebody changes later is no reason to go: %v", err)
 	}
-	if err := replica(c, k).known(); err != nil {
+	if err := replica(c, k).checkTrust(); err != nil {
 		t.Errorf("without a certificate, which is said elsewhere: %v", err)
 	}
 	late := replica(c, k)
 	do(t, late.serve)
-	if err := late.known(); err == nil {
+	if err := late.checkTrust(); err == nil {
 		t.Error("one of a configuration's entries does not trust it")
 	}
 }

@@ -26,35 +26,35 @@ import (
 
 // Times of the dry runs.
 const (
-	probeEvery  = time.Hour
-	probeSettle = time.Second     // changes come in swarms
-	probeRest   = 3 * time.Second // between two runs that nothing of the namespace itself asked for
+	dryRunEvery = time.Hour
+	dryRunDelay = time.Second     // changes come in swarms
+	dryRunPause = 3 * time.Second // between two runs that nothing of the namespace itself asked for
 )
 
-// probeAgain is when a namespace is asked about again after a change: the API server's own
+// dryRunAgain is when a namespace is asked about again after a change: the API server's own
 // admission needs a while to see it.
-var probeAgain = []time.Duration{3 * time.Second, 8 * time.Second, 20 * time.Second}
+var dryRunAgain = []time.Duration{3 * time.Second, 8 * time.Second, 20 * time.Second}
 
-// prober keeps the verdicts of probes fresh: when a namespace gets the label, when it, its
+// dryRunner keeps the results of dry runs fresh: when a namespace gets the label, when it, its
 // limits or a policy changes, when a pod of it was refused, and hourly. It runs on every replica.
-type prober struct {
+type dryRunner struct {
 	client     client.Client
 	namespaces *namespaces
-	probes     *probes
+	dryRuns    *dryRuns
 
 	mu    sync.Mutex
-	again map[string]int // runs of probeAgain that a namespace has had since its last change
+	again map[string]int // runs of dryRunAgain that a namespace has had since its last change
 }
 
 // Reconcile asks the API server about one namespace.
-func (p *prober) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.Result, error) {
+func (p *dryRunner) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.Result, error) {
 	var object corev1.Namespace
 	err := p.client.Get(ctx, client.ObjectKey{Name: q.Name}, &object)
 	if client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, err
 	}
-	if err != nil || !concerned(p.probes.cfg, &object) {
-		p.probes.forget(q.Name)
+	if err != nil || !concerned(p.dryRuns.cfg, &object) {
+		p.dryRuns.forget(q.Name)
 		p.calm(q.Name)
 		return reconcile.Result{}, nil
 	}
@@ -62,44 +62,44 @@ func (p *prober) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	age, ok := p.probes.age(ns)
+	age, ok := p.dryRuns.age(ns)
 	if !ok {
 		p.changed(q.Name)
-	} else if age < probeRest {
-		return reconcile.Result{RequeueAfter: probeRest - age}, nil
+	} else if age < dryRunPause {
+		return reconcile.Result{RequeueAfter: dryRunPause - age}, nil
 	}
-	if _, err := p.probes.renew(ctx, ns); err != nil {
+	if _, err := p.dryRuns.renew(ctx, ns); err != nil {
 		return reconcile.Result{}, err
 	}
 	return reconcile.Result{RequeueAfter: p.next(q.Name)}, nil
 }
 
-// changed begins probeAgain anew for a namespace.
-func (p *prober) changed(namespace string) {
+// changed begins dryRunAgain anew for a namespace.
+func (p *dryRunner) changed(namespace string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.again[namespace] = 0
 }
 
 // calm ends it.
-func (p *prober) calm(namespace string) {
+func (p *dryRunner) calm(namespace string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.again, namespace)
 }
 
 // next is when to ask about a namespace again.
-func (p *prober) next(namespace string) time.Duration {
+func (p *dryRunner) next(namespace string) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n, ok := p.again[namespace]; ok {
-		if n < len(probeAgain) {
+		if n < len(dryRunAgain) {
 			p.again[namespace]++
-			return probeAgain[n]
+			return dryRunAgain[n]
 		}
 		delete(p.again, namespace)
 	}
-	return probeEvery - time.Duration(rand.Int64N(int64(probeEvery/10))) //nolint:gosec // a spread
+	return dryRunEvery - time.Duration(rand.Int64N(int64(dryRunEvery/10))) //nolint:gosec // a spread
 }
 
 // queue is the work queue of a controller of namespaces.
@@ -107,7 +107,7 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
 // register adds the controller to the manager. policies says whether the API server
 // has ValidatingAdmissionPolicies (since 1.30).
-func (p *prober) register(mgr manager.Manager, own []string, policies bool) error {
+func (p *dryRunner) register(mgr manager.Manager, own []string, policies bool) error {
 	everywhere := false
 	b := builder.ControllerManagedBy(mgr).Named("profiles").
 		For(&corev1.Namespace{}, builder.WithPredicates(askedOrWas())).
@@ -140,10 +140,10 @@ func refusedTap(o client.Object) bool {
 }
 
 // ofRefusal takes note of a refused pod and asks anew about its namespace.
-func (p *prober) ofRefusal() handler.EventHandler {
+func (p *dryRunner) ofRefusal() handler.EventHandler {
 	refused := func(o client.Object, q queue) {
 		if e, ok := o.(*corev1.Event); ok {
-			p.probes.learnRefusal(e.Namespace, e.Message)
+			p.dryRuns.storeRefusal(e.Namespace, e.Message)
 		}
 		p.later(q, o.GetNamespace())
 	}
@@ -154,7 +154,7 @@ func (p *prober) ofRefusal() handler.EventHandler {
 }
 
 // ofItsNamespace asks anew about the namespace of what changed.
-func (p *prober) ofItsNamespace() handler.EventHandler {
+func (p *dryRunner) ofItsNamespace() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { p.later(q, e.Object.GetNamespace()) },
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { p.later(q, e.ObjectNew.GetNamespace()) },
@@ -163,7 +163,7 @@ func (p *prober) ofItsNamespace() handler.EventHandler {
 }
 
 // ofAll asks anew about all namespaces, except when what changed is our own.
-func (p *prober) ofAll(own []string) handler.EventHandler {
+func (p *dryRunner) ofAll(own []string) handler.EventHandler {
 	all := func(ctx context.Context, o client.Object, q queue) {
 		if slices.Contains(own, o.GetName()) {
 			return
@@ -183,17 +183,17 @@ func (p *prober) ofAll(own []string) handler.EventHandler {
 	}
 }
 
-func (p *prober) later(q queue, namespace string) {
+func (p *dryRunner) later(q queue, namespace string) {
 	p.changed(namespace)
 	later(q, namespace)
 }
 
 func later(q queue, namespace string) {
-	q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: namespace}}, probeSettle)
+	q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: namespace}}, dryRunDelay)
 }
 
 // register adds the controller to the manager.
-func (t *tenure) register(mgr manager.Manager) error {
+func (t *expiry) register(mgr manager.Manager) error {
 	return builder.ControllerManagedBy(mgr).Named("tenure").
 		For(&corev1.Namespace{}, builder.WithPredicates(askedOrWas())).
 		Watches(&corev1.ConfigMap{}, handler.Funcs{

@@ -21,11 +21,11 @@ import (
 // managedBy is the label app.kubernetes.io/managed-by of what the webhook makes.
 const managedBy = "meshtls-tap"
 
-// probeName is the container of a pod of our own.
-const probeName = "probe"
+// dryRunName is the container of a pod of our own.
+const dryRunName = "probe"
 
-// probePod is a pod that no policy should mind but for its tap.
-func probePod(namespace, image string) *corev1.Pod {
+// dryRunPod is a pod that no policy should mind but for its tap.
+func dryRunPod(namespace, image string) *corev1.Pod {
 	amount := corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("32Mi")}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
@@ -39,7 +39,7 @@ func probePod(namespace, image string) *corev1.Pod {
 			AutomountServiceAccountToken: new(bool),
 			SecurityContext:              restrictedPod(),
 			Containers: []corev1.Container{{
-				Name: probeName, Image: image, SecurityContext: restricted(),
+				Name: dryRunName, Image: image, SecurityContext: restricted(),
 				Resources: corev1.ResourceRequirements{Requests: amount, Limits: amount},
 			}},
 		},
@@ -68,7 +68,7 @@ func tapped(cfg *inject.Config, ns *inject.Namespace, base *corev1.Pod, profile 
 	if err != nil {
 		return nil, err
 	}
-	result := inject.Tap(forced(cfg, profile), anew(ns), raw, now)
+	result := inject.Tap(withProfile(cfg, profile), neutral(ns), raw, now)
 	if result.Reason != inject.Injected {
 		return nil, fmt.Errorf("probe: %s %s", result.Reason, result.Detail)
 	}
@@ -77,21 +77,21 @@ func tapped(cfg *inject.Config, ns *inject.Namespace, base *corev1.Pod, profile 
 		return nil, err
 	}
 	metav1.SetMetaDataLabel(&pod.ObjectMeta, inject.Label, inject.Disabled)
-	if c, _ := tapOf(pod); c != nil && pod.Spec.Containers[0].Name == probeName {
+	if c, _ := tapOf(pod); c != nil && pod.Spec.Containers[0].Name == dryRunName {
 		pod.Spec.Containers[0].Resources = c.Resources
 	}
 	return pod, nil
 }
 
-// forced is the configuration with one profile for all.
-func forced(cfg *inject.Config, profile inject.Profile) *inject.Config {
+// withProfile is the configuration with one profile for all.
+func withProfile(cfg *inject.Config, profile inject.Profile) *inject.Config {
 	c := *cfg
 	c.Profile, c.Own = profile, ""
 	return &c
 }
 
-// anew is a namespace of which nothing is known but what shapes the tap.
-func anew(ns *inject.Namespace) *inject.Namespace {
+// neutral is a namespace of which nothing is known but what shapes the tap.
+func neutral(ns *inject.Namespace) *inject.Namespace {
 	view := &inject.Namespace{
 		Name: ns.Name, Labels: map[string]string{inject.Label: inject.Enabled},
 		Annotations: maps.Clone(ns.Annotations), LimitRanges: ns.LimitRanges, CPULimits: ns.CPULimits, NoNative: ns.NoNative, Waits: ns.Waits,
@@ -113,23 +113,23 @@ func untapped(base *corev1.Pod) *corev1.Pod {
 func asking(base, tapped *corev1.Pod, profile inject.Profile, noNative bool) *corev1.Pod {
 	pod := base.DeepCopy()
 	metav1.SetMetaDataLabel(&pod.ObjectMeta, inject.Label, inject.Enabled)
-	metav1.SetMetaDataAnnotation(&pod.ObjectMeta, inject.Prefix+inject.AnnotationProbe, probeText(profile, noNative))
+	metav1.SetMetaDataAnnotation(&pod.ObjectMeta, inject.Prefix+inject.AnnotationDryRun, dryRunText(profile, noNative))
 	pod.Spec.Containers[0].Resources = tapped.Spec.Containers[0].Resources
 	return pod
 }
 
 const notNative = "/container" // after the profile
 
-func probeText(profile inject.Profile, noNative bool) string {
+func dryRunText(profile inject.Profile, noNative bool) string {
 	if noNative {
 		return string(profile) + notNative
 	}
 	return string(profile)
 }
 
-// probed is what a dry run of ours asks for. Only a dry run may: it says nothing of what is
+// dryRunProfile is what a dry run of ours asks for. Only a dry run may: it says nothing of what is
 // admitted, and no pod comes of it.
-func probed(r *review) (profile inject.Profile, noNative, ok bool) {
+func dryRunProfile(r *review) (profile inject.Profile, noNative, ok bool) {
 	if !r.dryRun() {
 		return "", false, false
 	}
@@ -141,7 +141,7 @@ func probed(r *review) (profile inject.Profile, noNative, ok bool) {
 	if json.Unmarshal(r.Request.Object, &pod) != nil {
 		return "", false, false
 	}
-	text, noNative := strings.CutSuffix(pod.Metadata.Annotations[inject.Prefix+inject.AnnotationProbe], notNative)
+	text, noNative := strings.CutSuffix(pod.Metadata.Annotations[inject.Prefix+inject.AnnotationDryRun], notNative)
 	profile = inject.Profile(text)
 	return profile, noNative, slices.Contains(inject.Profiles(), profile)
 }
@@ -178,7 +178,7 @@ func patched(raw []byte, ops []inject.Operation) (*corev1.Pod, error) {
 }
 
 // example returns a pod of the namespace without its tap's traces, ready to be created, or nil.
-func (p *probes) example(ctx context.Context, namespace string) (*corev1.Pod, error) {
+func (p *dryRuns) example(ctx context.Context, namespace string) (*corev1.Pod, error) {
 	var list corev1.PodList
 	if err := p.live.List(ctx, &list, client.InNamespace(namespace), client.Limit(50)); err != nil {
 		return nil, err
@@ -186,7 +186,7 @@ func (p *probes) example(ctx context.Context, namespace string) (*corev1.Pod, er
 	for i := range list.Items {
 		pod := &list.Items[i]
 		raw, err := json.Marshal(pod)
-		if err != nil || inject.Tap(forced(p.cfg, inject.ProfileDefault), anew(&inject.Namespace{}), raw, p.now()).Reason != inject.Injected {
+		if err != nil || inject.Tap(withProfile(p.cfg, inject.ProfileDefault), neutral(&inject.Namespace{}), raw, p.now()).Reason != inject.Injected {
 			continue
 		}
 		spec := pod.Spec.DeepCopy()

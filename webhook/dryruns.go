@@ -17,10 +17,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// probes knows which taps each namespace admits: it creates pods there as dry runs, so that
+// dryRuns knows which taps each namespace admits: it creates pods there as dry runs, so that
 // Pod Security, policies, security context constraints, limit ranges and the other webhooks
 // answer themselves. Each replica asks for itself.
-type probes struct {
+type dryRuns struct {
 	create func(context.Context, *corev1.Pod) error // a dry run; the pod becomes what the cluster makes of it
 	live   client.Reader
 	cfg    *inject.Config
@@ -31,7 +31,7 @@ type probes struct {
 
 	mu      sync.Mutex
 	refused map[string]refusal       // of a pod with a tap, by namespace; where dry runs are off
-	known   map[string]*verdict      // by namespace
+	known   map[string]*admission    // by namespace
 	running map[string]chan struct{} // closed when the run is over
 }
 
@@ -41,9 +41,9 @@ type refusal struct {
 	at  time.Time
 }
 
-// learnRefusal takes note that the cluster refused a pod because of its tap. It matters only
+// storeRefusal takes note that the cluster refused a pod because of its tap. It matters only
 // where dry runs are off: what refused one is taken to refuse all.
-func (p *probes) learnRefusal(namespace, why string) {
+func (p *dryRuns) storeRefusal(namespace, why string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.off {
@@ -54,7 +54,7 @@ func (p *probes) learnRefusal(namespace, why string) {
 
 // guess returns why a pod with a tap would be refused, as far as that is known without a dry run.
 // It is empty if there is no known reason.
-func (p *probes) guess(ns *inject.Namespace, pod *corev1.Pod) string {
+func (p *dryRuns) guess(ns *inject.Namespace, pod *corev1.Pod) string {
 	if c, _ := tapOf(pod); c == nil {
 		return ""
 	}
@@ -67,32 +67,32 @@ func (p *probes) guess(ns *inject.Namespace, pod *corev1.Pod) string {
 	return bySecurityLevel(ns.Labels, pod)
 }
 
-// verdict is what the dry runs of a namespace said. It is not changed once it is known.
-type verdict struct {
+// admission is what the dry runs of a namespace said. It is not changed once it is known.
+type admission struct {
 	key      string // of what it was asked about
 	at       time.Time
 	refusals map[inject.Profile]string
 	noNative bool // a webhook drops what makes a native sidecar
 }
 
-// into tells an injection what is known.
-func (v *verdict) into(ns *inject.Namespace) {
-	ns.Refusals, ns.NoNative = v.refusals, v.noNative
+// fillIn tells an injection what is known.
+func (a *admission) fillIn(ns *inject.Namespace) {
+	ns.Refusals, ns.NoNative = a.refusals, a.noNative
 }
 
-// freshness is how long a verdict is good; the controller asks anew each hour.
+// freshness is how long an admission is good; the controller asks anew each hour.
 const freshness = 2 * time.Hour
 
-func newProbes(c client.Client, live client.Reader, cfg *inject.Config, dryRuns bool, log *slog.Logger) *probes {
-	return &probes{
+func newDryRuns(c client.Client, live client.Reader, cfg *inject.Config, enabled bool, log *slog.Logger) *dryRuns {
+	return &dryRuns{
 		create: func(ctx context.Context, p *corev1.Pod) error { return c.Create(ctx, p, client.DryRunAll, fieldOwner) },
 		live:   live, cfg: cfg, log: log, now: time.Now,
-		off: !dryRuns, refused: map[string]refusal{}, known: map[string]*verdict{}, running: map[string]chan struct{}{},
+		off: !enabled, refused: map[string]refusal{}, known: map[string]*admission{}, running: map[string]chan struct{}{},
 	}
 }
 
-// probeKey changes when what the namespace says of policies, the tap or its limits does.
-func probeKey(ns *inject.Namespace) string {
+// dryRunKey changes when what the namespace says of policies, the tap or its limits does.
+func dryRunKey(ns *inject.Namespace) string {
 	annotations := maps.Clone(ns.Annotations)
 	maps.DeleteFunc(annotations, func(k, _ string) bool {
 		return !strings.HasPrefix(k, inject.Prefix) && !strings.Contains(k, "openshift.io/")
@@ -100,18 +100,18 @@ func probeKey(ns *inject.Namespace) string {
 	return fmt.Sprint(ns.Labels, annotations, ns.LimitRanges, ns.CPULimits)
 }
 
-// of returns the verdict on a namespace, from a run of before or a new one. An error means
+// of returns the admission of a namespace, from a run of before or a new one. An error means
 // that nothing is known.
-func (p *probes) of(ctx context.Context, ns *inject.Namespace) (*verdict, error) {
-	key := probeKey(ns)
+func (p *dryRuns) of(ctx context.Context, ns *inject.Namespace) (*admission, error) {
+	key := dryRunKey(ns)
 	for {
 		p.mu.Lock()
-		v := p.known[ns.Name]
+		a := p.known[ns.Name]
 		busy, ok := p.running[ns.Name]
 		p.mu.Unlock()
 		switch {
-		case v != nil && v.key == key && p.now().Sub(v.at) < freshness:
-			return v, nil
+		case a != nil && a.key == key && p.now().Sub(a.at) < freshness:
+			return a, nil
 		case !ok:
 			return p.renew(ctx, ns)
 		}
@@ -124,7 +124,7 @@ func (p *probes) of(ctx context.Context, ns *inject.Namespace) (*verdict, error)
 }
 
 // renew asks the API server, unless it is being asked: then it waits for the answer.
-func (p *probes) renew(ctx context.Context, ns *inject.Namespace) (*verdict, error) {
+func (p *dryRuns) renew(ctx context.Context, ns *inject.Namespace) (*admission, error) {
 	p.mu.Lock()
 	if busy, ok := p.running[ns.Name]; ok {
 		p.mu.Unlock()
@@ -144,27 +144,27 @@ func (p *probes) renew(ctx context.Context, ns *inject.Namespace) (*verdict, err
 		p.mu.Unlock()
 		close(done)
 	}()
-	v, err := p.ask(ctx, ns)
+	a, err := p.ask(ctx, ns)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
-		p.learn(ns.Name, v)
-		return v, nil
+		p.store(ns.Name, a)
+		return a, nil
 	}
-	if old := p.known[ns.Name]; old != nil && old.key == probeKey(ns) {
+	if old := p.known[ns.Name]; old != nil && old.key == dryRunKey(ns) {
 		return old, nil // what was known is better than nothing
 	}
 	return nil, err
 }
 
-// learn keeps a verdict; p.mu is held.
-func (p *probes) learn(name string, v *verdict) {
-	if old := p.known[name]; old == nil || !maps.Equal(old.refusals, v.refusals) || old.noNative != v.noNative {
-		p.log.Info("taps tried", "namespace", name, "refused", v.refusals, "noNative", v.noNative)
+// store keeps an admission; p.mu is held.
+func (p *dryRuns) store(name string, a *admission) {
+	if old := p.known[name]; old == nil || !maps.Equal(old.refusals, a.refusals) || old.noNative != a.noNative {
+		p.log.Info("taps tried", "namespace", name, "refused", a.refusals, "noNative", a.noNative)
 	}
 	for _, profile := range inject.Profiles() {
 		admitted := 1.0
-		switch v.refusals[profile] {
+		switch a.refusals[profile] {
 		case "":
 		case untried:
 			admittedProfiles.DeleteLabelValues(name, string(profile))
@@ -174,22 +174,22 @@ func (p *probes) learn(name string, v *verdict) {
 		}
 		admittedProfiles.WithLabelValues(name, string(profile)).Set(admitted)
 	}
-	p.known[name] = v
+	p.known[name] = a
 }
 
 // age is how long ago the namespace, as it is, was asked about, if it was.
-func (p *probes) age(ns *inject.Namespace) (time.Duration, bool) {
+func (p *dryRuns) age(ns *inject.Namespace) (time.Duration, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v := p.known[ns.Name]
-	if v == nil || v.key != probeKey(ns) {
+	a := p.known[ns.Name]
+	if a == nil || a.key != dryRunKey(ns) {
 		return 0, false
 	}
-	return p.now().Sub(v.at), true
+	return p.now().Sub(a.at), true
 }
 
 // forget drops what is known of a namespace.
-func (p *probes) forget(name string) {
+func (p *dryRuns) forget(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.known, name)
@@ -202,27 +202,27 @@ const untried = "it was not tried"
 
 // ask tries the profiles in question, with a pod of our own and, where that is refused even
 // without a tap, with one of the namespace's.
-func (p *probes) ask(ctx context.Context, ns *inject.Namespace) (*verdict, error) {
-	base := probePod(ns.Name, p.cfg.Image)
-	v, err := p.try(ctx, ns, base)
-	if err != nil || v.admitsAny() {
-		return v, err
+func (p *dryRuns) ask(ctx context.Context, ns *inject.Namespace) (*admission, error) {
+	base := dryRunPod(ns.Name, p.cfg.Image)
+	a, err := p.try(ctx, ns, base)
+	if err != nil || a.admitsAny() {
+		return a, err
 	}
 	if refusal, err := p.admits(ctx, ns, untapped(base)); err != nil || refusal == "" {
-		return v, err
+		return a, err
 	}
 	theirs, err := p.example(ctx, ns.Name)
 	if err != nil || theirs == nil {
-		return v, err
+		return a, err
 	}
 	return p.try(ctx, ns, theirs)
 }
 
-func (v *verdict) admitsAny() bool { return len(v.refusals) < len(inject.Profiles()) }
+func (a *admission) admitsAny() bool { return len(a.refusals) < len(inject.Profiles()) }
 
 // candidates are the profiles that may be used in a namespace, the best first; all is whether
 // each has to be tried rather than the first that is admitted be taken.
-func (p *probes) candidates(ns *inject.Namespace) (profiles []inject.Profile, all bool) {
+func (p *dryRuns) candidates(ns *inject.Namespace) (profiles []inject.Profile, all bool) {
 	if slices.Contains(p.cfg.Allowed, inject.AnnotationProfile) || slices.Contains(p.cfg.Allowed, "*") {
 		return inject.Profiles(), true
 	}
@@ -237,36 +237,36 @@ func (p *probes) candidates(ns *inject.Namespace) (profiles []inject.Profile, al
 
 // try finds out which profiles are admitted on a pod. Where another webhook spoils native
 // sidecars, it is plain containers that are tried.
-func (p *probes) try(ctx context.Context, ns *inject.Namespace, base *corev1.Pod) (*verdict, error) {
-	v := &verdict{key: probeKey(ns), at: p.now(), refusals: map[inject.Profile]string{}}
+func (p *dryRuns) try(ctx context.Context, ns *inject.Namespace, base *corev1.Pod) (*admission, error) {
+	a := &admission{key: dryRunKey(ns), at: p.now(), refusals: map[inject.Profile]string{}}
 	for _, profile := range inject.Profiles() {
-		v.refusals[profile] = untried
+		a.refusals[profile] = untried
 	}
 	candidates, all := p.candidates(ns)
 	for _, profile := range candidates {
-		refusal, spoilt, err := p.trial(ctx, ns, base, profile, v.noNative)
+		refusal, spoilt, err := p.trial(ctx, ns, base, profile, a.noNative)
 		if err == nil && spoilt {
-			v.noNative = true
+			a.noNative = true
 			refusal, _, err = p.trial(ctx, ns, base, profile, true)
 		}
 		if err != nil {
 			return nil, err
 		}
-		v.refusals[profile] = refusal
+		a.refusals[profile] = refusal
 		if refusal == "" {
-			delete(v.refusals, profile)
+			delete(a.refusals, profile)
 			if !all {
 				break
 			}
 		}
 	}
-	return v, nil
+	return a, nil
 }
 
 // trial creates a pod with the tap of a profile as a dry run: first as everybody's pod, which
 // the webhooks get to see in their order, ours among them; and where that comes back
 // without a tap, since ours is not called yet, with the tap in it.
-func (p *probes) trial(ctx context.Context, ns *inject.Namespace, base *corev1.Pod, profile inject.Profile, noNative bool) (refusal string, spoilt bool, err error) {
+func (p *dryRuns) trial(ctx context.Context, ns *inject.Namespace, base *corev1.Pod, profile inject.Profile, noNative bool) (refusal string, spoilt bool, err error) {
 	seen := *ns
 	seen.NoNative = noNative
 	tapped, err := tapped(p.cfg, &seen, base, profile, p.now())
@@ -292,7 +292,7 @@ func hookWithoutSidecar(refusal string) bool {
 }
 
 // admits creates a pod as a dry run and returns why it is refused, or "".
-func (p *probes) admits(ctx context.Context, ns *inject.Namespace, pod *corev1.Pod) (string, error) {
+func (p *dryRuns) admits(ctx context.Context, ns *inject.Namespace, pod *corev1.Pod) (string, error) {
 	if p.off {
 		return p.guess(ns, pod), nil
 	}

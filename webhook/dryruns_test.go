@@ -45,13 +45,13 @@ func (c *cluster) create(_ context.Context, pod *corev1.Pod) error {
 		yes := true
 		r := &review{}
 		r.Request = &request{DryRun: &yes, Object: raw}
-		profile, noNative, ok := probed(r)
+		profile, noNative, ok := dryRunProfile(r)
 		if !ok {
 			return errors.New("no probe")
 		}
-		ns := anew(&inject.Namespace{Name: pod.Namespace, NoNative: noNative})
+		ns := neutral(&inject.Namespace{Name: pod.Namespace, NoNative: noNative})
 		ns.Labels = map[string]string{inject.Label: inject.Enabled}
-		out, err := patched(raw, inject.Tap(forced(c.cfg, profile), ns, raw, time.Now()).Patch)
+		out, err := patched(raw, inject.Tap(withProfile(c.cfg, profile), ns, raw, time.Now()).Patch)
 		if err != nil {
 			return err
 		}
@@ -101,21 +101,21 @@ func validHooks(p *corev1.Pod) string {
 	return ""
 }
 
-func probesOf(c *cluster, change func(*inject.Config)) *probes {
+func dryRunsOn(c *cluster, change func(*inject.Config)) *dryRuns {
 	settings, _ := inject.ParseSettings(nil)
 	c.cfg = &inject.Config{Settings: settings, Image: "tap:1", Own: "tap", Profile: inject.ProfileAuto, ServerMinor: 37, TenantMay: []string{"*"}}
 	if change != nil {
 		change(c.cfg)
 	}
-	return &probes{
+	return &dryRuns{
 		create: c.create, live: fake.NewClientBuilder().Build(), cfg: c.cfg, log: slog.New(slog.DiscardHandler), now: time.Now,
-		refused: map[string]refusal{}, known: map[string]*verdict{}, running: map[string]chan struct{}{},
+		refused: map[string]refusal{}, known: map[string]*admission{}, running: map[string]chan struct{}{},
 	}
 }
 
-func TestProbes(t *testing.T) {
+func TestDryRuns(t *testing.T) {
 	all := inject.Profiles()
-	admitted := func(v *verdict) (out []inject.Profile) {
+	admitted := func(v *admission) (out []inject.Profile) {
 		for _, p := range all {
 			if v.refusals[p] == "" {
 				out = append(out, p)
@@ -157,7 +157,7 @@ func TestProbes(t *testing.T) {
 		"no right to do a dry run": {cluster: &cluster{err: forbidden}, want: all[:1], calls: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := probesOf(c.cluster, c.config)
+			p := dryRunsOn(c.cluster, c.config)
 			ns := &inject.Namespace{Name: "shop", Labels: c.labels}
 			if c.profile != "" {
 				ns.Annotations = map[string]string{"meshtls-tap/profile": c.profile}
@@ -198,14 +198,14 @@ func TestNoDryRuns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			cl := &cluster{answers: true, policy: admitAll}
-			p := probesOf(cl, nil)
+			p := dryRunsOn(cl, nil)
 			p.off, p.now = true, k.now
 			ns := &inject.Namespace{Name: "shop", Labels: c.labels}
 			if _, err := p.of(t.Context(), ns); err != nil {
 				t.Fatal(err)
 			}
 			if c.refused {
-				p.learnRefusal("shop", "policy x: no")
+				p.storeRefusal("shop", "policy x: no")
 				k.forward(c.after)
 			}
 			v, err := p.of(t.Context(), ns)
@@ -233,15 +233,15 @@ func level(name string) map[string]string {
 
 var forbidden = apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(`User "x" cannot create resource "pods" in API group "" in the namespace "shop"`))
 
-// TestProbeByExample: where every pod of ours is refused, one of the namespace's is the base.
-func TestProbeByExample(t *testing.T) {
+// TestDryRunByExample: where every pod of ours is refused, one of the namespace's is the base.
+func TestDryRunByExample(t *testing.T) {
 	c := &cluster{answers: true, policy: func(p *corev1.Pod) string {
 		if p.Labels["team"] == "" {
 			return "policy team: a label is missing"
 		}
 		return refuse(addsRaw)(p)
 	}}
-	p := probesOf(c, nil)
+	p := dryRunsOn(c, nil)
 	ns := &inject.Namespace{Name: "shop"}
 	p.live = fake.NewClientBuilder().WithObjects(
 		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "a"}, Spec: corev1.PodSpec{HostNetwork: true, Containers: []corev1.Container{{Name: "a"}}}},
@@ -254,10 +254,10 @@ func TestProbeByExample(t *testing.T) {
 	}
 }
 
-// TestProbesTogether: many ask at once, and the cluster is asked once; then again when what matters changes.
-func TestProbesTogether(t *testing.T) {
+// TestDryRunsTogether: many ask at once, and the cluster is asked once; then again when what matters changes.
+func TestDryRunsTogether(t *testing.T) {
 	c := &cluster{answers: true, policy: admitAll}
-	p := probesOf(c, nil)
+	p := dryRunsOn(c, nil)
 	k := newClock()
 	p.now = k.now
 	ns := &inject.Namespace{Name: "shop", Labels: map[string]string{"a": "b"}}
@@ -298,8 +298,8 @@ func TestProbesTogether(t *testing.T) {
 	}
 }
 
-// TestProbed: only a dry run may ask for a profile.
-func TestProbed(t *testing.T) {
+// TestDryRunProfile: only a dry run may ask for a profile.
+func TestDryRunProfile(t *testing.T) {
 	yes, no := true, false
 	object := func(v string) json.RawMessage {
 		return json.RawMessage(`{"metadata":{"annotations":{"meshtls-tap/probe":"` + v + `"}}}`)
@@ -322,7 +322,7 @@ func TestProbed(t *testing.T) {
 	} {
 		r := &review{}
 		r.Request = &request{DryRun: c.dry, Object: c.object}
-		profile, noNative, ok := probed(r)
+		profile, noNative, ok := dryRunProfile(r)
 		if ok != c.ok || ok && (profile != c.profile || noNative != c.noNative) {
 			t.Errorf("%s: %s %v %v", c.object, profile, noNative, ok)
 		}

@@ -43,13 +43,13 @@ const (
 type endpoint struct {
 	path   string
 	decide func(context.Context, *review) inject.Result
-	told   func(*review, *inject.Result) // of each decision; nil: nobody is
+	report func(*review, *inject.Result) // of each decision; nil: nobody is
 	log    *slog.Logger
 	big    chan struct{}
 }
 
-func newEndpoint(path string, log *slog.Logger, decide func(context.Context, *review) inject.Result, told func(*review, *inject.Result)) *endpoint {
-	return &endpoint{path: path, decide: decide, told: told, log: log, big: make(chan struct{}, bigBodies)}
+func newEndpoint(path string, log *slog.Logger, decide func(context.Context, *review) inject.Result, report func(*review, *inject.Result)) *endpoint {
+	return &endpoint{path: path, decide: decide, report: report, log: log, big: make(chan struct{}, bigBodies)}
 }
 
 // ServeHTTP answers one review.
@@ -63,11 +63,11 @@ func (h *endpoint) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	defer cancel()
 	uid, r, result := h.result(ctx, w, q.Body)
 	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(answer(uid, &result)); err != nil {
+	if err := json.NewEncoder(w).Encode(newResponse(uid, &result)); err != nil {
 		h.log.Debug("answer not sent", "error", err)
 	}
 	took := time.Since(begun)
-	durations.WithLabelValues(h.path).Observe(took.Seconds())
+	responseTimes.WithLabelValues(h.path).Observe(took.Seconds())
 	h.account(r, &result, took)
 }
 
@@ -126,7 +126,7 @@ func (h *endpoint) read(ctx context.Context, w http.ResponseWriter, body io.Read
 
 // account counts and logs a decision. No log holds anything of a pod but its names.
 func (h *endpoint) account(r *review, result *inject.Result, took time.Duration) {
-	if r != nil && r.probe {
+	if r != nil && r.ownDryRun {
 		return
 	}
 	kind, level := "skipped", slog.LevelInfo
@@ -155,7 +155,7 @@ func (h *endpoint) account(r *review, result *inject.Result, took time.Duration)
 		}
 	}
 	h.log.LogAttrs(context.Background(), level, kind, attrs...)
-	if r != nil && h.told != nil && !r.dryRun() {
-		h.told(r, result)
+	if r != nil && h.report != nil && !r.dryRun() {
+		h.report(r, result)
 	}
 }

@@ -162,7 +162,7 @@ func TestAccount(t *testing.T) {
 	const secret = "hunter2"
 	pod := `{"metadata":{"ownerReferences":[{"kind":"ReplicaSet","name":"web-1","uid":"u","controller":true}]},
 "spec":{"containers":[{"name":"a","image":"a","env":[{"name":"PASSWORD","value":"` + secret + `"}]}]}}`
-	for more, told := range map[string]int{"": 1, `,"dryRun":false`: 1, `,"dryRun":true`: 0} {
+	for more, recorded := range map[string]int{"": 1, `,"dryRun":false`: 1, `,"dryRun":true`: 0} {
 		var logs bytes.Buffer
 		n := 0
 		log := slog.New(slog.NewJSONHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -172,8 +172,8 @@ func TestAccount(t *testing.T) {
 			}
 		})
 		asks(t, h, strings.NewReader(reviewOf(pod, more)), "application/json")
-		if n != told {
-			t.Errorf("%q: told %d times, want %d", more, n, told)
+		if n != recorded {
+			t.Errorf("%q: told %d times, want %d", more, n, recorded)
 		}
 		if !strings.Contains(logs.String(), `"owner":"ReplicaSet/web-1"`) || strings.Contains(logs.String(), secret) {
 			t.Errorf("logged %s", &logs)
@@ -200,7 +200,7 @@ func FuzzReview(f *testing.F) {
 	f.Add([]byte(`{"request":{"uid":"u","operation":"CREATE","resource":{"resource":"pods"},"object":{}}}`))
 	f.Add([]byte(`{"request":`))
 	h := newEndpoint("/inject", slog.New(slog.DiscardHandler), func(ctx context.Context, r *review) inject.Result {
-		probed(r)
+		dryRunProfile(r)
 		return tapAll(ctx, r)
 	}, nil)
 	f.Fuzz(func(t *testing.T, body []byte) {

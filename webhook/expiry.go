@@ -17,10 +17,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// tenure ends what namespaces asked for until a time or for a duration: it writes the end into the
+// expiry ends what namespaces asked for until a time or for a duration: it writes the end into the
 // namespace's ConfigMap, which the taps read again and again, and turns them off when it has
 // come. The label stays: it belongs to whoever set it. Only the elected replica runs it.
-type tenure struct {
+type expiry struct {
 	client     client.Client
 	namespaces *namespaces
 	events     *events
@@ -28,11 +28,11 @@ type tenure struct {
 }
 
 // Reconcile looks at one namespace.
-func (t *tenure) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.Result, error) {
+func (t *expiry) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.Result, error) {
 	var object corev1.Namespace
 	if err := t.client.Get(ctx, client.ObjectKey{Name: q.Name}, &object); err != nil {
 		if apierrors.IsNotFound(err) {
-			return again(t.namespaces.memory.keep(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: q.Name}}, "", time.Time{}))
+			return again(t.namespaces.durations.save(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: q.Name}}, "", time.Time{}))
 		}
 		return reconcile.Result{}, err
 	}
@@ -43,7 +43,7 @@ func (t *tenure) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 		return reconcile.Result{}, nil // what was said stands: without the label nothing is turned on again
 	}
 	object = *t.namespaces.permitted(&object)
-	if err := t.remember(ctx, &object); err != nil {
+	if err := t.startDuration(ctx, &object); err != nil {
 		return again(err)
 	}
 	config, err := t.namespaces.config(ctx, q.Name)
@@ -54,7 +54,7 @@ func (t *tenure) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if w.end().IsZero() && len(owned(config)) == 0 {
+	if w.end().IsZero() && len(ownKeys(config)) == 0 {
 		return reconcile.Result{}, nil // nothing to say, and nothing said
 	}
 	now := t.namespaces.now()
@@ -75,18 +75,18 @@ func again(err error) (reconcile.Result, error) {
 	return reconcile.Result{}, err
 }
 
-// remember keeps since when the namespace's duration runs; another one begins anew.
-func (t *tenure) remember(ctx context.Context, object *corev1.Namespace) error {
-	m, d := t.namespaces.memory, durationOf(object)
+// startDuration keeps since when the namespace's duration runs; another one begins anew.
+func (t *expiry) startDuration(ctx context.Context, object *corev1.Namespace) error {
+	m, d := t.namespaces.durations, durationOf(object)
 	if d == 0 {
-		return m.keep(ctx, object, "", time.Time{})
+		return m.save(ctx, object, "", time.Time{})
 	}
 	span := d.String() // short, whatever the annotation is: all namespaces share one ConfigMap
 	since, err := m.since(ctx, object, span)
 	if err != nil || !since.IsZero() {
 		return err
 	}
-	return m.keep(ctx, object, span, t.namespaces.now())
+	return m.save(ctx, object, span, t.namespaces.now())
 }
 
 // durationOf returns the namespace's duration, 0 if it has none that can be used.
@@ -114,8 +114,8 @@ func (w window) end() time.Time {
 
 func (w window) over(now time.Time) bool { return !w.end().IsZero() && !w.end().After(now) }
 
-// owned are the keys of the ConfigMap that we wrote last.
-func owned(config *corev1.ConfigMap) map[string]bool {
+// ownKeys are the keys of the ConfigMap that we wrote last.
+func ownKeys(config *corev1.ConfigMap) map[string]bool {
 	keys := map[string]bool{}
 	for _, f := range config.ManagedFields {
 		if f.Manager != string(fieldOwner) || f.FieldsV1 == nil {
@@ -132,11 +132,11 @@ func owned(config *corev1.ConfigMap) map[string]bool {
 	return keys
 }
 
-// says is what we say in the ConfigMap. An until that somebody else wrote stays if it is the
+// configData is what we say in the ConfigMap. An until that somebody else wrote stays if it is the
 // sooner one. One that we wrote and that no longer counts becomes empty, which tells the
 // taps that there is no end; without the key they would go by what their pods were made
 // with. Taps that have ended continue only if their window was extended.
-func (w window) says(ours map[string]bool, now time.Time) map[string]string {
+func (w window) configData(ours map[string]bool, now time.Time) map[string]string {
 	data := map[string]string{}
 	switch {
 	case !w.platform.IsZero() && w.end().Equal(w.platform):
@@ -154,8 +154,8 @@ func (w window) says(ours map[string]bool, now time.Time) map[string]string {
 }
 
 // write applies our keys of the ConfigMap; those that are no longer in it go.
-func (t *tenure) write(ctx context.Context, object *corev1.Namespace, config *corev1.ConfigMap, w window, now time.Time) error {
-	data := w.says(owned(config), now)
+func (t *expiry) write(ctx context.Context, object *corev1.Namespace, config *corev1.ConfigMap, w window, now time.Time) error {
+	data := w.configData(ownKeys(config), now)
 	want := ac.ConfigMap(*t.namespaces.cfg.Settings.ConfigMap, object.Name).WithData(data)
 	if err := t.client.Apply(ctx, want, fieldOwner, client.ForceOwnership); err != nil {
 		return err

@@ -45,15 +45,15 @@ type images struct {
 
 // What marks the pods that try an image.
 const (
-	labelComponent  = "app.kubernetes.io/component"
-	componentImage  = "image-check"
-	annotationTried = "meshtls-tap/image" // of the pod: the image it tries
-	annotationWith  = "meshtls-tap/env"   // and the hash of the tap's settings with which
-	tryAgain        = 5 * time.Minute     // after a pod failed
-	tryPinAgain     = time.Hour           // where the image runs by its name already
-	patienceForPull = 3 * time.Minute
-	keepUnwanted    = time.Hour
-	maxImages       = 16 // that are tried at the same time
+	labelComponent      = "app.kubernetes.io/component"
+	componentImage      = "image-check"
+	annotationTried     = "meshtls-tap/image" // of the pod: the image it tries
+	annotationWith      = "meshtls-tap/env"   // and the hash of the tap's settings with which
+	tryAgain            = 5 * time.Minute     // after a pod failed
+	tryPinAgain         = time.Hour           // where the image runs by its name already
+	patienceForPull     = 3 * time.Minute
+	deleteUnwantedAfter = time.Hour
+	maxImages           = 16 // that are tried at the same time
 )
 
 // usable returns the images to use; nil is all.
@@ -90,11 +90,11 @@ func (i *images) follow(ctx context.Context) error {
 	}
 	for p := range list {
 		pod := &list[p]
-		if pod.Annotations[annotationWith] != i.with() {
+		if pod.Annotations[annotationWith] != i.settingsHash() {
 			continue // of a replica with other settings
 		}
 		image := pod.Annotations[annotationTried]
-		i.complain(image, pod)
+		i.logFailure(image, pod)
 		if digest, ok := ran(pod); ok {
 			if _, known := i.ran[image]; !known {
 				i.log.Info("image was seen to run", "image", image, "digest", digest)
@@ -111,14 +111,14 @@ func (i *images) follow(ctx context.Context) error {
 	return nil
 }
 
-// with is a hash of the tap's settings, and of what is tried.
-func (i *images) with() string {
+// settingsHash is a hash of the tap's settings, and of what is tried.
+func (i *images) settingsHash() string {
 	sum := sha256.Sum256(append(i.cfg.Settings.JSON(), waitName...))
 	return hex.EncodeToString(sum[:6])
 }
 
-// complain says once why a pod failed; i.mu is held.
-func (i *images) complain(image string, pod *corev1.Pod) {
+// logFailure says once why a pod failed; i.mu is held.
+func (i *images) logFailure(image string, pod *corev1.Pod) {
 	if _, ok := ran(pod); ok || pod.Status.Phase != corev1.PodFailed || i.failed[image] == pod.UID {
 		return
 	}
@@ -220,9 +220,9 @@ func (i *images) try(ctx context.Context, wanted []string) error {
 	}
 	for p := range list {
 		image := list[p].Annotations[annotationTried]
-		needed := list[p].Annotations[annotationWith] == i.with() &&
+		needed := list[p].Annotations[annotationWith] == i.settingsHash() &&
 			(slices.Contains(wanted, image) || slices.Contains(missing, image) || i.pins(wanted, image))
-		if !needed && i.age(&list[p]) > keepUnwanted {
+		if !needed && i.age(&list[p]) > deleteUnwantedAfter {
 			if err := client.IgnoreNotFound(i.client.Delete(ctx, &list[p])); err != nil {
 				return err
 			}
@@ -293,7 +293,7 @@ func (i *images) attempt(ctx context.Context, image string, pod *corev1.Pod, aga
 func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
 	cfg := *i.cfg
 	cfg.Image = image
-	pod, err := tapped(&cfg, &inject.Namespace{Name: cfg.Own, NoNative: true}, probePod(cfg.Own, image), inject.ProfileOpenShift, i.now())
+	pod, err := tapped(&cfg, &inject.Namespace{Name: cfg.Own, NoNative: true}, dryRunPod(cfg.Own, image), inject.ProfileOpenShift, i.now())
 	if err != nil {
 		return nil, err
 	}
@@ -311,7 +311,7 @@ func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
 			labelComponent: componentImage, "app.kubernetes.io/name": "meshtls-tap", "app.kubernetes.io/managed-by": managedBy,
 			inject.Label: inject.Disabled,
 		},
-		Annotations: map[string]string{annotationTried: image, annotationWith: i.with()},
+		Annotations: map[string]string{annotationTried: image, annotationWith: i.settingsHash()},
 	}
 	pod.Spec.Containers = []corev1.Container{*c, waiter(c)}
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
@@ -362,7 +362,7 @@ func withoutCredentials(pod *corev1.Pod) {
 }
 
 func (i *images) podName(image string) string {
-	sum := sha256.Sum256([]byte(image + i.with()))
+	sum := sha256.Sum256([]byte(image + i.settingsHash()))
 	return "meshtls-tap-image-" + hex.EncodeToString(sum[:5])
 }
 

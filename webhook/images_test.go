@@ -228,7 +228,7 @@ func TestUnwantedImages(t *testing.T) {
 		kubelet(t, c, tried(t, c)[image], corev1.PodSucceeded, "reg.example:5000/tap@"+digest)
 	}
 	do(t, i.follow)
-	k.forward(keepUnwanted + time.Second)
+	k.forward(deleteUnwantedAfter + time.Second)
 	do(t, func(ctx context.Context) error { return i.try(ctx, []string{byName}) })
 	if pods := tried(t, c); len(pods) != 1 || pods[byName] == nil { // and none by digest: never is pulled
 		t.Errorf("tried: %v", slices.Collect(maps.Keys(pods)))

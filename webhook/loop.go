@@ -35,17 +35,17 @@ func (l *loop) nudge() {
 // Start runs the loop until ctx ends. An error is logged when it changes, and tried again
 // after a second, then two, and so on.
 func (l *loop) Start(ctx context.Context) error {
-	said, wait := "", l.every
+	logged, wait := "", l.every
 	for {
 		err := l.do(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return nil
 		case err == nil:
-			said, wait = "", l.every
+			logged, wait = "", l.every
 		default:
-			if err.Error() != said {
-				said, wait = err.Error(), time.Second/2
+			if err.Error() != logged {
+				logged, wait = err.Error(), time.Second/2
 				l.log.Error(l.name, "error", err)
 			}
 			wait = min(2*wait, l.every)

@@ -11,7 +11,7 @@ var (
 		Name: "meshtls_tap_injections_total",
 		Help: "Pods that the webhook was asked about, by result (injected, skipped, error) and reason.",
 	}, []string{"result", "reason"})
-	durations = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	responseTimes = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "meshtls_tap_injection_duration_seconds",
 		Help:    "Time to answer one admission review, by path.",
 		Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
@@ -35,5 +35,5 @@ var (
 )
 
 func init() { //nolint:gochecknoinits // metrics are registered once for the process
-	metrics.Registry.MustRegister(injections, durations, podStates, admittedProfiles, certificateEnd, buildInfo)
+	metrics.Registry.MustRegister(injections, responseTimes, podStates, admittedProfiles, certificateEnd, buildInfo)
 }

@@ -24,15 +24,15 @@ const (
 
 // namespaces is what is known of each namespace, from the informers' caches.
 type namespaces struct {
-	cached client.Reader
-	live   client.Reader // for a namespace so new that no cache has it
-	cfg    *inject.Config
-	images *images
-	nodes  *nodes
-	memory *memory
-	now    func() time.Time
+	cached    client.Reader
+	live      client.Reader // for a namespace so new that no cache has it
+	cfg       *inject.Config
+	images    *images
+	nodes     *nodes
+	durations *durations
+	now       func() time.Time
 
-	checked sync.Map // resource version at which the cache was last found to be right, by name
+	confirmed sync.Map // resource version at which the cache was last found to be right, by name
 }
 
 // concerned reports whether pods of a namespace that asks for taps may get any.
@@ -45,11 +45,11 @@ func concerned(cfg *inject.Config, object *corev1.Namespace) bool {
 func (n *namespaces) of(ctx context.Context, name string) (*inject.Namespace, error) {
 	var object corev1.Namespace
 	err := n.cached.Get(ctx, client.ObjectKey{Name: name}, &object)
-	if apierrors.IsNotFound(err) || err == nil && object.Labels[inject.Label] != inject.Enabled && !n.isChecked(&object) {
+	if apierrors.IsNotFound(err) || err == nil && object.Labels[inject.Label] != inject.Enabled && !n.isFresh(&object) {
 		// The API server's selector saw the label: it may be younger than the cache.
 		if fresh := (corev1.Namespace{}); n.live.Get(ctx, client.ObjectKey{Name: name}, &fresh) == nil {
 			object, err = fresh, nil
-			n.checked.Store(name, fresh.ResourceVersion)
+			n.confirmed.Store(name, fresh.ResourceVersion)
 		}
 	}
 	if err != nil {
@@ -58,10 +58,10 @@ func (n *namespaces) of(ctx context.Context, name string) (*inject.Namespace, er
 	return n.view(ctx, &object)
 }
 
-// isChecked reports whether the API server has nothing newer than the cache, or had not a moment ago: where
+// isFresh reports whether the API server has nothing newer than the cache, or had not a moment ago: where
 // pods ask for taps themselves, most namespaces do not.
-func (n *namespaces) isChecked(object *corev1.Namespace) bool {
-	version, ok := n.checked.Load(object.Name)
+func (n *namespaces) isFresh(object *corev1.Namespace) bool {
+	version, ok := n.confirmed.Load(object.Name)
 	return ok && version == object.ResourceVersion
 }
 
@@ -119,7 +119,7 @@ func (n *namespaces) window(ctx context.Context, object *corev1.Namespace, confi
 	}
 	platform(time.Parse(time.RFC3339, object.Annotations[inject.Prefix+inject.AnnotationUntil]))
 	if d := durationOf(object); d > 0 {
-		since, err := n.memory.since(ctx, object, d.String())
+		since, err := n.durations.since(ctx, object, d.String())
 		if err != nil {
 			return w, err
 		}
@@ -128,7 +128,7 @@ func (n *namespaces) window(ctx context.Context, object *corev1.Namespace, confi
 		}
 		platform(since.Add(d), nil)
 	}
-	if t, bad := time.Parse(time.RFC3339, config.Data[configUntil]); bad == nil && !owned(config)[configUntil] && n.cfg.NamespaceMay(configUntil) {
+	if t, bad := time.Parse(time.RFC3339, config.Data[configUntil]); bad == nil && !ownKeys(config)[configUntil] && n.cfg.NamespaceMay(configUntil) {
 		w.theirs = t
 	}
 	return w, nil

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,20 +11,18 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	recorder "k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// known returns what a replica knows of the namespaces of a cluster.
-func known(c client.Client, k *clock) *namespaces {
+// namespacesOf returns what a replica knows of the namespaces of a cluster.
+func namespacesOf(c client.Client, k *clock) *namespaces {
 	settings, _ := inject.ParseSettings(nil)
 	cfg := &inject.Config{Settings: settings, Image: "tap:1", Own: "tap", Profile: inject.ProfileAuto, ServerMinor: 37, Version: "v1", TenantMay: []string{"*"}}
-	return &namespaces{cached: c, live: c, cfg: cfg, images: &images{}, nodes: &nodes{}, now: k.now, memory: &memory{c, "tap", "meshtls-tap"}}
+	return &namespaces{cached: c, live: c, cfg: cfg, images: &images{}, nodes: &nodes{}, now: k.now, durations: &durations{c, "tap", "meshtls-tap"}}
 }
 
 func labeled(name string, annotations ...string) *corev1.Namespace {
@@ -77,14 +73,14 @@ func TestNamespace(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			n := known(fake.NewClientBuilder().WithObjects(c.objects...).Build(), k)
+			n := namespacesOf(fake.NewClientBuilder().WithObjects(c.objects...).Build(), k)
 			ns, err := n.of(t.Context(), "shop")
 			if err != nil || !c.want(ns) {
 				t.Errorf("%v: %+v", err, ns)
 			}
 		})
 	}
-	if _, err := known(fake.NewClientBuilder().Build(), k).of(t.Context(), "shop"); err == nil {
+	if _, err := namespacesOf(fake.NewClientBuilder().Build(), k).of(t.Context(), "shop"); err == nil {
 		t.Error("no error for a namespace that is not there")
 	}
 }
@@ -100,222 +96,11 @@ func capsOf(ns *inject.Namespace) (out []string) {
 func TestNewLabel(t *testing.T) {
 	old := labeled("shop")
 	old.Labels = nil
-	n := known(fake.NewClientBuilder().WithObjects(old).Build(), newClock())
+	n := namespacesOf(fake.NewClientBuilder().WithObjects(old).Build(), newClock())
 	n.live = fake.NewClientBuilder().WithObjects(labeled("shop")).Build()
 	ns, err := n.of(t.Context(), "shop")
 	if err != nil || ns.Labels[inject.Label] != inject.Enabled {
 		t.Errorf("%v: %+v", err, ns)
-	}
-}
-
-// TestTenure walks through what a namespace may ask for and take back.
-func TestTenure(t *testing.T) {
-	k := newClock()
-	c := fake.NewClientBuilder().WithObjects(labeled("shop", "duration", "2h")).WithReturnManagedFields().Build()
-	told := recorder.NewFakeRecorder(10)
-	ten := &tenure{client: c, namespaces: known(c, k), events: &events{recorder: told}, log: slog.New(slog.DiscardHandler)}
-	step := func(wantNext time.Duration, wantUntil, wantEnabled string) {
-		t.Helper()
-		got, err := ten.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "shop"}})
-		if err != nil || got.RequeueAfter != wantNext {
-			t.Errorf("%v, again after %v; want %v", err, got.RequeueAfter, wantNext)
-		}
-		var m corev1.ConfigMap
-		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); client.IgnoreNotFound(err) != nil {
-			t.Fatal(err)
-		}
-		if m.Data["until"] != wantUntil || m.Data["enabled"] != wantEnabled {
-			t.Errorf("config %v, want until %q, enabled %q", m.Data, wantUntil, wantEnabled)
-		}
-	}
-	annotate := func(annotations ...string) {
-		t.Helper()
-		var ns corev1.Namespace
-		if err := c.Get(t.Context(), client.ObjectKey{Name: "shop"}, &ns); err != nil {
-			t.Fatal(err)
-		}
-		ns.Annotations = labeled("shop", annotations...).Annotations
-		if err := c.Update(t.Context(), &ns); err != nil {
-			t.Fatal(err)
-		}
-	}
-	step(2*time.Hour, "2026-11-24T14:00:00Z", "")
-	k.forward(90 * time.Minute)
-	step(30*time.Minute, "2026-11-24T14:00:00Z", "") // it runs since it was first seen
-	k.forward(30 * time.Minute)
-	step(0, "2026-11-24T14:00:00Z", "false")
-	step(0, "2026-11-24T14:00:00Z", "false")
-	if len(told.Events) != 1 {
-		t.Errorf("told %d times that it is over", len(told.Events))
-	}
-	var ns corev1.Namespace // without the label nothing is turned on again
-	if err := c.Get(t.Context(), client.ObjectKey{Name: "shop"}, &ns); err != nil {
-		t.Fatal(err)
-	}
-	for _, label := range []string{"", inject.Disabled, inject.Enabled} {
-		ns.Labels = map[string]string{inject.Label: label}
-		if err := c.Update(t.Context(), &ns); err != nil {
-			t.Fatal(err)
-		}
-		step(0, "2026-11-24T14:00:00Z", "false")
-	}
-	annotate("duration", "3h") // extended, from now on: ended taps continue
-	step(3*time.Hour, "2026-11-24T17:00:00Z", "true")
-	k.forward(time.Hour)
-	if err := c.Delete(t.Context(), config("meshtls-tap", "shop")); err != nil { // which moves no end
-		t.Fatal(err)
-	}
-	step(2*time.Hour, "2026-11-24T17:00:00Z", "")
-	annotate("until", "2026-11-24T16:00:00Z")
-	step(time.Hour, "2026-11-24T16:00:00Z", "")
-	var m corev1.ConfigMap // whoever may write in the namespace may end its taps sooner, not later
-	for until, want := range map[string]string{"2026-11-24T15:30:00Z": "2026-11-24T15:30:00Z", "2026-11-30T00:00:00Z": "2026-11-24T16:00:00Z"} {
-		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
-			t.Fatal(err)
-		}
-		m.Data["until"] = until
-		if err := c.Update(t.Context(), &m); err != nil {
-			t.Fatal(err)
-		}
-		at, _ := time.Parse(time.RFC3339, want)
-		step(at.Sub(k.now()), want, "")
-	}
-	if err := c.Delete(t.Context(), config("meshtls-tap", "shop")); err != nil {
-		t.Fatal(err)
-	}
-	step(time.Hour, "2026-11-24T16:00:00Z", "")
-	annotate()
-	step(0, "", "") // no end any more, and that is said
-	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
-		t.Fatal(err)
-	} else if _, said := m.Data["until"]; !said {
-		t.Error("without the key taps go by what their pods were made with")
-	}
-	annotate("until", "2026-11-24T16:00:00Z")
-	step(time.Hour, "2026-11-24T16:00:00Z", "")
-
-	// what others write there stays
-	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
-		t.Fatal(err)
-	}
-	m.Data["mute"] = "10.0.0.0/8"
-	if err := c.Update(t.Context(), &m); err != nil {
-		t.Fatal(err)
-	}
-	k.forward(time.Hour)
-	step(0, "2026-11-24T16:00:00Z", "false")
-	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil || m.Data["mute"] != "10.0.0.0/8" {
-		t.Errorf("%v: %v", err, m.Data)
-	}
-}
-
-func config(name, namespace string) *corev1.ConfigMap {
-	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-}
-
-// TestMemory: since when a duration runs is known of one namespace, by its UID, and for one duration; and it is kept where no
-// tenant writes.
-func TestMemory(t *testing.T) {
-	k := newClock()
-	c := fake.NewClientBuilder().WithReturnManagedFields().Build()
-	m := known(c, k).memory
-	shop, other := labeled("shop"), labeled("other")
-	shop.UID, other.UID = "1", "2"
-	for _, ns := range []*corev1.Namespace{shop, other} {
-		if err := m.keep(t.Context(), ns, "2h", k.now()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	again := shop.DeepCopy() // the next one of that name
-	again.UID = "3"
-	for name, x := range map[string]struct {
-		ns   *corev1.Namespace
-		span string
-		want time.Time
-	}{"kept": {shop, "2h", k.now()}, "another duration": {shop, "3h", time.Time{}}, "another namespace": {again, "2h", time.Time{}}} {
-		if got, err := m.since(t.Context(), x.ns, x.span); err != nil || !got.Equal(x.want) {
-			t.Errorf("%s: %v, %v", name, got, err)
-		}
-	}
-	if err := m.keep(t.Context(), shop, "", time.Time{}); err != nil {
-		t.Fatal(err)
-	}
-	config, err := m.read(t.Context())
-	if err != nil || config.Namespace != "tap" || len(config.Data) != 1 || config.Data["other"] == "" {
-		t.Errorf("%v: %s %v", err, config.Namespace, config.Data)
-	}
-}
-
-// TestNothingToEnd: a namespace that asks for no end gets no ConfigMap.
-func TestNothingToEnd(t *testing.T) {
-	c := fake.NewClientBuilder().WithObjects(labeled("shop")).Build()
-	ten := &tenure{client: c, namespaces: known(c, newClock()), events: &events{}, log: slog.New(slog.DiscardHandler)}
-	for _, name := range []string{"shop", "gone"} {
-		if got, err := ten.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: name}}); err != nil || got.RequeueAfter != 0 {
-			t.Errorf("%s: %v, %v", name, got, err)
-		}
-	}
-	var list corev1.ConfigMapList
-	if err := c.List(t.Context(), &list); err != nil || len(list.Items) != 0 {
-		t.Errorf("%v: %d config maps", err, len(list.Items))
-	}
-}
-
-func TestSurvey(t *testing.T) {
-	k := newClock()
-	pod := func(name string, change func(*corev1.Pod)) *corev1.Pod {
-		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "a"}}}}
-		if change != nil {
-			change(p)
-		}
-		return p
-	}
-	n := known(nil, k)
-	tap := func(hash string) func(*corev1.Pod) {
-		return func(p *corev1.Pod) {
-			p.Spec.InitContainers = []corev1.Container{{Name: inject.Name, Image: "tap:1", Args: []string{"run"}}}
-			p.Annotations = map[string]string{"meshtls-tap/status": `{"image":"tap:1","config":"` + hash + `"}`}
-		}
-	}
-	c := fake.NewClientBuilder().WithObjects(
-		labeled("shop"), labeled("kube-system"), pod("tapped", tap(n.cfg.Hash())), pod("old", tap("1")), pod("foreign", func(p *corev1.Pod) { tap("x")(p); p.Annotations = nil }),
-		pod("untapped", nil), pod("out", func(p *corev1.Pod) { p.Labels = map[string]string{inject.Label: inject.Disabled} }),
-		pod("host", func(p *corev1.Pod) { p.Spec.HostNetwork = true }), pod("windows", func(p *corev1.Pod) { p.Spec.OS = &corev1.PodOS{Name: corev1.Windows} }),
-		pod("over", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
-	).Build()
-	n.cached, n.live = c, c
-	told := recorder.NewFakeRecorder(10) // kube-system has the label, and nothing comes of it
-	s := &survey{
-		client: c, live: c, cfg: n.cfg, namespaces: n, probes: probesOf(&cluster{answers: true, policy: admitAll}, nil), events: &events{recorder: told}, log: slog.New(slog.DiscardHandler),
-	}
-	do(t, s.look, s.look)
-	want := tally{stateTapped: 1, stateOutdated: 1, stateUntapped: 1, "foreign_container": 1, "opted_out": 1, "host_network": 1, stateSkipped: 1}
-	if got := s.said["shop"]; !maps.Equal(got, want) {
-		t.Errorf("counted %+v, want %+v", got, want)
-	}
-	var reasons []string
-	for len(told.Events) > 0 {
-		reasons = append(reasons, strings.Fields(<-told.Events)[1])
-	}
-	slices.Sort(reasons)
-	if fmt.Sprint(reasons) != "[ForeignContainer PodsInHostNetwork PodsOptedOut PodsUntapped]" {
-		t.Errorf("told %v", reasons)
-	}
-	s.probes = probesOf(&cluster{answers: true, policy: refuse(func(*corev1.Container) bool { return true })}, nil)
-	do(t, s.look)
-	if got := s.said["shop"]; got["refused"] != 1 || got[stateUntapped] != 0 {
-		t.Errorf("counted %+v where taps are refused", got)
-	}
-	if first, second := <-told.Events, <-told.Events; !strings.Contains(first, "PodsUntapped") || !strings.Contains(second, "PodsRefused") {
-		t.Errorf("told %s, %s", first, second)
-	}
-	ns := labeled("shop")
-	ns.Labels = nil
-	if err := c.Update(t.Context(), ns); err != nil {
-		t.Fatal(err)
-	}
-	if do(t, s.look); len(s.said) != 0 {
-		t.Errorf("counted %+v", s.said)
 	}
 }
 
@@ -325,13 +110,13 @@ func TestNodes(t *testing.T) {
 	}
 	c := fake.NewClientBuilder().WithObjects(node("a", "v1.37.2"), node("b", "v1.28.9-eks-1")).Build()
 	n := &nodes{live: c}
-	if do(t, n.look); !n.old() {
+	if do(t, n.poll); !n.old() {
 		t.Error("an old kubelet was not seen")
 	}
 	if err := c.Delete(t.Context(), node("b", "")); err != nil {
 		t.Fatal(err)
 	}
-	if do(t, n.look); n.old() {
+	if do(t, n.poll); n.old() {
 		t.Error("an old kubelet that is gone is still seen")
 	}
 	for version, want := range map[string]int{"v1.29.3": 29, "1.31+": 31, "v1.9": 9, "": -1, "v2.1": -1, "v1.x": -1} {
@@ -381,8 +166,8 @@ func TestRefusedTap(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	told := recorder.NewFakeRecorder(10)
-	e := &events{recorder: told}
+	recorded := recorder.NewFakeRecorder(10)
+	e := &events{recorder: recorded}
 	r := &review{Request: &request{Namespace: "shop"}}
 	owner := &inject.Owner{Kind: "ReplicaSet", Name: "web", UID: "u"}
 	for _, result := range []inject.Result{
@@ -390,36 +175,19 @@ func TestEvents(t *testing.T) {
 	} {
 		e.pod(r, &result)
 	}
-	if len(told.Events) != 0 {
-		t.Errorf("told of %s", <-told.Events)
+	if len(recorded.Events) != 0 {
+		t.Errorf("told of %s", <-recorded.Events)
 	}
 	e.pod(r, &inject.Result{Owner: owner, Mode: inject.Native, Profile: inject.ProfileDefault})
 	e.pod(r, &inject.Result{Owner: owner, Reason: inject.ReasonRefused, Detail: strings.Repeat("x", 5000)})
-	if got := <-told.Events; !strings.Contains(got, "Normal Tapped") {
+	if got := <-recorded.Events; !strings.Contains(got, "Normal Tapped") {
 		t.Error(got)
 	}
-	if got := <-told.Events; !strings.Contains(got, "Warning NotTapped") || len(got) > 1024 {
+	if got := <-recorded.Events; !strings.Contains(got, "Warning NotTapped") || len(got) > 1024 {
 		t.Errorf("%d bytes: %.60s", len(got), got)
 	}
 	e.pod(r, &inject.Result{Owner: owner, Reason: inject.ReasonForeign, Detail: "why"})
-	if got := <-told.Events; !strings.Contains(got, "Warning ForeignContainer") {
+	if got := <-recorded.Events; !strings.Contains(got, "Warning ForeignContainer") {
 		t.Error(got)
-	}
-}
-
-// TestDurationOfMuchText: whatever a namespace's duration looks like, it takes little of the ConfigMap
-// that all namespaces share, and one that cannot be used takes nothing of it.
-func TestDurationOfMuchText(t *testing.T) {
-	for span, kept := range map[string]bool{strings.Repeat("0", 100_000) + "2h": true, "2 h": false, "-2h": false, "0s": false, strings.Repeat("x", 100_000): false} {
-		c := fake.NewClientBuilder().WithObjects(labeled("shop", "duration", span)).WithReturnManagedFields().Build()
-		n := known(c, newClock())
-		ten := &tenure{client: c, namespaces: n, events: &events{}, log: slog.New(slog.DiscardHandler)}
-		if _, err := ten.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "shop"}}); err != nil {
-			t.Fatal(err)
-		}
-		config, err := n.memory.read(t.Context())
-		if text := config.Data["shop"]; err != nil || (text != "") != kept || len(text) > 100 {
-			t.Errorf("%.10s: %v, %d bytes", span, err, len(text))
-		}
 	}
 }

@@ -26,8 +26,8 @@ func (n *nodes) old() bool { return n.aged.Load() }
 // number is how many nodes there were when they were last read to the end, at least 1.
 func (n *nodes) number() int { return max(int(n.many.Load()), 1) }
 
-// look reads the nodes.
-func (n *nodes) look(ctx context.Context) error {
+// poll reads the nodes.
+func (n *nodes) poll(ctx context.Context) error {
 	var list corev1.NodeList
 	aged, many := false, int64(0)
 	for next := ""; ; next = list.Continue {

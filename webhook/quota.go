@@ -47,9 +47,9 @@ type reading struct {
 	quotas []corev1.ResourceQuota
 }
 
-// into fills in the namespace's quotas and, where they count taps and the policy asks for it, what
+// fillIn fills in the namespace's quotas and, where they count taps and the policy asks for it, what
 // its owners want. What cannot be read is named in DemandError.
-func (q *quotas) into(ctx context.Context, ns *inject.Namespace) {
+func (q *quotas) fillIn(ctx context.Context, ns *inject.Namespace) {
 	list, err := q.list(ctx, q.live, ns.Name)
 	if err != nil {
 		ns.DemandError = inTime(err)

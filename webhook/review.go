@@ -19,7 +19,7 @@ const maxBody = 4 << 20
 type review struct {
 	Request *request `json:"request"`
 
-	probe bool // it is a dry run of our own
+	ownDryRun bool // it is a dry run of our own
 }
 
 type request struct {
@@ -90,8 +90,8 @@ func enter(d *json.Decoder, want string) bool {
 	}
 }
 
-// answer is the review that allows the pod, with its patch and warnings.
-func answer(uid types.UID, result *inject.Result) *admissionv1.AdmissionReview {
+// newResponse is the review that allows the pod, with its patch and warnings.
+func newResponse(uid types.UID, result *inject.Result) *admissionv1.AdmissionReview {
 	response := &admissionv1.AdmissionResponse{UID: uid, Allowed: true, Warnings: result.Warnings}
 	if len(result.Patch) > 0 {
 		if patch, err := json.Marshal(result.Patch); err == nil {

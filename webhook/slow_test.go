@@ -39,8 +39,8 @@ func TestSlowServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := slowly(t, test.slow, test.takes, test.dry)
-				var told *inject.Result
-				h := newEndpoint("/inject", slog.New(slog.DiscardHandler), w.decide(inject.Tap, true), func(_ *review, r *inject.Result) { told = r })
+				var recorded *inject.Result
+				h := newEndpoint("/inject", slog.New(slog.DiscardHandler), w.decide(inject.Tap, true), func(_ *review, r *inject.Result) { recorded = r })
 				begin := time.Now()
 				got := asks(t, h, strings.NewReader(reviewOf(aPod, "")), "application/json")
 				took := time.Since(begin)
@@ -50,8 +50,8 @@ func TestSlowServer(t *testing.T) {
 				if took > test.most {
 					t.Errorf("it took %v, want %v at most", took, test.most)
 				}
-				if !strings.Contains(told.Detail, test.detail) {
-					t.Errorf("the Event says %q", told.Detail)
+				if !strings.Contains(recorded.Detail, test.detail) {
+					t.Errorf("the Event says %q", recorded.Detail)
 				}
 				time.Sleep(2 * mostWait) // requests that were begun end by themselves
 			})
@@ -87,10 +87,10 @@ func slowly(t *testing.T, kinds string, takes, dry time.Duration) *webhook {
 			return wait(ctx, dry)
 		},
 	})
-	n := known(cached, k)
+	n := namespacesOf(cached, k)
 	n.cfg.Quota, n.cfg.QuotaGrowth = inject.QuotaFit, 10
 	return &webhook{
-		cfg: n.cfg, namespaces: n, probes: newProbes(live, live, n.cfg, true, slog.New(slog.DiscardHandler)),
+		cfg: n.cfg, namespaces: n, dryRuns: newDryRuns(live, live, n.cfg, true, slog.New(slog.DiscardHandler)),
 		quotas: &quotas{cached: cached, live: live, cfg: n.cfg, nodes: &nodes{}, turns: map[string]*turns{}},
 	}
 }

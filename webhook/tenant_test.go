@@ -33,18 +33,18 @@ func TestTenantMay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			object := labeled("shop", "duration", "1h", "profile", "baseline")
 			cl := fake.NewClientBuilder().WithObjects(object, own.DeepCopy()).WithReturnManagedFields().Build()
-			n := known(cl, newClock())
+			n := namespacesOf(cl, newClock())
 			n.cfg.TenantMay = c.may
 			ns, err := n.of(t.Context(), "shop")
 			if err != nil || ns.Until.IsZero() == c.ends || ns.Off != c.off {
 				t.Errorf("%v: until %v, off %t", err, ns.Until, ns.Off)
 			}
-			p := probesOf(&cluster{}, func(cfg *inject.Config) { cfg.TenantMay = c.may })
+			p := dryRunsOn(&cluster{}, func(cfg *inject.Config) { cfg.TenantMay = c.may })
 			if got, _ := p.candidates(ns); len(got) != c.candidates {
 				t.Errorf("candidates %v", got)
 			}
-			ten := &tenure{client: cl, namespaces: n, events: &events{}, log: slog.New(slog.DiscardHandler)}
-			got, err := ten.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "shop"}})
+			e := &expiry{client: cl, namespaces: n, events: &events{}, log: slog.New(slog.DiscardHandler)}
+			got, err := e.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "shop"}})
 			if err != nil || (got.RequeueAfter > 0) != c.ends {
 				t.Errorf("%v: again after %v", err, got.RequeueAfter)
 			}

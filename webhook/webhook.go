@@ -193,38 +193,38 @@ func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, tim
 		if err != nil {
 			return inject.Result{Reason: reasonUnknown, Detail: err.Error()}
 		}
-		if profile, noNative, ok := probed(r); ok {
-			r.probe = true
-			view := anew(ns)
+		if profile, noNative, ok := dryRunProfile(r); ok {
+			r.ownDryRun = true
+			view := neutral(ns)
 			view.NoNative = noNative
-			return act(forced(w.cfg, profile), view, r.Request.Object, w.namespaces.now())
+			return act(withProfile(w.cfg, profile), view, r.Request.Object, w.namespaces.now())
 		}
 		// What is skipped anyhow needs no dry run.
 		result := act(w.cfg, ns, r.Request.Object, w.namespaces.now())
 		if result.Reason != inject.Injected {
 			return result
 		}
-		v, err := w.probes.of(ctx, ns)
+		a, err := w.dryRuns.of(ctx, ns)
 		if err != nil {
-			v = unasked(err)
+			a = refuseAll(err)
 		}
-		v.into(ns)
+		a.fillIn(ns)
 		if quotas {
 			in, cancel := context.WithTimeout(ctx, mostQuotaWait)
 			defer cancel()
-			w.quotas.into(in, ns)
+			w.quotas.fillIn(in, ns)
 		}
 		return act(w.cfg, ns, r.Request.Object, w.namespaces.now())
 	}
 }
 
-// unasked refuses all profiles: nobody knows whether the pod would be.
-func unasked(err error) *verdict {
-	v := &verdict{refusals: map[inject.Profile]string{}}
+// refuseAll refuses all profiles: nobody knows whether the pod would be.
+func refuseAll(err error) *admission {
+	a := &admission{refusals: map[inject.Profile]string{}}
 	for _, p := range inject.Profiles() {
-		v.refusals[p] = "it is not known yet whether the namespace admits it: " + err.Error()
+		a.refusals[p] = "it is not known yet whether the namespace admits it: " + err.Error()
 	}
-	return v
+	return a
 }
 
 // webhook is all parts, wired.
@@ -232,7 +232,7 @@ type webhook struct {
 	cfg        *inject.Config
 	mgr        manager.Manager
 	namespaces *namespaces
-	probes     *probes
+	dryRuns    *dryRuns
 	quotas     *quotas
 	images     *images
 	events     *events

@@ -27,7 +27,7 @@ func (g *gap) note(t *tap, now time.Time) {
 	if g.settled && !g.captured.IsZero() {
 		return
 	}
-	own := t.sockets.Begun() // first: one that is counted here has not been opened yet at most
+	own := t.sockets.Dials() // first: one that is counted here has not been opened yet at most
 	opened := openedConnections(contents(tcpCounters))
 	g.connections = opened - min(own, opened)
 	for _, i := range t.captures() {

@@ -241,7 +241,7 @@ const loopback = "lo"
 // begins reports whether that was its SYN. On lo a redirected connection has several peers, and
 // all of them are within the pod.
 func (t *tap) owns(local, peer flow.Endpoint, iface string, at int64, begins bool) bool {
-	c := ownsockets.Captured{Port: local.Port, Peer: netip.AddrPortFrom(peer.Addr, peer.Port), Interface: iface, At: time.Unix(0, at), Begins: begins}
+	c := ownsockets.Captured{Port: local.Port, Peer: netip.AddrPortFrom(peer.Addr, peer.Port), Interface: iface, At: time.Unix(0, at), HasSYN: begins}
 	if iface != loopback && !t.sockets.Owns(c) || iface == loopback && !t.sockets.OwnedAt(c.Port, c.At) {
 		return false
 	}

@@ -21,7 +21,7 @@ const Prefix = "meshtls-tap/"
 // Annotations, without Prefix.
 const (
 	AnnotationStatus      = "status" // written by the webhook: Status as JSON
-	AnnotationProbe       = "probe"  // of the webhook's own dry runs
+	AnnotationDryRun      = "probe"  // of the webhook's own dry runs
 	AnnotationUntil       = "until"
 	AnnotationDuration    = "duration"
 	annotationFilter      = "filter"
@@ -72,13 +72,13 @@ type choices map[string]string
 func (r *run) choose() {
 	c := r.cfg
 	r.choices, r.own, r.theirs = choices{}, choices{}, choices{}
-	r.take(r.theirs, r.ns.Annotations, "namespace", c.NamespaceMay)
+	r.copyAllowed(r.theirs, r.ns.Annotations, "namespace", c.NamespaceMay)
 	if image, ok := r.theirs[AnnotationImage]; ok && !c.AllowsImage(image) {
 		r.warn("image %s is ignored: its registry is not allowed", short(image))
 		delete(r.theirs, AnnotationImage)
 	}
 	maps.Copy(r.choices, r.theirs)
-	r.take(r.own, r.pod.Metadata.Annotations, "pod", func(key string) bool {
+	r.copyAllowed(r.own, r.pod.Metadata.Annotations, "pod", func(key string) bool {
 		return slices.Contains(tenants, key) || slices.Contains(c.Allowed, key) || slices.Contains(c.Allowed, "*")
 	})
 	maps.Copy(r.choices, r.own)
@@ -99,11 +99,11 @@ func (c *Config) listed(image string) bool {
 	})
 }
 
-// take copies the annotations that can be used and may be.
-func (r *run) take(out choices, from map[string]string, whose string, may func(string) bool) {
+// copyAllowed copies the annotations that can be used and may be.
+func (r *run) copyAllowed(out choices, from map[string]string, whose string, may func(string) bool) {
 	for _, name := range slices.Sorted(maps.Keys(from)) {
 		key, ours := strings.CutPrefix(name, Prefix)
-		if !ours || key == AnnotationStatus || key == AnnotationProbe {
+		if !ours || key == AnnotationStatus || key == AnnotationDryRun {
 			continue
 		}
 		check, known := checks[key]
@@ -209,16 +209,16 @@ func checkExpect(v string) error {
 		if item = strings.TrimSpace(item); item == "" {
 			continue
 		}
-		place, want, _ := strings.Cut(item, "=")
-		if oneOf("mtls", "tls", "any")(strings.TrimSpace(want)) != nil || checkPlace(strings.TrimSpace(place)) != nil {
+		peer, want, _ := strings.Cut(item, "=")
+		if oneOf("mtls", "tls", "any")(strings.TrimSpace(want)) != nil || checkPeer(strings.TrimSpace(peer)) != nil {
 			return expected
 		}
 	}
 	return nil
 }
 
-// checkPlace checks CIDR[:PORT].
-func checkPlace(v string) error {
+// checkPeer checks CIDR[:PORT].
+func checkPeer(v string) error {
 	cidr, port, hasPort := v, "", false
 	if rest, ok := strings.CutPrefix(v, "["); ok {
 		if cidr, port, ok = strings.Cut(rest, "]"); !ok {

@@ -146,7 +146,7 @@ type run struct {
 
 // Tap returns the patch that puts the tap into a pod, or why there is none.
 func Tap(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
-	r, ok := begin(cfg, ns, raw, now)
+	r, ok := newRun(cfg, ns, raw, now)
 	if !ok {
 		return r.result
 	}
@@ -177,7 +177,7 @@ func (r *run) size() (refusal string) {
 // Annotate returns the patch that takes the brokers' ports out of the mesh of a pod that
 // will be tapped, where that is asked for. It has to come before the mesh's own injector.
 func Annotate(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
-	r, ok := begin(cfg, ns, raw, now)
+	r, ok := newRun(cfg, ns, raw, now)
 	if !ok {
 		return r.result
 	}
@@ -194,8 +194,8 @@ func Annotate(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	return r.result
 }
 
-// begin decodes the pod and decides whether it is tapped, and how.
-func begin(cfg *Config, ns *Namespace, raw []byte, now time.Time) (*run, bool) {
+// newRun decodes the pod and decides whether it is tapped, and how.
+func newRun(cfg *Config, ns *Namespace, raw []byte, now time.Time) (*run, bool) {
 	r := &run{cfg: cfg, ns: ns, now: now}
 	p, err := decode(raw)
 	if err != nil {

@@ -186,7 +186,7 @@ func (r *run) quota(tap *corev1.ResourceRequirements) string {
 		if r.pod.bestEffort() && partsBestEffort(q) {
 			return fmt.Sprintf("quota %s counts BestEffort pods apart, and a tapped pod is not one", q.Name)
 		}
-		if !r.pod.subject(q) || !takes(q, r.pod, tap) {
+		if !r.pod.subject(q) || !affects(q, r.pod, tap) {
 			continue
 		}
 		var why string
@@ -205,8 +205,8 @@ func (r *run) quota(tap *corev1.ResourceRequirements) string {
 	return ""
 }
 
-// takes reports whether the tap adds to a line of the quota.
-func takes(q *corev1.ResourceQuota, p *pod, tap *corev1.ResourceRequirements) bool {
+// affects reports whether the tap adds to a line of the quota.
+func affects(q *corev1.ResourceQuota, p *pod, tap *corev1.ResourceRequirements) bool {
 	return slices.ContainsFunc(dimensions(q), func(d dimension) bool { return d.ofTap(p, tap) > 0 })
 }
 
@@ -263,7 +263,7 @@ func (r *run) fits(q *corev1.ResourceQuota, tap *corev1.ResourceRequirements) st
 		b.tap = append(b.tap, d.ofTap(r.pod, tap))
 	}
 	r.parts(&b)
-	return b.verdict()
+	return b.quotaReason()
 }
 
 // parts fills in what each owner wants. The pod that is created is its owner's, and among those
@@ -317,7 +317,7 @@ func (r *run) stranger(b *budget, uid string) part {
 // growth is how many times its pods an owner may come to have.
 func (c *Config) growth() int { return max(c.QuotaGrowth, 1) }
 
-func (b *budget) verdict() string {
+func (b *budget) quotaReason() string {
 	without, with := slices.Clone(b.left), slices.Clone(b.left)
 	pods := 0.0
 	for _, p := range b.parts {

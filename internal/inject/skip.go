@@ -65,7 +65,7 @@ func (r *run) decide() {
 		return
 	}
 	r.choose()
-	if reason, detail := r.settle(); reason != Injected {
+	if reason, detail := r.resolve(); reason != Injected {
 		r.skip(reason, detail)
 	}
 }
@@ -113,8 +113,8 @@ func (p *pod) windows() bool {
 		p.Spec.NodeSelector[corev1.LabelOSStable] == string(corev1.Windows)
 }
 
-// settle chooses time, mode, image and profile.
-func (r *run) settle() (Reason, string) {
+// resolve chooses time, mode, image and profile.
+func (r *run) resolve() (Reason, string) {
 	r.until, r.ownUntil = r.ends()
 	if end := r.end(); !end.IsZero() && !end.After(r.now) {
 		return ReasonExpired, "it was asked for until " + end.UTC().Format(time.RFC3339)

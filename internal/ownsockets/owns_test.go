@@ -12,7 +12,7 @@ func TestOwns(t *testing.T) {
 	broker, other := netip.MustParseAddrPort("10.1.0.9:9092"), netip.MustParseAddrPort("10.1.0.8:80")
 	begin := time.Unix(1000, 0)
 	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
-	own := Captured{Port: 5, Peer: broker, Interface: "eth0", At: at(1), Begins: true}
+	own := Captured{Port: 5, Peer: broker, Interface: "eth0", At: at(1), HasSYN: true}
 	for _, test := range []struct {
 		name  string
 		until time.Time // of the ownership

@@ -30,15 +30,15 @@ const remembered = time.Minute
 type Sockets struct {
 	mu      sync.Mutex
 	ports   map[uint16]ownership
-	begun   uint64
+	dials   uint64
 	proxied proxied
 }
 
-// Begun returns how many connections were begun so far, including those that failed.
-func (s *Sockets) Begun() uint64 {
+// Dials returns how many connections DialContext has tried to open, including those that failed.
+func (s *Sockets) Dials() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.begun
+	return s.dials
 }
 
 // ownership is when a port was, or still is, this program's.
@@ -57,7 +57,7 @@ type Captured struct {
 	Peer      netip.AddrPort
 	Interface string
 	At        time.Time // of its first packet
-	Begins    bool      // its SYN was seen
+	HasSYN    bool      // its SYN was seen
 }
 
 // Owns reports whether a captured connection is one of the program's: OwnedAt says so, and it is
@@ -71,12 +71,12 @@ func (s *Sockets) Owns(c Captured) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.ports[c.Port]
-	if c.Begins && !o.until.IsZero() && c.At.After(o.until) {
+	if c.HasSYN && !o.until.IsZero() && c.At.After(o.until) {
 		return false
 	}
 	for i := range o.seen {
 		if first := &o.seen[i]; first.Interface == c.Interface {
-			return c.Peer == first.Peer && (!c.Begins || c.At.Equal(first.At))
+			return c.Peer == first.Peer && (!c.HasSYN || c.At.Equal(first.At))
 		}
 	}
 	if len(o.seen) < maxSeen {
@@ -126,7 +126,7 @@ func (s *Sockets) add(port uint16, to netip.AddrPort) {
 		}
 	}
 	s.ports[port] = ownership{from: now, to: to}
-	s.begun++
+	s.dials++
 }
 
 func (s *Sockets) remove(port uint16) {

@@ -12,20 +12,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// memory is since when the namespaces' durations run: a ConfigMap of the webhook's own
+// durations is since when the namespaces' durations run: a ConfigMap of the webhook's own
 // namespace, since whoever may write in a tapped one could move its end. It has the
 // namespaces' ConfigMap's name, which is the one that the webhook may write. A namespace is
 // a key of it; the value is its UID, the duration and the time.
 //
 // The elected replica writes it, the others read it.
-type memory struct {
+type durations struct {
 	cached client.Client
 	own    string // the webhook's namespace
 	name   string // of the ConfigMap, "": none
 }
 
 // since returns when a namespace's duration began, zero if that is not remembered.
-func (m *memory) since(ctx context.Context, object *corev1.Namespace, span string) (time.Time, error) {
+func (m *durations) since(ctx context.Context, object *corev1.Namespace, span string) (time.Time, error) {
 	config, err := m.read(ctx)
 	if err != nil {
 		return time.Time{}, err
@@ -41,9 +41,9 @@ func (m *memory) since(ctx context.Context, object *corev1.Namespace, span strin
 	return at, nil
 }
 
-// keep remembers when a namespace's duration began; the zero time forgets it. Another's
+// save remembers when a namespace's duration began; the zero time forgets it. Another's
 // write in between is an error, after which the caller comes again.
-func (m *memory) keep(ctx context.Context, object *corev1.Namespace, span string, at time.Time) error {
+func (m *durations) save(ctx context.Context, object *corev1.Namespace, span string, at time.Time) error {
 	config, err := m.read(ctx)
 	if err != nil || m.name == "" {
 		return err
@@ -69,7 +69,7 @@ func (m *memory) keep(ctx context.Context, object *corev1.Namespace, span string
 }
 
 // read returns the ConfigMap, or an empty one.
-func (m *memory) read(ctx context.Context) (*corev1.ConfigMap, error) {
+func (m *durations) read(ctx context.Context) (*corev1.ConfigMap, error) {
 	config := &corev1.ConfigMap{}
 	if m.name == "" {
 		return config, nil

@@ -13,19 +13,19 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// survey counts the pods of the namespaces that ask for taps: a webhook that was away, or came
+// podCounter counts the pods of the namespaces that ask for taps: a webhook that was away, or came
 // later than its pods, left some without. Only the elected replica runs it.
-type survey struct {
+type podCounter struct {
 	client     client.Client // namespaces from the cache
 	live       client.Reader // pods, in pages: they are too many to keep
 	cfg        *inject.Config
 	namespaces *namespaces
-	probes     *probes
+	dryRuns    *dryRuns
 	quotas     *quotas // nil: do not matter
 	events     *events
 	log        *slog.Logger
 
-	said map[string]tally // what a namespace was told last
+	reported map[string]podCounts // what a namespace was told last
 }
 
 // Pods of a page: as many as are usually small enough, and as many as always are (etcd takes objects
@@ -43,8 +43,8 @@ const (
 	stateSkipped  = "skipped"
 )
 
-// tally is the pods of a namespace, by state.
-type tally map[string]int
+// podCounts is the pods of a namespace, by state.
+type podCounts map[string]int
 
 // states are the states of pods that a reason names, with the Event on the namespace: its type, its
 // reason, and a text for a number of pods.
@@ -66,13 +66,13 @@ func state(r inject.Reason) string {
 	return stateSkipped
 }
 
-// look counts all pods and tells each namespace whose count changed.
-func (s *survey) look(ctx context.Context) error {
+// countAll counts all pods and tells each namespace whose count changed.
+func (s *podCounter) countAll(ctx context.Context) error {
 	var list corev1.NamespaceList
 	if err := s.client.List(ctx, &list, client.MatchingLabels{inject.Label: inject.Enabled}); err != nil {
 		return err
 	}
-	seen := map[string]tally{}
+	seen := map[string]podCounts{}
 	var errs []error
 	for i := range list.Items {
 		name := list.Items[i].Name
@@ -86,20 +86,20 @@ func (s *survey) look(ctx context.Context) error {
 		}
 		seen[name] = t
 		s.publish(name, t)
-		s.tell(name, t)
+		s.report(name, t)
 	}
-	for name := range s.said {
+	for name := range s.reported {
 		if _, ok := seen[name]; !ok {
 			podStates.DeletePartialMatch(map[string]string{"namespace": name})
 		}
 	}
-	s.said = seen
+	s.reported = seen
 	return errors.Join(errs...)
 }
 
-// tell says of each state what changed since the last time.
-func (s *survey) tell(name string, t tally) {
-	was := s.said[name]
+// report says of each state what changed since the last time.
+func (s *podCounter) report(name string, t podCounts) {
+	was := s.reported[name]
 	if t[stateUntapped]+t[stateOutdated] > 0 && (t[stateUntapped] != was[stateUntapped] || t[stateOutdated] != was[stateOutdated]) {
 		s.events.namespace(name, corev1.EventTypeWarning, "PodsUntapped",
 			"%d pods run without a tap and %d with an outdated one: they were created before, or while the webhook was away. Restart them to change that.",
@@ -112,7 +112,7 @@ func (s *survey) tell(name string, t tally) {
 	}
 }
 
-func (s *survey) publish(name string, t tally) {
+func (s *podCounter) publish(name string, t podCounts) {
 	all := []string{stateTapped, stateOutdated, stateUntapped, stateSkipped}
 	for reason := range states {
 		all = append(all, string(reason))
@@ -122,19 +122,19 @@ func (s *survey) publish(name string, t tally) {
 	}
 }
 
-func (s *survey) count(ctx context.Context, object *corev1.Namespace) (tally, error) {
-	t := tally{}
+func (s *podCounter) count(ctx context.Context, object *corev1.Namespace) (podCounts, error) {
+	t := podCounts{}
 	ns, err := s.namespaces.view(ctx, object)
 	if err != nil {
 		return t, err
 	}
-	v, err := s.probes.of(ctx, ns)
+	a, err := s.dryRuns.of(ctx, ns)
 	if err != nil {
 		return t, err
 	}
-	v.into(ns)
+	a.fillIn(ns)
 	if s.quotas != nil {
-		s.quotas.into(ctx, ns)
+		s.quotas.fillIn(ctx, ns)
 	}
 	var list corev1.PodList
 	limit := client.Limit(manyPods)
@@ -161,7 +161,7 @@ func (s *survey) count(ctx context.Context, object *corev1.Namespace) (tally, er
 	}
 }
 
-func (s *survey) add(t tally, ns *inject.Namespace, pod *corev1.Pod) error {
+func (s *podCounter) add(t podCounts, ns *inject.Namespace, pod *corev1.Pod) error {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return nil
 	}
