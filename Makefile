@@ -44,7 +44,7 @@ test-stress: ## `make test` next to BUSY (8) busy processes of the same priority
 	tools/stress.sh $(BUSY) $(MAKE) test TESTFLAGS='-count=1 $(TESTFLAGS)'
 
 # Packages whose tests neither capture, nor start a broker or a server: some of them are slow, none saturates the machine.
-PURE := ./bench ./demo/... ./image/... ./internal/buffer ./internal/dissect ./internal/finding ./internal/flow ./internal/imports ./internal/inject \
+PURE := ./bench ./demo/... ./image/... ./internal/buffer ./internal/dissect ./internal/finding ./internal/flow ./internal/iana ./internal/imports ./internal/inject \
 	./internal/limits ./internal/ownsockets ./internal/pcapfile ./internal/record/... ./internal/report ./internal/tapfilter ./internal/variables ./internal/verdict ./schema/... ./test/compare ./test/repository ./test/tlslab/...
 
 pure: ## vet, and the tests of the packages that need nothing but Go: a minute or two

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/iana"
 )
 
 // clientHello is the first TLS record of the client in RFC 8448, section 3.
@@ -27,7 +28,7 @@ func ExampleSession() {
 
 	read := session.TLS().Hello
 	fmt.Println(read.ServerName)
-	fmt.Println(dissect.CipherSuiteName(read.CipherSuites[0]))
+	fmt.Println(iana.CipherSuiteName(read.CipherSuites[0]))
 	fmt.Println(read.JA4('t')) // over TCP
 
 	// Output:

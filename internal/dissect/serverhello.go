@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"strings"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/iana"
 	"golang.org/x/crypto/cryptobyte"
 )
 
@@ -99,6 +100,6 @@ func (h *ServerHello) extension(typ uint16, data cryptobyte.String) {
 
 // ecdhe reports whether a cipher suite's ServerKeyExchange begins with a named curve.
 func ecdhe(suite uint16) bool {
-	name := CipherSuiteName(suite)
+	name := iana.CipherSuiteName(suite)
 	return strings.HasPrefix(name, "TLS_ECDHE_") || strings.HasPrefix(name, "TLS_ECDH_anon_")
 }

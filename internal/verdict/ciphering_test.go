@@ -8,6 +8,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/iana"
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
@@ -41,7 +42,7 @@ func TestUnfamiliarSuites(t *testing.T) {
 	for suite, want := range suiteCases {
 		w := newPlayer(t, hello{old: true}, hello{old: true, suite: suite})
 		server := serverMutual
-		if !strings.HasPrefix(dissect.CipherSuiteName(suite), "TLS_ECDHE") {
+		if !strings.HasPrefix(iana.CipherSuiteName(suite), "TLS_ECDHE") {
 			server = strings.Replace(server, clear12(12, "\x03\x00\x1d"), "", 1)
 		}
 		w.send(1, server, -1)

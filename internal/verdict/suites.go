@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/iana"
 )
 
 // ciphering says what a cipher suite does to the content of records.
@@ -58,7 +59,7 @@ func cipheringOf(suite uint16) ciphering {
 	if c, known := privateSuites[suite]; known {
 		return c
 	}
-	name := dissect.CipherSuiteName(suite)
+	name := iana.CipherSuiteName(suite)
 	if strings.Contains(name, "_WITH_NULL_") {
 		return leavesPlain
 	}

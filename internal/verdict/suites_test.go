@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/iana"
 )
 
 // TestCiphering goes over all numbers: what is registered is known, and of the rest only
@@ -22,7 +22,7 @@ func TestCiphering(t *testing.T) {
 	null, known := 0, 0
 	for n := range 1 << 16 {
 		suite := uint16(n)
-		name := dissect.CipherSuiteName(suite)
+		name := iana.CipherSuiteName(suite)
 		registered := name != fmt.Sprintf("0x%04x", n)
 		want := unfamiliar
 		switch {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/iana"
 )
 
 // handshake is what is concluded of one TLS handshake before it becomes a verdict.
@@ -192,7 +193,7 @@ func (e ends) over() bool { return e.server || e.client }
 // seen is not called absent.
 func (h *handshake) fail(t *dissect.TLS, e ends) {
 	if a, ok := fatal(t); ok {
-		h.outcome, h.alert = OutcomeRejected, dissect.AlertName(a.Description)
+		h.outcome, h.alert = OutcomeRejected, iana.AlertName(a.Description)
 		h.because("alert_received")
 		return
 	}
@@ -243,10 +244,10 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 		}
 		out.ALPNLeftOut = out.ALPNLeftOut || out.NextProtocol != server.ALPN
 		if !server.V2 {
-			out.Cipher = dissect.CipherSuiteName(server.CipherSuite)
+			out.Cipher = iana.CipherSuiteName(server.CipherSuite)
 		}
 		if group := max(server.Group, t.ServerKeyGroup); group != 0 {
-			out.Curve = dissect.GroupName(group)
+			out.Curve = iana.GroupName(group)
 			if server.Group != 0 {
 				out.KeyShare = out.Curve
 			}
@@ -293,7 +294,7 @@ func (j *Judge) offered(hello *dissect.ClientHello) []string {
 	}
 	names := make([]string, len(hello.CipherSuites))
 	for i, c := range hello.CipherSuites {
-		names[i] = dissect.CipherSuiteName(c)
+		names[i] = iana.CipherSuiteName(c)
 	}
 	if j.offers == nil {
 		j.offers = map[string][]string{}

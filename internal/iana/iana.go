@@ -1,4 +1,4 @@
-package dissect
+package iana
 
 import (
 	"cmp"
@@ -6,23 +6,22 @@ import (
 	"slices"
 )
 
+// named is one registered number.
 type named struct {
 	id   uint16
 	name string
 }
 
-// CipherSuiteName returns the IANA name of a cipher suite; a number that is not
-// registered is written as 0x and four hexadecimal digits.
+// CipherSuiteName returns the IANA name of a cipher suite, or "0x" and four hexadecimal digits if the number is not registered.
 func CipherSuiteName(id uint16) string { return lookup(cipherSuites[:], id) }
 
-// GroupName returns the IANA name of a named group (RFC 8422, 8446), as
-// CipherSuiteName does.
+// GroupName returns the IANA name of a named group (RFC 8422, RFC 8446). Unregistered numbers are written as in CipherSuiteName.
 func GroupName(id uint16) string { return lookup(groups[:], id) }
 
-// AlertName returns the IANA description of an alert (RFC 8446 section 6), as
-// CipherSuiteName does.
+// AlertName returns the IANA description of an alert (RFC 8446 section 6). Unregistered numbers are written as in CipherSuiteName.
 func AlertName(id uint8) string { return lookup(alerts[:], uint16(id)) }
 
+// lookup finds a number in a table, which is in ascending order.
 func lookup(table []named, id uint16) string {
 	i, ok := slices.BinarySearchFunc(table, id, func(n named, id uint16) int { return cmp.Compare(n.id, id) })
 	if !ok {

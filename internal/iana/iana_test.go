@@ -1,4 +1,4 @@
-package dissect
+package iana
 
 import (
 	"os/exec"
@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// The tables are in order and hold what is registered: no more, no less than was counted
-// in the registry.
+// TestRegistry checks that the tables are in order and complete: the counts were taken from the registry.
 func TestRegistry(t *testing.T) {
 	for name, c := range map[string]struct {
 		table []named
@@ -18,7 +17,7 @@ func TestRegistry(t *testing.T) {
 		}
 		for i := 1; i < len(c.table); i++ {
 			if c.table[i-1].id >= c.table[i].id {
-				t.Errorf("%s: %#04x stands behind %#04x", name, c.table[i].id, c.table[i-1].id)
+				t.Errorf("%s: %#04x comes after %#04x", name, c.table[i].id, c.table[i-1].id)
 			}
 		}
 	}
@@ -42,13 +41,13 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
-// The generator reads the registry's own files.
+// TestGenerator runs the generator on excerpts of the registry's own files.
 func TestGenerator(t *testing.T) {
-	out, err := exec.Command("go", "run", "names_gen.go", "-state", "test", "testdata/registry/suites.csv", "testdata/registry/groups.csv", "testdata/registry/alerts.csv").CombinedOutput()
+	out, err := exec.Command("go", "run", "names_gen.go", "-date", "test", "testdata/registry/suites.csv", "testdata/registry/groups.csv", "testdata/registry/alerts.csv").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	_, tables, _ := strings.Cut(string(out), "State: test.\n")
+	_, tables, _ := strings.Cut(string(out), "Date: test.\n")
 	want := `
 var cipherSuites = [...]named{
 	{0x0000, "TLS_NULL_WITH_NULL_NULL"},
