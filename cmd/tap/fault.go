@@ -14,7 +14,7 @@ const faultsLogged = 3
 // failed reports a panic that a packet caused. The table of connections is empty after it.
 func (t *tap) failed(p *pipeline.Locked, cause any) {
 	t.renewed = true
-	n := p.Stats().Faults
+	n := p.Stats().Panics
 	if n <= faultsLogged {
 		t.log.Error("a fault of the tap itself: please report it", "cause", cause, "stack", string(debug.Stack()))
 	}
@@ -25,7 +25,7 @@ func (t *tap) failed(p *pipeline.Locked, cause any) {
 
 // faults returns an error where packets brought about faults of the tap itself.
 func (r *reading) faults() error {
-	n := r.pipeline.Stats().Faults
+	n := r.pipeline.Stats().Panics
 	if n == 0 {
 		return nil
 	}

@@ -106,7 +106,7 @@ func (t *tap) tableMetrics(e *exposition) {
 	e.counter("unanswered_packets_total", all.Unanswered)
 	e.counter("unread_packets_total", all.Unread)
 	e.counter("dissector_failures_total", all.DissectorFailures)
-	e.counter("internal_faults_total", all.Faults)
+	e.counter("internal_faults_total", all.Panics)
 	e.counter("packets_total", s.Packets)
 	undecoded := map[string]uint64{}
 	for r, n := range s.Undecoded {

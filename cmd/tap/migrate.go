@@ -70,8 +70,8 @@ func migrate(o readOptions, std streams) (status int, err error) {
 		err = errors.Join(err, report.MigrationJSON(std.out, &result))
 	}
 	for i, w := range [...]*migration.Watch{&result.Before, &result.After} {
-		if w.NoRoom > 0 {
-			err = errors.Join(err, fmt.Errorf("%s: %d records of edges beyond those that can be compared: give fewer workloads at a time", [...]string{"--before", "--after"}[i], w.NoRoom))
+		if w.OverBounds > 0 {
+			err = errors.Join(err, fmt.Errorf("%s: %d records of edges beyond those that can be compared: give fewer workloads at a time", [...]string{"--before", "--after"}[i], w.OverBounds))
 		}
 	}
 	err = errors.Join(err, oneCluster("--before", sides[0]), oneCluster("--after", sides[1]))

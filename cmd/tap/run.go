@@ -197,7 +197,7 @@ func (t *tap) pipelineConfig() pipeline.Config {
 		Judge: t.judgeConfig(), Engine: t.engineConfig(),
 		DefaultFilter: true, Loopback: []string{loopback}, Local: t.isLocal, Owns: t.owns,
 		MaxPending: l.Pending, MaxConclusions: l.Conclusions, MaxOwnInitials: limits.OwnInitials, MaxOtherInitials: limits.OtherInitials,
-		Coverage: t.addCoverage, Fault: t.failed,
+		Coverage: t.addCoverage, OnPanic: t.failed,
 	}
 }
 

@@ -38,7 +38,7 @@ func (c *Coverage) Advice() (out []string) {
 	for _, a := range advices {
 		var of []string
 		for _, name := range hidden {
-			if slices.Contains(a.names, name) || a.names == nil && !listed(name) {
+			if slices.Contains(a.names, name) || a.names == nil && !hasAdvice(name) {
 				of = append(of, name)
 			}
 		}
@@ -57,8 +57,8 @@ func (c *Coverage) Advice() (out []string) {
 	return out
 }
 
-// listed reports whether there is an advice for a name of its own.
-func listed(name string) bool {
+// hasAdvice reports whether there is an advice for a name of its own.
+func hasAdvice(name string) bool {
 	if strings.HasPrefix(name, linkPrefix) {
 		return true
 	}

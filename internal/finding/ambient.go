@@ -23,7 +23,7 @@ func (p *policy) enrolled(j *verdict.Judged) string {
 	}
 	ends, n := p.tapped(j)
 	for _, a := range ends[:n] {
-		if _, ok := p.hbone[a]; ok {
+		if _, ok := p.hboneAddrs[a]; ok {
 			return enrolledSeen
 		}
 	}
@@ -40,8 +40,8 @@ func (p *policy) enroll(j *verdict.Judged) {
 	}
 	ends, n := p.tapped(j)
 	for _, a := range ends[:n] {
-		if len(p.hbone) < maxMeshAddrs {
-			p.hbone[a] = struct{}{}
+		if len(p.hboneAddrs) < maxMeshAddrs {
+			p.hboneAddrs[a] = struct{}{}
 		}
 	}
 }

@@ -51,15 +51,15 @@ func (e *Engine) interfaces() []InterfaceState {
 	return e.cfg.Interfaces()
 }
 
-// watch looks at the interfaces. It opens a finding when one was not captured for
+// pollInterfaces looks at the interfaces. It opens a finding when one was not captured for
 // blindGrace, says so again when others join or come back, and resolves it when all are.
-func (e *Engine) watch() {
+func (e *Engine) pollInterfaces() {
 	if e.cfg.Interfaces == nil || e.now < e.blind.next {
 		return
 	}
 	e.blind.next = e.now + int64(watchEvery)
 	states := e.interfaces()
-	dark := e.dark(states)
+	dark := e.uncaptured(states)
 	was := e.blind.names
 	switch names := namesOf(dark); {
 	case slices.Equal(names, was):
@@ -75,8 +75,8 @@ func (e *Engine) watch() {
 	}
 }
 
-// dark returns the interfaces that have not been captured for blindGrace.
-func (e *Engine) dark(states []InterfaceState) (out []InterfaceState) {
+// uncaptured returns the interfaces that have not been captured for blindGrace.
+func (e *Engine) uncaptured(states []InterfaceState) (out []InterfaceState) {
 	for _, s := range states {
 		told := slices.Contains(e.blind.names, s.Name)
 		if !s.Captured && (told || e.now-max(s.Since, e.totals.start) >= int64(blindGrace)) {
@@ -105,24 +105,24 @@ func earliest(states []InterfaceState) int64 {
 // reportBlind says once a window that an open finding lasts.
 func (e *Engine) reportBlind() {
 	if len(e.blind.names) > 0 && e.blind.reported < e.window.start {
-		e.emitBlind(stateOngoing, e.dark(e.interfaces()))
+		e.emitBlind(stateOngoing, e.uncaptured(e.interfaces()))
 	}
 }
 
 // endBlind withdraws an open finding: a tap that ended on purpose is not blind.
 func (e *Engine) endBlind(why string) {
 	if len(e.blind.names) > 0 {
-		e.blindRecord(stateWithdrawn, why, fmt.Sprintf("The capture in %s ended (%s) before %s was seen.", e.self(), why, strings.Join(e.blind.names, ", ")))
+		e.blindRecord(stateWithdrawn, why, fmt.Sprintf("The capture in %s ended (%s) before %s was seen.", e.podName(), why, strings.Join(e.blind.names, ", ")))
 	}
 	e.blind = blindness{}
 }
 
 // emitBlind emits the finding in a state; dark are the interfaces that are not captured.
 func (e *Engine) emitBlind(state string, dark []InterfaceState) {
-	message := fmt.Sprintf("Captured again in %s: %s, after %s without.", e.self(), strings.Join(e.blind.names, ", "),
+	message := fmt.Sprintf("Captured again in %s: %s, after %s without.", e.podName(), strings.Join(e.blind.names, ", "),
 		time.Duration(e.now-e.blind.first).Round(time.Second))
 	if state != stateResolved {
-		message = fmt.Sprintf("%s is not seen on %s since %s: %s. What goes over it now is in no record.", e.self(), strings.Join(namesOf(dark), ", "),
+		message = fmt.Sprintf("%s is not seen on %s since %s: %s. What goes over it now is in no record.", e.podName(), strings.Join(namesOf(dark), ", "),
 			time.Unix(0, e.blind.first).UTC().Format("2006-01-02 15:04:05Z"), reasons(dark))
 	}
 	e.blindRecord(state, "", message)
@@ -142,8 +142,8 @@ func reasons(dark []InterfaceState) string {
 	return strings.Join(out, "; ")
 }
 
-// self names the tapped pod in a sentence.
-func (e *Engine) self() string {
+// podName names the tapped pod in a sentence.
+func (e *Engine) podName() string {
 	if name := e.cfg.Identity.workload(); name != "" {
 		return name
 	}
@@ -153,26 +153,26 @@ func (e *Engine) self() string {
 // blindRecord emits the finding.
 func (e *Engine) blindRecord(state, reason, message string) {
 	e.blind.reported = e.window.start
-	if e.silent(tapBlind.id) {
+	if e.isSuppressed(tapBlind.id) {
 		return
 	}
 	e.blind.nth++
-	cover := e.covered(e.now)
+	cover := e.coverageUntil(e.now)
 	h := header{
-		dataset: DatasetFinding, kind: "alert", category: ofTap, types: knownState, message: message, reason: reason,
+		dataset: DatasetFinding, kind: "alert", category: ofTap, types: tapFindingTypes, message: message, reason: reason,
 		time: e.now, start: e.blind.first, end: e.now,
-		rule: &tapBlind, severity: severityBlind, kept: tapBlind.id, subject: []byte(tapBlind.id), window: e.blind.first, nth: e.blind.nth,
+		rule: &tapBlind, severity: severityBlind, stateKey: tapBlind.id, subject: []byte(tapBlind.id), window: e.blind.first, nth: e.blind.nth,
 	}
-	m := &e.head(&h).Meshtls
+	m := &e.startRecord(&h).Meshtls
 	m.Finding = record.Finding{
 		GroupID: digestOf(tapBlind.id, e.cfg.Identity.Cluster, e.cfg.Identity.workload()), State: state,
 		Count: uint64(len(e.blind.names)), FirstSeen: record.Time(e.blind.first),
 	}
 	m.Tap, m.Coverage = e.tapState(), e.coverageOf(&cover, nil)
-	e.finish(&h, "")
+	e.emitRecord(&h, "")
 }
 
-var knownState = []string{"info"}
+var tapFindingTypes = []string{"info"}
 
 // setInterfaces sets how the capture goes on each interface, and whether one is blind.
 func setInterfaces(t *record.Tap, states []InterfaceState) {

@@ -35,8 +35,8 @@ const (
 	answeredBit    // cleartext that the server answered
 	answeringBit   // plaintext of a connection whose SYN was answered
 	spokenBit      // plaintext of a connection in which the pod itself has spoken, or both ends have
-	lateBit        // its start was missed
-	holedBit       // bytes of it were missed
+	missedStartBit // its start was missed
+	gapBit         // bytes of it were missed
 	ruleBit        // the first rule
 	traitCount     = ruleBit + ruleCount
 
@@ -73,10 +73,10 @@ func (t traits) rank() int {
 	return 1
 }
 
-// telling is rank where edges compete for room. Anybody can send plaintext from any address:
+// retentionRank is rank where edges compete for room. Anybody can send plaintext from any address:
 // where nobody answered it is the least telling of all, and where the pod has spoken, or both
 // ends have, it is the most telling.
-func (t traits) telling() int {
+func (t traits) retentionRank() int {
 	switch {
 	case t.has(spokenBit):
 		return t.rank() + 1
@@ -109,10 +109,10 @@ func answering(j *verdict.Judged) bool {
 func traitsOf(j *verdict.Judged) traits {
 	t := traits(1) << verdictIndex(j.Verdict)
 	if j.MissedStart {
-		t |= 1 << lateBit
+		t |= 1 << missedStartBit
 	}
 	if j.MissedBytes > 0 {
-		t |= 1 << holedBit
+		t |= 1 << gapBit
 	}
 	if j.Verdict == verdict.Plaintext {
 		if answering(j) {
@@ -157,15 +157,15 @@ func answered(j *verdict.Judged) bool {
 // counts are the connections of an edge by trait. A connection counts in each window
 // in which it lived; its bytes count where it was last heard of.
 type counts struct {
-	live   [traitCount]uint64 // in the table now
-	ended  [traitCount]uint64 // ended in this window
-	past   [traitCount]uint64 // ended in the whole run
-	bytes  [verdicts]uint64   // heard of in this window
-	carted [verdicts]uint64   // in the whole run
+	live        [traitCount]uint64 // in the table now
+	ended       [traitCount]uint64 // ended in this window
+	past        [traitCount]uint64 // ended in the whole run
+	windowBytes [verdicts]uint64   // heard of in this window
+	totalBytes  [verdicts]uint64   // in the whole run
 }
 
-// live is a connection that is in the table.
-type live struct {
+// liveConnection is a connection that is in the table.
+type liveConnection struct {
 	edge   *edge
 	traits traits
 	bytes  uint64
@@ -187,8 +187,8 @@ func (c *counts) remove(t traits) {
 	}
 }
 
-// end moves a connection from the living to the ended.
-func (c *counts) end(t traits) {
+// endConnection moves a connection from the living to the ended.
+func (c *counts) endConnection(t traits) {
 	c.remove(t)
 	for i := range c.ended {
 		if t.has(i) {
@@ -198,15 +198,15 @@ func (c *counts) end(t traits) {
 	}
 }
 
-func (c *counts) carry(v int, n uint64) {
-	c.bytes[v] += n
-	c.carted[v] += n
+func (c *counts) addBytes(v int, n uint64) {
+	c.windowBytes[v] += n
+	c.totalBytes[v] += n
 }
 
-// uncarry takes back what a connection carried under a verdict that it lost.
-func (c *counts) uncarry(v int, n uint64) {
-	c.bytes[v] -= min(n, c.bytes[v])
-	c.carted[v] -= min(n, c.carted[v])
+// subtractBytes takes back what a connection carried under a verdict that it lost.
+func (c *counts) subtractBytes(v int, n uint64) {
+	c.windowBytes[v] -= min(n, c.windowBytes[v])
+	c.totalBytes[v] -= min(n, c.totalBytes[v])
 }
 
 // window is how many connections of this window have a trait; run, of the whole run.
@@ -218,7 +218,7 @@ func (c *counts) connected() bool {
 	return slices.ContainsFunc(c.live[:verdicts], func(n uint64) bool { return n > 0 })
 }
 
-func (c *counts) next() { c.ended, c.bytes = [traitCount]uint64{}, [verdicts]uint64{} }
+func (c *counts) startWindow() { c.ended, c.windowBytes = [traitCount]uint64{}, [verdicts]uint64{} }
 
 // inWindow is how many connections with a verdict the edge had in this window.
 func (g *edge) inWindow() uint64 {
@@ -242,13 +242,13 @@ func worst(of func(bit int) uint64) int {
 	return unjudgedBit
 }
 
-// nextWindow makes the edge ready for the next window.
-func (g *edge) nextWindow() {
+// startWindow makes the edge ready for the next window.
+func (g *edge) startWindow() {
 	for i := range g.proofs {
-		g.proofs[i].next()
+		g.proofs[i].startWindow()
 	}
-	g.before, g.peak = g.peak, 0
-	g.counts.next()
+	g.previousPeak, g.peak = g.peak, 0
+	g.counts.startWindow()
 	for v := range verdicts {
 		if g.counts.live[v] > 0 {
 			g.peak = max(g.peak, (traits(1) << v).rank())

@@ -11,30 +11,30 @@ import (
 
 // edge is direction, local workload, peer and server port, with what was seen on it.
 type edge struct {
-	key       string
-	direction string // network.direction, empty if unknown
-	scope     string
-	class     string
-	from, to  string // its ends as the key has them, client first
-	port      uint16 // of the server, 0 where edges are folded
-	folded    bool   // stands for more edges than one
-	overflow  bool   // they found no room
-	into      *edge  // that it was folded into; nil: it stands for itself
-	expect    Expect // the strictest that any of its connections had
-	peer      string // the name of the peer, with its basis, where it has one
-	basis     string
+	key        string
+	direction  string // network.direction, empty if unknown
+	scope      string
+	class      string
+	from, to   string // its ends as the key has them, client first
+	port       uint16 // of the server, 0 where edges are folded
+	folded     bool   // stands for more edges than one
+	overflow   bool   // they found no room
+	foldedInto *edge  // that it was folded into; nil: it stands for itself
+	expect     Expect // the strictest that any of its connections had
+	peer       string // the name of the peer, with its basis, where it has one
+	basis      string
 
-	counts counts
-	faults [ruleCount]*fault
-	last   [verdicts]*verdict.Judged // the latest connection of each verdict
+	counts   counts
+	findings [ruleCount]*openFinding
+	latest   [verdicts]*verdict.Judged // the latest connection of each verdict
 
 	firstProof, lastProof int64   // of mutual TLS; 0: none
 	mesh, meshBasis       string  // what all its connections with mutual TLS look like; empty: they differ
 	active                int64   // when it was last heard of
-	peak, before          int     // worst rank in this window and in the last
+	peak, previousPeak    int     // worst rank in this window and in the last
 	proofs                []proof // by party
-	nth                   uint64  // records sent in the window that begins at nthOf
-	nthOf                 int64
+	recordCount           uint64  // records sent in the window that begins at nthOf
+	recordWindow          int64
 	removals              uint64 // how many edges had been removed when this one was made
 }
 
@@ -51,22 +51,22 @@ func (e *Engine) edgeOf(j *verdict.Judged) (g *edge, fresh bool) {
 	if g := e.edges[string(e.key)]; g != nil {
 		return g, false
 	}
-	if e.fold(j) == "" && len(e.edges)-e.folded >= e.cfg.MaxEdges && !e.evict() && !e.yield(j) {
+	if e.fold(j) == "" && len(e.edges)-e.foldedEdges >= e.cfg.MaxEdges && !e.evict() && !e.foldWeakestEdge(j) {
 		return e.overflow(j.Scope, j.Class)
 	}
 	g = e.insert(e.newEdge(string(e.key), j))
-	e.recall(g, j)
+	e.restoreProof(g, j)
 	return g, true
 }
 
 // insert adds an edge. Folded ones are few and find room in any case.
 func (e *Engine) insert(g *edge) *edge {
-	g.removals = e.totals.gone + e.totals.folded
+	g.removals = e.totals.evictedEdges + e.totals.foldedEdges
 	at, _ := slices.BinarySearchFunc(e.order, g, byKey)
 	e.order = slices.Insert(e.order, at, g)
 	e.edges[g.key] = g
 	if g.folded {
-		e.folded++
+		e.foldedEdges++
 	}
 	return g
 }
@@ -212,7 +212,7 @@ func (e *Engine) evict() bool {
 		if g.folded || g.counts.connected() || g.active >= e.window.start {
 			continue
 		}
-		if oldest == nil || g.lessTelling(oldest) {
+		if oldest == nil || g.evictsBefore(oldest) {
 			oldest = g
 		}
 	}
@@ -221,7 +221,7 @@ func (e *Engine) evict() bool {
 		return false
 	}
 	e.remove(oldest)
-	e.totals.forget(oldest)
+	e.totals.addEvicted(oldest)
 	return true
 }
 
@@ -231,19 +231,19 @@ func (e *Engine) remove(g *edge) {
 	delete(e.edges, g.key)
 }
 
-func (g *edge) lessTelling(o *edge) bool {
-	if a, b := g.faulty(), o.faulty(); a != b {
+func (g *edge) evictsBefore(o *edge) bool {
+	if a, b := g.hasOpenFinding(), o.hasOpenFinding(); a != b {
 		return b
 	}
 	return g.active < o.active
 }
 
-func (g *edge) faulty() bool {
-	return slices.ContainsFunc(g.faults[:], func(f *fault) bool { return f != nil && f.open })
+func (g *edge) hasOpenFinding() bool {
+	return slices.ContainsFunc(g.findings[:], func(f *openFinding) bool { return f != nil && f.open })
 }
 
-// nameless returns a copy of j without names from the wire, for RedactStrict.
-func nameless(j *verdict.Judged) *verdict.Judged {
+// withoutNames returns a copy of j without names from the wire, for RedactStrict.
+func withoutNames(j *verdict.Judged) *verdict.Judged {
 	c := *j
 	c.PeerName, c.PeerNameBasis = "", ""
 	if c.HTTP != nil {
@@ -254,13 +254,13 @@ func nameless(j *verdict.Judged) *verdict.Judged {
 	if c.TLS != nil {
 		t := *c.TLS
 		t.ServerName = ""
-		t.Client, t.Server = anonymous(t.Client), anonymous(t.Server)
+		t.Client, t.Server = withoutCertificateNames(t.Client), withoutCertificateNames(t.Server)
 		c.TLS = &t
 	}
 	return &c
 }
 
-func anonymous(c *verdict.Certificate) *verdict.Certificate {
+func withoutCertificateNames(c *verdict.Certificate) *verdict.Certificate {
 	if c == nil {
 		return nil
 	}

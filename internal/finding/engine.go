@@ -77,19 +77,19 @@ type Engine struct {
 	cfg    Config
 	policy policy
 
-	now     int64 // ns since the epoch; never goes back
-	started bool
-	window  window
-	beat    int64 // when the next heartbeat is due
-	due     int64 // before this time Tick only records the time
+	now           int64 // ns since the epoch; never goes back
+	started       bool
+	window        window
+	nextHeartbeat int64 // when the next heartbeat is due
+	due           int64 // before this time Tick only records the time
 
-	edges  map[string]*edge
-	order  []*edge // by key
-	folded int     // of them, those that stand for more than one
-	live   map[uint64]live
-	totals totals
-	blind  blindness
-	orders orders
+	edges           map[string]*edge
+	order           []*edge // by key
+	foldedEdges     int     // of them, those that stand for more than one
+	liveConnections map[uint64]liveConnection
+	totals          totals
+	blind           blindness
+	overrides       overrides
 
 	sequences map[string]uint64
 	blank     record.Record // what all records have in common
@@ -116,7 +116,7 @@ func New(cfg Config) *Engine {
 	}
 	e := &Engine{
 		cfg: cfg, policy: newPolicy(&cfg),
-		edges: map[string]*edge{}, live: map[uint64]live{}, sequences: map[string]uint64{},
+		edges: map[string]*edge{}, liveConnections: map[uint64]liveConnection{}, sequences: map[string]uint64{},
 	}
 	e.blank = cfg.Identity.record()
 	e.record = e.blank
@@ -127,15 +127,15 @@ func New(cfg Config) *Engine {
 // once when it has ended, each time with the same ID. Its Last is a time that has come:
 // it moves time on as Tick does. Add keeps j no longer than the call.
 func (e *Engine) Add(j *verdict.Judged) {
-	e.begin(j.Start)
+	e.startFirstWindow(j.Start)
 	e.Tick(j.Last)
 	if e.cfg.Redact == RedactStrict {
-		j = nameless(j)
+		j = withoutNames(j)
 	}
-	if e.policy.learn(j) {
-		defer e.reconsider()
+	if e.policy.learnMesh(j) {
+		defer e.reapplyRules()
 	}
-	x := e.policy.of(j)
+	x := e.policy.expectationOf(j)
 	key := ""
 	if j.Verdict != verdict.None {
 		key = e.judge(j, x).key
@@ -145,7 +145,7 @@ func (e *Engine) Add(j *verdict.Judged) {
 	if !j.Ended {
 		return
 	}
-	delete(e.live, j.ID)
+	delete(e.liveConnections, j.ID)
 	if e.cfg.Flows {
 		if key == "" {
 			key = string(e.appendKey(e.key[:0], j))
@@ -165,7 +165,7 @@ func (e *Engine) Tick(now int64) {
 }
 
 func (e *Engine) tick(now int64) {
-	e.begin(now)
+	e.startFirstWindow(now)
 	if now <= e.now {
 		return
 	}
@@ -174,28 +174,28 @@ func (e *Engine) tick(now int64) {
 		e.closeWindow(e.window.end, true)
 		e.openWindow(e.now)
 	}
-	e.watch()
+	e.pollInterfaces()
 	e.heartbeat()
 	e.due = e.window.end
 	if e.cfg.Interfaces != nil {
 		e.due = min(e.due, e.blind.next)
 	}
 	if e.cfg.Heartbeat > 0 {
-		e.due = min(e.due, e.beat)
+		e.due = min(e.due, e.nextHeartbeat)
 	}
 }
 
 // Flush closes the open window at the end of a capture or a run. What comes later
 // begins a new one.
 func (e *Engine) Flush(now int64) {
-	e.begin(now)
+	e.startFirstWindow(now)
 	e.Tick(now)
 	e.closeWindow(min(e.now, e.window.end), false)
 	e.started, e.due = false, 0
 }
 
-// begin opens the first window, by the first time that is heard of.
-func (e *Engine) begin(at int64) {
+// startFirstWindow opens the first window, by the first time that is heard of.
+func (e *Engine) startFirstWindow(at int64) {
 	if e.started {
 		return
 	}
@@ -206,7 +206,7 @@ func (e *Engine) begin(at int64) {
 	if e.totals.start == 0 {
 		e.totals.start = e.now
 	}
-	if e.beat == 0 {
-		e.beat = e.now + int64(e.cfg.Heartbeat)
+	if e.nextHeartbeat == 0 {
+		e.nextHeartbeat = e.now + int64(e.cfg.Heartbeat)
 	}
 }

@@ -155,29 +155,29 @@ const maxMeshAddrs = 4096
 
 // policy says what is expected of a connection.
 type policy struct {
-	declared []Expectation
-	mesh     string // declared for the pod
-	cluster  []netip.Prefix
-	nodes    []netip.Addr
-	api      netip.Addr
-	seen     map[netip.Addr]struct{} // addresses that took part in a mesh's mutual TLS
-	ambient  string                  // the ambient mesh in which the pod is declared to be enrolled
-	sidecar  bool                    // the pod has a mesh's proxy of its own
-	hbone    map[netip.Addr]struct{} // addresses of the tapped side that spoke HBONE
-	onePod   bool                    // what is local is one pod, whichever of its addresses shows
+	declared   []Expectation
+	mesh       string // declared for the pod
+	cluster    []netip.Prefix
+	nodes      []netip.Addr
+	api        netip.Addr
+	meshAddrs  map[netip.Addr]struct{} // addresses that took part in a mesh's mutual TLS
+	ambient    string                  // the ambient mesh in which the pod is declared to be enrolled
+	sidecar    bool                    // the pod has a mesh's proxy of its own
+	hboneAddrs map[netip.Addr]struct{} // addresses of the tapped side that spoke HBONE
+	onePod     bool                    // what is local is one pod, whichever of its addresses shows
 }
 
 func newPolicy(cfg *Config) policy {
 	return policy{
-		declared: cfg.Expect, mesh: cfg.Mesh, cluster: cfg.Cluster, nodes: cfg.Nodes, api: cfg.APIServer, seen: map[netip.Addr]struct{}{},
-		ambient: cfg.Identity.Ambient, sidecar: cfg.Identity.LocalProxy != "", hbone: map[netip.Addr]struct{}{},
+		declared: cfg.Expect, mesh: cfg.Mesh, cluster: cfg.Cluster, nodes: cfg.Nodes, api: cfg.APIServer, meshAddrs: map[netip.Addr]struct{}{},
+		ambient: cfg.Identity.Ambient, sidecar: cfg.Identity.LocalProxy != "", hboneAddrs: map[netip.Addr]struct{}{},
 		onePod: cfg.Identity.Pod != "" || cfg.Identity.UID != "",
 	}
 }
 
-// of returns the expectation of a connection. What stays within the pod is never
+// expectationOf returns the expectation of a connection. What stays within the pod is never
 // expected to be anything, whatever is declared.
-func (p *policy) of(j *verdict.Judged) Expect {
+func (p *policy) expectationOf(j *verdict.Judged) Expect {
 	if j.Scope == verdict.ScopePod {
 		return ExpectAny
 	}
@@ -194,7 +194,7 @@ func (p *policy) of(j *verdict.Judged) Expect {
 		return ExpectTLS
 	case !isWorkload(peer) && !within(p.cluster, peer) || peer == p.api.Unmap() || slices.Contains(p.nodes, peer):
 		return ExpectUndeclared
-	case p.mesh != "" || p.ambient != "" || p.meshAt(j):
+	case p.mesh != "" || p.ambient != "" || p.inMesh(j):
 		if j.TLS != nil && slices.Contains(oneWay, j.Claimed) {
 			return ExpectTLS
 		}
@@ -207,27 +207,27 @@ func (p *policy) of(j *verdict.Judged) Expect {
 // TLS a claim of one is enough not to ask for more, as long as nothing is declared.
 var oneWay = []string{"mesh_control", "kubernetes_api", "dns"}
 
-// learn remembers that the tapped end of j is in a mesh, and reports whether that is
+// learnMesh remembers that the tapped end of j is in a mesh, and reports whether that is
 // new. Where the direction is unknown both ends are taken: each showed a certificate.
-func (p *policy) learn(j *verdict.Judged) bool {
+func (p *policy) learnMesh(j *verdict.Judged) bool {
 	if j.Mesh == "" || j.Verdict != verdict.MTLS || j.Scope == verdict.ScopePod || j.Foreign {
 		return false
 	}
 	p.enroll(j)
-	before := len(p.seen)
+	before := len(p.meshAddrs)
 	ends, n := p.tapped(j)
 	for _, a := range ends[:n] {
-		if len(p.seen) < maxMeshAddrs {
-			p.seen[a] = struct{}{}
+		if len(p.meshAddrs) < maxMeshAddrs {
+			p.meshAddrs[a] = struct{}{}
 		}
 	}
-	return len(p.seen) > before
+	return len(p.meshAddrs) > before
 }
 
-func (p *policy) meshAt(j *verdict.Judged) bool {
+func (p *policy) inMesh(j *verdict.Judged) bool {
 	ends, n := p.tapped(j)
 	for _, a := range ends[:n] {
-		if _, ok := p.seen[a]; ok {
+		if _, ok := p.meshAddrs[a]; ok {
 			return true
 		}
 	}

@@ -13,10 +13,10 @@ func (e *Engine) emitFlow(j *verdict.Judged, x Expect, edge string) {
 		time: j.Last, start: j.Start, end: j.Last,
 		edge: edge, subject: e.connKey(j), window: j.Start,
 	}
-	r := e.head(&h)
+	r := e.startRecord(&h)
 	e.setConn(r, j, true)
 	e.setJudgement(&r.Meshtls, j, x)
-	e.finish(&h, j.Interface)
+	e.emitRecord(&h, j.Interface)
 }
 
 var (

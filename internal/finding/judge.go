@@ -7,50 +7,50 @@ import "github.com/meshtls-tap/meshtls-tap/internal/verdict"
 func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 	g, fresh := e.edgeOf(j)
 	t := traitsOf(j)
-	was := e.live[j.ID]
-	was.edge = was.edge.resolved() // edgeOf may have folded it
+	was := e.liveConnections[j.ID]
+	was.edge = was.edge.current() // edgeOf may have folded it
 	g.expect = stricter(g.expect, x)
 	g.active = e.now
-	e.carry(g, t, &was, j)
-	g.keep(t, j)
-	e.prove(g, t, j, &was)
+	e.countBytes(g, t, &was, j)
+	g.storeLatest(t, j)
+	e.recordMTLSProof(g, t, j, &was)
 
-	e.withdraw(&was)
-	t = e.breaks(g, t, &was, j, x)
+	e.detach(&was)
+	t = e.applyRules(g, t, &was, j, x)
 	g.counts.add(t)
 	if j.Ended {
-		g.counts.end(t)
+		g.counts.endConnection(t)
 	} else {
-		e.live[j.ID] = live{edge: g, traits: t, bytes: j.Source.Bytes + j.Destination.Bytes}
+		e.liveConnections[j.ID] = liveConnection{edge: g, traits: t, bytes: j.Source.Bytes + j.Destination.Bytes}
 	}
-	e.atOnce(g, t, fresh)
+	e.emitPostureIfChanged(g, t, fresh)
 	return g
 }
 
-// withdraw takes a connection off the edge that it stood on so far, before it is counted
+// detach takes a connection off the edge that it stood on so far, before it is counted
 // anew.
-func (e *Engine) withdraw(was *live) {
+func (e *Engine) detach(was *liveConnection) {
 	if was.edge != nil {
 		was.edge.counts.remove(was.traits)
 		was.edge.active = e.now
 	}
 }
 
-// carry books the bytes that came since the connection was last heard of.
-func (e *Engine) carry(g *edge, t traits, was *live, j *verdict.Judged) {
+// countBytes books the bytes that came since the connection was last heard of.
+func (e *Engine) countBytes(g *edge, t traits, was *liveConnection, j *verdict.Judged) {
 	bytes, before := j.Source.Bytes+j.Destination.Bytes, was.bytes
 	if was.edge != nil && (was.edge != g || was.traits.verdict() != t.verdict()) {
-		was.edge.counts.uncarry(was.traits.verdict(), was.bytes)
+		was.edge.counts.subtractBytes(was.traits.verdict(), was.bytes)
 		before = 0
 	}
 	if bytes > before {
-		g.counts.carry(t.verdict(), bytes-before)
+		g.counts.addBytes(t.verdict(), bytes-before)
 	}
 }
 
-// keep remembers the latest connection of each verdict, for reports.
-func (g *edge) keep(t traits, j *verdict.Judged) {
-	at := &g.last[t.verdict()]
+// storeLatest remembers the latest connection of each verdict, for reports.
+func (g *edge) storeLatest(t traits, j *verdict.Judged) {
+	at := &g.latest[t.verdict()]
 	if *at == nil {
 		*at = new(verdict.Judged)
 	}
@@ -73,8 +73,8 @@ func copyJudged(to, from *verdict.Judged) {
 	to.TLS = tls
 }
 
-// prove notes a proof of mutual TLS, once for each connection.
-func (e *Engine) prove(g *edge, t traits, j *verdict.Judged, was *live) {
+// recordMTLSProof notes a proof of mutual TLS, once for each connection.
+func (e *Engine) recordMTLSProof(g *edge, t traits, j *verdict.Judged, was *liveConnection) {
 	if !t.has(mtlsBit) || was.edge == g && was.traits.has(mtlsBit) {
 		return
 	}
@@ -85,18 +85,18 @@ func (e *Engine) prove(g *edge, t traits, j *verdict.Judged, was *live) {
 		g.mesh, g.meshBasis = "", ""
 	}
 	g.lastProof = max(g.lastProof, j.Last)
-	g.proofOf(partyOf(j), e.now).shown(j.Last)
+	g.proofOf(partyOf(j), e.now).recordMTLS(j.Last)
 }
 
-// atOnce emits the posture of an edge that is new, or carries worse than in this window
+// emitPostureIfChanged emits the posture of an edge that is new, or carries worse than in this window
 // and the last.
-func (e *Engine) atOnce(g *edge, t traits, fresh bool) {
-	worse := t.rank() > max(g.peak, g.before)
+func (e *Engine) emitPostureIfChanged(g *edge, t traits, fresh bool) {
+	worse := t.rank() > max(g.peak, g.previousPeak)
 	g.peak = max(g.peak, t.rank())
 	if !e.cfg.Posture || !fresh && !worse {
 		return
 	}
-	cover := e.covered(e.now)
+	cover := e.coverageUntil(e.now)
 	action := "worsened"
 	if fresh {
 		action = "new"
@@ -106,20 +106,20 @@ func (e *Engine) atOnce(g *edge, t traits, fresh bool) {
 
 // totals are what the whole run saw beside the edges that are kept.
 type totals struct {
-	start  int64  // ns since the epoch
-	silent uint64 // connections without payload
-	gone   uint64 // edges given up for want of room
-	folded uint64 // edges folded into another to make room for one that is more telling
-	counts counts // theirs
+	start        int64  // ns since the epoch
+	silent       uint64 // connections without payload
+	evictedEdges uint64 // edges given up for want of room
+	foldedEdges  uint64 // edges folded into another to make room for one that is more telling
+	counts       counts // theirs
 }
 
-// forget takes over the counts of an edge that is given up.
-func (t *totals) forget(g *edge) {
-	t.gone++
+// addEvicted takes over the counts of an edge that is given up.
+func (t *totals) addEvicted(g *edge) {
+	t.evictedEdges++
 	for i := range g.counts.past {
 		t.counts.past[i] += g.counts.past[i]
 	}
 	for v := range verdicts {
-		t.counts.carted[v] += g.counts.carted[v]
+		t.counts.totalBytes[v] += g.counts.totalBytes[v]
 	}
 }

@@ -21,8 +21,8 @@ const (
 	stateWithdrawn = "withdrawn"
 )
 
-// fault is what a rule holds against an edge.
-type fault struct {
+// openFinding is what a rule holds against an edge.
+type openFinding struct {
 	open      bool
 	severity  int // the highest of its hits
 	expect    Expect
@@ -43,13 +43,13 @@ type fault struct {
 // do not fit keep counting and come first in the next.
 const ongoingPerWindow = 5
 
-// hit books n connections, j the latest of them, against an edge. The first leaves at
+// addHits books n connections, j the latest of them, against an edge. The first leaves at
 // once, and so does one that makes the fault more severe.
-func (e *Engine) hit(g *edge, r int, j *verdict.Judged, x Expect, severity int, n uint64) {
-	f := g.faults[r]
+func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity int, n uint64) {
+	f := g.findings[r]
 	if f == nil {
-		f = &fault{}
-		g.faults[r] = f
+		f = &openFinding{}
+		g.findings[r] = f
 	}
 	copyJudged(&f.last, j)
 	f.lastSeen = e.now
@@ -62,39 +62,39 @@ func (e *Engine) hit(g *edge, r int, j *verdict.Judged, x Expect, severity int, 
 	state := stateOngoing
 	if !f.open {
 		state = stateOpen
-		*f = fault{open: true, firstSeen: j.Start, lastSeen: e.now, total: f.total, last: f.last, group: e.groupID(r, j)}
+		*f = openFinding{open: true, firstSeen: j.Start, lastSeen: e.now, total: f.total, last: f.last, group: e.groupID(r, j)}
 	}
 	f.count += n
 	f.severity, f.expect = severity, x
-	e.emitFinding(g, r, f, state, e.now, e.covered(e.now))
+	e.emitFinding(g, r, f, state, e.now, e.coverageUntil(e.now))
 }
 
-// takeBack uncounts a connection that turned out to be something else, or another
+// retractHit uncounts a connection that turned out to be something else, or another
 // edge's. A fault that rested on it alone is taken back at once.
-func (e *Engine) takeBack(g *edge, r int) {
-	f := g.faults[r]
+func (e *Engine) retractHit(g *edge, r int) {
+	f := g.findings[r]
 	f.count -= min(f.count, 1)
 	f.total -= min(f.total, 1)
 	f.pending = min(f.pending, f.count)
 	if f.open && f.count == 0 {
 		f.open = false
-		e.emitFinding(g, r, f, stateResolved, e.now, e.covered(e.now))
+		e.emitFinding(g, r, f, stateResolved, e.now, e.coverageUntil(e.now))
 	}
 }
 
-// report emits what the window has to say of open faults: resolved where it was whole
+// reportOpenFindings emits what the window has to say of open faults: resolved where it was whole
 // and had judged connections and no hit, else ongoing where there is something to tell.
 // At the end of a run everything that was counted leaves.
-func (e *Engine) report(end int64, whole bool) {
+func (e *Engine) reportOpenFindings(end int64, whole bool) {
 	type telling struct {
 		g *edge
 		r int
-		f *fault
+		f *openFinding
 	}
 	var ongoing []telling
-	cover := e.covered(end)
+	cover := e.coverageUntil(end)
 	for _, g := range e.order {
-		for r, f := range g.faults {
+		for r, f := range g.findings {
 			if f == nil || !f.open {
 				continue
 			}
@@ -121,56 +121,56 @@ func (e *Engine) report(end int64, whole bool) {
 }
 
 // emitFinding emits a finding.
-func (e *Engine) emitFinding(g *edge, r int, f *fault, state string, at int64, cover span) {
+func (e *Engine) emitFinding(g *edge, r int, f *openFinding, state string, at int64, cover span) {
 	f.pending, f.reported = 0, e.window.start
-	if e.silent(rules[r].id) {
+	if e.isSuppressed(rules[r].id) {
 		return
 	}
 	h := header{
-		dataset: DatasetFinding, kind: "alert", category: ofNetwork, types: knownFault, message: e.sentence(g, r, f, state, &cover), reason: f.why,
+		dataset: DatasetFinding, kind: "alert", category: ofNetwork, types: findingTypes, message: e.sentence(g, r, f, state, &cover), reason: f.why,
 		time: at, start: f.firstSeen, end: max(f.lastSeen, f.firstSeen),
-		rule: &rules[r], severity: f.severity, edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.next(g),
+		rule: &rules[r], severity: f.severity, edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.recordNumber(g),
 	}
-	out := e.head(&h)
+	out := e.startRecord(&h)
 	e.setConn(out, &f.last, false)
 	e.setJudgement(&out.Meshtls, &f.last, f.expect)
 	out.Meshtls.Finding = record.Finding{GroupID: f.group, State: state, Count: f.count, FirstSeen: record.Time(f.firstSeen)}
-	out.Meshtls.Edge = g.name()
+	out.Meshtls.Edge = g.findingEdge()
 	out.Meshtls.Coverage = e.coverageOf(&cover, nil)
-	e.finish(&h, f.last.Interface)
+	e.emitRecord(&h, f.last.Interface)
 }
 
-var knownFault = []string{"connection", "info"}
+var findingTypes = []string{"connection", "info"}
 
-// next numbers the records of an edge in a window, also where a flush has cut it, or where
+// recordNumber numbers the records of an edge in a window, also where a flush has cut it, or where
 // the edge was removed and came back. An edge sends fewer than 2^32 records in a window.
-func (e *Engine) next(g *edge) uint64 {
-	if g.nthOf != e.window.start {
-		g.nth, g.nthOf = 0, e.window.start
+func (e *Engine) recordNumber(g *edge) uint64 {
+	if g.recordWindow != e.window.start {
+		g.recordCount, g.recordWindow = 0, e.window.start
 	}
-	g.nth++
-	return g.removals<<32 | g.nth
+	g.recordCount++
+	return g.removals<<32 | g.recordCount
 }
 
 // sentence says a finding in plain words: who, what, whom, where, and what was expected.
-func (e *Engine) sentence(g *edge, r int, f *fault, state string, cover *span) string {
+func (e *Engine) sentence(g *edge, r int, f *openFinding, state string, cover *span) string {
 	j := &f.last
-	from, to := e.ends(j)
+	from, to := e.endNames(j)
 	where := fmt.Sprintf("%s port %d", to, j.Destination.Port)
 	switch {
 	case state == stateWithdrawn && f.why == whyMuted:
-		return fmt.Sprintf("%s from %s to %s is not told of any more: the rule is muted.", upperFirst(seen(j)), from, where)
+		return fmt.Sprintf("%s from %s to %s is not told of any more: the rule is muted.", upperFirst(describe(j)), from, where)
 	case state == stateWithdrawn:
-		return fmt.Sprintf("%s from %s to %s is no fault any more, because what is expected was changed: %s.", upperFirst(seen(j)), from, where, f.expect.words())
+		return fmt.Sprintf("%s from %s to %s is no fault any more, because what is expected was changed: %s.", upperFirst(describe(j)), from, where, f.expect.words())
 	case state == stateResolved && f.count == 0:
-		return fmt.Sprintf("%s from %s to %s is taken back: on a longer look the connection was something else.", upperFirst(seen(j)), from, where)
+		return fmt.Sprintf("%s from %s to %s is taken back: on a longer look the connection was something else.", upperFirst(describe(j)), from, where)
 	case state == stateResolved:
 		return fmt.Sprintf("%s from %s to %s was not seen again: %s judged %s, none like it.",
-			upperFirst(seen(j)), from, where, connections(g.judged()), clock(cover.from, cover.to))
+			upperFirst(describe(j)), from, where, connections(g.judged()), clock(cover.from, cover.to))
 	}
-	what := fmt.Sprintf("%s spoke %s to %s, where %s", from, seen(j), where, f.expect.words())
+	what := fmt.Sprintf("%s spoke %s to %s, where %s", from, describe(j), where, f.expect.words())
 	if r == mtlsDowngrade {
-		what = fmt.Sprintf("%s spoke %s to %s, which was mutual TLS before", from, seen(j), where)
+		what = fmt.Sprintf("%s spoke %s to %s, which was mutual TLS before", from, describe(j), where)
 	}
 	what += e.policy.unprotected(j, f.expect) + perhapsOwn(j)
 	if g.overflow {
@@ -182,8 +182,8 @@ func (e *Engine) sentence(g *edge, r int, f *fault, state string, cover *span) s
 	return fmt.Sprintf("%s: %s since %s.", what, connections(f.count), time.Unix(0, f.firstSeen).UTC().Format("2006-01-02 15:04:05Z"))
 }
 
-// ends names the client and the server of a connection in a sentence.
-func (e *Engine) ends(j *verdict.Judged) (from, to string) {
+// endNames names the client and the server of a connection in a sentence.
+func (e *Engine) endNames(j *verdict.Judged) (from, to string) {
 	local := e.cfg.Identity.workload()
 	var names [2]string
 	switch j.Direction {

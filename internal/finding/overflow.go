@@ -24,26 +24,26 @@ func overflowKey(scope, class string) string {
 	return "other " + scope + " " + class
 }
 
-// rankMade is the least rank for which any other edge yields: what is encrypted without
+// minFoldingRank is the least rank for which any other edge yields: what is encrypted without
 // proof of both ends, or not at all. Plaintext that one end alone shows yields to all else.
-const rankMade = 4 // see traits.rank
+const minFoldingRank = 4 // see traits.rank
 
-// yield makes room for the edge of a connection that the rules look at: the least telling
+// foldWeakestEdge makes room for the edge of a connection that the rules look at: the least telling
 // edge of a lower rank is folded into the one for what finds no room, so that plaintext
 // keeps its name and mutual TLS loses it first. It reports false where no edge is less
 // telling.
-func (e *Engine) yield(j *verdict.Judged) bool {
-	rank := traitsOf(j).telling()
+func (e *Engine) foldWeakestEdge(j *verdict.Judged) bool {
+	rank := traitsOf(j).retentionRank()
 	if rank == 0 || !ruled(j) {
 		return false
 	}
 	most := 0 // of those that yield
-	if rank >= rankMade {
+	if rank >= minFoldingRank {
 		most = rank - 1
 	}
 	var least *edge
 	for _, g := range e.order {
-		if !g.folded && g.rank() <= most && (least == nil || g.yieldsBefore(least)) {
+		if !g.folded && g.rank() <= most && (least == nil || g.foldsBefore(least)) {
 			least = g
 		}
 	}
@@ -52,14 +52,14 @@ func (e *Engine) yield(j *verdict.Judged) bool {
 	}
 	e.remove(least)
 	g, _ := e.overflow(least.scope, least.class)
-	g.absorb(least)
-	e.totals.folded++
+	g.merge(least)
+	e.totals.foldedEdges++
 	return true
 }
 
-// recall takes what the edge for what finds no room knows of a connection's party, which
+// restoreProof takes what the edge for what finds no room knows of a connection's party, which
 // has an edge of its own now.
-func (e *Engine) recall(g *edge, j *verdict.Judged) {
+func (e *Engine) restoreProof(g *edge, j *verdict.Judged) {
 	o := e.edges[overflowKey(j.Scope, j.Class)]
 	if o == nil {
 		return
@@ -82,16 +82,16 @@ func (g *edge) rank() int {
 			all |= 1 << bit
 		}
 	}
-	return all.telling()
+	return all.retentionRank()
 }
 
-// yieldsBefore orders edges: what anybody can make up, without an open fault, of a lower
+// foldsBefore orders edges: what anybody can make up, without an open fault, of a lower
 // rank, silent for longer.
-func (g *edge) yieldsBefore(o *edge) bool {
+func (g *edge) foldsBefore(o *edge) bool {
 	if a, b := g.rank() == 0, o.rank() == 0; a != b {
 		return a
 	}
-	if a, b := g.faulty(), o.faulty(); a != b {
+	if a, b := g.hasOpenFinding(), o.hasOpenFinding(); a != b {
 		return b
 	}
 	if a, b := g.rank(), o.rank(); a != b {
@@ -100,29 +100,29 @@ func (g *edge) yieldsBefore(o *edge) bool {
 	return g.active < o.active
 }
 
-// absorb takes over what was counted on an edge that no longer stands for itself, and what
+// merge takes over what was counted on an edge that no longer stands for itself, and what
 // was seen of its parties, as many as there is room for.
-func (g *edge) absorb(o *edge) {
-	o.into = g
+func (g *edge) merge(o *edge) {
+	o.foldedInto = g
 	g.proofs = append(g.proofs, o.proofs[:min(len(o.proofs), max(0, maxProofs-len(g.proofs)))]...)
 	g.counts.merge(&o.counts)
 	g.expect = stricter(g.expect, o.expect)
 	g.active = max(g.active, o.active)
-	for r, f := range o.faults {
+	for r, f := range o.findings {
 		if f != nil {
-			g.faults[r] = g.faults[r].merged(f)
+			g.findings[r] = g.findings[r].mergedWith(f)
 		}
 	}
-	for v, j := range o.last {
-		if j != nil && g.last[v] == nil {
-			g.last[v] = j
+	for v, j := range o.latest {
+		if j != nil && g.latest[v] == nil {
+			g.latest[v] = j
 		}
 	}
-	o.last, o.faults, o.proofs = [verdicts]*verdict.Judged{}, [ruleCount]*fault{}, nil
+	o.latest, o.findings, o.proofs = [verdicts]*verdict.Judged{}, [ruleCount]*openFinding{}, nil
 }
 
-// merged returns f with what another edge's fault of the same rule has counted.
-func (f *fault) merged(o *fault) *fault {
+// mergedWith returns f with what another edge's fault of the same rule has counted.
+func (f *openFinding) mergedWith(o *openFinding) *openFinding {
 	if f == nil {
 		return o
 	}
@@ -147,15 +147,15 @@ func (c *counts) merge(o *counts) {
 		c.past[i] += o.past[i]
 	}
 	for v := range verdicts {
-		c.bytes[v] += o.bytes[v]
-		c.carted[v] += o.carted[v]
+		c.windowBytes[v] += o.windowBytes[v]
+		c.totalBytes[v] += o.totalBytes[v]
 	}
 }
 
-// resolved returns the edge that stands for g now; nil for nil.
-func (g *edge) resolved() *edge {
-	if g != nil && g.into != nil {
-		return g.into
+// current returns the edge that stands for g now; nil for nil.
+func (g *edge) current() *edge {
+	if g != nil && g.foldedInto != nil {
+		return g.foldedInto
 	}
 	return g
 }

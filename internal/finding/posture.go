@@ -9,11 +9,11 @@ import (
 // emitPosture emits the state of an edge in the open window up to s.to.
 func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 	h := header{
-		dataset: DatasetPosture, kind: "state", category: ofNetwork, types: infoTypes, action: action, message: claim(g, s),
+		dataset: DatasetPosture, kind: "state", category: ofNetwork, types: postureTypes, action: action, message: postureSentence(g, s),
 		time: at, start: s.from, end: s.to,
-		edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.next(g),
+		edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.recordNumber(g),
 	}
-	r := e.head(&h)
+	r := e.startRecord(&h)
 	r.Network.Direction = g.direction
 	v := worst(g.counts.window)
 	m := &r.Meshtls
@@ -24,18 +24,18 @@ func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 	if !g.folded {
 		m.Mesh, m.MeshBasis = g.mesh, g.meshBasis
 	}
-	m.Edge, m.Coverage = g.state(), e.coverageOf(s, g.blind())
+	m.Edge, m.Coverage = g.postureEdge(), e.coverageOf(s, g.blindRules())
 	iface := ""
-	if j := g.last[v]; j != nil && !g.folded {
+	if j := g.latest[v]; j != nil && !g.folded {
 		iface = j.Interface
 	}
-	e.finish(&h, iface)
+	e.emitRecord(&h, iface)
 }
 
-var infoTypes = []string{"info"}
+var postureTypes = []string{"info"}
 
-// claim is the sentence that a posture makes, with what it rests on: never a bare "ok".
-func claim(g *edge, s *span) string {
+// postureSentence is the sentence that a posture makes, with what it rests on: never a bare "ok".
+func postureSentence(g *edge, s *span) string {
 	lost := "packet loss not known"
 	if s.known {
 		lost = fmt.Sprintf("%d packets lost", s.Dropped) + s.uncaptured()
@@ -45,8 +45,8 @@ func claim(g *edge, s *span) string {
 		g.judged(), g.counts.window(unjudgedBit), lost, clock(s.from, s.to))
 }
 
-// blind lists the rules that had nothing to go by in this window.
-func (g *edge) blind() []string {
+// blindRules lists the rules that had nothing to go by in this window.
+func (g *edge) blindRules() []string {
 	var rules []string
 	if g.judged() == 0 {
 		rules = append(rules, "plaintext-edge")
@@ -58,16 +58,16 @@ func (g *edge) blind() []string {
 	return rules
 }
 
-// name returns meshtls.edge of a finding.
-func (g *edge) name() record.Edge {
+// findingEdge returns meshtls.edge of a finding.
+func (g *edge) findingEdge() record.Edge {
 	return record.Edge{Key: g.key, From: g.from, To: g.to, Port: g.port, Folded: g.folded}
 }
 
-// state returns meshtls.edge of a posture.
-func (g *edge) state() record.Edge {
-	out := g.name()
+// postureEdge returns meshtls.edge of a posture.
+func (g *edge) postureEdge() record.Edge {
+	out := g.findingEdge()
 	out.Connections = byVerdict(g.counts.window)
-	out.Bytes = byVerdict(func(v int) uint64 { return g.counts.bytes[v] })
+	out.Bytes = byVerdict(func(v int) uint64 { return g.counts.windowBytes[v] })
 	if g.firstProof != 0 {
 		out.FirstProof, out.LastProof = record.Time(g.firstProof), record.Time(g.lastProof)
 	}

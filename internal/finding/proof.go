@@ -36,7 +36,7 @@ type proof struct {
 	first          int64 // when it was first shown to speak mutual TLS, 0: never
 	clean          bool  // mutual TLS and nothing less, up to now or in the last window
 	mutual, lesser bool  // in this window
-	worse          bool  // something less was seen of it before
+	everLesser     bool  // something less was seen of it before
 	active         int64
 }
 
@@ -65,23 +65,23 @@ func (g *edge) proofOf(who party, now int64) *proof {
 	return &g.proofs[oldest]
 }
 
-// shown notes that a party was shown to speak mutual TLS, at a time.
-func (p *proof) shown(at int64) {
+// recordMTLS notes that a party was shown to speak mutual TLS, at a time.
+func (p *proof) recordMTLS(at int64) {
 	p.mutual = true
 	if p.first == 0 {
-		p.first, p.clean = at, !p.worse
+		p.first, p.clean = at, !p.everLesser
 	}
 }
 
-// fell notes that it was shown to speak something less.
-func (p *proof) fell() { p.lesser, p.worse, p.clean = true, true, false }
+// recordLesser notes that it was shown to speak something less.
+func (p *proof) recordLesser() { p.lesser, p.everLesser, p.clean = true, true, false }
 
-// changed reports whether a connection that began at a time, and is less than mutual TLS,
+// isDowngrade reports whether a connection that began at a time, and is less than mutual TLS,
 // is a change: what the party spoke before was mutual TLS and nothing less.
-func (p *proof) changed(start int64) bool { return p.clean && p.first != 0 && start >= p.first }
+func (p *proof) isDowngrade(start int64) bool { return p.clean && p.first != 0 && start >= p.first }
 
 // next makes it ready for the next window.
-func (p *proof) next() {
+func (p *proof) startWindow() {
 	p.clean = p.clean || p.mutual && !p.lesser
 	p.mutual, p.lesser = false, false
 }

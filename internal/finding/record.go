@@ -49,7 +49,7 @@ type header struct {
 	rule     *rule // findings only
 	severity int   // with rule
 	edge     string
-	kept     string // what Record.Key has where there is no edge: records that replace each other have the same
+	stateKey string // what Record.Key has where there is no edge: records that replace each other have the same
 
 	// What event.id is the hash of, besides dataset, tap and run.
 	subject []byte // edge or connection
@@ -57,9 +57,9 @@ type header struct {
 	nth     uint64 // record of that subject in that window
 }
 
-// head begins the record e.record; finish completes and emits it. Between them the caller
+// startRecord begins the record e.record; finish completes and emits it. Between them the caller
 // sets the members that are special to its kind.
-func (e *Engine) head(h *header) *record.Record {
+func (e *Engine) startRecord(h *header) *record.Record {
 	e.id = e.eventID(h)
 	e.sequences[h.dataset]++
 	e.record, e.tls = e.blank, record.TLS{} // a panic may have left a record unfinished
@@ -85,13 +85,13 @@ func (e *Engine) created() int64 {
 	return e.now
 }
 
-// finish sets the interface, encodes the record and emits it. Nothing of it is kept.
-func (e *Engine) finish(h *header, iface string) {
+// emitRecord sets the interface, encodes the record and emits it. Nothing of it is kept.
+func (e *Engine) emitRecord(h *header, iface string) {
 	e.record.Observer.Ingress.Interface.Name = iface
 	e.encoded = e.record.AppendJSON(e.encoded[:0])
 	e.record, e.tls = e.blank, record.TLS{}
 	key := e.cfg.Tap
-	if of := cmp.Or(h.edge, h.kept); of != "" {
+	if of := cmp.Or(h.edge, h.stateKey); of != "" {
 		key = e.cfg.Tap + "|" + of
 	}
 	rule := ""

@@ -18,7 +18,7 @@ type rule struct {
 // severities are event.severity of a hit by what is expected; 0: no hit.
 type severities struct{ mtls, tls, undeclared int }
 
-func (s *severities) of(x Expect) int {
+func (s *severities) severityFor(x Expect) int {
 	switch x {
 	case ExpectMTLS:
 		return s.mtls
@@ -75,8 +75,8 @@ func (e *Engine) applies(g *edge, r int, t traits, j *verdict.Judged) bool {
 		if !t.lesser() {
 			return false
 		}
-		f, p := g.faults[mtlsDowngrade], g.proofOf(partyOf(j), e.now)
-		return p.changed(j.Start) || f != nil && f.open && p.first != 0 && j.Start >= p.first
+		f, p := g.findings[mtlsDowngrade], g.proofOf(partyOf(j), e.now)
+		return p.isDowngrade(j.Start) || f != nil && f.open && p.first != 0 && j.Start >= p.first
 	}
 	return false
 }
@@ -84,101 +84,101 @@ func (e *Engine) applies(g *edge, r int, t traits, j *verdict.Judged) bool {
 // lesser reports whether a connection was shown to be less than mutual TLS.
 func (t traits) lesser() bool { return t.has(plaintextBit) || t.has(notMutualBit) }
 
-// turned reports whether a connection that was mutual TLS went on as something less.
-func turned(was *live, j *verdict.Judged) bool {
+// becameLesser reports whether a connection that was mutual TLS went on as something less.
+func becameLesser(was *liveConnection, j *verdict.Judged) bool {
 	return was.edge != nil && was.traits.has(mtlsBit) &&
 		(slices.Contains(j.Reasons, "plaintext_after_tls") || slices.Contains(j.Reasons, "second_handshake"))
 }
 
-// breaks holds a connection to the rules, emits the findings that leave at once, and
+// applyRules holds a connection to the rules, emits the findings that leave at once, and
 // returns t with the bits of the rules that it breaks. What was counted before is not
 // counted again, and what turns out otherwise is taken back.
-func (e *Engine) breaks(g *edge, t traits, was *live, j *verdict.Judged, x Expect) traits {
+func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.Judged, x Expect) traits {
 	for r := range rules {
 		bit := ruleBit + r
 		severity := 0
 		if ruled(j) {
-			severity = rules[r].hits.of(x)
+			severity = rules[r].hits.severityFor(x)
 		}
 		before := was.edge == g && was.traits.has(bit)
-		hit := severity > 0 && (e.applies(g, r, t, j) || r == mtlsDowngrade && t.lesser() && (before || turned(was, j)))
+		hit := severity > 0 && (e.applies(g, r, t, j) || r == mtlsDowngrade && t.lesser() && (before || becameLesser(was, j)))
 		counted := was.edge != nil && was.traits.has(bit)
 		if counted && (!hit || !before) {
-			e.takeBack(was.edge, r)
+			e.retractHit(was.edge, r)
 		}
 		if hit {
 			t |= 1 << bit
 		}
 		if hit && !before {
-			e.hit(g, r, j, x, severity, 1)
+			e.addHits(g, r, j, x, severity, 1)
 		}
 	}
 	if t.lesser() && ruled(j) {
-		g.proofOf(partyOf(j), e.now).fell()
+		g.proofOf(partyOf(j), e.now).recordLesser()
 	}
 	return t
 }
 
-// reconsider looks again at what lives when a mesh was seen at this pod for the first
+// reapplyRules looks again at what lives when a mesh was seen at this pod for the first
 // time: what nothing was expected of is now expected to be mutual TLS.
-func (e *Engine) reconsider() {
+func (e *Engine) reapplyRules() {
 	for _, g := range e.order {
-		for v, j := range g.last {
+		for v, j := range g.latest {
 			if j == nil || g.counts.live[v] == 0 || !ruled(j) {
 				continue
 			}
-			x := e.policy.of(j)
+			x := e.policy.expectationOf(j)
 			g.expect = stricter(g.expect, x)
-			switch f := g.faults[plaintextEdge]; {
+			switch f := g.findings[plaintextEdge]; {
 			case v != plaintextBit:
 			case f != nil && f.open:
-				e.escalate(g, plaintextEdge, f, x)
+				e.raiseSeverity(g, plaintextEdge, f, x)
 			default:
-				e.convictOf(g, plaintextEdge, plaintextBit, j, x)
+				e.applyRuleToLive(g, plaintextEdge, plaintextBit, j, x)
 			}
 			if n := g.counts.live[notMutualBit]; v == tlsBit && n > 0 && j.TLS != nil {
-				e.convict(g, j, x)
+				e.applyTLSNotMutual(g, j, x)
 			}
 		}
 	}
 }
 
-// escalate reports an open fault at once when it has become more severe.
-func (e *Engine) escalate(g *edge, r int, f *fault, x Expect) {
-	if s := rules[r].hits.of(x); s > f.severity {
+// raiseSeverity reports an open fault at once when it has become more severe.
+func (e *Engine) raiseSeverity(g *edge, r int, f *openFinding, x Expect) {
+	if s := rules[r].hits.severityFor(x); s > f.severity {
 		f.severity, f.expect = s, x
-		e.emitFinding(g, r, f, stateOngoing, e.now, e.covered(e.now))
+		e.emitFinding(g, r, f, stateOngoing, e.now, e.coverageUntil(e.now))
 	}
 }
 
-// convict holds the living connections of an edge that were shown not to be mutual to
+// applyTLSNotMutual holds the living connections of an edge that were shown not to be mutual to
 // the rule tls-not-mutual.
-func (e *Engine) convict(g *edge, j *verdict.Judged, x Expect) {
-	e.convictOf(g, tlsNotMutual, notMutualBit, j, x)
+func (e *Engine) applyTLSNotMutual(g *edge, j *verdict.Judged, x Expect) {
+	e.applyRuleToLive(g, tlsNotMutual, notMutualBit, j, x)
 }
 
-// convictOf holds the living connections of an edge with a trait to a rule about it.
-func (e *Engine) convictOf(g *edge, r, trait int, j *verdict.Judged, x Expect) {
-	severity := rules[r].hits.of(x)
+// applyRuleToLive holds the living connections of an edge with a trait to a rule about it.
+func (e *Engine) applyRuleToLive(g *edge, r, trait int, j *verdict.Judged, x Expect) {
+	severity := rules[r].hits.severityFor(x)
 	alive := &g.counts.live
 	left := alive[trait] - alive[ruleBit+r] // who breaks the rule has the trait
 	if severity == 0 || left == 0 {
 		return
 	}
 	var n uint64
-	for id, l := range e.live {
+	for id, l := range e.liveConnections {
 		if n == left {
 			break
 		}
-		if l.edge.resolved() == g && l.traits.has(trait) && !l.traits.has(ruleBit+r) {
+		if l.edge.current() == g && l.traits.has(trait) && !l.traits.has(ruleBit+r) {
 			l.traits |= 1 << (ruleBit + r)
-			e.live[id] = l
+			e.liveConnections[id] = l
 			alive[ruleBit+r]++
 			n++
 		}
 	}
 	if n > 0 {
-		e.hit(g, r, j, x, severity, n)
+		e.addHits(g, r, j, x, severity, n)
 	}
 }
 
@@ -197,9 +197,9 @@ func ProtocolName(protocol string) string {
 	return protocol
 }
 
-// seen says in a sentence what a connection was: "HTTP in clear", "TLS 1.3 without a
+// describe says in a sentence what a connection was: "HTTP in clear", "TLS 1.3 without a
 // client certificate (the server did not ask for one)".
-func seen(j *verdict.Judged) string {
+func describe(j *verdict.Judged) string {
 	if j.Verdict == verdict.Plaintext && slices.Contains(j.Reasons, "cipher_without_encryption") {
 		return ProtocolName(j.Protocol) + " that does not encrypt"
 	}

@@ -62,14 +62,14 @@ type Finding struct {
 // by key. It shares nothing that changes later.
 func (e *Engine) Summary() Summary {
 	s := Summary{
-		Start: e.totals.start, End: e.now, Silent: e.totals.silent, EdgesGone: e.totals.gone, EdgesFolded: e.totals.folded, Gone: e.totals.counts.seen(nil),
+		Start: e.totals.start, End: e.now, Silent: e.totals.silent, EdgesGone: e.totals.evictedEdges, EdgesFolded: e.totals.foldedEdges, Gone: e.totals.counts.seen(nil),
 		Coverage: e.coverage(), CoverageSet: e.cfg.Coverage != nil, Filter: e.cfg.Filter,
 	}
 	for _, g := range e.order {
 		if edge := g.summary(); len(edge.Seen) > 0 {
 			s.Edges = append(s.Edges, edge)
 		}
-		for r, f := range g.faults {
+		for r, f := range g.findings {
 			if f != nil && f.total > 0 {
 				cover := span{}
 				s.Findings = append(s.Findings, Finding{
@@ -91,9 +91,9 @@ func (e *Edge) badness() int { return verdictIndex(verdict.Verdict(e.Verdict)) }
 func (g *edge) summary() Edge {
 	return Edge{
 		Key: g.key, Direction: g.direction, Scope: g.scope, Class: g.class, From: g.from, To: g.to, Port: g.port, Folded: g.folded,
-		Expectation: string(g.expect), Verdict: string(verdictOrder[worst(g.counts.run)]), Seen: g.counts.seen(&g.last),
+		Expectation: string(g.expect), Verdict: string(verdictOrder[worst(g.counts.run)]), Seen: g.counts.seen(&g.latest),
 		FirstProof: g.firstProof, LastProof: g.lastProof,
-		MissedStart: g.counts.run(lateBit), MissedBytes: g.counts.run(holedBit), Accepted: g.counts.run(answeredBit) > 0,
+		MissedStart: g.counts.run(missedStartBit), MissedBytes: g.counts.run(gapBit), Accepted: g.counts.run(answeredBit) > 0,
 	}
 }
 
@@ -105,7 +105,7 @@ func (c *counts) seen(last *[verdicts]*verdict.Judged) []Seen {
 		if n == 0 {
 			continue
 		}
-		s := Seen{Verdict: string(name), Connections: n, Bytes: c.carted[v]}
+		s := Seen{Verdict: string(name), Connections: n, Bytes: c.totalBytes[v]}
 		if last != nil && last[v] != nil {
 			j := new(verdict.Judged)
 			copyJudged(j, last[v])

@@ -48,7 +48,7 @@ func (e *Engine) Recovered(now int64, iface string) {
 	e.Tick(now)
 	e.emitTapOf(now, "recovered", iface, "interface "+iface+" is captured again", nil)
 	e.blind.next = 0
-	e.watch()
+	e.pollInterfaces()
 }
 
 // Stopped says that the tap ends, and why. Flush comes before it.
@@ -66,10 +66,10 @@ func (e *Engine) Checked(now int64) {
 // heartbeat sends one when it is due. Those that were missed are not made up for.
 func (e *Engine) heartbeat() {
 	every := int64(e.cfg.Heartbeat)
-	if every <= 0 || e.now < e.beat {
+	if every <= 0 || e.now < e.nextHeartbeat {
 		return
 	}
-	e.beat += ((e.now-e.beat)/every + 1) * every
+	e.nextHeartbeat += ((e.now-e.nextHeartbeat)/every + 1) * every
 	e.emitTap(e.now, "heartbeat", "", nil)
 }
 
@@ -93,22 +93,22 @@ func (e *Engine) emitTapOf(now int64, action, iface, reason string, t *SelfTest)
 	s := span{from: e.totals.start, to: e.now, Coverage: total, known: e.cfg.Coverage != nil}
 	h := header{
 		dataset: DatasetTap, kind: "metric", category: ofTap, types: tapTypes[action], action: action, reason: reason,
-		time: e.now, start: s.from, end: s.to, kept: kept,
+		time: e.now, start: s.from, end: s.to, stateKey: kept,
 		subject: []byte(action), window: e.now, nth: e.sequences[DatasetTap],
 	}
-	m := &e.head(&h).Meshtls
+	m := &e.startRecord(&h).Meshtls
 	m.Tap, m.Coverage = e.tapState(), e.coverageOf(&s, nil)
 	m.Tap.Counters = total.Counters
 	if t != nil {
 		t.set(m.Tap)
 	}
-	e.finish(&h, iface)
+	e.emitRecord(&h, iface)
 }
 
 // tapState returns what each record about the tap has of meshtls.tap.
 func (e *Engine) tapState() *record.Tap {
 	out := &record.Tap{
-		Connections: uint64(len(e.live)), Edges: uint64(len(e.order)), EdgesGone: e.totals.gone, EdgesFolded: e.totals.folded,
+		Connections: uint64(len(e.liveConnections)), Edges: uint64(len(e.order)), EdgesGone: e.totals.evictedEdges, EdgesFolded: e.totals.foldedEdges,
 	}
 	setInterfaces(out, e.interfaces())
 	return out

@@ -35,14 +35,14 @@ func (c *Coverage) Control() (names []string, packets uint64) {
 	return names, packets
 }
 
-// undecodedSince is the growth of the counters of packets that were not decoded.
-func undecodedSince(now, before map[string]uint64) map[string]uint64 {
+// undecodedGrowth is the growth of the counters of packets that were not decoded.
+func undecodedGrowth(now, before map[string]uint64) map[string]uint64 {
 	if len(now) == 0 {
 		return nil
 	}
 	grown := map[string]uint64{}
 	for name, n := range now {
-		if n = since(n, before[name]); n > 0 {
+		if n = growth(n, before[name]); n > 0 {
 			grown[name] = n
 		}
 	}

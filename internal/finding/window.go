@@ -36,19 +36,19 @@ func floor(t, n int64) int64 {
 // closeWindow reports on the window up to end. whole tells that it was watched to its
 // own end.
 func (e *Engine) closeWindow(end int64, whole bool) {
-	cover := e.covered(end)
+	cover := e.coverageUntil(end)
 	whole = whole && e.window.from == e.window.start
 	for _, g := range e.order {
 		if e.cfg.Posture && g.inWindow() > 0 {
 			e.emitPosture(g, "window", end, &cover)
 		}
 	}
-	e.report(end, whole)
+	e.reportOpenFindings(end, whole)
 	if whole {
 		e.reportBlind()
 	}
 	for _, g := range e.order {
-		g.nextWindow()
+		g.startWindow()
 	}
 }
 
@@ -59,22 +59,22 @@ type span struct {
 	known bool // whether the coverage is
 }
 
-// covered is what the open window has covered up to end.
-func (e *Engine) covered(end int64) span {
+// coverageUntil is what the open window has covered up to end.
+func (e *Engine) coverageUntil(end int64) span {
 	now, was := e.coverage(), e.window.before
 	return span{
 		from: e.window.from, to: max(end, e.window.from), known: e.cfg.Coverage != nil,
 		Coverage: Coverage{
-			Packets: since(now.Packets, was.Packets), Dropped: since(now.Dropped, was.Dropped),
-			Evicted: since(now.Evicted, was.Evicted), CutShort: since(now.CutShort, was.CutShort), Older: now.Older, Since: now.Since,
-			Foreign: since(now.Foreign, was.Foreign), Uncaptured: now.Uncaptured,
-			Undecoded: undecodedSince(now.Undecoded, was.Undecoded),
+			Packets: growth(now.Packets, was.Packets), Dropped: growth(now.Dropped, was.Dropped),
+			Evicted: growth(now.Evicted, was.Evicted), CutShort: growth(now.CutShort, was.CutShort), Older: now.Older, Since: now.Since,
+			Foreign: growth(now.Foreign, was.Foreign), Uncaptured: now.Uncaptured,
+			Undecoded: undecodedGrowth(now.Undecoded, was.Undecoded),
 		},
 	}
 }
 
-// since is the growth of a counter that may have begun anew.
-func since(now, before uint64) uint64 {
+// growth is the growth of a counter that may have begun anew.
+func growth(now, before uint64) uint64 {
 	if now < before {
 		return now
 	}
@@ -93,7 +93,7 @@ func (e *Engine) coverageOf(s *span, blind []string) *record.Coverage {
 	out := &record.Coverage{
 		Window: record.Window{Start: record.Time(s.from), End: record.Time(s.to)}, Since: record.Time(s.Since),
 		Filter: e.cfg.Filter, RulesBlind: blind, NodeEncryption: e.cfg.NodeEncryption,
-		Muted: e.orders.muted, Namespace: record.Namespace{Mute: e.orders.mute, Expect: e.orders.expect},
+		Muted: e.overrides.muted, Namespace: record.Namespace{Mute: e.overrides.mute, Expect: e.overrides.expect},
 	}
 	if s.known {
 		out.Watched = &record.Watched{Packets: s.Packets, Dropped: s.Dropped, Evicted: s.Evicted, CutShort: s.CutShort, Older: s.Older}

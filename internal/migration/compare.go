@@ -9,11 +9,11 @@ import (
 func Compare(before, after *Side) Result {
 	m := &matching{before: newView(before), after: newView(after)}
 	m.match()
-	m.leftover()
+	m.addUnmatched()
 	for _, x := range m.rows {
 		m.conclude(x)
 	}
-	r := Result{Before: m.before.rests(), After: m.after.rests()}
+	r := Result{Before: m.before.evidence(), After: m.after.evidence()}
 	for i, v := range [...]*view{m.before, m.after} {
 		for _, c := range v.folded {
 			r.Folded[i] += c.Plaintext + c.TLS + c.Unclear + c.Encrypted
@@ -27,14 +27,14 @@ func Compare(before, after *Side) Result {
 	slices.SortStableFunc(r.Edges, func(a, b Edge) int {
 		return cmp.Or(
 			cmp.Compare(slices.Index(Changes, a.Change), slices.Index(Changes, b.Change)),
-			cmp.Compare(badness(&a), badness(&b)),
+			cmp.Compare(severity(&a), severity(&b)),
 			compare(a.From, b.From), compare(a.To, b.To), cmp.Compare(a.Port, b.Port))
 	})
 	return r
 }
 
-// badness sorts edges of one change: first those that are plaintext now.
-func badness(e *Edge) int {
+// severity sorts edges of one change: first those that are plaintext now.
+func severity(e *Edge) int {
 	order := []State{Plaintext, Mixed, TLS, Encrypted, TLSUnclear, Unjudged, Failed, NotSeen}
 	if i := slices.Index(order, e.After.State); i >= 0 {
 		return i
@@ -42,15 +42,15 @@ func badness(e *Edge) int {
 	return len(order)
 }
 
-// rests returns the evidence of a side.
-func (v *view) rests() Watch {
+// evidence returns the evidence of a side.
+func (v *view) evidence() Watch {
 	w := v.side.watch
 	w.Skipped = v.side.skipped
 	for _, t := range v.side.taps {
 		if t.name != "" || len(t.addrs) > 0 {
 			w.Taps++
 		}
-		w.Missing += t.lost()
+		w.Missing += t.missingRecords()
 	}
 	return w
 }
@@ -58,22 +58,22 @@ func (v *view) rests() Watch {
 // row is an edge that is being matched.
 type row struct {
 	Edge
-	pair  *pair // of the side that it was found on
-	hbone bool  // of the after side alone: it is HBONE
-	sole  bool  // no other edge was matched to the same evidence
-	only  bool  // nothing but HBONE of the pair was found
-	most  bool  // there was more to match than maxHits
-	past  bool  // the two speak past HBONE too, by less than mutual TLS perhaps
-	there bool  // the other side has something of the same two, by their names
+	pair         *pair // of the side that it was found on
+	hbone        bool  // of the after side alone: it is HBONE
+	unshared     bool  // no other edge was matched to the same evidence
+	onlyHBONE    bool  // nothing but HBONE of the pair was found
+	tooManyNames bool  // there was more to match than maxHits
+	besideHBONE  bool  // the two speak past HBONE too, by less than mutual TLS perhaps
+	pairSeen     bool  // the other side has something of the same two, by their names
 }
 
 type matching struct {
 	before, after *view
-	rows          []*row           // of the before side, then those of the after side alone
-	spare         map[Party]*spare // by client
-	shared        map[*lane][]*row // the rows that an HBONE lane was matched to
-	was           map[*pair]Counts // of the after side, by name: all that the pair was before
-	took          map[server]Counts
+	rows          []*row                    // of the before side, then those of the after side alone
+	unmatched     map[Party]*unmatchedLanes // by client
+	shared        map[*lane][]*row          // the rows that an HBONE lane was matched to
+	formerPairs   map[*pair]Counts          // of the after side, by name: all that the pair was before
+	formerServers map[server]Counts
 }
 
 // server is a port of a server.
@@ -82,8 +82,8 @@ type server struct {
 	port uint16
 }
 
-// hit is a pair of the after side that matches one of the before side.
-type hit struct {
+// candidate is a pair of the after side that matches one of the before side.
+type candidate struct {
 	*pair
 	basis Basis
 	full  bool // false: it may be another pod by now, and can show a loss but no mutual TLS
@@ -92,19 +92,19 @@ type hit struct {
 // maxHits bounds the pairs that may match one, such as the names that one address has.
 const maxHits = 64
 
-// hits returns the pairs of the after side that match p, and whether there are more.
-func (m *matching) hits(p *pair) (list []hit, more bool) {
+// candidates returns the pairs of the after side that match p, and whether there are more.
+func (m *matching) candidates(p *pair) (list []candidate, more bool) {
 	add := func(x *pair, basis Basis, full bool) {
 		switch {
-		case x == nil || slices.ContainsFunc(list, func(h hit) bool { return h.pair == x }):
+		case x == nil || slices.ContainsFunc(list, func(h candidate) bool { return h.pair == x }):
 		case len(list) >= maxHits:
 			more = true
 		default:
-			list = append(list, hit{x, basis, full})
+			list = append(list, candidate{x, basis, full})
 		}
 	}
 	bare := len(m.before.ids) == 0 && len(m.after.ids) == 0 // no tap names the owner of an address, as in captures
-	for _, to := range m.equal(p.to) {
+	for _, to := range m.aliases(p.to) {
 		basis := ByName
 		if !to.named() || !p.from.named() {
 			basis = ByAddress
@@ -116,16 +116,16 @@ func (m *matching) hits(p *pair) (list []hit, more bool) {
 		if p.to.named() { // a pair of another name is another server
 			continue
 		}
-		for _, x := range m.after.places[place{p.from, a}] {
+		for _, x := range m.after.locations[location{p.from, a}] {
 			add(x, ByAddress, bare)
 		}
 	}
 	return list, more
 }
 
-// equal returns the parties that are the same server: the workloads that serve a service, and
+// aliases returns the parties that are the same server: the workloads that serve a service, and
 // the services of a workload, as either side has seen them.
-func (m *matching) equal(p Party) []Party {
+func (m *matching) aliases(p Party) []Party {
 	list := []Party{p}
 	if !p.named() {
 		return list
@@ -145,41 +145,41 @@ func (m *matching) equal(p Party) []Party {
 // match creates a row for each edge of the before side.
 func (m *matching) match() {
 	m.shared = map[*lane][]*row{}
-	m.was, m.took = map[*pair]Counts{}, map[server]Counts{}
-	for _, p := range m.before.sorted() {
-		hits, more := m.hits(p)
+	m.formerPairs, m.formerServers = map[*pair]Counts{}, map[server]Counts{}
+	for _, p := range m.before.sortedPairs() {
+		hits, more := m.candidates(p)
 		first := len(m.rows)
-		m.ports(p, hits)
+		m.addPortRows(p, hits)
 		if p.tunnel != nil {
-			m.tunnel(p, hits)
+			m.addHBONERow(p, hits)
 		}
 		for _, x := range m.rows[first:] {
-			x.most = more
-			m.remember(x, hits)
+			x.tooManyNames = more
+			m.recordFormerState(x, hits)
 		}
 	}
 	for _, rows := range m.shared {
 		for _, x := range rows {
-			x.sole = x.sole && len(rows) == 1
+			x.unshared = x.unshared && len(rows) == 1
 		}
 	}
 }
 
-// remember records the former state of an edge, for edges that are new.
-func (m *matching) remember(x *row, hits []hit) {
+// recordFormerState records the former state of an edge, for edges that are new.
+func (m *matching) recordFormerState(x *row, hits []candidate) {
 	for i := range hits {
 		if hits[i].basis == ByName { // another port of an address may be anything
-			x.there = true
-			c := m.was[hits[i].pair]
-			c.plus(&x.Before.Counts)
-			m.was[hits[i].pair] = c
+			x.pairSeen = true
+			c := m.formerPairs[hits[i].pair]
+			c.add(&x.Before.Counts)
+			m.formerPairs[hits[i].pair] = c
 		}
 	}
 	if !x.From.named() && x.To.named() {
 		s := server{x.To, x.Port}
-		c := m.took[s]
-		c.plus(&x.Before.Counts)
-		m.took[s] = c
+		c := m.formerServers[s]
+		c.add(&x.Before.Counts)
+		m.formerServers[s] = c
 	}
 }
 
@@ -190,7 +190,7 @@ type evidence struct {
 	ports  []uint16
 }
 
-func (e *evidence) add(h *hit, l *lane, basis Basis, port uint16) {
+func (e *evidence) add(h *candidate, l *lane, basis Basis, port uint16) {
 	c := l.counts()
 	if !h.full {
 		c = c.withoutMutual()
@@ -198,26 +198,26 @@ func (e *evidence) add(h *hit, l *lane, basis Basis, port uint16) {
 	if !c.seen() {
 		return
 	}
-	l.used = true
+	l.matched = true
 	if h.basis == ByAddress {
 		basis = ByAddress
 	}
 	if e.basis == "" || e.basis == ByAddress {
 		e.basis = basis
 	}
-	e.counts.plus(&c)
+	e.counts.add(&c)
 	if !slices.Contains(e.ports, port) && len(e.ports) < maxPorts {
 		e.ports = append(e.ports, port)
 		slices.Sort(e.ports)
 	}
 }
 
-// ports creates the rows of a pair, except that of HBONE.
-func (m *matching) ports(p *pair, hits []hit) {
+// addPortRows creates the rows of a pair, except that of HBONE.
+func (m *matching) addPortRows(p *pair, hits []candidate) {
 	var unseen []*row // at their own port
 	for _, port := range p.sortedPorts() {
-		x := &row{Edge: Edge{From: p.from, To: p.to, Port: port}, pair: p, sole: true}
-		x.Before = look(p.ports[port].counts(), nil)
+		x := &row{Edge: Edge{From: p.from, To: p.to, Port: port}, pair: p, unshared: true}
+		x.Before = observe(p.ports[port].counts(), nil)
 		m.rows = append(m.rows, x)
 		var direct evidence
 		for i := range hits {
@@ -228,18 +228,18 @@ func (m *matching) ports(p *pair, hits []hit) {
 				m.shared[l] = append(m.shared[l], x)
 			}
 		}
-		if x.After, x.Basis = look(direct.counts, nil), direct.basis; !direct.counts.seen() {
+		if x.After, x.Basis = observe(direct.counts, nil), direct.basis; !direct.counts.seen() {
 			unseen = append(unseen, x)
 		}
 	}
 	if len(unseen) > 0 {
-		beside(p, hits, unseen)
+		matchElsewhere(p, hits, unseen)
 	}
 }
 
-// beside looks for edges that were not seen at their own port. It searches new ports of the
+// matchElsewhere looks for edges that were not seen at their own port. It searches new ports of the
 // same service and HBONE of the pair.
-func beside(p *pair, hits []hit, unseen []*row) {
+func matchElsewhere(p *pair, hits []candidate, unseen []*row) {
 	var found evidence
 	for i := range hits {
 		for _, other := range hits[i].sortedPorts() {
@@ -259,20 +259,20 @@ func beside(p *pair, hits []hit, unseen []*row) {
 		}
 	}
 	for _, x := range unseen {
-		x.After, x.Basis = look(found.counts, found.ports), found.basis
-		x.past = past
-		x.only = !elsewhere && found.counts.seen()
+		x.After, x.Basis = observe(found.counts, found.ports), found.basis
+		x.besideHBONE = past
+		x.onlyHBONE = !elsewhere && found.counts.seen()
 		if elsewhere {
 			x.Reasons = append(x.Reasons, "other_port")
 		}
 	}
 }
 
-// tunnel creates the row of HBONE that existed before. Connections that are seen beside it now,
+// addHBONERow creates the row of HBONE that existed before. Connections that are seen beside it now,
 // at a port that was not seen before, may have used it.
-func (m *matching) tunnel(p *pair, hits []hit) {
-	x := &row{Edge: Edge{From: p.from, To: p.to}, pair: p, sole: true}
-	x.Before = look(p.tunnel.counts(), nil)
+func (m *matching) addHBONERow(p *pair, hits []candidate) {
+	x := &row{Edge: Edge{From: p.from, To: p.to}, pair: p, unshared: true}
+	x.Before = observe(p.tunnel.counts(), nil)
 	m.rows = append(m.rows, x)
 	var now evidence
 	for i := range hits {
@@ -285,17 +285,19 @@ func (m *matching) tunnel(p *pair, hits []hit) {
 			}
 		}
 	}
-	x.After, x.Basis = look(now.counts, now.ports), now.basis
+	x.After, x.Basis = observe(now.counts, now.ports), now.basis
 }
 
-func look(c Counts, ports []uint16) Look { return Look{State: c.state(), Counts: c, Ports: ports} }
+func observe(c Counts, ports []uint16) Observation {
+	return Observation{State: c.state(), Counts: c, Ports: ports}
+}
 
-// spare is the part of one client's edges on the after side that no edge of the before side
+// unmatchedLanes is the part of one client's edges on the after side that no edge of the before side
 // matched.
-type spare struct {
-	hbone    bool            // HBONE
-	doubtful [2]bool         // connections that may be less than mutual TLS: to peers without a name, to any
-	ports    map[uint16]bool // of such peers without a name, at most maxSpare
+type unmatchedLanes struct {
+	hbone         bool            // HBONE
+	doubtfulPeers [2]bool         // connections that may be less than mutual TLS: to peers without a name, to any
+	ports         map[uint16]bool // of such peers without a name, at most maxSpare
 }
 
 // maxSpare bounds the ports of one client's peers without a name. With more, any port counts.
@@ -303,42 +305,42 @@ const maxSpare = 1 << 10
 
 // at reports whether a client has a connection that may be less than mutual TLS, to a peer
 // without a name at that port.
-func (s *spare) at(port uint16) bool {
+func (s *unmatchedLanes) at(port uint16) bool {
 	return s != nil && (s.ports[port] || len(s.ports) >= maxSpare)
 }
 
-// leftover creates a row for each edge of the after side that matched no other.
-func (m *matching) leftover() {
-	m.spare = map[Party]*spare{}
-	for _, p := range m.after.sorted() {
+// addUnmatched creates a row for each edge of the after side that matched no other.
+func (m *matching) addUnmatched() {
+	m.unmatched = map[Party]*unmatchedLanes{}
+	for _, p := range m.after.sortedPairs() {
 		for _, port := range p.sortedPorts() {
-			m.left(p, port, p.ports[port])
+			m.addUnmatchedLane(p, port, p.ports[port])
 		}
 		if p.tunnel != nil {
-			m.left(p, 0, p.tunnel)
+			m.addUnmatchedLane(p, 0, p.tunnel)
 		}
 	}
 }
 
-func (m *matching) left(p *pair, port uint16, l *lane) {
+func (m *matching) addUnmatchedLane(p *pair, port uint16, l *lane) {
 	c := l.counts()
-	if l.used || !c.seen() {
+	if l.matched || !c.seen() {
 		return
 	}
-	x := &row{Edge: Edge{From: p.from, To: p.to, Port: port, After: look(c, nil), Before: Look{State: NotSeen}}, pair: p, hbone: port == 0}
+	x := &row{Edge: Edge{From: p.from, To: p.to, Port: port, After: observe(c, nil), Before: Observation{State: NotSeen}}, pair: p, hbone: port == 0}
 	m.rows = append(m.rows, x)
-	s := m.spare[p.from]
+	s := m.unmatched[p.from]
 	if s == nil {
-		s = &spare{}
-		m.spare[p.from] = s
+		s = &unmatchedLanes{}
+		m.unmatched[p.from] = s
 	}
 	switch {
 	case x.hbone:
 		s.hbone = true
 	case c.doubtful():
-		s.doubtful[1] = true
+		s.doubtfulPeers[1] = true
 		if !p.to.named() {
-			s.doubtful[0] = true
+			s.doubtfulPeers[0] = true
 			if s.ports == nil {
 				s.ports = map[uint16]bool{}
 			}
@@ -351,6 +353,6 @@ func (m *matching) left(p *pair, port uint16, l *lane) {
 
 // mayBe reports whether a client has a connection that may be less than mutual TLS, to a peer
 // that may be this one, since one of the two has no name.
-func (s *spare) mayBe(x *row) bool {
-	return s != nil && (s.doubtful[0] || s.doubtful[1] && !x.To.named())
+func (s *unmatchedLanes) mayBe(x *row) bool {
+	return s != nil && (s.doubtfulPeers[0] || s.doubtfulPeers[1] && !x.To.named())
 }

@@ -7,27 +7,27 @@ func (m *matching) conclude(x *row) {
 	b, a := &x.Before.Counts, &x.After.Counts
 	switch {
 	case !b.seen():
-		m.appeared(x)
+		m.concludeNew(x)
 	case !a.seen():
-		m.vanished(x)
+		m.concludeGone(x)
 	case a.less():
-		x.worse(b, a)
+		x.concludeLess(b, a)
 	case a.mutual():
-		m.better(x, b, a)
+		m.concludeMutual(x, b, a)
 	case a.Unclear > 0 || a.Unjudged > 0:
-		x.unknown("not_judged")
+		x.concludeNotEnough("not_judged")
 	default:
-		x.unknown("failed_only")
+		x.concludeNotEnough("failed_only")
 	}
 }
 
-func (x *row) unknown(reason string) {
+func (x *row) concludeNotEnough(reason string) {
 	x.Change = NotEnough
 	x.Reasons = append(x.Reasons, reason)
 }
 
-// worse concludes where a connection is less than mutual TLS now.
-func (x *row) worse(b, a *Counts) {
+// concludeLess concludes where a connection is less than mutual TLS now.
+func (x *row) concludeLess(b, a *Counts) {
 	if a.mutual() {
 		x.Reasons = append(x.Reasons, "mixed")
 	}
@@ -35,7 +35,7 @@ func (x *row) worse(b, a *Counts) {
 	case b.mutual() && (!b.less() || !a.mutual()):
 		x.Change = Lost
 	case !b.mutual() && !b.less():
-		x.unknown("before_not_judged")
+		x.concludeNotEnough("before_not_judged")
 	case x.Before.State == x.After.State:
 		x.Change = Unchanged
 	default:
@@ -43,38 +43,38 @@ func (x *row) worse(b, a *Counts) {
 	}
 }
 
-// better concludes where mutual TLS is seen now, and nothing less.
-func (m *matching) better(x *row, b, a *Counts) {
+// concludeMutual concludes where mutual TLS is seen now, and nothing less.
+func (m *matching) concludeMutual(x *row, b, a *Counts) {
 	switch {
 	case a.Unclear > 0:
-		x.unknown("unclear")
+		x.concludeNotEnough("unclear")
 		return
 	case a.Unjudged > 0:
-		x.unknown("unjudged")
+		x.concludeNotEnough("unjudged")
 		return
 	case m.isFolded(x):
-		x.unknown("folded_less")
+		x.concludeNotEnough("folded_less")
 		return
-	case x.most:
-		x.unknown("too_many_names")
+	case x.tooManyNames:
+		x.concludeNotEnough("too_many_names")
 		return
-	case x.only && m.spare[x.From].mayBe(x), m.besideName(x):
-		x.unknown("nameless_less")
+	case x.onlyHBONE && m.unmatched[x.From].mayBe(x), m.mayBeSeenByAddress(x):
+		x.concludeNotEnough("nameless_less")
 		return
-	case x.only && x.past:
-		x.unknown("past_hbone")
+	case x.onlyHBONE && x.besideHBONE:
+		x.concludeNotEnough("past_hbone")
 		return
-	case x.only && (!x.sole || x.pair.tunnel != nil || m.others(x)): // HBONE of before carried another service
+	case x.onlyHBONE && (!x.unshared || x.pair.tunnel != nil || m.mayCarryOthers(x)): // HBONE of before carried another service
 		x.Change = Covered
 		x.Reasons = append(x.Reasons, "hbone_hides_service")
 		return
 	case x.Basis == ByService: // mutual TLS at one port does not prove it at another
-		x.unknown("other_port")
+		x.concludeNotEnough("other_port")
 		return
 	case !b.mutual() && !b.less():
-		x.unknown("before_not_judged")
+		x.concludeNotEnough("before_not_judged")
 		return
-	case x.only:
+	case x.onlyHBONE:
 		x.Reasons = append(x.Reasons, "hbone_of_the_pair")
 	}
 	if x.Change = Kept; !b.mutual() || b.less() {
@@ -82,11 +82,11 @@ func (m *matching) better(x *row, b, a *Counts) {
 	}
 }
 
-// besideName reports whether an edge that was seen under its name may have been seen under an
+// mayBeSeenByAddress reports whether an edge that was seen under its name may have been seen under an
 // address as well, by connections that may be less than mutual TLS: its client's, to a peer
 // without a name at the same port.
-func (m *matching) besideName(x *row) bool {
-	return x.Basis == ByName && x.To.named() && m.spare[x.From].at(x.Port)
+func (m *matching) mayBeSeenByAddress(x *row) bool {
+	return x.Basis == ByName && x.To.named() && m.unmatched[x.From].at(x.Port)
 }
 
 // isFolded reports whether a tap of one of the ends counted connections that are less
@@ -101,59 +101,59 @@ func (m *matching) isFolded(x *row) bool {
 	return c != nil && (c.less() || c.Unclear > 0)
 }
 
-// others reports whether HBONE of the pair may carry another service instead of this one, or
+// mayCarryOthers reports whether HBONE of the pair may carry another service instead of this one, or
 // another HBONE may carry this one: a peer of the client has no name.
-func (m *matching) others(x *row) bool {
-	was, is, left := m.before.peers[x.From], m.after.peers[x.From], m.spare[x.From]
+func (m *matching) mayCarryOthers(x *row) bool {
+	was, is, left := m.before.peers[x.From], m.after.peers[x.From], m.unmatched[x.From]
 	return x.To.named() && (was != nil && (was.nameless || was.hbone) || is != nil && is.hbone) || left != nil && left.hbone
 }
 
-// vanished concludes where an edge is not seen any more.
-func (m *matching) vanished(x *row) {
+// concludeGone concludes where an edge is not seen any more.
+func (m *matching) concludeGone(x *row) {
 	x.After.State = NotSeen
-	reasons := append(slices.Clone(m.after.unwatched(m.before, x.From)), m.after.elsewhere(x)...)
-	if x.there {
+	reasons := append(slices.Clone(m.after.whyUnseen(m.before, x.From)), m.after.whyUnderAnotherName(x)...)
+	if x.pairSeen {
 		reasons = append(reasons, "other_port")
 	}
-	if others := m.spare[x.From]; others != nil && others.hbone {
+	if others := m.unmatched[x.From]; others != nil && others.hbone {
 		reasons = append(reasons, "hbone_to_others")
 	}
 	if m.isFolded(x) {
 		reasons = append(reasons, "folded_less")
 	}
-	x.absent(Gone, reasons)
+	x.concludeAbsent(Gone, reasons)
 }
 
-// appeared concludes where an edge was not seen before. It is a loss as well where the two ends
+// concludeNew concludes where an edge was not seen before. It is a loss as well where the two ends
 // spoke mutual TLS and nothing less before, at other ports, or where the server's port accepted
 // nothing else from clients without a name.
-func (m *matching) appeared(x *row) {
+func (m *matching) concludeNew(x *row) {
 	if x.After.Counts.less() && x.Port != 0 {
-		was, took := m.was[x.pair], Counts{}
+		was, took := m.formerPairs[x.pair], Counts{}
 		if !x.From.named() && x.To.named() {
-			took = m.took[server{x.To, x.Port}]
+			took = m.formerServers[server{x.To, x.Port}]
 		}
 		switch {
 		case took.mutual() && !took.doubtful():
-			x.Before, x.Change, x.Basis = look(took, nil), Lost, ByServer
+			x.Before, x.Change, x.Basis = observe(took, nil), Lost, ByServer
 			x.Reasons = append(x.Reasons, "server_took_mtls_only")
 			return
 		case was.mutual() && !was.doubtful():
-			x.Before, x.Change, x.Basis = look(was, nil), Lost, ByService
+			x.Before, x.Change, x.Basis = observe(was, nil), Lost, ByService
 			x.Reasons = append(x.Reasons, "other_port")
 			return
 		}
 	}
-	reasons := append(slices.Clone(m.before.unwatched(m.after, x.From)), m.before.elsewhere(x)...)
-	if _, there := m.was[x.pair]; there {
+	reasons := append(slices.Clone(m.before.whyUnseen(m.after, x.From)), m.before.whyUnderAnotherName(x)...)
+	if _, there := m.formerPairs[x.pair]; there {
 		reasons = append(reasons, "other_port")
 	}
-	x.absent(New, reasons)
+	x.concludeAbsent(New, reasons)
 }
 
-// elsewhere returns why an edge that is not seen on this side may be seen under an address: it
+// whyUnderAnotherName returns why an edge that is not seen on this side may be seen under an address: it
 // or a peer of its source has no name.
-func (v *view) elsewhere(x *row) (reasons []string) {
+func (v *view) whyUnderAnotherName(x *row) (reasons []string) {
 	p := v.peers[x.From]
 	switch {
 	case p == nil:
@@ -172,7 +172,7 @@ func (v *view) elsewhere(x *row) (reasons []string) {
 	return reasons
 }
 
-func (x *row) absent(change Change, reasons []string) {
+func (x *row) concludeAbsent(change Change, reasons []string) {
 	x.Change, x.Reasons = change, append(x.Reasons, reasons...)
 	if len(reasons) > 0 {
 		x.Change = NotEnough

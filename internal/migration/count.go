@@ -17,11 +17,11 @@ func (g *entry) add(r *record.Record) {
 	switch r.Event.Dataset {
 	case flows:
 		one := countOf(r, 1)
-		g.flows.plus(&one)
+		g.flows.add(&one)
 	case postures:
-		g.posed(r)
+		g.countPosture(r)
 	case findings:
-		g.fault(r)
+		g.countFinding(r)
 	}
 }
 
@@ -63,25 +63,25 @@ func mutualOf(r *record.Record, c *Counts) *uint64 {
 	return &c.MTLS
 }
 
-// recognize records whether an edge is HBONE, which meshtls.mesh of its records reports. TLS at
+// recognizeHBONE records whether an edge is HBONE, which meshtls.mesh of its records reports. TLS at
 // HBONE's port of which no record shows the client's certificate may be HBONE. Mutual TLS of
 // another kind refutes HBONE, and so does a server name, which ztunnel never sends: the edge then
 // represents its own port alone.
-func (g *entry) recognize(r *record.Record, port uint16) {
+func (g *entry) recognizeHBONE(r *record.Record, port uint16) {
 	m := &r.Meshtls
 	mutual := m.Verdict == "mtls" || m.Edge.Connections != nil && m.Edge.Connections.MTLS > 0
 	g.hbone = g.hbone || m.Mesh == ambient || port == hbonePort && !mutual
-	g.other = g.other || m.Peer.NameBasis == "sni" || m.Peer.NameBasis == "host_header" || mutual && m.Mesh != ambient
+	g.notHBONE = g.notHBONE || m.Peer.NameBasis == "sni" || m.Peer.NameBasis == "host_header" || mutual && m.Mesh != ambient
 }
 
-// tunnel reports whether an edge is HBONE.
-func (g *entry) tunnel() bool { return g.hbone && !g.other }
+// isHBONE reports whether an edge is HBONE.
+func (g *entry) isHBONE() bool { return g.hbone && !g.notHBONE }
 
-// posed counts a posture. A later posture of the same window replaces the earlier one: it
+// countPosture counts a posture. A later posture of the same window replaces the earlier one: it
 // covers the same connections, and their verdicts may have changed since.
-func (g *entry) posed(r *record.Record) {
+func (g *entry) countPosture(r *record.Record) {
 	if r.Event.Start != g.window {
-		g.posture.most(&g.open)
+		g.posture.raiseTo(&g.open)
 		g.window, g.open = r.Event.Start, Counts{}
 	}
 	m := &r.Meshtls
@@ -101,38 +101,38 @@ func (g *entry) posed(r *record.Record) {
 	g.open = c
 }
 
-// fault counts a finding that reports faulty connections. A retracted finding does not
+// countFinding counts a finding that reports faulty connections. A retracted finding does not
 // count.
-func (g *entry) fault(r *record.Record) {
+func (g *entry) countFinding(r *record.Record) {
 	m := &r.Meshtls
 	id := r.Rule.ID
 	switch {
 	case !slices.Contains([]string{"plaintext-edge", "tls-not-mutual", "mtls-downgrade"}, id):
 	case m.Finding.State == "open" || m.Finding.State == "ongoing":
-		if g.faults == nil {
-			g.faults = map[string]Counts{}
+		if g.findingCounts == nil {
+			g.findingCounts = map[string]Counts{}
 		}
-		g.faults[id] = countOf(r, 1)
+		g.findingCounts[id] = countOf(r, 1)
 	case m.Finding.Count == 0: // however it ended
-		delete(g.faults, id)
+		delete(g.findingCounts, id)
 	}
 }
 
 // total returns the counts of the edge.
 func (g *entry) total() Counts {
 	p := g.posture
-	p.most(&g.open)
+	p.raiseTo(&g.open)
 	if g.flows.TLS+g.flows.Unclear >= p.TLS+p.Unclear { // the connections have more data on TLS
 		p.TLS, p.Unclear = 0, 0
 	}
 	if g.flows.Sidecar+g.flows.HBONE+g.flows.MTLS >= p.Sidecar+p.HBONE+p.MTLS { // and on the kind of mutual TLS
 		p = p.withoutMutual()
 	}
-	p.most(&g.flows)
-	for _, f := range g.faults {
-		p.most(&f)
+	p.raiseTo(&g.flows)
+	for _, f := range g.findingCounts {
+		p.raiseTo(&f)
 	}
-	if g.tunnel() {
+	if g.isHBONE() {
 		p.HBONE = max(p.HBONE, p.MTLS+p.Sidecar)
 		p.MTLS, p.Sidecar = 0, 0
 	}
@@ -144,7 +144,7 @@ func (c *Counts) each() [9]*uint64 {
 	return [...]*uint64{&c.Sidecar, &c.HBONE, &c.MTLS, &c.TLS, &c.Unclear, &c.Encrypted, &c.Plaintext, &c.Failed, &c.Unjudged}
 }
 
-func (c *Counts) plus(o *Counts) {
+func (c *Counts) add(o *Counts) {
 	a, b := c.each(), o.each()
 	for i := range a {
 		if *a[i] += *b[i]; *a[i] < *b[i] {
@@ -153,8 +153,8 @@ func (c *Counts) plus(o *Counts) {
 	}
 }
 
-// most takes the larger of each.
-func (c *Counts) most(o *Counts) {
+// raiseTo takes the larger of each.
+func (c *Counts) raiseTo(o *Counts) {
 	a, b := c.each(), o.each()
 	for i := range a {
 		*a[i] = max(*a[i], *b[i])

@@ -11,8 +11,8 @@ import (
 // maxLine bounds a line, in bytes. A record has some 2 KB.
 const maxLine = 1 << 20
 
-// maxTold bounds the lines of one input that an error names.
-const maxTold = 3
+// maxReported bounds the lines of one input that an error names.
+const maxReported = 3
 
 // Read adds the records of one input, one JSON object in each line. Lines that are not
 // records are left out. The error names the first of them by name and line; all other records
@@ -24,16 +24,16 @@ func (s *Side) Read(r io.Reader, name string) error {
 	wrong, before := 0, s.watch.Records
 	for n := 1; ; n++ {
 		line, err := next(in)
-		if fault := s.line(line, err, name); fault != nil {
+		if fault := s.addLine(line, err, name); fault != nil {
 			s.skipped++
-			if wrong++; wrong <= maxTold {
+			if wrong++; wrong <= maxReported {
 				told = append(told, fmt.Errorf("%s: line %d: %w", name, n, fault))
 			}
 		}
 		switch {
 		case errors.Is(err, io.EOF):
-			if wrong > maxTold {
-				told = append(told, fmt.Errorf("%s: %d more lines that are not records", name, wrong-maxTold))
+			if wrong > maxReported {
+				told = append(told, fmt.Errorf("%s: %d more lines that are not records", name, wrong-maxReported))
 			}
 			if wrong == 0 && s.watch.Records == before {
 				told = append(told, fmt.Errorf("%s: no record in it", name))
@@ -46,8 +46,8 @@ func (s *Side) Read(r io.Reader, name string) error {
 	}
 }
 
-// line adds one line, which next has returned with err.
-func (s *Side) line(line []byte, err error, name string) error {
+// addLine adds one line, which next has returned with err.
+func (s *Side) addLine(line []byte, err error, name string) error {
 	switch {
 	case errors.Is(err, errTooLong):
 		return err

@@ -104,8 +104,8 @@ func TestBounds(t *testing.T) {
 	for i := range maxEdges + 10 {
 		add(fmt.Sprintf(form, i+1, "one", i))
 	}
-	if len(s.entries) != maxEdges || s.watch.NoRoom != 10 {
-		t.Errorf("%d edges, %d without room", len(s.entries), s.watch.NoRoom)
+	if len(s.entries) != maxEdges || s.watch.OverBounds != 10 {
+		t.Errorf("%d edges, %d without room", len(s.entries), s.watch.OverBounds)
 	}
 	for i := range maxTaps + 10 {
 		add(fmt.Sprintf(form, 1, fmt.Sprint(i), 0))

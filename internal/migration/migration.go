@@ -74,8 +74,8 @@ type Counts struct {
 	Sidecar, HBONE, MTLS, TLS, Unclear, Encrypted, Plaintext, Failed, Unjudged uint64
 }
 
-// Look is the observation of an edge on one side.
-type Look struct {
+// Observation is the observation of an edge on one side.
+type Observation struct {
 	State  State
 	Counts Counts
 	Ports  []uint16 // the server's ports, if they differ from the edge's; in order, at most maxPorts
@@ -85,7 +85,7 @@ type Look struct {
 type Edge struct {
 	From, To      Party
 	Port          uint16 // of the server; 0 for connections inside HBONE
-	Before, After Look
+	Before, After Observation
 	Change        Change
 	Basis         Basis    // empty where one side was not seen
 	Reasons       []string // codes, see Reasons
@@ -101,7 +101,7 @@ type Watch struct {
 	Dropped    uint64 // packets
 	Skipped    uint64 // lines that are not records
 	Within     uint64 // records of traffic within a pod, which is not compared
-	NoRoom     uint64 // records whose edge or tap exceeded a bound
+	OverBounds uint64 // records whose edge or tap exceeded a bound
 	Edges      bool   // there are records of edges or connections, not of findings alone
 }
 
@@ -163,8 +163,8 @@ var Reasons = map[string]string{
 	"point_of_view":         "the capture does not say whose point of view it has: --local does",
 }
 
-// least is how long a source is watched, at least, before an edge that was not seen is gone.
-const least = int64(10 * time.Minute)
+// minWatched is how long a source is watched, at least, before an edge that was not seen is gone.
+const minWatched = int64(10 * time.Minute)
 
 // Bounds of a Side.
 const (

@@ -8,7 +8,7 @@ import (
 
 // margin is how far the records of two taps may be apart, in ns: a tap that runs publishes
 // something in each window of 10 minutes.
-const margin = least
+const margin = minWatched
 
 // owner returns the workload that had an address when the connections of an edge were seen,
 // empty if that is unknown. An address is its pod's only while the pod has it. Its tap's records
@@ -36,13 +36,13 @@ func (t *tap) ran(e *entry) bool {
 			continue
 		}
 		if start == 0 || u.start < start {
-			start, begun = u.start, u.begun
+			start, begun = u.start, u.hasStart
 		}
 		if u.end > end {
-			end, stopped = u.end, u.stopped
+			end, stopped = u.end, u.hasStop
 		}
 	}
-	if start == 0 || e.ended == 0 {
+	if start == 0 || e.earliestEnd == 0 {
 		return true // without times nothing can be said
 	}
 	if !begun {
@@ -51,17 +51,17 @@ func (t *tap) ran(e *entry) bool {
 	if !stopped {
 		end += margin
 	}
-	return e.ended >= start && e.begun <= end
+	return e.earliestEnd >= start && e.latestStart <= end
 }
 
-// span records the times of a record of an edge.
-func (g *entry) span(r *record.Record) {
+// addTimes records the times of a record of an edge.
+func (g *entry) addTimes(r *record.Record) {
 	from, to := stamp(r.Event.Start), stamp(r.Event.End)
 	if to == 0 || to < from {
 		return
 	}
-	if g.ended == 0 || to < g.ended {
-		g.ended = to
+	if g.earliestEnd == 0 || to < g.earliestEnd {
+		g.earliestEnd = to
 	}
-	g.begun = max(g.begun, from)
+	g.latestStart = max(g.latestStart, from)
 }

@@ -35,13 +35,13 @@ func parse(line []byte) (*record.Record, error) {
 		Payload string `json:"payload"`
 	}
 	if err := json.Unmarshal(line, &envelope); err != nil {
-		return nil, wrong(err)
+		return nil, parseError(err)
 	}
 	r := &envelope.Record
 	if r.Meshtls.Schema == 0 && envelope.Payload != "" {
 		r = new(record.Record)
 		if err := json.Unmarshal([]byte(envelope.Payload), r); err != nil {
-			return nil, wrong(err)
+			return nil, parseError(err)
 		}
 	}
 	switch {
@@ -62,8 +62,8 @@ func parse(line []byte) (*record.Record, error) {
 	return r, nil
 }
 
-// wrong describes the part of a line that cannot be read, without the names of Go's types.
-func wrong(err error) error {
+// parseError describes the part of a line that cannot be read, without the names of Go's types.
+func parseError(err error) error {
 	var kind *json.UnmarshalTypeError
 	var form *json.SyntaxError
 	switch {

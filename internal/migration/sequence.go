@@ -5,17 +5,17 @@ import "github.com/meshtls-tap/meshtls-tap/internal/record"
 // sequence is the sequence numbers (event.sequence) of one run and dataset that were seen.
 // They count from 1 without a gap, which reveals missing records.
 type sequence struct {
-	pages     map[uint64]*[pageSize / 64]uint64
-	low, high uint64
-	seen      uint64 // distinct numbers
-	untold    bool   // there was no room for all of them
+	pages      map[uint64]*[pageSize / 64]uint64
+	low, high  uint64
+	seen       uint64 // distinct numbers
+	incomplete bool   // there was no room for all of them
 }
 
 // pageSize is how many sequence numbers one page has: 512 bytes.
 const pageSize = 4096
 
-// repeated notes a record's sequence number, and reports whether it was seen before.
-func (s *Side) repeated(u *run, r *record.Record) bool {
+// isRepeated notes a record's sequence number, and reports whether it was seen before.
+func (s *Side) isRepeated(u *run, r *record.Record) bool {
 	q := u.sequences[r.Event.Dataset]
 	if q == nil {
 		if len(u.sequences) >= 8 { // datasets; there are 4
@@ -28,7 +28,7 @@ func (s *Side) repeated(u *run, r *record.Record) bool {
 	page := q.pages[n/pageSize]
 	if page == nil {
 		if s.pages >= maxPages {
-			q.untold = true
+			q.incomplete = true
 			return false
 		}
 		s.pages++

@@ -58,21 +58,21 @@ type tapKey struct {
 
 // tap is one tapped pod, or one local address of a capture.
 type tap struct {
-	name      string // workload, empty if unknown
-	namespace string
-	addrs     []netip.Addr
-	runs      map[string]*run
-	input     *run // of a capture
-	filters   []string
-	lossy     bool // packets, connections or interfaces were missed
-	missing   bool // records are missing
+	name           string // workload, empty if unknown
+	namespace      string
+	addrs          []netip.Addr
+	runs           map[string]*run
+	input          *run // of a capture
+	filters        []string
+	lossy          bool // packets, connections or interfaces were missed
+	recordsMissing bool // records are missing
 }
 
 // run is one run of a tap.
 type run struct {
 	start, end int64
-	begun      bool                 // the input has its first record
-	stopped    bool                 // and its last
+	hasStart   bool                 // the input has its first record
+	hasStop    bool                 // and its last
 	lossy      bool                 // of a capture
 	sequences  map[string]*sequence // by dataset
 }
@@ -88,17 +88,17 @@ type entryKey struct {
 
 // entry is one edge of one tap.
 type entry struct {
-	from, to Party        // as recorded, with addresses not resolved
-	hbone    bool         // a record shows that it is HBONE
-	other    bool         // a record shows that it is not
-	addrs    []netip.Addr // of the server
-	ended    int64        // the earliest end of its records, in ns; 0: unknown
-	begun    int64        // the latest start
-	flows    Counts       // by connection
-	posture  Counts       // the most of a window
-	window   record.Time  // the window of open
-	open     Counts       // its latest posture
-	faults   map[string]Counts
+	from, to      Party        // as recorded, with addresses not resolved
+	hbone         bool         // a record shows that it is HBONE
+	notHBONE      bool         // a record shows that it is not
+	addrs         []netip.Addr // of the server
+	earliestEnd   int64        // the earliest end of its records, in ns; 0: unknown
+	latestStart   int64        // the latest start
+	flows         Counts       // by connection
+	posture       Counts       // the most of a window
+	window        record.Time  // the window of open
+	open          Counts       // its latest posture
+	findingCounts map[string]Counts
 }
 
 // Add adds one record. input names the source of the line. The error explains why the line
@@ -114,24 +114,24 @@ func (s *Side) Add(line []byte, input string) error {
 	}
 	t, fresh := s.tapOf(r, input)
 	if t == nil {
-		s.watch.NoRoom++
+		s.watch.OverBounds++
 		return nil
 	}
 	u := t.runOf(r.Meshtls.Run)
 	if fresh || u == nil {
 		u = t.newRun(r.Meshtls.Run)
 	}
-	if r.Meshtls.Run != "" && r.Event.Sequence > 0 && s.repeated(u, r) {
+	if r.Meshtls.Run != "" && r.Event.Sequence > 0 && s.isRepeated(u, r) {
 		s.watch.Repeats++
 		return nil
 	}
-	s.cover(t, u, r)
+	s.addCoverage(t, u, r)
 	switch r.Event.Dataset {
 	case postures, flows:
 		s.watch.Edges = true
-		s.edge(t, r)
+		s.addEdge(t, r)
 	case findings:
-		s.edge(t, r)
+		s.addEdge(t, r)
 	}
 	return nil
 }
@@ -205,8 +205,8 @@ func (t *tap) newRun(id string) *run {
 	return u
 }
 
-// cover records the times at which a tap was running, and its losses.
-func (s *Side) cover(t *tap, u *run, r *record.Record) {
+// addCoverage records the times at which a tap was running, and its losses.
+func (s *Side) addCoverage(t *tap, u *run, r *record.Record) {
 	from, to := stamp(r.Event.Start), stamp(r.Event.End)
 	if r.Event.Dataset == ofTap || from == 0 || to < from { // its span is that of the whole run
 		from, to = stamp(r.Timestamp), stamp(r.Timestamp)
@@ -217,8 +217,8 @@ func (s *Side) cover(t *tap, u *run, r *record.Record) {
 		widen(&t.input.start, &t.input.end, from, to)
 	}
 	if r.Event.Dataset == ofTap {
-		u.begun = u.begun || r.Event.Action == "started"
-		u.stopped = u.stopped || r.Event.Action == "stopped"
+		u.hasStart = u.hasStart || r.Event.Action == "started"
+		u.hasStop = u.hasStop || r.Event.Action == "stopped"
 	}
 	if r.Event.Dataset == postures || r.Event.Dataset == ofTap {
 		s.watch.Dropped = max(s.watch.Dropped, r.Meshtls.Coverage.Dropped)
@@ -248,9 +248,9 @@ func widen(start, end *int64, from, to int64) {
 	*end = max(*end, to)
 }
 
-// edge adds a record to its edge. Traffic within the pod, and traffic that is not between
+// addEdge adds a record to its edge. Traffic within the pod, and traffic that is not between
 // workloads, is not an edge.
-func (s *Side) edge(t *tap, r *record.Record) {
+func (s *Side) addEdge(t *tap, r *record.Record) {
 	m := &r.Meshtls
 	if m.Scope != "wire" || m.Class != "workload" || r.Network.Direction == "internal" {
 		if m.Scope == "pod" || r.Network.Direction == "internal" {
@@ -260,14 +260,14 @@ func (s *Side) edge(t *tap, r *record.Record) {
 	}
 	k := entryKey{tap: t, dir: r.Network.Direction}
 	e := entry{}
-	s.ends(t, r, &k, &e)
+	s.setEnds(t, r, &k, &e)
 	if !k.folded && (k.from == "" || k.to == "") {
 		return
 	}
 	g := s.entries[k]
 	if g == nil {
 		if len(s.entries) >= maxEdges {
-			s.watch.NoRoom++
+			s.watch.OverBounds++
 			return
 		}
 		g = &e
@@ -276,13 +276,13 @@ func (s *Side) edge(t *tap, r *record.Record) {
 	if a := bare(r.Destination.IP); a.IsValid() && !slices.Contains(g.addrs, a) && len(g.addrs) < maxAddrs {
 		g.addrs = append(g.addrs, a)
 	}
-	g.recognize(r, k.port)
-	g.span(r)
+	g.recognizeHBONE(r, k.port)
+	g.addTimes(r)
 	g.add(r)
 }
 
-// ends fills in the ends of a record's edge.
-func (s *Side) ends(t *tap, r *record.Record, k *entryKey, e *entry) {
+// setEnds fills in the ends of a record's edge.
+func (s *Side) setEnds(t *tap, r *record.Record, k *entryKey, e *entry) {
 	m := &r.Meshtls
 	if k.folded = m.Edge.Folded; k.folded {
 		return

@@ -12,8 +12,8 @@ type link struct{ from, to Party }
 
 // lane holds the counts of a link at one port, or of its HBONE.
 type lane struct {
-	by   map[string]*Counts // by direction: both ends report the same connections
-	used bool               // an edge of the other side was matched to it
+	by      map[string]*Counts // by direction: both ends report the same connections
+	matched bool               // an edge of the other side was matched to it
 }
 
 func (l *lane) add(dir string, c *Counts) {
@@ -23,7 +23,7 @@ func (l *lane) add(dir string, c *Counts) {
 	if l.by[dir] == nil {
 		l.by[dir] = &Counts{}
 	}
-	l.by[dir].plus(c)
+	l.by[dir].add(c)
 }
 
 func (l *lane) counts() (c Counts) {
@@ -32,19 +32,19 @@ func (l *lane) counts() (c Counts) {
 	}
 	kinds := Counts{}
 	for _, x := range l.by {
-		kinds.most(x)
+		kinds.raiseTo(x)
 	}
 	for _, x := range l.by {
 		y := *x
-		y.label(&kinds)
-		c.most(&y)
+		y.setKind(&kinds)
+		c.raiseTo(&y)
 	}
 	return c
 }
 
-// label sets the kind of mutual TLS that one end's tap does not know to the kind that the
+// setKind sets the kind of mutual TLS that one end's tap does not know to the kind that the
 // other end's tap knows.
-func (c *Counts) label(known *Counts) {
+func (c *Counts) setKind(known *Counts) {
 	switch {
 	case c.Sidecar > 0 || c.HBONE > 0 || known.Sidecar > 0 && known.HBONE > 0:
 	case known.Sidecar > 0:
@@ -62,8 +62,8 @@ type pair struct {
 	addrs  []netip.Addr
 }
 
-// place is an address of a server as one client sees it.
-type place struct {
+// location is an address of a server as one client sees it.
+type location struct {
 	from Party
 	addr netip.Addr
 }
@@ -71,31 +71,31 @@ type place struct {
 // view is the content of a Side. An address is replaced with the workload that owns it,
 // where a tap of the same side names the owner.
 type view struct {
-	side     *Side
-	ids      map[netip.Addr][]*tap // taps of workloads
-	pairs    map[link]*pair
-	alias    map[string][]string // the workloads that a service's connections went to
-	services map[string][]string // the opposite
-	places   map[place][]*pair
-	folded   map[Party]*Counts // by the tap's own end
-	taps     map[Party][]*tap
-	networks map[string]bool // that represent public addresses in edges
-	sources  map[Party]*watched
-	peers    map[Party]*peers
-	absent   map[Party][]string // the results of unwatched
-	nowhere  bool               // there are connections without a point of view
+	side          *Side
+	ids           map[netip.Addr][]*tap // taps of workloads
+	pairs         map[link]*pair
+	alias         map[string][]string // the workloads that a service's connections went to
+	services      map[string][]string // the opposite
+	locations     map[location][]*pair
+	folded        map[Party]*Counts // by the tap's own end
+	taps          map[Party][]*tap
+	networks      map[string]bool // that represent public addresses in edges
+	sources       map[Party]*watched
+	peers         map[Party]*peers
+	absent        map[Party][]string // the results of unwatched
+	noPointOfView bool               // there are connections without a point of view
 }
 
 func newView(s *Side) *view {
 	v := &view{
 		side: s, ids: map[netip.Addr][]*tap{}, pairs: map[link]*pair{}, alias: map[string][]string{}, services: map[string][]string{},
-		places: map[place][]*pair{}, folded: map[Party]*Counts{}, taps: map[Party][]*tap{}, networks: map[string]bool{},
+		locations: map[location][]*pair{}, folded: map[Party]*Counts{}, taps: map[Party][]*tap{}, networks: map[string]bool{},
 		sources: map[Party]*watched{}, peers: map[Party]*peers{}, absent: map[Party][]string{},
 	}
 	for _, t := range s.taps {
 		v.identify(t)
 	}
-	v.watching()
+	v.sumUpTaps()
 	for _, e := range s.entries {
 		for _, p := range [...]Party{e.from, e.to} {
 			if strings.IndexByte(p.Name, '/') > 0 && !strings.HasPrefix(p.Name, "spiffe:") {
@@ -104,14 +104,14 @@ func newView(s *Side) *view {
 		}
 	}
 	for k, e := range s.entries {
-		v.put(k, e)
+		v.addEntry(k, e)
 	}
 	v.merge()
 	for _, p := range v.pairs {
 		v.peer(p)
 		for _, a := range p.addrs {
-			at := place{p.from, a}
-			v.places[at] = append(v.places[at], p)
+			at := location{p.from, a}
+			v.locations[at] = append(v.locations[at], p)
 		}
 	}
 	return v
@@ -137,12 +137,12 @@ func (v *view) peer(p *pair) {
 
 // identify records the owners of a tap's addresses.
 func (v *view) identify(t *tap) {
-	t.missing = t.lost() > 0
+	t.recordsMissing = t.missingRecords() > 0
 	if t.name == "" {
 		for _, a := range t.addrs {
 			v.taps[Party{Addr: a}] = append(v.taps[Party{Addr: a}], t)
 		}
-		v.nowhere = v.nowhere || len(t.addrs) == 0
+		v.noPointOfView = v.noPointOfView || len(t.addrs) == 0
 		return
 	}
 	own := Party{Name: t.name}
@@ -152,12 +152,12 @@ func (v *view) identify(t *tap) {
 	}
 }
 
-// lost returns how many of a tap's records are missing, at least.
-func (t *tap) lost() (n uint64) {
+// missingRecords returns how many of a tap's records are missing, at least.
+func (t *tap) missingRecords() (n uint64) {
 	for _, u := range t.runs {
 		for _, q := range u.sequences {
-			n += q.missing(u.begun)
-			if q.untold {
+			n += q.missing(u.hasStart)
+			if q.incomplete {
 				n++
 			}
 		}
@@ -184,8 +184,8 @@ func (v *view) resolve(p Party, e *entry) Party {
 	return p
 }
 
-// put adds an edge of a tap to its pair.
-func (v *view) put(k entryKey, e *entry) {
+// addEntry adds an edge of a tap to its pair.
+func (v *view) addEntry(k entryKey, e *entry) {
 	counts := e.total()
 	if k.folded {
 		own := Party{Name: k.tap.name}
@@ -195,7 +195,7 @@ func (v *view) put(k entryKey, e *entry) {
 		if v.folded[own] == nil {
 			v.folded[own] = &Counts{}
 		}
-		v.folded[own].plus(&counts)
+		v.folded[own].add(&counts)
 		return
 	}
 	if !counts.seen() {
@@ -204,14 +204,14 @@ func (v *view) put(k entryKey, e *entry) {
 	l := link{v.resolve(e.from, e), v.resolve(e.to, e)}
 	p := v.pairOf(l)
 	for _, a := range e.addrs {
-		if w := v.owner(a, e); w != "" && e.to.named() && w != l.to.Name && !e.tunnel() {
-			v.alias[l.to.Name] = with(v.alias[l.to.Name], w)
-			v.services[w] = with(v.services[w], l.to.Name)
+		if w := v.owner(a, e); w != "" && e.to.named() && w != l.to.Name && !e.isHBONE() {
+			v.alias[l.to.Name] = appendUnique(v.alias[l.to.Name], w)
+			v.services[w] = appendUnique(v.services[w], l.to.Name)
 		}
-		p.know(a)
+		p.addAddr(a)
 	}
-	p.know(e.to.Addr)
-	if e.tunnel() {
+	p.addAddr(e.to.Addr)
+	if e.isHBONE() {
 		if p.tunnel == nil {
 			p.tunnel = &lane{}
 		}
@@ -231,13 +231,13 @@ func (v *view) pairOf(l link) *pair {
 	return v.pairs[l]
 }
 
-func (p *pair) know(a netip.Addr) {
+func (p *pair) addAddr(a netip.Addr) {
 	if a.IsValid() && !slices.Contains(p.addrs, a) && len(p.addrs) < maxAddrs {
 		p.addrs = append(p.addrs, a)
 	}
 }
 
-func with(list []string, s string) []string {
+func appendUnique(list []string, s string) []string {
 	if slices.Contains(list, s) || len(list) >= maxAddrs {
 		return list
 	}
@@ -279,8 +279,8 @@ func (l *lane) join(o *lane) {
 	}
 }
 
-// sorted returns the pairs in order.
-func (v *view) sorted() []*pair {
+// sortedPairs returns the pairs in order.
+func (v *view) sortedPairs() []*pair {
 	list := make([]*pair, 0, len(v.pairs))
 	for _, p := range v.pairs {
 		list = append(list, p)

@@ -8,15 +8,15 @@ type watched struct {
 	filters        map[string]bool
 }
 
-// watching sums up the taps of each source.
-func (v *view) watching() {
+// sumUpTaps sums up the taps of each source.
+func (v *view) sumUpTaps() {
 	for source, taps := range v.taps {
 		w := &watched{filters: map[string]bool{}}
 		for _, t := range taps {
 			span := t.watched()
 			w.spans, w.longest = append(w.spans, span), max(w.longest, span)
 			w.lossy = w.lossy || t.lossy || t.input != nil && t.input.lossy
-			w.missing = w.missing || t.missing
+			w.missing = w.missing || t.recordsMissing
 			for _, f := range t.filters {
 				w.filters[f] = true
 			}
@@ -36,20 +36,20 @@ func (t *tap) watched() (sum int64) {
 	return sum
 }
 
-// unwatched returns the reasons why a source may have an edge on this side that was seen on
+// whyUnseen returns the reasons why a source may have an edge on this side that was seen on
 // the other side only. It returns none if the source was watched for as long and no input
 // was lost.
-func (v *view) unwatched(other *view, source Party) []string {
+func (v *view) whyUnseen(other *view, source Party) []string {
 	if known, ok := v.absent[source]; ok {
 		return known
 	}
-	reasons := v.doubts(other, source)
+	reasons := v.reasonsUnseen(other, source)
 	v.absent[source] = reasons
 	return reasons
 }
 
-func (v *view) doubts(other *view, source Party) (reasons []string) {
-	if v.side.partial || v.side.skipped > 0 || v.side.watch.NoRoom > 0 {
+func (v *view) reasonsUnseen(other *view, source Party) (reasons []string) {
+	if v.side.partial || v.side.skipped > 0 || v.side.watch.OverBounds > 0 {
 		reasons = append(reasons, "not_all_read")
 	}
 	if !v.side.watch.Edges {
@@ -57,7 +57,7 @@ func (v *view) doubts(other *view, source Party) (reasons []string) {
 	}
 	w, was := v.sources[source], other.sources[source]
 	switch {
-	case w == nil && v.nowhere && !source.named():
+	case w == nil && v.noPointOfView && !source.named():
 		return append(reasons, "point_of_view")
 	case w == nil:
 		return append(reasons, "source_not_watched")
@@ -78,7 +78,7 @@ func (v *view) doubts(other *view, source Party) (reasons []string) {
 	}
 	long := 0
 	for _, span := range w.spans {
-		if span >= max(least, was.longest) {
+		if span >= max(minWatched, was.longest) {
 			long++
 		}
 	}

@@ -24,7 +24,7 @@ type tracker struct {
 	interfaces    []string              // their names, by flow.Packet.Interface
 	seed          maphash.Seed
 	defaultFilter bool          // Config.DefaultFilter
-	spare         []*connection // released, to be used again
+	released      []*connection // released, to be used again
 	failed        uint64        // connections that the dissector gave up
 }
 
@@ -39,19 +39,19 @@ type connection struct {
 	doubtful bool   // flow.Conn.Doubtful
 	unheard  bool   // verdict.Unheard
 
-	reported bool // to the engine
-	report   report
+	isReported bool // to the engine
+	report     reported
 }
 
-// report is what the engine knows of a connection that goes on.
-type report struct {
+// reported is what the engine knows of a connection that goes on.
+type reported struct {
 	verdict              verdict.Verdict
 	class                string
 	auth, basis, outcome string
 }
 
-func reportOf(j *verdict.Judged) report {
-	r := report{verdict: j.Verdict, class: j.Class}
+func reportOf(j *verdict.Judged) reported {
+	r := reported{verdict: j.Verdict, class: j.Class}
 	if j.TLS != nil {
 		r.auth, r.basis, r.outcome = j.TLS.ClientAuth, j.TLS.ClientAuthBasis, j.TLS.Outcome
 	}
@@ -124,7 +124,7 @@ func (t *tracker) End(c *flow.Conn, why flow.EndReason) {
 		j = t.judge.Judge(c, nil, t.interfaceName(c.Interface), true)
 	}
 	c.User = nil
-	t.add(&j)
+	t.passOn(&j)
 }
 
 // judgeEnd judges a connection with a session for the last time. An evicted connection goes on, so nothing is concluded from
@@ -147,13 +147,13 @@ func (t *tracker) connectionOf(c *flow.Conn, s *flow.Segment) *connection {
 		if isQuiet(c, &x.Tail, s) {
 			return nil
 		}
-		return t.resume(c, x)
+		return t.resumeSession(c, x)
 	}
-	return t.begin(c)
+	return t.startSession(c)
 }
 
-// begin begins the session of a connection with its first payload.
-func (t *tracker) begin(c *flow.Conn) *connection {
+// startSession begins the session of a connection with its first payload.
+func (t *tracker) startSession(c *flow.Conn) *connection {
 	x := t.newConnection()
 	switch {
 	case c.Transport == transportUDP:
@@ -165,8 +165,8 @@ func (t *tracker) begin(c *flow.Conn) *connection {
 	return x
 }
 
-// resume continues the session of a settled connection whose TLS has ended, or has begun anew.
-func (t *tracker) resume(c *flow.Conn, r *verdict.Rest) *connection {
+// resumeSession continues the session of a settled connection whose TLS has ended, or has begun anew.
+func (t *tracker) resumeSession(c *flow.Conn, r *verdict.Rest) *connection {
 	x := t.newConnection()
 	x.fin, x.rst = [2]bool{c.Orig.FIN, c.Resp.FIN}, [2]bool{c.Orig.RST, c.Resp.RST}
 	t.judge.Resume(c, r, x.session)
@@ -175,14 +175,14 @@ func (t *tracker) resume(c *flow.Conn, r *verdict.Rest) *connection {
 	return x
 }
 
-// maxSpare bounds the released connections that are kept to be used again.
-const maxSpare = 64
+// maxReleased bounds the released connections that are kept to be used again.
+const maxReleased = 64
 
 // newConnection returns a connection with an empty session.
 func (t *tracker) newConnection() *connection {
 	var x *connection
-	if last := len(t.spare) - 1; last >= 0 {
-		x, t.spare = t.spare[last], t.spare[:last]
+	if last := len(t.released) - 1; last >= 0 {
+		x, t.released = t.released[last], t.released[:last]
 	} else {
 		x = new(connection)
 	}
@@ -193,8 +193,8 @@ func (t *tracker) newConnection() *connection {
 // release releases a connection and its session, which nobody may use any more.
 func (t *tracker) release(x *connection) {
 	x.session.Drop()
-	if *x = (connection{}); len(t.spare) < maxSpare {
-		t.spare = append(t.spare, x)
+	if *x = (connection{}); len(t.released) < maxReleased {
+		t.released = append(t.released, x)
 	}
 }
 
@@ -229,17 +229,17 @@ func (t *tracker) update(c *flow.Conn, x *connection) {
 	if !j.Settled {
 		return
 	}
-	if now := reportOf(&j); !x.reported || now != x.report {
-		x.reported, x.report = true, now
-		t.add(&j)
+	if now := reportOf(&j); !x.isReported || now != x.report {
+		x.isReported, x.report = true, now
+		t.passOn(&j)
 	}
 	if x.session.Complete() && !verdict.Followed(&j) {
-		t.finish(c, x)
+		t.finishSession(c, x)
 	}
 }
 
-// finish finishes the session of a settled connection, and keeps its rest in its place if nothing can follow from the session.
-func (t *tracker) finish(c *flow.Conn, x *connection) {
+// finishSession finishes the session of a settled connection, and keeps its rest in its place if nothing can follow from the session.
+func (t *tracker) finishSession(c *flow.Conn, x *connection) {
 	x.session.Finish()
 	rest := t.judge.Rest(c, x.session)
 	if rest == nil {
@@ -254,12 +254,12 @@ func (t *tracker) finish(c *flow.Conn, x *connection) {
 func (t *tracker) reportContradiction(c *flow.Conn) {
 	if rest, ok := c.User.(*verdict.Rest); ok && c.Doubtful() {
 		j := t.judge.JudgeRest(c, rest, t.interfaceName(c.Interface), false)
-		t.add(&j)
+		t.passOn(&j)
 	}
 }
 
-// add passes a judgement on.
-func (t *tracker) add(j *verdict.Judged) {
+// passOn passes a judgement on.
+func (t *tracker) passOn(j *verdict.Judged) {
 	if t.judged == nil {
 		t.engine.Add(j)
 		return

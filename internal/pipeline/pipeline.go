@@ -35,8 +35,8 @@ type Config struct {
 	// Loopback are the names of loopback interfaces, on which redirected connections have two faces (flow.Config.Loopback).
 	Loopback []string
 
-	// Fault, if set, is called after a packet has caused a panic.
-	Fault func(p *Locked, cause any)
+	// OnPanic, if set, is called after a packet has caused a panic.
+	OnPanic func(p *Locked, cause any)
 
 	// The rest is for live captures.
 
@@ -75,7 +75,7 @@ type Locked struct {
 	cfg     Config
 	table   *flow.Table
 	tracker tracker
-	faults  uint64 // panics caused by packets
+	panics  uint64 // panics caused by packets
 	now     int64  // time of the packet at hand, ns since the epoch
 	latest  int64  // latest time of a packet
 }
@@ -185,7 +185,7 @@ func (l *Locked) Add(packets []flow.Packet) {
 // prefetch reads what the table has of the packets' connections into the processor's caches.
 func (l *Locked) prefetch(packets []flow.Packet) {
 	if len(packets) > 1 {
-		defer l.contain()
+		defer l.recoverPanic()
 		l.table.Prefetch(packets)
 	}
 }
@@ -198,7 +198,7 @@ func (l *Locked) addAll(packets []flow.Packet) {
 
 // addSome adds packets up to one that causes a panic, and returns how many it has added.
 func (l *Locked) addSome(packets []flow.Packet) (n int) {
-	defer l.contain()
+	defer l.recoverPanic()
 	for n < len(packets) {
 		packet := &packets[n]
 		n++
@@ -223,14 +223,14 @@ func (l *Locked) tickEngine(now int64) {
 
 // Tick moves the time on while no packet comes, to now in ns since the epoch.
 func (l *Locked) Tick(now int64) {
-	defer l.contain()
+	defer l.recoverPanic()
 	l.table.Tick(now)
 	l.tickEngine(now)
 }
 
 // Flush ends all connections.
 func (l *Locked) Flush() {
-	defer l.contain()
+	defer l.recoverPanic()
 	l.table.Flush()
 }
 
@@ -247,16 +247,16 @@ func (l *Locked) evict() {
 	}
 }
 
-// contain recovers from a panic that a packet caused, so that no packet ends the process. It evicts the connections in the
+// recoverPanic recovers from a panic that a packet caused, so that no packet ends the process. It evicts the connections in the
 // table and starts with an empty one.
-func (l *Locked) contain() {
+func (l *Locked) recoverPanic() {
 	cause := recover()
 	if cause == nil {
 		return
 	}
-	l.faults++
+	l.panics++
 	l.table.Renew()
-	if l.cfg.Fault != nil {
-		l.cfg.Fault(l, cause)
+	if l.cfg.OnPanic != nil {
+		l.cfg.OnPanic(l, cause)
 	}
 }

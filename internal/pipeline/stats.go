@@ -8,7 +8,7 @@ import (
 // Stats are totals since New, and the memory in use now.
 type Stats struct {
 	Table             flow.Stats
-	Faults            uint64 // panics that packets caused
+	Panics            uint64 // panics that packets caused
 	DissectorFailures uint64 // connections that the dissector gave up because of a panic
 	Unanswered        uint64 // QUIC Initials that were not read at once, since nobody had answered them
 	Unread            uint64 // of these: never read
@@ -18,7 +18,7 @@ type Stats struct {
 
 // Stats returns the counters and the memory in use.
 func (l *Locked) Stats() Stats {
-	s := Stats{Table: l.table.Stats(), Faults: l.faults, DissectorFailures: l.tracker.failed}
+	s := Stats{Table: l.table.Stats(), Panics: l.panics, DissectorFailures: l.tracker.failed}
 	s.Unanswered, s.Unread = l.tracker.memory.PutOff()
 	s.Pending, s.Conclusions = l.tracker.memory.Held(), l.Judge.Held()
 	return s
@@ -30,7 +30,7 @@ func (l *Locked) Coverage() finding.Coverage {
 	t := &s.Table
 	c := finding.Coverage{Packets: t.Packets, Evicted: t.Evicted, CutShort: t.CutShort, Foreign: t.Foreign, Counters: map[string]uint64{
 		"fragments": t.Fragments, "reassembled_datagrams": t.Reassembled, "gap_bytes": t.GapBytes, "cut_bytes": t.CutBytes, "conflicting_segments": t.Conflicts,
-		"dissector_failures": s.DissectorFailures, "internal_faults": s.Faults, "unanswered_packets": s.Unanswered, "unread_packets": s.Unread,
+		"dissector_failures": s.DissectorFailures, "internal_faults": s.Panics, "unanswered_packets": s.Unanswered, "unread_packets": s.Unread,
 		"shed_connections": t.Shed, "refused_packets": t.Refused, "foreign_packets": t.Foreign, "thinned_bytes": t.ThinnedBytes,
 		"bad_checksum_packets": t.BadChecksums, "unverified_checksum_packets": t.WrongSums, "unacceptable_segments": t.Outside,
 	}}

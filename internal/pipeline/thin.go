@@ -33,9 +33,9 @@ const (
 type Thinner struct {
 	Most int // how many connections are chosen at most, MaxThinned or fewer; 0: none
 
-	next  int64 // when the next choice is due, ns since the epoch
-	round int64 // when all connections are to be seen whole again
-	last  int64 // when the last choice was made
+	next       int64 // when the next choice is due, ns since the epoch
+	nextRound  int64 // when all connections are to be seen whole again
+	lastChoice int64 // when the last choice was made
 }
 
 // Choose makes a choice if it is due, and reports whether it differs from the last one. Locked.Thinned returns it. now is in
@@ -44,15 +44,15 @@ func (n *Thinner) Choose(l *Locked, now int64) (changed bool) {
 	if n.Most == 0 {
 		return false
 	}
-	setBack := now < n.last // the clock: nothing may stay chosen until it has caught up
-	if !setBack && now < n.next && (!l.table.ThinnedEnded() || now < n.last+int64(thinSoonest)) {
+	setBack := now < n.lastChoice // the clock: nothing may stay chosen until it has caught up
+	if !setBack && now < n.next && (!l.table.ThinnedEnded() || now < n.lastChoice+int64(thinSoonest)) {
 		return false
 	}
 
-	n.next, n.last = now+int64(ThinEvery), now
-	afresh := setBack || now >= n.round
+	n.next, n.lastChoice = now+int64(ThinEvery), now
+	afresh := setBack || now >= n.nextRound
 	if afresh {
-		n.round = now + int64(ThinRound)
+		n.nextRound = now + int64(ThinRound)
 	}
 	return l.table.Thin(n.Most, afresh)
 }

@@ -131,7 +131,7 @@ func migrationTo(e *migration.Edge) string {
 
 // state returns the state of an edge on one side, with the ports at which it was seen if they
 // differ.
-func state(l *migration.Look) string {
+func state(l *migration.Observation) string {
 	s := states[l.State]
 	var ports []string
 	for _, p := range l.Ports {
@@ -167,7 +167,7 @@ func (t *text) migrationWhy(r *migration.Result) {
 }
 
 // counted returns the number of connections of each kind.
-func counted(l *migration.Look) string {
+func counted(l *migration.Observation) string {
 	c := &l.Counts
 	var parts []string
 	for _, k := range []struct {
@@ -192,7 +192,7 @@ func counted(l *migration.Look) string {
 func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
 	span := "no time"
 	if w.Start != 0 {
-		span = stretch(w.Start, w.End)
+		span = timeRange(w.Start, w.End)
 	}
 	t.wrap("  ", fmt.Sprintf("%s: %s of %s, %s; %d packets lost", name, plural(w.Records, "record"), plural(uint64(w.Taps), "tap"), span, w.Dropped))
 	for _, line := range []struct {
@@ -202,7 +202,7 @@ func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
 		{w.Repeats, "%s came twice and counted once"},
 		{w.Missing, "%s missing, by the sequence numbers"},
 		{w.Within, "%s of what stays within a pod, which is not compared"},
-		{w.NoRoom, "%s without room for their edge: their edges are not listed"},
+		{w.OverBounds, "%s without room for their edge: their edges are not listed"},
 	} {
 		if line.n > 0 {
 			t.wrap("  ", name+": "+fmt.Sprintf(line.what, plural(line.n, "record")))

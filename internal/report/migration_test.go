@@ -15,11 +15,11 @@ func TestMigrationHostile(t *testing.T) {
 	r := migration.Result{Edges: []migration.Edge{
 		{
 			From: migration.Party{Name: "web\x1b[2J.shop"}, To: migration.Party{Name: "cart\n\u202e.shop"}, Port: 80, Change: migration.Lost, Basis: migration.ByName,
-			Before: migration.Look{State: migration.MTLS, Counts: migration.Counts{MTLS: 3}}, After: migration.Look{State: migration.Plaintext, Counts: migration.Counts{Plaintext: 1}},
+			Before: migration.Observation{State: migration.MTLS, Counts: migration.Counts{MTLS: 3}}, After: migration.Observation{State: migration.Plaintext, Counts: migration.Counts{Plaintext: 1}},
 		},
 		{
 			From: migration.Party{Addr: netip.MustParseAddr("fd00::1")}, To: migration.Party{Addr: netip.MustParseAddr("fd00::2")}, Port: 443, Change: migration.NotEnough,
-			Before: migration.Look{State: migration.NotSeen}, After: migration.Look{State: migration.TLSUnclear, Counts: migration.Counts{Unclear: 1}}, Reasons: []string{"source_not_watched"},
+			Before: migration.Observation{State: migration.NotSeen}, After: migration.Observation{State: migration.TLSUnclear, Counts: migration.Counts{Unclear: 1}}, Reasons: []string{"source_not_watched"},
 		},
 	}}
 	for _, width := range []int{0, 60} {

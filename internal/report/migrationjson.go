@@ -121,7 +121,7 @@ func escaped(text []byte) []byte {
 
 func watchOf(w *migration.Watch, folded uint64) migrationWatch {
 	return migrationWatch{
-		Start: record.Time(w.Start), End: record.Time(w.End), Records: w.Records, Repeats: w.Repeats, Missing: w.Missing, Within: w.Within, NoRoom: w.NoRoom, Skipped: w.Skipped,
+		Start: record.Time(w.Start), End: record.Time(w.End), Records: w.Records, Repeats: w.Repeats, Missing: w.Missing, Within: w.Within, NoRoom: w.OverBounds, Skipped: w.Skipped,
 		Taps: w.Taps, Dropped: w.Dropped, Folded: folded, Edges: w.Edges,
 	}
 }
@@ -133,7 +133,7 @@ func endOf(p migration.Party) migrationEnd {
 	return migrationEnd{IP: p.Addr.String()}
 }
 
-func lookOf(l *migration.Look) migrationLook {
+func lookOf(l *migration.Observation) migrationLook {
 	out := migrationLook{State: l.State, Ports: l.Ports}
 	if l.State != migration.NotSeen {
 		c := migrationCounts(l.Counts)

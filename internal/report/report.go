@@ -21,14 +21,14 @@ type Options struct {
 // that of w.
 func Text(w io.Writer, s finding.Summary, o Options) error {
 	t := &text{Options: o}
-	groups := sort(s.Edges)
-	t.answer(groups)
+	groups := groupEdges(s.Edges)
+	t.summary(groups)
 	for _, g := range groups {
 		t.table(g)
 	}
 	t.findings(s.Findings)
 	t.why(groups)
-	t.seen(&s)
+	t.evidence(&s)
 	_, err := w.Write(t.buf.Bytes())
 	return err
 }
@@ -46,10 +46,10 @@ type group struct {
 	edges []finding.Edge
 }
 
-// sort puts edges into groups: between workloads on the wire, which the answer is about,
+// groupEdges puts edges into groups: between workloads on the wire, which the answer is about,
 // other traffic, and what stays within the pod. Empty groups are left out, but not the
 // first.
-func sort(edges []finding.Edge) []group {
+func groupEdges(edges []finding.Edge) []group {
 	groups := []group{
 		{},
 		{title: "Other traffic", note: "names, probes and the like; held to no rule"},
@@ -74,8 +74,8 @@ func sort(edges []finding.Edge) []group {
 	return out
 }
 
-// answer writes the answer, one line for each group.
-func (t *text) answer(groups []group) {
+// summary writes the answer, one line for each group.
+func (t *text) summary(groups []group) {
 	for _, g := range groups {
 		switch {
 		case len(g.edges) == 0 && len(groups) > 1:
@@ -95,7 +95,7 @@ func tally(edges []finding.Edge) string {
 	order := []string{"mutual TLS", "TLS", "encrypted", "partly plaintext", "plaintext", "failed", "unjudged"}
 	n := map[string]uint64{}
 	for i := range edges {
-		n[standing(&edges[i])]++
+		n[edgeVerdict(&edges[i])]++
 	}
 	var parts []string
 	for _, name := range order {
@@ -106,8 +106,8 @@ func tally(edges []finding.Edge) string {
 	return strings.Join(parts, ", ")
 }
 
-// standing is what an edge is as a whole.
-func standing(e *finding.Edge) string {
+// edgeVerdict is what an edge is as a whole.
+func edgeVerdict(e *finding.Edge) string {
 	if e.Verdict == "plaintext" {
 		for _, s := range e.Seen {
 			switch s.Verdict {
@@ -116,10 +116,10 @@ func standing(e *finding.Edge) string {
 			}
 		}
 	}
-	return label(e.Verdict)
+	return verdictLabel(e.Verdict)
 }
 
-func label(verdict string) string {
+func verdictLabel(verdict string) string {
 	switch verdict {
 	case "mtls":
 		return "mutual TLS"
@@ -149,7 +149,7 @@ func (t *text) findings(list []finding.Finding) {
 // why writes for each edge and verdict what led to it.
 func (t *text) why(groups []group) {
 	hidden := false
-	t.once(groups, func(g *group) {
+	t.eachEdge(groups, func(g *group) {
 		if g.title == "" {
 			t.heading("Why")
 			return
@@ -158,7 +158,7 @@ func (t *text) why(groups []group) {
 	}, func(e *finding.Edge) {
 		for i := range e.Seen {
 			s := &e.Seen[i]
-			t.wrap("  "+t.verdict(kind(s))+"  ", fmt.Sprintf("%s: %s", ends(e), explain(s)))
+			t.wrap("  "+t.verdict(verdictWord(s))+"  ", fmt.Sprintf("%s: %s", edgeEnds(e), explain(s)))
 			hidden = hidden || s.Verdict == "mtls" && s.Last != nil && s.Last.TLS != nil && s.Last.TLS.ClientAuthBasis != "observed"
 		}
 	})
@@ -167,9 +167,9 @@ func (t *text) why(groups []group) {
 	}
 }
 
-// once calls head before the first edge of each group that has any, and each for every
+// eachEdge calls head before the first edge of each group that has any, and each for every
 // edge.
-func (t *text) once(groups []group, head func(*group), each func(*finding.Edge)) {
+func (t *text) eachEdge(groups []group, head func(*group), each func(*finding.Edge)) {
 	for i := range groups {
 		if len(groups[i].edges) == 0 {
 			continue
@@ -181,16 +181,16 @@ func (t *text) once(groups []group, head func(*group), each func(*finding.Edge))
 	}
 }
 
-// ends names an edge in a sentence.
-func ends(e *finding.Edge) string {
+// edgeEnds names an edge in a sentence.
+func edgeEnds(e *finding.Edge) string {
 	if e.Folded {
 		return clean(folded(e))
 	}
-	return fmt.Sprintf("%s > %s", clean(e.From), clean(to(e)))
+	return fmt.Sprintf("%s > %s", clean(e.From), clean(serverOf(e)))
 }
 
-// seen writes what the answer rests on, and what was not seen.
-func (t *text) seen(s *finding.Summary) {
+// evidence writes what the answer rests on, and what was not seen.
+func (t *text) evidence(s *finding.Summary) {
 	var all, unjudged, late, holed uint64
 	count := func(list []finding.Seen) {
 		for _, x := range list {
@@ -213,7 +213,7 @@ func (t *text) seen(s *finding.Summary) {
 	}
 	span := ""
 	if s.Start != 0 {
-		span = ", " + stretch(s.Start, s.End)
+		span = ", " + timeRange(s.Start, s.End)
 	}
 	t.wrap("  ", fmt.Sprintf("%d of %s judged, %d unjudged; %s%s", all-unjudged, plural(all, "connection"), unjudged, lost, span))
 	for _, line := range []struct {
@@ -243,8 +243,8 @@ func (t *text) seen(s *finding.Summary) {
 	}
 }
 
-// stretch writes a stretch of time.
-func stretch(from, to int64) string {
+// timeRange writes a stretch of time.
+func timeRange(from, to int64) string {
 	a, b := time.Unix(0, from).UTC(), time.Unix(0, to).UTC()
 	layout := "15:04:05"
 	if a.Unix() == b.Unix() {

@@ -83,9 +83,9 @@ func rowsOf(e *finding.Edge) [][columns]string {
 	var rows [][columns]string
 	for i := range e.Seen {
 		s := &e.Seen[i]
-		r := [columns]string{colVerdict: kind(s), colWhat: clean(what(s)), colHow: clean(how(s)), colCount: strconv.FormatUint(s.Connections, 10)}
+		r := [columns]string{colVerdict: verdictWord(s), colWhat: clean(protocolOf(s)), colHow: clean(basisOf(s)), colCount: strconv.FormatUint(s.Connections, 10)}
 		if i == 0 {
-			r[colFrom], r[colTo] = clean(e.From), clean(to(e))
+			r[colFrom], r[colTo] = clean(e.From), clean(serverOf(e))
 			if e.Folded {
 				r[colFrom] = clean(folded(e))
 			}
@@ -95,8 +95,8 @@ func rowsOf(e *finding.Edge) [][columns]string {
 	return rows
 }
 
-// to is the server's end with its port.
-func to(e *finding.Edge) string {
+// serverOf is the server's end with its port.
+func serverOf(e *finding.Edge) string {
 	switch {
 	case e.Folded:
 		return ""
@@ -119,8 +119,8 @@ func folded(e *finding.Edge) string {
 	return "all others, for want of room"
 }
 
-// kind is what a verdict is called in a row: TLS says whether mutuality was shown absent.
-func kind(s *finding.Seen) string {
+// verdictWord is what a verdict is called in a row: TLS says whether mutuality was shown absent.
+func verdictWord(s *finding.Seen) string {
 	if s.Verdict == "tls" && s.Last != nil && s.Last.TLS != nil {
 		switch s.Last.TLS.ClientAuth {
 		case "not_requested":
@@ -129,11 +129,11 @@ func kind(s *finding.Seen) string {
 			return "TLS declined"
 		}
 	}
-	return label(s.Verdict)
+	return verdictLabel(s.Verdict)
 }
 
-// what is the protocol, with version and cipher where it is TLS.
-func what(s *finding.Seen) string {
+// protocolOf is the protocol, with version and cipher where it is TLS.
+func protocolOf(s *finding.Seen) string {
 	j := s.Last
 	if j == nil {
 		return ""
@@ -157,8 +157,8 @@ func what(s *finding.Seen) string {
 	return strings.TrimSpace(strings.Join([]string{name, j.TLS.Version, j.TLS.Cipher}, " "))
 }
 
-// how says how the verdict is known.
-func how(s *finding.Seen) string {
+// basisOf says how the verdict is known.
+func basisOf(s *finding.Seen) string {
 	j := s.Last
 	switch {
 	case j == nil || s.Verdict == "unknown":

@@ -26,17 +26,17 @@ var undecodedWords = map[string]string{
 func (t *text) undecoded(c *finding.Coverage) {
 	names, n := c.Hidden()
 	if n > 0 {
-		t.wrap("  ", fmt.Sprintf("%s not decoded, so nothing is known of what they carried: %s", plural(n, "packet"), list(c, names)))
+		t.wrap("  ", fmt.Sprintf("%s not decoded, so nothing is known of what they carried: %s", plural(n, "packet"), packetCounts(c, names)))
 		for _, a := range c.Advice() {
 			t.wrap("    ", a)
 		}
 	}
 	if names, n = c.Control(); n > 0 {
-		t.wrap("  ", fmt.Sprintf("%s of protocols that run the network: %s", plural(n, "packet"), list(c, names)))
+		t.wrap("  ", fmt.Sprintf("%s of protocols that run the network: %s", plural(n, "packet"), packetCounts(c, names)))
 	}
 }
 
-func list(c *finding.Coverage, names []string) string {
+func packetCounts(c *finding.Coverage, names []string) string {
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(c.Undecoded[b], c.Undecoded[a]) })
 	var parts []string
 	for _, name := range names {

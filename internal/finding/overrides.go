@@ -11,8 +11,8 @@ const (
 	whyMuted       = "muted"
 )
 
-// orders are what was told to the engine besides its Config.
-type orders struct {
+// overrides are what was told to the engine besides its Config.
+type overrides struct {
 	muted  []string // rules
 	mute   []string // of them, those that the namespace muted
 	expect []string // what the namespace expects
@@ -35,66 +35,66 @@ func (x Expectation) String() string {
 func (e *Engine) Expect(list []Expectation) {
 	e.policy.declared = list
 	for _, g := range e.order {
-		e.expectAnew(g)
+		e.applyExpectations(g)
 	}
-	e.reconsider()
+	e.reapplyRules()
 }
 
-// expectAnew holds what is known of an edge to what is expected now.
-func (e *Engine) expectAnew(g *edge) {
-	if g.counts.connected() || g.faulty() {
+// applyExpectations holds what is known of an edge to what is expected now.
+func (e *Engine) applyExpectations(g *edge) {
+	if g.counts.connected() || g.hasOpenFinding() {
 		g.expect = ExpectAny
 	}
-	for _, j := range g.last {
+	for _, j := range g.latest {
 		if j != nil {
-			g.expect = stricter(g.expect, e.policy.of(j))
+			g.expect = stricter(g.expect, e.policy.expectationOf(j))
 		}
 	}
-	for r, f := range g.faults {
+	for r, f := range g.findings {
 		if f == nil || !f.open || !ruled(&f.last) {
 			continue
 		}
-		x := e.policy.of(&f.last)
-		switch s := rules[r].hits.of(x); {
+		x := e.policy.expectationOf(&f.last)
+		switch s := rules[r].hits.severityFor(x); {
 		case s == 0:
 			f.expect = x
-			e.retract(g, r, f, whyExpectation)
+			e.withdrawFinding(g, r, f, whyExpectation)
 		case s < f.severity:
 			f.severity, f.expect = s, x
 		}
 	}
 }
 
-// retract ends a fault that is none any more, though nothing changed on the wire.
-func (e *Engine) retract(g *edge, r int, f *fault, why string) {
+// withdrawFinding ends a fault that is none any more, though nothing changed on the wire.
+func (e *Engine) withdrawFinding(g *edge, r int, f *openFinding, why string) {
 	f.open = false
-	for id, l := range e.live {
-		if l.edge.resolved() == g && l.traits.has(ruleBit+r) {
+	for id, l := range e.liveConnections {
+		if l.edge.current() == g && l.traits.has(ruleBit+r) {
 			l.traits &^= 1 << (ruleBit + r)
-			e.live[id] = l
+			e.liveConnections[id] = l
 			g.counts.live[ruleBit+r]--
 		}
 	}
 	f.why = why
-	e.emitFinding(g, r, f, stateWithdrawn, e.now, e.covered(e.now))
+	e.emitFinding(g, r, f, stateWithdrawn, e.now, e.coverageUntil(e.now))
 	f.why = ""
 }
 
 // Mute replaces the rules whose findings are not published; they are counted all the same.
 // An open finding of one is withdrawn, and opened again when the rule is heard again.
 func (e *Engine) Mute(rules []string) {
-	was := e.orders.muted
-	e.each(func(g *edge, r int, f *fault) {
+	was := e.overrides.muted
+	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
 		if id := ruleID(r); slices.Contains(rules, id) && !slices.Contains(was, id) {
 			f.why = whyMuted
-			e.emitFinding(g, r, f, stateWithdrawn, e.now, e.covered(e.now))
+			e.emitFinding(g, r, f, stateWithdrawn, e.now, e.coverageUntil(e.now))
 			f.why = ""
 		}
 	})
-	e.orders.muted = rules
-	e.each(func(g *edge, r int, f *fault) {
+	e.overrides.muted = rules
+	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
 		if id := ruleID(r); slices.Contains(was, id) && !slices.Contains(rules, id) {
-			e.emitFinding(g, r, f, stateOpen, e.now, e.covered(e.now))
+			e.emitFinding(g, r, f, stateOpen, e.now, e.coverageUntil(e.now))
 		}
 	})
 }
@@ -102,18 +102,18 @@ func (e *Engine) Mute(rules []string) {
 // Namespace notes what of Expect and Mute is the tapped namespace's word, not the
 // platform's: each record that claims something says so (meshtls.coverage.namespace).
 func (e *Engine) Namespace(mute []string, expect []Expectation) {
-	e.orders.mute, e.orders.expect = mute, nil
+	e.overrides.mute, e.overrides.expect = mute, nil
 	for _, x := range expect {
-		e.orders.expect = append(e.orders.expect, x.String())
+		e.overrides.expect = append(e.overrides.expect, x.String())
 	}
 }
 
 func ruleID(r int) string { return rules[r].id }
 
-// each calls do for every open fault.
-func (e *Engine) each(do func(g *edge, r int, f *fault)) {
+// eachOpenFinding calls do for every open fault.
+func (e *Engine) eachOpenFinding(do func(g *edge, r int, f *openFinding)) {
 	for _, g := range e.order {
-		for r, f := range g.faults {
+		for r, f := range g.findings {
 			if f != nil && f.open {
 				do(g, r, f)
 			}
@@ -121,7 +121,7 @@ func (e *Engine) each(do func(g *edge, r int, f *fault)) {
 	}
 }
 
-// silent reports whether findings of a rule are not published.
-func (e *Engine) silent(rule string) bool {
-	return !e.cfg.Findings || slices.Contains(e.orders.muted, rule)
+// isSuppressed reports whether findings of a rule are not published.
+func (e *Engine) isSuppressed(rule string) bool {
+	return !e.cfg.Findings || slices.Contains(e.overrides.muted, rule)
 }

@@ -27,7 +27,7 @@ func TestFaultIsContained(t *testing.T) {
 	said := &flows{t: t}
 	broken := false
 	told := 0
-	p := pipeline.New(pipeline.Config{Engine: said.config(), Fault: func(*pipeline.Locked, any) { told++ }, Table: flow.Config{Exclude: func(*flow.Conn) bool {
+	p := pipeline.New(pipeline.Config{Engine: said.config(), OnPanic: func(*pipeline.Locked, any) { told++ }, Table: flow.Config{Exclude: func(*flow.Conn) bool {
 		if broken {
 			panic("broken")
 		}
@@ -37,8 +37,8 @@ func TestFaultIsContained(t *testing.T) {
 	broken = true
 	play(p, frames(41001)[0])
 	broken = false
-	if p.Stats().Faults != 1 || told != 1 || p.Stats().Table.Active != 0 || len(said.verdicts) != 1 {
-		t.Errorf("%d faults, told %d times, %d connections left, verdicts %v", p.Stats().Faults, told, p.Stats().Table.Active, said.verdicts)
+	if p.Stats().Panics != 1 || told != 1 || p.Stats().Table.Active != 0 || len(said.verdicts) != 1 {
+		t.Errorf("%d faults, told %d times, %d connections left, verdicts %v", p.Stats().Panics, told, p.Stats().Table.Active, said.verdicts)
 	}
 	play(p, frames(41002)...)
 	p.Flush()
@@ -62,11 +62,11 @@ func TestFaultInAll(t *testing.T) {
 		packets = append(packets, flow.Packet{Time: captureStart.UnixNano(), Data: data, Length: len(data), Link: wire.LinkEthernet})
 	}
 	p.Add(packets[:5]...)
-	if p.Stats().Faults != 2 || p.Stats().Table.Active != 2 {
-		t.Errorf("%d faults, want 2; %d connections behind them, want 2", p.Stats().Faults, p.Stats().Table.Active)
+	if p.Stats().Panics != 2 || p.Stats().Table.Active != 2 {
+		t.Errorf("%d faults, want 2; %d connections behind them, want 2", p.Stats().Panics, p.Stats().Table.Active)
 	}
 	p.Add(packets[5:]...)
-	if p.Stats().Faults != 3 || p.Stats().Table.Active != 0 {
-		t.Errorf("%d faults, want 3; %d connections behind them, want none", p.Stats().Faults, p.Stats().Table.Active)
+	if p.Stats().Panics != 3 || p.Stats().Table.Active != 0 {
+		t.Errorf("%d faults, want 3; %d connections behind them, want none", p.Stats().Panics, p.Stats().Table.Active)
 	}
 }
