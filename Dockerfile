@@ -10,10 +10,11 @@ FROM source AS build-tap
 ARG TARGETOS
 ARG TARGETARCH
 ARG VERSION=dev
+ARG COMMIT
 # certified: with Go's validated cryptographic module, in FIPS 140-3 mode.
 ARG GOFIPS140=off
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} GOFIPS140=${GOFIPS140} go build -trimpath -buildvcs=false \
-    -ldflags "-s -w -X main.version=${VERSION}" -o /out/tap ./cmd/tap
+    -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" -o /out/tap ./cmd/tap
 # Not root in the pod: the file permits NET_RAW, and the tap raises it where it opens its socket.
 RUN CGO_ENABLED=0 go run -buildvcs=false ./image/setcap /out/tap
 
@@ -21,29 +22,34 @@ FROM source AS build-webhook
 ARG TARGETOS
 ARG TARGETARCH
 ARG VERSION=dev
+ARG COMMIT
 # certified: with Go's validated cryptographic module, in FIPS 140-3 mode.
 ARG GOFIPS140=off
 RUN CGO_ENABLED=0 GOOS=${TARGETOS} GOARCH=${TARGETARCH} GOFIPS140=${GOFIPS140} go build -trimpath -buildvcs=false \
-    -ldflags "-s -w -X main.version=${VERSION}" -o /out/tap-webhook ./cmd/tap-webhook
+    -ldflags "-s -w -X main.version=${VERSION} -X main.commit=${COMMIT}" -o /out/tap-webhook ./cmd/tap-webhook
 
 FROM scratch AS meshtls-tap-webhook
 ARG VERSION=dev
+ARG COMMIT
 LABEL org.opencontainers.image.title="meshtls-tap-webhook" \
       org.opencontainers.image.description="Puts meshtls-tap into the pods of labelled namespaces" \
       org.opencontainers.image.source="https://github.com/meshtls-tap/meshtls-tap" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}"
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${COMMIT}"
 COPY --from=build-webhook /out/tap-webhook /tap-webhook
 USER 59469:59469
 ENTRYPOINT ["/tap-webhook"]
 
 FROM scratch AS meshtls-tap
 ARG VERSION=dev
+ARG COMMIT
 LABEL org.opencontainers.image.title="meshtls-tap" \
       org.opencontainers.image.description="Judges from the wire whether traffic between workloads is mutual TLS" \
       org.opencontainers.image.source="https://github.com/meshtls-tap/meshtls-tap" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}"
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${COMMIT}"
 # Public roots, for brokers outside of the cluster.
 COPY --from=build-tap /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build-tap /out/tap /tap

@@ -19,7 +19,8 @@ SEED         ?= 1
 CORPUS_FLOOR ?= 0.99
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
-BUILD   := $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION)"
+COMMIT  := $(shell git rev-parse HEAD 2>/dev/null)
+BUILD   := $(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)"
 TOOLS   := $(CURDIR)/.cache/bin
 
 # A release has to stay under this many bytes, stripped, on linux/amd64.
@@ -104,7 +105,7 @@ demo: build ## the walk-through: real Envoy sidecars judged from the wire (KAFKA
 
 image: ## build the container image for amd64 and arm64 and check it (docker, else buildah without network)
 	@tools/setup.sh image
-	VERSION=$(VERSION) image/build.sh
+	VERSION=$(VERSION) COMMIT=$(COMMIT) image/build.sh
 
 # Go's cryptographic module in the newest version that is validated (FIPS 140-3): https://go.dev/doc/security/fips140
 fips: ## build both programs in FIPS 140-3 mode, into .cache/fips, and try their TLS with a real broker and a real API server (CLUSTER=0: without)

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# Builds both images for amd64 and arm64 and checks what came out; leaves each as dist/NAME-ARCH.tar (an OCI archive).
-# With a docker daemon by docker. Else by buildah, as root and without network: the very same Dockerfile, whose golang image
-# is stood in for by a shell and this machine's own Go and caches, mounted.
-#   VERSION=v1.2.3 image/build.sh [NAME...]
+# Builds both images for amd64 and arm64, checks them, and writes each to dist/NAME-ARCH.tar (an OCI archive).
+# It uses docker if its daemon runs, else buildah (as root, without network). Both build the same Dockerfile; for buildah a shell with
+# this machine's own Go and caches, mounted, replaces the golang image.
+#   VERSION=v1.2.3 COMMIT=HASH image/build.sh [NAME...]
 # FIPS=1 builds both in FIPS 140-3 mode, with Go's validated cryptographic module: dist/NAME-fips-ARCH.tar.
+# SOURCE_DATE_EPOCH (seconds; default the commit's time) is the time of everything in the images, so that one commit makes one image.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=${VERSION:-dev}
+commit=${COMMIT-$(git rev-parse HEAD 2>/dev/null || true)}
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 registry=${REGISTRY:-localhost}
 gofips=off variant=
 [ -z "${FIPS:-}" ] || gofips=certified variant=-fips
@@ -17,10 +20,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p dist
 
-# Nothing is left behind but the archives: the storage is temporary.
+# The storage is temporary: only the archives remain.
 bud() { $offline buildah --root "$work/storage" --runroot "$work/run" --storage-driver vfs "$@"; }
 
-builder() { # the stand-in for golang: a shell; /usr/local/go is mounted
+builder() { # the image that replaces golang: a shell; /usr/local/go is mounted
 	local rootfs=$work/rootfs
 	mkdir -p "$rootfs"/{bin,etc/ssl/certs,go/pkg/mod,root/.cache/go-build,tmp,usr/local/go}
 	cp "$(command -v busybox)" "$rootfs/bin/busybox"
@@ -37,17 +40,17 @@ builder() { # the stand-in for golang: a shell; /usr/local/go is mounted
 
 if docker info >/dev/null 2>&1; then
 	build() { # NAME ARCH
-		docker build --quiet --target "$1" --platform "linux/$2" --build-arg "VERSION=$version" --build-arg "GOFIPS140=$gofips" -t "$registry/$1:$version$variant-$2" .
+		docker build --quiet --target "$1" --platform "linux/$2" --build-arg "VERSION=$version" --build-arg "COMMIT=$commit" --build-arg "GOFIPS140=$gofips" -t "$registry/$1:$version$variant-$2" .
 		docker save -o "dist/$1$variant-$2.tar" "$registry/$1:$version$variant-$2"
 	}
 elif [ "$(id -u)" = 0 ] && command -v buildah >/dev/null; then
 	offline=""
 	unshare -n true 2>/dev/null && offline="unshare -n"
-	GOFIPS140=$gofips go list -deps ./cmd/... ./image/setcap >/dev/null # what the build needs is in the module cache from here on
+	GOFIPS140=$gofips go list -deps ./cmd/... ./image/setcap >/dev/null # downloads the modules: the build itself has no network
 	builder
 	build() { # NAME ARCH
-		bud bud --quiet --isolation chroot --pull-never --target "$1" --platform "linux/$2" \
-			--build-arg "BUILDPLATFORM=linux/$(go env GOHOSTARCH)" --build-arg "GO_IMAGE=$goimage" --build-arg "VERSION=$version" --build-arg "GOFIPS140=$gofips" \
+		bud bud --quiet --isolation chroot --pull-never --timestamp "$SOURCE_DATE_EPOCH" --target "$1" --platform "linux/$2" \
+			--build-arg "BUILDPLATFORM=linux/$(go env GOHOSTARCH)" --build-arg "GO_IMAGE=$goimage" --build-arg "VERSION=$version" --build-arg "COMMIT=$commit" --build-arg "GOFIPS140=$gofips" \
 			-v "$(go env GOROOT):/usr/local/go:ro" -v "$(go env GOMODCACHE):/go/pkg/mod:ro" -v "$(go env GOCACHE):/root/.cache/go-build" \
 			-t "$registry/$1:$version$variant-$2" . >/dev/null
 		rm -f "dist/$1$variant-$2.tar"
@@ -63,7 +66,7 @@ for image in "${images[@]}"; do
 		build "$image" "$arch"
 		go run ./image/check "$image" "dist/$image$variant-$arch.tar" "$work/$image-$arch"
 	done
-	# The binary as it was packed starts, and says which one it is.
+	# The packed binary starts and prints its version.
 	said=$("$work/$image-$(go env GOHOSTARCH)" version)
 	echo "$said"
 	[ "$gofips" = off ] || [[ $said == *" fips140 v"* ]] || { echo "image/build.sh: $image is not in FIPS mode" >&2; exit 1; }

@@ -17,8 +17,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/webhook"
 )
 
-// version is set by the linker.
-var version = "dev"
+// The linker sets both: version to the tag, commit to the full hash of the commit that was built.
+var (
+	version = "dev"
+	commit  string
+)
 
 // Exit statuses.
 const (
@@ -34,12 +37,17 @@ func main() {
 	os.Exit(status)
 }
 
-// versionLine ends with the version of Go's cryptographic module where it is in FIPS 140-3 mode.
+// versionLine returns the program's version and, where they are known, its commit and the version of Go's cryptographic module
+// (in FIPS 140-3 mode).
 func versionLine() string {
-	if fips140.Enabled() {
-		return fmt.Sprintf("tap-webhook %s fips140 %s\n", version, fips140.Version())
+	line := "tap-webhook " + version
+	if commit != "" {
+		line += " commit " + commit
 	}
-	return fmt.Sprintf("tap-webhook %s\n", version)
+	if fips140.Enabled() {
+		line += " fips140 " + fips140.Version()
+	}
+	return line + "\n"
 }
 
 // command runs the webhook, or says what it was asked for.

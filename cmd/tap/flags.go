@@ -52,9 +52,13 @@ func (f *flags) wrong(format string, args ...any) error {
 // trimUsage returns the text of a usage error without the mark.
 func trimUsage(err error) string { return strings.TrimPrefix(err.Error(), errUsage.Error()+": ") }
 
-// versionLine ends with the version of Go's cryptographic module where it is in FIPS 140-3 mode.
+// versionLine returns the program's version, platform and Go version and, where they are known, its commit and the version of Go's
+// cryptographic module (in FIPS 140-3 mode).
 func versionLine() string {
 	line := fmt.Sprintf("tap %s %s/%s %s", version, runtime.GOOS, runtime.GOARCH, runtime.Version())
+	if commit != "" {
+		line += " commit " + commit
+	}
 	if fips140.Enabled() {
 		line += " fips140 " + fips140.Version()
 	}

@@ -24,8 +24,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/schema"
 )
 
-// version is set by the linker.
-var version = "dev"
+// The linker sets both: version to the tag, commit to the full hash of the commit that was built.
+var (
+	version = "dev"
+	commit  string
+)
 
 // Exit statuses.
 const (

@@ -1,22 +1,24 @@
 package repository_test
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
-// chart is what Chart.yaml has of versions.
+// chart is the part of Chart.yaml that names versions.
 type chart struct {
 	Version     string
 	AppVersion  string
 	Annotations map[string]string
 }
 
-// TestVersionsAgree: changelog, chart and images name one version. The release workflow sets it to the tag's; what is in the repository
-// is the version that is released next, or was last.
+// TestVersionsAgree: changelog, chart and images name one version: the next release, or the last one if nothing has changed since.
 func TestVersionsAgree(t *testing.T) {
 	var c chart
 	parse(t, "charts/tap/Chart.yaml", &c)
@@ -48,13 +50,116 @@ func TestVersionsAgree(t *testing.T) {
 	}
 }
 
-// TestVersionInTheBinaries: the flags that set the version are those of the Makefile, the Dockerfile and GoReleaser alike, and the
-// programs print it.
+// TestTag runs in the release workflow, with RELEASE_TAG set to the tag: changelog and chart are at its version, and the changelog dates
+// it. A candidate (v1.2.3-rc.1) needs no date.
+func TestTag(t *testing.T) {
+	tag := os.Getenv("RELEASE_TAG")
+	if tag == "" {
+		t.Skip("RELEASE_TAG is not set: this is not a release")
+	}
+	if err := checkTag(tag, read(t, "charts/tap/Chart.yaml"), read(t, "CHANGELOG.md")); err != nil {
+		t.Error(err)
+	}
+}
+
+// checkTag returns an error unless the chart has the version of the tag and the changelog a heading with that version and a date.
+func checkTag(tag, chartFile, changelog string) error {
+	m := regexp.MustCompile(`^v(\d+\.\d+\.\d+)(-[0-9A-Za-z.-]+)?$`).FindStringSubmatch(tag)
+	if m == nil {
+		return fmt.Errorf("the tag %q is not vMAJOR.MINOR.PATCH", tag)
+	}
+	version, candidate := m[1], m[2] != ""
+	if !strings.Contains(chartFile, "\nversion: "+version+"\nappVersion: "+version+"\n") {
+		return fmt.Errorf("the tag is %s, and charts/tap/Chart.yaml does not have version and appVersion %s", tag, version)
+	}
+	heading := regexp.MustCompile(`(?m)^## \[` + regexp.QuoteMeta(version) + `\] - (.+)$`).FindStringSubmatch(changelog)
+	if heading == nil {
+		return fmt.Errorf("the tag is %s, and CHANGELOG.md has no heading for %s", tag, version)
+	}
+	if _, err := time.Parse(time.DateOnly, heading[1]); err != nil && !candidate {
+		return fmt.Errorf("CHANGELOG.md has %q where the date of %s should be", heading[1], version)
+	}
+	return nil
+}
+
+func TestCheckTag(t *testing.T) {
+	const chartFile = "name: tap\nversion: 1.2.3\nappVersion: 1.2.3\n"
+	for _, c := range []struct{ tag, changelog, want string }{
+		{"v1.2.3", "## [1.2.3] - 2026-12-01\n", ""},
+		{"v1.2.3-rc.1", "## [1.2.3] - unreleased\n", ""},
+		{"v1.2.3", "## [1.2.3] - unreleased\n", "where the date"},
+		{"v1.2.3", "## [1.2.2] - 2026-12-01\n", "no heading"},
+		{"v1.2.4", "## [1.2.4] - 2026-12-01\n", "Chart.yaml"},
+		{"1.2.3", "## [1.2.3] - 2026-12-01\n", "is not v"},
+		{"v1.2", "## [1.2.3] - 2026-12-01\n", "is not v"},
+	} {
+		switch err := checkTag(c.tag, chartFile, c.changelog); {
+		case c.want == "" && err != nil:
+			t.Errorf("%s: %v", c.tag, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: %v, want an error with %q", c.tag, err, c.want)
+		}
+	}
+}
+
+// TestReleaseTools: the workflow runs the versions that the rehearsal runs.
+func TestReleaseTools(t *testing.T) {
+	script, workflow := read(t, "tools/rehearse.sh"), read(t, ".github/workflows/release.yml")
+	for tool, set := range map[string]string{"goreleaser": "version: %s, args", "syft": "syft-version: %s}", "cosign": "cosign-release: %s}"} {
+		m := regexp.MustCompile(`(?m)^` + tool + `=\S+@(v\S+)$`).FindStringSubmatch(script)
+		if m == nil {
+			t.Fatalf("tools/rehearse.sh pins no version of %s", tool)
+		}
+		name, _, _ := strings.Cut(set, "%s")
+		if want := fmt.Sprintf(set, m[1]); !strings.Contains(workflow, want) || strings.Count(workflow, " {"+name) != strings.Count(workflow, " {"+want[:len(name)+len(m[1])]) {
+			t.Errorf("release.yml does not run %s %s everywhere, which tools/rehearse.sh does", tool, m[1])
+		}
+	}
+}
+
+// TestArchivesAreReproducible: all times in an archive are the commit's and its owner is root, or two builds of one commit differ.
+func TestArchivesAreReproducible(t *testing.T) {
+	type info struct{ Owner, Group, Mtime string }
+	var c struct {
+		Builds []struct {
+			Time string `json:"mod_timestamp"`
+		}
+		Archives []struct {
+			Info  info `json:"builds_info"`
+			Files []struct {
+				Src  string
+				Info info
+			}
+		}
+	}
+	parse(t, ".goreleaser.yaml", &c)
+	if len(c.Builds) == 0 || len(c.Archives) == 0 {
+		t.Fatalf("GoReleaser builds nothing: %+v", c)
+	}
+	for _, b := range c.Builds {
+		if b.Time != "{{ .CommitTimestamp }}" {
+			t.Errorf("the time of a binary is %q", b.Time)
+		}
+	}
+	want := info{"root", "root", "{{ .CommitDate }}"}
+	for _, a := range c.Archives {
+		if a.Info != want {
+			t.Errorf("binaries in an archive have %+v, want %+v", a.Info, want)
+		}
+		for _, f := range a.Files {
+			if f.Info != want {
+				t.Errorf("%s in an archive has %+v, want %+v", f.Src, f.Info, want)
+			}
+		}
+	}
+}
+
+// TestVersionInTheBinaries: Makefile, Dockerfile and GoReleaser set version and commit by the same flags, and the programs print both.
 func TestVersionInTheBinaries(t *testing.T) {
-	const set = "-s -w -X main.version="
+	const set, commit = "-s -w -X main.version=", " -X main.commit="
 	for _, name := range []string{"Makefile", "Dockerfile", ".goreleaser.yaml"} {
-		if !strings.Contains(read(t, name), set) {
-			t.Errorf("%s does not build with %q", name, set)
+		if !regexp.MustCompile(set + `\S*( \.Tag }})?` + commit).MatchString(read(t, name)) {
+			t.Errorf("%s does not build with %q and %q", name, set, commit)
 		}
 	}
 	for _, program := range []string{"tap", "tap-webhook"} {
@@ -62,13 +167,13 @@ func TestVersionInTheBinaries(t *testing.T) {
 			continue // it compiles Kubernetes' client
 		}
 		file := filepath.Join(t.TempDir(), program)
-		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", set+"v9.8.7", "-o", file, "./cmd/"+program)
+		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", set+"v9.8.7"+commit+"0123abc", "-o", file, "./cmd/"+program)
 		build.Dir = root
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		out, err := exec.Command(file, "version").Output()
-		if err != nil || !strings.HasPrefix(string(out), program+" v9.8.7") {
+		if err != nil || !strings.HasPrefix(string(out), program+" v9.8.7") || !strings.Contains(string(out), " commit 0123abc") {
 			t.Errorf("%s version: %q, %v", program, out, err)
 		}
 	}

@@ -1,0 +1,125 @@
+#!/usr/bin/env bash
+# Rehearses a release as far as it goes without a registry and without the internet, except for Go's module proxy: see docs/release.md.
+# It publishes nothing and signs with a throwaway key. As root on Debian, with buildah (tools/setup.sh image).
+#   tools/rehearse.sh [VERSION]      default: the chart's version
+# The tools are built once, into .cache/release (some 20 minutes on two cores, 3 GB); STEPS="archives sbom" runs only some steps.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# The release workflow has the same versions: test/repository compares them.
+goreleaser=github.com/goreleaser/goreleaser/v2@v2.15.1
+syft=github.com/anchore/syft/cmd/syft@v1.57.1
+cosign=github.com/sigstore/cosign/v2/cmd/cosign@v2.6.2
+helm=helm.sh/helm/v3/cmd/helm@v3.22.0
+
+version=${1:-$(sed -n 's/^version: //p' charts/tap/Chart.yaml)}
+steps=${STEPS:-archives version reproducible sbom sign chart images}
+commit=$(git rev-parse HEAD)
+bin=${RELEASE_TOOLS:-$PWD/.cache/release/bin}
+work=$(mktemp -d)
+trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+PATH=$bin:$PATH
+
+fail() { echo "rehearse: $*" >&2; exit 1; }
+step() { [[ " $steps " == *" $1 "* ]] && printf '== %s\n' "$1"; }
+
+mkdir -p "$bin"
+for tool in goreleaser syft cosign helm; do
+	[ -x "$bin/$tool" ] || { echo "build $tool"; CGO_ENABLED=0 GOBIN=$bin GOFLAGS=-p=1 nice -n 19 go install -trimpath -ldflags "-s -w" "${!tool}"; }
+done
+
+# sbom FILE BINARY: the SBOM is valid SPDX and names each module that is linked into the binary.
+sbom() {
+	[ -x .cache/release/venv/bin/pyspdxtools ] || { python3 -m venv .cache/release/venv && .cache/release/venv/bin/pip install --quiet spdx-tools==0.8.5; }
+	.cache/release/venv/bin/pyspdxtools --infile "$1" >"$work/spdx.log" 2>&1 || { cat "$work/spdx.log"; fail "$1 is not valid SPDX"; }
+	python3 - "$1" <(go version -m "$2") <<-'E'
+		import json, sys
+		packages = {(p["name"], p.get("versionInfo", "")) for p in json.load(open(sys.argv[1]))["packages"]}
+		linked = [line.split()[1:3] for line in open(sys.argv[2]) if line.split()[:1] == ["dep"]]
+		absent = [m for m in linked if tuple(m) not in packages]
+		if absent or not linked:
+		    sys.exit(f"rehearse: {sys.argv[1]} lacks {absent} of {len(linked)} modules")
+		print(f"{sys.argv[1].rsplit('/', 1)[-1]}: valid SPDX, {len(packages)} packages, all {len(linked)} modules of the binary")
+	E
+}
+
+# snapshot DIR: clones the commit with the tag that the release will have, and lets GoReleaser build it.
+snapshot() {
+	git clone --quiet --no-local . "$1"
+	git -C "$1" -c tag.gpgSign=false tag "v$version" 2>/dev/null || git -C "$1" tag -f "v$version" >/dev/null
+	(cd "$1" && goreleaser check && goreleaser release --clean --skip=publish,announce,sign,validate >goreleaser.log 2>&1) || { cat "$1/goreleaser.log"; fail "goreleaser failed"; }
+}
+
+if step archives; then
+	snapshot "$work/first"
+	dist=$work/first/dist
+	(cd "$dist" && sha256sum --check --quiet checksums.txt) || fail "a checksum is wrong"
+	for target in linux_amd64 linux_arm64 darwin_amd64 darwin_arm64 windows_amd64 windows_arm64; do
+		file=$dist/tap_${version}_$target.tar.gz list="tar -tzf" program=tap
+		case $target in windows*) file=${file%.tar.gz}.zip list="unzip -Z1" program=tap.exe ;; esac
+		held=$($list "$file" | sort | xargs)
+		[ "$held" = "CHANGELOG.md LICENSE SECURITY.md $program" ] || fail "$file holds $held"
+		grep -q "  ${file##*/}$" "$dist/checksums.txt" || fail "checksums.txt lacks ${file##*/}"
+		echo "${file##*/}: $held"
+	done
+fi
+
+if step version; then
+	tar -xzf "$work/first/dist/tap_${version}_linux_$(go env GOHOSTARCH).tar.gz" -C "$work" tap
+	said=$("$work/tap" --version)
+	echo "$said"
+	[[ $said == "tap v$version "*" commit $commit"* ]] || fail "tap --version does not name v$version and $commit"
+fi
+
+if step reproducible; then
+	snapshot "$work/second"
+	for file in "$work"/first/dist/*.{tar.gz,zip}; do
+		cmp "$file" "$work/second/dist/${file##*/}" || fail "two builds of one commit differ: ${file##*/}"
+	done
+	echo "two builds of $commit in two folders: the same bytes"
+fi
+
+if step sbom; then
+	for archive in "$work"/first/dist/*.tar.gz; do
+		tar -xzf "$archive" -C "$work" tap
+		sbom "$archive.spdx.json" "$work/tap"
+	done
+fi
+
+if step sign; then
+	(
+		cd "$work/first/dist"
+		export COSIGN_PASSWORD=rehearsal
+		cosign generate-key-pair --output-key-prefix "$work/key" 2>/dev/null
+		cosign sign-blob --key "$work/key.key" --tlog-upload=false --yes --bundle checksums.txt.sigstore.json checksums.txt >/dev/null 2>&1
+		verify() { cosign verify-blob --key "$work/key.pub" --insecure-ignore-tlog=true --bundle checksums.txt.sigstore.json "$1"; }
+		verify checksums.txt
+		sed '1s/^./x/' checksums.txt >changed.txt
+		! verify changed.txt 2>/dev/null || fail "a changed file verifies"
+		echo "checksums.txt with one byte changed: refused"
+	)
+fi
+
+if step chart; then
+	helm package charts/tap --version "$version" --app-version "$version" --destination "$work" >/dev/null
+	helm show chart "$work/tap-$version.tgz" | grep -E '^(version|appVersion): '
+	images=$(helm template tap "$work/tap-$version.tgz" --kube-version 1.31.0 | grep -oE 'ghcr.io/meshtls-tap/[^"[:space:]]+' | sort -u)
+	echo "$images"
+	[ "$(wc -l <<<"$images")" = 2 ] && ! grep -v ":$version$" <<<"$images" || fail "the chart's images are not at $version"
+fi
+
+if step images; then
+	tools/setup.sh image
+	for fips in "" 1; do
+		FIPS=$fips VERSION=v$version COMMIT=$commit image/build.sh
+		for name in meshtls-tap meshtls-tap-webhook; do
+			for arch in amd64 arm64; do
+				image=dist/$name${fips:+-fips}-$arch.tar
+				go run ./image/check "$name" "$image" "$work/binary" >/dev/null
+				syft scan --quiet "oci-archive:$image" -o spdx-json="$work/${image##*/}.spdx.json"
+				sbom "$work/${image##*/}.spdx.json" "$work/binary"
+			done
+		done
+	done
+fi
+echo "rehearsed: $steps"
