@@ -11,16 +11,15 @@ import (
 	"syscall"
 )
 
-// bulk sends one stream at full speed, with segmentation offload, past the receiver's
-// eth0 and through lo.
+// bulk measures one TCP stream at full speed, with segmentation offload: from the peer over eth0, and inside the pod over lo.
 func (b *bench) bulk() (results []result, err error) {
 	watchers := b.watchers(noTap, noTapAgain, ourTap, tcpdump)
 	return results, inPods(func(n *pods) error {
-		for _, way := range []struct{ name, client, to, interfaces string }{
+		for _, path := range []struct{ name, client, to, interfaces string }{
 			{"veth", n.peer, podIP, "eth0,lo"},
 			{"loopback", n.pod, "127.0.0.1", "lo,eth0"},
 		} {
-			r, err := b.bulkOver(n, watchers, way.name, way.client, way.to, way.interfaces)
+			r, err := b.bulkOver(n, watchers, path.name, path.client, path.to, path.interfaces)
 			if err != nil {
 				return err
 			}
@@ -30,6 +29,7 @@ func (b *bench) bulk() (results []result, err error) {
 	})
 }
 
+// bulkOver runs iperf3 from the namespace client to the address to, under each watcher in turn.
 func (b *bench) bulkOver(n *pods, watchers []watcher, name, client, to, interfaces string) ([]result, error) {
 	seconds := 3
 	if b.quick {
@@ -64,18 +64,18 @@ func (b *bench) bulkOver(n *pods, watchers []watcher, name, client, to, interfac
 	return append([]result{
 		atMost("bulk over "+name+": dropped by the tap, % (tcpdump "+lost[dump].spread("%.2f")+")", lost[tap], "%.2f", 0),
 		atMost("bulk over "+name+": CPU of the tap, s/GB", taken[tap], "%.4f", 0.03),
-	}, append(b.toBefore("bulk over "+name+": CPU of iperf3 for each GB", work), b.toBefore("bulk over "+name+": CPU of the watcher for each GB", taken)...)...), nil
+	}, append(b.underBase("bulk over "+name+": CPU of iperf3 for each GB", work), b.underBase("bulk over "+name+": CPU of the watcher for each GB", taken)...)...), nil
 }
 
-// transfer is what iperf3 did.
+// transfer is the result of one run of iperf3.
 type transfer struct {
 	bytes, seconds float64
-	cpu            float64 // of both ends, seconds
+	cpu            float64 // of client and server, seconds
 }
 
-// iperf sends for some seconds from a namespace to the pod.
+// iperf sends to the pod for that many seconds, from the namespace client to the address to.
 func iperf(n *pods, client, to string, seconds int) (t transfer, err error) {
-	ready := watch("Server listening")
+	ready := newOutput("Server listening")
 	server, err := start(n.pod, nil, ready, nil, nil, "iperf3", "-s", "-1", "--forceflush")
 	if err != nil {
 		return t, err

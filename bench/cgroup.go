@@ -17,13 +17,12 @@ const (
 	limitMemory = 128 << 20
 )
 
-// group is a control group with a CPU and a memory limit: cgroup v2, or the two
-// hierarchies of v1.
+// group is a control group with a limit of CPU, memory or both: one directory with cgroup v2, one in each hierarchy with v1.
 type group struct {
 	dirs []string
 }
 
-// newGroup makes a group of that name with limits; 0 is none.
+// newGroup creates a group with limits: cpu in cores, memory in bytes, 0 for no limit. The caller removes it.
 func newGroup(name string, cpu float64, memory int64) (*group, error) {
 	const root, period = "/sys/fs/cgroup", 100000
 	name = fmt.Sprintf("meshtls-bench-%d-%s", os.Getpid(), name)
@@ -67,7 +66,7 @@ func newGroup(name string, cpu float64, memory int64) (*group, error) {
 	return g, errors.Join(errs...)
 }
 
-// peak is the most memory that the group ever had, bytes, 0 where the kernel does not say.
+// peak returns the largest memory use of the group so far in bytes, or 0 if the kernel does not report it.
 func (g *group) peak() int64 {
 	for _, dir := range g.dirs {
 		for _, file := range []string{"memory.peak", "memory.max_usage_in_bytes"} {
@@ -80,7 +79,7 @@ func (g *group) peak() int64 {
 	return 0
 }
 
-// enter is what a shell does to enter the group.
+// enter returns the start of a shell command that moves the shell into the group.
 func (g *group) enter() string {
 	var b strings.Builder
 	for _, dir := range g.dirs {
@@ -89,11 +88,11 @@ func (g *group) enter() string {
 	return b.String()
 }
 
-// remove removes the group, which must be empty.
+// remove deletes the group, which must have no processes.
 func (g *group) remove() {
 	for _, dir := range g.dirs {
 		if err := os.Remove(dir); err != nil {
-			progress("  left behind: %v", err)
+			progress("  not removed: %v", err)
 		}
 	}
 }

@@ -15,9 +15,10 @@ import (
 	"github.com/google/gopacket/pcapgo"
 )
 
-// watchEthernet is the role that captures as Go programs without cgo mostly do: by
-// pcapgo.EthernetHandle, without a copy, decoded by a DecodingLayerParser.
-func watchEthernet(args []string) error {
+// captureEthernet is the role of a peer: it captures on the interface args[0] as most Go programs without cgo do, by
+// pcapgo.EthernetHandle (without copying), and decodes with a DecodingLayerParser. SIGINT or SIGTERM ends it; it then prints how many
+// packets it received and dropped.
+func captureEthernet(args []string) error {
 	if len(args) != 1 {
 		return errors.New("expected an interface")
 	}
@@ -52,22 +53,23 @@ func watchEthernet(args []string) error {
 			return err
 		}
 		if err := parser.DecodeLayers(data, &decoded); err != nil {
-			continue // not all that comes is IP
+			continue // some packets are not IP
 		}
 	}
 }
 
+// ethernetResult stops captureEthernet and returns the two numbers that it prints.
 func ethernetResult(r *running) (packets, dropped float64, err error) {
 	if _, err := r.stop(os.Interrupt); err != nil {
 		return 0, 0, err
 	}
 	for line := range strings.Lines(r.err.String()) {
 		var n float64
-		var what, how string
-		if _, err := fmt.Sscan(line, &n, &what, &how); err != nil {
+		var unit, fate string
+		if _, err := fmt.Sscan(line, &n, &unit, &fate); err != nil {
 			continue
 		}
-		if how == "received" {
+		if fate == "received" {
 			packets = n
 		} else {
 			dropped = n

@@ -12,20 +12,20 @@ import (
 // mss is the payload of a full segment at an MTU of 1500, with 12 bytes of timestamps.
 const mss = 1448
 
-// connection is a conversation that is being cut into packets. A receiver acknowledges
-// every second segment, and the last one of a burst with its answer or on its own.
+// connection turns a conversation into frames. A receiver acknowledges every second segment, and the last one of a burst with its
+// answer or separately.
 type connection struct {
 	client, server netip.AddrPort
 	talk           *capturetest.Conversation
-	seq            [2]uint32 // what each end sends next, by client and server
-	acked          [2]uint32 // what each end has acknowledged of the other
-	delay          int64     // between a packet and its answer, µs
-	at             int64     // of the next packet, µs
+	seq            [2]uint32 // next sequence number, of client and server
+	acked          [2]uint32 // last acknowledgement number, sent by client and server
+	delay          int64     // from a packet to its answer, µs
+	at             int64     // time of the next packet, µs
 	stage          int
-	chunk, from    int  // where in the conversation
-	unacked        int  // segments of the present sender since the last acknowledgement
-	open           bool // it is not closed in the end
-	done           bool
+	chunk, from    int  // position in the conversation: chunk and byte
+	unacked        int  // segments of the current sender since the last acknowledgement
+	open           bool // without FINs at the end
+	done           bool // all frames were made
 	id             uint16
 }
 
@@ -48,7 +48,7 @@ const (
 	ack = 0x10
 )
 
-// frame appends the connection's next frame and moves on.
+// frame appends the connection's next frame to b. It must not be called once done is set.
 func (c *connection) frame(b []byte) []byte {
 	stage := c.stage
 	switch stage {
@@ -71,7 +71,7 @@ func (c *connection) frame(b []byte) []byte {
 	return b
 }
 
-// data appends the next segment of data or the acknowledgement that is due.
+// data appends the acknowledgement that is due, or else the next segment of data.
 func (c *connection) data(b []byte) []byte {
 	chunk := c.talk.Chunks[c.chunk]
 	side := 0
@@ -108,8 +108,8 @@ func (c *connection) data(b []byte) []byte {
 	return b
 }
 
-// segment appends one Ethernet frame with a TCP segment of a side, and counts what it
-// sends and acknowledges.
+// segment appends one Ethernet frame with a TCP segment of a side (0 client, 1 server), and advances that side's sequence and
+// acknowledgement numbers.
 func (c *connection) segment(b []byte, side int, flags byte, data []byte) []byte {
 	from, to := c.client, c.server
 	if side == 1 {
@@ -138,8 +138,7 @@ type segment struct {
 	data     []byte
 }
 
-// append appends the segment's frame. Its checksums are right: a tap that captures live drops a segment that
-// arrives with a wrong one, as its receiver does.
+// append appends the segment's frame, with valid checksums: a live tap drops a segment with an invalid one, as the receiver does.
 func (s *segment) append(b []byte) []byte {
 	const ethernet, ip, tcp = 14, 20, 32
 	b = append(b, 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x08, 0x00)
@@ -165,7 +164,7 @@ func (s *segment) append(b []byte) []byte {
 	return b
 }
 
-// sum adds b to a sum of 16-bit words in ones' complement (RFC 1071); its complement is the checksum.
+// sum adds b to a ones' complement sum of 16-bit words (RFC 1071). The checksum is the complement of the result.
 func sum(sum uint32, b []byte) uint16 {
 	for ; len(b) >= 2; b = b[2:] {
 		sum += uint32(binary.BigEndian.Uint16(b))

@@ -17,19 +17,18 @@ import (
 	"time"
 )
 
-// The mixed capture: what a pod and its peers say to each other, TLS by real ends of
-// crypto/tls. Sizes, times and ports come from a generator with a fixed seed, keys and
-// randoms do not: each capture made has the same packets but for their random bytes.
+// The mixed capture: traffic between a pod and its peers, with TLS by crypto/tls. Sizes, times and ports come from a generator with a
+// fixed seed; keys and TLS randoms do not. So two captures have the same packets, except for the random bytes in them.
 const (
 	mixConnections = 12000
-	mixBulk        = 16       // of them, transfers of bulkBytes
-	bulkBytes      = 16 << 20 // one transfer
+	mixBulk        = 16       // connections that transfer bulkBytes
+	bulkBytes      = 16 << 20 // bytes of one transfer
 	mixPeers       = 50
-	mixAtATime     = 200 // connections open at a time
-	mixVersion     = 1   // of the recipe: a new number makes the capture anew
+	mixAtATime     = 200 // most connections open at a time
+	mixVersion     = 1   // increment it when the traffic changes: a capture of another version is not used
 )
 
-// mixed returns the path of the mixed capture, made in dir if it is not there.
+// mixed returns the path of the mixed capture in dir. It creates the file if it does not exist.
 func mixed(dir string) (string, error) {
 	path := filepath.Join(dir, fmt.Sprintf("mixed-%d.pcap", mixVersion))
 	if _, err := os.Stat(path); err == nil {
@@ -54,7 +53,7 @@ func mixed(dir string) (string, error) {
 	return path, os.Rename(temporary, path)
 }
 
-// generate writes the capture and returns how many packets it has.
+// generate writes the mixed capture to w and returns its number of packets.
 func generate(w io.Writer) (packets int, err error) {
 	random := rand.New(rand.NewPCG(1, 2))
 	talk, err := newTalker(random)
@@ -70,7 +69,7 @@ func generate(w io.Writer) (packets int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		c.at = start + int64(i)*10_000 + random.Int64N(10_000) // one each 10 ms
+		c.at = start + int64(i)*10_000 + random.Int64N(10_000) // one every 10 ms
 		heap.Push(&open, c)
 		for len(open) >= mixAtATime || len(open) > 0 && open[0].at < c.at {
 			out.next(&open)
@@ -82,7 +81,7 @@ func generate(w io.Writer) (packets int, err error) {
 	return out.packets, out.err
 }
 
-// schedule are the open connections, the one with the earliest packet first.
+// schedule is a heap of the open connections, by the time of their next packet.
 type schedule []*connection
 
 func (s schedule) Len() int           { return len(s) }
@@ -96,12 +95,12 @@ func (s *schedule) Pop() any {
 	return last
 }
 
-// pcapWriter writes a pcap file of Ethernet with microseconds, as tcpdump does.
+// pcapWriter writes a pcap file of Ethernet frames with times in microseconds, as tcpdump does. err is the first error of a write.
 type pcapWriter struct {
 	w       io.Writer
 	buf     []byte
 	packets int
-	last    int64
+	last    int64 // time of the last packet, µs
 	err     error
 }
 
@@ -113,10 +112,11 @@ func (p *pcapWriter) header() {
 	_, p.err = p.w.Write(b)
 }
 
-// next writes the earliest packet of all connections.
+// next writes the earliest packet of the open connections, and removes its connection from open if it was the last one.
 func (p *pcapWriter) next(open *schedule) {
 	c := (*open)[0]
 	p.last = max(p.last, c.at)
+
 	b := append(p.buf[:0], make([]byte, 16)...)
 	b = c.frame(b)
 	binary.LittleEndian.PutUint32(b, uint32(p.last/1e6))
@@ -124,10 +124,12 @@ func (p *pcapWriter) next(open *schedule) {
 	binary.LittleEndian.PutUint32(b[8:], uint32(len(b)-16))
 	binary.LittleEndian.PutUint32(b[12:], uint32(len(b)-16))
 	p.buf = b
+
 	if p.err == nil {
 		_, p.err = p.w.Write(b)
 	}
 	p.packets++
+
 	if c.done {
 		heap.Pop(open)
 	} else {
@@ -135,7 +137,7 @@ func (p *pcapWriter) next(open *schedule) {
 	}
 }
 
-// pod and peer are the addresses of the mixed capture.
+// pod and peer are addresses in the mixed capture.
 var pod = netip.MustParseAddr("10.0.0.5")
 
 func peer(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 0, 1, byte(i)}) }

@@ -18,8 +18,7 @@ import (
 	"time"
 )
 
-// serve is the role of the workload: an HTTP server, with TLS or without, whose answer
-// is a kilobyte.
+// serve is the role of the workload: an HTTP server, with or without TLS, that answers each request with 1024 bytes.
 func serve(args []string) error {
 	f := flag.NewFlagSet("serve", flag.ContinueOnError)
 	address := f.String("listen", ":8443", "address")
@@ -44,36 +43,38 @@ func serve(args []string) error {
 	return s.ListenAndServeTLS("", "")
 }
 
-// traffic is one way in which wrk asks.
+// traffic is one kind of requests that wrk sends.
 type traffic struct {
-	name, url    string
-	secure, once bool
+	name, url string
+	secure    bool // by TLS
+	once      bool // a connection for each request, else connections are kept alive
 }
 
-// https lets wrk ask a server in the pod over eth0 by TLS, and http over lo in the clear, as
-// a proxy in the pod does.
+// https measures requests to a server in the pod, from its peer, by TLS over eth0.
 func (b *bench) https() ([]result, error) {
 	const url = "https://" + podIP + ":8443/"
 	return b.requests("eth0,lo",
 		traffic{"TLS on eth0, kept alive", url, true, false},
-		traffic{"TLS on eth0, one connection a request", url, true, true})
+		traffic{"TLS on eth0, a connection for each request", url, true, true})
 }
 
+// http measures requests in plaintext over lo, such as those from a proxy in the pod to the application.
 func (b *bench) http() ([]result, error) {
 	const url = "http://127.0.0.1:8443/"
 	return b.requests("lo,eth0",
 		traffic{"HTTP on lo, kept alive", url, false, false},
-		traffic{"HTTP on lo, one connection a request", url, false, true})
+		traffic{"HTTP on lo, a connection for each request", url, false, true})
 }
 
-func (b *bench) requests(interfaces string, ways ...traffic) (results []result, err error) {
+// requests measures each kind of traffic; the first of the interfaces carries it.
+func (b *bench) requests(interfaces string, kinds ...traffic) (results []result, err error) {
 	watchers := b.watchers(noTap, noTapAgain, ourTap, limitedTap, tcpdump)
 	return results, inPods(func(n *pods) error {
 		client := n.peer
 		if strings.HasPrefix(interfaces, "lo") {
 			client = n.pod
 		}
-		for _, t := range ways {
+		for _, t := range kinds {
 			r, err := b.requestsOver(n, watchers, workload{n, client, t.url, t.secure, t.once, b.quick}, t.name, interfaces)
 			if err != nil {
 				return err
@@ -84,15 +85,16 @@ func (b *bench) requests(interfaces string, ways ...traffic) (results []result, 
 	})
 }
 
-// effect is the most that the tap may change beyond what no tap changes by itself.
+// effect is the largest share by which the tap may change a figure, in addition to the difference of two measurements without a tap.
 const effect = 0.03
 
+// requestsOver runs w under each watcher in turn.
 func (b *bench) requestsOver(n *pods, watchers []watcher, w workload, name, interfaces string) ([]result, error) {
 	cost, rate, late, taken, lost := make([]sample, len(watchers)), make([]sample, len(watchers)), make([]sample, len(watchers)), make([]sample, len(watchers)), make([]sample, len(watchers))
 	for round := range max(b.rounds, 9) {
 		for i := range watchers {
 			k := (i + round) % len(watchers)
-			var a answers
+			var a wrkReport
 			m, err := b.under(watchers[k], n, interfaces, func() (err error) {
 				a, err = w.run(b)
 				return err
@@ -121,18 +123,19 @@ func (b *bench) requestsOver(n *pods, watchers []watcher, w workload, name, inte
 			beyondNoise(name+": time a request under "+watchers[k].name, inverse(rate), k),
 			beyondNoise(name+": p99 under "+watchers[k].name, late, k))
 	}
-	const dump = 4 // what no goal can be better than by much: a tap that looks at nothing
+	const dump = 4 // index of tcpdump, for comparison: it captures and does not examine packets
 	for _, r := range []result{
 		beyondNoise(name+": CPU a request under tcpdump", cost, dump), beyondNoise(name+": time a request under tcpdump", inverse(rate), dump),
 	} {
 		r.noGoal, r.goal = true, ""
 		out = append(out, r)
 	}
-	out = append(out, b.toBefore(name+": CPU a request", cost)...)
-	out = append(out, b.toBefore(name+": time a request", inverse(rate))...)
-	return append(out, b.toBefore(name+": CPU of the watcher a request", taken)...), nil
+	out = append(out, b.underBase(name+": CPU a request", cost)...)
+	out = append(out, b.underBase(name+": time a request", inverse(rate))...)
+	return append(out, b.underBase(name+": CPU of the watcher a request", taken)...), nil
 }
 
+// inverse returns 1/x for each x.
 func inverse(all []sample) []sample {
 	out := make([]sample, len(all))
 	for k, s := range all {
@@ -143,36 +146,37 @@ func inverse(all []sample) []sample {
 	return out
 }
 
-// beyondNoise compares a watcher with no tap, and no tap with itself: in percent, round
-// by round.
+// beyondNoise returns by how many percent the figures under watcher k exceed those without a tap, round by round. The goal allows
+// effect more than the noise: the difference of two measurements without a tap (all[0], all[1]).
 func beyondNoise(what string, all []sample, k int) result {
 	more, noise := all[k].over(all[0]), all[1].over(all[0])
 	r := result{
 		what:     what + fmt.Sprintf(", %% more (no tap again: %+.1f)", 100*(noise.median()-1)),
 		measured: fmt.Sprintf("%+.1f (%+.1f..%+.1f)", 100*(more.median()-1), 100*(more.least()-1), 100*(more.most()-1)),
-		goal:     fmt.Sprintf("at most %.0f beyond the noise", 100*effect),
+		goal:     fmt.Sprintf("at most %.0f more than the noise", 100*effect),
 	}
 	r.met = more.median()-1 <= effect+max(noise.median()-1, 1-noise.median())
 	return r
 }
 
-// workload is a server in the pod and wrk that asks it.
+// workload is an HTTP server in the pod and wrk as its client.
 type workload struct {
 	n            *pods
-	client, url  string
-	secure, once bool
+	client, url  string // client: the namespace that wrk runs in
+	secure, once bool   // see traffic
 	quick        bool
 }
 
-// answers is what came of it.
-type answers struct {
+// wrkReport is the result of one run of wrk.
+type wrkReport struct {
 	requests, seconds float64
 	p99               float64 // ms
-	cpu               float64 // of server and client, seconds
+	cpu               float64 // of server and wrk, seconds
 }
 
-func (w workload) run(b *bench) (a answers, err error) {
-	ready := watch("serving")
+// run starts the server, lets wrk send requests for one to four seconds, and stops the server.
+func (w workload) run(b *bench) (a wrkReport, err error) {
+	ready := newOutput("serving")
 	server, err := start(w.n.pod, nil, ready, nil, nil, b.self, "serve", "-tls="+strconv.FormatBool(w.secure))
 	if err != nil {
 		return a, err
@@ -184,7 +188,7 @@ func (w workload) run(b *bench) (a answers, err error) {
 	time.Sleep(50 * time.Millisecond)
 	seconds := "2s"
 	if !w.once {
-		seconds = "4s" // what is kept alive is measured as it goes on, not as it begins
+		seconds = "4s" // long, so that the start of the connections hardly counts
 	}
 	if w.quick {
 		seconds = "1s"
@@ -193,8 +197,9 @@ func (w workload) run(b *bench) (a answers, err error) {
 	if w.once {
 		args = append(args, "-H", "Connection: close")
 	}
+
 	before := server.cpu()
-	out := watch("")
+	out := newOutput("")
 	c, err := start(w.client, nil, out, nil, nil, append(args, w.url)...)
 	if err != nil {
 		_, e := server.stop(syscall.SIGKILL)
@@ -206,11 +211,11 @@ func (w workload) run(b *bench) (a answers, err error) {
 	if err = errors.Join(err, e); err != nil {
 		return a, err
 	}
-	return a, a.read(out.String())
+	return a, a.parse(out.String())
 }
 
-// read reads what wrk prints.
-func (a *answers) read(text string) error {
+// parse reads the output of wrk into a.
+func (a *wrkReport) parse(text string) error {
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
 		switch {

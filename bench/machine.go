@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// machine describes what the figures were measured on, so that a reader can tell why two
-// machines differ: processors, kernel, memory, and how busy it was.
+// machine describes the machine in one line (processors, kernel, memory, Go version, load average), since figures differ from machine
+// to machine.
 func machine() string {
 	var u unix.Utsname
 	_ = unix.Uname(&u)
@@ -21,16 +21,16 @@ func machine() string {
 		field("/proc/cpuinfo", "model name"), runtime.NumCPU(), unix.ByteSliceToString(u.Release[:]), field("/proc/meminfo", "MemTotal"), runtime.Version(), load)
 }
 
-// pageCache describes what the page cache holds of a file that is read again and again.
+// pageCache describes in one line how much of a capture is in the page cache, and how much memory is free.
 func pageCache(name string) string {
 	share, size, err := residentShare(name)
 	if err != nil {
-		return fmt.Sprintf("page cache: not known (%v)", err)
+		return fmt.Sprintf("page cache: unknown (%v)", err)
 	}
 	return fmt.Sprintf("page cache: %.0f%% of the capture's %.0f MB, %s in all, %s of memory free", 100*share, mb(size), field("/proc/meminfo", "Cached"), field("/proc/meminfo", "MemFree"))
 }
 
-// residentShare returns how much of a file is in the page cache (mincore(2)), and its size in bytes.
+// residentShare returns which share of a file is in the page cache, from 0 to 1 (mincore(2)), and the file's size in bytes.
 func residentShare(name string) (share float64, size int64, err error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -46,6 +46,7 @@ func residentShare(name string) (share float64, size int64, err error) {
 		return 0, 0, err
 	}
 	defer func() { _ = unix.Munmap(b) }()
+
 	page := os.Getpagesize()
 	pages := make([]byte, (len(b)+page-1)/page)
 	if err := mincore(b, pages); err != nil {
@@ -58,12 +59,13 @@ func residentShare(name string) (share float64, size int64, err error) {
 	return float64(in) / float64(len(pages)), info.Size(), nil
 }
 
+// file returns the contents of a file without surrounding spaces, or "" if it cannot be read.
 func file(name string) string {
 	b, _ := os.ReadFile(name)
 	return strings.TrimSpace(string(b))
 }
 
-// field returns the value of a line "name: value", unknown where there is none.
+// field returns the value of the first line "key: value" of a file, or "unknown KEY".
 func field(name, key string) string {
 	for line := range strings.Lines(file(name)) {
 		if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == key {

@@ -1,10 +1,13 @@
 //go:build linux
 
-// Command bench measures the tap against its peers and against no tap at all: `make
-// bench`. What runs live runs in network namespaces that it makes and deletes.
+// Command bench measures the tap, other programs that capture, and the machine without any: `make bench`. The live experiments run
+// in network namespaces that it creates and deletes.
 //
-// Whatever is compared runs in turn, round by round, on one machine: ratios of CPU time
-// are what counts, their medians are what is printed.
+// The programs that are compared run in turn, round by round, on one machine. It divides their CPU times within each round and prints
+// the median of these ratios.
+//
+//	bench [-tap FILE] [-base FILE] [-dir DIR] [-rounds N] [-quick] [-only NAME,...]
+//	bench send|serve|ethernet ...     a role: bench starts itself this way in a network namespace
 package main
 
 import (
@@ -22,16 +25,15 @@ import (
 
 // bench is one run.
 type bench struct {
-	tap    string // the program
-	base   string // another build of it, to compare with in the same run; empty: none
-	self   string // this one
-	dir    string // of what is made once
+	tap    string // path of the tap
+	base   string // path of another build of the tap to compare with, or empty
+	self   string // path of this program
+	dir    string // directory of the captures that are generated once
 	rounds int
 	quick  bool
 }
 
-// experiments by name, in the order in which they run. The last ones run only when asked
-// for.
+// experiments are the measurements in the order in which they run. Those with asked set run only if -only names them.
 var experiments = []struct {
 	name  string
 	about string
@@ -39,17 +41,18 @@ var experiments = []struct {
 	run   func(*bench) ([]result, error)
 }{
 	{"offline", "a mixed capture, read by the tap and its peers", false, (*bench).offline},
-	{"work", "time and allocations for a packet and a connection, beside gopacket", false, (*bench).work},
+	{"work", "time and allocations for a packet and a connection, compared with gopacket", false, (*bench).work},
 	{"flood", "small frames of 5,000 connections", false, (*bench).flooded},
 	{"bulk", "one stream at full speed, with segmentation offload", false, (*bench).bulk},
-	{"https", "requests by TLS on eth0, on connections kept alive and on new ones", false, (*bench).https},
-	{"http", "the same in the clear on lo", false, (*bench).http},
+	{"https", "requests by TLS on eth0, on connections that are kept alive and on new ones", false, (*bench).https},
+	{"http", "the same in plaintext on lo", false, (*bench).http},
 	{"memory", "resident memory, at idle and with connections", false, (*bench).memory},
-	{"scale", "cost as connections grow", false, (*bench).scale},
-	{"start", "start, idle, size", false, (*bench).beginning},
+	{"scale", "CPU time as the number of connections grows", false, (*bench).scale},
+	{"start", "start, idle, size", false, (*bench).startup},
 	{"soak", "a million connections in ten minutes", true, (*bench).soak},
 }
 
+// progress prints a line to standard error.
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
 func main() {
@@ -59,6 +62,7 @@ func main() {
 	}
 }
 
+// command plays the role that args[0] names, or runs the experiments.
 func command(args []string) error {
 	if len(args) > 0 {
 		if role := roles[args[0]]; role != nil {
@@ -68,27 +72,28 @@ func command(args []string) error {
 	b := &bench{}
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.StringVar(&b.tap, "tap", "bin/tap", "the tap")
-	f.StringVar(&b.base, "base", "", "another build of the tap, which is measured in turn with it: \"the tap before\"")
-	f.StringVar(&b.dir, "dir", ".cache/bench", "where to keep what is made once")
+	f.StringVar(&b.base, "base", "", "another build of the tap (\"the base tap\"), measured in turn with it")
+	f.StringVar(&b.dir, "dir", ".cache/bench", "directory for captures that are generated once")
 	f.IntVar(&b.rounds, "rounds", 5, "rounds of each experiment")
-	f.BoolVar(&b.quick, "quick", false, "shorter, to see that it works: the figures mean little")
-	only := f.String("only", "", "experiments, with commas between them; default all but those that take long")
+	f.BoolVar(&b.quick, "quick", false, "shorter runs that only show that bench works: their figures mean little")
+	only := f.String("only", "", "experiments, separated by commas; default: all except soak")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
 	return b.all(strings.FieldsFunc(*only, func(r rune) bool { return r == ',' || r == ' ' }))
 }
 
-// all runs the experiments and prints one table.
+// all runs the experiments that only names (empty: the default ones) and prints one table. A failed experiment does not stop the others.
 func (b *bench) all(only []string) error {
 	for _, name := range only {
 		if !slices.Contains(names(), name) {
-			return fmt.Errorf("%q: expected some of %s", name, strings.Join(names(), ", "))
+			return fmt.Errorf("unknown experiment %q: expected %s", name, strings.Join(names(), ", "))
 		}
 	}
 	if err := b.locate(); err != nil {
 		return err
 	}
+
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	on := machine()
@@ -115,7 +120,7 @@ func (b *bench) all(only []string) error {
 	return failed
 }
 
-// locate finds the tap, and this program to start it again.
+// locate makes the paths absolute, checks that the builds of the tap can be executed, and finds this program's own path.
 func (b *bench) locate() (err error) {
 	if b.tap, err = filepath.Abs(b.tap); err != nil {
 		return err
@@ -135,6 +140,7 @@ func (b *bench) locate() (err error) {
 	return err
 }
 
+// names returns the names of all experiments.
 func names() []string {
 	var out []string
 	for _, e := range experiments {
@@ -143,9 +149,9 @@ func names() []string {
 	return out
 }
 
-// roles are what this program does when it has started itself in a namespace.
+// roles are the parts that this program plays when it has started itself in a network namespace.
 var roles = map[string]func([]string) error{
 	"send":     send,
-	"ethernet": watchEthernet,
+	"ethernet": captureEthernet,
 	"serve":    serve,
 }

@@ -20,17 +20,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// usage is what a process took until it was waited for.
+// usage is what a process used from its start to its end.
 type usage struct {
-	cpu  time.Duration // user and system, of all its threads (wait4(2))
-	rss  int64         // the most, bytes, of the program itself (peak)
+	cpu  time.Duration // user and system time of all its threads (wait4(2))
+	rss  int64         // largest resident memory of the program itself, bytes (see peak)
 	wall time.Duration
 }
 
-// peak follows the most resident memory of a process (VmHWM of proc_pid_status(5)) while
-// it runs. getrusage(2) does not tell it: ru_maxrss outlives exec, so that a child has at
-// least what its parent had when it was forked. VmHWM begins anew with each program. What
-// is taken in the last sampleEvery before the end may be missed.
+// peak samples the largest resident memory of a process (VmHWM, proc_pid_status(5)) until the process ends. ru_maxrss of getrusage(2)
+// does not serve: it survives exec, so a child has at least the memory of its parent at the fork. VmHWM restarts with each program.
+// Growth in the last sampleEvery before the end may be missed.
 type peak struct {
 	pid  int
 	most atomic.Int64
@@ -40,13 +39,14 @@ type peak struct {
 
 const sampleEvery = 5 * time.Millisecond
 
+// follow starts to sample the process pid. The caller ends it by stop.
 func follow(pid int) *peak {
 	m := &peak{pid: pid, end: make(chan struct{})}
 	m.over.Go(func() {
 		tick := time.NewTicker(sampleEvery)
 		defer tick.Stop()
 		for {
-			m.see()
+			m.update()
 			select {
 			case <-m.end:
 				return
@@ -57,36 +57,37 @@ func follow(pid int) *peak {
 	return m
 }
 
-// see takes a sample. The last one counts: a wrapper that executes the program itself has
-// a peak of its own before. A process that has ended has none.
-func (m *peak) see() {
+// update takes a sample. The newest one counts, not the largest: before it executes the program, a wrapper such as sh has a peak of its
+// own. A process that has ended gives no sample.
+func (m *peak) update() {
 	if n := status(m.pid, "VmHWM"); n > 0 {
 		m.most.Store(n)
 	}
 }
 
+// stop ends the sampling and returns the last sample in bytes.
 func (m *peak) stop() int64 {
 	close(m.end)
 	m.over.Wait()
 	return m.most.Load()
 }
 
-// process is one that was started, and is ended by its own process id.
+// process is a program that this one has started.
 type process struct {
 	cmd   *exec.Cmd
-	err   fmt.Stringer // what it wrote to standard error
+	err   fmt.Stringer // its standard error
 	begun time.Time
 
 	memory *peak
 }
 
-// start starts a program in a network namespace (empty: this one) and, where limits are
-// given, in a control group.
+// start starts a program in the network namespace ns (empty: the current one) and in the control group limits (nil: the current one).
+// environ is its environment in addition to PATH (nil: this program's environment). The caller ends it by wait or stop.
 func start(ns string, limits *group, stdout io.Writer, stderr io.Writer, environ []string, args ...string) (*process, error) {
 	return startReading(nil, ns, limits, stdout, stderr, environ, args...)
 }
 
-// startReading is start with a standard input.
+// startReading is like start, with a standard input.
 func startReading(stdin io.Reader, ns string, limits *group, stdout io.Writer, stderr io.Writer, environ []string, args ...string) (*process, error) {
 	if ns != "" {
 		args = append([]string{"nsenter", "--net=/run/netns/" + ns}, args...) // "ip netns exec" hides /sys/fs/cgroup
@@ -94,6 +95,7 @@ func startReading(stdin io.Reader, ns string, limits *group, stdout io.Writer, s
 	if limits != nil {
 		args = append([]string{"sh", "-c", limits.enter() + `exec "$@"`, "sh"}, args...)
 	}
+
 	p := &process{cmd: exec.Command(args[0], args[1:]...), begun: time.Now()}
 	if stderr == nil {
 		stderr = &bytes.Buffer{}
@@ -103,6 +105,7 @@ func startReading(stdin io.Reader, ns string, limits *group, stdout io.Writer, s
 	if environ != nil {
 		p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH")}, environ...)
 	}
+
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := p.cmd.Start(); err != nil {
 		return nil, err
@@ -111,7 +114,7 @@ func startReading(stdin io.Reader, ns string, limits *group, stdout io.Writer, s
 	return p, nil
 }
 
-// wait waits for the end and returns what it took. Exit statuses in fine are no error.
+// wait waits until the process ends and returns its usage. An exit status other than 0 is an error unless it is in fine.
 func (p *process) wait(fine ...int) (usage, error) {
 	err := p.cmd.Wait()
 	u := usage{wall: time.Since(p.begun)}
@@ -128,18 +131,18 @@ func (p *process) wait(fine ...int) (usage, error) {
 	return u, err
 }
 
-// stop ends the process by a signal and waits for it.
+// stop sends the process a signal, waits until it ends, and returns its usage. After 20 seconds it kills the process.
 func (p *process) stop(s os.Signal) (usage, error) {
 	if err := p.cmd.Process.Signal(s); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return usage{}, err
 	}
-	kill := time.AfterFunc(20*time.Second, func() { p.cmd.Process.Kill() }) // Wait tells
+	kill := time.AfterFunc(20*time.Second, func() { p.cmd.Process.Kill() }) // wait returns the error
 	defer kill.Stop()
 	u, err := p.wait(0, -1)
 	return u, err
 }
 
-// cpu is what the process has taken so far, of all its threads, those that ended too.
+// cpu returns the CPU time of the process so far, of all its threads, including those that have ended.
 func (p *process) cpu() time.Duration {
 	var t unix.Timespec
 	clock := int32(^p.cmd.Process.Pid)<<3 | 2 // clock_getcpuclockid(3)
@@ -149,9 +152,10 @@ func (p *process) cpu() time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// status returns a line of proc_pid_status(5) that is in kB, as bytes.
+// status returns a field of proc_pid_status(5) that is in kB, as bytes.
 func (p *process) status(field string) int64 { return status(p.cmd.Process.Pid, field) }
 
+// status returns a field of the process pid as bytes, or 0 if it has no such field or has ended.
 func status(pid int, field string) int64 {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
@@ -166,7 +170,7 @@ func status(pid int, field string) int64 {
 	return 0
 }
 
-// run runs a command to its end and returns its output.
+// run runs a command in the network namespace ns until it ends, and returns its standard output.
 func run(ns string, args ...string) (string, error) {
 	var out bytes.Buffer
 	p, err := start(ns, nil, &out, nil, nil, args...)
@@ -177,6 +181,7 @@ func run(ns string, args ...string) (string, error) {
 	return out.String(), err
 }
 
+// lastLine returns the last line of s.
 func lastLine(s string) string {
 	s = strings.TrimSpace(s)
 	return s[strings.LastIndexByte(s, '\n')+1:]

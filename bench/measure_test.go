@@ -12,7 +12,8 @@ import (
 
 const megabytes = "MESHTLS_BENCH_MEGABYTES"
 
-// TestMain: the test binary is also a program that takes as much memory as it is told, says so, and ends with its input.
+// TestMain lets the test binary be a program, too: it allocates as many megabytes as the variable has bytes, prints "ready", and exits
+// when its standard input ends.
 func TestMain(m *testing.M) {
 	if n := os.Getenv(megabytes); n != "" {
 		b := occupy(len(n) << 20)
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// occupy returns memory whose pages are all there.
+// occupy returns n bytes of memory, all of it resident.
 func occupy(n int) []byte {
 	b := make([]byte, n)
 	for i := range b {
@@ -32,19 +33,19 @@ func occupy(n int) []byte {
 	return b
 }
 
-// TestMemoryIsTheProgramsOwn: what a program took is its own, however much the harness has taken, and all of it.
+// TestMemoryIsTheProgramsOwn: the measured memory of a program includes all of its own and none of the harness's.
 func TestMemoryIsTheProgramsOwn(t *testing.T) {
 	if _, err := exec.LookPath("sh"); err != nil {
 		t.Skip(err)
 	}
 	harness := occupy(250 << 20)
-	most := status(os.Getpid(), "VmHWM") / 2 // under the race detector both take several times as much
-	for _, units := range []int{1, 80} {     // MB, as the length of a text
+	most := status(os.Getpid(), "VmHWM") / 2 // the race detector multiplies both
+	for _, units := range []int{1, 80} {     // MB
 		in, out, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
 		}
-		ready := watch("ready")
+		ready := newOutput("ready")
 		p, err := startReading(in, "", nil, ready, nil, []string{megabytes + "=" + strings.Repeat("x", units)}, os.Args[0])
 		if err != nil {
 			t.Fatal(err)
@@ -53,7 +54,7 @@ func TestMemoryIsTheProgramsOwn(t *testing.T) {
 		if err := ready.wait(); err != nil {
 			t.Fatal(err)
 		}
-		p.memory.see() // as the sampling does while the program runs
+		p.memory.update() // the regular sampling may not have run yet
 		out.Close()
 		u, err := p.wait()
 		if err != nil {
@@ -68,7 +69,7 @@ func TestMemoryIsTheProgramsOwn(t *testing.T) {
 	}
 }
 
-// TestMachine: the description names all that it promises.
+// TestMachine: the description names processors, kernel, memory, Go and load.
 func TestMachine(t *testing.T) {
 	got := machine()
 	for _, want := range []string{" processors, Linux ", " kB of memory, go", "load average "} {

@@ -10,13 +10,12 @@ import (
 	"time"
 )
 
-// memory measures the tap's resident memory at idle and with connections open whose
-// handshakes it saw, the whole of it, the ring too.
+// memory measures the tap's resident memory, including the rings, at idle and with open connections whose handshakes it has read.
 func (b *bench) memory() (results []result, err error) {
 	return results, inDeafPods(func(n *pods) error {
 		rows := []struct {
 			connections int
-			goal        float64 // MB beyond idle; idle itself is the first
+			goal        float64 // MB in all for the first row (idle), MB more than idle for the others
 		}{{0, 32}, {10_000, 10}, {100_000, 64}}
 		if b.quick {
 			rows = rows[:2]
@@ -32,14 +31,14 @@ func (b *bench) memory() (results []result, err error) {
 				if row.connections > 0 {
 					args = []string{"-whole", "-open", "-flows", strconv.Itoa(row.connections), "-rate", "150000"}
 				}
-				h, err := b.holding(n, nil, args...)
+				h, err := b.openFootprint(n, nil, args...)
 				if err != nil {
 					return err
 				}
 				rss[0], anonymous, ring, program = append(rss[0], h.rss), append(anonymous, h.anonymous), append(ring, h.ring), append(program, h.program)
 				cpu = append(cpu, h.cpu*1e6/max(1, float64(row.connections)))
-				for i, before := range builds[1:] {
-					h, err := before.holding(n, nil, args...)
+				for i, base := range builds[1:] {
+					h, err := base.openFootprint(n, nil, args...)
 					if err != nil {
 						return err
 					}
@@ -47,7 +46,7 @@ func (b *bench) memory() (results []result, err error) {
 				}
 			}
 			lines = append(lines, []string{strconv.Itoa(row.connections), rss[0].spread("%.1f"), anonymous.spread("%.1f"), ring.spread("%.1f"), program.spread("%.1f"), cpu.spread("%.1f")})
-			results = append(results, inTurn(fmt.Sprintf("memory: RSS with %d connections", row.connections), rss)...)
+			results = append(results, toBase(fmt.Sprintf("memory: RSS with %d connections", row.connections), rss)...)
 			if row.connections == 0 {
 				idle = rss[0]
 				results = append(results, atMost("memory: RSS at idle, MB", idle, "%.1f", row.goal))
@@ -57,7 +56,7 @@ func (b *bench) memory() (results []result, err error) {
 			for i := range rss[0] {
 				more = append(more, rss[0][i]-idle[i])
 			}
-			results = append(results, atMost(fmt.Sprintf("memory: RSS with %d connections, MB beyond idle", row.connections), more, "%.1f", row.goal))
+			results = append(results, atMost(fmt.Sprintf("memory: RSS with %d connections, MB more than idle", row.connections), more, "%.1f", row.goal))
 		}
 		columns(lines...)
 		more, err := b.bounded(n)
@@ -66,14 +65,14 @@ func (b *bench) memory() (results []result, err error) {
 	})
 }
 
-// bounded opens more connections than have room under the chart's memory limit: whole
-// ones, and ones that stop in the middle of a long first message.
+// bounded opens more connections than the tap has memory for under the chart's limit: connections with a complete handshake, and ones
+// whose client stops within a long ClientHello.
 func (b *bench) bounded(n *pods) (results []result, err error) {
 	connections, half := 300_000, 100_000
 	if b.quick {
 		connections, half = 20_000, 5_000
 	}
-	lines := [][]string{{fmt.Sprintf("under %d MiB", limitMemory>>20), "most RSS MB", "most of the group MB", "shed", "evicted", "packets dropped"}}
+	lines := [][]string{{fmt.Sprintf("under %d MiB", limitMemory>>20), "peak RSS MB", "peak of the group MB", "shed", "evicted", "packets dropped"}}
 	for _, flood := range []struct {
 		what string
 		args []string
@@ -81,11 +80,11 @@ func (b *bench) bounded(n *pods) (results []result, err error) {
 		{fmt.Sprintf("%d connections", connections), []string{"-whole", "-open", "-flows", strconv.Itoa(connections), "-rate", "150000"}},
 		{fmt.Sprintf("%d half-open hellos", half), []string{"-half", "-flows", strconv.Itoa(half), "-rate", "150000"}},
 	} {
-		what := fmt.Sprintf("memory: the most of %d MiB with %s, MB", limitMemory>>20, flood.what)
+		what := fmt.Sprintf("memory: peak under %d MiB with %s, MB", limitMemory>>20, flood.what)
 		h, err := b.limited(n, flood.args)
 		if err != nil {
 			progress("  %v", err)
-			results = append(results, result{what: what, measured: "it was killed or failed", goal: "under the limit"})
+			results = append(results, result{what: what, measured: "the tap failed or was killed", goal: "under the limit"})
 			continue
 		}
 		lines = append(lines, []string{flood.what, fmt.Sprintf("%.1f", h.most), fmt.Sprintf("%.1f", h.group), fmt.Sprint(h.shed), fmt.Sprint(h.evicted), fmt.Sprint(h.dropped)})
@@ -95,31 +94,31 @@ func (b *bench) bounded(n *pods) (results []result, err error) {
 	return results, nil
 }
 
-// limited is holding under the chart's memory limit.
-func (b *bench) limited(n *pods, args []string) (h held, err error) {
+// limited is like openFootprint, under the chart's memory limit.
+func (b *bench) limited(n *pods, args []string) (h footprint, err error) {
 	limits, err := newGroup("memory", 0, limitMemory)
 	if err != nil {
 		return h, err
 	}
 	defer limits.remove()
-	h, err = b.holding(n, limits, args...)
+	h, err = b.openFootprint(n, limits, args...)
 	h.group = mb(limits.peak())
 	return h, err
 }
 
-// held is the tap with connections open.
-type held struct {
-	rss, anonymous, ring, program, most, group float64 // MB; most and group: the most of the process and of its control group
-	cpu                                        float64 // seconds since it was ready
-	stopped
+// footprint is the memory and CPU time of a tap with open connections.
+type footprint struct {
+	rss, anonymous, ring, program float64 // MB, once the tap was idle again
+	most, group                   float64 // MB, the peaks of the process and of its control group
+	cpu                           float64 // seconds, from when the tap was ready
+	finalCounts
 }
 
-// quietAfter is how long it takes until the tap gives back what it does not need.
+// quietAfter is the time after which an idle tap has returned unused memory to the kernel.
 const quietAfter = 12 * time.Second
 
-// holding starts a tap, lets a sender open connections (none without args) and looks at
-// it.
-func (b *bench) holding(n *pods, limits *group, args ...string) (h held, err error) {
+// openFootprint starts a tap, lets the sender open connections (args are the sender's; no args: no connections), and measures the tap.
+func (b *bench) openFootprint(n *pods, limits *group, args ...string) (h footprint, err error) {
 	r, err := b.startTap(n, "eth0,lo", limits, "findings,posture")
 	if err != nil {
 		return h, err
@@ -127,16 +126,16 @@ func (b *bench) holding(n *pods, limits *group, args ...string) (h held, err err
 	if len(args) > 0 {
 		_, err = b.sender(n, args...)
 	}
-	h.cpu = r.settled().Seconds()
-	time.Sleep(quietAfter) // what the burst has left goes back once it is quiet; most is before
+	h.cpu = r.cpuOnceIdle().Seconds()
+	time.Sleep(quietAfter) // the peaks are from before
 	h.rss, h.anonymous, h.program, h.ring = mb(r.status("VmRSS")), mb(r.status("RssAnon")), mb(r.status("RssFile")), mb(r.status("RssShmem"))
 	h.most = mb(r.status("VmHWM"))
 	var e error
-	h.stopped, e = tapStopped(r)
+	h.finalCounts, e = stopTap(r)
 	return h, errors.Join(err, e)
 }
 
-// scale measures the CPU for each packet and each connection as there are more of them.
+// scale measures the CPU time for each packet and each connection as the number of open connections grows.
 func (b *bench) scale() (results []result, err error) {
 	sizes := []int{1_000, 10_000, 100_000}
 	if b.quick {
@@ -144,7 +143,7 @@ func (b *bench) scale() (results []result, err error) {
 	}
 	return results, inDeafPods(func(n *pods) error {
 		builds := b.builds()
-		packet, connection := make([][]sample, len(sizes)), make([][]sample, len(sizes)) // by size and build
+		packet, connection := make([][]sample, len(sizes)), make([][]sample, len(sizes)) // indexed by size and build
 		for i := range sizes {
 			packet[i], connection[i] = make([]sample, len(builds)), make([]sample, len(builds))
 		}
@@ -162,8 +161,8 @@ func (b *bench) scale() (results []result, err error) {
 		lines := [][]string{{"connections open", "CPU ns/packet", "CPU us/connection"}}
 		for i, size := range sizes {
 			lines = append(lines, []string{strconv.Itoa(size), packet[i][0].spread("%.0f"), connection[i][0].spread("%.1f")})
-			results = append(results, inTurn(fmt.Sprintf("scale: CPU for each packet at %d connections", size), packet[i])...)
-			results = append(results, inTurn(fmt.Sprintf("scale: CPU for each connection at %d connections", size), connection[i])...)
+			results = append(results, toBase(fmt.Sprintf("scale: CPU for each packet at %d connections", size), packet[i])...)
+			results = append(results, toBase(fmt.Sprintf("scale: CPU for each connection at %d connections", size), connection[i])...)
 		}
 		columns(lines...)
 		last := len(sizes) - 1
@@ -175,11 +174,11 @@ func (b *bench) scale() (results []result, err error) {
 	})
 }
 
-// costAt opens connections and measures what packets of them all in turn cost, then what
-// further connections cost.
+// costAt opens connections, then returns the tap's CPU time in seconds for a packet (packets of all connections in turn) and for a
+// further connection with its handshake.
 func (b *bench) costAt(n *pods, connections int) (packet, connection float64, err error) {
-	const more, packets, settles = 3_000, 400_000, answered
-	limits, err := newGroup("scale", 0, 512<<20) // the table holds them all
+	const more, packets = 3_000, 400_000
+	limits, err := newGroup("scale", 0, 512<<20) // enough for all of them
 	if err != nil {
 		return 0, 0, err
 	}
@@ -191,17 +190,18 @@ func (b *bench) costAt(n *pods, connections int) (packet, connection float64, er
 	phases := [3]time.Duration{}
 	var errs []error
 	for i, args := range [][]string{
-		// Each connection is known for TLS before the next one comes: what is in doubt is
-		// bounded, and makes room for what comes.
-		{"-flows", strconv.Itoa(connections), "-count", strconv.Itoa(settles * connections), "-row", strconv.Itoa(settles), "-rate", "200000"},
-		{"-flows", strconv.Itoa(connections), "-count", strconv.Itoa(packets), "-sent", strconv.Itoa(settles), "-rate", "200000"},
+		// All first frames of a connection come in a row, so that it is recognized as TLS before the next one starts: the number of
+		// connections that are not yet recognized is bounded, and more of them would evict each other.
+		{"-flows", strconv.Itoa(connections), "-count", strconv.Itoa(exchanged * connections), "-row", strconv.Itoa(exchanged), "-rate", "200000"},
+		{"-flows", strconv.Itoa(connections), "-count", strconv.Itoa(packets), "-sent", strconv.Itoa(exchanged), "-rate", "200000"},
 		{"-whole", "-flows", strconv.Itoa(more), "-first", "1000000", "-rate", "50000"},
 	} {
 		_, e := b.sender(n, args...)
 		errs = append(errs, e)
-		phases[i] = r.settled()
+		phases[i] = r.cpuOnceIdle()
 	}
 	_, _, e := tapResult(r)
+
 	packet = (phases[1] - phases[0]).Seconds() / packets
 	connection = (phases[2] - phases[1]).Seconds() / more
 	return packet, connection, errors.Join(append(errs, e)...)
@@ -211,9 +211,9 @@ func (b *bench) costAt(n *pods, connections int) (packet, connection float64, er
 // fast as possible, which gives the same result for the memory.
 func (b *bench) soak() (results []result, err error) {
 	const minutes, each = 10, 100_000
-	rate, pause, taken := "24200", time.Minute, "ten minutes" // 14.5 packets a connection
+	rate, pause, duration := "24200", time.Minute, "ten minutes" // 14.5 packets for a connection
 	if b.quick {
-		rate, pause, taken = "150000", 0, "a row"
+		rate, pause, duration = "150000", 0, "a row"
 	}
 	return results, inDeafPods(func(n *pods) error {
 		limits, err := newGroup("soak", 0, limitMemory)
@@ -225,7 +225,7 @@ func (b *bench) soak() (results []result, err error) {
 		if err != nil {
 			return err
 		}
-		defer r.stop(syscall.SIGTERM) // where an error ends it before
+		defer r.stop(syscall.SIGTERM) // after an error
 		var rss sample
 		for minute := range minutes {
 			began := time.Now()
@@ -239,8 +239,8 @@ func (b *bench) soak() (results []result, err error) {
 		}
 		_, dropped, err := tapResult(r)
 		results = []result{
-			atMost("soak, under 128Mi: RSS after a million connections in "+taken+" to that after 200,000", sample{rss[minutes-1] / rss[1]}, "%.2f", 1.1),
-			atMost("soak: the control group's memory at most, MB", sample{float64(limits.peak()) / mega}, "%.1f", limitMemory/mega),
+			atMost("soak, under 128Mi: RSS after a million connections in "+duration+" to that after 200,000", sample{rss[minutes-1] / rss[1]}, "%.2f", 1.1),
+			atMost("soak: peak of the control group, MB", sample{float64(limits.peak()) / mega}, "%.1f", limitMemory/mega),
 			atMost("soak: packets dropped", sample{dropped}, "%.0f", 0),
 		}
 		return err

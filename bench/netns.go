@@ -9,13 +9,12 @@ import (
 	"strings"
 )
 
-// pods are two network namespaces with a cable between them: the pod that is tapped, and
-// its peer. Both have eth0 and lo.
+// pods are two network namespaces, the tapped pod and its peer, connected by a veth pair. Both have eth0 and lo.
 type pods struct {
-	pod, peer string // names
+	pod, peer string // names of the namespaces
 }
 
-// Addresses and link-layer addresses of the two.
+// IP and MAC addresses of the two.
 const (
 	podIP   = "10.0.0.5"
 	peerIP  = "10.0.1.0"
@@ -23,7 +22,7 @@ const (
 	peerMAC = "02:00:00:00:00:06"
 )
 
-// newPods makes the namespaces. MTU 1500, offloads as they come: what a pod has.
+// newPods creates the namespaces, with an MTU of 1500 and the default offloads, as pods have. The caller removes them.
 func newPods() (*pods, error) {
 	n := &pods{pod: fmt.Sprintf("meshtls-bench-%d-pod", os.Getpid()), peer: fmt.Sprintf("meshtls-bench-%d-peer", os.Getpid())}
 	err := each(
@@ -46,17 +45,18 @@ func newPods() (*pods, error) {
 	return n, nil
 }
 
+// remove deletes the namespaces. It prints errors instead of returning them.
 func (n *pods) remove() {
 	for _, name := range []string{n.pod, n.peer} {
 		if _, err := os.Stat("/run/netns/" + name); err == nil {
 			if err := each("ip netns delete " + name); err != nil {
-				progress("  left behind: %v", err)
+				progress("  not deleted: %v", err)
 			}
 		}
 	}
 }
 
-// each runs commands one after the other, up to the first that fails.
+// each runs commands in order and returns the first error.
 func each(commands ...string) error {
 	for _, c := range commands {
 		if _, err := run("", strings.Fields(c)...); err != nil {
@@ -66,10 +66,10 @@ func each(commands ...string) error {
 	return nil
 }
 
-// inPods runs an experiment in two fresh namespaces.
+// inPods runs f with two new namespaces and deletes them.
 func inPods(f func(*pods) error) error {
 	if os.Getuid() != 0 {
-		return errors.New("it makes network namespaces: only root can")
+		return errors.New("only root can create network namespaces: run it as root")
 	}
 	n, err := newPods()
 	if err != nil {
@@ -79,8 +79,8 @@ func inPods(f func(*pods) error) error {
 	return f(n)
 }
 
-// inDeafPods is inPods, where the pod's kernel takes nothing in from eth0: packet sockets get
-// what arrives, and behind them netfilter's ingress hook drops it.
+// inDeafPods is like inPods, but the pod's IP stack receives nothing from eth0: packet sockets get the packets, and then netfilter's
+// ingress hook drops them.
 func inDeafPods(f func(*pods) error) error {
 	return inPods(func(n *pods) error {
 		_, err := run(n.pod, "nft", `add table netdev bench; add chain netdev bench in { type filter hook ingress device "eth0" priority 0; policy drop; }`)

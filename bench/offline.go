@@ -8,14 +8,14 @@ import (
 	"os/exec"
 )
 
-// reader is a program that reads a capture.
+// reader is a program that reads a capture file.
 type reader struct {
 	name string
-	args []string // FILE stands for the capture
-	// goal is the most that the tap may take of its CPU time, 0: none.
-	goal float64
+	args []string // FILE is replaced by the path of the capture
+	goal float64  // the tap's CPU time may be at most goal times this program's; 0: no goal
 }
 
+// readers returns the tap and the programs that it is compared with.
 func (b *bench) readers() []reader {
 	fields := []string{"tshark", "-n", "-r", "FILE", "-T", "fields"}
 	for _, f := range []string{
@@ -28,7 +28,7 @@ func (b *bench) readers() []reader {
 	tap := []string{b.tap, "read", "--output=json", "--emit=flows", "FILE"}
 	readers := []reader{
 		{"tap", tap, 0},
-		{"tap again", tap, 0}, // the noise
+		{"tap again", tap, 0}, // shows the noise
 		{"tcpdump -w", []string{"tcpdump", "-r", "FILE", "-w", "/dev/null"}, 1.5},
 		{"argus", []string{"argus", "-r", "FILE", "-w", "/dev/null"}, 1},
 		{"softflowd", []string{"softflowd", "-d", "-r", "FILE", "-n", "127.0.0.1:9"}, 0},
@@ -36,15 +36,15 @@ func (b *bench) readers() []reader {
 		{"tshark fields", fields, 1.0 / 40},
 	}
 	if b.base != "" {
-		readers = append(readers, reader{theTapBefore, append([]string{b.base}, tap[1:]...), 1.1})
+		readers = append(readers, reader{baseName, append([]string{b.base}, tap[1:]...), 1.1})
 	}
 	return readers
 }
 
-// theTapBefore is the name of another build of the tap among what it is compared with.
-const theTapBefore = "the tap before"
+// baseName is the name of the other build of the tap (flag -base) in tables.
+const baseName = "the base tap"
 
-// offline reads the mixed capture with the tap and its peers in turn.
+// offline measures how the tap and its peers read the mixed capture, in turn. A peer that is not installed is left out.
 func (b *bench) offline() ([]result, error) {
 	file, err := mixed(b.dir)
 	if err != nil {
@@ -54,12 +54,12 @@ func (b *bench) offline() ([]result, error) {
 	cpu, rss, wall := make([]sample, len(readers)), make([]sample, len(readers)), make([]sample, len(readers))
 	for round := range b.rounds {
 		for i := range readers {
-			k := (i + round) % len(readers) // each goes first once
+			k := (i + round) % len(readers) // another one goes first in each round
 			r := readers[k]
 			if _, err := exec.LookPath(r.args[0]); err != nil {
 				continue
 			}
-			if err := warm(file); err != nil { // whatever the one before has pushed out
+			if err := warm(file); err != nil { // the previous program may have displaced it
 				return nil, err
 			}
 			u, err := b.read(r, file)
@@ -73,7 +73,7 @@ func (b *bench) offline() ([]result, error) {
 	results := []result{atMost("offline: RSS of tap read, MB", rss[0], "%.1f", 48)}
 	for k, r := range readers {
 		if len(cpu[k]) == 0 {
-			progress("  %s is not installed: left out", r.args[0])
+			progress("  %s is not installed and is left out", r.args[0])
 			continue
 		}
 		ratio := cpu[0].over(cpu[k])
@@ -87,6 +87,7 @@ func (b *bench) offline() ([]result, error) {
 	return results, nil
 }
 
+// read runs one reader on a capture file.
 func (b *bench) read(r reader, file string) (usage, error) {
 	args := make([]string, len(r.args))
 	for i, a := range r.args {
@@ -102,7 +103,7 @@ func (b *bench) read(r reader, file string) (usage, error) {
 	return p.wait()
 }
 
-// warm reads a file once, so that it is in the page cache.
+// warm reads a file once, so that the page cache has it.
 func warm(file string) error {
 	f, err := os.Open(file)
 	if err != nil {

@@ -20,34 +20,31 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// sent is what the sender prints: how much it sent and what that took, which is the
-// sender's own work and all that the kernel did on its behalf, the tap's share too.
+// sent is the result that the sender prints.
 type sent struct {
 	Packets     int
 	Connections int
 	Seconds     float64
-	CPU         float64 // seconds
+	CPU         float64 // seconds: the sender's own, and the kernel's while it sent, including the copies for the tap
 }
 
-// source makes the frames that are sent, one after the other: it appends the next one,
-// and nothing when there are no more.
+// source appends the next frame to b. At the end it appends nothing.
 type source func(b []byte) []byte
 
-// send is the role that floods: frames go out of eth0 by a packet socket, to the pod, which
-// is deaf (inDeafPods), so that its kernel does not answer. What the pod is to have said
-// goes out of the pod's own eth0, or the tap would refuse it.
+// send is the role of the sender. It writes frames to eth0 by a packet socket. The pod does not answer them (inDeafPods), so send also
+// makes the pod's own frames and writes them to the pod's eth0: the tap refuses frames from the pod's address that arrive.
 func send(args []string) error {
 	f := flag.NewFlagSet("send", flag.ContinueOnError)
-	flows := f.Int("flows", 5000, "connections that the frames belong to")
-	count := f.Int("count", 1_000_000, "frames")
-	row := f.Int("row", 1, "frames of a connection in a row")
-	sent := f.Int("sent", 0, "frames of each connection that were sent before")
-	rate := f.Int("rate", 0, "frames a second; 0: as fast as it goes")
-	whole := f.Bool("whole", false, "whole connections instead, with TLS handshakes")
-	first := f.Int("first", 0, "number of the first whole connection")
-	open := f.Bool("open", false, "do not close them")
-	pod := f.String("pod", "", "network namespace of the pod")
-	half := f.Bool("half", false, "the clients stop in the middle of a long first message")
+	flows := f.Int("flows", 5000, "number of connections")
+	count := f.Int("count", 1_000_000, "number of frames")
+	row := f.Int("row", 1, "how many frames of one connection come in a row")
+	sent := f.Int("sent", 0, "how many frames of each connection an earlier run has sent")
+	rate := f.Int("rate", 0, "frames a second; 0: as fast as possible")
+	whole := f.Bool("whole", false, "complete connections with TLS handshakes, instead of -count frames")
+	first := f.Int("first", 0, "number of the first complete connection")
+	open := f.Bool("open", false, "do not close the connections")
+	pod := f.String("pod", "", "network namespace of the pod, for the frames that it sends")
+	half := f.Bool("half", false, "connections whose client stops within a long ClientHello")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
@@ -63,15 +60,17 @@ func send(args []string) error {
 		}
 		defer unix.Close(own.fd)
 	}
+
 	next := flood(*flows, *count, *row, *sent)
 	switch {
 	case *half:
-		next = begun(*first, *flows, []*connection{{talk: halfHello(), open: true}})
+		next = interleave(*first, *flows, []*connection{{talk: halfHello(), open: true}})
 	case *whole:
 		if next, err = handshakes(*first, *flows, *open); err != nil {
 			return err
 		}
 	}
+
 	out, err := ends{s, own}.sendAll(next, *rate)
 	if err != nil {
 		return err
@@ -82,15 +81,15 @@ func send(args []string) error {
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
-// floodBytes is the size of a flooded frame; what TCP carries in it is a record of TLS.
+// floodBytes is the size of a flooded frame. Its TCP payload is one TLS record.
 const floodBytes = 120
 
-// answered is how many of the first frames of each connection the ends take turns with. By
-// then it is known for the middle of a stream of TLS. All that follow are the client's.
-const answered = 8
+// exchanged is the number of frames that client and server send alternately at the start of each flooded connection. They are enough for
+// the tap to recognize TLS mid-stream. The client sends all later frames.
+const exchanged = 8
 
-// flood makes frames of 120 bytes, some in a row for each of the connections in turn: the
-// middle of streams of TLS, in order, behind those that were sent before.
+// flood returns a source of count frames of floodBytes, for the connections in turn, row frames of each. The frames continue TLS streams
+// whose first sent frames an earlier source has made.
 func flood(flows, count, row, sent int) source {
 	random := rand.New(rand.NewPCG(5, 6))
 	payload := make([]byte, floodBytes-14-20-32)
@@ -99,7 +98,7 @@ func flood(flows, count, row, sent int) source {
 	}
 	copy(payload, []byte{23, 3, 3, 0, byte(len(payload) - 5)})
 	server := netip.AddrPortFrom(netip.MustParseAddr(podIP), 8443)
-	before := make([]int, flows) // frames of a connection
+	before := make([]int, flows) // frames of each connection so far
 	for i := range before {
 		before[i] = sent
 	}
@@ -109,10 +108,10 @@ func flood(flows, count, row, sent int) source {
 			return b
 		}
 		i := n / row % flows
-		answers := uint32(min(before[i], answered) / 2 * len(payload))
+		answers := uint32(min(before[i], exchanged) / 2 * len(payload))
 		asks := uint32(before[i]*len(payload)) - answers
 		s := segment{from: floodClient(i), to: server, seq: 1 + asks, ack: 1 + answers, flags: ack | psh, id: uint16(n), stamp: uint32(n), data: payload}
-		if before[i] < answered && before[i]%2 == 1 {
+		if before[i] < exchanged && before[i]%2 == 1 {
 			s.from, s.to, s.seq, s.ack = s.to, s.from, s.ack, s.seq
 		}
 		before[i]++
@@ -121,23 +120,23 @@ func flood(flows, count, row, sent int) source {
 	}
 }
 
-// floodClient is the i-th client: peers take turns.
+// floodClient returns the address of the i-th client.
 func floodClient(i int) netip.AddrPort {
 	return netip.AddrPortFrom(peer(i%mixPeers), uint16(1024+i/mixPeers%60000))
 }
 
-// kept is how many different conversations whole connections are made of.
-const kept = 50
+// handshakeKinds is the number of different conversations that complete connections repeat.
+const handshakeKinds = 50
 
-// handshakes makes whole connections to the pod: TLS 1.3 and 1.2, mutual and not, with
-// one small answer.
+// handshakes returns a source of count complete connections to the pod: TLS 1.3 and 1.2, mutual and not, with one answer of 500 bytes.
+// first is the number of the first connection, which selects its client. With open they are not closed.
 func handshakes(first, count int, open bool) (source, error) {
 	random := rand.New(rand.NewPCG(3, 4))
 	t, err := newTalker(random)
 	if err != nil {
 		return nil, err
 	}
-	talks := make([]*connection, kept)
+	talks := make([]*connection, handshakeKinds)
 	for i := range talks {
 		talk, err := t.talk(kinds[i%4], []int{500})
 		if err != nil {
@@ -145,21 +144,21 @@ func handshakes(first, count int, open bool) (source, error) {
 		}
 		talks[i] = &connection{talk: talk, open: open}
 	}
-	return begun(first, count, talks), nil
+	return interleave(first, count, talks), nil
 }
 
-// halfHello is what a client says that stops before its ClientHello is whole.
+// halfHello returns a conversation of a client that stops within its ClientHello.
 func halfHello() *capturetest.Conversation {
 	hello := append([]byte{22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc, 3, 3}, make([]byte, 15<<10)...)
 	return &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: hello}}}
 }
 
-// begun makes connections to the pod, sixteen at a time, that say in turn what some say.
-func begun(first, count int, talks []*connection) source {
+// interleave returns a source of count connections to the pod, 16 of them at a time. Their conversations are those of talks, in turn.
+func interleave(first, count int, talks []*connection) source {
 	random := rand.New(rand.NewPCG(5, 6))
 	var now []*connection
 	next := first
-	begin := func() *connection {
+	start := func() *connection {
 		c := *talks[next%len(talks)]
 		c.client, c.server = floodClient(next), netip.AddrPortFrom(netip.MustParseAddr(podIP), 8443)
 		c.seq = [2]uint32{random.Uint32(), random.Uint32()}
@@ -169,7 +168,7 @@ func begun(first, count int, talks []*connection) source {
 	turn := 0
 	return func(b []byte) []byte {
 		for len(now) < 16 && next < first+count {
-			now = append(now, begin())
+			now = append(now, start())
 		}
 		if len(now) == 0 {
 			return b
@@ -188,6 +187,7 @@ func begun(first, count int, talks []*connection) source {
 // socket is a packet socket that only sends.
 type socket struct{ fd int }
 
+// newSocket opens a socket on an interface of the current network namespace.
 func newSocket(name string) (socket, error) {
 	i, err := net.InterfaceByName(name)
 	if err != nil {
@@ -200,7 +200,7 @@ func newSocket(name string) (socket, error) {
 	return socket{fd}, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: i.Index})
 }
 
-// socketIn makes a socket in a network namespace.
+// socketIn opens a socket on an interface of another network namespace, which is given by its path.
 func socketIn(namespace, name string) (s socket, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -218,10 +218,10 @@ func socketIn(namespace, name string) (s socket, err error) {
 	return s, errors.Join(err, unix.Setns(int(files[1].Fd()), unix.CLONE_NEWNET))
 }
 
-// ends are the sockets of the peer and of the pod.
+// ends are the sockets that send for the peer and for the pod.
 type ends struct{ peer, pod socket }
 
-// of returns the socket that a frame leaves by.
+// of returns the socket that sends a frame, by the frame's source address.
 func (e ends) of(frame []byte) socket {
 	if [4]byte(frame[26:]) == ownAddress {
 		return e.pod
@@ -231,17 +231,17 @@ func (e ends) of(frame []byte) socket {
 
 var ownAddress = netip.MustParseAddr(podIP).As4()
 
-// batch is how many frames go into one call.
+// batch is the number of frames that are prepared for sendmmsg(2) together.
 const batch = 64
 
-// message is struct mmsghdr.
+// message is struct mmsghdr (sendmmsg(2)).
 type message struct {
 	header unix.Msghdr
 	length uint32
 	_      [4]byte
 }
 
-// sendAll sends what the source makes, at a rate.
+// sendAll sends all frames of next, at most rate a second (0: as fast as possible).
 func (e ends) sendAll(next source, rate int) (sent, error) {
 	linkAddress, err := net.ParseMAC(podMAC)
 	if err != nil {
@@ -266,6 +266,7 @@ func (e ends) sendAll(next source, rate int) (sent, error) {
 		if n == 0 {
 			break
 		}
+
 		for from := 0; from < n; {
 			s, to := e.of(frames[from]), from+1
 			for to < n && e.of(frames[to]) == s {
@@ -276,6 +277,7 @@ func (e ends) sendAll(next source, rate int) (sent, error) {
 			}
 			from = to
 		}
+
 		out.Packets += n
 		if rate > 0 {
 			due := began.Add(time.Duration(float64(out.Packets) / float64(rate) * float64(time.Second)))
@@ -286,6 +288,7 @@ func (e ends) sendAll(next source, rate int) (sent, error) {
 	return out, nil
 }
 
+// sendBatch sends all messages. It retries while the kernel's buffers are full.
 func (s socket) sendBatch(m []message) error {
 	for len(m) > 0 {
 		n, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(s.fd), uintptr(unsafe.Pointer(&m[0])), uintptr(len(m)), 0, 0, 0)
@@ -300,14 +303,14 @@ func (s socket) sendBatch(m []message) error {
 	return nil
 }
 
-// ownCPU is what this process has taken so far.
+// ownCPU returns the CPU time of this process so far.
 func ownCPU() time.Duration {
 	var u unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// sender starts the role in a namespace and returns what it sent.
+// sender runs the role send in the peer's namespace and returns its result.
 func (b *bench) sender(n *pods, args ...string) (sent, error) {
 	var out sent
 	text, err := run(n.peer, append([]string{b.self, "send", "-pod", n.pod}, args...)...)

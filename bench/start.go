@@ -12,14 +12,13 @@ import (
 	"time"
 )
 
-// beginning measures how soon a tap sees its first packet, what it takes while nothing
-// comes, and how large it is.
-func (b *bench) beginning() (results []result, err error) {
+// startup measures how soon a tap captures its first packet, its CPU time while there are no packets, and the size of its file.
+func (b *bench) startup() (results []result, err error) {
 	info, err := os.Stat(b.tap)
 	if err != nil {
 		return nil, err
 	}
-	size := atMost("start: the program, MB (millions of bytes)", sample{float64(info.Size()) / 1e6}, "%.3f", 12)
+	size := atMost("start: the program's size, millions of bytes", sample{float64(info.Size()) / 1e6}, "%.3f", 12)
 	return results, inDeafPods(func(n *pods) error {
 		builds := b.builds()
 		soon, idle := make([]sample, len(builds)), make([]sample, len(builds))
@@ -46,14 +45,13 @@ func (b *bench) beginning() (results []result, err error) {
 			atMost("start: CPU at idle, % of a core", idle[0], "%.3f", 0.1),
 			size,
 		}
-		results = append(results, inTurn("start: from exec to the first packet", soon)...)
-		results = append(results, inTurn("start: CPU at idle", idle)...)
+		results = append(results, toBase("start: from exec to the first packet", soon)...)
+		results = append(results, toBase("start: CPU at idle", idle)...)
 		return nil
 	})
 }
 
-// firstPacket starts a tap while packets arrive every half millisecond: the first one that the tap sees shows when
-// capture began.
+// firstPacket returns the time from the start of a tap to its first packet. Packets arrive every half millisecond.
 func (b *bench) firstPacket(n *pods) (time.Duration, error) {
 	packets, err := start(n.peer, nil, nil, nil, nil, b.self, "send", "-flows", "1", "-count", "4000", "-rate", "2000")
 	if err != nil {
@@ -71,6 +69,7 @@ func (b *bench) firstPacket(n *pods) (time.Duration, error) {
 	if err = errors.Join(err, e); err != nil {
 		return 0, err
 	}
+
 	for line := range strings.Lines(r.out.String()) {
 		var record struct {
 			Event struct {
@@ -85,21 +84,22 @@ func (b *bench) firstPacket(n *pods) (time.Duration, error) {
 			return record.Event.Start.Sub(began), nil
 		}
 	}
-	return 0, fmt.Errorf("no flow was seen: %s %s", r.err, r.out)
+	return 0, fmt.Errorf("the tap reported no flow: %s %s", r.err, r.out)
 }
 
-// idle returns the share of a core that a tap takes on a quiet interface, once it has
-// given back to the node what its start has left.
+// idle returns the share of a core that a tap uses while there are no packets, from when it has returned the memory of its start to the
+// kernel.
 func (b *bench) idle(n *pods) (float64, error) {
-	settle, wait := 12*time.Second, 10*time.Second
+	wait := 10 * time.Second
+	quiet := quietAfter
 	if b.quick {
-		settle, wait = time.Second, time.Second
+		quiet, wait = time.Second, time.Second
 	}
 	r, err := b.startTap(n, "eth0,lo", nil, "findings,posture")
 	if err != nil {
 		return 0, err
 	}
-	time.Sleep(settle)
+	time.Sleep(quiet)
 	before := r.cpu()
 	time.Sleep(wait)
 	took := r.cpu() - before

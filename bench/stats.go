@@ -11,7 +11,7 @@ import (
 	"text/tabwriter"
 )
 
-// sample are the figures of one thing, one for each round.
+// sample has one figure for each round.
 type sample []float64
 
 func (s sample) median() float64 {
@@ -25,7 +25,7 @@ func (s sample) median() float64 {
 func (s sample) least() float64 { return slices.Min(append(sample{}, s...)) }
 func (s sample) most() float64  { return slices.Max(append(sample{}, s...)) }
 
-// spread writes the median with the least and the most.
+// spread returns "median (least..most)", each by format.
 func (s sample) spread(format string) string {
 	if len(s) == 0 {
 		return "-"
@@ -33,7 +33,7 @@ func (s sample) spread(format string) string {
 	return fmt.Sprintf(format+" ("+format+".."+format+")", s.median(), s.least(), s.most())
 }
 
-// over divides round by round.
+// over returns s divided by other, round by round. A round in which other is 0 is left out.
 func (s sample) over(other sample) sample {
 	out := make(sample, 0, len(s))
 	for i := range min(len(s), len(other)) {
@@ -50,20 +50,20 @@ type result struct {
 	measured string
 	goal     string
 	met      bool
-	noGoal   bool
+	noGoal   bool // goal and met do not apply
 }
 
-// atMost is a result that should not be over a limit.
+// atMost returns a result whose median should be at most limit.
 func atMost(what string, s sample, format string, limit float64) result {
 	return result{what: what, measured: s.spread(format), goal: fmt.Sprintf("at most "+format, limit), met: len(s) > 0 && s.median() <= limit}
 }
 
-// just is a result without a goal.
+// just returns a result without a goal.
 func just(what, measured string) result {
 	return result{what: what, measured: measured, noGoal: true}
 }
 
-// table prints the results, those of one experiment together.
+// table prints the results to standard output.
 func table(results []result) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "WHAT\tMEDIAN (LEAST..MOST)\tGOAL\t")
@@ -80,7 +80,7 @@ func table(results []result) {
 	w.Flush()
 }
 
-// columns prints what was measured, in columns.
+// columns prints lines as a table to standard error, where the details go.
 func columns(lines ...[]string) {
 	w := tabwriter.NewWriter(os.Stderr, 0, 0, 2, ' ', 0)
 	for _, l := range lines {
@@ -91,4 +91,5 @@ func columns(lines ...[]string) {
 
 const mega = 1 << 20
 
+// mb returns n bytes in MiB.
 func mb(n int64) float64 { return float64(n) / mega }

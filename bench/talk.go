@@ -28,10 +28,10 @@ import (
 // kind is a kind of connection of the mixed capture.
 type kind struct {
 	name    string
-	share   int    // of 100 connections
-	version uint16 // of TLS, 0: HTTP in the clear
+	share   int    // percent of the connections
+	version uint16 // of TLS, 0: HTTP in plaintext
 	mutual  bool
-	rsa     bool // the server's key
+	rsa     bool // the server's key is RSA, else ECDSA
 }
 
 var kinds = []kind{
@@ -42,13 +42,13 @@ var kinds = []kind{
 	{"HTTP", 30, 0, false, false},
 }
 
-// talker makes conversations.
+// talker records conversations between a client and a server, with certificates of its own authority.
 type talker struct {
 	random  *rand.Rand
 	pool    *x509.CertPool
-	servers [2]tls.Certificate // by ECDSA and RSA
+	servers [2]tls.Certificate // with an ECDSA and an RSA key
 	client  tls.Certificate
-	body    []byte // what answers are cut from
+	body    []byte // an answer is a prefix of it
 }
 
 func newTalker(random *rand.Rand) (*talker, error) {
@@ -79,6 +79,7 @@ func newTalker(random *rand.Rand) (*talker, error) {
 	if ca, err = x509.ParseCertificate(root); err != nil {
 		return nil, err
 	}
+
 	t.pool = x509.NewCertPool()
 	t.pool.AddCert(ca)
 	issue := func(name string, public, private any) (c tls.Certificate, err error) {
@@ -90,6 +91,7 @@ func newTalker(random *rand.Rand) (*talker, error) {
 		der, err := x509.CreateCertificate(crand.Reader, leaf, ca, public, caKey)
 		return tls.Certificate{Certificate: [][]byte{der, root}, PrivateKey: private}, err
 	}
+
 	if t.servers[0], err = issue("cart", &serverKey.PublicKey, serverKey); err != nil {
 		return nil, err
 	}
@@ -100,11 +102,11 @@ func newTalker(random *rand.Rand) (*talker, error) {
 	return t, err
 }
 
-// connection makes the i-th connection: half are the pod's own, half its peers'.
+// connection returns the i-th connection of the mixed capture. The pod is the client of those with an even number, a peer of the others.
 func (t *talker) connection(i int) (*connection, error) {
 	k, answers := t.kind(), t.answers()
 	if every := mixConnections / mixBulk; i%every == every/2 {
-		k, answers = kinds[i/every%2*4], []int{bulkBytes} // TLS 1.3 and HTTP in turn
+		k, answers = kinds[i/every%2*4], []int{bulkBytes} // alternately TLS 1.3 and HTTP
 	}
 	talk, err := t.talk(k, answers)
 	if err != nil {
@@ -122,6 +124,7 @@ func (t *talker) connection(i int) (*connection, error) {
 	}, nil
 }
 
+// kind draws a kind by the shares.
 func (t *talker) kind() kind {
 	n := t.random.IntN(100)
 	for _, k := range kinds {
@@ -132,17 +135,16 @@ func (t *talker) kind() kind {
 	return kinds[0]
 }
 
-// answers draws how many answers a connection has and how many bytes each: mostly few
-// and short, some long.
+// answers draws the sizes in bytes of a connection's answers, 1 to 4 of them.
 func (t *talker) answers() []int {
 	out := make([]int, 1+t.random.IntN(4))
 	for i := range out {
-		out[i] = 240 << t.random.IntN(9) // up to 50 KiB
+		out[i] = 240 << t.random.IntN(9) // 240 bytes to 60 KiB
 	}
 	return out
 }
 
-// talk lets a client ask for answers of those sizes on one connection.
+// talk records a connection on which a client requests answers of these sizes.
 func (t *talker) talk(k kind, answers []int) (*capturetest.Conversation, error) {
 	client := func(c net.Conn) error { return ask(c, len(answers)) }
 	server := func(c net.Conn) error { return t.answer(c, answers) }
@@ -169,7 +171,7 @@ func (t *talker) talk(k kind, answers []int) (*capturetest.Conversation, error) 
 		})
 }
 
-// firstOf does one after the other up to the first error.
+// firstOf runs the steps in order and returns the first error.
 func firstOf(steps ...func() error) error {
 	for _, do := range steps {
 		if err := do(); err != nil {
@@ -179,12 +181,13 @@ func firstOf(steps ...func() error) error {
 	return nil
 }
 
-// drained reads up to the other end's close_notify.
+// drained reads until the other end's close_notify.
 func drained(c net.Conn) error {
 	_, err := io.Copy(io.Discard, c)
 	return err
 }
 
+// ask sends n requests, each after the answer to the one before.
 func ask(c net.Conn, n int) error {
 	in := bufio.NewReader(c)
 	for i := range n {
@@ -203,12 +206,14 @@ func ask(c net.Conn, n int) error {
 	return nil
 }
 
+// answer answers one request for each size.
 func (t *talker) answer(c net.Conn, answers []int) error {
 	in := bufio.NewReader(c)
 	for _, n := range answers {
 		if _, err := http.ReadRequest(in); err != nil {
 			return err
 		}
+
 		out := bufio.NewWriterSize(c, 64<<10)
 		fmt.Fprintf(out, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", n)
 		if _, err := io.Copy(out, bytes.NewReader(t.body[:n])); err != nil {

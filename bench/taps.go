@@ -15,17 +15,17 @@ import (
 	"time"
 )
 
-// watched keeps what a program writes and tells when a word has come.
-type watched struct {
+// output buffers what a program writes, and closes seen once it contains a word.
+type output struct {
 	mu   sync.Mutex
 	buf  bytes.Buffer
-	word string
+	word string // empty: wait for nothing
 	seen chan struct{}
 }
 
-func watch(word string) *watched { return &watched{word: word, seen: make(chan struct{})} }
+func newOutput(word string) *output { return &output{word: word, seen: make(chan struct{})} }
 
-func (w *watched) Write(b []byte) (int, error) {
+func (w *output) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n, err := w.buf.Write(b)
@@ -36,100 +36,101 @@ func (w *watched) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// wait waits until the word has come.
-func (w *watched) wait() error {
+// wait waits until the word was written, at most 20 seconds.
+func (w *output) wait() error {
 	select {
 	case <-w.seen:
 		return nil
 	case <-time.After(20 * time.Second):
-		return errors.New("not ready")
+		return errors.New("not ready after 20 seconds")
 	}
 }
 
-func (w *watched) String() string {
+func (w *output) String() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.buf.String()
 }
 
-// watcher is something that captures while something else runs.
+// watcher is a program that captures while a workload runs.
 type watcher struct {
 	name    string
-	limited bool // under the chart's limits
+	limited bool // under the chart's limits of CPU and memory
 	start   func(b *bench, n *pods, interfaces string, limits *group) (*running, error)
 	result  func(r *running) (packets, dropped float64, err error)
 }
 
-// running is a watcher at work.
+// running is a watcher that has started.
 type running struct {
 	*process
-	out, err *watched
+	out, err *output
 	limits   *group
-	before   time.Duration
+	before   time.Duration // its CPU time when it was ready
 }
 
 // The watchers.
 var (
 	noTap      = watcher{name: "no tap"}
-	noTapAgain = watcher{name: "no tap again"} // the noise
+	noTapAgain = watcher{name: "no tap again"} // shows the noise
 	ourTap     = watcher{name: "tap", start: startTap, result: tapResult}
 	limitedTap = watcher{name: "tap, limited", limited: true, start: startTap, result: tapResult}
 	tcpdump    = watcher{name: "tcpdump -w", start: startTcpdump, result: tcpdumpResult}
 	ethernet   = watcher{name: "pcapgo.EthernetHandle", start: startEthernet, result: ethernetResult}
 )
 
-// startTap starts the tap as it runs in a pod, its records to nowhere.
+// startTap starts the tap as it runs in a pod. Its records go to a buffer.
 func startTap(b *bench, n *pods, interfaces string, limits *group) (*running, error) {
 	return b.startTap(n, interfaces, limits, "findings,posture")
 }
 
-// tapBefore is another build of the tap.
-var tapBefore = watcher{name: theTapBefore, result: tapResult, start: func(b *bench, n *pods, interfaces string, limits *group) (*running, error) {
+// baseTap is the other build of the tap (flag -base).
+var baseTap = watcher{name: baseName, result: tapResult, start: func(b *bench, n *pods, interfaces string, limits *group) (*running, error) {
 	return b.startProgram(b.base, n, interfaces, limits, "findings,posture")
 }}
 
-// watchers adds the other build of the tap, where there is one, as the last.
+// watchers returns all, followed by the other build of the tap if there is one.
 func (b *bench) watchers(all ...watcher) []watcher {
 	if b.base != "" {
-		all = append(all, tapBefore)
+		all = append(all, baseTap)
 	}
 	return all
 }
 
-// builds returns b, and where there is another build of the tap, b with that one in its place.
+// builds returns b, followed by a copy of b for the other build of the tap if there is one.
 func (b *bench) builds() []*bench {
 	if b.base == "" {
 		return []*bench{b}
 	}
-	before := *b
-	before.tap = b.base
-	return []*bench{b, &before}
+	base := *b
+	base.tap = b.base
+	return []*bench{b, &base}
 }
 
-// inTurn compares what was measured of the tap, the first, with the same of another build,
-// measured in turn with it. It returns nothing where there is no other build.
-func inTurn(what string, all []sample) (out []result) {
-	for _, before := range all[1:] {
-		out = append(out, atMost(what+" to that of the tap before", all[0].over(before), "%.3f", 1+effect))
+// toBase returns the ratio of the tap's figures (the first sample) to those of the other build (the second one), or nothing if there is
+// no other build.
+func toBase(what string, all []sample) (out []result) {
+	for _, base := range all[1:] {
+		out = append(out, atMost(what+" to that of the base tap", all[0].over(base), "%.3f", 1+effect))
 	}
 	return out
 }
 
-// toBefore compares what the workload costs under the tap, the third of the watchers, with
-// what it costs under the other build, the last one.
-func (b *bench) toBefore(what string, all []sample) (out []result) {
+// underBase returns the ratio of the figures under the tap (the third watcher) to those under the other build (the last one), or
+// nothing if there is no other build.
+func (b *bench) underBase(what string, all []sample) (out []result) {
 	if b.base == "" {
 		return nil
 	}
-	return []result{atMost(what+" under the tap to that under the tap before", all[2].over(all[len(all)-1]), "%.3f", 1+effect)}
+	return []result{atMost(what+" under the tap to that under the base tap", all[2].over(all[len(all)-1]), "%.3f", 1+effect)}
 }
 
+// startTap starts the tap with the setting TAP_EMIT.
 func (b *bench) startTap(n *pods, interfaces string, limits *group, emit string) (*running, error) {
 	return b.startProgram(b.tap, n, interfaces, limits, emit)
 }
 
 func (b *bench) startProgram(program string, n *pods, interfaces string, limits *group, emit string) (*running, error) {
-	r := &running{out: watch(`"action":"started"`), err: watch(""), limits: limits}
+	r := &running{out: newOutput(`"action":"started"`), err: newOutput(""), limits: limits}
 	environ := []string{
 		"TAP_INTERFACES=" + interfaces, "TAP_LISTEN=none", "TAP_EMIT=" + emit,
 		"POD_NAME=bench", "POD_NAMESPACE=bench", "POD_UID=bench", "POD_IPS=" + podIP,
@@ -137,23 +138,23 @@ func (b *bench) startProgram(program string, n *pods, interfaces string, limits 
 	if v := os.Getenv("GODEBUG"); v != "" {
 		environ = append(environ, "GODEBUG="+v)
 	}
-	return r.begin(n.pod, environ, r.out, program, "run")
+	return r.launch(n.pod, environ, r.out, program, "run")
 }
 
 func startTcpdump(_ *bench, n *pods, interfaces string, limits *group) (*running, error) {
 	first, _, _ := strings.Cut(interfaces, ",")
-	r := &running{out: watch(""), err: watch("listening on"), limits: limits}
-	return r.begin(n.pod, nil, r.err, "tcpdump", "-i", first, "-w", "/dev/null")
+	r := &running{out: newOutput(""), err: newOutput("listening on"), limits: limits}
+	return r.launch(n.pod, nil, r.err, "tcpdump", "-i", first, "-w", "/dev/null")
 }
 
 func startEthernet(b *bench, n *pods, interfaces string, limits *group) (*running, error) {
 	first, _, _ := strings.Cut(interfaces, ",")
-	r := &running{out: watch(""), err: watch("listening on"), limits: limits}
-	return r.begin(n.pod, nil, r.err, b.self, "ethernet", first)
+	r := &running{out: newOutput(""), err: newOutput("listening on"), limits: limits}
+	return r.launch(n.pod, nil, r.err, b.self, "ethernet", first)
 }
 
-// begin starts the program and waits until it says that it is ready.
-func (r *running) begin(ns string, environ []string, ready *watched, args ...string) (*running, error) {
+// launch starts the program and waits until its output ready has the word that shows that it captures.
+func (r *running) launch(ns string, environ []string, ready *output, args ...string) (*running, error) {
 	var err error
 	if r.process, err = start(ns, r.limits, r.out, r.err, environ, args...); err != nil {
 		return nil, err
@@ -167,18 +168,18 @@ func (r *running) begin(ns string, environ []string, ready *watched, args ...str
 	return r, nil
 }
 
-// settled is what the watcher has taken since it was ready, once it has dealt with what
-// is in its ring.
-func (r *running) settled() time.Duration {
+// cpuOnceIdle waits until the watcher has processed its ring, and returns its CPU time since it was ready.
+func (r *running) cpuOnceIdle() time.Duration {
 	time.Sleep(150 * time.Millisecond)
 	return r.cpu() - r.before
 }
 
-// stopped is what the tap says of itself when it has stopped.
-type stopped struct{ packets, dropped, evicted, shed float64 }
+// finalCounts are the counts in the tap's last record.
+type finalCounts struct{ packets, dropped, evicted, shed float64 }
 
-// tapStopped stops the tap and reads the record that says so.
-func tapStopped(r *running) (s stopped, err error) {
+// stopTap stops the tap and reads its last record (event.action stopped). It returns an error if the tap refused more than 1% of the
+// packets as foreign, since then its work was not measured.
+func stopTap(r *running) (s finalCounts, err error) {
 	if _, err := r.stop(syscall.SIGTERM); err != nil {
 		return s, err
 	}
@@ -196,25 +197,28 @@ func tapStopped(r *running) (s stopped, err error) {
 			}
 		}
 	}
+
 	lines := strings.Split(strings.TrimSpace(r.out.String()), "\n")
 	for _, line := range slices.Backward(lines) {
 		if strings.Contains(line, `"action":"stopped"`) {
 			err := json.Unmarshal([]byte(line), &record)
 			c := record.MeshTLS.Coverage
 			if c.Foreign > max(100, c.Packets/100) {
-				err = errors.Join(err, fmt.Errorf("the tap refused %.0f of %.0f packets as foreign: what was measured is not its work", c.Foreign, c.Packets))
+				err = errors.Join(err, fmt.Errorf("the tap refused %.0f of %.0f packets as foreign: its work was not measured", c.Foreign, c.Packets))
 			}
-			return stopped{c.Packets, c.Dropped, c.Evicted, record.MeshTLS.Tap.Counters.Shed}, err
+			return finalCounts{c.Packets, c.Dropped, c.Evicted, record.MeshTLS.Tap.Counters.Shed}, err
 		}
 	}
-	return s, fmt.Errorf("the tap did not say that it stopped: %s", r.err)
+	return s, fmt.Errorf("the tap wrote no record that it stopped: %s", r.err)
 }
 
+// tapResult stops the tap and returns its counts of packets.
 func tapResult(r *running) (packets, dropped float64, err error) {
-	s, err := tapStopped(r)
+	s, err := stopTap(r)
 	return s.packets, s.dropped, err
 }
 
+// tcpdumpResult stops tcpdump and returns the counts that it prints.
 func tcpdumpResult(r *running) (packets, dropped float64, err error) {
 	if _, err := r.stop(os.Interrupt); err != nil {
 		return 0, 0, err
@@ -232,15 +236,15 @@ func tcpdumpResult(r *running) (packets, dropped float64, err error) {
 	return packets, dropped, nil
 }
 
-// measured is one run of something under a watcher.
-type measured struct {
+// measurement is the result of one run under a watcher.
+type measurement struct {
 	cpu              float64 // of the watcher, seconds
-	packets, dropped float64
-	rss              float64 // MB, the most
+	packets, dropped float64 // as the watcher counts them
+	rss              float64 // MB, the watcher's peak
 }
 
-// under runs f while w watches.
-func (b *bench) under(w watcher, n *pods, interfaces string, f func() error) (m measured, err error) {
+// under runs f while w captures. Without a program (no tap) it only runs f.
+func (b *bench) under(w watcher, n *pods, interfaces string, f func() error) (m measurement, err error) {
 	if w.start == nil {
 		return m, f()
 	}
@@ -256,7 +260,7 @@ func (b *bench) under(w watcher, n *pods, interfaces string, f func() error) (m 
 		return m, err
 	}
 	err = f()
-	m.cpu = r.settled().Seconds()
+	m.cpu = r.cpuOnceIdle().Seconds()
 	m.rss = mb(r.status("VmHWM"))
 	var e error
 	m.packets, m.dropped, e = w.result(r)

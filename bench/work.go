@@ -17,17 +17,16 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// worker does some of the tap's work on frames, or what comes nearest to it with
-// gopacket. The frames stay valid until the last one was taken.
+// worker processes frames with the tap's packages, or as similarly as possible with gopacket.
 type worker struct {
-	name  string
-	begin func() func(frame []byte)
-	peer  bool // one of gopacket's
+	name string
+	// processor returns a function that processes one frame. Frames stay valid until the last one was processed.
+	processor func() func(frame []byte)
+	peer      bool // it uses gopacket
 }
 
-// The workers, by how far they go. What gopacket's layers say of TLS ends at the record
-// and the type of its message, and knows nothing of what came before: the tap puts
-// streams in order, reads handshakes and certificates and judges.
+// The workers, in two groups: those that decode headers and those that go on to TLS. gopacket's layers parse a TLS record and the type
+// of its message, and keep no state. The tap reassembles streams, parses handshakes and certificates, and judges connections.
 var decoders = []worker{
 	{"decoded", decodeOurs, false},
 	{"DecodingLayerParser", decodeParser, true},
@@ -35,13 +34,12 @@ var decoders = []worker{
 }
 
 var judges = []worker{
-	{"put in order, read, judged", judgeOurs, false},
+	{"reassembled, parsed, judged", judgeOurs, false},
 	{"DecodingLayerParser and layers.TLS", judgeParser, true},
 	{"NewPacket and layers.TLS", judgeNewPacket, true},
 }
 
-// work measures time and allocations for each packet and each connection, in this
-// process, beside the same by gopacket.
+// work measures the CPU time and the allocations of all workers for each packet and for each connection, in this process.
 func (b *bench) work() ([]result, error) {
 	connections, packets := 2000, 200_000
 	if b.quick {
@@ -57,7 +55,7 @@ func (b *bench) work() ([]result, error) {
 	return append(results, b.compare("a connection", judges, talks, connections)...), nil
 }
 
-// all returns the frames that a source makes.
+// all returns all frames of a source.
 func all(next source) (frames [][]byte) {
 	for {
 		f := next(nil)
@@ -68,7 +66,7 @@ func all(next source) (frames [][]byte) {
 	}
 }
 
-// compare lets workers go over the frames in turn, the first of them against the others.
+// compare lets the workers process the frames in turn, and compares the first worker with the others. The figures are for each of units.
 func (b *bench) compare(unit string, workers []worker, frames [][]byte, units int) (out []result) {
 	spent, allocations := make([]sample, len(workers)), make([]sample, len(workers))
 	for round := range b.rounds {
@@ -92,23 +90,23 @@ func (b *bench) compare(unit string, workers []worker, frames [][]byte, units in
 	return out
 }
 
-// measure returns what it takes to go over the frames, a first frame left out.
+// measure returns the CPU time and the number of allocations that a worker needs for the frames after the first one.
 func measure(w worker, frames [][]byte) (took time.Duration, allocated uint64) {
-	take := w.begin()
-	take(frames[0])
+	process := w.processor()
+	process(frames[0])
 	runtime.GC()
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	cpu := ownCPU()
 	for _, f := range frames[1:] {
-		take(f)
+		process(f)
 	}
 	took = ownCPU() - cpu
 	runtime.ReadMemStats(&after)
 	return took, after.Mallocs - before.Mallocs
 }
 
-// packetOf makes a packet of a frame.
+// packetOf fills p with a frame, 1 µs after the previous one.
 func packetOf(p *flow.Packet, frame []byte) {
 	p.Data, p.Length, p.Link = frame, len(frame), wire.LinkEthernet
 	p.Time += 1000
@@ -123,17 +121,18 @@ func decodeOurs() func([]byte) {
 	}
 }
 
-// layersOf are the layers that a DecodingLayerParser reads headers into.
+// layersOf is a DecodingLayerParser with the layers that it decodes into.
 type layersOf struct {
 	parser  *gopacket.DecodingLayerParser
 	tcp     layers.TCP
 	decoded []gopacket.LayerType
 }
 
+// newLayers returns the fastest configuration of a DecodingLayerParser.
 func newLayers() *layersOf {
 	l := &layersOf{parser: gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet)}
 	l.parser.IgnoreUnsupported = true
-	l.parser.SetDecodingLayerContainer(gopacket.DecodingLayerArray(nil)) // the fastest
+	l.parser.SetDecodingLayerContainer(gopacket.DecodingLayerArray(nil))
 	for _, x := range []gopacket.DecodingLayer{&layers.Ethernet{}, &layers.IPv4{}, &layers.IPv6{}, &layers.UDP{}, &l.tcp} {
 		l.parser.AddDecodingLayer(x)
 	}
@@ -156,7 +155,7 @@ func judgeParser() func([]byte) {
 	var tls layers.TLS
 	return func(frame []byte) {
 		if l.parser.DecodeLayers(frame, &l.decoded) == nil && len(l.tcp.Payload) > 0 {
-			_ = tls.DecodeFromBytes(l.tcp.Payload, gopacket.NilDecodeFeedback) // in the middle of a record: an error
+			_ = tls.DecodeFromBytes(l.tcp.Payload, gopacket.NilDecodeFeedback) // mid-record payload is an error
 		}
 	}
 }
@@ -170,7 +169,7 @@ func judgeNewPacket() func([]byte) {
 	}
 }
 
-// judgeOurs is the tap's pipeline without the records. It takes packets some at a time, as the tap does.
+// judgeOurs is the tap's pipeline without publishing. It adds flow.MaxPrefetch packets at a time, as the tap does.
 func judgeOurs() func([]byte) {
 	j := pipeline.New(pipeline.Config{
 		Judge:  verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix(podIP + "/32")}},
