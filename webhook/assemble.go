@@ -24,18 +24,18 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// How often loops look without being nudged.
+// The periods of the loops. A nudge runs a loop earlier.
 const (
 	certsEvery  = 20 * time.Second
 	imagesEvery = 20 * time.Second
 	nodesEvery  = 5 * time.Minute
-	surveyEvery = 5 * time.Minute
+	countEvery  = 5 * time.Minute
 )
 
-// policiesMinor is the minor version since which ValidatingAdmissionPolicy is v1.
+// policiesMinor is the first minor version of Kubernetes with ValidatingAdmissionPolicy in v1.
 const policiesMinor = 30
 
-// assemble makes the manager and all that runs in it.
+// assemble creates the manager with everything that runs in it.
 func assemble(cfg Config, serverMinor int) (*webhook, error) {
 	w := &webhook{cfg: cfg.injection(serverMinor), events: &events{}}
 	server := &server{listen: cfg.Listen, drain: cfg.Drain, log: cfg.Log}
@@ -68,7 +68,7 @@ func assemble(cfg Config, serverMinor int) (*webhook, error) {
 	return w, err
 }
 
-// control adds controllers and loops.
+// control adds the controllers and the loops to the manager.
 func (w *webhook) control(cfg Config, serverMinor int, nodes *nodes) error {
 	dryRunner := &dryRunner{client: w.mgr.GetClient(), namespaces: w.namespaces, dryRuns: w.dryRuns, again: map[string]int{}}
 	if err := dryRunner.register(w.mgr, cfg.Configurations, serverMinor >= policiesMinor); err != nil {
@@ -82,11 +82,11 @@ func (w *webhook) control(cfg Config, serverMinor int, nodes *nodes) error {
 		client: w.mgr.GetClient(), live: w.mgr.GetAPIReader(), cfg: w.cfg, namespaces: w.namespaces, dryRuns: w.dryRuns, quotas: w.quotas, events: w.events, log: cfg.Log,
 	}
 	loops := []*loop{
-		newLoop("nodes", false, nodesEvery, cfg.Log, nodes.poll),
-		newLoop("survey", true, surveyEvery, cfg.Log, podCounter.countAll),
+		newLoop("reading nodes", false, nodesEvery, cfg.Log, nodes.poll),
+		newLoop("counting pods", true, countEvery, cfg.Log, podCounter.countAll),
 	}
 	if cfg.ImageCheck {
-		images := newLoop("images", false, imagesEvery, cfg.Log, w.tryImages)
+		images := newLoop("trying images", false, imagesEvery, cfg.Log, w.tryImages)
 		if err := w.nudgeOn(&corev1.Pod{}, images); err != nil {
 			return err
 		}
@@ -100,7 +100,7 @@ func (w *webhook) control(cfg Config, serverMinor int, nodes *nodes) error {
 	return nil
 }
 
-// tryImages reads which images were seen to run and tries those that are missing.
+// tryImages reads which images have run, and tries the requested ones that have not.
 func (w *webhook) tryImages(ctx context.Context) error {
 	if err := w.images.follow(ctx); err != nil {
 		return err
@@ -112,7 +112,7 @@ func (w *webhook) tryImages(ctx context.Context) error {
 	return w.images.try(ctx, wanted(w.cfg, list.Items))
 }
 
-// proven returns an error until the tap's image was seen to run.
+// proven returns an error until the tap's image has run.
 func (w *webhook) proven() error {
 	if !w.images.proven() {
 		return fmt.Errorf("image %s was not seen to run yet", w.cfg.Image)
@@ -120,7 +120,7 @@ func (w *webhook) proven() error {
 	return nil
 }
 
-// serve adds the admission server and its certificate.
+// serve adds the admission server and the loops of its certificate to the manager.
 func (w *webhook) serve(cfg Config, s *server) error {
 	mux := http.NewServeMux()
 	mux.Handle("/inject", newEndpoint("/inject", cfg.Log, w.decide(inject.Tap, true), w.events.pod))
@@ -141,14 +141,15 @@ func (w *webhook) serve(cfg Config, s *server) error {
 	}
 	s.certificate = certs.GetCertificate
 	s.more = func() error { return cmp.Or(w.proven(), certs.checkTrust()) }
-	serving := newLoop("certificate", false, certsEvery, cfg.Log, certs.serve)
-	rotating := newLoop("authority", true, certsEvery, cfg.Log, certs.rotate)
+	serving := newLoop("signing the certificate", false, certsEvery, cfg.Log, certs.serve)
+	rotating := newLoop("rotating the authority", true, certsEvery, cfg.Log, certs.rotate)
 	return join(
 		w.nudgeOn(&corev1.Secret{}, serving, rotating), w.nudgeOn(&admissionv1.MutatingWebhookConfiguration{}, rotating),
 		w.mgr.Add(serving), w.mgr.Add(rotating), w.mgr.Add(s),
 	)
 }
 
+// join returns the first error that is not nil.
 func join(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
@@ -158,13 +159,13 @@ func join(errs ...error) error {
 	return nil
 }
 
-// everywhere runs on every replica.
+// everywhere makes a Runnable run on every replica, not only on the elected one.
 type everywhere struct{ manager.Runnable }
 
-// NeedLeaderElection is false.
+// NeedLeaderElection returns false.
 func (everywhere) NeedLeaderElection() bool { return false }
 
-// nudgeOn nudges loops when an object of a kind changes.
+// nudgeOn makes each change of an object of a kind nudge the loops.
 func (w *webhook) nudgeOn(kind client.Object, loops ...*loop) error {
 	informer, err := w.mgr.GetCache().GetInformer(context.Background(), kind, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -181,13 +182,13 @@ func (w *webhook) nudgeOn(kind client.Object, loops ...*loop) error {
 	return err
 }
 
-// newManager makes a manager whose caches hold no more than what is looked at.
+// newManager returns a manager whose caches are restricted to the objects that the webhook reads.
 func newManager(cfg Config, injection *inject.Config, s *server) (manager.Manager, error) {
 	cluster := rest.CopyConfig(cfg.Cluster)
 	cluster.QPS, cluster.Burst = 200, 400 // for each kind of object
 	enforceBudgets(cluster)
 	cluster.UserAgent = "meshtls-tap-webhook/" + cfg.Version
-	cluster.WarningHandler = rest.NoWarnings{} // the dry runs are warned of what they ask about
+	cluster.WarningHandler = rest.NoWarnings{} // the answers to dry runs have warnings about the tap
 	own := func(by cache.Config) map[string]cache.Config { return map[string]cache.Config{cfg.Namespace: by} }
 	grace := cfg.Drain + 10*time.Second
 	return manager.New(cluster, manager.Options{
@@ -210,10 +211,10 @@ func newManager(cfg Config, injection *inject.Config, s *server) (manager.Manage
 	})
 }
 
-// whole keeps an object as it is.
+// whole returns an object unchanged, with the managed fields that ownKeys reads.
 func whole(o any) (any, error) { return o, nil }
 
-// strip drops what nobody here reads.
+// strip removes the managed fields, which take much memory.
 func strip(o any) (any, error) {
 	if m, ok := o.(metav1.Object); ok {
 		m.SetManagedFields(nil)
@@ -221,7 +222,7 @@ func strip(o any) (any, error) {
 	return o, nil
 }
 
-// stripEvent keeps of an Event what refusedTap reads.
+// stripEvent reduces an Event to the fields that refusedTap and storeRefusal need.
 func stripEvent(o any) (any, error) {
 	if e, ok := o.(*corev1.Event); ok {
 		return &corev1.Event{
@@ -232,7 +233,8 @@ func stripEvent(o any) (any, error) {
 	return o, nil
 }
 
-// ownerOf returns the webhook configuration that pods which try images belong to: they go when it goes.
+// ownerOf returns a function that returns the owner of the pods that try images: the first webhook configuration, so
+// that Kubernetes deletes the pods with it. The function returns nil if there is no such configuration.
 func ownerOf(c client.Reader, configurations []string) func(context.Context) *metav1.OwnerReference {
 	return func(ctx context.Context) *metav1.OwnerReference {
 		var own admissionv1.MutatingWebhookConfiguration

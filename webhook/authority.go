@@ -16,24 +16,24 @@ import (
 	"time"
 )
 
-// Lifetimes of the own authority. A third of one is always left: it is renewed before.
+// Lifetimes of the webhook's own certificates. Each is renewed when a third of its lifetime is left.
 const (
 	authorityLife = 90 * 24 * time.Hour
 	leafLife      = 7 * 24 * time.Hour
-	backdate      = 5 * time.Minute // for clocks that are behind
+	backdate      = 5 * time.Minute // tolerates clocks that are slow
 )
 
-// authorityName is the subject of every authority that the webhook made.
+// authorityName is the common name of the authorities that the webhook creates.
 const authorityName = "meshtls-tap-webhook"
 
-// authority is a certificate that signs others, and its key.
+// authority is a CA certificate with its key.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pem  []byte // of cert
 }
 
-// newAuthority makes an authority that is valid from now on.
+// newAuthority creates an authority that is valid from now on, for authorityLife.
 func newAuthority(now time.Time) (*authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -52,6 +52,7 @@ func newAuthority(now time.Time) (*authority, error) {
 	return &authority{cert, key, encode("CERTIFICATE", der)}, err
 }
 
+// serial returns a random serial number of 128 bits.
 func serial() *big.Int {
 	var b [16]byte
 	rand.Read(b[:]) // never fails
@@ -62,7 +63,8 @@ func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// readAuthority reads what a Secret holds, and checks that it is one.
+// readAuthority reads an authority in PEM, as a Secret stores it. It returns an error if the certificate is not a CA's
+// or the key is not its key.
 func readAuthority(cert, key []byte) (*authority, error) {
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
@@ -70,18 +72,18 @@ func readAuthority(cert, key []byte) (*authority, error) {
 	}
 	private, ok := pair.PrivateKey.(*ecdsa.PrivateKey)
 	if !ok || !pair.Leaf.IsCA {
-		return nil, errors.New("it is no authority with an ECDSA key")
+		return nil, errors.New("expected a CA certificate with an ECDSA key")
 	}
 	return &authority{pair.Leaf, private, encode("CERTIFICATE", pair.Leaf.Raw)}, nil
 }
 
-// keyPEM returns the private key as a Secret holds it.
+// keyPEM returns the private key in PEM (PKCS #8), as a Secret stores it.
 func (a *authority) keyPEM() ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(a.key)
 	return encode("PRIVATE KEY", der), err
 }
 
-// leaf makes a server certificate for names and addresses.
+// leaf creates a server certificate for host names and IP addresses. It is valid for leafLife, but not longer than a.
 func (a *authority) leaf(hosts []string, now time.Time) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -111,13 +113,13 @@ func (a *authority) leaf(hosts []string, now time.Time) (*tls.Certificate, error
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: cert}, err
 }
 
-// aged reports whether less than a third of a certificate's life is left, or it is not valid yet.
+// aged reports whether a certificate should be replaced: less than a third of its lifetime is left, or it is not valid yet.
 func aged(c *x509.Certificate, now time.Time) bool {
 	life := c.NotAfter.Sub(c.NotBefore)
 	return now.Before(c.NotBefore) || c.NotAfter.Sub(now) < life/3
 }
 
-// bundle joins certificates that are still valid, each once, in their order.
+// bundle joins certificates in PEM, in their order, without duplicates and without those that have expired.
 func bundle(now time.Time, certs ...[]byte) []byte {
 	var out []byte
 	for _, text := range certs {
@@ -138,7 +140,7 @@ func bundle(now time.Time, certs ...[]byte) []byte {
 	return out
 }
 
-// serviceHosts are the names by which an API server calls a Service.
+// serviceHosts returns the names by which an API server calls a Service, followed by more.
 func serviceHosts(service, namespace string, more []string) []string {
 	host := fmt.Sprintf("%s.%s.svc", service, namespace)
 	return append([]string{host, host + ".cluster.local"}, more...)

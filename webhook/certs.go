@@ -19,30 +19,30 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// fieldOwner is the field manager of all that the webhook applies.
+// fieldOwner is the field manager of everything that the webhook writes.
 const fieldOwner = client.FieldOwner("meshtls-tap-webhook")
 
-// certs is the own authority: in a Secret that all replicas read and the elected one
-// writes. Each replica signs a server certificate for itself and keeps it in memory, so
-// that no certificate is ever mounted or rendered.
+// certs manages the webhook's own authority and server certificate. The authority is in a Secret, which the
+// elected replica writes and all replicas read. Each replica signs its own server certificate and keeps it
+// in memory, so no certificate has to be mounted or rendered by the chart.
 type certs struct {
 	client         client.Client
 	secret         client.ObjectKey
-	configurations []string // MutatingWebhookConfigurations whose caBundle is ours
+	configurations []string // names of the MutatingWebhookConfigurations whose caBundle this writes
 	hosts          []string
 	log            *slog.Logger
 	now            func() time.Time
 
 	served  atomic.Pointer[tls.Certificate]
 	trusted atomic.Bool // checkTrust has returned nil
-	signer  []byte      // PEM of the authority that signed it; only for the loop that calls serve
+	signer  []byte      // PEM of the authority that signed the served certificate; only serve uses it
 	last    *authorities
 }
 
-// errNoCertificate is what a client is told while there is none.
+// errNoCertificate is the error of handshakes and of readiness before the first certificate is signed.
 var errNoCertificate = errors.New("no certificate yet")
 
-// GetCertificate returns the certificate to serve; it stands in tls.Config.
+// GetCertificate returns the server certificate, for tls.Config.
 func (c *certs) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if leaf := c.served.Load(); leaf != nil {
 		return leaf, nil
@@ -50,13 +50,13 @@ func (c *certs) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return nil, errNoCertificate
 }
 
-// serve follows the Secret: a new authority signs a new certificate, and an old
-// certificate is renewed. It runs on every replica.
+// serve signs a new server certificate if the Secret has another authority, or if the certificate is about to
+// expire. It runs on every replica.
 func (c *certs) serve(ctx context.Context) error {
 	var s corev1.Secret
 	if err := c.client.Get(ctx, c.secret, &s); err != nil {
 		if apierrors.IsNotFound(err) && c.served.Load() == nil {
-			return nil // the elected replica will make it, and its event nudges
+			return nil // the elected replica will create it, and that nudges this loop
 		}
 		return err
 	}
@@ -79,8 +79,7 @@ func (c *certs) serve(ctx context.Context) error {
 	return nil
 }
 
-// rotate keeps the authority valid and the API server trusting it. It runs on the elected
-// replica.
+// rotate renews the authority and makes the API server trust it. It runs only on the elected replica.
 func (c *certs) rotate(ctx context.Context) error {
 	s, a, err := c.load(ctx)
 	if err != nil {
@@ -113,8 +112,8 @@ func (c *certs) rotate(ctx context.Context) error {
 	return nil
 }
 
-// load reads the Secret, or makes it. One that was deleted comes back as it was; one
-// that cannot be used is replaced.
+// load reads the Secret, or creates it: a Secret that was deleted gets the authorities that rotate saw last. An
+// invalid Secret is replaced.
 func (c *certs) load(ctx context.Context) (*corev1.Secret, *authorities, error) {
 	s := &corev1.Secret{}
 	err := c.client.Get(ctx, c.secret, s)
@@ -123,7 +122,7 @@ func (c *certs) load(ctx context.Context) (*corev1.Secret, *authorities, error) 
 		if bad == nil {
 			return s, a, nil
 		}
-		c.log.Warn("the authority's secret cannot be used and is made anew", "secret", c.secret, "error", bad)
+		c.log.Warn("the authority's secret is invalid and will be replaced", "secret", c.secret, "error", bad)
 	} else if !apierrors.IsNotFound(err) {
 		return nil, nil, err
 	}
@@ -142,11 +141,13 @@ func (c *certs) load(ctx context.Context) (*corev1.Secret, *authorities, error) 
 	return s, a, c.store(ctx, s, a)
 }
 
+// renewed returns a new authority, without a next or a previous one.
 func (c *certs) renewed() (*authorities, error) {
 	a, err := newAuthority(c.now())
 	return &authorities{current: a}, err
 }
 
+// store writes authorities into the Secret s, or creates it if it has no resource version.
 func (c *certs) store(ctx context.Context, s *corev1.Secret, a *authorities) error {
 	if err := a.write(s); err != nil {
 		return err
@@ -157,15 +158,15 @@ func (c *certs) store(ctx context.Context, s *corev1.Secret, a *authorities) err
 	return c.client.Update(ctx, s, fieldOwner)
 }
 
-// announce makes every webhook of the configurations trust a bundle, and is whether all
-// of them trusted next already. It owns the field caBundle and nothing else.
+// announce sets the caBundle of every webhook in the configurations to a bundle, and nothing else. announced
+// reports whether a has a next authority that all of them trusted before the call.
 func (c *certs) announce(ctx context.Context, bundle []byte, a *authorities) (announced bool, err error) {
 	announced = a.next != nil
 	var errs []error
 	for _, name := range c.configurations {
 		var have admissionv1.MutatingWebhookConfiguration
 		if err := c.client.Get(ctx, client.ObjectKey{Name: name}, &have); err != nil {
-			if !apierrors.IsNotFound(err) { // then it is called by nobody
+			if !apierrors.IsNotFound(err) { // a configuration that does not exist calls nobody
 				errs = append(errs, err)
 			}
 			continue
@@ -188,9 +189,9 @@ func (c *certs) announce(ctx context.Context, bundle []byte, a *authorities) (an
 	return announced, errors.Join(errs...)
 }
 
-// checkTrust returns an error until all configurations trust the authority that signed the served certificate. Before that, API servers
-// accept no answer, and pods start untapped. The authority of an uninstalled release may exist long before a replica is elected
-// that can write it to the new configurations. Later changes of trust are rotate's concern, and do not make a replica unready.
+// checkTrust returns an error until all configurations trust the authority that signed the server certificate. Before that, API servers
+// reject the certificate, and pods start untapped. The authority of an uninstalled release may exist long before a replica is elected
+// that can write it to the new configurations. After its first success it always returns nil: rotate handles later changes of trust.
 func (c *certs) checkTrust() error {
 	leaf := c.served.Load()
 	if c.trusted.Load() || leaf == nil {
@@ -201,7 +202,7 @@ func (c *certs) checkTrust() error {
 	for _, name := range c.configurations {
 		var have admissionv1.MutatingWebhookConfiguration
 		if err := c.client.Get(ctx, client.ObjectKey{Name: name}, &have); apierrors.IsNotFound(err) {
-			continue // then no API server calls it
+			continue // no API server calls a webhook of it
 		} else if err != nil {
 			return err
 		}
@@ -217,6 +218,7 @@ func (c *certs) checkTrust() error {
 	return nil
 }
 
+// trusts reports whether all webhooks of a configuration have this caBundle.
 func trusts(have *admissionv1.MutatingWebhookConfiguration, bundle []byte) bool {
 	for i := range have.Webhooks {
 		if !bytes.Equal(have.Webhooks[i].ClientConfig.CABundle, bundle) {

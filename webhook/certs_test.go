@@ -286,7 +286,7 @@ func serverEnds(t *testing.T, drain time.Duration) (inTime bool) {
 	trusted := time.Now()
 	cancel()
 	eventually.True(t, "it ends", s.ending.Load)
-	readiness("ending")
+	readiness("shutting down")
 	err := dial()
 	inTime = time.Since(trusted) < drain
 	if err != nil && inTime {

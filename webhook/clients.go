@@ -11,18 +11,18 @@ import (
 	"time"
 )
 
-// clients admits callers of the endpoints that present a certificate of an authority, with one of
-// the configured names if any are configured. It is safe for concurrent use.
+// clients verifies the callers of the endpoints: they need a client certificate of an authority, with one
+// of the names if names are configured. It is safe for concurrent use.
 type clients struct {
-	file  string   // PEM of the authority, read again when it changes
-	names []string // common or DNS names; empty: every certificate of the authority
+	file  string   // the authority in PEM; it is read again when it changes
+	names []string // common or DNS names; empty: any certificate of the authority will do
 
 	mu   sync.Mutex
 	pool *x509.CertPool
-	read time.Time // modification time of what pool was read from
+	read time.Time // modification time of the file that pool was read from
 }
 
-// ReadClientCA returns the authorities in a PEM file. A file without any is an error.
+// ReadClientCA returns the certificates in a PEM file. A file without certificates is an error.
 func ReadClientCA(file string) (*x509.CertPool, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -35,7 +35,7 @@ func ReadClientCA(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// require returns base with what verifies clients.
+// require returns a copy of base that requires and verifies client certificates.
 func (c *clients) require(base *tls.Config) *tls.Config {
 	out := base.Clone()
 	out.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
@@ -45,13 +45,13 @@ func (c *clients) require(base *tls.Config) *tls.Config {
 		}
 		one := base.Clone()
 		one.ClientAuth, one.ClientCAs, one.VerifyConnection = tls.RequireAndVerifyClientCert, pool, c.named
-		one.SessionTicketsDisabled = true // every connection is verified by the authorities of its time
+		one.SessionTicketsDisabled = true // a resumed connection would not be verified against the current authorities
 		return one, nil
 	}
 	return out
 }
 
-// authorities returns the certificates of the file, from the last time it could be read.
+// authorities returns the certificates in the file. If the file cannot be read, it returns those that were read last.
 func (c *clients) authorities() (*x509.CertPool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -24,29 +24,30 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// Times of the dry runs.
+// The times of the dry runs.
 const (
 	dryRunEvery = time.Hour
-	dryRunDelay = time.Second     // changes come in swarms
-	dryRunPause = 3 * time.Second // between two runs that nothing of the namespace itself asked for
+	dryRunDelay = time.Second     // delay after a change: changes come in bursts
+	dryRunPause = 3 * time.Second // least time between two runs, unless the namespace itself changed
 )
 
-// dryRunAgain is when a namespace is asked about again after a change: the API server's own
-// admission needs a while to see it.
+// dryRunAgain lists the delays of the dry runs that are repeated after a change: the API server's own
+// admission plugins see the change only after a while.
 var dryRunAgain = []time.Duration{3 * time.Second, 8 * time.Second, 20 * time.Second}
 
-// dryRunner keeps the results of dry runs fresh: when a namespace gets the label, when it, its
-// limits or a policy changes, when a pod of it was refused, and hourly. It runs on every replica.
+// dryRunner is the controller that repeats the dry runs of a namespace: when the namespace gets the
+// label, when the namespace, its limit ranges or a policy changes, when one of its pods was refused,
+// and every hour. It runs on every replica.
 type dryRunner struct {
 	client     client.Client
 	namespaces *namespaces
 	dryRuns    *dryRuns
 
 	mu    sync.Mutex
-	again map[string]int // runs of dryRunAgain that a namespace has had since its last change
+	again map[string]int // by namespace: how many delays of dryRunAgain are used up since its last change
 }
 
-// Reconcile asks the API server about one namespace.
+// Reconcile does the dry runs of one namespace.
 func (p *dryRunner) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.Result, error) {
 	var object corev1.Namespace
 	err := p.client.Get(ctx, client.ObjectKey{Name: q.Name}, &object)
@@ -74,21 +75,21 @@ func (p *dryRunner) Reconcile(ctx context.Context, q reconcile.Request) (reconci
 	return reconcile.Result{RequeueAfter: p.next(q.Name)}, nil
 }
 
-// changed begins dryRunAgain anew for a namespace.
+// changed starts the sequence dryRunAgain again for a namespace.
 func (p *dryRunner) changed(namespace string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.again[namespace] = 0
 }
 
-// calm ends it.
+// calm ends that sequence.
 func (p *dryRunner) calm(namespace string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.again, namespace)
 }
 
-// next is when to ask about a namespace again.
+// next returns the time until the next dry runs of a namespace.
 func (p *dryRunner) next(namespace string) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -99,14 +100,15 @@ func (p *dryRunner) next(namespace string) time.Duration {
 		}
 		delete(p.again, namespace)
 	}
-	return dryRunEvery - time.Duration(rand.Int64N(int64(dryRunEvery/10))) //nolint:gosec // a spread
+	return dryRunEvery - time.Duration(rand.Int64N(int64(dryRunEvery/10))) //nolint:gosec // it spreads the runs
 }
 
-// queue is the work queue of a controller of namespaces.
+// queue is the work queue of a controller that reconciles namespaces.
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// register adds the controller to the manager. policies says whether the API server
-// has ValidatingAdmissionPolicies (since 1.30).
+// register adds the controller to the manager. own lists the webhook's own configurations, whose
+// changes start no dry runs. policies reports whether the API server has ValidatingAdmissionPolicies
+// (since 1.30).
 func (p *dryRunner) register(mgr manager.Manager, own []string, policies bool) error {
 	everywhere := false
 	b := builder.ControllerManagedBy(mgr).Named("profiles").
@@ -123,7 +125,7 @@ func (p *dryRunner) register(mgr manager.Manager, own []string, policies bool) e
 	return b.Complete(p)
 }
 
-// askedOrWas lets namespaces through that ask for taps, or did before the change.
+// askedOrWas selects namespaces that request taps, or did so before the change.
 func askedOrWas() predicate.Predicate {
 	asks := func(o client.Object) bool { return o.GetLabels()[inject.Label] == inject.Enabled }
 	return predicate.Funcs{
@@ -133,13 +135,13 @@ func askedOrWas() predicate.Predicate {
 	}
 }
 
-// refusedTap reports whether an Event tells of a pod that was not created because of its tap.
+// refusedTap reports whether an Event is about a pod that was refused because of its tap.
 func refusedTap(o client.Object) bool {
 	e, ok := o.(*corev1.Event)
 	return ok && e.Reason == "FailedCreate" && strings.Contains(e.Message, inject.Name)
 }
 
-// ofRefusal takes note of a refused pod and asks anew about its namespace.
+// ofRefusal records the refusal of a pod and repeats the dry runs of its namespace.
 func (p *dryRunner) ofRefusal() handler.EventHandler {
 	refused := func(o client.Object, q queue) {
 		if e, ok := o.(*corev1.Event); ok {
@@ -153,7 +155,7 @@ func (p *dryRunner) ofRefusal() handler.EventHandler {
 	}
 }
 
-// ofItsNamespace asks anew about the namespace of what changed.
+// ofItsNamespace repeats the dry runs of the namespace of a changed object.
 func (p *dryRunner) ofItsNamespace() handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { p.later(q, e.Object.GetNamespace()) },
@@ -162,7 +164,7 @@ func (p *dryRunner) ofItsNamespace() handler.EventHandler {
 	}
 }
 
-// ofAll asks anew about all namespaces, except when what changed is our own.
+// ofAll repeats the dry runs of all namespaces, unless the changed object is one of the webhook's own.
 func (p *dryRunner) ofAll(own []string) handler.EventHandler {
 	all := func(ctx context.Context, o client.Object, q queue) {
 		if slices.Contains(own, o.GetName()) {
@@ -170,7 +172,7 @@ func (p *dryRunner) ofAll(own []string) handler.EventHandler {
 		}
 		var list corev1.NamespaceList
 		if p.client.List(ctx, &list, client.MatchingLabels{inject.Label: inject.Enabled}) != nil {
-			return // the cache is not there yet, and each namespace is new anyhow
+			return // the cache is not filled yet; each namespace will appear in it as new
 		}
 		for i := range list.Items {
 			p.later(q, list.Items[i].Name)
@@ -183,20 +185,22 @@ func (p *dryRunner) ofAll(own []string) handler.EventHandler {
 	}
 }
 
+// later queues a namespace and starts the sequence dryRunAgain.
 func (p *dryRunner) later(q queue, namespace string) {
 	p.changed(namespace)
 	later(q, namespace)
 }
 
+// later queues a namespace with the delay dryRunDelay.
 func later(q queue, namespace string) {
 	q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: namespace}}, dryRunDelay)
 }
 
 // register adds the controller to the manager.
 func (t *expiry) register(mgr manager.Manager) error {
-	return builder.ControllerManagedBy(mgr).Named("tenure").
-		For(&corev1.Namespace{}, builder.WithPredicates(askedOrWas())).
-		Watches(&corev1.ConfigMap{}, handler.Funcs{
+	return builder.ControllerManagedBy(mgr).Named("tenure"). // a label of controller-runtime's metrics; it keeps its name
+									For(&corev1.Namespace{}, builder.WithPredicates(askedOrWas())).
+									Watches(&corev1.ConfigMap{}, handler.Funcs{
 			CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { later(q, e.Object.GetNamespace()) },
 			UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { later(q, e.ObjectNew.GetNamespace()) },
 			DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { later(q, e.Object.GetNamespace()) },

@@ -15,9 +15,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// owners is what owns pods in one namespace, and the pods themselves, which were read first.
+// owners are the objects that own pods in one namespace, and the pods, which were read first.
 type owners struct {
-	pods         []metav1.PartialObjectMetadata // that have not ended
+	pods         []metav1.PartialObjectMetadata // those that have not ended
 	deployments  []appsv1.Deployment
 	replicaSets  []appsv1.ReplicaSet
 	statefulSets []appsv1.StatefulSet
@@ -28,18 +28,20 @@ type owners struct {
 	autoscalers  []autoscalingv2.HorizontalPodAutoscaler
 }
 
-// tallier turns owners into demands.
+// tallier computes the demands of owners.
 type tallier struct {
 	*owners
 	ranges []corev1.LimitRangeItem
-	growth int // how many times its pods an owner without an autoscaler may come to have
+	growth int // factor by which the number of pods of an owner without an autoscaler may grow
 	nodes  int
-	byUID  map[types.UID]int // pods that are not being deleted, by their controller
+	byUID  map[types.UID]int // number of pods that are not being deleted, by their controller; "": without one
 	out    []inject.Demand
 	errs   []error
 }
 
-// demand returns the pods that the owners may still create, and the number of pods of all others, by UID.
+// demand returns the pods that the owners may still create, and the number of existing pods by the UID of their
+// controller, for all controllers that are not among the owners. growth is the factor by which the number of an
+// owner's pods may grow without an autoscaler; nodes is the number of nodes.
 func (o *owners) demand(ranges []corev1.LimitRangeItem, growth, nodes int) ([]inject.Demand, map[string]int, error) {
 	t := &tallier{owners: o, ranges: ranges, growth: growth, nodes: nodes, byUID: map[types.UID]int{}}
 	for i := range o.pods {
@@ -73,14 +75,14 @@ func controllerOf(o metav1.Object) types.UID {
 type wish struct {
 	kind, name string
 	uids       []types.UID
-	want       int // pods that it is to have now
-	flight     int // pods that are being created, if more than those that are missing
-	surge      int // pods that it may have beyond those
-	fixed      bool
+	want       int  // pods that it is to have now
+	flight     int  // pods that are being created; it matters if it is more than the pods that are missing
+	surge      int  // pods that it may have in addition
+	fixed      bool // want does not grow
 	template   *corev1.PodSpec
 }
 
-// add appends the demand of a wish.
+// add appends the demand that follows from a wish.
 func (t *tallier) add(w wish) {
 	d := inject.Demand{}
 	have := 0
@@ -142,7 +144,7 @@ func (t *tallier) scaled() {
 	}
 }
 
-// deployment adds a Deployment, whose pods are its ReplicaSets'.
+// deployment adds a Deployment. Its pods belong to its ReplicaSets.
 func (t *tallier) deployment(d *appsv1.Deployment) {
 	w := wish{kind: "Deployment", name: d.Name, uids: []types.UID{d.UID}, want: count(d.Spec.Replicas), template: &d.Spec.Template.Spec}
 	for i := range t.replicaSets {
@@ -157,7 +159,7 @@ func (t *tallier) deployment(d *appsv1.Deployment) {
 	t.add(w)
 }
 
-// batch adds what ends by itself.
+// batch adds Jobs and CronJobs, whose pods end by themselves.
 func (t *tallier) batch() {
 	for i := range t.jobs {
 		j := &t.jobs[i]
@@ -192,7 +194,7 @@ func over(j *batchv1.Job) bool {
 	})
 }
 
-// count is a number of pods, 1 where it is not said.
+// count returns a number of pods; nil is Kubernetes' default of 1.
 func count(n *int32) int {
 	if n == nil {
 		return 1
@@ -200,11 +202,11 @@ func count(n *int32) int {
 	return int(*n)
 }
 
-// share is a number of pods, or a percentage of them, rounded up.
+// share returns the number of pods that v means: a number, or a percentage of of, rounded up.
 func share(v *intstr.IntOrString, of int) int {
 	n, err := intstr.GetScaledValueFromIntOrPercent(intstr.ValueOrDefault(v, intstr.FromInt32(0)), of, true)
 	if err != nil {
-		return of // not known: all of them
+		return of // v is invalid: assume all of them
 	}
 	return n
 }

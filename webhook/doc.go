@@ -1,6 +1,6 @@
-// Package webhook puts the tap into pods as they are created: the admission server, its certificates, and the controller that finds out
-// which taps a namespace admits and ends what was requested for a limited time. The decision itself is internal/inject's. A response always
-// allows the pod.
+// Package webhook adds the tap to pods at admission. It contains the admission server and its certificates, and the controllers that find
+// out which profiles a namespace admits and that end taps which were requested for a limited time. internal/inject decides whether and how
+// a pod is tapped. A response always allows the pod.
 //
-// Order of use: [Run] with a [Config] runs all of it until its context ends.
+// Order of use: [Config.Check] checks a [Config]; [Run] runs the webhook until its context ends.
 package webhook

@@ -18,13 +18,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// managedBy is the label app.kubernetes.io/managed-by of what the webhook makes.
+// managedBy is the value of the label app.kubernetes.io/managed-by of objects that the webhook creates.
 const managedBy = "meshtls-tap"
 
-// dryRunName is the container of a pod of our own.
+// dryRunName is the name of the container in the webhook's own pods.
 const dryRunName = "probe"
 
-// dryRunPod is a pod that no policy should mind but for its tap.
+// dryRunPod returns a pod of the webhook's own that no policy should refuse, except for its tap.
 func dryRunPod(namespace, image string) *corev1.Pod {
 	amount := corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("32Mi")}
 	return &corev1.Pod{
@@ -51,7 +51,7 @@ func restrictedPod() *corev1.PodSecurityContext {
 	return &corev1.PodSecurityContext{RunAsNonRoot: &yes, SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}}
 }
 
-// restricted is what Pod Security's level restricted asks of a container.
+// restricted returns the security context that Pod Security's level restricted requires of a container.
 func restricted() *corev1.SecurityContext {
 	yes, no := true, false
 	return &corev1.SecurityContext{
@@ -60,9 +60,9 @@ func restricted() *corev1.SecurityContext {
 	}
 }
 
-// tapped returns the pod with the tap of a profile, as it would be injected, and marked so that we are
-// not called for it. A pod of our own gets the tap's resources for itself, which fit the
-// namespace's limit ranges.
+// tapped returns base with the tap of a profile, as it would be injected, and with the label by which the
+// webhook is not called for it. The container of one of the webhook's own pods gets the tap's resources,
+// which fit the namespace's limit ranges.
 func tapped(cfg *inject.Config, ns *inject.Namespace, base *corev1.Pod, profile inject.Profile, now time.Time) (*corev1.Pod, error) {
 	raw, err := json.Marshal(base)
 	if err != nil {
@@ -70,7 +70,7 @@ func tapped(cfg *inject.Config, ns *inject.Namespace, base *corev1.Pod, profile 
 	}
 	result := inject.Tap(withProfile(cfg, profile), neutral(ns), raw, now)
 	if result.Reason != inject.Injected {
-		return nil, fmt.Errorf("probe: %s %s", result.Reason, result.Detail)
+		return nil, fmt.Errorf("dry run: a pod would not be tapped: %s %s", result.Reason, result.Detail)
 	}
 	pod, err := patched(raw, result.Patch)
 	if err != nil {
@@ -83,14 +83,15 @@ func tapped(cfg *inject.Config, ns *inject.Namespace, base *corev1.Pod, profile 
 	return pod, nil
 }
 
-// withProfile is the configuration with one profile for all.
+// withProfile returns a copy of the configuration that uses one profile for all pods, in all namespaces.
 func withProfile(cfg *inject.Config, profile inject.Profile) *inject.Config {
 	c := *cfg
 	c.Profile, c.Own = profile, ""
 	return &c
 }
 
-// neutral is a namespace of which nothing is known but what shapes the tap.
+// neutral returns a namespace that requests taps, with only those properties of ns that change the tap: nothing in it
+// can refuse or end a tap.
 func neutral(ns *inject.Namespace) *inject.Namespace {
 	view := &inject.Namespace{
 		Name: ns.Name, Labels: map[string]string{inject.Label: inject.Enabled},
@@ -102,14 +103,15 @@ func neutral(ns *inject.Namespace) *inject.Namespace {
 	return view
 }
 
-// untapped is a pod that we are not called for.
+// untapped returns a copy of base for which the webhook is not called.
 func untapped(base *corev1.Pod) *corev1.Pod {
 	pod := base.DeepCopy()
 	metav1.SetMetaDataLabel(&pod.ObjectMeta, inject.Label, inject.Disabled)
 	return pod
 }
 
-// asking is a pod that asks the webhook, itself or another replica, for the tap of a profile.
+// asking returns a copy of base that requests the tap of a profile, from this replica or another one. Its resources
+// are those of tapped.
 func asking(base, tapped *corev1.Pod, profile inject.Profile, noNative bool) *corev1.Pod {
 	pod := base.DeepCopy()
 	metav1.SetMetaDataLabel(&pod.ObjectMeta, inject.Label, inject.Enabled)
@@ -118,8 +120,10 @@ func asking(base, tapped *corev1.Pod, profile inject.Profile, noNative bool) *co
 	return pod
 }
 
-const notNative = "/container" // after the profile
+// notNative follows the profile in the annotation of a dry run whose tap is to be an ordinary container.
+const notNative = "/container"
 
+// dryRunText returns the value of the annotation of a dry run.
 func dryRunText(profile inject.Profile, noNative bool) string {
 	if noNative {
 		return string(profile) + notNative
@@ -127,8 +131,8 @@ func dryRunText(profile inject.Profile, noNative bool) string {
 	return string(profile)
 }
 
-// dryRunProfile is what a dry run of ours asks for. Only a dry run may: it says nothing of what is
-// admitted, and no pod comes of it.
+// dryRunProfile returns the profile that a dry run of the webhook requests by its annotation. The annotation is
+// valid only in a dry run, which creates no pod.
 func dryRunProfile(r *review) (profile inject.Profile, noNative, ok bool) {
 	if !r.dryRun() {
 		return "", false, false
@@ -146,7 +150,7 @@ func dryRunProfile(r *review) (profile inject.Profile, noNative, ok bool) {
 	return profile, noNative, slices.Contains(inject.Profiles(), profile)
 }
 
-// tapOf returns the tap's container, and whether it is among the init containers.
+// tapOf returns the tap's container, or nil. native reports whether it is among the init containers.
 func tapOf(pod *corev1.Pod) (c *corev1.Container, native bool) {
 	for i := range pod.Spec.InitContainers {
 		if pod.Spec.InitContainers[i].Name == inject.Name {
@@ -161,6 +165,7 @@ func tapOf(pod *corev1.Pod) (c *corev1.Container, native bool) {
 	return nil, false
 }
 
+// patched returns the pod raw with a patch applied.
 func patched(raw []byte, ops []inject.Operation) (*corev1.Pod, error) {
 	text, err := json.Marshal(ops)
 	if err != nil {
@@ -177,7 +182,8 @@ func patched(raw []byte, ops []inject.Operation) (*corev1.Pod, error) {
 	return pod, json.Unmarshal(raw, pod)
 }
 
-// example returns a pod of the namespace without its tap's traces, ready to be created, or nil.
+// example returns a copy of an untapped pod of the namespace, ready to be created, or nil if there is none. It looks
+// at the first 50 pods.
 func (p *dryRuns) example(ctx context.Context, namespace string) (*corev1.Pod, error) {
 	var list corev1.PodList
 	if err := p.live.List(ctx, &list, client.InNamespace(namespace), client.Limit(50)); err != nil {
@@ -195,5 +201,5 @@ func (p *dryRuns) example(ctx context.Context, namespace string) (*corev1.Pod, e
 			Namespace: namespace, GenerateName: "meshtls-tap-probe-", Labels: pod.Labels, Annotations: pod.Annotations,
 		}, Spec: *spec}, nil
 	}
-	return nil, nil //nolint:nilnil // there is none, and that is no error
+	return nil, nil //nolint:nilnil // no pod is not an error
 }

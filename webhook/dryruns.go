@@ -17,22 +17,22 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// dryRuns knows which taps each namespace admits: it creates pods there as dry runs, so that
-// Pod Security, policies, security context constraints, limit ranges and the other webhooks
-// answer themselves. Each replica asks for itself.
+// dryRuns finds out which profiles each namespace admits. It creates tapped pods there as dry runs, so that
+// Pod Security, policies, security context constraints, limit ranges and other webhooks decide about them.
+// Each replica does its own dry runs. It is safe for concurrent use.
 type dryRuns struct {
-	create func(context.Context, *corev1.Pod) error // a dry run; the pod becomes what the cluster makes of it
+	create func(context.Context, *corev1.Pod) error // creates a pod as a dry run, and sets pod to the API server's response
 	live   client.Reader
 	cfg    *inject.Config
 	log    *slog.Logger
 	now    func() time.Time
 
-	off bool // no dry runs: Pod Security's label and refusals of pods that were created are all there is
+	off bool // dry runs are disabled: Pod Security's label and earlier refusals of real pods decide
 
 	mu      sync.Mutex
-	refused map[string]refusal       // of a pod with a tap, by namespace; where dry runs are off
-	known   map[string]*admission    // by namespace
-	running map[string]chan struct{} // closed when the run is over
+	refused map[string]refusal       // the latest refusal of a real pod with a tap, by namespace; only if dry runs are disabled
+	known   map[string]*admission    // the latest results, by namespace
+	running map[string]chan struct{} // by namespace; the channel is closed when the run has ended
 }
 
 // refusal is why a pod with a tap was not created.
@@ -41,8 +41,8 @@ type refusal struct {
 	at  time.Time
 }
 
-// storeRefusal takes note that the cluster refused a pod because of its tap. It matters only
-// where dry runs are off: what refused one is taken to refuse all.
+// storeRefusal records that the cluster refused a pod because of its tap. If dry runs are disabled, all taps of
+// the namespace count as refused for the time freshness; otherwise it does nothing.
 func (p *dryRuns) storeRefusal(namespace, why string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -52,8 +52,7 @@ func (p *dryRuns) storeRefusal(namespace, why string) {
 	}
 }
 
-// guess returns why a pod with a tap would be refused, as far as that is known without a dry run.
-// It is empty if there is no known reason.
+// guess returns why pod would be refused because of its tap, as far as that is known without a dry run, or "".
 func (p *dryRuns) guess(ns *inject.Namespace, pod *corev1.Pod) string {
 	if c, _ := tapOf(pod); c == nil {
 		return ""
@@ -62,27 +61,28 @@ func (p *dryRuns) guess(ns *inject.Namespace, pod *corev1.Pod) string {
 	r, ok := p.refused[ns.Name]
 	p.mu.Unlock()
 	if ok && p.now().Sub(r.at) < freshness {
-		return "a pod with it was refused: " + r.why
+		return "a pod with a tap was refused: " + r.why
 	}
 	return bySecurityLevel(ns.Labels, pod)
 }
 
-// admission is what the dry runs of a namespace said. It is not changed once it is known.
+// admission is the result of the dry runs in a namespace. It is immutable once it is in dryRuns.known.
 type admission struct {
-	key      string // of what it was asked about
+	key      string // dryRunKey of the namespace at that time
 	at       time.Time
-	refusals map[inject.Profile]string
-	noNative bool // a webhook drops what makes a native sidecar
+	refusals map[inject.Profile]string // why a profile is refused; a profile that is admitted is not in it
+	noNative bool                      // another webhook removes what makes a container a native sidecar
 }
 
-// fillIn tells an injection what is known.
+// fillIn fills in the fields of ns that depend on dry runs.
 func (a *admission) fillIn(ns *inject.Namespace) {
 	ns.Refusals, ns.NoNative = a.refusals, a.noNative
 }
 
-// freshness is how long an admission is good; the controller asks anew each hour.
+// freshness is how long an admission is valid. The controller renews it every hour.
 const freshness = 2 * time.Hour
 
+// newDryRuns returns dryRuns that create pods by c. live reads example pods; enabled is Config.DryRuns.
 func newDryRuns(c client.Client, live client.Reader, cfg *inject.Config, enabled bool, log *slog.Logger) *dryRuns {
 	return &dryRuns{
 		create: func(ctx context.Context, p *corev1.Pod) error { return c.Create(ctx, p, client.DryRunAll, fieldOwner) },
@@ -91,7 +91,8 @@ func newDryRuns(c client.Client, live client.Reader, cfg *inject.Config, enabled
 	}
 }
 
-// dryRunKey changes when what the namespace says of policies, the tap or its limits does.
+// dryRunKey identifies the properties of a namespace that the result of dry runs depends on: its labels, its
+// annotations for the tap and for OpenShift, its limit ranges, and whether a quota counts CPU limits.
 func dryRunKey(ns *inject.Namespace) string {
 	annotations := maps.Clone(ns.Annotations)
 	maps.DeleteFunc(annotations, func(k, _ string) bool {
@@ -100,7 +101,7 @@ func dryRunKey(ns *inject.Namespace) string {
 	return fmt.Sprint(ns.Labels, annotations, ns.LimitRanges, ns.CPULimits)
 }
 
-// of returns the admission of a namespace, from a run of before or a new one. An error means
+// of returns the admission of a namespace: a valid one from earlier dry runs, or that of new ones. An error means
 // that nothing is known.
 func (p *dryRuns) of(ctx context.Context, ns *inject.Namespace) (*admission, error) {
 	key := dryRunKey(ns)
@@ -123,7 +124,8 @@ func (p *dryRuns) of(ctx context.Context, ns *inject.Namespace) (*admission, err
 	}
 }
 
-// renew asks the API server, unless it is being asked: then it waits for the answer.
+// renew does the dry runs of a namespace. If they are running already, it waits for their result instead. If they
+// fail, it returns the earlier admission if that is for the same dryRunKey.
 func (p *dryRuns) renew(ctx context.Context, ns *inject.Namespace) (*admission, error) {
 	p.mu.Lock()
 	if busy, ok := p.running[ns.Name]; ok {
@@ -152,15 +154,15 @@ func (p *dryRuns) renew(ctx context.Context, ns *inject.Namespace) (*admission, 
 		return a, nil
 	}
 	if old := p.known[ns.Name]; old != nil && old.key == dryRunKey(ns) {
-		return old, nil // what was known is better than nothing
+		return old, nil // an old result is better than none
 	}
 	return nil, err
 }
 
-// store keeps an admission; p.mu is held.
+// store stores and logs an admission, and sets its metrics. p.mu must be locked.
 func (p *dryRuns) store(name string, a *admission) {
 	if old := p.known[name]; old == nil || !maps.Equal(old.refusals, a.refusals) || old.noNative != a.noNative {
-		p.log.Info("taps tried", "namespace", name, "refused", a.refusals, "noNative", a.noNative)
+		p.log.Info("dry runs done", "namespace", name, "refused", a.refusals, "noNative", a.noNative)
 	}
 	for _, profile := range inject.Profiles() {
 		admitted := 1.0
@@ -177,7 +179,7 @@ func (p *dryRuns) store(name string, a *admission) {
 	p.known[name] = a
 }
 
-// age is how long ago the namespace, as it is, was asked about, if it was.
+// age returns how long ago the dry runs for the current state of the namespace were done; false if they were not.
 func (p *dryRuns) age(ns *inject.Namespace) (time.Duration, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -188,7 +190,7 @@ func (p *dryRuns) age(ns *inject.Namespace) (time.Duration, bool) {
 	return p.now().Sub(a.at), true
 }
 
-// forget drops what is known of a namespace.
+// forget deletes everything about a namespace.
 func (p *dryRuns) forget(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -197,11 +199,11 @@ func (p *dryRuns) forget(name string) {
 	admittedProfiles.DeletePartialMatch(map[string]string{"namespace": name})
 }
 
-// untried is why a profile is not used that nothing asked for.
-const untried = "it was not tried"
+// untried is the refusal of a profile for which no dry run was needed.
+const untried = "this profile was not tried"
 
-// ask tries the profiles in question, with a pod of our own and, where that is refused even
-// without a tap, with one of the namespace's.
+// ask does the dry runs of the candidate profiles, with one of the webhook's own pods. If that pod is refused even
+// without a tap, it uses a copy of one of the namespace's pods.
 func (p *dryRuns) ask(ctx context.Context, ns *inject.Namespace) (*admission, error) {
 	base := dryRunPod(ns.Name, p.cfg.Image)
 	a, err := p.try(ctx, ns, base)
@@ -218,10 +220,11 @@ func (p *dryRuns) ask(ctx context.Context, ns *inject.Namespace) (*admission, er
 	return p.try(ctx, ns, theirs)
 }
 
+// admitsAny reports whether at least one profile is admitted.
 func (a *admission) admitsAny() bool { return len(a.refusals) < len(inject.Profiles()) }
 
-// candidates are the profiles that may be used in a namespace, the best first; all is whether
-// each has to be tried rather than the first that is admitted be taken.
+// candidates returns the profiles that may be used in a namespace, the best first. all reports whether each of them
+// has to be tried, because pods may choose; otherwise the first that is admitted is enough.
 func (p *dryRuns) candidates(ns *inject.Namespace) (profiles []inject.Profile, all bool) {
 	if slices.Contains(p.cfg.Allowed, inject.AnnotationProfile) || slices.Contains(p.cfg.Allowed, "*") {
 		return inject.Profiles(), true
@@ -235,8 +238,8 @@ func (p *dryRuns) candidates(ns *inject.Namespace) (profiles []inject.Profile, a
 	return inject.AutoProfiles(), false
 }
 
-// try finds out which profiles are admitted on a pod. Where another webhook spoils native
-// sidecars, it is plain containers that are tried.
+// try finds out with which profiles a tap is admitted in the pod base. If another webhook makes native sidecars
+// unusable, it tries taps that are ordinary containers.
 func (p *dryRuns) try(ctx context.Context, ns *inject.Namespace, base *corev1.Pod) (*admission, error) {
 	a := &admission{key: dryRunKey(ns), at: p.now(), refusals: map[inject.Profile]string{}}
 	for _, profile := range inject.Profiles() {
@@ -263,9 +266,10 @@ func (p *dryRuns) try(ctx context.Context, ns *inject.Namespace, base *corev1.Po
 	return a, nil
 }
 
-// trial creates a pod with the tap of a profile as a dry run: first as everybody's pod, which
-// the webhooks get to see in their order, ours among them; and where that comes back
-// without a tap, since ours is not called yet, with the tap in it.
+// trial creates a pod with the tap of a profile as a dry run and returns why it is refused, or "". First it creates
+// the pod without the tap, so that all webhooks, this one included, are called in their order. If the response has
+// no tap, because the API server does not call this webhook yet, it creates the pod with the tap. spoilt reports
+// whether another webhook removed what makes the tap a native sidecar.
 func (p *dryRuns) trial(ctx context.Context, ns *inject.Namespace, base *corev1.Pod, profile inject.Profile, noNative bool) (refusal string, spoilt bool, err error) {
 	seen := *ns
 	seen.NoNative = noNative
@@ -284,14 +288,15 @@ func (p *dryRuns) trial(ctx context.Context, ns *inject.Namespace, base *corev1.
 	return refusal, false, err
 }
 
-// hookWithoutSidecar reports whether a refusal says that another webhook dropped what makes a native
-// sidecar of the tap, whose postStart hook no other init container may have (k8s.io/kubernetes
+// hookWithoutSidecar reports whether a pod was refused because another webhook removed the tap's restartPolicy: an
+// init container that is not a native sidecar may not have the tap's postStart hook (k8s.io/kubernetes
 // pkg/apis/core/validation: "may not be set for init containers without restartPolicy=Always").
 func hookWithoutSidecar(refusal string) bool {
 	return strings.Contains(refusal, "lifecycle") && strings.Contains(refusal, "without restartPolicy=Always")
 }
 
-// admits creates a pod as a dry run and returns why it is refused, or "".
+// admits creates a pod as a dry run and returns why it is refused, or "". An error means that the API server did not
+// decide.
 func (p *dryRuns) admits(ctx context.Context, ns *inject.Namespace, pod *corev1.Pod) (string, error) {
 	if p.off {
 		return p.guess(ns, pod), nil
@@ -308,7 +313,7 @@ func (p *dryRuns) admits(ctx context.Context, ns *inject.Namespace, pod *corev1.
 	}
 	text := err.Error()
 	if strings.Contains(text, "exceeded quota") || strings.Contains(text, "failed quota") {
-		return "", nil // the last of all checks: what is left of a quota is for the webhook to see
+		return "", nil // quotas are the last check, and the webhook compares them itself
 	}
 	if _, after, ok := strings.Cut(text, " is forbidden: "); ok {
 		text = after
@@ -316,23 +321,22 @@ func (p *dryRuns) admits(ctx context.Context, ns *inject.Namespace, pod *corev1.
 	return text, nil
 }
 
-// unverifiable reports whether an error says that there can be no dry run: another webhook that has
-// effects of its own (k8s.io/apiserver pkg/admission/plugin/webhook: NewDryRunUnsupportedErr), or no
-// right to it.
+// unverifiable reports whether err means that a dry run is impossible: another webhook has side effects
+// (k8s.io/apiserver pkg/admission/plugin/webhook: NewDryRunUnsupportedErr), or the webhook's role does not allow it.
 func unverifiable(err error) bool {
 	text := err.Error()
 	return apierrors.IsBadRequest(err) && strings.Contains(text, "does not support dry run") ||
 		apierrors.IsForbidden(err) && strings.Contains(text, `cannot create resource "pods"`)
 }
 
-// bySecurityLevel is what Pod Security would say of the tap, by the namespace's label alone.
+// bySecurityLevel returns why Pod Security would refuse the tap, by the namespace's label, or "".
 func bySecurityLevel(labels map[string]string, pod *corev1.Pod) string {
 	const label = "pod-security.kubernetes.io/enforce"
 	c, _ := tapOf(pod)
 	adds := c != nil && c.SecurityContext != nil && c.SecurityContext.Capabilities != nil && len(c.SecurityContext.Capabilities.Add) > 0
 	switch level := labels[label]; {
 	case level == "restricted", level == "baseline" && adds:
-		return fmt.Sprintf("the namespace's label %s=%s", label, level)
+		return fmt.Sprintf("the namespace's label %s=%s forbids the tap", label, level)
 	}
 	return ""
 }

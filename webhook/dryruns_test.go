@@ -152,7 +152,7 @@ func TestDryRuns(t *testing.T) {
 		"spoilt, and picky":        {cluster: &cluster{answers: true, after: forget, policy: refuse(addsRaw)}, want: []inject.Profile{inject.ProfileBaseline}, noNative: true, calls: 4, refusal: "policy x: no"},
 		"spoilt, as containers":    {cluster: &cluster{answers: true, after: forget, policy: admitAll}, config: func(c *inject.Config) { c.Mode = inject.Container }, want: all[:1], calls: 1},
 		"no dry runs":              {cluster: &cluster{err: apierrors.NewBadRequest(`admission webhook "x" does not support dry run`)}, want: all[:1], calls: 2},
-		"no dry runs, baseline":    {cluster: &cluster{err: apierrors.NewBadRequest(`admission webhook "x" does not support dry run`)}, labels: level("baseline"), want: []inject.Profile{inject.ProfileBaseline}, calls: 6, refusal: "enforce=baseline"},
+		"no dry runs, baseline":    {cluster: &cluster{err: apierrors.NewBadRequest(`admission webhook "x" does not support dry run`)}, labels: level("baseline"), want: []inject.Profile{inject.ProfileBaseline}, calls: 6, refusal: "enforce=baseline forbids"},
 		"no dry runs, restricted":  {cluster: &cluster{err: apierrors.NewBadRequest(`admission webhook "x" does not support dry run`)}, labels: level("restricted"), calls: 4, refusal: "enforce=restricted"},
 		"no right to do a dry run": {cluster: &cluster{err: forbidden}, want: all[:1], calls: 2},
 	} {

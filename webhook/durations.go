@@ -12,19 +12,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// durations is since when the namespaces' durations run: a ConfigMap of the webhook's own
-// namespace, since whoever may write in a tapped one could move its end. It has the
-// namespaces' ConfigMap's name, which is the one that the webhook may write. A namespace is
-// a key of it; the value is its UID, the duration and the time.
+// durations records since when the duration of each namespace runs, in a ConfigMap of the webhook's own
+// namespace: in a tapped namespace a tenant could change it. The ConfigMap has the same name as those of the
+// tapped namespaces, because the webhook's role allows it to write that name. Each key is a namespace; the
+// value is the namespace's UID, its duration and the start of the duration.
 //
-// The elected replica writes it, the others read it.
+// The elected replica writes the ConfigMap, the others read it.
 type durations struct {
 	cached client.Client
 	own    string // the webhook's namespace
-	name   string // of the ConfigMap, "": none
+	name   string // of the ConfigMap; "": nothing is recorded
 }
 
-// since returns when a namespace's duration began, zero if that is not remembered.
+// since returns when a namespace's duration span started; zero if that is not recorded.
 func (m *durations) since(ctx context.Context, object *corev1.Namespace, span string) (time.Time, error) {
 	config, err := m.read(ctx)
 	if err != nil {
@@ -36,13 +36,13 @@ func (m *durations) since(ctx context.Context, object *corev1.Namespace, span st
 	}
 	at, err := time.Parse(time.RFC3339, f[2])
 	if err != nil {
-		return time.Time{}, nil //nolint:nilerr // as if nothing were remembered
+		return time.Time{}, nil //nolint:nilerr // the same as no record
 	}
 	return at, nil
 }
 
-// save remembers when a namespace's duration began; the zero time forgets it. Another's
-// write in between is an error, after which the caller comes again.
+// save records that a namespace's duration span started at a time; the zero time deletes the record. A
+// concurrent write makes it return a conflict: the caller then tries again.
 func (m *durations) save(ctx context.Context, object *corev1.Namespace, span string, at time.Time) error {
 	config, err := m.read(ctx)
 	if err != nil || m.name == "" {

@@ -18,7 +18,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// Reasons for which a review is answered without a look at its pod.
+// Reasons for which a pod is allowed before inject has decided about it.
 const (
 	reasonNotAPod inject.Reason = "not_a_pod"
 	reasonGarbage inject.Reason = "garbage"
@@ -27,32 +27,31 @@ const (
 	reasonUnknown inject.Reason = "namespace_unknown"
 )
 
-// failed are the reasons that are our fault, or a caller's that is no API server.
+// failed reports whether a reason is an error: of the webhook, or of a caller that is not an API server.
 func failed(r inject.Reason) bool {
 	return slices.Contains([]inject.Reason{reasonGarbage, reasonTooBig, reasonPanic, reasonUnknown, inject.ReasonUndecodable}, r)
 }
 
 const (
-	mostWait  = 2500 * time.Millisecond // for an answer, whatever the API server would wait
-	smallBody = 256 << 10
-	bigBodies = 8 // that are held at the same time
+	mostWait  = 2500 * time.Millisecond // bounds the time of a response, also if the API server would wait longer
+	smallBody = 256 << 10               // bytes; a longer body is a large one
+	bigBodies = 8                       // bounds how many large bodies are in memory at the same time
 )
 
-// endpoint answers admission reviews. Whatever comes, and whatever goes wrong, the answer
-// is that the pod is allowed.
+// endpoint responds to admission reviews. Every response allows the pod, also after an error or a panic.
 type endpoint struct {
 	path   string
 	decide func(context.Context, *review) inject.Result
-	report func(*review, *inject.Result) // of each decision; nil: nobody is
+	report func(*review, *inject.Result) // gets each decision that is not a dry run; may be nil
 	log    *slog.Logger
-	big    chan struct{}
+	big    chan struct{} // one element for each large body in memory
 }
 
 func newEndpoint(path string, log *slog.Logger, decide func(context.Context, *review) inject.Result, report func(*review, *inject.Result)) *endpoint {
 	return &endpoint{path: path, decide: decide, report: report, log: log, big: make(chan struct{}, bigBodies)}
 }
 
-// ServeHTTP answers one review.
+// ServeHTTP responds to one review.
 func (h *endpoint) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	begun := time.Now()
 	if q.Method != http.MethodPost {
@@ -64,14 +63,14 @@ func (h *endpoint) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	uid, r, result := h.result(ctx, w, q.Body)
 	w.Header().Set("Content-Type", "application/json")
 	if err := json.NewEncoder(w).Encode(newResponse(uid, &result)); err != nil {
-		h.log.Debug("answer not sent", "error", err)
+		h.log.Debug("response not sent", "error", err)
 	}
 	took := time.Since(begun)
 	responseTimes.WithLabelValues(h.path).Observe(took.Seconds())
 	h.account(r, &result, took)
 }
 
-// patience returns how long an answer may take: four fifths of the API server's timeout, at most mostWait.
+// patience returns how long a response may take: four fifths of the API server's timeout, at most mostWait.
 func patience(timeout string) time.Duration {
 	if d, err := time.ParseDuration(timeout); err == nil && d > 0 {
 		return min(d*4/5, mostWait)
@@ -79,7 +78,7 @@ func patience(timeout string) time.Duration {
 	return mostWait
 }
 
-// result reads and decides. A panic costs one pod its tap.
+// result reads a review and decides about its pod. A panic is logged, and the pod gets no tap.
 func (h *endpoint) result(ctx context.Context, w http.ResponseWriter, body io.Reader) (uid types.UID, r *review, result inject.Result) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -99,12 +98,12 @@ func (h *endpoint) result(ctx context.Context, w http.ResponseWriter, body io.Re
 	case !r.creates():
 		return r.Request.UID, r, inject.Result{Reason: reasonNotAPod}
 	}
-	uid = r.Request.UID // what is returned when decide panics
+	uid = r.Request.UID // returned also if decide panics
 	return uid, r, h.decide(ctx, r)
 }
 
-// read reads a body, of which only a few may be big at the same time. Even with an error
-// it returns the start of it.
+// read reads a body. It waits if bigBodies large bodies are in memory already; release must be called when text is
+// no longer needed. With an error it returns the start of the body.
 func (h *endpoint) read(ctx context.Context, w http.ResponseWriter, body io.Reader) (text []byte, release func(), err error) {
 	release = func() {}
 	var b bytes.Buffer
@@ -118,13 +117,13 @@ func (h *endpoint) read(ctx context.Context, w http.ResponseWriter, body io.Read
 	case h.big <- struct{}{}:
 		release = func() { <-h.big }
 	case <-ctx.Done():
-		return b.Bytes(), release, errors.New("too many big reviews")
+		return b.Bytes(), release, errors.New("too many large reviews at the same time")
 	}
 	_, err = b.ReadFrom(http.MaxBytesReader(w, io.NopCloser(body), maxBody-smallBody))
 	return b.Bytes(), release, err
 }
 
-// account counts and logs a decision. No log holds anything of a pod but its names.
+// account counts and logs a decision. The log has names of the pod and its owner, and nothing else of the pod.
 func (h *endpoint) account(r *review, result *inject.Result, took time.Duration) {
 	if r != nil && r.ownDryRun {
 		return

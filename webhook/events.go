@@ -8,15 +8,17 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// events tells people of what happened, where they look for it. Events are sent in the
-// background, the same ones are counted rather than repeated, and what is too much is dropped.
+// events sends Events to the objects that they are about. The recorder sends in the background, aggregates
+// equal Events, and drops Events above its rate limit.
 type events struct {
-	recorder recorder.EventRecorder // nil: none are sent
+	recorder recorder.EventRecorder // nil: no Events are sent
 }
 
-const maxNote = 1000 // k8s.io/api events/v1: 1024
+// maxNote bounds the note of an Event, in bytes. The API allows 1024 (k8s.io/api events/v1).
+const maxNote = 1000
 
-// pod tells the owner of a pod what became of it. A pod without one is not there yet.
+// pod sends an Event about the decision on a pod to its owner. Without an owner there is no Event: the pod does not
+// exist yet.
 func (e *events) pod(r *review, result *inject.Result) {
 	o := result.Owner
 	if e.recorder == nil || o == nil || result.Reason.Quiet() || result.Reason == reasonNotAPod {
@@ -26,7 +28,7 @@ func (e *events) pod(r *review, result *inject.Result) {
 		APIVersion: o.APIVersion, Kind: o.Kind, Name: o.Name, UID: types.UID(o.UID), Namespace: r.Request.Namespace,
 	}
 	if result.Reason == inject.Injected {
-		e.send(owner, corev1.EventTypeNormal, "Tapped", "The tap was put into a pod: %s, profile %s.", string(result.Mode), string(result.Profile))
+		e.send(owner, corev1.EventTypeNormal, "Tapped", "A pod was created with a tap: mode %s, profile %s.", string(result.Mode), string(result.Profile))
 		return
 	}
 	if result.Reason == inject.ReasonForeign {
@@ -36,7 +38,7 @@ func (e *events) pod(r *review, result *inject.Result) {
 	e.send(owner, corev1.EventTypeWarning, "NotTapped", "A pod was created without a tap: %s. %s", string(result.Reason), result.Detail)
 }
 
-// namespace tells a namespace, in its own Events.
+// namespace sends an Event about a namespace, in that namespace.
 func (e *events) namespace(name, kind, reason, note string, args ...any) {
 	if e.recorder == nil {
 		return

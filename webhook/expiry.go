@@ -17,9 +17,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// expiry ends what namespaces asked for until a time or for a duration: it writes the end into the
-// namespace's ConfigMap, which the taps read again and again, and turns them off when it has
-// come. The label stays: it belongs to whoever set it. Only the elected replica runs it.
+// expiry is the controller that ends taps which a namespace requested until a time or for a duration. It writes
+// the end into the namespace's ConfigMap, which the taps read periodically, and turns them off at that time. It
+// does not remove the namespace's label. Only the elected replica runs it.
 type expiry struct {
 	client     client.Client
 	namespaces *namespaces
@@ -27,7 +27,7 @@ type expiry struct {
 	log        *slog.Logger
 }
 
-// Reconcile looks at one namespace.
+// Reconcile updates the ConfigMap of one namespace.
 func (t *expiry) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.Result, error) {
 	var object corev1.Namespace
 	if err := t.client.Get(ctx, client.ObjectKey{Name: q.Name}, &object); err != nil {
@@ -40,7 +40,7 @@ func (t *expiry) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 		return reconcile.Result{}, nil
 	}
 	if object.Labels[inject.Label] != inject.Enabled {
-		return reconcile.Result{}, nil // what was said stands: without the label nothing is turned on again
+		return reconcile.Result{}, nil // the ConfigMap stays: without the label no tap is turned on again
 	}
 	object = *t.namespaces.permitted(&object)
 	if err := t.startDuration(ctx, &object); err != nil {
@@ -55,7 +55,7 @@ func (t *expiry) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 		return reconcile.Result{}, err
 	}
 	if w.end().IsZero() && len(ownKeys(config)) == 0 {
-		return reconcile.Result{}, nil // nothing to say, and nothing said
+		return reconcile.Result{}, nil // no end, and no key of ours to remove
 	}
 	now := t.namespaces.now()
 	if err := t.write(ctx, &object, config, w, now); err != nil {
@@ -67,7 +67,7 @@ func (t *expiry) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 	return reconcile.Result{RequeueAfter: w.end().Sub(now)}, nil
 }
 
-// again asks for another reconciliation soon if a cache was stale, and returns the error otherwise.
+// again requests another reconciliation after 1 s if err came from a stale cache, and returns err otherwise.
 func again(err error) (reconcile.Result, error) {
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		return reconcile.Result{RequeueAfter: time.Second}, nil
@@ -75,13 +75,13 @@ func again(err error) (reconcile.Result, error) {
 	return reconcile.Result{}, err
 }
 
-// startDuration keeps since when the namespace's duration runs; another one begins anew.
+// startDuration records since when the namespace's duration runs. A changed duration starts again.
 func (t *expiry) startDuration(ctx context.Context, object *corev1.Namespace) error {
 	m, d := t.namespaces.durations, durationOf(object)
 	if d == 0 {
 		return m.save(ctx, object, "", time.Time{})
 	}
-	span := d.String() // short, whatever the annotation is: all namespaces share one ConfigMap
+	span := d.String() // bounded, unlike the annotation: all namespaces share one ConfigMap
 	since, err := m.since(ctx, object, span)
 	if err != nil || !since.IsZero() {
 		return err
@@ -89,7 +89,7 @@ func (t *expiry) startDuration(ctx context.Context, object *corev1.Namespace) er
 	return m.save(ctx, object, span, t.namespaces.now())
 }
 
-// durationOf returns the namespace's duration, 0 if it has none that can be used.
+// durationOf returns the namespace's duration; 0 if it has none, or an invalid one.
 func durationOf(object *corev1.Namespace) time.Duration {
 	d, err := time.ParseDuration(object.Annotations[inject.Prefix+inject.AnnotationDuration])
 	if err != nil || d < 0 {
@@ -98,13 +98,13 @@ func durationOf(object *corev1.Namespace) time.Duration {
 	return d
 }
 
-// window holds the times at which a namespace's taps end; a zero time means no end.
+// window holds the times at which a namespace's taps end. A zero time means no end.
 type window struct {
-	platform time.Time // by the namespace's annotations, which tenants cannot write
-	theirs   time.Time // by an until in the ConfigMap that is not ours
+	platform time.Time // from the namespace's annotations, which tenants cannot write
+	theirs   time.Time // from the key until of the ConfigMap, if the webhook did not write it
 }
 
-// end is the earlier of both: tenants may end their taps sooner, not later.
+// end returns the earlier of both times: tenants may end their taps earlier, but not later.
 func (w window) end() time.Time {
 	if w.platform.IsZero() || !w.theirs.IsZero() && w.theirs.Before(w.platform) {
 		return w.theirs
@@ -114,7 +114,7 @@ func (w window) end() time.Time {
 
 func (w window) over(now time.Time) bool { return !w.end().IsZero() && !w.end().After(now) }
 
-// ownKeys are the keys of the ConfigMap that we wrote last.
+// ownKeys returns the keys of the ConfigMap that the webhook was the last to write.
 func ownKeys(config *corev1.ConfigMap) map[string]bool {
 	keys := map[string]bool{}
 	for _, f := range config.ManagedFields {
@@ -124,7 +124,7 @@ func ownKeys(config *corev1.ConfigMap) map[string]bool {
 		var fields struct {
 			Data map[string]any `json:"f:data"`
 		}
-		json.Unmarshal(f.FieldsV1.GetRawBytes(), &fields) //nolint:errcheck // then none is ours
+		json.Unmarshal(f.FieldsV1.GetRawBytes(), &fields) //nolint:errcheck // then no key is the webhook's
 		for key := range fields.Data {
 			keys[strings.TrimPrefix(key, "f:")] = true
 		}
@@ -132,10 +132,10 @@ func ownKeys(config *corev1.ConfigMap) map[string]bool {
 	return keys
 }
 
-// configData is what we say in the ConfigMap. An until that somebody else wrote stays if it is the
-// sooner one. One that we wrote and that no longer counts becomes empty, which tells the
-// taps that there is no end; without the key they would go by what their pods were made
-// with. Taps that have ended continue only if their window was extended.
+// configData returns the keys that the webhook writes into the ConfigMap; ours are those that it wrote before. An
+// until that somebody else wrote stays if it is the earlier one. An until of the webhook that no longer applies is
+// set to "", which means no end: without the key the taps would use the end in the environment of their pods. Taps
+// that have ended continue only if the end was postponed.
 func (w window) configData(ours map[string]bool, now time.Time) map[string]string {
 	data := map[string]string{}
 	switch {
@@ -153,7 +153,7 @@ func (w window) configData(ours map[string]bool, now time.Time) map[string]strin
 	return data
 }
 
-// write applies our keys of the ConfigMap; those that are no longer in it go.
+// write applies the webhook's keys to the ConfigMap. Keys that it wrote before and that are not in data any more are removed.
 func (t *expiry) write(ctx context.Context, object *corev1.Namespace, config *corev1.ConfigMap, w window, now time.Time) error {
 	data := w.configData(ownKeys(config), now)
 	want := ac.ConfigMap(*t.namespaces.cfg.Settings.ConfigMap, object.Name).WithData(data)
@@ -161,17 +161,17 @@ func (t *expiry) write(ctx context.Context, object *corev1.Namespace, config *co
 		return err
 	}
 	if want.ResourceVersion != nil && *want.ResourceVersion == config.ResourceVersion {
-		return nil // it said so already
+		return nil // nothing has changed
 	}
-	t.log.Info("namespace's config written", "namespace", object.Name, "until", stamp(w.end()), "over", w.over(now))
+	t.log.Info("namespace's ConfigMap written", "namespace", object.Name, "until", stamp(w.end()), "over", w.over(now))
 	if w.over(now) && config.Data[configEnabled] != "false" {
 		t.events.namespace(object.Name, corev1.EventTypeNormal, "TapsEnded",
-			"The taps of this namespace were asked for until %s and are off.", stamp(w.end()))
+			"The taps of this namespace were requested until %s. They are now off.", stamp(w.end()))
 	}
 	return nil
 }
 
-// stamp is how times are written; the zero time is "".
+// stamp formats a time as RFC 3339 in UTC; the zero time as "".
 func stamp(at time.Time) string {
 	if at.IsZero() {
 		return ""

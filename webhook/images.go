@@ -22,41 +22,40 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// images knows which images of the tap may be used: those that were seen to run, and to
-// understand the settings. Each is run once in a pod of the own namespace, first by the
-// name that was configured, then by its digest; every replica reads how that ended from
-// these pods, which stay. A native sidecar that cannot be pulled, or that ends at once, would
-// keep its pod from starting.
+// images finds out which images of the tap may be used: those that have run and accepted the settings. Each image is
+// run once in a pod of the webhook's namespace, first by its configured name and then by its digest. The pods are
+// kept, and every replica reads the results from them. Without this check, an image that cannot be pulled or that
+// ends at once would keep pods from starting, because the tap is a native sidecar.
 type images struct {
 	client client.Client
 	cfg    *inject.Config
-	check  bool // false: every image may be used
+	check  bool // false: every image may be used without a check
 	owner  func(context.Context) *metav1.OwnerReference
 	log    *slog.Logger
 	now    func() time.Time
 
 	mu    sync.Mutex
-	usage map[string]string // from a configured image to the one to use; replaced, never changed
-	waits map[string]bool   // images that were seen to run inject.Wait; replaced, never changed
-	ran   map[string]string // from an image that was seen to run to its digest, "" unknown
+	usage map[string]string // from a requested image to the one to use; the map is replaced, never changed
+	waits map[string]bool   // images that have run inject.Wait; the map is replaced, never changed
+	ran   map[string]string // from an image that has run to its digest; "": unknown
 
-	failed map[string]types.UID // the pod whose failure was told, by image
+	failed map[string]types.UID // by image, the pod whose failure was logged
 }
 
-// What marks the pods that try an image.
+// The labels and annotations of pods that try an image, and the times and bounds of trying.
 const (
 	labelComponent      = "app.kubernetes.io/component"
 	componentImage      = "image-check"
-	annotationTried     = "meshtls-tap/image" // of the pod: the image it tries
-	annotationWith      = "meshtls-tap/env"   // and the hash of the tap's settings with which
-	tryAgain            = 5 * time.Minute     // after a pod failed
-	tryPinAgain         = time.Hour           // where the image runs by its name already
+	annotationTried     = "meshtls-tap/image" // the image that the pod tries
+	annotationWith      = "meshtls-tap/env"   // settingsHash of the replica that created the pod
+	tryAgain            = 5 * time.Minute     // after the failure of a pod
+	tryPinAgain         = time.Hour           // the same, if the image has already run by its name
 	patienceForPull     = 3 * time.Minute
-	deleteUnwantedAfter = time.Hour
-	maxImages           = 16 // that are tried at the same time
+	deleteUnwantedAfter = time.Hour // the age at which a pod of an image that nobody requests is deleted
+	maxImages           = 16        // bounds the images that are tried at the same time
 )
 
-// usable returns the images to use; nil is all.
+// usable returns the images to use, by requested image; nil: every image may be used.
 func (i *images) usable() map[string]string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -66,7 +65,7 @@ func (i *images) usable() map[string]string {
 	return i.usage
 }
 
-// waiting returns the images that were seen to run inject.Wait; nil where none is tried.
+// waiting returns the images that have run inject.Wait; nil if images are not checked.
 func (i *images) waiting() map[string]bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -76,7 +75,7 @@ func (i *images) waiting() map[string]bool {
 	return i.waits
 }
 
-// follow reads how the pods ended. It runs on every replica.
+// follow reads the results of the pods. It runs on every replica.
 func (i *images) follow(ctx context.Context) error {
 	list, err := i.pods(ctx)
 	if err != nil {
@@ -91,7 +90,7 @@ func (i *images) follow(ctx context.Context) error {
 	for p := range list {
 		pod := &list[p]
 		if pod.Annotations[annotationWith] != i.settingsHash() {
-			continue // of a replica with other settings
+			continue // created by a replica with other settings
 		}
 		image := pod.Annotations[annotationTried]
 		i.logFailure(image, pod)
@@ -111,13 +110,13 @@ func (i *images) follow(ctx context.Context) error {
 	return nil
 }
 
-// settingsHash is a hash of the tap's settings, and of what is tried.
+// settingsHash returns a hash of the tap's settings and of the names of the containers that try images.
 func (i *images) settingsHash() string {
 	sum := sha256.Sum256(append(i.cfg.Settings.JSON(), waitName...))
 	return hex.EncodeToString(sum[:6])
 }
 
-// logFailure says once why a pod failed; i.mu is held.
+// logFailure logs why a pod failed, once for each pod. i.mu must be locked.
 func (i *images) logFailure(image string, pod *corev1.Pod) {
 	if _, ok := ran(pod); ok || pod.Status.Phase != corev1.PodFailed || i.failed[image] == pod.UID {
 		return
@@ -137,7 +136,7 @@ func (i *images) logFailure(image string, pod *corev1.Pod) {
 	i.log.Error("image does not run with these settings", "image", image, "why", strings.TrimSpace(why))
 }
 
-// best is the image by digest, if it was seen to run so; i.mu is held.
+// best returns the image by its digest if it has run by that, otherwise image. i.mu must be locked.
 func (i *images) best(image string) string {
 	if pinned := byDigest(image, i.ran[image]); pinned != "" {
 		if _, ok := i.ran[pinned]; ok {
@@ -147,7 +146,8 @@ func (i *images) best(image string) string {
 	return image
 }
 
-// byDigest returns an image's name with a digest, or "" if it has one or there is none.
+// byDigest returns the name of an image with a digest in place of its tag. It returns "" if the image has a digest
+// already or digest is "".
 func byDigest(image, digest string) string {
 	if digest == "" || strings.Contains(image, "@") {
 		return ""
@@ -159,8 +159,8 @@ func byDigest(image, digest string) string {
 	return name + "@" + digest
 }
 
-// ran reports whether the pod's tap has run, and the digest of its image where the runtime tells
-// one that a registry knows. It is told once all of the pod has ended.
+// ran reports whether the pod has ended and its tap ran without an error. digest is the digest of its image in the
+// registry, or "" if the runtime does not report it.
 func ran(pod *corev1.Pod) (digest string, ok bool) {
 	over := pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
 	if !over || !exited(pod, inject.Name) {
@@ -187,15 +187,15 @@ func (i *images) pods(ctx context.Context) ([]corev1.Pod, error) {
 	return list.Items, err
 }
 
-// proven reports whether the configured image was seen to run.
+// proven reports whether the configured image has run, or images are not checked.
 func (i *images) proven() bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return !i.check || i.usage[i.cfg.Image] != ""
 }
 
-// try makes the pods that are missing, and clears away those that nobody wants. It runs on every
-// replica: while one version replaces another, each tries its own image.
+// try creates the missing pods for wanted images and deletes the pods of images that nobody requests any more. It
+// runs on every replica: during an upgrade the old and the new version each try their own image.
 func (i *images) try(ctx context.Context, wanted []string) error {
 	if !i.check {
 		return nil
@@ -233,15 +233,15 @@ func (i *images) try(ctx context.Context, wanted []string) error {
 
 func (i *images) age(pod *corev1.Pod) time.Duration { return i.now().Sub(pod.CreationTimestamp.Time) }
 
-// pins reports whether an image is one of those that are wanted, by its digest.
+// pins reports whether image is the digest form of a wanted image.
 func (i *images) pins(wanted []string, image string) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return slices.ContainsFunc(wanted, func(name string) bool { return byDigest(name, i.ran[name]) == image })
 }
 
-// missing returns what was not seen to run, bounded: images by name, and by digest once
-// that is known.
+// missing returns the images that have not run, at most maxImages: wanted images by name, and by digest once the
+// digest is known. The platform's own image is first.
 func (i *images) missing(wanted []string) []string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -253,7 +253,7 @@ func (i *images) missing(wanted []string) []string {
 			continue
 		}
 		if i.cfg.PullPolicy == corev1.PullNever {
-			continue // what was loaded by hand has no digest that a node could look up
+			continue // an image that was loaded by hand has no digest that a node could look up
 		}
 		if pinned := byDigest(image, digest); pinned != "" {
 			if _, ok := i.ran[pinned]; !ok {
@@ -263,15 +263,16 @@ func (i *images) missing(wanted []string) []string {
 	}
 	slices.Sort(out)
 	out = slices.Compact(out)
-	// The platform's own first, however many others are wished for.
+	// With the platform's own image first, other images cannot displace it.
 	slices.SortStableFunc(out, func(a, b string) int { return cmp.Compare(i.rank(a), i.rank(b)) })
 	return out[:min(len(out), maxImages)]
 }
 
-// attempt makes the pod that tries an image, or clears one away that failed.
+// attempt creates the pod that tries an image if pod is nil. Otherwise it deletes the pod if that failed and is older
+// than again.
 func (i *images) attempt(ctx context.Context, image string, pod *corev1.Pod, again time.Duration) error {
 	if pod == nil {
-		i.log.Info("image is tried", "image", image)
+		i.log.Info("trying image", "image", image)
 		pod, err := i.pod(ctx, image)
 		if err != nil {
 			return err
@@ -288,8 +289,8 @@ func (i *images) attempt(ctx context.Context, image string, pod *corev1.Pod, aga
 	return nil
 }
 
-// pod is the pod that tries an image: the tap as it will be in pods, with its environment and its
-// volumes, but restricted, and over at once.
+// pod returns the pod that tries an image. It has the tap as it will be in other pods, with the same environment and
+// volumes, but with a restricted security context and an option that makes it end at once.
 func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
 	cfg := *i.cfg
 	cfg.Image = image
@@ -324,26 +325,26 @@ func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// waitName is the container that tries inject.Wait. An image of another version, or of
-// another kind, may not have it: it is used all the same, without the hook.
+// waitName is the container that tries the command inject.Wait. An image without that command, such as one of
+// another version, is used without the hook.
 const waitName = "wait"
 
-// waiter is the tap's container with inject.Wait in place of the tap.
+// waiter returns a copy of the tap's container that runs inject.Wait.
 func waiter(c *corev1.Container) corev1.Container {
 	w := *c.DeepCopy()
 	w.Name, w.Command, w.Args = waitName, inject.Wait, nil
 	return w
 }
 
-// configured reports whether an image is the platform's own, by name or by digest. Others are a
-// namespace's wish.
+// configured reports whether an image is the platform's own, by name or by digest. Other images are requested by
+// namespaces.
 func (i *images) configured(image string) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.rank(image) == 0
 }
 
-// rank is 0 for the platform's own image and 1 for others; i.mu is held.
+// rank returns 0 for the platform's own image and 1 for others. i.mu must be locked.
 func (i *images) rank(image string) int {
 	if image == i.cfg.Image || image == byDigest(i.cfg.Image, i.ran[i.cfg.Image]) {
 		return 0
@@ -351,8 +352,8 @@ func (i *images) rank(image string) int {
 	return 1
 }
 
-// withoutCredentials empties the volumes that hold the platform's credentials: an image that
-// somebody else chose runs in the webhook's namespace, and finds it as if they were absent.
+// withoutCredentials replaces the volumes with the platform's credentials by empty ones: the pod runs in the
+// webhook's namespace, and a tenant chose its image. The tap behaves as if the Secrets did not exist.
 func withoutCredentials(pod *corev1.Pod) {
 	for n := range pod.Spec.Volumes {
 		if v := &pod.Spec.Volumes[n]; v.Projected != nil || v.Secret != nil {
@@ -361,13 +362,14 @@ func withoutCredentials(pod *corev1.Pod) {
 	}
 }
 
+// podName returns the name of the pod that tries an image with the current settings.
 func (i *images) podName(image string) string {
 	sum := sha256.Sum256([]byte(image + i.settingsHash()))
 	return "meshtls-tap-image-" + hex.EncodeToString(sum[:5])
 }
 
-// wanted returns the images that are asked for: the configured one and, of listed registries, the
-// namespaces' own, where they may choose.
+// wanted returns the requested images, sorted: the configured one, and those that namespaces request, if they may
+// choose and the registry is allowed.
 func wanted(cfg *inject.Config, list []corev1.Namespace) []string {
 	set := map[string]bool{cfg.Image: true}
 	for i := range list {

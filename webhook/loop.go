@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// loop does one thing when it starts, when it is nudged, and every so often: on every
-// replica, or on the elected one. It is a manager.Runnable.
+// loop calls a function when it starts, when it is nudged, and periodically: on every replica, or only
+// on the elected one. It implements manager.Runnable.
 type loop struct {
-	name   string
-	leader bool
+	name   string // what the function does, for the log
+	leader bool   // only the elected replica runs it
 	every  time.Duration
 	do     func(context.Context) error
 	log    *slog.Logger
-	nudged chan struct{} // of one element
+	nudged chan struct{} // has a capacity of 1
 }
 
 func newLoop(name string, leader bool, every time.Duration, log *slog.Logger, do func(context.Context) error) *loop {
@@ -32,8 +32,8 @@ func (l *loop) nudge() {
 	}
 }
 
-// Start runs the loop until ctx ends. An error is logged when it changes, and tried again
-// after a second, then two, and so on.
+// Start runs the loop until ctx ends. An error is logged if it differs from the one before. The function
+// is called again after 1 s, 2 s, 4 s and so on, at most after the loop's period.
 func (l *loop) Start(ctx context.Context) error {
 	logged, wait := "", l.every
 	for {
@@ -46,7 +46,7 @@ func (l *loop) Start(ctx context.Context) error {
 		default:
 			if err.Error() != logged {
 				logged, wait = err.Error(), time.Second/2
-				l.log.Error(l.name, "error", err)
+				l.log.Error(l.name+" failed", "error", err)
 			}
 			wait = min(2*wait, l.every)
 		}

@@ -5,7 +5,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
-// The metrics. They are controller-runtime's registry's, beside its own.
+// The webhook's metrics. They are in controller-runtime's registry, next to its own metrics.
 var (
 	injections = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "meshtls_tap_injections_total",
@@ -34,6 +34,6 @@ var (
 	}, []string{"version"})
 )
 
-func init() { //nolint:gochecknoinits // metrics are registered once for the process
+func init() { //nolint:gochecknoinits // metrics are registered once in a process
 	metrics.Registry.MustRegister(injections, responseTimes, podStates, admittedProfiles, certificateEnd, buildInfo)
 }

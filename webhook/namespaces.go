@@ -16,37 +16,37 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// Keys of the namespaces' ConfigMap that taps and webhook read (TAP_CONFIG_DIR).
+// Keys of a namespace's ConfigMap that the webhook reads. The taps read them too (TAP_CONFIG_DIR).
 const (
 	configEnabled = "enabled" // false turns the namespace's taps off
-	configUntil   = "until"   // RFC 3339
+	configUntil   = "until"   // the end of the taps, RFC 3339
 )
 
-// namespaces is what is known of each namespace, from the informers' caches.
+// namespaces reads the state of namespaces, from the informers' caches.
 type namespaces struct {
 	cached    client.Reader
-	live      client.Reader // for a namespace so new that no cache has it
+	live      client.Reader // for a namespace or a label that is not in the cache yet
 	cfg       *inject.Config
 	images    *images
 	nodes     *nodes
 	durations *durations
 	now       func() time.Time
 
-	confirmed sync.Map // resource version at which the cache was last found to be right, by name
+	confirmed sync.Map // by name, the resource version that the API server last confirmed
 }
 
-// concerned reports whether pods of a namespace that asks for taps may get any.
+// concerned reports whether a namespace requests taps and its pods may get them.
 func concerned(cfg *inject.Config, object *corev1.Namespace) bool {
 	return object.DeletionTimestamp == nil && object.Labels[inject.Label] == inject.Enabled &&
 		object.Name != cfg.Own && !strings.HasPrefix(object.Name, inject.SystemPrefix)
 }
 
-// of returns what is known of a namespace but for its refusals.
+// of returns the state of a namespace, without refusals and quotas.
 func (n *namespaces) of(ctx context.Context, name string) (*inject.Namespace, error) {
 	var object corev1.Namespace
 	err := n.cached.Get(ctx, client.ObjectKey{Name: name}, &object)
 	if apierrors.IsNotFound(err) || err == nil && object.Labels[inject.Label] != inject.Enabled && !n.isFresh(&object) {
-		// The API server's selector saw the label: it may be younger than the cache.
+		// The API server called the webhook because of a label that may be newer than the cache.
 		if fresh := (corev1.Namespace{}); n.live.Get(ctx, client.ObjectKey{Name: name}, &fresh) == nil {
 			object, err = fresh, nil
 			n.confirmed.Store(name, fresh.ResourceVersion)
@@ -58,14 +58,14 @@ func (n *namespaces) of(ctx context.Context, name string) (*inject.Namespace, er
 	return n.view(ctx, &object)
 }
 
-// isFresh reports whether the API server has nothing newer than the cache, or had not a moment ago: where
-// pods ask for taps themselves, most namespaces do not.
+// isFresh reports whether the API server has confirmed the cached namespace at its current version. It saves
+// requests if pods request taps themselves, because most of their namespaces do not have the label.
 func (n *namespaces) isFresh(object *corev1.Namespace) bool {
 	version, ok := n.confirmed.Load(object.Name)
 	return ok && version == object.ResourceVersion
 }
 
-// view returns what is known of a namespace but for its refusals.
+// view returns the state of a namespace, without refusals and quotas.
 func (n *namespaces) view(ctx context.Context, object *corev1.Namespace) (*inject.Namespace, error) {
 	ns := &inject.Namespace{
 		Name: object.Name, Labels: object.Labels, Annotations: object.Annotations,
@@ -81,14 +81,14 @@ func (n *namespaces) view(ctx context.Context, object *corev1.Namespace) (*injec
 	}
 	ns.Until = w.end()
 	enabled, bad := strconv.ParseBool(config.Data[configEnabled])
-	ns.Off = bad == nil && !enabled && !w.over(n.now()) && n.cfg.NamespaceMay(configEnabled) // what is over says so itself
+	ns.Off = bad == nil && !enabled && !w.over(n.now()) && n.cfg.NamespaceMay(configEnabled) // an end that has passed is a reason of its own
 	if err := n.limits(ctx, ns); err != nil {
 		return nil, err
 	}
 	return ns, nil
 }
 
-// permitted returns a namespace without those of our annotations that it may not set.
+// permitted returns a copy of a namespace without those of the product's annotations that a namespace may not set.
 func (n *namespaces) permitted(object *corev1.Namespace) *corev1.Namespace {
 	out := *object
 	out.Annotations = maps.Clone(object.Annotations)
@@ -110,7 +110,7 @@ func (n *namespaces) config(ctx context.Context, namespace string) (*corev1.Conf
 	return config, client.IgnoreNotFound(err)
 }
 
-// window is when the namespace's wish for taps ends.
+// window returns when the taps of a namespace end.
 func (n *namespaces) window(ctx context.Context, object *corev1.Namespace, config *corev1.ConfigMap) (w window, err error) {
 	platform := func(t time.Time, err error) {
 		if err == nil && (w.platform.IsZero() || t.Before(w.platform)) {
@@ -134,7 +134,7 @@ func (n *namespaces) window(ctx context.Context, object *corev1.Namespace, confi
 	return w, nil
 }
 
-// limits adds the namespace's LimitRanges, and the parts of its quotas that shape the tap.
+// limits fills in the namespace's limit ranges, and whether a quota requires CPU limits.
 func (n *namespaces) limits(ctx context.Context, ns *inject.Namespace) error {
 	var ranges corev1.LimitRangeList
 	if err := n.cached.List(ctx, &ranges, client.InNamespace(ns.Name)); err != nil {
@@ -156,7 +156,7 @@ func (n *namespaces) limits(ctx context.Context, ns *inject.Namespace) error {
 	return nil
 }
 
-// countsCPULimits reports whether one of the quotas refuses containers without a CPU limit.
+// countsCPULimits reports whether one of the quotas counts CPU limits. It then refuses containers without one.
 func countsCPULimits(quotas []corev1.ResourceQuota) bool {
 	return slices.ContainsFunc(quotas, func(q corev1.ResourceQuota) bool {
 		_, ok := q.Spec.Hard[corev1.ResourceLimitsCPU]
@@ -164,7 +164,7 @@ func countsCPULimits(quotas []corev1.ResourceQuota) bool {
 	})
 }
 
-// podCaps are the most that one pod may have: of requests and of limits alike.
+// podCaps returns the caps of one pod, for its requests and its limits. source names the limit range.
 func podCaps(source string, most corev1.ResourceList) []inject.Cap {
 	var out []inject.Cap
 	for name, q := range most {

@@ -10,23 +10,24 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// nodes knows whether a node runs a kubelet that cannot run native sidecars. The list is read
-// now and then, in pages, and not kept: a cache of nodes would be changed all the time.
+// nodes knows how many nodes there are, and whether a kubelet is too old for native sidecars. It lists the nodes
+// periodically, in pages: a cache of nodes would get updates all the time.
 type nodes struct {
 	live client.Reader
-	aged atomic.Bool
-	many atomic.Int64
+	aged atomic.Bool  // a kubelet is too old
+	many atomic.Int64 // number of nodes
 }
 
-// sidecarMinor is the first minor version with native sidecars on by default (KEP-753).
+// sidecarMinor is the first minor version of Kubernetes that enables native sidecars by default (KEP-753).
 const sidecarMinor = 29
 
+// old reports whether a kubelet is too old for native sidecars.
 func (n *nodes) old() bool { return n.aged.Load() }
 
-// number is how many nodes there were when they were last read to the end, at least 1.
+// number returns the number of nodes at the last complete read, at least 1.
 func (n *nodes) number() int { return max(int(n.many.Load()), 1) }
 
-// poll reads the nodes.
+// poll lists the nodes. If it fails, the earlier values remain.
 func (n *nodes) poll(ctx context.Context) error {
 	var list corev1.NodeList
 	aged, many := false, int64(0)
@@ -47,7 +48,7 @@ func (n *nodes) poll(ctx context.Context) error {
 	}
 }
 
-// minor reads the minor version of v1.29.3, 1.28+ and the like.
+// minor returns the minor version of a version 1.x, such as v1.29.3 or 1.28+.
 func minor(version string) (int, bool) {
 	parts := strings.SplitN(strings.TrimPrefix(version, "v"), ".", 3)
 	if len(parts) < 2 || parts[0] != "1" {

@@ -13,52 +13,53 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// podCounter counts the pods of the namespaces that ask for taps: a webhook that was away, or came
-// later than its pods, left some without. Only the elected replica runs it.
+// podCounter counts the pods of the namespaces that request taps. It finds pods without a tap: they were created
+// before the webhook, or while it was unavailable. Only the elected replica runs it.
 type podCounter struct {
-	client     client.Client // namespaces from the cache
-	live       client.Reader // pods, in pages: they are too many to keep
+	client     client.Client // reads namespaces, from the cache
+	live       client.Reader // reads pods, in pages: they are too many for a cache
 	cfg        *inject.Config
 	namespaces *namespaces
 	dryRuns    *dryRuns
-	quotas     *quotas // nil: do not matter
+	quotas     *quotas // nil: quotas are not checked
 	events     *events
 	log        *slog.Logger
 
-	reported map[string]podCounts // what a namespace was told last
+	reported map[string]podCounts // by namespace, the counts that were reported last
 }
 
-// Pods of a page: as many as are usually small enough, and as many as always are (etcd takes objects
-// of at most 1.5 MiB).
+// The number of pods in a page. manyPods pods usually fit mostRead, and fewPods always do: etcd stores objects of at
+// most 1.5 MiB.
 const (
 	manyPods = 250
 	fewPods  = 10
 )
 
-// The states of pods. One that is skipped for a reason that is not among them is stateSkipped.
+// The states of pods. Some reasons for which a pod is skipped have their own state (states); the others are
+// stateSkipped.
 const (
 	stateTapped   = "tapped"
-	stateOutdated = "outdated" // tapped with another configuration
-	stateUntapped = "untapped" // though it could be
+	stateOutdated = "outdated" // tapped, but with another configuration
+	stateUntapped = "untapped" // not tapped, although it could be
 	stateSkipped  = "skipped"
 )
 
-// podCounts is the pods of a namespace, by state.
+// podCounts is the number of pods of a namespace, by state.
 type podCounts map[string]int
 
-// states are the states of pods that a reason names, with the Event on the namespace: its type, its
-// reason, and a text for a number of pods.
+// states lists the reasons that are states of their own. The values describe the Event on the namespace: its type,
+// its reason, and its note with a verb for the number of pods.
 var states = map[inject.Reason][3]string{
 	inject.ReasonOptedOut: {corev1.EventTypeNormal, "PodsOptedOut", "%d pods run without a tap because of their label " + inject.Label + "=" + inject.Disabled + "."},
 	inject.ReasonRefused:  {corev1.EventTypeWarning, "PodsRefused", "%d pods run without a tap because Pod Security, a policy or a webhook refuses tapped pods."},
 	inject.ReasonForeign: {corev1.EventTypeWarning, "ForeignContainer",
-		"%d pods have a container named " + inject.Name + " that is not the tap. They are not watched."},
-	inject.ReasonHostNetwork: {corev1.EventTypeNormal, "PodsInHostNetwork", "%d pods are in their node's network and have no tap."},
-	inject.ReasonShared:      {corev1.EventTypeNormal, "PodsShareProcesses", "%d pods run without a tap because their containers share their processes."},
-	inject.ReasonQuota:       {corev1.EventTypeWarning, "PodsOverQuota", "%d pods run without a tap because a quota or a limit range has no room for it."},
+		"%d pods have a container named " + inject.Name + " that is not the tap. They have no tap."},
+	inject.ReasonHostNetwork: {corev1.EventTypeNormal, "PodsInHostNetwork", "%d pods use their node's network and have no tap."},
+	inject.ReasonShared:      {corev1.EventTypeNormal, "PodsShareProcesses", "%d pods run without a tap because their containers share a process namespace."},
+	inject.ReasonQuota:       {corev1.EventTypeWarning, "PodsOverQuota", "%d pods run without a tap because a quota or a limit range has no room for the tap."},
 }
 
-// state is the name of a reason's state.
+// state returns the state for a reason.
 func state(r inject.Reason) string {
 	if _, ok := states[r]; ok {
 		return string(r)
@@ -66,7 +67,8 @@ func state(r inject.Reason) string {
 	return stateSkipped
 }
 
-// countAll counts all pods and tells each namespace whose count changed.
+// countAll counts the pods of all namespaces, sets the metrics, and sends Events to namespaces whose counts have
+// changed.
 func (s *podCounter) countAll(ctx context.Context) error {
 	var list corev1.NamespaceList
 	if err := s.client.List(ctx, &list, client.MatchingLabels{inject.Label: inject.Enabled}); err != nil {
@@ -97,12 +99,12 @@ func (s *podCounter) countAll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// report says of each state what changed since the last time.
+// report sends an Event for each state whose count has changed since the last one.
 func (s *podCounter) report(name string, t podCounts) {
 	was := s.reported[name]
 	if t[stateUntapped]+t[stateOutdated] > 0 && (t[stateUntapped] != was[stateUntapped] || t[stateOutdated] != was[stateOutdated]) {
 		s.events.namespace(name, corev1.EventTypeWarning, "PodsUntapped",
-			"%d pods run without a tap and %d with an outdated one: they were created before, or while the webhook was away. Restart them to change that.",
+			"%d pods run without a tap and %d with an outdated one: they were created before the webhook or the label, or while the webhook was unavailable. Restart them to change that.",
 			t[stateUntapped], t[stateOutdated])
 	}
 	for reason, about := range states {

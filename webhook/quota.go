@@ -18,10 +18,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// quotas reads what decides whether taps fit into a namespace's quotas, from the API server and
-// in an order: pods, then their owners, then what the quotas have left. So every pod that is not
-// missing any more is counted by the quota that is compared, and a pod that is created meanwhile is
-// counted twice.
+// quotas reads the data that decides whether taps fit a namespace's quotas. It reads from the API server and in
+// this order: pods, their owners, the quotas. So a pod that was created meanwhile is counted twice (as missing, and
+// in the quota), and no pod is left out.
 type quotas struct {
 	cached client.Reader
 	live   client.Reader
@@ -32,23 +31,25 @@ type quotas struct {
 	turns map[string]*turns // by namespace
 }
 
-// turns are the readings of one namespace: a caller during one waits for the next.
+// turns are the readings of one namespace. A caller that comes while one is running waits for the next one, which
+// all such callers share.
 type turns struct{ running, next *turn }
 
+// turn is one reading, running or done.
 type turn struct {
-	done chan struct{} // closed when the rest is filled in
+	done chan struct{} // closed when the other fields are filled in
 	read *reading
 	err  error
 }
 
-// reading is not changed once it is shared.
+// reading is the result of a turn. It is immutable once the turn is done.
 type reading struct {
 	owners owners
 	quotas []corev1.ResourceQuota
 }
 
-// fillIn fills in the namespace's quotas and, where they count taps and the policy asks for it, what
-// its owners want. What cannot be read is named in DemandError.
+// fillIn fills in the namespace's quotas and, if they count taps and the policy is QuotaFit, the demand of its
+// owners. DemandError describes what could not be read.
 func (q *quotas) fillIn(ctx context.Context, ns *inject.Namespace) {
 	list, err := q.list(ctx, q.live, ns.Name)
 	if err != nil {
@@ -58,7 +59,7 @@ func (q *quotas) fillIn(ctx context.Context, ns *inject.Namespace) {
 		}
 	}
 	ns.Quotas = list
-	ns.CPULimits = ns.CPULimits || countsCPULimits(list) // which may be younger than the cache
+	ns.CPULimits = ns.CPULimits || countsCPULimits(list) // list may be newer than the cache
 	if q.cfg.Quota != inject.QuotaFit || ns.DemandError != "" || !slices.ContainsFunc(list, func(q corev1.ResourceQuota) bool { return inject.CountsTaps(&q) }) {
 		return
 	}
@@ -74,7 +75,7 @@ func (q *quotas) fillIn(ctx context.Context, ns *inject.Namespace) {
 	}
 }
 
-// inTime describes, for an Event, the error that prevented a complete reading.
+// inTime returns the text, for an Event, of the error that prevented a complete reading.
 func inTime(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "the API server did not answer in time"
@@ -88,7 +89,7 @@ func (q *quotas) list(ctx context.Context, from client.Reader, namespace string)
 	return list.Items, err
 }
 
-// read returns a reading that began after the call.
+// read returns a reading that started after the call.
 func (q *quotas) read(ctx context.Context, namespace string) (*reading, error) {
 	q.mu.Lock()
 	t := q.turns[namespace]
@@ -111,8 +112,7 @@ func (q *quotas) read(ctx context.Context, namespace string) (*reading, error) {
 	}
 }
 
-// run does a turn once the one before has ended. It takes no longer than its callers wait, so that a reading that hangs does not
-// block the next.
+// run does a turn after the one before has ended. It takes at most mostQuotaWait, so that a reading that hangs does not block the next.
 func (q *quotas) run(ctx context.Context, namespace string, t *turns, before, mine *turn) {
 	if before != nil {
 		<-before.done
@@ -134,8 +134,8 @@ func (q *quotas) run(ctx context.Context, namespace string, t *turns, before, mi
 	close(mine.done)
 }
 
-// contained calls f and returns a panic in it as an error: a goroutine that panics would end the
-// webhook, while the request that waits for it is only left without a tap.
+// contained calls f and returns a panic in it as an error. A panic in a goroutine would end the webhook; an error
+// only leaves a pod without a tap.
 func contained(f func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {
@@ -145,12 +145,12 @@ func contained(f func() error) (err error) {
 	return f()
 }
 
-// gather reads a namespace.
+// gather reads the pods, owners and quotas of a namespace, in that order.
 func (q *quotas) gather(ctx context.Context, namespace string) (*reading, error) {
 	r := &reading{}
 	var pods metav1.PartialObjectMetadataList
 	pods.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("PodList"))
-	// What has ended takes no quota, and is nobody's replica.
+	// A pod that has ended counts neither for a quota nor as a replica of its owner.
 	active := fields.AndSelectors(
 		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
 		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
@@ -167,7 +167,7 @@ func (q *quotas) gather(ctx context.Context, namespace string) (*reading, error)
 	return r, err
 }
 
-// read fills in all but the pods.
+// read fills in all owners, but not the pods.
 func (o *owners) read(ctx context.Context, from client.Reader, namespace string) error {
 	var l struct {
 		deployments  appsv1.DeploymentList

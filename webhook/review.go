@@ -12,14 +12,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// maxBody bounds a review. The API server itself takes objects of up to 3 MiB.
+// maxBody bounds a review, in bytes. The API server accepts objects of up to 3 MiB.
 const maxBody = 4 << 20
 
-// review is what of an AdmissionReview (admission.k8s.io/v1) is needed.
+// review has the fields of an AdmissionReview (admission.k8s.io/v1) that the webhook reads.
 type review struct {
 	Request *request `json:"request"`
 
-	ownDryRun bool // it is a dry run of our own
+	ownDryRun bool // it is one of the webhook's own dry runs
 }
 
 type request struct {
@@ -35,8 +35,8 @@ type request struct {
 	Object      json.RawMessage `json:"object"`
 }
 
-// errNoReview says that a body is no AdmissionReview.
-var errNoReview = errors.New("no AdmissionReview")
+// errNoReview is the error of a body that is not an AdmissionReview.
+var errNoReview = errors.New("not an AdmissionReview")
 
 func readReview(body []byte) (*review, error) {
 	var r review
@@ -49,17 +49,17 @@ func readReview(body []byte) (*review, error) {
 	return &r, nil
 }
 
-// dryRun reports whether nothing of what follows may last.
+// dryRun reports whether the request is a dry run, which must have no lasting effect.
 func (r *review) dryRun() bool { return r.Request.DryRun != nil && *r.Request.DryRun }
 
-// creates reports whether a pod is about to be created.
+// creates reports whether the request is to create a pod.
 func (r *review) creates() bool {
 	q := r.Request
 	return q.Operation == string(admissionv1.Create) && q.Resource.Group == "" && q.Resource.Resource == "pods" && q.SubResource == ""
 }
 
-// uidOf finds the request's uid in the start of a review that could not be read whole: an
-// answer without it counts for nothing. "" if it is not there.
+// uidOf returns the request's uid from the start of a review that could not be read completely, or "": the API
+// server ignores a response without the uid.
 func uidOf(start []byte) types.UID {
 	d := json.NewDecoder(bytes.NewReader(start))
 	if !enter(d, "request") || !enter(d, "uid") {
@@ -70,7 +70,7 @@ func uidOf(start []byte) types.UID {
 	return types.UID(text)
 }
 
-// enter reads an object up to the value of a key.
+// enter reads a JSON object up to the value of a key, and reports whether it found the key.
 func enter(d *json.Decoder, want string) bool {
 	if t, err := d.Token(); err != nil || t != json.Delim('{') {
 		return false
@@ -90,7 +90,7 @@ func enter(d *json.Decoder, want string) bool {
 	}
 }
 
-// newResponse is the review that allows the pod, with its patch and warnings.
+// newResponse returns the review that allows the pod, with the result's patch and warnings.
 func newResponse(uid types.UID, result *inject.Result) *admissionv1.AdmissionReview {
 	response := &admissionv1.AdmissionResponse{UID: uid, Allowed: true, Warnings: result.Warnings}
 	if len(result.Patch) > 0 {

@@ -8,9 +8,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// What the Secret of the authority holds. It is always one of: current; current and
-// next, which the API server is told to trust but which signs nothing yet; and, after next took
-// its place, current and previous, which is trusted until it expires.
+// Keys and annotations of the Secret with the authority. The Secret has the current authority alone; or current and
+// next, which API servers already trust but which signs nothing yet; or, after next has become current, current and
+// previous, which is trusted until it expires.
 const (
 	keyCurrentCert  = "ca.crt"
 	keyCurrentKey   = "ca.key"
@@ -18,23 +18,23 @@ const (
 	keyNextKey      = "next.key"
 	keyPreviousCert = "previous.crt"
 
-	annotationNextSince = "meshtls-tap/next-since" // when next was made, RFC 3339
-	annotationRotate    = "meshtls-tap/rotate"     // set by hand: rotate now
+	annotationNextSince = "meshtls-tap/next-since" // when next was created, RFC 3339
+	annotationRotate    = "meshtls-tap/rotate"     // an administrator sets it to start a rotation
 )
 
-// overlap is how long next is trusted before it signs: longer than an API server needs to
-// see a changed webhook configuration.
+// overlap is how long next is trusted before it signs. It is longer than API servers take to see a changed webhook
+// configuration.
 const overlap = 2 * time.Minute
 
-// authorities is what the Secret holds, understood.
+// authorities is the parsed content of the Secret.
 type authorities struct {
 	current, next *authority // next: nil if there is none
 	previous      []byte     // PEM; nil if there is none
 	nextSince     time.Time
-	rotate        bool // asked for by hand
+	rotate        bool // an administrator requested a rotation
 }
 
-// readSecret reads the Secret. Without a usable current authority it is an error.
+// readSecret parses the Secret. It returns an error if the current authority is missing or invalid.
 func readSecret(s *corev1.Secret) (*authorities, error) {
 	current, err := readAuthority(s.Data[keyCurrentCert], s.Data[keyCurrentKey])
 	if err != nil {
@@ -43,13 +43,13 @@ func readSecret(s *corev1.Secret) (*authorities, error) {
 	a := &authorities{current: current, previous: s.Data[keyPreviousCert]}
 	if next, err := readAuthority(s.Data[keyNextCert], s.Data[keyNextKey]); err == nil {
 		a.next = next
-		a.nextSince, _ = time.Parse(time.RFC3339, s.Annotations[annotationNextSince]) // else long ago
+		a.nextSince, _ = time.Parse(time.RFC3339, s.Annotations[annotationNextSince]) // zero if invalid: long ago
 	}
 	_, a.rotate = s.Annotations[annotationRotate]
 	return a, nil
 }
 
-// write puts the authorities into the Secret.
+// write writes the authorities into the Secret s, and removes the request for a rotation.
 func (a *authorities) write(s *corev1.Secret) error {
 	currentKey, err := a.current.keyPEM()
 	if err != nil {
@@ -71,7 +71,7 @@ func (a *authorities) write(s *corev1.Secret) error {
 	return err
 }
 
-// trusted is what API servers have to trust.
+// trusted returns the certificates that API servers have to trust, in PEM.
 func (a *authorities) trusted(now time.Time) []byte {
 	if a.next == nil {
 		return bundle(now, a.current.pem, a.previous)
@@ -79,11 +79,11 @@ func (a *authorities) trusted(now time.Time) []byte {
 	return bundle(now, a.current.pem, a.next.pem, a.previous)
 }
 
-// errExpired says that nothing is left to overlap with.
+// errExpired is the error of step when the current authority has expired, so that a next one cannot overlap with it.
 var errExpired = errors.New("the authority has expired")
 
-// step moves the rotation on and is whether anything changed. announced is whether all webhook configurations
-// trust next: only then it may sign.
+// step does the next step of the rotation, if it is due, and reports whether a changed. announced reports whether
+// all webhook configurations trust next: only then may next sign.
 func (a *authorities) step(now time.Time, announced bool) (changed bool, err error) {
 	switch {
 	case now.After(a.current.cert.NotAfter):

@@ -18,18 +18,18 @@ type server struct {
 	listen      string
 	handler     http.Handler
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
-	clients     *clients     // who may call; nil: everybody
-	more        func() error // what else readiness needs
+	clients     *clients     // verifies the callers; nil: everybody may call
+	more        func() error // a further condition of readiness
 	drain       time.Duration
 	log         *slog.Logger
 
 	up, ending atomic.Bool
 }
 
-// NeedLeaderElection is false: every replica answers.
+// NeedLeaderElection returns false: every replica serves.
 func (s *server) NeedLeaderElection() bool { return false }
 
-// Start serves until ctx ends, and then for as long as it takes until no API server calls
+// Start serves until ctx ends, and continues for the time drain, until no API server calls this replica
 // any more.
 func (s *server) Start(ctx context.Context) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.listen)
@@ -41,7 +41,7 @@ func (s *server) Start(ctx context.Context) error {
 		TLSConfig:         s.tls(),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 16 << 10,
-		ErrorLog:       log.New(io.Discard, "", 0), // handshakes of scanners and of probes
+		ErrorLog:       log.New(io.Discard, "", 0), // would log the failed handshakes of scanners and TCP probes
 	}
 	served := make(chan error, 1)
 	go func() { served <- web.ServeTLS(l, "", "") }()
@@ -53,7 +53,7 @@ func (s *server) Start(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	s.ending.Store(true)
-	time.Sleep(s.drain) // the endpoints of the Service have to forget us first
+	time.Sleep(s.drain) // the API servers need that long to learn that this replica is gone
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := web.Shutdown(last); err != nil {
@@ -74,12 +74,12 @@ func (s *server) tls() *tls.Config {
 	return s.clients.require(config)
 }
 
-// healthz answers as long as the process does.
+// healthz responds 200 while the process runs.
 func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
 	io.WriteString(w, "ok\n") //nolint:errcheck // the client is gone
 }
 
-// readyz answers 200 when a pod that comes now is tapped, else 503 and why not.
+// readyz responds 200 if a pod that is created now would be tapped, otherwise 503 with the reason.
 func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if err := s.ready(); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -88,10 +88,11 @@ func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	io.WriteString(w, "ok\n") //nolint:errcheck // the client is gone
 }
 
+// ready returns why the server is not ready, or nil.
 func (s *server) ready() error {
 	switch {
 	case s.ending.Load():
-		return errors.New("ending")
+		return errors.New("shutting down")
 	case !s.up.Load():
 		return errors.New("not listening yet")
 	}

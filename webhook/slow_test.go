@@ -34,7 +34,7 @@ func TestSlowServer(t *testing.T) {
 		"pods are never read":       {slow: "PartialObject", takes: time.Hour, most: mostQuotaWait, detail: "did not answer in time"},
 		"one kind is never read":    {slow: "HorizontalPodAutoscaler", takes: time.Hour, most: mostQuotaWait, detail: "did not answer in time"},
 		"dry runs are slow as well": {slow: "List", takes: time.Hour, dry: time.Second, most: patience("3s"), detail: "did not answer in time"},
-		"dry runs never end":        {dry: time.Hour, most: patience("3s"), detail: "it is not known yet whether the namespace admits it"},
+		"dry runs never end":        {dry: time.Hour, most: patience("3s"), detail: "it is not known yet whether the namespace admits a tap"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

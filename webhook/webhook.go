@@ -21,40 +21,79 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// Config says how the webhook runs; README.md says what each means, by its variable.
+// Config configures the webhook. The variables that set its fields are in webhook/README.md.
 type Config struct {
+	// Cluster is how to reach the API server.
 	Cluster *rest.Config
 
-	Listen, MetricsListen string
+	// Listen is the address of the HTTPS server of /inject and /annotate, such as ":10250".
+	Listen string
+	// MetricsListen is the address of the HTTP server of /metrics, /healthz and /readyz.
+	MetricsListen string
 
-	Image, PullPolicy  string
-	ImageCheck         bool
-	Mode, Profile      string
-	TenantMay          []string // what a namespace may change: annotations, and keys of its ConfigMap
-	Registries         []string // that a namespace may choose an image from
-	SharedProcesses    bool
-	DryRuns            bool
-	Quota              string
-	QuotaGrowth        int
-	ClusterName        string
-	PodOptIn           bool
+	// Image is the tap's image. It is required.
+	Image string
+	// PullPolicy is the tap's imagePullPolicy in pods.
+	PullPolicy string
+	// ImageCheck restricts injection to images that have run in a pod of the webhook's namespace.
+	ImageCheck bool
+	// Mode is native or container: how the tap is added to a pod (inject.Mode).
+	Mode string
+	// Profile is the security profile of the tap (inject.Profile), or auto.
+	Profile string
+	// TenantMay lists what a namespace may change: annotations without inject.Prefix, and the keys enabled, until
+	// and mute of its ConfigMap; "*" is everything.
+	TenantMay []string
+	// Registries lists the registries, each with or without a path, from which a namespace may choose the tap's image.
+	Registries []string
+	// SharedProcesses makes the webhook tap pods whose containers share a process namespace too.
+	SharedProcesses bool
+	// DryRuns enables dry runs, which show what a namespace admits.
+	DryRuns bool
+	// Quota decides about taps that a ResourceQuota counts: fit, never or always (inject.QuotaPolicy).
+	Quota string
+	// QuotaGrowth is the factor by which the number of an owner's pods may grow if no autoscaler bounds it. At least 1.
+	QuotaGrowth int
+	// ClusterName is the name of the cluster in the records; "": unknown.
+	ClusterName string
+	// PodOptIn allows pods of any namespace to request a tap by their label.
+	PodOptIn bool
+	// AllowedAnnotations lists the annotations, without inject.Prefix, that pods may set in addition to the tap's resources; "*" is all.
 	AllowedAnnotations []string
-	Settings           []byte // the settings file, empty for the defaults
+	// Settings is the content of the settings file (inject.ParseSettings); empty: the defaults.
+	Settings []byte
 
-	CertMode, CertDir, CertSecret string
-	CertHosts                     []string
-	Configurations                []string
-	Service, Namespace, Pod       string
-	Lease                         string
-	ClientCA                      string   // PEM file of who signs the API server's client certificate; "": nobody is asked for one
-	ClientNames                   []string // names that it has to have one of; empty: any
-	Events                        bool
+	// CertMode is self (the webhook signs its certificate) or files (the certificate is read from CertDir).
+	CertMode string
+	// CertDir is the directory of tls.crt and tls.key, for the mode files.
+	CertDir string
+	// CertSecret is the name of the Secret with the webhook's own authority, for the mode self.
+	CertSecret string
+	// CertHosts lists additional names and addresses in the certificate, for the mode self.
+	CertHosts []string
+	// Configurations lists the MutatingWebhookConfigurations whose caBundle the webhook writes. Required for the mode self.
+	Configurations []string
+	// Service is the name of the Service through which the API server calls the webhook. It is required.
+	Service string
+	// Namespace is the webhook's namespace. It is required.
+	Namespace string
+	// Pod is the name of the webhook's pod.
+	Pod string
+	// Lease is the name of the Lease by which the replicas elect a leader.
+	Lease string
+	// ClientCA is a PEM file with the authority of the API server's client certificate; "": no client certificate is required.
+	ClientCA string
+	// ClientNames lists common and DNS names. The client certificate must have one of them; empty: any name will do.
+	ClientNames []string
+	// Events enables Events on namespaces and on the owners of pods.
+	Events bool
 
+	// Version is the webhook's version, for logs, metrics and the status annotation of pods.
 	Version string
 	Log     *slog.Logger
 
-	// Drain is how long the server goes on after it is told to end, so that no API server
-	// calls one that is gone.
+	// Drain is how long the server continues after ctx has ended. Meanwhile the API servers learn that this
+	// replica is gone.
 	Drain time.Duration
 }
 
@@ -64,7 +103,7 @@ const (
 	certsFiles = "files"
 )
 
-// Check returns what of the configuration cannot be used, each fault by its variable.
+// Check returns an error for each invalid field. The error names the variable that sets the field.
 func (c *Config) Check() error {
 	var errs []error
 	bad := func(name, value, expected string) {
@@ -98,7 +137,7 @@ func (c *Config) Check() error {
 		bad("WEBHOOK_CONFIGURATION_NAME", "", "the name of a MutatingWebhookConfiguration")
 	}
 	if c.ClientCA == "" && len(c.ClientNames) > 0 {
-		bad("WEBHOOK_CLIENT_NAMES", strings.Join(c.ClientNames, ","), "WEBHOOK_CLIENT_CA_FILE with it")
+		bad("WEBHOOK_CLIENT_NAMES", strings.Join(c.ClientNames, ","), "WEBHOOK_CLIENT_CA_FILE to be set too")
 	}
 	if c.ClientCA != "" {
 		if _, err := ReadClientCA(c.ClientCA); err != nil {
@@ -111,9 +150,9 @@ func (c *Config) Check() error {
 	return errors.Join(errs...)
 }
 
-// injection is the part of the configuration that decides on pods.
+// injection returns the part of the configuration that decides about pods. c must have passed Check.
 func (c *Config) injection(serverMinor int) *inject.Config {
-	settings, _ := inject.ParseSettings(c.Settings) // checked
+	settings, _ := inject.ParseSettings(c.Settings) // Check has parsed them
 	return &inject.Config{
 		Settings: settings, Image: c.Image, PullPolicy: corev1.PullPolicy(c.PullPolicy),
 		Mode: inject.Mode(c.Mode), Profile: inject.Profile(c.Profile), Cluster: c.ClusterName,
@@ -123,7 +162,7 @@ func (c *Config) injection(serverMinor int) *inject.Config {
 	}
 }
 
-// Run serves until ctx ends. The configuration has been checked.
+// Run runs the webhook until ctx ends. cfg must have passed Check.
 func Run(ctx context.Context, cfg Config) error {
 	ctrllog.SetLogger(logr.FromSlogHandler(quieter{cfg.Log.Handler()}))
 	klog.SetSlogLogger(cfg.Log)
@@ -140,23 +179,23 @@ func Run(ctx context.Context, cfg Config) error {
 	return w.mgr.Start(ctx)
 }
 
-// quieter passes what controller-runtime says for information on only where debugging is on.
+// quieter drops controller-runtime's records at level info, unless the level debug is enabled.
 type quieter struct{ slog.Handler }
 
-// Enabled is slog.Handler's.
+// Enabled implements slog.Handler.
 func (q quieter) Enabled(ctx context.Context, level slog.Level) bool {
 	return q.Handler.Enabled(ctx, level) && (level >= slog.LevelWarn || q.Handler.Enabled(ctx, slog.LevelDebug))
 }
 
-// WithAttrs is slog.Handler's.
+// WithAttrs implements slog.Handler.
 func (q quieter) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return quieter{q.Handler.WithAttrs(attrs)}
 }
 
-// WithGroup is slog.Handler's.
+// WithGroup implements slog.Handler.
 func (q quieter) WithGroup(name string) slog.Handler { return quieter{q.Handler.WithGroup(name)} }
 
-// serverVersion asks the API server for its minor version, for as long as it takes.
+// serverVersion returns the minor version of the API server. It retries until the API server answers or ctx ends.
 func serverVersion(ctx context.Context, cluster *rest.Config, log *slog.Logger) (int, error) {
 	cluster = rest.CopyConfig(cluster)
 	cluster.Timeout = 10 * time.Second
@@ -169,7 +208,7 @@ func serverVersion(ctx context.Context, cluster *rest.Config, log *slog.Logger) 
 		if err == nil {
 			m, ok := minor(v.Major + "." + v.Minor)
 			if !ok {
-				return 0, fmt.Errorf("API server of version %s.%s", v.Major, v.Minor)
+				return 0, fmt.Errorf("unsupported API server version %s.%s: expected 1.x", v.Major, v.Minor)
 			}
 			return m, nil
 		}
@@ -182,11 +221,12 @@ func serverVersion(ctx context.Context, cluster *rest.Config, log *slog.Logger) 
 	}
 }
 
-// mostQuotaWait bounds the wait of a pod's creation for the data that decides whether a tap fits into
-// quotas. Without that data the pod gets no tap.
+// mostQuotaWait bounds how long the creation of a pod waits for the data that decides whether a tap fits
+// the namespace's quotas. Without that data the pod gets no tap.
 const mostQuotaWait = time.Second
 
-// decide is the endpoint's decision on one pod; quotas is whether it depends on them.
+// decide returns an endpoint's function that decides about one pod by act. quotas reports whether the decision depends
+// on the namespace's quotas.
 func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, time.Time) inject.Result, quotas bool) func(context.Context, *review) inject.Result {
 	return func(ctx context.Context, r *review) inject.Result {
 		ns, err := w.namespaces.of(ctx, r.Request.Namespace)
@@ -199,7 +239,8 @@ func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, tim
 			view.NoNative = noNative
 			return act(withProfile(w.cfg, profile), view, r.Request.Object, w.namespaces.now())
 		}
-		// What is skipped anyhow needs no dry run.
+
+		// A pod that is skipped anyway needs no dry run.
 		result := act(w.cfg, ns, r.Request.Object, w.namespaces.now())
 		if result.Reason != inject.Injected {
 			return result
@@ -218,16 +259,16 @@ func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, tim
 	}
 }
 
-// refuseAll refuses all profiles: nobody knows whether the pod would be.
+// refuseAll returns an admission that refuses all profiles, because it is unknown what the namespace admits.
 func refuseAll(err error) *admission {
 	a := &admission{refusals: map[inject.Profile]string{}}
 	for _, p := range inject.Profiles() {
-		a.refusals[p] = "it is not known yet whether the namespace admits it: " + err.Error()
+		a.refusals[p] = "it is not known yet whether the namespace admits a tap: " + err.Error()
 	}
 	return a
 }
 
-// webhook is all parts, wired.
+// webhook holds the connected parts of the webhook.
 type webhook struct {
 	cfg        *inject.Config
 	mgr        manager.Manager

@@ -47,7 +47,7 @@ func TestConfiguration(t *testing.T) {
 		"WEBHOOK_ALLOWED_ANNOTATIONS=duration, filter": "",
 		"WEBHOOK_CLIENT_CA_FILE=/nowhere":              "WEBHOOK_CLIENT_CA_FILE: open /nowhere",
 		"WEBHOOK_CLIENT_CA_FILE=" + settings:           "expected certificates in PEM",
-		"WEBHOOK_CLIENT_NAMES=kube-apiserver":          "WEBHOOK_CLIENT_NAMES=kube-apiserver: expected WEBHOOK_CLIENT_CA_FILE with it",
+		"WEBHOOK_CLIENT_NAMES=kube-apiserver":          "WEBHOOK_CLIENT_NAMES=kube-apiserver: expected WEBHOOK_CLIENT_CA_FILE to be set too",
 		"WEBHOOK_ALLOWED_ANNOTATIONS=cpu":              "WEBHOOK_ALLOWED_ANNOTATIONS=cpu: expected",
 	} {
 		_, err := configuration(least(t, set), os.Stderr)
