@@ -21,8 +21,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// TestBudget: the answers to a context's requests are bounded, all of them together; those to other
-// requests are not.
+// TestBudget: the sum of the responses to the requests of a context is bounded. Responses to other requests are
+// not.
 func TestBudget(t *testing.T) {
 	const size = 10_000
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -57,8 +57,7 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// TestCountOfLargePods: pods that are too large to be read in pages of the usual size are counted
-// all the same.
+// TestCountOfLargePods: pods that are too large for pages of the usual size are counted too.
 func TestCountOfLargePods(t *testing.T) {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p", Labels: map[string]string{inject.Label: inject.Disabled}},

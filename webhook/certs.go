@@ -34,9 +34,9 @@ type certs struct {
 	now            func() time.Time
 
 	served  atomic.Pointer[tls.Certificate]
-	trusted atomic.Bool // checkTrust has returned nil
-	signer  []byte      // PEM of the authority that signed the served certificate; only serve uses it
-	last    *authorities
+	trusted atomic.Bool  // checkTrust has returned nil
+	signer  []byte       // PEM of the authority that signed the served certificate; only serve uses it
+	last    *authorities // as rotate saw them last; only rotate uses it
 }
 
 // errNoCertificate is the error of handshakes and of readiness before the first certificate is signed.

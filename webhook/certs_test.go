@@ -30,7 +30,7 @@ func newClock() *clock { return &clock{time.Date(2026, 11, 24, 12, 0, 0, 0, time
 func (c *clock) now() time.Time          { return c.at }
 func (c *clock) forward(d time.Duration) { c.at = c.at.Add(d) }
 
-// replica is one replica's certificates over a cluster's.
+// replica returns the certificates of one replica of the webhook, in the cluster of c.
 func replica(c client.Client, k *clock) *certs {
 	return &certs{
 		client: c, secret: client.ObjectKey{Namespace: "tap", Name: "ca"}, configurations: []string{"zz-tap", "aa-tap", "gone"},
@@ -54,7 +54,7 @@ func configurations() []client.Object {
 	return out
 }
 
-// works fails unless every webhook's API server trusts what each replica serves.
+// works fails unless every webhook configuration trusts the server certificate of each replica.
 func works(t *testing.T, c client.Client, k *clock, replicas ...*certs) {
 	t.Helper()
 	var list admissionv1.MutatingWebhookConfigurationList
@@ -63,7 +63,7 @@ func works(t *testing.T, c client.Client, k *clock, replicas ...*certs) {
 	}
 	for _, configuration := range list.Items {
 		for _, w := range configuration.Webhooks {
-			if w.ClientConfig.Service == nil { // the fake client drops others, a real API server none
+			if w.ClientConfig.Service == nil { // a wrong patch would remove it
 				t.Fatalf("more than caBundle was changed: %+v", w)
 			}
 			roots := x509.NewCertPool()
@@ -92,8 +92,8 @@ func do(t *testing.T, steps ...func(context.Context) error) {
 	}
 }
 
-// TestAuthority walks through the life of the authority: at each step, and for a replica that
-// sees the change late, what is served is trusted.
+// TestAuthority goes through the life of an authority. At each step the server certificates are trusted, also that of a
+// replica that sees changes late.
 func TestAuthority(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithObjects(configurations()...).Build()
@@ -126,7 +126,7 @@ func TestAuthority(t *testing.T) {
 		t.Fatal("the next authority signs before the overlap is over")
 	}
 	k.forward(overlap)
-	do(t, leader.rotate, leader.serve) // late has not seen it yet
+	do(t, leader.rotate, leader.serve) // the replica late has not seen the change yet
 	s := secret(t, c)
 	if !bytes.Equal(s.Data[keyCurrentCert], next) || s.Data[keyNextCert] != nil || s.Data[keyPreviousCert] == nil {
 		t.Fatalf("the next authority does not sign after the overlap: %v", s.Annotations)
@@ -135,7 +135,7 @@ func TestAuthority(t *testing.T) {
 	do(t, late.serve)
 	works(t, c, k, leader, late)
 
-	k.forward(authorityLife / 2) // the one before has ended, and is forgotten
+	k.forward(authorityLife / 2) // the previous authority has expired and is removed
 	do(t, leader.serve, late.serve, leader.rotate)
 	works(t, c, k, leader, late)
 	var zz admissionv1.MutatingWebhookConfiguration
@@ -156,7 +156,7 @@ func secret(t *testing.T, c client.Client) *corev1.Secret {
 	return &s
 }
 
-// TestRotateByHand: an annotation begins a rotation, and is gone when that has begun.
+// TestRotateByHand: an annotation starts a rotation, which then removes the annotation.
 func TestRotateByHand(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithObjects(configurations()...).Build()
@@ -175,8 +175,8 @@ func TestRotateByHand(t *testing.T) {
 	works(t, c, k, leader)
 }
 
-// TestSpoiltSecret: a Secret that was deleted comes back as it was; one that cannot be used,
-// or whose authority has ended, is made anew.
+// TestSpoiltSecret: a Secret that was deleted is restored with the same content. A Secret that is invalid, or whose
+// authority has expired, gets a new authority.
 func TestSpoiltSecret(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithObjects(configurations()...).Build()
@@ -200,16 +200,16 @@ func TestSpoiltSecret(t *testing.T) {
 	if err := leader.serve(t.Context()); err == nil {
 		t.Error("a spoilt secret is no error")
 	}
-	other := replica(c, k) // that never saw the good one
+	other := replica(c, k) // it never saw the valid Secret
 	do(t, other.rotate, other.serve, leader.serve)
 	works(t, c, k, leader, other)
 
-	k.forward(authorityLife + time.Hour) // all replicas were away
+	k.forward(authorityLife + time.Hour) // no replica was running
 	do(t, other.rotate, other.serve)
 	works(t, c, k, other)
 }
 
-// TestNotAnnounced: an authority that a configuration could not be told of signs nothing.
+// TestNotAnnounced: an authority that not all configurations trust signs nothing.
 func TestNotAnnounced(t *testing.T) {
 	k := newClock()
 	a, err := newAuthority(k.now())
@@ -228,16 +228,16 @@ func TestNotAnnounced(t *testing.T) {
 	}
 }
 
-// TestServer: the server speaks TLS with its certificate, is ready when it can tap, and goes on
-// for a while after it was told to end. Where the machine was so busy that the while was over before
-// a client called, it is made longer.
+// TestServer: the server uses its certificate, is ready when it can tap pods, and continues for the time drain after its
+// context has ended. If the machine was so busy that this time had passed before a client called, the test tries
+// again with a longer time.
 func TestServer(t *testing.T) {
 	for drain := 300 * time.Millisecond; ; drain *= 10 {
 		if inTime := serverEnds(t, drain); inTime || t.Failed() {
 			return
 		}
-		if t.Logf("no call within %v after it was told to end", drain); drain > time.Minute {
-			t.Fatal("it does not go on for a while")
+		if t.Logf("no call within %v after its context ended", drain); drain > time.Minute {
+			t.Fatal("it does not continue for the time drain")
 		}
 	}
 }
@@ -301,8 +301,7 @@ func serverEnds(t *testing.T, drain time.Duration) (inTime bool) {
 	return inTime
 }
 
-// listen starts a server on a port that nobody has. Another program may take the port before the
-// server does: then it is another port.
+// listen starts a server on a free port. If another program takes the port first, it tries another port.
 func listen(t *testing.T, ctx context.Context, s *server) (ended <-chan error) { //nolint:revive // the test comes first
 	t.Helper()
 	for range 10 {
@@ -327,7 +326,8 @@ func listen(t *testing.T, ctx context.Context, s *server) (ended <-chan error) {
 }
 
 // TestReadyOnceTrusted: if the authority of an uninstalled release still exists, each replica has a certificate at once, but the new
-// configurations do not trust it until the elected replica has written it. Until then no replica is ready: pods would start untapped.
+// configurations do not trust it until the elected replica has written it into them. Until then no replica is ready: pods would start
+// untapped.
 func TestReadyOnceTrusted(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithObjects(configurations()...).Build()
@@ -341,12 +341,12 @@ func TestReadyOnceTrusted(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := r.checkTrust(); err == nil || !strings.Contains(err.Error(), "does not trust") {
-			t.Errorf("nobody is told yet: %v", err)
+			t.Errorf("no configuration trusts the authority yet: %v", err)
 		}
 	}
 	do(t, leader.rotate)
 	if err := errors.Join(leader.checkTrust(), other.checkTrust()); err != nil {
-		t.Errorf("all are told: %v", err)
+		t.Errorf("all configurations trust the authority: %v", err)
 	}
 	var have admissionv1.MutatingWebhookConfiguration
 	if err := c.Get(t.Context(), client.ObjectKey{Name: "zz-tap"}, &have); err != nil {

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// caller returns an authority in PEM and a client certificate that it signed.
+// caller creates an authority. It returns the authority in PEM and a client certificate that it signed.
 func caller(t *testing.T, name string) ([]byte, tls.Certificate) {
 	t.Helper()
 	a, err := newAuthority(time.Now())
@@ -38,7 +38,7 @@ func caller(t *testing.T, name string) ([]byte, tls.Certificate) {
 	return a.pem, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// calls reports how a call with certificates ends; nil: it is answered.
+// calls calls the server with client certificates and returns the error; nil: the server responded.
 func calls(t *testing.T, s *server, certificates ...tls.Certificate) error {
 	t.Helper()
 	l, err := tls.Listen("tcp", "127.0.0.1:0", s.tls())
@@ -49,7 +49,7 @@ func calls(t *testing.T, s *server, certificates ...tls.Certificate) error {
 	go web.Serve(l)
 	defer web.Close()
 	client := &http.Client{Timeout: time.Minute, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: certificates}, DisableKeepAlives: true, //nolint:gosec // the server is not what is tested
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, Certificates: certificates}, DisableKeepAlives: true, //nolint:gosec // the test is about the client certificate
 	}}
 	response, err := client.Get("https://" + l.Addr().String() + "/inject")
 	if err == nil {
@@ -58,7 +58,7 @@ func calls(t *testing.T, s *server, certificates ...tls.Certificate) error {
 	return err
 }
 
-// Only whoever has a certificate of the authority, and one of the names, is answered.
+// Only clients with a certificate of the authority and one of the names get a response.
 func TestClientCertificate(t *testing.T) {
 	ours, apiserver := caller(t, "kube-apiserver")
 	_, stranger := caller(t, "kube-apiserver")
@@ -100,7 +100,7 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
-// An authority that changes is taken in; one that cannot be read any more stays.
+// A changed file is read again. If the new content is invalid, the earlier authority remains.
 func TestClientAuthorityChanges(t *testing.T) {
 	first, _ := caller(t, "x")
 	second, _ := caller(t, "x")

@@ -21,13 +21,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// A cluster answers dry runs as an API server with its webhooks and policies would.
+// A cluster responds to dry runs as an API server with webhooks and policies would.
 type cluster struct {
 	cfg     *inject.Config
-	answers bool                     // our webhook is called
-	after   func(*corev1.Pod)        // another webhook, after ours
+	answers bool                     // the tap's webhook is called
+	after   func(*corev1.Pod)        // another webhook, called after the tap's
 	policy  func(*corev1.Pod) string // why a pod is refused, or ""
-	err     error                    // of every call
+	err     error                    // the result of every call, if not nil
 	calls   atomic.Int32
 }
 
@@ -47,7 +47,7 @@ func (c *cluster) create(_ context.Context, pod *corev1.Pod) error {
 		r.Request = &request{DryRun: &yes, Object: raw}
 		profile, noNative, ok := dryRunProfile(r)
 		if !ok {
-			return errors.New("no probe")
+			return errors.New("no profile requested")
 		}
 		ns := neutral(&inject.Namespace{Name: pod.Namespace, NoNative: noNative})
 		ns.Labels = map[string]string{inject.Label: inject.Enabled}
@@ -69,7 +69,7 @@ func (c *cluster) create(_ context.Context, pod *corev1.Pod) error {
 
 func admitAll(*corev1.Pod) string { return "" }
 
-// refuse refuses taps for which f is true.
+// refuse returns a policy that refuses pods with a tap for which f is true.
 func refuse(f func(*corev1.Container) bool) func(*corev1.Pod) string {
 	return func(p *corev1.Pod) string {
 		if c, _ := tapOf(p); c != nil && f(c) {
@@ -84,14 +84,14 @@ func fixedUser(c *corev1.Container) bool {
 	return c.SecurityContext.RunAsUser != nil
 }
 
-// forget drops what makes a native sidecar, as a webhook of an old API does.
+// forget removes restartPolicy from init containers, as a webhook with an older API does.
 func forget(p *corev1.Pod) {
 	for i := range p.Spec.InitContainers {
 		p.Spec.InitContainers[i].RestartPolicy = nil
 	}
 }
 
-// validHooks refuses a hook of an init container that is no native sidecar, as the API server does.
+// validHooks refuses a hook of an init container that is not a native sidecar, as the API server does.
 func validHooks(p *corev1.Pod) string {
 	for _, c := range p.Spec.InitContainers {
 		if c.Lifecycle != nil && c.RestartPolicy == nil {
@@ -131,7 +131,7 @@ func TestDryRuns(t *testing.T) {
 		want     []inject.Profile
 		noNative bool
 		calls    int32
-		refusal  string // of the default profile
+		refusal  string // a part of the refusal of the default profile
 	}{
 		"all is well":                  {cluster: &cluster{answers: true, policy: admitAll}, want: all[:1], calls: 1},
 		"the webhook is not there yet": {cluster: &cluster{policy: admitAll}, want: all[:1], calls: 2},
@@ -179,15 +179,15 @@ func TestDryRuns(t *testing.T) {
 	}
 }
 
-// TestNoDryRuns: without dry runs nothing is created, the namespace's label decides, and so does a pod
-// that was refused because of its tap.
+// TestNoDryRuns: if dry runs are disabled, no pod is created. The namespace's label decides, and a pod that was refused
+// because of its tap.
 func TestNoDryRuns(t *testing.T) {
 	k := newClock()
 	for name, c := range map[string]struct {
 		labels  map[string]string
 		refused bool
 		after   time.Duration
-		want    inject.Profile // admitted; "": none
+		want    inject.Profile // the admitted profile; "": none
 	}{
 		"no label":              {nil, false, 0, inject.ProfileDefault},
 		"baseline":              {level("baseline"), false, 0, inject.ProfileBaseline},
@@ -233,7 +233,7 @@ func level(name string) map[string]string {
 
 var forbidden = apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(`User "x" cannot create resource "pods" in API group "" in the namespace "shop"`))
 
-// TestDryRunByExample: where every pod of ours is refused, one of the namespace's is the base.
+// TestDryRunByExample: if the webhook's own pod is refused even without a tap, a pod of the namespace is used.
 func TestDryRunByExample(t *testing.T) {
 	c := &cluster{answers: true, policy: func(p *corev1.Pod) string {
 		if p.Labels["team"] == "" {
@@ -254,7 +254,7 @@ func TestDryRunByExample(t *testing.T) {
 	}
 }
 
-// TestDryRunsTogether: many ask at once, and the cluster is asked once; then again when what matters changes.
+// TestDryRunsTogether: concurrent callers share one dry run. Another one is done when a property that matters changes.
 func TestDryRunsTogether(t *testing.T) {
 	c := &cluster{answers: true, policy: admitAll}
 	p := dryRunsOn(c, nil)
@@ -288,7 +288,7 @@ func TestDryRunsTogether(t *testing.T) {
 	asked(3, relabelled)
 	c.err = apierrors.NewInternalError(errors.New("etcd is away"))
 	k.forward(freshness)
-	asked(4, relabelled) // what was known holds
+	asked(4, relabelled) // the dry run fails, so the earlier result remains
 	if _, err := p.of(t.Context(), ns); err == nil {
 		t.Error("no error although nothing is known")
 	}
@@ -298,7 +298,7 @@ func TestDryRunsTogether(t *testing.T) {
 	}
 }
 
-// TestDryRunProfile: only a dry run may ask for a profile.
+// TestDryRunProfile: only a dry run can request a profile by the annotation.
 func TestDryRunProfile(t *testing.T) {
 	yes, no := true, false
 	object := func(v string) json.RawMessage {

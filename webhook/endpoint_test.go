@@ -21,14 +21,14 @@ import (
 
 const uid = "705ab4f5-6393-11e8-b7cc-42010a800002"
 
-// reviewOf is a review as an API server writes it.
+// reviewOf returns a review of a pod as an API server sends it. more is further members of the request.
 func reviewOf(pod string, more string) string {
 	return fmt.Sprintf(`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":%q,
 "kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},
 "namespace":"shop","operation":"CREATE"%s,"object":%s}}`, uid, more, pod)
 }
 
-// asks posts a body and returns the answer, strictly decoded.
+// asks posts a body and returns the response. It fails if the response has unknown fields or refuses the pod.
 func asks(t testing.TB, h http.Handler, body io.Reader, contentType string) *admissionv1.AdmissionResponse {
 	t.Helper()
 	q := httptest.NewRequest(http.MethodPost, "/inject?timeout=3s", body)
@@ -45,7 +45,7 @@ func asks(t testing.TB, h http.Handler, body io.Reader, contentType string) *adm
 		t.Fatal(err)
 	}
 	if a.Kind != "AdmissionReview" || a.APIVersion != "admission.k8s.io/v1" || a.Response == nil || a.Request != nil {
-		t.Fatalf("no answer: %+v", a)
+		t.Fatalf("no response: %+v", a)
 	}
 	if !a.Response.Allowed {
 		t.Fatalf("refused: %+v", a.Response)
@@ -53,7 +53,7 @@ func asks(t testing.TB, h http.Handler, body io.Reader, contentType string) *adm
 	return a.Response
 }
 
-// tapAll injects whatever comes.
+// tapAll taps every pod.
 func tapAll(_ context.Context, r *review) inject.Result {
 	settings, _ := inject.ParseSettings(nil)
 	cfg := &inject.Config{Settings: settings, Image: "tap:1"}
@@ -63,8 +63,8 @@ func tapAll(_ context.Context, r *review) inject.Result {
 
 const aPod = `{"metadata":{},"spec":{"containers":[{"name":"a","image":"a"}]}}`
 
-// TestAlwaysAllowed: whatever comes, and whatever goes wrong, the pod is allowed, and the
-// answer names the request where that could be read.
+// TestAlwaysAllowed: for every body and after every error the pod is allowed, and the response has the uid of the request
+// if it could be read.
 func TestAlwaysAllowed(t *testing.T) {
 	big := reviewOf(`{"metadata":{},"spec":{"containers":[{"name":"a","image":"`+strings.Repeat("x", maxBody)+`"}]}}`, "")
 	quiet := slog.New(slog.DiscardHandler)
@@ -125,8 +125,8 @@ func TestOtherMethods(t *testing.T) {
 	}
 }
 
-// TestBigBodies: when too many big reviews are there at once, one more is let through untapped
-// rather than waited for without end.
+// TestBigBodies: if too many large reviews are in memory, the next one waits for a limited time; then its pod is allowed
+// untapped.
 func TestBigBodies(t *testing.T) {
 	h := newEndpoint("/inject", slog.New(slog.DiscardHandler), tapAll, nil)
 	for range bigBodies {
@@ -136,7 +136,7 @@ func TestBigBodies(t *testing.T) {
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, q)
 	if !bytes.Contains(w.Body.Bytes(), []byte(uid)) || bytes.Contains(w.Body.Bytes(), []byte("patch")) {
-		t.Errorf("answer %s", w.Body)
+		t.Errorf("response %s", w.Body)
 	}
 	<-h.big
 	if got := asks(t, h, strings.NewReader(reviewOf(aPod, `,"options":"`+strings.Repeat("x", 1<<20)+`"`)), ""); len(got.Patch) == 0 {
@@ -157,7 +157,7 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-// TestAccount: what is told and logged names the pod's owner, and never what is in a pod.
+// TestAccount: a dry run is not reported. The log names the pod's owner and has nothing of the pod's content.
 func TestAccount(t *testing.T) {
 	const secret = "hunter2"
 	pod := `{"metadata":{"ownerReferences":[{"kind":"ReplicaSet","name":"web-1","uid":"u","controller":true}]},
@@ -193,7 +193,7 @@ func TestUID(t *testing.T) {
 	}
 }
 
-// FuzzReview: whatever the body, the answer is a review that allows.
+// FuzzReview: for any body, the response is a review that allows the pod.
 func FuzzReview(f *testing.F) {
 	f.Add([]byte(reviewOf(aPod, "")))
 	f.Add([]byte(reviewOf(aPod, `,"dryRun":true`)))

@@ -17,7 +17,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// TestExpiry walks through what a namespace may ask for and take back.
+// TestExpiry goes through the changes that a namespace may make to the end of its taps.
 func TestExpiry(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithObjects(labeled("shop", "duration", "2h")).WithReturnManagedFields().Build()
@@ -50,14 +50,14 @@ func TestExpiry(t *testing.T) {
 	}
 	step(2*time.Hour, "2026-11-24T14:00:00Z", "")
 	k.forward(90 * time.Minute)
-	step(30*time.Minute, "2026-11-24T14:00:00Z", "") // it runs since it was first seen
+	step(30*time.Minute, "2026-11-24T14:00:00Z", "") // the duration runs since the webhook first saw it
 	k.forward(30 * time.Minute)
 	step(0, "2026-11-24T14:00:00Z", "false")
 	step(0, "2026-11-24T14:00:00Z", "false")
 	if len(recorded.Events) != 1 {
-		t.Errorf("told %d times that it is over", len(recorded.Events))
+		t.Errorf("%d Events about the end", len(recorded.Events))
 	}
-	var ns corev1.Namespace // without the label nothing is turned on again
+	var ns corev1.Namespace // removing and restoring the label turns no tap on again
 	if err := c.Get(t.Context(), client.ObjectKey{Name: "shop"}, &ns); err != nil {
 		t.Fatal(err)
 	}
@@ -68,16 +68,16 @@ func TestExpiry(t *testing.T) {
 		}
 		step(0, "2026-11-24T14:00:00Z", "false")
 	}
-	annotate("duration", "3h") // extended, from now on: ended taps continue
+	annotate("duration", "3h") // a longer duration starts now: ended taps continue
 	step(3*time.Hour, "2026-11-24T17:00:00Z", "true")
 	k.forward(time.Hour)
-	if err := c.Delete(t.Context(), config("meshtls-tap", "shop")); err != nil { // which moves no end
+	if err := c.Delete(t.Context(), config("meshtls-tap", "shop")); err != nil { // this does not change the end
 		t.Fatal(err)
 	}
 	step(2*time.Hour, "2026-11-24T17:00:00Z", "")
 	annotate("until", "2026-11-24T16:00:00Z")
 	step(time.Hour, "2026-11-24T16:00:00Z", "")
-	var m corev1.ConfigMap // whoever may write in the namespace may end its taps sooner, not later
+	var m corev1.ConfigMap // tenants may end the taps earlier, but not later
 	for until, want := range map[string]string{"2026-11-24T15:30:00Z": "2026-11-24T15:30:00Z", "2026-11-30T00:00:00Z": "2026-11-24T16:00:00Z"} {
 		if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
 			t.Fatal(err)
@@ -94,16 +94,16 @@ func TestExpiry(t *testing.T) {
 	}
 	step(time.Hour, "2026-11-24T16:00:00Z", "")
 	annotate()
-	step(0, "", "") // no end any more, and that is said
+	step(0, "", "") // no end any more: the key until is empty
 	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
 		t.Fatal(err)
 	} else if _, reported := m.Data["until"]; !reported {
-		t.Error("without the key taps go by what their pods were made with")
+		t.Error("without the key the taps use the end in the environment of their pods")
 	}
 	annotate("until", "2026-11-24T16:00:00Z")
 	step(time.Hour, "2026-11-24T16:00:00Z", "")
 
-	// what others write there stays
+	// the keys of others remain
 	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
 		t.Fatal(err)
 	}
@@ -122,8 +122,8 @@ func config(name, namespace string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 }
 
-// TestDurations: since when a duration runs is known of one namespace, by its UID, and for one duration; and it is kept where no
-// tenant writes.
+// TestDurations: the start of a duration is recorded for a namespace by its UID and for that duration only, in a namespace in which
+// no tenant writes.
 func TestDurations(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithReturnManagedFields().Build()
@@ -135,7 +135,7 @@ func TestDurations(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	again := shop.DeepCopy() // the next one of that name
+	again := shop.DeepCopy() // a later namespace of that name
 	again.UID = "3"
 	for name, x := range map[string]struct {
 		ns   *corev1.Namespace
@@ -155,7 +155,7 @@ func TestDurations(t *testing.T) {
 	}
 }
 
-// TestNothingToEnd: a namespace that asks for no end gets no ConfigMap.
+// TestNothingToEnd: a namespace that requests no end gets no ConfigMap.
 func TestNothingToEnd(t *testing.T) {
 	c := fake.NewClientBuilder().WithObjects(labeled("shop")).Build()
 	e := &expiry{client: c, namespaces: namespacesOf(c, newClock()), events: &events{}, log: slog.New(slog.DiscardHandler)}
@@ -170,8 +170,8 @@ func TestNothingToEnd(t *testing.T) {
 	}
 }
 
-// TestDurationOfMuchText: whatever a namespace's duration looks like, it takes little of the ConfigMap
-// that all namespaces share, and one that cannot be used takes nothing of it.
+// TestDurationOfMuchText: a long annotation takes little room in the ConfigMap that all namespaces share, and an invalid
+// one takes none.
 func TestDurationOfMuchText(t *testing.T) {
 	for span, kept := range map[string]bool{strings.Repeat("0", 100_000) + "2h": true, "2 h": false, "-2h": false, "0s": false, strings.Repeat("x", 100_000): false} {
 		c := fake.NewClientBuilder().WithObjects(labeled("shop", "duration", span)).WithReturnManagedFields().Build()

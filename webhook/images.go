@@ -50,9 +50,9 @@ const (
 	annotationWith      = "meshtls-tap/env"   // settingsHash of the replica that created the pod
 	tryAgain            = 5 * time.Minute     // after the failure of a pod
 	tryPinAgain         = time.Hour           // the same, if the image has already run by its name
-	patienceForPull     = 3 * time.Minute
-	deleteUnwantedAfter = time.Hour // the age at which a pod of an image that nobody requests is deleted
-	maxImages           = 16        // bounds the images that are tried at the same time
+	patienceForPull     = 3 * time.Minute     // the most time that a pod has, including its pull
+	deleteUnwantedAfter = time.Hour           // the age at which a pod of an image that nobody requests is deleted
+	maxImages           = 16                  // bounds the images that are tried at the same time
 )
 
 // usable returns the images to use, by requested image; nil: every image may be used.

@@ -18,7 +18,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// prover is the images of a replica over a cluster without kubelets.
+// prover returns the images of one replica, in a cluster without kubelets.
 func prover(c client.Client, k *clock, policy corev1.PullPolicy) *images {
 	settings, _ := inject.ParseSettings([]byte(`imagePullSecrets: [registry]`))
 	return &images{
@@ -28,7 +28,7 @@ func prover(c client.Client, k *clock, policy corev1.PullPolicy) *images {
 	}
 }
 
-// tried returns the images that pods try, by their phase.
+// tried returns the pods that try images, by image.
 func tried(t *testing.T, c client.Client) map[string]*corev1.Pod {
 	t.Helper()
 	var list corev1.PodList
@@ -42,7 +42,7 @@ func tried(t *testing.T, c client.Client) map[string]*corev1.Pod {
 	return out
 }
 
-// kubelet lets a pod end: with the phase Succeeded all of it, with Failed and an image's ID the tap alone. Else it failed.
+// kubelet ends a pod. With the phase Succeeded, all containers succeed; with Failed and an image ID, only the tap does; otherwise none.
 func kubelet(t *testing.T, c client.Client, pod *corev1.Pod, phase corev1.PodPhase, imageID string) {
 	t.Helper()
 	pod.Status.Phase, pod.Status.ContainerStatuses = phase, nil
@@ -86,7 +86,7 @@ func TestImages(t *testing.T) {
 	if p := pods[byName]; p.Spec.ImagePullSecrets[0].Name != "registry" || *p.Spec.AutomountServiceAccountToken || p.Labels[inject.Label] != inject.Disabled {
 		t.Errorf("the pod: %+v", p)
 	}
-	round() // nothing new
+	round() // changes nothing
 	kubelet(t, c, tried(t, c)[byName], corev1.PodSucceeded, "mirror.example/tap@"+digest)
 	round()
 	if got := i.usable()[byName]; got != byName || !i.proven() {
@@ -97,7 +97,7 @@ func TestImages(t *testing.T) {
 	if got := i.usable()[byName]; got != pinned {
 		t.Fatalf("use %q, want %q", got, pinned)
 	}
-	// The pods go, what was seen stays seen; and another replica has to see it itself.
+	// After the pods were deleted, this replica still knows the results. Another replica does not.
 	for _, p := range tried(t, c) {
 		if err := c.Delete(t.Context(), p); err != nil {
 			t.Fatal(err)
@@ -107,7 +107,7 @@ func TestImages(t *testing.T) {
 	if got := i.usable()[byName]; got != pinned || len(tried(t, c)) != 0 {
 		t.Errorf("use %q, tried %v", got, tried(t, c))
 	}
-	// With other settings the image has to show again that it understands them.
+	// With other settings the image has to run again.
 	changed := prover(c, k, corev1.PullIfNotPresent)
 	changed.cfg.Settings.Env = []corev1.EnvVar{{Name: "TAP_WINDOW", Value: "5m"}}
 	do(t, changed.follow, func(ctx context.Context) error { return changed.try(ctx, []string{byName}) })
@@ -119,7 +119,7 @@ func TestImages(t *testing.T) {
 	}
 }
 
-// TestImageOfOthers: an image that a namespace asks for is tried without the platform's credentials.
+// TestImageOfOthers: an image that a namespace requests is tried without the platform's credentials.
 func TestImageOfOthers(t *testing.T) {
 	c := fake.NewClientBuilder().WithStatusSubresource(&corev1.Pod{}).Build()
 	i := prover(c, newClock(), corev1.PullIfNotPresent)
@@ -144,13 +144,13 @@ func TestImageOfOthers(t *testing.T) {
 			mounted = mounted || m.MountPath == "/etc/meshtls-tap/kafka"
 		}
 		if has != want || !mounted {
-			t.Errorf("%s: credentials %t, their place %t", image, has, mounted)
+			t.Errorf("%s: credentials %t, mounted %t", image, has, mounted)
 		}
 	}
 }
 
-// TestImageThatCannotWait: an image that does not know `tap wait` is used without the hook, and not tried again and again; one that
-// knows it gets the hook, by its name and by its digest.
+// TestImageThatCannotWait: an image without the command `tap wait` is used without the hook, and is not tried repeatedly. An image
+// with the command gets the hook, by its name and by its digest.
 func TestImageThatCannotWait(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithStatusSubresource(&corev1.Pod{}).Build()
@@ -214,7 +214,7 @@ func TestImageFails(t *testing.T) {
 	}
 }
 
-// TestUnwantedImages: pods of images that nobody asks for any more go.
+// TestUnwantedImages: pods of images that nobody requests any more are deleted.
 func TestUnwantedImages(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithStatusSubresource(&corev1.Pod{}).Build()
@@ -230,7 +230,7 @@ func TestUnwantedImages(t *testing.T) {
 	do(t, i.follow)
 	k.forward(deleteUnwantedAfter + time.Second)
 	do(t, func(ctx context.Context) error { return i.try(ctx, []string{byName}) })
-	if pods := tried(t, c); len(pods) != 1 || pods[byName] == nil { // and none by digest: never is pulled
+	if pods := tried(t, c); len(pods) != 1 || pods[byName] == nil { // and none by digest: with the policy Never nothing is pulled
 		t.Errorf("tried: %v", slices.Collect(maps.Keys(pods)))
 	}
 }
@@ -267,7 +267,7 @@ func TestWanted(t *testing.T) {
 	}
 }
 
-// TestOwnImageFirst: however many images namespaces wish for, the platform's own is tried.
+// TestOwnImageFirst: the platform's image is tried even if namespaces request many others.
 func TestOwnImageFirst(t *testing.T) {
 	i := prover(fake.NewClientBuilder().Build(), newClock(), corev1.PullAlways)
 	wishes := []string{byName}

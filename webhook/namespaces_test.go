@@ -18,7 +18,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// namespacesOf returns what a replica knows of the namespaces of a cluster.
+// namespacesOf returns the namespaces of a replica, in the cluster of c.
 func namespacesOf(c client.Client, k *clock) *namespaces {
 	settings, _ := inject.ParseSettings(nil)
 	cfg := &inject.Config{Settings: settings, Image: "tap:1", Own: "tap", Profile: inject.ProfileAuto, ServerMinor: 37, Version: "v1", TenantMay: []string{"*"}}
@@ -92,7 +92,7 @@ func capsOf(ns *inject.Namespace) (out []string) {
 	return out
 }
 
-// TestNewLabel: a label that the cache has not seen is looked up.
+// TestNewLabel: if the cached namespace has no label, the API server is asked.
 func TestNewLabel(t *testing.T) {
 	old := labeled("shop")
 	old.Labels = nil
@@ -126,7 +126,7 @@ func TestNodes(t *testing.T) {
 	}
 }
 
-// TestLoop: it runs at once, when nudged, and again soon after an error.
+// TestLoop: a loop runs at once, when it is nudged, and soon after an error.
 func TestLoop(t *testing.T) {
 	runs := make(chan error)
 	l := newLoop("test", false, time.Hour, slog.New(slog.DiscardHandler), func(context.Context) error { return <-runs })
@@ -144,7 +144,7 @@ func TestLoop(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case runs <- nil: // one more had begun
+	case runs <- nil: // another run had started
 		<-ended
 	}
 }
@@ -176,7 +176,7 @@ func TestEvents(t *testing.T) {
 		e.pod(r, &result)
 	}
 	if len(recorded.Events) != 0 {
-		t.Errorf("told of %s", <-recorded.Events)
+		t.Errorf("an Event: %s", <-recorded.Events)
 	}
 	e.pod(r, &inject.Result{Owner: owner, Mode: inject.Native, Profile: inject.ProfileDefault})
 	e.pod(r, &inject.Result{Owner: owner, Reason: inject.ReasonRefused, Detail: strings.Repeat("x", 5000)})

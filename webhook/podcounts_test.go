@@ -39,7 +39,7 @@ func TestPodCounter(t *testing.T) {
 		pod("over", func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }),
 	).Build()
 	n.cached, n.live = c, c
-	recorded := recorder.NewFakeRecorder(10) // kube-system has the label, and nothing comes of it
+	recorded := recorder.NewFakeRecorder(10) // kube-system has the label too, and is ignored
 	s := &podCounter{
 		client: c, live: c, cfg: n.cfg, namespaces: n, dryRuns: dryRunsOn(&cluster{answers: true, policy: admitAll}, nil), events: &events{recorder: recorded}, log: slog.New(slog.DiscardHandler),
 	}
@@ -54,7 +54,7 @@ func TestPodCounter(t *testing.T) {
 	}
 	slices.Sort(reasons)
 	if fmt.Sprint(reasons) != "[ForeignContainer PodsInHostNetwork PodsOptedOut PodsUntapped]" {
-		t.Errorf("told %v", reasons)
+		t.Errorf("Events %v", reasons)
 	}
 	s.dryRuns = dryRunsOn(&cluster{answers: true, policy: refuse(func(*corev1.Container) bool { return true })}, nil)
 	do(t, s.countAll)
@@ -62,7 +62,7 @@ func TestPodCounter(t *testing.T) {
 		t.Errorf("counted %+v where taps are refused", got)
 	}
 	if first, second := <-recorded.Events, <-recorded.Events; !strings.Contains(first, "PodsUntapped") || !strings.Contains(second, "PodsRefused") {
-		t.Errorf("told %s, %s", first, second)
+		t.Errorf("Events %s, %s", first, second)
 	}
 	ns := labeled("shop")
 	ns.Labels = nil

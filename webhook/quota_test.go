@@ -22,12 +22,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// TestQuotaFits: in each of these namespaces as many pods start with the webhook as without.
+// TestQuotaFits: in each case as many pods start with the webhook as without it.
 func TestQuotaFits(t *testing.T) {
 	for name, c := range map[string]struct {
 		quota  corev1.ResourceQuota
 		play   func(*world)
-		tapped [2]int // at least, and at most
+		tapped [2]int // the least and the most tapped pods
 	}{
 		"exact":   {exact, func(w *world) { w.replenish(10, w.deploy("a", 10, tenth, 3), tenth) }, [2]int{0, 0}},
 		"tight":   {tight, func(w *world) { w.replenish(10, w.deploy("a", 10, tenth, 3), tenth) }, [2]int{3, 6}},
@@ -76,7 +76,7 @@ func TestQuotaFits(t *testing.T) {
 				w.batch(min(1, 5-w.have(b)), b, other)
 			}
 		}, [2]int{0, 2}},
-		"with a sidecar of others": {quotaOf("requests.cpu", "1"), func(w *world) { // the template says 50m
+		"with a sidecar of others": {quotaOf("requests.cpu", "1"), func(w *world) { // the template requests 50m
 			with := specOf("100m", "50Mi", "200m", "100Mi")
 			w.replenish(10, w.deploy("a", 10, tenth, 0), with)
 		}, [2]int{0, 0}},
@@ -133,8 +133,8 @@ func TestQuotaFits(t *testing.T) {
 	}
 }
 
-// TestQuotaKeepsRoom: owners of any shape that grow at most tenfold, step by step, in any order, in
-// a quota that has room for all of them untapped. All of their pods start.
+// TestQuotaKeepsRoom: random owners grow at most tenfold, in random steps, in a quota that has room for all their pods
+// untapped. All their pods start.
 func TestQuotaKeepsRoom(t *testing.T) {
 	tapped, whole := 0, 0
 	for seed := range uint64(300) {
@@ -191,7 +191,7 @@ func TestQuotaKeepsRoom(t *testing.T) {
 	}
 }
 
-// TestQuotaPolicies: never and always, and that the world above can show a loss.
+// TestQuotaPolicies tests the policies never and always. The latter shows that a world can lose pods.
 func TestQuotaPolicies(t *testing.T) {
 	for policy, want := range map[inject.QuotaPolicy][2]int{inject.QuotaNever: {10, 0}, inject.QuotaAlways: {9, 9}} {
 		w := newWorld(t, policy, quotaOf("requests.cpu", "500m"))
@@ -202,7 +202,7 @@ func TestQuotaPolicies(t *testing.T) {
 	}
 }
 
-// TestQuotasRead: a reading has all that the API server knows about a namespace, and fails if the API server does not answer.
+// TestQuotasRead: a reading includes all owners and pods of a namespace, and fails if the API server does not answer.
 func TestQuotasRead(t *testing.T) {
 	k := newClock()
 	q := exact.DeepCopy()
@@ -221,7 +221,7 @@ func TestQuotasRead(t *testing.T) {
 			}
 			return errors.New("the API server is away")
 		}
-		return c.List(ctx, list, client.InNamespace("shop")) // the fake one knows no field selectors
+		return c.List(ctx, list, client.InNamespace("shop")) // the fake client does not support field selectors
 	}})
 	n := namespacesOf(plain, k)
 	n.cfg.QuotaGrowth, n.cfg.Quota = 10, inject.QuotaFit
@@ -237,7 +237,7 @@ func TestQuotasRead(t *testing.T) {
 	for _, crashes = range []bool{false, true} {
 		for _, broken = range []string{"ResourceQuota", "PartialObject", "DeploymentList", "HorizontalPodAutoscaler"} {
 			if crashes && broken == "ResourceQuota" {
-				continue // the request itself reads it, and the endpoint contains its panics
+				continue // the request's own goroutine reads it, and the endpoint recovers from its panics
 			}
 			if ns := view(); ns.DemandError == "" || len(ns.Quotas) != 1 {
 				t.Errorf("%s, crashes %t: read %+v", broken, crashes, ns)
@@ -262,7 +262,7 @@ func TestQuotasRead(t *testing.T) {
 	}
 }
 
-// TestQuotasTogether: each caller gets a reading that began after its call, and many share one.
+// TestQuotasTogether: each caller gets a reading that started after its call, and concurrent callers share one.
 func TestQuotasTogether(t *testing.T) {
 	q := exact.DeepCopy()
 	q.Namespace = "shop"
@@ -296,10 +296,10 @@ func TestQuotasTogether(t *testing.T) {
 		return read.turns["shop"].next != nil
 	})
 	goOn <- struct{}{}
-	<-began // the second
+	<-began // the second reading
 	close(goOn)
 	wg.Wait()
-	if more := len(began); more > 1 { // one of the twenty may have come late
+	if more := len(began); more > 1 { // one of the twenty calls may have been late
 		t.Errorf("%d more readings", more)
 	}
 	if len(read.turns) != 0 {

@@ -16,14 +16,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// TestSlowServer: however long the API server takes to list a namespace's quotas and owners, or to answer a dry run, a pod is admitted
-// in time. It has no tap if that information is missing by then, and the Event says so.
+// TestSlowServer: a pod is admitted in time even if the API server takes long to list a namespace's quotas and owners, or to answer a
+// dry run. If that information is still missing, the pod gets no tap, and the Event says why.
 func TestSlowServer(t *testing.T) {
 	for name, test := range map[string]struct {
-		slow   string        // in the kinds that are read slowly
-		takes  time.Duration // for each list
-		dry    time.Duration // for each dry run
-		most   time.Duration // for the answer
+		slow   string        // a part of the type names of the slow lists
+		takes  time.Duration // time of each such list
+		dry    time.Duration // time of each dry run
+		most   time.Duration // the most time of a response
 		tapped bool
 		detail string
 	}{
@@ -53,17 +53,17 @@ func TestSlowServer(t *testing.T) {
 				if !strings.Contains(recorded.Detail, test.detail) {
 					t.Errorf("the Event says %q", recorded.Detail)
 				}
-				time.Sleep(2 * mostWait) // requests that were begun end by themselves
+				time.Sleep(2 * mostWait) // the requests that are still running end
 			})
 		})
 	}
 }
 
-// slowly returns a webhook whose caches are as ever, and whose API server takes its time.
+// slowly returns a webhook with usual caches and a slow API server.
 func slowly(t *testing.T, kinds string, takes, dry time.Duration) *webhook {
 	t.Helper()
 	k := newClock()
-	q := newWorld(t, inject.QuotaFit, ample).quotas[0] // counted
+	q := newWorld(t, inject.QuotaFit, ample).quotas[0] // its usage is set
 	q.Namespace = "shop"
 	cached := fake.NewClientBuilder().WithObjects(&q, labeled("shop")).Build()
 	wait := func(ctx context.Context, d time.Duration) error {

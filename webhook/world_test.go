@@ -17,15 +17,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// A world is a namespace with quotas, as an API server and its controllers keep it: pods are
-// admitted one by one, and decided on as they are when a batch of them begins.
+// A world simulates a namespace with quotas, an API server and its controllers. Pods are created in batches: the webhook
+// decides about all pods of a batch by the state before it, and quotas then admit the pods one by one.
 type world struct {
 	t      *testing.T
 	policy inject.QuotaPolicy
 	quotas []corev1.ResourceQuota
 	owners owners
 	pods   []corev1.Pod
-	why    map[string]int // of pods without a tap
+	why    map[string]int // the number of pods without a tap, by reason
 	serial int
 }
 
@@ -42,7 +42,7 @@ func newWorld(t *testing.T, policy inject.QuotaPolicy, hard ...corev1.ResourceQu
 	return w
 }
 
-// view returns the input of a decision at this time.
+// view returns the namespace as the webhook reads it now.
 func (w *world) view() *inject.Namespace {
 	ns := &inject.Namespace{Name: "shop", Labels: map[string]string{inject.Label: inject.Enabled}}
 	o := w.owners
@@ -63,8 +63,7 @@ func (w *world) view() *inject.Namespace {
 	return ns
 }
 
-// batch creates n pods of an owner that are decided on at the same moment, and returns how many
-// were admitted.
+// batch creates n pods of an owner that the webhook decides about at the same time. It returns how many were admitted.
 func (w *world) batch(n int, owner *metav1.OwnerReference, spec *corev1.PodSpec) int {
 	ns, admitted := w.view(), 0
 	settings, _ := inject.ParseSettings(nil)
@@ -96,7 +95,8 @@ func (w *world) batch(n int, owner *metav1.OwnerReference, spec *corev1.PodSpec)
 	return admitted
 }
 
-// admit counts a pod, if all quotas have room for it; with sign -1 it takes it out again.
+// admit adds a pod to the usage of the quotas and reports whether all of them have room for it. With sign -1 it subtracts
+// the pod.
 func (w *world) admit(pod *corev1.Pod, sign int64) bool {
 	var next []corev1.ResourceQuota
 	for i := range w.quotas {
@@ -123,7 +123,7 @@ func (w *world) admit(pod *corev1.Pod, sign int64) bool {
 	return true
 }
 
-// usage returns the amount that a line of a quota counts for a pod, whose only init container is its tap.
+// usage returns the amount that a line of a quota counts for a pod. The only init container of the pod may be its tap.
 func usage(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
 	var sum resource.Quantity
 	if name == corev1.ResourcePods {
@@ -141,8 +141,8 @@ func usage(pod *corev1.Pod, name corev1.ResourceName) resource.Quantity {
 	return sum
 }
 
-// replenish creates what an owner lacks, as its controller does: in batches that double, and again
-// until nothing changes.
+// replenish creates the missing pods of an owner as a controller does: in batches that double in size, and again after a
+// failure.
 func (w *world) replenish(want int, owner *metav1.OwnerReference, spec *corev1.PodSpec) {
 	for range 8 {
 		for size := 1; w.have(owner) < want; size *= 2 {
@@ -213,7 +213,7 @@ func metaOf(kind, name string, owner *metav1.OwnerReference) metav1.ObjectMeta {
 
 func number(n int) *int32 { v := int32(n); return &v }
 
-// deploy adds a Deployment and its ReplicaSet, and returns how pods name the latter.
+// deploy adds a Deployment with a ReplicaSet. It returns the pods' reference to the ReplicaSet.
 func (w *world) deploy(name string, replicas int, spec *corev1.PodSpec, surge int) *metav1.OwnerReference {
 	template := corev1.PodTemplateSpec{Spec: *spec}
 	most := intstr.FromInt32(int32(surge))
@@ -223,7 +223,7 @@ func (w *world) deploy(name string, replicas int, spec *corev1.PodSpec, surge in
 	return w.revise(name, replicas, spec)
 }
 
-// revise adds a ReplicaSet to a Deployment.
+// revise adds a ReplicaSet to a Deployment and returns the pods' reference to it.
 func (w *world) revise(name string, replicas int, spec *corev1.PodSpec) *metav1.OwnerReference {
 	set := fmt.Sprintf("%s-%d", name, len(w.owners.replicaSets))
 	w.owners.replicaSets = append(w.owners.replicaSets, appsv1.ReplicaSet{
@@ -233,8 +233,8 @@ func (w *world) revise(name string, replicas int, spec *corev1.PodSpec) *metav1.
 	return owns("ReplicaSet", set)
 }
 
-// autoscale runs a Deployment of two pods, which an autoscaler with a maximum of most scales to
-// ten. surge is that of the Deployment.
+// autoscale runs a Deployment with two pods, which an autoscaler scales to ten. most is the maximum of the autoscaler,
+// surge that of the Deployment.
 func (w *world) autoscale(most int32, surge int) {
 	w.owners.autoscalers = []autoscalingv2.HorizontalPodAutoscaler{{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
 		ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "a"}, MaxReplicas: most,
@@ -245,19 +245,19 @@ func (w *world) autoscale(most int32, surge int) {
 	w.replenish(10, o, tenth)
 }
 
-// scale changes the replicas of a Deployment that deploy made, as an autoscaler does.
+// scale changes the number of replicas of a Deployment that deploy created, as an autoscaler does.
 func (w *world) scale(at, replicas int) {
 	w.owners.deployments[at].Spec.Replicas, w.owners.replicaSets[at].Spec.Replicas = number(replicas), number(replicas)
 }
 
 var (
-	tenth = specOf("50m", "50Mi", "100m", "100Mi") // of exact
+	tenth = specOf("50m", "50Mi", "100m", "100Mi") // a tenth of exact
 	exact = quotaOf("requests.cpu", "500m", "requests.memory", "500Mi", "limits.cpu", "1", "limits.memory", "1000Mi")
 	tight = quotaOf("requests.cpu", "530m", "requests.memory", "700Mi", "limits.cpu", "2", "limits.memory", "1400Mi")
 	ample = quotaOf("requests.cpu", "100", "requests.memory", "100Gi", "limits.cpu", "100", "limits.memory", "100Gi")
 )
 
-// roll replaces ten pods, three at a time beyond them.
+// roll is a rolling update of ten pods with a surge of three.
 func (w *world) roll() {
 	old := w.deploy("a", 10, tenth, 3)
 	w.replenish(10, old, tenth)
@@ -266,7 +266,7 @@ func (w *world) roll() {
 		w.owners.replicaSets[1].Spec.Replicas = number(n)
 		w.replenish(n, next, tenth)
 		if w.have(next) < n {
-			return // it never ends
+			return // the update is stuck
 		}
 		if w.have(old) == 0 {
 			return
@@ -278,12 +278,14 @@ func (w *world) roll() {
 	}
 }
 
+// bare creates n pods without an owner, in batches of at.
 func (w *world) bare(n, at int) {
 	for ; n > 0; n -= at {
 		w.batch(at, nil, tenth)
 	}
 }
 
+// classed returns the quota exact for pods of one priority class.
 func classed(class string) corev1.ResourceQuota {
 	q := *exact.DeepCopy()
 	q.Spec.ScopeSelector = &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{

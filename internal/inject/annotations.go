@@ -15,13 +15,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 )
 
-// Prefix is what all annotations of the product begin with.
+// Prefix is the prefix of all annotations of the product.
 const Prefix = "meshtls-tap/"
 
 // Annotations, without Prefix.
 const (
 	AnnotationStatus      = "status" // written by the webhook: Status as JSON
-	AnnotationDryRun      = "probe"  // of the webhook's own dry runs
+	AnnotationDryRun      = "probe"  // the webhook's own dry runs have it
 	AnnotationUntil       = "until"
 	AnnotationDuration    = "duration"
 	annotationFilter      = "filter"
@@ -38,9 +38,9 @@ const (
 	annotationMemLimit    = "memory-limit"
 )
 
-// checks says of each annotation whether a value can be used; the error is what was
-// expected, or what is wrong. What the tap itself would refuse must not reach it: it
-// would not start.
+// checks has a function for each annotation, without Prefix. It returns an error that describes what was
+// expected if the value is invalid. A value that the tap would reject must not reach it: the tap would
+// not start.
 var checks = map[string]func(string) error{
 	AnnotationUntil:       checkUntil,
 	AnnotationDuration:    checkDuration,
@@ -58,17 +58,17 @@ var checks = map[string]func(string) error{
 	annotationMemLimit:    atLeast(annotationMemLimit),
 }
 
-// tenants are the annotations that every pod may set: none can blind the tap.
+// tenants are the annotations that every namespace and pod may set: none of them can blind the tap.
 var tenants = []string{annotationCPURequest, annotationCPULimit, annotationMemRequest, annotationMemLimit}
 
 // Annotations returns the names, without Prefix, that a pod may be allowed to set.
 func Annotations() []string { return slices.Sorted(maps.Keys(checks)) }
 
-// choices are the annotations in force, without Prefix.
+// choices are the effective annotations, without Prefix.
 type choices map[string]string
 
-// choose merges the namespace's annotations with those that the pod may set, whose
-// values win, and warns of what is ignored.
+// choose merges the annotations that the namespace and the pod may set. The pod's values take precedence. It warns
+// about annotations that it ignores.
 func (r *run) choose() {
 	c := r.cfg
 	r.choices, r.own, r.theirs = choices{}, choices{}, choices{}
@@ -89,17 +89,19 @@ func (c *Config) NamespaceMay(key string) bool {
 	return slices.Contains(tenants, key) || slices.Contains(c.TenantMay, key) || slices.Contains(c.TenantMay, "*")
 }
 
-// AllowsImage reports whether an image may be used: the configured one, or one of the registries
-// that are listed.
+// AllowsImage reports whether a namespace may choose an image: the configured one, or one from a registry
+// in c.Registries.
 func (c *Config) AllowsImage(image string) bool { return image == c.Image || c.listed(image) }
 
+// listed reports whether an image is from a registry in c.Registries.
 func (c *Config) listed(image string) bool {
 	return slices.ContainsFunc(c.Registries, func(registry string) bool {
 		return registry != "" && strings.HasPrefix(image, strings.TrimSuffix(registry, "/")+"/")
 	})
 }
 
-// copyAllowed copies the annotations that can be used and may be.
+// copyAllowed copies the valid annotations that may allows to out. It warns about the others; whose is "namespace" or
+// "pod".
 func (r *run) copyAllowed(out choices, from map[string]string, whose string, may func(string) bool) {
 	for _, name := range slices.Sorted(maps.Keys(from)) {
 		key, ours := strings.CutPrefix(name, Prefix)
@@ -122,10 +124,11 @@ func (r *run) copyAllowed(out choices, from map[string]string, whose string, may
 	}
 }
 
-// maxWarning is the length from which on the API server cuts a warning (k8s.io/api
-// admission/v1: 256).
+// maxWarning is the length of the longest warning, in bytes. The API server truncates warnings of more than
+// 256 (k8s.io/api admission/v1).
 const maxWarning = 250
 
+// warn adds a warning for the creator of the pod.
 func (r *run) warn(format string, values ...any) {
 	text := "meshtls-tap: " + strings.ToValidUTF8(fmt.Sprintf(format, values...), "?")
 	if len(text) > maxWarning {
@@ -134,7 +137,7 @@ func (r *run) warn(format string, values ...any) {
 	r.result.Warnings = append(r.result.Warnings, text)
 }
 
-// short cuts text that somebody else wrote, for a message.
+// short quotes text that somebody else wrote, for a message, and truncates it to 60 bytes.
 func short(text string) string {
 	const most = 60
 	text = strings.ToValidUTF8(text, "?")
@@ -167,10 +170,10 @@ func checkDuration(v string) error {
 	return nil
 }
 
-// maxText bounds values that go into the tap's environment.
+// maxText bounds the values of annotations that become variables of the tap, in bytes.
 const maxText = 2048
 
-// checkFilter takes what TAP_FILTER takes.
+// checkFilter accepts the values that TAP_FILTER accepts.
 func checkFilter(v string) error {
 	if strings.TrimSpace(v) == "" || len(v) > maxText {
 		return fmt.Errorf("expected a filter of at most %d characters", maxText)
@@ -199,7 +202,7 @@ func checkImage(v string) error {
 	return nil
 }
 
-// checkExpect takes what TAP_EXPECT takes (internal/finding; a test compares them).
+// checkExpect accepts the values that TAP_EXPECT accepts (internal/finding; a test compares the two).
 func checkExpect(v string) error {
 	expected := errors.New("expected a list of CIDR[:PORT]=mtls|tls|any, an IPv6 CIDR in brackets when a port follows")
 	if len(v) > maxText {
@@ -217,7 +220,7 @@ func checkExpect(v string) error {
 	return nil
 }
 
-// checkPeer checks CIDR[:PORT].
+// checkPeer returns an error unless v is CIDR[:PORT], or [CIDR]:PORT for IPv6.
 func checkPeer(v string) error {
 	cidr, port, hasPort := v, "", false
 	if rest, ok := strings.CutPrefix(v, "["); ok {
@@ -242,7 +245,7 @@ func checkPeer(v string) error {
 	}
 	prefix, err := netip.ParsePrefix(cidr)
 	if err == nil && prefix != prefix.Masked() {
-		err = errors.New("bits beyond the length")
+		err = errors.New("address bits after the prefix length")
 	}
 	return err
 }
@@ -255,8 +258,8 @@ func parsePort(v string) (uint16, error) {
 	return uint16(n), err
 }
 
-// floors are the least resources that a tap can work with: less would blind it, or
-// kill it over and over.
+// floors are the least resources with which a tap works. With less CPU it would miss packets; with less memory it
+// would be killed repeatedly.
 var floors = []struct {
 	annotation, what, resource string
 	least                      resource.Quantity
@@ -274,7 +277,7 @@ func atLeast(annotation string) func(string) error {
 				continue
 			}
 			if q, err := resource.ParseQuantity(v); err != nil || q.Cmp(f.least) < 0 {
-				return fmt.Errorf("expected a quantity from %s on", &f.least)
+				return fmt.Errorf("expected a quantity of at least %s", &f.least)
 			}
 		}
 		return nil

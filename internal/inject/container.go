@@ -9,13 +9,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Name is the tap's container in a pod, and what its volumes' names begin with.
+// Name is the name of the tap's container in a pod, and the prefix of the names of its volumes.
 const Name = "meshtls-tap"
 
-// PortName is the container port of the tap's metrics.
+// PortName is the name of the container port of the tap's metrics.
 const PortName = "tap-metrics"
 
-// Variables that injection sets itself.
+// Variables of the tap that injection sets.
 const (
 	envCluster      = "TAP_CLUSTER"
 	envWorkloadKind = "TAP_WORKLOAD_KIND"
@@ -66,16 +66,15 @@ func (r *run) container() corev1.Container {
 	return c
 }
 
-// Wait is the tap's command that ends once it captures, by the path that it has in its image.
-// As a native sidecar's postStart hook it delays the pod's next container until then, by a
-// second at most (cmd/tap/wait.go; longer only if its CPU limit slows it), so that the
-// application's first connection is seen.
+// Wait is the command of the tap's image that ends once the tap captures. As the postStart hook of a native
+// sidecar it delays the pod's next container until then, so that the tap sees the application's first
+// connection. The delay is at most 1 s (cmd/tap/wait.go), or longer if the CPU limit slows the command.
 var Wait = []string{"/tap", "wait"}
 
-// waits reports whether the tap gets the hook. A hook that fails kills its container, again and
-// again, so the image must be known to have the command Wait: it was seen to run it, or, where no
-// image is tried, its tag is the webhook's own version. A pod with a RuntimeClass gets none: its
-// runtime may refuse to run a second process (confidential containers do).
+// waits reports whether the tap gets the hook. A hook that fails kills its container repeatedly, so the image must be
+// known to have the command Wait: it has run the command, or, if images are not checked, its tag is the webhook's own
+// version. A pod with a RuntimeClass gets no hook: its runtime may refuse to run a second process, as confidential
+// containers do.
 func (r *run) waits() bool {
 	if !*r.cfg.Settings.StartHook || r.pod.Spec.RuntimeClassName != nil {
 		return false
@@ -87,7 +86,7 @@ func (r *run) waits() bool {
 	return tagged && !strings.Contains(r.image, "@") && r.cfg.Version != "" && strings.TrimPrefix(tag, "v") == strings.TrimPrefix(r.cfg.Version, "v")
 }
 
-// env returns the tap's environment: who its pod is, the settings, and what was chosen.
+// env returns the tap's environment: the identity of its pod, the settings, and the values of annotations.
 func (r *run) env() []corev1.EnvVar {
 	env := downward(r.cfg.ServerMinor)
 	for _, e := range r.cfg.Settings.Env {
@@ -110,10 +109,10 @@ func (r *run) env() []corev1.EnvVar {
 	proxy, skip := r.pod.proxy(r.ns)
 	set(envLocalProxy, proxy)
 	set(envDeclaredSkip, strings.Join(skip, ","))
-	if r.cfg.Settings.env(envAmbient) == "" { // the platform's word counts in place of the labels
+	if r.cfg.Settings.env(envAmbient) == "" { // the platform's setting overrides the labels
 		set(envAmbient, r.pod.ambient(r.ns))
 	}
-	if r.cfg.Settings.env(envProbePorts) == "" { // the platform's word counts in place of the pod's
+	if r.cfg.Settings.env(envProbePorts) == "" { // the platform's setting overrides the pod's
 		set(envProbePorts, strings.Join(r.pod.probed(), ","))
 	}
 	if r.cfg.Settings.env(envMetricsPorts) == "" {
@@ -129,7 +128,7 @@ func (r *run) env() []corev1.EnvVar {
 	return append(append(env, listen), r.files...)
 }
 
-// stamp is how a time is written; the zero time is "".
+// stamp formats a time as RFC 3339 in UTC; the zero time as "".
 func stamp(at time.Time) string {
 	if at.IsZero() {
 		return ""
@@ -137,11 +136,11 @@ func stamp(at time.Time) string {
 	return at.UTC().Format("2006-01-02T15:04:05Z")
 }
 
-// listenAfter is when the tap takes the port of its metrics. It is there first, and would
-// take it from an application that does not declare it, as none has to.
+// listenAfter is how long the tap waits before it listens at the port of its metrics. The tap starts before the
+// application: without the delay it would occupy a port that the application uses without declaring it.
 const listenAfter = "10s"
 
-// chosen are the variables that an annotation sets.
+// chosen lists the variables that annotations set.
 var chosen = []struct{ annotation, env string }{
 	{annotationFilter, "TAP_FILTER"},
 	{annotationExpect, "TAP_EXPECT"},
@@ -149,6 +148,7 @@ var chosen = []struct{ annotation, env string }{
 	{annotationEmit, "TAP_EMIT"},
 }
 
+// annotationOf is the annotation that sets a variable, by variable.
 var annotationOf = func() map[string]string {
 	m := map[string]string{}
 	for _, v := range chosen {
@@ -157,11 +157,11 @@ var annotationOf = func() map[string]string {
 	return m
 }()
 
-// literal keeps the kubelet from expanding $(NAME) in somebody else's text.
+// literal escapes $(NAME), so that the kubelet does not expand it in somebody else's text.
 func literal(value string) string { return strings.ReplaceAll(value, "$(", "$$(") }
 
-// downward returns the variables of the downward API that the API server of a minor
-// version knows.
+// downward returns the variables that the downward API sets. minor is the minor version of the API server, 0 unknown:
+// older ones do not know every field.
 func downward(minor int) []corev1.EnvVar {
 	hostIPs := "status.hostIPs"
 	if minor != 0 && minor < 29 {
@@ -184,8 +184,8 @@ func downward(minor int) []corev1.EnvVar {
 	return env
 }
 
-// freePort returns a port from want on that no container of the pod declares, and ztunnel does
-// not take in a pod of an ambient mesh. 0 if want is 0 or nothing is free.
+// freePort returns the first of the 16 ports from want that no container of the pod declares and, in an ambient mesh,
+// ztunnel does not use. It returns 0 if want is 0 or none of them is free.
 func (p *pod) freePort(want int32, ns *Namespace) int32 {
 	var taken []int
 	if p.ambient(ns) != "" {

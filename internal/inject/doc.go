@@ -1,9 +1,10 @@
-// Package inject puts the tap into a pod: a pod as JSON and what is known of its namespace in, a JSON Patch (RFC 6902) of `add` operations out.
+// Package inject adds the tap to pods: from a pod as JSON and the state of its namespace it computes a JSON Patch (RFC 6902) that consists
+// of `add` operations.
 //
-// Order of use: [ParseSettings] reads what the platform configured; a [Config] has it with the image. For each pod [Tap] returns a [Result]:
-// the patch, or the reason why there is none. The webhook fills in [Namespace] from the API server. [Annotate] is
-// called earlier, before the mesh's own injector: it takes the brokers' ports out of the mesh.
+// Order of use: [ParseSettings] reads the platform's settings; a [Config] combines them with the image. The webhook fills in a [Namespace]
+// from the API server. For each pod [Tap] returns a [Result]: the patch, or the reason why there is none. [Annotate] is called earlier,
+// before the mesh's injector: it excludes the brokers' ports from the mesh.
 //
-// The package is pure: no clock, no I/O, no log, and safe for concurrent use. The pod itself is never encoded again, so nothing of it is
-// lost, whatever version of Kubernetes wrote it.
+// The package is pure: it uses no clock, I/O or log, and is safe for concurrent use. It never encodes the pod again, so fields that it
+// does not know are preserved.
 package inject

@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// Tap takes a pod as the API server sends it, and returns a JSON Patch that only adds.
+// Tap takes a pod as the API server sends it and returns a JSON Patch that only adds.
 func ExampleTap() {
 	settings, err := inject.ParseSettings([]byte("env: [{name: TAP_EMIT, value: findings}]"))
 	if err != nil {

@@ -10,111 +10,114 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Label is the label of namespaces, with the value Enabled, that asks for taps. On a pod
-// it opts out with the value Disabled and, where that is allowed, in with Enabled.
+// Label is the label by which a namespace requests taps, with the value Enabled. On a pod, Disabled opts
+// out and Enabled, if that is allowed, opts in.
 const (
 	Label    = "meshtls-tap"
 	Enabled  = "enabled"
 	Disabled = "disabled"
 )
 
-// Mode is the place of the tap in its pod.
+// Mode is the kind of container that the tap is.
 type Mode string
 
 // The modes.
 const (
-	// Native is a native sidecar (KEP-753), first of the init containers: there before
-	// anything else of the pod, and no reason for a Job not to end.
+	// Native is a native sidecar (KEP-753), the first of the init containers: it starts before all
+	// other containers and does not keep a Job from completing.
 	Native Mode = "native"
-	// Container is a container like any other, last of them: what happens to it keeps no
-	// other from starting.
+	// Container is an ordinary container, the last one: a failure of it does not keep other
+	// containers from starting.
 	Container Mode = "container"
 )
 
-// Config is what is the same for all pods. It is not changed while in use.
+// Config is the configuration for all pods. It must not be changed while in use.
 type Config struct {
 	Settings   Settings // with its defaults filled in
-	Image      string   // the tap's image as it was configured
+	Image      string   // the tap's image, as configured
 	PullPolicy corev1.PullPolicy
 	Mode       Mode     // Native if empty
 	Profile    Profile  // ProfileAuto if empty
-	Cluster    string   // name of the cluster, "" unknown
-	Allowed    []string // annotations that pods may set beside their resources, without Prefix; "*" all
-	PodOptIn   bool     // the pod label opts in where the namespace does not
-	Own        string   // the webhook's own namespace
+	Cluster    string   // name of the cluster; "": unknown
+	Allowed    []string // annotations that pods may set in addition to the tap's resources, without Prefix; "*": all
+	PodOptIn   bool     // a pod may opt in by its label if its namespace does not request taps
+	Own        string   // the webhook's namespace
 
-	// SharedProcesses taps pods whose containers share their processes too.
+	// SharedProcesses allows taps in pods whose containers share a process namespace.
 	SharedProcesses bool
-	// TenantMay are the annotations, without Prefix, that a namespace may set beside its taps'
-	// resources; "*" is all.
+	// TenantMay lists the annotations, without Prefix, that a namespace may set in addition to the
+	// resources of its taps; "*": all.
 	TenantMay []string
-	// Registries are those from which a namespace may choose an image of the tap, such as
-	// registry.example/tap; "": none but the configured image.
+	// Registries lists the registries, with or without a path, from which a namespace may choose an
+	// image of the tap. Empty: only the configured image may be used.
 	Registries []string
 
 	Quota       QuotaPolicy // QuotaFit if empty
-	QuotaGrowth int         // how many times its pods an owner without an autoscaler may come to have; 0: 1
-	Version     string      // of the webhook, for the status
+	QuotaGrowth int         // factor by which the number of pods of an owner without an autoscaler may grow; 0: 1
+	Version     string      // of the webhook, for Status
 
-	// ServerMinor is the minor version of the API server, 0 unknown: new.
+	// ServerMinor is the minor version of the API server. 0: unknown; it is assumed to be a current one.
 	ServerMinor int
 }
 
-// Namespace is what is known of the pod's namespace and its cluster when it is created.
+// Namespace is the state of a pod's namespace and of the cluster when the pod is created.
 type Namespace struct {
 	Name        string
 	Labels      map[string]string
 	Annotations map[string]string
 
-	// Until ends what the namespace asks for; zero: it does not end.
+	// Until is when the namespace's taps end; zero: they do not end.
 	Until time.Time
-	// Off is whether the namespace's ConfigMap turns its taps off.
+	// Off reports whether the namespace's ConfigMap turns its taps off.
 	Off bool
-	// Refusals says of each profile why a tapped pod with it is refused; a profile that
-	// is admitted is not in it.
+	// Refusals says why the namespace refuses a pod with a tap, by profile. A profile that it
+	// admits is not in the map.
 	Refusals map[Profile]string
-	// Images are the images that were seen to run: from the name that was configured to
-	// the one to use. Nil: every image may be used as it is named.
+	// Images maps each requested image that has run to the image to use (the same, or its digest).
+	// Nil: every image may be used, by its name.
 	Images map[string]string
-	// Waits are the images that were seen to run the command Wait; nil: none is tried.
+	// Waits has the images that have run the command Wait; nil: images are not checked.
 	Waits map[string]bool
-	// OldKubelets is whether a node cannot run native sidecars.
+	// OldKubelets reports whether there is a node whose kubelet is too old for native sidecars.
 	OldKubelets bool
 	// NoNative reports whether another webhook of the cluster removes what makes a container a native sidecar: the
 	// tap is then an ordinary container.
 	NoNative bool
 
+	// LimitRanges are the items of the namespace's limit ranges.
 	LimitRanges []corev1.LimitRangeItem
-	Caps        []Cap // of limit ranges for pods
+	// Caps are the maxima that limit ranges set for a pod.
+	Caps []Cap
 
-	// CPULimits is whether a quota of the namespace counts CPU limits, and so refuses containers
+	// CPULimits reports whether a quota of the namespace counts CPU limits. It then refuses containers
 	// without one.
 	CPULimits bool
 	// Quotas are the namespace's current resource quotas; nil: quotas are not checked.
 	Quotas []corev1.ResourceQuota
-	// Demand lists the pods that the namespace's owners want, and Others counts the pods of all
-	// other owners, by UID ("": without one). Both were read before Quotas.
+	// Demand has the pods that each owner in the namespace may still create. It was read before Quotas.
 	Demand []Demand
+	// Others is the number of pods by the UID of their controller, for controllers that are not in
+	// Demand; "": pods without a controller. It was read before Quotas.
 	Others map[string]int
-	// DemandError says why Demand is not known; "": it is.
+	// DemandError says why Demand and Others are unknown; "": they are known.
 	DemandError string
 }
 
-// Status is what the annotation meshtls-tap/status says of a tapped pod.
+// Status is the content of the annotation meshtls-tap/status of a tapped pod.
 type Status struct {
 	Version string  `json:"version"` // of the webhook
 	Mode    Mode    `json:"mode"`
 	Profile Profile `json:"profile"`
 	Image   string  `json:"image"`
-	Config  string  `json:"config"` // Config.Hash: another one means outdated
+	Config  string  `json:"config"` // Config.Hash; a tap with another hash is outdated
 }
 
-// Result is what became of a pod.
+// Result is the decision about one pod.
 type Result struct {
 	Patch    []Operation
-	Reason   Reason   // why nothing is injected; Injected if it is
-	Detail   string   // one sentence that says more of the reason, or ""
-	Warnings []string // for whoever creates the pod
+	Reason   Reason   // Injected, or why the pod is not tapped
+	Detail   string   // details of the reason in one sentence, or ""
+	Warnings []string // for the creator of the pod
 	Owner    *Owner   // the controller of the pod, or nil
 
 	Mode    Mode
@@ -122,29 +125,29 @@ type Result struct {
 	Image   string
 }
 
-// run is one injection.
+// run is the state of one injection.
 type run struct {
 	cfg     *Config
 	ns      *Namespace
 	pod     *pod
 	now     time.Time
-	choices choices // of the namespace and the pod
+	choices choices // merged
 	own     choices // of the pod
 	theirs  choices // of the namespace
 	result  Result
 
-	until    time.Time // the namespace's, which its ConfigMap can move while the tap runs
-	ownUntil time.Time // the pod's
+	until    time.Time // end of the namespace's taps, which its ConfigMap can change while the tap runs
+	ownUntil time.Time // end of this pod's tap
 	image    string
 	port     int32
 	needs    corev1.ResourceRequirements
 	volumes  []corev1.Volume
 	mounts   []corev1.VolumeMount
-	files    []corev1.EnvVar // that say where the volumes are
-	local    []string        // volumes of the node's disk
+	files    []corev1.EnvVar // variables that name the paths of the volumes
+	local    []string        // names of the volumes on the node's disk
 }
 
-// Tap returns the patch that puts the tap into a pod, or why there is none.
+// Tap returns the patch that adds the tap to a pod, or the reason why there is none. raw is the pod as JSON.
 func Tap(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	r, ok := newRun(cfg, ns, raw, now)
 	if !ok {
@@ -159,8 +162,8 @@ func Tap(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	return r.result
 }
 
-// size chooses the tap's resources: those configured, or, where a quota has no room for them, the
-// least. It returns why neither may be had, or "".
+// size chooses the tap's resources: the configured ones, or the least ones if a quota has no room for the
+// configured ones. It returns why neither fit, or "".
 func (r *run) size() (refusal string) {
 	for _, small := range []bool{false, true} {
 		r.needs = r.resources(small)
@@ -174,8 +177,8 @@ func (r *run) size() (refusal string) {
 	return refusal
 }
 
-// Annotate returns the patch that takes the brokers' ports out of the mesh of a pod that
-// will be tapped, where that is asked for. It has to come before the mesh's own injector.
+// Annotate returns the patch that excludes the brokers' ports from the mesh of a pod that will be tapped, if the
+// settings or an annotation request that. It must be called before the mesh's injector.
 func Annotate(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	r, ok := newRun(cfg, ns, raw, now)
 	if !ok {
@@ -194,7 +197,8 @@ func Annotate(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	return r.result
 }
 
-// newRun decodes the pod and decides whether it is tapped, and how.
+// newRun decodes the pod and decides whether it is tapped, and how. It returns false if the pod is not tapped: the
+// reason is in its result.
 func newRun(cfg *Config, ns *Namespace, raw []byte, now time.Time) (*run, bool) {
 	r := &run{cfg: cfg, ns: ns, now: now}
 	p, err := decode(raw)
@@ -207,7 +211,7 @@ func newRun(cfg *Config, ns *Namespace, raw []byte, now time.Time) (*run, bool) 
 	return r, r.result.Reason == Injected
 }
 
-// build writes the patch.
+// build creates the patch.
 func (r *run) build() {
 	p, s := r.pod, &r.cfg.Settings
 	var t patch
@@ -233,11 +237,12 @@ func (r *run) build() {
 	r.result.Patch = t.ops
 }
 
-// defaultContainer names the container that kubectl logs and exec take.
+// defaultContainer is the annotation with the container that kubectl logs and exec use by default.
 const defaultContainer = "kubectl.kubernetes.io/default-container"
 
+// status returns the value of the annotation AnnotationStatus.
 func (r *run) status() string {
-	b, _ := json.Marshal(Status{ //nolint:errchkjson // strings
+	b, _ := json.Marshal(Status{ //nolint:errchkjson // strings can always be encoded
 		Version: r.cfg.Version, Mode: r.result.Mode, Profile: r.result.Profile, Image: r.image, Config: r.cfg.Hash(),
 	})
 	return string(b)

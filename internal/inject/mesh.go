@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// A mesh says how one mesh is told from a pod and its namespace, and which annotations
-// take ports out of it. All as the meshes' injectors read them at these commits: istio
-// 86c9f01, linkerd2 b24cd40, osm 7bec5b6, kuma 348b652, consul-k8s a507b1d.
+// A mesh describes how to recognize one mesh from a pod and its namespace, and which annotations exclude ports
+// from it, as the meshes' injectors read them at these commits: istio 86c9f01, linkerd2 b24cd40, osm 7bec5b6,
+// kuma 348b652, consul-k8s a507b1d.
 type mesh struct {
 	name      string
-	container string // of its proxy; others begin with it and a dash (Consul's multi-port pods)
-	label     string // that the pod needs beside the container, "" none
+	container string // name of its proxy, or its start before a dash (Consul's multi-port pods)
+	label     string // a label that the pod must have too; "": none
 
-	declared func(*Namespace, *pod) bool // whether its injector is asked for the pod
+	declared func(*Namespace, *pod) bool // reports whether the pod requests its injector
 
-	excludeOutbound, excludeInbound string // annotations: comma-separated ports
-	includeOutbound                 string // the opposite; "" where there is none
-	namespaced                      bool   // the annotations are read from the namespace too
+	excludeOutbound, excludeInbound string // annotations with comma-separated ports
+	includeOutbound                 string // the annotation with the opposite meaning, or ""
+	namespaced                      bool   // the injector reads the annotations from the namespace too
 }
 
 var meshes = []mesh{
@@ -80,11 +80,11 @@ func firstOf(values ...string) string {
 	return ""
 }
 
-// maxSkip bounds the ports excluded from the mesh that the tap is told of (TAP_DECLARED_SKIP).
+// maxSkip bounds the excluded ports in TAP_DECLARED_SKIP.
 const maxSkip = 64
 
-// proxy returns the mesh whose proxy is in the pod, and the ports that annotations take
-// out of it.
+// proxy returns the mesh whose proxy is in the pod, or "", and the ports that annotations exclude from it, at most
+// maxSkip.
 func (p *pod) proxy(ns *Namespace) (name string, skip []string) {
 	for i := range meshes {
 		m := &meshes[i]
@@ -115,7 +115,7 @@ func (m *mesh) in(p *pod) bool {
 	return found
 }
 
-// annotation returns the value that the mesh's injector takes.
+// annotation returns the value of an annotation as the mesh's injector reads it.
 func (m *mesh) annotation(key string, ns *Namespace, p *pod) string {
 	v, ok := p.Metadata.Annotations[key]
 	if !ok && m.namespaced {
@@ -124,7 +124,7 @@ func (m *mesh) annotation(key string, ns *Namespace, p *pod) string {
 	return v
 }
 
-// expand returns the single ports of a list of ports and ranges, bounded.
+// expand returns the ports in a list of ports and ranges, at most maxSkip.
 func expand(list string) []string {
 	var out []string
 	for _, item := range splitList(list) {
@@ -136,7 +136,7 @@ func expand(list string) []string {
 	return out
 }
 
-// bounds reads PORT or FROM-TO.
+// bounds parses PORT or FROM-TO.
 func bounds(item string) (from, to uint16, ok bool) {
 	a, b, isRange := strings.Cut(item, "-")
 	from, err := parsePort(a)
@@ -161,18 +161,18 @@ func covers(list, port string) bool {
 	return false
 }
 
-// exclude returns the annotations that take the brokers' ports out of the pod's mesh, or
-// none. It is the whole pod's traffic to these ports that then leaves the mesh.
+// exclude returns the annotations that exclude the brokers' ports from the pod's mesh, or none. They apply to all
+// traffic of the pod to these ports.
 func (r *run) exclude() map[string]string {
 	ports := r.cfg.Settings.kafkaPorts()
 	m := r.declared()
 	switch {
 	case len(ports) == 0:
-		r.warn("the Kafka ports stay in the mesh: TAP_KAFKA_BROKERS names none")
+		r.warn("the Kafka ports stay in the mesh: TAP_KAFKA_BROKERS has no ports")
 		return nil
 	case m == nil:
 		if r.pod.ambient(r.ns) != "" {
-			r.warn("the Kafka ports stay in the mesh: an ambient mesh takes no port out")
+			r.warn("the Kafka ports stay in the mesh: no annotation excludes ports from an ambient mesh")
 		}
 		return nil
 	}
@@ -180,7 +180,7 @@ func (r *run) exclude() map[string]string {
 	merged := list
 	for _, port := range ports {
 		if m.includeOutbound != "" && covers(r.pod.Metadata.Annotations[m.includeOutbound], port) {
-			r.warn("port %s stays in the mesh: %s asks for it", port, m.includeOutbound)
+			r.warn("port %s stays in the mesh: annotation %s includes it", port, m.includeOutbound)
 			return nil
 		}
 		if !covers(merged, port) {
@@ -193,8 +193,8 @@ func (r *run) exclude() map[string]string {
 	return map[string]string{m.excludeOutbound: merged}
 }
 
-// declared returns the mesh that the pod will be in, or nil: what is chosen for it, else
-// what its labels and annotations ask for.
+// declared returns the mesh that the pod will be in, or nil: the mesh that the settings or an annotation choose,
+// otherwise the one that its labels and annotations request.
 func (r *run) declared() *mesh {
 	want := firstOf(r.choices[annotationMesh], r.cfg.Settings.env("TAP_MESH"))
 	for i := range meshes {

@@ -54,10 +54,10 @@ spec: {containers: [{name: a, image: a}]}`, settings: brokers, ns: labels("istio
 			"traffic.kuma.io/exclude-outbound-ports", "9094,9095"},
 		"no mesh": {scene{pod: plain, settings: brokers}, "", ""},
 		"ambient": {scene{pod: plain, settings: brokers, ns: labels(labelDataplane, "ambient"),
-			warnings: []string{"the Kafka ports stay in the mesh: an ambient mesh takes no port out"}}, "", ""},
+			warnings: []string{"the Kafka ports stay in the mesh: no annotation excludes ports from an ambient mesh"}}, "", ""},
 		"Cilium's ztunnel": {scene{pod: plain, settings: brokers, ns: labels(labelCilium, "true"),
-			warnings: []string{"the Kafka ports stay in the mesh: an ambient mesh takes no port out"}}, "", ""},
-		"no brokers": {scene{pod: plain, settings: `{excludeKafkaPort: true}`, warnings: []string{"TAP_KAFKA_BROKERS names none"}}, "", ""},
+			warnings: []string{"the Kafka ports stay in the mesh: no annotation excludes ports from an ambient mesh"}}, "", ""},
+		"no brokers": {scene{pod: plain, settings: `{excludeKafkaPort: true}`, warnings: []string{"TAP_KAFKA_BROKERS has no ports"}}, "", ""},
 		"not asked":  {scene{pod: plain, settings: strings.Replace(brokers, "true", "false", 1), ns: labels("istio-injection", "enabled")}, "", ""},
 		"asked by the namespace": {scene{pod: plain, settings: strings.Replace(brokers, "true", "false", 1), ns: func(ns *Namespace) {
 			ns.Labels["istio-injection"] = "enabled"
@@ -104,7 +104,7 @@ func TestParseSettings(t *testing.T) {
 		`env: [{name: TAP_FOR, value: 1h}]`:  "TAP_FOR is set by the webhook",
 		`env: [{name: TAP_EXPECT, value: "10.0.0.0/8"}]`:                  "TAP_EXPECT: expected a list of CIDR",
 		`env: [{name: TAP_FILTER, value: "port"}]`:                        "TAP_FILTER: ",
-		`resources: {limits: {memory: 1Mi}}`:                              "the limit of memory is under its request",
+		`resources: {limits: {memory: 1Mi}}`:                              "the limit of memory is below its request",
 		`resources: {requests: {memory: 8Mi}, limits: {memory: 16Mi}}`:    "resources.limits.memory: 16Mi: expected 48Mi or more",
 		`resources: {requests: {cpu: x}}`:                                 "quantities must match",
 		`runAsUser: 0`:                                                    "WEBHOOK_PROFILE=root",
@@ -114,7 +114,7 @@ func TestParseSettings(t *testing.T) {
 		`kafka: {ca: {secret: a, configMap: b}}`:                          "kafka.ca: expected either secret or configMap",
 		`kafka: {password: {configMap: b}}`:                               "kafka.password: expected a secret",
 		`kafka: {clientCertificate: {certKey: b}}`:                        "kafka.clientCertificate.secret",
-		`kafka: {token: {audience: kafka, expirationSeconds: 60}}`:        "expirationSeconds from 600 on",
+		`kafka: {token: {audience: kafka, expirationSeconds: 60}}`:        "expirationSeconds of at least 600",
 		`kafka: {ca: {secret: a}, password: {secret: b, key: sasl.pass}}`: "",
 	} {
 		_, err := ParseSettings([]byte(text))
@@ -165,7 +165,7 @@ func TestHash(t *testing.T) {
 	}
 }
 
-// FuzzExpect: what checkExpect lets through, the tap takes.
+// FuzzExpect: checkExpect accepts exactly the values that the tap accepts.
 func FuzzExpect(f *testing.F) {
 	for _, s := range []string{
 		"", "10.0.0.0/8=mtls", "10.0.0.0/8:443=tls, fd00::/8=any", "[fd00::/8]:5432=tls", "10.0.0.1=mtls", "[::1]=any", "10.1.0.0/8=mtls", "fe80::1%eth0=any",
@@ -181,7 +181,7 @@ func FuzzExpect(f *testing.F) {
 	})
 }
 
-// TestFilter: what the tap would refuse is ignored.
+// TestFilter: a filter that the tap would reject is ignored.
 func TestFilter(t *testing.T) {
 	for v, ok := range map[string]bool{
 		"tcp port 443": true, "not net 10.0.0.0/8 and tcp[tcpflags] & tcp-syn != 0": true, "1\n6 0 0 65535": true,
@@ -197,7 +197,7 @@ func TestFilter(t *testing.T) {
 }
 
 func TestHeadroom(t *testing.T) {
-	// An init container's peak counts, not the sum of all.
+	// The peak of the init containers counts, not their sum.
 	s := scene{pod: `
 spec:
   initContainers: [{name: i, image: i, resources: {requests: {cpu: "2"}}}, {name: s, image: s, restartPolicy: Always, resources: {requests: {cpu: 500m}}}]
@@ -225,8 +225,8 @@ func BenchmarkTap(b *testing.B) {
 	}
 }
 
-// TestWaitHook: the hook is there only where the tap is a native sidecar and its image is known to have the command. One that
-// has it not would be killed again and again.
+// TestWaitHook: a tap has the hook only if it is a native sidecar and its image is known to have the command. The kubelet would
+// kill a tap without the command repeatedly.
 func TestWaitHook(t *testing.T) {
 	const usual = `{"metadata":{},"spec":{"containers":[{"name":"web"}]}}`
 	off := false

@@ -6,22 +6,22 @@ import (
 	"strings"
 )
 
-// Operation is one of a JSON Patch (RFC 6902). The op is always "add".
+// Operation is one operation of a JSON Patch (RFC 6902). Op is always "add".
 type Operation struct {
 	Op    string `json:"op"`
 	Path  string `json:"path"`
 	Value any    `json:"value"`
 }
 
-// patch collects operations. A list or map that the pod does not have is added whole,
-// one that it has gets members, in a place that holds whatever the list's length is.
+// patch collects operations. If the pod has no such list or map, the whole is added; otherwise its members are added,
+// at positions that do not depend on the length of the list.
 type patch struct{ ops []Operation }
 
 func (t *patch) add(path string, value any) {
 	t.ops = append(t.ops, Operation{"add", path, value})
 }
 
-// annotations adds to the pod's annotations, by key.
+// annotations adds annotations to the pod, in the order of their keys.
 func (t *patch) annotations(p *pod, values map[string]string) {
 	if len(values) == 0 {
 		return
@@ -49,7 +49,7 @@ func extend[T any](t *patch, path string, n int, values []T) {
 	}
 }
 
-// first puts a value before all others of a list of the spec that has n members.
+// first inserts a value at the start of a list of the spec that has n members.
 func first[T any](t *patch, path string, n int, value T) {
 	if n == 0 {
 		t.add(path, []T{value})
@@ -58,5 +58,5 @@ func first[T any](t *patch, path string, n int, value T) {
 	t.add(path+"/0", value)
 }
 
-// escape makes a key a reference token of a JSON Pointer (RFC 6901, section 3).
+// escape encodes a key as a reference token of a JSON Pointer (RFC 6901, section 3).
 func escape(key string) string { return strings.NewReplacer("~", "~0", "/", "~1").Replace(key) }

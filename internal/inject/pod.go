@@ -7,9 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// pod is what of a pod decides about the tap. Everything else stays as it came: a pod
-// is never encoded again, so that a field which this version of k8s.io/api does not
-// know survives.
+// pod has the fields of a pod that the tap depends on. It is never encoded again, so fields that are not here, or
+// that this version of k8s.io/api does not know, are preserved.
 type pod struct {
 	Metadata *metadata `json:"metadata"`
 	Spec     struct {
@@ -27,7 +26,7 @@ type pod struct {
 		Volumes          []named                      `json:"volumes"`
 		InitContainers   []container                  `json:"initContainers"`
 		Containers       []container                  `json:"containers"`
-		Resources        *corev1.ResourceRequirements `json:"resources"` // of the pod as a whole (KEP-2837)
+		Resources        *corev1.ResourceRequirements `json:"resources"` // for the pod as a whole (KEP-2837)
 		Overhead         corev1.ResourceList          `json:"overhead"`
 
 		ActiveDeadlineSeconds *int64          `json:"activeDeadlineSeconds"`
@@ -46,7 +45,7 @@ type named struct {
 	Name string `json:"name"`
 }
 
-// container is what of a container decides about the tap.
+// container has the fields of a container that the tap depends on.
 type container struct {
 	Name          string                      `json:"name"`
 	Image         string                      `json:"image"`
@@ -72,6 +71,7 @@ type Owner struct {
 	Controller bool   `json:"controller"`
 }
 
+// decode parses a pod. It returns an error if the pod has no metadata or no containers.
 func decode(raw []byte) (*pod, error) {
 	var p pod
 	if err := json.Unmarshal(raw, &p); err != nil {
@@ -93,7 +93,7 @@ func (p *pod) owner() *Owner {
 	return nil
 }
 
-// tap returns where the container named Name is: its list in the spec, and its place there.
+// tap returns the list of the spec that has the container named Name, and its index there.
 func (p *pod) tap() (list string, at int, found bool) {
 	for i := range p.Spec.InitContainers {
 		if p.Spec.InitContainers[i].Name == Name {
@@ -108,7 +108,7 @@ func (p *pod) tap() (list string, at int, found bool) {
 	return "", 0, false
 }
 
-// each calls f for all containers, those of initialization first.
+// each calls f for all containers, init containers first.
 func (p *pod) each(f func(*container)) {
 	for i := range p.Spec.InitContainers {
 		f(&p.Spec.InitContainers[i])

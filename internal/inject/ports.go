@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// probe is what of a probe says where it goes.
+// probe has the fields of a probe that say where it connects.
 type probe struct {
 	HTTPGet   *target `json:"httpGet"`
 	TCPSocket *target `json:"tcpSocket"`
@@ -20,10 +20,10 @@ type target struct {
 	Path string             `json:"path"`
 }
 
-// maxDeclared bounds the ports of a kind that are handed over.
+// maxDeclared bounds the ports in TAP_PROBE_PORTS and in TAP_METRICS_PORTS.
 const maxDeclared = 64
 
-// metricsNames are the names that ports of metrics have by custom.
+// metricsNames are the usual names of ports with metrics.
 var metricsNames = []string{"metrics", "http-metrics", "https-metrics", "http-envoy-prom", "prometheus", "prom", "monitoring"}
 
 // Annotations that Prometheus' usual configuration reads.
@@ -32,7 +32,7 @@ const (
 	annotationPort   = "prometheus.io/port"
 )
 
-// probed returns where the pod's probes go to, PORT[/PATH], in the order of its containers.
+// probed returns the ports and paths of the pod's probes, as PORT[/PATH], in the order of its containers.
 func (p *pod) probed() []string {
 	var out []string
 	p.each(func(c *container) {
@@ -53,7 +53,7 @@ func (p *pod) probed() []string {
 	return out
 }
 
-// pathOf returns a probe's path without its query; empty where it does not fit into a list.
+// pathOf returns a probe's path without its query, or "" if the path cannot be in a comma-separated variable.
 func pathOf(path string) string {
 	path, _, _ = strings.Cut("/"+strings.TrimPrefix(path, "/"), "?")
 	if strings.ContainsAny(path, ", $") {
@@ -62,8 +62,8 @@ func pathOf(path string) string {
 	return path
 }
 
-// scraped returns the ports that the pod declares metrics at: by the name of a container's
-// port, and by annotation.
+// scraped returns the ports at which the pod declares metrics, by the name of a container's port or by an
+// annotation.
 func (p *pod) scraped() []string {
 	var out []string
 	p.each(func(c *container) {
@@ -81,7 +81,7 @@ func (p *pod) scraped() []string {
 	return out
 }
 
-// port returns the number of a port that may be given by name, 0 if there is none.
+// port returns the number of a port that is given by number or name; 0 if the container has no port of that name.
 func (c *container) port(port intstr.IntOrString) int {
 	if port.Type == intstr.Int {
 		return port.IntValue()
@@ -94,7 +94,7 @@ func (c *container) port(port intstr.IntOrString) int {
 	return 0
 }
 
-// declare adds a port and a path to a list, once.
+// declare appends a port with its path to a list, unless it is invalid or in the list already, or the list is full.
 func declare(list []string, port int, path string) []string {
 	text := strconv.Itoa(port) + path
 	if port < 1 || port > 65535 || len(list) >= maxDeclared || slices.Contains(list, text) {

@@ -29,7 +29,7 @@ func TestDeclaredPorts(t *testing.T) {
 	}
 }
 
-// The platform's word takes the place of the pod's.
+// The platform's settings override the ports that a pod declares.
 func TestDeclaredPortsOfThePlatform(t *testing.T) {
 	raw := `{"metadata": {}, "spec": {"containers": [{"name": "a", "ports": [{"name": "metrics", "containerPort": 9100}], "readinessProbe": {"tcpSocket": {"port": 80}}}]}}`
 	p, err := decode([]byte(raw))

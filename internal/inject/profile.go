@@ -4,34 +4,34 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Profile is how the tap gets NET_RAW.
+// Profile is the security context by which the tap gets NET_RAW.
 type Profile string
 
 // The profiles.
 const (
-	// ProfileDefault is a user that is not root, and the capability added: the image's
-	// binary carries it as a file capability.
+	// ProfileDefault runs as a user that is not root and adds the capability: the binary in the image
+	// has it as a file capability.
 	ProfileDefault Profile = "default"
-	// ProfileOpenShift is the same with a user that the cluster chooses.
+	// ProfileOpenShift is ProfileDefault without a user: the cluster chooses one.
 	ProfileOpenShift Profile = "openshift"
-	// ProfileBaseline has no stanza for capabilities, since Pod Security's level baseline
-	// refuses to add NET_RAW but not to have it: it is in the default set of runtimes.
+	// ProfileBaseline does not mention capabilities. Pod Security's level baseline forbids to add
+	// NET_RAW, but the default set of container runtimes usually has it.
 	ProfileBaseline Profile = "baseline"
-	// ProfileRoot is root with NET_RAW alone, for where an image store drops file capabilities.
+	// ProfileRoot runs as root with only NET_RAW, for image stores that drop file capabilities.
 	ProfileRoot Profile = "root"
-	// ProfileAuto is the first that is admitted of default, openshift and baseline.
+	// ProfileAuto is the first of default, openshift and baseline that the namespace admits.
 	ProfileAuto Profile = "auto"
 )
 
-// Profiles returns all profiles there are.
+// Profiles returns all profiles except ProfileAuto.
 func Profiles() []Profile {
 	return []Profile{ProfileDefault, ProfileOpenShift, ProfileBaseline, ProfileRoot}
 }
 
-// AutoProfiles returns those that ProfileAuto chooses from, the best first.
+// AutoProfiles returns the profiles that ProfileAuto chooses from, the best first.
 func AutoProfiles() []Profile { return Profiles()[:3] }
 
-// profile returns the one to use, or why there is none.
+// profile returns the profile to use, and why the namespace refuses it, or "".
 func (r *run) profile() (Profile, string) {
 	want := r.cfg.Profile
 	if v, ok := r.choices[AnnotationProfile]; ok {
@@ -48,8 +48,8 @@ func (r *run) profile() (Profile, string) {
 	return "", r.ns.Refusals[ProfileDefault]
 }
 
-// securityContext returns that of a profile. All is said, so that nothing of the pod's
-// own is inherited.
+// securityContext returns the security context of a profile. It sets every field that would otherwise be inherited
+// from the pod.
 func securityContext(p Profile, user int64) *corev1.SecurityContext {
 	yes, no := true, false
 	s := &corev1.SecurityContext{

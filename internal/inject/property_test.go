@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// merged are annotations whose value grows, by items.
+// merged lists the annotations to whose comma-separated value the webhook may add items.
 var merged = func() []string {
 	keys := []string{safeToEvict}
 	for _, m := range meshes {
@@ -20,8 +20,8 @@ var merged = func() []string {
 	return keys
 }()
 
-// kept fails unless everything of the pod before is in the pod after, as it was: members of
-// objects with their values, elements of lists in their order.
+// kept fails unless the pod after contains everything of the pod before: the members of objects with their values, and
+// the elements of lists in their order.
 func kept(t testing.TB, before, after []byte) {
 	t.Helper()
 	var a, b any
@@ -33,7 +33,7 @@ func kept(t testing.TB, before, after []byte) {
 	}
 }
 
-// lacks returns the path of something in a that is not in b.
+// lacks returns the path of the first value in a that is not in b, or "".
 func lacks(a, b any, path string) string {
 	switch a := a.(type) {
 	case map[string]any:
@@ -72,7 +72,7 @@ func lacks(a, b any, path string) string {
 	return ""
 }
 
-// mayChange reports whether an annotation is our own, or a list that only grew.
+// mayChange reports whether an annotation is the webhook's, or a list that only got more items.
 func mayChange(key string, before, after any) bool {
 	if key == Prefix+AnnotationStatus {
 		return true
@@ -90,7 +90,7 @@ func mayChange(key string, before, after any) bool {
 	return true
 }
 
-// sound fails unless the tapped pod has one tap, unique names, and a volume for each mount.
+// sound fails unless the pod has exactly one tap, unique names, and a volume for each mount.
 func sound(t testing.TB, raw []byte) {
 	t.Helper()
 	p := podOf(t, raw, false)
@@ -141,7 +141,7 @@ func checkTap(t testing.TB, c *corev1.Container, volumes map[string]bool) {
 	}
 }
 
-// TestKept proves that kept can fail.
+// TestKept shows that kept fails when it should.
 func TestKept(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
@@ -165,7 +165,7 @@ func TestKept(t *testing.T) {
 	}
 }
 
-// FuzzTap: whatever the pod, a patch applies, loses nothing and leaves one tap.
+// FuzzTap: for any pod, the patch applies, loses nothing of the pod, and results in exactly one tap.
 func FuzzTap(f *testing.F) {
 	for _, s := range scenes {
 		_, _, raw := s.set(f)
@@ -189,7 +189,7 @@ func FuzzTap(f *testing.F) {
 			return
 		}
 		if !canonical(raw) {
-			return // the API server writes each member once, by its exact name
+			return // not a pod as the API server sends it: the API server writes each member once, by its exact name
 		}
 		after := apply(t, raw, got.Patch)
 		kept(t, raw, after)
@@ -201,7 +201,7 @@ func FuzzTap(f *testing.F) {
 	})
 }
 
-// canonical reports whether raw is what the API's own types make of it: what an API server sends.
+// canonical reports whether raw is a pod as the API server sends it: encoding the API's types gives raw again.
 func canonical(raw []byte) bool {
 	var p corev1.Pod
 	if json.Unmarshal(raw, &p) != nil {

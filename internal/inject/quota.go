@@ -11,16 +11,16 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// QuotaPolicy decides on pods whose taps a ResourceQuota counts.
+// QuotaPolicy decides about taps that a ResourceQuota counts.
 type QuotaPolicy string
 
 // The policies.
 const (
-	// QuotaFit injects only where the tap takes no other pod's room: see fits. The default.
+	// QuotaFit injects only if the tap takes no room that other pods need: see fits. The default.
 	QuotaFit QuotaPolicy = "fit"
-	// QuotaNever injects no tap that a quota counts.
+	// QuotaNever does not inject taps that a quota counts.
 	QuotaNever QuotaPolicy = "never"
-	// QuotaAlways injects where the pod itself still fits with its tap, whatever comes later.
+	// QuotaAlways injects if the pod fits with its tap now. Later pods may not fit.
 	QuotaAlways QuotaPolicy = "always"
 )
 
@@ -28,14 +28,14 @@ const (
 type Demand struct {
 	UIDs    []string // of the owner, and of the objects between it and its pods
 	Missing int      // pods that it is creating now
-	More    int      // further pods that it may create: a rollout's surge, an autoscaler's, growth
-	Pod     Shape    // one of its pods, untapped
+	More    int      // further pods that it may create: a rollout's surge, growth up to the autoscaler's maximum or QuotaGrowth
+	Pod     Shape    // one of its pods, without a tap
 }
 
-// Shape is what quotas see of a pod. It is safe for concurrent use.
+// Shape has the fields of a pod that quotas depend on. It is safe for concurrent use.
 type Shape struct{ pod *pod }
 
-// ShapeOf returns the shape of the pods of a template, to which limit ranges give defaults.
+// ShapeOf returns the shape of the pods of a template, with the defaults of limit ranges.
 func ShapeOf(spec *corev1.PodSpec, ranges []corev1.LimitRangeItem) (Shape, error) {
 	raw, err := json.Marshal(map[string]any{"metadata": map[string]any{}, "spec": spec})
 	if err != nil {
@@ -49,8 +49,8 @@ func ShapeOf(spec *corev1.PodSpec, ranges []corev1.LimitRangeItem) (Shape, error
 	return Shape{p}, nil
 }
 
-// defaults fills in the resources as the API server does when a pod is created: requests from
-// limits, and the rest from limit ranges for containers.
+// defaults fills in missing resources as the API server does when a pod is created: requests from limits, then
+// both from limit ranges for containers.
 func (c *container) defaults(ranges []corev1.LimitRangeItem) {
 	set := func(l *corev1.ResourceList, from corev1.ResourceList) {
 		for name, q := range from {
@@ -72,8 +72,8 @@ func (c *container) defaults(ranges []corev1.LimitRangeItem) {
 	}
 }
 
-// bestEffort reports whether no container of the pod, nor the pod itself, requests or limits CPU
-// or memory.
+// bestEffort reports whether the pod's quality of service is BestEffort: neither the pod nor any of its containers
+// requests or limits CPU or memory.
 func (p *pod) bestEffort() bool {
 	some := func(r *corev1.ResourceRequirements) bool {
 		for _, l := range []corev1.ResourceList{r.Requests, r.Limits} {
@@ -90,20 +90,20 @@ func (p *pod) bestEffort() bool {
 	return best
 }
 
-// CountsTaps reports whether a quota has a limit on something that a tap takes.
+// CountsTaps reports whether a quota limits a resource that taps use.
 func CountsTaps(q *corev1.ResourceQuota) bool {
 	return slices.ContainsFunc(dimensions(q), func(d dimension) bool { return !d.pods })
 }
 
 // dimension is one line of a quota.
 type dimension struct {
-	key      corev1.ResourceName // in the quota
+	key      corev1.ResourceName // its name in the quota
 	resource corev1.ResourceName
 	limits   bool // counts limits rather than requests
 	pods     bool // counts pods
 }
 
-// quotaKeys are the lines of a quota that pods and their taps are counted by.
+// quotaKeys are the lines of a quota that count pods or resources of taps.
 var quotaKeys = map[corev1.ResourceName]dimension{
 	corev1.ResourcePods:                     {pods: true},
 	"count/pods":                            {pods: true},
@@ -118,6 +118,7 @@ var quotaKeys = map[corev1.ResourceName]dimension{
 	corev1.ResourceLimitsEphemeralStorage:   {resource: corev1.ResourceEphemeralStorage, limits: true},
 }
 
+// dimensions returns the lines of a quota that are in quotaKeys, sorted.
 func dimensions(q *corev1.ResourceQuota) []dimension {
 	var out []dimension
 	for key := range q.Spec.Hard {
@@ -130,12 +131,12 @@ func dimensions(q *corev1.ResourceQuota) []dimension {
 	return out
 }
 
-// number is a quantity as cores in thousandths, or bytes: exact below 2^53.
+// number returns a quantity in thousandths of a core, in bytes, or as a number of pods. It is exact below 2^53.
 func (d *dimension) number(q resource.Quantity) float64 {
 	approximate := q.AsApproximateFloat64()
 	switch cpu := d.resource == corev1.ResourceCPU; {
 	case math.Abs(approximate) > 1<<53:
-		return approximate // and no int64 overflows
+		return approximate // an int64 could overflow
 	case cpu && math.Abs(approximate) < 1<<43:
 		return float64(q.MilliValue())
 	case cpu:
@@ -144,6 +145,7 @@ func (d *dimension) number(q resource.Quantity) float64 {
 	return float64(q.Value())
 }
 
+// text formats an amount of the line.
 func (d *dimension) text(v float64) string {
 	switch {
 	case d.pods:
@@ -154,7 +156,7 @@ func (d *dimension) text(v float64) string {
 	return resource.NewQuantity(int64(v), resource.BinarySI).String()
 }
 
-// of returns the amount that a pod takes of the line.
+// of returns the amount that the line counts for a pod.
 func (d *dimension) of(p *pod) float64 {
 	if d.pods {
 		return 1
@@ -168,7 +170,7 @@ func (d *dimension) of(p *pod) float64 {
 	return d.number(p.total(d.resource, d.limits))
 }
 
-// ofTap returns the amount that the tap of a pod takes of the line.
+// ofTap returns the amount that the line counts for the tap of a pod.
 func (d *dimension) ofTap(p *pod, tap *corev1.ResourceRequirements) float64 {
 	switch {
 	case d.pods || p.counted(d.resource, d.limits):
@@ -179,12 +181,12 @@ func (d *dimension) ofTap(p *pod, tap *corev1.ResourceRequirements) float64 {
 	return d.number(tap.Requests[d.resource])
 }
 
-// quota returns why no tap of these resources may be put into the pod because of a quota, or "".
+// quota returns why a quota forbids a tap with these resources in the pod, or "".
 func (r *run) quota(tap *corev1.ResourceRequirements) string {
 	for i := range r.ns.Quotas {
 		q := &r.ns.Quotas[i]
 		if r.pod.bestEffort() && partsBestEffort(q) {
-			return fmt.Sprintf("quota %s counts BestEffort pods apart, and a tapped pod is not one", q.Name)
+			return fmt.Sprintf("quota %s counts BestEffort pods separately, and a tapped pod is not BestEffort", q.Name)
 		}
 		if !r.pod.subject(q) || !affects(q, r.pod, tap) {
 			continue
@@ -192,7 +194,7 @@ func (r *run) quota(tap *corev1.ResourceRequirements) string {
 		var why string
 		switch r.cfg.Quota {
 		case QuotaNever:
-			why = fmt.Sprintf("quota %s counts what a tap takes, and the policy is never", q.Name)
+			why = fmt.Sprintf("quota %s counts the resources of taps, and the policy is never", q.Name)
 		case QuotaAlways:
 			why = r.pod.exceeds(caps(q), tap)
 		case QuotaFit, "":
@@ -205,12 +207,12 @@ func (r *run) quota(tap *corev1.ResourceRequirements) string {
 	return ""
 }
 
-// affects reports whether the tap adds to a line of the quota.
+// affects reports whether the tap increases a line of the quota.
 func affects(q *corev1.ResourceQuota, p *pod, tap *corev1.ResourceRequirements) bool {
 	return slices.ContainsFunc(dimensions(q), func(d dimension) bool { return d.ofTap(p, tap) > 0 })
 }
 
-// caps returns the amounts that a quota has left for one pod.
+// caps returns what a quota has left, for each of its resources.
 func caps(q *corev1.ResourceQuota) []Cap {
 	var out []Cap
 	for _, d := range dimensions(q) {
@@ -227,37 +229,37 @@ func caps(q *corev1.ResourceQuota) []Cap {
 	return out
 }
 
-// part is one owner's demand on one quota, for each of its lines.
+// part is the demand of one owner on one quota.
 type part struct {
-	missing, more float64
-	taps          float64   // that may be decided on at this moment
-	pod           []float64 // one pod of it
+	missing, more float64   // pods, as in Demand
+	taps          float64   // taps that requests may decide about at the same time
+	pod           []float64 // amounts of one pod, for each line of the quota
 }
 
-// budget is one quota at the moment of a decision.
+// budget is one quota at the time of a decision. The slices have one element for each line.
 type budget struct {
 	quota *corev1.ResourceQuota
 	lines []dimension
 	left  []float64
-	tap   []float64 // this pod's
+	tap   []float64 // amounts of this pod's tap
 	parts []part
 }
 
-// fits returns why a tap may take a pod's room in a quota, or "".
+// fits returns why a tap could take room in a quota that a pod needs, or "".
 //
-// The pods that are being created, each with a tap, must fit into what is left: those that other
-// requests decide on at the same moment are among them, so that all may decide alike. And as many
-// further pods of each owner must fit after that as would without these taps: the tap takes only
-// what no pod can use, or what nobody is expected to ask for.
+// Two conditions must hold. All pods that are being created must fit the quota together, each with a tap. They
+// include the pods that other requests decide about at the same time, so that these decisions are compatible. And
+// after that, as many further pods of each owner must fit as would without these taps. So a tap uses only what no pod
+// can use or is expected to need.
 func (r *run) fits(q *corev1.ResourceQuota, tap *corev1.ResourceRequirements) string {
 	if r.ns.DemandError != "" {
-		return fmt.Sprintf("it is not known whether quota %s has room for it: %s", q.Name, r.ns.DemandError)
+		return fmt.Sprintf("it is not known whether quota %s has room for the tap: %s", q.Name, r.ns.DemandError)
 	}
 	b := budget{quota: q, lines: dimensions(q)}
 	for _, d := range b.lines {
 		used, ok := q.Status.Used[d.key]
 		if !ok {
-			return fmt.Sprintf("quota %s is not counted yet", q.Name)
+			return fmt.Sprintf("quota %s has no usage yet", q.Name)
 		}
 		b.left = append(b.left, d.number(q.Spec.Hard[d.key])-d.number(used))
 		b.tap = append(b.tap, d.ofTap(r.pod, tap))
@@ -266,8 +268,8 @@ func (r *run) fits(q *corev1.ResourceQuota, tap *corev1.ResourceRequirements) st
 	return b.quotaReason()
 }
 
-// parts fills in what each owner wants. The pod that is created is its owner's, and among those
-// that are missing; where others put more into it than its template has, they do so with all.
+// parts fills in the demand of each owner. The pod that is being created is one of its owner's missing pods. If it
+// has more resources than its owner's template, because of other webhooks, the same is assumed of all pods.
 func (r *run) parts(b *budget) {
 	uid := ""
 	if o := r.pod.owner(); o != nil {
@@ -302,8 +304,9 @@ func (r *run) parts(b *budget) {
 	}
 }
 
-// stranger is the part of a pod whose owner is not known to want a number of pods, or that has
-// none: this pod, and others at the same moment, up to the growth that is expected of all.
+// stranger returns the part of a pod that has no owner, or one without a known number of pods. It assumes that as
+// many pods as the growth factor are being created at the same time, and that the number of pods grows by that
+// factor.
 func (r *run) stranger(b *budget, uid string) part {
 	n := float64(r.ns.Others[uid] + 1)
 	growth := float64(r.cfg.growth())
@@ -314,9 +317,10 @@ func (r *run) stranger(b *budget, uid string) part {
 	return p
 }
 
-// growth is how many times its pods an owner may come to have.
+// growth returns QuotaGrowth, at least 1.
 func (c *Config) growth() int { return max(c.QuotaGrowth, 1) }
 
+// quotaReason returns why the quota forbids the tap, or "".
 func (b *budget) quotaReason() string {
 	without, with := slices.Clone(b.left), slices.Clone(b.left)
 	pods := 0.0
@@ -339,8 +343,9 @@ func (b *budget) quotaReason() string {
 	return b.grows(without, with)
 }
 
-// grows returns why further pods might lack the room that the taps take, or "". All of them fit with
-// the taps; or there is one owner that wants any, and as many of its pods fit as would without.
+// grows returns why further pods might lack the room that the taps take, or "". It returns "" if all further pods fit
+// with the taps, or if only one owner may create any and as many of its pods fit as without the taps. without and
+// with are what is left after the pods that are being created, without and with taps.
 func (b *budget) grows(without, with []float64) string {
 	var growing []*part
 	rest := slices.Clone(with)
@@ -358,16 +363,16 @@ func (b *budget) grows(without, with []float64) string {
 		return ""
 	}
 	if len(growing) > 1 {
-		return fmt.Sprintf("quota %s has no room for the taps and all the pods that its %d owners may come to want", b.quota.Name, len(growing))
+		return fmt.Sprintf("quota %s has no room for the taps and all pods that %d owners may still create", b.quota.Name, len(growing))
 	}
 	alone, fewer := growing[0].fit(without), growing[0].fit(with)
 	if fewer < alone {
-		return fmt.Sprintf("quota %s has room for %.0f more pods, and with the taps for %.0f", b.quota.Name, alone, fewer)
+		return fmt.Sprintf("quota %s has room for %.0f more pods without the taps, and for %.0f with them", b.quota.Name, alone, fewer)
 	}
 	return ""
 }
 
-// fit returns how many of the further pods fit into what is left.
+// fit returns how many of the further pods fit in what is left.
 func (p *part) fit(left []float64) float64 {
 	n := p.more
 	for i, each := range p.pod {

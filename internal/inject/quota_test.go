@@ -9,7 +9,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// TestQuotaScopes: a quota matters to the pods that it counts, and to no others.
+// TestQuotaScopes: a quota affects only the pods that it counts.
 func TestQuotaScopes(t *testing.T) {
 	const (
 		sized      = `resources: {requests: {cpu: 50m, memory: 50Mi}, limits: {cpu: 100m, memory: 100Mi}}`
@@ -22,7 +22,7 @@ func TestQuotaScopes(t *testing.T) {
 	selector := func(e string) string { return full + ", scopeSelector: {matchExpressions: [" + e + "]}" }
 	for name, c := range map[string]struct {
 		spec, container, quota string
-		refused                string // a part of why
+		refused                string // a part of the reason
 	}{
 		"no scope":                 {"", sized, full, "quota q has 50m of requests.cpu left"},
 		"nothing of the tap's":     {"", sized, `hard: {pods: "1", services: "1", requests.nvidia.com/gpu: "0"}`, ""},
@@ -31,8 +31,8 @@ func TestQuotaScopes(t *testing.T) {
 		"not terminating":          {terminated, sized, full + ", scopes: [NotTerminating]", ""},
 		"not best effort":          {"", sized, full + ", scopes: [NotBestEffort]", "50m"},
 		"best effort, and is not":  {"", sized, `hard: {pods: "1"}, scopes: [BestEffort]`, ""},
-		"best effort, and is":      {"", "", `hard: {pods: "9"}, scopes: [BestEffort]`, "counts BestEffort pods apart"},
-		"best effort by selector":  {"", "", `hard: {pods: "9"}, scopeSelector: {matchExpressions: [{scopeName: NotBestEffort, operator: Exists}]}`, "counts BestEffort pods apart"},
+		"best effort, and is":      {"", "", `hard: {pods: "9"}, scopes: [BestEffort]`, "counts BestEffort pods separately"},
+		"best effort by selector":  {"", "", `hard: {pods: "9"}, scopeSelector: {matchExpressions: [{scopeName: NotBestEffort, operator: Exists}]}`, "counts BestEffort pods separately"},
 		"two scopes, one matches":  {"", sized, full + ", scopes: [NotBestEffort, Terminating]", ""},
 		"of its class":             {high, sized, selector("{scopeName: PriorityClass, operator: In, values: [high]}"), "50m"},
 		"not of its class":         {high, sized, selector("{scopeName: PriorityClass, operator: NotIn, values: [high]}"), ""},
@@ -64,7 +64,7 @@ func TestQuotaScopes(t *testing.T) {
 	}
 }
 
-// TestQuotaInDoubt: an amount that is not known, or cannot be counted, means no tap.
+// TestQuotaInDoubt: if an amount is unknown or cannot be counted, the pod gets no tap.
 func TestQuotaInDoubt(t *testing.T) {
 	quota := func(used corev1.ResourceList, hard string) []corev1.ResourceQuota {
 		q := corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"limits.memory": resource.MustParse(hard)}}}
@@ -83,7 +83,7 @@ func TestQuotaInDoubt(t *testing.T) {
 		want string
 	}{
 		"all is known":     {func(ns *Namespace) { ns.Quotas = quota(none, "100Gi") }, ""},
-		"not counted yet":  {func(ns *Namespace) { ns.Quotas = quota(nil, "100Gi") }, "quota q is not counted yet"},
+		"not counted yet":  {func(ns *Namespace) { ns.Quotas = quota(nil, "100Gi") }, "quota q has no usage yet"},
 		"owners not known": {func(ns *Namespace) { ns.Quotas, ns.DemandError = quota(none, "100Gi"), "timeout" }, "timeout"},
 		"used more than there": {func(ns *Namespace) {
 			ns.Quotas = quota(corev1.ResourceList{"limits.memory": resource.MustParse("2Gi")}, "1Gi")
@@ -103,7 +103,7 @@ func TestQuotaInDoubt(t *testing.T) {
 	}
 }
 
-// TestShapeDefaults: a template's resources are what its pods will have.
+// TestShapeDefaults: the shape of a template has the resources that its pods will have.
 func TestShapeDefaults(t *testing.T) {
 	ranges := []corev1.LimitRangeItem{{Type: corev1.LimitTypePod}, {Type: corev1.LimitTypeContainer, DefaultRequest: amounts("100m", "1Mi"), Default: amounts("1", "1Gi")}}
 	for _, c := range []struct {

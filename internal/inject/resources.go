@@ -8,7 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// A Cap is what a quota of the namespace, or a LimitRange for pods, has left.
+// A Cap is the most of a resource that a pod may have: what a quota has left, or the maximum of a limit range for
+// pods.
 type Cap struct {
 	Source   string // "quota NAME" or "limit range NAME"
 	Limits   bool   // counts limits rather than requests
@@ -16,16 +17,16 @@ type Cap struct {
 	Left     resource.Quantity
 }
 
-// What a tap asks for at the least: where it shares the application's quota, or has to be as
-// Guaranteed as its pod. A CPU limit is set only where the cluster requires one.
+// The least resources of a tap: for quotas without room for more, and for Guaranteed pods, whose limits are reserved.
+// A CPU limit is set only if the pod is Guaranteed or the cluster requires one; usualCPULimit is its value.
 var (
 	leastRequests = corev1.ResourceList{"cpu": resource.MustParse("5m"), "memory": resource.MustParse("24Mi")}
 	leastLimits   = corev1.ResourceList{"cpu": resource.MustParse("20m"), "memory": resource.MustParse("48Mi")}
 	usualCPULimit = resource.MustParse("200m")
 )
 
-// resources returns the requests and limits of this pod's tap: the configured ones, or, if
-// small, the least that it works with. Annotations count in both cases.
+// resources returns the requests and limits of this pod's tap: the configured ones or, if small, the least ones.
+// Annotations override both.
 func (r *run) resources(small bool) corev1.ResourceRequirements {
 	out := corev1.ResourceRequirements{
 		Requests: r.cfg.Settings.Resources.Requests.DeepCopy(),
@@ -43,12 +44,12 @@ func (r *run) resources(small bool) corev1.ResourceRequirements {
 	}
 	for _, f := range floors {
 		if v, ok := r.choices[f.annotation]; ok {
-			list(&out, f.what)[corev1.ResourceName(f.resource)] = resource.MustParse(v) // checked
+			list(&out, f.what)[corev1.ResourceName(f.resource)] = resource.MustParse(v) // copyAllowed has checked it
 		}
 	}
 	for _, what := range []string{"requests", "limits"} {
-		// A pod that limits its disk is evicted when it uses more than the sum of its containers'
-		// limits. Where no container has one, ours would be the limit of all: then it has none.
+		// A pod with limits on ephemeral storage is evicted when it uses more than the sum of its containers' limits.
+		// If no container has such a limit, the tap gets none either: it would be the limit of the whole pod.
 		if r.pod.countsDisk(what) {
 			list(&out, what)[corev1.ResourceEphemeralStorage] = r.diskSize()
 		}
@@ -66,8 +67,8 @@ func (r *run) resources(small bool) corev1.ResourceRequirements {
 	return out
 }
 
-// needsCPULimit reports whether a container without a CPU limit would be refused, or would be
-// given one: by a quota that counts CPU limits, or by a LimitRange.
+// needsCPULimit reports whether a container without a CPU limit would be refused, or would be given one: by a quota
+// that counts CPU limits, or by a limit range.
 func (r *run) needsCPULimit() bool {
 	if r.ns.CPULimits {
 		return true
@@ -83,8 +84,9 @@ func (r *run) needsCPULimit() bool {
 	return false
 }
 
-// within moves the tap into what one item of a LimitRange allows a container, or, for a ratio,
-// a pod: a pod of which each part keeps to a ratio keeps to it as a whole.
+// within changes the tap's resources so that one item of a limit range allows them. An item for containers applies
+// as a whole. Of an item for pods only the ratio of limit to request applies: if each container keeps to the ratio,
+// the pod does too.
 func (r *run) within(out *corev1.ResourceRequirements, item *corev1.LimitRangeItem) {
 	if item.Type != corev1.LimitTypeContainer && item.Type != corev1.LimitTypePod {
 		return
@@ -108,6 +110,7 @@ func (r *run) within(out *corev1.ResourceRequirements, item *corev1.LimitRangeIt
 	fit(out, item)
 }
 
+// list returns the requests or the limits of r, as what says.
 func list(r *corev1.ResourceRequirements, what string) corev1.ResourceList {
 	if what == "limits" {
 		return r.Limits
@@ -115,7 +118,7 @@ func list(r *corev1.ResourceRequirements, what string) corev1.ResourceList {
 	return r.Requests
 }
 
-// order lifts limits that are under their requests.
+// order raises limits that are below their requests.
 func order(r *corev1.ResourceRequirements) {
 	for name, request := range r.Requests {
 		if limit, ok := r.Limits[name]; ok && limit.Cmp(request) < 0 {
@@ -124,8 +127,8 @@ func order(r *corev1.ResourceRequirements) {
 	}
 }
 
-// fit moves r into what a LimitRange allows a container. Where that is impossible (a
-// minimum over a maximum), the namespace refuses every pod anyhow.
+// fit changes r so that an item of a limit range for containers allows it. If that is impossible (a minimum above a
+// maximum), the namespace refuses every pod.
 func fit(r *corev1.ResourceRequirements, item *corev1.LimitRangeItem) {
 	for _, name := range []corev1.ResourceName{"cpu", "memory", corev1.ResourceEphemeralStorage} {
 		if _, ok := r.Limits[name]; !ok {
@@ -147,7 +150,7 @@ func fit(r *corev1.ResourceRequirements, item *corev1.LimitRangeItem) {
 	}
 }
 
-// divided is q divided by ratio, rounded up to what a resource is written in.
+// divided returns q divided by ratio, rounded up to thousandths of a core or to bytes.
 func divided(q, ratio resource.Quantity) resource.Quantity {
 	x := q.AsApproximateFloat64() / ratio.AsApproximateFloat64()
 	if x < 1000 { // cores, not bytes
@@ -156,7 +159,7 @@ func divided(q, ratio resource.Quantity) resource.Quantity {
 	return *resource.NewQuantity(int64(math.Ceil(x)), q.Format)
 }
 
-// times is q times a ratio, rounded down to what a resource is written in.
+// times returns q times ratio, rounded down to thousandths of a core or to bytes.
 func times(q, ratio resource.Quantity) resource.Quantity {
 	x := q.AsApproximateFloat64() * ratio.AsApproximateFloat64()
 	if x < 1000 { // cores, not bytes
@@ -165,30 +168,33 @@ func times(q, ratio resource.Quantity) resource.Quantity {
 	return *resource.NewQuantity(int64(x), q.Format)
 }
 
+// lowerAll applies lower for each resource in most.
 func lowerAll(l, most corev1.ResourceList) {
 	for name, q := range most {
 		lower(l, name, q)
 	}
 }
 
+// raise sets a resource to least if it is missing or lower.
 func raise(l corev1.ResourceList, name corev1.ResourceName, least resource.Quantity) {
 	if q, ok := l[name]; !ok || q.Cmp(least) < 0 {
 		l[name] = least
 	}
 }
 
+// lower sets a resource to most if it is higher.
 func lower(l corev1.ResourceList, name corev1.ResourceName, most resource.Quantity) {
 	if q, ok := l[name]; ok && q.Cmp(most) > 0 {
 		l[name] = most
 	}
 }
 
-// guaranteed reports whether the pod has the quality of service Guaranteed by its containers
-// (k8s.io/kubernetes pkg/apis/core/v1/helper/qos): limits equal to requests, for both
-// resources, in each container.
+// guaranteed reports whether the pod's quality of service is Guaranteed because of its containers
+// (k8s.io/kubernetes pkg/apis/core/v1/helper/qos): in each container the limits of CPU and memory equal the
+// requests.
 func (p *pod) guaranteed() bool {
 	if p.Spec.Resources != nil && len(p.Spec.Resources.Requests)+len(p.Spec.Resources.Limits) > 0 {
-		return false // judged by the pod's own resources, which stay
+		return false // the quality of service depends on the pod's own resources, which do not change
 	}
 	all := true
 	p.each(func(c *container) {
@@ -203,8 +209,8 @@ func (p *pod) guaranteed() bool {
 	return all
 }
 
-// withinPod keeps the tap within resources that are set for the pod as a whole: the API
-// refuses a pod whose containers request more, or one of which has a higher limit.
+// withinPod lowers the tap's resources to those that are set for the pod as a whole (KEP-2837): the API server refuses
+// a pod if its containers together request more, or if one of them has a higher limit.
 func (p *pod) withinPod(r *corev1.ResourceRequirements) {
 	if p.Spec.Resources == nil {
 		return
@@ -223,7 +229,7 @@ func (p *pod) withinPod(r *corev1.ResourceRequirements) {
 	}
 }
 
-// countsDisk reports whether a container has requests, or limits, of ephemeral storage.
+// countsDisk reports whether a container has requests or limits (as what says) of ephemeral storage.
 func (p *pod) countsDisk(what string) bool {
 	found := false
 	p.each(func(c *container) {
@@ -233,9 +239,9 @@ func (p *pod) countsDisk(what string) bool {
 	return found
 }
 
-// total is what the pod's containers request, or are limited to, together, as the
-// scheduler and quotas count it (KEP-753): the greater of what runs in the end and of
-// each init container with the sidecars before it; and the overhead of its runtime.
+// total returns the sum of the requests or limits of the pod's containers, as the scheduler and quotas compute it
+// (KEP-753): the maximum of the containers that run in the end and of each init container with the sidecars before
+// it, plus the overhead of the runtime.
 func (p *pod) total(name corev1.ResourceName, limits bool) resource.Quantity {
 	of := func(c *container) resource.Quantity {
 		if limits {
@@ -265,7 +271,7 @@ func (p *pod) total(name corev1.ResourceName, limits bool) resource.Quantity {
 	return most
 }
 
-// counted reports whether a resource is set for the pod as a whole, which is what counts then.
+// counted reports whether a resource is set for the pod as a whole. Quotas then ignore its containers.
 func (p *pod) counted(name corev1.ResourceName, limits bool) bool {
 	if p.Spec.Resources == nil {
 		return false
@@ -278,7 +284,7 @@ func (p *pod) counted(name corev1.ResourceName, limits bool) bool {
 	return ok
 }
 
-// exceeds names the first cap that the pod keeps without the tap and not with it.
+// exceeds describes the first cap that the pod keeps without the tap and exceeds with it, or returns "".
 func (p *pod) exceeds(caps []Cap, tap *corev1.ResourceRequirements) string {
 	for _, c := range caps {
 		if p.counted(c.Resource, c.Limits) {
@@ -290,7 +296,7 @@ func (p *pod) exceeds(caps []Cap, tap *corev1.ResourceRequirements) string {
 		}
 		whole := p.total(c.Resource, c.Limits)
 		if whole.Cmp(c.Left) > 0 {
-			continue // refused with or without us
+			continue // the pod is refused also without the tap
 		}
 		whole.Add(more)
 		if whole.Cmp(c.Left) > 0 {

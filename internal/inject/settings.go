@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Settings is what the tap gets in every pod: the settings file, whose format
-// webhook/README.md shows. The zero value is the defaults; Defaults fills them in.
+// Settings is the settings file: the properties of the tap in every pod. webhook/README.md describes its format. The
+// zero value means the defaults; Defaults fills them in.
 type Settings struct {
 	Env              []corev1.EnvVar              `json:"env,omitempty"`
 	Resources        *corev1.ResourceRequirements `json:"resources,omitempty"`   // default 5m and 24Mi, memory limit 128Mi
@@ -33,7 +33,7 @@ type Directory struct {
 	Size resource.Quantity `json:"size"` // how much the tap keeps there
 }
 
-// Kafka names objects of the tapped namespace. None of them has to be there.
+// Kafka names Secrets and ConfigMaps of the tapped namespace with credentials. They need not exist.
 type Kafka struct {
 	CA                *Key         `json:"ca,omitempty"`
 	ClientCertificate *Certificate `json:"clientCertificate,omitempty"`
@@ -41,28 +41,28 @@ type Kafka struct {
 	Token             *Token       `json:"token,omitempty"`
 }
 
-// Key is one key of a Secret or of a ConfigMap.
+// Key is one key of a Secret or a ConfigMap.
 type Key struct {
 	Secret    string `json:"secret,omitempty"`
 	ConfigMap string `json:"configMap,omitempty"`
 	Key       string `json:"key,omitempty"`
 }
 
-// Certificate is a Secret that holds a certificate and its key.
+// Certificate names a Secret with a certificate and its private key.
 type Certificate struct {
 	Secret  string `json:"secret"`
 	CertKey string `json:"certKey,omitempty"` // default tls.crt
 	KeyKey  string `json:"keyKey,omitempty"`  // default tls.key
 }
 
-// Token is a service-account token made for the tap alone.
+// Token is a service account token that is issued for the tap only.
 type Token struct {
 	Audience          string `json:"audience"`
 	ExpirationSeconds int64  `json:"expirationSeconds,omitempty"` // default 3600
 }
 
-// ParseSettings reads the settings file, YAML or JSON, fills in the defaults and checks
-// it. The error names the first key or value that cannot be used.
+// ParseSettings parses the settings file, which is YAML or JSON, fills in the defaults and checks it. The error names
+// the first unknown key or invalid value.
 func ParseSettings(text []byte) (Settings, error) {
 	var s Settings
 	if err := yaml.UnmarshalStrict(text, &s); err != nil {
@@ -98,12 +98,14 @@ func (s Settings) Defaults() Settings {
 	return s
 }
 
+// def sets a pointer that is nil to a value.
 func def[T any](v **T, value T) {
 	if *v == nil {
 		*v = &value
 	}
 }
 
+// orElse sets a string that is empty to a value.
 func orElse(v *string, value string) {
 	if *v == "" {
 		*v = value
@@ -122,16 +124,16 @@ func (s *Settings) resources() *corev1.ResourceRequirements {
 	return &r
 }
 
-// reserved are the variables that belong to the injection itself.
+// reserved are the variables that only injection may set.
 var reserved = []string{
 	envCluster, envWorkloadKind, envWorkloadName, envLocalProxy, envDeclaredSkip, envUntil, envOwnUntil, envListen, envListenAfter,
 	envConfigDir, envSpoolDir, envSpoolMax, envCAFile, envCertFile, envKeyFile, envPasswordFile, envTokenFile,
-	envFor, // a sidecar that ends is started again and again
+	envFor, // a sidecar that ends is restarted repeatedly
 }
 
 var envName = regexp.MustCompile(`^TAP_[A-Z0-9_]+$`)
 
-// check returns the first fault of settings whose defaults are filled in.
+// check returns an error for the first invalid value. The defaults must be filled in.
 func (s *Settings) check() error {
 	for _, e := range s.Env {
 		switch {
@@ -170,7 +172,7 @@ func (s *Settings) checkResources() error {
 	for name := range s.Resources.Requests {
 		limit, ok := s.Resources.Limits[name]
 		if ok && limit.Cmp(s.Resources.Requests[name]) < 0 {
-			return fmt.Errorf("resources: the limit of %s is under its request", name)
+			return fmt.Errorf("resources: the limit of %s is below its request", name)
 		}
 	}
 	for _, f := range floors {
@@ -195,14 +197,14 @@ func (k *Kafka) check() error {
 	if k.ClientCertificate != nil && k.ClientCertificate.Secret == "" {
 		return fmt.Errorf("kafka.clientCertificate.secret: expected a name")
 	}
-	// k8s.io/kubernetes pkg/apis/core/validation: at least 10 min.
+	// k8s.io/kubernetes pkg/apis/core/validation: at least 10 minutes, at most 1<<32 s.
 	if t := k.Token; t != nil && (t.Audience == "" || t.ExpirationSeconds < 600 || t.ExpirationSeconds > 1<<32) {
-		return fmt.Errorf("kafka.token: expected an audience, and expirationSeconds from 600 on")
+		return fmt.Errorf("kafka.token: expected an audience, and expirationSeconds of at least 600")
 	}
 	return nil
 }
 
-// env returns the value of a variable of the settings, "" if it has none.
+// env returns the value of a variable in the settings, or "".
 func (s *Settings) env(name string) string {
 	for _, e := range s.Env {
 		if e.Name == name {
@@ -212,7 +214,7 @@ func (s *Settings) env(name string) string {
 	return ""
 }
 
-// kafkaPorts returns the brokers' ports, as TAP_KAFKA_BROKERS names them.
+// kafkaPorts returns the ports of the brokers in TAP_KAFKA_BROKERS.
 func (s *Settings) kafkaPorts() []string {
 	var ports []string
 	for broker := range strings.SplitSeq(s.env("TAP_KAFKA_BROKERS"), ",") {
@@ -225,10 +227,10 @@ func (s *Settings) kafkaPorts() []string {
 	return ports
 }
 
-// JSON returns the settings as they stand, in the settings file's format.
+// JSON returns the settings in the format of the settings file.
 func (s *Settings) JSON() []byte {
 	b, err := json.Marshal(s)
-	if err != nil { // a Quantity that cannot be written; there is none that can be read
+	if err != nil { // not possible: every Quantity that was parsed can be encoded
 		return nil
 	}
 	return b

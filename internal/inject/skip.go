@@ -11,45 +11,45 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Reason says why a pod was not tapped, as metrics, logs and Events name it.
+// Reason is the code of why a pod was not tapped, in metrics, logs and Events.
 type Reason string
 
-// The reasons, in the order in which they are looked for.
+// The reasons, in the order in which they are checked.
 const (
 	Injected Reason = "" // it was tapped
 
 	ReasonUndecodable   Reason = "undecodable"              // the pod cannot be read
-	ReasonAlready       Reason = "already_there"            // it is tapped: a container named meshtls-tap, our annotation and our image
-	ReasonMirror        Reason = "mirror_pod"               // it mirrors a static pod, which no patch changes
+	ReasonAlready       Reason = "already_there"            // it is tapped: it has a container named meshtls-tap with the webhook's annotation and the tap's image
+	ReasonMirror        Reason = "mirror_pod"               // it mirrors a static pod, which a patch cannot change
 	ReasonSystem        Reason = "system_namespace"         // kube-*
-	ReasonOwn           Reason = "own_namespace"            // of the webhook
+	ReasonOwn           Reason = "own_namespace"            // the namespace is the webhook's
 	ReasonOptedOut      Reason = "opted_out"                // by the pod's label
-	ReasonNotAsked      Reason = "not_asked"                // neither namespace nor pod asks
+	ReasonNotAsked      Reason = "not_asked"                // neither the namespace nor the pod requests a tap
 	ReasonForeign       Reason = "foreign_container"        // its container named meshtls-tap is not the tap
 	ReasonHostNetwork   Reason = "host_network"             // the tap would see the node's traffic
 	ReasonShared        Reason = "shared_process_namespace" // its other containers could stop the tap
 	ReasonWindows       Reason = "windows"
-	ReasonOff           Reason = "turned_off" // by the namespace's ConfigMap
-	ReasonExpired       Reason = "expired"    // until or duration is over
-	ReasonJob           Reason = "job"        // it ends by itself, which a tap as a container prevents
-	ReasonOldKubelets   Reason = "old_kubelets"
-	ReasonImageUnproven Reason = "image_unproven"
-	ReasonRefused       Reason = "refused" // a policy of the cluster refuses a tapped pod
-	ReasonQuota         Reason = "quota"   // the pod fits into its quota, and with the tap it does not
+	ReasonOff           Reason = "turned_off"     // by the namespace's ConfigMap
+	ReasonExpired       Reason = "expired"        // its end has passed
+	ReasonJob           Reason = "job"            // it is meant to complete, which a tap that is an ordinary container would prevent
+	ReasonOldKubelets   Reason = "old_kubelets"   // a node's kubelet is too old for native sidecars
+	ReasonImageUnproven Reason = "image_unproven" // no image has run yet
+	ReasonRefused       Reason = "refused"        // a policy of the cluster refuses the pod with a tap
+	ReasonQuota         Reason = "quota"          // a quota or a limit range has no room for the tap
 )
 
 const mirror = "kubernetes.io/config.mirror" // k8s.io/api/core/v1: MirrorPodAnnotationKey
 
-// SystemPrefix begins the names of namespaces that belong to Kubernetes itself.
+// SystemPrefix is the prefix of the namespaces of Kubernetes itself.
 const SystemPrefix = "kube-"
 
-// quiet are the reasons that nobody needs to be warned of: what was asked for happened.
+// quiet are the reasons that need no warning: the pod is untapped, or tapped already, as requested.
 var quiet = []Reason{ReasonAlready, ReasonMirror, ReasonSystem, ReasonOwn, ReasonOptedOut, ReasonNotAsked}
 
-// Quiet reports whether a reason is what was asked for rather than a pod left untapped.
+// Quiet reports whether a reason needs no warning, because it is as requested.
 func (r Reason) Quiet() bool { return slices.Contains(quiet, r) }
 
-// skip ends an injection without a patch.
+// skip sets the result to a reason and returns it. It adds a warning unless the reason is quiet.
 func (r *run) skip(reason Reason, detail string) Result {
 	r.result.Reason, r.result.Detail = reason, detail
 	if !reason.Quiet() {
@@ -58,7 +58,7 @@ func (r *run) skip(reason Reason, detail string) Result {
 	return r.result
 }
 
-// decide looks for a reason not to tap the pod, and else says how it is tapped.
+// decide finds a reason not to tap the pod, or chooses how it is tapped.
 func (r *run) decide() {
 	if reason, detail := r.excluded(); reason != Injected {
 		r.skip(reason, detail)
@@ -70,7 +70,7 @@ func (r *run) decide() {
 	}
 }
 
-// excluded is the part that no annotation changes.
+// excluded returns a reason not to tap the pod that annotations of the product cannot change, or Injected.
 func (r *run) excluded() (reason Reason, detail string) {
 	p := r.pod
 	list, at, there := p.tap()
@@ -90,20 +90,20 @@ func (r *run) excluded() (reason Reason, detail string) {
 	case !r.asked():
 		return ReasonNotAsked, ""
 	case there:
-		return ReasonForeign, "its container " + Name + " is not the tap, and a pod cannot have two of a name"
+		return ReasonForeign, "its container " + Name + " is not the tap, and a pod cannot have two containers of that name"
 	case p.Spec.HostNetwork:
 		return ReasonHostNetwork, "it shares the node's network"
 	case p.Spec.ShareProcessNamespace && !r.cfg.SharedProcesses:
-		return ReasonShared, "its containers share their processes, so that they could stop the tap"
+		return ReasonShared, "its containers share a process namespace, so they could stop the tap"
 	case p.windows():
 		return ReasonWindows, "it runs on Windows"
 	case r.ns.Off:
-		return ReasonOff, "the ConfigMap " + *r.cfg.Settings.ConfigMap + " of its namespace says so"
+		return ReasonOff, "the ConfigMap " + *r.cfg.Settings.ConfigMap + " of its namespace turns taps off"
 	}
 	return Injected, ""
 }
 
-// asked reports whether the namespace or, where that is allowed, the pod asks for a tap.
+// asked reports whether the namespace requests a tap, or the pod does and may.
 func (r *run) asked() bool {
 	return r.ns.Labels[Label] == Enabled || r.cfg.PodOptIn && r.pod.Metadata.Labels[Label] == Enabled
 }
@@ -113,18 +113,18 @@ func (p *pod) windows() bool {
 		p.Spec.NodeSelector[corev1.LabelOSStable] == string(corev1.Windows)
 }
 
-// resolve chooses time, mode, image and profile.
+// resolve chooses the end, mode, image and profile of the tap, or returns a reason not to tap the pod.
 func (r *run) resolve() (Reason, string) {
 	r.until, r.ownUntil = r.ends()
 	if end := r.end(); !end.IsZero() && !end.After(r.now) {
-		return ReasonExpired, "it was asked for until " + end.UTC().Format(time.RFC3339)
+		return ReasonExpired, "it was requested until " + end.UTC().Format(time.RFC3339)
 	}
 	r.result.Mode = r.mode()
 	switch {
 	case r.result.Mode == Container && r.pod.endsByItself():
-		return ReasonJob, "a tap that is no native sidecar would keep it from ending"
+		return ReasonJob, "a tap that is not a native sidecar would keep the pod from completing"
 	case r.result.Mode == Native && r.ns.OldKubelets:
-		return ReasonOldKubelets, "a node runs a kubelet before 1.29, which knows no native sidecars"
+		return ReasonOldKubelets, "a node runs a kubelet older than 1.29, which does not support native sidecars"
 	}
 	if r.image = r.proven(); r.image == "" {
 		return ReasonImageUnproven, fmt.Sprintf("image %s was not seen to run yet", short(r.cfg.Image))
@@ -137,7 +137,7 @@ func (r *run) resolve() (Reason, string) {
 	return Injected, ""
 }
 
-// end is the earlier of both ends, zero: none.
+// end returns the earlier of the two ends; zero: no end.
 func (r *run) end() time.Time {
 	if r.until.IsZero() || !r.ownUntil.IsZero() && r.ownUntil.Before(r.until) {
 		return r.ownUntil
@@ -145,7 +145,7 @@ func (r *run) end() time.Time {
 	return r.until
 }
 
-// ends returns when the namespace's wish ends, and the pod's own.
+// ends returns when the taps of the namespace end, and when the tap of the pod ends. Zero: no end.
 func (r *run) ends() (namespace, own time.Time) {
 	earlier := func(end *time.Time, until string) {
 		if t, err := time.Parse(time.RFC3339, until); err == nil && (end.IsZero() || t.Before(*end)) {
@@ -163,6 +163,8 @@ func (r *run) ends() (namespace, own time.Time) {
 	return namespace, own
 }
 
+// mode returns the mode of the tap: the configured one or that of an annotation, or Container if native sidecars do
+// not work.
 func (r *run) mode() Mode {
 	mode := r.cfg.Mode
 	if v, ok := r.choices[annotationMode]; ok {
@@ -183,7 +185,7 @@ func (p *pod) endsByItself() bool {
 	return o != nil && o.Kind == "Job" || p.Spec.RestartPolicy != "" && p.Spec.RestartPolicy != string(corev1.RestartPolicyAlways)
 }
 
-// proven returns the image to use: one that was seen to run, or "".
+// proven returns the image to use: one that has run, or "".
 func (r *run) proven() string {
 	seen := func(image string) string {
 		if r.ns.Images == nil {
@@ -200,8 +202,8 @@ func (r *run) proven() string {
 	return seen(r.cfg.Image)
 }
 
-// ours reports whether a container of our name is the tap: the webhook's annotation names its image,
-// the image is the tap's, and it runs what the webhook lets it run.
+// ours reports whether the container named Name is the tap: the webhook's annotation names its image, the image is
+// the tap's, and its command is the one that the webhook sets.
 func (r *run) ours(list string, at int) bool {
 	c := &r.pod.Spec.Containers
 	if list == "initContainers" {
@@ -213,7 +215,7 @@ func (r *run) ours(list string, at int) bool {
 		was.Image == tap.Image && r.isTap(tap.Image) && len(tap.Command) == 0 && len(tap.Args) == 1 && tap.Args[0] == "run"
 }
 
-// isTap reports whether an image is the tap's: of any version, since pods outlive releases.
+// isTap reports whether an image is the tap's, in any version: pods may be older than the webhook.
 func (r *run) isTap(image string) bool {
 	ours := repository(r.cfg.Image)
 	if repository(image) == ours || r.cfg.listed(image) && path.Base(repository(image)) == path.Base(ours) {
@@ -227,7 +229,7 @@ func (r *run) isTap(image string) bool {
 	return false
 }
 
-// repository is an image's name without its tag and its digest.
+// repository returns the name of an image without its tag and digest.
 func repository(image string) string {
 	image, _, _ = strings.Cut(image, "@")
 	if colon := strings.LastIndexByte(image, ':'); colon > strings.LastIndexByte(image, '/') {
@@ -236,11 +238,11 @@ func repository(image string) string {
 	return image
 }
 
-// repair gives our native sidecar its restartPolicy back. A webhook that was built on an older
-// API drops the field, and the tap would be an init container that never ends.
+// repair restores the restartPolicy of a tap that is a native sidecar. Another webhook, built with an older API, may
+// have dropped the field; the tap would then be an init container that never ends.
 func (r *run) repair(list string, at int) {
 	var was Status
-	json.Unmarshal([]byte(r.pod.Metadata.Annotations[Prefix+AnnotationStatus]), &was) //nolint:errcheck // then it is none of ours
+	json.Unmarshal([]byte(r.pod.Metadata.Annotations[Prefix+AnnotationStatus]), &was) //nolint:errcheck // then the annotation is not the webhook's
 	if was.Mode != Native || list != "initContainers" || r.pod.Spec.InitContainers[at].RestartPolicy != "" {
 		return
 	}

@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// Where volumes are in the tap's container.
+// The paths of the volumes in the tap's container.
 const (
 	configDir = "/etc/meshtls-tap/namespace"
 	kafkaDir  = "/etc/meshtls-tap/kafka"
@@ -19,16 +19,15 @@ const (
 	tokenDir = "/var/run/secrets/kubernetes.io/serviceaccount" //nolint:gosec // a path
 )
 
-// safeToEvict names local volumes that the cluster autoscaler need not keep a node for
+// safeToEvict is the annotation with the local volumes that do not keep the cluster autoscaler from removing a node
 // (github.com/kubernetes/autoscaler cluster-autoscaler/utils/drain).
 const safeToEvict = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 
-// logSize is what a container's log can take beside its directories.
+// logSize is an upper bound for the container's log on the node's disk, in bytes.
 const logSize = 32 << 20
 
-// mountAll fills in the tap's volumes, where they are mounted, and the variables that
-// say so. Whatever they hold of the namespace's own is optional: where it is absent,
-// the tap runs and says so.
+// mountAll fills in the tap's volumes, their mounts, and the variables with their paths. ConfigMaps and Secrets of the
+// namespace are optional: without them the tap runs and reports what is missing.
 func (r *run) mountAll() {
 	s := &r.cfg.Settings
 	if name := *s.ConfigMap; name != "" {
@@ -45,8 +44,8 @@ func (r *run) mountAll() {
 		r.file(envSpoolDir, spoolDir)
 		r.file(envSpoolMax, strconv.FormatInt(s.Spool.Size.Value(), 10))
 	}
-	// The API server mounts the pod's own token into every container that has nothing
-	// there. The tap never talks to the API, so it gets an empty directory instead.
+	// The API server mounts the service account token into every container that has no volume at that path. The tap
+	// does not use the API, so it gets an empty directory there.
 	r.mount("no-token", tokenDir, true, corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{}})
 }
 
@@ -69,8 +68,8 @@ func (r *run) mountEmpty(name, dir string, d *Directory) {
 	r.local = append(r.local, r.volumes[len(r.volumes)-1].Name)
 }
 
-// volumeName returns a name that the pod has no volume of: a copy of a tapped pod, its
-// tap cut out, may.
+// volumeName returns want, or want with a number appended if the pod already has a volume of that name: a copy of a
+// tapped pod without its tap may have one.
 func (p *pod) volumeName(want string) string {
 	name := want
 	for n := 2; slices.Contains(p.Spec.Volumes, named{name}); n++ {
@@ -79,7 +78,7 @@ func (p *pod) volumeName(want string) string {
 	return name
 }
 
-// kafkaSources returns the credentials, which share one volume.
+// kafkaSources returns the sources of the volume with all credentials, and sets the variables with their paths.
 func (r *run) kafkaSources() []corev1.VolumeProjection {
 	var out []corev1.VolumeProjection
 	k := &r.cfg.Settings.Kafka
@@ -106,7 +105,7 @@ func (r *run) kafkaSources() []corev1.VolumeProjection {
 	return out
 }
 
-// project returns one key as a file.
+// project returns a projection of one key to a file.
 func (k *Key) project(file string) corev1.VolumeProjection {
 	items := []corev1.KeyToPath{{Key: k.Key, Path: file}}
 	if k.Secret != "" {
@@ -124,7 +123,7 @@ func optional() *bool {
 	return &yes
 }
 
-// diskSize is what the tap can take of the node's disk.
+// diskSize returns an upper bound for the tap's use of the node's disk.
 func (r *run) diskSize() resource.Quantity {
 	size := *resource.NewQuantity(logSize, resource.BinarySI)
 	if d := r.cfg.Settings.Spool; d != nil {
@@ -134,7 +133,7 @@ func (r *run) diskSize() resource.Quantity {
 	return size
 }
 
-// evictable merges the tap's local volumes into the pod's list of those that may go.
+// evictable adds the tap's local volumes to the pod's annotation safeToEvict.
 func (r *run) evictable(annotations map[string]string) {
 	if len(r.local) == 0 {
 		return

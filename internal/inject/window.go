@@ -7,8 +7,7 @@ import (
 
 const envWindow = "TAP_WINDOW"
 
-// leastWindow is the shortest window that the webhook injects: every tapped pod sends one posture
-// record in each.
+// leastWindow is the shortest window that the webhook injects: each tapped pod sends a posture record in every window.
 const leastWindow = 10 * time.Second
 
 // checkWindow returns an error for a value of TAP_WINDOW that the tap would refuse, or that is too short.

@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// workload names what the pod belongs to for people: the Deployment rather than its
-// ReplicaSet, the CronJob rather than its Job. Both are told from names, as their
-// controllers make them, since nothing else of a pod says it; a pod without a
-// controller has none.
+// workload returns the kind and name of the workload that a user would name: the Deployment rather than its
+// ReplicaSet, the CronJob rather than its Job. Both are derived from the names that their controllers generate, because
+// the pod has no other reference to them. A pod without a controller has no workload.
 func (p *pod) workload(now time.Time) (kind, name string) {
 	o := p.owner()
 	if o == nil {
@@ -31,9 +30,9 @@ func (p *pod) workload(now time.Time) (kind, name string) {
 	return o.Kind, o.Name
 }
 
-// cronJob splits the name of a Job that a CronJob made: NAME-MINUTES, the scheduled time in
-// minutes since 1970 (k8s.io/kubernetes pkg/controller/cronjob/utils.go). A number that is
-// no time of about now, such as a date, is part of somebody's own name.
+// cronJob returns the name of the CronJob that created a Job. The Job's name is NAME-MINUTES, where MINUTES is the
+// scheduled time in minutes since 1970 (k8s.io/kubernetes pkg/controller/cronjob/utils.go). It returns false if the
+// number is not within a year of now: then it is part of a name that somebody chose, such as a date.
 func cronJob(job string, now time.Time) (string, bool) {
 	at := strings.LastIndexByte(job, '-')
 	if at < 1 {
