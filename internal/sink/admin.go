@@ -10,8 +10,8 @@ import (
 	"github.com/segmentio/kafka-go"
 )
 
-// Admin checks what a Kafka sink needs, and creates topics. Its errors are one-line reasons
-// as in Status, with the setting to look at. End it with Close.
+// Admin checks whether a Kafka sink can deliver, and creates topics. Its errors are one-line
+// reasons as in Status, and name the setting to check. Close must be called after use.
 type Admin struct{ *client }
 
 // NewAdmin checks cfg as NewKafka does. It connects at the first request.
@@ -26,12 +26,12 @@ func NewAdmin(cfg KafkaConfig) (*Admin, error) {
 // Close ends all connections.
 func (a *Admin) Close() { a.close() }
 
-// within ends all requests when ctx is done.
+// within ends all requests when ctx is done. The caller calls stop after its request.
 func (a *Admin) within(ctx context.Context) (stop func() bool) {
 	return context.AfterFunc(ctx, a.close)
 }
 
-// explain turns err into a reason.
+// explain returns an error whose text is the reason for err, nil if err is nil.
 func (a *Admin) explain(err error, topic string) error {
 	if err == nil {
 		return nil
@@ -42,8 +42,8 @@ func (a *Admin) explain(err error, topic string) error {
 	return errors.New(a.diagnose(err, topic).reason)
 }
 
-// Reach connects to the brokers, with TLS and login as configured, and describes what it
-// found.
+// Reach connects to the brokers, with TLS and login as configured. It returns the number of
+// brokers, the TLS version, the end of the certificate's validity and the login mechanism, as text.
 func (a *Admin) Reach(ctx context.Context) (found string, err error) {
 	defer a.within(ctx)()
 	m, err := a.api().Metadata(a.life, &kafka.MetadataRequest{Topics: []string{a.cfg.PostureTopic}})
@@ -63,13 +63,13 @@ func (a *Admin) Reach(ctx context.Context) (found string, err error) {
 	return found, nil
 }
 
-// Topic is a topic as it is, or as it is to be created.
+// Topic describes a topic that exists or that is to be created.
 type Topic struct {
 	Name       string
 	Partitions int
-	Replicas   int               // of each partition; to create one: 0 is the brokers' default
-	InSync     int               // replicas that are in sync, of the partition that has the fewest
-	Config     map[string]string // nil: this client may not ask for it
+	Replicas   int               // of each partition; for Create, 0 is the brokers' default
+	InSync     int               // in-sync replicas of the partition that has the fewest
+	Config     map[string]string // nil: this client may not read it
 }
 
 // Topic describes a topic.
@@ -97,7 +97,7 @@ func (a *Admin) Topic(ctx context.Context, name string) (Topic, error) {
 	return t, nil
 }
 
-// config returns a topic's settings, nil where they may not be asked for.
+// config returns a topic's settings, nil if this client may not read them.
 func (a *Admin) config(topic string) map[string]string {
 	r, err := a.api().DescribeConfigs(a.life, &kafka.DescribeConfigsRequest{
 		Resources: []kafka.DescribeConfigRequestResource{{ResourceType: kafka.ResourceTypeTopic, ResourceName: topic}},
@@ -112,8 +112,8 @@ func (a *Admin) config(topic string) map[string]string {
 	return out
 }
 
-// MayWrite checks whether records may be written to a topic, and writes none. It returns an
-// error only if the broker refuses; those that are not Apache's may not check.
+// MayWrite checks without writing a record whether records may be written to a topic. It
+// returns an error only if the broker refuses. Brokers other than Apache Kafka may not check.
 func (a *Admin) MayWrite(ctx context.Context, topic string) error {
 	defer a.within(ctx)()
 	return a.explain(a.mayWrite(topic), topic)

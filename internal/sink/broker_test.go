@@ -14,19 +14,19 @@ type record = kafkatest.Record
 
 var distinct = kafkatest.Distinct
 
-// broker is a real Apache Kafka that lives as long as the test, and who signs the tokens that it takes.
+// broker is a real Apache Kafka that runs until the end of the test, and the issuer of the tokens that it accepts.
 type broker struct {
 	*kafkatest.Broker
 	issuer *issuer
 }
 
-// Two listeners of the broker tell their clients that it is there, where it is not.
+// Two listeners of the broker advertise these addresses, where there is no broker.
 const (
 	nowhereByName    = "kafka-0.kafka.invalid:9092"
 	nowhereByAddress = "127.0.0.1:1"
 )
 
-// session is how long a connection that was made with a token lasts.
+// session is the lifetime of a connection that logged in with a token.
 const session = 2 * time.Second
 
 func startBroker(t *testing.T) *broker {
@@ -39,8 +39,8 @@ func startBroker(t *testing.T) *broker {
 }
 
 // topics creates prefix.findings, .posture and .flows with three partitions each and
-// returns a configuration that uses them. Its IOTimeout is so long that no answer is given
-// up because the machine is busy: what then comes twice was sent twice for a fault.
+// returns a configuration that uses them. Its IOTimeout is so long that no response times out
+// because the machine is busy: a duplicate is then an error.
 func (b *broker) topics(t *testing.T, prefix string) KafkaConfig {
 	t.Helper()
 	cfg := KafkaConfig{
@@ -56,7 +56,7 @@ func (b *broker) readAll(cfg KafkaConfig) []record {
 	return b.Read(cfg.FindingsTopic, cfg.PostureTopic, cfg.FlowsTopic)
 }
 
-// sample returns a record much like the tap's.
+// sample returns a record like the tap's.
 func sample(dataset string, n int) buffer.Message {
 	id := fmt.Sprintf("%s-%d", dataset, n)
 	return buffer.Message{

@@ -19,7 +19,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// clientPair has the broker's authority sign a client certificate and writes it and its key to files, as a projected Secret is.
+// clientPair creates a client certificate, signed by the broker's authority, and writes it and its key to files as a projected Secret does.
 func clientPair(t *testing.T, b *broker, cert, key string) {
 	t.Helper()
 	dir := filepath.Dir(b.CA)
@@ -46,8 +46,8 @@ func clientPair(t *testing.T, b *broker, cert, key string) {
 	write(t, cert, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
 }
 
-// TestKafkaCertificatesRotated has a cluster change its authority, and with it the brokers' certificates and those that it takes of
-// clients. The sink says at each step which file it waits for, and takes it up without a restart.
+// TestKafkaCertificatesRotated: a cluster changes its authority, and so the brokers' certificates and the client certificates that it
+// accepts. At each step the sink reports the file that must change, and uses the new file without a restart.
 func TestKafkaCertificatesRotated(t *testing.T) {
 	b := &broker{Broker: kafkatest.Start(t, "tls", []string{"CLIENT_AUTH=required"}, nil)}
 	cfg := b.topics(t, "certificates")
@@ -66,7 +66,7 @@ func TestKafkaCertificatesRotated(t *testing.T) {
 	cfg.Brokers = []string{b.TLS}
 	cfg.TLS = &TLSConfig{CAFile: ca, CertFile: cert, KeyFile: key}
 	cfg.SASL = &SASLConfig{Mechanism: "scram-sha-256", Username: "tap", Password: kafkatest.Password}
-	cfg.SlowBackoff = time.Hour // only the files make it try again
+	cfg.SlowBackoff = time.Hour // only a changed file causes another attempt
 	k := newKafka(t, cfg)
 	put := func(from int) {
 		for n := from; n < from+40; n++ {
@@ -79,7 +79,7 @@ func TestKafkaCertificatesRotated(t *testing.T) {
 	if err := os.RemoveAll(filepath.Dir(b.CA)); err != nil {
 		t.Fatal(err)
 	}
-	b.Start() // with an authority of its own
+	b.Start() // with a new authority
 	put(40)
 	says := func(want string) {
 		t.Helper()

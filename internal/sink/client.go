@@ -11,17 +11,17 @@ import (
 	"github.com/segmentio/kafka-go/protocol"
 )
 
-// client has the connections to the brokers, and explains their errors.
+// client owns the connections to the brokers and explains their errors.
 type client struct {
 	cfg       KafkaConfig
 	dialer    *dialer
 	transport *kafka.Transport
-	life      context.Context // its end closes everything
+	life      context.Context // canceled by close: no request and no new connection after that
 	end       context.CancelFunc
 }
 
-// newClient returns a client of a configuration that was checked. It does not connect
-// before it is used.
+// newClient returns a client of a checked configuration. The client connects at its first
+// request.
 func newClient(cfg KafkaConfig, topics []string) *client {
 	c := &client{cfg: cfg}
 	c.life, c.end = context.WithCancel(context.Background())
@@ -31,7 +31,7 @@ func newClient(cfg KafkaConfig, topics []string) *client {
 		DialTimeout:    20 * time.Second, // TCP, TLS and versions
 		IdleTimeout:    9 * time.Minute,  // longer than a heartbeat, shorter than a broker's 10 min
 		MetadataTTL:    5 * time.Minute,
-		MetadataTopics: topics, // without: all topics of the cluster, again and again
+		MetadataTopics: topics, // if empty, kafka-go would request all topics of the cluster each time
 		ClientID:       cfg.ClientID,
 		Context:        c.life,
 	}
@@ -74,8 +74,8 @@ func (c *client) exists(topic string) error {
 }
 
 // mayWrite asks the leader of a topic's first partition to write an empty record set. Apache
-// Kafka checks authorization first, and has no other request for that. Only responses that
-// certainly refuse records too are errors.
+// Kafka checks authorization before it rejects the empty set, and has no other request for
+// such a check. Only responses that would refuse real records too are errors.
 func (c *client) mayWrite(topic string) error {
 	r, err := c.api().RawProduce(c.life, &kafka.RawProduceRequest{
 		Topic: topic, RequiredAcks: kafka.RequireAll,

@@ -38,52 +38,52 @@ const (
 	settingSpoolDir      = "TAP_SPOOL_DIR"
 )
 
-// KafkaConfig says where records go and how. Only Brokers must be given.
+// KafkaConfig configures a Kafka sink. Only Brokers is required.
 type KafkaConfig struct {
-	Brokers []string // host:port, IPv6 in brackets; any of them tells about the others
+	Brokers []string // host:port, IPv6 in brackets; each of them knows all brokers of the cluster
 
 	FindingsTopic string // of Finding; default meshtls-tap.findings
 	PostureTopic  string // of Posture and Tap; default meshtls-tap.posture
 	FlowsTopic    string // of Flow; default meshtls-tap.flows
 
 	TLS  *TLSConfig  // nil: no TLS
-	SASL *SASLConfig // nil: no authentication but TLS's
+	SASL *SASLConfig // nil: no authentication except by a TLS client certificate
 
-	BatchTimeout time.Duration // how long a record waits for company; default 100 ms
-	BatchSize    int           // records in one batch at most; default 2000
-	BatchBytes   int           // bytes of one request to a partition at most; default 1,000,000
+	BatchTimeout time.Duration // how long a record waits for its batch to fill; default 100 ms
+	BatchSize    int           // most records in one batch; default 2000
+	BatchBytes   int           // most bytes of one request to a partition; default 1,000,000
 	Compression  string        // zstd (default), lz4, snappy, gzip or none
 	ClientID     string        // default meshtls-tap
 	Schema       string        // value of the header "schema"; default 1
 
-	QueueRecords int // in memory at most; see buffer.Config
+	QueueRecords int // most records in memory; see buffer.Config
 	QueueBytes   int
 
-	Spool *buffer.SpoolConfig // nil: records wait in memory alone
+	Spool *buffer.SpoolConfig // nil: records wait only in memory
 
-	// Seed (the pod's UID) gives this sink a moment of its own in every Spread, so that the
-	// taps of a fleet do not connect together: it retries at that moment once it could not
-	// connect for some seconds, sooner while an alert waits. The first connection is delayed
-	// within a twelfth of Spread. A Spread of 0 delays nothing.
+	// Seed (the pod's UID) selects this sink's moment within every Spread, so that the taps
+	// of a fleet do not connect at the same time. After the sink failed to connect for some
+	// seconds it retries only at that moment, or earlier while an alert waits. The first
+	// connection is delayed by at most a twelfth of Spread. A Spread of 0 delays nothing.
 	Seed   string
 	Spread time.Duration
 
 	Sockets *ownsockets.Sockets // dials the sink's connections; nil: the sink has its own
 
-	// Waits between attempts: from MinBackoff (200 ms) doubling to MaxBackoff (10 s) where
-	// the error may pass by itself, SlowBackoff (30 s) where somebody has to change
-	// something. Each wait varies by up to a half either way.
+	// Times between attempts. After an error that may pass by itself they double from
+	// MinBackoff (200 ms) to MaxBackoff (10 s); after an error that somebody has to fix they
+	// are SlowBackoff (30 s). Each time varies at random by up to a half either way.
 	MinBackoff, MaxBackoff, SlowBackoff time.Duration
 
-	// IOTimeout is how long an answer of the broker may take (30 s). A broker that is
-	// slower than that may have stored records that are then sent again.
+	// IOTimeout bounds the time for a response of the broker (30 s). A slower broker may
+	// already have stored the records that the sink then sends again.
 	IOTimeout time.Duration
 
 	Log *slog.Logger // reports each change of Status once; nil: none
 }
 
-// TLSConfig is how to speak TLS (1.2 or newer) to the brokers. Files are read again for
-// each connection, so that they can be renewed.
+// TLSConfig configures TLS (1.2 or newer) to the brokers. Files are read again for each
+// connection, so that they can be renewed.
 type TLSConfig struct {
 	CAFile     string // PEM certificates to trust; empty: the system's
 	CertFile   string // client certificate, PEM, with KeyFile; empty: none
@@ -91,13 +91,13 @@ type TLSConfig struct {
 	ServerName string // the name in the broker's certificate; empty: the host connected to
 }
 
-// SASLConfig is how to authenticate.
+// SASLConfig configures the login.
 type SASLConfig struct {
 	Mechanism    string // plain, scram-sha-256, scram-sha-512 or oauthbearer
 	Username     string
 	Password     string // either Password or PasswordFile
-	PasswordFile string // read again for each connection; one line break at its end is dropped
-	TokenFile    string // of oauthbearer, in place of the three above; read again for each connection
+	PasswordFile string // read again for each connection; one line break at its end is ignored
+	TokenFile    string // for oauthbearer, instead of the three above; read again for each connection
 }
 
 func (s *SASLConfig) bearer() bool { return strings.EqualFold(s.Mechanism, "oauthbearer") }
@@ -133,8 +133,8 @@ func def[T comparable](v *T, value T) {
 	}
 }
 
-// check returns the first error as one line that names the setting, its value and what was
-// expected. It does not read files: they may come later.
+// check returns the first error as one line that names the setting, its value and the
+// expected kind of value. It does not read files, because they may be created later.
 func (c *KafkaConfig) check() error {
 	invalid := func(setting, value, expected string) error {
 		return fmt.Errorf("%s: %q: expected %s", setting, value, expected)
@@ -207,7 +207,7 @@ func validBroker(address string) bool {
 	return err == nil && n > 0
 }
 
-// validTopic is Kafka's own rule (org.apache.kafka.common.internals.Topic).
+// validTopic applies Kafka's own rule for names of topics (org.apache.kafka.common.internals.Topic).
 func validTopic(name string) bool {
 	const allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-"
 	return name != "" && len(name) <= 249 && strings.Trim(name, allowed) == "" && name != "." && name != ".."

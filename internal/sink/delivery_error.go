@@ -21,10 +21,10 @@ import (
 // deliveryError is the diagnosis of a failed attempt.
 type deliveryError struct {
 	class    string // one of the class constants
-	reason   string // one line with the setting to look at
+	reason   string // one line that names the setting to check
 	slow     bool   // somebody has to change something: retry slowly
 	oneTopic bool   // concerns one topic, not the cluster
-	stale    bool   // perhaps only a connection that the broker closed long ago
+	stale    bool   // the cause may be only a connection that the broker closed long ago
 }
 
 // diagnose explains err, from an attempt to write to topic.
@@ -37,7 +37,7 @@ func (c *client) diagnose(err error, topic string) deliveryError {
 	return deliveryError{class: classOther, reason: c.reasonf("the attempt failed: %v", err)}
 }
 
-// reasonf returns a reason on one line, with the brokers in front.
+// reasonf returns a reason on one line that starts with the brokers.
 func (c *client) reasonf(format string, args ...any) string {
 	s := fmt.Sprintf("kafka %s: ", strings.Join(c.cfg.Brokers, ",")) + fmt.Sprintf(format, args...)
 	return strings.Join(strings.Fields(s), " ")
@@ -89,7 +89,7 @@ func (c *client) brokerError(err error, topic string) (deliveryError, bool) {
 	}
 }
 
-// userSetting returns the setting that says who the sink is to the brokers.
+// userSetting returns the setting that identifies the sink to the brokers.
 func (c *client) userSetting() string {
 	switch s := c.cfg.SASL; {
 	case s == nil && c.cfg.TLS != nil:
@@ -120,13 +120,13 @@ func (c *client) tlsError(err error, _ string) (deliveryError, bool) {
 	switch {
 	case invalid:
 		return deliveryError{class: classTLS, slow: true, reason: c.reasonf("the broker's certificate is not valid here: %v: see %s", verify.Err, verifySetting(verify.Err))}, true
-	case strings.Contains(err.Error(), "expecting TLS"): // kafka-go has no value for it
+	case strings.Contains(err.Error(), "expecting TLS"): // kafka-go exports no value of this error
 		return deliveryError{class: classTLS, slow: true, reason: c.reasonf("the broker expects TLS on this port: set %s, or see %s", settingTLS, settingBrokers)}, true
 	case inNet && op.Op == "remote error":
 		return deliveryError{class: classTLS, slow: true, reason: c.reasonf("the broker refused the TLS handshake (%v): see %s and %s",
 			op.Err, settingTLSCertFile, settingTLSKeyFile)}, true
 	case early && connect.tls && (isDisconnect(err) || noise):
-		// A broker or load balancer that is just starting closes connections too.
+		// Not slow after a disconnect: a broker or load balancer that is just starting closes connections too.
 		return deliveryError{class: classTLS, slow: !isDisconnect(err), reason: c.reasonf("the broker does not speak TLS on this port (%v): unset %s, or see %s",
 			connect.err, settingTLS, settingBrokers)}, true
 	}
@@ -140,7 +140,7 @@ func verifySetting(err error) string {
 	return settingTLSCAFile
 }
 
-// networkError explains errors that mostly pass by themselves.
+// networkError explains network errors. Most of them pass by themselves.
 func (c *client) networkError(err error, _ string) (deliveryError, bool) {
 	dns, unresolved := errors.AsType[*net.DNSError](err)
 	connect, early := errors.AsType[*errConnect](err)
@@ -172,7 +172,7 @@ func isDisconnect(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// perRecord reports whether err is caused by a record, and the reason for dropping that.
+// perRecord reports whether a record caused err, and returns the reason for dropping that record.
 func perRecord(err error) (reason string, ok bool) {
 	switch {
 	case errors.Is(err, kafka.MessageSizeTooLarge), errors.Is(err, kafka.RecordListTooLarge):

@@ -46,7 +46,7 @@ func newKafka(t *testing.T, cfg KafkaConfig) *Kafka {
 	return k
 }
 
-// server accepts connections and hands each to handle, until the test's end.
+// server accepts connections until the end of the test, and calls handle for each.
 func server(t *testing.T, handle func(net.Conn)) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -68,10 +68,10 @@ func server(t *testing.T, handle func(net.Conn)) (address string) {
 	return l.Addr().String()
 }
 
-// TestFaults has faults that need no broker: each is named with the setting to look at.
+// TestFaults: each error that needs no broker is reported with the setting to check.
 func TestFaults(t *testing.T) {
 	noLeak(t)
-	serveNames(t, "kafka.test") // what a resolver out there makes of a name that does not exist is not sure
+	serveNames(t, "kafka.test") // a real resolver's response for a name that does not exist is not predictable
 	https := httptest.NewTLSServer(nil)
 	t.Cleanup(https.Close)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
@@ -110,7 +110,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestCloseWithoutBroker ends in time whatever state the connection is in, and says what is left.
+// TestCloseWithoutBroker: Close returns in time in every state of the connection, with the number of records left.
 func TestCloseWithoutBroker(t *testing.T) {
 	silent := func(t *testing.T) string {
 		var held []net.Conn
@@ -154,10 +154,10 @@ func TestCloseWithoutBroker(t *testing.T) {
 	})
 }
 
-// transportPatience is the one timeout that settings do not reach: DialTimeout in newClient.
+// transportPatience is the only timeout that no setting changes: DialTimeout in newClient.
 const transportPatience = 20 * time.Second
 
-// closeWithoutBroker closes a sink that has ten records and returns how long that took beyond the deadline.
+// closeWithoutBroker closes a sink that has ten records and returns by how much that exceeded the deadline.
 func closeWithoutBroker(t *testing.T, cfg KafkaConfig) time.Duration {
 	t.Helper()
 	k := newKafka(t, cfg)
@@ -177,7 +177,7 @@ func closeWithoutBroker(t *testing.T, cfg KafkaConfig) time.Duration {
 	return took
 }
 
-// TestSlowly counts the attempts that are made where only a person can help.
+// TestSlowly counts the attempts after an error that only a person can fix.
 func TestSlowly(t *testing.T) {
 	https := httptest.NewTLSServer(nil)
 	defer https.Close()
@@ -196,7 +196,7 @@ func TestSlowly(t *testing.T) {
 	}
 }
 
-// TestFileChangesMeanwhile: a secret that is replaced while an attempt with the old one goes on is tried soon all the same.
+// TestFileChangesMeanwhile: a secret that is replaced during an attempt with the old one is used soon after it.
 func TestFileChangesMeanwhile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	https := httptest.NewTLSServer(nil)
@@ -210,15 +210,15 @@ func TestFileChangesMeanwhile(t *testing.T) {
 		c.Write([]byte("220 smtp.example.org\r\n"))
 		c.Close()
 	})
-	k := newKafka(t, KafkaConfig{Brokers: []string{broker}, TLS: &TLSConfig{CAFile: file}, SlowBackoff: time.Hour}) // only the file makes it try again
+	k := newKafka(t, KafkaConfig{Brokers: []string{broker}, TLS: &TLSConfig{CAFile: file}, SlowBackoff: time.Hour}) // only a changed file causes another attempt
 	eventually.True(t, "a second attempt", func() bool { return k.Status().Retries >= 2 }, k.Status)
 	if s := k.Status(); s.ErrorClass != classTLS {
 		t.Errorf("%+v", s)
 	}
 }
 
-// TestSilentBroker: a broker that accepts connections and never answers is left alone while there is another; with none, it is
-// asked again.
+// TestSilentBroker: a broker that accepts connections and never responds is avoided while there is another broker, and otherwise
+// tried again.
 func TestSilentBroker(t *testing.T) {
 	var asked [2]int
 	silent := make([]string, 2)

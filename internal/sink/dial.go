@@ -15,29 +15,30 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/ownsockets"
 )
 
-// dialer makes the connections of one Kafka sink and can end them all.
+// dialer opens the connections of one Kafka sink and can close them all.
 type dialer struct {
 	sockets *ownsockets.Sockets
 	tls     *TLSConfig // nil: none
 	limit   time.Duration
 
-	life    context.Context // its end refuses further connections
-	brokers []string        // those of the configuration
+	life    context.Context // once it is done, no connection is opened
+	brokers []string        // from the configuration
 
 	mu     sync.Mutex
 	open   map[*conn]struct{}
 	last   *tls.ConnectionState // of the last TLS handshake
-	silent map[string]time.Time // when an address last owed an answer for too long
+	silent map[string]time.Time // when an address last failed to respond in time
 }
 
-// shunned is how long a broker that did not answer is left alone while there are others:
-// one that hangs still accepts connections, by its kernel, and each would cost a timeout.
+// shunned is how long the dialer avoids a broker that did not respond in time, if there are
+// others. The kernel of a broker that hangs still accepts connections, and each would cost a
+// timeout.
 const shunned = 30 * time.Second
 
-// errSilent is why no connection is made to such a broker.
+// errSilent is the error of dial for a broker that is avoided.
 var errSilent = errors.New("it did not answer a moment ago")
 
-// shuns reports whether to leave a broker alone.
+// shuns reports whether to avoid a broker: it did not respond, and another one is left.
 func (d *dialer) shuns(address string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -45,11 +46,11 @@ func (d *dialer) shuns(address string) bool {
 	return quiet(address) && slices.ContainsFunc(d.brokers, func(a string) bool { return a != address && !quiet(a) })
 }
 
-// owes notes that a broker did not answer in time.
+// owes notes that a broker did not respond in time.
 func (d *dialer) owes(address string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.silent == nil || len(d.silent) > 100 { // names that brokers come and go by
+	if d.silent == nil || len(d.silent) > 100 { // bounds the map where brokers often change their names
 		d.silent = map[string]time.Time{}
 	}
 	d.silent[address] = time.Now()
@@ -62,7 +63,7 @@ func (d *dialer) seen() *tls.ConnectionState {
 	return d.last
 }
 
-// errConnect is a failure before anything was sent to the broker.
+// errConnect is a failure of TCP or TLS, before a request was sent to the broker.
 type errConnect struct {
 	address string
 	tls     bool // in the TLS handshake rather than in TCP
@@ -81,7 +82,7 @@ type errFile struct {
 func (e *errFile) Error() string { return e.err.Error() }
 func (e *errFile) Unwrap() error { return e.err }
 
-// dial connects and does the TLS handshake; see kafka.Transport.Dial.
+// dial connects and completes the TLS handshake; see kafka.Transport.Dial.
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if d.shuns(address) {
 		return nil, &errConnect{address: address, err: errSilent}
@@ -128,7 +129,7 @@ func (d *dialer) handshake(ctx context.Context, c net.Conn, address string) (net
 	return secure, nil
 }
 
-// load reads the files.
+// load reads the files and returns the configuration for crypto/tls.
 func (t *TLSConfig) load() (*tls.Config, error) {
 	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
 	if t.CAFile != "" {
@@ -168,7 +169,7 @@ func (d *dialer) track(c *conn) bool {
 	return true
 }
 
-// closeAll closes every connection. Call it after life's end, so that none is added.
+// closeAll closes every connection. Cancel life before, so that no connection is added.
 func (d *dialer) closeAll() {
 	d.mu.Lock()
 	var all []*conn
@@ -181,16 +182,16 @@ func (d *dialer) closeAll() {
 	}
 }
 
-// conn lets no read or write take longer than the dialer's limit. kafka-go reads only
-// while it waits for an answer, and sets no deadline for SASL and five minutes for
-// metadata: a broker that hangs would hang the sink.
+// conn bounds each read and write by the dialer's limit. kafka-go reads only while it waits
+// for a response. It sets no deadline for SASL, and one of five minutes for metadata: without
+// conn, a broker that hangs would block the sink.
 type conn struct {
 	net.Conn
 	dialer  *dialer
 	address string
 
 	mu       sync.Mutex
-	deadline time.Time // as asked for by SetDeadline
+	deadline time.Time // as set by SetDeadline
 }
 
 func (c *conn) SetDeadline(t time.Time) error {

@@ -14,37 +14,37 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 )
 
-// JSONLinesConfig bounds a JSONLines sink. Zero values mean the defaults of buffer.Config.
+// JSONLinesConfig bounds the buffer of a JSONLines sink. Zero values mean the defaults of buffer.Config.
 type JSONLinesConfig struct {
 	QueueRecords int
 	QueueBytes   int
 }
 
-// JSONLines writes records as JSON lines, one Write for a batch of whole lines, from one
-// goroutine. A reader that stops reading makes the buffer drop records, and never blocks Put.
-// A reader that is gone (EPIPE) ends delivery: Status reports it, and all later records are
-// dropped and counted. The program must handle SIGPIPE, or it is killed when the reader of
-// its standard output is gone (os/signal, "SIGPIPE").
+// JSONLines writes records as JSON lines from one goroutine, with one Write for each batch of
+// whole lines. If the reader stops reading, the buffer drops records; Put never blocks. If the
+// reader has closed its end (EPIPE), delivery ends: Status reports it, and all later records
+// are dropped and counted. The program must handle SIGPIPE: otherwise it is killed when the
+// reader of its standard output is gone (os/signal, "SIGPIPE").
 type JSONLines struct {
 	w                   io.Writer
 	buffer              *buffer.Buffer
 	stop                chan struct{} // closed when Close begins
 	limit               chan struct{} // closed when Close runs out of time
-	done                chan struct{} // closed when the goroutine ended
+	done                chan struct{} // closed when the goroutine has ended
 	stopOnce, limitOnce sync.Once
 
 	mu      sync.Mutex
 	reason  string
 	since   time.Time
 	retries uint64
-	writing time.Time // since when a write lasts, zero: none does
+	writing time.Time // start of the current write; zero: there is none
 }
 
-// Bounds of one batch of lines. A write to a pipe of up to 4096 bytes (PIPE_BUF) is atomic.
+// Bounds of one batch of lines. A write of up to 4096 bytes (PIPE_BUF) to a pipe is atomic.
 const (
 	lineBatch      = 256
 	lineBatchBytes = 64 << 10
-	lineRetry      = time.Second // after an error that is not the reader's end
+	lineRetry      = time.Second // wait after an error other than a closed reader
 
 	// lineBlocked is how long a write may last before the output counts as blocked.
 	lineBlocked = 5 * time.Second
@@ -66,8 +66,8 @@ func NewJSONLines(w io.Writer, cfg JSONLinesConfig) *JSONLines {
 // Put buffers m to be written; see buffer.Buffer.Put.
 func (l *JSONLines) Put(m buffer.Message) bool { return l.buffer.Put(m) }
 
-// Status returns the state of the output. A blocked write counts as Down, like brokers that
-// cannot be reached: Close need not wait for it.
+// Status returns the state of the output. A blocked write counts as Down, like unreachable
+// brokers: callers need not give Close time for it.
 func (l *JSONLines) Status() Status {
 	l.mu.Lock()
 	s := Status{OK: l.reason == "", Reason: l.reason, Since: l.since, Retries: l.retries}
@@ -84,8 +84,8 @@ func (l *JSONLines) Status() Status {
 
 // Close refuses further records and writes the buffered ones until ctx is done. It returns
 // how many records were left, including those of a blocked write. A write that is still
-// blocked is interrupted if w has SetWriteDeadline; if not (a blocking standard output), the
-// sink's goroutine lasts until the write returns.
+// blocked is interrupted if w has SetWriteDeadline. Otherwise (a blocking standard output)
+// the sink's goroutine continues until the write returns.
 func (l *JSONLines) Close(ctx context.Context) (left int, err error) {
 	l.buffer.Seal()
 	l.stopOnce.Do(func() { close(l.stop) })
@@ -102,7 +102,7 @@ func (l *JSONLines) Close(ctx context.Context) (left int, err error) {
 	return left, err
 }
 
-// interrupt ends a write that is blocked, if that is possible.
+// interrupt ends a blocked write, if w supports that.
 func (l *JSONLines) interrupt() {
 	l.limitOnce.Do(func() { close(l.limit) })
 	d, ok := l.w.(interface{ SetWriteDeadline(time.Time) error })
@@ -132,7 +132,7 @@ func (l *JSONLines) run() {
 	}
 }
 
-// deliver writes items whole, however often it takes, and reports whether to go on.
+// deliver writes all items, with as many writes as needed, and reports whether to continue.
 func (l *JSONLines) deliver(items []buffer.Item) bool {
 	var buf []byte
 	for i := range items {
@@ -171,7 +171,7 @@ func (l *JSONLines) abandon(items []buffer.Item, err error) {
 	l.set(fmt.Sprintf("the reader of the output closed it: %v", err), 0)
 }
 
-// pause waits before a write is repeated and reports whether there is time for that.
+// pause waits before a write is repeated. It returns false if Close has run out of time.
 func (l *JSONLines) pause() bool {
 	t := time.NewTimer(lineRetry)
 	defer t.Stop()
@@ -183,7 +183,7 @@ func (l *JSONLines) pause() bool {
 	}
 }
 
-// setWriting records when a write began; the zero time: it has ended.
+// setWriting notes when a write began; the zero time means that it has ended.
 func (l *JSONLines) setWriting(at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

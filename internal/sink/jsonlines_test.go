@@ -37,7 +37,7 @@ type closer interface {
 	Status() Status
 }
 
-// closeIn closes a sink with a deadline. That Close keeps to it shows where anything else that it could wait for takes for ever.
+// closeIn closes a sink with a deadline. Callers test that Close respects it: everything else that Close could wait for never happens.
 func closeIn(t *testing.T, d time.Duration, s closer) (left int, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)
@@ -88,8 +88,8 @@ func TestLines(t *testing.T) {
 	}
 }
 
-// TestLinesBlocked has a reader that does not read: Put goes on, the queue stays bounded,
-// and what was not dropped arrives once the reader reads.
+// TestLinesBlocked: while the reader does not read, Put does not block and the queue stays
+// bounded. Once the reader reads, all records that were not dropped arrive.
 func TestLinesBlocked(t *testing.T) {
 	r, w := pipe(t)
 	l := NewJSONLines(w, JSONLinesConfig{QueueRecords: 100})
@@ -162,7 +162,7 @@ func TestLinesReaderGone(t *testing.T) {
 	}
 }
 
-// halting writes a few bytes at a time, and after the first ones fails until it is mended.
+// halting writes a few bytes at a time, and after the first bytes fails until it is repaired.
 type halting struct {
 	strings.Builder
 	mended atomic.Bool
@@ -197,12 +197,12 @@ func TestLinesAfterAnError(t *testing.T) {
 	}
 }
 
-// TestLinesBlockedIsTold: a reader that stops reading is reported until it goes on, and costs Put nothing.
+// TestLinesBlockedIsTold: Status reports a reader that does not read, until it reads again. Put does not block.
 func TestLinesBlockedIsTold(t *testing.T) {
 	r, w := pipe(t)
 	l := NewJSONLines(w, JSONLinesConfig{QueueRecords: 10})
 	full := make([]byte, 4000)
-	for n := range 200 { // more than a pipe holds
+	for n := range 200 { // more than the capacity of a pipe
 		l.Put(buffer.Message{Dataset: buffer.Flow, ID: fmt.Sprint(n), Value: full})
 		eventually.True(t, "a place in the queue, or a blocked write", func() bool { s := l.Status(); return s.Queued < 5 || lasts(l) })
 	}
@@ -220,7 +220,7 @@ func TestLinesBlockedIsTold(t *testing.T) {
 	}
 }
 
-// lasts reports whether a write is under way.
+// lasts reports whether a write is in progress.
 func lasts(l *JSONLines) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

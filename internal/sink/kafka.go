@@ -12,26 +12,27 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 )
 
-// Kafka sends records to topics until all in-sync replicas acknowledge them, in batches, from
-// one goroutine. It begins to connect when it is made, and needs no broker for that. A topic
-// that cannot be written to does not delay the others. Only Close interrupts an attempt: an
-// abandoned request may have been delivered, and repeating it makes duplicates.
+// Kafka sends records to topics in batches, from one goroutine, and repeats a batch until all
+// in-sync replicas have acknowledged it. It starts to connect as soon as it is created, whether
+// or not a broker is up. A topic that cannot be written to does not delay the others. Only Close
+// interrupts an attempt: the broker may have stored the records of an abandoned request, and a
+// repetition would duplicate them.
 type Kafka struct {
 	*client
 	buffer                   *buffer.Buffer
 	writer                   *kafka.Writer
 	topics                   []*topic
-	batchRecords, batchBytes int // of one batch at most
+	batchRecords, batchBytes int // bounds of one batch
 
-	cluster health // of all topics together; its times belong to run
+	cluster health // of all topics together; only run uses its times
 
-	// States of the secret files, as secrets returns them: before the last failed attempt,
-	// which they may have caused, and before the current attempt.
+	// States of the secret files, as returned by secrets, before the last failed attempt
+	// (whose cause they may be) and before the current attempt.
 	failedSecrets, currentSecrets string
 
 	closing chan struct{} // closed when Close begins
 	once    sync.Once
-	done    chan struct{} // closed when run ended
+	done    chan struct{} // closed when run has ended
 
 	mu      sync.Mutex
 	ok      bool
@@ -44,7 +45,8 @@ type Kafka struct {
 }
 
 // NewKafka checks cfg and starts the sink; Close ends it. An error is one line that names
-// the setting. What lies outside (broker, names, files) is no error here: Status tells.
+// the setting. Problems with brokers, host names and files are not errors of NewKafka: Status
+// reports them.
 func NewKafka(cfg KafkaConfig) (*Kafka, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.check(); err != nil {
@@ -69,7 +71,8 @@ func NewKafka(cfg KafkaConfig) (*Kafka, error) {
 	return k, nil
 }
 
-// partitionsAtOnce is the number of partitions that one batch may have a full request for.
+// partitionsAtOnce bounds one batch, in full requests: it can fill a request to each of that
+// many partitions.
 const partitionsAtOnce = 4
 
 func (k *Kafka) newWriter() *kafka.Writer {
@@ -77,13 +80,13 @@ func (k *Kafka) newWriter() *kafka.Writer {
 	return &kafka.Writer{
 		Addr:         kafka.TCP(k.cfg.Brokers...),
 		Transport:    &throttling{k.transport, k.throttle},
-		Balancer:     kafka.Murmur2Balancer{}, // as Java's: other clients find the same partition
+		Balancer:     kafka.Murmur2Balancer{}, // as the Java client: others choose the same partition for a key
 		RequiredAcks: kafka.RequireAll,
 		Compression:  compression,
 		BatchSize:    k.cfg.BatchSize,
 		BatchBytes:   int64(k.cfg.BatchBytes),
-		BatchTimeout: time.Millisecond, // batches are complete already
-		MaxAttempts:  1,                // send repeats, and asks again who leads the partition
+		BatchTimeout: time.Millisecond, // batches are already complete
+		MaxAttempts:  1,                // send repeats, after it has looked up the partition's leader again
 		ReadTimeout:  k.cfg.IOTimeout,
 		WriteTimeout: k.cfg.IOTimeout,
 	}
@@ -92,7 +95,7 @@ func (k *Kafka) newWriter() *kafka.Writer {
 // Put buffers m to be sent; see buffer.Buffer.Put. It never waits for a broker.
 func (k *Kafka) Put(m buffer.Message) bool { return k.buffer.Put(m) }
 
-// Status returns how delivery stands. It waits for no file and no broker.
+// Status returns the state of delivery. It does not wait for a file or a broker.
 func (k *Kafka) Status() Status {
 	k.mu.Lock()
 	s := Status{OK: k.ok, Down: k.down, Reason: k.reason, ErrorClass: k.class, Since: k.since, Retries: k.retries, Throttled: k.quota.total}
@@ -102,9 +105,10 @@ func (k *Kafka) Status() Status {
 }
 
 // Close refuses further records, sends the buffered ones until ctx is done, closes all
-// connections, and closes the buffer, which moves the rest to the spool if there is one. It
-// returns how many records were left in memory alone (the broker may have received those of
-// an unanswered request) and, if any, ctx's error; Status reports how many are spooled.
+// connections, and closes the buffer, which moves the remaining records to the spool if there
+// is one. It returns how many records are left in memory and not in the spool, and ctx's error
+// if there are any. The broker may have received some of them in an unanswered request. Status
+// reports how many records are spooled.
 func (k *Kafka) Close(ctx context.Context) (left int, err error) {
 	k.buffer.Seal()
 	first := false
@@ -125,7 +129,7 @@ func (k *Kafka) Close(ctx context.Context) (left int, err error) {
 	return left, err
 }
 
-// run sends until Close ends it, and closes all connections.
+// run sends records until Close ends it, and then closes all connections.
 func (k *Kafka) run() {
 	defer close(k.done)
 	closing := k.closing
@@ -173,7 +177,7 @@ func (k *Kafka) finished() bool {
 	return k.isClosing() && k.buffer.Stats().Queued == 0
 }
 
-// due returns how long to wait until the next attempt to send to t; zero or less means now.
+// due returns the time until the next attempt to send to t; zero or less means now.
 func (k *Kafka) due(t *topic) time.Duration {
 	n, since := k.buffer.Waiting(t.datasets)
 	closing := k.isClosing()
@@ -199,7 +203,7 @@ func (k *Kafka) due(t *topic) time.Duration {
 // conclude records how an attempt ended and when the next may begin.
 func (k *Kafka) conclude(t *topic, err error) {
 	if k.life.Err() != nil {
-		return // interrupted by Close: tells nothing about the broker
+		return // Close interrupted the attempt, which shows nothing about the broker
 	}
 	if err == nil {
 		k.cluster.succeed()
@@ -207,14 +211,14 @@ func (k *Kafka) conclude(t *topic, err error) {
 		k.updateStatus(0)
 		return
 	}
-	// The transport's leaders, brokers and look-ups may be out of date.
+	// The leaders, brokers and addresses that the transport has cached may be out of date.
 	k.transport.CloseIdleConnections()
 	f := k.diagnose(err, t.name)
 	if f.oneTopic {
 		k.cluster.succeed() // the cluster answered
 		t.fail(f, k.backoff(f, t.failures))
 	} else {
-		k.failedSecrets = k.currentSecrets // if one changed during the attempt, it is not known which one was used
+		k.failedSecrets = k.currentSecrets // from before the attempt: if a file changed since, either version may have been used
 		wait := k.backoff(f, k.cluster.failures)
 		k.cluster.fail(f, wait)
 		k.cluster.notBefore = k.retrySlot(f, k.cluster.urgent)
@@ -243,7 +247,7 @@ func (k *Kafka) updateStatus(retries uint64) {
 	}
 	reason := strings.Join(reasons, "; ")
 	if reason == "" && !ok {
-		reason = k.reason // until it is known
+		reason = k.reason // stays until an attempt has a result
 	}
 	k.retries += retries
 	changed := ok != k.ok || reason != k.reason

@@ -20,7 +20,7 @@ import (
 
 var datasets = [...]string{buffer.Finding, buffer.Posture, buffer.Tap, buffer.Flow}
 
-// TestKafka holds everything that takes a real broker: it is started once.
+// TestKafka runs all tests that need a real broker, which is started once.
 func TestKafka(t *testing.T) {
 	b := startBroker(t)
 	t.Run("delivery", func(t *testing.T) { testDelivery(t, b) })
@@ -41,7 +41,7 @@ func TestKafka(t *testing.T) {
 	t.Run("down", func(t *testing.T) { testDown(t, b) })
 }
 
-// flush closes k and fails the test unless all went out.
+// flush closes k and fails the test unless all records were sent.
 func flush(t *testing.T, k *Kafka) Status {
 	t.Helper()
 	left, err := closeIn(t, eventually.Limit, k)
@@ -101,7 +101,7 @@ func testCodecs(t *testing.T, b *broker) {
 	testJava(t, b)
 }
 
-// testJava has Kafka's own consumer, in Java, read what testCodecs sent: another decoder of each codec than kcat's.
+// testJava reads the records of testCodecs with Kafka's own Java consumer, whose decoders are not those of kcat.
 func testJava(t *testing.T, b *broker) {
 	out := b.Tool("org.apache.kafka.tools.consumer.ConsoleConsumer", "--bootstrap-server", b.Plain, "--include", `codec-.*\.flows`,
 		"--from-beginning", "--max-messages", "500", "--timeout-ms", fmt.Sprint(eventually.Limit.Milliseconds()), "--property", "print.key=true", "--property", "print.headers=true")
@@ -113,7 +113,7 @@ func testJava(t *testing.T, b *broker) {
 	for n := range 100 {
 		m := sample(buffer.Flow, n)
 		want := fmt.Sprintf("schema:1,content-type:application/json,event-id:%s\t%s\t%s", m.ID, m.Key, m.Value)
-		if got[want] != 5 { // once of each codec
+		if got[want] != 5 { // once with each codec
 			wrong++
 		}
 	}
@@ -122,7 +122,7 @@ func testJava(t *testing.T, b *broker) {
 	}
 }
 
-// testPartitions has kcat write the same keys by the rule of the Java client.
+// testPartitions: kcat, with the rule of the Java client, writes the same keys to the same partitions.
 func testPartitions(t *testing.T, b *broker) {
 	cfg := b.topics(t, "partitions")
 	k := newKafka(t, cfg)
@@ -152,7 +152,7 @@ func testPartitions(t *testing.T, b *broker) {
 	}
 }
 
-// testOwnSockets checks that the sink's connections are registered while they last.
+// testOwnSockets: the sink's connections are registered while they are open.
 func testOwnSockets(t *testing.T, b *broker) {
 	cfg := b.topics(t, "sockets")
 	cfg.Sockets = &ownsockets.Sockets{}
@@ -179,7 +179,7 @@ func testOwnSockets(t *testing.T, b *broker) {
 	eventually.True(t, "no port owned after Close", func() bool { return owned(time.Minute) == 0 })
 }
 
-// testClock has a record from the future among others: it alone is lost, by name.
+// testClock sends a record from the future among others: only that record is dropped, with the reason bad_time.
 func testClock(t *testing.T, b *broker) {
 	cfg := b.topics(t, "clock")
 	k := newKafka(t, cfg)
@@ -197,7 +197,7 @@ func testClock(t *testing.T, b *broker) {
 	}
 }
 
-// testTooLarge has one record that the broker refuses among others that it takes.
+// testTooLarge sends one record that the broker refuses among others that it accepts.
 func testTooLarge(t *testing.T, b *broker) {
 	for name, limit := range map[string]int{"client": 1_000_000, "broker": 4_000_000} {
 		cfg := b.topics(t, "large-"+name)
@@ -263,7 +263,7 @@ func testReasons(t *testing.T, b *broker) {
 	}
 }
 
-// testUnknownTopic has one topic missing: the others are served, and it is too once it is there.
+// testUnknownTopic: while one topic does not exist, records reach the others; it gets its records once it exists.
 func testUnknownTopic(t *testing.T, b *broker) {
 	cfg := b.topics(t, "unknown")
 	cfg.FindingsTopic, cfg.SlowBackoff = "unknown.later", time.Second
@@ -289,10 +289,10 @@ func testUnknownTopic(t *testing.T, b *broker) {
 func testKilled(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "killed")
-	cfg.QueueRecords, cfg.QueueBytes = 1e6, 1<<30 // for as long as a broker may take to start
+	cfg.QueueRecords, cfg.QueueBytes = 1e6, 1<<30 // enough for the time that a broker may need to start
 	k := newKafka(t, cfg)
 	stop, produced := make(chan struct{}), make(chan int)
-	go func() { // 400 records/s until told to stop
+	go func() { // 400 records/s until stop is closed
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
 		for n := 0; ; n++ {
@@ -323,8 +323,8 @@ func testKilled(t *testing.T, b *broker) {
 	}
 }
 
-// testDown starts sinks while there is no broker: one has room for everything that comes
-// until there is one, the other has not.
+// testDown starts sinks while there is no broker. One has a queue for all records until the
+// broker starts, the other has too small a queue.
 func testDown(t *testing.T, b *broker) {
 	noLeak(t)
 	roomy, tight := b.topics(t, "roomy"), b.topics(t, "tight")
@@ -374,7 +374,7 @@ func testDown(t *testing.T, b *broker) {
 	}
 }
 
-// testSpool has two runs of a sink with a spool: the first ends while there is no broker, the second delivers what it left.
+// testSpool runs a sink with a spool twice: the first run ends while there is no broker, the second delivers the records that are left.
 func testSpool(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "spool")
@@ -391,9 +391,9 @@ func testSpool(t *testing.T, b *broker) {
 	put(500, 1000)
 	eventually.True(t, "down", func() bool { return k.Status().Down }, k.Status)
 	put(1000, 1500)
-	// Close would not wait for a slow disk for long.
+	// The spool must have the records before Close, which waits for a slow disk only for a limited time.
 	eventually.True(t, "1000 records on disk", func() bool { return k.buffer.Unspooled() == 0 && k.Status().Spooled == 1000 }, k.Status)
-	left, err := closeIn(t, 0, k) // there is no broker: to wait for it would never end
+	left, err := closeIn(t, 0, k) // without a broker, every deadline passes
 	s := k.Status()
 	if left != 0 || err != nil || s.Spooled != 1000 {
 		t.Errorf("left %d, %v: %+v", left, err, s)

@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/confine"
 )
 
-// TestMain runs the tests so that no broker, process or directory of theirs outlives them.
+// TestMain runs the tests confined: no broker, process or directory that they create outlives them.
 func TestMain(m *testing.M) {
 	os.Exit(confine.Main(m.Run, confine.Options{}))
 }

@@ -14,13 +14,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// names is a DNS server that knows one name and gives it the address that it was told last.
+// names is a DNS server that knows one name. Its address is the last one that was set.
 type names struct {
 	name    string
 	address atomic.Pointer[netip.Addr] // nil: there is no such name
 }
 
-// serveNames has this process ask a names for all names until the test's end.
+// serveNames makes this process resolve all names by a names server until the end of the test.
 func serveNames(t *testing.T, name string) *names {
 	t.Helper()
 	c, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -75,8 +75,8 @@ func (n *names) answer(query []byte) []byte {
 	return answer
 }
 
-// TestKafkaNames has a broker that is known by a name only: at first there is no such name, then it leads nowhere, then to IPv6
-// loopback, where the broker is, and at last the broker moves to another address. Nobody tells the sink.
+// TestKafkaNames: the sink knows its broker only by a name. At first the name does not exist, then it has an address without a broker, then
+// that of the broker on IPv6 loopback, and at last the broker moves to another address. The sink is not notified of any change.
 func TestKafkaNames(t *testing.T) {
 	if l, err := net.Listen("tcp", "[::1]:0"); err != nil {
 		t.Skipf("no IPv6 here: %v", err)

@@ -25,14 +25,14 @@ func (t *throttling) RoundTrip(ctx context.Context, addr net.Addr, request kafka
 	return response, err
 }
 
-// quota is how long the broker's quotas throttle this client. Kafka.mu guards it.
+// quota is the time for which the broker's quotas throttle this client. Kafka.mu guards it.
 type quota struct {
 	last, total time.Duration
 	until       time.Time
 }
 
-// throttle records the throttle time of a response. The broker reads nothing from the
-// connection for that long (KIP-219), so the sink sends nothing.
+// throttle notes the throttle time of a response. During that time the broker does not read
+// from the connection (KIP-219), so the sink does not send.
 func (k *Kafka) throttle(d time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -49,8 +49,8 @@ func (k *Kafka) throttledUntil() time.Time {
 	return k.quota.until
 }
 
-// slowed returns a reason if quotas slow delivery down by a second or more. Kafka.mu is
-// locked.
+// slowed returns a reason if quotas delay delivery by a second or more, else "". The caller
+// holds Kafka.mu.
 func (k *Kafka) slowed() string {
 	if k.quota.last < time.Second {
 		return ""

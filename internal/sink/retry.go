@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// quickRetries is how many retries are fast before they become slow: it takes a moment until
-// each broker knows a new topic, a broker that restarts has passed on its partitions, and a
-// load balancer has noticed.
+// quickRetries is the number of fast retries before slow ones. Some errors pass within
+// moments: until every broker knows a new topic, a restarting broker has passed its
+// partitions to others, or a load balancer has noticed a change.
 const quickRetries = 2
 
-// backoff returns how long to wait after the failure with that number, from 0 on.
+// backoff returns how long to wait after a failure; failures counts the earlier ones in a row.
 func (k *Kafka) backoff(f deliveryError, failures int) time.Duration {
 	d := k.cfg.SlowBackoff
 	if !f.slow || f.oneTopic && failures < quickRetries {
@@ -23,9 +23,9 @@ func (k *Kafka) backoff(f deliveryError, failures int) time.Duration {
 	return d/2 + rand.N(d)
 }
 
-// retrySlot returns when to retry while no alert waits, given when to retry with one. After
-// a few quick attempts each tap has a moment of its own in every Spread, so that the taps of
-// a fleet reconnect one after the other.
+// retrySlot returns when to retry if no alert waits; urgent is when to retry if one does.
+// After a few quick attempts each tap retries at its own moment within every Spread, so that
+// the taps of a fleet reconnect one after the other.
 func (k *Kafka) retrySlot(f deliveryError, urgent time.Time) time.Time {
 	if k.cfg.Spread <= 0 || k.isClosing() || k.cluster.failures <= quickRetries+1 {
 		return urgent
@@ -45,7 +45,7 @@ func (k *Kafka) retrySlot(f deliveryError, urgent time.Time) time.Time {
 // startDelay spreads the first connections of taps that start together.
 func (k *Kafka) startDelay() time.Duration { return k.phase(k.cfg.Spread / 12) }
 
-// phase returns this tap's moment within a period, the same each time.
+// phase returns this tap's moment within a period. It depends only on Seed.
 func (k *Kafka) phase(of time.Duration) time.Duration {
 	if of <= 0 || k.cfg.Seed == "" {
 		return 0
@@ -55,10 +55,10 @@ func (k *Kafka) phase(of time.Duration) time.Duration {
 	return time.Duration(h.Sum64() % uint64(of))
 }
 
-// maxWait returns how long run may wait without being woken.
+// maxWait returns how long run may wait if nothing wakes it.
 func (k *Kafka) maxWait() time.Duration {
 	if !k.cluster.ok && k.failedSecrets != "" {
-		return 2 * time.Second // for the secrets to change
+		return 2 * time.Second // then check whether the secrets have changed
 	}
 	if d, ok := k.buffer.Recheck(); ok {
 		return d

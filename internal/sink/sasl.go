@@ -19,32 +19,32 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 )
 
-// mechanisms returns the SASL mechanisms by the name that a configuration gives them;
-// PLAIN has no hash.
+// mechanisms returns the hash functions of the SASL mechanisms, by their names in a
+// configuration; PLAIN and OAUTHBEARER have none.
 func mechanisms() map[string]func() hash.Hash {
 	return map[string]func() hash.Hash{"plain": nil, "oauthbearer": nil, "scram-sha-256": sha256.New, "scram-sha-512": sha512.New}
 }
 
-// login is a SASL mechanism that takes the password anew for each connection.
+// login is a SASL mechanism that reads the password again for each connection.
 //
-// It is not kafka-go's own because that one keeps the first password for ever and
-// normalizes it (SASLprep), which Kafka's brokers do not do: there, a password is its
-// UTF-8 bytes (org.apache.kafka.common.security.scram.internals.ScramFormatter).
+// It replaces kafka-go's implementation, which keeps the first password forever and
+// normalizes it (SASLprep). Kafka's brokers do not normalize: they use the UTF-8 bytes of a
+// password (org.apache.kafka.common.security.scram.internals.ScramFormatter).
 type login struct{ cfg SASLConfig }
 
-// errPassword says that the password could not be read; it never holds the password.
+// errPassword reports that the password could not be read. It never contains the password.
 type errPassword struct{ err error }
 
 func (e *errPassword) Error() string { return e.err.Error() }
 func (e *errPassword) Unwrap() error { return e.err }
 
-// errServer says that the broker's part of the exchange is wrong.
+// errServer reports that a message of the broker violates the exchange.
 var errServer = errors.New("SASL: the broker's answer is not valid")
 
 // Name returns the mechanism's registered name.
 func (l *login) Name() string { return strings.ToUpper(l.cfg.Mechanism) }
 
-// Start begins one exchange.
+// Start starts one exchange.
 func (l *login) Start(context.Context) (sasl.StateMachine, []byte, error) {
 	password, err := l.password()
 	if err != nil {
@@ -82,21 +82,21 @@ func (l *login) password() (string, error) {
 type bearer struct{}
 
 // Next acknowledges a refusal, so that the broker ends the exchange with its error
-// code (section 3.2.3). The answer to a token that is accepted is empty.
+// code (section 3.2.3). The broker's response to an accepted token is empty.
 func (*bearer) Next(_ context.Context, message []byte) (bool, []byte, error) {
 	return len(message) == 0, []byte{1}, nil
 }
 
-// plain has nothing to answer.
+// plain is an exchange of RFC 4616: one message of the client.
 type plain struct{}
 
-// Next accepts whatever the broker says: it refuses by an error code.
+// Next accepts any message of the broker, which refuses a password by an error code.
 func (plain) Next(context.Context, []byte) (bool, []byte, error) { return true, nil, nil }
 
-// gs2Header says that there is no channel binding (RFC 5802, section 7).
+// gs2Header declares that there is no channel binding (RFC 5802, section 7).
 const gs2Header = "n,,"
 
-// maxIterations bounds the work that a broker can ask for; Kafka's own limit is 16384.
+// maxIterations bounds the work that a broker can demand; Kafka's own limit is 16384.
 const maxIterations = 1 << 18
 
 // scram is one exchange of RFC 5802.
@@ -104,10 +104,10 @@ type scram struct {
 	hash     func() hash.Hash
 	password string
 	first    string // client-first-message-bare
-	verifier []byte // the signature that the server must show; nil before its first message
+	verifier []byte // the signature that the server must send; nil before its first message
 }
 
-// Next answers one message of the server.
+// Next returns the client's response to one message of the server.
 func (s *scram) Next(_ context.Context, message []byte) (done bool, response []byte, err error) {
 	if s.verifier != nil {
 		return true, nil, s.finish(string(message))
@@ -116,7 +116,7 @@ func (s *scram) Next(_ context.Context, message []byte) (done bool, response []b
 	return false, response, err
 }
 
-// prove answers server-first-message with client-final-message.
+// prove returns the client-final-message for a server-first-message.
 func (s *scram) prove(server string) ([]byte, error) {
 	a := attributes(server)
 	_, own, _ := strings.Cut(s.first, ",r=")
@@ -142,7 +142,7 @@ func (s *scram) prove(server string) ([]byte, error) {
 	return []byte(final + ",p=" + base64.StdEncoding.EncodeToString(proof)), nil
 }
 
-// finish checks server-final-message: who answers must know the password too.
+// finish checks the server-final-message, which proves that the server knows the password too.
 func (s *scram) finish(server string) error {
 	v, err := base64.StdEncoding.DecodeString(attributes(server)["v"])
 	if err != nil || !hmac.Equal(v, s.verifier) {
@@ -157,7 +157,7 @@ func (s *scram) mac(key []byte, text string) []byte {
 	return m.Sum(nil)
 }
 
-// attributes splits a SCRAM message: name=value, separated by commas.
+// attributes parses a SCRAM message: pairs name=value, separated by commas.
 func attributes(message string) map[string]string {
 	out := map[string]string{}
 	for part := range strings.SplitSeq(message, ",") {

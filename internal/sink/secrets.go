@@ -15,8 +15,8 @@ func (k *Kafka) retryWithNewSecrets() {
 	k.retryNow()
 }
 
-// secrets returns the state of the files that a connection is made with: a string that
-// changes when one of them does, empty if there are none.
+// secrets returns a string that changes when a certificate, key, password or token file
+// changes (its modification time or size), empty if no such file is configured.
 func (k *Kafka) secrets() string {
 	var names []string
 	if t := k.cfg.TLS; t != nil {

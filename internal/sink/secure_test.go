@@ -22,10 +22,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// issuer makes tokens as a Kubernetes API server does: JSON Web Tokens signed with RS256 (RFC 7519, RFC 7518).
+// issuer creates tokens as a Kubernetes API server does: JSON Web Tokens signed with RS256 (RFC 7519, RFC 7518).
 type issuer struct {
 	key  *rsa.PrivateKey
-	jwks string // file of its public key, as the API server has at /openid/v1/jwks
+	jwks string // file of its public key, as an API server publishes at /openid/v1/jwks
 }
 
 func newIssuer(t *testing.T) *issuer {
@@ -42,7 +42,7 @@ func newIssuer(t *testing.T) *issuer {
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// write replaces a file at once, as a projected volume does.
+// write replaces a file atomically, as a projected volume does.
 func write(t *testing.T, file, text string) {
 	t.Helper()
 	err := os.WriteFile(file+".new", []byte(text), 0o600)
@@ -56,7 +56,7 @@ func write(t *testing.T, file, text string) {
 
 const account = "system:serviceaccount:shop:web"
 
-// token makes a service-account token.
+// token creates a service-account token.
 func (i *issuer) token(t *testing.T, audience string, lasts time.Duration) string {
 	t.Helper()
 	now := time.Now()
@@ -76,8 +76,8 @@ func (i *issuer) token(t *testing.T, audience string, lasts time.Duration) strin
 	return text + "." + encode(signature)
 }
 
-// testToken authenticates by a token file that is re-read, as a projected service-account token is, to topics of the pod's
-// namespace by a prefixed ACL. Each session ends after two seconds; the token that the first began with is long expired.
+// testToken logs in with a token file that is replaced, like a projected service-account token. A prefixed ACL grants the topics of the
+// pod's namespace. Each session ends after two seconds; the token of the first session expires during the test.
 func testToken(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "tap.shop")
@@ -96,7 +96,7 @@ func testToken(t *testing.T, b *broker) {
 			write(t, file, b.issuer.token(t, "kafka", 2*time.Second))
 		}
 	}
-	write(t, file, b.issuer.token(t, "kafka", time.Hour)) // however long the rest takes
+	write(t, file, b.issuer.token(t, "kafka", time.Hour)) // valid for the rest of the test
 	s := flush(t, k)
 	ids, duplicates := distinct(b.readAll(cfg))
 	t.Logf("3 sessions: put %d, arrived %d, duplicates %d, retries %d", sent, len(ids), duplicates, s.Retries)
@@ -104,12 +104,12 @@ func testToken(t *testing.T, b *broker) {
 		t.Errorf("put %d, arrived %d, duplicates %d: %+v", sent, len(ids), duplicates, s)
 	}
 
-	cfg.SlowBackoff = time.Hour // only the file makes it try again
+	cfg.SlowBackoff = time.Hour // only a changed file causes another attempt
 	for name, c := range map[string]struct{ token, want string }{
 		"expired":  {b.issuer.token(t, "kafka", -5*time.Minute), "expired at"},
 		"audience": {b.issuer.token(t, "other", time.Hour), `audience ["other"]`},
 		"no token": {"secret", "not a JSON Web Token"},
-		"stranger": {newIssuer(t).token(t, "kafka", time.Hour), account}, // what this proves is that the broker of this test looks
+		"stranger": {newIssuer(t).token(t, "kafka", time.Hour), account}, // proves that this test's broker verifies signatures
 	} {
 		write(t, file, c.token)
 		k := newKafka(t, cfg)
@@ -132,7 +132,7 @@ func testToken(t *testing.T, b *broker) {
 	}, k.Status, b.Log)
 }
 
-// testACL has the right to write withdrawn and granted again; and withheld from the start, which shows before the first alert.
+// testACL revokes the right to write and grants it again. If it is missing from the start, the sink reports that before the first alert.
 func testACL(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "acl")
@@ -176,7 +176,7 @@ func testACL(t *testing.T, b *broker) {
 	}
 }
 
-// testPasswordRotated changes the password on the broker and in the file. No connection lives through the change.
+// testPasswordRotated changes the password on the broker and in the file. No connection survives the change.
 func testPasswordRotated(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "rotated")
@@ -190,7 +190,7 @@ func testPasswordRotated(t *testing.T, b *broker) {
 	write(t, file, "first\n")
 	cfg.TLS, cfg.Brokers = &TLSConfig{CAFile: b.CA}, []string{b.TLS}
 	cfg.SASL = &SASLConfig{Mechanism: "scram-sha-512", Username: "rotating", PasswordFile: file}
-	cfg.SlowBackoff = time.Hour // only the file makes it try again
+	cfg.SlowBackoff = time.Hour // only a changed file causes another attempt
 	k := newKafka(t, cfg)
 	for n := range 40 {
 		k.Put(sample(datasets[n%4], n))
@@ -212,7 +212,7 @@ func testPasswordRotated(t *testing.T, b *broker) {
 	}
 }
 
-// accepts waits until the broker takes a login: it learns of a password a moment after it was set.
+// accepts waits until the broker accepts a login: a new password becomes effective a moment after it was set.
 func (b *broker) accepts(t *testing.T, cfg KafkaConfig, login SASLConfig) {
 	t.Helper()
 	cfg.TLS, cfg.Brokers, cfg.SASL = &TLSConfig{CAFile: b.CA}, []string{b.TLS}, &login
@@ -227,7 +227,7 @@ func (b *broker) accepts(t *testing.T, cfg KafkaConfig, login SASLConfig) {
 	}, func() error { return err }, b.Log)
 }
 
-// testQuota has a quota slow the sink down: it says so, and loses and repeats nothing.
+// testQuota: a sink that a quota slows down reports so, and neither loses nor repeats a record.
 func testQuota(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "quota")
@@ -236,13 +236,13 @@ func testQuota(t *testing.T, b *broker) {
 	k := newKafka(t, cfg)
 	records := 0
 	eventually.True(t, "slowed down", func() bool {
-		for k.Status().Queued < 400 { // until the broker knows of the quota
+		for k.Status().Queued < 400 { // until the quota is effective
 			m := sample(datasets[records%4], records)
 			m.Value = fmt.Appendf(nil, "%q", strings.Repeat("x", 1000))
 			k.Put(m)
 			records++
 		}
-		s := k.Status() // the broker may have had another reason, if it was late
+		s := k.Status() // a broker that responded late may have caused another reason
 		return s.OK && s.Throttled > 0 && strings.Contains(s.Reason, "a quota slows this client down")
 	}, k.Status, b.Log)
 	t.Log(k.Status().Reason)
@@ -256,7 +256,7 @@ func testQuota(t *testing.T, b *broker) {
 	}
 }
 
-// testBootstrap has brokers that are not there before the one that is; and a broker that tells clients a name they cannot reach.
+// testBootstrap lists unreachable brokers before a reachable one, and uses a broker that advertises an unreachable address.
 func testBootstrap(t *testing.T, b *broker) {
 	serveNames(t, "kafka.test")
 	cfg := b.topics(t, "bootstrap")

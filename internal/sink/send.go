@@ -53,7 +53,8 @@ func (k *Kafka) write(t *topic, items []buffer.Item) (failed []buffer.Item, err 
 	return items, err
 }
 
-// dropTooLarge drops the record for which the writer refused items before it sent any.
+// dropTooLarge drops the record that is too large, because of which the writer refused all
+// items before it sent one.
 func (k *Kafka) dropTooLarge(t *topic, items []buffer.Item, large kafka.MessageTooLargeError) {
 	if i := slices.IndexFunc(items, func(it buffer.Item) bool { return it.Seq == large.Message.WriterData }); i >= 0 {
 		k.drop(t, items[i:i+1], buffer.DropTooLarge, large)
@@ -97,8 +98,8 @@ func (k *Kafka) messages(topic string, items []buffer.Item) []kafka.Message {
 	return out
 }
 
-// bisect handles a batch that was refused for its content: smaller batches find the record
-// that caused it, and that one is dropped.
+// bisect handles a batch that was refused for its content. Halving the batch isolates the
+// record that is the cause, which is dropped.
 func (k *Kafka) bisect(t *topic, failed []buffer.Item, reason string, err error) {
 	if len(failed) == 1 {
 		k.drop(t, failed, reason, err)
@@ -117,8 +118,8 @@ func (k *Kafka) drop(t *topic, items []buffer.Item, reason string, err error) {
 	}
 }
 
-// checkTopic checks that a topic exists, and once that records may be written to it, without
-// writing any: otherwise the first alert would find out.
+// checkTopic checks that a topic exists and, once, that records may be written to it. It
+// writes none. Without this check the first alert would be the first to fail.
 func (k *Kafka) checkTopic(t *topic) error {
 	err := k.exists(t.name)
 	if err == nil && !t.checked {

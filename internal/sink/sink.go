@@ -6,7 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 )
 
-// The reasons for which a sink drops records, besides those of its buffer.
+// The reasons for which a sink drops records. Its buffer has further ones.
 const (
 	dropBadTime  = "bad_time" // too far from the broker's clock (message.timestamp.*.max.ms)
 	dropRejected = "rejected" // the broker refused this record for its content
@@ -17,15 +17,15 @@ const (
 	classConnection    = "connection"    // no broker at these addresses
 	className          = "name"          // a name cannot be resolved
 	classAdvertised    = "advertised"    // the brokers advertise an address that cannot be reached from here
-	classTimeout       = "timeout"       // no answer in time
+	classTimeout       = "timeout"       // no response in time
 	classClosed        = "closed"        // the broker closed the connection
-	classTLS           = "tls"           // certificates, or only one end speaks TLS
-	classLogin         = "login"         // user, password, token or mechanism
+	classTLS           = "tls"           // a certificate is not valid, or only one end speaks TLS
+	classLogin         = "login"         // the broker refused the user, password, token or mechanism
 	classFile          = "file"          // a file of a certificate or secret cannot be used
-	classTopic         = "topic"         // missing, or its name is not valid
+	classTopic         = "topic"         // the topic does not exist, or its name is not valid
 	classAuthorization = "authorization" // Write or Describe is not granted
-	classBroker        = "broker"        // it answered with another error
-	classQuota         = "quota"         // it throttles this client; records are delivered
+	classBroker        = "broker"        // the broker responded with another error
+	classQuota         = "quota"         // the broker throttles this client; records are delivered
 	classOutput        = "output"        // standard output cannot be written to
 	classOther         = "other"
 )
@@ -33,13 +33,13 @@ const (
 // Status is a snapshot of a sink. Its maps belong to the caller.
 type Status struct {
 	OK         bool      // the last attempt to deliver succeeded
-	Reason     string    // one line: why not, and which setting to look at; empty when OK
+	Reason     string    // one line: why it failed, and which setting to check; empty when OK
 	ErrorClass string    // class of Reason, such as connection, tls or topic; empty if there is none
 	Since      time.Time // when OK or Reason last changed
 
 	Down      bool          // no broker could be reached at the last attempt
 	Throttled time.Duration // how long the broker's quotas have made the sink wait
-	Retries   uint64        // attempts that failed and were, or will be, made again
+	Retries   uint64        // failed attempts; each was or will be repeated
 
 	buffer.Stats
 }

@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// describeToken says who a token is for, as far as it is a JSON Web Token (RFC 7519).
-// Nothing of it is verified, and nothing of its signature is shown.
+// describeToken returns the issuer, audience, subject and expiry of a JSON Web Token
+// (RFC 7519). It does not verify the token, and does not return its signature.
 func describeToken(file string) string {
 	text, _ := os.ReadFile(file)
 	parts := strings.Split(strings.TrimSpace(string(text)), ".")

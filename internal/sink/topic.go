@@ -7,17 +7,18 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/buffer"
 )
 
-// topic is one topic and how delivery to it goes.
+// topic is one topic and the state of delivery to it.
 type topic struct {
 	health
 	name     string
 	datasets buffer.Set
-	limit    int  // records in the next batch
-	used     bool // it has to exist; that of flows need not, as they are off in most places
-	checked  bool // records may be written to it
+	limit    int  // most records in the next batch
+	used     bool // it must exist; the topic of flows need not until there is a flow, as flows are usually off
+	checked  bool // it was checked that records may be written to it
 }
 
-// topicsOf returns the topics, the most urgent first. Settings may name one topic twice.
+// topicsOf returns the topics, the most urgent first, each once: settings may give the same
+// name to several.
 func topicsOf(cfg *KafkaConfig, limit int) []*topic {
 	var topics []*topic
 	byName := map[string]*topic{}
@@ -59,9 +60,9 @@ func (c *client) topicSetting(name string) string {
 	return settingFlowsTopic
 }
 
-// adaptBatch fits the next batch to the connection, given how long one of n records took. A
-// batch that takes longer than an answer may would be sent again and again, and arrive each
-// time.
+// adaptBatch adapts the size of the next batch to the connection, given the time that a batch
+// of n records took. A batch that takes longer than limit, the time for a response, would be
+// sent again and again, and stored each time. most bounds the size.
 func (t *topic) adaptBatch(took, limit time.Duration, n, most int) {
 	switch {
 	case took >= limit:
@@ -71,12 +72,12 @@ func (t *topic) adaptBatch(took, limit time.Duration, n, most int) {
 	}
 }
 
-// health is how the last attempts went, for a topic or the whole cluster.
+// health is the result of the last attempts, for a topic or the whole cluster.
 type health struct {
 	ok        bool
 	reason    string // of the last failure; empty when ok, or before the first attempt
-	class     string // of the same
-	failures  int    // in a row
+	class     string // of the last failure, like reason
+	failures  int    // consecutive ones
 	notBefore time.Time
 	urgent    time.Time // replaces notBefore while an alert waits
 }
@@ -89,7 +90,7 @@ func (h *health) fail(f deliveryError, wait time.Duration) {
 	h.urgent = time.Now().Add(wait)
 	h.notBefore = h.urgent
 	if first && h.ok && f.stale {
-		return // try once more before anything is reported
+		return // the next attempt uses a new connection: report nothing before it fails too
 	}
 	h.ok, h.reason, h.class = false, f.reason, f.class
 }

@@ -8,27 +8,27 @@ import (
 	"github.com/segmentio/kafka-go/compress"
 )
 
-// zstdCodec writes zstd with little memory. kafka-go's own takes 18 MB for each partition
-// that is written to at once; this takes one, is faster and, with records like the tap's,
-// compresses no worse. It reads as kafka-go's does.
+// zstdCodec compresses with little memory. kafka-go's codec uses 18 MB for each partition
+// that is written to at the same time; this one uses 1 MB, is faster and compresses records
+// like the tap's no worse. It decompresses with kafka-go's codec.
 type zstdCodec struct {
 	compress.Codec
 	encoders sync.Pool // of *zstd.Encoder
 }
 
-// kafka-go looks its codecs up in a table of the package, once for each batch.
+// kafka-go looks up the codec in this table for each batch.
 func init() {
 	compress.Codecs[compress.Zstd] = &zstdCodec{Codec: compress.Codecs[compress.Zstd]}
 }
 
-// zstdWindow is how far back a repetition is found: some hundred records.
+// zstdWindow is how far back repetitions are found, in bytes: about a hundred records.
 const zstdWindow = 256 << 10
 
 // NewWriter implements compress.Codec.
 func (c *zstdCodec) NewWriter(w io.Writer) io.WriteCloser {
 	e, ok := c.encoders.Get().(*zstd.Encoder)
 	if !ok {
-		// It fails for options that are not valid only, and these are.
+		// It fails only for invalid options, and these are valid.
 		e, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(zstdWindow),
 			zstd.WithLowerEncoderMem(true), zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true))
 	}
@@ -36,7 +36,7 @@ func (c *zstdCodec) NewWriter(w io.Writer) io.WriteCloser {
 	return &zstdWriter{e, c}
 }
 
-// zstdWriter gives its encoder back when it is closed.
+// zstdWriter returns its encoder to the pool when it is closed.
 type zstdWriter struct {
 	encoder *zstd.Encoder // nil once it is closed
 	codec   *zstdCodec
@@ -56,7 +56,7 @@ func (w *zstdWriter) Close() error {
 		return nil
 	}
 	err := w.encoder.Close()
-	w.encoder.Reset(nil) // lets go of what it wrote to
+	w.encoder.Reset(nil) // drops the reference to the underlying writer
 	w.codec.encoders.Put(w.encoder)
 	w.encoder = nil
 	return err

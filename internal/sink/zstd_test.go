@@ -10,7 +10,7 @@ import (
 	"github.com/segmentio/kafka-go/compress/zstd"
 )
 
-// TestZstd: what many write at once, kafka-go's own codec reads; a writer that is closed twice gives its encoder back once.
+// TestZstd: kafka-go's own codec reads the output of many concurrent writers. A writer that is closed twice returns its encoder once.
 func TestZstd(t *testing.T) {
 	ours, theirs := kafka.Zstd.Codec(), &zstd.Codec{}
 	if _, ok := ours.(*zstdCodec); !ok {
