@@ -29,7 +29,7 @@ type tracker struct {
 }
 
 // connection is the state of a connection with payload, in flow.Conn.User. Once its session is finished and nothing more can
-// follow from it, a verdict.Rest takes its place.
+// follow from it, a verdict.Conclusion takes its place.
 type connection struct {
 	session  *dissect.Session
 	fin, rst [2]bool // passed to the session, by side
@@ -37,7 +37,7 @@ type connection struct {
 	// What a judgement depends on, as of the last one.
 	revision uint32 // dissect.Session.Revision
 	doubtful bool   // flow.Conn.Doubtful
-	unheard  bool   // verdict.Unheard
+	unheard  bool   // verdict.MayBeTurnedAway
 
 	isReported bool // to the engine
 	report     reported
@@ -111,9 +111,9 @@ func (t *tracker) Changed(c *flow.Conn) {
 func (t *tracker) End(c *flow.Conn, why flow.EndReason) {
 	var j verdict.Judged
 	switch x := c.User.(type) {
-	case *verdict.Rest:
-		j = t.judge.JudgeRest(c, x, t.interfaceName(c.Interface), true)
-		t.judge.Drop(x)
+	case *verdict.Conclusion:
+		j = t.judge.JudgeConclusion(c, x, t.interfaceName(c.Interface), true)
+		t.judge.Release(x)
 	case *connection:
 		j = t.judgeEnd(c, x, why)
 		if x.session.Failed() {
@@ -143,7 +143,7 @@ func (t *tracker) connectionOf(c *flow.Conn, s *flow.Segment) *connection {
 	switch x := c.User.(type) {
 	case *connection:
 		return x
-	case *verdict.Rest:
+	case *verdict.Conclusion:
 		if isQuiet(c, &x.Tail, s) {
 			return nil
 		}
@@ -166,7 +166,7 @@ func (t *tracker) startSession(c *flow.Conn) *connection {
 }
 
 // resumeSession continues the session of a settled connection whose TLS has ended, or has begun anew.
-func (t *tracker) resumeSession(c *flow.Conn, r *verdict.Rest) *connection {
+func (t *tracker) resumeSession(c *flow.Conn, r *verdict.Conclusion) *connection {
 	x := t.newConnection()
 	x.fin, x.rst = [2]bool{c.Orig.FIN, c.Resp.FIN}, [2]bool{c.Orig.RST, c.Resp.RST}
 	t.judge.Resume(c, r, x.session)
@@ -216,7 +216,7 @@ func isQuiet(c *flow.Conn, tail *dissect.Tail, s *flow.Segment) bool {
 // update judges c if something has changed that a judgement depends on. It reports the judgement once it has settled, and
 // whenever a settled judgement changes.
 func (t *tracker) update(c *flow.Conn, x *connection) {
-	revision, doubtful, unheard := x.session.Revision(), c.Doubtful(), verdict.Unheard(c)
+	revision, doubtful, unheard := x.session.Revision(), c.Doubtful(), verdict.MayBeTurnedAway(c)
 	if revision == x.revision && doubtful == x.doubtful && unheard == x.unheard {
 		return
 	}
@@ -233,27 +233,27 @@ func (t *tracker) update(c *flow.Conn, x *connection) {
 		x.isReported, x.report = true, now
 		t.passOn(&j)
 	}
-	if x.session.Complete() && !verdict.Followed(&j) {
+	if x.session.Complete() && !verdict.ClassMayChange(&j) {
 		t.finishSession(c, x)
 	}
 }
 
-// finishSession finishes the session of a settled connection, and keeps its rest in its place if nothing can follow from the session.
+// finishSession finishes the session of a settled connection, and keeps only its conclusion if nothing can follow from the session.
 func (t *tracker) finishSession(c *flow.Conn, x *connection) {
 	x.session.Finish()
-	rest := t.judge.Rest(c, x.session)
-	if rest == nil {
+	conclusion := t.judge.Conclude(c, x.session)
+	if conclusion == nil {
 		return
 	}
-	c.User = rest
+	c.User = conclusion
 	t.release(x)
-	t.table.Done(c, rest.Followed())
+	t.table.Done(c, conclusion.TailCounts())
 }
 
 // reportContradiction reports a settled connection again once its packets have contradicted each other.
 func (t *tracker) reportContradiction(c *flow.Conn) {
-	if rest, ok := c.User.(*verdict.Rest); ok && c.Doubtful() {
-		j := t.judge.JudgeRest(c, rest, t.interfaceName(c.Interface), false)
+	if conclusion, ok := c.User.(*verdict.Conclusion); ok && c.Doubtful() {
+		j := t.judge.JudgeConclusion(c, conclusion, t.interfaceName(c.Interface), false)
 		t.passOn(&j)
 	}
 }

@@ -25,7 +25,7 @@
 //   - The first payload begins a dissect.Session. Payload, FIN and RST go to the session in order; each time that they may
 //     matter for the verdict the connection is judged.
 //   - Once the verdict has settled the engine is told, and again whenever it changes: plaintext may follow TLS.
-//   - Once further bytes would add nothing, the session is finished and only its verdict.Rest is kept, some 110 bytes. From
+//   - Once further bytes would add nothing, the session is finished and only its verdict.Conclusion is kept, some 110 bytes. From
 //     then on a segment with nothing but TLS records only moves the place in the stream. Anything else resumes the session.
 //   - A connection ends when both sides have closed it, after a RST, after an idle time, when its ports are used again, when
 //     the capture is over, or when it is evicted. It is judged for the last time; nothing is concluded from how an evicted

@@ -208,7 +208,7 @@ func (l *Locked) addSome(packets []flow.Packet) (n int) {
 			l.tickEngine(l.now)
 		}
 		l.table.Add(packet)
-		if l.tracker.memory.Held() > l.cfg.MaxPending || l.Judge.Held() > l.cfg.MaxConclusions {
+		if l.tracker.memory.Held() > l.cfg.MaxPending || l.Judge.BytesInUse() > l.cfg.MaxConclusions {
 			l.evict()
 		}
 	}
@@ -242,7 +242,7 @@ func (l *Locked) evict() {
 	for more := true; more && l.tracker.memory.Held() > l.cfg.MaxPending; {
 		more = l.table.Shed(false)
 	}
-	for more := true; more && l.Judge.Held() > l.cfg.MaxConclusions; {
+	for more := true; more && l.Judge.BytesInUse() > l.cfg.MaxConclusions; {
 		more = l.table.Shed(true)
 	}
 }

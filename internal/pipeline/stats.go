@@ -20,7 +20,7 @@ type Stats struct {
 func (l *Locked) Stats() Stats {
 	s := Stats{Table: l.table.Stats(), Panics: l.panics, DissectorFailures: l.tracker.failed}
 	s.Unanswered, s.Unread = l.tracker.memory.PutOff()
-	s.Pending, s.Conclusions = l.tracker.memory.Held(), l.Judge.Held()
+	s.Pending, s.Conclusions = l.tracker.memory.Held(), l.Judge.BytesInUse()
 	return s
 }
 

@@ -80,6 +80,6 @@ func (l *Locked) Thinned(iface uint16) (out []tapfilter.Connection) {
 
 // isTLS reports whether a settled connection is known to consist of TLS records.
 func isTLS(c *flow.Conn) bool {
-	rest, ok := c.User.(*verdict.Rest)
-	return ok && rest.Followed()
+	conclusion, ok := c.User.(*verdict.Conclusion)
+	return ok && conclusion.TailCounts()
 }

@@ -15,11 +15,11 @@ const (
 	userCanceled = 90
 )
 
-// fatal returns the first alert in the clear that ends a handshake. Closure alerts are no
+// fatalAlert returns the first alert in the clear that ends a handshake. Closure alerts are no
 // errors, whatever their level, and an alert that both ends went on behind was made up, or
 // passed over (RFC 6347, section 4.1.2.7). SSL 3.0's no_certificate is an answer to a
 // CertificateRequest, not an end.
-func fatal(t *dissect.TLS) (dissect.Alert, bool) {
+func fatalAlert(t *dissect.TLS) (dissect.Alert, bool) {
 	for _, a := range t.Alerts {
 		if a.Level == 2 && a.Description != closeNotify && a.Description != userCanceled && !t.Outlived(a) {
 			return a, true
@@ -28,9 +28,9 @@ func fatal(t *dissect.TLS) (dissect.Alert, bool) {
 	return dissect.Alert{}, false
 }
 
-// finished reports whether each end has sent a FIN: neither can go on. A RST of one end, or a
+// bothSentFIN reports whether each end has sent a FIN: neither can go on. A RST of one end, or a
 // FIN, may be none to the other's stack.
-func finished(s *dissect.Session) bool {
+func bothSentFIN(s *dissect.Session) bool {
 	a, _ := s.Ended(dissect.Originator)
 	b, _ := s.Ended(dissect.Responder)
 	return a && b

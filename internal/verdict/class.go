@@ -28,14 +28,14 @@ const (
 // platform, a port that the pod declares, what both ends said, and that nothing else was
 // said (looked). A name, a path and a User-Agent make a claim.
 func (j *Judge) class(o *Judged) (class, claimed string) {
-	if shown := j.shown(o); shown != "" {
+	if shown := j.provenClass(o); shown != "" {
 		return shown, ""
 	}
-	return classWorkload, j.claimed(o)
+	return classWorkload, j.claimedClass(o)
 }
 
-// shown returns the class that a connection proves, empty if none.
-func (j *Judge) shown(o *Judged) string {
+// provenClass returns the class that a connection proves, empty if none.
+func (j *Judge) provenClass(o *Judged) string {
 	switch {
 	case j.isDNS(o):
 		return classDNS
@@ -55,8 +55,8 @@ func (j *Judge) shown(o *Judged) string {
 	return ""
 }
 
-// claimed returns the class that a connection claims to have, empty if none.
-func (j *Judge) claimed(o *Judged) string {
+// claimedClass returns the class that a connection claims to have, empty if none.
+func (j *Judge) claimedClass(o *Judged) string {
 	switch {
 	case j.claimsTap(o):
 		return classTap
@@ -76,9 +76,9 @@ func (j *Judge) claimed(o *Judged) string {
 	return ""
 }
 
-// Followed reports whether o has a class that ends when something else is said: what
+// ClassMayChange reports whether o has a class that ends when something else is said: what
 // follows has to be looked at.
-func Followed(o *Judged) bool {
+func ClassMayChange(o *Judged) bool {
 	return o.HTTP != nil && (o.Class == classProbe || o.Class == classMetrics)
 }
 
@@ -116,7 +116,7 @@ const (
 // (RFC 6762), or the resolvers are not known, as in a capture.
 func (j *Judge) isDNS(o *Judged) bool {
 	known := func(a netip.Addr) bool { return a.IsMulticast() || slices.Contains(j.cfg.Resolvers, a.Unmap()) }
-	return o.Protocol == "dns" && dnsPort(o) && (o.looked.dns || o.looked.asks && (!o.Ended || len(j.cfg.Resolvers) == 0 || known(o.Destination.Addr) || known(o.Source.Addr)))
+	return o.Protocol == "dns" && dnsPort(o) && (o.only.dns || o.only.asks && (!o.Ended || len(j.cfg.Resolvers) == 0 || known(o.Destination.Addr) || known(o.Source.Addr)))
 }
 
 // dnsPort reports whether the server's port is one of DNS. Over UDP an answer may be all
@@ -233,7 +233,7 @@ var metricPaths = []string{"/metrics", "/stats/prometheus", "/metrics/cadvisor",
 // them or its proxy has them. What is encrypted shows no path: a scrape over mutual TLS is
 // mutual TLS between workloads.
 func (j *Judge) isMetrics(o *Judged) bool {
-	return o.Direction == DirectionIngress && j.scraped(o) && o.looked.request && slices.Contains(metricPaths, path(o)) && o.HTTP.Method == "GET"
+	return o.Direction == DirectionIngress && j.scraped(o) && o.only.request && slices.Contains(metricPaths, path(o)) && o.HTTP.Method == "GET"
 }
 
 // scraped reports whether the server's port is one where the pod declares metrics, or its proxy
@@ -242,10 +242,10 @@ func (j *Judge) scraped(o *Judged) bool {
 	return slices.Contains(j.cfg.Scraped, o.Destination.Port) || j.proxied(o, func(p *profile) []uint16 { return p.scrape })
 }
 
-// earning reports whether what the first request of a connection to the pod turns out to be, of
+// classPending reports whether what the first request of a connection to the pod turns out to be, of
 // which a part came so far, may earn it the class of a scrape or a probe. Until that is known
 // nothing is settled: a finding would have to be retracted.
-func (j *Judge) earning(c *flow.Conn, s *dissect.Session) bool {
+func (j *Judge) classPending(c *flow.Conn, s *dissect.Session) bool {
 	if from, to := j.localEnds(c); from || !to || !s.Asking() {
 		return false
 	}
@@ -253,12 +253,12 @@ func (j *Judge) earning(c *flow.Conn, s *dissect.Session) bool {
 	o.Source.from(&c.Orig)
 	o.Destination.from(&c.Resp)
 	declared, _ := j.declared(o.Destination.Port)
-	return j.scraped(&o) || (declared || j.checked(&o)) && (j.fromNode(&o) || j.fromGateway(&o))
+	return j.scraped(&o) || (declared || j.proxyProbed(&o)) && (j.fromNode(&o) || j.fromGateway(&o))
 }
 
-// checked reports whether the server's port is one where the pod's proxy is probed.
-func (j *Judge) checked(o *Judged) bool {
-	return j.proxied(o, func(p *profile) []uint16 { return p.checks })
+// proxyProbed reports whether the server's port is one where the pod's proxy is probed.
+func (j *Judge) proxyProbed(o *Judged) bool {
+	return j.proxied(o, func(p *profile) []uint16 { return p.probes })
 }
 
 // proxied reports whether the server's port is one of the mesh's proxy in the pod.
@@ -294,7 +294,7 @@ func (j *Judge) isProbe(o *Judged) bool {
 	if !j.fromNode(o) && !j.fromGateway(o) {
 		return false
 	}
-	proxy := j.checked(o)
+	proxy := j.proxyProbed(o)
 	port, paths := j.declared(o.Destination.Port)
 	if !proxy && !port {
 		return false
@@ -304,7 +304,7 @@ func (j *Judge) isProbe(o *Judged) bool {
 		kubelet := agent(o, "kube-probe/")
 		form = j.fromNode(o) && (probePath(o) || kubelet) || kubelet && probePath(o)
 	}
-	return askedNothing(o) || o.looked.request && form && asks(o)
+	return sentNothing(o) || o.only.request && form && onlyReads(o)
 }
 
 // Probe is a probe that the pod declares.
@@ -327,9 +327,9 @@ func (j *Judge) declared(port uint16) (ok bool, paths []string) {
 	return ok, paths
 }
 
-// asks reports whether a request of a probe asks and does no more: GET and HEAD, and
+// onlyReads reports whether a request of a probe asks and does no more: GET and HEAD, and
 // gRPC's health check, which is a POST.
-func asks(o *Judged) bool {
+func onlyReads(o *Judged) bool {
 	return o.HTTP.Method == "GET" || o.HTTP.Method == "HEAD" || o.HTTP.Method == "POST" && path(o) == grpcHealth
 }
 
@@ -343,8 +343,8 @@ func (j *Judge) claimsProbe(o *Judged) bool {
 	if !node && !j.fromGateway(o) {
 		return agent(o, "kube-probe/") && probePath(o)
 	}
-	probed := func(p *profile) bool { return slices.Contains(p.checks, o.Destination.Port) }
-	return anyProfile(probed) || agent(o, "kube-probe/") || askedNothing(o) || node && probePath(o)
+	probed := func(p *profile) bool { return slices.Contains(p.probes, o.Destination.Port) }
+	return anyProfile(probed) || agent(o, "kube-probe/") || sentNothing(o) || node && probePath(o)
 }
 
 func probePath(o *Judged) bool {
@@ -361,9 +361,9 @@ func (j *Judge) fromGateway(o *Judged) bool {
 	return o.Direction == DirectionIngress && slices.Contains(j.cfg.Gateways, o.Source.Addr.Unmap())
 }
 
-// askedNothing tells a connection that was seen whole and in which the client sent
+// sentNothing tells a connection that was seen whole and in which the client sent
 // nothing: what a tcpSocket probe is to a server that speaks first.
-func askedNothing(o *Judged) bool {
+func sentNothing(o *Judged) bool {
 	return o.Ended && o.Transport == "tcp" && o.Source.Bytes == 0 && !o.MissedStart && o.MissedBytes == 0
 }
 

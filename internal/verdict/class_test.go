@@ -150,8 +150,8 @@ func TestClass(t *testing.T) {
 			j.SetGateways([]netip.Addr{netip.MustParseAddr(gateway)})
 			c.j.Transport, c.j.Verdict = cmp.Or(c.j.Transport, "tcp"), MTLS
 			c.j.Source.Addr, c.j.Source.Port, c.j.Destination = netip.MustParseAddr(c.from), cmp.Or(c.j.Source.Port, 40000), Endpoint{Addr: netip.MustParseAddr(c.to), Port: c.port}
-			c.j.Direction, c.j.Scope = j.place(&c.j, &flow.Conn{Orig: flow.Endpoint{Addr: c.j.Source.Addr}, Resp: flow.Endpoint{Addr: c.j.Destination.Addr}})
-			c.j.looked = looked{request: c.j.HTTP != nil, dns: c.j.Protocol == "dns", asks: c.j.Protocol == "dns"}
+			c.j.Direction, c.j.Scope = j.locate(&c.j, &flow.Conn{Orig: flow.Endpoint{Addr: c.j.Source.Addr}, Resp: flow.Endpoint{Addr: c.j.Destination.Addr}})
+			c.j.only = onlyKind{request: c.j.HTTP != nil, dns: c.j.Protocol == "dns", asks: c.j.Protocol == "dns"}
 			if h := c.j.HTTP; h != nil && h.Method == "" {
 				h.Method = map[bool]string{false: "GET", true: "POST"}[h.Path == grpcHealth]
 			}
@@ -204,7 +204,7 @@ func TestAmbientProbes(t *testing.T) {
 		for _, from := range ambientProbes {
 			j := New(Config{Ambient: ambient, Probed: []Probe{{8080, "/healthz"}}})
 			o := Judged{
-				Transport: "tcp", Direction: DirectionIngress, Scope: ScopeWire, Protocol: "http", HTTP: &HTTPInfo{Method: "GET", Path: "/healthz"}, looked: looked{request: true},
+				Transport: "tcp", Direction: DirectionIngress, Scope: ScopeWire, Protocol: "http", HTTP: &HTTPInfo{Method: "GET", Path: "/healthz"}, only: onlyKind{request: true},
 				Source: Endpoint{Addr: from, Port: 40000}, Destination: Endpoint{Addr: netip.MustParseAddr("10.1.1.2"), Port: 8080},
 			}
 			if got, _ := j.class(&o); got != want {

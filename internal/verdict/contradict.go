@@ -21,11 +21,11 @@ func doubts(c *flow.Conn, datagrams bool) (why []string) {
 	return why
 }
 
-// contradict withdraws what the bytes of c said of the client's authentication where
+// withdrawContradicted withdraws what the bytes of c said of the client's authentication where
 // packets contradict each other, also where that shows only after the verdict has settled.
 // Nobody inherits it then.
-func (j *Judge) contradict(out *Judged, c *flow.Conn) {
-	unreadEnd(out, c)
+func (j *Judge) withdrawContradicted(out *Judged, c *flow.Conn) {
+	withdrawUnreadEnd(out, c)
 	why := doubts(c, false)
 	if len(why) == 0 || out.TLS == nil || out.TLS.ClientAuth == AuthUnknown {
 		return
@@ -39,14 +39,14 @@ func (j *Judge) contradict(out *Judged, c *flow.Conn) {
 	out.Reasons = slices.Clone(out.Reasons)
 	out.because(why...)
 	if !out.Foreign {
-		j.memory.weak.note(out)
-		j.memory.sessions.contradict(out.ID)
+		j.resumptions.unproven.note(out)
+		j.resumptions.tlsSessions.distrustAll(out.ID)
 	}
 }
 
-// unreadEnd withdraws that a connection failed where its alert or its end may be one that
+// withdrawUnreadEnd withdraws that a connection failed where its alert or its end may be one that
 // nobody read: urgent data, or of a subflow.
-func unreadEnd(out *Judged, c *flow.Conn) {
+func withdrawUnreadEnd(out *Judged, c *flow.Conn) {
 	if out.Verdict != Failed || !c.Urgent && !c.Multipath {
 		return
 	}

@@ -27,12 +27,12 @@ type flight struct {
 	reason  []string
 }
 
-// second returns the protected records of the client's second flight, and else why
+// secondFlight returns the protected records of the client's second flight, and else why
 // there is none. A client that offers no early data (RFC 8446 section 4.2.10) has sent
 // nothing protected before; of one that does, the flight begins with the first record
 // whose packet acknowledges the whole ServerHello. The ChangeCipherSpec is no anchor (it
 // may be missing, early, or between two hellos), nor is the order in the capture.
-func second(t *dissect.TLS) (records []dissect.Record, why string) {
+func secondFlight(t *dissect.TLS) (records []dissect.Record, why string) {
 	all, complete := t.Records(t.Client)
 	early := t.Hello == nil || t.Hello.EarlyData()
 	for len(all) > 0 && all[0].End <= t.ClientHelloEnd {
@@ -41,7 +41,7 @@ func second(t *dissect.TLS) (records []dissect.Record, why string) {
 	for i, r := range all {
 		switch {
 		case r.Ack >= t.ServerHelloEnd, !early && r.Ack < 0:
-			return joined(all[i:], t.ClientHelloEnd, early, alertsOf(t, t.Client))
+			return contiguous(all[i:], t.ClientHelloEnd, early, alertsOf(t, t.Client))
 		case !early || r.Ack < 0:
 			return nil, "unacknowledged_flight"
 		}
@@ -59,11 +59,11 @@ func second(t *dissect.TLS) (records []dissect.Record, why string) {
 // send in its second flight.
 const changeCipherSpec = wire.RecordHeader + 1
 
-// joined returns the leading records that follow each other directly: only a ChangeCipherSpec may come between, as no
+// contiguous returns the leading records that follow each other directly: only a ChangeCipherSpec may come between, as no
 // other unprotected record belongs there. from is the end of the ClientHello. Before the first record there may be
 // early data (if early is set) and as many plaintext alerts as alerts: servers ignore user_canceled (RFC 8446,
 // section 6.1).
-func joined(all []dissect.Record, from int64, early bool, alerts int) ([]dissect.Record, string) {
+func contiguous(all []dissect.Record, from int64, early bool, alerts int) ([]dissect.Record, string) {
 	for i, r := range all {
 		between := r.End - int64(r.Length) - wire.RecordHeader - from
 		if !unprotected(between, alerts) && (i > 0 || !early) {
@@ -80,8 +80,8 @@ func joined(all []dissect.Record, from int64, early bool, alerts int) ([]dissect
 // paddingReasons are the reasons that name the padding of records, by the index of senders.
 var paddingReasons = [...]string{"", "padded_16", "padded_to_16"}
 
-// read fits the client's records to the table: sizes in, meaning out.
-func read(r []dissect.Record, s suite, t *dissect.TLS) flight {
+// readFlight fits the client's records to the table: sizes in, meaning out.
+func readFlight(r []dissect.Record, s suite, t *dissect.TLS) flight {
 	f := flight{records: r, auth: AuthUnknown}
 	first := r[0].Length
 	for i, d := range s.senders() {
@@ -93,11 +93,11 @@ func read(r []dissect.Record, s suite, t *dissect.TLS) flight {
 		}
 		switch {
 		case first == d.finished && (d.slack == 0 || !limited(t.Hello)): // or it is part of a message
-			f.is(AuthNotRequested, 0, "finished_only_flight")
+			f.set(AuthNotRequested, 0, "finished_only_flight")
 			f.twice = len(r) > 1 && (r[1].Length == s.finished || r[1].Length == s.finished+jssePadding || r[1].Length == d.finished)
 			return f
 		case first == d.finished+emptyCertificate && !splits(t.Hello):
-			f.is(AuthDeclined, 0, "empty_certificate_flight")
+			f.set(AuthDeclined, 0, "empty_certificate_flight")
 			return f
 		case first == d.empty && len(r) == 1 && d.empty == d.alert:
 			f.refuses, f.reason = true, []string{"alert_sized_record"}
@@ -107,7 +107,7 @@ func read(r []dissect.Record, s suite, t *dissect.TLS) flight {
 			f.reason = []string{"unrecognized_client_flight"}
 			return f
 		case first == d.empty && r[1].Length == d.finished:
-			f.is(AuthDeclined, 1, "empty_certificate_flight")
+			f.set(AuthDeclined, 1, "empty_certificate_flight")
 			return f
 		case f.readSplit(d, t):
 			return f
@@ -118,8 +118,8 @@ func read(r []dissect.Record, s suite, t *dissect.TLS) flight {
 	return f
 }
 
-// is sets the meaning of a flight whose Finished is the record with the given index.
-func (f *flight) is(auth string, last int, reason string) {
+// set sets the meaning of a flight whose Finished is the record with the given index.
+func (f *flight) set(auth string, last int, reason string) {
 	f.auth, f.end, f.last, f.firm = auth, f.records[last].End, last, true
 	f.reason = append(f.reason, reason)
 }
@@ -176,7 +176,7 @@ func (f *flight) isSplit(s suite, t *dissect.TLS, k, sum int) bool {
 	case (!whole || limited(t.Hello)) && first <= mostHollow, !whole && splits(t.Hello):
 		return false
 	}
-	f.is(AuthPresented, k, "certificate_flight_split")
+	f.set(AuthPresented, k, "certificate_flight_split")
 	if f.split = whole; whole && s.slack == 0 {
 		f.hint = keyHint(verify - verifyOver)
 		f.chain = sum - r[k-1].Length - (k-1)*s.over - emptyCertificate - entryOver
@@ -189,7 +189,7 @@ func (f *flight) isSplit(s suite, t *dissect.TLS, k, sum int) bool {
 func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 	first := f.records[0].Length
 	switch {
-	case alone(f.records, s):
+	case onlyAlert(f.records, s):
 		f.refuses, f.reason = true, []string{"alert_sized_record"}
 	case splits(t.Hello) && first > s.finished || padded(f.records, s, t):
 		f.reason = []string{"padded_records"}
@@ -210,8 +210,8 @@ func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 	}
 }
 
-// alone reports whether a client sent an alert and nothing else.
-func alone(r []dissect.Record, s suite) bool {
+// onlyAlert reports whether a client sent an alert and nothing else.
+func onlyAlert(r []dissect.Record, s suite) bool {
 	return len(r) == 1 && (r[0].Length == s.alert || r[0].Length == s.alert+jssePadding)
 }
 
@@ -239,8 +239,8 @@ func confirmed(t *dissect.TLS, side dissect.Side, r []dissect.Record, i int) boo
 // EncryptedExtensions) and Channel ID, both by draft and by what Chrome sent.
 var moreInFlight = [...]uint16{17513, 17613, 30031, 30032}
 
-// doubt takes back what another fact speaks against.
-func doubt(f *flight, t *dissect.TLS, s suite, e ends) {
+// crossCheck takes back what another fact speaks against.
+func crossCheck(f *flight, t *dissect.TLS, s suite, e ends) {
 	server := readServer(t, s, f.end)
 	request := server.request
 	if request != "" {
@@ -261,7 +261,7 @@ func doubt(f *flight, t *dissect.TLS, s suite, e ends) {
 	case f.auth == AuthPresented && request == withoutRequest,
 		f.auth == AuthNotRequested && request == withRequest:
 		f.deny("")
-	case f.auth == AuthPresented && server.mayLack(cmp.Or(f.soonest, f.end), s):
+	case f.auth == AuthPresented && server.mayLackRequest(cmp.Or(f.soonest, f.end), s):
 		f.deny("server_flight_fragmented")
 		f.doubted = true
 	case f.auth != AuthPresented && t.Hello.PostHandshakeAuth():
@@ -304,7 +304,7 @@ func (f *flight) awaitLater(t *dissect.TLS, s suite, e ends) {
 // finishedIn finds the client's Finished in a handshake without certificates: early
 // data that left late and an EndOfEarlyData may come before it.
 func finishedIn(r []dissect.Record, s suite) flight {
-	f := flight{records: r, auth: AuthUnknown, refuses: alone(r, s)}
+	f := flight{records: r, auth: AuthUnknown, refuses: onlyAlert(r, s)}
 	for i, x := range r {
 		for _, d := range s.senders() {
 			if x.Length == d.finished && d.fits(r) {

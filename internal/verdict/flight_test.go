@@ -16,8 +16,8 @@ type flight12 struct {
 	sent string
 }
 
-// names are n names of a certificate, each behind a tag and a length.
-func names(n int) (b string) {
+// certNames are n names of a certificate, each behind a tag and a length.
+func certNames(n int) (b string) {
 	for i := range n {
 		b += "\x82" + sized(1, fmt.Sprintf("service-%d.shop.svc.cluster.local", i))
 	}
@@ -38,9 +38,9 @@ func flights12(typ byte, n int) []flight12 {
 	chain := func(b string) string { return handshakes(message(11, sized(3, sized(3, b)))) }
 	server := hello{old: true, suite: 0xc02b}.bytes(false)
 	if typ == 11 {
-		server += chain(names(n))
+		server += chain(certNames(n))
 	} else {
-		server += chain("certificate") + handshakes(message(typ, names(n)))
+		server += chain("certificate") + handshakes(message(typ, certNames(n)))
 	}
 	server += record(22, message(13, "\x01\x40"+sized(2, "\x04\x03")+sized(2, ""))) + record(22, message(14, ""))
 	done := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
@@ -48,7 +48,7 @@ func flights12(typ byte, n int) []flight12 {
 	return []flight12{
 		{0, hello{old: true}.bytes(true)},
 		{1, server},
-		{0, chain(names(n)) + record(22, message(16, strings.Repeat("\x91", 66))) + record(22, message(15, strings.Repeat("\x93", 70))) + done},
+		{0, chain(certNames(n)) + record(22, message(16, strings.Repeat("\x91", 66))) + record(22, message(15, strings.Repeat("\x93", 70))) + done},
 		{1, done},
 		{0, data},
 		{1, data},

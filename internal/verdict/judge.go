@@ -33,16 +33,16 @@ type Config struct {
 // Judge judges connections. It remembers full handshakes for the resumptions that
 // follow them, and the names of addresses, in bounded tables. It is not safe for concurrent use.
 type Judge struct {
-	cfg    Config
-	memory memory
-	names  names
-	shared shared
-	fresh  fresh
-	offers map[string][]string // names of the suites that clients offer, by their numbers
+	cfg         Config
+	resumptions resumptions
+	hostNames   hostNames
+	shared      shared
+	cached      cachedHandshake
+	offers      map[string][]string // names of the suites that clients offer, by their numbers
 }
 
 // New returns a Judge.
-func New(cfg Config) *Judge { return &Judge{cfg: cfg, memory: newMemory()} }
+func New(cfg Config) *Judge { return &Judge{cfg: cfg, resumptions: newResumptions()} }
 
 // SetLocal replaces Config.Local: the pod's addresses may become known late.
 func (j *Judge) SetLocal(local []netip.Prefix) { j.cfg.Local = local }
@@ -57,24 +57,24 @@ func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool
 	j.describe(&out, c, iface, ended)
 	var peer peerName
 	if s != nil {
-		out.MissedBytes = lost(c, s)
-		out.look(s)
-		j.conclude(&out, c, s, ended)
+		out.MissedBytes = missedBytes(c, s)
+		out.noteOnly(s)
+		j.judgeSession(&out, c, s, ended)
 		peer.name, peer.set = s.Peer()
 	}
 	j.complete(&out, c, &peer)
 	if s != nil && peer.set {
 		s.SetPeer(peer.name)
 	}
-	j.fresh.session = nil // it may be used again for another connection
+	j.cached.session = nil // it may be used again for another connection
 	return out
 }
 
 // complete fills in what is drawn from all the rest.
 func (j *Judge) complete(out *Judged, c *flow.Conn, peer *peerName) {
-	j.contradict(out, c)
+	j.withdrawContradicted(out, c)
 	out.Class, out.Claimed = j.class(out)
-	out.looked = looked{}
+	out.only = onlyKind{}
 	out.Mesh, out.MeshBasis = meshOf(out)
 	j.namePeer(out, c, peer)
 }
@@ -96,40 +96,40 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 	switch {
 	case s.After() != nil:
 		return j.settledAfter(c, s)
-	case !payload(s):
+	case !hasPayload(s):
 		return false
 	case s.Failed():
 		return true
-	case Unheard(c):
+	case MayBeTurnedAway(c):
 		return false
 	case t == nil || s.InClear():
 		kind, _ := kindOf(s)
-		return kindSettled(s, kind) && !j.earning(c, s)
+		return kindSettled(s, kind) && !j.classPending(c, s)
 	case t.Readable:
 		return true
-	case unansweredBehind(c, s):
+	case unansweredHello(c, s):
 		return closed(s)
 	case midstream(t):
 		return !t.HelloBegun && chainedBothWays(c, s, t)
 	}
 	var h handshake
-	if !begins(s, t) {
+	if !awaitsFlight13(s, t) {
 		h = handshakeOf(c, s, t, false)
 	}
 	if !h.settled() || s.Wrapped() {
 		if !j.foreign(c) {
-			j.memory.await(c, t)
+			j.resumptions.noteOpen(c, t)
 		}
 		return false
 	}
-	j.fresh = fresh{momentOf(c, s), h}
+	j.cached = cachedHandshake{momentOf(c, s), h}
 	return true
 }
 
-// begins reports whether a handshake of TLS 1.3 has not come to what decides it: no record of
+// awaitsFlight13 reports whether a handshake of TLS 1.3 has not come to what decides it: no record of
 // the client's flight, no alert in plaintext and no end of the connection. It is the most
 // frequent case in which handshakeOf finds nothing settled, in few instructions.
-func begins(s *dissect.Session, t *dissect.TLS) bool {
+func awaitsFlight13(s *dissect.Session, t *dissect.TLS) bool {
 	if t.Over != dissect.OverTCP || len(t.Alerts) > 0 || t.Server != nil && (t.Server.V2 || !t.Server.TLS13()) {
 		return false
 	}
@@ -142,8 +142,8 @@ func begins(s *dissect.Session, t *dissect.TLS) bool {
 	return len(records) == 0
 }
 
-// fresh is a handshake as Settled has found it, for a call of Judge at the same moment.
-type fresh struct {
+// cachedHandshake is a handshake as Settled has found it, for a call of Judge at the same moment.
+type cachedHandshake struct {
 	moment
 	handshake handshake
 }
@@ -161,17 +161,17 @@ func momentOf(c *flow.Conn, s *dissect.Session) moment {
 
 // handshake is handshakeOf, which is not worked out twice in a row.
 func (j *Judge) handshake(c *flow.Conn, s *dissect.Session, ended bool) handshake {
-	f := j.fresh
-	j.fresh = fresh{}
+	f := j.cached
+	j.cached = cachedHandshake{}
 	if !ended && f.moment == momentOf(c, s) {
 		return f.handshake
 	}
 	return handshakeOf(c, s, s.TLS(), ended)
 }
 
-// conclusion is what remains of a settled session once it is finished: what of Judged
+// judgement is what remains of a settled session once it is finished: what of Judged
 // was drawn from its bytes.
-type conclusion struct {
+type judgement struct {
 	verdict  Verdict
 	protocol string
 	reasons  []string
@@ -181,18 +181,18 @@ type conclusion struct {
 
 // concluded returns what was concluded of a session before it was finished, nil if it is
 // not finished or gave up.
-func concluded(s *dissect.Session) *conclusion {
+func concluded(s *dissect.Session) *judgement {
 	if after := s.After(); after != nil {
 		s = after // which has the conclusion of both
 	}
-	if k, ok := s.Kept().(*conclusion); ok && s.Finished() && !s.Failed() {
+	if k, ok := s.Kept().(*judgement); ok && s.Finished() && !s.Failed() {
 		return k
 	}
 	return nil
 }
 
-// conclude judges a session, or repeats what was concluded of it before it was finished.
-func (j *Judge) conclude(out *Judged, c *flow.Conn, s *dissect.Session, ended bool) {
+// judgeSession judges a session, or repeats what was concluded of it before it was finished.
+func (j *Judge) judgeSession(out *Judged, c *flow.Conn, s *dissect.Session, ended bool) {
 	if k := concluded(s); k != nil {
 		out.Verdict, out.Protocol, out.Reasons, out.TLS, out.HTTP = k.verdict, k.protocol, k.reasons, k.tls, k.http
 		out.Settled = true
@@ -210,11 +210,11 @@ func (j *Judge) conclude(out *Judged, c *flow.Conn, s *dissect.Session, ended bo
 	}
 	switch {
 	case ended:
-		j.memory.over(out.ID, out.Last, false)
+		j.resumptions.noteDone(out.ID, out.Last, false)
 	case out.Settled:
-		k, ok := s.Kept().(*conclusion)
+		k, ok := s.Kept().(*judgement)
 		if !ok || s.Finished() || holder != s { // somebody may have it
-			k = new(conclusion)
+			k = new(judgement)
 		}
 		k.verdict, k.protocol, k.reasons, k.tls, k.http = out.Verdict, out.Protocol, slices.Clip(out.Reasons), out.TLS, out.HTTP
 		if holder.Keep(k); !s.Finished() {
@@ -240,7 +240,7 @@ func (j *Judge) describe(out *Judged, c *flow.Conn, iface string, ended bool) {
 		out.NAT.from(c.Redirected)
 	}
 	out.MissedStart, out.MissedBytes, out.FlowHash = c.MissedStart, c.Orig.Missed+c.Resp.Missed, flowHash(c)
-	out.Direction, out.Scope = j.place(out, c)
+	out.Direction, out.Scope = j.locate(out, c)
 	out.Foreign = out.Direction == "" && j.foreign(c)
 }
 
@@ -262,7 +262,7 @@ func (o *Judged) because(codes ...string) {
 
 // judge sets the verdict.
 func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
-	if !payload(s) {
+	if !hasPayload(s) {
 		return
 	}
 	out.HTTP = httpInfo(s.HTTP())
@@ -274,7 +274,7 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 	case s.TLS() != nil && s.TLS().Over == dissect.OverQUIC && !quicShown(s) && !s.InClear():
 		out.Verdict, out.Protocol = Unknown, "quic"
 		out.because("quic_long_header", "no_client_hello")
-	case unansweredBehind(c, s):
+	case unansweredHello(c, s):
 		judgeUnanswered(out, s)
 	case s.TLS() != nil && !s.InClear():
 		j.judgeTLS(out, c, s)
@@ -283,8 +283,8 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 	switch {
 	case turnedAway(c):
-		out.unread()
-	case Unheard(c) && !out.Ended && !s.Failed():
+		out.withdrawUnread()
+	case MayBeTurnedAway(c) && !out.Ended && !s.Failed():
 		out.Settled = false
 	}
 	if out.Verdict == Unknown || out.Verdict == TLS {
@@ -315,7 +315,7 @@ func misnamed(out *Judged, s *dissect.Session) (why []string) {
 	return why
 }
 
-func payload(s *dissect.Session) bool {
+func hasPayload(s *dissect.Session) bool {
 	for _, side := range sides {
 		if seen, missed := s.Seen(side); seen+missed > 0 {
 			return true
@@ -326,8 +326,8 @@ func payload(s *dissect.Session) bool {
 
 var sides = [2]dissect.Side{dissect.Originator, dissect.Responder}
 
-// lost returns how many bytes never came, or were cut off where they were wanted.
-func lost(c *flow.Conn, s *dissect.Session) uint64 {
+// missedBytes returns how many bytes never came, or were cut off where they were wanted.
+func missedBytes(c *flow.Conn, s *dissect.Session) uint64 {
 	_, a := s.Seen(dissect.Originator)
 	_, b := s.Seen(dissect.Responder)
 	return max(c.Orig.Missed+c.Resp.Missed, uint64(a+b))
@@ -339,7 +339,7 @@ func blindSpots(c *flow.Conn, s *dissect.Session) []string {
 	if c.MissedStart {
 		why = append(why, "missed_start")
 	}
-	if lost(c, s) > 0 {
+	if missedBytes(c, s) > 0 {
 		why = append(why, "missed_bytes")
 	}
 	why = append(why, doubts(c, false)...)

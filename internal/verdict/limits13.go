@@ -51,15 +51,15 @@ func splits(hello *dissect.ClientHello) bool {
 // padded reports whether a client's first record may be a Finished that is padded to a
 // block, as the records behind it are: such a Finished takes one block.
 func padded(r []dissect.Record, s suite, t *dissect.TLS) bool {
-	var room [4]int
-	all := lengths(room[:0], t, t.Client, r)
+	var buffer [4]int
+	all := lengths(buffer[:0], t, t.Client, r)
 	block := s.block(all)
 	return block > 0 && all[0] == block+s.over-1
 }
 
-// full reports whether a record of the server's is as long as its client lets it be, so
+// fillsRecord reports whether a record of the server's is as long as its client lets it be, so
 // that its message goes on in the next one. Some count the content type and padding in.
-func full(n int, s suite, hello *dissect.ClientHello) bool {
+func fillsRecord(n int, s suite, hello *dissect.ClientHello) bool {
 	content := n - s.over
 	if content == 1<<14 {
 		return true

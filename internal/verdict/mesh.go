@@ -17,7 +17,7 @@ type profile struct {
 	server func(name string) bool  // tells the names of its control plane
 	paths  []string                // what the paths of its control plane's RPCs begin with
 	ports  []uint16                // of its control plane, as its proxies see it
-	checks []uint16                // of its proxies, where the kubelet probes them
+	probes []uint16                // of its proxies, where the kubelet probes them
 	scrape []uint16                // of its proxies and control plane, where metrics are scraped
 }
 
@@ -33,19 +33,19 @@ const discovery = "/envoy.service.discovery.v3."
 var profiles = []profile{
 	{
 		mesh: "osm", alpn: []string{"osm"}, spiffe: osmSPIFFE,
-		server: is("osm-controller"), paths: []string{discovery}, ports: []uint16{15128},
-		checks: []uint16{15901, 15902, 15903, 15904}, scrape: []uint16{15010},
+		server: hasFirstLabel("osm-controller"), paths: []string{discovery}, ports: []uint16{15128},
+		probes: []uint16{15901, 15902, 15903, 15904}, scrape: []uint16{15010},
 	},
 	{
 		mesh: "istio", alpn: []string{"istio", "istio-peer-exchange", "istio-http/1.0", "istio-http/1.1", "istio-h2"}, sni: istioSNI,
 		server: istiod, paths: []string{discovery, "/istio.v1.auth.IstioCertificateService/"}, ports: []uint16{15010, 15012},
-		checks: []uint16{15020, 15021}, scrape: []uint16{15014, 15020, 15090},
+		probes: []uint16{15020, 15021}, scrape: []uint16{15014, 15020, 15090},
 	},
 	{
 		mesh: "linkerd", alpn: []string{"transport.l5d.io/v1"}, sni: linkerdSNI,
-		server: is("linkerd-identity", "linkerd-destination", "linkerd-policy", "linkerd-dst", "linkerd-identity-headless", "linkerd-dst-headless"),
+		server: hasFirstLabel("linkerd-identity", "linkerd-destination", "linkerd-policy", "linkerd-dst", "linkerd-identity-headless", "linkerd-dst-headless"),
 		paths:  []string{"/io.linkerd.proxy."}, ports: []uint16{8080, 8086, 8090},
-		checks: []uint16{4191}, scrape: []uint16{4191},
+		probes: []uint16{4191}, scrape: []uint16{4191},
 	},
 	{
 		mesh: "consul", sni: consulSNI, spiffe: consulSPIFFE,
@@ -54,7 +54,7 @@ var profiles = []profile{
 	},
 	{
 		mesh: "kuma", alpn: []string{"kuma"}, sni: kumaSNI, spiffe: kumaSPIFFE,
-		server: is("kuma-control-plane"), paths: []string{discovery, "/kuma."}, ports: []uint16{5678, 5685},
+		server: hasFirstLabel("kuma-control-plane"), paths: []string{discovery, "/kuma."}, ports: []uint16{5678, 5685},
 		scrape: []uint16{5670},
 	},
 	{mesh: "istio_ambient", tunnel: 15008},
@@ -69,8 +69,8 @@ var controlPorts = func() (all []uint16) {
 	return all
 }()
 
-// is tells names by their first label; they have more.
-func is(labels ...string) func(string) bool {
+// hasFirstLabel tells names by their first label; they have more.
+func hasFirstLabel(labels ...string) func(string) bool {
 	return func(name string) bool {
 		label, rest, _ := strings.Cut(name, ".")
 		return rest != "" && slices.Contains(labels, label)
@@ -85,7 +85,7 @@ func istiod(name string) bool {
 
 // consulServer: server.DATACENTER.consul, or a service of the name that the chart gives.
 func consulServer(name string) bool {
-	return strings.HasPrefix(name, "server.") && strings.HasSuffix(name, ".consul") || is("consul-server")(name)
+	return strings.HasPrefix(name, "server.") && strings.HasSuffix(name, ".consul") || hasFirstLabel("consul-server")(name)
 }
 
 // istioSNI: outbound_.PORT_.SUBSET_.HOST, the subset possibly empty.
@@ -206,7 +206,7 @@ func meshOf(o *Judged) (mesh, basis string) {
 		return "", ""
 	}
 	for i := range profiles {
-		if basis := profiles[i].spoken(o.TLS, o.Destination.Port); basis != "" {
+		if basis := profiles[i].inHello(o.TLS, o.Destination.Port); basis != "" {
 			return profiles[i].mesh, basis
 		}
 	}
@@ -219,9 +219,9 @@ func meshOf(o *Judged) (mesh, basis string) {
 	return "", ""
 }
 
-// spoken returns the basis on which a ClientHello and its port show the mesh of p, empty if
+// inHello returns the basis on which a ClientHello and its port show the mesh of p, empty if
 // they do not show it.
-func (p *profile) spoken(t *TLSInfo, port uint16) (basis string) {
+func (p *profile) inHello(t *TLSInfo, port uint16) (basis string) {
 	ownALPN := func(a string) bool { return slices.Contains(p.alpn, a) }
 	switch {
 	case slices.ContainsFunc(t.ALPNOffered, ownALPN):

@@ -49,19 +49,19 @@ func clientFinished(r []dissect.Record, end int64, s suite) int {
 	return -1
 }
 
-// answersEnd reports whether the server's record with the given index answers the end of
+// reactsToEnd reports whether the server's record with the given index answers the end of
 // the client's stream: it came after the client's FIN or acknowledges it, or it
 // acknowledges as the client's last record one that may be an alert itself. end is where
 // the client's flight ends. Where that flight is padded, so are alerts.
-func (f *serverFlight) answersEnd(i int, end int64, s suite, e ends) bool {
+func (f *serverFlight) reactsToEnd(i int, end int64, s suite, e ends) bool {
 	ack := f.records[i].Ack
 	if n, ended := f.t.BeforeEnd(f.t.Client.Other()); ended && (i >= n || ack > e.sent) {
 		return true
 	}
 	r, _ := f.t.Records(f.t.Client)
 	last := -1
-	var room [4]int
-	flight := room[:0]
+	var buffer [4]int
+	flight := buffer[:0]
 	for k, x := range r {
 		switch {
 		case x.End <= f.t.ClientHelloEnd || x.End > ack:
@@ -84,7 +84,7 @@ func (f *serverFlight) answersEnd(i int, end int64, s suite, e ends) bool {
 // ends at end, may be a refusal as far as the wire shows: they came at once and in one packet,
 // the server closed at once, and the client did not go on. Two in packets of their own may
 // be a small answer and a close_notify. GnuTLS refuses like that too.
-func (f *serverFlight) mayRefuse(a *answer, end int64, s suite) bool {
+func (f *serverFlight) mayRefuse(a *reaction, end int64, s suite) bool {
 	if a.parted || f.t.ClosedAt(f.t.Client.Other())-a.alert.Time > refusalDelay {
 		return false
 	}
@@ -112,7 +112,7 @@ func (f *serverFlight) mayRefuse(a *answer, end int64, s suite) bool {
 // Else the server owed tickets, and closed before anything followed the flight that it
 // may have answered or waited for: a request, a close_notify or a FIN. It closed by a FIN: the
 // acknowledgement number of a RST is ignored, so the capture may lack data before it.
-func (f *serverFlight) refused(a *answer, end int64, e ends) bool {
+func (f *serverFlight) refused(a *reaction, end int64, e ends) bool {
 	if a.alert.Ack != end {
 		return a.alert.Ack < end
 	}

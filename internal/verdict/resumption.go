@@ -26,14 +26,14 @@ import (
 // wolfSSL's, which has the same size either way.
 //
 // Conversations of which no end is the pod's (Judged.Foreign) neither teach nor inherit.
-type memory struct {
-	clients  map[client]*past
-	open     map[uint64]client // connections whose full handshake is not understood yet
-	seen     map[uint64]bool   // connections already remembered, so that a second look does not count twice
-	refused  [2]int64          // first and latest time that a client was not remembered for want of room; 0: never
-	swept    int64             // when clients were last looked through for old ones
-	weak     weak
-	sessions sessions
+type resumptions struct {
+	clients      map[client]*history
+	open         map[uint64]client // connections whose full handshake is not understood yet
+	seen         map[uint64]bool   // connections already remembered, so that a second look does not count twice
+	unremembered [2]int64          // first and latest time that a client was not remembered for want of room; 0: never
+	swept        int64             // when clients were last looked through for old ones
+	unproven     unprovenClients
+	tlsSessions  tlsSessions
 }
 
 const (
@@ -42,7 +42,7 @@ const (
 	ticketLifetime = 7 * 24 * 3600 * 1e9
 	// maxMemory bounds the clients whose full handshakes are remembered, about 200 bytes
 	// each; maxTickets the sizes of tickets for each.
-	maxMemory  = 8192
+	maxClients = 8192
 	maxTickets = 8
 	// leastProof is the least size of a ticket that holds a certificate, in bytes. Those
 	// without one have up to 256 (test/tlslab), but for Java's, whose others are longer by
@@ -64,25 +64,25 @@ type client struct {
 	server netip.AddrPort // only where there is no SNI
 }
 
-// past is what the full handshakes of a client have shown.
-type past struct {
+// history is what the full handshakes of a client have shown.
+type history struct {
 	auth     string
 	first    int64            // time of the first of those that agree
 	last     int64            // time of the latest
 	disagree int64            // time of the latest that did not agree, or was not accepted; 0: none
-	tickets  []grant          // that were given out
+	tickets  []ticketRecord   // that were given out
 	servers  []netip.AddrPort // of those that agree, as the packets show them
 	open     int              // full handshakes that are not understood yet
 }
 
-// grant is a record that may hold session tickets.
-type grant struct {
+// ticketRecord is a record that may hold session tickets.
+type ticketRecord struct {
 	length int // of the record, less what the AEAD adds
 	most   int // tickets that it may hold
 }
 
-func newMemory() memory {
-	return memory{clients: map[client]*past{}, seen: map[uint64]bool{}, open: map[uint64]client{}, sessions: newSessions()}
+func newResumptions() resumptions {
+	return resumptions{clients: map[client]*history{}, seen: map[uint64]bool{}, open: map[uint64]client{}, tlsSessions: newTLSSessions()}
 }
 
 func keyOf(from, to netip.AddrPort, zones [2]flow.Zone, t *dissect.TLS) client {
@@ -101,10 +101,10 @@ func (o *Judged) server() netip.AddrPort {
 	return netip.AddrPortFrom(o.Destination.Addr, o.Destination.Port)
 }
 
-// await notes that a full handshake of TLS 1.3 of c is under way. Until it is understood
+// noteOpen notes that a full handshake of TLS 1.3 of c is under way. Until it is understood
 // nobody inherits from its client: it may be of another one behind the same address, whose
 // tickets can be there before the answer that tells.
-func (m *memory) await(c *flow.Conn, t *dissect.TLS) {
+func (m *resumptions) noteOpen(c *flow.Conn, t *dissect.TLS) {
 	server := t.Client.Other()
 	full := t.Server != nil && t.Server.TLS13() && !t.Server.PSK || t.Server == nil && (t.LostHandshake[server] || c.Behind(server))
 	if !full || t.Over != dissect.OverTCP || t.Hello == nil || t.Client != dissect.Originator {
@@ -114,10 +114,10 @@ func (m *memory) await(c *flow.Conn, t *dissect.TLS) {
 		return
 	}
 	k := keyOf(netip.AddrPortFrom(c.Orig.Addr, 0), netip.AddrPortFrom(c.Resp.Addr, c.Resp.Port), c.Zones, t)
-	p := m.of(k, c.First)
+	p := m.historyOf(k, c.First)
 	switch {
 	case p == nil:
-	case len(m.open) >= maxMemory:
+	case len(m.open) >= maxClients:
 		p.last, p.disagree = max(p.last, c.First), max(p.disagree, c.Last)
 		p.first = max(p.first, 1)
 	default:
@@ -126,8 +126,8 @@ func (m *memory) await(c *flow.Conn, t *dissect.TLS) {
 	}
 }
 
-// over ends what await began. Where nothing came of it, it was not understood.
-func (m *memory) over(id uint64, at int64, understood bool) {
+// noteDone ends what await began. Where nothing came of it, it was not understood.
+func (m *resumptions) noteDone(id uint64, at int64, understood bool) {
 	k, known := m.open[id]
 	if !known {
 		return
@@ -150,10 +150,10 @@ func (j *Judge) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 		return
 	}
 	if !t.Server.TLS13() {
-		j.memory.sessions.inherit(h, out, t)
+		j.resumptions.tlsSessions.inherit(h, out, t)
 		return
 	}
-	p, why := j.memory.inheritable(out, t)
+	p, why := j.resumptions.inheritable(out, t)
 	h.because(why)
 	if p != nil {
 		h.auth, h.basis, h.age = p.auth, BasisInherited, max(out.Start-p.last, 1)
@@ -162,7 +162,7 @@ func (j *Judge) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 
 // inheritable returns the past that a resumption of TLS 1.3 inherits from, nil if there
 // is none, and why.
-func (m *memory) inheritable(out *Judged, t *dissect.TLS) (*past, string) {
+func (m *resumptions) inheritable(out *Judged, t *dissect.TLS) (*history, string) {
 	const withExternalPSK = 33 // a certificate besides an external PSK (RFC 8773)
 	p := m.clients[out.key(t)]
 	i := int(t.Server.Identity)
@@ -171,31 +171,31 @@ func (m *memory) inheritable(out *Judged, t *dissect.TLS) (*past, string) {
 		return nil, "external_psk" // RFC 8446 section 4.2.11: the age of what is no ticket is 0
 	case t.Hello.ECH():
 		return nil, "ech_offered" // the name that counts is encrypted
-	case p == nil, p.first == 0, out.Start-p.last > ticketLifetime, m.forgot(p, out.Start):
+	case p == nil, p.first == 0, out.Start-p.last > ticketLifetime, m.mayHaveForgotten(p, out.Start):
 		return nil, "no_earlier_handshake"
 	case p.open > 0:
 		return nil, "open_handshake"
-	case p.disagree != 0 && out.Start-p.disagree <= ticketLifetime, p.auth == AuthPresented && m.weak.has(out):
+	case p.disagree != 0 && out.Start-p.disagree <= ticketLifetime, p.auth == AuthPresented && m.unproven.has(out):
 		return nil, "disagreeing_handshakes"
 	case !slices.Contains(p.servers, out.server()): // another one, perhaps
 		return nil, "no_earlier_handshake"
-	case !p.granted(t.Hello.Identities[i].Length), p.auth == AuthPresented && t.Hello.Identities[i].Length < leastProof:
+	case !p.hasIssued(t.Hello.Identities[i].Length), p.auth == AuthPresented && t.Hello.Identities[i].Length < leastProof:
 		return nil, "unfamiliar_ticket"
 	}
 	return p, "inherited_from_full_handshake"
 }
 
-// forgot reports whether a full handshake of a client may not have been remembered.
-func (m *memory) forgot(p *past, now int64) bool {
-	return m.refused[0] != 0 && p.first >= m.refused[0] && now-m.refused[1] <= ticketLifetime
+// mayHaveForgotten reports whether a full handshake of a client may not have been remembered.
+func (m *resumptions) mayHaveForgotten(p *history, now int64) bool {
+	return m.unremembered[0] != 0 && p.first >= m.unremembered[0] && now-m.unremembered[1] <= ticketLifetime
 }
 
 // A NewSessionTicket has 17 bytes besides the ticket (RFC 8446 section 4.6.1), a nonce
 // of mostly 8 bytes and perhaps an early_data extension of 8.
 const ticketLeast, ticketMost = 17, 17 + 32 + 8
 
-// granted reports whether a ticket of n bytes was given out.
-func (p *past) granted(n int) bool {
+// hasIssued reports whether a ticket of n bytes was given out.
+func (p *history) hasIssued(n int) bool {
 	for _, g := range p.tickets {
 		for k := 1; k <= g.most; k++ {
 			if over := g.length/k - n; over >= ticketLeast && over <= ticketMost+jssePadding {
@@ -208,41 +208,41 @@ func (p *past) granted(n int) bool {
 
 // remember keeps what a handshake has shown, once.
 func (j *Judge) remember(h *handshake, out *Judged, t *dissect.TLS) {
-	m := &j.memory
+	m := &j.resumptions
 	if t.Hello == nil || t.Client != dissect.Originator || m.seen[out.ID] || out.Foreign {
 		return
 	}
-	if len(m.seen) >= maxMemory {
+	if len(m.seen) >= maxClients {
 		clear(m.seen)
 	}
 	m.seen[out.ID] = true
-	m.over(out.ID, out.Last, true)
+	m.noteDone(out.ID, out.Last, true)
 	switch {
 	case t.Server == nil:
-		m.spoil(out, t)
+		m.noteLostServerHello(out, t)
 	case !t.Server.TLS13():
-		m.sessions.remember(h, out, t)
+		m.tlsSessions.remember(h, out, t)
 	case !h.resumed:
-		m.learn(h, out, t)
+		m.rememberFull(h, out, t)
 	case h.basis == BasisInherited && h.outcome == OutcomeEstablished:
 		if p := m.clients[out.key(t)]; p != nil {
-			p.grant(t) // a resumption is given tickets too
+			p.addTickets(t) // a resumption is given tickets too
 		}
 	}
 }
 
-// learn keeps what a full handshake of TLS 1.3 has shown.
-func (m *memory) learn(h *handshake, out *Judged, t *dissect.TLS) {
+// rememberFull keeps what a full handshake of TLS 1.3 has shown.
+func (m *resumptions) rememberFull(h *handshake, out *Judged, t *dissect.TLS) {
 	accepted := h.outcome == OutcomeEstablished || h.outcome == OutcomeIncomplete && h.auth != AuthPresented
 	if !accepted || h.auth != AuthPresented {
-		m.weak.note(out)
+		m.unproven.note(out)
 	}
-	p := m.of(out.key(t), out.Start)
+	p := m.historyOf(out.key(t), out.Start)
 	if p == nil {
 		return
 	}
 	if p.first == 0 || p.disagree != 0 && out.Start-p.disagree > ticketLifetime {
-		*p = past{auth: h.auth, first: out.Start, open: p.open}
+		*p = history{auth: h.auth, first: out.Start, open: p.open}
 	}
 	p.last = max(p.last, out.Start)
 	if !accepted || h.auth == AuthUnknown || h.auth != p.auth {
@@ -252,24 +252,24 @@ func (m *memory) learn(h *handshake, out *Judged, t *dissect.TLS) {
 	if server := out.server(); len(p.servers) < maxServers && !slices.Contains(p.servers, server) {
 		p.servers = append(p.servers, server)
 	}
-	p.grant(t)
+	p.addTickets(t)
 }
 
-// spoil is for a ClientHello whose ServerHello was lost: what came of it is not known.
-func (m *memory) spoil(out *Judged, t *dissect.TLS) {
+// noteLostServerHello is for a ClientHello whose ServerHello was lost: what came of it is not known.
+func (m *resumptions) noteLostServerHello(out *Judged, t *dissect.TLS) {
 	if out.MissedBytes == 0 && out.Destination.Packets > 0 {
 		return // there was none
 	}
-	m.weak.note(out)
-	if p := m.of(out.key(t), out.Start); p != nil {
+	m.unproven.note(out)
+	if p := m.historyOf(out.key(t), out.Start); p != nil {
 		p.first, p.last, p.disagree = max(p.first, 1), max(p.last, out.Start), max(p.disagree, out.Last)
 	}
 }
 
-// grant keeps the sizes of the records that may hold tickets: the first ones behind the
+// addTickets keeps the sizes of the records that may hold tickets: the first ones behind the
 // server's flight. A server that puts its whole flight into one record does so with its
 // tickets, mostly two.
-func (p *past) grant(t *dissect.TLS) {
+func (p *history) addTickets(t *dissect.TLS) {
 	s, _ := sizes(t.Server.CipherSuite)
 	f := readServer(t, s, 0)
 	most := 1
@@ -277,37 +277,37 @@ func (p *past) grant(t *dissect.TLS) {
 		most = 2
 	}
 	for _, r := range f.records[min(f.last+1, len(f.records)):][:min(4, max(0, len(f.records)-f.last-1))] {
-		g := grant{r.Length - s.over, most}
+		g := ticketRecord{r.Length - s.over, most}
 		if len(p.tickets) < maxTickets && !slices.Contains(p.tickets, g) {
 			p.tickets = append(p.tickets, g)
 		}
 	}
 }
 
-// of returns the past of a client, a new one if there is none. When there is no room
+// historyOf returns the past of a client, a new one if there is none. When there is no room
 // for it, it returns nil: a client that comes up later is not trusted to be known whole,
 // so that none inherits what another one proved.
-func (m *memory) of(k client, now int64) *past {
+func (m *resumptions) historyOf(k client, now int64) *history {
 	if p := m.clients[k]; p != nil {
 		return p
 	}
-	if len(m.clients) >= maxMemory {
+	if len(m.clients) >= maxClients {
 		m.sweep(now)
 	}
-	if len(m.clients) >= maxMemory {
-		if m.refused[0] == 0 || now-m.refused[1] > ticketLifetime {
-			m.refused[0] = now
+	if len(m.clients) >= maxClients {
+		if m.unremembered[0] == 0 || now-m.unremembered[1] > ticketLifetime {
+			m.unremembered[0] = now
 		}
-		m.refused[1] = max(m.refused[1], now)
+		m.unremembered[1] = max(m.unremembered[1], now)
 		return nil
 	}
-	p := &past{}
+	p := &history{}
 	m.clients[k] = p
 	return p
 }
 
 // sweep forgets clients of whom no ticket is valid any more.
-func (m *memory) sweep(now int64) {
+func (m *resumptions) sweep(now int64) {
 	if now-m.swept < sweepEvery {
 		return
 	}

@@ -28,8 +28,8 @@ const (
 // the client's flight, which ends at end (0: not known).
 func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 	r, complete := t.Records(t.Client.Other())
-	var room [4]int
-	first := lengths(room[:0], t, t.Client.Other(), r)
+	var buffer [4]int
+	first := lengths(buffer[:0], t, t.Client.Other(), r)
 	f := serverFlight{t: t, records: r, complete: complete, own: -1, unit: s.unit(first), block: s.block(first)}
 	if end > 0 {
 		if i := slices.IndexFunc(r, func(r dissect.Record) bool { return r.Ack >= end }); i >= 0 {
@@ -75,7 +75,7 @@ func (f *serverFlight) finished(r []dissect.Record, s, d suite) (last int, reque
 		if x.Length == d.finished && m.open == 0 && m.n >= 3 && signed(m.last, d.slack) {
 			return k, m.request()
 		}
-		m.add(x.Length-d.over, full(x.Length, s, f.t.Hello))
+		m.add(x.Length-d.over, fillsRecord(x.Length, s, f.t.Hello))
 	}
 	return 0, ""
 }
@@ -114,12 +114,12 @@ func (m *messages) request() string {
 	return ""
 }
 
-// mayLack reports whether the server's flight, its records before the one that acknowledges
+// mayLackRequest reports whether the server's flight, its records before the one that acknowledges
 // the first end bytes of the client's stream, may be one without a CertificateRequest that
 // the server cuts into records by a limit of its own, or pads: then the client's sizes
 // prove nothing. Of a flight in one record, or in records as large as the protocol allows,
 // this cannot be told.
-func (f *serverFlight) mayLack(end int64, s suite) bool {
+func (f *serverFlight) mayLackRequest(end int64, s suite) bool {
 	r := f.records
 	if i := slices.IndexFunc(r, func(r dissect.Record) bool { return r.Ack >= end }); i >= 0 {
 		r = r[:i]
@@ -137,7 +137,7 @@ func (f *serverFlight) mayLack(end int64, s suite) bool {
 	}
 	for _, d := range s.senders() {
 		for k := 3; k < len(r) && d.fits(r); k++ {
-			if r[k].Length == d.finished && cutInFour(r[:k], d) {
+			if r[k].Length == d.finished && splitInFour(r[:k], d) {
 				return true
 			}
 		}
@@ -145,10 +145,10 @@ func (f *serverFlight) mayLack(end int64, s suite) bool {
 	return false
 }
 
-// cutInFour reports whether the records before a Finished can be EncryptedExtensions,
+// splitInFour reports whether the records before a Finished can be EncryptedExtensions,
 // Certificate and CertificateVerify, cut by a limit: all parts of a message but its last
 // one are as long as the largest record.
-func cutInFour(r []dissect.Record, s suite) bool {
+func splitInFour(r []dissect.Record, s suite) bool {
 	limit := 0
 	for _, x := range r {
 		limit = max(limit, x.Length)
@@ -174,9 +174,9 @@ func cutInFour(r []dissect.Record, s suite) bool {
 	return false
 }
 
-// answer is what the server sent behind the client's flight: records of the size of an
+// reaction is what the server sent behind the client's flight: records of the size of an
 // alert, records that may be anything, and whether there is more than an alert for sure.
-type answer struct {
+type reaction struct {
 	alerts, unclear int
 	data            bool
 	parted          bool           // the alerts came in several packets
@@ -187,9 +187,9 @@ type answer struct {
 // maxRefusal is the most records in which a server refuses a client, with room to spare.
 const maxRefusal = 3
 
-// answer looks behind the client's flight, which ends at end. The server's own flight is
+// reaction looks behind the client's flight, which ends at end. The server's own flight is
 // no answer, and what it pads to one block may be anything.
-func (f *serverFlight) answer(end int64, s suite, e ends) (a answer) {
+func (f *serverFlight) reaction(end int64, s suite, e ends) (a reaction) {
 	if len(f.records) > 0 && f.records[0].Ack >= end {
 		return a // its flight cannot have been sent behind the client's: acknowledgements tell nothing
 	}
@@ -203,7 +203,7 @@ func (f *serverFlight) answer(end int64, s suite, e ends) (a answer) {
 		case alert && r.Ack > f.t.ClientHelloEnd+changeCipherSpec: // it may refuse what has come of the flight
 			a.parted = a.parted || a.alerts > 0 && (r.Ack != a.alert.Ack || r.Time != a.alert.Time)
 			a.alerts, a.alert = a.alerts+1, r
-			a.farewell = a.farewell || f.answersEnd(i, end, s, e)
+			a.farewell = a.farewell || f.reactsToEnd(i, end, s, e)
 		case alert, r.Ack < end:
 		case r.Length <= least || f.block > 0 && r.Length <= f.block+s.over || !confirmed(f.t, f.t.Client.Other(), f.records, i):
 			a.unclear++

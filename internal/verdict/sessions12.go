@@ -8,19 +8,19 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// maxSessions bounds the sessions of TLS 1.2 and older that are remembered, about 100
+// maxTLSSessions bounds the sessions of TLS 1.2 and older that are remembered, about 100
 // bytes each. The oldest is forgotten for a new one.
-const maxSessions = 8192
+const maxTLSSessions = 8192
 
 // sessionLifetime is how long a session is remembered, in nanoseconds: what RFC 5246
 // appendix F.1.4 calls the upper limit, and a ticket may outlive (RFC 5077 section 5.6).
 const sessionLifetime = 7 * 24 * 3600 * 1e9
 
-// sessionKey names a session: a ticket (RFC 5077) or a session id, hashed.
-type sessionKey [16]byte
+// tlsSessionKey names a session: a ticket (RFC 5077) or a session id, hashed.
+type tlsSessionKey [16]byte
 
-// session is what its full handshake has shown.
-type session struct {
+// tlsSession is what its full handshake has shown.
+type tlsSession struct {
 	auth   string
 	at     int64      // time of the full handshake
 	server netip.Addr // that gave the name, as the packets show it
@@ -29,18 +29,18 @@ type session struct {
 	bad    bool   // another handshake was given the same name and does not agree
 }
 
-// sessions are those of TLS 1.2 and older.
-type sessions struct {
-	known map[sessionKey]session
-	order []sessionKey // a ring
+// tlsSessions are those of TLS 1.2 and older.
+type tlsSessions struct {
+	known map[tlsSessionKey]tlsSession
+	order []tlsSessionKey // a ring
 	next  int
 }
 
-func newSessions() sessions { return sessions{known: map[sessionKey]session{}} }
+func newTLSSessions() tlsSessions { return tlsSessions{known: map[tlsSessionKey]tlsSession{}} }
 
 // inherit fills in client authentication of an abbreviated handshake.
-func (s *sessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
-	var found session
+func (s *tlsSessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
+	var found tlsSession
 	for i, k := range offered(t) {
 		x, ok := s.known[k]
 		switch {
@@ -63,7 +63,7 @@ func (s *sessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 
 // remember keeps what a full handshake has shown, by the names that the server gives the
 // session, and by the new ticket of a resumption what that inherited.
-func (s *sessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
+func (s *tlsSessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 	if h.outcome != OutcomeEstablished {
 		return
 	}
@@ -71,22 +71,22 @@ func (s *sessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 	case h.resumed && h.basis != BasisInherited:
 		return
 	case h.auth == AuthUnknown:
-		s.doubt(t)
+		s.distrust(t)
 		return
 	}
-	x := session{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr, zones: out.zones, conn: out.ID}
+	x := tlsSession{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr, zones: out.zones, conn: out.ID}
 	if t.NewTicket != (dissect.TicketHash{}) {
-		s.put(sessionKey(t.NewTicket), x)
+		s.put(tlsSessionKey(t.NewTicket), x)
 	}
 	if id := t.Server.SessionID; len(id) > 0 && !h.resumed {
 		s.put(idKey(id), x)
 	}
 }
 
-// doubt is for a full handshake that does not tell what its session is: if another one is
+// distrust is for a full handshake that does not tell what its session is: if another one is
 // known by the same name, that is not to be trusted any more.
-func (s *sessions) doubt(t *dissect.TLS) {
-	for _, k := range []sessionKey{sessionKey(t.NewTicket), idKey(t.Server.SessionID)} {
+func (s *tlsSessions) distrust(t *dissect.TLS) {
+	for _, k := range []tlsSessionKey{tlsSessionKey(t.NewTicket), idKey(t.Server.SessionID)} {
 		if x, ok := s.known[k]; ok {
 			x.bad = true
 			s.known[k] = x
@@ -94,8 +94,8 @@ func (s *sessions) doubt(t *dissect.TLS) {
 	}
 }
 
-// contradict spoils the sessions that a connection gave out.
-func (s *sessions) contradict(conn uint64) {
+// distrustAll spoils the sessions that a connection gave out.
+func (s *tlsSessions) distrustAll(conn uint64) {
 	for k, x := range s.known {
 		if x.conn == conn {
 			x.bad = true
@@ -104,18 +104,18 @@ func (s *sessions) contradict(conn uint64) {
 	}
 }
 
-func (s *sessions) put(k sessionKey, x session) {
+func (s *tlsSessions) put(k tlsSessionKey, x tlsSession) {
 	if old, ok := s.known[k]; ok {
 		x.bad = old.bad || old.auth != x.auth
 		s.known[k] = x
 		return
 	}
-	if len(s.order) < maxSessions {
+	if len(s.order) < maxTLSSessions {
 		s.order = append(s.order, k)
 	} else {
 		delete(s.known, s.order[s.next])
 		s.order[s.next] = k
-		s.next = (s.next + 1) % maxSessions
+		s.next = (s.next + 1) % maxTLSSessions
 	}
 	s.known[k] = x
 }
@@ -123,10 +123,10 @@ func (s *sessions) put(k sessionKey, x session) {
 // offered names the sessions that a ClientHello offers to resume, the one that counts
 // first. With a ticket it also has a session id, mostly one that means nothing (RFC 5077
 // section 3.4).
-func offered(t *dissect.TLS) []sessionKey {
-	var out []sessionKey
+func offered(t *dissect.TLS) []tlsSessionKey {
+	var out []tlsSessionKey
 	if t.Hello.TicketHash != (dissect.TicketHash{}) {
-		out = append(out, sessionKey(t.Hello.TicketHash))
+		out = append(out, tlsSessionKey(t.Hello.TicketHash))
 	}
 	if len(t.Hello.SessionID) > 0 {
 		out = append(out, idKey(t.Hello.SessionID))
@@ -134,7 +134,7 @@ func offered(t *dissect.TLS) []sessionKey {
 	return out
 }
 
-func idKey(id []byte) sessionKey {
+func idKey(id []byte) tlsSessionKey {
 	sum := sha256.Sum256(append([]byte("session id "), id...))
-	return sessionKey(sum[:16])
+	return tlsSessionKey(sum[:16])
 }

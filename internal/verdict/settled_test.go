@@ -93,8 +93,8 @@ func agrees(t *testing.T, name string, chunks []capturetest.Chunk, size, closed 
 // session, also when bytes of the connection are lost behind it.
 func restAgrees(t *testing.T, name string, j *verdict.Judge, c *flow.Conn, s *dissect.Session) {
 	t.Helper()
-	rest := j.Rest(c, s)
-	if rest == nil {
+	conclusion := j.Conclude(c, s)
+	if conclusion == nil {
 		t.Errorf("%s: the session is finished and there is no rest of it", name)
 		return
 	}
@@ -104,13 +104,13 @@ func restAgrees(t *testing.T, name string, j *verdict.Judge, c *flow.Conn, s *di
 		s := *s
 		s.Data(dissect.Originator, 1<<20, nil, -1, int64(missed))
 		for _, ended := range []bool{false, true} {
-			got, want := j.JudgeRest(&c, rest, "eth0", ended), j.Judge(&c, &s, "eth0", ended)
+			got, want := j.JudgeConclusion(&c, conclusion, "eth0", ended), j.Judge(&c, &s, "eth0", ended)
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("%s: %+v %+v, want %+v %+v", name, got, got.TLS, want, want.TLS)
 			}
 		}
 	}
-	if again := j.Rest(c, s); !reflect.DeepEqual(again, rest) {
-		t.Errorf("%s: the rest is %+v, then %+v", name, rest, again)
+	if again := j.Conclude(c, s); !reflect.DeepEqual(again, conclusion) {
+		t.Errorf("%s: the rest is %+v, then %+v", name, conclusion, again)
 	}
 }

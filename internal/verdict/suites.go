@@ -71,9 +71,9 @@ func cipheringOf(suite uint16) ciphering {
 	return unfamiliar
 }
 
-// chosen tells what the suite does that the server chose, or any that it can have chosen
+// chosenCiphering tells what the suite does that the server chose, or any that it can have chosen
 // where its hello was not seen.
-func chosen(t *dissect.TLS) ciphering {
+func chosenCiphering(t *dissect.TLS) ciphering {
 	switch {
 	case t.Server == nil && offersPlainOnly(t):
 		return leavesPlain

@@ -74,19 +74,19 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 		out.because("ech_offered")
 	}
 	out.Verdict = verdictOf(&h)
-	unreadEnd(out, c)
+	withdrawUnreadEnd(out, c)
 	if out.Verdict == TLS && spokeOtherwise(c, s, t) {
 		out.Verdict = Unknown
 		out.because("unrecognized_data")
 	}
 	out.Settled = out.Settled || h.settled() && !s.Wrapped()
-	readable(out, t)
+	judgeReadable(out, t)
 	if t.Readable { // what else it showed was made up
 		h.auth, h.basis = AuthUnknown, BasisNone
 	}
 	switch {
 	case !out.Settled:
-		j.memory.await(c, t)
+		j.resumptions.noteOpen(c, t)
 	case t.Over == dissect.OverTCP:
 		j.remember(&h, out, t)
 	}
@@ -116,9 +116,9 @@ func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) h
 		h.because(why...)
 	}
 	if !bothSpoke(c, s, t) {
-		h.alone(c, s, t, ended)
+		h.revertOneEnd(c, s, t, ended)
 	}
-	if verdictOf(&h) == Failed && !ended && !finished(s) {
+	if verdictOf(&h) == Failed && !ended && !bothSentFIN(s) {
 		h.decided = false
 	}
 	return h
@@ -159,7 +159,7 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 	seen, missed := s.Seen(t.Client)
 	e := ends{
 		client: cf || cr, server: sf || sr, reset: cr || sr, serverReset: sr,
-		blind:  lostO+lostR > 0 || behind(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Doubtful() || unread(s, t) || s.After() != nil,
+		blind:  lostO+lostR > 0 || hasPending(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Doubtful() || recordsLost(s, t) || s.After() != nil,
 		lasted: c.Last - c.First, sent: seen + missed,
 	}
 	e.first = end{e.client, e.server, e.reset}
@@ -172,12 +172,12 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 // end is a FIN or RST, of the TLS client or server.
 type end struct{ client, server, reset bool }
 
-// behind reports whether either end has sent more than the session was given.
-func behind(c *flow.Conn) bool { return c.Behind(flow.Originator) || c.Behind(flow.Responder) }
+// hasPending reports whether either end has sent more than the session was given.
+func hasPending(c *flow.Conn) bool { return c.Behind(flow.Originator) || c.Behind(flow.Responder) }
 
-// unread reports whether the record layer of a side was lost, or was none: what came there is
+// recordsLost reports whether the record layer of a side was lost, or was none: what came there is
 // not known.
-func unread(s *dissect.Session, t *dissect.TLS) bool {
+func recordsLost(s *dissect.Session, t *dissect.TLS) bool {
 	for _, side := range sides {
 		if _, complete := t.Records(side); !complete || s.Unknown(side) {
 			return true
@@ -192,7 +192,7 @@ func (e ends) over() bool { return e.server || e.client }
 // fail sets the outcome of a handshake that did not come to its end. What was not
 // seen is not called absent.
 func (h *handshake) fail(t *dissect.TLS, e ends) {
-	if a, ok := fatal(t); ok {
+	if a, ok := fatalAlert(t); ok {
 		h.outcome, h.alert = OutcomeRejected, iana.AlertName(a.Description)
 		h.because("alert_received")
 		return
@@ -284,8 +284,8 @@ func (j *Judge) offered(hello *dissect.ClientHello) []string {
 	if hello == nil || len(hello.CipherSuites) == 0 {
 		return nil
 	}
-	var room [256]byte
-	key := room[:0]
+	var buffer [256]byte
+	key := buffer[:0]
 	for _, c := range hello.CipherSuites {
 		key = binary.BigEndian.AppendUint16(key, c)
 	}

@@ -13,7 +13,7 @@ import (
 func judge13(t *dissect.TLS, e ends, ended bool) handshake {
 	h := newHandshake()
 	s, known := sizes(t.Server.CipherSuite)
-	records, why := second(t)
+	records, why := secondFlight(t)
 	var f flight
 	switch {
 	case t.Server.PSK:
@@ -28,19 +28,19 @@ func judge13(t *dissect.TLS, e ends, ended bool) handshake {
 		f = flight{records: records, firm: true}
 		h.because("unfamiliar_suite")
 	default:
-		f = read(records, s, t)
-		doubt(&f, t, s, e)
+		f = readFlight(records, s, t)
+		crossCheck(&f, t, s, e)
 		h.because(f.reason...)
-		h.take(&f, t)
+		h.setClientAuth(&f, t)
 	}
 	switch why {
 	case "":
-		settle(&h, t, &f, s, e, ended)
+		setOutcome(&h, t, &f, s, e, ended)
 	case "unexpected_record", "unacknowledged_flight":
 		h.open = true // there was a flight, and perhaps an answer
 	}
 	if !h.open {
-		failed(&h, t, e, ended)
+		setFailure(&h, t, e, ended)
 	}
 	if f.hollow && (h.outcome == OutcomeRejected || h.outcome == OutcomeAborted && !e.first.client) {
 		h.auth, h.basis, h.requested = AuthDeclined, BasisInferred, RequestedYes
@@ -52,8 +52,8 @@ func judge13(t *dissect.TLS, e ends, ended bool) handshake {
 	return h
 }
 
-// take makes a flight's meaning the handshake's.
-func (h *handshake) take(f *flight, t *dissect.TLS) {
+// setClientAuth makes a flight's meaning the handshake's.
+func (h *handshake) setClientAuth(f *flight, t *dissect.TLS) {
 	if f.auth == AuthUnknown {
 		return
 	}
@@ -67,8 +67,8 @@ func (h *handshake) take(f *flight, t *dissect.TLS) {
 	}
 }
 
-// failed looks for the marks of a handshake that ended early in the clear.
-func failed(h *handshake, t *dissect.TLS, e ends, ended bool) {
+// setFailure looks for the marks of a handshake that ended early in the clear.
+func setFailure(h *handshake, t *dissect.TLS, e ends, ended bool) {
 	if h.outcome == OutcomeEstablished || h.outcome == OutcomeRejected {
 		return
 	}
@@ -76,14 +76,14 @@ func failed(h *handshake, t *dissect.TLS, e ends, ended bool) {
 	h.decided = h.outcome != OutcomeIncomplete || ended
 }
 
-// settle finds the outcome: established only with the server's data behind the client's
+// setOutcome finds the outcome: established only with the server's data behind the client's
 // flight, since a server that refuses the certificate says so in an encrypted alert.
-func settle(h *handshake, t *dissect.TLS, f *flight, s suite, e ends, ended bool) {
+func setOutcome(h *handshake, t *dissect.TLS, f *flight, s suite, e ends, ended bool) {
 	end := f.end
 	if end == 0 {
 		// The flight was not understood: any answer to the client's first protected
 		// record behind the ServerHello will do.
-		mine, _ := second(t)
+		mine, _ := secondFlight(t)
 		end = mine[0].End
 	}
 	server := readServer(t, s, end)
@@ -91,7 +91,7 @@ func settle(h *handshake, t *dissect.TLS, f *flight, s suite, e ends, ended bool
 	if f.soonest > 0 {
 		soonest = f.soonest
 	}
-	a := server.answer(end, s, e)
+	a := server.reaction(end, s, e)
 	h.open = a.unclear > 0 || a.data || a.farewell
 	switch {
 	case a.data && (h.auth == AuthPresented || f.doubted || h.resumed && t.Hello != nil && t.Hello.EarlyData()) && server.spokeBefore(soonest):

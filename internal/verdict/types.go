@@ -86,19 +86,19 @@ type Judged struct {
 
 	PeerName, PeerNameBasis string // the remote end's name where the packets tell it
 
-	looked looked
-	zones  [2]flow.Zone
+	only  onlyKind
+	zones [2]flow.Zone
 }
 
-// looked is how much of what was said is known to be of one kind.
-type looked struct {
+// onlyKind is how much of what was said is known to be of one kind.
+type onlyKind struct {
 	request   bool // dissect.Session.OneRequest
 	dns, asks bool // dissect.Session.OnlyDNS
 }
 
-func (o *Judged) look(s *dissect.Session) {
-	o.looked.request = s.OneRequest()
-	o.looked.dns, o.looked.asks = s.OnlyDNS()
+func (o *Judged) noteOnly(s *dissect.Session) {
+	o.only.request = s.OneRequest()
+	o.only.dns, o.only.asks = s.OnlyDNS()
 }
 
 // TLSInfo is the TLS part of a judged connection. Empty strings are unknown.

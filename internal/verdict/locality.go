@@ -17,12 +17,12 @@ const (
 	DirectionInternal = "internal"
 )
 
-// place says where a connection runs: its network.direction and meshtls.scope. What is
+// locate says where a connection runs: its network.direction and meshtls.scope. What is
 // captured on lo stays in the pod, whatever its addresses (a REDIRECT shows others).
 // The local addresses of a live tap are those of one pod. Those of a capture may be of
 // several pods: only a connection of an address with itself, or of loopback addresses, is
 // within one of them.
-func (j *Judge) place(o *Judged, c *flow.Conn) (direction, scope string) {
+func (j *Judge) locate(o *Judged, c *flow.Conn) (direction, scope string) {
 	from, to := j.localEnds(c)
 	switch {
 	case o.Interface == "lo" || o.Interface == "lo0" || from && to && (c.Located || onePod(c)):

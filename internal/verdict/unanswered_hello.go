@@ -5,17 +5,17 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// unansweredBehind reports whether a ClientHello followed other bytes and the server, of
+// unansweredHello reports whether a ClientHello followed other bytes and the server, of
 // which all was seen, did not answer it with TLS: a hello alone does not change what was said
 // before. Where nothing but a known protocol's negotiation was said, a handshake that an alert
 // ends, or that can still be answered, is not meant.
-func unansweredBehind(c *flow.Conn, s *dissect.Session) bool {
+func unansweredHello(c *flow.Conn, s *dissect.Session) bool {
 	t := s.TLS()
 	if kind, _ := s.Preceded(); kind == dissect.KindNone || t == nil || s.InClear() || t.Over != dissect.OverTCP {
 		return false
 	}
 	server := t.Client.Other()
-	_, refused := fatal(t)
+	_, refused := fatalAlert(t)
 	switch {
 	case t.Server != nil, t.Hello == nil && !t.HelloBegun:
 		return false
@@ -23,7 +23,7 @@ func unansweredBehind(c *flow.Conn, s *dissect.Session) bool {
 		return false
 	}
 	_, missed := s.Seen(server)
-	return missed == 0 && !behind(c) && c.Resp.Packets > 0 && !c.Fragments && !c.Doubtful() &&
+	return missed == 0 && !hasPending(c) && c.Resp.Packets > 0 && !c.Fragments && !c.Doubtful() &&
 		t.Chained(server) <= len(t.Alerts)
 }
 
@@ -45,7 +45,7 @@ func judgeUnanswered(out *Judged, s *dissect.Session) {
 		out.because("unrecognized_data")
 	}
 	out.because("no_server_hello")
-	if _, refused := fatal(s.TLS()); refused {
+	if _, refused := fatalAlert(s.TLS()); refused {
 		out.because("alert_received")
 	}
 	out.Settled = out.Settled || closed(s)

@@ -45,7 +45,7 @@ func kindSettled(s *dissect.Session, kind dissect.Kind) bool {
 func (j *Judge) judgeOther(out *Judged, c *flow.Conn, s *dissect.Session) {
 	kind, protocol := kindOf(s)
 	out.Protocol = protocol
-	out.Settled = out.Settled || kindSettled(s, kind) && !j.earning(c, s)
+	out.Settled = out.Settled || kindSettled(s, kind) && !j.classPending(c, s)
 	if (kind == dissect.KindPlain || kind == dissect.KindText || kind == dissect.KindStructured) && s.Doubtful() {
 		out.Verdict = Unknown
 		out.because("tls_may_follow")

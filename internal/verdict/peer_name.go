@@ -27,7 +27,7 @@ func (j *Judge) namePeer(o *Judged, c *flow.Conn, peer *peerName) {
 	case o.HTTP != nil && o.HTTP.Host != "":
 		o.PeerName, o.PeerNameBasis = o.HTTP.Host, "host_header"
 	default:
-		if name := j.nameOf(c, peer); name != "" {
+		if name := j.dnsNameOf(c, peer); name != "" {
 			o.PeerName, o.PeerNameBasis = name, "dns"
 		}
 	}
@@ -43,18 +43,18 @@ const (
 	mostName  = 24 * 3600 * 1e9
 )
 
-// names are the names that addresses go by for those who asked. What one client was told
+// hostNames are the names that addresses go by for those who asked. What one client was told
 // names nothing for another: one who can ask for names of its own choice names its own
 // connections.
-type names struct {
-	young, old map[resolved]naming
+type hostNames struct {
+	young, old map[resolved]hostName
 }
 
 // resolved is an address that a client was told. The tapped pod is one client, whichever
 // of its addresses it asks from: the zero address.
 type resolved struct{ client, addr netip.Addr }
 
-type naming struct {
+type hostName struct {
 	name        string
 	from, until int64 // ns since the epoch: of the answer, and the last time it is good for
 }
@@ -69,7 +69,7 @@ func (j *Judge) Learn(c *flow.Conn, s *dissect.Session, at int64) {
 			asker = c.Resp.Addr
 		}
 		if k := j.asked(asker, a.Addr); len(j.cfg.Local) == 0 || !k.client.IsValid() {
-			j.names.put(k, naming{a.Name, at, at + min(max(int64(a.TTL)*1e9, leastName), mostName)})
+			j.hostNames.put(k, hostName{a.Name, at, at + min(max(int64(a.TTL)*1e9, leastName), mostName)})
 		}
 	}
 }
@@ -81,24 +81,24 @@ func (j *Judge) asked(client, addr netip.Addr) resolved {
 	return resolved{client.Unmap(), addr.Unmap()}
 }
 
-// nameOf returns the name that the client of c had for its server when c began, empty if
+// dnsNameOf returns the name that the client of c had for its server when c began, empty if
 // none. Once found it stays: an edge's name must not change under a connection.
-func (j *Judge) nameOf(c *flow.Conn, peer *peerName) string {
+func (j *Judge) dnsNameOf(c *flow.Conn, peer *peerName) string {
 	if !peer.set {
-		*peer = peerName{j.names.get(j.asked(c.Orig.Addr, c.Resp.Addr), c.First), true}
+		*peer = peerName{j.hostNames.get(j.asked(c.Orig.Addr, c.Resp.Addr), c.First), true}
 	}
 	return peer.name
 }
 
 // get returns the name that was good at a time.
-func (n *names) get(k resolved, at int64) string {
+func (n *hostNames) get(k resolved, at int64) string {
 	if x := n.find(k); x.from <= at && at <= x.until {
 		return x.name
 	}
 	return ""
 }
 
-func (n *names) find(k resolved) naming {
+func (n *hostNames) find(k resolved) hostName {
 	if x, ok := n.young[k]; ok {
 		return x
 	}
@@ -106,7 +106,7 @@ func (n *names) find(k resolved) naming {
 }
 
 // put remembers a name. The latest one of an address counts.
-func (n *names) put(k resolved, x naming) {
+func (n *hostNames) put(k resolved, x hostName) {
 	if was := n.find(k); was.name == x.name && was.from <= x.from && x.from <= was.until {
 		x.from, x.until = was.from, max(was.until, x.until) // it was good before too
 	}
@@ -114,7 +114,7 @@ func (n *names) put(k resolved, x naming) {
 		n.old, n.young = n.young, nil
 	}
 	if n.young == nil {
-		n.young = map[resolved]naming{}
+		n.young = map[resolved]hostName{}
 	}
 	n.young[k] = x
 }

@@ -12,15 +12,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// Rest is what remains of a finished session: what a judgement of its connection that is
+// Conclusion is what remains of a finished session: what a judgement of its connection that is
 // still to come needs. It takes some 110 bytes: what the connections of one client and one
 // server have in common is held once.
-type Rest struct {
-	common  *common  // without what is below
-	session [16]byte // TLSInfo.SessionHash, zero: none
-	age     int64    // TLSInfo.ClientAuthAge
-	cut     uint64   // bytes that were cut off where they were wanted, beside those that never came
-	peer    peerName
+type Conclusion struct {
+	common    *common  // without what is below
+	session   [16]byte // TLSInfo.SessionHash, zero: none
+	age       int64    // TLSInfo.ClientAuthAge
+	truncated uint64   // bytes that were cut off where they were wanted, beside those that never came
+	peer      peerName
 
 	// Tail is valid where Followed returns true.
 	Tail dissect.Tail
@@ -32,14 +32,14 @@ type peerName struct {
 	set  bool
 }
 
-// Rest returns what remains of the session of c, nil where the session itself is still
+// Conclude returns what remains of the session of c, nil where the session itself is still
 // needed: it is not finished, or something may still come of it.
-func (j *Judge) Rest(c *flow.Conn, s *dissect.Session) *Rest {
+func (j *Judge) Conclude(c *flow.Conn, s *dissect.Session) *Conclusion {
 	k := concluded(s)
 	if k == nil || !s.Spent() {
 		return nil
 	}
-	r := &Rest{cut: lost(c, s) - c.Orig.Missed - c.Resp.Missed, Tail: s.Tail()}
+	r := &Conclusion{truncated: missedBytes(c, s) - c.Orig.Missed - c.Resp.Missed, Tail: s.Tail()}
 	r.peer.name, r.peer.set = s.Peer()
 	whole := *k
 	if k.tls != nil {
@@ -52,20 +52,20 @@ func (j *Judge) Rest(c *flow.Conn, s *dissect.Session) *Rest {
 		info.SessionHash, info.ClientAuthAge = "", 0
 		whole.tls = info
 	}
-	r.common = j.shared.of(&whole)
+	r.common = j.shared.intern(&whole)
 	return r
 }
 
-// Drop reports whether a rest is not used any more.
-func (j *Judge) Drop(r *Rest) {
-	if r.common.rests--; r.common.rests == 0 {
-		j.shared.held -= r.common.bytes
+// Release reports whether a rest is not used any more.
+func (j *Judge) Release(r *Conclusion) {
+	if r.common.users--; r.common.users == 0 {
+		j.shared.bytesInUse -= r.common.bytes
 	}
 }
 
-// Followed reports whether the records of the connection are followed on: what comes after
+// TailCounts reports whether the records of the connection are followed on: what comes after
 // the end of its TLS counts. Plaintext is the last word on a connection.
-func (r *Rest) Followed() bool {
+func (r *Conclusion) TailCounts() bool {
 	switch r.common.verdict {
 	case MTLS, TLS, Failed:
 		return r.Tail.Follows()
@@ -76,14 +76,14 @@ func (r *Rest) Followed() bool {
 	}
 }
 
-// Held returns how many bytes the conclusions take that rests have in common, about.
-func (j *Judge) Held() int { return j.shared.held }
+// BytesInUse returns how many bytes the conclusions take that rests have in common, about.
+func (j *Judge) BytesInUse() int { return j.shared.bytesInUse }
 
-// JudgeRest is Judge for a connection of whose session the rest is left.
-func (j *Judge) JudgeRest(c *flow.Conn, r *Rest, iface string, ended bool) (out Judged) {
+// JudgeConclusion is Judge for a connection of whose session the rest is left.
+func (j *Judge) JudgeConclusion(c *flow.Conn, r *Conclusion, iface string, ended bool) (out Judged) {
 	j.describe(&out, c, iface, ended)
-	out.MissedBytes += r.cut
-	k := &r.common.conclusion
+	out.MissedBytes += r.truncated
+	k := &r.common.judgement
 	out.Verdict, out.Protocol, out.Reasons, out.HTTP, out.Settled = k.verdict, k.protocol, k.reasons, k.http, true
 	out.TLS = r.tls()
 	j.complete(&out, c, &r.peer)
@@ -91,7 +91,7 @@ func (j *Judge) JudgeRest(c *flow.Conn, r *Rest, iface string, ended bool) (out 
 }
 
 // tls returns a copy of the TLS part, nil if there is none.
-func (r *Rest) tls() *TLSInfo {
+func (r *Conclusion) tls() *TLSInfo {
 	if r.common.tls == nil {
 		return nil
 	}
@@ -105,30 +105,30 @@ func (r *Rest) tls() *TLSInfo {
 
 // Resume makes s, which is new, the finished session of c again that r is the rest of, and
 // drops r. It is for a connection whose TLS has ended (Rest.Tail), or has begun anew.
-func (j *Judge) Resume(c *flow.Conn, r *Rest, s *dissect.Session) {
-	k := r.common.conclusion
+func (j *Judge) Resume(c *flow.Conn, r *Conclusion, s *dissect.Session) {
+	k := r.common.judgement
 	k.tls = r.tls()
-	s.Resume(&k, r.Tail, int64(c.Orig.Missed+c.Resp.Missed+r.cut))
+	s.Resume(&k, r.Tail, int64(c.Orig.Missed+c.Resp.Missed+r.truncated))
 	if r.peer.set {
 		s.SetPeer(r.peer.name)
 	}
-	j.Drop(r)
+	j.Release(r)
 }
 
 // shared are conclusions that are held once, by the digest of what is in them.
 type shared struct {
-	known   map[[16]byte]*common
-	held    int // bytes of those that rests have
-	scratch []byte
-	info    TLSInfo // the argument of of, in part
-	last    *common // that of returned, nil: nothing
-	text    []byte  // all that is in last
+	known      map[[16]byte]*common
+	bytesInUse int // bytes of those that rests have
+	scratch    []byte
+	info       TLSInfo // the argument of of, in part
+	last       *common // that of returned, nil: nothing
+	text       []byte  // all that is in last
 }
 
 // common is a conclusion that rests have in common.
 type common struct {
-	conclusion
-	rests int // that have it
+	judgement
+	users int // that have it
 	bytes int // that it takes, about
 }
 
@@ -139,24 +139,24 @@ const conclusionBytes = 768
 // is no room they are forgotten, which leaves them to those who have them.
 const maxShared = 1024
 
-// of returns a conclusion equal to k for one more rest: one that is there already, else a
+// intern returns a conclusion equal to k for one more rest: one that is there already, else a
 // copy.
-func (s *shared) of(k *conclusion) *common {
+func (s *shared) intern(k *judgement) *common {
 	s.scratch = k.appendTo(s.scratch[:0])
 	if s.last == nil || !bytes.Equal(s.scratch, s.text) { // mostly they come in a row
 		s.last = s.find(k)
 		s.text, s.scratch = s.scratch, s.text
 	}
 	kept := s.last
-	if kept.rests++; kept.rests == 1 {
-		s.held += kept.bytes
+	if kept.users++; kept.users == 1 {
+		s.bytesInUse += kept.bytes
 	}
 	return kept
 }
 
 // find returns the conclusion that is equal to k, of which scratch holds all. It adds a copy
 // of k if there is none.
-func (s *shared) find(k *conclusion) *common {
+func (s *shared) find(k *judgement) *common {
 	sum := sha256.Sum256(s.scratch)
 	key := [16]byte(sum[:16])
 	kept := s.known[key]
@@ -164,15 +164,15 @@ func (s *shared) find(k *conclusion) *common {
 		if s.known == nil || len(s.known) >= maxShared {
 			s.known = map[[16]byte]*common{}
 		}
-		kept = &common{conclusion: k.clone(), bytes: conclusionBytes + len(s.scratch)}
+		kept = &common{judgement: k.clone(), bytes: conclusionBytes + len(s.scratch)}
 		s.known[key] = kept
 	}
 	return kept
 }
 
 // clone returns a copy that shares lists and certificates only.
-func (k *conclusion) clone() conclusion {
-	out := conclusion{k.verdict, k.protocol, k.reasons, nil, k.http}
+func (k *judgement) clone() judgement {
+	out := judgement{k.verdict, k.protocol, k.reasons, nil, k.http}
 	if k.tls != nil {
 		info := *k.tls
 		out.tls = &info
@@ -181,7 +181,7 @@ func (k *conclusion) clone() conclusion {
 }
 
 // appendTo appends all that is in a conclusion, so that two are equal where the bytes are.
-func (k *conclusion) appendTo(b []byte) []byte {
+func (k *judgement) appendTo(b []byte) []byte {
 	b = appendStrings(b, string(k.verdict), k.protocol)
 	b = appendList(b, k.reasons)
 	if b = appendBools(b, k.tls != nil, k.http != nil); k.tls != nil {

@@ -15,7 +15,7 @@ import (
 // Plaintext as honest ends speak it.
 const (
 	login    = "POST /login HTTP/1.1\r\nHost: bank\r\nAuthorization: Basic dXNlcjpwYXNz\r\nContent-Length: 0\r\n\r\n"
-	answer   = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+	response = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 	setKey   = "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$6\r\nsecret\r\n"
 	textLine = "this is a protocol of lines without a name, spoken by one end\r\n"
 )
@@ -76,7 +76,7 @@ func TestOneEndAlone(t *testing.T) {
 						if got := j.Judge(c, w.s, "eth0", false); encrypted(got) || got.Settled || j.Settled(c, w.s) {
 							t.Errorf("%s of side %d, mid-stream %v: settled %v on %s %v", name, liar, midstream, got.Settled, got.Verdict, got.Reasons)
 						}
-						w.send(1-liar, []string{login, answer}[1-liar], 0)
+						w.send(1-liar, []string{login, response}[1-liar], 0)
 						if got := j.Judge(c, w.s, "eth0", true); got.Verdict != verdict.Plaintext {
 							t.Errorf("%s of side %d, mid-stream %v: %s %v, the other end spoke plaintext", name, liar, midstream, got.Verdict, got.Reasons)
 						}

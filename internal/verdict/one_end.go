@@ -12,12 +12,12 @@ import (
 
 // fromStart reports whether a connection over TCP was seen whole, from its first byte on.
 func fromStart(c *flow.Conn, s *dissect.Session) bool {
-	return c.Transport == wire.ProtoTCP && !missedAny(c, s) && !behind(c)
+	return c.Transport == wire.ProtoTCP && !missedAny(c, s) && !hasPending(c)
 }
 
 // missedAny reports whether what was seen of a connection may begin in the middle of it.
 func missedAny(c *flow.Conn, s *dissect.Session) bool {
-	return c.MissedStart || c.Doubtful() || lost(c, s) > 0 || s.Upgraded()
+	return c.MissedStart || c.Doubtful() || missedBytes(c, s) > 0 || s.Upgraded()
 }
 
 // bothSpoke reports whether both ends spoke TLS: each sent a hello or a record as only TLS
@@ -32,9 +32,9 @@ func bothSpoke(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	return t.Hello != nil || t.HelloBegun || !fromStart(c, s)
 }
 
-// alone reverts what one end alone cannot show. Its failure is not settled while the other
+// revertOneEnd reverts what one end alone cannot show. Its failure is not settled while the other
 // end can still send, and is none where that end sent something else.
-func (h *handshake) alone(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) {
+func (h *handshake) revertOneEnd(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) {
 	if h.outcome == OutcomeEstablished {
 		h.outcome = OutcomeIncomplete
 		h.because("one_end_only")
@@ -119,14 +119,14 @@ func judgeMidstream(out *Judged, c *flow.Conn, s *dissect.Session) {
 	out.TLS = tlsInfo(t, &h)
 	out.Verdict = TLS
 	out.because(h.reasons...)
-	readable(out, t)
+	judgeReadable(out, t)
 }
 
-// readable makes plaintext of a TLS connection whose content can be read: its suite
+// judgeReadable makes plaintext of a TLS connection whose content can be read: its suite
 // authenticates and does not encrypt, or text stands in its records. Of a suite that is not
 // known it cannot be told whether it encrypts.
-func readable(out *Judged, t *dissect.TLS) {
-	c := chosen(t)
+func judgeReadable(out *Judged, t *dissect.TLS) {
+	c := chosenCiphering(t)
 	switch {
 	case t.Readable:
 		out.because("cipher_without_encryption", "text_in_records")

@@ -26,7 +26,7 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 	} else {
 		j.judge(&second, c, after)
 	}
-	if k, ok := s.Kept().(*conclusion); ok && s.Finished() && !s.Failed() {
+	if k, ok := s.Kept().(*judgement); ok && s.Finished() && !s.Failed() {
 		out.Verdict, out.Protocol, out.Reasons, out.TLS, out.HTTP = k.verdict, k.protocol, slices.Clone(k.reasons), k.tls, k.http
 		out.Settled = true
 	} else {
@@ -34,33 +34,33 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 	switch {
 	case second.Verdict == Plaintext || second.Verdict == Encrypted && !s.Parted():
-		out.endedIn(&second)
+		out.addDataAfter(&second)
 	case s.Parted():
-		out.parted(c, s.After())
+		out.addLostHandshake(c, s.After())
 	case second.Verdict == None:
 	case second.Verdict == Unknown:
 		if !s.Unsure() {
-			out.endedUnknown(&second, s.After())
+			out.addUnknownAfter(&second, s.After())
 		}
 	default:
-		j.memory.doubt(&second, s.After().TLS())
-		out.again(&second, s.After())
+		j.resumptions.blockInheritance(&second, s.After().TLS())
+		out.addSecondHandshake(&second, s.After())
 	}
 }
 
-// doubt prevents later connections from inheriting from a client that makes two handshakes in one connection: it is
+// blockInheritance prevents later connections from inheriting from a client that makes two handshakes in one connection: it is
 // unknown which of them a ticket belongs to.
-func (m *memory) doubt(out *Judged, t *dissect.TLS) {
+func (m *resumptions) blockInheritance(out *Judged, t *dissect.TLS) {
 	if t == nil || t.Hello == nil || t.Client != dissect.Originator {
 		return
 	}
-	if p := m.of(out.key(t), out.Start); p != nil {
+	if p := m.historyOf(out.key(t), out.Start); p != nil {
 		p.first, p.last, p.disagree = max(p.first, 1), max(p.last, out.Start), max(p.disagree, out.Last)
 	}
 }
 
-// endedIn notes that plaintext, or another encryption, followed TLS.
-func (o *Judged) endedIn(second *Judged) {
+// addDataAfter notes that plaintext, or another encryption, followed TLS.
+func (o *Judged) addDataAfter(second *Judged) {
 	if o.Verdict == Plaintext {
 		return
 	}
@@ -76,8 +76,8 @@ func (o *Judged) endedIn(second *Judged) {
 	o.Reasons = append([]string{code}, second.Reasons...)
 }
 
-// endedUnknown notes that bytes followed TLS that are no records, and nothing known.
-func (o *Judged) endedUnknown(second *Judged, after *dissect.Session) {
+// addUnknownAfter notes that bytes followed TLS that are no records, and nothing known.
+func (o *Judged) addUnknownAfter(second *Judged, after *dissect.Session) {
 	if o.Verdict == Plaintext {
 		return
 	}
@@ -91,15 +91,15 @@ func (o *Judged) endedUnknown(second *Judged, after *dissect.Session) {
 	o.Reasons = append([]string{"other_data_after_tls"}, second.Reasons...)
 }
 
-// again notes that another handshake followed, in plaintext.
-func (o *Judged) again(second *Judged, after *dissect.Session) {
+// addSecondHandshake notes that another handshake followed, in plaintext.
+func (o *Judged) addSecondHandshake(second *Judged, after *dissect.Session) {
 	t := after.TLS()
 	o.Reasons = slices.Clip(o.Reasons)
 	switch {
 	case o.Verdict == Plaintext:
 		return
 	case o.Verdict == Unknown || o.Verdict == Encrypted:
-	case second.Verdict == Failed || t != nil && unanswered(t) && !missed(after):
+	case second.Verdict == Failed || t != nil && helloOnly(t) && !missed(after):
 		// nothing was sent under the second one
 	case weakness(second) > weakness(o):
 		o.Verdict, o.Protocol, o.TLS, o.Reasons = second.Verdict, second.Protocol, second.TLS, slices.Clone(second.Reasons)
@@ -108,9 +108,9 @@ func (o *Judged) again(second *Judged, after *dissect.Session) {
 	o.because("second_handshake")
 }
 
-// parted notes that another handshake may have been lost: whose keys protect what came then
+// addLostHandshake notes that another handshake may have been lost: whose keys protect what came then
 // is not known.
-func (o *Judged) parted(c *flow.Conn, after *dissect.Session) {
+func (o *Judged) addLostHandshake(c *flow.Conn, after *dissect.Session) {
 	o.Settled = true
 	if o.Verdict != MTLS {
 		return
@@ -129,8 +129,8 @@ func missed(s *dissect.Session) bool {
 	return a+b > 0
 }
 
-// unanswered reports whether of a handshake there is only a ClientHello.
-func unanswered(t *dissect.TLS) bool {
+// helloOnly reports whether of a handshake there is only a ClientHello.
+func helloOnly(t *dissect.TLS) bool {
 	client, server := t.Certs[t.Client], t.Certs[t.Client.Other()]
 	said := client != nil || server != nil || t.ServerHelloDone || t.CertificateRequest || t.ServerKeyGroup != 0
 	return !said && t.Server == nil && t.AppRecords == [2]int{} && !t.ChangeCipherSpec(dissect.Originator) && !t.ChangeCipherSpec(dissect.Responder) && t.Protected1RTT == [2]int{}

@@ -87,8 +87,8 @@ func TestTextUnderUnfamiliarSuite(t *testing.T) {
 		t.Fatal(said(got))
 	}
 	w.s.Finish()
-	rest := j.Rest(c, w.s)
-	if rest == nil || !rest.Followed() {
+	conclusion := j.Conclude(c, w.s)
+	if conclusion == nil || !conclusion.TailCounts() {
 		t.Fatal("it is not followed")
 	}
 	w.send(1, record(23, login), -1)

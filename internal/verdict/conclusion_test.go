@@ -10,39 +10,39 @@ import (
 // What differs in anything that a record shows is not held in common: whatever field of a
 // conclusion changes, also one that is added later, makes it another.
 func TestConclusionsAreSharedOnlyWhereEqual(t *testing.T) {
-	whole := func() *conclusion {
-		return &conclusion{
+	whole := func() *judgement {
+		return &judgement{
 			reasons: []string{"a"}, http: &HTTPInfo{},
 			tls: &TLSInfo{SupportedCiphers: []string{"a"}, ALPNOffered: []string{"a"}, Client: &Certificate{}, Server: &Certificate{AlternativeNames: []string{"a"}}},
 		}
 	}
 	before := whole().appendTo(nil)
-	counts := func(field string, k *conclusion) {
+	counts := func(field string, k *judgement) {
 		if bytes.Equal(k.appendTo(nil), before) {
 			t.Errorf("%s does not count", field)
 		}
 	}
-	for field, change := range map[string]func(*conclusion){
-		"verdict":           func(k *conclusion) { k.verdict = MTLS },
-		"protocol":          func(k *conclusion) { k.protocol = "tls" },
-		"reasons":           func(k *conclusion) { k.reasons[0] = "b" },
-		"number of reasons": func(k *conclusion) { k.reasons = append(k.reasons, "") },
-		"tls":               func(k *conclusion) { k.tls = nil },
-		"http":              func(k *conclusion) { k.http = nil },
+	for field, change := range map[string]func(*judgement){
+		"verdict":           func(k *judgement) { k.verdict = MTLS },
+		"protocol":          func(k *judgement) { k.protocol = "tls" },
+		"reasons":           func(k *judgement) { k.reasons[0] = "b" },
+		"number of reasons": func(k *judgement) { k.reasons = append(k.reasons, "") },
+		"tls":               func(k *judgement) { k.tls = nil },
+		"http":              func(k *judgement) { k.http = nil },
 	} {
 		k := whole()
 		change(k)
 		counts(field, k)
 	}
-	if n := reflect.TypeFor[conclusion]().NumField(); n != 5 {
+	if n := reflect.TypeFor[judgement]().NumField(); n != 5 {
 		t.Errorf("a conclusion has %d fields: those that are changed here are 5", n)
 	}
 	changes := 0
-	for _, part := range []func(*conclusion) any{
-		func(k *conclusion) any { return k.tls },
-		func(k *conclusion) any { return k.tls.Client },
-		func(k *conclusion) any { return k.tls.Server },
-		func(k *conclusion) any { return k.http },
+	for _, part := range []func(*judgement) any{
+		func(k *judgement) any { return k.tls },
+		func(k *judgement) any { return k.tls.Client },
+		func(k *judgement) any { return k.tls.Server },
+		func(k *judgement) any { return k.http },
 	} {
 		for i := range reflect.TypeOf(part(whole())).Elem().NumField() {
 			k := whole()
@@ -82,8 +82,8 @@ func change(v reflect.Value) bool {
 func TestSharedIsBounded(t *testing.T) {
 	var s shared
 	for i := range 3 * maxShared {
-		k := s.of(&conclusion{http: &HTTPInfo{Status: i}})
-		if k.http.Status != i || s.of(&conclusion{http: &HTTPInfo{Status: i}}) != k {
+		k := s.intern(&judgement{http: &HTTPInfo{Status: i}})
+		if k.http.Status != i || s.intern(&judgement{http: &HTTPInfo{Status: i}}) != k {
 			t.Fatalf("conclusion %d is not found again", i)
 		}
 		if len(s.known) > maxShared {
@@ -96,22 +96,22 @@ func TestSharedIsBounded(t *testing.T) {
 func TestConclusionsAreCounted(t *testing.T) {
 	j := New(Config{})
 	path := strings.Repeat("x", 5000)
-	rest := func(status int) *Rest {
-		return &Rest{common: j.shared.of(&conclusion{http: &HTTPInfo{Status: status, Path: path}})}
+	rest := func(status int) *Conclusion {
+		return &Conclusion{common: j.shared.intern(&judgement{http: &HTTPInfo{Status: status, Path: path}})}
 	}
 	a, b := rest(200), rest(200)
-	one := j.Held()
+	one := j.BytesInUse()
 	c := rest(404)
-	if one < len(path) || one > len(path)+1000 || j.Held() != 2*one {
-		t.Errorf("%d bytes are counted of one, %d of two", one, j.Held())
+	if one < len(path) || one > len(path)+1000 || j.BytesInUse() != 2*one {
+		t.Errorf("%d bytes are counted of one, %d of two", one, j.BytesInUse())
 	}
-	j.Drop(c)
-	j.Drop(a)
-	if j.Held() != one {
-		t.Errorf("%d bytes are counted, want %d", j.Held(), one)
+	j.Release(c)
+	j.Release(a)
+	if j.BytesInUse() != one {
+		t.Errorf("%d bytes are counted, want %d", j.BytesInUse(), one)
 	}
-	j.Drop(b)
-	if d := rest(200); j.Held() != one || d.common != b.common {
-		t.Errorf("%d bytes are counted, want %d", j.Held(), one)
+	j.Release(b)
+	if d := rest(200); j.BytesInUse() != one || d.common != b.common {
+		t.Errorf("%d bytes are counted, want %d", j.BytesInUse(), one)
 	}
 }

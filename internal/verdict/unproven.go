@@ -2,19 +2,19 @@ package verdict
 
 import "net/netip"
 
-// weak remembers full handshakes of TLS 1.3 that proved no client certificate, by the
+// unprovenClients remembers full handshakes of TLS 1.3 that proved no client certificate, by the
 // addresses of both ends alone. Nobody behind such an address inherits a certificate at
 // that server: SNI and the shape of a ClientHello are the client's choice, and so does a
 // client choose others in its full handshake than where it resumes (RFC 8446 section
 // 4.6.1 lets it change its SNI).
-type weak struct {
-	seen map[pair]int64 // time of the latest, ns since the epoch
-	lost int64          // latest time that there was no room for one; 0: never
+type unprovenClients struct {
+	seen         map[pair]int64 // time of the latest, ns since the epoch
+	unremembered int64          // latest time that there was no room for one; 0: never
 }
 
-// maxWeak bounds the pairs of addresses that are remembered, some 100 bytes each. Once
+// maxUnproven bounds the pairs of addresses that are remembered, some 100 bytes each. Once
 // there is no room for one, nobody inherits a certificate while a ticket lives.
-const maxWeak = 2 * maxMemory
+const maxUnproven = 2 * maxClients
 
 // pair is the address of a client, and a server.
 type pair struct {
@@ -25,13 +25,13 @@ type pair struct {
 func (o *Judged) pair() pair { return pair{o.Source.Addr, o.server()} }
 
 // note remembers that the client of o proved no certificate, or may not have.
-func (w *weak) note(o *Judged) {
+func (w *unprovenClients) note(o *Judged) {
 	k := o.pair()
-	if _, known := w.seen[k]; !known && len(w.seen) >= maxWeak {
+	if _, known := w.seen[k]; !known && len(w.seen) >= maxUnproven {
 		w.sweep(o.Start)
 	}
-	if _, known := w.seen[k]; !known && len(w.seen) >= maxWeak {
-		w.lost = max(w.lost, o.Last)
+	if _, known := w.seen[k]; !known && len(w.seen) >= maxUnproven {
+		w.unremembered = max(w.unremembered, o.Last)
 		return
 	}
 	if w.seen == nil {
@@ -42,13 +42,13 @@ func (w *weak) note(o *Judged) {
 
 // has reports whether a ticket that was given out where no certificate was proved may
 // still be used by the client of o.
-func (w *weak) has(o *Judged) bool {
+func (w *unprovenClients) has(o *Judged) bool {
 	at, known := w.seen[o.pair()]
-	return known && o.Start-at <= ticketLifetime || w.lost != 0 && o.Start-w.lost <= ticketLifetime
+	return known && o.Start-at <= ticketLifetime || w.unremembered != 0 && o.Start-w.unremembered <= ticketLifetime
 }
 
 // sweep forgets handshakes whose tickets are not valid any more.
-func (w *weak) sweep(now int64) {
+func (w *unprovenClients) sweep(now int64) {
 	for k, at := range w.seen {
 		if now-at > ticketLifetime {
 			delete(w.seen, k)

@@ -24,15 +24,15 @@ func turnedAway(c *flow.Conn) bool {
 	return alone && resets > 0 && packets <= resets+aloneMost
 }
 
-// Unheard reports whether the other end of a connection, of which nothing was seen, may still turn
+// MayBeTurnedAway reports whether the other end of a connection, of which nothing was seen, may still turn
 // it away: nothing is settled until then.
-func Unheard(c *flow.Conn) bool {
+func MayBeTurnedAway(c *flow.Conn) bool {
 	packets, resets, alone := c.Alone()
 	return alone && resets == 0 && packets < aloneMost && c.Last-c.First < aloneWait
 }
 
-// unread withdraws the verdict on what nobody has read.
-func (o *Judged) unread() {
+// withdrawUnread withdraws the verdict on what nobody has read.
+func (o *Judged) withdrawUnread() {
 	if o.Verdict == None {
 		return
 	}

@@ -17,31 +17,31 @@ func resumed(t *testing.T, chunks []capturetest.Chunk) verdict.Judged {
 	t.Helper()
 	j, c, memory := verdict.New(verdict.Config{}), udp(), dissect.Memory{}
 	s := memory.New()
-	var rest *verdict.Rest
+	var conclusion *verdict.Conclusion
 	for _, x := range chunks {
 		side := dissect.Originator
 		if x.FromServer {
 			side = dissect.Responder
 		}
-		if rest != nil {
-			if !rest.Followed() || rest.Tail.QuietDatagram(side, x.Data) {
+		if conclusion != nil {
+			if !conclusion.TailCounts() || conclusion.Tail.QuietDatagram(side, x.Data) {
 				continue
 			}
 			s = memory.New()
-			j.Resume(c, rest, s)
-			rest = nil
+			j.Resume(c, conclusion, s)
+			conclusion = nil
 		}
 		s.Datagram(side, x.Data)
 		if j.Settled(c, s) && j.Judge(c, s, "eth0", false).Settled && s.Complete() {
 			s.Finish()
-			if rest = j.Rest(c, s); rest == nil {
+			if conclusion = j.Conclude(c, s); conclusion == nil {
 				t.Fatal("no rest of a finished session")
 			}
 			s.Drop()
 		}
 	}
-	if rest != nil {
-		return j.JudgeRest(c, rest, "eth0", true)
+	if conclusion != nil {
+		return j.JudgeConclusion(c, conclusion, "eth0", true)
 	}
 	return j.Judge(c, s, "eth0", true)
 }
