@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// advices say what can be done about packets that were not decoded, by the names in
-// Coverage.Undecoded. The last one, without names, is for all others.
+// advices holds recommended actions for packets that were not decoded, by the names in
+// Coverage.Undecoded. The last one, without names, applies to all others.
 var advices = []struct {
 	names  []string
 	advice string
@@ -26,7 +26,7 @@ var advices = []struct {
 	{nil, "neither TCP nor UDP, and so never judged: forbid the protocol by a network policy, or see by other means that it is encrypted"},
 }
 
-// linkAdvice is that for link types, whose names end in a number.
+// linkAdvice is the advice for names of unknown link types, which end in a number.
 const (
 	linkPrefix = "link_type_"
 	linkAdvice = "a link type that is not known: capture on an interface of Ethernet or IP"
@@ -57,7 +57,7 @@ func (c *Coverage) Advice() (out []string) {
 	return out
 }
 
-// hasAdvice reports whether there is an advice for a name of its own.
+// hasAdvice reports whether a name has an advice of its own.
 func hasAdvice(name string) bool {
 	if strings.HasPrefix(name, linkPrefix) {
 		return true
@@ -70,11 +70,11 @@ func hasAdvice(name string) bool {
 	return false
 }
 
-// mostNamed is how many kinds of packets the claim of a posture names.
+// mostNamed bounds the kinds of packets that the sentence of a posture names.
 const mostNamed = 3
 
-// hidden says for a sentence how many packets were not decoded, and of what kinds:
-// ", 7 packets not decoded (5 sctp, 2 gre)"; empty where there are none.
+// hidden returns a clause with the number and the kinds of packets that were not decoded:
+// ", 7 packets not decoded (5 sctp, 2 gre)". It is empty if there are none.
 func (s *span) hidden() string {
 	names, n := s.Hidden()
 	if n == 0 {

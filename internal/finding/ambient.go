@@ -12,8 +12,8 @@ const (
 // meshAmbient is meshtls.mesh of HBONE.
 const meshAmbient = "istio_ambient"
 
-// enrolled returns the evidence that the tapped end of j is in an ambient mesh. It determines
-// the finding's text and the expectation, and neither silences a finding.
+// enrolled returns the evidence that the tapped end of j is in an ambient mesh. The evidence affects the
+// text of findings and the expectation, and never suppresses a finding.
 func (p *policy) enrolled(j *verdict.Judged) string {
 	if j.Scope == verdict.ScopePod || j.Direction == "" {
 		return ""
@@ -46,9 +46,9 @@ func (p *policy) enroll(j *verdict.Judged) {
 	}
 }
 
-// unprotected returns a clause, which begins with a semicolon, saying that the pod is enrolled
-// but the connection is plaintext. It is empty where plaintext is expected: ambient leaves the
-// kubelet's probes and link-local addresses alone by design.
+// unprotected returns a clause that the pod is enrolled but the connection is plaintext. The
+// clause starts with a semicolon. It is empty where no TLS is expected: an ambient mesh does not
+// encrypt the kubelet's probes and link-local traffic by design.
 func (p *policy) unprotected(j *verdict.Judged, x Expect) string {
 	if j.Verdict != verdict.Plaintext || x != ExpectMTLS && x != ExpectTLS {
 		return ""
@@ -63,8 +63,8 @@ func (p *policy) unprotected(j *verdict.Judged, x Expect) string {
 	return ""
 }
 
-// perhapsOwn returns a clause, which begins with a semicolon, saying that plaintext to a broker
-// may be the tap's own. It is empty for other connections.
+// perhapsOwn returns a clause that plaintext to a broker may be the tap's own. The clause starts
+// with a semicolon. It is empty for other connections.
 func perhapsOwn(j *verdict.Judged) string {
 	if j.Verdict != verdict.Plaintext || j.Claimed != "tap" {
 		return ""

@@ -9,41 +9,41 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// InterfaceState is how the capture on one interface goes.
+// InterfaceState is the state of the capture on one interface.
 type InterfaceState struct {
 	Name     string
 	Captured bool
-	Since    int64  // ns since the epoch: when that began
+	Since    int64  // start of the current state, captured or not, ns since the epoch
 	Packets  uint64 // seen on it since the start
-	Dropped  uint64 // lost by its ring since the start
+	Dropped  uint64 // lost because its ring was full, since the start
 	Error    string // why it is not captured, empty if it is
 }
 
-// tapBlind is the rule for a tap that does not see an interface that it should see. It is
-// of the tap, not of an edge.
+// tapBlind is the rule that a tap must see every interface that it should capture on. Its
+// findings are about the tap, not about an edge.
 var tapBlind = rule{id: "tap-blind", name: "A tap sees nothing of an interface that it is to capture on"}
 
-// severityBlind is tapBlind's event.severity: what is not seen is not known to be well.
+// severityBlind is tapBlind's event.severity (high): unseen traffic may be anything.
 const severityBlind = 73
 
 const (
-	// blindGrace is for how long an interface is not captured until that is a finding: one
-	// that is opened again after a moment is no fault, nor is the start.
+	// blindGrace is the time that an interface must remain uncaptured before a finding opens.
+	// The start of the tap and a quick reopening of the ring open none.
 	blindGrace = 5 * time.Second
-	// watchEvery is how often the interfaces are looked at.
+	// watchEvery is the interval at which the interfaces are polled.
 	watchEvery = time.Second
 )
 
-// blindness is what the engine said of interfaces that are not captured.
+// blindness is the state of the finding about interfaces that are not captured.
 type blindness struct {
-	next     int64    // when to look again
-	names    []string // those that the open finding is about; none: no finding is open
+	next     int64    // when to poll again
+	names    []string // the interfaces of the open finding; none: no finding is open
 	first    int64    // since when the first of them was not captured
 	reported int64    // start of the window of the last report
 	nth      uint64
 }
 
-// interfaces asks for the state of the interfaces.
+// interfaces returns the state of the interfaces, nil for a file.
 func (e *Engine) interfaces() []InterfaceState {
 	if e.cfg.Interfaces == nil {
 		return nil
@@ -51,8 +51,8 @@ func (e *Engine) interfaces() []InterfaceState {
 	return e.cfg.Interfaces()
 }
 
-// pollInterfaces looks at the interfaces. It opens a finding when one was not captured for
-// blindGrace, says so again when others join or come back, and resolves it when all are.
+// pollInterfaces opens a finding when an interface was not captured for blindGrace, reports
+// it again when the set of such interfaces changes, and resolves it when all are captured.
 func (e *Engine) pollInterfaces() {
 	if e.cfg.Interfaces == nil || e.now < e.blind.next {
 		return
@@ -75,7 +75,8 @@ func (e *Engine) pollInterfaces() {
 	}
 }
 
-// uncaptured returns the interfaces that have not been captured for blindGrace.
+// uncaptured returns the interfaces that have not been captured for blindGrace, and those of
+// the open finding that are still not captured.
 func (e *Engine) uncaptured(states []InterfaceState) (out []InterfaceState) {
 	for _, s := range states {
 		told := slices.Contains(e.blind.names, s.Name)
@@ -102,14 +103,14 @@ func earliest(states []InterfaceState) int64 {
 	return first
 }
 
-// reportBlind says once a window that an open finding lasts.
+// reportBlind emits an open finding once in each window.
 func (e *Engine) reportBlind() {
 	if len(e.blind.names) > 0 && e.blind.reported < e.window.start {
 		e.emitBlind(stateOngoing, e.uncaptured(e.interfaces()))
 	}
 }
 
-// endBlind withdraws an open finding: a tap that ended on purpose is not blind.
+// endBlind withdraws the open finding: a tap that was told to stop is not blind.
 func (e *Engine) endBlind(why string) {
 	if len(e.blind.names) > 0 {
 		e.blindRecord(stateWithdrawn, why, fmt.Sprintf("The capture in %s ended (%s) before %s was seen.", e.podName(), why, strings.Join(e.blind.names, ", ")))
@@ -117,7 +118,7 @@ func (e *Engine) endBlind(why string) {
 	e.blind = blindness{}
 }
 
-// emitBlind emits the finding in a state; dark are the interfaces that are not captured.
+// emitBlind emits the finding in a state. dark holds the interfaces that are not captured.
 func (e *Engine) emitBlind(state string, dark []InterfaceState) {
 	message := fmt.Sprintf("Captured again in %s: %s, after %s without.", e.podName(), strings.Join(e.blind.names, ", "),
 		time.Duration(e.now-e.blind.first).Round(time.Second))
@@ -128,7 +129,7 @@ func (e *Engine) emitBlind(state string, dark []InterfaceState) {
 	e.blindRecord(state, "", message)
 }
 
-// reasons lists why interfaces are not captured, each once.
+// reasons joins the errors of the interfaces, each error once.
 func reasons(dark []InterfaceState) string {
 	var out []string
 	for _, s := range dark {
@@ -142,7 +143,7 @@ func reasons(dark []InterfaceState) string {
 	return strings.Join(out, "; ")
 }
 
-// podName names the tapped pod in a sentence.
+// podName returns the name of the tapped pod for a sentence.
 func (e *Engine) podName() string {
 	if name := e.cfg.Identity.workload(); name != "" {
 		return name
@@ -150,7 +151,7 @@ func (e *Engine) podName() string {
 	return "the tap's pod"
 }
 
-// blindRecord emits the finding.
+// blindRecord emits a record of the finding.
 func (e *Engine) blindRecord(state, reason, message string) {
 	e.blind.reported = e.window.start
 	if e.isSuppressed(tapBlind.id) {
@@ -174,7 +175,7 @@ func (e *Engine) blindRecord(state, reason, message string) {
 
 var tapFindingTypes = []string{"info"}
 
-// setInterfaces sets how the capture goes on each interface, and whether one is blind.
+// setInterfaces sets the state of each interface, and whether any is not captured.
 func setInterfaces(t *record.Tap, states []InterfaceState) {
 	if len(states) == 0 {
 		return

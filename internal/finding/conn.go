@@ -9,8 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// setConn sets the ECS part of a connection: source, destination, network, tls, http, url,
-// user_agent. offer adds the list of cipher suites that the client offered.
+// setConn sets the ECS members of a connection: source, destination, network, tls, http, url,
+// user_agent. If offer is set, it adds the cipher suites that the client offered.
 func (e *Engine) setConn(r *record.Record, j *verdict.Judged, offer bool) {
 	s, d := &j.Source, &j.Destination
 	r.Source = record.Source{IP: bare(s.Addr), Port: s.Port, Bytes: s.Bytes, Packets: s.Packets}
@@ -31,7 +31,7 @@ func (e *Engine) setConn(r *record.Record, j *verdict.Judged, offer bool) {
 	}
 }
 
-// bare returns an address as records have it: without a zone, and never IPv4 in IPv6.
+// bare returns an address as it is in records: without a zone, and IPv4 in IPv6 as IPv4.
 func bare(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
 func networkOf(j *verdict.Judged) record.Network {
@@ -76,11 +76,11 @@ func setTLS(x *record.TLS, t *verdict.TLSInfo, offer bool) {
 	}
 }
 
-// The booleans that may be absent point here.
+// Members of records that may be absent point to these booleans.
 var yes, no = true, false
 
-// setCertificate sets a leaf. ECS wants hashes of certificates and serial numbers in upper
-// case (and JA3 in lower).
+// setCertificate sets the members of a leaf certificate. ECS has hashes of certificates and
+// serial numbers in upper case, and JA3 in lower case.
 func setCertificate(x *record.Certificate, c *verdict.Certificate) {
 	if c == nil {
 		return
@@ -96,8 +96,7 @@ func setCertificate(x *record.Certificate, c *verdict.Certificate) {
 	}
 }
 
-// seconds returns a time that is s seconds after the epoch, nil if RFC 3339 cannot write
-// its year.
+// seconds returns the time s seconds after the epoch, nil if its year does not fit into RFC 3339.
 func seconds(s int64) *time.Time {
 	t := time.Unix(s, 0).UTC()
 	if t.Year() < 1 || t.Year() > 9999 {
@@ -106,8 +105,8 @@ func seconds(s int64) *time.Time {
 	return &t
 }
 
-// setHTTP sets the first request and response. Path and user agent can hold secrets: they
-// leave the pod only where Redact says none.
+// setHTTP sets the members of the first request and response. Path and user agent may contain
+// secrets, so they are published with RedactNone only.
 func (e *Engine) setHTTP(r *record.Record, h *verdict.HTTPInfo) {
 	r.HTTP.Version, r.HTTP.Request.Method, r.HTTP.Response.StatusCode = h.Version, h.Method, uint64(h.Status)
 	r.URL.Domain = h.Host
@@ -116,7 +115,7 @@ func (e *Engine) setHTTP(r *record.Record, h *verdict.HTTPInfo) {
 	}
 }
 
-// setJudgement sets what meshtls has of a connection.
+// setJudgement sets the members of meshtls that describe a connection.
 func (e *Engine) setJudgement(m *record.Meshtls, j *verdict.Judged, x Expect) {
 	m.Verdict, m.Scope, m.Class, m.ClassClaimed = string(j.Verdict), j.Scope, j.Class, j.Claimed
 	m.Mesh, m.MeshBasis, m.Enrolled, m.Expectation = j.Mesh, j.MeshBasis, e.policy.enrolled(j), string(x)
@@ -134,8 +133,8 @@ func (e *Engine) setJudgement(m *record.Meshtls, j *verdict.Judged, x Expect) {
 	}
 }
 
-// isAddr reports whether a name is an address, perhaps in brackets. Most are not, and a
-// failed parse costs an error: the shape is looked at first.
+// isAddr reports whether a name is an address, with or without brackets. Most names are not, and a
+// failed parse allocates an error, so the shape is checked first.
 func isAddr(name string) bool {
 	name = strings.Trim(name, "[]")
 	if name == "" || !strings.Contains(name, ":") && (name[len(name)-1] < '0' || name[len(name)-1] > '9') || strings.Contains(name, "/") {

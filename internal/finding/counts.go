@@ -6,12 +6,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// verdictOrder are the verdicts, the worst first. Of an edge the worst that carried
-// data stands for it: a refused handshake carried none, and what could not be judged
-// is counted beside.
+// verdictOrder lists the verdicts, the worst first. The verdict of an edge is the worst one of
+// its connections. Failed and unknown come last: a failed handshake carried no data, and an
+// unjudged connection shows nothing.
 var verdictOrder = [verdicts]verdict.Verdict{verdict.Plaintext, verdict.TLS, verdict.Encrypted, verdict.MTLS, verdict.Failed, verdict.Unknown}
 
-// verdictIndex is the place of a verdict in that order; what is not in it is unjudged.
+// verdictIndex returns the index of a verdict in verdictOrder, unjudgedBit if it has none.
 func verdictIndex(v verdict.Verdict) int {
 	if i := slices.Index(verdictOrder[:], v); i >= 0 {
 		return i
@@ -19,10 +19,10 @@ func verdictIndex(v verdict.Verdict) int {
 	return unjudgedBit
 }
 
-// traits are what counts of a connection, one bit for each.
+// traits is the set of properties by which an edge counts a connection, one bit for each.
 type traits uint16
 
-// The first bits are the verdicts in the order above, the last the rules that it broke.
+// The first bits are the verdicts in verdictOrder, the last ones the rules that the connection broke.
 const (
 	plaintextBit = iota
 	tlsBit
@@ -32,18 +32,18 @@ const (
 	unjudgedBit
 	authUnknownBit // TLS that carried data, client authentication unknown
 	notMutualBit   // TLS shown not to be mutual
-	answeredBit    // cleartext that the server answered
-	answeringBit   // plaintext of a connection whose SYN was answered
-	spokenBit      // plaintext of a connection in which the pod itself has spoken, or both ends have
-	missedStartBit // its start was missed
-	gapBit         // bytes of it were missed
+	answeredBit    // plaintext that the server accepted, see answered
+	answeringBit   // plaintext on a connection whose SYN was answered, see answering
+	spokenBit      // plaintext on a connection with payload from the pod, see spoken
+	missedStartBit // its start was not captured
+	gapBit         // some of its bytes were not captured
 	ruleBit        // the first rule
 	traitCount     = ruleBit + ruleCount
 
 	verdicts = unjudgedBit + 1
 )
 
-// All traits have a bit: with more rules this does not compile until traits is wider.
+// With more bits than traits has, this does not compile.
 const _ = traits(1 << (traitCount - 1))
 
 func (t traits) has(bit int) bool { return t&(1<<bit) != 0 }
@@ -58,7 +58,7 @@ func (t traits) verdict() int {
 	return unjudgedBit
 }
 
-// rank is how bad a connection is for its edge.
+// rank returns how bad a connection is for its edge, from 1 to 5 (plaintext).
 func (t traits) rank() int {
 	switch {
 	case t.has(plaintextBit):
@@ -73,9 +73,10 @@ func (t traits) rank() int {
 	return 1
 }
 
-// retentionRank is rank where edges compete for room. Anybody can send plaintext from any address:
-// where nobody answered it is the least telling of all, and where the pod has spoken, or both
-// ends have, it is the most telling.
+// retentionRank returns how much a connection entitles its edge to a place of its own when there
+// are too many edges: mostly its rank. Anybody can send plaintext from any address, so plaintext
+// that nobody answered has the lowest rank, 0. Plaintext on a connection with payload from the
+// pod itself has the highest.
 func (t traits) retentionRank() int {
 	switch {
 	case t.has(spokenBit):
@@ -88,8 +89,8 @@ func (t traits) retentionRank() int {
 	return t.rank()
 }
 
-// spoken reports whether the pod itself has sent payload, or both ends have where it is not
-// known which of them is the pod.
+// spoken reports whether the pod sent payload. If the direction is unknown, it reports whether
+// both ends did.
 func spoken(j *verdict.Judged) bool {
 	switch j.Direction {
 	case verdict.DirectionEgress:
@@ -100,12 +101,12 @@ func spoken(j *verdict.Judged) bool {
 	return j.Source.Bytes > 0 && j.Destination.Bytes > 0
 }
 
-// answering reports whether the start of a connection was seen, and packets of both ends.
+// answering reports whether the start of a connection and packets of both ends were seen.
 func answering(j *verdict.Judged) bool {
 	return !j.MissedStart && j.Source.Packets > 0 && j.Destination.Packets > 0
 }
 
-// traitsOf reads the traits of a connection that has a verdict, those of rules apart.
+// traitsOf returns the traits of a connection with a verdict, without the bits of rules.
 func traitsOf(j *verdict.Judged) traits {
 	t := traits(1) << verdictIndex(j.Verdict)
 	if j.MissedStart {
@@ -135,8 +136,8 @@ func traitsOf(j *verdict.Judged) traits {
 	return t
 }
 
-// notMutual reports whether a connection of TLS was shown not to be mutual. A connection
-// that the server may have refused because it lacked a certificate may have been no session.
+// notMutual reports whether a TLS connection was shown not to be mutual. A connection that the
+// server may have refused for its missing certificate does not count: no session may have existed.
 func notMutual(j *verdict.Judged) bool {
 	switch j.TLS.ClientAuth {
 	case verdict.AuthDeclined, verdict.AuthNotRequested:
@@ -145,8 +146,8 @@ func notMutual(j *verdict.Judged) bool {
 	return false
 }
 
-// answered reports whether the server took cleartext for an answer: it sent a response that
-// is no refusal by TLS or by status 400, with which proxies meet cleartext on a TLS port.
+// answered reports whether the server accepted plaintext: it sent a response that is neither a
+// TLS refusal nor HTTP status 400, with which proxies reject plaintext on a TLS port.
 func answered(j *verdict.Judged) bool {
 	if j.HTTP != nil {
 		return j.HTTP.Status != 0 && j.HTTP.Status != 400
@@ -154,17 +155,17 @@ func answered(j *verdict.Judged) bool {
 	return j.Destination.Bytes > 0 && !slices.Contains(j.Reasons, "cleartext_answer_to_hello")
 }
 
-// counts are the connections of an edge by trait. A connection counts in each window
-// in which it lived; its bytes count where it was last heard of.
+// counts holds the number of connections of an edge by trait. A connection counts in each window in which
+// it lived. Its bytes count in the window in which they were reported.
 type counts struct {
-	live        [traitCount]uint64 // in the table now
+	live        [traitCount]uint64 // in the flow table now
 	ended       [traitCount]uint64 // ended in this window
 	past        [traitCount]uint64 // ended in the whole run
-	windowBytes [verdicts]uint64   // heard of in this window
-	totalBytes  [verdicts]uint64   // in the whole run
+	windowBytes [verdicts]uint64   // reported in this window
+	totalBytes  [verdicts]uint64   // reported in the whole run
 }
 
-// liveConnection is a connection that is in the table.
+// liveConnection is a connection that is in the flow table, with what the counts contain of it.
 type liveConnection struct {
 	edge   *edge
 	traits traits
@@ -187,7 +188,7 @@ func (c *counts) remove(t traits) {
 	}
 }
 
-// endConnection moves a connection from the living to the ended.
+// endConnection moves a connection from the live ones to the ended ones.
 func (c *counts) endConnection(t traits) {
 	c.remove(t)
 	for i := range c.ended {
@@ -203,24 +204,24 @@ func (c *counts) addBytes(v int, n uint64) {
 	c.totalBytes[v] += n
 }
 
-// subtractBytes takes back what a connection carried under a verdict that it lost.
+// subtractBytes subtracts the bytes of a connection that now has another verdict or edge.
 func (c *counts) subtractBytes(v int, n uint64) {
 	c.windowBytes[v] -= min(n, c.windowBytes[v])
 	c.totalBytes[v] -= min(n, c.totalBytes[v])
 }
 
-// window is how many connections of this window have a trait; run, of the whole run.
+// window returns how many connections of this window have a trait, run how many of the whole run.
 func (c *counts) window(bit int) uint64 { return c.live[bit] + c.ended[bit] }
 func (c *counts) run(bit int) uint64    { return c.live[bit] + c.past[bit] }
 
-// connected reports whether a connection is in the table.
+// connected reports whether any connection is in the flow table.
 func (c *counts) connected() bool {
 	return slices.ContainsFunc(c.live[:verdicts], func(n uint64) bool { return n > 0 })
 }
 
 func (c *counts) startWindow() { c.ended, c.windowBytes = [traitCount]uint64{}, [verdicts]uint64{} }
 
-// inWindow is how many connections with a verdict the edge had in this window.
+// inWindow returns the number of connections with a verdict, unknown included, in this window.
 func (g *edge) inWindow() uint64 {
 	var n uint64
 	for v := range verdicts {
@@ -229,10 +230,10 @@ func (g *edge) inWindow() uint64 {
 	return n
 }
 
-// judged is how many of them could be judged.
+// judged returns the number of connections in this window whose verdict is not unknown.
 func (g *edge) judged() uint64 { return g.inWindow() - g.counts.window(unjudgedBit) }
 
-// worst is the index of the verdict that stands for the edge.
+// worst returns the index of the worst verdict with a connection: the verdict of the edge.
 func worst(of func(bit int) uint64) int {
 	for v := range verdicts {
 		if of(v) > 0 {
@@ -242,7 +243,7 @@ func worst(of func(bit int) uint64) int {
 	return unjudgedBit
 }
 
-// startWindow makes the edge ready for the next window.
+// startWindow prepares the edge for the next window.
 func (g *edge) startWindow() {
 	for i := range g.proofs {
 		g.proofs[i].startWindow()

@@ -9,43 +9,43 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// edge is direction, local workload, peer and server port, with what was seen on it.
+// edge is direction, local workload, peer and server port, with the connections seen on it.
 type edge struct {
 	key        string
 	direction  string // network.direction, empty if unknown
 	scope      string
 	class      string
-	from, to   string // its ends as the key has them, client first
-	port       uint16 // of the server, 0 where edges are folded
-	folded     bool   // stands for more edges than one
-	overflow   bool   // they found no room
-	foldedInto *edge  // that it was folded into; nil: it stands for itself
-	expect     Expect // the strictest that any of its connections had
-	peer       string // the name of the peer, with its basis, where it has one
-	basis      string
+	from, to   string // client and server, as in key
+	port       uint16 // of the server, 0 for an aggregate edge
+	folded     bool   // it is an aggregate edge
+	overflow   bool   // it aggregates edges beyond Config.MaxEdges
+	foldedInto *edge  // the aggregate edge that this one was folded into; nil: it was not
+	expect     Expect // the strictest expectation of its connections
+	peer       string // the name of the peer, empty if it has none
+	basis      string // the evidence for peer
 
 	counts   counts
 	findings [ruleCount]*openFinding
 	latest   [verdicts]*verdict.Judged // the latest connection of each verdict
 
 	firstProof, lastProof int64   // of mutual TLS; 0: none
-	mesh, meshBasis       string  // what all its connections with mutual TLS look like; empty: they differ
-	active                int64   // when it was last heard of
-	peak, previousPeak    int     // worst rank in this window and in the last
+	mesh, meshBasis       string  // the mesh of all its mutual TLS, with the evidence; empty: its connections differ
+	active                int64   // when it last changed
+	peak, previousPeak    int     // worst rank in this window and in the previous one
 	proofs                []proof // by party
-	recordCount           uint64  // records sent in the window that begins at nthOf
+	recordCount           uint64  // records emitted in the window that starts at recordWindow
 	recordWindow          int64
-	removals              uint64 // how many edges had been removed when this one was made
+	removals              uint64 // number of edges that had been removed when this one was created
 }
 
-// Edges that more than one connection's ends fold into.
+// Keys of aggregate edges.
 const (
 	podEdge   = "internal pod"
 	dnsEdge   = "dns"
 	probeEdge = "probe"
 )
 
-// edgeOf returns the edge of a connection, and whether it is new.
+// edgeOf returns the edge of a connection, and whether that edge is new.
 func (e *Engine) edgeOf(j *verdict.Judged) (g *edge, fresh bool) {
 	e.key = e.appendKey(e.key[:0], j)
 	if g := e.edges[string(e.key)]; g != nil {
@@ -59,7 +59,7 @@ func (e *Engine) edgeOf(j *verdict.Judged) (g *edge, fresh bool) {
 	return g, true
 }
 
-// insert adds an edge. Folded ones are few and find room in any case.
+// insert adds an edge. Aggregate edges are few, and MaxEdges does not count them.
 func (e *Engine) insert(g *edge) *edge {
 	g.removals = e.totals.evictedEdges + e.totals.foldedEdges
 	at, _ := slices.BinarySearchFunc(e.order, g, byKey)
@@ -90,7 +90,8 @@ func (e *Engine) newEdge(key string, j *verdict.Judged) *edge {
 	return g
 }
 
-// fold returns the edge that a connection's edge folds into, empty if it stands alone.
+// fold returns the key of the aggregate edge that a connection belongs to, empty if it has an
+// edge of its own.
 func (e *Engine) fold(j *verdict.Judged) string {
 	switch {
 	case e.cfg.Unfold:
@@ -123,7 +124,7 @@ func (e *Engine) appendKey(b []byte, j *verdict.Judged) []byte {
 	return strconv.AppendUint(append(b, ':'), uint64(j.Destination.Port), 10)
 }
 
-// appendFrom appends the client's end of an edge.
+// appendFrom appends the client's end of a connection's edge.
 func (e *Engine) appendFrom(b []byte, j *verdict.Judged) []byte {
 	switch j.Direction {
 	case verdict.DirectionEgress:
@@ -134,7 +135,7 @@ func (e *Engine) appendFrom(b []byte, j *verdict.Judged) []byte {
 	return e.appendFolded(b, j.Source.Addr)
 }
 
-// appendTo appends the server's end.
+// appendTo appends the server's end of a connection's edge.
 func (e *Engine) appendTo(b []byte, j *verdict.Judged) []byte {
 	if j.Direction == verdict.DirectionIngress {
 		return e.appendLocal(b, j.Destination.Addr)
@@ -142,12 +143,12 @@ func (e *Engine) appendTo(b []byte, j *verdict.Judged) []byte {
 	return e.appendPeer(b, j, j.Destination.Addr)
 }
 
-// appendLocal appends the tapped workload, or its address where it has no name.
+// appendLocal appends the name of the tapped workload, or the address a if it has no name.
 func (e *Engine) appendLocal(b []byte, a netip.Addr) []byte {
 	if name := e.cfg.Identity.workload(); name != "" {
 		return append(b, name...)
 	}
-	return a.Unmap().WithZone("").AppendTo(b) // one is the pod's own, however public: it is not aggregated
+	return a.Unmap().WithZone("").AppendTo(b) // never aggregated, even if it is public: it is the pod's own
 }
 
 // appendPeer appends the peer: its SPIFFE identity, else its name, else its address.
@@ -158,11 +159,11 @@ func (e *Engine) appendPeer(b []byte, j *verdict.Judged, a netip.Addr) []byte {
 	return e.appendFolded(b, a)
 }
 
-// named reports whether the peer has a name that is not just an address.
+// named reports whether the peer has a name that is not an address.
 func named(j *verdict.Judged) bool { return j.PeerName != "" && !isAddr(j.PeerName) }
 
-// appendFolded appends an address: as it is where it is private, else its /24 or /64,
-// since the internet has too many for an edge each.
+// appendFolded appends a private address as it is, and a public one as its /24 or /64: the
+// internet has too many addresses for an edge each.
 func (e *Engine) appendFolded(b []byte, a netip.Addr) []byte {
 	a = a.Unmap().WithZone("")
 	if !a.IsValid() || !e.policy.isPublic(a) {
@@ -176,15 +177,15 @@ func (e *Engine) appendFolded(b []byte, a netip.Addr) []byte {
 	return p.AppendTo(b)
 }
 
-// maxName is the longest name that stands in an edge as it is. Longer ones, which are SPIFFE
-// IDs, are shortened, and end in a hash of the whole: two identities never share an edge.
+// maxName bounds a name in an edge, in bytes. A longer one, such as a SPIFFE ID, is shortened and
+// ends in a hash of the whole name, so that two identities never share an edge.
 const maxName = 253
 
-// appendName appends a name from the wire, without what is not printable ASCII, and in
-// lower case but for a SPIFFE ID.
+// appendName appends a name from the wire, with ? for each byte that is not printable ASCII.
+// All but SPIFFE IDs become lower case.
 func appendName(b []byte, name string) []byte {
 	name = strings.TrimSuffix(name, ".")
-	sum, exact := "", strings.HasPrefix(name, "spiffe://") // whose path has two cases
+	sum, exact := "", strings.HasPrefix(name, "spiffe://") // the path of a SPIFFE ID is case-sensitive
 	if len(name) > maxName {
 		sum = "~" + digestOf(name)
 	}
@@ -242,7 +243,7 @@ func (g *edge) hasOpenFinding() bool {
 	return slices.ContainsFunc(g.findings[:], func(f *openFinding) bool { return f != nil && f.open })
 }
 
-// withoutNames returns a copy of j without names from the wire, for RedactStrict.
+// withoutNames returns a copy of j without the names from the wire, for RedactStrict.
 func withoutNames(j *verdict.Judged) *verdict.Judged {
 	c := *j
 	c.PeerName, c.PeerNameBasis = "", ""

@@ -9,70 +9,70 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Redact says what of the wire's text stays in the pod.
+// Redact is the level of redaction: which text from the wire is left out of records.
 type Redact string
 
 // The levels. A query, a body, a cookie or an authorization value is never in a record.
 const (
-	RedactStrict  Redact = "strict"  // no names: SNI, Host, DNS, SPIFFE, certificates' subjects, issuers and alternative names, paths, user agents
-	RedactDefault Redact = "default" // no paths and user agents; the empty value means this
-	RedactNone    Redact = "none"
+	RedactStrict  Redact = "strict"  // leaves out all names: SNI, Host, DNS, SPIFFE, certificates' subjects, issuers and alternative names, paths, user agents
+	RedactDefault Redact = "default" // leaves out paths and user agents; the empty value means this
+	RedactNone    Redact = "none"    // leaves out nothing
 )
 
-// Config says what to emit and what is known. Only Emit must be set.
+// Config configures an Engine. Only Emit must be set.
 type Config struct {
 	Tap      string   // "read", or the pod UID: part of event.id and of Record.Key; default Identity.Run
-	Identity Identity // what is known of the tapped pod
+	Identity Identity // of the tap and its pod
 
 	Window    time.Duration // default 10 min
-	Phase     time.Duration // when in a window's length windows begin, so that a fleet spreads
-	Heartbeat time.Duration // 0: none
+	Phase     time.Duration // offset of the windows' starts from multiples of Window, so that a fleet's records spread over time
+	Heartbeat time.Duration // interval of heartbeats; 0: none
 
-	Expect         []Expectation  // first match wins
+	Expect         []Expectation  // the first match applies
 	Mesh           string         // the mesh that the pod is declared to be in, empty if none
-	NodeEncryption string         // what encrypts below the pod ("wireguard", ...), as declared: published, and no more
+	NodeEncryption string         // declared encryption below the pod ("wireguard", ...): published, without effect on any rule
 	Nodes          []netip.Addr   // addresses of the node
-	Cluster        []netip.Prefix // ranges of pods and services beside the private ones
+	Cluster        []netip.Prefix // ranges of pods and services, in addition to the private ones
 	APIServer      netip.Addr
 
-	Findings, Posture, Flows bool // what is emitted; the tap's own records always are
+	Findings, Posture, Flows bool // datasets to emit; the tap's own records always are
 
 	Redact   Redact
-	MaxEdges int    // default 1024; the rest folds into one edge that says so, for each scope and class
-	Unfold   bool   // keep edges within the pod, of probes and of DNS apart, as for a capture that someone looks at
-	Filter   string // the capture filter in force, published in meshtls.coverage
+	MaxEdges int    // default 1024; more edges fold into one aggregate edge for each scope and class
+	Unfold   bool   // do not fold edges within the pod, of probes and of DNS: for a capture that a person reads
+	Filter   string // the effective capture filter, published in meshtls.coverage
 
 	Now        func() time.Time        // for event.created; nil: packet time
 	Emit       func(Record)            // called synchronously, in order; must not call the Engine
-	Reuse      bool                    // Record.Value is valid during Emit only, which saves its memory
-	Interfaces func() []InterfaceState // asked when a record needs them, and each second; nil: there are none, as for a file
-	Coverage   func() Coverage         // totals since the start, asked when a record needs them; nil: nothing is known
+	Reuse      bool                    // Record.Value is valid during Emit only, which saves an allocation for each record
+	Interfaces func() []InterfaceState // called when a record needs them, and each second; nil: there are none, as for a file
+	Coverage   func() Coverage         // totals since the start, called when a record needs them; nil: coverage is unknown
 }
 
-// Coverage is how much was seen, as totals since the start.
+// Coverage holds totals since the start of how much was seen.
 type Coverage struct {
 	Packets  uint64 // seen
-	Dropped  uint64 // lost by the ring
-	Evicted  uint64 // connections given up for want of room
-	CutShort uint64 // streams of which only the head was read for want of room
-	Older    uint64 // connections that are older than the tap: as it is, in each window too
-	Since    int64  // since when all interfaces are captured, ns since the epoch: nothing before was seen; 0: not known
-	Foreign  uint64 // packets of conversations that do not involve the tapped pod, which were not looked at
+	Dropped  uint64 // lost because the ring was full
+	Evicted  uint64 // connections evicted from the full table
+	CutShort uint64 // streams of which only the head was read because the buffers were full
+	Older    uint64 // connections older than the tap: a current number, not a growth, also in windows
+	Since    int64  // when the capture on all interfaces began, ns since the epoch: nothing earlier was seen; 0: unknown
+	Foreign  uint64 // packets of conversations that do not involve the tapped pod, which were not examined
 
-	// Uncaptured are the names of the pod's network interfaces that are up and not captured,
-	// as it is, in each window too.
+	// Uncaptured holds the names of the pod's network interfaces that are up and not captured:
+	// the current ones, also in windows.
 	Uncaptured []string
 
-	// Undecoded are packets without TCP or UDP ports by what they carry instead, such as
-	// "sctp" or "link_type_195" (lower case, digits and _).
+	// Undecoded counts packets without TCP or UDP ports, by the protocol that they carry instead,
+	// such as "sctp" or "link_type_195" (lower case, digits and _).
 	Undecoded map[string]uint64
 
-	// Counters are the other counters worth publishing, such as the sink's, by name
-	// (lower case, digits and _). They stand in the tap's own records.
+	// Counters holds other counters worth publishing, such as the sink's, by name
+	// (lower case, digits and _). Only the tap's own records contain them.
 	Counters map[string]uint64
 }
 
-// Engine makes records of judged connections. It is not safe for concurrent use.
+// Engine turns judged connections into records. It is not safe for concurrent use.
 type Engine struct {
 	cfg    Config
 	policy policy
@@ -81,19 +81,19 @@ type Engine struct {
 	started       bool
 	window        window
 	nextHeartbeat int64 // when the next heartbeat is due
-	due           int64 // before this time Tick only records the time
+	due           int64 // Tick only stores the time until then
 
 	edges           map[string]*edge
 	order           []*edge // by key
-	foldedEdges     int     // of them, those that stand for more than one
+	foldedEdges     int     // number of aggregate edges in edges
 	liveConnections map[uint64]liveConnection
 	totals          totals
 	blind           blindness
 	overrides       overrides
 
 	sequences map[string]uint64
-	blank     record.Record // what all records have in common
-	record    record.Record // under construction; blank between records
+	blank     record.Record // the members that all records have in common
+	record    record.Record // under construction; equal to blank between records
 	tls       record.TLS    // what record.TLS points to
 	encoded   []byte
 	id        string
@@ -123,9 +123,9 @@ func New(cfg Config) *Engine {
 	return e
 }
 
-// Add takes a connection when it has settled, again when its judgement changes, and
-// once when it has ended, each time with the same ID. Its Last is a time that has come:
-// it moves time on as Tick does. Add keeps j no longer than the call.
+// Add adds a connection. Call it when the verdict has settled, again whenever the judgement
+// changes, and once when the connection has ended, each time with the same ID. j.Last
+// advances the time as Tick does. Add does not retain j.
 func (e *Engine) Add(j *verdict.Judged) {
 	e.startFirstWindow(j.Start)
 	e.Tick(j.Last)
@@ -154,8 +154,8 @@ func (e *Engine) Add(j *verdict.Judged) {
 	}
 }
 
-// Tick moves time on: windows that are over are closed and heartbeats sent. A time that
-// is not later than what was seen already moves nothing.
+// Tick advances the time to now, in ns since the epoch: it closes windows that are over and
+// emits heartbeats. An earlier time than before has no effect.
 func (e *Engine) Tick(now int64) {
 	if now < e.due {
 		e.now = max(e.now, now)
@@ -185,8 +185,8 @@ func (e *Engine) tick(now int64) {
 	}
 }
 
-// Flush closes the open window at the end of a capture or a run. What comes later
-// begins a new one.
+// Flush closes the open window at the end of a capture or a run. Connections that are added
+// later start a new window.
 func (e *Engine) Flush(now int64) {
 	e.startFirstWindow(now)
 	e.Tick(now)
@@ -194,7 +194,7 @@ func (e *Engine) Flush(now int64) {
 	e.started, e.due = false, 0
 }
 
-// startFirstWindow opens the first window, by the first time that is heard of.
+// startFirstWindow opens the window that contains at, if no window is open.
 func (e *Engine) startFirstWindow(at int64) {
 	if e.started {
 		return

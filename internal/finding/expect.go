@@ -10,18 +10,18 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Expect is what is expected of a connection, meshtls.expectation.
+// Expect is the expectation for a connection, meshtls.expectation.
 type Expect string
 
 // The expectations.
 const (
 	ExpectMTLS       Expect = "mtls"       // mutual TLS
 	ExpectTLS        Expect = "tls"        // TLS at least
-	ExpectAny        Expect = "any"        // nothing: it raises nothing
-	ExpectUndeclared Expect = "undeclared" // nobody said: cleartext is told of, at low severity
+	ExpectAny        Expect = "any"        // no rule applies
+	ExpectUndeclared Expect = "undeclared" // no expectation is declared: plaintext is reported with low severity
 )
 
-// words says an expectation in a sentence.
+// words returns an expectation as a clause of a sentence.
 func (x Expect) words() string {
 	switch x {
 	case ExpectMTLS:
@@ -35,7 +35,7 @@ func (x Expect) words() string {
 	}
 }
 
-// strictness orders expectations.
+// strictness returns the position of an expectation from lax to strict.
 func (x Expect) strictness() int {
 	return slices.Index([]Expect{ExpectAny, ExpectUndeclared, ExpectTLS, ExpectMTLS}, x)
 }
@@ -47,20 +47,19 @@ func stricter(a, b Expect) Expect {
 	return a
 }
 
-// Expectation is one declared expectation: of peers in Prefix, at server port Port.
+// Expectation is a declared expectation for connections to peers in Prefix at server port Port.
 type Expectation struct {
 	Prefix netip.Prefix
 	Port   uint16 // 0: any port
 	Want   Expect
 }
 
-// ExpectForm is the form of one item that ParseExpect takes.
+// ExpectForm describes one item of the list that ParseExpect reads.
 const ExpectForm = "CIDR[:PORT]=mtls|tls|any, an IPv6 CIDR in brackets when a port follows"
 
-// ParseExpect reads a list of expectations, `CIDR[:PORT]=mtls|tls|any` separated by
-// commas, such as "10.0.0.0/8=mtls,[fd00::/8]:5432=tls". Blanks around items and empty
-// items do not matter; a single address stands for its own prefix. The error names the
-// first item that cannot be used and what was expected.
+// ParseExpect reads a list of expectations, `CIDR[:PORT]=mtls|tls|any` separated by commas, such as
+// "10.0.0.0/8=mtls,[fd00::/8]:5432=tls". It ignores blanks around items, and empty items. A single address
+// is a prefix of its own. The error names the first invalid item and the expected form.
 func ParseExpect(s string) ([]Expectation, error) {
 	var list []Expectation
 	for item := range strings.SplitSeq(s, ",") {
@@ -104,8 +103,8 @@ func parseExpectation(item string) (Expectation, error) {
 	return x, err
 }
 
-// splitPort splits CIDR[:PORT]; what is in brackets is the CIDR, and an IPv6 one
-// without brackets has no port.
+// splitPort splits CIDR[:PORT]. The CIDR is in brackets if there are any; an IPv6 CIDR without brackets
+// has no port.
 func splitPort(s string) (cidr, port string, err error) {
 	if rest, ok := strings.CutPrefix(s, "["); ok {
 		cidr, rest, ok = strings.Cut(rest, "]")
@@ -149,11 +148,11 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// maxMeshAddrs bounds the addresses that a mesh was seen at. A pod has a few; a capture
-// of many pods stops learning when it is full.
+// maxMeshAddrs bounds the addresses at which a mesh was seen. A pod has few addresses; a capture of many
+// pods ignores further ones.
 const maxMeshAddrs = 4096
 
-// policy says what is expected of a connection.
+// policy determines the expectation for each connection.
 type policy struct {
 	declared   []Expectation
 	mesh       string // declared for the pod
@@ -164,7 +163,7 @@ type policy struct {
 	ambient    string                  // the ambient mesh in which the pod is declared to be enrolled
 	sidecar    bool                    // the pod has a mesh's proxy of its own
 	hboneAddrs map[netip.Addr]struct{} // addresses of the tapped side that spoke HBONE
-	onePod     bool                    // what is local is one pod, whichever of its addresses shows
+	onePod     bool                    // all local addresses belong to one pod
 }
 
 func newPolicy(cfg *Config) policy {
@@ -175,8 +174,8 @@ func newPolicy(cfg *Config) policy {
 	}
 }
 
-// expectationOf returns the expectation of a connection. What stays within the pod is never
-// expected to be anything, whatever is declared.
+// expectationOf returns the expectation for a connection. Traffic within the pod never has any, even if
+// one is declared.
 func (p *policy) expectationOf(j *verdict.Judged) Expect {
 	if j.Scope == verdict.ScopePod {
 		return ExpectAny
@@ -203,12 +202,12 @@ func (p *policy) expectationOf(j *verdict.Judged) Expect {
 	return ExpectUndeclared
 }
 
-// oneWay are the classes whose servers clients do not show certificates to by design: over
-// TLS a claim of one is enough not to ask for more, as long as nothing is declared.
+// oneWay lists the classes whose clients show no certificate by design. Over TLS, a connection that claims
+// such a class is not expected to be mutual, unless an expectation is declared.
 var oneWay = []string{"mesh_control", "kubernetes_api", "dns"}
 
-// learnMesh remembers that the tapped end of j is in a mesh, and reports whether that is
-// new. Where the direction is unknown both ends are taken: each showed a certificate.
+// learnMesh records that the tapped end of j is in a mesh, and reports whether that is new. If the
+// direction is unknown it records both ends: each showed a certificate.
 func (p *policy) learnMesh(j *verdict.Judged) bool {
 	if j.Mesh == "" || j.Verdict != verdict.MTLS || j.Scope == verdict.ScopePod || j.Foreign {
 		return false
@@ -234,8 +233,8 @@ func (p *policy) inMesh(j *verdict.Judged) bool {
 	return false
 }
 
-// tapped returns the ends that stand for the tapped pod: its own (the zero address for
-// all of a known pod's), or both where it is not known which that is.
+// tapped returns the keys for the tapped end: its address, or the zero address if all local addresses
+// belong to one pod. If the direction is unknown it returns both ends.
 func (p *policy) tapped(j *verdict.Judged) (ends [2]netip.Addr, n int) {
 	src, dst := j.Source.Addr.Unmap(), j.Destination.Addr.Unmap()
 	switch {
@@ -249,7 +248,7 @@ func (p *policy) tapped(j *verdict.Judged) (ends [2]netip.Addr, n int) {
 	return [2]netip.Addr{src, dst}, 2
 }
 
-// peerAddr is the remote end, or the server where it is not known which is local.
+// peerAddr returns the address of the remote end, or of the server if the direction is unknown.
 func peerAddr(j *verdict.Judged) netip.Addr {
 	if j.Direction == verdict.DirectionIngress {
 		return j.Source.Addr.Unmap().WithZone("")
@@ -257,12 +256,11 @@ func peerAddr(j *verdict.Judged) netip.Addr {
 	return j.Destination.Addr.Unmap().WithZone("")
 }
 
-// shared are ranges that are not private by name but are no public peers either: the
-// shared address space that some clouds give pods (RFC 6598), and class E, which Istio
-// takes for services without an address.
+// shared lists ranges that are neither private (RFC 1918) nor on the internet: the shared address space
+// that some clouds give pods (RFC 6598), and class E, which Istio uses for services without an address.
 var shared = []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("240.0.0.0/4")}
 
-// isPublic tells an address of the internet: what is declared to be the cluster's is none.
+// isPublic reports whether a is an address on the internet. The declared ranges of the cluster are not.
 func (p *policy) isPublic(a netip.Addr) bool {
 	return a.IsValid() && a.IsGlobalUnicast() && !isPrivate(a) && !slices.Contains(metadataAddrs, a) && !within(p.cluster, a)
 }
@@ -276,7 +274,7 @@ func isPrivate(a netip.Addr) bool {
 		within(shared, a)
 }
 
-// isWorkload tells an address that a workload can have.
+// isWorkload reports whether a workload can have the address a.
 func isWorkload(a netip.Addr) bool {
 	return a.IsValid() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsMulticast() && !a.IsUnspecified() &&
 		a != broadcast && !slices.Contains(metadataAddrs, a)
@@ -284,8 +282,8 @@ func isWorkload(a netip.Addr) bool {
 
 var broadcast = netip.MustParseAddr("255.255.255.255")
 
-// metadataAddrs are instance metadata services that are not link-local: AWS over IPv6
-// (IMDS and EKS), Alibaba, Oracle.
+// metadataAddrs lists instance metadata services that are not link-local: AWS over IPv6 (IMDS and EKS),
+// Alibaba, Oracle.
 var metadataAddrs = []netip.Addr{
 	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd00:ec2::23"),
 	netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("192.0.0.192"),

@@ -24,7 +24,8 @@ var (
 	knownTypes = []string{"connection", "end", "protocol"}
 )
 
-// flowTypes adds "protocol" where a record tells more of the protocol than its name.
+// flowTypes returns event.type. It includes "protocol" if the record has more data on the protocol than
+// its name.
 func flowTypes(j *verdict.Judged) []string {
 	if j.TLS != nil || j.HTTP != nil {
 		return knownTypes
@@ -32,8 +33,8 @@ func flowTypes(j *verdict.Judged) []string {
 	return plainTypes
 }
 
-// connKey names a connection within a run, and in a capture among captures: its
-// number, ends and start.
+// connKey returns a key that identifies a connection within a run and across captures: its transport,
+// ends, start, number and interface.
 func (e *Engine) connKey(j *verdict.Judged) []byte {
 	b := e.conn[:0]
 	b = append(append(b, j.Transport...), 0)

@@ -7,10 +7,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// groupID is the same for one fault on all replicas, and at both ends where the names
-// allow it: a hash of rule, cluster, server and port. The server is the tapped workload
-// as name.namespace where it serves, else the peer's name in that same form, else its
-// address.
+// groupID returns a hash of rule, cluster, server and port. It is the same for one problem on all
+// replicas, and at both ends if they name the server alike. The server is the tapped workload as
+// name.namespace if it serves, else the peer's name in the same form, else the peer's address.
 func (e *Engine) groupID(r int, j *verdict.Judged) string {
 	return digestOf(rules[r].id, e.cfg.Identity.Cluster, e.server(j), strconv.Itoa(int(j.Destination.Port)))
 }
@@ -33,9 +32,9 @@ func (e *Engine) server(j *verdict.Judged) string {
 	return string(e.appendFolded(nil, j.Destination.Addr))
 }
 
-// serviceName brings the names that one Kubernetes service goes by to name.namespace:
-// "web", "web.shop", "web.shop.svc", "web.shop.svc.cluster.local", and what Istio makes
-// of them in SNI. Other names stay as they are.
+// serviceName returns the form name.namespace of the names that a Kubernetes service has: "web",
+// "web.shop", "web.shop.svc", "web.shop.svc.cluster.local", and Istio's form of them in SNI. It returns
+// other names unchanged.
 func serviceName(name, namespace string) string {
 	if rest, ok := strings.CutPrefix(name, "outbound_."); ok { // outbound_.PORT_.SUBSET_.HOST
 		if _, host, ok := strings.Cut(rest, "_."); ok {

@@ -6,12 +6,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// Identity is who the tap is and what it was told of its pod, by the downward API and
-// the webhook. It is the tap's own word: nothing in it was seen on the wire. Empty
-// values are left out of the records.
+// Identity describes the tap and its pod by the downward API and the webhook. Nothing in it was observed
+// on the wire. Empty members are left out of records.
 type Identity struct {
 	Version string // of the tap
-	Run     string // one for each start of the tap; empty for a capture, so that it replays to the same records
+	Run     string // differs for each start of the tap; empty for a capture file, so that each replay gives the same records
 
 	Pod            string // pod name
 	Namespace      string
@@ -24,13 +23,13 @@ type Identity struct {
 	WorkloadKind string // "Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob", "ReplicaSet"
 	WorkloadName string
 
-	LocalProxy   string   // "istio", "linkerd", ...: the proxy that the webhook saw in the pod
-	Ambient      string   // "istio", "cilium": the ambient mesh that the webhook saw the pod enrolled in
-	DeclaredSkip []uint16 // ports that the pod's annotations take out of the mesh
+	LocalProxy   string   // "istio", "linkerd", ...: the proxy that the webhook found in the pod
+	Ambient      string   // "istio", "cilium": the ambient mesh that the webhook found the pod enrolled in
+	DeclaredSkip []uint16 // ports that the pod's annotations exclude from the mesh
 }
 
-// workload names the tapped workload in edges and sentences: namespace/name of the
-// workload, else of the pod; empty where neither is known.
+// workload returns the name of the tapped workload in edges and sentences: namespace/name of the workload,
+// else of the pod; empty if neither is known.
 func (id *Identity) workload() string {
 	name := id.WorkloadName
 	if name == "" {
@@ -42,8 +41,7 @@ func (id *Identity) workload() string {
 	return id.Namespace + "/" + name
 }
 
-// record returns what all records have in common: the versions, and what they say of the
-// tap and its pod.
+// record returns the members that all records have in common: the versions and the identity.
 func (id *Identity) record() record.Record {
 	r := record.Record{
 		ECS:      record.ECS{Version: record.ECSVersion},
@@ -68,7 +66,7 @@ func (id *Identity) record() record.Record {
 	return r
 }
 
-// kind returns the member of k for the kind of the workload, nil if there is none.
+// kind returns the member of k for the workload's kind, nil if there is none.
 func (id *Identity) kind(k *record.Kubernetes) *record.Name {
 	switch id.WorkloadKind {
 	case "Deployment":

@@ -2,8 +2,8 @@ package finding
 
 import "github.com/meshtls-tap/meshtls-tap/internal/verdict"
 
-// judge counts a connection with a verdict on its edge, and emits what that brings
-// about at once: findings, and the edge's posture when it is new or worse than before.
+// judge counts a connection with a verdict on its edge. It emits findings at once, and the edge's posture
+// if the edge is new or its worst connection is worse than before.
 func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 	g, fresh := e.edgeOf(j)
 	t := traitsOf(j)
@@ -27,8 +27,7 @@ func (e *Engine) judge(j *verdict.Judged, x Expect) *edge {
 	return g
 }
 
-// detach takes a connection off the edge that it stood on so far, before it is counted
-// anew.
+// detach removes a connection from the edge that it was counted on, before it is counted again.
 func (e *Engine) detach(was *liveConnection) {
 	if was.edge != nil {
 		was.edge.counts.remove(was.traits)
@@ -36,7 +35,7 @@ func (e *Engine) detach(was *liveConnection) {
 	}
 }
 
-// countBytes books the bytes that came since the connection was last heard of.
+// countBytes adds the bytes that the connection has transferred since it was last reported.
 func (e *Engine) countBytes(g *edge, t traits, was *liveConnection, j *verdict.Judged) {
 	bytes, before := j.Source.Bytes+j.Destination.Bytes, was.bytes
 	if was.edge != nil && (was.edge != g || was.traits.verdict() != t.verdict()) {
@@ -48,7 +47,7 @@ func (e *Engine) countBytes(g *edge, t traits, was *liveConnection, j *verdict.J
 	}
 }
 
-// storeLatest remembers the latest connection of each verdict, for reports.
+// storeLatest stores the latest connection of each verdict, for reports.
 func (g *edge) storeLatest(t traits, j *verdict.Judged) {
 	at := &g.latest[t.verdict()]
 	if *at == nil {
@@ -57,8 +56,8 @@ func (g *edge) storeLatest(t traits, j *verdict.Judged) {
 	copyJudged(*at, j)
 }
 
-// copyJudged copies a connection over an older one, whose memory it reuses. The list of
-// offered cipher suites is left out: it is long and the same for all of a client's.
+// copyJudged copies a connection over an older one and reuses its memory. It leaves out the list of
+// offered cipher suites, which is long and the same for all connections of a client.
 func copyJudged(to, from *verdict.Judged) {
 	tls := to.TLS
 	*to = *from
@@ -73,7 +72,7 @@ func copyJudged(to, from *verdict.Judged) {
 	to.TLS = tls
 }
 
-// recordMTLSProof notes a proof of mutual TLS, once for each connection.
+// recordMTLSProof records a connection that was shown to be mutual TLS, once for each connection.
 func (e *Engine) recordMTLSProof(g *edge, t traits, j *verdict.Judged, was *liveConnection) {
 	if !t.has(mtlsBit) || was.edge == g && was.traits.has(mtlsBit) {
 		return
@@ -88,8 +87,8 @@ func (e *Engine) recordMTLSProof(g *edge, t traits, j *verdict.Judged, was *live
 	g.proofOf(partyOf(j), e.now).recordMTLS(j.Last)
 }
 
-// emitPostureIfChanged emits the posture of an edge that is new, or carries worse than in this window
-// and the last.
+// emitPostureIfChanged emits the posture of an edge that is new, or that has a worse connection than
+// before in this window and the previous one.
 func (e *Engine) emitPostureIfChanged(g *edge, t traits, fresh bool) {
 	worse := t.rank() > max(g.peak, g.previousPeak)
 	g.peak = max(g.peak, t.rank())
@@ -104,16 +103,16 @@ func (e *Engine) emitPostureIfChanged(g *edge, t traits, fresh bool) {
 	e.emitPosture(g, action, e.now, &cover)
 }
 
-// totals are what the whole run saw beside the edges that are kept.
+// totals holds counts of the whole run that the stored edges do not contain.
 type totals struct {
 	start        int64  // ns since the epoch
 	silent       uint64 // connections without payload
-	evictedEdges uint64 // edges given up for want of room
-	foldedEdges  uint64 // edges folded into another to make room for one that is more telling
-	counts       counts // theirs
+	evictedEdges uint64 // edges that were evicted
+	foldedEdges  uint64 // edges folded into an aggregate edge to make place for one of higher rank
+	counts       counts // of the evicted edges
 }
 
-// addEvicted takes over the counts of an edge that is given up.
+// addEvicted adds the counts of an edge that is evicted.
 func (t *totals) addEvicted(g *edge) {
 	t.evictedEdges++
 	for i := range g.counts.past {

@@ -13,38 +13,39 @@ import (
 
 // The states of a finding, meshtls.finding.state.
 const (
-	stateOpen     = "open"     // the first hit
-	stateOngoing  = "ongoing"  // later ones, counted
+	stateOpen     = "open"     // at the first hit
+	stateOngoing  = "ongoing"  // further hits since the last record
 	stateResolved = "resolved" // a whole window had judged connections and no hit
-	// stateWithdrawn: it is not a fault any more because what is expected has changed, or
-	// because the tap was told to end.
+	// stateWithdrawn: the edge no longer breaks the rule because the expectation changed, or the
+	// rule was muted, or the tap stopped.
 	stateWithdrawn = "withdrawn"
 )
 
-// openFinding is what a rule holds against an edge.
+// openFinding is the finding of one rule on one edge. It is kept after it is resolved, for the
+// totals and because it may open again.
 type openFinding struct {
 	open      bool
 	severity  int // the highest of its hits
 	expect    Expect
 	group     string // meshtls.finding.group_id
-	firstSeen int64  // start of the first connection that hit
+	firstSeen int64  // start of the first hit, ns since the epoch
 	lastSeen  int64  // time of the latest hit
-	count     uint64 // connections that hit since it opened
-	total     uint64 // in the whole run
-	pending   uint64 // of them, not reported yet
-	reported  int64  // start of the window of the last report
+	count     uint64 // hits since it opened
+	total     uint64 // hits in the whole run
+	pending   uint64 // hits since the last record
+	reported  int64  // start of the window of the last record
 	last      verdict.Judged
-	why       string // it is withdrawn, while that is said
+	why       string // event.reason, set while the withdrawal is emitted
 }
 
-// ongoingPerWindow is how many ongoing findings a window may end in. With 50 edges it
-// leaves a pod at 0.1 records/s whatever is wrong: 50 postures and those of the edges
-// within the pod, of DNS and of probes, 2 heartbeats and these in 10 minutes. Those that
-// do not fit keep counting and come first in the next.
+// ongoingPerWindow bounds the ongoing findings that the end of a window emits. With it, a pod
+// with 50 edges publishes at most 0.1 records/s: in 10 minutes 50 postures, 3 of the aggregate
+// edges (pod, DNS, probes), 2 heartbeats and these. Further findings continue to count and
+// come first at the end of the next window.
 const ongoingPerWindow = 5
 
-// addHits books n connections, j the latest of them, against an edge. The first leaves at
-// once, and so does one that makes the fault more severe.
+// addHits counts n connections of edge g that break rule r; j is the latest of them. It emits
+// the finding at once if it opens or becomes more severe.
 func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity int, n uint64) {
 	f := g.findings[r]
 	if f == nil {
@@ -69,8 +70,8 @@ func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity i
 	e.emitFinding(g, r, f, state, e.now, e.coverageUntil(e.now))
 }
 
-// retractHit uncounts a connection that turned out to be something else, or another
-// edge's. A fault that rested on it alone is taken back at once.
+// retractHit subtracts a connection that turned out to be something else, or to belong to
+// another edge. If it was the only hit, the finding is retracted at once (count 0).
 func (e *Engine) retractHit(g *edge, r int) {
 	f := g.findings[r]
 	f.count -= min(f.count, 1)
@@ -82,9 +83,9 @@ func (e *Engine) retractHit(g *edge, r int) {
 	}
 }
 
-// reportOpenFindings emits what the window has to say of open faults: resolved where it was whole
-// and had judged connections and no hit, else ongoing where there is something to tell.
-// At the end of a run everything that was counted leaves.
+// reportOpenFindings emits the open findings at the end of a window: as resolved if the window
+// was whole, had judged connections and no hit; as ongoing if there are hits that were not
+// emitted. At the end of a run it emits all of them.
 func (e *Engine) reportOpenFindings(end int64, whole bool) {
 	type telling struct {
 		g *edge
@@ -142,8 +143,9 @@ func (e *Engine) emitFinding(g *edge, r int, f *openFinding, state string, at in
 
 var findingTypes = []string{"connection", "info"}
 
-// recordNumber numbers the records of an edge in a window, also where a flush has cut it, or where
-// the edge was removed and came back. An edge sends fewer than 2^32 records in a window.
+// recordNumber returns the number of an edge's next record in this window, as part of event.id. It
+// stays unique if Flush has split the window, or if the edge was removed and created again: an
+// edge emits fewer than 2^32 records in a window.
 func (e *Engine) recordNumber(g *edge) uint64 {
 	if g.recordWindow != e.window.start {
 		g.recordCount, g.recordWindow = 0, e.window.start
@@ -152,7 +154,7 @@ func (e *Engine) recordNumber(g *edge) uint64 {
 	return g.removals<<32 | g.recordCount
 }
 
-// sentence says a finding in plain words: who, what, whom, where, and what was expected.
+// sentence returns the message of a finding: client, protocol, server, port and expectation.
 func (e *Engine) sentence(g *edge, r int, f *openFinding, state string, cover *span) string {
 	j := &f.last
 	from, to := e.endNames(j)
@@ -182,7 +184,7 @@ func (e *Engine) sentence(g *edge, r int, f *openFinding, state string, cover *s
 	return fmt.Sprintf("%s: %s since %s.", what, connections(f.count), time.Unix(0, f.firstSeen).UTC().Format("2006-01-02 15:04:05Z"))
 }
 
-// endNames names the client and the server of a connection in a sentence.
+// endNames returns the client and the server of a connection for a sentence.
 func (e *Engine) endNames(j *verdict.Judged) (from, to string) {
 	local := e.cfg.Identity.workload()
 	var names [2]string

@@ -6,7 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// overflow returns the edge for what finds no room, and whether it is new.
+// overflow returns the aggregate edge for edges beyond Config.MaxEdges, and whether it is new.
 func (e *Engine) overflow(scope, class string) (g *edge, fresh bool) {
 	key := overflowKey(scope, class)
 	if g := e.edges[key]; g != nil {
@@ -15,8 +15,8 @@ func (e *Engine) overflow(scope, class string) (g *edge, fresh bool) {
 	return e.insert(&edge{key: key, folded: true, overflow: true, expect: ExpectAny, scope: scope, class: class}), true
 }
 
-// overflowKey keeps scopes and classes apart: what stays in the pod must not look like
-// the wire's.
+// overflowKey returns the key of the aggregate edge. Each scope and class has its own, so that traffic
+// within the pod never looks like traffic on the wire.
 func overflowKey(scope, class string) string {
 	if scope == verdict.ScopeWire && class == "workload" {
 		return "other"
@@ -24,20 +24,20 @@ func overflowKey(scope, class string) string {
 	return "other " + scope + " " + class
 }
 
-// minFoldingRank is the least rank for which any other edge yields: what is encrypted without
-// proof of both ends, or not at all. Plaintext that one end alone shows yields to all else.
+// minFoldingRank is the lowest rank for which an edge of lower rank is folded: connections that are
+// plaintext or encrypted without proof of both ends. Edges of rank 0, with nothing but unanswered
+// plaintext, are folded for any.
 const minFoldingRank = 4 // see traits.rank
 
-// foldWeakestEdge makes room for the edge of a connection that the rules look at: the least telling
-// edge of a lower rank is folded into the one for what finds no room, so that plaintext
-// keeps its name and mutual TLS loses it first. It reports false where no edge is less
-// telling.
+// foldWeakestEdge makes place for the edge of connection j, if the rules apply to j. It folds an edge of
+// lower rank into the aggregate edge, so that edges with plaintext keep their names and edges with mutual
+// TLS lose theirs first. It reports false if there is no edge of lower rank.
 func (e *Engine) foldWeakestEdge(j *verdict.Judged) bool {
 	rank := traitsOf(j).retentionRank()
 	if rank == 0 || !ruled(j) {
 		return false
 	}
-	most := 0 // of those that yield
+	most := 0 // highest rank that may be folded
 	if rank >= minFoldingRank {
 		most = rank - 1
 	}
@@ -57,8 +57,8 @@ func (e *Engine) foldWeakestEdge(j *verdict.Judged) bool {
 	return true
 }
 
-// restoreProof takes what the edge for what finds no room knows of a connection's party, which
-// has an edge of its own now.
+// restoreProof moves the proofs of a connection's party from the aggregate edge to g, the party's own new
+// edge.
 func (e *Engine) restoreProof(g *edge, j *verdict.Judged) {
 	o := e.edges[overflowKey(j.Scope, j.Class)]
 	if o == nil {
@@ -71,7 +71,8 @@ func (e *Engine) restoreProof(g *edge, j *verdict.Judged) {
 	}
 }
 
-// rank is that of the worst connection that the edge has had, 0 if no rule looks at it.
+// rank returns the retention rank of the worst connection that the edge has had, 0 if no rule applies to
+// the edge.
 func (g *edge) rank() int {
 	if g.scope != verdict.ScopeWire || g.class != "workload" {
 		return 0
@@ -85,8 +86,8 @@ func (g *edge) rank() int {
 	return all.retentionRank()
 }
 
-// foldsBefore orders edges: what anybody can make up, without an open fault, of a lower
-// rank, silent for longer.
+// foldsBefore reports whether g is folded before o. Edges of rank 0 are folded first, then edges without
+// an open finding, then edges of lower rank, then edges that have been silent longer.
 func (g *edge) foldsBefore(o *edge) bool {
 	if a, b := g.rank() == 0, o.rank() == 0; a != b {
 		return a
@@ -100,8 +101,8 @@ func (g *edge) foldsBefore(o *edge) bool {
 	return g.active < o.active
 }
 
-// merge takes over what was counted on an edge that no longer stands for itself, and what
-// was seen of its parties, as many as there is room for.
+// merge adds the counts, the findings and the proofs of edge o to g, which replaces it. At most maxProofs
+// proofs are kept.
 func (g *edge) merge(o *edge) {
 	o.foldedInto = g
 	g.proofs = append(g.proofs, o.proofs[:min(len(o.proofs), max(0, maxProofs-len(g.proofs)))]...)
@@ -121,7 +122,7 @@ func (g *edge) merge(o *edge) {
 	o.latest, o.findings, o.proofs = [verdicts]*verdict.Judged{}, [ruleCount]*openFinding{}, nil
 }
 
-// mergedWith returns f with what another edge's fault of the same rule has counted.
+// mergedWith returns f, with the counts of another edge's finding of the same rule added.
 func (f *openFinding) mergedWith(o *openFinding) *openFinding {
 	if f == nil {
 		return o
@@ -139,7 +140,7 @@ func (f *openFinding) mergedWith(o *openFinding) *openFinding {
 	return f
 }
 
-// merge adds what another edge has counted.
+// merge adds the counts of another edge.
 func (c *counts) merge(o *counts) {
 	for i := range traitCount {
 		c.live[i] += o.live[i]
@@ -152,7 +153,7 @@ func (c *counts) merge(o *counts) {
 	}
 }
 
-// current returns the edge that stands for g now; nil for nil.
+// current returns the edge that g was folded into, else g; nil for nil.
 func (g *edge) current() *edge {
 	if g != nil && g.foldedInto != nil {
 		return g.foldedInto

@@ -5,20 +5,20 @@ import (
 	"strconv"
 )
 
-// Why a finding is withdrawn, event.reason.
+// Reasons for a withdrawal, event.reason.
 const (
 	whyExpectation = "expectation_changed"
 	whyMuted       = "muted"
 )
 
-// overrides are what was told to the engine besides its Config.
+// overrides holds settings that were changed after New.
 type overrides struct {
-	muted  []string // rules
-	mute   []string // of them, those that the namespace muted
-	expect []string // what the namespace expects
+	muted  []string // muted rules
+	mute   []string // the ones of muted that the namespace muted
+	expect []string // the namespace's expectations
 }
 
-// String returns the item that ParseExpect reads.
+// String returns x in the form that ParseExpect reads.
 func (x Expectation) String() string {
 	cidr := x.Prefix.String()
 	if x.Port == 0 {
@@ -30,8 +30,8 @@ func (x Expectation) String() string {
 	return cidr + ":" + strconv.Itoa(int(x.Port)) + "=" + string(x.Want)
 }
 
-// Expect replaces Config.Expect, for connections that live as for those to come. Findings
-// of which nothing is left by what is expected now are withdrawn: nothing was resolved.
+// Expect replaces Config.Expect, for live connections and for later ones. A finding that breaks no rule
+// under the new expectations is withdrawn, not resolved: nothing changed on the wire.
 func (e *Engine) Expect(list []Expectation) {
 	e.policy.declared = list
 	for _, g := range e.order {
@@ -40,7 +40,7 @@ func (e *Engine) Expect(list []Expectation) {
 	e.reapplyRules()
 }
 
-// applyExpectations holds what is known of an edge to what is expected now.
+// applyExpectations applies the current expectations to the connections and open findings of an edge.
 func (e *Engine) applyExpectations(g *edge) {
 	if g.counts.connected() || g.hasOpenFinding() {
 		g.expect = ExpectAny
@@ -65,7 +65,7 @@ func (e *Engine) applyExpectations(g *edge) {
 	}
 }
 
-// withdrawFinding ends a fault that is none any more, though nothing changed on the wire.
+// withdrawFinding ends an open finding for a reason other than what is seen on the wire.
 func (e *Engine) withdrawFinding(g *edge, r int, f *openFinding, why string) {
 	f.open = false
 	for id, l := range e.liveConnections {
@@ -80,8 +80,8 @@ func (e *Engine) withdrawFinding(g *edge, r int, f *openFinding, why string) {
 	f.why = ""
 }
 
-// Mute replaces the rules whose findings are not published; they are counted all the same.
-// An open finding of one is withdrawn, and opened again when the rule is heard again.
+// Mute replaces the list of muted rules. Their findings are counted but not published. Muting a rule
+// withdraws its open findings; unmuting it publishes them again as open.
 func (e *Engine) Mute(rules []string) {
 	was := e.overrides.muted
 	e.eachOpenFinding(func(g *edge, r int, f *openFinding) {
@@ -99,8 +99,8 @@ func (e *Engine) Mute(rules []string) {
 	})
 }
 
-// Namespace notes what of Expect and Mute is the tapped namespace's word, not the
-// platform's: each record that claims something says so (meshtls.coverage.namespace).
+// Namespace sets which of the muted rules and expectations the tapped namespace chose, and not the
+// platform. All records with a coverage publish it (meshtls.coverage.namespace).
 func (e *Engine) Namespace(mute []string, expect []Expectation) {
 	e.overrides.mute, e.overrides.expect = mute, nil
 	for _, x := range expect {
@@ -110,7 +110,7 @@ func (e *Engine) Namespace(mute []string, expect []Expectation) {
 
 func ruleID(r int) string { return rules[r].id }
 
-// eachOpenFinding calls do for every open fault.
+// eachOpenFinding calls do for every open finding.
 func (e *Engine) eachOpenFinding(do func(g *edge, r int, f *openFinding)) {
 	for _, g := range e.order {
 		for r, f := range g.findings {

@@ -6,7 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// emitPosture emits the state of an edge in the open window up to s.to.
+// emitPosture emits the posture of an edge: its state in the open window up to s.to.
 func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 	h := header{
 		dataset: DatasetPosture, kind: "state", category: ofNetwork, types: postureTypes, action: action, message: postureSentence(g, s),
@@ -34,7 +34,7 @@ func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 
 var postureTypes = []string{"info"}
 
-// postureSentence is the sentence that a posture makes, with what it rests on: never a bare "ok".
+// postureSentence returns the message of a posture: the counts, and the losses that limit them.
 func postureSentence(g *edge, s *span) string {
 	lost := "packet loss not known"
 	if s.known {
@@ -45,7 +45,7 @@ func postureSentence(g *edge, s *span) string {
 		g.judged(), g.counts.window(unjudgedBit), lost, clock(s.from, s.to))
 }
 
-// blindRules lists the rules that had nothing to go by in this window.
+// blindRules returns the rules that had no evidence on the edge in this window.
 func (g *edge) blindRules() []string {
 	var rules []string
 	if g.judged() == 0 {

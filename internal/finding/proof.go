@@ -6,15 +6,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// party is whom a change is held against: the remote end's exact address, or the identity
-// that its certificate showed. An edge can stand for many of them (a name that a client
-// claims, a /24 of the internet, all that found no room), and what one of them did says
-// nothing of another.
+// party is the remote end whose downgrade a rule detects: its exact address, or the identity in its
+// certificate. An edge can represent many parties (a name that clients claim, a /24 of the internet, all
+// edges beyond the bound), and what one party speaks shows nothing about another.
 type party struct {
 	peer     netip.Addr
-	client   netip.Addr // where it is not known which end is local
+	client   netip.Addr // set if it is unknown which end is local
 	port     uint16     // of the server
-	identity string     // in place of the addresses
+	identity string     // set instead of the addresses
 }
 
 func partyOf(j *verdict.Judged) party {
@@ -30,21 +29,21 @@ func partyOf(j *verdict.Judged) party {
 	return p
 }
 
-// proof is what was seen of one party on an edge.
+// proof is the history of one party on an edge.
 type proof struct {
 	party
-	first          int64 // when it was first shown to speak mutual TLS, 0: never
+	first          int64 // time of the first proof of mutual TLS, 0: none
 	clean          bool  // mutual TLS and nothing less, up to now or in the last window
-	mutual, lesser bool  // in this window
-	everLesser     bool  // something less was seen of it before
+	mutual, lesser bool  // seen in this window: mutual TLS, something less
+	everLesser     bool  // something less was ever seen
 	active         int64
 }
 
-// maxProofs bounds the parties of an edge that are remembered, some 120 bytes each. The one
-// that was silent for longest gives way: a change of it is then not told.
+// maxProofs bounds the parties of an edge that are remembered, some 120 bytes each. Beyond it, the party
+// that has been silent longest is forgotten, and a downgrade of it goes undetected.
 const maxProofs = 16
 
-// proofOf returns what was seen of a party, which is new where it was not seen before.
+// proofOf returns the history of a party, which is empty if the party is new.
 func (g *edge) proofOf(who party, now int64) *proof {
 	oldest := 0
 	for i := range g.proofs {
@@ -65,7 +64,7 @@ func (g *edge) proofOf(who party, now int64) *proof {
 	return &g.proofs[oldest]
 }
 
-// recordMTLS notes that a party was shown to speak mutual TLS, at a time.
+// recordMTLS records that the party was shown to speak mutual TLS at a time.
 func (p *proof) recordMTLS(at int64) {
 	p.mutual = true
 	if p.first == 0 {
@@ -73,14 +72,15 @@ func (p *proof) recordMTLS(at int64) {
 	}
 }
 
-// recordLesser notes that it was shown to speak something less.
+// recordLesser records that the party was shown to speak something less than mutual TLS.
 func (p *proof) recordLesser() { p.lesser, p.everLesser, p.clean = true, true, false }
 
-// isDowngrade reports whether a connection that began at a time, and is less than mutual TLS,
-// is a change: what the party spoke before was mutual TLS and nothing less.
+// isDowngrade reports whether a connection that is less than mutual TLS is a downgrade: it started at or
+// after the party's first proof, and the party spoke mutual TLS and nothing less up to now, or in the last
+// window.
 func (p *proof) isDowngrade(start int64) bool { return p.clean && p.first != 0 && start >= p.first }
 
-// next makes it ready for the next window.
+// startWindow prepares the history for the next window.
 func (p *proof) startWindow() {
 	p.clean = p.clean || p.mutual && !p.lesser
 	p.mutual, p.lesser = false, false

@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// The datasets, event.dataset.
+// Values of event.dataset.
 const (
 	DatasetFinding = record.DatasetFinding
 	DatasetPosture = record.DatasetPosture
@@ -24,17 +24,17 @@ var (
 	ofTap     = []string{"process"}
 )
 
-// Record is one published record, encoded, with what it takes to deliver it.
+// Record is one published record, encoded, with the data that delivery needs.
 type Record struct {
 	Dataset string // one of the Dataset constants
-	Rule    string // rule.id, of a finding
-	ID      string // event.id: the same for the same record however often it is sent
+	Rule    string // rule.id; empty if it is not a finding
+	ID      string // event.id: the same each time that the record is sent
 	Key     string // the same for all records of one tap and edge, or of one kind of the tap's own state
 	Time    int64  // @timestamp, ns since the epoch
-	Value   []byte // one JSON object without a line break; belongs to the receiver, but see Config.Reuse
+	Value   []byte // one JSON object without a line break; owned by the receiver, but see Config.Reuse
 }
 
-// header is what every record begins with.
+// header holds the members that every record has.
 type header struct {
 	dataset  string
 	kind     string   // event.kind
@@ -47,18 +47,18 @@ type header struct {
 	start    int64 // event.start and event.end
 	end      int64
 	rule     *rule // findings only
-	severity int   // with rule
+	severity int   // set with rule
 	edge     string
-	stateKey string // what Record.Key has where there is no edge: records that replace each other have the same
+	stateKey string // for Record.Key without an edge: the same for records that replace each other
 
-	// What event.id is the hash of, besides dataset, tap and run.
+	// The input of the hash for event.id, in addition to dataset, tap and run.
 	subject []byte // edge or connection
-	window  int64  // start of the window
-	nth     uint64 // record of that subject in that window
+	window  int64  // start of the subject's window
+	nth     uint64 // number of the record in that window
 }
 
-// startRecord begins the record e.record; finish completes and emits it. Between them the caller
-// sets the members that are special to its kind.
+// startRecord starts a record in e.record; emitRecord completes it. Between the two calls the caller sets
+// the members of its kind of record.
 func (e *Engine) startRecord(h *header) *record.Record {
 	e.id = e.eventID(h)
 	e.sequences[h.dataset]++
@@ -77,7 +77,7 @@ func (e *Engine) startRecord(h *header) *record.Record {
 	return r
 }
 
-// created is the time for event.created.
+// created returns the time for event.created.
 func (e *Engine) created() int64 {
 	if e.cfg.Now != nil {
 		return e.cfg.Now().UnixNano()
@@ -85,7 +85,7 @@ func (e *Engine) created() int64 {
 	return e.now
 }
 
-// emitRecord sets the interface, encodes the record and emits it. Nothing of it is kept.
+// emitRecord sets the interface, encodes the record and emits it. e.record is blank afterwards.
 func (e *Engine) emitRecord(h *header, iface string) {
 	e.record.Observer.Ingress.Interface.Name = iface
 	e.encoded = e.record.AppendJSON(e.encoded[:0])
@@ -105,8 +105,8 @@ func (e *Engine) emitRecord(h *header, iface string) {
 	e.cfg.Emit(Record{Dataset: h.dataset, Rule: rule, ID: e.id, Key: key, Time: h.time, Value: value})
 }
 
-// eventID hashes what makes a record itself: who says it, of what, and when. Sent again
-// it is the same; from two taps it differs.
+// eventID returns a hash of the source, the subject and the time of a record. The same record always has
+// the same ID, and records of two taps have different ones.
 func (e *Engine) eventID(h *header) string {
 	b := e.scratch[:0]
 	b = append(b, h.dataset...)
@@ -124,8 +124,7 @@ func (e *Engine) eventID(h *header) string {
 	return digest(b)
 }
 
-// digest is the first 128 bits of a SHA-256 in hex: enough that no two records of a
-// fleet meet.
+// digest returns the first 128 bits of a SHA-256 in hexadecimal: enough to be unique in a fleet.
 func digest(b []byte) string {
 	sum := sha256.Sum256(b)
 	var out [32]byte
@@ -133,5 +132,5 @@ func digest(b []byte) string {
 	return string(out[:])
 }
 
-// digestOf hashes parts that are kept apart.
+// digestOf hashes parts, separated by zero bytes.
 func digestOf(parts ...string) string { return digest([]byte(strings.Join(parts, "\x00"))) }

@@ -8,14 +8,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// rule is one way for a connection to be at fault. What its hits mean stands in
-// schema/README.md, which its reference points to.
+// rule is a condition that a connection can break. schema/README.md explains each rule, under the heading
+// that its reference names.
 type rule struct {
 	id, name string
 	hits     severities
 }
 
-// severities are event.severity of a hit by what is expected; 0: no hit.
+// severities holds event.severity of a hit by expectation; 0: the connection breaks no rule.
 type severities struct{ mtls, tls, undeclared int }
 
 func (s *severities) severityFor(x Expect) int {
@@ -39,9 +39,9 @@ const (
 	ruleCount
 )
 
-// rules and their severities. The steps are those of Elastic's detection rules (21 low,
-// 47 medium, 73 high), with 60 between for cleartext to the internet and 20 where
-// nobody declared anything.
+// rules lists the rules with their severities. The steps are those of Elastic's detection rules (21 low,
+// 47 medium, 73 high), with 60 between them for plaintext to the internet, and 20 where no expectation is
+// declared.
 var rules = [ruleCount]rule{
 	plaintextEdge: {"plaintext-edge", "Cleartext between workloads", severities{mtls: 73, tls: 60, undeclared: 20}},
 	tlsNotMutual:  {"tls-not-mutual", "TLS without a client certificate where mutual TLS is expected", severities{mtls: 47}},
@@ -59,12 +59,13 @@ func Rules() []string {
 
 const referenceBase = "https://github.com/meshtls-tap/meshtls-tap/blob/main/schema/README.md#"
 
-// ruled reports whether the rules look at a connection: between workloads, on the wire.
+// ruled reports whether the rules apply to a connection: they cover connections between workloads on the
+// wire.
 func ruled(j *verdict.Judged) bool {
 	return j.Scope == verdict.ScopeWire && j.Class == "workload"
 }
 
-// applies reports whether a connection with traits t on edge g has what rule r is about.
+// applies reports whether a connection with traits t on edge g shows what rule r looks for.
 func (e *Engine) applies(g *edge, r int, t traits, j *verdict.Judged) bool {
 	switch r {
 	case plaintextEdge:
@@ -84,15 +85,15 @@ func (e *Engine) applies(g *edge, r int, t traits, j *verdict.Judged) bool {
 // lesser reports whether a connection was shown to be less than mutual TLS.
 func (t traits) lesser() bool { return t.has(plaintextBit) || t.has(notMutualBit) }
 
-// becameLesser reports whether a connection that was mutual TLS went on as something less.
+// becameLesser reports whether a connection that was mutual TLS continued as something less.
 func becameLesser(was *liveConnection, j *verdict.Judged) bool {
 	return was.edge != nil && was.traits.has(mtlsBit) &&
 		(slices.Contains(j.Reasons, "plaintext_after_tls") || slices.Contains(j.Reasons, "second_handshake"))
 }
 
-// applyRules holds a connection to the rules, emits the findings that leave at once, and
-// returns t with the bits of the rules that it breaks. What was counted before is not
-// counted again, and what turns out otherwise is taken back.
+// applyRules applies the rules to a connection, emits findings that open or become more severe, and
+// returns t with the bits of the rules that the connection breaks. A connection counts once for each rule,
+// and its hit is retracted if it turns out otherwise.
 func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.Judged, x Expect) traits {
 	for r := range rules {
 		bit := ruleBit + r
@@ -119,8 +120,8 @@ func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.J
 	return t
 }
 
-// reapplyRules looks again at what lives when a mesh was seen at this pod for the first
-// time: what nothing was expected of is now expected to be mutual TLS.
+// reapplyRules applies the rules to live connections again after a mesh was first seen at this pod:
+// connections without a declared expectation are then expected to be mutual TLS.
 func (e *Engine) reapplyRules() {
 	for _, g := range e.order {
 		for v, j := range g.latest {
@@ -143,7 +144,7 @@ func (e *Engine) reapplyRules() {
 	}
 }
 
-// raiseSeverity reports an open fault at once when it has become more severe.
+// raiseSeverity emits an open finding at once if the expectation makes it more severe.
 func (e *Engine) raiseSeverity(g *edge, r int, f *openFinding, x Expect) {
 	if s := rules[r].hits.severityFor(x); s > f.severity {
 		f.severity, f.expect = s, x
@@ -151,17 +152,17 @@ func (e *Engine) raiseSeverity(g *edge, r int, f *openFinding, x Expect) {
 	}
 }
 
-// applyTLSNotMutual holds the living connections of an edge that were shown not to be mutual to
-// the rule tls-not-mutual.
+// applyTLSNotMutual applies the rule tls-not-mutual to the live connections of an edge that were shown not
+// to be mutual TLS.
 func (e *Engine) applyTLSNotMutual(g *edge, j *verdict.Judged, x Expect) {
 	e.applyRuleToLive(g, tlsNotMutual, notMutualBit, j, x)
 }
 
-// applyRuleToLive holds the living connections of an edge with a trait to a rule about it.
+// applyRuleToLive applies a rule to the live connections of an edge that have a trait.
 func (e *Engine) applyRuleToLive(g *edge, r, trait int, j *verdict.Judged, x Expect) {
 	severity := rules[r].hits.severityFor(x)
 	alive := &g.counts.live
-	left := alive[trait] - alive[ruleBit+r] // who breaks the rule has the trait
+	left := alive[trait] - alive[ruleBit+r] // connections that break the rule have the trait
 	if severity == 0 || left == 0 {
 		return
 	}
@@ -182,14 +183,14 @@ func (e *Engine) applyRuleToLive(g *edge, r, trait int, j *verdict.Judged, x Exp
 	}
 }
 
-// protocolNames are how protocols are written.
+// protocolNames maps network.protocol to the usual spelling.
 var protocolNames = map[string]string{
 	"http": "HTTP", "http2": "HTTP/2", "grpc": "gRPC", "websocket": "WebSocket", "postgresql": "PostgreSQL", "mysql": "MySQL", "redis": "Redis",
 	"kafka": "Kafka", "mongodb": "MongoDB", "amqp": "AMQP", "nats": "NATS", "mqtt": "MQTT", "smtp": "SMTP", "imap": "IMAP", "pop3": "POP3",
 	"ftp": "FTP", "ldap": "LDAP", "dns": "DNS", "xmpp": "XMPP", "irc": "IRC", "socks": "SOCKS", "ssh": "SSH", "tls": "TLS", "quic": "QUIC", "dtls": "DTLS",
 }
 
-// ProtocolName returns a network.protocol as people write it.
+// ProtocolName returns the usual spelling of a network.protocol.
 func ProtocolName(protocol string) string {
 	if name := protocolNames[protocol]; name != "" {
 		return name
@@ -197,7 +198,7 @@ func ProtocolName(protocol string) string {
 	return protocol
 }
 
-// describe says in a sentence what a connection was: "HTTP in clear", "TLS 1.3 without a
+// describe returns the words for a connection in a sentence: "HTTP in plaintext", "TLS 1.3 without a
 // client certificate (the server did not ask for one)".
 func describe(j *verdict.Judged) string {
 	if j.Verdict == verdict.Plaintext && slices.Contains(j.Reasons, "cipher_without_encryption") {

@@ -7,59 +7,59 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Summary is what a whole run has seen.
+// Summary holds the totals of a whole run.
 type Summary struct {
 	Start, End  int64 // packet time, ns since the epoch; 0: nothing was seen
 	Edges       []Edge
 	Findings    []Finding
 	Silent      uint64 // connections without payload, which have no verdict
-	EdgesGone   uint64 // edges given up for want of room
-	EdgesFolded uint64 // edges counted together with others to make room for more telling ones
-	Gone        []Seen // their connections by verdict, worst first
+	EdgesGone   uint64 // edges that were evicted
+	EdgesFolded uint64 // edges folded into an aggregate edge, so that edges of higher rank keep their names
+	Gone        []Seen // connections of the evicted edges by verdict, worst first
 	Coverage    Coverage
-	CoverageSet bool   // whether Coverage was known
-	Filter      string // the capture filter that was in force
+	CoverageSet bool   // Coverage is known
+	Filter      string // the effective capture filter
 }
 
-// Edge is one edge with what was seen on it, over the whole run.
+// Edge is one edge, with its totals over the whole run.
 type Edge struct {
 	Key         string
 	Direction   string // network.direction, empty if unknown
 	Scope       string // "wire" or "pod"
 	Class       string
-	From, To    string // client and server; empty where Folded
+	From, To    string // client and server; empty if Folded
 	Port        uint16
-	Folded      bool   // stands for more edges than one
+	Folded      bool   // it is an aggregate edge
 	Expectation string // the strictest of its connections
-	Verdict     string // that of the worst connections that carried data
-	Seen        []Seen // one for each verdict that occurred, worst first
-	FirstProof  int64  // of mutual TLS, ns since the epoch; 0: none
+	Verdict     string // the worst verdict of its connections, see schema/README.md
+	Seen        []Seen // one item for each verdict that occurred, worst first
+	FirstProof  int64  // first connection that was shown to be mutual TLS, ns since the epoch; 0: none
 	LastProof   int64
-	MissedStart uint64 // connections whose start was not seen
-	MissedBytes uint64 // connections of which bytes were not seen
-	Accepted    bool   // the server answered cleartext
+	MissedStart uint64 // connections whose start was not captured
+	MissedBytes uint64 // connections with bytes that were not captured
+	Accepted    bool   // the server accepted plaintext
 }
 
-// Seen is what an edge has seen of one verdict; Last is the latest such connection.
+// Seen holds the connections of an edge with one verdict. Last is the latest of them.
 type Seen struct {
 	Verdict     string
 	Connections uint64
-	Bytes       uint64 // payload
+	Bytes       uint64 // payload bytes
 	Last        *verdict.Judged
 }
 
-// Finding is one fault of one edge.
+// Finding is the finding of one rule on one edge.
 type Finding struct {
 	Rule     string
 	Severity int
-	Edge     string // key
+	Edge     string // Edge.Key
 	Open     bool
-	Count    uint64 // connections that hit, over the whole run
+	Count    uint64 // hits over the whole run
 	Message  string
 }
 
-// Summary returns what was seen so far: edges on the wire first, the worst first, then
-// by key. It shares nothing that changes later.
+// Summary returns the totals up to now. Edges on the wire come first, then the worst, then by key. The
+// result shares no memory with e.
 func (e *Engine) Summary() Summary {
 	s := Summary{
 		Start: e.totals.start, End: e.now, Silent: e.totals.silent, EdgesGone: e.totals.evictedEdges, EdgesFolded: e.totals.foldedEdges, Gone: e.totals.counts.seen(nil),
@@ -97,7 +97,7 @@ func (g *edge) summary() Edge {
 	}
 }
 
-// seen lists what occurred in the whole run.
+// seen returns the connections of the whole run by verdict.
 func (c *counts) seen(last *[verdicts]*verdict.Judged) []Seen {
 	var list []Seen
 	for v, name := range verdictOrder {

@@ -2,48 +2,48 @@ package finding
 
 import "github.com/meshtls-tap/meshtls-tap/internal/record"
 
-// SelfTest is what the tap found out of itself at its start.
+// SelfTest is the result of the tap's self-test at its start.
 type SelfTest struct {
-	Interfaces []string // that are captured on
+	Interfaces []string // captured interfaces
 	Checks     []Check
-	Gap        *Gap // what was before the capture; nil: nothing is known of it
+	Gap        *Gap // time before the capture; nil: unknown
 }
 
-// Gap is what passed in the pod's network before the capture began.
+// Gap describes the time in the pod's network before the capture began.
 type Gap struct {
-	Network     int64  // when that network came to be, ns since the epoch; 0: not known
-	Captured    int64  // since when all interfaces are captured, ns since the epoch; 0: not all are
-	Connections uint64 // TCP connections that were opened or accepted there before, by the system's count
+	Network     int64  // creation of the pod's network, ns since the epoch; 0: unknown
+	Captured    int64  // when the capture on all interfaces began, ns since the epoch; 0: not all are captured
+	Connections uint64 // TCP connections opened or accepted there in that time, by the kernel's count
 }
 
-// Check is one thing that was tried.
+// Check is the result of one check.
 type Check struct {
 	Name   string // short and stable, such as "ring", "filter", "canary"
 	OK     bool
-	Detail string // one line; where not OK, what to do
+	Detail string // one line; if not OK, what to do
 }
 
-// Started says that the tap is at work.
+// Started emits the record of the tap's start.
 func (e *Engine) Started(now int64, t SelfTest) {
 	e.Tick(now)
 	e.emitTap(now, "started", "", &t)
 }
 
-// Degraded says that the tap sees or delivers less than it should, and why.
+// Degraded emits a record that the tap sees or delivers less than it should, and why.
 func (e *Engine) Degraded(now int64, reason string) {
 	e.Tick(now)
 	e.emitTap(now, "degraded", reason, nil)
 }
 
-// Lost says that an interface is not captured, and why. It is a finding as well where that
-// lasts; see Config.Interfaces.
+// Lost emits a record that an interface is not captured, and why. If that lasts, it becomes a finding; see
+// Config.Interfaces.
 func (e *Engine) Lost(now int64, iface, reason string) {
 	e.Tick(now)
 	e.emitTapOf(now, "degraded", iface, reason, nil)
 }
 
-// Recovered says that an interface that was lost is captured again. The record replaces
-// that of Lost in a compacted topic.
+// Recovered emits a record that a lost interface is captured again. In a compacted topic it replaces the
+// record of Lost.
 func (e *Engine) Recovered(now int64, iface string) {
 	e.Tick(now)
 	e.emitTapOf(now, "recovered", iface, "interface "+iface+" is captured again", nil)
@@ -51,7 +51,7 @@ func (e *Engine) Recovered(now int64, iface string) {
 	e.pollInterfaces()
 }
 
-// Stopped says that the tap ends, and why. Flush comes before it.
+// Stopped emits a record that the tap ends, and why. Call Flush first.
 func (e *Engine) Stopped(now int64, reason string) {
 	e.endBlind(reason)
 	e.emitTap(now, "stopped", reason, nil)
@@ -63,7 +63,7 @@ func (e *Engine) Checked(now int64) {
 	e.emitTap(now, "check", "", nil)
 }
 
-// heartbeat sends one when it is due. Those that were missed are not made up for.
+// heartbeat emits a heartbeat when it is due. Missed heartbeats are not emitted later.
 func (e *Engine) heartbeat() {
 	every := int64(e.cfg.Heartbeat)
 	if every <= 0 || e.now < e.nextHeartbeat {
@@ -73,16 +73,16 @@ func (e *Engine) heartbeat() {
 	e.emitTap(e.now, "heartbeat", "", nil)
 }
 
-// tapTypes are event.type by event.action.
+// tapTypes maps event.action to event.type.
 var tapTypes = map[string][]string{"check": {"info"}, "started": {"start"}, "heartbeat": {"info"}, "degraded": {"change"}, "recovered": {"change"}, "stopped": {"end"}}
 
-// emitTap emits a record of the tap itself. Its coverage is that of the whole run.
+// emitTap emits a record of the tap itself. Its coverage covers the whole run.
 func (e *Engine) emitTap(now int64, action, reason string, t *SelfTest) {
 	e.emitTapOf(now, action, "", reason, t)
 }
 
-// emitTapOf emits a record of the tap itself, of one of its interfaces where that is given.
-// What was degraded and has recovered is one state, and has one key.
+// emitTapOf emits a record of the tap itself, or of one interface if iface is set. The records of one
+// interface, degraded or recovered, replace each other: they have one key.
 func (e *Engine) emitTapOf(now int64, action, iface, reason string, t *SelfTest) {
 	kept := action
 	if iface != "" {
@@ -105,7 +105,7 @@ func (e *Engine) emitTapOf(now int64, action, iface, reason string, t *SelfTest)
 	e.emitRecord(&h, iface)
 }
 
-// tapState returns what each record about the tap has of meshtls.tap.
+// tapState returns the members of meshtls.tap that every record about the tap has.
 func (e *Engine) tapState() *record.Tap {
 	out := &record.Tap{
 		Connections: uint64(len(e.liveConnections)), Edges: uint64(len(e.order)), EdgesGone: e.totals.evictedEdges, EdgesFolded: e.totals.foldedEdges,

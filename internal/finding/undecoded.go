@@ -5,15 +5,15 @@ import (
 	"slices"
 )
 
-// control are the names in Coverage.Undecoded of protocols that run the network and carry
-// no connection of a workload.
+// control holds the names in Coverage.Undecoded of protocols that operate the network and carry no
+// connections of workloads.
 var control = map[string]bool{
 	"arp": true, "icmp": true, "ipv6_icmp": true, "igmp": true, "lldp": true, "llc": true, "eapol": true, "loopback_test": true,
 	"pim": true, "ospf": true, "vrrp": true, "eigrp": true, "ptp": true, "pppoe_discovery": true, "wake_on_lan": true,
 }
 
-// Hidden returns the names in c.Undecoded of packets that may have carried connections,
-// in order, and how many packets those are. Nothing is claimed of them.
+// Hidden returns the sorted names in c.Undecoded of packets that may have carried connections, and the
+// number of such packets. Records claim nothing about them.
 func (c *Coverage) Hidden() (names []string, packets uint64) {
 	for _, name := range slices.Sorted(maps.Keys(c.Undecoded)) {
 		if n := c.Undecoded[name]; n > 0 && !control[name] {
@@ -24,7 +24,7 @@ func (c *Coverage) Hidden() (names []string, packets uint64) {
 	return names, packets
 }
 
-// Control is Hidden of the protocols that run the network and carry no connections.
+// Control returns the same for protocols that operate the network and carry no connections.
 func (c *Coverage) Control() (names []string, packets uint64) {
 	for _, name := range slices.Sorted(maps.Keys(c.Undecoded)) {
 		if n := c.Undecoded[name]; n > 0 && control[name] {
@@ -35,7 +35,7 @@ func (c *Coverage) Control() (names []string, packets uint64) {
 	return names, packets
 }
 
-// undecodedGrowth is the growth of the counters of packets that were not decoded.
+// undecodedGrowth returns the growth of the counters of undecoded packets.
 func undecodedGrowth(now, before map[string]uint64) map[string]uint64 {
 	if len(now) == 0 {
 		return nil

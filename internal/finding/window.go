@@ -7,24 +7,24 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// window is a stretch of packet time. Windows begin at Phase plus a multiple of their
-// length since the epoch, so that all records of one tap share them whenever it began.
+// window is a period of packet time. Windows start at Phase plus a multiple of their length since the
+// epoch, so that they do not depend on when the tap started.
 type window struct {
 	start, end int64 // ns since the epoch, end excluded
-	from       int64 // what was observed of it begins here
+	from       int64 // start of the observed part of the window
 	before     Coverage
-	crowded    bool // no edge can be given up before the window ends: all were heard of in it
+	crowded    bool // no edge can be evicted before the window ends: all were active in it
 }
 
-// openWindow opens the window that holds the time at. Windows in which nothing was
-// looked at are not made up for.
+// openWindow opens the window that contains the time at. Windows that passed without a call of Add or Tick
+// are skipped.
 func (e *Engine) openWindow(at int64) {
 	length := int64(e.cfg.Window)
 	start := floor(at-int64(e.cfg.Phase), length) + int64(e.cfg.Phase)
 	e.window = window{start: start, end: start + length, from: start, before: e.coverage()}
 }
 
-// floor is the largest multiple of n up to t.
+// floor returns the largest multiple of n that is at most t.
 func floor(t, n int64) int64 {
 	r := t % n
 	if r < 0 {
@@ -33,8 +33,8 @@ func floor(t, n int64) int64 {
 	return t - r
 }
 
-// closeWindow reports on the window up to end. whole tells that it was watched to its
-// own end.
+// closeWindow emits the postures and findings of the window up to end. whole reports whether the window
+// was observed up to its own end.
 func (e *Engine) closeWindow(end int64, whole bool) {
 	cover := e.coverageUntil(end)
 	whole = whole && e.window.from == e.window.start
@@ -52,14 +52,14 @@ func (e *Engine) closeWindow(end int64, whole bool) {
 	}
 }
 
-// span is a stretch of time with what was covered in it.
+// span is a period of time with its coverage.
 type span struct {
 	from, to int64
 	Coverage
-	known bool // whether the coverage is
+	known bool // the coverage is known
 }
 
-// coverageUntil is what the open window has covered up to end.
+// coverageUntil returns the coverage of the open window up to end.
 func (e *Engine) coverageUntil(end int64) span {
 	now, was := e.coverage(), e.window.before
 	return span{
@@ -73,7 +73,7 @@ func (e *Engine) coverageUntil(end int64) span {
 	}
 }
 
-// growth is the growth of a counter that may have begun anew.
+// growth returns the growth of a counter, which may have restarted from 0.
 func growth(now, before uint64) uint64 {
 	if now < before {
 		return now
@@ -103,8 +103,8 @@ func (e *Engine) coverageOf(s *span, blind []string) *record.Coverage {
 	return out
 }
 
-// uncaptured says where nothing was captured, for a sentence: ", not captured on net1";
-// empty where there is no such interface.
+// uncaptured returns a clause with the interfaces that are not captured: ", not captured on net1". It is
+// empty if there are none.
 func (s *span) uncaptured() string {
 	if len(s.Uncaptured) == 0 {
 		return ""
@@ -112,8 +112,8 @@ func (s *span) uncaptured() string {
 	return ", not captured on " + strings.Join(s.Uncaptured, ", ")
 }
 
-// clock writes a stretch of time for a sentence: "14:00-14:10", with seconds where it
-// is shorter than a minute or does not fall on one.
+// clock formats a period of time for a sentence: "14:00-14:10", with seconds if it is shorter than a
+// minute.
 func clock(from, to int64) string {
 	layout := "15:04"
 	if to-from < int64(time.Minute) {
