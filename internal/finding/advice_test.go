@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestAdvice: each kind of packets that may have carried connections has an advice, one for all of a kind, and the protocols that
-// run the network have none.
+// TestAdvice: each kind of packets that may have carried connections has advice, one for all names of a
+// kind. The protocols that operate the network have none.
 func TestAdvice(t *testing.T) {
 	c := Coverage{
 		Uncaptured: []string{"net1"},

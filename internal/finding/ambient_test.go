@@ -9,14 +9,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// ambientPod is the pod of these tests, which has no sidecar.
+// ambientPod is the tapped pod of these tests. It has no sidecar.
 func ambientPod(ambient string) finding.Identity {
 	id := pod
 	id.LocalProxy, id.DeclaredSkip, id.Ambient = "", nil, ambient
 	return id
 }
 
-// hbone is HBONE from the pod to a peer.
+// hbone returns a connection by HBONE from the pod to a peer.
 func hbone(id uint64, start int64) *verdict.Judged {
 	j := mutual(id, start)
 	j.Mesh, j.MeshBasis, j.Destination.Port = "istio_ambient", "port", 15008
@@ -24,7 +24,7 @@ func hbone(id uint64, start int64) *verdict.Judged {
 	return j
 }
 
-// arriving turns a connection of the pod into one that a peer begins.
+// arriving returns a connection of the pod as one that the peer opens.
 func arriving(j *verdict.Judged) *verdict.Judged {
 	j.Direction = verdict.DirectionIngress
 	j.Source.Addr, j.Destination.Addr = j.Destination.Addr, j.Source.Addr
@@ -37,7 +37,7 @@ const (
 	seenWords     = "; the pod speaks HBONE of an ambient mesh, but this connection %s in plaintext"
 )
 
-// TestGoldenAmbient: plaintext of an enrolled pod, each way.
+// TestGoldenAmbient: the findings about plaintext of an enrolled pod, in each direction.
 func TestGoldenAmbient(t *testing.T) {
 	r := newRig(t, finding.Config{Tap: pod.UID, Identity: ambientPod("istio")})
 	r.e.Add(hbone(1, noon))
@@ -47,7 +47,7 @@ func TestGoldenAmbient(t *testing.T) {
 	golden(t, "ambient.json", append(only(r, finding.DatasetFlow)[:1], only(r, finding.DatasetFinding)...))
 }
 
-// TestEnrolled: the conditions that enroll a pod, and the findings about its plaintext then.
+// TestEnrolled: the conditions that enroll a pod, and the findings about plaintext of an enrolled pod.
 func TestEnrolled(t *testing.T) {
 	failed := func(j *verdict.Judged) *verdict.Judged { j.Verdict = verdict.Failed; return j }
 	foreign := func(j *verdict.Judged) *verdict.Judged {

@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Each iteration is one connection, from its verdict to its end.
+// Each iteration is one connection, from its first verdict to its end.
 func BenchmarkAdd(b *testing.B) {
 	run := func(name string, kind func(uint64, int64) *verdict.Judged, cfg finding.Config) {
 		b.Run(name, func(b *testing.B) {
@@ -38,7 +38,7 @@ func BenchmarkAdd(b *testing.B) {
 	run("plaintext/flow", plain, flows)
 }
 
-// TestMemory: what a full table of edges takes, each with three verdicts and two faults.
+// TestMemory: the memory of a full table of edges, each with three verdicts and two findings.
 func TestMemory(t *testing.T) {
 	heap := func() uint64 {
 		var m runtime.MemStats

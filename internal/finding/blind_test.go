@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 )
 
-// sight is what a test says of the interfaces.
+// sight holds the states of the interfaces that a test reports to the engine.
 type sight struct{ states []finding.InterfaceState }
 
 func (s *sight) set(now int64, name string, captured bool) {
@@ -42,8 +42,8 @@ func (r *rig) blindStates() []string {
 	return out
 }
 
-// TestTapBlind: an interface that is not captured for some seconds is a finding, at once
-// and once a window, and ends when it is captured again.
+// TestTapBlind: an interface that is not captured for some seconds is a finding. The finding is emitted at
+// once, once in each window, and when the interface is captured again.
 func TestTapBlind(t *testing.T) {
 	r, s := eyes(t, finding.Config{Window: 10 * time.Minute})
 	s.set(noon, "eth0", false)
@@ -80,7 +80,7 @@ func TestTapBlind(t *testing.T) {
 	}
 }
 
-// A start race, a short loss and an end on purpose raise nothing that stands.
+// TestTapNotBlind: a race at the start, a short loss and an intended end leave no open finding.
 func TestTapNotBlind(t *testing.T) {
 	r, s := eyes(t, finding.Config{})
 	s.set(noon, "eth0", false)
@@ -106,8 +106,8 @@ func TestTapNotBlind(t *testing.T) {
 	}
 }
 
-// TestTapKeys: in a compacted topic one state of the tap does not replace another, and the
-// last word on an interface is kept.
+// TestTapKeys: in a compacted topic one state of the tap does not replace another, and the last state of
+// each interface remains.
 func TestTapKeys(t *testing.T) {
 	r, s := eyes(t, finding.Config{Heartbeat: 5 * time.Minute})
 	r.e.Started(noon, finding.SelfTest{})

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestCommunityID holds the identifiers to those of the specification's own
-// implementations (corelight/community-id-spec, pycommunityid).
+// TestCommunityID compares identifiers with those of the specification's own implementations
+// (corelight/community-id-spec, pycommunityid).
 func TestCommunityID(t *testing.T) {
 	for _, c := range []struct {
 		protocol uint8
@@ -36,7 +36,7 @@ func TestCommunityID(t *testing.T) {
 	}
 }
 
-// mapped is the IPv4-mapped form of an IPv4 address.
+// mapped returns the IPv4-mapped IPv6 form of an IPv4 address.
 func mapped(a netip.AddrPort) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom16(a.Addr().As16()), a.Port())
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/schema"
 )
 
-// TestECSNames holds every field of every golden record that is not our own to the
-// committed list of the Elastic Common Schema names in use, and the list to the records.
+// TestECSNames: every field of every golden record that is not under meshtls is in the committed list of
+// names of the Elastic Common Schema, and every name of the list is in a record.
 func TestECSNames(t *testing.T) {
 	types := map[string]string{}
 	b, err := os.ReadFile("testdata/ecs.txt")
@@ -68,7 +68,7 @@ func read(t *testing.T, file string) []map[string]any {
 	return docs
 }
 
-// leaves calls f for each value that is no object, by its dotted path.
+// leaves calls f for each value that is not an object, with its dotted path.
 func leaves(node map[string]any, prefix string, f func(path string, v any)) {
 	for name, v := range node {
 		if m, ok := v.(map[string]any); ok {
@@ -79,7 +79,7 @@ func leaves(node map[string]any, prefix string, f func(path string, v any)) {
 	}
 }
 
-// fits reports whether a value can be indexed as a type of ECS.
+// fits reports whether a value can be indexed as an ECS type.
 func fits(kind string, v any) bool {
 	if list, ok := v.([]any); ok {
 		return len(list) > 0 && !slices.ContainsFunc(list, func(x any) bool { return !fits(kind, x) })
@@ -95,8 +95,8 @@ func fits(kind string, v any) bool {
 	return false
 }
 
-// TestSchemaIsUsed: each field of the schema stands in a golden record, so that the
-// schema promises nothing that does not come, and names nothing wrong.
+// TestSchemaIsUsed: each field of the schema is in a golden record, so that the schema has no misspelled
+// field and none that is never written.
 func TestSchemaIsUsed(t *testing.T) {
 	emitted := map[string]bool{}
 	for _, file := range []string{"finding.json", "flow.json", "posture.json", "tap.json", "redact-none.json", "ambient.json"} {
@@ -104,7 +104,7 @@ func TestSchemaIsUsed(t *testing.T) {
 			leaves(d, "", func(path string, _ any) { emitted[path] = true })
 		}
 	}
-	for _, r := range unseen(t) { // which the golden tap is not
+	for _, r := range unseen(t) { // its fields are not in the golden tap records
 		var d map[string]any
 		if err := json.Unmarshal(r.Value, &d); err != nil {
 			t.Fatal(err)
@@ -115,7 +115,7 @@ func TestSchemaIsUsed(t *testing.T) {
 	if err := json.Unmarshal(schema.JSON, &s); err != nil {
 		t.Fatal(err)
 	}
-	// kinds of workload that the golden pod is not of
+	// kinds of workload other than the golden pod's
 	for _, other := range []string{"statefulset", "daemonset", "job", "cronjob", "replicaset"} {
 		emitted["kubernetes."+other+".name"] = true
 	}
@@ -144,8 +144,8 @@ func TestSchemaIsUsed(t *testing.T) {
 	}
 }
 
-// TestRulesAreExplained: rule.reference points to a heading of the schema's README, and
-// that has the rule's severities.
+// TestRulesAreExplained: rule.reference points to a heading of schema/README.md, and the section has the
+// rule's severities.
 func TestRulesAreExplained(t *testing.T) {
 	b, err := os.ReadFile("../../schema/README.md")
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// TestEdgeKey: direction, local workload, peer, server port.
+// TestEdgeKey: the key consists of direction, local workload, peer and server port.
 func TestEdgeKey(t *testing.T) {
 	for _, c := range []struct {
 		name       string
@@ -85,7 +85,7 @@ func TestEdgeKey(t *testing.T) {
 	}
 }
 
-// Two identities have two edges, however long they are and whatever their case.
+// TestIdentitiesAreKeptApart: two identities have two edges, also if they are long or differ only in case.
 func TestIdentitiesAreKeptApart(t *testing.T) {
 	r := newRig(t, finding.Config{Posture: true})
 	long := "spiffe://td/" + strings.Repeat("a", 300)
@@ -103,8 +103,8 @@ func TestIdentitiesAreKeptApart(t *testing.T) {
 	}
 }
 
-// TestEdgesAreBounded: beyond the bound edges fold into one that says so, and what it
-// hides is still found. An edge that was silent for a window gives way.
+// TestEdgesAreBounded: beyond the bound, edges fold into an aggregate edge that is marked as such, and
+// plaintext on it is still found. An edge that was silent for a window is evicted.
 func TestEdgesAreBounded(t *testing.T) {
 	r := newRig(t, finding.Config{MaxEdges: 10})
 	connect := func(n uint64, start int64) {
@@ -139,7 +139,7 @@ func TestEdgesAreBounded(t *testing.T) {
 		t.Errorf("findings opened on %v", opened)
 	}
 
-	// Two windows later the old ones give way, the one in use stays.
+	// Two windows later the old edges are evicted, and the edge in use remains.
 	r.forget()
 	connect(3, noon+11*minute)
 	r.e.Tick(noon + 20*minute)
@@ -165,8 +165,8 @@ func TestEdgesAreBounded(t *testing.T) {
 	}
 }
 
-// TestOverflowKeepsScopes: for want of room what stays in the pod is never counted with
-// the wire's, folded or not.
+// TestOverflowKeepsScopes: an aggregate edge never counts traffic within the pod as traffic on the wire,
+// with Unfold or without.
 func TestOverflowKeepsScopes(t *testing.T) {
 	for _, unfold := range []bool{false, true} {
 		r := newRig(t, finding.Config{MaxEdges: 1, Unfold: unfold})
@@ -191,7 +191,7 @@ func TestOverflowKeepsScopes(t *testing.T) {
 	}
 }
 
-// TestLiveEdgeStays: an edge with a living connection never gives way.
+// TestLiveEdgeStays: an edge with a live connection is never evicted.
 func TestLiveEdgeStays(t *testing.T) {
 	r := newRig(t, finding.Config{MaxEdges: 1})
 	r.e.Add(living(mutual(1, noon)))
@@ -207,7 +207,7 @@ func TestLiveEdgeStays(t *testing.T) {
 	}
 }
 
-// TestMoved: a connection whose judgement changes counts once, where it belongs.
+// TestMoved: a connection whose judgement changes counts once, on its latest edge with its latest verdict.
 func TestMoved(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	first := living(talk(1, noon, verdict.Plaintext, "smtp", 25))

@@ -38,7 +38,7 @@ func TestParseExpect(t *testing.T) {
 	}
 }
 
-// TestParseExpectErrors: an error names the item, what is wrong with it and the form.
+// TestParseExpectErrors: an error names the item, its fault and the expected form.
 func TestParseExpectErrors(t *testing.T) {
 	for in, want := range map[string]string{
 		"10.0.0.0/8":           "no =",
@@ -64,7 +64,7 @@ func TestParseExpectErrors(t *testing.T) {
 	}
 }
 
-// TestExpectation holds the defaults and the list to the design.
+// TestExpectation: the declared and the default expectations are those that schema/README.md describes.
 func TestExpectation(t *testing.T) {
 	node, api := netip.MustParseAddr("10.0.0.7"), netip.MustParseAddr("10.96.0.1")
 	for _, c := range []struct {
@@ -127,7 +127,7 @@ func TestExpectation(t *testing.T) {
 	}
 }
 
-// TestExpectationInPod: what stays in the pod is never a breach, whatever is declared.
+// TestExpectationInPod: traffic within the pod never breaks a rule, whatever is declared.
 func TestExpectationInPod(t *testing.T) {
 	list, _ := finding.ParseExpect("0.0.0.0/0=mtls")
 	r := newRig(t, finding.Config{Expect: list, Mesh: "osm"})
@@ -143,8 +143,8 @@ func TestExpectationInPod(t *testing.T) {
 	}
 }
 
-// TestMeshSeen: mutual TLS of a mesh at this pod makes mutual TLS the expectation of its
-// private peers, at once for what lives.
+// TestMeshSeen: once mutual TLS of a mesh is seen at this pod, mutual TLS is expected of its private
+// peers, and at once of live connections.
 func TestMeshSeen(t *testing.T) {
 	for name, id := range map[string]finding.Identity{"a pod": pod, "a capture": {}} {
 		t.Run(name, func(t *testing.T) {
@@ -177,7 +177,7 @@ func TestMeshSeen(t *testing.T) {
 	}
 }
 
-// TestMeshSeenElsewhere: in a capture of many pods one pod's mesh says nothing of another's.
+// TestMeshSeenElsewhere: in a capture of many pods, a mesh at one pod changes nothing for the others.
 func TestMeshSeenElsewhere(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	m := mutual(1, noon)
@@ -193,7 +193,7 @@ func TestMeshSeenElsewhere(t *testing.T) {
 	if a, b := flows[1].text("meshtls.expectation"), flows[2].text("meshtls.expectation"); a != "undeclared" || b != "mtls" {
 		t.Errorf("expectations %q and %q, want undeclared and, at an end in the mesh, mtls", a, b)
 	}
-	// A mesh that only claims to be one is none.
+	// A mesh that is only claimed changes no expectation.
 	r = newRig(t, finding.Config{})
 	hint := oneWay(1, noon)
 	hint.Mesh = "istio"

@@ -11,9 +11,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// FuzzEngine drives an engine with connections that come, change and go in any order and
-// time. Every record is valid, identities are unique, and at the end every connection is
-// accounted for once.
+// FuzzEngine drives an engine with connections that start, change and end in any order and at any time.
+// Every record must be valid, every event.id unique, and at the end every connection must be counted
+// exactly once.
 func FuzzEngine(f *testing.F) {
 	f.Add([]byte("\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09"))
 	f.Add([]byte("a connection opens, is judged anew, moves to another edge and ends"))
@@ -25,8 +25,8 @@ func FuzzEngine(f *testing.F) {
 	})
 }
 
-// TestEngineAtRandom does what the fuzz target does, a fixed number of times, and holds
-// the records to the schema too.
+// TestEngineAtRandom runs the body of FuzzEngine a fixed number of times, and validates the records
+// against the schema too.
 func TestEngineAtRandom(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 10 {
@@ -82,8 +82,7 @@ func drive(t *testing.T, script []byte, quick bool) {
 	account(t, r, ended)
 }
 
-// account holds identities to be unique and every connection that ended to be counted
-// once.
+// account checks that event.id is unique and that every connection that ended is counted exactly once.
 func account(t *testing.T, r *rig, ended uint64) {
 	t.Helper()
 	ids, flows := map[string]bool{}, uint64(0)
@@ -112,7 +111,7 @@ func account(t *testing.T, r *rig, ended uint64) {
 	}
 }
 
-// shape makes a connection of a number.
+// shape returns a connection that is derived from a number.
 func shape(id uint64, start int64, n byte) *verdict.Judged {
 	kinds := []func(uint64, int64) *verdict.Judged{
 		plain, mutual, oneWay, func(id uint64, start int64) *verdict.Judged { return everything() },

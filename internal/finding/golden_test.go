@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// golden holds records to a file, each as indented JSON.
+// golden compares records with a golden file, which has each as indented JSON.
 func golden(t *testing.T, name string, records []finding.Record) {
 	t.Helper()
 	var got bytes.Buffer
@@ -42,7 +42,7 @@ func golden(t *testing.T, name string, records []finding.Record) {
 	}
 }
 
-// everything is a TLS 1.2 connection with every field that a record can have.
+// everything returns a TLS 1.2 connection with every field that a record can have.
 func everything() *verdict.Judged {
 	j := tlsTalk(4, noon+40*second, verdict.MTLS, verdict.AuthPresented)
 	leaf := verdict.Certificate{
@@ -92,7 +92,7 @@ func only(r *rig, dataset string) []finding.Record {
 	return out
 }
 
-// TestGoldenFinding shows a fault from its first hit to its end, on both rules.
+// TestGoldenFinding: the findings of two rules, from the first hit to the end.
 func TestGoldenFinding(t *testing.T) {
 	r := newRig(t, finding.Config{Tap: pod.UID, Identity: pod, Mesh: "istio", Coverage: covered(12, 1)})
 	r.e.Tick(noon)
@@ -148,7 +148,7 @@ func TestGoldenTap(t *testing.T) {
 	golden(t, "tap.json", r.records)
 }
 
-// covered returns totals that grow by so much each time they are asked for.
+// covered returns a function for Config.Coverage whose totals grow with each call.
 func covered(packets, dropped uint64) func() finding.Coverage {
 	var c finding.Coverage
 	return func() finding.Coverage {
@@ -160,7 +160,7 @@ func covered(packets, dropped uint64) func() finding.Coverage {
 	}
 }
 
-// TestReplay: a capture replays to the same bytes.
+// TestReplay: the same capture gives the same bytes again.
 func TestReplay(t *testing.T) {
 	run := func() []finding.Record {
 		r := newRig(t, finding.Config{Coverage: covered(1, 0)})

@@ -11,8 +11,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// TestPlaintextKeepsItsEdge: beyond the bound mutual TLS is folded first, then TLS that is not mutual. Each plaintext peer has a
-// finding of its own as long as there is room for its name, and all connections stay counted.
+// TestPlaintextKeepsItsEdge: beyond the bound, edges with mutual TLS are folded first, then edges with TLS
+// that is not mutual. Each plaintext peer has a finding of its own while there is capacity for its name,
+// and every connection is counted.
 func TestPlaintextKeepsItsEdge(t *testing.T) {
 	const most, more = 20, 5
 	for name, filler := range map[string]func(id uint64, at int64) *verdict.Judged{
@@ -65,7 +66,7 @@ func TestPlaintextKeepsItsEdge(t *testing.T) {
 				if s.EdgesFolded != most || counts["plaintext"] != most+more || counts[fillers] != 3*most {
 					t.Errorf("%d edges folded, connections %v", s.EdgesFolded, counts)
 				}
-				for n := range 3 * most { // those that live end, wherever they were counted
+				for n := range 3 * most { // live connections end, whichever edge counts them
 					j := peer(filler(uint64(n+1), noon), n)
 					j.Ended = true
 					r.e.Add(j)
@@ -76,9 +77,9 @@ func TestPlaintextKeepsItsEdge(t *testing.T) {
 	}
 }
 
-// TestMadeUpPlaintextYields: a segment of text from each of many invented addresses, for connections that do not exist, takes no
-// room from peers that are there, whichever comes first: plaintext that is found later has a finding of its own, and an edge that was
-// mutual TLS is not forgotten.
+// TestMadeUpPlaintextYields: forged segments of text, each from another invented address and without a
+// connection, do not fold edges of real peers, whichever comes first. Plaintext that is found later has a
+// finding of its own, and an edge that was mutual TLS is remembered.
 func TestMadeUpPlaintextYields(t *testing.T) {
 	t.Run("segments alone", func(t *testing.T) {
 		madeUp(t, false, "plaintext-edge honest", "mtls-downgrade early", "mtls-downgrade mutual-3")
@@ -86,7 +87,7 @@ func TestMadeUpPlaintextYields(t *testing.T) {
 	t.Run("behind a SYN that was answered", func(t *testing.T) { madeUp(t, true, "plaintext-edge honest", "plaintext-edge early") })
 }
 
-// madeUp floods an engine with forged plaintext, and expects findings of peers that are there.
+// madeUp floods an engine with forged plaintext, and expects the findings of real peers.
 func madeUp(t *testing.T, answered bool, wants ...string) {
 	t.Helper()
 	const most = 20
@@ -94,7 +95,7 @@ func madeUp(t *testing.T, answered bool, wants ...string) {
 		j := plain(id, at)
 		j.Direction, j.PeerName, j.PeerNameBasis = verdict.DirectionIngress, "", ""
 		j.Source.Addr, j.Destination.Addr = netip.AddrFrom4([4]byte{10, 9, byte(id >> 8), byte(id)}), j.Source.Addr
-		j.Destination.Bytes, j.Destination.Packets, j.HTTP.Status = 0, 1, 0 // a RST answers it, or a SYN before it was answered
+		j.Destination.Bytes, j.Destination.Packets, j.HTTP.Status = 0, 1, 0 // answered by an RST, or by a SYN-ACK before it
 		j.MissedStart = !answered
 		return j
 	}
@@ -139,13 +140,14 @@ func madeUp(t *testing.T, answered bool, wants ...string) {
 	r.e.Flush(noon + 20*minute)
 }
 
-// TestFoldedEdgeMoves: a connection of an edge that was folded can turn into something worse, and has its own edge again.
+// TestFoldedEdgeMoves: if a connection of a folded edge turns into something worse, it gets an edge of its
+// own again.
 func TestFoldedEdgeMoves(t *testing.T) {
 	r := newRig(t, finding.Config{MaxEdges: 1})
 	r.e.Add(living(mutual(1, noon)))
 	far := plain(2, noon)
 	far.PeerName = "far"
-	r.e.Add(far) // folds the first
+	r.e.Add(far) // folds the first edge
 	turned := plain(1, noon)
 	turned.PeerName = "turned"
 	r.e.Add(turned)
@@ -159,7 +161,7 @@ func TestFoldedEdgeMoves(t *testing.T) {
 		!slices.Contains(keys, "other plaintext 1") {
 		t.Errorf("%q", keys)
 	}
-	// What the rules do not look at makes no room.
+	// A connection that no rule applies to folds no edge.
 	local := plain(3, noon)
 	local.Scope, local.PeerName = verdict.ScopePod, "local"
 	r.e.Add(local)

@@ -18,8 +18,8 @@ func expects(t *testing.T, list string) []finding.Expectation {
 	return x
 }
 
-// TestWithdrawn: an expectation that changes resolves nothing. What is no fault any more is
-// withdrawn, and says why; what is one again is found again.
+// TestWithdrawn: a changed expectation resolves nothing. A finding that breaks no rule any more is
+// withdrawn with the reason, and opens again if it breaks a rule again.
 func TestWithdrawn(t *testing.T) {
 	for name, end := range map[string]bool{"a living connection": false, "one that ended": true} {
 		t.Run(name, func(t *testing.T) {
@@ -62,7 +62,8 @@ func TestWithdrawn(t *testing.T) {
 	}
 }
 
-// What is expected less of is no resolution either: the fault stays, at its new severity.
+// TestExpectedLess: a laxer expectation does not resolve a finding either. The finding remains, with its
+// new severity.
 func TestExpectedLess(t *testing.T) {
 	r := newRig(t, finding.Config{Expect: expects(t, "10.0.0.0/8=mtls")})
 	r.e.Tick(noon)
@@ -76,8 +77,8 @@ func TestExpectedLess(t *testing.T) {
 	}
 }
 
-// TestMute: a muted rule's open findings are withdrawn, it is counted on, and its findings
-// open again when it is heard again. Each record says what is muted, and by whom.
+// TestMute: muting a rule withdraws its open findings; their connections are still counted, and unmuting
+// opens them again. Each record has the muted rules, and those that the namespace muted.
 func TestMute(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	r.e.Tick(noon)

@@ -6,7 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 )
 
-// TestRecordAfterPanic: nothing of a record that a panic left unfinished is in the next one. The pipeline recovers from such panics.
+// TestRecordAfterPanic: the next record contains nothing of a record that a panic left unfinished. The
+// pipeline recovers from such panics.
 func TestRecordAfterPanic(t *testing.T) {
 	panics := 0
 	for failing := 1; failing <= 8; failing++ { // the call of Interfaces that panics

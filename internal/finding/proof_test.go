@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// TestDowngradeIsOfOneParty: what one server spoke says nothing of another one that stands
-// on the same edge: in one network of the internet, under one name, or for want of room.
+// TestDowngradeIsOfOneParty: the downgrade of one server is not reported for another server on the same
+// edge, whether they share a public network, a name or the aggregate edge.
 func TestDowngradeIsOfOneParty(t *testing.T) {
 	at := func(j *verdict.Judged, direction, from, to, name, basis string) *verdict.Judged {
 		j.Direction, j.Source.Addr, j.Destination.Addr, j.Destination.Port = direction, netip.MustParseAddr(from), netip.MustParseAddr(to), 8443
@@ -60,8 +60,8 @@ func TestDowngradeIsOfOneParty(t *testing.T) {
 	}
 }
 
-// TestPartiesAreBounded: an edge with more servers than are remembered makes no false
-// change of them, and still knows the latest.
+// TestPartiesAreBounded: an edge with more servers than are remembered gives no false downgrade, and still
+// detects one of the latest server.
 func TestPartiesAreBounded(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	to := func(j *verdict.Judged, n int) *verdict.Judged {
@@ -83,8 +83,8 @@ func TestPartiesAreBounded(t *testing.T) {
 	}
 }
 
-// TestClusterRanges: pods with public addresses that are declared are private ones: exact
-// edges, and what the mesh expects. The pod's own address is never aggregated.
+// TestClusterRanges: declared ranges of public addresses count as private. They have exact edges and the
+// mesh's expectation. The pod's own address is never aggregated.
 func TestClusterRanges(t *testing.T) {
 	one := func(cfg finding.Config) doc {
 		r := newRig(t, cfg)

@@ -7,14 +7,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 )
 
-// Texts from the wire, and the least level that keeps each in the pod.
+// Texts from the wire, each with the lowest level that leaves it out of records.
 var wireTexts = map[string]finding.Redact{
 	"SECRETPATH": finding.RedactDefault, "SECRETAGENT": finding.RedactDefault,
 	"host.example": finding.RedactStrict, "sni.example": finding.RedactStrict, "subject.example": finding.RedactStrict, "issuer.example": finding.RedactStrict,
 	"san.example": finding.RedactStrict, "spiffe://td/peer": finding.RedactStrict, "peer.example": finding.RedactStrict,
 }
 
-// TestRedact: no record of any kind, and no summary, has a text that its level keeps.
+// TestRedact: no record and no summary contains a text that its level leaves out.
 func TestRedact(t *testing.T) {
 	levels := []finding.Redact{finding.RedactNone, finding.RedactDefault, finding.RedactStrict}
 	for at, level := range levels {

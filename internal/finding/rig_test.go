@@ -16,13 +16,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/schema"
 )
 
-// rig is an engine whose records are validated as they come.
+// rig is an engine whose records are validated as they are emitted.
 type rig struct {
 	t       testing.TB
 	e       *finding.Engine
 	records []finding.Record
 	docs    []doc
-	quick   bool // only that it is JSON: the schema takes its time
+	quick   bool // validate only that records are JSON: the schema is slow
 }
 
 // doc is a decoded record.
@@ -79,8 +79,8 @@ func (r *rig) take(x finding.Record) {
 	r.docs = append(r.docs, check(r.t, x))
 }
 
-// check validates a record against the schema, as a consumer does and strictly, and
-// holds its envelope to its content.
+// check validates a record against the published schema and its strict form, and compares the members of
+// Record with the JSON.
 func check(t testing.TB, x finding.Record) doc {
 	t.Helper()
 	if bytes.ContainsAny(x.Value, "\n\r") {
@@ -105,7 +105,7 @@ func check(t testing.TB, x finding.Record) doc {
 	return d
 }
 
-// of returns the records of a dataset, in order.
+// of returns the records of a dataset in order.
 func (r *rig) of(dataset string) []doc {
 	var out []doc
 	for _, d := range r.docs {
@@ -116,11 +116,11 @@ func (r *rig) of(dataset string) []doc {
 	return out
 }
 
-// forget drops what was emitted so far.
+// forget discards the records that were emitted so far.
 func (r *rig) forget() { r.records, r.docs = nil, nil }
 
-// schemas returns the published schema, and a strict form of it that knows no field and
-// no value but those it names: it catches what is written wrong.
+// schemas returns the published schema, and a strict form that allows no other fields and values than it
+// names. The strict form catches misspelled ones.
 var schemas = func() func(testing.TB) (open, strict *jsonschema.Schema) {
 	var open, strict *jsonschema.Schema
 	var once sync.Once
@@ -151,7 +151,7 @@ func compile(t testing.TB, strict bool) *jsonschema.Schema {
 	return s
 }
 
-// tighten closes objects and lists of values.
+// tighten closes objects and lists of values, in place.
 func tighten(v any) {
 	m, ok := v.(map[string]any)
 	if !ok {
@@ -176,10 +176,10 @@ const (
 	minute = int64(time.Minute)
 )
 
-// noon is a time at which a window of ten minutes begins.
+// noon is a time at which a window of ten minutes starts.
 var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC).UnixNano()
 
-// A talk is a connection of 3 s from 10.1.1.2 to 10.2.2.2, seen from the client.
+// talk returns a connection of 3 s from 10.1.1.2 to 10.2.2.2, seen at the client.
 func talk(id uint64, start int64, v verdict.Verdict, protocol string, port uint16) *verdict.Judged {
 	return &verdict.Judged{
 		ID: id, Interface: "eth0", Start: start, Last: start + 3*second, Ended: true, Settled: true, State: "SF", Transport: "tcp",
@@ -229,7 +229,7 @@ func oneWay(id uint64, start int64) *verdict.Judged {
 	return tlsTalk(id, start, verdict.TLS, verdict.AuthNotRequested)
 }
 
-// living is the connection before its end.
+// living returns a connection as it was before its end.
 func living(j *verdict.Judged) *verdict.Judged {
 	c := *j
 	c.Ended, c.State, c.Last = false, "S1", j.Start+second

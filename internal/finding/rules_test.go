@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// findings returns rule, state, severity and count of the findings, in order.
+// findings returns rule, state, severity and count of the findings in order.
 func (r *rig) findings() []string {
 	var out []string
 	for _, d := range r.of(finding.DatasetFinding) {
@@ -19,7 +19,7 @@ func (r *rig) findings() []string {
 	return out
 }
 
-// TestRules: which connection breaks which rule, how severe it is, and what is no fault.
+// TestRules: which connections break which rule, with which severity, and which break none.
 func TestRules(t *testing.T) {
 	declined := func(id uint64, start int64) *verdict.Judged {
 		return tlsTalk(id, start, verdict.TLS, verdict.AuthDeclined)
@@ -91,8 +91,8 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// TestStates: the first hit leaves at once, later ones in one record for each window,
-// and a whole window without one resolves.
+// TestStates: the first hit emits a finding at once, later hits one record in each window, and a whole
+// window without a hit resolves the finding.
 func TestStates(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	r.e.Tick(noon)
@@ -130,13 +130,13 @@ func TestStates(t *testing.T) {
 	step("plaintext-edge open 20 x1", "mtls-downgrade open 60 x1")
 	r.e.Add(good(7, noon+52*minute))
 	window(6)
-	step() // it was told of in this window
+	step() // the finding was emitted in this window
 	window(7)
 	step("mtls-downgrade ongoing 60 x1", "plaintext-edge ongoing 20 x1")
 }
 
-// TestDowngrade: a change from mutual TLS to less is a finding, a mixture from the start
-// is not, and neither is what began before the proof.
+// TestDowngrade: a change from mutual TLS to less is a finding. A mixture from the start is not, and
+// neither is a connection that started before the first proof.
 func TestDowngrade(t *testing.T) {
 	on := func(j *verdict.Judged) *verdict.Judged { // one edge for all
 		j.PeerName, j.PeerNameBasis, j.Destination.Port, j.Mesh = "api", "sni", 8080, ""
@@ -204,8 +204,8 @@ func TestDowngrade(t *testing.T) {
 	}
 }
 
-// TestOngoingIsBounded: at most 5 ongoing findings leave at the end of a window, those
-// that waited longest first, and none loses its count.
+// TestOngoingIsBounded: at most 5 ongoing findings are emitted at the end of a window, those that have
+// waited longest first, and none loses a count.
 func TestOngoingIsBounded(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	r.e.Tick(noon)
@@ -219,7 +219,7 @@ func TestOngoingIsBounded(t *testing.T) {
 		r.forget()
 		r.e.Tick(noon + (window+1)*10*minute)
 		if window == 0 {
-			continue // opened in it
+			continue // opened in this window
 		}
 		fs := r.of(finding.DatasetFinding)
 		if len(fs) != 5 {
@@ -245,7 +245,7 @@ func TestOngoingIsBounded(t *testing.T) {
 	}
 }
 
-// TestGroup: replicas and both ends agree on a fault where names allow it.
+// TestGroup: replicas and both ends have the same group_id for a problem where names allow it.
 func TestGroup(t *testing.T) {
 	group := func(id finding.Identity, change func(j *verdict.Judged)) string {
 		t.Helper()
@@ -295,7 +295,7 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// TestEmitNothing: what is not asked for is not emitted, and still found.
+// TestEmitNothing: datasets that are not requested are not emitted, but findings are still counted.
 func TestEmitNothing(t *testing.T) {
 	e := finding.New(finding.Config{Tap: "read", Emit: func(x finding.Record) { t.Errorf("%s: %s", x.Dataset, x.Value) }})
 	e.Add(plain(1, noon))

@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// windows returns action, time and claim of the postures, in order.
+// windows returns action, time and message of the postures in order.
 func (r *rig) windows() []string {
 	var out []string
 	for _, d := range r.of(finding.DatasetPosture) {
@@ -27,8 +27,8 @@ func equal(t *testing.T, got, want []string) {
 	}
 }
 
-// TestWindows: windows begin at the phase, are closed by packet time, and a long
-// connection stays in each snapshot.
+// TestWindows: windows start at the phase and are closed by packet time, and a long connection is in the
+// posture of each.
 func TestWindows(t *testing.T) {
 	r := newRig(t, finding.Config{Phase: 4 * time.Minute, Coverage: covered(10, 0)})
 	r.e.Tick(noon)
@@ -55,7 +55,7 @@ func TestWindows(t *testing.T) {
 	})
 }
 
-// unseen returns records of a tap that was not shown everything.
+// unseen returns records of a tap that did not see all traffic.
 func unseen(t *testing.T) []finding.Record {
 	n := uint64(0)
 	r := newRig(t, finding.Config{Heartbeat: 5 * time.Minute, Coverage: func() finding.Coverage {
@@ -68,7 +68,7 @@ func unseen(t *testing.T) []finding.Record {
 	return r.records
 }
 
-// TestUnseen: what was not looked at, and where nothing was, stands in the coverage and with the claim.
+// TestUnseen: undecoded packets and uncaptured interfaces are in the coverage and in the message.
 func TestUnseen(t *testing.T) {
 	said := map[string]bool{}
 	for _, r := range unseen(t) {
@@ -80,14 +80,14 @@ func TestUnseen(t *testing.T) {
 	}
 }
 
-// TestTimeGoesBackwards: it moves nothing, and a leap closes one window only.
+// TestTimeGoesBackwards: an earlier time has no effect, and a leap closes one window only.
 func TestTimeGoesBackwards(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	r.e.Tick(noon + 5*minute)
 	r.e.Add(plain(1, noon+5*minute))
 	r.e.Tick(noon)
 	r.e.Tick(math.MinInt64)
-	r.e.Add(plain(2, noon-60*minute)) // an older file
+	r.e.Add(plain(2, noon-60*minute)) // as from an older file
 	r.e.Tick(noon + 365*24*60*minute)
 	r.e.Add(plain(3, noon+10*minute))
 	r.e.Flush(noon)
@@ -98,7 +98,7 @@ func TestTimeGoesBackwards(t *testing.T) {
 	})
 }
 
-// TestExtremeTimes: hostile timestamps of a capture do no harm.
+// TestExtremeTimes: extreme timestamps of a hostile capture cause no panic and no lost record.
 func TestExtremeTimes(t *testing.T) {
 	for _, at := range []int64{math.MinInt64, -1, 0, 1, math.MaxInt64 - 10*second, math.MaxInt64} {
 		r := newRig(t, finding.Config{})
@@ -113,7 +113,7 @@ func TestExtremeTimes(t *testing.T) {
 	}
 }
 
-// TestFlushAndGoOn: what comes after a flush begins a window of its own.
+// TestFlushAndGoOn: connections that are added after a flush start a new window.
 func TestFlushAndGoOn(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	r.e.Flush(noon)
@@ -127,12 +127,12 @@ func TestFlushAndGoOn(t *testing.T) {
 	})
 }
 
-// TestPostureAtOnce: an edge that is new or worse than in this window and the last says
-// so at once, and no other does.
+// TestPostureAtOnce: an edge emits its posture at once if it is new, or worse than in this window and the
+// previous one, and not otherwise.
 func TestPostureAtOnce(t *testing.T) {
 	type step struct {
 		add  func(id uint64, start int64) *verdict.Judged
-		want string // the actions that it brings about
+		want string // actions of the emitted postures
 	}
 	unknown := func(id uint64, start int64) *verdict.Judged {
 		return tlsTalk(id, start, verdict.Unknown, verdict.AuthUnknown)
@@ -173,7 +173,7 @@ func TestPostureAtOnce(t *testing.T) {
 	}
 }
 
-// TestHeartbeat: one for each time it is due, none made up for.
+// TestHeartbeat: one heartbeat each time that one is due, and none later for missed ones.
 func TestHeartbeat(t *testing.T) {
 	r := newRig(t, finding.Config{Heartbeat: 5 * time.Minute})
 	r.e.Started(noon, finding.SelfTest{})
@@ -189,8 +189,8 @@ func TestHeartbeat(t *testing.T) {
 	equal(t, got, []string{"12:00:00 started", "12:05:00 heartbeat", "12:10:00 heartbeat", "13:00:00 heartbeat"})
 }
 
-// TestSteadyRate: a pod with 50 edges, and those within the pod, of DNS and of probes,
-// sends at most 0.1 records/s, flows apart, whatever is wrong with them.
+// TestSteadyRate: a pod with 50 edges, and the aggregate edges of the pod, DNS and probes, emits at most
+// 0.1 records/s apart from flows, however many findings it has.
 func TestSteadyRate(t *testing.T) {
 	kinds := map[string]func(id uint64, start int64) *verdict.Judged{
 		"all mutual":    mutual,
