@@ -33,7 +33,7 @@ func Compare(before, after *Side) Result {
 	return r
 }
 
-// severity sorts edges of one change: first those that are plaintext now.
+// severity returns the position of an edge among edges with the same change: plaintext comes first.
 func severity(e *Edge) int {
 	order := []State{Plaintext, Mixed, TLS, Encrypted, TLSUnclear, Unjudged, Failed, NotSeen}
 	if i := slices.Index(order, e.After.State); i >= 0 {
@@ -42,7 +42,7 @@ func severity(e *Edge) int {
 	return len(order)
 }
 
-// evidence returns the evidence of a side.
+// evidence returns the extent and the losses of a side's input.
 func (v *view) evidence() Watch {
 	w := v.side.watch
 	w.Skipped = v.side.skipped
@@ -55,28 +55,28 @@ func (v *view) evidence() Watch {
 	return w
 }
 
-// row is an edge that is being matched.
+// row is an edge of the result while it is matched.
 type row struct {
 	Edge
-	pair         *pair // of the side that it was found on
-	hbone        bool  // of the after side alone: it is HBONE
+	pair         *pair // the edge's pair, on the side where the edge was found
+	hbone        bool  // an edge of the after side only: it is HBONE
 	unshared     bool  // no other edge was matched to the same evidence
-	onlyHBONE    bool  // nothing but HBONE of the pair was found
-	tooManyNames bool  // there was more to match than maxHits
-	besideHBONE  bool  // the two speak past HBONE too, by less than mutual TLS perhaps
-	pairSeen     bool  // the other side has something of the same two, by their names
+	onlyHBONE    bool  // only HBONE between the two was found
+	tooManyNames bool  // more than maxHits pairs matched
+	besideHBONE  bool  // beside HBONE the two have connections that may be less than mutual TLS
+	pairSeen     bool  // the other side has a pair with the same names
 }
 
 type matching struct {
 	before, after *view
-	rows          []*row                    // of the before side, then those of the after side alone
+	rows          []*row                    // of the before side, then of the after side only
 	unmatched     map[Party]*unmatchedLanes // by client
 	shared        map[*lane][]*row          // the rows that an HBONE lane was matched to
-	formerPairs   map[*pair]Counts          // of the after side, by name: all that the pair was before
+	formerPairs   map[*pair]Counts          // by pair of the after side, matched by name: the sum of the pair's counts before
 	formerServers map[server]Counts
 }
 
-// server is a port of a server.
+// server is one port of a server.
 type server struct {
 	to   Party
 	port uint16
@@ -86,10 +86,10 @@ type server struct {
 type candidate struct {
 	*pair
 	basis Basis
-	full  bool // false: it may be another pod by now, and can show a loss but no mutual TLS
+	full  bool // false: the address may belong to another pod by now, so the pair can show a loss but no mutual TLS
 }
 
-// maxHits bounds the pairs that may match one, such as the names that one address has.
+// maxHits bounds the pairs that may match one pair, for example because one address has many names.
 const maxHits = 64
 
 // candidates returns the pairs of the after side that match p, and whether there are more.
@@ -113,7 +113,7 @@ func (m *matching) candidates(p *pair) (list []candidate, more bool) {
 	}
 	for _, a := range p.addrs {
 		add(m.after.pairs[link{p.from, Party{Addr: a}}], ByAddress, bare)
-		if p.to.named() { // a pair of another name is another server
+		if p.to.named() { // a pair with another name is another server
 			continue
 		}
 		for _, x := range m.after.locations[location{p.from, a}] {
@@ -123,8 +123,8 @@ func (m *matching) candidates(p *pair) (list []candidate, more bool) {
 	return list, more
 }
 
-// aliases returns the parties that are the same server: the workloads that serve a service, and
-// the services of a workload, as either side has seen them.
+// aliases returns the names of the same server on either side: the workloads behind a service, and the
+// services of a workload.
 func (m *matching) aliases(p Party) []Party {
 	list := []Party{p}
 	if !p.named() {
@@ -165,10 +165,11 @@ func (m *matching) match() {
 	}
 }
 
-// recordFormerState records the former state of an edge, for edges that are new.
+// recordFormerState adds the counts of an edge to the former state of its pairs and of its server, for
+// edges that are new on the after side.
 func (m *matching) recordFormerState(x *row, hits []candidate) {
 	for i := range hits {
-		if hits[i].basis == ByName { // another port of an address may be anything
+		if hits[i].basis == ByName { // a connection to another port of an address shows nothing
 			x.pairSeen = true
 			c := m.formerPairs[hits[i].pair]
 			c.add(&x.Before.Counts)
@@ -214,7 +215,7 @@ func (e *evidence) add(h *candidate, l *lane, basis Basis, port uint16) {
 
 // addPortRows creates the rows of a pair, except that of HBONE.
 func (m *matching) addPortRows(p *pair, hits []candidate) {
-	var unseen []*row // at their own port
+	var unseen []*row // edges that were not seen at their own port
 	for _, port := range p.sortedPorts() {
 		x := &row{Edge: Edge{From: p.from, To: p.to, Port: port}, pair: p, unshared: true}
 		x.Before = observe(p.ports[port].counts(), nil)
@@ -224,7 +225,7 @@ func (m *matching) addPortRows(p *pair, hits []candidate) {
 			if l := hits[i].ports[port]; l != nil {
 				direct.add(&hits[i], l, ByName, port)
 			}
-			if l := hits[i].tunnel; l != nil && hits[i].full { // each row that could be in it counts
+			if l := hits[i].tunnel; l != nil && hits[i].full { // count each row that the tunnel may carry
 				m.shared[l] = append(m.shared[l], x)
 			}
 		}
@@ -237,8 +238,8 @@ func (m *matching) addPortRows(p *pair, hits []candidate) {
 	}
 }
 
-// matchElsewhere looks for edges that were not seen at their own port. It searches new ports of the
-// same service and HBONE of the pair.
+// matchElsewhere searches for edges that were not seen at their own port: at new ports of the same
+// service, and in HBONE of the pair.
 func matchElsewhere(p *pair, hits []candidate, unseen []*row) {
 	var found evidence
 	for i := range hits {
@@ -268,8 +269,8 @@ func matchElsewhere(p *pair, hits []candidate, unseen []*row) {
 	}
 }
 
-// addHBONERow creates the row of HBONE that existed before. Connections that are seen beside it now,
-// at a port that was not seen before, may have used it.
+// addHBONERow creates the row of the pair's HBONE on the before side. Connections at ports that are new on
+// the after side may have used the tunnel before.
 func (m *matching) addHBONERow(p *pair, hits []candidate) {
 	x := &row{Edge: Edge{From: p.from, To: p.to}, pair: p, unshared: true}
 	x.Before = observe(p.tunnel.counts(), nil)
@@ -292,19 +293,19 @@ func observe(c Counts, ports []uint16) Observation {
 	return Observation{State: c.state(), Counts: c, Ports: ports}
 }
 
-// unmatchedLanes is the part of one client's edges on the after side that no edge of the before side
-// matched.
+// unmatchedLanes describes the edges of one client on the after side that matched no edge of the before
+// side.
 type unmatchedLanes struct {
-	hbone         bool            // HBONE
-	doubtfulPeers [2]bool         // connections that may be less than mutual TLS: to peers without a name, to any
-	ports         map[uint16]bool // of such peers without a name, at most maxSpare
+	hbone         bool            // there is HBONE among them
+	doubtfulPeers [2]bool         // there are connections that may be less than mutual TLS: to peers without a name, to any peer
+	ports         map[uint16]bool // ports of the former, at most maxSpare
 }
 
-// maxSpare bounds the ports of one client's peers without a name. With more, any port counts.
+// maxSpare bounds the ports in unmatchedLanes. With more of them, every port counts as one of them.
 const maxSpare = 1 << 10
 
-// at reports whether a client has a connection that may be less than mutual TLS, to a peer
-// without a name at that port.
+// at reports whether the client has a connection that may be less than mutual TLS to a peer without a name
+// at a port.
 func (s *unmatchedLanes) at(port uint16) bool {
 	return s != nil && (s.ports[port] || len(s.ports) >= maxSpare)
 }
@@ -351,8 +352,8 @@ func (m *matching) addUnmatchedLane(p *pair, port uint16, l *lane) {
 	}
 }
 
-// mayBe reports whether a client has a connection that may be less than mutual TLS, to a peer
-// that may be this one, since one of the two has no name.
+// mayBe reports whether the client has a connection that may be less than mutual TLS to a peer that may be
+// the server of x, because one of the two has no name.
 func (s *unmatchedLanes) mayBe(x *row) bool {
 	return s != nil && (s.doubtfulPeers[0] || s.doubtfulPeers[1] && !x.To.named())
 }

@@ -2,7 +2,7 @@ package migration
 
 import "slices"
 
-// conclude returns the change of an edge.
+// conclude sets the change of an edge.
 func (m *matching) conclude(x *row) {
 	b, a := &x.Before.Counts, &x.After.Counts
 	switch {
@@ -26,7 +26,7 @@ func (x *row) concludeNotEnough(reason string) {
 	x.Reasons = append(x.Reasons, reason)
 }
 
-// concludeLess concludes where a connection is less than mutual TLS now.
+// concludeLess sets the change of an edge with a connection that is less than mutual TLS after the change.
 func (x *row) concludeLess(b, a *Counts) {
 	if a.mutual() {
 		x.Reasons = append(x.Reasons, "mixed")
@@ -43,7 +43,7 @@ func (x *row) concludeLess(b, a *Counts) {
 	}
 }
 
-// concludeMutual concludes where mutual TLS is seen now, and nothing less.
+// concludeMutual sets the change of an edge with only mutual TLS after the change.
 func (m *matching) concludeMutual(x *row, b, a *Counts) {
 	switch {
 	case a.Unclear > 0:
@@ -64,7 +64,7 @@ func (m *matching) concludeMutual(x *row, b, a *Counts) {
 	case x.onlyHBONE && x.besideHBONE:
 		x.concludeNotEnough("past_hbone")
 		return
-	case x.onlyHBONE && (!x.unshared || x.pair.tunnel != nil || m.mayCarryOthers(x)): // HBONE of before carried another service
+	case x.onlyHBONE && (!x.unshared || x.pair.tunnel != nil || m.mayCarryOthers(x)): // the former HBONE carried another service
 		x.Change = Covered
 		x.Reasons = append(x.Reasons, "hbone_hides_service")
 		return
@@ -82,33 +82,32 @@ func (m *matching) concludeMutual(x *row, b, a *Counts) {
 	}
 }
 
-// mayBeSeenByAddress reports whether an edge that was seen under its name may have been seen under an
-// address as well, by connections that may be less than mutual TLS: its client's, to a peer
-// without a name at the same port.
+// mayBeSeenByAddress reports whether an edge that was matched by its name may also have connections to an
+// address that are less than mutual TLS: its client has one to a peer without a name at the same port.
 func (m *matching) mayBeSeenByAddress(x *row) bool {
 	return x.Basis == ByName && x.To.named() && m.unmatched[x.From].at(x.Port)
 }
 
-// isFolded reports whether a tap of one of the ends counted connections that are less
-// without their edge.
+// isFolded reports whether a tap at one of the ends counted connections that may be less than mutual TLS
+// on an aggregate edge.
 func (m *matching) isFolded(x *row) bool {
 	for _, p := range [...]Party{x.From, x.To} {
 		if c := m.after.folded[p]; c != nil && (c.less() || c.Unclear > 0) {
 			return true
 		}
 	}
-	c := m.after.folded[Party{}] // of a capture without a point of view
+	c := m.after.folded[Party{}] // of a capture without a local end
 	return c != nil && (c.less() || c.Unclear > 0)
 }
 
-// mayCarryOthers reports whether HBONE of the pair may carry another service instead of this one, or
-// another HBONE may carry this one: a peer of the client has no name.
+// mayCarryOthers reports whether HBONE of the pair may carry another service in place of this one, or
+// other HBONE may carry this one, because a peer of the client has no name.
 func (m *matching) mayCarryOthers(x *row) bool {
 	was, is, left := m.before.peers[x.From], m.after.peers[x.From], m.unmatched[x.From]
 	return x.To.named() && (was != nil && (was.nameless || was.hbone) || is != nil && is.hbone) || left != nil && left.hbone
 }
 
-// concludeGone concludes where an edge is not seen any more.
+// concludeGone sets the change of an edge that is not seen after the change.
 func (m *matching) concludeGone(x *row) {
 	x.After.State = NotSeen
 	reasons := append(slices.Clone(m.after.whyUnseen(m.before, x.From)), m.after.whyUnderAnotherName(x)...)
@@ -124,9 +123,9 @@ func (m *matching) concludeGone(x *row) {
 	x.concludeAbsent(Gone, reasons)
 }
 
-// concludeNew concludes where an edge was not seen before. It is a loss as well where the two ends
-// spoke mutual TLS and nothing less before, at other ports, or where the server's port accepted
-// nothing else from clients without a name.
+// concludeNew sets the change of an edge that was not seen before the change. It is a loss if its
+// connections are less than mutual TLS, and either the two ends had only mutual TLS before at other ports,
+// or the server's port accepted only mutual TLS from clients without a name.
 func (m *matching) concludeNew(x *row) {
 	if x.After.Counts.less() && x.Port != 0 {
 		was, took := m.formerPairs[x.pair], Counts{}
@@ -151,8 +150,8 @@ func (m *matching) concludeNew(x *row) {
 	x.concludeAbsent(New, reasons)
 }
 
-// whyUnderAnotherName returns why an edge that is not seen on this side may be seen under an address: it
-// or a peer of its source has no name.
+// whyUnderAnotherName returns the reasons why this side may have the edge under an address or an identity:
+// its server, or another peer of its source, has no other name.
 func (v *view) whyUnderAnotherName(x *row) (reasons []string) {
 	p := v.peers[x.From]
 	switch {

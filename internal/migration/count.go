@@ -9,10 +9,10 @@ import (
 // hbonePort is the port of HBONE (istio/ztunnel ARCHITECTURE.md).
 const hbonePort = 15008
 
-// ambient is what meshtls.mesh is for HBONE.
+// ambient is the value of meshtls.mesh for HBONE.
 const ambient = "istio_ambient"
 
-// add counts the connections of a record.
+// add adds the connections of a record to the edge.
 func (g *entry) add(r *record.Record) {
 	switch r.Event.Dataset {
 	case flows:
@@ -25,7 +25,7 @@ func (g *entry) add(r *record.Record) {
 	}
 }
 
-// countOf counts n connections of a verdict.
+// countOf returns the counts for n connections with the verdict of a record.
 func countOf(r *record.Record, n uint64) (c Counts) {
 	switch m := &r.Meshtls; m.Verdict {
 	case "mtls":
@@ -52,7 +52,7 @@ func countOf(r *record.Record, n uint64) (c Counts) {
 	return c
 }
 
-// mutualOf returns the count that mutual TLS of a record belongs to.
+// mutualOf returns the count in c to which mutual TLS of a record belongs.
 func mutualOf(r *record.Record, c *Counts) *uint64 {
 	switch m := &r.Meshtls; {
 	case m.Mesh == ambient:
@@ -63,10 +63,9 @@ func mutualOf(r *record.Record, c *Counts) *uint64 {
 	return &c.MTLS
 }
 
-// recognizeHBONE records whether an edge is HBONE, which meshtls.mesh of its records reports. TLS at
-// HBONE's port of which no record shows the client's certificate may be HBONE. Mutual TLS of
-// another kind refutes HBONE, and so does a server name, which ztunnel never sends: the edge then
-// represents its own port alone.
+// recognizeHBONE updates whether an edge is HBONE. meshtls.mesh reports HBONE. TLS at the port of HBONE
+// may be HBONE if no record shows the client's certificate. Mutual TLS of another kind refutes HBONE, and
+// so does a server name, which ztunnel never sends.
 func (g *entry) recognizeHBONE(r *record.Record, port uint16) {
 	m := &r.Meshtls
 	mutual := m.Verdict == "mtls" || m.Edge.Connections != nil && m.Edge.Connections.MTLS > 0
@@ -91,8 +90,8 @@ func (g *entry) countPosture(r *record.Record) {
 	}
 	c := Counts{Plaintext: n.Plaintext, Encrypted: n.Encrypted, Failed: n.Failed, Unjudged: n.Unknown}
 	*mutualOf(r, &c) = n.MTLS
-	// rules_blind has tls-not-mutual where the client's certificate is unknown for all TLS of
-	// the edge. With mutual TLS beside it, a posture does not show whether that is so.
+	// rules_blind has tls-not-mutual if the client's certificate is unknown for all TLS of the edge. If the
+	// edge also has mutual TLS, a posture does not show that.
 	if n.MTLS == 0 && !slices.Contains(m.Coverage.RulesBlind, "tls-not-mutual") {
 		c.TLS = n.TLS
 	} else {
@@ -101,8 +100,7 @@ func (g *entry) countPosture(r *record.Record) {
 	g.open = c
 }
 
-// countFinding counts a finding that reports faulty connections. A retracted finding does not
-// count.
+// countFinding counts an open finding as one connection. A retracted finding does not count.
 func (g *entry) countFinding(r *record.Record) {
 	m := &r.Meshtls
 	id := r.Rule.ID
@@ -113,7 +111,7 @@ func (g *entry) countFinding(r *record.Record) {
 			g.findingCounts = map[string]Counts{}
 		}
 		g.findingCounts[id] = countOf(r, 1)
-	case m.Finding.Count == 0: // however it ended
+	case m.Finding.Count == 0: // retracted
 		delete(g.findingCounts, id)
 	}
 }
@@ -122,7 +120,7 @@ func (g *entry) countFinding(r *record.Record) {
 func (g *entry) total() Counts {
 	p := g.posture
 	p.raiseTo(&g.open)
-	if g.flows.TLS+g.flows.Unclear >= p.TLS+p.Unclear { // the connections have more data on TLS
+	if g.flows.TLS+g.flows.Unclear >= p.TLS+p.Unclear { // flows have more data on TLS
 		p.TLS, p.Unclear = 0, 0
 	}
 	if g.flows.Sidecar+g.flows.HBONE+g.flows.MTLS >= p.Sidecar+p.HBONE+p.MTLS { // and on the kind of mutual TLS
@@ -139,7 +137,7 @@ func (g *entry) total() Counts {
 	return p
 }
 
-// each returns the counts one by one.
+// each returns pointers to all counts.
 func (c *Counts) each() [9]*uint64 {
 	return [...]*uint64{&c.Sidecar, &c.HBONE, &c.MTLS, &c.TLS, &c.Unclear, &c.Encrypted, &c.Plaintext, &c.Failed, &c.Unjudged}
 }
@@ -153,7 +151,7 @@ func (c *Counts) add(o *Counts) {
 	}
 }
 
-// raiseTo takes the larger of each.
+// raiseTo sets each count to the larger one of c and o.
 func (c *Counts) raiseTo(o *Counts) {
 	a, b := c.each(), o.each()
 	for i := range a {
@@ -168,7 +166,7 @@ func (c *Counts) mutual() bool { return c.Sidecar > 0 || c.HBONE > 0 || c.MTLS >
 // less reports whether a connection was shown to be less than mutual TLS.
 func (c *Counts) less() bool { return c.Plaintext > 0 || c.TLS > 0 || c.Encrypted > 0 }
 
-// doubtful reports whether a connection may have been less.
+// doubtful reports whether a connection was, or may have been, less than mutual TLS.
 func (c *Counts) doubtful() bool { return c.less() || c.Unclear > 0 || c.Unjudged > 0 }
 
 // withoutMutual returns the counts without mutual TLS.
@@ -177,7 +175,7 @@ func (c Counts) withoutMutual() Counts {
 	return c
 }
 
-// state returns the state of connections as a whole.
+// state returns the state that the counts show.
 func (c *Counts) state() State {
 	switch {
 	case c.mutual() && c.less():

@@ -7,7 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/migration"
 )
 
-// records is what the tap of web published: a connection to cart, on a day of January.
+// records returns the records that the tap of web published about a connection to cart, on a day of
+// January.
 func records(day, verdict, clientAuth string) string {
 	at := "2026-01-" + day + "T12:00:00.000000000Z"
 	return `{"@timestamp":"` + at + `","event":{"dataset":"meshtls.flow","start":"` + at + `","end":"` + at + `"},` +
@@ -17,7 +18,7 @@ func records(day, verdict, clientAuth string) string {
 		`"peer":{"name":"cart.shop.svc.cluster.local","name_basis":"sni"}}}` + "\n"
 }
 
-// Each side takes its records. Compare returns the edges, those that lost mutual TLS first.
+// Each side reads its records. Compare returns the edges, those that lost mutual TLS first.
 func ExampleCompare() {
 	before, after := migration.NewSide(), migration.NewSide()
 	if err := before.Read(strings.NewReader(records("01", "mtls", "presented")), "before.jsonl"); err != nil {

@@ -8,16 +8,15 @@ import (
 	"io"
 )
 
-// maxLine bounds a line, in bytes. A record has some 2 KB.
+// maxLine bounds a line, in bytes. A record is some 2 KB long.
 const maxLine = 1 << 20
 
 // maxReported bounds the lines of one input that an error names.
 const maxReported = 3
 
-// Read adds the records of one input, one JSON object in each line. Lines that are not
-// records are left out. The error names the first of them by name and line; all other records
-// count. Empty lines, and lines of a tap's log, which `kubectl logs` mixes in, are skipped
-// silently.
+// Read adds the records of one input, one JSON object in each line. It skips empty lines and lines of the
+// tap's log, which `kubectl logs` mixes in. Other lines that are not records are counted, and the error
+// names the input and the number of the first of them; all records are added nevertheless.
 func (s *Side) Read(r io.Reader, name string) error {
 	in := bufio.NewReaderSize(r, 64<<10)
 	var told []error
@@ -46,12 +45,12 @@ func (s *Side) Read(r io.Reader, name string) error {
 	}
 }
 
-// addLine adds one line, which next has returned with err.
+// addLine adds one line; err is the error of next for that line.
 func (s *Side) addLine(line []byte, err error, name string) error {
 	switch {
 	case errors.Is(err, errTooLong):
 		return err
-	case err != nil && !errors.Is(err, io.EOF): // half a line: the error reports it
+	case err != nil && !errors.Is(err, io.EOF): // an incomplete line: Read reports the error
 		return nil
 	case len(bytes.TrimSpace(line)) == 0 || isLog(line):
 		return nil

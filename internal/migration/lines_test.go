@@ -57,7 +57,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// TestReadFails: records before an error count, and the error names its place.
+// TestReadFails: records before a read error count, and the error names the input and the line.
 func TestReadFails(t *testing.T) {
 	good := call(web, cart, 8080, sni, "mtls", "istio").line(0)
 	s := NewSide()
@@ -67,7 +67,7 @@ func TestReadFails(t *testing.T) {
 	}
 }
 
-// TestLinesNotRead: after a line that was not read, no edge is called gone.
+// TestLinesNotRead: no edge is called gone if a line could not be read.
 func TestLinesNotRead(t *testing.T) {
 	before := sideOf(t, 0, []told{alive("web", web, 0), call(web, cart, 8080, sni, "mtls", "istio"), alive("web", web, 60)})
 	for _, broken := range []bool{false, true} {

@@ -14,13 +14,13 @@ const (
 	MTLS        State = "mtls"         // mutual TLS
 	MTLSSidecar State = "mtls_sidecar" // mutual TLS by a mesh's sidecar
 	MTLSHBONE   State = "mtls_hbone"   // mutual TLS by HBONE
-	Mixed       State = "mixed"        // mutual TLS, and connections that were less
+	Mixed       State = "mixed"        // mutual TLS, and connections that are less
 	TLS         State = "tls"          // TLS without a client certificate
 	TLSUnclear  State = "tls_unclear"  // TLS that may be mutual or not
 	Encrypted   State = "encrypted"    // encrypted and not TLS, such as SSH
 	Plaintext   State = "plaintext"
-	Failed      State = "failed"   // nothing but handshakes that failed
-	Unjudged    State = "unjudged" // nothing that could be judged
+	Failed      State = "failed"   // only failed handshakes
+	Unjudged    State = "unjudged" // only connections that could not be judged
 )
 
 // Change is the change of an edge from the before side to the after side.
@@ -28,18 +28,18 @@ type Change string
 
 // The changes.
 const (
-	Kept      Change = "kept"            // it was mutual TLS and is
-	Lost      Change = "lost"            // it was mutual TLS, and a connection was less
+	Kept      Change = "kept"            // it was mutual TLS and still is
+	Lost      Change = "lost"            // it was mutual TLS, and now a connection is less
 	Gained    Change = "gained"          // it was less, and is mutual TLS
-	Covered   Change = "covered"         // there is only HBONE between the two, which hides the services that are still used
+	Covered   Change = "covered"         // only HBONE remains between the two, which hides which of their services are still used
 	Unchanged Change = "unchanged"       // it has the same state on both sides, other than mutual TLS
 	Other     Change = "changed"         // it has different states, neither of which is mutual TLS
 	Gone      Change = "gone"            // its source was watched long enough, and it was not seen
 	New       Change = "new"             // as gone, on the before side
-	NotEnough Change = "not_enough_seen" // the input does not suffice to decide
+	NotEnough Change = "not_enough_seen" // the input is not enough to decide
 )
 
-// Basis is how the two sides of an edge were matched.
+// Basis is the evidence by which the two sides of an edge were matched.
 type Basis string
 
 // The bases.
@@ -54,8 +54,8 @@ const (
 // Party is one end of an edge: a workload or service as name.namespace, another name, or an
 // address if no name is known.
 type Party struct {
-	Name string     // empty: only its address is known
-	Addr netip.Addr // where Name is empty
+	Name string     // empty: only the address is known
+	Addr netip.Addr // set if Name is empty
 }
 
 // String returns the name or the address.
@@ -68,49 +68,49 @@ func (p Party) String() string {
 
 func (p Party) named() bool { return p.Name != "" }
 
-// Counts are numbers of connections by state. They are lower bounds: postures count connections
-// by window, and one connection may last for several windows.
+// Counts holds numbers of connections by state. They are lower bounds: postures count connections by
+// window, and one connection may last for several windows.
 type Counts struct {
 	Sidecar, HBONE, MTLS, TLS, Unclear, Encrypted, Plaintext, Failed, Unjudged uint64
 }
 
-// Observation is the observation of an edge on one side.
+// Observation is the state of an edge on one side.
 type Observation struct {
 	State  State
 	Counts Counts
 	Ports  []uint16 // the server's ports, if they differ from the edge's; in order, at most maxPorts
 }
 
-// Edge is one edge with both sides.
+// Edge is one edge and its two sides.
 type Edge struct {
 	From, To      Party
 	Port          uint16 // of the server; 0 for connections inside HBONE
 	Before, After Observation
 	Change        Change
-	Basis         Basis    // empty where one side was not seen
+	Basis         Basis    // empty if the edge was not seen on both sides
 	Reasons       []string // codes, see Reasons
 }
 
-// Watch describes the input of one side.
+// Watch describes the extent and the losses of one side's input.
 type Watch struct {
-	Start, End int64 // ns since the epoch, 0: nothing was seen
+	Start, End int64 // ns since the epoch, 0: no record has a time
 	Records    uint64
-	Repeats    uint64 // records that came a second time, which count once
-	Missing    uint64 // records that are missing by their sequence numbers
+	Repeats    uint64 // records that came again; each counts once
+	Missing    uint64 // records missing from the sequence numbers
 	Taps       int    // pods, or local addresses of captures
-	Dropped    uint64 // packets
+	Dropped    uint64 // packets that the capture dropped
 	Skipped    uint64 // lines that are not records
 	Within     uint64 // records of traffic within a pod, which is not compared
 	OverBounds uint64 // records whose edge or tap exceeded a bound
-	Edges      bool   // there are records of edges or connections, not of findings alone
+	Edges      bool   // there are postures or flows, not only findings
 }
 
-// Result is a comparison: the edges that lost mutual TLS first.
+// Result is a comparison. The edges that lost mutual TLS come first.
 type Result struct {
 	Before, After Watch
 	Edges         []Edge
-	// Folded is the number, by side, of connections that may be less than mutual TLS and that
-	// the taps counted without their edge, for lack of room.
+	// Folded is the number, by side, of connections that may be less than mutual TLS and that the taps
+	// counted on aggregate edges.
 	Folded [2]uint64
 }
 
@@ -128,10 +128,10 @@ func (r *Result) Count(c Change) int {
 	return n
 }
 
-// Changes are the changes in the order in which edges are listed.
+// Changes lists the changes in the order of the result's edges.
 var Changes = []Change{Lost, NotEnough, Gone, New, Other, Unchanged, Covered, Gained, Kept}
 
-// Reasons are the codes of Edge.Reasons in plain words.
+// Reasons explains the codes of Edge.Reasons.
 var Reasons = map[string]string{
 	"hbone_hides_service":   "HBONE is all that was seen between the two, and hides which of their services went by it",
 	"hbone_of_the_pair":     "HBONE is all that was seen between the two, and this was their only service",
@@ -163,7 +163,8 @@ var Reasons = map[string]string{
 	"point_of_view":         "the capture does not say whose point of view it has: --local does",
 }
 
-// minWatched is how long a source is watched, at least, before an edge that was not seen is gone.
+// minWatched is the time for which a source must be watched, in ns, before an unseen edge of it is called
+// gone.
 const minWatched = int64(10 * time.Minute)
 
 // Bounds of a Side.
@@ -171,7 +172,7 @@ const (
 	maxEdges   = 1 << 16 // entries: the edges of each tap
 	maxTaps    = 1 << 14
 	maxAddrs   = 16      // of one edge or pod
-	maxPorts   = 16      // in a Look
+	maxPorts   = 16      // in an Observation
 	maxName    = 512     // bytes of a name
 	maxPages   = 1 << 16 // of sequence numbers, pageSize each
 	maxFilters = 4       // different filters of one tap

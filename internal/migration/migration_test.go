@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// said describes a record of a tap in a pod of the namespace shop.
+// told describes a record of a tap in a pod of the namespace shop.
 type told struct {
 	dataset  string
 	pod      string // workload, and UID with replica
@@ -21,7 +21,7 @@ type told struct {
 	port     int
 	name     string // of the peer, by SNI
 	verdict  string
-	auth     string // client_auth, default presented where verdict is mtls, declined for tls
+	auth     string // client_auth; default presented for mtls, declined for tls
 	mesh     string
 	minute   int // since the start of the side
 	seq      int // 0: none
@@ -102,22 +102,22 @@ const (
 	cart, cart2 = "10.1.0.20", "10.1.0.30"
 )
 
-// call is a connection that the tap of web saw.
+// call returns a connection that the tap of web saw.
 func call(ip, to string, port int, name, verdict, mesh string) told {
 	return told{dataset: flows, pod: "web", ip: ip, dir: "egress", from: ip, to: to, port: port, name: name, verdict: verdict, mesh: mesh}
 }
 
-// served is a connection that the tap of cart saw.
+// served returns a connection that the tap of cart saw.
 func served(ip, from string, port int, verdict, mesh string) told {
 	return told{dataset: flows, pod: "cart", ip: ip, dir: "ingress", from: from, to: ip, port: port, verdict: verdict, mesh: mesh}
 }
 
-// alive is a tap's record about itself.
+// alive returns a tap's record about itself.
 func alive(pod, ip string, minute int) told {
 	return told{dataset: ofTap, pod: pod, ip: ip, minute: minute}
 }
 
-// posture is the state of an edge of web.
+// posture returns the posture of an edge of web.
 func posture(ip, to string, port int, connections map[string]any, with map[string]any) told {
 	all := map[string]any{"plaintext": 0, "tls": 0, "encrypted": 0, "mtls": 0, "failed": 0, "unknown": 0}
 	maps.Copy(all, connections)
@@ -243,7 +243,7 @@ func TestCompare(t *testing.T) {
 			[]string{"web.shop > cart.shop:8080 lost address"},
 		},
 		"a service with another name than its workload": {
-			first(call(web, cart, 8080, "basket.shop", "mtls", "istio")), both(hbone), // not linked to cart2 by anything of the after side
+			first(call(web, cart, 8080, "basket.shop", "mtls", "istio")), both(hbone), // nothing on the after side links it to cart2
 			[]string{"web.shop > basket.shop:8080 kept pair hbone_of_the_pair"},
 		},
 		"both taps saw it, under another name": {
@@ -256,7 +256,7 @@ func TestCompare(t *testing.T) {
 		},
 		"HBONE before and after": {first(call(web, cart, 15008, "", "mtls", ambient)), both(hbone), []string{"web.shop > cart.shop (HBONE) kept name"}},
 		"mutual TLS of its own at HBONE's port": {
-			first(sidecar), both(call(web2, cart2, 15008, "", "mtls", "")), // its hello is not ztunnel's: it represents its own port alone
+			first(sidecar), both(call(web2, cart2, 15008, "", "mtls", "")), // its hello is not ztunnel's: it represents its own port only
 			[]string{"web.shop > cart.shop:8080 not_enough_seen service other_port"},
 		},
 		"several ports to one that is new": {
@@ -410,23 +410,23 @@ func TestCompare(t *testing.T) {
 	}
 }
 
-// ended is a tap that starts with the side and stops at a minute.
+// ended returns the records of a tap that starts with the side and stops at a minute.
 func ended(pod, ip string, minute int) []told {
 	stop := alive(pod, ip, minute)
 	stop.with = map[string]any{"event.action": "stopped"}
 	return []told{alive(pod, ip, 0), stop}
 }
 
-// later returns a record of another minute.
+// later returns a record with another minute.
 func later(x told, minute int) told {
 	x.minute = minute
 	return x
 }
 
-// hbone2 is HBONE that cart's tap saw from an address without a name.
+// hbone2 returns HBONE that cart's tap saw from an address without a name.
 func hbone2(from string) told { return served(cart2, from, 15008, "mtls", ambient) }
 
-// fault is a finding of plaintext from web to cart.
+// fault returns a finding of plaintext from web to cart.
 func fault(state string, count int) told {
 	return told{
 		dataset: findings, pod: "web", ip: web2, dir: "egress", from: web2, to: cart2, port: 8080, name: "cart.shop", verdict: "plaintext",

@@ -6,19 +6,19 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// margin is how far the records of two taps may be apart, in ns: a tap that runs publishes
-// something in each window of 10 minutes.
+// margin bounds the time, in ns, by which the records of two taps may be apart: a tap publishes at least
+// one record in each window of 10 minutes.
 const margin = minWatched
 
-// owner returns the workload that had an address when the connections of an edge were seen,
-// empty if that is unknown. An address is its pod's only while the pod has it. Its tap's records
-// show when that was: another pod can have the address before and after.
+// owner returns the workload that had an address when the connections of an edge were seen, empty if that
+// is unknown or ambiguous. Another pod can have the address earlier and later, so only taps that were
+// running at that time count.
 func (v *view) owner(a netip.Addr, e *entry) (name string) {
 	for _, t := range v.ids[a] {
 		switch {
 		case !t.ran(e) || t.name == name:
 		case name != "":
-			return "" // of several
+			return "" // of several workloads
 		default:
 			name = t.name
 		}
@@ -26,8 +26,8 @@ func (v *view) owner(a netip.Addr, e *entry) (name string) {
 	return name
 }
 
-// ran reports whether a tap was running at the time of all records of an edge. The records of an
-// input may end before those of another tap, but not where a tap reports its own start or stop.
+// ran reports whether a tap was running during the records of an edge. Its own records may begin later and
+// end earlier by margin, unless the tap reported its start or stop.
 func (t *tap) ran(e *entry) bool {
 	start, end := int64(0), int64(0)
 	begun, stopped := false, false
@@ -43,7 +43,7 @@ func (t *tap) ran(e *entry) bool {
 		}
 	}
 	if start == 0 || e.earliestEnd == 0 {
-		return true // without times nothing can be said
+		return true // no time is known
 	}
 	if !begun {
 		start -= margin
@@ -54,7 +54,7 @@ func (t *tap) ran(e *entry) bool {
 	return e.earliestEnd >= start && e.latestStart <= end
 }
 
-// addTimes records the times of a record of an edge.
+// addTimes extends the times of an edge by a record.
 func (g *entry) addTimes(r *record.Record) {
 	from, to := stamp(r.Event.Start), stamp(r.Event.End)
 	if to == 0 || to < from {

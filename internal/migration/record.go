@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// The datasets.
+// Values of event.dataset.
 const (
 	findings = record.DatasetFinding
 	postures = record.DatasetPosture
@@ -23,8 +23,9 @@ var (
 	errSchema    = errors.New("meshtls.schema is not 1, the version that is read here")
 )
 
-// parse reads a record, with a coverage and a tap even where it has none: a JSON object, also one after the key and the tab that console
-// consumers of Kafka print, or one in the envelope of kcat -J.
+// parse reads a record. A line is a JSON object, which may follow a key and a tab, as the console
+// consumers of Kafka print it, or be in the envelope of kcat -J. Coverage and Tap of the result are never
+// nil.
 func parse(line []byte) (*record.Record, error) {
 	line = bytes.TrimSpace(line)
 	if at := bytes.IndexByte(line, '\t'); at >= 0 && (len(line) == 0 || line[0] != '{') {
@@ -62,7 +63,7 @@ func parse(line []byte) (*record.Record, error) {
 	return r, nil
 }
 
-// parseError describes the part of a line that cannot be read, without the names of Go's types.
+// parseError returns an error about a line without the names of Go's types.
 func parseError(err error) error {
 	var kind *json.UnmarshalTypeError
 	var form *json.SyntaxError
@@ -72,10 +73,10 @@ func parseError(err error) error {
 	case errors.As(err, &form):
 		return errors.New("not JSON: " + form.Error())
 	}
-	return errors.New("not a record of meshtls-tap: " + err.Error()) // of a time or an address
+	return errors.New("not a record of meshtls-tap: " + err.Error()) // an invalid time or address
 }
 
-// workload names the tapped workload as name.namespace, empty if it is unknown.
+// workload returns the tapped workload as name.namespace, empty if it is unknown.
 func workload(r *record.Record) string {
 	name := r.Service.Name
 	if name == "" {
@@ -87,7 +88,7 @@ func workload(r *record.Record) string {
 	return bounded(strings.ToLower(name + "." + r.Kubernetes.Namespace))
 }
 
-// bounded returns a name that is short enough to be kept, else "".
+// bounded returns a copy of a name, "" if it is longer than maxName.
 func bounded(name string) string {
 	if len(name) > maxName {
 		return ""
@@ -95,9 +96,9 @@ func bounded(name string) string {
 	return strings.Clone(name)
 }
 
-// service brings the names that one Kubernetes service goes by to name.namespace: "web",
-// "web.shop", "web.shop.svc", "web.shop.svc.cluster.local", and what Istio makes of them in
-// SNI (outbound_.PORT_.SUBSET_.HOST), as meshtls.finding.group_id does. Others stay.
+// service returns the form name.namespace of the names that a Kubernetes service has: "web", "web.shop",
+// "web.shop.svc", "web.shop.svc.cluster.local", and Istio's form in SNI (outbound_.PORT_.SUBSET_.HOST), as
+// meshtls.finding.group_id does. It returns other names in lower case.
 func service(name, namespace string) string {
 	name = strings.TrimSuffix(name, ".")
 	if strings.HasPrefix(name, "spiffe://") {
@@ -119,15 +120,15 @@ func service(name, namespace string) string {
 	return bounded(name)
 }
 
-// isIdentity reports whether a name is one that only a mesh gives a server, so that the same
-// server has another name without the mesh: SPIFFE IDs, which certificates of TLS 1.2 show, and
-// the server names of Linkerd, Consul and Kuma (see the profiles of internal/verdict).
+// isIdentity reports whether a name is one that a mesh gives to a server, which has another name without
+// the mesh: SPIFFE IDs, which certificates of TLS 1.2 show, and the server names of Linkerd, Consul and
+// Kuma (see the profiles of internal/verdict).
 func isIdentity(name string) bool {
 	return strings.HasPrefix(name, "spiffe://") || strings.Contains(name, ".serviceaccount.identity.linkerd.") ||
 		strings.HasSuffix(name, ".consul") || strings.ContainsAny(name, "{_") || strings.HasPrefix(name, "sni.") && strings.Count(name, ".") >= 4
 }
 
-// address reads an address; the zone does not count.
+// address parses an address and ignores its zone. The result is invalid if text is not an address.
 func address(text string) netip.Addr {
 	a, err := netip.ParseAddr(text)
 	if err != nil {
@@ -136,10 +137,10 @@ func address(text string) netip.Addr {
 	return bare(a)
 }
 
-// bare returns an address without its zone, and never IPv4 in IPv6.
+// bare returns an address without its zone, and IPv4 in IPv6 as IPv4.
 func bare(a netip.Addr) netip.Addr { return a.Unmap().WithZone("") }
 
-// stamp returns a time of a record in ns since the epoch, 0 if it is missing or cannot be one.
+// stamp returns a time of a record in ns since the epoch, 0 if it is missing or implausible.
 func stamp(t record.Time) int64 {
 	if year := t.Std().Year(); year < 1971 || year > 2200 {
 		return 0

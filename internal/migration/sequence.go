@@ -2,19 +2,19 @@ package migration
 
 import "github.com/meshtls-tap/meshtls-tap/internal/record"
 
-// sequence is the sequence numbers (event.sequence) of one run and dataset that were seen.
-// They count from 1 without a gap, which reveals missing records.
+// sequence is the set of sequence numbers (event.sequence) that were seen of one run and dataset. They
+// count from 1 without a gap, so gaps reveal missing records.
 type sequence struct {
 	pages      map[uint64]*[pageSize / 64]uint64
 	low, high  uint64
 	seen       uint64 // distinct numbers
-	incomplete bool   // there was no room for all of them
+	incomplete bool   // numbers beyond maxPages were not stored
 }
 
-// pageSize is how many sequence numbers one page has: 512 bytes.
+// pageSize is the number of sequence numbers in one page: 512 bytes.
 const pageSize = 4096
 
-// isRepeated notes a record's sequence number, and reports whether it was seen before.
+// isRepeated adds a record's sequence number, and reports whether it was seen before.
 func (s *Side) isRepeated(u *run, r *record.Record) bool {
 	q := u.sequences[r.Event.Dataset]
 	if q == nil {
@@ -48,8 +48,8 @@ func (s *Side) isRepeated(u *run, r *record.Record) bool {
 	return false
 }
 
-// missing returns how many numbers are missing between those that were seen. begun reports
-// whether the input reaches back to the start of the run, whose numbers begin with 1.
+// missing returns how many numbers are missing between the lowest and the highest. If the input contains
+// the start of the run, the lowest is 1.
 func (q *sequence) missing(begun bool) uint64 {
 	low := q.low
 	if begun {

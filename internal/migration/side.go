@@ -8,8 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// Side gathers the records of one side: all those before the change, or after it. The zero
-// value is not usable; see NewSide. It is not safe for concurrent use.
+// Side holds the records of one side, before or after the change. Create it with NewSide. It is not safe
+// for concurrent use.
 type Side struct {
 	taps    map[tapKey]*tap
 	entries map[entryKey]*entry
@@ -22,11 +22,11 @@ type Side struct {
 	clusters []string // names of the records' clusters, at most maxClusters
 }
 
-// maxClusters bounds the clusters that are told apart.
+// maxClusters bounds the clusters that are distinguished.
 const maxClusters = 16
 
-// Clusters returns the names of the clusters that the records come from. Workloads of equal
-// names in two clusters are not told apart.
+// Clusters returns the names of the clusters in the records. Workloads of the same name in two clusters
+// are not distinguished.
 func (s *Side) Clusters() []string { return s.clusters }
 
 // NewSide returns an empty Side.
@@ -34,9 +34,9 @@ func NewSide() *Side {
 	return &Side{taps: map[tapKey]*tap{}, entries: map[entryKey]*entry{}, inputs: map[string]*run{}}
 }
 
-// Captured sets the start and the end of a capture, in ns since the epoch. Add gets the
-// connections of the capture as records of that input. lossy reports whether some of its
-// packets were not examined.
+// Captured sets the start and the end of a capture, in ns since the epoch. The connections of the capture
+// are passed to Add as records of the same input. lossy reports whether some of the capture's packets were
+// not examined.
 func (s *Side) Captured(input string, start, end int64, lossy bool) {
 	u := s.inputOf(input)
 	u.lossy = u.lossy || lossy
@@ -45,11 +45,11 @@ func (s *Side) Captured(input string, start, end int64, lossy bool) {
 	widen(&s.watch.Start, &s.watch.End, start, end)
 }
 
-// Incomplete reports that not all of the input could be read: unseen edges are then not
-// called gone or new.
+// Incomplete records that not all of the input could be read: unseen edges are then not called gone or
+// new.
 func (s *Side) Incomplete() { s.partial = true }
 
-// tapKey names a tap: its pod, or the input and the local address if the pod is unknown.
+// tapKey identifies a tap by its pod, or by the input and the local address if the pod is unknown.
 type tapKey struct {
 	uid   string
 	input string
@@ -62,7 +62,7 @@ type tap struct {
 	namespace      string
 	addrs          []netip.Addr
 	runs           map[string]*run
-	input          *run // of a capture
+	input          *run // set for a capture
 	filters        []string
 	lossy          bool // packets, connections or interfaces were missed
 	recordsMissing bool // records are missing
@@ -71,13 +71,13 @@ type tap struct {
 // run is one run of a tap.
 type run struct {
 	start, end int64
-	hasStart   bool                 // the input has its first record
-	hasStop    bool                 // and its last
-	lossy      bool                 // of a capture
+	hasStart   bool                 // the input has the run's first record
+	hasStop    bool                 // the input has the run's last record
+	lossy      bool                 // set for a capture with losses
 	sequences  map[string]*sequence // by dataset
 }
 
-// entryKey names an edge of one tap. Ends are names, or addresses and networks.
+// entryKey identifies an edge of one tap. Ends are names, addresses or networks.
 type entryKey struct {
 	tap      *tap
 	from, to string
@@ -93,16 +93,15 @@ type entry struct {
 	notHBONE      bool         // a record shows that it is not
 	addrs         []netip.Addr // of the server
 	earliestEnd   int64        // the earliest end of its records, in ns; 0: unknown
-	latestStart   int64        // the latest start
-	flows         Counts       // by connection
-	posture       Counts       // the most of a window
-	window        record.Time  // the window of open
-	open          Counts       // its latest posture
+	latestStart   int64        // the latest start of its records
+	flows         Counts       // counts of its flows
+	posture       Counts       // the largest count of any window
+	window        record.Time  // window of open
+	open          Counts       // counts of the latest posture
 	findingCounts map[string]Counts
 }
 
-// Add adds one record. input names the source of the line. The error explains why the line
-// is not a record.
+// Add adds one record. input names the source of the line. The error says why the line is not a record.
 func (s *Side) Add(line []byte, input string) error {
 	r, err := parse(line)
 	if err != nil {
@@ -136,7 +135,7 @@ func (s *Side) Add(line []byte, input string) error {
 	return nil
 }
 
-// tapOf returns the tap of a record, nil if there is no room for it.
+// tapOf returns the tap of a record, nil if there are maxTaps others, and whether the tap is new.
 func (s *Side) tapOf(r *record.Record, input string) (t *tap, fresh bool) {
 	k := tapKey{uid: bounded(r.Kubernetes.Pod.UID)}
 	if k.uid == "" {
@@ -164,7 +163,7 @@ func (s *Side) tapOf(r *record.Record, input string) (t *tap, fresh bool) {
 	return t, true
 }
 
-// inputOf returns the times of an input. There is one for each name that the caller uses.
+// inputOf returns the times of the input with a name.
 func (s *Side) inputOf(name string) *run {
 	if s.inputs[name] == nil {
 		s.inputs[name] = &run{}
@@ -172,8 +171,7 @@ func (s *Side) inputOf(name string) *run {
 	return s.inputs[name]
 }
 
-// localEnd returns the local address of a record without an identity, which its direction
-// determines.
+// localEnd returns the local address of a record without an identity, by the record's direction.
 func localEnd(r *record.Record) netip.Addr {
 	from, to := bare(r.Source.IP), bare(r.Destination.IP)
 	if !from.IsValid() {
@@ -190,7 +188,7 @@ func localEnd(r *record.Record) netip.Addr {
 
 func (t *tap) runOf(id string) *run { return t.runs[id] }
 
-// maxRuns bounds the runs of one tap that are told apart.
+// maxRuns bounds the runs of one tap that are distinguished.
 const maxRuns = 64
 
 func (t *tap) newRun(id string) *run {
@@ -208,7 +206,7 @@ func (t *tap) newRun(id string) *run {
 // addCoverage records the times at which a tap was running, and its losses.
 func (s *Side) addCoverage(t *tap, u *run, r *record.Record) {
 	from, to := stamp(r.Event.Start), stamp(r.Event.End)
-	if r.Event.Dataset == ofTap || from == 0 || to < from { // its span is that of the whole run
+	if r.Event.Dataset == ofTap || from == 0 || to < from { // its period is the whole run
 		from, to = stamp(r.Timestamp), stamp(r.Timestamp)
 	}
 	widen(&u.start, &u.end, from, to)
@@ -248,8 +246,8 @@ func widen(start, end *int64, from, to int64) {
 	*end = max(*end, to)
 }
 
-// addEdge adds a record to its edge. Traffic within the pod, and traffic that is not between
-// workloads, is not an edge.
+// addEdge adds a record to its edge. Traffic within the pod, and traffic that is not between workloads,
+// has none.
 func (s *Side) addEdge(t *tap, r *record.Record) {
 	m := &r.Meshtls
 	if m.Scope != "wire" || m.Class != "workload" || r.Network.Direction == "internal" {
@@ -281,7 +279,7 @@ func (s *Side) addEdge(t *tap, r *record.Record) {
 	g.add(r)
 }
 
-// setEnds fills in the ends of a record's edge.
+// setEnds sets the ends of a record's edge in k and e.
 func (s *Side) setEnds(t *tap, r *record.Record, k *entryKey, e *entry) {
 	m := &r.Meshtls
 	if k.folded = m.Edge.Folded; k.folded {
@@ -316,7 +314,7 @@ func (s *Side) setEnds(t *tap, r *record.Record, k *entryKey, e *entry) {
 	k.from, k.to, k.port = e.from.String(), e.to.String(), port
 }
 
-// party returns an end that is an address, or else a name: a network, or a name in an edge.
+// party returns an end: an address, or else a name, which may be a network or a name in an edge.
 func party(text, namespace string) Party {
 	if a := address(text); a.IsValid() {
 		return Party{Addr: a}

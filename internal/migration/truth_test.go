@@ -7,9 +7,9 @@ import (
 	"testing"
 )
 
-// A world is a few workloads, with the true transport of each of their services, before and
-// after. Taps see it in part: some pods have no tap, some names are missing, services are reached
-// by their own address or by a pod's, HBONE may pass a waypoint, and addresses are reused.
+// world is a few workloads, with the true transport of each of their services before and after the change.
+// Taps see only a part: some pods have no tap, some names are missing, services are reached by their own
+// address or by a pod's, HBONE may use a waypoint, and addresses are reused.
 type world struct {
 	rng    *rand.Rand
 	tapped map[string]bool // by workload and side
@@ -23,17 +23,17 @@ type wire int
 const (
 	sidecar wire = iota
 	tunnel
-	waypoint // a tunnel to another pod, and from there another to the server
+	waypoint // a tunnel to another pod, and a second one from there to the server
 	plain
 	oneWay
-	silent // not at all
+	silent // no connection
 )
 
 // truth is one service of a server that a client speaks to.
 type truth struct {
 	client, server string
 	port           int
-	named          [2]bool // whether the client tells the server's name
+	named          [2]bool // whether the client sends the server's name
 	how            [2]wire
 }
 
@@ -46,12 +46,12 @@ func newWorld(seed uint64) *world {
 			w.tapped[key] = name < "e" && w.rng.IntN(4) > 0
 			w.addr[key] = fmt.Sprintf("10.0.0.%d", next)
 			next++
-			if side == 1 && w.rng.IntN(4) == 0 { // any address of the before side
+			if side == 1 && w.rng.IntN(4) == 0 { // reuses an address of the before side
 				w.addr[key] = w.addr[fmt.Sprint([]string{"a", "b", "c", "d", "way", "vip-c", "vip-d"}[w.rng.IntN(7)], 0)]
 			}
 		}
 	}
-	for side := range 2 { // two pods never have one address at a time
+	for side := range 2 { // two pods never have the same address at the same time
 		seen := map[string]bool{}
 		for _, name := range []string{"a", "b", "c", "d", "way", "vip-c", "vip-d"} {
 			key := fmt.Sprint(name, side)
@@ -76,7 +76,7 @@ func newWorld(seed uint64) *world {
 	return w
 }
 
-// talk lets the taps at both ends see one connection.
+// talk adds one connection to the records of the taps at both ends.
 func (w *world) talk(side int, client, server string, port int, name, verdict, mesh string) {
 	from, to := w.addr[fmt.Sprint(client, side)], w.addr[fmt.Sprint(server, side)]
 	if w.tapped[fmt.Sprint(client, side)] {
@@ -87,7 +87,7 @@ func (w *world) talk(side int, client, server string, port int, name, verdict, m
 	}
 }
 
-// speak lets clients connect to a service.
+// speak adds the connections of a client to a service.
 func (w *world) speak(side int, s *truth) {
 	name := ""
 	if s.named[side] {
@@ -105,7 +105,7 @@ func (w *world) speak(side int, s *truth) {
 	case plain, oneWay:
 		verdict := map[wire]string{plain: "plaintext", oneWay: "tls"}[s.how[side]]
 		port := s.port
-		if w.rng.IntN(2) == 0 { // by the service's address, whose port may be another, then by the pod's
+		if w.rng.IntN(2) == 0 { // to the service's address, whose port may differ, and from there to the pod's
 			from := w.addr[fmt.Sprint(s.client, side)]
 			port = s.port - s.port%1000
 			if w.tapped[fmt.Sprint(s.client, side)] {
@@ -121,8 +121,7 @@ func (w *world) speak(side int, s *truth) {
 	}
 }
 
-// TestTruth: in random worlds, no edge is called kept, gained, covered, gone or lost that
-// is not.
+// TestTruth: in random worlds, no edge is wrongly called kept, gained, covered, gone or lost.
 func TestTruth(t *testing.T) {
 	worlds, told := 2000, map[Change]int{}
 	if testing.Short() {
@@ -178,12 +177,12 @@ func TestTruth(t *testing.T) {
 	}
 }
 
-// refutes returns the part of the truth that contradicts an edge's change, "" if none does.
+// refutes returns the fact that contradicts an edge's change, "" if none does.
 func (w *world) refutes(e *Edge, all []*truth) string {
 	is := func(p Party, name string, side int) bool {
 		return p.Name == name+".shop" || p.Addr.IsValid() && (p.Addr.String() == w.addr[fmt.Sprint(name, side)] || p.Addr.String() == w.addr[fmt.Sprint("vip-"+name, side)])
 	}
-	var of, pair []*truth // the truths of the edge, and all those between its ends
+	var of, pair []*truth // the truths of the edge, and those of its pair of ends
 	for _, s := range all {
 		if is(e.From, s.client, 0) && is(e.To, s.server, 0) {
 			pair = append(pair, s)
@@ -217,7 +216,8 @@ func (w *world) refutes(e *Edge, all []*truth) string {
 			return "it is still there"
 		}
 	case Lost:
-		// An address may belong to another pod by now. That raises an alarm, which says so, and hides none.
+		// An address may belong to another pod by now. That may raise a false alarm, which is marked, and
+		// never hides a loss.
 		if e.Basis != ByServer && e.Basis != ByAddress && len(pair) > 0 && !spoken(pair, plain, oneWay) {
 			return "nothing of the two is less than mutual TLS"
 		}

@@ -10,10 +10,10 @@ import (
 // link is a client and a server.
 type link struct{ from, to Party }
 
-// lane holds the counts of a link at one port, or of its HBONE.
+// lane holds the counts of a link at one port, or of the link's HBONE.
 type lane struct {
 	by      map[string]*Counts // by direction: both ends report the same connections
-	matched bool               // an edge of the other side was matched to it
+	matched bool               // an edge of the before side was matched to it
 }
 
 func (l *lane) add(dir string, c *Counts) {
@@ -42,8 +42,8 @@ func (l *lane) counts() (c Counts) {
 	return c
 }
 
-// setKind sets the kind of mutual TLS that one end's tap does not know to the kind that the
-// other end's tap knows.
+// setKind sets the kind of mutual TLS from the counts of the other end's tap, if this end's tap does not
+// know it.
 func (c *Counts) setKind(known *Counts) {
 	switch {
 	case c.Sidecar > 0 || c.HBONE > 0 || known.Sidecar > 0 && known.HBONE > 0:
@@ -58,7 +58,7 @@ func (c *Counts) setKind(known *Counts) {
 type pair struct {
 	link
 	ports  map[uint16]*lane
-	tunnel *lane // HBONE, nil: none
+	tunnel *lane // HBONE; nil if there is none
 	addrs  []netip.Addr
 }
 
@@ -68,22 +68,22 @@ type location struct {
 	addr netip.Addr
 }
 
-// view is the content of a Side. An address is replaced with the workload that owns it,
-// where a tap of the same side names the owner.
+// view is the content of a Side, with each address replaced by the workload that owns it, if a tap of the
+// same side names the owner.
 type view struct {
 	side          *Side
 	ids           map[netip.Addr][]*tap // taps of workloads
 	pairs         map[link]*pair
-	alias         map[string][]string // the workloads that a service's connections went to
-	services      map[string][]string // the opposite
+	alias         map[string][]string // by service: the workloads that its connections reached
+	services      map[string][]string // by workload: the services through which it was reached
 	locations     map[location][]*pair
-	folded        map[Party]*Counts // by the tap's own end
+	folded        map[Party]*Counts // by the tap's own end: connections on aggregate edges
 	taps          map[Party][]*tap
-	networks      map[string]bool // that represent public addresses in edges
+	networks      map[string]bool // networks that represent public addresses in edges
 	sources       map[Party]*watched
 	peers         map[Party]*peers
-	absent        map[Party][]string // the results of unwatched
-	noPointOfView bool               // there are connections without a point of view
+	absent        map[Party][]string // results of whyUnseen
+	noPointOfView bool               // there are captures without a local end
 }
 
 func newView(s *Side) *view {
@@ -119,9 +119,9 @@ func newView(s *Side) *view {
 
 // peers describes the peers of a client.
 type peers struct {
-	nameless bool // a peer that only has an address, past HBONE
-	hbone    bool // such a peer, by HBONE
-	identity bool // a peer by a name that its mesh gives it
+	nameless bool // a peer that only has an address, not by HBONE
+	hbone    bool // a peer that only has an address, by HBONE
+	identity bool // a peer with a name that its mesh gave it
 }
 
 func (v *view) peer(p *pair) {
@@ -135,7 +135,7 @@ func (v *view) peer(p *pair) {
 	x.identity = x.identity || isIdentity(p.to.Name)
 }
 
-// identify records the owners of a tap's addresses.
+// identify adds a tap to the owners of its addresses.
 func (v *view) identify(t *tap) {
 	t.recordsMissing = t.missingRecords() > 0
 	if t.name == "" {
@@ -152,7 +152,7 @@ func (v *view) identify(t *tap) {
 	}
 }
 
-// missingRecords returns how many of a tap's records are missing, at least.
+// missingRecords returns a lower bound of the number of a tap's records that are missing.
 func (t *tap) missingRecords() (n uint64) {
 	for _, u := range t.runs {
 		for _, q := range u.sequences {
@@ -165,8 +165,8 @@ func (t *tap) missingRecords() (n uint64) {
 	return n
 }
 
-// resolve names an end of an edge by the tap that owns its address, or by the network that
-// represents it in an edge.
+// resolve returns an end of an edge by name: the workload that owns its address, or the network that
+// represents the address in an edge.
 func (v *view) resolve(p Party, e *entry) Party {
 	if p.named() {
 		return p
@@ -244,8 +244,8 @@ func appendUnique(list []string, s string) []string {
 	return append(list, s)
 }
 
-// merge joins the server's tap's counts, under the name of the server's workload, with the
-// client's tap's counts, under the one service by which the client reached that workload.
+// merge joins the counts of the server's tap, which are under the server's workload, with those of the
+// client's tap, which are under the one service by which the client reached that workload.
 func (v *view) merge() {
 	for l, p := range v.pairs {
 		var of []*pair

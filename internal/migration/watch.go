@@ -1,14 +1,14 @@
 package migration
 
-// watched describes the coverage of one source on one side.
+// watched describes how long and how completely one source was watched on one side.
 type watched struct {
-	spans          []int64 // of each of its taps, in ns
+	spans          []int64 // in ns, by tap
 	longest        int64
 	lossy, missing bool
 	filters        map[string]bool
 }
 
-// sumUpTaps sums up the taps of each source.
+// sumUpTaps sets the coverage of each source from its taps.
 func (v *view) sumUpTaps() {
 	for source, taps := range v.taps {
 		w := &watched{filters: map[string]bool{}}
@@ -36,9 +36,8 @@ func (t *tap) watched() (sum int64) {
 	return sum
 }
 
-// whyUnseen returns the reasons why a source may have an edge on this side that was seen on
-// the other side only. It returns none if the source was watched for as long and no input
-// was lost.
+// whyUnseen returns the reasons why this side may lack an edge of a source that exists. It returns none if
+// the source was watched for as long as on the other side and no input was lost.
 func (v *view) whyUnseen(other *view, source Party) []string {
 	if known, ok := v.absent[source]; ok {
 		return known
