@@ -84,12 +84,27 @@ func send(args []string) error {
 // floodBytes is the size of a flooded frame. Its TCP payload is one TLS record.
 const floodBytes = 120
 
-// exchanged is the number of frames that client and server send alternately at the start of each flooded connection. They are enough for
-// the tap to recognize TLS mid-stream. The client sends all later frames.
-const exchanged = 8
+const (
+	// exchanged is the number of frames that client and server send alternately at the start of each flooded connection. They are
+	// enough for the tap to recognize TLS mid-stream.
+	exchanged = 8
+	// ackInterval: later frames are the client's, except that every ackInterval-th one is an acknowledgement by the pod, as its kernel
+	// would send.
+	ackInterval = 16
+)
 
-// flood returns a source of count frames of floodBytes, for the connections in turn, row frames of each. The frames continue TLS streams
-// whose first sent frames an earlier source has made.
+// floodFrames returns how many of the first n frames of a connection are the client's and how many
+// of them are the pod's data, and reports whether frame n is the pod's.
+func floodFrames(n int) (client, server int, fromPod bool) {
+	if n < exchanged {
+		return (n + 1) / 2, n / 2, n%2 == 1
+	}
+	later := n - exchanged
+	return exchanged/2 + later - later/ackInterval, exchanged / 2, later%ackInterval == ackInterval-1
+}
+
+// flood returns a source of count frames of floodBytes (the pod's acknowledgements are shorter), for the connections in turn, row frames
+// of each. The frames continue TLS streams whose first sent frames an earlier source has made.
 func flood(flows, count, row, sent int) source {
 	random := rand.New(rand.NewPCG(5, 6))
 	payload := make([]byte, floodBytes-14-20-32)
@@ -108,11 +123,16 @@ func flood(flows, count, row, sent int) source {
 			return b
 		}
 		i := n / row % flows
-		answers := uint32(min(before[i], exchanged) / 2 * len(payload))
-		asks := uint32(before[i]*len(payload)) - answers
-		s := segment{from: floodClient(i), to: server, seq: 1 + asks, ack: 1 + answers, flags: ack | psh, id: uint16(n), stamp: uint32(n), data: payload}
-		if before[i] < exchanged && before[i]%2 == 1 {
+		client, answers, fromPod := floodFrames(before[i])
+		s := segment{
+			from: floodClient(i), to: server, seq: 1 + uint32(client*len(payload)), ack: 1 + uint32(answers*len(payload)),
+			flags: ack | psh, id: uint16(n), stamp: uint32(n), data: payload,
+		}
+		if fromPod {
 			s.from, s.to, s.seq, s.ack = s.to, s.from, s.ack, s.seq
+			if before[i] >= exchanged {
+				s.flags, s.data = ack, nil
+			}
 		}
 		before[i]++
 		n++

@@ -32,31 +32,42 @@ func (d *Decoded) checkSum(g frame, length int) {
 	}
 	pseudo := [8]byte{3: d.Transport}
 	binary.BigEndian.PutUint32(pseudo[4:], uint32(length))
-	sum := add(0, pseudo[:])
-	size := 4
+	le := binary.LittleEndian
+	sum, carry := bits.Add64(le.Uint64(pseudo[:]), uint64(le.Uint32(d.Src[:]))+uint64(le.Uint32(d.Dst[:])), 0)
+	sum += carry
 	if d.IPv6 {
-		size = 16
+		sum = add(add(sum, d.Src[4:]), d.Dst[4:])
 	}
-	sum = add(sum, d.Src[:size])
-	sum = add(sum, d.Dst[:size])
 	d.badSum = d.badSum || !correct(add(sum, g.b[:length]))
 }
 
 // add adds bytes to a sum of RFC 1071, in an order of bytes that only correct needs to know.
 func add(sum uint64, b []byte) uint64 {
 	var carry uint64
+	le := binary.LittleEndian
 	for ; len(b) >= 32; b = b[32:] {
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[8:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[16:]), carry)
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b[24:]), carry)
+		sum, carry = bits.Add64(sum, le.Uint64(b), carry)
+		sum, carry = bits.Add64(sum, le.Uint64(b[8:]), carry)
+		sum, carry = bits.Add64(sum, le.Uint64(b[16:]), carry)
+		sum, carry = bits.Add64(sum, le.Uint64(b[24:]), carry)
 	}
 	for ; len(b) >= 8; b = b[8:] {
-		sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(b), carry)
+		sum, carry = bits.Add64(sum, le.Uint64(b), carry)
 	}
-	var rest [8]byte
-	copy(rest[:], b)
-	sum, carry = bits.Add64(sum, binary.LittleEndian.Uint64(rest[:]), carry)
+
+	var rest uint64 // the last bytes, fewer than 8
+	shift := 0
+	if len(b) >= 4 {
+		rest, shift, b = uint64(le.Uint32(b)), 32, b[4:]
+	}
+	if len(b) >= 2 {
+		rest |= uint64(le.Uint16(b)) << shift
+		shift, b = shift+16, b[2:]
+	}
+	if len(b) == 1 {
+		rest |= uint64(b[0]) << shift
+	}
+	sum, carry = bits.Add64(sum, rest, carry)
 	sum, carry = bits.Add64(sum, 0, carry)
 	return sum + carry
 }

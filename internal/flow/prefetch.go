@@ -5,7 +5,7 @@ const MaxPrefetch = 16
 
 // prefetchFrom is the number of connections from which Prefetch does something: fewer, 3 MB of
 // them, stay in the processor's caches by themselves, and prefetching costs 15 ns a packet.
-const prefetchFrom = 8192
+const prefetchFrom = 2048
 
 // Prefetch reads what the table has of the connections of the packets that Add is to get next, at
 // most MaxPrefetch of them, so that it is in the processor's caches once Add needs it. It has no
