@@ -11,15 +11,18 @@ import (
 	"syscall"
 )
 
-// bulk measures one TCP stream at full speed, with segmentation offload: from the peer over eth0, and inside the pod over lo.
+// bulk measures one TCP stream with segmentation offload, from the peer over eth0 and inside the pod over lo, at full speed and at
+// 5 Gbit/s. At full speed client, server and tap compete for two cores, so their CPU time for a byte varies between rounds.
 func (b *bench) bulk() (results []result, err error) {
 	watchers := b.watchers(noTap, noTapAgain, ourTap, tcpdump)
 	return results, inPods(func(n *pods) error {
-		for _, path := range []struct{ name, client, to, interfaces string }{
-			{"veth", n.peer, podIP, "eth0,lo"},
-			{"loopback", n.pod, "127.0.0.1", "lo,eth0"},
+		for _, path := range []bulkPath{
+			{"veth", n.peer, podIP, "eth0,lo", 0},
+			{"loopback", n.pod, "127.0.0.1", "lo,eth0", 0},
+			{"veth at 5 Gbit/s", n.peer, podIP, "eth0,lo", 5},
+			{"loopback at 5 Gbit/s", n.pod, "127.0.0.1", "lo,eth0", 5},
 		} {
-			r, err := b.bulkOver(n, watchers, path.name, path.client, path.to, path.interfaces)
+			r, err := b.bulkOver(n, watchers, path)
 			if err != nil {
 				return err
 			}
@@ -29,9 +32,18 @@ func (b *bench) bulk() (results []result, err error) {
 	})
 }
 
-// bulkOver runs iperf3 from the namespace client to the address to, under each watcher in turn.
-func (b *bench) bulkOver(n *pods, watchers []watcher, name, client, to, interfaces string) ([]result, error) {
-	seconds := 3
+// bulkPath describes one stream.
+type bulkPath struct {
+	name       string
+	client     string // network namespace of the client
+	to         string // the server's address
+	interfaces string // that are captured
+	gigabits   int    // rate in Gbit/s; 0: full speed
+}
+
+// bulkOver runs iperf3 under each watcher in turn.
+func (b *bench) bulkOver(n *pods, watchers []watcher, path bulkPath) ([]result, error) {
+	name, seconds := path.name, 3
 	if b.quick {
 		seconds = 1
 	}
@@ -40,8 +52,8 @@ func (b *bench) bulkOver(n *pods, watchers []watcher, name, client, to, interfac
 		for i := range watchers {
 			k := (i + round) % len(watchers)
 			var t transfer
-			m, err := b.under(watchers[k], n, interfaces, func() (err error) {
-				t, err = iperf(n, client, to, seconds)
+			m, err := b.under(watchers[k], n, path.interfaces, func() (err error) {
+				t, err = iperf(n, path, seconds)
 				return err
 			})
 			if err != nil {
@@ -73,8 +85,8 @@ type transfer struct {
 	cpu            float64 // of client and server, seconds
 }
 
-// iperf sends to the pod for that many seconds, from the namespace client to the address to.
-func iperf(n *pods, client, to string, seconds int) (t transfer, err error) {
+// iperf sends to the pod for that many seconds.
+func iperf(n *pods, path bulkPath, seconds int) (t transfer, err error) {
 	ready := newOutput("Server listening")
 	server, err := start(n.pod, nil, ready, nil, nil, "iperf3", "-s", "-1", "--forceflush")
 	if err != nil {
@@ -85,7 +97,7 @@ func iperf(n *pods, client, to string, seconds int) (t transfer, err error) {
 		return t, errors.Join(err, e)
 	}
 	var out bytes.Buffer
-	c, err := start(client, nil, &out, nil, nil, "iperf3", "-c", to, "-t", strconv.Itoa(seconds), "-J")
+	c, err := start(path.client, nil, &out, nil, nil, "iperf3", "-c", path.to, "-t", strconv.Itoa(seconds), "-b", strconv.Itoa(path.gigabits)+"G", "-J")
 	if err != nil {
 		_, e := server.stop(syscall.SIGTERM)
 		return t, errors.Join(err, e)

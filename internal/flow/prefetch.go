@@ -3,8 +3,9 @@ package flow
 // MaxPrefetch is how many packets Prefetch looks at.
 const MaxPrefetch = 16
 
-// prefetchFrom is the number of connections from which Prefetch does something: fewer, 3 MB of
-// them, stay in the processor's caches by themselves, and prefetching costs 15 ns a packet.
+// prefetchFrom is the number of connections from which Prefetch does something. Fewer connections take
+// less than 1 MB and stay in a core's own cache, and prefetching costs 15 ns a packet. With 5,000
+// connections that have packets in turn, it saves a quarter of the tap's CPU time (`make bench ONLY=flood`).
 const prefetchFrom = 2048
 
 // Prefetch reads what the table has of the connections of the packets that Add is to get next, at
