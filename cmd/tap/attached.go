@@ -7,37 +7,36 @@ import (
 	"time"
 )
 
-// attachedBudget is the memory limit, in bytes, of a tap that somebody attached to a running
-// pod (TAP_FOR). The control group that it sees is the pod's, or has no limit: to size itself by
-// that would take the application's memory.
+// attachedBudget is the memory limit, in bytes, of a tap that somebody attached to a running pod (TAP_FOR). Its control group is the
+// pod's, or has no limit: a tap of that size would use the application's memory.
 const attachedBudget = 48 << 20
 
-// Why a tap ended by itself, event.reason.
+// Why a tap ended by itself: values of event.reason.
 var (
 	errTimeUp   = errors.New("for")
 	errNoReader = errors.New("no_reader")
 )
 
-// attached returns a context that ends when the time of TAP_FOR is up, or when whoever
+// attached returns a context that ends when the time of TAP_FOR is up, or when the person who
 // attached the tap is gone: nobody reads its standard output any more, or its standard
-// input, a terminal or a pipe, has hung up. Without TAP_FOR it does neither: a sidecar
+// input, a terminal or a pipe, has hung up. Without TAP_FOR neither happens: a sidecar
 // never ends by itself.
 func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc) {
 	if t.For <= 0 {
 		return context.WithCancel(ctx)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	files := open(t.streams)
+	files := withPeer(t.streams)
 	go func() {
 		ends := time.NewTimer(t.For)
 		defer ends.Stop()
-		look := time.NewTicker(time.Second)
-		defer look.Stop()
+		poll := time.NewTicker(time.Second)
+		defer poll.Stop()
 		for {
 			select {
 			case <-ends.C:
 				cancel(errTimeUp)
-			case <-look.C:
+			case <-poll.C:
 				for _, f := range files {
 					if hungUp(f) {
 						cancel(errNoReader)
@@ -52,9 +51,9 @@ func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, func() { cancel(nil) }
 }
 
-// open returns the standard input and output that have a peer. A stream that has hung up
-// already at the start, such as the input of a job, is left out: it reports nothing later.
-func open(std streams) (files []*os.File) {
+// withPeer returns the standard input and output, except one that has hung up at the start already, such as the input of a job: it
+// would end the tap at once.
+func withPeer(std streams) (files []*os.File) {
 	for _, s := range []any{std.in, std.out} {
 		if f, ok := s.(*os.File); ok && f != nil && !hungUp(f) {
 			files = append(files, f)
@@ -63,8 +62,8 @@ func open(std streams) (files []*os.File) {
 	return files
 }
 
-// whyEnded says why a context of attached ended.
-func whyEnded(ctx context.Context) string {
+// endReason returns why a context of attached ended, as event.reason.
+func endReason(ctx context.Context) string {
 	for _, err := range []error{errTimeUp, errNoReader} {
 		if errors.Is(context.Cause(ctx), err) {
 			return err.Error()
@@ -73,7 +72,7 @@ func whyEnded(ctx context.Context) string {
 	return "signal"
 }
 
-// budget returns the memory limit of the tap in bytes, 0 if it has no limit.
+// budget returns the memory limit of the tap in bytes, given that of its control group; 0 means no limit.
 func (s *settings) budget(group int64) int64 {
 	switch {
 	case s.Memory > 0:

@@ -47,7 +47,7 @@ func TestAttached(t *testing.T) {
 			tap.For = c.lasts
 			ctx, cancel := tap.attached(context.Background())
 			defer cancel()
-			if files := open(tap.streams); len(files) != 2 { // or the test says nothing
+			if files := withPeer(tap.streams); len(files) != 2 { // or the test says nothing
 				t.Fatalf("%d ends are open", len(files))
 			}
 			c.hang(input, output)
@@ -58,14 +58,14 @@ func TestAttached(t *testing.T) {
 				return
 			}
 			<-ctx.Done()
-			if got := context.Cause(ctx); !errors.Is(got, c.want) || whyEnded(ctx) != c.want.Error() {
+			if got := context.Cause(ctx); !errors.Is(got, c.want) || endReason(ctx) != c.want.Error() {
 				t.Errorf("it ended by %v", got)
 			}
 		})
 	}
 	gone, end := pipe()
 	end.Close()
-	if files := open(streams{in: null, out: gone}); len(files) != 1 || files[0] != null || hungUp(null) {
+	if files := withPeer(streams{in: null, out: gone}); len(files) != 1 || files[0] != null || hungUp(null) {
 		t.Errorf("of /dev/null, and a pipe that was gone at the start: %v", files)
 	}
 }

@@ -2,24 +2,26 @@ package main
 
 import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/live"
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// batch holds packets of a capture that are in its buffer at the same time.
+// batch has consecutive packets of a capture file that are in its buffer at the same time.
 type batch struct {
 	file     *pcapfile.Reader
 	progress *progress
 	names    map[device]uint16
-	last     device // the device that captured the packet before, and its number
-	number   uint16
+	last     device // the device that captured the previous packet
+	number   uint16 // of last
 	packets  [flow.MaxPrefetch]flow.Packet
-	err      error // ends the capture
-	looked   bool  // routed is known
-	routed   bool  // frames between addresses of zeros are not those of lo
+	err      error // why no packet follows; io.EOF at the end
+
+	checked bool // routed is known
+	routed  bool // frames between zero addresses are not those of lo
 }
 
-// batch returns the next packets that the filter accepts, at most those in the buffer. They
+// batch returns the next packets that pass the filter, at most those in the buffer. They
 // are valid until the next call.
 func (r *reading) batch(b *batch) []flow.Packet {
 	n := 0
@@ -27,7 +29,7 @@ func (r *reading) batch(b *batch) []flow.Packet {
 		p, iface := &b.packets[n], 0
 		if !b.file.NextBuffered(p) {
 			if n > 0 {
-				break // Next may overwrite the packets before
+				break // Next may overwrite the previous packets
 			}
 			if iface, b.err = b.file.Next(p); b.err != nil {
 				break
@@ -35,11 +37,11 @@ func (r *reading) batch(b *batch) []flow.Packet {
 		}
 		b.progress.step(b.file)
 		if r.filter.filter != nil {
-			takes, err := r.filter.takes(p)
+			passes, err := r.filter.passes(p)
 			if b.err = err; err != nil {
 				break
 			}
-			if !takes {
+			if !passes {
 				continue
 			}
 		}
@@ -49,7 +51,7 @@ func (r *reading) batch(b *batch) []flow.Packet {
 	return b.packets[:n]
 }
 
-// interfaceOf returns the number of the interface that captured p, which is iface in the file.
+// interfaceOf returns the number in this run of the interface that captured p. iface is its number in the file.
 func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
 	name := ""
 	if b.file.HasInterfaces() {
@@ -66,16 +68,15 @@ func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
 	return b.number
 }
 
-// device is one of a file's interfaces. Packets captured on "any" come from lo or from
-// another device, and these are two devices. Each section of a pcapng file numbers its
-// interfaces anew: two with the same number and name are one device.
+// device identifies an interface of a file. The interface "any" stands for two devices, lo and everything else. Each section of a
+// pcapng file numbers its interfaces anew: two with the same number and name are one device.
 type device struct {
 	iface    int
 	name     string
 	loopback bool
 }
 
-// number returns the number that a file's interface has in this run.
+// number returns the number of a device in this run.
 func (r *reading) number(names map[device]uint16, d device) uint16 {
 	n, ok := names[d]
 	if ok {
@@ -83,7 +84,7 @@ func (r *reading) number(names map[device]uint16, d device) uint16 {
 	}
 	name := d.name
 	if d.loopback {
-		name = loopback
+		name = live.Loopback
 	}
 	r.pipeline.Do(func(p *pipeline.Locked) { n = p.AddInterface(name) })
 	if len(names) < pipeline.MaxInterfaces {

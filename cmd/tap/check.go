@@ -14,15 +14,15 @@ import (
 
 const checkHelp = `Usage: tap check
 
-Goes the way that a record of "tap run" takes, with the same environment: each broker, TLS, login, topics and the right to
-write there, the spool's folder, and one record of the dataset meshtls.tap, written to TAP_KAFKA_POSTURE_TOPIC. One line for
-each, with what to do. Exit status 1 if something is wrong.
+Checks every step of publishing a record, with the environment of "tap run": each broker, TLS, login, topics and the right to
+write to them, the spool's folder, and one record of the dataset meshtls.tap, written to TAP_KAFKA_POSTURE_TOPIC. Prints a line
+for each, with what to do. Exit status 1 if something is wrong.
 `
 
 // checkLimit bounds the time until the broker acknowledges the test record.
 const checkLimit = 20 * time.Second
 
-// checklist prints how each step went and remembers whether one failed.
+// checklist prints the result of each step and records whether one failed.
 type checklist struct {
 	out    io.Writer
 	failed bool
@@ -40,7 +40,7 @@ func (c *checklist) step(name, found string, err error) bool {
 
 func (c *checklist) result() error {
 	if c.failed {
-		return errors.New("not all is well")
+		return errors.New("some checks failed")
 	}
 	return nil
 }
@@ -71,7 +71,7 @@ func check(ctx context.Context, args, environ []string, std streams) error {
 	return list.result()
 }
 
-// sinkSettings reads the arguments, which are none, and the environment.
+// sinkSettings parses the environment. args must have no arguments besides --help.
 func sinkSettings(name, help string, args, environ []string, std streams) (settings, error) {
 	f := newFlags(name, help)
 	rest, err := f.parse(args, std.out)
@@ -84,7 +84,7 @@ func sinkSettings(name, help string, args, environ []string, std streams) (setti
 	return readEnvironment(environ)
 }
 
-// checkBrokers reports whether at least one broker can be spoken to.
+// checkBrokers checks each broker and reports whether at least one can be reached.
 func (s *settings) checkBrokers(ctx context.Context, list *checklist) (some bool) {
 	for _, broker := range s.kafka.Brokers {
 		cfg := s.kafka
@@ -100,7 +100,7 @@ func (s *settings) checkBrokers(ctx context.Context, list *checklist) (some bool
 	return some
 }
 
-// checkTopics reports whether all topics that records go to can be written to.
+// checkTopics reports whether all used topics may be written to.
 func (s *settings) checkTopics(ctx context.Context, a *sink.Admin, list *checklist) bool {
 	all := true
 	for _, name := range s.usedTopics() {
@@ -113,7 +113,7 @@ func (s *settings) checkTopics(ctx context.Context, a *sink.Admin, list *checkli
 	return all
 }
 
-// usedTopics returns the names of the topics that TAP_EMIT makes records for.
+// usedTopics returns the names of the topics of the datasets in TAP_EMIT.
 func (s *settings) usedTopics() []string {
 	var out []string
 	for _, x := range []struct {
@@ -127,7 +127,7 @@ func (s *settings) usedTopics() []string {
 	return out
 }
 
-// checkWrite publishes one record as the tap does.
+// checkWrite publishes one record like the tap, and returns what to print about it.
 func (s *settings) checkWrite(ctx context.Context) (found string, err error) {
 	cfg := s.kafka
 	cfg.Spool, cfg.Spread = nil, 0
@@ -143,12 +143,12 @@ func (s *settings) checkWrite(ctx context.Context) (found string, err error) {
 		},
 	})
 	e.Checked(time.Now().UnixNano())
-	begun := time.Now()
+	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()
 	left, _ := k.Close(ctx)
 	if left > 0 {
 		return "", errors.New(k.Status().Reason)
 	}
-	return fmt.Sprintf("record %s was acknowledged after %v", found, time.Since(begun).Round(time.Millisecond)), nil
+	return fmt.Sprintf("record %s was acknowledged after %v", found, time.Since(start).Round(time.Millisecond)), nil
 }

@@ -93,8 +93,8 @@ func TestCheckAndTopics(t *testing.T) {
 	expect([]string{"topics"}, admin, exitError, `^FAIL  topic tap.shop.findings +.*does not exist or may not be described.*tap topics --apply`)
 	expect([]string{"check"}, tap, exitError, `^FAIL  broker 127.0.0.1:1 `, `^ok    broker localhost:\d+ +1 in the cluster, TLS 1.3, certificate until .*, logged in by SCRAM-SHA-512$`, `^FAIL  topic tap.shop.findings +.*does not exist`)
 	expect([]string{"topics", "--apply"}, admin, exitFine,
-		`^ok    topic tap.shop.findings +made with 3 partitions, cleanup.policy=delete retention.ms=2592000000$`,
-		`^ok    topic tap.shop.posture +made with 3 partitions, cleanup.policy=compact,delete retention.ms=604800000$`)
+		`^ok    topic tap.shop.findings +created with 3 partitions, cleanup.policy=delete retention.ms=2592000000$`,
+		`^ok    topic tap.shop.posture +created with 3 partitions, cleanup.policy=compact,delete retention.ms=604800000$`)
 	expect([]string{"topics"}, admin, exitFine, `^ok    topic tap.shop.posture +3 partitions, 1 of 1 replicas in sync, cleanup.policy=compact,delete retention.ms=604800000$`, `^ok      may be written to`)
 	tap = append(tap, "TAP_KAFKA_BROKERS="+b.TLS)
 	expect([]string{"check"}, tap, exitFine, `^ok    topic tap.shop.findings +3 partitions`, `^ok    write +record [0-9a-f]{32} was acknowledged`, `^ok    spool`)

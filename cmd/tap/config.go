@@ -16,62 +16,62 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// environment is what `tap run` reads of its environment, once; see variables for the tags.
+// environment has the environment variables of `tap run`, which are read once at the start. Package variables describes the tags.
 type environment struct {
-	Interfaces []string      `env:"TAP_INTERFACES" envDefault:"eth0,lo" about:"interfaces to capture on; one that is not there yet is waited for; all: every one that is up, as they come and go"`
+	Interfaces []string      `env:"TAP_INTERFACES" envDefault:"eth0,lo" about:"interfaces to capture on; a missing one is captured once it exists; all: every interface that is up, as they come and go"`
 	Filter     string        `env:"TAP_FILTER" about:"narrows what is captured: an expression of pcap-filter(7), or a program as tap filter -ddd prints it"`
-	Thin       bool          `env:"TAP_THIN" envDefault:"true" expected:"true or false" about:"let the kernel leave out most packets of busy connections that are judged"`
-	Forwarded  bool          `env:"TAP_FORWARDED" expected:"true or false" about:"take conversations between other hosts too, for a pod that forwards traffic (gateway, VPN, bridge); nothing is inherited from them"`
+	Thin       bool          `env:"TAP_THIN" envDefault:"true" expected:"true or false" about:"let the kernel leave out most packets of busy connections that are already judged"`
+	Forwarded  bool          `env:"TAP_FORWARDED" expected:"true or false" about:"judge connections between other hosts too, for a pod that forwards traffic (gateway, VPN, bridge); nothing is inherited from them"`
 	Expect     string        `env:"TAP_EXPECT" about:"what connections should be: CIDR[:PORT]=mtls|tls|any,... the first match counts"`
-	Ranges     string        `env:"TAP_CLUSTER_CIDRS" about:"ranges of the cluster's pods and services that are public by number, taken for private: CIDR,..."`
+	Ranges     string        `env:"TAP_CLUSTER_CIDRS" about:"public ranges that the cluster's pods and services use, to be treated as private: CIDR,..."`
 	Mesh       string        `env:"TAP_MESH" about:"the mesh that the pod is in: osm, istio, istio_ambient, linkerd, consul, kuma"`
-	NodeEnc    string        `env:"TAP_NODE_ENCRYPTION" about:"encryption below the pod, which cannot be seen from here, such as wireguard"`
-	Emit       string        `env:"TAP_EMIT" envDefault:"findings,posture" about:"records to publish, of findings, posture, flows"`
+	NodeEnc    string        `env:"TAP_NODE_ENCRYPTION" about:"encryption between nodes, which the tap cannot see, such as wireguard"`
+	Emit       string        `env:"TAP_EMIT" envDefault:"findings,posture" about:"records to publish: findings, posture, flows"`
 	Mute       string        `env:"TAP_MUTE" about:"rules whose findings are not published, such as plaintext-edge; they are still counted in posture"`
 	Window     time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time that one posture record covers"`
-	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles. An until of the ConfigMap counts in its place"`
-	OwnUntil   string        `env:"TAP_OWN_UNTIL" about:"the pod's own such time, which counts in any case"`
-	For        time.Duration `env:"TAP_FOR" envDefault:"0s" expected:"a duration such as 10m" about:"how long to run, for a tap that is attached by hand: it then ends, and sooner when nobody reads its output any more; --for does the same. 0s: for good"`
-	Memory     byteSize      `env:"TAP_MEMORY" expected:"a number of bytes, such as 48Mi" about:"what it keeps to of memory; default the control group's limit, and 48Mi with TAP_FOR"`
-	Grace      time.Duration `env:"TAP_GRACE" envDefault:"3s" expected:"a duration such as 3s" about:"time to flush records when told to end"`
-	ConfigDir  string        `env:"TAP_CONFIG_DIR" about:"folder of the ConfigMap meshtls-tap, re-read: enabled, until, mute, expect"`
-	Allow      string        `env:"TAP_CONFIG_ALLOW" envDefault:"enabled,until" about:"which of them it may set, of enabled, until, mute, expect; none"`
-	Redact     string        `env:"TAP_REDACT" envDefault:"default" about:"strict, default or none: none publishes paths and user agents"`
-	Listen     string        `env:"TAP_LISTEN" envDefault:"none" about:"address of /healthz, /readyz, /metrics, such as :29469; none: no port is taken"`
-	ListenWait time.Duration `env:"TAP_LISTEN_AFTER" envDefault:"0s" expected:"a duration such as 10s" about:"when to take that port: what the pod's application takes before is left to it"`
+	Until      string        `env:"TAP_UNTIL" about:"RFC 3339 time at which capturing ends; the tap then idles. An until in the ConfigMap replaces it"`
+	OwnUntil   string        `env:"TAP_OWN_UNTIL" about:"a second such time, set for this pod only, which the ConfigMap cannot replace"`
+	For        time.Duration `env:"TAP_FOR" envDefault:"0s" expected:"a duration such as 10m" about:"how long to run, for a tap that is attached by hand; it ends sooner when nobody reads its output any more. --for does the same. 0s: no limit"`
+	Memory     byteSize      `env:"TAP_MEMORY" expected:"a number of bytes, such as 48Mi" about:"memory that the tap may use; default the control group's limit, and with TAP_FOR 48Mi at most"`
+	Grace      time.Duration `env:"TAP_GRACE" envDefault:"3s" expected:"a duration such as 3s" about:"time to flush records at the end"`
+	ConfigDir  string        `env:"TAP_CONFIG_DIR" about:"folder of the mounted ConfigMap meshtls-tap, which is read again and again: enabled, until, mute, expect"`
+	Allow      string        `env:"TAP_CONFIG_ALLOW" envDefault:"enabled,until" about:"keys that the ConfigMap may set: enabled, until, mute, expect; or none"`
+	Redact     string        `env:"TAP_REDACT" envDefault:"default" about:"strict, default or none; none publishes paths and user agents"`
+	Listen     string        `env:"TAP_LISTEN" envDefault:"none" about:"address of /healthz, /readyz and /metrics, such as :29469; none: no port is used"`
+	ListenWait time.Duration `env:"TAP_LISTEN_AFTER" envDefault:"0s" expected:"a duration such as 10s" about:"how long to wait before listening, so that the pod's application can use the port first"`
 	LogLevel   slog.Level    `env:"TAP_LOG_LEVEL" envDefault:"INFO" expected:"debug, info, warn or error" about:"debug, info, warn or error"`
 	Sink       string        `env:"TAP_SINK" envDefault:"stdout" about:"where records go: stdout (JSON lines) or kafka"`
 
-	Brokers      []string      `env:"TAP_KAFKA_BROKERS" about:"host:port,... of any of the brokers"`
+	Brokers      []string      `env:"TAP_KAFKA_BROKERS" about:"host:port,... of some of the brokers"`
 	Topic        string        `env:"TAP_KAFKA_TOPIC" envDefault:"meshtls-tap.findings" about:"topic of findings; {namespace} in a topic's name is the pod's"`
 	PostureTopic string        `env:"TAP_KAFKA_POSTURE_TOPIC" envDefault:"meshtls-tap.posture" about:"topic of posture and the tap's own state"`
 	FlowsTopic   string        `env:"TAP_KAFKA_FLOWS_TOPIC" envDefault:"meshtls-tap.flows" about:"topic of flows"`
 	Compression  string        `env:"TAP_KAFKA_COMPRESSION" envDefault:"zstd" about:"zstd, lz4, snappy, gzip or none"`
-	BatchTimeout time.Duration `env:"TAP_KAFKA_BATCH_TIMEOUT" envDefault:"100ms" expected:"a duration such as 100ms" about:"how long a record waits for company"`
-	BatchSize    int           `env:"TAP_KAFKA_BATCH_SIZE" envDefault:"2000" expected:"a number of records" about:"records in one batch at most"`
-	BatchBytes   byteSize      `env:"TAP_KAFKA_BATCH_BYTES" envDefault:"1000000" expected:"a number of bytes" about:"bytes of one request at most; no more than the topics' max.message.bytes"`
-	TLS          bool          `env:"TAP_KAFKA_TLS" expected:"true or false" about:"speak TLS to the brokers; set with any other TAP_KAFKA_TLS_ variable"`
-	CAFile       string        `env:"TAP_KAFKA_TLS_CA_FILE" about:"PEM file of authorities to trust; default the system's"`
+	BatchTimeout time.Duration `env:"TAP_KAFKA_BATCH_TIMEOUT" envDefault:"100ms" expected:"a duration such as 100ms" about:"how long a record waits for others to form a batch"`
+	BatchSize    int           `env:"TAP_KAFKA_BATCH_SIZE" envDefault:"2000" expected:"a number of records" about:"most records in a batch"`
+	BatchBytes   byteSize      `env:"TAP_KAFKA_BATCH_BYTES" envDefault:"1000000" expected:"a number of bytes" about:"most bytes in a request; at most the topics' max.message.bytes"`
+	TLS          bool          `env:"TAP_KAFKA_TLS" expected:"true or false" about:"use TLS to the brokers; true if any other TAP_KAFKA_TLS_ variable is set"`
+	CAFile       string        `env:"TAP_KAFKA_TLS_CA_FILE" about:"PEM file of certificate authorities to trust; default the system's"`
 	CertFile     string        `env:"TAP_KAFKA_TLS_CERT_FILE" about:"PEM file of a client certificate"`
-	KeyFile      string        `env:"TAP_KAFKA_TLS_KEY_FILE" about:"PEM file of its key"`
+	KeyFile      string        `env:"TAP_KAFKA_TLS_KEY_FILE" about:"PEM file of that certificate's private key"`
 	ServerName   string        `env:"TAP_KAFKA_TLS_SERVER_NAME" about:"name in the brokers' certificates; default the host connected to"`
 	Mechanism    string        `env:"TAP_KAFKA_SASL_MECHANISM" about:"plain, scram-sha-256, scram-sha-512 or oauthbearer; default no SASL"`
 	Username     string        `env:"TAP_KAFKA_SASL_USERNAME" about:"user name"`
-	Password     string        `env:"TAP_KAFKA_SASL_PASSWORD" about:"password, or"`
-	PasswordFile string        `env:"TAP_KAFKA_SASL_PASSWORD_FILE" about:"the file that holds it; read again for each connection"`
-	TokenFile    string        `env:"TAP_KAFKA_SASL_TOKEN_FILE" about:"the token of oauthbearer, such as a projected service-account token; read again for each connection"`
+	Password     string        `env:"TAP_KAFKA_SASL_PASSWORD" about:"password"`
+	PasswordFile string        `env:"TAP_KAFKA_SASL_PASSWORD_FILE" about:"file with the password; read again for each connection"`
+	TokenFile    string        `env:"TAP_KAFKA_SASL_TOKEN_FILE" about:"file with the token of oauthbearer, such as a projected service-account token; read again for each connection"`
 
-	SpoolDir string   `env:"TAP_SPOOL_DIR" about:"folder where records wait for the brokers on disk; default in memory only"`
-	SpoolMax byteSize `env:"TAP_SPOOL_MAX" envDefault:"64Mi" expected:"1Mi or more, in bytes or as 64Mi" about:"what that folder may take"`
+	SpoolDir string   `env:"TAP_SPOOL_DIR" about:"folder on disk where records wait for the brokers; default memory only"`
+	SpoolMax byteSize `env:"TAP_SPOOL_MAX" envDefault:"64Mi" expected:"1Mi or more, in bytes or as 64Mi" about:"most bytes that the folder may use"`
 
 	Cluster      string `env:"TAP_CLUSTER" about:"name of the cluster"`
 	WorkloadKind string `env:"TAP_WORKLOAD_KIND" about:"kind of the pod's owner, such as Deployment"`
 	WorkloadName string `env:"TAP_WORKLOAD_NAME" about:"name of the pod's owner"`
 	LocalProxy   string `env:"TAP_LOCAL_PROXY" about:"the mesh's proxy in this pod, such as istio"`
 	Ambient      string `env:"TAP_AMBIENT" about:"the ambient mesh that the pod is enrolled in: istio or cilium"`
-	ProbePorts   string `env:"TAP_PROBE_PORTS" about:"probes of the pod, PORT[/PATH],...: only there is a request taken for a probe"`
-	MetricsPorts string `env:"TAP_METRICS_PORTS" about:"ports that the pod declares metrics at; only there is a request taken for a scrape"`
-	DeclaredSkip string `env:"TAP_DECLARED_SKIP" about:"ports that the pod's annotations take out of the mesh"`
+	ProbePorts   string `env:"TAP_PROBE_PORTS" about:"the pod's probes, PORT[/PATH],...: only requests there can be classed as probes"`
+	MetricsPorts string `env:"TAP_METRICS_PORTS" about:"ports where the pod declares metrics; only requests there can be classed as scrapes"`
+	DeclaredSkip string `env:"TAP_DECLARED_SKIP" about:"ports that the pod's annotations exclude from the mesh"`
 
 	PodName        string   `env:"POD_NAME" about:"metadata.name"`
 	PodNamespace   string   `env:"POD_NAMESPACE" about:"metadata.namespace"`
@@ -85,7 +85,7 @@ type environment struct {
 	ServicePort string `env:"KUBERNETES_SERVICE_PORT" about:"its port, set by Kubernetes"`
 }
 
-// settings is the environment, understood.
+// settings are the parsed environment.
 type settings struct {
 	environment
 	filter         *filter
@@ -102,15 +102,14 @@ type settings struct {
 	ownUntil       time.Time
 	podIPs, nodes  []netip.Addr
 	apiServer      netip.AddrPort
-	unknown        []string // TAP_ variables that are set and not known
+	unknown        []string // names of TAP_ variables that this version does not have
 	kafka          sink.KafkaConfig
 	publishToKafka bool
-	faults         []string // what cannot be used and what is in force instead, one line each; see fallBack
-	noSink         string   // why nothing is published; empty: all is
+	settingErrors  []string // invalid values and what is used instead, one line each; see fallBack
+	noSink         string   // why nothing is published; empty: records are published
 }
 
-// readEnvironment reads the environment. Every value that cannot be used is one line of
-// the error, which is a usage error.
+// readEnvironment parses the environment. Its error is a usage error with a line for each invalid value.
 func readEnvironment(environ []string) (settings, error) {
 	s, bad := parseEnvironment(variables.Of(environ))
 	if len(bad) > 0 {
@@ -119,10 +118,10 @@ func readEnvironment(environ []string) (settings, error) {
 	return s, nil
 }
 
-// seeHelp ends an error of the environment.
+// seeHelp is the end of an error about the environment.
 const seeHelp = `; see "tap run --help"`
 
-// parseEnvironment returns the settings and what cannot be used.
+// parseEnvironment returns the settings and an error for each invalid value.
 func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	errs = variables.Parse(&s.environment, vars)
 	bad := func(name string, err error) {
@@ -174,13 +173,13 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	bad("POD_IPS", err)
 	s.nodes, err = parseAddresses(s.HostIPs)
 	bad("HOST_IPS", err)
-	s.apiServer, _ = netip.ParseAddrPort(joinHostPort(s.ServiceHost, s.ServicePort)) // not ours to complain of
+	s.apiServer, _ = netip.ParseAddrPort(joinHostPort(s.ServiceHost, s.ServicePort)) // set by Kubernetes, so the user cannot correct it
 	bad("TAP_SINK", s.setSink())
 	s.unknown = unknownVariables(vars)
 	return s, errs
 }
 
-// parseTime reads a time; an empty text gives the zero time.
+// parseTime parses an RFC 3339 time. It returns the zero time for an empty text.
 func parseTime(text string) (at time.Time, err error) {
 	if text == "" {
 		return at, nil
@@ -203,7 +202,7 @@ func parseAddresses(list []string) ([]netip.Addr, error) {
 	return out, nil
 }
 
-// parseProbes reads a list of PORT[/PATH]; "none" is an empty one.
+// parseProbes parses a list of PORT[/PATH]; "none" is an empty list.
 func parseProbes(list string) (out []verdict.Probe, err error) {
 	for _, item := range split(list) {
 		port, path, found := strings.Cut(item, "/")
@@ -221,7 +220,7 @@ func parseProbes(list string) (out []verdict.Probe, err error) {
 	return out, nil
 }
 
-// parsePorts reads a list of ports; "none" is an empty one.
+// parsePorts parses a list of ports; "none" is an empty list.
 func parsePorts(list string) ([]uint16, error) {
 	var out []uint16
 	if list == "none" {
@@ -244,8 +243,8 @@ func joinHostPort(host, port string) string {
 	return host + ":" + port
 }
 
-// unknownVariables returns the TAP_ variables that are set and mean nothing here: a
-// misspelled one would otherwise go unnoticed.
+// unknownVariables returns the names of TAP_ variables that this version does not have, sorted: a misspelled one would otherwise go
+// unnoticed.
 func unknownVariables(vars map[string]string) []string {
 	defaults := variables.Defaults[environment]()
 	var out []string
@@ -256,13 +255,4 @@ func unknownVariables(vars map[string]string) []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// runHelp is the text of `tap run --help`.
-func runHelp() string {
-	var b strings.Builder
-	b.WriteString("Usage: tap run [--check] [--for DURATION]\n\nCaptures in a pod and publishes what is found. A value that cannot be used is told of in\nthe log, /readyz and a record, and the default is in force. With --check it only says\nwhether the environment can be used. Everything is set by it:\n\n")
-	variables.Help[environment](&b)
-	b.WriteString("\nThe middle column is the default. It needs NET_RAW and nothing else.\n")
-	return b.String()
 }

@@ -18,13 +18,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// spread is the time over which a fleet of taps connects again to brokers that were away.
+// spread is the time over which the taps of a fleet spread their connections to brokers that were unreachable.
 const spread = time.Minute
 
-// byteSize is a number of bytes, perhaps with one of the suffixes that Kubernetes knows.
+// byteSize is a number of bytes. Its text may have one of the suffixes Ki, Mi and Gi, as in Kubernetes.
 type byteSize int64
 
-// UnmarshalText reads 1000000 or 64Mi.
+// UnmarshalText parses a text such as 1000000 or 64Mi.
 func (b *byteSize) UnmarshalText(text []byte) error {
 	digits, shift := string(text), 0
 	for i, suffix := range []string{"Ki", "Mi", "Gi"} {
@@ -41,8 +41,7 @@ func (b *byteSize) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// setSink fills in what the sink needs. What Kafka's settings hold is checked by the
-// sink itself when it is made.
+// setSink sets the settings of the sink. The sink itself checks the values of Kafka's settings when it is created.
 func (s *settings) setSink() error {
 	switch s.Sink {
 	case "stdout":
@@ -71,8 +70,7 @@ func (s *settings) setSink() error {
 	return nil
 }
 
-// topic puts the pod's namespace in a topic's name. Without one the name cannot be used,
-// and the sink says so.
+// topic replaces {namespace} in a topic's name by the pod's namespace. If that is unknown, the name stays and the sink rejects it.
 func (s *settings) topic(name string) string {
 	if s.PodNamespace == "" {
 		return name
@@ -80,7 +78,7 @@ func (s *settings) topic(name string) string {
 	return strings.ReplaceAll(name, "{namespace}", s.PodNamespace)
 }
 
-// identity is who the tap says it is.
+// identity returns how the tap identifies itself in records.
 func (s *settings) identity() finding.Identity {
 	return finding.Identity{
 		Version: version, Run: runID(),
@@ -90,12 +88,12 @@ func (s *settings) identity() finding.Identity {
 	}
 }
 
-// message is a record as the sink takes it.
+// message returns a record in the form that sinks deliver.
 func message(r finding.Record) buffer.Message {
 	return buffer.Message{Dataset: r.Dataset, ID: r.ID, Key: r.Key, Value: r.Value, Time: time.Unix(0, r.Time)}
 }
 
-// newPublisher makes the sink. An error is one of the settings.
+// newPublisher creates the sink. It returns an error only for invalid settings.
 func (t *tap) newPublisher(std streams) (publisher, error) {
 	if t.noSink != "" {
 		return newDiscard(t.noSink), nil
@@ -115,8 +113,8 @@ func (t *tap) newPublisher(std streams) (publisher, error) {
 	return k, nil
 }
 
-// flush gives the sink its grace: none where the brokers are known to be away, since a
-// pod's end must not wait for them.
+// flush closes the sink. Records that are left get TAP_GRACE to be delivered, or no time if the brokers are known to be unreachable:
+// the end of a pod must not wait for them.
 func (t *tap) flush() error {
 	grace := t.Grace
 	if t.publisher.Status().Down {
@@ -140,21 +138,21 @@ func (t *tap) flush() error {
 	return nil
 }
 
-// drops tells what the sink had to drop: in the log when it happens, and in a record once
-// the sink delivers again.
-type drops struct {
-	logged  uint64
-	told    uint64
-	removed uint64    // removals of spool files that were told
-	next    time.Time // not before
-	again   time.Time // when it may be logged again
+// dropMonitor reports how many records the sink had to drop: in the log when that happens, and in a record once the sink delivers
+// again.
+type dropMonitor struct {
+	logged    uint64    // drops that are logged
+	published uint64    // drops that are in a record
+	removed   uint64    // removals of spool files that are in a record
+	next      time.Time // when the next check is due
+	nextLog   time.Time // when drops may be logged again
 }
 
-// dropsEvery is how often each is told at most.
+// dropsEvery is how often drops are logged, and published, at most.
 const dropsEvery = time.Minute
 
-// tell reads the sink's counts. The caller must not hold the pipeline's lock.
-func (d *drops) tell(t *tap, now time.Time) {
+// check reads the sink's counts. The caller must not hold the pipeline's lock.
+func (d *dropMonitor) check(t *tap, now time.Time) {
 	if now.Before(d.next) {
 		return
 	}
@@ -162,29 +160,28 @@ func (d *drops) tell(t *tap, now time.Time) {
 	d.next = now.Add(time.Second)
 	if s.SpoolRemovals > d.removed {
 		d.removed = s.SpoolRemovals
-		t.degraded(now, fmt.Sprintf("files of the spool %s were removed while it was in use: a tap that is killed before they are written again loses what was in them", t.SpoolDir))
+		t.degraded(now, fmt.Sprintf("files of the spool %s were removed while it was in use: a tap that is killed before they are written again loses their records", t.SpoolDir))
 	}
 	n := total(s.Dropped)
-	if n > d.logged && !now.Before(d.again) {
+	if n > d.logged && !now.Before(d.nextLog) {
 		t.log.Warn("records were dropped before they could be delivered", "records", n-d.logged, "since_start", counts(s.Dropped), "reasons", counts(s.Reasons))
-		d.logged, d.again = n, now.Add(dropsEvery)
+		d.logged, d.nextLog = n, now.Add(dropsEvery)
 	}
-	if !s.OK || n <= d.told {
+	if !s.OK || n <= d.published {
 		return
 	}
-	reason := fmt.Sprintf("%d records were dropped before they could be delivered, since the start: %s (%s)", n-d.told, counts(s.Dropped), counts(s.Reasons))
-	d.told, d.next = n, now.Add(dropsEvery)
+	reason := fmt.Sprintf("%d records were dropped before they could be delivered, since the start: %s (%s)", n-d.published, counts(s.Dropped), counts(s.Reasons))
+	d.published, d.next = n, now.Add(dropsEvery)
 	t.degraded(now, reason)
 }
 
-// outlet says in the log when standard output is not read any more, and when it is again.
-// The sink of Kafka says such things itself.
-type outlet struct {
-	next   time.Time
-	reason string
+// outputMonitor logs that standard output is no longer read, and that it is read again. The sink for Kafka logs such changes itself.
+type outputMonitor struct {
+	next   time.Time // when the next check is due
+	reason string    // that was logged last
 }
 
-func (o *outlet) tell(t *tap, now time.Time) {
+func (o *outputMonitor) check(t *tap, now time.Time) {
 	if t.publishToKafka || now.Before(o.next) {
 		return
 	}
@@ -200,8 +197,7 @@ func (o *outlet) tell(t *tap, now time.Time) {
 	o.reason = s.Reason
 }
 
-// degraded publishes that the tap sees or delivers less than it should. The pipeline is
-// not locked.
+// degraded publishes that the tap sees or delivers less than it should. The caller must not hold the pipeline's lock.
 func (t *tap) degraded(now time.Time, reason string) {
 	t.pipeline.Do(func(p *pipeline.Locked) { p.Engine.Degraded(now.UnixNano(), reason) })
 }
@@ -213,7 +209,7 @@ func total(m map[string]uint64) (n uint64) {
 	return n
 }
 
-// counts writes what was counted by name.
+// counts formats the counts that are not 0, sorted by name.
 func counts(m map[string]uint64) string {
 	var out []string
 	for name, n := range m {

@@ -53,7 +53,7 @@ func TestSinkSettings(t *testing.T) {
 	}
 }
 
-// lossy is a publisher that drops what it likes.
+// lossy is a publisher with a settable count of drops.
 type lossy struct {
 	status sink.Status
 	got    []buffer.Message
@@ -78,11 +78,11 @@ func TestDropsAreTold(t *testing.T) {
 	l := &lossy{status: sink.Status{Stats: buffer.Stats{Dropped: map[string]uint64{buffer.Flow: 40, buffer.Posture: 2}, Reasons: map[string]uint64{"queue_full": 42}}}}
 	tap.publisher = l
 	now := time.Now()
-	var lost drops
+	var drops dropMonitor
 	tell := func(after time.Duration, want int) {
 		t.Helper()
 		now = now.Add(after)
-		lost.tell(tap, now)
+		drops.check(tap, now)
 		// This tap captures nothing, which is a finding.
 		l.got = slices.DeleteFunc(l.got, func(m buffer.Message) bool { return m.Dataset != finding.DatasetTap })
 		if len(l.got) != want {
@@ -122,12 +122,12 @@ func TestOutletIsTold(t *testing.T) {
 	tap.publisher.Close(t.Context())
 	l := &lossy{status: sink.Status{OK: true}}
 	tap.publisher = l
-	var o outlet
+	var o outputMonitor
 	now := time.Now()
 	for _, reason := range []string{"", "blocked", "blocked", "blocked", ""} {
 		l.status.Reason = reason
 		now = now.Add(2 * time.Second)
-		o.tell(tap, now)
+		o.check(tap, now)
 	}
 	if said := errs.String(); strings.Count(said, "\n") != 2 || !strings.Contains(said, "level=ERROR") || !strings.Contains(said, "error=blocked") || !strings.HasSuffix(said, "written again\"\n") {
 		t.Errorf("the log: %s", said)

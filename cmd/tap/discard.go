@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 )
 
-// discard is the sink of a tap whose settings do not say where its records go. It drops and
+// discard is the sink of a tap whose settings do not determine where records go. It drops and
 // counts them. It is safe for concurrent use.
 type discard struct {
 	reason string

@@ -2,19 +2,17 @@ package main
 
 import "time"
 
-// ending is why capturing has ended, if it has. A tap that has ended goes on only if the
-// configuration says so: a key that is gone, or a ConfigMap that is deleted, turns no
-// tap on again.
+// ending is why capturing has ended, if it has. A tap that has ended captures again only if the
+// ConfigMap demands it: removing a key, or the ConfigMap, has no such effect.
 type ending struct {
 	off  bool // enabled was false, and has not been true since
-	over bool // the time was over, and no until after it was read since
+	over bool // the time was up, and no later until was read since
 }
 
-// look takes in what is ordered now and returns why nothing is to be captured, empty if
-// something is. The until of the ConfigMap counts in place of until (TAP_UNTIL), sooner or
-// later: it follows the namespace's annotation, which TAP_UNTIL was when the pod was made.
-// own (TAP_OWN_UNTIL), the pod's own end, counts whatever the ConfigMap says.
-func (e *ending) look(o *orders, until, own, now time.Time) string {
+// update updates e by the current orders and returns why nothing is to be captured, empty if something is. The ConfigMap's until
+// replaces until (TAP_UNTIL), whether it is earlier or later: it follows the namespace's annotation, which TAP_UNTIL was copied from
+// when the pod was created. own (TAP_OWN_UNTIL) is the pod's own end and always counts.
+func (e *ending) update(o *orders, until, own, now time.Time) (reason string) {
 	if o.hasUntil {
 		until = o.until
 	}

@@ -8,21 +8,20 @@ import (
 	"strings"
 )
 
-// exposition writes metrics in the Prometheus text format, version 0.0.4. The two
-// libraries for it were measured: prometheus/client_golang makes the tap 2 MB larger,
-// VictoriaMetrics/metrics 0.3 MB (and writes to standard error at its start) for what
-// are two Fprintf.
+// exposition writes metrics in the Prometheus text format, version 0.0.4. Two libraries were tried instead:
+// prometheus/client_golang makes the tap 2 MB larger, and VictoriaMetrics/metrics 0.3 MB (it also writes to standard error at its
+// start), which is much for two calls of Fprintf.
 type exposition struct {
 	w      io.Writer
 	prefix string
 }
 
-// family begins the samples of one metric; kind is counter or gauge.
+// family starts the samples of one metric; kind is counter or gauge.
 func (e *exposition) family(name, kind string) {
 	fmt.Fprintf(e.w, "# TYPE %s%s %s\n", e.prefix, name, kind)
 }
 
-// sample writes one sample of a family; labels are pairs of name and value.
+// sample writes one sample of a family. labels are names, each followed by its value.
 func (e *exposition) sample(name string, value float64, labels ...string) {
 	fmt.Fprintf(e.w, "%s%s", e.prefix, name)
 	for i := 0; i+1 < len(labels); i += 2 {
@@ -40,13 +39,13 @@ func (e *exposition) sample(name string, value float64, labels ...string) {
 
 var labelEscapes = strings.NewReplacer("\\", `\\`, "\"", `\"`, "\n", `\n`)
 
-// escapeLabel returns a label's value by the rules of the text format, which knows three
-// escapes and requires UTF-8: each run of other bytes becomes U+FFFD.
+// escapeLabel returns a label's value in the text format, which has three escapes and requires UTF-8. Each run of invalid bytes
+// becomes U+FFFD.
 func escapeLabel(value string) string {
 	return labelEscapes.Replace(strings.ToValidUTF8(value, "\uFFFD"))
 }
 
-// number writes whole numbers without an exponent, so that counters stay readable.
+// number formats whole numbers without an exponent, so that counters stay readable.
 func number(v float64) string {
 	if v == float64(int64(v)) {
 		return fmt.Sprint(int64(v))
@@ -64,7 +63,7 @@ func (e *exposition) counter(name string, value uint64) {
 	e.sample(name, float64(value))
 }
 
-// counters writes a family with one label, in the order of its values.
+// counters writes a family of counters, by the value of their one label, sorted.
 func (e *exposition) counters(name, label string, values map[string]uint64) {
 	e.family(name, "counter")
 	for _, k := range slices.Sorted(maps.Keys(values)) {

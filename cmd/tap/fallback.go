@@ -8,63 +8,60 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// instead is what is in force where a value cannot be used and the default would publish
-// more than was asked for.
+// instead has the value that replaces an invalid one where the default would publish more than was asked for.
 var instead = map[string]string{"TAP_REDACT": "strict"}
 
-// fallBack returns settings to begin with whatever the environment holds: what cannot be
-// used is as if it were not set, and is told of in faults. There is no guessing of where
-// records go and whether in the clear: then nothing is published. The error is not the
-// environment's.
+// fallBack returns usable settings for any environment: an invalid value counts as not set and is described in settingErrors. Where
+// records go, and whether in plaintext, is never guessed: nothing is published then. An error is a fault of the tap itself.
 func fallBack(environ []string) (settings, error) {
 	vars := variables.Of(environ)
 	s, bad := parseEnvironment(vars)
 	if len(bad) == 0 {
 		return s, nil
 	}
-	var unfit []*variables.Unusable
+	var invalid []*variables.Unusable
 	usable := maps.Clone(vars)
 	for _, err := range bad {
 		u, ok := errors.AsType[*variables.Unusable](err)
 		if !ok {
 			return s, err
 		}
-		unfit = append(unfit, u)
+		invalid = append(invalid, u)
 		delete(usable, u.Name)
 		if v, ok := instead[u.Name]; ok {
 			usable[u.Name] = v
 		}
 	}
 	s, bad = parseEnvironment(usable)
-	for _, u := range unfit {
-		s.giveUp(u)
+	for _, u := range invalid {
+		s.addInvalid(u)
 	}
 	return s, errors.Join(bad...)
 }
 
-// giveUp notes that a value cannot be used, and what that comes to.
-func (s *settings) giveUp(u *variables.Unusable) {
-	result := "it is left out"
+// addInvalid adds an invalid value, and the consequence, to the errors of the settings.
+func (s *settings) addInvalid(u *variables.Unusable) {
+	result := "it is ignored"
 	if u.Name == "TAP_SINK" || u.Name == "TAP_KAFKA_TLS" && s.publishToKafka {
 		s.noSink = u.Error()
 		result = "nothing is published"
-	} else if value := inForce(u.Name); value != "" {
-		result = value + " is in force"
+	} else if value := replacement(u.Name); value != "" {
+		result = value + " is used instead"
 	}
-	s.faults = append(s.faults, u.Error()+"; "+result)
+	s.settingErrors = append(s.settingErrors, u.Error()+"; "+result)
 }
 
-// inForce returns what a variable is once its own value is given up.
-func inForce(name string) string {
+// replacement returns the value that is used in place of a variable's invalid one.
+func replacement(name string) string {
 	if value, ok := instead[name]; ok {
 		return value
 	}
 	return variables.Defaults[environment]()[name]
 }
 
-// tapInAnyCase makes a tap whatever the environment holds. Where its brokers cannot be
-// made use of it has no sink; how records are packed is not worth that.
-func tapInAnyCase(environ []string, std streams) (*tap, error) {
+// newTapOrFallBack creates a tap for any environment. If the settings of Kafka are rejected, it tries the defaults for compression
+// and batches; if that fails too, the tap publishes nothing.
+func newTapOrFallBack(environ []string, std streams) (*tap, error) {
 	s, err := fallBack(environ)
 	if err != nil {
 		return nil, err
@@ -73,14 +70,14 @@ func tapInAnyCase(environ []string, std streams) (*tap, error) {
 	if err == nil {
 		return t, nil
 	}
-	why := strings.ReplaceAll(strings.TrimSuffix(trimUsage(err), seeHelp), "\n", "; ")
+	reason := strings.ReplaceAll(strings.TrimSuffix(trimUsage(err), seeHelp), "\n", "; ")
 	k := &s.kafka
 	k.Compression, k.BatchTimeout, k.BatchSize, k.BatchBytes = "", 0, 0, 0
-	s.faults = append(s.faults, why+"; the defaults of compression and batches are in force")
+	s.settingErrors = append(s.settingErrors, reason+"; the defaults of compression and batches are used instead")
 	if t, err = newTap(s, std); err == nil {
 		return t, nil
 	}
-	s.faults[len(s.faults)-1] = why + "; nothing is published"
-	s.noSink = why
+	s.settingErrors[len(s.settingErrors)-1] = reason + "; nothing is published"
+	s.noSink = reason
 	return newTap(s, std)
 }

@@ -14,28 +14,28 @@ import (
 
 const filterHelp = `Usage: tap filter [FLAGS] EXPRESSION
 
-Prints the program that a filter expression of pcap-filter(7) becomes: what the kernel runs
-for TAP_FILTER, and tap read for --filter. Names are never resolved. In place of an expression
-there may be a ready program as -ddd prints it, also with commas in place of line ends.
+Compiles a filter expression of pcap-filter(7) and prints the program, which the kernel runs for
+TAP_FILTER, and tap read for --filter. Names are never resolved. EXPRESSION may also be a
+compiled program, as -ddd prints it or with commas in place of line ends.
 
 Flags:
-  --link=ethernet  what packets begin with: ethernet, sll or sll2 (Linux cooked v1 and v2), raw
-                   (IP), null (BSD loopback)
-  --live           as for an interface, where the kernel takes VLAN tags out of the packets
+  --link=ethernet  the link layer: ethernet, sll or sll2 (Linux cooked v1 and v2), raw (IP), null
+                   (BSD loopback)
+  --live           for a live interface, where the kernel removes VLAN tags from the packets
                    (ethernet and raw only)
-  --default        as tap run has it: the default program, which cuts large packets and drops
-                   none, narrowed by the expression if there is one; implies --live
-  -d, -dd, -ddd    as tcpdump does: a listing (the default), a fragment of C, decimal numbers
+  --default        the program of tap run: the default one, which truncates large packets and
+                   drops none, narrowed by the expression if there is one; implies --live
+  -d, -dd, -ddd    as in tcpdump: a listing (the default), a fragment of C, decimal numbers
 `
 
-// filter is what narrows a capture: an expression, or a program for whatever link type.
+// filter narrows a capture. It is an expression, or a compiled program that is used for any link type. nil is no filter.
 type filter struct {
 	text       string
-	expression *pcapfilter.Expression // nil: ready is the program
-	ready      pcapfilter.Program
+	expression *pcapfilter.Expression // nil: compiled is the program
+	compiled   pcapfilter.Program
 }
 
-// parseFilter reads an expression or a ready program. An empty text is no filter: nil.
+// parseFilter parses an expression or a compiled program. It returns nil for an empty text.
 func parseFilter(text string) (*filter, error) {
 	var err error
 	f := &filter{text: strings.TrimSpace(text)}
@@ -43,8 +43,8 @@ func parseFilter(text string) (*filter, error) {
 	case f.text == "":
 		return nil, nil
 	case pcapfilter.IsProgram(text):
-		f.ready, err = pcapfilter.ParseProgram(text)
-		f.text = fmt.Sprintf("a program of %d instructions", len(f.ready))
+		f.compiled, err = pcapfilter.ParseProgram(text)
+		f.text = fmt.Sprintf("a program of %d instructions", len(f.compiled))
 	default:
 		f.expression, err = pcapfilter.Parse(text)
 	}
@@ -57,12 +57,12 @@ func parseFilter(text string) (*filter, error) {
 // program returns the filter's program for a link type.
 func (f *filter) program(c pcapfilter.Config) (pcapfilter.Program, error) {
 	if f.expression == nil {
-		return f.ready, nil
+		return f.compiled, nil
 	}
 	return f.expression.Compile(c)
 }
 
-// String names the filter in records; it is empty for none.
+// String describes the filter in records. It returns an empty text for nil.
 func (f *filter) String() string {
 	if f == nil {
 		return ""
@@ -70,17 +70,16 @@ func (f *filter) String() string {
 	return f.text
 }
 
-// captureFilter decides which packets of capture files are looked at.
-type captureFilter struct {
+// fileFilter decides which packets of capture files are read.
+type fileFilter struct {
 	*filter
 	programs map[wire.LinkType]pcapfilter.Program
 	packet   pcapfilter.Packet
-	left     uint64 // packets that it did not take
+	rejected uint64 // packets that did not pass
 }
 
-// takes reports whether a packet passes. What is of no known link type passes, since
-// nothing can be said of it anyway.
-func (f *captureFilter) takes(p *flow.Packet) (bool, error) {
+// passes reports whether a packet passes. A packet of an unknown link type passes, so that it is counted as not decoded.
+func (f *fileFilter) passes(p *flow.Packet) (bool, error) {
 	if f.filter == nil || !flow.DecodesLink(p.Link) {
 		return true, nil
 	}
@@ -97,13 +96,13 @@ func (f *captureFilter) takes(p *flow.Packet) (bool, error) {
 	}
 	f.packet.Data, f.packet.Length = p.Data, p.Length
 	if program.Run(&f.packet) == 0 {
-		f.left++
+		f.rejected++
 		return false, nil
 	}
 	return true, nil
 }
 
-// printFilter is the command tap filter.
+// printFilter is the command `tap filter`.
 func printFilter(args []string, std streams) error {
 	f := newFlags("filter", filterHelp)
 	linkName := f.String("link", "ethernet", "")
@@ -122,7 +121,7 @@ func printFilter(args []string, std streams) error {
 	case !known:
 		return f.wrong("--link=%s: expected ethernet, sll, sll2, raw or null", *linkName)
 	case *live && link != wire.LinkEthernet && link != wire.LinkRaw:
-		return f.wrong("--live --link=%s: expected ethernet or raw, as interfaces are captured", *linkName)
+		return f.wrong("--live --link=%s: expected ethernet or raw, the link types of live interfaces", *linkName)
 	}
 	compile := compileFilter
 	if *whole {
@@ -147,7 +146,7 @@ func printFilter(args []string, std streams) error {
 	return err
 }
 
-// compileFilter returns the program of a filter, which may be none.
+// compileFilter returns the program of a filter; nil is one that all packets pass.
 func compileFilter(f *filter, c pcapfilter.Config) (pcapfilter.Program, error) {
 	if f == nil {
 		return pcapfilter.Compile("", c)
@@ -155,8 +154,8 @@ func compileFilter(f *filter, c pcapfilter.Config) (pcapfilter.Program, error) {
 	return f.program(c)
 }
 
-// liveProgram returns what the kernel runs on an interface: the default filter, which
-// cuts packets and drops none, narrowed by f.
+// liveProgram returns the program for a live interface: the default filter, which truncates packets and drops none, narrowed by f
+// unless that is nil.
 func liveProgram(f *filter, c pcapfilter.Config) (pcapfilter.Program, error) {
 	c.Live = true
 	whole := tapfilter.Default(c)
@@ -170,7 +169,7 @@ func liveProgram(f *filter, c pcapfilter.Config) (pcapfilter.Program, error) {
 	return pcapfilter.And(narrow, whole)
 }
 
-// pointed returns a usage error that shows the place of a fault.
+// pointed returns a usage error that points to the position of a syntax error.
 func pointed(command string, err error) error {
 	if e, ok := errors.AsType[*pcapfilter.Error](err); ok {
 		return fmt.Errorf("%w: tap %s: %w\n%s", errUsage, command, e, e.Caret())

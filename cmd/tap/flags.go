@@ -10,11 +10,10 @@ import (
 	"strings"
 )
 
-// errHelp says that help was asked for and given.
+// errHelp reports that the user asked for help, which was printed.
 var errHelp = errors.New("help")
 
-// flags is a flag set that takes flags and arguments in any order and whose errors are
-// usage errors of one line.
+// flags is a flag set that accepts flags and arguments in any order. Its errors are usage errors of one line.
 type flags struct {
 	*flag.FlagSet
 	command, help string
@@ -27,7 +26,7 @@ func newFlags(command, help string) *flags {
 	return f
 }
 
-// parse returns the arguments that are no flags. What follows "--" is none.
+// parse parses the flags and returns the arguments that are not flags. All arguments after "--" are not.
 func (f *flags) parse(args []string, out io.Writer) (rest []string, err error) {
 	for {
 		if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {

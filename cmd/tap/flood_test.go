@@ -20,7 +20,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// madeUp are packets that cost their sender nothing: frame i of each, from a source and with bytes of its own.
+// madeUp are kinds of packets that cost their sender nothing. frame returns the i-th packet, each with another source and other
+// bytes.
 var madeUp = []struct {
 	name  string
 	frame func(r *mathrand.Rand, i int) []byte
@@ -70,13 +71,13 @@ func noise(r *mathrand.Rand, n int) []byte {
 	return b[:n]
 }
 
-// madeUpInitial is a datagram whose header is that of a QUIC Initial, with a connection ID that nobody has used.
+// madeUpInitial returns a datagram with the header of a QUIC Initial, a random connection ID and random contents.
 func madeUpInitial(r *mathrand.Rand) []byte {
 	b := append([]byte{0xc3, 0, 0, 0, 1, 8}, noise(r, 8)...)
 	return append(append(b, 0, 0, 0x44, 0x9e), noise(r, 1182)...)
 }
 
-// flooded is a pipeline as a tap in a pod of 128 MiB has it.
+// flooded returns a pipeline with the limits of a tap with 128 MiB.
 func flooded() *pipeline.Pipeline {
 	l := limits.For(128<<20, 2)
 	local := floodedPod(0).Addr()
@@ -88,7 +89,7 @@ func flooded() *pipeline.Pipeline {
 	})
 }
 
-// TestFlood: a flood of what looks like QUIC takes no connection of another kind its verdict, and one that is answered is judged.
+// TestFlood: of a flood of unanswered QUIC Initials only a bounded number are read at once; the others are counted.
 func TestFlood(t *testing.T) {
 	norace(t)
 	r := mathrand.New(mathrand.NewPCG(7, 7))
@@ -102,7 +103,7 @@ func TestFlood(t *testing.T) {
 	s := p.Stats()
 	deferred, unread := s.Unanswered, s.Unread
 	if read := 20000 - deferred; read > 64*2*8 || unread+1000 < deferred {
-		t.Errorf("%d were read at once, %d put off, %d dropped", read, deferred, unread)
+		t.Errorf("%d were read at once, %d deferred, %d dropped", read, deferred, unread)
 	}
 	var c map[string]uint64
 	p.Do(func(l *pipeline.Locked) { c = l.Coverage().Counters })
@@ -111,13 +112,13 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestFloodIsPublished: what was not looked at in a second is published by its kind, each every five minutes at most.
+// TestFloodIsPublished: a flood is published by its kind, each kind every five minutes at most.
 func TestFloodIsPublished(t *testing.T) {
-	var f floods
+	var f floodMonitor
 	now := captureStart
-	look := func(after time.Duration, counts ...uint64) string {
+	check := func(after time.Duration, counts ...uint64) string {
 		now = now.Add(after)
-		return strings.Join(f.rose([floodKinds]uint64(counts), now), "; ")
+		return strings.Join(f.reasons([floodKinds]uint64(counts), now), "; ")
 	}
 	for i, c := range []struct {
 		after  time.Duration
@@ -133,7 +134,7 @@ func TestFloodIsPublished(t *testing.T) {
 		{time.Minute, []uint64{9099, 49099, 9999, 9099}, []string{"10000 packets of TCP"}},
 		{time.Hour, []uint64{0, 0, 0, 0}, nil},
 	} {
-		got := look(c.after, c.counts...)
+		got := check(c.after, c.counts...)
 		if n := strings.Count(got, "flood"); n != len(c.want) {
 			t.Errorf("%d: %q", i, got)
 		}

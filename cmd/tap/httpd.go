@@ -10,41 +10,41 @@ import (
 	"time"
 )
 
-// httpd serves small text pages to probes and scrapes by net/http. Clients are not trusted:
+// httpd serves small text pages for probes and scrapes. Clients are not trusted:
 // at most httpdConns connections are open, each for one request and for at most httpdTime.
 type httpd struct {
 	net.Listener
-	server *http.Server
-	answer func(path string) answer
-	log    *slog.Logger
-	slots  chan struct{} // one for each open connection
-	served chan struct{} // closed once no further connection is accepted
+	server  *http.Server
+	respond func(path string) response
+	log     *slog.Logger
+	slots   chan struct{} // one for each open connection
+	served  chan struct{} // closed once no further connection is accepted
 }
 
-// answer is the response to a path. The zero value is 404.
-type answer struct {
+// response is the response to a request for a path. The zero value is 404.
+type response struct {
 	status int
 	body   string
 }
 
 const (
 	httpdConns  = 16               // open at a time; further ones are closed at once
-	httpdTime   = 10 * time.Second // for one connection: half to send the request, half to take the response
+	httpdTime   = 10 * time.Second // for one connection: half for the request, half for the response
 	httpdHeader = 8 << 10          // bytes of a request's header; net/http adds 4096
 )
 
 // listenHTTP starts a server; close ends it.
-func listenHTTP(address string, log *slog.Logger, answer func(path string) answer) (*httpd, error) {
+func listenHTTP(address string, log *slog.Logger, respond func(path string) response) (*httpd, error) {
 	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	return serveHTTP(l, log, answer), nil
+	return serveHTTP(l, log, respond), nil
 }
 
 // serveHTTP starts a server on l, which it owns.
-func serveHTTP(l net.Listener, log *slog.Logger, answer func(path string) answer) *httpd {
-	h := &httpd{Listener: l, answer: answer, log: log, slots: make(chan struct{}, httpdConns), served: make(chan struct{})}
+func serveHTTP(l net.Listener, log *slog.Logger, respond func(path string) response) *httpd {
+	h := &httpd{Listener: l, respond: respond, log: log, slots: make(chan struct{}, httpdConns), served: make(chan struct{})}
 	h.server = &http.Server{
 		Handler:                      h,
 		DisableGeneralOptionsHandler: true,
@@ -64,7 +64,7 @@ func serveHTTP(l net.Listener, log *slog.Logger, answer func(path string) answer
 	return h
 }
 
-// close ends the server with all its connections and waits for their goroutines. It does not
+// close closes the server and all its connections and waits for their goroutines. It does not
 // wait for clients. It may be called again.
 func (h *httpd) close() {
 	h.server.Close()
@@ -78,8 +78,8 @@ func (h *httpd) close() {
 	}
 }
 
-// Accept implements net.Listener. It closes connections above the limit. Its only error is
-// net.ErrClosed: every other one is logged and passes, such as a lack of file descriptors.
+// Accept implements net.Listener. It closes connections above the limit. It returns only
+// net.ErrClosed: other errors, such as a lack of file descriptors, are logged, and it tries again.
 func (h *httpd) Accept() (net.Conn, error) {
 	for {
 		c, err := h.Listener.Accept()
@@ -109,14 +109,14 @@ func (h *httpd) connState(_ net.Conn, state http.ConnState) {
 
 // ServeHTTP implements http.Handler.
 func (h *httpd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := answer{http.StatusMethodNotAllowed, "expected GET or HEAD\n"}
+	a := response{http.StatusMethodNotAllowed, "expected GET or HEAD\n"}
 	if r.Method == http.MethodGet || r.Method == http.MethodHead {
 		a = h.page(r.URL.Path)
 	} else {
 		w.Header().Set("Allow", "GET, HEAD")
 	}
 	if a.status == 0 {
-		a = answer{http.StatusNotFound, "not found\n"}
+		a = response{http.StatusNotFound, "not found\n"}
 	}
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
@@ -124,11 +124,10 @@ func (h *httpd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, a.body) // the client may be gone; net/http sends no body for HEAD
 }
 
-// page calls answer on a goroutine of its own: net/http would recover a panic of its handler
-// and go on with whatever locks were held, so that the capture would hang. Here it ends the
-// process, and the container is restarted.
-func (h *httpd) page(path string) answer {
-	page := make(chan answer, 1)
-	go func() { page <- h.answer(path) }()
+// page calls respond on a goroutine of its own. There a panic ends the process, and the container is restarted; net/http would
+// recover it while locks are held, and the capture would hang.
+func (h *httpd) page(path string) response {
+	page := make(chan response, 1)
+	go func() { page <- h.respond(path) }()
 	return <-page
 }

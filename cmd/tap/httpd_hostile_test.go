@@ -15,7 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// pipes is a listener in memory: time passes in it only as the test lets it.
+// pipes is a listener in memory, whose connections work in the virtual time of a synctest bubble.
 type pipes chan net.Conn
 
 func (p pipes) Accept() (net.Conn, error) {
@@ -33,7 +33,7 @@ func (p pipes) Close() error {
 
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// TestHTTPDSlowClients: whatever a client delays, its connection is over after httpdTime and a slot is free.
+// TestHTTPDSlowClients: a connection ends after httpdTime and its slot is free, no matter what its client delays.
 func TestHTTPDSlowClients(t *testing.T) {
 	drip := func(c net.Conn, text string) {
 		for ; ; time.Sleep(time.Second) {
@@ -55,7 +55,7 @@ func TestHTTPDSlowClients(t *testing.T) {
 			drip(c, "1\r\na\r\n")
 		},
 		"reads nothing": func(c net.Conn) { io.WriteString(c, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n") },
-		"asks again and again": func(c net.Conn) {
+		"sends request after request": func(c net.Conn) {
 			go io.Copy(io.Discard, c)
 			drip(c, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
 		},
@@ -67,7 +67,7 @@ func TestHTTPDSlowClients(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := make(pipes)
-				h := serveHTTP(l, slog.New(slog.DiscardHandler), func(string) answer { return answer{200, strings.Repeat("page\n", 100_000)} })
+				h := serveHTTP(l, slog.New(slog.DiscardHandler), func(string) response { return response{200, strings.Repeat("page\n", 100_000)} })
 				defer h.close()
 				server, c := net.Pipe()
 				defer c.Close()
@@ -83,7 +83,7 @@ func TestHTTPDSlowClients(t *testing.T) {
 	}
 }
 
-// TestHTTPDGoroutines: a thousand clients that send half a request cost the goroutines of httpdConns connections.
+// TestHTTPDGoroutines: a thousand clients that send half a request use no more goroutines than httpdConns connections.
 func TestHTTPDGoroutines(t *testing.T) {
 	before := runtime.NumGoroutine()
 	h := startHTTPD(t)
@@ -95,7 +95,7 @@ func TestHTTPDGoroutines(t *testing.T) {
 		defer c.Close()
 		io.WriteString(c, "GET /healthz HTTP/1.1\r\n")
 	}
-	eventually.True(t, "all slots are taken", func() bool { return len(h.slots) == httpdConns })
+	eventually.True(t, "all slots are used", func() bool { return len(h.slots) == httpdConns })
 	if n, most := runtime.NumGoroutine()-before, 3*httpdConns+5; n > most {
 		t.Errorf("%d goroutines, want at most %d", n, most)
 	}
@@ -118,12 +118,12 @@ func (f *failing) Accept() (net.Conn, error) {
 	return f.Listener.Accept()
 }
 
-// TestHTTPDAcceptFails: an error that net/http takes for final ends nothing.
+// TestHTTPDAcceptFails: an error of Accept that would end net/http's server does not end this one.
 func TestHTTPDAcceptFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := make(pipes)
-		var said strings.Builder
-		h := serveHTTP(&failing{l, os.ErrPermission}, slog.New(slog.NewTextHandler(&said, nil)), func(string) answer { return answer{200, "ok\n"} })
+		var log strings.Builder
+		h := serveHTTP(&failing{l, os.ErrPermission}, slog.New(slog.NewTextHandler(&log, nil)), func(string) response { return response{200, "ok\n"} })
 		server, c := net.Pipe()
 		defer c.Close()
 		l <- server
@@ -132,17 +132,17 @@ func TestHTTPDAcceptFails(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 		h.close()
-		if !strings.Contains(said.String(), os.ErrPermission.Error()) {
-			t.Errorf("it logged %q", &said)
+		if !strings.Contains(log.String(), os.ErrPermission.Error()) {
+			t.Errorf("it logged %q", &log)
 		}
 	})
 }
 
-// TestHTTPDPanic: a panic of a page ends the process, with its stack. It runs in a process of its own.
+// TestHTTPDPanic: a panic of a page ends the process, which prints its stack. The server runs in a child process.
 func TestHTTPDPanic(t *testing.T) {
 	const child = "TAP_TEST_HTTPD_PANIC"
 	if os.Getenv(child) != "" {
-		h, err := listenHTTP("127.0.0.1:0", slog.New(slog.DiscardHandler), func(string) answer { panic("a page fails") })
+		h, err := listenHTTP("127.0.0.1:0", slog.New(slog.DiscardHandler), func(string) response { panic("a page fails") })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,12 +152,12 @@ func TestHTTPDPanic(t *testing.T) {
 		}
 		io.WriteString(c, "GET / HTTP/1.0\r\n\r\n")
 		io.ReadAll(c)
-		return // it lives on, which is the failure
+		return // the process survives, so the test fails
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestHTTPDPanic$")
-	cmd.Env = append(os.Environ(), child+"=1", "TMPDIR="+t.TempDir()) // it does not clean up after itself
+	cmd.Env = append(os.Environ(), child+"=1", "TMPDIR="+t.TempDir()) // the child does not clean up
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "panic: a page fails") {
-		t.Errorf("%v, want it to end with the panic:\n%s", err, out)
+		t.Errorf("%v, want a panic:\n%s", err, out)
 	}
 }

@@ -15,16 +15,17 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
+// startHTTPD starts a server with two pages. The test closes it at its end.
 func startHTTPD(t *testing.T) *httpd {
 	t.Helper()
-	h, err := listenHTTP("127.0.0.1:0", slog.New(slog.DiscardHandler), func(path string) answer {
+	h, err := listenHTTP("127.0.0.1:0", slog.New(slog.DiscardHandler), func(path string) response {
 		switch path {
 		case "/healthz":
-			return answer{200, "ok\n"}
+			return response{200, "ok\n"}
 		case "/readyz":
-			return answer{503, "no\nway\n"}
+			return response{503, "no\nway\n"}
 		}
-		return answer{}
+		return response{}
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +34,7 @@ func startHTTPD(t *testing.T) *httpd {
 	return h
 }
 
-// TestHTTPD asks with Go's own client, twice as it keeps connections otherwise.
+// TestHTTPD sends requests with Go's client, twice, since it would reuse connections that are kept alive.
 func TestHTTPD(t *testing.T) {
 	h := startHTTPD(t)
 	client := &http.Client{Timeout: time.Minute}
@@ -58,8 +59,7 @@ func TestHTTPD(t *testing.T) {
 	}
 }
 
-// TestHTTPDRawRequests: net/http decides which bytes are a request. Where a comment names an RFC, the tap's former responder gave
-// another status.
+// TestHTTPDRawRequests: the status of unusual and malformed requests, as net/http has it. A comment names the RFC that decides.
 func TestHTTPDRawRequests(t *testing.T) {
 	h := startHTTPD(t)
 	long := strings.Repeat("a: b\r\n", 2*httpdHeader)
@@ -93,7 +93,7 @@ func TestHTTPDRawRequests(t *testing.T) {
 		c.SetDeadline(time.Now().Add(time.Minute))
 		io.WriteString(c, request)
 		c.(*net.TCPConn).CloseWrite()
-		got, _ := io.ReadAll(c) // it may end in a reset, where not all of the request was read
+		got, _ := io.ReadAll(c) // a reset is possible if not all of the request was read
 		c.Close()
 		line, rest, _ := bytes.Cut(got, []byte("\r\n"))
 		reset := len(got) == 0 && len(request) > httpdHeader
@@ -106,33 +106,34 @@ func TestHTTPDRawRequests(t *testing.T) {
 	}
 }
 
-// TestHTTPDBounds: who holds connections open keeps others out for a while, no more, and close does not wait for them. A busy
-// machine may be late some times; a close that waits for what the connections may take is late each time.
+// TestHTTPDBounds: idle connections keep others out only for a while, and close does not wait for them. On a busy machine close may
+// be late sometimes; if it waited for the connections it would be late each time.
 func TestHTTPDBounds(t *testing.T) {
 	const most = 5
 	for range most {
-		took := closeTakes(t)
+		took := closeTime(t)
 		if took < httpdTime/2 {
 			return
 		}
-		t.Logf("close took %v, of the %v that a connection may: again", took, httpdTime)
+		t.Logf("close took %v; a connection may take %v: trying again", took, httpdTime)
 	}
 	t.Errorf("close was late %d times of %d", most, most)
 }
 
-func closeTakes(t *testing.T) time.Duration {
+// closeTime returns how long close takes while all connections are idle.
+func closeTime(t *testing.T) time.Duration {
 	t.Helper()
 	h := startHTTPD(t)
-	var held []net.Conn
+	var idle []net.Conn
 	for range httpdConns {
 		c, err := net.Dial("tcp", h.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		held = append(held, c)
+		idle = append(idle, c)
 	}
-	eventually.True(t, "all slots are taken", func() bool { return len(h.slots) == httpdConns })
+	eventually.True(t, "all slots are used", func() bool { return len(h.slots) == httpdConns })
 	c, err := net.Dial("tcp", h.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -142,28 +143,28 @@ func closeTakes(t *testing.T) time.Duration {
 	if n, err := c.Read(make([]byte, 1)); err == nil {
 		t.Errorf("read %d bytes from one connection too many", n)
 	}
-	held[0].Close()
+	idle[0].Close()
 	eventually.True(t, "a slot is free", func() bool { return len(h.slots) < httpdConns })
-	begin := time.Now()
+	start := time.Now()
 	h.close()
-	return time.Since(begin)
+	return time.Since(start)
 }
 
-// TestNoPortByDefault: a tap that is not told to listen takes no port, and one that is told to wait leaves it to whoever wants it
-// before: it goes on without.
+// TestNoPortByDefault: a tap listens only if it is configured to. With TAP_LISTEN_AFTER an application can use the port first; the
+// tap then runs without a server.
 func TestNoPortByDefault(t *testing.T) {
-	begin := func(environ ...string) (tap *tap, told *bytes.Buffer) {
+	create := func(environ ...string) (tap *tap, log *bytes.Buffer) {
 		s, err := readEnvironment(environ)
 		if err != nil {
 			t.Fatal(err)
 		}
-		told = &bytes.Buffer{}
-		if tap, err = newTap(s, streams{err: told, out: io.Discard}); err != nil {
+		log = &bytes.Buffer{}
+		if tap, err = newTap(s, streams{err: log, out: io.Discard}); err != nil {
 			t.Fatal(err)
 		}
-		return tap, told
+		return tap, log
 	}
-	if tap, _ := begin(); tap.Listen != "none" {
+	if tap, _ := create(); tap.Listen != "none" {
 		t.Errorf("it listens on %s", tap.Listen)
 	}
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -173,37 +174,37 @@ func TestNoPortByDefault(t *testing.T) {
 	at := free.Addr().String()
 	free.Close()
 	ctx, cancel := context.WithCancel(t.Context())
-	tap, _ := begin("TAP_LISTEN="+at, "TAP_LISTEN_AFTER=1h")
-	end := tap.serve(ctx)
+	tap, _ := create("TAP_LISTEN="+at, "TAP_LISTEN_AFTER=1h")
+	stop := tap.serve(ctx)
 	application, err := net.Listen("tcp", at)
 	if err != nil {
 		t.Fatalf("the tap was first: %v", err)
 	}
 	defer application.Close()
 	cancel()
-	end()
-	tap, told := begin("TAP_LISTEN="+at, "TAP_LISTEN_AFTER=1ns")
+	stop()
+	tap, log := create("TAP_LISTEN="+at, "TAP_LISTEN_AFTER=1ns")
 	done := make(chan struct{})
 	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
-	tap.log = slog.New(&once{slog.NewTextHandler(told, nil), done})
-	end = tap.serve(ctx)
+	tap.log = slog.New(&once{slog.NewTextHandler(log, nil), done})
+	stop = tap.serve(ctx)
 	<-done
 	cancel()
-	end()
-	if !strings.Contains(told.String(), "no health and metrics") {
-		t.Errorf("it said %q", told)
+	stop()
+	if !strings.Contains(log.String(), "no health and metrics") {
+		t.Errorf("it logged %q", log)
 	}
 }
 
-// once is a handler that closes a channel with the first thing that is said.
+// once is a handler that closes a channel with the first record. There must be no second one.
 type once struct {
 	slog.Handler
-	said chan struct{}
+	logged chan struct{}
 }
 
 func (o *once) Handle(ctx context.Context, r slog.Record) error {
 	err := o.Handler.Handle(ctx, r)
-	close(o.said)
+	close(o.logged)
 	return err
 }

@@ -7,22 +7,21 @@ import (
 	"time"
 )
 
-// logWriter hands lines of the log on from a goroutine of its own: where nobody reads
-// standard error, or its disk is full, a line costs nothing but itself. Lines for which
-// there is no room are dropped, and counted in the next one.
+// logWriter writes the lines of the log from a goroutine of its own, so that the tap never waits for a reader of standard error or
+// for its disk. Lines that do not fit into its queue are dropped, and counted in the next line.
 type logWriter struct {
 	to    io.Writer
 	lines chan []byte
 	done  chan struct{}
 
-	mu     sync.Mutex
-	closed bool
-	lost   int
+	mu      sync.Mutex
+	closed  bool
+	dropped int
 }
 
 const (
-	logLines = 256         // that wait at most
-	logGrace = time.Second // for what waits, at the end
+	logLines = 256         // most lines in the queue
+	logGrace = time.Second // most time to write the queue at the end
 )
 
 func newLogWriter(to io.Writer) *logWriter {
@@ -30,13 +29,13 @@ func newLogWriter(to io.Writer) *logWriter {
 	go func() {
 		defer close(w.done)
 		for line := range w.lines {
-			to.Write(line) //nolint:errcheck // there is nowhere to tell it
+			to.Write(line) //nolint:errcheck // there is nowhere to report the error
 		}
 	}()
 	return w
 }
 
-// Write takes a line. It never waits, and never fails.
+// Write queues a line. It never blocks and never fails. It copies the line.
 func (w *logWriter) Write(line []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -44,19 +43,19 @@ func (w *logWriter) Write(line []byte) (int, error) {
 		return len(line), nil
 	}
 	kept := append([]byte(nil), line...)
-	if w.lost > 0 {
-		kept = fmt.Appendf(nil, "level=WARN msg=\"lines of this log were dropped: nobody read them\" lines=%d\n%s", w.lost, line)
+	if w.dropped > 0 {
+		kept = fmt.Appendf(nil, "level=WARN msg=\"lines of this log were dropped because nobody read them\" lines=%d\n%s", w.dropped, line)
 	}
 	select {
 	case w.lines <- kept:
-		w.lost = 0
+		w.dropped = 0
 	default:
-		w.lost++
+		w.dropped++
 	}
 	return len(line), nil
 }
 
-// close waits until what was taken is written, for logGrace at most.
+// close waits until the queued lines are written, for logGrace at most.
 func (w *logWriter) close() {
 	w.mu.Lock()
 	if !w.closed {

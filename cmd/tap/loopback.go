@@ -6,40 +6,40 @@ import (
 	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/live"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // arphrdLoopback is the type of Linux's loopback device, linux/if_arp.h.
 const arphrdLoopback = 772
 
-// onLoopback reports whether p was captured on Linux's loopback device. A pcap file has no
-// interface's name, and under a mesh's REDIRECT the addresses are the pod's and its peer's,
-// so the link header decides. name is the interface's name in the file, empty if the file
-// has none.
+// onLoopback reports whether p was captured on Linux's loopback device. name is the interface's name in the file, empty if the
+// file has none, as in pcap. Then the link header decides: under a mesh's REDIRECT the IP addresses on lo are the pod's and its
+// peer's.
 func (b *batch) onLoopback(p *flow.Packet, name string) bool {
 	switch {
 	case !fromLoopback(p):
 		return false
-	case p.Link != wire.LinkEthernet: // the header has the device's type
+	case p.Link != wire.LinkEthernet: // its header has the type of the device
 		return true
 	case isDevice(name):
-		return name == loopback
+		return name == live.Loopback
 	}
 	return !b.isRouted(p)
 }
 
-// isDevice reports whether the name of an interface in a file is that of a device. Captures
-// from a pipe have "-", "Standard input" or the path of the pipe.
+// isDevice reports whether an interface's name in a file is the name of a device. In captures from a pipe it is "-",
+// "Standard input" or the path of the pipe.
 func isDevice(name string) bool { return name != "" && name != "-" && !strings.ContainsAny(name, "/ ") }
 
-// isRouted reports whether the file's frames between addresses of zeros come from a device
+// isRouted reports whether the file's frames between zero addresses come from a device
 // other than lo. The eth0 of a pod has such frames where Cilium uses netkit, whose devices
 // have no addresses in their default mode (cilium/cilium issue 37265). A router has
-// decremented the TTL of what arrives there, and of nothing on lo. The frames in the buffer
-// decide for the whole file, so that all packets of a connection have one interface.
+// decremented the TTL of packets that arrive there, but of no packet on lo. The frames in the buffer
+// decide for the whole file, so that all packets of a connection have the same interface.
 func (b *batch) isRouted(p *flow.Packet) bool {
-	if !b.looked {
-		b.looked = true
+	if !b.checked {
+		b.checked = true
 		b.routed = isDecremented(p.Data)
 		b.file.Buffered(func(frame []byte) bool {
 			b.routed = b.routed || isDecremented(frame)
@@ -49,8 +49,8 @@ func (b *batch) isRouted(p *flow.Packet) bool {
 	return b.routed
 }
 
-// isDecremented reports whether an Ethernet frame holds a packet of TCP whose TTL is not one
-// that hosts begin with (64, 128, 255), after at most 31 routers.
+// isDecremented reports whether an Ethernet frame has a TCP packet with a TTL that is 1 to 31 less than an initial one (64, 128,
+// 255).
 func isDecremented(frame []byte) bool {
 	const header = 14
 	var ttl, protocol byte
@@ -63,13 +63,12 @@ func isDecremented(frame []byte) bool {
 		ttl, protocol = frame[header+7], frame[header+6]
 	}
 	const most = 31
-	begin := slices.IndexFunc([]byte{64, 128, 255}, func(t byte) bool { return ttl < t && t-ttl <= most })
-	return protocol == wire.ProtoTCP && begin >= 0
+	initial := slices.IndexFunc([]byte{64, 128, 255}, func(t byte) bool { return ttl < t && t-ttl <= most })
+	return protocol == wire.ProtoTCP && initial >= 0
 }
 
-// fromLoopback reports whether a packet has the link header of Linux's loopback device: lo
-// has Ethernet frames between addresses of zeros; a cooked header (LINKTYPE_LINUX_SLL and
-// _SLL2) has the device's type.
+// fromLoopback reports whether a packet has the link header of Linux's loopback device: Ethernet with zero addresses, or a cooked
+// header (LINKTYPE_LINUX_SLL and _SLL2) with the device's type.
 func fromLoopback(p *flow.Packet) bool {
 	switch b := p.Data; {
 	case p.Link == wire.LinkEthernet && len(b) >= 14: // destination and source are zero

@@ -1,16 +1,16 @@
-// Command tap says whether traffic is mutual TLS, from the packets alone.
+// Command tap reports whether traffic is mutual TLS, by looking only at packets.
 //
 //	tap run          capture in a pod and publish what is found (configured by the environment)
-//	tap wait         end once the tap of this container captures (a postStart hook)
-//	tap check        say whether records can be published
-//	tap topics       say how the Kafka topics are, or make them
+//	tap wait         wait until the tap of this container captures (a postStart hook)
+//	tap check        check whether records can be published
+//	tap topics       check the Kafka topics, or create them
 //	tap read FILE    judge capture files
-//	tap filter EXPR  print the program that a filter expression becomes
+//	tap filter EXPR  compile a filter expression and print the program
 //	tap schema       print the published record's JSON Schema
-//	tap version      say which one this is
+//	tap version      print the version
 //
-// Each command writes what it was asked for to standard output, and all else to standard
-// error. Exit status: 0 fine, 1 an error, 2 usage, 3 a hit of `read --fail-on`, or an edge
+// Each command writes its results to standard output, and everything else to standard
+// error. Exit status: 0 success, 1 an error, 2 usage, 3 a hit of `read --fail-on`, or an edge
 // that lost mutual TLS between `read --before` and `--after`.
 package main
 
@@ -35,7 +35,7 @@ const (
 	exitFine  = 0
 	exitError = 1
 	exitUsage = 2
-	exitHit   = 3 // --fail-on, or mutual TLS that was lost
+	exitHit   = 3 // of --fail-on, or an edge that lost mutual TLS
 )
 
 // streams are the standard streams of a command.
@@ -46,23 +46,22 @@ type streams struct {
 
 const usage = `Usage: tap COMMAND [ARGUMENTS]
 
-Says whether traffic is mutual TLS, TLS or plaintext, from the packets alone.
+Reports whether traffic is mutual TLS, TLS or plaintext, by looking only at packets.
 
 Commands:
   run      capture in a pod and publish what is found; configured by the environment
-  wait     end once the tap of this container captures, after a second at the latest
-  check    say whether records can be published, and what to do
-  topics   say how the Kafka topics are, or make them
-  read     judge capture files (pcap, pcapng), or compare what was seen before a change and after it
-  filter   print the program that a filter expression becomes
+  wait     wait until the tap of this container captures, for a second at most
+  check    check whether records can be published, and print what to do if not
+  topics   check the Kafka topics, or create them
+  read     judge capture files (pcap, pcapng), or compare traffic before and after a change
+  filter   compile a filter expression and print the program
   schema   print the JSON Schema of the published record
   version  print the version
 
-"tap COMMAND --help" says more. Exit status: 0 fine, 1 an error, 2 usage.
+"tap COMMAND --help" describes a command. Exit status: 0 success, 1 an error, 2 usage.
 `
 
-// errUsage marks an error in how a command was called: one line that names what is wrong
-// and what was expected.
+// errUsage marks an error in how a command was called. Its text has one line, which names the argument and what was expected.
 var errUsage = errors.New("usage")
 
 func main() {
@@ -128,7 +127,7 @@ func printOnly(name string, args []string, std streams, text string) error {
 		return err
 	}
 	if len(args) > 0 {
-		return fmt.Errorf(`%w: tap %s: unexpected argument %q: it takes none; see "tap --help"`, errUsage, name, args[0])
+		return fmt.Errorf(`%w: tap %s: unexpected argument %q: expected none; see "tap --help"`, errUsage, name, args[0])
 	}
 	_, err := io.WriteString(std.out, text)
 	return err

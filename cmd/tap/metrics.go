@@ -11,14 +11,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// metrics writes all metrics. Names begin with meshtls_tap_, but for those of the
-// process, which are Prometheus' own; counters end in _total.
+// metrics writes all metrics. Names start with meshtls_tap_, except those of the
+// process, which are Prometheus' own. Names of counters end in _total.
 func (t *tap) metrics(w io.Writer) {
 	e := &exposition{w, "meshtls_tap_"}
 	e.family("build_info", "gauge")
 	e.sample("build_info", 1, "version", version)
-	e.gauge("unusable_settings", float64(len(t.faults)))
-	e.gauge("start_time_seconds", float64(t.begun.UnixMilli())/1000)
+	e.gauge("unusable_settings", float64(len(t.settingErrors)))
+	e.gauge("start_time_seconds", float64(t.started.UnixMilli())/1000)
 	t.ringMetrics(e)
 	t.tableMetrics(e)
 	t.sinkMetrics(e)
@@ -28,33 +28,29 @@ func (t *tap) metrics(w io.Writer) {
 func (t *tap) ringMetrics(e *exposition) {
 	packets, drops, freezes, changes := map[string]uint64{}, map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
 	thinned := 0
-	t.capturing(e)
-	for _, i := range t.captures() {
-		s := i.stats()
-		packets[i.name], drops[i.name], freezes[i.name] = s.Packets, s.Drops, s.Freezes
-		n, c := i.thinning()
-		thinned, changes[i.name] = thinned+n, c
+	t.capturingMetrics(e)
+	for _, i := range t.live.Interfaces() {
+		s := i.Stats()
+		packets[i.Name()], drops[i.Name()], freezes[i.Name()] = s.Packets, s.Drops, s.Freezes
+		n, c := i.Thinning()
+		thinned, changes[i.Name()] = thinned+n, c
 	}
 	var uncaptured []string
-	t.pipeline.Do(func(*pipeline.Locked) { uncaptured = t.uncaptured })
+	t.pipeline.Do(func(*pipeline.Locked) { uncaptured = t.live.Uncaptured() })
 	e.family("uncaptured", "gauge")
 	for _, name := range uncaptured {
 		e.sample("uncaptured", 1, "interface", name)
 	}
 	e.family("unfiltered", "gauge")
-	for _, i := range t.captures() {
-		is := 0.0
-		if i.isUnfiltered() {
-			is = 1
-		}
-		e.sample("unfiltered", is, "interface", i.name)
+	for _, i := range t.live.Interfaces() {
+		e.sample("unfiltered", oneIf(i.IsUnfiltered()), "interface", i.Name())
 	}
 	e.counters("ring_packets_total", "interface", packets)
 	e.counters("ring_dropped_packets_total", "interface", drops)
 	tcp := map[string]uint64{}
-	for _, i := range t.captures() {
-		s, _ := i.ringStats()
-		tcp[i.name] = s.Drops
+	for _, i := range t.live.Interfaces() {
+		s, _ := i.RingStats()
+		tcp[i.Name()] = s.Drops
 	}
 	e.counters("ring_dropped_tcp_packets_total", "interface", tcp)
 	e.counters("ring_freezes_total", "interface", freezes)
@@ -63,20 +59,20 @@ func (t *tap) ringMetrics(e *exposition) {
 	e.gauge("ring_bytes", float64(t.limits.Ring))
 }
 
-// capturing says of each interface that should be captured whether it is. A tap that
-// ended on purpose has none that should: it says why in idle, and no alert is raised for it.
-func (t *tap) capturing(e *exposition) {
-	why := t.idling.Load()
+// capturingMetrics writes whether each interface that should be captured is. While nothing is to be captured there are no such
+// samples, so no alert is raised; idle has the reason.
+func (t *tap) capturingMetrics(e *exposition) {
+	reason := t.idling.Load()
 	e.family("idle", "gauge")
-	if why != nil {
-		e.sample("idle", 1, "reason", *why)
+	if reason != nil {
+		e.sample("idle", 1, "reason", *reason)
 	}
 	e.family("capturing", "gauge")
-	for _, i := range t.captures() {
-		if why != nil || i.isGone() {
-			continue
-		}
-		e.sample("capturing", oneIf(i.problem() == nil), "interface", i.name)
+	if reason != nil {
+		return
+	}
+	for _, s := range t.live.States() {
+		e.sample("capturing", oneIf(s.Captured), "interface", s.Name)
 	}
 }
 
@@ -92,7 +88,7 @@ func (t *tap) tableMetrics(e *exposition) {
 	e.gauge("max_pending_bytes", float64(t.limits.Pending))
 	e.gauge("conclusion_bytes", float64(all.Conclusions))
 	e.gauge("max_conclusion_bytes", float64(t.limits.Conclusions))
-	e.gauge("older_connections", float64(t.older))
+	e.gauge("older_connections", float64(t.live.Older()))
 	e.counter("connections_total", s.Created)
 	e.counter("evicted_connections_total", s.Evicted)
 	e.counter("shed_connections_total", s.Shed)
@@ -154,7 +150,7 @@ func oneIf(b bool) float64 {
 	return 0
 }
 
-// processMetrics writes what Prometheus' process collector calls by these names.
+// processMetrics writes metrics of the process, under the names that Prometheus' own collectors use.
 func processMetrics(e *exposition) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -162,7 +158,7 @@ func processMetrics(e *exposition) {
 	e.gauge("go_memstats_heap_inuse_bytes", float64(m.HeapInuse-uint64(limits.Ballast())))
 	e.gauge("go_memstats_sys_bytes", float64(m.Sys))
 	e.counter("go_gc_cycles_total", uint64(m.NumGC))
-	e.gauge("go_gc_gomemlimit_bytes", float64(debug.SetMemoryLimit(-1)-int64(limits.Ballast()))) // which changes nothing
+	e.gauge("go_gc_gomemlimit_bytes", float64(debug.SetMemoryLimit(-1)-int64(limits.Ballast()))) // only reads the limit
 	if cpu, ok := cpuTime(); ok {
 		e.family("process_cpu_seconds_total", "counter")
 		e.sample("process_cpu_seconds_total", cpu.Seconds())

@@ -14,48 +14,47 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/report"
 )
 
-// names is a flag that may be given more than once.
-type names []string
+// fileList is the value of a flag that may be given more than once.
+type fileList []string
 
-func (n *names) String() string { return strings.Join(*n, ",") }
+func (l *fileList) String() string { return strings.Join(*l, ",") }
 
-func (n *names) Set(v string) error {
+func (l *fileList) Set(v string) error {
 	if v == "" {
 		return errors.New(`expected a file, or "-"`)
 	}
-	*n = append(*n, v)
+	*l = append(*l, v)
 	return nil
 }
 
-// ofRecords are the flags that select the records to write, and those that declare expectations.
-// A comparison writes no records.
-var ofRecords = []string{"emit", "expect", "window", "redact", "fail-on"}
+// recordFlags are the flags that affect records. A comparison writes no records.
+var recordFlags = []string{"emit", "expect", "window", "redact", "fail-on"}
 
-// checkCompare checks the flags of a comparison.
+// checkCompare returns an error if the flags of a comparison do not go together.
 func (o *readOptions) checkCompare(f *flags) (err error) {
 	all := slices.Concat(o.before, o.after)
 	switch {
 	case len(all) == 0:
 		return nil
 	case len(o.before) == 0 || len(o.after) == 0:
-		return f.wrong("--before and --after belong together: expected both")
+		return f.wrong("expected both --before and --after")
 	case len(o.files) > 0:
-		return f.wrong("%s: expected no file beside --before and --after", o.files[0])
+		return f.wrong("%s: expected no further file with --before and --after", o.files[0])
 	case len(all)-len(slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == "-" })) > 1:
-		return f.wrong(`"-": standard input can be read once`)
+		return f.wrong(`"-": standard input can be read only once`)
 	}
 	f.Visit(func(x *flag.Flag) {
-		if err == nil && slices.Contains(ofRecords, x.Name) {
-			err = f.wrong("--%s does not go with --before and --after, which make no records", x.Name)
+		if err == nil && slices.Contains(recordFlags, x.Name) {
+			err = f.wrong("--%s does not go with --before and --after, which write no records", x.Name)
 		}
 	})
 	return err
 }
 
-// migrate writes the state of each edge before and after the change.
+// migrate prints the state of each edge before and after a change.
 func migrate(o readOptions, std streams) (status int, err error) {
 	var sides [2]*migration.Side
-	for i, files := range [...]names{o.before, o.after} {
+	for i, files := range [...]fileList{o.before, o.after} {
 		sides[i] = migration.NewSide()
 		for _, file := range files {
 			if e := gather(o, std, sides[i], file); e != nil {
@@ -71,12 +70,12 @@ func migrate(o readOptions, std streams) (status int, err error) {
 	}
 	for i, w := range [...]*migration.Watch{&result.Before, &result.After} {
 		if w.OverBounds > 0 {
-			err = errors.Join(err, fmt.Errorf("%s: %d records of edges beyond those that can be compared: give fewer workloads at a time", [...]string{"--before", "--after"}[i], w.OverBounds))
+			err = errors.Join(err, fmt.Errorf("%s: %d records belong to edges beyond the number that can be compared: compare fewer workloads at a time", [...]string{"--before", "--after"}[i], w.OverBounds))
 		}
 	}
 	err = errors.Join(err, oneCluster("--before", sides[0]), oneCluster("--after", sides[1]))
 	if a, b := result.Before.Start, result.After.Start; a != 0 && b != 0 && b < a {
-		fmt.Fprintf(std.err, "tap read: note: --after begins before --before does (%s, %s): are they exchanged?\n", utc(b), utc(a))
+		fmt.Fprintf(std.err, "tap read: note: --after starts earlier than --before (%s, %s): were they swapped?\n", utc(b), utc(a))
 	}
 	if result.Lost() > 0 {
 		status = exitHit
@@ -89,13 +88,12 @@ func utc(ns int64) string { return time.Unix(0, ns).UTC().Format(time.RFC3339) }
 // oneCluster returns an error if the records of a side come from several clusters.
 func oneCluster(flag string, s *migration.Side) error {
 	if names := s.Clusters(); len(names) > 1 {
-		return fmt.Errorf("%s: records of several clusters (%q), in which workloads of equal names are not told apart: compare one cluster at a time", flag, names)
+		return fmt.Errorf("%s: records of several clusters (%q), whose workloads of the same name would be mixed: compare one cluster at a time", flag, names)
 	}
 	return nil
 }
 
-// gather adds a file to a side: records, one JSON object a line, or a capture. Data before an
-// error is kept.
+// gather adds a file to a side: a capture, or records, one JSON object a line. After an error, the part before it counts.
 func gather(o readOptions, std streams, side *migration.Side, name string) error {
 	r := newReading(o, std)
 	r.compared = func(x finding.Record) { r.failed = errors.Join(r.failed, side.Add(x.Value, name)) }

@@ -350,7 +350,7 @@ func TestMigrationOfClusters(t *testing.T) {
 	if errs := readAs(t, "", exitError, "--before", a, "--before", c, "--after", a); !strings.Contains(errs, `--before: records of several clusters (["one" "two"])`) {
 		t.Errorf("two clusters: %q", errs)
 	}
-	if errs := readAs(t, "", exitHit, "--before", b, "--after", a); !strings.Contains(errs, "note: --after begins before --before") {
+	if errs := readAs(t, "", exitHit, "--before", b, "--after", a); !strings.Contains(errs, "note: --after starts earlier than --before") {
 		t.Errorf("exchanged sides: %q", errs)
 	}
 	if errs := readAs(t, "", exitError, "--before", a, "--after", writeTemp(t, "blank", []byte("\n\n"))); !strings.Contains(errs, "no record in it") {

@@ -8,11 +8,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfile"
 )
 
-// progress shows on a terminal how far a file is read, once that takes over a second.
+// progress shows on a terminal how much of a file has been read, from the first second on.
 type progress struct {
 	out   io.Writer // nil: nothing is shown
 	name  string
-	size  int64 // of the file in bytes, -1: not known
+	size  int64 // of the file in bytes, -1: unknown
 	next  time.Time
 	count int
 	shown bool
@@ -20,7 +20,7 @@ type progress struct {
 
 const (
 	progressEvery = 250 * time.Millisecond
-	progressLook  = 1 << 12 // packets between two looks at the clock
+	progressCheck = 1 << 12 // packets between two readings of the clock
 )
 
 func newProgress(out io.Writer, name string, size int64) *progress {
@@ -33,12 +33,13 @@ func newProgress(out io.Writer, name string, size int64) *progress {
 // step counts one more packet of a file.
 func (p *progress) step(file *pcapfile.Reader) {
 	if p.out != nil {
-		p.another(file)
+		p.update(file)
 	}
 }
 
-func (p *progress) another(file *pcapfile.Reader) {
-	if p.count++; p.count%progressLook != 0 {
+// update shows the progress if it is due.
+func (p *progress) update(file *pcapfile.Reader) {
+	if p.count++; p.count%progressCheck != 0 {
 		return
 	}
 	now := time.Now()
@@ -49,9 +50,10 @@ func (p *progress) another(file *pcapfile.Reader) {
 	fmt.Fprintf(p.out, "\r\x1b[K%s: %s, %d packets", p.name, p.share(file.BytesRead()), file.Packets())
 }
 
+// share formats a number of bytes, as a part of the file if that is possible.
 func (p *progress) share(n int64) string {
 	const mega = 1 << 20
-	if p.size <= 0 || n > p.size { // not known, or compressed
+	if p.size <= 0 || n > p.size { // unknown, or the file is compressed
 		return fmt.Sprintf("%d MiB", n/mega)
 	}
 	return fmt.Sprintf("%d%% of %d MiB", 100*n/p.size, p.size/mega)

@@ -26,34 +26,34 @@ import (
 const readHelp = `Usage: tap read [FLAGS] FILE...
        tap read --before=FILE --after=FILE [FLAGS]
 
-Judges each connection in capture files: pcap or pcapng, also compressed by gzip; "-" is standard input.
-With --before and --after it says of each edge what it was and what it is, such as around the move from
-sidecars to an ambient mesh. Each may be given more than once, and each FILE is a capture or has records,
-one JSON object a line, as taps publish them and consumers of Kafka print them.
+Judges each connection in capture files: pcap or pcapng, which may be compressed by gzip; "-" is standard
+input. With --before and --after it compares each edge before and after a change, such as the move from
+sidecars to an ambient mesh. Both may be given more than once. Each FILE is a capture, or has records, one
+JSON object a line, as taps publish them and consumers of Kafka print them.
 
 Flags:
-  --output=auto|text|json  text: the answer, the edges and why; json: records, one a line;
-                           auto (the default): text for a terminal, else json
-  --emit=LIST              the records that json has, of findings, posture, flows
+  --output=auto|text|json  text: a summary, the edges, and why; json: records, one a line;
+                           auto (the default): text on a terminal, else json
+  --emit=LIST              the records for json: findings, posture, flows
                            (default findings,posture)
-  --local=CIDR,...         the addresses whose point of view is taken, of one pod or several;
-                           by default none but loopback's, and connections are told without
-                           ingress and egress
-  --cluster=CIDR,...       ranges of the cluster's pods and services that are public by number,
-                           taken for private
+  --local=CIDR,...         the addresses of the pod or pods whose point of view is taken;
+                           by default only loopback addresses, and connections between others
+                           are neither ingress nor egress
+  --cluster=CIDR,...       public ranges that the cluster's pods and services use, to be treated
+                           as private
   --expect=CIDR[:PORT]=mtls|tls|any,...
                            what connections to these addresses should be; the first match counts
-  --filter=EXPR            look at these packets only: an expression of pcap-filter(7), or a
+  --filter=EXPR            read these packets only: an expression of pcap-filter(7), or a
                            program as tap filter -ddd prints it
   --window=10m             the time that one posture record covers
-  --redact=default         strict, default or none: none shows paths and user agents
+  --redact=default         strict, default or none; none shows paths and user agents
   --fail-on=RULE|SEVERITY  exit 3 if a finding has this rule.id, or at least this severity (0-100)
-  --before=FILE            what was seen before a change, and
-  --after=FILE             after it; with --output, --local, --cluster and --filter (the last three for
-                           captures), and with none of the others
+  --before=FILE            a capture or records from before a change
+  --after=FILE             a capture or records from after it; goes with --output, --local,
+                           --cluster and --filter (the last three for captures) and no other flag
 
-Exit status: 0 fine; 1 an error, also a file that is cut off: what was read of it is printed;
-2 usage; 3 a hit of --fail-on, or an edge that lost mutual TLS (also where there is an error as well).
+Exit status: 0 success; 1 an error, such as a truncated file, of which the part before is printed;
+2 usage; 3 a hit of --fail-on, or an edge that lost mutual TLS (even if there is an error too).
 `
 
 // readOptions are the flags of tap read.
@@ -70,20 +70,20 @@ type readOptions struct {
 	fail   int    // --fail-on, -1: none
 	files  []string
 
-	before, after names // what is compared; empty: nothing is
+	before, after fileList // to compare; empty: nothing is compared
 }
 
-// readGrowth is the growth of the heap between two garbage collections, in percent. It saves a
-// twentieth of the CPU that the runtime's default of 100 takes, and costs a few megabytes.
+// readGrowth is the growth of the heap between two garbage collections, in percent (GOGC). It needs 5 % less CPU than the runtime's
+// default of 100, and a few megabytes more.
 const readGrowth = 200
 
-// read is the command tap read.
+// read is the command `tap read`.
 func read(args []string, std streams) (status int, err error) {
 	o, err := readFlags(args, std)
 	if err != nil {
 		return exitFine, err
 	}
-	if os.Getenv("GOGC") == "" { // which counts
+	if os.Getenv("GOGC") == "" { // the environment has precedence
 		defer debug.SetGCPercent(debug.SetGCPercent(readGrowth))
 	}
 	if len(o.before) > 0 {
@@ -101,7 +101,7 @@ func read(args []string, std streams) (status int, err error) {
 		err = errors.Join(err, report.Text(std.out, summary, report.Options{Width: width(std.out), Color: colored(std.out)}))
 	} else {
 		err = errors.Join(err, r.failed)
-		r.tellHidden()
+		r.reportUndecoded()
 	}
 	if slices.ContainsFunc(summary.Findings, o.fails) {
 		status = exitHit
@@ -109,7 +109,7 @@ func read(args []string, std streams) (status int, err error) {
 	return status, err
 }
 
-// fails reports whether --fail-on is about a finding.
+// fails reports whether a finding is a hit of --fail-on.
 func (o *readOptions) fails(f finding.Finding) bool {
 	return o.rule != "" && f.Rule == o.rule || o.fail >= 0 && f.Severity >= o.fail
 }
@@ -181,7 +181,7 @@ func parseEmit(list string) (map[string]bool, error) {
 	return out, nil
 }
 
-// parsePrefixes reads a list of prefixes and addresses.
+// parsePrefixes parses a list of prefixes and addresses.
 func parsePrefixes(list string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, text := range split(list) {
@@ -223,7 +223,7 @@ func parseFailOn(text string) (rule string, severity int, err error) {
 	return text, -1, nil
 }
 
-// split cuts a list at its commas; spaces and empty items do not count.
+// split splits a list at its commas. It removes spaces around items, and empty items.
 func split(list string) []string {
 	var out []string
 	for item := range strings.SplitSeq(list, ",") {
@@ -234,23 +234,23 @@ func split(list string) []string {
 	return out
 }
 
-// reading is one run of tap read.
+// reading is one run of `tap read`.
 type reading struct {
 	o          readOptions
 	std        streams
 	pipeline   *pipeline.Pipeline
 	out        *bufio.Writer
-	unbuffered bool  // each record is written at once: the file may be one that still grows
-	failed     error // of writing
-	filter     captureFilter
-	compared   func(finding.Record) // takes the connections of a comparison; nil: records are written
+	unbuffered bool  // each record is written at once: the input may be a pipe that is still written to
+	failed     error // the first error of writing
+	filter     fileFilter
+	compared   func(finding.Record) // is called with each flow record instead of writing it; nil: records are written
 }
 
-// writeBuffer is how much is put together for one write.
+// writeBuffer is the size of the output buffer in bytes.
 const writeBuffer = 64 << 10
 
 func newReading(o readOptions, std streams) *reading {
-	r := &reading{o: o, std: std, out: bufio.NewWriterSize(std.out, writeBuffer), filter: captureFilter{filter: o.filter}}
+	r := &reading{o: o, std: std, out: bufio.NewWriterSize(std.out, writeBuffer), filter: fileFilter{filter: o.filter}}
 	r.pipeline = pipeline.New(pipeline.Config{
 		Loopback: []string{"lo", "lo0"},
 		Judge:    verdict.Config{Local: o.local, Cluster: o.ranges},
@@ -264,7 +264,7 @@ func newReading(o readOptions, std streams) *reading {
 	return r
 }
 
-// emit writes a record that was asked for.
+// emit writes a record of a dataset in --emit.
 func (r *reading) emit(x finding.Record) {
 	if r.compared != nil {
 		if x.Dataset == finding.DatasetFlow {
@@ -286,11 +286,11 @@ func (r *reading) flush() { r.failed = cmp.Or(r.failed, r.out.Flush()) }
 // addCoverage adds to c the packets that did not reach the pipeline.
 func (r *reading) addCoverage(c *finding.Coverage) {
 	if r.o.filter != nil {
-		c.Counters["filtered_packets"] = r.filter.left
+		c.Counters["filtered_packets"] = r.filter.rejected
 	}
 }
 
-// finish closes the window that is open, and returns what was seen in all.
+// finish closes the open window and returns a summary of the whole run.
 func (r *reading) finish() (s finding.Summary) {
 	r.pipeline.Do(func(p *pipeline.Locked) {
 		p.Engine.Flush(p.Latest())
@@ -299,7 +299,7 @@ func (r *reading) finish() (s finding.Summary) {
 	return s
 }
 
-// file reads one capture. An error leaves what was read before it.
+// file reads one capture. After an error, the packets before it count.
 func (r *reading) file(name string) error {
 	in, size, err := r.open(name)
 	if err != nil {
@@ -317,14 +317,14 @@ func (r *reading) file(name string) error {
 	return nil
 }
 
-// open opens a file; size is -1 where it is not known.
+// open opens a file. size is in bytes, -1 if it is unknown.
 func (r *reading) open(name string) (in io.ReadCloser, size int64, err error) {
 	if name == "-" {
 		return io.NopCloser(r.std.in), -1, nil
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, 0, err // it names the file
+		return nil, 0, err // the error has the file's name
 	}
 	info, err := f.Stat()
 	switch {
@@ -340,7 +340,7 @@ func (r *reading) open(name string) (in io.ReadCloser, size int64, err error) {
 	return nil, 0, err
 }
 
-// all reads every packet of a capture and ends its connections.
+// all reads all packets of a capture and then ends its connections.
 func (r *reading) all(c *pcapfile.Reader, progress *progress) error {
 	defer progress.done()
 	b := batch{file: c, progress: progress, names: map[device]uint16{}}
@@ -351,10 +351,10 @@ func (r *reading) all(c *pcapfile.Reader, progress *progress) error {
 	if errors.Is(b.err, io.EOF) {
 		b.err = nil
 	}
-	return errors.Join(b.err, c.Skipped(), r.faults())
+	return errors.Join(b.err, c.Skipped(), r.panicError())
 }
 
-// file descriptors that may be terminals
+// descriptor is a writer that may be a terminal.
 type descriptor interface{ Fd() uintptr }
 
 func isTerminal(w io.Writer) bool {
@@ -362,7 +362,7 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// width returns a terminal's columns, 0 for anything else.
+// width returns the number of columns of a terminal, 0 for any other writer.
 func width(w io.Writer) int {
 	if f, ok := w.(descriptor); ok {
 		if columns, _, err := term.GetSize(int(f.Fd())); err == nil {
@@ -372,5 +372,5 @@ func width(w io.Writer) int {
 	return 0
 }
 
-// colored follows https://no-color.org.
+// colored reports whether output to w may have colors; see https://no-color.org.
 func colored(w io.Writer) bool { return isTerminal(w) && os.Getenv("NO_COLOR") == "" }

@@ -258,7 +258,7 @@ func TestWithoutCapability(t *testing.T) {
 	})
 	eventually.True(t, "an attempt on both interfaces", func() bool { return strings.Count(tap.log(), "not capturing") >= 2 })
 	first := time.Now()
-	eventually.True(t, "some more attempts", func() bool { return time.Since(first) > 10*reopenFirst }) // on a machine that is too busy there are fewer
+	eventually.True(t, "some more attempts", func() bool { return time.Since(first) > time.Second }) // on a machine that is too busy there are fewer
 	tap.end(t)
 	if n := strings.Count(tap.stderr.String(), "not capturing"); n != 2 {
 		t.Errorf("it is said %d times, want once for each interface: %s", n, &tap.stderr)
@@ -270,7 +270,7 @@ func TestRunsInAnyCase(t *testing.T) {
 	t.Parallel()
 	a, _ := pods(t)
 	tap := a.start(t, []string{"TAP_WINDOW=soon", "TAP_KAFKA_BATCH_SIZE=many"}, buildTap(t), "run")
-	const want = "TAP_WINDOW=soon: expected a duration such as 10m; 10m is in force"
+	const want = "TAP_WINDOW=soon: expected a duration such as 10m; 10m is used instead"
 	eventually.True(t, "it in /readyz", func() bool {
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, want) && strings.Count(body, "\n") == 2

@@ -9,24 +9,24 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// problems returns what keeps the tap from its work, one line each.
+// problems returns what keeps the tap from its work, one line each. It returns none while nothing is to be captured.
 func (t *tap) problems() []string {
 	if t.idling.Load() != nil {
-		return nil // it does what it was told
+		return nil
 	}
-	out := slices.Clone(t.faults)
-	for _, i := range t.captures() {
-		if err := i.problem(); err != nil {
+	out := slices.Clone(t.settingErrors)
+	for _, i := range t.live.Interfaces() {
+		if err := i.Problem(); err != nil {
 			out = append(out, err.Error())
 		}
 	}
-	var fault error
+	var unknown error
 	t.pipeline.Do(func(*pipeline.Locked) {
-		fault = t.addresses.fault()
+		unknown = t.live.AddressProblem()
 		out = append(out, t.ignored...)
 	})
-	if fault != nil {
-		out = append(out, fault.Error())
+	if unknown != nil {
+		out = append(out, unknown.Error())
 	}
 	s := t.publisher.Status()
 	for _, reason := range []string{s.Reason, s.SpoolReason} {
@@ -38,15 +38,15 @@ func (t *tap) problems() []string {
 	return out
 }
 
-// addCoverage adds to c what the tap knows of packets that did not reach the pipeline.
+// addCoverage adds to c what the tap knows of packets that did not reach the pipeline. The caller holds the pipeline's lock.
 func (t *tap) addCoverage(c *finding.Coverage) {
 	maps.Copy(c.Counters, t.limits.Counters())
-	c.Older, c.Uncaptured, c.Since = uint64(t.older), t.uncaptured, t.gap.since()
-	for _, i := range t.captures() {
-		s := i.stats()
+	c.Older, c.Uncaptured, c.Since = uint64(t.live.Older()), t.live.Uncaptured(), t.live.AllCapturedSince()
+	for _, i := range t.live.Interfaces() {
+		s := i.Stats()
 		c.Dropped += s.Drops
 		c.Counters["ring_freezes"] += s.Freezes
-		tcp, _ := i.ringStats()
+		tcp, _ := i.RingStats()
 		c.Counters["dropped_tcp"] += tcp.Drops
 	}
 	s := t.publisher.Status()
@@ -60,36 +60,29 @@ func (t *tap) addCoverage(c *finding.Coverage) {
 	}
 }
 
-// interfaceStates is how the capture goes on each interface; none while nothing is to be
-// captured.
+// interfaceStates returns the state of each interface that should be captured; none while nothing is to be captured.
 func (t *tap) interfaceStates() []finding.InterfaceState {
 	if t.idling.Load() != nil {
 		return nil
 	}
-	var out []finding.InterfaceState
-	for _, i := range t.captures() {
-		if !i.isGone() {
-			out = append(out, i.state())
-		}
-	}
-	return out
+	return t.live.States()
 }
 
-// selfTest returns the results of the tap's self-test at its start. The pipeline's lock is held.
+// selfTest returns the results of the tap's self-test at its start. The caller holds the pipeline's lock.
 func (t *tap) selfTest() finding.SelfTest {
-	test := finding.SelfTest{Gap: t.gap.told()}
-	for _, i := range t.captures() {
-		test.Interfaces = append(test.Interfaces, i.name)
-		test.Checks = append(test.Checks, checked("capture_"+i.name, i.problem()))
+	test := finding.SelfTest{Gap: t.live.Gap()}
+	for _, i := range t.live.Interfaces() {
+		test.Interfaces = append(test.Interfaces, i.Name())
+		test.Checks = append(test.Checks, checkOf("capture_"+i.Name(), i.Problem()))
 	}
 	s := t.publisher.Status()
 	test.Checks = append(test.Checks,
 		finding.Check{Name: "sink", OK: s.OK, Detail: s.Reason},
-		finding.Check{Name: "settings", OK: len(t.faults) == 0, Detail: strings.Join(t.faults, "; ")})
+		finding.Check{Name: "settings", OK: len(t.settingErrors) == 0, Detail: strings.Join(t.settingErrors, "; ")})
 	return test
 }
 
-func checked(name string, err error) finding.Check {
+func checkOf(name string, err error) finding.Check {
 	if err != nil {
 		return finding.Check{Name: name, Detail: err.Error()}
 	}

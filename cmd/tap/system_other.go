@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// ignorePipe does nothing where no signal comes of a broken pipe.
+// ignorePipe does nothing: no signal follows from a broken pipe.
 func ignorePipe() {}
 
 func hangUps() []os.Signal { return nil }
@@ -18,5 +18,5 @@ func cpuTime() (time.Duration, bool) { return 0, false }
 
 func residentMemory() (int, bool) { return 0, false }
 
-// openNow opens a file to read.
+// openNow opens a file for reading.
 func openNow(name string) (*os.File, error) { return os.Open(name) }

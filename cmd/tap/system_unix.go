@@ -13,12 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ignorePipe makes a write to a pipe without a reader fail with EPIPE, on standard
-// output too (os/signal, "SIGPIPE").
+// ignorePipe makes a write to a pipe without a reader fail with EPIPE, even on standard output (os/signal, "SIGPIPE").
 func ignorePipe() { signal.Ignore(syscall.SIGPIPE) }
 
-// hangUps are the signals that say that the terminal is gone; none where the process was
-// told to ignore them, as nohup(1) does.
+// hangUps returns the signals that report that the terminal is gone; none if the process was started to ignore them, as by nohup(1).
 func hangUps() []os.Signal {
 	if signal.Ignored(syscall.SIGHUP) {
 		return nil
@@ -27,7 +25,7 @@ func hangUps() []os.Signal {
 }
 
 // hungUp reports whether the other end of a pipe, a socket or a terminal is gone (poll(2),
-// POLLHUP and POLLERR). It takes nothing out of it, and no terminal away from a shell.
+// POLLHUP and POLLERR). It reads nothing, so that a shell on the same terminal loses no input.
 func hungUp(f *os.File) bool {
 	raw, err := f.SyscallConn()
 	if err != nil {
@@ -42,7 +40,7 @@ func hungUp(f *os.File) bool {
 	return err == nil && gone
 }
 
-// cpuTime returns the user and system time of the process, getrusage(2).
+// cpuTime returns the user and system time of the process (getrusage(2)).
 func cpuTime() (time.Duration, bool) {
 	var r syscall.Rusage
 	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) != nil {
@@ -51,7 +49,7 @@ func cpuTime() (time.Duration, bool) {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), true
 }
 
-// residentMemory returns the resident set in bytes, the second field of proc_pid_statm(5).
+// residentMemory returns the resident set size in bytes: the second field of proc_pid_statm(5), in pages.
 func residentMemory() (int, bool) {
 	b, err := os.ReadFile("/proc/self/statm")
 	if f := bytes.Fields(b); err == nil && len(f) > 1 {
@@ -61,7 +59,7 @@ func residentMemory() (int, bool) {
 	return 0, false
 }
 
-// openNow opens a file to read and does not wait for a writer, as a named pipe would.
+// openNow opens a file for reading. It does not wait for a writer if the file is a named pipe.
 func openNow(name string) (*os.File, error) {
 	return os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 }

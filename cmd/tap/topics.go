@@ -15,16 +15,15 @@ import (
 
 const topicsHelp = `Usage: tap topics [--apply] [--partitions=3] [--replication-factor=N]
 
-Says of the topics that "tap run" needs, by the same environment, whether they are there, how they are set, and whether this
-login may write to them. With --apply those that are missing are made; one that is there is never changed.
+Reports whether the topics exist that "tap run" needs with the same environment, how they are configured, and whether this login
+may write to them. With --apply it creates missing topics; it never changes an existing one.
 
-  --apply                 make what is missing
-  --partitions=3          of each topic that is made
-  --replication-factor=N  of each topic that is made; default the brokers' default. From 3 on, min.insync.replicas is 2
+  --apply                 create missing topics
+  --partitions=3          partitions of each new topic
+  --replication-factor=N  replicas of each new topic; default the brokers' default. From 3 on, min.insync.replicas is 2
 
-Findings are kept for 30 days, posture and the tap's own state for 7, flows for 3. A topic of its own for posture
-(TAP_KAFKA_POSTURE_TOPIC is set) is compacted too: the last word on each edge stays while its pod does. Exit status 1 if
-something is wrong.
+New topics keep findings for 30 days, posture and the tap's own state for 7, flows for 3. If TAP_KAFKA_POSTURE_TOPIC is set, the
+topic for posture is compacted too: the last record of each edge is kept while its pod exists. Exit status 1 if something is wrong.
 `
 
 // topics is the command `tap topics`.
@@ -55,12 +54,12 @@ func topics(ctx context.Context, args, environ []string, std streams) error {
 	defer a.Close()
 	list := &checklist{out: std.out}
 	for _, want := range s.wantedTopics(*partitions, *replicas, slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, "TAP_KAFKA_POSTURE_TOPIC=") })) {
-		s.oneTopic(ctx, a, want, *apply, list)
+		s.checkTopic(ctx, a, want, *apply, list)
 	}
 	return list.result()
 }
 
-// wantedTopics returns the topics as they are made.
+// wantedTopics returns the topics with the configuration that new ones get.
 func (s *settings) wantedTopics(partitions, replicas int, compact bool) []sink.Topic {
 	var out []sink.Topic
 	for _, name := range s.usedTopics() {
@@ -88,30 +87,31 @@ func (s *settings) wantedTopics(partitions, replicas int, compact bool) []sink.T
 	return out
 }
 
-func (s *settings) oneTopic(ctx context.Context, a *sink.Admin, want sink.Topic, apply bool, list *checklist) {
+// checkTopic checks a topic. If it is missing and apply is set, it is created.
+func (s *settings) checkTopic(ctx context.Context, a *sink.Admin, want sink.Topic, apply bool, list *checklist) {
 	name := "topic " + want.Name
 	is, err := a.Topic(ctx, want.Name)
 	if err != nil && apply {
 		if err = a.Create(ctx, want); err == nil {
-			list.step(name, fmt.Sprintf("made with %d partitions, %s", want.Partitions, settingsOf(want.Config, want.Config)), nil)
+			list.step(name, fmt.Sprintf("created with %d partitions, %s", want.Partitions, settingsOf(want.Config, want.Config)), nil)
 			return
 		}
 	}
 	if err != nil {
-		list.step(name, "", fmt.Errorf(`%w; "tap topics --apply" makes what is missing`, err))
+		list.step(name, "", fmt.Errorf(`%w; "tap topics --apply" creates missing topics`, err))
 		return
 	}
 	list.step(name, fmt.Sprintf("%d partitions, %d of %d replicas in sync, %s", is.Partitions, is.InSync, is.Replicas, settingsOf(is.Config, want.Config)), nil)
 	list.step("  may be written to", "", a.MayWrite(ctx, want.Name))
-	if err := s.unfit(is); err != nil {
+	if err := s.topicProblem(is); err != nil {
 		list.step("  settings", "", err)
 	}
 }
 
-// settingsOf writes those of a topic's settings that matter here.
+// settingsOf formats the settings is of a topic, only those whose names are in of. is is nil if they are unknown.
 func settingsOf(is, of map[string]string) string {
 	if is == nil {
-		return "settings not known (DescribeConfigs is not granted)"
+		return "settings unknown (DescribeConfigs is not granted)"
 	}
 	names := slices.Sorted(maps.Keys(of))
 	for i, n := range names {
@@ -120,8 +120,8 @@ func settingsOf(is, of map[string]string) string {
 	return strings.Join(names, " ")
 }
 
-// unfit says what of a topic's settings will lose records or stop them.
-func (s *settings) unfit(t sink.Topic) error {
+// topicProblem returns an error if a topic's settings will lose records or prevent writing.
+func (s *settings) topicProblem(t sink.Topic) error {
 	number := func(name string) int {
 		n, _ := strconv.Atoi(t.Config[name])
 		return n
@@ -130,11 +130,11 @@ func (s *settings) unfit(t sink.Topic) error {
 	case t.Config == nil:
 		return nil
 	case number("min.insync.replicas") > t.InSync:
-		return fmt.Errorf("min.insync.replicas=%d, but a partition has %d in sync: nothing can be written there", number("min.insync.replicas"), t.InSync)
+		return fmt.Errorf("min.insync.replicas=%d, but a partition has %d replicas in sync: nothing can be written to it", number("min.insync.replicas"), t.InSync)
 	case number("max.message.bytes") < s.kafka.BatchBytes:
 		return fmt.Errorf("max.message.bytes=%d is less than TAP_KAFKA_BATCH_BYTES=%d: a large batch is refused and sent again in parts", number("max.message.bytes"), s.kafka.BatchBytes)
 	case t.Config["cleanup.policy"] == "compact" && t.Name != s.kafka.PostureTopic:
-		return fmt.Errorf("cleanup.policy=compact keeps only the last record of each edge: findings and flows get lost")
+		return fmt.Errorf("cleanup.policy=compact keeps only the last record of each edge: findings and flows are lost")
 	}
 	return nil
 }

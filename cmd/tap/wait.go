@@ -11,25 +11,25 @@ import (
 	"strings"
 	"time"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/live"
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// longestWait is what `tap wait` holds a pod's next container for at most.
+// longestWait is how long `tap wait` delays the pod's next container at most.
 const longestWait = time.Second
 
-// lookEvery is how often it looks.
-const lookEvery = 5 * time.Millisecond
+// waitPoll is the time between two checks of the tap.
+const waitPoll = 5 * time.Millisecond
 
 const waitHelp = `Usage: tap wait
 
-Ends as soon as the tap of this container (tap run) captures on each of TAP_INTERFACES that
-is up, and after a second at the latest. It is the postStart hook of a native sidecar: the
-pod's next container starts when it has ended. Its exit status is always 0, since a hook
-that fails ends its container.
+Waits until the tap of this container (tap run) captures on each of TAP_INTERFACES that is up,
+for a second at most. It is the postStart hook of a native sidecar: the pod's next container
+starts when it has ended. Its exit status is always 0, since a hook that fails ends its
+container.
 `
 
-// wait is the command `tap wait`. It fails in no case: whatever it cannot find out, or
-// panics at, only ends it.
+// wait is the command `tap wait`. It never fails: an error or a panic only ends the wait.
 func wait(args, environ []string, std streams) {
 	if len(args) > 0 {
 		fmt.Fprint(std.out, waitHelp)
@@ -43,22 +43,20 @@ func wait(args, environ []string, std streams) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(longestWait): // a file of /proc that hangs
+	case <-time.After(longestWait): // reading /proc hangs
 	}
 }
 
-// waitFor asks until the answer is yes or the time is up.
+// waitFor calls yes until it returns true or the time is up.
 func waitFor(yes func() bool, most time.Duration) {
 	for end := time.Now().Add(most); !yes() && time.Now().Before(end); {
-		time.Sleep(lookEvery)
+		time.Sleep(waitPoll)
 	}
 }
 
-// capturing reports whether a tap with this environment, of this user, has all its rings
-// open on each of its interfaces that is up. An interface that is not there when the pod's
-// containers start is not waited for, since the network of a pod is set up before. list is
-// the system's list of packet sockets: that is how a tap looks from outside, since its
-// process shows nothing of itself (it has a file capability).
+// capturing reports whether a tap with this environment and this user has all its rings open on each of its interfaces that is up.
+// It does not wait for an interface that is missing, since a pod's network is set up before its containers start. list is the
+// system's list of packet sockets. The tap's own files in /proc cannot be read, since its program has a file capability.
 func capturing(environ []string, list string, uid int) bool {
 	all, err := net.Interfaces()
 	if err != nil {
@@ -70,18 +68,18 @@ func capturing(environ []string, list string, uid int) bool {
 	}
 	defer f.Close()
 	rings := packetSockets(io.LimitReader(f, maxSocketList), uid)
-	names := tapped(environ)
+	names := interfacesOf(environ)
 	for _, i := range all {
 		wanted := slices.Contains(names, everyInterface) || slices.Contains(names, i.Name)
-		if wanted && i.Flags&net.FlagUp != 0 && rings[i.Index] < len(pair{}) {
+		if wanted && i.Flags&net.FlagUp != 0 && rings[i.Index] < live.RingsPerInterface {
 			return false
 		}
 	}
 	return true
 }
 
-// tapped returns the interfaces that an environment names.
-func tapped(environ []string) []string {
+// interfacesOf returns the value of TAP_INTERFACES in an environment, or its default.
+func interfacesOf(environ []string) []string {
 	const name = "TAP_INTERFACES"
 	list, ok := variables.Of(environ)[name]
 	if !ok || strings.Trim(list, ", ") == "" {
@@ -90,12 +88,12 @@ func tapped(environ []string) []string {
 	return variables.List([]string{list})
 }
 
-// maxSocketList bounds what is read of the list, in bytes.
+// maxSocketList bounds how much of the list is read, in bytes.
 const maxSocketList = 1 << 20
 
-// packetSockets counts the packet sockets of a user that receive, by the index of their
-// interface: /proc/net/packet, as packet_seq_show of net/packet/af_packet.c writes it. A
-// line has the columns sk, RefCnt, Type, Proto, Iface, R (running), Rmem, User, Inode.
+// packetSockets counts the packet sockets of a user that receive, by the index of their interface. r is /proc/net/packet, which
+// packet_seq_show in net/packet/af_packet.c writes. A line has the columns sk, RefCnt, Type, Proto, Iface, R (running), Rmem, User,
+// Inode.
 func packetSockets(r io.Reader, uid int) map[int]int {
 	rings := map[int]int{}
 	for s := bufio.NewScanner(r); s.Scan(); {

@@ -54,7 +54,7 @@ func TestCapturing(t *testing.T) {
 	if capturing([]string{"TAP_INTERFACES=lo"}, list+"-none", 65532) {
 		t.Error("capturing without a list of sockets")
 	}
-	if got := strings.Join(tapped([]string{"TAP_INTERFACES= , "}), ","); got != "eth0,lo" {
+	if got := strings.Join(interfacesOf([]string{"TAP_INTERFACES= , "}), ","); got != "eth0,lo" {
 		t.Errorf("without a name it waits for %s", got)
 	}
 }

@@ -32,8 +32,8 @@ type rule struct {
 // Imports of tests are free.
 var table = map[string]rule{
 	tap: {may: []string{
-		"internal/afpacket", "internal/buffer", "internal/evidence", "internal/finding", "internal/flow",
-		"internal/limits", "internal/migration", "internal/ownsockets", "internal/pcapfile", "internal/pcapfilter", "internal/pipeline", "internal/report", "internal/sink", "internal/tapfilter",
+		"internal/buffer", "internal/evidence", "internal/finding", "internal/flow",
+		"internal/limits", "internal/live", "internal/migration", "internal/ownsockets", "internal/pcapfile", "internal/pcapfilter", "internal/pipeline", "internal/report", "internal/sink", "internal/tapfilter",
 		"internal/variables", "internal/verdict", "internal/wire", "schema",
 	}},
 	"cmd/kubectl-meshtls": {may: []string{"internal/finding", "internal/inject", "internal/migration", "internal/report"}, planned: true},
@@ -51,6 +51,7 @@ var table = map[string]rule{
 	"internal/record":     {pure: true},
 	"internal/finding":    {may: []string{"internal/record", "internal/verdict"}},
 	"internal/pipeline":   {may: []string{"internal/dissect", "internal/finding", "internal/flow", "internal/tapfilter", "internal/verdict", "internal/wire"}},
+	"internal/live":       {may: []string{"internal/afpacket", "internal/finding", "internal/flow", "internal/pcapfilter", "internal/pipeline", "internal/tapfilter", "internal/wire"}},
 	"internal/evidence":   {may: []string{"internal/finding", "internal/flow"}, planned: true},
 	"internal/migration":  {may: []string{"internal/record"}, pure: true},
 	"internal/report":     {may: []string{"internal/finding", "internal/migration", "internal/record"}},

@@ -270,7 +270,7 @@ func TestUnusableSettings(t *testing.T) {
 	if found, _ := kit.Container(pod, kit.Tap); found == nil || kit.Env(found, "TAP_GRACE") != "lots" {
 		t.Fatalf("its tap is %+v", found)
 	}
-	t.Logf("the tap says: %.300s", c.Logged(t, kit.Limit, ns, "web", kit.Tap, "TAP_GRACE=lots: expected a duration such as 3s; 3s is in force"))
+	t.Logf("the tap says: %.300s", c.Logged(t, kit.Limit, ns, "web", kit.Tap, "TAP_GRACE=lots: expected a duration such as 3s; 3s is used instead"))
 	c.Logged(t, kit.Limit, ns, "web", kit.Tap, `"degraded"`)
 	if s := status(c.Pod(t, ns, "web"), kit.Tap); s == nil || s.RestartCount != 0 || s.State.Running == nil {
 		t.Errorf("the tap: %+v", s)

@@ -15,32 +15,31 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 )
 
-// orders are what the namespace's ConfigMap (TAP_CONFIG_DIR) tells all taps of a
-// namespace, over what the environment says. The zero value is no order.
+// orders are settings from the namespace's ConfigMap (TAP_CONFIG_DIR), which apply to all taps of a namespace, in addition to the
+// environment or in its place. The zero value orders nothing.
 type orders struct {
-	off      bool      // enabled: false
-	on       bool      // enabled: true
-	hasUntil bool      // there is an until that can be used; an empty one says that there is no end
-	until    time.Time // zero: no end
-	mute     []string  // rules, besides TAP_MUTE's
-	expect   []finding.Expectation
+	off      bool                  // enabled: false
+	on       bool                  // enabled: true
+	hasUntil bool                  // there is a valid until; an empty one means that there is no end
+	until    time.Time             // zero: no end
+	mute     []string              // rules, in addition to TAP_MUTE
+	expect   []finding.Expectation // after those of TAP_EXPECT
 }
 
-// orderKeys are what a ConfigMap can order. By default it may end and narrow capturing,
-// and not hide findings: who writes in a namespace is whom the tap watches.
+// orderKeys are the keys of the ConfigMap. By default it may end capturing but not hide findings, since whoever can write it may be
+// the one whose traffic the tap watches.
 var orderKeys = []string{"enabled", "until", "mute", "expect"}
 
-// control reads orders from a mounted ConfigMap, again and again: the way to stop, mute
-// or guide a fleet without a restart. A value that cannot be used, or is not allowed, is
-// told of once and ignored. A folder that is not there is no order.
-type control struct {
-	dir   string
-	allow []string // of orderKeys
-	log   *slog.Logger
-	told  map[string]string // the faults told of, by key
+// configMap reads orders from a mounted ConfigMap. They stop, mute or configure a fleet without a restart. A value that is invalid or
+// not allowed is ignored, and logged once. A missing folder orders nothing.
+type configMap struct {
+	dir    string
+	allow  []string // of orderKeys
+	log    *slog.Logger
+	errors map[string]string // why values are ignored, by key; empty: not ignored
 }
 
-// parseAllow reads TAP_CONFIG_ALLOW.
+// parseAllow parses TAP_CONFIG_ALLOW.
 func parseAllow(list string) ([]string, error) {
 	keys := split(list)
 	if len(keys) == 1 && keys[0] == "none" {
@@ -54,20 +53,21 @@ func parseAllow(list string) ([]string, error) {
 	return keys, nil
 }
 
-// faults returns what is ignored now, one line each.
-func (c *control) faults() (out []string) {
+// ignored returns why values were ignored in the last read, one line each.
+func (c *configMap) ignored() (out []string) {
 	for _, k := range append(slices.Clone(orderKeys), anyKey) {
-		if fault := c.told[k]; fault != "" {
-			out = append(out, "ignored in the namespace's ConfigMap: "+fault)
+		if problem := c.errors[k]; problem != "" {
+			out = append(out, "ignored in the namespace's ConfigMap: "+problem)
 		}
 	}
 	return out
 }
 
-// maxOrder bounds a file of the ConfigMap, in bytes (a ConfigMap holds 1 MiB at most).
+// maxOrder bounds the value of a key, in bytes. (A ConfigMap has at most 1 MiB.)
 const maxOrder = 64 << 10
 
-func (c *control) read() orders {
+// read returns the current orders.
+func (c *configMap) read() orders {
 	var o orders
 	if c.dir == "" {
 		return o
@@ -102,13 +102,12 @@ func (c *control) read() orders {
 		o.expect, err = finding.ParseExpect(v)
 		return err
 	})
-	c.tell(anyKey, c.unknown())
+	c.setError(anyKey, c.unknown())
 	return o
 }
 
-// key passes the value of a key that exists to use. An empty value is ignored, except that
-// of until.
-func (c *control) key(name string, use func(string) error) {
+// key calls use with the value of a key, if that exists and is allowed. An empty value counts as missing, except for until.
+func (c *configMap) key(name string, use func(string) error) {
 	value, there, err := c.value(name)
 	switch {
 	case err != nil || !there || value == "" && name != "until":
@@ -117,29 +116,28 @@ func (c *control) key(name string, use func(string) error) {
 	default:
 		err = use(value)
 	}
-	fault := ""
+	problem := ""
 	if err != nil {
-		fault = fmt.Sprintf("%s=%s: %v", name, brief(value), err)
+		problem = fmt.Sprintf("%s=%s: %v", name, brief(value), err)
 	}
-	c.tell(name, fault)
+	c.setError(name, problem)
 }
 
 // anyKey is the name under which unknown keys are reported.
 const anyKey = "*"
 
-// mostUnknown bounds the keys that are named.
+// mostUnknown bounds the unknown keys that are named.
 const mostUnknown = 8
 
-// unknown names the unknown keys, so that a misspelled one is noticed. It returns an empty
-// text if all keys are known.
-func (c *control) unknown() string {
+// unknown returns an error text that names the unknown keys, so that a misspelled one is noticed; empty if all keys are known.
+func (c *configMap) unknown() string {
 	entries, err := os.ReadDir(c.dir)
 	if err != nil {
 		return ""
 	}
 	var names []string
 	for _, e := range entries {
-		if name := e.Name(); !strings.HasPrefix(name, "..") && !slices.Contains(orderKeys, name) { // ".." begins what is the kubelet's
+		if name := e.Name(); !strings.HasPrefix(name, "..") && !slices.Contains(orderKeys, name) { // names of the kubelet's own files start with ".."
 			names = append(names, brief(name))
 		}
 	}
@@ -153,20 +151,19 @@ func (c *control) unknown() string {
 	return fmt.Sprintf("%s%s: expected keys, of %s", strings.Join(names, ", "), more, strings.Join(orderKeys, ", "))
 }
 
-// tell logs a fault of a key when it is another than before.
-func (c *control) tell(key, fault string) {
-	if fault != c.told[key] && fault != "" {
-		c.log.Warn("ignored in TAP_CONFIG_DIR", "key", key, "error", fault)
+// setError sets why the value of a key is ignored, and logs it if that is new.
+func (c *configMap) setError(key, problem string) {
+	if problem != c.errors[key] && problem != "" {
+		c.log.Warn("ignored in TAP_CONFIG_DIR", "key", key, "error", problem)
 	}
-	if c.told == nil {
-		c.told = map[string]string{}
+	if c.errors == nil {
+		c.errors = map[string]string{}
 	}
-	c.told[key] = fault
+	c.errors[key] = problem
 }
 
-// value reads a file: a regular one of maxOrder bytes at most. Others could have no end,
-// or wait for a writer for ever.
-func (c *control) value(name string) (value string, there bool, err error) {
+// value reads the file of a key. It must be a regular file of at most maxOrder bytes: reading any other kind might never end.
+func (c *configMap) value(name string) (value string, there bool, err error) {
 	f, err := openNow(filepath.Join(c.dir, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", false, nil
@@ -184,13 +181,13 @@ func (c *control) value(name string) (value string, there bool, err error) {
 		return "", true, fmt.Errorf("%d bytes, expected %d at most", info.Size(), maxOrder)
 	}
 	b, err := io.ReadAll(io.LimitReader(f, maxOrder+1))
-	if err == nil && len(b) > maxOrder { // it has grown, or has no size
+	if err == nil && len(b) > maxOrder { // it has grown since, or reports no size
 		return "", true, fmt.Errorf("more than the %d bytes expected at most", maxOrder)
 	}
 	return strings.TrimSpace(string(b)), true, err
 }
 
-// brief returns a value as a line shows it.
+// brief returns the start of a value, at most one line of 80 bytes.
 func brief(value string) string {
 	const most = 80
 	if value, _, cut := strings.Cut(value, "\n"); cut || len(value) > most {
@@ -199,7 +196,7 @@ func brief(value string) string {
 	return value
 }
 
-// parseRules reads a list of rule ids.
+// parseRules parses a list of rule ids.
 func parseRules(list string) ([]string, error) {
 	rules := split(list)
 	for _, r := range rules {

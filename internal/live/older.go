@@ -1,4 +1,4 @@
-package main
+package live
 
 import (
 	"bufio"
@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// establishedConnections counts the TCP connections that this network namespace has
-// now: those are older than the tap, and their handshakes were not seen. Both ends of a
-// connection within the pod count. 0 where the system has no such list.
+// establishedConnections counts the TCP connections that this network namespace has now. They are older than the tap, and their
+// handshakes were not captured. A connection within the pod counts twice, once for each end. It returns 0 where the system has no
+// such list.
 func establishedConnections() int {
 	n := 0
 	for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
@@ -21,8 +21,8 @@ func establishedConnections() int {
 	return n
 }
 
-// countEstablished counts the lines of proc_pid_net(5)'s tcp whose state is 01
-// (TCP_ESTABLISHED, include/net/tcp_states.h).
+// countEstablished counts the lines whose state is 01 (TCP_ESTABLISHED, include/net/tcp_states.h) in a list of TCP sockets as
+// proc_pid_net(5) describes it.
 func countEstablished(r io.Reader) int {
 	n := 0
 	for s := bufio.NewScanner(r); s.Scan(); {

@@ -1,4 +1,4 @@
-package main
+package live
 
 import (
 	"encoding/binary"
@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// events is a socket that the kernel tells of changes to addresses, local routes and
-// network interfaces. It takes no capability. The zero value tells nothing.
+// events is a socket on which the kernel announces changes of addresses, routes and network interfaces. It needs no capability.
+// The zero value is closed.
 type events struct {
-	fd   int // 0: there is none
+	fd   int // 0: closed
 	page [32 << 10]byte
 }
 
-// open begins to listen. Changes from before are not told of.
+// open opens the socket. Only later changes are announced. It does nothing if the socket is open.
 func (e *events) open() error {
 	if e.fd != 0 {
 		return nil
@@ -45,11 +45,11 @@ func (e *events) close() {
 	}
 }
 
-// mostEvents bounds the messages that are read at once.
+// mostEvents bounds the datagrams that one call of drain reads.
 const mostEvents = 256
 
-// drain reads what was told since the last call without waiting: whether addresses may
-// have changed, and whether interfaces may have. ok is false if nothing is told.
+// drain reads the announcements since the last call, without waiting, and reports whether addresses may have changed and whether
+// interfaces may have. ok is false if the socket is closed.
 func (e *events) drain() (addresses, links, ok bool) {
 	if e.fd == 0 {
 		return false, false, false
@@ -61,7 +61,7 @@ func (e *events) drain() (addresses, links, ok bool) {
 			continue
 		case errors.Is(err, unix.EAGAIN):
 			return addresses, links, true
-		case err != nil: // ENOBUFS: some were lost
+		case err != nil: // ENOBUFS: announcements were lost
 			addresses, links = true, true
 			continue
 		}
@@ -71,9 +71,9 @@ func (e *events) drain() (addresses, links, ok bool) {
 	return true, true, true
 }
 
-// receive reads a message into page, if there is one. It does not wait, so the scheduler is
-// not told of it: a call that it is told of wakes its monitor, which then looks around each
-// 20 µs for as long as the block is worked on, at a tenth of the CPU that the block takes.
+// receive reads a datagram into page, or returns EAGAIN if there is none. It makes the system call without telling Go's scheduler,
+// since the call does not block: otherwise the scheduler's monitor wakes up and polls every 20 µs while the block is processed, which
+// costs a tenth of the block's CPU time.
 func (e *events) receive() (n int, err error) {
 	r, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(e.fd), uintptr(unsafe.Pointer(&e.page[0])), uintptr(len(e.page)), unix.MSG_DONTWAIT, 0, 0)
 	if errno != 0 {
@@ -82,7 +82,7 @@ func (e *events) receive() (n int, err error) {
 	return int(r), nil
 }
 
-// concerns reports what messages are about.
+// concerns reports whether messages announce changes of addresses, and of interfaces.
 func concerns(b []byte) (addresses, links bool) {
 	messages, err := syscall.ParseNetlinkMessage(b)
 	if err != nil {
@@ -101,14 +101,13 @@ func concerns(b []byte) (addresses, links bool) {
 	return addresses, links
 }
 
-// Types of routes (rtm_type) whose packets end in this namespace.
+// localTypes are the types of routes (rtm_type) whose packets end in this namespace.
 var localTypes = [...]uint8{unix.RTN_LOCAL, unix.RTN_ANYCAST, unix.RTN_BROADCAST}
 
 func isLocalRoute(typ uint8) bool { return slices.Contains(localTypes[:], typ) }
 
-// localRoutes returns the addresses of the namespace's interfaces and what its routing
-// tables take for local, at most some more than maxOwn. An error means that the former are
-// not known; the latter are left out where the kernel does not tell them.
+// localRoutes returns the addresses of the namespace's interfaces and its local routes, at most a few more than maxAddresses for
+// each family and type of route. It returns an error if the addresses cannot be read; routes that cannot be read are left out.
 func localRoutes() ([]localRoute, error) {
 	interfaces, err := net.InterfaceAddrs()
 	if err != nil {
@@ -127,7 +126,7 @@ func localRoutes() ([]localRoute, error) {
 		for _, typ := range localTypes {
 			routes, err := routesOf(family, typ)
 			if err != nil {
-				break // gVisor and old kernels
+				break // gVisor and old kernels have no such dump
 			}
 			out = append(out, routes...)
 		}
@@ -135,14 +134,14 @@ func localRoutes() ([]localRoute, error) {
 	return out, nil
 }
 
-// routesOf asks the kernel for all routes of a family and a type (RTM_GETROUTE).
+// routesOf returns the routes of a family and a type (RTM_GETROUTE).
 func routesOf(family, typ uint8) (out []localRoute, err error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	// With it the kernel leaves out routes of other types, of which there may be a million.
+	// The kernel then leaves out routes of other types. There may be a million of those.
 	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err != nil {
 		return nil, err
 	}
@@ -153,7 +152,7 @@ func routesOf(family, typ uint8) (out []localRoute, err error) {
 		return nil, err
 	}
 	page := make([]byte, 32<<10)
-	for len(out) <= maxOwn {
+	for len(out) <= maxAddresses {
 		n, _, err := unix.Recvfrom(fd, page, 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
@@ -181,7 +180,7 @@ func routesOf(family, typ uint8) (out []localRoute, err error) {
 	return out, nil
 }
 
-// routeRequest returns a request for a dump of routes: struct nlmsghdr, struct rtmsg.
+// routeRequest returns a request for a dump of routes: a struct nlmsghdr and a struct rtmsg.
 func routeRequest(family, typ uint8) []byte {
 	b := make([]byte, unix.SizeofNlMsghdr+unix.SizeofRtMsg)
 	binary.NativeEndian.PutUint32(b[0:], uint32(len(b)))
@@ -192,8 +191,8 @@ func routeRequest(family, typ uint8) []byte {
 	return b
 }
 
-// readRoute reads the destination of a route. One without a destination is a default
-// route.
+// readRoute returns a route's destination. ok is false for a route of another family or type, and for a default route, which has
+// no destination.
 func readRoute(m *syscall.NetlinkMessage, family, typ uint8) (r localRoute, ok bool) {
 	if len(m.Data) < unix.SizeofRtMsg || m.Data[0] != family || m.Data[7] != typ {
 		return r, false

@@ -1,4 +1,4 @@
-package main
+package live
 
 import (
 	"encoding/binary"
@@ -46,36 +46,36 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// Before an address is looked up that may not be known yet, what the kernel announced is read,
-// once for a block. Loopback addresses are known.
+// TestAddressesAreDue: announced changes are read before an address is looked up, once for each block, and not for a loopback
+// address.
 func TestAddressesAreDue(t *testing.T) {
-	x := &tap{pipeline: pipeline.New(pipeline.Config{})}
+	x := &Capture{pipeline: pipeline.New(pipeline.Config{})}
 	x.pipeline.Do(func(p *pipeline.Locked) {
 		x.due = p
-		if !x.isLocal(netip.MustParseAddr("127.0.0.1"), 0) || !x.isLocal(netip.MustParseAddr("::ffff:127.0.0.1"), 0) || x.due == nil || !x.addresses.renewed.IsZero() {
-			t.Error("addresses are read for loopback addresses")
+		if !x.IsLocal(netip.MustParseAddr("127.0.0.1"), 0) || !x.IsLocal(netip.MustParseAddr("::ffff:127.0.0.1"), 0) || x.due == nil || !x.addresses.readAt.IsZero() {
+			t.Error("announcements are read for a loopback address")
 		}
-		if x.isLocal(netip.MustParseAddr("198.51.100.1"), 0) || x.due != nil || x.addresses.renewed.IsZero() {
-			t.Error("addresses are not read for another one")
+		if x.IsLocal(netip.MustParseAddr("198.51.100.1"), 0) || x.due != nil || x.addresses.readAt.IsZero() {
+			t.Error("announcements are not read for another address")
 		}
 	})
 }
 
-// An address that was taken away is the pod's for the packets from before.
-func TestAddressTaken(t *testing.T) {
+// TestAddressRemoved: packets from before an address was removed belong to the pod.
+func TestAddressRemoved(t *testing.T) {
 	a, x := &addresses{}, netip.MustParseAddr("10.1.1.9")
 	a.set([]localRoute{{netip.PrefixFrom(x, 32), false}})
 	before := a.exact
 	a.set(nil)
-	a.take(before, 1000)
+	a.noteRemoved(before, 1000)
 	for at, want := range map[int64]bool{999: true, 1000: true, 1001: false} {
 		if a.has(x, at) != want {
 			t.Errorf("at %d: %v", at, !want)
 		}
 	}
-	a.take(nil, 1001+int64(takenFor))
+	a.noteRemoved(nil, 1001+int64(removedFor))
 	if a.has(x, 999) {
-		t.Error("it is remembered for good")
+		t.Error("a removed address is remembered for too long")
 	}
 }
 
@@ -86,19 +86,19 @@ func TestGroups(t *testing.T) {
 		"1    lo              ff020000000000000000000000000001     1 0000000C 0\n2 x\n")
 	for _, want := range []string{"224.0.0.251", "ff02::1"} {
 		if _, ok := got[netip.MustParseAddr(want)]; !ok || len(got) != 2 {
-			t.Errorf("%v lack %s", got, want)
+			t.Errorf("%v lacks %s", got, want)
 		}
 	}
 }
 
-// Where the pod's addresses are not known at all, that is said.
+// TestAddressesUnknown: it is a problem if no address of the pod is known.
 func TestAddressesUnknown(t *testing.T) {
-	a := &addresses{problem: fmt.Errorf("no netlink")}
-	if a.set(nil); !a.unknown() || a.fault() == nil {
-		t.Error("known")
+	a := &addresses{err: fmt.Errorf("no netlink")}
+	if a.set(nil); !a.unknown() || a.problem() == nil {
+		t.Error("no problem without any address")
 	}
 	a.given = []netip.Addr{netip.MustParseAddr("10.1.1.2")}
-	if a.set(nil); a.unknown() || a.fault() != nil || !a.has(a.given[0], 0) {
-		t.Error("unknown")
+	if a.set(nil); a.unknown() || a.problem() != nil || !a.has(a.given[0], 0) {
+		t.Error("a problem in spite of a given address")
 	}
 }

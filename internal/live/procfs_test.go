@@ -1,4 +1,4 @@
-package main
+package live
 
 import (
 	"net/netip"
@@ -6,6 +6,7 @@ import (
 	"testing"
 )
 
+// TestResolvers: only lines with a valid nameserver count.
 func TestResolvers(t *testing.T) {
 	text := "search shop.svc.cluster.local\nnameserver 10.96.0.10\n# nameserver 10.0.0.1\nnameserver\nnameserver x\nnameserver fe80::1%eth0\noptions ndots:5\nnameserver ::ffff:10.0.0.2"
 	want := []netip.Addr{netip.MustParseAddr("10.96.0.10"), netip.MustParseAddr("fe80::1"), netip.MustParseAddr("10.0.0.2")}
@@ -13,6 +14,6 @@ func TestResolvers(t *testing.T) {
 		t.Errorf("%v, want %v", got, want)
 	}
 	if got := resolvers(""); got != nil {
-		t.Errorf("%v of nothing", got)
+		t.Errorf("%v in an empty file", got)
 	}
 }

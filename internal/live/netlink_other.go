@@ -1,10 +1,10 @@
 //go:build !linux
 
-package main
+package live
 
 import "errors"
 
-// events tell nothing where there is no rtnetlink(7).
+// events announces nothing: there is no rtnetlink(7).
 type events struct{}
 
 func (*events) open() error { return errors.ErrUnsupported }

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestOrdersOfOtherFiles: a file of the ConfigMap's folder that is no regular one is neither waited for nor read without end.
-func TestOrdersOfOtherFiles(t *testing.T) {
+// TestOrdersFromSpecialFiles: reading a key that is not a regular file neither blocks nor goes on without end.
+func TestOrdersFromSpecialFiles(t *testing.T) {
 	for name, make := range map[string]func(file string) error{
 		"a named pipe":        func(file string) error { return syscall.Mkfifo(file, 0o600) },
 		"a device":            func(file string) error { return os.Symlink("/dev/zero", file) },
@@ -23,7 +23,7 @@ func TestOrdersOfOtherFiles(t *testing.T) {
 			if err := make(filepath.Join(dir, "enabled")); err != nil {
 				t.Fatal(err)
 			}
-			c := control{dir: dir, allow: orderKeys, log: slog.New(slog.DiscardHandler)}
+			c := configMap{dir: dir, allow: orderKeys, log: slog.New(slog.DiscardHandler)}
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			o := c.read()
@@ -31,31 +31,31 @@ func TestOrdersOfOtherFiles(t *testing.T) {
 			if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
 				t.Errorf("%d bytes allocated", n)
 			}
-			faults := c.faults()
-			if o.off || len(faults) != 1 || !strings.HasPrefix(faults[0], "ignored in the namespace's ConfigMap: enabled=") || strings.Contains(faults[0], "\n") {
-				t.Errorf("off %v, %q", o.off, faults)
+			ignored := c.ignored()
+			if o.off || len(ignored) != 1 || !strings.HasPrefix(ignored[0], "ignored in the namespace's ConfigMap: enabled=") || strings.Contains(ignored[0], "\n") {
+				t.Errorf("off %v, %q", o.off, ignored)
 			}
 		})
 	}
 }
 
-// TestOrdersMended: what can be used again is no fault any more.
-func TestOrdersMended(t *testing.T) {
+// TestOrdersCorrected: a corrected value is no longer ignored.
+func TestOrdersCorrected(t *testing.T) {
 	dir := t.TempDir()
-	c := control{dir: dir, allow: orderKeys, log: slog.New(slog.DiscardHandler)}
+	c := configMap{dir: dir, allow: orderKeys, log: slog.New(slog.DiscardHandler)}
 	file := filepath.Join(dir, "until")
 	for _, value := range []string{"yesterday\nand more", strings.Repeat("x", 1000)} {
 		if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if c.read(); len(c.faults()) != 1 || len(c.faults()[0]) > 250 || strings.Contains(c.faults()[0], "\n") {
-			t.Errorf("%q", c.faults())
+		if c.read(); len(c.ignored()) != 1 || len(c.ignored()[0]) > 250 || strings.Contains(c.ignored()[0], "\n") {
+			t.Errorf("%q", c.ignored())
 		}
 	}
 	if err := os.WriteFile(file, []byte("2026-01-31T12:00:00Z\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if c.read(); len(c.faults()) != 0 {
-		t.Errorf("%q", c.faults())
+	if c.read(); len(c.ignored()) != 0 {
+		t.Errorf("%q", c.ignored())
 	}
 }

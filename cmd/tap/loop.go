@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/limits"
+	"github.com/meshtls-tap/meshtls-tap/internal/live"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+)
+
+// run captures until ctx ends, with pauses as TAP_UNTIL and the orders demand, and then delivers the remaining records.
+func (t *tap) run(ctx context.Context) error {
+	t.limits.Apply()
+	for _, e := range t.settingErrors {
+		t.log.Error("a setting is invalid; see tap run --help", "error", e)
+	}
+	for _, name := range t.unknown {
+		t.log.Warn("a variable is unknown to this version; see tap run --help", "variable", name)
+	}
+	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.Sink, "older_connections", t.live.Older(), "memory_limit", t.limits.Group)
+	stopServer := t.serve(ctx)
+	t.readOrders()
+	for ctx.Err() == nil {
+		if reason := t.pauseReason(time.Now()); reason != "" {
+			t.idle(ctx, reason)
+		} else {
+			t.capture(ctx)
+		}
+	}
+	t.live.Close()
+	err := t.flush()
+	stopServer()
+	return err
+}
+
+// pauseReason returns why nothing is to be captured now, empty if something is.
+func (t *tap) pauseReason(now time.Time) string {
+	return t.ending.update(&t.orders, t.until, t.ownUntil, now)
+}
+
+// ordersEvery is how often the orders are read. The kubelet takes a minute or two to update a mounted ConfigMap anyway.
+const ordersEvery = 5 * time.Second
+
+// readOrders reads the orders and applies changes.
+func (t *tap) readOrders() {
+	o := t.configMap.read()
+	t.pipeline.Do(func(p *pipeline.Locked) { t.apply(p.Engine, o) })
+}
+
+// apply applies changes of the orders. The caller holds the pipeline's lock.
+func (t *tap) apply(engine *finding.Engine, o orders) {
+	if mute := slices.Concat(t.mute, o.mute); !slices.Equal(mute, t.muted) {
+		engine.Mute(mute)
+		t.muted = mute
+	}
+	if !slices.Equal(o.expect, t.orders.expect) {
+		engine.Expect(slices.Concat(t.expect, o.expect)) // the first match counts, so the platform's expectations do
+	}
+	engine.Namespace(o.mute, o.expect)
+	t.orders = o
+	if ignored := t.configMap.ignored(); !slices.Equal(ignored, t.ignored) {
+		t.ignored = ignored
+		if len(ignored) > 0 {
+			engine.Degraded(time.Now().UnixNano(), strings.Join(ignored, "; "))
+		}
+	}
+}
+
+// idle waits, without sockets or rings, until something is to be captured again.
+func (t *tap) idle(ctx context.Context, reason string) {
+	t.log.Info("not capturing, as configured", "reason", reason)
+	t.idling.Store(&reason)
+	defer t.idling.Store(nil)
+	ticker := time.NewTicker(ordersEvery)
+	defer ticker.Stop()
+	for t.pauseReason(time.Now()) != "" {
+		select {
+		case <-ticker.C:
+			t.readOrders()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// capture captures until ctx ends or an order ends it.
+func (t *tap) capture(ctx context.Context) {
+	t.live.Start(ctx)
+	t.reportStarted(ctx)
+	reason := t.tick(ctx)
+	t.live.Stop()
+	t.endConnections(reason)
+}
+
+// tick advances live time and monitors the tap until ctx ends or nothing more is to be captured. It returns the reason.
+func (t *tap) tick(ctx context.Context) (reason string) {
+	ticker := time.NewTicker(live.TickEvery)
+	defer ticker.Stop()
+	next := time.Now().Add(ordersEvery)
+	var drops dropMonitor
+	var output outputMonitor
+	var floods floodMonitor
+	var heap limits.Heap
+	for {
+		select {
+		case now := <-ticker.C:
+			t.pipeline.Do(func(p *pipeline.Locked) {
+				t.live.Tick(p, now)
+				floods.check(t, p, now)
+			})
+			if now.After(next) {
+				next = now.Add(ordersEvery)
+				t.readOrders()
+				heap.Trim()
+			}
+			drops.check(t, now)
+			output.check(t, now)
+			if reason := t.pauseReason(now); reason != "" {
+				return reason
+			}
+		case <-ctx.Done():
+			return endReason(ctx)
+		}
+	}
+}
+
+// endConnections ends all connections and closes the open window.
+func (t *tap) endConnections(reason string) {
+	now := time.Now().UnixNano()
+	t.pipeline.Do(func(p *pipeline.Locked) {
+		p.Flush()
+		p.Engine.Flush(now)
+		p.Engine.Stopped(now, reason)
+	})
+}
+
+// reportStarted publishes the self-test once each interface has been tried, after a second at most.
+func (t *tap) reportStarted(ctx context.Context) {
+	wait, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	t.live.WaitTried(wait)
+	t.pipeline.Do(func(p *pipeline.Locked) {
+		p.Engine.Started(time.Now().UnixNano(), t.selfTest())
+		if len(t.settingErrors) > 0 {
+			p.Engine.Degraded(time.Now().UnixNano(), strings.Join(t.settingErrors, "; "))
+		}
+	})
+}

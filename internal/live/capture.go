@@ -1,0 +1,175 @@
+package live
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
+	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
+)
+
+const (
+	// TickEvery is how often Tick must be called.
+	TickEvery = 250 * time.Millisecond
+
+	// checkEvery is how often the list of interfaces is compared with the captures where the kernel reports no change.
+	checkEvery = 5 * time.Second
+
+	// Loopback is the name of Linux's loopback interface, one in each network namespace (net_namespace(7)).
+	Loopback = "lo"
+)
+
+// A Config configures a Capture. Thin and PodIPs are optional.
+type Config struct {
+	// Interfaces are the names of the interfaces to capture. A missing one is captured once it exists.
+	Interfaces []string
+
+	// All replaces Interfaces by every interface that is up, at most MaxInterfaces.
+	All bool
+
+	// Filter returns the filter for packets of a link type: which are captured, and how much of each.
+	Filter func(pcapfilter.Config) (pcapfilter.Program, error)
+
+	// Thin lets the kernel leave out most packets of busy connections whose verdict has settled.
+	Thin bool
+
+	// TCPRing and OtherRing are the sizes in bytes of the two rings that each interface has.
+	TCPRing, OtherRing int
+
+	// PodIPs are always addresses of the pod.
+	PodIPs []netip.Addr
+
+	// OwnConnections returns how many TCP connections this process has opened so far. Gap does not count them.
+	OwnConnections func() uint64
+
+	Log *slog.Logger
+}
+
+// A Capture captures on interfaces of the process's network namespace.
+type Capture struct {
+	cfg      Config
+	log      *slog.Logger
+	pipeline *pipeline.Pipeline
+	older    int
+	created  time.Time // of the network namespace; zero: unknown
+
+	cancel  context.CancelFunc // ends the goroutines of running
+	running sync.WaitGroup
+	start   func(*Interface) // starts an interface's goroutine
+
+	mu         sync.Mutex // guards interfaces
+	interfaces []*Interface
+
+	// The rest is guarded by the pipeline's lock.
+
+	gap          gap
+	addresses    addresses
+	due          *pipeline.Locked // IsLocal must first read the announced changes of addresses, with this; nil: it need not
+	thinner      pipeline.Thinner
+	tableCleared bool // the filters may still leave out connections that the pipeline has forgotten
+	linksChanged bool // since the last check of interfaces
+	nextCheck    time.Time
+	uncaptured   []string // names of interfaces that are up
+}
+
+// New returns a Capture that does not capture yet. It reads the pod's addresses and counts the connections that exist.
+func New(cfg Config) *Capture {
+	c := &Capture{cfg: cfg, log: cfg.Log, created: networkCreated(time.Now()), older: establishedConnections()}
+	c.addresses.given = cfg.PodIPs
+	c.addresses.read()
+	if cfg.Thin {
+		c.thinner.Most = pipeline.MaxThinned
+	}
+	return c
+}
+
+// Attach sets the pipeline that gets the packets, and adds Config.Interfaces to it.
+func (c *Capture) Attach(p *pipeline.Pipeline) {
+	c.pipeline = p
+	if c.cfg.All {
+		return
+	}
+	p.Do(func(l *pipeline.Locked) {
+		for _, name := range c.cfg.Interfaces {
+			c.addInterface(l, name)
+		}
+	})
+}
+
+// Start starts to capture. It does not wait until the interfaces are open. Once ctx has ended nothing is captured any more, but
+// only Stop waits for that.
+func (c *Capture) Start(ctx context.Context) {
+	ctx, c.cancel = context.WithCancel(ctx)
+	c.start = func(i *Interface) {
+		i.reset()
+		c.running.Go(func() { i.run(ctx) })
+	}
+	c.pipeline.Do(func(p *pipeline.Locked) {
+		c.followAddresses(p)
+		c.gap = gap{network: c.created}
+		if !c.cfg.All {
+			for _, i := range c.Interfaces() {
+				c.start(i)
+			}
+		}
+		c.checkInterfaces(p)
+	})
+}
+
+// WaitTried waits until each interface has been tried once, or ctx ends.
+func (c *Capture) WaitTried(ctx context.Context) {
+	for _, i := range c.Interfaces() {
+		i.waitTried(ctx)
+	}
+}
+
+// Tick advances the pipeline's time to now. It also follows changes of addresses and interfaces and updates the filters.
+func (c *Capture) Tick(p *pipeline.Locked, now time.Time) {
+	c.updateAddresses(p)
+	p.Tick(now.UnixNano())
+	c.thin(p, now)
+	if c.linksChanged || now.After(c.nextCheck) {
+		c.checkInterfaces(p)
+	}
+}
+
+// Stop ends the capture. When it returns, all packets in the rings are in the pipeline.
+func (c *Capture) Stop() {
+	c.cancel()
+	c.running.Wait()
+}
+
+// Close closes the socket that reports changes of addresses. The Capture must be stopped.
+func (c *Capture) Close() { c.addresses.events.close() }
+
+// TableCleared must be called when the pipeline's table of connections was emptied by a fault. The caller holds the pipeline's
+// lock.
+func (c *Capture) TableCleared() { c.tableCleared = true }
+
+// Interfaces returns the interfaces that are captured, were captured or should be. The result does not change.
+func (c *Capture) Interfaces() []*Interface {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clip(c.interfaces)
+}
+
+// States returns the state of each interface that should be captured. Where all are captured, those that are gone are left out.
+func (c *Capture) States() (out []finding.InterfaceState) {
+	for _, i := range c.Interfaces() {
+		if !i.isGone() {
+			out = append(out, i.state())
+		}
+	}
+	return out
+}
+
+// Uncaptured returns the names of interfaces that are up and not captured. The caller holds the pipeline's lock.
+func (c *Capture) Uncaptured() []string { return c.uncaptured }
+
+// Older returns how many TCP connections were established when New was called.
+func (c *Capture) Older() int { return c.older }

@@ -1,0 +1,52 @@
+package live
+
+import (
+	"errors"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/afpacket"
+)
+
+// openFitting opens both rings with the first of several choices of filters that the kernel has memory for (net.core.optmem_max);
+// empty filters always fit. With any but the first choice the tap applies the filters itself, and the workload pays for a copy of
+// each packet.
+func (i *Interface) openFitting(choices ...ringFilters) (tcp, other *afpacket.Handle, err error) {
+	for k, filters := range choices {
+		reason := err
+		if tcp, other, err = i.openRings(filters); errors.Is(err, afpacket.ErrFilterMemory) {
+			continue
+		}
+		if err == nil {
+			i.setUnfiltered(k > 0, reason)
+		}
+		break
+	}
+	return tcp, other, err
+}
+
+// setUnfiltered notes whether the kernel had no memory for the filters, and logs the reason when that becomes so.
+func (i *Interface) setUnfiltered(unfiltered bool, reason error) {
+	i.mu.Lock()
+	warn := unfiltered && !i.unfiltered
+	i.unfiltered = unfiltered
+	i.mu.Unlock()
+	if warn {
+		i.log.Warn("the kernel has no room for the filter, so every packet is copied and the tap filters them", "error", reason)
+	}
+}
+
+// unappliedFilters returns the filters that the kernel does not apply; nil for those that it does.
+func (i *Interface) unappliedFilters() (filters ringFilters) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if !i.unfiltered {
+		return filters
+	}
+	return i.filters
+}
+
+// IsUnfiltered reports whether the kernel had no memory for the filters.
+func (i *Interface) IsUnfiltered() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.unfiltered
+}

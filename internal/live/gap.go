@@ -1,0 +1,106 @@
+package live
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/finding"
+)
+
+// gap is the time between the creation of the pod's network and the start of the capture.
+type gap struct {
+	network     time.Time // when the network was created; zero: unknown
+	connections uint64    // TCP connections that were opened or accepted before the capture
+	captured    time.Time // when the last interface was first captured; zero: some are not yet
+	recorded    bool      // the gap is recorded: an interface that is opened again later changes nothing
+}
+
+// Gap returns what is to be recorded of the time before the capture. An interface that is opened again after this call does not
+// change it. The caller holds the pipeline's lock.
+func (c *Capture) Gap() *finding.Gap {
+	c.gap.recorded = true
+	return c.gap.record()
+}
+
+// AllCapturedSince returns when all interfaces were first captured, in ns since the epoch; 0: some are not yet. The caller holds
+// the pipeline's lock.
+func (c *Capture) AllCapturedSince() int64 { return c.gap.allCapturedSince() }
+
+// countBefore counts the connections before the capture when an interface was opened, and notes whether all are open now. The
+// caller holds the pipeline's lock.
+func (c *Capture) countBefore(now time.Time) {
+	g := &c.gap
+	if g.recorded && !g.captured.IsZero() {
+		return
+	}
+	own := c.cfg.OwnConnections() // first, since each of them may be opened later than this count
+	opened := openedConnections(contents(tcpCounters))
+	g.connections = opened - min(own, opened)
+	for _, i := range c.Interfaces() {
+		if i.Problem() != nil {
+			return
+		}
+	}
+	g.captured = now
+}
+
+func (g *gap) record() *finding.Gap {
+	out := &finding.Gap{Connections: g.connections, Captured: g.allCapturedSince()}
+	if !g.network.IsZero() {
+		out.Network = g.network.UnixNano()
+	}
+	return out
+}
+
+func (g *gap) allCapturedSince() int64 {
+	if g.captured.IsZero() {
+		return 0
+	}
+	return g.captured.UnixNano()
+}
+
+// tcpCounters lists counters of the network namespace (proc_pid_net(5)), with tcpActiveOpens and tcpPassiveOpens of RFC 1213.
+const tcpCounters = "/proc/self/net/snmp"
+
+// openedConnections returns how many TCP connections were opened and accepted. list has two lines that start with "Tcp:", one with
+// the counters' names and one with their values.
+func openedConnections(list string) (n uint64) {
+	var names []string
+	for line := range strings.Lines(list) {
+		f := strings.Fields(line)
+		if len(f) == 0 || f[0] != "Tcp:" {
+			continue
+		}
+		if names == nil {
+			names = f
+			continue
+		}
+		for k := range min(len(f), len(names)) {
+			if v, err := strconv.ParseUint(f[k], 10, 64); err == nil && (names[k] == "ActiveOpens" || names[k] == "PassiveOpens") {
+				n += v
+			}
+		}
+		return n
+	}
+	return 0
+}
+
+// networkCreated returns when the process's network namespace was created, zero if that is unknown. It is the time of the
+// namespace's file in nsfs, which exists as long as it is held, for example by the mount of a container runtime. A file that nothing
+// held is created by the query itself, and its time means nothing.
+func networkCreated(now time.Time) time.Time {
+	info, err := os.Stat("/proc/self/ns/net")
+	if err != nil {
+		return time.Time{}
+	}
+	if created := info.ModTime(); now.Sub(created) > freshFile {
+		return created
+	}
+	return time.Time{}
+}
+
+// freshFile: a younger file may have been created by the query. The kernel's file clock advances once a tick,
+// every 10 ms at most.
+const freshFile = 20 * time.Millisecond

@@ -1,0 +1,73 @@
+package live
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"io"
+	"net/netip"
+	"os"
+	"strings"
+)
+
+// maxContents bounds what is read of a file of /proc, in bytes. A route has a line of some 130.
+const maxContents = 1 << 20
+
+// contents returns the start of a file, which is empty if the file cannot be read.
+func contents(file string) string {
+	f, err := os.Open(file)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	b, _ := io.ReadAll(io.LimitReader(f, maxContents)) // after an error the part that was read is used
+	return string(b)
+}
+
+// resolvConf names the pod's DNS servers. The kubelet writes it for each pod, by the pod's dnsPolicy (resolv.conf(5)).
+const resolvConf = "/etc/resolv.conf"
+
+// Resolvers returns the addresses of the pod's DNS servers.
+func Resolvers() []netip.Addr { return resolvers(contents(resolvConf)) }
+
+// resolvers returns the addresses of the nameserver lines of a resolv.conf.
+func resolvers(text string) (out []netip.Addr) {
+	for line := range strings.Lines(text) {
+		f := strings.Fields(line)
+		if len(f) < 2 || f[0] != "nameserver" {
+			continue
+		}
+		if a, err := netip.ParseAddr(f[1]); err == nil {
+			out = append(out, a.Unmap().WithZone(""))
+		}
+	}
+	return out
+}
+
+// groups returns the multicast groups that a namespace has joined. igmp is the text of /proc/net/igmp, whose addresses are
+// hexadecimal numbers in the machine's byte order, and igmp6 that of /proc/net/igmp6, whose addresses have 32 digits.
+func groups(igmp, igmp6 string) map[netip.Addr]struct{} {
+	out := map[netip.Addr]struct{}{}
+	for line := range strings.Lines(igmp) {
+		var b [4]byte
+		if f := strings.Fields(line); strings.HasPrefix(line, "\t") && len(f) > 0 && unhex(b[:], f[0]) {
+			binary.NativeEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:]))
+			out[netip.AddrFrom4(b)] = struct{}{}
+		}
+	}
+	for line := range strings.Lines(igmp6) {
+		var b [16]byte
+		if f := strings.Fields(line); len(f) > 2 && unhex(b[:], f[2]) {
+			out[netip.AddrFrom16(b)] = struct{}{}
+		}
+	}
+	return out
+}
+
+// unhex decodes digits into b and reports whether they are exactly 2*len(b) hexadecimal digits.
+func unhex(b []byte, digits string) bool {
+	if len(digits) != 2*len(b) {
+		return false
+	}
+	_, err := hex.Decode(b, []byte(digits))
+	return err == nil
+}
