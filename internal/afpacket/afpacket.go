@@ -8,41 +8,40 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// Config says what is captured and how. Only Interface must be given.
+// Config configures a capture. Only Interface is required.
 type Config struct {
-	// Interface is the name, such as "eth0". The loopback interface shows each packet
-	// when it leaves and when it arrives: there only the arrival is captured.
+	// Interface is the name, such as "eth0". A loopback interface shows each packet twice,
+	// when it leaves and when it arrives: only the arrival is captured there.
 	Interface string
 
-	// Filter is the classic BPF program that the kernel runs on each packet, for the
-	// link type that Link tells. What it returns bounds how many bytes are kept. Empty:
-	// every packet.
+	// Filter is the classic BPF program that the kernel runs on each packet. It must be
+	// compiled for the link type that Link returns. Its result is the most bytes to capture
+	// of the packet, 0 to ignore it. Empty: every packet.
 	Filter []bpf.RawInstruction
 
 	// RingBytes is the size of the ring, rounded down to whole blocks; default 4 MiB, at
-	// most 1 GiB. It is the kernel's memory, and counts into the resident set of the
-	// process as well.
+	// most 1 GiB. The kernel owns the memory, which also counts in the resident set of the
+	// process.
 	RingBytes int
 
 	// BlockBytes is the size of a block, rounded up to whole pages; default 128 KiB. A
-	// longer packet is cut to what fits. A power of two wastes no memory.
+	// packet that does not fit into a block is truncated. A power of two wastes no memory.
 	BlockBytes int
 
-	// Retire is how long a packet may wait for its block to fill before the block is
-	// handed on, rounded up to milliseconds; default 50 ms, at most 10 s. It costs nothing
-	// when no packets come. When they come sparsely the reader wakes once in that time,
-	// which at 50 ms takes 0.15 % of a core (0.5 % at 10 ms).
+	// Retire is how long a packet may wait for its block to fill before the kernel passes
+	// the block on, rounded up to milliseconds; default 50 ms, at most 10 s. It costs nothing
+	// while no packets arrive. With few packets the reader wakes once in that time, which
+	// costs 0.15 % of a core at 50 ms, and 0.5 % at 10 ms.
 	Retire time.Duration
 
-	// SnapLength is how many bytes of each packet are kept at most. 0: all, or what the
-	// filter says.
+	// SnapLength bounds the bytes captured of each packet. 0: only the filter bounds them.
 	SnapLength int
 }
 
 // The defaults and limits of Config.
 const (
 	defaultRing   = 4 << 20
-	defaultBlock  = 128 << 10 // a frame of 64 KiB, as segmentation offload makes them, and more
+	defaultBlock  = 128 << 10 // more than a frame of 64 KiB, the largest of segmentation offload
 	defaultRetire = 50 * time.Millisecond
 	maxRing       = 1 << 30
 	maxRetire     = 10 * time.Second
@@ -82,10 +81,10 @@ func (c Config) withDefaults() (Config, error) {
 
 // Stats are totals since Open.
 type Stats struct {
-	Packets   uint64 // that the filter let through, dropped ones included
-	Drops     uint64 // of these: lost because the ring was full, or still in it when the drain was given up
+	Packets   uint64 // packets that passed the filter, including dropped ones
+	Drops     uint64 // packets among them that were lost: the ring was full, or they were in it when draining ended
 	Freezes   uint64 // how often the ring was full
-	Malformed uint64 // blocks given up in the middle because a header in them pointed out of it: a fault of the kernel
+	Malformed uint64 // blocks whose rest was skipped because a header pointed out of the block: a kernel bug
 	Downs     uint64 // how often the interface was found down
-	Down      bool   // it is now: nothing arrives until it is up again, which needs no help
+	Down      bool   // the interface is down now: packets arrive once it is up again, without a new Open
 }

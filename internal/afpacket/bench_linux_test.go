@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The benchmarks flood one end of a cable from another process and read the other end
-// here: what this process uses is the cost of capturing.
+// The benchmarks flood one end of a veth pair from another process and capture the other end
+// here: this process's CPU time is the cost of capturing.
 //
 //	go test -run '^$' -bench . -benchtime 2s ./internal/afpacket
 
@@ -44,7 +44,7 @@ func BenchmarkRing(b *testing.B) {
 	})
 }
 
-// BenchmarkEthernetHandle captures with gopacket's, without copying.
+// BenchmarkEthernetHandle captures with gopacket's EthernetHandle, without copying.
 func BenchmarkEthernetHandle(b *testing.B) {
 	l, r := pair(b)
 	var h *pcapgo.EthernetHandle
@@ -84,7 +84,7 @@ func BenchmarkEthernetHandle(b *testing.B) {
 	})
 }
 
-// BenchmarkNoCapture is what the flood costs its sender when nobody captures.
+// BenchmarkNoCapture measures the sender's cost of the flood without a capture.
 func BenchmarkNoCapture(b *testing.B) {
 	l, _ := pair(b)
 	measure(b, l, func() int { return b.N })
@@ -92,10 +92,10 @@ func BenchmarkNoCapture(b *testing.B) {
 
 var touched byte
 
-// touch reads from the packet, as a decoder would.
+// touch reads a byte of the packet, as a decoder would.
 func touch(data []byte) { touched += data[len(data)/2] }
 
-// measure floods with b.N packets. stop ends the capture and returns how many were seen.
+// measure floods with b.N packets. stop ends the capture and returns the number of packets seen.
 func measure(b *testing.B, from *namespace, stop func() int) {
 	b.Helper()
 	before := cpu()
@@ -112,7 +112,7 @@ func measure(b *testing.B, from *namespace, stop func() int) {
 	b.ReportMetric(100*max(0, 1-float64(seen)/float64(b.N)), "lost-%")
 }
 
-// cpu is the time that this process has used of processors.
+// cpu returns the CPU time that this process has used.
 func cpu() time.Duration {
 	var u unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
@@ -137,7 +137,8 @@ func flooding(b *testing.B, n *namespace, frames, ends int) time.Duration {
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
 
-// floodHelper sends frames of 120 bytes, of 5,000 flows, to nobody, then end marks.
+// floodHelper sends frames of 120 bytes, of 5,000 flows, to a destination that nobody has, and
+// then end marks.
 func floodHelper() {
 	frames, _ := strconv.Atoi(os.Getenv("FRAMES"))
 	ends, _ := strconv.Atoi(os.Getenv("ENDS"))
@@ -186,8 +187,8 @@ func sendFrames(frames, ends int) error {
 	return nil
 }
 
-// BenchmarkArrival sends a packet now and then and reports how long it takes from its
-// arrival to the callback, which is the retire timeout's doing.
+// BenchmarkArrival sends single packets and reports the time from a packet's arrival to the
+// callback, which the retire timeout determines.
 func BenchmarkArrival(b *testing.B) {
 	for _, retire := range []time.Duration{10 * time.Millisecond, defaultRetire, 100 * time.Millisecond} {
 		b.Run(retire.String(), func(b *testing.B) {

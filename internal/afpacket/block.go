@@ -8,17 +8,17 @@ import (
 
 // Packet is one captured packet.
 type Packet struct {
-	Time     int64  // when it reached the socket, nanoseconds since the Unix epoch
+	Time     int64  // when the packet reached the socket, nanoseconds since the Unix epoch
 	Data     []byte // the captured bytes, valid until the callback that got the block returns
 	Length   int    // length on the wire in bytes, without the VLAN tag of this struct
 	Type     uint8  // direction and kind: one of the constants below
 	VLAN     uint16 // the tag's control information: priority and VLAN identifier (IEEE 802.1Q)
-	VLANType uint16 // EtherType of the tag that was taken out of Data: 0x8100 or 0x88a8; 0: there was none
+	VLANType uint16 // EtherType of the tag that the kernel removed from Data: 0x8100 or 0x88a8; 0: there was none
 
-	// Vouched reports whether the kernel takes the checksum of TCP or UDP for correct without
-	// a look at it: a device has verified it, or it is still to be computed by one, since the
-	// packet comes from this machine (the field in Data is then wrong by design). Of any other
-	// packet the receiver's kernel verifies it.
+	// Vouched reports whether the kernel accepts the checksum of TCP or UDP without verifying
+	// it: a device has verified it, or the packet comes from this machine and a device will
+	// compute it later (the field in Data is then wrong by design). The receiver's kernel
+	// verifies the checksum of any other packet.
 	Vouched bool
 }
 
@@ -31,11 +31,11 @@ const (
 	TypeOutgoing               // from this host
 )
 
-// A block begins with a struct tpacket_block_desc and each packet in it with a struct
-// tpacket3_hdr, behind which stands a struct sockaddr_ll (linux/if_packet.h). Numbers are
-// in the host's byte order. These are the offsets that are read.
+// Offsets of the fields that are read. A block begins with a struct tpacket_block_desc; each
+// packet in it begins with a struct tpacket3_hdr, followed by a struct sockaddr_ll
+// (linux/if_packet.h). Numbers are in the host's byte order.
 const (
-	blockStatus  = 8  // hdr.bh1.block_status: whose block it is
+	blockStatus  = 8  // hdr.bh1.block_status: whether the block belongs to the kernel or to the reader
 	blockPackets = 12 // hdr.bh1.num_pkts
 	blockFirst   = 16 // hdr.bh1.offset_to_first_pkt
 	blockHeader  = 48 // sizeof(struct tpacket_block_desc)
@@ -61,22 +61,22 @@ const (
 	statusValid    = 1 << 7 // TP_STATUS_CSUM_VALID
 )
 
-// Block is a run of packets, in the order of their arrival. It belongs to the callback
-// that got it, and is valid until that returns.
+// Block is a sequence of packets in the order of their arrival. It is valid until the
+// callback that received it returns.
 type Block struct {
 	data      []byte
-	at        int // of the next packet, at most len(data)
-	left      int // packets that are still to come
+	at        int // offset of the next packet, at most len(data)
+	left      int // packets not yet returned by Next
 	malformed bool
 	early     bool
 }
 
-// Early reports whether the kernel handed the block on before it was full, because
-// Config.Retire had passed: packets come sparsely.
+// Early reports whether the kernel passed the block on before it was full, because
+// Config.Retire had passed: few packets arrive.
 func (b *Block) Early() bool { return b.early }
 
-// reset begins with a block of the ring. Nothing that stands in it is believed: an
-// offset that points elsewhere ends the block.
+// reset starts to read a block of the ring. Its contents are not trusted: an offset that
+// points out of the block ends it.
 func (b *Block) reset(data []byte) {
 	*b = Block{data: data}
 	if len(data) < blockHeader {
@@ -95,7 +95,7 @@ func (b *Block) reset(data []byte) {
 	b.at, b.left = int(first), int(packets)
 }
 
-// Next returns the next packet of the block, and false behind the last one. It does not
+// Next returns the next packet of the block, and false after the last one. It does not
 // allocate.
 func (b *Block) Next() (p Packet, ok bool) {
 	if b.left == 0 {
@@ -114,13 +114,13 @@ func (b *Block) Next() (p Packet, ok bool) {
 	b.left--
 	if b.left > 0 {
 		next := uint64(binary.NativeEndian.Uint32(h[packetNext:]))
-		if next < end || next > uint64(len(h)) { // the former holds for a step of 0 too
+		if next < end || next > uint64(len(h)) { // next is less than end also if it is 0
 			b.left, b.malformed = 0, true
 		} else {
 			b.at += int(next)
 		}
 	}
-	// One by one: a composite literal would be made elsewhere and copied.
+	// Field by field: a composite literal would be built elsewhere and copied.
 	p.Time = int64(binary.NativeEndian.Uint32(h[packetSec:]))*1e9 + int64(binary.NativeEndian.Uint32(h[packetNsec:]))
 	p.Data = h[mac:end:end]
 	p.Length = max(int(binary.NativeEndian.Uint32(h[packetLen:])), int(snap))

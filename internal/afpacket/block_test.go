@@ -8,7 +8,7 @@ import (
 	"unsafe"
 )
 
-// record is a packet as the kernel lays it out.
+// record is a packet in the kernel's layout.
 type record struct {
 	sec, nsec     uint32
 	data          []byte
@@ -17,11 +17,11 @@ type record struct {
 	tci           uint32
 	tpid          uint16
 	typ           uint8
-	next          uint32 // 0: where the next one begins
-	macBy, snapBy int    // what is added to the right values
+	next          uint32 // 0: the offset of the next one
+	macBy, snapBy int    // added to the right values
 }
 
-// blockOf lays records out as the kernel does (net/packet/af_packet.c).
+// blockOf returns a block with records, laid out as by the kernel (net/packet/af_packet.c).
 func blockOf(size int, records ...record) []byte {
 	b := make([]byte, size)
 	ne := binary.NativeEndian
@@ -89,7 +89,7 @@ func TestBlock(t *testing.T) {
 			blockOf(4096,
 				record{data: frame, status: 1<<4 | 1<<6, tci: 0x6005, tpid: 0x88a8},
 				record{data: frame, status: 1 << 4, tci: 5, tpid: 0x88a8}, // an old kernel: the type is not valid
-				record{data: frame, status: 1, tci: 5, tpid: 0x8100}),     // neither is
+				record{data: frame, status: 1, tci: 5, tpid: 0x8100}),     // neither tag nor type is valid
 			[]Packet{
 				{Data: frame, Length: 16, VLAN: 0x6005, VLANType: 0x88a8},
 				{Data: frame, Length: 16, VLAN: 5, VLANType: 0x8100},
@@ -137,7 +137,7 @@ func begun(b []byte, first uint32) []byte {
 	return b
 }
 
-// TestBlockDoesNotAllocate: every packet goes this way.
+// TestBlockDoesNotAllocate: Next is called for every packet.
 func TestBlockDoesNotAllocate(t *testing.T) {
 	data := blockOf(4096, record{data: []byte("a")}, record{data: []byte("b")}, record{data: []byte("c")})
 	var b Block
@@ -152,8 +152,8 @@ func TestBlockDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// FuzzBlock: whatever stands in a block, each packet lies within it, its header behind the
-// packet before, and there are no more of them than fit.
+// FuzzBlock: for any contents of a block, each packet is within the block, its header is after
+// the packet before, and there are no more packets than fit.
 func FuzzBlock(f *testing.F) {
 	frame := bytes.Repeat([]byte("frame"), 12)
 	f.Add(blockOf(512, record{data: frame}, record{data: frame, status: 1<<4 | 1<<6, tci: 5, tpid: 0x8100}, record{data: frame[:1], length: 1500}))

@@ -8,13 +8,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// withNetRaw runs do, which opens the packet socket, with CAP_NET_RAW in effect on this
-// one thread, and takes it back afterwards. A file capability of cap_net_raw+p permits it
-// without putting it in effect, so that the program starts even where the capability is
-// not to be had and can say so (capabilities(7)). Where it is in effect already, nothing
-// changes; where it is not permitted, do runs without it and learns that from the kernel.
+// withNetRaw runs do, which opens the packet socket, with CAP_NET_RAW effective on this
+// thread only, and lowers it afterwards. A file capability of cap_net_raw+p permits the
+// capability without making it effective. So the program also starts where the capability is
+// not available, and can report that (capabilities(7)). If the capability is already
+// effective, nothing changes. If it is not permitted, do runs without it, and the kernel
+// refuses the socket.
 //
-// Only socket(2) asks for the capability: filter, ring and bind go by the socket.
+// Only socket(2) checks the capability; filter, ring and bind need only the socket.
 func withNetRaw(do func() error) error {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -44,8 +45,8 @@ func permitted() bool {
 	return err == nil && sets[0].Permitted&(1<<unix.CAP_NET_RAW) != 0
 }
 
-// allowed reports whether CAP_NET_RAW is in the thread's bounding set, so that a file
-// capability or user 0 would bring it.
+// allowed reports whether CAP_NET_RAW is in the thread's bounding set, so that the process
+// would get it from a file capability or as user 0.
 func allowed() bool {
 	in, err := unix.PrctlRetInt(unix.PR_CAPBSET_READ, unix.CAP_NET_RAW, 0, 0, 0)
 	return err == nil && in == 1

@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// helper names what the test binary does instead of testing, where it runs itself as
-// another process.
+// helper is the environment variable that selects what the test binary does instead of testing
+// when a test runs it as another process.
 const helper = "MESHTLS_AFPACKET_HELPER"
 
 func TestMain(m *testing.M) {
@@ -32,8 +32,8 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// openHelper opens lo, reads one packet, and prints what came of it, then the capabilities
-// in effect on each of its threads.
+// openHelper opens lo, reads one packet and prints the result, then the effective capabilities
+// of each of its threads.
 func openHelper() {
 	h, err := Open(Config{Interface: "lo"})
 	if err != nil {
@@ -65,10 +65,10 @@ func line(text, key string) string {
 	return key + " " + strings.TrimSpace(value) + "\n"
 }
 
-// program copies the test binary to where anybody may run it.
+// program copies the test binary to a directory in which every user may run it.
 func program(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "afpacket") // t.TempDir's is closed to others
+	dir, err := os.MkdirTemp("", "afpacket") // other users cannot read t.TempDir
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func program(t *testing.T) string {
 	return path
 }
 
-// permit gives a file the capability as image/setcap does: cap_net_raw, permitted only.
+// permit sets the file capability of image/setcap: cap_net_raw, permitted only.
 func permit(t *testing.T, file string) {
 	t.Helper()
 	var data []byte
@@ -107,7 +107,7 @@ func permit(t *testing.T, file string) {
 	}
 }
 
-// as starts the helper in the namespace as another user, and returns what it printed.
+// as runs the helper in the namespace as another user, and returns its output.
 func (n *namespace) as(t *testing.T, file string, attributes *syscall.SysProcAttr) string {
 	t.Helper()
 	var out bytes.Buffer
@@ -134,8 +134,8 @@ func nobody() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 59469, Gid: 59469}}
 }
 
-// TestFileCapability: another user than root captures with the file capability alone, and
-// has it in effect on no thread when Open has returned.
+// TestFileCapability: with only the file capability a user other than root can capture. After
+// Open the capability is not effective on any thread.
 func TestFileCapability(t *testing.T) {
 	n := loopback(t)
 	file := program(t)
@@ -154,7 +154,7 @@ func TestFileCapability(t *testing.T) {
 	}
 }
 
-// TestWithoutCapability: what to do stands in the error.
+// TestWithoutCapability: the error says what to do.
 func TestWithoutCapability(t *testing.T) {
 	n := loopback(t)
 	file := program(t)
@@ -168,7 +168,7 @@ func TestWithoutCapability(t *testing.T) {
 		}
 	})
 	t.Run("not allowed", func(t *testing.T) {
-		// The bounding set is the thread's: it dies with it.
+		// The bounding set belongs to the thread and ends with it.
 		n.do(t, func() error { return unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_RAW, 0, 0, 0) })
 		want := "error: capture on lo: open a packet socket: operation not permitted: it takes CAP_NET_RAW, " +
 			"and nothing in this container or session may have it: in Kubernetes add NET_RAW to securityContext.capabilities.add, " +
@@ -192,7 +192,7 @@ func TestWithoutCapability(t *testing.T) {
 	})
 }
 
-// TestRootKeeps: where the capability is in effect already, it stays so.
+// TestRootKeeps: a capability that is already effective stays effective.
 func TestRootKeeps(t *testing.T) {
 	n := loopback(t)
 	n.do(t, func() error {
@@ -212,7 +212,7 @@ func TestRootKeeps(t *testing.T) {
 	})
 }
 
-// TestOpenErrors: one line that names what was given and what was expected.
+// TestOpenErrors: each error is one line that names the given value and the expected one.
 func TestOpenErrors(t *testing.T) {
 	l, _ := pair(t)
 	empty := newNamespace(t)

@@ -79,7 +79,7 @@ func TestLoopbackOnce(t *testing.T) {
 	}
 }
 
-// frame sends an Ethernet frame as it is out of an interface.
+// frame sends an Ethernet frame unchanged from an interface.
 func (n *namespace) frame(t *testing.T, name string, frame []byte) {
 	t.Helper()
 	n.do(t, func() error {
@@ -96,7 +96,7 @@ func (n *namespace) frame(t *testing.T, name string, frame []byte) {
 	})
 }
 
-// TestTagged: the kernel takes the outer tag out of a frame that arrives, whoever sent it.
+// TestTagged: the kernel removes the outer tag of an arriving frame, whichever driver sent it.
 func TestTagged(t *testing.T) {
 	l, r := pair(t)
 	c := r.capture(t, Config{Interface: "right0"})
@@ -105,7 +105,7 @@ func TestTagged(t *testing.T) {
 		tags  string
 		typed uint16
 		tci   uint16
-		left  string // what of the tags stays in the frame
+		left  string // the tags that stay in the frame
 	}{
 		"802.1Q":       {"\x81\x00\x60\x05", 0x8100, 3<<13 | 5, ""},
 		"802.1ad":      {"\x88\xa8\x00\x07", 0x88a8, 7, ""},
@@ -129,8 +129,8 @@ func TestTagged(t *testing.T) {
 	}
 }
 
-// TestSubinterface: a packet that goes through an 802.1Q interface shows its tag on the
-// interface below, and none on the interface itself.
+// TestSubinterface: a packet through an 802.1Q interface has its tag on the parent interface,
+// and no tag on the 802.1Q interface.
 func TestSubinterface(t *testing.T) {
 	l, r := pair(t)
 	for n, name := range map[*namespace]string{l: "left0", r: "right0"} {
@@ -163,8 +163,8 @@ func TestSubinterface(t *testing.T) {
 	}
 }
 
-// TestLargeDatagrams: frames as large as there are without BIG TCP, by the kernel's
-// segmentation offload on the cable and by the MTU on lo, arrive whole.
+// TestLargeDatagrams: the largest frames without BIG TCP are captured untruncated: on the veth
+// pair by segmentation offload, on lo because of its MTU.
 func TestLargeDatagrams(t *testing.T) {
 	payload := bytes.Repeat([]byte("0123456789abcdef"), 4096)[:65507] // the most that UDP over IPv4 takes
 	t.Run("lo", func(t *testing.T) {
@@ -213,8 +213,8 @@ func lengths(packets []Packet) (n []int) {
 	return n
 }
 
-// TestBulk: what a TCP connection carries at full speed is seen to the last byte, in
-// frames far beyond the MTU.
+// TestBulk: every byte of a TCP connection at full speed is captured, in frames far larger than
+// the MTU.
 func TestBulk(t *testing.T) {
 	l, r := pair(t)
 	for name, test := range map[string]struct {
@@ -259,7 +259,7 @@ func TestSnapLength(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		config Config
-		want   int // bytes captured of 142
+		want   int // captured bytes of the frame's 142
 	}{
 		"whole":                  {Config{}, 142},
 		"truncated":              {Config{SnapLength: 60}, 60},
@@ -282,7 +282,7 @@ func TestSnapLength(t *testing.T) {
 	}
 }
 
-// TestTooLong: a frame that fits no block is cut, and said to be.
+// TestTooLong: a frame that does not fit into a block is truncated, and its length shows that.
 func TestTooLong(t *testing.T) {
 	n := loopback(t)
 	from, to := n.datagrams(t, "udp4", "127.0.0.1"), n.datagrams(t, "udp4", "127.0.0.1")
@@ -294,7 +294,7 @@ func TestTooLong(t *testing.T) {
 	}
 }
 
-// TestRawLink: an interface without a link layer gives IP packets.
+// TestRawLink: packets of an interface without a link layer begin with the IP header.
 func TestRawLink(t *testing.T) {
 	n := newNamespace(t)
 	var missing string

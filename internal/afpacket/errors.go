@@ -6,23 +6,23 @@ import (
 	"net"
 )
 
-// ErrNoInterface is what Open's error wraps when the interface does not exist, and Run's
-// when it was deleted or moved to another network namespace. The remedy is the same for
-// both: Open once there is such an interface.
+// ErrNoInterface is wrapped by Open's error if the interface does not exist, and by Run's if
+// it was deleted or moved to another network namespace. The remedy is the same: call Open once
+// there is such an interface.
 var ErrNoInterface = errors.New("no such interface")
 
-// ErrFilterMemory is what Open's error wraps when the kernel has no room for the filter. A
-// shorter one may fit, and none always does.
+// ErrFilterMemory is wrapped by Open's error if the filter exceeds the kernel's memory for it.
+// A shorter filter may fit, and no filter always does.
 var ErrFilterMemory = errors.New("not enough memory for it")
 
-// OpError says which step failed on which interface, and what can be done about it.
-// Its text is one line. errors.Is(err, os.ErrPermission) holds where a capability is
-// missing, errors.Is(err, ErrNoInterface) where the interface is.
+// OpError reports which step failed on which interface, and what to do about it. Its text is
+// one line. errors.Is(err, os.ErrPermission) is true if a capability is missing,
+// errors.Is(err, ErrNoInterface) if the interface is missing.
 type OpError struct {
 	Interface string
-	Op        string // the step, in words
+	Op        string // the step, as a verb phrase
 	Err       error  // a syscall.Errno, ErrNoInterface, errors.ErrUnsupported or an error in Config
-	Advice    string // what to do; empty: there is none
+	Advice    string // what to do; may be empty
 }
 
 // Error implements error.
@@ -37,7 +37,7 @@ func (e *OpError) Error() string {
 // Unwrap returns the cause.
 func (e *OpError) Unwrap() error { return e.Err }
 
-// Interfaces returns the names of the interfaces that there are, in the kernel's order.
+// Interfaces returns the names of all interfaces, in the kernel's order.
 func Interfaces() ([]string, error) {
 	all, err := net.Interfaces()
 	if err != nil {

@@ -11,11 +11,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/afpacket"
 )
 
-// Open begins to capture, Run reads until Close. The packets of a block are valid only during the callback.
+// Open starts the capture, Run reads until Close. The packets of a block are valid only during the callback.
 func ExampleOpen() {
 	handle, err := afpacket.Open(afpacket.Config{Interface: "eth0", RingBytes: 4 << 20})
 	if err != nil {
-		fmt.Println(err) // it says what to do, such as to add NET_RAW
+		fmt.Println(err) // says what to do, such as to add NET_RAW
 		return
 	}
 
@@ -29,6 +29,6 @@ func ExampleOpen() {
 		}
 	})
 	if err != nil {
-		fmt.Println(err) // the interface is gone
+		fmt.Println(err) // such as: the interface was deleted
 	}
 }

@@ -10,9 +10,9 @@ import (
 // maxInstructions is BPF_MAXINSNS of linux/bpf_common.h.
 const maxInstructions = 4096
 
-// bounded returns the filter with what it returns cut to snap bytes, since a packet
-// socket has no other way to keep less of a packet. A snap of 0 cuts nothing. The given
-// program stays as it is.
+// bounded returns a filter whose result is at most snap bytes, because only the filter of a
+// packet socket can truncate packets. A snap of 0 bounds nothing. The given program is not
+// changed.
 func bounded(filter []bpf.RawInstruction, snap int) ([]bpf.RawInstruction, error) {
 	if len(filter) == 0 {
 		if snap == 0 {
@@ -38,8 +38,9 @@ const (
 	opGreater = 0x25 // BPF_JMP|BPF_JGT|BPF_K
 )
 
-// limitSnapLength changes the program in place: constants are lowered, and where the accumulator is
-// returned a jump leads to an end that returns no more than snap.
+// limitSnapLength changes the program in place so that it returns at most snap. It lowers
+// returned constants. Instructions that return the accumulator become jumps to code at the end
+// that returns the lesser of the accumulator and snap.
 func limitSnapLength(p []bpf.RawInstruction, snap uint32) []bpf.RawInstruction {
 	end := len(p)
 	var jumps bool

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// TestBounded runs the filter before and after: what it takes stays the same, and of that
-// no more is kept than the snap length.
+// TestBounded compares the filter with the bounded one: both accept the same packets, and the
+// bounded one captures at most the snap length.
 func TestBounded(t *testing.T) {
 	programs := map[string][]bpf.Instruction{
 		"constants": {

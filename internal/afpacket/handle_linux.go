@@ -15,8 +15,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Handle is an interface that is captured. Run reads it, once; the other methods are safe
-// for concurrent use with it.
+// Handle is the capture of an interface. Run reads it, and may be called once; the other
+// methods are safe for concurrent use with it.
 type Handle struct {
 	device  device
 	retire  time.Duration
@@ -25,24 +25,24 @@ type Handle struct {
 	ring    *ring
 	closing atomic.Bool
 
-	mu       sync.Mutex // guards what follows, and with it the life of the socket and the ring
+	mu       sync.Mutex // guards the fields up to snap, and the release of socket and ring
 	phase    phase
-	detached bool // nothing arrives any more
+	detached bool // no packets arrive any more
 	snap     int  // Config.SnapLength
 
 	statsMu sync.Mutex // guards totals and final
 	totals  Stats
-	final   bool // nothing is counted any more
+	final   bool // the totals do not change any more
 
-	// These belong to Run.
+	// Only Run uses these.
 	block   Block
-	handed  uint64        // packets in the blocks that were handed on
-	blocks  uint64        // how many those are
-	found   syscall.Errno // what poll found on the socket
-	recheck time.Duration // when the interface is down: until it is looked at again
+	handed  uint64        // packets in the blocks that were passed on
+	blocks  uint64        // blocks that were passed on
+	found   syscall.Errno // pending error of the socket at the last poll; 0: none
+	recheck time.Duration // time until the interface is examined again while it is down
 }
 
-// phase is how far the life of a Handle has gone.
+// phase is the stage in the life of a Handle.
 type phase uint8
 
 const (
@@ -51,9 +51,9 @@ const (
 	ended
 )
 
-// Open begins to capture: packets that pass the filter are kept from now on, until the
-// ring is full. An interface that is down is opened too. Where the thread lacks
-// CAP_NET_RAW but may have it, Open raises it for the moment. The error is an *OpError.
+// Open starts to capture: from now on packets that pass the filter go to the ring, until it
+// is full. The interface may be down. If CAP_NET_RAW is permitted to the thread but not
+// effective, Open makes it effective while it opens the socket. The error is an *OpError.
 func Open(c Config) (*Handle, error) {
 	name := c.Interface
 	c, err := c.withDefaults()
@@ -77,7 +77,7 @@ func Open(c Config) (*Handle, error) {
 		unix.Close(fd)
 		return nil, err
 	}
-	// The runtime's poller waits for the socket: a reader sleeps without a thread.
+	// The runtime's poller waits for the socket, so a waiting reader occupies no thread.
 	h.socket = os.NewFile(uintptr(fd), "packet socket on "+name)
 	if h.raw, err = h.socket.SyscallConn(); err == nil {
 		err = h.socket.SetReadDeadline(time.Time{})
@@ -89,7 +89,8 @@ func Open(c Config) (*Handle, error) {
 	return h, nil
 }
 
-// setUp makes the socket ready, the binding last.
+// setUp configures the socket and creates the ring. It binds the socket last, so that no
+// packet arrives before.
 func (h *Handle) setUp(fd int, c Config) *OpError {
 	filter, err := bounded(c.Filter, c.SnapLength)
 	if err != nil {
@@ -115,7 +116,7 @@ func (h *Handle) setUp(fd int, c Config) *OpError {
 	if err := bind(fd, h.device.index, unix.ETH_P_ALL); err != nil {
 		return &OpError{Op: "bind", Err: vanished(err)}
 	}
-	// If it is down, the socket has an error that Run will find.
+	// If the interface is down, the socket has a pending error, which Run will find.
 	_, up, err := standing(fd, h.device.index)
 	if err != nil {
 		return &OpError{Op: "look at the interface", Err: err}
@@ -124,7 +125,7 @@ func (h *Handle) setUp(fd int, c Config) *OpError {
 	return nil
 }
 
-// filterError is that of a filter that the kernel does not take.
+// filterError returns the error for a filter that the kernel refused.
 func filterError(err error, instructions int) *OpError {
 	if errors.Is(err, unix.ENOMEM) {
 		return &OpError{
@@ -135,7 +136,7 @@ func filterError(err error, instructions int) *OpError {
 	return &OpError{Op: "attach the filter", Err: err, Advice: "the kernel does not take this program"}
 }
 
-// ringAdvice says what to do where there is no ring.
+// ringAdvice returns what to do if the ring could not be created, "" if there is no advice.
 func ringAdvice(err error) string {
 	if errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS) {
 		return "there is too little memory for it: ask for a smaller one"
@@ -143,7 +144,7 @@ func ringAdvice(err error) string {
 	return ""
 }
 
-// vanished translates an interface that was there when it was looked up.
+// vanished returns ErrNoInterface for the errors of an interface that was deleted after lookup.
 func vanished(err error) error {
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 		return ErrNoInterface
@@ -154,11 +155,12 @@ func vanished(err error) error {
 // Index returns the index of the interface, which stays the same when it is renamed.
 func (h *Handle) Index() int { return h.device.index }
 
-// LinkType returns what the captured bytes begin with: wire.LinkEthernet or wire.LinkRaw.
+// LinkType returns the type of the link-layer header of the packets: wire.LinkEthernet or
+// wire.LinkRaw (none).
 func (h *Handle) LinkType() wire.LinkType { return h.device.link() }
 
-// Stats returns what happened since Open. It works after Close and after Run have ended.
-// The kernel counts with 32 bits and from each reading on: Run reads it often enough.
+// Stats returns totals since Open, also after Close and after Run have returned. The kernel
+// has 32-bit counters that each reading resets: Run reads them often enough.
 func (h *Handle) Stats() (Stats, error) {
 	h.statsMu.Lock()
 	defer h.statsMu.Unlock()
@@ -166,7 +168,7 @@ func (h *Handle) Stats() (Stats, error) {
 	return h.totals, err
 }
 
-// count adds to the totals what the kernel has counted since the last time. statsMu is held.
+// count adds the kernel's counters since the last call to the totals. The caller holds statsMu.
 func (h *Handle) count() error {
 	if h.final {
 		return nil
@@ -187,11 +189,10 @@ func (h *Handle) count() error {
 	return nil
 }
 
-// SetFilter puts another filter in place of the one that there is, for packets that come
-// from now on: those that are in the ring stay there. In between none passes by both.
-// Once the capture has ended it does nothing. On an error, which is an *OpError, the
-// filter from before is in force: an ENOMEM says that net.core.optmem_max is too low for
-// both at a time.
+// SetFilter replaces the filter atomically, for packets that arrive from now on. Packets in
+// the ring stay there. It has no effect once the capture has ended. On an error, which is an
+// *OpError, the previous filter remains effective. ENOMEM means that net.core.optmem_max is
+// too low for both filters at the same time.
 func (h *Handle) SetFilter(filter []bpf.RawInstruction) error {
 	filter, err := bounded(filter, h.snap)
 	if err == nil && len(filter) == 0 {
@@ -214,12 +215,12 @@ func (h *Handle) SetFilter(filter []bpf.RawInstruction) error {
 	return nil
 }
 
-// wholePacket is what a program returns that keeps all of every packet.
+// wholePacket is the result of a program that accepts every packet untruncated.
 const wholePacket = 1 << 30
 
-// Close ends the capture and makes Run drain the ring and return. It waits for nothing,
-// may be called more than once and from any goroutine. Where Run was never called it gives
-// the ring back, with what is in it.
+// Close ends the capture and makes Run drain the ring and return. It does not wait, and may
+// be called repeatedly and from any goroutine. If Run was never called, Close releases the
+// ring with the packets in it.
 func (h *Handle) Close() error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -230,13 +231,13 @@ func (h *Handle) Close() error {
 	case opened:
 		return h.release()
 	case running:
-		return h.socket.SetReadDeadline(time.Unix(1, 0)) // long past: wakes the reader
+		return h.socket.SetReadDeadline(time.Unix(1, 0)) // in the past, which wakes the reader
 	case ended:
 	}
 	return nil
 }
 
-// release gives ring and socket back. mu is held.
+// release unmaps the ring and closes the socket. The caller holds mu.
 func (h *Handle) release() error {
 	h.phase = ended
 	h.finalizeStats(true)

@@ -12,7 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Handle is an interface that is captured; it exists on Linux only.
+// Handle is the capture of an interface. Captures exist only on Linux.
 type Handle struct{}
 
 // Open returns an error that names the system.

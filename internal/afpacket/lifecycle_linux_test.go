@@ -15,8 +15,8 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// TestDrops: when nobody reads, packets are dropped and counted, and what was kept is
-// seen later. Nothing is unaccounted for.
+// TestDrops: while nobody reads, packets that do not fit into the ring are dropped and counted.
+// The others are read later, and every packet is accounted for.
 func TestDrops(t *testing.T) {
 	n := loopback(t)
 	from, to := n.datagrams(t, "udp4", "127.0.0.1"), n.datagrams(t, "udp4", "127.0.0.1")
@@ -53,9 +53,9 @@ func TestDrops(t *testing.T) {
 	}
 }
 
-// TestFilteredFromTheFirstPacket: with traffic under way, whatever instant the socket is
-// opened in, nothing reaches it that the filter refuses. The kernel's count tells: it has
-// each packet that came before the filter, ring or not.
+// TestFilteredFromTheFirstPacket: a socket opened at any moment during traffic receives no
+// packet that the filter refuses. The kernel's counter would include such a packet even before
+// there is a ring.
 func TestFilteredFromTheFirstPacket(t *testing.T) {
 	n := loopback(t)
 	from := n.datagrams(t, "udp4", "127.0.0.1")
@@ -83,8 +83,8 @@ func TestFilteredFromTheFirstPacket(t *testing.T) {
 	}
 }
 
-// TestCloseUnderLoad: Close ends Run although packets never stop and the callback is too
-// slow for them: what comes after it is what the ring holds.
+// TestCloseUnderLoad: Close ends Run although packets keep arriving faster than the callback
+// processes them: after Close the callback gets only the packets in the ring.
 func TestCloseUnderLoad(t *testing.T) {
 	n := loopback(t)
 	from, to := n.datagrams(t, "udp4", "127.0.0.1"), n.datagrams(t, "udp4", "127.0.0.1")
@@ -98,7 +98,7 @@ func TestCloseUnderLoad(t *testing.T) {
 		read := make(chan struct{})
 		go func() {
 			done <- h.Run(func(b *Block) {
-				if h.detached { // by this goroutine
+				if h.detached { // Run has set it, on this goroutine
 					after++
 				}
 				time.Sleep(pause)
@@ -142,8 +142,8 @@ func TestCloseFromTheCallback(t *testing.T) {
 	}
 }
 
-// TestDrained: what arrived before Close is seen, though its block was never full and
-// its time has not come.
+// TestDrained: packets that arrived before Close are passed on, although their block is not full
+// and its retire timeout has not passed.
 func TestDrained(t *testing.T) {
 	l, r := pair(t)
 	client, server := l.datagrams(t, "udp4", left["udp4"]), r.datagrams(t, "udp4", right["udp4"])
@@ -164,10 +164,10 @@ func TestDrained(t *testing.T) {
 	}
 }
 
-// TestNothingToDrain: an empty ring is not waited for.
+// TestNothingToDrain: Run does not wait for an empty ring.
 func TestNothingToDrain(t *testing.T) {
 	n := loopback(t)
-	const most = 5 // a busy machine may be late some times, a tap that waits for the timeout is each time
+	const most = 5 // attempts: a busy machine may be late in some, a Run that waits for the timeout is late in each
 	for range most {
 		c := n.capture(t, Config{Interface: "lo", Retire: maxRetire})
 		start := time.Now()
@@ -181,7 +181,8 @@ func TestNothingToDrain(t *testing.T) {
 	t.Errorf("Run returned late after Close %d times of %d", most, most)
 }
 
-// TestNeverRun: a handle that nobody runs gives back what it has, and says that it lost it.
+// TestNeverRun: Close of a handle without Run releases everything and counts the packets in the
+// ring as dropped.
 func TestNeverRun(t *testing.T) {
 	n := loopback(t)
 	from, to := n.datagrams(t, "udp4", "127.0.0.1"), n.datagrams(t, "udp4", "127.0.0.1")
@@ -206,8 +207,8 @@ func TestRunTwice(t *testing.T) {
 	}
 }
 
-// TestDownAndUp: one handle outlives its interface's going down, also when it was opened
-// in that state, and a change of its name and MTU.
+// TestDownAndUp: a handle continues after its interface was down, also if it was opened in that
+// state, and after a change of the interface's name and MTU.
 func TestDownAndUp(t *testing.T) {
 	l, r := pair(t)
 	r.ip(t, "link set right0 down")
@@ -235,7 +236,7 @@ func TestDownAndUp(t *testing.T) {
 		payload := fmt.Appendf(nil, "up for the time %d", i)
 		address := &net.UDPAddr{IP: net.ParseIP(right["udp4"]), Port: int(port(server))}
 		eventually(t, "a packet", func() bool {
-			_, err := client.WriteTo(payload, address) // until ARP has found the way again
+			_, err := client.WriteTo(payload, address) // fails until ARP has resolved the address again
 			return err == nil && len(c.with(payload)) > 0
 		})
 		if s := stats(t, c.Handle); s.Downs != uint64(i+1) {
@@ -245,7 +246,8 @@ func TestDownAndUp(t *testing.T) {
 	c.stop(t)
 }
 
-// TestGone: when the interface is no more, what it brought is handed on and Run says so.
+// TestGone: when the interface is deleted, Run passes on the packets in the ring and returns
+// ErrNoInterface.
 func TestGone(t *testing.T) {
 	for name, command := range map[string]string{
 		"deleted": "link del right0",
@@ -285,7 +287,7 @@ func TestGone(t *testing.T) {
 	}
 }
 
-// TestSeveral: handles do not take packets from each other, and each has its own filter.
+// TestSeveral: each of several handles gets all packets that pass its own filter.
 func TestSeveral(t *testing.T) {
 	l, r := pair(t)
 	client, server := l.datagrams(t, "udp4", left["udp4"]), r.datagrams(t, "udp4", right["udp4"])
@@ -314,7 +316,7 @@ func TestSeveral(t *testing.T) {
 	}
 }
 
-// TestGivesBack: neither a descriptor nor memory is left behind.
+// TestGivesBack: a closed handle leaves neither a file descriptor nor a mapping.
 func TestGivesBack(t *testing.T) {
 	n := loopback(t)
 	count := func() int {
@@ -344,7 +346,7 @@ func TestGivesBack(t *testing.T) {
 			return nil
 		})
 	}
-	refused := toPort(t, 1)[:3] // no return at the end: the kernel takes no such program
+	refused := toPort(t, 1)[:3] // no return at the end: the kernel refuses such a program
 	cycle(Config{Interface: "lo"})
 	before := count()
 	for range 5 {
@@ -360,7 +362,8 @@ func TestGivesBack(t *testing.T) {
 	}
 }
 
-// TestStatsAtOnce: several may ask while packets come and the handle is closed.
+// TestStatsAtOnce: Stats may be called concurrently while packets arrive and the handle is
+// closed.
 func TestStatsAtOnce(t *testing.T) {
 	n := loopback(t)
 	from, to := n.datagrams(t, "udp4", "127.0.0.1"), n.datagrams(t, "udp4", "127.0.0.1")
@@ -392,8 +395,8 @@ func TestStatsAtOnce(t *testing.T) {
 	}
 }
 
-// TestSetFilter: a filter that is put in place of another one holds from the next packet
-// on, with traffic under way too, and once the capture has ended it brings nothing back.
+// TestSetFilter: a new filter is effective from the next packet on, also during traffic. Once
+// the capture has ended, a new filter does not resume it.
 func TestSetFilter(t *testing.T) {
 	undropped(t, setFilter)
 }

@@ -18,13 +18,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/exclusive"
 )
 
-// patience is how long a test waits for what has to come. It is no measure of speed: it
-// only ends a test whose condition never comes true, on a machine however busy.
+// patience is how long a test waits for a condition. It does not measure speed: it only ends a
+// test whose condition never becomes true, however busy the machine is.
 const patience = 3 * time.Minute
 
-// undropped runs a test in which the kernel may drop packets, which says nothing then: a
-// ring holds what a reader is late for, but no longer than the machine keeps it waiting.
-// attempt returns how many packets were dropped, before it has judged anything.
+// undropped repeats attempt, five times at most, until the kernel has dropped no packet: on a
+// busy machine the ring may be full before the reader runs, and the attempt then shows nothing.
+// attempt returns the number of dropped packets before it checks anything.
 func undropped(t *testing.T, attempt func(t *testing.T) (dropped uint64)) {
 	t.Helper()
 	const most = 5
@@ -38,11 +38,11 @@ func undropped(t *testing.T, attempt func(t *testing.T) (dropped uint64)) {
 	t.Fatalf("the ring dropped packets in each of %d attempts: nothing can be said", most)
 }
 
-// The main thread stays in the host's network namespace: only it would outlive a test
-// that has locked and changed it.
+// Locking the main thread keeps it in the host's network namespace. Every other thread ends
+// with the test that has locked and changed it; the main thread would not.
 func init() { runtime.LockOSThread() }
 
-// unavailable skips a test for want of something, or fails it where all must run.
+// unavailable skips a test that lacks something, or fails it if all tests must run.
 func unavailable(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") != "" || os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
@@ -51,7 +51,7 @@ func unavailable(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// needRoot says what a test needs that makes network namespaces.
+// needRoot skips a test that creates network namespaces if it may not.
 func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -62,8 +62,8 @@ func needRoot(t testing.TB) {
 	}
 }
 
-// namespace is a network namespace that lives on a thread of its own until the test
-// ends. It begins with a loopback interface that is down.
+// namespace is a network namespace with a thread of its own, until the end of the test. At
+// first it has only a loopback interface that is down.
 type namespace struct {
 	calls chan func()
 	tid   int
@@ -78,7 +78,7 @@ func newNamespace(t testing.TB) *namespace {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		runtime.LockOSThread() // and never unlocked: the thread dies with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
 		n.tid = unix.Gettid()
 		err := unix.Unshare(unix.CLONE_NEWNET)
 		began <- err
@@ -97,8 +97,8 @@ func newNamespace(t testing.TB) *namespace {
 	return n
 }
 
-// do runs f on the namespace's thread: the sockets it opens and the programs it starts
-// belong there. f must not end the test.
+// do runs f on the namespace's thread: the sockets that f opens and the programs that it starts
+// are in the namespace. f must not end the test.
 func (n *namespace) do(t testing.TB, f func() error) {
 	t.Helper()
 	result := make(chan error)
@@ -108,7 +108,7 @@ func (n *namespace) do(t testing.TB, f func() error) {
 	}
 }
 
-// ip runs commands of ip(8), one a line.
+// ip runs commands of ip(8), one per line.
 func (n *namespace) ip(t testing.TB, commands string) {
 	t.Helper()
 	n.do(t, func() error {
@@ -121,12 +121,12 @@ func (n *namespace) ip(t testing.TB, commands string) {
 	})
 }
 
-// path names the namespace for other programs.
+// path returns the namespace's path for other programs.
 func (n *namespace) path() string {
 	return fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), n.tid)
 }
 
-// loopback is a namespace whose lo is up.
+// loopback returns a namespace whose lo is up.
 func loopback(t testing.TB) *namespace {
 	t.Helper()
 	n := newNamespace(t)
@@ -140,7 +140,7 @@ var (
 	right = map[string]string{"udp4": "10.9.0.2", "udp6": "fd09::2"}
 )
 
-// pair is two namespaces with a cable between them: left0 and right0.
+// pair returns two namespaces connected by a veth pair: left0 and right0.
 func pair(t testing.TB) (l, r *namespace) {
 	t.Helper()
 	l, r = newNamespace(t), newNamespace(t)
@@ -154,7 +154,7 @@ func pair(t testing.TB) (l, r *namespace) {
 	return l, r
 }
 
-// capture is a Handle with the goroutine that reads it. It keeps copies of what it sees.
+// capture is a Handle with the goroutine that reads it. It stores copies of the packets.
 type capture struct {
 	*Handle
 	done chan error
@@ -163,7 +163,7 @@ type capture struct {
 	packets []Packet
 }
 
-// capture opens a handle in the namespace and runs it until the test ends, or stop.
+// capture opens a handle in the namespace and runs it until stop or the end of the test.
 func (n *namespace) capture(t testing.TB, c Config) *capture {
 	t.Helper()
 	return run(t, n.open(t, c))
@@ -183,7 +183,7 @@ func (n *namespace) open(t testing.TB, c Config) *Handle {
 func run(t testing.TB, h *Handle) *capture {
 	c := &capture{Handle: h, done: make(chan error, 1)}
 	go func() { c.done <- h.Run(c.store) }()
-	eventually(t, "Run has begun", func() bool { // before, Close would give the ring back unread
+	eventually(t, "Run has begun", func() bool { // before Run, Close would release the ring unread
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		return h.phase != opened
@@ -206,14 +206,14 @@ func (c *capture) store(b *Block) {
 	}
 }
 
-// seen returns the packets so far.
+// seen returns the packets captured so far.
 func (c *capture) seen() []Packet {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Clip(c.packets)
 }
 
-// with returns those whose captured bytes end with the payload.
+// with returns the packets whose captured bytes end with the payload.
 func (c *capture) with(payload []byte) (found []Packet) {
 	for _, p := range c.seen() {
 		if bytes.HasSuffix(p.Data, payload) {
@@ -268,7 +268,7 @@ func eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// toPort is a filter for UDP over IPv4 without options, to one port, over Ethernet.
+// toPort returns a filter for UDP to one port, over IPv4 without options and Ethernet.
 func toPort(t testing.TB, port uint16) []bpf.RawInstruction {
 	t.Helper()
 	p, err := bpf.Assemble([]bpf.Instruction{
@@ -287,13 +287,13 @@ func toPort(t testing.TB, port uint16) []bpf.RawInstruction {
 	return p
 }
 
-// output runs a program and returns what it printed.
+// output runs a program and returns its output.
 func output(name string, args ...string) (string, error) {
 	out, err := exec.Command(name, args...).CombinedOutput()
 	return string(bytes.TrimSpace(out)), err
 }
 
-// openTun takes hold of a tun interface: what is written to it arrives there.
+// openTun opens a tun interface: packets written to the file arrive at the interface.
 func openTun(name string) (*os.File, error) {
 	fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {

@@ -8,16 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ring is the memory that is shared with the kernel: blocks that the kernel fills in turn
-// and that are given back in the same order.
+// ring is memory shared with the kernel, which fills its blocks in turn. The reader releases
+// them in the same order.
 type ring struct {
 	memory []byte
 	block  int // bytes of a block
-	next   int // offset of the block that is filled, or was filled, next
+	next   int // offset of the next block to read
 }
 
-// newRing asks the kernel for a ring on the socket and maps it. The configuration has
-// gone through withDefaults.
+// newRing creates a ring on the socket and maps it. c must come from withDefaults.
 func newRing(fd int, c Config) (*ring, error) {
 	blocks := uint32(c.RingBytes / c.BlockBytes)
 	request := unix.TpacketReq3{
@@ -38,22 +37,23 @@ func newRing(fd int, c Config) (*ring, error) {
 	return &ring{memory: memory, block: c.BlockBytes}, nil
 }
 
-// status is the word of the next block that says whose it is: TP_STATUS_USER where it is
-// ours. The kernel writes it last, and so do we: what is atomic orders the rest.
+// status returns the status word of the next block: with TP_STATUS_USER the block belongs to
+// the reader, else to the kernel. Each owner writes it last, so the atomic access orders the
+// other accesses to the block.
 func (r *ring) status() *atomic.Uint32 {
 	return (*atomic.Uint32)(unsafe.Pointer(&r.memory[r.next+blockStatus]))
 }
 
-// ready reports whether the next block is there to be read.
+// ready reports whether the next block may be read.
 func (r *ring) ready() bool { return r.status().Load()&unix.TP_STATUS_USER != 0 }
 
-// current returns the next block. Only where ready said so may it be read.
+// current returns the next block. It must not be read unless ready is true.
 func (r *ring) current() []byte {
 	end := r.next + r.block
 	return r.memory[r.next:end:end]
 }
 
-// release gives the block back to the kernel and goes on to the one behind it.
+// release returns the block to the kernel and advances to the next one.
 func (r *ring) release() {
 	r.status().Store(unix.TP_STATUS_KERNEL)
 	if r.next += r.block; r.next >= len(r.memory) {

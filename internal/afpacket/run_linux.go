@@ -8,12 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// countEvery is after how many blocks the kernel's counters are read, so that they never
-// wrap. Next to the packets in the blocks the call costs nothing.
+// countEvery is the number of blocks after which the kernel's counters are read, so that they
+// never wrap. The call costs nothing compared with reading the packets of the blocks.
 const countEvery = 4096
 
-// While the interface is down it is looked at after the first of these, then twice as
-// late each time, up to the second.
+// While the interface is down it is examined after recheckFirst, and then at doubling
+// intervals up to recheckLast.
 const (
 	recheckFirst = 20 * time.Millisecond
 	recheckLast  = time.Second
@@ -22,16 +22,16 @@ const (
 // errRun is the error of a second Run.
 var errRun = errors.New("Run was called twice")
 
-// Run calls block for each block of packets, in order, until Close. The block goes back
-// to the kernel when the callback returns: while it runs, packets wait in the ring, and
-// are dropped and counted when that is full.
+// Run calls block for each block of packets, in order, until Close. The block returns to the
+// kernel when the callback returns. While the callback runs, packets wait in the ring; when
+// the ring is full, further packets are dropped and counted.
 //
-// After Close, Run stops the arrival of packets, hands on all that is in the ring and
-// returns nil. When the interface is deleted or leaves the network namespace it hands on
-// what is in the ring and returns an error that wraps ErrNoInterface. An interface that
-// goes down ends nothing: packets come again when it is up (see Stats). When Run has
-// returned the Handle is closed. Giving the socket back waits for the kernel: some 20 ms,
-// up to a second on a machine that is overloaded.
+// After Close, Run stops the arrival of packets, passes on all packets in the ring and returns
+// nil. If the interface is deleted or leaves the network namespace, Run passes on the packets
+// in the ring and returns an error that wraps ErrNoInterface. If the interface goes down, Run
+// continues: packets arrive again when it is up (see Stats). When Run has returned, the Handle
+// is closed. Closing the socket waits for the kernel, about 20 ms, and up to a second on an
+// overloaded machine.
 func (h *Handle) Run(block func(*Block)) error {
 	h.mu.Lock()
 	if h.phase != opened {
@@ -51,15 +51,16 @@ func (h *Handle) Run(block func(*Block)) error {
 	return err
 }
 
-// end gives everything back.
+// end releases ring and socket.
 func (h *Handle) end() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.closing.Store(true)
-	_ = h.release() // nothing can be done about it
+	_ = h.release() // nobody can act on an error
 }
 
-// receive hands blocks on until Close (nil) or until nothing more can come.
+// receive passes blocks on until Close, when it returns nil, or until no more packets can
+// arrive, when it returns the cause.
 func (h *Handle) receive(block func(*Block)) error {
 	for !h.closing.Load() {
 		if h.ring.ready() {
@@ -73,7 +74,7 @@ func (h *Handle) receive(block func(*Block)) error {
 	return nil
 }
 
-// hand gives the next block to the callback and then back to the kernel.
+// hand passes the next block to the callback and then returns it to the kernel.
 func (h *Handle) hand(block func(*Block)) {
 	b := &h.block
 	b.reset(h.ring.current())
@@ -88,12 +89,12 @@ func (h *Handle) hand(block func(*Block)) {
 	b.data, b.left = nil, 0
 	h.ring.release()
 	if h.blocks++; h.blocks%countEvery == 0 {
-		_, _ = h.Stats() // an error would come again where somebody asks
+		_, _ = h.Stats() // callers of Stats get the error again
 	}
 }
 
-// wait returns when a block may be ready, when Close was called, when the interface is to
-// be looked at again, and with an error when nothing more can come.
+// wait returns nil when a block may be ready, when Close was called, or after it has examined
+// an interface that is down. It returns an error if no more packets can arrive.
 func (h *Handle) wait() error {
 	err := h.raw.Read(h.poll)
 	switch {
@@ -114,8 +115,9 @@ func (h *Handle) wait() error {
 	return nil
 }
 
-// poll is asked by the poller whether it is time to go on: before it waits, and each time
-// the kernel wakes it.
+// poll reports whether wait is over: a block is ready, or the socket has an error, which it
+// stores in found. The runtime's poller calls it before it waits and each time that the kernel
+// wakes it.
 func (h *Handle) poll(fd uintptr) bool {
 	h.found = 0
 	if h.ring.ready() {
@@ -125,8 +127,9 @@ func (h *Handle) poll(fd uintptr) bool {
 	return h.found != 0
 }
 
-// examine looks at an interface that was found down: gone, still down (then it sets when
-// to look again) or up. The kernel takes up the capture by itself when it is up again.
+// examine checks whether an interface that was down is deleted (an error), up, or still down
+// (then it sets the time of the next check). When the interface is up again, the kernel
+// continues the capture by itself.
 func (h *Handle) examine() error {
 	var gone, up bool
 	var err error
@@ -148,12 +151,12 @@ func (h *Handle) examine() error {
 	return nil
 }
 
-// arm sets when wait returns at the latest, unless Close has already set that.
+// arm sets the time at which wait returns at the latest, unless Close has already set it.
 func (h *Handle) arm(deadline time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.closing.Load() {
-		_ = h.socket.SetReadDeadline(deadline) // Open saw it work
+		_ = h.socket.SetReadDeadline(deadline) // cannot fail: Open has tried it
 	}
 }
 
@@ -166,12 +169,12 @@ func (h *Handle) setDown(down bool) {
 	}
 }
 
-// drain stops the arrival of packets and hands on what is in the ring. The block that is
-// still being filled is closed by the kernel after the retire timeout: how many packets
-// are to come is known from the kernel's count of them. Then the totals are final.
+// drain stops the arrival of packets, passes on all packets in the ring, and makes the totals
+// final. The kernel closes the block that it is filling only after the retire timeout. Its
+// counters show how many packets are still in the ring.
 func (h *Handle) drain(block func(*Block)) {
 	h.stop()
-	giveUp := time.Now().Add(4*h.retire + time.Second) // of which one timeout is needed
+	giveUp := time.Now().Add(4*h.retire + time.Second) // one retire timeout usually suffices
 	for {
 		for h.ring.ready() {
 			h.hand(block)
@@ -179,7 +182,7 @@ func (h *Handle) drain(block func(*Block)) {
 		if h.finalizeStats(time.Now().After(giveUp)) {
 			return
 		}
-		_ = h.socket.SetReadDeadline(giveUp) // each time: Close may have set it in between
+		_ = h.socket.SetReadDeadline(giveUp) // in each iteration: Close may have set it meanwhile
 		_ = h.raw.Read(h.poll)
 	}
 }
@@ -192,8 +195,9 @@ func (h *Handle) stop() {
 	_ = h.raw.Control(func(fd uintptr) { detach(int(fd)) })
 }
 
-// finalizeStats makes the totals final when every packet was handed on or dropped, or when told
-// to: what is in the ring then is lost, and counted so.
+// finalizeStats makes the totals final if every packet was passed on or dropped, or if now is
+// true: packets that are still in the ring are then counted as dropped. It reports whether the
+// totals are final.
 func (h *Handle) finalizeStats(now bool) bool {
 	h.statsMu.Lock()
 	defer h.statsMu.Unlock()

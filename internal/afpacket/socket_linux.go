@@ -27,10 +27,10 @@ func lookup(name string) (device, error) {
 		return device{}, noInterface(`""`)
 	}
 	request, err := unix.NewIfreq(name)
-	if err != nil { // too long to be one
+	if err != nil { // longer than any interface's name
 		return device{}, noInterface(name)
 	}
-	// Any socket will do to ask; this kind takes no capability.
+	// These requests work on any socket; this kind needs no capability.
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return device{}, &OpError{Interface: name, Op: "look it up", Err: err}
@@ -55,7 +55,8 @@ func lookup(name string) (device, error) {
 	return d, nil
 }
 
-// noInterface is the error about a name that no interface has.
+// noInterface returns the error for a name that no interface has, with the names of the
+// existing interfaces.
 func noInterface(name string) error {
 	advice := "there is none"
 	if names, err := Interfaces(); err != nil {
@@ -69,10 +70,10 @@ func noInterface(name string) error {
 	return &OpError{Interface: name, Op: "look it up", Err: ErrNoInterface, Advice: advice}
 }
 
-// loopback reports whether what is sent to the device comes back from it.
+// loopback reports whether packets sent to the device arrive from it again.
 func (d device) loopback() bool { return d.arp == unix.ARPHRD_LOOPBACK }
 
-// link returns the LINKTYPE_ of what the packets begin with.
+// link returns the link type of the captured packets.
 func (d device) link() wire.LinkType {
 	if d.arp == unix.ARPHRD_ETHER || d.loopback() {
 		return wire.LinkEthernet
@@ -80,8 +81,8 @@ func (d device) link() wire.LinkType {
 	return wire.LinkRaw
 }
 
-// Link returns the link type that Handle.LinkType will tell for the interface with that
-// name, which is what a filter has to be written for. It takes no capability.
+// Link returns the link type that Handle.LinkType will return for the interface. A filter must
+// be compiled for it. Link needs no capability.
 func Link(name string) (wire.LinkType, error) {
 	d, err := lookup(name)
 	if err != nil {
@@ -90,8 +91,8 @@ func Link(name string) (wire.LinkType, error) {
 	return d.link(), nil
 }
 
-// newSocket opens a packet socket that receives nothing until it is bound. Where the link
-// layer is not Ethernet's the kernel takes its header away (SOCK_DGRAM).
+// newSocket opens a packet socket that receives nothing until it is bound. For a link layer
+// other than Ethernet the kernel removes the link-layer header (SOCK_DGRAM).
 func newSocket(d device) (fd int, err error) {
 	kind := unix.SOCK_RAW
 	if d.link() == wire.LinkRaw {
@@ -102,7 +103,7 @@ func newSocket(d device) (fd int, err error) {
 		fd, err = unix.Socket(unix.AF_PACKET, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 		return err
 	})
-	if err != nil && fd >= 0 { // the capability could not be taken back
+	if err != nil && fd >= 0 { // the capability could not be lowered again
 		unix.Close(fd)
 	}
 	if err != nil {
@@ -111,7 +112,7 @@ func newSocket(d device) (fd int, err error) {
 	return fd, nil
 }
 
-// openAdvice says what to do where socket(2) failed.
+// openAdvice returns what to do after socket(2) has failed with err, "" if there is no advice.
 func openAdvice(err error) string {
 	switch {
 	case errors.Is(err, unix.EAFNOSUPPORT):
@@ -132,7 +133,7 @@ func openAdvice(err error) string {
 		"in Kubernetes add NET_RAW to securityContext.capabilities.add, and where the image lost its file capability set runAsUser: 0 too", program)
 }
 
-// attach puts a filter before the socket, in place of the one that was there.
+// attach attaches a filter to the socket and replaces an earlier one.
 func attach(fd int, filter []bpf.RawInstruction) error {
 	program := make([]unix.SockFilter, len(filter))
 	for i, f := range filter {
@@ -144,7 +145,7 @@ func attach(fd int, filter []bpf.RawInstruction) error {
 	return err
 }
 
-// bind begins to receive the packets of an EtherType from an interface, and no others.
+// bind makes the socket receive the packets of one EtherType from one interface.
 func bind(fd, index int, etherType uint16) error {
 	return unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: network(etherType), Ifindex: index})
 }
@@ -156,32 +157,34 @@ func network(n uint16) uint16 {
 	return binary.NativeEndian.Uint16(b[:])
 }
 
-// detach stops the arrival of packets: the socket takes none any more. One that another
-// processor is handing over right now may still come. (A bind to nothing would wait for
-// it, but that takes an RCU grace period, which is long on a busy machine.)
+// detach stops the arrival of packets by a filter that accepts none. A packet that another
+// processor is delivering at this moment may still arrive. (Binding the socket to no interface
+// would wait for that packet, but for a whole RCU grace period, which is long on a busy
+// machine.)
 func detach(fd int) {
-	// It cannot fail: a filter needs neither a capability nor the interface.
+	// Cannot fail: attaching a filter needs neither a capability nor the interface.
 	_ = attach(fd, []bpf.RawInstruction{{Op: opReturn, K: 0}})
 }
 
-// standing is how the socket's interface is now: gone for good, or here, and up or not.
+// standing returns whether the socket's interface is deleted or in another namespace (gone),
+// and whether it is up.
 func standing(fd, index int) (gone, up bool, err error) {
 	address, err := unix.Getsockname(fd)
 	if err != nil {
 		return false, false, err
 	}
-	// The kernel sets it to -1 when the interface is deleted or leaves the namespace.
+	// The kernel sets the index to -1 when the interface is deleted or leaves the namespace.
 	if l, ok := address.(*unix.SockaddrLinklayer); !ok || l.Ifindex != index {
 		return true, false, nil
 	}
-	request, err := unix.NewIfreq("?") // of the name only the room is used
+	request, err := unix.NewIfreq("?") // any valid name: SIOCGIFNAME overwrites it
 	if err != nil {
 		return false, false, err
 	}
 	request.SetUint32(uint32(index))
-	for _, ask := range []uint{unix.SIOCGIFNAME, unix.SIOCGIFFLAGS} { // by name, which may have changed
+	for _, ask := range []uint{unix.SIOCGIFNAME, unix.SIOCGIFFLAGS} { // flags are read by the name, which may have changed
 		if err := unix.IoctlIfreq(fd, ask, request); errors.Is(err, unix.ENODEV) {
-			return false, false, nil // about to go, or renamed between the two
+			return false, false, nil // being deleted, or renamed between the two requests
 		} else if err != nil {
 			return false, false, err
 		}

@@ -24,8 +24,8 @@ func (n *namespace) datagrams(t testing.TB, network, address string) *net.UDPCon
 
 func port(c *net.UDPConn) uint16 { return uint16(c.LocalAddr().(*net.UDPAddr).Port) }
 
-// send sends a datagram to the other socket and waits until it is there: whatever was to
-// see it on its way has seen it.
+// send sends a datagram to the other socket and waits until it has arrived: every capture on
+// its path has then seen it.
 func send(t testing.TB, from, to *net.UDPConn, payload []byte) {
 	t.Helper()
 	if _, err := from.WriteToUDP(payload, to.LocalAddr().(*net.UDPAddr)); err != nil {
@@ -60,7 +60,7 @@ func flood(from, to *net.UDPConn, payload []byte) (stop func() int) {
 	return func() int { close(end); return <-sent }
 }
 
-// bulkPort is where transfer sends to.
+// bulkPort is the port to which transfer sends.
 const bulkPort = 5001
 
 // transfer sends bytes through a TCP connection and waits until they have arrived.
@@ -93,7 +93,7 @@ func transfer(t *testing.T, client, server *namespace, address string, b []byte)
 	}
 }
 
-// stream puts together what was sent over TCP and IPv4 to a port.
+// stream reassembles the bytes sent to a port over TCP and IPv4.
 func stream(packets []Packet, port uint16) []byte {
 	var b []byte
 	var first uint32
@@ -110,7 +110,7 @@ func stream(packets []Packet, port uint16) []byte {
 			first, b = seq+1, nil
 			continue
 		}
-		// IP's length tells the payload from padding. Where it is 0 the frame has more than it can say.
+		// IP's length separates the payload from padding. A length of 0 means more than 64 KiB, all of the frame.
 		if total := int(binary.BigEndian.Uint16(p.Data[14+2:])); total != 0 {
 			payload = payload[:total-20-int(tcp[12]>>4*4)]
 		}
@@ -124,7 +124,7 @@ func stream(packets []Packet, port uint16) []byte {
 	return b
 }
 
-// ipv4 makes an IPv4 packet with a UDP datagram. The IP checksum is right.
+// ipv4 returns an IPv4 packet with a UDP datagram. The IP checksum is right.
 func ipv4(payload []byte, src, dst [4]byte, port uint16) []byte {
 	b := []byte{0x45, 0, 0, 0, 0, 0, 0, 0, 64, 17, 0, 0}
 	b = append(append(b, src[:]...), dst[:]...)

@@ -7,8 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// host makes the condition of host and net. Behind an IPv4 or IPv6 address there may be
-// a prefix length or a mask.
+// host returns the condition of host and net. A prefix length or a mask may follow an IPv4 or
+// IPv6 address.
 func (p *parser) host(q qualifiers, t token) node {
 	if q.proto != nil && q.proto.number != 0 {
 		return p.problem(t, "%s has no addresses: expected ip, ip6, arp or ether before them, or none, as in %s and host %s", q.proto.name, q.proto.name, t.text)
@@ -30,7 +30,7 @@ func (p *parser) host(q qualifiers, t token) node {
 	return p.problem(t, "expected %s", q.expected())
 }
 
-// host4 makes the condition of an IPv4 address or network.
+// host4 returns the condition of an IPv4 address or network.
 func (p *parser) host4(q qualifiers, t token) node {
 	n := &host4{dir: q.dir, over: []uint32{wire.EtherIPv4, wire.EtherARP, wire.EtherRARP}}
 	if q.proto != nil {
@@ -60,7 +60,7 @@ func (p *parser) host4(q qualifiers, t token) node {
 
 func bytes4(a uint32) [4]byte { return [4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)} }
 
-// mask reads a prefix length or a mask behind an IPv4 address, if there is one.
+// mask reads a prefix length or a mask after an IPv4 address, if there is one.
 func (p *parser) mask(q qualifiers, t token, n *host4) bool {
 	switch {
 	case t.kind == kindNumber && (p.is("/") || p.is("mask")):
@@ -95,7 +95,7 @@ func (p *parser) length32(q qualifiers, most uint32) (uint32, bool) {
 	return t.value, p.onlyNet(q, t)
 }
 
-// onlyNet refuses a prefix length or a mask behind another qualifier than net.
+// onlyNet refuses a prefix length or a mask after a qualifier other than net.
 func (p *parser) onlyNet(q qualifiers, t token) bool {
 	if q.typ != "net" {
 		p.fail(t.at, "a prefix length or a mask makes a network: expected net before the address")
@@ -104,7 +104,7 @@ func (p *parser) onlyNet(q qualifiers, t token) bool {
 	return true
 }
 
-// host6 makes the condition of an IPv6 address or network.
+// host6 returns the condition of an IPv6 address or network.
 func (p *parser) host6(q qualifiers, t token) node {
 	if q.proto != nil && q.proto.ether != wire.EtherIPv6 {
 		return p.problem(t, "expected an IPv4 address behind %s", q.proto.name)

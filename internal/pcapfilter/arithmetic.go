@@ -1,12 +1,13 @@
 package pcapfilter
 
 // precedence of the binary operators, the lowest first. % and ^ have none in libpcap's
-// grammar: both take all that stands on their right, whatever is on their left.
+// grammar: they take everything on their right as an operand, whatever is on their left.
 var precedence = map[string]int{"|": 1, "&": 2, "<<": 3, ">>": 3, "+": 4, "-": 4, "*": 5, "/": 5}
 
 const precedenceSign = 6
 
-// arithmetic reads the operators behind a value that bind at least as strongly as least.
+// arithmetic reads the operators after a value whose precedence is at least least, with their
+// right operands.
 func (p *parser) arithmetic(left *value, least int) *value {
 	for p.tok.kind == kindWord {
 		op, at := p.tok.word, p.tok.at
@@ -88,10 +89,11 @@ func (p *parser) bytes(proto *protocol, t token) *value {
 	return v
 }
 
-// maxShift is the largest that shifts by a number: the registers have 32 bits.
+// maxShift is the largest constant shift: registers have 32 bits.
 const maxShift = 31
 
-// calculate works out what is known already, and refuses what the kernel would.
+// calculate evaluates an operation on constants, and refuses operations that the kernel would
+// refuse.
 func (p *parser) calculate(v *value) *value {
 	if v.right == nil {
 		if v.left.constant() {
@@ -116,7 +118,7 @@ func (p *parser) calculate(v *value) *value {
 	return v
 }
 
-// compute applies a binary operator. b is no zero that something is divided by.
+// compute applies a binary operator. b must not be 0 for / and %.
 func compute(op string, a, b uint32) uint32 {
 	switch op {
 	case "+":
@@ -141,7 +143,7 @@ func compute(op string, a, b uint32) uint32 {
 	return a >> b
 }
 
-// compare applies a relation.
+// compare applies a relational operator.
 func compare(op string, a, b uint32) bool {
 	switch op {
 	case "=":

@@ -6,15 +6,15 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// Label is a place in a program that jumps lead to.
+// Label is a position in a program, the target of jumps.
 type Label int
 
-// Assembler writes a program whose jumps lead to labels: forward only, as classic BPF has no other jumps. The zero value is an empty
-// program. The first instruction beyond MaxInstructions and all that follow are left out, and Program returns an error.
+// Assembler writes a program whose jumps lead to labels, forward only, as classic BPF has no other jumps. The zero value is an empty
+// program. Instructions in excess of MaxInstructions are discarded, and Program then returns an error.
 type Assembler struct {
 	out     []instruction
 	labels  []int  // index of the instruction that follows a label
-	tooLong func() // called at the first instruction too many; nil: not
+	tooLong func() // called at the first instruction in excess; may be nil
 	full    bool
 }
 
@@ -24,13 +24,13 @@ type instruction struct {
 	yes, no Label // of a jump; an unconditional one has only yes
 }
 
-// Label makes a label, which must be bound once.
+// Label returns a new label, which must be bound once.
 func (a *Assembler) Label() Label {
 	a.labels = append(a.labels, -1)
 	return Label(len(a.labels) - 1)
 }
 
-// Bind puts a label before the next instruction.
+// Bind binds a label to the next instruction.
 func (a *Assembler) Bind(l Label) { a.labels[l] = len(a.out) }
 
 // Emit writes an instruction that is not a jump. It panics if package bpf cannot assemble it.
@@ -42,12 +42,12 @@ func (a *Assembler) Emit(in bpf.Instruction) {
 	a.emit(raw.Op, raw.K)
 }
 
-// emit is Emit by code.
+// emit writes an instruction by its opcode and constant.
 func (a *Assembler) emit(op uint16, k uint32) {
 	a.write(instruction{RawInstruction: bpf.RawInstruction{Op: op, K: k}})
 }
 
-// write writes an instruction.
+// write appends an instruction, or calls tooLong if the program is full.
 func (a *Assembler) write(i instruction) {
 	if len(a.out) < MaxInstructions {
 		a.out = append(a.out, i)
@@ -59,7 +59,7 @@ func (a *Assembler) write(i instruction) {
 	a.full = true
 }
 
-// A Test is a comparison of the accumulator in a conditional jump: it is greater than, or has a bit in common with, a value.
+// A Test is the comparison of a conditional jump, of the accumulator with a value.
 type Test uint16
 
 // The tests.
@@ -70,10 +70,10 @@ const (
 	HasAnyBit Test = jmpJSET
 )
 
-// If jumps to yes if the test of the accumulator against value holds, else to no.
+// If jumps to yes if the test of the accumulator against value is true, else to no.
 func (a *Assembler) If(test Test, value uint32, yes, no Label) { a.jump(uint16(test), value, yes, no) }
 
-// IfX is If with the value of the index register.
+// IfX is If with the index register as the value.
 func (a *Assembler) IfX(test Test, yes, no Label) { a.jump(uint16(test)|sourceX, 0, yes, no) }
 
 // jump writes a conditional jump.
@@ -100,7 +100,7 @@ func (a *Assembler) OneOf(values []uint32, yes, no Label) {
 	}
 }
 
-// Program returns the program, with offsets in place of the labels. It returns an error if the program has more than MaxInstructions.
+// Program returns the program, with labels resolved to offsets. It returns an error if the program has more than MaxInstructions.
 func (a *Assembler) Program() (Program, error) {
 	before, size := a.layOut()
 	if a.full {
@@ -126,7 +126,7 @@ func (a *Assembler) Program() (Program, error) {
 	return out, nil
 }
 
-// reach is how far a conditional jump goes at most: its offset has eight bits.
+// reach is the largest offset of a conditional jump, which has eight bits.
 const reach = 255
 
 // layOut returns the position of each instruction and the program's size. A conditional jump gets one more
@@ -145,7 +145,7 @@ func (a *Assembler) layOut() (before []int, size int) {
 			}
 			far := 0
 			for _, l := range [2]Label{in.yes, in.no} {
-				// An offset to behind the jumps that belong to this one.
+				// Offset from this jump to the target, the extra jumps after it included.
 				if before[a.labels[l]]-before[i]-1 > reach {
 					far++
 				}
@@ -158,7 +158,7 @@ func (a *Assembler) layOut() (before []int, size int) {
 	return before, before[len(a.out)]
 }
 
-// conditional appends a conditional jump and the unconditional ones that go on for it.
+// conditional appends a conditional jump and the unconditional jumps to targets out of its reach.
 func (a *Assembler) conditional(out Program, in instruction, before []int, extra int) Program {
 	at := len(out)
 	offsets := [2]uint8{}
@@ -172,7 +172,7 @@ func (a *Assembler) conditional(out Program, in instruction, before []int, extra
 		offsets[side] = uint8(len(further))
 		further = append(further, bpf.RawInstruction{Op: classJMP | jmpJA, K: uint32(target - at - 1 - len(further) - 1)})
 	}
-	for len(further) < extra { // it was further once; nothing leads here
+	for len(further) < extra { // reserved by layOut but not needed; no jump leads here
 		further = append(further, bpf.RawInstruction{Op: classJMP | jmpJA})
 	}
 	in.Jt, in.Jf = offsets[0], offsets[1]

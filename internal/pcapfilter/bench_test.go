@@ -9,14 +9,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// benchmarked are filters as people write them.
+// benchmarked are typical filters.
 var benchmarked = map[string]string{
 	"port":  "tcp port 443 or 8443",
 	"host":  "host 10.0.0.1 and not port 53",
 	"bytes": "tcp[tcpflags] & (tcp-syn|tcp-fin) != 0",
 }
 
-// BenchmarkRun is what a filter costs for each packet of a capture.
+// BenchmarkRun measures the cost of a filter for each packet of a capture.
 func BenchmarkRun(b *testing.B) {
 	packets := random(rand.New(rand.NewPCG(1, 0)), wire.LinkEthernet, 1024)
 	for name, text := range benchmarked {
@@ -33,7 +33,7 @@ func BenchmarkRun(b *testing.B) {
 	}
 }
 
-// BenchmarkNetBPF is the same by golang.org/x/net/bpf's machine.
+// BenchmarkNetBPF measures the same with the VM of golang.org/x/net/bpf.
 func BenchmarkNetBPF(b *testing.B) {
 	packets := random(rand.New(rand.NewPCG(1, 0)), wire.LinkEthernet, 1024)
 	for name, text := range benchmarked {
@@ -57,7 +57,7 @@ func BenchmarkNetBPF(b *testing.B) {
 	}
 }
 
-// BenchmarkCompile is what it costs to make a program.
+// BenchmarkCompile measures the compilation of an expression.
 func BenchmarkCompile(b *testing.B) {
 	for name, text := range benchmarked {
 		b.Run(name, func(b *testing.B) {

@@ -4,12 +4,12 @@
 // Order of use: [Compile] an expression for a link type, or write a program with an [Assembler]; [And] joins two programs; [Program.Run]
 // applies one to a packet, or the kernel does. [ParseProgram] reads what `tcpdump -ddd` prints.
 //
-// An expression means what it means to libpcap 1.10, also where that surprises:
+// Expressions have the same meaning as in libpcap 1.10, even where it is surprising:
 //
 //   - qualifiers apply to the whole list that follows them ("tcp port 80 or 443");
 //   - and and or have the same precedence, from left to right;
 //   - the first vlan shifts the offsets of everything written after it;
-//   - tcp[0] and its like see only IPv4;
+//   - tcp[0] and other bytes of transport protocols exist only over IPv4;
 //   - port does not look past the extension headers of IPv6;
 //   - % and ^ take everything on their right as an operand;
 //   - a program that would read past the end of the packet rejects it, even inside a not.
@@ -17,16 +17,16 @@
 // Tests compare with libpcap itself. The differences are intended:
 //
 //   - names of hosts, networks and services are an error, because nothing resolves them;
-//   - so are addresses and numbers that mean something else than they seem to (host 10, host 10.1, net 300, ip proto 300, an octet with a
-//     leading zero, an offset past every packet), and ip broadcast, which needs the netmask of an interface;
+//   - addresses and numbers whose meaning is not the obvious one are errors too (host 10, host 10.1, net 300, ip proto 300, an octet with a
+//     leading zero, an offset past every packet), and so is ip broadcast, which needs the netmask of an interface;
 //   - ip proto tcp needs no backslash before tcp;
 //   - bytes of a protocol are read only where the protocol is present: libpcap omits that check on the right of an arithmetic operator, as
 //     in 1 + tcp[0];
-//   - on BSD loopback links the address family is recognized in both byte orders, and that of IPv6 with the number of each system;
+//   - on BSD loopback links the address family is recognized in both byte orders, and the family of IPv6 by the number of every system;
 //   - live, expressions after vlan are evaluated after the tag if the packet still contains it, and otherwise without it: so
 //     "not vlan and ip" works;
-//   - prefixes of IPv6 networks read no further than their length, as after libpcap's optimizer. (The optimizer also removes reads past the
-//     end of a packet, which changes what a program accepts of truncated packets; here it is as without the optimizer.)
+//   - prefixes of IPv6 networks read no bytes past their length, as after libpcap's optimizer. (The optimizer also removes reads past the
+//     end of a packet, which changes which truncated packets a program accepts. Here these reads remain, as without the optimizer.)
 //   - of the protocols below IP only ARP and RARP have names: there is no 802.2 LLC, IEEE 802.11, MPLS, PPPoE or Geneve, and no gateway,
 //     protochain or byte.
 package pcapfilter

@@ -7,27 +7,26 @@ import (
 	"unicode/utf8"
 )
 
-// Error says where an expression is wrong, and what was expected there.
+// Error reports where an expression is wrong, and what was expected there.
 type Error struct {
 	Text    string // the expression
-	Offset  int    // byte of it at which the fault begins
+	Offset  int    // of the error in Text, in bytes
 	Problem string
 }
 
 // Error returns one line.
 func (e *Error) Error() string { return fmt.Sprintf("column %d: %s", e.Column(), e.Problem) }
 
-// Column returns the place of the fault in characters, from 1.
+// Column returns the position of the error in characters, from 1.
 func (e *Error) Column() int {
 	return utf8.RuneCountInString(e.Text[:min(e.Offset, len(e.Text))]) + 1
 }
 
-// shown is how many characters of a long expression Caret shows before and behind the
-// fault.
+// shown is how many characters of a long expression Caret shows before and after the error.
 const shown = 60
 
-// Caret returns two lines: the expression, cut to the surroundings of the fault if it is
-// long, and a caret below the fault.
+// Caret returns two lines: the expression, of which a long one is abbreviated around the error,
+// and a caret below the error.
 func (e *Error) Caret() string {
 	at := min(e.Offset, len(e.Text))
 	before, after := []rune(e.Text[:at]), []rune(e.Text[at:])
@@ -41,7 +40,7 @@ func (e *Error) Caret() string {
 	return line + "\n" + strings.Repeat(" ", len(before)) + "^"
 }
 
-// printable keeps an expression in one line, and away from the terminal's controls.
+// printable replaces line breaks and the control characters of terminals by spaces.
 func printable(r rune) rune {
 	if unicode.IsControl(r) {
 		return ' '

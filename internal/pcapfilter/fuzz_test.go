@@ -8,8 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// FuzzCompile: whatever an expression is, it is refused at a place within it, or becomes
-// programs that the kernel takes, for each link type that allows what it asks for.
+// FuzzCompile: any expression is refused with an offset within it, or becomes a program that
+// the kernel accepts, for each link type that supports its conditions.
 func FuzzCompile(f *testing.F) {
 	for text := range strings.SplitSeq(readings+faults, "\n") {
 		f.Add(text)
@@ -52,8 +52,8 @@ func checkError(t *testing.T, text string, err error) {
 	}
 }
 
-// FuzzProgram: a text is refused, or is a program that stays the same when it is written
-// and read again, and that can be run and joined with another.
+// FuzzProgram: any text is refused, or is a program that is the same after it was printed and
+// parsed again, and that can be run and joined with another.
 func FuzzProgram(f *testing.F) {
 	f.Add("1,6 0 0 262144")
 	f.Add("4\n40 0 0 12\n21 0 1 2048\n6 0 0 262144\n6 0 0 0\n")

@@ -2,20 +2,20 @@ package pcapfilter
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// generator writes a program. A fault is noted once, and the rest is in vain.
+// generator writes a program. It records the first error, after which the program is not used.
 type generator struct {
 	Assembler
 	cfg    Config
 	layer  layer
 	text   string
 	tags   uint32
-	moving bool   // what is behind the link layer's addresses moves by M[movedBy]
-	slots  uint32 // the first word of memory that is free
-	at     int    // where what is written now stands in the expression
+	moving bool   // headers after the link-layer addresses are shifted by M[movedBy] bytes
+	slots  uint32 // the first free word of scratch memory
+	at     int    // offset in the expression of the condition that is being written
 	err    *Error
 }
 
-// movedBy is the memory word that holds how many bytes of VLAN tag a packet has, live.
+// movedBy is the memory word with the number of bytes of VLAN tag in a live packet.
 const movedBy = 0
 
 func newGenerator(e *Expression, c Config) *generator {
@@ -54,7 +54,7 @@ func (g *generator) fail(at int, format string, args ...any) {
 	}
 }
 
-// condition writes what jumps to yes where n holds and to no where it does not.
+// condition writes code that jumps to yes if n is true and to no otherwise.
 func (g *generator) condition(n node, yes, no Label) {
 	switch n := n.(type) {
 	case *located:

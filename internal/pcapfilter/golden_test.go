@@ -42,7 +42,7 @@ func firstDifference(got, want string) string {
 	return fmt.Sprintf("%d lines, want %d", len(g), len(w))
 }
 
-// TestPrograms has the programs of some expressions, as people read them.
+// TestPrograms compares the listings of the programs of some expressions.
 func TestPrograms(t *testing.T) {
 	live := Config{Link: wire.LinkEthernet, Live: true}
 	var b strings.Builder
@@ -95,11 +95,11 @@ func TestPrograms(t *testing.T) {
 	golden(t, "programs.golden", b.String())
 }
 
-// everyInstruction returns a program that has every code that the kernel takes.
+// everyInstruction returns a program with every opcode that the kernel accepts.
 func everyInstruction() (Program, error) {
 	var text strings.Builder
 	n := 1
-	text.WriteString("2 0 0 3\n3 0 0 3\n") // to write the memory that is read
+	text.WriteString("2 0 0 3\n3 0 0 3\n") // writes the memory that later instructions read
 	n++
 	for op := range uint16(256) {
 		if known[op] && op != classRET|retK {
@@ -115,7 +115,7 @@ func everyInstruction() (Program, error) {
 	return ParseProgram(fmt.Sprintf("%d\n%s", n+4, text.String()))
 }
 
-// TestErrors has the message of each fault.
+// TestErrors compares the message of each error.
 func TestErrors(t *testing.T) {
 	var b strings.Builder
 	say := func(text string, cfg Config) {
@@ -154,7 +154,7 @@ func TestErrors(t *testing.T) {
 	golden(t, "errors.golden", b.String())
 }
 
-// faults are expressions that cannot be used.
+// faults are invalid expressions.
 const faults = `
 foo
 \foo

@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// What generated expressions and packets are made of: few values, so that they meet.
+// Values of generated expressions and packets. They are few, so that expressions often match.
 var (
 	someIPv4     = []string{"10.0.0.1", "10.0.0.2", "10.1.2.3", "192.168.1.1", "224.0.0.5", "255.255.255.255"}
 	someIPv6     = []string{"::1", "fe80::1", "fd00::2", "ff02::1", "2001:db8:2:2:3:4:5:6"}
@@ -28,7 +28,7 @@ var (
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 
-// randomExpression returns an expression that is valid for a link type, here and for
+// randomExpression returns an expression that is valid for a link type, in this package and in
 // libpcap.
 func randomExpression(r *rand.Rand, link wire.LinkType) string {
 	return (&grammar{Rand: r, link: link}).expression(3)
@@ -39,7 +39,7 @@ type grammar struct {
 	link wire.LinkType
 }
 
-// expression returns operands with and and or between them.
+// expression returns operands connected by "and" and "or".
 func (g *grammar) expression(depth int) string {
 	text, takeOver := g.operand(depth)
 	for range g.IntN(3) {
@@ -59,7 +59,8 @@ func (g *grammar) maybeNot() string {
 	return pick(g.Rand, []string{"", "", "", "not ", "! "})
 }
 
-// operand returns one operand, and what makes another subject for its qualifiers.
+// operand returns one operand, and a function that returns further addresses or numbers for its
+// qualifiers.
 func (g *grammar) operand(depth int) (text string, takeOver func() string) {
 	not := g.maybeNot()
 	switch n := g.IntN(12); {
@@ -74,7 +75,7 @@ func (g *grammar) operand(depth int) (text string, takeOver func() string) {
 	return not + g.plain(), nil
 }
 
-// qualified returns qualifiers and their subject.
+// qualified returns qualifiers with an address or number.
 func (g *grammar) qualified() (text string, takeOver func() string) {
 	var head string
 	subject := func(from []string) func() string { return func() string { return pick(g.Rand, from) } }
@@ -114,7 +115,7 @@ func (g *grammar) qualified() (text string, takeOver func() string) {
 	return head + " " + takeOver(), takeOver
 }
 
-// plain returns a primitive without a subject.
+// plain returns a primitive without an address or number.
 func (g *grammar) plain() string {
 	options := []string{pick(g.Rand, someProtos), "ip multicast", "ip6 multicast", fmt.Sprintf("less %d", 40+g.IntN(60)), fmt.Sprintf("greater %d", 40+g.IntN(60))}
 	if g.link == wire.LinkEthernet {
@@ -148,7 +149,7 @@ func (g *grammar) value(depth int) string {
 	switch op {
 	case "/":
 		right = pick(g.Rand, someNumbers[1:])
-	case "%": // what stands behind it would become part of the divisor
+	case "%": // everything after it would become part of the divisor
 		return "(" + left + " % " + pick(g.Rand, someNumbers[1:]) + ")"
 	case "<<", ">>":
 		return fmt.Sprintf("(%s %s %d)", left, op, g.IntN(32))
@@ -156,8 +157,8 @@ func (g *grammar) value(depth int) string {
 	return left + " " + op + " " + right
 }
 
-// rightOf returns what can stand on the right of a value: bytes only of the protocol that
-// the value begins with, since libpcap does not look whether another one is there.
+// rightOf returns a value for the right of another. It reads only bytes of the protocol that
+// the left value begins with, because libpcap does not check that another one is present.
 func (g *grammar) rightOf(left string) string {
 	left = strings.TrimLeft(left, "(- ")
 	proto, _, ok := strings.Cut(left, "[")

@@ -8,8 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestKernel runs generated expressions in the kernel: it has to take every program, live
-// ones too, and answer as Run does.
+// TestKernel runs generated expressions in the kernel. It must accept every program, including
+// live ones, with the same results as Run.
 func TestKernel(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 0))
 	k := kerneltest.New(t)
@@ -38,7 +38,7 @@ func TestKernel(t *testing.T) {
 	}
 }
 
-// hasAncillary reports whether a program asks for what a pair of sockets does not have.
+// hasAncillary reports whether a program has ancillary loads, which need a network device.
 func hasAncillary(p Program) bool {
 	for _, in := range p {
 		if in.Op&0xe7 == classLD|modeABS && in.K >= ancillary {
@@ -48,8 +48,8 @@ func hasAncillary(p Program) bool {
 	return false
 }
 
-// TestKernelValidates gives programs with a fault to the kernel: it has to refuse what
-// Validate refuses, to take what that takes, and to run it as Run does.
+// TestKernelValidates attaches damaged programs to the kernel. It must refuse the programs that
+// Validate refuses, accept the others, and run them with the same results as Run.
 func TestKernelValidates(t *testing.T) {
 	k := kerneltest.New(t)
 	r := rand.New(rand.NewPCG(6, 0))
@@ -82,8 +82,9 @@ func TestKernelValidates(t *testing.T) {
 	}
 }
 
-// differs reports whether a program does what the kernel does otherwise: it takes a
-// negative offset for one from the network header, and a shift by 32 and more modulo 32.
+// differs reports whether a program uses instructions for which the kernel differs from Run: to
+// the kernel a negative offset is relative to the network header, and a shift by 32 or more is
+// modulo 32.
 func differs(p Program) bool {
 	for _, in := range p {
 		if in.Op&0xe7 == classLD|modeIND || in.Op == classALU|aluLSH|sourceX || in.Op == classALU|aluRSH|sourceX {

@@ -8,32 +8,32 @@ import (
 	"unicode/utf8"
 )
 
-// kind is what a token is.
+// kind is the kind of a token.
 type kind uint8
 
 const (
 	kindEnd    kind = iota
 	kindWord        // a reserved word or an operator
 	kindNumber      // 80, 0x50, 0120, icmp-echo
-	kindIPv4        // two to four numbers with dots between them
+	kindIPv4        // two to four numbers separated by dots
 	kindIPv6
 	kindMAC
-	kindName // any other word; one that is escaped by a backslash is never reserved
+	kindName // any other word; a word after a backslash is never reserved
 )
 
 // token is the smallest part of an expression.
 type token struct {
 	kind  kind
-	word  string // of kindWord: the word in its one spelling, "and" for "&&"
-	text  string // as written, for kindName without the backslash
-	at    int    // where it begins
-	value uint32 // of kindNumber; of kindIPv4 the numbers so far, the last one lowest
-	parts int    // of kindIPv4: how many numbers there are
+	word  string // kindWord: the word in its canonical spelling, "and" for "&&"
+	text  string // as written; kindName: without the backslash
+	at    int    // offset in the expression
+	value uint32 // kindNumber: the number; kindIPv4: its numbers, one per byte, the last one lowest
+	parts int    // kindIPv4: how many numbers it has
 	ipv6  netip.Addr
 	mac   [6]byte
 }
 
-// lexer cuts an expression into tokens as libpcap's scanner does: the longest that fits.
+// lexer splits an expression into tokens. As in libpcap's scanner, the longest match is the token.
 type lexer struct {
 	text string
 	at   int
@@ -43,17 +43,17 @@ type lexer struct {
 // operators, longer ones first.
 var operators = []string{"&&", "||", "!=", "==", "<=", ">=", "<<", ">>", "(", ")", "[", "]", "+", "-", "*", "/", "%", "&", "|", "^", "<", ">", "=", "!", ":"}
 
-// spelling maps words and operators that mean the same to one of them.
+// spelling maps words and operators to the canonical one of the same meaning.
 var spelling = map[string]string{"&&": "and", "||": "or", "!": "not", "==": "=", "length": "len", "link": "ether"}
 
-// fail notes the first fault.
+// fail records an error, unless there is one already.
 func (l *lexer) fail(at int, format string, args ...any) {
 	if l.err == nil {
 		l.err = &Error{Text: l.text, Offset: at, Problem: fmt.Sprintf(format, args...)}
 	}
 }
 
-// next returns the next token; after a fault there are none any more.
+// next returns the next token; after an error only kindEnd.
 func (l *lexer) next() token {
 	for l.at < len(l.text) && strings.IndexByte(" \t\r\n", l.text[l.at]) >= 0 {
 		l.at++
@@ -77,7 +77,7 @@ func (l *lexer) next() token {
 	return t
 }
 
-// until returns s up to the first of the bytes in stop.
+// until returns s up to its first byte that is in stop.
 func until(s, stop string) string {
 	if n := strings.IndexAny(s, stop); n >= 0 {
 		return s[:n]
@@ -85,7 +85,7 @@ func until(s, stop string) string {
 	return s
 }
 
-// run returns the longest beginning of s whose bytes all are in the set.
+// run returns the longest prefix of s whose bytes all are in the set.
 func run(s string, in func(byte) bool) string {
 	n := 0
 	for n < len(s) && in(s[n]) {
@@ -100,7 +100,7 @@ func isAlnum(c byte) bool {
 	return isDigit(c) || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
 }
 
-// colons takes an address that has colons: IPv6 (RFC 4291, section 2.2) or Ethernet.
+// colons consumes an address with colons: IPv6 (RFC 4291, section 2.2) or Ethernet.
 func (l *lexer) colons(t *token) bool {
 	text := run(l.text[l.at:], func(c byte) bool { return isHex(c) || c == ':' || c == '.' })
 	if strings.Count(text, ":") < 2 {
@@ -121,7 +121,7 @@ func (l *lexer) colons(t *token) bool {
 	return true
 }
 
-// wordlike takes what begins with a letter or a digit.
+// wordlike consumes a token that begins with a letter or a digit.
 func (l *lexer) wordlike(t *token) bool {
 	if !isAlnum(l.text[l.at]) {
 		return false
@@ -153,7 +153,7 @@ func (l *lexer) wordlike(t *token) bool {
 	return true
 }
 
-// operator takes an operator.
+// operator consumes an operator.
 func (l *lexer) operator(t *token) {
 	for _, o := range operators {
 		if strings.HasPrefix(l.text[l.at:], o) {
@@ -169,7 +169,7 @@ func (l *lexer) operator(t *token) {
 	l.fail(l.at, "%q: a character that means nothing here", r)
 }
 
-// isNumber reports whether text is digits, or 0x and hexadecimal digits.
+// isNumber reports whether text consists of digits, or of 0x and hexadecimal digits.
 func isNumber(text string) bool {
 	if len(text) > 2 && text[0] == '0' && (text[1] == 'x' || text[1] == 'X') {
 		return run(text[2:], isHex) == text[2:]
@@ -177,7 +177,7 @@ func isNumber(text string) bool {
 	return run(text, isDigit) == text
 }
 
-// number reads a number as C writes it: decimal, hexadecimal or octal.
+// number parses a number in C's notation: decimal, hexadecimal or octal.
 func (l *lexer) number(t *token) {
 	base, digits := 10, t.text
 	switch {
@@ -196,7 +196,7 @@ func (l *lexer) number(t *token) {
 	t.value = uint32(v)
 }
 
-// dotted takes an IPv4 address, or the beginning of one.
+// dotted parses an IPv4 address, or the first two or three of its numbers.
 func (l *lexer) dotted(t *token) bool {
 	parts := strings.Split(t.text, ".")
 	if len(parts) < 2 || len(parts) > 4 {
@@ -218,8 +218,8 @@ func (l *lexer) dotted(t *token) bool {
 	return true
 }
 
-// parseMAC reads an Ethernet address as libpcap writes it: six numbers with one kind of
-// sign between them, three of four digits with dots, or twelve digits.
+// parseMAC parses an Ethernet address in one of libpcap's notations: six numbers with the same
+// separator (: . or -), three groups of four digits separated by dots, or twelve digits.
 func parseMAC(text string) (mac [6]byte, ok bool) {
 	if len(text) == 14 && text[4] == '.' && text[9] == '.' {
 		text = text[:4] + text[5:9] + text[10:]

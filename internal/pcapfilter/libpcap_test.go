@@ -19,7 +19,7 @@ var (
 	seed        = flag.Uint64("seed", 1, "of what is generated for the comparison with libpcap")
 )
 
-// unavailable skips a test for want of something, or fails it where all must run.
+// unavailable skips a test that lacks something, or fails it if all tests must run.
 func unavailable(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") != "" || os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
@@ -33,14 +33,14 @@ var links = map[wire.LinkType]string{
 	wire.LinkEthernet: "EN10MB", wire.LinkSLL: "LINUX_SLL", wire.LinkSLL2: "LINUX_SLL2", wire.LinkRaw: "RAW", wire.LinkNull: "NULL", wire.LinkLoop: "LOOP",
 }
 
-// linkOrder is the same, in an order that stays.
+// linkOrder has the keys of links in a fixed order.
 var linkOrder = []wire.LinkType{wire.LinkEthernet, wire.LinkSLL, wire.LinkSLL2, wire.LinkRaw, wire.LinkNull, wire.LinkLoop}
 
-// errRejects is libpcap's word for a program that takes nothing.
+// errRejects is libpcap's error for a program that accepts no packet.
 const errRejects = "expression rejects all packets"
 
-// libpcap has tcpdump compile an expression, by libpcap's optimizer or without it. A
-// program that rejects everything is returned as such.
+// libpcap compiles an expression with tcpdump, with libpcap's optimizer or without it. If
+// tcpdump reports that the expression rejects all packets, it returns a program that does so.
 func libpcap(t testing.TB, link wire.LinkType, optimize bool, text string) (Program, error) {
 	t.Helper()
 	tcpdump, err := exec.LookPath("tcpdump")
@@ -64,10 +64,10 @@ func libpcap(t testing.TB, link wire.LinkType, optimize bool, text string) (Prog
 	return parseProgram(out.String())
 }
 
-// TestAgainstLibpcap compiles generated expressions here and by libpcap, with and without
-// its optimizer, and runs the programs over the project's captures and random packets:
-// they have to agree on every one. Only where libpcap's optimizer changes what its own
-// program takes (it drops loads that would read behind a packet's end) either will do.
+// TestAgainstLibpcap compiles generated expressions with this package and with libpcap, with
+// and without its optimizer, and runs the programs on the project's captures and on random
+// packets. The results must be the same for every packet. If libpcap's optimizer changes the
+// result of its own program (it drops loads past a packet's end), either result is accepted.
 func TestAgainstLibpcap(t *testing.T) {
 	r := rand.New(rand.NewPCG(*seed, 0))
 	packets := map[wire.LinkType][]Packet{}
@@ -121,9 +121,8 @@ func compileAll(t testing.TB, link wire.LinkType, text string) (ours, plain, opt
 	return ours, plain, optimized
 }
 
-// TestLibpcapReads holds hand-written expressions to libpcap: those that it refuses are
-// refused here, and the others take the same packets. What differs on purpose stands in
-// TestDiffers.
+// TestLibpcapReads compares hand-written expressions with libpcap: both refuse the same ones,
+// and accept the same packets with the others. TestDiffers has the intended differences.
 func TestLibpcapReads(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 0))
 	packets := append(captured(t, wire.LinkEthernet), random(r, wire.LinkEthernet, 4000)...)
@@ -146,7 +145,7 @@ func TestLibpcapReads(t *testing.T) {
 	}
 }
 
-// readings are expressions whose reading is not obvious, valid ones and others.
+// readings are expressions whose meaning is not obvious, valid and invalid ones.
 const readings = `
 tcp port 80 or 443
 tcp port 80 and not 443
@@ -383,8 +382,8 @@ host 10.0.0.1/32
 gateway 10.0.0.1
 `
 
-// TestDiffers has what libpcap takes and this package does not, or the other way round:
-// the differences that the package's comment lists.
+// TestDiffers: expressions that only libpcap or only this package accepts, as listed in the
+// package comment.
 func TestDiffers(t *testing.T) {
 	for text, reason := range map[string]string{
 		"port http":                           "names of services are not resolved",
@@ -418,7 +417,7 @@ func TestDiffers(t *testing.T) {
 	}
 }
 
-// TestErrorsAreErrors: a fault in an expression is an *Error that lies within it.
+// TestErrorsAreErrors: an invalid expression gives an *Error with an offset within it.
 func TestErrorsAreErrors(t *testing.T) {
 	for text := range strings.SplitSeq(readings, "\n") {
 		_, err := Parse(text)

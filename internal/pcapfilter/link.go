@@ -2,19 +2,19 @@ package pcapfilter
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// layer is what a link type's header looks like.
+// layer is the layout of a link-layer header.
 type layer struct {
 	kind    layerKind
 	typ     uint32 // offset of the EtherType, or of the address family
-	payload uint32 // offset of what is behind the header
+	payload uint32 // offset of the first byte after the header
 }
 
 type layerKind uint8
 
 const (
-	byEtherType layerKind = iota // an EtherType says what follows
-	byFamily                     // an address family says it
-	byVersion                    // nothing but the IP version does
+	byEtherType layerKind = iota // an EtherType gives the next protocol
+	byFamily                     // an address family gives it
+	byVersion                    // there is no header: only the IP version gives it
 )
 
 var layers = map[wire.LinkType]layer{
@@ -28,14 +28,14 @@ var layers = map[wire.LinkType]layer{
 	wire.LinkIPv6:     {byVersion, 0, 0},
 }
 
-// Address families: AF_INET everywhere, and AF_INET6 of Linux, of NetBSD and OpenBSD, of
+// Address families: AF_INET of all systems, and AF_INET6 of Linux, of NetBSD and OpenBSD, of
 // FreeBSD and of macOS.
 var (
 	families4 = []uint32{2}
 	families6 = []uint32{10, 24, 28, 30}
 )
 
-// etherProto tests what follows the link layer's header.
+// etherProto tests which protocol follows the link-layer header.
 func (g *generator) etherProto(number uint32, yes, no Label) {
 	switch g.layer.kind {
 	case byEtherType:
@@ -48,7 +48,7 @@ func (g *generator) etherProto(number uint32, yes, no Label) {
 			g.emit(classLD|modeABS|sizeW, g.layer.typ)
 			var both []uint32
 			for _, f := range families {
-				if g.cfg.Link == wire.LinkNull { // in the byte order of who captured
+				if g.cfg.Link == wire.LinkNull { // in the byte order of the capturing host
 					both = append(both, f<<24)
 				}
 				both = append(both, f)
@@ -77,14 +77,14 @@ func (g *generator) loadMoved(size uint16, at uint32) {
 	g.emit(classLD|modeIND|size, at)
 }
 
-// loadNetwork loads from the network layer's header.
+// loadNetwork loads from an offset in the network-layer header.
 func (g *generator) loadNetwork(size uint16, at uint32) { g.loadMoved(size, g.network()+at) }
 
-// network returns where the network layer's header begins.
+// network returns the offset of the network-layer header.
 func (g *generator) network() uint32 { return g.layer.payload + g.tags }
 
-// findTransport leaves in X how far behind network() the payload of IPv4 begins. It
-// changes the accumulator where the header may move.
+// findTransport sets X to the distance from network() to the payload of IPv4. It overwrites
+// the accumulator if the header may be shifted.
 func (g *generator) findTransport() {
 	if !g.moving {
 		g.emit(classLDX|modeMSH|sizeB, g.network())
@@ -98,7 +98,7 @@ func (g *generator) findTransport() {
 	g.emit(classMISC|miscTAX, 0)
 }
 
-// needsEthernet refuses what only Ethernet has.
+// needsEthernet refuses a condition that only Ethernet has. what names it in the error.
 func (g *generator) needsEthernet(at int, what string) bool {
 	if g.cfg.Link == wire.LinkEthernet {
 		return true
@@ -121,7 +121,7 @@ func (g *generator) etherHost(n *etherHost, yes, no Label) {
 	})
 }
 
-// mac tests an Ethernet address, its last four bytes first.
+// mac tests the Ethernet address at an offset, its last four bytes first.
 func (g *generator) mac(at uint32, mac [6]byte, yes, no Label) {
 	rest := g.Label()
 	g.emit(classLD|modeABS|sizeW, at+2)
@@ -131,7 +131,7 @@ func (g *generator) mac(at uint32, mac [6]byte, yes, no Label) {
 	g.jump(jmpJEQ, uint32(mac[0])<<8|uint32(mac[1]), yes, no)
 }
 
-// ends tests the source, the destination or both of them by what test writes.
+// ends tests the source, the destination or both. test writes the code for one of them.
 func (g *generator) ends(d direction, yes, no Label, test func(src bool, yes, no Label)) {
 	switch d {
 	case srcEnd:
@@ -166,7 +166,7 @@ func (g *generator) group(n *group, yes, no Label) {
 			g.jump(jmpJSET, 1, yes, no)
 		}
 		g.Bind(inside)
-	case ipMulticast: // RFC 5771, and the reserved block above
+	case ipMulticast: // RFC 5771, and the reserved block above it
 		g.etherProto(wire.EtherIPv4, inside, no)
 		g.Bind(inside)
 		g.loadNetwork(sizeB, 16)
@@ -179,7 +179,7 @@ func (g *generator) group(n *group, yes, no Label) {
 	}
 }
 
-// passing tests whether the packet leaves or arrives.
+// passing tests whether the host sent or received the packet.
 func (g *generator) passing(n *passing, yes, no Label) {
 	if !n.outbound {
 		yes, no = no, yes
@@ -201,10 +201,11 @@ func (g *generator) passing(n *passing, yes, no Label) {
 // tagTypes are the EtherTypes of VLAN tags.
 var tagTypes = []uint32{wire.EtherVLAN, wire.EtherQinQ, wire.EtherOldQinQ}
 
-// tagSize is how many bytes a VLAN tag takes.
+// tagSize is the size of a VLAN tag in bytes.
 const tagSize = 4
 
-// vlan tests for a VLAN tag. All that is written behind it is decoded behind the tag.
+// vlan tests for a VLAN tag. Conditions after it in the expression apply to the headers after
+// the tag.
 func (g *generator) vlan(n *vlan, yes, no Label) {
 	switch {
 	case !g.needsEthernet(n.at, "VLAN tags"):
@@ -226,8 +227,8 @@ func (g *generator) vlan(n *vlan, yes, no Label) {
 	}
 }
 
-// outerTag tests for the first VLAN tag of a live packet, which the kernel may have taken
-// out. Where it has not, what stands behind the tag moves.
+// outerTag tests for the first VLAN tag of a live packet. The kernel may have removed the tag
+// from the packet's bytes; if not, the headers after it are shifted.
 func (g *generator) outerTag(n *vlan, yes, no Label) {
 	taken, left, moved, id := g.Label(), g.Label(), g.Label(), g.Label()
 	g.emit(classLD|modeABS|sizeB, ancillaryHasVLAN)
@@ -253,7 +254,8 @@ func (g *generator) outerTag(n *vlan, yes, no Label) {
 	g.moving = true
 }
 
-// identifier compares the tag's control information in the accumulator.
+// identifier compares the VLAN identifier in the accumulator, which has the tag's control
+// information.
 func (g *generator) identifier(id uint32, yes, no Label) {
 	g.emit(classALU|aluAND|sourceK, maxVLAN)
 	g.jump(jmpJEQ, id, yes, no)

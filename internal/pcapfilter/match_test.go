@@ -11,17 +11,17 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// samples are packets by what they are.
+// samples are packets by name, in hexadecimal.
 var samples = map[string]string{
 	// 10.0.0.1:40000 > 10.0.0.2:80, SYN
 	"http": "020000000002 020000000001 0800 4500002800004000 40060000 0a000001 0a000002 9c40 0050 00000001 00000000 5002 ffff 0000 0000",
-	// the answer, with IP options
+	// the response, with IP options
 	"answer": "020000000001 020000000002 0800 4600002c00004000 40060000 0a000002 0a000001 01010100 0050 9c40 00000001 00000002 5012 ffff 0000 0000",
 	// a later fragment of TCP whose bytes look like port 80
 	"fragment": "020000000002 020000000001 0800 4500002800000005 40060000 0a000001 0a000002 0050 0050 00000001 00000000 5002 ffff 0000 0000",
 	// fd00::1:53 > fd00::2:53
 	"dns6": "020000000002 020000000001 86dd 60000000 0008 11 40 fd000000000000000000000000000001 fd000000000000000000000000000002 0035 0035 0008 0000",
-	// TCP behind an IPv6 fragment header
+	// TCP after an IPv6 fragment header
 	"fragment6": "020000000002 020000000001 86dd 60000000 001c 2c 40 fd000000000000000000000000000001 fd000000000000000000000000000002 06000000 00000001 0050 0050 00000001 00000000 5002 ffff 0000 0000",
 	"ping":      "020000000002 020000000001 0800 4500001c00004000 40010000 0a000001 0a000002 0800 0000 0001 0001",
 	"arp":       "ffffffffffff 020000000001 0806 0001 0800 06 04 0001 020000000001 0a000001 000000000000 0a000002",
@@ -40,10 +40,10 @@ func sample(t testing.TB, name string) Packet {
 	return Packet{Data: data, Length: len(data)}
 }
 
-// order is the samples in the order in which tables name them.
+// order has the names of the samples in the order of the tables below.
 var order = []string{"http", "answer", "fragment", "dns6", "fragment6", "ping", "arp", "mdns", "tagged", "nested", "cut"}
 
-// matching returns the names of the samples that an expression takes.
+// matching returns the names of the samples that an expression accepts.
 func matching(t testing.TB, text string, c Config) string {
 	t.Helper()
 	p, err := Compile(text, c)
@@ -60,7 +60,7 @@ func matching(t testing.TB, text string, c Config) string {
 	return strings.Join(out, " ")
 }
 
-// TestMatches says of some expressions which packets they take.
+// TestMatches lists the samples that some expressions accept.
 func TestMatches(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                             "http answer fragment dns6 fragment6 ping arp mdns tagged nested cut",
@@ -126,13 +126,13 @@ func TestMatches(t *testing.T) {
 	}
 }
 
-// TestLiveTags: a tag that the kernel took out and one that is still in the packet's bytes
-// are the same to a live program.
+// TestLiveTags: a live program treats a tag that the kernel removed like one that is still in
+// the packet's bytes.
 func TestLiveTags(t *testing.T) {
 	plain, inside, nested := sample(t, "http"), sample(t, "tagged"), sample(t, "nested")
 	taken := plain
 	taken.HasVLAN, taken.VLAN = true, 0x6005
-	half := sample(t, "tagged") // of two tags the outer one was taken out
+	half := sample(t, "tagged") // two tags, the outer one removed
 	half.HasVLAN, half.VLAN = true, 6
 	packets := map[string]Packet{"plain": plain, "taken": taken, "inside": inside, "half": half, "nested": nested}
 	for text, want := range map[string]string{
@@ -170,7 +170,7 @@ func TestLiveTags(t *testing.T) {
 	}
 }
 
-// TestLiveAgainstLibpcap compares programs for a live interface, tags taken out or not.
+// TestLiveAgainstLibpcap compares programs for a live interface, with tags removed or not.
 func TestLiveAgainstLibpcap(t *testing.T) {
 	if os.Geteuid() != 0 {
 		unavailable(t, "needs root: libpcap makes such programs for an open interface only")
@@ -184,7 +184,7 @@ func TestLiveAgainstLibpcap(t *testing.T) {
 		packets[i].Type = uint8(r.IntN(5))
 	}
 	for range 40 {
-		// libpcap shifts what is behind a vlan even where there is no tag: so it comes first, and has to hold.
+		// libpcap shifts the offsets after a vlan even if there is no tag: so vlan comes first, and must match.
 		text := pick(r, []string{"vlan", "vlan 5", "inbound", "outbound", "vlan 6 and inbound"}) + " and (" + untagged(r) + ")"
 		ours, err := Compile(text, Config{Link: wire.LinkEthernet, Live: true})
 		if err != nil {
@@ -216,7 +216,7 @@ func untagged(r *rand.Rand) string {
 	}
 }
 
-// TestLongJumps: what is further away than a conditional jump reaches is reached by others.
+// TestLongJumps: targets out of the reach of a conditional jump are reached by unconditional ones.
 func TestLongJumps(t *testing.T) {
 	long := "(" + strings.Repeat("port 1 or ", 60) + "port 2)"
 	for text, want := range map[string]string{
@@ -233,7 +233,7 @@ func TestLongJumps(t *testing.T) {
 	}
 }
 
-// TestLengths goes through all lengths around what a jump reaches.
+// TestLengths tests all distances around the reach of a conditional jump.
 func TestLengths(t *testing.T) {
 	for n := range 300 {
 		text := "tcp or (" + strings.Repeat("ip[0] = 1 or ", n) + "arp)"

@@ -6,18 +6,18 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// protocol is one that an expression can name.
+// protocol is a protocol that an expression can name.
 type protocol struct {
 	name   string
-	ether  uint16 // EtherType; 0: none of its own
+	ether  uint16 // EtherType; 0: it has none
 	number uint8  // IP protocol number (https://www.iana.org/assignments/protocol-numbers)
 	over4  bool   // IPv4 carries it
 	over6  bool   // IPv6 carries it
 	ports  bool   // it has ports
-	bytes  bool   // its bytes can be asked for, as in tcp[13]
+	bytes  bool   // an expression can read its bytes, as in tcp[13]
 }
 
-// protocols are the ones that are words of their own.
+// protocols lists the protocols whose names are words of the language.
 var protocols = []*protocol{
 	{name: "ether", bytes: true},
 	{name: "ip", ether: wire.EtherIPv4, bytes: true},
@@ -36,7 +36,7 @@ var protocols = []*protocol{
 	{name: "esp", number: 50, over4: true, over6: true},
 }
 
-// protocolNamed returns the protocol that a word names, nil if it names none.
+// protocolNamed returns the protocol with a name, nil if there is none.
 func protocolNamed(word string) *protocol {
 	for _, p := range protocols {
 		if p.name == word {
@@ -46,19 +46,19 @@ func protocolNamed(word string) *protocol {
 	return nil
 }
 
-// numbers are the names that ip proto takes, with or without a backslash: IANA's and
-// those of /etc/protocols.
+// numbers are the names that ip proto accepts, with or without a backslash: IANA's and those
+// of /etc/protocols.
 var numbers = map[string]uint32{
 	"icmp": 1, "igmp": 2, "ipencap": 4, "tcp": 6, "egp": 8, "igp": 9, "udp": 17, "dccp": 33, "ipv6": 41, "ipv6-route": 43,
 	"ipv6-frag": 44, "rsvp": 46, "gre": 47, "esp": 50, "ah": 51, "ipv6-icmp": 58, "ipv6-nonxt": 59, "ipv6-opts": 60,
 	"eigrp": 88, "ospf": 89, "pim": 103, "vrrp": 112, "l2tp": 115, "sctp": 132, "udplite": 136,
 }
 
-// etherTypes are the names that ether proto takes.
+// etherTypes are the names that ether proto accepts.
 var etherTypes = map[string]uint32{"ip": wire.EtherIPv4, "ip6": wire.EtherIPv6, "arp": wire.EtherARP, "rarp": wire.EtherRARP}
 
-// named are the numbers that have names: offsets (icmptype), ICMP and ICMPv6 types
-// (RFC 792, RFC 4443 and others) and TCP flags (RFC 9293, section 3.1).
+// named maps names of numbers: offsets (icmptype), ICMP and ICMPv6 types (RFC 792, RFC 4443
+// and others) and TCP flags (RFC 9293, section 3.1).
 var named = map[string]uint32{
 	"icmptype": 0, "icmpcode": 1,
 	"icmp-echoreply": 0, "icmp-unreach": 3, "icmp-sourcequench": 4, "icmp-redirect": 5, "icmp-echo": 8,
@@ -79,13 +79,13 @@ var named = map[string]uint32{
 	"tcp-fin":  0x01, "tcp-syn": 0x02, "tcp-rst": 0x04, "tcp-push": 0x08, "tcp-ack": 0x10, "tcp-urg": 0x20, "tcp-ece": 0x40, "tcp-cwr": 0x80,
 }
 
-// unsupported are words of pcap-filter(7) that have no meaning here.
+// unsupported are words of pcap-filter(7) that this package does not implement.
 var unsupported = set("aarp action address1 address2 address3 address4 addr1 addr2 addr3 addr4 atalk bcc byte carp clnp connectmsg csnp decnet dir direction dpc " +
 	"es-is esis fddi fisu gateway geneve hdpc hfisu hlssu hmsu hopc hsio hsls ifindex ifname igrp iih ilmic ipx is-is isis iso l1 l2 lane lat llc lsp lssu lsu " +
 	"metac metaconnect mopdl moprc mpls msu netbeui oam oamf4 oamf4ec oamf4sc on opc ppp pppoed pppoes protochain psnp ra radio reason rnr rset " +
 	"rulenum ruleset sc sca sio slip sls snp srnr stp subrulenum subtype ta tr type vci vpi wlan")
 
-// reserved are the words that cannot be a name unless a backslash stands before them.
+// reserved are the words that are names only after a backslash.
 var reserved = func() map[string]bool {
 	words := set("and or not len src dst host net mask port portrange proto less greater broadcast multicast inbound outbound vlan")
 	for _, p := range protocols {

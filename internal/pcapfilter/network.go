@@ -27,8 +27,8 @@ const (
 	destPort   = 2
 )
 
-// ipProto tests the protocol that IP carries. In IPv6 a fragment header is looked behind,
-// but no other.
+// ipProto tests the protocol that IP carries. Of the extension headers of IPv6 it skips only a
+// fragment header.
 func (g *generator) ipProto(n *ipProto, yes, no Label) {
 	other := no
 	if n.over4 && n.over6 {
@@ -58,7 +58,7 @@ func (g *generator) ipProto(n *ipProto, yes, no Label) {
 	}
 }
 
-// host4 tests IPv4 addresses, in the packets and in ARP's.
+// host4 tests IPv4 addresses, in the headers of IPv4 and in ARP and RARP.
 func (g *generator) host4(n *host4, yes, no Label) {
 	for i, over := range n.over {
 		if over != wire.EtherIPv4 && g.layer.kind != byEtherType {
@@ -87,7 +87,7 @@ func (g *generator) host4(n *host4, yes, no Label) {
 	}
 }
 
-// address4 returns the offset of an IPv4 address.
+// address4 returns the offset of an IPv4 address in the header of IPv4, ARP or RARP (over).
 func address4(over uint32, src bool) uint32 {
 	switch {
 	case over != wire.EtherIPv4 && src:
@@ -100,7 +100,7 @@ func address4(over uint32, src bool) uint32 {
 	return ip4Dest
 }
 
-// host6 tests IPv6 addresses, as many words of them as the prefix is long.
+// host6 tests IPv6 addresses, up to the length of the prefix.
 func (g *generator) host6(n *host6, yes, no Label) {
 	inside := g.Label()
 	g.etherProto(wire.EtherIPv6, inside, no)
@@ -132,7 +132,8 @@ func (g *generator) host6(n *host6, yes, no Label) {
 	})
 }
 
-// ports tests ports: in IPv6 right behind the header, in IPv4 not in a later fragment.
+// ports tests ports. In IPv6 they must directly follow the fixed header; in IPv4 the packet
+// must not be a later fragment.
 func (g *generator) ports(n *ports, yes, no Label) {
 	inside6, found6, ip4 := g.Label(), g.Label(), g.Label()
 	g.etherProto(wire.EtherIPv6, inside6, ip4)

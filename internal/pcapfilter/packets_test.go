@@ -16,8 +16,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// random returns packets of a link type: most of them of a known kind, many cut short,
-// some with bytes that are anything.
+// random returns packets of a link type: most have a known layout, many are truncated, and some
+// consist of random bytes.
 func random(r *rand.Rand, link wire.LinkType, n int) []Packet {
 	out := make([]Packet, 0, n)
 	for range n {
@@ -27,7 +27,7 @@ func random(r *rand.Rand, link wire.LinkType, n int) []Packet {
 		case 0:
 			data = data[:r.IntN(len(data)+1)]
 		case 1:
-			if link != wire.LinkNull && link != wire.LinkLoop && len(data) > 0 { // the families of other systems are known here, and not there
+			if link != wire.LinkNull && link != wire.LinkLoop && len(data) > 0 { // only this package knows the address families of other systems
 				data[r.IntN(len(data))] = byte(r.Uint32())
 			}
 		}
@@ -40,7 +40,7 @@ func random(r *rand.Rand, link wire.LinkType, n int) []Packet {
 	return out
 }
 
-// wrap puts a link layer around a network packet.
+// wrap adds a link-layer header to a network packet.
 func wrap(r *rand.Rand, link wire.LinkType, typ uint16, network []byte) []byte {
 	var b []byte
 	switch link {
@@ -132,7 +132,7 @@ func randomARP(r *rand.Rand) []byte {
 	return append(append(b, mac(r)...), ipv4(r)...)
 }
 
-// transport returns ports and more.
+// transport returns ports and further bytes.
 func transport(r *rand.Rand) []byte {
 	b := binary.BigEndian.AppendUint16(nil, port(r))
 	b = binary.BigEndian.AppendUint16(b, port(r))
@@ -148,7 +148,7 @@ func port(r *rand.Rand) uint16 {
 	return uint16(n)
 }
 
-// captured returns the packets of the project's captures with another link layer.
+// captured returns the packets of the project's captures with the header of a link type.
 func captured(t testing.TB, link wire.LinkType) []Packet {
 	t.Helper()
 	file := filepath.Join("..", "..", "cmd", "tap", "testdata", "captures", "mixed.pcap")

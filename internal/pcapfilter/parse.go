@@ -5,24 +5,24 @@ import (
 	"strings"
 )
 
-// qualifiers are what stands before an address or a number: they say what it means, and
-// what is written without any takes over the ones before it.
+// qualifiers are the words before an address or a number that determine its meaning. An address
+// or number without qualifiers inherits the previous ones.
 type qualifiers struct {
-	set   bool // there are some
+	set   bool // there are qualifiers
 	proto *protocol
 	dir   direction
-	typ   string // host, net, port, portrange, proto; empty: host is meant
+	typ   string // host, net, port, portrange, proto; empty means host
 }
 
-// thing is what was read: a condition, or a value that is to be part of one.
+// thing is the result of parsing: a condition, or a value that becomes part of one.
 type thing struct {
 	cond  node
 	value *value
-	q     qualifiers // what a number or an address behind it takes over
+	q     qualifiers // inherited by a following number or address
 }
 
-// parser reads an expression from left to right, one token ahead. Faults are noted in
-// err, and everything is the end from then on.
+// parser reads an expression from left to right, one token ahead. It records the first error in
+// err; after an error, every token is kindEnd.
 type parser struct {
 	lexer
 	tok   token
@@ -30,7 +30,7 @@ type parser struct {
 	vlan  bool
 }
 
-// parse reads all of the expression.
+// parse parses the whole expression. It returns nil for an empty one.
 func (p *parser) parse() node {
 	if len(p.text) > MaxLength {
 		p.fail(MaxLength, "an expression of %d bytes: at most %d were expected", len(p.text), MaxLength)
@@ -49,10 +49,10 @@ func (p *parser) parse() node {
 
 func (p *parser) advance() { p.tok = p.next() }
 
-// is reports whether the next token is a word or an operator.
+// is reports whether the next token is the given word or operator.
 func (p *parser) is(word string) bool { return p.tok.kind == kindWord && p.tok.word == word }
 
-// consume steps over a word or an operator if it is next.
+// consume skips the given word or operator if it is next, and reports whether it was.
 func (p *parser) consume(word string) bool {
 	if !p.is(word) {
 		return false
@@ -61,7 +61,7 @@ func (p *parser) consume(word string) bool {
 	return true
 }
 
-// expect steps over what has to be next.
+// expect skips the given word or operator, which must be next.
 func (p *parser) expect(word string) {
 	if !p.consume(word) {
 		p.unexpected(quoted(word))
@@ -70,7 +70,7 @@ func (p *parser) expect(word string) {
 
 func quoted(word string) string { return `"` + word + `"` }
 
-// unexpected says what was expected in place of the next token.
+// unexpected records the error that the next token is not what was expected.
 func (p *parser) unexpected(expected string) {
 	switch {
 	case p.tok.kind == kindEnd:
@@ -84,7 +84,8 @@ func (p *parser) unexpected(expected string) {
 	}
 }
 
-// hint says what may have been meant by the next token, which is a name.
+// hint returns an addition to the error about the next token, which is a name: what the user
+// may have meant.
 func (p *parser) hint(expected string) string {
 	switch text := p.tok.text; {
 	case reserved[strings.ToLower(text)]:
@@ -97,7 +98,7 @@ func (p *parser) hint(expected string) string {
 	return "; names are not resolved"
 }
 
-// enter bounds how deep things stand within each other.
+// enter bounds the depth of nesting; leave must follow if it returns true.
 func (p *parser) enter() bool {
 	p.depth++
 	if p.depth > maxDepth {
@@ -115,8 +116,8 @@ const (
 	expectValue     = "a value: a number, len, or bytes such as tcp[13]"
 )
 
-// expression reads what and and or connect, which bind alike. q is what a number or an
-// address without qualifiers takes over. One that stands alone stays a value.
+// expression reads operands connected by "and" and "or", which have the same precedence. A
+// number or an address without qualifiers inherits q. A single value remains a value.
 func (p *parser) expression(q qualifiers) thing {
 	x := p.operand(q)
 	for p.is("and") || p.is("or") {
@@ -135,8 +136,7 @@ func (p *parser) expression(q qualifiers) thing {
 	return x
 }
 
-// condition makes a condition of what was read: a number that stands alone means what q
-// says.
+// condition returns the condition of x. A single number gets its meaning from q.
 func (p *parser) condition(x thing, q qualifiers) node {
 	switch {
 	case x.cond != nil || p.err != nil:
@@ -148,7 +148,7 @@ func (p *parser) condition(x thing, q qualifiers) node {
 	return nil
 }
 
-// operand reads one side of an and or an or.
+// operand reads one operand of "and" or "or".
 func (p *parser) operand(q qualifiers) thing {
 	if p.is("not") {
 		if !p.enter() {
@@ -176,7 +176,7 @@ func (p *parser) operand(q qualifiers) thing {
 	return x
 }
 
-// unit reads the smallest thing that has a meaning.
+// unit reads a number, an address, a primitive or a group in parentheses.
 func (p *parser) unit(q qualifiers) thing {
 	t := p.tok
 	switch t.kind {
@@ -200,8 +200,8 @@ func (p *parser) unit(q qualifiers) thing {
 	return thing{}
 }
 
-// group reads what stands in parentheses. Behind them, what was taken over before them
-// is taken over again.
+// group reads an expression in parentheses. After it, a number or an address inherits the
+// qualifiers from before it.
 func (p *parser) group(q qualifiers) thing {
 	if !p.enter() {
 		return thing{}
@@ -214,8 +214,7 @@ func (p *parser) group(q qualifiers) thing {
 	return x
 }
 
-// meaning returns the condition that an address, a number or a name makes with the
-// qualifiers before it.
+// meaning returns the condition for an address, a number or a name with its qualifiers.
 func (p *parser) meaning(q qualifiers, t token) node {
 	switch {
 	case p.err != nil:
@@ -234,7 +233,7 @@ func (p *parser) meaning(q qualifiers, t token) node {
 	return nil
 }
 
-// problem notes a fault at a token.
+// problem records an error about a token and returns nil.
 func (p *parser) problem(t token, format string, args ...any) node {
 	p.fail(t.at, "%s: %s", t.text, fmt.Sprintf(format, args...))
 	return nil

@@ -6,40 +6,41 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Config says what a program is for. The zero value is for packets of BSD loopback links:
-// Link is to be set.
+// Config describes the packets that a program is for. Link must be set: its zero value means
+// BSD loopback links.
 type Config struct {
-	// Link is what the packets begin with.
+	// Link is the type of the packets' link-layer header.
 	Link wire.LinkType
-	// Live is set where the kernel runs the program on a packet socket: Linux takes the
-	// outer VLAN tag out of received packets, and tells it and a packet's direction by
-	// ancillary loads (SKF_AD_VLAN_TAG and others, linux/filter.h). Without it a tag is
-	// looked for in the bytes only, and inbound and outbound are known on Linux cooked
-	// captures only.
+
+	// Live is true if the kernel runs the program on a packet socket. Linux removes the outer
+	// VLAN tag from received packets and provides it, and a packet's direction, by ancillary
+	// loads (SKF_AD_VLAN_TAG and others, linux/filter.h). Without Live the program looks for
+	// a tag only in the bytes, and knows inbound and outbound only in Linux cooked captures.
 	Live bool
-	// Snap is what the program returns for a packet that is taken: how many bytes of it
-	// to keep. Default 262144, which is all of it.
+
+	// Snap is the program's result for an accepted packet: how many bytes of it to keep.
+	// Default 262144, which keeps every packet whole.
 	Snap uint32
 }
 
-// DefaultSnap keeps all of a packet.
+// DefaultSnap keeps every packet whole.
 const DefaultSnap = 262144
 
-// Bounds of an expression and of what it becomes.
+// Bounds of an expression and of its program.
 const (
 	MaxLength       = 16 << 10 // bytes of an expression
 	MaxInstructions = 4096     // BPF_MAXINSNS of linux/bpf_common.h
-	maxDepth        = 100      // parentheses, brackets and signs within each other
+	maxDepth        = 100      // nested parentheses, brackets and signs
 )
 
-// Expression is a filter expression that was understood. It is immutable.
+// Expression is a parsed filter expression. It is immutable.
 type Expression struct {
 	text string
-	root node // nil: everything is taken
-	vlan bool // it has a vlan
+	root node // nil: every packet is accepted
+	vlan bool // it contains the primitive vlan
 }
 
-// Parse reads an expression. An empty one takes every packet. The error is an *Error.
+// Parse parses an expression. An empty one accepts every packet. The error is an *Error.
 func Parse(text string) (*Expression, error) {
 	p := parser{lexer: lexer{text: text}}
 	root := p.parse()
@@ -49,8 +50,8 @@ func Parse(text string) (*Expression, error) {
 	return &Expression{text: text, root: root, vlan: p.vlan}, nil
 }
 
-// Compile makes the program for one link type. An error, which is an *Error, says what
-// cannot be asked of that link type, or that the program would be too long.
+// Compile returns the program for one link type. The error, an *Error, names a condition that
+// the link type does not support, or says that the program would be too long.
 func (e *Expression) Compile(c Config) (Program, error) {
 	if c.Snap == 0 {
 		c.Snap = DefaultSnap
@@ -63,7 +64,7 @@ func (e *Expression) Compile(c Config) (Program, error) {
 	return p, nil
 }
 
-// Compile parses an expression and makes the program for one link type.
+// Compile parses an expression and returns its program for one link type.
 func Compile(text string, c Config) (Program, error) {
 	e, err := Parse(text)
 	if err != nil {
@@ -72,7 +73,7 @@ func Compile(text string, c Config) (Program, error) {
 	return e.Compile(c)
 }
 
-// LinkName returns the link type as `tap filter --link` has it.
+// LinkName returns the name of a link type in `tap filter --link`.
 func LinkName(l wire.LinkType) string {
 	for _, known := range linkNames {
 		if known.link == l {
@@ -97,7 +98,7 @@ var linkNames = []struct {
 	{"ipv6", "raw IPv6", wire.LinkIPv6},
 }
 
-// linkTitle returns the link type for an error message.
+// linkTitle returns the name of a link type for an error message.
 func linkTitle(l wire.LinkType) string {
 	for _, known := range linkNames {
 		if known.link == l {
@@ -107,7 +108,7 @@ func linkTitle(l wire.LinkType) string {
 	return LinkName(l)
 }
 
-// LinkNamed returns the link type with a name, and false if there is none.
+// LinkNamed returns the link type with the name that LinkName returns, false if there is none.
 func LinkNamed(name string) (wire.LinkType, bool) {
 	for _, known := range linkNames {
 		if known.name == name {

@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// primitive reads what begins with a word.
+// primitive reads a primitive, which begins with a reserved word.
 func (p *parser) primitive() thing {
 	t := p.tok
 	if proto := protocolNamed(t.word); proto != nil {
@@ -31,8 +31,8 @@ func (p *parser) primitive() thing {
 	return thing{}
 }
 
-// protocol reads what stands behind a protocol: its name can be a condition, the first
-// qualifier, or ask for its bytes.
+// protocol reads the rest after the name of a protocol. The name can be a condition by itself,
+// the first qualifier, or the start of an access to its bytes.
 func (p *parser) protocol(proto *protocol, t token) thing {
 	if p.tok.kind == kindWord {
 		switch p.tok.word {
@@ -54,7 +54,7 @@ func (p *parser) protocol(proto *protocol, t token) thing {
 	return thing{}
 }
 
-// qualified reads the other qualifiers and what they are about.
+// qualified reads the other qualifiers and the addresses or numbers that they apply to.
 func (p *parser) qualified(proto *protocol) thing {
 	q := qualifiers{set: true, proto: proto}
 	directed := p.direction(&q)
@@ -75,7 +75,7 @@ func (p *parser) qualified(proto *protocol) thing {
 	return thing{cond: p.list(q), q: q}
 }
 
-// direction reads src, dst and the two in combination.
+// direction reads src, dst or their combination, and reports whether there was one.
 func (p *parser) direction(q *qualifiers) bool {
 	other := "dst"
 	switch {
@@ -98,8 +98,8 @@ func (p *parser) direction(q *qualifiers) bool {
 	return true
 }
 
-// list reads what qualifiers are about: an address or a number, one that is negated, or
-// several in parentheses.
+// list reads the addresses or numbers that qualifiers apply to: one, a negated one, or several
+// in parentheses.
 func (p *parser) list(q qualifiers) node {
 	if !p.enter() {
 		return nil
@@ -130,14 +130,14 @@ func (p *parser) list(q qualifiers) node {
 	return p.meaning(q, t)
 }
 
-// nameable reports whether a reserved word names a protocol that proto may be about.
+// nameable reports whether a reserved word is a protocol's name that may follow proto.
 func nameable(word string) bool {
 	_, ip := numbers[word]
 	_, ether := etherTypes[word]
 	return ip || ether
 }
 
-// expected says what qualifiers are about.
+// expected returns the kind of address or number that the qualifiers require, for an error.
 func (q qualifiers) expected() string {
 	switch {
 	case q.typ == "net":
@@ -200,7 +200,7 @@ func (p *parser) length() node {
 // maxVLAN is the largest VLAN identifier (IEEE 802.1Q).
 const maxVLAN = 4095
 
-// tag reads vlan and its identifier, which may stand in parentheses.
+// tag reads vlan and its identifier, which may be in parentheses.
 func (p *parser) tag() node {
 	v := &vlan{at: p.tok.at}
 	p.vlan = true
@@ -227,7 +227,7 @@ func (p *parser) tag() node {
 	return v
 }
 
-// ports makes the condition of port and portrange.
+// ports returns the condition of port and portrange.
 func (p *parser) ports(q qualifiers, t token) node {
 	n := &ports{dir: q.dir, over: []uint32{wire.ProtoSCTP, wire.ProtoTCP, wire.ProtoUDP}}
 	if q.proto != nil {
@@ -270,10 +270,10 @@ func (p *parser) port(text string, t token) uint32 {
 	return uint32(n)
 }
 
-// minEtherType is the smallest EtherType: what is below is a length (IEEE 802.3).
+// minEtherType is the smallest EtherType: a smaller number is a length (IEEE 802.3).
 const minEtherType = 0x600
 
-// proto makes the condition of proto.
+// proto returns the condition of proto.
 func (p *parser) proto(q qualifiers, t token) node {
 	n, names, least, most := t.value, numbers, uint32(0), uint32(255)
 	if q.ether() {

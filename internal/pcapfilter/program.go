@@ -6,8 +6,8 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// Program is a classic BPF program: what it returns for a packet is how many bytes of it
-// to keep, 0 for none.
+// Program is a classic BPF program. Its result for a packet is the number of bytes to keep, 0 to
+// reject the packet.
 type Program []bpf.RawInstruction
 
 // Codes of linux/bpf_common.h and linux/filter.h. An opcode is a class plus the fields of that class (size, mode,
@@ -61,10 +61,10 @@ const (
 	miscTXA = 0x80
 )
 
-// scratch is how many words of memory there are: BPF_MEMWORDS.
+// scratch is the number of words of scratch memory: BPF_MEMWORDS.
 const scratch = 16
 
-// Ancillary loads: SKF_AD_OFF and what is added to it (linux/filter.h).
+// Offsets of ancillary loads: SKF_AD_OFF plus the number of the value (linux/filter.h).
 const (
 	ancillary          = 0xfffff000
 	ancillaryType      = ancillary + 4  // SKF_AD_PKTTYPE
@@ -74,7 +74,7 @@ const (
 	packetTypeOutgoing = 4              // PACKET_OUTGOING of linux/if_packet.h
 )
 
-// Validate reports whether the kernel takes the program (bpf_check_classic of
+// Validate returns an error if the kernel would refuse the program (bpf_check_classic of
 // net/core/filter.c).
 func (p Program) Validate() error {
 	if len(p) == 0 || len(p) > MaxInstructions {
@@ -91,7 +91,8 @@ func (p Program) Validate() error {
 	return p.checkScratch()
 }
 
-// check looks at one instruction, behind which there are so many others.
+// check returns the problem of one instruction, "" if there is none. after is the number of
+// instructions that follow it.
 func check(in bpf.RawInstruction, after int) string {
 	switch {
 	case !known[in.Op]:
@@ -124,7 +125,7 @@ func check(in bpf.RawInstruction, after int) string {
 	return ""
 }
 
-// known are the codes that the kernel takes.
+// known are the opcodes that the kernel accepts.
 var known = func() map[uint16]bool {
 	m := map[uint16]bool{
 		classLD | modeIMM: true, classLD | modeMEM: true, classLD | modeLEN: true,
@@ -146,10 +147,10 @@ var known = func() map[uint16]bool {
 	return m
 }()
 
-// checkScratch refuses a read of memory that was not written on every way to it.
+// checkScratch refuses a read of memory that is not written on every path to it.
 func (p Program) checkScratch() error {
 	const all = 1<<scratch - 1
-	written := make([]uint16, len(p)) // on all jumps to an instruction
+	written := make([]uint16, len(p)) // bits of the words that every jump to an instruction has written
 	for i := range written {
 		written[i] = all
 	}
@@ -175,8 +176,8 @@ func (p Program) checkScratch() error {
 	return nil
 }
 
-// And returns a program that takes what both take, and keeps as much of it as second
-// says. It begins with first, whose number of bytes does not matter.
+// And returns a program that accepts the packets that both accept. Its result is that of
+// second. It begins with first, whose result only matters as zero or nonzero.
 func And(first, second Program) (Program, error) {
 	out := make(Program, 0, len(first)+2+len(second))
 	out = append(out, first...)
@@ -190,7 +191,7 @@ func And(first, second Program) (Program, error) {
 			out[i] = bpf.RawInstruction{Op: classJMP | jmpJA, K: uint32(len(first) - i - 1)}
 		}
 	}
-	// What returned the accumulator goes on here.
+	// Instructions of first that returned the accumulator now jump here.
 	out = append(out,
 		bpf.RawInstruction{Op: classJMP | jmpJEQ | sourceK, Jf: 1},
 		bpf.RawInstruction{Op: classRET | retK})

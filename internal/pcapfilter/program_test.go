@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// randomProgram returns instructions that are nearly right.
+// randomProgram returns instructions that are mostly valid.
 func randomProgram(r *rand.Rand) Program {
 	var codes []uint16
 	for op := range uint16(256) {
@@ -31,14 +31,14 @@ func randomProgram(r *rand.Rand) Program {
 			in.Jt, in.Jf = 0, 0
 		}
 		if r.IntN(3) > 0 && (in.Op == classLD|modeMEM || in.Op == classLDX|modeMEM) {
-			continue // most of these are refused
+			continue // skips many of the programs that would be refused
 		}
 		p = append(p, in)
 	}
 	return append(p, bpf.RawInstruction{Op: pick(r, []uint16{classRET | retK, classRET | retK, classRET | retA, classMISC | miscTAX}), K: uint32(r.IntN(2))})
 }
 
-// TestRunLikeNetBPF holds the machine to golang.org/x/net/bpf's.
+// TestRunLikeNetBPF compares Run with the VM of golang.org/x/net/bpf.
 func TestRunLikeNetBPF(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 0))
 	compared := 0
@@ -49,7 +49,7 @@ func TestRunLikeNetBPF(t *testing.T) {
 		}
 		instructions, ok := bpf.Disassemble(p)
 		if !ok {
-			continue // it has no name for a few that the kernel takes
+			continue // that VM lacks a few instructions that the kernel accepts
 		}
 		vm, err := bpf.NewVM(instructions)
 		if err != nil {
@@ -72,8 +72,8 @@ func TestRunLikeNetBPF(t *testing.T) {
 	}
 }
 
-// hasSpecial reports whether a program does what the other machine does not, or not well:
-// load what the kernel adds, or from where offsets wrap, or len to X, or change the sign.
+// hasSpecial reports whether a program has instructions that the other VM lacks or executes
+// differently: ancillary loads, loads whose offsets wrap, a load of len to X, and negation.
 func hasSpecial(p Program) bool {
 	for _, in := range p {
 		if in.Op&7 <= classLDX && in.Op&0xe0 != modeIMM && in.K > 1<<20 || in.Op&0xe7 == classLD|modeIND || in.Op == classALU|aluNEG || in.Op == classLDX|modeLEN {
@@ -83,7 +83,8 @@ func hasSpecial(p Program) bool {
 	return false
 }
 
-// TestRunNeverFails: what is no program takes nothing.
+// TestRunNeverFails: Run does not panic on any program. An empty program, and a jump past the
+// end, accept no packet.
 func TestRunNeverFails(t *testing.T) {
 	r := rand.New(rand.NewPCG(8, 0))
 	packets := random(r, wire.LinkEthernet, 20)
@@ -148,7 +149,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestAnd: both have to take a packet, and as much of it is kept as the second one says.
+// TestAnd: a packet must be accepted by both programs, and the result is that of the second.
 func TestAnd(t *testing.T) {
 	compile := func(text string, snap uint32) Program {
 		p, err := Compile(text, Config{Link: wire.LinkEthernet, Snap: snap})
@@ -223,7 +224,7 @@ func TestParseProgram(t *testing.T) {
 	}
 }
 
-// TestDecimalRoundTrip: what Decimal writes is read again.
+// TestDecimalRoundTrip: ParseProgram parses the output of Decimal.
 func TestDecimalRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(10, 0))
 	for range 50 {

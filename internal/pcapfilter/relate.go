@@ -2,8 +2,8 @@ package pcapfilter
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// relation writes a comparison. Each protocol whose bytes are asked for has to be there,
-// which is tested first, in the order in which they are written.
+// relation writes a comparison. It first tests that each protocol whose bytes are read is
+// present, in the order of the expression.
 func (g *generator) relation(n *relation, yes, no Label) {
 	seen := map[*protocol]bool{}
 	g.require(n.left, seen, no)
@@ -30,8 +30,8 @@ func (g *generator) relation(n *relation, yes, no Label) {
 	g.jump(op|sourceX, 0, yes, no)
 }
 
-// require tests that the protocols are there whose bytes a value is made of. (The order
-// of the tests matters for a packet that was cut within a header.)
+// require tests that the protocols whose bytes a value reads are present. (The order of the
+// tests matters for a packet that is truncated within a header.)
 func (g *generator) require(v *value, seen map[*protocol]bool, no Label) {
 	if v == nil {
 		return
@@ -65,21 +65,21 @@ func (g *generator) require(v *value, seen map[*protocol]bool, no Label) {
 	g.Bind(there)
 }
 
-// requireEther goes on where an EtherType is there.
+// requireEther continues after itself if the packet has the EtherType, else at no.
 func (g *generator) requireEther(number uint32, no Label) {
 	there := g.Label()
 	g.etherProto(number, there, no)
 	g.Bind(there)
 }
 
-// pair leaves left in the accumulator and right in X. Words of memory from slot on are
-// free.
+// pair leaves left in the accumulator and right in X. It may use the words of memory from slot
+// on.
 func (g *generator) pair(left, right *value, slot uint32) {
 	if slot >= scratch {
 		g.fail(left.at, "the calculation takes more than %d words of memory: expected a simpler one, or fewer parentheses on the right", scratch)
 		return
 	}
-	if left.left == nil || left.op == "[]" && left.left.constant() { // it takes no memory
+	if left.left == nil || left.op == "[]" && left.left.constant() { // left needs no memory
 		g.value(right, slot)
 		g.emit(classST, slot)
 		g.value(left, slot+1)
@@ -97,7 +97,7 @@ var aluOf = map[string]uint16{
 	"+": aluADD, "-": aluSUB, "*": aluMUL, "/": aluDIV, "%": aluMOD, "&": aluAND, "|": aluOR, "^": aluXOR, "<<": aluLSH, ">>": aluRSH,
 }
 
-// value leaves a value in the accumulator. Words of memory from slot on are free.
+// value leaves a value in the accumulator. It may use the words of memory from slot on.
 func (g *generator) value(v *value, slot uint32) {
 	switch {
 	case v.constant():
@@ -106,7 +106,7 @@ func (g *generator) value(v *value, slot uint32) {
 		g.emit(classLD|modeLEN, 0)
 	case v.op == "[]":
 		g.bytes(v, slot)
-	case v.right == nil: // the sign
+	case v.right == nil: // a negation
 		g.value(v.left, slot)
 		g.emit(classALU|aluNEG, 0)
 	case v.right.constant():
@@ -118,7 +118,7 @@ func (g *generator) value(v *value, slot uint32) {
 	}
 }
 
-// maxOffset is an offset in bytes that is behind every packet.
+// maxOffset is an offset in bytes past the end of every packet.
 const maxOffset = 1 << 16
 
 // bytes loads bytes of the packet.

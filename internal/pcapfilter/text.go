@@ -9,8 +9,7 @@ import (
 	"golang.org/x/net/bpf"
 )
 
-// Listing returns the program as `tcpdump -d` prints it: one instruction a line, for
-// people.
+// Listing returns the program as `tcpdump -d` prints it: one instruction per line, for people.
 func (p Program) Listing() string {
 	var b strings.Builder
 	for i, in := range p {
@@ -33,8 +32,8 @@ func (p Program) Fragment() string {
 	return b.String()
 }
 
-// Decimal returns the program as `tcpdump -ddd` prints it: decimal numbers, the first of
-// which counts the instructions.
+// Decimal returns the program as `tcpdump -ddd` prints it: decimal numbers, the first of which
+// is the number of instructions.
 func (p Program) Decimal() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d\n", len(p))
@@ -44,7 +43,7 @@ func (p Program) Decimal() string {
 	return b.String()
 }
 
-// operations are the names of ALU and jump codes without class and source.
+// Names of the operations of ALU, jump and load instructions.
 var (
 	aluNames = map[uint16]string{aluADD: "add", aluSUB: "sub", aluMUL: "mul", aluDIV: "div", aluOR: "or", aluAND: "and",
 		aluLSH: "lsh", aluRSH: "rsh", aluNEG: "neg", aluMOD: "mod", aluXOR: "xor"}
@@ -55,7 +54,7 @@ var (
 // ancillaryNames are the names of ancillary loads, from SKF_AD_PROTOCOL on.
 var ancillaryNames = []string{"proto", "type", "ifidx", "nla", "nlan", "mark", "queue", "hatype", "rxhash", "cpu", "", "vlan_tci", "vlanp", "poff", "rnd", "vlan_tpid"}
 
-// describe returns the name of an instruction and what it is about. i is its place.
+// describe returns the name of an instruction and its operand. i is its index in the program.
 func describe(in bpf.RawInstruction, i int) (op, operand string) {
 	if !known[in.Op] {
 		return "unimp", fmt.Sprintf("%#x", in.Op)
@@ -131,8 +130,8 @@ func describeALU(in bpf.RawInstruction) string {
 	return fmt.Sprintf("#%d", int32(in.K))
 }
 
-// IsProgram reports whether a text is a ready program rather than an expression: it begins
-// with a number that a comma or the end of the line follows.
+// IsProgram reports whether a text is a compiled program rather than an expression: it begins
+// with a number followed by a comma or the end of the line.
 func IsProgram(text string) bool {
 	text = strings.TrimLeft(text, " \t\r\n")
 	digits := run(text, isDigit)
@@ -140,8 +139,8 @@ func IsProgram(text string) bool {
 	return digits != "" && rest != "" && (rest[0] == ',' || rest[0] == '\n')
 }
 
-// ParseProgram reads what Decimal writes. In place of the ends of lines there may be
-// commas, as in programs for iptables. The program is one that the kernel takes.
+// ParseProgram parses the output of Decimal. Lines may also be separated by commas, as in
+// programs for iptables. It returns an error if the kernel would refuse the program.
 func ParseProgram(text string) (Program, error) {
 	p, err := parseProgram(text)
 	if err == nil {
@@ -153,7 +152,7 @@ func ParseProgram(text string) (Program, error) {
 	return p, nil
 }
 
-// parseProgram reads a program that may be none that the kernel takes.
+// parseProgram parses a program without validating it.
 func parseProgram(text string) (Program, error) {
 	const mostDigits = 4 * 11
 	if len(text) > (MaxInstructions+1)*mostDigits {
@@ -193,7 +192,7 @@ func trimmed(lines []string) []string {
 	return out
 }
 
-// parseInstruction reads code, two offsets and a number.
+// parseInstruction parses an opcode, two jump offsets and a constant.
 func parseInstruction(line string) (in bpf.RawInstruction, ok bool) {
 	fields := strings.Fields(line)
 	if len(fields) != 4 {

@@ -5,20 +5,20 @@ import "net/netip"
 // node is a condition: one of the types below.
 type node any
 
-// both holds where left and right do, either where one of them does.
+// both is true if left and right are true, either if one of them is.
 type (
 	both   struct{ left, right node }
 	either struct{ left, right node }
 	not    struct{ node node }
 )
 
-// located is a condition with the place where it is written.
+// located is a condition with its offset in the expression.
 type located struct {
 	node node
 	at   int
 }
 
-// direction says which of a packet's two ends is meant.
+// direction selects the source, the destination or both of a packet.
 type direction uint8
 
 const (
@@ -38,9 +38,9 @@ type (
 		over4, over6 bool
 	}
 
-	// host4 is an IPv4 address under a mask.
+	// host4 is an IPv4 address with a mask.
 	host4 struct {
-		over          []uint32 // the EtherTypes that are looked into: IPv4, ARP, RARP
+		over          []uint32 // EtherTypes of the headers that are tested: IPv4, ARP, RARP
 		dir           direction
 		address, mask uint32
 	}
@@ -77,7 +77,7 @@ type (
 		at       int
 	}
 
-	// vlan is an outer VLAN tag. What is written behind it is decoded behind the tag.
+	// vlan is an outer VLAN tag. Conditions after it apply to the headers after the tag.
 	vlan struct {
 		id    uint32
 		hasID bool
@@ -100,15 +100,15 @@ const (
 	ip6Multicast
 )
 
-// value is a number that is calculated from the packet. Numbers have 32 bits and no sign.
+// value is a number calculated from the packet. Numbers are unsigned and have 32 bits.
 type value struct {
-	op          string // "#" a number, "len", "[]" bytes of the packet, "-" alone with left only, else a binary operator
+	op          string // "#" for a constant, "len", "[]" for bytes of the packet, "-" without right for a negation, else a binary operator
 	number      uint32
-	proto       *protocol // of "[]"
-	size        uint32    // of "[]": 1, 2 or 4
-	left, right *value    // of "[]" left is the offset
+	proto       *protocol // "[]" only
+	size        uint32    // "[]" only: 1, 2 or 4
+	left, right *value    // "[]": left is the offset
 	at          int
-	plain       *token // a number as it was written, which may be the name of something too: 80 in "port 22 or 80"
+	plain       *token // a number without an operator: with inherited qualifiers it is a condition, as 80 in "port 22 or 80"
 }
 
 func (v *value) constant() bool { return v.op == "#" }

@@ -2,21 +2,22 @@ package pcapfilter
 
 import "encoding/binary"
 
-// Packet is what a program looks at.
+// Packet is the input of a program.
 type Packet struct {
 	Data    []byte // the captured bytes
-	Length  int    // on the wire, which is what len means; at least len(Data)
-	HasVLAN bool   // live: the kernel took a VLAN tag out of Data
+	Length  int    // length on the wire, the value of len; at least len(Data)
+	HasVLAN bool   // live: the kernel removed a VLAN tag from Data
 	VLAN    uint16 // live: its control information
 	Type    uint8  // live: sll_pkttype of packet(7)
 }
 
-// Run runs the program over a packet, as the kernel does, and returns how many bytes of
-// it are to be kept: 0 if it is not taken. A program that is not valid takes nothing; it
-// can neither panic nor run on. It allocates nothing and may be called concurrently.
+// Run runs the program on a packet, as the kernel does, and returns how many bytes of it to
+// keep, 0 if the packet is rejected. An unknown instruction, a division by zero or a jump past
+// the end rejects the packet: Run neither panics nor runs forever, whatever the program. It
+// does not allocate and may be called concurrently.
 //
-// (golang.org/x/net/bpf's machine takes len for the number of bytes captured, which is
-// wrong for a capture that was cut, and is several times slower.)
+// (The VM of golang.org/x/net/bpf uses the number of captured bytes for len, which is wrong for
+// a truncated packet, and is several times slower.)
 func (p Program) Run(packet *Packet) uint32 {
 	var a, x uint32
 	var memory [scratch]uint32
@@ -135,7 +136,8 @@ func jump(taken bool, t, f uint8) int {
 	return int(f)
 }
 
-// alu calculates, but divides nothing by zero.
+// alu returns the result of an arithmetic instruction, false for a division by zero or an
+// unknown operation.
 func alu(op uint16, a, x, k uint32) (uint32, bool) {
 	if op&sourceX != 0 {
 		k = x
@@ -169,7 +171,8 @@ func alu(op uint16, a, x, k uint32) (uint32, bool) {
 	return 0, false
 }
 
-// special answers the ancillary loads that programs of this package make.
+// special executes the ancillary loads that programs of this package use. It returns false for
+// any other load.
 func special(packet *Packet, k uint32, a *uint32) bool {
 	switch k {
 	case ancillaryType:

@@ -10,38 +10,45 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// label is a place in a program.
+// label is a position in a program.
 type label = pcapfilter.Label
 
-// filter writes a program of the tap.
+// filter writes one of the tap's programs.
 type filter struct {
 	pcapfilter.Assembler
 	link wire.LinkType
 }
 
-// Bytes that the default filter keeps of a packet.
+// Bounds of the bytes that the default filter keeps of a packet.
 const (
-	// Most packets are no longer than this. They are kept whole, and their content is not
-	// examined.
+	// wholePacket: most packets are no longer than this. They are kept whole, and their
+	// content is not examined.
 	wholePacket = 2 << 10
-	// A payload that is not recognized may be the middle of a handshake: later segments of a
-	// certificate, which receive offload has joined with the application's first bytes; or the
-	// second and third of the three records in a row by which the middle of a stream is
-	// recognized as TLS. It is kept whole unless it is larger than any handshake: a sender's
-	// initial window is ten segments (RFC 6928), and thirty where it was tuned.
+
+	// bulk is the size from which on an unrecognized payload is bulk. A shorter one is kept
+	// whole, because it may belong to a handshake: later segments of a certificate, joined by
+	// receive offload with the application's first bytes; or the second and third of the three
+	// consecutive records by which a mid-stream connection is recognized as TLS. No handshake
+	// is longer: a sender's initial window is ten segments (RFC 6928), and thirty if tuned.
 	bulk = 48 << 10
-	// Kept of bulk: the copy is what a tap costs its pod.
+
+	// headOfBulk is kept of bulk. It is short because copying bulk is the tap's main cost to
+	// its pod.
 	headOfBulk = 1 << 10
-	// Kept of bulk that begins like an HTTP message: header fields can be long.
+
+	// headOfHTTP is kept of bulk that begins like an HTTP message: header fields can be long.
 	headOfHTTP = 16 << 10
-	// Protected records are followed this far: over the two largest ones to the header of the
-	// third, at most recordSteps of them. In the middle of a stream TLS is recognized by three
-	// in a row.
+
+	// Protected records are followed for recordReach bytes, enough for the two largest records
+	// and the header of the third, and for at most recordSteps records. TLS in mid-stream is
+	// recognized by three consecutive records.
 	recordReach = 37 << 10
 	recordSteps = 8
-	// Kept of a datagram: some answers of DNS are this long.
+
+	// headOfDatagram is kept of a datagram: some DNS answers are this long.
 	headOfDatagram = 8 << 10
-	// Kept of a record, its header included: enough to recognize it.
+
+	// headOfRecord is kept of the last record, header included: enough to recognize it.
 	headOfRecord = 64
 )
 
@@ -67,10 +74,10 @@ const (
 // types it keeps every packet whole. Only c.Link and c.Snap matter.
 //
 // Classic BPF has no state, so everything is decided from one packet. The program drops no
-// packet. It truncates, and only where the dissectors do not look. Everything that
+// packet. It only truncates, and only bytes that the dissectors do not read. Everything that
 // internal/flow uses (numbers, acknowledgements, flags, lengths) is the same as without a
-// filter: streams are in order, lost packets are lost packets, a pure acknowledgement that
-// closes a gap arrives, and packets and bytes are counted as they were sent. A program that
+// filter: streams are in order, only lost packets are missing, a pure acknowledgement that
+// ends a gap arrives, and packets and bytes are counted as they were sent. A program that
 // drops bulk or acknowledgements would create gaps that cannot be distinguished from loss.
 // Packets of judged connections are left out by another program (Thin).
 //
@@ -79,22 +86,22 @@ const (
 //   - a payload that begins with a record of a handshake, an alert or a ChangeCipherSpec is
 //     kept whole: hellos, certificates, TLS 1.3 flights that follow a ChangeCipherSpec;
 //   - a payload that begins with a protected record is kept up to the header of its last
-//     record, as far as 37 KiB. A protected record shows nothing but its size, and the TLS 1.3
-//     rule needs the sizes of the first records of both sides. The next record's header,
-//     which confirms a size, is within reach whatever the size;
+//     record, at most 37 KiB. A protected record shows only its size, and the TLS 1.3 rule
+//     needs the sizes of the first records of both sides. The header of the next record
+//     confirms a size; 37 KiB are enough to include it after a record of any size;
 //   - any other payload (the middle of a record, or plaintext) is kept whole up to 48 KiB. Of
-//     a larger one 1 KiB is kept, 16 KiB if it begins like an HTTP message: that is bulk, 64
-//     KiB at a time on a veth pair.
+//     a larger one 1 KiB is kept, or 16 KiB if it begins like an HTTP message: that is bulk,
+//     which arrives in packets of 64 KiB on a veth pair.
 //
-// One thing is lost: when bulk begins inside a record, the record layer's position in it is
-// unknown until a payload begins with a header. Handshakes are over by then. Bytes that are
-// truncated within a protected record are no loss, since the position of the next header is
-// known (internal/dissect, Session.Cut).
+// This loses one fact: if bulk begins inside a record, the position in the record layer is
+// unknown until a payload begins with a header. By then the handshake is over. Truncating
+// within a protected record loses nothing, since the position of the next header is known
+// (internal/dissect, Session.Cut).
 //
-// TestDefaultFilterKeepsEveryVerdict (cmd/tap) measures it: over generated connections of all
-// kinds and sizes, segmented and joined in many ways, seen from the start or not, every
-// verdict is the same with the filter and without, and so is the rest of the record, except
-// that more of plaintext HTTP may be read with it.
+// TestDefaultFilterKeepsEveryVerdict (cmd/tap) generates connections of all kinds and sizes,
+// segmented and joined in many ways, seen from the start or not. Every verdict is the same with
+// and without the filter, and so is the rest of the record, except that with the filter more of
+// plaintext HTTP may be read.
 func Default(c pcapfilter.Config) pcapfilter.Program {
 	f := &filter{link: c.Link}
 	snap := cmp.Or(c.Snap, pcapfilter.DefaultSnap)
@@ -106,7 +113,7 @@ func Default(c pcapfilter.Config) pcapfilter.Program {
 	f.Emit(bpf.RetConstant{Val: snap})
 	p, err := f.Program()
 	if err != nil {
-		panic(err) // the program is constant for a link type, and tests make each
+		panic(err) // cannot happen: the program depends only on the link type, and tests compile each
 	}
 	return p
 }
@@ -114,9 +121,9 @@ func Default(c pcapfilter.Config) pcapfilter.Program {
 // known reports whether the filter can parse packets of its link type.
 func (f *filter) known() bool { return f.link == wire.LinkEthernet || f.link == wire.LinkRaw }
 
-// defaultFilter writes the program. A jump to whole keeps all of the packet. A packet that
-// passes the first test is longer than all headers together, so no load of a header can end
-// the program.
+// defaultFilter writes the program. A jump to whole keeps the packet whole. A packet that
+// passes the first test is longer than all headers together, so no load of a header can fail
+// and thereby end the program.
 func (f *filter) defaultFilter(whole label) {
 	long := f.Label()
 	f.Emit(bpf.LoadExtension{Num: bpf.ExtLen})
@@ -137,8 +144,8 @@ func (f *filter) defaultFilter(whole label) {
 	f.truncateSegment(whole)
 }
 
-// findNetwork leaves the offset of the IP header in X. A live packet has a VLAN tag in its
-// bytes only if it leaves by an interface that does not insert the tag itself.
+// findNetwork sets X to the offset of the IP header. The bytes of a live packet contain a VLAN
+// tag only if the packet leaves by an interface that does not insert the tag itself.
 func (f *filter) findNetwork(ip4, ip6, whole label) {
 	if f.link == wire.LinkRaw {
 		notIP4 := f.Label()
@@ -170,8 +177,8 @@ func (f *filter) findNetwork(ip4, ip6, whole label) {
 	}
 }
 
-// readIPv4 stores protocol and end, and leaves the offset of the payload in X. Fragments are
-// kept whole.
+// readIPv4 stores protocol and end of an IPv4 packet and sets X to the offset of its payload.
+// Fragments are kept whole.
 func (f *filter) readIPv4(transport, whole label) {
 	const length, moreOrOffset = 2, 0x3fff
 	unfragmented, known, offload := f.Label(), f.Label(), f.Label()
@@ -196,10 +203,9 @@ func (f *filter) readIPv4(transport, whole label) {
 	f.Goto(transport)
 }
 
-// readIPv6 is the same for IPv6. Packets with an extension header are kept whole: the
-// protocol of that header is not one of those that are truncated. The exception is
-// hop-by-hop options of eight bytes: Linux puts a jumbo payload option (RFC 2675) before a
-// segment of more than 64 KiB (BIG TCP).
+// readIPv6 is readIPv4 for IPv6. Packets with an extension header are kept whole, because only
+// TCP and UDP are truncated. The exception is hop-by-hop options of eight bytes: Linux puts a
+// jumbo payload option (RFC 2675) before a segment of more than 64 KiB (BIG TCP).
 func (f *filter) readIPv6(transport, whole label) {
 	const length = 4
 	known, offload := f.Label(), f.Label()
@@ -223,7 +229,7 @@ func (f *filter) readIPv6(transport, whole label) {
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordProto})
 	f.If(pcapfilter.Equal, wire.ProtoHopByHop, options, transport)
 	f.Bind(options)
-	f.Emit(bpf.LoadIndirect{Off: 1, Size: 1}) // its length in units of eight bytes, without the first
+	f.Emit(bpf.LoadIndirect{Off: 1, Size: 1}) // the header's length in units of eight bytes, minus one
 	f.If(pcapfilter.Equal, 0, eight, whole)
 	f.Bind(eight)
 	f.Emit(bpf.LoadIndirect{Off: 0, Size: 1})
@@ -233,8 +239,8 @@ func (f *filter) readIPv6(transport, whole label) {
 	f.Emit(bpf.TAX{})
 }
 
-// checkEnd keeps a packet whole that claims more bytes than it has, or so few that its
-// headers do not fit. It preserves X.
+// checkEnd keeps a packet whole if its header claims more bytes than the packet has, or so few
+// that it would not be truncated. It preserves X.
 func (f *filter) checkEnd(whole label) {
 	enough, all := f.Label(), f.Label()
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordEnd})
@@ -266,7 +272,7 @@ func (f *filter) accept(n uint32) {
 	f.Emit(bpf.RetA{})
 }
 
-// httpStarts returns the first four bytes of HTTP/1 requests by their methods (RFC 9110,
+// httpStarts returns the first four bytes of HTTP/1 requests with each method (RFC 9110,
 // section 9.3, RFC 5789), of responses, and of HTTP/2 (RFC 9113, section 3.4).
 func httpStarts() []uint32 {
 	var out []uint32
@@ -314,8 +320,8 @@ func (f *filter) truncateSegment(whole label) {
 	f.followRecords(whole)
 }
 
-// followRecords keeps a payload up to the header of its last record. X is the offset of
-// the first one.
+// followRecords keeps a payload up to the header of its last record. X is the offset of the
+// first record.
 func (f *filter) followRecords(whole label) {
 	last, many := f.Label(), f.Label()
 	for range recordSteps {
@@ -345,14 +351,14 @@ func (f *filter) followRecords(whole label) {
 		partial := f.Label()
 		f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordNext})
 		f.IfX(pcapfilter.AtLeast, last, partial)
-		f.Bind(partial) // a part of it is
+		f.Bind(partial) // a part of the next header is
 		f.Goto(many)
 		f.Bind(follows)
 		f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordNext})
 	}
 	f.Emit(bpf.StoreScratch{Src: bpf.RegX, N: wordRecord})
 
-	// More records than are followed, or something else after them.
+	// There are more records than are followed, or other bytes after them.
 	f.Bind(many)
 	large := f.Label()
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordEnd})

@@ -15,10 +15,10 @@ type segment struct {
 	ip6, tagged bool
 	jumbo       bool // IPv6: a jumbo payload option (RFC 2675)
 	proto       byte
-	options     int // 32-bit words behind each header
+	options     int // 32-bit words after each header
 	fragment    uint16
 	payload     []byte
-	noLength    bool // as offloads leave it where it does not fit
+	noLength    bool // the length field is 0, as offloads set it if the length does not fit
 }
 
 func (s segment) frame() []byte {
@@ -62,7 +62,7 @@ func record(typ byte, size int) []byte {
 
 const whole = -1
 
-// TestDefault says how much of a payload is kept.
+// TestDefault tests how much of each payload is kept.
 func TestDefault(t *testing.T) {
 	unknown := func(n int) []byte { return bytes.Repeat([]byte{0x55}, n) }
 	cat := func(parts ...[]byte) []byte { return bytes.Join(parts, nil) }
@@ -125,7 +125,7 @@ func TestDefault(t *testing.T) {
 	}
 }
 
-// TestDefaultOthers: what is no TCP is kept whole but for large datagrams.
+// TestDefaultOthers: packets other than TCP are kept whole, except for large datagrams.
 func TestDefaultOthers(t *testing.T) {
 	large := bytes.Repeat([]byte{0x55}, 60000)
 	p := Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
@@ -154,7 +154,7 @@ func TestDefaultOthers(t *testing.T) {
 		}
 	}
 	lying := segment{proto: wire.ProtoTCP, payload: large}.frame()
-	lying[14+2], lying[14+3] = 0xff, 0xff // more than there is
+	lying[14+2], lying[14+3] = 0xff, 0xff // longer than the packet
 	if n := p.Run(&pcapfilter.Packet{Data: lying, Length: len(lying)}); int(n) < len(lying) {
 		t.Errorf("a packet that claims too much is cut to %d bytes", n)
 	}
@@ -164,7 +164,7 @@ func TestDefaultOthers(t *testing.T) {
 	}
 }
 
-// TestDefaultDropsNothing: whatever a packet is, it is kept, with its headers.
+// TestDefaultDropsNothing: every packet is kept, with its headers.
 func TestDefaultDropsNothing(t *testing.T) {
 	r := rand.New(rand.NewPCG(12, 0))
 	for _, link := range []wire.LinkType{
@@ -220,7 +220,7 @@ func noise(r *rand.Rand, n int) []byte {
 
 func pick[T any](r *rand.Rand, of []T) T { return of[r.IntN(len(of))] }
 
-// TestDefaultNarrowed: joined with an expression, it keeps of what that takes what it kept.
+// TestDefaultNarrowed: joined with an expression, the default filter keeps as much as before of the packets that the expression accepts.
 func TestDefaultNarrowed(t *testing.T) {
 	narrow, err := pcapfilter.Compile("tcp port 443", pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 	if err != nil {

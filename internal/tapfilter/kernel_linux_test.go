@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestKernelDefault runs the default filter in the kernel over long packets.
+// TestKernelDefault runs the default filter in the kernel on long packets.
 func TestKernelDefault(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 0))
 	k := kerneltest.New(t)
@@ -44,7 +44,7 @@ func TestKernelDefault(t *testing.T) {
 	}
 }
 
-// TestThinAny compares the program with what it is to do, and the kernel with both.
+// TestThinAny compares the program's results with the expected ones, and with the kernel's.
 func TestThinAny(t *testing.T) {
 	r := rand.New(rand.NewPCG(11, 12))
 	k := kerneltest.New(t)
@@ -88,8 +88,8 @@ func TestThinAny(t *testing.T) {
 	}
 }
 
-// TestThinRecords compares the program with what it is to do of TLS, and the kernel with
-// both, among so many connections that its jumps are far.
+// TestThinRecords compares the program's results for TLS with the expected ones and with the
+// kernel's, with so many connections that its jumps are long.
 func TestThinRecords(t *testing.T) {
 	r := rand.New(rand.NewPCG(17, 18))
 	k := kerneltest.New(t)
@@ -120,7 +120,7 @@ func TestThinRecords(t *testing.T) {
 			}
 			if n := len(payload); n > 0 {
 				switch r.IntN(5) {
-				case 0: // another length, as large as 64 KiB
+				case 0: // another length, at most 64 KiB
 					binary.BigEndian.PutUint16(payload[3:], uint16(r.Uint32()))
 				case 1:
 					payload[r.IntN(n)] = byte(r.Uint32())

@@ -12,35 +12,38 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Connection is the two ends of a TCP connection, in either order.
+// Connection is a TCP connection by its two ends, in either order.
 type Connection struct {
 	A, B netip.AddrPort
 	TLS  bool // it was judged to be TLS
 }
 
-// Thin returns a program for a live interface of Ethernet or raw IP that leaves out most
-// packets of some connections, in both directions, and takes all others whole: for
-// connections that are judged for good and go on. It is to be put before another program
-// (pcapfilter.And). For other link types, and for no connections, it takes everything.
+// Thin returns a program for a live interface of Ethernet or raw IP. It rejects most packets of
+// some connections, in both directions, and accepts all other packets whole. It is meant for
+// connections that continue after their verdict has settled, and to be put before another
+// program (pcapfilter.And). For other link types, and without connections, it accepts every
+// packet.
 //
-// Of these connections it still takes every packet that can begin, end or refute something:
-//   - every SYN, FIN and RST, so that the end is seen, and that the ports are used again;
-//   - of TLS, every packet that does not consist of protected records, at most thinSteps of
-//     them, the last of which may continue in the next packet: text, another protocol and
-//     another handshake, which may follow the end of TLS, also within a packet; of other
-//     connections, every packet that begins like another record. So where the ports are used
-//     again, the TLS handshake is seen even before the program is changed, and the segments
-//     of a certificate too;
-//   - packets that begin in the first 64 KiB of each 16 MiB of sequence numbers, and those
-//     longer than 64 KiB: nothing skips that range, and no stream continues unseen for so
-//     long that its sequence numbers no longer show how many bytes were sent;
+// Of these connections it still accepts every packet that can begin, end or refute something:
+//   - every SYN, FIN and RST, so that the end of the connection and a reuse of its ports are
+//     seen;
+//   - of TLS connections, every packet that does not consist of protected records, at most
+//     thinSteps of them, the last of which may continue in the next packet. So text, another
+//     protocol or another handshake after the end of TLS is seen, even within a packet;
+//   - of other connections, every packet that begins like another TLS record. So if the ports
+//     are reused, the TLS handshake is seen even before the program is replaced, including the
+//     segments of a certificate;
+//   - packets that begin in the first 64 KiB of each 16 MiB of sequence numbers, and packets
+//     longer than 64 KiB. No stream can skip that range, so none continues unseen for so long
+//     that its sequence numbers no longer show how many bytes were sent;
 //   - fragments, and IPv6 packets with an extension header.
 //
-// All other packets of these connections are left out, pure acknowledgements included. No
-// packet of another connection is: all words of both addresses and both ports are compared.
+// All other packets of these connections are rejected, including pure acknowledgements. No
+// packet of another connection is rejected, because both addresses and both ports are compared
+// in full.
 //
-// It returns an error if the program would be too long. A connection takes five instructions
-// where others have the same addresses, at most 13 with IPv4 and 37 with IPv6.
+// Thin returns an error if the program would be too long. A connection needs five instructions
+// if others have the same addresses, and at most 13 with IPv4 and 37 with IPv6.
 func Thin(c pcapfilter.Config, connections []Connection) (pcapfilter.Program, error) {
 	f := &filter{link: c.Link}
 	accept := f.Label()
@@ -59,14 +62,14 @@ const (
 	tcpFlags      = 13
 )
 
-// sampled are the bits of a sequence number that are 0 in the sampledBytes that are taken of
-// each 16 MiB.
+// sampled are the bits of a sequence number that are 0 in the first sampledBytes of each 16 MiB,
+// whose packets are accepted.
 const (
 	sampled      = 0x00ff0000
 	sampledBytes = 64 << 10
 )
 
-// thin writes the program without its end, which follows the label accept.
+// thin writes the program except for its end, which the caller writes after the label accept.
 func (f *filter) thin(connections []Connection, accept label) {
 	at := uint32(14) // of the IP header
 	ip4, ip6 := f.Label(), f.Label()
@@ -112,7 +115,7 @@ func (f *filter) thin(connections []Connection, accept label) {
 	f.leaveOut(at, true, accept)
 }
 
-// either jumps to one of two labels by the accumulator, or to a third one.
+// either jumps to isA if the accumulator is a, to isB if it is b, else to neither.
 func (f *filter) either(a uint32, isA label, b uint32, isB, neither label) {
 	other := f.Label()
 	f.If(pcapfilter.Equal, a, isA, other)
@@ -120,7 +123,7 @@ func (f *filter) either(a uint32, isA label, b uint32, isB, neither label) {
 	f.If(pcapfilter.Equal, b, isB, neither)
 }
 
-// checkTCP jumps to no unless the IP header at an offset says TCP.
+// checkTCP jumps to no unless the protocol field of the IP header at an offset is TCP.
 func (f *filter) checkTCP(at, field uint32, no label) {
 	yes := f.Label()
 	f.Emit(bpf.LoadAbsolute{Off: at + field, Size: 1})
@@ -128,9 +131,9 @@ func (f *filter) checkTCP(at, field uint32, no label) {
 	f.Bind(yes)
 }
 
-// load is the place of a word of a tuple in the packet.
+// load is the position in the packet of one word of a tuple.
 type load struct {
-	indexed bool // offset is from X
+	indexed bool // offset is relative to X
 	offset  uint32
 }
 
@@ -141,8 +144,8 @@ func (l load) instruction() bpf.Instruction {
 	return bpf.LoadAbsolute{Off: l.offset, Size: 4}
 }
 
-// tuple identifies packets of a connection in one direction: the words of both addresses,
-// and the two ports in one.
+// tuple identifies packets of a connection in one direction: the words of both addresses, and
+// one word with the two ports.
 type tuple struct {
 	words []uint32
 	tls   bool
@@ -152,8 +155,8 @@ type tuple struct {
 type exits struct{ plain, tls, miss label }
 
 // tree jumps to plain or tls if the words of the packet are those of one of the tuples, else
-// to miss. The tuples are in order and differ. First words that tuples have in common are
-// compared once for all of them.
+// to miss. The tuples must be sorted and distinct. Tuples with the same first word share one
+// comparison.
 func (f *filter) tree(all []tuple, words []load, to exits) {
 	f.Emit(words[0].instruction())
 	var groups [][]tuple // with the same first word
@@ -167,7 +170,7 @@ func (f *filter) tree(all []tuple, words []load, to exits) {
 	f.branch(groups, words[1:], to)
 }
 
-// branch finds the group whose first word is in the accumulator, by halves.
+// branch finds the group whose first word is in the accumulator by binary search.
 func (f *filter) branch(groups [][]tuple, words []load, to exits) {
 	if half := len(groups) / 2; half > 0 {
 		above, below := f.Label(), f.Label()
@@ -197,12 +200,12 @@ func (f *filter) branch(groups [][]tuple, words []load, to exits) {
 	f.tree(rest, words, to)
 }
 
-// nearby is the number of tuples that share exits of their own: a conditional jump further
-// than 255 instructions takes an unconditional one for itself.
+// nearby is the number of tuples that share a copy of the exits. Without a copy each of their
+// conditional jumps to an exit more than 255 instructions away would need an unconditional jump.
 const nearby = 16
 
-// half is branch for one half. It gets exits of its own if it is the first one that is small
-// enough for them.
+// half is branch for one half of the groups. If the half is the first on its path with at most
+// nearby groups, it gets a copy of the exits.
 func (f *filter) half(groups [][]tuple, words []load, to exits) {
 	if n := len(groups); n > nearby || n <= nearby/2 {
 		f.branch(groups, words, to)
@@ -216,8 +219,8 @@ func (f *filter) half(groups [][]tuple, words []load, to exits) {
 	}
 }
 
-// leaveOut leaves out a packet of one of the connections unless it is one of those that are
-// taken. X is the length of the IP header.
+// leaveOut rejects a packet of one of the connections unless it is one that Thin accepts. X is
+// the length of the IP header.
 func (f *filter) leaveOut(at uint32, tls bool, accept label) {
 	going, within, short, like, out := f.Label(), f.Label(), f.Label(), f.Label(), f.Label()
 	f.Emit(bpf.LoadIndirect{Off: at + tcpFlags, Size: 1})
@@ -247,12 +250,12 @@ func (f *filter) leaveOut(at uint32, tls bool, accept label) {
 	f.Emit(bpf.RetConstant{Val: 0})
 }
 
-// thinSteps is how many records of a packet are followed. A packet of more is taken.
+// thinSteps is how many records of a packet are followed. A packet with more is accepted.
 const thinSteps = 8
 
-// leaveRecords leaves out a packet that consists of protected records, and takes any other. X
-// is the offset of the first one from at. If a byte of a header is missing the packet is left
-// out: it has no payload, or its last bytes are the beginning of a header.
+// leaveRecords rejects a packet that consists of protected records, and accepts any other. X is
+// the distance from at to the first record. A packet whose last header is incomplete is
+// rejected: it has no payload, or its last bytes are the beginning of a header.
 func (f *filter) leaveRecords(at uint32, accept, out label) {
 	for range thinSteps {
 		protected, versioned, more := f.Label(), f.Label(), f.Label()
@@ -278,7 +281,7 @@ func (f *filter) leaveRecords(at uint32, accept, out label) {
 	f.Emit(bpf.RetConstant{Val: 0})
 }
 
-// tuples returns the tuples of the connections of one IP version, in order and each once.
+// tuples returns the tuples of the connections of one IP version, sorted and distinct.
 func tuples(connections []Connection, ip4 bool) (out []tuple) {
 	for _, c := range connections {
 		a, b := c.A.Addr().Unmap(), c.B.Addr().Unmap()

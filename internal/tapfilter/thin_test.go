@@ -16,14 +16,14 @@ type tcpPacket struct {
 	src, dst  netip.AddrPort
 	seq       uint32
 	flags     byte
-	options   int // words behind each header (IPv4), behind TCP's (IPv6)
+	options   int // words after each header (IPv4), after TCP's (IPv6)
 	fragment  uint16
 	extension bool // IPv6
 	udp       bool
 	payload   []byte
 }
 
-// bytes returns the packet behind a link layer.
+// bytes returns the packet after a link-layer header.
 func (p tcpPacket) bytes(link wire.LinkType) []byte {
 	var b []byte
 	src, dst := p.src.Addr(), p.dst.Addr()
@@ -66,13 +66,13 @@ func connection(a, b string) Connection {
 	return Connection{A: netip.MustParseAddrPort(a), B: netip.MustParseAddrPort(b)}
 }
 
-// reversed returns the packet that goes the other way.
+// reversed returns the packet of the other direction.
 func (p tcpPacket) reversed() tcpPacket {
 	p.src, p.dst = p.dst, p.src
 	return p
 }
 
-// TestThin says what is left out of connections, and what is not.
+// TestThin tests which packets of connections are rejected, and which are not.
 func TestThin(t *testing.T) {
 	settled := []Connection{
 		connection("10.0.0.1:40000", "10.0.0.2:80"),
@@ -161,7 +161,7 @@ func TestThin(t *testing.T) {
 			}
 			b := test.packet.bytes(link)
 			if link == wire.LinkRaw && name == "as long" {
-				continue // of a link layer's header
+				continue // the case is about a link-layer header
 			}
 			if got := p.Run(&pcapfilter.Packet{Data: b, Length: len(b)}) != 0; got != test.taken {
 				t.Errorf("%s: %s: taken: %t, want %t\n%s", pcapfilter.LinkName(link), name, got, test.taken, p.Listing())
@@ -170,7 +170,7 @@ func TestThin(t *testing.T) {
 	}
 }
 
-// TestThinNothing takes everything where there is nothing to leave out.
+// TestThinNothing: without connections of its IP version, and on other link types, every packet is accepted.
 func TestThinNothing(t *testing.T) {
 	b := tcpPacket{src: netip.MustParseAddrPort("10.0.0.1:1"), dst: netip.MustParseAddrPort("10.0.0.2:2"), seq: 0x01020304, flags: 16}.bytes(wire.LinkEthernet)
 	for _, c := range []struct {
@@ -187,8 +187,8 @@ func TestThinNothing(t *testing.T) {
 	}
 }
 
-// randomConnections returns connections of few addresses and ports, so that many tuples
-// begin alike.
+// randomConnections returns connections with few addresses and ports, so that many tuples have
+// the same first words.
 func randomConnections(r *rand.Rand, n int, mixed bool) []Connection {
 	address := func(ip6 bool) netip.Addr {
 		if !mixed {
@@ -209,7 +209,7 @@ func randomConnections(r *rand.Rand, n int, mixed bool) []Connection {
 	return out
 }
 
-// TestThinSize holds the number of instructions to what is said of it.
+// TestThinSize compares the number of instructions with Thin's documented bounds.
 func TestThinSize(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	server := netip.MustParseAddrPort("10.0.0.2:80")
@@ -256,8 +256,8 @@ func records(n int, size byte) (b []byte) {
 	return b
 }
 
-// onlyRecords reports whether a payload is what the program leaves out of TLS: at most
-// thinSteps protected records, the last of which may go on, or its header.
+// onlyRecords reports whether the program rejects a TLS payload: it consists of at most
+// thinSteps protected records, the last of which, or its header, may be incomplete.
 func onlyRecords(b []byte) bool {
 	for range thinSteps {
 		switch {

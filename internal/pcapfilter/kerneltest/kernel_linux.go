@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Kernel is a pair of sockets without a network: a packet that is sent on one passes the filter of the other. It takes no privilege.
+// Kernel is a pair of connected sockets: a packet sent on one passes through the filter of the other. It needs no privilege and no network.
 type Kernel struct {
 	t        *testing.T
 	from, to int
@@ -29,7 +29,7 @@ func New(t *testing.T) Kernel {
 	return Kernel{t, pair[0], pair[1]}
 }
 
-// Attach gives a program to the kernel, in place of the one before.
+// Attach attaches a program and replaces an earlier one. It returns the kernel's error for a program that it refuses.
 func (k Kernel) Attach(program []bpf.RawInstruction) error {
 	filters := make([]unix.SockFilter, len(program))
 	for i, in := range program {
@@ -40,7 +40,7 @@ func (k Kernel) Attach(program []bpf.RawInstruction) error {
 	return err
 }
 
-// Run returns how many bytes of a packet the kernel keeps. The packet must not be empty.
+// Run returns how many bytes of a packet the program keeps. The packet must not be empty.
 func (k Kernel) Run(packet []byte) int {
 	k.t.Helper()
 	if err := unix.Sendto(k.from, packet, 0, nil); err != nil {
