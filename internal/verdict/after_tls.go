@@ -7,10 +7,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// Bytes that follow the end of TLS in the same connection are judged like a connection of
-// their own (dissect.Session.After). The weaker of both verdicts counts.
+// Bytes that follow the end of TLS in the same connection are judged like a connection of their own
+// (dissect.Session.After). The weaker of the two verdicts counts.
 
-// settledAfter is settled for a session whose TLS was followed by other bytes.
+// settledAfter is like settled, for a session whose TLS was followed by other bytes.
 func (j *Judge) settledAfter(c *flow.Conn, s *dissect.Session) bool {
 	var out Judged
 	j.describe(&out, c, "", false)
@@ -18,7 +18,7 @@ func (j *Judge) settledAfter(c *flow.Conn, s *dissect.Session) bool {
 	return out.Settled
 }
 
-// judgeAfter is judge for a session whose TLS was followed by other bytes.
+// judgeAfter is like judge, for a session whose TLS was followed by other bytes.
 func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 	second := *out
 	if after := s.After(); after.After() != nil {
@@ -26,12 +26,14 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 	} else {
 		j.judge(&second, c, after)
 	}
+
 	if k, ok := s.Kept().(*judgement); ok && s.Finished() && !s.Failed() {
 		out.Verdict, out.Protocol, out.Reasons, out.TLS, out.HTTP = k.verdict, k.protocol, slices.Clone(k.reasons), k.tls, k.http
 		out.Settled = true
 	} else {
 		j.judge(out, c, s)
 	}
+
 	switch {
 	case second.Verdict == Plaintext || second.Verdict == Encrypted && !s.Parted():
 		out.addDataAfter(&second)
@@ -48,8 +50,8 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 }
 
-// blockInheritance prevents later connections from inheriting from a client that makes two handshakes in one connection: it is
-// unknown which of them a ticket belongs to.
+// blockInheritance prevents later connections from inheriting from a client that makes two handshakes in one
+// connection: it is unknown which of them a ticket belongs to.
 func (m *resumptions) blockInheritance(out *Judged, t *dissect.TLS) {
 	if t == nil || t.Hello == nil || t.Client != dissect.Originator {
 		return
@@ -59,7 +61,7 @@ func (m *resumptions) blockInheritance(out *Judged, t *dissect.TLS) {
 	}
 }
 
-// addDataAfter notes that plaintext, or another encryption, followed TLS.
+// addDataAfter records that plaintext, or encryption other than TLS, followed TLS.
 func (o *Judged) addDataAfter(second *Judged) {
 	if o.Verdict == Plaintext {
 		return
@@ -68,15 +70,16 @@ func (o *Judged) addDataAfter(second *Judged) {
 	if second.Verdict == Plaintext {
 		code = "plaintext_after_tls"
 	}
+
 	protocol := second.Protocol
 	if protocol == "" && o.TLS != nil {
-		protocol = o.TLS.UpgradedFrom // which goes on
+		protocol = o.TLS.UpgradedFrom // it continues after TLS
 	}
 	o.Verdict, o.Protocol, o.HTTP, o.Settled = second.Verdict, protocol, second.HTTP, second.Settled
 	o.Reasons = append([]string{code}, second.Reasons...)
 }
 
-// addUnknownAfter notes that bytes followed TLS that are no records, and nothing known.
+// addUnknownAfter records that TLS was followed by bytes that are neither TLS records nor a known protocol.
 func (o *Judged) addUnknownAfter(second *Judged, after *dissect.Session) {
 	if o.Verdict == Plaintext {
 		return
@@ -86,12 +89,13 @@ func (o *Judged) addUnknownAfter(second *Judged, after *dissect.Session) {
 		kind, _ := after.Kind(side)
 		unreadable = unreadable || kind == dissect.KindUnreadable
 	}
+
 	o.Verdict, o.Protocol, o.HTTP = Unknown, second.Protocol, nil
 	o.Settled = second.Settled || o.Settled && unreadable
 	o.Reasons = append([]string{"other_data_after_tls"}, second.Reasons...)
 }
 
-// addSecondHandshake notes that another handshake followed, in plaintext.
+// addSecondHandshake records that a second handshake followed, in plaintext.
 func (o *Judged) addSecondHandshake(second *Judged, after *dissect.Session) {
 	t := after.TLS()
 	o.Reasons = slices.Clip(o.Reasons)
@@ -108,8 +112,8 @@ func (o *Judged) addSecondHandshake(second *Judged, after *dissect.Session) {
 	o.because("second_handshake")
 }
 
-// addLostHandshake notes that another handshake may have been lost: whose keys protect what came then
-// is not known.
+// addLostHandshake records that a second handshake may have been lost: it is unknown whose keys protect the later
+// records.
 func (o *Judged) addLostHandshake(c *flow.Conn, after *dissect.Session) {
 	o.Settled = true
 	if o.Verdict != MTLS {
@@ -122,22 +126,22 @@ func (o *Judged) addLostHandshake(c *flow.Conn, after *dissect.Session) {
 	o.because(blindSpots(c, after)...)
 }
 
-// missed reports whether bytes were lost that a session may have been given.
+// missed reports whether bytes were lost that may have belonged to the session.
 func missed(s *dissect.Session) bool {
 	_, a := s.Seen(dissect.Originator)
 	_, b := s.Seen(dissect.Responder)
 	return a+b > 0
 }
 
-// helloOnly reports whether of a handshake there is only a ClientHello.
+// helloOnly reports whether the ClientHello is the only message of a handshake.
 func helloOnly(t *dissect.TLS) bool {
 	client, server := t.Certs[t.Client], t.Certs[t.Client.Other()]
 	said := client != nil || server != nil || t.ServerHelloDone || t.CertificateRequest || t.ServerKeyGroup != 0
 	return !said && t.Server == nil && t.AppRecords == [2]int{} && !t.ChangeCipherSpec(dissect.Originator) && !t.ChangeCipherSpec(dissect.Responder) && t.Protected1RTT == [2]int{}
 }
 
-// weakness ranks what two handshakes of one connection have shown: what carried no data
-// counts least, and a client shown to have no certificate most.
+// weakness ranks two handshakes of one connection by what they show: a handshake without data counts least, a client
+// without a certificate most.
 func weakness(o *Judged) int {
 	switch {
 	case o.Verdict == MTLS:

@@ -11,8 +11,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// resumed plays datagrams as the tap does: once a verdict is settled its session is replaced by a Rest, and by a session again
-// where that is not quiet.
+// resumed plays datagrams as the tap does: a settled session is replaced by a Conclusion, and the Conclusion by a
+// session again for a datagram that is not quiet.
 func resumed(t *testing.T, chunks []capturetest.Chunk) verdict.Judged {
 	t.Helper()
 	j, c, memory := verdict.New(verdict.Config{}), udp(), dissect.Memory{}
@@ -46,9 +46,10 @@ func resumed(t *testing.T, chunks []capturetest.Chunk) verdict.Judged {
 	return j.Judge(c, s, "eth0", true)
 }
 
-// What follows DTLS on the same ports counts: plaintext, whatever stands before it, another handshake that the server answers,
-// whatever is lost of the answer, and what is unknown once it is more than a few datagrams. What other protocols put beside DTLS
-// (RFC 7983) does not, nor does an old copy of a ClientHello.
+// TestWhatFollowsDTLS checks what may follow DTLS on the same ports. These change the verdict: plaintext, whatever
+// precedes it; another handshake that the server answers, even if parts of it are lost; and more than a few datagrams
+// of unknown bytes. These do not: packets of protocols that share ports with DTLS (RFC 7983), and an old copy of a
+// ClientHello.
 func TestWhatFollowsDTLS(t *testing.T) {
 	datagrams := func(auth capturetest.ClientAuth) []capturetest.Chunk {
 		return capturetest.Datagrams(capturetest.DTLS(talk(t, tls.VersionTLS12, auth)), 1200)
@@ -102,7 +103,8 @@ func TestWhatFollowsDTLS(t *testing.T) {
 	}
 }
 
-// A resumption inherits nothing from a client that made two handshakes in one connection.
+// TestSecondHandshakeIsNotInheritedFrom checks that a resumption inherits nothing from a client that made two
+// handshakes in one connection.
 func TestSecondHandshakeIsNotInheritedFrom(t *testing.T) {
 	talks, err := capturetest.TLSTalk(tls.VersionTLS13, capturetest.Presented, 2)
 	if err != nil {
@@ -122,7 +124,7 @@ func TestSecondHandshakeIsNotInheritedFrom(t *testing.T) {
 	}
 }
 
-// after shifts what was read by each end by what was sent before.
+// after increases Chunk.Read of chunks by the bytes that each end sent in before.
 func after(before, chunks []capturetest.Chunk) (out []capturetest.Chunk) {
 	sent := map[bool]int{}
 	for _, c := range before {
@@ -135,7 +137,7 @@ func after(before, chunks []capturetest.Chunk) (out []capturetest.Chunk) {
 	return out
 }
 
-// A NULL suite does not encrypt over DTLS either, whatever the client presented.
+// TestNullSuitesDTLS checks that a NULL suite over DTLS means plaintext, even if the client presented a certificate.
 func TestNullSuitesDTLS(t *testing.T) {
 	for _, suite := range []uint16{0x0001, 0x003b, 0xc006, 0xc010} {
 		messages := capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.Presented))

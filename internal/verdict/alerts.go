@@ -5,9 +5,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// One end alone can put an alert in plaintext, a FIN or a RST on the wire that the other end
-// never takes: a stack passes over it, a checksum is wrong, a datagram was sent by somebody
-// else. What both ends do afterwards counts.
+// A plaintext alert, a FIN or a RST on the wire shows only that one end sent it. The other end may not process it:
+// its stack ignores the alert, the checksum is wrong, or somebody else sent the datagram. So the later packets of
+// both ends decide.
 
 // The closure alerts (RFC 8446, section 6.1).
 const (
@@ -15,10 +15,9 @@ const (
 	userCanceled = 90
 )
 
-// fatalAlert returns the first alert in the clear that ends a handshake. Closure alerts are no
-// errors, whatever their level, and an alert that both ends went on behind was made up, or
-// passed over (RFC 6347, section 4.1.2.7). SSL 3.0's no_certificate is an answer to a
-// CertificateRequest, not an end.
+// fatalAlert returns the first plaintext alert that ends a handshake. Closure alerts are not errors, at any level. An
+// alert after which both ends continued was forged or ignored (RFC 6347, section 4.1.2.7). SSL 3.0's no_certificate
+// is the reply to a CertificateRequest, not an end.
 func fatalAlert(t *dissect.TLS) (dissect.Alert, bool) {
 	for _, a := range t.Alerts {
 		if a.Level == 2 && a.Description != closeNotify && a.Description != userCanceled && !t.Outlived(a) {
@@ -28,15 +27,15 @@ func fatalAlert(t *dissect.TLS) (dissect.Alert, bool) {
 	return dissect.Alert{}, false
 }
 
-// bothSentFIN reports whether each end has sent a FIN: neither can go on. A RST of one end, or a
-// FIN, may be none to the other's stack.
+// bothSentFIN reports whether both ends have sent a FIN, so that neither can continue. A RST or FIN of one end does
+// not show that: the other end's stack may have ignored it.
 func bothSentFIN(s *dissect.Session) bool {
 	a, _ := s.Ended(dissect.Originator)
 	b, _ := s.Ended(dissect.Responder)
 	return a && b
 }
 
-// alertsOf returns how many alerts in plaintext a side has sent, as far as they are remembered.
+// alertsOf returns how many plaintext alerts a side has sent. The session remembers a bounded number of them.
 func alertsOf(t *dissect.TLS, side dissect.Side) (n int) {
 	for _, a := range t.Alerts {
 		if a.Side == side {
@@ -46,8 +45,8 @@ func alertsOf(t *dissect.TLS, side dissect.Side) (n int) {
 	return n
 }
 
-// unprotected reports whether n bytes can be two ChangeCipherSpecs at most, and so many alerts
-// in plaintext.
+// unprotected reports whether n bytes can consist of at most two ChangeCipherSpec records and at most the given
+// number of plaintext alerts.
 func unprotected(n int64, alerts int) bool {
 	const alert = wire.RecordHeader + 2
 	for k := range alerts + 1 {

@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// shows is what a judgement says of the client's authentication.
+// shows returns a judgement's verdict, outcome, client authentication and reasons.
 func shows(j verdict.Judged) string {
 	if j.TLS == nil {
 		return fmt.Sprint(j.Verdict, j.Reasons)
@@ -19,8 +19,8 @@ func shows(j verdict.Judged) string {
 	return fmt.Sprint(j.Verdict, " ", j.TLS.Outcome, " ", j.TLS.ClientAuth, j.Reasons)
 }
 
-// interrupted plays chunks; what one end does alone comes before one of them. The connection
-// is judged whenever something changed, and its session finished once that is settled.
+// interrupted plays chunks and calls does before the one with index at (-1: never). It judges after each chunk, and
+// finishes the session once the verdict is settled.
 func interrupted(chunks []capturetest.Chunk, at int, does func(s *dissect.Session, seen *[2]int64)) verdict.Judged {
 	j, c, s := verdict.New(verdict.Config{}), conn(1, "10.0.0.1"), dissect.New()
 	var seen [2]int64
@@ -41,7 +41,7 @@ func interrupted(chunks []capturetest.Chunk, at int, does func(s *dissect.Sessio
 	return j.Judge(c, s, "eth0", true)
 }
 
-// A FIN or RST of one end alone that both ends go on behind ended nothing.
+// TestConnectionOutlivesAnEnd checks that a FIN or RST of one end does not count if both ends continue after it.
 func TestConnectionOutlivesAnEnd(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, auth := range []capturetest.ClientAuth{capturetest.NotRequested, capturetest.Declined, capturetest.Presented} {
@@ -61,8 +61,8 @@ func TestConnectionOutlivesAnEnd(t *testing.T) {
 	}
 }
 
-// What comes behind a RST and a gap may be another connection on the same ports: it proves no
-// handshake that was not whole before.
+// TestBehindAnEndAndAGap checks that bytes after a RST and a gap, which may be another connection on the same ports,
+// do not complete a handshake that was incomplete before.
 func TestBehindAnEndAndAGap(t *testing.T) {
 	flights := flights12(11, 4)
 	for _, reset := range []bool{false, true} {
@@ -88,8 +88,8 @@ func TestBehindAnEndAndAGap(t *testing.T) {
 	}
 }
 
-// user_canceled is no error (RFC 8446, section 6.1): a server of TLS 1.3 passes over it, and the
-// client's flight behind it counts. So it does behind any alert that both ends pass over.
+// TestPassedOverAlert checks alerts that both ends ignore: the client's flight after them counts. A TLS 1.3 server
+// ignores user_canceled, which is not an error (RFC 8446, section 6.1).
 func TestPassedOverAlert(t *testing.T) {
 	for _, alert := range []string{"\x02\x5a", "\x01\x5a", "\x02\x28"} {
 		for _, auth := range []capturetest.ClientAuth{capturetest.NotRequested, capturetest.Declined, capturetest.Presented} {
@@ -107,7 +107,7 @@ func TestPassedOverAlert(t *testing.T) {
 	}
 }
 
-// An alert that nobody goes on behind is a failure, once the connection is over.
+// TestAlertThatEnds checks that an alert after which nobody continues is a failure once the connection is over.
 func TestAlertThatEnds(t *testing.T) {
 	for _, alert := range []string{"\x02\x28", "\x02\x5a"} {
 		w := newPlayer(t, hello{}, hello{})
@@ -122,8 +122,7 @@ func TestAlertThatEnds(t *testing.T) {
 	}
 }
 
-// watchedUDP is overUDP of a connection that is judged, and its session finished, as soon as it
-// can be.
+// watchedUDP is like overUDP, but judges after each datagram, and finishes the session as soon as possible.
 func watchedUDP(chunks []capturetest.Chunk) verdict.Judged {
 	j, s := verdict.New(verdict.Config{}), dissect.New()
 	for _, c := range chunks {
@@ -139,8 +138,8 @@ func watchedUDP(chunks []capturetest.Chunk) verdict.Judged {
 	return j.Judge(udp(), s, "eth0", true)
 }
 
-// An alert in plaintext of DTLS is a datagram that anybody can make up; what follows counts
-// (RFC 6347, section 4.1.2.7).
+// TestAlertOverUDP checks that a plaintext DTLS alert, which anybody can forge, changes nothing if the handshake
+// continues (RFC 6347, section 4.1.2.7).
 func TestAlertOverUDP(t *testing.T) {
 	for _, auth := range []capturetest.ClientAuth{capturetest.NotRequested, capturetest.Declined, capturetest.Presented} {
 		all := capturetest.Datagrams(capturetest.DTLS(talk(t, tls.VersionTLS12, auth)), 1200)

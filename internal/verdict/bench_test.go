@@ -9,8 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// live plays a conversation as the tap sees it: a segment at a time, judged whenever
-// the revision has changed, finished as soon as the verdict is settled.
+// live plays a conversation as the tap sees it: segment by segment. It judges whenever the revision has changed, and
+// finishes the session as soon as the verdict is settled.
 func live(j *verdict.Judge, id uint64, chunks []capturetest.Chunk) verdict.Judged {
 	c := conn(id, "10.0.0.1")
 	s := dissect.New()

@@ -7,15 +7,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Mbed TLS 3 pads the content and the type of each record to a multiple of 16 bytes: the
-// server's flight with a CertificateRequest and without.
+// Flights of a server with Mbed TLS 3, with a CertificateRequest and without. It pads the content and type of each
+// record to a multiple of 16 bytes.
 const (
 	mbedAsks    = "S 32 144 528 112 64 | "
 	mbedAsksNot = "S 32 528 112 64 | "
 )
 
-// TestRecordsInBlocks: flights in records that are padded to a multiple of 16 bytes are read
-// like others, and an alert in such a record is not taken for an answer.
+// TestRecordsInBlocks checks flights in records that are padded to a multiple of 16 bytes: they are read like others,
+// and an alert in such a record is not taken for a response.
 func TestRecordsInBlocks(t *testing.T) {
 	limit := map[uint16]string{extLimit: "\x40\x01"}
 	for _, c := range []struct {
@@ -37,7 +37,7 @@ func TestRecordsInBlocks(t *testing.T) {
 		{"mutual, from a client that does not pad", nil, 0, mbedAsks + "C 517 97 53 | C 120 | S 192", "mtls presented established", "server_flight_with_request"},
 		{"the client refuses", nil, 0, goAsks + "C 32 | C fin", "failed unknown aborted", "alert_sized_record"},
 
-		// an alert is as large as an answer of up to 15 bytes
+		// an alert is as large as a response of up to 15 bytes
 		{"refused, or a small answer", nil, 0, mbedAsks + "C 528 112 64 | C 96 | S 32 | S fin", "tls presented incomplete", "unclear_answer"},
 		{"the same, declined", nil, 0, mbedAsks + "C 25 53 | S 32 | S fin", "tls declined incomplete", "unclear_answer"},
 		{"small answers", nil, 0, mbedAsks + "C 517 97 53 | C 40 | S 32 | C 40 | S 32 | C 40 | S 32 | C 40 | S 32", "mtls presented established", ""},
@@ -45,7 +45,7 @@ func TestRecordsInBlocks(t *testing.T) {
 		{"refused by a server that pads to 32, whose Finished is as large as that of Mbed TLS", nil, 0x1302, "S 48 144 560 112 80 | C 517 97 69 | C 120 | S 48 | S fin", "tls presented incomplete", "unclear_answer"},
 		{"a client's close_notify, answered", nil, 0, goAsks + "C 528 112 64 | C 32 | S 19 | S fin", "tls presented incomplete", "alert_sized_record"},
 
-		// no certificate, whoever lies
+		// no certificate, whichever end deceives
 		{"a server that asks for none", nil, 0, mbedAsksNot + "C 528 112 64 | C 96 | S 192", "tls unknown established", "server_flight_without_request"},
 		{"the same, from a client that does not pad", nil, 0, mbedAsksNot + "C 632 | C 120 | S 192", "tls unknown established", "server_flight_without_request"},
 		{"a server that cuts its flight", nil, 0, "S 32 528 528 80 288 64 | C 528 112 64 | C 96 | S 192", "tls unknown established", "server_flight_fragmented"},

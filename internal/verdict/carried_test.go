@@ -19,7 +19,7 @@ func udp() *flow.Conn {
 	return c
 }
 
-// overUDP judges datagrams, at their end.
+// overUDP judges a whole conversation of datagrams.
 func overUDP(chunks []capturetest.Chunk) verdict.Judged {
 	s := dissect.New()
 	for _, c := range chunks {
@@ -32,7 +32,7 @@ func overUDP(chunks []capturetest.Chunk) verdict.Judged {
 	return verdict.New(verdict.Config{}).Judge(udp(), s, "eth0", true)
 }
 
-// DTLS 1.2 shows what TLS 1.2 does, whatever its fragments.
+// TestDTLS12 checks that DTLS 1.2 shows what TLS 1.2 shows, however its messages are fragmented.
 func TestDTLS12(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -54,7 +54,7 @@ func TestDTLS12(t *testing.T) {
 		if got.TLS.JA4[0] != 'd' || got.TLS.JA3 == "" || got.TLS.ServerName == "" || got.TLS.Server == nil {
 			t.Errorf("%s: %+v", c.name, got.TLS)
 		}
-		// what is lost is never called absent, and makes nothing mutual
+		// lost messages are never called absent, and never make a connection mutual
 		for lost := range all {
 			less := overUDP(slices.Delete(slices.Clone(all), lost, lost+1))
 			if less.Verdict == verdict.MTLS && c.want != verdict.MTLS {
@@ -67,7 +67,8 @@ func TestDTLS12(t *testing.T) {
 	}
 }
 
-// Records with a connection ID hide their types (RFC 9146): the Finished is one of them.
+// TestDTLSConnectionID checks records with a connection ID, which hide their content type (RFC 9146): one of them is
+// the Finished.
 func TestDTLSConnectionID(t *testing.T) {
 	for auth, want := range map[capturetest.ClientAuth]verdict.Verdict{
 		capturetest.Presented: verdict.MTLS, capturetest.Declined: verdict.TLS, capturetest.Required: verdict.Failed,
@@ -76,7 +77,7 @@ func TestDTLSConnectionID(t *testing.T) {
 		hidden := 0
 		for i := range messages {
 			r := messages[i].Record
-			if len(r) < 13 || r[4] == 0 { // of epoch 0
+			if len(r) < 13 || r[4] == 0 { // not encrypted: epoch 0
 				continue
 			}
 			hidden++
@@ -89,12 +90,12 @@ func TestDTLSConnectionID(t *testing.T) {
 	}
 }
 
-// A datagram that its receiver drops (a wrong checksum is enough) can hold a certificate
-// that the client does not have: the messages that count come behind it, in the same places.
+// TestDTLSMessageInTwoForms sends a datagram with a certificate that the client does not have. The receiver drops it
+// (a wrong checksum suffices); the messages that count follow it, with the same sequence numbers.
 func TestDTLSMessageInTwoForms(t *testing.T) {
 	declined := capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.Declined))
 	at := slices.IndexFunc(declined, func(m capturetest.DTLSMessage) bool { return !m.FromServer && m.Type == 11 })
-	var seq uint16 // of the client's Certificate
+	var seq uint16 // sequence number of the client's Certificate
 	for _, m := range declined[:at] {
 		if !m.FromServer && m.Record == nil {
 			seq++
@@ -115,7 +116,8 @@ func TestDTLSMessageInTwoForms(t *testing.T) {
 	}
 }
 
-// A long header of QUIC that nobody answers, and that no key opens, proves nothing.
+// TestQUICHeaderIsNoProof checks that a long QUIC header proves nothing if nobody replies and no key decrypts the
+// packet.
 func TestQUICHeaderIsNoProof(t *testing.T) {
 	b := append([]byte{0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e}, make([]byte, 1182)...)
 	if got := overUDP([]capturetest.Chunk{{Data: b}}); got.Verdict != verdict.Unknown || got.Protocol != "quic" {
@@ -127,7 +129,8 @@ func TestQUICHeaderIsNoProof(t *testing.T) {
 	}
 }
 
-// A client whose first datagram looks like TLS, or is, cannot make cleartext look so.
+// TestCleartextBehindAHello checks that plaintext remains plaintext after a client's first datagram that is TLS, or
+// looks like it.
 func TestCleartextBehindAHello(t *testing.T) {
 	header := append([]byte{0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e}, make([]byte, 1182)...)
 	hello := capturetest.DTLSRecord(22, 0, capturetest.DTLSFragment(1, 100, 0, 0, make([]byte, 100)))
@@ -166,8 +169,8 @@ func TestStartTLSIsMutual(t *testing.T) {
 	}
 }
 
-// Text that was not recognized is not settled before TLS had its chance, whatever greets
-// and however long it is.
+// TestTLSBehindAnyText checks that unrecognized text is not settled while TLS may follow, whichever end speaks first
+// and however long the text is.
 func TestTLSBehindAnyText(t *testing.T) {
 	long := strings.Repeat("You may not be here unless you may be here.\r\n", 120)
 	for _, c := range []struct {
@@ -203,7 +206,8 @@ func TestTLSBehindAnyText(t *testing.T) {
 	}
 }
 
-// What may still become TLS is not settled; what cannot is at once.
+// TestWhenCleartextIsSettled checks that plaintext is not settled while it may turn into TLS, and is settled at once
+// if it cannot.
 func TestWhenCleartextIsSettled(t *testing.T) {
 	for _, c := range []struct {
 		name, client, server string
@@ -241,11 +245,11 @@ func TestWhenCleartextIsSettled(t *testing.T) {
 	}
 }
 
-// ECH hides the name that is meant: what is seen is said to be the outer one.
+// TestECHIsNoted checks that a server name is marked as the outer one if ECH was offered, which hides the real one.
 func TestECHIsNoted(t *testing.T) {
 	chunks := talk(t, tls.VersionTLS13, capturetest.NotRequested).Chunks
 	hello := slices.Clone(chunks[0].Data)
-	// the hello grows by an empty extension: three lengths grow with it
+	// the hello grows by an empty extension, so three lengths grow too
 	at := 5 + 4 + 2 + 32
 	at += 1 + int(hello[at])
 	at += 2 + int(hello[at])<<8 + int(hello[at+1])

@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// Values of meshtls.class: what a connection is there for.
+// Values of meshtls.class: the purpose of a connection.
 const (
 	classWorkload      = "workload"
 	classProbe         = "probe"
@@ -22,11 +22,10 @@ const (
 	classTap           = "tap"
 )
 
-// class returns what a connection is there for, meshtls.class, and what it only claims to
-// be there for, empty if nothing. Findings pass over every class but workload, so each
-// rests on what the ends of the connection cannot choose: an address of the node or of the
-// platform, a port that the pod declares, what both ends said, and that nothing else was
-// said (looked). A name, a path and a User-Agent make a claim.
+// class returns the purpose of a connection (meshtls.class), and the purpose that its ends only claim, empty if none.
+// Findings skip every class except workload. So a class rests on facts that the ends of the connection cannot choose:
+// an address of the node or of the platform, a port that the pod declares, the protocol that both ends spoke, and
+// that they spoke nothing else (Judged.only). A name, a path or a User-Agent is only a claim.
 func (j *Judge) class(o *Judged) (class, claimed string) {
 	if shown := j.provenClass(o); shown != "" {
 		return shown, ""
@@ -55,7 +54,7 @@ func (j *Judge) provenClass(o *Judged) string {
 	return ""
 }
 
-// claimedClass returns the class that a connection claims to have, empty if none.
+// claimedClass returns the class that a connection claims, empty if none.
 func (j *Judge) claimedClass(o *Judged) string {
 	switch {
 	case j.claimsTap(o):
@@ -76,8 +75,8 @@ func (j *Judge) claimedClass(o *Judged) string {
 	return ""
 }
 
-// ClassMayChange reports whether o has a class that ends when something else is said: what
-// follows has to be looked at.
+// ClassMayChange reports whether o has a class that it loses if later requests differ: its later bytes must still be
+// examined.
 func ClassMayChange(o *Judged) bool {
 	return o.HTTP != nil && (o.Class == classProbe || o.Class == classMetrics)
 }
@@ -93,9 +92,8 @@ func agent(o *Judged, names ...string) bool {
 	return o.HTTP != nil && slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(o.HTTP.UserAgent, n) })
 }
 
-// fromNode reports whether the source is one that the kubelet has: an address of the node,
-// or what Istio's ambient mode gives probes of pods that are enrolled in it. A link-local address is not: each neighbor
-// has one.
+// fromNode reports whether the source is an address that the kubelet uses: one of the node, or the address that
+// istio-cni gives to probes of pods in ambient mode. Link-local addresses do not qualify: each neighbor has one.
 func (j *Judge) fromNode(o *Judged) bool {
 	a := o.Source.Addr.Unmap()
 	return o.Direction == DirectionIngress && (slices.Contains(j.cfg.Nodes, a) || j.cfg.Ambient && slices.Contains(ambientProbes, a))
@@ -111,26 +109,25 @@ const (
 	portDoT   = 853   // DNS over TLS and over QUIC
 )
 
-// isDNS: DNS and nothing else, at a port of DNS, by both ends. One end is enough while an
-// answer may come, and where the other is one of the pod's resolvers or a group's address
-// (RFC 6762), or the resolvers are not known, as in a capture.
+// isDNS reports whether both ends spoke DNS and nothing else, at a DNS port. One end is enough in three cases: a
+// response may still come, the other end is one of the pod's resolvers or a multicast address (RFC 6762), or the
+// resolvers are unknown, as in a capture file.
 func (j *Judge) isDNS(o *Judged) bool {
 	known := func(a netip.Addr) bool { return a.IsMulticast() || slices.Contains(j.cfg.Resolvers, a.Unmap()) }
 	return o.Protocol == "dns" && dnsPort(o) && (o.only.dns || o.only.asks && (!o.Ended || len(j.cfg.Resolvers) == 0 || known(o.Destination.Addr) || known(o.Source.Addr)))
 }
 
-// dnsPort reports whether the server's port is one of DNS. Over UDP an answer may be all
-// that was seen.
+// dnsPort reports whether the server's port is a DNS port. Over UDP the response may be the only captured packet.
 func dnsPort(o *Judged) bool {
 	dst, src := o.Destination.Port, o.Source.Port
-	// who began is known for sure of a connection over TCP that was seen from its start
+	// the originator of a TCP connection is certain if its start was captured
 	reply := src == portDNS && (o.Transport == "udp" || o.MissedStart)
 	return dst == portDNS || reply || dst == portMDNS || dst == portIstio || dst == portDoT
 }
 
-// claimsDNS: what one end speaks and the port, or the ALPN name of DNS over TLS or QUIC
-// (RFC 7858, RFC 9250), or the port and an address on the node's own link, where its DNS
-// cache listens (169.254.20.10).
+// claimsDNS reports whether a connection claims to be DNS: by the protocol of one end and the port, by the ALPN name
+// of DNS over TLS or QUIC (RFC 7858, RFC 9250), or by the port and a link-local address, where the node's DNS cache
+// listens (169.254.20.10).
 func (j *Judge) claimsDNS(o *Judged) bool {
 	switch {
 	case o.Protocol == "dns":
@@ -141,16 +138,16 @@ func (j *Judge) claimsDNS(o *Judged) bool {
 	return o.Destination.Port == portDNS && o.Destination.Addr.IsLinkLocalUnicast() && o.HTTP == nil
 }
 
-// metadata are the addresses of the clouds' instance metadata services: AWS, Azure and
-// GCP share the first; then AWS ECS and EKS; then, for port 80 only, since they are not
-// link-local: AWS over IPv6, Alibaba, Oracle's own.
+// metadata lists the addresses of the clouds' instance metadata services. AWS, Azure and GCP share the first; the
+// next four are of AWS (ECS, EKS, IPv6). Those that are not link-local count for port 80 only: AWS over IPv6, Alibaba
+// Cloud, Oracle Cloud.
 var metadata = []netip.Addr{
 	netip.MustParseAddr("169.254.169.254"), netip.MustParseAddr("169.254.170.2"), netip.MustParseAddr("169.254.170.23"),
 	netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("fd00:ec2::23"),
 	netip.MustParseAddr("100.100.100.200"), netip.MustParseAddr("192.0.0.192"),
 }
 
-// isMetadata: an address that is for this alone, as the server.
+// isMetadata reports whether the server's address is reserved for instance metadata.
 func (j *Judge) isMetadata(o *Judged) bool {
 	a := o.Destination.Addr.Unmap()
 	if o.Direction == DirectionIngress || !a.IsLinkLocalUnicast() && o.Destination.Port != 80 {
@@ -160,13 +157,13 @@ func (j *Judge) isMetadata(o *Judged) bool {
 	return slices.Contains(metadata, a) && !slices.ContainsFunc(j.cfg.Cluster, pods)
 }
 
-// isAPIServer: its address and port.
+// isAPIServer reports whether the server has the API server's address and port.
 func (j *Judge) isAPIServer(o *Judged) bool {
 	return j.cfg.APIServer.IsValid() && netip.AddrPortFrom(o.Destination.Addr.Unmap(), o.Destination.Port) == j.cfg.APIServer
 }
 
-// claimsAPIServer: where its address is not known, TLS to the name by which pods know it
-// and a port of it.
+// claimsAPIServer reports whether a connection is TLS to the API server's usual name and port, if its address is
+// unknown.
 func (j *Judge) claimsAPIServer(o *Judged) bool {
 	name := ""
 	if o.TLS != nil {
@@ -176,9 +173,9 @@ func (j *Judge) claimsAPIServer(o *Judged) bool {
 		(name == "kubernetes.default" || name == "kubernetes.default.svc" || strings.HasPrefix(name, "kubernetes.default.svc."))
 }
 
-// isTap: the tap's own port at the pod's own address, or TLS of the tap that a proxy in the
-// pod forwards unchanged. Its ClientHello has a random of the tap's, which nobody else knows
-// before it is sent. Plaintext remains plaintext, whichever process sends it.
+// isTap reports whether a connection is the tap's own: to its port at the pod's address, or TLS of the tap that a
+// proxy in the pod forwards unchanged. The random of such a ClientHello is the tap's, and nobody else knows it before
+// it is sent. Plaintext remains plaintext, regardless of the process that sends it.
 func (j *Judge) isTap(o *Judged) bool {
 	if o.TLS != nil && o.TLS.SentByTap {
 		return o.Scope == ScopeWire && (o.Verdict == TLS || o.Verdict == MTLS)
@@ -186,15 +183,15 @@ func (j *Judge) isTap(o *Judged) bool {
 	return j.cfg.Listen != 0 && o.Transport == "tcp" && o.Destination.Port == j.cfg.Listen && j.Local(o.Destination.Addr)
 }
 
-// claimsTap: Kafka in plaintext to an address for which a proxy in the pod accepts the tap's
-// connections. It may be one of them, forwarded by the proxy, or the application's own.
+// claimsTap reports whether a connection is plaintext Kafka to an address for which a proxy in the pod accepts the
+// tap's connections. It may be the tap's, forwarded by the proxy, or the application's own.
 func (j *Judge) claimsTap(o *Judged) bool {
 	return j.cfg.Proxied != nil && o.Scope == ScopeWire && o.Direction == DirectionEgress && o.Protocol == "kafka" &&
 		j.cfg.Proxied(netip.AddrPortFrom(o.Destination.Addr.Unmap(), o.Destination.Port))
 }
 
-// claimsMeshControl: a port of a mesh's control plane, and its name (in SNI, Host or its
-// certificate) or the path of its RPCs. All of it is the ends' word.
+// claimsMeshControl reports whether a connection claims to be for a mesh's control plane: by the port, and by the
+// name (in SNI, Host or certificate) or the path of an RPC. The ends choose all of these.
 func (j *Judge) claimsMeshControl(o *Judged) bool {
 	return slices.Contains(controlPorts, o.Destination.Port) &&
 		anyProfile(func(p *profile) bool { return slices.Contains(p.ports, o.Destination.Port) && p.controls(o) })
@@ -226,25 +223,23 @@ func (p *profile) controls(o *Judged) bool {
 	return slices.ContainsFunc(names, p.server)
 }
 
-// metricPaths are what scrapes ask for by custom.
+// metricPaths are the customary paths of scrapes.
 var metricPaths = []string{"/metrics", "/stats/prometheus", "/metrics/cadvisor", "/metrics/resource"}
 
-// isMetrics: requests for metrics and for nothing else, at a port where the pod declares
-// them or its proxy has them. What is encrypted shows no path: a scrape over mutual TLS is
-// mutual TLS between workloads.
+// isMetrics reports whether a connection consists of requests for metrics only, to a port where the pod declares
+// metrics or its proxy serves them. Encrypted requests show no path: a scrape over mutual TLS counts as mutual TLS
+// between workloads.
 func (j *Judge) isMetrics(o *Judged) bool {
 	return o.Direction == DirectionIngress && j.scraped(o) && o.only.request && slices.Contains(metricPaths, path(o)) && o.HTTP.Method == "GET"
 }
 
-// scraped reports whether the server's port is one where the pod declares metrics, or its proxy
-// has them.
+// scraped reports whether the server's port is one where the pod declares metrics, or where its proxy serves them.
 func (j *Judge) scraped(o *Judged) bool {
 	return slices.Contains(j.cfg.Scraped, o.Destination.Port) || j.proxied(o, func(p *profile) []uint16 { return p.scrape })
 }
 
-// classPending reports whether what the first request of a connection to the pod turns out to be, of
-// which a part came so far, may earn it the class of a scrape or a probe. Until that is known
-// nothing is settled: a finding would have to be retracted.
+// classPending reports whether a connection to the pod may still get the class of a scrape or a probe: its first
+// request is incomplete. Nothing is settled until it is complete, since a finding might have to be retracted.
 func (j *Judge) classPending(c *flow.Conn, s *dissect.Session) bool {
 	if from, to := j.localEnds(c); from || !to || !s.Asking() {
 		return false
@@ -256,20 +251,20 @@ func (j *Judge) classPending(c *flow.Conn, s *dissect.Session) bool {
 	return j.scraped(&o) || (declared || j.proxyProbed(&o)) && (j.fromNode(&o) || j.fromGateway(&o))
 }
 
-// proxyProbed reports whether the server's port is one where the pod's proxy is probed.
+// proxyProbed reports whether the kubelet probes the pod's proxy at the server's port.
 func (j *Judge) proxyProbed(o *Judged) bool {
 	return j.proxied(o, func(p *profile) []uint16 { return p.probes })
 }
 
-// proxied reports whether the server's port is one of the mesh's proxy in the pod.
+// proxied reports whether the server's port is one of the given ports of the mesh whose proxy is in the pod.
 func (j *Judge) proxied(o *Judged, ports func(p *profile) []uint16) bool {
 	return anyProfile(func(p *profile) bool {
 		return slices.Contains(j.cfg.Meshes, p.mesh) && slices.Contains(ports(p), o.Destination.Port)
 	})
 }
 
-// claimsMetrics: the path, and a source on the node, a port where they are declared or
-// where proxies are scraped, or a scraper by its name.
+// claimsMetrics reports whether a connection claims to be a scrape: by a path of metrics, and by a source on the
+// node, a port where metrics are declared or proxies are scraped, or a scraper's User-Agent.
 func (j *Judge) claimsMetrics(o *Judged) bool {
 	if !slices.Contains(metricPaths, path(o)) {
 		return false
@@ -279,27 +274,31 @@ func (j *Judge) claimsMetrics(o *Judged) bool {
 		agent(o, "Prometheus/", "vm_promscrape", "GrafanaAlloy/", "Alloy/", "OpenTelemetry", "otelcol", "Datadog Agent/", "Telegraf/")
 }
 
-// probePaths are the paths that probes ask for by custom; the last is gRPC's.
+// probePaths are the customary paths of probes; the last is gRPC's.
 var probePaths = []string{
 	"/healthz", "/readyz", "/livez", "/health", "/ready", "/live", "/healthz/ready", "/ping", "/startupz", "/health/ready", "/health/live",
 	"/osm-liveness-probe", "/osm-readiness-probe", "/osm-startup-probe", grpcHealth,
 }
 
-// isProbe: a source on the node (behind a bridge the kubelet's is the pod's gateway, and so
-// is that of every client behind SNAT), a port that the pod declares probes of or where its
-// proxy is probed, and one request of a probe's form, or none at all: what a tcpSocket
-// probe is to a server that speaks first. The form is a path that the pod declares; where
-// none is known it takes the kubelet's name and a path of probes, from the node one of them.
+// isProbe reports whether a connection is a probe by the kubelet. It takes three facts:
+//
+//   - The source is on the node. On a bridge it is the pod's gateway, but so is the source of every client behind SNAT.
+//   - The pod declares a probe at the port, or its proxy is probed there.
+//   - The client sent one request of a probe's form, or nothing, as a tcpSocket probe does to a server that speaks
+//     first. The form is a path that the pod declares. If no path is known, or at the proxy's port, it is the kubelet's
+//     User-Agent and a customary path; from the node itself, one of the two is enough.
 func (j *Judge) isProbe(o *Judged) bool {
 	if !j.fromNode(o) && !j.fromGateway(o) {
 		return false
 	}
+
 	proxy := j.proxyProbed(o)
 	port, paths := j.declared(o.Destination.Port)
 	if !proxy && !port {
 		return false
 	}
-	form := slices.Contains(paths, path(o)) || port && path(o) == grpcHealth // gRPC's probe has but one path
+
+	form := slices.Contains(paths, path(o)) || port && path(o) == grpcHealth // a gRPC probe has only this path
 	if len(paths) == 0 || proxy {
 		kubelet := agent(o, "kube-probe/")
 		form = j.fromNode(o) && (probePath(o) || kubelet) || kubelet && probePath(o)
@@ -310,11 +309,10 @@ func (j *Judge) isProbe(o *Judged) bool {
 // Probe is a probe that the pod declares.
 type Probe struct {
 	Port uint16
-	Path string // that is asked for, without the query; empty if it is not known, or is none
+	Path string // requested path without the query; empty if unknown, or if the probe has none
 }
 
-// declared reports whether the pod declares a probe of a port, and returns the paths that
-// its probes ask for there.
+// declared reports whether the pod declares a probe at a port, and returns the paths of its probes there.
 func (j *Judge) declared(port uint16) (ok bool, paths []string) {
 	for _, p := range j.cfg.Probed {
 		if p.Port != port {
@@ -327,17 +325,17 @@ func (j *Judge) declared(port uint16) (ok bool, paths []string) {
 	return ok, paths
 }
 
-// onlyReads reports whether a request of a probe asks and does no more: GET and HEAD, and
-// gRPC's health check, which is a POST.
+// onlyReads reports whether a probe's request has a method that changes nothing: GET, HEAD, or POST for gRPC's health
+// check.
 func onlyReads(o *Judged) bool {
 	return o.HTTP.Method == "GET" || o.HTTP.Method == "HEAD" || o.HTTP.Method == "POST" && path(o) == grpcHealth
 }
 
 const grpcHealth = "/grpc.health.v1.Health/Check"
 
-// claimsProbe: a source on the node's link, and a path of probes, a port where proxies are
-// probed, the kubelet's name, or that nothing was asked for; or a path of probes and the
-// kubelet's name from anywhere.
+// claimsProbe reports whether a connection claims to be a probe. From the node's link or the pod's gateway, one of
+// these is enough: a port where proxies are probed, the kubelet's User-Agent, no request at all, or (only from the
+// node's link) a path of probes. From elsewhere, a path of probes and the kubelet's User-Agent.
 func (j *Judge) claimsProbe(o *Judged) bool {
 	node := j.fromNode(o) || o.Source.Addr.IsLinkLocalUnicast()
 	if !node && !j.fromGateway(o) {
@@ -355,35 +353,34 @@ func probePath(o *Judged) bool {
 // SetGateways replaces Config.Gateways: routes may become known late.
 func (j *Judge) SetGateways(gateways []netip.Addr) { j.cfg.Gateways = gateways }
 
-// fromGateway tells a connection to the pod from its default gateway: on a bridge the
-// node's end of it.
+// fromGateway reports whether a connection to the pod comes from the pod's default gateway: on a bridge, the node's
+// end of it.
 func (j *Judge) fromGateway(o *Judged) bool {
 	return o.Direction == DirectionIngress && slices.Contains(j.cfg.Gateways, o.Source.Addr.Unmap())
 }
 
-// sentNothing tells a connection that was seen whole and in which the client sent
-// nothing: what a tcpSocket probe is to a server that speaks first.
+// sentNothing reports whether a TCP connection was captured whole and its client sent nothing, like a tcpSocket probe
+// to a server that speaks first.
 func sentNothing(o *Judged) bool {
 	return o.Ended && o.Transport == "tcp" && o.Source.Bytes == 0 && !o.MissedStart && o.MissedBytes == 0
 }
 
-// kumaProbe: a virtual probe, /PORT/PATH on port 9000 or 9001.
+// kumaProbe reports whether a request has the form of Kuma's virtual probes: /PORT/PATH at port 9000 or 9001.
 func kumaProbe(o *Judged) bool {
 	first, _, ok := strings.Cut(strings.TrimPrefix(path(o), "/"), "/")
 	return ok && isNumber(first) && (o.Destination.Port == 9000 || o.Destination.Port == 9001)
 }
 
-// portKubelet is the kubelet's on its node, which no workload can have.
+// portKubelet is the kubelet's port on its node, which no workload can have.
 const portKubelet = 10250
 
-// isNode: the kubelet, at an address of the node.
+// isNode reports whether the server is the kubelet, at an address of the node.
 func (j *Judge) isNode(o *Judged) bool {
 	return o.Destination.Port == portKubelet && slices.Contains(j.cfg.Nodes, o.Destination.Addr.Unmap())
 }
 
-// claimsNode: an address of the node as the server, where there are workloads too
-// (NodePort, hostNetwork), or a link-local one at the pod's other end, which each neighbor
-// has.
+// claimsNode reports whether the server's address is the node's, where workloads may listen too (NodePort,
+// hostNetwork), or the peer's address is link-local, which any neighbor can have.
 func (j *Judge) claimsNode(o *Judged) bool {
 	switch {
 	case slices.Contains(j.cfg.Nodes, o.Destination.Addr.Unmap()):

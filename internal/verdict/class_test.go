@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// Each label takes two facts: with one of them missing it is another one.
+// TestClass checks that each class needs at least two facts: if one is missing, the class is another one.
 func TestClass(t *testing.T) {
 	const pod, node, gateway, peer, llocal = "10.1.1.2", "10.0.0.7", "10.1.1.1", "10.1.1.9", "169.254.7.127"
 	cfg := Config{
@@ -26,7 +26,7 @@ func TestClass(t *testing.T) {
 	sni := func(name string, alpn ...string) Judged {
 		return Judged{Protocol: "tls", TLS: &TLSInfo{ServerName: name, ALPNOffered: alpn}}
 	}
-	// What a server says first, to a client that says nothing and goes.
+	// a server speaks first to a client that sends nothing and closes
 	greeted := func(bytes uint64, ended, whole bool) Judged {
 		return Judged{Protocol: "mysql", Ended: ended, MissedStart: !whole, Source: Endpoint{Bytes: bytes}}
 	}
@@ -173,7 +173,7 @@ func TestClass(t *testing.T) {
 	}
 }
 
-// An address that a cloud's metadata service has is a pod's where pods are declared to be.
+// TestMetadataAmongPods checks that a metadata service's address is a pod's if it is in the declared range of pods.
 func TestMetadataAmongPods(t *testing.T) {
 	o := Judged{Direction: DirectionEgress, HTTP: &HTTPInfo{Path: "/"}, Destination: Endpoint{Addr: netip.MustParseAddr("100.100.100.200"), Port: 80}}
 	for want, cluster := range map[string][]netip.Prefix{"cloud_metadata": nil, "workload": {netip.MustParsePrefix("100.64.0.0/10")}} {
@@ -183,8 +183,8 @@ func TestMetadataAmongPods(t *testing.T) {
 	}
 }
 
-// In a capture nothing is known of the place: what a name and a port tell is taken, and
-// link-local addresses are peers like others.
+// TestClassInACapture checks classes in a capture file, where the surroundings are unknown: a name and a port are
+// accepted as a claim, and link-local addresses are ordinary peers.
 func TestClassInACapture(t *testing.T) {
 	j := New(Config{})
 	o := Judged{TLS: &TLSInfo{ServerName: "kubernetes.default.svc"}, Destination: Endpoint{Addr: netip.MustParseAddr("10.96.0.1"), Port: 443}}
@@ -197,8 +197,8 @@ func TestClassInACapture(t *testing.T) {
 	}
 }
 
-// TestAmbientProbes: istio-cni gives the address of probes to connections to enrolled pods only.
-// Elsewhere a neighbor may have it.
+// TestAmbientProbes checks that the address that istio-cni gives to probes counts in enrolled pods only: elsewhere a
+// neighbor may have it.
 func TestAmbientProbes(t *testing.T) {
 	for ambient, want := range map[bool]string{true: "probe", false: "workload"} {
 		for _, from := range ambientProbes {

@@ -12,28 +12,27 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// Conclusion is what remains of a finished session: what a judgement of its connection that is
-// still to come needs. It takes some 110 bytes: what the connections of one client and one
-// server have in common is held once.
+// Conclusion replaces a finished session: it has the facts that later judgements of the connection need, in about 110
+// bytes. Facts that connections of one client and one server have in common are stored once.
 type Conclusion struct {
-	common    *common  // without what is below
-	session   [16]byte // TLSInfo.SessionHash, zero: none
+	common    *common  // without the fields below
+	session   [16]byte // TLSInfo.SessionHash, zero if none
 	age       int64    // TLSInfo.ClientAuthAge
-	truncated uint64   // bytes that were cut off where they were wanted, beside those that never came
+	truncated uint64   // bytes that were not captured because packets were truncated
 	peer      peerName
 
-	// Tail is valid where Followed returns true.
+	// Tail is valid where TailCounts returns true.
 	Tail dissect.Tail
 }
 
-// peerName is the name that DNS gave for a peer, once it was looked for.
+// peerName is the name that DNS gave for a peer, set once it was looked up.
 type peerName struct {
 	name string
 	set  bool
 }
 
-// Conclude returns what remains of the session of c, nil where the session itself is still
-// needed: it is not finished, or something may still come of it.
+// Conclude returns the conclusion of the session of c. It returns nil if the session itself is still needed: it is
+// not finished, or more facts may follow from it.
 func (j *Judge) Conclude(c *flow.Conn, s *dissect.Session) *Conclusion {
 	k := concluded(s)
 	if k == nil || !s.Spent() {
@@ -41,45 +40,47 @@ func (j *Judge) Conclude(c *flow.Conn, s *dissect.Session) *Conclusion {
 	}
 	r := &Conclusion{truncated: missedBytes(c, s) - c.Orig.Missed - c.Resp.Missed, Tail: s.Tail()}
 	r.peer.name, r.peer.set = s.Peer()
+
 	whole := *k
 	if k.tls != nil {
-		info := &j.shared.info // which shared.of copies
+		info := &j.shared.info // shared.intern copies it
 		*info = *k.tls
 		if n, err := hex.Decode(r.session[:], []byte(info.SessionHash)); err != nil || n != 0 && n != len(r.session) {
-			return nil // it is none that was made here
+			return nil // not a hash that tlsInfo made
 		}
 		r.age = info.ClientAuthAge
 		info.SessionHash, info.ClientAuthAge = "", 0
 		whole.tls = info
 	}
+
 	r.common = j.shared.intern(&whole)
 	return r
 }
 
-// Release reports whether a rest is not used any more.
+// Release releases a conclusion, which must not be used afterwards.
 func (j *Judge) Release(r *Conclusion) {
 	if r.common.users--; r.common.users == 0 {
 		j.shared.bytesInUse -= r.common.bytes
 	}
 }
 
-// TailCounts reports whether the records of the connection are followed on: what comes after
-// the end of its TLS counts. Plaintext is the last word on a connection.
+// TailCounts reports whether the connection's later TLS records must be followed, because bytes after the end of its
+// TLS could change the verdict. Plaintext is final.
 func (r *Conclusion) TailCounts() bool {
 	switch r.common.verdict {
 	case MTLS, TLS, Failed:
 		return r.Tail.Follows()
-	case Unknown: // perhaps its suite encrypts
+	case Unknown: // its suite may encrypt
 		return slices.Contains(r.common.reasons, "unfamiliar_suite") && r.Tail.Follows()
 	default:
 		return false
 	}
 }
 
-// BytesInUse returns how many bytes the conclusions take that rests have in common, about.
+// BytesInUse returns an estimate of the memory that shared conclusions use, in bytes.
 func (j *Judge) BytesInUse() int { return j.shared.bytesInUse }
 
-// JudgeConclusion is Judge for a connection of whose session the rest is left.
+// JudgeConclusion is like Judge, for a connection whose session a conclusion has replaced.
 func (j *Judge) JudgeConclusion(c *flow.Conn, r *Conclusion, iface string, ended bool) (out Judged) {
 	j.describe(&out, c, iface, ended)
 	out.MissedBytes += r.truncated
@@ -103,8 +104,8 @@ func (r *Conclusion) tls() *TLSInfo {
 	return &info
 }
 
-// Resume makes s, which is new, the finished session of c again that r is the rest of, and
-// drops r. It is for a connection whose TLS has ended (Rest.Tail), or has begun anew.
+// Resume turns s, a new session, back into the finished session of c that r has replaced, and releases r. It is for a
+// connection whose TLS has ended (Conclusion.Tail), or has begun again.
 func (j *Judge) Resume(c *flow.Conn, r *Conclusion, s *dissect.Session) {
 	k := r.common.judgement
 	k.tls = r.tls()
@@ -115,35 +116,34 @@ func (j *Judge) Resume(c *flow.Conn, r *Conclusion, s *dissect.Session) {
 	j.Release(r)
 }
 
-// shared are conclusions that are held once, by the digest of what is in them.
+// shared stores equal judgements once, by the digest of their contents.
 type shared struct {
 	known      map[[16]byte]*common
-	bytesInUse int // bytes of those that rests have
+	bytesInUse int // of judgements that have users
 	scratch    []byte
-	info       TLSInfo // the argument of of, in part
-	last       *common // that of returned, nil: nothing
-	text       []byte  // all that is in last
+	info       TLSInfo // scratch space for Conclude
+	last       *common // the latest result of intern, nil if none
+	text       []byte  // the encoding of last
 }
 
-// common is a conclusion that rests have in common.
+// common is a judgement that conclusions share.
 type common struct {
 	judgement
-	users int // that have it
-	bytes int // that it takes, about
+	users int // conclusions that share it
+	bytes int // estimate of its size
 }
 
-// conclusionBytes is what a conclusion takes besides the text in it.
+// conclusionBytes is the size of a judgement without its text, in bytes.
 const conclusionBytes = 768
 
-// maxShared bounds the conclusions that are found again, some 600 bytes each. When there
-// is no room they are forgotten, which leaves them to those who have them.
+// maxShared bounds the judgements that can be found again, about 600 bytes each. At the limit all are forgotten; they
+// remain with the conclusions that share them.
 const maxShared = 1024
 
-// intern returns a conclusion equal to k for one more rest: one that is there already, else a
-// copy.
+// intern returns a judgement equal to k for one more conclusion: an existing one, or else a copy.
 func (s *shared) intern(k *judgement) *common {
 	s.scratch = k.appendTo(s.scratch[:0])
-	if s.last == nil || !bytes.Equal(s.scratch, s.text) { // mostly they come in a row
+	if s.last == nil || !bytes.Equal(s.scratch, s.text) { // equal ones usually come in a row
 		s.last = s.find(k)
 		s.text, s.scratch = s.scratch, s.text
 	}
@@ -154,8 +154,7 @@ func (s *shared) intern(k *judgement) *common {
 	return kept
 }
 
-// find returns the conclusion that is equal to k, of which scratch holds all. It adds a copy
-// of k if there is none.
+// find returns the judgement equal to k, whose encoding is in scratch. If there is none, it adds a copy of k.
 func (s *shared) find(k *judgement) *common {
 	sum := sha256.Sum256(s.scratch)
 	key := [16]byte(sum[:16])
@@ -170,7 +169,7 @@ func (s *shared) find(k *judgement) *common {
 	return kept
 }
 
-// clone returns a copy that shares lists and certificates only.
+// clone returns a copy that shares only lists and certificates with k.
 func (k *judgement) clone() judgement {
 	out := judgement{k.verdict, k.protocol, k.reasons, nil, k.http}
 	if k.tls != nil {
@@ -180,7 +179,7 @@ func (k *judgement) clone() judgement {
 	return out
 }
 
-// appendTo appends all that is in a conclusion, so that two are equal where the bytes are.
+// appendTo appends an encoding of all fields: equal encodings mean equal judgements.
 func (k *judgement) appendTo(b []byte) []byte {
 	b = appendStrings(b, string(k.verdict), k.protocol)
 	b = appendList(b, k.reasons)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// What differs in anything that a record shows is not held in common: whatever field of a
-// conclusion changes, also one that is added later, makes it another.
+// TestConclusionsAreSharedOnlyWhereEqual changes each field of a judgement, also fields that are added later, and
+// checks that the changed judgement is not shared with the original.
 func TestConclusionsAreSharedOnlyWhereEqual(t *testing.T) {
 	whole := func() *judgement {
 		return &judgement{
@@ -60,7 +60,7 @@ func TestConclusionsAreSharedOnlyWhereEqual(t *testing.T) {
 	}
 }
 
-// change sets a value to another one.
+// change sets a value to a different one, and reports whether it knows how.
 func change(v reflect.Value) bool {
 	switch v.Kind() {
 	case reflect.String:
@@ -92,7 +92,7 @@ func TestSharedIsBounded(t *testing.T) {
 	}
 }
 
-// What rests have in common is counted once, for as long as one of them has it.
+// TestConclusionsAreCounted checks that a shared judgement is counted once, until its last user is released.
 func TestConclusionsAreCounted(t *testing.T) {
 	j := New(Config{})
 	path := strings.Repeat("x", 5000)

@@ -21,9 +21,8 @@ func doubts(c *flow.Conn, datagrams bool) (why []string) {
 	return why
 }
 
-// withdrawContradicted withdraws what the bytes of c said of the client's authentication where
-// packets contradict each other, also where that shows only after the verdict has settled.
-// Nobody inherits it then.
+// withdrawContradicted withdraws a conclusion about client authentication if packets of c contradict each other, even
+// after the verdict has settled. Later connections then inherit nothing from c.
 func (j *Judge) withdrawContradicted(out *Judged, c *flow.Conn) {
 	withdrawUnreadEnd(out, c)
 	why := doubts(c, false)
@@ -44,8 +43,8 @@ func (j *Judge) withdrawContradicted(out *Judged, c *flow.Conn) {
 	}
 }
 
-// withdrawUnreadEnd withdraws that a connection failed where its alert or its end may be one that
-// nobody read: urgent data, or of a subflow.
+// withdrawUnreadEnd withdraws the verdict failed if the alert or the end of the connection may not have been read: it
+// may be urgent data, or of another MPTCP subflow.
 func withdrawUnreadEnd(out *Judged, c *flow.Conn) {
 	if out.Verdict != Failed || !c.Urgent && !c.Multipath {
 		return

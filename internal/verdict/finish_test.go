@@ -13,9 +13,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// watched plays a conversation a segment at a time, judges it whenever the revision has
-// changed, and finishes the session as soon as the verdict is settled and nothing more is
-// to be read, if finish says so. It returns what was said at the connection's end.
+// watched plays a conversation segment by segment, and judges whenever the revision has changed. If finish is set, it
+// finishes the session as soon as the verdict is settled and no more bytes are needed. It returns the final
+// judgement.
 func watched(chunks []capturetest.Chunk, finish bool) (verdict.Judged, *dissect.Session) {
 	return watchedBy(verdict.New(verdict.Config{}), chunks, finish)
 }
@@ -44,8 +44,7 @@ func watchedBy(j *verdict.Judge, chunks []capturetest.Chunk, finish bool) (verdi
 	return j.Judge(c, s, "eth0", true), s
 }
 
-// A session that was finished once it was settled is judged at its end as one that was
-// not: the verdict, its reasons and all that was read.
+// TestFinishedIsJudgedTheSame checks that finishing a settled session changes nothing in the final judgement.
 func TestFinishedIsJudgedTheSame(t *testing.T) {
 	cases := map[string][]capturetest.Chunk{}
 	for _, version := range []uint16{tls.VersionTLS10, tls.VersionTLS12, tls.VersionTLS13} {
@@ -60,7 +59,7 @@ func TestFinishedIsJudgedTheSame(t *testing.T) {
 	cases["http"] = http.Chunks
 	cases["text"] = []capturetest.Chunk{{Data: []byte("hello there, this is a protocol without a name\n")}, {FromServer: true, Data: []byte("and this is its answer, which nobody reads\n")}, {Data: []byte(strings.Repeat("and so it goes on\n", 120))}}
 	ssh := append([]byte(capturetest.SSHBanner), capturetest.SSHKexInit()...)
-	cases["ssh"] = []capturetest.Chunk{{Data: ssh}, {FromServer: true, Data: ssh}, {Data: bytes.Repeat([]byte{0x9a}, 128<<10)}} // it is looked at as far as that
+	cases["ssh"] = []capturetest.Chunk{{Data: ssh}, {FromServer: true, Data: ssh}, {Data: bytes.Repeat([]byte{0x9a}, 128<<10)}} // the session reads this far
 	for name, chunks := range cases {
 		whole, _ := watched(chunks, false)
 		got, s := watched(chunks, true)
@@ -74,7 +73,8 @@ func TestFinishedIsJudgedTheSame(t *testing.T) {
 	}
 }
 
-// A session that had to be finished before it was settled is judged by what was seen.
+// TestFinishedEarly checks that a session that is finished before its verdict is settled is judged by the bytes until
+// then.
 func TestFinishedEarly(t *testing.T) {
 	chunks := talk(t, tls.VersionTLS13, capturetest.Presented).Chunks
 	s := dissect.New()
@@ -87,7 +87,7 @@ func TestFinishedEarly(t *testing.T) {
 	}
 }
 
-// What a settled session holds.
+// TestSettledSessionIsSmall bounds the memory of a settled session.
 func TestSettledSessionIsSmall(t *testing.T) {
 	const n = 500
 	for _, c := range []struct {
@@ -103,7 +103,7 @@ func TestSettledSessionIsSmall(t *testing.T) {
 		chunks := talk(t, c.version, c.auth).Chunks
 		all := [n]*dissect.Session{}
 		j := verdict.New(verdict.Config{})
-		watchedBy(j, chunks, true) // what a judge holds once is not counted
+		watchedBy(j, chunks, true) // first, the memory that a judge allocates once
 		var before, after runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&before)
@@ -122,7 +122,7 @@ func TestSettledSessionIsSmall(t *testing.T) {
 	}
 }
 
-// Application data of a settled session costs nothing.
+// TestSettledSessionDoesNotAllocate checks that application data of a settled session allocates nothing.
 func TestSettledSessionDoesNotAllocate(t *testing.T) {
 	for _, finish := range []bool{false, true} {
 		_, s := watched(talk(t, tls.VersionTLS13, capturetest.Presented).Chunks, finish)

@@ -8,36 +8,37 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// flight is what the client's first protected records mean.
+// flight is the meaning of the client's first protected TLS records.
 type flight struct {
 	records []dissect.Record
-	auth    string // AuthUnknown where they fit no row
-	end     int64  // stream offset right after the Finished, 0 if not known
-	soonest int64  // the same where the flight may be shorter, 0: it may not
+	auth    string // AuthUnknown if the records match no known flight
+	end     int64  // stream offset right after the Finished, 0 if unknown
+	soonest int64  // the same if the flight may be shorter, 0 if it may not
 	last    int    // index of the record with the Finished
-	firm    bool   // more records cannot change the meaning
-	hollow  bool   // an empty Certificate without a Finished, so far
-	refuses bool   // an alert and nothing else: the client refuses the server
+	firm    bool   // more TLS records cannot change the meaning
+	hollow  bool   // so far an empty Certificate without a Finished
+	refuses bool   // only an alert: the client refuses the server
 	later   bool   // the server may still ask for a certificate
 	twice   bool   // another record of a Finished's size follows
-	doubted bool   // a certificate by its sizes, which prove nothing where the server cuts its flight
-	split   bool   // Certificate, CertificateVerify and Finished stand in records of their own
-	chain   int    // inferred bytes of the client's chain, 0 if not known
+	doubted bool   // sizes that look like a certificate, but prove nothing because the server fragments its flight
+	split   bool   // Certificate, CertificateVerify and Finished are in records of their own
+	chain   int    // inferred bytes of the client's chain, 0 if unknown
 	hint    string
 	reason  []string
 }
 
-// secondFlight returns the protected records of the client's second flight, and else why
-// there is none. A client that offers no early data (RFC 8446 section 4.2.10) has sent
-// nothing protected before; of one that does, the flight begins with the first record
-// whose packet acknowledges the whole ServerHello. The ChangeCipherSpec is no anchor (it
-// may be missing, early, or between two hellos), nor is the order in the capture.
+// secondFlight returns the protected TLS records of the client's second flight, or the reason why there are none. A
+// client that offers no early data (RFC 8446, section 4.2.10) sends nothing protected before. If it offers early
+// data, the flight begins with the first record whose packet acknowledges the whole ServerHello. The ChangeCipherSpec
+// cannot mark the start: it may be missing, early, or between two hellos. Nor can the order of the packets in the
+// capture.
 func secondFlight(t *dissect.TLS) (records []dissect.Record, why string) {
 	all, complete := t.Records(t.Client)
 	early := t.Hello == nil || t.Hello.EarlyData()
 	for len(all) > 0 && all[0].End <= t.ClientHelloEnd {
 		all = all[1:] // early data between two ClientHellos
 	}
+
 	for i, r := range all {
 		switch {
 		case r.Ack >= t.ServerHelloEnd, !early && r.Ack < 0:
@@ -55,8 +56,8 @@ func secondFlight(t *dissect.TLS) (records []dissect.Record, why string) {
 	return nil, "no_client_flight"
 }
 
-// changeCipherSpec is the size of that record, the only other one that a client may
-// send in its second flight.
+// changeCipherSpec is the size in bytes of a ChangeCipherSpec record, the only unprotected one that a client may send
+// in its second flight.
 const changeCipherSpec = wire.RecordHeader + 1
 
 // contiguous returns the leading records that follow each other directly: only a ChangeCipherSpec may come between, as no
@@ -80,7 +81,7 @@ func contiguous(all []dissect.Record, from int64, early bool, alerts int) ([]dis
 // paddingReasons are the reasons that name the padding of records, by the index of senders.
 var paddingReasons = [...]string{"", "padded_16", "padded_to_16"}
 
-// readFlight fits the client's records to the table: sizes in, meaning out.
+// readFlight compares the sizes of the client's TLS records with those of known flights.
 func readFlight(r []dissect.Record, s suite, t *dissect.TLS) flight {
 	f := flight{records: r, auth: AuthUnknown}
 	first := r[0].Length
@@ -92,7 +93,7 @@ func readFlight(r []dissect.Record, s suite, t *dissect.TLS) flight {
 			f.reason = []string{paddingReasons[i]}
 		}
 		switch {
-		case first == d.finished && (d.slack == 0 || !limited(t.Hello)): // or it is part of a message
+		case first == d.finished && (d.slack == 0 || !limited(t.Hello)): // otherwise it may be part of a message
 			f.set(AuthNotRequested, 0, "finished_only_flight")
 			f.twice = len(r) > 1 && (r[1].Length == s.finished || r[1].Length == s.finished+jssePadding || r[1].Length == d.finished)
 			return f
@@ -113,19 +114,19 @@ func readFlight(r []dissect.Record, s suite, t *dissect.TLS) flight {
 			return f
 		}
 	}
+
 	f.reason = nil
 	f.readCoalesced(s, t)
 	return f
 }
 
-// set sets the meaning of a flight whose Finished is the record with the given index.
+// set sets the meaning of a flight whose Finished is in the record with index last.
 func (f *flight) set(auth string, last int, reason string) {
 	f.auth, f.end, f.last, f.firm = auth, f.records[last].End, last, true
 	f.reason = append(f.reason, reason)
 }
 
-// leastCertificate returns the size of the smallest record with a Certificate of one
-// entry.
+// leastCertificate returns the size in bytes of the smallest record that holds a Certificate with one entry.
 func leastCertificate(s suite, hello *dissect.ClientHello) int {
 	const clientCertificateType = 19 // RFC 7250
 	switch {
@@ -137,13 +138,12 @@ func leastCertificate(s suite, hello *dissect.ClientHello) int {
 	return s.over + emptyCertificate + entryOver + leastX509
 }
 
-// maxSplit is the most records that a Certificate and its CertificateVerify are looked
-// for in: a chain of 16 KiB in records of 512 bytes.
+// maxSplit bounds the records in which a Certificate and its CertificateVerify are searched: enough for a chain of 16
+// KiB in records of 512 bytes.
 const maxSplit = 40
 
-// readSplit looks for a Certificate, a CertificateVerify and a Finished in records of
-// their own. A Certificate may take several records, where the sender keeps them small
-// its CertificateVerify too.
+// readSplit searches for a Certificate, a CertificateVerify and a Finished in records of their own. A Certificate may
+// take several records; if the sender keeps records small, so may its CertificateVerify.
 func (f *flight) readSplit(s suite, t *dissect.TLS) bool {
 	r := f.records
 	if r[0].Length <= s.finished+emptyCertificate {
@@ -154,7 +154,7 @@ func (f *flight) readSplit(s suite, t *dissect.TLS) bool {
 		n := r[k].Length
 		switch n {
 		case s.empty, s.finished + emptyCertificate:
-			return false // an empty Certificate: what came before it was something else
+			return false // an empty Certificate: the records before it were something else
 		case s.finished:
 			return f.isSplit(s, t, k, sum)
 		}
@@ -163,10 +163,11 @@ func (f *flight) readSplit(s suite, t *dissect.TLS) bool {
 	return false
 }
 
-// isSplit reports whether the k records before a Finished, of sum bytes together, hold a
-// Certificate and a CertificateVerify, and reads them.
+// isSplit reports whether the k records before a Finished, of sum bytes in total, hold a Certificate and a
+// CertificateVerify. If so, it sets the meaning of the flight.
 func (f *flight) isSplit(s suite, t *dissect.TLS, k, sum int) bool {
 	r := f.records
+
 	verify := r[k-1].Length - s.over
 	whole := k > 1 && signed(verify, s.slack)
 	first := r[0].Length - s.over
@@ -176,6 +177,7 @@ func (f *flight) isSplit(s suite, t *dissect.TLS, k, sum int) bool {
 	case (!whole || limited(t.Hello)) && first <= mostHollow, !whole && splits(t.Hello):
 		return false
 	}
+
 	f.set(AuthPresented, k, "certificate_flight_split")
 	if f.split = whole; whole && s.slack == 0 {
 		f.hint = keyHint(verify - verifyOver)
@@ -184,8 +186,7 @@ func (f *flight) isSplit(s suite, t *dissect.TLS, k, sum int) bool {
 	return true
 }
 
-// readCoalesced looks for one record that holds a Certificate, a CertificateVerify and
-// a Finished.
+// readCoalesced checks for one record that holds a Certificate, a CertificateVerify and a Finished.
 func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 	first := f.records[0].Length
 	switch {
@@ -203,19 +204,19 @@ func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 		f.firm = len(f.records) > 1
 		f.reason = []string{"certificate_flight_coalesced"}
 		if len(f.records) == 2 && keyHint(f.records[1].Length-s.over-verifyOver) != "" {
-			// or the first two of three records, and the Finished is on its way
+			// or these are the first two of three records, and the Finished has yet to come
 			f.soonest = f.end
 			f.end, f.last, f.firm = f.records[1].End, 1, false
 		}
 	}
 }
 
-// onlyAlert reports whether a client sent an alert and nothing else.
+// onlyAlert reports whether the client sent an alert and nothing else.
 func onlyAlert(r []dissect.Record, s suite) bool {
 	return len(r) == 1 && (r[0].Length == s.alert || r[0].Length == s.alert+jssePadding)
 }
 
-// lengths appends those of the first four records that were read right.
+// lengths appends the lengths of the first four records, except those that were not read reliably (confirmed).
 func lengths(out []int, t *dissect.TLS, side dissect.Side, r []dissect.Record) []int {
 	for i, x := range r[:min(len(r), 4)] {
 		if confirmed(t, side, r, i) {
@@ -225,8 +226,8 @@ func lengths(out []int, t *dissect.TLS, side dissect.Side, r []dissect.Record) [
 	return out
 }
 
-// confirmed reports whether the length of a record was read right: another record begins
-// where it ends, or nothing does.
+// confirmed reports whether the length of record i was read reliably: another record begins where it ends, or no
+// bytes follow.
 func confirmed(t *dissect.TLS, side dissect.Side, r []dissect.Record, i int) bool {
 	if i+1 < len(r) {
 		return true
@@ -235,29 +236,31 @@ func confirmed(t *dissect.TLS, side dissect.Side, r []dissect.Record, i int) boo
 	return complete && !t.InHeader(side)
 }
 
-// Extensions that put messages of their own into the client's second flight: ALPS (its
-// EncryptedExtensions) and Channel ID, both by draft and by what Chrome sent.
+// moreInFlight are extensions that add messages to the client's second flight: ALPS (its EncryptedExtensions) and
+// Channel ID, each under the draft's number and the one that Chrome sent.
 var moreInFlight = [...]uint16{17513, 17613, 30031, 30032}
 
-// crossCheck takes back what another fact speaks against.
+// crossCheck withdraws the flight's meaning if other facts contradict it.
 func crossCheck(f *flight, t *dissect.TLS, s suite, e ends) {
 	server := readServer(t, s, f.end)
 	request := server.request
 	if request != "" {
 		f.reason = append(f.reason, request)
 	}
+
 	if f.auth == AuthUnknown {
 		return
 	}
 	if t.Hello == nil {
-		// whether there was early data, and what else was offered, is not known
+		// whether there was early data, and what else was offered, is unknown
 		f.deny("no_client_hello")
 		return
 	}
+
 	other := func(ext uint16) bool { return t.Hello.Has(ext) }
 	switch {
 	case f.twice && request != withoutRequest:
-		f.deny("unrecognized_client_flight") // or an empty Certificate with a context, as long as a Finished
+		f.deny("unrecognized_client_flight") // it may be an empty Certificate with a context, as long as a Finished
 	case f.auth == AuthPresented && request == withoutRequest,
 		f.auth == AuthNotRequested && request == withRequest:
 		f.deny("")
@@ -267,14 +270,14 @@ func crossCheck(f *flight, t *dissect.TLS, s suite, e ends) {
 	case f.auth != AuthPresented && t.Hello.PostHandshakeAuth():
 		f.awaitLater(t, s, e)
 	case f.auth == AuthPresented && t.Hello.EarlyData() && (!f.split || request != withRequest):
-		// an early record that left late looks like a certificate
+		// an early-data record that was sent late looks like a certificate
 		f.deny("early_data_rejected")
 	case f.auth == AuthPresented && !f.split && slices.ContainsFunc(moreInFlight[:], other):
 		f.deny("extended_client_flight")
 	}
 }
 
-// deny makes a flight mean nothing.
+// deny sets the flight's meaning to unknown.
 func (f *flight) deny(reason string) {
 	f.auth, f.chain, f.hint = AuthUnknown, 0, ""
 	if reason != "" {
@@ -282,11 +285,12 @@ func (f *flight) deny(reason string) {
 	}
 }
 
-// awaitLater is for a client that lets the server ask for a certificate after the
-// handshake (RFC 8446 section 4.6.2): that it sent none is known when no record that is
-// large enough for one is followed by one of a Finished's size, and it has closed.
+// awaitLater handles a client that lets the server ask for a certificate after the handshake (RFC 8446, section
+// 4.6.2). That it sent none is known only once it has closed and no record large enough for a certificate was
+// followed by one of a Finished's size.
 func (f *flight) awaitLater(t *dissect.TLS, s suite, e ends) {
 	f.later = true
+
 	_, complete := t.Records(t.Client)
 	large := false
 	for _, r := range f.records[f.last+1:] {
@@ -301,8 +305,8 @@ func (f *flight) awaitLater(t *dissect.TLS, s suite, e ends) {
 	f.reason = append(f.reason, "post_handshake_auth_offered")
 }
 
-// finishedIn finds the client's Finished in a handshake without certificates: early
-// data that left late and an EndOfEarlyData may come before it.
+// finishedIn finds the client's Finished in a handshake without certificates. Early data that was sent late, and an
+// EndOfEarlyData, may precede it.
 func finishedIn(r []dissect.Record, s suite) flight {
 	f := flight{records: r, auth: AuthUnknown, refuses: onlyAlert(r, s)}
 	for i, x := range r {

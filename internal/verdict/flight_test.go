@@ -10,13 +10,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// flight12 is what one end sends at once.
+// flight12 is a flight of TLS 1.2: the bytes that one end sends at once.
 type flight12 struct {
 	side int
 	sent string
 }
 
-// certNames are n names of a certificate, each behind a tag and a length.
+// certNames returns n names for a certificate, each with its tag and length.
 func certNames(n int) (b string) {
 	for i := range n {
 		b += "\x82" + sized(1, fmt.Sprintf("service-%d.shop.svc.cluster.local", i))
@@ -24,7 +24,7 @@ func certNames(n int) (b string) {
 	return b
 }
 
-// handshakes are the records of a handshake message of any size.
+// handshakes returns the records of a handshake message of any size.
 func handshakes(b string) (all string) {
 	for part := range slices.Chunk([]byte(b), 1<<14) {
 		all += record(22, string(part))
@@ -32,8 +32,8 @@ func handshakes(b string) (all string) {
 	return all
 }
 
-// flights12 are the flights of mutual TLS 1.2 and a request and its answer, with n names in a
-// message of a type of the server, and in the client's Certificate.
+// flights12 returns the flights of mutual TLS 1.2, a request and its response. The server's message of type typ and
+// the client's Certificate have n names.
 func flights12(typ byte, n int) []flight12 {
 	chain := func(b string) string { return handshakes(message(11, sized(3, sized(3, b)))) }
 	server := hello{old: true, suite: 0xc02b}.bytes(false)
@@ -57,8 +57,7 @@ func flights12(typ byte, n int) []flight12 {
 	}
 }
 
-// fly plays flights in segments, of which the capture lacks those that lost reports, by flight
-// and number within it.
+// fly plays flights in segments. lost reports which of them the capture lacks, by flight and number within it.
 func fly(flights []flight12, midstream bool, lost func(flight, segment int) bool) *dissect.Session {
 	const mss = 1400
 	s := dissect.New()
@@ -86,8 +85,8 @@ func fly(flights []flight12, midstream bool, lost func(flight, segment int) bool
 	return s
 }
 
-// What is left of a handshake in plaintext behind lost bytes is no plaintext of an
-// application, nor what TLS was negotiated in.
+// TestRestOfAFlight checks that plaintext handshake messages after lost bytes are not taken for the plaintext of an
+// application, or of a protocol that TLS was negotiated in.
 func TestRestOfAFlight(t *testing.T) {
 	for what, flights := range map[string][]flight12{
 		"names":                flights12(11, 100),
@@ -114,8 +113,8 @@ func TestRestOfAFlight(t *testing.T) {
 	}
 }
 
-// A hello and a withheld segment hide no plaintext that goes on, text or not, nor one answer of
-// a protocol that is recognized.
+// TestPlaintextBehindAWithheldSegment checks that a hello and a missing segment hide no plaintext that continues,
+// text or not, nor a single response of a recognized protocol.
 func TestPlaintextBehindAWithheldSegment(t *testing.T) {
 	line := func(side, i int) string { return fmt.Sprintf("word %d of %d\n", i, side) }
 	text := func(side, i int) string { return strings.Repeat(line(side, i), 40) }
@@ -153,8 +152,8 @@ func TestPlaintextBehindAWithheldSegment(t *testing.T) {
 	}
 }
 
-// The padding of a ClientHello of which the first packet was lost, or which is older than the
-// capture, is no plaintext.
+// TestRestOfAHello checks that the padding of a ClientHello is not taken for plaintext if its first packet was lost
+// or preceded the capture.
 func TestRestOfAHello(t *testing.T) {
 	padded := hello{extensions: map[uint16]string{21: strings.Repeat("\x00", 48<<10)}}.bytes(true)
 	client := handshakes(padded[5:])

@@ -8,15 +8,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// FlowHash joins both ends of a connection behind NAT: what NAT leaves alone is the
-// initial sequence numbers and, mostly, the ports. It is hashed where it is published.
+// FlowHash identifies one connection at both of its ends, even through NAT, which leaves the initial sequence numbers
+// and usually the ports unchanged. It is hashed when it is published.
 type FlowHash struct {
 	known bool
 	of    [12]byte
 }
 
-// NewFlowHash returns the FlowHash of a connection by its ports and initial sequence numbers,
-// those of the end that opened it first.
+// NewFlowHash returns the FlowHash of a connection from its ports and initial sequence numbers, the originator's
+// first.
 func NewFlowHash(orig, resp uint16, origISN, respISN uint32) FlowHash {
 	h := FlowHash{known: true}
 	binary.BigEndian.PutUint16(h.of[0:], orig)
@@ -42,7 +42,7 @@ func (h FlowHash) String() string {
 	return hexOf([16]byte(d[:16]))
 }
 
-// hexOf is hex.EncodeToString, which allocates twice.
+// hexOf is like hex.EncodeToString, with one allocation instead of two.
 func hexOf(b [16]byte) string {
 	var out [32]byte
 	hex.Encode(out[:], b[:])

@@ -8,16 +8,16 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// FuzzFlights plays records of any size, in any order of both ends, acknowledging what
-// they like. A judge must not panic, and some claims are false whatever the records are.
+// FuzzFlights plays records of any size, in any order of both ends, with any acknowledgements. The judge must not
+// panic, and some claims must never be made.
 func FuzzFlights(f *testing.F) {
-	// each three bytes are a packet: who sends it and what it does, and a size
+	// each three bytes are a packet: its sender and kind, and a size
 	for _, seed := range []string{
 		"\x01\x00\x1b\x01\x02\x07\x01\x00\x61\x01\x00\x35\x00\x00\x35\x00\x00\x78\x01\x00\xc8", // Go, one-way
 		"\x01\x02\xd0\x00\x02\x78\x00\x00\x78\x01\x05\x9d",                                     // Envoy, mutual
-		"\x01\x02\xd0\x00\x02\x78\x01\x00\x13\x05\x00\x00",                                     // and refused
+		"\x01\x02\xd0\x00\x02\x78\x01\x00\x13\x05\x00\x00",                                     // the same, refused
 		"\x01\x02\xd0\x01\x01\x00\x00\x02\x78\x03\x01\x00\x01\x01\x00",                         // with 0.5-RTT data
-		"\x11\x00\x17\x11\x00\x35\x10\x00\x15\x10\x00\x35\x11\x02\xf0",                         // early data taken
+		"\x11\x00\x17\x11\x00\x35\x10\x00\x15\x10\x00\x35\x11\x02\xf0",                         // early data, accepted
 	} {
 		for options := range byte(8) {
 			f.Add(options, seed)

@@ -9,36 +9,36 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Config says what is known of the place that is tapped. The zero value knows nothing.
+// Config describes the surroundings of the tap. In the zero value nothing is known.
 type Config struct {
 	Local     []netip.Prefix // the pod's own addresses
 	Nodes     []netip.Addr   // the node's addresses (HOST_IPS)
 	Ambient   bool           // the pod is enrolled in Istio's ambient mode
-	Gateways  []netip.Addr   // the pod's default gateways: where probes come from on a bridge, and clients behind SNAT
+	Gateways  []netip.Addr   // the pod's default gateways: on a bridge, probes and clients behind SNAT come from them
 	Resolvers []netip.Addr   // the pod's DNS servers
 	Probed    []Probe        // probes that the pod declares
 	Scraped   []uint16       // ports that the pod declares metrics at
-	Meshes    []string       // meshes whose proxy is known to be in the pod, as profiles name them: it has their ports
+	Meshes    []string       // meshes whose proxy is known to be in the pod, named as in profiles; the proxy's ports follow from them
 	Cluster   []netip.Prefix // ranges of pods and services, as declared
 	APIServer netip.AddrPort // KUBERNETES_SERVICE_HOST and _PORT
-	Listen    uint16         // the tap's own port of the pod, 0 if it has none
+	Listen    uint16         // the tap's own port in the pod, 0 if it has none
 
-	// Sent reports whether one of the tap's own connections began with a ClientHello that has
-	// this random. Proxied reports whether a proxy in the pod accepts the tap's connections to
-	// this address and opens others in their place. nil: no.
+	// Sent reports whether one of the tap's own connections began with a ClientHello that has this random. Proxied
+	// reports whether a proxy in the pod accepts the tap's connections to this address and opens others instead. nil
+	// means never.
 	Sent    func(random [32]byte) bool
 	Proxied func(to netip.AddrPort) bool
 }
 
-// Judge judges connections. It remembers full handshakes for the resumptions that
-// follow them, and the names of addresses, in bounded tables. It is not safe for concurrent use.
+// Judge judges connections. It remembers full handshakes for later resumptions, and the names of addresses, in
+// bounded tables. It is not safe for concurrent use.
 type Judge struct {
 	cfg         Config
 	resumptions resumptions
 	hostNames   hostNames
 	shared      shared
 	cached      cachedHandshake
-	offers      map[string][]string // names of the suites that clients offer, by their numbers
+	offers      map[string][]string // names of the suites that clients offer, by their concatenated numbers
 }
 
 // New returns a Judge.
@@ -47,12 +47,12 @@ func New(cfg Config) *Judge { return &Judge{cfg: cfg, resumptions: newResumption
 // SetLocal replaces Config.Local: the pod's addresses may become known late.
 func (j *Judge) SetLocal(local []netip.Prefix) { j.cfg.Local = local }
 
-// SetListen replaces Config.Listen: whether the tap got its port is known late.
+// SetListen replaces Config.Listen: whether the tap got its port becomes known late.
 func (j *Judge) SetListen(port uint16) { j.cfg.Listen = port }
 
-// Judge says what c is, as far as s has been seen. s may be nil: no payload came.
-// iface is the name of the interface, empty where a capture does not tell it. ended
-// says that no more will come.
+// Judge returns the verdict on c from the packets and bytes seen so far. s is nil for a connection without payload.
+// iface is the name of the interface, empty if unknown. ended reports that the connection is over: the verdict is
+// final.
 func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool) (out Judged) {
 	j.describe(&out, c, iface, ended)
 	var peer peerName
@@ -66,11 +66,11 @@ func (j *Judge) Judge(c *flow.Conn, s *dissect.Session, iface string, ended bool
 	if s != nil && peer.set {
 		s.SetPeer(peer.name)
 	}
-	j.cached.session = nil // it may be used again for another connection
+	j.cached.session = nil // the session may be reused for another connection
 	return out
 }
 
-// complete fills in what is drawn from all the rest.
+// complete fills in the fields that follow from the others.
 func (j *Judge) complete(out *Judged, c *flow.Conn, peer *peerName) {
 	j.withdrawContradicted(out, c)
 	out.Class, out.Claimed = j.class(out)
@@ -85,7 +85,7 @@ func (j *Judge) Settled(c *flow.Conn, s *dissect.Session) bool {
 	if concluded(s) != nil || j.settled(c, s) {
 		return true
 	}
-	if s.After() == nil { // else it keeps what was concluded before
+	if s.After() == nil { // otherwise it keeps the judgement of the TLS before
 		s.Keep(nil)
 	}
 	return false
@@ -112,6 +112,7 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 	case midstream(t):
 		return !t.HelloBegun && chainedBothWays(c, s, t)
 	}
+
 	var h handshake
 	if !awaitsFlight13(s, t) {
 		h = handshakeOf(c, s, t, false)
@@ -122,13 +123,14 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 		}
 		return false
 	}
+
 	j.cached = cachedHandshake{momentOf(c, s), h}
 	return true
 }
 
-// awaitsFlight13 reports whether a handshake of TLS 1.3 has not come to what decides it: no record of
-// the client's flight, no alert in plaintext and no end of the connection. It is the most
-// frequent case in which handshakeOf finds nothing settled, in few instructions.
+// awaitsFlight13 reports whether a TLS 1.3 handshake has none of the packets that decide it: a record of the client's
+// flight, a plaintext alert, the end of the connection. It is a quick check for the most frequent case in which
+// handshakeOf would settle nothing.
 func awaitsFlight13(s *dissect.Session, t *dissect.TLS) bool {
 	if t.Over != dissect.OverTCP || len(t.Alerts) > 0 || t.Server != nil && (t.Server.V2 || !t.Server.TLS13()) {
 		return false
@@ -142,13 +144,13 @@ func awaitsFlight13(s *dissect.Session, t *dissect.TLS) bool {
 	return len(records) == 0
 }
 
-// cachedHandshake is a handshake as Settled has found it, for a call of Judge at the same moment.
+// cachedHandshake is the result of Settled, reused if Judge is called at the same moment.
 type cachedHandshake struct {
 	moment
 	handshake handshake
 }
 
-// moment is a point of a session's life: conclusions do not change within it.
+// moment identifies a state of a session: within it, conclusions do not change.
 type moment struct {
 	session  *dissect.Session
 	revision uint32
@@ -159,7 +161,7 @@ func momentOf(c *flow.Conn, s *dissect.Session) moment {
 	return moment{s, s.Revision(), c.Orig.Packets + c.Resp.Packets}
 }
 
-// handshake is handshakeOf, which is not worked out twice in a row.
+// handshake returns handshakeOf, or its cached result if Settled has just computed it.
 func (j *Judge) handshake(c *flow.Conn, s *dissect.Session, ended bool) handshake {
 	f := j.cached
 	j.cached = cachedHandshake{}
@@ -169,8 +171,8 @@ func (j *Judge) handshake(c *flow.Conn, s *dissect.Session, ended bool) handshak
 	return handshakeOf(c, s, s.TLS(), ended)
 }
 
-// judgement is what remains of a settled session once it is finished: what of Judged
-// was drawn from its bytes.
+// judgement is the part of Judged that follows from the session's bytes. It remains once a settled session is
+// finished.
 type judgement struct {
 	verdict  Verdict
 	protocol string
@@ -179,11 +181,11 @@ type judgement struct {
 	http     *HTTPInfo
 }
 
-// concluded returns what was concluded of a session before it was finished, nil if it is
-// not finished or gave up.
+// concluded returns the judgement of a session before it was finished, nil if it is not finished or its parser
+// failed.
 func concluded(s *dissect.Session) *judgement {
 	if after := s.After(); after != nil {
-		s = after // which has the conclusion of both
+		s = after // it has the judgement of both
 	}
 	if k, ok := s.Kept().(*judgement); ok && s.Finished() && !s.Failed() {
 		return k
@@ -191,13 +193,14 @@ func concluded(s *dissect.Session) *judgement {
 	return nil
 }
 
-// judgeSession judges a session, or repeats what was concluded of it before it was finished.
+// judgeSession judges a session, or repeats the judgement from before it was finished.
 func (j *Judge) judgeSession(out *Judged, c *flow.Conn, s *dissect.Session, ended bool) {
 	if k := concluded(s); k != nil {
 		out.Verdict, out.Protocol, out.Reasons, out.TLS, out.HTTP = k.verdict, k.protocol, k.reasons, k.tls, k.http
 		out.Settled = true
 		return
 	}
+
 	if ended {
 		s.Conclude()
 	}
@@ -208,12 +211,13 @@ func (j *Judge) judgeSession(out *Judged, c *flow.Conn, s *dissect.Session, ende
 	} else {
 		j.judge(out, c, s)
 	}
+
 	switch {
 	case ended:
 		j.resumptions.noteDone(out.ID, out.Last, false)
 	case out.Settled:
 		k, ok := s.Kept().(*judgement)
-		if !ok || s.Finished() || holder != s { // somebody may have it
+		if !ok || s.Finished() || holder != s { // another may share it
 			k = new(judgement)
 		}
 		k.verdict, k.protocol, k.reasons, k.tls, k.http = out.Verdict, out.Protocol, slices.Clip(out.Reasons), out.TLS, out.HTTP
@@ -225,20 +229,22 @@ func (j *Judge) judgeSession(out *Judged, c *flow.Conn, s *dissect.Session, ende
 	}
 }
 
-// describe fills in what the packets' headers tell.
-// out is zero.
+// describe fills in the fields that follow from the packets' headers. out must be zero.
 func (j *Judge) describe(out *Judged, c *flow.Conn, iface string, ended bool) {
 	out.ID, out.zones, out.Interface, out.Start, out.Last = c.ID, c.Zones, iface, c.First, c.Last
 	out.Ended, out.Settled = ended, ended
+
 	out.Transport, out.State = "tcp", c.State.String()
 	if c.Transport == wire.ProtoUDP {
 		out.Transport, out.State = "udp", ""
 	}
+
 	out.Source.from(&c.Orig)
 	out.Destination.from(&c.Resp)
 	if c.Redirected != nil {
 		out.NAT.from(c.Redirected)
 	}
+
 	out.MissedStart, out.MissedBytes, out.FlowHash = c.MissedStart, c.Orig.Missed+c.Resp.Missed, flowHash(c)
 	out.Direction, out.Scope = j.locate(out, c)
 	out.Foreign = out.Direction == "" && j.foreign(c)
@@ -248,7 +254,7 @@ func (p *Endpoint) from(e *flow.Endpoint) {
 	p.Addr, p.Port, p.Bytes, p.Packets = e.Addr, e.Port, e.Bytes, e.Packets
 }
 
-// because adds reasons, each once.
+// because adds reason codes, except those that are already in o.
 func (o *Judged) because(codes ...string) {
 	if o.Reasons == nil && len(codes) > 0 {
 		o.Reasons = make([]string, 0, usualReasons)
@@ -260,12 +266,13 @@ func (o *Judged) because(codes ...string) {
 	}
 }
 
-// judge sets the verdict.
+// judge sets the verdict, its reasons, and the fields of TLS and HTTP.
 func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 	if !hasPayload(s) {
 		return
 	}
 	out.HTTP = httpInfo(s.HTTP())
+
 	switch {
 	case s.Failed():
 		out.Verdict = Unknown
@@ -281,19 +288,21 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 	default:
 		j.judgeOther(out, c, s)
 	}
+
 	switch {
 	case turnedAway(c):
 		out.withdrawUnread()
 	case MayBeTurnedAway(c) && !out.Ended && !s.Failed():
 		out.Settled = false
 	}
+
 	if out.Verdict == Unknown || out.Verdict == TLS {
 		out.because(blindSpots(c, s)...)
 	}
 	out.because(misnamed(out, s)...)
 }
 
-// misnamed returns why names that were sent are left out: they are none.
+// misnamed returns the reasons why names that were sent are left out: they do not have the form of a name.
 func misnamed(out *Judged, s *dissect.Session) (why []string) {
 	if h := s.HTTP(); h != nil && h.Misnamed {
 		why = append(why, "host_not_a_name")
@@ -326,14 +335,14 @@ func hasPayload(s *dissect.Session) bool {
 
 var sides = [2]dissect.Side{dissect.Originator, dissect.Responder}
 
-// missedBytes returns how many bytes never came, or were cut off where they were wanted.
+// missedBytes returns how many bytes were not captured, because packets were lost or truncated.
 func missedBytes(c *flow.Conn, s *dissect.Session) uint64 {
 	_, a := s.Seen(dissect.Originator)
 	_, b := s.Seen(dissect.Responder)
 	return max(c.Orig.Missed+c.Resp.Missed, uint64(a+b))
 }
 
-// blindSpots names what kept a judgement from saying more.
+// blindSpots returns the reasons why the verdict could not be more specific.
 func blindSpots(c *flow.Conn, s *dissect.Session) []string {
 	var why []string
 	if c.MissedStart {

@@ -13,7 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// conn is a connection from a client at the given address.
+// conn returns a connection from a client at the given address.
 func conn(id uint64, from string) *flow.Conn {
 	return &flow.Conn{
 		ID: id, Transport: 6, First: int64(id) * 1e9, Last: int64(id)*1e9 + 1e6, State: flow.SF,
@@ -34,7 +34,7 @@ func feed(s *dissect.Session, chunks []capturetest.Chunk) {
 	}
 }
 
-// judged judges a whole conversation that both ends closed.
+// judged judges a whole conversation, which both ends closed.
 func judged(j *verdict.Judge, c *flow.Conn, chunks []capturetest.Chunk) verdict.Judged {
 	s := dissect.New()
 	feed(s, chunks)
@@ -85,8 +85,8 @@ func TestVerdictTable(t *testing.T) {
 	}
 }
 
-// However far a conversation was seen, what is said of its client certificate is what
-// the whole says, or that it is unknown; mtls needs the server's answer.
+// TestNoPrefixClaimsMore checks every prefix of a conversation: it shows the same client authentication as the whole,
+// or none, and mtls only after the server's reaction.
 func TestNoPrefixClaimsMore(t *testing.T) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, auth := range []capturetest.ClientAuth{capturetest.NotRequested, capturetest.Declined, capturetest.Presented, capturetest.Required} {
@@ -119,8 +119,8 @@ func TestNoPrefixClaimsMore(t *testing.T) {
 	}
 }
 
-// A request in the middle of which the client's flight stands before the ServerHello in
-// the capture's order is judged by acknowledgements, not by order.
+// TestOrderOfTheCaptureIsNoAnchor checks a capture in which the client's flight precedes the ServerHello:
+// acknowledgements count, not the order of packets.
 func TestOrderOfTheCaptureIsNoAnchor(t *testing.T) {
 	chunks := talk(t, tls.VersionTLS13, capturetest.NotRequested).Chunks
 	s := dissect.New()
@@ -191,7 +191,7 @@ func TestInheritance(t *testing.T) {
 	if got.Verdict != verdict.TLS || got.TLS.ClientAuth != verdict.AuthUnknown {
 		t.Errorf("another address inherits: %s %s", got.Verdict, got.TLS.ClientAuth)
 	}
-	// Behind SNAT another client shares the address, and it is not mutual.
+	// another client behind SNAT shares the address, and is not mutual
 	judged(j, conn(4, "10.0.0.1"), oneway[0].Chunks)
 	got = judged(j, conn(5, "10.0.0.1"), mutual[1].Chunks)
 	if got.Verdict != verdict.TLS || got.TLS.ClientAuth != verdict.AuthUnknown || !slices.Contains(got.Reasons, "disagreeing_handshakes") {
@@ -207,8 +207,8 @@ func TestPlaintextAnswerToHello(t *testing.T) {
 	}
 }
 
-// A loss where TLS was about to begin behind cleartext: not called cleartext for what was
-// said before, nor TLS for what one side sends.
+// TestLossBeforeTLSIsUnknown checks bytes that were lost where plaintext was about to change to TLS: neither the
+// plaintext before nor the TLS of one end decides.
 func TestLossBeforeTLSIsUnknown(t *testing.T) {
 	before := []capturetest.Chunk{
 		{FromServer: true, Data: []byte("220 mail.example ESMTP ready\r\n")}, {Data: []byte("EHLO me\r\n")}, {FromServer: true, Data: []byte("250 STARTTLS\r\n")},
@@ -280,15 +280,15 @@ func TestPlace(t *testing.T) {
 			t.Errorf("%+v: %s %s %s %s", c, got.Direction, got.Scope, got.Class, got.Verdict)
 		}
 	}
-	// a probe needs its path, the node's address and a port that is declared
+	// a probe needs its path, the node's address and a declared port
 	node := verdict.New(verdict.Config{Local: []netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")}, Nodes: []netip.Addr{netip.MustParseAddr("10.0.0.1")}, Probed: []verdict.Probe{{Port: 443}}})
 	if got := judged(node, conn(1, "10.0.0.1"), http); got.Class != "probe" {
 		t.Errorf("class %q, want probe", got.Class)
 	}
 }
 
-// A ClientHello that is answered by what is not TLS makes nothing TLS, and how a
-// connection ended that could not be read is not said.
+// TestHelloAnsweredByWhatIsUnknown checks that a ClientHello answered by unknown bytes does not make a connection
+// TLS, and that no outcome is reported for it.
 func TestHelloAnsweredByWhatIsUnknown(t *testing.T) {
 	binary := strings.Repeat("\x00\x01\x02\xff", 50)
 	w := &player{t: t, s: dissect.New()}
@@ -308,7 +308,7 @@ func TestHelloAnsweredByWhatIsUnknown(t *testing.T) {
 	}
 }
 
-// TestTLSInsideOfCleartext: what is carried in the clear may be a TLS session, recorded.
+// TestTLSInsideOfCleartext checks plaintext that carries the bytes of a recorded TLS connection.
 func TestTLSInsideOfCleartext(t *testing.T) {
 	session := hello{}.bytes(true) + hello{}.bytes(false) + record(23, strings.Repeat("\xa7", 517)) + record(23, strings.Repeat("\xa7", 97)) + record(23, strings.Repeat("\xa7", 53))
 	type line struct {

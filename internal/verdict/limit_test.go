@@ -8,8 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// flightOf returns the records of a server's flight, cut by a limit, in packets as wire.play
-// takes them. over is what a record has besides its content.
+// flightOf returns the records of a server's flight that is fragmented by a limit, as player.play takes them. over is
+// the overhead of a record.
 func flightOf(limit, over int, messages ...int) string {
 	var b strings.Builder
 	b.WriteString("S")
@@ -22,8 +22,8 @@ func flightOf(limit, over int, messages ...int) string {
 	return b.String() + " | "
 }
 
-// TestServerLimits: whatever limit a server that asks for nothing cuts its flight by, a
-// client without a certificate passes for none that sent one.
+// TestServerLimits checks that a client without a certificate never seems to have sent one, for every limit by which
+// a server without CertificateRequest fragments its flight.
 func TestServerLimits(t *testing.T) {
 	for _, limit := range []int{256, 500, 512, 520, 528, 1000, 1024, 1300, 1400, 2048, 4096, 8192, 16384} {
 		for _, certificate := range []int{170, 400, 512, 800, 1024, 1579, 2048, 4500, 9000} {
@@ -44,7 +44,8 @@ func TestServerLimits(t *testing.T) {
 	}
 }
 
-// TestServerLimitsMutual: where the server asks, most mutual handshakes are seen all the same.
+// TestServerLimitsMutual checks that most mutual handshakes are still recognized if the server does request a
+// certificate.
 func TestServerLimitsMutual(t *testing.T) {
 	all, mutual := 0, 0
 	for _, limit := range []int{512, 1024, 2048, 4096, 16384} {

@@ -17,11 +17,10 @@ const (
 	DirectionInternal = "internal"
 )
 
-// locate says where a connection runs: its network.direction and meshtls.scope. What is
-// captured on lo stays in the pod, whatever its addresses (a REDIRECT shows others).
-// The local addresses of a live tap are those of one pod. Those of a capture may be of
-// several pods: only a connection of an address with itself, or of loopback addresses, is
-// within one of them.
+// locate returns the network.direction and meshtls.scope of a connection. A connection captured on lo stays in the
+// pod, whatever its addresses (a REDIRECT shows other addresses). The local addresses of a live tap belong to one
+// pod; those of a capture file may belong to several. There, only a connection between loopback addresses, or of an
+// address with itself, stays within one pod.
 func (j *Judge) locate(o *Judged, c *flow.Conn) (direction, scope string) {
 	from, to := j.localEnds(c)
 	switch {
@@ -35,13 +34,13 @@ func (j *Judge) locate(o *Judged, c *flow.Conn) (direction, scope string) {
 	return "", ScopeWire
 }
 
-// onePod reports whether the addresses of a connection alone show that it is within a pod.
+// onePod reports whether a connection's addresses suffice to show that it stays within a pod.
 func onePod(c *flow.Conn) bool {
 	return c.Orig.Addr == c.Resp.Addr || c.Orig.Addr.IsLoopback() || c.Resp.Addr.IsLoopback()
 }
 
-// localEnds reports which ends of a connection are the pod's own. What the table found
-// when the connection began counts: addresses come and go.
+// localEnds reports which ends of a connection are the pod's own. If the flow table decided that when the connection
+// began, its decision counts, since addresses come and go.
 func (j *Judge) localEnds(c *flow.Conn) (orig, resp bool) {
 	if c.Located {
 		return c.OrigLocal, c.RespLocal
@@ -49,9 +48,8 @@ func (j *Judge) localEnds(c *flow.Conn) (orig, resp bool) {
 	return j.Local(c.Orig.Addr), j.Local(c.Resp.Addr)
 }
 
-// foreign reports whether no end of a connection is the pod's own, where the pod's
-// addresses are known. Anybody who can put packets before the interface can forge such a
-// conversation, so nothing may be learned from it.
+// foreign reports whether neither end of a connection is the pod's own, although the pod's addresses are known.
+// Anybody who can send packets to the interface can forge such a connection, so nothing is learned from it.
 func (j *Judge) foreign(c *flow.Conn) bool {
 	orig, resp := j.localEnds(c)
 	return (c.Located || len(j.cfg.Local) > 0) && !orig && !resp

@@ -5,31 +5,29 @@ import (
 	"strings"
 )
 
-// profile is how a mesh shows itself: in TLS between its proxies, and around it. Each
-// part is a hint, none a proof: SNI, ALPN and paths are claims of the client, and a
-// certificate is not verified here.
+// profile describes the signs of a mesh in the TLS between its proxies, and around it. Each is a hint, not a proof:
+// the client chooses SNI, ALPN and paths, and certificates are not verified here.
 type profile struct {
 	mesh   string
-	alpn   []string                // ALPN names of its own
-	sni    func(name string) bool  // tells the form of its SNI, and of identities that are DNS names
-	spiffe func(c identities) bool // tells the form of its SPIFFE identities
-	tunnel uint16                  // port of its own, with no server name and with h2 as the only ALPN offer
-	server func(name string) bool  // tells the names of its control plane
-	paths  []string                // what the paths of its control plane's RPCs begin with
-	ports  []uint16                // of its control plane, as its proxies see it
-	probes []uint16                // of its proxies, where the kubelet probes them
-	scrape []uint16                // of its proxies and control plane, where metrics are scraped
+	alpn   []string                // ALPN names of the mesh
+	sni    func(name string) bool  // reports whether a server name, or an identity that is a DNS name, has the mesh's form
+	spiffe func(c identities) bool // reports whether a SPIFFE identity has the mesh's form
+	tunnel uint16                  // port of the mesh, used with no server name and with h2 as the only ALPN offer
+	server func(name string) bool  // reports whether a name is one of its control plane
+	paths  []string                // prefixes of the paths of its control plane's RPCs
+	ports  []uint16                // its control plane's ports, as its proxies see them
+	probes []uint16                // its proxies' ports that the kubelet probes
+	scrape []uint16                // ports of its proxies and control plane that serve metrics
 }
 
 // discovery is Envoy's xDS (api/envoy/service/discovery/v3 of envoyproxy/envoy).
 const discovery = "/envoy.service.discovery.v3."
 
-// profiles, with the projects' sources: OSM pkg/envoy/xdsutil.go, pkg/identity/types.go,
-// pkg/constants/constants.go; Istio pilot/pkg/networking/core/listener.go,
-// pilot/pkg/model/service.go, pkg/spiffe/spiffe.go, "Ports used by Istio"; ztunnel
-// src/tls/certificate.rs; Linkerd linkerd/transport-header, charts/linkerd-control-plane;
-// Consul agent/connect/{sni,uri_service}.go; Kuma pkg/xds/envoy/tls, MADR 101. The first
-// that fits counts.
+// profiles are the known meshes; the first one that matches counts. The values come from the projects' sources. OSM:
+// pkg/envoy/xdsutil.go, pkg/identity/types.go, pkg/constants/constants.go. Istio:
+// pilot/pkg/networking/core/listener.go, pilot/pkg/model/service.go, pkg/spiffe/spiffe.go, "Ports used by Istio".
+// ztunnel: src/tls/certificate.rs. Linkerd: linkerd/transport-header, charts/linkerd-control-plane. Consul:
+// agent/connect/{sni,uri_service}.go. Kuma: pkg/xds/envoy/tls, MADR 101.
 var profiles = []profile{
 	{
 		mesh: "osm", alpn: []string{"osm"}, spiffe: osmSPIFFE,
@@ -58,10 +56,10 @@ var profiles = []profile{
 		scrape: []uint16{5670},
 	},
 	{mesh: "istio_ambient", tunnel: 15008},
-	{mesh: "istio", spiffe: istioSPIFFE}, // what others that follow its form are told from before
+	{mesh: "istio", spiffe: istioSPIFFE}, // last, since other meshes use this form too and are recognized by more
 }
 
-// controlPorts are the ports of all profiles' control planes.
+// controlPorts are the control-plane ports of all profiles.
 var controlPorts = func() (all []uint16) {
 	for i := range profiles {
 		all = append(all, profiles[i].ports...)
@@ -69,7 +67,8 @@ var controlPorts = func() (all []uint16) {
 	return all
 }()
 
-// hasFirstLabel tells names by their first label; they have more.
+// hasFirstLabel returns a function that reports whether a name has one of the labels as its first, followed by
+// others.
 func hasFirstLabel(labels ...string) func(string) bool {
 	return func(name string) bool {
 		label, rest, _ := strings.Cut(name, ".")
@@ -77,18 +76,18 @@ func hasFirstLabel(labels ...string) func(string) bool {
 	}
 }
 
-// istiod: istiod or istiod-REVISION, of a namespace.
+// istiod reports whether a name is that of istiod, or of istiod-REVISION, in a namespace.
 func istiod(name string) bool {
 	label, rest, _ := strings.Cut(name, ".")
 	return rest != "" && (label == "istiod" || strings.HasPrefix(label, "istiod-") || label == "istio-pilot")
 }
 
-// consulServer: server.DATACENTER.consul, or a service of the name that the chart gives.
+// consulServer reports whether a name is server.DATACENTER.consul, or the name that Consul's chart gives the service.
 func consulServer(name string) bool {
 	return strings.HasPrefix(name, "server.") && strings.HasSuffix(name, ".consul") || hasFirstLabel("consul-server")(name)
 }
 
-// istioSNI: outbound_.PORT_.SUBSET_.HOST, the subset possibly empty.
+// istioSNI reports whether a name has the form outbound_.PORT_.SUBSET_.HOST, with a possibly empty subset.
 func istioSNI(name string) bool {
 	rest, ok := strings.CutPrefix(name, "outbound_.")
 	if !ok {
@@ -99,11 +98,11 @@ func istioSNI(name string) bool {
 	return ok && found && subsetFound && isNumber(port) && !strings.Contains(subset, ".")
 }
 
-// linkerdSNI: ACCOUNT.NAMESPACE.serviceaccount.identity.linkerd.DOMAIN.
+// linkerdSNI reports whether a name has the form ACCOUNT.NAMESPACE.serviceaccount.identity.linkerd.DOMAIN.
 func linkerdSNI(name string) bool { return strings.Contains(name, ".serviceaccount.identity.linkerd.") }
 
-// consulSNI: SERVICE.NAMESPACE.DATACENTER.internal.DOMAIN; internal-v1 behind a partition,
-// external behind a peer, query for a prepared query.
+// consulSNI reports whether a name has the form SERVICE.NAMESPACE.DATACENTER.internal.DOMAIN. Instead of internal it
+// may have internal-v1 (after a partition), external (after a peer) or query (for a prepared query).
 func consulSNI(name string) bool {
 	name, ok := strings.CutSuffix(name, ".consul")
 	at := strings.LastIndexByte(name, '.')
@@ -115,22 +114,23 @@ func consulSNI(name string) bool {
 	return kind != rest && (kind == "internal" || kind == "internal-v1" || kind == "external" || kind == "query")
 }
 
-// consulDomain: a trust domain is a UUID and .consul.
+// consulDomain reports whether a name is a trust domain of Consul: a UUID and .consul.
 func consulDomain(domain string) bool {
 	id, ok := strings.CutSuffix(domain, ".consul")
 	return ok && len(id) == 36 && strings.Trim(id, "0123456789abcdef-") == ""
 }
 
-// kumaSNI: SERVICE{TAG=VALUE,...}; aHASH.NAME.PORT.MESH.KIND; and of a resource
-// sni.KIND.MESH[.ZONE[.NAMESPACE]].NAME.SECTION.
+// kumaSNI reports whether a name has a form of Kuma's: SERVICE{TAG=VALUE,...}; aHASH.NAME.PORT.MESH.KIND; for a
+// resource sni.KIND.MESH[.ZONE[.NAMESPACE]].NAME.SECTION.
 func kumaSNI(name string) bool {
 	if service, tags, ok := strings.Cut(name, "{"); ok {
 		return service != "" && strings.HasSuffix(tags, "}") && (strings.Contains(tags, "mesh=") || strings.Contains(tags, "kuma.io/"))
 	}
 	first, _, _ := strings.Cut(name, ".")
 	if first != "sni" && len(first) != 17 {
-		return false // as nearly all
+		return false // the quick answer for nearly all names
 	}
+
 	l := strings.Split(name, ".")
 	switch {
 	case l[0] == "sni":
@@ -143,11 +143,11 @@ func kumaSNI(name string) bool {
 
 func isNumber(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
-// identities are the names in a certificate that tell its mesh.
+// identities are the names in a certificate that identify its mesh.
 type identities struct {
-	spiffe bool     // there is a SPIFFE identity
-	domain string   // trust domain
-	path   []string // of the SPIFFE identity
+	spiffe bool     // the certificate has a SPIFFE identity
+	domain string   // trust domain of the SPIFFE identity
+	path   []string // segments of its path
 	names  []string // all alternative names
 }
 
@@ -163,26 +163,28 @@ func identitiesOf(c *Certificate) identities {
 	return identities{true, domain, strings.Split(path, "/"), c.AlternativeNames}
 }
 
-// osmSPIFFE: spiffe://DOMAIN/ACCOUNT/NAMESPACE, beside the DNS name ACCOUNT.NAMESPACE.DOMAIN.
+// osmSPIFFE reports whether an identity has the form spiffe://DOMAIN/ACCOUNT/NAMESPACE, next to the DNS name
+// ACCOUNT.NAMESPACE.DOMAIN.
 func osmSPIFFE(id identities) bool {
 	return len(id.path) == 2 && slices.Contains(id.names, id.path[0]+"."+id.path[1]+"."+id.domain)
 }
 
-// istioSPIFFE: spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT.
+// istioSPIFFE reports whether an identity has the form spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT.
 func istioSPIFFE(id identities) bool {
 	return len(id.path) == 4 && id.path[0] == "ns" && id.path[2] == "sa"
 }
 
-// consulSPIFFE: spiffe://DOMAIN/[ap/PARTITION/]ns/NAMESPACE/dc/DATACENTER/svc/SERVICE;
-// agents and gateways have a datacenter too, and the same domain.
+// consulSPIFFE reports whether an identity has the form
+// spiffe://DOMAIN/[ap/PARTITION/]ns/NAMESPACE/dc/DATACENTER/svc/SERVICE. Agents and gateways have a datacenter and
+// the same domain.
 func consulSPIFFE(id identities) bool {
 	at := slices.Index(id.path, "dc")
 	return at >= 0 && (at+2 < len(id.path) && id.path[at+2] == "svc" || consulDomain(id.domain))
 }
 
-// kumaSPIFFE: spiffe://MESH/SERVICE, a mesh being a name without a dot, where there are
-// kuma:// names beside it or the service is NAME_NAMESPACE_svc_PORT; or, where it follows
-// Istio's form, the domain MESH.ZONE.mesh.local.
+// kumaSPIFFE reports whether an identity has the form spiffe://MESH/SERVICE: the mesh is a name without a dot, and
+// either kuma:// names accompany the identity or the service is NAME_NAMESPACE_svc_PORT. It also accepts Istio's form
+// with the domain MESH.ZONE.mesh.local.
 func kumaSPIFFE(id identities) bool {
 	if istioSPIFFE(id) {
 		return strings.HasSuffix(id.domain, ".mesh.local")
@@ -191,12 +193,12 @@ func kumaSPIFFE(id identities) bool {
 	return len(id.path) == 1 && !strings.Contains(id.domain, ".") && (tagged || strings.Contains(id.path[0], "_svc_"))
 }
 
-// Values of meshtls.mesh_basis, the evidence for a mesh. Each is an unverified claim of the ends.
+// Values of meshtls.mesh_basis, the evidence for a mesh. The ends claim each of them; none is verified.
 const (
-	meshByALPN        = "alpn"        // an ALPN name of its own in the ClientHello
+	meshByALPN        = "alpn"        // an ALPN name of the mesh in the ClientHello
 	meshBySNI         = "sni"         // the form of the server name
-	meshByPort        = "port"        // a port of its own, and a ClientHello like that of its proxies
-	meshByCertificate = "certificate" // names in a certificate in plaintext, which is not verified
+	meshByPort        = "port"        // the mesh's port, and a ClientHello like that of its proxies
+	meshByCertificate = "certificate" // names in a plaintext certificate, which is not verified
 )
 
 // meshOf returns the mesh that a connection looks like, and the evidence. Both are empty if it
@@ -219,8 +221,7 @@ func meshOf(o *Judged) (mesh, basis string) {
 	return "", ""
 }
 
-// inHello returns the basis on which a ClientHello and its port show the mesh of p, empty if
-// they do not show it.
+// inHello returns the evidence for p in a ClientHello and its port, empty if there is none.
 func (p *profile) inHello(t *TLSInfo, port uint16) (basis string) {
 	ownALPN := func(a string) bool { return slices.Contains(p.alpn, a) }
 	switch {
@@ -245,7 +246,7 @@ func hbone(t *TLSInfo) bool {
 	return t.ServerName == "" && !t.Misnamed && !t.ALPNLeftOut && slices.Equal(t.ALPNOffered, []string{"h2"}) && !oneWay && !other
 }
 
-// identifies tells a mesh by the names in a certificate.
+// identifies reports whether names in a certificate identify the mesh.
 func (p *profile) identifies(id *identities) bool {
 	return id.spiffe && p.spiffe != nil && p.spiffe(*id) || p.sni != nil && slices.ContainsFunc(id.names, p.sni)
 }

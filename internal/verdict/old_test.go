@@ -9,14 +9,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// v2Hello is SSL 2.0's CLIENT-HELLO that offers a version, and two suites.
+// v2Hello returns a CLIENT-HELLO of SSL 2.0 that offers a version and two suites.
 func v2Hello(version uint16) string {
 	body := "\x01" + u16(version) + u16(6) + u16(0) + u16(16) + "\x00\x00\x2f\x07\x00\xc0" + strings.Repeat("c", 16)
 	return u16(0x8000|uint16(len(body))) + body
 }
 
-// TestSSL2: the hello of SSL 2.0 is TLS; with a server of SSL 2.0 nothing is said of the
-// client, with one of TLS what its messages say.
+// TestSSL2 checks that a hello of SSL 2.0 is TLS. With an SSL 2.0 server, client authentication is unknown; with a
+// TLS server, its messages decide.
 func TestSSL2(t *testing.T) {
 	for _, size := range []int{1, 7, 1000} {
 		w := &player{t: t, s: dissect.New()}
@@ -46,8 +46,8 @@ func TestSSL2(t *testing.T) {
 	}
 }
 
-// TestNoCertificateAlert: a client of SSL 3.0 declines by a warning, which ends nothing;
-// where nobody asked it means nothing.
+// TestNoCertificateAlert checks that an SSL 3.0 client declines by a warning, which does not end the handshake, and
+// which means nothing without a CertificateRequest.
 func TestNoCertificateAlert(t *testing.T) {
 	for server, want := range map[string]string{serverMutual: verdict.AuthDeclined, serverOneWay: verdict.AuthNotRequested} {
 		w := newPlayer(t, hello{old: true}, hello{old: true, suite: 0x002f})
@@ -62,8 +62,8 @@ func TestNoCertificateAlert(t *testing.T) {
 	}
 }
 
-// TestDrafts: the drafts of TLS 1.3 are judged like it; those before 22 have the version in
-// the hello itself, and neither a session id nor a compression method.
+// TestDrafts checks the drafts of TLS 1.3, which are judged like TLS 1.3. Drafts before 22 have the version in the
+// hello itself, and neither session id nor compression method.
 func TestDrafts(t *testing.T) {
 	old := record(22, message(2, u16(0x7f12)+strings.Repeat("r", 32)+u16(0x1301)+sized(2, u16(51)+sized(2, u16(29)+sized(2, strings.Repeat("k", 32))))))
 	late := hello{old: true, extensions: map[uint16]string{extVersions: u16(0x7f1c)}}.bytes(false)
@@ -80,8 +80,7 @@ func TestDrafts(t *testing.T) {
 	}
 }
 
-// TestNoEncryption: what a suite without encryption carries can be read by anybody, and
-// the reasons say so.
+// TestNoEncryption checks that a suite without encryption means plaintext, with its reason.
 func TestNoEncryption(t *testing.T) {
 	for suite, old := range map[uint16]bool{0x003b: true, 0xc006: true, 0xc0b4: false, 0xc0b5: false} {
 		got := newPlayer(t, hello{old: old}, hello{old: old, suite: suite}).judge(verdict.New(verdict.Config{}), 1, true)

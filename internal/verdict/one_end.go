@@ -6,22 +6,21 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// What one end sends is a claim: the other may speak plaintext and ignore it. So encryption
-// is established, and settled, only by the bytes of both ends, and only where what they
-// carry does not contradict it.
+// Bytes of one end are a claim: the other end may speak plaintext and ignore them. So encryption is established, and
+// its verdict settled, only by the bytes of both ends, and only where the contents do not contradict it.
 
-// fromStart reports whether a connection over TCP was seen whole, from its first byte on.
+// fromStart reports whether a TCP connection was captured without loss from its first byte.
 func fromStart(c *flow.Conn, s *dissect.Session) bool {
 	return c.Transport == wire.ProtoTCP && !missedAny(c, s) && !hasPending(c)
 }
 
-// missedAny reports whether what was seen of a connection may begin in the middle of it.
+// missedAny reports whether the captured bytes may begin in the middle of a stream.
 func missedAny(c *flow.Conn, s *dissect.Session) bool {
 	return c.MissedStart || c.Doubtful() || missedBytes(c, s) > 0 || s.Upgraded()
 }
 
-// bothSpoke reports whether both ends spoke TLS: each sent a hello or a record as only TLS
-// has it, and the client a hello where its first bytes were seen.
+// bothSpoke reports whether both ends spoke TLS: each sent a hello or TLS records, and the client sent a hello if its
+// first bytes were captured.
 func bothSpoke(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	for _, side := range sides {
 		kind, _ := s.Kind(side)
@@ -32,8 +31,8 @@ func bothSpoke(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	return t.Hello != nil || t.HelloBegun || !fromStart(c, s)
 }
 
-// revertOneEnd reverts what one end alone cannot show. Its failure is not settled while the other
-// end can still send, and is none where that end sent something else.
+// revertOneEnd reverts conclusions that need both ends. A failure is not settled while the other end can still send,
+// and is no failure if that end sent something other than TLS.
 func (h *handshake) revertOneEnd(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) {
 	if h.outcome == OutcomeEstablished {
 		h.outcome = OutcomeIncomplete
@@ -52,9 +51,8 @@ func closed(s *dissect.Session) bool {
 	return a && b || ar || br
 }
 
-// spokeOtherwise reports whether a side sent what is neither TLS nor anything that is
-// known, where no handshake shows that it spoke TLS. Over UDP an end's first datagram is a
-// hello, whatever is lost of it later.
+// spokeOtherwise reports whether a side sent bytes of no known protocol, without a handshake that shows TLS. Over UDP
+// an end's first datagram is a hello, even if later ones are lost.
 func spokeOtherwise(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	if t.Hello != nil && t.Server != nil {
 		return false
@@ -67,31 +65,30 @@ func spokeOtherwise(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	return false
 }
 
-// midstream reports whether of a handshake no hello was seen whole.
+// midstream reports whether neither hello of a TLS connection over TCP was captured whole.
 func midstream(t *dissect.TLS) bool {
 	return t.Over == dissect.OverTCP && t.Hello == nil && t.Server == nil
 }
 
 const (
-	// minChained is how many records, one right behind the other, it takes to call the
-	// middle of a stream TLS.
+	// minChained is the number of consecutive TLS records that identify the middle of a stream as TLS.
 	minChained = 3
-	// minAnswered is how many of them it takes from each end to settle on that.
+	// minAnswered is the number of those records that each end must have sent before the verdict settles.
 	minAnswered = 2
 )
 
-// enoughChained reports whether records in a row show that the middle of a stream is TLS.
+// enoughChained reports whether consecutive TLS records identify the middle of a stream as TLS.
 func enoughChained(t *dissect.TLS) bool {
 	return t.Chained(dissect.Originator)+t.Chained(dissect.Responder) >= minChained
 }
 
-// chainedBothWays reports whether the records of both ends show the middle of a stream of
-// TLS. A stream that begins with protected records, without a hello, is none.
+// chainedBothWays reports whether both ends sent consecutive TLS records in the middle of a stream. A stream captured
+// from its start that begins with protected records, without a hello, is not TLS.
 func chainedBothWays(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	return enoughChained(t) && t.Chained(dissect.Originator) >= minAnswered && t.Chained(dissect.Responder) >= minAnswered && missedAny(c, s)
 }
 
-// judgeMidstream judges TLS whose handshake was not seen.
+// judgeMidstream judges TLS whose handshake was not captured.
 func judgeMidstream(out *Judged, c *flow.Conn, s *dissect.Session) {
 	t := s.TLS()
 	h := newHandshake()
@@ -116,15 +113,15 @@ func judgeMidstream(out *Judged, c *flow.Conn, s *dissect.Session) {
 		}
 		out.Settled = out.Settled || chainedBothWays(c, s, t)
 	}
+
 	out.TLS = tlsInfo(t, &h)
 	out.Verdict = TLS
 	out.because(h.reasons...)
 	judgeReadable(out, t)
 }
 
-// judgeReadable makes plaintext of a TLS connection whose content can be read: its suite
-// authenticates and does not encrypt, or text stands in its records. Of a suite that is not
-// known it cannot be told whether it encrypts.
+// judgeReadable sets the verdict of a TLS connection whose content can be read, because its suite authenticates
+// without encrypting or its records contain text, to plaintext. If the suite is unknown, so is whether it encrypts.
 func judgeReadable(out *Judged, t *dissect.TLS) {
 	c := chosenCiphering(t)
 	switch {
@@ -145,7 +142,7 @@ func judgeReadable(out *Judged, t *dissect.TLS) {
 	}
 }
 
-// greetingLacks says what is missing for a protocol that both ends have to begin.
+// greetingLacks returns the reason why a protocol that both ends have to start is not established.
 func greetingLacks(s *dissect.Session) string {
 	why := "too_little_data"
 	for _, side := range sides {

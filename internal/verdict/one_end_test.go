@@ -12,7 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Plaintext as honest ends speak it.
+// Plaintext of honest ends.
 const (
 	login    = "POST /login HTTP/1.1\r\nHost: bank\r\nAuthorization: Basic dXNlcjpwYXNz\r\nContent-Length: 0\r\n\r\n"
 	response = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -20,7 +20,7 @@ const (
 	textLine = "this is a protocol of lines without a name, spoken by one end\r\n"
 )
 
-// fakes are what one end alone can send to look encrypted.
+// fakes returns bytes by which one end can make a connection look encrypted.
 func fakes() map[string]string {
 	cipher := func(n int) string { return record(23, strings.Repeat("\xa7", n)) }
 	old := hello{old: true, suite: 0x002f}
@@ -45,14 +45,13 @@ func fakes() map[string]string {
 	}
 }
 
-// encrypted reports whether a verdict says that a connection is encrypted.
+// encrypted reports whether a verdict claims encryption.
 func encrypted(j verdict.Judged) bool {
 	return j.Verdict == verdict.MTLS || j.Verdict == verdict.TLS && j.TLS.Outcome == verdict.OutcomeEstablished || j.Verdict == verdict.Encrypted
 }
 
-// One end alone makes nothing encrypted and settles nothing, whatever it sends: plaintext
-// of the other end, or of its own, is found however late it comes. Who closes its own
-// direction can be sent plaintext all the same.
+// TestOneEndAlone checks that the bytes of one end never make a connection encrypted or settle its verdict. Plaintext
+// of either end is found however late it comes: an end that has closed its direction can still receive plaintext.
 func TestOneEndAlone(t *testing.T) {
 	for name, fake := range fakes() {
 		for _, liar := range []int{0, 1} {
@@ -94,7 +93,7 @@ func TestOneEndAlone(t *testing.T) {
 	}
 }
 
-// A few bytes that answer a claim and are none themselves are enough to refute it.
+// TestShortAnswers checks that a few bytes in response to a claim, which make no claim themselves, refute it.
 func TestShortAnswers(t *testing.T) {
 	binary := func(name string) bool { return strings.HasPrefix(name, "\x00") }
 	for name, fake := range fakes() {
@@ -120,7 +119,7 @@ func TestShortAnswers(t *testing.T) {
 			}
 		}
 	}
-	// a greeting is no answer
+	// a greeting is not a response
 	w := &player{t: t, s: dissect.New()}
 	w.send(1, "220 hi\r\n", -1)
 	w.send(0, hello{}.bytes(true), 0)
@@ -129,7 +128,8 @@ func TestShortAnswers(t *testing.T) {
 	}
 }
 
-// Binary plaintext of no known protocol that answers a claim is told from ciphertext.
+// TestStructuredAnswers checks that binary plaintext of an unknown protocol in response to a claim is distinguished
+// from ciphertext.
 func TestStructuredAnswers(t *testing.T) {
 	for name, fake := range fakes() {
 		for _, liar := range []int{0, 1} {
@@ -159,11 +159,12 @@ func TestStructuredAnswers(t *testing.T) {
 	}
 }
 
-// The same end goes on in plaintext, and the other in bytes that say nothing.
+// TestOneEndGoesOn checks that the claiming end may continue in plaintext, while the bytes of the other end are
+// inconclusive.
 func TestOneEndGoesOn(t *testing.T) {
 	for name, fake := range fakes() {
 		if name == "both hellos" {
-			continue // from one end
+			continue // both hellos come from one end
 		}
 		for what, text := range map[string]string{"http": login, "redis": setKey, "text": textLine} {
 			for liar := range 2 {
@@ -185,19 +186,18 @@ func TestOneEndGoesOn(t *testing.T) {
 	}
 }
 
-// What is protected from the first byte on is no TLS, of both ends as of one; where the
-// start was not seen it takes records of both to settle, and the records of one are TLS
-// whose outcome is not known.
+// TestRecordsWithoutAHello checks streams that begin with protected records. If the start was captured, they are not
+// TLS. If it was not, the records of both ends settle the verdict; those of one end are TLS with unknown outcome.
 func TestRecordsWithoutAHello(t *testing.T) {
 	records := "C 100 200 | C 300"
 	for _, c := range []struct {
 		name     string
-		start    bool // seen
+		start    bool // the start was captured
 		packets  string
 		verdict  verdict.Verdict
 		settled  bool
 		reasons  string
-		responds bool // packets of the responder were seen
+		responds bool // packets of the responder were captured
 	}{
 		{"both, from the start", true, records + " | S 100 | S 400 | S 300", verdict.Unknown, false, "unrecognized_data", true},
 		{"both, mid-stream", false, records + " | S 100 | S 400", verdict.TLS, true, "mid_stream_records", true},
@@ -226,7 +226,7 @@ func TestRecordsWithoutAHello(t *testing.T) {
 	}
 }
 
-// SSH is encrypted once both ends have shown their key exchange.
+// TestSSHTakesBothEnds checks that SSH is encrypted only once both ends have sent their key exchange.
 func TestSSHTakesBothEnds(t *testing.T) {
 	banner, kex := capturetest.SSHBanner, string(capturetest.SSHKexInit())
 	for _, c := range []struct {
@@ -255,8 +255,8 @@ func TestSSHTakesBothEnds(t *testing.T) {
 	}
 }
 
-// A suite that does not encrypt makes plaintext of an established handshake; what was seen
-// of the client's certificate stays.
+// TestNullSuites checks that an established handshake with a suite that does not encrypt is plaintext, with the
+// client authentication that was observed.
 func TestNullSuites(t *testing.T) {
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
 	for _, suite := range []uint16{0x0001, 0x0002, 0x003b, 0x00b0, 0xc006, 0xc010, 0xc015, 0xc03b} {
@@ -274,7 +274,7 @@ func TestNullSuites(t *testing.T) {
 			}
 		}
 	}
-	for _, suite := range []uint16{0x0003, 0x0018, 0x002f, 0xc016, 0xc018} { // export and anonymous ones encrypt
+	for _, suite := range []uint16{0x0003, 0x0018, 0x002f, 0xc016, 0xc018} { // export and anonymous suites encrypt
 		got := newPlayer(t, hello{old: true}, hello{old: true, suite: suite}).judge(verdict.New(verdict.Config{}), 1, true)
 		if got.Verdict == verdict.Plaintext || slices.Contains(got.Reasons, "cipher_without_encryption") {
 			t.Errorf("%#x: %s", suite, said(got))
@@ -287,7 +287,7 @@ func TestNullSuites(t *testing.T) {
 	}
 }
 
-// Text in records is plaintext, whatever handshake preceded it.
+// TestTextInRecords checks that text in TLS records is plaintext, whatever handshake preceded it.
 func TestTextInRecords(t *testing.T) {
 	nonce := "\x80\x81\x82\x83\x84\x85\x86\x87"
 	text := record(23, nonce+login+strings.Repeat("\xa7", 16))
@@ -310,7 +310,7 @@ func TestTextInRecords(t *testing.T) {
 	late.MissedStart = true
 	check("mid-stream", verdict.New(verdict.Config{}).Judge(late, w.s, "eth0", false), verdict.AuthUnknown)
 
-	// a handshake that was made up proves nothing to a resumption
+	// a forged handshake proves nothing to a resumption
 	chunks := talk(t, tls.VersionTLS13, capturetest.Presented).Chunks
 	made := append(slices.Clone(chunks[:len(chunks)-1]), capturetest.Chunk{FromServer: true, Read: 1 << 20, Data: []byte(text)})
 	check("a whole handshake", judged(verdict.New(verdict.Config{}), conn(1, "10.0.0.1"), made), verdict.AuthPresented)
@@ -331,7 +331,8 @@ func TestTextInDTLSRecords(t *testing.T) {
 	}
 }
 
-// Records of DTLS without a handshake, answered by what is none, show nothing.
+// TestDTLSRecordsOfOneEnd checks that DTLS records without a handshake prove nothing if the other end replies with
+// other bytes.
 func TestDTLSRecordsOfOneEnd(t *testing.T) {
 	sealed := capturetest.DTLSRecord(23, 1, []byte(strings.Repeat("\xa7", 40)))
 	binary := []byte(strings.Repeat("\x00\x01\x02\xff", 20))

@@ -9,16 +9,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// sender is how an end puts messages into records of TLS 1.3.
+// sender describes how an end puts messages into TLS 1.3 records.
 type sender struct {
-	block int  // content and type are padded to a multiple of that
+	block int  // content and type are padded to a multiple of this
 	more  int  // bytes of padding in every record
-	limit int  // most content of a record
-	joins bool // a flight is one message
+	limit int  // most bytes of content in a record
+	joins bool // a flight is put into one record
 }
 
-// records returns the lengths of the records of messages, as wire.play takes them. The tag
-// has 16 bytes.
+// records returns the lengths of the records of messages, as player.play takes them. The tag has 16 bytes.
 func (s sender) records(messages ...int) string {
 	if s.joins {
 		sum := 0
@@ -37,7 +36,7 @@ func (s sender) records(messages ...int) string {
 	return b.String()
 }
 
-// anySender returns a sender by chance: any of those that are known, or of another padding.
+// anySender returns a random sender: a known one, or one with any padding.
 func anySender(r *rand.Rand) sender {
 	s := sender{block: 1, limit: 1 << 14, joins: r.IntN(2) == 0}
 	switch r.IntN(4) {
@@ -50,15 +49,15 @@ func anySender(r *rand.Rand) sender {
 	}
 	if r.IntN(4) == 0 {
 		if s.limit = 64 << r.IntN(6); s.more > 0 {
-			s.limit = max(s.limit, 512) // Java's least
+			s.limit = max(s.limit, 512) // Java's minimum
 		}
 	}
 	return s
 }
 
-// TestAnySender: ends that pad, join and cut their records by any rule of their own, and are
-// honest but for a context that the server chooses and the client repeats, make no handshake
-// without a certificate look mutual, nor one whose certificate the server refuses.
+// TestAnySender plays handshakes of ends that pad, join and fragment their records by arbitrary rules. They are
+// honest, except that the server chooses a context and the client echoes it. A handshake without a certificate must
+// never look mutual, nor one whose certificate the server refuses.
 func TestAnySender(t *testing.T) {
 	const runs = 20_000
 	r := rand.New(rand.NewPCG(1, 2))
@@ -77,7 +76,7 @@ func TestAnySender(t *testing.T) {
 		if asks || refused {
 			flight = append(flight[:1:1], append([]int{30 + r.IntN(200)}, flight[1:]...)...)
 			if mine = []int{8, finished}; !client.joins {
-				mine[0] += pick(0, r.IntN(256)) // no client is known that repeats a context and joins
+				mine[0] += pick(0, r.IntN(256)) // no known client both echoes a context and joins messages
 			}
 		}
 		packets := "S" + server.records(flight...) + " | C"
@@ -88,10 +87,10 @@ func TestAnySender(t *testing.T) {
 			packets += client.records(mine...) + " | C" + client.records(r.IntN(300)+1) + " | S" + server.records(answer...)
 		}
 		h := hello{extensions: map[uint16]string{}}
-		if client.block > 1 && (client.block != 16 || r.IntN(2) == 0) { // only OpenSSL pads to any block
+		if client.block > 1 && (client.block != 16 || r.IntN(2) == 0) { // only OpenSSL pads to an arbitrary block
 			h.extensions[extETM] = ""
 		}
-		if min(client.limit, server.limit) < 512 { // nobody keeps its records smaller unasked
+		if min(client.limit, server.limit) < 512 { // nobody uses smaller records unasked
 			h.extensions[extLimit] = u16(uint16(server.limit))
 		}
 		got := newPlayer(t, h, hello{suite: suite}).play(packets).judge(verdict.New(verdict.Config{}), 1, true)

@@ -7,8 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// namePeer names the remote end where the packets tell its name, else DNS did before. A
-// name is for people: no verdict, class or expectation comes of it.
+// namePeer names the remote end by its identity, SNI or Host header, or else by an earlier DNS answer. A name is for
+// people: no verdict, class or expectation depends on it.
 func (j *Judge) namePeer(o *Judged, c *flow.Conn, peer *peerName) {
 	switch o.Direction {
 	case DirectionIngress:
@@ -34,34 +34,32 @@ func (j *Judge) namePeer(o *Judged, c *flow.Conn, peer *peerName) {
 }
 
 const (
-	// maxNames bounds the addresses whose names are remembered, some 150 bytes and the
-	// name each. When there is no room the older half goes.
+	// maxNames bounds the remembered addresses, each about 150 bytes plus the name. At the limit, the older half is
+	// removed.
 	maxNames = 4096
-	// A name is held to for ten minutes at least, since clients keep addresses for
-	// longer than they are told to, and for a day at most. In ns.
+	// A name is valid for at least ten minutes, since clients use addresses for longer than their TTL, and for at
+	// most a day. In ns.
 	leastName = 10 * 60 * 1e9
 	mostName  = 24 * 3600 * 1e9
 )
 
-// hostNames are the names that addresses go by for those who asked. What one client was told
-// names nothing for another: one who can ask for names of its own choice names its own
-// connections.
+// hostNames are the DNS names of addresses, kept for each client that asked. One client's answers do not name another
+// client's peers: otherwise a client could name connections by asking for names of its choice.
 type hostNames struct {
 	young, old map[resolved]hostName
 }
 
-// resolved is an address that a client was told. The tapped pod is one client, whichever
-// of its addresses it asks from: the zero address.
+// resolved is an address in an answer to a client. The tapped pod is one client, the zero address, whichever of its
+// addresses it asks from.
 type resolved struct{ client, addr netip.Addr }
 
 type hostName struct {
 	name        string
-	from, until int64 // ns since the epoch: of the answer, and the last time it is good for
+	from, until int64 // ns since the epoch: the time of the answer, and the end of its validity
 }
 
-// Learn takes what DNS has told in c, at the time of the packet that told it: the names
-// of the addresses that its asker may connect to next. Where the pod's own addresses are
-// known, the pod's own questions count alone.
+// Learn stores the DNS answers in c, seen at the given time in ns: the names of the addresses that the client may
+// connect to next. If the pod's own addresses are known, only its own questions count.
 func (j *Judge) Learn(c *flow.Conn, s *dissect.Session, at int64) {
 	for _, a := range s.Answers() {
 		asker := c.Orig.Addr
@@ -81,8 +79,8 @@ func (j *Judge) asked(client, addr netip.Addr) resolved {
 	return resolved{client.Unmap(), addr.Unmap()}
 }
 
-// dnsNameOf returns the name that the client of c had for its server when c began, empty if
-// none. Once found it stays: an edge's name must not change under a connection.
+// dnsNameOf returns the name by which the client of c knew its server when c began, empty if none. It looks the name
+// up once: an edge's name must not change during a connection.
 func (j *Judge) dnsNameOf(c *flow.Conn, peer *peerName) string {
 	if !peer.set {
 		*peer = peerName{j.hostNames.get(j.asked(c.Orig.Addr, c.Resp.Addr), c.First), true}
@@ -90,7 +88,7 @@ func (j *Judge) dnsNameOf(c *flow.Conn, peer *peerName) string {
 	return peer.name
 }
 
-// get returns the name that was good at a time.
+// get returns the name that was valid at a time, empty if none.
 func (n *hostNames) get(k resolved, at int64) string {
 	if x := n.find(k); x.from <= at && at <= x.until {
 		return x.name
@@ -105,10 +103,10 @@ func (n *hostNames) find(k resolved) hostName {
 	return n.old[k]
 }
 
-// put remembers a name. The latest one of an address counts.
+// put stores a name. The latest name of an address counts.
 func (n *hostNames) put(k resolved, x hostName) {
 	if was := n.find(k); was.name == x.name && was.from <= x.from && x.from <= was.until {
-		x.from, x.until = was.from, max(was.until, x.until) // it was good before too
+		x.from, x.until = was.from, max(was.until, x.until) // it was valid before too
 	}
 	if _, ok := n.young[k]; !ok && len(n.young) >= maxNames/2 {
 		n.old, n.young = n.young, nil

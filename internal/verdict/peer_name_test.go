@@ -15,7 +15,7 @@ import (
 
 const second = int64(1e9)
 
-// lookup lets a client ask for a name at a time, and be answered.
+// lookup plays a client's DNS question for a name at a time, and the answer.
 func lookup(j *verdict.Judge, client, name string, ttl uint32, at int64, addr string) {
 	query, response := capturetest.DNS(7, name, ttl, nil, netip.MustParseAddr(addr))
 	s := dissect.New()
@@ -25,7 +25,7 @@ func lookup(j *verdict.Judge, client, name string, ttl uint32, at int64, addr st
 	j.Learn(c, s, at)
 }
 
-// reached judges a connection of redis to 10.0.0.2, which tells no name itself.
+// reached judges a Redis connection to 10.0.0.2, which shows no name itself.
 func reached(j *verdict.Judge, client string, at int64, s *dissect.Session) verdict.Judged {
 	c := conn(1, client)
 	c.First, c.Last = at, at+1e6
@@ -79,7 +79,7 @@ func TestNamesFromDNS(t *testing.T) {
 	}
 }
 
-// What the connection tells itself comes first.
+// TestNamesOfTheConnectionComeFirst checks that names in the connection itself take precedence over DNS.
 func TestNamesOfTheConnectionComeFirst(t *testing.T) {
 	j := verdict.New(verdict.Config{})
 	lookup(j, "10.0.0.1", "alias.example", 30, second, "10.0.0.2")
@@ -93,7 +93,7 @@ func TestNamesOfTheConnectionComeFirst(t *testing.T) {
 	}
 }
 
-// TestNotNames holds that what is no name names no peer, and that a reason says so.
+// TestNotNames checks that invalid names do not name a peer, and that a reason reports them.
 func TestNotNames(t *testing.T) {
 	for _, host := range []string{"tok3n@shop.example", "tok3n:pw@shop.example:80", "a.example/s3cr3t?x=s3cr3t", "2600:1f13:aaa:1::20", "a b", "bank.example,evil", "[fe80::1%25eth0]"} {
 		j := verdict.New(verdict.Config{})
@@ -109,7 +109,7 @@ func TestNotNames(t *testing.T) {
 	}
 }
 
-// A connection keeps the name that it had, and so its edge.
+// TestNamesStay checks that a connection keeps its first name, and so its edge.
 func TestNamesStay(t *testing.T) {
 	j := verdict.New(verdict.Config{})
 	lookup(j, "10.0.0.1", "cart.shop", 30, second, "10.0.0.2")
@@ -121,7 +121,7 @@ func TestNamesStay(t *testing.T) {
 	}
 }
 
-// The table is bounded; the oldest go first.
+// TestNamesAreBounded checks that the table is bounded, and that the oldest names are removed first.
 func TestNamesAreBounded(t *testing.T) {
 	j := verdict.New(verdict.Config{})
 	lookup(j, "10.0.0.1", "old.shop", 30, second, "10.0.0.2")

@@ -7,12 +7,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// kindOrder are the kinds of a side that is not TLS, the most telling first. Plaintext of
-// one end wins over all that the other claims.
+// kindOrder lists the kinds of a side that is not TLS, the most specific first. Plaintext of one end outweighs any
+// claim of the other.
 var kindOrder = [...]dissect.Kind{dissect.KindPlain, dissect.KindText, dissect.KindStructured, dissect.KindEncrypted, dissect.KindGreeting, dissect.KindUnreadable}
 
-// kindOf returns what the bytes that are not TLS were recognized as, by the side that
-// tells most, and the protocol's name. KindEncrypted takes both sides.
+// kindOf returns the more specific of the two sides' kinds, for bytes that are not TLS, and the protocol's name.
+// KindEncrypted needs both sides.
 func kindOf(s *dissect.Session) (best dissect.Kind, protocol string) {
 	a, name := s.Kind(dissect.Originator)
 	b, other := s.Kind(dissect.Responder)
@@ -29,7 +29,7 @@ func kindOf(s *dissect.Session) (best dissect.Kind, protocol string) {
 	return dissect.KindNone, ""
 }
 
-// kindSettled reports whether more bytes will hardly change what is said of that kind.
+// kindSettled reports whether the verdict for a kind is settled.
 func kindSettled(s *dissect.Session, kind dissect.Kind) bool {
 	switch kind {
 	case dissect.KindPlain, dissect.KindText, dissect.KindStructured:
@@ -41,16 +41,18 @@ func kindSettled(s *dissect.Session, kind dissect.Kind) bool {
 	}
 }
 
-// judgeOther judges what is not TLS.
+// judgeOther judges a connection that is not TLS.
 func (j *Judge) judgeOther(out *Judged, c *flow.Conn, s *dissect.Session) {
 	kind, protocol := kindOf(s)
 	out.Protocol = protocol
 	out.Settled = out.Settled || kindSettled(s, kind) && !j.classPending(c, s)
+
 	if (kind == dissect.KindPlain || kind == dissect.KindText || kind == dissect.KindStructured) && s.Doubtful() {
 		out.Verdict = Unknown
 		out.because("tls_may_follow")
 		return
 	}
+
 	switch kind {
 	case dissect.KindPlain:
 		out.Verdict = Plaintext
@@ -81,13 +83,14 @@ func (j *Judge) judgeOther(out *Judged, c *flow.Conn, s *dissect.Session) {
 		out.Verdict = Unknown
 		out.because("too_little_data")
 	}
+
 	if s.TLS() != nil {
 		out.because("cleartext_answer_to_hello")
 	}
 }
 
-// plainSettled reports whether cleartext will stay cleartext: a protocol that TLS may
-// follow (STARTTLS) is given some bytes before it is called plaintext.
+// plainSettled reports whether plaintext will remain plaintext. Where TLS may follow (STARTTLS), some bytes must have
+// been seen first.
 func plainSettled(s *dissect.Session) bool {
 	a, _ := s.Seen(dissect.Originator)
 	b, _ := s.Seen(dissect.Responder)

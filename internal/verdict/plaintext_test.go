@@ -16,8 +16,8 @@ const (
 	tdsBatch   = "\x01\x01\x00\x3c\x00\x00\x01\x00\x16\x00\x00\x00\x12\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00s\x00e\x00l\x00e\x00c\x00t\x00 \x00*\x00 \x00f\x00r\x00o\x00m\x00 \x00t\x00"
 )
 
-// tdsTalk is a conversation of SQL Server: a PRELOGIN, a handshake of TLS 1.2 in its
-// packets, bare records, and where TLS is for the login alone, what follows in plaintext.
+// tdsTalk returns a conversation of SQL Server: a PRELOGIN, a TLS 1.2 handshake inside TDS packets, bare TLS records,
+// and, if TLS protects only the login, the plaintext that follows.
 func tdsTalk(t *testing.T, auth capturetest.ClientAuth, loginOnly bool) []capturetest.Chunk {
 	t.Helper()
 	chunks := []capturetest.Chunk{{Data: []byte(tdsAsks)}, {FromServer: true, Data: []byte(tdsAnswers)}}
@@ -55,7 +55,7 @@ func tdsTalk(t *testing.T, auth capturetest.ClientAuth, loginOnly bool) []captur
 	return chunks
 }
 
-// TLS in TDS is judged by its handshake, unless it was for the login alone.
+// TestTDS checks that TLS in TDS is judged by its handshake, unless it protects only the login.
 func TestTDS(t *testing.T) {
 	for _, auth := range []capturetest.ClientAuth{capturetest.NotRequested, capturetest.Presented} {
 		for _, finish := range []bool{true, false} {
@@ -75,7 +75,7 @@ func TestTDS(t *testing.T) {
 	}
 }
 
-// Binary plaintext without a name is plaintext with its reason, once there is enough.
+// TestStructuredPlaintext checks that enough binary plaintext of an unknown protocol is plaintext, with its reason.
 func TestStructuredPlaintext(t *testing.T) {
 	var chunks []capturetest.Chunk
 	for i := range 60 {
@@ -94,7 +94,7 @@ func TestStructuredPlaintext(t *testing.T) {
 	}
 }
 
-// Encryption of a protocol's own is encrypted, with its reason.
+// TestOwnEncryption checks that a protocol's own encryption is judged encrypted, with its reason.
 func TestOwnEncryption(t *testing.T) {
 	smb := "\x00\x00\x00\x64\xfdSMB0123456789abcdef0123456789a"
 	got, _ := watched([]capturetest.Chunk{

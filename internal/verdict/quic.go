@@ -4,20 +4,20 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// enough1RTT is how many packets under the keys of application data each side sends
-// until a handshake that is encrypted counts as established.
+// enough1RTT is how many packets under application keys (1-RTT) each side must send until an encrypted handshake
+// counts as established.
 const enough1RTT = 2
 
-// quicShown reports whether QUIC was shown: its hello could be read, which takes its keys, or
-// both ends spoke it. A header alone could be anybody's.
+// quicShown reports whether a connection is QUIC beyond doubt: a hello was decrypted, or both ends sent QUIC packets.
+// Anybody can send a packet with a QUIC header.
 func quicShown(s *dissect.Session) bool {
 	a, _ := s.Kind(dissect.Originator)
 	b, _ := s.Kind(dissect.Responder)
 	return s.TLS().Hello != nil || s.TLS().Server != nil || a == dissect.KindTLS && b == dissect.KindTLS
 }
 
-// judgeSealed judges QUIC and DTLS 1.3. The handshake is encrypted but for the hellos,
-// and its sizes tell nothing that was measured: client authentication is unknown.
+// judgeSealed judges QUIC and DTLS 1.3. Their handshakes are encrypted except for the hellos, and the sizes of their
+// messages were not studied, so client authentication is unknown.
 func judgeSealed(t *dissect.TLS, e ends, ended bool) handshake {
 	h := newHandshake()
 	if t.Over == dissect.OverQUIC {

@@ -4,27 +4,25 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// In TLS 1.3 a refusal, a close_notify and an answer of two bytes are records of the same
-// size. A server that sends neither other data nor tickets (syslog, RFC 5425) shows nothing
-// else. Its record is a refusal only where nothing speaks for a session that went on, and
-// where a session would have shown itself: by tickets, or by what was left unread.
+// In TLS 1.3 a refusal, a close_notify and application data of two bytes are records of the same size. A server that
+// sends neither other data nor tickets (syslog, RFC 5425) shows nothing else. Such a record counts as a refusal only
+// if nothing indicates that the connection continued, and if a connection that continued would have shown: by
+// tickets, or by unread data.
 
 const (
-	// refusalRecords and refusalBytes are how much a client sends past its flight, at most,
-	// before it learns that it was refused. A server that refuses reads no more, so what its
-	// host acknowledges stays within the receive window that it began with (64 KiB).
+	// refusalRecords and refusalBytes bound how much a client sends after its flight before it learns of the refusal.
+	// A server that refuses stops reading, so its host acknowledges no more than the initial receive window (64 KiB).
 	refusalRecords = 8
 	refusalBytes   = 64 << 10
-	// refusalTime is how long a connection lasts, at most, until the server has refused the
-	// client, in nanoseconds.
+	// refusalTime bounds the age of a connection at the time of a refusal, in nanoseconds.
 	refusalTime = 5e9
-	// refusalDelay is how long after the client's flight the server refuses it, at most, and
-	// how long after that it closes, in nanoseconds.
+	// refusalDelay bounds the time from the client's flight to the refusal, and from the refusal to the server's
+	// close, in nanoseconds.
 	refusalDelay = 1e9
 )
 
-// served reports whether the client sent more past its flight, which ends at end, or the
-// connection lasted longer, than where the server refuses.
+// served reports whether the client sent more after its flight, which ends at end, or the connection lasted longer,
+// than a refusal allows.
 func served(t *dissect.TLS, end int64, e ends) bool {
 	r, _ := t.Records(t.Client)
 	n, most := 0, end
@@ -36,8 +34,8 @@ func served(t *dissect.TLS, end int64, e ends) bool {
 	return n > refusalRecords || most-end > refusalBytes || t.More(t.Client) > 0 || e.lasted > refusalTime
 }
 
-// clientFinished returns the size of the client's Finished, the last record of its flight,
-// which ends at end: -1 where that is not known.
+// clientFinished returns the size of the client's Finished, the last record of its flight, which ends at end; -1 if
+// unknown.
 func clientFinished(r []dissect.Record, end int64, s suite) int {
 	for _, x := range r {
 		for _, d := range s.senders() {
@@ -49,15 +47,15 @@ func clientFinished(r []dissect.Record, end int64, s suite) int {
 	return -1
 }
 
-// reactsToEnd reports whether the server's record with the given index answers the end of
-// the client's stream: it came after the client's FIN or acknowledges it, or it
-// acknowledges as the client's last record one that may be an alert itself. end is where
-// the client's flight ends. Where that flight is padded, so are alerts.
+// reactsToEnd reports whether the server's record i reacts to the end of the client's stream: it follows or
+// acknowledges the client's FIN, or the last client record that it acknowledges may itself be an alert. end is the
+// end of the client's flight. If that flight is padded, so are alerts.
 func (f *serverFlight) reactsToEnd(i int, end int64, s suite, e ends) bool {
 	ack := f.records[i].Ack
 	if n, ended := f.t.BeforeEnd(f.t.Client.Other()); ended && (i >= n || ack > e.sent) {
 		return true
 	}
+
 	r, _ := f.t.Records(f.t.Client)
 	last := -1
 	var buffer [4]int
@@ -76,18 +74,19 @@ func (f *serverFlight) reactsToEnd(i int, end int64, s suite, e ends) bool {
 	if last < 0 {
 		return false
 	}
+
 	n := r[last].Length
 	return s.isAlert(n, clientFinished(r, end, s)) || len(flight) > 0 && s.block(append(flight, n)) > 0
 }
 
-// mayRefuse reports whether the alert-sized records of an answer to the client's flight, which
-// ends at end, may be a refusal as far as the wire shows: they came at once and in one packet,
-// the server closed at once, and the client did not go on. Two in packets of their own may
-// be a small answer and a close_notify. GnuTLS refuses like that too.
+// mayRefuse reports whether the alert-sized records after the client's flight, which ends at end, may be a refusal:
+// they came at once and in one packet, the server closed at once, and the client did not continue. Two such records
+// in separate packets may be a small response and a close_notify; GnuTLS also refuses in that form.
 func (f *serverFlight) mayRefuse(a *reaction, end int64, s suite) bool {
 	if a.parted || f.t.ClosedAt(f.t.Client.Other())-a.alert.Time > refusalDelay {
 		return false
 	}
+
 	r, _ := f.t.Records(f.t.Client)
 	finished := clientFinished(r, end, s)
 	n, _ := f.t.BeforeEnd(f.t.Client)
@@ -104,14 +103,14 @@ func (f *serverFlight) mayRefuse(a *reaction, end int64, s suite) bool {
 			behind = true
 		}
 	}
-	return !before || !behind // a client that has not asked yet may do so before it reads the alert
+	return !before || !behind // a client that has not sent its request yet may do so before it reads the alert
 }
 
-// refused reports whether an answer that may be a refusal (mayRefuse) is taken for one. It is
-// one where the server sent it before it had all of the client's flight, which ends at end.
-// Else the server owed tickets, and closed before anything followed the flight that it
-// may have answered or waited for: a request, a close_notify or a FIN. It closed by a FIN: the
-// acknowledgement number of a RST is ignored, so the capture may lack data before it.
+// refused reports whether records that may be a refusal (mayRefuse) count as one. They do if the server sent them
+// before it had the whole client flight, which ends at end. Otherwise the server must have owed tickets, and must
+// have closed before the client sent anything after the flight that it might have reacted to: a request, a
+// close_notify or a FIN. It must have closed by a FIN: the acknowledgement number of a RST is ignored, so data before
+// it may be missing from the capture.
 func (f *serverFlight) refused(a *reaction, end int64, e ends) bool {
 	if a.alert.Ack != end {
 		return a.alert.Ack < end
@@ -122,19 +121,19 @@ func (f *serverFlight) refused(a *reaction, end int64, e ends) bool {
 	return owesTickets(f.t) && e.first.server && !e.first.reset && n > 0 && r[n-1].End <= end
 }
 
-// owesTickets reports whether a server that accepts the client mostly sends it a ticket right
-// after its flight, before all else. It may send none to a client that does not say how it
-// would use one (RFC 8446, section 4.2.9), such as Go's without a cache of sessions.
+// owesTickets reports whether a server that accepts the client usually sends it a ticket before anything else. It may
+// send none to a client that does not say how it would use one (RFC 8446, section 4.2.9), such as Go's without a
+// session cache.
 func owesTickets(t *dissect.TLS) bool { return t.Hello != nil && t.Hello.TakesTickets() }
 
-// leftOpen reports whether a connection that ended without an answer to the client's flight
-// may have been a whole handshake: an end that closes after one may have wanted no more.
+// leftOpen reports whether a connection that ended without a server record after the client's flight may have been a
+// whole handshake: either end may close after one.
 func leftOpen(t *dissect.TLS, f *flight, end int64, e ends) bool {
 	return !f.hollow && !f.refuses || served(t, end, e)
 }
 
-// closedAtOnce reports whether the server was the first to end a connection, within the time
-// of a refusal after the client's flight, which ends at end.
+// closedAtOnce reports whether the server closed first, and within the time of a refusal after the client's flight,
+// which ends at end.
 func closedAtOnce(t *dissect.TLS, end int64, e ends) bool {
 	r, _ := t.Records(t.Client)
 	for _, x := range r {

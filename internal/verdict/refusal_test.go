@@ -8,9 +8,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// TestEarlyEnds: connections of TLS 1.3 that end before the server has sent more than an alert
-// may be as large as. A server that sends no tickets has accepted them as well as not. None
-// that may have been accepted is called failed, and none that may have been refused is mutual.
+// TestEarlyEnds checks TLS 1.3 connections that end before the server has sent more than an alert could be. A server
+// that sends no tickets may or may not have accepted them. A connection that may have been accepted must not be
+// failed, and one that may have been refused must not be mutual.
 func TestEarlyEnds(t *testing.T) {
 	const (
 		refused = "failed rejected"
@@ -20,8 +20,8 @@ func TestEarlyEnds(t *testing.T) {
 	flights := map[string]string{verdict.AuthPresented: "C 517 97 53", verdict.AuthDeclined: "C 25 53"}
 	for _, c := range []struct {
 		name, packets     string
-		tickets, cacheful string // where the client takes no tickets, and where it does
-		either            bool   // the server may have refused the client: a reason says so
+		tickets, cacheful string // result if the client takes no tickets, and if it does
+		either            bool   // the server may have refused the client, and a reason reports it
 	}{
 		{"alert and FIN at once", "S 19 | S fin", open, refused, true},
 		{"alert and RST at once", "S 19 | S rst", open, open, true},
@@ -72,7 +72,7 @@ func TestEarlyEnds(t *testing.T) {
 			}
 		}
 	}
-	// before the server had all of the flight nothing can have been accepted
+	// nothing can have been accepted before the server had the whole flight
 	for _, packets := range []string{"C 25 | S 19 | S fin", "C 25 | S 19 | C 53 | S fin", "C 25 | S fin"} {
 		for _, cacheless := range []bool{true, false} {
 			got := newPlayer(t, hello{cacheless: cacheless}, hello{}).play(goAsks+packets).judge(verdict.New(verdict.Config{}), 1, true)

@@ -8,77 +8,74 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// A resumption shows no certificates. What it inherits is kept here, in tables that are
-// bounded.
+// A resumption shows no certificates. It inherits them from earlier full handshakes, which are kept here in bounded
+// tables.
 //
-// In TLS 1.2 the ticket or the session id that is resumed is in the clear, and so was it
-// when the server gave it out: the session is known exactly, whoever shares the address.
+// In TLS 1.2 the ticket or session id that is resumed is in plaintext, and was so when the server issued it: the TLS
+// session is known exactly, even if clients share an address.
 //
-// In TLS 1.3 tickets are given out encrypted. A resumption inherits from the full
-// handshakes of the same address, SNI and shape of ClientHello, if all of them within a
-// ticket's lifetime were accepted and agree, if none is under way, if there was one with
-// the same address and port of a server, and if the ticket that it offers has the size of one that was
-// given out in them: behind SNAT many clients share an address, and one's proof must not
-// become another's. A full handshake that nobody saw, since it was before the tap or with
-// another replica of the server, shows only in its ticket: who proved nothing has a ticket
-// without a certificate in it. So nobody inherits a certificate by a ticket that is too
-// short to hold one: the number of a session (OpenSSL -no_ticket, rustls, Erlang), or
-// wolfSSL's, which has the same size either way.
+// In TLS 1.3 tickets are issued encrypted. Behind SNAT many clients share an address, and one client's proof must not
+// become another's. So a resumption inherits from the full handshakes of the same address, SNI and shape of
+// ClientHello only if all of them within a ticket's lifetime were accepted and agree, none is in progress, one was
+// with the same server address and port, and the offered ticket has the size of one that was issued in them. A full
+// handshake that was not captured, because it was before the tap or with another replica of the server, shows only in
+// its ticket: without a client certificate, the ticket holds none. So no certificate is inherited by a ticket too
+// short to hold one: a session number (OpenSSL -no_ticket, rustls, Erlang), or wolfSSL's ticket, which has the same
+// size either way.
 //
-// Conversations of which no end is the pod's (Judged.Foreign) neither teach nor inherit.
+// Connections without an end in the pod (Judged.Foreign) neither teach nor inherit.
 type resumptions struct {
 	clients      map[client]*history
-	open         map[uint64]client // connections whose full handshake is not understood yet
-	seen         map[uint64]bool   // connections already remembered, so that a second look does not count twice
-	unremembered [2]int64          // first and latest time that a client was not remembered for want of room; 0: never
-	swept        int64             // when clients were last looked through for old ones
+	open         map[uint64]client // connections whose full handshake is in progress
+	seen         map[uint64]bool   // connections already remembered, so that each counts once
+	unremembered [2]int64          // first and latest time that a client was not remembered because the table was full; 0: never
+	swept        int64             // time of the latest sweep
 	unproven     unprovenClients
 	tlsSessions  tlsSessions
 }
 
 const (
-	// ticketLifetime is the longest that a TLS 1.3 ticket may be used (RFC 8446 section
-	// 4.6.1); the true lifetime is encrypted. In nanoseconds.
+	// ticketLifetime is the longest time that a TLS 1.3 ticket may be used (RFC 8446, section 4.6.1), in nanoseconds;
+	// the actual lifetime is encrypted.
 	ticketLifetime = 7 * 24 * 3600 * 1e9
-	// maxMemory bounds the clients whose full handshakes are remembered, about 200 bytes
-	// each; maxTickets the sizes of tickets for each.
+	// maxClients bounds the clients whose full handshakes are remembered, about 200 bytes each; maxTickets bounds the
+	// ticket sizes for each.
 	maxClients = 8192
 	maxTickets = 8
-	// leastProof is the least size of a ticket that holds a certificate, in bytes. Those
-	// without one have up to 256 (test/tlslab), but for Java's, whose others are longer by
-	// the certificate.
+	// leastProof is the least size in bytes of a ticket that holds a certificate. Tickets without one have up to 256
+	// bytes (test/tlslab); Java's may have more, but then those with one are longer by the certificate.
 	leastProof = 300
-	// maxServers bounds the servers that are remembered of a client, 32 bytes each.
+	// maxServers bounds the servers remembered for a client, 32 bytes each.
 	maxServers = 16
-	// sweepEvery is the shortest time between two looks for old clients, ns.
+	// sweepEvery is the shortest time between two sweeps, in ns.
 	sweepEvery = 60 * 1e9
 )
 
-// client is whom a resumption of TLS 1.3 may inherit from. Behind SNAT many share an
-// address, so one that disagrees spoils it for all.
+// client identifies the clients that a resumption of TLS 1.3 may inherit from. Behind SNAT many share an address, so
+// one that disagrees prevents inheritance for all.
 type client struct {
 	addr   netip.Addr
-	zones  [2]flow.Zone // another network may have the same addresses
+	zones  [2]flow.Zone // another network may use the same addresses
 	name   string
 	shape  string
-	server netip.AddrPort // only where there is no SNI
+	server netip.AddrPort // only if there is no SNI
 }
 
 // history is what the full handshakes of a client have shown.
 type history struct {
 	auth     string
-	first    int64            // time of the first of those that agree
+	first    int64            // time of the first handshake of those that agree
 	last     int64            // time of the latest
 	disagree int64            // time of the latest that did not agree, or was not accepted; 0: none
-	tickets  []ticketRecord   // that were given out
-	servers  []netip.AddrPort // of those that agree, as the packets show them
-	open     int              // full handshakes that are not understood yet
+	tickets  []ticketRecord   // possible tickets that were issued
+	servers  []netip.AddrPort // servers of the handshakes that agree, by their address in the packets
+	open     int              // full handshakes in progress
 }
 
-// ticketRecord is a record that may hold session tickets.
+// ticketRecord is a TLS record that may hold session tickets.
 type ticketRecord struct {
-	length int // of the record, less what the AEAD adds
-	most   int // tickets that it may hold
+	length int // of the record, without the AEAD's overhead
+	most   int // the most tickets that it may hold
 }
 
 func newResumptions() resumptions {
@@ -101,9 +98,9 @@ func (o *Judged) server() netip.AddrPort {
 	return netip.AddrPortFrom(o.Destination.Addr, o.Destination.Port)
 }
 
-// noteOpen notes that a full handshake of TLS 1.3 of c is under way. Until it is understood
-// nobody inherits from its client: it may be of another one behind the same address, whose
-// tickets can be there before the answer that tells.
+// noteOpen notes that a full TLS 1.3 handshake is in progress on c. Until it is understood, nobody inherits from its
+// client key: it may belong to another client behind the same address, whose tickets can arrive before the records
+// that decide the handshake.
 func (m *resumptions) noteOpen(c *flow.Conn, t *dissect.TLS) {
 	server := t.Client.Other()
 	full := t.Server != nil && t.Server.TLS13() && !t.Server.PSK || t.Server == nil && (t.LostHandshake[server] || c.Behind(server))
@@ -113,6 +110,7 @@ func (m *resumptions) noteOpen(c *flow.Conn, t *dissect.TLS) {
 	if _, known := m.open[c.ID]; known || m.seen[c.ID] {
 		return
 	}
+
 	k := keyOf(netip.AddrPortFrom(c.Orig.Addr, 0), netip.AddrPortFrom(c.Resp.Addr, c.Resp.Port), c.Zones, t)
 	p := m.historyOf(k, c.First)
 	switch {
@@ -126,7 +124,7 @@ func (m *resumptions) noteOpen(c *flow.Conn, t *dissect.TLS) {
 	}
 }
 
-// noteDone ends what await began. Where nothing came of it, it was not understood.
+// noteDone ends what noteOpen began. A handshake that was not understood counts as one that disagrees.
 func (m *resumptions) noteDone(id uint64, at int64, understood bool) {
 	k, known := m.open[id]
 	if !known {
@@ -140,7 +138,7 @@ func (m *resumptions) noteDone(id uint64, at int64, understood bool) {
 	}
 }
 
-// inherit fills in client authentication of a resumption.
+// inherit sets the client authentication of a resumption.
 func (j *Judge) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 	if !h.resumed || t.Hello == nil || t.Server == nil || t.Client != dissect.Originator {
 		return
@@ -153,6 +151,7 @@ func (j *Judge) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 		j.resumptions.tlsSessions.inherit(h, out, t)
 		return
 	}
+
 	p, why := j.resumptions.inheritable(out, t)
 	h.because(why)
 	if p != nil {
@@ -160,24 +159,23 @@ func (j *Judge) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 	}
 }
 
-// inheritable returns the past that a resumption of TLS 1.3 inherits from, nil if there
-// is none, and why.
+// inheritable returns the history that a resumption of TLS 1.3 inherits from, nil if there is none, and the reason.
 func (m *resumptions) inheritable(out *Judged, t *dissect.TLS) (*history, string) {
-	const withExternalPSK = 33 // a certificate besides an external PSK (RFC 8773)
+	const withExternalPSK = 33 // a certificate in addition to an external PSK (RFC 8773)
 	p := m.clients[out.key(t)]
 	i := int(t.Server.Identity)
 	switch {
 	case i >= len(t.Hello.Identities) || t.Hello.Identities[i].Age == 0 || t.Hello.Has(withExternalPSK):
-		return nil, "external_psk" // RFC 8446 section 4.2.11: the age of what is no ticket is 0
+		return nil, "external_psk" // RFC 8446, section 4.2.11: the age is 0 for a PSK that is not a ticket
 	case t.Hello.ECH():
-		return nil, "ech_offered" // the name that counts is encrypted
+		return nil, "ech_offered" // the effective name is encrypted
 	case p == nil, p.first == 0, out.Start-p.last > ticketLifetime, m.mayHaveForgotten(p, out.Start):
 		return nil, "no_earlier_handshake"
 	case p.open > 0:
 		return nil, "open_handshake"
 	case p.disagree != 0 && out.Start-p.disagree <= ticketLifetime, p.auth == AuthPresented && m.unproven.has(out):
 		return nil, "disagreeing_handshakes"
-	case !slices.Contains(p.servers, out.server()): // another one, perhaps
+	case !slices.Contains(p.servers, out.server()): // perhaps another server
 		return nil, "no_earlier_handshake"
 	case !p.hasIssued(t.Hello.Identities[i].Length), p.auth == AuthPresented && t.Hello.Identities[i].Length < leastProof:
 		return nil, "unfamiliar_ticket"
@@ -190,11 +188,11 @@ func (m *resumptions) mayHaveForgotten(p *history, now int64) bool {
 	return m.unremembered[0] != 0 && p.first >= m.unremembered[0] && now-m.unremembered[1] <= ticketLifetime
 }
 
-// A NewSessionTicket has 17 bytes besides the ticket (RFC 8446 section 4.6.1), a nonce
-// of mostly 8 bytes and perhaps an early_data extension of 8.
+// ticketLeast and ticketMost bound the bytes of a NewSessionTicket in addition to the ticket (RFC 8446, section
+// 4.6.1): 17 for the header and fixed fields, a nonce of usually 8 bytes, and possibly an early_data extension of 8.
 const ticketLeast, ticketMost = 17, 17 + 32 + 8
 
-// hasIssued reports whether a ticket of n bytes was given out.
+// hasIssued reports whether a ticket of n bytes may have been issued.
 func (p *history) hasIssued(n int) bool {
 	for _, g := range p.tickets {
 		for k := 1; k <= g.most; k++ {
@@ -206,17 +204,19 @@ func (p *history) hasIssued(n int) bool {
 	return false
 }
 
-// remember keeps what a handshake has shown, once.
+// remember stores the result of a handshake, once for each connection.
 func (j *Judge) remember(h *handshake, out *Judged, t *dissect.TLS) {
 	m := &j.resumptions
 	if t.Hello == nil || t.Client != dissect.Originator || m.seen[out.ID] || out.Foreign {
 		return
 	}
+
 	if len(m.seen) >= maxClients {
 		clear(m.seen)
 	}
 	m.seen[out.ID] = true
 	m.noteDone(out.ID, out.Last, true)
+
 	switch {
 	case t.Server == nil:
 		m.noteLostServerHello(out, t)
@@ -226,17 +226,18 @@ func (j *Judge) remember(h *handshake, out *Judged, t *dissect.TLS) {
 		m.rememberFull(h, out, t)
 	case h.basis == BasisInherited && h.outcome == OutcomeEstablished:
 		if p := m.clients[out.key(t)]; p != nil {
-			p.addTickets(t) // a resumption is given tickets too
+			p.addTickets(t) // a resumption gets tickets too
 		}
 	}
 }
 
-// rememberFull keeps what a full handshake of TLS 1.3 has shown.
+// rememberFull stores the result of a full handshake of TLS 1.3.
 func (m *resumptions) rememberFull(h *handshake, out *Judged, t *dissect.TLS) {
 	accepted := h.outcome == OutcomeEstablished || h.outcome == OutcomeIncomplete && h.auth != AuthPresented
 	if !accepted || h.auth != AuthPresented {
 		m.unproven.note(out)
 	}
+
 	p := m.historyOf(out.key(t), out.Start)
 	if p == nil {
 		return
@@ -244,21 +245,24 @@ func (m *resumptions) rememberFull(h *handshake, out *Judged, t *dissect.TLS) {
 	if p.first == 0 || p.disagree != 0 && out.Start-p.disagree > ticketLifetime {
 		*p = history{auth: h.auth, first: out.Start, open: p.open}
 	}
+
 	p.last = max(p.last, out.Start)
 	if !accepted || h.auth == AuthUnknown || h.auth != p.auth {
 		p.disagree = max(p.disagree, out.Last)
 		return
 	}
+
 	if server := out.server(); len(p.servers) < maxServers && !slices.Contains(p.servers, server) {
 		p.servers = append(p.servers, server)
 	}
 	p.addTickets(t)
 }
 
-// noteLostServerHello is for a ClientHello whose ServerHello was lost: what came of it is not known.
+// noteLostServerHello handles a ClientHello whose ServerHello was lost: its outcome is unknown, so it counts as a
+// handshake that disagrees.
 func (m *resumptions) noteLostServerHello(out *Judged, t *dissect.TLS) {
 	if out.MissedBytes == 0 && out.Destination.Packets > 0 {
-		return // there was none
+		return // there was no ServerHello
 	}
 	m.unproven.note(out)
 	if p := m.historyOf(out.key(t), out.Start); p != nil {
@@ -266,9 +270,8 @@ func (m *resumptions) noteLostServerHello(out *Judged, t *dissect.TLS) {
 	}
 }
 
-// addTickets keeps the sizes of the records that may hold tickets: the first ones behind the
-// server's flight. A server that puts its whole flight into one record does so with its
-// tickets, mostly two.
+// addTickets stores the sizes of the records that may hold tickets: the first ones after the server's flight. A
+// server that puts its whole flight into one record also puts its tickets, usually two, into one.
 func (p *history) addTickets(t *dissect.TLS) {
 	s, _ := sizes(t.Server.CipherSuite)
 	f := readServer(t, s, 0)
@@ -284,9 +287,8 @@ func (p *history) addTickets(t *dissect.TLS) {
 	}
 }
 
-// historyOf returns the past of a client, a new one if there is none. When there is no room
-// for it, it returns nil: a client that comes up later is not trusted to be known whole,
-// so that none inherits what another one proved.
+// historyOf returns the history of a client, a new one if there is none. It returns nil if the table is full. From
+// then on a new client's history may be incomplete (mayHaveForgotten), so nobody inherits from it.
 func (m *resumptions) historyOf(k client, now int64) *history {
 	if p := m.clients[k]; p != nil {
 		return p
@@ -301,12 +303,13 @@ func (m *resumptions) historyOf(k client, now int64) *history {
 		m.unremembered[1] = max(m.unremembered[1], now)
 		return nil
 	}
+
 	p := &history{}
 	m.clients[k] = p
 	return p
 }
 
-// sweep forgets clients of whom no ticket is valid any more.
+// sweep removes clients whose tickets have all expired.
 func (m *resumptions) sweep(now int64) {
 	if now-m.swept < sweepEvery {
 		return

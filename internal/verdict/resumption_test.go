@@ -12,12 +12,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// story is connections that one judge sees, a second apart.
+// story plays connections to one judge, a second apart.
 type story struct {
 	t  *testing.T
 	j  *verdict.Judge
 	id uint64
-	// skip is added to the time of the next ones
+	// added to the time of the next connection
 	skip   time.Duration
 	server string
 	port   uint16 // of the server
@@ -46,7 +46,7 @@ const (
 	mutualFlight = goAsks + "C 517 97 53 | C 120 | S 742 742 | S 300"
 	oneWayFlight = goAsksNot + "C 53 | C 120 | S 246 246 | S 300"
 	resumeFlight = "S 23 53 | C 53 | C 120 | S 742 | S 300"
-	// tickets of the sizes that those records hold
+	// sizes of the tickets that fit into those records
 	mutualTicket, oneWayTicket = 700, 204
 )
 
@@ -78,8 +78,8 @@ func TestInherited13(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
 }
 
-// TestResumedAndClosed: who closes after a whole resumption may have wanted no more, who
-// sends an alert refuses.
+// TestResumedAndClosed checks the end of a resumption: an end that closes after a complete one may have wanted no
+// more, an end that sends an alert refuses.
 func TestResumedAndClosed(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	s := newStory(t)
@@ -88,7 +88,7 @@ func TestResumedAndClosed(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, "S 23 53 | C 53 | S 19 | S fin | C fin"), verdict.Failed, verdict.AuthUnknown, "alert_sized_record")
 }
 
-// TestSharedAddress: behind SNAT one client's proof must not become another's.
+// TestSharedAddress checks that one client's proof does not become another's behind SNAT.
 func TestSharedAddress(t *testing.T) {
 	mutual, b := resuming(mutualTicket)
 	oneWay, _ := resuming(oneWayTicket)
@@ -106,7 +106,7 @@ func TestSharedAddress(t *testing.T) {
 		wants(t, s.see("10.0.0.1", mutual, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
 	})
 	t.Run("the one-way client is older than the tap, and tickets hold no certificate", func(t *testing.T) {
-		for _, ticket := range []int{32, 113, 174, 256} { // OpenSSL -no_ticket and rustls, Erlang, wolfSSL, and room
+		for _, ticket := range []int{32, 113, 174, 256} { // OpenSSL -no_ticket and rustls, Erlang, wolfSSL, and a margin
 			s := newStory(t)
 			short, _ := resuming(ticket)
 			s.see("10.0.0.1", hello{}, hello{}, fmt.Sprintf("%sC 517 97 53 | C 120 | S %d | S 300", goAsks, ticket+42))
@@ -127,8 +127,8 @@ func TestSharedAddress(t *testing.T) {
 	})
 }
 
-// TestOpenHandshake: a full handshake of which it is not known yet how the client
-// authenticated can be of another one behind the same address, and its ticket is there.
+// TestOpenHandshake checks a full handshake whose client authentication is still unknown: it may be another client's
+// behind the same address, whose ticket was already issued.
 func TestOpenHandshake(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	open := func(s *story, packets string) (c *flow.Conn, w *player) {
@@ -166,7 +166,7 @@ func TestOpenHandshake(t *testing.T) {
 	s.j.Judge(c, w.s, "eth0", false)
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "inherited_from_full_handshake")
 
-	// many of them take no more room than there is, and then nobody inherits from them
+	// the table of open handshakes is bounded; once it is full, nobody inherits from those clients
 	s = newStory(t)
 	for range 9000 {
 		open(s, strings.TrimSuffix(goAsks, " | "))
@@ -175,8 +175,7 @@ func TestOpenHandshake(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "open_handshake")
 }
 
-// TestOtherPort: what listens on another port of a name may be another server, whose
-// tickets are older than the tap.
+// TestOtherPort checks that another port of a name may be another server, with tickets older than the tap.
 func TestOtherPort(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	s := newStory(t)
@@ -188,12 +187,12 @@ func TestOtherPort(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
 	s.port = 9443
 	s.see("10.0.0.1", hello{}, hello{}, oneWayFlight)
-	s.port = 443 // a client may well offer here what it got there
+	s.port = 443 // a client may well offer a ticket here that it got there
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
 }
 
-// TestOtherServer: a proof that one server got is none for another, though both go by one name: anybody who can put packets before
-// the pod could play such a server.
+// TestOtherServer checks that a proof to one server does not count at another one with the same name: anybody who can
+// send packets to the pod could play such a server.
 func TestOtherServer(t *testing.T) {
 	t.Run("TLS 1.3", func(t *testing.T) {
 		a, b := resuming(mutualTicket)
@@ -204,7 +203,7 @@ func TestOtherServer(t *testing.T) {
 		s.server = "10.0.0.2"
 		wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
 		s.see("10.0.0.1", hello{}, hello{}, oneWayFlight)
-		s.server = "10.0.0.78" // a client may well offer here what it got there
+		s.server = "10.0.0.78" // a client may well offer a ticket here that it got there
 		wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
 	})
 	t.Run("TLS 1.2", func(t *testing.T) {
@@ -218,8 +217,8 @@ func TestOtherServer(t *testing.T) {
 	})
 }
 
-// TestForeign: where it is known which addresses are the pod's, conversations between others have no direction, nothing inherits
-// from them, and they inherit nothing.
+// TestForeign checks connections without an end in the pod, if the pod's addresses are known: they have no direction,
+// and neither teach nor inherit.
 func TestForeign(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	for _, c := range []struct {
@@ -239,7 +238,7 @@ func TestForeign(t *testing.T) {
 			want, auth = verdict.TLS, verdict.AuthUnknown
 		}
 		wants(t, s.see("10.0.0.1", a, b, resumeFlight), want, auth, "")
-		if c.foreign { // nor was it remembered until now
+		if c.foreign { // it was not remembered before either
 			s.j.SetLocal([]netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")})
 			wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
 		}
@@ -258,8 +257,8 @@ func TestNoTicket(t *testing.T) {
 	wants(t, s.see("10.0.0.1", other, hello{extensions: map[uint16]string{extPSK: "\x00\x05"}}, resumeFlight), verdict.TLS, verdict.AuthUnknown, "external_psk")
 }
 
-// TestEarlyAnswer: what a server says to early data, before it has the client's
-// Finished, is no proof: early data can be sent again by whoever has seen it.
+// TestEarlyAnswer checks that data that a server sends in response to early data, before it has the client's
+// Finished, proves nothing: whoever has seen early data can replay it.
 func TestEarlyAnswer(t *testing.T) {
 	s := newStory(t)
 	s.see("10.0.0.1", hello{}, hello{}, mutualFlight)
@@ -269,8 +268,7 @@ func TestEarlyAnswer(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, "S 23 53 | C 21 53 | S 300"), verdict.MTLS, verdict.AuthPresented, "")
 }
 
-// TestMemoryIsBounded: many clients neither take more memory without end nor let one
-// inherit what another proved.
+// TestMemoryIsBounded checks that many clients use bounded memory, and do not inherit from each other.
 func TestMemoryIsBounded(t *testing.T) {
 	s := newStory(t)
 	a, b := resuming(mutualTicket)
@@ -279,15 +277,16 @@ func TestMemoryIsBounded(t *testing.T) {
 		s.see(fmt.Sprintf("10.1.%d.%d", i/250, i%250), hello{}, hello{}, oneWayFlight)
 	}
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
-	s.see("10.9.9.9", hello{}, hello{}, mutualFlight) // no room for it
+	s.see("10.9.9.9", hello{}, hello{}, mutualFlight) // the table is full
 	wants(t, s.see("10.9.9.9", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
-	s.skip = 9 * 24 * time.Hour // those are forgotten, and new ones are learned again
+	s.skip = 9 * 24 * time.Hour // they are removed, and new ones are remembered again
 	s.see("10.9.9.9", hello{}, hello{}, mutualFlight)
 	wants(t, s.see("10.9.9.9", a, b, resumeFlight), verdict.MTLS, verdict.AuthPresented, "")
 }
 
-// TestOtherNameDisagrees: a full handshake without a certificate spoils the inheritance for its address at that server, whatever
-// name and shape of hello its client chose, before or after the mutual one. Of another address or server it spoils nothing.
+// TestOtherNameDisagrees checks that a full handshake without a certificate prevents inheritance for its address at
+// that server, whatever name and shape of hello its client chose, before or after the mutual one. It prevents nothing
+// for other addresses or servers.
 func TestOtherNameDisagrees(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	other := hello{extensions: map[uint16]string{0: "\x00\x0e\x00\x00\x0bother.shape"}}
@@ -324,7 +323,7 @@ func TestOtherNameDisagrees(t *testing.T) {
 	}
 }
 
-// TestOtherZone: nobody inherits from a client that has the same address in another network.
+// TestOtherZone checks that nobody inherits from a client with the same address in another network.
 func TestOtherZone(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	s := newStory(t)
@@ -344,7 +343,8 @@ func TestOtherZone(t *testing.T) {
 	wants(t, s.old12("10.0.0.1", ticket, echo, "", "", ""), verdict.MTLS, verdict.AuthPresented, "")
 }
 
-// TestTooManyWeak: where there was no room to remember who proved nothing, nobody inherits a certificate.
+// TestTooManyWeak checks that nobody inherits a certificate once the table of clients without a certificate has
+// overflowed.
 func TestTooManyWeak(t *testing.T) {
 	s := newStory(t)
 	a, b := resuming(mutualTicket)
@@ -355,13 +355,14 @@ func TestTooManyWeak(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "disagreeing_handshakes")
 }
 
-// Handshakes of TLS 1.2: certificate messages, then what follows.
+// clear12 is a TLS 1.2 handshake message in plaintext. Below are certificate messages, then the messages that follow
+// them.
 func clear12(typ byte, body string) string { return record(22, message(typ, body)) }
 
 const certificates = "\x00\x00\x07\x00\x00\x04abcd"
 
-// old12 plays a handshake of TLS 1.2: what the server sends in the clear behind its
-// hello, then the client, then the ends of both and data.
+// old12 plays a TLS 1.2 handshake: the server's plaintext messages after its hello, then the client's, then both
+// Finished and data.
 func (s *story) old12(from string, client, server hello, serverClear, clientClear, granted string) verdict.Judged {
 	s.t.Helper()
 	client.old, server.old, server.suite = true, true, 0xc02b
@@ -370,7 +371,7 @@ func (s *story) old12(from string, client, server hello, serverClear, clientClea
 	c.Resp.Addr, c.Zones = netip.MustParseAddr(s.server), s.zones
 	w := newPlayer(s.t, client, server)
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
-	if serverClear == "" { // abbreviated
+	if serverClear == "" { // an abbreviated handshake
 		w.send(1, granted+finished, -1)
 		w.send(0, finished, -1)
 	} else {
@@ -400,14 +401,14 @@ func TestInherited12(t *testing.T) {
 		s := newStory(t)
 		wants(t, s.old12("10.0.0.1", with(""), hello{}, serverMutual, clientMutual, ticket12("mutual's")), verdict.MTLS, verdict.AuthPresented, "")
 		wants(t, s.old12("10.0.0.1", with(""), hello{}, serverOneWay, clientOneWay, ticket12("one-way's")), verdict.TLS, verdict.AuthNotRequested, "")
-		// whoever shares an address: the ticket tells
+		// the ticket identifies the client, even at a shared address
 		got := s.old12("10.0.0.1", with("mutual's"), echo, "", "", ticket12("the next"))
 		wants(t, got, verdict.MTLS, verdict.AuthPresented, "inherited_from_full_handshake")
 		wants(t, s.old12("10.0.0.1", with("one-way's"), echo, "", "", ""), verdict.TLS, verdict.AuthNotRequested, "inherited_from_full_handshake")
 		wants(t, s.old12("10.0.0.1", with("unheard of"), echo, "", "", ""), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
 		got = s.old12("10.0.0.7", with("the next"), echo, "", "", "")
 		wants(t, got, verdict.MTLS, verdict.AuthPresented, "inherited_from_full_handshake")
-		if got.TLS.ClientAuthAge != 5e9 { // of the full handshake, not of the resumption between
+		if got.TLS.ClientAuthAge != 5e9 { // since the full handshake, not since the resumption in between
 			t.Errorf("age %d", got.TLS.ClientAuthAge)
 		}
 	})
@@ -453,8 +454,8 @@ func TestInherited12(t *testing.T) {
 	})
 }
 
-// TestUnproved12: a certificate that nobody asked for, or without its CertificateVerify,
-// proves nothing.
+// TestUnproved12 checks that a certificate proves nothing without a CertificateRequest, or without a
+// CertificateVerify.
 func TestUnproved12(t *testing.T) {
 	s := newStory(t)
 	wants(t, s.old12("10.0.0.1", hello{}, hello{}, serverOneWay, clientMutual, ""), verdict.TLS, verdict.AuthUnknown, "certificate_not_requested")
@@ -462,8 +463,8 @@ func TestUnproved12(t *testing.T) {
 	wants(t, s.old12("10.0.0.1", hello{}, hello{}, serverMutual, clear12(11, "\x00\x00\x00")+clear12(16, "k"), ""), verdict.TLS, verdict.AuthDeclined, "")
 }
 
-// TestRenegotiated: a handshake behind the first one is encrypted, and may bring a
-// certificate.
+// TestRenegotiated checks that a second handshake, which is encrypted and may have a certificate, makes client
+// authentication unknown.
 func TestRenegotiated(t *testing.T) {
 	w := newPlayer(t, hello{old: true}, hello{old: true, suite: 0xc02b})
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))

@@ -6,17 +6,17 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// serverFlight is what the server's protected records show.
+// serverFlight is what the server's protected TLS records show.
 type serverFlight struct {
 	t        *dissect.TLS
 	records  []dissect.Record
-	complete bool   // nothing of them was lost
-	last     int    // index of the record that the server's Finished is in, or is at the earliest
-	most     int    // the same, if acknowledgements are not heeded
-	request  string // withRequest, withoutRequest, or empty where that cannot be told
-	own      int    // length of the record with its Finished, -1 where its flight was not understood
-	unit     int    // the largest number that content, type and padding of its first records are multiples of
-	block    int    // what it pads its records to, 0 if to nothing
+	complete bool   // none of them was lost
+	last     int    // index of the record with the server's Finished, or the earliest that may have it
+	most     int    // the same, disregarding acknowledgements
+	request  string // withRequest, withoutRequest, or empty if unknown
+	own      int    // length of the record with its Finished, -1 if its flight was not understood
+	unit     int    // the greatest common divisor of the sizes (content, type and padding) of its first records
+	block    int    // the block size that it pads its records to, 0 if none
 }
 
 const (
@@ -24,22 +24,25 @@ const (
 	withoutRequest = "server_flight_without_request"
 )
 
-// readServer reads the server's flight: of its records those that do not acknowledge
-// the client's flight, which ends at end (0: not known).
+// readServer reads the server's flight: the server's records that do not yet acknowledge the client's flight, which
+// ends at end (0: unknown).
 func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 	r, complete := t.Records(t.Client.Other())
 	var buffer [4]int
 	first := lengths(buffer[:0], t, t.Client.Other(), r)
 	f := serverFlight{t: t, records: r, complete: complete, own: -1, unit: s.unit(first), block: s.block(first)}
+
 	if end > 0 {
 		if i := slices.IndexFunc(r, func(r dissect.Record) bool { return r.Ack >= end }); i >= 0 {
 			r = r[:i]
 		}
 	}
+
 	f.last, f.request = f.read(r, s)
 	if f.most = f.last; len(r) < len(f.records) {
 		f.most, _ = f.read(f.records, s)
 	}
+
 	if f.last > 0 {
 		f.own = f.records[f.last].Length
 	}
@@ -55,11 +58,10 @@ func (f *serverFlight) read(r []dissect.Record, s suite) (last int, request stri
 	return last, request
 }
 
-// finished looks for the server's Finished in a record of its own, right behind its
-// CertificateVerify or, of a resumption, its EncryptedExtensions. Four messages are
-// EncryptedExtensions, Certificate, CertificateVerify and Finished; in five there is a
-// CertificateRequest. A message that does not fit goes on in the next record.
-// s are the sizes of the suite, d those of the server.
+// finished searches for the server's Finished in a record of its own, directly after its CertificateVerify or, in a
+// resumption, its EncryptedExtensions. Four messages are EncryptedExtensions, Certificate, CertificateVerify and
+// Finished; a fifth is a CertificateRequest. A message that fills its record continues in the next one. s has the
+// sizes of the suite, d those of the server.
 func (f *serverFlight) finished(r []dissect.Record, s, d suite) (last int, request string) {
 	if !d.fits(r) {
 		return 0, ""
@@ -70,6 +72,7 @@ func (f *serverFlight) finished(r []dissect.Record, s, d suite) (last int, reque
 		}
 		return 0, ""
 	}
+
 	var m messages
 	for k, x := range r {
 		if x.Length == d.finished && m.open == 0 && m.n >= 3 && signed(m.last, d.slack) {
@@ -80,15 +83,15 @@ func (f *serverFlight) finished(r []dissect.Record, s, d suite) (last int, reque
 	return 0, ""
 }
 
-// messages are those of a server's flight so far, each in records of its own.
+// messages are the messages of a server's flight so far, each in records of its own.
 type messages struct {
-	n             int // whole ones
-	second, third int // bytes of the second and the third
-	last          int // of the latest
-	open          int // of one that goes on in the next record
+	n             int // complete ones
+	second, third int // bytes of the second and third message
+	last          int // bytes of the latest message
+	open          int // bytes so far of a message that continues in the next record
 }
 
-// add takes the content of a record; more says that its message goes on.
+// add adds the content of a record; more reports that the message continues in the next record.
 func (m *messages) add(content int, more bool) {
 	m.open += content
 	if more {
@@ -103,7 +106,7 @@ func (m *messages) add(content int, more bool) {
 	m.last, m.open = m.open, 0
 }
 
-// request reads off the messages before a Finished whether one is a CertificateRequest.
+// request returns whether the messages before a Finished include a CertificateRequest, as serverFlight.request.
 func (m *messages) request() string {
 	switch {
 	case m.n == 3:
@@ -114,11 +117,10 @@ func (m *messages) request() string {
 	return ""
 }
 
-// mayLackRequest reports whether the server's flight, its records before the one that acknowledges
-// the first end bytes of the client's stream, may be one without a CertificateRequest that
-// the server cuts into records by a limit of its own, or pads: then the client's sizes
-// prove nothing. Of a flight in one record, or in records as large as the protocol allows,
-// this cannot be told.
+// mayLackRequest reports whether the server's flight may have no CertificateRequest although it has the sizes of one
+// that does: the server fragments it by a limit of its own, or pads it. Then the client's sizes prove nothing. The
+// flight consists of the server's records before the one that acknowledges the first end bytes of the client's
+// stream. It cannot be checked if it is in one record, or in records of the largest size that the protocol allows.
 func (f *serverFlight) mayLackRequest(end int64, s suite) bool {
 	r := f.records
 	if i := slices.IndexFunc(r, func(r dissect.Record) bool { return r.Ack >= end }); i >= 0 {
@@ -127,14 +129,16 @@ func (f *serverFlight) mayLackRequest(end int64, s suite) bool {
 	for len(r) > 0 && r[0].Length-s.over == 1<<14 {
 		r = r[1:]
 	}
+
 	switch last, _ := f.read(r, s); {
 	case len(r) < 2:
 		return false
-	case f.block > 0: // of a Certificate that is cut the larger part comes first
+	case f.block > 0: // the first fragment of a Certificate is the larger one
 		return len(r) != 5 || r[1].Length >= r[2].Length
 	case last == 0:
 		return true
 	}
+
 	for _, d := range s.senders() {
 		for k := 3; k < len(r) && d.fits(r); k++ {
 			if r[k].Length == d.finished && splitInFour(r[:k], d) {
@@ -145,15 +149,15 @@ func (f *serverFlight) mayLackRequest(end int64, s suite) bool {
 	return false
 }
 
-// splitInFour reports whether the records before a Finished can be EncryptedExtensions,
-// Certificate and CertificateVerify, cut by a limit: all parts of a message but its last
-// one are as long as the largest record.
+// splitInFour reports whether the records before a Finished can be EncryptedExtensions, Certificate and
+// CertificateVerify, fragmented by a limit: all fragments of a message except the last are as long as the largest
+// record.
 func splitInFour(r []dissect.Record, s suite) bool {
 	limit := 0
 	for _, x := range r {
 		limit = max(limit, x.Length)
 	}
-	verify := 0 // of the CertificateVerify, if it begins with the record j
+	verify := 0 // bytes of the CertificateVerify, if it begins with record j
 	for j := len(r) - 1; j > 1; j-- {
 		if j < len(r)-1 && r[j].Length != limit {
 			return false
@@ -161,7 +165,7 @@ func splitInFour(r []dissect.Record, s suite) bool {
 		if verify += r[j].Length - s.over; !signed(verify, s.slack*(len(r)-j)) {
 			continue
 		}
-		ends := 0 // of messages that end before it for sure
+		ends := 0 // messages that certainly end before it
 		for _, x := range r[:j-1] {
 			if x.Length != limit {
 				ends++
@@ -174,25 +178,26 @@ func splitInFour(r []dissect.Record, s suite) bool {
 	return false
 }
 
-// reaction is what the server sent behind the client's flight: records of the size of an
-// alert, records that may be anything, and whether there is more than an alert for sure.
+// reaction describes the server's records after the client's flight: how many have the size of an alert, how many may
+// be anything, and whether there is certainly more than an alert.
 type reaction struct {
 	alerts, unclear int
 	data            bool
 	parted          bool           // the alerts came in several packets
-	alert           dissect.Record // the latest of them
-	farewell        bool           // the alert answers the client's own end: it is a close_notify, or as good as one
+	alert           dissect.Record // the latest of the alerts
+	farewell        bool           // the alert reacts to the client's own end: it is a close_notify, or equivalent to one
 }
 
-// maxRefusal is the most records in which a server refuses a client, with room to spare.
+// maxRefusal is the most records in which a server refuses a client, with a margin.
 const maxRefusal = 3
 
-// reaction looks behind the client's flight, which ends at end. The server's own flight is
-// no answer, and what it pads to one block may be anything.
+// reaction examines the server's records after the client's flight, which ends at end. The server's own flight does
+// not count, and records that it pads to one block may be anything.
 func (f *serverFlight) reaction(end int64, s suite, e ends) (a reaction) {
 	if len(f.records) > 0 && f.records[0].Ack >= end {
-		return a // its flight cannot have been sent behind the client's: acknowledgements tell nothing
+		return a // its flight cannot have followed the client's: acknowledgements are not reliable here
 	}
+
 	least, blocks := f.least(s)
 	for i, r := range f.records {
 		if i <= max(f.last, f.most) {
@@ -200,7 +205,7 @@ func (f *serverFlight) reaction(end int64, s suite, e ends) (a reaction) {
 		}
 		alert := f.block == 0 && !blocks && s.isAlert(r.Length, f.own)
 		switch {
-		case alert && r.Ack > f.t.ClientHelloEnd+changeCipherSpec: // it may refuse what has come of the flight
+		case alert && r.Ack > f.t.ClientHelloEnd+changeCipherSpec: // it may refuse the part of the flight that has arrived
 			a.parted = a.parted || a.alerts > 0 && (r.Ack != a.alert.Ack || r.Time != a.alert.Time)
 			a.alerts, a.alert = a.alerts+1, r
 			a.farewell = a.farewell || f.reactsToEnd(i, end, s, e)
@@ -215,10 +220,9 @@ func (f *serverFlight) reaction(end int64, s suite, e ends) (a reaction) {
 	return a
 }
 
-// least returns the size of the largest record of the server's that may be an alert, and
-// whether it pads as Mbed TLS does, so that an alert is as large as up to 15 bytes of data.
-// Unless its records are those of a sender that adds the same to each, it may pad to a block
-// that its first ones fit.
+// least returns the size of the largest record of the server that may be an alert, and whether the server pads as
+// Mbed TLS does, which makes an alert as large as up to 15 bytes of data. If its records do not match a known sender,
+// it may pad to any block that fits its first records.
 func (f *serverFlight) least(s suite) (n int, blocks bool) {
 	n = s.alert
 	for _, d := range s.senders() {
@@ -236,8 +240,8 @@ func (f *serverFlight) least(s suite) (n int, blocks bool) {
 	return n, blocks
 }
 
-// spokeBefore reports whether the server sent more than its flight before the client's,
-// which ends at end, was acknowledged: RFC 8446 section 4.4.4 allows it, as 0.5-RTT data.
+// spokeBefore reports whether the server sent more than its flight before it acknowledged the client's flight, which
+// ends at end. RFC 8446, section 4.4.4 allows it, as 0.5-RTT data.
 func (f *serverFlight) spokeBefore(end int64) bool {
 	return f.last+1 < len(f.records) && f.records[f.last+1].Ack < end
 }

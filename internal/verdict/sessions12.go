@@ -8,37 +8,37 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// maxTLSSessions bounds the sessions of TLS 1.2 and older that are remembered, about 100
-// bytes each. The oldest is forgotten for a new one.
+// maxTLSSessions bounds the remembered TLS sessions of TLS 1.2 and older, about 100 bytes each. At the limit the
+// oldest is removed.
 const maxTLSSessions = 8192
 
-// sessionLifetime is how long a session is remembered, in nanoseconds: what RFC 5246
-// appendix F.1.4 calls the upper limit, and a ticket may outlive (RFC 5077 section 5.6).
+// sessionLifetime is how long a TLS session is remembered, in nanoseconds: the upper limit that RFC 5246, appendix
+// F.1.4 recommends. A ticket may outlive it (RFC 5077, section 5.6).
 const sessionLifetime = 7 * 24 * 3600 * 1e9
 
-// tlsSessionKey names a session: a ticket (RFC 5077) or a session id, hashed.
+// tlsSessionKey is the hash of a ticket (RFC 5077) or session id.
 type tlsSessionKey [16]byte
 
-// tlsSession is what its full handshake has shown.
+// tlsSession is what the full handshake of a TLS session has shown.
 type tlsSession struct {
 	auth   string
 	at     int64      // time of the full handshake
-	server netip.Addr // that gave the name, as the packets show it
+	server netip.Addr // the server that issued the ticket or id, as the packets show it
 	zones  [2]flow.Zone
-	conn   uint64 // that gave it out
-	bad    bool   // another handshake was given the same name and does not agree
+	conn   uint64 // the connection in which it was issued
+	bad    bool   // another handshake issued the same ticket or id and does not agree
 }
 
-// tlsSessions are those of TLS 1.2 and older.
+// tlsSessions are the remembered TLS sessions of TLS 1.2 and older.
 type tlsSessions struct {
 	known map[tlsSessionKey]tlsSession
-	order []tlsSessionKey // a ring
+	order []tlsSessionKey // a ring, by age
 	next  int
 }
 
 func newTLSSessions() tlsSessions { return tlsSessions{known: map[tlsSessionKey]tlsSession{}} }
 
-// inherit fills in client authentication of an abbreviated handshake.
+// inherit sets the client authentication of an abbreviated handshake.
 func (s *tlsSessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 	var found tlsSession
 	for i, k := range offered(t) {
@@ -48,11 +48,12 @@ func (s *tlsSessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 		case x.bad, found.auth != "" && found.auth != x.auth:
 			h.because("disagreeing_handshakes")
 			return
-		case x.server != out.Destination.Addr, x.zones != out.zones: // a server knows the tickets that it is offered, and could give them out as its own
-		case i == 0: // a ticket, or an id without one: beside a ticket an id can be anybody's
+		case x.server != out.Destination.Addr, x.zones != out.zones: // a server knows the tickets that it is offered, and could issue them as its own
+		case i == 0: // a ticket, or an id without a ticket: an id next to a ticket may be arbitrary
 			found = x
 		}
 	}
+
 	if found.auth == "" || out.Start-found.at > sessionLifetime {
 		h.because("no_earlier_handshake")
 		return
@@ -61,8 +62,8 @@ func (s *tlsSessions) inherit(h *handshake, out *Judged, t *dissect.TLS) {
 	h.because("inherited_from_full_handshake")
 }
 
-// remember keeps what a full handshake has shown, by the names that the server gives the
-// session, and by the new ticket of a resumption what that inherited.
+// remember stores the result of a full handshake under the ticket and session id that the server issues. A resumption
+// stores the result that it inherited, under its new ticket.
 func (s *tlsSessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 	if h.outcome != OutcomeEstablished {
 		return
@@ -74,6 +75,7 @@ func (s *tlsSessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 		s.distrust(t)
 		return
 	}
+
 	x := tlsSession{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr, zones: out.zones, conn: out.ID}
 	if t.NewTicket != (dissect.TicketHash{}) {
 		s.put(tlsSessionKey(t.NewTicket), x)
@@ -83,8 +85,8 @@ func (s *tlsSessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 	}
 }
 
-// distrust is for a full handshake that does not tell what its session is: if another one is
-// known by the same name, that is not to be trusted any more.
+// distrust handles a full handshake with unknown result: if a TLS session with the same ticket or id is known,
+// nothing is inherited from it any more.
 func (s *tlsSessions) distrust(t *dissect.TLS) {
 	for _, k := range []tlsSessionKey{tlsSessionKey(t.NewTicket), idKey(t.Server.SessionID)} {
 		if x, ok := s.known[k]; ok {
@@ -94,7 +96,7 @@ func (s *tlsSessions) distrust(t *dissect.TLS) {
 	}
 }
 
-// distrustAll spoils the sessions that a connection gave out.
+// distrustAll prevents inheritance from the TLS sessions that a connection issued.
 func (s *tlsSessions) distrustAll(conn uint64) {
 	for k, x := range s.known {
 		if x.conn == conn {
@@ -120,9 +122,8 @@ func (s *tlsSessions) put(k tlsSessionKey, x tlsSession) {
 	s.known[k] = x
 }
 
-// offered names the sessions that a ClientHello offers to resume, the one that counts
-// first. With a ticket it also has a session id, mostly one that means nothing (RFC 5077
-// section 3.4).
+// offered returns the keys of the TLS sessions that a ClientHello offers to resume, the decisive one first. Next to a
+// ticket there is also a session id, usually without meaning (RFC 5077, section 3.4).
 func offered(t *dissect.TLS) []tlsSessionKey {
 	var out []tlsSessionKey
 	if t.Hello.TicketHash != (dissect.TicketHash{}) {

@@ -13,13 +13,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Settled says at every step what Judge says, over TLS of both versions, HTTP and a
-// connection that is closed in the middle.
+// TestSettledAgreesWithJudge checks that Settled and Judge agree at every step, for TLS 1.2 and 1.3, HTTP, and
+// connections that are closed in the middle.
 func TestSettledAgreesWithJudge(t *testing.T) {
 	talks := map[string]*capturetest.Conversation{}
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		for _, auth := range []capturetest.ClientAuth{capturetest.NotRequested, capturetest.Presented, capturetest.Declined, capturetest.Required} {
-			all, _ := capturetest.TLSTalk(version, auth, 2) // a refused handshake is an error
+			all, _ := capturetest.TLSTalk(version, auth, 2) // TLSTalk returns an error for a refused handshake
 			for i, talk := range all {
 				talks[fmt.Sprintf("%s, %d, %d", tls.VersionName(version), auth, i)] = talk
 			}
@@ -33,7 +33,7 @@ func TestSettledAgreesWithJudge(t *testing.T) {
 		for _, size := range []int{1448, 7} {
 			for _, closed := range []int{-1, 2, 3} {
 				settled := agrees(t, fmt.Sprintf("%s, pieces of %d, closed at %d", name, size, closed), talk.Chunks, size, closed)
-				open := strings.HasPrefix(name, "TLS 1.3, 3,") // refused after a request, or answered by two bytes
+				open := strings.HasPrefix(name, "TLS 1.3, 3,") // refused after a request, or a response of two bytes
 				if !settled && closed < 0 && !open {
 					t.Errorf("%s, pieces of %d: never settled", name, size)
 				}
@@ -42,8 +42,8 @@ func TestSettledAgreesWithJudge(t *testing.T) {
 	}
 }
 
-// agrees plays chunks in pieces of a size; one side closes before a chunk. It reports
-// whether the connection was settled.
+// agrees plays chunks in pieces of a size; a side closes before the chunk with index closed. It returns whether the
+// verdict was settled.
 func agrees(t *testing.T, name string, chunks []capturetest.Chunk, size, closed int) bool {
 	t.Helper()
 	j, c, s := verdict.New(verdict.Config{}), conn(1, "10.0.0.1"), dissect.New()
@@ -89,8 +89,8 @@ func agrees(t *testing.T, name string, chunks []capturetest.Chunk, size, closed 
 	return settled > 0
 }
 
-// restAgrees compares a judgement by what remains of a finished session with one by the
-// session, also when bytes of the connection are lost behind it.
+// restAgrees checks that a conclusion is judged like the session that it replaces, also if bytes of the connection
+// are lost afterwards.
 func restAgrees(t *testing.T, name string, j *verdict.Judge, c *flow.Conn, s *dissect.Session) {
 	t.Helper()
 	conclusion := j.Conclude(c, s)

@@ -7,42 +7,41 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// suite holds the sizes that a cipher suite gives to the messages of interest, as
-// TLSCiphertext.length counts them (RFC 8446 section 5.2).
+// suite holds the record sizes that a cipher suite gives to the messages of interest, in bytes, counted like
+// TLSCiphertext.length (RFC 8446, section 5.2).
 type suite struct {
-	over     int // what every record has besides its content: the content type and the AEAD's tag
-	finished int // Finished alone in a record
-	empty    int // Certificate without an entry, alone in a record
+	over     int // overhead of every record: the content type and the AEAD's tag
+	finished int // a Finished in a record of its own
+	empty    int // a Certificate without an entry, in a record of its own
 	alert    int // an alert
-	slack    int // over may be up to so much too large: the padding varies from record to record
+	slack    int // over may be too large by up to this many bytes: the padding varies
 }
 
 const (
-	// A Finished is 4 bytes of header and the hash; an empty Certificate is a header, an
-	// empty context and an empty list, 8 bytes; an entry of one takes 5 besides its DER.
+	// A Finished is a header of 4 bytes and the hash. An empty Certificate is a header, an empty context and an empty
+	// list: 8 bytes. An entry takes 5 bytes in addition to its DER.
 	messageHeader    = 4
 	emptyCertificate = 8
 	entryOver        = 5
-	// A CertificateVerify has 4 bytes besides header and signature. The smallest
-	// signature in use has 64 (Ed25519).
+	// A CertificateVerify has 4 bytes in addition to header and signature. The smallest signature in use has 64
+	// (Ed25519).
 	verifyOver     = messageHeader + 4
 	leastSignature = 64
-	// The smallest certificate: X.509 with the shortest of names and an Ed25519 key and
-	// signature. What is smaller is a raw public key (RFC 7250), or a message that is
-	// compressed (RFC 8879), with 12 bytes of its own and a key and a signature that
-	// cannot be. Both are offered in the ClientHello.
+	// leastX509 is the smallest certificate: X.509 with the shortest names and an Ed25519 key and signature. A
+	// smaller one is a raw public key (RFC 7250), or a compressed message (RFC 8879), which has a header of 12 bytes
+	// and a key and a signature that cannot be compressed. The ClientHello offers both.
 	leastX509       = 170
 	leastRaw        = 44
 	leastCompressed = 12 + 32 + leastSignature
-	// jssePadding is what Java's TLS adds to every record.
+	// jssePadding is the padding that Java's TLS adds to every record.
 	jssePadding = 16
-	// mbedBlock is the multiple to which Mbed TLS 3 pads the content and the content type of
-	// every record by default (MBEDTLS_SSL_CID_TLS1_3_PADDING_GRANULARITY).
+	// mbedBlock is the multiple to which Mbed TLS 3 by default pads the content and content type of every record
+	// (MBEDTLS_SSL_CID_TLS1_3_PADDING_GRANULARITY).
 	mbedBlock = 16
 )
 
-// senders returns the sizes of s, those of a sender that does not pad, and the same sizes of
-// Java and of Mbed TLS. They must not be changed.
+// senders returns the sizes for three kinds of sender: one that does not pad (s itself), Java, and Mbed TLS. They
+// must not be changed.
 func (s suite) senders() *[3]suite {
 	for i := range sendersOf {
 		if sendersOf[i][0] == s {
@@ -52,7 +51,7 @@ func (s suite) senders() *[3]suite {
 	return s.computeSenders()
 }
 
-// sendersOf are the senders of all suites whose sizes are known, the most frequent first.
+// sendersOf are the senders of all suites whose sizes are known, by suite number, which puts the most frequent sizes first.
 var sendersOf = func() (all [][3]suite) {
 	for _, cipher := range slices.Sorted(maps.Keys(lengths13)) {
 		s, _ := sizes(cipher)
@@ -70,8 +69,8 @@ func (s suite) computeSenders() *[3]suite {
 	return &[3]suite{s, java, mbed}
 }
 
-// inBlocks reports whether the first records may be padded as Mbed TLS pads them. over is what
-// a record has besides its content if its sender does not pad.
+// inBlocks reports whether the first records may be padded like Mbed TLS's. over is the overhead of a record without
+// padding.
 func inBlocks(r []dissect.Record, over int) bool {
 	for _, x := range r[:min(len(r), 4)] {
 		if (x.Length-over+1)%mbedBlock != 0 {
@@ -81,11 +80,11 @@ func inBlocks(r []dissect.Record, over int) bool {
 	return len(r) > 0
 }
 
-// fits reports whether the first records can be of a sender with these sizes.
+// fits reports whether the first records may come from a sender with these sizes.
 func (s suite) fits(r []dissect.Record) bool { return s.slack == 0 || inBlocks(r, s.over-s.slack) }
 
-// isAlert reports whether a record of n bytes is as large as an alert of a sender whose
-// Finished takes the given number of bytes, -1 where that is not known.
+// isAlert reports whether a record of n bytes is as large as an alert of a sender whose Finished takes the given
+// number of bytes, -1 if unknown.
 func (s suite) isAlert(n, finished int) bool {
 	for i, d := range s.senders() {
 		if n == d.alert && (finished == d.finished || finished < 0 && i < 2) {
@@ -95,8 +94,7 @@ func (s suite) isAlert(n, finished int) bool {
 	return false
 }
 
-// signed reports whether a message may be a CertificateVerify, by its size: n bytes at least,
-// and slack more at most.
+// signed reports whether a message of n to n+slack bytes may be a CertificateVerify.
 func signed(n, slack int) bool {
 	for i := range slack + 1 {
 		if keyHint(n-verifyOver+i) != "" {
@@ -106,9 +104,9 @@ func signed(n, slack int) bool {
 	return false
 }
 
-// lengths13 are the lengths of hash and tag of the suites of TLS 1.3 whose sizes are known
-// (RFC 8446 appendix B.4, RFC 8998, RFC 9367, draft-irtf-cfrg-aegis-aead; RFC 9150: an HMAC
-// is the tag, and nothing is encrypted). Of any other nothing can be read.
+// lengths13 are the lengths of hash and tag of the TLS 1.3 suites whose sizes are known (RFC 8446, appendix B.4, RFC
+// 8998, RFC 9367, draft-irtf-cfrg-aegis-aead; RFC 9150: the tag is an HMAC, and nothing is encrypted). The sizes of
+// other suites' records are not interpreted.
 var lengths13 = map[uint16][2]int{
 	0x1301: {32, 16}, 0x1302: {48, 16}, 0x1303: {32, 16}, 0x1304: {32, 16},
 	0x1305: {32, 8},                    // TLS_AES_128_CCM_8_SHA256
@@ -118,7 +116,7 @@ var lengths13 = map[uint16][2]int{
 	0xc103: {32, 16}, 0xc104: {32, 8}, 0xc105: {32, 16}, 0xc106: {32, 8}, // Kuznyechik and Magma, MGM
 }
 
-// sizes returns those of a suite; where they are not known, larger ones than any has, so
+// sizes returns the record sizes of a suite. If they are unknown, it returns larger ones than any known suite's, so
 // that no alert is taken for data.
 func sizes(cipher uint16) (s suite, known bool) {
 	n, known := lengths13[cipher]
@@ -129,7 +127,7 @@ func sizes(cipher uint16) (s suite, known bool) {
 	return suite{over: over, finished: messageHeader + n[0] + over, empty: emptyCertificate + over, alert: 2 + over}, known
 }
 
-// keyHint names the key that makes signatures of n bytes, empty if none is known.
+// keyHint returns the kind of key that makes signatures of n bytes, empty if unknown.
 func keyHint(n int) string {
 	switch {
 	case n == 64:
@@ -160,8 +158,8 @@ func keyHint(n int) string {
 	return ""
 }
 
-// block returns the block that a sender pads its records to (RFC 8446 section 5.4): the
-// largest number that divides all of the first ones, 0 if there is none of note.
+// block returns the block size to which a sender pads its records (RFC 8446, section 5.4): the greatest common
+// divisor of the first ones, 0 if it is too small to be significant.
 func (s suite) block(lengths []int) int {
 	all := s.unit(lengths)
 	if all >= leastBlock && (len(lengths) > 1 || all%leastBlock == 0) {
@@ -170,8 +168,8 @@ func (s suite) block(lengths []int) int {
 	return 0
 }
 
-// unit returns the largest number that divides the content, the content type and the padding
-// of all of the first records.
+// unit returns the greatest common divisor of the sizes (content, content type and padding) of the first four
+// records.
 func (s suite) unit(lengths []int) int {
 	tag := s.over - 1
 	all := 0
@@ -186,5 +184,5 @@ func (s suite) unit(lengths []int) int {
 	return all
 }
 
-// leastBlock is the smallest block that is told from chance.
+// leastBlock is the smallest block size that is not taken for coincidence.
 const leastBlock = 64

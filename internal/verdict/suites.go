@@ -7,21 +7,21 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/iana"
 )
 
-// ciphering says what a cipher suite does to the content of records.
+// ciphering is what a cipher suite does to the content of records.
 type ciphering int
 
 const (
-	unfamiliar ciphering = iota // not known: none is known by that number, or it is no suite (RFC 5746, 7507, 8701)
+	unfamiliar ciphering = iota // no suite with this number is known, or it is a signal and not a suite (RFC 5746, 7507, 8701)
 	encrypts
 	leavesPlain // it authenticates at most
 )
 
-// cipherNames are the ciphers in the names of registered suites, the most usual first. A
-// suite counts as one that encrypts by the name of its cipher, so that one whose kind is
-// new is unfamiliar.
+// cipherNames are the ciphers in the names of registered suites, the most frequent first. A suite counts as
+// encrypting by the name of its cipher, so a suite with a new kind of cipher is unfamiliar.
 var cipherNames = [...]string{"AES_", "CHACHA20", "3DES", "RC4_", "CAMELLIA", "ARIA", "_DES", "RC2_", "IDEA", "SEED", "SM4", "AEGIS", "KUZNYECHIK", "MAGMA", "_28147_"}
 
-// privateSuites are suites that stacks have, and the registry has not.
+// privateSuites are suites of TLS stacks that are not in the registry, or whose registered name does not show what
+// they do.
 var privateSuites = func() map[uint16]ciphering {
 	m := map[uint16]ciphering{
 		0x001c: leavesPlain,                // SSL_FORTEZZA_KEA_WITH_NULL_SHA (RFC 6101 appendix A.6)
@@ -53,8 +53,7 @@ var privateSuites = func() map[uint16]ciphering {
 	return m
 }()
 
-// cipheringOf tells what a suite does. That a version does not have it is no matter: the
-// older drafts of TLS 1.3 have suites of TLS 1.2.
+// cipheringOf returns what a suite does, regardless of the version: drafts of TLS 1.3 use suites of TLS 1.2.
 func cipheringOf(suite uint16) ciphering {
 	if c, known := privateSuites[suite]; known {
 		return c
@@ -71,20 +70,20 @@ func cipheringOf(suite uint16) ciphering {
 	return unfamiliar
 }
 
-// chosenCiphering tells what the suite does that the server chose, or any that it can have chosen
-// where its hello was not seen.
+// chosenCiphering returns what the server's suite does. If its hello was not captured, it returns leavesPlain if the
+// client offered no other suites, and encrypts otherwise.
 func chosenCiphering(t *dissect.TLS) ciphering {
 	switch {
 	case t.Server == nil && offersPlainOnly(t):
 		return leavesPlain
-	case t.Server == nil, t.Server.V2: // SSL 2.0 has suites of its own, by other numbers
+	case t.Server == nil, t.Server.V2: // SSL 2.0 has its own suites, with other numbers
 		return encrypts
 	}
 	return cipheringOf(t.Server.CipherSuite)
 }
 
-// offersPlainOnly reports whether a client offers nothing but suites that do not encrypt,
-// besides numbers that are no suites.
+// offersPlainOnly reports whether a client offers only suites that do not encrypt, apart from numbers that are not
+// suites.
 func offersPlainOnly(t *dissect.TLS) bool {
 	if t.Hello == nil || t.Hello.V2 || t.Over == dissect.OverQUIC {
 		return false
@@ -102,8 +101,8 @@ func offersPlainOnly(t *dissect.TLS) bool {
 	return some
 }
 
-// noSuite tells the numbers of which a server may choose none: signals (RFC 5746 section
-// 3.3, RFC 7507) and what is reserved by RFC 8701.
+// noSuite reports whether a server must not choose this number: signals (RFC 5746, section 3.3, RFC 7507) and the
+// values reserved by RFC 8701.
 func noSuite(suite uint16) bool {
 	return suite == 0x00ff || suite == 0x5600 || suite&0x0f0f == 0x0a0a && suite>>8 == suite&0xff
 }

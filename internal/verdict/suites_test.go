@@ -8,8 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/iana"
 )
 
-// TestCiphering goes over all numbers: what is registered is known, and of the rest only
-// what is listed here.
+// TestCiphering checks all numbers: registered suites are known, and of the others only the ones listed here.
 func TestCiphering(t *testing.T) {
 	plain := map[uint16]bool{0x001c: true, 0x0082: true, 0x0083: true, 0x00fe: true, 0xff87: true, 0xc0b4: true, 0xc0b5: true}
 	private := map[uint16]bool{0x001d: true, 0x0080: true, 0x0081: true, 0xc0ff: true, 0xff85: true, 0xfefe: true, 0xfeff: true, 0xffe0: true, 0xffe1: true,
@@ -37,7 +36,7 @@ func TestCiphering(t *testing.T) {
 			t.Errorf("%#04x %s: %d, want %d", n, name, got, want)
 		}
 	}
-	// 352 are registered, 2 of them signals and 21 without encryption by their names
+	// 352 are registered: 2 of them are signals, and 21 do not encrypt, by their names
 	if null != 21+5+2 || known != 352-2-21-2+len(private) {
 		t.Errorf("%d that do not encrypt, %d that do", null, known)
 	}

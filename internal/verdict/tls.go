@@ -11,15 +11,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/iana"
 )
 
-// handshake is what is concluded of one TLS handshake before it becomes a verdict.
+// handshake is the conclusion from one TLS handshake, from which the verdict follows.
 type handshake struct {
 	auth, basis, requested string
 	outcome                string
 	alert                  string
 	resumed                bool
 	decided                bool   // auth will not change
-	open                   bool   // the server has answered, and not by an end
-	chain                  int    // TLSInfo.ClientChainBytes as inferred, 0 unknown
+	open                   bool   // the server may have accepted the client, so the end of the connection is not a failure
+	chain                  int    // TLSInfo.ClientChainBytes as inferred, 0 if unknown
 	hint                   string // TLSInfo.ClientKeyHint
 	age                    int64  // TLSInfo.ClientAuthAge
 	reasons                []string
@@ -32,7 +32,7 @@ func (h *handshake) because(codes ...string) {
 	h.reasons = append(h.reasons, codes...)
 }
 
-// usualReasons is how many reasons a judgement mostly has at most.
+// usualReasons is the number of reasons that most judgements do not exceed.
 const usualReasons = 4
 
 func newHandshake() handshake {
@@ -47,14 +47,17 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 		judgeMidstream(out, c, s)
 		return
 	}
+
 	h := j.handshake(c, s, out.Ended)
 	if t.Over == dissect.OverTCP {
 		j.inherit(&h, out, t)
 	}
+
 	out.TLS = tlsInfo(t, &h)
 	out.TLS.UpgradedFrom = s.UpgradedFrom()
 	out.TLS.SupportedCiphers = j.offered(t.Hello)
 	out.TLS.SentByTap = j.cfg.Sent != nil && t.Hello != nil && t.Over == dissect.OverTCP && out.Direction == DirectionEgress && j.cfg.Sent(t.Hello.Random)
+
 	out.because(h.reasons...)
 	if s.Upgraded() {
 		out.because("starttls")
@@ -73,17 +76,20 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	if out.TLS.ECHOffered {
 		out.because("ech_offered")
 	}
+
 	out.Verdict = verdictOf(&h)
 	withdrawUnreadEnd(out, c)
 	if out.Verdict == TLS && spokeOtherwise(c, s, t) {
 		out.Verdict = Unknown
 		out.because("unrecognized_data")
 	}
+
 	out.Settled = out.Settled || h.settled() && !s.Wrapped()
 	judgeReadable(out, t)
-	if t.Readable { // what else it showed was made up
+	if t.Readable { // anything else that the connection showed was forged
 		h.auth, h.basis = AuthUnknown, BasisNone
 	}
+
 	switch {
 	case !out.Settled:
 		j.resumptions.noteOpen(c, t)
@@ -92,7 +98,7 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 }
 
-// handshakeOf concludes what the handshake of a connection shows by itself.
+// handshakeOf returns the conclusion from the handshake of c only, without what a resumption inherits.
 func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) handshake {
 	ends := closing(c, s, t)
 	var h handshake
@@ -111,6 +117,7 @@ func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) h
 	default:
 		h = judge12(t, ends, ended)
 	}
+
 	if why := doubts(c, t.Conflict); len(why) > 0 && h.auth != AuthUnknown {
 		h.auth, h.basis = AuthUnknown, BasisNone
 		h.because(why...)
@@ -118,16 +125,17 @@ func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) h
 	if !bothSpoke(c, s, t) {
 		h.revertOneEnd(c, s, t, ended)
 	}
+
 	if verdictOf(&h) == Failed && !ended && !bothSentFIN(s) {
 		h.decided = false
 	}
 	return h
 }
 
-// settled reports whether more of the connection will hardly change what is concluded.
+// settled reports whether the conclusion is final, unless something unexpected follows.
 func (h *handshake) settled() bool { return h.decided && h.outcome != OutcomeIncomplete }
 
-// verdictOf is the verdict table of the design (section 3).
+// verdictOf returns the verdict that follows from a handshake's outcome and client authentication.
 func verdictOf(h *handshake) Verdict {
 	switch h.outcome {
 	case OutcomeRejected, OutcomeAborted:
@@ -140,13 +148,13 @@ func verdictOf(h *handshake) Verdict {
 	return TLS
 }
 
-// ends is how a connection came to its end, as the TLS client and server see it.
+// ends describes how a connection ended, as seen by the TLS client and server.
 type ends struct {
-	client, server bool  // that side sent a FIN or a RST
-	reset          bool  // by a RST of either
-	serverReset    bool  // by the server's
-	first          end   // what came first of these
-	blind          bool  // bytes were lost, are still waited for or could not be read, or one direction is missing: what is not there may have been
+	client, server bool  // this side sent a FIN or a RST
+	reset          bool  // either side sent a RST
+	serverReset    bool  // the server sent a RST
+	first          end   // the first of these
+	blind          bool  // bytes were lost, are still waited for or could not be read, or one direction is missing: absence proves nothing
 	lasted         int64 // ns from the first packet to the latest
 	sent           int64 // bytes of the client's stream
 }
@@ -162,6 +170,7 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 		blind:  lostO+lostR > 0 || hasPending(c) || c.Orig.Packets == 0 || c.Resp.Packets == 0 || c.Fragments || c.Doubtful() || recordsLost(s, t) || s.After() != nil,
 		lasted: c.Last - c.First, sent: seen + missed,
 	}
+
 	e.first = end{e.client, e.server, e.reset}
 	if side, reset, seen := t.FirstEnd(); seen {
 		e.first = end{side == t.Client, side != t.Client, reset}
@@ -169,14 +178,13 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 	return e
 }
 
-// end is a FIN or RST, of the TLS client or server.
+// end is a FIN or RST of the TLS client or server.
 type end struct{ client, server, reset bool }
 
-// hasPending reports whether either end has sent more than the session was given.
+// hasPending reports whether either end has sent bytes that the session has not received yet.
 func hasPending(c *flow.Conn) bool { return c.Behind(flow.Originator) || c.Behind(flow.Responder) }
 
-// recordsLost reports whether the record layer of a side was lost, or was none: what came there is
-// not known.
+// recordsLost reports whether a side's TLS record layer was lost, or its bytes are not TLS records.
 func recordsLost(s *dissect.Session, t *dissect.TLS) bool {
 	for _, side := range sides {
 		if _, complete := t.Records(side); !complete || s.Unknown(side) {
@@ -186,11 +194,10 @@ func recordsLost(s *dissect.Session, t *dissect.TLS) bool {
 	return false
 }
 
-// over reports whether no more of the handshake can come.
+// over reports whether no more handshake messages can come.
 func (e ends) over() bool { return e.server || e.client }
 
-// fail sets the outcome of a handshake that did not come to its end. What was not
-// seen is not called absent.
+// fail sets the outcome of a handshake that did not finish. Messages that were not captured are not called absent.
 func (h *handshake) fail(t *dissect.TLS, e ends) {
 	if a, ok := fatalAlert(t); ok {
 		h.outcome, h.alert = OutcomeRejected, iana.AlertName(a.Description)
@@ -210,7 +217,7 @@ func (h *handshake) fail(t *dissect.TLS, e ends) {
 	h.outcome = OutcomeAborted
 }
 
-// judgeHelloOnly judges a ClientHello without its ServerHello.
+// judgeHelloOnly judges a ClientHello without a ServerHello.
 func judgeHelloOnly(t *dissect.TLS, e ends, ended bool) handshake {
 	h := newHandshake()
 	h.because("no_server_hello")
@@ -226,16 +233,19 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 		HelloRetry: t.HelloRetry,
 		Client:     certificate(t.Certs[t.Client]), Server: certificate(t.Certs[t.Client.Other()]),
 	}
+
 	if !t.RolesKnown {
-		// A Certificate without a hello has no known direction.
+		// without a hello it is unknown who sent a Certificate
 		out.Client, out.Server = nil, nil
 	}
+
 	if hello := t.Hello; hello != nil {
 		out.offer(hello, [...]byte{dissect.OverTCP: 't', dissect.OverDTLS: 'd', dissect.OverQUIC: 'q'}[t.Over])
 	}
 	if t.Over == dissect.OverQUIC {
-		out.Version, out.VersionProtocol = "1.3", "tls" // RFC 9001: no older one
+		out.Version, out.VersionProtocol = "1.3", "tls" // RFC 9001: QUIC has no older version
 	}
+
 	if server := t.Server; server != nil {
 		out.Version, out.VersionProtocol = versionName(server.Version)
 		out.JA3S = server.JA3S()
@@ -257,6 +267,7 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 			out.SessionHash = hexOf([16]byte(d[:16]))
 		}
 	}
+
 	out.ClientChainBytes, out.ClientKeyHint, out.ClientAuthAge = h.chain, h.hint, h.age
 	if chain := t.Certs[t.Client]; chain != nil && out.Client != nil {
 		out.ClientChainBytes = chain.Bytes
@@ -264,7 +275,7 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 	return out
 }
 
-// offer fills in what the client offered; transport is JA4's letter for it.
+// offer fills in what the client offered. transport is the letter of JA4 for the transport.
 func (x *TLSInfo) offer(hello *dissect.ClientHello, transport byte) {
 	name, ok := hello.Name()
 	x.ServerName, x.Misnamed, x.ALPNOffered = name, !ok, hello.ALPN
@@ -275,11 +286,11 @@ func (x *TLSInfo) offer(hello *dissect.ClientHello, transport byte) {
 	x.EarlyData, x.ECHOffered = hello.EarlyData(), hello.ECH()
 }
 
-// maxOffers bounds the lists of suites that are remembered.
+// maxOffers bounds the stored lists of suites.
 const maxOffers = 256
 
-// offered returns the names of the suites that a client offers. Clients are of few kinds:
-// one list is held for each.
+// offered returns the names of the suites that a client offers. There are few kinds of clients, so each list is
+// stored once.
 func (j *Judge) offered(hello *dissect.ClientHello) []string {
 	if hello == nil || len(hello.CipherSuites) == 0 {
 		return nil
@@ -289,6 +300,7 @@ func (j *Judge) offered(hello *dissect.ClientHello) []string {
 	for _, c := range hello.CipherSuites {
 		key = binary.BigEndian.AppendUint16(key, c)
 	}
+
 	if names, ok := j.offers[string(key)]; ok {
 		return names
 	}
@@ -296,6 +308,7 @@ func (j *Judge) offered(hello *dissect.ClientHello) []string {
 	for i, c := range hello.CipherSuites {
 		names[i] = iana.CipherSuiteName(c)
 	}
+
 	if j.offers == nil {
 		j.offers = map[string][]string{}
 	}
@@ -336,6 +349,7 @@ func certificate(c *dissect.Chain) *Certificate {
 	if x == nil {
 		return out
 	}
+
 	out.NotBefore, out.NotAfter, out.SerialNumber = x.NotBefore, x.NotAfter, x.SerialNumber
 	out.AlternativeNames, out.SPIFFE = x.AlternativeNames, x.SPIFFE
 	out.PublicKeyAlgorithm, out.PublicKeySize = x.PublicKeyAlgorithm, x.PublicKeySize

@@ -6,8 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// judge12 judges a handshake of TLS 1.2 and older, whose messages are in the clear
-// (RFC 5246 section 7.3).
+// judge12 judges a handshake of TLS 1.2 or older, whose messages are in plaintext (RFC 5246, section 7.3).
 func judge12(t *dissect.TLS, e ends, ended bool) handshake {
 	h := newHandshake()
 	client, server := t.Client, t.Client.Other()
@@ -15,6 +14,7 @@ func judge12(t *dissect.TLS, e ends, ended bool) handshake {
 		return judgeResumed12(t, e, ended)
 	}
 	observe12(&h, t)
+
 	switch {
 	case t.Finished[server] || t.ChangeCipherSpec(server) && t.AppRecords[server] > 0:
 		h.outcome = OutcomeEstablished
@@ -25,6 +25,7 @@ func judge12(t *dissect.TLS, e ends, ended bool) handshake {
 	default:
 		h.fail(t, e)
 	}
+
 	h.decided = h.outcome != OutcomeIncomplete || ended
 	switch {
 	case h.auth == AuthPresented:
@@ -33,12 +34,12 @@ func judge12(t *dissect.TLS, e ends, ended bool) handshake {
 			h.because(why)
 		}
 	case h.outcome == OutcomeEstablished && t.AppRecords[server] == 0 && !ended && !e.over():
-		h.decided = false // before its first answer a server may ask for a certificate by renegotiation
+		h.decided = false // before its first response, a server may request a certificate by renegotiation
 	}
 	return h
 }
 
-// observe12 reads client authentication off the messages.
+// observe12 sets client authentication from the messages that were seen.
 func observe12(h *handshake, t *dissect.TLS) {
 	client, server := t.Client, t.Client.Other()
 	switch {
@@ -48,6 +49,7 @@ func observe12(h *handshake, t *dissect.TLS) {
 	case t.ServerHelloDone && !t.LostHandshake[server]:
 		h.requested = RequestedNo
 	}
+
 	cert := t.Certs[client]
 	switch {
 	case cert != nil && cert.Length > 0:
@@ -63,17 +65,17 @@ func observe12(h *handshake, t *dissect.TLS) {
 		h.auth, h.basis = AuthNotRequested, BasisObserved
 		h.because("certificate_not_requested")
 	}
+
 	if h.auth != AuthPresented && t.SealedHandshakes[client] > 1 {
-		// behind the Finished comes another handshake, encrypted, and perhaps with a
-		// certificate in it (RFC 5746)
+		// another, encrypted handshake follows the Finished; it may have a certificate (RFC 5746)
 		h.auth, h.basis = AuthUnknown, BasisNone
 		h.because("renegotiated")
 	}
 }
 
-// unproved says what a client's certificate lacks to count: nobody asked for it, or no
-// CertificateVerify shows that the client has its key (RFC 5246 section 7.4.8). What was
-// lost may have been there.
+// unproved returns the reason why a client's certificate does not count, empty if it does: the server did not request
+// it, or no CertificateVerify shows that the client has its key (RFC 5246, section 7.4.8). Messages that were lost
+// count as sent.
 func unproved(t *dissect.TLS) string {
 	switch {
 	case !t.CertificateRequest && !t.LostHandshake[t.Client.Other()]:
@@ -84,8 +86,8 @@ func unproved(t *dissect.TLS) string {
 	return ""
 }
 
-// noCertificate: a client of SSL 3.0 without a certificate says so by an alert (RFC
-// 6101 section 5.6.6).
+// noCertificate reports whether an SSL 3.0 client sent the alert no_certificate, which means that it has none (RFC
+// 6101, section 5.6.6).
 func noCertificate(t *dissect.TLS) bool {
 	for _, a := range t.Alerts {
 		if a.Side == t.Client && a.Description == 41 {
@@ -95,8 +97,8 @@ func noCertificate(t *dissect.TLS) bool {
 	return false
 }
 
-// abbreviated tells a resumption: the server goes straight from its ServerHello to its
-// ChangeCipherSpec (RFC 5246 section 7.3, RFC 5077 section 3.1).
+// abbreviated reports whether a handshake is a resumption: the server's ChangeCipherSpec directly follows its
+// ServerHello (RFC 5246, section 7.3, RFC 5077, section 3.1).
 func abbreviated(t *dissect.TLS) bool {
 	server := t.Client.Other()
 	if t.ServerHelloDone || t.Certs[server] != nil || t.ServerKeyGroup != 0 || t.CertificateRequest || t.ClientKeyExchange {
@@ -105,7 +107,7 @@ func abbreviated(t *dissect.TLS) bool {
 	if t.ChangeCipherSpec(server) && !t.LostHandshake[server] {
 		return true
 	}
-	// the server's ChangeCipherSpec was not seen, but it took up the session offered
+	// the server's ChangeCipherSpec was not captured, but it accepted the session offered
 	return t.Hello != nil && len(t.Server.SessionID) > 0 && bytes.Equal(t.Server.SessionID, t.Hello.SessionID) && t.ChangeCipherSpec(t.Client)
 }
 

@@ -4,10 +4,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// In TLS 1.3 certificates are encrypted, but the sizes of the client's first encrypted
-// records give away whether it sent one. The rule is in docs/decisions/002-tls13-client-authentication.md, its
-// measurements are in test/tlslab: flight13.go reads the client's flight, server13.go
-// the server's, sizes13.go holds the numbers.
+// In TLS 1.3 certificates are encrypted, but the sizes of the client's first encrypted records reveal whether it sent
+// one. docs/decisions/002-tls13-client-authentication.md has the rule, test/tlslab the measurements. flight13.go
+// reads the client's flight, server13.go the server's, sizes13.go has the sizes.
 
 // judge13 judges a TLS 1.3 handshake.
 func judge13(t *dissect.TLS, e ends, ended bool) handshake {
@@ -33,26 +32,28 @@ func judge13(t *dissect.TLS, e ends, ended bool) handshake {
 		h.because(f.reason...)
 		h.setClientAuth(&f, t)
 	}
+
 	switch why {
 	case "":
 		setOutcome(&h, t, &f, s, e, ended)
 	case "unexpected_record", "unacknowledged_flight":
-		h.open = true // there was a flight, and perhaps an answer
+		h.open = true // there was a flight, and perhaps a reaction
 	}
 	if !h.open {
 		setFailure(&h, t, e, ended)
 	}
+
 	if f.hollow && (h.outcome == OutcomeRejected || h.outcome == OutcomeAborted && !e.first.client) {
 		h.auth, h.basis, h.requested = AuthDeclined, BasisInferred, RequestedYes
 		h.because("empty_certificate_flight")
 	}
 	if f.later && !ended && !e.client && !e.serverReset && t.More(t.Client) == 0 {
-		h.decided = false // what is said of it depends on what the client still sends
+		h.decided = false // the meaning depends on what the client still sends
 	}
 	return h
 }
 
-// setClientAuth makes a flight's meaning the handshake's.
+// setClientAuth sets the client authentication that the client's flight shows.
 func (h *handshake) setClientAuth(f *flight, t *dissect.TLS) {
 	if f.auth == AuthUnknown {
 		return
@@ -62,12 +63,12 @@ func (h *handshake) setClientAuth(f *flight, t *dissect.TLS) {
 		h.requested = RequestedNo
 	}
 	h.hint = f.hint
-	if !compresses(t.Hello) { // else it is the size of something else
+	if !compresses(t.Hello) { // otherwise it is not the chain's size
 		h.chain = f.chain
 	}
 }
 
-// setFailure looks for the marks of a handshake that ended early in the clear.
+// setFailure sets the outcome of a handshake that visibly ended early.
 func setFailure(h *handshake, t *dissect.TLS, e ends, ended bool) {
 	if h.outcome == OutcomeEstablished || h.outcome == OutcomeRejected {
 		return
@@ -76,26 +77,28 @@ func setFailure(h *handshake, t *dissect.TLS, e ends, ended bool) {
 	h.decided = h.outcome != OutcomeIncomplete || ended
 }
 
-// setOutcome finds the outcome: established only with the server's data behind the client's
-// flight, since a server that refuses the certificate says so in an encrypted alert.
+// setOutcome sets the outcome. A handshake is established only by data that the server sends after the client's
+// flight, since a server refuses a certificate by an encrypted alert.
 func setOutcome(h *handshake, t *dissect.TLS, f *flight, s suite, e ends, ended bool) {
 	end := f.end
 	if end == 0 {
-		// The flight was not understood: any answer to the client's first protected
-		// record behind the ServerHello will do.
+		// The flight was not understood: any record that follows the client's first protected one counts.
 		mine, _ := secondFlight(t)
 		end = mine[0].End
 	}
+
 	server := readServer(t, s, end)
 	soonest := end
 	if f.soonest > 0 {
 		soonest = f.soonest
 	}
+
 	a := server.reaction(end, s, e)
 	h.open = a.unclear > 0 || a.data || a.farewell
+
 	switch {
 	case a.data && (h.auth == AuthPresented || f.doubted || h.resumed && t.Hello != nil && t.Hello.EarlyData()) && server.spokeBefore(soonest):
-		// A server may speak before it has read the client's flight, and then refuse it.
+		// a server may speak before it has read the client's flight, and then refuse it
 		h.because("half_rtt_data")
 	case a.data:
 		h.outcome = OutcomeEstablished

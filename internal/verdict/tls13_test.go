@@ -10,16 +10,16 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// What Go and Envoy send, with suite 0x1301 (FIN 53, EMPTY 25): the server's flight with
-// a CertificateRequest and without, in records of their own or in one, and its tickets.
+// Flights of Go and Envoy with suite 0x1301 (Finished of 53 bytes, empty Certificate of 25): the server's flight with
+// a CertificateRequest and without, in records of their own or in one record, and its tickets.
 const (
 	goAsks    = "S 27 130 519 97 53 | "
 	goAsksNot = "S 27 519 97 53 | "
 	envoy     = "S 720 | "
 )
 
-// TestFlights holds the rule to the rows of its table, and to what could make a false
-// mtls: each is judged right, or not at all.
+// TestFlights checks each row of the rule's table, and each flight that could cause a false mtls: it is judged
+// correctly, or its client authentication is unknown.
 func TestFlights(t *testing.T) {
 	offers := func(ext ...uint16) map[uint16]string {
 		m := map[uint16]string{}
@@ -34,7 +34,7 @@ func TestFlights(t *testing.T) {
 		suite   uint16
 		packets string
 		want    string // verdict, client_auth and outcome
-		reason  string // one that has to be there
+		reason  string // a reason that must be present
 	}{
 		{"one-way", nil, 0, goAsksNot + "C 53 | C 120 | S 200", "tls not_requested established", "finished_only_flight"},
 		{"declined", nil, 0, goAsks + "C 25 53 | C 120 | S 200", "tls declined established", "empty_certificate_flight"},
@@ -45,7 +45,7 @@ func TestFlights(t *testing.T) {
 		{"mutual with CCM_8", nil, 0x1305, "S 15 120 511 89 45 | C 509 89 45 | C 120 | S 600", "mtls presented established", "certificate_flight_split"},
 		{"a flight of many records", nil, 0, "S 27 130 529 120 97 53 | C 529 529 529 300 97 53 | C 120 | S 1029", "mtls presented established", "certificate_flight_split"},
 
-		// the server has not spoken yet, or refuses
+		// the server has not reacted yet, or refuses
 		{"not yet accepted", nil, 0, goAsks + "C 517 97 53", "tls presented incomplete", ""},
 		{"refused", nil, 0, goAsks + "C 517 97 53 | S 19 | S fin", "failed presented rejected", "alert_sized_record"},
 		{"refused, in one record", nil, 0, envoy + "C 632 | S 19 | S fin | S rst", "failed presented rejected", "alert_sized_record"},
@@ -56,7 +56,7 @@ func TestFlights(t *testing.T) {
 		{"an answer of one byte", nil, 0, goAsks + "C 517 97 53 | C 120 | S 18", "tls presented incomplete", "unclear_answer"},
 		{"the client refuses", nil, 0, goAsks + "C 19 | C fin", "failed unknown aborted", "alert_sized_record"},
 
-		// a server that never says anything: its alert may be a close_notify
+		// a server that never sends data: its alert may be a close_notify
 		{"a silent server answers close_notify", nil, 0, goAsks + "C 517 97 53 | C 120 | C 19 | S 19 | S fin | C fin", "tls presented incomplete", "alert_sized_record"},
 		{"the same of Java", nil, 0x1302, "S 65 170 535 111 85 | C 533 111 85 | C 79 | C 35 | S 35 | S fin | C fin", "tls presented incomplete", "alert_sized_record"},
 		{"the same, one-way", nil, 0, goAsksNot + "C 53 | C 120 19 | S 19 | S fin", "tls not_requested incomplete", "alert_sized_record"},
@@ -68,7 +68,7 @@ func TestFlights(t *testing.T) {
 		{"refused, and the client closes", nil, 0, goAsks + "C 517 97 53 | S 19 | S fin | C 19 | C fin", "failed presented rejected", "alert_sized_record"},
 		{"a flight that is not understood, and no answer", nil, 0, envoy + "C 528 | C 528 | C 528 | C fin | S fin", "tls unknown incomplete", "application_data_missing"},
 
-		// no refusal: what speaks for a session that went on
+		// not a refusal: something indicates that the connection continued
 		{"a small answer, then close_notify", nil, 0, goAsks + "C 517 97 53 | C 31 | S 19 | S 19 | S fin", "tls presented incomplete", "alert_sized_record"},
 		{"the same, one-way", nil, 0, goAsksNot + "C 53 | C 31 | S 19 | S 19 | S fin", "tls not_requested incomplete", "alert_sized_record"},
 		{"two alerts in one packet", nil, 0, goAsks + "C 517 97 53 | S 19 19 | S fin", "failed presented rejected", "alert_sized_record"},
@@ -90,11 +90,11 @@ func TestFlights(t *testing.T) {
 		{"a ticket before a one-way flight", nil, 0, goAsksNot + "S 139 | C 53 | C 120 | S 200", "tls not_requested established", ""},
 		{"the server's flight again, and nothing more", nil, 0, goAsks + "C 517 97 53 | C 120", "tls presented incomplete", ""},
 
-		// the order of the capture
+		// the order of packets in the capture
 		{"the answer is captured before the flight", nil, 0, goAsksNot + "S 300 | C 53 | C 300 | S 300", "tls not_requested established", ""},
 		{"an answer that does not acknowledge the flight", nil, 0, envoy + "C 632 | S- 300", "tls unknown incomplete", "server_flight_fragmented"},
 
-		// early data: what left late looks like a certificate
+		// early data that was sent late looks like a certificate
 		{"early data refused, one-way", offers(extPSK, extEarly), 0, goAsksNot + "C 600 | C 53 | C 120 | S 200", "tls unknown established", "server_flight_without_request"},
 		{"early data refused, one-way, in one record", offers(extPSK, extEarly), 0, envoy + "C 600 | C 53 | C 120 | S 200", "tls unknown established", "early_data_rejected"},
 		{"early data refused, declined", offers(extPSK, extEarly), 0, goAsks + "C 600 | C 25 53 | C 120 | S 200", "tls unknown established", "early_data_rejected"},
@@ -111,7 +111,7 @@ func TestFlights(t *testing.T) {
 		{"a raw public key in records of its own", offers(extClientType), 0, goAsks + "C 74 97 53 | C 120 | S 445", "mtls presented established", ""},
 		{"large enough for a compressed one", offers(extCompress), 0, envoy + "C 450 | C 120 | S 445", "mtls presented established", ""},
 
-		// the server alone lies: a certificate_request_context, which the client repeats
+		// only the server deceives: it sends a certificate_request_context, which the client echoes
 		{"a context of 255 bytes", nil, 0, envoy + "C 280 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
 		{"a context of 255 bytes, Java", nil, 0x1302, envoy + "C 296 85 | C 79 | S 200", "tls unknown established", "unrecognized_client_flight"},
 		{"a context of 255 bytes, all in one record", nil, 0, envoy + "C 360 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
@@ -122,7 +122,7 @@ func TestFlights(t *testing.T) {
 		{"a context as long as a padded Finished", nil, 0, envoy + "C 69 53 | C 120 | S 200", "tls unknown established", "unrecognized_client_flight"},
 		{"a request as long as a Finished", nil, 0, goAsksNot + "C 53 53 | C 120 | S 200", "tls not_requested established", "finished_only_flight"},
 
-		// the client alone lies: it pads, and makes the server cut its flight
+		// only the client deceives: it pads, and makes the server fragment its flight
 		{"max_fragment_length", map[uint16]string{extFragment: "\x01"}, 0, "S 28 529 177 281 53 | C 453 | C 120 | S 209", "tls unknown established", "server_flight_without_request"},
 		{"max_fragment_length of Java", map[uint16]string{extFragment: "\x01"}, 0x1302, "S 70 528 394 111 85 | C 469 | C 120 | S 528", "tls unknown established", "server_flight_without_request"},
 		{"max_fragment_length, a signature cut in two", map[uint16]string{extFragment: "\x01"}, 0, "S 28 529 529 177 529 25 53 | C 453 | C 120 | S 209", "tls unknown established", "server_flight_without_request"},
@@ -131,7 +131,7 @@ func TestFlights(t *testing.T) {
 		{"both, and the server knows one", map[uint16]string{extLimit: "\x40\x01", extFragment: "\x01"}, 0, "S 28 529 177 281 53 | C 453 | C 120 | S 209", "tls unknown established", "server_flight_without_request"},
 		{"a chain of more than a record", nil, 0, "S 27 16401 177 97 53 | C 453 | C 120 | S 209", "tls unknown established", "server_flight_without_request"},
 
-		// the client alone lies, and the server cuts its flight by a limit of its own
+		// only the client deceives, and the server fragments its flight by a limit of its own
 		{"max_send_fragment 1024", nil, 0, "S 23 1041 589 281 53 | C 850 281 53 | C 120 | S 209", "tls unknown established", "server_flight_fragmented"},
 		{"max_send_fragment 512", nil, 0, "S 23 529 529 529 77 281 53 | C 850 281 53 | C 120 | S 209", "tls unknown established", "server_flight_fragmented"},
 		{"the same, the client in one record", nil, 0, "S 23 529 529 529 77 281 53 | C 850 | C 120 | S 209", "tls unknown established", "server_flight_fragmented"},
@@ -146,7 +146,7 @@ func TestFlights(t *testing.T) {
 		{"a request larger than the chain, which may be a part of that", nil, 0, "S 23 1041 589 281 53 | C 517 97 53 | C 120 | S 209", "tls unknown established", "server_flight_fragmented"},
 		{"a flight in one record of more than the protocol allows", nil, 0, "S 16401 720 | C 632 | C 120 | S 209", "tls presented incomplete", "half_rtt_data"},
 
-		// nobody lies: OpenSSL pads its handshake alone, to any block
+		// nobody deceives: OpenSSL pads only its handshake, to any block
 		{"a handshake padded, one-way", offers(extETM), 0, envoy + "C 528 | C 63 | S 82", "tls unknown established", "padded_records"},
 		{"a handshake padded, declined", offers(extETM), 0, envoy + "C 528 528 | C 63 | S 82", "tls unknown established", "padded_records"},
 		{"a handshake padded to an odd block", offers(extETM), 0, envoy + "C 349 | C 63 | S 82", "tls unknown established", "padded_records"},
@@ -156,16 +156,16 @@ func TestFlights(t *testing.T) {
 		{"a silent server, all padded alike", offers(extETM), 0, envoy + "C 528 | C 63 | C 528 | S 19 | S fin", "tls unknown incomplete", "alert_sized_record"},
 		{"a common divisor by chance", nil, 0x1302, envoy + "C 610 | C 82 | S 300", "mtls presented established", "certificate_flight_coalesced"},
 
-		// records that are padded, by a client that is honest or is not
+		// padded records, of an honest client or not
 		{"padded to a block", nil, 0, envoy + "C 528 | C 528 | S 445", "tls unknown established", "padded_records"},
 		{"padded to an odd block", nil, 0, envoy + "C 316 | C 616 | S 445", "tls unknown established", "padded_records"},
 		{"a padded Finished", nil, 0, goAsksNot + "C 632 | C 120 | S 445", "tls unknown established", "server_flight_without_request"},
 		{"a padded Finished like a flight", nil, 0, goAsksNot + "C 517 97 53 | C 120 | S 445", "tls unknown established", "server_flight_without_request"},
-		// The limit of the rule: a client that means to be taken for another can pad its
-		// records to any size, and a server's flight in one record does not tell.
+		// The limit of the rule: a client that wants to seem to have a certificate can pad its records to any size,
+		// and a server's flight in one record does not show whether it requested one.
 		{"a padded Finished, and a server that does not tell", nil, 0, envoy + "C 632 | C 120 | S 445", "mtls presented established", "certificate_flight_coalesced"},
 
-		// suites of other sizes, and of none that are known
+		// suites with other sizes, and with unknown ones
 		{"Finished of an integrity-only suite", nil, 0xc0b5, envoy + "C 101 | C 100 100 53 | S 300", "plaintext not_requested established", "finished_only_flight"},
 		{"the same with the shorter hash, which is no padded one", nil, 0xc0b4, envoy + "C 69 | C 300 | S 300", "plaintext not_requested established", "finished_only_flight"},
 		{"mutual of an integrity-only suite", nil, 0xc0b4, envoy + "C 531 111 69 | C 300 | S 300", "plaintext presented established", "certificate_flight_split"},
@@ -173,7 +173,7 @@ func TestFlights(t *testing.T) {
 		{"an unknown suite", nil, 0x1399, envoy + "C 85 | C 400 97 53 | S 300", "unknown unknown established", "unfamiliar_suite"},
 		{"an unknown suite, refused", nil, 0x1399, envoy + "C 600 | C 400 | S 35 | S fin", "unknown unknown incomplete", "unfamiliar_suite"},
 
-		// a certificate asked for later
+		// a certificate requested after the handshake
 		{"later offered, not used", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 200 | C fin", "tls not_requested established", "post_handshake_auth_offered"},
 		{"later offered, and still open", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 200", "tls unknown established", "post_handshake_auth_offered"},
 		{"later offered and perhaps used", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 148 | C 900 97 53 | S 200 | C fin", "tls unknown established", "post_handshake_auth_offered"},
@@ -181,7 +181,7 @@ func TestFlights(t *testing.T) {
 		{"later offered, and perhaps used in one record", offers(extLater), 0, goAsksNot + "C 53 | C 120 | S 148 | C 900 53 | S 200 | C fin", "tls unknown established", "post_handshake_auth_offered"},
 		{"later offered, and mutual", offers(extLater), 0, goAsks + "C 517 97 53 | C 120 | S 1029", "mtls presented established", ""},
 
-		// what is lost, and what does not belong there
+		// lost or unexpected records
 		{"the flight is lost", nil, 0, goAsksNot + "C lost 58 | C 300 | C 120 | S 200", "tls unknown incomplete", "missed_bytes"},
 		{"its end is lost", nil, 0, goAsks + "C 517 97 | C lost 58 | C 300 | S 1029", "mtls presented established", ""},
 		{"a record is lost behind the flight", nil, 0, envoy + "C 632 | C lost 58 | C 300 | S 1029", "tls unknown established", "unconfirmed_record"},
@@ -199,8 +199,8 @@ func TestFlights(t *testing.T) {
 	}
 }
 
-// TestAcknowledgedFlight: a client that offers no early data and yet sent something
-// protected before the ServerHello follows no rule, and is judged by none.
+// TestAcknowledgedFlight checks a client that offers no early data and still sends protected records before the
+// ServerHello: it follows no rule, so its flight is not interpreted.
 func TestAcknowledgedFlight(t *testing.T) {
 	w := &player{t: t}
 	*w = *newPlayer(t, hello{}, hello{})
@@ -211,8 +211,8 @@ func TestAcknowledgedFlight(t *testing.T) {
 	}
 }
 
-// TestPrefixes: nothing is called mutual before the server has answered the whole
-// flight, at whatever byte the capture stops.
+// TestPrefixes checks that no prefix of a conversation is called mutual before the server has reacted to the whole
+// flight.
 func TestPrefixes(t *testing.T) {
 	for _, flight := range []string{goAsks + "C 517 97 53 | C 120 | S 19 | S fin", envoy + "C 632 | C 97 | S 19 | S rst", goAsksNot + "C 53 | C 900 | S 600", envoy + "C 61 | C 97 53 | S 300"} {
 		packets := strings.Split(flight, " | ")
@@ -227,7 +227,7 @@ func TestPrefixes(t *testing.T) {
 	}
 }
 
-// TestWhatRecordsGiveAway: the size of the chain and the kind of key.
+// TestWhatRecordsGiveAway checks the inferred size of the chain and kind of key.
 func TestWhatRecordsGiveAway(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -252,8 +252,8 @@ func TestWhatRecordsGiveAway(t *testing.T) {
 	}
 }
 
-// TestSecondHello: what a client offers in its second hello alone counts too, or it could
-// make its server cut the flight unnoticed.
+// TestSecondHello checks that extensions in a client's second hello count too. Otherwise it could make its server
+// fragment the flight unnoticed.
 func TestSecondHello(t *testing.T) {
 	w := &player{t: t, s: dissect.New()}
 	w.send(0, hello{}.bytes(true), -1)
@@ -266,8 +266,7 @@ func TestSecondHello(t *testing.T) {
 	}
 }
 
-// retryRequest is a HelloRetryRequest: a ServerHello with a random of its own (RFC 8446
-// section 4.1.3).
+// retryRequest returns a HelloRetryRequest: a ServerHello with a special random (RFC 8446, section 4.1.3).
 func retryRequest() string {
 	sum := sha256.Sum256([]byte("HelloRetryRequest"))
 	return record(22, message(2, u16(0x0303)+string(sum[:])+"\x00"+u16(0x1301)+"\x00"+sized(2, u16(extVersions)+sized(2, u16(0x0304)))))

@@ -6,32 +6,31 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// Anybody can send segments with made-up numbers to a pod. They belong to no connection, and the
-// pod's only answer to each is a RST: nobody reads their payload. So such a conversation is
-// neither plaintext nor TLS. While no packet of the other end was seen, nothing is settled for
-// a while: its first packet decides.
+// Anybody can send forged segments to a pod. They belong to no connection: the pod replies to each with a RST, and
+// nobody reads their payload. So they are judged neither plaintext nor TLS. Until the other end's first packet is
+// captured, nothing is settled for a while, since that packet decides.
 //
-// If only one direction of a conversation is captured there is no RST either. It is judged by
-// that direction once it is past these bounds, or is over.
+// If only one direction is captured, there is no RST either. Such a connection is judged by that direction once it is
+// past these bounds, or has ended.
 const (
-	aloneMost = 16                     // packets that a batch of the kernel may show before their answers: net.core.gro_normal_batch is 8
-	aloneWait = int64(1 * time.Second) // since the first packet
+	aloneMost = 16                     // packets that the kernel may show in one batch before the replies: net.core.gro_normal_batch is 8
+	aloneWait = int64(1 * time.Second) // ns since the first packet
 )
 
-// turnedAway reports whether nothing but RSTs came back for what one end has sent.
+// turnedAway reports whether the other end sent nothing but RSTs.
 func turnedAway(c *flow.Conn) bool {
 	packets, resets, alone := c.Alone()
 	return alone && resets > 0 && packets <= resets+aloneMost
 }
 
-// MayBeTurnedAway reports whether the other end of a connection, of which nothing was seen, may still turn
-// it away: nothing is settled until then.
+// MayBeTurnedAway reports whether the other end, of which no packet was captured yet, may still reply with RSTs only.
+// Nothing is settled until then.
 func MayBeTurnedAway(c *flow.Conn) bool {
 	packets, resets, alone := c.Alone()
 	return alone && resets == 0 && packets < aloneMost && c.Last-c.First < aloneWait
 }
 
-// withdrawUnread withdraws the verdict on what nobody has read.
+// withdrawUnread sets the verdict on payload that nobody has read to unknown.
 func (o *Judged) withdrawUnread() {
 	if o.Verdict == None {
 		return

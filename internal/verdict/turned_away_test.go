@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// repeated returns n datagrams of one end, each of which next makes.
+// repeated returns n datagrams of one end, made by next.
 func repeated(n int, fromServer bool, next func(i int) []byte) (all []capturetest.Chunk) {
 	for i := range n {
 		all = append(all, capturetest.Chunk{FromServer: fromServer, Data: next(i)})
@@ -19,7 +19,7 @@ func repeated(n int, fromServer bool, next func(i int) []byte) (all []capturetes
 	return all
 }
 
-// opaque returns datagrams like ciphertext behind head.
+// opaque returns a function that makes datagrams of ciphertext that begin with head.
 func opaque(head ...byte) func(int) []byte {
 	r := rand.New(rand.NewPCG(1, 2))
 	return func(int) []byte {
@@ -31,7 +31,7 @@ func opaque(head ...byte) func(int) []byte {
 	}
 }
 
-func flowExport(i int) []byte { // like NetFlow 5
+func flowExport(i int) []byte { // similar to NetFlow 5
 	b := append([]byte{0, 5, 0, 1, 0, 0, byte(i), 0, 0x65, 0x53, 0xf1, byte(i)}, make([]byte, 60)...)
 	b[20], b[30] = byte(i), 6
 	return b
@@ -55,7 +55,7 @@ func stun(int) []byte {
 	return []byte("\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl")
 }
 
-// One datagram of DTLS of one end alone makes no plaintext TLS, and no failure.
+// TestDTLSOfOneEndThenPlaintext checks that one end's single DTLS datagram does not make plaintext TLS, or a failure.
 func TestDTLSOfOneEndThenPlaintext(t *testing.T) {
 	hello := capturetest.Datagrams(capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.NotRequested))[:1], 1200)
 	claims := map[string][]capturetest.Chunk{
@@ -80,7 +80,7 @@ func TestDTLSOfOneEndThenPlaintext(t *testing.T) {
 		for name, claim := range claims {
 			got := overUDP(slices.Concat(claim, c.then))
 			if name == "alert" && c.want == verdict.TLS {
-				continue // it may be what ended a handshake
+				continue // it may be the alert that ended a handshake
 			}
 			if got.Verdict != c.want {
 				t.Errorf("%s, then %s: %s %v, want %s", name, what, got.Verdict, got.Reasons, c.want)
@@ -89,8 +89,8 @@ func TestDTLSOfOneEndThenPlaintext(t *testing.T) {
 	}
 }
 
-// What shares a port with DTLS, or comes between a hello and its answer, takes nothing from
-// a handshake, nor does it where one end alone was captured.
+// TestDTLSBesideOthers checks that a handshake is judged the same if packets of protocols that share ports with DTLS
+// come in between, even if only one end was captured.
 func TestDTLSBesideOthers(t *testing.T) {
 	all := capturetest.Datagrams(offersMedia(capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.Presented))), 1200)
 	client := slices.DeleteFunc(slices.Clone(all), func(c capturetest.Chunk) bool { return c.FromServer })
@@ -110,7 +110,7 @@ func TestDTLSBesideOthers(t *testing.T) {
 	}
 }
 
-// offersMedia adds the extension use_srtp to the ClientHello (RFC 5764 section 4.1.1).
+// offersMedia adds the extension use_srtp to the ClientHello (RFC 5764, section 4.1.1).
 func offersMedia(messages []capturetest.DTLSMessage) []capturetest.DTLSMessage {
 	out := slices.Clone(messages)
 	b := slices.Clone(out[0].Body)

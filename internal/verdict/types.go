@@ -10,15 +10,15 @@ import (
 // Verdict is what a connection is judged to be (meshtls.verdict).
 type Verdict string
 
-// The verdicts. None is the absence of one: a connection without payload.
+// The verdicts. None means that there is no verdict, because the connection has no payload.
 const (
 	None      Verdict = ""
 	MTLS      Verdict = "mtls"      // established, and a client certificate was presented
-	TLS       Verdict = "tls"       // TLS whose mutuality was not shown
-	Plaintext Verdict = "plaintext" // cleartext recognized
-	Encrypted Verdict = "encrypted" // recognized and not TLS, such as SSH
-	Failed    Verdict = "failed"    // a handshake refused or given up
-	Unknown   Verdict = "unknown"   // too little or nothing recognizable
+	TLS       Verdict = "tls"       // TLS, without proof that the client authenticated
+	Plaintext Verdict = "plaintext" // plaintext was recognized
+	Encrypted Verdict = "encrypted" // a recognized protocol with encryption other than TLS, such as SSH
+	Failed    Verdict = "failed"    // a handshake that was rejected or aborted
+	Unknown   Verdict = "unknown"   // too few bytes, or none that were recognized
 )
 
 // Values of meshtls.tls.client_auth, its basis, meshtls.tls.client_auth_requested and
@@ -52,45 +52,45 @@ type Endpoint struct {
 	Packets uint64
 }
 
-// Judged is one connection with its verdict: all that a record says of it. It is a
-// value; nothing in it changes after Judge returned it.
+// Judged is one connection with its verdict: everything that a record has about it. It is a value that does not
+// change after Judge returned it.
 type Judged struct {
 	ID          uint64 // the connection's number in this run
-	Interface   string // name of the capturing interface, empty where a capture does not tell
+	Interface   string // name of the capturing interface, empty if unknown
 	Start, Last int64  // ns since the epoch
 	Ended       bool   // the connection has left the table
-	Settled     bool   // enough was seen: the verdict changes only if something unexpected follows
+	Settled     bool   // the verdict changes only if something unexpected follows
 	State       string // Zeek's conn_state
 	Transport   string // "tcp" or "udp"
 	Source      Endpoint
 	Destination Endpoint
-	NAT         Endpoint // destination.nat: where a REDIRECT on lo really sent it; Addr invalid otherwise
+	NAT         Endpoint // destination.nat: where a REDIRECT on lo really sent the connection; Addr is invalid if there was none
 	MissedStart bool
 	MissedBytes uint64
-	FlowHash    FlowHash // meshtls.flow_hash, zero where a start was missed
+	FlowHash    FlowHash // meshtls.flow_hash, zero if the start of a direction was missed
 
 	Direction string // network.direction: "ingress", "egress", "internal", empty if unknown
 	Scope     string // "wire" or "pod"
-	Foreign   bool   // no end is the pod's, whose addresses are known: nothing is learned from it
-	Class     string // "workload", "probe", "dns", ...: what facts show that neither end can choose
-	Claimed   string // a class that the ends only claim, empty if none: it changes no finding
+	Foreign   bool   // neither end is the pod's, although its addresses are known: nothing is learned from it
+	Class     string // "workload", "probe", "dns", ...: by facts that neither end can choose
+	Claimed   string // a class that the ends only claim, empty if none; findings ignore it
 	Mesh      string // hint, empty if none
 	MeshBasis string // the evidence for Mesh: "alpn", "sni", "port", "certificate"
 
 	Verdict  Verdict
 	Protocol string   // network.protocol: "tls", "http", ..., empty if not recognized
-	Reasons  []string // short codes that led to the verdict, never empty when Verdict is not None
+	Reasons  []string // short codes that explain the verdict, never empty if Verdict is not None
 
-	TLS  *TLSInfo  // nil when no TLS was seen
-	HTTP *HTTPInfo // nil when no cleartext HTTP was seen
+	TLS  *TLSInfo  // nil if no TLS was seen
+	HTTP *HTTPInfo // nil if no plaintext HTTP was seen
 
-	PeerName, PeerNameBasis string // the remote end's name where the packets tell it
+	PeerName, PeerNameBasis string // the remote end's name and where it was read
 
 	only  onlyKind
 	zones [2]flow.Zone
 }
 
-// onlyKind is how much of what was said is known to be of one kind.
+// onlyKind reports which kinds of content a connection consists of entirely.
 type onlyKind struct {
 	request   bool // dissect.Session.OneRequest
 	dns, asks bool // dissect.Session.OnlyDNS
@@ -103,21 +103,21 @@ func (o *Judged) noteOnly(s *dissect.Session) {
 
 // TLSInfo is the TLS part of a judged connection. Empty strings are unknown.
 type TLSInfo struct {
-	Version, VersionProtocol string // "1.3" and "tls"; negotiated
+	Version, VersionProtocol string // negotiated, such as "1.3" and "tls"
 	Cipher                   string // IANA name
 	Curve                    string // IANA name of the named group
-	NextProtocol             string // negotiated ALPN, only where it is in the clear
+	NextProtocol             string // negotiated ALPN, only if it is in plaintext
 	Resumed, Established     bool
-	ServerName               string // a host's name, empty if none was asked for
-	Misnamed                 bool   // the client asked for something that is no name
-	ALPNLeftOut              bool   // an ALPN name of either end is none (dissect.IsProtocolName)
+	ServerName               string // a host name, empty if the client sent none
+	Misnamed                 bool   // the client sent a server name that is not a host name
+	ALPNLeftOut              bool   // an ALPN name of either end is left out because it is invalid (dissect.IsProtocolName)
 	JA3, JA3S, JA4           string
 	SupportedCiphers         []string // client's offer, IANA names
 	Client, Server           *Certificate
 
 	ClientAuth, ClientAuthBasis, ClientAuthRequested string
 	Outcome                                          string
-	Alert                                            string   // IANA description of the alert that ended it
+	Alert                                            string   // IANA description of the alert that ended the handshake
 	ALPNOffered                                      []string // client's offer
 	KeyShare                                         string   // IANA name of the server's selected group
 	HelloRetry, EarlyData                            bool
@@ -125,12 +125,12 @@ type TLSInfo struct {
 	ECHOffered                                       bool   // encrypted_client_hello was offered: ServerName is the outer one
 	UpgradedFrom                                     string // protocol before STARTTLS
 	SessionHash                                      string // hash of both randoms
-	ClientChainBytes                                 int    // DER bytes of the client's chain as inferred or observed, 0 unknown
+	ClientChainBytes                                 int    // DER bytes of the client's chain, inferred or observed, 0 if unknown
 	ClientKeyHint                                    string // "ecdsa-p256", "rsa-2048", "ed25519", ...
-	ClientAuthAge                                    int64  // ns since the handshake that ClientAuth is inherited from; 0: it is not
+	ClientAuthAge                                    int64  // ns since the handshake that ClientAuth is inherited from, 0 if it is not inherited
 }
 
-// Certificate is a leaf certificate seen in the clear.
+// Certificate is a leaf certificate that was sent in plaintext.
 type Certificate struct {
 	Subject, Issuer     string // RFC 4514
 	NotBefore, NotAfter int64  // seconds since the epoch
@@ -141,10 +141,10 @@ type Certificate struct {
 	PublicKeySize       int    // bits
 	SerialNumber        string
 	ChainLength         int
-	Broken              bool // not parseable as X.509; only SHA256, ChainLength and perhaps the names are valid
+	Broken              bool // not parsable as X.509; only SHA256, ChainLength and perhaps the names are valid
 }
 
-// HTTPInfo is the first request and response of cleartext HTTP.
+// HTTPInfo is the first request and response of plaintext HTTP.
 type HTTPInfo struct {
 	Version   string // "1.1"
 	Method    string

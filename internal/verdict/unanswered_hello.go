@@ -5,15 +5,16 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// unansweredHello reports whether a ClientHello followed other bytes and the server, of
-// which all was seen, did not answer it with TLS: a hello alone does not change what was said
-// before. Where nothing but a known protocol's negotiation was said, a handshake that an alert
-// ends, or that can still be answered, is not meant.
+// unansweredHello reports whether a ClientHello followed other bytes, and the server, whose bytes were all captured,
+// did not reply with TLS. Such a hello does not change the judgement of the earlier bytes. Exception: if these were
+// only the negotiation of a known protocol, and an alert ends the handshake or a reply may still come, it returns
+// false.
 func unansweredHello(c *flow.Conn, s *dissect.Session) bool {
 	t := s.TLS()
 	if kind, _ := s.Preceded(); kind == dissect.KindNone || t == nil || s.InClear() || t.Over != dissect.OverTCP {
 		return false
 	}
+
 	server := t.Client.Other()
 	_, refused := fatalAlert(t)
 	switch {
@@ -27,8 +28,8 @@ func unansweredHello(c *flow.Conn, s *dissect.Session) bool {
 		t.Chained(server) <= len(t.Alerts)
 }
 
-// judgeUnanswered judges what unansweredBehind reports, by the bytes before the hello. What
-// the hello shows is told only where those are unknown.
+// judgeUnanswered judges connections for which unansweredHello returns true, by the bytes before the hello. The
+// fields of the hello are reported only if those bytes are unknown.
 func judgeUnanswered(out *Judged, s *dissect.Session) {
 	kind, protocol := s.Preceded()
 	out.Verdict, out.Protocol = Plaintext, protocol

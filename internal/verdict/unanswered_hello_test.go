@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// A ClientHello that the server does not answer with TLS changes nothing of what was said
-// before it.
+// TestHelloBehindOtherBytes checks that a ClientHello that the server does not answer with TLS does not change the
+// verdict on the bytes before it.
 func TestHelloBehindOtherBytes(t *testing.T) {
 	hello := talk(t, tls.VersionTLS13, capturetest.NotRequested).Chunks[0]
 	client := func(s string) capturetest.Chunk { return capturetest.Chunk{Data: []byte(s)} }

@@ -2,21 +2,20 @@ package verdict
 
 import "net/netip"
 
-// unprovenClients remembers full handshakes of TLS 1.3 that proved no client certificate, by the
-// addresses of both ends alone. Nobody behind such an address inherits a certificate at
-// that server: SNI and the shape of a ClientHello are the client's choice, and so does a
-// client choose others in its full handshake than where it resumes (RFC 8446 section
+// unprovenClients remembers full handshakes of TLS 1.3 that proved no client certificate, by the addresses of both
+// ends only. Nobody behind such a client address inherits a certificate at that server. SNI and the shape of a
+// ClientHello do not count, because the client chooses them, and may choose others when it resumes (RFC 8446, section
 // 4.6.1 lets it change its SNI).
 type unprovenClients struct {
 	seen         map[pair]int64 // time of the latest, ns since the epoch
-	unremembered int64          // latest time that there was no room for one; 0: never
+	unremembered int64          // latest time that a handshake was not remembered because the table was full; 0: never
 }
 
-// maxUnproven bounds the pairs of addresses that are remembered, some 100 bytes each. Once
-// there is no room for one, nobody inherits a certificate while a ticket lives.
+// maxUnproven bounds the remembered pairs of addresses, about 100 bytes each. After an overflow nobody inherits a
+// certificate for the lifetime of a ticket.
 const maxUnproven = 2 * maxClients
 
-// pair is the address of a client, and a server.
+// pair is the address of a client and that of a server.
 type pair struct {
 	client netip.Addr
 	server netip.AddrPort
@@ -24,7 +23,7 @@ type pair struct {
 
 func (o *Judged) pair() pair { return pair{o.Source.Addr, o.server()} }
 
-// note remembers that the client of o proved no certificate, or may not have.
+// note records that the client of o proved no certificate, or may have proved none.
 func (w *unprovenClients) note(o *Judged) {
 	k := o.pair()
 	if _, known := w.seen[k]; !known && len(w.seen) >= maxUnproven {
@@ -40,14 +39,13 @@ func (w *unprovenClients) note(o *Judged) {
 	w.seen[k] = max(w.seen[k], o.Last)
 }
 
-// has reports whether a ticket that was given out where no certificate was proved may
-// still be used by the client of o.
+// has reports whether the client of o may still use a ticket that was issued without proof of a certificate.
 func (w *unprovenClients) has(o *Judged) bool {
 	at, known := w.seen[o.pair()]
 	return known && o.Start-at <= ticketLifetime || w.unremembered != 0 && o.Start-w.unremembered <= ticketLifetime
 }
 
-// sweep forgets handshakes whose tickets are not valid any more.
+// sweep removes handshakes whose tickets have expired.
 func (w *unprovenClients) sweep(now int64) {
 	for k, at := range w.seen {
 		if now-at > ticketLifetime {

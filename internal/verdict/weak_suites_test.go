@@ -12,8 +12,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// suiteCases are suites that a server may choose, and the verdict of a handshake in which
-// the client presented a certificate.
+// suiteCases are suites that a server may choose, and the verdict on a handshake in which the client presented a
+// certificate.
 var suiteCases = map[uint16]verdict.Verdict{
 	0xff87: verdict.Plaintext, 0x0082: verdict.Plaintext, 0x0083: verdict.Plaintext, 0x001c: verdict.Plaintext, 0x00fe: verdict.Plaintext, 0x002e: verdict.Plaintext,
 	0x0047: verdict.Unknown, 0x1399: verdict.Unknown, 0xff00: verdict.Unknown, 0xff86: verdict.Unknown, 0xc0fe: verdict.Unknown,
@@ -35,8 +35,8 @@ func checkSuite(t *testing.T, name string, suite uint16, want verdict.Verdict, g
 	}
 }
 
-// TestUnfamiliarSuites: a suite that is not known to encrypt makes no mutual TLS, whatever
-// the client presented, over TCP and UDP.
+// TestUnfamiliarSuites checks that a suite that is not known to encrypt never means mutual TLS, over TCP and UDP,
+// even if the client presented a certificate.
 func TestUnfamiliarSuites(t *testing.T) {
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
 	for suite, want := range suiteCases {
@@ -60,7 +60,7 @@ func TestUnfamiliarSuites(t *testing.T) {
 	}
 }
 
-// choosing returns a datagram in which a ServerHello, if it begins with one, chooses a suite.
+// choosing returns the datagram with the given suite in its ServerHello, if it begins with one.
 func choosing(b []byte, suite uint16) []byte {
 	const body = 13 + 12 // headers of the record and of the message
 	if len(b) < body+35 || b[0] != 22 || b[13] != 2 {
@@ -72,8 +72,7 @@ func choosing(b []byte, suite uint16) []byte {
 	return b
 }
 
-// TestTextUnderUnfamiliarSuite: what such a connection carries is looked at for as long as
-// it lives, since it may be plaintext.
+// TestTextUnderUnfamiliarSuite checks that such a connection is examined until its end, since it may be plaintext.
 func TestTextUnderUnfamiliarSuite(t *testing.T) {
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
 	w := newPlayer(t, hello{old: true}, hello{old: true, suite: 0xff86})
@@ -97,8 +96,8 @@ func TestTextUnderUnfamiliarSuite(t *testing.T) {
 	}
 }
 
-// TestOffersPlainOnly: where the ServerHello was not seen, a client that offers nothing but
-// suites without encryption speaks plaintext, over TCP and UDP.
+// TestOffersPlainOnly checks that a client that offers only suites without encryption speaks plaintext, over TCP and
+// UDP, if the ServerHello was not captured.
 func TestOffersPlainOnly(t *testing.T) {
 	suites := func(all ...uint16) (out string) {
 		for _, s := range all {

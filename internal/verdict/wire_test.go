@@ -14,15 +14,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// A hello to be put on the wire; only what the judgement reads of it is real.
+// hello describes a hello that is sent on the wire; only the fields that judgements read are realistic.
 type hello struct {
 	suite      uint16            // of the server, default 0x1301
-	extensions map[uint16]string // besides supported_versions, and of a client server_name
+	extensions map[uint16]string // in addition to supported_versions, and a client's server_name
 	id         string            // session id
 	old        bool              // TLS 1.2
 	random     byte
-	cacheless  bool   // a client that says not how it would use a ticket: it gets none
-	offers     string // suites of the client, by their numbers; default 0x1301, 0x1302, 0xc02b
+	cacheless  bool   // a client that does not say how it would use a ticket, and so gets none
+	offers     string // the client's suites, by number; default 0x1301, 0x1302, 0xc02b
 }
 
 // Extensions that tests offer.
@@ -52,10 +52,10 @@ func sized(n int, b string) string {
 
 func u16(v uint16) string { return string([]byte{byte(v >> 8), byte(v)}) }
 
-// message is a handshake message.
+// message returns a handshake message.
 func message(typ byte, body string) string { return string(typ) + sized(3, body) }
 
-// record is a TLS record.
+// record returns a TLS record.
 func record(typ byte, body string) string { return string([]byte{typ, 3, 3}) + sized(2, body) }
 
 func (h hello) bytes(client bool) string {
@@ -95,7 +95,7 @@ func (h hello) bytes(client bool) string {
 	return record(22, message(2, b+u16(suite)+"\x00"+sized(2, all)))
 }
 
-// psk is a pre_shared_key of a client with a ticket of n bytes.
+// psk returns the pre_shared_key extension of a client with a ticket of n bytes.
 func psk(n int, age uint32) string {
 	identity := sized(2, strings.Repeat("t", n)) + u16(uint16(age>>16)) + u16(uint16(age))
 	return sized(2, identity) + sized(2, sized(1, strings.Repeat("b", 32)))
@@ -108,7 +108,7 @@ type player struct {
 	t      testing.TB
 	s      *dissect.Session
 	at     [2]int64
-	// before is what each side had sent before its latest packet
+	// what each side had sent before its latest packet
 	before [2]int64
 }
 
@@ -120,7 +120,7 @@ func newPlayer(t testing.TB, client, server hello) *player {
 	return w
 }
 
-// send puts bytes on the wire; ack is what they acknowledge, -1 for all that was sent.
+// send sends bytes; ack is how many bytes of the other side they acknowledge, -1 for all.
 func (w *player) send(side int, b string, ack int64) {
 	if ack < 0 {
 		ack = w.at[1-side]
@@ -131,17 +131,17 @@ func (w *player) send(side int, b string, ack int64) {
 	w.at[side] += int64(len(b))
 }
 
-// wait lets time pass, in milliseconds.
+// wait advances the time by ms milliseconds.
 func (w *player) wait(ms int64) {
 	if w.now += ms * 1e6; w.memory != nil {
 		w.memory.Clock(w.now)
 	}
 }
 
-// play sends packets: "C 53 100" is one of the client's with two protected records, "S"
-// of the server's; "S- 40" does not acknowledge the other's latest packet; "C! 22:100"
-// has a record of another type; "C fin" ends a side, "S rst" resets it; "C lost 70" is a
-// packet that the capture lacks, "S wait 2000" 2 s without a packet. A packet takes 1 ms.
+// play sends packets. "C 53 100" is a packet of the client with two protected records, "S 53" one of the server. "S-
+// 40" does not acknowledge the other side's latest packet. "C! 22:100" has a record of another type. "C fin" ends a
+// side, "S rst" resets it. "C lost 70" is a packet that the capture lacks. "S wait 2000" is 2 s without a packet. A
+// packet takes 1 ms.
 func (w *player) play(packets string) *player {
 	for p := range strings.SplitSeq(packets, "|") {
 		words := strings.Fields(p)
@@ -187,7 +187,7 @@ func (w *player) play(packets string) *player {
 	return w
 }
 
-// end is what is said when the connection is over, and what was settled before.
+// judge returns the judgement of the connection so far; if ended is set, the final one.
 func (w *player) judge(j *verdict.Judge, id uint64, ended bool) verdict.Judged {
 	return j.Judge(conn(id, "10.0.0.1"), w.s, "eth0", ended)
 }

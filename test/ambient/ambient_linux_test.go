@@ -19,7 +19,7 @@ import (
 // TestAmbient runs a mesh of stand-ins for ztunnel, with taps in all pods, and compares the
 // taps' records, live and from captures, with the logs of the proxies and applications.
 func TestAmbient(t *testing.T) {
-	const attempts = 3 // a ring may drop packets on a busy machine, which proves nothing
+	const attempts = 3 // a ring may drop packets on a busy machine; such an attempt proves nothing
 	for n := range attempts {
 		dropped := false
 		t.Run(fmt.Sprint("attempt ", n+1), func(t *testing.T) { dropped = ambient(t) })
@@ -56,7 +56,7 @@ func ambient(t *testing.T) (dropped bool) {
 	return false
 }
 
-// play plays a scenario and returns its connections, as the logs have them.
+// play runs a scenario and returns its connections as the logs have them.
 func (w *world) play(t *testing.T, s *scenario) (list []connection) {
 	t.Helper()
 	before := map[string]int{}
@@ -80,7 +80,7 @@ func (w *world) play(t *testing.T, s *scenario) (list []connection) {
 	return list
 }
 
-// truth returns the truth of a connection, by the log of the process that had its socket.
+// truth returns the truth about a connection from the log of the process that owned its socket.
 func (s *scenario) truth(e *standin.Event) string {
 	switch e.Kind {
 	case standin.HBONEOut, standin.HBONEIn:

@@ -26,7 +26,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
-// absent skips a test that lacks something, or fails it where MESHTLS_REQUIRE_ALL is set.
+// absent skips a test that lacks something, or fails it if MESHTLS_REQUIRE_ALL is set.
 func absent(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
@@ -35,7 +35,7 @@ func absent(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// needs skips the test where the lab cannot run: it needs root, and programs of Debian packages.
+// needs skips the test if the lab cannot run: it needs root, and programs of Debian packages.
 func needs(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -67,7 +67,7 @@ var node = netip.MustParseAddr("10.88.0.254")
 type lab struct {
 	node   *place
 	pods   []*place
-	folder string // captures
+	folder string // for the captures
 }
 
 // newLab creates the node. Without the right to do so, the test is skipped.
@@ -136,11 +136,11 @@ func (p *place) dial(ctx context.Context, to string) (c net.Conn, err error) {
 	return c, e
 }
 
-// Kinds of connections that applications log, in addition to those of proxies.
+// Kinds of connections that applications log, in addition to those of package standin.
 const (
-	appOut  = "application out" // a connection that no proxy takes
+	appOut  = "application out" // a connection that no proxy intercepts
 	appIn   = "application in"
-	probeIn = "probe in" // of the kubelet, from the node
+	probeIn = "probe in" // by the kubelet, from the node
 	within  = "within the pod"
 )
 
@@ -192,8 +192,8 @@ func (p *place) ask(kind, url string) (string, error) {
 	return string(b), err
 }
 
-// serve answers HTTP with the client's address. Its connections are logged with kind, which
-// is empty if a proxy logs them.
+// serve responds to HTTP requests with the client's address. Its connections are logged with kind, which is empty if
+// a proxy logs them.
 func (p *place) serve(t *testing.T, port uint16, kind string) {
 	t.Helper()
 	s := &http.Server{
@@ -217,14 +217,14 @@ func (p *place) serve(t *testing.T, port uint16, kind string) {
 	t.Cleanup(func() { s.Close() })
 }
 
-// tapped is a tap that runs in a pod.
+// tapped is a running tap of a pod.
 type tapped struct {
 	cmd    *exec.Cmd
 	out    bytes.Buffer
 	stderr eventually.Output
 }
 
-// start starts a program in the pod. It ends with the test at the latest.
+// start starts a program in the pod. The program is killed at the end of the test.
 func (p *place) start(t *testing.T, stdout, stderr io.Writer, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("nsenter", append([]string{"--net=" + p.ns.Path(), "--"}, args...)...)
@@ -262,7 +262,7 @@ func (l *lab) watch(t *testing.T, p *place, tap string) {
 	}, &x.stderr)
 }
 
-// dump is a tcpdump.
+// dump is a running tcpdump.
 type dump struct {
 	cmd    *exec.Cmd
 	file   string

@@ -18,8 +18,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
-// TestEnvoy tests HBONE of Envoy, which waypoints and gateways run. Its records are
-// BoringSSL's, and it resumes sessions.
+// TestEnvoy tests Envoy's HBONE, as waypoints and gateways use it. Its records are BoringSSL's, and it resumes
+// sessions.
 func TestEnvoy(t *testing.T) {
 	program := found(t, "../../.cache/demo/envoy/lib/python3*/site-packages/envoy/_bin/envoy", "no Envoy: make demo downloads it")
 	others(t, &other{
@@ -28,8 +28,7 @@ func TestEnvoy(t *testing.T) {
 	})
 }
 
-// TestRustls tests HBONE of ztunnel's libraries, rustls and h2, with ztunnel's settings. No
-// session is resumed.
+// TestRustls tests HBONE of ztunnel's libraries, rustls and h2, with ztunnel's settings. Sessions are never resumed.
 func TestRustls(t *testing.T) {
 	program := found(t, "../../.cache/ambient/release/hbone", "no proxy on rustls: make ambient builds it, with cargo")
 	others(t, &other{
@@ -61,10 +60,10 @@ func found(t *testing.T, pattern, otherwise string) string {
 	return program
 }
 
-// other is a proxy that replaces the stand-in: a process in the pod that writes the log which
-// proxyLog reads. The pods have the rules of enrolled pods.
+// other is a proxy that replaces the stand-in: a process in the pod that writes the log for proxyLog. The pods have
+// the rules of enrolled pods.
 type other struct {
-	name, scenario string // of its folder in testdata, and in the table
+	name, scenario string // folder in testdata; scenario in the table
 	start          func(t *testing.T, p, peer *place, folder string)
 	resumes        bool
 }
@@ -154,7 +153,7 @@ func (p *place) envoy(t *testing.T, program, folder string, peer *place) {
 	}, &stderr)
 }
 
-// admin asks the pod's Envoy.
+// admin queries the admin interface of the pod's Envoy.
 func (p *place) admin(folder, path string) (string, error) {
 	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(folder, p.name+".sock"))
@@ -193,7 +192,7 @@ func (p *place) proxyLog(t *testing.T, folder, scenario string) (list []connecti
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line)
 		if len(f) != 4 {
-			continue // it is being written
+			continue // an incomplete line
 		}
 		truth := truthPod
 		if strings.HasPrefix(f[0], "hbone") {

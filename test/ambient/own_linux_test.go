@@ -21,11 +21,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
-// TestOwnConnections: the tap of an enrolled pod publishes to a broker outside of the mesh. The
-// proxy takes its connections and forwards them from sockets of its own, which the tap captures.
-// Over TLS they are recognized as the tap's and cause no finding. In plaintext they cause a
-// finding, since they are plaintext on the wire, and the finding says that they may be the tap's.
-// An application's TLS to the same broker is the application's.
+// TestOwnConnections checks a tap in an enrolled pod that publishes to a broker outside of the mesh. The proxy
+// intercepts the tap's connections and forwards them from its own sockets, which the tap captures. Over TLS they are
+// recognized as the tap's and cause no finding. In plaintext they cause a finding, since they are plaintext on the
+// wire, and the finding says that they may be the tap's. An application's TLS to the same broker counts as the
+// application's.
 func TestOwnConnections(t *testing.T) {
 	tap := buildTap(t)
 	for _, c := range []struct {
@@ -87,7 +87,7 @@ func ownConnections(t *testing.T, tap string, secure bool, want []string) {
 	}
 }
 
-// askBroker is an application of a pod that asks a broker over TLS. It returns its port.
+// askBroker sends a request to a broker over TLS, as an application in the pod. It returns its local port.
 func askBroker(t *testing.T, p *place, broker string) uint16 {
 	t.Helper()
 	x, err := p.dial(t.Context(), broker)
@@ -133,11 +133,11 @@ func ofBroker(t *testing.T, list []record, application uint16, log *standin.Log)
 	return said
 }
 
-// request is an ApiVersions request of version 0, of an application.
+// request is an application's ApiVersions request, version 0.
 var request = append([]byte{0, 0, 0, 14, 0, 18, 0, 0, 0, 0, 0, 7, 0, 4}, "apps"...)
 
-// standInBroker answers each connection once with an error of Kafka, and closes it. It returns
-// how many it has answered.
+// standInBroker responds to one request of each connection with a Kafka error, and closes the connection. answered
+// returns how many it has responded to.
 func standInBroker(t *testing.T, p *place, id *standin.Identity, secure bool) (answered func() int) {
 	t.Helper()
 	var mu sync.Mutex
@@ -168,7 +168,7 @@ func standInBroker(t *testing.T, p *place, id *standin.Identity, secure bool) (a
 	return func() int { mu.Lock(); defer mu.Unlock(); return n }
 }
 
-// answer reads one request and answers UNSUPPORTED_VERSION in the form of ApiVersions 0.
+// answer reads one request and responds with UNSUPPORTED_VERSION in the form of ApiVersions 0.
 func answer(c net.Conn) error {
 	var head [12]byte // size, API key and version, correlation
 	if _, err := io.ReadFull(c, head[:]); err != nil {
@@ -194,7 +194,7 @@ func spooled(t *testing.T, folder string) (list []record) {
 		const begin = `{"@timestamp"`
 		for _, part := range bytes.Split(b, []byte(begin))[1:] {
 			var r record
-			if json.NewDecoder(bytes.NewReader(append([]byte(begin), part...))).Decode(&r) == nil { // else it is being written
+			if json.NewDecoder(bytes.NewReader(append([]byte(begin), part...))).Decode(&r) == nil { // otherwise it is incomplete
 				list = append(list, r)
 			}
 		}

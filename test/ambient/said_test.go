@@ -1,4 +1,5 @@
-// Package ambient_test is a lab of an ambient mesh: see README.md.
+// Package ambient_test compares the records of taps in an ambient mesh with the logs of its proxies and applications:
+// see README.md.
 package ambient_test
 
 import (
@@ -19,9 +20,9 @@ import (
 
 var update = flag.Bool("update", false, "let the lab write its table, its captures and their truth anew")
 
-// Truths: the true states of connections, by the logs of the processes that had their sockets.
+// Truths are the true states of connections, from the logs of the processes that owned their sockets.
 const (
-	truthMutual  = "mutual TLS" // more follows it
+	truthMutual  = "mutual TLS" // the peer's account follows
 	truthPod     = "plaintext in the pod"
 	truthWire    = "plaintext on the wire"
 	truthProbe   = "plaintext probe"
@@ -42,7 +43,7 @@ type connection struct {
 type said struct {
 	verdict, scope, mesh, auth, class string
 	resumed                           bool
-	findings                          []string // their rules and severities; +words: with the text about ambient meshes
+	findings                          []string // rules and severities; "+words" if the message mentions the ambient mesh
 }
 
 func (s *said) String() string {
@@ -74,7 +75,7 @@ func (s *said) has(rule string) bool {
 	return slices.ContainsFunc(s.findings, func(f string) bool { return strings.HasPrefix(f, rule+" ") })
 }
 
-// record is the part of a tap's record that is tested.
+// record has the fields of a tap's record that the tests use.
 type record struct {
 	Event struct {
 		Dataset  string
@@ -97,7 +98,7 @@ type record struct {
 	}
 }
 
-// healthPort is the tap's own port in each pod; the test makes connections to it.
+// healthPort is the tap's own port in each pod. The tests connect to it.
 const healthPort = 9469
 
 // counts reports whether a record belongs to a connection of the lab.
@@ -111,10 +112,10 @@ func (r *record) edge() string {
 
 type tuple struct{ client, server netip.AddrPort }
 
-// words are the text of a finding about plaintext of an enrolled pod.
+// words matches the message of a finding about plaintext of an enrolled pod.
 var words = regexp.MustCompile(`; the pod (is enrolled in ambient|speaks HBONE of an ambient mesh), but this connection (left|arrived) in plaintext`)
 
-// statements groups the records of a tap by connection. Each connection has one statement.
+// statements groups the records of a tap by connection. There must be one flow record for each.
 func statements(t *testing.T, name string, lines []string) map[tuple]said {
 	t.Helper()
 	findings := map[string][]string{}
@@ -153,8 +154,8 @@ func statements(t *testing.T, name string, lines []string) map[tuple]said {
 	return out
 }
 
-// wrong returns the expected result if s is wrong, else an empty text. declared reports whether
-// the tap's settings name the mesh, so that it expects mutual TLS.
+// wrong returns the expected result if s is wrong, and an empty text otherwise. declared reports whether the tap's
+// settings name the mesh, so that it expects mutual TLS.
 func (c *connection) wrong(s *said, declared bool) string {
 	unknown := s.verdict == "unknown" || s.verdict == "tls" && s.auth == "unknown"
 	switch {
@@ -283,7 +284,7 @@ func golden(t *testing.T, name string, got []byte, write bool) {
 	}
 }
 
-// Truth on disk: a line for each connection, with tabs.
+// truthFile has a line for each connection, with fields separated by tabs.
 const truthFile = "truth.tsv"
 
 func appendTruth(b []byte, list []connection) []byte {

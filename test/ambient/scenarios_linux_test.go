@@ -43,7 +43,7 @@ func newWorld(t *testing.T, folder string) *world {
 	return w
 }
 
-// at is an address of a pod.
+// at returns a pod's address with a port.
 func at(p *place, port uint16) netip.AddrPort { return netip.AddrPortFrom(p.address, port) }
 
 // start starts the mesh, the applications and the taps.
@@ -69,7 +69,7 @@ func (w *world) start(t *testing.T, tap string) {
 	}
 	must(t, w.waypoint.proxy.StartGateway(false))
 	must(t, w.gateway.proxy.StartGateway(true))
-	w.b.serve(t, 8080, "") // in an enrolled pod proxies log what arrives
+	w.b.serve(t, 8080, "") // in an enrolled pod, the proxies log incoming connections
 	w.b.serve(t, 8081, "")
 	w.a.serve(t, 8080, "")
 	w.c.serve(t, 8080, appIn)
@@ -89,7 +89,7 @@ type scenario struct {
 
 var scenarios = []scenario{
 	{name: "HBONE", events: map[string]int{"a": 2, "b": 2}, run: func(t *testing.T, w *world) {
-		// a's application sends a request, and b's sees a's own address.
+		// a's application sends a request, and b's must see a's own address
 		if got := w.a.get(t, "", "http://"+at(w.b, 8080).String()+"/"); !strings.HasPrefix(got, "hello "+w.a.address.String()+"\n") {
 			t.Errorf("the source was not kept: %.40q", got)
 		}
@@ -152,7 +152,7 @@ var scenarios = []scenario{
 	{name: "no certificate at 15008", events: map[string]int{"c": 1, "b": 1}, run: func(t *testing.T, w *world) { knock(t, w, nil) }},
 }
 
-// oneWayServer answers one request over TLS without asking for a certificate.
+// oneWayServer starts a TLS server that responds to requests and does not request a certificate.
 func oneWayServer(t *testing.T, w *world, p *place, port uint16, alpn string) {
 	t.Helper()
 	id, err := w.authority.Identity("lab", "oneway")
@@ -171,7 +171,7 @@ func oneWayServer(t *testing.T, w *world, p *place, port uint16, alpn string) {
 	t.Cleanup(func() { s.Close() })
 }
 
-// askTLS sends a request over TLS without a certificate and without a name, by HTTP/2 CONNECT.
+// askTLS sends a request over TLS without a certificate and without a server name: GET, or CONNECT with h2.
 func askTLS(t *testing.T, raw net.Conn, alpn string) {
 	t.Helper()
 	tr := &http.Transport{ForceAttemptHTTP2: alpn == "h2", DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -193,7 +193,7 @@ func askTLS(t *testing.T, raw net.Conn, alpn string) {
 	raw.Close()
 }
 
-// knock opens HBONE that b refuses: the certificate is missing or another authority signed it.
+// knock opens an HBONE connection that b must refuse: the certificate is missing, or another authority signed it.
 func knock(t *testing.T, w *world, by *standin.Authority) {
 	t.Helper()
 	c, err := w.c.dial(t.Context(), at(w.b, standin.PortHBONE).String())

@@ -14,16 +14,16 @@ import (
 
 var update = flag.Bool("update", false, "write the golden file anew")
 
-// The files are what both programs print of the same few connections, and the table of it:
-// one that both agree on, one of TLS 1.3 with a client certificate that only the tap
-// infers, one where they differ, one that only tshark has, one without TLS.
+// TestExample compares both programs' output for the same connections with the table: one on which both agree, one of
+// TLS 1.3 with a client certificate that only the tap infers, one where they differ, one that only tshark has, one
+// without TLS.
 func TestExample(t *testing.T) {
 	names := suites{0xc02b: "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", 0x1301: "TLS_AES_128_GCM_SHA256"}
 	ours, err := parseTap(read(t, "tap.jsonl"), names)
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The separators of tshark's output are no text: the file has a semicolon.
+	// tshark's separator is not printable, so the file has semicolons
 	theirs := parseTshark(string(bytes.ReplaceAll(read(t, "tshark.tsv"), []byte(";"), []byte(separator))), names)
 	var got bytes.Buffer
 	var total table
@@ -60,7 +60,7 @@ func TestJoin(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		ours, theirs []*connection
-		want         []int // the partner of each of ours, -1: none
+		want         []int // index of the partner of each of ours, -1 if none
 	}{
 		"one":               {[]*connection{conn("tcp", a, b, 1, 2, "")}, []*connection{conn("tcp", a, b, 1, 2, "")}, []int{0}},
 		"turned round":      {[]*connection{conn("tcp", a, b, 1, 2, "")}, []*connection{conn("tcp", b, a, 1, 2, "")}, []int{0}},
@@ -102,7 +102,7 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// What differs must be told as different, or the comparison proves nothing.
+// TestHold checks that each kind of difference is detected: otherwise the comparison proves nothing.
 func TestHold(t *testing.T) {
 	for _, c := range []struct {
 		ours, theirs string
@@ -127,8 +127,8 @@ func TestVersionName(t *testing.T) {
 	}
 }
 
-// TestTshark reads a capture of the lab with the tshark that is installed: one that does
-// not know a field, or names it otherwise, shows here.
+// TestTshark reads a capture of the lab with the installed tshark. It fails if that version lacks a field or names it
+// differently.
 func TestTshark(t *testing.T) {
 	if _, err := exec.LookPath("tshark"); err != nil {
 		t.Skip(err)
@@ -145,7 +145,7 @@ func TestTshark(t *testing.T) {
 		t.Fatalf("%d connections, want 1", len(found))
 	}
 	got := found[0].values
-	for _, f := range []field{ja3, ja3s} { // they depend on the versions of the lab
+	for _, f := range []field{ja3, ja3s} { // they depend on the versions in the lab
 		if len(got[f]) != 32 {
 			t.Errorf("%s is %q, want a digest", fieldNames[f], got[f])
 		}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// A field is a fact of a connection that is compared.
+// field is a fact about a connection that is compared.
 type field int
 
 const (
@@ -20,22 +20,22 @@ const (
 	alpn
 	serverCert
 	clientCert
-	fields // their number
+	fields // number of fields
 )
 
 var fieldNames = [fields]string{"version", "cipher", "SNI", "JA3", "JA3S", "ALPN offered", "server certificate", "client certificate"}
 
-// A connection is what one program says of one connection. An empty value says nothing.
+// connection is one program's result for one connection. An empty value means unknown.
 type connection struct {
 	transport  string // tcp or udp
 	from, to   netip.AddrPort
-	start, end time.Time // of its first and last packet
+	start, end time.Time // times of its first and last packet
 	values     [fields]string
 }
 
 func (c *connection) says() bool { return c.values != [fields]string{} }
 
-// ends is what two programs call the same connection by, whoever they take for its client.
+// ends identifies a connection in both programs, regardless of which end they call the client.
 type ends struct {
 	transport string
 	low, high netip.AddrPort
@@ -48,7 +48,7 @@ func (c *connection) ends() ends {
 	return ends{c.transport, c.to, c.from}
 }
 
-// A pair is one connection as the tap and tshark have it: one of them may be nil.
+// pair is one connection in the results of the tap and of tshark. One of the two may be nil.
 type pair struct{ ours, theirs *connection }
 
 func (p pair) name() string {
@@ -56,7 +56,7 @@ func (p pair) name() string {
 	return fmt.Sprintf("%s %s > %s", c.transport, c.from, c.to)
 }
 
-// spoken is how many of both say something.
+// spoken returns how many of the two have a value.
 func (p pair) spoken() int {
 	n := 0
 	for _, c := range []*connection{p.ours, p.theirs} {
@@ -67,7 +67,7 @@ func (p pair) spoken() int {
 	return n
 }
 
-// overlap is how long two connections were there together.
+// overlap returns how long two connections existed at the same time.
 func (c *connection) overlap(other *connection) time.Duration {
 	start, end := c.start, c.end
 	if other.start.After(start) {
@@ -79,9 +79,10 @@ func (c *connection) overlap(other *connection) time.Duration {
 	return max(0, end.Sub(start))
 }
 
-// join pairs the connections of one capture: those of the same ends that were there
-// together for longest first, then (where clocks are broken) those that both say something
-// of, then those that start nearest to each other, each once. Pairs come in the order of the tap's connections, then those that only tshark has.
+// join pairs the connections of one capture, each at most once. Candidates have the same ends. Those that overlap
+// longest are paired first, then (if clocks are broken) those where both programs have values, then those that start
+// closest together. The pairs are in the order of the tap's connections, followed by connections that only tshark
+// has.
 func join(ours, theirs []*connection) []pair {
 	byEnds := map[ends][]*connection{}
 	for _, c := range theirs {

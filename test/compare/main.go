@@ -1,18 +1,15 @@
-// Command compare reads captures with the tap and with tshark, joins what both say of each
-// connection, and prints how often they agree: on the version, the cipher, the server's
-// name, JA3, JA3S, the ALPN offered, and whether the server and the client showed a
-// certificate.
+// Command compare reads captures with the tap and with tshark, and joins their results by connection. It prints how often they
+// agree on the version, the cipher suite, the server name, JA3, JA3S, the offered ALPN names, and whether the server and
+// the client sent a certificate.
 //
 //	go run ./test/compare [-v] [-tshark COMMAND] TAP FOLDER...
 //
-// TAP is the tap's binary, and each FOLDER is searched for captures. With -v each
-// difference is listed: the capture, the connection, what the tap says and what tshark
-// says. The exit status is 1 where the two differ. What only one of them says is no
-// failure, nor is a capture that is broken: what was read of it is compared.
+// TAP is the tap's binary. Each FOLDER is searched for captures. With -v each difference is listed: the capture, the
+// connection, and both results. The exit status is 1 if values differ. A value that only one of them has is not a failure,
+// nor is a broken capture: the part that could be read is compared.
 //
-// A client's certificate is "yes" or "no" by the tap's own conclusion, which it also draws
-// where certificates are encrypted. tshark shows messages and concludes nothing: here it
-// is "yes" by a Certificate message, and "no" by a ClientKeyExchange without one.
+// For the client's certificate, "yes" or "no" is the tap's own conclusion, which it also draws if certificates are encrypted.
+// tshark draws no conclusions: "yes" means a Certificate message, "no" a ClientKeyExchange without one.
 package main
 
 import (
@@ -30,7 +27,7 @@ import (
 	"time"
 )
 
-// patience is how long one program may read one capture.
+// patience bounds the time that one program may take for one capture.
 const patience = 2 * time.Minute
 
 func main() {
@@ -51,8 +48,7 @@ func main() {
 	}
 }
 
-// compare writes the table of the captures in the folders, and each difference before it
-// where asked for.
+// compare writes the table for the captures in the folders; if verbose, each difference before it.
 func compare(w io.Writer, tap, tshark string, folders []string, verbose bool) error {
 	files, err := captures(folders)
 	if err != nil {
@@ -113,7 +109,7 @@ func captures(folders []string) ([]string, error) {
 	return files, nil
 }
 
-// run returns what a command prints. What it printed before it failed comes with the error.
+// run returns a command's output. If the command fails, it returns the output until then, and the error.
 func run(command string, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

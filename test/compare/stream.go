@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// The numbers of handshake messages (RFC 8446, B.3; RFC 5246, A.4).
+// Numbers of handshake messages (RFC 8446, appendix B.3; RFC 5246, appendix A.4).
 const (
 	clientHello       = "1"
 	serverHello       = "2"
@@ -16,15 +16,15 @@ const (
 	clientKeyExchange = "16"
 )
 
-// retryRandom is the random of a ServerHello that is a HelloRetryRequest (RFC 8446, 4.1.3).
+// retryRandom is the random of a HelloRetryRequest, which is a ServerHello (RFC 8446, section 4.1.3).
 const retryRandom = "cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c"
 
-// A stream gathers what tshark's packets say of one connection: the first ClientHello, and
-// the ServerHello that is no HelloRetryRequest where there is one.
+// stream collects the facts from tshark's packets of one connection: from the first ClientHello, and from the
+// ServerHello, or a HelloRetryRequest if there is no other.
 type stream struct {
 	connection
-	client       netip.AddrPort // who sent the ClientHello, or got the ServerHello
-	hello, reply bool           // seen
+	client       netip.AddrPort // the end that sent the ClientHello or received the ServerHello
+	hello, reply bool           // these messages were seen
 	certified    []netip.AddrPort
 	keyed        bool // a ClientKeyExchange was seen
 }
@@ -69,7 +69,7 @@ func (s *stream) serverHello(p packet, prefix string, from netip.AddrPort, names
 	}
 }
 
-// finish returns the connection, once all of its packets are in.
+// finish returns the connection, after all of its packets.
 func (s *stream) finish() *connection {
 	if !s.client.IsValid() {
 		s.client = s.from
@@ -87,7 +87,7 @@ func (s *stream) finish() *connection {
 	return &s.connection
 }
 
-// versionName returns a version as the tap writes it. Drafts of TLS 1.3 count as it.
+// versionName returns a version as the tap writes it. Drafts of TLS 1.3 are called 1.3.
 func versionName(number string) string {
 	n, err := strconv.ParseUint(number, 0, 16)
 	switch {
@@ -99,7 +99,7 @@ func versionName(number string) string {
 		return "ssl 3.0"
 	case n > 0x0300 && n <= 0x0304:
 		return fmt.Sprintf("1.%d", n-0x0301)
-	case n>>8 == 0x7f || n>>8 == 0x7e || n>>8 == 0xfb: // IETF's drafts, Google's experiments, Facebook's
+	case n>>8 == 0x7f || n>>8 == 0x7e || n>>8 == 0xfb: // drafts of the IETF, experiments of Google and Facebook
 		return "1.3"
 	case n == 0xfeff:
 		return "dtls 1.0"
@@ -111,11 +111,11 @@ func versionName(number string) string {
 	return number
 }
 
-// suites are tshark's own names of the cipher suites. It knows some of drafts, too, which
-// the registry does not have and the tap shows as numbers.
+// suites are tshark's names of cipher suites. It also knows some from drafts, which the registry does not have and
+// the tap shows as numbers.
 type suites map[uint64]string
 
-// name returns the name of a suite that is given by its number, and what is none as it is.
+// name returns the name of a suite from its number. It returns anything else unchanged.
 func (names suites) name(number string) string {
 	n, err := strconv.ParseUint(number, 0, 16)
 	if name := names[n]; err == nil && name != "" {

@@ -5,7 +5,7 @@ import (
 	"io"
 )
 
-// An outcome is how two values of one field compare.
+// outcome is the result of comparing two values of one field.
 type outcome int
 
 const (
@@ -14,7 +14,7 @@ const (
 	onlyWe
 	onlyThey
 	differ
-	outcomes // their number
+	outcomes // number of outcomes
 )
 
 func hold(ours, theirs string) outcome {
@@ -31,13 +31,13 @@ func hold(ours, theirs string) outcome {
 	return differ
 }
 
-// A table counts the outcomes of each field over pairs of connections.
+// table counts the outcomes of each field over pairs of connections.
 type table struct {
 	counts           [fields][outcomes]int
-	both, ours, they int // connections of which both, only the tap or only tshark says something
+	both, ours, they int // connections with values from both, only from the tap, only from tshark
 }
 
-// add counts one pair and returns what differs in it, a line for each field.
+// add counts one pair and returns its differences, a line for each field.
 func (t *table) add(p pair) []string {
 	var none connection
 	ours, theirs := &none, &none

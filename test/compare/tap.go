@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// A record is what is compared of the tap's record of a connection.
+// record has the fields of the tap's record that are compared.
 type record struct {
 	Event struct {
 		Start time.Time `json:"start"`
@@ -52,8 +52,8 @@ type end struct {
 
 func (e end) address() netip.AddrPort { return netip.AddrPortFrom(e.IP, e.Port) }
 
-// readTap returns the connections that the tap finds in a capture. Those before an error
-// in the capture come with it.
+// readTap returns the connections that the tap finds in a capture. If the capture has an error, it returns the
+// connections before it, and the error.
 func readTap(tap, file string, names suites) ([]*connection, error) {
 	out, err := run(tap, "read", "--output=json", "--emit=flows", file)
 	if err != nil {

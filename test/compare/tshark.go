@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// settings make tshark look at content before ports, put segments in order, and read a
-// capture twice, so that what a later packet tells is known at an earlier one.
+// settings make tshark identify protocols by content before ports, put segments in order, and read a capture twice,
+// so that facts from later packets are known at earlier ones.
 var settings = []string{
 	"-n", "-2",
 	"-o", "tcp.try_heuristic_first:TRUE", "-o", "udp.try_heuristic_first:TRUE",
@@ -18,14 +18,14 @@ var settings = []string{
 	"--enable-heuristic", "tls_tcp", "--enable-heuristic", "dtls_udp", "--enable-heuristic", "quic",
 }
 
-// columns are the fields that tshark prints of each packet: several values of one are
-// separated by separator, and no value has it or a tab within.
+// columns are the fields that tshark prints for each packet. Several values of a field are separated by separator; no
+// value contains it or a tab.
 var columns = []string{
 	"frame.protocols", "frame.time_epoch", "tcp.stream", "udp.stream",
 	"ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "tcp.srcport", "tcp.dstport", "udp.srcport", "udp.dstport",
 }
 
-// handshakeColumns follow them, for TLS and for DTLS.
+// handshakeColumns are the fields after columns, for TLS and for DTLS.
 var handshakeColumns = []string{
 	"type", "version", "extensions.supported_version", "ciphersuite", "random",
 	"extensions_server_name", "extensions_alpn_str", "ja3", "ja3s", "certificate",
@@ -33,10 +33,10 @@ var handshakeColumns = []string{
 
 const separator = "\x1f"
 
-// A packet has the values of the columns by name.
+// packet has the values of the columns, by name.
 type packet map[string][]string
 
-// last is the value of the innermost layer: the packet in the tunnel, not the tunnel's.
+// last returns the value of the innermost layer: of the packet in a tunnel, not of the tunnel.
 func (p packet) last(column string) string {
 	if v := p[column]; len(v) > 0 {
 		return v[len(v)-1]
@@ -51,8 +51,8 @@ func (p packet) first(column string) string {
 	return ""
 }
 
-// readTshark returns the connections that tshark finds in a capture. Those before an error
-// in the capture come with it.
+// readTshark returns the connections that tshark finds in a capture. If the capture has an error, it returns the
+// connections before it, and the error.
 func readTshark(tshark, file string, names suites) ([]*connection, error) {
 	args := append(slices.Clone(settings), "-r", file, "-T", "fields", "-E", "aggregator="+separator)
 	for _, name := range allColumns() {
@@ -75,7 +75,7 @@ func allColumns() []string {
 	return all
 }
 
-// parseTshark returns the connections of tshark's packets, in the order of their first.
+// parseTshark returns the connections in tshark's output, in the order of their first packets.
 func parseTshark(out string, names suites) []*connection {
 	var found []*stream
 	streams := map[string]*stream{}
@@ -109,7 +109,7 @@ func parseTshark(out string, names suites) []*connection {
 	return connections
 }
 
-// addresses returns the innermost transport and its ends. What ICMP quotes is no packet.
+// addresses returns the innermost transport and its ends. Packets quoted in ICMP messages do not count.
 func (p packet) addresses() (transport string, from, to netip.AddrPort, ok bool) {
 	var network string
 	for protocol := range strings.SplitSeq(p.first("frame.protocols"), ":") {

@@ -11,8 +11,7 @@ import (
 
 var pairs = flag.Int("pairs", 0, "of each capture, how many `pairs` of packets TestPartOfACapture takes out together; -1: all")
 
-// contradicts reports whether something is claimed which is not so: that little was seen
-// excuses silence only.
+// contradicts reports whether a judgement claims something untrue. Missing packets excuse only what is not claimed.
 func contradicts(r row, j *verdict.Judged) bool {
 	if j.Verdict == verdict.MTLS && (r["client_auth"] != verdict.AuthPresented || r["outcome"] != "established") {
 		return true
@@ -26,16 +25,15 @@ func contradicts(r row, j *verdict.Judged) bool {
 	return r["client_auth"] != "" && j.TLS.ClientAuth != r["client_auth"] || r["client_auth"] == "" && j.TLS.ClientAuth == verdict.AuthPresented
 }
 
-// TestPartOfACapture: whatever part of a capture there is, nothing is claimed that is
-// not so, be it a certificate, a refusal or plaintext: each packet lost in turn, at the
-// capture's pace and at two others, with -pairs each two packets, the capture begun or
-// ended at each, one direction alone, and a short snap length.
+// TestPartOfACapture checks that no part of a capture leads to an untrue claim about a certificate, a refusal or
+// plaintext. The parts are: without each packet, at the capture's speed and at two others; with -pairs, without each
+// two packets; from each packet on, or up to it; one direction only; and a short snap length.
 func TestPartOfACapture(t *testing.T) {
 	files, rows := manifest(t)
 	parts, claims := 0, 0
 	for _, file := range files {
 		if file == "openssl/old-renegotiated.pcap.gz" {
-			continue // before it renegotiates, nothing was asked for, and that is what is said
+			continue // before its renegotiation no certificate was requested, and the judgement is so
 		}
 		frames := load(t, capturePath(file))
 		truth := map[pair]row{}
@@ -49,7 +47,7 @@ func TestPartOfACapture(t *testing.T) {
 					claims++
 				}
 				r, known := truth[pairOf(&j)]
-				if !known { // in mid-stream the ends may be the other way round
+				if !known { // in mid-stream the ends may be exchanged
 					p := pairOf(&j)
 					r = truth[pair{p.to, p.from}]
 				}
@@ -94,7 +92,7 @@ func TestPartOfACapture(t *testing.T) {
 	}
 }
 
-// paced returns a copy of a capture with the same time between all packets, in ns.
+// paced returns a copy of a capture with equal times between all packets, in ns.
 func paced(frames []frame, step int64) []frame {
 	out := slices.Clone(frames)
 	for i := range out {
@@ -103,14 +101,14 @@ func paced(frames []frame, step int64) []frame {
 	return out
 }
 
-// bulk reports whether a frame has payload.
+// bulk reports whether a frame has TCP payload.
 func bulk(f frame) bool {
 	_, payload, ok := tcpPayload(f.data)
 	return ok && len(f.data) > payload
 }
 
-// TestPortsUsedAgain: a connection that takes the ports of one that was mutual is judged
-// by what it shows itself.
+// TestPortsUsedAgain checks that a connection on the ports of an earlier, mutual one is judged only by its own
+// packets.
 func TestPortsUsedAgain(t *testing.T) {
 	files, _ := manifest(t)
 	var mutual, oneWay []frame

@@ -15,13 +15,13 @@ const (
 	flagRST = 4
 )
 
-// direction is what one end of a connection has sent.
+// direction is the latest packet of one end of a connection.
 type direction struct {
-	last frame  // with the headers that its next packet has
+	last frame  // its headers are those of the next packet
 	next uint32 // sequence number
 }
 
-// goneOn returns a capture whose connections do not end, but go on with what each end says, in packets of their own.
+// goneOn returns a capture whose connections do not end, but continue with text of each end, in packets of their own.
 func goneOn(frames []frame, client, server string) (out []frame) {
 	ends := map[uint16]*[2]direction{} // by the client's port
 	var order []uint16
@@ -73,9 +73,8 @@ func goneOn(frames []frame, client, server string) (out []frame) {
 	return out
 }
 
-// TestPlaintextAfterTLS: whatever stack has spoken TLS, and however that ended, a connection that goes on in plaintext is
-// plaintext; one that goes on with bytes that are not known is nothing that it was before, and is not mutual. Where the
-// packet before is lost, too, text is found.
+// TestPlaintextAfterTLS checks connections of every stack that continue after TLS, however TLS ended. Plaintext makes
+// them plaintext, even if the packet before it is lost. Unknown bytes make them unknown, and never mutual.
 func TestPlaintextAfterTLS(t *testing.T) {
 	const request = "GET /payroll?year=2026 HTTP/1.1\r\nHost: cart:8080\r\nAuthorization: Basic dXNlcjpwYXNz\r\n\r\n"
 	const response = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: 20\r\n\r\nname,salary\nbob,1234"

@@ -13,8 +13,8 @@ import (
 
 var mutations = flag.Int("mutations", 1000, "how many damaged captures TestMutations judges")
 
-// damage returns a capture with a few of its segments flipped, dropped, doubled, moved
-// or cut. The frames of the original stay as they are.
+// damage returns a copy of a capture with a few segments flipped, dropped, repeated, moved or truncated. The frames
+// of the original stay unchanged.
 func damage(frames []frame, r *rand.Rand) []frame {
 	out := slices.Clone(frames)
 	for range 1 + r.IntN(3) {
@@ -27,7 +27,7 @@ func damage(frames []frame, r *rand.Rand) []frame {
 			out[i].data = flip(out[i].data, r)
 		case 2:
 			out = slices.Delete(out, i, i+1)
-		case 3: // again, somewhere later, perhaps with other bytes
+		case 3: // repeated later, possibly with other bytes
 			again := out[i]
 			if r.IntN(2) == 0 {
 				again.data = flip(again.data, r)
@@ -41,7 +41,7 @@ func damage(frames []frame, r *rand.Rand) []frame {
 			out[i].data = out[i].data[:r.IntN(len(out[i].data)+1)]
 		}
 	}
-	// a capture's times do not go backwards
+	// the times of a capture do not decrease
 	last := int64(0)
 	for i := range out {
 		out[i].time = max(out[i].time, last)
@@ -50,8 +50,7 @@ func damage(frames []frame, r *rand.Rand) []frame {
 	return out
 }
 
-// flip returns a copy with one to three bits turned over: mostly of the payload, else of
-// the TCP header.
+// flip returns a copy with one to three bits inverted, usually in the payload, otherwise in the TCP header.
 func flip(data []byte, r *rand.Rand) []byte {
 	out := slices.Clone(data)
 	header, payload, ok := tcpPayload(out)
@@ -67,7 +66,7 @@ func flip(data []byte, r *rand.Rand) []byte {
 		return out
 	}
 	at := from + r.IntN(to-from)
-	if r.IntN(2) == 0 { // where the lengths are
+	if r.IntN(2) == 0 { // near the start, where lengths are
 		at = from + r.IntN(min(to-from, 16))
 	}
 	for range 1 + r.IntN(3) {
@@ -83,15 +82,15 @@ func pairOf(j *verdict.Judged) pair {
 	return pair{netip.AddrPortFrom(j.Source.Addr, j.Source.Port), netip.AddrPortFrom(j.Destination.Addr, j.Destination.Port)}
 }
 
-// TestMutations: no damage to a capture makes the tap panic, or call mutual what it does
-// not call mutual in the whole capture. (Damage may take away a reason to abstain: then
-// what is called mutual has to be so.)
+// TestMutations checks that no damage to a capture makes the tap panic, or call a connection mutual that it does not
+// call mutual in the whole capture. Exception: damage may remove a reason to abstain; then the connection must truly
+// be mutual.
 func TestMutations(t *testing.T) {
 	files, rows := manifest(t)
 	type known struct {
 		frames []frame
-		mutual map[pair]bool // what may be called mutual
-		doubt  map[pair]bool // what is, and was not called so
+		mutual map[pair]bool // connections that may be called mutual
+		doubt  map[pair]bool // connections that are mutual, and were not called so
 	}
 	captures := make([]known, len(files))
 	for i, file := range files {
@@ -110,7 +109,7 @@ func TestMutations(t *testing.T) {
 		damaged := damage(captures[i].frames, rand.New(rand.NewPCG(uint64(seed), 6)))
 		for _, j := range judge(damaged) {
 			p := pairOf(&j)
-			if _, known := captures[i].mutual[p]; !known { // without its SYN it may seem the other way round
+			if _, known := captures[i].mutual[p]; !known { // without its SYN the ends may be exchanged
 				p = pair{p.to, p.from}
 			}
 			switch {

@@ -9,10 +9,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// sizesOf collects what both ends of a capture's connections sent under protection.
+// sizesOf collects the sizes of both ends' protected TLS records.
 type sizesOf struct{ all []lengths }
 
-// lengths are those of the protected records of one connection, in bytes.
+// lengths are the lengths of the protected TLS records of one connection, in bytes.
 type lengths struct {
 	hello          *dissect.ClientHello
 	suite          uint16
@@ -46,7 +46,7 @@ func (r *sizesOf) End(c *flow.Conn, _ flow.EndReason) {
 	r.all = append(r.all, l)
 }
 
-// finished is the size of a Finished alone.
+// finished returns the size of a Finished in a record of its own.
 func (l *lengths) finished() int {
 	if l.suite == 0x1302 {
 		return 69
@@ -63,15 +63,15 @@ func (l *lengths) first() int {
 
 func (l *lengths) blocks(n int) bool { return l.first() > 16 && (l.first()-16)%n == 0 }
 
-// TestPlayed: what a case is for shows in its records, or the capture proves nothing.
-// That a server asked, and what it was sent, is in its own log, which the lab compares; so
-// is what a liar says of its lie.
+// TestPlayed checks that each case shows in its records: otherwise its capture proves nothing. Whether a server
+// requested a certificate, and what it received, is in its own log, which the lab compares, like a deceiving client's
+// report of its deception.
 func TestPlayed(t *testing.T) {
 	context := func(n int) func(*lengths) bool {
 		return func(l *lengths) bool {
 			ignored := len(l.client) > 1 && l.client[0] == 32 && l.client[1] == l.finished()+11
 			return l.first() == 25+n || l.first() == 25+n+16 || l.first() == 19 || len(l.client) == 0 || ignored
-		} // it repeats the context, refuses, or sends none, as Mbed TLS does
+		} // the client echoes the context, refuses, or sends none (Mbed TLS)
 	}
 	rules := []struct {
 		file   string // a pattern

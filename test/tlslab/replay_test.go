@@ -1,5 +1,5 @@
-// Package tlslab_test scores the judgement of TLS on captures of real stacks that talked
-// to each other, with truth from their own logs: see lab, which makes testdata.
+// Package tlslab_test scores the judgement of TLS on captures of real stacks that talked to each other. The truth
+// comes from their own logs. Command lab creates testdata.
 package tlslab_test
 
 import (
@@ -57,8 +57,7 @@ func load(t testing.TB, path string) []frame {
 	}
 }
 
-// judge returns what is said of the connections of a capture at their ends, in the order
-// of their beginnings.
+// judge returns the final judgements of a capture's connections, in the order in which they began.
 func judge(frames []frame) []verdict.Judged {
 	ended, mutual := replay(frames)
 	for i := range ended {
@@ -69,8 +68,8 @@ func judge(frames []frame) []verdict.Judged {
 	return ended
 }
 
-// replay judges the connections of a capture by the tap's own pipeline. mutual has those
-// that were called mutual at any time.
+// replay judges the connections of a capture with the tap's own pipeline. mutual has the connections that were called
+// mutual at any time.
 func replay(frames []frame) (ended []verdict.Judged, mutual map[uint64]bool) {
 	mutual = map[uint64]bool{}
 	p := pipeline.New(pipeline.Config{Judged: func(j *verdict.Judged) {
@@ -88,10 +87,10 @@ func replay(frames []frame) (ended []verdict.Judged, mutual map[uint64]bool) {
 	return ended, mutual
 }
 
-// row is a line of the manifest, by the names of its columns.
+// row is a line of the manifest, by column name.
 type row map[string]string
 
-// manifest returns the truth of each capture, in the order of its connections.
+// manifest returns the captures, and the truth about the connections of each, in order.
 func manifest(t testing.TB) (files []string, rows map[string][]row) {
 	t.Helper()
 	b, err := os.ReadFile("testdata/manifest.tsv")
@@ -116,8 +115,8 @@ func manifest(t testing.TB) (files []string, rows map[string][]row) {
 
 func capturePath(file string) string { return filepath.Join("testdata", filepath.FromSlash(file)) }
 
-// tcpPayload returns where the TCP header and its payload stand in an Ethernet frame of
-// IPv4, and whether it is one.
+// tcpPayload returns the offsets of the TCP header and its payload in an Ethernet frame of IPv4. ok is false if it is
+// not such a frame, or is truncated.
 func tcpPayload(b []byte) (header, payload int, ok bool) {
 	if len(b) < 54 || !bytes.Equal(b[12:14], []byte{8, 0}) || b[23] != 6 {
 		return 0, 0, false

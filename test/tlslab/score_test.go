@@ -13,20 +13,19 @@ import (
 
 var update = flag.Bool("update", false, "write testdata/scores.tsv anew")
 
-// floor is the least share of the connections whose truth can be known from outside that
-// have to be judged right.
+// floor is the least share of correct judgements among the connections whose truth can be known from outside.
 const floor = 0.97
 
-// result says how a judgement compares with the truth.
+// result is how a judgement compares with the truth.
 type result string
 
 const (
 	right   result = "right"
-	abstain result = "abstain" // less is said than is true
+	abstain result = "abstain" // less is claimed than is true
 	wrong   result = "wrong"
 )
 
-// compare holds a judgement against the truth.
+// compare compares a judgement with the truth, and returns the result and the judgement in words.
 func compare(r row, j *verdict.Judged) (result, string) {
 	x := j.TLS
 	if x == nil {
@@ -57,8 +56,7 @@ func compare(r row, j *verdict.Judged) (result, string) {
 	return right, said
 }
 
-// chainFits allows for 5 bytes besides each certificate but the first, whose number is
-// not known.
+// chainFits allows for 5 bytes for each certificate except the first, since their number is unknown.
 func chainFits(truth string, said int) bool {
 	var n int
 	if _, err := fmt.Sscan(truth, &n); err != nil {
@@ -67,8 +65,8 @@ func chainFits(truth string, said int) bool {
 	return said >= n && said <= n+5*3
 }
 
-// TestScore judges every capture of the lab. Nothing may be wrong, and an abstention has
-// its reason in testdata/scores.tsv.
+// TestScore judges every capture of the lab. None may be wrong, and each abstention needs its reason in
+// testdata/scores.tsv.
 func TestScore(t *testing.T) {
 	files, rows := manifest(t)
 	var lines []string

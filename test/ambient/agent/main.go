@@ -29,12 +29,12 @@ const socket = "/run/meshtls-ambient.sock"
 
 // Kinds of events besides those of package standin.
 const (
-	ready     = "ready"      // of no pod: plugins find the agent from now on
+	ready     = "ready"      // plugins can reach the agent from now on; without a pod
 	enrolled  = "enrolled"   // a pod of the mesh, after its redirection and sockets are in place
 	leftAlone = "left alone" // a pod of another Kubernetes namespace
 )
 
-// request is a plugin's question. The answer is an error, empty if there is none.
+// request is a plugin's request. The response is an error, empty if there is none.
 type request struct {
 	Namespace, Name string     // of the pod
 	Netns           string     // a path to its network namespace

@@ -39,8 +39,8 @@ func (n *Namespace) listen(address string) (l net.Listener, err error) {
 	return l, e
 }
 
-// dial connects a socket of the proxy in a namespace, from an address, which may be a
-// peer's (zero: the pod's own).
+// dial connects a socket of the proxy in a namespace, from an address, which may be that of a peer. The zero address
+// means the pod's own.
 func (n *Namespace) dial(ctx context.Context, from netip.Addr, to netip.AddrPort) (c net.Conn, err error) {
 	d := net.Dialer{Control: socket, Timeout: patience}
 	if from.IsValid() {
@@ -152,8 +152,8 @@ func (conn) SetDeadline(time.Time) error      { return nil }
 func (conn) SetReadDeadline(time.Time) error  { return nil }
 func (conn) SetWriteDeadline(time.Time) error { return nil }
 
-// serveHBONE serves HBONE on a listener until it is closed. It calls known for each connection
-// whose client was verified. open connects a stream: the source is the client's
+// serveHBONE serves HBONE on a listener until it is closed. It calls known for each connection whose client was
+// verified, and failed for each handshake that failed. open connects a stream to its target; source is the client's
 // address.
 func serveHBONE(l net.Listener, cfg *tls.Config, known func(c net.Conn, s *tls.ConnectionState), failed func(c net.Conn),
 	open func(ctx context.Context, source netip.Addr, target string) (io.ReadWriteCloser, error),
@@ -222,7 +222,7 @@ func (f flushed) Write(b []byte) (int, error) {
 	return n, errors.Join(err, f.flush.Flush())
 }
 
-// carry copies both ways until both ends are done.
+// carry copies in both directions until both have ended.
 func carry(a, b io.ReadWriteCloser) {
 	var both sync.WaitGroup
 	for _, way := range [2][2]io.ReadWriteCloser{{a, b}, {b, a}} {

@@ -31,8 +31,8 @@ type Identity struct {
 	pool   *x509.CertPool
 }
 
-// Identity issues the certificate of a service account, as istiod does: without a subject,
-// for a day. names are DNS names; istiod's certificates have none.
+// Identity issues the certificate of a service account, like istiod: without a subject, valid for a day. names are
+// DNS names; istiod's certificates have none.
 func (a *Authority) Identity(namespace, account string, names ...string) (*Identity, error) {
 	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
 	if err != nil {
@@ -47,8 +47,8 @@ func (a *Authority) Identity(namespace, account string, names ...string) (*Ident
 	return &Identity{id.String(), cert, a.Pool}, err
 }
 
-// client returns the settings of an HBONE client: no server name, h2 alone. ztunnel never
-// resumes; Envoy, which waypoints are, does, with a cache.
+// client returns the settings of an HBONE client: no server name, and only h2 as ALPN. ztunnel never resumes
+// sessions. Envoy, which waypoints use, does; cache is for that.
 func (id *Identity) client(cache tls.ClientSessionCache) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, Certificates: []tls.Certificate{id.cert},
@@ -82,16 +82,15 @@ func spiffeOf(s *tls.ConnectionState) string {
 	return s.PeerCertificates[0].URIs[0].String()
 }
 
-// Certificates returns the identity's certificate, for a client or server of a test's own.
+// Certificates returns the identity's certificate, for a test's own client or server.
 func (id *Identity) Certificates() []tls.Certificate { return []tls.Certificate{id.cert} }
 
-// OneWay returns the settings of a server that asks for no certificate.
+// OneWay returns the settings of a server that does not request a certificate.
 func (id *Identity) OneWay(alpn ...string) *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: alpn, Certificates: []tls.Certificate{id.cert}}
 }
 
-// Files writes NAME.pem, NAME.key and NAME.ca into a folder: the identity for a proxy that
-// reads files.
+// Files writes the identity as NAME.pem, NAME.key and NAME.ca into a folder, for proxies that read files.
 func (id *Identity) Files(a *Authority, folder, name string) error {
 	key, err := x509.MarshalPKCS8PrivateKey(id.cert.PrivateKey)
 	if err != nil {

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// nobody reads the log of net/http.
+// nobody discards the log of net/http.
 var nobody = log.New(io.Discard, "", 0)
 
 // Hop is the path to a destination.
 type Hop struct {
 	Via   netip.AddrPort // the peer's HBONE port
-	Inner bool           // a gateway: another HBONE goes through the tunnel, to the pod beyond it
+	Inner bool           // a gateway: a second HBONE connection runs inside the tunnel, to the pod beyond the gateway
 	To    netip.AddrPort // beyond the gateway: the pod that ends the inner HBONE
 }
 
@@ -80,8 +80,7 @@ func (p *Proxy) each(serve func(net.Conn)) func(net.Listener) {
 	}
 }
 
-// inbound serves HBONE: each stream becomes a connection to the application, from the
-// client's own address.
+// inbound serves HBONE: for each stream it opens a connection to the application, from the client's own address.
 func (p *Proxy) inbound(l net.Listener) {
 	serveHBONE(l, p.Identity.server(), func(c net.Conn, s *tls.ConnectionState) {
 		client, server := addrs(c, true)
@@ -125,8 +124,7 @@ func (p *Proxy) plaintext(c net.Conn) {
 	carry(c, to)
 }
 
-// outbound forwards the application's connections: in HBONE if the destination is in the
-// mesh, else unchanged.
+// outbound forwards the application's connections: over HBONE if the destination is in the mesh, otherwise unchanged.
 func (p *Proxy) outbound(c net.Conn) {
 	meant, err := originalDestination(c)
 	if err != nil || meant.Port() == PortOutbound {
@@ -177,8 +175,8 @@ func (p *Proxy) Tunnel(hop Hop) *Tunnel {
 		})
 }
 
-// StartGateway opens the listener of a waypoint, which forwards streams in HBONE of its own,
-// or of an east-west gateway, which forwards the bytes of a stream unchanged.
+// StartGateway opens the listener of a waypoint, which forwards streams over HBONE connections of its own, or of an
+// east-west gateway (relay), which forwards the bytes of a stream unchanged.
 func (p *Proxy) StartGateway(relay bool) error {
 	l, err := p.Pod.listen("0.0.0.0:15008")
 	if err != nil {
@@ -207,8 +205,8 @@ func (p *Proxy) StartGateway(relay bool) error {
 	return nil
 }
 
-// originalDestination asks netfilter for the original destination of a redirected connection
-// (SO_ORIGINAL_DST, linux/netfilter_ipv4.h).
+// originalDestination returns the original destination of a redirected connection from netfilter (SO_ORIGINAL_DST,
+// linux/netfilter_ipv4.h).
 func originalDestination(c net.Conn) (netip.AddrPort, error) {
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {

@@ -29,8 +29,8 @@ const (
 	PortPlaintext = 15006
 	PortHBONE     = 15008
 
-	mark      = 0x539 // of the proxy's own packets
-	connMark  = 0x111 // of connections that the proxy makes within the pod
+	mark      = 0x539 // on the proxy's own packets
+	connMark  = 0x111 // on connections that the proxy opens within the pod
 	markBits  = 0xfff
 	pathTable = 100
 )
@@ -165,9 +165,9 @@ func (n *Namespace) Redirect() error {
 	`, connMark, markBits, pathTable, pathTable)))
 }
 
-// RewriteProbes gives the node's own connections to pods the source ProbeSource, as istio-cni does
-// for the kubelet's probes of enrolled pods: the pods' rules redirect nothing from that address. n
-// is the node's namespace. Each call adds pods to those of earlier calls.
+// RewriteProbes gives the node's own connections to pods the source ProbeSource, as istio-cni does for the kubelet's
+// probes of enrolled pods. The pods' rules redirect nothing from that address. n is the node's namespace. Each call
+// adds pods to those of earlier calls.
 func (n *Namespace) RewriteProbes(pods ...netip.Addr) error {
 	const rules = `
 table ip istio {
@@ -192,11 +192,11 @@ func (n *Namespace) RestoreProbes() error {
 // Kinds of an Event: the role of one end of a connection, by the owner of the socket.
 const (
 	Redirected = "redirected"      // a connection of the pod's application, accepted at 15001 on lo
-	Delivered  = "delivered"       // made by the proxy to the pod's application, on lo
-	HBONEOut   = "hbone out"       // HBONE that the proxy made
+	Delivered  = "delivered"       // opened by the proxy to the pod's application, on lo
+	HBONEOut   = "hbone out"       // HBONE that the proxy opened
 	HBONEIn    = "hbone in"        // HBONE that the proxy accepted
-	PlainOut   = "passthrough out" // from the application, without HBONE, on the wire
-	PlainIn    = "passthrough in"  // arrived without HBONE, accepted at 15006
+	PlainOut   = "passthrough out" // from the application, forwarded without HBONE
+	PlainIn    = "passthrough in"  // incoming without HBONE, accepted at 15006
 	Relayed    = "relayed"         // bytes of an inner HBONE, which a gateway forwards unchanged
 	Refused    = "refused"         // a handshake that the proxy refused
 )
@@ -206,10 +206,10 @@ type Event struct {
 	Time           time.Time
 	Kind           string
 	Client, Server netip.AddrPort // as on the wire; the Server of a Redirected one is the application's destination
-	Peer           string         // SPIFFE ID in the certificate that the peer showed, empty without HBONE
+	Peer           string         // SPIFFE ID in the peer's certificate, empty without HBONE
 	Resumed        bool
-	For            netip.AddrPort // of a PlainOut: the application's end of the forwarded connection
-	Inner          bool           // HBONE within another one: not a connection of its own
+	For            netip.AddrPort // for PlainOut: the application's end of the forwarded connection
+	Inner          bool           // HBONE within another HBONE connection: not a connection of its own
 }
 
 // Log collects events. The zero value is ready to use. It is safe for concurrent use.

@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// want is what a case is for. The outcome is that of its last connection.
+// want is the result that a case must have. The outcome is that of its last connection.
 type want struct {
 	auth    string
 	outcome string // default "established"
-	resumed bool   // the last connection
-	early   bool   // the last connection
+	resumed bool   // of the last connection
+	early   bool   // of the last connection
 }
 
-// testCase is two stacks that talk.
+// testCase is a conversation of two stacks.
 type testCase struct {
 	server, client string
 	name           string
@@ -22,14 +22,14 @@ type testCase struct {
 	want           want
 	script         script
 	note           string
-	auth           []string // the truth for each connection where the first one's does not tell
-	played         string   // a pattern that a peer's log has to match, or the case was not played
-	older          int      // so many of the first connections are from before the capture
+	auth           []string // the truth for each connection, if it differs from the first one's
+	played         string   // a pattern that a peer's log must match to show that the case was played
+	older          int      // number of first connections that precede the capture
 }
 
 func (c testCase) connections() int { return c.cli.count() }
 
-// file is the capture's name without its ending.
+// file returns the capture's name without its ending.
 func (c testCase) file() string {
 	tidy := func(s string) string {
 		return strings.ToLower(strings.NewReplacer(" ", "", "-ng", "", "-impersonate", "x", "-lc", "").Replace(s))
@@ -40,7 +40,7 @@ func (c testCase) file() string {
 	return tidy(c.client) + "-" + tidy(c.server) + "/" + c.name
 }
 
-// cases lists all, in the order in which they are run.
+// cases returns all cases, in the order in which they run.
 func cases() []testCase {
 	var all []testCase
 	add := func(c testCase) {
@@ -93,7 +93,7 @@ func cases() []testCase {
 	return all
 }
 
-// common are the cases that every stack plays with itself.
+// common returns the cases that every stack plays with itself.
 func common(server, client string) []testCase {
 	c := few(server, client)
 	base := testCase{server: server, client: client}
@@ -122,7 +122,7 @@ func common(server, client string) []testCase {
 	with("old-missing", endpoint{old: true, auth: "required"}, endpoint{old: true}, want{outcome: "failed"})
 	with("old-expired", endpoint{old: true, auth: "required"}, endpoint{old: true, cert: "cli-expired"}, want{outcome: "failed"})
 	with("old-resume-oneway", endpoint{old: true, n: 2}, endpoint{old: true, n: 2}, want{auth: "not_requested", resumed: true})
-	if server == "tlslite-ng" { // it verifies nothing, and asks without a way to insist
+	if server == "tlslite-ng" { // it verifies nothing, and cannot require a certificate that it requests
 		c = without(c, "expired", "wrong-ca", "old-expired", "mutual-p384", "mutual-chain3", "missing", "old-missing", "resume-oneway", "resume-mutual", "old-resume-oneway", "old-resume-mutual")
 	}
 	return c
@@ -142,7 +142,7 @@ func without(list []testCase, names ...string) []testCase {
 	return out
 }
 
-// few are the cases that pairs of stacks play.
+// few returns the cases that pairs of stacks play.
 func few(server, client string) []testCase {
 	base := testCase{server: server, client: client}
 	var c []testCase
@@ -152,7 +152,7 @@ func few(server, client string) []testCase {
 		c = append(c, x)
 	}
 	modern, old := client != "Mbed TLS", true
-	if client == "curl-impersonate" { // a browser resumes nothing that it closed in one process
+	if client == "curl-impersonate" { // a browser does not resume a session that it closed in the same process
 		old = false
 	}
 	if modern {
@@ -168,13 +168,13 @@ func few(server, client string) []testCase {
 		with("old-mutual", endpoint{old: true, auth: "required"}, endpoint{old: true, cert: "cli"}, want{auth: "presented"})
 		with("old-resume-mutual", endpoint{old: true, auth: "required", n: 2}, endpoint{old: true, cert: "cli", n: 2}, want{auth: "presented", resumed: true})
 	}
-	switch { // what resumes nothing with that server
+	switch { // clients that do not resume with that server
 	case server == "HAProxy" && client == "curl":
 		c = without(c, "resume-oneway", "resume-mutual", "old-resume-mutual")
 	case client == "curl" || client == "Mbed TLS" || server == "Go" && (client == "JSSE" || client == "wolfSSL"):
 		c = without(c, "old-resume-mutual")
 	}
-	if server == "nginx" { // it goes on, and answers 400
+	if server == "nginx" { // it continues, and responds with status 400
 		for i := range c {
 			if c[i].name == "missing" {
 				c[i].want = want{auth: "declined"}
@@ -184,7 +184,7 @@ func few(server, client string) []testCase {
 	return c
 }
 
-// suites are the cipher suites of TLS 1.3.
+// suites returns the cases for cipher suites of TLS 1.3.
 func suites() []testCase {
 	var all []testCase
 	for _, s := range []string{"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256", "TLS_AES_128_CCM_SHA256", "TLS_AES_128_CCM_8_SHA256"} {
@@ -220,7 +220,7 @@ func suites() []testCase {
 
 const mayAbstain = "may abstain: "
 
-// padding are records that are padded, by either end or both.
+// padding returns cases with padded records, from either end or both.
 func padding() []testCase {
 	var all []testCase
 	for _, x := range [][2]string{{"both", "512"}, {"client", "512"}, {"client", "300"}, {"server", "512"}} {
@@ -256,8 +256,8 @@ func padding() []testCase {
 	return all
 }
 
-// limits are records that are kept small (RFC 8449, RFC 6066 section 4), and compressed
-// certificates (RFC 8879).
+// limits returns cases with small records (RFC 8449, RFC 6066, section 4), and with compressed certificates (RFC
+// 8879).
 func limits() []testCase {
 	both := func(stack, name string, srv, cli []string, note string) []testCase {
 		var all []testCase
@@ -305,7 +305,7 @@ func retries() []testCase {
 	return all
 }
 
-// early is 0-RTT, taken and refused.
+// early returns cases with 0-RTT data, accepted and rejected.
 func early() []testCase {
 	var all []testCase
 	for _, c := range []testCase{
@@ -330,7 +330,7 @@ func early() []testCase {
 	return all
 }
 
-// later is a client certificate asked for after the handshake, and an external PSK.
+// later returns cases with a client certificate requested after the handshake, and with an external PSK.
 func later() []testCase {
 	const note = mayAbstain + "asked for after the handshake"
 	typed := []string{"s_server: typed to"}
@@ -348,7 +348,7 @@ func later() []testCase {
 	}
 }
 
-// keys are the kinds of keys that not every stack has.
+// keys returns cases with kinds of keys that only some stacks have.
 func keys() []testCase {
 	var all []testCase
 	for _, s := range []string{"Go"} {
@@ -359,10 +359,10 @@ func keys() []testCase {
 	return all
 }
 
-// sessions makes nginx keep sessions instead of sending tickets that hold them.
+// sessions configures nginx to store sessions instead of sending tickets that contain them.
 var sessions = []string{"ssl_session_cache shared:lab:1m;", "ssl_session_tickets off;"}
 
-// odd is what fits nowhere else.
+// odd returns the other cases.
 func odd() []testCase {
 	return []testCase{
 		{server: "Go", client: "Go", name: "no-sni-mutual", srv: endpoint{auth: "required"}, cli: endpoint{cert: "cli", options: []string{"nosni"}}, want: want{auth: "presented"}},

@@ -23,10 +23,9 @@ import (
 
 const serverName = "httpbin.lab.test"
 
-// certificates are the identities of the lab: for each NAME the files NAME.pem (leaf
-// and intermediates), NAME.key, NAME.above (the
-// intermediates), NAME.both (key and chain), NAME.p12 and the database
-// NAME.nss. The password of all is "changeit".
+// certificates are the identities of the lab. Each NAME has the files NAME.pem (leaf and intermediates), NAME.key,
+// NAME.above (the intermediates), NAME.both (key and chain), NAME.p12, and the database NAME.nss. The password of all
+// is "changeit".
 type certificates struct {
 	dir   string
 	sizes map[string][]int // DER bytes of each certificate of the path, leaf first, root last
@@ -38,7 +37,7 @@ type authority struct {
 	up   *authority
 }
 
-// identities lists them: name, kind of key, authority, validity.
+// identities lists the certificates: name, kind of key, authority, whether it has expired.
 var identities = []struct {
 	name, key, issuer string
 	expired           bool
@@ -214,7 +213,7 @@ func (c *certificates) issue(name, kind string, by *authority, expired bool) err
 	return c.convert(name)
 }
 
-// convert makes the PKCS #12 file, and the NSS database where its tools are there.
+// convert creates the PKCS #12 file, and the NSS database if the tools for it are installed.
 func (c *certificates) convert(name string) error {
 	if err := command("openssl", "pkcs12", "-export", "-in", c.path(name+".pem"), "-inkey", c.path(name+".key"), "-out", c.path(name+".p12"), "-name", name, "-passout", "pass:changeit"); err != nil {
 		return err
@@ -222,7 +221,7 @@ func (c *certificates) convert(name string) error {
 	return c.database(name)
 }
 
-// database makes an NSS database with the root and, if a name is given, a certificate.
+// database creates an NSS database with the root and, if a name is given, its certificate.
 func (c *certificates) database(name string) error {
 	if _, err := exec.LookPath("certutil"); err != nil {
 		return nil

@@ -14,15 +14,15 @@ import (
 	"time"
 )
 
-// A peer of the lab's own is called as
+// A peer program of the lab is called as
 //
 //	PEER server|client ADDRESS CERT KEY CA none|optional|required 1.2|1.3 CONNECTIONS OPTION,...
 //
-// with "-" for no file, and as a server says of each connection
+// with "-" for no file. A server prints for each connection
 //
 //	truth certs=1 resumed=0 early=0 error=
 //
-// goPeer is crypto/tls.
+// goPeer is the peer that uses crypto/tls.
 func goPeer(args []string) int {
 	if len(args) != 9 {
 		fmt.Fprintln(os.Stderr, "peer: nine arguments are wanted")
@@ -57,7 +57,7 @@ func goPeer(args []string) int {
 			fmt.Fprintln(os.Stderr, "peer:", err)
 			return 1
 		}
-		if slices.Contains(options, "always") { // also to a server that trusts others
+		if slices.Contains(options, "always") { // even if the server trusts other authorities
 			cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &c, nil }
 		}
 		cfg.Certificates = []tls.Certificate{c}
@@ -110,8 +110,7 @@ func goServe(addr string, cfg *tls.Config, n int, options []string) error {
 	return nil
 }
 
-// number returns the value of an option NAME=NUMBER, and reports whether NAME is there at
-// all.
+// number returns the value of an option NAME=NUMBER, and reports whether the option is present.
 func number(options []string, name string) (n int64, found bool) {
 	for _, o := range options {
 		if word, value, _ := strings.Cut(o, "="); word == name {
@@ -122,7 +121,7 @@ func number(options []string, name string) (n int64, found bool) {
 	return 0, false
 }
 
-// swallow reads to the end, or most bytes if that is more than 0, and says nothing.
+// swallow reads at most most bytes, or to the end if most is 0, and sends nothing.
 func swallow(c *tls.Conn, most int64) (int64, error) {
 	if most > 0 {
 		return io.CopyN(io.Discard, c, most)
@@ -142,8 +141,8 @@ func truthLine(certs int, resumed bool, err error) string {
 	return fmt.Sprintf("truth certs=%d resumed=%d early=0 error=%s", certs, n, why)
 }
 
-// goCall makes n connections. With "shared", those of even number come from a client with
-// a certificate, the others from one without; with "older" the second alone has one.
+// goCall opens n connections. With the option "shared", those with an even index come from a client with a
+// certificate, the others from one without. With "older", only the second one has a certificate.
 func goCall(addr string, cfg *tls.Config, n int, options []string) error {
 	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	other := cfg.Clone()
@@ -169,7 +168,7 @@ func goRequest(addr string, cfg *tls.Config, options []string) error {
 	if err := goSend(c, options); err != nil {
 		return err
 	}
-	if slices.Contains(options, "once") { // to a server that goes on
+	if slices.Contains(options, "once") { // for a server that keeps the connection open
 		_, err = c.Read(make([]byte, 4096))
 		return err
 	}
@@ -177,8 +176,7 @@ func goRequest(addr string, cfg *tls.Config, options []string) error {
 	return err
 }
 
-// goSend sends a request, or what a log shipper sends: with lines=N so many lines, with
-// upload=N so many bytes, and then its end.
+// goSend sends a request or, like a log shipper, N lines (lines=N) or N bytes (upload=N) and then its end.
 func goSend(c *tls.Conn, options []string) error {
 	lines, isLog := number(options, "lines")
 	upload, isUpload := number(options, "upload")
@@ -186,7 +184,7 @@ func goSend(c *tls.Conn, options []string) error {
 		if _, err := fmt.Fprintf(c, "<14>1 2026-11-29T12:00:00Z lab tap - - - line %d\n", i); err != nil {
 			return err
 		}
-		time.Sleep(5 * time.Millisecond) // or they travel in one packet
+		time.Sleep(5 * time.Millisecond) // so that they travel in separate packets
 	}
 	if isUpload {
 		if _, err := c.Write(make([]byte, upload)); err != nil {

@@ -6,9 +6,9 @@ import (
 	"strings"
 )
 
-// liars are clients without a certificate that pad their Finished, and make the server
-// keep its records small (RFC 6066 section 4, RFC 8449), so that its flight looks like one
-// with a CertificateRequest.
+// liars returns cases with a client without a certificate that pads its Finished, and makes the server keep its
+// records small (RFC 6066, section 4, RFC 8449), so that the server's flight looks like one with a
+// CertificateRequest.
 func liars() []testCase {
 	var all []testCase
 	for _, c := range []testCase{
@@ -25,9 +25,9 @@ func liars() []testCase {
 	return all
 }
 
-// contexts are servers that ask for a certificate with a certificate_request_context,
-// which has to be empty in the handshake (RFC 8446 section 4.3.2). Some clients repeat it
-// in their empty Certificate, Mbed TLS ignores it, and others end the handshake.
+// contexts returns cases with a server that requests a certificate with a certificate_request_context, which must be
+// empty in the handshake (RFC 8446, section 4.3.2). Some clients echo it in their empty Certificate, Mbed TLS ignores
+// it, and others abort the handshake.
 func contexts() []testCase {
 	var all []testCase
 	add := func(client, size string, w want, answer string, options ...string) {
@@ -48,13 +48,13 @@ func contexts() []testCase {
 	for _, client := range []string{"rustls", "Bouncy Castle", "Conscrypt", "s2n"} {
 		add(client, "255", refuses, "")
 	}
-	for _, client := range []string{"GnuTLS", "NSS", "Go", "wolfSSL", "Botan"} { // by the alert that the server got
+	for _, client := range []string{"GnuTLS", "NSS", "Go", "wolfSSL", "Botan"} { // with the alert that the server received
 		add(client, "255", refuses, "\ntruth .*error=TLSRemoteAlert (decode_error|illegal_parameter)\n")
 	}
 	return all
 }
 
-// silent are servers that send neither data nor tickets, as syslog's (RFC 5425).
+// silent returns cases with a server that sends neither data nor tickets, like syslog's (RFC 5425).
 func silent() []testCase {
 	const note = mayAbstain + "the server sends nothing"
 	mutual, oneWay := want{auth: "presented"}, want{auth: "not_requested"}
@@ -76,13 +76,13 @@ func silent() []testCase {
 	return all
 }
 
-// newer are cases of the OpenSSL in current wheels and of Node's, and padding that
-// OpenSSL has since 3.4: of the handshake alone, to any block.
+// newer returns cases with OpenSSL from current Python wheels and from Node, and with the padding that OpenSSL has
+// since 3.4: also of the handshake only, to any block.
 func newer() []testCase {
 	var all []testCase
 	for _, s := range []string{"OpenSSL 4", "Node"} {
 		for _, c := range few(s, s) {
-			if c.want.resumed && s == "OpenSSL 4" { // pyOpenSSL does not say whether a session was resumed
+			if c.want.resumed && s == "OpenSSL 4" { // pyOpenSSL does not report whether a session was resumed
 				continue
 			}
 			all = append(all, c)
@@ -91,9 +91,9 @@ func newer() []testCase {
 	for _, pair := range [][2]string{{"Bouncy Castle", "Bouncy Castle"}, {"Conscrypt", "Conscrypt"}, {"s2n", "s2n"}, {"rustls aws-lc", "rustls aws-lc"}, {"s2n", "rustls aws-lc"}, {"s2n", "Conscrypt"}, {"s2n", "OpenSSL 4"}, {"OpenSSL 4", "s2n"}, {"Conscrypt", "rustls aws-lc"}} {
 		list := without(few(pair[0], pair[1]), "old-resume-mutual")
 		switch {
-		case pair[0] != pair[1] || pair[0] == "Bouncy Castle" || pair[0] == "Conscrypt": // or no resumption is told of
+		case pair[0] != pair[1] || pair[0] == "Bouncy Castle" || pair[0] == "Conscrypt": // other clients' resumptions are not reported
 			list = without(list, "resume-oneway", "resume-mutual")
-		case pair[0] == "s2n": // it does not resume what was mutual
+		case pair[0] == "s2n": // it does not resume mutual sessions
 			list = without(list, "resume-mutual")
 		}
 		all = append(all, list...)
@@ -116,8 +116,8 @@ func newer() []testCase {
 	return all
 }
 
-// older are two clients behind one address: one without a certificate, whose full
-// handshake is from before the capture, and one with, and then the first one resumes.
+// older returns cases with two clients behind one address. One has no certificate, and its full handshake precedes
+// the capture; the other has one. Then the first one resumes.
 func older() []testCase {
 	var all []testCase
 	for _, c := range []testCase{
@@ -138,8 +138,8 @@ func older() []testCase {
 	return all
 }
 
-// cutOlder returns a capture of Ethernet frames with TCP over IPv4 (as tcpdump writes it, in
-// little endian) without the first connections in it.
+// cutOlder returns a capture without its first connections. The capture has Ethernet frames with TCP over IPv4, and
+// tcpdump's format in little endian.
 func cutOlder(b []byte, without int) ([]byte, error) {
 	const fileHeader, packetHeader, ethernet = 24, 16, 14
 	if without == 0 {

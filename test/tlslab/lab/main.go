@@ -1,10 +1,8 @@
-// Command lab lets real TLS stacks talk to each other in network namespaces that it
-// makes, captures what goes over the wire, and writes down what each server says of its
-// connections: captures and a manifest for tests.
+// Command lab lets real TLS stacks talk to each other in network namespaces that it creates. It captures their packets and
+// records what each server reports about its connections: captures and a manifest for tests.
 //
-// The truth in the manifest comes from the servers' own logs and from what they were
-// told to do, never from the packets. It needs root on Linux, ip, tcpdump and openssl;
-// a stack that is missing is skipped, with its reason.
+// The truth in the manifest comes from the servers' own logs and from their configuration, never from the packets. The lab
+// needs Linux, root, ip, tcpdump and openssl. A missing stack is skipped, with the reason.
 //
 //	lab [-out DIR] [-work DIR] [-peers DIR] [REGEXP]
 package main
@@ -19,13 +17,13 @@ import (
 	"syscall"
 )
 
-// lab is one run.
+// lab is one run of the program.
 type lab struct {
 	out   string // captures and manifest
-	work  string // certificates, logs, what is built
-	peers string // sources of the peers that are not programs of their own
+	work  string // certificates, logs, programs that were built
+	peers string // sources of the lab's own peer programs
 	certs *certificates
-	which string // name of the case being run
+	which string // the file name of the current case
 }
 
 func main() {

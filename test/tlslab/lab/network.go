@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// The lab's network: a client's and a server's namespace with a wire between them.
+// The lab's network: a namespace for the client and one for the server, connected by a veth pair.
 const (
 	clientNS   = "tlslab-c"
 	serverNS   = "tlslab-s"
 	clientAddr = "10.77.0.1"
 	serverAddr = "10.77.0.2"
 	port       = "8443"
-	plainPort  = "15001" // where a proxy in the client's namespace takes cleartext
+	plainPort  = "15001" // port of a plaintext proxy in the client's namespace
 	request    = "GET /ping HTTP/1.1\r\nHost: " + serverName + "\r\nConnection: close\r\n\r\n"
 )
 

@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	startWait = 15 * time.Second // a server to listen
-	talkWait  = 6 * time.Second  // a client to be done
+	startWait = 15 * time.Second // for a server to listen
+	talkWait  = 6 * time.Second  // for a client to finish
 	stopWait  = 3 * time.Second
-	maxLog    = 1 << 20 // bytes kept of what a peer prints
+	maxLog    = 1 << 20 // bytes kept of a peer's output
 )
 
-// process is a peer that runs; what it says is kept.
+// process is a running peer, with its output.
 type process struct {
 	cmd  *exec.Cmd
 	in   interface{ Close() error }
@@ -32,7 +32,7 @@ type process struct {
 	said bytes.Buffer
 }
 
-// start runs argv in a namespace. Its input stays open until closeInput.
+// start runs argv in a namespace. Its standard input stays open until talk or stop closes it.
 func start(ns string, argv []string) (*process, error) {
 	p := &process{cmd: inside(ns, argv), done: make(chan struct{})}
 	in, err := p.cmd.StdinPipe()
@@ -53,11 +53,11 @@ func start(ns string, argv []string) (*process, error) {
 	return p, nil
 }
 
-// Write takes what the process prints.
+// Write stores output of the process.
 func (p *process) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.said.Len() < maxLog { // tstclnt says what it polls for ever
+	if p.said.Len() < maxLog { // tstclnt repeats its polling message forever
 		p.said.Write(b)
 	}
 	return len(b), nil
@@ -90,7 +90,7 @@ func (p *process) stop(s os.Signal) {
 	}
 }
 
-// until waits for a condition.
+// until waits until ok returns true, at most as long as limit, and returns ok's last result.
 func until(limit time.Duration, ok func() bool) bool {
 	for end := time.Now().Add(limit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
 		if ok() {
@@ -100,17 +100,16 @@ func until(limit time.Duration, ok func() bool) bool {
 	return ok()
 }
 
-// listening reports whether a port of a namespace is open, without touching it.
+// listening reports whether a port of a namespace is open. It does not connect to it.
 func listening(ns, port string) bool {
 	out, _ := inside(ns, []string{"ss", "-Hltn", "sport", "=", ":" + port}).Output()
 	return len(bytes.TrimSpace(out)) > 0
 }
 
-// answered is how the answer of any of the servers begins: a page, an echo, an echo
-// backwards.
+// answered matches the beginning of every server's response: a page, an echo, an echo backwards.
 var answered = regexp.MustCompile(`HTTP/1\.|\.1/PTTH|lab-pong`)
 
-// talk runs a client until it has its answer, or is over.
+// talk runs a client until it has its response, or has ended.
 func talk(argv []string, server *process, script script) (string, error) {
 	p, err := start(clientNS, argv)
 	if err != nil {
@@ -133,17 +132,17 @@ func talk(argv []string, server *process, script script) (string, error) {
 	if !until(talkWait, func() bool { return p.over() || answered.MatchString(p.log()) }) {
 		return p.log(), nil
 	}
-	until(300*time.Millisecond, p.over) // the tickets, and the server's end
+	until(300*time.Millisecond, p.over) // for the tickets, and the server's end
 	_ = p.in.Close()
 	until(700*time.Millisecond, p.over)
 	return p.log(), nil
 }
 
-// script is what is typed into a client and an interactive server.
+// script is the input of a client and of an interactive server.
 type script struct {
 	client []string
 	server []string
-	ready  *regexp.Regexp // in the server's log: it may be typed to
+	ready  *regexp.Regexp // in the server's log: it accepts input
 }
 
 // capture is a running tcpdump.
@@ -176,7 +175,7 @@ func (c *capture) size() int64 {
 	return info.Size()
 }
 
-// stop waits until nothing more is captured.
+// stop stops the capture once its file no longer grows.
 func (c *capture) stop() {
 	for last := int64(-1); c.size() != last; time.Sleep(150 * time.Millisecond) {
 		last = c.size()
@@ -184,10 +183,10 @@ func (c *capture) stop() {
 	c.p.stop(os.Interrupt)
 }
 
-// ending is that of a capture's file.
+// ending is the file name extension of captures.
 const ending = ".pcap.gz"
 
-// compress writes a capture without its first connections.
+// compress writes a capture without its first connections, compressed by gzip.
 func compress(from, to string, without int) error {
 	b, err := os.ReadFile(from)
 	if err != nil {
@@ -217,7 +216,7 @@ func ignoreMissing(err error) error {
 	return err
 }
 
-// runCase runs a case and returns its rows; none where a stack is missing.
+// runCase runs a case and returns its rows, or nil if a stack is missing.
 func (l *lab) runCase(stacks map[string]*stack, c testCase) ([]row, error) {
 	l.which = c.file()
 	server, client := stacks[c.server], stacks[c.client]
@@ -242,7 +241,7 @@ func (l *lab) runCase(stacks map[string]*stack, c testCase) ([]row, error) {
 	return rows, nil
 }
 
-// record lets both ends talk and returns what the server said, and what both did.
+// record runs both ends of a case and returns the server's log, and the logs of both.
 func (l *lab) record(server, client *stack, c testCase) (log, both string, err error) {
 	if listening(serverNS, port) {
 		return "", "", errors.New("a server was left behind")

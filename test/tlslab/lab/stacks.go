@@ -9,14 +9,14 @@ import (
 	"strings"
 )
 
-// endpoint is how one end is to behave. The zero value is one connection of TLS 1.3,
-// without a certificate, and of a server that asks for none.
+// endpoint configures one end. The zero value is one connection of TLS 1.3, without a certificate; a server that does
+// not request one.
 type endpoint struct {
-	old     bool     // TLS 1.2
+	old     bool     // TLS 1.2 instead of 1.3
 	cert    string   // name of its certificate; a server's default is "srv"
-	auth    string   // of a server: "", "optional", "required"
-	n       int      // connections, default 1
-	options []string // words of the stack's own: arguments of a program, options of a peer
+	auth    string   // of a server: "" (no request), "optional", "required"
+	n       int      // number of connections, default 1
+	options []string // options of the stack: arguments of a program, options of a peer
 	refuses string   // of a client: why it refuses the server
 }
 
@@ -36,17 +36,17 @@ func (e endpoint) serverCert() string {
 	return e.cert
 }
 
-// stack is a TLS stack as server and client.
+// stack is a TLS stack, as server and as client.
 type stack struct {
 	name    string
-	needs   []string                          // programs and files without which it is skipped
-	release func(*lab) string                 // its version
-	server  func(*lab, endpoint) []string     // command of the server
-	said    func(log string) []seen           // what its log says of each connection
-	file    string                            // a log of its own, in the lab's work folder
-	ask     []string                          // a command that asks the server for more, before it is stopped
-	client  func(*lab, endpoint) [][]string   // commands of the client, one after the other
-	proxy   func(l *lab, e endpoint) []string // a client that is a proxy for cleartext on plainPort
+	needs   []string                          // programs and files; without them the stack is skipped
+	release func(*lab) string                 // returns its version
+	server  func(*lab, endpoint) []string     // returns the server's command
+	said    func(log string) []seen           // reads the server's connections from its log
+	file    string                            // name of a log file in the lab's work folder, if it writes one
+	ask     []string                          // a command that queries the server before it is stopped
+	client  func(*lab, endpoint) [][]string   // returns the client's commands, one after the other
+	proxy   func(l *lab, e endpoint) []string // returns the command of a client-side proxy that accepts plaintext on plainPort
 
 	label_ string
 	absent *string
@@ -84,10 +84,10 @@ func (s *stack) files(l *lab) string {
 	return string(b)
 }
 
-// truthWords is what a peer of the lab says of a connection.
+// truthWords matches a peer program's report of a connection.
 var truthWords = regexp.MustCompile(`(?m)^truth certs=(-?\d+) resumed=(\d) early=(\d) error=(.*)$`)
 
-// saidByPeer reads the log of a peer of the lab's own.
+// saidByPeer reads the log of one of the lab's peer programs.
 func saidByPeer(log string) []seen {
 	var all []seen
 	for _, m := range truthWords.FindAllStringSubmatch(log, -1) {
@@ -97,7 +97,7 @@ func saidByPeer(log string) []seen {
 	return all
 }
 
-// uncounted is the same of a peer that says only that there was a certificate.
+// uncounted is like saidByPeer, for a peer that reports only that there was a certificate.
 func uncounted(log string) []seen {
 	all := saidByPeer(log)
 	for i := range all {
@@ -106,7 +106,7 @@ func uncounted(log string) []seen {
 	return all
 }
 
-// peer is a peer of the lab's own, called as gopeer.go says.
+// peer returns one of the lab's peer programs, with the arguments that gopeer.go describes.
 func peer(name string, release func(*lab) string, argv func(l *lab) []string, certFile func(*lab, string) string, needs ...string) *stack {
 	call := func(l *lab, role string, e endpoint, cert string) []string {
 		auth := e.auth
@@ -122,7 +122,7 @@ func peer(name string, release func(*lab) string, argv func(l *lab) []string, ce
 	}
 }
 
-// output returns the first match of a pattern in what a program prints.
+// output returns a function that returns the first match of a pattern in the output of a program.
 func output(pattern string, argv ...string) func(*lab) string {
 	return func(*lab) string {
 		out, _ := exec.Command(argv[0], argv[1:]...).CombinedOutput()

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// split cuts a log where its connections begin.
+// split splits a log where its connections begin.
 func split(log, mark string) []string {
 	return strings.Split(log, mark)[1:]
 }
@@ -20,8 +20,8 @@ func first(pattern, text string) string {
 	return ""
 }
 
-// openssl is s_server and s_client. A server without arguments of its own turns lines
-// around; one that is typed to says what it is told.
+// openssl returns s_server and s_client. The server sends lines back reversed, unless its options say that input is
+// typed to it.
 func openssl() *stack {
 	const talk = "s_server: typed to"
 	return &stack{
@@ -76,7 +76,7 @@ func openssl() *stack {
 	}
 }
 
-// chainOf names the intermediates, where there are any.
+// chainOf returns the arguments that name the intermediates, nil if there are none.
 func chainOf(l *lab, name string) []string {
 	if len(l.certs.sizes[name]) < 3 {
 		return nil
@@ -84,18 +84,17 @@ func chainOf(l *lab, name string) []string {
 	return []string{"-cert_chain", l.certs.above(name)}
 }
 
-// saidByOpenSSL reads what -msg says of the messages before they are encrypted and
-// after they are decrypted.
+// saidByOpenSSL reads the output of -msg, which has the messages before encryption and after decryption.
 func saidByOpenSSL(log string) []seen {
 	var all []seen
-	log = regexp.MustCompile(`(?m)^ .*\n`).ReplaceAllString(log, "") // the hex dumps
+	log = regexp.MustCompile(`(?m)^ .*\n`).ReplaceAllString(log, "") // hex dumps
 	log = strings.ReplaceAll(log, "Alert [length 0002], warning close_notify", "")
 	begin := regexp.MustCompile(`<<< [^\n]*ClientHello\n`)
 	retry := strings.Contains(log, "HelloRetry")
 	parts := begin.Split(log, -1)[1:]
 	var whole []string
 	for i := range parts {
-		// the hello behind a HelloRetryRequest, or a renegotiation, begins no connection
+		// the hello after a HelloRetryRequest, and one of a renegotiation, begin no new connection
 		if i > 0 && (!strings.Contains(parts[i-1], "CONNECTION") && !strings.Contains(parts[i-1], "ACCEPT") && !strings.Contains(parts[i-1], "closed") && !strings.Contains(parts[i-1], "rror") || retry && i%2 == 1) {
 			whole[len(whole)-1] += parts[i]
 			continue
@@ -204,7 +203,7 @@ func nss() *stack {
 			before := 0
 			for _, p := range split(log, "About to call accept.") {
 				if p = strings.TrimSuffix(strings.TrimSpace(p), "selfserv:"); strings.TrimSpace(p) == "" {
-					continue // it waits for the next one
+					continue // it waits for the next connection
 				}
 				hits, _ := strconv.Atoi(first(`(\d+) cache hits`, p))
 				stateless, _ := strconv.Atoi(first(`(\d+) stateless resumes`, p))
@@ -224,7 +223,7 @@ func nss() *stack {
 			return all
 		},
 		client: func(l *lab, e endpoint) [][]string {
-			cert, db := e.cert, l.certs.nss(e.cert) // of no name: it holds the root alone
+			cert, db := e.cert, l.certs.nss(e.cert) // the database without a name has only the root
 			if e.n > 1 {
 				a := []string{"strsclnt", "-d", db, "-p", port, "-V", version(e), "-c", strconv.Itoa(e.n), "-t", "1", "-u", "-o", "-a", serverName}
 				if cert != "" {
@@ -241,7 +240,7 @@ func nss() *stack {
 	}
 }
 
-// curl is curl on OpenSSL: it offers post-handshake authentication, as every curl does.
+// curl returns curl with OpenSSL. Like every curl, it offers post-handshake authentication.
 func curl() *stack {
 	return &stack{
 		name: "curl", needs: []string{"curl"}, release: output(`\d+\.\d+\.\d+`, "curl", "--version"),

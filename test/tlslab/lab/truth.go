@@ -13,31 +13,31 @@ import (
 	"strings"
 )
 
-// seen is what a server says of one connection.
+// seen is a server's report of one connection.
 type seen struct {
-	certs   int    // certificates that the client presented, -1: not told
-	counted bool   // certs is their number, else it says only that there were some
-	size    int    // bytes of its Certificate message, 0 not known
-	err     string // why the handshake failed, empty: it did not
+	certs   int    // certificates that the client presented, -1 if unknown
+	counted bool   // certs is their number; otherwise it is 1 for any number
+	size    int    // bytes of the client's Certificate message, 0 if unknown
+	err     string // why the handshake failed, empty if it did not
 	resumed bool
 	early   bool // early data was accepted
 }
 
-// row is the truth of one connection. An empty field is not known.
+// row is the truth about one connection. An empty field is unknown.
 type row struct {
 	file           string
 	conn           int
 	server, client string // stack and version
-	what           string // the case in words
+	what           string // description of the case
 	version        string
 	requested      string // "yes", "no"
-	auth           string // "presented", "declined", "not_requested": in the full handshake, of a resumption in the first one of the same file
+	auth           string // "presented", "declined", "not_requested" in the full handshake; for a resumption, in the first handshake of the same file
 	outcome        string // "established", "failed"
 	resumed        string // "yes", "no"
 	early          string // "accepted"
-	chain          int    // DER bytes of the chain presented, 0 not known
+	chain          int    // DER bytes of the chain presented, 0 if unknown
 	key            string // kind of the client's key
-	note           string // "may abstain: ...", "unverified": presented and not proved by a trusted issuer
+	note           string // "may abstain: ...", or "unverified": presented, but not issued by a trusted authority
 }
 
 var columns = []string{"file", "conn", "server", "client", "case", "version", "requested", "client_auth", "outcome", "resumed", "early", "chain_bytes", "key", "note"}
@@ -50,17 +50,17 @@ func (r row) fields() []string {
 	return []string{r.file, strconv.Itoa(r.conn), r.server, r.client, r.what, r.version, r.requested, r.auth, r.outcome, r.resumed, r.early, chain, r.key, r.note}
 }
 
-// String is the row as the lab prints it.
+// String returns the row as the lab prints it.
 func (r row) String() string { return strings.Join(r.fields(), " | ") }
 
-// Errors by which servers of any stack say what was wrong with a client's certificate:
-// it was there, and it was not.
+// badCertificate and noCertificate match the errors by which servers report that a client's certificate was wrong, or
+// missing.
 var (
 	badCertificate = regexp.MustCompile(`(?i)verif\w* (failed|error)|unknown.?(authority|ca|issuer)|expired|untrusted|not trusted|unable to (get|find) (local )?issuer|self.?signed|path (building|validation)|certificate validation failure|bad.?certificate|error in the certificate|ASN (date|no signer)|invalid (peer )?certificate|certificate (is|was) (not|invalid)|signer`)
 	noCertificate  = regexp.MustCompile(`(?i)(did(n't| not)|does not) (provide|return|present|send)|send a certificate, but it did not|no (peer |client )?certificate|certificate.?required|NoCertificatesPresented|empty (client )?certificate|no cert|sent no cert`)
 )
 
-// truth makes rows of what a server said.
+// truth returns the rows for what a server reported.
 func (l *lab) truth(c testCase, server, client *stack, all []seen) ([]row, error) {
 	if len(all) != c.connections() {
 		return nil, fmt.Errorf("%d connections in the server's log, want %d", len(all), c.connections())
@@ -105,7 +105,7 @@ func (l *lab) truth(c testCase, server, client *stack, all []seen) ([]row, error
 	return rows, c.check(rows)
 }
 
-// presented says what the client did about its certificate.
+// presented returns what the client did when asked for a certificate, as in row.auth.
 func (c testCase) presented(s seen) string {
 	switch {
 	case s.certs > 0:
@@ -122,8 +122,7 @@ func (c testCase) presented(s seen) string {
 	return ""
 }
 
-// check holds what happened to what the case is for: a case that went another way
-// proves nothing.
+// check compares the result with what the case is for: a case with another result proves nothing.
 func (c testCase) check(rows []row) error {
 	last := rows[len(rows)-1]
 	switch {
@@ -146,8 +145,8 @@ func yes(b bool) string {
 	return "no"
 }
 
-// chain returns the bytes of the certificates that were presented, 0 if they are not
-// known: the server counted them, or it says how large their message was.
+// chain returns the size of the certificates that were presented, 0 if unknown: the server counts them, or reports
+// the size of their message.
 func (c *certificates) chain(name string, s seen, old bool) int {
 	sum, over, entry := 0, 8, 5
 	if old {
@@ -171,7 +170,7 @@ func keyKind(cert string) string {
 	return ""
 }
 
-// manifest is manifest.tsv.
+// manifest is the content of manifest.tsv.
 type manifest struct {
 	path  string
 	lines map[string][]string // by file
@@ -186,7 +185,7 @@ func readManifest(path string) (*manifest, error) {
 		return nil, err
 	}
 	in := bufio.NewScanner(bytes.NewReader(b))
-	in.Scan() // the names of the columns
+	in.Scan() // skip the column names
 	for in.Scan() {
 		file, _, _ := strings.Cut(in.Text(), "\t")
 		m.lines[file] = append(m.lines[file], in.Text())
@@ -194,7 +193,7 @@ func readManifest(path string) (*manifest, error) {
 	return m, in.Err()
 }
 
-// keep drops what is of no case any more, with its capture.
+// keep removes the lines and captures of cases that no longer exist.
 func (m *manifest) keep(all []testCase) error {
 	known := map[string]bool{}
 	for _, c := range all {
