@@ -15,13 +15,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// halfHello is a connection whose client sends the better part of a large ClientHello and then nothing more.
+// halfHello returns a connection whose client sends more than half of a large ClientHello and then nothing
+// more.
 func halfHello() *capturetest.Conversation {
 	hello := append([]byte{22, 3, 1, 0x40, 0, 1, 0, 0x3f, 0xfc, 3, 3}, make([]byte, 15000)...)
 	return &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: hello}}}
 }
 
-// flowSaid is what a flow record says of a connection.
+// flowSaid holds the members of a flow record that these tests read.
 type flowSaid struct {
 	Source  struct{ IP string }
 	Meshtls struct {
@@ -30,9 +31,10 @@ type flowSaid struct {
 	}
 }
 
-// TestFloodOfHalfOpenSessions: however many connections stop in the middle of their first message, the sessions together stay
-// within their bound; those that make room say so; and a handshake that goes on meanwhile, a packet of it for each connection
-// of the flood, is judged as ever.
+// TestFloodOfHalfOpenSessions: however many connections stop in the middle of their first message, the
+// memory of all sessions stays within its bound. Connections that are evicted for it have that reason. A
+// handshake that proceeds in between, one packet for each connection of the flood, is judged as without
+// the flood.
 func TestFloodOfHalfOpenSessions(t *testing.T) {
 	norace(t)
 	var flows []flowSaid
@@ -103,8 +105,8 @@ func mutualWith(t *testing.T, from, to netip.AddrPort) []capturetest.Frame {
 	return talk.Packets(capturetest.Options{Client: from, Server: to})
 }
 
-// TestConclusionsAreBounded: clients that are like no other (each with a name of its own) cannot fill the memory with what was
-// concluded of them.
+// TestConclusionsAreBounded: clients that all differ, each with another server name, do not exceed the
+// memory for conclusions.
 func TestConclusionsAreBounded(t *testing.T) {
 	norace(t)
 	const most = 200 << 10
@@ -127,11 +129,11 @@ func TestConclusionsAreBounded(t *testing.T) {
 	}
 }
 
-// TestNothingIsLeftCounted: whatever connections there were, nothing is counted when all are over.
+// TestNothingIsLeftCounted: once all connections have ended, no memory is accounted for.
 func TestNothingIsLeftCounted(t *testing.T) {
 	norace(t)
 	p := pipeline.New(pipeline.Config{
-		Table: flow.Config{MaxConns: 20}, MaxPending: 1 << 10, // less than any session takes
+		Table: flow.Config{MaxConns: 20}, MaxPending: 1 << 10, // less than any session uses
 		Engine: finding.Config{Tap: "read", Window: time.Hour, Emit: func(finding.Record) {}},
 	})
 	frames, err := capturetest.Mixed(captureStart)

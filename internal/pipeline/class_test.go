@@ -20,8 +20,8 @@ const (
 	loginLine  = "POST /transfer HTTP/1.1\r\nHost: bank\r\nAuthorization: Basic dXNlcjpwYXNz\r\nContent-Length: 12\r\n\r\nto=mallory&x"
 )
 
-// requests are sent one after the other, each with its answer; what is sent at once stands
-// in one.
+// requests returns a conversation of requests that are sent one after the other, each with its response. A
+// string with several messages is sent at once.
 func requests(list ...string) *capturetest.Conversation {
 	c := &capturetest.Conversation{}
 	sent := 0
@@ -32,8 +32,8 @@ func requests(list ...string) *capturetest.Conversation {
 	return c
 }
 
-// TestClassesAreEarned: a class passes over findings only for what neither end can choose,
-// and only as long as nothing else is said on the connection.
+// TestClassesAreEarned: a class exempts a connection from findings only by facts that neither end can
+// choose, and only while nothing else is sent on the connection.
 func TestClassesAreEarned(t *testing.T) {
 	const peer, node, gateway, neighbor = "10.1.0.9:40000", "10.0.0.5:40000", "10.1.0.1:40000", "[fe80::9]:40000"
 	login40 := make([]string, 40)
@@ -99,8 +99,8 @@ func TestClassesAreEarned(t *testing.T) {
 	}
 }
 
-// inTwo cuts the first chunk of a conversation in two at an offset. Where early says so, the server
-// answers what came first as well.
+// inTwo splits the first chunk of a conversation at an offset. If early is set, the server responds to the
+// first part as well.
 func inTwo(c *capturetest.Conversation, at int, early bool) *capturetest.Conversation {
 	first := c.Chunks[0]
 	out := &capturetest.Conversation{Chunks: []capturetest.Chunk{{Data: first.Data[:at]}}}
@@ -113,8 +113,8 @@ func inTwo(c *capturetest.Conversation, at int, early bool) *capturetest.Convers
 }
 
 // grpcProbe returns the bytes by which a client asks for the health of a service by gRPC: the preface,
-// SETTINGS, HEADERS whose fields are literals that nothing indexes (RFC 7541, section 6.2.2), and
-// an empty message.
+// SETTINGS, HEADERS with literal fields that are not indexed (RFC 7541, section 6.2.2), and an empty
+// message.
 func grpcProbe() []byte {
 	var block []byte
 	for _, field := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":path", "/grpc.health.v1.Health/Check"}, {":authority", "10.1.0.7:8081"}, {"content-type", "application/grpc"}} {
@@ -129,9 +129,9 @@ func grpcProbe() []byte {
 	return append(b, frame(0, 1, 1, make([]byte, 5))...)
 }
 
-// TestRequestInParts: a scrape or a probe whose request comes in two segments raises nothing, so
-// no finding has to be retracted, whether the server waits for all of it or not. A login in two
-// segments raises a finding at the same ports.
+// TestRequestInParts: a scrape or a probe whose request comes in two segments raises no finding that has
+// to be retracted, whether the server waits for the whole request or not. A login in two segments raises a
+// finding at the same ports.
 func TestRequestInParts(t *testing.T) {
 	const peer, node, gateway = "10.1.0.9:40000", "10.0.0.5:40000", "10.1.0.1:40000"
 	named := strings.Replace(probeLine, "Host", "User-Agent: kube-probe/1.37\r\nHost", 1)
@@ -163,8 +163,8 @@ func TestRequestInParts(t *testing.T) {
 	}
 }
 
-// classOf runs frames through the pipeline of a pod, and returns the last connection's
-// class, how many findings were opened, and how many of those stand.
+// classOf runs frames through the pipeline of a pod. It returns the class of the last connection, the
+// number of findings that opened, and how many of them were not retracted.
 func classOf(t *testing.T, frames []capturetest.Frame) (class string, opens, stand int) {
 	t.Helper()
 	p := pipeline.New(pipeline.Config{Judge: verdict.Config{

@@ -12,8 +12,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// TestConcurrentUse: readers of several rings, the clock and whoever asks for counters use a pipeline at the same time, and each
-// connection has one record.
+// TestConcurrentUse: readers of several rings, the clock and readers of counters use a pipeline at the
+// same time, and each connection has one record.
 func TestConcurrentUse(t *testing.T) {
 	const readers = 4
 	talk, err := capturetest.HTTPTalk()

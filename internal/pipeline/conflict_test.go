@@ -14,8 +14,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestOtherBytesAgain: where a part of a mutual handshake comes again with other bytes, nothing is known of it, also long after the
-// receiver has acknowledged the first ones and the verdict has settled. A resumption inherits nothing from it.
+// TestOtherBytesAgain: if a part of a mutual handshake comes again with other bytes, the verdict is
+// unknown, also long after the receiver has acknowledged the first bytes and the verdict has settled. A
+// resumption of that session inherits nothing.
 func TestOtherBytesAgain(t *testing.T) {
 	cert := workload(t)
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
@@ -37,7 +38,7 @@ func TestOtherBytesAgain(t *testing.T) {
 			})
 		}
 		full := frames(0)
-		var flight capturetest.Frame // the client's, after the server's
+		var flight capturetest.Frame // the client's flight after the server's
 		answered := false
 		for _, f := range full {
 			var d flow.Decoded

@@ -21,20 +21,20 @@ type tracker struct {
 	engine        *finding.Engine
 	judged        func(*verdict.Judged) // Config.Judged
 	judgement     verdict.Judged        // the argument of judged
-	interfaces    []string              // their names, by flow.Packet.Interface
+	interfaces    []string              // names, by flow.Packet.Interface
 	seed          maphash.Seed
 	defaultFilter bool          // Config.DefaultFilter
-	released      []*connection // released, to be used again
-	failed        uint64        // connections that the dissector gave up
+	released      []*connection // for reuse
+	failed        uint64        // connections whose dissector failed
 }
 
-// connection is the state of a connection with payload, in flow.Conn.User. Once its session is finished and nothing more can
-// follow from it, a verdict.Conclusion takes its place.
+// connection is the state of a connection with payload, in flow.Conn.User. A verdict.Conclusion replaces
+// it once its session is finished and no bytes of the session can change the verdict.
 type connection struct {
 	session  *dissect.Session
 	fin, rst [2]bool // passed to the session, by side
 
-	// What a judgement depends on, as of the last one.
+	// The inputs of a judgement, at the last one.
 	revision uint32 // dissect.Session.Revision
 	doubtful bool   // flow.Conn.Doubtful
 	unheard  bool   // verdict.MayBeTurnedAway
@@ -43,7 +43,8 @@ type connection struct {
 	report     reported
 }
 
-// reported is what the engine knows of a connection that goes on.
+// reported holds the parts of a judgement that the engine was given last. A change of them is reported
+// again.
 type reported struct {
 	verdict              verdict.Verdict
 	class                string
@@ -66,7 +67,7 @@ func (t *tracker) Data(c *flow.Conn, s *flow.Segment) {
 	}
 
 	side := dissect.Side(s.Side)
-	if c.Thinned && !s.Cut && s.Gap > 0 { // the kernel left these bytes out: they are not lost
+	if c.Thinned && !s.Cut && s.Gap > 0 { // the kernel left these bytes out on request: they are not lost
 		x.session.Skip(side, s.Offset, s.Gap)
 		s.Gap = 0
 	}
@@ -127,8 +128,8 @@ func (t *tracker) End(c *flow.Conn, why flow.EndReason) {
 	t.passOn(&j)
 }
 
-// judgeEnd judges a connection with a session for the last time. An evicted connection goes on, so nothing is concluded from
-// how it ended.
+// judgeEnd judges a connection with a session for the last time. An evicted connection continues unseen,
+// so its end implies nothing.
 func (t *tracker) judgeEnd(c *flow.Conn, x *connection, why flow.EndReason) verdict.Judged {
 	j := t.judge.Judge(c, x.session, t.interfaceName(c.Interface), why != flow.EndEvicted)
 	if why == flow.EndEvicted && !j.Settled {
@@ -138,7 +139,7 @@ func (t *tracker) judgeEnd(c *flow.Conn, x *connection, why flow.EndReason) verd
 	return j
 }
 
-// connectionOf returns the state of c with payload. It returns nil if c is settled and s changes nothing.
+// connectionOf returns the state of c. It returns nil if c is settled and s changes nothing.
 func (t *tracker) connectionOf(c *flow.Conn, s *flow.Segment) *connection {
 	switch x := c.User.(type) {
 	case *connection:
@@ -152,7 +153,7 @@ func (t *tracker) connectionOf(c *flow.Conn, s *flow.Segment) *connection {
 	return t.startSession(c)
 }
 
-// startSession begins the session of a connection with its first payload.
+// startSession starts the session of a connection at its first payload.
 func (t *tracker) startSession(c *flow.Conn) *connection {
 	x := t.newConnection()
 	switch {
@@ -165,7 +166,8 @@ func (t *tracker) startSession(c *flow.Conn) *connection {
 	return x
 }
 
-// resumeSession continues the session of a settled connection whose TLS has ended, or has begun anew.
+// resumeSession continues the session of a settled connection after something other than a TLS record has
+// come.
 func (t *tracker) resumeSession(c *flow.Conn, r *verdict.Conclusion) *connection {
 	x := t.newConnection()
 	x.fin, x.rst = [2]bool{c.Orig.FIN, c.Resp.FIN}, [2]bool{c.Orig.RST, c.Resp.RST}
@@ -175,7 +177,7 @@ func (t *tracker) resumeSession(c *flow.Conn, r *verdict.Conclusion) *connection
 	return x
 }
 
-// maxReleased bounds the released connections that are kept to be used again.
+// maxReleased bounds the released connections that are kept for reuse.
 const maxReleased = 64
 
 // newConnection returns a connection with an empty session.
@@ -190,7 +192,7 @@ func (t *tracker) newConnection() *connection {
 	return x
 }
 
-// release releases a connection and its session, which nobody may use any more.
+// release releases a connection and its session. Nothing may use them afterwards.
 func (t *tracker) release(x *connection) {
 	x.session.Drop()
 	if *x = (connection{}); len(t.released) < maxReleased {
@@ -198,7 +200,7 @@ func (t *tracker) release(x *connection) {
 	}
 }
 
-// isQuiet reports whether s holds nothing but TLS records of a settled connection, and moves their place on.
+// isQuiet reports whether s holds only TLS records of a settled connection. It advances tail past them.
 func isQuiet(c *flow.Conn, tail *dissect.Tail, s *flow.Segment) bool {
 	side := dissect.Side(s.Side)
 	switch {
@@ -213,8 +215,8 @@ func isQuiet(c *flow.Conn, tail *dissect.Tail, s *flow.Segment) bool {
 	return tail.Quiet(side, s.Data, s.Gap)
 }
 
-// update judges c if something has changed that a judgement depends on. It reports the judgement once it has settled, and
-// whenever a settled judgement changes.
+// update judges c if an input of the judgement has changed. It reports the judgement once it has settled,
+// and again whenever a settled judgement changes.
 func (t *tracker) update(c *flow.Conn, x *connection) {
 	revision, doubtful, unheard := x.session.Revision(), c.Doubtful(), verdict.MayBeTurnedAway(c)
 	if revision == x.revision && doubtful == x.doubtful && unheard == x.unheard {
@@ -238,7 +240,8 @@ func (t *tracker) update(c *flow.Conn, x *connection) {
 	}
 }
 
-// finishSession finishes the session of a settled connection, and keeps only its conclusion if nothing can follow from the session.
+// finishSession finishes the session of a settled connection. If nothing can follow from the session, only
+// its conclusion is kept.
 func (t *tracker) finishSession(c *flow.Conn, x *connection) {
 	x.session.Finish()
 	conclusion := t.judge.Conclude(c, x.session)
@@ -250,7 +253,7 @@ func (t *tracker) finishSession(c *flow.Conn, x *connection) {
 	t.table.Done(c, conclusion.TailCounts())
 }
 
-// reportContradiction reports a settled connection again once its packets have contradicted each other.
+// reportContradiction reports a settled connection again if its packets have contradicted each other.
 func (t *tracker) reportContradiction(c *flow.Conn) {
 	if conclusion, ok := c.User.(*verdict.Conclusion); ok && c.Doubtful() {
 		j := t.judge.JudgeConclusion(c, conclusion, t.interfaceName(c.Interface), false)
@@ -258,7 +261,7 @@ func (t *tracker) reportContradiction(c *flow.Conn) {
 	}
 }
 
-// passOn passes a judgement on.
+// passOn passes a judgement to the engine or to Config.Judged.
 func (t *tracker) passOn(j *verdict.Judged) {
 	if t.judged == nil {
 		t.engine.Add(j)
@@ -268,7 +271,7 @@ func (t *tracker) passOn(j *verdict.Judged) {
 	t.judged(&t.judgement)
 }
 
-// source returns a number for who began a connection: 0 for the pod.
+// source returns a number that identifies the originator of a connection: 0 for the pod.
 func (t *tracker) source(c *flow.Conn) uint64 {
 	if c.OrigLocal {
 		return 0
@@ -276,7 +279,7 @@ func (t *tracker) source(c *flow.Conn) uint64 {
 	return maphash.Comparable(t.seed, c.Orig.Addr) | 1
 }
 
-// interfaceName returns the name of an interface, empty if it is not known.
+// interfaceName returns the name of an interface, empty if it is unknown.
 func (t *tracker) interfaceName(iface uint16) string {
 	if int(iface) < len(t.interfaces) {
 		return t.interfaces[iface]

@@ -20,17 +20,17 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// What a connection goes on with once its TLS has ended.
+// Data that a connection continues with after its TLS has ended.
 const (
 	request  = "GET /payroll?year=2026 HTTP/1.1\r\nHost: cart:8080\r\nAuthorization: Basic dXNlcjpwYXNz\r\n\r\n"
 	response = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: 20\r\n\r\nname,salary\nbob,1234"
 )
 
-// said is something that one end says.
+// said is a chunk of data from one end.
 func client(s string) capturetest.Chunk { return capturetest.Chunk{Data: []byte(s)} }
 func server(s string) capturetest.Chunk { return capturetest.Chunk{FromServer: true, Data: []byte(s)} }
 
-// joined returns one conversation of several, as one connection.
+// joined returns several conversations as one connection.
 func joined(talks ...[]capturetest.Chunk) *capturetest.Conversation {
 	out := &capturetest.Conversation{}
 	var sent [2]int
@@ -52,7 +52,7 @@ func joined(talks ...[]capturetest.Chunk) *capturetest.Conversation {
 	return out
 }
 
-// handshakes are TLS conversations: of the client's certificate and without one, by versions.
+// handshakes returns TLS conversations with the client's certificate and without one, by version.
 func handshakes(t *testing.T) (mutual, oneWay map[string][]capturetest.Chunk) {
 	t.Helper()
 	mutual, oneWay = map[string][]capturetest.Chunk{}, map[string][]capturetest.Chunk{}
@@ -68,7 +68,7 @@ func handshakes(t *testing.T) (mutual, oneWay map[string][]capturetest.Chunk) {
 	return mutual, oneWay
 }
 
-// sealed returns a protected record of a size, whose content does not look like text.
+// sealed returns a protected record of a size, with content that does not look like text.
 func sealed(size int) string {
 	r := mathrand.New(mathrand.NewPCG(uint64(size), 1))
 	b := []byte{23, 3, 3, byte(size >> 8), byte(size)}
@@ -81,12 +81,12 @@ func sealed(size int) string {
 // unknownBytes returns bytes of no known protocol.
 func unknownBytes(size int) string { return "\xd7\x01" + sealed(size)[5:] }
 
-// sealedText returns a record that holds text after an explicit nonce, in place of ciphertext.
+// sealedText returns a record with text, in place of ciphertext, after an explicit nonce.
 func sealedText(text string) string {
 	return string([]byte{23, 3, 3, 0, byte(8 + len(text))}) + "\x00\x00\x00\x00\x00\x00\x00\x09" + text
 }
 
-// packetsOf cuts a conversation into packets.
+// packetsOf splits a conversation into packets.
 func packetsOf(talk *capturetest.Conversation, o capturetest.Options) (out []flow.Packet) {
 	o.Server = netip.MustParseAddrPort("10.2.0.1:8443")
 	for _, f := range talk.Packets(o) {
@@ -95,8 +95,8 @@ func packetsOf(talk *capturetest.Conversation, o capturetest.Options) (out []flo
 	return out
 }
 
-// TestWhatFollowsTLS: the bytes that follow the end of TLS in a connection count as those of any other do, however they are
-// cut, and whether or not the default filter stands before them.
+// TestWhatFollowsTLS: bytes that follow the end of TLS in a connection are judged as those of any other
+// connection, however they are split into segments, with and without the default filter.
 func TestWhatFollowsTLS(t *testing.T) {
 	norace(t)
 	mutual, oneWay := handshakes(t)
@@ -162,8 +162,8 @@ func checkFollowed(t *testing.T, what string, records []string, verdict, protoco
 	}
 }
 
-// TestLostRecordsAreNoEnd: whichever packet of a connection is lost, nothing but TLS is seen in it; and text that follows is
-// found all the same.
+// TestLostRecordsAreNoEnd: if any packet of a TLS connection is lost, no end of its TLS is inferred, and
+// text that follows is still found.
 func TestLostRecordsAreNoEnd(t *testing.T) {
 	norace(t)
 	mutual, _ := handshakes(t)
@@ -193,7 +193,8 @@ func TestLostRecordsAreNoEnd(t *testing.T) {
 	}
 }
 
-// TestTurnedIsFound: a connection that was told to be mutual TLS and goes on in plaintext is a finding, while it lives.
+// TestTurnedIsFound: a connection that was reported as mutual TLS and continues in plaintext opens a
+// finding while it lives.
 func TestTurnedIsFound(t *testing.T) {
 	mutual, _ := handshakes(t)
 	for version, talk := range mutual {
@@ -219,7 +220,8 @@ func TestTurnedIsFound(t *testing.T) {
 	}
 }
 
-// TestPortsAfterTLS: a connection that takes the ports of another one, which has not ended, inherits nothing of it.
+// TestPortsAfterTLS: a connection that reuses the ports of another one, which has not ended, inherits
+// nothing from it.
 func TestPortsAfterTLS(t *testing.T) {
 	mutual, _ := handshakes(t)
 	r := mathrand.New(mathrand.NewPCG(1, 9))

@@ -13,7 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// A capture goes through a pipeline, which makes records.
+// A pipeline turns the packets of a capture into records.
 func Example() {
 	p := pipeline.New(pipeline.Config{Engine: finding.Config{
 		Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
@@ -40,7 +40,7 @@ func Example() {
 	// meshtls.flow 10.1.0.20 plaintext
 }
 
-// The judgements alone, without records.
+// A pipeline can also return judgements, without records.
 func ExampleConfig_judged() {
 	p := pipeline.New(pipeline.Config{Judged: func(j *verdict.Judged) {
 		if j.Ended {
@@ -53,7 +53,7 @@ func ExampleConfig_judged() {
 	// 10.1.0.7 10.1.0.20 plaintext http
 }
 
-// requestOverHTTP returns the packets of a connection with a request over HTTP without TLS.
+// requestOverHTTP returns the packets of a connection with an HTTP request without TLS.
 func requestOverHTTP() (packets []flow.Packet) {
 	talk, err := capturetest.HTTPTalk()
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// pingTalk is a request of Redis and its answer: nothing in it names the server.
+// pingTalk returns a Redis request and its response: nothing in it names the server.
 func pingTalk(t *testing.T) *capturetest.Conversation {
 	t.Helper()
 	talk, err := capturetest.Record(
@@ -39,8 +39,8 @@ func pingTalk(t *testing.T) *capturetest.Conversation {
 	return talk
 }
 
-// TestNamesOfPeers asks DNS before a connection is made: who was asked, and who asked, decide whether the answer names the
-// peer, its edge and nothing else.
+// TestNamesOfPeers: a DNS query precedes the connection. The name from the answer is used for the peer and
+// its edge only if the pod asked and its resolver answered.
 func TestNamesOfPeers(t *testing.T) {
 	pod, server := netip.MustParseAddrPort("10.1.0.7:40000"), netip.MustParseAddrPort("10.1.0.20:6379")
 	resolver, stranger := netip.MustParseAddrPort("10.96.0.10:53"), netip.MustParseAddrPort("10.1.0.66:53")
@@ -94,7 +94,7 @@ func TestNamesOfPeers(t *testing.T) {
 	}
 }
 
-// telling is what TestNamesOfPeers looks at of a record.
+// telling holds the members of a record that TestNamesOfPeers compares.
 type telling struct {
 	Event       struct{ Dataset string }
 	Destination struct{ IP, Domain string }
@@ -117,7 +117,8 @@ func unmarshal(t *testing.T, record []byte) (x telling) {
 	return x
 }
 
-// through runs frames through the pipeline of a pod, and returns the flows by their destination, and the edge of the finding.
+// through runs frames through the pipeline of a pod. It returns the flows by destination, and the edge of
+// the finding.
 func through(t *testing.T, frames []capturetest.Frame) (flows map[string]telling, edge string) {
 	t.Helper()
 	flows = map[string]telling{}

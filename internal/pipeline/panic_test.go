@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestFaultIsContained: a panic behind a packet costs what was known of the connections, and no more.
+// TestFaultIsContained: a panic that a packet causes costs the state of the connections and nothing else.
 func TestFaultIsContained(t *testing.T) {
 	cert := workload(t)
 	talk, err := capturetest.Record(capturetest.HTTPClient(&tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}, 100), //nolint:gosec // the test judges the wire
@@ -33,7 +33,7 @@ func TestFaultIsContained(t *testing.T) {
 		}
 		return false
 	}}})
-	play(p, frames(41000)[:8]...) // goes on
+	play(p, frames(41000)[:8]...) // the connection continues
 	broken = true
 	play(p, frames(41001)[0])
 	broken = false
@@ -47,7 +47,7 @@ func TestFaultIsContained(t *testing.T) {
 	}
 }
 
-// TestFaultInAll: after a packet that causes a fault the next packets are processed.
+// TestFaultInAll: the packets after one that causes a panic are processed.
 func TestFaultInAll(t *testing.T) {
 	said := &flows{t: t}
 	p := pipeline.New(pipeline.Config{Engine: said.config(), Table: flow.Config{Exclude: func(c *flow.Conn) bool {

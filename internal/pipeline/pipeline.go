@@ -11,53 +11,57 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Config wires a Pipeline. Its functions are called with the lock held, and only from within calls of the Pipeline.
+// Config configures a Pipeline. Its functions are called with the lock held, and only during calls of the
+// Pipeline.
 type Config struct {
 	Table  flow.Config
 	Judge  verdict.Config
 	Engine finding.Config // New sets its Coverage
 
-	// Judged, if set, takes the judgements in place of an engine: Engine is ignored and no records are made. It must not keep
-	// the pointer.
+	// Judged, if set, receives the judgements in place of an engine: Engine is ignored and no records are
+	// made. Judged must not retain the pointer.
 	Judged func(*verdict.Judged)
 
-	// DefaultFilter says that packets may be truncated by tapfilter.Default, and by nothing else.
+	// DefaultFilter states that tapfilter.Default, and nothing else, may have truncated the packets.
 	DefaultFilter bool
 
-	// MaxPending bounds the memory of sessions that have not settled, and MaxConclusions that of the conclusions drawn from
-	// the others, in bytes. Beyond them connections are evicted, the idlest first. Default 256 MiB and 64 MiB.
+	// MaxPending bounds the memory of sessions that have not settled, and MaxConclusions the memory of the
+	// conclusions of settled ones, in bytes. Beyond a bound connections are evicted, the idlest first.
+	// Defaults: 256 MiB and 64 MiB.
 	MaxPending, MaxConclusions int
 
-	// MaxOwnInitials and MaxOtherInitials bound the QUIC Initials that are read before they are answered (dissect.Memory.Limit).
-	// 0: there is no bound.
+	// MaxOwnInitials and MaxOtherInitials bound the QUIC Initials that are read before they are answered
+	// (dissect's Limit). 0: unbounded.
 	MaxOwnInitials, MaxOtherInitials int
 
-	// Loopback are the names of loopback interfaces, on which redirected connections have two faces (flow.Config.Loopback).
+	// Loopback holds the names of loopback interfaces. Redirected connections have two faces on them
+	// (flow.Config.Loopback).
 	Loopback []string
 
 	// OnPanic, if set, is called after a packet has caused a panic.
 	OnPanic func(p *Locked, cause any)
 
-	// The rest is for live captures.
+	// The remaining fields are for live captures.
 
-	// Coverage, if set, adds what the capture knows of packets that never got here, such as those that the kernel dropped.
+	// Coverage, if set, adds the counts of packets that the pipeline never received, such as those that the
+	// kernel dropped.
 	Coverage func(*finding.Coverage)
 
-	// Local, if set, replaces Table.Local. at is the time of the packet at hand, in ns since the epoch.
+	// Local, if set, replaces Table.Local. at is the time of the current packet, in ns since the epoch.
 	Local func(a netip.Addr, at int64) bool
 
-	// Owns, if set, replaces Table.Exclude: it reports whether a TCP connection belonged to a socket of the capturing process
-	// at that time, in ns since the epoch. Connections with such a port are left out.
+	// Owns, if set, replaces Table.Exclude: it reports whether a TCP connection belonged to a socket of the
+	// capturing process at a time, in ns since the epoch. Such connections are excluded.
 	Owns func(local, peer flow.Endpoint, iface string, at int64, begins bool) bool
 }
 
-// The bounds where memory has no limit, as for a file.
+// Bounds if the process has no memory limit, as for a file.
 const (
 	defaultPending     = 256 << 20
 	defaultConclusions = 64 << 20
 )
 
-// MaxInterfaces is how many interfaces a Pipeline distinguishes.
+// MaxInterfaces bounds the interfaces that a Pipeline distinguishes.
 const MaxInterfaces = 1 << 12
 
 // A Pipeline turns packets into records. It is safe for concurrent use.
@@ -66,18 +70,18 @@ type Pipeline struct {
 	locked Locked
 }
 
-// A Locked is a Pipeline whose lock is held. It is valid only during the call that it was passed to. Everything that it does
-// is synchronous: records are in finding.Config.Emit before a method returns.
+// A Locked is a Pipeline whose lock is held. It is valid only during the call that it was passed to. Its
+// methods are synchronous: records have been passed to finding.Config.Emit when a method returns.
 type Locked struct {
-	Judge  *verdict.Judge  // to tell it what becomes known of the pod
+	Judge  *verdict.Judge  // for facts about the pod that become known later
 	Engine *finding.Engine // nil if Config.Judged is set
 
 	cfg     Config
 	table   *flow.Table
 	tracker tracker
 	panics  uint64 // panics caused by packets
-	now     int64  // time of the packet at hand, ns since the epoch
-	latest  int64  // latest time of a packet
+	now     int64  // time of the current packet, ns since the epoch
+	latest  int64  // latest time of a packet, ns since the epoch
 }
 
 // New returns a Pipeline without connections and interfaces.
@@ -110,7 +114,7 @@ func setDefault(n *int, value int) {
 	}
 }
 
-// tableConfig returns Config.Table with what the pipeline knows of interfaces and local addresses.
+// tableConfig returns Config.Table with the functions that depend on the pipeline's own state.
 func (l *Locked) tableConfig() flow.Config {
 	c := l.cfg.Table
 	if len(l.cfg.Loopback) > 0 {
@@ -146,7 +150,7 @@ func (p *Pipeline) Do(f func(*Locked)) {
 	f(&p.locked)
 }
 
-// Add takes packets in the order of their capture. It keeps no reference to them.
+// Add adds packets in the order of their capture. It does not retain them.
 func (p *Pipeline) Add(packets ...flow.Packet) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -162,8 +166,8 @@ func (p *Pipeline) Stats() (s Stats) {
 	return s
 }
 
-// AddInterface adds an interface and returns its number, for flow.Packet.Interface. Beyond MaxInterfaces all have the last
-// number.
+// AddInterface adds an interface and returns its number, for flow.Packet.Interface. Further interfaces
+// than MaxInterfaces all have the last number.
 func (l *Locked) AddInterface(name string) uint16 {
 	names := &l.tracker.interfaces
 	if len(*names) < MaxInterfaces {
@@ -172,7 +176,7 @@ func (l *Locked) AddInterface(name string) uint16 {
 	return uint16(len(*names) - 1)
 }
 
-// Add takes packets in the order of their capture. It keeps no reference to them. The engine's time moves on with them.
+// Add adds packets in the order of their capture. It does not retain them. It advances the engine's time.
 func (l *Locked) Add(packets []flow.Packet) {
 	for len(packets) > 0 {
 		n := min(len(packets), flow.MaxPrefetch)
@@ -182,7 +186,7 @@ func (l *Locked) Add(packets []flow.Packet) {
 	}
 }
 
-// prefetch reads what the table has of the packets' connections into the processor's caches.
+// prefetch loads the table's entries for the packets' connections into the processor's caches.
 func (l *Locked) prefetch(packets []flow.Packet) {
 	if len(packets) > 1 {
 		defer l.recoverPanic()
@@ -196,7 +200,7 @@ func (l *Locked) addAll(packets []flow.Packet) {
 	}
 }
 
-// addSome adds packets up to one that causes a panic, and returns how many it has added.
+// addSome adds packets up to one that causes a panic, and returns how many it has processed.
 func (l *Locked) addSome(packets []flow.Packet) (n int) {
 	defer l.recoverPanic()
 	for n < len(packets) {
@@ -221,7 +225,7 @@ func (l *Locked) tickEngine(now int64) {
 	}
 }
 
-// Tick moves the time on while no packet comes, to now in ns since the epoch.
+// Tick advances the time to now, in ns since the epoch, while there are no packets.
 func (l *Locked) Tick(now int64) {
 	defer l.recoverPanic()
 	l.table.Tick(now)
@@ -247,8 +251,8 @@ func (l *Locked) evict() {
 	}
 }
 
-// recoverPanic recovers from a panic that a packet caused, so that no packet ends the process. It evicts the connections in the
-// table and starts with an empty one.
+// recoverPanic recovers from a panic that a packet caused, so that no packet ends the process. It evicts
+// all connections in the table.
 func (l *Locked) recoverPanic() {
 	cause := recover()
 	if cause == nil {

@@ -13,7 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// captureStart is when captures begin.
+// captureStart is the time at which captures start.
 var captureStart = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
 // packetOf returns a frame as a packet of an Ethernet capture; it shares the frame's bytes.
@@ -29,7 +29,8 @@ func play(p *pipeline.Pipeline, frames ...capturetest.Frame) {
 	}
 }
 
-// records runs packets through a pipeline, truncated by the default filter if there is one, and returns the flow records.
+// records runs packets through a pipeline, truncated by the default filter if filter is set, and returns
+// the flow records.
 func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program) (out []string) {
 	t.Helper()
 	p := pipeline.New(pipeline.Config{DefaultFilter: filter != nil, Engine: finding.Config{
@@ -49,7 +50,7 @@ func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program) (ou
 	return out
 }
 
-// workload returns a certificate of a workload.
+// workload returns the certificate of a workload.
 func workload(t *testing.T) tls.Certificate {
 	t.Helper()
 	ca, err := capturetest.NewAuthority()

@@ -16,8 +16,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestProxiedTLS: TLS that begins with a ClientHello of the tap's own is the tap's for as
-// long as it is TLS, also once it is settled and ended, and of another tap's it is not.
+// TestProxiedTLS: TLS that starts with the tap's own ClientHello belongs to the tap while it is TLS, also
+// after it has settled or ended. TLS of another tap does not.
 func TestProxiedTLS(t *testing.T) {
 	talks, err := capturetest.TLSTalk(tls.VersionTLS13, capturetest.NotRequested, 2)
 	if err != nil {

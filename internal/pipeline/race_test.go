@@ -4,8 +4,9 @@ package pipeline_test
 
 import "testing"
 
-// norace skips a test that has nothing for the race detector, where it is on and time is short: `make test` runs it without.
-// Either it is of one goroutine, or the tap is a program of its own that has to keep up with the traffic, built without the detector.
+// norace skips a test in which the race detector finds nothing, if the detector is on and -short is set:
+// the test has one goroutine, or its tap is a separate program without the detector, which has to keep up
+// with traffic. `make test` runs it.
 func norace(t *testing.T) {
 	t.Helper()
 	if testing.Short() {

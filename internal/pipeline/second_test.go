@@ -11,8 +11,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestLostSecondHandshake: a second handshake without a certificate counts, whichever packets of it are lost; what cannot be
-// seen of it is not the first one's.
+// TestLostSecondHandshake: a second handshake without a certificate counts, whichever of its packets are
+// lost. What is not seen of it is not taken from the first handshake.
 func TestLostSecondHandshake(t *testing.T) {
 	mutual, oneWay := handshakes(t)
 	for version, talk := range mutual {
@@ -37,15 +37,15 @@ func TestLostSecondHandshake(t *testing.T) {
 	}
 }
 
-// TestLossKeepsTheVerdict: what is lost of records is no second handshake, though small records look like alerts: not of one
-// side, and not of both unless such a record came right before.
+// TestLossKeepsTheVerdict: lost records do not look like a second handshake, although small records look
+// like alerts. They do so only if both sides have one right before.
 func TestLossKeepsTheVerdict(t *testing.T) {
 	mutual, _ := handshakes(t)
 	small, record := sealed(19), sealed(700)
 	c, s := client(record), server(record)
 	for name, x := range map[string]struct {
 		talk []capturetest.Chunk
-		lost []int // of the last packets
+		lost []int // indexes of lost packets among the last ones
 	}{
 		"one side, behind a small record":   {[]capturetest.Chunk{client(small), server(small), c, s, c, s, c, s, c, s}, []int{2, 4}},
 		"both sides, behind records":        {[]capturetest.Chunk{client(small), server(small), c, s, c, s, c, s, c, s}, []int{4, 5, 6}},
@@ -64,8 +64,8 @@ func TestLossKeepsTheVerdict(t *testing.T) {
 	}
 }
 
-// TestCutHeaders: text in a record counts however the record's header is cut off of it, in whatever order the pieces come, and
-// whatever type the header has.
+// TestCutHeaders: text in a record counts however the record is split into segments, in any order of them,
+// and with any record type.
 func TestCutHeaders(t *testing.T) {
 	mutual, _ := handshakes(t)
 	const text = "the merger is on friday, do not tell anyone about this, agreed? "
@@ -87,8 +87,8 @@ func TestCutHeaders(t *testing.T) {
 	}
 }
 
-// TestTakenPortsInheritNothing: a connection that takes the ports of another one counts for itself, however that one ended, and
-// however many of its first packets are lost.
+// TestTakenPortsInheritNothing: a connection that reuses the ports of another one is judged by its own
+// bytes, however the other one ended, and however many of its own first packets are lost.
 func TestTakenPortsInheritNothing(t *testing.T) {
 	mutual, oneWay := handshakes(t)
 	far := [][2]int64{{100e6, 100e6}, {100e6, -100e6}, {900e6, 900e6}, {-900e6, 20e6}, {3e6, 2e9}, {-2e9, -3e6}, {-70e6, 0}}

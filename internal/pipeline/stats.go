@@ -5,15 +5,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// Stats are totals since New, and the memory in use now.
+// Stats holds totals since New, and the memory in use now.
 type Stats struct {
 	Table             flow.Stats
 	Panics            uint64 // panics that packets caused
-	DissectorFailures uint64 // connections that the dissector gave up because of a panic
-	Unanswered        uint64 // QUIC Initials that were not read at once, since nobody had answered them
-	Unread            uint64 // of these: never read
-	Pending           int    // bytes of sessions that have not settled, an upper estimate
-	Conclusions       int    // bytes of conclusions drawn from the others
+	DissectorFailures uint64 // connections whose dissector panicked
+	Unanswered        uint64 // QUIC Initials that were not read at once because nobody had answered them
+	Unread            uint64 // those of Unanswered that were never read
+	Pending           int    // upper estimate of the memory of sessions that have not settled, in bytes
+	Conclusions       int    // memory of the conclusions of settled sessions, in bytes
 }
 
 // Stats returns the counters and the memory in use.
@@ -24,7 +24,7 @@ func (l *Locked) Stats() Stats {
 	return s
 }
 
-// Coverage returns how much was seen, by the table and, through Config.Coverage, by the capture.
+// Coverage returns the coverage of the table and, through Config.Coverage, of the capture.
 func (l *Locked) Coverage() finding.Coverage {
 	s := l.Stats()
 	t := &s.Table

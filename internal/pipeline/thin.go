@@ -8,43 +8,44 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// A settled connection that goes on tells nothing more, but each of its packets is copied into the
-// ring of a live capture, at the workload's expense. So the kernel is told to leave most of them out
-// (tapfilter.Thin), by a filter that changes as connections come and go.
+// The packets of a settled connection show nothing new, but each is copied into the ring of a live
+// capture, at the workload's expense. So the kernel leaves most of them out, by a filter (tapfilter.Thin)
+// that changes as connections start and end.
 
 const (
-	// ThinEvery is how often connections are chosen.
+	// ThinEvery is the interval between choices of connections.
 	ThinEvery = 250 * time.Millisecond
-	// thinSoonest is how soon a choice follows another one where a chosen connection has ended: its
-	// ports may be used again. The filter changes no more often.
+	// thinSoonest is the shortest interval between two choices, and so between two changes of the filter. It
+	// applies if a chosen connection has ended, since its ports may be reused.
 	thinSoonest = 50 * time.Millisecond
-	// ThinRound is how long a choice is valid. Then all connections are seen whole until the next
-	// choice: one that is no longer busy is not chosen again, so the table does not take it for idle.
+	// ThinRound is the time for which a choice is valid. After it, all connections are captured whole until
+	// the next choice: connections that are no longer busy are not chosen again, and the table can detect
+	// that they are idle.
 	ThinRound = 5 * time.Second
 
-	// MaxThinned is how many connections are chosen at most, of all interfaces together. They have to fit
-	// twice into the 4096 instructions of a filter and into net.core.optmem_max: a filter is put in place
-	// while the one before is there. Where that is 20 KiB, as it long was, there is room for some 60
-	// connections that share addresses, and for 8 that do not.
+	// MaxThinned bounds the connections that are chosen, on all interfaces together. They must fit twice
+	// into the 4096 instructions of a filter and into net.core.optmem_max, because the kernel keeps the old
+	// filter until the new one is in place. At 20 KiB, its default for a long time, it holds some 60
+	// connections that share addresses, or 8 that do not.
 	MaxThinned = 128
 )
 
-// A Thinner chooses the connections of which the kernel may leave packets out, and when. The zero value chooses none.
+// A Thinner decides which connections the kernel may thin, and when. The zero value chooses none.
 type Thinner struct {
-	Most int // how many connections are chosen at most, MaxThinned or fewer; 0: none
+	Most int // bound of the chosen connections, at most MaxThinned; 0: none
 
 	next       int64 // when the next choice is due, ns since the epoch
-	nextRound  int64 // when all connections are to be seen whole again
+	nextRound  int64 // when all connections are captured whole again
 	lastChoice int64 // when the last choice was made
 }
 
-// Choose makes a choice if it is due, and reports whether it differs from the last one. Locked.Thinned returns it. now is in
-// ns since the epoch.
+// Choose makes a choice if one is due, and reports whether it differs from the last one. Locked.Thinned
+// returns the choice. now is in ns since the epoch.
 func (n *Thinner) Choose(l *Locked, now int64) (changed bool) {
 	if n.Most == 0 {
 		return false
 	}
-	setBack := now < n.lastChoice // the clock: nothing may stay chosen until it has caught up
+	setBack := now < n.lastChoice // the clock was set back: no connection may stay chosen until it has caught up
 	if !setBack && now < n.next && (!l.table.ThinnedEnded() || now < n.lastChoice+int64(thinSoonest)) {
 		return false
 	}
@@ -57,7 +58,7 @@ func (n *Thinner) Choose(l *Locked, now int64) (changed bool) {
 	return l.table.Thin(n.Most, afresh)
 }
 
-// Stop chooses no connections from now on.
+// Stop ends thinning: no connections are chosen any more.
 func (n *Thinner) Stop(l *Locked) {
 	n.Most = 0
 	l.table.Thin(0, true)

@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// busy makes a connection busy that is excluded, so that nothing more is wanted of it.
+// busy creates traffic on an excluded connection, which is thinned at once.
 func busy(p *pipeline.Pipeline) {
 	ack := []byte{
 		0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2,
@@ -20,7 +20,8 @@ func busy(p *pipeline.Pipeline) {
 	}
 }
 
-// TestThinClockSetBack: when the clock is set back no connection stays chosen, and the next choice is due as soon as ever.
+// TestThinClockSetBack: when the clock is set back no connection stays chosen, and the next choice is due
+// after the usual interval.
 func TestThinClockSetBack(t *testing.T) {
 	p := pipeline.New(pipeline.Config{Table: flow.Config{Exclude: func(*flow.Conn) bool { return true }}})
 	thinner := pipeline.Thinner{Most: pipeline.MaxThinned}

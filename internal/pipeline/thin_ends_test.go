@@ -13,9 +13,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestThinnedConnectionThatEndsTLS: while the kernel leaves most packets of a connection out, its TLS ends. Plaintext that
-// begins a segment is seen at once, and so is what follows records in the same segment, however short. Text within records is
-// seen after a round at most: then the connection is seen whole.
+// TestThinnedConnectionThatEndsTLS: the TLS of a thinned connection ends. Plaintext at the start of a
+// segment is seen at once, and so is plaintext after records in the same segment, however short. Text
+// within records is seen after ThinRound at the latest, when the connection is captured whole.
 func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 	norace(t)
 	mutual, oneWay := handshakes(t)
@@ -34,7 +34,7 @@ func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 		then    []capturetest.Chunk
 		verdict string
 		reason  string
-		within  time.Duration // from the first packet of then on; 0: at the connection's end
+		within  time.Duration // bound on the time from the first packet with plaintext to the finding; 0: at the connection's end
 	}{
 		"HTTP":                        {many(2, client(request), server(response)), "plaintext", "plaintext_after_tls", atOnce},
 		"lines that are short":        {many(20, client("PWD\r\n"), server("257 /\r\n")), "plaintext", "plaintext_after_tls", atOnce},
@@ -86,7 +86,7 @@ func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 	}
 }
 
-// typed lets the client send text a byte at a time.
+// typed sends text from the client, one byte at a time.
 func typed(text string) (out []capturetest.Chunk) {
 	for i := range text {
 		out = append(out, client(text[i:i+1]))

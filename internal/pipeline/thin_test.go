@@ -25,19 +25,19 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// kernel stands between packets and a pipeline as packet socket, filter and ring do: a packet meets the filter that is in
-// force when it comes, and is read up to a block later.
+// kernel simulates packet socket, filter and ring between packets and a pipeline: the current filter is
+// applied to a packet when it arrives, and the packet is read up to one block later.
 type kernel struct {
 	pipeline *pipeline.Pipeline
 	thinner  pipeline.Thinner
 	filter   pcapfilter.Program
 	ring     []flow.Packet
-	tick     int64 // when the clock last looked
-	left     int   // packets left out
+	tick     int64 // time of the last tick
+	left     int   // number of packets left out
 	changes  int
 }
 
-// What a block holds at most, and how long a packet waits for it to fill (see afpacket.Config).
+// Bounds of a block: its packets, and how long a packet waits for it to fill (see afpacket.Config).
 const (
 	blockPackets = 64
 	blockWait    = 50 * time.Millisecond
@@ -64,7 +64,7 @@ func (k *kernel) add(t *testing.T, p flow.Packet) {
 	k.ring = append(k.ring, p)
 }
 
-// read hands the block on and looks at the filter, as the reader of a ring does.
+// read passes the block to the pipeline and updates the filter, as the reader of a ring does.
 func (k *kernel) read(t *testing.T, now int64) {
 	t.Helper()
 	for i := range k.ring {
@@ -74,7 +74,7 @@ func (k *kernel) read(t *testing.T, now int64) {
 	k.look(t, now)
 }
 
-// look changes the filter if it is to be changed.
+// look updates the filter if the choice of connections has changed.
 func (k *kernel) look(t *testing.T, now int64) {
 	t.Helper()
 	changed := false
@@ -93,13 +93,13 @@ func (k *kernel) look(t *testing.T, now int64) {
 	}
 }
 
-// chosen returns the connections that packets may be left out of.
+// chosen returns the connections that are thinned.
 func (k *kernel) chosen() (out []tapfilter.Connection) {
 	k.pipeline.Do(func(p *pipeline.Locked) { out = p.Thinned(0) })
 	return out
 }
 
-// thinned runs packets through a pipeline behind a kernel that leaves out what it may of so many connections.
+// thinned runs packets through a pipeline behind a kernel that thins at most most connections.
 func thinned(t *testing.T, packets []flow.Packet, most int, table flow.Config) (out []string, k *kernel) {
 	t.Helper()
 	k = &kernel{thinner: pipeline.Thinner{Most: most}, filter: tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})}
@@ -114,7 +114,8 @@ func thinned(t *testing.T, packets []flow.Packet, most int, table flow.Config) (
 	return out, k
 }
 
-// keptAlive is a client that asks so often, and a server that answers, in the clear or by TLS.
+// keptAlive returns a conversation of one connection with a number of requests and responses, in plaintext
+// or over TLS.
 func keptAlive(t *testing.T, client, server *tls.Config, requests, size int) *capturetest.Conversation {
 	t.Helper()
 	talk, err := capturetest.Record(func(c net.Conn) error {
@@ -140,7 +141,8 @@ func keptAlive(t *testing.T, client, server *tls.Config, requests, size int) *ca
 	return talk
 }
 
-// kinds are ways to be kept alive, as functions that make conversations of so many requests.
+// kinds lists kinds of long connections, as functions that return a conversation with a number of
+// requests.
 func kinds(t *testing.T) []func(requests, size int) *capturetest.Conversation {
 	t.Helper()
 	ca, err := capturetest.NewAuthority()
@@ -169,7 +171,7 @@ func kinds(t *testing.T) []func(requests, size int) *capturetest.Conversation {
 	return out
 }
 
-// told is what a record of a connection says that thinning must not change.
+// told holds the members of a record that thinning must not change.
 type told struct {
 	Source, Destination struct {
 		IP          string
@@ -200,7 +202,7 @@ func tell(t *testing.T, records []string) (out []told) {
 		for _, end := range []string{"source", "destination"} {
 			delete(x.whole[end].(map[string]any), "packets")
 		}
-		for _, field := range []string{"created", "sequence"} { // of the record: it is made when another packet lets time go on
+		for _, field := range []string{"created", "sequence"} { // of the record: it is emitted when another packet advances the time
 			delete(x.whole["event"].(map[string]any), field)
 		}
 		out = append(out, x)
@@ -209,13 +211,13 @@ func tell(t *testing.T, records []string) (out []told) {
 	return out
 }
 
-// key sorts by client, and of one client by time.
+// key sorts by client, then by time.
 func (x *told) key() string {
 	ip := netip.MustParseAddr(x.Source.IP).As4()
 	return fmt.Sprintf("%03d.%05d %s", ip[2:], x.Source.Port, x.Event.Start)
 }
 
-// together puts conversations that go on at the same time into one capture.
+// together merges conversations into one capture, in which they run at the same time.
 func together(talks []*capturetest.Conversation, options func(i int) capturetest.Options) (out []flow.Packet) {
 	for i, talk := range talks {
 		for _, f := range talk.Packets(options(i)) {
@@ -226,8 +228,9 @@ func together(talks []*capturetest.Conversation, options func(i int) capturetest
 	return out
 }
 
-// TestThinning lets connections of all kinds go on for long and compares every record with what is said when nothing is left
-// out: all of it has to be the same, the bytes of both sides too, but for the packets, which are those that were seen.
+// TestThinning runs long connections of all kinds and compares every record with the one without thinning.
+// All members must be equal, including the bytes of both sides, except the packet counts, which count
+// captured packets.
 func TestThinning(t *testing.T) {
 	norace(t)
 	r := mathrand.New(mathrand.NewPCG(3, 4))
@@ -265,8 +268,9 @@ func TestThinning(t *testing.T) {
 	}
 }
 
-// TestThinningRedirected: on lo under a mesh's REDIRECT what the originator sends goes to the proxy, and what comes back seems to
-// come from where it meant to go. Both faces are left out, and the same is said.
+// TestThinningRedirected: on lo under a mesh's REDIRECT, packets of the originator go to the proxy, and
+// the responses seem to come from the original destination. Both faces are thinned, and the records are
+// the same.
 func TestThinningRedirected(t *testing.T) {
 	r := mathrand.New(mathrand.NewPCG(7, 8))
 	var talks []*capturetest.Conversation
@@ -317,9 +321,10 @@ func mustJSON(t *testing.T, v any) string {
 	return string(b)
 }
 
-// TestThinningPortsTakenAgain: a connection that was left out ends, and at once its ports are taken again, by a connection
-// of any other kind, before the filter can have been changed. Nothing may be claimed of it that is not so: what was left
-// out of it makes it unknown at worst, with a reason. A long one is known in the end.
+// TestThinningPortsTakenAgain: a thinned connection ends and its ports are reused at once, by a connection
+// of any other kind, before the filter can change. No record may claim anything false about the new
+// connection: because of the packets left out it is at worst unknown, with a reason. A long one is judged
+// in the end.
 func TestThinningPortsTakenAgain(t *testing.T) {
 	norace(t)
 	r := mathrand.New(mathrand.NewPCG(5, 6))
@@ -344,7 +349,7 @@ func TestThinningPortsTakenAgain(t *testing.T) {
 				pause := time.Duration(1+r.IntN(400)) * time.Millisecond
 				o.Start = frames[len(frames)-1].Time.Add(pause)
 				pauses = append(pauses, pause)
-				// As Linux does where a connection waits to be forgotten (tcp_timewait_state_process).
+				// Linux accepts a SYN in TIME-WAIT with such a sequence number (tcp_timewait_state_process).
 				o.ClientISN, o.ServISN = o.ClientISN+1<<22, o.ServISN+1<<22
 				talks, options = append(talks, second(requests, 500)), append(options, o)
 				n++
@@ -368,7 +373,7 @@ func TestThinningPortsTakenAgain(t *testing.T) {
 			continue
 		}
 		weaker := g.MeshTLS.Verdict == "unknown" || g.MeshTLS.Verdict == "tls" && (g.MeshTLS.TLS.ClientAuth == "unknown" || g.MeshTLS.TLS.ClientAuth == w.MeshTLS.TLS.ClientAuth)
-		// The end waits in the ring; where the filter has just changed it is up to the clock to change it again.
+		// The end waits in the ring. If the filter has just changed, only the clock changes it again.
 		const late = blockWait + pipeline.ThinEvery
 		if i%2 == 0 || !weaker || len(g.MeshTLS.Reasons) == 0 || pauses[i/2] > late {
 			t.Errorf("%s: %s and %s, where it is %s and %s: %v, %v behind", g.key(), g.MeshTLS.Verdict, g.MeshTLS.TLS.ClientAuth, w.MeshTLS.Verdict, w.MeshTLS.TLS.ClientAuth, g.MeshTLS.Reasons, pauses[i/2])

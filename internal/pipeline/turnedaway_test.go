@@ -16,7 +16,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// stray is a segment between two addresses whose numbers are whatever somebody made up.
+// stray is a segment with forged addresses and numbers.
 type stray struct {
 	fromPod  bool
 	flags    byte
@@ -46,10 +46,10 @@ func (s stray) packet(at time.Time) flow.Packet {
 	return p
 }
 
-// TestTurnedAway: text in segments that belong to no connection, each of which the pod answers with
-// nothing but a RST, is no plaintext, and no finding is raised before the RST comes. Text that is
-// acknowledged, or goes on with no other end to be seen, is plaintext, and soon. So is text of the
-// pod whose RST a third host made up.
+// TestTurnedAway: text in segments that belong to no connection, each answered by the pod with nothing but
+// an RST, is not plaintext, and no finding is raised before the RST. Text that is acknowledged, or that
+// continues while the other end is not seen, is plaintext, and soon. So is text of the pod whose RST was
+// forged by a third host.
 func TestTurnedAway(t *testing.T) {
 	const text = "HTTP/1.1 200 OK\r\nServer: x\r\nContent-Length: 4\r\n\r\n"
 	here := uint32(len(text))
@@ -66,7 +66,7 @@ func TestTurnedAway(t *testing.T) {
 	for name, c := range map[string]struct {
 		steps   []stray
 		verdict string
-		at      int // after how many packets the finding is there: 0 never, -1 at the end
+		at      int // number of packets after which the finding is there: 0 never, -1 at the end
 	}{
 		"a RST":                            {[]stray{said, rst}, "unknown", 0},
 		"late":                             {[]stray{said, {fromPod: true, flags: flagRST, seq: 90, wait: 500 * time.Millisecond}}, "unknown", 0},

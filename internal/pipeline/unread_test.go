@@ -15,15 +15,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// Where a frame of these captures has its headers: Ethernet, IPv4 and TCP without options.
+// Offsets of the headers in a frame of these captures: Ethernet, IPv4 and TCP without options.
 const (
 	atLength = 14 + 2
 	atOffset = 14 + 20 + 12
 	atFlags  = 14 + 20 + 13
 )
 
-// TestUnreadBytes: bytes that a receiver takes out of the stream, or puts in another order, prove nothing: urgent data, and subflows of
-// Multipath TCP. A client that sends a certificate so, or an alert, does not make it read.
+// TestUnreadBytes: bytes that a receiver removes from the stream or reorders prove nothing: urgent data,
+// and subflows of Multipath TCP. A client certificate or an alert in them has no effect.
 func TestUnreadBytes(t *testing.T) {
 	cert := workload(t)
 	const urg, syn, ack = 0x20, 0x02, 0x10
@@ -77,7 +77,7 @@ func TestUnreadBytes(t *testing.T) {
 	}
 }
 
-// TestUnreadAlert: an alert in urgent data ends nothing, and what follows it is judged.
+// TestUnreadAlert: an alert in urgent data ends nothing, and the data after it is judged.
 func TestUnreadAlert(t *testing.T) {
 	cert := workload(t)
 	talk, err := capturetest.Record(capturetest.HTTPClient(&tls.Config{InsecureSkipVerify: true}, 100), capturetest.HTTPServer(&tls.Config{Certificates: []tls.Certificate{cert}}, 400)) //nolint:gosec // the test judges the wire
@@ -85,7 +85,7 @@ func TestUnreadAlert(t *testing.T) {
 		t.Fatal(err)
 	}
 	alert := capturetest.Chunk{Data: []byte{21, 3, 3, 0, 2, 2, 40}}
-	talk.Chunks = slices.Insert(talk.Chunks, 2, alert) // behind both hellos
+	talk.Chunks = slices.Insert(talk.Chunks, 2, alert) // after both hellos
 	frames := talk.Packets(capturetest.Options{Client: netip.MustParseAddrPort("10.0.0.1:41000"), Server: netip.MustParseAddrPort("10.0.0.2:8443"), Start: captureStart})
 	for i := range frames {
 		frames[i].Data = slices.Clone(frames[i].Data)
@@ -98,7 +98,7 @@ func TestUnreadAlert(t *testing.T) {
 	}
 }
 
-// judged plays packets, and returns the verdicts of the flows and the reasons of each.
+// judged plays packets, and returns the verdicts of the flows and their reasons.
 func judged(t *testing.T, frames []capturetest.Frame) (verdicts []string, reasons []string) {
 	t.Helper()
 	said := &flows{t: t}
@@ -108,14 +108,14 @@ func judged(t *testing.T, frames []capturetest.Frame) (verdicts []string, reason
 	return said.verdicts, slices.Concat(said.reasons...)
 }
 
-// flows are the verdicts of flow records, and their reasons.
+// flows holds the verdicts of flow records, and their reasons.
 type flows struct {
 	t        *testing.T
 	verdicts []string
 	reasons  [][]string
 }
 
-// config is that of an engine whose flow records are read.
+// config returns the configuration of an engine whose flow records are read.
 func (f *flows) config() finding.Config {
 	return finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) {
 		var record struct {
