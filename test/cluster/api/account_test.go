@@ -13,7 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// imagePod is a pod as the webhook makes them in its own namespace, to try an image.
+// imagePod returns a pod like those that the webhook creates in its namespace to try an image.
 func imagePod() *corev1.Pod {
 	yes, no := true, false
 	return &corev1.Pod{
@@ -44,8 +44,8 @@ func projected(source corev1.VolumeProjection) func(*corev1.Pod) {
 	return volume(corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{source}}})
 }
 
-// TestOwnNamespace: whoever takes over the webhook makes no pod in its own namespace that is
-// more than those that try an image.
+// TestOwnNamespace: with the webhook's account one can create pods in its namespace only if they have no more rights than
+// those that try an image.
 func TestOwnNamespace(t *testing.T) {
 	c, h := installed(t)
 	h.narrowed(t, c)
@@ -55,7 +55,7 @@ func TestOwnNamespace(t *testing.T) {
 	first := func(p *corev1.Pod) *corev1.Container { return &p.Spec.Containers[0] }
 	for name, test := range map[string]struct {
 		change func(*corev1.Pod)
-		want   string // a part of the refusal; empty: it is made
+		want   string // a part of the refusal; empty: the pod is admitted
 	}{
 		"as the webhook makes it": {func(*corev1.Pod) {}, ""},
 		"another name":            {func(p *corev1.Pod) { p.Name = "evil" }, "meshtls-tap-image-*"},
@@ -65,7 +65,7 @@ func TestOwnNamespace(t *testing.T) {
 		"host IPC":                {func(p *corev1.Pod) { p.Spec.HostIPC = true }, "no namespace of the host"},
 		"privileged": {func(p *corev1.Pod) {
 			first(p).SecurityContext.Privileged, first(p).SecurityContext.AllowPrivilegeEscalation = &yes, &yes
-		}, "privileg"}, // the server of these tests forbids it as well
+		}, "privileg"}, // the API server of these tests forbids it too
 		"escalation":          {func(p *corev1.Pod) { first(p).SecurityContext.AllowPrivilegeEscalation = &yes }, "without privileges"},
 		"no security context": {func(p *corev1.Pod) { first(p).SecurityContext = nil }, "without privileges"},
 		"a capability": {func(p *corev1.Pod) {
@@ -122,7 +122,7 @@ func TestOwnNamespace(t *testing.T) {
 	}
 }
 
-// narrowed waits until the server has taken in the policy of the webhook's account.
+// narrowed waits until the API server enforces the policy for the webhook's account.
 func (h *hook) narrowed(t *testing.T, c *kit.Cluster) {
 	t.Helper()
 	kit.Eventually(t, kit.Limit, "the policy of the webhook's account", func() error {
@@ -134,7 +134,7 @@ func (h *hook) narrowed(t *testing.T, c *kit.Cluster) {
 	})
 }
 
-// kubeconfig is a file by which one acts as the webhook's account.
+// kubeconfig writes a kubeconfig that impersonates the webhook's account, and returns its path.
 func (h *hook) kubeconfig(t *testing.T) string {
 	t.Helper()
 	for _, e := range h.env {

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// TestClientCertificate: a webhook that asks for the API server's client certificate answers it, which apiserver.sh gave one, and
-// nobody else.
+// TestClientCertificate: a webhook that requires a client certificate responds to the API server, which has one from apiserver.sh,
+// and to nobody else.
 func TestClientCertificate(t *testing.T) {
 	c, h := installed(t)
 	before := h.env

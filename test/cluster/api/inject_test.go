@@ -15,7 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// tap returns the pod's tap and fails the test where there is none.
+// tap returns the pod's tap. It fails the test if there is none.
 func tap(t *testing.T, r kit.Created) *corev1.Container {
 	t.Helper()
 	if r.Err != nil {
@@ -28,7 +28,7 @@ func tap(t *testing.T, r kit.Created) *corev1.Container {
 	return found
 }
 
-// TestInjected: what a tapped pod looks like.
+// TestInjected checks the properties of a tapped pod.
 func TestInjected(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -79,7 +79,7 @@ func names(p *corev1.Pod) string {
 	return strings.Join(all, ", ")
 }
 
-// TestWays: however a pod comes to be.
+// TestWays: a pod is tapped in every way to create one.
 func TestWays(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -114,7 +114,7 @@ func TestWays(t *testing.T) {
 	})
 }
 
-// TestOwners: the owner that users know is handed over, not the ReplicaSet in between.
+// TestOwners: the tap gets the owner that users know, and not the ReplicaSet in between.
 func TestOwners(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -133,13 +133,13 @@ func TestOwners(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			found := tap(t, c.DryRun(t, ns, kit.NewPod("p", test.pod)))
 			if got := kit.Env(found, "TAP_WORKLOAD_KIND") + " " + kit.Env(found, "TAP_WORKLOAD_NAME"); got != test.want {
-				t.Errorf("the tap is told %q, want %q", got, test.want)
+				t.Errorf("the tap's workload is %q, want %q", got, test.want)
 			}
 		})
 	}
 }
 
-// TestPodSecurity: at each level a pod is admitted, and tapped where a profile is.
+// TestPodSecurity: at each level a pod is admitted. It is tapped if a profile is admitted.
 func TestPodSecurity(t *testing.T) {
 	c, _ := installed(t)
 	for level, want := range map[string]string{"privileged": "default", "baseline": "baseline", "restricted": ""} {
@@ -167,7 +167,7 @@ func TestPodSecurity(t *testing.T) {
 	}
 }
 
-// TestPolicyComesAndGoes: a policy that refuses tapped pods is noticed, named, and forgotten when it is gone.
+// TestPolicyComesAndGoes: the webhook notices a policy that refuses tapped pods, names it in the reason, and notices its deletion.
 func TestPolicyComesAndGoes(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, map[string]string{label: "enabled", "policy": "no-raw"})
@@ -193,7 +193,7 @@ func TestPolicyComesAndGoes(t *testing.T) {
 	h.works(t, c, ns)
 }
 
-// TestResources: pods stay what they were for schedulers, autoscalers and limits.
+// TestResources: a tap does not change what a pod is for the scheduler, autoscalers and limit ranges.
 func TestResources(t *testing.T) {
 	c, _ := installed(t)
 	t.Run("a Guaranteed pod stays Guaranteed", func(t *testing.T) {
@@ -251,7 +251,8 @@ func TestResources(t *testing.T) {
 	})
 }
 
-// TestAnnotations: a pod may set its tap's resources and nothing that blinds it; what cannot be used warns.
+// TestAnnotations: a pod may set its tap's resources, and nothing that could blind the tap. An annotation that is ignored causes a
+// warning.
 func TestAnnotations(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -278,7 +279,7 @@ func TestAnnotations(t *testing.T) {
 	}
 }
 
-// TestVolumes: the tap's volumes keep no node from being scaled down, and what the pod says of its own is kept.
+// TestVolumes: the tap's volumes do not keep the autoscaler from removing a node, and the pod's own annotation for its volumes remains.
 func TestVolumes(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -302,8 +303,8 @@ func TestVolumes(t *testing.T) {
 	}
 }
 
-// TestTenure: what is asked for a time ends by itself, and the label stays.
-func TestTenure(t *testing.T) {
+// TestExpiry: taps that were requested for a time end by themselves, and the label remains.
+func TestExpiry(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
 	h.works(t, c, ns)
@@ -332,7 +333,8 @@ func TestTenure(t *testing.T) {
 	if err != nil || after.Labels[label] != "enabled" {
 		t.Errorf("the label is gone: %v %v", after.Labels, err)
 	}
-	// Another duration extends what has ended, and the taps are told. Neither an until that is later nor the ConfigMap's end moves it.
+	// Another duration starts again, and the ConfigMap tells the taps. Neither a later until nor the deletion of the ConfigMap
+	// changes the end.
 	annotate(t, c, ns, map[string]string{"meshtls-tap/duration": "2h"})
 	config := func(what string, right func(data map[string]string) bool) (m *corev1.ConfigMap) {
 		kit.Eventually(t, kit.Limit, what, func() (err error) {
@@ -345,7 +347,7 @@ func TestTenure(t *testing.T) {
 	}
 	m := config("the window to be extended", func(data map[string]string) bool {
 		until, err := time.Parse(time.RFC3339, data["until"])
-		return err == nil && time.Until(until) > time.Hour && data["enabled"] != "false" // "true" where it was "false"
+		return err == nil && time.Until(until) > time.Hour && data["enabled"] != "false" // "true" if it was "false"
 	})
 	until := m.Data["until"]
 	if err := c.CoreV1().ConfigMaps(ns).Delete(t.Context(), "meshtls-tap", metav1.DeleteOptions{}); err != nil {
@@ -359,7 +361,7 @@ func TestTenure(t *testing.T) {
 	config("the later one to be written over", func(data map[string]string) bool { return data["until"] == until })
 }
 
-// TestOwnAccount: the policy holds the webhook's account to dry runs, and to its one ConfigMap.
+// TestOwnAccount: the policy restricts the webhook's account to dry runs and to one ConfigMap.
 func TestOwnAccount(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, nil)

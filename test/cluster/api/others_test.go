@@ -25,7 +25,7 @@ type op struct {
 	Value any    `json:"value"`
 }
 
-// A mutator stands for somebody else's webhook. It is called for pods of one namespace.
+// mutator installs another webhook, which is called for the pods of one namespace.
 func mutator(t *testing.T, c *kit.Cluster, name, namespace string, mutate func(*corev1.Pod) []op) {
 	t.Helper()
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -77,7 +77,7 @@ webhooks:
 	})
 }
 
-// again reports whether a webhook wants to be called again.
+// again returns the reinvocationPolicy of a webhook.
 func again(name string) string {
 	if name == "zzzz-old" {
 		return "Never"
@@ -85,7 +85,7 @@ func again(name string) string {
 	return "IfNeeded"
 }
 
-// sidecar adds a native sidecar in front, once, as meshes do.
+// sidecar adds a native sidecar before the other init containers, once, as meshes do.
 func sidecar(name string) func(*corev1.Pod) []op {
 	return func(p *corev1.Pod) []op {
 		if found, _ := kit.Container(p, name); found != nil {
@@ -99,7 +99,7 @@ func sidecar(name string) func(*corev1.Pod) []op {
 	}
 }
 
-// forgetful writes the init containers back as it knows them: by an API from before native sidecars.
+// forgetful writes the init containers back without the fields that its old API does not know: those of native sidecars.
 func forgetful(p *corev1.Pod) []op {
 	dropped := false
 	var known []corev1.Container
@@ -114,13 +114,13 @@ func forgetful(p *corev1.Pod) []op {
 	return []op{{"replace", "/spec/initContainers", known}}
 }
 
-// TestOtherWebhooks: meshes before and after ours, and one that is older than native sidecars.
+// TestOtherWebhooks tests webhooks of meshes that are called before and after the tap's, and one with an API older than native sidecars.
 func TestOtherWebhooks(t *testing.T) {
 	c, _ := installed(t)
-	// Webhooks are called in the order of their names; those that want it are called again, once, when a later one changed the pod.
+	// The API server calls webhooks in the order of their names. It calls some again, once, if a later one has changed the pod.
 	for name, test := range map[string]struct {
 		others map[string]func(*corev1.Pod) []op
-		first  bool // the tap is the first of the init containers
+		first  bool // the tap is the first init container
 	}{
 		"before":            {map[string]func(*corev1.Pod) []op{"istio-like": sidecar("istio-proxy")}, true},
 		"after":             {map[string]func(*corev1.Pod) []op{"zzzz-late": sidecar("late-proxy")}, false},
@@ -169,9 +169,9 @@ func TestOtherWebhooks(t *testing.T) {
 	}
 }
 
-// TestLastWord: a webhook that is older than native sidecars, called after ours and again after ours has repaired what it
-// broke, has the last word. Our dry runs find that out: the tap is a plain container there, and Jobs, which it would keep
-// from ending, go without.
+// TestLastWord: a webhook with an API older than native sidecars is called after the tap's, and again after the tap's has
+// repaired the pod. So the pod remains broken. The dry runs show this: the tap becomes an ordinary container in that
+// namespace, and Jobs get no tap because they could not complete.
 func TestLastWord(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -192,8 +192,8 @@ func TestLastWord(t *testing.T) {
 	}
 }
 
-// TestBrokersPort: where it is asked for, a mesh's webhook finds the brokers' port among those that it leaves alone, beside
-// what the pod says itself.
+// TestBrokersPort: if that is requested, a mesh's webhook sees the brokers' port among the ports to exclude, in addition to
+// those that the pod excludes itself.
 func TestBrokersPort(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, map[string]string{label: "enabled", "istio-injection": "enabled"})

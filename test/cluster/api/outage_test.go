@@ -25,7 +25,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// untapped waits until pods come without a tap for the reason that seen is told by, and checks that they come.
+// untapped waits until pods are admitted without a tap and seen accepts how long that took. It fails the test if a pod is refused.
 func untapped(t *testing.T, c *kit.Cluster, ns string, seen func(took time.Duration) bool) {
 	t.Helper()
 	kit.Eventually(t, kit.Limit, "an untapped pod", func() error {
@@ -36,19 +36,19 @@ func untapped(t *testing.T, c *kit.Cluster, ns string, seen func(took time.Durat
 			t.Fatalf("the pod was refused: %v", r.Err)
 		}
 		if found, _ := kit.Container(r.Pod, kit.Tap); found != nil || !seen(took) {
-			return errors.New("the API server has not heard yet")
+			return errors.New("the API server has not seen the change yet")
 		}
 		t.Logf("admitted without a tap after %v", took.Round(time.Millisecond))
 		return nil
 	})
 }
 
-// TestOutage: what happens to the webhook keeps no pod from starting.
+// TestOutage: no failure of the webhook keeps a pod from starting.
 func TestOutage(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
 	defer setPort(t, c, configuration, h.port)
-	for _, name := range []string{configuration, annotating} { // how long a pod waits is up to the API server, which is told
+	for _, name := range []string{configuration, annotating} { // the longest wait of a pod is in the configuration
 		m, err := c.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -69,7 +69,7 @@ func TestOutage(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close() // connections are accepted by the kernel, and nobody speaks
+		defer l.Close() // the kernel accepts connections, and nobody responds
 		setPort(t, c, configuration, l.Addr().(*net.TCPAddr).Port)
 		untapped(t, c, ns, func(took time.Duration) bool { return took > 2900*time.Millisecond }) // timeoutSeconds is 3
 	})
@@ -98,7 +98,7 @@ func TestOutage(t *testing.T) {
 	})
 }
 
-// foreign is a certificate of an authority that the configuration does not trust: the API server's own.
+// foreign returns a certificate of an authority that the configuration does not trust: that of the API server.
 func foreign(t *testing.T, c *kit.Cluster) tls.Certificate {
 	t.Helper()
 	pair, err := tls.LoadX509KeyPair(c.PKI()+"/apiserver.crt", c.PKI()+"/apiserver.key")
@@ -108,12 +108,12 @@ func foreign(t *testing.T, c *kit.Cluster) tls.Certificate {
 	return pair
 }
 
-// TestRotation: the authority is renewed while pods are created, with a configuration that would refuse them.
+// TestRotation: the authority is rotated while pods are created. With the failurePolicy Fail, a moment without trust would refuse one.
 func TestRotation(t *testing.T) {
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
 	h.works(t, c, ns)
-	// However busy the machine is, the API server waits for an answer.
+	// A long timeout: the API server waits for a response also on a busy machine.
 	const patch = `[{"op":"replace","path":"/webhooks/0/failurePolicy","value":%q},{"op":"replace","path":"/webhooks/0/timeoutSeconds","value":%d}]`
 	patchConfiguration(t, c, configuration, fmt.Sprintf(patch, "Fail", 30))
 	defer patchConfiguration(t, c, configuration, fmt.Sprintf(patch, "Ignore", 3))
@@ -135,7 +135,7 @@ func TestRotation(t *testing.T) {
 			if found, _ := kit.Container(p, kit.Tap); found == nil {
 				without.Add(1)
 			}
-			time.Sleep(20 * time.Millisecond) // others need the machine too
+			time.Sleep(20 * time.Millisecond) // leaves CPU to other tests
 		}
 	}
 	for range workers {
@@ -156,7 +156,7 @@ func TestRotation(t *testing.T) {
 	secret := c.CoreV1().Secrets(release)
 	for _, patch := range []string{
 		`{"metadata":{"annotations":{"meshtls-tap/rotate":"now"}}}`,
-		`{"metadata":{"annotations":{"meshtls-tap/next-since":"2026-01-01T00:00:00Z"}}}`, // the overlap of two minutes is over
+		`{"metadata":{"annotations":{"meshtls-tap/next-since":"2026-01-01T00:00:00Z"}}}`, // so the overlap of two minutes is over
 	} {
 		if _, err := secret.Patch(t.Context(), release+"-ca", types.MergePatchType, []byte(patch), metav1.PatchOptions{}); err != nil {
 			t.Fatal(err)
@@ -187,7 +187,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// authority is the certificate that signs now.
+// authority returns the current authority in PEM.
 func authority(t *testing.T, c *kit.Cluster) []byte {
 	t.Helper()
 	s, err := c.CoreV1().Secrets(release).Get(t.Context(), release+"-ca", metav1.GetOptions{})
@@ -197,11 +197,11 @@ func authority(t *testing.T, c *kit.Cluster) []byte {
 	return s.Data["ca.crt"]
 }
 
-// TestSpeed measures the webhook at 50 calls a second, where CLUSTER_SPEED is set, as make test-cluster does. What a call takes is
-// printed, and held against what the smallest answer of the same process takes at the same time.
+// TestSpeed measures the webhook at 50 calls a second. It runs if CLUSTER_SPEED is set, as make test-cluster does. It prints the time of
+// a call, and compares it with that of the smallest response of the same process at the same time.
 func TestSpeed(t *testing.T) {
 	if os.Getenv("CLUSTER_SPEED") == "" {
-		t.Skip("a measurement: make test-cluster makes it")
+		t.Skip("a measurement: make test-cluster runs it")
 	}
 	c, h := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -213,7 +213,7 @@ func TestSpeed(t *testing.T) {
 	body := fmt.Sprintf(`{"apiVersion":"admission.k8s.io/v1","kind":"AdmissionReview","request":{"uid":"1","namespace":%q,"operation":"CREATE",
 		"kind":{"group":"","version":"v1","kind":"Pod"},"resource":{"group":"","version":"v1","resource":"pods"},"dryRun":true,"object":%s}}`, ns, pod)
 	client := &http.Client{Timeout: kit.Limit, Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 16, // the API server checks it
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, MaxIdleConnsPerHost: 16, // the API server verifies the certificate in the other tests
 	}}
 	defer client.CloseIdleConnections()
 	const calls, rate = 250, 50

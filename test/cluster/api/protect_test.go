@@ -17,11 +17,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// reserved is a word in each refusal of the policy injection.protect.
+// reserved is a word in every refusal of the policy injection.protect.
 const reserved = "reserved"
 
-// TestProtect: with injection.protect, a user with the built-in role edit can turn no tap off, add no container with
-// the tap's name and change no setting; a member of the group can. The policy is another than RBAC: both users have the same roles.
+// TestProtect: with injection.protect, a user with the built-in role edit cannot turn taps off, add a container with the
+// tap's name or change settings. A member of the group can. The difference is the policy and not RBAC: both users have the same
+// roles.
 func TestProtect(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, nil)
@@ -68,7 +69,7 @@ func TestProtect(t *testing.T) {
 				t.Errorf("the tenant: %v, refused should be %t", err, test.refused)
 			}
 			if strings.Contains(name, "impostor") || strings.Contains(name, "looks like") {
-				return // whoever is admitted may do that, too; it is not what the group is for
+				return // impostors may be refused for the group too
 			}
 			if err := test.do(t, admin); err != nil {
 				t.Errorf("the group: %v", err)
@@ -83,7 +84,7 @@ func TestProtect(t *testing.T) {
 	}
 }
 
-// TestProtectAdmitsTaps: where the policy holds, a bare pod of a tenant is still tapped, since the webhook's container has the tap's image.
+// TestProtectAdmitsTaps: with the policy, a tenant's pod is still tapped: the policy admits the container because of its image.
 func TestProtectAdmitsTaps(t *testing.T) {
 	c, _ := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -95,8 +96,8 @@ func TestProtectAdmitsTaps(t *testing.T) {
 	}
 }
 
-// roles gives both users the rights of the role edit (the controller that aggregates it is not running), and the rights that platforms
-// may give to owners of projects: the namespace itself, and ephemeral containers.
+// roles gives both users the rights of the role edit (the controller that aggregates it is not running), and rights that platforms
+// may give to project owners: to change the namespace and to add ephemeral containers.
 func roles(t *testing.T, c *kit.Cluster, ns string) {
 	t.Helper()
 	for _, args := range [][]string{
@@ -111,7 +112,7 @@ func roles(t *testing.T, c *kit.Cluster, ns string) {
 	}
 }
 
-// protect makes the chart's policy and waits until the API server has taken it in.
+// protect creates the chart's policy and waits until the API server enforces it.
 func protect(t *testing.T, c *kit.Cluster, ns string) {
 	t.Helper()
 	chart := filepath.Join(kit.Repository(), "charts", "tap")
@@ -135,13 +136,13 @@ func protect(t *testing.T, c *kit.Cluster, ns string) {
 	})
 }
 
-// A user acts in a namespace.
+// A user is a client of the API server as one user, in one namespace.
 type user struct {
 	dynamic.Interface
 	namespace string
 }
 
-// as returns a client of another user. A request takes a few milliseconds in this process, and half a second with kubectl.
+// as returns a client that impersonates a user. With kubectl a request would take half a second in place of milliseconds.
 func as(t *testing.T, c *kit.Cluster, ns, name string, groups ...string) user {
 	t.Helper()
 	config := rest.CopyConfig(c.Config)
@@ -153,7 +154,7 @@ func as(t *testing.T, c *kit.Cluster, ns, name string, groups ...string) user {
 	return user{client, ns}
 }
 
-// of returns the client of a kind of objects.
+// of returns the client for one resource.
 func (u user) of(resource string) dynamic.ResourceInterface {
 	group := map[string]string{"deployments": "apps", "cronjobs": "batch"}[resource]
 	r := u.Resource(schema.GroupVersionResource{Group: group, Version: "v1", Resource: resource})
@@ -163,7 +164,7 @@ func (u user) of(resource string) dynamic.ResourceInterface {
 	return r.Namespace(u.namespace)
 }
 
-// A request is sent for a user, as a dry run, and returns the refusal.
+// A request sends something as a user, in a dry run, and returns the error if it is refused.
 type request func(*testing.T, user) error
 
 var dry = []string{metav1.DryRunAll}
@@ -191,7 +192,7 @@ func patch(resource, name, patch string) request {
 	}
 }
 
-// attach adds an ephemeral container, as kubectl debug does.
+// attach returns a request to add an ephemeral container, as kubectl debug does.
 func attach(pod, container string) request {
 	return func(t *testing.T, u user) error { return attached(t, u, pod, container, dry) }
 }
@@ -203,7 +204,7 @@ func attached(t *testing.T, u user, pod, container string, dry []string) error {
 	return err
 }
 
-// decoded returns an object and its resource.
+// decoded returns the object in a YAML text and its resource.
 func decoded(t *testing.T, object string) (*unstructured.Unstructured, string) {
 	t.Helper()
 	o := &unstructured.Unstructured{}

@@ -18,15 +18,15 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// TestRights: the rights of the webhook's account as the API server lists them (kubectl auth can-i --list), in a tapped namespace and
-// in its own, by the chart's values. testdata/rights has the expected rights; a change of the rights changes these files.
+// TestRights compares the rights of the webhook's account with testdata/rights, for several values of the chart: the rights that the
+// API server lists (kubectl auth can-i --list) in a tapped namespace and in the webhook's.
 func TestRights(t *testing.T) {
 	c, _ := installed(t)
 	for name, values := range map[string]string{
 		"default": "webhook.replicas=2",
-		// Each removes a right.
+		// Each of these values removes a right.
 		"least": "tap.quota=never,tap.imageCheck=false,tap.configMap=,webhook.events=false,webhook.dryRuns=never,webhook.tls.mode=existingSecret,webhook.tls.secretName=x,webhook.tls.caBundle=-----BEGIN CERTIFICATE-----",
-		// Without the attack that no policy can prevent, and with all other options.
+		// With cert-manager the webhook needs no rights to the caBundle and the Secret of the authority.
 		"certManager": "webhook.tls.mode=certManager",
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -37,7 +37,7 @@ func TestRights(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.Apply(t, own, rbac)
-			t.Cleanup(func() { // objects outside of the namespace
+			t.Cleanup(func() { // deletes the objects that are not in the namespace
 				ctx, now := context.Background(), *metav1.NewDeleteOptions(0)
 				if err := errors.Join(c.RbacV1().ClusterRoleBindings().Delete(ctx, own, now), c.RbacV1().ClusterRoles().Delete(ctx, own, now)); err != nil {
 					t.Error(err)
@@ -51,8 +51,8 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// mayDo returns the rows of kubectl auth can-i --list for the account of a release in its own namespace, without the rights of every
-// account: resource, resource names in brackets, verbs.
+// mayDo returns the rights of the account of a release in a namespace, without those that every account has: the rows of kubectl auth
+// can-i --list with resource, resource names in brackets, and verbs.
 func mayDo(t *testing.T, c *kit.Cluster, own, namespace string) (rows []string) {
 	t.Helper()
 	out, err := c.Kubectl(t, "auth", "can-i", "--list", "--no-headers", "--as", "system:serviceaccount:"+own+":"+own, "--namespace", namespace)
@@ -74,7 +74,7 @@ func mayDo(t *testing.T, c *kit.Cluster, own, namespace string) (rows []string) 
 	return rows
 }
 
-// golden compares a text with a file.
+// golden compares a text with a golden file.
 func golden(t *testing.T, file, got string) {
 	t.Helper()
 	if *update {

@@ -1,6 +1,6 @@
-// Package api_test tests admission against a real API server: the chart as Helm installs it, the webhook as a process
-// beside the API server, with the rights that the chart gives it. Objects are stored and checked, nothing runs:
-// `test/cluster/run.sh api`.
+// Package api_test tests admission with a real API server: `test/cluster/run.sh api`. Helm installs the chart, and the
+// webhook runs as a process on the same machine, with the rights that the chart gives it. There are no nodes, so no pod
+// runs.
 package api_test
 
 import (
@@ -26,15 +26,15 @@ import (
 )
 
 const (
-	release       = "meshtls-tap" // and its namespace
+	release       = "meshtls-tap" // the name of the release and of its namespace
 	configuration = "zz-meshtls-tap"
-	annotating    = "aa-meshtls-tap" // the early one
+	annotating    = "aa-meshtls-tap" // the one that is called before the others
 	label         = "meshtls-tap"
 )
 
-var tapped = map[string]string{label: "enabled"} // labels of a namespace
+var tapped = map[string]string{label: "enabled"} // the labels of a tapped namespace
 
-// A hook is the webhook, which runs for the whole of the test process.
+// A hook is the webhook. It runs until the test process ends.
 type hook struct {
 	port, metrics int
 	env           []string
@@ -63,7 +63,7 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// installed returns the cluster with the product in it.
+// installed returns the cluster with the product installed, and the webhook.
 func installed(t *testing.T) (*kit.Cluster, *hook) {
 	t.Helper()
 	c := kit.Open(t)
@@ -85,7 +85,7 @@ func install(t *testing.T, c *kit.Cluster) *hook {
 		"--set", "tap.imageCheck=false,tap.spool=16Mi,kafka.brokers={kafka.kafka.svc:9094},injection.allowedAnnotations={exclude-kafka-port}"); err != nil {
 		t.Fatal(err, out)
 	}
-	// In place of pods behind a Service the API server finds this machine.
+	// The Service leads the API server to this machine in place of pods.
 	service := `{"spec":{"type":"ExternalName","externalName":"localhost","clusterIP":null,"clusterIPs":null,"selector":null}}`
 	if _, err := c.CoreV1().Services(release).Patch(t.Context(), release, types.MergePatchType, []byte(service), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func install(t *testing.T, c *kit.Cluster) *hook {
 	return h
 }
 
-// works waits until a pod of a namespace is tapped.
+// works waits until a pod in a namespace is tapped.
 func (h *hook) works(t *testing.T, c *kit.Cluster, ns string) {
 	t.Helper()
 	kit.Eventually(t, kit.Limit, "a tapped pod", func() error {
@@ -113,7 +113,7 @@ func (h *hook) works(t *testing.T, c *kit.Cluster, ns string) {
 	})
 }
 
-// setPort tells the API server on which port it finds the webhook of a configuration.
+// setPort sets the port at which the API server calls the webhook of a configuration.
 func setPort(t *testing.T, c *kit.Cluster, name string, port int) {
 	t.Helper()
 	patch := fmt.Sprintf(`[{"op":"replace","path":"/webhooks/0/clientConfig/service/port","value":%d}]`, port)
@@ -128,7 +128,7 @@ func patchConfiguration(t *testing.T, c *kit.Cluster, name, patch string) {
 	}
 }
 
-// start starts the webhook as the service account that the chart made.
+// start starts the webhook with the service account that the chart created.
 func (h *hook) start(t *testing.T) {
 	t.Helper()
 	log, err := os.OpenFile(h.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
@@ -141,7 +141,7 @@ func (h *hook) start(t *testing.T) {
 	h.stop = kit.Start(t, h.cmd)
 }
 
-// restart ends the webhook and waits until another answers.
+// restart ends the webhook, starts another one, and waits until it responds.
 func (h *hook) restart(t *testing.T, c *kit.Cluster) {
 	t.Helper()
 	if err := h.stop(syscall.SIGTERM); err != nil {
@@ -161,7 +161,7 @@ func (h *hook) restart(t *testing.T, c *kit.Cluster) {
 	})
 }
 
-// environment is that of the chart's Deployment, but for ports and files, which are this machine's.
+// environment returns the environment in the chart's Deployment, with ports and files of this machine.
 func (h *hook) environment(t *testing.T, c *kit.Cluster) []string {
 	t.Helper()
 	d, err := c.AppsV1().Deployments(release).Get(t.Context(), release, metav1.GetOptions{})
@@ -182,15 +182,15 @@ func (h *hook) environment(t *testing.T, c *kit.Cluster) []string {
 			env = append(env, e.Name+"="+e.Value)
 		}
 	}
-	return append(env, // the last of a name wins
+	return append(env, // of two values for a variable, the last applies
 		fmt.Sprintf("WEBHOOK_LISTEN=127.0.0.1:%d", h.port),
 		fmt.Sprintf("WEBHOOK_METRICS_LISTEN=127.0.0.1:%d", h.metrics),
 		"WEBHOOK_SETTINGS="+file,
-		"WEBHOOK_DRAIN=0s", // no Service has endpoints that point to it
+		"WEBHOOK_DRAIN=0s", // no Service has endpoints that lead to it
 	)
 }
 
-// impersonate writes a kubeconfig of an administrator who acts as another user.
+// impersonate writes a kubeconfig of an administrator who impersonates a user, and returns its path.
 func impersonate(t *testing.T, c *kit.Cluster, user string) string {
 	t.Helper()
 	text, err := os.ReadFile(c.Kubeconfig())
@@ -209,8 +209,8 @@ func impersonate(t *testing.T, c *kit.Cluster, user string) string {
 	return file
 }
 
-// freePort returns a port that nobody listens on. It is below those that the kernel gives to connections and to port 0, so that none of
-// these takes it before the program does that is told of it.
+// freePort returns a free port. It is below the kernel's ephemeral ports, so that no connection takes it before the program that is to
+// listen there.
 func freePort(t *testing.T) int {
 	t.Helper()
 	var err error
@@ -226,7 +226,7 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-// status is what the webhook wrote of a pod.
+// status returns the webhook's status annotation of a pod.
 func status(t *testing.T, p *corev1.Pod) (s struct{ Mode, Profile, Image string }) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(p.Annotations["meshtls-tap/status"]), &s); err != nil {

@@ -15,19 +15,19 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// A row of the table of pods that are left alone.
+// A row describes a pod that is not tapped.
 type row struct {
-	namespace   map[string]string // labels, beside the one that asks for taps
-	annotations map[string]string // of the namespace
-	untapped    bool              // the namespace does not ask
-	in          string            // a namespace that is there already
+	namespace   map[string]string // labels of the namespace, in addition to the one that requests taps
+	annotations map[string]string // annotations of the namespace
+	untapped    bool              // the namespace does not request taps
+	in          string            // an existing namespace
 	before      func(*testing.T, *kit.Cluster, string)
 	pod         func(*corev1.Pod)
-	warning     string // a part of it; empty: none is needed
-	still       bool   // it has a container of that name all the same
+	warning     string // a part of the warning; empty: not checked
+	still       bool   // it has a container with the tap's name, its own
 }
 
-// TestSkipped: each is admitted, and without a tap.
+// TestSkipped: each of the pods is admitted without a tap.
 func TestSkipped(t *testing.T) {
 	c, _ := installed(t)
 	for name, r := range map[string]row{
@@ -88,7 +88,7 @@ func (r row) run(t *testing.T, c *kit.Cluster) {
 	if r.pod != nil {
 		r.pod(pod)
 	}
-	// The API server and the webhook hear of what was just made a moment later.
+	// The API server and the webhook see new objects after a moment.
 	kit.Eventually(t, kit.Limit, "the pod to be left alone", func() error {
 		result := c.DryRun(t, ns, pod.DeepCopy())
 		if result.Err != nil {
@@ -99,7 +99,7 @@ func (r row) run(t *testing.T, c *kit.Cluster) {
 			return fmt.Errorf("a tap is there: %v", found)
 		}
 		if warned := strings.Join(result.Warnings, "\n"); !strings.Contains(warned, r.warning) {
-			return fmt.Errorf("it warns %q, not of %q", warned, r.warning)
+			return fmt.Errorf("warnings %q, want %q among them", warned, r.warning)
 		}
 		return nil
 	})
@@ -139,7 +139,7 @@ func turnOff(t *testing.T, c *kit.Cluster, ns string) {
 	c.Apply(t, ns, `{apiVersion: v1, kind: ConfigMap, metadata: {name: meshtls-tap}, data: {enabled: "false"}}`, "--server-side", "--force-conflicts")
 }
 
-// oldKubelet adds a node. The webhook looks for such every five minutes, and when it starts.
+// oldKubelet adds a node with an old kubelet. The webhook lists the nodes when it starts and every five minutes.
 func oldKubelet(t *testing.T, c *kit.Cluster, _ string) {
 	t.Helper()
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "old"}}
@@ -160,7 +160,7 @@ func oldKubelet(t *testing.T, c *kit.Cluster, _ string) {
 	once.hook.restart(t, c)
 }
 
-// policy stands for Kyverno or Gatekeeper: it refuses a capability that is added.
+// policy creates a policy as Kyverno or Gatekeeper would: it refuses containers that add a capability.
 func policy(t *testing.T, c *kit.Cluster, _ string) {
 	t.Helper()
 	c.Apply(t, "default", `
@@ -185,7 +185,7 @@ spec: {policyName: no-raw, validationActions: [Deny], matchResources: {namespace
 func quota(t *testing.T, c *kit.Cluster, ns string) {
 	t.Helper()
 	c.Apply(t, ns, `{apiVersion: v1, kind: ResourceQuota, metadata: {name: q}, spec: {hard: {limits.memory: 100Mi, requests.cpu: "1"}}}`)
-	// The controller that counts is not part of this tier.
+	// The controller that sets the usage does not run in this tier.
 	q, err := c.CoreV1().ResourceQuotas(ns).Get(t.Context(), "q", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)

@@ -21,8 +21,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestSlowServer: if the API server does not return an owner's number of pods in time, the webhook answers before the API server's
-// timeout and admits a pod without a tap; the Event says why.
+// TestSlowServer: if the API server does not list the owners of pods in time, the webhook still responds within the API server's
+// timeout. The pod is admitted without a tap, and the Event says why.
 func TestSlowServer(t *testing.T) {
 	c, h := installed(t)
 	var slow atomic.Bool
@@ -70,7 +70,7 @@ func TestSlowServer(t *testing.T) {
 	d.want(t, 0, 3, 2, 2)
 }
 
-// between starts a proxy in front of the API server and returns its address. The proxy calls f before it forwards a request.
+// between starts a proxy for the API server and returns its address. The proxy calls f before it forwards a request.
 func between(t *testing.T, c *kit.Cluster, f func(*http.Request)) string {
 	t.Helper()
 	to, err := url.Parse(c.Config.Host)
@@ -96,7 +96,7 @@ func between(t *testing.T, c *kit.Cluster, f func(*http.Request)) string {
 	return s.URL
 }
 
-// through writes a copy of a kubeconfig with another address of the API server.
+// through writes a copy of a kubeconfig with another address of the API server, and returns its path.
 func through(t *testing.T, kubeconfig, address string) string {
 	t.Helper()
 	config, err := clientcmd.LoadFromFile(kubeconfig)

@@ -1,5 +1,5 @@
-// Package chart_test tests the Helm chart charts/tap with Helm 3 and 4, helm-unittest and kubeconform, all without a
-// network: `make chart`. With -update it writes what is generated anew: golden files and the chart's README.
+// Package chart_test tests the Helm chart charts/tap with Helm 3 and 4, helm-unittest and kubeconform, without a network:
+// `make chart`. With -update it writes the generated files: the golden files and the table in the chart's README.
 package chart_test
 
 import (
@@ -19,13 +19,13 @@ var update = flag.Bool("update", false, "write golden files and the chart's READ
 const (
 	repository = "../../.."
 	chart      = repository + "/charts/tap"
-	release    = "meshtls-tap" // and its namespace
+	release    = "meshtls-tap" // the name of the release and of its namespace
 )
 
-// sets are the value sets of charts/tap/ci, which goldens exist for.
+// sets are the files of values in charts/tap/ci. Each has a golden file.
 var sets = []string{"default", "kafka", "cautious", "certmanager", "openshift", "everything", "peers"}
 
-// tools is the folder that build.sh chart printed.
+// tools returns the folder with the programs that `build.sh chart` built.
 func tools(t *testing.T) string {
 	t.Helper()
 	folder := os.Getenv("CHART_TOOLS")
@@ -35,7 +35,7 @@ func tools(t *testing.T) string {
 	return folder
 }
 
-// run runs a tool and returns what it printed; stderr goes with the error.
+// run runs a tool and returns its standard output. The error includes its standard error.
 func run(t *testing.T, tool string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(tools(t), "bin", tool), args...)
@@ -58,7 +58,7 @@ func template(t *testing.T, helm, set string, more ...string) (string, error) {
 
 var blank = regexp.MustCompile(`(?m)^\s*\n`)
 
-// plain drops blank lines and sources: Helm 3 and 4 put blank lines elsewhere and order hooks otherwise.
+// plain removes blank lines and the comments with the source files, which differ between Helm 3 and 4.
 func plain(rendered string) string { return blank.ReplaceAllString(rendered, "") }
 
 func TestSets(t *testing.T) {
@@ -81,7 +81,7 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestTemplate compares what Helm 4 makes of each set with its golden file, and what Helm 3 makes of it with that.
+// TestTemplate compares what Helm 4 renders for each set with its golden file, and what Helm 3 renders with that.
 func TestTemplate(t *testing.T) {
 	for _, set := range sets {
 		t.Run(set, func(t *testing.T) {
@@ -110,7 +110,7 @@ func TestTemplate(t *testing.T) {
 	}
 }
 
-// documents returns the documents of a rendering in one order.
+// documents returns the documents of rendered YAML, sorted.
 func documents(rendered string) string {
 	all := strings.Split("\n"+plain(rendered), "\n---\n")
 	for i := range all {
@@ -136,7 +136,7 @@ func compare(t *testing.T, golden, got string) {
 	}
 }
 
-// TestSchemas validates every object against the schemas of this Kubernetes, strictly.
+// TestSchemas validates every object strictly against the schemas of Kubernetes.
 func TestSchemas(t *testing.T) {
 	for _, set := range sets {
 		t.Run(set, func(t *testing.T) {
@@ -174,7 +174,7 @@ func conform(t *testing.T, rendered string) error {
 	return err
 }
 
-// TestRefused: values that cannot work are refused when the chart is rendered, not found out by users.
+// TestRefused: the chart refuses values that cannot work when it is rendered.
 func TestRefused(t *testing.T) {
 	for _, test := range []struct{ set, want string }{
 		{"webhook.replica=3", "replica"},
@@ -206,7 +206,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestKubernetes: releases that the chart is not for are refused, and what a release lacks is left out.
+// TestKubernetes: the chart refuses unsupported versions of Kubernetes, and leaves out objects that a version does not support.
 func TestKubernetes(t *testing.T) {
 	if _, err := template(t, "helm4", "default", "--kube-version", "1.28.0"); err == nil || !strings.Contains(err.Error(), "kubeVersion") {
 		t.Errorf("Kubernetes 1.28 is not refused: %v", err)

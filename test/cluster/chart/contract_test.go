@@ -9,7 +9,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestVariables: what the chart sets is what the programs read.
+// TestVariables: the programs read every variable that the chart sets.
 func TestVariables(t *testing.T) {
 	known := slices.Concat(variables(t, "cmd/tap/config.go"), variables(t, "cmd/tap-webhook/config.go"), variables(t, "cmd/tap-webhook/check.go"))
 	if len(known) < 50 {
@@ -33,7 +33,7 @@ func TestVariables(t *testing.T) {
 	}
 }
 
-// TestInjectedVariables: what the webhook sets in pods is what the tap reads.
+// TestInjectedVariables: the tap reads every variable that the webhook sets in pods.
 func TestInjectedVariables(t *testing.T) {
 	known := variables(t, "cmd/tap/config.go")
 	set := regexp.MustCompile(`"((?:TAP|POD|HOST|NODE|SERVICE)_[A-Z_]+)"`).FindAllStringSubmatch(source(t, "internal/inject/container.go"), -1)
@@ -56,7 +56,7 @@ func variables(t *testing.T, file string) []string {
 	return all
 }
 
-// TestSettings: the settings file is YAML, and has the keys that internal/inject reads.
+// TestSettings: the rendered settings file is YAML, and internal/inject reads each of its keys.
 func TestSettings(t *testing.T) {
 	var keys []string
 	for _, m := range regexp.MustCompile("json:\"([a-zA-Z]+)").FindAllStringSubmatch(source(t, "internal/inject/settings.go"), -1) {

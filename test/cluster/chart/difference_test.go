@@ -11,7 +11,7 @@ func sorted(lines []string) []string {
 	return lines
 }
 
-// difference shows where two texts part, with a little of what is around it.
+// difference returns the first lines of two texts that differ, with the line before.
 func difference(want, got string) string {
 	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
 	i := 0
@@ -25,5 +25,5 @@ func difference(want, got string) string {
 		}
 		return b.String()
 	}
-	return fmt.Sprintf("from line %d on, behind %q\n%s%s", i+1, w[max(i-1, 0)], show("-", w), show("+", g))
+	return fmt.Sprintf("from line %d on, after %q\n%s%s", i+1, w[max(i-1, 0)], show("-", w), show("+", g))
 }

@@ -16,7 +16,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestFilters compares the chart's reader of filters with internal/pcapfilter's, on the expressions of that package's tests.
+// TestFilters compares the chart's check of filters with the parser of internal/pcapfilter, for the expressions in that package's
+// tests.
 func TestFilters(t *testing.T) {
 	good, wrong := expressions(t)
 	if len(good) < 80 || len(wrong) < 50 {
@@ -32,11 +33,11 @@ func TestFilters(t *testing.T) {
 	for i, text := range wrong {
 		if results[len(good)+i] == "condition" {
 			taken++
-			t.Logf("the chart takes %q, which pcapfilter refuses", text)
+			t.Logf("the chart accepts %q, which pcapfilter refuses", text)
 		}
 	}
-	if taken > len(wrong)/5 { // of those, the compiler alone knows
-		t.Errorf("the chart takes %d of %d wrong expressions", taken, len(wrong))
+	if taken > len(wrong)/5 { // the chart cannot find all wrong expressions
+		t.Errorf("the chart accepts %d of %d wrong expressions", taken, len(wrong))
 	}
 }
 
@@ -70,7 +71,7 @@ func expressions(t *testing.T) (good, wrong []string) {
 	return slices.Compact(good), wrong
 }
 
-// reduced returns the remainder of each expression after the chart's filter reader, by a template of extraObjects.
+// reduced returns what the chart's check leaves of each expression. It renders a template in extraObjects.
 func reduced(t *testing.T, texts []string) []string {
 	t.Helper()
 	var templates []string

@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// TestMetadata: what Artifact Hub shows of the chart is so: the images are those that it renders, the icon is there, and no key
-// is named that signs nothing.
+// TestMetadata checks what Artifact Hub shows about the chart: the images are those that the chart renders, the icon exists, and no
+// signing key is named.
 func TestMetadata(t *testing.T) {
 	content, err := os.ReadFile(filepath.Join(chart, "Chart.yaml"))
 	if err != nil {

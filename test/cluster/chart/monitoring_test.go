@@ -14,10 +14,10 @@ import (
 
 var metricName = regexp.MustCompile(`\b(?:meshtls_tap|process|go)_[a-z0-9_]+`)
 
-// exposed are the names of metrics in the sources of the tap and the webhook.
+// exposed returns the names of the metrics in the sources of the tap and the webhook.
 func exposed(t *testing.T) []string {
 	t.Helper()
-	names := []string{"process_cpu_seconds_total", "process_resident_memory_bytes"} // of metrics.WriteProcessMetrics
+	names := []string{"process_cpu_seconds_total", "process_resident_memory_bytes"} // metrics.WriteProcessMetrics writes these
 	tap := source(t, "cmd/tap/metrics.go")
 	for _, m := range regexp.MustCompile(`\.(?:counters?|gauge|family|sample)\("([a-z_]+)"`).FindAllStringSubmatch(tap, -1) {
 		names = append(names, "meshtls_tap_"+m[1])
@@ -50,7 +50,7 @@ func source(t *testing.T, path string) string {
 	return string(content)
 }
 
-// TestMetrics: dashboard and alerts ask for metrics that exist.
+// TestMetrics: the dashboard and the alerts use only metrics that exist.
 func TestMetrics(t *testing.T) {
 	names := exposed(t)
 	for _, file := range []string{"dashboard.json", "rules.yaml"} {
@@ -67,7 +67,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestDashboard: what Grafana needs of a dashboard, and that no two panels lie on each other.
+// TestDashboard: the dashboard has the properties that Grafana needs, and no two panels overlap.
 func TestDashboard(t *testing.T) {
 	var d struct {
 		UID           string
@@ -122,7 +122,7 @@ func TestDashboard(t *testing.T) {
 	}
 }
 
-// TestAlerts: each says what is wrong and what to do.
+// TestAlerts: each alert says what is wrong and what to do.
 func TestAlerts(t *testing.T) {
 	var rules struct {
 		Groups []struct {

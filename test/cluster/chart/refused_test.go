@@ -15,14 +15,14 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// A bad value is refused by the chart, in a message that names it, and by the program that would read it.
+// bad is a value that the chart refuses, in a message that names it, and that the program refuses that would read it.
 type bad struct {
-	values string // JSON, with dots in the outermost key
-	by     string // the program: webhook, tap, or neither, where it is the API server or nobody
+	values string // JSON; the outermost key is a path with dots
+	by     string // the program that refuses it: webhook or tap; "": the API server, or nobody
 }
 
-// TestBadValues: values that the webhook or the tap refuse at their start are refused when the chart is rendered. A table that the
-// chart alone held would drift; so each row is also rendered without the chart's checks, and given to the program itself.
+// TestBadValues: the chart refuses values that the webhook or the tap would refuse at its start. Each value is also rendered without
+// the chart's checks and given to the program, so that the table cannot differ from the programs.
 func TestBadValues(t *testing.T) {
 	unchecked := uncheckedChart(t)
 	for i, row := range []bad{
@@ -77,7 +77,7 @@ func TestBadValues(t *testing.T) {
 		{`{"tap.window": "-10m"}`, "webhook"},
 		{`{"tap.window": "1d"}`, "webhook"},
 		{`{"tap.spool": "0Mi"}`, "webhook"},
-		{`{"tap.spool": "512Ki"}`, ""}, // the tap runs without a spool then
+		{`{"tap.spool": "512Ki"}`, ""}, // with this value the tap runs without a spool
 		{`{"tap.clusterCIDRs": ["10.0.0.0/40"]}`, "tap"},
 		{`{"tap.clusterCIDRs": ["1.2.3"]}`, "tap"},
 		{`{"tap.extraEnv": [{"name": "TAP_LISTEN", "value": ":80"}]}`, "webhook"},
@@ -124,7 +124,7 @@ func TestBadValues(t *testing.T) {
 		{`{"injection.protect": {"enabled": true, "groups": [], "users": []}}`, ""},
 		{`{"injection.protect.enabled": true, "tap.extraEnv": [{"name": "TAP_SINK", "value": "stdout"}]}`, ""},
 	} {
-		t.Run(fmt.Sprint(i), func(t *testing.T) { // the folders of a test are named for it: no signs in them
+		t.Run(fmt.Sprint(i), func(t *testing.T) { // the name must work as the name of a folder
 			t.Parallel()
 			file, path := valuesOf(t, row.values)
 			said := refusal(t, i, file)
@@ -140,8 +140,8 @@ func TestBadValues(t *testing.T) {
 	}
 }
 
-// refusal returns Helm's message about values that it refuses, and checks that Helm prints nothing else. Every fourth case runs Helm 3, the
-// others Helm 4's packages, and every tenth Helm 4's program: both versions have the same engine for templates.
+// refusal returns Helm's error message about values, and checks that Helm prints nothing else. To save time, most cases use Helm 4's
+// packages; every fourth case runs Helm 3 and every tenth Helm 4. Both versions have the same template engine.
 func refusal(t *testing.T, i int, values string) string {
 	t.Helper()
 	var helm string
@@ -160,11 +160,11 @@ func refusal(t *testing.T, i int, values string) string {
 	if err == nil || out != "" {
 		return ""
 	}
-	_, said, _ := strings.Cut(err.Error(), "\n") // without the command
+	_, said, _ := strings.Cut(err.Error(), "\n") // without the first line, which is the command
 	return said
 }
 
-// TestGoodValues: the chart refuses nothing that the programs take.
+// TestGoodValues: the chart refuses no value that the programs accept.
 func TestGoodValues(t *testing.T) {
 	for i, row := range []string{
 		`{"tap.expect": ["10.0.0.0/8:5432=tls", "10.0.0.0/8=mtls", "0.0.0.0/0=any", "1.2.3.4=tls", "1.2.3.4:080=tls"]}`,
@@ -200,7 +200,7 @@ func TestGoodValues(t *testing.T) {
 	}
 }
 
-// valuesOf writes a values file and returns it and the name of the value that it sets.
+// valuesOf writes a values file. It returns the path of the file and the name of the value that it sets.
 func valuesOf(t *testing.T, text string) (file, path string) {
 	t.Helper()
 	var values map[string]any
@@ -208,7 +208,7 @@ func valuesOf(t *testing.T, text string) (file, path string) {
 		t.Fatal(err)
 	}
 	out := map[string]any{}
-	for _, name := range slices.Sorted(maps.Keys(values)) { // so that path is always the last of two names
+	for _, name := range slices.Sorted(maps.Keys(values)) { // sorted: with two names, path is always the last one
 		value := values[name]
 		path = name
 		at := out
@@ -234,7 +234,7 @@ func valuesOf(t *testing.T, text string) (file, path string) {
 	return file, path
 }
 
-// uncheckedChart is the chart without its schema and its checks.
+// uncheckedChart returns the path of a copy of the chart without its schema and checks.
 func uncheckedChart(t *testing.T) string {
 	t.Helper()
 	folder := filepath.Join(t.TempDir(), "tap")
@@ -256,7 +256,8 @@ func uncheckedChart(t *testing.T) string {
 	return folder
 }
 
-// reads renders the settings and has the webhook or the tap read them.
+// reads renders the settings with a chart and gives them to the program by. It returns the program's output, and whether the program
+// refused them.
 func reads(t *testing.T, chart, values, by string) (said string, refused bool) {
 	t.Helper()
 	if by == "" {
@@ -281,7 +282,7 @@ func reads(t *testing.T, chart, values, by string) (said string, refused bool) {
 	return fmt.Sprintf("%s\n%s", out, settings), err != nil
 }
 
-// webhookCheck is `tap-webhook --check` with a settings file.
+// webhookCheck returns the command `tap-webhook --check` with a settings file.
 func webhookCheck(t *testing.T, settings string) *exec.Cmd {
 	t.Helper()
 	folder := t.TempDir()
@@ -302,7 +303,7 @@ contexts: [{name: c, context: {cluster: c, user: c}}], users: [{name: c, user: {
 	return cmd
 }
 
-// tapCheck is `tap run --check` with the environment of the settings.
+// tapCheck returns the command `tap run --check` with the environment in the settings.
 func tapCheck(t *testing.T, settings string) *exec.Cmd {
 	t.Helper()
 	var s struct {
@@ -335,7 +336,7 @@ var products struct {
 	folder string
 }
 
-// product returns a program of the product, which is built once.
+// product returns the path of a program of the product. It builds each program once.
 func product(t *testing.T, name string) string {
 	t.Helper()
 	products.Lock()

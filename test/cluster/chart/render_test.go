@@ -11,8 +11,8 @@ import (
 	"helm.sh/helm/v4/pkg/engine"
 )
 
-// render returns each template's text by its name, such as tap/templates/settings.yaml. It does the work of Helm 4's `helm template`
-// (pkg/action/install.go) in this process: a table of hundreds of values would wait for as many programs to start.
+// render returns the rendered templates by name, such as tap/templates/settings.yaml. It does in this process what `helm template` of
+// Helm 4 does (pkg/action/install.go), because starting a program for each of hundreds of cases would take too long.
 func render(t *testing.T, folder, valuesFile string) (map[string]string, error) {
 	t.Helper()
 	text, err := os.ReadFile(valuesFile)
@@ -27,7 +27,7 @@ func render(t *testing.T, folder, valuesFile string) (map[string]string, error) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := loader.Load(folder) // anew each time: rendering may change it
+	c, err := loader.Load(folder) // loaded for each call: rendering may change the chart
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,5 +1,7 @@
-// Package image writes container images of a few files, as archives that `ctr images import` reads: what the tests' pods
-// run is made here, without a registry and without a builder. It uses the standard library only.
+// Package image writes container images of a few files, as archives that `ctr images import` reads. So the images of the
+// tests' pods need neither a registry nor a builder. It uses only the standard library.
+//
+// Order of use: fill in an [Image] and call [Image.Write].
 package image
 
 import (
@@ -18,9 +20,9 @@ import (
 	"time"
 )
 
-// An Image is described by its files and what is started.
+// An Image is an image with one layer.
 type Image struct {
-	Ref        string // its full name, for example example.test/probe:1
+	Ref        string // full name, such as example.test/probe:1
 	Files      []File
 	Entrypoint []string
 	Cmd        []string
@@ -29,20 +31,20 @@ type Image struct {
 
 // A File is a regular file in an image.
 type File struct {
-	To      string // absolute
-	From    string // a file to copy, or
+	To      string // absolute path in the image
+	From    string // the file to copy; or
 	Content []byte
 	Mode    int64 // 0755 if 0
-	NetRaw  bool  // the file capability cap_net_raw+p, as the product's image has it
+	NetRaw  bool  // the file has the capability cap_net_raw+p, as in the product's image
 }
 
-// permitted is the value of the attribute security.capability that `setcap cap_net_raw+p` writes: a struct vfs_cap_data
-// (linux/capability.h) of revision 2, without the effective flag, that permits 1<<13.
+// permitted is the value of the extended attribute security.capability that `setcap cap_net_raw+p` writes: a struct
+// vfs_cap_data (linux/capability.h) of revision 2 that permits capability 13, without the effective flag.
 const permitted = "\x00\x00\x00\x02\x00\x20\x00\x00" + "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
 var epoch = time.Unix(0, 0)
 
-// Write writes the archive (an OCI layout) and returns the digest of its manifest.
+// Write writes the image to a file, as a tar archive with an OCI layout, and returns the digest of its manifest.
 func (i Image) Write(file string) (digest string, err error) {
 	layer, err := i.layer()
 	if err != nil {
@@ -86,7 +88,7 @@ func (i Image) Write(file string) (digest string, err error) {
 	return sum(manifest), os.WriteFile(file, out.Bytes(), 0o644)
 }
 
-// layer is the one layer: the folders of the files, /tmp, the users, and the files.
+// layer returns the layer as a tar archive: the folders of the files, /tmp, /etc/passwd, and the files.
 func (i Image) layer() ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
@@ -162,7 +164,7 @@ func sum(b []byte) string {
 func marshal(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // plain maps only
+		panic(err) // not possible: maps of strings and numbers can be encoded
 	}
 	return b
 }

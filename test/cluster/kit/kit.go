@@ -1,5 +1,8 @@
-// Package kit is what the cluster tests share: a client of the cluster that run.sh started, objects from YAML, and waiting
-// for conditions, never for time.
+// Package kit has the helpers of the cluster tests: a client of the cluster that run.sh started, creation of objects from
+// YAML, and waiting for conditions.
+//
+// Order of use: [Open] returns the [Cluster]; [Cluster.Namespace] creates a namespace for one test; [Cluster.Apply] and
+// [Cluster.Create] create objects in it; [Eventually], [Cluster.Ready] and [Cluster.Logged] wait for a condition.
 package kit
 
 import (
@@ -19,12 +22,12 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// A Cluster is the one that run.sh started, of either tier.
+// A Cluster is the cluster that run.sh started, with or without a node.
 type Cluster struct {
 	kubernetes.Interface
 	Config *rest.Config
-	Work   string // its folder
-	node   bool   // it has a node, in a network of its own
+	Work   string // the folder with its files
+	node   bool   // it has a node, and runs in its own network namespace
 }
 
 var open struct {
@@ -33,7 +36,7 @@ var open struct {
 	err     error
 }
 
-// Open returns the cluster. A test that runs without one skips and says how to have one.
+// Open returns the cluster. Without a cluster it skips the test, with a hint how to start one.
 func Open(t testing.TB) *Cluster {
 	t.Helper()
 	if os.Getenv("CLUSTER_WORK") == "" {
@@ -64,10 +67,10 @@ func connect(work string, node bool) (*Cluster, error) {
 	return c, err
 }
 
-// Kubeconfig is the administrator's.
+// Kubeconfig returns the path of the administrator's kubeconfig.
 func (c *Cluster) Kubeconfig() string { return filepath.Join(c.PKI(), "admin.kubeconfig") }
 
-// PKI is the folder of the cluster's authority.
+// PKI returns the folder with the cluster's keys and certificates.
 func (c *Cluster) PKI() string {
 	if c.node {
 		return filepath.Join(c.Work, "state", "pki")
@@ -75,7 +78,7 @@ func (c *Cluster) PKI() string {
 	return filepath.Join(c.Work, "api", "pki")
 }
 
-// Bin returns the path of a program that build.sh made.
+// Bin returns the path of a program that build.sh built.
 func (c *Cluster) Bin(name string) string { return filepath.Join(c.Work, "bin", name) }
 
 // Command returns a command that runs in the cluster's network with its kubeconfig.
@@ -90,7 +93,7 @@ func (c *Cluster) Command(ctx context.Context, name string, args ...string) *exe
 	return cmd
 }
 
-// Run runs a program in the cluster's network and returns what it printed on both outputs.
+// Run runs a program in the cluster's network and returns its output, standard error included.
 func (c *Cluster) Run(t testing.TB, stdin, name string, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -104,13 +107,13 @@ func (c *Cluster) Run(t testing.TB, stdin, name string, args ...string) (string,
 	return out.String(), nil
 }
 
-// Kubectl runs kubectl and returns what it printed, warnings too.
+// Kubectl runs kubectl and returns its output, warnings included.
 func (c *Cluster) Kubectl(t testing.TB, args ...string) (string, error) {
 	t.Helper()
 	return c.Run(t, "", c.Bin("kubectl"), args...)
 }
 
-// Apply applies objects, and fails the test where they are refused.
+// Apply applies objects in YAML, and fails the test if one is refused.
 func (c *Cluster) Apply(t testing.TB, namespace, objects string, args ...string) string {
 	t.Helper()
 	out, err := c.Run(t, objects, c.Bin("kubectl"), append([]string{"apply", "--namespace", namespace, "-f", "-"}, args...)...)
@@ -120,7 +123,7 @@ func (c *Cluster) Apply(t testing.TB, namespace, objects string, args ...string)
 	return out
 }
 
-// Load imports an image archive into the node.
+// Load imports an image archive into the node. The cluster must have one.
 func (c *Cluster) Load(t testing.TB, file string) {
 	t.Helper()
 	out, err := exec.Command(filepath.Join(Folder(), "cluster.sh"), "load", c.Work, file).CombinedOutput()
@@ -129,7 +132,7 @@ func (c *Cluster) Load(t testing.TB, file string) {
 	}
 }
 
-// Folder is test/cluster.
+// Folder returns the path of test/cluster.
 func Folder() string {
 	folder, err := filepath.Abs("..") // tests run in their package's folder
 	if err != nil {
@@ -138,5 +141,5 @@ func Folder() string {
 	return folder
 }
 
-// Repository is the root of the repository.
+// Repository returns the path of the repository.
 func Repository() string { return filepath.Dir(filepath.Dir(Folder())) }

@@ -10,13 +10,13 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Tap is the name of the container that is injected.
+// Tap is the name of the tap's container in a pod.
 const Tap = "meshtls-tap"
 
-// ProbeImage is the image of the tests' own program, which a node has from its start.
+// ProbeImage is the image of the tests' own program (cmd/probe). The node has it from its start.
 const ProbeImage = "meshtls.test/probe:1"
 
-// Spec is a pod spec of one container that runs the tests' program with arguments.
+// Spec returns a pod spec with one container, which runs the tests' program with arguments.
 func Spec(args ...string) corev1.PodSpec {
 	no, now := false, int64(1)
 	return corev1.PodSpec{
@@ -26,7 +26,7 @@ func Spec(args ...string) corev1.PodSpec {
 	}
 }
 
-// NewPod is such a pod, changed by each of the functions.
+// NewPod returns a pod with the spec of Spec, changed by each of the functions.
 func NewPod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: Spec("serve")}
 	for _, f := range change {
@@ -35,14 +35,14 @@ func NewPod(name string, change ...func(*corev1.Pod)) *corev1.Pod {
 	return p
 }
 
-// Created is what became of a request to create a pod.
+// Created is the result of a request to create a pod.
 type Created struct {
 	Pod      *corev1.Pod
 	Warnings []string
 	Err      error
 }
 
-// Create asks for a pod and returns what the API server says, its warnings too.
+// Create creates a pod and returns the API server's response, warnings included.
 func (c *Cluster) Create(t testing.TB, namespace string, pod *corev1.Pod, options metav1.CreateOptions) Created {
 	t.Helper()
 	var w warnings
@@ -89,7 +89,7 @@ func Restricted(p *corev1.Pod) {
 	}
 }
 
-// Env returns a variable of a container.
+// Env returns the value of a variable of a container, or "".
 func Env(c *corev1.Container, name string) string {
 	for _, e := range c.Env {
 		if e.Name == name {

@@ -7,15 +7,15 @@ import (
 	"testing"
 )
 
-// Start starts a program that ends with the test process, however that ends, and with the test at the latest. The function
-// returned ends it by a signal and waits.
+// Start starts a program. It ends at the end of the test, and also if the test process dies. stop sends it a signal and
+// waits for its end.
 func Start(t testing.TB, cmd *exec.Cmd) (stop func(syscall.Signal) error) {
 	t.Helper()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started, ended := make(chan error), make(chan struct{})
 	var result error
 	go func() {
-		runtime.LockOSThread() // the death signal comes when the thread that forked ends
+		runtime.LockOSThread() // the kernel sends the death signal when the thread that started the program ends
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
 		started <- err

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Start is for Linux.
+// Start works only on Linux.
 func Start(t testing.TB, _ *exec.Cmd) func(syscall.Signal) error {
 	t.Helper()
 	t.Skip("the cluster tests run on Linux")

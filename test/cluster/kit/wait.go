@@ -13,10 +13,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Limit is how long a test waits for what takes seconds on an idle machine. It only says when to give up.
+// Limit is how long a test waits for conditions that are met within seconds on an idle machine. No measurement depends on
+// it.
 const Limit = 5 * time.Minute
 
-// Eventually calls f until it returns nil, and fails the test with its last error when the time is over.
+// Eventually calls f until it returns nil. After the time limit it fails the test with the last error.
 func Eventually(t testing.TB, limit time.Duration, what string, f func() error) {
 	t.Helper()
 	deadline := time.Now().Add(limit)
@@ -32,7 +33,8 @@ func Eventually(t testing.TB, limit time.Duration, what string, f func() error) 
 	}
 }
 
-// Namespace makes a namespace with a name of its own, and deletes it with the test. Of a test that failed its pods are told.
+// Namespace creates a namespace with a unique name and deletes it at the end of the test. If the test has failed, it
+// prints a diagnosis first.
 func (c *Cluster) Namespace(t testing.TB, labels map[string]string) string {
 	t.Helper()
 	ns, err := c.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{
@@ -43,7 +45,7 @@ func (c *Cluster) Namespace(t testing.TB, labels map[string]string) string {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Log(c.told(ns.Name))
+			t.Log(c.diagnosis(ns.Name))
 		}
 		now := int64(0)
 		err := c.CoreV1().Namespaces().Delete(context.Background(), ns.Name, metav1.DeleteOptions{GracePeriodSeconds: &now})
@@ -51,7 +53,7 @@ func (c *Cluster) Namespace(t testing.TB, labels map[string]string) string {
 			t.Error(err)
 		}
 	})
-	if c.node { // pods are refused until the controller has made it
+	if c.node { // pods are refused until the controller has created the service account
 		Eventually(t, Limit, "the default service account", func() error {
 			_, err := c.CoreV1().ServiceAccounts(ns.Name).Get(t.Context(), "default", metav1.GetOptions{})
 			return err
@@ -60,8 +62,8 @@ func (c *Cluster) Namespace(t testing.TB, labels map[string]string) string {
 	return ns.Name
 }
 
-// told is what there is to know of a namespace: pods, warnings, the end of logs.
-func (c *Cluster) told(namespace string) string {
+// diagnosis describes a namespace: its pods, the Events that are warnings, and the last lines of logs.
+func (c *Cluster) diagnosis(namespace string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	var b strings.Builder
@@ -107,7 +109,7 @@ func (c *Cluster) logs(ctx context.Context, namespace, pod, container string) (s
 	return string(all), err
 }
 
-// Logs returns what a container has written so far.
+// Logs returns the log of a container so far.
 func (c *Cluster) Logs(t testing.TB, namespace, pod, container string) string {
 	t.Helper()
 	log, err := c.logs(t.Context(), namespace, pod, container)
@@ -117,7 +119,7 @@ func (c *Cluster) Logs(t testing.TB, namespace, pod, container string) string {
 	return log
 }
 
-// Logged waits for a line with a text in a container's log and returns the line.
+// Logged waits until a line of a container's log contains a text, and returns the line.
 func (c *Cluster) Logged(t testing.TB, limit time.Duration, namespace, pod, container, text string) string {
 	t.Helper()
 	var line string
@@ -147,7 +149,7 @@ func (c *Cluster) Pod(t testing.TB, namespace, name string) *corev1.Pod {
 	return p
 }
 
-// Selected waits for exactly n pods with a label that are not ending, and returns them.
+// Selected waits until a label selects exactly n pods that are not being deleted, and returns them.
 func (c *Cluster) Selected(t testing.TB, namespace, selector string, n int) []corev1.Pod {
 	t.Helper()
 	var found []corev1.Pod
@@ -196,7 +198,7 @@ func IsReady(p *corev1.Pod) bool {
 	return false
 }
 
-// Container returns a container of a pod by name, of whichever list.
+// Container returns the container of a pod with a name, or nil. init reports whether it is an init container.
 func Container(p *corev1.Pod, name string) (container *corev1.Container, init bool) {
 	for i := range p.Spec.InitContainers {
 		if p.Spec.InitContainers[i].Name == name {

@@ -14,13 +14,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// An event is a line of the agent's log: one end of a connection, by the owner of its socket.
+// An event is a line of the agent's log: it describes one end of a connection.
 type event struct {
 	Pod, Kind, Peer string
 	Client, Server  string
 }
 
-// startAgent builds the agent and starts it in the node's namespaces. It ends before the test does.
+// startAgent builds the agent and starts it in the node's namespaces, until the end of the test.
 func (w *ambient) startAgent(t *testing.T) {
 	t.Helper()
 	program := filepath.Join(w.c.Work, "state", "cni-bin", "ambient")
@@ -45,7 +45,7 @@ func (w *ambient) startAgent(t *testing.T) {
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, file, &errs
 	wait := kit.Start(t, cmd)
 	t.Cleanup(func() {
-		control.Close() // it ends when its standard input does
+		control.Close() // the agent ends when its standard input is closed
 		if err := wait(syscall.Signal(0)); err != nil {
 			t.Errorf("the agent: %v\n%s", err, &errs)
 		}
@@ -58,7 +58,7 @@ func (w *ambient) startAgent(t *testing.T) {
 	})
 }
 
-// chain appends the agent to the node's chain of CNI plugins, as istio-cni does with itself, for as long as the test runs.
+// chain appends the agent to the node's chain of CNI plugins, as istio-cni does, until the end of the test.
 func (w *ambient) chain(t *testing.T) {
 	t.Helper()
 	file := filepath.Join(w.c.Work, "state", "cni", "10-pods.conflist")
@@ -75,7 +75,7 @@ func (w *ambient) chain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write := func(content []byte) { // the runtime reads it anew when a file in the folder was renamed
+	write := func(content []byte) { // the runtime reads the folder again when a file in it is renamed
 		if err := os.WriteFile(file+".new", content, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -99,7 +99,7 @@ func (w *ambient) events(t *testing.T) (all []event) {
 		switch err := d.Decode(&e); err {
 		case nil:
 			all = append(all, e)
-		case io.EOF, io.ErrUnexpectedEOF: // the rest of a line is being written
+		case io.EOF, io.ErrUnexpectedEOF: // the last line is still being written
 			return all
 		default:
 			t.Fatalf("%s: %v", w.log, err)
@@ -107,7 +107,7 @@ func (w *ambient) events(t *testing.T) (all []event) {
 	}
 }
 
-// happened reports whether the agent has logged an event.
+// happened reports whether the agent has logged an event for which such is true.
 func (w *ambient) happened(t *testing.T, such func(*event) bool) bool {
 	t.Helper()
 	all := w.events(t)

@@ -16,13 +16,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// probeSource is the address that istio-cni gives the kubelet's probes.
+// probeSource is the source address to which istio-cni changes the kubelet's probes.
 const probeSource = "169.254.7.127"
 
-// TestAmbient: two pods of an ambient mesh and one outside, from the webhook to the records in Kafka. The container runtime calls a
-// stand-in for istio-cni before a pod's first container starts, and a stand-in for ztunnel has its sockets in the network of the
-// pods: test/ambient/agent, whose log is the truth. The broker is outside of the mesh, so the taps' own connections pass through
-// the stand-in too.
+// TestAmbient tests two pods in an ambient mesh and one outside, from the webhook to the records in Kafka. The container runtime calls a
+// stand-in for istio-cni before a pod's first container starts. A stand-in for ztunnel has its sockets in the network of the pods.
+// Both are test/ambient/agent; its log is compared with the records. The broker is outside of the mesh, so the taps' own connections
+// pass through the stand-in too.
 func TestAmbient(t *testing.T) {
 	complete(t)
 	c := installed(t, "--set", "kafka.brokers={"+brokerTLS+"},kafka.tls.enabled=true,kafka.tls.ca.secretName=kafka,kafka.sasl.mechanism=scram-sha-512,"+
@@ -51,15 +51,16 @@ func TestAmbient(t *testing.T) {
 	w.checkFindings(t)
 }
 
-// ambient is the mesh in the cluster. a and b are enrolled.
+// ambient is the mesh in the cluster. The pods a and b are enrolled.
 type ambient struct {
 	c             *kit.Cluster
-	ns            string // of a and b
-	log           string // the agent's, a file
+	ns            string // the namespace of a and b
+	log           string // the file with the agent's log
 	a, b, outside *corev1.Pod
 }
 
-// runOutside runs a pod outside of the mesh. When the agent was asked about it, the runtime uses the chain with the agent.
+// runOutside runs a pod outside of the mesh. It waits until the runtime has called the agent for such a pod, which shows that the
+// runtime uses the changed chain.
 func (w *ambient) runOutside(t *testing.T) (pod *corev1.Pod) {
 	t.Helper()
 	ns, n := w.c.Namespace(t, nil), 0
@@ -74,7 +75,7 @@ func (w *ambient) runOutside(t *testing.T) (pod *corev1.Pod) {
 	return pod
 }
 
-// enrolled runs a pod of the mesh, which the kubelet probes.
+// enrolled runs a pod in the mesh. The kubelet probes it.
 func (w *ambient) enrolled(t *testing.T, name string) *corev1.Pod {
 	t.Helper()
 	pod := run(t, w.c, w.ns, kit.NewPod(name, func(p *corev1.Pod) {
@@ -89,7 +90,7 @@ func (w *ambient) enrolled(t *testing.T, name string) *corev1.Pod {
 	return pod
 }
 
-// get sends a request from a's application and returns the client's output. The connection is over afterwards.
+// get sends a request from a's application and returns the client's output. It waits until the connection has ended.
 func (w *ambient) get(t *testing.T, to *corev1.Pod) string {
 	t.Helper()
 	out, err := w.c.Kubectl(t, "--namespace", w.ns, "exec", w.a.Name, "-c", "app", "--", "/probe", "get", "http://"+to.Status.PodIP+":8080/")
@@ -99,7 +100,7 @@ func (w *ambient) get(t *testing.T, to *corev1.Pod) string {
 	return out
 }
 
-// checkPosture waits until both taps have published the edge between a and b, at HBONE's port. The mesh is a matter of the flows.
+// checkPosture waits until both taps have published the edge between a and b at HBONE's port. checkFlows checks the mesh.
 func (w *ambient) checkPosture(t *testing.T) {
 	t.Helper()
 	kit.Eventually(t, kit.Limit, "the posture of both ends", func() error {
@@ -128,7 +129,7 @@ func (w *ambient) checkPosture(t *testing.T) {
 	})
 }
 
-// stop waits until the taps have published three probes each, and ends the pods: connections that are still open are published then.
+// stop waits until each tap has published three probes, and deletes the pods: the taps then publish connections that are still open.
 func (w *ambient) stop(t *testing.T) {
 	t.Helper()
 	kit.Eventually(t, kit.Limit, "three probes each, and a finding", func() error {
@@ -162,7 +163,7 @@ func (w *ambient) stop(t *testing.T) {
 	})
 }
 
-// A side is a connection of a pod, from the client to the server.
+// A side is a connection as one pod sees it.
 type side struct {
 	pod            string
 	client, server netip.AddrPort
@@ -181,7 +182,7 @@ func (w *ambient) checkFlows(t *testing.T) {
 		r, ok := flows[s]
 		delete(flows, s)
 		if e.Server == brokerTLS && (!ok || r.Meshtls.Verdict == "" || r.Meshtls.Verdict == "unknown") {
-			continue // the tap's own socket, which it leaves out, or the tap ended before enough was sent
+			continue // the socket of the tap itself, which it does not capture, or the tap ended before the verdict
 		}
 		if want := w.wrong(&e, &r); want != "" {
 			t.Errorf("%s: %s %s > %s: want %s, have %s", e.Pod, e.Kind, e.Client, e.Server, want, cmp.Or(r.line, "no flow"))
@@ -197,7 +198,7 @@ func (w *ambient) checkFlows(t *testing.T) {
 		t.Errorf("nobody made this connection: %s", r.line)
 	}
 	for _, own := range []string{"a: the tap's own", "b: the tap's own"} {
-		kinds[own] = min(kinds[own], 1) // their number is the tap's business
+		kinds[own] = min(kinds[own], 1) // their number does not matter
 	}
 	if want := map[string]int{
 		"a: redirected": 2, "a: hbone out": 1, "a: passthrough out": 1, "b: hbone in": 1, "b: delivered": 1, "a: the tap's own": 1, "b: the tap's own": 1,
@@ -206,7 +207,7 @@ func (w *ambient) checkFlows(t *testing.T) {
 	}
 }
 
-// flows returns the flows of both taps without the kubelet's probes, which it checks. A connection has one flow.
+// flows returns the flows of both taps without the kubelet's probes. It checks the probes, and that a connection has one flow.
 func (w *ambient) flows(t *testing.T) map[side]record {
 	t.Helper()
 	flows := map[side]record{}
@@ -222,7 +223,7 @@ func (w *ambient) flows(t *testing.T) map[side]record {
 			flows[s] = r
 			continue
 		}
-		refused := r.Meshtls.Verdict == "" // it came before the application listened, or after the application's end
+		refused := r.Meshtls.Verdict == "" // the application was not listening yet, or no longer
 		if m := &r.Meshtls; m.Class != "probe" || m.Scope != "wire" || m.Verdict != "plaintext" && !refused || r.Destination.Port != 8080 {
 			t.Errorf("a probe of the kubelet: %s", r.line)
 		}
@@ -230,7 +231,7 @@ func (w *ambient) flows(t *testing.T) map[side]record {
 	return flows
 }
 
-// wrong returns what should have been published about a connection, empty if it was.
+// wrong returns what the flow r of a connection should be, or "" if r is right. e is the agent's event about the connection.
 func (w *ambient) wrong(e *event, r *record) string {
 	m := &r.Meshtls
 	is := func(what string, ok bool) string {
@@ -254,7 +255,7 @@ func (w *ambient) wrong(e *event, r *record) string {
 	return "a kind that the test knows"
 }
 
-// identity is the SPIFFE ID that the agent gives a pod.
+// identity returns the SPIFFE ID that the agent assigns to a pod.
 func (w *ambient) identity(pod string) string {
 	return "spiffe://cluster.local/ns/" + w.ns + "/sa/" + pod
 }
@@ -272,7 +273,7 @@ func (w *ambient) findings(t *testing.T) []record {
 	})
 }
 
-// checkFindings expects one finding: a's connection to the pod outside of the mesh.
+// checkFindings checks that there is one finding: a's connection to the pod outside of the mesh.
 func (w *ambient) checkFindings(t *testing.T) {
 	t.Helper()
 	all := w.findings(t)

@@ -14,8 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestAttach: README.md's two lines for a running pod, word for word except names and the ten minutes. The ephemeral container reports
-// its connections and ends by itself; the pod, which is distroless and not root, continues.
+// TestAttach runs README.md's two lines for a running pod, with other names and a shorter time. The ephemeral container reports the
+// pod's connections and ends by itself. The pod, which is distroless and does not run as root, continues.
 func TestAttach(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -44,7 +44,7 @@ func TestAttach(t *testing.T) {
 	const container = "meshtls-tap-1"
 	first := c.Logged(t, kit.Limit, ns, "web", container, `"plaintext-edge"`)
 	t.Logf("the first verdict is in the log %v after kubectl debug: %.300s", time.Since(begin).Round(10*time.Millisecond), first)
-	log, err := c.Run(t, "", "sh", "-c", here(lines[2])) // follows until the container has ended
+	log, err := c.Run(t, "", "sh", "-c", here(lines[2])) // follows the log until the container has ended
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,10 +15,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// A gap is the time that an application was out of its Service.
+// A gap is how long a pod was not Ready, and how long its Service had no ready endpoint.
 type gap struct{ unready, out time.Duration }
 
-// watched calls do, and watches a pod's readiness and its Service's EndpointSlice until both are as before, for at least a while.
+// watched calls do, and watches a pod's readiness and its Service's EndpointSlice until done returns nil and both are ready again.
 func watched(t *testing.T, c *kit.Cluster, ns, pod, service string, do func(), done func(*corev1.Pod) error) gap {
 	t.Helper()
 	var g gap
@@ -46,7 +46,7 @@ func watched(t *testing.T, c *kit.Cluster, ns, pod, service string, do func(), d
 	return g
 }
 
-// served reports whether the Service has an endpoint that is ready.
+// served reports whether the Service has a ready endpoint.
 func served(t *testing.T, c *kit.Cluster, ns, service string) bool {
 	t.Helper()
 	slices, err := c.DiscoveryV1().EndpointSlices(ns).List(t.Context(), metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
@@ -63,12 +63,12 @@ func served(t *testing.T, c *kit.Cluster, ns, service string) bool {
 	return false
 }
 
-// service is in front of what inService changes.
+// service is a Service whose pods have the label app=web.
 const service = `{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}}`
 
 func inService(p *corev1.Pod) { p.Labels = map[string]string{"app": "web"} }
 
-// withService runs a tapped pod behind a Service.
+// withService runs a tapped pod with a Service.
 func withService(t *testing.T, c *kit.Cluster, ns string, change ...func(*corev1.Pod)) *corev1.Pod {
 	t.Helper()
 	c.Apply(t, ns, service)
@@ -82,7 +82,8 @@ func withService(t *testing.T, c *kit.Cluster, ns string, change ...func(*corev1
 	return pod
 }
 
-// restarted is done when the tap has been restarted n times and the application not at all.
+// restarted returns a function that returns nil once the tap has been restarted n times. It fails the test if the application has been
+// restarted.
 func restarted(t *testing.T, n int32) func(*corev1.Pod) error {
 	t.Helper()
 	return func(p *corev1.Pod) error {
@@ -96,8 +97,8 @@ func restarted(t *testing.T, n int32) func(*corev1.Pod) error {
 	}
 }
 
-// TestTapKilled: the application continues, and its pod is Ready again as soon as the tap is, which is restarted once. For comparison, the
-// native sidecar of another pod, which does nothing, is killed at the same time.
+// TestTapKilled: the application continues, the tap is restarted once, and the pod is Ready again as soon as the tap is. For
+// comparison, an idle native sidecar of another pod is killed at the same time.
 func TestTapKilled(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -128,22 +129,22 @@ func TestTapKilled(t *testing.T) {
 	c.Logged(t, kit.Limit, ns, "web", kit.Tap, `"plaintext-edge"`)
 }
 
-// withIdle adds a native sidecar that does nothing.
+// withIdle adds an idle native sidecar to a pod.
 func withIdle(p *corev1.Pod) {
 	always := corev1.ContainerRestartPolicyAlways
 	p.Spec.InitContainers = kit.Spec("pause").Containers
 	p.Spec.InitContainers[0].Name, p.Spec.InitContainers[0].RestartPolicy = "idle", &always
 }
 
-// TestTapOutOfMemory: the kernel ends the tap, not the application.
+// TestTapOutOfMemory: the kernel kills the tap, and not the application.
 func TestTapOutOfMemory(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
 	pod := withService(t, c, ns)
 	pid := process(t, c, pod, kit.Tap)
-	// Somebody in the tap's cgroup takes 200 MB, more than its limit allows; the kernel chooses the tap, which its score
-	// offers. That it is the tap's cgroup, and limited, is made sure of first: else the machine would be short of memory.
+	// A process in the tap's control group allocates 200 MB, more than the group's limit. The kernel kills the tap because
+	// of its OOM score. The script first checks the group and its limit: without them the machine would run out of memory.
 	hog := fmt.Sprintf(`
 		v1=$(sed -n 's/^[0-9]*:memory://p' /proc/%[1]s/cgroup) v2=$(sed -n 's/^0:://p' /proc/%[1]s/cgroup)
 		d=/sys/fs/cgroup/memory$v1 limit=memory.limit_in_bytes
@@ -164,8 +165,8 @@ func TestTapOutOfMemory(t *testing.T) {
 		g.unready.Round(100*time.Millisecond), g.out.Round(100*time.Millisecond))
 }
 
-// TestImageNotSeenToRun: with the image check, a tap that cannot be pulled reaches no pod. The upgrade comes to a halt, and
-// the replicas of before go on with the image of before.
+// TestImageNotSeenToRun: with the image check, no pod gets a tap that cannot be pulled. The upgrade stops, and the old
+// replicas continue with the old image.
 func TestImageNotSeenToRun(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -179,7 +180,7 @@ func TestImageNotSeenToRun(t *testing.T) {
 	}
 }
 
-// TestNamespacesImage: an image that a namespace asks for and that cannot be pulled reaches no pod either.
+// TestNamespacesImage: no pod gets an image that a namespace requests and that cannot be pulled.
 func TestNamespacesImage(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -199,15 +200,15 @@ func TestNamespacesImage(t *testing.T) {
 	run(t, c, ns, kit.NewPod("web"))
 }
 
-// notPulled reports whether a container waits for an image that there is not.
+// notPulled reports whether a container waits for an image that does not exist.
 func notPulled(s *corev1.ContainerStatus) bool {
 	return s.State.Waiting != nil && (strings.HasPrefix(s.State.Waiting.Reason, "ErrImage") || s.State.Waiting.Reason == "ImagePullBackOff")
 }
 
-// badGrace is a setting that the tap cannot use, though the webhook does not know.
+// badGrace is a value that the tap rejects and the webhook does not check.
 var badGrace = []string{"--set", "tap.extraEnv[0].name=TAP_GRACE,tap.extraEnv[0].value=lots"}
 
-// TestBadSettings: settings that the tap cannot use are found out in a pod of the webhook's own, and reach no other.
+// TestBadSettings: the image check finds settings that the tap rejects, and no other pod gets them.
 func TestBadSettings(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -219,8 +220,8 @@ func TestBadSettings(t *testing.T) {
 	}
 }
 
-// halted upgrades the release and waits until the pod by which the webhook tries the tap's image says no, the new replica
-// is not Ready, and those of before are.
+// halted upgrades the release and waits until no is true for a pod that tries the tap's image, a new replica runs, and an
+// old replica is Ready. It fails the test if the new replica becomes Ready.
 func halted(t *testing.T, c *kit.Cluster, no func(*corev1.Pod) bool, values ...string) {
 	t.Helper()
 	changes()
@@ -260,8 +261,8 @@ func halted(t *testing.T, c *kit.Cluster, no func(*corev1.Pod) bool, values ...s
 	t.Logf("helm upgrade %s came to a halt after %v", strings.Join(values, " "), time.Since(begin).Round(100*time.Millisecond))
 }
 
-// TestUnusableSettings: where the image is not tried before, they keep no pod from being Ready: the tap begins without them, and
-// says so.
+// TestUnusableSettings: without the image check, settings that the tap rejects do not keep a pod from being Ready. The tap
+// starts without them and reports that.
 func TestUnusableSettings(t *testing.T) {
 	long(t)
 	c := installed(t, append([]string{"--set", "tap.imageCheck=false"}, badGrace...)...)
@@ -277,7 +278,7 @@ func TestUnusableSettings(t *testing.T) {
 	}
 }
 
-// TestSecretsAbsent: what the tap needs for its brokers is not there, nor are the brokers: its pod is Ready, and the tap says so.
+// TestSecretsAbsent: without the Secrets for the brokers, and without brokers, the pod is Ready, and the tap reports what is missing.
 func TestSecretsAbsent(t *testing.T) {
 	long(t)
 	c := installed(t, "--set", "kafka.brokers={10.98.0.1:1},kafka.tls.enabled=true,kafka.tls.ca.secretName=nope,kafka.tls.clientCertificate.secretName=nope,"+
@@ -292,8 +293,8 @@ func TestSecretsAbsent(t *testing.T) {
 	}
 }
 
-// TestImageMissing: without the check, mode native keeps a pod from starting, as its documentation says; mode container
-// does not.
+// TestImageMissing: without the image check, a missing image keeps a pod from starting in mode native, as documented, and
+// not in mode container.
 func TestImageMissing(t *testing.T) {
 	long(t)
 	for _, mode := range []string{"native", "container"} {

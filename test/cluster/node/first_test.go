@@ -18,24 +18,24 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// The same pods are started in turns unchanged, with a native sidecar that does nothing, and tapped, so that the machine's other
-// load affects all three alike. These limits apply if the number of pods is set (CLUSTER_JOBS, CLUSTER_PODS), which is for
-// measurements on an otherwise idle machine. Without it the times are only printed.
+// The tests in this file start the same pods in turns unchanged, with an idle native sidecar, and tapped, so that other load of the
+// machine affects all three equally. These limits apply if the number of pods is set (CLUSTER_JOBS, CLUSTER_PODS), for measurements
+// on an otherwise idle machine. Otherwise the times are only printed.
 const (
-	mostTimes = 1.15                   // the idle sidecar's time in all
-	mostMore  = 300 * time.Millisecond // than a pod with the idle sidecar, at the median
+	mostTimes = 1.15                   // the total time with a tap, relative to that with an idle sidecar
+	mostMore  = 300 * time.Millisecond // the median time of a pod with a tap, more than that with an idle sidecar
 )
 
-// An arm is one of the three.
+// An arm is one of the three kinds of pods.
 type arm struct {
-	name   string
-	ns     string
-	change func(*corev1.Pod)
-	took   time.Duration   // in all turns
-	lives  []time.Duration // of each pod
-	seen   int             // pods whose only connection the tap saw
-	told   []string        // pods whose tap reports connections before its capture
-	gaps   []int           // milliseconds from the pod's network to the ring
+	name     string
+	ns       string
+	change   func(*corev1.Pod)
+	took     time.Duration   // total of all turns
+	lives    []time.Duration // the time of each pod
+	seen     int             // pods whose only connection the tap saw
+	declared []string        // pods whose tap reports connections before its capture started, with their records
+	gaps     []int           // by tap, milliseconds from the creation of the pod's network to the opening of the ring
 }
 
 const (
@@ -63,7 +63,7 @@ func (a *arm) template(policy corev1.RestartPolicy, args ...string) corev1.PodTe
 	return corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": "once"}}, Spec: p.Spec}
 }
 
-// number returns the number in an environment variable.
+// number returns the number in an environment variable. measured reports whether the variable is set.
 func number(variable string, otherwise int) (n int, measured bool) {
 	if more, err := strconv.Atoi(os.Getenv(variable)); err == nil {
 		return more, true
@@ -71,8 +71,8 @@ func number(variable string, otherwise int) (n int, measured bool) {
 	return otherwise, false
 }
 
-// TestOnlyConnection: each pod makes one request as it starts, and ends. The tap sees that request, or reports connections before
-// its capture. CLUSTER_JOBS is the number of Jobs of one pod each for each arm; two run at a time.
+// TestOnlyConnection: each pod makes one request when it starts, and ends. The tap sees that request, or reports connections before
+// its capture started. CLUSTER_JOBS is the number of Jobs in each arm, with one pod each; two run at a time.
 func TestOnlyConnection(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -87,7 +87,7 @@ func TestOnlyConnection(t *testing.T) {
 		}
 		for _, a := range all {
 			if a == all[withTap] {
-				a.seenOrTold(t, c, c.Selected(t, a.ns, "app=once", size))
+				a.seenOrDeclared(t, c, c.Selected(t, a.ns, "app=once", size))
 			}
 			a.cleared(t, c, "jobs", "--all")
 		}
@@ -130,7 +130,7 @@ func job(t *testing.T, c *kit.Cluster, a *arm, name, url string) {
 	}
 }
 
-// completed counts the Jobs that are complete.
+// completed returns the number of complete Jobs.
 func completed(t *testing.T, c *kit.Cluster, ns string) (n int, err error) {
 	t.Helper()
 	list, err := c.BatchV1().Jobs(ns).List(t.Context(), metav1.ListOptions{})
@@ -147,7 +147,8 @@ func completed(t *testing.T, c *kit.Cluster, ns string) (n int, err error) {
 	return n, nil
 }
 
-// TestFleet: the pods of a Deployment start at once; each makes one request as it starts, and stays. CLUSTER_PODS is their number.
+// TestFleet: the pods of a Deployment start at the same time. Each makes one request when it starts, and continues to run.
+// CLUSTER_PODS is their number.
 func TestFleet(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -163,7 +164,7 @@ func TestFleet(t *testing.T) {
 			a := all[(round+i)%len(all)]
 			fleet(t, c, a, n, "http://"+web.Status.PodIP+":8080/")
 			if a == all[withTap] {
-				a.seenOrTold(t, c, c.Selected(t, a.ns, "app=once", n))
+				a.seenOrDeclared(t, c, c.Selected(t, a.ns, "app=once", n))
 			}
 			a.cleared(t, c, "deployment", "fleet")
 		}
@@ -194,8 +195,8 @@ func fleet(t *testing.T, c *kit.Cluster, a *arm, n int, url string) {
 	a.lives = append(a.lives, ready(n)...)
 }
 
-// watchedPods watches a namespace's pods from now on. The returned function ends the watch once done was true for n of them, and
-// returns the time of each from its appearance until then: Kubernetes' own times are in whole seconds.
+// watchedPods watches a namespace's pods from now on. The returned function waits until done is true for n of them, ends the watch, and
+// returns the time of each pod from its creation until then. Kubernetes' own times have a resolution of 1 s.
 func watchedPods(t *testing.T, c *kit.Cluster, ns string, done func(*corev1.Pod) bool) (ends func(n int) []time.Duration) {
 	t.Helper()
 	w, err := c.CoreV1().Pods(ns).Watch(t.Context(), metav1.ListOptions{})
@@ -239,8 +240,8 @@ func watchedPods(t *testing.T, c *kit.Cluster, ns string, done func(*corev1.Pod)
 	}
 }
 
-// seenOrTold fails the test for each pod whose only connection its tap neither saw nor declares.
-func (a *arm) seenOrTold(t *testing.T, c *kit.Cluster, pods []corev1.Pod) {
+// seenOrDeclared fails the test for each pod whose tap neither saw the only connection nor reports connections before its capture.
+func (a *arm) seenOrDeclared(t *testing.T, c *kit.Cluster, pods []corev1.Pod) {
 	t.Helper()
 	gap := regexp.MustCompile(`"gap":\{[^}]*"milliseconds":(\d+)`)
 	before := regexp.MustCompile(`"gap":\{[^}]*"connections":[1-9]`)
@@ -251,7 +252,7 @@ func (a *arm) seenOrTold(t *testing.T, c *kit.Cluster, pods []corev1.Pod) {
 			return !strings.Contains(records, `"plaintext-edge"`) && !before.MatchString(records)
 		}
 		for end := time.Now().Add(10 * time.Second); missed() && pods[i].Status.Phase == corev1.PodRunning && time.Now().Before(end); {
-			time.Sleep(50 * time.Millisecond) // a pod that stays may be Ready before its request
+			time.Sleep(50 * time.Millisecond) // a pod that continues to run may be Ready before its request
 		}
 		if m := gap.FindStringSubmatch(records); m != nil {
 			ms, _ := strconv.Atoi(m[1])
@@ -261,14 +262,14 @@ func (a *arm) seenOrTold(t *testing.T, c *kit.Cluster, pods []corev1.Pod) {
 		case strings.Contains(records, `"plaintext-edge"`):
 			a.seen++
 		case before.MatchString(records):
-			a.told = append(a.told, pods[i].Name+"\n"+records)
+			a.declared = append(a.declared, pods[i].Name+"\n"+records)
 		default:
-			t.Errorf("the tap of %s saw no connection, and says of none before it:\n%s", pods[i].Name, records)
+			t.Errorf("the tap of %s saw no connection and reports none before its capture:\n%s", pods[i].Name, records)
 		}
 	}
 }
 
-// cleared deletes objects and waits until their pods are gone.
+// cleared deletes objects and waits until the namespace has no pods.
 func (a *arm) cleared(t *testing.T, c *kit.Cluster, what ...string) {
 	t.Helper()
 	if out, err := c.Kubectl(t, append([]string{"--namespace", a.ns, "delete", "--cascade=foreground"}, what...)...); err != nil {
@@ -290,7 +291,7 @@ func (a *arm) median() time.Duration {
 	return a.lives[len(a.lives)/2].Round(10 * time.Millisecond)
 }
 
-// compare prints the arms' times, and checks them against the limits if that was requested.
+// compare prints the times of the arms, and checks the limits if measured.
 func compare(t *testing.T, all []*arm, measured bool, life string) {
 	t.Helper()
 	for _, a := range all {
@@ -302,8 +303,8 @@ func compare(t *testing.T, all []*arm, measured bool, life string) {
 	if slices.Sort(tap.gaps); len(tap.gaps) > 0 {
 		t.Logf("the rings were open %d ms after the pod's network at the median, %d at most", tap.gaps[len(tap.gaps)/2], tap.gaps[len(tap.gaps)-1])
 	}
-	t.Logf("of %d connections %d were seen, and %d came before the capture and are told of", tap.seen+len(tap.told), tap.seen, len(tap.told))
-	if measured && (times > mostTimes || more > mostMore || len(tap.told) > 0) {
-		t.Errorf("want at most %v times the idle sidecar's time, %v more at the median, and each connection seen; not seen: %s", mostTimes, mostMore, strings.Join(tap.told, "\n"))
+	t.Logf("of %d connections %d were seen, and %d are reported as before the capture", tap.seen+len(tap.declared), tap.seen, len(tap.declared))
+	if measured && (times > mostTimes || more > mostMore || len(tap.declared) > 0) {
+		t.Errorf("want at most %v times the idle sidecar's time, %v more at the median, and each connection seen; not seen: %s", mostTimes, mostMore, strings.Join(tap.declared, "\n"))
 	}
 }

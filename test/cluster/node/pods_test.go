@@ -15,7 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestDeployment: label, restart, request; and the tap of the new pod says what it saw.
+// TestDeployment: after label, restart and request the tap of the new pod reports the connection.
 func TestDeployment(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -41,7 +41,7 @@ func TestDeployment(t *testing.T) {
 		t.Fatalf("the new pod has no native tap in front: %+v", after.Spec.InitContainers)
 	}
 	if got := kit.Env(found, "TAP_WORKLOAD_KIND") + " " + kit.Env(found, "TAP_WORKLOAD_NAME"); got != "Deployment web" {
-		t.Errorf("the tap is told that it belongs to %q", got)
+		t.Errorf("the tap's workload is %q", got)
 	}
 	get(t, c, ns, "client", "http://"+after.Status.PodIP+":8080/", 3)
 	finding := c.Logged(t, kit.Limit, ns, after.Name, kit.Tap, `"plaintext-edge"`)
@@ -68,7 +68,7 @@ spec:
 `, name, replicas, kit.ProbeImage)
 }
 
-// checkFinding: the record names the pod and where it is from.
+// checkFinding checks that a record names the pod, its workload and its node.
 func checkFinding(t *testing.T, line, ns, pod, ip string) {
 	t.Helper()
 	var r struct {
@@ -97,13 +97,13 @@ func checkFinding(t *testing.T, line, ns, pod, ip string) {
 	t.Logf("finding: %s", r.Message)
 }
 
-// TestFromInside: what the tap has in its pod, as the kernel says.
+// TestFromInside checks the user, capabilities and seccomp mode of the tap in /proc.
 func TestFromInside(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
 	for level, want := range map[string]struct{ profile, effective, bounding string }{
 		"privileged": {"default", "0000000000000000", "0000000000002000"},
-		// The runtime's default set, which the binary takes NET_RAW out of and nothing else.
+		// The bounding set is the runtime's default; the binary permits only NET_RAW.
 		"baseline": {"baseline", "0000000000000000", "00000000a80425fb"},
 	} {
 		t.Run(level, func(t *testing.T) {
@@ -133,7 +133,7 @@ func TestFromInside(t *testing.T) {
 	}
 }
 
-// TestRestricted: no profile is admitted, the pod runs untapped, and its owner is told.
+// TestRestricted: the namespace admits no profile, the pod runs untapped, and there is an Event on its owner.
 func TestRestricted(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -144,7 +144,7 @@ func TestRestricted(t *testing.T) {
 	}
 }
 
-// TestJobs: Jobs end although they are tapped, a CronJob's too.
+// TestJobs: tapped Jobs complete, also those of a CronJob.
 func TestJobs(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -190,11 +190,11 @@ spec:
 	if s := status(&pod, kit.Tap); s == nil || s.State.Terminated == nil || s.State.Terminated.ExitCode != 0 {
 		t.Errorf("the tap did not end well: %+v", s)
 	}
-	// Records are flushed before the end.
+	// The tap sends its records before it ends.
 	c.Logged(t, kit.Limit, ns, pod.Name, kit.Tap, `"plaintext-edge"`)
 }
 
-// TestKinds: the other owners of pods.
+// TestKinds tests the other kinds of owners.
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -219,13 +219,13 @@ spec:
 				t.Fatal("its pod is not tapped")
 			}
 			if got := kit.Env(found, "TAP_WORKLOAD_KIND") + " " + kit.Env(found, "TAP_WORKLOAD_NAME"); got != kind+" "+name {
-				t.Errorf("the tap is told %q", got)
+				t.Errorf("the tap's workload is %q", got)
 			}
 		})
 	}
 }
 
-// TestStart measures what the tap adds to the start of a pod: from its creation to Ready, five times each, in turns.
+// TestStart measures the time from the creation of a pod to Ready, with and without a tap, five times each, in turns.
 func TestStart(t *testing.T) {
 	long(t)
 	c := installed(t)

@@ -12,11 +12,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// gateway is the node's end of the bridge: where the kubelet's probes come from, and what the node sends to a pod.
+// gateway is the node's address on the bridge: the source of the kubelet's probes and of other connections from the node to a pod.
 const gateway = "10.96.0.1"
 
-// TestProbes: the kubelet's probes are no findings, though they come from an address that clients behind SNAT have, too. Such
-// a client is one, even where it asks for what probes ask for.
+// TestProbes: the kubelet's probes are not findings, although clients whose addresses were changed by SNAT have the same source
+// address. Such a client is a finding, even if it sends the same request as a probe.
 func TestProbes(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -67,8 +67,8 @@ func probe(by corev1.ProbeHandler) *corev1.Probe {
 	return &corev1.Probe{ProbeHandler: by, PeriodSeconds: 1}
 }
 
-// fromGateway counts what was published of the gateway's connections: probes by port and protocol, other flows by class,
-// findings as such.
+// fromGateway counts the records about the gateway's connections: probes by port and protocol, other flows by class, and
+// findings.
 func fromGateway(t *testing.T, c *kit.Cluster, ns string) map[string]int {
 	t.Helper()
 	seen := map[string]int{}
@@ -81,7 +81,7 @@ func fromGateway(t *testing.T, c *kit.Cluster, ns string) map[string]int {
 			Meshtls     struct{ Class string }
 		}
 		switch err := json.Unmarshal([]byte(line), &r); {
-		case err != nil || r.Source.IP != gateway: // the log is among the records
+		case err != nil || r.Source.IP != gateway: // a line of the log, or a record about another peer
 		case r.Event.Dataset == "meshtls.finding":
 			seen["finding"]++
 		case r.Meshtls.Class == "probe":

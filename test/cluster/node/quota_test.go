@@ -7,8 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestQuotaTenOfTen: in a quota that has room for ten pods, all ten start, by the real controllers: at once, scaled to ten, and, where it
-// has room for the surge, replaced by a rolling update.
+// TestQuotaTenOfTen: with a quota for ten pods, the real controllers start all ten: at once, scaled to ten, and, if the quota has room for
+// the surge, in a rolling update.
 func TestQuotaTenOfTen(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
@@ -16,7 +16,7 @@ func TestQuotaTenOfTen(t *testing.T) {
 		hard        string
 		first       int // replicas at the start
 		restart     bool
-		least, most int // taps
+		least, most int // tapped pods
 	}{
 		"exact":              {`{requests.cpu: 500m, requests.memory: 500Mi, limits.cpu: "1", limits.memory: 1000Mi}`, 10, false, 0, 0},
 		"room for some taps": {`{requests.cpu: 530m, requests.memory: 700Mi, limits.cpu: "2", limits.memory: 1400Mi}`, 10, false, 0, 6},
@@ -25,7 +25,7 @@ func TestQuotaTenOfTen(t *testing.T) {
 		"room for all":       {`{requests.cpu: "50", limits.memory: 50Gi}`, 10, true, 10, 10},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if name != "exact" { // the API server's tests have them all
+			if name != "exact" { // test/cluster/api tests all of these cases
 				long(t)
 			}
 			ns := c.Namespace(t, tapped)

@@ -12,9 +12,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// TestReadme: the installation, line by line as in the two READMEs, each line immediately after the one before, in a cluster without
-// meshtls-tap. Only the namespace's name and the places of the images and the chart differ. The pods restart tapped, and the text
-// that follows is true: the first finding is in the tap's log, or the reason why records are not delivered.
+// TestReadme runs the installation lines of the two READMEs, each immediately after the one before, in a cluster without meshtls-tap.
+// Only the name of the namespace and the locations of the images and the chart differ. Afterwards the pods are tapped, and the tap's
+// log has what the READMEs promise: the first finding, or the reason why records are not delivered.
 func TestReadme(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -69,14 +69,14 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// here replaces the names in a README's lines with those of this cluster.
+// here returns a replacer of the names in a README's lines by those of this cluster.
 func here(c *kit.Cluster, ns string) *strings.Replacer {
 	chart := fmt.Sprintf("charts/tap --set image.registry=%s,tap.image.tag=%s,webhook.image.tag=%s", registry, version, version)
 	return strings.NewReplacer("oci://ghcr.io/meshtls-tap/charts/tap", chart, "charts/tap", chart, "SHOP", ns,
 		"helm install", c.Bin("helm4")+" install", "helm test", c.Bin("helm4")+" test", "kubectl", c.Bin("kubectl"))
 }
 
-// shop returns a namespace's workload: one Deployment calls the other by its Service.
+// shop returns two Deployments, of which one calls the other through a Service.
 func shop() string {
 	clients := strings.ReplaceAll(deployment("client", 2), "args: [serve], readinessProbe: {httpGet: {port: 8080, path: /}, periodSeconds: 1}",
 		`args: [get, -n=0, -every=500ms, "http://$(WEB_SERVICE_HOST)/"]`)

@@ -23,11 +23,11 @@ const (
 	selector      = "app.kubernetes.io/instance=meshtls-tap,app.kubernetes.io/component=webhook"
 )
 
-// TestHelmTest: `helm test` says that pods are tapped, once more, and fails where they are not.
+// TestHelmTest: `helm test` succeeds if pods are tapped, also a second time, and fails otherwise.
 func TestHelmTest(t *testing.T) {
 	long(t)
 	c := installed(t)
-	if out := helm(t, c, "helm3", "test", release, "--timeout", "60s"); !strings.Contains(out, "Succeeded") { // Helm 4's: see install
+	if out := helm(t, c, "helm3", "test", release, "--timeout", "60s"); !strings.Contains(out, "Succeeded") { // install tests Helm 4
 		t.Errorf("helm3 test: %s", out)
 	}
 	kit.Eventually(t, kit.Limit, "its namespace to be gone", func() error {
@@ -42,13 +42,13 @@ func TestHelmTest(t *testing.T) {
 	if out, err := c.Run(t, "", c.Bin("helm4"), chart("test", release, "--timeout", "5s")...); err == nil {
 		t.Errorf("helm test goes well where pods are not tapped: %s", out)
 	}
-	// The pod of a test that failed stays, for its log.
+	// Helm keeps the pod of a failed test, for its log.
 	if err := c.CoreV1().Pods(release).Delete(t.Context(), release+"-check", metav1.DeleteOptions{}); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestPodOptIn: where the chart allows it, a pod's own label asks for a tap in a namespace that does not.
+// TestPodOptIn: if the chart allows it, a pod can request a tap by its label in a namespace without the label.
 func TestPodOptIn(t *testing.T) {
 	long(t)
 	c := installed(t, "--set", "injection.podOptIn=true")
@@ -65,7 +65,7 @@ func TestPodOptIn(t *testing.T) {
 	c.Logged(t, kit.Limit, ns, "asks", kit.Tap, `"plaintext-edge"`)
 }
 
-// TestReplicaKilled: with one of two replicas gone, pods are tapped all the same, and none is refused.
+// TestReplicaKilled: with one of two replicas gone, pods are still tapped, and none is refused.
 func TestReplicaKilled(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -108,8 +108,8 @@ func TestReplicaKilled(t *testing.T) {
 	}
 }
 
-// TestUpgrade: taps of two versions run side by side, an upgrade changes no pod that runs, and the caBundle, which the
-// webhook owns, outlives upgrades and rollbacks by either Helm.
+// TestUpgrade: taps of two versions run at the same time, an upgrade changes no running pod, and upgrades and rollbacks by
+// Helm 3 and 4 keep the caBundle, which the webhook writes.
 func TestUpgrade(t *testing.T) {
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
@@ -172,7 +172,7 @@ func caBundle(t *testing.T, c *kit.Cluster) []byte {
 	return m.Webhooks[0].ClientConfig.CABundle
 }
 
-// TestUninstall: what is left, and that nothing of it keeps a pod from starting. By Helm 3 too, which installs it again.
+// TestUninstall checks what remains after an uninstallation by Helm 3 and 4, and that it does not keep pods from starting.
 func TestUninstall(t *testing.T) {
 	long(t)
 	c := installed(t)
@@ -189,12 +189,12 @@ func TestUninstall(t *testing.T) {
 	if found, _ := kit.Container(pod, kit.Tap); found != nil {
 		t.Error("it is tapped")
 	}
-	turnOff(t, c, ns) // live taps are turned off by the ConfigMap, without a webhook
+	turnOff(t, c, ns) // running taps read the ConfigMap, also without a webhook
 	var behind []string
 	kit.Eventually(t, kit.Limit, "the rest to go", func() error {
 		behind = left(t, c)
 		for _, name := range behind {
-			if name != "secret/"+release+"-ca" && name != "lease.coordination.k8s.io/"+release { // as the chart's README says
+			if name != "secret/"+release+"-ca" && name != "lease.coordination.k8s.io/"+release { // the chart's README names these
 				return errors.New(name + " is there")
 			}
 		}
@@ -219,7 +219,7 @@ func TestUninstall(t *testing.T) {
 	helm(t, c, "helm4", "install", release, "--wait", "--timeout", "90s")
 }
 
-// left names what is left of the release.
+// left returns the objects of the release that still exist.
 func left(t *testing.T, c *kit.Cluster) []string {
 	t.Helper()
 	var all []string
@@ -254,23 +254,23 @@ func turnOff(t *testing.T, c *kit.Cluster, ns string) {
 	c.Apply(t, ns, `{apiVersion: v1, kind: ConfigMap, metadata: {name: meshtls-tap}, data: {enabled: "false"}}`, "--server-side", "--force-conflicts")
 }
 
-// TestTurnedOff: the ConfigMap turns taps off without a restart, and on again.
+// TestTurnedOff: the ConfigMap turns taps off without a restart.
 func TestTurnedOff(t *testing.T) {
 	t.Parallel()
 	c := installed(t)
 	ns := c.Namespace(t, tapped)
 	pods := 20
 	if n, err := strconv.Atoi(os.Getenv("CLUSTER_TAPS")); err == nil {
-		pods = n // a fleet
+		pods = n // for a measurement
 	}
 	for i := range pods {
 		pod := kit.NewPod(fmt.Sprintf("p%d", i), func(p *corev1.Pod) {
-			p.Annotations = map[string]string{"meshtls-tap/cpu-request": "1m"} // of two processors
+			p.Annotations = map[string]string{"meshtls-tap/cpu-request": "1m"} // many pods share two processors
 		})
 		if r := c.Create(t, ns, pod, metav1.CreateOptions{}); r.Err != nil {
 			t.Fatal(r.Err)
 		}
-		if i >= 10 { // no more than ten start at once
+		if i >= 10 { // at most ten start at the same time
 			c.Ready(t, ns, fmt.Sprintf("p%d", i-10))
 		}
 	}
@@ -310,5 +310,5 @@ func TestTurnedOff(t *testing.T) {
 func sockets(t *testing.T, c *kit.Cluster, p *corev1.Pod) bool {
 	t.Helper()
 	text := onNode(t, c, "cat", "/proc/"+process(t, c, p, "app")+"/net/packet")
-	return strings.Count(text, "\n") > 1 // one is the heading
+	return strings.Count(text, "\n") > 1 // the first line is the heading
 }

@@ -1,4 +1,4 @@
-// Package node_test tests the product in a real one-node Kubernetes: pods run, taps capture: `make test-cluster`.
+// Package node_test tests the product in a real Kubernetes cluster with one node, on which pods run and taps capture: `make test-cluster`.
 package node_test
 
 import (
@@ -20,24 +20,24 @@ import (
 )
 
 const (
-	release  = "meshtls-tap" // and its namespace
+	release  = "meshtls-tap" // the name of the release and of its namespace
 	label    = "meshtls-tap"
 	registry = "meshtls.test"
-	version  = "test" // tag of both images
+	version  = "test" // the tag of both images
 )
 
-var tapped = map[string]string{label: "enabled"} // labels of a namespace
+var tapped = map[string]string{label: "enabled"} // the labels of a tapped namespace
 
-// product is the release as it is now.
+// product is the current state of the release.
 var product struct {
 	sync.Mutex
 	tried, installed bool
-	values           []string // Helm's arguments, beside those of this cluster
-	unknown          bool     // a test has changed it in another way
+	values           []string // Helm's arguments, in addition to those of this cluster
+	unknown          bool     // a test has changed the release in another way
 }
 
-// installed returns the cluster with the product in it, with the values of this cluster and those given as Helm's arguments.
-// Tests that run in parallel give none.
+// installed returns the cluster with the product installed. values are Helm's arguments, in addition to those of this cluster.
+// Tests that run in parallel must not give any.
 func installed(t *testing.T, values ...string) *kit.Cluster {
 	t.Helper()
 	c := kit.Open(t)
@@ -65,7 +65,7 @@ func installed(t *testing.T, values ...string) *kit.Cluster {
 	return c
 }
 
-// long leaves a test out of CI, where minutes count: most of these change the release, and wait for a rollout.
+// long skips a test in CI (-short), where time is limited. Most such tests change the release and wait for a rollout.
 func long(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
@@ -86,14 +86,14 @@ func install(t *testing.T, c *kit.Cluster) {
 	t.Logf("helm test: pods are tapped after %v", since())
 }
 
-// changes says that a test changes the release by other means than installed: the next one starts from known values again.
+// changes must be called by a test that changes the release without installed. The next test then upgrades the release to its values.
 func changes() {
 	product.Lock()
 	product.unknown = true
 	product.Unlock()
 }
 
-// loadProduct makes the two images of the programs under test, and the node has them from then on.
+// loadProduct builds the images of the tap and the webhook with a tag, and imports them into the node.
 func loadProduct(t *testing.T, c *kit.Cluster, tag string) {
 	t.Helper()
 	product := os.Getenv("PRODUCT")
@@ -120,7 +120,7 @@ func load(t *testing.T, c *kit.Cluster, i image.Image) {
 	c.Load(t, file)
 }
 
-// helm runs Helm in the cluster's network for the chart, with the values of this cluster, and fails the test where Helm does.
+// helm runs Helm for the chart, with the values of this cluster, and returns its output. It fails the test if Helm fails.
 func helm(t *testing.T, c *kit.Cluster, program, verb, name string, args ...string) string {
 	t.Helper()
 	out, err := c.Run(t, "", c.Bin(program), chart(verb, name, args...)...)
@@ -136,13 +136,13 @@ func chart(verb, name string, args ...string) []string {
 	if verb == "install" || verb == "upgrade" {
 		all = append(all, filepath.Join(kit.Repository(), "charts", "tap"),
 			"--set", "image.registry="+registry, "--set", "tap.image.tag="+version, "--set", "webhook.image.tag="+version,
-			// What tests annotate namespaces with, beside what is permitted by default.
+			// The annotations that tests set on namespaces, in addition to those that are allowed by default.
 			"--set", "tap.tenantMay={enabled,until,duration,filter,mesh,mode,profile,exclude-kafka-port,emit,image}", "--set", "tap.allowedRegistries={"+registry+"}")
 	}
 	return append(append(all, "--namespace", name), args...)
 }
 
-// injecting waits until a pod of a new namespace with such labels is tapped.
+// injecting waits until a pod is tapped in a new namespace with these labels.
 func injecting(t *testing.T, c *kit.Cluster, labels map[string]string) {
 	t.Helper()
 	ns := c.Namespace(t, labels)
@@ -176,7 +176,7 @@ func run(t *testing.T, c *kit.Cluster, ns string, pod *corev1.Pod) *corev1.Pod {
 	return c.Ready(t, ns, pod.Name)
 }
 
-// get makes a pod that sends n requests to a URL, and waits until it has.
+// get creates a pod that sends n requests to a URL, and waits until it has ended.
 func get(t *testing.T, c *kit.Cluster, ns, name, url string, n int) {
 	t.Helper()
 	pod := kit.NewPod(name, func(p *corev1.Pod) {
@@ -199,7 +199,7 @@ func get(t *testing.T, c *kit.Cluster, ns, name, url string, n int) {
 	})
 }
 
-// status is a container's, of whichever list.
+// status returns the status of the container of a pod with a name, or nil.
 func status(p *corev1.Pod, name string) *corev1.ContainerStatus {
 	for _, list := range [][]corev1.ContainerStatus{p.Status.InitContainerStatuses, p.Status.ContainerStatuses} {
 		for i := range list {
@@ -211,7 +211,7 @@ func status(p *corev1.Pod, name string) *corev1.ContainerStatus {
 	return nil
 }
 
-// process returns the process id, as the node counts, of a container that runs.
+// process returns the process id of a running container, in the process namespace of the node.
 func process(t *testing.T, c *kit.Cluster, p *corev1.Pod, name string) string {
 	t.Helper()
 	s := status(p, name)
@@ -229,7 +229,7 @@ func process(t *testing.T, c *kit.Cluster, p *corev1.Pod, name string) string {
 	return ""
 }
 
-// onNode runs a program in all of the node's namespaces.
+// onNode runs a program in the namespaces of the node and returns its output.
 func onNode(t *testing.T, c *kit.Cluster, args ...string) string {
 	t.Helper()
 	out, err := nodeCommand(t, c, args...)

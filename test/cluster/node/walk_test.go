@@ -20,14 +20,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/cluster/kit"
 )
 
-// Listeners of the broker, on the node's own address.
+// The listeners of the broker, on the address of the node.
 const (
 	broker    = "10.98.0.1:9092"
-	brokerTLS = "10.98.0.1:19094" // with login
+	brokerTLS = "10.98.0.1:19094" // TLS, with authentication
 )
 
-// TestWalkThrough: curl calls httpbin in the namespace unencrypted, in the clear, and in the namespace encrypted through
-// real Envoy sidecars, to which all TCP is sent by REDIRECT. Label, restart, request; a real broker says what was found.
+// TestWalkThrough: curl calls httpbin, in the namespace unencrypted in plaintext, and in the namespace encrypted through real Envoy
+// sidecars, to which iptables redirects all TCP. After label, restart and request the records are read from a real broker.
 func TestWalkThrough(t *testing.T) {
 	complete(t)
 	c := installed(t, "--set", "kafka.brokers={"+broker+"},tap.emit={findings,posture,flows},clusterName=walk")
@@ -77,7 +77,7 @@ func TestWalkThrough(t *testing.T) {
 	step("as the broker has it")
 }
 
-// complete skips a test where walk.sh could not prepare its parts.
+// complete skips the test if walk.sh could not prepare Envoy or the broker.
 func complete(t *testing.T) {
 	t.Helper()
 	if m := os.Getenv("WALK_MISSING"); m != "" || os.Getenv("WALK_ENVOY") == "" {
@@ -88,7 +88,7 @@ func complete(t *testing.T) {
 	}
 }
 
-// named makes a namespace of a name that stands in certificates.
+// named creates a namespace with a fixed name, which is in certificates.
 func named(t *testing.T, c *kit.Cluster, name string) {
 	t.Helper()
 	if _, err := c.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
@@ -122,7 +122,7 @@ func named(t *testing.T, c *kit.Cluster, name string) {
 	}
 }
 
-// workloads are the two Deployments, in encrypted with Envoy beside the application, as Open Service Mesh has it.
+// workloads returns the two Deployments of a namespace. In the namespace encrypted they have Envoy as a sidecar, as in Open Service Mesh.
 func workloads(t *testing.T, ns string) string {
 	t.Helper()
 	var all []string
@@ -162,7 +162,7 @@ spec:
 	return strings.Join(all, "---\n")
 }
 
-// envoyImage is Envoy and the libraries that it needs, and nothing else.
+// envoyImage returns an image with Envoy and its libraries.
 func envoyImage(t *testing.T) image.Image {
 	t.Helper()
 	envoy := os.Getenv("WALK_ENVOY")
@@ -184,7 +184,7 @@ func envoyImage(t *testing.T) image.Image {
 	return i
 }
 
-// redirect sends the pod's TCP to Envoy, as a mesh's CNI plugin does, once Envoy is there.
+// redirect waits until Envoy runs, and then redirects the pod's TCP to it, as a mesh's CNI plugin does.
 func redirect(t *testing.T, c *kit.Cluster, p *corev1.Pod, app string) {
 	t.Helper()
 	c.Logged(t, kit.Limit, p.Namespace, p.Name, "envoy", "starting workers")
@@ -192,13 +192,13 @@ func redirect(t *testing.T, c *kit.Cluster, p *corev1.Pod, app string) {
 		chain inbound { type nat hook prerouting priority dstnat; iifname eth0 meta l4proto tcp redirect to :15003; }
 		chain outbound { type nat hook output priority -100; meta skuid 1500 return; oifname lo return; tcp dport 9092 return; meta l4proto tcp redirect to :15001; }
 	}`
-	if app == "curl" { // which nobody calls
+	if app == "curl" { // nobody calls curl
 		rules = strings.Replace(rules, "iifname eth0 meta l4proto tcp redirect to :15003;", "", 1)
 	}
 	onNode(t, c, "nsenter", "-t", process(t, c, p, "envoy"), "-n", "nft", rules)
 }
 
-// tappedPod waits for the one pod with a label that is tapped and Ready.
+// tappedPod waits until the only pod that a label selects is tapped and Ready, and returns it.
 func tappedPod(t *testing.T, c *kit.Cluster, ns, selector string) *corev1.Pod {
 	t.Helper()
 	p := c.Selected(t, ns, selector, 1)[0]
@@ -208,8 +208,8 @@ func tappedPod(t *testing.T, c *kit.Cluster, ns, selector string) *corev1.Pod {
 	return c.Ready(t, ns, p.Name)
 }
 
-// startBroker starts a real Kafka broker in the cluster's network, for as long as the test runs, and returns its folder. mode is
-// kafka.sh's: with tls, the listener brokerTLS is there too.
+// startBroker starts a real Kafka broker in the cluster's network, until the end of the test, and returns its folder. mode is the mode
+// of kafka.sh: with tls there is also the listener brokerTLS.
 func startBroker(t *testing.T, c *kit.Cluster, mode string) (folder string) {
 	t.Helper()
 	folder = filepath.Join(c.Work, "kafka-"+t.Name())
@@ -236,7 +236,7 @@ func startBroker(t *testing.T, c *kit.Cluster, mode string) (folder string) {
 	return folder
 }
 
-// consume returns what a topic holds now, by another client than the tap's.
+// consume returns the records in a topic. It uses another Kafka client than the tap.
 func consume(t *testing.T, c *kit.Cluster, topic string) []record {
 	t.Helper()
 	var out, errs bytes.Buffer
@@ -257,7 +257,7 @@ func consume(t *testing.T, c *kit.Cluster, topic string) []record {
 	return all
 }
 
-// A record is what the tests read of one.
+// A record has the fields of a published record that the tests read.
 type record struct {
 	line    string
 	Message string
@@ -295,13 +295,13 @@ type host struct {
 	Port int
 }
 
-// addrPort returns the end as an address and port; zero for an end without an address.
+// addrPort returns the address and port of the end; the zero value if it has no address.
 func (h host) addrPort() netip.AddrPort {
 	ip, _ := netip.ParseAddr(h.IP)
 	return netip.AddrPortFrom(ip, uint16(h.Port))
 }
 
-// checkWalk waits for the records that have to be there, and looks for those that must not.
+// checkWalk waits for the expected records, and fails the test if there are others.
 func checkWalk(t *testing.T, c *kit.Cluster, pods map[string]*corev1.Pod) {
 	t.Helper()
 	plain := each(t, c, pods, "unencrypted", "meshtls-tap.findings", func(r record) bool { return r.Rule.ID == "plaintext-edge" && r.Destination.Port == 14001 })
@@ -312,7 +312,7 @@ func checkWalk(t *testing.T, c *kit.Cluster, pods map[string]*corev1.Pod) {
 	each(t, c, pods, "encrypted", "meshtls-tap.posture", func(r record) bool {
 		return r.Event.Dataset == "meshtls.posture" && r.Meshtls.Scope == "wire" && r.Meshtls.Verdict == "mtls"
 	})
-	// The connection between the two Envoys stays open; its flow comes when it, or its pod, ends.
+	// The connection between the two Envoys stays open. The tap publishes its flow when the connection or the pod ends.
 	if out, err := c.Kubectl(t, "--namespace", "encrypted", "delete", "deployment", "--all"); err != nil {
 		t.Fatal(err, out)
 	}
@@ -335,7 +335,7 @@ func checkWalk(t *testing.T, c *kit.Cluster, pods map[string]*corev1.Pod) {
 	}
 }
 
-// each waits until the taps of both pods of a namespace have published such a record, and returns one of each.
+// each waits until the taps of both pods of a namespace have published a record for which such is true, and returns one of each.
 func each(t *testing.T, c *kit.Cluster, pods map[string]*corev1.Pod, ns, topic string, such func(record) bool) map[string]record {
 	t.Helper()
 	found := map[string]record{}

@@ -1,10 +1,10 @@
-// schemas writes JSON schemas that kubeconform reads without a network.
+// Command schemas writes JSON schemas for kubeconform, so that it needs no network.
 //
 //	schemas FOLDER SWAGGER.JSON [CRD.YAML...]
 //
-// One file for each kind of a Kubernetes release's own OpenAPI document and of the custom resource definitions:
-// FOLDER/KIND-GROUP-VERSION.json in lower case (kubeconform's name for it), self-contained, and strict: a field that is not
-// known is an error. Optional fields may be null, as the API server has it.
+// It writes one file for each kind in the OpenAPI document of a Kubernetes release and in the custom resource definitions:
+// FOLDER/KIND-GROUP-VERSION.json in lower case, as kubeconform names it. The schemas have no references and are strict: an
+// unknown field is an error. Optional fields may be null, as for the API server.
 package main
 
 import (
@@ -49,12 +49,12 @@ func builtin(folder, swagger string) error {
 		return err
 	}
 	all := document.Definitions
-	// A quantity is written as a number too.
+	// A quantity may also be a number.
 	all["io.k8s.apimachinery.pkg.api.resource.Quantity"] = schema{"oneOf": []any{schema{"type": "string"}, schema{"type": "number"}}}
 	for _, name := range slices.Sorted(maps.Keys(all)) {
 		kinds, ok := all[name]["x-kubernetes-group-version-kind"].([]any)
 		if !ok || len(kinds) != 1 {
-			continue // a part of others, or DeleteOptions and the like, which no manifest is
+			continue // a part of other definitions, or a kind such as DeleteOptions, which no manifest has
 		}
 		kind := kinds[0].(schema)
 		r := resolver{all: all, within: map[string]bool{name: true}}
@@ -93,7 +93,8 @@ func custom(folder, file string) error {
 	return nil
 }
 
-// A resolver replaces references by what they name. A definition that contains itself stays open there.
+// A resolver replaces references by the definitions that they name. A definition within itself is replaced by a schema that accepts
+// everything.
 type resolver struct {
 	all    map[string]schema
 	within map[string]bool
