@@ -1,6 +1,6 @@
-{{/* Numbers, ports and addresses as Go reads them (net/netip, strconv). Each helper returns "" for other texts. */}}
+{{/* Parsing of numbers, ports and addresses as in Go (net/netip, strconv). Each helper returns "" for invalid texts. */}}
 
-{{/* tap.decimal: decimal digits without leading zeros, which int64 would take for octal. */}}
+{{/* tap.decimal: decimal digits without leading zeros. With leading zeros int64 would parse them as octal. */}}
 {{- define "tap.decimal" -}}
 {{- regexReplaceAll "^0+([0-9])" . "${1}" }}
 {{- end }}
@@ -46,7 +46,7 @@
 {{- end }}
 {{- end }}
 
-{{/* tap.prefix: "network" for an address or a CIDR without bits beyond its length, "host" for a CIDR with some. */}}
+{{/* tap.prefix: "network" for an address, or for a CIDR without address bits after the prefix length; "host" for a CIDR with such bits. */}}
 {{- define "tap.prefix" -}}
 {{- $parts := splitList "/" . }}
 {{- $bits := include "tap.bits" (index $parts 0) }}
@@ -59,7 +59,7 @@
 {{- end }}
 {{- end }}
 
-{{/* tap.checkExpect (list WHERE ITEM): CIDR[:PORT]=mtls|tls|any (inject.checkExpect). */}}
+{{/* tap.checkExpect (list WHERE ITEM) fails unless ITEM is CIDR[:PORT]=mtls|tls|any, as inject.checkExpect does. */}}
 {{- define "tap.checkExpect" -}}
 {{- $where := index . 0 }}{{ $item := trim (index . 1) }}
 {{- $place := trim (regexReplaceAll "=.*$" $item "") }}
@@ -76,6 +76,6 @@
 {{- if not (has $want (list "mtls" "tls" "any")) }}{{ fail (printf "%s: %s: %s" $where $item $form) }}{{ end }}
 {{- if not (include "tap.isPort" $port) }}{{ fail (printf "%s: %s: a port is from 1 to 65535; %s" $where $item $form) }}{{ end }}
 {{- $kind := include "tap.prefix" $cidr }}
-{{- if eq $kind "host" }}{{ fail (printf "%s: %s: %s has bits beyond its length" $where $item $cidr) }}{{ end }}
-{{- if ne $kind "network" }}{{ fail (printf "%s: %s: %s is no CIDR; %s" $where $item $cidr $form) }}{{ end }}
+{{- if eq $kind "host" }}{{ fail (printf "%s: %s: %s has address bits after the prefix length" $where $item $cidr) }}{{ end }}
+{{- if ne $kind "network" }}{{ fail (printf "%s: %s: %s is not a CIDR; %s" $where $item $cidr $form) }}{{ end }}
 {{- end }}

@@ -1,6 +1,6 @@
 {{/*
-What values.schema.json cannot say: values that do not go together, and values that the webhook would refuse at its start
-(internal/inject, Settings.check). test/cluster/chart/refused_test.go holds both to the same table.
+Checks that values.schema.json cannot express: combinations of values, and values that the webhook would reject at its start
+(internal/inject, Settings.check). test/cluster/chart/refused_test.go tests both with the same table.
 */}}
 {{- define "tap.checks" -}}
 {{- include "tap.checkWebhook" . }}
@@ -15,19 +15,19 @@ What values.schema.json cannot say: values that do not go together, and values t
 {{- fail "webhook.tls.mode existingSecret needs webhook.tls.secretName" }}
 {{- end }}
 {{- if and (eq $tls.mode "existingSecret") (not $tls.caBundle) }}
-{{- fail "webhook.tls.mode existingSecret needs webhook.tls.caBundle: the API server trusts nobody else" }}
+{{- fail "webhook.tls.mode existingSecret needs webhook.tls.caBundle, the authority that the API server is to trust" }}
 {{- end }}
 {{- if and (ne $tls.mode "existingSecret") (or $tls.secretName $tls.caBundle) }}
-{{- fail (printf "webhook.tls.secretName and webhook.tls.caBundle are read with webhook.tls.mode existingSecret alone, and it is %s" $tls.mode) }}
+{{- fail (printf "webhook.tls.secretName and webhook.tls.caBundle are used only with webhook.tls.mode existingSecret, and the mode is %s" $tls.mode) }}
 {{- end }}
 {{- if and $tls.certManager.issuerRef (ne $tls.mode "certManager") }}
-{{- fail (printf "webhook.tls.certManager.issuerRef is read with webhook.tls.mode certManager alone, and it is %s" $tls.mode) }}
+{{- fail (printf "webhook.tls.certManager.issuerRef is used only with webhook.tls.mode certManager, and the mode is %s" $tls.mode) }}
 {{- end }}
 {{- if and $tls.certManager.issuerRef (not $tls.certManager.issuerRef.name) }}
 {{- fail "webhook.tls.certManager.issuerRef needs a name" }}
 {{- end }}
 {{- if eq (include "tap.port" .) (toString $webhook.metricsPort) }}
-{{- fail "webhook.port and webhook.metricsPort have to differ" }}
+{{- fail "webhook.port and webhook.metricsPort must differ" }}
 {{- end }}
 {{- if and $webhook.hostNetwork (has (include "tap.port" .) (list "10250")) }}
 {{- fail "webhook.port 10250 is the kubelet's on every node: with webhook.hostNetwork choose another, or 0 for 10269" }}
@@ -42,7 +42,7 @@ What values.schema.json cannot say: values that do not go together, and values t
 {{- fail "webhook.clientCA: expected a Secret or a ConfigMap, not both" }}
 {{- end }}
 {{- if and $webhook.clientNames (not $webhook.clientCA.secretName) (not $webhook.clientCA.configMapName) }}
-{{- fail "webhook.clientNames needs webhook.clientCA: a name is read from a certificate that is verified" }}
+{{- fail "webhook.clientNames needs webhook.clientCA, which verifies the certificates" }}
 {{- end }}
 {{- $own := list "POD_NAMESPACE" "POD_NAME" }}
 {{- range $webhook.extraEnv }}
@@ -57,17 +57,17 @@ What values.schema.json cannot say: values that do not go together, and values t
 {{- include "tap.checkResources" (list "webhook.resources" $webhook.resources) }}
 {{- $names := list "not-host-network" "not-windows" "not-mirror" }}
 {{- range .Values.injection.matchConditions }}
-{{- if has .name $names }}{{ fail (printf "injection.matchConditions: the name %s is taken already" .name) }}{{ end }}
+{{- if has .name $names }}{{ fail (printf "injection.matchConditions: the name %s is already used" .name) }}{{ end }}
 {{- $names = append $names .name }}
 {{- end }}
 {{- range $name, $selector := dict "injection.namespaceSelector" .Values.injection.namespaceSelector "injection.objectSelector" .Values.injection.objectSelector }}
-{{- if hasKey ($selector.matchLabels | default dict) "meshtls-tap" }}{{ fail (printf "%s: the label meshtls-tap is in the selector already" $name) }}{{ end }}
+{{- if hasKey ($selector.matchLabels | default dict) "meshtls-tap" }}{{ fail (printf "%s: the selector already has the label meshtls-tap" $name) }}{{ end }}
 {{- range $selector.matchExpressions }}
-{{- if ne (has .operator (list "In" "NotIn")) (gt (len (.values | default list)) 0) }}{{ fail (printf "%s: operator %s of %s: In and NotIn need values, the others have none" $name .operator .key) }}{{ end }}
+{{- if ne (has .operator (list "In" "NotIn")) (gt (len (.values | default list)) 0) }}{{ fail (printf "%s: operator %s of %s: In and NotIn need values, and the other operators must not have any" $name .operator .key) }}{{ end }}
 {{- end }}
 {{- end }}
 {{- with .Values.injection.protect }}
-{{- if and .enabled (not .groups) (not .users) }}{{ fail "injection.protect needs groups or users: nobody could change anything" }}{{ end }}
+{{- if and .enabled (not .groups) (not .users) }}{{ fail "injection.protect needs groups or users: without them nobody could change the reserved objects" }}{{ end }}
 {{- if .enabled }}{{ range $.Values.tap.extraEnv }}{{ if eq .name "TAP_SINK" }}{{ fail "tap.extraEnv: TAP_SINK is set by the chart, and with injection.protect it marks the tap" }}{{ end }}{{ end }}{{ end }}
 {{- if and .enabled (not (semverCompare ">=1.30-0" $.Capabilities.KubeVersion.Version)) }}{{ fail "injection.protect needs Kubernetes 1.30, which has ValidatingAdmissionPolicy" }}{{ end }}
 {{- end }}
@@ -79,7 +79,7 @@ What values.schema.json cannot say: values that do not go together, and values t
 {{- if not (include "tap.isPort" (regexFind "[0-9]+$" .)) }}{{ fail (printf "kafka.brokers: %s: expected host:port with a port from 1 to 65535" .) }}{{ end }}
 {{- end }}
 {{- if and $kafka.tls.ca.secretName $kafka.tls.ca.configMapName }}
-{{- fail "kafka.tls.ca: a Secret or a ConfigMap, not both" }}
+{{- fail "kafka.tls.ca: expected a Secret or a ConfigMap, not both" }}
 {{- end }}
 {{- $variables := list }}{{ range .Values.tap.extraEnv }}{{ $variables = append $variables .name }}{{ end }}
 {{- if and (eq $sasl.mechanism "oauthbearer") (not $sasl.token.audience) }}
@@ -117,7 +117,7 @@ What values.schema.json cannot say: values that do not go together, and values t
 {{- include "tap.checkEnv" . }}
 {{- end }}
 
-{{/* Variables of tap.extraEnv: none that the webhook sets (inject.reserved), and what the checks above say of values. */}}
+{{/* Variables in tap.extraEnv: none that the webhook sets (inject.reserved). Their values must pass the same checks as the values above. */}}
 {{- define "tap.checkEnv" -}}
 {{- $reserved := list "TAP_CLUSTER" "TAP_WORKLOAD_KIND" "TAP_WORKLOAD_NAME" "TAP_LOCAL_PROXY" "TAP_DECLARED_SKIP" "TAP_UNTIL" "TAP_OWN_UNTIL" "TAP_FOR" "TAP_LISTEN" "TAP_LISTEN_AFTER" "TAP_CONFIG_DIR" "TAP_SPOOL_DIR" "TAP_SPOOL_MAX" "TAP_KAFKA_TLS_CA_FILE" "TAP_KAFKA_TLS_CERT_FILE" "TAP_KAFKA_TLS_KEY_FILE" "TAP_KAFKA_SASL_PASSWORD_FILE" "TAP_KAFKA_SASL_TOKEN_FILE" }}
 {{- range .Values.tap.extraEnv }}
@@ -137,7 +137,7 @@ What values.schema.json cannot say: values that do not go together, and values t
 {{- end }}
 {{- end }}
 
-{{/* tap.checkWindow (list WHERE DURATION): 1 s or more, as the tap has it. */}}
+{{/* tap.checkWindow (list WHERE DURATION) fails for durations shorter than 10 s, as inject.checkWindow does. */}}
 {{- define "tap.checkWindow" -}}
 {{- $where := index . 0 }}{{ $text := index . 1 }}
 {{- if not (regexMatch "^([0-9]{1,6}(ms|s|m|h))+$" $text) }}{{ fail (printf "%s: %s: expected a duration such as 10m" $where $text) }}{{ end }}
@@ -145,16 +145,16 @@ What values.schema.json cannot say: values that do not go together, and values t
 {{- range regexFindAll "[0-9]+(ms|s|m|h)" $text -1 }}
 {{- $ms = add $ms (mul (include "tap.decimal" (regexFind "[0-9]+" .) | int64) (get (dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000) (regexFind "[a-z]+" .))) }}
 {{- end }}
-{{- if lt $ms 10000 }}{{ fail (printf "%s: %s: expected 10s or more: each window is a record of each pod" $where $text) }}{{ end }}
+{{- if lt $ms 10000 }}{{ fail (printf "%s: %s: expected 10s or more: each pod publishes a record in each window" $where $text) }}{{ end }}
 {{- end }}
 
-{{/* tap.checkResources (list WHERE RESOURCES): no request over its limit. */}}
+{{/* tap.checkResources (list WHERE RESOURCES) fails if a request exceeds its limit. */}}
 {{- define "tap.checkResources" -}}
 {{- $where := index . 0 }}{{ $resources := index . 1 }}
 {{- range $name, $request := $resources.requests }}
 {{- $limit := dig $name "" ($resources.limits | default dict) }}
 {{- if and (ne (toString $limit) "") $request (gt (include "tap.quantity" $request | float64) (include "tap.quantity" $limit | float64)) }}
-{{- fail (printf "%s: the request of %s (%v) is over its limit (%v)" $where $name $request $limit) }}
+{{- fail (printf "%s: the request of %s (%v) exceeds its limit (%v)" $where $name $request $limit) }}
 {{- end }}
 {{- end }}
 {{- end }}
@@ -168,15 +168,15 @@ What values.schema.json cannot say: values that do not go together, and values t
 {{- end }}
 {{- end }}
 
-{{/* A chart cannot label the namespace that Helm makes: it looks at it. Without a cluster nothing is known. */}}
+{{/* A chart cannot label the namespace that Helm creates, so this checks the label. Without a cluster the label is unknown. */}}
 {{- define "tap.checkNamespaceLabel" -}}
 {{- if and .Values.namespace.requireRestricted (eq (include "tap.namespaceLevel" .) "other") }}
-{{- fail (printf "namespace %s does not enforce Pod Security restricted, which namespace.requireRestricted asks for: make it yourself, without --create-namespace, and kubectl label namespace %s pod-security.kubernetes.io/enforce=restricted" (include "tap.namespace" .) (include "tap.namespace" .)) }}
+{{- fail (printf "namespace %s does not enforce Pod Security restricted, which namespace.requireRestricted requires: create it yourself, without --create-namespace, and kubectl label namespace %s pod-security.kubernetes.io/enforce=restricted" (include "tap.namespace" .) (include "tap.namespace" .)) }}
 {{- end }}
 {{- end }}
 
-{{/* "restricted", "other", or "" where nothing can be looked up (helm template) or the namespace is rendered here. Where there is a
-     cluster and no such namespace, Helm makes it after this (--create-namespace), without labels. */}}
+{{/* tap.namespaceLevel: "restricted", "other", or "" if there is no cluster (helm template) or the chart renders the namespace. If the
+     namespace does not exist, Helm creates it later (--create-namespace), without labels. */}}
 {{- define "tap.namespaceLevel" -}}
 {{- if not .Values.namespace.create }}
 {{- with lookup "v1" "Namespace" "" (include "tap.namespace" .) }}
@@ -187,7 +187,7 @@ What values.schema.json cannot say: values that do not go together, and values t
 {{- end }}
 {{- end }}
 
-{{/* "true" where the tap speaks TLS to the brokers, which any of its settings brings about. */}}
+{{/* tap.kafkaTLS: "true" if the tap uses TLS for the brokers. Any setting in kafka.tls enables it. */}}
 {{- define "tap.kafkaTLS" -}}
 {{- $tls := .Values.kafka.tls }}
 {{- if or $tls.enabled $tls.serverName $tls.ca.secretName $tls.ca.configMapName $tls.clientCertificate.secretName }}true{{ end }}

@@ -1,7 +1,7 @@
 {{/*
-tap.checkFilter (list WHERE EXPRESSION) fails for an expression of pcap-filter(7) that internal/pcapfilter does not take. It cuts the text
-into tokens, writes each as a letter for its kind, and replaces what is a whole by one token until a single condition is left. Types that
-only the compiler knows, such as an offset past every packet, are left to it. refused_test.go compares the two.
+tap.checkFilter (list WHERE EXPRESSION) fails for an expression of pcap-filter(7) that internal/pcapfilter does not accept. It splits the text
+into tokens, writes each as a letter for its kind, and replaces complete sub-expressions by one token until a single condition is left. It does
+not find errors that only the compiler can find, such as an offset after the end of every packet. filter_test.go compares the two.
 
 Tokens: n0 0; n1 1, 2, 4; n2 to 31; n3 32; n4 to 128; n5 to 255; n6 to 1535; n7 to 4095; n8 to 65535; n9 to 32 bits; a2 a3 a4 parts of an
 IPv4 address, c with a mask; a6 IPv6, d with a length; x y a list of both families, of addresses or networks; m Ethernet address; r range of ports; q, t names after proto and ether proto.
@@ -11,7 +11,7 @@ G a group; E a value.
 {{- define "tap.checkFilter" -}}
 {{- $where := index . 0 }}{{ $text := index . 1 }}
 {{- $form := "expected an expression of pcap-filter(7) without names of hosts or services, such as `tcp port 80 or 443`" }}
-{{- if gt (len $text) 2048 }}{{ fail (printf "%s: %d characters: expected 2048 at most" $where (len $text)) }}{{ end }}
+{{- if gt (len $text) 2048 }}{{ fail (printf "%s: %d characters: expected at most 2048" $where (len $text)) }}{{ end }}
 {{- if regexMatch "^[0-9][0-9\\s,]*$" $text }}
 {{- $numbers := regexFindAll "[0-9]+" $text -1 }}
 {{- if ne (len $numbers) (add1 (mul 4 (include "tap.decimal" (first $numbers) | int64)) | int) }}{{ fail (printf "%s: %s: %s" $where $text $form) }}{{ end }}
@@ -20,7 +20,7 @@ G a group; E a value.
 {{- end }}
 {{- end }}
 
-{{/* tap.filterNumber: the kind of a number, "" for one that has no 32 bits. */}}
+{{/* tap.filterNumber: the kind of a number; "" if it does not fit in 32 bits. */}}
 {{- define "tap.filterNumber" -}}
 {{- $value := 0 }}{{ $ok := true }}
 {{- $hex := dict "a" 10 "b" 11 "c" 12 "d" 13 "e" 14 "f" 15 }}
@@ -46,7 +46,7 @@ G a group; E a value.
 {{- end }}
 {{- end }}
 
-{{/* tap.filterWord: the token of a word. */}}
+{{/* tap.filterWord: the token for a word. */}}
 {{- define "tap.filterWord" -}}
 {{- $octet := "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])" }}
 {{- $named := list "icmptype" "icmpcode" "icmp-echoreply" "icmp-unreach" "icmp-sourcequench" "icmp-redirect" "icmp-echo" "icmp-routeradvert" "icmp-routersolicit" "icmp-timxceed" "icmp-paramprob" "icmp-tstamp" "icmp-tstampreply" "icmp-ireq" "icmp-ireqreply" "icmp-maskreq" "icmp-maskreply" "icmp6type" "icmp6code" "icmp6-destinationunreach" "icmp6-packettoobig" "icmp6-timeexceeded" "icmp6-parameterproblem" "icmp6-echo" "icmp6-echoreply" "icmp6-multicastlistenerquery" "icmp6-multicastlistenerreportv1" "icmp6-multicastlistenerdone" "icmp6-routersolicit" "icmp6-routeradvert" "icmp6-neighborsolicit" "icmp6-neighboradvert" "icmp6-redirect" "icmp6-routerrenum" "icmp6-nodeinformationquery" "icmp6-nodeinformationresponse" "icmp6-ineighbordiscoverysolicit" "icmp6-ineighbordiscoveryadvert" "icmp6-multicastlistenerreportv2" "icmp6-homeagentdiscoveryrequest" "icmp6-homeagentdiscoveryreply" "icmp6-mobileprefixsolicit" "icmp6-mobileprefixadvert" "icmp6-certpathsolicit" "icmp6-certpathadvert" "icmp6-multicastrouteradvert" "icmp6-multicastroutersolicit" "icmp6-multicastrouterterm" "tcpflags" "tcp-fin" "tcp-syn" "tcp-rst" "tcp-push" "tcp-ack" "tcp-urg" "tcp-ece" "tcp-cwr" }}
@@ -70,7 +70,7 @@ G a group; E a value.
 {{- end }}
 {{- end }}
 
-{{/* tap.filterTokens: the tokens with a space around each, and a dot as the last; "?" for anything else. */}}
+{{/* tap.filterTokens: the tokens, each between spaces, and a dot at the end. An invalid text is the token "?". */}}
 {{- define "tap.filterTokens" -}}
 {{- $lexer := "\\\\[^ !()\\n\\t]+|[0-9a-fA-F.]*:[0-9a-fA-F.]*:[0-9a-fA-F:.]*|[0-9A-Za-z](?:[-0-9A-Za-z_.]*[0-9A-Za-z.])?|&&|\\|\\||!=|==|<=|>=|<<|>>|[][()+*/%&|^<>=!:-]" }}
 {{- $same := dict "&&" "and" "||" "or" "!" "not" "==" "=" "length" "len" "link" "ether" }}
@@ -79,7 +79,7 @@ G a group; E a value.
 {{- range regexFindAll $lexer . -1 }}
 {{- $word := get $same . | default . }}
 {{- $token := regexMatch "^([0-9A-Za-z\\\\]|.*:.*:)" $word | ternary (include "tap.filterWord" $word) $word }}
-{{- /* bits beyond the length of a network */}}
+{{- /* address bits after the prefix length are an error */}}
 {{- if and (eq (index $before 1) "/") (regexMatch "^n[0-4]$" $token) (regexMatch "^[0-9a-fA-F:.]+[.:][0-9a-fA-F:.]*$" (index $before 0)) }}
 {{- $address := index $before 0 }}
 {{- if not (contains ":" $address) }}{{ range until (sub 4 (len (splitList "." $address)) | int) }}{{ $address = printf "%s.0" $address }}{{ end }}{{ end }}
@@ -99,7 +99,7 @@ G a group; E a value.
 {{- end }} . {{ "" }}
 {{- end }}
 
-{{/* tap.filterReduced TOKENS: "condition" if they are one, else what could not be reduced. */}}
+{{/* tap.filterReduced TOKENS: "condition" if the tokens are one condition, otherwise the tokens that could not be reduced. */}}
 {{- define "tap.filterReduced" -}}
 {{- $not := "(?:not )*" }}
 {{- $one := "(?:src(?: (?:or|and) dst)?|dst(?: (?:or|and) src)?)" }}{{/* a direction */}}

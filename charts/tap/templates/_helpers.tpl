@@ -2,18 +2,18 @@
 {{- .Values.nameOverride | default "meshtls-tap" | trunc 52 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The release's full name: short enough for "zz-" before it and "-webhook" behind it. */}}
+{{/* tap.fullname: the full name of the release, short enough for the prefix "zz-" and the suffix "-webhook". */}}
 {{- define "tap.fullname" -}}
 {{- $name := include "tap.name" . }}
 {{- .Values.fullnameOverride | default (contains $name .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $name)) | trunc 52 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The namespace of all objects that have one. */}}
+{{/* tap.namespace: the namespace of all namespaced objects. */}}
 {{- define "tap.namespace" -}}
 {{- .Values.namespaceOverride | default .Release.Namespace }}
 {{- end }}
 
-{{/* tap.pullSecrets: a pod's imagePullSecrets, of names and of {name: ...} (global.imagePullSecrets is either). */}}
+{{/* tap.pullSecrets: a pod's imagePullSecrets, from names and from {name: ...} (global.imagePullSecrets may have both). */}}
 {{- define "tap.pullSecrets" -}}
 {{- $names := list }}
 {{- range concat .Values.imagePullSecrets (.Values.global.imagePullSecrets | default list) }}
@@ -27,12 +27,12 @@ imagePullSecrets:
 {{- end }}
 {{- end }}
 
-{{/* The port of the webhook's own server: on a node 10250 is the kubelet's. */}}
+{{/* tap.port: the port of the webhook's server. In the node's network it is not 10250, which is the kubelet's. */}}
 {{- define "tap.port" -}}
 {{- .Values.webhook.port | default (ternary 10269 10250 .Values.webhook.hostNetwork) }}
 {{- end }}
 
-{{/* The host of webhook.url without its port and brackets. */}}
+{{/* The host in webhook.url.host, without its port and brackets. */}}
 {{- define "tap.urlHost" -}}
 {{- regexReplaceAll ":[0-9]+$" .Values.webhook.url.host "" | replace "[" "" | replace "]" "" }}
 {{- end }}
@@ -45,7 +45,7 @@ imagePullSecrets:
 {{- printf "aa-%s" (include "tap.fullname" .) }}
 {{- end }}
 
-{{/* Whether the second configuration is needed, which adds annotations before a mesh's webhook reads them. */}}
+{{/* Whether the second configuration is needed. It adds annotations before a mesh's webhook reads them. */}}
 {{- define "tap.annotates" -}}
 {{- if or .Values.injection.excludeKafkaPort (has "exclude-kafka-port" .Values.injection.allowedAnnotations) (has "*" .Values.injection.allowedAnnotations) }}true{{ end }}
 {{- end }}
@@ -54,7 +54,7 @@ imagePullSecrets:
 {{- if .Values.webhook.serviceAccount.create }}
 {{- .Values.webhook.serviceAccount.name | default (include "tap.fullname" .) }}
 {{- else }}
-{{- required "webhook.serviceAccount.name is needed where the chart does not create it" .Values.webhook.serviceAccount.name }}
+{{- required "webhook.serviceAccount.name is required if the chart does not create the service account" .Values.webhook.serviceAccount.name }}
 {{- end }}
 {{- end }}
 
@@ -75,7 +75,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end }}
 {{- end }}
 
-{{/* tap.imageName (list $ IMAGE): its name without tag and digest. global.imageRegistry takes the place of the registry's host. */}}
+{{/* tap.imageName (list $ IMAGE): the name of an image without tag and digest. global.imageRegistry replaces the host of the registry. */}}
 {{- define "tap.imageName" -}}
 {{- $root := index . 0 }}{{ $image := index . 1 }}
 {{- $registry := $root.Values.image.registry }}
@@ -83,18 +83,18 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- with $registry }}{{ . }}/{{ end }}{{ $image.repository }}
 {{- end }}
 
-{{/* tap.image (list $ IMAGE): its full name, as NAME:TAG or NAME:TAG@DIGEST. */}}
+{{/* tap.image (list $ IMAGE): the full name of an image, as NAME:TAG or NAME:TAG@DIGEST. */}}
 {{- define "tap.image" -}}
 {{- $root := index . 0 }}{{ $image := index . 1 }}
 {{- include "tap.imageName" . }}:{{ $image.tag | default $root.Chart.AppVersion }}{{ with $image.digest }}@{{ . }}{{ end }}
 {{- end }}
 
-{{/* Namespaces that are never looked at: a webhook that answers for its own namespace cannot be started without itself. */}}
+{{/* The excluded namespaces. The release's namespace is one of them: a webhook for its own pods could keep them from starting. */}}
 {{- define "tap.excluded" -}}
 {{- append .Values.injection.excludedNamespaces (include "tap.namespace" .) | uniq | sortAlpha | toJson }}
 {{- end }}
 
-{{/* Pods that cannot or must not be tapped are not even sent: should the webhook be away, they cannot be hurt by it. */}}
+{{/* Conditions that keep the API server from calling the webhook for pods that cannot or must not be tapped: a failure of the webhook does not affect them. */}}
 {{- define "tap.matchConditions" -}}
 - name: not-host-network
   expression: "!has(object.spec.hostNetwork) || !object.spec.hostNetwork"
@@ -109,7 +109,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- end }}
 {{- end }}
 
-{{/* What of tap.tenantMay the namespace's ConfigMap can set. */}}
+{{/* tap.configAllow: the entries of tap.tenantMay that are keys of the namespace's ConfigMap. */}}
 {{- define "tap.configAllow" -}}
 {{- $may := list }}
 {{- range list "enabled" "until" "mute" "expect" }}
@@ -118,12 +118,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name (.Chart.Version | replace "+" "_") 
 {{- join "," $may | default "none" }}
 {{- end }}
 
-{{/* Whether the ValidatingAdmissionPolicy is there, which needs Kubernetes 1.30. */}}
+{{/* Whether the ValidatingAdmissionPolicy is rendered. It needs Kubernetes 1.30. */}}
 {{- define "tap.policy" -}}
 {{- if and .Values.webhook.policy (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) }}true{{ end }}
 {{- end }}
 
-{{/* Whether the webhook may ask by dry runs. */}}
+{{/* tap.dryRuns: whether the webhook does dry runs. */}}
 {{- define "tap.dryRuns" -}}
 {{- if or (eq .Values.webhook.dryRuns "always") (and (eq .Values.webhook.dryRuns "auto") (include "tap.policy" .)) }}true{{ end }}
 {{- end }}

@@ -60,9 +60,9 @@ func TestOwnNamespace(t *testing.T) {
 		"as the webhook makes it": {func(*corev1.Pod) {}, ""},
 		"another name":            {func(p *corev1.Pod) { p.Name = "evil" }, "meshtls-tap-image-*"},
 		"a generated name":        {func(p *corev1.Pod) { p.Name, p.GenerateName = "", "evil-" }, "meshtls-tap-image-*"},
-		"host network":            {func(p *corev1.Pod) { p.Spec.HostNetwork = true }, "no namespace of the host"},
-		"host PID":                {func(p *corev1.Pod) { p.Spec.HostPID = true }, "no namespace of the host"},
-		"host IPC":                {func(p *corev1.Pod) { p.Spec.HostIPC = true }, "no namespace of the host"},
+		"host network":            {func(p *corev1.Pod) { p.Spec.HostNetwork = true }, "a namespace of the host"},
+		"host PID":                {func(p *corev1.Pod) { p.Spec.HostPID = true }, "a namespace of the host"},
+		"host IPC":                {func(p *corev1.Pod) { p.Spec.HostIPC = true }, "a namespace of the host"},
 		"privileged": {func(p *corev1.Pod) {
 			first(p).SecurityContext.Privileged, first(p).SecurityContext.AllowPrivilegeEscalation = &yes, &yes
 		}, "privileg"}, // the API server of these tests forbids it too
@@ -76,7 +76,7 @@ func TestOwnNamespace(t *testing.T) {
 		}, "without privileges"},
 		"an init container": {func(p *corev1.Pod) {
 			p.Spec.InitContainers = []corev1.Container{{Name: "evil", Image: "x"}}
-		}, "plain containers"},
+		}, "ordinary containers"},
 		"a second container": {func(p *corev1.Pod) {
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: "evil", Image: "x"})
 		}, "without privileges"},
@@ -89,14 +89,14 @@ func TestOwnNamespace(t *testing.T) {
 		"another account":     {func(p *corev1.Pod) { p.Spec.ServiceAccountName = release }, "the service account default"},
 		"the account's token": {func(p *corev1.Pod) { p.Spec.AutomountServiceAccountToken = &yes }, "no token"},
 		"a token by default":  {func(p *corev1.Pod) { p.Spec.AutomountServiceAccountToken = nil }, "no token"},
-		"a host path":         {volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}), "no volumes but"},
-		"a Secret":            {volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret.Name}}), "no volumes but"},
-		"a claim":             {volume(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "x"}}), "no volumes but"},
-		"a projected Secret":  {projected(corev1.VolumeProjection{Secret: &corev1.SecretProjection{LocalObjectReference: secret}}), "no volumes but"},
+		"a host path":         {volume(corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}), "only the tap's volumes"},
+		"a Secret":            {volume(corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret.Name}}), "only the tap's volumes"},
+		"a claim":             {volume(corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "x"}}), "only the tap's volumes"},
+		"a projected Secret":  {projected(corev1.VolumeProjection{Secret: &corev1.SecretProjection{LocalObjectReference: secret}}), "only the tap's volumes"},
 		"a projected token": {func(p *corev1.Pod) {
 			p.Spec.ServiceAccountName = "default"
 			projected(corev1.VolumeProjection{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Path: "token", ExpirationSeconds: &hour}})(p)
-		}, "no volumes but"},
+		}, "only the tap's volumes"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := imagePod()
@@ -127,7 +127,7 @@ func (h *hook) narrowed(t *testing.T, c *kit.Cluster) {
 	t.Helper()
 	kit.Eventually(t, kit.Limit, "the policy of the webhook's account", func() error {
 		out, err := c.Kubectl(t, "--kubeconfig", h.kubeconfig(t), "create", "configmap", "mine", "--namespace", release, "--dry-run=server")
-		if err == nil || !strings.Contains(out, "no ConfigMap but") {
+		if err == nil || !strings.Contains(out, "only the ConfigMap") {
 			return fmt.Errorf("a ConfigMap of another name: %v, %s", err, out)
 		}
 		return nil

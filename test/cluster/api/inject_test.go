@@ -371,9 +371,9 @@ func TestOwnAccount(t *testing.T) {
 		args []string
 		want string // a part of the refusal; empty: it is allowed
 	}{
-		"a pod":                   {[]string{"run", "p", "--image=x", "--namespace", ns}, "dry run only"},
+		"a pod":                   {[]string{"run", "p", "--image=x", "--namespace", ns}, "only as a dry run"},
 		"a pod as a dry run":      {[]string{"run", "p", "--image=x", "--namespace", ns, "--dry-run=server"}, ""},
-		"a ConfigMap":             {[]string{"create", "configmap", "mine", "--namespace", ns}, "no ConfigMap but"},
+		"a ConfigMap":             {[]string{"create", "configmap", "mine", "--namespace", ns}, "only the ConfigMap"},
 		"the ConfigMap":           {[]string{"create", "configmap", "meshtls-tap", "--namespace", ns}, ""},
 		"a Secret of others":      {[]string{"get", "secrets", "--namespace", ns}, "forbidden"},
 		"a pod elsewhere, by get": {[]string{"delete", "pod", "x", "--namespace", ns}, "forbidden"},

@@ -188,7 +188,7 @@ func TestRefused(t *testing.T) {
 		{"injection.allowedAnnotations={filters}", "allowedAnnotations"},
 		{"webhook.tls.mode=existingSecret", "needs webhook.tls.secretName"},
 		{"webhook.tls.mode=existingSecret,webhook.tls.secretName=x", "needs webhook.tls.caBundle"},
-		{"webhook.port=9469", "have to differ"},
+		{"webhook.port=9469", "must differ"},
 		{"kafka.sasl.mechanism=plain", "needs kafka.sasl.username"},
 		{"kafka.sasl.mechanism=oauthbearer", "needs kafka.sasl.token.audience"},
 		{"tap.extraEnv[0].name=GOMEMLIMIT", "not a TAP_ variable"},

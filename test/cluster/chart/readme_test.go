@@ -26,7 +26,7 @@ func TestReadme(t *testing.T) {
 		t.Fatalf("%s lacks the marks %q and %q", file, begin, end)
 	}
 	var table strings.Builder
-	table.WriteString("\n| value | default | what |\n|---|---|---|\n")
+	table.WriteString("\n| value | default | description |\n|---|---|---|\n")
 	for _, v := range leaves(t) {
 		fmt.Fprintf(&table, "| `%s` | `%s` | %s |\n", v.path, strings.ReplaceAll(v.value, "|", `\|`), strings.ReplaceAll(v.comment, "|", `\|`))
 	}
