@@ -16,18 +16,19 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// checkEnvironment is what `tap-webhook check` reads.
+// checkEnvironment has the environment variables of `tap-webhook check`.
 type checkEnvironment struct {
 	Kubeconfig string `env:"KUBECONFIG"`
 	Namespace  string `env:"WEBHOOK_CHECK_NAMESPACE" envDefault:"default"`
 }
 
 const (
-	checkLimit = time.Minute // for all of it: `helm test` waits
-	checkPause = 2 * time.Second
+	checkLimit = time.Minute     // bounds the whole check, because `helm test` waits for it
+	checkPause = 2 * time.Second // between two attempts
 )
 
-// check is `helm test`: as a dry run, a pod of a namespace has to come back with a tap.
+// check runs `helm test`: it creates a pod in a namespace as a dry run and checks that it gets a tap. It returns the exit
+// status.
 func check(ctx context.Context, environ []string, out, errs io.Writer) int {
 	var e checkEnvironment
 	err := errors.Join(variables.Parse(&e, variables.Of(environ))...)
@@ -65,7 +66,7 @@ func checkTapped(ctx context.Context, e checkEnvironment, out io.Writer) error {
 		if err == nil {
 			err = fmt.Errorf("a pod in namespace %s is not tapped: %s", namespace, why(said))
 		}
-		select { // a webhook that was just installed needs a moment to try its image
+		select { // a webhook that was just installed needs some time to try its image
 		case <-ctx.Done():
 			return err
 		case <-time.After(checkPause):
@@ -75,12 +76,12 @@ func checkTapped(ctx context.Context, e checkEnvironment, out io.Writer) error {
 
 func why(said warnings) string {
 	if len(said) == 0 {
-		return "the webhook was not asked, or did not answer"
+		return "the webhook was not called, or did not respond"
 	}
 	return strings.Join(said, "; ")
 }
 
-// checkPod is a pod that every level of Pod Security admits.
+// checkPod returns a pod that every level of Pod Security admits.
 func checkPod() *corev1.Pod {
 	yes, no := true, false
 	return &corev1.Pod{
@@ -109,10 +110,10 @@ func hasTap(p *corev1.Pod) bool {
 	return false
 }
 
-// warnings collects what the API server says beside its answer.
+// warnings collects the warnings in the responses of the API server.
 type warnings []string
 
 var _ rest.WarningHandler = (*warnings)(nil)
 
-// HandleWarningHeader is called for each of them.
+// HandleWarningHeader implements rest.WarningHandler.
 func (w *warnings) HandleWarningHeader(_ int, _, text string) { *w = append(*w, text) }

@@ -16,45 +16,44 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/webhook"
 )
 
-// environment is what the webhook reads of its environment, once; see variables for the tags.
+// environment has the environment variables of the webhook, which it reads at its start. See package variables for the tags.
 type environment struct {
 	Listen         string     `env:"WEBHOOK_LISTEN" envDefault:":10250" about:"HTTPS address of /inject and /annotate"`
 	MetricsListen  string     `env:"WEBHOOK_METRICS_LISTEN" envDefault:":9469" about:"HTTP address of /metrics, /healthz, /readyz"`
 	Image          string     `env:"WEBHOOK_IMAGE" about:"the tap's image; required"`
-	PullPolicy     string     `env:"WEBHOOK_IMAGE_PULL_POLICY" envDefault:"IfNotPresent" about:"of the tap in pods"`
-	ImageCheck     bool       `env:"WEBHOOK_IMAGE_CHECK" envDefault:"true" about:"inject only an image that was seen to run in the own namespace"`
-	Mode           string     `env:"WEBHOOK_MODE" envDefault:"native" about:"native or container"`
+	PullPolicy     string     `env:"WEBHOOK_IMAGE_PULL_POLICY" envDefault:"IfNotPresent" about:"imagePullPolicy of the tap in pods"`
+	ImageCheck     bool       `env:"WEBHOOK_IMAGE_CHECK" envDefault:"true" about:"inject only images that have run in a pod of the webhook's namespace"`
+	Mode           string     `env:"WEBHOOK_MODE" envDefault:"native" about:"native (sidecar) or container"`
 	Profile        string     `env:"WEBHOOK_PROFILE" envDefault:"auto" about:"auto, default, baseline, root or openshift"`
-	Quota          string     `env:"WEBHOOK_QUOTA" envDefault:"fit" about:"fit, never or always: taps that a ResourceQuota counts"`
-	QuotaGrowth    int        `env:"WEBHOOK_QUOTA_GROWTH" envDefault:"10" about:"fit: how many times its pods an owner without an autoscaler may come to have"`
+	Quota          string     `env:"WEBHOOK_QUOTA" envDefault:"fit" about:"fit, never or always: whether to inject taps that a ResourceQuota counts"`
+	QuotaGrowth    int        `env:"WEBHOOK_QUOTA_GROWTH" envDefault:"10" about:"fit: factor by which the number of pods of an owner without an autoscaler may grow"`
 	CertMode       string     `env:"WEBHOOK_CERT_MODE" envDefault:"self" about:"self or files"`
-	CertDir        string     `env:"WEBHOOK_CERT_DIR" envDefault:"/etc/meshtls-tap-webhook/tls" about:"files: where tls.crt and tls.key are"`
-	CertSecret     string     `env:"WEBHOOK_CERT_SECRET" envDefault:"meshtls-tap-webhook-ca" about:"self: the Secret of the own authority"`
-	CertHosts      []string   `env:"WEBHOOK_CERT_HOSTS" about:"self: further names and addresses in the certificate"`
+	CertDir        string     `env:"WEBHOOK_CERT_DIR" envDefault:"/etc/meshtls-tap-webhook/tls" about:"files: directory of tls.crt and tls.key"`
+	CertSecret     string     `env:"WEBHOOK_CERT_SECRET" envDefault:"meshtls-tap-webhook-ca" about:"self: the Secret of the webhook's authority"`
+	CertHosts      []string   `env:"WEBHOOK_CERT_HOSTS" about:"self: additional names and addresses in the certificate"`
 	ClientCA       string     `env:"WEBHOOK_CLIENT_CA_FILE" about:"PEM file of the authority of the API server's client certificate; every call then needs one"`
-	ClientNames    []string   `env:"WEBHOOK_CLIENT_NAMES" about:"common or DNS names that it has to have one of; empty: any"`
-	Configurations []string   `env:"WEBHOOK_CONFIGURATION_NAME" about:"MutatingWebhookConfigurations whose caBundle is ours; required with self"`
-	Service        string     `env:"WEBHOOK_SERVICE_NAME" about:"the Service in front; required"`
-	Namespace      string     `env:"POD_NAMESPACE" about:"the own namespace; required"`
-	Pod            string     `env:"POD_NAME" about:"the own pod"`
-	Lease          string     `env:"WEBHOOK_LEASE" envDefault:"meshtls-tap-webhook" about:"the Lease by which replicas elect who writes"`
-	Cluster        string     `env:"WEBHOOK_CLUSTER" about:"name of the cluster, for the records"`
-	PodOptIn       bool       `env:"WEBHOOK_POD_OPT_IN" envDefault:"false" about:"pods opt in by their label meshtls-tap=enabled in any namespace"`
-	Allowed        []string   `env:"WEBHOOK_ALLOWED_ANNOTATIONS" about:"annotations that pods may set beside resources, without prefix; * is all"`
+	ClientNames    []string   `env:"WEBHOOK_CLIENT_NAMES" about:"common or DNS names, of which that certificate must have one; empty: any"`
+	Configurations []string   `env:"WEBHOOK_CONFIGURATION_NAME" about:"self: MutatingWebhookConfigurations whose caBundle the webhook writes; required"`
+	Service        string     `env:"WEBHOOK_SERVICE_NAME" about:"the Service through which the API server calls the webhook; required"`
+	Namespace      string     `env:"POD_NAMESPACE" about:"the webhook's namespace; required"`
+	Pod            string     `env:"POD_NAME" about:"the webhook's pod"`
+	Lease          string     `env:"WEBHOOK_LEASE" envDefault:"meshtls-tap-webhook" about:"the Lease by which the replicas elect a leader"`
+	Cluster        string     `env:"WEBHOOK_CLUSTER" about:"name of the cluster in the records"`
+	PodOptIn       bool       `env:"WEBHOOK_POD_OPT_IN" envDefault:"false" about:"pods in any namespace may request a tap by the label meshtls-tap=enabled"`
+	Allowed        []string   `env:"WEBHOOK_ALLOWED_ANNOTATIONS" about:"annotations, without prefix, that pods may set in addition to resources; * is all"`
 	TenantMay      []string   `env:"WEBHOOK_TENANT_MAY" envDefault:"enabled,until,duration,filter,mesh,mode,profile,exclude-kafka-port" about:"what a namespace may change: annotations without prefix, and enabled and until in its ConfigMap; * is all"`
 	Registries     []string   `env:"WEBHOOK_ALLOWED_REGISTRIES" about:"registries, with or without a path, from which a namespace may choose the tap's image"`
-	Shared         bool       `env:"WEBHOOK_SHARE_PROCESS_NAMESPACE" envDefault:"false" about:"tap pods whose containers share their processes too"`
-	DryRuns        bool       `env:"WEBHOOK_DRY_RUNS" envDefault:"true" about:"ask by dry runs what a namespace admits"`
-	Events         bool       `env:"WEBHOOK_EVENTS" envDefault:"true" about:"Events on the owners of pods"`
-	Settings       string     `env:"WEBHOOK_SETTINGS" about:"the file that says what the tap gets"`
-	Drain          string     `env:"WEBHOOK_DRAIN" envDefault:"5s" about:"how long to go on after the order to end"`
+	Shared         bool       `env:"WEBHOOK_SHARE_PROCESS_NAMESPACE" envDefault:"false" about:"tap pods whose containers share a process namespace too"`
+	DryRuns        bool       `env:"WEBHOOK_DRY_RUNS" envDefault:"true" about:"find out by dry runs what a namespace admits"`
+	Events         bool       `env:"WEBHOOK_EVENTS" envDefault:"true" about:"send Events about tapped and skipped pods"`
+	Settings       string     `env:"WEBHOOK_SETTINGS" about:"the settings file: the properties of the tap in pods"`
+	Drain          string     `env:"WEBHOOK_DRAIN" envDefault:"5s" about:"how long to continue after SIGTERM"`
 	LogLevel       slog.Level `env:"WEBHOOK_LOG_LEVEL" envDefault:"INFO" about:"debug, info, warn or error"`
 	LogFormat      string     `env:"WEBHOOK_LOG_FORMAT" envDefault:"json" about:"json or text"`
-	Kubeconfig     string     `env:"KUBECONFIG" about:"outside of a cluster: how to reach it"`
+	Kubeconfig     string     `env:"KUBECONFIG" about:"outside of a cluster: the kubeconfig file"`
 }
 
-// configuration reads the environment. Every value that cannot be used is one line of
-// the error.
+// configuration parses the environment. The error has a line for each invalid value.
 func configuration(environ []string, logs io.Writer) (webhook.Config, error) {
 	var e environment
 	errs := variables.Parse(&e, variables.Of(environ))
@@ -102,7 +101,8 @@ func logger(w io.Writer, format string, level slog.Level) (*slog.Logger, error) 
 	return nil, fmt.Errorf("WEBHOOK_LOG_FORMAT=%s: expected json or text", format)
 }
 
-// cluster returns how to reach the API server: by a kubeconfig, else as a pod does.
+// cluster returns the configuration of a client of the API server: from a kubeconfig file or, if kubeconfig is "", that of
+// a pod.
 func cluster(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" {
 		return rest.InClusterConfig()
@@ -110,10 +110,10 @@ func cluster(kubeconfig string) (*rest.Config, error) {
 	return clientcmd.BuildConfigFromFlags("", kubeconfig)
 }
 
-// help is the text of --help.
+// help returns the text of --help.
 func help() string {
 	var b strings.Builder
-	b.WriteString("Usage: tap-webhook [check | --check | version]\n\nPuts the tap into pods as they are created. With check it asks, as a dry run, for a pod\nin WEBHOOK_CHECK_NAMESPACE, and fails unless it is tapped (helm test). With --check it only\nsays whether its environment can be used. Everything is set by the environment:\n\n")
+	b.WriteString("Usage: tap-webhook [check | --check | version]\n\nAdds the tap to pods at admission. check creates a pod in WEBHOOK_CHECK_NAMESPACE as a dry\nrun and fails unless it is tapped (helm test). --check only checks the environment.\nThe environment has all settings:\n\n")
 	variables.Help[environment](&b)
 	b.WriteString("\nThe middle column is the default. WEBHOOK_SETTINGS is described in webhook/README.md.\n")
 	return b.String()

@@ -1,7 +1,7 @@
-// Command tap-webhook is the admission server that puts the tap into pods, and its
-// controller. Everything is set by the environment: webhook/README.md says what.
+// Command tap-webhook runs the admission server that adds the tap to pods, and its
+// controllers. Environment variables configure it: webhook/README.md lists them.
 //
-// Exit status: 0 told to end, 1 an error, 2 a setting that cannot be used.
+// Exit status: 0 after SIGTERM or SIGINT, 1 after an error, 2 for an invalid setting.
 package main
 
 import (
@@ -37,8 +37,8 @@ func main() {
 	os.Exit(status)
 }
 
-// versionLine returns the program's version and, where they are known, its commit and the version of Go's cryptographic module
-// (in FIPS 140-3 mode).
+// versionLine returns the output of `tap-webhook version`: the version, the commit if it is known, and in FIPS 140-3 mode the version of
+// Go's cryptographic module.
 func versionLine() string {
 	line := "tap-webhook " + version
 	if commit != "" {
@@ -50,7 +50,7 @@ func versionLine() string {
 	return line + "\n"
 }
 
-// command runs the webhook, or says what it was asked for.
+// command runs the command in args, or the webhook if there is none. It returns the exit status.
 func command(ctx context.Context, args, environ []string, out, errs io.Writer) int {
 	if len(args) > 0 {
 		switch args[0] {
@@ -65,7 +65,7 @@ func command(ctx context.Context, args, environ []string, out, errs io.Writer) i
 			fmt.Fprint(out, help())
 			return exitFine
 		}
-		fmt.Fprintf(errs, "tap-webhook: unexpected argument %q: everything is set by the environment; see \"tap-webhook --help\"\n", args[0])
+		fmt.Fprintf(errs, "tap-webhook: unexpected argument %q: the environment has all settings; see \"tap-webhook --help\"\n", args[0])
 		return exitUsage
 	}
 	cfg, err := configuration(environ, errs)
@@ -79,7 +79,7 @@ func command(ctx context.Context, args, environ []string, out, errs io.Writer) i
 	return exitFine
 }
 
-// usable reports whether the environment can be used, and starts nothing.
+// usable checks the environment and returns the exit status.
 func usable(environ []string, errs io.Writer) int {
 	if _, err := configuration(environ, errs); err != nil {
 		return unusable(err, errs)

@@ -1,6 +1,6 @@
-// Command check reads a container image from an archive (OCI layout in a tar, as `buildah push ... oci-archive:FILE` and
-// `docker save` write it) and fails unless it is the image that a pod is promised: its user, its entry point, a static
-// binary for its processor, and that binary's file capability, or that it has none.
+// Command check reads a container image from an archive (a tar with an OCI layout, as `buildah push ... oci-archive:FILE` and
+// `docker save` write it). It fails unless the image has the expected user and entry point, and a static binary for its
+// processor with the expected file capability, or without one.
 //
 //	check NAME FILE [EXTRACT]     also writes the binary to EXTRACT
 package main
@@ -27,12 +27,12 @@ const (
 	revision2 = uint32(0x2000000) // VFS_CAP_REVISION_2, with the effective flag clear
 )
 
-// A promise is what an image has to be.
+// A promise has the expected properties of an image.
 type promise struct {
 	entrypoint string
 	cmd        []string
-	netRaw     bool // the binary permits the capability; else it has none at all
-	most       int  // bytes of the binary
+	netRaw     bool // the binary permits the capability; otherwise it has none
+	most       int  // bounds the binary, bytes
 }
 
 var promises = map[string]promise{
@@ -42,7 +42,7 @@ var promises = map[string]promise{
 
 var machines = map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64}
 
-// An archive is the files of a tar by name: an image of this product is a few megabytes.
+// An archive is the content of the files in a tar, by name. An image of this product has a few megabytes.
 type archive map[string][]byte
 
 type descriptor struct {
@@ -53,7 +53,7 @@ type descriptor struct {
 }
 
 type manifest struct {
-	Manifests []descriptor `json:"manifests"` // of an index
+	Manifests []descriptor `json:"manifests"` // of an index; nil for a manifest
 	Config    descriptor   `json:"config"`
 	Layers    []descriptor `json:"layers"`
 }
@@ -154,7 +154,7 @@ func (p promise) checkBinary(content []byte, architecture string) error {
 		return fmt.Errorf("%s is built for %v, want %v", p.entrypoint, program.Machine, want)
 	}
 	if len(content) > p.most {
-		return fmt.Errorf("%s has %d bytes, want %d at most", p.entrypoint, len(content), p.most)
+		return fmt.Errorf("%s has %d bytes, want at most %d", p.entrypoint, len(content), p.most)
 	}
 	for _, segment := range program.Progs {
 		if segment.Type == elf.PT_INTERP {
@@ -164,7 +164,8 @@ func (p promise) checkBinary(content []byte, architecture string) error {
 	return nil
 }
 
-// checkCapability reads a struct vfs_cap_data of revision 2: it has to permit cap_net_raw alone and raise nothing by itself.
+// checkCapability returns an error unless data is a struct vfs_cap_data of revision 2 that permits only cap_net_raw, without the
+// effective flag; or is empty, if the image needs no capability.
 func (p promise) checkCapability(data string) error {
 	if !p.netRaw {
 		if data != "" {
@@ -215,7 +216,7 @@ func (a archive) json(name string, to any) error {
 	return nil
 }
 
-// image follows indexes to the first image in them that is not an attestation.
+// image returns the manifest in a file. For an index it returns that of the first image that is not an attestation.
 func (a archive) image(name string) (manifest, error) {
 	var m manifest
 	if err := a.json(name, &m); err != nil || m.Manifests == nil {
@@ -235,7 +236,7 @@ func (d descriptor) blob() string {
 
 type sizes struct{ packed, unpacked int64 }
 
-// entrypoint returns the file that the image starts, with its capability, and the size of all layers.
+// entrypoint returns the content and the capability of the file that the image starts, and the size of all layers.
 func (a archive) entrypoint(layers []descriptor, entrypoint string) (content []byte, capability string, total sizes, err error) {
 	for _, d := range layers {
 		total.packed += d.Size

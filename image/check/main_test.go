@@ -19,7 +19,7 @@ const permitted = "\x00\x00\x00\x02\x00\x20\x00\x00\x00\x00\x00\x00\x00\x00\x00\
 func TestCheck(t *testing.T) {
 	for name, test := range map[string]struct {
 		user, architecture, entrypoint, capability string
-		want                                       string // a part of the error; empty: none
+		want                                       string // a part of the error; empty: no error
 	}{
 		"good":           {"59469:59469", "amd64", "tap", permitted, ""},
 		"root":           {"", "amd64", "tap", permitted, `user ""`},
@@ -50,7 +50,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// TestCheckWebhook: the webhook's image has no capability, and its entry point takes no command.
+// TestCheckWebhook: the webhook's image must have no capability and no command.
 func TestCheckWebhook(t *testing.T) {
 	for name, test := range map[string]struct{ capability, want string }{
 		"good":         {"", ""},
@@ -81,11 +81,11 @@ func TestCheckOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := check("meshtls-tap", file, ""); err == nil || !strings.Contains(err.Error(), "not an OCI archive") {
-		t.Errorf("said %v, want that it is no OCI archive", err)
+		t.Errorf("said %v, want not an OCI archive", err)
 	}
 }
 
-// program is the least that is a static ELF program for amd64: its header.
+// program returns the smallest static ELF program for amd64: only the header.
 func program(t *testing.T) []byte {
 	t.Helper()
 	header := elf.Header64{Type: uint16(elf.ET_EXEC), Machine: uint16(elf.EM_X86_64), Version: uint32(elf.EV_CURRENT)}
@@ -98,7 +98,7 @@ func program(t *testing.T) []byte {
 	return out
 }
 
-// write writes an OCI archive of one image with one layer, behind an attestation as docker adds it.
+// write writes an OCI archive of one image with one layer. In the index an attestation, as docker adds it, comes before the image.
 func write(t *testing.T, file string, conf config, layer []byte) {
 	t.Helper()
 	var out bytes.Buffer
@@ -127,7 +127,7 @@ func write(t *testing.T, file string, conf config, layer []byte) {
 	}
 }
 
-// pack returns a tar of one file.
+// pack returns a tar with one file.
 func pack(t *testing.T, header tar.Header, content []byte) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -145,7 +145,7 @@ func pack(t *testing.T, header tar.Header, content []byte) []byte {
 	return out.Bytes()
 }
 
-// unterminated cuts off the two empty blocks that end a tar, so that another can follow.
+// unterminated removes the two empty blocks at the end of a tar, so that another one can follow.
 func unterminated(archive []byte) []byte { return archive[:len(archive)-1024] }
 
 func compress(t *testing.T, content []byte) []byte {

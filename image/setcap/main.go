@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command setcap gives files the capability cap_net_raw, permitted only, as `setcap cap_net_raw+p FILE` does.
-// The image is built without a package manager, hence without libcap's tool.
+// Command setcap gives files the permitted capability cap_net_raw, as `setcap cap_net_raw+p FILE` does. The image is built
+// without a package manager, so libcap's setcap is not available.
 package main
 
 import (
@@ -18,8 +18,8 @@ const (
 )
 
 // encode returns a struct vfs_cap_data (linux/capability.h) of revision 2 that permits one capability and inherits none.
-// The effective flag stays clear: a program that knows of capabilities raises its own, and starts even where the bounding
-// set lacks the capability, to say so.
+// The effective flag is not set: the program raises the capability itself. So it starts also if the bounding set lacks the
+// capability, and can report that.
 func encode(capability int) []byte {
 	permitted := uint64(1) << capability
 	words := []uint32{revision2, uint32(permitted), 0, uint32(permitted >> 32), 0} // permitted, inheritable: low half, then high half

@@ -8,10 +8,9 @@ import (
 	"strings"
 )
 
-// ControlGroup returns the smallest memory limit of the process's control group and those
-// above it, as far as they are visible, in bytes; 0 if there is none. root is the root of the
-// file system. See cgroups(7), and in the kernel's documentation admin-guide/cgroup-v2 and
-// cgroup-v1/memory.
+// ControlGroup returns the lowest memory limit of the process's control group and of its visible
+// ancestors, in bytes; 0 if there is no limit. root is the root of the file system. See cgroups(7),
+// and admin-guide/cgroup-v2 and cgroup-v1/memory in the kernel's documentation.
 func ControlGroup(root fs.FS) int64 {
 	least := int64(math.MaxInt64)
 	mounts, groups := content(root, "proc/self/mountinfo"), content(root, "proc/self/cgroup")
@@ -30,17 +29,17 @@ func ControlGroup(root fs.FS) int64 {
 	return least
 }
 
-// unlimited is more than any real limit: without a limit, version 1 has one close to 2^63.
+// unlimited is higher than any real limit. Version 1 reports a limit close to 2^63 if there is none.
 const unlimited = 1 << 50
 
 // mount is a mounted hierarchy of control groups that may limit memory.
 type mount struct {
-	group string // the group that is mounted
+	group string // the control group at the mount point
 	dir   string // the mount point without its leading slash
 	v2    bool
 }
 
-// parseMount reads a line of proc_pid_mountinfo(5).
+// parseMount parses a line of proc_pid_mountinfo(5). It returns false if the line is not such a mount.
 func parseMount(line string) (m mount, ok bool) {
 	front, back, _ := strings.Cut(line, " - ")
 	f, kind := strings.Fields(front), strings.Fields(back)
@@ -51,7 +50,8 @@ func parseMount(line string) (m mount, ok bool) {
 	return m, m.v2 || kind[0] == "cgroup" && strings.Contains(","+kind[2]+",", ",memory,")
 }
 
-// groupIn returns the process's own group in a hierarchy, from proc_pid_cgroup(5).
+// groupIn returns the process's control group in the hierarchy of version 2, or in that of version 1 for memory, from
+// proc_pid_cgroup(5).
 func groupIn(groups string, v2 bool) (group string, ok bool) {
 	for line := range strings.Lines(groups) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -62,10 +62,10 @@ func groupIn(groups string, v2 bool) (group string, ok bool) {
 	return "", false
 }
 
-// limit returns the least limit from a group up to where the hierarchy is mounted.
+// limit returns the lowest limit of a control group and its ancestors, up to the mount point.
 func (m mount) limit(root fs.FS, group string) int64 {
 	below, inside := strings.CutPrefix(group, strings.TrimSuffix(m.group, "/"))
-	if !inside || strings.Contains(below, "..") { // the process is elsewhere, or it is unknown where
+	if !inside || strings.Contains(below, "..") { // the group is not below the mount point, or unknown: only the mount point counts
 		below = "/"
 	}
 	least := int64(math.MaxInt64)
@@ -82,8 +82,8 @@ func (m mount) limit(root fs.FS, group string) int64 {
 	}
 }
 
-// hierarchical returns the limit of version 1 that includes all groups above, also those that
-// are not mounted.
+// hierarchical returns the lowest limit of a group of version 1 and all its ancestors, from its memory.stat. It
+// includes ancestors that are not mounted.
 func hierarchical(stat string) int64 {
 	for line := range strings.Lines(stat) {
 		if v, ok := strings.CutPrefix(line, "hierarchical_memory_limit "); ok {
@@ -93,7 +93,7 @@ func hierarchical(stat string) int64 {
 	return math.MaxInt64
 }
 
-// parseLimit reads a limit; without one ("max", no such file) it returns the largest number.
+// parseLimit parses a limit. It returns math.MaxInt64 if s is not one ("max", or empty if there is no such file).
 func parseLimit(s string) int64 {
 	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
 	if err != nil || n <= 0 {
@@ -102,7 +102,7 @@ func parseLimit(s string) int64 {
 	return n
 }
 
-// content returns a file's content, empty if there is no such file.
+// content returns the content of a file, or "" if it cannot be read.
 func content(root fs.FS, name string) string {
 	b, err := fs.ReadFile(root, name)
 	if err != nil {

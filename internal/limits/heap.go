@@ -5,20 +5,20 @@ import (
 	"runtime/debug"
 )
 
-// Heap returns memory to the node that a burst of connections has left unused: the runtime
-// itself keeps as much as its next collection may need, which is half of the heap again. The
-// zero value is ready to use, by one goroutine.
+// Heap returns unused memory to the node, for example after a burst of connections. The runtime
+// itself retains what the heap may grow to before its next collection, which is half as much again. The
+// zero value is ready to use. It is not safe for concurrent use.
 type Heap struct {
-	cycles uint32 // of the collector, at the last Trim
-	kept   uint64 // bytes of the heap that were resident after memory was last returned
+	cycles uint32 // number of collections at the last Trim
+	kept   uint64 // resident bytes of the heap after Trim last returned memory
 }
 
-// trimStep is the least number of bytes to return: a collection of 10,000 connections takes
-// some 10 ms.
+// trimStep is the least number of bytes for which Trim returns memory, because that needs a collection: some
+// 10 ms for 10,000 connections.
 const trimStep = 2 << 20
 
-// Trim returns unused memory, unless the collector has worked since the last call. Call it
-// every few seconds.
+// Trim returns unused memory to the node if there has been no collection since the last call. Call it every few
+// seconds.
 func (h *Heap) Trim() {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -32,5 +32,5 @@ func (h *Heap) Trim() {
 	h.cycles, h.kept = m.NumGC, resident(&m)
 }
 
-// resident returns how many bytes of the heap are not returned to the node.
+// resident returns how many bytes of the heap have not been returned to the node.
 func resident(m *runtime.MemStats) uint64 { return m.HeapSys - m.HeapReleased }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestTrim: what is left behind goes back once the collector has nothing to do, and not before; and nothing is done for little.
+// TestTrim: Trim returns unused memory once no collection has run since the last call, and does nothing for a small amount.
 func TestTrim(t *testing.T) {
 	var m runtime.MemStats
 	now := func() uint64 {
@@ -21,12 +21,12 @@ func TestTrim(t *testing.T) {
 		litter[i] = 1
 	}
 	runtime.KeepAlive(litter)
-	runtime.GC() // the collector was at work
+	runtime.GC() // a collection has run since the last Trim
 	full := now()
 	cycles := m.NumGC
 	heap.Trim()
 	if now(); m.NumGC != cycles {
-		t.Error("a collection right behind another")
+		t.Error("Trim ran a collection right after another one")
 	}
 	heap.Trim()
 	if left := now(); left > full-size/2 || m.NumGC == cycles {
@@ -35,6 +35,6 @@ func TestTrim(t *testing.T) {
 	cycles = m.NumGC
 	heap.Trim()
 	if now(); m.NumGC != cycles {
-		t.Error("a collection for nothing")
+		t.Error("Trim ran a collection without unused memory")
 	}
 }

@@ -5,46 +5,46 @@ import (
 	"runtime/debug"
 )
 
-// Limits bound the tap's memory. All of them follow from the limit of its control group, and
+// Limits bound the tap's memory. All of them follow from the memory limit of its control group. They
 // are published in /metrics and in meshtls.coverage.
 type Limits struct {
-	Group       int64 // of the control group, bytes; 0: there is none
-	Ring        int   // of each interface, bytes: the kernel's memory
-	Connections int   // in the table
+	Group       int64 // memory limit of the control group, bytes; 0: no limit
+	Ring        int   // ring of each interface, bytes of kernel memory
+	Connections int   // connections in the table
 	Pending     int   // bytes of all sessions that are not settled
-	Conclusions int   // bytes of the conclusions of the others
-	Reorder     int   // bytes buffered out of order
-	Recent      int   // bytes kept to compare copies with
-	Heap        int64 // at which the garbage collector works harder (GOMEMLIMIT), bytes
-	Growth      int   // of the heap between two collections (GOGC), percent
+	Conclusions int   // bytes of the conclusions of settled sessions
+	Reorder     int   // bytes in out-of-order buffers
+	Recent      int   // bytes that are stored to compare retransmissions with
+	Heap        int64 // heap size from which the garbage collector runs more often (GOMEMLIMIT), bytes
+	Growth      int   // growth of the heap between two collections (GOGC), percent
 }
 
 const (
-	// assumedLimit is used without a limit: the chart's default.
+	// assumedLimit is assumed if there is no limit. It is the chart's default, in bytes.
 	assumedLimit = 128 << 20
 	// connectionBytes is the memory of a settled connection with its share of the map and its
-	// part in the verdict's and the records' tables: 460 to 600 were measured.
+	// entries in the tables of verdict and finding: 460 to 600 bytes were measured.
 	connectionBytes = 640
-	// fixedBytes of the heap are for everything else: edges, queue, names, tickets.
+	// fixedBytes is the part of the heap for everything else: edges, queue, names, tickets.
 	fixedBytes = 12 << 20
 
 	leastRing, mostRing               = 512 << 10, 16 << 20
 	leastConnections, mostConnections = 1024, 1 << 18
-	ringStep                          = 128 << 10 // a block of the ring
+	ringStep                          = 128 << 10 // size of a block of the ring, bytes
 )
 
-// QUIC Initials take some 20 µs each to read. Those that are answered are always read; of the
-// others at most 256 + 63 * 8 a second: 15 ms of CPU.
+// Bounds on QUIC Initial packets to read in a second. Reading one takes some 20 µs. Initials with a response are always
+// read; of the others at most 256 + 63 * 8, which is 15 ms of CPU.
 const (
-	OwnInitials   = 256 // of sessions of the pod
-	OtherInitials = 8   // of each of 63 shares that all other sources fall into
+	OwnInitials   = 256 // Initials that the pod sends
+	OtherInitials = 8   // Initials of each of the 63 groups into which all other sources are divided
 )
 
-// For divides the memory that a control group allows (0: no limit) among a number of
-// interfaces and everything else. A quarter of it is not the heap's: the program, stacks,
-// sockets, and the rings, which have a sixteenth together (Linux 6.18 does not count them
-// into the control group, but they are the node's memory too). At most two thirds of the heap
-// are in use, so that the collector can keep up.
+// For divides the memory limit of a control group (bytes; 0: no limit) among the rings of a number of
+// interfaces, the heap and the rest. A quarter is not for the heap but for the program, stacks,
+// sockets and rings. The rings together have a sixteenth; Linux 6.18 does not account them to the
+// control group, but they are the node's memory too. The tables and buffers use at most two thirds of
+// the heap, so that the garbage collector can keep up.
 func For(group int64, interfaces int) Limits {
 	m := group
 	if m <= 0 {
@@ -61,21 +61,20 @@ func For(group int64, interfaces int) Limits {
 	return l
 }
 
-// Rings divides the ring of an interface: TCP has most of it. A flood of datagrams fills only
-// the other part.
+// Rings divides the ring of an interface, in bytes. TCP has most of it, and a flood of datagrams fills only the other
+// part.
 func (l *Limits) Rings() (tcp, other int) {
 	other = max(l.Ring*3/8/ringStep, 2) * ringStep
 	return max(l.Ring-other, 2*ringStep), other
 }
 
-// Apply sets the garbage collector, except for values that the environment (GOMEMLIMIT, GOGC)
-// has set.
+// Apply configures the garbage collector, except for values that the environment sets (GOMEMLIMIT, GOGC).
 func (l *Limits) Apply() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(l.Growth)
 	}
 	if os.Getenv("GOMEMLIMIT") != "" {
-		return // the limit is the operator's: no part of it is for ballast
+		return // the operator set the limit: it includes no ballast
 	}
 	if os.Getenv("GOGC") == "" && ballast == nil {
 		ballast = make([]byte, ballastBytes)
@@ -83,17 +82,17 @@ func (l *Limits) Apply() {
 	debug.SetMemoryLimit(l.Heap + int64(len(ballast)))
 }
 
-// ballast is memory that nobody touches, so that the kernel never provides it. The collector
-// takes it for a part of the heap, and lets the rest grow by Limits.Growth of it as well: a
-// heap of one or two megabytes would be collected each half megabyte.
+// ballast is memory that nobody touches, so it never becomes resident. The garbage collector counts it as a part of
+// the heap and lets the heap grow by Limits.Growth percent of it too. Without it, a heap of one or two megabytes would
+// be collected after each half megabyte.
 var ballast []byte
 
 const ballastBytes = 6 << 20
 
-// Ballast returns how many bytes of the heap and of its limit are ballast.
+// Ballast returns the size of the ballast, which the heap and its limit include, in bytes.
 func Ballast() int { return len(ballast) }
 
-// Counters returns the limits that are in the tap's own records, by name.
+// Counters returns the limits that are in the records about the tap, by name.
 func (l *Limits) Counters() map[string]uint64 {
 	return map[string]uint64{
 		"memory_limit_bytes": uint64(l.Group), "ring_bytes": uint64(l.Ring),

@@ -22,7 +22,7 @@ func TestLimits(t *testing.T) {
 		{"none", 0, 2, Limits{Ring: 4 * mi, Connections: 42598, Pending: 16 * mi, Conclusions: 4 * mi, Reorder: 4 * mi, Recent: 2 * mi, Heap: 96 * mi}},
 		{"the chart's default", 128 * mi, 2, Limits{Group: 128 * mi, Ring: 4 * mi, Connections: 42598, Pending: 16 * mi, Conclusions: 4 * mi, Reorder: 4 * mi, Recent: 2 * mi, Heap: 96 * mi}},
 		{"three interfaces", 128 * mi, 3, Limits{Group: 128 * mi, Ring: 2752512, Connections: 42598, Pending: 16 * mi, Conclusions: 4 * mi, Reorder: 4 * mi, Recent: 2 * mi, Heap: 96 * mi}},
-		{"the least that the webhook takes", 48 * mi, 2, Limits{Group: 48 * mi, Ring: 1536 << 10, Connections: 3686, Pending: 6 * mi, Conclusions: 1536 << 10, Reorder: 1536 << 10, Recent: 768 << 10, Heap: 36 * mi}},
+		{"the least that the webhook accepts", 48 * mi, 2, Limits{Group: 48 * mi, Ring: 1536 << 10, Connections: 3686, Pending: 6 * mi, Conclusions: 1536 << 10, Reorder: 1536 << 10, Recent: 768 << 10, Heap: 36 * mi}},
 		{"much less", 8 * mi, 2, Limits{Group: 8 * mi, Ring: 512 << 10, Connections: 1024, Pending: mi, Conclusions: 256 << 10, Reorder: 256 << 10, Recent: 128 << 10, Heap: 6 * mi}},
 		{"much more", 4096 * mi, 1, Limits{Group: 4096 * mi, Ring: 16 * mi, Connections: 1 << 18, Pending: 64 * mi, Conclusions: 16 * mi, Reorder: 8 * mi, Recent: 4 * mi, Heap: 3072 * mi}},
 	} {
@@ -33,7 +33,7 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// Whatever the limit is, what the tap allows itself fits, where there is room to work at all.
+// For every memory limit of at least 48 MiB, the limits together fit in it.
 func TestLimitsFit(t *testing.T) {
 	for group := int64(48 << 20); group < 8<<30; group += 5 << 20 {
 		for interfaces := 1; interfaces <= 8; interfaces++ {
@@ -90,7 +90,7 @@ func TestMemoryLimit(t *testing.T) {
 	}
 }
 
-// TestRings: the rings of an interface take together what one is allowed, whole blocks, two at least.
+// TestRings: the rings of an interface have the allowed size together, and each has at least two whole blocks.
 func TestRings(t *testing.T) {
 	for _, ring := range []int{leastRing, 1 << 20, 4 << 20, mostRing} {
 		tcp, other := (&Limits{Ring: ring}).Rings()
@@ -100,7 +100,7 @@ func TestRings(t *testing.T) {
 	}
 }
 
-// TestNoBallast: a limit of the operator's is left as it is, and nothing of it is ballast.
+// TestNoBallast: a limit that the operator sets is not changed, and includes no ballast.
 func TestNoBallast(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	t.Setenv("GOMEMLIMIT", "64MiB")
@@ -112,8 +112,8 @@ func TestNoBallast(t *testing.T) {
 	}
 }
 
-// The ballast raises the heap that starts a collection, and takes no memory of the node. A
-// process of its own has a heap as the tap's is at its start.
+// The ballast raises the heap size at which a collection starts, and is not resident. The test runs in a new process, whose
+// heap is as small as that of the tap at its start.
 func TestBallast(t *testing.T) {
 	const child = "TAP_TEST_BALLAST"
 	if os.Getenv(child) == "" {
@@ -141,7 +141,7 @@ func TestBallast(t *testing.T) {
 	}
 }
 
-// residentMemory returns the resident memory of this process, of proc_pid_statm(5); false where there is no such file.
+// residentMemory returns the resident memory of this process in bytes, from proc_pid_statm(5). It returns false if there is no such file.
 func residentMemory() (bytes int, ok bool) {
 	text, err := os.ReadFile("/proc/self/statm")
 	var size, pages int

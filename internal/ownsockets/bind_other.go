@@ -4,5 +4,5 @@ package ownsockets
 
 import "errors"
 
-// bindEphemeral leaves the port to connect where the tap does not capture anyway.
+// bindEphemeral returns errors.ErrUnsupported: on this system the tap does not capture, so the port need not be known.
 func bindEphemeral(uintptr, string) (uint16, error) { return 0, errors.ErrUnsupported }

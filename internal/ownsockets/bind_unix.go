@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// bindEphemeral binds a socket that is not connected to a free port on all addresses
-// and returns the port. See ip(7), ip_local_port_range.
+// bindEphemeral binds an unconnected socket to a free port on all addresses and returns the port. See ip(7),
+// ip_local_port_range.
 func bindEphemeral(fd uintptr, network string) (uint16, error) {
 	var local syscall.Sockaddr = &syscall.SockaddrInet4{}
 	if network == "tcp6" {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestOwns: one port is one connection's at a time, on each interface. What another program begins
-// from that port, after the program's own connection was reset or closed, is not the program's.
+// TestOwns: on each interface a port belongs to one connection at a time. A connection that another program opens from that
+// port, after the program's own was reset or closed, is not the program's.
 func TestOwns(t *testing.T) {
 	broker, other := netip.MustParseAddrPort("10.1.0.9:9092"), netip.MustParseAddrPort("10.1.0.8:80")
 	begin := time.Unix(1000, 0)
@@ -15,7 +15,7 @@ func TestOwns(t *testing.T) {
 	own := Captured{Port: 5, Peer: broker, Interface: "eth0", At: at(1), HasSYN: true}
 	for _, test := range []struct {
 		name  string
-		until time.Time // of the ownership
+		until time.Time // end of the ownership
 		seen  []Captured
 		ask   Captured
 		want  bool

@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// lingering is how long after its close a port still counts as own: the last segments of a
-// connection, and the RST of a refused one, follow the close.
+// lingering is how long a port still counts as the program's after the close. The last segments of a
+// connection, and the RST of a refused one, come after the close.
 const lingering = 2 * time.Second
 
-// remembered is how long closed ports are remembered, for packets that still wait in the
-// capture ring.
+// remembered is how long closed ports are stored, for packets that are still in the capture
+// ring.
 const remembered = time.Minute
 
-// Sockets knows the local TCP ports of the connections that the program itself made
-// through DialContext, from before the SYN leaves until the connection is closed. The zero
+// Sockets records the local TCP ports of the connections that the program opens
+// through DialContext, from before the SYN is sent until the connection is closed. The zero
 // value is ready to use. All methods are safe for concurrent use.
 //
-// The port is known early because the socket is bound to an ephemeral port before it
-// connects. IP_BIND_ADDRESS_NO_PORT must not be set on it: the kernel would then choose
-// the port in connect, too late to be known, and could share it with another program's
-// connection to another address, which would be left out with it.
+// The port is known before the SYN because the socket is bound to an ephemeral port before it
+// connects. IP_BIND_ADDRESS_NO_PORT must not be set: the kernel would then choose the port
+// in connect, which is too late, and could share it with another program's connection to
+// another address, which would be excluded from the capture too.
 type Sockets struct {
 	mu      sync.Mutex
 	ports   map[uint16]ownership
@@ -34,36 +34,36 @@ type Sockets struct {
 	proxied proxied
 }
 
-// Dials returns how many connections DialContext has tried to open, including those that failed.
+// Dials returns how many times DialContext has tried to connect to an address, including failures.
 func (s *Sockets) Dials() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.dials
 }
 
-// ownership is when a port was, or still is, this program's.
+// ownership is the time during which a port was, or still is, the program's.
 type ownership struct {
-	from, until time.Time      // until is zero while it is open
-	to          netip.AddrPort // its destination
-	seen        []Captured     // the connection as each interface showed it first, at most maxSeen
+	from, until time.Time      // until is zero while the connection is open
+	to          netip.AddrPort // destination of the connection
+	seen        []Captured     // the first captured connection of each interface, at most maxSeen
 }
 
-// maxSeen bounds the interfaces that show one connection.
+// maxSeen bounds the number of interfaces on which one connection is captured.
 const maxSeen = 8
 
 // Captured is a captured connection whose local port may be the program's.
 type Captured struct {
-	Port      uint16 // local
+	Port      uint16 // local port
 	Peer      netip.AddrPort
 	Interface string
-	At        time.Time // of its first packet
+	At        time.Time // time of its first packet
 	HasSYN    bool      // its SYN was seen
 }
 
-// Owns reports whether a captured connection is one of the program's: OwnedAt says so, and it is
-// the first on its interface. A port belongs to one connection of the program at a time. When that
-// one was reset, which the program may notice late, or was closed, another program can take the
-// port: what begins then, or has another peer, is that program's.
+// Owns reports whether a captured connection is one of the program's: OwnedAt is true, and the connection is
+// the first one on its interface. A port belongs to one connection of the program at a time. After that
+// connection was closed, or reset (which the program may notice late), another program can use the port: a
+// connection that starts then, or has another peer, belongs to that program.
 func (s *Sockets) Owns(c Captured) bool {
 	if !s.OwnedAt(c.Port, c.At) {
 		return false
@@ -86,9 +86,9 @@ func (s *Sockets) Owns(c Captured) bool {
 	return true
 }
 
-// OwnedAt reports whether the local TCP port was the program's at that time, by the
-// system's clock. It includes the last segments after a close (2 s). Packets may be asked
-// about up to a minute after their connection ended.
+// OwnedAt reports whether a local TCP port was the program's at a time of the system's
+// clock. It includes 2 s after a close, for the last segments. It must be called at most one
+// minute after the connection was closed.
 func (s *Sockets) OwnedAt(port uint16, at time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,13 +96,13 @@ func (s *Sockets) OwnedAt(port uint16, at time.Time) bool {
 	return ok && !at.Before(o.from) && (o.until.IsZero() || at.Before(o.until.Add(lingering)))
 }
 
-// DialContext connects like net.Dialer's does, one address after the other. The port is
-// released when the returned connection is closed.
+// DialContext connects like net.Dialer's DialContext, but tries one address after the other, each for at most
+// 4 s. The port is released when the returned connection is closed.
 func (s *Sockets) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	a := dialing{sockets: s}
 	d := net.Dialer{
 		Timeout:        4 * time.Second, // for each address
-		FallbackDelay:  -1,              // no race of two sockets: one port at a time
+		FallbackDelay:  -1,              // no parallel attempts: one port at a time
 		ControlContext: a.control,
 	}
 	c, err := d.DialContext(ctx, network, address)
@@ -113,6 +113,7 @@ func (s *Sockets) DialContext(ctx context.Context, network, address string) (net
 	return &ownConn{Conn: c, release: a.release, proxied: &s.proxied}, nil
 }
 
+// add records a port before its socket connects, and deletes old records.
 func (s *Sockets) add(port uint16, to netip.AddrPort) {
 	now := time.Now()
 	s.mu.Lock()
@@ -129,6 +130,7 @@ func (s *Sockets) add(port uint16, to netip.AddrPort) {
 	s.dials++
 }
 
+// remove records that the connection with a port was closed.
 func (s *Sockets) remove(port uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -138,14 +140,14 @@ func (s *Sockets) remove(port uint16) {
 	}
 }
 
-// dialing is one DialContext: it has the port of the socket that connects at the moment.
+// dialing is the state of one call of DialContext.
 type dialing struct {
 	sockets *Sockets
-	port    uint16
+	port    uint16 // of the socket that is connecting; 0: none
 }
 
 func (a *dialing) control(_ context.Context, network, address string, c syscall.RawConn) error {
-	a.release() // the address before did not answer
+	a.release() // the attempt with the previous address has failed
 	var port uint16
 	var err error
 	if e := c.Control(func(fd uintptr) { port, err = bindEphemeral(fd, network) }); e != nil {
@@ -158,7 +160,7 @@ func (a *dialing) control(_ context.Context, network, address string, c syscall.
 		return err
 	}
 	a.port = port
-	to, _ := netip.ParseAddrPort(address) // unknown: no proxy is looked for
+	to, _ := netip.ParseAddrPort(address) // if invalid, to is zero, and no proxy is expected
 	a.sockets.add(port, to)
 	a.sockets.proxied.dial(to)
 	return nil
@@ -171,7 +173,7 @@ func (a *dialing) release() {
 	}
 }
 
-// ownConn releases its port when it is closed, and records the ClientHello that it sends.
+// ownConn is a connection of the program. It releases its port on Close, and records the ClientHello that it sends.
 type ownConn struct {
 	net.Conn
 	once    sync.Once

@@ -54,7 +54,7 @@ func TestSockets(t *testing.T) {
 	}
 }
 
-// TestSocketsBeforeConnect looks from the last hook that runs before connect(2).
+// TestSocketsBeforeConnect checks the port in the last hook before connect(2).
 func TestSocketsBeforeConnect(t *testing.T) {
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -87,7 +87,7 @@ func TestSocketsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Close() // nobody listens there now
+	l.Close() // no program listens there now
 	var s Sockets
 	if c, err := s.DialContext(t.Context(), "tcp", l.Addr().String()); err == nil {
 		c.Close()

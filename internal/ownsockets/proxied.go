@@ -8,29 +8,29 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// proxied tracks the program's connections beyond their own sockets. A mesh's proxy in the
-// pod's network may accept them (they run on lo then) and open connections of its own, whose
-// addresses look like the application's. Their TLS is recognized by the random of the
-// ClientHello, which the program has chosen and a passthrough does not change. The zero value
-// is ready to use. It is safe for concurrent use.
+// proxied tracks connections of the program that a mesh's proxy in the pod's network accepts. They
+// are on lo then, and the proxy opens connections of its own, whose addresses look like the
+// application's. Their TLS is recognized by the random of the ClientHello, which the program chose and
+// a passthrough proxy does not change. The zero value is ready to use. It is safe for concurrent use.
 type proxied struct {
 	mu     sync.Mutex
-	hellos [64][32]byte // the latest, by their number modulo 64
-	n      int
-	dialed []dialed // the latest last
+	hellos [64][32]byte // randoms of the latest ClientHellos; the index is their number modulo 64
+	n      int          // number of ClientHellos so far
+	dialed []dialed     // the latest last
 }
 
-// dialed is a destination of connections, and the interfaces of the latest one.
+// dialed is a destination, and the interfaces on which the latest connection to it was captured.
 type dialed struct {
 	to    netip.AddrPort
-	taken bool // it runs on lo
-	left  bool // it runs on another interface
+	taken bool // captured on lo
+	left  bool // captured on another interface
 }
 
-// maxDialed bounds the addresses that are remembered: a cluster has a few brokers.
+// maxDialed bounds the number of stored destinations. A cluster has few brokers.
 const maxDialed = 64
 
-// sent records the first bytes of a connection. crypto/tls writes a ClientHello at once.
+// sent records the random in the first bytes of a connection, if they are a ClientHello. crypto/tls writes a ClientHello
+// in one piece.
 func (p *proxied) sent(b []byte) {
 	const clientHello, random, end = 1, 11, 43 // record, message, version, random (RFC 8446, sections 4.1.2 and 5.1)
 	if len(b) < end || b[0] != wire.ContentHandshake || b[5] != clientHello {
@@ -42,8 +42,8 @@ func (p *proxied) sent(b []byte) {
 	p.n++
 }
 
-// Sent reports whether one of the program's latest 64 connections over TLS began with a
-// ClientHello that has this random.
+// Sent reports whether one of the program's latest 64 TLS connections sent a ClientHello with
+// this random.
 func (s *Sockets) Sent(random [32]byte) bool {
 	p := &s.proxied
 	p.mu.Lock()
@@ -74,8 +74,8 @@ func (p *proxied) find(to netip.AddrPort) *dialed {
 
 func unmapped(a netip.AddrPort) netip.AddrPort { return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()) }
 
-// Runs records the interface of a packet of the program's own connection, by its local port:
-// lo, or another interface.
+// Runs records that a packet of the program's connection with a local port was captured on lo, or on
+// another interface.
 func (s *Sockets) Runs(port uint16, onLoopback bool) {
 	s.mu.Lock()
 	to := s.ports[port].to
@@ -89,8 +89,8 @@ func (s *Sockets) Runs(port uint16, onLoopback bool) {
 }
 
 // Proxied reports whether a proxy in the pod accepts the program's connections to this
-// address and port: they run on lo, or, if such a proxy is known to exist, have left by no
-// other interface so far.
+// address and port. They were captured on lo; or known is true, which says that the pod has such a
+// proxy, and they were not captured on any other interface.
 func (s *Sockets) Proxied(to netip.AddrPort, known bool) bool {
 	p := &s.proxied
 	p.mu.Lock()

@@ -25,7 +25,7 @@ func hello(t *testing.T) []byte {
 	return first[:n]
 }
 
-// TestSent: the random of a ClientHello is known once it was sent, and no other random is.
+// TestSent: Sent is true for the random of a ClientHello that was sent, and for no other.
 func TestSent(t *testing.T) {
 	var s Sockets
 	a, b := net.Pipe()
@@ -39,14 +39,14 @@ func TestSent(t *testing.T) {
 	}()
 	first, other := hello(t), hello(t)
 	c := &ownConn{Conn: a, release: func() {}, proxied: &s.proxied}
-	for _, data := range [][]byte{first, other} { // the second is no hello any more: it is data
+	for _, data := range [][]byte{first, other} { // the second is data, not a ClientHello
 		if _, err := c.Write(data); err != nil {
 			t.Fatal(err)
 		}
 	}
 	c.Close()
 	if !s.Sent([32]byte(first[11:43])) || s.Sent([32]byte(other[11:43])) || s.Sent([32]byte{}) {
-		t.Error("not the random that was sent first, or more")
+		t.Error("want only the random that was sent first")
 	}
 	for _, short := range [][]byte{nil, {22}, first[:42], []byte("\x00\x00\x00\x23\x00\x12\x00\x03, a request in plaintext that is long enough")} {
 		s.proxied.sent(short)
@@ -60,11 +60,11 @@ func TestSent(t *testing.T) {
 		s.proxied.sent(next)
 	}
 	if s.Sent([32]byte(first[11:43])) {
-		t.Error("an old one is kept")
+		t.Error("an old random is still stored")
 	}
 }
 
-// TestProxied: a proxy accepts connections that run on lo and have another destination.
+// TestProxied: connections on lo to an address that is not loopback are accepted by a proxy.
 func TestProxied(t *testing.T) {
 	var s Sockets
 	broker := netip.MustParseAddrPort("10.1.1.9:9092")
@@ -92,7 +92,7 @@ func TestProxied(t *testing.T) {
 	local := netip.MustParseAddrPort("127.0.0.1:9092")
 	dial(40004, local)
 	s.Runs(40004, true)
-	s.Runs(40005, true) // nobody's
+	s.Runs(40005, true) // a port that is not the program's
 	if s.Proxied(local, false) {
 		t.Error("a broker in the pod is reached on lo without a proxy")
 	}

@@ -14,7 +14,7 @@ type delivery struct {
 	Window  time.Duration `env:"TAP_WINDOW" envDefault:"10m" expected:"a duration such as 10m" about:"the time that one record covers"`
 }
 
-// Parse fills in a struct by its tags and returns an error for each invalid variable. Help prints them.
+// Parse fills in a struct by its tags and returns an error for each invalid variable. Help prints all variables.
 func ExampleParse() {
 	var s delivery
 	for _, err := range variables.Parse(&s, variables.Of([]string{"TAP_BROKERS=kafka:9092", "TAP_WINDOW=soon"})) {

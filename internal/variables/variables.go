@@ -11,22 +11,22 @@ import (
 	"github.com/caarlos0/env/v11"
 )
 
-// Of returns an environment, as os.Environ has it, by name.
+// Of returns the variables of an environment, in the form of os.Environ, by name.
 func Of(environ []string) map[string]string { return env.ToMap(environ) }
 
-// Unusable is a variable whose value cannot be used.
+// Unusable is the error for a variable with an invalid value.
 type Unusable struct {
 	Name, Value string
-	Expected    error // what was expected
+	Expected    error // describes what was expected
 }
 
 func (u *Unusable) Error() string { return fmt.Sprintf("%s=%s: %v", u.Name, u.Value, u.Expected) }
 
-// Unwrap returns what was expected.
+// Unwrap returns u.Expected.
 func (u *Unusable) Unwrap() error { return u.Expected }
 
-// Parse fills in a struct, to which into points. Of values that cannot be used it returns
-// one *Unusable each; their fields are not set. Other errors are of the struct's tags.
+// Parse fills in the struct that into points to. It returns an *Unusable for each invalid
+// value, whose field is not set. Other errors are about the type or the tags of a field.
 func Parse(into any, vars map[string]string) []error {
 	err := env.ParseWithOptions(into, env.Options{Environment: vars})
 	if err == nil {
@@ -38,7 +38,7 @@ func Parse(into any, vars map[string]string) []error {
 	}
 	var out []error
 	for _, e := range all.Errors {
-		if p, ok := errors.AsType[env.ParseError](e); ok { // it names the field
+		if p, ok := errors.AsType[env.ParseError](e); ok { // p.Name is the name of the field
 			if field, ok := reflect.TypeOf(into).Elem().FieldByName(p.Name); ok {
 				name := field.Tag.Get("env")
 				e = &Unusable{name, vars[name], errors.New("expected " + expected(field.Tag))}
@@ -56,8 +56,7 @@ func expected(tag reflect.StructTag) string {
 	return tag.Get("about")
 }
 
-// Defaults returns the default of each variable that a struct of a type has, empty where
-// there is none.
+// Defaults returns the default of each variable of a struct type, by name; "" if there is none.
 func Defaults[T any]() map[string]string {
 	all := map[string]string{}
 	for field := range reflect.TypeFor[T]().Fields() {
@@ -66,7 +65,7 @@ func Defaults[T any]() map[string]string {
 	return all
 }
 
-// Help writes a line for each variable: its name, its default and what it is.
+// Help writes a line for each variable of a struct type: its name, its default and its description.
 func Help[T any](to io.Writer) {
 	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
 	for field := range reflect.TypeFor[T]().Fields() {
@@ -75,7 +74,7 @@ func Help[T any](to io.Writer) {
 	w.Flush()
 }
 
-// List returns the items of a list without blanks around them, and without empty ones.
+// List returns the items of comma-separated lists, without surrounding blanks and without empty items.
 func List(items []string) []string {
 	var out []string
 	for item := range strings.SplitSeq(strings.Join(items, ","), ",") {

@@ -16,7 +16,7 @@ type settings struct {
 	Names []string      `env:"NAMES" about:"names"`
 }
 
-// Each value that cannot be used is told by its variable, and what was expected; the others are there.
+// For each invalid value there is an error with the variable and what was expected; the other fields are set.
 func TestParse(t *testing.T) {
 	for _, c := range []struct {
 		vars map[string]string
@@ -45,7 +45,7 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A type that cannot be read is an error of the program's, not of a variable.
+// A field of an unsupported type is an error of the program, and not of a variable.
 func TestParseOfAnUnknownType(t *testing.T) {
 	var s struct {
 		C chan int `env:"C"`
