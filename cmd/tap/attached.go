@@ -51,7 +51,7 @@ func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc
 	return ctx, func() { cancel(nil) }
 }
 
-// withPeer returns the standard input and output, except one that has hung up at the start already, such as the input of a job: it
+// withPeer returns the standard input and output. It leaves out one that has already hung up, such as the input of a job, since that
 // would end the tap at once.
 func withPeer(std streams) (files []*os.File) {
 	for _, s := range []any{std.in, std.out} {

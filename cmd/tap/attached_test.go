@@ -14,7 +14,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// TestAttached: a tap that somebody attached ends with its time, or with whoever reads it; one that is a sidecar does neither.
+// TestAttached: an attached tap ends when its time is up, or when its input or output is closed; a sidecar does not.
 func TestAttached(t *testing.T) {
 	pipe := func() (r, w *os.File) {
 		r, w, err := os.Pipe()
@@ -31,7 +31,7 @@ func TestAttached(t *testing.T) {
 	defer null.Close()
 	for name, c := range map[string]struct {
 		lasts time.Duration
-		hang  func(input, output *os.File) // the other ends go
+		hang  func(input, output *os.File) // closes the other ends
 		want  error
 	}{
 		"its time is up":   {time.Millisecond, func(*os.File, *os.File) {}, errTimeUp},
@@ -47,7 +47,7 @@ func TestAttached(t *testing.T) {
 			tap.For = c.lasts
 			ctx, cancel := tap.attached(context.Background())
 			defer cancel()
-			if files := withPeer(tap.streams); len(files) != 2 { // or the test says nothing
+			if files := withPeer(tap.streams); len(files) != 2 { // otherwise the test would show nothing
 				t.Fatalf("%d ends are open", len(files))
 			}
 			c.hang(input, output)
@@ -70,7 +70,7 @@ func TestAttached(t *testing.T) {
 	}
 }
 
-// TestAttachedBudget: a tap that somebody attached does not size itself by what the application may have.
+// TestAttachedBudget: an attached tap does not size itself by the application's memory limit.
 func TestAttachedBudget(t *testing.T) {
 	const mi = 1 << 20
 	for _, c := range []struct {
@@ -96,7 +96,7 @@ func TestAttachedBudget(t *testing.T) {
 	}
 }
 
-// TestAttachFile: what README.md gives to kubectl debug holds settings that the tap knows, and no capability but the one.
+// TestAttachFile: the file for kubectl debug in README.md has valid settings, and only the capability NET_RAW.
 func TestAttachFile(t *testing.T) {
 	b, err := os.ReadFile(filepath.Join("..", "..", "image", "attach.json"))
 	if err != nil {

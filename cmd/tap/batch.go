@@ -13,7 +13,7 @@ type batch struct {
 	progress *progress
 	names    map[device]uint16
 	last     device // the device that captured the previous packet
-	number   uint16 // of last
+	number   uint16 // number of last in this run
 	packets  [flow.MaxPrefetch]flow.Packet
 	err      error // why no packet follows; io.EOF at the end
 

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestBlindTapLive: a tap that may not capture on an interface says so in the findings, and in
-// each of its records, until the interface is there.
+// TestBlindTapLive: a tap that cannot capture on an interface publishes a finding, and reports it in each record of its own state, until
+// the interface exists.
 func TestBlindTapLive(t *testing.T) {
 	t.Parallel()
 	a, b := pods(t)

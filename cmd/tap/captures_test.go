@@ -17,8 +17,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// The captures of the scripts, made by the project itself: with -update they are written anew. Keys and randoms in them
-// differ each time, so golden files have to be written with them.
+// captures returns the captures for the scripts, by file name. -update writes them again. Their keys and random numbers differ each
+// time, so golden files must be updated together with them.
 var captures = map[string]func(*testing.T) []byte{
 	"mixed.pcap":        mixedCapture,
 	"interfaces.pcapng": interfacesCapture,
@@ -31,7 +31,7 @@ var captures = map[string]func(*testing.T) []byte{
 	},
 }
 
-// TestCaptures writes the captures anew with -update, and else sees that they are there.
+// TestCaptures checks that the captures exist. With -update it writes them.
 func TestCaptures(t *testing.T) {
 	for name, make := range captures {
 		file := filepath.Join("testdata", "captures", name)
@@ -39,7 +39,7 @@ func TestCaptures(t *testing.T) {
 			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // as below
 				t.Fatal(err)
 			}
-			if err := os.WriteFile(file, make(t), 0o644); err != nil { //nolint:gosec // testdata is for everybody
+			if err := os.WriteFile(file, make(t), 0o644); err != nil { //nolint:gosec // testdata is readable by everyone
 				t.Fatal(err)
 			}
 		}
@@ -51,7 +51,7 @@ func TestCaptures(t *testing.T) {
 
 var captureStart = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
-// mixedCapture has four edges: plaintext HTTP, TLS 1.3 mutual and one-way, TLS 1.2 mutual.
+// mixedCapture has four edges: plaintext HTTP; TLS 1.3, mutual and one-way; TLS 1.2, mutual.
 func mixedCapture(t *testing.T) []byte {
 	t.Helper()
 	var frames []capturetest.Frame
@@ -89,7 +89,7 @@ func mixedCapture(t *testing.T) []byte {
 	return b.Bytes()
 }
 
-// httpFrames is one request in the clear.
+// httpFrames returns the frames of a plaintext HTTP request and its response.
 func httpFrames(t *testing.T) []capturetest.Frame {
 	t.Helper()
 	plain, err := capturetest.HTTPTalk()
@@ -99,7 +99,7 @@ func httpFrames(t *testing.T) []capturetest.Frame {
 	return plain.Packets(capturetest.Options{Start: captureStart})
 }
 
-// interfacesCapture is a pcapng file with three interfaces of two link types: the same conversation on eth0 and lo, and raw.
+// interfacesCapture is a pcapng file with the same conversation on three interfaces: eth0 and lo (Ethernet), and tun0 (raw IP).
 func interfacesCapture(t *testing.T) []byte {
 	t.Helper()
 	var b bytes.Buffer
@@ -120,14 +120,14 @@ func interfacesCapture(t *testing.T) []byte {
 			}
 		}
 	}
-	// The file ends in a block without a packet, as those of dumpcap do.
+	// The file ends with a block without a packet, like files of dumpcap.
 	if err := errors.Join(w.WriteInterfaceStats(0, pcapgo.NgInterfaceStatistics{LastUpdate: captureStart}), w.Flush()); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
 }
 
-// linkCapture wraps the IP packets of one conversation by another link layer. 0 stands for LINKTYPE_LINUX_SLL2 (276), which
+// linkCapture wraps the IP packets of a conversation in another link layer. A link of 0 means LINKTYPE_LINUX_SLL2 (276), which
 // pcapgo cannot write.
 func linkCapture(t *testing.T, link layers.LinkType, wrap func(ip []byte) []byte) []byte {
 	t.Helper()
@@ -149,7 +149,7 @@ func linkCapture(t *testing.T, link layers.LinkType, wrap func(ip []byte) []byte
 	return out
 }
 
-// hugeCapture announces a packet of 4 GB.
+// hugeCapture has a packet header with a length of 4 GB.
 func hugeCapture(t *testing.T) []byte {
 	t.Helper()
 	out := linkCapture(t, layers.LinkTypeEthernet, func(ip []byte) []byte { return ip })[:24+16]
@@ -164,5 +164,5 @@ func cooked2Frame(ip []byte) []byte {
 	return append(head, ip...)
 }
 
-// offsetIn returns where part, a slice of whole, begins in it.
+// offsetIn returns the offset of part in whole, of which it is a slice.
 func offsetIn(whole, part []byte) int { return cap(whole) - cap(part) }

@@ -14,7 +14,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// outcome runs a command with an environment.
+// outcome runs a command and returns its exit status and all its output.
 func outcome(t *testing.T, args []string, environ ...string) (status int, out string) {
 	t.Helper()
 	var stdout, stderr strings.Builder
@@ -23,7 +23,7 @@ func outcome(t *testing.T, args []string, environ ...string) (status int, out st
 	return status, stdout.String() + stderr.String()
 }
 
-// TestCheckWithoutBroker: what is wrong is named, with what to do, one line for each.
+// TestCheckWithoutBroker: each problem has a line that says what to do.
 func TestCheckWithoutBroker(t *testing.T) {
 	for _, c := range []struct {
 		environ []string
@@ -45,7 +45,7 @@ func TestCheckWithoutBroker(t *testing.T) {
 	}
 }
 
-// TestCheckAndTopics goes from nothing to topics that can be written to, with a real broker, TLS and a login.
+// TestCheckAndTopics creates topics and checks that they may be written to, with a real broker, TLS and a login.
 func TestCheckAndTopics(t *testing.T) {
 	t.Parallel()
 	b := kafkatest.Start(t, "tls", []string{"AUTHORIZE=1"}, nil)
@@ -60,8 +60,8 @@ func TestCheckAndTopics(t *testing.T) {
 		"TAP_KAFKA_SASL_PASSWORD_FILE=" + password, "TAP_SPOOL_DIR=" + spool, "POD_UID=7e1a",
 	}, admin...)
 	tap = append(tap, "TAP_KAFKA_BROKERS=127.0.0.1:1,"+b.TLS)
-	// What was made takes a moment to be known everywhere: what only asks is asked again until it is. A check that writes a record gives
-	// it 20 s, which a busy machine may exceed: it is made three times.
+	// A new topic takes a moment to be known to all brokers, so commands that change nothing are repeated. A check waits 20 s for its
+	// record to be acknowledged, which may be too short on a busy machine, so it is tried three times.
 	checks := 0
 	again := func(args []string, status int) bool {
 		if status == exitFine && args[0] == "check" {
@@ -110,7 +110,7 @@ func TestCheckAndTopics(t *testing.T) {
 	if left, _ := os.ReadDir(spool); len(left) != 1 {
 		t.Errorf("left in the spool: %v", left)
 	}
-	b.Grant(kafka.ACLEntry{ // with one access rule on a topic, all that no rule allows is refused
+	b.Grant(kafka.ACLEntry{ // once a topic has an access rule, everything that no rule allows is refused
 		ResourceType: kafka.ResourceTypeTopic, ResourceName: "tap.shop.findings", ResourcePatternType: kafka.PatternTypeLiteral,
 		Principal: "User:tap", Host: "*", Operation: kafka.ACLOperationTypeDescribe, PermissionType: kafka.ACLPermissionTypeAllow,
 	})

@@ -15,8 +15,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 )
 
-// orders are settings from the namespace's ConfigMap (TAP_CONFIG_DIR), which apply to all taps of a namespace, in addition to the
-// environment or in its place. The zero value orders nothing.
+// orders are the settings in the namespace's ConfigMap (TAP_CONFIG_DIR), which apply to all taps of the namespace. They add to the
+// environment or replace it. The zero value orders nothing.
 type orders struct {
 	off      bool                  // enabled: false
 	on       bool                  // enabled: true

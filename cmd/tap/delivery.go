@@ -18,7 +18,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// spread is the time over which the taps of a fleet spread their connections to brokers that were unreachable.
+// spread is the time over which the taps of a fleet distribute their reconnections to brokers that were unreachable.
 const spread = time.Minute
 
 // byteSize is a number of bytes. Its text may have one of the suffixes Ki, Mi and Gi, as in Kubernetes.

@@ -13,8 +13,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestEndWithoutBroker: where the brokers are known to be away, a pod's end does not wait for them however long TAP_GRACE is. What
-// is left goes to the spool if there is one, and how much that is, or how much is lost, stands in the log.
+// TestEndWithoutBroker: if the brokers are known to be unreachable, the tap ends at once, even with a long TAP_GRACE. Records that are
+// left go to the spool if there is one. The log has their number, and how many are lost.
 func TestEndWithoutBroker(t *testing.T) {
 	t.Parallel()
 	a, _ := pods(t)
@@ -46,8 +46,8 @@ func TestEndWithoutBroker(t *testing.T) {
 	}
 }
 
-// TestSecondSignal: with a broker that accepts connections and says nothing, the tap waits for TAP_GRACE at its end; a second
-// signal ends it at once.
+// TestSecondSignal: with a broker that accepts connections but never answers, the tap waits for TAP_GRACE at its end; a second signal
+// ends it at once.
 func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	needs(t, "python3", "python3")
@@ -68,7 +68,7 @@ func TestSecondSignal(t *testing.T) {
 	}
 }
 
-// talk makes as many requests over loopback.
+// talk is a Python program that makes 400 plaintext connections over loopback, with a request each.
 const talk = `
 import socket
 s = socket.socket(); s.bind(('127.0.0.1', 8080)); s.listen(50)
@@ -79,7 +79,7 @@ for _ in range(400):
 s.close()
 `
 
-// TestOutputBlocked: a reader of standard output that does not read holds up neither the capture nor the end.
+// TestOutputBlocked: if nobody reads standard output, neither the capture nor the end of the tap is delayed.
 func TestOutputBlocked(t *testing.T) {
 	t.Parallel()
 	undropped(t, outputBlocked)
@@ -90,7 +90,7 @@ func outputBlocked(t *testing.T) (dropped bool) {
 	a, _ := pods(t)
 	tap, _ := a.startUnread(t, []string{"TAP_INTERFACES=lo", "TAP_EMIT=flows", "TAP_GRACE=300ms"}, buildTap(t), "run")
 	a.ready(t)
-	for round := 1; !dropped && a.metric(t, "sink_queued_records") < 100; round++ { // the pipe takes some first
+	for round := 1; !dropped && a.metric(t, "sink_queued_records") < 100; round++ { // the first records fit into the pipe
 		a.run(t, "", "python3", "-c", talk)
 		eventually.True(t, "it goes on to capture", func() bool {
 			dropped = a.metric(t, `ring_dropped_packets_total\{interface="lo"\}`) > 0
@@ -110,7 +110,7 @@ func outputBlocked(t *testing.T) (dropped bool) {
 	return false
 }
 
-// metric asks the tap in a pod for one of its metrics; -1 if it is not there.
+// metric returns the value of a metric of the tap in a pod, -1 if there is no such metric.
 func (p pod) metric(t *testing.T, name string) int {
 	t.Helper()
 	_, body := p.get(t, "/metrics")
@@ -121,7 +121,7 @@ func (p pod) metric(t *testing.T, name string) int {
 	return n
 }
 
-// gone waits until a process that was told to end has ended, with nobody to read its output.
+// gone waits until a process has ended, without reading its output.
 func (x *process) gone(t *testing.T) error {
 	t.Helper()
 	ended := make(chan error, 1)

@@ -13,6 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 )
 
+// TestByteSize: numbers with and without a suffix, and texts that are invalid or too large.
 func TestByteSize(t *testing.T) {
 	for text, want := range map[string]int64{"1": 1, "1000000": 1_000_000, "64Mi": 64 << 20, "3Ki": 3 << 10, "2Gi": 2 << 30} {
 		var b byteSize
@@ -28,7 +29,7 @@ func TestByteSize(t *testing.T) {
 	}
 }
 
-// TestSinkSettings: what the environment says reaches the sink.
+// TestSinkSettings: the environment determines the sink's settings.
 func TestSinkSettings(t *testing.T) {
 	s, err := readEnvironment([]string{
 		"TAP_SINK=kafka", "TAP_KAFKA_BROKERS=a:9092, [2001:db8::1]:9093", "TAP_KAFKA_TOPIC=tap.{namespace}.findings", "POD_NAMESPACE=shop", "POD_UID=7e1a",
@@ -63,7 +64,7 @@ func (l *lossy) Put(m buffer.Message) bool                   { l.got = append(l.
 func (l *lossy) Status() sink.Status                         { return l.status }
 func (l *lossy) Close(context.Context) (left int, err error) { return 0, nil }
 
-// TestDropsAreTold: what was dropped is published once delivery is back, and only then; not again before more is.
+// TestDropsAreTold: drops are published once delivery works again, and published again only if there are more.
 func TestDropsAreTold(t *testing.T) {
 	s, err := readEnvironment([]string{"TAP_LISTEN=none"})
 	if err != nil {
@@ -83,14 +84,14 @@ func TestDropsAreTold(t *testing.T) {
 		t.Helper()
 		now = now.Add(after)
 		drops.check(tap, now)
-		// This tap captures nothing, which is a finding.
+		// Leave out the finding that this tap captures nothing.
 		l.got = slices.DeleteFunc(l.got, func(m buffer.Message) bool { return m.Dataset != finding.DatasetTap })
 		if len(l.got) != want {
 			t.Errorf("%d records, want %d", len(l.got), want)
 		}
 	}
 	tell(0, 0)
-	tell(2*time.Second, 0) // the log tells it at once, and once a minute at most
+	tell(2*time.Second, 0) // drops are logged at once, and then once a minute at most
 	if said := errs.String(); strings.Count(said, "records were dropped") != 1 || !strings.Contains(said, "records=42") || !strings.Contains(said, "queue_full 42") {
 		t.Errorf("the log: %s", said)
 	}

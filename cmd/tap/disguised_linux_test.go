@@ -15,7 +15,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// Two more lives of the test binary: one end lies, the other is honest and speaks plaintext.
+// The test binary can also run as the server and as the client of this test. One end of each connection disguises its plaintext, the
+// other does not.
 func init() {
 	switch os.Getenv("MESHTLS_HIDDEN") {
 	case "server":
@@ -26,12 +27,12 @@ func init() {
 }
 
 const (
-	portLines  = 7100 // an honest server of lines
-	portGreets = 7101 // a server that greets with the first of disguises, and so on
+	portLines  = 7100 // a server of a line protocol, without a disguise
+	portGreets = 7101 // a server that first sends the first disguise; the next port the second one, and so on
 	disguised  = 5    // connections of each kind
 )
 
-// disguises are what one end alone sends to look encrypted. None has a byte that ends a line but as its last one.
+// disguises returns bytes that look encrypted, which one end sends without the other. None has a line feed before its last byte.
 func disguises() [][]byte {
 	record := func(typ byte, body []byte) []byte { return append([]byte{typ, 3, 3, 0, byte(len(body))}, body...) }
 	noise := bytes.Repeat([]byte{0xa7}, 200)
@@ -72,7 +73,7 @@ func hiddenServer(address string) error {
 	return untilInputEnds()
 }
 
-// answerLines is a server of a protocol of lines, as memcached is: whatever it does not understand is an error, and it goes on.
+// answerLines serves a line protocol like that of memcached: it answers an unknown line with an error and reads on.
 func answerLines(c net.Conn) error {
 	in := bufio.NewReader(c)
 	for {
@@ -93,7 +94,7 @@ func answerLines(c net.Conn) error {
 	}
 }
 
-// hiddenClient is honest to servers that lie, and lies to the one that is honest.
+// hiddenClient sends plaintext to servers with a disguise, and a disguise to the server without one.
 func hiddenClient(address string) error {
 	for i, disguise := range disguises() {
 		for range disguised {
@@ -108,7 +109,7 @@ func hiddenClient(address string) error {
 	return nil
 }
 
-// askGreeter sends a request in plaintext once the greeting is there, as a pool does that connects ahead of need.
+// askGreeter sends a plaintext request after the greeting has arrived, like a connection pool that connects ahead of need.
 func askGreeter(address string, greeting int) error {
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -121,7 +122,7 @@ func askGreeter(address string, greeting int) error {
 	return errors.Join(err, c.Close())
 }
 
-// hideFromLines says what looks encrypted, and goes on in plaintext.
+// hideFromLines sends a disguise and then plaintext.
 func hideFromLines(address string, disguise []byte) error {
 	c, err := net.Dial("tcp", address)
 	if err != nil {
@@ -141,8 +142,8 @@ func hideFromLines(address string, disguise []byte) error {
 	return c.Close()
 }
 
-// TestHiddenPlaintextLive: one end alone cannot hide the plaintext of the other, nor its own to a server that answers, whatever
-// it sends first.
+// TestHiddenPlaintextLive: bytes that look encrypted from only one end hide neither the other end's plaintext nor, if the server
+// answers, its own.
 func TestHiddenPlaintextLive(t *testing.T) { undropped(t, hiddenPlaintextLive) }
 
 func hiddenPlaintextLive(t *testing.T) (dropped bool) {

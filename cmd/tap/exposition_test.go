@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
+// TestExposition: the text of gauges, counters and labels.
 func TestExposition(t *testing.T) {
 	var b strings.Builder
 	e := &exposition{&b, "tap_"}
@@ -36,7 +37,7 @@ tap_info{version="v1",os="linux"} 1
 	}
 }
 
-// TestExpositionParses: Prometheus' own parser accepts the page, whatever a label's value is, and finds the value in it.
+// TestExpositionParses: Prometheus' own parser accepts a page with odd label values, and reads the same values.
 func TestExpositionParses(t *testing.T) {
 	for value, want := range map[string]string{
 		"eth0":               "eth0",
@@ -56,6 +57,7 @@ func TestExpositionParses(t *testing.T) {
 	}
 }
 
+// FuzzExposition does the same for any label value.
 func FuzzExposition(f *testing.F) {
 	f.Add("eth0")
 	f.Add("a\tb\\\"\n\u00ad\xff")
@@ -66,7 +68,7 @@ func FuzzExposition(f *testing.F) {
 	})
 }
 
-// parsed returns what Prometheus' parser reads of a label with this value.
+// parsed returns the label value that Prometheus' parser reads from a page with this value.
 func parsed(t *testing.T, value string) string {
 	t.Helper()
 	var b strings.Builder

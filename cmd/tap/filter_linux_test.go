@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestLiveFilter: with TAP_FILTER the kernel hands on what the filter takes and nothing else, and the filter stands in the records.
+// TestLiveFilter: with TAP_FILTER only packets that pass the filter are seen, and the records contain the filter.
 func TestLiveFilter(t *testing.T) {
 	norace(t)
 	undropped(t, liveFilter)
@@ -47,7 +47,7 @@ func liveFilter(t *testing.T) (dropped bool) {
 	return false
 }
 
-// TestLiveFilterOfOtherLink: what an interface's link type does not have is told, and nothing is captured without the filter.
+// TestLiveFilterOfOtherLink: if the filter does not fit an interface's link type, that is an error, and nothing is captured there.
 func TestLiveFilterOfOtherLink(t *testing.T) {
 	t.Parallel()
 	p, _ := pods(t)

@@ -24,7 +24,7 @@ const (
 )
 
 const (
-	// floodFrom is how many packets or connections that are not examined, in a second, are called a flood.
+	// floodFrom is how many unexamined packets or connections in a second are called a flood.
 	floodFrom = 100
 	// floodEvery is how often a flood of a kind is published at most.
 	floodEvery = 5 * time.Minute

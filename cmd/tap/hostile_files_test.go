@@ -15,7 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// repeated reads as a file that begins with head and goes on with n times block, without being there as a whole.
+// repeated returns a reader of head and n copies of block, which are not all in memory at once.
 func repeated(head, block []byte, n int) io.Reader {
 	some := bytes.Repeat(block, 1000)
 	readers := []io.Reader{bytes.NewReader(head)}
@@ -25,8 +25,8 @@ func repeated(head, block []byte, n int) io.Reader {
 	return io.MultiReader(readers...)
 }
 
-// TestHostileFilesTakeNoMemory: however many blocks a file has, and whatever they claim, what `tap read` allocates for it in all
-// is what it allocates for a small one and little more. (845 MB were resident for the first of these, and its gzip has 48 kB.)
+// TestHostileFilesTakeNoMemory: for a file of many blocks, some of which claim to be large, `tap read` allocates little more than for
+// a small file. (It once needed 845 MB for the first of these files, which has 48 kB compressed.)
 func TestHostileFilesTakeNoMemory(t *testing.T) {
 	norace(t)
 	w := capturetest.LittleBlocks
@@ -64,11 +64,11 @@ func TestHostileFilesTakeNoMemory(t *testing.T) {
 	}
 }
 
-// allocatedBy returns how many bytes `tap read` allocates in all for a file, which it reads from a pipe of gzip.
+// allocatedBy returns how many bytes `tap read` allocates in total for a file, which is compressed first.
 func allocatedBy(t *testing.T, file io.Reader) int64 {
 	t.Helper()
 	name := filepath.Join(t.TempDir(), "capture.gz")
-	f, err := os.Create(name) //nolint:gosec // the test's own
+	f, err := os.Create(name) //nolint:gosec // a temporary file of the test
 	if err != nil {
 		t.Fatal(err)
 	}

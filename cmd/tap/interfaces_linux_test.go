@@ -11,9 +11,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestInterfacesComeAndGo: a tap that begins where lo is down and one of its interfaces is not there yet captures on each as soon
-// as there is something to capture: on lo when it comes up, on the late one, on one that was deleted and is back, and with
-// another MTU. What was seen before stays.
+// TestInterfacesComeAndGo: a tap that starts while lo is down and one of its interfaces is missing captures on each once it is up, even
+// on one that was deleted and created again, and after a change of the MTU. Earlier connections keep their records.
 func TestInterfacesComeAndGo(t *testing.T) {
 	t.Parallel()
 	undropped(t, interfacesComeAndGo)
@@ -68,7 +67,7 @@ func interfacesComeAndGo(t *testing.T) (dropped bool) {
 	return false
 }
 
-// captures waits until the tap in a pod captures on an interface (1) or has left it (0).
+// captures waits until the tap in a pod captures on an interface (1) or no longer does (0).
 func (p pod) captures(t *testing.T, name string, up int) {
 	t.Helper()
 	eventually.True(t, fmt.Sprintf("%s: %d", name, up), func() bool {
@@ -78,7 +77,7 @@ func (p pod) captures(t *testing.T, name string, up int) {
 	})
 }
 
-// TestInterfacesAll: with TAP_INTERFACES=all an interface is captured while it is there; without it, it is told of.
+// TestInterfacesAll: with TAP_INTERFACES=all an interface is captured while it exists; otherwise it is reported as not captured.
 func TestInterfacesAll(t *testing.T) {
 	t.Parallel()
 	undropped(t, interfacesAll)
@@ -127,7 +126,7 @@ func interfacesAll(t *testing.T) (dropped bool) {
 	return false
 }
 
-// flowsBy returns interface, destination and verdict of flow records.
+// flowsBy returns the interface, destination and verdict of each flow record, as text.
 func flowsBy(t *testing.T, lines []string) (out []string) {
 	t.Helper()
 	for _, l := range lines {

@@ -28,10 +28,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestLabLive plays every capture of the TLS lab, and conversations with more in them, over a cable, as senders hand them to the
-// kernel: what follows each other in one direction in one packet of up to 64 KiB. With offloads on it arrives so; with offloads off the kernel cuts it to
-// segments. Two rings listen, one behind the default filter, one without: they must say the same of every connection, and both
-// what is said of the file. No packet may be lost: the player waits for the readers, not for the clock.
+// TestLabLive plays all captures of the TLS lab, and generated conversations, over a veth pair, in packets of up to 64 KiB as senders
+// pass them to the kernel. With offloads on they arrive like that; with offloads off the kernel splits them into segments. Two rings
+// capture, one with the default filter and one without. Both must give the same records, with the verdicts that the file itself gives.
+// No packet may be lost, so the sender waits for the readers.
 func TestLabLive(t *testing.T) {
 	norace(t)
 	if os.Getenv("MESHTLS_LIVE") != "lab" {
@@ -83,7 +83,7 @@ func TestLabLive(t *testing.T) {
 	}
 }
 
-// inNamespace runs the test again, in a network namespace of its own.
+// inNamespace runs the test again in a child process, in a network namespace of its own.
 func inNamespace(t *testing.T, life string) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -103,7 +103,7 @@ func inNamespace(t *testing.T, life string) {
 	t.Logf("%s", out)
 }
 
-// configure runs commands of ip(8), without the kernel's own IPv6 packets on what they make.
+// configure runs commands of ip(8). It turns off IPv6, so that the kernel sends no packets of its own on new interfaces.
 func configure(t *testing.T, commands ...string) {
 	t.Helper()
 	if err := os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -114,7 +114,7 @@ func configure(t *testing.T, commands ...string) {
 	}
 }
 
-// set turns the sender's offloads on or off.
+// set turns the segmentation offloads of the sender on or off.
 func set(t *testing.T, on bool) {
 	t.Helper()
 	value := map[bool]string{true: "on", false: "off"}[on]
@@ -123,7 +123,7 @@ func set(t *testing.T, on bool) {
 	}
 }
 
-// listener is two rings on one interface, each with a pipeline, and the socket that plays to them.
+// listener has two rings on an interface, each with a pipeline, and the socket that sends to them.
 type listener struct {
 	socket  int
 	handles [2]*afpacket.Handle
@@ -133,9 +133,9 @@ type listener struct {
 	pipelines [2]*pipeline.Pipeline
 	said      [2][]string
 	seen      [2]int
-	cut       int // packets that the default filter cut
+	cut       int // packets that the default filter truncated
 
-	last []string // what the ring without a filter said of the last file
+	last []string // records of the last file from the ring without a filter
 }
 
 func newListener(t *testing.T) *listener {
@@ -146,8 +146,8 @@ func newListener(t *testing.T) *listener {
 		t.Fatal(err)
 	}
 	for i := range l.handles {
-		// The kernel closes a block after the retire timeout, however little is in it. With more blocks than packets are on the
-		// way at a time, the ring has room for them all, however late the reader is.
+		// The kernel closes a block after the retire timeout, even if it has few packets. With more blocks than packets in flight,
+		// the ring has room for all of them, even if the reader is late.
 		cfg := afpacket.Config{Interface: "b0", Retire: time.Millisecond, BlockBytes: 128 << 10, RingBytes: 3 * mostOnTheWay * 128 << 10}
 		if i == 0 {
 			cfg.Filter = tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
@@ -165,7 +165,7 @@ func newListener(t *testing.T) *listener {
 	return l
 }
 
-// begin gives a ring an empty pipeline. The lock is held, or nobody else is there yet.
+// begin gives a ring an empty pipeline. The caller holds l.mu, unless the ring is not read yet.
 func (l *listener) begin(i int) {
 	l.said[i] = nil
 	l.pipelines[i] = pipeline.New(pipeline.Config{DefaultFilter: i == 0, Engine: finding.Config{
@@ -186,20 +186,20 @@ func (l *listener) block(i int, b *afpacket.Block) {
 	}
 }
 
-// mostOnTheWay is how many frames are sent before the readers are waited for; the kernel may cut each into 46 segments, of which
-// a block holds some 80.
+// mostOnTheWay is how many frames are sent before waiting for the readers. The kernel may split each into 46 segments; a block has
+// room for some 80.
 const mostOnTheWay = 50
 
-// segmentBytes is what a segment carries where the kernel has to cut.
+// segmentBytes is the payload of a segment if the kernel has to split a packet.
 const segmentBytes = 1448
 
-// play sends packets, some at a time, and waits each time until both rings' readers have them. It returns how many arrived.
+// play sends packets in batches, and waits after each until the readers of both rings have it. It returns how many packets arrived.
 func (l *listener) play(t *testing.T, packets []flow.Packet, offloads bool) (arrived int) {
 	t.Helper()
 	l.mu.Lock()
 	l.seen = [2]int{}
 	l.mu.Unlock()
-	const most = 512 << 10 // bytes on the way, an eighth of a ring
+	const most = 512 << 10 // bytes in flight, an eighth of a ring
 	bytes := 0
 	for i := range packets {
 		segments, err := send(l.socket, &packets[i])
@@ -219,7 +219,7 @@ func (l *listener) play(t *testing.T, packets []flow.Packet, offloads bool) (arr
 	return arrived
 }
 
-// await waits until both readers have had so many packets.
+// await waits until both readers have read n packets.
 func (l *listener) await(t *testing.T, n int) {
 	t.Helper()
 	for deadline := time.Now().Add(eventually.Limit); ; time.Sleep(200 * time.Microsecond) {
@@ -235,7 +235,7 @@ func (l *listener) await(t *testing.T, n int) {
 	}
 }
 
-// end ends what was played and returns what both rings said of it.
+// end ends the connections and returns the facts of both rings.
 func (l *listener) end(t *testing.T, file string) (filtered, all []string) {
 	t.Helper()
 	l.mu.Lock()
@@ -269,7 +269,7 @@ func (l *listener) close(t *testing.T) {
 	unix.Close(l.socket)
 }
 
-// player opens a packet socket that sends with a struct virtio_net_hdr before each frame (packet(7), PACKET_VNET_HDR).
+// player opens a packet socket for frames with a struct virtio_net_hdr in front (packet(7), PACKET_VNET_HDR).
 func player(name string) (int, error) {
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -288,7 +288,7 @@ func player(name string) (int, error) {
 	return fd, unix.Bind(fd, &unix.SockaddrLinklayer{Ifindex: int(request.Uint32())})
 }
 
-// send sends a frame, one of TCP with much payload as segmentation offload gets it, and returns how many segments that is.
+// send sends a frame and returns how many segments it is. A TCP frame with much payload is sent like one for segmentation offload.
 func send(fd int, p *flow.Packet) (segments int, err error) {
 	var d flow.Decoded
 	segments = 1
@@ -314,7 +314,7 @@ func send(fd int, p *flow.Packet) (segments int, err error) {
 	return segments, err
 }
 
-// tcpStart returns where the TCP header begins in a frame without IPv6 extension headers.
+// tcpStart returns the offset of the TCP header in a frame without IPv6 extension headers.
 func tcpStart(frame []byte) int {
 	at := 14
 	for typ := binary.BigEndian.Uint16(frame[at-2:]); typ == 0x8100 || typ == 0x88a8; typ = binary.BigEndian.Uint16(frame[at-2:]) {
@@ -326,11 +326,11 @@ func tcpStart(frame []byte) int {
 	return at + int(frame[at]&15)*4
 }
 
-// age is the one fact that is a time: each ring has its own.
+// age is the only time among the facts. It differs between the rings.
 var age = regexp.MustCompile(`"client_auth_age":\d+,`)
 
-// facts returns what records of connections say that a filter must not change: all but times, and what is read of HTTP in the
-// clear behind 64 KiB (see TestDefaultFilterKeepsEveryVerdict).
+// facts returns the parts of connections' records that a filter must not change: all but times, and details of plaintext HTTP after
+// 64 KiB (see TestDefaultFilterKeepsEveryVerdict).
 func facts(t *testing.T, said []string) []string {
 	t.Helper()
 	var out []string
@@ -345,7 +345,7 @@ func facts(t *testing.T, said []string) []string {
 	return out
 }
 
-// verdicts returns the verdicts with how much was shown of client authentication.
+// verdicts returns the verdicts, with client authentication and its basis, sorted.
 func verdicts(t *testing.T, said []string) []string {
 	t.Helper()
 	var out []string

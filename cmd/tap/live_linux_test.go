@@ -18,7 +18,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestMain's second life: in a network namespace, the test binary is the two ends of the traffic.
+// In a network namespace, the test binary also runs as the two ends of the traffic.
 func init() {
 	switch os.Getenv("MESHTLS_LIVE") {
 	case "server":
@@ -30,14 +30,14 @@ func init() {
 
 // The ports of the server in TestLiveAgreesWithRead.
 const (
-	portMarker = 7000 // HTTP, before and after all else
+	portMarker = 7000 // HTTP, before and after all other connections
 	portHTTP   = 7001
-	port13     = 7002 // TLS 1.3, no client certificate asked for
+	port13     = 7002 // TLS 1.3, without client certificates
 	port13m    = 7003 // TLS 1.3, mutual
 	port12m    = 7004 // TLS 1.2, mutual
 )
 
-// liveCertificate makes a certificate of a workload.
+// liveCertificate returns a new certificate for a workload.
 func liveCertificate(name string) (tls.Certificate, error) {
 	ca, err := capturetest.NewAuthority()
 	if err != nil {
@@ -73,7 +73,7 @@ func liveServer(address string) error {
 	return untilInputEnds()
 }
 
-// liveClient makes the traffic: a marker, 150 connections of each kind with two requests, ten at a time, a marker.
+// liveClient makes a connection as a marker, then 150 of each kind with two requests each, ten at a time, then another marker.
 func liveClient(address string) error {
 	cert, err := liveCertificate("web")
 	if err != nil {
@@ -122,7 +122,7 @@ func liveClient(address string) error {
 	return errors.Join(err, request(portMarker))
 }
 
-// TestLiveAgreesWithRead: what the tap says live of each connection is what `tap read` says of what tcpdump wrote meanwhile.
+// TestLiveAgreesWithRead: the live records of the connections are the same as those of `tap read` for a capture by tcpdump.
 func TestLiveAgreesWithRead(t *testing.T) {
 	norace(t)
 	undropped(t, liveAgreesWithRead)
@@ -162,7 +162,7 @@ func liveAgreesWithRead(t *testing.T) (dropped bool) {
 	return false
 }
 
-// waitForFile waits until tcpdump has written its header: it captures from then on.
+// waitForFile waits until tcpdump has written the file header: then it captures.
 func waitForFile(t *testing.T, file string) {
 	t.Helper()
 	eventually.True(t, "tcpdump captures", func() bool {
@@ -171,7 +171,7 @@ func waitForFile(t *testing.T, file string) {
 	})
 }
 
-// flowFacts is what two records of one connection have to agree on.
+// flowFacts has the facts that must agree between two records of a connection.
 type flowFacts struct {
 	port, clientPort int
 	facts            string
@@ -198,7 +198,7 @@ func parseFlow(line string) *flowFacts {
 		r.Source.Bytes, r.Source.Packets, r.Destination.Bytes, r.Destination.Packets, r.TLS, r.Meshtls.TLS)}
 }
 
-// between returns the connections between the two markers by both ports.
+// between returns the connections between the markers, by their two ports.
 func between(lines []string) map[[2]int]flowFacts {
 	out := map[[2]int]flowFacts{}
 	for _, l := range lines {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// exitOn ends a program of the test binary: see the init functions of the tests that run in network namespaces.
+// exitOn ends the test binary when it runs as one of the programs that init functions select. The exit status is 1 if err is not nil.
 func exitOn(err error) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -25,7 +25,7 @@ func untilInputEnds() error {
 	return err
 }
 
-// serveEach calls serve for each connection in a goroutine of its own and closes the connection after it, until the listener fails.
+// serveEach accepts connections until the listener fails. For each it calls serve in a goroutine of its own, and then closes it.
 func serveEach(l net.Listener, serve func(net.Conn) error) {
 	for {
 		c, err := l.Accept()
@@ -36,8 +36,8 @@ func serveEach(l net.Listener, serve func(net.Conn) error) {
 	}
 }
 
-// live starts the test binary in a pod as another program: life is the variable that selects it, as NAME=value; address, if not
-// empty, is the server's.
+// live starts the test binary in a pod as another program. life is the environment variable NAME=value that selects the program;
+// address is the server's, or empty.
 func (p pod) live(t *testing.T, life, address string) *process {
 	t.Helper()
 	self, err := os.Executable()
@@ -47,7 +47,7 @@ func (p pod) live(t *testing.T, life, address string) *process {
 	return p.start(t, []string{life, "MESHTLS_ADDRESS=" + address}, self)
 }
 
-// serve is live for a server: it waits until the server is ready.
+// serve starts a server like live, and waits until it is ready.
 func (p pod) serve(t *testing.T, life, address string) *process {
 	t.Helper()
 	x := p.live(t, life, address)
@@ -55,7 +55,7 @@ func (p pod) serve(t *testing.T, life, address string) *process {
 	return x
 }
 
-// ask is live for a client: it waits until the client has ended without an error.
+// ask starts a client like live, and waits until it has ended without an error.
 func (p pod) ask(t *testing.T, life, address string) {
 	t.Helper()
 	x := p.live(t, life, address)

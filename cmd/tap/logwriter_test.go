@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestLogWriter: all lines arrive in order; where nobody reads them they are dropped, the log waits for nobody, and says so.
+// TestLogWriter: all lines arrive in order. If nobody reads them, lines are dropped without waiting, and the log reports that.
 func TestLogWriter(t *testing.T) {
 	var b bytes.Buffer
 	w := newLogWriter(&b)
@@ -25,7 +25,7 @@ func TestLogWriter(t *testing.T) {
 	r, to := io.Pipe()
 	w = newLogWriter(to)
 	for n := range 3 * logLines {
-		fmt.Fprintf(w, "%d\n", n) // which would wait for ever
+		fmt.Fprintf(w, "%d\n", n) // without the queue this would block
 	}
 	read := make(chan string)
 	go func() {

@@ -7,6 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
+// TestFromLoopback: link headers of lo and of other devices, some truncated.
 func TestFromLoopback(t *testing.T) {
 	for _, test := range []struct {
 		name string

@@ -9,8 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// playLost plays a capture without one of its packets with payload, and all at once: with both rings no connection failed for
-// that, whatever waits for the packet when the ends close.
+// playLost plays a capture without one of its packets that have payload. With neither ring may a connection have failed because of
+// that, even if segments still wait for the packet when the ends close.
 func (l *listener) playLost(t *testing.T, file string, whole []flow.Packet) (packets int) {
 	t.Helper()
 	failed := func(said []string) bool {
@@ -34,7 +34,7 @@ func (l *listener) playLost(t *testing.T, file string, whole []flow.Packet) (pac
 	return packets
 }
 
-// tcpPayloadBytes returns how many bytes of payload a packet of TCP has.
+// tcpPayloadBytes returns the length of a TCP packet's payload, 0 for other packets.
 func tcpPayloadBytes(p *flow.Packet) int {
 	var d flow.Decoded
 	if !flow.Decode(p, &d) || d.Transport != 6 {

@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestLostPacketFailsNothing takes each packet in turn out of captures of the lab, cut as the default filter cuts them live:
-// a connection that is not said to have failed as a whole is not said to have failed without a packet.
+// TestLostPacketFailsNothing removes each packet in turn from captures of the lab, which the default filter has truncated. A
+// connection whose verdict is not failed must not become failed because a packet is missing.
 func TestLostPacketFailsNothing(t *testing.T) {
 	norace(t)
 	files, err := filepath.Glob("../../test/tlslab/testdata/*/*.pcap.gz")

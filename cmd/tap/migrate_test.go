@@ -24,7 +24,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// way is the transport between two workloads of the replayed migration.
+// way is the transport between two workloads in the replayed migration.
 type way int
 
 const (
@@ -33,7 +33,7 @@ const (
 	inPlain              // HTTP
 )
 
-// replayedTalk is one connection of the replay: from a pod to another, at a minute.
+// replayedTalk is a connection between two pods in the replay.
 type replayedTalk struct {
 	from, to netip.Addr
 	service  string // of the namespace shop
@@ -42,7 +42,7 @@ type replayedTalk struct {
 	minute   int
 }
 
-// frames records an exchange by real ends and cuts it into packets.
+// frames records a request and its response between real ends, and returns them as packets.
 func (d replayedTalk) frames(t *testing.T, day, nth int) []capturetest.Frame {
 	t.Helper()
 	host := d.service + ".shop.svc.cluster.local"
@@ -64,7 +64,7 @@ func (d replayedTalk) frames(t *testing.T, day, nth int) []capturetest.Frame {
 		if err != nil {
 			t.Fatal(err)
 		}
-		own := &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}} //nolint:gosec // the ends of a test
+		own := &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}} //nolint:gosec // both ends are the test's
 		if d.how == bySidecar {
 			own.NextProtos, own.ServerName = []string{"istio-peer-exchange", "istio"}, fmt.Sprintf("outbound_.%d_._.%s", d.port, host)
 		}
@@ -92,14 +92,14 @@ func errorsFirst(errs ...error) error {
 	return nil
 }
 
-// The pods of the replay, before and after: pods get new addresses when they restart.
+// podAddr returns the address of a pod, which differs before and after the migration: pods get new addresses when they restart.
 func podAddr(day, n int) netip.Addr { return netip.AddrFrom4([4]byte{10, 1, byte(day), byte(n)}) }
 
 var replayPods = []string{"web", "batch", "report", "jobs", "cart", "db", "pay"}
 
-// replayed returns the exchanges of one side. Before, all workloads use sidecars. After, web and
-// its servers have moved to ambient, batch was left out and keeps its sidecar, report has fallen
-// back to plaintext, past its sidecar and ztunnel, and jobs makes no calls any more.
+// replayed returns the connections before (day 0) or after (day 1) the migration. Before, all workloads use sidecars. After, web and
+// its servers have moved to ambient, batch was left out and keeps its sidecar, report bypasses sidecar and ztunnel in plaintext, and
+// jobs no longer calls cart.
 func replayed(day int) []replayedTalk {
 	pod := func(name string) netip.Addr { return podAddr(day, 10+slices.Index(replayPods, name)) }
 	cluster := netip.MustParseAddr("10.96.0.20") // of the service cart
@@ -115,14 +115,14 @@ func replayed(day int) []replayedTalk {
 	return []replayedTalk{
 		{pod("web"), pod("cart"), "cart", 15008, byHBONE, 1}, {pod("web"), pod("cart"), "cart", 15008, byHBONE, 59},
 		{pod("web"), pod("db"), "db", 15008, byHBONE, 2}, {pod("web"), pod("pay"), "pay", 15008, byHBONE, 4},
-		{pod("web"), podAddr(9, 9), "stock", 8080, inPlain, 30}, // passthrough, to a pod outside of the mesh
+		{pod("web"), podAddr(9, 9), "stock", 8080, inPlain, 30}, // passthrough, to a pod outside the mesh
 		{pod("batch"), pod("cart"), "cart", 8080, bySidecar, 5}, {pod("report"), cluster, "cart", 80, inPlain, 6},
 		{pod("jobs"), pod("pay"), "pay", 8080, bySidecar, 58},
 	}
 }
 
-// replayRecords returns the records of all pods' taps on one side: findings, postures, and the
-// taps' own records at their start and end.
+// replayRecords returns the records of all pods' taps before or after the migration: findings, postures, and the taps' own records
+// at their start and end.
 func replayRecords(t *testing.T, day int) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -156,12 +156,12 @@ func replayRecords(t *testing.T, day int) []byte {
 
 func feedFrames(p *pipeline.Pipeline, frames []capturetest.Frame) {
 	for _, f := range frames {
-		p.Do(func(l *pipeline.Locked) { l.Tick(f.Time.UnixNano()) }) // as the tap's clock does
+		p.Do(func(l *pipeline.Locked) { l.Tick(f.Time.UnixNano()) }) // like the loop of a live tap
 		p.Add(packetOf(f))
 	}
 }
 
-// replayCapture returns a pod's capture of one side.
+// replayCapture returns a pod's capture before or after the migration.
 func replayCapture(t *testing.T, day int, pod string) []byte {
 	t.Helper()
 	addr := podAddr(day, 10+slices.Index(replayPods, pod))
@@ -191,7 +191,7 @@ func readAs(t *testing.T, golden string, status int, args ...string) string {
 	}
 	file := filepath.Join("testdata", "migration", golden)
 	if *update {
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // testdata is for everybody
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil { //nolint:gosec // testdata is readable by everyone
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(file, out.Bytes(), 0o644); err != nil { //nolint:gosec // as above
@@ -230,9 +230,8 @@ func zipped(t *testing.T, data []byte) []byte {
 	return b.Bytes()
 }
 
-// TestMigration replays a migration from sidecars to ambient: one workload has moved, one was
-// left out, one fell back to plaintext, and one stopped calling a service. The records are those
-// that taps publish by default, from real handshakes.
+// TestMigration replays a migration from sidecars to ambient: one workload has moved, one was left out, one fell back to plaintext,
+// and one stopped calling a service. The records are of the default datasets, from real handshakes.
 func TestMigration(t *testing.T) {
 	before, after := replayRecords(t, 0), replayRecords(t, 1)
 	a, b := writeTemp(t, "before.jsonl", before), writeTemp(t, "after.jsonl.gz", zipped(t, after))
@@ -245,16 +244,16 @@ func TestMigration(t *testing.T) {
 	c, d := writeTemp(t, "1.jsonl", bytes.Join(lines[half-3:], nil)), writeTemp(t, "2.jsonl", bytes.Join(lines[:half], nil))
 	readAs(t, "repeated.txt", exitHit, "--before", a, "--after", c, "--after", d, "--output=text")
 
-	// In reverse, an edge that was HBONE and is plaintext is lost, at any port.
+	// In reverse, an edge that used HBONE and is plaintext afterwards has lost mutual TLS, at any port.
 	readAs(t, "back.txt", exitHit, "--before", b, "--after", a, "--output=text")
 }
 
-// TestMigrationOfCaptures: captures have addresses, and the names in the packets.
+// TestMigrationOfCaptures: edges of captures are matched by addresses, and by the names in the packets.
 func TestMigrationOfCaptures(t *testing.T) {
 	web := [2]string{writeTemp(t, "before.pcap", replayCapture(t, 0, "web")), writeTemp(t, "after.pcap.gz", zipped(t, replayCapture(t, 1, "web")))}
 	readAs(t, "captures.txt", exitFine, "--before", web[0], "--after", web[1], "--output=text", "--local=10.1.0.10,10.1.1.10")
 
-	// Pods may keep their addresses, as a StatefulSet's do here: the same capture, by address.
+	// The pods keep their addresses here: the same capture on both sides, matched by address.
 	var same bytes.Buffer
 	var frames []capturetest.Frame
 	for nth, d := range replayed(1) {
@@ -277,8 +276,7 @@ func TestMigrationOfCaptures(t *testing.T) {
 	readAs(t, "restarted.txt", exitFine, "--before", report[0], "--after", report[1], "--output=text", "--local=10.1.0.12,10.1.1.12")
 }
 
-// TestMigrationFiles: an error in an input is reported with its place, and the data before it is
-// kept.
+// TestMigrationFiles: an error in an input is reported with its position, and the data before it counts.
 func TestMigrationFiles(t *testing.T) {
 	before := replayRecords(t, 0)
 	a := writeTemp(t, "before.jsonl", before)
@@ -335,8 +333,8 @@ func TestMigrationSchema(t *testing.T) {
 	}
 }
 
-// TestMigrationOfClusters: workloads of equal names in two clusters are not told apart, which is
-// an error. Sides that may be exchanged, and input without records, are reported.
+// TestMigrationOfClusters: records of two clusters on one side are an error, since workloads of the same name would be mixed. Sides
+// that may be swapped, and input without records, are reported.
 func TestMigrationOfClusters(t *testing.T) {
 	before, after := replayRecords(t, 0), replayRecords(t, 1)
 	of := func(records []byte, cluster string) []byte {

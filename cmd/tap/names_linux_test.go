@@ -14,7 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// Two more lives of the test binary: a resolver and a server that it knows, and a client that asks the one for the other.
+// The test binary also runs as a DNS server with an application server, and as a client that looks up the one and connects to the
+// other.
 func init() {
 	switch os.Getenv("MESHTLS_NAMES") {
 	case "server":
@@ -26,7 +27,7 @@ func init() {
 
 const liveName = "redis.shop"
 
-// namesServer answers questions for liveName on port 53, and Redis' PING, until its standard input ends.
+// namesServer answers DNS queries for liveName on port 53, and PING of Redis, until its standard input ends.
 func namesServer(address string) error {
 	dns, err := net.ListenPacket("udp", address+":53")
 	if err != nil {
@@ -44,7 +45,7 @@ func namesServer(address string) error {
 				return
 			}
 			query, response := capturetest.DNS(binary.BigEndian.Uint16(b), liveName, 30, nil, netip.MustParseAddr(address))
-			if n >= len(query) && b[len(query)-3] != query[len(query)-3] { // another type: there is none
+			if n >= len(query) && b[len(query)-3] != query[len(query)-3] { // another type: no answer
 				response = append(query[:len(query)-4:len(query)-4], b[len(query)-4:len(query)]...)
 				response[2], response[3] = 0x81, 0x80
 			}
@@ -61,7 +62,7 @@ func namesServer(address string) error {
 	return untilInputEnds()
 }
 
-// namesClient connects by the name, as any client in Go does.
+// namesClient looks up the name and connects, like any client in Go.
 func namesClient(resolver string) error {
 	d := net.Dialer{Resolver: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, resolver+":53")
@@ -77,8 +78,8 @@ func namesClient(resolver string) error {
 	return errors.Join(err, c.Close())
 }
 
-// TestNamesLive: a connection that tells no name itself has the one that the pod asked DNS for; what is sent to the tap's own
-// port is the tap's.
+// TestNamesLive: a connection without a name in its own bytes gets the name that the pod looked up in DNS. Connections to the tap's
+// own port belong to the tap.
 func TestNamesLive(t *testing.T) {
 	t.Parallel()
 	undropped(t, namesLive)

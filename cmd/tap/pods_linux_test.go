@@ -25,8 +25,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/exclusive"
 )
 
-// undropped runs a test in which the ring may drop packets, which says nothing then: a ring holds what the tap is late for, but
-// no longer than the machine keeps it waiting. attempt returns whether packets were dropped, before it has judged anything.
+// undropped runs an attempt of a test, and repeats it if the ring dropped packets because the machine was too busy: such an attempt
+// shows nothing. attempt must report drops before it reports any failure.
 func undropped(t *testing.T, attempt func(t *testing.T) (dropped bool)) {
 	t.Helper()
 	const most = 5
@@ -44,11 +44,11 @@ func undropped(t *testing.T, attempt func(t *testing.T) (dropped bool)) {
 	t.Fatalf("packets were dropped in each of %d attempts: nothing can be said", most)
 }
 
-// pod is a network namespace of a test, with eth0 to another one. Its name is a path to it that ip(8) and nsenter(1) take.
+// pod is a network namespace of a test, with eth0 to another one. Its name is a path that ip(8) and nsenter(1) accept.
 type pod struct{ name, address string }
 
-// pods makes two namespaces with a veth pair between them. Without root the test is skipped, or fails where
-// MESHTLS_REQUIRE_ALL says that all must run.
+// pods creates two namespaces with a veth pair between them. Without root the test is skipped, or fails if MESHTLS_REQUIRE_ALL is
+// set.
 func pods(t *testing.T) (a, b pod) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -64,7 +64,7 @@ func pods(t *testing.T) (a, b pod) {
 	return a, b
 }
 
-// cable adds a veth pair between two pods: an interface with the same name in each, with the addresses network.1 and network.2.
+// cable adds a veth pair between two pods. Both interfaces have this name, and the addresses network.1 and network.2.
 func cable(t *testing.T, a, b pod, name, network string) {
 	t.Helper()
 	ip(t, "-n", a.name, "link", "add", name, "type", "veth", "peer", "name", name, "netns", b.name)
@@ -89,8 +89,8 @@ func (p pod) dial(ctx context.Context, network, address string) (c net.Conn, err
 	return c, err
 }
 
-// newNamespace makes a network namespace that has no name and no process of its own: the kernel removes it with the last process in
-// it once the test is over, however it ends.
+// newNamespace creates a network namespace without a name, which only the test and the processes in it keep alive. So the kernel
+// removes it after the test, even if that crashes.
 func newNamespace(t *testing.T) (path string) {
 	t.Helper()
 	var f *os.File
@@ -107,8 +107,8 @@ func newNamespace(t *testing.T) (path string) {
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd())
 }
 
-// elsewhere calls f on a thread that f may move to another network namespace. The thread is moved back: if it ended, so would the
-// processes that it has started (Pdeathsig).
+// elsewhere calls f on a thread that f may move to another network namespace. The thread is moved back afterwards; if it ended
+// instead, the processes that it has started would be killed (Pdeathsig).
 func elsewhere(f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -127,10 +127,10 @@ func elsewhere(f func()) {
 	<-done
 }
 
-// dropped is what a record says of a ring that had no room.
+// dropped matches a record of a ring that dropped packets.
 var dropped = regexp.MustCompile(`"dropped":[1-9]`)
 
-// ringDropped reports whether one of these records says that a ring dropped packets.
+// ringDropped reports whether a ring dropped packets, by these records.
 func ringDropped(t *testing.T, lines []string) bool {
 	t.Helper()
 	at := slices.IndexFunc(lines, dropped.MatchString)
@@ -140,16 +140,16 @@ func ringDropped(t *testing.T, lines []string) bool {
 	return at >= 0
 }
 
-// in is a command in the pod's namespace.
+// in returns a command that runs in the pod's namespace.
 func (p pod) in(ctx context.Context, args ...string) *exec.Cmd {
 	args = append(p.within(), args...)
 	return exec.CommandContext(ctx, args[0], args[1:]...)
 }
 
-// within is what runs a command in the pod's namespace.
+// within returns the arguments that, before a command, run it in the pod's namespace.
 func (p pod) within() []string { return []string{"nsenter", "--net=" + p.name, "--"} }
 
-// ip runs ip(8); with -n and a pod's name first, in that pod.
+// ip runs ip(8). If the first arguments are -n and a pod's name, it runs in that pod.
 func ip(t *testing.T, args ...string) {
 	t.Helper()
 	cmd := exec.Command("ip", args...)
@@ -170,10 +170,10 @@ type process struct {
 	ended  chan error
 }
 
-// log is what the process has written to standard error so far.
+// log returns what the process has written to standard error so far.
 func (x *process) log() string { return x.stderr.String() }
 
-// start starts a program in a pod; the test ends it if nothing else does.
+// start starts a program in a pod. It is killed at the end of the test if it is still running.
 func (p pod) start(t *testing.T, env []string, args ...string) *process {
 	t.Helper()
 	x, out := p.startUnread(t, env, args...)
@@ -181,7 +181,7 @@ func (p pod) start(t *testing.T, env []string, args ...string) *process {
 	return x
 }
 
-// startUnread is start with an output that nobody reads.
+// startUnread is like start, but nobody reads the output.
 func (p pod) startUnread(t *testing.T, env []string, args ...string) (x *process, out io.Reader) {
 	t.Helper()
 	x = &process{Cmd: p.in(context.Background(), args...), ended: make(chan error, 1)}
@@ -203,7 +203,7 @@ func (p pod) startUnread(t *testing.T, env []string, args ...string) (x *process
 	x.in = in
 	t.Cleanup(func() {
 		in.Close()
-		syscall.Kill(-x.Process.Pid, syscall.SIGKILL) // with what it started
+		syscall.Kill(-x.Process.Pid, syscall.SIGKILL) // its children too
 		x.Wait()
 		if t.Failed() {
 			t.Logf("%s: %s", args[0], &x.stderr)
@@ -212,7 +212,7 @@ func (p pod) startUnread(t *testing.T, env []string, args ...string) (x *process
 	return x, out
 }
 
-// collected is an output that is read as it is written, whoever wants it: a tap whose output nobody reads says that it is blocked.
+// collected reads an output at once into memory: a tap whose output nobody reads would report that it is blocked.
 type collected struct {
 	mu   sync.Mutex
 	more *sync.Cond
@@ -251,7 +251,7 @@ func (c *collected) Read(b []byte) (int, error) {
 	return 0, c.err
 }
 
-// line waits for a line of output that f accepts and returns all lines up to it.
+// line waits for a line of output for which f returns true, and returns all lines up to it.
 func (x *process) line(t *testing.T, f func(line string) bool) []string {
 	t.Helper()
 	var lines []string
@@ -297,7 +297,7 @@ func (x *process) end(t *testing.T) []string {
 	return strings.SplitAfter(string(rest), "\n")
 }
 
-// The tap, built once for all tests into a folder that TestMain removes.
+// The tap, built once for all tests into a folder that is removed at the end.
 var (
 	released = sync.OnceValues(func() (string, error) { return build("tap", "CGO_ENABLED=0") })
 	watched  = sync.OnceValues(func() (string, error) { return build("tap-race", "CGO_ENABLED=1", "-race") })
@@ -313,7 +313,7 @@ func build(name, environ string, flags ...string) (file string, err error) {
 	return file, nil
 }
 
-// buildTap returns the program of the tap as it is released; with the race detector where the tests have it.
+// buildTap returns the file of the tap's program, built like the release, or with the race detector if the tests have it.
 func buildTap(t *testing.T) string {
 	t.Helper()
 	if raced {
@@ -322,7 +322,7 @@ func buildTap(t *testing.T) string {
 	return program(t, released)
 }
 
-// releasedTap is buildTap for a test in which the tap has to keep up with traffic.
+// releasedTap is buildTap without the race detector, for a test in which the tap has to keep up with traffic.
 func releasedTap(t *testing.T) string { t.Helper(); return program(t, released) }
 
 func program(t *testing.T, built func() (string, error)) string {

@@ -7,8 +7,8 @@ import "testing"
 // raced reports whether the race detector is on.
 const raced = true
 
-// norace skips a test that has nothing for the race detector, where it is on and time is short: `make test` runs it without.
-// Either it is of one goroutine, or the tap is a program of its own that has to keep up with the traffic, built without the detector.
+// norace skips a test with -race -short in which the race detector can find nothing: the test has only one goroutine, or the tap is a
+// separate program, built without the detector because it has to keep up with the traffic. `make test` runs it.
 func norace(t *testing.T) {
 	t.Helper()
 	if testing.Short() {

@@ -24,13 +24,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// capturesDir adds captures to those of TestDefaultFilterKeepsEveryVerdict.
+// capturesDir is a folder with further captures for TestDefaultFilterKeepsEveryVerdict.
 var capturesDir = flag.String("captures", "", "a folder of captures (of Ethernet) for TestDefaultFilterKeepsEveryVerdict, besides the project's own")
 
-// TestDefaultFilterKeepsEveryVerdict puts the default filter before the pipeline and compares every record of a connection,
-// byte for byte, with what is said without it: as the segments came, and put together as offloads do; from the start of each
-// connection, and attached to late. One thing may be more with the filter: what is read of HTTP in the clear behind 64 KiB,
-// where a session is finished as soon as it is looked at, which is sooner where more of its bytes are seen.
+// TestDefaultFilterKeepsEveryVerdict compares the records with and without the default filter, byte for byte: with segments as
+// captured, and merged as by offloads; with each connection from its start, and without its first packets. Only details of plaintext
+// HTTP may differ, after 64 KiB: a session is finished at the first check after that, which is earlier the more of its bytes are seen.
 func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
 	norace(t)
 	sources := map[string][]flow.Packet{"generated": conversations(t)}
@@ -75,7 +74,7 @@ func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
 	}
 }
 
-// late leaves the first packets of each connection out.
+// late removes the first packets of each connection.
 func late(packets []flow.Packet, missed int) (out []flow.Packet) {
 	seen := map[netip.AddrPort]int{}
 	for _, p := range packets {
@@ -94,7 +93,7 @@ func late(packets []flow.Packet, missed int) (out []flow.Packet) {
 	return out
 }
 
-// withoutHTTP returns a record of cleartext without what was read of HTTP; other records as they are.
+// withoutHTTP removes the details of HTTP from a record with the verdict plaintext. It returns other records unchanged.
 func withoutHTTP(t *testing.T, record string) string {
 	t.Helper()
 	var r map[string]any
@@ -136,7 +135,7 @@ func (t *tally) add(want, got []string, cut cutting) {
 	t.cut.bytes += cut.bytes
 }
 
-// records runs packets through the pipeline, cut by a filter if there is one; defaultCut tells that it is the default filter.
+// records returns the records of packets, which filter truncates if it is not nil. defaultCut reports whether it is the default filter.
 func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, defaultCut bool) (out []string, cut cutting) {
 	t.Helper()
 	p := pipeline.New(pipeline.Config{DefaultFilter: defaultCut, Engine: finding.Config{
@@ -162,7 +161,7 @@ func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, def
 	return out, cut
 }
 
-// ethernetPackets returns the packets of a capture, nil if it cannot be read or is of another link type.
+// ethernetPackets returns the packets of a capture, nil if it cannot be read or has another link type.
 func ethernetPackets(t *testing.T, file string) (out []flow.Packet) {
 	t.Helper()
 	f, err := os.Open(file)
@@ -187,8 +186,8 @@ func ethernetPackets(t *testing.T, file string) (out []flow.Packet) {
 	}
 }
 
-// offloaded puts segments together that follow each other in one direction, up to so many bytes of payload: 0 for none; all
-// that a sender hands to segmentation offload at once; or, below 64 KiB, some of them by chance, as receive offload does.
+// offloaded merges consecutive segments of a direction, up to most bytes of payload; 0 merges none. Near 64 KiB it merges all, like a
+// sender for segmentation offload; below that it leaves some unmerged at random, like receive offload.
 func offloaded(r *mathrand.Rand, packets []flow.Packet, most int) (out []flow.Packet) {
 	type pending struct {
 		at   int // in out
@@ -201,7 +200,7 @@ func offloaded(r *mathrand.Rand, packets []flow.Packet, most int) (out []flow.Pa
 		p.Data = slices.Clip(bytes.Clone(p.Data))
 		ok := flow.Decode(&p, &d) && d.Transport == 6 && len(p.Data) == p.Length && len(d.Payload) == d.PayloadLen
 		here, there := fmt.Sprint(d.Src, d.SrcPort, d.Dst, d.DstPort), fmt.Sprint(d.Dst, d.DstPort, d.Src, d.SrcPort)
-		delete(open, there) // what answers comes after it
+		delete(open, there) // segments of the other direction must stay after this one
 		const unusual = 0x07
 		if !ok || d.PayloadLen == 0 || d.Flags&unusual != 0 || most == 0 {
 			delete(open, here)
@@ -214,7 +213,7 @@ func offloaded(r *mathrand.Rand, packets []flow.Packet, most int) (out []flow.Pa
 			o.size += d.PayloadLen
 			continue
 		}
-		// Short frames are padded behind the payload: nothing could be put there.
+		// Short frames have padding after the payload, where nothing can be appended.
 		p.Data = slices.Clip(p.Data[:offsetIn(p.Data, d.Payload)+len(d.Payload)])
 		p.Length = len(p.Data)
 		open[here] = &pending{len(out), d.Seq + uint32(d.PayloadLen), d.PayloadLen}
@@ -254,7 +253,7 @@ func conversations(t *testing.T) (out []flow.Packet) {
 	return out
 }
 
-// packetOf returns a frame as a packet of an Ethernet capture; it shares the frame's bytes.
+// packetOf returns a frame as a packet of an Ethernet capture. They share the bytes.
 func packetOf(f capturetest.Frame) flow.Packet {
 	return flow.Packet{Time: f.Time.UnixNano(), Data: f.Data, Length: len(f.Data), Link: wire.LinkEthernet}
 }

@@ -28,7 +28,7 @@ func init() {
 	}
 }
 
-// application answers HTTP at 8080 until its standard input ends.
+// application serves HTTP on port 8080 until its standard input ends.
 func application() error {
 	l, err := net.Listen("tcp", "0.0.0.0:8080")
 	if err != nil {
@@ -38,7 +38,7 @@ func application() error {
 	return untilInputEnds()
 }
 
-// proxy carries bytes, as a mesh's sidecar does. to says where a connection goes on, and from which address (empty: any).
+// proxy forwards bytes like a mesh's sidecar. to returns where a connection is forwarded to, and from which address (empty: any).
 func proxy(listen string, transparent bool, to func(net.Conn) (from, to string, err error)) error {
 	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
 		var err error
@@ -69,7 +69,7 @@ func carry(in net.Conn, to func(net.Conn) (string, string, error)) error {
 		return err
 	}
 	d := net.Dialer{Timeout: eventually.Limit, Control: func(_, _ string, c syscall.RawConn) error {
-		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 7) }) // the rules let it pass
+		return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_MARK, 7) }) // the rules do not redirect this mark
 	}}
 	if from != "" {
 		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
@@ -87,7 +87,7 @@ func carry(in net.Conn, to func(net.Conn) (string, string, error)) error {
 	return nil
 }
 
-// originalDestination asks netfilter where a redirected connection meant to go (SO_ORIGINAL_DST, linux/netfilter_ipv4.h).
+// originalDestination returns the destination of a connection before it was redirected (SO_ORIGINAL_DST, linux/netfilter_ipv4.h).
 func originalDestination(c net.Conn) (from, to string, err error) {
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {
@@ -103,9 +103,9 @@ func originalDestination(c net.Conn) (from, to string, err error) {
 	return "", fmt.Sprintf("%s:%d", net.IP(b[4:8]), int(b[2])<<8|int(b[3])), nil
 }
 
-// TestRedirectAndTProxy: traffic between two pods through a proxy in each, taken over by REDIRECT in the client's pod and by
-// TPROXY in the server's. What runs on lo is pod scope with the address that the application meant, and no finding; what runs
-// on the wire is found.
+// TestRedirectAndTProxy: two pods communicate through a proxy in each, with REDIRECT in the client's pod and TPROXY in the server's.
+// Connections on lo have scope pod, the address that the application used, and no finding; the plaintext between the pods is a
+// finding.
 func TestRedirectAndTProxy(t *testing.T) {
 	t.Parallel()
 	undropped(t, redirectAndTProxy)
@@ -141,9 +141,9 @@ func redirectAndTProxy(t *testing.T) (dropped bool) {
 	}
 	for _, c := range []struct {
 		pod  pod
-		want []string // direction scope verdict, and the endpoints that are fixed
+		want []string // direction, scope, verdict, and the endpoints with fixed ports
 	}{
-		// 10.77.0.1 > 127.0.0.1:15001 answered by 10.77.0.2:80, and what the proxy makes of it on the wire
+		// 10.77.0.1 > 127.0.0.1:15001, answered by 10.77.0.2:80; and the proxy's own connection to it
 		{client, []string{"internal pod plaintext 10.77.0.1 > 10.77.0.2:80 by 127.0.0.1:15001", "egress wire plaintext 10.77.0.1 > 10.77.0.2:80 by :"}},
 		{server, []string{"ingress wire plaintext 10.77.0.1 > 10.77.0.2:80 by :", "internal pod plaintext 127.0.0.6 > 10.77.0.2:8080 by :"}},
 	} {
@@ -155,7 +155,7 @@ func redirectAndTProxy(t *testing.T) (dropped bool) {
 		findings := 0
 		for _, r := range validated(t, lines) {
 			if r.at("destination.port") == "9469" || r.at("source.port") == "9469" {
-				continue // our own questions to the tap
+				continue // the test's own requests to the tap
 			}
 			switch r.at("event.dataset") {
 			case "meshtls.finding":

@@ -8,8 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestNameOfAnotherInterface: an interface is renamed, and another one takes its name. Captured is
-// the one that has the name now. The renamed one is captured too if all are, else it is reported.
+// TestNameOfAnotherInterface: an interface is renamed, and another one gets its old name and is then captured. The renamed one is
+// captured too if all interfaces are; otherwise it is reported as not captured.
 func TestNameOfAnotherInterface(t *testing.T) {
 	t.Parallel()
 	for _, captured := range []string{"eth0", everyInterface} {
@@ -26,7 +26,7 @@ func nameOfAnotherInterface(t *testing.T, captured string) (dropped bool) {
 	tap.line(t, func(l string) bool { return strings.Contains(l, `"action":"started"`) })
 	ask("http://10.77.0.2:7000/")
 	link := func(args ...string) { ip(t, append([]string{"-n", a.name, "link", "set"}, args...)...) }
-	link("eth0", "down") // else it keeps its name
+	link("eth0", "down") // only then can it be renamed
 	link("eth0", "name", "old0")
 	link("old0", "up")
 	cable(t, a, b, "net1", "10.78.0")

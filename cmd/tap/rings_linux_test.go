@@ -11,8 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestFloodLeavesTCPItsRing: while the tap reads nothing, a flood of datagrams fills its ring, and connections over TCP lose no
-// packet.
+// TestFloodLeavesTCPItsRing: while the tap is stopped, a flood of datagrams fills their ring, but no TCP packet is lost.
 func TestFloodLeavesTCPItsRing(t *testing.T) {
 	norace(t)
 	a, b := pods(t)
@@ -21,7 +20,7 @@ func TestFloodLeavesTCPItsRing(t *testing.T) {
 	tap := a.start(t, []string{"TAP_INTERFACES=eth0", "TAP_EMIT=flows,posture"}, releasedTap(t), "run")
 	a.ready(t)
 	r := mathrand.New(mathrand.NewPCG(7, 7))
-	flood := make([]capturetest.Frame, 5000) // several times what the ring holds
+	flood := make([]capturetest.Frame, 5000) // several times as many as fit into the ring
 	for i := range flood {
 		flood[i] = capturetest.Frame{Time: captureStart, Data: capturetest.UDPFrame(anybody(r), floodedPod(443), madeUpInitial(r))}
 	}

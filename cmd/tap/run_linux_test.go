@@ -28,7 +28,7 @@ import (
 // object is a decoded record.
 type object map[string]any
 
-// at returns what stands at a dotted path, as text; empty if nothing does.
+// at returns the value at a dotted path as text, empty if there is none.
 func (o object) at(path string) string {
 	var node any = map[string]any(o)
 	for name := range strings.SplitSeq(path, ".") {
@@ -41,7 +41,7 @@ func (o object) at(path string) string {
 	return fmt.Sprint(node)
 }
 
-// recordSchema is the schema of records, compiled.
+// recordSchema returns the compiled schema of records.
 var recordSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema.JSON))
 	if err != nil {
@@ -54,7 +54,7 @@ var recordSchema = sync.OnceValues(func() (*jsonschema.Schema, error) {
 	return c.Compile("record")
 })
 
-// validated decodes records and holds each to the schema.
+// validated decodes records and validates each against the schema.
 func validated(t *testing.T, lines []string) []object {
 	t.Helper()
 	s, err := recordSchema()
@@ -78,7 +78,7 @@ func validated(t *testing.T, lines []string) []object {
 	return out
 }
 
-// get asks the tap's own server in a pod.
+// get sends a request to the tap's own server in a pod.
 func (p pod) get(t *testing.T, path string) (status int, body string) {
 	t.Helper()
 	client := http.Client{Transport: &http.Transport{DialContext: p.dial, DisableKeepAlives: true}, Timeout: time.Minute}
@@ -94,7 +94,7 @@ func (p pod) get(t *testing.T, path string) (status int, body string) {
 	return r.StatusCode, string(text)
 }
 
-// ready waits until the tap in a pod is.
+// ready waits until the tap in a pod is ready.
 func (p pod) ready(t *testing.T) {
 	t.Helper()
 	last := ""
@@ -108,10 +108,10 @@ func (p pod) ready(t *testing.T) {
 	})
 }
 
-// run runs a program in a pod to its end.
+// run runs a program in a pod and returns its output.
 func (p pod) run(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
-	cmd := p.in(context.Background(), args...) // a cleanup may run it, when the test's own context is done
+	cmd := p.in(context.Background(), args...) // not the test's context, since a cleanup may call this
 	cmd.Stdin = strings.NewReader(stdin)
 	cmd.Env = append(os.Environ(), fmt.Sprint("OWNER=", os.Getpid()), "ADDRESS="+p.address)
 	out, err := cmd.CombinedOutput()
@@ -121,9 +121,9 @@ func (p pod) run(t *testing.T, stdin string, args ...string) string {
 	return string(out)
 }
 
-// TestOwnTrafficIsLeftOut: the tap publishes to a real broker over the interface that it captures on. Its own connections are
-// not in what it publishes; those of an application that speaks cleartext Kafka to the same broker are, with a finding. What
-// arrived is read by kcat and holds to the schema.
+// TestOwnTrafficIsLeftOut: the tap publishes to a real broker over the interface that it captures on. It publishes nothing of its own
+// connections, but those of an application that uses plaintext Kafka to the same broker, with a finding. The records conform to the
+// schema; kcat reads them.
 func TestOwnTrafficIsLeftOut(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a real broker takes a while: not with -short")
@@ -187,7 +187,7 @@ func TestOwnTrafficIsLeftOut(t *testing.T) {
 	if seen == 0 {
 		t.Error("no flow of the application")
 	}
-	actions := map[string]int{} // each action has a key, and so a partition, of its own
+	actions := map[string]int{} // each action has its own key, and so its own partition
 	for _, r := range records("posture") {
 		if r.at("event.dataset") == "meshtls.tap" {
 			actions[r.at("event.action")]++
@@ -206,7 +206,7 @@ func absent(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// needs skips the test where a program is missing; it takes pairs of a program and its Debian package.
+// needs skips the test if a program is missing. pairs are names of programs, each followed by its Debian package.
 func needs(t *testing.T, pairs ...string) {
 	t.Helper()
 	for i := 0; i < len(pairs); i += 2 {
@@ -216,7 +216,7 @@ func needs(t *testing.T, pairs ...string) {
 	}
 }
 
-// TestInterfaceComesLate: an interface that is not there is waited for and named; when it comes, the tap is ready.
+// TestInterfaceComesLate: a missing interface makes the tap not ready, with its name as the reason, until it exists.
 func TestInterfaceComesLate(t *testing.T) {
 	t.Parallel()
 	a, _ := pods(t)
@@ -246,7 +246,7 @@ func TestInterfaceComesLate(t *testing.T) {
 	}
 }
 
-// TestWithoutCapability: without NET_RAW the tap runs on and says what is missing.
+// TestWithoutCapability: without NET_RAW the tap keeps running and reports what is missing.
 func TestWithoutCapability(t *testing.T) {
 	t.Parallel()
 	a, _ := pods(t)
@@ -258,14 +258,14 @@ func TestWithoutCapability(t *testing.T) {
 	})
 	eventually.True(t, "an attempt on both interfaces", func() bool { return strings.Count(tap.log(), "not capturing") >= 2 })
 	first := time.Now()
-	eventually.True(t, "some more attempts", func() bool { return time.Since(first) > time.Second }) // on a machine that is too busy there are fewer
+	eventually.True(t, "some more attempts", func() bool { return time.Since(first) > time.Second }) // on a very busy machine there may be fewer
 	tap.end(t)
 	if n := strings.Count(tap.stderr.String(), "not capturing"); n != 2 {
 		t.Errorf("it is said %d times, want once for each interface: %s", n, &tap.stderr)
 	}
 }
 
-// TestRunsInAnyCase: settings that cannot be used end no tap. It says what they are in its log, in /readyz and in a record.
+// TestRunsInAnyCase: invalid settings do not end a tap. Its log, /readyz and a record report them.
 func TestRunsInAnyCase(t *testing.T) {
 	t.Parallel()
 	a, _ := pods(t)
@@ -287,8 +287,8 @@ func TestRunsInAnyCase(t *testing.T) {
 	}
 }
 
-// TestUntil: when its time is over the tap closes its sockets, says so and idles until it is told to end. Where the machine is so busy
-// that the time is over before the tap captures, it gets more.
+// TestUntil: when its time is over the tap closes its sockets, publishes a record and idles until it gets a signal. If the machine is so
+// busy that the time is over before the tap captures, it is repeated with more time.
 func TestUntil(t *testing.T) {
 	t.Parallel()
 	program := buildTap(t)
@@ -336,7 +336,7 @@ func TestReaderOfOutputGoes(t *testing.T) {
 	tap := a.start(t, []string{"TAP_INTERFACES=lo", "TAP_EMIT=flows"}, "sh", "-c", "exec "+buildTap(t)+" run | head -n 1")
 	tap.line(t, func(l string) bool { return strings.Contains(l, `"action":"started"`) })
 	eventually.True(t, "a reason in /readyz", func() bool {
-		a.get(t, "/healthz") // a connection makes a record, whose write fails
+		a.get(t, "/healthz") // each connection results in a record, which cannot be written
 		status, body := a.get(t, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "closed")
 	})
@@ -345,7 +345,7 @@ func TestReaderOfOutputGoes(t *testing.T) {
 	}
 }
 
-// TestOrdersOfConfigMap: the ConfigMap turns a running tap off, without a restart, and on again; it mutes a rule.
+// TestOrdersOfConfigMap: the ConfigMap turns a running tap off and on again, without a restart, and mutes a rule.
 func TestOrdersOfConfigMap(t *testing.T) {
 	t.Parallel()
 	undropped(t, ordersOfConfigMap)

@@ -26,7 +26,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// In a network namespace, the test binary sends the frames of a capture, or is an end of honest connections.
+// In a network namespace, the test binary also runs as a sender of a capture's frames, and as an end of real connections.
 func init() {
 	switch os.Getenv("MESHTLS_LIVE") {
 	case "forge":
@@ -65,7 +65,7 @@ func forge(file string) error {
 
 const resumableName = "svc.test"
 
-// resumableServer serves TLS 1.3 without asking for certificates, until its standard input ends.
+// resumableServer serves TLS 1.3 without client certificates, until its standard input ends.
 func resumableServer(address string) error {
 	cert, err := liveCertificate("cart")
 	if err != nil {
@@ -79,7 +79,7 @@ func resumableServer(address string) error {
 	return untilInputEnds()
 }
 
-// oneWay is a server that asks for no certificate, and whose tickets are large enough to hold one.
+// oneWay returns the configuration of a server that requests no certificate, and whose tickets are large enough for one.
 func oneWay(cert tls.Certificate) *tls.Config {
 	cfg := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS13}
 	cfg.WrapSession = func(c tls.ConnectionState, s *tls.SessionState) ([]byte, error) {
@@ -89,12 +89,12 @@ func oneWay(cert tls.Certificate) *tls.Config {
 	return cfg
 }
 
-// resumable is the client side of TLS 1.3 with tickets that the poisoners imitate.
+// resumable returns the configuration of a TLS 1.3 client that resumes sessions.
 func resumable(cache tls.ClientSessionCache, certs ...tls.Certificate) *tls.Config {
-	return &tls.Config{ServerName: resumableName, InsecureSkipVerify: true, ClientSessionCache: cache, Certificates: certs, MinVersion: tls.VersionTLS13} //nolint:gosec // the wire is what is judged
+	return &tls.Config{ServerName: resumableName, InsecureSkipVerify: true, ClientSessionCache: cache, Certificates: certs, MinVersion: tls.VersionTLS13} //nolint:gosec // the test judges the wire
 }
 
-// resumingClient connects once, then resumes for each line of its standard input. It prints its port each time.
+// resumingClient connects once, and then resumes the session for each line of its standard input. It prints its port each time.
 func resumingClient(address string) error {
 	cfg := resumable(tls.NewLRUClientSessionCache(8))
 	lines := bufio.NewScanner(os.Stdin)
@@ -115,8 +115,8 @@ func resumingClient(address string) error {
 	return nil
 }
 
-// poison returns a mutual TLS 1.3 handshake that gives out tickets as a server without client certificates does, and a
-// resumption of a connection with such a server: who believes that both are of one server takes the second for mutual.
+// poison returns a mutual TLS 1.3 handshake with tickets like those of a server without client certificates, and a resumption of a
+// connection with such a server. If both seem to be of one server, the second appears to be mutual.
 func poison(t *testing.T) (forged, resumption *capturetest.Conversation) {
 	t.Helper()
 	cert, err := liveCertificate("cart")
@@ -143,7 +143,7 @@ func firstOfServer(talk *capturetest.Conversation) []byte {
 	return talk.Chunks[slices.IndexFunc(talk.Chunks, func(c capturetest.Chunk) bool { return c.FromServer })].Data
 }
 
-// lastRecord returns the last TLS record of a flight: crypto/tls gives tickets out there where it asks for no certificate.
+// lastRecord returns the last TLS record of a flight. If crypto/tls requests no certificate, that record has the tickets.
 func lastRecord(flight []byte) []byte {
 	for {
 		n := 5 + int(flight[3])<<8 + int(flight[4])
@@ -154,10 +154,10 @@ func lastRecord(flight []byte) []byte {
 	}
 }
 
-// replaceTickets puts other records in place of what the server sends second: where it has asked for a certificate, its tickets.
+// replaceTickets replaces the second chunk that the server sends: if it has requested a certificate, that is its tickets.
 func replaceTickets(t *testing.T, talk *capturetest.Conversation, tickets []byte) {
 	t.Helper()
-	at, before := -1, 0 // the chunk, and what the server sent before it
+	at, before := -1, 0 // the index of the chunk, and how many bytes the server sent before it
 	for i, turns := 0, 0; i < len(talk.Chunks) && at < 0; i++ {
 		if c := talk.Chunks[i]; c.FromServer {
 			if turns++; turns == 2 {
@@ -179,7 +179,7 @@ func replaceTickets(t *testing.T, talk *capturetest.Conversation, tickets []byte
 	}
 }
 
-// mac returns the address of a pod's eth0.
+// mac returns the MAC address of a pod's eth0.
 func (p pod) mac(t *testing.T) net.HardwareAddr {
 	t.Helper()
 	out := p.run(t, "", "ip", "-j", "link", "show", "eth0")
@@ -194,7 +194,7 @@ func (p pod) mac(t *testing.T) net.HardwareAddr {
 	return a
 }
 
-// forge makes a pod send the frames of conversations to a MAC address.
+// forge sends the frames of conversations from a pod to a MAC address.
 func (p pod) forge(t *testing.T, to net.HardwareAddr, talks ...[]capturetest.Frame) {
 	t.Helper()
 	self, err := os.Executable()
@@ -213,8 +213,8 @@ func (p pod) forge(t *testing.T, to net.HardwareAddr, talks ...[]capturetest.Fra
 	p.run(t, "", "env", "MESHTLS_LIVE=forge", "MESHTLS_FRAMES="+file, self)
 }
 
-// TestForgedConversations: whoever shares the pod's network sends both sides of mutual TLS handshakes that never took place, and
-// then an honest client resumes a connection that is older than the tap and is not mutual. Nothing may be called mutual.
+// TestForgedConversations: an attacker in the pod's network sends both sides of mutual TLS handshakes that never took place. Then a real
+// client resumes a session that is older than the tap and not mutual. No verdict may be mtls.
 func TestForgedConversations(t *testing.T) {
 	t.Parallel()
 	undropped(t, forgedConversations)
@@ -230,7 +230,7 @@ func forgedConversations(t *testing.T) (dropped bool) {
 			Start: captureStart.Add(time.Duration(at) * time.Second),
 		})
 	}
-	var said []string // by who believes the capture
+	var said []string // records of a pipeline that accepts all packets
 	p := pipeline.New(pipeline.Config{Engine: finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { said = append(said, string(r.Value)) }}})
 	for _, f := range slices.Concat(between(forged, b.address, a.address, 0), between(resumption, b.address, a.address, 1)) {
 		p.Add(packetOf(f))
@@ -247,7 +247,7 @@ func forgedConversations(t *testing.T) (dropped bool) {
 		fmt.Sscan(lines[0], &from)
 		return from
 	}
-	resume() // a full handshake, before the tap
+	resume() // a full handshake before the tap starts
 	const third = "10.77.0.78"
 	tap := buildTap(t)
 	for _, forwarded := range []bool{false, true} {
@@ -273,7 +273,7 @@ func forgedConversations(t *testing.T) (dropped bool) {
 		got := verdictsBySource(t, lines)
 		want := map[int]string{honest: "tls", 41002: "tls", 41003: "", 41004: "unknown"}
 		if forwarded {
-			want[41000], want[41001] = "mtls", "mtls" // as the packets show it, and no more
+			want[41000], want[41001] = "mtls", "mtls" // what the packets show; nothing inherits from them
 		}
 		for from, v := range got {
 			if want[from] != v && (v == "mtls" || from == honest) || !forwarded && (from == 41000 || from == 41001 || from == 41003) {
@@ -288,7 +288,7 @@ func forgedConversations(t *testing.T) (dropped bool) {
 	return false
 }
 
-// verdictsBySource returns the verdicts of flow records by the client's port.
+// verdictsBySource returns the verdicts of flow records, by the client's port.
 func verdictsBySource(t *testing.T, lines []string) map[int]string {
 	t.Helper()
 	out := map[int]string{}
@@ -305,8 +305,8 @@ func verdictsBySource(t *testing.T, lines []string) map[int]string {
 	return out
 }
 
-// TestAddressesComeAndGo: a connection is the pod's from its first packet on, whenever the pod got the address: a second one on
-// the interface, one on lo or on an interface that is not captured, one that only a route makes local; and an address that was taken away is a peer's again.
+// TestAddressesComeAndGo: a connection to a new address is the pod's from its first packet on: a second address of the interface, one
+// of lo or of an interface that is not captured, and one that only a route makes local. A removed address is a peer's again.
 func TestAddressesComeAndGo(t *testing.T) {
 	t.Parallel()
 	undropped(t, addressesComeAndGo)

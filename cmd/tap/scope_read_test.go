@@ -11,16 +11,16 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// TestScopeOfCaptures: a connection in a capture is within a pod only where its link header,
-// its interface's name or its addresses show it. Two addresses of --local may be two pods.
+// TestScopeOfCaptures: a connection in a capture has scope pod only if its link header, its interface's name or its addresses show
+// that. Two addresses of --local may belong to two pods.
 func TestScopeOfCaptures(t *testing.T) {
 	const one, two = "10.1.0.1", "10.1.0.2"
 	for _, test := range []struct {
 		name     string
 		from, to string
 		local    string
-		bare     bool   // frames between addresses of zeros
-		ttl      byte   // of the server's packets
+		bare     bool   // frames between zero addresses
+		ttl      byte   // of the server's packets; 0: as generated
 		device   string // in pcapng; empty: pcap
 		want     string
 	}{
@@ -64,7 +64,7 @@ func TestScopeOfCaptures(t *testing.T) {
 	}
 }
 
-// scopeCapture has one conversation of HTTP.
+// scopeCapture returns a capture of one HTTP conversation.
 func scopeCapture(t *testing.T, from, to string, bare bool, ttl byte, device string) []byte {
 	t.Helper()
 	talk, err := capturetest.HTTPTalk()
@@ -81,7 +81,7 @@ func scopeCapture(t *testing.T, from, to string, bare bool, ttl byte, device str
 		if bare {
 			clear(data[:12])
 		}
-		if source := netip.MustParseAddr(to); ttl != 0 && i%2 == 1 { // the server's packets among them
+		if source := netip.MustParseAddr(to); ttl != 0 && i%2 == 1 { // the server's packets
 			if source.Is4() {
 				setTTL(data, ttl)
 			} else {
@@ -100,7 +100,7 @@ func scopeCapture(t *testing.T, from, to string, bare bool, ttl byte, device str
 	return b.Bytes()
 }
 
-// setTTL sets the TTL of IPv4 in a frame, and its checksum (RFC 1624, equation 3).
+// setTTL sets the TTL in an IPv4 frame and updates the checksum (RFC 1624, equation 3).
 func setTTL(frame []byte, ttl byte) {
 	const at, sum = 14 + 8, 14 + 10
 	x := ^(uint32(frame[sum])<<8 | uint32(frame[sum+1])) & 0xffff
@@ -112,7 +112,7 @@ func setTTL(frame []byte, ttl byte) {
 	frame[at], frame[sum], frame[sum+1] = ttl, byte(^x>>8), byte(^x)
 }
 
-// TestBothPodsBeforeAndAfter: the captures of both pods show that an edge lost mutual TLS.
+// TestBothPodsBeforeAndAfter: captures of both pods show that an edge lost mutual TLS.
 func TestBothPodsBeforeAndAfter(t *testing.T) {
 	one, two := netip.MustParseAddr("10.1.0.1"), netip.MustParseAddr("10.1.0.2")
 	var files [2]string

@@ -16,18 +16,18 @@ import (
 
 var update = flag.Bool("update", false, "write golden files and captures anew")
 
-// TestMain runs the tap's own main in place of the tests when a script calls `tap`.
+// TestMain runs the tap's main function instead of the tests when a script runs `tap`.
 func TestMain(m *testing.M) {
 	testscript.Main(tests{m}, map[string]func(){"tap": main})
 }
 
-// programs is the folder of the programs that the tests build.
+// programs is the folder of the programs that tests build.
 var programs string
 
 // tests runs the tests of this package.
 type tests struct{ *testing.M }
 
-// Run runs them all: those that wait most of the time next to each other, more than there are processors.
+// Run runs them. Parallel tests wait most of the time, so eight run at a time by default, even with fewer processors.
 func (x tests) Run() (status int) {
 	flag.Parse()
 	var err error
@@ -48,8 +48,8 @@ func (x tests) Run() (status int) {
 	return x.M.Run()
 }
 
-// TestScripts runs testdata/script: each is a session at a terminal. $CAPTURES holds the
-// captures that TestCaptures made.
+// TestScripts runs testdata/script. Each script is a session at a terminal. $CAPTURES is the folder of the captures that TestCaptures
+// writes.
 func TestScripts(t *testing.T) {
 	captures, err := filepath.Abs(filepath.Join("testdata", "captures"))
 	if err != nil {
@@ -69,7 +69,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// status runs a program and asserts its exit status: status 3 tap read ...
+// status runs a program and checks its exit status: status 3 tap read ...
 func status(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -85,7 +85,7 @@ func status(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// cut writes the first bytes of a file: cut FILE BYTES TO; a negative number cuts off the end.
+// cut writes the first bytes of a file: cut FILE BYTES TO. A negative number is how many bytes to leave out at the end.
 func cut(ts *testscript.TestScript, _ bool, args []string) {
 	data := []byte(ts.ReadFile(args[0]))
 	n, err := strconv.Atoi(args[1])
@@ -106,7 +106,7 @@ func zip(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), b.Bytes(), 0o600))
 }
 
-// TestHelpNamesEverySetting: what --help of run lists is what is read, and each line says what it is.
+// TestHelpNamesEverySetting: `tap run --help` lists the settings, each with a description.
 func TestHelpNamesEverySetting(t *testing.T) {
 	help := runHelp()
 	for line := range strings.SplitSeq(help, "\n") {

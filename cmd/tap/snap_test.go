@@ -7,8 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 )
 
-// TestCutCapturesClaimNoMore cuts every packet of the generated connections to a snap length: of what is then said of a
-// connection, nothing is claimed that is not claimed of the whole packets.
+// TestCutCapturesClaimNoMore truncates every packet of the generated connections to a snap length. The records must claim nothing that
+// those of the whole packets do not claim.
 func TestCutCapturesClaimNoMore(t *testing.T) {
 	norace(t)
 	packets := conversations(t)
@@ -39,7 +39,7 @@ func TestCutCapturesClaimNoMore(t *testing.T) {
 	}
 }
 
-// claim is what a record says of a connection, without why.
+// claim has the claims of a record, without reasons.
 type claim struct{ Verdict, Auth, Outcome string }
 
 func claimOf(t *testing.T, record string) claim {

@@ -52,8 +52,8 @@ type tap struct {
 	started   time.Time
 
 	configMap configMap
-	orders    orders                 // used by run only, as is ending
-	ending    ending                 //
+	orders    orders                 // used only by the goroutine of run
+	ending    ending                 // as orders
 	muted     []string               // rules that the engine mutes
 	ignored   []string               // orders that are ignored, one line each; guarded by the pipeline's lock
 	idling    atomic.Pointer[string] // why nothing is to be captured; nil while something is

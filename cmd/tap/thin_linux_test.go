@@ -47,16 +47,16 @@ func (c *counted) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// kept is what a client says of its connection.
+// kept is a client's account of its connection.
 type kept struct {
 	Port          int // of the server
 	Requests      uint64
 	Sent, Answers uint64 // bytes
 }
 
-// keepAlive asks on one connection of each kind until its standard input ends; then it closes them and says how much that was. For
-// each line of standard input it says how many requests were answered so far. The connections take turns, so that each is busy for
-// the tap also where the machine is slow; and there is a pause after each request, since a busy machine's ring would drop packets.
+// keepAlive sends requests on one connection of each kind until its standard input ends; then it closes them and prints their counts.
+// For each line of standard input it prints how many requests were answered so far. The connections take turns, so that each is busy
+// even on a slow machine. It pauses after each request, so that the ring does not drop packets on a busy machine.
 func keepAlive(address string) error {
 	cert, err := liveCertificate("web")
 	if err != nil {
@@ -91,7 +91,7 @@ func keepAlive(address string) error {
 }
 
 func (k *kept) ask(c net.Conn, count *counted, port int, turn *sync.Mutex, over *atomic.Bool, answered *atomic.Int64) error {
-	const each = 128 // requests of a turn: twice what makes a connection busy within 250 ms
+	const each = 128 // requests of a turn: twice as many as make a connection busy within 250 ms
 	in := bufio.NewReader(c)
 	turn.Lock()
 	defer turn.Unlock()
@@ -123,9 +123,9 @@ func (k *kept) ask(c net.Conn, count *counted, port int, turn *sync.Mutex, over 
 	return nil
 }
 
-// TestThinningLive: connections that are kept alive and busy, over a cable and over lo. The kernel leaves most of their
-// packets out once they are judged, and what is said of each is what is so: its verdict, and its bytes to the last one.
-// Where the kernel gives no room for such filters, nothing is left out, and the same is said.
+// TestThinningLive: busy connections between pods and on lo. The kernel leaves out most of their packets once they are judged, but
+// their records have the right verdicts and the exact number of bytes. If the kernel has no memory for such filters, nothing is left
+// out, and the records are the same.
 func TestThinningLive(t *testing.T) {
 	norace(t)
 	for name, optmem := range map[string]string{"room": "", "no room": "8192"} {
@@ -181,8 +181,8 @@ func thinningLive(t *testing.T, optmem string) (dropped bool) {
 	return dropped
 }
 
-// leftOut waits until the tap has seen fewer packets than requests were answered, which is half of what these take at least. How
-// long that takes, and how much is seen before, depends on the machine.
+// leftOut waits until the tap has seen fewer packets than requests were answered, which is at most half of their packets. How long that
+// takes depends on the machine.
 func leftOut(t *testing.T, server pod, clients []*process) {
 	t.Helper()
 	var looked, answered, packets int
@@ -196,7 +196,7 @@ func leftOut(t *testing.T, server pod, clients []*process) {
 			}
 			answered += n
 		}
-		if answered < looked+1000 { // to look takes packets, too
+		if answered < looked+1000 { // reading the metrics takes packets too
 			return false
 		}
 		looked = answered
@@ -207,11 +207,11 @@ func leftOut(t *testing.T, server pod, clients []*process) {
 
 const cannotLeaveOut = "cannot leave out that much"
 
-// largestSegment is how much a segment carries at most, with offloads.
+// largestSegment is the largest payload of a segment, with offloads.
 const largestSegment = 1 << 16
 
-// retransmitted returns how many segments the hosts of a pod's namespace have sent again (RetransSegs, RFC 4022). A busy machine is
-// late with acknowledgements at times, and the tap counts bytes as often as they are sent.
+// retransmitted returns how many segments a pod's namespace has retransmitted (RetransSegs, RFC 4022). On a busy machine
+// acknowledgements may be late, and the tap counts bytes each time that they are sent.
 func (p pod) retransmitted(t *testing.T) (segments uint64) {
 	t.Helper()
 	var names []string
@@ -233,15 +233,15 @@ func (p pod) retransmitted(t *testing.T) (segments uint64) {
 	return 0
 }
 
-// checkThinned compares the records with what the clients say, unless the ring dropped packets. again is how many bytes were sent
-// again at most.
+// checkThinned compares the records with the clients' accounts, unless the ring dropped packets. again bounds the bytes that were
+// retransmitted.
 func checkThinned(t *testing.T, want map[int][]kept, lines []string, thinned bool, again uint64) (dropped bool) {
 	t.Helper()
 	if ringDropped(t, lines) {
 		return true
 	}
 	verdicts := map[int]string{portHTTP: "plaintext", port13: "tls", port13m: "mtls", port12m: "mtls"}
-	// As long as the server takes to close its end too; the client resets where it has more to say.
+	// S2 if the server has not closed its end yet; RSTO if the client resets because it still has data to send.
 	closed := []string{"SF", "RSTO", "S2"}
 	seen, packets, requests := 0, uint64(0), uint64(0)
 	for _, l := range lines {
@@ -279,7 +279,7 @@ func checkThinned(t *testing.T, want map[int][]kept, lines []string, thinned boo
 	for _, k := range slices.Concat(slices.Collect(maps.Values(want))...) {
 		requests += k.Requests
 	}
-	if fewer := packets < 2*requests; fewer != thinned { // a packet for each request and one for its answer, at least
+	if fewer := packets < 2*requests; fewer != thinned { // at least a packet for each request and one for its response
 		t.Errorf("%d packets seen of %d requests and answers", packets, requests)
 	}
 	if seen != 8 {

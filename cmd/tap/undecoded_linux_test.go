@@ -14,7 +14,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// ip4Frame is an IPv4 packet of any protocol, as a fragment where the word of flags and offset says so.
+// ip4Frame returns a frame with an IPv4 packet of any protocol. fragment has the flags and the fragment offset.
 func ip4Frame(from, to netip.Addr, proto uint8, fragment uint16, data []byte) []byte {
 	f := []byte{2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 8, 0, 0x45, 0, 0, 0, 0, 1, 0, 0, 64, proto, 0, 0}
 	binary.BigEndian.PutUint16(f[16:], uint16(20+len(data)))
@@ -34,8 +34,8 @@ func ip6Frame(from, to netip.Addr, next uint8, data []byte) []byte {
 	return append(append(append(f, from.AsSlice()...), to.AsSlice()...), data...)
 }
 
-// TestUndecodedLive: what a live tap does not decode is named, with its number and what to do, in each posture and in the tap's own
-// records, whether it is an outer packet of a tunnel, a transport or a fragment whose datagram was never whole.
+// TestUndecodedLive: packets that a live tap does not decode are named, with their number and what to do, in each posture and in the
+// tap's own records: outer packets of tunnels, other transports, and fragments whose datagram was never complete.
 func TestUndecodedLive(t *testing.T) {
 	t.Parallel()
 	undropped(t, undecodedLive)

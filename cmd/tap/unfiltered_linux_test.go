@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestNoRoomForFilters: where the kernel has no room for the filter, or for any, the tap filters itself: it says so once, is ready,
-// and judges the same.
+// TestNoRoomForFilters: if the kernel has no memory for the filter, or for any filter, the tap applies it itself. It logs that once, is
+// ready, and gives the same verdicts.
 func TestNoRoomForFilters(t *testing.T) {
 	t.Parallel()
 	needs(t, "curl", "curl")

@@ -47,7 +47,7 @@ func wait(args, environ []string, std streams) {
 	}
 }
 
-// waitFor calls yes until it returns true or the time is up.
+// waitFor calls yes every waitPoll until it returns true, for at most the time most.
 func waitFor(yes func() bool, most time.Duration) {
 	for end := time.Now().Add(most); !yes() && time.Now().Before(end); {
 		time.Sleep(waitPoll)

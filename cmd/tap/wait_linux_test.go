@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestWaitMissesNothing: a connection that begins when tap wait has ended is seen from its first packet, whichever user the tap is
-// and however little time it had. Where the machine is so busy that a second is not enough, that says nothing.
+// TestWaitMissesNothing: a connection that starts when tap wait has ended is captured from its first packet on, as root and as another
+// user. An attempt in which tap wait waited for its full second is repeated, since the machine was too busy.
 func TestWaitMissesNothing(t *testing.T) {
 	t.Parallel()
 	program := buildTap(t)
@@ -17,11 +17,11 @@ func TestWaitMissesNothing(t *testing.T) {
 		a, b := pods(t)
 		needs(t, "curl", "curl", "setpriv", "util-linux")
 		b.serve(t, "MESHTLS_PROXY=application", "")
-		a.run(t, "", "curl", "-sS", "-m", "300", "http://"+b.address+":8080/") // which no tap sees
+		a.run(t, "", "curl", "-sS", "-m", "300", "http://"+b.address+":8080/") // before any tap
 		as := []string{"setpriv", "--reuid=65532", "--regid=65532", "--clear-groups", "--inh-caps=+net_raw", "--ambient-caps=+net_raw", program}
 		tap := a.start(t, []string{"POD_IPS=" + a.address, "TAP_EMIT=flows"}, append(as, "run")...)
 		began := time.Now()
-		a.run(t, "", append([]string{"env", "GORACE=atexit_sleep_ms=0"}, append(as, "wait")...)...) // a race detector in it waits a second at its end
+		a.run(t, "", append([]string{"env", "GORACE=atexit_sleep_ms=0"}, append(as, "wait")...)...) // otherwise a race detector waits for a second at the end
 		waited := time.Since(began)
 		a.run(t, "", "curl", "-sS", "-m", "300", "http://"+b.address+":8080/")
 		if waited > longestWait {

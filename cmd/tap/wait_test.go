@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// socketList is what Linux 6.18 shows of a pod with two taps' rings and one socket that is not bound yet.
+// socketList is /proc/net/packet on Linux 6.18 with the rings of two taps and one socket that is not bound yet.
 const socketList = `sk               RefCnt Type Proto  Iface R Rmem   User   Inode
 0000000000000000 3      3    0003   2     1 0      65532  10542 
 0000000000000000 3      3    0003   2     1 0      65532  10543 
@@ -29,7 +29,7 @@ func TestPacketSockets(t *testing.T) {
 	}
 }
 
-// TestCapturing: all rings of all interfaces that are named and up have to be there; of lo alone everybody has one.
+// TestCapturing: a tap captures if it has all rings of all named interfaces that are up.
 func TestCapturing(t *testing.T) {
 	list := filepath.Join(t.TempDir(), "packet")
 	if err := os.WriteFile(list, []byte(socketList+"0000000000000000 3      3    0003   1     1 0      65532  10547 \n"), 0o600); err != nil {
@@ -41,7 +41,7 @@ func TestCapturing(t *testing.T) {
 		want       bool
 	}{
 		{"lo", 65532, true},
-		{"lo,nosuch0", 65532, true}, // what is not there does not come: nothing is held for it
+		{"lo,nosuch0", 65532, true}, // a missing interface is not waited for
 		{"nosuch0", 7, true},
 		{"lo", 0, false},
 		{"lo", 7, false},
@@ -59,7 +59,7 @@ func TestCapturing(t *testing.T) {
 	}
 }
 
-// TestWaitNeverFails: whatever tap wait is called with and in, its exit status is 0, and it ends by itself.
+// TestWaitNeverFails: tap wait ends by itself with exit status 0, with any arguments and any environment.
 func TestWaitNeverFails(t *testing.T) {
 	for _, args := range [][]string{{"wait"}, {"wait", "--help"}, {"wait", "--no-such-flag"}, {"wait", "for", "ever"}} {
 		var out, told bytes.Buffer

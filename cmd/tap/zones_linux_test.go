@@ -19,13 +19,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// player opens a socket that sends frames over an interface of the pod. It ends a thread, and with it the processes that the
-// thread has started: they are to be started after it.
+// player opens a socket that sends frames over an interface of the pod. A thread ends with it, and the kernel kills the processes that
+// this thread has started, so processes must be started after it.
 func (p pod) player(t *testing.T, name string) (fd int) {
 	t.Helper()
 	opened := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		runtime.LockOSThread() // not unlocked, so that the thread ends with the goroutine
 		ns, err := unix.Open(p.name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err == nil {
 			err = unix.Setns(ns, unix.CLONE_NEWNET)
@@ -43,13 +43,13 @@ func (p pod) player(t *testing.T, name string) (fd int) {
 	return fd
 }
 
-// inVLAN returns a frame with a tag.
+// inVLAN returns a frame with a VLAN tag.
 func inVLAN(frame []byte, vlan uint16) []byte {
 	return slices.Concat(frame[:12], binary.BigEndian.AppendUint16([]byte{0x81, 0}, 0x6000|vlan), frame[12:])
 }
 
-// TestZonesLive: conversations of the same addresses and ports in two VLANs are judged each for itself, where the kernel took the
-// tag out of a packet and where it did not; one whose directions are in different VLANs is one.
+// TestZonesLive: connections with the same addresses and ports in two VLANs are separate, whether or not the kernel has removed the
+// tags from the packets. A connection whose directions are in different VLANs is one connection.
 func TestZonesLive(t *testing.T) {
 	a, b := pods(t)
 	cert, err := liveCertificate("cart")
