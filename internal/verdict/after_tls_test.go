@@ -35,7 +35,7 @@ func resumed(t *testing.T, chunks []capturetest.Chunk) verdict.Judged {
 		if j.Settled(c, s) && j.Judge(c, s, "eth0", false).Settled && s.Complete() {
 			s.Finish()
 			if conclusion = j.Conclude(c, s); conclusion == nil {
-				t.Fatal("no rest of a finished session")
+				t.Fatal("no conclusion of a finished session")
 			}
 			s.Drop()
 		}
@@ -69,32 +69,32 @@ func TestWhatFollowsDTLS(t *testing.T) {
 		want        verdict.Verdict
 		reason      string
 	}{
-		"nothing":                            {mutual, nil, verdict.MTLS, ""},
-		"records":                            {mutual, both(100, record), verdict.MTLS, ""},
-		"records, the last one's header cut": {mutual, both(8, append(slices.Clone(record), record[:9]...)), verdict.MTLS, ""},
-		"text":                               {mutual, both(1, text), verdict.Plaintext, "plaintext_after_tls"},
-		"text behind a record":               {mutual, both(1, append(slices.Clone(record), text...)), verdict.Plaintext, "plaintext_after_tls"},
-		"text in the second record":          {mutual, both(1, append(slices.Clone(record), capturetest.DTLSRecord(23, 1, append(make([]byte, 8), text...))...)), verdict.Plaintext, "text_in_records"},
-		"text behind what is unknown":        {mutual, slices.Concat(repeated(8, false, opaque(0xe9)), both(1, text)), verdict.Plaintext, "plaintext_after_tls"},
-		"records, text in between":           {mutual, slices.Concat(both(3, record), both(1, text), both(3, record)), verdict.Plaintext, "plaintext_after_tls"},
-		"DNS":                                {mutual, []capturetest.Chunk{{Data: query}, {FromServer: true, Data: response}}, verdict.Plaintext, "dns_message"},
-		"DNS, and media may be there":        {media, []capturetest.Chunk{{Data: query}, {FromServer: true, Data: response}}, verdict.Plaintext, "dns_message"},
-		"SNMP":                               {mutual, repeated(1, false, snmpGet), verdict.Plaintext, "snmp_message"},
-		"binary plaintext":                   {mutual, repeated(60, false, flowExport), verdict.Plaintext, "structured_plaintext"},
-		"media that was offered":             {media, both(60, rtp), verdict.MTLS, ""},
-		"media that nobody offered":          {mutual, repeated(60, false, opaque(0x80, 0x60)), verdict.Unknown, "other_data_after_tls"},
-		"plaintext media nobody offered":     {mutual, both(60, rtp), verdict.Plaintext, "structured_plaintext"},
-		"STUN":                               {mutual, repeated(60, false, stun), verdict.MTLS, ""},
-		"what is unknown":                    {mutual, repeated(8, false, opaque(0xe9)), verdict.Unknown, "other_data_after_tls"},
-		"little that is unknown":             {mutual, repeated(3, false, opaque(0xe9)), verdict.MTLS, ""},
-		"DTLS 1.3 records after DTLS 1.2":    {mutual, repeated(8, false, opaque(0x2f)), verdict.Unknown, "other_data_after_tls"},
-		"QUIC of one end":                    {mutual, repeated(8, false, opaque(0xc3, 0, 0, 0, 1, 8)), verdict.Unknown, "other_data_after_tls"},
-		"a copy of the ClientHello":          {mutual, mutual[:1], verdict.MTLS, ""},
-		"a copy of what the client sent":     {mutual, slices.DeleteFunc(slices.Clone(mutual), func(c capturetest.Chunk) bool { return c.FromServer }), verdict.MTLS, ""},
-		"another handshake":                  {mutual, oneWay, verdict.TLS, "second_handshake"},
-		"another, its ServerHello lost":      {mutual, withoutServerHello, verdict.TLS, "second_handshake"},
-		"another handshake, and text":        {mutual, slices.Concat(oneWay, both(1, text)), verdict.Plaintext, "plaintext_after_tls"},
-		"another handshake, behind a record": {mutual, slices.Concat(both(1, record), oneWay), verdict.TLS, "second_handshake"},
+		"nothing": {mutual, nil, verdict.MTLS, ""},
+		"records": {mutual, both(100, record), verdict.MTLS, ""},
+		"records, the last one's header truncated": {mutual, both(8, append(slices.Clone(record), record[:9]...)), verdict.MTLS, ""},
+		"text":                              {mutual, both(1, text), verdict.Plaintext, "plaintext_after_tls"},
+		"text after a record":               {mutual, both(1, append(slices.Clone(record), text...)), verdict.Plaintext, "plaintext_after_tls"},
+		"text in the second record":         {mutual, both(1, append(slices.Clone(record), capturetest.DTLSRecord(23, 1, append(make([]byte, 8), text...))...)), verdict.Plaintext, "text_in_records"},
+		"text after unknown bytes":          {mutual, slices.Concat(repeated(8, false, opaque(0xe9)), both(1, text)), verdict.Plaintext, "plaintext_after_tls"},
+		"records, text in between":          {mutual, slices.Concat(both(3, record), both(1, text), both(3, record)), verdict.Plaintext, "plaintext_after_tls"},
+		"DNS":                               {mutual, []capturetest.Chunk{{Data: query}, {FromServer: true, Data: response}}, verdict.Plaintext, "dns_message"},
+		"DNS, and media may be there":       {media, []capturetest.Chunk{{Data: query}, {FromServer: true, Data: response}}, verdict.Plaintext, "dns_message"},
+		"SNMP":                              {mutual, repeated(1, false, snmpGet), verdict.Plaintext, "snmp_message"},
+		"binary plaintext":                  {mutual, repeated(60, false, flowExport), verdict.Plaintext, "structured_plaintext"},
+		"media that was offered":            {media, both(60, rtp), verdict.MTLS, ""},
+		"media that nobody offered":         {mutual, repeated(60, false, opaque(0x80, 0x60)), verdict.Unknown, "other_data_after_tls"},
+		"plaintext media nobody offered":    {mutual, both(60, rtp), verdict.Plaintext, "structured_plaintext"},
+		"STUN":                              {mutual, repeated(60, false, stun), verdict.MTLS, ""},
+		"unknown bytes":                     {mutual, repeated(8, false, opaque(0xe9)), verdict.Unknown, "other_data_after_tls"},
+		"few unknown bytes":                 {mutual, repeated(3, false, opaque(0xe9)), verdict.MTLS, ""},
+		"DTLS 1.3 records after DTLS 1.2":   {mutual, repeated(8, false, opaque(0x2f)), verdict.Unknown, "other_data_after_tls"},
+		"QUIC of one end":                   {mutual, repeated(8, false, opaque(0xc3, 0, 0, 0, 1, 8)), verdict.Unknown, "other_data_after_tls"},
+		"a copy of the ClientHello":         {mutual, mutual[:1], verdict.MTLS, ""},
+		"a copy of the client's datagrams":  {mutual, slices.DeleteFunc(slices.Clone(mutual), func(c capturetest.Chunk) bool { return c.FromServer }), verdict.MTLS, ""},
+		"another handshake":                 {mutual, oneWay, verdict.TLS, "second_handshake"},
+		"another, its ServerHello lost":     {mutual, withoutServerHello, verdict.TLS, "second_handshake"},
+		"another handshake, and text":       {mutual, slices.Concat(oneWay, both(1, text)), verdict.Plaintext, "plaintext_after_tls"},
+		"another handshake, after a record": {mutual, slices.Concat(both(1, record), oneWay), verdict.TLS, "second_handshake"},
 	} {
 		got := resumed(t, slices.Concat(c.first, c.then))
 		if got.Verdict != c.want || c.reason != "" && !slices.Contains(got.Reasons, c.reason) || got.TLS == nil {

@@ -38,21 +38,21 @@ func TestRecordsInBlocks(t *testing.T) {
 		{"the client refuses", nil, 0, goAsks + "C 32 | C fin", "failed unknown aborted", "alert_sized_record"},
 
 		// an alert is as large as a response of up to 15 bytes
-		{"refused, or a small answer", nil, 0, mbedAsks + "C 528 112 64 | C 96 | S 32 | S fin", "tls presented incomplete", "unclear_answer"},
+		{"refused, or a small response", nil, 0, mbedAsks + "C 528 112 64 | C 96 | S 32 | S fin", "tls presented incomplete", "unclear_answer"},
 		{"the same, declined", nil, 0, mbedAsks + "C 25 53 | S 32 | S fin", "tls declined incomplete", "unclear_answer"},
-		{"small answers", nil, 0, mbedAsks + "C 517 97 53 | C 40 | S 32 | C 40 | S 32 | C 40 | S 32 | C 40 | S 32", "mtls presented established", ""},
+		{"small responses", nil, 0, mbedAsks + "C 517 97 53 | C 40 | S 32 | C 40 | S 32 | C 40 | S 32 | C 40 | S 32", "mtls presented established", ""},
 		{"refused by a server that pads to 32 in one record", nil, 0, envoy + "C 632 | S 48 | S fin", "tls presented incomplete", "unclear_answer"},
 		{"refused by a server that pads to 32, whose Finished is as large as that of Mbed TLS", nil, 0x1302, "S 48 144 560 112 80 | C 517 97 69 | C 120 | S 48 | S fin", "tls presented incomplete", "unclear_answer"},
 		{"a client's close_notify, answered", nil, 0, goAsks + "C 528 112 64 | C 32 | S 19 | S fin", "tls presented incomplete", "alert_sized_record"},
 
 		// no certificate, whichever end deceives
-		{"a server that asks for none", nil, 0, mbedAsksNot + "C 528 112 64 | C 96 | S 192", "tls unknown established", "server_flight_without_request"},
+		{"a server that requests none", nil, 0, mbedAsksNot + "C 528 112 64 | C 96 | S 192", "tls unknown established", "server_flight_without_request"},
 		{"the same, from a client that does not pad", nil, 0, mbedAsksNot + "C 632 | C 120 | S 192", "tls unknown established", "server_flight_without_request"},
-		{"a server that cuts its flight", nil, 0, "S 32 528 528 80 288 64 | C 528 112 64 | C 96 | S 192", "tls unknown established", "server_flight_fragmented"},
+		{"a server that fragments its flight", nil, 0, "S 32 528 528 80 288 64 | C 528 112 64 | C 96 | S 192", "tls unknown established", "server_flight_fragmented"},
 		{"a context of 255 bytes", nil, 0, mbedAsks + "C 288 64 | C 96 | S 192", "tls unknown established", "unrecognized_client_flight"},
 		{"a context as long as a Finished", nil, 0, mbedAsks + "C 64 64 | C 96 | S 192", "tls unknown established", "unrecognized_client_flight"},
 		{"a context as long as a padded Finished", nil, 0, goAsks + "C 64 53 | C 96 | S 192", "tls unknown established", "unrecognized_client_flight"},
-		{"a Certificate cut to 64 bytes", limit, 0x1302, envoy + "C 80 80 80 | C 96 | S 200", "tls unknown established", "unrecognized_client_flight"},
+		{"a Certificate in fragments of 64 bytes", limit, 0x1302, envoy + "C 80 80 80 | C 96 | S 200", "tls unknown established", "unrecognized_client_flight"},
 	} {
 		w := newPlayer(t, hello{extensions: c.client}, hello{suite: c.suite}).play(c.packets)
 		got := w.judge(verdict.New(verdict.Config{}), 1, true)

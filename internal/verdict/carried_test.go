@@ -112,7 +112,7 @@ func TestDTLSMessageInTwoForms(t *testing.T) {
 	}
 	twice := slices.Insert(slices.Clone(declined), at, fake(11, seq, declined[at].Body))
 	if got := overUDP(capturetest.Datagrams(twice, 1200)); got.TLS.ClientAuth != verdict.AuthDeclined {
-		t.Errorf("the same twice: %s %v", got.TLS.ClientAuth, got.Reasons)
+		t.Errorf("the same message twice: %s %v", got.TLS.ClientAuth, got.Reasons)
 	}
 }
 
@@ -218,11 +218,11 @@ func TestWhenCleartextIsSettled(t *testing.T) {
 		{"http connect, granted", "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", false},
 		{"http connect, refused", "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n", "HTTP/1.1 403 Forbidden\r\n\r\n", true},
 		{"postgresql without TLS", "\x00\x00\x00\x12\x00\x03\x00\x00user\x00me\x00\x00", "R\x00\x00\x00\x08\x00\x00\x00\x00", true},
-		{"postgresql that asks for TLS", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "", false},
+		{"postgresql that requests TLS", "\x00\x00\x00\x08\x04\xd2\x16\x2f", "", false},
 		{"smtp", "EHLO a\r\n", "220 a ESMTP\r\n", false},
 		{"redis", "*1\r\n$4\r\nPING\r\n", "+PONG\r\n", true},
 		{"text", "a protocol without a name says hello\n", "", false},
-		{"text that speaks of TLS", "a protocol without a name\nSTARTTLS\n", "", false},
+		{"text that mentions TLS", "a protocol without a name\nSTARTTLS\n", "", false},
 		{"text of 2 KiB from one end", strings.Repeat("a protocol without a name says hello\n", 60), "", false},
 		{"text of 2 KiB, answered", strings.Repeat("a protocol without a name says hello\n", 60), "OK\n", false},
 		{"text of 64 KiB from one end", strings.Repeat("a protocol without a name says hello\n", 1800), "", true},

@@ -25,9 +25,9 @@ func TestClassOfTheTapsOwn(t *testing.T) {
 	}{
 		{"its TLS", over(TLS, true), broker, "tap", ""},
 		{"its mutual TLS", over(MTLS, true), broker, "tap", ""},
-		{"its TLS, to an address that a service stands for", over(TLS, true), elsewhere, "tap", ""},
+		{"its TLS, to the address of a service", over(TLS, true), elsewhere, "tap", ""},
 		{"TLS of an application to the same broker", over(TLS, false), broker, "workload", ""},
-		{"TLS that went on in plaintext", over(Plaintext, true), broker, "workload", ""},
+		{"TLS that continued in plaintext", over(Plaintext, true), broker, "workload", ""},
 		{"TLS that is not known to be it", over(Unknown, true), broker, "workload", ""},
 		{"in the pod", with(over(TLS, true), func(o *Judged) { o.Scope = ScopePod }), broker, "workload", ""},
 		{"Kafka in plaintext", kafka, broker, "workload", "tap"},

@@ -86,7 +86,7 @@ func TestClass(t *testing.T) {
 		{"xDS on another port", http("/envoy.service.discovery.v3.X/Y"), pod, peer, 8080, "workload"},
 		{"Linkerd", sni(linkerd), pod, peer, 8080, "workload, claims mesh_control"},
 		{"Linkerd's destinations", sni("linkerd-destination.linkerd.serviceaccount.identity.linkerd.cluster.local"), pod, peer, 8086, "workload, claims mesh_control"},
-		{"Linkerd in the clear", http("/io.linkerd.proxy.destination.Destination/Get"), pod, peer, 8086, "workload, claims mesh_control"},
+		{"Linkerd in plaintext", http("/io.linkerd.proxy.destination.Destination/Get"), pod, peer, 8086, "workload, claims mesh_control"},
 		{"Linkerd's port alone", sni("web.shop.serviceaccount.identity.linkerd.cluster.local"), pod, peer, 8080, "workload"},
 		{"Consul", sni("server.dc1.consul"), pod, peer, 8502, "workload, claims mesh_control"},
 		{"a server that is not Consul's", sni("server.example.org"), pod, peer, 8502, "workload"},
@@ -104,7 +104,7 @@ func TestClass(t *testing.T) {
 
 		{"DNS", dns, pod, "10.96.0.10", 53, "dns"},
 		{"an answer of DNS whose question was not seen", Judged{Protocol: "dns", Transport: "udp", Source: Endpoint{Port: 53}}, pod, peer, 4000, "dns"},
-		{"what a client sends from DNS's port", Judged{Protocol: "dns", Transport: "tcp", Source: Endpoint{Port: 53}}, pod, peer, 8080, "workload"},
+		{"a client's message from DNS's port", Judged{Protocol: "dns", Transport: "tcp", Source: Endpoint{Port: 53}}, pod, peer, 8080, "workload"},
 		{"multicast DNS", dns, pod, "224.0.0.251", 5353, "dns"},
 		{"DNS of Istio's agent", dns, pod, "127.0.0.1", 15053, "dns"},
 		{"DNS of the node", dns, pod, "169.254.20.10", 53, "dns"},

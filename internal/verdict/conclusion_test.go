@@ -19,7 +19,7 @@ func TestConclusionsAreSharedOnlyWhereEqual(t *testing.T) {
 	before := whole().appendTo(nil)
 	counts := func(field string, k *judgement) {
 		if bytes.Equal(k.appendTo(nil), before) {
-			t.Errorf("%s does not count", field)
+			t.Errorf("a change of %s is not noticed", field)
 		}
 	}
 	for field, change := range map[string]func(*judgement){
@@ -87,7 +87,7 @@ func TestSharedIsBounded(t *testing.T) {
 			t.Fatalf("conclusion %d is not found again", i)
 		}
 		if len(s.known) > maxShared {
-			t.Fatalf("%d are held, at most %d should be", len(s.known), maxShared)
+			t.Fatalf("%d judgements are stored, want at most %d", len(s.known), maxShared)
 		}
 	}
 }
@@ -103,7 +103,7 @@ func TestConclusionsAreCounted(t *testing.T) {
 	one := j.BytesInUse()
 	c := rest(404)
 	if one < len(path) || one > len(path)+1000 || j.BytesInUse() != 2*one {
-		t.Errorf("%d bytes are counted of one, %d of two", one, j.BytesInUse())
+		t.Errorf("%d bytes are counted for one, %d for two", one, j.BytesInUse())
 	}
 	j.Release(c)
 	j.Release(a)

@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// judging gives the bytes of one connection to a session and judges it at its end.
+// judging passes the bytes of one connection to a session, and judges it at its end.
 type judging struct {
 	session *dissect.Session
 	judge   *verdict.Judge
@@ -27,7 +27,8 @@ func (x *judging) End(c *flow.Conn, _ flow.EndReason) {
 	fmt.Println(judged.Verdict, judged.Protocol, judged.Reasons)
 }
 
-// A judge takes a connection of the table and the session of its bytes. A HTTP request and its response make it plaintext.
+// The example judges a connection of the flow table by the session of its bytes. An HTTP request and its response make
+// it plaintext.
 func ExampleJudge() {
 	talk := capturetest.Conversation{Chunks: []capturetest.Chunk{
 		{Data: []byte("GET / HTTP/1.1\r\nHost: cart.shop\r\n\r\n")},

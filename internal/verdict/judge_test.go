@@ -65,7 +65,7 @@ func TestVerdictTable(t *testing.T) {
 		{"1.3 mutual", tls.VersionTLS13, capturetest.Presented, verdict.MTLS, verdict.AuthPresented, verdict.BasisInferred, verdict.OutcomeEstablished},
 		{"1.3 one-way", tls.VersionTLS13, capturetest.NotRequested, verdict.TLS, verdict.AuthNotRequested, verdict.BasisInferred, verdict.OutcomeEstablished},
 		{"1.3 declined", tls.VersionTLS13, capturetest.Declined, verdict.TLS, verdict.AuthDeclined, verdict.BasisInferred, verdict.OutcomeEstablished},
-		{"1.3 refused behind a request", tls.VersionTLS13, capturetest.Required, verdict.TLS, verdict.AuthDeclined, verdict.BasisInferred, verdict.OutcomeIncomplete},
+		{"1.3 refused after a request", tls.VersionTLS13, capturetest.Required, verdict.TLS, verdict.AuthDeclined, verdict.BasisInferred, verdict.OutcomeIncomplete},
 		{"1.2 mutual", tls.VersionTLS12, capturetest.Presented, verdict.MTLS, verdict.AuthPresented, verdict.BasisObserved, verdict.OutcomeEstablished},
 		{"1.2 one-way", tls.VersionTLS12, capturetest.NotRequested, verdict.TLS, verdict.AuthNotRequested, verdict.BasisObserved, verdict.OutcomeEstablished},
 		{"1.2 declined", tls.VersionTLS12, capturetest.Declined, verdict.TLS, verdict.AuthDeclined, verdict.BasisObserved, verdict.OutcomeEstablished},
@@ -239,11 +239,11 @@ func TestLossBeforeTLSIsUnknown(t *testing.T) {
 		want  verdict.Verdict
 	}{
 		"no loss":                   {nil, verdict.Plaintext},
-		"nothing behind it":         {[]capturetest.Chunk{lost}, verdict.Unknown},
-		"cleartext behind it":       {[]capturetest.Chunk{lost, {Data: []byte("MAIL FROM:<me@example>\r\n")}}, verdict.Plaintext},
+		"nothing after it":          {[]capturetest.Chunk{lost}, verdict.Unknown},
+		"plaintext after it":        {[]capturetest.Chunk{lost, {Data: []byte("MAIL FROM:<me@example>\r\n")}}, verdict.Plaintext},
 		"the server's TLS":          {[]capturetest.Chunk{lost, answer}, verdict.Unknown},
 		"the TLS of both":           {[]capturetest.Chunk{lost, answer, flight}, verdict.TLS},
-		"TLS answered in the clear": {[]capturetest.Chunk{lost, answer, {Data: []byte("this is no TLS at all\r\n")}}, verdict.Plaintext},
+		"plaintext response to TLS": {[]capturetest.Chunk{lost, answer, {Data: []byte("this is no TLS at all\r\n")}}, verdict.Plaintext},
 	} {
 		got := play(c.after...)
 		if got.Verdict != c.want || c.want == verdict.Unknown && (!slices.Contains(got.Reasons, "tls_may_follow") || !slices.Contains(got.Reasons, "missed_bytes")) {

@@ -39,7 +39,7 @@ func TestMeshOf(t *testing.T) {
 		{"its port with one more", TLSInfo{ALPNOffered: []string{"h2", "http/1.1"}}, 15008, ""},
 		{"its port with one that is left out", TLSInfo{ALPNOffered: []string{"h2"}, ALPNLeftOut: true}, 15008, ""},
 		{"its port with a name", TLSInfo{ServerName: "cart", ALPNOffered: []string{"h2"}}, 15008, ""},
-		{"its port with what is no name", TLSInfo{Misnamed: true, ALPNOffered: []string{"h2"}}, 15008, ""},
+		{"its port with an invalid name", TLSInfo{Misnamed: true, ALPNOffered: []string{"h2"}}, 15008, ""},
 		{"consul by SPIFFE", TLSInfo{Server: &Certificate{SPIFFE: "spiffe://d.consul/ns/default/dc/dc1/svc/cart"}}, 80, "consul by certificate"},
 		{"istio by SPIFFE", TLSInfo{Client: &Certificate{SPIFFE: "spiffe://cluster.local/ns/shop/sa/web"}}, 80, "istio by certificate"},
 		{"consul's agent by SPIFFE", TLSInfo{Server: &Certificate{SPIFFE: "spiffe://11111111-2222-3333-4444-555555555555.consul/agent/client/dc/dc1/id/a"}}, 80, "consul by certificate"},

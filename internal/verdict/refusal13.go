@@ -90,7 +90,7 @@ func (f *serverFlight) mayRefuse(a *reaction, end int64, s suite) bool {
 	r, _ := f.t.Records(f.t.Client)
 	finished := clientFinished(r, end, s)
 	n, _ := f.t.BeforeEnd(f.t.Client)
-	before, behind := false, false
+	before, after := false, false
 	for _, x := range r[:min(n, len(r))] {
 		switch {
 		case x.End <= end:
@@ -100,10 +100,10 @@ func (f *serverFlight) mayRefuse(a *reaction, end int64, s suite) bool {
 		case x.Ack < a.alert.End:
 			before = true
 		case !s.isAlert(x.Length, finished):
-			behind = true
+			after = true
 		}
 	}
-	return !before || !behind // a client that has not sent its request yet may do so before it reads the alert
+	return !before || !after // a client that has not sent its request yet may do so before it reads the alert
 }
 
 // refused reports whether records that may be a refusal (mayRefuse) count as one. They do if the server sent them

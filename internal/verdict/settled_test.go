@@ -95,7 +95,7 @@ func restAgrees(t *testing.T, name string, j *verdict.Judge, c *flow.Conn, s *di
 	t.Helper()
 	conclusion := j.Conclude(c, s)
 	if conclusion == nil {
-		t.Errorf("%s: the session is finished and there is no rest of it", name)
+		t.Errorf("%s: a finished session has no conclusion", name)
 		return
 	}
 	for _, missed := range []uint64{0, 100} {
@@ -111,6 +111,6 @@ func restAgrees(t *testing.T, name string, j *verdict.Judge, c *flow.Conn, s *di
 		}
 	}
 	if again := j.Conclude(c, s); !reflect.DeepEqual(again, conclusion) {
-		t.Errorf("%s: the rest is %+v, then %+v", name, conclusion, again)
+		t.Errorf("%s: the conclusion is %+v, then %+v", name, conclusion, again)
 	}
 }

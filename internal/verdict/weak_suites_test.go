@@ -88,7 +88,7 @@ func TestTextUnderUnfamiliarSuite(t *testing.T) {
 	w.s.Finish()
 	conclusion := j.Conclude(c, w.s)
 	if conclusion == nil || !conclusion.TailCounts() {
-		t.Fatal("it is not followed")
+		t.Fatal("the conclusion does not follow later records")
 	}
 	w.send(1, record(23, login), -1)
 	if got := j.Judge(c, w.s, "eth0", true); got.Verdict != verdict.Plaintext {

@@ -44,15 +44,15 @@ func ambient(t *testing.T) (dropped bool) {
 		}
 	}
 	for _, p := range w.pods {
-		lines, dropped := p.end(t)
+		lines, dropped := p.stop(t)
 		if dropped || slices.ContainsFunc(lines, droppedPackets.MatchString) {
-			t.Logf("packets of %s were dropped: again", p.name)
+			t.Logf("packets of %s were dropped: trying again", p.name)
 			return true
 		}
-		hold(t, list, p.name, statements(t, p.name, lines), p.declared(), func(c *connection, s said) { c.live = s })
-		hold(t, list, p.name, readCaptures(t, tap, p.name, p.files()...), false, func(c *connection, s said) { c.read = s })
+		compareTruth(t, list, p.name, resultsOf(t, p.name, lines), p.declared(), func(c *connection, s tapResult) { c.live = s })
+		compareTruth(t, list, p.name, readCaptures(t, tap, p.name, p.files()...), false, func(c *connection, s tapResult) { c.read = s })
 	}
-	keep(t, "standin", w.lab, list)
+	checkTable(t, "standin", w.lab, list)
 	return false
 }
 
@@ -107,13 +107,13 @@ func (s *scenario) truth(e *standin.Event) string {
 	return truthWire
 }
 
-// keep compares the table of a run with the golden one. With -update it rewrites the golden
+// checkTable compares the table of a run with the golden one. With -update it rewrites the golden
 // table, and keeps the captures and their truth for TestCaptures, in a folder of testdata.
-func keep(t *testing.T, folder string, l *lab, list []connection) {
+func checkTable(t *testing.T, folder string, l *lab, list []connection) {
 	t.Helper()
 	got := table(list)
 	if *update && t.Failed() {
-		t.Fatalf("something is wrong: nothing is written. The table:\n%s", got)
+		t.Fatalf("the test failed, so nothing is written. The table:\n%s", got)
 	}
 	golden(t, filepath.Join(folder, "table.txt"), got, *update)
 	t.Logf("\n%s", got)

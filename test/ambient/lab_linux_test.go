@@ -26,8 +26,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/ambient/standin"
 )
 
-// absent skips a test that lacks something, or fails it if MESHTLS_REQUIRE_ALL is set.
-func absent(t *testing.T, format string, args ...any) {
+// skipOrFail skips a test that lacks something, or fails it if MESHTLS_REQUIRE_ALL is set.
+func skipOrFail(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
 		t.Fatalf(format, args...)
@@ -35,21 +35,21 @@ func absent(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// needs skips the test if the lab cannot run: it needs root, and programs of Debian packages.
-func needs(t *testing.T) {
+// requireLab skips the test if the lab cannot run: it needs root, and programs of Debian packages.
+func requireLab(t *testing.T) {
 	t.Helper()
 	if os.Getuid() != 0 {
-		absent(t, "network namespaces need root")
+		skipOrFail(t, "network namespaces need root")
 	}
 	for program, pkg := range map[string]string{"ip": "iproute2", "nft": "nftables", "tcpdump": "tcpdump", "nsenter": "util-linux"} {
 		if _, err := exec.LookPath(program); err != nil {
-			absent(t, "%v: on Debian or Ubuntu: apt-get install %s", err, pkg)
+			skipOrFail(t, "%v: on Debian or Ubuntu: apt-get install %s", err, pkg)
 		}
 	}
 }
 
-// place is a pod of the lab, or the node.
-type place struct {
+// host is a pod of the lab, or the node.
+type host struct {
 	name    string
 	address netip.Addr
 	ns      *standin.Namespace
@@ -65,18 +65,18 @@ var node = netip.MustParseAddr("10.88.0.254")
 
 // lab is a node with pods on a bridge.
 type lab struct {
-	node   *place
-	pods   []*place
+	node   *host
+	pods   []*host
 	folder string // for the captures
 }
 
 // newLab creates the node. Without the right to do so, the test is skipped.
 func newLab(t *testing.T, folder string) *lab {
 	t.Helper()
-	needs(t)
+	requireLab(t)
 	exclusive.Machine(t)
 	ns := newNamespace(t)
-	l := &lab{node: &place{name: "node", address: node, ns: ns, log: &standin.Log{}}, folder: folder}
+	l := &lab{node: &host{name: "node", address: node, ns: ns, log: &standin.Log{}}, folder: folder}
 	must(t, ns.Run(`
 		ip link add br0 type bridge
 		ip link set br0 up
@@ -89,7 +89,7 @@ func newNamespace(t *testing.T) *standin.Namespace {
 	t.Helper()
 	ns, err := standin.NewNamespace()
 	if err != nil {
-		absent(t, "%v: needs CAP_SYS_ADMIN", err)
+		skipOrFail(t, "%v: needs CAP_SYS_ADMIN", err)
 	}
 	t.Cleanup(func() { ns.Close() })
 	return ns
@@ -103,9 +103,9 @@ func must(t *testing.T, err error) {
 }
 
 // add adds a pod to the node's bridge.
-func (l *lab) add(t *testing.T, name string) *place {
+func (l *lab) add(t *testing.T, name string) *host {
 	t.Helper()
-	p := &place{name: name, ns: newNamespace(t), log: &standin.Log{}, address: addressOf(name)}
+	p := &host{name: name, ns: newNamespace(t), log: &standin.Log{}, address: addressOf(name)}
 	l.pods = append(l.pods, p)
 	// Unused IPv6 addresses would bring the kernel's own packets into the captures.
 	must(t, p.ns.Command("1", "tee", "/proc/sys/net/ipv6/conf/default/disable_ipv6"))
@@ -116,7 +116,7 @@ func (l *lab) add(t *testing.T, name string) *place {
 }
 
 // listen opens a listening socket of the pod's application.
-func (p *place) listen(t *testing.T, port uint16) net.Listener {
+func (p *host) listen(t *testing.T, port uint16) net.Listener {
 	t.Helper()
 	var l net.Listener
 	must(t, p.ns.Do(func() (err error) {
@@ -128,7 +128,7 @@ func (p *place) listen(t *testing.T, port uint16) net.Listener {
 }
 
 // dial connects a socket of the pod's application, which has no mark.
-func (p *place) dial(ctx context.Context, to string) (c net.Conn, err error) {
+func (p *host) dial(ctx context.Context, to string) (c net.Conn, err error) {
 	e := p.ns.Do(func() error {
 		c, err = (&net.Dialer{Timeout: 20 * time.Second}).DialContext(ctx, "tcp4", to)
 		return err
@@ -144,8 +144,8 @@ const (
 	within  = "within the pod"
 )
 
-// note logs a connection of an application as it appears on the wire.
-func (p *place) note(kind string, client, server net.Addr) {
+// logConnection logs a connection of an application as it appears on the wire.
+func (p *host) logConnection(kind string, client, server net.Addr) {
 	p.log.Add(standin.Event{Kind: kind, Client: addrPort(client), Server: addrPort(server)})
 }
 
@@ -156,20 +156,20 @@ func addrPort(a net.Addr) netip.AddrPort {
 
 // get requests a path over HTTP, in a connection of its own. The connection is logged with
 // kind, which is empty if a proxy logs it.
-func (p *place) get(t *testing.T, kind, url string) string {
+func (p *host) get(t *testing.T, kind, url string) string {
 	t.Helper()
-	body, err := p.ask(kind, url)
+	body, err := p.request(kind, url)
 	if err != nil {
-		t.Fatalf("%s asks for %s: %v", p.name, url, err)
+		t.Fatalf("%s requests %s: %v", p.name, url, err)
 	}
 	return body
 }
 
-func (p *place) ask(kind, url string) (string, error) {
+func (p *host) request(kind, url string) (string, error) {
 	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, to string) (net.Conn, error) {
 		c, err := p.dial(ctx, to)
 		if err == nil && kind != "" {
-			p.note(kind, c.LocalAddr(), c.RemoteAddr())
+			p.logConnection(kind, c.LocalAddr(), c.RemoteAddr())
 		}
 		return c, err
 	}}
@@ -194,7 +194,7 @@ func (p *place) ask(kind, url string) (string, error) {
 
 // serve responds to HTTP requests with the client's address. Its connections are logged with kind, which is empty if
 // a proxy logs them.
-func (p *place) serve(t *testing.T, port uint16, kind string) {
+func (p *host) serve(t *testing.T, port uint16, kind string) {
 	t.Helper()
 	s := &http.Server{
 		ReadHeaderTimeout: eventually.Limit,
@@ -208,7 +208,7 @@ func (p *place) serve(t *testing.T, port uint16, kind string) {
 				as = probeIn
 			}
 			if state == http.StateNew && as != "" {
-				p.note(as, c.RemoteAddr(), c.LocalAddr())
+				p.logConnection(as, c.RemoteAddr(), c.LocalAddr())
 			}
 		},
 	}
@@ -225,7 +225,7 @@ type tapped struct {
 }
 
 // start starts a program in the pod. The program is killed at the end of the test.
-func (p *place) start(t *testing.T, stdout, stderr io.Writer, env []string, args ...string) *exec.Cmd {
+func (p *host) start(t *testing.T, stdout, stderr io.Writer, env []string, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command("nsenter", append([]string{"--net=" + p.ns.Path(), "--"}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
@@ -241,8 +241,8 @@ func (p *place) start(t *testing.T, stdout, stderr io.Writer, env []string, args
 	return cmd
 }
 
-// watch starts the pod's tap and captures, and waits until they are ready.
-func (l *lab) watch(t *testing.T, p *place, tap string) {
+// startTap starts the pod's tap and captures, and waits until they are ready.
+func (l *lab) startTap(t *testing.T, p *host, tap string) {
 	t.Helper()
 	x := &tapped{}
 	x.cmd = p.start(t, &x.out, &x.stderr, append([]string{
@@ -257,7 +257,7 @@ func (l *lab) watch(t *testing.T, p *place, tap string) {
 		p.dumps = append(p.dumps, d)
 	}
 	eventually.True(t, "the tap of "+p.name+" captures", func() bool {
-		_, err := p.ask("", fmt.Sprintf("http://127.0.0.1:%d/readyz", healthPort))
+		_, err := p.request("", fmt.Sprintf("http://127.0.0.1:%d/readyz", healthPort))
 		return err == nil
 	}, &x.stderr)
 }
@@ -269,12 +269,12 @@ type dump struct {
 	stderr eventually.Output
 }
 
-// lost matches tcpdump's final report of packets that the kernel had no room for.
-var lost = regexp.MustCompile(`(?m)^[1-9]\d* packets? dropped by`)
+// lostPackets matches tcpdump's final report of packets that the kernel had no room for.
+var lostPackets = regexp.MustCompile(`(?m)^[1-9]\d* packets? dropped by`)
 
-// end ends the pod's captures and its tap. It returns the tap's records, and reports whether
+// stop ends the pod's captures and its tap. It returns the tap's records, and reports whether
 // a capture lost packets. Once a marked datagram is captured, all packets before it are too.
-func (p *place) end(t *testing.T) (lines []string, dropped bool) {
+func (p *host) stop(t *testing.T) (lines []string, dropped bool) {
 	t.Helper()
 	var mark [16]byte
 	rand.Read(mark[:]) // it never fails
@@ -292,13 +292,13 @@ func (p *place) end(t *testing.T) (lines []string, dropped bool) {
 		return errors.Join(errs...)
 	}))
 	for _, d := range p.dumps {
-		eventually.True(t, "the whole capture is in "+d.file, func() bool {
+		eventually.True(t, "the capture in "+d.file+" is complete", func() bool {
 			b, err := os.ReadFile(d.file)
 			return err == nil && bytes.Contains(b, token)
 		})
 		must(t, d.cmd.Process.Signal(os.Interrupt))
 		d.cmd.Wait()
-		dropped = dropped || lost.MatchString(d.stderr.String())
+		dropped = dropped || lostPackets.MatchString(d.stderr.String())
 	}
 	must(t, p.tap.cmd.Process.Signal(syscall.SIGTERM))
 	if err := p.tap.cmd.Wait(); err != nil {
@@ -308,7 +308,7 @@ func (p *place) end(t *testing.T) (lines []string, dropped bool) {
 }
 
 // files are the pod's captures.
-func (p *place) files() (files []string) {
+func (p *host) files() (files []string) {
 	for _, d := range p.dumps {
 		files = append(files, d.file)
 	}
@@ -316,4 +316,4 @@ func (p *place) files() (files []string) {
 }
 
 // declared reports whether the settings of the pod's tap say that the pod is enrolled.
-func (p *place) declared() bool { return slices.Contains(p.env, "TAP_AMBIENT=istio") }
+func (p *host) declared() bool { return slices.Contains(p.env, "TAP_AMBIENT=istio") }

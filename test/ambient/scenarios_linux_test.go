@@ -19,7 +19,7 @@ import (
 // label and no redirection, waypoint and gateway are proxies in pods of their own.
 type world struct {
 	*lab
-	a, b, c, broken, waypoint, gateway *place
+	a, b, c, broken, waypoint, gateway *host
 	authority, stranger                *standin.Authority
 }
 
@@ -28,7 +28,7 @@ var service = netip.MustParseAddrPort("10.88.9.9:8080")
 
 func newWorld(t *testing.T, folder string) *world {
 	w := &world{lab: newLab(t, folder)}
-	for _, p := range []**place{&w.a, &w.b, &w.c, &w.broken, &w.waypoint, &w.gateway} {
+	for _, p := range []**host{&w.a, &w.b, &w.c, &w.broken, &w.waypoint, &w.gateway} {
 		*p = w.add(t, podNames[len(w.pods)])
 	}
 	must(t, w.node.ns.RewriteProbes(w.b.address))
@@ -44,18 +44,18 @@ func newWorld(t *testing.T, folder string) *world {
 }
 
 // at returns a pod's address with a port.
-func at(p *place, port uint16) netip.AddrPort { return netip.AddrPortFrom(p.address, port) }
+func at(p *host, port uint16) netip.AddrPort { return netip.AddrPortFrom(p.address, port) }
 
 // start starts the mesh, the applications and the taps.
 func (w *world) start(t *testing.T, tap string) {
 	t.Helper()
-	hbone := func(p *place) netip.AddrPort { return at(p, standin.PortHBONE) }
+	hbone := func(p *host) netip.AddrPort { return at(p, standin.PortHBONE) }
 	mesh := standin.Mesh{
 		at(w.b, 8080): {Via: hbone(w.b)},
 		at(w.b, 8081): {Via: hbone(w.waypoint)},
 		service:       {Via: hbone(w.gateway), Inner: true, To: hbone(w.b)},
 	}
-	for p, account := range map[*place]string{w.a: "client", w.b: "server", w.waypoint: "waypoint", w.gateway: "gateway"} {
+	for p, account := range map[*host]string{w.a: "client", w.b: "server", w.waypoint: "waypoint", w.gateway: "gateway"} {
 		id, err := w.authority.Identity("lab", account)
 		must(t, err)
 		p.proxy = &standin.Proxy{Pod: p.ns, Address: p.address, Identity: id, Mesh: mesh, Log: p.log}
@@ -63,7 +63,7 @@ func (w *world) start(t *testing.T, tap string) {
 	}
 	w.waypoint.proxy.Mesh = standin.Mesh{at(w.b, 8081): {Via: hbone(w.b)}}
 	w.waypoint.proxy.Sessions = tls.NewLRUClientSessionCache(8)
-	for _, p := range []*place{w.a, w.b} {
+	for _, p := range []*host{w.a, w.b} {
 		must(t, p.ns.Redirect())
 		must(t, p.proxy.Start())
 	}
@@ -74,7 +74,7 @@ func (w *world) start(t *testing.T, tap string) {
 	w.a.serve(t, 8080, "")
 	w.c.serve(t, 8080, appIn)
 	for _, p := range w.pods {
-		w.watch(t, p, tap)
+		w.startTap(t, p, tap)
 	}
 }
 
@@ -91,7 +91,7 @@ var scenarios = []scenario{
 	{name: "HBONE", events: map[string]int{"a": 2, "b": 2}, run: func(t *testing.T, w *world) {
 		// a's application sends a request, and b's must see a's own address
 		if got := w.a.get(t, "", "http://"+at(w.b, 8080).String()+"/"); !strings.HasPrefix(got, "hello "+w.a.address.String()+"\n") {
-			t.Errorf("the source was not kept: %.40q", got)
+			t.Errorf("the client's address was not preserved: %.40q", got)
 		}
 	}},
 	{name: "HBONE with three streams", events: map[string]int{"a": 1, "b": 4}, run: func(t *testing.T, w *world) {
@@ -141,7 +141,7 @@ var scenarios = []scenario{
 		oneWayServer(t, w, w.c, standin.PortHBONE, "h2")
 		c, err := w.broken.dial(t.Context(), at(w.c, standin.PortHBONE).String())
 		must(t, err)
-		w.broken.note(appOut, c.LocalAddr(), c.RemoteAddr())
+		w.broken.logConnection(appOut, c.LocalAddr(), c.RemoteAddr())
 		askTLS(t, c, "h2")
 	}},
 	{name: "plaintext at 15008", events: map[string]int{"broken": 1, "c": 1}, run: func(t *testing.T, w *world) {
@@ -153,7 +153,7 @@ var scenarios = []scenario{
 }
 
 // oneWayServer starts a TLS server that responds to requests and does not request a certificate.
-func oneWayServer(t *testing.T, w *world, p *place, port uint16, alpn string) {
+func oneWayServer(t *testing.T, w *world, p *host, port uint16, alpn string) {
 	t.Helper()
 	id, err := w.authority.Identity("lab", "oneway")
 	must(t, err)
@@ -163,7 +163,7 @@ func oneWayServer(t *testing.T, w *world, p *place, port uint16, alpn string) {
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "hello") }),
 		ConnState: func(c net.Conn, state http.ConnState) {
 			if state == http.StateNew {
-				p.note(appIn, c.RemoteAddr(), c.LocalAddr())
+				p.logConnection(appIn, c.RemoteAddr(), c.LocalAddr())
 			}
 		},
 	}
@@ -198,7 +198,7 @@ func knock(t *testing.T, w *world, by *standin.Authority) {
 	t.Helper()
 	c, err := w.c.dial(t.Context(), at(w.b, standin.PortHBONE).String())
 	must(t, err)
-	w.c.note(standin.Refused, c.LocalAddr(), c.RemoteAddr())
+	w.c.logConnection(standin.Refused, c.LocalAddr(), c.RemoteAddr())
 	cfg := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}} //nolint:gosec // there is no name
 	if by != nil {
 		id, err := by.Identity("lab", "stranger")
@@ -208,7 +208,7 @@ func knock(t *testing.T, w *world, by *standin.Authority) {
 	x := tls.Client(c, cfg)
 	if err := x.HandshakeContext(t.Context()); err == nil {
 		if _, err = x.Read(make([]byte, 1)); err == nil {
-			t.Error("it was let in")
+			t.Error("b accepted the connection")
 		}
 	}
 	c.Close()

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write the golden file anew")
+var update = flag.Bool("update", false, "rewrite the golden file")
 
 // TestExample compares both programs' output for the same connections with the table: one on which both agree, one of
 // TLS 1.3 with a client certificate that only the tap infers, one where they differ, one that only tshark has, one
@@ -63,7 +63,7 @@ func TestJoin(t *testing.T) {
 		want         []int // index of the partner of each of ours, -1 if none
 	}{
 		"one":               {[]*connection{conn("tcp", a, b, 1, 2, "")}, []*connection{conn("tcp", a, b, 1, 2, "")}, []int{0}},
-		"turned round":      {[]*connection{conn("tcp", a, b, 1, 2, "")}, []*connection{conn("tcp", b, a, 1, 2, "")}, []int{0}},
+		"ends exchanged":    {[]*connection{conn("tcp", a, b, 1, 2, "")}, []*connection{conn("tcp", b, a, 1, 2, "")}, []int{0}},
 		"another transport": {[]*connection{conn("tcp", a, b, 1, 2, "")}, []*connection{conn("udp", a, b, 1, 2, "")}, []int{-1}},
 		"ports used again": {
 			[]*connection{conn("tcp", a, b, 1, 3, ""), conn("tcp", a, b, 5, 9, "")},
@@ -102,16 +102,16 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// TestHold checks that each kind of difference is detected: otherwise the comparison proves nothing.
-func TestHold(t *testing.T) {
+// TestCompareValues checks that each kind of difference is detected: otherwise the comparison proves nothing.
+func TestCompareValues(t *testing.T) {
 	for _, c := range []struct {
 		ours, theirs string
 		want         outcome
 	}{
-		{"", "", neither}, {"1.2", "1.2", agree}, {"1.2", "", onlyWe}, {"", "1.2", onlyThey}, {"1.2", "1.3", differ},
+		{"", "", neither}, {"1.2", "1.2", agree}, {"1.2", "", onlyTap}, {"", "1.2", onlyTshark}, {"1.2", "1.3", differ},
 	} {
-		if got := hold(c.ours, c.theirs); got != c.want {
-			t.Errorf("%q and %q are %d, want %d", c.ours, c.theirs, got, c.want)
+		if got := compareValues(c.ours, c.theirs); got != c.want {
+			t.Errorf("compareValues(%q, %q) = %d, want %d", c.ours, c.theirs, got, c.want)
 		}
 	}
 }
@@ -133,7 +133,7 @@ func TestTshark(t *testing.T) {
 	if _, err := exec.LookPath("tshark"); err != nil {
 		t.Skip(err)
 	}
-	names, _, err := vocabulary("tshark")
+	names, _, err := suiteNames("tshark")
 	if err != nil {
 		t.Fatal(err)
 	}

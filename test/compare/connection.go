@@ -33,7 +33,7 @@ type connection struct {
 	values     [fields]string
 }
 
-func (c *connection) says() bool { return c.values != [fields]string{} }
+func (c *connection) hasValues() bool { return c.values != [fields]string{} }
 
 // ends identifies a connection in both programs, regardless of which end they call the client.
 type ends struct {
@@ -57,10 +57,10 @@ func (p pair) name() string {
 }
 
 // spoken returns how many of the two have a value.
-func (p pair) spoken() int {
+func (p pair) withValues() int {
 	n := 0
 	for _, c := range []*connection{p.ours, p.theirs} {
-		if c.says() {
+		if c.hasValues() {
 			n++
 		}
 	}
@@ -99,7 +99,7 @@ func join(ours, theirs []*connection) []pair {
 		}
 	}
 	slices.SortStableFunc(candidates, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(b.together, a.together), cmp.Compare(b.spoken(), a.spoken()), cmp.Compare(a.apart, b.apart))
+		return cmp.Or(cmp.Compare(b.together, a.together), cmp.Compare(b.withValues(), a.withValues()), cmp.Compare(a.apart, b.apart))
 	})
 	partner, taken := map[*connection]*connection{}, map[*connection]bool{}
 	for _, c := range candidates {

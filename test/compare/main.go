@@ -54,7 +54,7 @@ func compare(w io.Writer, tap, tshark string, folders []string, verbose bool) er
 	if err != nil {
 		return err
 	}
-	names, version, err := vocabulary(tshark)
+	names, version, err := suiteNames(tshark)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func compare(w io.Writer, tap, tshark string, folders []string, verbose bool) er
 		if err := errors.Join(err1, err2); err != nil {
 			broken++
 			if verbose {
-				fmt.Fprintf(w, "%s\tnot read to its end\t%q\n", file, err)
+				fmt.Fprintf(w, "%s\tnot read completely\t%q\n", file, err)
 			}
 		}
 		for _, p := range join(ours, theirs) {
@@ -77,10 +77,10 @@ func compare(w io.Writer, tap, tshark string, folders []string, verbose bool) er
 			}
 		}
 	}
-	fmt.Fprintf(w, "%d captures, %d of them not read to their end; the tap and %s\n", len(files), broken, version)
+	fmt.Fprintf(w, "%d captures, %d of them not read completely; the tap and %s\n", len(files), broken, version)
 	total.print(w)
 	if total.both == 0 {
-		return errors.New("no TLS connection that both found")
+		return errors.New("no TLS connection was found by both")
 	}
 	if n := total.differences(); n > 0 {
 		return fmt.Errorf("%d values differ", n)

@@ -11,30 +11,31 @@ type outcome int
 const (
 	neither outcome = iota
 	agree
-	onlyWe
-	onlyThey
+	onlyTap
+	onlyTshark
 	differ
 	outcomes // number of outcomes
 )
 
-func hold(ours, theirs string) outcome {
+// compareValues compares the two values of a field.
+func compareValues(ours, theirs string) outcome {
 	switch {
 	case ours == "" && theirs == "":
 		return neither
 	case ours == theirs:
 		return agree
 	case theirs == "":
-		return onlyWe
+		return onlyTap
 	case ours == "":
-		return onlyThey
+		return onlyTshark
 	}
 	return differ
 }
 
 // table counts the outcomes of each field over pairs of connections.
 type table struct {
-	counts           [fields][outcomes]int
-	both, ours, they int // connections with values from both, only from the tap, only from tshark
+	counts                    [fields][outcomes]int
+	both, onlyTap, onlyTshark int // connections with values from both, only from the tap, only from tshark
 }
 
 // add counts one pair and returns its differences, a line for each field.
@@ -48,18 +49,18 @@ func (t *table) add(p pair) []string {
 		theirs = p.theirs
 	}
 	switch {
-	case ours.says() && theirs.says():
+	case ours.hasValues() && theirs.hasValues():
 		t.both++
-	case ours.says():
-		t.ours++
-	case theirs.says():
-		t.they++
+	case ours.hasValues():
+		t.onlyTap++
+	case theirs.hasValues():
+		t.onlyTshark++
 	}
 	var lines []string
 	for f := range fields {
-		o := hold(ours.values[f], theirs.values[f])
+		o := compareValues(ours.values[f], theirs.values[f])
 		t.counts[f][o]++
-		name := map[outcome]string{onlyWe: "only we", onlyThey: "only they", differ: "differ"}[o]
+		name := map[outcome]string{onlyTap: "only tap", onlyTshark: "only tshark", differ: "differ"}[o]
 		if name == "" {
 			continue
 		}
@@ -77,10 +78,10 @@ func (t *table) differences() int {
 }
 
 func (t *table) print(w io.Writer) {
-	fmt.Fprintf(w, "TLS connections: %d by both, %d only by us, %d only by them\n\n", t.both, t.ours, t.they)
-	fmt.Fprintf(w, "%-20s %8s %8s %10s %8s\n", "", "agree", "only we", "only they", "differ")
+	fmt.Fprintf(w, "TLS connections: %d found by both, %d only by the tap, %d only by tshark\n\n", t.both, t.onlyTap, t.onlyTshark)
+	fmt.Fprintf(w, "%-20s %8s %8s %11s %8s\n", "", "agree", "only tap", "only tshark", "differ")
 	for f := range fields {
 		n := &t.counts[f]
-		fmt.Fprintf(w, "%-20s %8d %8d %10d %8d\n", fieldNames[f], n[agree], n[onlyWe], n[onlyThey], n[differ])
+		fmt.Fprintf(w, "%-20s %8d %8d %11d %8d\n", fieldNames[f], n[agree], n[onlyTap], n[onlyTshark], n[differ])
 	}
 }

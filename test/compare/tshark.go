@@ -145,7 +145,7 @@ func (p packet) time() time.Time {
 }
 
 // vocabulary returns tshark's own names of the cipher suites, by number, and its version.
-func vocabulary(tshark string) (suites, string, error) {
+func suiteNames(tshark string) (suites, string, error) {
 	out, err := run(tshark, "--version")
 	if err != nil {
 		return nil, "", fmt.Errorf("tshark: %w", err)

@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-var pairs = flag.Int("pairs", 0, "of each capture, how many `pairs` of packets TestPartOfACapture takes out together; -1: all")
+var pairs = flag.Int("pairs", 0, "number of `pairs` of packets of each capture that TestPartOfACapture removes; -1: all")
 
 // contradicts reports whether a judgement claims something untrue. Missing packets excuse only what is not claimed.
 func contradicts(r row, j *verdict.Judged) bool {
@@ -52,7 +52,7 @@ func TestPartOfACapture(t *testing.T) {
 					r = truth[pair{p.to, p.from}]
 				}
 				if contradicts(r, &j) {
-					t.Errorf("%s, %s %d: truth %s %s, said %s %v", file, what, at, r["client_auth"], r["outcome"], j.Verdict, j.Reasons)
+					t.Errorf("%s, %s %d: truth %s %s, judged %s %v", file, what, at, r["client_auth"], r["outcome"], j.Verdict, j.Reasons)
 				}
 			}
 		}
@@ -86,7 +86,7 @@ func TestPartOfACapture(t *testing.T) {
 			check("snap length", n, part)
 		}
 	}
-	t.Logf("%d parts, %d claims about client certificates, all of them so", parts, claims)
+	t.Logf("%d parts, %d claims about client certificates", parts, claims)
 	if claims < parts/2 {
 		t.Errorf("only %d claims in %d parts: they prove nothing", claims, parts)
 	}
@@ -121,7 +121,7 @@ func TestPortsUsedAgain(t *testing.T) {
 		}
 	}
 	if mutual == nil || oneWay == nil {
-		t.Fatal("the captures of Go are not there")
+		t.Fatal("the captures of Go are missing")
 	}
 	header, _, _ := tcpPayload(mutual[0].data)
 	port := binary.BigEndian.Uint16(mutual[0].data[header:])

@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-var mutations = flag.Int("mutations", 1000, "how many damaged captures TestMutations judges")
+var mutations = flag.Int("mutations", 1000, "number of damaged captures that TestMutations judges")
 
 // damage returns a copy of a capture with a few segments flipped, dropped, repeated, moved or truncated. The frames
 // of the original stay unchanged.
@@ -118,7 +118,7 @@ func TestMutations(t *testing.T) {
 				still++
 			case captures[i].doubt[p]:
 				cleared++
-				t.Logf("%s, seed %d: a doubt was taken away: %v", files[i], seed, j.Reasons)
+				t.Logf("%s, seed %d: damage removed a doubt: %v", files[i], seed, j.Reasons)
 			default:
 				t.Errorf("%s, seed %d: %v is called mutual: %s/%s %v", files[i], seed, p, j.TLS.ClientAuth, j.TLS.ClientAuthBasis, j.Reasons)
 			}
@@ -127,7 +127,7 @@ func TestMutations(t *testing.T) {
 			t.Errorf("%s, seed %d: the dissector failed", files[i], seed)
 		}
 	}
-	t.Logf("%d damaged captures: %d connections mutual as before, %d of which a doubt was taken away", *mutations, still, cleared)
+	t.Logf("%d damaged captures: %d connections mutual as before, %d more because damage removed a doubt", *mutations, still, cleared)
 	if still < *mutations/20 {
 		t.Errorf("only %d connections were still judged mutual: the damage proves nothing", still)
 	}

@@ -62,7 +62,7 @@ func judge(frames []frame) []verdict.Judged {
 	ended, mutual := replay(frames)
 	for i := range ended {
 		if mutual[ended[i].ID] && ended[i].Verdict != verdict.MTLS {
-			ended[i].Verdict, ended[i].Reasons = verdict.MTLS, append(ended[i].Reasons, "TEST: was settled as mtls, later taken back")
+			ended[i].Verdict, ended[i].Reasons = verdict.MTLS, append(ended[i].Reasons, "TEST: was settled as mtls, later reverted")
 		}
 	}
 	return ended

@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-var update = flag.Bool("update", false, "write testdata/scores.tsv anew")
+var update = flag.Bool("update", false, "rewrite testdata/scores.tsv")
 
 // floor is the least share of correct judgements among the connections whose truth can be known from outside.
 const floor = 0.97
@@ -116,7 +116,7 @@ func TestScore(t *testing.T) {
 	share := float64(judgeable[right]) / float64(max(total, 1))
 	t.Logf("all: %d right, %d abstained, %d wrong; judgeable: %d of %d right, %.3f", count[right], count[abstain], count[wrong], judgeable[right], total, share)
 	if share < floor {
-		t.Errorf("%.3f of the judgeable are right, want %.2f", share, floor)
+		t.Errorf("%.3f of the judgeable connections are right, want %.2f", share, floor)
 	}
 	golden(t, "testdata/scores.tsv", strings.Join(append([]string{"file\tconn\tresult\ttruth\tsaid\treasons"}, lines...), "\n")+"\n")
 }
@@ -142,5 +142,5 @@ func golden(t *testing.T, path, got string) {
 			t.Errorf("new: %s", line)
 		}
 	}
-	t.Errorf("%s differs: -update writes it anew", path)
+	t.Errorf("%s differs: rewrite it with -update", path)
 }

@@ -141,7 +141,7 @@ func newKey(kind string) (crypto.Signer, error) {
 		_, key, err := ed25519.GenerateKey(rand.Reader)
 		return key, err
 	}
-	return nil, errors.New("no such kind of key")
+	return nil, fmt.Errorf("unknown kind of key %q", kind)
 }
 
 func serial() *big.Int {

@@ -25,7 +25,7 @@ import (
 // goPeer is the peer that uses crypto/tls.
 func goPeer(args []string) int {
 	if len(args) != 9 {
-		fmt.Fprintln(os.Stderr, "peer: nine arguments are wanted")
+		fmt.Fprintln(os.Stderr, "peer: want nine arguments")
 		return 2
 	}
 	role, addr, cert, key, ca, auth, version, options := args[0], args[1], args[2], args[3], args[4], args[5], args[6], strings.Split(args[8], ",")

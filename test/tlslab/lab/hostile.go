@@ -149,7 +149,7 @@ func cutOlder(b []byte, without int) ([]byte, error) {
 	out := append([]byte(nil), b[:fileHeader]...)
 	for at := fileHeader; at < len(b); {
 		if at+packetHeader > len(b) {
-			return nil, errors.New("a capture that ends in a header")
+			return nil, errors.New("the capture ends in a packet header")
 		}
 		n := packetHeader + int(binary.LittleEndian.Uint32(b[at+8:]))
 		packet := b[at:min(at+n, len(b))]

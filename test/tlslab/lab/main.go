@@ -32,8 +32,8 @@ func main() {
 	}
 	l := &lab{}
 	flag.StringVar(&l.out, "out", "testdata", "`folder` for captures and manifest.tsv")
-	flag.StringVar(&l.work, "work", "work", "`folder` for certificates, logs and what is built")
-	flag.StringVar(&l.peers, "peers", "peers", "`folder` with the sources of peers")
+	flag.StringVar(&l.work, "work", "work", "`folder` for certificates, logs and built programs")
+	flag.StringVar(&l.peers, "peers", "peers", "`folder` with the sources of peer programs")
 	flag.Parse()
 	if err := l.run(flag.Arg(0)); err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)

@@ -32,7 +32,7 @@ func makeNetwork() error {
 	} {
 		if err := command("ip", strings.Fields(line)...); err != nil {
 			removeNetwork()
-			return fmt.Errorf("the network: %w", err)
+			return fmt.Errorf("create the network: %w", err)
 		}
 	}
 	return nil

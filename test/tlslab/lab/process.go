@@ -232,11 +232,11 @@ func (l *lab) runCase(stacks map[string]*stack, c testCase) ([]row, error) {
 	}
 	seen := server.said(log)
 	if !regexp.MustCompile(c.played).MatchString(both) {
-		return nil, fmt.Errorf("not played: %q is in no log: %.1500s", c.played, both)
+		return nil, fmt.Errorf("not played: no log matches %q: %.1500s", c.played, both)
 	}
 	rows, err := l.truth(c, server, client, seen)
 	if err != nil {
-		return nil, fmt.Errorf("%w; the server said: %.1500s", err, log)
+		return nil, fmt.Errorf("%w; the server's log: %.1500s", err, log)
 	}
 	return rows, nil
 }
@@ -244,7 +244,7 @@ func (l *lab) runCase(stacks map[string]*stack, c testCase) ([]row, error) {
 // record runs both ends of a case and returns the server's log, and the logs of both.
 func (l *lab) record(server, client *stack, c testCase) (log, both string, err error) {
 	if listening(serverNS, port) {
-		return "", "", errors.New("a server was left behind")
+		return "", "", errors.New("a server of an earlier case still runs")
 	}
 	tcpdump, err := startCapture(filepath.Join(l.work, "capture.pcap"))
 	if err != nil {

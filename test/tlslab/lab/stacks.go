@@ -58,7 +58,7 @@ func (s *stack) missing(l *lab) string {
 		for _, need := range s.needs {
 			if _, err := exec.LookPath(need); err != nil {
 				if _, err := os.Stat(need); err != nil {
-					why = s.name + " is not here: " + filepath.Base(need) + " is missing"
+					why = s.name + " is not installed: " + filepath.Base(need) + " is missing"
 					break
 				}
 			}

@@ -127,9 +127,9 @@ func (c testCase) check(rows []row) error {
 	last := rows[len(rows)-1]
 	switch {
 	case c.want.auth != "" && rows[0].auth != c.want.auth:
-		return fmt.Errorf("client_auth %q, the case is for %q", rows[0].auth, c.want.auth)
+		return fmt.Errorf("client_auth %q, the case needs %q", rows[0].auth, c.want.auth)
 	case c.want.outcome != last.outcome:
-		return fmt.Errorf("outcome %q, the case is for %q", last.outcome, c.want.outcome)
+		return fmt.Errorf("outcome %q, the case needs %q", last.outcome, c.want.outcome)
 	case c.want.resumed != (last.resumed == "yes"):
 		return fmt.Errorf("resumed %q", last.resumed)
 	case c.want.early != (last.early == "accepted"):

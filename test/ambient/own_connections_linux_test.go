@@ -34,10 +34,10 @@ func TestOwnConnections(t *testing.T) {
 		want []string // the records, each at least once, and no others
 	}{
 		{"over TLS", true, []string{
-			"handed on: tap",
+			"forwarded: tap",
 			"application: workload in the pod", "application: workload on the wire", "application: tls-not-mutual",
 		}},
-		{"in plaintext", false, []string{"handed on: workload, claims tap", "handed on: plaintext-edge, so this may be one of them"}},
+		{"in plaintext", false, []string{"forwarded: workload, claims tap", "forwarded: plaintext-edge, so this may be one of them"}},
 	} {
 		t.Run(c.name, func(t *testing.T) { ownConnections(t, tap, c.tls, c.want) })
 	}
@@ -67,14 +67,14 @@ func ownConnections(t *testing.T, tap string, secure bool, want []string) {
 	}
 	var stderr eventually.Output
 	cmd := a.start(t, io.Discard, &stderr, env, tap, "run")
-	eventually.True(t, "the broker is asked twice", func() bool { return answered() >= 2 }, &stderr)
+	eventually.True(t, "the broker gets two requests", func() bool { return answered() >= 2 }, &stderr)
 	application := uint16(0)
 	if secure { // an application's connection to the same broker
 		application = askBroker(t, a, at(broker, 9092).String())
 	}
-	said := func() map[string]int { return ofBroker(t, spooled(t, spool), application, a.log) }
+	said := func() map[string]int { return countByOwner(t, spooled(t, spool), application, a.log) }
 
-	eventually.True(t, "all is said", func() bool {
+	eventually.True(t, "all expected records are published", func() bool {
 		got := said()
 		return !slices.ContainsFunc(want, func(s string) bool { return got[s] == 0 })
 	}, said, &stderr)
@@ -83,12 +83,12 @@ func ownConnections(t *testing.T, tap string, secure bool, want []string) {
 		t.Errorf("%v: %s", err, &stderr)
 	}
 	if got := slices.Sorted(maps.Keys(said())); !slices.Equal(got, slices.Sorted(slices.Values(want))) {
-		t.Errorf("said: %q, want %q", got, want)
+		t.Errorf("records %q, want %q", got, want)
 	}
 }
 
 // askBroker sends a request to a broker over TLS, as an application in the pod. It returns its local port.
-func askBroker(t *testing.T, p *place, broker string) uint16 {
+func askBroker(t *testing.T, p *host, broker string) uint16 {
 	t.Helper()
 	x, err := p.dial(t.Context(), broker)
 	must(t, err)
@@ -102,14 +102,14 @@ func askBroker(t *testing.T, p *place, broker string) uint16 {
 	return addrPort(x.LocalAddr()).Port()
 }
 
-// ofBroker counts records of connections to the broker by their content. The proxy's log shows
+// countByOwner counts records of connections to the broker by their content. The proxy's log shows
 // the owners of the connections.
-func ofBroker(t *testing.T, list []record, application uint16, log *standin.Log) map[string]int {
+func countByOwner(t *testing.T, list []record, application uint16, log *standin.Log) map[string]int {
 	t.Helper()
 	whose := map[uint16]string{application: "application"}
 	for _, e := range log.Events() {
 		if e.Kind == standin.PlainOut {
-			whose[e.Client.Port()] = cmp.Or(whose[e.For.Port()], "handed on")
+			whose[e.Client.Port()] = cmp.Or(whose[e.For.Port()], "forwarded")
 		}
 	}
 	said := map[string]int{}
@@ -138,7 +138,7 @@ var request = append([]byte{0, 0, 0, 14, 0, 18, 0, 0, 0, 0, 0, 7, 0, 4}, "apps".
 
 // standInBroker responds to one request of each connection with a Kafka error, and closes the connection. answered
 // returns how many it has responded to.
-func standInBroker(t *testing.T, p *place, id *standin.Identity, secure bool) (answered func() int) {
+func standInBroker(t *testing.T, p *host, id *standin.Identity, secure bool) (answered func() int) {
 	t.Helper()
 	var mu sync.Mutex
 	n := 0
@@ -156,7 +156,7 @@ func standInBroker(t *testing.T, p *place, id *standin.Identity, secure bool) (a
 					cfg.MinVersion = tls.VersionTLS12
 					c = tls.Server(c, cfg)
 				}
-				if answer(c) == nil {
+				if respond(c) == nil {
 					mu.Lock()
 					n++
 					mu.Unlock()
@@ -168,8 +168,8 @@ func standInBroker(t *testing.T, p *place, id *standin.Identity, secure bool) (a
 	return func() int { mu.Lock(); defer mu.Unlock(); return n }
 }
 
-// answer reads one request and responds with UNSUPPORTED_VERSION in the form of ApiVersions 0.
-func answer(c net.Conn) error {
+// respond reads one request and responds with UNSUPPORTED_VERSION in the form of ApiVersions 0.
+func respond(c net.Conn) error {
 	var head [12]byte // size, API key and version, correlation
 	if _, err := io.ReadFull(c, head[:]); err != nil {
 		return err

@@ -21,19 +21,19 @@ import (
 // TestEnvoy tests Envoy's HBONE, as waypoints and gateways use it. Its records are BoringSSL's, and it resumes
 // sessions.
 func TestEnvoy(t *testing.T) {
-	program := found(t, "../../.cache/demo/envoy/lib/python3*/site-packages/envoy/_bin/envoy", "no Envoy: make demo downloads it")
-	others(t, &other{
+	program := programPath(t, "../../.cache/demo/envoy/lib/python3*/site-packages/envoy/_bin/envoy", "no Envoy: make demo downloads it")
+	testOtherProxy(t, &otherProxy{
 		name: "envoy", scenario: "HBONE of Envoy", resumes: true,
-		start: func(t *testing.T, p, peer *place, folder string) { p.envoy(t, program, folder, peer) },
+		start: func(t *testing.T, p, peer *host, folder string) { p.envoy(t, program, folder, peer) },
 	})
 }
 
 // TestRustls tests HBONE of ztunnel's libraries, rustls and h2, with ztunnel's settings. Sessions are never resumed.
 func TestRustls(t *testing.T) {
-	program := found(t, "../../.cache/ambient/release/hbone", "no proxy on rustls: make ambient builds it, with cargo")
-	others(t, &other{
+	program := programPath(t, "../../.cache/ambient/release/hbone", "no proxy on rustls: make ambient builds it, with cargo")
+	testOtherProxy(t, &otherProxy{
 		name: "rustls", scenario: "HBONE of rustls",
-		start: func(t *testing.T, p, peer *place, folder string) {
+		start: func(t *testing.T, p, peer *host, folder string) {
 			var stderr eventually.Output
 			p.start(t, io.Discard, &stderr, nil, program, peer.address.String(), p.address.String(), filepath.Join(folder, p.name), filepath.Join(folder, p.name+".log"))
 			eventually.True(t, "the proxy of "+p.name+" listens", func() bool {
@@ -47,8 +47,8 @@ func TestRustls(t *testing.T) {
 	})
 }
 
-// found returns the path of a program, or skips the test.
-func found(t *testing.T, pattern, otherwise string) string {
+// programPath returns the path of a program, or skips the test.
+func programPath(t *testing.T, pattern, otherwise string) string {
 	t.Helper()
 	list, err := filepath.Glob(pattern)
 	must(t, err)
@@ -60,15 +60,15 @@ func found(t *testing.T, pattern, otherwise string) string {
 	return program
 }
 
-// other is a proxy that replaces the stand-in: a process in the pod that writes the log for proxyLog. The pods have
+// otherProxy is a proxy that replaces the stand-in: a process in the pod that writes the log for proxyLog. The pods have
 // the rules of enrolled pods.
-type other struct {
+type otherProxy struct {
 	name, scenario string // folder in testdata; scenario in the table
-	start          func(t *testing.T, p, peer *place, folder string)
+	start          func(t *testing.T, p, peer *host, folder string)
 	resumes        bool
 }
 
-func others(t *testing.T, o *other) {
+func testOtherProxy(t *testing.T, o *otherProxy) {
 	const attempts = 3 // as in TestAmbient
 	for n := range attempts {
 		dropped := false
@@ -80,13 +80,13 @@ func others(t *testing.T, o *other) {
 	t.Errorf("packets were dropped in each of %d attempts", attempts)
 }
 
-func (o *other) run(t *testing.T) (dropped bool) {
+func (o *otherProxy) run(t *testing.T) (dropped bool) {
 	tap, folder := buildTap(t), t.TempDir()
 	l := newLab(t, folder)
 	authority, err := standin.NewAuthority()
 	must(t, err)
 	a, b := l.add(t, "a"), l.add(t, "b")
-	for _, p := range []*place{a, b} {
+	for _, p := range []*host{a, b} {
 		id, err := authority.Identity("lab", p.name)
 		must(t, err)
 		must(t, id.Files(authority, folder, p.name))
@@ -97,12 +97,12 @@ func (o *other) run(t *testing.T) (dropped bool) {
 	o.start(t, b, a, folder)
 	b.serve(t, 8080, "")
 	for _, p := range l.pods {
-		l.watch(t, p, tap)
+		l.startTap(t, p, tap)
 	}
 	const requests = 3
 	for range requests {
 		if got := a.get(t, "", "http://"+at(b, 8080).String()+"/"); !strings.HasPrefix(got, "hello "+a.address.String()+"\n") {
-			t.Errorf("the source was not kept: %.40q", got)
+			t.Errorf("the client's address was not preserved: %.40q", got)
 		}
 	}
 	var list []connection
@@ -116,12 +116,12 @@ func (o *other) run(t *testing.T) (dropped bool) {
 		}
 	}
 	for _, p := range l.pods {
-		lines, dropped := p.end(t)
+		lines, dropped := p.stop(t)
 		if dropped || slices.ContainsFunc(lines, droppedPackets.MatchString) {
 			return true
 		}
-		hold(t, list, p.name, statements(t, p.name, lines), true, func(c *connection, s said) { c.live = s })
-		hold(t, list, p.name, readCaptures(t, tap, p.name, p.files()...), false, func(c *connection, s said) { c.read = s })
+		compareTruth(t, list, p.name, resultsOf(t, p.name, lines), true, func(c *connection, s tapResult) { c.live = s })
+		compareTruth(t, list, p.name, readCaptures(t, tap, p.name, p.files()...), false, func(c *connection, s tapResult) { c.read = s })
 		n := 0
 		for i := range list {
 			if c := &list[i]; c.pod == p.name && c.live.resumed {
@@ -129,15 +129,15 @@ func (o *other) run(t *testing.T) (dropped bool) {
 			}
 		}
 		if n != resumed[p.name] || o.resumes && n == 0 {
-			t.Errorf("%s: %d connections are resumed, its proxy counts %d", p.name, n, resumed[p.name])
+			t.Errorf("%s: %d connections are reported as resumed, its proxy counts %d", p.name, n, resumed[p.name])
 		}
 	}
-	keep(t, o.name, l, list)
+	checkTable(t, o.name, l, list)
 	return false
 }
 
 // envoy starts Envoy in the pod, with another pod as its peer.
-func (p *place) envoy(t *testing.T, program, folder string, peer *place) {
+func (p *host) envoy(t *testing.T, program, folder string, peer *host) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", "envoy.yaml"))
 	must(t, err)
@@ -154,7 +154,7 @@ func (p *place) envoy(t *testing.T, program, folder string, peer *place) {
 }
 
 // admin queries the admin interface of the pod's Envoy.
-func (p *place) admin(folder, path string) (string, error) {
+func (p *host) admin(folder, path string) (string, error) {
 	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(folder, p.name+".sock"))
 	}}
@@ -168,7 +168,7 @@ func (p *place) admin(folder, path string) (string, error) {
 }
 
 // reused returns how many sessions the pod's Envoy has resumed, as client or server.
-func (p *place) reused(t *testing.T, folder string) (n int) {
+func (p *host) reused(t *testing.T, folder string) (n int) {
 	t.Helper()
 	stats, err := p.admin(folder, "/stats?filter=ssl.session_reused$")
 	must(t, err)
@@ -183,7 +183,7 @@ func (p *place) reused(t *testing.T, folder string) (n int) {
 
 // proxyLog returns the connections in the log of the pod's proxy. Each line has kind, client,
 // server and SPIFFE ID.
-func (p *place) proxyLog(t *testing.T, folder, scenario string) (list []connection) {
+func (p *host) proxyLog(t *testing.T, folder, scenario string) (list []connection) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join(folder, p.name+".log"))
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"text/tabwriter"
 )
 
-var update = flag.Bool("update", false, "let the lab write its table, its captures and their truth anew")
+var update = flag.Bool("update", false, "rewrite the lab's tables, captures and their truth")
 
 // Truths are the true states of connections, from the logs of the processes that owned their sockets.
 const (
@@ -36,17 +36,17 @@ const (
 type connection struct {
 	scenario, pod, kind, truth string
 	client, server             netip.AddrPort
-	live, read                 said
+	live, read                 tapResult
 }
 
-// said is a tap's result for a connection.
-type said struct {
+// tapResult is a tap's result for a connection.
+type tapResult struct {
 	verdict, scope, mesh, auth, class string
 	resumed                           bool
 	findings                          []string // rules and severities; "+words" if the message mentions the ambient mesh
 }
 
-func (s *said) String() string {
+func (s *tapResult) String() string {
 	parts := []string{s.verdict, s.scope}
 	for _, x := range []string{s.mesh, s.auth} {
 		if x != "" {
@@ -64,14 +64,14 @@ func (s *said) String() string {
 
 // column returns the table's column for s. The visibility of a refusal depends on timing, so
 // for refused handshakes the column lists only the results that are wrong.
-func (c *connection) column(s *said) string {
+func (c *connection) column(s *tapResult) string {
 	if c.truth == truthRefused && s.verdict != "mtls" && s.verdict != "plaintext" && len(s.findings) == 0 {
 		return "neither mtls nor plaintext"
 	}
 	return s.String()
 }
 
-func (s *said) has(rule string) bool {
+func (s *tapResult) has(rule string) bool {
 	return slices.ContainsFunc(s.findings, func(f string) bool { return strings.HasPrefix(f, rule+" ") })
 }
 
@@ -112,14 +112,14 @@ func (r *record) edge() string {
 
 type tuple struct{ client, server netip.AddrPort }
 
-// words matches the message of a finding about plaintext of an enrolled pod.
-var words = regexp.MustCompile(`; the pod (is enrolled in ambient|speaks HBONE of an ambient mesh), but this connection (left|arrived) in plaintext`)
+// ambientWords matches the message of a finding about plaintext of an enrolled pod.
+var ambientWords = regexp.MustCompile(`; the pod (is enrolled in ambient|speaks HBONE of an ambient mesh), but this connection (left|arrived) in plaintext`)
 
-// statements groups the records of a tap by connection. There must be one flow record for each.
-func statements(t *testing.T, name string, lines []string) map[tuple]said {
+// resultsOf groups the records of a tap by connection. There must be one flow record for each.
+func resultsOf(t *testing.T, name string, lines []string) map[tuple]tapResult {
 	t.Helper()
 	findings := map[string][]string{}
-	out := map[tuple]said{}
+	out := map[tuple]tapResult{}
 	var flows []record
 	for _, line := range lines {
 		var r record
@@ -131,7 +131,7 @@ func statements(t *testing.T, name string, lines []string) map[tuple]said {
 		}
 		if r.Event.Dataset == "meshtls.finding" {
 			f := fmt.Sprint(r.Rule.ID, " ", r.Event.Severity)
-			if words.MatchString(r.Message) {
+			if ambientWords.MatchString(r.Message) {
 				f += " +words"
 			}
 			if at := findings[r.edge()]; !slices.Contains(at, f) {
@@ -142,10 +142,10 @@ func statements(t *testing.T, name string, lines []string) map[tuple]said {
 	for _, r := range flows {
 		key := tuple{netip.AddrPortFrom(r.Source.IP, r.Source.Port), netip.AddrPortFrom(r.Destination.IP, r.Destination.Port)}
 		if _, ok := out[key]; ok {
-			t.Errorf("%s: two connections %v", name, key)
+			t.Errorf("%s: two flow records of %v", name, key)
 		}
 		m := &r.Meshtls
-		s := said{verdict: m.Verdict, scope: m.Scope, mesh: m.Mesh, auth: m.TLS.ClientAuth, class: m.Class, resumed: r.TLS.Resumed}
+		s := tapResult{verdict: m.Verdict, scope: m.Scope, mesh: m.Mesh, auth: m.TLS.ClientAuth, class: m.Class, resumed: r.TLS.Resumed}
 		if m.Scope == "wire" {
 			s.findings = findings[r.edge()]
 		}
@@ -156,7 +156,7 @@ func statements(t *testing.T, name string, lines []string) map[tuple]said {
 
 // wrong returns the expected result if s is wrong, and an empty text otherwise. declared reports whether the tap's
 // settings name the mesh, so that it expects mutual TLS.
-func (c *connection) wrong(s *said, declared bool) string {
+func (c *connection) wrong(s *tapResult, declared bool) string {
 	unknown := s.verdict == "unknown" || s.verdict == "tls" && s.auth == "unknown"
 	switch {
 	case strings.HasPrefix(c.truth, truthMutual):
@@ -169,10 +169,10 @@ func (c *connection) wrong(s *said, declared bool) string {
 		}
 	case c.truth == truthWire:
 		if s.verdict != "plaintext" || s.scope != "wire" || !s.has("plaintext-edge") || s.mesh != "" {
-			return "plaintext on the wire, found"
+			return "plaintext on the wire, with a finding"
 		}
 		if declared && !slices.ContainsFunc(s.findings, func(f string) bool { return strings.HasSuffix(f, "+words") }) {
-			return "a finding in the words of ambient"
+			return "a finding that mentions ambient"
 		}
 	case c.truth == truthProbe:
 		if s.verdict != "plaintext" || s.scope != "wire" || declared && (s.class != "probe" || len(s.findings) > 0) {
@@ -184,17 +184,17 @@ func (c *connection) wrong(s *said, declared bool) string {
 		}
 	case c.truth == truthOneWay:
 		if s.verdict != "tls" || s.mesh != "" || declared && !s.has("tls-not-mutual") {
-			return "TLS that is not mutual, of no mesh"
+			return "TLS that is not mutual, without a mesh"
 		}
 	default:
-		return "a truth that is known here"
+		return "a truth that this test knows"
 	}
 	return ""
 }
 
-// hold compares a tap's results for a pod's connections with the truth, and stores them with
-// set. The remaining statements belong to no connection.
-func hold(t *testing.T, list []connection, pod string, from map[tuple]said, declared bool, set func(*connection, said)) {
+// compareTruth compares a tap's results for a pod's connections with the truth, and stores them with
+// set. Results that remain belong to no connection.
+func compareTruth(t *testing.T, list []connection, pod string, from map[tuple]tapResult, declared bool, set func(*connection, tapResult)) {
 	t.Helper()
 	for i := range list {
 		c := &list[i]
@@ -204,7 +204,7 @@ func hold(t *testing.T, list []connection, pod string, from map[tuple]said, decl
 		key := tuple{c.client, c.server}
 		s, ok := from[key]
 		if !ok {
-			t.Errorf("%s, %s, %s: nothing is said of %s", c.scenario, pod, c.kind, key)
+			t.Errorf("%s, %s, %s: the tap has no record of %s", c.scenario, pod, c.kind, key)
 			continue
 		}
 		delete(from, key)
@@ -214,7 +214,7 @@ func hold(t *testing.T, list []connection, pod string, from map[tuple]said, decl
 		}
 	}
 	for key, s := range from {
-		t.Errorf("%s: nobody knows of %s, %s", pod, key, s.String())
+		t.Errorf("%s: no log has %s, which the tap reports as %s", pod, key, s.String())
 	}
 }
 
@@ -240,7 +240,7 @@ func buildTap(t *testing.T) string {
 }
 
 // readCaptures runs `tap read` on a pod's captures, from the pod's point of view.
-func readCaptures(t *testing.T, tap, pod string, files ...string) map[tuple]said {
+func readCaptures(t *testing.T, tap, pod string, files ...string) map[tuple]tapResult {
 	t.Helper()
 	args := append([]string{"read", "--output=json", "--emit=findings,flows", "--local=" + addressOf(pod).String()}, files...)
 	cmd := exec.Command(tap, args...)
@@ -250,7 +250,7 @@ func readCaptures(t *testing.T, tap, pod string, files ...string) map[tuple]said
 	if err != nil {
 		t.Fatalf("tap read: %v: %s", err, &stderr)
 	}
-	return statements(t, pod+", read", strings.Split(strings.TrimSpace(string(out)), "\n"))
+	return resultsOf(t, pod+", read", strings.Split(strings.TrimSpace(string(out)), "\n"))
 }
 
 // table lists connections with their results.
@@ -280,7 +280,7 @@ func golden(t *testing.T, name string, got []byte, write bool) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs; write it anew with -update and read the difference. Got:\n%s", file, got)
+		t.Errorf("%s differs: rewrite it with -update and read the difference. Got:\n%s", file, got)
 	}
 }
 
@@ -323,15 +323,15 @@ func TestCaptures(t *testing.T) {
 				if err != nil || len(files) != 2 {
 					t.Fatalf("%s: %d captures, %v", pod, len(files), err)
 				}
-				hold(t, list, pod, readCaptures(t, tap, pod, files...), false, func(c *connection, s said) { c.read = s })
+				compareTruth(t, list, pod, readCaptures(t, tap, pod, files...), false, func(c *connection, s tapResult) { c.read = s })
 			}
-			holdColumn(t, folder, list)
+			compareColumn(t, folder, list)
 		})
 	}
 }
 
-// holdColumn compares results from captures with the last column of their table.
-func holdColumn(t *testing.T, folder string, list []connection) {
+// compareColumn compares results from captures with the last column of their table.
+func compareColumn(t *testing.T, folder string, list []connection) {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("testdata", folder, "table.txt"))
 	if err != nil {
