@@ -53,7 +53,7 @@ func groupEdges(edges []finding.Edge) []group {
 	groups := []group{
 		{},
 		{title: "Other traffic", note: "names, probes and the like; held to no rule"},
-		{title: "Within the pod", note: "never on the wire, cleartext is expected there"},
+		{title: "Within the pod", note: "never on the wire, plaintext is expected there"},
 	}
 	for _, e := range edges {
 		at := 0
