@@ -81,6 +81,7 @@ func ClassMayChange(o *Judged) bool {
 	return o.HTTP != nil && (o.Class == classProbe || o.Class == classMetrics)
 }
 
+// path returns the path of the first HTTP request, empty if there is none.
 func path(o *Judged) string {
 	if o.HTTP == nil {
 		return ""
@@ -88,6 +89,7 @@ func path(o *Judged) string {
 	return o.HTTP.Path
 }
 
+// agent reports whether the User-Agent begins with one of the names.
 func agent(o *Judged, names ...string) bool {
 	return o.HTTP != nil && slices.ContainsFunc(names, func(n string) bool { return strings.HasPrefix(o.HTTP.UserAgent, n) })
 }
@@ -197,6 +199,7 @@ func (j *Judge) claimsMeshControl(o *Judged) bool {
 		anyProfile(func(p *profile) bool { return slices.Contains(p.ports, o.Destination.Port) && p.controls(o) })
 }
 
+// anyProfile reports whether is returns true for a known mesh.
 func anyProfile(is func(p *profile) bool) bool {
 	for i := range profiles {
 		if is(&profiles[i]) {
@@ -206,6 +209,7 @@ func anyProfile(is func(p *profile) bool) bool {
 	return false
 }
 
+// controls reports whether a path or name in the connection is one of the mesh's control plane.
 func (p *profile) controls(o *Judged) bool {
 	if slices.ContainsFunc(p.paths, func(x string) bool { return strings.HasPrefix(path(o), x) }) {
 		return true
@@ -345,6 +349,7 @@ func (j *Judge) claimsProbe(o *Judged) bool {
 	return anyProfile(probed) || agent(o, "kube-probe/") || sentNothing(o) || node && probePath(o)
 }
 
+// probePath reports whether the path is a customary one of probes, or one of a mesh that rewrites probes.
 func probePath(o *Judged) bool {
 	p := path(o)
 	return slices.Contains(probePaths, p) || strings.HasPrefix(p, "/app-health/") || kumaProbe(o)

@@ -91,6 +91,7 @@ func (j *Judge) Settled(c *flow.Conn, s *dissect.Session) bool {
 	return false
 }
 
+// settled is Settled for a session without a stored judgement. It stores the handshake for Judge (cachedHandshake).
 func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 	t := s.TLS()
 	switch {
@@ -324,6 +325,7 @@ func misnamed(out *Judged, s *dissect.Session) (why []string) {
 	return why
 }
 
+// hasPayload reports whether either side sent bytes, captured or not.
 func hasPayload(s *dissect.Session) bool {
 	for _, side := range sides {
 		if seen, missed := s.Seen(side); seen+missed > 0 {

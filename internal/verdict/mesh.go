@@ -151,6 +151,7 @@ type identities struct {
 	names  []string // all alternative names
 }
 
+// identitiesOf returns the names in a certificate, nothing for nil.
 func identitiesOf(c *Certificate) identities {
 	if c == nil {
 		return identities{}

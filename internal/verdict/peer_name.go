@@ -53,6 +53,7 @@ type hostNames struct {
 // addresses it asks from.
 type resolved struct{ client, addr netip.Addr }
 
+// hostName is a name of an address, and when it is valid.
 type hostName struct {
 	name        string
 	from, until int64 // ns since the epoch: the time of the answer, and the end of its validity
@@ -72,6 +73,7 @@ func (j *Judge) Learn(c *flow.Conn, s *dissect.Session, at int64) {
 	}
 }
 
+// asked returns the key for an address in an answer to a client.
 func (j *Judge) asked(client, addr netip.Addr) resolved {
 	if j.Local(client) {
 		client = netip.Addr{}
@@ -96,6 +98,7 @@ func (n *hostNames) get(k resolved, at int64) string {
 	return ""
 }
 
+// find returns the name stored for k, the zero hostName if there is none.
 func (n *hostNames) find(k resolved) hostName {
 	if x, ok := n.young[k]; ok {
 		return x

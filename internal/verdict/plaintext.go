@@ -103,6 +103,7 @@ func plainSettled(s *dissect.Session) bool {
 	return !s.MayTurn()
 }
 
+// plainReasons adds the reasons why a connection is plaintext of a protocol.
 func plainReasons(out *Judged, s *dissect.Session, protocol string) {
 	switch protocol {
 	case "ssh":

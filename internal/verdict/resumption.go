@@ -82,6 +82,7 @@ func newResumptions() resumptions {
 	return resumptions{clients: map[client]*history{}, seen: map[uint64]bool{}, open: map[uint64]client{}, tlsSessions: newTLSSessions()}
 }
 
+// keyOf returns the client of a handshake. The port in from does not count. t.Hello must not be nil.
 func keyOf(from, to netip.AddrPort, zones [2]flow.Zone, t *dissect.TLS) client {
 	k := client{addr: from.Addr(), zones: zones, name: t.Hello.ServerName, shape: t.Hello.Shape()}
 	if k.name == "" {
@@ -90,10 +91,12 @@ func keyOf(from, to netip.AddrPort, zones [2]flow.Zone, t *dissect.TLS) client {
 	return k
 }
 
+// key is keyOf for a judged connection.
 func (o *Judged) key(t *dissect.TLS) client {
 	return keyOf(netip.AddrPortFrom(o.Source.Addr, 0), o.server(), o.zones, t)
 }
 
+// server returns the server's address and port, as the packets show them.
 func (o *Judged) server() netip.AddrPort {
 	return netip.AddrPortFrom(o.Destination.Addr, o.Destination.Port)
 }

@@ -49,6 +49,7 @@ func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 	return f
 }
 
+// read searches the records for the Finished of each kind of sender. last is 0 if none fits.
 func (f *serverFlight) read(r []dissect.Record, s suite) (last int, request string) {
 	for _, d := range s.senders() {
 		if last, request = f.finished(r, s, d); last > 0 {

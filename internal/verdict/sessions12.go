@@ -106,6 +106,7 @@ func (s *tlsSessions) distrustAll(conn uint64) {
 	}
 }
 
+// put stores a TLS session, or marks a known one as bad if the two disagree.
 func (s *tlsSessions) put(k tlsSessionKey, x tlsSession) {
 	if old, ok := s.known[k]; ok {
 		x.bad = old.bad || old.auth != x.auth
@@ -135,6 +136,7 @@ func offered(t *dissect.TLS) []tlsSessionKey {
 	return out
 }
 
+// idKey returns the key of a session id, which never equals the key of a ticket.
 func idKey(id []byte) tlsSessionKey {
 	sum := sha256.Sum256(append([]byte("session id "), id...))
 	return tlsSessionKey(sum[:16])

@@ -62,6 +62,7 @@ var sendersOf = func() (all [][3]suite) {
 	return all
 }()
 
+// computeSenders returns the sizes of senders, computed from s.
 func (s suite) computeSenders() *[3]suite {
 	java := suite{over: s.over + jssePadding, finished: s.finished + jssePadding, empty: s.empty + jssePadding, alert: s.alert + jssePadding}
 	up := func(n int) int { return n + (mbedBlock-(n-s.over+1)%mbedBlock)%mbedBlock }

@@ -159,6 +159,7 @@ type ends struct {
 	sent           int64 // bytes of the client's stream
 }
 
+// closing returns how a connection has ended so far.
 func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 	cf, cr := s.Ended(t.Client)
 	sf, sr := s.Ended(t.Client.Other())
@@ -226,6 +227,7 @@ func judgeHelloOnly(t *dissect.TLS, e ends, ended bool) handshake {
 	return h
 }
 
+// tlsInfo returns the fields of the TLS part that follow from a handshake and its conclusion.
 func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 	out := &TLSInfo{
 		Resumed: h.resumed, Established: h.outcome == OutcomeEstablished,
@@ -318,6 +320,7 @@ func (j *Judge) offered(hello *dissect.ClientHello) []string {
 	return names
 }
 
+// versionName returns a version number as the record has it, such as "1.2" and "tls".
 func versionName(v uint16) (version, protocol string) {
 	switch v {
 	case 0x0002:
@@ -340,6 +343,7 @@ func versionName(v uint16) (version, protocol string) {
 	return "1.3", "tls" // and its drafts
 }
 
+// certificate returns the leaf of a chain, nil if there is none.
 func certificate(c *dissect.Chain) *Certificate {
 	if c == nil || c.Length == 0 {
 		return nil

@@ -111,6 +111,7 @@ func abbreviated(t *dissect.TLS) bool {
 	return t.Hello != nil && len(t.Server.SessionID) > 0 && bytes.Equal(t.Server.SessionID, t.Hello.SessionID) && t.ChangeCipherSpec(t.Client)
 }
 
+// judgeResumed12 judges an abbreviated handshake of TLS 1.2 or older.
 func judgeResumed12(t *dissect.TLS, e ends, ended bool) handshake {
 	h := newHandshake()
 	h.resumed = true

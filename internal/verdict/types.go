@@ -96,6 +96,7 @@ type onlyKind struct {
 	dns, asks bool // dissect.Session.OnlyDNS
 }
 
+// noteOnly sets o.only from the session.
 func (o *Judged) noteOnly(s *dissect.Session) {
 	o.only.request = s.OneRequest()
 	o.only.dns, o.only.asks = s.OnlyDNS()
