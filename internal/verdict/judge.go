@@ -218,7 +218,7 @@ func (j *Judge) judgeSession(out *Judged, c *flow.Conn, s *dissect.Session, ende
 		j.resumptions.noteDone(out.ID, out.Last, false)
 	case out.Settled:
 		k, ok := s.Kept().(*judgement)
-		if !ok || s.Finished() || holder != s { // another may share it
+		if !ok || s.Finished() || holder != s { // another session may share k
 			k = new(judgement)
 		}
 		k.verdict, k.protocol, k.reasons, k.tls, k.http = out.Verdict, out.Protocol, slices.Clip(out.Reasons), out.TLS, out.HTTP

@@ -136,7 +136,7 @@ func offered(t *dissect.TLS) []tlsSessionKey {
 	return out
 }
 
-// idKey returns the key of a session id, which never equals the key of a ticket.
+// idKey returns the key of a session id, distinct from the keys of tickets.
 func idKey(id []byte) tlsSessionKey {
 	sum := sha256.Sum256(append([]byte("session id "), id...))
 	return tlsSessionKey(sum[:16])

@@ -63,9 +63,8 @@ func (l *lengths) first() int {
 
 func (l *lengths) blocks(n int) bool { return l.first() > 16 && (l.first()-16)%n == 0 }
 
-// TestPlayed checks that each case shows in its records: otherwise its capture proves nothing. Whether a server
-// requested a certificate, and what it received, is in its own log, which the lab compares, like a deceiving client's
-// report of its deception.
+// TestPlayed checks that each case shows in its records: otherwise its capture proves nothing. The logs are not compared
+// here but in the lab: a server's has the certificate that it requested and received, a deceiving client's what it did.
 func TestPlayed(t *testing.T) {
 	context := func(n int) func(*lengths) bool {
 		return func(l *lengths) bool {
