@@ -12,9 +12,9 @@ type Checksum uint8
 
 // The values.
 const (
-	ChecksumUnknown Checksum = iota // nothing is known, as in a capture file, where the sender's device computes them later: not verified
-	ChecksumVouched                 // the kernel takes TCP's or UDP's for correct: a device has verified it, or the packet never left the machine; that of IPv4's header it verifies all the same
-	ChecksumOpen                    // nobody has verified them: the table does
+	ChecksumUnknown    Checksum = iota // nothing is known, as in a capture file, where the sender's device computes them later: not verified
+	ChecksumTrusted                    // the kernel takes TCP's or UDP's for correct: a device has verified it, or the packet never left the machine; that of IPv4's header it verifies all the same
+	ChecksumUnverified                 // nobody has verified them: the table does
 )
 
 // A receiver drops segments and datagrams with a wrong checksum (RFC 9293, section 3.1; RFC
@@ -36,13 +36,13 @@ func (d *Decoded) checkSum(g frame, length int) {
 	sum, carry := bits.Add64(le.Uint64(pseudo[:]), uint64(le.Uint32(d.Src[:]))+uint64(le.Uint32(d.Dst[:])), 0)
 	sum += carry
 	if d.IPv6 {
-		sum = add(add(sum, d.Src[4:]), d.Dst[4:])
+		sum = addSum(addSum(sum, d.Src[4:]), d.Dst[4:])
 	}
-	d.badSum = d.badSum || !correct(add(sum, g.b[:length]))
+	d.badSum = d.badSum || !correct(addSum(sum, g.b[:length]))
 }
 
-// add adds bytes to a sum of RFC 1071, in an order of bytes that only correct needs to know.
-func add(sum uint64, b []byte) uint64 {
+// addSum adds bytes to a sum of RFC 1071, in an order of bytes that only correct needs to know.
+func addSum(sum uint64, b []byte) uint64 {
 	var carry uint64
 	le := binary.LittleEndian
 	for ; len(b) >= 32; b = b[32:] {
@@ -82,7 +82,7 @@ func correct(sum uint64) bool {
 
 const (
 	maxSums     = 64 // interfaces whose devices are recognized
-	sumsHeld    = 4
+	sumsDropped = 4
 	sumsBelieve = 3 // acknowledged packets that make a direction one without checksums
 )
 
@@ -94,11 +94,11 @@ type sums struct {
 	correct bool
 	acked   uint8
 	n       uint8
-	held    [sumsHeld]refused
+	dropped [sumsDropped]droppedSegment
 }
 
-// refused names a segment that was dropped.
-type refused struct {
+// droppedSegment names a segment that was dropped.
+type droppedSegment struct {
 	key  key
 	src  [16]byte
 	port uint16 // of its sender
@@ -131,13 +131,13 @@ func (t *Table) intact(p *Packet, d *Decoded) bool {
 		}
 		return true
 	case s != nil && !s.correct && s.acked >= sumsBelieve:
-		t.stats.WrongSums++
+		t.stats.UnverifiedChecksums++
 		return true
 	}
 	t.stats.BadChecksums++
 	if s != nil && !s.correct && d.Transport == wire.ProtoTCP && d.Flags&wire.FlagRST == 0 {
 		t.wrongSums = true
-		x := &s.held[s.n%sumsHeld]
+		x := &s.dropped[s.n%sumsDropped]
 		s.n++
 		x.key, x.src, x.port, x.end = t.key, d.Src, d.SrcPort, d.Seq+uint32(d.PayloadLen)+uint32(d.Flags&wire.FlagFIN)+uint32(d.Flags&wire.FlagSYN)>>1
 	}
@@ -149,10 +149,10 @@ func (t *Table) acknowledged(d *Decoded) {
 	for i := range t.sums {
 		for o := range t.sums[i] {
 			s := &t.sums[i][o]
-			for k := range s.held {
-				if x := &s.held[k]; !s.correct && s.acked < sumsBelieve && x.end == d.Ack && x.port == d.DstPort && x.src == d.Dst && x.key == t.key {
+			for k := range s.dropped {
+				if x := &s.dropped[k]; !s.correct && s.acked < sumsBelieve && x.end == d.Ack && x.port == d.DstPort && x.src == d.Dst && x.key == t.key {
 					s.acked++
-					*x = refused{}
+					*x = droppedSegment{}
 				}
 			}
 		}

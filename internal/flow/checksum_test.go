@@ -64,12 +64,12 @@ func TestChecksums(t *testing.T) {
 				snap  int // bytes left out
 				taken bool
 			}{
-				{"correct", 0, flow.ChecksumOpen, 0, true},
-				{"wrong", 1, flow.ChecksumOpen, 0, false},
-				{"wrong in the header", len(h.payload) + 1, flow.ChecksumOpen, 0, false}, // TCP's urgent pointer, UDP's checksum
-				{"wrong, vouched for", 1, flow.ChecksumVouched, 0, true},
+				{"correct", 0, flow.ChecksumUnverified, 0, true},
+				{"wrong", 1, flow.ChecksumUnverified, 0, false},
+				{"wrong in the header", len(h.payload) + 1, flow.ChecksumUnverified, 0, false}, // TCP's urgent pointer, UDP's checksum
+				{"wrong, vouched for", 1, flow.ChecksumTrusted, 0, true},
 				{"wrong in a file", 1, flow.ChecksumUnknown, 0, true},
-				{"wrong and truncated", 2, flow.ChecksumOpen, 1 + h.trailer, true},
+				{"wrong and truncated", 2, flow.ChecksumUnverified, 1 + h.trailer, true},
 			} {
 				ip := summed(h.ip())
 				if c.spoil > 0 {
@@ -98,7 +98,7 @@ func TestChecksums(t *testing.T) {
 		"a length of too much": {[]byte{7, 5, 4, 0}, 0, true},
 		"no length":            {[]byte{1, 1, 1, 7}, 0, true},
 	} {
-		for _, sum := range []flow.Checksum{flow.ChecksumOpen, flow.ChecksumVouched, flow.ChecksumUnknown} { // of TCP: the receiver looks at the header anyway
+		for _, sum := range []flow.Checksum{flow.ChecksumUnverified, flow.ChecksumTrusted, flow.ChecksumUnknown} { // of TCP: the receiver looks at the header anyway
 			ip := summed((&headers{src: a4, dst: b4, flags: ack, ipOptions: c.options, payload: text}).ip())
 			if c.spoil > 0 {
 				ip[c.spoil]--
@@ -116,7 +116,7 @@ func TestChecksums(t *testing.T) {
 			ip := summed(h.ip())
 			ip[len(ip)-2], ip[len(ip)-1] = 0, 0
 			table := flow.NewTable(flow.Config{}, newGather(t))
-			table.Add(&flow.Packet{Data: wrap(wire.LinkEthernet, ip, 0), Link: wire.LinkEthernet, Checksum: flow.ChecksumOpen})
+			table.Add(&flow.Packet{Data: wrap(wire.LinkEthernet, ip, 0), Link: wire.LinkEthernet, Checksum: flow.ChecksumUnverified})
 			if s := table.Stats(); s.Created != 1 {
 				t.Errorf("%+v", s)
 			}
@@ -138,7 +138,7 @@ func TestChecksumOfFragments(t *testing.T) {
 			binary.BigEndian.PutUint16(f[6:], [...]uint16{0x2000, 2}[i])
 			binary.BigEndian.PutUint16(f[10:], 0)
 			binary.BigEndian.PutUint16(f[10:], sumOf(f[:20]))
-			table.Add(&flow.Packet{Data: wrap(wire.LinkEthernet, f, 0), Link: wire.LinkEthernet, Checksum: flow.ChecksumOpen})
+			table.Add(&flow.Packet{Data: wrap(wire.LinkEthernet, f, 0), Link: wire.LinkEthernet, Checksum: flow.ChecksumUnverified})
 		}
 		if s := table.Stats(); s.Created == 1 == spoil || s.BadChecksums == 1 != spoil || s.Reassembled != 1 {
 			t.Errorf("spoiled %t: %+v", spoil, s)
@@ -155,7 +155,7 @@ func checked(table *flow.Table, bad func(i int, s step) bool, steps ...step) {
 		if bad(i, s) {
 			p.Data[14+20+16] ^= 0x55
 		}
-		p.Time, p.Checksum, p.Origin = start.UnixNano()+int64(i)*1e6, flow.ChecksumOpen, flow.OriginArrived
+		p.Time, p.Checksum, p.Origin = start.UnixNano()+int64(i)*1e6, flow.ChecksumUnverified, flow.OriginArrived
 		if s.server {
 			p.Origin = flow.OriginSent
 		}
@@ -199,12 +199,12 @@ func TestDirectionWithoutChecksums(t *testing.T) {
 		seq += 4
 	}
 	checked(table, wrong, after(steps...)...)
-	if s := table.Stats(); s.BadChecksums != 4 || s.WrongSums != 4 {
+	if s := table.Stats(); s.BadChecksums != 4 || s.UnverifiedChecksums != 4 {
 		t.Errorf("%+v", s)
 	}
 	checked(table, func(int, step) bool { return false }, step{flags: "PA", seq: seq, ack: 1, data: "good"})
 	checked(table, wrong, step{flags: "PA", seq: seq + 4, ack: 1, data: "evil"})
-	if s := table.Stats(); s.BadChecksums != 5 || s.WrongSums != 4 {
+	if s := table.Stats(); s.BadChecksums != 5 || s.UnverifiedChecksums != 4 {
 		t.Errorf("verification stays off: %+v", s)
 	}
 

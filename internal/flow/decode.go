@@ -24,14 +24,14 @@ type Decoded struct {
 	Reason           Reason // why there are no ports; Decodable where there are
 	Other            uint16 // what is inside instead: an IP protocol number (OtherTransport), an EtherType (OtherNetwork; 0: none) or a link type
 
-	part    part  // of a fragment
-	tunnels uint8 // how many may still be opened
-	verify  bool  // the checksums of TCP and UDP
-	header  bool  // the checksum and the options of IPv4
-	badSum  bool  // one is wrong
-	arrived bool  // by the kernel's word, at one of the packet's ends
-	signed  bool  // TCP: an option of authentication
-	scale   uint8 // TCP: the scale of windows that a SYN announces: see scaleUnknown
+	fragment fragmentHeader // of a fragment
+	tunnels  uint8          // how many may still be opened
+	verify   bool           // the checksums of TCP and UDP
+	header   bool           // the checksum and the options of IPv4
+	badSum   bool           // one is wrong
+	arrived  bool           // by the kernel's word, at one of the packet's ends
+	signed   bool           // TCP: an option of authentication
+	scale    uint8          // TCP: the scale of windows that a SYN announces: see scaleUnknown
 }
 
 // Reason says why a packet has no ports to go by.
@@ -69,8 +69,8 @@ func Decode(p *Packet, d *Decoded) bool { return decode(p, d, ChecksumUnknown) }
 
 // decode is Decode. It verifies what sum says that nobody has verified.
 func decode(p *Packet, d *Decoded, sum Checksum) bool {
-	*d = Decoded{Zone: p.Zone, verify: sum == ChecksumOpen, header: sum != ChecksumUnknown}
-	if p.Tunnels {
+	*d = Decoded{Zone: p.Zone, verify: sum == ChecksumUnverified, header: sum != ChecksumUnknown}
+	if p.Decapsulate {
 		d.tunnels = maxTunnels
 	}
 	d.Reason = linkLayer(p.Link, frame{p.Data, max(p.Length, len(p.Data))}, d)

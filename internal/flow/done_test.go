@@ -55,7 +55,7 @@ func TestDone(t *testing.T) {
 	if log := sprint(some.log); log != "[c0 first changed sFIN changed cFIN sFIN end SF]" {
 		t.Errorf("handed on: %s", log)
 	}
-	if want.Conflicts != 1 || want.GapBytes == 0 || want.CutBytes == 0 {
+	if want.Conflicts != 1 || want.GapBytes == 0 || want.TruncatedBytes == 0 {
 		t.Errorf("the packets show too little: %+v", want)
 	}
 	want.MaxBuffered, got.MaxBuffered, want.Conflicts = 0, 0, 0 // what comes once it is done is not remembered

@@ -23,35 +23,35 @@ const (
 	numLists
 )
 
-// list is linked through the connections themselves.
-type list struct {
+// connList is linked through the connections themselves.
+type connList struct {
 	head, tail *Conn
 	n          int
 }
 
-func (l *list) push(c *Conn) {
-	c.tcp.before, c.tcp.after = l.tail, nil
+func (l *connList) push(c *Conn) {
+	c.tcp.prev, c.tcp.next = l.tail, nil
 	if l.tail == nil {
 		l.head = c
 	} else {
-		l.tail.tcp.after = c
+		l.tail.tcp.next = c
 	}
 	l.tail = c
 	l.n++
 }
 
-func (l *list) remove(c *Conn) {
-	if c.tcp.before == nil {
-		l.head = c.tcp.after
+func (l *connList) remove(c *Conn) {
+	if c.tcp.prev == nil {
+		l.head = c.tcp.next
 	} else {
-		c.tcp.before.tcp.after = c.tcp.after
+		c.tcp.prev.tcp.next = c.tcp.next
 	}
-	if c.tcp.after == nil {
-		l.tail = c.tcp.before
+	if c.tcp.next == nil {
+		l.tail = c.tcp.prev
 	} else {
-		c.tcp.after.tcp.before = c.tcp.before
+		c.tcp.next.tcp.prev = c.tcp.prev
 	}
-	c.tcp.before, c.tcp.after = nil, nil
+	c.tcp.prev, c.tcp.next = nil, nil
 	l.n--
 }
 
@@ -130,8 +130,8 @@ func (t *Table) Tick(now int64) {
 
 // expire does what is due and finds when something will be due next.
 func (t *Table) expire(now int64) {
-	for c := t.held.due(now); c != nil; c = t.held.due(now) {
-		t.look(c)
+	for c := t.gapped.due(now); c != nil; c = t.gapped.due(now) {
+		t.check(c)
 	}
 	for l := listClosed; l < numLists; l++ {
 		wait := int64(t.idleTime(l))
@@ -144,8 +144,8 @@ func (t *Table) expire(now int64) {
 		}
 	}
 	t.due = math.MaxInt64
-	if t.held.head != nil {
-		t.due = t.held.head.lookAt
+	if t.gapped.head != nil {
+		t.due = t.gapped.head.checkAt
 	}
 	for l := listClosed; l < numLists; l++ {
 		if c := t.idle[l].head; c != nil {

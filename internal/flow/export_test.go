@@ -8,11 +8,11 @@ import (
 // Base is the sequence number of a stream's offset 0.
 func (c *Conn) Base(s Side) uint32 { return c.tcp.side[s].base }
 
-// Held is the cost of what a side holds out of order, the number of pieces, and of
+// Buffered is the cost of what a side holds out of order, the number of pieces, and of
 // those that there is room for.
-func (c *Conn) Held(s Side) (cost, pieces, room int) {
+func (c *Conn) Buffered(s Side) (cost, pieces, capacity int) {
 	if q := c.queue(s); q != nil {
-		return q.held, len(q.pieces), cap(q.pieces)
+		return q.buffered, len(q.pieces), cap(q.pieces)
 	}
 	return 0, 0, 0
 }
@@ -25,7 +25,7 @@ func (t *Table) Each(f func(*Conn)) {
 }
 
 // FragmentBytes returns what the fragments take that wait for others.
-func (t *Table) FragmentBytes() int { return t.frags.held }
+func (t *Table) FragmentBytes() int { return t.frags.bytes }
 
 // Lone returns how many connections wait for their other direction in another zone.
 func (t *Table) Lone() int { return len(t.lone) }
@@ -35,8 +35,8 @@ func (t *Table) Keys() int { return t.conns.n }
 
 // Strangers returns what the packets take that may be of other connections.
 func (t *Table) Strangers() (bytes int) {
-	for i := range t.odd.held {
-		bytes += cap(t.odd.held[i].data)
+	for i := range t.strangers.list {
+		bytes += cap(t.strangers.list[i].data)
 	}
 	return bytes
 }
@@ -47,19 +47,19 @@ func SuspectSize() (size, cost int) {
 	return int(reflect.TypeFor[suspect]().Size()), (&suspect{}).cost()
 }
 
-// UsualDecode decodes p by the fast path. ok reports whether the fast path takes p; same reports
+// FastDecode decodes p by the fast path. ok reports whether the fast path takes p; same reports
 // whether the slow path has the same result then.
-func UsualDecode(p *Packet) (ok, same bool) {
+func FastDecode(p *Packet) (ok, same bool) {
 	var quick, long Decoded
 	quick.badSum, quick.Reason, quick.Src[9] = true, Malformed, 1 // the values before do not matter
-	ok = usualDecode(p, &quick)
+	ok = fastDecode(p, &quick)
 	return ok, decode(p, &long, p.Checksum) && reflect.DeepEqual(quick, long)
 }
 
-// Shown writes the table's state of c, except its ports and its waiting data.
-func Shown(c *Conn) string {
+// StateString writes the table's state of c, except its ports and its waiting data.
+func StateString(c *Conn) string {
 	x := *c
 	x.User, x.Orig.Port, x.Resp.Port = nil, 0, 0
-	x.tcp.waiting, x.tcp.before, x.tcp.after = nil, nil, nil
-	return fmt.Sprintf("%+v, waits %v %v, %d suspects", x, c.waits(Originator), c.waits(Responder), c.suspects())
+	x.tcp.reassembly, x.tcp.prev, x.tcp.next = nil, nil, nil
+	return fmt.Sprintf("%+v, waits %v %v, %d suspects", x, c.gapped(Originator), c.gapped(Responder), c.suspects())
 }

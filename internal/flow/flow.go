@@ -12,15 +12,15 @@ const LinkOther wire.LinkType = 0xffff
 
 // Packet is one captured frame.
 type Packet struct {
-	Time      int64         // nanoseconds since the Unix epoch
-	Data      []byte        // the captured bytes; the table keeps none of them after Add returns
-	Length    int           // length on the wire in bytes, at least len(Data)
-	Link      wire.LinkType // what Data begins with
-	Interface uint16        // index of the capturing interface; connections are keyed by it
-	Tunnels   bool          // what tunnels carry counts instead of the tunnels
-	Zone      Zone          // of a link layer that Data does not have: a VLAN tag that the kernel took out
-	Origin    Origin        // by the kernel's word; of no effect where Config.Local is nil
-	Checksum  Checksum      // who has verified the checksums in Data
+	Time        int64         // nanoseconds since the Unix epoch
+	Data        []byte        // the captured bytes; the table keeps none of them after Add returns
+	Length      int           // length on the wire in bytes, at least len(Data)
+	Link        wire.LinkType // what Data begins with
+	Interface   uint16        // index of the capturing interface; connections are keyed by it
+	Decapsulate bool          // what tunnels carry counts instead of the tunnels
+	Zone        Zone          // of a link layer that Data does not have: a VLAN tag that the kernel took out
+	Origin      Origin        // by the kernel's word; of no effect where Config.Local is nil
+	Checksum    Checksum      // who has verified the checksums in Data
 }
 
 // Side is one of the two ends of a connection.
@@ -34,14 +34,14 @@ const (
 
 // Endpoint is one end of a connection with what it has sent.
 type Endpoint struct {
-	Addr    netip.Addr
-	Port    uint16
-	FIN     bool   // this end sent a FIN
-	RST     bool   // this end sent a RST
-	Packets uint64 // packets seen from this end
-	Bytes   uint64 // payload bytes by the IP length, retransmissions included; what a filter left out (Thin) by sequence numbers
-	Missed  uint64 // bytes of the stream that were never seen (gaps)
-	Cut     uint64 // bytes that came, but that the capture does not have: a snap length or a filter cut the packet
+	Addr      netip.Addr
+	Port      uint16
+	FIN       bool   // this end sent a FIN
+	RST       bool   // this end sent a RST
+	Packets   uint64 // packets seen from this end
+	Bytes     uint64 // payload bytes by the IP length, retransmissions included; what a filter left out (Thin) by sequence numbers
+	Missed    uint64 // bytes of the stream that were never seen (gaps)
+	Truncated uint64 // bytes that came, but that the capture does not have: a snap length or a filter cut the packet
 }
 
 // AddrPort returns the end's address and port.
@@ -80,13 +80,13 @@ type Conn struct {
 
 // Segment is the next piece of one direction.
 type Segment struct {
-	Side   Side
-	Offset int64  // stream offset of Data[0]; the first byte after the SYN (or the first byte seen) is 0
-	Data   []byte // in order, never seen before, empty behind what was cut off and behind the last gap of a stream; valid during the call only
-	Ack    int64  // bytes of the other side's stream that the carrying packet acknowledges, -1 if unknown
-	Gap    int64  // bytes lost right before Offset (0: none)
-	Cut    bool   // what Gap counts is not lost: it came, but was cut off by a snap length or a filter
-	Time   int64  // time of the carrying packet, ns since the epoch
+	Side      Side
+	Offset    int64  // stream offset of Data[0]; the first byte after the SYN (or the first byte seen) is 0
+	Data      []byte // in order, never seen before, empty behind what was cut off and behind the last gap of a stream; valid during the call only
+	Ack       int64  // bytes of the other side's stream that the carrying packet acknowledges, -1 if unknown
+	Gap       int64  // bytes lost right before Offset (0: none)
+	Truncated bool   // what Gap counts is not lost: it came, but was cut off by a snap length or a filter
+	Time      int64  // time of the carrying packet, ns since the epoch
 }
 
 // Handler receives what a Table finds out. Calls come from within Add, Tick and Flush.
@@ -97,7 +97,7 @@ type Handler interface {
 	Data(c *Conn, s *Segment)
 	// Changed is called when a side sent a FIN or a RST, after its data. Data may still
 	// follow: of the other side, and of this one if the FIN or RST was forged. It is called
-	// too when a packet without payload shows that a side is no longer Alone, and when packets
+	// too when a packet without payload shows that a side is no longer OneSided, and when packets
 	// of a connection that is done first contradict each other (Conflict).
 	Changed(c *Conn)
 	// End is called once, when the connection leaves the table.

@@ -16,8 +16,8 @@ const (
 	wait4, wait6      = int64(30e9), int64(60e9) // ns, as in Linux; RFC 8200, section 4.5, for IPv6
 )
 
-// part is what a fragment's header says. The zero value is no fragment.
-type part struct {
+// fragmentHeader is what a fragment's header says. The zero value is no fragment.
+type fragmentHeader struct {
 	data   frame
 	id     uint32
 	offset uint16 // in bytes
@@ -38,21 +38,21 @@ type datagramKey struct {
 
 // incomplete is a datagram of which fragments are missing.
 type incomplete struct {
-	key    datagramKey
-	begun  int64
-	pieces []piecePart
-	units  []uint64 // a bit for each unit that is there
-	have   int      // bytes
-	length int      // of the datagram, 0 while it is not known
-	end    int      // of what is there
-	proto  uint8    // by the first fragment
-	held   int      // what it takes
+	key      datagramKey
+	since    int64
+	pieces   []bufferedFragment
+	units    []uint64 // a bit for each unit that is there
+	received int      // bytes
+	length   int      // of the datagram, 0 while it is not known
+	end      int      // of what is there
+	proto    uint8    // by the first fragment
+	cost     int      // what it takes
 
-	before, after *incomplete // in the order of their beginnings
+	prev, next *incomplete // in the order of their beginnings
 }
 
-// piecePart is a fragment that waits.
-type piecePart struct {
+// bufferedFragment is a fragment that waits.
+type bufferedFragment struct {
 	offset int
 	data   []byte
 }
@@ -62,15 +62,15 @@ type fragments struct {
 	waiting map[datagramKey]*incomplete
 	first   *incomplete // the oldest
 	last    *incomplete
-	held    int
+	bytes   int
 	sources map[[16]byte]int // what each takes
 	buffer  []byte           // the datagram put together last
 }
 
-// fragment takes a fragment and reports whether d is now the datagram that it completes.
+// addFragment takes a fragment and reports whether d is now the datagram that it completes.
 // If it is not, nothing more is to be done with the packet.
-func (t *Table) fragment(p *Packet, d *Decoded) bool {
-	f := d.part
+func (t *Table) addFragment(p *Packet, d *Decoded) bool {
+	f := d.fragment
 	if len(f.data.b) < f.data.wire { // the snap length cut it: what a first fragment shows is better than nothing
 		if f.offset > 0 {
 			t.stats.Undecoded[LaterFragment]++
@@ -81,7 +81,7 @@ func (t *Table) fragment(p *Packet, d *Decoded) bool {
 	if !d.IPv6 {
 		k.proto = f.proto
 	}
-	x := t.frags.of(t, k)
+	x := t.frags.getOrAdd(t, k)
 	if x == nil {
 		t.stats.Undecoded[LaterFragment]++
 		return false
@@ -94,11 +94,11 @@ func (t *Table) fragment(p *Packet, d *Decoded) bool {
 		t.frags.drop(t, x)
 		return false
 	}
-	if x.length == 0 || x.have < x.length {
-		t.frags.grow(t, x, len(f.data.b)+fragmentBytes)
+	if x.length == 0 || x.received < x.length {
+		t.frags.account(t, x, len(f.data.b)+fragmentBytes)
 		return false
 	}
-	whole := t.frags.whole(x)
+	whole := t.frags.join(x)
 	t.frags.remove(x)
 	t.stats.Reassembled++
 	*d = Decoded{Src: d.Src, Dst: d.Dst, IPv6: d.IPv6, Zone: d.Zone, tunnels: d.tunnels, verify: d.verify, header: d.header}
@@ -107,15 +107,15 @@ func (t *Table) fragment(p *Packet, d *Decoded) bool {
 	if g, proto, r = extensions(g, proto, d); r == Decodable {
 		r = transport(g, proto, d)
 	}
-	if d.part.is { // fragments within a fragmented datagram
+	if d.fragment.is { // fragments within a fragmented datagram
 		r = Malformed
 	}
 	d.Reason = r
 	return true
 }
 
-// of returns the datagram with a key, a new one if there is none.
-func (f *fragments) of(t *Table, k datagramKey) *incomplete {
+// getOrAdd returns the datagram with a key, a new one if there is none.
+func (f *fragments) getOrAdd(t *Table, k datagramKey) *incomplete {
 	if x := f.waiting[k]; x != nil {
 		return x
 	}
@@ -125,31 +125,31 @@ func (f *fragments) of(t *Table, k datagramKey) *incomplete {
 	for len(f.waiting) >= maxDatagrams {
 		f.drop(t, f.first)
 	}
-	x := &incomplete{key: k, begun: t.now, before: f.last}
+	x := &incomplete{key: k, since: t.now, prev: f.last}
 	if f.last == nil {
 		f.first = x
 	} else {
-		f.last.after = x
+		f.last.next = x
 	}
 	f.waiting[k], f.last = x, x
-	f.grow(t, x, datagramBytes)
+	f.account(t, x, datagramBytes)
 	if f.waiting[k] == nil {
 		return nil // no room for this source
 	}
 	return x
 }
 
-// grow counts n bytes more for x and makes room: what a source has too much of is its
+// account counts n bytes more for x and makes room: what a source has too much of is its
 // newest datagram, else the oldest of all gives way.
-func (f *fragments) grow(t *Table, x *incomplete, n int) {
-	x.held += n
-	f.held += n
+func (f *fragments) account(t *Table, x *incomplete, n int) {
+	x.cost += n
+	f.bytes += n
 	f.sources[x.key.src] += n
 	if f.sources[x.key.src] > maxFragmentsOf {
 		f.drop(t, x)
 		return
 	}
-	for f.held > maxFragments {
+	for f.bytes > maxFragments {
 		f.drop(t, f.first)
 	}
 }
@@ -164,19 +164,19 @@ func (f *fragments) remove(x *incomplete) {
 	if f.waiting[x.key] != x {
 		return
 	}
-	if x.before == nil {
-		f.first = x.after
+	if x.prev == nil {
+		f.first = x.next
 	} else {
-		x.before.after = x.after
+		x.prev.next = x.next
 	}
-	if x.after == nil {
-		f.last = x.before
+	if x.next == nil {
+		f.last = x.prev
 	} else {
-		x.after.before = x.before
+		x.next.prev = x.prev
 	}
 	delete(f.waiting, x.key)
-	f.held -= x.held
-	if f.sources[x.key.src] -= x.held; f.sources[x.key.src] == 0 {
+	f.bytes -= x.cost
+	if f.sources[x.key.src] -= x.cost; f.sources[x.key.src] == 0 {
 		delete(f.sources, x.key.src)
 	}
 }
@@ -188,7 +188,7 @@ func (f *fragments) expire(t *Table, now int64) {
 		if x.key.ipv6 {
 			wait = wait6
 		}
-		if now-x.begun < wait {
+		if now-x.since < wait {
 			return
 		}
 		f.drop(t, x)
@@ -202,8 +202,8 @@ func (f *fragments) flush(t *Table) {
 	}
 }
 
-// whole puts the fragments of a datagram together. The result is valid until the next call.
-func (f *fragments) whole(x *incomplete) []byte {
+// join puts the fragments of a datagram together. The result is valid until the next call.
+func (f *fragments) join(x *incomplete) []byte {
 	if cap(f.buffer) < x.length {
 		f.buffer = make([]byte, maxDatagramLength)
 	}
@@ -216,13 +216,13 @@ func (f *fragments) whole(x *incomplete) []byte {
 
 // What comes of a fragment.
 const (
-	fragmentTaken = iota
+	fragmentAdded = iota
 	fragmentRepeated
 	fragmentContradicts
 )
 
 // add takes a fragment whose bytes are all there.
-func (x *incomplete) add(f *part) int {
+func (x *incomplete) add(f *fragmentHeader) int {
 	n := f.data.wire
 	if f.more && n%fragmentUnit != 0 {
 		if x.key.ipv6 {
@@ -239,7 +239,7 @@ func (x *incomplete) add(f *part) int {
 		return fragmentContradicts
 	}
 	from, to := offset/fragmentUnit, (end+fragmentUnit-1)/fragmentUnit
-	if set := x.set(from, to); set == to-from {
+	if set := x.countUnits(from, to); set == to-from {
 		return fragmentRepeated
 	} else if set > 0 {
 		return fragmentContradicts
@@ -251,14 +251,14 @@ func (x *incomplete) add(f *part) int {
 		x.proto = f.proto
 	}
 	x.end = max(x.end, end)
-	x.mark(from, to)
-	x.have += n
-	x.pieces = append(x.pieces, piecePart{offset, append([]byte(nil), f.data.b[:n]...)})
-	return fragmentTaken
+	x.markUnits(from, to)
+	x.received += n
+	x.pieces = append(x.pieces, bufferedFragment{offset, append([]byte(nil), f.data.b[:n]...)})
+	return fragmentAdded
 }
 
-// set returns how many units of a range are there.
-func (x *incomplete) set(from, to int) (n int) {
+// countUnits returns how many units of a range are there.
+func (x *incomplete) countUnits(from, to int) (n int) {
 	for u := from; u < to && u/64 < len(x.units); u++ {
 		if x.units[u/64]>>(u%64)&1 != 0 {
 			n++
@@ -267,8 +267,8 @@ func (x *incomplete) set(from, to int) (n int) {
 	return n
 }
 
-// mark notes that the units of a range are there.
-func (x *incomplete) mark(from, to int) {
+// markUnits notes that the units of a range are there.
+func (x *incomplete) markUnits(from, to int) {
 	if need := (to + 63) / 64; need > len(x.units) {
 		units := make([]uint64, need)
 		copy(units, x.units)

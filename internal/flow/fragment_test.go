@@ -14,15 +14,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// cut is a fragment: bytes from and up to an offset of what an IP packet carries.
-type cut struct {
+// fragment is a fragment: bytes from and up to an offset of what an IP packet carries.
+type fragment struct {
 	from, to int
 	last     bool
 	other    bool // with other bytes
 }
 
 // fragmentOf returns a fragment of a datagram as a packet.
-func fragmentOf(from, to netip.AddrPort, id uint16, proto byte, body []byte, c cut) flow.Packet {
+func fragmentOf(from, to netip.AddrPort, id uint16, proto byte, body []byte, c fragment) flow.Packet {
 	data := slices.Clone(body[c.from:c.to])
 	if c.other {
 		for i := range data {
@@ -64,24 +64,24 @@ func TestFragments(t *testing.T) {
 	whole := "[c0 " + payload + " end S0]"
 	for _, c := range []struct {
 		name    string
-		cuts    []cut
+		cuts    []fragment
 		want    string
 		dropped uint64 // fragments
 		only    int    // 4 or 6: for this version only
 	}{
-		{"in order", []cut{{0, 16, false, false}, {16, 24, false, false}, {24, 40, true, false}}, whole, 0, 0},
-		{"backwards", []cut{{24, 40, true, false}, {16, 24, false, false}, {0, 16, false, false}}, whole, 0, 0},
-		{"of eight bytes", []cut{{0, 8, false, false}, {8, 16, false, false}, {32, 40, true, false}, {16, 24, false, false}, {24, 32, false, false}}, whole, 0, 0},
-		{"one comes again", []cut{{0, 16, false, false}, {0, 16, false, false}, {0, 8, false, true}, {16, 40, true, false}}, whole, 0, 0},
-		{"one is missing", []cut{{0, 16, false, false}, {24, 40, true, false}}, "[]", 2, 0},
-		{"the first is missing", []cut{{16, 40, true, false}}, "[]", 1, 0},
-		{"overlap", []cut{{0, 16, false, false}, {8, 24, false, true}, {24, 40, true, false}, {16, 24, false, false}}, "[]", 4, 0},
-		{"overlap, and then whole", []cut{{0, 16, false, false}, {8, 24, false, true}, {0, 16, false, false}, {16, 40, true, false}}, whole, 2, 0},
-		{"two ends", []cut{{24, 40, true, false}, {16, 24, true, false}, {0, 16, false, false}}, "[]", 3, 0},
-		{"beyond the end", []cut{{8, 16, true, false}, {16, 24, false, false}}, "[]", 2, 0},
-		{"a middle of odd size", []cut{{0, 12, false, false}, {8, 40, true, false}}, whole, 0, 4},
-		{"a middle of odd size is no fragment of IPv6", []cut{{0, 12, false, false}, {0, 16, false, false}, {16, 40, true, false}}, whole, 0, 6},
-		{"empty", []cut{{0, 0, false, false}}, "[]", 1, 0},
+		{"in order", []fragment{{0, 16, false, false}, {16, 24, false, false}, {24, 40, true, false}}, whole, 0, 0},
+		{"backwards", []fragment{{24, 40, true, false}, {16, 24, false, false}, {0, 16, false, false}}, whole, 0, 0},
+		{"of eight bytes", []fragment{{0, 8, false, false}, {8, 16, false, false}, {32, 40, true, false}, {16, 24, false, false}, {24, 32, false, false}}, whole, 0, 0},
+		{"one comes again", []fragment{{0, 16, false, false}, {0, 16, false, false}, {0, 8, false, true}, {16, 40, true, false}}, whole, 0, 0},
+		{"one is missing", []fragment{{0, 16, false, false}, {24, 40, true, false}}, "[]", 2, 0},
+		{"the first is missing", []fragment{{16, 40, true, false}}, "[]", 1, 0},
+		{"overlap", []fragment{{0, 16, false, false}, {8, 24, false, true}, {24, 40, true, false}, {16, 24, false, false}}, "[]", 4, 0},
+		{"overlap, and then whole", []fragment{{0, 16, false, false}, {8, 24, false, true}, {0, 16, false, false}, {16, 40, true, false}}, whole, 2, 0},
+		{"two ends", []fragment{{24, 40, true, false}, {16, 24, true, false}, {0, 16, false, false}}, "[]", 3, 0},
+		{"beyond the end", []fragment{{8, 16, true, false}, {16, 24, false, false}}, "[]", 2, 0},
+		{"a middle of odd size", []fragment{{0, 12, false, false}, {8, 40, true, false}}, whole, 0, 4},
+		{"a middle of odd size is no fragment of IPv6", []fragment{{0, 12, false, false}, {0, 16, false, false}, {16, 40, true, false}}, whole, 0, 6},
+		{"empty", []fragment{{0, 0, false, false}}, "[]", 1, 0},
 	} {
 		for version, ends := range map[int][2]netip.AddrPort{4: {client, server}, 6: {a6, b6}} {
 			if c.only != 0 && c.only != version {
@@ -105,21 +105,21 @@ func TestFragments(t *testing.T) {
 func TestFragmentsApart(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
-	add := func(id uint16, at time.Duration, body []byte, c cut) {
+	add := func(id uint16, at time.Duration, body []byte, c fragment) {
 		p := fragmentOf(client, server, id, 17, body, c)
 		p.Time += int64(at)
 		table.Add(&p)
 	}
 	one, two := carried(client, server, "the first one"), carried(client, server, "the other one")
-	add(1, 0, one, cut{0, 16, false, false})
-	add(2, 0, two, cut{0, 16, false, false})
-	add(2, 0, two, cut{16, 21, true, false})
-	add(1, 29*time.Second, one, cut{16, 21, true, false})
-	add(3, 30*time.Second, one, cut{0, 16, false, false})
-	add(3, 60*time.Second, one, cut{16, 21, true, false})
+	add(1, 0, one, fragment{0, 16, false, false})
+	add(2, 0, two, fragment{0, 16, false, false})
+	add(2, 0, two, fragment{16, 21, true, false})
+	add(1, 29*time.Second, one, fragment{16, 21, true, false})
+	add(3, 30*time.Second, one, fragment{0, 16, false, false})
+	add(3, 60*time.Second, one, fragment{16, 21, true, false})
 	h := headers{src: client, dst: server, flags: syn, seq: 5}
 	body, _ := h.transport()
-	for _, c := range []cut{{0, 8, false, false}, {8, 20, true, false}} {
+	for _, c := range []fragment{{0, 8, false, false}, {8, 20, true, false}} {
 		p := fragmentOf(client, server, 4, 6, body, c)
 		table.Add(&p)
 	}
@@ -133,7 +133,7 @@ func TestFragmentsNotTaken(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{Local: func(a netip.Addr) bool { return a == server.Addr() }}, g)
 	body := carried(client, server, strings.Repeat("x", 100))
-	for i, c := range []cut{{0, 64, false, false}, {64, 108, true, false}} {
+	for i, c := range []fragment{{0, 64, false, false}, {64, 108, true, false}} {
 		p := fragmentOf(client, server, 7, 17, body, c)
 		p.Data = p.Data[:len(p.Data)-20]
 		table.Add(&p)
@@ -162,13 +162,13 @@ func TestFragmentsAreBounded(t *testing.T) {
 		for i := range 20000 {
 			n := 8 * (1 + i%170)
 			at := 8 * (i % 5000)
-			p := fragmentOf(source(i), server, uint16(i), 17, body, cut{at, at + n, false, false})
+			p := fragmentOf(source(i), server, uint16(i), 17, body, fragment{at, at + n, false, false})
 			if table.Add(&p); table.FragmentBytes() > 1<<20 || name == "one source" && table.FragmentBytes() > 1<<17 {
 				t.Fatalf("%s: %d bytes after %d fragments", name, table.FragmentBytes(), i)
 			}
 		}
 		honest := carried(b4, server, "still heard")
-		for _, c := range []cut{{0, 8, false, false}, {8, 19, true, false}} {
+		for _, c := range []fragment{{0, 8, false, false}, {8, 19, true, false}} {
 			p := fragmentOf(b4, server, 7, 17, honest, c)
 			table.Add(&p)
 		}
@@ -197,7 +197,7 @@ func FuzzFragments(f *testing.F) {
 			for ; len(b) >= 3; b = b[3:] {
 				from := min(int(b[0])*8, len(whole)/8*8)
 				to := min(from+int(b[1])*8+int(b[2]>>4), len(whole))
-				p := fragmentOf(ends[0], ends[1], uint16(b[2]>>1&1), 17, whole, cut{from, to, b[2]&1 != 0, b[2]&4 != 0})
+				p := fragmentOf(ends[0], ends[1], uint16(b[2]>>1&1), 17, whole, fragment{from, to, b[2]&1 != 0, b[2]&4 != 0})
 				table.Add(&p)
 			}
 			table.Flush()
@@ -227,7 +227,7 @@ func TestManyExtensions(t *testing.T) {
 func TestOtherTransports(t *testing.T) {
 	table := flow.NewTable(flow.Config{Local: func(a netip.Addr) bool { return a == server.Addr() }}, newGather(t))
 	for _, to := range []netip.AddrPort{server, client} {
-		p := fragmentOf(client, to, 7, 132, make([]byte, 40), cut{0, 40, true, false})
+		p := fragmentOf(client, to, 7, 132, make([]byte, 40), fragment{0, 40, true, false})
 		p.Origin = flow.OriginArrived
 		table.Add(&p)
 	}

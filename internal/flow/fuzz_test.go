@@ -28,7 +28,7 @@ func FuzzDecode(f *testing.F) {
 		f.Add(tunneled, uint16(wire.LinkEthernet), uint16(1<<15))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, link, extra uint16) {
-		p := flow.Packet{Data: data, Length: len(data) + int(extra&0x7fff), Link: wire.LinkType(link), Tunnels: extra>>15 != 0}
+		p := flow.Packet{Data: data, Length: len(data) + int(extra&0x7fff), Link: wire.LinkType(link), Decapsulate: extra>>15 != 0}
 		var whole, cut flow.Decoded
 		ok := flow.Decode(&p, &whole)
 		if ok != (whole.Reason == flow.Decodable) || ok && whole.Transport != 6 && whole.Transport != 17 {

@@ -7,113 +7,113 @@ import (
 )
 
 const (
-	laterPackets = 16                            // packets of the sender that make an acknowledged hole a lost one ...
-	laterTime    = int64(10 * time.Millisecond)  // ... if this much packet time has passed: a capture of several queues reorders more packets than that, but not for long
-	lookInterval = int64(250 * time.Millisecond) // how often a hole is looked at while no packet comes
+	lossPackets   = 16                            // packets of the sender that make an acknowledged hole a lost one ...
+	lossTime      = int64(10 * time.Millisecond)  // ... if this much packet time has passed: a capture of several queues reorders more packets than that, but not for long
+	checkInterval = int64(250 * time.Millisecond) // how often a hole is looked at while no packet comes
 )
 
-// waiting is out-of-order state. It is allocated only while one side of a connection has a gap or suspended segments.
-type waiting struct {
-	queue         [2]queue
-	c             *Conn
-	before, after *waiting // in heldUp
-	listed        bool
-	lookAt        int64 // packet time at which to look again
-	suspects      []suspect
-	suspected     [2]uint8 // how many of a side
+// reassembly is out-of-order state. It is allocated only while one side of a connection has a gap or suspended segments.
+type reassembly struct {
+	queue      [2]queue
+	c          *Conn
+	prev, next *reassembly // in gappedList
+	listed     bool
+	checkAt    int64 // packet time at which to look again
+	suspects   []suspect
+	suspected  [2]uint8 // how many of a side
 }
 
-// heldUp lists the connections that wait, the next to be looked at in front, and keeps
+// gappedList lists the connections that wait, the next to be looked at in front, and keeps
 // some of what they used for the next ones.
-type heldUp struct {
-	head, tail *waiting
-	spare      []*waiting
+type gappedList struct {
+	head, tail *reassembly
+	spare      []*reassembly
 }
 
 // maxSpare bounds what is kept for later: of these, and of the pieces in the list of one.
 const maxSpare = 64
 
-func (h *heldUp) push(w *waiting) {
-	w.before, w.after, w.listed = h.tail, nil, true
+func (h *gappedList) push(w *reassembly) {
+	w.prev, w.next, w.listed = h.tail, nil, true
 	if h.tail == nil {
 		h.head = w
 	} else {
-		h.tail.after = w
+		h.tail.next = w
 	}
 	h.tail = w
 }
 
-func (h *heldUp) remove(w *waiting) {
+func (h *gappedList) remove(w *reassembly) {
 	if !w.listed {
 		return
 	}
-	if w.before == nil {
-		h.head = w.after
+	if w.prev == nil {
+		h.head = w.next
 	} else {
-		w.before.after = w.after
+		w.prev.next = w.next
 	}
-	if w.after == nil {
-		h.tail = w.before
+	if w.next == nil {
+		h.tail = w.prev
 	} else {
-		w.after.before = w.before
+		w.next.prev = w.prev
 	}
-	w.before, w.after, w.listed = nil, nil, false
+	w.prev, w.next, w.listed = nil, nil, false
 }
 
 // due returns the connection to be looked at now, nil if there is none.
-func (h *heldUp) due(now int64) *Conn {
-	if h.head == nil || h.head.lookAt > now {
+func (h *gappedList) due(now int64) *Conn {
+	if h.head == nil || h.head.checkAt > now {
 		return nil
 	}
 	return h.head.c
 }
 
-// wait returns the queue of a side and allocates it if needed.
-func (t *Table) wait(c *Conn, side Side) *queue {
-	if c.tcp.waiting == nil {
-		w := &waiting{}
-		if n := len(t.held.spare); n > 0 {
-			w, t.held.spare = t.held.spare[n-1], t.held.spare[:n-1]
+// allocQueue returns the queue of a side and allocates it if needed.
+func (t *Table) allocQueue(c *Conn, side Side) *queue {
+	if c.tcp.reassembly == nil {
+		w := &reassembly{}
+		if n := len(t.gapped.spare); n > 0 {
+			w, t.gapped.spare = t.gapped.spare[n-1], t.gapped.spare[:n-1]
 		}
 		w.c = c
 		w.queue[Originator].rst, w.queue[Responder].rst = -1, -1
-		c.tcp.waiting = w
+		c.tcp.reassembly = w
 	}
-	return &c.tcp.waiting.queue[side]
+	return &c.tcp.reassembly.queue[side]
 }
 
 // queue returns the queue of a side, nil if the connection waits for nothing.
 func (c *Conn) queue(side Side) *queue {
-	if c.tcp.waiting == nil {
+	if c.tcp.reassembly == nil {
 		return nil
 	}
-	return &c.tcp.waiting.queue[side]
+	return &c.tcp.reassembly.queue[side]
 }
 
 // release takes back what c used to wait.
 func (t *Table) release(c *Conn) {
-	w := c.tcp.waiting
+	w := c.tcp.reassembly
 	if w == nil {
 		return
 	}
-	t.held.remove(w)
-	c.tcp.waiting = nil
-	if len(t.held.spare) < maxSpare {
+	t.gapped.remove(w)
+	c.tcp.reassembly = nil
+	if len(t.gapped.spare) < maxSpare {
 		a, b := w.queue[Originator].pieces, w.queue[Responder].pieces
-		*w = waiting{}
+		*w = reassembly{}
 		w.queue[Originator].pieces, w.queue[Responder].pieces = shrink(a[:0]), shrink(b[:0])
-		t.held.spare = append(t.held.spare, w)
+		t.gapped.spare = append(t.gapped.spare, w)
 	}
 }
 
-// waits reports whether bytes are buffered until a gap is filled.
-func (c *Conn) waits(side Side) bool {
+// gapped reports whether bytes are buffered until a gap is filled.
+func (c *Conn) gapped(side Side) bool {
 	s, q := &c.tcp.side[side], c.queue(side)
 	return s.fin > s.next || q != nil && (len(q.pieces) > 0 || q.rst >= 0)
 }
 
-// holeEnd returns where the hole at next ends.
-func (c *Conn) holeEnd(side Side) int64 {
+// gapEnd returns where the hole at next ends.
+func (c *Conn) gapEnd(side Side) int64 {
 	s, q := &c.tcp.side[side], c.queue(side)
 	switch {
 	case len(q.pieces) > 0:
@@ -124,15 +124,15 @@ func (c *Conn) holeEnd(side Side) int64 {
 	return max(q.rst, s.next)
 }
 
-// lost reports whether the gap at next is permanent: the receiver has the bytes, so it
+// gapLost reports whether the gap at next is permanent: the receiver has the bytes, so it
 // will not be sent again, and it is no mere reordering of the capture; or its sender
 // has reset the connection; or nothing can be said of the receiver. A hole that the
 // receiver has not acknowledged will be filled, however long that takes.
-func (t *Table) lost(c *Conn, side Side) bool {
-	if !c.waits(side) {
+func (t *Table) gapLost(c *Conn, side Side) bool {
+	if !c.gapped(side) {
 		return false
 	}
-	q, end := c.queue(side), c.holeEnd(side)
+	q, end := c.queue(side), c.gapEnd(side)
 	switch acked := c.tcp.side[side].acked; {
 	case acked >= end:
 		if q.acked < end {
@@ -143,28 +143,28 @@ func (t *Table) lost(c *Conn, side Side) bool {
 			since = max(since, q.pieces[0].at)
 		}
 		waited := t.now - since
-		return waited >= int64(t.cfg.HoleWait) || waited >= laterTime && q.later >= laterPackets
+		return waited >= int64(t.cfg.GapWait) || waited >= lossTime && q.later >= lossPackets
 	case q.rst >= 0:
-		return t.now-q.rstAt >= int64(t.cfg.HoleWait)
-	case c.unseen(side):
+		return t.now-q.rstAt >= int64(t.cfg.GapWait)
+	case c.receiverUnseen(side):
 		return t.now-q.pieces[0].at >= int64(t.cfg.UnseenWait)
 	}
 	return false
 }
 
-// unseen reports whether a side holds bytes and no packet of the receiver is seen.
-func (c *Conn) unseen(side Side) bool {
-	return c.end(side.Other()).Packets == 0 && len(c.queue(side).pieces) > 0
+// receiverUnseen reports whether a side holds bytes and no packet of the receiver is seen.
+func (c *Conn) receiverUnseen(side Side) bool {
+	return c.endpoint(side.Other()).Packets == 0 && len(c.queue(side).pieces) > 0
 }
 
-// timed reports whether a gap of a side ends by a timeout.
-func (c *Conn) timed(side Side) bool {
-	return c.waits(side) && (c.tcp.side[side].acked >= c.holeEnd(side) || c.queue(side).rst >= 0 || c.unseen(side))
+// gapTimed reports whether a gap of a side ends by a timeout.
+func (c *Conn) gapTimed(side Side) bool {
+	return c.gapped(side) && (c.tcp.side[side].acked >= c.gapEnd(side) || c.queue(side).rst >= 0 || c.receiverUnseen(side))
 }
 
-// giveUp skips the first hole of a side.
-func (t *Table) giveUp(c *Conn, side Side) {
-	t.skipTo(c, side, c.holeEnd(side))
+// skipGap skips the first hole of a side.
+func (t *Table) skipGap(c *Conn, side Side) {
+	t.skipTo(c, side, c.gapEnd(side))
 	t.drain(c, side)
 }
 
@@ -176,16 +176,16 @@ func (t *Table) skipTo(c *Conn, side Side, off int64) {
 	case off <= s.next:
 		return
 	case c.Thinned:
-		t.leftOut(c, side, off)
+		t.addThinned(c, side, off)
 	default:
-		t.rememberHole(s, off)
-		t.lose(c, side, off-s.next)
+		t.rememberSkipped(s, off)
+		t.addGap(c, side, off-s.next)
 	}
 	s.next = off
 }
 
-// passOver skips the bytes before off that a filter left out, and delivers the pieces held among them.
-func (t *Table) passOver(c *Conn, side Side, off int64) {
+// skipThinned skips the bytes before off that a filter left out, and delivers the pieces held among them.
+func (t *Table) skipThinned(c *Conn, side Side, off int64) {
 	s := &c.tcp.side[side]
 	for s.next < off {
 		q := c.queue(side)
@@ -198,34 +198,34 @@ func (t *Table) passOver(c *Conn, side Side, off int64) {
 	}
 }
 
-// settle gives up what is lost and tells of the FIN and the RST that are next.
-func (t *Table) settle(c *Conn, side Side) {
+// flushGaps gives up what is lost and tells of the FIN and the RST that are next.
+func (t *Table) flushGaps(c *Conn, side Side) {
 	s := &c.tcp.side[side]
-	if c.tcp.waiting != nil {
-		for t.lost(c, side) && !c.tellable(side) {
-			t.giveUp(c, side)
+	if c.tcp.reassembly != nil {
+		for t.gapLost(c, side) && !c.resetDue(side) {
+			t.skipGap(c, side)
 		}
 	}
-	if s.fin >= 0 && s.next >= s.fin && !c.end(side).FIN {
-		c.end(side).FIN = true
-		t.tell(c, side, closed)
+	if s.fin >= 0 && s.next >= s.fin && !c.endpoint(side).FIN {
+		c.endpoint(side).FIN = true
+		t.reportClose(c, side, closed)
 	}
-	if q := c.queue(side); q != nil && q.rst >= 0 && c.tellable(side) {
+	if q := c.queue(side); q != nil && q.rst >= 0 && c.resetDue(side) {
 		q.rst = -1
-		c.end(side).RST = true
-		t.tell(c, side, aborted)
+		c.endpoint(side).RST = true
+		t.reportClose(c, side, aborted)
 	}
 }
 
-// tellable reports whether nothing is missing before a RST.
-func (c *Conn) tellable(side Side) bool {
+// resetDue reports whether nothing is missing before a RST.
+func (c *Conn) resetDue(side Side) bool {
 	q := c.queue(side)
 	return q.rst >= 0 && c.tcp.side[side].next >= q.rst && len(q.pieces) == 0
 }
 
-// tell reports that a side has closed, and before that what its stream lacks at the end.
-func (t *Table) tell(c *Conn, side Side, to endState) {
-	t.tail(c, side)
+// reportClose reports that a side has closed, and before that what its stream lacks at the end.
+func (t *Table) reportClose(c *Conn, side Side, to endState) {
+	t.emitLastGap(c, side)
 	t.unthin(c)
 	c.close(side, to)
 	if !c.Excluded {
@@ -233,51 +233,51 @@ func (t *Table) tell(c *Conn, side Side, to endState) {
 	}
 }
 
-// tail hands on a gap that no data follow.
-func (t *Table) tail(c *Conn, side Side) {
+// emitLastGap hands on a gap that no data follow.
+func (t *Table) emitLastGap(c *Conn, side Side) {
 	s := &c.tcp.side[side]
-	if gap := s.next - s.told; gap > 0 && c.Transport == wire.ProtoTCP {
-		s.told = s.next
+	if gap := s.next - s.delivered; gap > 0 && c.Transport == wire.ProtoTCP {
+		s.delivered = s.next
 		t.emit(c, side, s.next, nil, -1, gap, c.Last, false)
 	}
 }
 
-// watch lists c among those that are looked at from time to time while it waits for
+// scheduleCheck lists c among those that are looked at from time to time while it waits for
 // something that time decides.
-func (t *Table) watch(c *Conn) {
-	w := c.tcp.waiting
+func (t *Table) scheduleCheck(c *Conn) {
+	w := c.tcp.reassembly
 	switch {
 	case w == nil:
-	case !c.waits(Originator) && !c.waits(Responder) && len(w.suspects) == 0:
+	case !c.gapped(Originator) && !c.gapped(Responder) && len(w.suspects) == 0:
 		t.release(c)
-	case !c.timed(Originator) && !c.timed(Responder):
-		t.held.remove(w)
+	case !c.gapTimed(Originator) && !c.gapTimed(Responder):
+		t.gapped.remove(w)
 	case !w.listed:
-		w.lookAt = t.now + lookInterval
-		t.held.push(w)
-		t.due = min(t.due, w.lookAt)
+		w.checkAt = t.now + checkInterval
+		t.gapped.push(w)
+		t.due = min(t.due, w.checkAt)
 	}
 }
 
-// look settles both sides of a waiting connection.
-func (t *Table) look(c *Conn) {
-	t.held.remove(c.tcp.waiting)
+// check settles both sides of a waiting connection.
+func (t *Table) check(c *Conn) {
+	t.gapped.remove(c.tcp.reassembly)
 	for side := range Side(2) {
-		t.settle(c, side)
+		t.flushGaps(c, side)
 	}
-	t.watch(c)
+	t.scheduleCheck(c)
 }
 
 // finish hands on all that a side holds: nothing more is to come.
 func (t *Table) finish(c *Conn, side Side) {
-	for c.tcp.waiting != nil && c.waits(side) && !c.tellable(side) {
-		t.giveUp(c, side)
+	for c.tcp.reassembly != nil && c.gapped(side) && !c.resetDue(side) {
+		t.skipGap(c, side)
 	}
-	if s := &c.tcp.side[side]; s.sure && max(s.acked, s.sent) > s.next+1 && c.end(side).Packets > 0 {
+	if s := &c.tcp.side[side]; s.sure && max(s.acked, s.sent) > s.next+1 && c.endpoint(side).Packets > 0 {
 		// The receiver has it, or its sender went on behind it, and nothing of it came.
 		// One byte may be a FIN.
 		t.skipTo(c, side, max(s.acked, s.sent))
 	}
-	t.settle(c, side)
-	t.tail(c, side)
+	t.flushGaps(c, side)
+	t.emitLastGap(c, side)
 }

@@ -54,7 +54,7 @@ func (g *gather) Data(c *flow.Conn, s *flow.Segment) {
 	g.acks = append(g.acks, s.Ack)
 	line := fmt.Sprintf("%c%d", "cs"[s.Side], s.Offset)
 	switch {
-	case s.Cut:
+	case s.Truncated:
 		line += fmt.Sprintf(" cut %d", s.Gap)
 	case s.Gap > 0:
 		line += fmt.Sprintf(" gap %d", s.Gap)

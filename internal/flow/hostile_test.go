@@ -57,13 +57,13 @@ func TestForgedPackets(t *testing.T) {
 
 // Numbers that no receiver takes are counted, and mean nothing. A receiver drops what acknowledges what it never sent (RFC
 // 9293, section 3.10.7.4).
-func TestOutside(t *testing.T) {
+func TestUnacceptable(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
 	run(table, 0, start, client, server, after(
 		step{flags: "PA", seq: 1<<30 + 2, ack: 1, data: "junk"}, step{flags: "FA", seq: 1<<30 + 2, ack: 1}, step{flags: "R", seq: 1<<30 + 2},
 		step{server: true, flags: "PA", seq: 1, ack: 1<<30 + 1<<22, data: "junk"}, step{server: true, flags: "PA", seq: 1, ack: 1, data: "HTTP"}, step{flags: "PA", seq: 1, ack: 5, data: "GET"})...)
-	if s := table.Stats(); s.Outside != 4 || s.Buffered != 0 || sprint(g.log) != "[s0 HTTP c0 GET]" || sprint(g.acks) != "[0 4]" {
+	if s := table.Stats(); s.Unacceptable != 4 || s.Buffered != 0 || sprint(g.log) != "[s0 HTTP c0 GET]" || sprint(g.acks) != "[0 4]" {
 		t.Errorf("%+v, %v, acknowledging %v", s, g.log, g.acks)
 	}
 }
@@ -128,7 +128,7 @@ func TestJunkAhead(t *testing.T) {
 	for i := range uint32(5000) {
 		at = run(table, 0, at, client, server, step{flags: "PA", seq: 5_000_000 - 1000*i, ack: 1, data: "x"})
 	}
-	if s := table.Stats(); s.MaxBuffered > 256<<10 || s.CutShort == 0 || len(g.log) != 0 {
+	if s := table.Stats(); s.MaxBuffered > 256<<10 || s.BufferFull == 0 || len(g.log) != 0 {
 		t.Fatalf("%+v, %v", s, g.log)
 	}
 	run(table, 0, at, client, server, step{flags: "PA", seq: 1, ack: 1, data: "GET"}, step{server: true, flags: "A", seq: 1, ack: 4}, step{flags: "PA", seq: 4, ack: 1, data: " /"})
@@ -177,8 +177,8 @@ func TestBudget(t *testing.T) {
 		table := flow.NewTable(flow.Config{MaxBufferedPerSide: 8 * (each + 128)}, g)
 		c.feed(table, run(table, 0, start, client, server, handshake...))
 		var held int
-		table.Each(func(c *flow.Conn) { _, held, _ = c.Held(flow.Originator) })
-		if first(g) != c.want || held != c.held || table.Stats().CutShort == 0 {
+		table.Each(func(c *flow.Conn) { _, held, _ = c.Buffered(flow.Originator) })
+		if first(g) != c.want || held != c.held || table.Stats().BufferFull == 0 {
 			t.Errorf("%s: %v, %d pieces are held", c.name, first(g), held)
 		}
 	}
@@ -202,7 +202,7 @@ func TestBudgetIsShared(t *testing.T) {
 		}
 	}
 	table.Each(func(c *flow.Conn) {
-		if cost, _, _ := c.Held(flow.Originator); cost < 10_000 || cost > 34_000 {
+		if cost, _, _ := c.Buffered(flow.Originator); cost < 10_000 || cost > 34_000 {
 			t.Errorf("%v holds %d", c, cost)
 		}
 	})
@@ -212,7 +212,7 @@ func TestBudgetIsShared(t *testing.T) {
 		at = run(table, 0, at, client, server, step{flags: "PA", seq: 11 + 2*j, ack: 1, data: "x"})
 	}
 	table.Each(func(c *flow.Conn) {
-		if _, pieces, _ := c.Held(flow.Originator); pieces != 512 {
+		if _, pieces, _ := c.Buffered(flow.Originator); pieces != 512 {
 			t.Errorf("%d pieces", pieces)
 		}
 	})
@@ -220,7 +220,7 @@ func TestBudgetIsShared(t *testing.T) {
 		at = run(table, 0, at, client, server, step{flags: "PA", seq: 1 + 2*j, ack: 1, data: strings.Repeat("x", 10)})
 	}
 	table.Each(func(c *flow.Conn) {
-		if _, pieces, room := c.Held(flow.Originator); pieces == 0 || pieces > 5 || room > 64 {
+		if _, pieces, room := c.Buffered(flow.Originator); pieces == 0 || pieces > 5 || room > 64 {
 			t.Errorf("%d pieces, room for %d", pieces, room)
 		}
 	})

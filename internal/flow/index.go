@@ -21,14 +21,14 @@ type slot struct {
 	conn *Conn
 }
 
-const leastSlots = 64
+const minSlots = 64
 
 func newIndex() (x index) {
 	seed := maphash.MakeSeed()
 	for i := range x.seed {
 		x.seed[i] = maphash.Comparable(seed, i)
 	}
-	x.slots = make([]slot, leastSlots)
+	x.slots = make([]slot, minSlots)
 	return x
 }
 
@@ -53,7 +53,7 @@ func (x *index) find(k *key, d *Decoded) *Conn {
 		switch s := &x.slots[i]; {
 		case s.conn == nil:
 			return nil
-		case s.hash == hash && s.conn.has(k, d):
+		case s.hash == hash && s.conn.matches(k, d):
 			return s.conn
 		}
 	}

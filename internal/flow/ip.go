@@ -65,7 +65,7 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	header := int(f.b[0]&15) * 4
 	total := int(binary.BigEndian.Uint16(f.b[2:]))
 	if total == 0 { // segmentation offload: the frame is larger than the field can say
-		if total = f.wire; d.verify && total <= most16 {
+		if total = f.wire; d.verify && total <= maxLength16 {
 			return frame{}, 0, Malformed
 		}
 	}
@@ -78,17 +78,17 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	copy(d.Src[:], f.b[12:16])
 	copy(d.Dst[:], f.b[16:20])
 	if d.header {
-		d.badSum = d.badSum || !correct(add(0, f.b[:header]))
+		d.badSum = d.badSum || !correct(addSum(0, f.b[:header]))
 		if header > 20 && refusedOptions(f.b[20:header]) {
 			return frame{}, 0, Malformed
 		}
 	}
 	g = frame{f.b[header:min(total, len(f.b))], total - header}
 	if word := binary.BigEndian.Uint16(f.b[6:]); word&0x3fff != 0 {
-		d.part = part{
+		d.fragment = fragmentHeader{
 			is: true, id: uint32(binary.BigEndian.Uint16(f.b[4:])), offset: word & 0x1fff * fragmentUnit, more: word&0x2000 != 0, proto: f.b[9], data: g,
 		}
-		if d.part.offset > 0 {
+		if d.fragment.offset > 0 {
 			return frame{}, 0, LaterFragment
 		}
 		d.Fragment = true
@@ -135,8 +135,8 @@ func ipv6(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	return extensions(frame{f.b[40:min(40+n, len(f.b))], n}, f.b[6], d)
 }
 
-// most16 is the largest length that a field of 16 bits says.
-const most16 = 1<<16 - 1
+// maxLength16 is the largest length that a field of 16 bits says.
+const maxLength16 = 1<<16 - 1
 
 // jumbo returns the length of an IPv6 packet without its header where the field of 16 bits is 0,
 // -1 if its receiver drops it. Linux puts a jumbo payload option first before segments of more
@@ -147,11 +147,11 @@ func jumbo(f frame, d *Decoded) int {
 	n := f.wire - 40
 	switch hop := f.b[40:]; {
 	case f.b[6] != wire.ProtoHopByHop:
-		if d.verify && n <= most16 {
+		if d.verify && n <= maxLength16 {
 			return -1
 		}
 	case len(hop) >= 8 && hop[2] == option && hop[3] == size:
-		if n = int(binary.BigEndian.Uint32(hop[4:])); n <= most16 {
+		if n = int(binary.BigEndian.Uint32(hop[4:])); n <= maxLength16 {
 			return -1
 		}
 	}
@@ -178,8 +178,8 @@ func extensions(g frame, proto uint8, d *Decoded) (frame, uint8, Reason) {
 		if proto == wire.ProtoFragment { // its second byte is reserved
 			n = 8
 			if word := binary.BigEndian.Uint16(g.b[2:]); word&^6 != 0 {
-				if !d.part.is {
-					d.part = part{is: true, id: binary.BigEndian.Uint32(g.b[4:]), offset: word &^ 7, more: word&1 != 0, proto: g.b[0], data: g.skip(8)}
+				if !d.fragment.is {
+					d.fragment = fragmentHeader{is: true, id: binary.BigEndian.Uint32(g.b[4:]), offset: word &^ 7, more: word&1 != 0, proto: g.b[0], data: g.skip(8)}
 				}
 				if word&^7 > 0 {
 					return g, proto, LaterFragment
@@ -203,8 +203,8 @@ func short(g frame, n int) Reason {
 	return Truncated
 }
 
-// usualOptions begin the options of nearly every segment: two of no meaning, then timestamps.
-const usualOptions = 1<<24 | 1<<16 | 8<<8 | 10
+// timestampOptions begin the options of nearly every segment: two of no meaning, then timestamps.
+const timestampOptions = 1<<24 | 1<<16 | 8<<8 | 10
 
 // tcpHeader decodes a TCP header (RFC 9293, section 3.1). The options may be cut.
 func tcpHeader(g frame, d *Decoded) Reason {
@@ -221,7 +221,7 @@ func tcpHeader(g frame, d *Decoded) Reason {
 	d.Ack = binary.BigEndian.Uint32(g.b[8:])
 	d.Flags = g.b[13]
 	d.Window = binary.BigEndian.Uint16(g.b[14:])
-	if d.scale = scaleNone; header != 20 && (header != 32 || len(g.b) < header || binary.BigEndian.Uint32(g.b[20:]) != usualOptions) {
+	if d.scale = scaleNone; header != 20 && (header != 32 || len(g.b) < header || binary.BigEndian.Uint32(g.b[20:]) != timestampOptions) {
 		d.options(g.b[20:min(header, len(g.b))], len(g.b) >= header)
 	}
 	d.PayloadLen = g.wire - header

@@ -41,8 +41,8 @@ func words(a *[16]byte, ipv6 bool) (high, low uint64) {
 	return binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])
 }
 
-// is reports whether two keys are the same.
-func (k *key) is(o *key) bool {
+// equal reports whether two keys are the same.
+func (k *key) equal(o *key) bool {
 	return k.rest == o.rest && k.zone == o.zone && k.aHigh == o.aHigh && k.bHigh == o.bHigh && k.aLow == o.aLow && k.bLow == o.bLow
 }
 
@@ -58,22 +58,22 @@ func (c *Conn) keyTo(e *Endpoint, z Zone) (k key) {
 	return k
 }
 
-// has reports whether a packet of a key belongs to c.
-func (c *Conn) has(k *key, d *Decoded) bool {
+// matches reports whether a packet of a key belongs to c.
+func (c *Conn) matches(k *key, d *Decoded) bool {
 	if c.Transport != d.Transport || c.Interface != k.iface() || k.zone != c.Zones[0] && k.zone != c.Zones[1] {
 		return false
 	}
 	src, dst := address(d, &d.Src), address(d, &d.Dst)
-	return c.Orig.is(src, d.SrcPort) && c.meets(dst, d.DstPort) || c.Orig.is(dst, d.DstPort) && c.meets(src, d.SrcPort)
+	return c.Orig.isAt(src, d.SrcPort) && c.respondsAt(dst, d.DstPort) || c.Orig.isAt(dst, d.DstPort) && c.respondsAt(src, d.SrcPort)
 }
 
-// meets reports whether c's originator talks with an address and port, be it that it means
+// respondsAt reports whether c's originator talks with an address and port, be it that it means
 // to or that it is taken there.
-func (c *Conn) meets(a netip.Addr, port uint16) bool {
-	return c.Resp.is(a, port) || c.Redirected != nil && c.Redirected.is(a, port)
+func (c *Conn) respondsAt(a netip.Addr, port uint16) bool {
+	return c.Resp.isAt(a, port) || c.Redirected != nil && c.Redirected.isAt(a, port)
 }
 
-func (e *Endpoint) is(a netip.Addr, port uint16) bool { return e.Port == port && e.Addr == a }
+func (e *Endpoint) isAt(a netip.Addr, port uint16) bool { return e.Port == port && e.Addr == a }
 
 // address and bytesOf turn an address of a Decoded into a netip.Addr and back.
 func address(d *Decoded, a *[16]byte) netip.Addr {

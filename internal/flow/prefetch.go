@@ -20,19 +20,19 @@ func (t *Table) Prefetch(packets []Packet) {
 	var hashes [MaxPrefetch]uint64
 	n := 0
 	for i := range packets[:min(len(packets), MaxPrefetch)] {
-		if usualHeaders(&packets[i], &t.decoded) || Decode(&packets[i], &t.decoded) {
+		if fastHeaders(&packets[i], &t.decoded) || Decode(&packets[i], &t.decoded) {
 			t.key.set(&t.decoded, packets[i].Interface)
 			hashes[n] = t.conns.hash(&t.key)
 			n++
 		}
 	}
-	t.read += t.conns.read(hashes[:n])
+	t.read += t.conns.prefetch(hashes[:n])
 }
 
-// read reads the slots of some hashes, then the connections in them, then those that are
+// prefetch reads the slots of some hashes, then the connections in them, then those that are
 // linked with these. Each step reads what does not depend on one another. It returns
 // something made of all that it read: else the compiler would leave it out.
-func (x *index) read(hashes []uint64) (sum uint64) {
+func (x *index) prefetch(hashes []uint64) (sum uint64) {
 	mask := uint64(len(x.slots) - 1)
 	for _, hash := range hashes {
 		sum += x.slots[hash&mask].hash
@@ -45,24 +45,24 @@ func (x *index) read(hashes []uint64) (sum uint64) {
 			i = (i + 1) & mask
 		}
 		if c := x.slots[i].conn; c != nil {
-			sum += c.read()
+			sum += c.prefetch()
 			found[n] = c
 			n++
 		}
 	}
 	for _, c := range found[:n] {
-		if before := c.tcp.before; before != nil {
+		if before := c.tcp.prev; before != nil {
 			sum += uint64(before.tcp.touched)
 		}
-		if after := c.tcp.after; after != nil {
+		if after := c.tcp.next; after != nil {
 			sum += uint64(after.tcp.touched)
 		}
 	}
 	return sum
 }
 
-// read reads a field of each cache line, 64 bytes, that a packet of c needs.
-func (c *Conn) read() uint64 {
+// prefetch reads a field of each cache line, 64 bytes, that a packet of c needs.
+func (c *Conn) prefetch() uint64 {
 	o, r := &c.tcp.side[Originator], &c.tcp.side[Responder]
 	return c.ID + c.Orig.Packets + c.Resp.Packets + uint64(c.Last) + uint64(o.base) + uint64(r.base) + uint64(c.tcp.touched)
 }

@@ -22,21 +22,21 @@ type face struct {
 // apart in mid-stream: what is in flight.
 const tolerance = 1 << 20
 
-// face lists c, which a packet has just opened, to be found by its second face.
-func (t *Table) face(c *Conn, d *Decoded) {
+// addFace lists c, which a packet has just opened, to be found by its second face.
+func (t *Table) addFace(c *Conn, d *Decoded) {
 	c.tcp.faces = true
 	t.faces[face{d.Src, d.SrcPort, c.Interface, d.IPv6, true}] = c
 	t.faces[face{d.Dst, d.DstPort, c.Interface, d.IPv6, false}] = c
 }
 
-// unface takes c from the list: it was answered, paired or is over.
-func (t *Table) unface(c *Conn) {
+// removeFace takes c from the list: it was answered, paired or is over.
+func (t *Table) removeFace(c *Conn) {
 	if !c.tcp.faces {
 		return
 	}
 	c.tcp.faces = false
 	for side := range Side(2) {
-		e := c.end(side)
+		e := c.endpoint(side)
 		f := face{addr: bytesOf(e.Addr), port: e.Port, iface: c.Interface, ipv6: !e.Addr.Is4()}
 		for range 2 {
 			if t.faces[f] == c {
@@ -91,8 +91,8 @@ func (s *stream) near(seq uint32) bool {
 	return -tolerance <= d && d <= tolerance
 }
 
-// second makes room for a second key of c and reports whether there is some.
-func (t *Table) second(c *Conn) bool {
+// reserveKey makes room for a second key of c and reports whether there is some.
+func (t *Table) reserveKey(c *Conn) bool {
 	if t.conns.n >= t.cfg.MaxConns {
 		t.unlist(c) // not to be evicted for its own sake
 		t.evict()
@@ -104,10 +104,10 @@ func (t *Table) second(c *Conn) bool {
 // join makes k the second tuple of c, whose originator meant to go to one address and
 // was taken to another. It returns nil if there is no room.
 func (t *Table) join(c *Conn, k key, meant, proxy Endpoint) *Conn {
-	if !t.second(c) {
+	if !t.reserveKey(c) {
 		return nil
 	}
-	t.unface(c)
+	t.removeFace(c)
 	c.Resp.Addr, c.Resp.Port = meant.Addr, meant.Port
 	c.Redirected = &Endpoint{Addr: proxy.Addr, Port: proxy.Port}
 	t.conns.add(&k, c)

@@ -12,7 +12,7 @@ func (t *Table) Renew() (connections int) {
 	left := t.count
 	for _, c := range lists {
 		for ; c != nil && left > 0; left-- { // a list that was being changed may be a ring
-			next := c.tcp.after
+			next := c.tcp.next
 			t.abandon(c)
 			c = next
 		}

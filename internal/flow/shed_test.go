@@ -9,26 +9,26 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// settling is a Handler that needs nothing of a connection beyond a "!".
-type settling struct {
+// marksDone is a Handler that needs nothing of a connection beyond a "!".
+type marksDone struct {
 	nothing
 	table *flow.Table
 	ended []uint16 // ports of the originators of what left the table
 }
 
-func newSettling(cfg flow.Config) *settling {
-	s := &settling{}
+func newMarksDone(cfg flow.Config) *marksDone {
+	s := &marksDone{}
 	s.table = flow.NewTable(cfg, s)
 	return s
 }
 
-func (s *settling) Data(c *flow.Conn, x *flow.Segment) {
+func (s *marksDone) Data(c *flow.Conn, x *flow.Segment) {
 	if string(x.Data) == "!" {
 		s.table.Done(c, false)
 	}
 }
 
-func (s *settling) End(c *flow.Conn, _ flow.EndReason) { s.ended = append(s.ended, c.Orig.Port) }
+func (s *marksDone) End(c *flow.Conn, _ flow.EndReason) { s.ended = append(s.ended, c.Orig.Port) }
 
 // speak opens a connection by its originator's port, with payload.
 func speak(table *flow.Table, second, port int, payload string) {
@@ -38,7 +38,7 @@ func speak(table *flow.Table, second, port int, payload string) {
 
 // Of a full table the settled ones go first, and what is not settled makes room for itself
 // where there is much of it.
-func TestSettledMakesRoom(t *testing.T) {
+func TestDoneIsEvictedFirst(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		payload string // by second, from port 1 on
@@ -48,7 +48,7 @@ func TestSettledMakesRoom(t *testing.T) {
 		{"beyond a quarter what is not settled", "!????!!!", 2},
 		{"where none is settled the one that was idle for longest", "????????", 1},
 	} {
-		s := newSettling(flow.Config{MaxConns: 8})
+		s := newMarksDone(flow.Config{MaxConns: 8})
 		table := s.table
 		for i := range c.payload {
 			speak(table, i, i+1, c.payload[i:i+1])
@@ -62,7 +62,7 @@ func TestSettledMakesRoom(t *testing.T) {
 
 // Shed ends what is not done, closed or not, or what is, and never what has no payload.
 func TestShed(t *testing.T) {
-	s := newSettling(flow.Config{})
+	s := newMarksDone(flow.Config{})
 	table := s.table
 	for i, payload := range []string{"!", "?", "!", "?", "?"} {
 		speak(table, i, i+1, payload)
@@ -83,8 +83,8 @@ func TestShed(t *testing.T) {
 }
 
 // Settled connections that are closed leave as others do.
-func TestSettledCloses(t *testing.T) {
-	s := newSettling(flow.Config{})
+func TestDoneCloses(t *testing.T) {
+	s := newMarksDone(flow.Config{})
 	table := s.table
 	speak(table, 0, 1, "!")
 	speak(table, 0, 2, "?")

@@ -16,9 +16,9 @@ const (
 	aborted
 )
 
-// inactive applies what a segment without FIN and RST says to the states of the ends.
+// updateState applies what a segment without FIN and RST says to the states of the ends.
 // FIN and RST are applied in order with the data, by close.
-func (c *Conn) inactive(side Side, d *Decoded) {
+func (c *Conn) updateState(side Side, d *Decoded) {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	switch {
 	case d.Flags&wire.FlagSYN != 0 && s.state == partial && o.state == inactive && d.Flags&wire.FlagACK == 0:
@@ -53,10 +53,10 @@ func (c *Conn) close(side Side, to endState) {
 		return
 	case s.state == closed && (to == closed || o.state == closed):
 		return
-	case to == closed && o.state == aborted && o.before == closed:
+	case to == closed && o.state == aborted && o.prevState == closed:
 		o.state = closed // a RST after the FIN: this was a normal end
 	}
-	s.before, s.state = s.state, to
+	s.prevState, s.state = s.state, to
 	c.State = c.state()
 }
 
@@ -77,7 +77,7 @@ func (c *Conn) state() State {
 	case r == aborted:
 		return pick(origUnseen, RSTRH, RSTR)
 	case o == aborted && respUnseen:
-		return pick(c.tcp.side[Originator].before == synSent, RSTOS0, OTH)
+		return pick(c.tcp.side[Originator].prevState == synSent, RSTOS0, OTH)
 	case o == aborted:
 		return RSTO
 	case r == closed && o == closed:

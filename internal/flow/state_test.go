@@ -86,7 +86,7 @@ func TestDatagrams(t *testing.T) {
 	}
 }
 
-func TestDatagramsCutBySnapLength(t *testing.T) {
+func TestTruncatedDatagrams(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
 	for range 2 {
@@ -95,7 +95,7 @@ func TestDatagramsCutBySnapLength(t *testing.T) {
 		table.Add(&p)
 	}
 	table.Flush()
-	if e := g.ended[0]; sprint(g.log) != "[c0 a  c12 cut 10 a  end S0]" || e.Orig.Missed != 0 || e.Orig.Cut != 20 || e.Orig.Bytes != 24 {
+	if e := g.ended[0]; sprint(g.log) != "[c0 a  c12 cut 10 a  end S0]" || e.Orig.Missed != 0 || e.Orig.Truncated != 20 || e.Orig.Bytes != 24 {
 		t.Errorf("%v, %+v", g.log, e.Orig)
 	}
 }

@@ -3,22 +3,22 @@ package flow
 // stream is one direction of a connection being put in order. Offsets count bytes from
 // the first one after the SYN, so they do not wrap.
 type stream struct {
-	base    uint32 // sequence number of offset 0
-	edge    uint32 // right edge of the largest window that the receiver has advertised, 0: none
-	scale   uint8  // of the windows that the sender advertises: see scaleUnknown
-	known   bool   // base is set
-	guessed bool   // base was taken from a packet without payload
-	sure    bool   // base has proved right
-	reset   bool   // a RST was seen
-	probed  bool   // a keep-alive probe was seen since acked grew
-	state   endState
-	before  endState // the state before that
-	next    int64    // offset of the next byte to hand on
-	told    int64    // offset behind the last byte handed on; what is between told and next is a gap
-	acked   int64    // the most that the other side has acknowledged
-	sent    int64    // the most that the sender's own packets without payload say was sent
-	fin     int64    // offset of the FIN, -1: none
-	recent  uint64   // position of the latest record in Table.recent
+	base      uint32 // sequence number of offset 0
+	edge      uint32 // right edge of the largest window that the receiver has advertised, 0: none
+	scale     uint8  // of the windows that the sender advertises: see scaleUnknown
+	known     bool   // base is set
+	guessed   bool   // base was taken from a packet without payload
+	sure      bool   // base has proved right
+	reset     bool   // a RST was seen
+	keepAlive bool   // a keep-alive probe was seen since acked grew
+	state     endState
+	prevState endState // the state before that
+	next      int64    // offset of the next byte to hand on
+	delivered int64    // offset behind the last byte handed on; what is between told and next is a gap
+	acked     int64    // the most that the other side has acknowledged
+	sent      int64    // the most that the sender's own packets without payload say was sent
+	fin       int64    // offset of the FIN, -1: none
+	recent    uint64   // position of the latest record in Table.recent
 }
 
 // piece is a run of bytes of a stream.
@@ -53,18 +53,18 @@ func (s *stream) offset(seq uint32) int64 {
 	return s.next + int64(int32(seq-(s.base+uint32(s.next))))
 }
 
-// probe reports whether n bytes at an offset may be a keep-alive probe.
-func (s *stream) probe(off, n int64) bool { return n == 1 && off == s.next-1 }
+// isKeepAlive reports whether n bytes at an offset may be a keep-alive probe.
+func (s *stream) isKeepAlive(off, n int64) bool { return n == 1 && off == s.next-1 }
 
-// window is the largest receive window (RFC 7323, section 2.2).
-const window = 1 << 30
+// maxWindow is the largest receive window (RFC 7323, section 2.2).
+const maxWindow = 1 << 30
 
-// beyond reports whether no receiver accepts what is at an offset.
-func (s *stream) beyond(off int64) bool { return off-max(s.next, s.acked) > window }
+// beyondWindow reports whether no receiver accepts what is at an offset.
+func (s *stream) beyondWindow(off int64) bool { return off-max(s.next, s.acked) > maxWindow }
 
-// place hands on what of p comes next and holds what is beyond. Of bytes that come
+// reassemble hands on what of p comes next and holds what is beyond. Of bytes that come
 // twice, the first copy counts.
-func (t *Table) place(c *Conn, side Side, p piece) {
+func (t *Table) reassemble(c *Conn, side Side, p piece) {
 	s := &c.tcp.side[side]
 	if !c.tcp.done || p.off < recentLimit {
 		t.verify(c, side, p)
@@ -72,18 +72,18 @@ func (t *Table) place(c *Conn, side Side, p piece) {
 	if p.end() <= s.next {
 		t.stats.Retransmits++
 		if p.off < 0 && s.next == 0 {
-			t.stats.Before++
+			t.stats.BeforeStart++
 		}
 		return
 	}
 	for p.n > 0 {
-		p = t.placeSome(c, side, p)
+		p = t.reassembleFirst(c, side, p)
 	}
 }
 
-// placeSome deals with the first bytes of p and returns the rest.
-func (t *Table) placeSome(c *Conn, side Side, p piece) piece {
-	s, q := &c.tcp.side[side], t.wait(c, side)
+// reassembleFirst deals with the first bytes of p and returns the rest.
+func (t *Table) reassembleFirst(c *Conn, side Side, p piece) piece {
+	s, q := &c.tcp.side[side], t.allocQueue(c, side)
 	switch old := s.next - p.off; {
 	case old > 0:
 		return p.skip(min(old, p.n))
@@ -104,12 +104,12 @@ func (t *Table) placeSome(c *Conn, side Side, p piece) piece {
 		}
 		n = min(n, q.pieces[i].off-p.off)
 	}
-	switch first := p.first(n); t.room(c, side, &first) {
-	case roomThere:
+	switch first := p.first(n); t.reserve(c, side, &first) {
+	case reserved:
 		t.insert(q, i, first)
-	case roomMade:
+	case retryReserve:
 		return p // and look again: what is held has changed
-	case roomNone:
+	case noCapacity:
 	}
 	return p.skip(n)
 }
@@ -119,62 +119,62 @@ func (t *Table) placeSome(c *Conn, side Side, p piece) piece {
 func (t *Table) deliver(c *Conn, side Side, p *piece) {
 	s := &c.tcp.side[side]
 	if c.tcp.done && !c.tcp.followed {
-		t.pass(c, side, p.n, len(p.data))
+		t.countUnwanted(c, side, p.n, len(p.data))
 		return
 	}
 	s.sure = true
 	s.next = p.end()
-	if gap := p.off - s.told; gap > 0 || len(p.data) > 0 {
+	if gap := p.off - s.delivered; gap > 0 || len(p.data) > 0 {
 		if !c.tcp.done {
 			t.remember(s, p.off, p.data)
 		}
-		s.told = p.off + int64(len(p.data))
+		s.delivered = p.off + int64(len(p.data))
 		t.emit(c, side, p.off, p.data, p.ack, gap, p.time, false)
 	}
-	if cut := s.next - s.told; cut > 0 {
-		s.told = s.next
-		t.cut(c, side, cut)
-		t.emit(c, side, s.next, nil, p.ack, cut, p.time, true)
+	if missing := s.next - s.delivered; missing > 0 {
+		s.delivered = s.next
+		t.addTruncated(c, side, missing)
+		t.emit(c, side, s.next, nil, p.ack, missing, p.time, true)
 	}
 }
 
-// pass counts n bytes that come next and that nobody wants, of which some were captured.
-func (t *Table) pass(c *Conn, side Side, n int64, captured int) {
+// countUnwanted counts n bytes that come next and that nobody wants, of which some were captured.
+func (t *Table) countUnwanted(c *Conn, side Side, n int64, captured int) {
 	s := &c.tcp.side[side]
 	s.sure = true
 	s.next += n
-	s.told = s.next
-	if cut := n - int64(captured); cut > 0 {
-		t.cut(c, side, cut)
+	s.delivered = s.next
+	if missing := n - int64(captured); missing > 0 {
+		t.addTruncated(c, side, missing)
 	}
 }
 
-// cut counts n bytes that came and were not captured.
-func (t *Table) cut(c *Conn, side Side, n int64) {
-	c.end(side).Cut += uint64(n)
-	t.stats.CutBytes += uint64(n)
+// addTruncated counts n bytes that came and were not captured.
+func (t *Table) addTruncated(c *Conn, side Side, n int64) {
+	c.endpoint(side).Truncated += uint64(n)
+	t.stats.TruncatedBytes += uint64(n)
 }
 
 // emit tells the handler of a segment. The segment is the table's: a copy of so many words
 // for each packet shows in a profile.
-func (t *Table) emit(c *Conn, side Side, off int64, data []byte, ack, gap, at int64, cut bool) {
+func (t *Table) emit(c *Conn, side Side, off int64, data []byte, ack, gap, at int64, truncated bool) {
 	if c.Excluded || c.tcp.done && !c.tcp.followed {
 		return
 	}
-	s := &t.told
-	s.Side, s.Offset, s.Data, s.Ack, s.Gap, s.Cut, s.Time = side, off, data, ack, gap, cut, at
+	s := &t.segment
+	s.Side, s.Offset, s.Data, s.Ack, s.Gap, s.Truncated, s.Time = side, off, data, ack, gap, truncated, at
 	t.h.Data(c, s)
 }
 
-// lose counts n bytes that will not be handed on.
-func (t *Table) lose(c *Conn, side Side, n int64) {
-	c.end(side).Missed += uint64(n)
+// addGap counts n bytes that will not be handed on.
+func (t *Table) addGap(c *Conn, side Side, n int64) {
+	c.endpoint(side).Missed += uint64(n)
 	t.stats.Gaps++
 	t.stats.GapBytes += uint64(n)
 }
 
-// datagram hands on the payload of a UDP packet. The offsets of a side count its bytes.
-func (t *Table) datagram(c *Conn, side Side, d *Decoded, now int64) {
+// addDatagram hands on the payload of a UDP packet. The offsets of a side count its bytes.
+func (t *Table) addDatagram(c *Conn, side Side, d *Decoded, now int64) {
 	s := &c.tcp.side[side]
 	s.state = established
 	switch o, r := c.tcp.side[Originator].state != inactive, c.tcp.side[Responder].state != inactive; {
@@ -190,12 +190,12 @@ func (t *Table) datagram(c *Conn, side Side, d *Decoded, now int64) {
 	}
 	off := s.next
 	s.next += int64(d.PayloadLen)
-	if cut := d.PayloadLen - len(d.Payload); cut > 0 {
-		t.cut(c, side, int64(cut))
+	if missing := d.PayloadLen - len(d.Payload); missing > 0 {
+		t.addTruncated(c, side, int64(missing))
 	}
 	if len(d.Payload) > 0 {
-		gap := off - s.told // of datagrams nothing else is missing
-		s.told = off + int64(len(d.Payload))
+		gap := off - s.delivered // of datagrams nothing else is missing
+		s.delivered = off + int64(len(d.Payload))
 		t.emit(c, side, off, d.Payload, -1, gap, now, gap > 0)
 	}
 }

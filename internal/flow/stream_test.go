@@ -85,7 +85,7 @@ func TestAcknowledgementsCountFromTheFirstByte(t *testing.T) {
 
 // An acknowledged hole is given up early if the sender goes on for a while, in packets
 // and in time: neither alone will do.
-func TestHolesOfBusySenders(t *testing.T) {
+func TestGapsOfBusySenders(t *testing.T) {
 	for _, c := range []struct {
 		packets int
 		apart   time.Duration // in addition to a millisecond
@@ -108,7 +108,7 @@ func TestHolesOfBusySenders(t *testing.T) {
 }
 
 // What came before a hole there is does not count for it.
-func TestEachHoleHasItsTime(t *testing.T) {
+func TestEachGapHasItsTime(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
 	at := run(table, 0, start, client, server, after(

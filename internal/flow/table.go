@@ -11,29 +11,29 @@ import (
 // Table is the bounded table of connections. Each packet takes amortized constant time
 // and, on a connection already known whose data come in order, no memory.
 type Table struct {
-	cfg     Config
-	h       Handler
-	conns   index          // by their keys, of which a redirected one has two
-	faces   map[face]*Conn // unanswered connections of loopback interfaces
-	lone    map[key]*Conn  // by their keys without zone: connections in zones of which one end was seen alone
-	idle    [numLists]list // every connection is in one of them
-	held    heldUp         // the connections that wait for something
-	recent  recent         // what was handed on last, of all of them
-	thin    thinning       // see Thin
-	now     int64          // the latest packet time or tick
-	due     int64          // packet time before which nothing is due
-	ids     uint64
-	count   int
-	stats   Stats
-	others  others
-	decoded Decoded // of the packet at hand
-	key     key     // of the packet at hand
-	told    Segment // the argument of Handler.Data
-	last    *Conn   // that find has found, nil if it is gone, ...
-	lastKey key     // ... and its key
-	frags   fragments
-	odd     strangers // packets that may be of connections that took the place of others
-	read    uint64    // sink for the reads of Prefetch, so that the compiler keeps them; its value means nothing
+	cfg       Config
+	h         Handler
+	conns     index              // by their keys, of which a redirected one has two
+	faces     map[face]*Conn     // unanswered connections of loopback interfaces
+	lone      map[key]*Conn      // by their keys without zone: connections in zones of which one end was seen alone
+	idle      [numLists]connList // every connection is in one of them
+	gapped    gappedList         // the connections that wait for something
+	recent    recent             // what was handed on last, of all of them
+	thin      thinning           // see Thin
+	now       int64              // the latest packet time or tick
+	due       int64              // packet time before which nothing is due
+	ids       uint64
+	count     int
+	stats     Stats
+	others    others
+	decoded   Decoded // of the packet at hand
+	key       key     // of the packet at hand
+	segment   Segment // the argument of Handler.Data
+	last      *Conn   // that find has found, nil if it is gone, ...
+	lastKey   key     // ... and its key
+	frags     fragments
+	strangers strangers // packets that may be of connections that took the place of others
+	read      uint64    // sink for the reads of Prefetch, so that the compiler keeps them; its value means nothing
 
 	sums      [][origins]sums // by interface
 	wrongSums bool            // sums hold segments that were dropped
@@ -59,7 +59,7 @@ func (t *Table) Stats() Stats {
 func (t *Table) inOrder() []*Conn {
 	all := make([]*Conn, 0, t.count)
 	for i := range t.idle {
-		for c := t.idle[i].head; c != nil; c = c.tcp.after {
+		for c := t.idle[i].head; c != nil; c = c.tcp.next {
 			all = append(all, c)
 		}
 	}
@@ -78,7 +78,7 @@ func (t *Table) Add(p *Packet) {
 		return
 	}
 	d := &t.decoded
-	if !usualDecode(p, d) && !t.decode(p, d) {
+	if !fastDecode(p, d) && !t.decode(p, d) {
 		return
 	}
 	if p.Origin == OriginGroup && d.Transport == wire.ProtoTCP && !t.forwards() {
@@ -92,58 +92,58 @@ func (t *Table) Add(p *Packet) {
 	if !t.admits(c, p.Origin, d) || p.Checksum != ChecksumUnknown && !t.intact(p, d) {
 		return
 	}
-	if c != nil && c.strays(k, d) {
-		t.part(c, k)
+	if c != nil && c.inOtherZone(k, d) {
+		t.splitZone(c, k)
 		c = nil
 	}
-	if c != nil && t.usual(c, d, p.Time) {
+	if c != nil && t.addFast(c, d, p.Time) {
 		return
 	}
-	if c != nil && d.Transport == wire.ProtoTCP && !c.tcp.againSeen {
+	if c != nil && d.Transport == wire.ProtoTCP && !c.tcp.dupSYNSeen {
 		if side := c.sender(d); c.expected(side, d) {
-			t.packet(c, side, d, p.Time, true)
+			t.addPacket(c, side, d, p.Time, true)
 			return
 		}
 	}
-	if c != nil && d.Transport == wire.ProtoTCP && d.Flags&wire.FlagSYN != 0 && t.begins(c, d) {
+	if c != nil && d.Transport == wire.ProtoTCP && d.Flags&wire.FlagSYN != 0 && t.startsNew(c, d) {
 		t.stats.Reused++
 		t.end(c, EndReused)
-		again := c.tcp.againSeen && d.Flags&wire.FlagACK != 0
+		again := c.tcp.dupSYNSeen && d.Flags&wire.FlagACK != 0
 		if c = t.open(*k, d, p.Time); again {
-			c.answered(d)
+			c.startFromSYNACK(d)
 		}
 	}
 	if c != nil && d.Transport == wire.ProtoTCP {
-		var held bool
-		if c, held = t.strange(c, k, d, p.Time); held {
+		var kept bool
+		if c, kept = t.checkStranger(c, k, d, p.Time); kept {
 			return
 		}
 	}
 	if c == nil {
 		c = t.open(*k, d, p.Time)
 	}
-	t.packet(c, c.sender(d), d, p.Time, false)
+	t.addPacket(c, c.sender(d), d, p.Time, false)
 }
 
 // decode reads the headers of a packet, or of the datagram whose last missing fragment it
 // is. It reports false where there is no connection to look for, and counts why.
 func (t *Table) decode(p *Packet, d *Decoded) bool {
 	ok := decode(p, d, p.Checksum)
-	if d.part.is {
+	if d.fragment.is {
 		t.stats.Fragments++
 		if d.badSum { // of its header
 			t.stats.BadChecksums++
 			return false
 		}
-		d.Transport = d.part.proto
-		if !t.admits(nil, p.Origin, d) || !t.fragment(p, d) {
+		d.Transport = d.fragment.proto
+		if !t.admits(nil, p.Origin, d) || !t.addFragment(p, d) {
 			return false
 		}
 		ok = d.Reason == Decodable
 	}
 	if !ok && (d.Reason != OtherTransport || t.admits(nil, p.Origin, d)) {
 		t.stats.Undecoded[d.Reason]++
-		t.others.count(d)
+		t.others.add(d)
 	}
 	return ok
 }
@@ -151,7 +151,7 @@ func (t *Table) decode(p *Packet, d *Decoded) bool {
 // find returns the connection with a key, nil if there is none. Packets come in runs: the
 // connection found last is looked at first.
 func (t *Table) find(k *key, d *Decoded) *Conn {
-	if t.last != nil && t.lastKey.is(k) {
+	if t.last != nil && t.lastKey.equal(k) {
 		return t.last
 	}
 	c := t.conns.find(k, d)
@@ -161,10 +161,10 @@ func (t *Table) find(k *key, d *Decoded) *Conn {
 	return c
 }
 
-// packet accounts for a packet of a side of c and looks into it. expected is whether it is
+// addPacket accounts for a packet of a side of c and looks into it. expected is whether it is
 // known to be the next segment (Conn.expected).
-func (t *Table) packet(c *Conn, side Side, d *Decoded, now int64, expected bool) {
-	ep := c.end(side)
+func (t *Table) addPacket(c *Conn, side Side, d *Decoded, now int64, expected bool) {
+	ep := c.endpoint(side)
 	ep.Packets++
 	ep.Bytes += uint64(d.PayloadLen)
 	c.Last = max(c.Last, now)
@@ -172,27 +172,27 @@ func (t *Table) packet(c *Conn, side Side, d *Decoded, now int64, expected bool)
 		c.Fragments = true
 	}
 	if c.tcp.done && ep.Packets%busyStep == 0 {
-		t.busy(c)
+		t.noteBusy(c)
 	}
 	switch {
 	case expected:
-		t.take(c, side, d, now)
+		t.acceptSegment(c, side, d, now)
 	case d.Transport == wire.ProtoUDP:
-		t.datagram(c, side, d, now)
+		t.addDatagram(c, side, d, now)
 	default:
 		if d.Flags&wire.FlagRST != 0 {
 			c.countReset(side, d)
 		}
-		t.segment(c, side, d, now)
+		t.addSegment(c, side, d, now)
 	}
-	if c.answers(side, d) {
+	if c.endsOneSided(side, d) {
 		t.h.Changed(c)
 	}
 	if c.tcp.faces && c.Orig.Packets > 0 && c.Resp.Packets > 0 {
-		t.unface(c)
+		t.removeFace(c)
 	}
 	if c.tcp.lone && c.Orig.Packets > 0 && c.Resp.Packets > 0 {
-		t.unlone(c)
+		t.unlistLone(c)
 	}
 	t.touch(c)
 }
@@ -210,7 +210,7 @@ func (t *Table) Undone(c *Conn) {
 	t.unthin(c)
 }
 
-func (c *Conn) end(s Side) *Endpoint {
+func (c *Conn) endpoint(s Side) *Endpoint {
 	if s == Originator {
 		return &c.Orig
 	}
@@ -225,7 +225,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 		if c := t.pair(k, d); c != nil {
 			return c
 		}
-	} else if c := t.across(k, d); c != nil {
+	} else if c := t.acrossZones(k, d); c != nil {
 		return c
 	}
 	if t.conns.n >= t.cfg.MaxConns {
@@ -250,24 +250,24 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 		t.stats.Excluded++
 	}
 	if loopback {
-		t.face(c, d)
+		t.addFace(c, d)
 	} else {
-		t.list(c, k)
+		t.listLone(c, k)
 	}
 	return c
 }
 
 // end takes c out of the table.
 func (t *Table) end(c *Conn, why EndReason) {
-	t.acquit(c)
+	t.resolveSuspects(c)
 	for side := range Side(2) {
 		t.finish(c, side)
 	}
 	t.release(c)
-	t.unface(c)
-	t.unlone(c)
+	t.removeFace(c)
+	t.unlistLone(c)
 	t.unthin(c)
-	t.odd.forget(c)
+	t.strangers.forget(c)
 	if t.last == c {
 		t.last = nil
 	}

@@ -124,7 +124,7 @@ func TestExpiry(t *testing.T) {
 }
 
 // A tick gives up what packets would have given up.
-func TestTickGivesUpHoles(t *testing.T) {
+func TestTickFlushesGaps(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
 	run(table, 0, start, client, server, after(step{flags: "PA", seq: 4, ack: 1, data: "def"}, step{server: true, flags: "A", seq: 1, ack: 7})...)
@@ -143,7 +143,7 @@ func TestTickGivesUpHoles(t *testing.T) {
 }
 
 // One direction only: there is nobody to acknowledge.
-func TestTickGivesUpHolesOfOneDirection(t *testing.T) {
+func TestTickFlushesGapsOfOneDirection(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
 	run(table, 0, start, client, server, step{flags: "S"}, step{flags: "PA", seq: 4, ack: 1, data: "def"})
@@ -281,7 +281,7 @@ func TestBounds(t *testing.T) {
 		}
 	}
 	table.Flush()
-	if s := table.Stats(); s.Buffered != 0 || s.Active != 0 || s.Evicted == 0 || s.CutShort == 0 || int(s.Created) != len(g.ended) {
+	if s := table.Stats(); s.Buffered != 0 || s.Active != 0 || s.Evicted == 0 || s.BufferFull == 0 || int(s.Created) != len(g.ended) {
 		t.Errorf("%+v, %d ended", s, len(g.ended))
 	}
 }

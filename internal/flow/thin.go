@@ -14,10 +14,10 @@ const (
 	busySteps = 2
 )
 
-// leftOutMost is how much of a stream a filter leaves out at a time, at most, where no
+// maxThinned is how much of a stream a filter leaves out at a time, at most, where no
 // packet is lost besides: twice what is promised of the sample. A number that is further
 // ahead may be made up, and has to be acknowledged like what was lost.
-const leftOutMost = 32 << 20
+const maxThinned = 32 << 20
 
 // maxBusy bounds the connections that are looked at in one call of Thin.
 const maxBusy = 1024
@@ -81,8 +81,8 @@ func (e *Endpoint) closed() bool { return e.FIN || e.RST }
 // the last call of Thin, or its ports were taken again.
 func (t *Table) ThinnedEnded() bool { return t.thin.ended }
 
-// busy notes that another busyStep packets came from a side of c, which is done.
-func (t *Table) busy(c *Conn) {
+// noteBusy notes that another busyStep packets came from a side of c, which is done.
+func (t *Table) noteBusy(c *Conn) {
 	n := &t.thin
 	if !n.on || c.Transport != wire.ProtoTCP || c.tcp.busy == busySteps {
 		return
@@ -103,14 +103,14 @@ func (t *Table) unthin(c *Conn) {
 	}
 }
 
-// leftOut counts the bytes of c up to off that a filter has left out: of what may be made
+// addThinned counts the bytes of c up to off that a filter has left out: of what may be made
 // up only those that the receiver has.
-func (t *Table) leftOut(c *Conn, side Side, off int64) {
+func (t *Table) addThinned(c *Conn, side Side, off int64) {
 	s := &c.tcp.side[side]
 	n := off - s.next
-	if n > leftOutMost {
+	if n > maxThinned {
 		n = max(min(off, s.acked)-s.next, 0)
 	}
-	c.end(side).Bytes += uint64(n)
+	c.endpoint(side).Bytes += uint64(n)
 	t.stats.ThinnedBytes += uint64(n)
 }

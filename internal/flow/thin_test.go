@@ -184,7 +184,7 @@ func TestThinCountsBySequenceNumbers(t *testing.T) {
 }
 
 // A connection that takes the ports of one that was chosen is another one, of which nothing is left out.
-func TestThinForgetsPortsTakenAgain(t *testing.T) {
+func TestThinForgetsReusedPorts(t *testing.T) {
 	table, g, at := thinTable(t)
 	at = asks(table, at, 2, 202)
 	table.Thin(8, false)

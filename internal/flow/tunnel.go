@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Tunnels are opened where Packet.Tunnels says so, as in a capture of a link: of a
+// Tunnels are opened where Packet.Decapsulate says so, as in a capture of a link: of a
 // tunneled packet the inner addresses and ports count. A pod's own interface shows what
 // the pod sends and receives, and there the outer packet is it. Each makes a Zone.
 
@@ -29,10 +29,10 @@ const (
 // maxTunnels bounds the tunnels within each other.
 const maxTunnels = 4
 
-// deeper begins a tunneled packet: nothing of the outer one counts but its zone. It reports false
+// decapsulate begins a tunneled packet: nothing of the outer one counts but its zone. It reports false
 // where no tunnel is to be opened.
-func (d *Decoded) deeper() bool {
-	if d.tunnels == 0 || d.part.is {
+func (d *Decoded) decapsulate() bool {
+	if d.tunnels == 0 || d.fragment.is {
 		return false
 	}
 	*d = Decoded{Zone: d.Zone, tunnels: d.tunnels - 1}
@@ -67,7 +67,7 @@ func llc(length uint16, f frame, d *Decoded) Reason {
 		return d.other(OtherNetwork, length)
 	case len(f.b) < header:
 		return short(f, header)
-	case !d.deeper():
+	case !d.decapsulate():
 		return d.other(OtherNetwork, SNAP)
 	}
 	return tagged(binary.BigEndian.Uint16(f.b[header-2:]), f.skip(header), d)
@@ -82,7 +82,7 @@ func pppoe(f frame, d *Decoded) Reason {
 	if f.b[0] != 0x11 || f.b[1] != 0 {
 		return d.other(OtherNetwork, wire.EtherPPPoE)
 	}
-	if !d.deeper() {
+	if !d.decapsulate() {
 		return d.other(OtherNetwork, wire.EtherPPPoE)
 	}
 	d.Zone = d.Zone.In(wire.EtherPPPoE, uint32(binary.BigEndian.Uint16(f.b[2:])))
@@ -105,7 +105,7 @@ func mpls(f frame, d *Decoded) Reason {
 		switch {
 		case len(f.b) == 0:
 			return Truncated
-		case !d.deeper():
+		case !d.decapsulate():
 			return d.other(OtherNetwork, wire.EtherMPLS)
 		case f.b[0]>>4 == 0 && len(f.b) < 4:
 			return Truncated
@@ -120,9 +120,9 @@ func mpls(f frame, d *Decoded) Reason {
 // inIP opens an IP packet that carries neither TCP nor UDP.
 func inIP(f frame, proto uint8, d *Decoded) Reason {
 	switch {
-	case proto == wire.ProtoIPv4 && d.within(wire.ProtoIPv4):
+	case proto == wire.ProtoIPv4 && d.enterTunnel(wire.ProtoIPv4):
 		return network(f, 4, d)
-	case proto == wire.ProtoIPv6 && d.within(wire.ProtoIPv6):
+	case proto == wire.ProtoIPv6 && d.enterTunnel(wire.ProtoIPv6):
 		return network(f, 6, d)
 	case proto == wire.ProtoGRE:
 		return gre(f, d)
@@ -153,7 +153,7 @@ func gre(f frame, d *Decoded) Reason {
 		return d.other(OtherTransport, wire.ProtoGRE)
 	case len(f.b) < size:
 		return Truncated
-	case !d.within(wire.ProtoGRE):
+	case !d.enterTunnel(wire.ProtoGRE):
 		return d.other(OtherTransport, wire.ProtoGRE)
 	case pptp: // a length and a call
 		d.Zone = d.Zone.In(wire.ProtoGRE, uint32(binary.BigEndian.Uint16(f.b[6:])))
@@ -250,7 +250,7 @@ func inUDP(d *Decoded) Reason {
 		return Decodable
 	}
 	f, inner := frame{d.Payload, d.PayloadLen}, *d
-	inner.within(d.DstPort)
+	inner.enterTunnel(d.DstPort)
 	var reason Reason
 	switch d.DstPort { // called by name: through a variable inner would be made on the heap
 	case portVXLAN, portOTV:

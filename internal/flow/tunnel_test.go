@@ -76,7 +76,7 @@ func TestTunnels(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var d flow.Decoded
-			p := flow.Packet{Data: c.data, Length: len(c.data), Link: wire.LinkEthernet, Tunnels: true}
+			p := flow.Packet{Data: c.data, Length: len(c.data), Link: wire.LinkEthernet, Decapsulate: true}
 			if !flow.Decode(&p, &d) || d.SrcPort != 40000 || d.DstPort != 80 || d.IPv6 != c.six || string(d.Payload) != "inside" || d.PayloadLen != 6 || d.Seq != 7 {
 				t.Errorf("%+v", d)
 			}
@@ -87,11 +87,11 @@ func TestTunnels(t *testing.T) {
 			if d.Src != want {
 				t.Errorf("source %v", d.Src)
 			}
-			p.Tunnels = false
+			p.Decapsulate = false
 			if ok := flow.Decode(&p, &d); ok != c.udp {
 				t.Errorf("not to be opened: %v %+v", ok, d)
 			}
-			p.Tunnels = true
+			p.Decapsulate = true
 			for n := range c.data { // cut off anywhere: never other ports
 				p.Data = c.data[:n:n]
 				if ok := flow.Decode(&p, &d); !ok && d.Reason != flow.Truncated || ok && (d.SrcPort != 40000 || d.DstPort != 80 || d.PayloadLen != 6) {
@@ -128,7 +128,7 @@ func TestNoTunnel(t *testing.T) {
 		"GTP-U, an empty extension":   outerUDP(2152, gtp(0x34, []byte{0, 0, 0, 0x85, 0, 0, 0, 0}, frame[14:])),
 		"GTP-U, the older version":    outerUDP(2152, gtp(0x1e, nil, frame[14:])),
 	} {
-		p := flow.Packet{Data: data, Length: len(data), Link: wire.LinkRaw, Tunnels: true}
+		p := flow.Packet{Data: data, Length: len(data), Link: wire.LinkRaw, Decapsulate: true}
 		var d flow.Decoded
 		if !flow.Decode(&p, &d) || d.Transport != 17 || d.SrcPort != 0xc000 {
 			t.Errorf("%s: %+v", name, d)
@@ -144,7 +144,7 @@ func TestNoTunnel(t *testing.T) {
 		"the other IP":       outer4(41, frame[14:]),
 		"labels without end": ether(0x8847, make([]byte, 64)),
 	} {
-		p := flow.Packet{Data: data, Length: len(data), Link: wire.LinkRaw, Tunnels: true}
+		p := flow.Packet{Data: data, Length: len(data), Link: wire.LinkRaw, Decapsulate: true}
 		if data[0] == 2 {
 			p.Link = wire.LinkEthernet
 		}

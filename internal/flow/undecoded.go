@@ -24,19 +24,19 @@ func (d *Decoded) other(r Reason, what uint16) Reason {
 // below; packets of further ones count as Undecoded with Other 0.
 const maxOthers = 64
 
-// metEtherTypes are those that may carry connections, or that are met everywhere: whatever
+// commonEtherTypes are those that may carry connections, or that are met everywhere: whatever
 // is made up before takes no place of theirs.
-var metEtherTypes = [...]uint16{wire.EtherARP, wire.EtherPPPoE, wire.EtherMPLS, wire.EtherMPLSUpstream, wire.EtherPPP, 0x88e5, 0x88e7, 0x894f, 0x8906, 0x8915, 0x888e, 0x88cc, SNAP}
+var commonEtherTypes = [...]uint16{wire.EtherARP, wire.EtherPPPoE, wire.EtherMPLS, wire.EtherMPLSUpstream, wire.EtherPPP, 0x88e5, 0x88e7, 0x894f, 0x8906, 0x8915, 0x888e, 0x88cc, SNAP}
 
 // others counts packets by what they carry. The list is short, and so is what it is
 // searched for.
 type others struct {
-	protocols [256]uint64                // OtherTransport, by the IP protocol
-	met       [len(metEtherTypes)]uint64 // OtherNetwork, by metEtherTypes
-	list      []Undecoded                // what else there is
+	protocols [256]uint64                   // OtherTransport, by the IP protocol
+	common    [len(commonEtherTypes)]uint64 // OtherNetwork, by metEtherTypes
+	list      []Undecoded                   // what else there is
 }
 
-func (o *others) count(d *Decoded) {
+func (o *others) add(d *Decoded) {
 	switch d.Reason { //nolint:exhaustive // the rest has no kinds of its own
 	case LaterFragment:
 		return // Undecoded has them from Stats
@@ -44,8 +44,8 @@ func (o *others) count(d *Decoded) {
 		o.protocols[uint8(d.Other)]++
 		return
 	case OtherNetwork:
-		if i := slices.Index(metEtherTypes[:], d.Other); i >= 0 {
-			o.met[i]++
+		if i := slices.Index(commonEtherTypes[:], d.Other); i >= 0 {
+			o.common[i]++
 			return
 		}
 	}
@@ -71,8 +71,8 @@ func (o *others) kinds() []Undecoded {
 	for proto, n := range o.protocols {
 		list = append(list, Undecoded{OtherTransport, uint16(proto), n})
 	}
-	for i, n := range o.met {
-		list = append(list, Undecoded{OtherNetwork, metEtherTypes[i], n})
+	for i, n := range o.common {
+		list = append(list, Undecoded{OtherNetwork, commonEtherTypes[i], n})
 	}
 	return slices.DeleteFunc(list, func(u Undecoded) bool { return u.Packets == 0 })
 }

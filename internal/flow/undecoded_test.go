@@ -13,7 +13,7 @@ func TestUndecoded(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, newGather(t))
 	add := func(link wire.LinkType, data []byte, n int) {
 		for range n {
-			table.Add(&flow.Packet{Data: data, Length: len(data), Link: link, Tunnels: true})
+			table.Add(&flow.Packet{Data: data, Length: len(data), Link: link, Decapsulate: true})
 		}
 	}
 	add(wire.LinkRaw, outer4(132, make([]byte, 40)), 5)

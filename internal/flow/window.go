@@ -17,14 +17,14 @@ const (
 	// unknownShift is the largest scale of a window (RFC 7323, section 2.3), assumed where the
 	// handshake was not seen.
 	unknownShift = 14
-	// oldest is how far an acknowledgement or a copy may be out of date, in bytes.
-	oldest = 1 << 20
+	// maxStale is how far an acknowledgement or a copy may be out of date, in bytes.
+	maxStale = 1 << 20
 
-	maxSuspects    = 32       // of a connection
-	suspectData    = 64 << 10 // bytes of each that are kept: what receive offload puts together
-	suspectPackets = 3        // packets of the receiver that refute a segment which they do not prove
-	unheardMost    = 4        // segments that the receiver does not answer ...
-	unheardWait    = 1e9      // ... within this time, in nanoseconds: it is not captured
+	maxSuspects     = 32       // of a connection
+	suspectData     = 64 << 10 // bytes of each that are kept: what receive offload puts together
+	suspectPackets  = 3        // packets of the receiver that refute a segment which they do not prove
+	unheardSegments = 4        // segments that the receiver does not answer ...
+	unheardWait     = 1e9      // ... within this time, in nanoseconds: it is not captured
 )
 
 // Values of stream.scale: the scale of windows that the SYN of a side announces.
@@ -49,8 +49,8 @@ const suspectCost = 320
 
 func (x *suspect) cost() int { return len(x.d.Payload) + suspectCost }
 
-// shift returns the scale, in bits, of the windows that a side advertises.
-func (c *Conn) shift(side Side) uint8 {
+// windowShift returns the scale, in bits, of the windows that a side advertises.
+func (c *Conn) windowShift(side Side) uint8 {
 	switch a, b := c.tcp.side[side].scale, c.tcp.side[side.Other()].scale; {
 	case a == scaleUnknown || b == scaleUnknown:
 		return unknownShift
@@ -61,42 +61,42 @@ func (c *Conn) shift(side Side) uint8 {
 	}
 }
 
-// advertised notes the right edge of a window that the receiver of a side's stream has
+// noteWindow notes the right edge of a window that the receiver of a side's stream has
 // advertised together with an acknowledgement. A window that shrinks changes nothing.
-func (c *Conn) advertised(side Side, d *Decoded) {
+func (c *Conn) noteWindow(side Side, d *Decoded) {
 	s := &c.tcp.side[side]
 	window := uint32(d.Window)
 	if d.Flags&wire.FlagSYN == 0 {
-		window <<= c.shift(side.Other())
+		window <<= c.windowShift(side.Other())
 	}
 	next := s.base + uint32(s.next)
-	if edge := max(d.Ack+window, 1); !s.edged() || int32(edge-next) > int32(s.edge-next) { // as offset unwraps them
+	if edge := max(d.Ack+window, 1); !s.windowKnown() || int32(edge-next) > int32(s.edge-next) { // as offset unwraps them
 		s.edge = edge
 	}
 }
 
-// edged reports whether a window of the receiver was seen.
-func (s *stream) edged() bool { return s.edge != 0 }
+// windowKnown reports whether a window of the receiver was seen.
+func (s *stream) windowKnown() bool { return s.edge != 0 }
 
-// limit returns the largest offset of a side's stream that its receiver may accept. Data
+// acceptLimit returns the largest offset of a side's stream that its receiver may accept. Data
 // held before a gap was accepted, so it counts: the capture may have lost acknowledgements.
-func (c *Conn) limit(side Side) int64 {
+func (c *Conn) acceptLimit(side Side) int64 {
 	s := &c.tcp.side[side]
-	n := max(max(s.next, s.acked, c.heldEnd(side))+windowSlack, s.offset(s.edge))
+	n := max(max(s.next, s.acked, c.bufferedEnd(side))+windowSlack, s.offset(s.edge))
 	if c.Thinned { // acknowledgements are left out
-		n += leftOutMost
+		n += maxThinned
 	}
 	return n
 }
 
-// most returns the offset up to which a side is known to have sent, its FIN included.
-func (c *Conn) most(side Side) int64 {
+// sentEnd returns the offset up to which a side is known to have sent, its FIN included.
+func (c *Conn) sentEnd(side Side) int64 {
 	s := &c.tcp.side[side]
-	return max(s.next, s.acked, s.sent, s.fin+1, c.heldEnd(side))
+	return max(s.next, s.acked, s.sent, s.fin+1, c.bufferedEnd(side))
 }
 
-// heldEnd returns the offset after the data that a side holds before a gap, 0 if it holds none.
-func (c *Conn) heldEnd(side Side) int64 {
+// bufferedEnd returns the offset after the data that a side holds before a gap, 0 if it holds none.
+func (c *Conn) bufferedEnd(side Side) int64 {
 	q := c.queue(side)
 	if q == nil || len(q.pieces) == 0 {
 		return 0
@@ -108,21 +108,21 @@ func (c *Conn) heldEnd(side Side) int64 {
 // as its own packets are known.
 func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
-	if !s.edged() || c.Excluded || d.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
+	if !s.windowKnown() || c.Excluded || d.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
 		return true, true
 	}
 	off := s.offset(d.Seq)
-	seq = off <= c.limit(side) && (!s.sure || off+int64(d.PayloadLen) >= s.acked-oldest)
+	seq = off <= c.acceptLimit(side) && (!s.sure || off+int64(d.PayloadLen) >= s.acked-maxStale)
 	if !o.known {
 		return seq, true
 	}
 	switch n := o.offset(d.Ack); {
 	case n <= o.next:
-		ack = !o.edged() || n >= o.acked-max(oldest, o.offset(o.edge)-o.acked)
+		ack = !o.windowKnown() || n >= o.acked-max(maxStale, o.offset(o.edge)-o.acked)
 	case d.arrived && !c.Thinned: // what the host itself has sent was captured before
-		ack = n <= c.most(side.Other())
+		ack = n <= c.sentEnd(side.Other())
 	default:
-		ack = !o.edged() || n <= max(c.limit(side.Other()), c.most(side.Other()))
+		ack = !o.windowKnown() || n <= max(c.acceptLimit(side.Other()), c.sentEnd(side.Other()))
 	}
 	return seq, ack
 }
@@ -130,109 +130,109 @@ func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 // dropped reports whether a receiver drops a segment whatever its numbers: it lacks the ACK
 // bit, or it is signed (RFC 2385, RFC 5925) in a connection whose SYNs were not.
 func (c *Conn) dropped(side Side, d *Decoded) bool {
-	if !c.tcp.side[side].edged() || d.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
+	if !c.tcp.side[side].windowKnown() || d.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
 		return false
 	}
 	return d.Flags&wire.FlagACK == 0 || d.signed && !c.tcp.signed && c.OrigISNSeen && c.RespISNSeen
 }
 
-// segment takes a TCP segment of c, or suspends it.
-func (t *Table) segment(c *Conn, side Side, d *Decoded, now int64) {
+// addSegment takes a TCP segment of c, or suspends it.
+func (t *Table) addSegment(c *Conn, side Side, d *Decoded, now int64) {
 	if c.dropped(side, d) {
-		t.stats.Outside++
+		t.stats.Unacceptable++
 		return
 	}
 	seq, ack := c.acceptable(side, d)
-	if w := c.tcp.waiting; w != nil && w.suspected[side.Other()] > 0 {
-		met := t.weigh(c, side, d, seq && ack)
+	if w := c.tcp.reassembly; w != nil && w.suspected[side.Other()] > 0 {
+		met := t.decideSuspects(c, side, d, seq && ack)
 		seq, ack = seq || met, ack || met
 	}
 	if !seq || !ack {
 		t.suspend(c, side, d, now, seq, ack)
 		return
 	}
-	t.take(c, side, d, now)
+	t.acceptSegment(c, side, d, now)
 }
 
 // expected reports whether a segment is the next one, as nearly every segment is: it begins
 // with the next byte and acknowledges what was seen, and nothing waits.
 func (c *Conn) expected(side Side, d *Decoded) bool {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
-	return c.tcp.waiting == nil && d.Flags&(wire.FlagACK|wire.FlagSYN|wire.FlagRST) == wire.FlagACK && !d.signed && s.known && o.known &&
+	return c.tcp.reassembly == nil && d.Flags&(wire.FlagACK|wire.FlagSYN|wire.FlagRST) == wire.FlagACK && !d.signed && s.known && o.known &&
 		d.Seq == s.base+uint32(s.next) && d.Ack-(o.base+uint32(o.acked)) <= uint32(o.next-o.acked) && o.acked <= o.next
 }
 
 // suspects returns how many segments of c are suspended.
 func (c *Conn) suspects() int {
-	if c.tcp.waiting == nil {
+	if c.tcp.reassembly == nil {
 		return 0
 	}
-	return len(c.tcp.waiting.suspects)
+	return len(c.tcp.reassembly.suspects)
 }
 
 // suspend keeps a segment until it is proved or refuted. Without room it is dropped.
 func (t *Table) suspend(c *Conn, side Side, d *Decoded, now int64, seq, ack bool) {
-	q := t.wait(c, side)
-	w := c.tcp.waiting
+	q := t.allocQueue(c, side)
+	w := c.tcp.reassembly
 	x := suspect{side: side, seq: !seq, ack: !ack, d: *d, time: now}
 	x.d.Payload = d.Payload[:min(len(d.Payload), suspectData)]
-	if c.unheard(t.now) {
-		t.believe(c)
-		t.take(c, side, d, now)
+	if c.receiverUnheard(t.now) {
+		t.acceptSuspects(c)
+		t.acceptSegment(c, side, d, now)
 		return
 	}
 	if len(w.suspects) >= maxSuspects || !t.fits(q, x.cost()) {
-		t.stats.Outside++
-		t.watch(c)
+		t.stats.Unacceptable++
+		t.scheduleCheck(c)
 		return
 	}
 	x.d.Payload = append([]byte(nil), x.d.Payload...)
-	t.hold(q, x.cost())
-	w.keep(&x)
+	t.accountBuffered(q, x.cost())
+	w.addSuspect(&x)
 }
 
-// weigh looks at what a packet of a side says of the segments of the other side that are
+// decideSuspects looks at what a packet of a side says of the segments of the other side that are
 // suspended, and takes or drops those that it decides. Where the packet is not acceptable
 // itself it reports whether one of them fits to it: a capture that has lost packets of both
 // directions goes on with such a pair.
-func (t *Table) weigh(c *Conn, side Side, d *Decoded, accepted bool) (met bool) {
-	w := c.tcp.waiting
+func (t *Table) decideSuspects(c *Conn, side Side, d *Decoded, accepted bool) (met bool) {
+	w := c.tcp.reassembly
 	all := w.suspects
 	w.suspects, w.suspected = nil, [2]uint8{}
 	for i := range all {
 		x := &all[i]
 		x.answered = x.answered || x.side != side
 		if x.side == side || d.Flags&wire.FlagRST != 0 {
-			w.keep(x)
+			w.addSuspect(x)
 			continue
 		}
 		fits := d.Flags&wire.FlagACK != 0 && near(d.Seq-x.d.Ack) && near(d.Ack-x.d.Seq)
 		switch x.packets++; {
 		case accepted && c.proves(side, d, x), !accepted && fits:
 			met = met || fits
-			t.hold(c.queue(x.side), -x.cost())
-			t.take(c, x.side, &x.d, x.time)
-			w = t.waiting(c)
+			t.accountBuffered(c.queue(x.side), -x.cost())
+			t.acceptSegment(c, x.side, &x.d, x.time)
+			w = t.allocReassembly(c)
 		case x.packets >= suspectPackets, x.ack && accepted && d.PayloadLen == 0 && d.Flags&(wire.FlagFIN|wire.FlagACK) == wire.FlagACK:
-			t.stats.Outside++
-			t.hold(c.queue(x.side), -x.cost())
+			t.stats.Unacceptable++
+			t.accountBuffered(c.queue(x.side), -x.cost())
 		default:
-			w.keep(x)
+			w.addSuspect(x)
 		}
 	}
-	t.watch(c)
+	t.scheduleCheck(c)
 	return met
 }
 
-func (w *waiting) keep(x *suspect) {
+func (w *reassembly) addSuspect(x *suspect) {
 	w.suspects = append(w.suspects, *x)
 	w.suspected[x.side]++
 }
 
-// waiting returns what c waits with, made anew if it was released.
-func (t *Table) waiting(c *Conn) *waiting {
-	t.wait(c, Originator)
-	return c.tcp.waiting
+// allocReassembly returns what c waits with, made anew if it was released.
+func (t *Table) allocReassembly(c *Conn) *reassembly {
+	t.allocQueue(c, Originator)
+	return c.tcp.reassembly
 }
 
 // proves reports whether an acceptable packet of a side shows that it accepts x, or has
@@ -243,67 +243,67 @@ func (c *Conn) proves(side Side, d *Decoded, x *suspect) bool {
 	if d.Flags&wire.FlagACK != 0 {
 		reached = max(reached, s.offset(d.Ack))
 	}
-	sent := max(c.most(side), o.offset(d.Seq))
+	sent := max(c.sentEnd(side), o.offset(d.Seq))
 	off := s.offset(x.d.Seq)
-	return (!x.seq || off <= reached && off >= s.acked-oldest) && (!x.ack || o.offset(x.d.Ack) <= sent)
+	return (!x.seq || off <= reached && off >= s.acked-maxStale) && (!x.ack || o.offset(x.d.Ack) <= sent)
 }
 
-// unheard reports whether the receiver sent no packet for unheardWait after several segments that
+// receiverUnheard reports whether the receiver sent no packet for unheardWait after several segments that
 // it drops by their numbers. A receiver answers each one that has payload at once (RFC 9293,
 // section 3.10.7.4), so its own packets are not captured any more, and its known window is out
 // of date. In a live capture the receiver of arriving segments is always captured.
-func (c *Conn) unheard(now int64) bool {
-	if c.suspects() == 0 || now-c.tcp.waiting.suspects[0].time < unheardWait {
+func (c *Conn) receiverUnheard(now int64) bool {
+	if c.suspects() == 0 || now-c.tcp.reassembly.suspects[0].time < unheardWait {
 		return false
 	}
 	n := 0
 	for i := range c.suspects() {
-		x := &c.tcp.waiting.suspects[i]
-		if x.answered || x.d.arrived || x.side != c.tcp.waiting.suspects[0].side {
+		x := &c.tcp.reassembly.suspects[i]
+		if x.answered || x.d.arrived || x.side != c.tcp.reassembly.suspects[0].side {
 			return false
 		}
 		if x.d.PayloadLen > 0 || x.d.Flags&wire.FlagFIN != 0 {
 			n++
 		}
 	}
-	return n >= unheardMost
+	return n >= unheardSegments
 }
 
-// believe takes all segments that are suspended.
-func (t *Table) believe(c *Conn) {
-	all := c.tcp.waiting.suspects
-	c.tcp.waiting.suspects, c.tcp.waiting.suspected = nil, [2]uint8{}
+// acceptSuspects takes all segments that are suspended.
+func (t *Table) acceptSuspects(c *Conn) {
+	all := c.tcp.reassembly.suspects
+	c.tcp.reassembly.suspects, c.tcp.reassembly.suspected = nil, [2]uint8{}
 	for i := range all {
 		x := &all[i]
-		t.hold(c.queue(x.side), -x.cost())
-		t.take(c, x.side, &x.d, x.time)
-		t.waiting(c)
+		t.accountBuffered(c.queue(x.side), -x.cost())
+		t.acceptSegment(c, x.side, &x.d, x.time)
+		t.allocReassembly(c)
 	}
 }
 
-// acquit takes the segments with only an acknowledgement in doubt, or whose receiver is not
+// resolveSuspects takes the segments with only an acknowledgement in doubt, or whose receiver is not
 // captured, and drops the others, since c has ended. The receiver may have accepted a dropped
-// segment, so the absence of data proves nothing (Conn.Behind).
-func (t *Table) acquit(c *Conn) {
+// segment, so the absence of data proves nothing (Conn.Undelivered).
+func (t *Table) resolveSuspects(c *Conn) {
 	if c.suspects() == 0 {
 		return
 	}
-	if c.unheard(t.now) {
-		t.believe(c)
+	if c.receiverUnheard(t.now) {
+		t.acceptSuspects(c)
 		return
 	}
-	all := c.tcp.waiting.suspects
-	c.tcp.waiting.suspects, c.tcp.waiting.suspected = nil, [2]uint8{}
+	all := c.tcp.reassembly.suspects
+	c.tcp.reassembly.suspects, c.tcp.reassembly.suspected = nil, [2]uint8{}
 	for i := range all {
 		x := &all[i]
-		t.hold(c.queue(x.side), -x.cost())
+		t.accountBuffered(c.queue(x.side), -x.cost())
 		if x.seq {
-			t.stats.Outside++
+			t.stats.Unacceptable++
 			sent := &c.tcp.side[x.side].sent
 			*sent = max(*sent, c.tcp.side[x.side].next+1)
 			continue
 		}
-		t.take(c, x.side, &x.d, x.time)
-		t.waiting(c)
+		t.acceptSegment(c, x.side, &x.d, x.time)
+		t.allocReassembly(c)
 	}
 }

@@ -74,12 +74,12 @@ func TestForgedNumbers(t *testing.T) {
 				table.Tick(at.Add(5 * time.Second).UnixNano())
 				feed(table, at.Add(5*time.Second), step{flags: "PA", seq: 19, ack: 16, data: "end"})
 				var behind bool
-				table.Each(func(c *flow.Conn) { behind = behind || c.Behind(flow.Originator) || c.Behind(flow.Responder) })
+				table.Each(func(c *flow.Conn) { behind = behind || c.Undelivered(flow.Originator) || c.Undelivered(flow.Responder) })
 				table.Flush()
 				if got := strings.Join(g.log, " "); got != "c0 GET s0 200 c3 GET s3 200 c6 GET s6 200 c9 GET s9 200 c12 GET s12 200 c15 GET c18 end end S1" || behind || len(g.ended) != 1 || g.ended[0].Doubtful() {
 					t.Errorf("at the host %t: %s, behind %t, %d connections", atHost, got, behind, len(g.ended))
 				}
-				if s := table.Stats(); s.Gaps > 0 || s.Buffered > 0 || s.Outside == 0 && c.forged.flags != "S" {
+				if s := table.Stats(); s.Gaps > 0 || s.Buffered > 0 || s.Unacceptable == 0 && c.forged.flags != "S" {
 					t.Errorf("%+v", s)
 				}
 			}
@@ -97,11 +97,11 @@ func TestOneFarSegment(t *testing.T) {
 		at = live(table, at, step{flags: "PA", seq: 1 + 5*i, ack: 1, data: "line\n"}, step{server: true, flags: "A", seq: 1, ack: 6 + 5*i})
 	}
 	table.Each(func(c *flow.Conn) {
-		if c.Behind(flow.Originator) || c.Behind(flow.Responder) {
+		if c.Undelivered(flow.Originator) || c.Undelivered(flow.Responder) {
 			t.Error("a segment that was refuted is waited for")
 		}
 	})
-	if len(g.log) != 10 || table.Stats().Outside != 1 {
+	if len(g.log) != 10 || table.Stats().Unacceptable != 1 {
 		t.Errorf("%v, %+v", g.log, table.Stats())
 	}
 }
@@ -188,7 +188,7 @@ func TestHonestNumbers(t *testing.T) {
 			if got := strings.Join(g.log, " "); got != c.want {
 				t.Errorf("%s, at the host %t: %.200s, want %.200s", name, atHost, got, c.want)
 			}
-			if s := table.Stats(); s.Buffered != 0 || s.Outside != 0 {
+			if s := table.Stats(); s.Buffered != 0 || s.Unacceptable != 0 {
 				t.Errorf("%s: %+v", name, s)
 			}
 		}
@@ -210,18 +210,18 @@ func TestSuspectsAreBounded(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 	live(table, at, slices.Concat(slices.Repeat([]step{{flags: "PA", seq: 1, ack: 1, data: "GET"}, {server: true, flags: "A", seq: 1, ack: 4}}, 3))...)
-	if s := table.Stats(); s.Outside != 2000 || s.Buffered != 0 || sprint(g.log) != "[c0 GET]" {
+	if s := table.Stats(); s.Unacceptable != 2000 || s.Buffered != 0 || sprint(g.log) != "[c0 GET]" {
 		t.Errorf("%+v, %v", s, g.log)
 	}
 }
 
-// atEnd is a Handler that records Conn.Behind of the originator when its connection ended.
+// atEnd is a Handler that records Conn.Undelivered of the originator when its connection ended.
 type atEnd struct {
 	nothing
 	behind bool
 }
 
-func (e *atEnd) End(c *flow.Conn, _ flow.EndReason) { e.behind = c.Behind(flow.Originator) }
+func (e *atEnd) End(c *flow.Conn, _ flow.EndReason) { e.behind = c.Undelivered(flow.Originator) }
 
 // TestUndecidedIsNotAbsent: a connection that ends with a segment outside of the window, which no packet of the receiver has refuted,
 // may have had that data.

@@ -39,22 +39,22 @@ func (z Zone) VLAN(typ, control uint16) Zone {
 	return z.In(typ, uint32(control&identifier))
 }
 
-// within begins a packet that IP carries in a tunnel (deeper), in a zone of the tunnel's two
+// enterTunnel begins a packet that IP carries in a tunnel (deeper), in a zone of the tunnel's two
 // ends, whichever of them it is sent from.
-func (d *Decoded) within(kind uint16) bool {
+func (d *Decoded) enterTunnel(kind uint16) bool {
 	if d.tunnels == 0 {
 		return false
 	}
-	z := d.Zone.In(kind, hashed(&d.Src)+hashed(&d.Dst))
-	if !d.deeper() {
+	z := d.Zone.In(kind, hashAddress(&d.Src)+hashAddress(&d.Dst))
+	if !d.decapsulate() {
 		return false
 	}
 	d.Zone = z
 	return true
 }
 
-// hashed returns a hash of an address of a Decoded.
-func hashed(a *[16]byte) uint32 {
+// hashAddress returns a hash of an address of a Decoded.
+func hashAddress(a *[16]byte) uint32 {
 	z := Zone(0)
 	for i := 0; i < len(a); i += 4 {
 		z = scramble(z ^ Zone(binary.BigEndian.Uint32(a[i:])))
@@ -70,9 +70,9 @@ func hashed(a *[16]byte) uint32 {
 // shows a conversation of its own: the connection's evidence is in conflict, and what
 // follows in that zone is another connection.
 
-// across returns the connection that a packet of an unknown key continues from another
+// acrossZones returns the connection that a packet of an unknown key continues from another
 // zone, nil if there is none.
-func (t *Table) across(k key, d *Decoded) *Conn {
+func (t *Table) acrossZones(k key, d *Decoded) *Conn {
 	if k.zone == 0 && len(t.lone) == 0 {
 		return nil
 	}
@@ -82,29 +82,29 @@ func (t *Table) across(k key, d *Decoded) *Conn {
 	if k.zone != 0 {
 		other = t.conns.find(&anywhere, d)
 	}
-	if c == nil || !c.fits(d) {
+	if c == nil || !c.continuesAs(d) {
 		c, other = other, nil
 	}
-	if c == nil || !c.fits(d) {
+	if c == nil || !c.continuesAs(d) {
 		return nil
 	}
-	unsure := other != nil && other.fits(d) || c.tcp.rival
-	if !t.second(c) {
+	unsure := other != nil && other.continuesAs(d) || c.tcp.rival
+	if !t.reserveKey(c) {
 		return nil
 	}
 	if unsure {
 		t.conflict(c) // it might as well be the other's
 	}
-	t.unlone(c)
+	t.unlistLone(c)
 	c.Zones[c.sender(d)] = k.zone
 	t.conns.add(&k, c)
 	return c
 }
 
-// fits reports whether a packet may be the first of one end of c, whose other end was seen.
-func (c *Conn) fits(d *Decoded) bool {
+// continuesAs reports whether a packet may be the first of one end of c, whose other end was seen.
+func (c *Conn) continuesAs(d *Decoded) bool {
 	from := c.sender(d)
-	if c.end(from).Packets > 0 || c.end(from.Other()).Packets == 0 {
+	if c.endpoint(from).Packets > 0 || c.endpoint(from.Other()).Packets == 0 {
 		return false
 	}
 	if c.Transport == wire.ProtoUDP {
@@ -125,9 +125,9 @@ func (c *Conn) fits(d *Decoded) bool {
 	return s.known && s.near(d.Seq) && o.near(d.Ack)
 }
 
-// list notes that c, which was just created, is lone in a zone. One of the same ports in
+// listLone notes that c, which was just created, is lone in a zone. One of the same ports in
 // another zone gives way, and nobody can tell whose the answer is.
-func (t *Table) list(c *Conn, k key) {
+func (t *Table) listLone(c *Conn, k key) {
 	if k.zone == 0 {
 		return
 	}
@@ -141,21 +141,21 @@ func (t *Table) list(c *Conn, k key) {
 	t.lone[k], c.tcp.lone = c, true
 }
 
-// unlone notes that both ends of c were seen, or that it is over.
-func (t *Table) unlone(c *Conn) {
+// unlistLone notes that both ends of c were seen, or that it is over.
+func (t *Table) unlistLone(c *Conn) {
 	if c.tcp.lone {
 		c.tcp.lone = false
 		delete(t.lone, c.keyTo(&c.Resp, 0))
 	}
 }
 
-// strays reports whether a packet of c is in the zone of the end that did not send it.
-func (c *Conn) strays(k *key, d *Decoded) bool {
+// inOtherZone reports whether a packet of c is in the zone of the end that did not send it.
+func (c *Conn) inOtherZone(k *key, d *Decoded) bool {
 	return c.Zones[Originator] != c.Zones[Responder] && k.zone != c.Zones[c.sender(d)]
 }
 
-// part leaves a zone to the conversation that it shows.
-func (t *Table) part(c *Conn, k *key) {
+// splitZone leaves a zone to the conversation that it shows.
+func (t *Table) splitZone(c *Conn, k *key) {
 	t.conflict(c)
 	t.conns.remove(k, c)
 	t.last = nil

@@ -45,8 +45,8 @@ func (i *Interface) next(packets []flow.Packet, link wire.LinkType, filter pcapf
 		p := &packets[n]
 		p.Time, p.Data, p.Length, p.Link, p.Interface = x.Time, x.Data, x.Length, link, i.index
 		p.Origin = i.origin(x.Type)
-		if p.Checksum = flow.ChecksumOpen; x.Vouched {
-			p.Checksum = flow.ChecksumVouched
+		if p.Checksum = flow.ChecksumUnverified; x.Vouched {
+			p.Checksum = flow.ChecksumTrusted
 		}
 		if p.Zone = 0; x.VLANType != 0 { // the kernel has moved the tag out of the packet
 			p.Zone = p.Zone.VLAN(x.VLANType, x.VLAN)

@@ -112,7 +112,7 @@ func (c *classic) nextBuffered(p *flow.Packet) bool {
 		if captured <= uint(len(b)-header) && captured <= min(length, maxPacket) {
 			p.Time = int64(binary.LittleEndian.Uint32(b))*1e9 + int64(binary.LittleEndian.Uint32(b[4:]))*c.scale
 			p.Data, p.Length = b[header:header+captured], int(length)
-			p.Link, p.Tunnels, p.Zone = c.link, true, 0
+			p.Link, p.Decapsulate, p.Zone = c.link, true, 0
 			c.ahead = b[header+captured:]
 			c.passed += int(header + captured)
 			return true

@@ -198,7 +198,7 @@ const maxPacket = 256 << 10
 // fill fills in a packet except its Interface. It skips the header of a link layer that flow
 // does not decode.
 func fill(p *flow.Packet, at int64, data []byte, length int, link wire.LinkType) {
-	p.Time, p.Data, p.Length, p.Link, p.Tunnels, p.Zone = at, data, max(length, len(data)), link, true, 0
+	p.Time, p.Data, p.Length, p.Link, p.Decapsulate, p.Zone = at, data, max(length, len(data)), link, true, 0
 	if flow.DecodesLink(link) {
 		return
 	}

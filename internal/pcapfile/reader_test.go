@@ -25,7 +25,7 @@ func readOut(r io.Reader, quick bool) (lines []string) {
 			iface, err = c.Next(&p)
 		}
 		if err == nil {
-			lines = append(lines, fmt.Sprint(p.Time, p.Length, len(p.Data), crc32.ChecksumIEEE(p.Data), p.Link, p.Tunnels, p.Zone, iface, c.packets))
+			lines = append(lines, fmt.Sprint(p.Time, p.Length, len(p.Data), crc32.ChecksumIEEE(p.Data), p.Link, p.Decapsulate, p.Zone, iface, c.packets))
 		}
 	}
 	return append(lines, err.Error())

@@ -67,7 +67,7 @@ func (t *tracker) Data(c *flow.Conn, s *flow.Segment) {
 	}
 
 	side := dissect.Side(s.Side)
-	if c.Thinned && !s.Cut && s.Gap > 0 { // the kernel left these bytes out on request: they are not lost
+	if c.Thinned && !s.Truncated && s.Gap > 0 { // the kernel left these bytes out on request: they are not lost
 		x.session.Skip(side, s.Offset, s.Gap)
 		s.Gap = 0
 	}
@@ -76,7 +76,7 @@ func (t *tracker) Data(c *flow.Conn, s *flow.Segment) {
 	switch {
 	case c.Transport == transportUDP:
 		x.session.Datagram(side, s.Data)
-	case s.Cut:
+	case s.Truncated:
 		x.session.Cut(side, s.Offset, s.Gap, t.defaultFilter)
 	default:
 		x.session.Data(side, s.Offset, s.Data, s.Ack, s.Gap)
@@ -206,7 +206,7 @@ func isQuiet(c *flow.Conn, tail *dissect.Tail, s *flow.Segment) bool {
 	switch {
 	case c.Transport == transportUDP:
 		return tail.QuietDatagram(side, s.Data)
-	case s.Cut:
+	case s.Truncated:
 		tail.Cut(side, s.Gap)
 		return true
 	case c.Thinned && s.Gap > 0:

@@ -28,11 +28,11 @@ func (l *Locked) Stats() Stats {
 func (l *Locked) Coverage() finding.Coverage {
 	s := l.Stats()
 	t := &s.Table
-	c := finding.Coverage{Packets: t.Packets, Evicted: t.Evicted, CutShort: t.CutShort, Foreign: t.Foreign, Counters: map[string]uint64{
-		"fragments": t.Fragments, "reassembled_datagrams": t.Reassembled, "gap_bytes": t.GapBytes, "cut_bytes": t.CutBytes, "conflicting_segments": t.Conflicts,
+	c := finding.Coverage{Packets: t.Packets, Evicted: t.Evicted, CutShort: t.BufferFull, Foreign: t.Foreign, Counters: map[string]uint64{
+		"fragments": t.Fragments, "reassembled_datagrams": t.Reassembled, "gap_bytes": t.GapBytes, "cut_bytes": t.TruncatedBytes, "conflicting_segments": t.Conflicts,
 		"dissector_failures": s.DissectorFailures, "internal_faults": s.Panics, "unanswered_packets": s.Unanswered, "unread_packets": s.Unread,
 		"shed_connections": t.Shed, "refused_packets": t.Refused, "foreign_packets": t.Foreign, "thinned_bytes": t.ThinnedBytes,
-		"bad_checksum_packets": t.BadChecksums, "unverified_checksum_packets": t.WrongSums, "unacceptable_segments": t.Outside,
+		"bad_checksum_packets": t.BadChecksums, "unverified_checksum_packets": t.UnverifiedChecksums, "unacceptable_segments": t.Unacceptable,
 	}}
 	for r, n := range t.Undecoded {
 		if n > 0 {

@@ -106,7 +106,7 @@ func (o *Judged) server() netip.AddrPort {
 // that decide the handshake.
 func (m *resumptions) noteOpen(c *flow.Conn, t *dissect.TLS) {
 	server := t.Client.Other()
-	full := t.Server != nil && t.Server.TLS13() && !t.Server.PSK || t.Server == nil && (t.LostHandshake[server] || c.Behind(server))
+	full := t.Server != nil && t.Server.TLS13() && !t.Server.PSK || t.Server == nil && (t.LostHandshake[server] || c.Undelivered(server))
 	if !full || t.Over != dissect.OverTCP || t.Hello == nil || t.Client != dissect.Originator {
 		return
 	}

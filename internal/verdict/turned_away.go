@@ -19,14 +19,14 @@ const (
 
 // turnedAway reports whether the other end sent nothing but RSTs.
 func turnedAway(c *flow.Conn) bool {
-	packets, resets, alone := c.Alone()
+	packets, resets, alone := c.OneSided()
 	return alone && resets > 0 && packets <= resets+aloneMost
 }
 
 // MayBeTurnedAway reports whether the other end, of which no packet was captured yet, may still reply with RSTs only.
 // Nothing is settled until then.
 func MayBeTurnedAway(c *flow.Conn) bool {
-	packets, resets, alone := c.Alone()
+	packets, resets, alone := c.OneSided()
 	return alone && resets == 0 && packets < aloneMost && c.Last-c.First < aloneWait
 }
 

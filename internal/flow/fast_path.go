@@ -8,17 +8,17 @@ import (
 
 // Nearly every packet is a segment of TCP over IPv4 and Ethernet that its receiver expects
 // next. The functions here take such a packet in few instructions, with the same result as
-// decode and segment, and leave every other packet to these (TestUsual, TestUsualDecode).
+// decode and segment, and leave every other packet to these (TestFastPath, TestFastDecode).
 
-// usualDecode is decode for a packet without tags, options of IPv4 and fragments, and with no
+// fastDecode is decode for a packet without tags, options of IPv4 and fragments, and with no
 // options of TCP or timestamps alone. For any other packet, and for one with a wrong checksum, it
 // returns false, and decode must overwrite d.
-func usualDecode(p *Packet, d *Decoded) bool {
-	return usualHeaders(p, d) && (p.Checksum == ChecksumUnknown || d.sound(p))
+func fastDecode(p *Packet, d *Decoded) bool {
+	return fastHeaders(p, d) && (p.Checksum == ChecksumUnknown || d.verifyChecksums(p))
 }
 
-// usualHeaders is usualDecode, but for the checksums.
-func usualHeaders(p *Packet, d *Decoded) bool {
+// fastHeaders is usualDecode, but for the checksums.
+func fastHeaders(p *Packet, d *Decoded) bool {
 	const ethernet, ip, tcp, timestamps = 14, 20, 20, 12
 	b := p.Data
 	if p.Link != wire.LinkEthernet || len(b) < ethernet+ip+tcp || binary.BigEndian.Uint32(b[12:])&^0xff != wire.EtherIPv4<<16|0x45<<8 ||
@@ -29,7 +29,7 @@ func usualHeaders(p *Packet, d *Decoded) bool {
 	switch b[46] >> 4 {
 	case tcp / 4:
 	case (tcp + timestamps) / 4:
-		if header += timestamps; len(b) < header || binary.BigEndian.Uint32(b[ethernet+ip+tcp:]) != usualOptions {
+		if header += timestamps; len(b) < header || binary.BigEndian.Uint32(b[ethernet+ip+tcp:]) != timestampOptions {
 			return false
 		}
 	default:
@@ -47,16 +47,16 @@ func usualHeaders(p *Packet, d *Decoded) bool {
 	d.Seq, d.Ack = binary.BigEndian.Uint32(b[38:]), binary.BigEndian.Uint32(b[42:])
 	d.Flags, d.Window = b[47], binary.BigEndian.Uint16(b[48:])
 	d.Payload, d.PayloadLen = b[header:min(total, len(b))], n
-	if p.Tunnels {
+	if p.Decapsulate {
 		d.tunnels = maxTunnels
 	}
 	return true
 }
 
-// sound verifies the unverified checksums of a packet that usualHeaders has read.
-func (d *Decoded) sound(p *Packet) bool {
+// verifyChecksums verifies the unverified checksums of a packet that usualHeaders has read.
+func (d *Decoded) verifyChecksums(p *Packet) bool {
 	const ip, tcp = 14, 34
-	d.header, d.verify = true, p.Checksum == ChecksumOpen
+	d.header, d.verify = true, p.Checksum == ChecksumUnverified
 	h, le := p.Data[ip:tcp], binary.LittleEndian
 	d.badSum = !correct(uint64(le.Uint32(h)) + uint64(le.Uint32(h[4:])) + uint64(le.Uint32(h[8:])) + uint64(le.Uint32(h[12:])) + uint64(le.Uint32(h[16:])))
 	if d.verify {
@@ -66,9 +66,9 @@ func (d *Decoded) sound(p *Packet) bool {
 	return !d.badSum
 }
 
-// usual takes a segment if it is the next one of its side, and no part of c waits, ends or is
+// addFast takes a segment if it is the next one of its side, and no part of c waits, ends or is
 // in doubt. Else it does nothing and returns false.
-func (t *Table) usual(c *Conn, d *Decoded, now int64) bool {
+func (t *Table) addFast(c *Conn, d *Decoded, now int64) bool {
 	if c.Transport != wire.ProtoTCP || c.Orig.Port == c.Resp.Port || c.Redirected != nil || c.Excluded {
 		return false
 	}
@@ -77,59 +77,59 @@ func (t *Table) usual(c *Conn, d *Decoded, now int64) bool {
 		side = Responder
 	}
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
-	if !c.settledIn(s, o) || !s.continued(o, d) {
+	if !c.steady(s, o) || !s.isNext(o, d) {
 		return false
 	}
-	ep, n := c.end(side), int64(d.PayloadLen)
+	ep, n := c.endpoint(side), int64(d.PayloadLen)
 	ep.Packets++
 	ep.Bytes += uint64(n)
 	c.Last = max(c.Last, now)
 	if c.tcp.done && ep.Packets%busyStep == 0 {
-		t.busy(c)
+		t.noteBusy(c)
 	}
 	ack := o.offset(d.Ack)
 	if ack > o.acked {
-		o.acked, o.probed = ack, false
+		o.acked, o.keepAlive = ack, false
 	}
-	c.advertised(side.Other(), d)
+	c.noteWindow(side.Other(), d)
 	switch {
 	case n == 0:
-		if s.sent = max(s.sent, s.next); c.answers(side, d) {
+		if s.sent = max(s.sent, s.next); c.endsOneSided(side, d) {
 			t.h.Changed(c)
 		}
 	case c.tcp.done && !c.tcp.followed:
-		t.pass(c, side, n, len(d.Payload))
+		t.countUnwanted(c, side, n, len(d.Payload))
 	default:
-		t.next(c, side, d.Payload, n, ack, now)
+		t.deliverNext(c, side, d.Payload, n, ack, now)
 	}
 	t.touch(c)
 	return true
 }
 
-// settledIn reports whether the beginning of both sides of c is certain, and neither side has
+// steady reports whether the beginning of both sides of c is certain, and neither side has
 // ended or waits.
-func (c *Conn) settledIn(s, o *stream) bool {
+func (c *Conn) steady(s, o *stream) bool {
 	x := &c.tcp
-	return x.waiting == nil && s.sure && o.sure && s.state != inactive && s.fin < 0 && o.fin < 0 && !x.againSeen && !x.faces && !x.lone
+	return x.reassembly == nil && s.sure && o.sure && s.state != inactive && s.fin < 0 && o.fin < 0 && !x.dupSYNSeen && !x.faces && !x.lone
 }
 
-// usualMost is the largest payload of a segment that is taken by usual.
-const usualMost = 64 << 10
+// maxFastPayload is the largest payload of a segment that is taken by usual.
+const maxFastPayload = 64 << 10
 
-// continued reports whether a segment begins with the next byte of s, acknowledges what was
+// isNext reports whether a segment begins with the next byte of s, acknowledges what was
 // seen of o and no less than before, and has no meaning but that. A payload of one byte may
 // be a keep-alive probe.
-func (s *stream) continued(o *stream, d *Decoded) bool {
+func (s *stream) isNext(o *stream, d *Decoded) bool {
 	return d.Flags&(wire.FlagACK|wire.FlagSYN|wire.FlagRST|wire.FlagFIN|wire.FlagURG) == wire.FlagACK && d.Seq == s.base+uint32(s.next) &&
 		d.Ack-(o.base+uint32(o.acked)) <= uint32(o.next-o.acked) && o.acked <= o.next &&
-		d.PayloadLen != 1 && d.PayloadLen <= usualMost && !d.signed && !d.Multipath && !d.Fragment
+		d.PayloadLen != 1 && d.PayloadLen <= maxFastPayload && !d.signed && !d.Multipath && !d.Fragment
 }
 
-// next delivers the next n bytes of a side. data is the captured part of them.
-func (t *Table) next(c *Conn, side Side, data []byte, n, ack, now int64) {
+// deliverNext delivers the next n bytes of a side. data is the captured part of them.
+func (t *Table) deliverNext(c *Conn, side Side, data []byte, n, ack, now int64) {
 	s := &c.tcp.side[side]
 	off := s.next
-	if s.told != off || int64(len(data)) != n {
+	if s.delivered != off || int64(len(data)) != n {
 		var p piece
 		p.off, p.n, p.data, p.ack, p.time = off, n, data, ack, now
 		t.deliver(c, side, &p)
@@ -138,6 +138,6 @@ func (t *Table) next(c *Conn, side Side, data []byte, n, ack, now int64) {
 	if s.next = off + n; !c.tcp.done && off < recentLimit {
 		t.remember(s, off, data)
 	}
-	s.told = s.next
+	s.delivered = s.next
 	t.emit(c, side, off, data, ack, 0, now, false)
 }

@@ -6,9 +6,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestAlone: RSTs of an end do not count as an answer, and its first other packet is
+// TestOneSided: RSTs of an end do not count as an answer, and its first other packet is
 // reported (after a RST the log of Changed shows it).
-func TestAlone(t *testing.T) {
+func TestOneSided(t *testing.T) {
 	text := step{flags: "PA", seq: 1, ack: 1, data: "text"}
 	rst := step{server: true, flags: "R", seq: 1}
 	ackd := step{server: true, flags: "A", seq: 1, ack: 5}
@@ -34,7 +34,7 @@ func TestAlone(t *testing.T) {
 		table := flow.NewTable(flow.Config{}, g)
 		run(table, 0, start, client, server, c.steps...)
 		table.Each(func(x *flow.Conn) {
-			if packets, resets, alone := x.Alone(); packets != c.packets || resets != c.resets || alone != c.alone {
+			if packets, resets, alone := x.OneSided(); packets != c.packets || resets != c.resets || alone != c.alone {
 				t.Errorf("%s: %d packets, %d RSTs, alone %t", name, packets, resets, alone)
 			}
 		})

@@ -6,9 +6,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestCut: of a segment that a snap length or a filter has cut, what is missing is told at once and is not lost; the stream
+// TestTruncated: of a segment that a snap length or a filter has cut, what is missing is told at once and is not lost; the stream
 // goes on behind it.
-func TestCut(t *testing.T) {
+func TestTruncated(t *testing.T) {
 	const whole = "0123456789"
 	for _, c := range []struct {
 		name   string
@@ -69,8 +69,8 @@ func TestCut(t *testing.T) {
 		}
 		table.Flush()
 		e, s := g.ended[0].Orig, table.Stats()
-		if sprint(g.log) != c.want || e.Cut != c.cut || e.Missed != c.missed || s.CutBytes != c.cut || s.GapBytes != c.missed {
-			t.Errorf("%s: %v, cut %d (%d), missed %d (%d)\nwant %s, %d, %d", c.name, g.log, e.Cut, s.CutBytes, e.Missed, s.GapBytes, c.want, c.cut, c.missed)
+		if sprint(g.log) != c.want || e.Truncated != c.cut || e.Missed != c.missed || s.TruncatedBytes != c.cut || s.GapBytes != c.missed {
+			t.Errorf("%s: %v, cut %d (%d), missed %d (%d)\nwant %s, %d, %d", c.name, g.log, e.Truncated, s.TruncatedBytes, e.Missed, s.GapBytes, c.want, c.cut, c.missed)
 		}
 	}
 }

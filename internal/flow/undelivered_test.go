@@ -7,9 +7,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestBehind: a side of which bytes are missing is behind from the packet on that shows it,
+// TestUndelivered: a side of which bytes are missing is behind from the packet on that shows it,
 // whatever packet that is, before the gap is given up and after both ends have closed.
-func TestBehind(t *testing.T) {
+func TestUndelivered(t *testing.T) {
 	ask := step{flags: "PA", seq: 1, ack: 1, data: "GET"}
 	answer := step{server: true, flags: "PA", seq: 1, ack: 4, data: "200"}
 	for _, c := range []struct {
@@ -40,7 +40,7 @@ func TestBehind(t *testing.T) {
 		if len(conns) != 1 {
 			t.Fatalf("%s: %d connections", c.name, len(conns))
 		}
-		if a, b := conns[0].Behind(flow.Originator), conns[0].Behind(flow.Responder); a != c.client || b != c.server {
+		if a, b := conns[0].Undelivered(flow.Originator), conns[0].Undelivered(flow.Responder); a != c.client || b != c.server {
 			t.Errorf("%s: client %v, server %v, want %v, %v", c.name, a, b, c.client, c.server)
 		}
 	}

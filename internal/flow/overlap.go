@@ -20,13 +20,13 @@ type recent struct {
 }
 
 const (
-	recentMin    = 64 << 10 // what the ring begins with
-	recordHeader = 24       // previous record, offset, length with the hole's mark
-	recordHole   = 1 << 31  // the bytes were skipped before the receiver had them
+	recentMin     = 64 << 10 // what the ring begins with
+	recentHeader  = 24       // previous record, offset, length with the hole's mark
+	recentSkipped = 1 << 31  // the bytes were skipped before the receiver had them
 )
 
-// record is one run of bytes of a stream.
-type record struct {
+// recentRun is one run of bytes of a stream.
+type recentRun struct {
 	prev uint64
 	off  int64
 	n    int64
@@ -35,7 +35,7 @@ type record struct {
 
 // add writes a record and returns its position.
 func (r *recent) add(prev uint64, off, n int64, data []byte) uint64 {
-	size := recordHeader + len(data)
+	size := recentHeader + len(data)
 	r.grow(size)
 	at := int(r.head % uint64(len(r.buf)))
 	if left := len(r.buf) - at; left < size {
@@ -46,10 +46,10 @@ func (r *recent) add(prev uint64, off, n int64, data []byte) uint64 {
 	binary.LittleEndian.PutUint64(b[8:], uint64(off))
 	mark := uint32(n)
 	if data == nil {
-		mark |= recordHole
+		mark |= recentSkipped
 	}
 	binary.LittleEndian.PutUint32(b[16:], mark)
-	copy(b[recordHeader:], data)
+	copy(b[recentHeader:], data)
 	pos := r.head + 1
 	r.head += uint64(size)
 	return pos
@@ -65,16 +65,16 @@ func (r *recent) grow(size int) {
 }
 
 // at returns the record at a position, and false if it was written over.
-func (r *recent) at(pos uint64) (record, bool) {
+func (r *recent) at(pos uint64) (recentRun, bool) {
 	pos--
 	if pos+uint64(len(r.buf)) < r.head {
-		return record{}, false
+		return recentRun{}, false
 	}
 	b := r.buf[pos%uint64(len(r.buf)):]
 	mark := binary.LittleEndian.Uint32(b[16:])
-	rec := record{prev: binary.LittleEndian.Uint64(b), off: int64(binary.LittleEndian.Uint64(b[8:])), n: int64(mark &^ recordHole)}
-	if mark&recordHole == 0 {
-		rec.data = b[recordHeader : recordHeader+rec.n]
+	rec := recentRun{prev: binary.LittleEndian.Uint64(b), off: int64(binary.LittleEndian.Uint64(b[8:])), n: int64(mark &^ recentSkipped)}
+	if mark&recentSkipped == 0 {
+		rec.data = b[recentHeader : recentHeader+rec.n]
 	}
 	return rec, true
 }
@@ -86,9 +86,9 @@ func (t *Table) remember(s *stream, off int64, data []byte) {
 	}
 }
 
-// rememberHole notes that the bytes up to off are skipped though the receiver has not
+// rememberSkipped notes that the bytes up to off are skipped though the receiver has not
 // acknowledged them.
-func (t *Table) rememberHole(s *stream, off int64) {
+func (t *Table) rememberSkipped(s *stream, off int64) {
 	from := max(s.next, s.acked)
 	if n := min(off, recentLimit) - from; n > 0 {
 		s.recent = t.recent.add(s.recent, from, n, nil)
@@ -135,19 +135,19 @@ func (t *Table) doubt(c *Conn, flag *bool) {
 // Urgent or Multipath. Once it is so it stays so.
 func (c *Conn) Doubtful() bool { return c.Conflict || c.Urgent || c.Multipath }
 
-// maxRecords bounds how many records of a stream are looked through for one segment.
-const maxRecords = 256
+// maxRecentRuns bounds how many records of a stream are looked through for one segment.
+const maxRecentRuns = 256
 
 // differs reports whether p contradicts bytes that were already passed on. Bytes that can no longer be compared, and
 // that the receiver has not acknowledged, count as contradicting, except once c is done.
 func (t *Table) differs(c *Conn, side Side, p piece) bool {
 	s := &c.tcp.side[side]
 	from, to := max(p.off, 0), min(p.off+int64(len(p.data)), s.next, recentLimit)
-	if from >= to || s.probe(p.off, p.n) && c.end(side.Other()).Packets == 0 {
+	if from >= to || s.isKeepAlive(p.off, p.n) && c.endpoint(side.Other()).Packets == 0 {
 		return false
 	}
 	open, compared, pos := max(from, s.acked), to, s.recent // from open on nothing is acknowledged
-	for range maxRecords {
+	for range maxRecentRuns {
 		if pos == 0 {
 			return false
 		}
@@ -172,7 +172,7 @@ func (t *Table) differs(c *Conn, side Side, p piece) bool {
 
 // differs compares a record with p in a range. Bytes that were skipped before the receiver
 // had acknowledged them differ until it has.
-func (r *record) differs(p *piece, from, open, to int64) bool {
+func (r *recentRun) differs(p *piece, from, open, to int64) bool {
 	to = min(to, r.off+r.n)
 	if r.data == nil {
 		return max(open, r.off) < to

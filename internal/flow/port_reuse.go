@@ -36,28 +36,28 @@ type stranger struct {
 
 // strangers are the packets that are held, a new one in the place of the oldest.
 type strangers struct {
-	held [maxStrangers]stranger
+	list [maxStrangers]stranger
 	n    int // that are held or were
 }
 
-// strange reports whether a packet of c with numbers that are not its own is held, and
+// checkStranger reports whether a packet of c with numbers that are not its own is held, and
 // returns the connection that the packet belongs to if it is not: another one once both
 // ends have sent such packets, nil where it is still to be opened.
-func (t *Table) strange(c *Conn, k *key, d *Decoded, now int64) (of *Conn, held bool) {
+func (t *Table) checkStranger(c *Conn, k *key, d *Decoded, now int64) (of *Conn, kept bool) {
 	side := c.sender(d)
 	if !c.misfits(side, d) {
 		return c, false
 	}
 	fits := false
-	for i := range t.odd.held {
-		fits = fits || t.odd.held[i].meets(c, side, d)
+	for i := range t.strangers.list {
+		fits = fits || t.strangers.list[i].pairsWith(c, side, d)
 	}
 	if !fits {
-		t.stats.Outside++
-		t.odd.hold(c, side, d, now)
+		t.stats.Unacceptable++
+		t.strangers.add(c, side, d, now)
 		return nil, true
 	}
-	return t.succeed(c, k, side, d), false
+	return t.reusePorts(c, k, side, d), false
 }
 
 // misfits reports whether the numbers of a packet are not those of a connection both ends of
@@ -71,11 +71,11 @@ func (c *Conn) misfits(side Side, d *Decoded) bool {
 	switch {
 	case c.closing() && s.pastEnd(seq) && o.pastEnd(ack):
 		return true
-	case c.tcp.againSeen && side == Originator && near(d.Seq-c.tcp.again-1) && o.pastEnd(ack),
-		c.tcp.againSeen && side == Responder && near(d.Ack-c.tcp.again-1) && s.pastEnd(seq):
+	case c.tcp.dupSYNSeen && side == Originator && near(d.Seq-c.tcp.dupSYN-1) && o.pastEnd(ack),
+		c.tcp.dupSYNSeen && side == Responder && near(d.Ack-c.tcp.dupSYN-1) && s.pastEnd(seq):
 		return true // that SYN was no duplicate
 	}
-	return seq < -farAhead || ack < -farAhead || s.far(seq, farAhead) && o.far(ack, farAhead) || s.far(seq, window) || o.far(ack, window)
+	return seq < -farAhead || ack < -farAhead || s.far(seq, farAhead) && o.far(ack, farAhead) || s.far(seq, maxWindow) || o.far(ack, maxWindow)
 }
 
 // far reports whether a number that is so far from the next one is more than most ahead of
@@ -89,16 +89,16 @@ func (s *stream) pastEnd(from int64) bool {
 	return from < -farBehind || from > 1 && s.next+from > max(s.next, s.acked, s.sent, s.fin)+1
 }
 
-// meets reports whether a held packet of the other end of c fits to d: each acknowledges
+// pairsWith reports whether a held packet of the other end of c fits to d: each acknowledges
 // what the other one begins with, or a little more.
-func (x *stranger) meets(c *Conn, side Side, d *Decoded) bool {
+func (x *stranger) pairsWith(c *Conn, side Side, d *Decoded) bool {
 	return x.c == c && x.side != side && near(d.Seq-x.d.Ack) && near(d.Ack-x.d.Seq)
 }
 
 func near(distance uint32) bool { return int32(distance) >= -1 && int32(distance) <= strangerApart }
 
-func (h *strangers) hold(c *Conn, side Side, d *Decoded, now int64) {
-	x := &h.held[h.n%maxStrangers]
+func (h *strangers) add(c *Conn, side Side, d *Decoded, now int64) {
+	x := &h.list[h.n%maxStrangers]
 	h.n++
 	x.c, x.side, x.time, x.d = c, side, now, *d
 	x.data = append(x.data[:0], d.Payload[:min(len(d.Payload), strangerData)]...)
@@ -110,20 +110,20 @@ func (h *strangers) forget(c *Conn) {
 	if h.n == 0 {
 		return
 	}
-	for i := range h.held {
-		if h.held[i].c == c {
-			h.held[i].c = nil
+	for i := range h.list {
+		if h.list[i].c == c {
+			h.list[i].c = nil
 		}
 	}
 }
 
-// succeed ends c (EndReused), opens the connection that reuses its ports from the buffered packets that match d, and
+// reusePorts ends c (EndReused), opens the connection that reuses its ports from the buffered packets that match d, and
 // returns the connection that d belongs to.
-func (t *Table) succeed(c *Conn, k *key, side Side, d *Decoded) *Conn {
+func (t *Table) reusePorts(c *Conn, k *key, side Side, d *Decoded) *Conn {
 	var fit [maxStrangers]*stranger
 	n := 0
 	for i := range maxStrangers {
-		if x := &t.odd.held[(t.odd.n+i)%maxStrangers]; x.meets(c, side, d) {
+		if x := &t.strangers.list[(t.strangers.n+i)%maxStrangers]; x.pairsWith(c, side, d) {
 			fit[n] = x
 			n++
 		}
@@ -134,7 +134,7 @@ func (t *Table) succeed(c *Conn, k *key, side Side, d *Decoded) *Conn {
 	first.set(&fit[0].d, k.iface())
 	next := t.open(first, &fit[0].d, fit[0].time)
 	for _, x := range fit[:n] {
-		t.packet(next, next.sender(&x.d), &x.d, x.time, false)
+		t.addPacket(next, next.sender(&x.d), &x.d, x.time, false)
 	}
 	return t.find(k, d)
 }

@@ -2,12 +2,12 @@ package flow
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// Behind reports whether a TCP side has sent more than the Handler was given: bytes wait
+// Undelivered reports whether a TCP side has sent more than the Handler was given: bytes wait
 // for a gap before them, the other side has acknowledged more, or the side's own sequence
-// numbers are further on. Until Behind is false, or the missing bytes were reported as a
+// numbers are further on. Until Undelivered is false, or the missing bytes were reported as a
 // gap, nothing may be concluded from their absence. A FIN that was never seen counts as one
-// byte. Behind is false for a connection whose payload is not wanted (Done, Excluded).
-func (c *Conn) Behind(side Side) bool {
+// byte. Undelivered is false for a connection whose payload is not wanted (Done, Excluded).
+func (c *Conn) Undelivered(side Side) bool {
 	if c.Transport != wire.ProtoTCP || c.tcp.done || c.Excluded {
 		return false
 	}
@@ -16,5 +16,5 @@ func (c *Conn) Behind(side Side) bool {
 	if s.fin >= 0 {
 		most = min(most, s.fin) // a FIN takes one number too
 	}
-	return most > s.next || s.next > s.told || c.waits(side) || c.suspects() > 0
+	return most > s.next || s.next > s.delivered || c.gapped(side) || c.suspects() > 0
 }

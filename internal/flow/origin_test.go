@@ -36,8 +36,8 @@ const (
 	many = flow.OriginGroup
 )
 
-// TestScope: live, a packet counts if its local end is the one that its origin implies; all else changes nothing and is counted.
-func TestScope(t *testing.T) {
+// TestOrigins: live, a packet counts if its local end is the one that its origin implies; all else changes nothing and is counted.
+func TestOrigins(t *testing.T) {
 	own, other, third := client, server, netip.MustParseAddrPort("10.99.0.78:8443")
 	talk := after(step{flags: "PA", seq: 1, ack: 1, data: "abc"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "de"})
 	only := func(a netip.Addr) bool { return a == own.Addr() }

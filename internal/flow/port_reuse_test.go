@@ -10,9 +10,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestSuccessor: a connection that takes the ports of an earlier one while its SYN is lost is another one, wherever its numbers
+// TestPortReuse: a connection that takes the ports of an earlier one while its SYN is lost is another one, wherever its numbers
 // cannot be the earlier one's; gaps as they come under load, and packets of one end alone, begin none.
-func TestSuccessor(t *testing.T) {
+func TestPortReuse(t *testing.T) {
 	earlier := after(step{flags: "PA", seq: 1, ack: 1, data: "old"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "OLD"}, step{flags: "A", seq: 4, ack: 4})
 	fins := []step{{flags: "FA", seq: 4, ack: 4}, {server: true, flags: "FA", seq: 4, ack: 5}, {flags: "A", seq: 5, ack: 5}}
 	rst := []step{{flags: "RA", seq: 4, ack: 4}}
@@ -71,7 +71,7 @@ func TestSuccessor(t *testing.T) {
 }
 
 // What is held of connections that seem to be others is bounded, and none of it outlives its connection.
-func TestSuccessorsAreBounded(t *testing.T) {
+func TestPortReuseIsBounded(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
 	at := start

@@ -46,10 +46,10 @@ func usualPackets() (packets []flow.Packet, taken int) {
 
 // The fast path decodes a packet like the slow path, or leaves the packet to it, also if the
 // packet is damaged, truncated or padded.
-func TestUsualDecode(t *testing.T) {
+func TestFastDecode(t *testing.T) {
 	packets, taken := usualPackets()
 	for i := range packets {
-		ok, same := flow.UsualDecode(&packets[i])
+		ok, same := flow.FastDecode(&packets[i])
 		if ok != (i < taken) || ok && !same {
 			t.Errorf("packet %d: taken %v, same %v", i, ok, same)
 		}
@@ -59,7 +59,7 @@ func TestUsualDecode(t *testing.T) {
 				p.Data = slices.Clone(p.Data)
 				p.Data[at] = b
 				for _, p.Length = range []int{len(p.Data) - 1, len(p.Data), len(p.Data) + 1000} {
-					if ok, same := flow.UsualDecode(&p); ok && !same {
+					if ok, same := flow.FastDecode(&p); ok && !same {
 						t.Fatalf("packet %d with %#x at %d, %d long: not the same", i, b, at, p.Length)
 					}
 				}
@@ -68,62 +68,62 @@ func TestUsualDecode(t *testing.T) {
 		for n := range len(packets[i].Data) {
 			p := packets[i]
 			p.Data = p.Data[:n]
-			if ok, same := flow.UsualDecode(&p); ok && !same {
+			if ok, same := flow.FastDecode(&p); ok && !same {
 				t.Fatalf("packet %d cut to %d: not the same", i, n)
 			}
 		}
 	}
 }
 
-func FuzzUsualDecode(f *testing.F) {
+func FuzzFastDecode(f *testing.F) {
 	packets, _ := usualPackets()
 	for _, p := range packets {
 		f.Add(p.Data, uint8(0), uint16(0))
 	}
 	f.Fuzz(func(t *testing.T, data []byte, how uint8, longer uint16) {
-		p := flow.Packet{Data: data, Length: len(data) + int(longer), Link: wire.LinkEthernet, Tunnels: how&4 != 0, Checksum: flow.Checksum(how & 3 % 3), Zone: flow.Zone(how >> 3)}
-		if ok, same := flow.UsualDecode(&p); ok && !same {
+		p := flow.Packet{Data: data, Length: len(data) + int(longer), Link: wire.LinkEthernet, Decapsulate: how&4 != 0, Checksum: flow.Checksum(how & 3 % 3), Zone: flow.Zone(how >> 3)}
+		if ok, same := flow.FastDecode(&p); ok && !same {
 			t.Fatalf("not the same: %+v", p)
 		}
 	})
 }
 
-// record writes down all calls of a Table, and its state of a connection at each call. Its own
+// callLog writes down all calls of a Table, and its state of a connection at each call. Its own
 // bytes determine when it is done with a connection, or renews one.
-type record struct {
-	table *flow.Table
-	said  []byte
-	log   []string
+type callLog struct {
+	table     *flow.Table
+	decisions []byte
+	log       []string
 }
 
-func (r *record) note(c *flow.Conn, what string) {
-	r.log = append(r.log, fmt.Sprintf("%s of %s, behind %v %v, with %+v", what, flow.Shown(c), c.Behind(flow.Originator), c.Behind(flow.Responder), r.table.Stats()))
+func (r *callLog) note(c *flow.Conn, what string) {
+	r.log = append(r.log, fmt.Sprintf("%s of %s, behind %v %v, with %+v", what, flow.StateString(c), c.Undelivered(flow.Originator), c.Undelivered(flow.Responder), r.table.Stats()))
 }
 
-func (r *record) Data(c *flow.Conn, s *flow.Segment) {
+func (r *callLog) Data(c *flow.Conn, s *flow.Segment) {
 	r.note(c, fmt.Sprintf("%+v", *s))
-	if len(r.said) == 0 {
+	if len(r.decisions) == 0 {
 		return
 	}
-	switch b := r.said[0]; {
+	switch b := r.decisions[0]; {
 	case b < 16:
 		r.table.Done(c, b < 8)
 	case b < 20:
 		r.table.Undone(c)
 	}
-	r.said = r.said[1:]
+	r.decisions = r.decisions[1:]
 }
 
-func (r *record) Changed(c *flow.Conn) { r.note(c, "change") }
+func (r *callLog) Changed(c *flow.Conn) { r.note(c, "change") }
 
-func (r *record) End(c *flow.Conn, why flow.EndReason) { r.note(c, fmt.Sprint("end ", why)) }
+func (r *callLog) End(c *flow.Conn, why flow.EndReason) { r.note(c, fmt.Sprint("end ", why)) }
 
 // chat feeds a table segments of one connection, eight bytes each, most of which are the next
 // ones, and returns the table's calls. Where both ports are the same there is no fast path.
 func chat(b []byte, clientPort uint16) []string {
-	r := &record{}
+	r := &callLog{}
 	r.table = flow.NewTable(flow.Config{MaxBuffered: 64 << 10, MaxBufferedPerSide: 16 << 10, MaxRecent: 1}, r)
-	r.said = b[:len(b)/8]
+	r.decisions = b[:len(b)/8]
 	ends := [2]netip.AddrPort{netip.AddrPortFrom(client.Addr(), clientPort), netip.AddrPortFrom(server.Addr(), 3000)}
 	next, at := [2]uint32{0xfffffff0, 100}, start
 	flags := [...]uint8{ack, ack | psh, ack, ack | psh, ack, ack | fin, syn, syn | ack, ack | rst, rst, 0, ack | 1<<5, ack | 1<<6}
@@ -185,7 +185,7 @@ func get(s []string, i int) string {
 }
 
 // A table handles the next segment on the fast path as it does on the slow path.
-func TestUsual(t *testing.T) {
+func TestFastPath(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 16))
 	for range 1500 {
 		b := make([]byte, 8*(4+r.IntN(40)))
@@ -201,7 +201,7 @@ func TestUsual(t *testing.T) {
 	}
 }
 
-func FuzzUsual(f *testing.F) {
+func FuzzFastPath(f *testing.F) {
 	f.Add([]byte{0, 214, 0, 0, 0, 200, 0, 1, 1, 215, 0, 0, 0, 200, 0, 1, 0, 0, 0, 0, 30, 200, 0, 1, 1, 0, 0, 0, 0, 200, 0, 1})
 	f.Fuzz(func(t *testing.T, b []byte) { compareChats(t, b[:min(len(b), 8*100)]) })
 }
