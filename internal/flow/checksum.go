@@ -7,25 +7,24 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Checksum says who has verified the checksums of a packet.
+// Checksum is what is known about the checksums of a packet.
 type Checksum uint8
 
-// The values.
+// The states of checksums.
 const (
-	ChecksumUnknown    Checksum = iota // nothing is known, as in a capture file, where the sender's device computes them later: not verified
-	ChecksumTrusted                    // the kernel takes TCP's or UDP's for correct: a device has verified it, or the packet never left the machine; that of IPv4's header it verifies all the same
-	ChecksumUnverified                 // nobody has verified them: the table does
+	ChecksumUnknown    Checksum = iota // unknown, as in a capture file, where the sender's network card may compute them later: not verified
+	ChecksumTrusted                    // the kernel trusts the TCP or UDP checksum: the network card has verified it, or the packet never left the machine; the table verifies only IPv4's
+	ChecksumUnverified                 // not verified so far: the table verifies them
 )
 
-// A receiver drops segments and datagrams with a wrong checksum (RFC 9293, section 3.1; RFC
-// 1122, sections 3.2.1.2 and 4.1.3.4), so a third host could show the tap bytes that the
-// receiver never reads. The table drops them too and counts them (Stats.BadChecksums). A
-// packet that the capture truncated cannot be verified and is taken.
+// A receiver drops segments and datagrams with a wrong checksum (RFC 9293, section 3.1; RFC 1122, sections 3.2.1.2 and
+// 4.1.3.4), so a third host could show the tap bytes that the receiver never reads. The table drops them too and counts
+// them (Stats.BadChecksums). A truncated packet cannot be verified and is accepted.
 //
-// A device that leaves the checksums of a whole direction wrong, and whose packets are
-// accepted all the same, is recognized by acknowledgements: see sums.
+// Some network cards leave all checksums of a direction wrong, and receivers accept the packets nevertheless.
+// Acknowledgements reveal such a direction: see sums.
 
-// checkSum verifies a TCP segment or UDP datagram, all of g but what follows the datagram.
+// checkSum verifies the checksum of a TCP segment or UDP datagram: the first length bytes of g.
 func (d *Decoded) checkSum(g frame, length int) {
 	if d.Fragment || len(g.b) < length {
 		return
@@ -41,7 +40,8 @@ func (d *Decoded) checkSum(g frame, length int) {
 	d.badSum = d.badSum || !correct(addSum(sum, g.b[:length]))
 }
 
-// addSum adds bytes to a sum of RFC 1071, in an order of bytes that only correct needs to know.
+// addSum adds bytes to a ones' complement sum (RFC 1071). It reads them in little-endian order; correct does not depend
+// on the order.
 func addSum(sum uint64, b []byte) uint64 {
 	var carry uint64
 	le := binary.LittleEndian
@@ -72,7 +72,7 @@ func addSum(sum uint64, b []byte) uint64 {
 	return sum + carry
 }
 
-// correct reports whether a sum over data and their checksum is that of intact data.
+// correct reports whether the sum over data and their checksum is that of intact data.
 func correct(sum uint64) bool {
 	for sum > 0xffff {
 		sum = sum&0xffff + sum>>16
@@ -81,15 +81,14 @@ func correct(sum uint64) bool {
 }
 
 const (
-	maxSums     = 64 // interfaces whose devices are recognized
+	maxSums     = 64 // maximum number of interfaces with a history
 	sumsDropped = 4
-	sumsBelieve = 3 // acknowledged packets that make a direction one without checksums
+	sumsBelieve = 3 // number of acknowledged packets with a wrong checksum after which a direction's checksums are ignored
 )
 
-// sums is the history of the checksums of one direction of an interface. Where none was
-// ever correct or vouched for, and packets that are wrong are acknowledged, the receiver
-// does not go by them. One correct packet ends that: nobody can switch verification off
-// where honest packets come.
+// sums is the history of the checksums of one direction of an interface. If no checksum was ever correct or trusted,
+// and the receiver acknowledges packets with wrong ones, it does not verify them, and neither does the table. One
+// correct packet ends that, so nobody can switch verification off where honest packets arrive.
 type sums struct {
 	correct bool
 	acked   uint8
@@ -97,15 +96,15 @@ type sums struct {
 	dropped [sumsDropped]droppedSegment
 }
 
-// droppedSegment names a segment that was dropped.
+// droppedSegment identifies a segment that was dropped.
 type droppedSegment struct {
 	key  key
 	src  [16]byte
-	port uint16 // of its sender
-	end  uint32 // the sequence number that acknowledges it
+	port uint16 // the sender's port
+	end  uint32 // the acknowledgement number that acknowledges it
 }
 
-// sumsOf returns the history of a packet's direction, nil if there are too many interfaces.
+// sumsOf returns the history of a packet's direction, nil if the interface is beyond maxSums.
 func (t *Table) sumsOf(p *Packet) *sums {
 	if p.Interface >= maxSums {
 		return nil
@@ -116,9 +115,8 @@ func (t *Table) sumsOf(p *Packet) *sums {
 	return &t.sums[p.Interface][p.Origin]
 }
 
-// intact reports whether the checksums of a packet are correct, as far as that is known and
-// means something, and counts it if they are not. t.key is the packet's, whose Checksum is not
-// ChecksumUnknown.
+// intact reports whether a packet is accepted by its checksums, and counts it if one is wrong. t.key must be the
+// packet's key, and its Checksum must not be ChecksumUnknown.
 func (t *Table) intact(p *Packet, d *Decoded) bool {
 	s := t.sumsOf(p)
 	if t.wrongSums && d.Transport == wire.ProtoTCP && d.Flags&(wire.FlagACK|wire.FlagRST) == wire.FlagACK {
@@ -144,7 +142,7 @@ func (t *Table) intact(p *Packet, d *Decoded) bool {
 	return false
 }
 
-// acknowledged notes that a segment acknowledges segments that were dropped for a wrong checksum.
+// acknowledged counts the dropped segments that a segment acknowledges.
 func (t *Table) acknowledged(d *Decoded) {
 	for i := range t.sums {
 		for o := range t.sums[i] {

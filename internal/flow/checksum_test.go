@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// sumOf returns the checksum of RFC 1071, two bytes at a time.
+// sumOf returns the ones' complement checksum (RFC 1071), two bytes at a time.
 func sumOf(b []byte) uint16 {
 	sum := uint32(0)
 	for i := range b {
@@ -43,7 +43,7 @@ func summed(ip []byte) []byte {
 	return ip
 }
 
-// TestChecksums: a packet that nobody vouches for counts only if its checksums are correct.
+// TestChecksums: a packet with unverified checksums counts only if they are correct.
 func TestChecksums(t *testing.T) {
 	text := []byte("GET / HTTP/1.1\r\n\r\n")
 	for name, h := range map[string]headers{
@@ -59,14 +59,14 @@ func TestChecksums(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, c := range []struct {
 				name  string
-				spoil int // a byte from the end of the IP packet, 0: none
+				spoil int // byte to change, counted from the end of the IP packet; 0: none
 				sum   flow.Checksum
-				snap  int // bytes left out
+				snap  int // bytes that the snap length removes
 				taken bool
 			}{
 				{"correct", 0, flow.ChecksumUnverified, 0, true},
 				{"wrong", 1, flow.ChecksumUnverified, 0, false},
-				{"wrong in the header", len(h.payload) + 1, flow.ChecksumUnverified, 0, false}, // TCP's urgent pointer, UDP's checksum
+				{"wrong in the header", len(h.payload) + 1, flow.ChecksumUnverified, 0, false}, // TCP's urgent pointer or UDP's checksum
 				{"wrong, vouched for", 1, flow.ChecksumTrusted, 0, true},
 				{"wrong in a file", 1, flow.ChecksumUnknown, 0, true},
 				{"wrong and truncated", 2, flow.ChecksumUnverified, 1 + h.trailer, true},
@@ -86,7 +86,7 @@ func TestChecksums(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		options []byte
-		spoil   int // a byte of the header, 0: none
+		spoil   int // byte of the header to change; 0: none
 		refused bool
 	}{
 		"time to live":         {nil, 8, true},
@@ -98,7 +98,7 @@ func TestChecksums(t *testing.T) {
 		"a length of too much": {[]byte{7, 5, 4, 0}, 0, true},
 		"no length":            {[]byte{1, 1, 1, 7}, 0, true},
 	} {
-		for _, sum := range []flow.Checksum{flow.ChecksumUnverified, flow.ChecksumTrusted, flow.ChecksumUnknown} { // of TCP: the receiver looks at the header anyway
+		for _, sum := range []flow.Checksum{flow.ChecksumUnverified, flow.ChecksumTrusted, flow.ChecksumUnknown} { // checksum states of TCP: the table verifies the IPv4 header in any case
 			ip := summed((&headers{src: a4, dst: b4, flags: ack, ipOptions: c.options, payload: text}).ip())
 			if c.spoil > 0 {
 				ip[c.spoil]--
@@ -124,7 +124,7 @@ func TestChecksums(t *testing.T) {
 	})
 }
 
-// TestChecksumOfFragments: the checksum is that of the datagram.
+// TestChecksumOfFragments: the checksum covers the whole datagram.
 func TestChecksumOfFragments(t *testing.T) {
 	for _, spoil := range []bool{false, true} {
 		ip := summed((&headers{src: a4, dst: b4, udp: true, payload: []byte("a query of 24 bytes here")}).ip())
@@ -146,8 +146,7 @@ func TestChecksumOfFragments(t *testing.T) {
 	}
 }
 
-// checked feeds steps whose packets nobody vouches for. Those that bad names have a wrong
-// checksum.
+// checked adds steps as packets with unverified checksums. The checksum is wrong if bad returns true.
 func checked(table *flow.Table, bad func(i int, s step) bool, steps ...step) {
 	for i, s := range steps {
 		p := s.packet(client, server)
@@ -163,8 +162,7 @@ func checked(table *flow.Table, bad func(i int, s step) bool, steps ...step) {
 	}
 }
 
-// TestForgedChecksums: neither bytes nor the end of a connection come from packets that the
-// receiver drops.
+// TestForgedChecksums: packets that the receiver drops neither deliver bytes nor end a connection.
 func TestForgedChecksums(t *testing.T) {
 	ask := step{flags: "PA", seq: 1, ack: 1, data: "GET"}
 	more := step{flags: "PA", seq: 4, ack: 1, data: "more"}
@@ -187,8 +185,8 @@ func TestForgedChecksums(t *testing.T) {
 	}
 }
 
-// TestDirectionWithoutChecksums: where no checksum of a direction is ever correct and the
-// receiver acknowledges the packets all the same, they count. One that is correct ends that.
+// TestDirectionWithoutChecksums: if no checksum of a direction is ever correct and the receiver acknowledges the
+// packets nevertheless, they count. One correct checksum ends that.
 func TestDirectionWithoutChecksums(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, newGather(t))
 	wrong := func(_ int, s step) bool { return !s.server }
@@ -208,7 +206,7 @@ func TestDirectionWithoutChecksums(t *testing.T) {
 		t.Errorf("verification stays off: %+v", s)
 	}
 
-	// Who sends wrong packets and no one acknowledges them switches nothing off.
+	// Packets with wrong checksums that nobody acknowledges do not switch verification off.
 	table = flow.NewTable(flow.Config{}, newGather(t))
 	checked(table, wrong, slices.Repeat(steps[:1], 1000)...)
 	if s := table.Stats(); s.BadChecksums != 1000 || s.Created > 0 {

@@ -7,37 +7,35 @@ import (
 
 // Config bounds a Table. The zero value means the defaults.
 type Config struct {
-	MaxConns           int // connections (and second faces of redirected ones) kept; default 65536
-	MaxBuffered        int // bytes held out of order in the whole table, bookkeeping included; default 8 MiB
+	MaxConns           int // maximum number of connections, where a redirected one counts twice; default 65536
+	MaxBuffered        int // maximum number of bytes in the out-of-order buffers of all connections, bookkeeping included; default 8 MiB
 	MaxBufferedPerSide int // the same for one direction of one connection; default 256 KiB
-	MaxRecent          int // bytes of what was handed on last, kept to compare copies with; default 4 MiB, at least 64 KiB
+	MaxRecent          int // bytes of delivered data that are remembered to compare retransmissions with; default 4 MiB, at least 64 KiB
 
-	Linger     time.Duration // closed TCP connections; default 5 s
-	IdleSetup  time.Duration // TCP connections that never carried payload and are not established; default 60 s
-	IdleTCP    time.Duration // other TCP connections; default 1 h
-	IdleUDP    time.Duration // default 60 s
-	GapWait    time.Duration // how long a hole that the receiver has acknowledged is waited for, and any hole before a RST; default 1 s
-	UnseenWait time.Duration // how long any hole is waited for where no packet of the receiver is seen; default 3 s
+	Linger     time.Duration // how long a closed TCP connection stays in the table; default 5 s
+	IdleSetup  time.Duration // idle timeout of TCP connections that are not established and never carried payload; default 60 s
+	IdleTCP    time.Duration // idle timeout of other TCP connections; default 1 h
+	IdleUDP    time.Duration // idle timeout of UDP connections; default 60 s
+	GapWait    time.Duration // how long a gap stays open that the receiver has acknowledged or that a RST follows; default 1 s
+	UnseenWait time.Duration // how long any gap stays open if no packet of the receiver was seen; default 3 s
 
-	// Exclude is asked once, when a connection is created, with its addresses set. An
-	// excluded connection stays in the table and is counted, but nothing of it reaches
-	// the Handler, not even End.
+	// Exclude is called once for each new connection, with its addresses set. An excluded connection stays in the table
+	// and is counted, but the Handler gets no call for it, not even End.
 	Exclude func(*Conn) bool
-	// Local reports whether an address is the host's or pod's own. The table asks for the
-	// first packet of a connection and keeps the answer with it. Where the Origin of a
-	// packet is known, whoever can put packets before the interface could else forge both
-	// sides of a conversation: a packet that arrived from a local address is refused
-	// (Stats.Refused), and one whose local end is missing is foreign (Stats.Foreign) and is
-	// not looked at. Nil: every packet is taken.
+	// Local reports whether an address belongs to the host or pod. The table calls it for the first packet of a
+	// connection and stores the result. It prevents a third host that can put packets on the interface from forging
+	// both sides of a conversation: where the Origin of a packet is known, a packet that arrived from a local address
+	// is refused (Stats.Refused), and one whose local end is missing is foreign (Stats.Foreign) and ignored. Nil: every
+	// packet is accepted.
 	Local func(netip.Addr) bool
-	// Group reports whether the host receives datagrams that are sent to an address that is
-	// not its own: a multicast group that it has joined, or a broadcast address. Nil: none.
+	// Group reports whether the host receives datagrams for an address that is not its own: a multicast group that it
+	// has joined, or a broadcast address. Nil: it receives none.
 	Group func(netip.Addr) bool
-	// Forwarded reports whether foreign packets are taken as well, for a host that forwards
-	// the traffic of others. It is asked for each. Nil: they are not.
+	// Forwarded reports whether foreign packets are accepted too, for a host that forwards the traffic of others. It is
+	// called for each foreign packet. Nil: they are not accepted.
 	Forwarded func() bool
-	// Loopback says on which interfaces the two faces of a redirected connection are
-	// paired. Nil: on none.
+	// Loopback reports whether the two faces of redirected connections are paired on an interface. Nil: they are paired
+	// on none.
 	Loopback func(iface uint16) bool
 }
 
@@ -65,33 +63,33 @@ func (c Config) defaults() Config {
 	return c
 }
 
-// Stats counts what a Table has done since it was made.
+// Stats counts what a Table has done since it was created.
 type Stats struct {
-	Packets             uint64          // given to Add
+	Packets             uint64          // packets passed to Add
 	Undecoded           [reasons]uint64 // packets without ports, by Reason
-	Fragments           uint64          // IP fragments, the first ones and the later ones
-	Reassembled         uint64          // datagrams that were put together from fragments
+	Fragments           uint64          // IP fragments, first ones and later ones
+	Reassembled         uint64          // datagrams that were reassembled from fragments
 	Created             uint64          // connections
 	Active              int             // connections now in the table
-	Evicted             uint64          // connections that left because the table was full, or by Shed
-	Shed                uint64          // of these: by Shed
-	Reused              uint64          // connections that ended because their ports were taken again
-	Excluded            uint64          // connections that Config.Exclude held back
-	Refused             uint64          // packets that arrived from an address of Config.Local, and TCP for a group or for all hosts: they are forged
-	Foreign             uint64          // packets of which no end is the host's, by Config.Local and Origin
-	BadChecksums        uint64          // packets that the receiver drops, since a checksum is wrong (ChecksumUnverified)
-	UnverifiedChecksums uint64          // packets that were taken with a wrong checksum, since their receivers take them
+	Evicted             uint64          // connections that were removed because the table was full, or by Shed
+	Shed                uint64          // those of Evicted that Shed removed
+	Reused              uint64          // connections that ended because a new connection used their ports
+	Excluded            uint64          // connections that Config.Exclude excluded
+	Refused             uint64          // forged packets: they arrived from an address of Config.Local, or carry TCP to a group or to all hosts
+	Foreign             uint64          // packets without a local end, by Config.Local and Origin
+	BadChecksums        uint64          // packets with a wrong checksum, which the receiver drops (ChecksumUnverified)
+	UnverifiedChecksums uint64          // packets that were accepted in spite of a wrong checksum, because their receivers accept them
 	Redirected          uint64          // connections paired from two faces
-	Retransmits         uint64          // segments that brought nothing new
-	Gaps                uint64          // holes given up, for whatever reason
-	GapBytes            uint64          // bytes in them
+	Retransmits         uint64          // segments without new bytes
+	Gaps                uint64          // gaps that were skipped, for any reason
+	GapBytes            uint64          // bytes in these gaps
 	ThinnedBytes        uint64          // bytes that a filter left out (Thin)
-	TruncatedBytes      uint64          // bytes that came, but were cut off by a snap length or a filter
-	BufferFull          uint64          // times that a byte budget was full: a hole was given up, or a piece far ahead dropped
-	BeforeStart         uint64          // segments from before the first byte known of their stream
-	Unacceptable        uint64          // segments that their receivers drop for their numbers: outside of the window, acknowledging what was not sent, a RST that is out of place
+	TruncatedBytes      uint64          // bytes that are missing because the snap length or a filter truncated a packet
+	BufferFull          uint64          // how often a byte budget was full, so that a gap was skipped or the last buffered piece dropped
+	BeforeStart         uint64          // segments before the first known byte of their stream
+	Unacceptable        uint64          // segments that their receivers drop because of their numbers: outside of the window, acknowledging unsent data, or a misplaced RST
 	Conflicts           uint64          // segments that contradict earlier ones (Conn.Conflict)
-	Unverified          uint64          // of these: copies of bytes that are no longer at hand to compare with
-	Buffered            int             // bytes now held out of order, bookkeeping included
-	MaxBuffered         int             // the most that Buffered was
+	Unverified          uint64          // those of Conflicts that repeat bytes which are no longer remembered
+	Buffered            int             // bytes now in out-of-order buffers, bookkeeping included
+	MaxBuffered         int             // the largest value of Buffered so far
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// packets makes n packets of what f says, at one time.
+// packets returns n packets with the headers that f returns, all at one time.
 func packets(n int, f func(i uint32) headers) []flow.Packet {
 	ps := make([]flow.Packet, n)
 	for i := range ps {
@@ -24,7 +24,7 @@ func packets(n int, f func(i uint32) headers) []flow.Packet {
 	return ps
 }
 
-// A packet of a known connection costs no memory.
+// A packet of a known connection allocates no memory.
 func TestAddDoesNotAllocate(t *testing.T) {
 	const n = 2000
 	tcp := func(from, to netip.AddrPort, seq, ackn uint32, data string) headers {
@@ -63,7 +63,7 @@ func grown(n int) float64 {
 	table := flow.NewTable(flow.Config{MaxConns: n}, nothing{})
 	ask, answer := string(make([]byte, 600)), string(make([]byte, 3000))
 	warm := after(step{flags: "PA", seq: 1, ack: 1, data: ask}, step{server: true, flags: "PA", seq: 1, ack: 601, data: answer}, step{flags: "A", seq: 601, ack: 3001})
-	for i := range 2000 { // what the table takes once for all
+	for i := range 2000 { // memory that the table allocates only once
 		run(table, 0, start, netip.AddrPortFrom(server.Addr(), uint16(i)), client, warm...)
 	}
 	table.Flush()
@@ -83,8 +83,8 @@ func grown(n int) float64 {
 	return float64(after) - float64(before)
 }
 
-// What a connection may take while nothing is out of order, its place in the map
-// included. The whole product is to stay below 64 MB more for 100,000.
+// maxPerConnection bounds the bytes of a connection without out-of-order data, its index entry included. The whole
+// product must stay below 64 MB of additional memory for 100,000 connections.
 const maxPerConnection = 420
 
 func TestMemoryForEachConnection(t *testing.T) {
@@ -106,7 +106,7 @@ func BenchmarkMemory(b *testing.B) {
 	}
 }
 
-// The decoder beside gopacket's fastest one, on the same packets.
+// BenchmarkDecode compares the decoder with gopacket's fastest one, on the same packets.
 func BenchmarkDecode(b *testing.B) {
 	for _, c := range []struct {
 		name string
@@ -138,7 +138,7 @@ func BenchmarkDecode(b *testing.B) {
 			var udp layers.UDP
 			var payload gopacket.Payload
 			parser := gopacket.NewDecodingLayerParser(layers.LayerTypeEthernet)
-			parser.IgnoreUnsupported = true // what its port says is on top
+			parser.IgnoreUnsupported = true // protocols that the port implies
 			parser.SetDecodingLayerContainer(gopacket.DecodingLayerArray(nil))
 			for _, l := range []gopacket.DecodingLayer{&eth, &dot1q, &ip4, &ip6, &tcp, &udp, &payload} {
 				parser.AddDecodingLayer(l)
@@ -192,15 +192,15 @@ func BenchmarkAdd(b *testing.B) {
 	})
 	for _, n := range []uint32{1_000, 10_000, 100_000} {
 		bench(fmt.Sprintf("%d connections in turn", n), flow.Config{MaxConns: 100_000}, nil, func(table *flow.Table, p *flow.Packet, i uint32) {
-			a, turn := p.Data[14+12:], uint32(uint64(i%n)*7919%uint64(n)) // neighbors in time are none in memory
+			a, turn := p.Data[14+12:], uint32(uint64(i%n)*7919%uint64(n)) // packets that follow each other belong to connections that are far apart in memory
 			a[0], a[1], a[2], a[3] = 10, byte(turn>>16), byte(turn>>8), byte(turn)
 			seq(p, clientISN+1+i/n*1400)
-			p.Time += 5000 // 200,000 a second
+			p.Time += 5000 // 200,000 packets a second
 			table.Add(p)
 		})
 	}
-	// The worst that a peer can send: pieces ahead of a hole, the furthest first, so
-	// that each moves all that are held.
+	// The worst case that a peer can cause: pieces after a gap, the last one first, so that each insertion moves all
+	// others.
 	const rounds = 1 << 19
 	ahead := func(size uint32, begin []step) func(*flow.Table, *flow.Packet, uint32) {
 		return func(table *flow.Table, p *flow.Packet, i uint32) {
@@ -220,7 +220,7 @@ func BenchmarkAdd(b *testing.B) {
 	bench("hostile and outside of the window", flow.Config{}, nil, ahead(1400, handshake))
 }
 
-// What it takes to verify the checksum of a segment that no device has verified.
+// BenchmarkChecksum measures the verification of the checksum of a full segment.
 func BenchmarkChecksum(b *testing.B) {
 	for _, size := range []int{0, 100, 1400} {
 		for name, sum := range map[string]flow.Checksum{"vouched": flow.ChecksumTrusted, "open": flow.ChecksumUnverified} {

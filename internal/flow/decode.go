@@ -6,47 +6,46 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Decoded is what the headers of a packet say. Payload is a part of Packet.Data and
-// valid as long as that is.
+// Decoded is the content of a packet's headers. Payload is a part of Packet.Data and valid as long as that.
 type Decoded struct {
-	Src, Dst         [16]byte // addresses; an IPv4 address takes the first four bytes
+	Src, Dst         [16]byte // addresses; an IPv4 address is in the first four bytes
 	IPv6             bool
-	Zone             Zone  // around the addresses
-	Transport        uint8 // IP protocol number, 6 TCP or 17 UDP where Decode returned true
+	Zone             Zone  // network of the addresses: VLANs and tunnels
+	Transport        uint8 // IP protocol number; 6 (TCP) or 17 (UDP) if Decode returned true
 	SrcPort, DstPort uint16
 	Seq, Ack         uint32 // TCP
-	Flags            uint8  // TCP, the eight of RFC 9293, section 3.1
-	Window           uint16 // TCP, not scaled
-	Multipath        bool   // TCP: an option of Multipath TCP (RFC 8684)
-	Payload          []byte // what was captured of the payload
+	Flags            uint8  // TCP, the eight flags of RFC 9293, section 3.1
+	Window           uint16 // TCP, before scaling
+	Multipath        bool   // TCP: the segment has an option of Multipath TCP (RFC 8684)
+	Payload          []byte // the captured part of the payload
 	PayloadLen       int    // payload bytes by the IP length, at least len(Payload)
-	Fragment         bool   // the first fragment of a datagram: the ports are there, the rest is not
-	Reason           Reason // why there are no ports; Decodable where there are
-	Other            uint16 // what is inside instead: an IP protocol number (OtherTransport), an EtherType (OtherNetwork; 0: none) or a link type
+	Fragment         bool   // the first fragment of a datagram: it has the ports and only the start of the payload
+	Reason           Reason // why the packet has no ports; Decodable if it has
+	Other            uint16 // what the packet carries instead: an IP protocol number (OtherTransport), an EtherType (OtherNetwork; 0: unknown) or a link type (UnknownLink)
 
-	fragment fragmentHeader // of a fragment
-	tunnels  uint8          // how many may still be opened
-	verify   bool           // the checksums of TCP and UDP
-	header   bool           // the checksum and the options of IPv4
-	badSum   bool           // one is wrong
-	arrived  bool           // by the kernel's word, at one of the packet's ends
-	signed   bool           // TCP: an option of authentication
-	scale    uint8          // TCP: the scale of windows that a SYN announces: see scaleUnknown
+	fragment fragmentHeader // header of an IP fragment
+	tunnels  uint8          // number of nested tunnels that may still be decapsulated
+	verify   bool           // verify the checksums of TCP and UDP
+	header   bool           // verify the checksum and the options of IPv4
+	badSum   bool           // a checksum is wrong
+	arrived  bool           // the kernel reports that the packet arrived for this host
+	signed   bool           // TCP: the segment has an authentication option
+	scale    uint8          // TCP: the window scale that a SYN announces: see scaleUnknown
 }
 
-// Reason says why a packet has no ports to go by.
+// Reason is why a packet has no ports.
 type Reason uint8
 
 // The reasons.
 const (
-	Decodable      Reason = iota // it has
-	Truncated                    // the snap length cut a header
+	Decodable      Reason = iota // the packet has ports
+	Truncated                    // a header is truncated
 	Malformed                    // a header contradicts itself
-	LaterFragment                // an IP fragment that cannot be read alone
+	LaterFragment                // an IP fragment that cannot be decoded alone
 	OtherTransport               // neither TCP nor UDP
 	OtherNetwork                 // neither IPv4 nor IPv6: ARP, LLDP, ...
-	UnknownLink                  // a link type that is not decoded here
-	reasons                      // how many there are
+	UnknownLink                  // a link type that this package does not decode
+	reasons                      // number of reasons
 )
 
 var reasonNames = [...]string{"decodable", "truncated", "malformed", "later_fragment", "other_transport", "other_network", "unknown_link"}
@@ -54,20 +53,19 @@ var reasonNames = [...]string{"decodable", "truncated", "malformed", "later_frag
 // String returns the reason as a label for metrics.
 func (r Reason) String() string { return reasonNames[r] }
 
-// frame is what of a frame is still to be decoded.
+// frame is the part of a frame that is not yet decoded.
 type frame struct {
-	b    []byte // captured
-	wire int    // length on the wire
+	b    []byte // the captured bytes
+	wire int    // length on the wire, at least len(b)
 }
 
 func (f frame) skip(n int) frame { return frame{f.b[n:], f.wire - n} }
 
-// Decode reads the headers of p into d and tells whether it has TCP or UDP ports. d is
-// overwritten whole; where there are no ports d.Reason says why. It neither allocates
-// nor panics, whatever the packet.
+// Decode decodes the headers of p into d and reports whether the packet has TCP or UDP ports. It overwrites all of d;
+// without ports d.Reason is the reason. It neither allocates nor panics for any packet.
 func Decode(p *Packet, d *Decoded) bool { return decode(p, d, ChecksumUnknown) }
 
-// decode is Decode. It verifies what sum says that nobody has verified.
+// decode is Decode, and verifies checksums according to sum.
 func decode(p *Packet, d *Decoded, sum Checksum) bool {
 	*d = Decoded{Zone: p.Zone, verify: sum == ChecksumUnverified, header: sum != ChecksumUnknown}
 	if p.Decapsulate {
@@ -86,7 +84,7 @@ func DecodesLink(l wire.LinkType) bool {
 	return false
 }
 
-// linkLayer steps over the link layer's header.
+// linkLayer decodes the link-layer header and what follows it.
 func linkLayer(typ wire.LinkType, f frame, d *Decoded) Reason {
 	switch typ {
 	case wire.LinkEthernet: // destination, source, EtherType
@@ -96,7 +94,7 @@ func linkLayer(typ wire.LinkType, f frame, d *Decoded) Reason {
 	case wire.LinkSLL2: // https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html
 		return cooked(f, 0, 20, d)
 	case wire.LinkNull, wire.LinkLoop:
-		// The address family differs between systems; the version nibble does not.
+		// The value of an address family differs between systems, so the IP version decides.
 		if len(f.b) < 4 {
 			return Truncated
 		}
@@ -109,7 +107,7 @@ func linkLayer(typ wire.LinkType, f frame, d *Decoded) Reason {
 	return d.other(UnknownLink, uint16(typ))
 }
 
-// cooked reads the EtherType that stands at an offset of a header of size bytes.
+// cooked reads the EtherType at offset at of a header of size bytes.
 func cooked(f frame, at, size int, d *Decoded) Reason {
 	if len(f.b) < size {
 		return Truncated
@@ -117,10 +115,10 @@ func cooked(f frame, at, size int, d *Decoded) Reason {
 	return tagged(binary.BigEndian.Uint16(f.b[at:]), f.skip(size), d)
 }
 
-// maxTags bounds the tags before the network layer.
+// maxTags bounds the tags before the network layer, and other headers that may repeat.
 const maxTags = 8
 
-// tagged steps over VLAN tags (IEEE 802.1Q, 802.1ad) and Cisco MetaData.
+// tagged skips VLAN tags (IEEE 802.1Q, 802.1ad) and Cisco MetaData.
 func tagged(typ uint16, f frame, d *Decoded) Reason {
 	for range maxTags {
 		size := 0
@@ -131,7 +129,7 @@ func tagged(typ uint16, f frame, d *Decoded) Reason {
 			if len(f.b) < 2 {
 				return Truncated
 			}
-			size = 8 // as seen; the second byte counts options beyond the first
+			size = 8 // as seen in captures; the second byte counts options after the first
 			if f.b[1] > 1 {
 				size += int(f.b[1]-1) * 4
 			}

@@ -21,7 +21,7 @@ var (
 	b6 = netip.MustParseAddrPort("[2001:db8::ffff]:8443")
 )
 
-// kinds are packets of every shape that the decoder knows.
+// kinds are packets of every kind that the decoder supports.
 var kinds = []struct {
 	name string
 	link wire.LinkType
@@ -56,13 +56,13 @@ var kinds = []struct {
 	{"first fragment", wire.LinkEthernet, nil, headers{src: a4, dst: b4, moreFragment: true, flags: 0x10, payload: []byte("part of it")}},
 }
 
-// packetOf makes the packet of a kind.
+// packetOf returns a packet with the given headers and tags.
 func packetOf(link wire.LinkType, h headers, tags ...tag) flow.Packet {
 	data := wrap(link, h.ip(), h.trailer, tags...)
 	return flow.Packet{Data: data, Length: len(data), Link: link}
 }
 
-// says tells what of d contradicts h.
+// says returns an error if d contradicts h.
 func says(d *flow.Decoded, h *headers) error {
 	transport := uint8(6)
 	if h.udp {
@@ -103,7 +103,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// A packet that the snap length cut, wherever, is truncated or tells the truth.
+// A packet that is truncated at any byte is reported as truncated or decoded correctly.
 func TestDecodeTruncations(t *testing.T) {
 	for _, k := range kinds {
 		p := packetOf(k.link, k.h, k.tags...)
@@ -118,7 +118,7 @@ func TestDecodeTruncations(t *testing.T) {
 			} else if d.Reason != flow.Truncated || d.SrcPort != 0 || d.DstPort != 0 {
 				t.Errorf("%s cut to %d of %d: %v, ports %d > %d", k.name, n, len(p.Data), d.Reason, d.SrcPort, d.DstPort)
 			}
-			// The same bytes as a whole frame: no receiver takes it, unless only padding is missing.
+			// The same bytes as a whole frame: no receiver accepts it, unless only padding is missing.
 			cut.Length = n
 			if flow.Decode(&cut, &d) && n < len(p.Data)-k.h.trailer {
 				t.Errorf("%s: a frame of %d bytes decodes, its IP header claims more", k.name, n)
@@ -189,7 +189,7 @@ func TestDecodeRefuses(t *testing.T) {
 	}
 }
 
-// Segmentation offload shows frames whose length the IP header cannot say.
+// Segmentation offload shows frames whose length does not fit into the IP header.
 func TestDecodeOffloaded(t *testing.T) {
 	for _, h := range []headers{{src: a4, dst: b4}, {src: a6, dst: b6}} {
 		h.flags, h.payload = 0x10, make([]byte, 100000)
@@ -207,7 +207,7 @@ func TestDecodeOffloaded(t *testing.T) {
 	}
 }
 
-// randomHeaders makes a packet that gopacket decodes too.
+// randomHeaders returns headers of a packet that gopacket decodes too.
 func randomHeaders(r *rand.Rand) headers {
 	h := headers{seq: r.Uint32(), ack: r.Uint32(), flags: uint8(r.UintN(256)), udp: r.IntN(3) == 0}
 	h.payload = make([]byte, r.IntN(100))
@@ -244,13 +244,13 @@ func randomHeaders(r *rand.Rand) headers {
 			h.options = append(h.options, 1, 1, 1, 1)
 		}
 	}
-	if len(h.extensions) == 0 { // gopacket takes padding for payload behind a hop-by-hop header
+	if len(h.extensions) == 0 { // gopacket takes padding after a hop-by-hop header for payload
 		h.trailer = r.IntN(3) * 4
 	}
 	return h
 }
 
-// What gopacket reads of a well-formed packet, the decoder reads too.
+// The decoder and gopacket agree on well-formed packets.
 func TestDecodeAgreesWithGopacket(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	links := []struct {
@@ -289,7 +289,7 @@ func TestDecodeAgreesWithGopacket(t *testing.T) {
 	}
 }
 
-// agree compares with what gopacket read.
+// agree returns an error if d contradicts what gopacket decoded.
 func agree(d *flow.Decoded, p gopacket.Packet) error {
 	if e := p.ErrorLayer(); e != nil {
 		return e.Error()

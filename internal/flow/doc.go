@@ -2,14 +2,14 @@
 //
 // Order of use:
 //
-//   - [NewTable] takes a [Handler].
-//   - [Table.Add] takes each packet. It calls Handler.Data for payload in order, Changed for a FIN or RST, and End once when the connection
-//     leaves the table. A handler keeps its own state of a connection in Conn.User.
-//   - [Table.Tick] moves packet time on where no packets come: gaps and idle connections expire.
+//   - [NewTable] returns a table that calls a [Handler].
+//   - [Table.Add] processes one packet. It calls Handler.Data for payload in order, Changed for a FIN or RST, and End once when the
+//     connection leaves the table. A handler keeps its own state of a connection in Conn.User.
+//   - [Table.Tick] advances packet time where no packets arrive: gaps and idle connections expire.
 //   - [Table.Done] marks a connection as judged: it is then among the first to be evicted.
-//   - [Table.Shed] evicts a connection when the handler needs memory. It must not be called by the handler.
+//   - [Table.Shed] evicts a connection when the handler needs memory. The handler must not call it.
 //   - [Table.Flush] ends all connections.
 //
-// A connection has an originator, a responder and a state, named as in Zeek's conn.log. Time is the packets' time: nothing here reads a
-// clock. A Table is not safe for concurrent use.
+// A connection has an originator, a responder and a state, named as in Zeek's conn.log. Time is the packets' time:
+// nothing here reads a clock. A Table is not safe for concurrent use.
 package flow

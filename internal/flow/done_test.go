@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// satisfied wants no more than the first piece of each connection.
+// satisfied is a Handler that is done with each connection after its first segment.
 type satisfied struct {
 	*gather
 	table *flow.Table
@@ -18,15 +18,14 @@ func (s *satisfied) Data(c *flow.Conn, d *flow.Segment) {
 	s.table.Done(c, false)
 }
 
-// Of a connection that the handler is done with no bytes are handed on, and all that is
-// counted of it is as if they were.
+// After Done no bytes are delivered, and all counters are the same as with delivery.
 func TestDone(t *testing.T) {
 	steps := after(
 		step{flags: "PA", seq: 1, ack: 1, data: "first"},
 		step{flags: "PA", seq: 6, ack: 1, data: "second"},
-		step{server: true, flags: "PA", seq: 4, ack: 12, data: "early"}, // behind a hole that is filled
+		step{server: true, flags: "PA", seq: 4, ack: 12, data: "early"}, // after a gap that is filled later
 		step{server: true, flags: "PA", seq: 1, ack: 12, data: "ooo"},
-		step{flags: "PA", seq: 6, ack: 9, data: "SECOND"}, // a copy that differs
+		step{flags: "PA", seq: 6, ack: 9, data: "SECOND"}, // a retransmission with other bytes
 		step{flags: "PA", seq: 22, ack: 9, data: "behind a hole"},
 		step{server: true, flags: "FA", seq: 9, ack: 35},
 		step{flags: "FA", seq: 35, ack: 10},
@@ -35,7 +34,7 @@ func TestDone(t *testing.T) {
 		at := start
 		for i, s := range steps {
 			p := s.packet(client, server)
-			if i == 4 { // a snap length
+			if i == 4 { // truncated
 				p.Data = p.Data[:len(p.Data)-2]
 			}
 			p.Time = at.UnixNano()
@@ -58,7 +57,7 @@ func TestDone(t *testing.T) {
 	if want.Conflicts != 1 || want.GapBytes == 0 || want.TruncatedBytes == 0 {
 		t.Errorf("the packets show too little: %+v", want)
 	}
-	want.MaxBuffered, got.MaxBuffered, want.Conflicts = 0, 0, 0 // what comes once it is done is not remembered
+	want.MaxBuffered, got.MaxBuffered, want.Conflicts = 0, 0, 0 // bytes after Done are not remembered
 	if got != want {
 		t.Errorf("counted %+v, want %+v", got, want)
 	}

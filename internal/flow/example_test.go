@@ -21,7 +21,7 @@ func (printer) End(c *flow.Conn, _ flow.EndReason) {
 	fmt.Println(c.Orig.AddrPort(), "to", c.Resp.AddrPort(), c.State)
 }
 
-// A table takes packets and calls its handler with the payload of each direction in order, whatever the order of the packets.
+// A table calls its handler with the payload of each direction in order, for packets in any order.
 func ExampleTable() {
 	talk := capturetest.Conversation{Chunks: []capturetest.Chunk{
 		{Data: []byte("How are ")},

@@ -8,22 +8,22 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// The lists of connections by their latest packet: the head is the next to expire. A new
-// connection is in none until its first packet is done.
+// The lists of connections in the order of their latest packets: the head is the next to expire. A new connection is in
+// no list until its first packet is processed.
 const (
 	listNone     = iota
-	listClosed   // and done (Table.Done), or without payload
+	listClosed   // closed, and done (Table.Done) or without payload
 	listEnded    // closed, and not done
 	listSetup    // TCP that never carried payload and is not established
 	listQuiet    // TCP that is established and never carried payload
 	listTCP      // with payload, not done
 	listUDP      // not done
-	listJudged   // TCP, done
+	listJudged   // TCP, done and not closed
 	listAnswered // UDP, done
 	numLists
 )
 
-// connList is linked through the connections themselves.
+// connList is a list that is linked through fields of its connections.
 type connList struct {
 	head, tail *Conn
 	n          int
@@ -97,7 +97,7 @@ func (t *Table) idleTime(list int) time.Duration {
 	return t.cfg.IdleTCP
 }
 
-// touch puts c last in the list that it belongs to now.
+// touch moves c to the end of the list that it belongs to now.
 func (t *Table) touch(c *Conn) {
 	c.tcp.touched = t.now
 	l := listOf(c)
@@ -112,9 +112,8 @@ func (t *Table) touch(c *Conn) {
 	}
 }
 
-// Tick moves packet time on to now, in nanoseconds since the Unix epoch, if that is
-// later than any packet or tick before: holes that have waited long enough are given
-// up and connections that were idle long enough end.
+// Tick advances packet time to now, in nanoseconds since the Unix epoch, unless a packet or tick was later. Permanent
+// gaps are skipped, and idle connections end.
 func (t *Table) Tick(now int64) {
 	if now <= t.now {
 		return
@@ -128,7 +127,7 @@ func (t *Table) Tick(now int64) {
 	}
 }
 
-// expire does what is due and finds when something will be due next.
+// expire processes all that is due and determines the time when something will be due next.
 func (t *Table) expire(now int64) {
 	for c := t.gapped.due(now); c != nil; c = t.gapped.due(now) {
 		t.check(c)
@@ -154,15 +153,14 @@ func (t *Table) expire(now int64) {
 	}
 }
 
-// setupGrace is how long a connection that is being set up is safe from eviction while
-// others are idle for longer.
+// setupGrace is how long a connection in setup is not the first choice for eviction.
 const setupGrace = int64(time.Second)
 
-// evict makes room for a connection: a closed one goes first, which is no eviction where
-// it is done, then one that was never established, then one that is done, of each the one
-// that was idle for longest. What costs nothing to make (TCP without a handshake, UDP) and
-// what is not done cannot push out the others: beyond a quarter of the table they make
-// room for each other.
+// evict removes one connection from a full table. It takes, in this order: a closed one, which counts as an eviction
+// only if it is not done; one that has been in setup for at least setupGrace; if connections in setup, or UDP ones that
+// are not done, fill more than a quarter of the table, one of those; a done one, unless those that are not done fill
+// more than a quarter of the table; any that is not done. In each case it is the one that was idle longest. So a flood
+// of connections that cost nothing to create (TCP without handshake, UDP) evicts its own.
 func (t *Table) evict() {
 	c := cmp.Or(t.idle[listClosed].head, t.idle[listEnded].head)
 	if s := t.idle[listSetup].head; c == nil && s != nil && t.now-s.tcp.touched >= setupGrace {
@@ -184,16 +182,15 @@ func (t *Table) evict() {
 	switch {
 	case c == nil:
 	case c.tcp.list == listClosed:
-		t.end(c, EndClosed) // it would have gone anyway, and nothing is lost
+		t.end(c, EndClosed) // its linger time ends early, and nothing is lost
 	default:
 		t.stats.Evicted++
 		t.end(c, EndEvicted)
 	}
 }
 
-// Shed ends the connection with payload that was idle for longest, of those that are done
-// (see Done) or of those that are not, so that the Handler can free what it holds for it.
-// It reports whether there was one. It must not be called by the Handler.
+// Shed evicts the connection with payload that was idle longest, among those that are done (see Done) or those that are
+// not, so that the Handler can free memory. It reports whether there was one. The Handler must not call it.
 func (t *Table) Shed(done bool) bool {
 	c := t.idlest(listEnded, listTCP, listUDP)
 	if done {
@@ -208,8 +205,7 @@ func (t *Table) Shed(done bool) bool {
 	return true
 }
 
-// idlest returns the connection of some lists that was idle for longest, nil if they are
-// empty.
+// idlest returns the connection of some lists that was idle longest, nil if the lists are empty.
 func (t *Table) idlest(lists ...int) (c *Conn) {
 	for _, l := range lists {
 		if h := t.idle[l].head; h != nil && (c == nil || h.tcp.touched < c.tcp.touched) {

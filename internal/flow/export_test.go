@@ -5,11 +5,11 @@ import (
 	"reflect"
 )
 
-// Base is the sequence number of a stream's offset 0.
+// Base returns the sequence number of a stream's offset 0.
 func (c *Conn) Base(s Side) uint32 { return c.tcp.side[s].base }
 
-// Buffered is the cost of what a side holds out of order, the number of pieces, and of
-// those that there is room for.
+// Buffered returns the bytes that a side's out-of-order buffer costs, the number of its pieces, and the capacity of
+// their list.
 func (c *Conn) Buffered(s Side) (cost, pieces, capacity int) {
 	if q := c.queue(s); q != nil {
 		return q.buffered, len(q.pieces), cap(q.pieces)
@@ -24,16 +24,16 @@ func (t *Table) Each(f func(*Conn)) {
 	}
 }
 
-// FragmentBytes returns what the fragments take that wait for others.
+// FragmentBytes returns the memory of buffered fragments.
 func (t *Table) FragmentBytes() int { return t.frags.bytes }
 
-// Lone returns how many connections wait for their other direction in another zone.
+// Lone returns the number of connections that may continue in another zone.
 func (t *Table) Lone() int { return len(t.lone) }
 
-// Keys returns how many keys connections are found by.
+// Keys returns the number of keys in the index.
 func (t *Table) Keys() int { return t.conns.n }
 
-// Strangers returns what the packets take that may be of other connections.
+// Strangers returns the memory of the payloads of buffered strangers.
 func (t *Table) Strangers() (bytes int) {
 	for i := range t.strangers.list {
 		bytes += cap(t.strangers.list[i].data)
@@ -41,22 +41,21 @@ func (t *Table) Strangers() (bytes int) {
 	return bytes
 }
 
-// SuspectSize returns the size of a suspended segment without its payload, and the memory that
-// is counted for it.
+// SuspectSize returns the size of a suspended segment without its payload, and the memory that is counted for it.
 func SuspectSize() (size, cost int) {
 	return int(reflect.TypeFor[suspect]().Size()), (&suspect{}).cost()
 }
 
-// FastDecode decodes p by the fast path. ok reports whether the fast path takes p; same reports
-// whether the slow path has the same result then.
+// FastDecode decodes p by the fast path. ok reports whether the fast path accepts p; same reports whether the slow path
+// has the same result then.
 func FastDecode(p *Packet) (ok, same bool) {
 	var quick, long Decoded
-	quick.badSum, quick.Reason, quick.Src[9] = true, Malformed, 1 // the values before do not matter
+	quick.badSum, quick.Reason, quick.Src[9] = true, Malformed, 1 // decode must not depend on earlier values
 	ok = fastDecode(p, &quick)
 	return ok, decode(p, &long, p.Checksum) && reflect.DeepEqual(quick, long)
 }
 
-// StateString writes the table's state of c, except its ports and its waiting data.
+// StateString returns the table's state of c as text, without ports and out-of-order data.
 func StateString(c *Conn) string {
 	x := *c
 	x.User, x.Orig.Port, x.Resp.Port = nil, 0, 0

@@ -6,18 +6,17 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Nearly every packet is a segment of TCP over IPv4 and Ethernet that its receiver expects
-// next. The functions here take such a packet in few instructions, with the same result as
-// decode and segment, and leave every other packet to these (TestFastPath, TestFastDecode).
+// Nearly every packet is a TCP segment over IPv4 and Ethernet that its receiver expects next. The functions here
+// process such a packet in few instructions, with the same result as decode and addSegment, and leave every other
+// packet to those (TestFastPath, TestFastDecode).
 
-// fastDecode is decode for a packet without tags, options of IPv4 and fragments, and with no
-// options of TCP or timestamps alone. For any other packet, and for one with a wrong checksum, it
-// returns false, and decode must overwrite d.
+// fastDecode is decode for a packet without tags, IPv4 options and fragments, and without TCP options other than
+// timestamps. For any other packet, and for one with a wrong checksum, it returns false, and decode must overwrite d.
 func fastDecode(p *Packet, d *Decoded) bool {
 	return fastHeaders(p, d) && (p.Checksum == ChecksumUnknown || d.verifyChecksums(p))
 }
 
-// fastHeaders is usualDecode, but for the checksums.
+// fastHeaders is fastDecode without the checksums.
 func fastHeaders(p *Packet, d *Decoded) bool {
 	const ethernet, ip, tcp, timestamps = 14, 20, 20, 12
 	b := p.Data
@@ -37,7 +36,7 @@ func fastHeaders(p *Packet, d *Decoded) bool {
 	}
 	total := ethernet + int(binary.BigEndian.Uint16(b[16:]))
 	n := total - header
-	if n < 0 || n == 2 || n == 6 || total > max(p.Length, len(b)) { // 2 or 6: see padded
+	if n < 0 || n == 2 || n == 6 || total > max(p.Length, len(b)) { // 2 or 6: possibly padding (see padded)
 		return false
 	}
 	*d = Decoded{}
@@ -53,7 +52,8 @@ func fastHeaders(p *Packet, d *Decoded) bool {
 	return true
 }
 
-// verifyChecksums verifies the unverified checksums of a packet that usualHeaders has read.
+// verifyChecksums verifies the unverified checksums of a packet that fastHeaders has decoded, and reports whether they
+// are correct.
 func (d *Decoded) verifyChecksums(p *Packet) bool {
 	const ip, tcp = 14, 34
 	d.header, d.verify = true, p.Checksum == ChecksumUnverified
@@ -66,13 +66,13 @@ func (d *Decoded) verifyChecksums(p *Packet) bool {
 	return !d.badSum
 }
 
-// addFast takes a segment if it is the next one of its side, and no part of c waits, ends or is
-// in doubt. Else it does nothing and returns false.
+// addFast processes a segment if it is the next one of its side, and c is steady.
+// Otherwise it does nothing and returns false.
 func (t *Table) addFast(c *Conn, d *Decoded, now int64) bool {
 	if c.Transport != wire.ProtoTCP || c.Orig.Port == c.Resp.Port || c.Redirected != nil || c.Excluded {
 		return false
 	}
-	side := Originator // both ports are c's
+	side := Originator // one of the two ports is the sender's
 	if d.SrcPort != c.Orig.Port {
 		side = Responder
 	}
@@ -106,19 +106,17 @@ func (t *Table) addFast(c *Conn, d *Decoded, now int64) bool {
 	return true
 }
 
-// steady reports whether the beginning of both sides of c is certain, and neither side has
-// ended or waits.
+// steady reports whether the starts of both streams of c are confirmed, and neither stream has a gap or an end.
 func (c *Conn) steady(s, o *stream) bool {
 	x := &c.tcp
 	return x.reassembly == nil && s.sure && o.sure && s.state != inactive && s.fin < 0 && o.fin < 0 && !x.dupSYNSeen && !x.faces && !x.lone
 }
 
-// maxFastPayload is the largest payload of a segment that is taken by usual.
+// maxFastPayload is the largest payload that addFast processes.
 const maxFastPayload = 64 << 10
 
-// isNext reports whether a segment begins with the next byte of s, acknowledges what was
-// seen of o and no less than before, and has no meaning but that. A payload of one byte may
-// be a keep-alive probe.
+// isNext reports whether a segment starts with the next byte of s, acknowledges only bytes of o that were seen and no
+// fewer than before, and has no other effect. A payload of one byte may be a keep-alive probe.
 func (s *stream) isNext(o *stream, d *Decoded) bool {
 	return d.Flags&(wire.FlagACK|wire.FlagSYN|wire.FlagRST|wire.FlagFIN|wire.FlagURG) == wire.FlagACK && d.Seq == s.base+uint32(s.next) &&
 		d.Ack-(o.base+uint32(o.acked)) <= uint32(o.next-o.acked) && o.acked <= o.next &&

@@ -13,7 +13,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// usualPackets are packets that the fast path takes, and others that are nearly so.
+// usualPackets returns packets for the fast path, followed by similar packets that it must leave to the slow path.
+// taken is the number of the former.
 func usualPackets() (packets []flow.Packet, taken int) {
 	timestamps := []byte{1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2}
 	plain := headers{src: a4, dst: b4, flags: ack, seq: 7, ack: 9, payload: []byte("inside")}
@@ -44,8 +45,8 @@ func usualPackets() (packets []flow.Packet, taken int) {
 	return append(packets, packetOf(wire.LinkRaw, plain)), taken
 }
 
-// The fast path decodes a packet like the slow path, or leaves the packet to it, also if the
-// packet is damaged, truncated or padded.
+// The fast path decodes a packet like the slow path, or leaves it to the slow path, also if the packet is damaged,
+// truncated or padded.
 func TestFastDecode(t *testing.T) {
 	packets, taken := usualPackets()
 	for i := range packets {
@@ -88,8 +89,8 @@ func FuzzFastDecode(f *testing.F) {
 	})
 }
 
-// callLog writes down all calls of a Table, and its state of a connection at each call. Its own
-// bytes determine when it is done with a connection, or renews one.
+// callLog is a Handler that records all calls, and the table's state of the connection at each call. Its decisions
+// determine when it calls Done or Undone.
 type callLog struct {
 	table     *flow.Table
 	decisions []byte
@@ -118,8 +119,8 @@ func (r *callLog) Changed(c *flow.Conn) { r.note(c, "change") }
 
 func (r *callLog) End(c *flow.Conn, why flow.EndReason) { r.note(c, fmt.Sprint("end ", why)) }
 
-// chat feeds a table segments of one connection, eight bytes each, most of which are the next
-// ones, and returns the table's calls. Where both ports are the same there is no fast path.
+// chat adds segments of one connection to a table, each described by eight bytes of b, and returns the calls of the
+// Handler. Most segments are the next ones. If both ports are equal there is no fast path.
 func chat(b []byte, clientPort uint16) []string {
 	r := &callLog{}
 	r.table = flow.NewTable(flow.Config{MaxBuffered: 64 << 10, MaxBufferedPerSide: 16 << 10, MaxRecent: 1}, r)
@@ -166,7 +167,7 @@ func chat(b []byte, clientPort uint16) []string {
 	return r.log
 }
 
-// compareChats fails where the fast path's calls differ from the slow path's.
+// compareChats fails if the fast path's calls differ from the slow path's.
 func compareChats(t *testing.T, b []byte) {
 	t.Helper()
 	short, long := chat(b, 2000), chat(b, 3000)
@@ -184,7 +185,7 @@ func get(s []string, i int) string {
 	return "none"
 }
 
-// A table handles the next segment on the fast path as it does on the slow path.
+// The fast path has the same results for the next segment as the slow path.
 func TestFastPath(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 16))
 	for range 1500 {
@@ -194,7 +195,7 @@ func TestFastPath(t *testing.T) {
 				b[i] %= 128
 			}
 		}
-		if r.IntN(3) > 0 { // a handshake first
+		if r.IntN(3) > 0 { // with a handshake
 			copy(b, []byte{0, 214, 0, 0, 0, 200, 0, 1, 1, 215, 0, 0, 0, 200, 0, 1, 0, 0, 0, 0, 0, 200, 0, 1})
 		}
 		compareChats(t, b)

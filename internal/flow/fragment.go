@@ -1,22 +1,21 @@
 package flow
 
-// IP fragments are put together as Linux does (net/ipv4/ip_fragment.c, inet_fragment.c,
-// net/ipv6/reassembly.c), so that the table sees the datagrams that the receiver sees:
-// a fragment that repeats what is there is ignored, one that overlaps it in part drops the
-// whole datagram (RFC 5722), and so does one that contradicts the end of the datagram.
+// IP fragments are reassembled as in Linux (net/ipv4/ip_fragment.c, inet_fragment.c, net/ipv6/reassembly.c), so that
+// the table sees the datagrams that the receiver sees. A fragment that repeats known bytes is ignored. A fragment that
+// overlaps others in part, or contradicts the known end of the datagram, drops the whole datagram (RFC 5722).
 
 const (
-	maxFragments      = 1 << 20 // bytes of all fragments that wait, bookkeeping included; the oldest datagram gives way
+	maxFragments      = 1 << 20 // bytes of all buffered fragments, bookkeeping included; the oldest datagram is dropped beyond that
 	maxFragmentsOf    = 1 << 17 // the same for one source
-	maxDatagrams      = 1 << 12 // datagrams that wait
-	fragmentBytes     = 64      // what a fragment takes besides its bytes, about
-	datagramBytes     = 320     // what a datagram takes besides its fragments, about
-	fragmentUnit      = 8       // offsets count in units of so many bytes
+	maxDatagrams      = 1 << 12 // incomplete datagrams
+	fragmentBytes     = 64      // memory of a fragment in addition to its bytes, approximately
+	datagramBytes     = 320     // memory of a datagram in addition to its fragments, approximately
+	fragmentUnit      = 8       // the unit of offsets in IPv4 headers, in bytes
 	maxDatagramLength = 1<<16 - 1
-	wait4, wait6      = int64(30e9), int64(60e9) // ns, as in Linux; RFC 8200, section 4.5, for IPv6
+	wait4, wait6      = int64(30e9), int64(60e9) // ns; IPv4 as in Linux, IPv6 by RFC 8200, section 4.5
 )
 
-// fragmentHeader is what a fragment's header says. The zero value is no fragment.
+// fragmentHeader is the content of a fragment's header. The zero value belongs to a packet that is not a fragment.
 type fragmentHeader struct {
 	data   frame
 	id     uint32
@@ -26,52 +25,52 @@ type fragmentHeader struct {
 	more   bool
 }
 
-// datagramKey names a datagram that comes in fragments.
+// datagramKey identifies a fragmented datagram.
 type datagramKey struct {
 	src, dst [16]byte
 	id       uint32
 	zone     Zone
 	iface    uint16
-	proto    uint8 // IPv4 only: RFC 8200 leaves it out
+	proto    uint8 // IPv4 only: RFC 8200 does not use it
 	ipv6     bool
 }
 
-// incomplete is a datagram of which fragments are missing.
+// incomplete is a datagram some of whose fragments are missing.
 type incomplete struct {
 	key      datagramKey
 	since    int64
 	pieces   []bufferedFragment
-	units    []uint64 // a bit for each unit that is there
-	received int      // bytes
-	length   int      // of the datagram, 0 while it is not known
-	end      int      // of what is there
-	proto    uint8    // by the first fragment
-	cost     int      // what it takes
+	units    []uint64 // a bit for each unit received
+	received int      // bytes received
+	length   int      // length of the datagram, 0 while unknown
+	end      int      // end of the last fragment received
+	proto    uint8    // from the first fragment
+	cost     int      // memory in bytes
 
-	prev, next *incomplete // in the order of their beginnings
+	prev, next *incomplete // in the order of their first fragments
 }
 
-// bufferedFragment is a fragment that waits.
+// bufferedFragment is a fragment of an incomplete datagram.
 type bufferedFragment struct {
 	offset int
 	data   []byte
 }
 
-// fragments are the datagrams that wait for fragments. The zero value is empty.
+// fragments holds the incomplete datagrams. The zero value is empty.
 type fragments struct {
 	waiting map[datagramKey]*incomplete
 	first   *incomplete // the oldest
 	last    *incomplete
 	bytes   int
-	sources map[[16]byte]int // what each takes
-	buffer  []byte           // the datagram put together last
+	sources map[[16]byte]int // memory of each source address, in bytes
+	buffer  []byte           // the datagram that was joined last
 }
 
-// addFragment takes a fragment and reports whether d is now the datagram that it completes.
-// If it is not, nothing more is to be done with the packet.
+// addFragment adds a fragment and reports whether d is now the datagram that it completes. If not, the packet needs no
+// more processing.
 func (t *Table) addFragment(p *Packet, d *Decoded) bool {
 	f := d.fragment
-	if len(f.data.b) < f.data.wire { // the snap length cut it: what a first fragment shows is better than nothing
+	if len(f.data.b) < f.data.wire { // truncated: the start of a first fragment is better than nothing
 		if f.offset > 0 {
 			t.stats.Undecoded[LaterFragment]++
 		}
@@ -107,14 +106,14 @@ func (t *Table) addFragment(p *Packet, d *Decoded) bool {
 	if g, proto, r = extensions(g, proto, d); r == Decodable {
 		r = transport(g, proto, d)
 	}
-	if d.fragment.is { // fragments within a fragmented datagram
+	if d.fragment.is { // a datagram that was fragmented twice
 		r = Malformed
 	}
 	d.Reason = r
 	return true
 }
 
-// getOrAdd returns the datagram with a key, a new one if there is none.
+// getOrAdd returns the datagram with key k, a new one if there is none, or nil if its source has no budget left.
 func (f *fragments) getOrAdd(t *Table, k datagramKey) *incomplete {
 	if x := f.waiting[k]; x != nil {
 		return x
@@ -134,13 +133,13 @@ func (f *fragments) getOrAdd(t *Table, k datagramKey) *incomplete {
 	f.waiting[k], f.last = x, x
 	f.account(t, x, datagramBytes)
 	if f.waiting[k] == nil {
-		return nil // no room for this source
+		return nil // dropped at once: the source's budget is used up
 	}
 	return x
 }
 
-// account counts n bytes more for x and makes room: what a source has too much of is its
-// newest datagram, else the oldest of all gives way.
+// account adds n bytes to the memory of x. Beyond the budget of the source it drops x; beyond the budget of all it
+// drops the oldest datagrams.
 func (f *fragments) account(t *Table, x *incomplete, n int) {
 	x.cost += n
 	f.bytes += n
@@ -154,7 +153,7 @@ func (f *fragments) account(t *Table, x *incomplete, n int) {
 	}
 }
 
-// drop gives a datagram up. Its fragments count as not decoded.
+// drop removes an incomplete datagram. Its fragments count as not decoded.
 func (f *fragments) drop(t *Table, x *incomplete) {
 	t.stats.Undecoded[LaterFragment] += uint64(len(x.pieces))
 	f.remove(x)
@@ -195,14 +194,14 @@ func (f *fragments) expire(t *Table, now int64) {
 	}
 }
 
-// flush gives up all of them.
+// flush drops all incomplete datagrams.
 func (f *fragments) flush(t *Table) {
 	for f.first != nil {
 		f.drop(t, f.first)
 	}
 }
 
-// join puts the fragments of a datagram together. The result is valid until the next call.
+// join returns the bytes of a complete datagram. The result is valid until the next call.
 func (f *fragments) join(x *incomplete) []byte {
 	if cap(f.buffer) < x.length {
 		f.buffer = make([]byte, maxDatagramLength)
@@ -214,19 +213,19 @@ func (f *fragments) join(x *incomplete) []byte {
 	return b
 }
 
-// What comes of a fragment.
+// The results of adding a fragment.
 const (
 	fragmentAdded = iota
 	fragmentRepeated
 	fragmentContradicts
 )
 
-// add takes a fragment whose bytes are all there.
+// add adds a fragment that is not truncated.
 func (x *incomplete) add(f *fragmentHeader) int {
 	n := f.data.wire
 	if f.more && n%fragmentUnit != 0 {
 		if x.key.ipv6 {
-			return fragmentRepeated // such a fragment is dropped, and no more than that
+			return fragmentRepeated // Linux drops only this fragment, not the datagram
 		}
 		n -= n % fragmentUnit
 	}
@@ -257,7 +256,7 @@ func (x *incomplete) add(f *fragmentHeader) int {
 	return fragmentAdded
 }
 
-// countUnits returns how many units of a range are there.
+// countUnits returns how many units from from up to to were received.
 func (x *incomplete) countUnits(from, to int) (n int) {
 	for u := from; u < to && u/64 < len(x.units); u++ {
 		if x.units[u/64]>>(u%64)&1 != 0 {
@@ -267,7 +266,7 @@ func (x *incomplete) countUnits(from, to int) (n int) {
 	return n
 }
 
-// markUnits notes that the units of a range are there.
+// markUnits notes that the units from from up to to were received.
 func (x *incomplete) markUnits(from, to int) {
 	if need := (to + 63) / 64; need > len(x.units) {
 		units := make([]uint64, need)

@@ -14,11 +14,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// fragment is a fragment: bytes from and up to an offset of what an IP packet carries.
+// fragment describes an IP fragment: the bytes from offset from up to offset to of the datagram.
 type fragment struct {
 	from, to int
 	last     bool
-	other    bool // with other bytes
+	other    bool // the bytes are changed
 }
 
 // fragmentOf returns a fragment of a datagram as a packet.
@@ -52,22 +52,22 @@ func fragmentOf(from, to netip.AddrPort, id uint16, proto byte, body []byte, c f
 	return flow.Packet{Data: b, Length: len(b), Link: wire.LinkEthernet, Time: start.UnixNano()}
 }
 
-// carried returns what an IP packet of UDP carries: the header and the payload.
+// carried returns a UDP header and payload.
 func carried(from, to netip.AddrPort, payload string) []byte {
 	b, _ := (&headers{src: from, dst: to, udp: true, payload: []byte(payload)}).transport()
 	return b
 }
 
-// TestFragments: datagrams are put together as Linux does.
+// TestFragments: datagrams are reassembled as in Linux.
 func TestFragments(t *testing.T) {
-	const payload = "0123456789abcdefghijklmnopqrstuv" // with the header 40 bytes
+	const payload = "0123456789abcdefghijklmnopqrstuv" // 40 bytes with the header
 	whole := "[c0 " + payload + " end S0]"
 	for _, c := range []struct {
 		name    string
 		cuts    []fragment
 		want    string
-		dropped uint64 // fragments
-		only    int    // 4 or 6: for this version only
+		dropped uint64 // number of fragments
+		only    int    // only for IP version 4 or 6; 0: for both
 	}{
 		{"in order", []fragment{{0, 16, false, false}, {16, 24, false, false}, {24, 40, true, false}}, whole, 0, 0},
 		{"backwards", []fragment{{24, 40, true, false}, {16, 24, false, false}, {0, 16, false, false}}, whole, 0, 0},
@@ -101,7 +101,7 @@ func TestFragments(t *testing.T) {
 	}
 }
 
-// Datagrams are told apart, wait no longer than in Linux, and TCP comes in fragments too.
+// Fragments of different datagrams are kept apart and wait no longer than in Linux. TCP segments are reassembled too.
 func TestFragmentsApart(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -128,7 +128,7 @@ func TestFragmentsApart(t *testing.T) {
 	}
 }
 
-// A fragment that the snap length cut shows what it shows, and foreign ones wait for nothing.
+// A truncated first fragment is decoded as far as possible. Foreign fragments are not buffered.
 func TestFragmentsNotTaken(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{Local: func(a netip.Addr) bool { return a == server.Addr() }}, g)
@@ -148,7 +148,7 @@ func TestFragmentsNotTaken(t *testing.T) {
 	}
 }
 
-// TestFragmentsAreBounded: whoever sends fragments and never the rest takes bounded memory, and of that one source its part.
+// TestFragmentsAreBounded: incomplete datagrams take bounded memory, and those of one source only a part of it.
 func TestFragmentsAreBounded(t *testing.T) {
 	for name, source := range map[string]func(i int) netip.AddrPort{
 		"one source": func(int) netip.AddrPort { return client },
@@ -182,7 +182,8 @@ func TestFragmentsAreBounded(t *testing.T) {
 	}
 }
 
-// FuzzFragments: fragments of one datagram in any order and with any bounds never panic, take bounded memory, and make up no bytes.
+// FuzzFragments: fragments of one datagram, in any order and with any bounds, never cause a panic, take bounded memory,
+// and deliver no invented bytes.
 func FuzzFragments(f *testing.F) {
 	f.Add([]byte{0, 2, 0, 2, 3, 1})
 	f.Add([]byte{2, 3, 1, 0, 2, 0, 1, 2, 0})
@@ -208,7 +209,7 @@ func FuzzFragments(f *testing.F) {
 	})
 }
 
-// A chain of IPv6 extension headers is followed to its end, as Linux does.
+// The decoder follows a chain of IPv6 extension headers to its end, as Linux does.
 func TestManyExtensions(t *testing.T) {
 	for _, n := range []int{0, 9, 12, 60, 80} {
 		for _, udp := range []bool{true, false} {
@@ -223,7 +224,7 @@ func TestManyExtensions(t *testing.T) {
 	}
 }
 
-// Packets of other transports are counted, those between others are foreign.
+// Packets of other transports are counted; those between other hosts are foreign.
 func TestOtherTransports(t *testing.T) {
 	table := flow.NewTable(flow.Config{Local: func(a netip.Addr) bool { return a == server.Addr() }}, newGather(t))
 	for _, to := range []netip.AddrPort{server, client} {

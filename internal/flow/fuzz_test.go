@@ -13,9 +13,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// FuzzDecode holds any frame to what Decode promises: no panic, a payload that lies in
-// the frame, the same from a frame that was cut, or less. Of extra, the highest bit
-// opens tunnels, the rest is what the frame was longer on the wire.
+// FuzzDecode checks that Decode keeps its promises for any frame: it does not panic, the payload is part of the frame,
+// and a truncated frame gives the same result or less. The highest bit of extra switches decapsulation on; the other
+// bits are the number of bytes that the frame was longer on the wire.
 func FuzzDecode(f *testing.F) {
 	frame := wrap(wire.LinkEthernet, (&headers{src: a4, dst: b4, flags: ack, payload: []byte("inside")}).ip(), 0)
 	for _, tunneled := range [][]byte{
@@ -59,14 +59,14 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
-// mayBePadding reports whether two readings of a frame differ in what only the whole frame
-// tells: that its last bytes are padding (see padded).
+// mayBePadding reports whether two results for a frame differ only because the whole frame shows that its last bytes
+// are padding (see padded).
 func mayBePadding(whole, cut *flow.Decoded) bool {
 	return whole.PayloadLen == 0 && whole.Transport == 6 && (cut.PayloadLen == 2 || cut.PayloadLen == 6) && len(cut.Payload) < cut.PayloadLen
 }
 
-// FuzzTable feeds any frames to a small table: each is two bytes of length, two of what
-// is around it, and its bytes.
+// FuzzTable adds any frames to a small table. Each frame is described by two bytes for its length, two for its
+// metadata, and its bytes.
 func FuzzTable(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, link uint16) {
 		g := newGather(t)
@@ -90,9 +90,8 @@ func FuzzTable(f *testing.F) {
 	})
 }
 
-// FuzzSegments feeds segments of one connection, each in eight bytes, whose payload
-// follows from their sequence numbers. Whatever comes, each byte handed on is the one
-// that belongs to its offset.
+// FuzzSegments adds segments of one connection, each described by eight bytes. Their payload follows from their
+// sequence numbers. Each delivered byte must be the one that belongs to its offset.
 func FuzzSegments(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = b[:min(len(b), 8*100)]
@@ -121,10 +120,10 @@ func FuzzSegments(f *testing.F) {
 	})
 }
 
-// base is near the end of the numbers, so that they wrap.
+// base returns an initial sequence number near the maximum, so that the numbers wrap.
 func base(side int) uint32 { return ^uint32(0) - 0x2000 + uint32(side)*0x1000 }
 
-// number is the byte that belongs to a sequence number.
+// number returns the byte that belongs to a sequence number.
 func number(side int, seq uint32) byte {
 	x := (seq + uint32(side)<<31) * 2654435761
 	return byte(x>>24) ^ byte(x>>8)
@@ -165,8 +164,8 @@ func (n *numbered) End(c *flow.Conn, _ flow.EndReason) {
 	delete(n.next, c)
 }
 
-// The seed corpus under testdata/fuzz: a packet of each kind for the decoder, a few
-// conversations for the table. `go test -update` writes it anew.
+// The seed corpus in testdata/fuzz contains a packet of each kind for FuzzDecode and a few conversations for FuzzTable.
+// `go test -update` writes it again.
 func TestFuzzCorpus(t *testing.T) {
 	corpus := map[string]string{}
 	put := func(target, name string, args ...any) {

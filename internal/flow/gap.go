@@ -7,30 +7,31 @@ import (
 )
 
 const (
-	lossPackets   = 16                            // packets of the sender that make an acknowledged hole a lost one ...
-	lossTime      = int64(10 * time.Millisecond)  // ... if this much packet time has passed: a capture of several queues reorders more packets than that, but not for long
-	checkInterval = int64(250 * time.Millisecond) // how often a hole is looked at while no packet comes
+	lossPackets   = 16                            // number of packets from the sender after which a gap that is acknowledged is permanent ...
+	lossTime      = int64(10 * time.Millisecond)  // ... if this much packet time has passed: a capture with several queues reorders more packets than that, but not for long
+	checkInterval = int64(250 * time.Millisecond) // how often a gap is checked while no packet arrives
 )
 
-// reassembly is out-of-order state. It is allocated only while one side of a connection has a gap or suspended segments.
+// reassembly is out-of-order state. It is allocated only while one side of a connection has a gap or suspended
+// segments.
 type reassembly struct {
 	queue      [2]queue
 	c          *Conn
-	prev, next *reassembly // in gappedList
+	prev, next *reassembly // links of gappedList
 	listed     bool
-	checkAt    int64 // packet time at which to look again
+	checkAt    int64 // packet time of the next check
 	suspects   []suspect
-	suspected  [2]uint8 // how many of a side
+	suspected  [2]uint8 // number of suspects of each side
 }
 
-// gappedList lists the connections that wait, the next to be looked at in front, and keeps
-// some of what they used for the next ones.
+// gappedList lists connections with a gap that time may end, in the order of their next check. spare keeps released
+// state for reuse.
 type gappedList struct {
 	head, tail *reassembly
 	spare      []*reassembly
 }
 
-// maxSpare bounds what is kept for later: of these, and of the pieces in the list of one.
+// maxSpare bounds the length of gappedList.spare, and the capacity of the piece lists in it.
 const maxSpare = 64
 
 func (h *gappedList) push(w *reassembly) {
@@ -60,7 +61,7 @@ func (h *gappedList) remove(w *reassembly) {
 	w.prev, w.next, w.listed = nil, nil, false
 }
 
-// due returns the connection to be looked at now, nil if there is none.
+// due returns the first connection whose check is due, nil if there is none.
 func (h *gappedList) due(now int64) *Conn {
 	if h.head == nil || h.head.checkAt > now {
 		return nil
@@ -82,7 +83,7 @@ func (t *Table) allocQueue(c *Conn, side Side) *queue {
 	return &c.tcp.reassembly.queue[side]
 }
 
-// queue returns the queue of a side, nil if the connection waits for nothing.
+// queue returns the out-of-order queue of a side, nil if neither side has one.
 func (c *Conn) queue(side Side) *queue {
 	if c.tcp.reassembly == nil {
 		return nil
@@ -90,7 +91,7 @@ func (c *Conn) queue(side Side) *queue {
 	return &c.tcp.reassembly.queue[side]
 }
 
-// release takes back what c used to wait.
+// release frees the out-of-order state of c.
 func (t *Table) release(c *Conn) {
 	w := c.tcp.reassembly
 	if w == nil {
@@ -106,13 +107,13 @@ func (t *Table) release(c *Conn) {
 	}
 }
 
-// gapped reports whether bytes are buffered until a gap is filled.
+// gapped reports whether a side has a gap: buffered bytes, a FIN or a RST after missing bytes.
 func (c *Conn) gapped(side Side) bool {
 	s, q := &c.tcp.side[side], c.queue(side)
 	return s.fin > s.next || q != nil && (len(q.pieces) > 0 || q.rst >= 0)
 }
 
-// gapEnd returns where the hole at next ends.
+// gapEnd returns the offset at which the first gap of a side ends.
 func (c *Conn) gapEnd(side Side) int64 {
 	s, q := &c.tcp.side[side], c.queue(side)
 	switch {
@@ -124,10 +125,10 @@ func (c *Conn) gapEnd(side Side) int64 {
 	return max(q.rst, s.next)
 }
 
-// gapLost reports whether the gap at next is permanent: the receiver has the bytes, so it
-// will not be sent again, and it is no mere reordering of the capture; or its sender
-// has reset the connection; or nothing can be said of the receiver. A hole that the
-// receiver has not acknowledged will be filled, however long that takes.
+// gapLost reports whether the first gap of a side is permanent. It is if the receiver has the bytes, so that they will
+// not be sent again, and the time for reordering within the capture is over; if the sender has reset the connection; or
+// if no packet of the receiver is seen. A gap that the receiver has not acknowledged stays open until it is filled,
+// however long that takes.
 func (t *Table) gapLost(c *Conn, side Side) bool {
 	if !c.gapped(side) {
 		return false
@@ -152,23 +153,23 @@ func (t *Table) gapLost(c *Conn, side Side) bool {
 	return false
 }
 
-// receiverUnseen reports whether a side holds bytes and no packet of the receiver is seen.
+// receiverUnseen reports whether a side has buffered bytes and no packet of its receiver was seen.
 func (c *Conn) receiverUnseen(side Side) bool {
 	return c.endpoint(side.Other()).Packets == 0 && len(c.queue(side).pieces) > 0
 }
 
-// gapTimed reports whether a gap of a side ends by a timeout.
+// gapTimed reports whether the first gap of a side ends by a timeout.
 func (c *Conn) gapTimed(side Side) bool {
 	return c.gapped(side) && (c.tcp.side[side].acked >= c.gapEnd(side) || c.queue(side).rst >= 0 || c.receiverUnseen(side))
 }
 
-// skipGap skips the first hole of a side.
+// skipGap skips the first gap of a side and delivers the buffered bytes after it.
 func (t *Table) skipGap(c *Conn, side Side) {
 	t.skipTo(c, side, c.gapEnd(side))
 	t.drain(c, side)
 }
 
-// skipTo gives up the bytes before off, or counts them as sent where a filter left them
+// skipTo advances the stream to off. The bytes before off count as a gap, or as sent if a filter may have left them
 // out.
 func (t *Table) skipTo(c *Conn, side Side, off int64) {
 	s := &c.tcp.side[side]
@@ -184,7 +185,8 @@ func (t *Table) skipTo(c *Conn, side Side, off int64) {
 	s.next = off
 }
 
-// skipThinned skips the bytes before off that a filter left out, and delivers the pieces held among them.
+// skipThinned advances the stream to off. It counts the missing bytes before off as left out by a filter, and delivers
+// buffered pieces among them.
 func (t *Table) skipThinned(c *Conn, side Side, off int64) {
 	s := &c.tcp.side[side]
 	for s.next < off {
@@ -198,7 +200,7 @@ func (t *Table) skipThinned(c *Conn, side Side, off int64) {
 	}
 }
 
-// flushGaps gives up what is lost and tells of the FIN and the RST that are next.
+// flushGaps skips gaps that are permanent, and reports a FIN or RST that is next in the stream.
 func (t *Table) flushGaps(c *Conn, side Side) {
 	s := &c.tcp.side[side]
 	if c.tcp.reassembly != nil {
@@ -217,13 +219,14 @@ func (t *Table) flushGaps(c *Conn, side Side) {
 	}
 }
 
-// resetDue reports whether nothing is missing before a RST.
+// resetDue reports whether a RST is pending and no bytes before it are missing.
 func (c *Conn) resetDue(side Side) bool {
 	q := c.queue(side)
 	return q.rst >= 0 && c.tcp.side[side].next >= q.rst && len(q.pieces) == 0
 }
 
-// reportClose reports that a side has closed, and before that what its stream lacks at the end.
+// reportClose reports that a side has closed (to is closed) or reset (aborted) the connection. A gap at the end of the
+// stream is reported first.
 func (t *Table) reportClose(c *Conn, side Side, to endState) {
 	t.emitLastGap(c, side)
 	t.unthin(c)
@@ -233,7 +236,7 @@ func (t *Table) reportClose(c *Conn, side Side, to endState) {
 	}
 }
 
-// emitLastGap hands on a gap that no data follow.
+// emitLastGap reports a gap that no data follow.
 func (t *Table) emitLastGap(c *Conn, side Side) {
 	s := &c.tcp.side[side]
 	if gap := s.next - s.delivered; gap > 0 && c.Transport == wire.ProtoTCP {
@@ -242,8 +245,8 @@ func (t *Table) emitLastGap(c *Conn, side Side) {
 	}
 }
 
-// scheduleCheck lists c among those that are looked at from time to time while it waits for
-// something that time decides.
+// scheduleCheck adds c to the gapped list while a timeout can end one of its gaps. It releases the out-of-order state
+// of c if no gap and no suspect is left.
 func (t *Table) scheduleCheck(c *Conn) {
 	w := c.tcp.reassembly
 	switch {
@@ -259,7 +262,7 @@ func (t *Table) scheduleCheck(c *Conn) {
 	}
 }
 
-// check settles both sides of a waiting connection.
+// check flushes permanent gaps of both sides of c.
 func (t *Table) check(c *Conn) {
 	t.gapped.remove(c.tcp.reassembly)
 	for side := range Side(2) {
@@ -268,14 +271,14 @@ func (t *Table) check(c *Conn) {
 	t.scheduleCheck(c)
 }
 
-// finish hands on all that a side holds: nothing more is to come.
+// finish skips all gaps of a side and delivers its buffered bytes, because no more packets will arrive.
 func (t *Table) finish(c *Conn, side Side) {
 	for c.tcp.reassembly != nil && c.gapped(side) && !c.resetDue(side) {
 		t.skipGap(c, side)
 	}
 	if s := &c.tcp.side[side]; s.sure && max(s.acked, s.sent) > s.next+1 && c.endpoint(side).Packets > 0 {
-		// The receiver has it, or its sender went on behind it, and nothing of it came.
-		// One byte may be a FIN.
+		// The receiver has these bytes, or the sender's later sequence numbers show that they were sent, and none of
+		// them was captured. A single byte may be a FIN.
 		t.skipTo(c, side, max(s.acked, s.sent))
 	}
 	t.flushGaps(c, side)

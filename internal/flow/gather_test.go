@@ -23,14 +23,13 @@ var (
 	server = netip.MustParseAddrPort("10.0.0.2:80")
 )
 
-// gather is a Handler that puts streams together, writes down what it is told, and
-// checks that it is told in order.
+// gather is a Handler that reassembles the streams, logs its calls, and checks that they are in order.
 type gather struct {
 	t        testing.TB
-	streams  map[uint64]*[2][]byte // what was handed on, by connection and side, gaps left out
+	streams  map[uint64]*[2][]byte // delivered bytes by connection and side, without gaps
 	next     map[uint64]*[2]int64
-	log      []string // one line for each call, but for answered
-	answered int      // calls of Changed for an end that was heard first
+	log      []string // one line for each call, except those counted in answered
+	answered int      // calls of Changed because an end sent its first packet
 	ended    []flow.Conn
 	why      []flow.EndReason
 	missed   int64
@@ -75,7 +74,7 @@ func (g *gather) Changed(c *flow.Conn) {
 			line += fmt.Sprintf(" %cRST", "cs"[i])
 		}
 	}
-	if line == "changed" && !c.Doubtful() { // the other end was heard
+	if line == "changed" && !c.Doubtful() { // the other end has sent a packet
 		g.answered++
 		return
 	}
@@ -101,7 +100,7 @@ func add(t *flow.Table, frames []capturetest.Frame) {
 	}
 }
 
-// random is a conversation of random bytes.
+// random returns a conversation of random bytes.
 func random(r *rand.Rand) (*capturetest.Conversation, [2][]byte) {
 	var c capturetest.Conversation
 	var all [2][]byte
@@ -117,18 +116,18 @@ func random(r *rand.Rand) (*capturetest.Conversation, [2][]byte) {
 	return &c, all
 }
 
-// step is one segment: who, flags, sequence number past the ISN, acknowledgement past
-// the other's, payload.
+// step is one segment: its sender, flags, sequence number relative to the ISN, acknowledgement number relative to the
+// other ISN, and payload.
 type step struct {
 	server   bool
 	flags    string
 	seq, ack uint32
 	data     string
-	wait     time.Duration // before it, instead of a millisecond
+	wait     time.Duration // time before it; 0: a millisecond
 	options  []byte
 }
 
-// The initial sequence numbers of steps.
+// The initial sequence numbers (ISNs) of steps.
 const clientISN, serverISN = 1000, 2000
 
 func (s *step) packet(from, to netip.AddrPort) flow.Packet {
@@ -158,14 +157,14 @@ func run(table *flow.Table, iface uint16, at time.Time, from, to netip.AddrPort,
 	return at
 }
 
-// handshake opens a connection in steps.
+// handshake is the three-way handshake in steps.
 var handshake = []step{{flags: "S"}, {server: true, flags: "SA", ack: 1}, {flags: "A", seq: 1, ack: 1}}
 
-// after returns the handshake and what follows it.
+// after returns the handshake followed by steps.
 func after(steps ...step) []step { return append(handshake[:3:3], steps...) }
 
-// afterWide is after with the largest windows that there are, nearly 1 GiB. That of a SYN is
-// not scaled, so the server acknowledges once more.
+// afterWide is after with the largest possible windows, nearly 1 GiB. The window of a SYN is not scaled, so the server
+// sends one more acknowledgement.
 func afterWide(steps ...step) []step {
 	all := slices.Concat(handshake, []step{{server: true, flags: "A", seq: 1, ack: 1}}, steps)
 	all[0].options, all[1].options = []byte{1, 3, 3, 14}, []byte{1, 3, 3, 14}

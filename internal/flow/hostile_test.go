@@ -12,9 +12,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// Whoever sends packets to a pod can send some that its kernel drops and the tap sees:
-// with a bad checksum, a TTL that is too short, made-up numbers. What the kernel takes
-// still has to come out, or the contradiction has to be noticed.
+// TestForgedPackets: a third host can send packets that the pod's kernel drops and the tap sees: with a bad checksum, a
+// TTL that is too small, or forged numbers. The data that the kernel accepts must still be delivered, or the
+// contradiction must be noticed.
 func TestForgedPackets(t *testing.T) {
 	ask := step{flags: "PA", seq: 1, ack: 1, data: "GET"}
 	got := step{server: true, flags: "A", seq: 1, ack: 4}
@@ -22,7 +22,7 @@ func TestForgedPackets(t *testing.T) {
 		name  string
 		steps []step
 		want  string // a part of the log
-		clear bool   // and there is no conflict
+		clear bool   // there must be no conflict
 	}{
 		{"a FIN before the data", after(step{flags: "FA", seq: 1, ack: 1}, ask), "c0 GET", false},
 		{"a FIN inside of the data", after(step{flags: "FA", seq: 2, ack: 1}, ask), "c0 GET", false},
@@ -55,8 +55,8 @@ func TestForgedPackets(t *testing.T) {
 	}
 }
 
-// Numbers that no receiver takes are counted, and mean nothing. A receiver drops what acknowledges what it never sent (RFC
-// 9293, section 3.10.7.4).
+// Segments with numbers that no receiver accepts are counted and have no effect. A receiver drops segments that
+// acknowledge data which it never sent (RFC 9293, section 3.10.7.4).
 func TestUnacceptable(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -68,7 +68,7 @@ func TestUnacceptable(t *testing.T) {
 	}
 }
 
-// A stream that was lost for more than a window goes on, since it was acknowledged.
+// A stream of which more than a window was lost continues, because the loss was acknowledged.
 func TestLostForLong(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -83,7 +83,7 @@ func TestLostForLong(t *testing.T) {
 	}
 }
 
-// A stream whose beginning was a lie is watched like any other from then on.
+// A stream whose assumed start was forged is checked like any other afterwards.
 func TestConflictBehindForgedBeginning(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, nothing{})
 	run(table, 0, start, client, server, step{flags: "S", seq: ^uint32(1 << 24)}, step{server: true, flags: "A", seq: 1, ack: 1},
@@ -93,7 +93,7 @@ func TestConflictBehindForgedBeginning(t *testing.T) {
 	}
 }
 
-// A forged FIN does not make the acknowledgements behind it wrong.
+// A forged FIN does not make later acknowledgements wrong.
 func TestAcknowledgementsBehindForgedFIN(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -103,7 +103,7 @@ func TestAcknowledgementsBehindForgedFIN(t *testing.T) {
 	}
 }
 
-// A length in the IP header that the frame does not have would skip what really comes.
+// A length in the IP header that exceeds the frame would skip bytes that are really received.
 func TestForgedLength(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -119,8 +119,7 @@ func TestForgedLength(t *testing.T) {
 	}
 }
 
-// However much is sent ahead of a hole, the stream is not lost track of, and what is
-// held is bounded.
+// Any amount of data after a gap neither loses the position in the stream nor exceeds the buffer.
 func TestJunkAhead(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -137,8 +136,7 @@ func TestJunkAhead(t *testing.T) {
 	}
 }
 
-// When a budget is full: what is not to come any more is given up, else what is
-// furthest ahead goes.
+// If a budget is exceeded, a permanent gap is skipped; otherwise the last piece is dropped.
 func TestBudget(t *testing.T) {
 	const each = 1000
 	many := func(table *flow.Table, at time.Time, from uint32, n int) time.Time {
@@ -156,8 +154,8 @@ func TestBudget(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		feed func(*flow.Table, time.Time)
-		want string // the beginning of what is handed on
-		held int    // pieces
+		want string // the start of the delivered bytes
+		held int    // number of buffered pieces
 	}{
 		{"the receiver waits", func(table *flow.Table, at time.Time) { many(table, at, 11, 20) }, "", 8},
 		{"the receiver waits, sent from behind", func(table *flow.Table, at time.Time) {
@@ -185,13 +183,13 @@ func TestBudget(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{MaxBufferedPerSide: 8 * (each + 128)}, g)
 	run(table, 0, start, client, server, step{flags: "S"})
-	many(table, start, 11, 20) // one direction only: nothing tells what was received
+	many(table, start, 11, 20) // one direction only: no acknowledgements
 	if first(g) != "c10 gap 10 " {
 		t.Errorf("one direction only: %v", first(g))
 	}
 }
 
-// One stream cannot take all of the table's budget, and small pieces are counted too.
+// One stream cannot use the table's whole budget, and small pieces count with their bookkeeping.
 func TestBudgetIsShared(t *testing.T) {
 	table := flow.NewTable(flow.Config{MaxBuffered: 100_000}, nothing{})
 	for i := range uint16(3) {
@@ -216,7 +214,7 @@ func TestBudgetIsShared(t *testing.T) {
 			t.Errorf("%d pieces", pieces)
 		}
 	})
-	for j := range uint32(511) { // all but the last
+	for j := range uint32(511) { // all but the last segment
 		at = run(table, 0, at, client, server, step{flags: "PA", seq: 1 + 2*j, ack: 1, data: strings.Repeat("x", 10)})
 	}
 	table.Each(func(c *flow.Conn) {
@@ -226,8 +224,8 @@ func TestBudgetIsShared(t *testing.T) {
 	})
 }
 
-// A copy with other bytes is noticed however it is cut, also where the receiver has
-// acknowledged them.
+// A retransmission with other bytes is noticed for any segment boundaries, also if the receiver has acknowledged the
+// bytes.
 func TestConflicts(t *testing.T) {
 	bytes := strings.Repeat("abcdefghij", 10)
 	segment := func(from, to int, change int) step {
@@ -273,7 +271,7 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
-// tiny cuts the conversation of TestConflicts into segments of one byte.
+// tiny splits the conversation of TestConflicts into segments of one byte.
 func tiny(segment func(from, to, change int) step) (s []step) {
 	for i := range 100 {
 		s = append(s, segment(i, i+1, -1))
@@ -281,7 +279,7 @@ func tiny(segment func(from, to, change int) step) (s []step) {
 	return s
 }
 
-// Doubt goes against the packet: a copy of bytes that are not remembered any more.
+// A retransmission of bytes that are no longer remembered counts as a conflict.
 func TestConflictsThatCannotBeChecked(t *testing.T) {
 	first := step{flags: "PA", seq: 1, ack: 1, data: "GET /"}
 	for _, c := range []struct {
@@ -321,7 +319,7 @@ func TestConflictsThatCannotBeChecked(t *testing.T) {
 	}
 }
 
-// The ring of what was handed on last comes round without mixing anything up.
+// The ring of delivered bytes is overwritten without mixing up runs.
 func TestRecentComesRound(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{MaxRecent: 100_000}, g)

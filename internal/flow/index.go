@@ -5,14 +5,13 @@ import (
 	"math/bits"
 )
 
-// index finds connections by their keys. It is a hash table with open addressing whose
-// entries are two words: the key is not held a second time, since the connection that is
-// found has to be looked at anyway. The hash is seeded, so that nobody can choose
+// index finds connections by their keys. It is a hash table with open addressing. An entry is a hash and a pointer; the
+// key is not stored again, because a lookup reads the connection anyway. The hash is seeded, so that nobody can choose
 // addresses and ports that collide.
 type index struct {
 	seed  [6]uint64
-	slots []slot // a power of two
-	n     int    // in use, three of four at most
+	slots []slot // the length is a power of two
+	n     int    // slots in use, at most three of four
 }
 
 // slot is free where conn is nil.
@@ -32,9 +31,8 @@ func newIndex() (x index) {
 	return x
 }
 
-// hash is wyhash's way (https://github.com/wangyi-fudan/wyhash) with a key's words, as Go's
-// own maps hash where the processor has no instructions for AES. Those read more at a time
-// than was just written, and wait for it.
+// hash mixes a key's words as wyhash does (https://github.com/wangyi-fudan/wyhash), and as Go's maps do on processors
+// without AES instructions. AES instructions would read more bytes at a time than were just written, and stall.
 func (x *index) hash(k *key) uint64 {
 	s := &x.seed
 	h := mix(k.aHigh^s[0], k.bHigh^s[1]) ^ mix(k.aLow^s[2], k.bLow^s[3])
@@ -46,7 +44,7 @@ func mix(a, b uint64) uint64 {
 	return high ^ low
 }
 
-// find returns the connection that a packet of a key belongs to, nil if there is none.
+// find returns the connection with key k, nil if there is none. d must have the key k.
 func (x *index) find(k *key, d *Decoded) *Conn {
 	hash, mask := x.hash(k), uint64(len(x.slots)-1)
 	for i := hash & mask; ; i = (i + 1) & mask {
@@ -59,7 +57,7 @@ func (x *index) find(k *key, d *Decoded) *Conn {
 	}
 }
 
-// add makes c known by a key that is not known yet.
+// add enters c under a key that is not in the index.
 func (x *index) add(k *key, c *Conn) {
 	if 4*(x.n+1) > 3*len(x.slots) {
 		old := x.slots
@@ -83,7 +81,7 @@ func (x *index) put(s slot) {
 	x.slots[i] = s
 }
 
-// remove forgets a key of c. Those behind it that it stood in the way of move up.
+// remove removes a key of c. Entries after it that had been displaced move up.
 func (x *index) remove(k *key, c *Conn) {
 	hash, mask := x.hash(k), uint64(len(x.slots)-1)
 	i := hash & mask

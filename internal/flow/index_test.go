@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// counting counts the packets of connections that ended, by their ports.
+// counting sums the packets of connections that ended, by port.
 type counting struct {
 	nothing
 	packets map[[2]uint16]uint64
@@ -23,8 +23,7 @@ func (c *counting) End(x *flow.Conn, _ flow.EndReason) {
 	c.ended++
 }
 
-// Connections come and go in any order, and each packet is counted for the one that it
-// belongs to, whether or not the table was told of it ahead.
+// Connections start and end in any order, and each packet is counted for its own connection, prefetched or not.
 func TestPacketsFindTheirConnections(t *testing.T) {
 	const tuples, packets = 24_000, 120_000
 	for _, ahead := range []bool{false, true} {
@@ -48,7 +47,7 @@ func TestPacketsFindTheirConnections(t *testing.T) {
 			p := packetOf(wire.LinkEthernet, headers{src: from, dst: to, udp: true})
 			p.Time = now.UnixNano()
 			ps = append(ps, p)
-			// Bursts open connections, and after each some have expired.
+			// Bursts create connections, and after each burst some connections have expired.
 			now = now.Add(time.Millisecond)
 			if n%24_000 == 23_999 {
 				now = now.Add(55 * time.Second)
@@ -71,7 +70,7 @@ func TestPacketsFindTheirConnections(t *testing.T) {
 	}
 }
 
-// To look ahead takes no memory, whatever the packets.
+// Prefetch allocates no memory for any packet.
 func TestPrefetchDoesNotAllocate(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, nothing{})
 	var ps []flow.Packet
@@ -83,9 +82,9 @@ func TestPrefetchDoesNotAllocate(t *testing.T) {
 	for i := range ps[:10_000] {
 		table.Add(&ps[i])
 	}
-	ps[9995].Data = ps[9995].Data[:20] // no packet
+	ps[9995].Data = ps[9995].Data[:20] // not a packet
 	before := table.Stats()
-	at := 9990 // known ones, then ones that are not
+	at := 9990 // known connections, then unknown ones
 	if got := testing.AllocsPerRun(100, func() { table.Prefetch(ps[at:]); at = (at + 7) % len(ps) }); got != 0 {
 		t.Errorf("%v allocations", got)
 	}

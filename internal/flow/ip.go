@@ -6,7 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// byNibble decodes an IP packet that no EtherType announces.
+// byNibble decodes an IP packet whose version no EtherType announces.
 func byNibble(f frame, d *Decoded) Reason {
 	if len(f.b) == 0 {
 		return Truncated
@@ -18,9 +18,8 @@ func byNibble(f frame, d *Decoded) Reason {
 	return network(f, version, d)
 }
 
-// network decodes an IP packet of a version. A packet that says otherwise itself, or
-// that claims more bytes than were on the wire, is dropped by every receiver, so it
-// must not count here: it could hide what is really received.
+// network decodes an IP packet of a version. A packet with another version in its header, or with a length beyond the
+// frame, is dropped by every receiver. It must not count here, because it could hide packets that are received.
 func network(f frame, version uint8, d *Decoded) Reason {
 	if len(f.b) == 0 {
 		return Truncated
@@ -41,7 +40,7 @@ func network(f frame, version uint8, d *Decoded) Reason {
 	return transport(f, proto, d)
 }
 
-// transport decodes what an IP packet carries.
+// transport decodes the payload of an IP packet.
 func transport(f frame, proto uint8, d *Decoded) Reason {
 	d.Transport = proto
 	switch proto {
@@ -56,15 +55,15 @@ func transport(f frame, proto uint8, d *Decoded) Reason {
 	return inIP(f, proto, d)
 }
 
-// ipv4 decodes an IPv4 header (RFC 791, section 3.1) and returns what is behind it, as long
-// as the header says, and its protocol.
+// ipv4 decodes an IPv4 header (RFC 791, section 3.1). It returns the payload, as long as the header says, and its
+// protocol.
 func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	if len(f.b) < 20 {
 		return frame{}, 0, Truncated
 	}
 	header := int(f.b[0]&15) * 4
 	total := int(binary.BigEndian.Uint16(f.b[2:]))
-	if total == 0 { // segmentation offload: the frame is larger than the field can say
+	if total == 0 { // segmentation offload: the frame is longer than the field can express
 		if total = f.wire; d.verify && total <= maxLength16 {
 			return frame{}, 0, Malformed
 		}
@@ -99,9 +98,9 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	return g, proto, Decodable
 }
 
-// refusedOptions reports whether hosts drop a packet for its options of IPv4: they name a
-// source route (RFC 791, section 3.1; RFC 7126, section 4.3; accept_source_route of Linux is
-// off), or one of them has an impossible length (ip_options_compile of Linux).
+// refusedOptions reports whether hosts drop a packet because of its IPv4 options: a source route (RFC 791, section 3.1;
+// RFC 7126, section 4.3; Linux with accept_source_route off), or an option with an impossible length
+// (ip_options_compile in Linux).
 func refusedOptions(options []byte) bool {
 	const end, none, loose, strict = 0, 1, 131, 137
 	for len(options) > 0 && options[0] != end {
@@ -135,13 +134,13 @@ func ipv6(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	return extensions(frame{f.b[40:min(40+n, len(f.b))], n}, f.b[6], d)
 }
 
-// maxLength16 is the largest length that a field of 16 bits says.
+// maxLength16 is the largest length that a 16-bit field can express.
 const maxLength16 = 1<<16 - 1
 
-// jumbo returns the length of an IPv6 packet without its header where the field of 16 bits is 0,
-// -1 if its receiver drops it. Linux puts a jumbo payload option first before segments of more
-// than 64 KiB (BIG TCP), or none. In capture files of other systems offloaded segments of any
-// length are so; nobody has verified the checksum of a live one (verify).
+// jumbo returns the payload length of an IPv6 packet whose 16-bit length is 0, or -1 if its receiver drops it. Linux
+// puts a jumbo payload option first in segments of more than 64 KiB (BIG TCP), or leaves it out. In capture files of
+// other systems offloaded segments of any length have length 0. In a live capture, a packet of at most 64 KiB whose
+// checksum is unverified (verify) was not offloaded, so that its receiver drops it.
 func jumbo(f frame, d *Decoded) int {
 	const option, size = 0xc2, 4
 	n := f.wire - 40
@@ -158,8 +157,8 @@ func jumbo(f frame, d *Decoded) int {
 	return n
 }
 
-// extensions walks the IPv6 extension headers, and AH under IPv4 (RFC 4302), however many
-// there are: Linux takes as many as fit a packet.
+// extensions skips IPv6 extension headers, and AH in IPv4 too (RFC 4302). Like Linux it accepts any number that fits
+// into a packet.
 func extensions(g frame, proto uint8, d *Decoded) (frame, uint8, Reason) {
 	for {
 		var n int
@@ -175,7 +174,7 @@ func extensions(g frame, proto uint8, d *Decoded) (frame, uint8, Reason) {
 		default:
 			return g, proto, Decodable
 		}
-		if proto == wire.ProtoFragment { // its second byte is reserved
+		if proto == wire.ProtoFragment { // the second byte of a fragment header is reserved
 			n = 8
 			if word := binary.BigEndian.Uint16(g.b[2:]); word&^6 != 0 {
 				if !d.fragment.is {
@@ -194,8 +193,8 @@ func extensions(g frame, proto uint8, d *Decoded) (frame, uint8, Reason) {
 	}
 }
 
-// short says why fewer than n bytes are there: the capture was cut, or the IP header
-// announces no more.
+// short returns the reason why fewer than n bytes are there: the capture is truncated, or the IP header announces too
+// few.
 func short(g frame, n int) Reason {
 	if g.wire < n {
 		return Malformed
@@ -203,10 +202,10 @@ func short(g frame, n int) Reason {
 	return Truncated
 }
 
-// timestampOptions begin the options of nearly every segment: two of no meaning, then timestamps.
+// timestampOptions is the start of nearly every segment's options: two no-operations, then timestamps of 10 bytes.
 const timestampOptions = 1<<24 | 1<<16 | 8<<8 | 10
 
-// tcpHeader decodes a TCP header (RFC 9293, section 3.1). The options may be cut.
+// tcpHeader decodes a TCP header (RFC 9293, section 3.1). Its options may be truncated.
 func tcpHeader(g frame, d *Decoded) Reason {
 	if len(g.b) < 20 {
 		return short(g, 20)
@@ -235,9 +234,8 @@ func tcpHeader(g frame, d *Decoded) Reason {
 	return Decodable
 }
 
-// options reads the options of TCP (https://www.iana.org/assignments/tcp-parameters), which
-// may be truncated: Multipath TCP (RFC 8684, section 3), authentication (RFC 2385, RFC 5925)
-// and, of a SYN, the scale of windows (RFC 7323, section 2.2).
+// options decodes TCP options (https://www.iana.org/assignments/tcp-parameters), all of them if whole is set: Multipath
+// TCP (RFC 8684, section 3), authentication (RFC 2385, RFC 5925) and the window scale of a SYN (RFC 7323, section 2.2).
 func (d *Decoded) options(b []byte, whole bool) {
 	const end, none, scale, md5, authentication, mptcp = 0, 1, 3, 19, 29, 30
 	if !whole {
@@ -264,12 +262,10 @@ func (d *Decoded) options(b []byte, whole bool) {
 	}
 }
 
-// padded reports whether what looks like a payload is the padding of a frame whose IP
-// length counts it, as some network cards and capture tools write it: zero bytes that
-// nobody pushed, as many as fill the shortest Ethernet frame. Its 46 bytes of data are 6
-// more than the headers of IPv4 and TCP, and 2 more with 4 bytes of options or a VLAN tag.
-// A reader who takes them for data misses as many bytes later, and finds others in their
-// place. Where they are data, they are missing.
+// padded reports whether an apparent payload is Ethernet padding that the IP length counts by mistake, as some network
+// cards and capture tools write it: two or six zero bytes without PSH. The shortest Ethernet frame has 46 bytes of
+// data, 6 more than the headers of IPv4 and TCP, or 2 more with 4 bytes of options or a VLAN tag. Padding that counted
+// as data would shift the stream. If the bytes are data after all, they become a gap.
 func (d *Decoded) padded() bool {
 	n := d.PayloadLen
 	if n != 2 && n != 6 || n != len(d.Payload) || d.IPv6 || d.Flags&(wire.FlagPSH|wire.FlagURG) != 0 {
@@ -283,9 +279,8 @@ func (d *Decoded) padded() bool {
 	return true
 }
 
-// udpHeader decodes a UDP header (RFC 768). Under IPv6 a length of 0 is a jumbogram's
-// (RFC 2675): it goes to the end of the packet. Only a first fragment may be shorter
-// than it says.
+// udpHeader decodes a UDP header (RFC 768). In IPv6 a length of 0 is a jumbogram's (RFC 2675), which extends to the end
+// of the packet. The length may exceed the packet only in a first fragment.
 func udpHeader(g frame, d *Decoded) Reason {
 	if len(g.b) < 8 {
 		return short(g, 8)
@@ -301,7 +296,7 @@ func udpHeader(g frame, d *Decoded) Reason {
 	d.DstPort = binary.BigEndian.Uint16(g.b[2:])
 	d.PayloadLen = n - 8
 	d.Payload = g.b[8:min(n, len(g.b))]
-	if d.verify && g.b[6]|g.b[7] != 0 { // else the sender has computed none; a socket may allow that under IPv6 too (RFC 6935)
+	if d.verify && g.b[6]|g.b[7] != 0 { // 0: the sender computed no checksum; a socket may allow that in IPv6 too (RFC 6935)
 		d.checkSum(g, n)
 	}
 	return Decodable

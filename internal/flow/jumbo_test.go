@@ -8,8 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// jumbogram returns an IPv6 packet of h with a jumbo payload option (RFC 2675) that says how long
-// it is, and is off by some bytes.
+// jumbogram returns an IPv6 packet of h with a jumbo payload option (RFC 2675). off is added to the length in the
+// option.
 func jumbogram(h headers, off int) []byte {
 	h.extensions = nil
 	ip := h.ip()
@@ -20,8 +20,8 @@ func jumbogram(h headers, off int) []byte {
 	return append(append(out, option...), ip[40:]...)
 }
 
-// TestJumbogram: packets are truncated at 2 KiB, as the filter does. The length of a packet of more than 64 KiB is what its option says, or else that
-// of the frame. What its receiver drops is malformed.
+// TestJumbogram: packets are truncated at 2 KiB, as by the filter. The length of a packet of more than 64 KiB is that
+// of its option, or else that of the frame. A packet that its receiver drops is malformed.
 func TestJumbogram(t *testing.T) {
 	noLength := func(h headers) []byte {
 		ip := h.ip()
@@ -30,12 +30,12 @@ func TestJumbogram(t *testing.T) {
 		} else {
 			ip[4], ip[5] = 0, 0
 		}
-		return summed(ip) // the checksum of TCP is right where the packet is not truncated
+		return summed(ip) // with correct TCP checksums, which are verified if the packet is not truncated
 	}
 	for name, c := range map[string]struct {
 		ip    []byte
-		open  bool // nobody has verified the checksums
-		bytes int  // of payload, -1 for a malformed packet
+		open  bool // the checksums are unverified
+		bytes int  // payload bytes, -1 for a malformed packet
 	}{
 		"with the option":             {jumbogram(headers{src: a6, dst: b6, flags: ack, payload: make([]byte, 180_000)}, 0), false, 180_000},
 		"and a trailer":               {jumbogram(headers{src: a6, dst: b6, flags: ack, payload: make([]byte, 180_000)}, -100), false, 179_900},
@@ -64,8 +64,8 @@ func TestJumbogram(t *testing.T) {
 	}
 }
 
-// TestJumbogramsInOrder: bytes of a connection whose segments are larger than 64 KiB, and of which
-// the capture keeps the beginning, are counted each once and none is missed.
+// TestJumbogramsInOrder: in a connection with truncated segments of more than 64 KiB each byte counts once, and none is
+// missed.
 func TestJumbogramsInOrder(t *testing.T) {
 	const size, n = 180_000, 40
 	table := flow.NewTable(flow.Config{}, newGather(t))

@@ -7,12 +7,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// key names a connection: the smaller endpoint first. It holds no pointer, so that the
-// garbage collector need not look into the map's keys. It is made of words that are
-// written and compared each for itself: a processor waits where more is read at a time
-// than was just written.
+// key identifies a connection, with the smaller endpoint first. It has no pointers, so that the garbage collector need
+// not scan the keys of maps. It consists of words that are written and compared one by one, because a processor stalls
+// when it reads more bytes at a time than were just written.
 type key struct {
-	aHigh, aLow uint64 // addresses as in a Decoded, in network order
+	aHigh, aLow uint64 // addresses as in Decoded, in network byte order
 	bHigh, bLow uint64
 	rest        uint64 // ports, interface, transport, IP version
 	zone        Zone
@@ -33,7 +32,7 @@ func (k *key) set(d *Decoded, iface uint16) {
 	k.zone = d.Zone
 }
 
-// words reads an address of a Decoded.
+// words converts an address of a Decoded to two words.
 func words(a *[16]byte, ipv6 bool) (high, low uint64) {
 	if !ipv6 {
 		return uint64(binary.BigEndian.Uint32(a[:])) << 32, 0
@@ -41,7 +40,7 @@ func words(a *[16]byte, ipv6 bool) (high, low uint64) {
 	return binary.BigEndian.Uint64(a[:]), binary.BigEndian.Uint64(a[8:])
 }
 
-// equal reports whether two keys are the same.
+// equal reports whether two keys are equal.
 func (k *key) equal(o *key) bool {
 	return k.rest == o.rest && k.zone == o.zone && k.aHigh == o.aHigh && k.bHigh == o.bHigh && k.aLow == o.aLow && k.bLow == o.bLow
 }
@@ -49,7 +48,7 @@ func (k *key) equal(o *key) bool {
 // iface returns the key's interface.
 func (k *key) iface() uint16 { return uint16(k.rest >> 16) }
 
-// keyTo returns the key that a connection has with e as its responder, in a zone.
+// keyTo returns the key of the connection with e as responder, in zone z.
 func (c *Conn) keyTo(e *Endpoint, z Zone) (k key) {
 	k.set(&Decoded{
 		Src: bytesOf(c.Orig.Addr), Dst: bytesOf(e.Addr), SrcPort: c.Orig.Port, DstPort: e.Port,
@@ -58,7 +57,7 @@ func (c *Conn) keyTo(e *Endpoint, z Zone) (k key) {
 	return k
 }
 
-// matches reports whether a packet of a key belongs to c.
+// matches reports whether a packet with key k belongs to c.
 func (c *Conn) matches(k *key, d *Decoded) bool {
 	if c.Transport != d.Transport || c.Interface != k.iface() || k.zone != c.Zones[0] && k.zone != c.Zones[1] {
 		return false
@@ -67,15 +66,15 @@ func (c *Conn) matches(k *key, d *Decoded) bool {
 	return c.Orig.isAt(src, d.SrcPort) && c.respondsAt(dst, d.DstPort) || c.Orig.isAt(dst, d.DstPort) && c.respondsAt(src, d.SrcPort)
 }
 
-// respondsAt reports whether c's originator talks with an address and port, be it that it means
-// to or that it is taken there.
+// respondsAt reports whether an address and port are the responder's, as the originator addressed it or after a
+// redirect.
 func (c *Conn) respondsAt(a netip.Addr, port uint16) bool {
 	return c.Resp.isAt(a, port) || c.Redirected != nil && c.Redirected.isAt(a, port)
 }
 
 func (e *Endpoint) isAt(a netip.Addr, port uint16) bool { return e.Port == port && e.Addr == a }
 
-// address and bytesOf turn an address of a Decoded into a netip.Addr and back.
+// address and bytesOf convert an address of a Decoded to a netip.Addr and back.
 func address(d *Decoded, a *[16]byte) netip.Addr {
 	if d.IPv6 {
 		return netip.AddrFrom16(*a)
@@ -92,8 +91,7 @@ func bytesOf(a netip.Addr) (b [16]byte) {
 	return b
 }
 
-// sender returns the side that a packet of c comes from. Both faces of a redirected
-// connection have the originator in common.
+// sender returns the side that sent a packet of c. Both faces of a redirected connection have the same originator.
 func (c *Conn) sender(d *Decoded) Side {
 	if d.SrcPort == c.Orig.Port && c.Orig.Addr == address(d, &d.Src) {
 		return Originator
@@ -101,8 +99,8 @@ func (c *Conn) sender(d *Decoded) Side {
 	return Responder
 }
 
-// fromOriginator guesses from the first packet seen of a connection whether its sender
-// is the originator. A SYN says so; in mid-stream the ports have to do.
+// fromOriginator guesses whether the sender of a connection's first packet seen is the originator. The flags of a SYN
+// or SYN-ACK decide; in mid-stream the ports do.
 func fromOriginator(d *Decoded) bool {
 	if d.Transport == wire.ProtoTCP && d.Flags&wire.FlagSYN != 0 {
 		return d.Flags&wire.FlagACK == 0

@@ -2,10 +2,10 @@ package flow
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// OneSided reports whether one end of a TCP connection is all that was seen of it, but for RSTs of the
-// other end. It returns the number of packets of that end, and that of the RSTs of the other one.
-// A host answers each segment that belongs to no connection with a RST (RFC 9293, section 3.10.7.1);
-// one that takes what a segment brings says so by an acknowledgement.
+// OneSided reports whether only one end of a TCP connection was seen, apart from RSTs of the other end. It returns the
+// number of packets of that end, and of RSTs of the other one. RSTs are not evidence that the other end received
+// anything: a host answers with a RST each segment that belongs to no connection (RFC 9293, section 3.10.7.1), and
+// acknowledges segments that it accepts.
 func (c *Conn) OneSided() (packets, resets uint64, oneSided bool) {
 	if c.Transport != wire.ProtoTCP {
 		return 0, 0, false
@@ -18,19 +18,19 @@ func (c *Conn) OneSided() (packets, resets uint64, oneSided bool) {
 	return 0, 0, false
 }
 
-// maxResets is how many RSTs of a side are counted.
+// maxResets bounds the count of RSTs of a side.
 const maxResets = 255
 
-// countReset counts a RST of a side. One that arrives at a live capture counts only if its numbers
-// are those of an answer: others may have made it up, to make a connection look refused.
+// countReset counts a RST of a side. A RST that arrives in a live capture counts only if its numbers answer a segment:
+// a third host may have forged it to make a connection look refused.
 func (c *Conn) countReset(side Side, d *Decoded) {
 	if n := &c.tcp.resets[side]; *n < maxResets && (!d.arrived || c.refuses(side, d)) {
 		*n++
 	}
 }
 
-// refuses reports whether the numbers of a RST are those by which a host answers a segment that
-// belongs to no connection: the segment's acknowledgement number as its own sequence number, or an acknowledgement of the segment.
+// refuses reports whether a RST has the numbers with which a host answers a segment that belongs to no connection: the
+// segment's acknowledgement number as sequence number, or an acknowledgement of the segment.
 func (c *Conn) refuses(side Side, d *Decoded) bool {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	if d.Flags&wire.FlagACK == 0 {
@@ -40,8 +40,8 @@ func (c *Conn) refuses(side Side, d *Decoded) bool {
 	return o.known && n >= 0 && n <= c.sentEnd(side.Other())
 }
 
-// endsOneSided reports whether the packet of a side that was just counted is the first one of that side
-// that is no RST, has no payload, and follows payload of the other side, which was alone until then.
+// endsOneSided reports whether a packet of a side, which was just counted, is that side's first packet other than a
+// RST, has no payload, and follows payload of the other side. Until then the connection was OneSided.
 func (c *Conn) endsOneSided(side Side, d *Decoded) bool {
 	return c.endpoint(side).Packets == 1+uint64(c.tcp.resets[side]) && d.PayloadLen == 0 && d.Flags&wire.FlagRST == 0 &&
 		d.Transport == wire.ProtoTCP && c.endpoint(side.Other()).Bytes > 0 && !c.Excluded

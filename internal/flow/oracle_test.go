@@ -11,20 +11,19 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// The oracle knows what two ends said and what of it passed the tap. It makes the
-// packets of a conversation as a network would: segments are lost behind the tap and
-// sent again, cut otherwise; and as a capture would: packets are lost, doubled and out
-// of order.
+// The oracle knows what both ends sent and which segments passed the tap. It creates the packets of a conversation like
+// a network, where segments are lost after the tap and sent again with other boundaries, and like a capture, where
+// packets are lost, duplicated and reordered.
 
-// network says how bad it is.
+// network describes how bad network and capture are.
 type network struct {
-	lossy   int // one in so many segments is lost behind the tap, 0: none
-	dropped int // one in so many packets is lost by the capture, 0: none
-	doubled int // one in so many packets is captured twice
+	lossy   int // one of so many segments is lost after the tap, 0: none
+	dropped int // the capture loses one of so many packets, 0: none
+	doubled int // the capture duplicates one of so many packets, 0: none
 	jitter  time.Duration
-	noSYN   bool // the capture begins in mid-stream
+	noSYN   bool // the capture starts in mid-stream
 	oneSide bool // the responder's packets are not captured
-	reset   bool // the responder ends by a RST
+	reset   bool // the responder ends with a RST
 	isn     [2]uint32
 }
 
@@ -33,19 +32,19 @@ type sent struct {
 	at    time.Time
 	side  int
 	h     headers
-	begin int // of the payload in its stream
+	begin int // offset of the payload in its stream
 	seen  bool
-	probe bool // a keep-alive probe: its byte is none of the stream's
-	keep  bool // the capture does not lose it
+	probe bool // a keep-alive probe: its byte does not belong to the stream
+	keep  bool // the capture must not lose it
 }
 
-// talk is the conversation being made.
+// talk is the conversation under construction.
 type talk struct {
 	r       *rand.Rand
 	net     network
 	now     time.Time
 	truth   [2][]byte
-	have    [2]int // what the other end has received of a side
+	have    [2]int // how many bytes of a side the other end has received
 	packets []*sent
 }
 
@@ -72,7 +71,7 @@ func (k *talk) packet(side int, flags uint8, begin int, payload []byte) {
 	k.now = k.now.Add(time.Duration(50+k.r.IntN(100)) * time.Microsecond)
 }
 
-// say lets a side send data until all of it has arrived.
+// say sends data from a side until all of it has arrived.
 func (k *talk) say(side int, data []byte) {
 	from := len(k.truth[side])
 	k.truth[side] = append(k.truth[side], data...)
@@ -97,16 +96,16 @@ func (k *talk) say(side int, data []byte) {
 		send(at, at+n, false)
 		at += n
 	}
-	for k.have[side] < len(all) { // the sender's timeout; what it sends again is cut otherwise, and may reach back
+	for k.have[side] < len(all) { // after the sender's timeout: retransmissions have other boundaries and may start earlier
 		k.now = k.now.Add(250 * time.Millisecond)
 		a := max(0, k.have[side]-k.r.IntN(20))
 		send(a, min(k.have[side]+1+k.r.IntN(2000), len(all)), true)
 	}
 	k.now = k.now.Add(2 * time.Millisecond)
 	k.packet(1-side, ack, len(k.truth[1-side]), nil)
-	if !k.net.oneSide && k.r.IntN(10) == 0 { // a keep-alive probe; the byte of garbage is none that was sent
+	if !k.net.oneSide && k.r.IntN(10) == 0 { // a keep-alive probe, with a byte of garbage
 		k.now = k.now.Add(time.Second)
-		k.packets[len(k.packets)-1].keep = true // or the probe could not be told from a forged byte
+		k.packets[len(k.packets)-1].keep = true // otherwise the probe could not be distinguished from a forged byte
 		k.packet(side, ack, len(all)-1, []byte{^all[len(all)-1]})
 		k.packets[len(k.packets)-1].probe = true
 		k.now = k.now.Add(2 * time.Millisecond)
@@ -164,12 +163,12 @@ func (k *talk) make() []*sent {
 	return captured
 }
 
-// heard is what a Table handed on of one connection.
+// heard is what a Table delivered of one connection.
 type heard struct {
 	t     testing.TB
 	conn  flow.Conn
-	got   [2][]byte // with zeros for gaps
-	there [2][]bool // which of these bytes were handed on
+	got   [2][]byte // delivered bytes, with zeros for gaps
+	there [2][]bool // which of these bytes were delivered
 	gaps  int64
 	ended int
 }
@@ -191,8 +190,8 @@ func (h *heard) End(c *flow.Conn, _ flow.EndReason) {
 	h.ended++
 }
 
-// check holds what was heard against what was said and seen: each byte that was seen
-// is handed on where it belongs, and what was not seen is a gap.
+// check compares the delivered bytes with the sent and the captured ones: each captured byte is delivered at its
+// offset, and all others are gaps.
 func (h *heard) check(k *talk, captured []*sent) error {
 	var missed int64
 	for side := range 2 {

@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// arrive feeds steps whose packets have the origins that f says.
+// arrive adds steps as packets with the origins that f returns.
 func arrive(table *flow.Table, from, to netip.AddrPort, f func(step) flow.Origin, steps ...step) {
 	for i, s := range steps {
 		p := s.packet(from, to)
@@ -36,7 +36,8 @@ const (
 	many = flow.OriginGroup
 )
 
-// TestOrigins: live, a packet counts if its local end is the one that its origin implies; all else changes nothing and is counted.
+// TestOrigins: in a live capture a packet counts if its local end matches its origin. All other packets are counted and
+// have no other effect.
 func TestOrigins(t *testing.T) {
 	own, other, third := client, server, netip.MustParseAddrPort("10.99.0.78:8443")
 	talk := after(step{flags: "PA", seq: 1, ack: 1, data: "abc"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "de"})
@@ -82,7 +83,7 @@ func TestOrigins(t *testing.T) {
 	}
 }
 
-// A forged SYN, RST or segment of a connection that is there leaves it as it is.
+// A forged SYN, RST or segment of an existing connection does not change it.
 func TestForgedWithin(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{Local: func(a netip.Addr) bool { return a == client.Addr() }}, g)
@@ -96,7 +97,7 @@ func TestForgedWithin(t *testing.T) {
 	}
 }
 
-// A connection stays the pod's when its address is taken away, and its ends are told as they were when it began.
+// A connection remains the pod's when its address is removed, and its ends keep what Local returned at its start.
 func TestLocatedOnce(t *testing.T) {
 	local := true
 	g := newGather(t)
@@ -115,7 +116,7 @@ func TestLocatedOnce(t *testing.T) {
 	}
 }
 
-// Datagrams to a group are the pod's where it has joined the group, and nothing comes from a group; TCP has no groups.
+// Datagrams to a group count if the pod has joined the group. Nothing is sent from a group, and TCP has no groups.
 func TestGroups(t *testing.T) {
 	joined, strange := netip.MustParseAddrPort("224.0.0.251:5353"), netip.MustParseAddrPort("224.9.9.9:5353")
 	isJoined := func(a netip.Addr) bool { return a == joined.Addr() }

@@ -1,27 +1,26 @@
 package flow
 
-// queue is what one side of a connection waits with: bytes that are out of order and a
-// RST that is ahead of its data.
+// queue is the out-of-order buffer of one side of a connection: bytes after a gap, and a RST that arrived before its
+// data.
 type queue struct {
-	pieces   []piece // sorted, disjoint, all beyond the stream's next
-	buffered int     // cost of pieces
-	rst      int64   // offset of a RST that was not told yet, -1: none
-	rstAt    int64   // packet time of it
+	pieces   []piece // sorted, disjoint, all after the stream's next
+	buffered int     // sum of the pieces' and suspects' costs in bytes
+	rst      int64   // offset of a RST that is not yet reported, -1: none
+	rstAt    int64   // packet time of the RST
 	acked    int64   // an offset that the receiver has acknowledged ...
-	since    int64   // ... at this packet time; holes before it are lost in a while
-	later    uint16  // packets of this side since then, or since the first hole is there
+	since    int64   // ... at this packet time; a gap before it is permanent after a while
+	later    uint16  // packets of this side since then, or since the first gap exists, at most lossPackets
 }
 
-// pieceCost is what a piece that is held takes besides its bytes.
+// pieceCost is the memory of a buffered piece in addition to its bytes.
 const pieceCost = 128
 
-// maxPieces bounds the pieces that one side holds: putting one in its place moves those
-// behind it.
+// maxPieces bounds the pieces of one side: inserting one moves all those after it.
 const maxPieces = 512
 
 func (p *piece) cost() int { return len(p.data) + pieceCost }
 
-// find returns the index of the first piece held that ends beyond off.
+// find returns the index of the first piece that ends after off, len(q.pieces) if there is none.
 func (q *queue) find(off int64) int {
 	if n := len(q.pieces); n == 0 || q.pieces[n-1].end() <= off {
 		return n
@@ -38,7 +37,7 @@ func (q *queue) find(off int64) int {
 	return lo
 }
 
-// bufferedPast reports whether bytes beyond off are buffered.
+// bufferedPast reports whether bytes after off are buffered.
 func (q *queue) bufferedPast(off int64) bool { return q.find(off) < len(q.pieces) }
 
 func (t *Table) accountBuffered(q *queue, cost int) {
@@ -47,7 +46,7 @@ func (t *Table) accountBuffered(q *queue, cost int) {
 	t.stats.MaxBuffered = max(t.stats.MaxBuffered, t.stats.Buffered)
 }
 
-// insert holds a copy of p at index i.
+// insert buffers a copy of p at index i.
 func (t *Table) insert(q *queue, i int, p piece) {
 	p.data = append([]byte(nil), p.data...)
 	p.at = t.now
@@ -60,7 +59,7 @@ func (t *Table) insert(q *queue, i int, p piece) {
 	t.accountBuffered(q, p.cost())
 }
 
-// drain hands on the pieces held that are next now.
+// drain delivers the buffered pieces that are next in the stream.
 func (t *Table) drain(c *Conn, side Side) {
 	s, q := &c.tcp.side[side], c.queue(side)
 	i := 0
@@ -75,8 +74,8 @@ func (t *Table) drain(c *Conn, side Side) {
 	}
 }
 
-// shrink gives back most of a list that is nearly empty: what it takes is accounted for
-// by its pieces.
+// shrink returns p with less capacity if p is nearly empty, because the byte budget counts pieces and not unused
+// capacity.
 func shrink(p []piece) []piece {
 	if cap(p) <= maxSpare || len(p) > cap(p)/4 {
 		return p
@@ -84,7 +83,7 @@ func shrink(p []piece) []piece {
 	return append(make([]piece, 0, 2*len(p)), p...)
 }
 
-// dropLast forgets the piece that is furthest ahead.
+// dropLast drops the piece with the largest offset.
 func (t *Table) dropLast(q *queue) {
 	last := len(q.pieces) - 1
 	t.accountBuffered(q, -q.pieces[last].cost())
@@ -92,25 +91,25 @@ func (t *Table) dropLast(q *queue) {
 	q.pieces = shrink(q.pieces[:last])
 }
 
-// The answers of room.
+// The results of reserve.
 type reservation uint8
 
 const (
 	reserved     reservation = iota
-	retryReserve             // by handing on or dropping something held
+	retryReserve             // capacity may be free now: pieces were delivered or dropped, so try again
 	noCapacity
 )
 
-// fits reports whether the budgets allow a side to buffer that much more. A side may take
-// half of what is free in the table, so that there is always some left for others.
+// fits reports whether the byte budgets allow a side to buffer cost more bytes. A side may use half of the table's free
+// budget, so that some is always left for others.
 func (t *Table) fits(q *queue, cost int) bool {
 	total := q.buffered + cost
 	return total <= t.cfg.MaxBufferedPerSide && total <= (t.cfg.MaxBuffered-t.stats.Buffered)/2 && len(q.pieces) < maxPieces
 }
 
-// reserve looks for room for p. Where there is none, the first hole is given up if it will
-// not be filled any more. If it may be, what is furthest ahead goes instead: to skip
-// bytes that the receiver still waits for would lose track of the stream.
+// reserve finds capacity for p. If there is none, it skips the first gap, provided that the gap will not be filled any
+// more. Otherwise it drops the last buffered piece if that is after p: to skip bytes that the receiver still expects
+// would lose the position in the stream.
 func (t *Table) reserve(c *Conn, side Side, p *piece) reservation {
 	q := c.queue(side)
 	if t.fits(q, p.cost()) {

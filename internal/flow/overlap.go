@@ -9,20 +9,19 @@ import (
 // certificates.
 const recentLimit = 32 << 10
 
-// recent remembers the bytes that were handed on last, of all connections together, so
-// that a later copy with other bytes is known as such. It is a ring that is written
-// from one end to the other and over again; the records of one stream are chained, the
-// newest first. A position counts the bytes ever written, and 0 is none.
+// recent remembers the bytes that were delivered last, of all connections together, so that a retransmission with other
+// bytes is noticed. It is a ring that is overwritten from its start when full. The runs of one stream are linked,
+// newest first. A position is one more than the number of bytes written before the run; 0 means no run.
 type recent struct {
 	max  int
 	buf  []byte
-	head uint64 // where the next record goes
+	head uint64 // number of bytes written so far, including bytes skipped at the ring's end: the next run starts here
 }
 
 const (
-	recentMin     = 64 << 10 // what the ring begins with
-	recentHeader  = 24       // previous record, offset, length with the hole's mark
-	recentSkipped = 1 << 31  // the bytes were skipped before the receiver had them
+	recentMin     = 64 << 10 // initial size of the ring in bytes
+	recentHeader  = 24       // bytes of a run's header: position of the previous run, offset, length with the recentSkipped bit
+	recentSkipped = 1 << 31  // bit in the length: the bytes were skipped before the receiver had them
 )
 
 // recentRun is one run of bytes of a stream.
@@ -30,10 +29,10 @@ type recentRun struct {
 	prev uint64
 	off  int64
 	n    int64
-	data []byte // nil: a hole
+	data []byte // nil: the bytes were skipped
 }
 
-// add writes a record and returns its position.
+// add appends a run and returns its position.
 func (r *recent) add(prev uint64, off, n int64, data []byte) uint64 {
 	size := recentHeader + len(data)
 	r.grow(size)
@@ -55,7 +54,7 @@ func (r *recent) add(prev uint64, off, n int64, data []byte) uint64 {
 	return pos
 }
 
-// grow doubles the ring, which has not come round yet, until it is as large as allowed.
+// grow doubles the ring up to its maximum size while it was not yet overwritten.
 func (r *recent) grow(size int) {
 	for r.head+uint64(size) > uint64(len(r.buf)) && len(r.buf) < max(r.max, recentMin) {
 		b := make([]byte, min(max(2*len(r.buf), recentMin), max(r.max, recentMin)))
@@ -64,7 +63,7 @@ func (r *recent) grow(size int) {
 	}
 }
 
-// at returns the record at a position, and false if it was written over.
+// at returns the run at a position, and false if it was overwritten.
 func (r *recent) at(pos uint64) (recentRun, bool) {
 	pos--
 	if pos+uint64(len(r.buf)) < r.head {
@@ -79,15 +78,14 @@ func (r *recent) at(pos uint64) (recentRun, bool) {
 	return rec, true
 }
 
-// remember takes in data, which are handed on now, from an offset on.
+// remember stores data that are being delivered at an offset, up to recentLimit.
 func (t *Table) remember(s *stream, off int64, data []byte) {
 	if n := min(int64(len(data)), recentLimit-off); n > 0 {
 		s.recent = t.recent.add(s.recent, off, n, data[:n])
 	}
 }
 
-// rememberSkipped notes that the bytes up to off are skipped though the receiver has not
-// acknowledged them.
+// rememberSkipped notes that the bytes up to off are skipped and that the receiver has not acknowledged them.
 func (t *Table) rememberSkipped(s *stream, off int64) {
 	from := max(s.next, s.acked)
 	if n := min(off, recentLimit) - from; n > 0 {
@@ -95,9 +93,9 @@ func (t *Table) rememberSkipped(s *stream, off int64) {
 	}
 }
 
-// verify compares p with the bytes that came before it, also with those that the receiver
-// has acknowledged: a capture may have put the answer before what was answered. A keep-alive
-// probe with a byte of garbage (RFC 9293, section 3.8.4) repeats such a byte.
+// verify compares p with earlier copies of its bytes, delivered and buffered ones. Acknowledged bytes are compared too,
+// because a capture may have put the acknowledgement before the data. It ignores a keep-alive probe, which repeats one
+// acknowledged byte and may carry garbage (RFC 9293, section 3.8.4).
 func (t *Table) verify(c *Conn, side Side, p piece) {
 	s := &c.tcp.side[side]
 	if p.n == 1 && p.off == s.acked-1 {
@@ -114,14 +112,13 @@ func (t *Table) verify(c *Conn, side Side, p piece) {
 	}
 }
 
-// conflict notes that packets of c contradict each other. Of a connection that is done the
-// Handler is told so once.
+// conflict notes that packets of c contradict each other. If c is done, the Handler is called the first time.
 func (t *Table) conflict(c *Conn) {
 	t.stats.Conflicts++
 	t.doubt(c, &c.Conflict)
 }
 
-// doubt sets one of the three flags of c that Doubtful reads.
+// doubt sets one of the three flags that Doubtful reads. If c is done, the Handler is called when the flag changes.
 func (t *Table) doubt(c *Conn, flag *bool) {
 	if *flag {
 		return
@@ -131,22 +128,22 @@ func (t *Table) doubt(c *Conn, flag *bool) {
 	}
 }
 
-// Doubtful reports whether what was seen of c need not be what its ends read: Conflict,
-// Urgent or Multipath. Once it is so it stays so.
+// Doubtful reports whether the ends of c may have read other bytes than those that were seen: Conflict, Urgent or
+// Multipath is set. It never becomes false again.
 func (c *Conn) Doubtful() bool { return c.Conflict || c.Urgent || c.Multipath }
 
-// maxRecentRuns bounds how many records of a stream are looked through for one segment.
+// maxRecentRuns bounds the runs of a stream that are searched for one segment.
 const maxRecentRuns = 256
 
-// differs reports whether p contradicts bytes that were already passed on. Bytes that can no longer be compared, and
-// that the receiver has not acknowledged, count as contradicting, except once c is done.
+// differs reports whether p contradicts bytes that were already delivered or skipped. Bytes that can no longer be
+// compared, and that the receiver has not acknowledged, count as contradicting, except once c is done.
 func (t *Table) differs(c *Conn, side Side, p piece) bool {
 	s := &c.tcp.side[side]
 	from, to := max(p.off, 0), min(p.off+int64(len(p.data)), s.next, recentLimit)
 	if from >= to || s.isKeepAlive(p.off, p.n) && c.endpoint(side.Other()).Packets == 0 {
 		return false
 	}
-	open, compared, pos := max(from, s.acked), to, s.recent // from open on nothing is acknowledged
+	open, compared, pos := max(from, s.acked), to, s.recent // bytes from open on are not acknowledged
 	for range maxRecentRuns {
 		if pos == 0 {
 			return false
@@ -170,8 +167,8 @@ func (t *Table) differs(c *Conn, side Side, p piece) bool {
 	return true
 }
 
-// differs compares a record with p in a range. Bytes that were skipped before the receiver
-// had acknowledged them differ until it has.
+// differs reports whether p, from offset from up to offset to, has other bytes than the run. Bytes that were skipped
+// count as different from offset open on, where they are not acknowledged.
 func (r *recentRun) differs(p *piece, from, open, to int64) bool {
 	to = min(to, r.off+r.n)
 	if r.data == nil {
@@ -181,7 +178,7 @@ func (r *recentRun) differs(p *piece, from, open, to int64) bool {
 	return from < to && !bytes.Equal(p.data[from-p.off:to-p.off], r.data[from-r.off:to-r.off])
 }
 
-// conflicts compares two pieces where both have bytes.
+// conflicts reports whether two pieces differ in bytes that both have.
 func (p *piece) conflicts(q piece) bool {
 	from := max(p.off, q.off)
 	to := min(p.off+int64(len(p.data)), q.off+int64(len(q.data)))

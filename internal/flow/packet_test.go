@@ -8,22 +8,22 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// The packets of the decoder's tests are put together by hand, header by header, so
-// that the tests share nothing with the decoder, nor with gopacket.
+// The packets of the decoder's tests are built byte by byte, so that the tests share no code with the decoder and
+// gopacket.
 
-// headers is what a packet is made of; wrap puts the link layer around it.
+// headers describes a packet; wrap adds the link layer.
 type headers struct {
 	src, dst     netip.AddrPort
 	udp          bool
 	seq, ack     uint32
 	flags        uint8
-	options      []byte // of TCP, padded to four bytes
-	ipOptions    []byte // of IPv4, the same
-	extensions   []byte // types of IPv6 extension headers before TCP or UDP; of AH under IPv4
+	options      []byte // TCP options, padded to four bytes
+	ipOptions    []byte // IPv4 options, padded to four bytes
+	extensions   []byte // types of IPv6 extension headers before TCP or UDP; in IPv4: AH
 	moreFragment bool   // IPv4: the first fragment of a datagram
 	fragment     uint16 // IPv4: the fragment offset in units of eight bytes
 	payload      []byte
-	trailer      int // bytes behind the IP packet, as Ethernet pads short frames
+	trailer      int // bytes after the IP packet, such as the Ethernet padding of short frames
 }
 
 func pad4(b []byte) []byte {
@@ -33,7 +33,7 @@ func pad4(b []byte) []byte {
 	return b
 }
 
-// transport returns the TCP or UDP header with the payload, and its protocol number.
+// transport returns the TCP or UDP header with the payload, and the protocol number.
 func (h *headers) transport() ([]byte, byte) {
 	var b []byte
 	b = binary.BigEndian.AppendUint16(b, h.src.Port())
@@ -83,20 +83,20 @@ func (h *headers) ip() []byte {
 // extension returns an IPv6 extension header (RFC 8200, section 4).
 func extension(typ, next byte) []byte {
 	switch typ {
-	case 44: // fragment: the first and only one
+	case 44: // fragment header: the first and only fragment
 		return []byte{next, 0, 0, 0, 1, 2, 3, 4}
-	case 43: // routing: type 0 with one address
+	case 43: // routing header: type 0 with one address
 		return append([]byte{next, 2, 0, 1, 0, 0, 0, 0}, make([]byte, 16)...)
-	case 51: // authentication (RFC 4302): three words of check value
+	case 51: // authentication header (RFC 4302): three words of check value
 		return append([]byte{next, 4, 0, 0}, make([]byte, 20)...)
 	}
-	return []byte{next, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // a PadN option
+	return []byte{next, 1, 1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // with a PadN option
 }
 
 // tag is a tag before the network layer.
 type tag struct {
 	typ  uint16
-	size int // bytes behind the EtherType; the last two are the next EtherType
+	size int // bytes after the EtherType; the last two are the next EtherType
 }
 
 var (
@@ -105,7 +105,7 @@ var (
 	cmd  = tag{0x8909, 8} // Cisco MetaData
 )
 
-// wrap puts a link layer around an IP packet.
+// wrap adds a link-layer header to an IP packet.
 func wrap(link wire.LinkType, ip []byte, trailer int, tags ...tag) []byte {
 	ether := uint16(0x0800)
 	family := byte(2)

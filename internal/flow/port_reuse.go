@@ -2,47 +2,46 @@ package flow
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// A connection may take the addresses and ports of an earlier one while its SYN is lost to
-// the capture. Its numbers show it: of one direction they are further away than any
-// receiver accepts, or further back than any copy comes from, or of both further on than what
-// a capture may have lost, or they are past the ends that the earlier one has had. Any host could send one such packet, so it takes one
-// of each end that fit together. Until then they are held and belong to no connection. A
-// connection that really went on so far without being seen begins anew, too: whether it is
-// the same cannot be told, and nothing of the earlier one may be claimed of another one.
+// A connection may reuse the addresses and ports of an earlier one while the capture loses its SYN. Its numbers reveal
+// it. In one direction they are further ahead than any receiver accepts, or further back than any retransmission; or in
+// both directions they are further ahead than a capture may have lost; or they are past the end of an earlier
+// connection that has closed. Any host could forge one such packet, so two are needed, one of each end, whose numbers
+// match. Until then they are buffered and belong to no connection. A connection that really continued so far without
+// being seen counts as a new one too: nobody can distinguish the two cases, and facts of the earlier connection must
+// not be claimed of another one.
 
 const (
-	// farAhead is how far the numbers of both directions are ahead, in bytes, where a
-	// connection is not taken to have gone on: twice what a filter leaves out (leftOutMost).
-	// It is how far those of one direction are behind, too.
+	// farAhead is how many bytes the numbers of both directions are ahead if the connection is another one: twice
+	// maxThinned, the most that a filter leaves out. It is also how many bytes the numbers of one direction may be
+	// back.
 	farAhead = 64 << 20
-	// farBehind is how old a copy of a closed connection's packet may be, in bytes.
+	// farBehind is how old a retransmission in a closed connection may be, in bytes.
 	farBehind = 1 << 20
-	// maxStrangers bounds the packets that are held, of all connections together, and
-	// strangerData what is kept of each, in bytes.
+	// maxStrangers bounds the buffered packets of all connections, and strangerData the payload kept of each, in bytes.
 	maxStrangers = 8
 	strangerData = 16 << 10
-	// strangerApart is how far two packets that fit together are apart, in bytes.
+	// strangerApart bounds the distance of two packets that match, in bytes.
 	strangerApart = 1 << 20
 )
 
-// stranger is a packet whose numbers are not those of its connection.
+// stranger is a packet whose numbers do not fit its connection.
 type stranger struct {
-	c    *Conn // nil: none
+	c    *Conn // nil: the entry is free
 	side Side
 	d    Decoded
-	data []byte // d.Payload
+	data []byte // storage of d.Payload
 	time int64
 }
 
-// strangers are the packets that are held, a new one in the place of the oldest.
+// strangers buffers the latest strangers in a ring.
 type strangers struct {
 	list [maxStrangers]stranger
-	n    int // that are held or were
+	n    int // number of packets added so far
 }
 
-// checkStranger reports whether a packet of c with numbers that are not its own is held, and
-// returns the connection that the packet belongs to if it is not: another one once both
-// ends have sent such packets, nil where it is still to be opened.
+// checkStranger buffers a packet of c whose numbers do not fit, and reports it as kept. Otherwise it returns the
+// connection of the packet: c if the numbers fit, or the new connection once both ends have sent such packets. nil
+// means that the connection is still to be created.
 func (t *Table) checkStranger(c *Conn, k *key, d *Decoded, now int64) (of *Conn, kept bool) {
 	side := c.sender(d)
 	if !c.misfits(side, d) {
@@ -60,8 +59,7 @@ func (t *Table) checkStranger(c *Conn, k *key, d *Decoded, now int64) (of *Conn,
 	return t.reusePorts(c, k, side, d), false
 }
 
-// misfits reports whether the numbers of a packet are not those of a connection both ends of
-// which are known.
+// misfits reports whether a packet's numbers do not fit c. Both ends of c must be known, otherwise they always fit.
 func (c *Conn) misfits(side Side, d *Decoded) bool {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	if d.Flags&(wire.FlagACK|wire.FlagRST) != wire.FlagACK || !s.sure || !o.sure || c.Excluded || d.Flags&wire.FlagSYN != 0 && d.Seq+1 == s.base {
@@ -73,24 +71,24 @@ func (c *Conn) misfits(side Side, d *Decoded) bool {
 		return true
 	case c.tcp.dupSYNSeen && side == Originator && near(d.Seq-c.tcp.dupSYN-1) && o.pastEnd(ack),
 		c.tcp.dupSYNSeen && side == Responder && near(d.Ack-c.tcp.dupSYN-1) && s.pastEnd(seq):
-		return true // that SYN was no duplicate
+		return true // that SYN was not a duplicate
 	}
 	return seq < -farAhead || ack < -farAhead || s.far(seq, farAhead) && o.far(ack, farAhead) || s.far(seq, maxWindow) || o.far(ack, maxWindow)
 }
 
-// far reports whether a number that is so far from the next one is more than most ahead of
-// what is known to be sent.
+// far reports whether a number is more than most bytes ahead of all that is known to be sent. from is its distance from
+// the next byte.
 func (s *stream) far(from, most int64) bool {
 	return from > most && s.next+from > max(s.next, s.acked, s.sent)+most
 }
 
-// pastEnd reports the same of a connection that is closed. A FIN takes one number.
+// pastEnd is like far for a closed connection. A FIN has a sequence number too.
 func (s *stream) pastEnd(from int64) bool {
 	return from < -farBehind || from > 1 && s.next+from > max(s.next, s.acked, s.sent, s.fin)+1
 }
 
-// pairsWith reports whether a held packet of the other end of c fits to d: each acknowledges
-// what the other one begins with, or a little more.
+// pairsWith reports whether a buffered packet of the other end of c matches d: each acknowledges the other's sequence
+// number, or up to strangerApart more.
 func (x *stranger) pairsWith(c *Conn, side Side, d *Decoded) bool {
 	return x.c == c && x.side != side && near(d.Seq-x.d.Ack) && near(d.Ack-x.d.Seq)
 }
@@ -105,7 +103,7 @@ func (h *strangers) add(c *Conn, side Side, d *Decoded, now int64) {
 	x.d.Payload = x.data
 }
 
-// forget drops what is held of c.
+// forget removes the buffered packets of c.
 func (h *strangers) forget(c *Conn) {
 	if h.n == 0 {
 		return
@@ -130,7 +128,7 @@ func (t *Table) reusePorts(c *Conn, k *key, side Side, d *Decoded) *Conn {
 	}
 	t.stats.Reused++
 	t.end(c, EndReused)
-	var first key // d may come in another zone
+	var first key // d may have another zone than the first one
 	first.set(&fit[0].d, k.iface())
 	next := t.open(first, &fit[0].d, fit[0].time)
 	for _, x := range fit[:n] {

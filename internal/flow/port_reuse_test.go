@@ -10,13 +10,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestPortReuse: a connection that takes the ports of an earlier one while its SYN is lost is another one, wherever its numbers
-// cannot be the earlier one's; gaps as they come under load, and packets of one end alone, begin none.
+// TestPortReuse: a connection that reuses the ports of an earlier one while its SYN is lost is another connection, if
+// its numbers cannot be the earlier one's. Gaps as they occur under load, and packets of only one end, do not start a
+// connection.
 func TestPortReuse(t *testing.T) {
 	earlier := after(step{flags: "PA", seq: 1, ack: 1, data: "old"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "OLD"}, step{flags: "A", seq: 4, ack: 4})
 	fins := []step{{flags: "FA", seq: 4, ack: 4}, {server: true, flags: "FA", seq: 4, ack: 5}, {flags: "A", seq: 5, ack: 5}}
 	rst := []step{{flags: "RA", seq: 4, ack: 4}}
-	// talk is a request and its answer, so much further on, without the packets before them
+	// talk returns a request and its answer at some distance in the numbers, without the packets before them
 	talk := func(client, server uint32) []step {
 		return []step{
 			{flags: "PA", seq: client + 1, ack: server + 1, data: "new"},
@@ -32,7 +33,7 @@ func TestPortReuse(t *testing.T) {
 	for name, c := range map[string]struct {
 		then  []step
 		conns int
-		want  string // the end of what is handed on
+		want  string // the end of the delivered bytes
 	}{
 		"far ahead":                            {talk(900e6, 900e6), 2, "end S1 c0 new s0 NEW"},
 		"far behind":                           {talk(backwards(900e6), backwards(900e6)), 2, "end S1 c0 new s0 NEW"},
@@ -70,7 +71,7 @@ func TestPortReuse(t *testing.T) {
 	}
 }
 
-// What is held of connections that seem to be others is bounded, and none of it outlives its connection.
+// The buffer for packets that may start other connections is bounded, and is freed when their connection ends.
 func TestPortReuseIsBounded(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)

@@ -1,18 +1,17 @@
 package flow
 
-// MaxPrefetch is how many packets Prefetch looks at.
+// MaxPrefetch is the number of packets that Prefetch examines.
 const MaxPrefetch = 16
 
-// prefetchFrom is the number of connections from which Prefetch does something. Fewer connections take
-// less than 1 MB and stay in a core's own cache, and prefetching costs 15 ns a packet. With 5,000
-// connections that have packets in turn, it saves a quarter of the tap's CPU time (`make bench ONLY=flood`).
+// prefetchFrom is the number of connections from which Prefetch has an effect. Fewer connections take less than 1 MB and
+// stay in a core's own cache, and prefetching costs 15 ns per packet. With 5,000 connections that send in turn,
+// prefetching saves a quarter of the tap's CPU time (`make bench ONLY=flood`).
 const prefetchFrom = 2048
 
-// Prefetch reads what the table has of the connections of the packets that Add is to get next, at
-// most MaxPrefetch of them, so that it is in the processor's caches once Add needs it. It has no
-// other effect and may be left out. With 100,000 connections that have packets in turn, each packet
-// waits for memory three times, one after the other, for longer than everything else takes: here
-// the packets wait at the same time.
+// Prefetch reads the connections of the next packets, at most MaxPrefetch of them, so that they are in the processor's
+// caches when Add needs them. It has no other effect and is optional. With 100,000 connections that send in turn, each
+// packet waits for memory three times, which takes longer than everything else; Prefetch overlaps the waits of many
+// packets.
 func (t *Table) Prefetch(packets []Packet) {
 	if t.count < prefetchFrom {
 		return
@@ -29,9 +28,9 @@ func (t *Table) Prefetch(packets []Packet) {
 	t.read += t.conns.prefetch(hashes[:n])
 }
 
-// prefetch reads the slots of some hashes, then the connections in them, then those that are
-// linked with these. Each step reads what does not depend on one another. It returns
-// something made of all that it read: else the compiler would leave it out.
+// prefetch reads the slots of some hashes, then their connections, then the connections linked with those. Reads within
+// one step do not depend on each other. It returns a sum of all that it read, so that the compiler does not remove the
+// reads.
 func (x *index) prefetch(hashes []uint64) (sum uint64) {
 	mask := uint64(len(x.slots) - 1)
 	for _, hash := range hashes {
@@ -61,7 +60,7 @@ func (x *index) prefetch(hashes []uint64) (sum uint64) {
 	return sum
 }
 
-// prefetch reads a field of each cache line, 64 bytes, that a packet of c needs.
+// prefetch reads one field from each cache line (64 bytes) that a packet of c needs.
 func (c *Conn) prefetch() uint64 {
 	o, r := &c.tcp.side[Originator], &c.tcp.side[Responder]
 	return c.ID + c.Orig.Packets + c.Resp.Packets + uint64(c.Last) + uint64(o.base) + uint64(r.base) + uint64(c.tcp.touched)

@@ -9,8 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// BenchmarkPrefetch is BenchmarkAdd of many connections in turn, with the packets prefetched
-// and without.
+// BenchmarkPrefetch is BenchmarkAdd for many connections in turn, with and without prefetching.
 func BenchmarkPrefetch(b *testing.B) {
 	data := string(make([]byte, 50))
 	for _, n := range []int{1_000, 10_000, 100_000} {
@@ -27,7 +26,7 @@ func BenchmarkPrefetch(b *testing.B) {
 					k := i % len(ps)
 					if k == 0 {
 						for j := range ps {
-							turn := (i + j) % n * 7919 % n // neighbors in time are none in memory
+							turn := (i + j) % n * 7919 % n // packets that follow each other belong to connections that are far apart in memory
 							now += 5000
 							ps[j].Time = now
 							binary.BigEndian.PutUint32(ps[j].Data[14+12:], 10<<24|uint32(turn))

@@ -2,34 +2,32 @@ package flow
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// Under a mesh's REDIRECT (netfilter's NAT to a local port) a loopback interface shows
-// one connection with two faces: what the originator sends goes to the proxy's address,
-// `podIP:p > 127.0.0.1:15001`, and what the proxy sends seems to come from where the
-// originator meant to go, `10.2.2.2:80 > podIP:p`. Each face alone is a connection
-// whose other side never answers. They are paired by the originator's address and port
-// and by sequence and acknowledgement numbers, which NAT leaves alone.
+// Under a mesh's REDIRECT (netfilter's NAT to a local port) a loopback interface shows one connection with two faces.
+// The originator's packets go to the proxy, `podIP:p > 127.0.0.1:15001`, and the proxy's packets seem to come from the
+// original destination, `10.2.2.2:80 > podIP:p`. Each face looks like a connection whose other side never answers. Two
+// faces are paired by the originator's address and port, and by sequence and acknowledgement numbers, which NAT does
+// not change.
 
-// face finds a connection of which one side was seen only, by one of its ends.
+// face is the key of a connection of which only one side was seen: one of its ends.
 type face struct {
 	addr   [16]byte
 	port   uint16
 	iface  uint16
 	ipv6   bool
-	sender bool // the end that the packets come from, else the one they go to
+	sender bool // the end is the sender of the packets, otherwise their receiver
 }
 
-// tolerance is how far sequence and acknowledgement numbers of the two faces may be
-// apart in mid-stream: what is in flight.
+// tolerance is how many bytes the numbers of the two faces may differ in mid-stream, because of data in flight.
 const tolerance = 1 << 20
 
-// addFace lists c, which a packet has just opened, to be found by its second face.
+// addFace enters c, which a packet has just created, in the table of faces.
 func (t *Table) addFace(c *Conn, d *Decoded) {
 	c.tcp.faces = true
 	t.faces[face{d.Src, d.SrcPort, c.Interface, d.IPv6, true}] = c
 	t.faces[face{d.Dst, d.DstPort, c.Interface, d.IPv6, false}] = c
 }
 
-// removeFace takes c from the list: it was answered, paired or is over.
+// removeFace removes c from the table of faces: it was answered, is paired or ends.
 func (t *Table) removeFace(c *Conn) {
 	if !c.tcp.faces {
 		return
@@ -47,8 +45,7 @@ func (t *Table) removeFace(c *Conn) {
 	}
 }
 
-// pair returns the connection that a packet of an unknown tuple is the second face of,
-// or nil.
+// pair returns the connection whose second face a packet with an unknown key is, nil if there is none.
 func (t *Table) pair(k key, d *Decoded) *Conn {
 	if d.Flags&wire.FlagACK == 0 {
 		return nil
@@ -62,8 +59,7 @@ func (t *Table) pair(k key, d *Decoded) *Conn {
 	return nil
 }
 
-// answeredBy reports whether a packet answers c, a face of which only the originator was
-// seen.
+// answeredBy reports whether a packet comes from the responder of c, a face of which only the originator was seen.
 func (c *Conn) answeredBy(d *Decoded) bool {
 	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
 	if d.DstPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Dst) || !s.known {
@@ -75,8 +71,7 @@ func (c *Conn) answeredBy(d *Decoded) bool {
 	return o.known && s.near(d.Ack) && o.near(d.Seq)
 }
 
-// askedBy reports whether a packet is the originator's side of c, a face of which only the
-// responder was seen.
+// askedBy reports whether a packet comes from the originator of c, a face of which only the responder was seen.
 func (c *Conn) askedBy(d *Decoded) bool {
 	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
 	if d.SrcPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Src) || d.Flags&wire.FlagSYN != 0 {
@@ -85,24 +80,24 @@ func (c *Conn) askedBy(d *Decoded) bool {
 	return s.known && o.known && s.near(d.Seq) && o.near(d.Ack)
 }
 
-// near reports whether a sequence number is close to what comes next in s.
+// near reports whether a sequence number is within tolerance of the next one of s.
 func (s *stream) near(seq uint32) bool {
 	d := s.offset(seq) - s.next
 	return -tolerance <= d && d <= tolerance
 }
 
-// reserveKey makes room for a second key of c and reports whether there is some.
+// reserveKey reports whether the table has capacity for a second key of c. It evicts another connection if necessary.
 func (t *Table) reserveKey(c *Conn) bool {
 	if t.conns.n >= t.cfg.MaxConns {
-		t.unlist(c) // not to be evicted for its own sake
+		t.unlist(c) // c itself must not be evicted
 		t.evict()
 		t.touch(c)
 	}
 	return t.conns.n < t.cfg.MaxConns
 }
 
-// join makes k the second tuple of c, whose originator meant to go to one address and
-// was taken to another. It returns nil if there is no room.
+// join makes k the second key of c. The originator addressed meant and was redirected to proxy. join returns nil if the
+// table is full.
 func (t *Table) join(c *Conn, k key, meant, proxy Endpoint) *Conn {
 	if !t.reserveKey(c) {
 		return nil

@@ -7,8 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// facing is a step of one face of a redirected connection: what the originator sends
-// goes to the proxy, what it is sent comes from where it meant to go.
+// facing adds steps of one face of a redirected connection: the originator's packets go to the proxy, and packets to
+// the originator come from the original destination.
 func facing(table *flow.Table, pod, proxy, meant netip.AddrPort, steps ...step) {
 	for _, s := range steps {
 		to := proxy
@@ -44,7 +44,7 @@ func TestRedirectedFacesArePaired(t *testing.T) {
 			if e.Resp.Bytes != 4 || e.Orig.Bytes != 3 || string(g.streams[1][0]) != "GET" || string(g.streams[1][1]) != "HTTP" || e.Conflict {
 				t.Errorf("%v %s: %v", pod, name, g.log)
 			}
-			facing(table, pod, proxy, meant, handshake...) // both tuples are free again
+			facing(table, pod, proxy, meant, handshake...) // both keys are free again
 			if table.Len() != 1 {
 				t.Errorf("%v %s: %d connections of the same ports", pod, name, table.Len())
 			}
@@ -52,7 +52,7 @@ func TestRedirectedFacesArePaired(t *testing.T) {
 	}
 }
 
-// What does not belong together stays apart.
+// Faces that do not match are not paired.
 func TestFacesThatDoNotFit(t *testing.T) {
 	pod, proxy, meant := netip.MustParseAddrPort("10.2.2.1:40000"), netip.MustParseAddrPort("127.0.0.1:15001"), netip.MustParseAddrPort("10.2.2.2:80")
 	other := netip.MustParseAddrPort("10.2.2.3:80")
@@ -91,7 +91,7 @@ func TestFacesThatDoNotFit(t *testing.T) {
 	}
 }
 
-// The two tuples of a redirected connection count against the bound, and go together.
+// Both keys of a redirected connection count against the bound, and are removed together.
 func TestRedirectedConnectionsAreBounded(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{MaxConns: 7, Loopback: func(uint16) bool { return true }}, g)

@@ -11,7 +11,7 @@ func (t *Table) Renew() (connections int) {
 	}
 	left := t.count
 	for _, c := range lists {
-		for ; c != nil && left > 0; left-- { // a list that was being changed may be a ring
+		for ; c != nil && left > 0; left-- { // a list that was being changed may be circular
 			next := c.tcp.next
 			t.abandon(c)
 			c = next
@@ -25,7 +25,7 @@ func (t *Table) Renew() (connections int) {
 	return connections
 }
 
-// abandon tells the Handler that c was evicted. It recovers from a second panic.
+// abandon reports to the Handler that c was evicted. It recovers from a second panic.
 func (t *Table) abandon(c *Conn) {
 	defer func() { _ = recover() }()
 	if c.User != nil && !c.Excluded {

@@ -9,11 +9,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// marksDone is a Handler that needs nothing of a connection beyond a "!".
+// marksDone is a Handler that is done with a connection once it has sent "!".
 type marksDone struct {
 	nothing
 	table *flow.Table
-	ended []uint16 // ports of the originators of what left the table
+	ended []uint16 // originator ports of connections that ended
 }
 
 func newMarksDone(cfg flow.Config) *marksDone {
@@ -30,18 +30,18 @@ func (s *marksDone) Data(c *flow.Conn, x *flow.Segment) {
 
 func (s *marksDone) End(c *flow.Conn, _ flow.EndReason) { s.ended = append(s.ended, c.Orig.Port) }
 
-// speak opens a connection by its originator's port, with payload.
+// speak creates a connection with the given originator's port, and sends payload.
 func speak(table *flow.Table, second, port int, payload string) {
 	at := run(table, 0, start.Add(time.Duration(second)*time.Second), withPort(client, uint16(port)), server, handshake...)
 	run(table, 0, at, withPort(client, uint16(port)), server, step{flags: "PA", seq: 1, ack: 1, data: payload})
 }
 
-// Of a full table the settled ones go first, and what is not settled makes room for itself
-// where there is much of it.
+// TestDoneIsEvictedFirst: a full table evicts done connections first. If the others fill more than a quarter of it,
+// they are evicted instead.
 func TestDoneIsEvictedFirst(t *testing.T) {
 	for _, c := range []struct {
 		name    string
-		payload string // by second, from port 1 on
+		payload string // sent by connections a second apart, with ports from 1
 		want    uint16
 	}{
 		{"the settled one that was idle for longest", "??!!!!!!", 3},
@@ -60,7 +60,7 @@ func TestDoneIsEvictedFirst(t *testing.T) {
 	}
 }
 
-// Shed ends what is not done, closed or not, or what is, and never what has no payload.
+// Shed ends connections that are not done, closed or not, or those that are done, but never one without payload.
 func TestShed(t *testing.T) {
 	s := newMarksDone(flow.Config{})
 	table := s.table
@@ -82,7 +82,7 @@ func TestShed(t *testing.T) {
 	}
 }
 
-// Settled connections that are closed leave as others do.
+// Done connections that are closed leave the table as others do.
 func TestDoneCloses(t *testing.T) {
 	s := newMarksDone(flow.Config{})
 	table := s.table

@@ -26,14 +26,14 @@ var stateNames = [...]string{"OTH", "S0", "S1", "SF", "REJ", "S2", "S3", "RSTO",
 // String returns Zeek's name of the state.
 func (s State) String() string { return stateNames[s] }
 
-// EndReason says why a connection left the table.
+// EndReason is why a connection left the table.
 type EndReason uint8
 
 // The reasons.
 const (
-	EndClosed  EndReason = iota // both sides closed, or a reset, and the linger time is over
-	EndReused                   // a new connection took the same addresses and ports
-	EndIdle                     // nothing came for the idle time
-	EndEvicted                  // the table or its byte budget was full
+	EndClosed  EndReason = iota // both sides sent a FIN or one sent a RST, and the linger time is over
+	EndReused                   // a new connection uses the same addresses and ports
+	EndIdle                     // no packet arrived during the idle timeout
+	EndEvicted                  // the table was full, or the Handler needed memory (Shed)
 	EndFlush                    // the capture ended
 )

@@ -2,22 +2,21 @@ package flow
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// endState is the state of one end as Zeek keeps it
-// (src/analyzer/protocol/tcp/TCP_Endpoint.h).
+// endState is the state of one end, as in Zeek (src/analyzer/protocol/tcp/TCP_Endpoint.h).
 type endState uint8
 
 const (
-	inactive endState = iota // nothing seen of it
+	inactive endState = iota // no packet was seen
 	synSent
 	synAckSent
-	partial // seen, but no SYN
+	partial // packets were seen, but no SYN
 	established
 	closed
 	aborted
 )
 
-// updateState applies what a segment without FIN and RST says to the states of the ends.
-// FIN and RST are applied in order with the data, by close.
+// updateState updates the states of the ends from a segment, except for its FIN or RST. Those take effect in order with
+// the data, by close.
 func (c *Conn) updateState(side Side, d *Decoded) {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	switch {
@@ -36,9 +35,9 @@ func (c *Conn) updateState(side Side, d *Decoded) {
 		}
 		s.state = established
 	case side == Responder && o.state == synSent && d.PayloadLen == 0 && d.Flags&wire.FlagFIN == 0:
-		// Some stacks acknowledge a SYN before they answer it.
+		// Some stacks acknowledge a SYN before they send their own.
 	case d.Flags&wire.FlagACK != 0 && o.state == established && c.isnSeen(side.Other()):
-		s.state = established // the SYN was missed, the SYN-ACK was not
+		s.state = established // the SYN was not captured, the SYN-ACK was
 	default:
 		s.state = partial
 	}
@@ -54,13 +53,13 @@ func (c *Conn) close(side Side, to endState) {
 	case s.state == closed && (to == closed || o.state == closed):
 		return
 	case to == closed && o.state == aborted && o.prevState == closed:
-		o.state = closed // a RST after the FIN: this was a normal end
+		o.state = closed // a RST after the FIN: the connection ended normally
 	}
 	s.prevState, s.state = s.state, to
 	c.State = c.state()
 }
 
-// state is Zeek's conn_state (scripts/base/protocols/conn/main.zeek).
+// state returns Zeek's conn_state (scripts/base/protocols/conn/main.zeek).
 func (c *Conn) state() State {
 	o, r := c.tcp.side[Originator].state, c.tcp.side[Responder].state
 	origUnseen, respUnseen := o == inactive || o == partial, r == inactive || r == partial
@@ -94,8 +93,8 @@ func (c *Conn) state() State {
 	return OTH
 }
 
-// closing reports whether nothing more is to come: both sides sent a FIN or one a RST,
-// whether or not all the data before are there.
+// closing reports whether the connection is about to end: both sides sent a FIN or one sent a RST. Data before them may
+// still be missing.
 func (c *Conn) closing() bool {
 	o, r := &c.tcp.side[Originator], &c.tcp.side[Responder]
 	return o.reset || r.reset || o.fin >= 0 && r.fin >= 0

@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// The states are Zeek's, for the captures that its documentation describes.
+// The states are Zeek's, for the examples of its documentation.
 func TestStates(t *testing.T) {
 	syn, synack, ack := handshake[0], handshake[1], handshake[2]
 	for _, c := range []struct {
@@ -17,11 +17,11 @@ func TestStates(t *testing.T) {
 		steps []step
 	}{
 		{flow.S0, []step{syn}},
-		{flow.S0, []step{syn, {server: true, flags: "A", ack: 1}}}, // some answer with an ACK before they answer with a SYN
+		{flow.S0, []step{syn, {server: true, flags: "A", ack: 1}}}, // some stacks acknowledge a SYN before they send their own
 		{flow.S0, []step{ack, syn}},
 		{flow.S1, []step{syn, synack}},
 		{flow.S1, []step{syn, synack, ack}},
-		{flow.S1, []step{synack, ack}}, // the SYN was missed
+		{flow.S1, []step{synack, ack}}, // the SYN was not captured
 		{flow.S1, []step{syn, {server: true, flags: "S"}}},
 		{flow.REJ, []step{syn, {server: true, flags: "RA", ack: 1}}},
 		{flow.REJ, []step{syn, {server: true, flags: "RA", ack: 1}, {flags: "R", seq: 1}}},
@@ -107,7 +107,7 @@ func TestTupleReuse(t *testing.T) {
 		name  string
 		first []step
 		again step
-		want  int // connections
+		want  int // number of connections
 	}{
 		{"the same SYN again", open, step{flags: "S"}, 1},
 		{"the same SYN again after the end", closed, step{flags: "S"}, 1},
@@ -115,7 +115,7 @@ func TestTupleReuse(t *testing.T) {
 		{"a SYN after the end", closed, step{flags: "S", seq: 5000}, 2},
 		{"a SYN-ACK after the end", closed, step{server: true, flags: "SA", seq: 5000, ack: 5000}, 2},
 		{"a SYN-ACK after the end to the same SYN", closed, step{server: true, flags: "SA", seq: 5000, ack: 1}, 1},
-		{"a SYN without an end, further on", open, step{flags: "S", seq: 5000}, 1}, // which a receiver answers with an ACK (RFC 5961, section 4)
+		{"a SYN without an end, further on", open, step{flags: "S", seq: 5000}, 1}, // a receiver answers it with an ACK (RFC 5961, section 4)
 		{"a SYN without an end, further on, and its answer", append(open[:4:4], step{flags: "S", seq: 5000}), step{server: true, flags: "SA", seq: 5000, ack: 5001}, 2},
 		{"a SYN without an end, after a while", open, step{flags: "S", seq: ^uint32(500), wait: 2 * time.Second}, 2},
 		{"an old SYN", open, step{flags: "S", seq: ^uint32(500)}, 1},

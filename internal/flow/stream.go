@@ -1,33 +1,33 @@
 package flow
 
-// stream is one direction of a connection being put in order. Offsets count bytes from
-// the first one after the SYN, so they do not wrap.
+// stream is one direction of a connection during reassembly. Offsets count bytes from the first one after the SYN, so
+// they do not wrap.
 type stream struct {
 	base      uint32 // sequence number of offset 0
-	edge      uint32 // right edge of the largest window that the receiver has advertised, 0: none
-	scale     uint8  // of the windows that the sender advertises: see scaleUnknown
+	edge      uint32 // right edge of the largest window that the receiver has advertised, as a sequence number; 0: unknown
+	scale     uint8  // scale of the windows that the sender advertises: see scaleUnknown
 	known     bool   // base is set
-	guessed   bool   // base was taken from a packet without payload
-	sure      bool   // base has proved right
+	guessed   bool   // base was derived from the first packet seen, not from a SYN
+	sure      bool   // base is confirmed
 	reset     bool   // a RST was seen
 	keepAlive bool   // a keep-alive probe was seen since acked grew
 	state     endState
-	prevState endState // the state before that
-	next      int64    // offset of the next byte to hand on
-	delivered int64    // offset behind the last byte handed on; what is between told and next is a gap
-	acked     int64    // the most that the other side has acknowledged
-	sent      int64    // the most that the sender's own packets without payload say was sent
+	prevState endState // the state before the current one
+	next      int64    // offset of the next byte to deliver
+	delivered int64    // offset after the last byte that was delivered or reported; the bytes from here to next are a gap
+	acked     int64    // the largest offset that the other side has acknowledged
+	sent      int64    // the largest offset sent so far, by the numbers of the sender's packets without payload
 	fin       int64    // offset of the FIN, -1: none
-	recent    uint64   // position of the latest record in Table.recent
+	recent    uint64   // position of the stream's latest run in Table.recent
 }
 
 // piece is a run of bytes of a stream.
 type piece struct {
 	off, n int64
-	data   []byte // the first of the n bytes; the snap length may have cut the rest
+	data   []byte // the first of the n bytes; fewer than n if the packet was truncated
 	ack    int64
-	time   int64 // of the packet
-	at     int64 // packet time at which it was held
+	time   int64 // packet time of the segment
+	at     int64 // packet time at which the piece was buffered
 }
 
 func (p *piece) end() int64 { return p.off + p.n }
@@ -48,21 +48,22 @@ func (p piece) first(k int64) piece {
 
 func (s *stream) start(seq uint32) { s.base, s.known = seq, true }
 
-// offset unwraps a sequence number to the offset nearest to what comes next.
+// offset converts a sequence number to an offset, the one nearest to s.next.
 func (s *stream) offset(seq uint32) int64 {
 	return s.next + int64(int32(seq-(s.base+uint32(s.next))))
 }
 
-// isKeepAlive reports whether n bytes at an offset may be a keep-alive probe.
+// isKeepAlive reports whether n bytes at off may be a keep-alive probe: one byte before the next one (RFC 9293, section
+// 3.8.4).
 func (s *stream) isKeepAlive(off, n int64) bool { return n == 1 && off == s.next-1 }
 
 // maxWindow is the largest receive window (RFC 7323, section 2.2).
 const maxWindow = 1 << 30
 
-// beyondWindow reports whether no receiver accepts what is at an offset.
+// beyondWindow reports whether off is past every possible window, so that no receiver accepts it.
 func (s *stream) beyondWindow(off int64) bool { return off-max(s.next, s.acked) > maxWindow }
 
-// reassemble hands on what of p comes next and holds what is beyond. Of bytes that come
+// reassemble delivers the bytes of p that are next in the stream and buffers those after a gap. If bytes are sent
 // twice, the first copy counts.
 func (t *Table) reassemble(c *Conn, side Side, p piece) {
 	s := &c.tcp.side[side]
@@ -81,7 +82,7 @@ func (t *Table) reassemble(c *Conn, side Side, p piece) {
 	}
 }
 
-// reassembleFirst deals with the first bytes of p and returns the rest.
+// reassembleFirst processes the first bytes of p and returns the others.
 func (t *Table) reassembleFirst(c *Conn, side Side, p piece) piece {
 	s, q := &c.tcp.side[side], t.allocQueue(c, side)
 	switch old := s.next - p.off; {
@@ -108,14 +109,14 @@ func (t *Table) reassembleFirst(c *Conn, side Side, p piece) piece {
 	case reserved:
 		t.insert(q, i, first)
 	case retryReserve:
-		return p // and look again: what is held has changed
+		return p // try again: the buffer has changed
 	case noCapacity:
 	}
 	return p.skip(n)
 }
 
-// deliver hands on p, which begins at next, and then at once what was cut off of it: how
-// long it is may be all that is wanted of it.
+// deliver passes p to the Handler; p must start at next. Bytes that the capture truncated are reported at once as a
+// gap, because a handler may need only their number.
 func (t *Table) deliver(c *Conn, side Side, p *piece) {
 	s := &c.tcp.side[side]
 	if c.tcp.done && !c.tcp.followed {
@@ -138,7 +139,8 @@ func (t *Table) deliver(c *Conn, side Side, p *piece) {
 	}
 }
 
-// countUnwanted counts n bytes that come next and that nobody wants, of which some were captured.
+// countUnwanted advances the stream by n bytes that are not delivered because c is done. captured is how many of them
+// were captured.
 func (t *Table) countUnwanted(c *Conn, side Side, n int64, captured int) {
 	s := &c.tcp.side[side]
 	s.sure = true
@@ -149,14 +151,13 @@ func (t *Table) countUnwanted(c *Conn, side Side, n int64, captured int) {
 	}
 }
 
-// addTruncated counts n bytes that came and were not captured.
+// addTruncated counts n bytes that a truncated packet lacks.
 func (t *Table) addTruncated(c *Conn, side Side, n int64) {
 	c.endpoint(side).Truncated += uint64(n)
 	t.stats.TruncatedBytes += uint64(n)
 }
 
-// emit tells the handler of a segment. The segment is the table's: a copy of so many words
-// for each packet shows in a profile.
+// emit calls Handler.Data. The Segment is a field of the table, because copying one for each packet shows in a profile.
 func (t *Table) emit(c *Conn, side Side, off int64, data []byte, ack, gap, at int64, truncated bool) {
 	if c.Excluded || c.tcp.done && !c.tcp.followed {
 		return
@@ -166,14 +167,14 @@ func (t *Table) emit(c *Conn, side Side, off int64, data []byte, ack, gap, at in
 	t.h.Data(c, s)
 }
 
-// addGap counts n bytes that will not be handed on.
+// addGap counts n bytes that were never captured.
 func (t *Table) addGap(c *Conn, side Side, n int64) {
 	c.endpoint(side).Missed += uint64(n)
 	t.stats.Gaps++
 	t.stats.GapBytes += uint64(n)
 }
 
-// addDatagram hands on the payload of a UDP packet. The offsets of a side count its bytes.
+// addDatagram delivers the payload of a UDP packet. The offsets of a side count its payload bytes.
 func (t *Table) addDatagram(c *Conn, side Side, d *Decoded, now int64) {
 	s := &c.tcp.side[side]
 	s.state = established
@@ -194,7 +195,7 @@ func (t *Table) addDatagram(c *Conn, side Side, d *Decoded, now int64) {
 		t.addTruncated(c, side, int64(missing))
 	}
 	if len(d.Payload) > 0 {
-		gap := off - s.delivered // of datagrams nothing else is missing
+		gap := off - s.delivered // a datagram lacks bytes only if it was truncated
 		s.delivered = off + int64(len(d.Payload))
 		t.emit(c, side, off, d.Payload, -1, gap, now, gap > 0)
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Whatever is duplicated and reordered, however far, what comes out is what was sent:
-// as long as no time passes, nothing is given up.
+// Streams with duplicated and reordered segments are delivered as they were sent: without passing time no gap is
+// skipped.
 func TestStreamsComeOutWhole(t *testing.T) {
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 1))
@@ -29,7 +29,7 @@ func TestStreamsComeOutWhole(t *testing.T) {
 				shuffled = append(shuffled, f)
 			}
 		}
-		for i := range shuffled { // a frame may be swapped on and on
+		for i := range shuffled { // a frame may be swapped several times
 			j := min(len(shuffled)-1, i+r.IntN(4))
 			shuffled[i], shuffled[j] = shuffled[j], shuffled[i]
 		}
@@ -73,7 +73,7 @@ func TestAcknowledgementsCountFromTheFirstByte(t *testing.T) {
 		{Data: make([]byte, 100)}, {FromServer: true, Data: make([]byte, 300), Read: 100}, {Data: make([]byte, 50), Read: 300},
 	}}
 	frames := talk.Packets(capturetest.Options{ClientISN: ^uint32(0) - 20, ServISN: ^uint32(0)})
-	for _, from := range []int{0, 3} { // with the SYNs and without
+	for _, from := range []int{0, 3} { // with and without the SYNs
 		g := newGather(t)
 		table := flow.NewTable(flow.Config{}, g)
 		add(table, frames[from:])
@@ -83,8 +83,7 @@ func TestAcknowledgementsCountFromTheFirstByte(t *testing.T) {
 	}
 }
 
-// An acknowledged hole is given up early if the sender goes on for a while, in packets
-// and in time: neither alone will do.
+// An acknowledged gap is skipped early only after enough later packets of the sender and enough time.
 func TestGapsOfBusySenders(t *testing.T) {
 	for _, c := range []struct {
 		packets int
@@ -107,12 +106,12 @@ func TestGapsOfBusySenders(t *testing.T) {
 	}
 }
 
-// What came before a hole there is does not count for it.
+// Packets before the start of a gap do not count towards its end.
 func TestEachGapHasItsTime(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
 	at := run(table, 0, start, client, server, after(
-		step{server: true, flags: "PA", seq: 500, ack: 1, data: "waits"}, // so that the connection waits all the time
+		step{server: true, flags: "PA", seq: 500, ack: 1, data: "waits"}, // so that the connection has a gap all the time
 		step{server: true, flags: "A", seq: 1, ack: 200}, step{flags: "PA", seq: 2, ack: 1, data: "b"})...)
 	at = run(table, 0, at, client, server, step{flags: "PA", seq: 1, ack: 1, data: "a"})
 	for i := range uint32(50) {
@@ -125,12 +124,12 @@ func TestEachGapHasItsTime(t *testing.T) {
 	}
 }
 
-// What is handed on, in the order of the calls.
+// TestStreams compares the delivered segments and gaps, in the order of the calls.
 func TestStreams(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		steps []step
-		want  string // the calls, then what is wrong with the connection
+		want  string // the calls, then the flags of the connection that are set
 	}{
 		{"in order", after(
 			step{flags: "PA", seq: 1, ack: 1, data: "GET"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "HTTP"}),

@@ -8,38 +8,38 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Table is the bounded table of connections. Each packet takes amortized constant time
-// and, on a connection already known whose data come in order, no memory.
+// Table is the bounded table of connections. A packet takes amortized constant time, and no allocation if its
+// connection is known and its data are in order.
 type Table struct {
 	cfg       Config
 	h         Handler
-	conns     index              // by their keys, of which a redirected one has two
+	conns     index              // all connections by key; a redirected one has two keys
 	faces     map[face]*Conn     // unanswered connections of loopback interfaces
-	lone      map[key]*Conn      // by their keys without zone: connections in zones of which one end was seen alone
-	idle      [numLists]connList // every connection is in one of them
-	gapped    gappedList         // the connections that wait for something
-	recent    recent             // what was handed on last, of all of them
-	thin      thinning           // see Thin
-	now       int64              // the latest packet time or tick
-	due       int64              // packet time before which nothing is due
+	lone      map[key]*Conn      // connections of which one end was seen, by key without zone: the other end may be in another zone
+	idle      [numLists]connList // every connection is in one of the lists
+	gapped    gappedList         // connections with a gap that time may end
+	recent    recent             // the bytes that were delivered last, of all connections
+	thin      thinning           // the choice of Thin
+	now       int64              // the latest time of a packet or tick
+	due       int64              // packet time before which nothing expires
 	ids       uint64
 	count     int
 	stats     Stats
 	others    others
-	decoded   Decoded // of the packet at hand
-	key       key     // of the packet at hand
-	segment   Segment // the argument of Handler.Data
-	last      *Conn   // that find has found, nil if it is gone, ...
-	lastKey   key     // ... and its key
+	decoded   Decoded // the current packet
+	key       key     // key of the current packet
+	segment   Segment // argument of Handler.Data
+	last      *Conn   // the connection that find returned last, nil if it ended
+	lastKey   key     // the key of last
 	frags     fragments
-	strangers strangers // packets that may be of connections that took the place of others
-	read      uint64    // sink for the reads of Prefetch, so that the compiler keeps them; its value means nothing
+	strangers strangers // packets that may belong to connections that reuse ports
+	read      uint64    // sum of what Prefetch read, so that the compiler does not remove the reads; its value has no meaning
 
 	sums      [][origins]sums // by interface
-	wrongSums bool            // sums hold segments that were dropped
+	wrongSums bool            // some of sums have dropped segments
 }
 
-// NewTable returns an empty table that tells h what it finds out.
+// NewTable returns an empty table that calls h.
 func NewTable(cfg Config, h Handler) *Table {
 	t := &Table{cfg: cfg.defaults(), h: h, conns: newIndex(), faces: map[face]*Conn{}}
 	t.recent.max = t.cfg.MaxRecent
@@ -67,7 +67,7 @@ func (t *Table) inOrder() []*Conn {
 	return all
 }
 
-// Add takes a packet. The Handler is called from within.
+// Add processes one packet. It calls the Handler.
 func (t *Table) Add(p *Packet) {
 	t.stats.Packets++
 	if p.Time > t.now {
@@ -82,7 +82,7 @@ func (t *Table) Add(p *Packet) {
 		return
 	}
 	if p.Origin == OriginGroup && d.Transport == wire.ProtoTCP && !t.forwards() {
-		t.stats.Refused++ // as the host does (RFC 1122, section 4.2.3.10; tcp_v4_rcv of Linux)
+		t.stats.Refused++ // the host drops it too (RFC 1122, section 4.2.3.10; tcp_v4_rcv in Linux)
 		return
 	}
 	d.arrived = p.Origin == OriginArrived && !t.forwards()
@@ -125,13 +125,13 @@ func (t *Table) Add(p *Packet) {
 	t.addPacket(c, c.sender(d), d, p.Time, false)
 }
 
-// decode reads the headers of a packet, or of the datagram whose last missing fragment it
-// is. It reports false where there is no connection to look for, and counts why.
+// decode decodes a packet, or the datagram that a fragment completes. It returns false, and counts why, if there is no
+// connection to look up.
 func (t *Table) decode(p *Packet, d *Decoded) bool {
 	ok := decode(p, d, p.Checksum)
 	if d.fragment.is {
 		t.stats.Fragments++
-		if d.badSum { // of its header
+		if d.badSum { // of the IPv4 header
 			t.stats.BadChecksums++
 			return false
 		}
@@ -148,8 +148,8 @@ func (t *Table) decode(p *Packet, d *Decoded) bool {
 	return ok
 }
 
-// find returns the connection with a key, nil if there is none. Packets come in runs: the
-// connection found last is looked at first.
+// find returns the connection with key k, nil if there is none. Packets of a connection often follow each other, so it
+// compares the last result first.
 func (t *Table) find(k *key, d *Decoded) *Conn {
 	if t.last != nil && t.lastKey.equal(k) {
 		return t.last
@@ -161,8 +161,8 @@ func (t *Table) find(k *key, d *Decoded) *Conn {
 	return c
 }
 
-// addPacket accounts for a packet of a side of c and looks into it. expected is whether it is
-// known to be the next segment (Conn.expected).
+// addPacket counts a packet of a side of c and processes it. expected is set if the packet is known to be the next
+// segment (Conn.expected).
 func (t *Table) addPacket(c *Conn, side Side, d *Decoded, now int64, expected bool) {
 	ep := c.endpoint(side)
 	ep.Packets++
@@ -197,14 +197,13 @@ func (t *Table) addPacket(c *Conn, side Side, d *Decoded, now int64, expected bo
 	t.touch(c)
 }
 
-// Done says that the Handler has judged c. Later bytes of c are put in order and counted
-// as before, but compared with their copies only in the first 32 KiB of each side, and c is among the first to be
-// evicted when the table is full. The Handler receives later bytes only if follow is set. Done may be called from
-// within Data.
+// Done marks c as judged. Later bytes of c are put in order and counted as before, but compared with their copies only
+// in the first 32 KiB of each side, and c is among the first to be evicted when the table is full. The Handler receives
+// later bytes only if follow is set. Done may be called from within Data.
 func (t *Table) Done(c *Conn, follow bool) { c.tcp.done, c.tcp.followed = true, follow }
 
-// Undone reverts Done: the Handler judges c anew, and no filter may leave packets of c
-// out. It may be called from within Data.
+// Undone reverts Done. c leaves the choice of Thin, so that all its packets are seen. Undone may be called from within
+// Data.
 func (t *Table) Undone(c *Conn) {
 	c.tcp.done, c.tcp.followed = false, false
 	t.unthin(c)
@@ -257,7 +256,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	return c
 }
 
-// end takes c out of the table.
+// end removes c from the table.
 func (t *Table) end(c *Conn, why EndReason) {
 	t.resolveSuspects(c)
 	for side := range Side(2) {
@@ -288,8 +287,7 @@ func (t *Table) end(c *Conn, why EndReason) {
 	}
 }
 
-// Flush ends every connection, in the order of creation: the capture is over. The
-// table can be used on.
+// Flush ends every connection, in the order of creation, because the capture is over. The table can be used again.
 func (t *Table) Flush() {
 	t.frags.flush(t)
 	for _, c := range t.inOrder() {
@@ -297,7 +295,7 @@ func (t *Table) Flush() {
 	}
 }
 
-// String names the endpoints for a person.
+// String returns the endpoints as text for people: originator > responder.
 func (c *Conn) String() string {
 	return netip.AddrPortFrom(c.Orig.Addr, c.Orig.Port).String() + " > " + netip.AddrPortFrom(c.Resp.Addr, c.Resp.Port).String()
 }

@@ -21,7 +21,7 @@ func TestInterfacesAreApart(t *testing.T) {
 	}
 }
 
-// Both ends have the same address: the ports make the order.
+// Both ends have the same address: the ports decide the order in the key.
 func TestOneAddress(t *testing.T) {
 	for _, port := range []uint16{100, 50000} {
 		g := newGather(t)
@@ -52,7 +52,7 @@ func TestOriginator(t *testing.T) {
 		from  uint16
 		to    uint16
 		h     headers
-		first bool // the sender of the packet is the originator
+		first bool // whether the sender of the packet is the originator
 	}{
 		{"SYN", 22, 40000, headers{flags: syn}, true},
 		{"SYN-ACK", 40000, 22, headers{flags: syn | ack}, false},
@@ -110,7 +110,7 @@ func TestExpiry(t *testing.T) {
 		g := newGather(t)
 		table := flow.NewTable(flow.Config{}, g)
 		c.feed(table)
-		table.Tick(start.Add(-time.Hour).UnixNano()) // time that goes backwards moves nothing
+		table.Tick(start.Add(-time.Hour).UnixNano()) // a time before the latest one has no effect
 		table.Tick(start.Add(c.idle - 1).UnixNano())
 		if table.Len() != 1 {
 			t.Errorf("%s: ended before its time", c.name)
@@ -123,7 +123,7 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// A tick gives up what packets would have given up.
+// Tick skips gaps as later packets would.
 func TestTickFlushesGaps(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -142,7 +142,7 @@ func TestTickFlushesGaps(t *testing.T) {
 	}
 }
 
-// One direction only: there is nobody to acknowledge.
+// With one direction only nobody acknowledges.
 func TestTickFlushesGapsOfOneDirection(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -186,7 +186,7 @@ func TestEachIsInTheOrderOfCreation(t *testing.T) {
 	}
 }
 
-// Who goes when the table is full.
+// TestEviction checks which connection a full table evicts.
 func TestEviction(t *testing.T) {
 	port := func(i int) netip.AddrPort { return netip.AddrPortFrom(client.Addr(), uint16(i)) }
 	open := func(table *flow.Table, at time.Time, i int) { run(table, 0, at, port(i), server, handshake...) }
@@ -237,8 +237,7 @@ func TestEviction(t *testing.T) {
 	}
 }
 
-// A flood of SYNs or datagrams makes room for itself, not at the cost of what was
-// established.
+// A flood of SYNs or datagrams evicts its own connections, not established ones.
 func TestFloodEvictsItself(t *testing.T) {
 	for _, udp := range []bool{false, true} {
 		table := flow.NewTable(flow.Config{MaxConns: 400}, nothing{})

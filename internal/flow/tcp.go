@@ -6,27 +6,27 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// tcpState is what the table keeps of a connection for itself.
+// tcpState is the table's own state of a connection, also of a UDP one.
 type tcpState struct {
 	side       [2]stream
-	reassembly *reassembly // nil nearly always
-	prev, next *Conn       // in the list
+	reassembly *reassembly // nil for nearly every connection
+	prev, next *Conn       // links of the connection's list
 	touched    int64       // packet time of the latest packet
-	list       uint8       // which of Table.idle
-	faces      bool        // listed in Table.faces
-	lone       bool        // listed in Table.lone
-	rival      bool        // and another was when it was created
-	done       bool        // Table.Done
-	followed   bool        // Table.Done, and the Handler wants the bytes all the same
-	thin       bool        // Thin has chosen it
-	busy       uint8       // times busyStep packets of a side since the last call of Thin
-	dupSYN     uint32      // the number of a SYN that was taken for an old duplicate, ...
-	dupSYNSeen bool        // ... if there was one
-	signed     bool        // its SYN had an option of authentication
-	resets     [2]uint8    // RSTs of each side: see Conn.OneSided
+	list       uint8       // index of its list in Table.idle
+	faces      bool        // the connection is in Table.faces
+	lone       bool        // the connection is in Table.lone
+	rival      bool        // when it was created, a lone connection with the same ports existed in another zone
+	done       bool        // by Table.Done: judged
+	followed   bool        // by Table.Done: the Handler wants later bytes nevertheless
+	thin       bool        // chosen by Thin
+	busy       uint8       // number of times that a side sent busyStep packets since the last call of Thin
+	dupSYN     uint32      // sequence number of a SYN that seemed to be an old duplicate
+	dupSYNSeen bool        // dupSYN is set
+	signed     bool        // its SYN had an authentication option
+	resets     [2]uint8    // RSTs of each side (see Conn.OneSided)
 }
 
-// acceptSegment takes a TCP segment of c that its receiver accepts, as far as is known.
+// acceptSegment processes a TCP segment of c that its receiver accepts, as far as is known.
 func (t *Table) acceptSegment(c *Conn, side Side, d *Decoded, now int64) {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	if d.Flags&wire.FlagSYN != 0 {
@@ -42,7 +42,7 @@ func (t *Table) acceptSegment(c *Conn, side Side, d *Decoded, now int64) {
 	if d.Flags&wire.FlagURG != 0 && d.PayloadLen > 0 {
 		t.doubt(c, &c.Urgent)
 	}
-	if d.Multipath && d.Flags&(wire.FlagSYN|wire.FlagACK) != wire.FlagSYN { // a SYN only offers it
+	if d.Multipath && d.Flags&(wire.FlagSYN|wire.FlagACK) != wire.FlagSYN { // a SYN only offers Multipath TCP
 		t.doubt(c, &c.Multipath)
 	}
 	ack := int64(-1)
@@ -66,7 +66,7 @@ func (t *Table) acceptSegment(c *Conn, side Side, d *Decoded, now int64) {
 	}
 }
 
-// addPayload puts a segment's bytes and FIN in order.
+// addPayload processes a segment's payload and FIN.
 func (t *Table) addPayload(c *Conn, side Side, d *Decoded, ack, now int64) {
 	s := &c.tcp.side[side]
 	n := int64(d.PayloadLen)
@@ -75,7 +75,7 @@ func (t *Table) addPayload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		return
 	}
 	seq := d.Seq
-	if d.Flags&wire.FlagSYN != 0 { // it takes one number; data after it is TCP Fast Open (RFC 7413)
+	if d.Flags&wire.FlagSYN != 0 { // the SYN has a sequence number; data after it is TCP Fast Open (RFC 7413)
 		seq++
 	}
 	off := s.offset(seq)
@@ -96,20 +96,20 @@ func (t *Table) addPayload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		if off == s.fin && n == 1 {
 			return // a keep-alive probe
 		}
-		s.fin = -1 // it was none: the stream goes on
+		s.fin = -1 // the FIN was not one: the stream continues
 		t.conflict(c)
 	}
-	inOrder := off == s.next && c.tcp.reassembly == nil // as nearly every segment is
+	inOrder := off == s.next && c.tcp.reassembly == nil // true for nearly every segment
 	switch {
 	case n == 0:
 	case n == 1 && off >= s.next && off == s.acked-1 && (s.keepAlive || t.now-c.tcp.touched >= keepAliveQuiet):
-		s.keepAlive = true // and the byte that it repeats was lost
+		s.keepAlive = true // a keep-alive probe; the byte that it repeats was lost
 	case c.Excluded:
 		s.next = max(s.next, off+n)
 	case inOrder && c.tcp.done && !c.tcp.followed:
 		t.countUnwanted(c, side, n, len(d.Payload))
 	default:
-		var p piece // not a literal, which would be made elsewhere and copied
+		var p piece // field by field: a composite literal would be built elsewhere and copied
 		p.off, p.n, p.data, p.ack, p.time = off, n, d.Payload, ack, now
 		if inOrder {
 			t.deliver(c, side, &p)
@@ -119,7 +119,7 @@ func (t *Table) addPayload(c *Conn, side Side, d *Decoded, ack, now int64) {
 	}
 }
 
-// noteEmpty notes the number of a packet without payload, SYN and FIN: all before it was sent.
+// noteEmpty notes the sequence number of a packet without payload, SYN and FIN: all bytes before it were sent.
 func (s *stream) noteEmpty(d *Decoded) {
 	if d.Flags&wire.FlagSYN != 0 || !s.sure {
 		return
@@ -129,21 +129,21 @@ func (s *stream) noteEmpty(d *Decoded) {
 	}
 }
 
-// keepAliveQuiet is the silence that makes a single byte that the receiver has already
-// acknowledged a keep-alive probe, whose byte may be garbage, and no late packet.
+// keepAliveQuiet is the silence after which a single byte that the receiver has already acknowledged is a keep-alive
+// probe, whose byte may be garbage, and not a late packet.
 const keepAliveQuiet = int64(500 * time.Millisecond)
 
-// maxFirstOffset is how far ahead of a stream's beginning, in bytes, its first payload seen
-// may be where nothing has proved the beginning.
+// maxFirstOffset bounds, in bytes, the offset of a stream's first payload seen while the start of the stream is not
+// confirmed.
 const maxFirstOffset = 1 << 20
 
-// confirmStart looks at where the first payload or FIN of a stream seems to be. A beginning
-// that does not fit is given up, or a single packet with made-up numbers could hide
-// all that follows.
+// confirmStart compares the first payload or FIN of a stream with the assumed start, and returns its offset. If they do
+// not fit, the stream starts at this segment instead, because a single packet with forged numbers could otherwise hide
+// everything that follows.
 func (t *Table) confirmStart(c *Conn, side Side, seq uint32, off, n int64) int64 {
 	s := &c.tcp.side[side]
 	switch {
-	case s.guessed && off == 1: // a keep-alive probe as the first packet seen made the stream begin one too early
+	case s.guessed && off == 1: // the first packet seen was a keep-alive probe, so that the stream's start was assumed one byte too early
 	case off < 0 && !s.isKeepAlive(off, n), off > maxFirstOffset:
 		c.MissedStart = true
 		if c.isnSeen(side) || off > maxFirstOffset {
@@ -158,14 +158,13 @@ func (t *Table) confirmStart(c *Conn, side Side, seq uint32, off, n int64) int64
 	return 0
 }
 
-// fin notes a FIN. It takes effect once the bytes before it are there or given up: a
-// capture may put it before the sender's last data. Of two, the first in the stream
-// counts: one further on may be forged.
+// fin notes a FIN at an offset. It takes effect once the bytes before it were delivered or skipped, because a capture
+// may put it before the sender's last data. Of two FINs the earlier offset counts: the other one may be forged.
 func (t *Table) fin(c *Conn, side Side, off int64) {
 	s, q := &c.tcp.side[side], c.queue(side)
 	switch {
-	case off < s.next: // an old one
-	case s.fin >= 0 && s.fin <= off: // it again, or one behind it
+	case off < s.next: // an old FIN
+	case s.fin >= 0 && s.fin <= off: // a repetition, or a FIN after the known one
 	case q != nil && q.bufferedPast(off):
 		t.conflict(c)
 	default:
@@ -179,8 +178,8 @@ func (t *Table) fin(c *Conn, side Side, off int64) {
 	}
 }
 
-// reset notes a RST. It takes effect like a FIN. One that the receiver has to ignore
-// (RFC 9293, section 3.10.7.4) is ignored here too.
+// reset notes a RST. It takes effect like a FIN. A RST that the receiver must ignore (RFC 9293, section 3.10.7.4) is
+// ignored.
 func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 	s := &c.tcp.side[side]
 	if s.reset {
@@ -197,7 +196,7 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 			return
 		}
 	}
-	if c.Thinned && off-s.next <= maxThinned { // both ends are known from it, and no packet may follow
+	if c.Thinned && off-s.next <= maxThinned { // a RST has both offsets, and possibly no packet follows that shows how much was left out
 		t.skipThinned(c, side, off)
 		o := &c.tcp.side[side.Other()]
 		if ack := o.offset(d.Ack); d.Flags&wire.FlagACK != 0 && o.known && o.fin < 0 && ack-o.next <= maxThinned {
@@ -209,15 +208,15 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 	q.rst, q.rstAt = max(off, s.next), t.now
 }
 
-// challenged reports whether the receiver answers a RST at an offset with an ACK instead of
-// closing, since it is not the next byte that it expects (RFC 5961, section 3.2).
+// challenged reports whether the receiver answers a RST at an offset with an ACK instead of closing the connection,
+// because the offset is not the next one that it expects (RFC 5961, section 3.2).
 func (c *Conn) challenged(side Side, off int64) bool {
 	s := &c.tcp.side[side]
 	return s.windowKnown() && !c.Thinned && off > s.next && s.next >= max(s.acked, s.sent) && !c.gapped(side)
 }
 
-// acknowledge notes that a side's stream is acknowledged up to a sequence number and
-// returns the offset, -1 if it makes no sense.
+// acknowledge notes that a side's stream is acknowledged up to a sequence number. It returns the offset, -1 if that is
+// impossible.
 func (t *Table) acknowledge(c *Conn, side Side, number uint32) int64 {
 	s := &c.tcp.side[side]
 	if !s.known {
@@ -226,7 +225,7 @@ func (t *Table) acknowledge(c *Conn, side Side, number uint32) int64 {
 	}
 	ack := s.offset(number)
 	if s.fin >= 0 {
-		ack = min(ack, s.fin) // a FIN takes one number too
+		ack = min(ack, s.fin) // a FIN has a sequence number too
 	}
 	if s.beyondWindow(ack) {
 		return -1
@@ -240,27 +239,27 @@ func (t *Table) acknowledge(c *Conn, side Side, number uint32) int64 {
 	return max(ack, 0)
 }
 
-// startsNew reports whether a SYN or SYN-ACK on the tuple of c opens another connection.
+// startsNew reports whether a SYN or SYN-ACK with the addresses and ports of c starts another connection.
 func (t *Table) startsNew(c *Conn, d *Decoded) bool {
 	side := c.sender(d)
 	s := &c.tcp.side[side]
 	switch {
-	case s.known && d.Seq+1 == s.base: // of this connection: first, repeated, or overtaken by what followed
+	case s.known && d.Seq+1 == s.base: // this connection's SYN: the first, a repetition, or overtaken by later packets
 		return false
 	case d.Flags&wire.FlagACK == 0 && side == Originator:
 		if !c.OrigISNSeen {
 			return s.known
 		}
 		quiet := t.now-c.tcp.touched >= int64(t.cfg.GapWait)
-		if c.Thinned { // whose numbers a made-up packet may have moved ahead, at once
+		if c.Thinned { // a forged packet may have moved its numbers ahead, so this SYN counts at once
 			return true
 		}
 		if c.closing() || c.Resp.Packets == 0 || quiet {
 			return true
 		}
-		c.tcp.dupSYN, c.tcp.dupSYNSeen = d.Seq, true // an old duplicate, unless it is answered
+		c.tcp.dupSYN, c.tcp.dupSYNSeen = d.Seq, true // probably an old duplicate; a SYN-ACK that answers it refutes that
 		return false
-	case d.Flags&wire.FlagACK == 0: // both opened at a time (RFC 9293, section 3.5)?
+	case d.Flags&wire.FlagACK == 0: // unless it is a simultaneous open (RFC 9293, section 3.5)
 		return c.State != S0 || c.Resp.Packets > 0
 	case side == Responder && c.OrigISNSeen:
 		return d.Ack != c.OrigISN+1 && (c.closing() || c.tcp.dupSYNSeen && d.Ack == c.tcp.dupSYN+1)
@@ -270,8 +269,8 @@ func (t *Table) startsNew(c *Conn, d *Decoded) bool {
 	return !c.OrigISNSeen || c.closing()
 }
 
-// startFromSYNACK tells c, which a SYN-ACK has opened, the number of the SYN that it answers. That
-// SYN was taken for a duplicate of an older connection's.
+// startFromSYNACK sets the start of the originator's stream in c, which a SYN-ACK has opened. The SYN that it answers
+// had been mistaken for a duplicate of an earlier connection's.
 func (c *Conn) startFromSYNACK(d *Decoded) {
 	s := &c.tcp.side[Originator]
 	s.start(d.Ack)
@@ -286,20 +285,20 @@ func (c *Conn) isnSeen(side Side) bool {
 	return c.RespISNSeen
 }
 
-// isStray reports whether a SYN or SYN-ACK belongs to no known connection: an old
-// duplicate, or an answer to a SYN that was not seen.
+// isStray reports whether a SYN or SYN-ACK belongs to no known connection: it is an old duplicate, or answers a SYN
+// that was not seen.
 func (t *Table) isStray(c *Conn, side Side, d *Decoded) bool {
 	s := &c.tcp.side[side]
 	if s.known && d.Seq+1 == s.base {
 		return false
 	}
 	if d.Flags&wire.FlagACK != 0 && side == Responder && c.OrigISNSeen && d.Ack != c.OrigISN+1 {
-		return d.Ack != c.OrigISN+1+uint32(c.tcp.side[Originator].next) // Fast Open: data acknowledged with it
+		return d.Ack != c.OrigISN+1+uint32(c.tcp.side[Originator].next) // Fast Open: the SYN-ACK acknowledges data
 	}
 	return s.known && (s.next > 0 || c.gapped(side))
 }
 
-// syn sets where a stream begins.
+// syn sets the start of a side's stream from its SYN.
 func (c *Conn) syn(side Side, d *Decoded) {
 	s := &c.tcp.side[side]
 	if !s.known || s.next == 0 && !c.gapped(side) {
@@ -307,7 +306,7 @@ func (c *Conn) syn(side Side, d *Decoded) {
 	}
 	s.guessed = false
 	if d.Seq+1 == s.base {
-		s.scale, c.tcp.signed = max(s.scale, d.scale), c.tcp.signed || d.signed // a SYN that is sent again may leave its options out
+		s.scale, c.tcp.signed = max(s.scale, d.scale), c.tcp.signed || d.signed // a repeated SYN may lack its options
 	}
 	if side == Originator {
 		c.OrigISN, c.OrigISNSeen = d.Seq, true

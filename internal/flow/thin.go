@@ -2,42 +2,39 @@ package flow
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// A connection that is done (Table.Done) and goes on costs its host a copy of each of its
-// packets, and tells nothing more. A filter in the kernel may leave most of them out, as
-// long as it hands on every SYN, FIN and RST, and of each direction a packet for every 16 MiB
-// of the stream, so that sequence numbers tell how much that was.
+// A connection that is done (Table.Done) and continues costs the host a copy of each packet, without new information. A
+// filter in the kernel may leave most of these packets out. It must pass every SYN, FIN and RST, and one packet of each
+// direction for every 16 MiB of the stream, so that sequence numbers show how much was left out.
 
-// What makes a connection worth it: so many packets of one of its sides between two calls
-// of Thin.
+// A connection is worth thinning if one of its sides sent busyStep * busySteps packets between two calls of Thin.
 const (
 	busyStep  = 32
 	busySteps = 2
 )
 
-// maxThinned is how much of a stream a filter leaves out at a time, at most, where no
-// packet is lost besides: twice what is promised of the sample. A number that is further
-// ahead may be made up, and has to be acknowledged like what was lost.
+// maxThinned bounds the bytes that a filter leaves out between two packets of a direction if no other packet is lost:
+// twice the 16 MiB that the sample promises. A larger step in the sequence numbers may be forged; its bytes count only
+// once the receiver has acknowledged them.
 const maxThinned = 32 << 20
 
-// maxBusy bounds the connections that are looked at in one call of Thin.
+// maxBusy bounds the connections that one call of Thin examines.
 const maxBusy = 1024
 
-// thinning is what the table keeps for Thin.
+// thinning is the state of Thin.
 type thinning struct {
-	on     bool    // Thin was called, and may choose some
-	busy   []*Conn // that may be worth it, since the last call
+	on     bool    // Thin was called with most > 0
+	busy   []*Conn // candidates since the last call
 	chosen []*Conn
-	ended  bool // one that was chosen is gone
+	ended  bool // a chosen connection ended
 }
 
-// Thin chooses the TCP connections of which a filter may leave packets out from now on: of
-// those that are done the ones that were busy since the last call, no more than most of
-// them all together. Those chosen before stay until an end closes them, or are let go if
-// afresh is set: a connection has to be seen whole now and then, or nobody would know that
-// it is no longer busy. Thin tells whether the choice has changed.
+// Thin chooses the TCP connections whose packets a filter may leave out from now on: connections that are done and were
+// busy since the last call, at most most in total. Earlier choices remain until an end closes the connection. If afresh
+// is set they are released, because only a connection that is seen whole now and then shows that it is no longer busy.
+// Thin reports whether the choice has changed.
 //
-// What is missing of a connection that was once chosen counts as sent (Endpoint.Bytes,
-// Stats.ThinnedBytes) and not as lost; its packets are counted where they are seen.
+// Missing bytes of a connection that was ever chosen count as sent (Endpoint.Bytes, Stats.ThinnedBytes) and not as a
+// gap. Only packets that are seen count as packets.
 func (t *Table) Thin(most int, afresh bool) (changed bool) {
 	n := &t.thin
 	n.on = most > 0
@@ -45,7 +42,7 @@ func (t *Table) Thin(most int, afresh bool) (changed bool) {
 	stay := n.chosen[:0]
 	for _, c := range n.chosen {
 		switch {
-		case !c.tcp.thin: // it ends
+		case !c.tcp.thin: // it is closed or ended
 		case afresh:
 			c.tcp.thin = false
 		default:
@@ -70,18 +67,17 @@ func (t *Table) Thin(most int, afresh bool) (changed bool) {
 	return changed
 }
 
-// Thinned returns the connections that Thin has chosen. The slice is valid until the table
-// is used again.
+// Thinned returns the connections that Thin has chosen. The slice is valid until the next call of a method of the
+// table.
 func (t *Table) Thinned() []*Conn { return t.thin.chosen }
 
 // closed reports whether the end has closed or reset the connection.
 func (e *Endpoint) closed() bool { return e.FIN || e.RST }
 
-// ThinnedEnded reports whether a connection was chosen and has been closed by an end since
-// the last call of Thin, or its ports were taken again.
+// ThinnedEnded reports whether a chosen connection was closed, ended or reverted by Undone since the last call of Thin.
 func (t *Table) ThinnedEnded() bool { return t.thin.ended }
 
-// noteBusy notes that another busyStep packets came from a side of c, which is done.
+// noteBusy notes that a side of c, which is done, has sent another busyStep packets.
 func (t *Table) noteBusy(c *Conn) {
 	n := &t.thin
 	if !n.on || c.Transport != wire.ProtoTCP || c.tcp.busy == busySteps {
@@ -96,15 +92,15 @@ func (t *Table) noteBusy(c *Conn) {
 	c.tcp.busy++
 }
 
-// unthin takes c, which ends or begins to, out of the choice: its ports may be taken again.
+// unthin removes c from the choice, because it ends or is closing: another connection may reuse its ports.
 func (t *Table) unthin(c *Conn) {
 	if c.tcp.thin {
 		c.tcp.thin, t.thin.ended = false, true
 	}
 }
 
-// addThinned counts the bytes of c up to off that a filter has left out: of what may be made
-// up only those that the receiver has.
+// addThinned counts the bytes of c up to off that a filter left out. Beyond maxThinned it counts only bytes that the
+// receiver has acknowledged, because the number may be forged.
 func (t *Table) addThinned(c *Conn, side Side, off int64) {
 	s := &c.tcp.side[side]
 	n := off - s.next

@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// settled is a Handler that wants nothing more of a connection after the first bytes.
+// settled is a Handler that is done with a connection after the first bytes.
 type settled struct {
 	*gather
 	table *flow.Table
@@ -22,19 +22,19 @@ func (s *settled) Data(c *flow.Conn, g *flow.Segment) {
 	s.table.Done(c, false)
 }
 
-// thinTable is a table in which the connection between client and server goes on: what the client has sent ends at the
-// returned sequence number.
+// thinTable returns a table with an open connection between client and server. The client's next sequence number
+// follows from what it has sent.
 func thinTable(t *testing.T) (*flow.Table, *gather, time.Time) {
 	t.Helper()
 	g := newGather(t)
 	h := &settled{gather: g}
 	h.table = flow.NewTable(flow.Config{}, h)
-	h.table.Thin(8, false) // busy ones are noted from now on
+	h.table.Thin(8, false) // from now on busy connections are noted
 	at := run(h.table, 0, start, client, server, after(step{flags: "PA", seq: 1, ack: 1, data: "a"}, step{server: true, flags: "PA", seq: 1, ack: 2, data: "b"})...)
 	return h.table, g, at
 }
 
-// asks lets client and server send a byte each, some times.
+// asks makes client and server send a byte each, several times.
 func asks(table *flow.Table, at time.Time, from, times int) time.Time {
 	for i := range uint32(times) {
 		seq := uint32(from) + i
@@ -47,8 +47,8 @@ func ends(c flow.Conn) string {
 	return fmt.Sprintf("%d+%d bytes, %d+%d missed, %d+%d packets, %s", c.Orig.Bytes, c.Resp.Bytes, c.Orig.Missed, c.Resp.Missed, c.Orig.Packets, c.Resp.Packets, c.State)
 }
 
-// Segments of any place, of a connection that is thinned: what is held stays ahead of what comes next, and nobody can
-// stop the tap with made-up numbers.
+// Segments at any offset of a thinned connection: buffered data stay after the next byte, and forged numbers cannot
+// stop the tap.
 func TestThinAtRandom(t *testing.T) {
 	for seed := range uint64(40) {
 		random := rand.New(rand.NewPCG(seed, 7))
@@ -73,7 +73,7 @@ func TestThinAtRandom(t *testing.T) {
 	}
 }
 
-// Connections are chosen that are done and busy, and no others; and a choice that is made afresh has to be earned again.
+// Only connections that are done and busy are chosen. If the choice is made afresh, a connection must be busy again.
 func TestThinChoosesBusyConnections(t *testing.T) {
 	table, _, at := thinTable(t)
 	look := func(what string, most int, afresh, changed bool, chosen int) {
@@ -106,7 +106,7 @@ func TestThinChoosesBusyConnections(t *testing.T) {
 	look("behind its end", 8, false, false, 0)
 }
 
-// Without done nothing is chosen, however busy, and so it is with UDP.
+// Connections that are not done, and UDP, are never chosen, however busy they are.
 func TestThinLeavesOthersAlone(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -128,10 +128,11 @@ func TestThinLeavesOthersAlone(t *testing.T) {
 	}
 }
 
-// What a filter leaves out of a connection that was chosen is counted, by numbers, in whatever way it ends; and nothing waits for it.
+// Bytes that a filter left out of a chosen connection are counted by sequence numbers, for any end of the connection,
+// and they are not a gap.
 func TestThinCountsBySequenceNumbers(t *testing.T) {
 	var far []step
-	for i := range uint32(300) { // as often as the filter hands one on
+	for i := range uint32(300) { // one packet for each that the filter passes
 		far = append(far, step{flags: "PA", seq: 203 + (i+1)*16<<20, ack: 204, data: "a"})
 	}
 	farEnd := far[len(far)-1].seq + 1
@@ -183,7 +184,7 @@ func TestThinCountsBySequenceNumbers(t *testing.T) {
 	}
 }
 
-// A connection that takes the ports of one that was chosen is another one, of which nothing is left out.
+// A connection that reuses the ports of a chosen one is another connection, and none of its packets are left out.
 func TestThinForgetsReusedPorts(t *testing.T) {
 	table, g, at := thinTable(t)
 	at = asks(table, at, 2, 202)
@@ -200,8 +201,8 @@ func TestThinForgetsReusedPorts(t *testing.T) {
 	}
 }
 
-// A made-up packet far ahead of a connection that was chosen moves its numbers. The connection that takes the ports next is
-// seen all the same, wherever its own numbers begin.
+// A forged packet far ahead in a chosen connection moves its numbers. The connection that reuses its ports is seen
+// nevertheless, for any initial sequence number.
 func TestThinMadeUpNumbersHideNoConnection(t *testing.T) {
 	table, g, at := thinTable(t)
 	at = asks(table, at, 2, 202)

@@ -6,14 +6,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestTruncated: of a segment that a snap length or a filter has cut, what is missing is told at once and is not lost; the stream
-// goes on behind it.
+// TestTruncated: the missing bytes of a truncated segment are reported at once, do not count as a gap, and the stream
+// continues after them.
 func TestTruncated(t *testing.T) {
 	const whole = "0123456789"
 	for _, c := range []struct {
 		name   string
 		steps  []step
-		keep   map[int]int // bytes of payload that are kept, by step
+		keep   map[int]int // captured payload bytes, by step
 		want   string
 		cut    uint64
 		missed uint64

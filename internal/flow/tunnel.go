@@ -7,9 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Tunnels are opened where Packet.Decapsulate says so, as in a capture of a link: of a
-// tunneled packet the inner addresses and ports count. A pod's own interface shows what
-// the pod sends and receives, and there the outer packet is it. Each makes a Zone.
+// Tunnels are decapsulated if Packet.Decapsulate is set, as for a capture file of a link: the inner addresses and ports
+// count. On a pod's own interface the outer packet is the pod's own traffic. Each tunnel makes a Zone.
 
 // UDP ports of tunnels, and PPP protocol numbers.
 const (
@@ -18,19 +17,18 @@ const (
 	portVXLANGPE = 4790 // draft-ietf-nvo3-vxlan-gpe
 	portGeneve   = 6081 // RFC 8926
 	portMPLS     = 6635 // RFC 7510
-	portOTV      = 8472 // VXLAN by Linux' default: Flannel, k3s, Cilium
+	portOTV      = 8472 // Linux' default port of VXLAN: Flannel, k3s, Cilium
 
 	pppIPv4 = 0x0021 // RFC 1332
 	pppIPv6 = 0x0057 // RFC 5072
 
-	maxARPAt = 64 // of an ARP packet in a tunnel's datagram
+	maxARPAt = 64 // the ARP packet is searched in the first bytes of a tunnel's datagram
 )
 
-// maxTunnels bounds the tunnels within each other.
+// maxTunnels bounds nested tunnels.
 const maxTunnels = 4
 
-// decapsulate begins a tunneled packet: nothing of the outer one counts but its zone. It reports false
-// where no tunnel is to be opened.
+// decapsulate resets d for an inner packet, and keeps only the zone. It returns false if no tunnel may be decapsulated.
 func (d *Decoded) decapsulate() bool {
 	if d.tunnels == 0 || d.fragment.is {
 		return false
@@ -39,7 +37,7 @@ func (d *Decoded) decapsulate() bool {
 	return true
 }
 
-// inEthernet opens what an EtherType announces, other than IP.
+// inEthernet decodes the payload of an EtherType other than IP.
 func inEthernet(typ uint16, f frame, d *Decoded) Reason {
 	switch typ {
 	case wire.EtherPPPoE:
@@ -53,12 +51,12 @@ func inEthernet(typ uint16, f frame, d *Decoded) Reason {
 	return d.other(OtherNetwork, typ)
 }
 
-// SNAP is Decoded.Other of a frame with LLC and SNAP headers that was not opened: no
-// EtherType, since it is the service access point.
+// SNAP is Decoded.Other of a frame with LLC and SNAP headers that was not decapsulated. The value is the LLC service
+// access point, not an EtherType.
 const SNAP = 0x00aa
 
-// llc opens LLC with SNAP headers that announce an EtherType (RFC 1042). Linux takes no
-// IP in them over Ethernet, so they count where tunnels do.
+// llc decodes LLC and SNAP headers with an EtherType (RFC 1042). Linux ignores IP in such frames over Ethernet, so they
+// are decapsulated only where tunnels are.
 func llc(length uint16, f frame, d *Decoded) Reason {
 	const header = 8
 	snap := [...]byte{0xaa, 0xaa, 3, 0, 0, 0}
@@ -73,8 +71,7 @@ func llc(length uint16, f frame, d *Decoded) Reason {
 	return tagged(binary.BigEndian.Uint16(f.b[header-2:]), f.skip(header), d)
 }
 
-// pppoe opens a PPPoE session: version and type, code, session, length, then a PPP
-// protocol number.
+// pppoe decodes a PPPoE session packet (RFC 2516): version and type, code, session, length, then a PPP protocol number.
 func pppoe(f frame, d *Decoded) Reason {
 	if len(f.b) < 8 {
 		return Truncated
@@ -89,8 +86,8 @@ func pppoe(f frame, d *Decoded) Reason {
 	return ppp(f.skip(6), d)
 }
 
-// mpls steps over a label stack. What follows names itself by its first bits only: IP, or
-// Ethernet behind a control word (RFC 4448).
+// mpls skips a label stack. Only the first bits after it show the content: IP, or Ethernet after a control word (RFC
+// 4448).
 func mpls(f frame, d *Decoded) Reason {
 	for range maxTags {
 		if len(f.b) < 4 {
@@ -117,7 +114,7 @@ func mpls(f frame, d *Decoded) Reason {
 	return Malformed
 }
 
-// inIP opens an IP packet that carries neither TCP nor UDP.
+// inIP decodes the payload of an IP packet that is neither TCP nor UDP.
 func inIP(f frame, proto uint8, d *Decoded) Reason {
 	switch {
 	case proto == wire.ProtoIPv4 && d.enterTunnel(wire.ProtoIPv4):
@@ -130,8 +127,7 @@ func inIP(f frame, proto uint8, d *Decoded) Reason {
 	return d.other(OtherTransport, uint16(proto))
 }
 
-// gre opens GRE of version 0 with its optional fields (RFC 2784, RFC 2890), and of version
-// 1 with PPP (RFC 2637).
+// gre decodes GRE version 0 with its optional fields (RFC 2784, RFC 2890), and version 1 with PPP (RFC 2637).
 func gre(f frame, d *Decoded) Reason {
 	const checksum, key, sequence, acknowledgment, version = 0x8000, 0x2000, 0x1000, 0x0080, 7
 	if len(f.b) < 4 {
@@ -155,7 +151,7 @@ func gre(f frame, d *Decoded) Reason {
 		return Truncated
 	case !d.enterTunnel(wire.ProtoGRE):
 		return d.other(OtherTransport, wire.ProtoGRE)
-	case pptp: // a length and a call
+	case pptp: // the second half of its key is the call ID, after a length
 		d.Zone = d.Zone.In(wire.ProtoGRE, uint32(binary.BigEndian.Uint16(f.b[6:])))
 	case flags&key != 0 && flags&checksum != 0:
 		d.Zone = d.Zone.In(wire.ProtoGRE, binary.BigEndian.Uint32(f.b[8:]))
@@ -166,7 +162,7 @@ func gre(f frame, d *Decoded) Reason {
 	switch {
 	case pptp:
 		return ppp(f, d)
-	case typ == wire.EtherERSPAN2 && flags&sequence == 0: // type I has no header
+	case typ == wire.EtherERSPAN2 && flags&sequence == 0: // type I has no ERSPAN header
 		return linkLayer(wire.LinkEthernet, f, d)
 	case typ == wire.EtherERSPAN2, typ == wire.EtherERSPAN3:
 		return erspan(f, d)
@@ -174,8 +170,7 @@ func gre(f frame, d *Decoded) Reason {
 	return payloadOf(typ, f, d)
 }
 
-// erspan opens a frame that was mirrored by ERSPAN of type II or III
-// (draft-foschiano-erspan, sections 4.2 and 4.3).
+// erspan decodes a frame mirrored by ERSPAN type II or III (draft-foschiano-erspan, sections 4.2 and 4.3).
 func erspan(f frame, d *Decoded) Reason {
 	const typeII, typeIII, vlanAndSession = 1, 2, 0x0fff03ff
 	if len(f.b) < 8 {
@@ -205,8 +200,8 @@ func erspan(f frame, d *Decoded) Reason {
 	return linkLayer(wire.LinkEthernet, f.skip(size), d)
 }
 
-// ppp opens what a PPP protocol number announces. Address and control may be left out
-// (RFC 1661, section 6.6), and the first byte of the number (section 6.5).
+// ppp decodes the payload of a PPP protocol number. The address and control bytes may be missing (RFC 1661, section
+// 6.6), and the first byte of the number too (section 6.5).
 func ppp(f frame, d *Decoded) Reason {
 	if len(f.b) >= 2 && f.b[0] == 0xff && f.b[1] == 0x03 {
 		f = f.skip(2)
@@ -228,7 +223,7 @@ func ppp(f frame, d *Decoded) Reason {
 	return d.other(OtherNetwork, wire.EtherPPP)
 }
 
-// payloadOf decodes what an EtherType in a tunnel's header announces.
+// payloadOf decodes the payload of an EtherType in a tunnel's header.
 func payloadOf(typ uint16, f frame, d *Decoded) Reason {
 	if typ == wire.EtherTransparent {
 		return linkLayer(wire.LinkEthernet, f, d)
@@ -236,10 +231,9 @@ func payloadOf(typ uint16, f frame, d *Decoded) Reason {
 	return tagged(typ, f, d)
 }
 
-// inUDP opens the tunnels that UDP carries. The port alone is no proof: the header has to
-// be one, and a packet with ports has to be inside, or ARP or ICMP, else the datagram stays
-// what it is.
-// Where the snap length cut what is inside, nothing can be said.
+// inUDP decapsulates tunnels in UDP. The port alone is no evidence: the tunnel's header must be valid, and the inner
+// packet must have ports or be ARP or ICMP. Otherwise the datagram counts as it is. If the inner packet is truncated,
+// the result is Truncated.
 func inUDP(d *Decoded) Reason {
 	if d.tunnels == 0 || d.Fragment {
 		return Decodable
@@ -252,7 +246,7 @@ func inUDP(d *Decoded) Reason {
 	f, inner := frame{d.Payload, d.PayloadLen}, *d
 	inner.enterTunnel(d.DstPort)
 	var reason Reason
-	switch d.DstPort { // called by name: through a variable inner would be made on the heap
+	switch d.DstPort { // direct calls: through a function variable, inner would be allocated on the heap
 	case portVXLAN, portOTV:
 		reason = vxlan(f, &inner)
 	case portVXLANGPE:
@@ -277,21 +271,19 @@ func inUDP(d *Decoded) Reason {
 	return Decodable
 }
 
-// runsNetwork reports whether a tunnel carries ARP or ICMP: nothing that has ports, but
-// what belongs to a tunnel all the same.
+// runsNetwork reports whether a tunnel carries ARP, ICMP or IGMP, which have no ports but belong in a tunnel.
 func runsNetwork(r Reason, inner *Decoded, datagram []byte) bool {
 	switch r { //nolint:exhaustive // the two that a network speaks
 	case OtherTransport:
 		return inner.Other == wire.ProtoICMP || inner.Other == wire.ProtoICMPv6 || inner.Other == wire.ProtoIGMP
-	case OtherNetwork: // Ethernet and IPv4, RFC 826
+	case OtherNetwork: // ARP for Ethernet and IPv4 (RFC 826)
 		return inner.Other == wire.EtherARP && bytes.Contains(datagram[:min(len(datagram), maxARPAt)], []byte{0x08, 0x06, 0, 1, 8, 0, 6, 4})
 	}
 	return false
 }
 
-// vxlan opens VXLAN (RFC 7348, section 5): all that is reserved is zero. On Linux'
-// default port, which is assigned to another protocol, the frame inside has to come from
-// one station as well.
+// vxlan decodes VXLAN (RFC 7348, section 5). All reserved bits must be zero. IANA assigned Linux' default port to
+// another protocol, so the inner frame must also come from a single station.
 func vxlan(f frame, d *Decoded) Reason {
 	const size = 8
 	switch b := f.b; {
@@ -301,7 +293,7 @@ func vxlan(f frame, d *Decoded) Reason {
 		return OtherNetwork
 	case len(b) < size+12:
 		return Truncated
-	case b[size+6]&1 != 0: // the source's group bit, IEEE 802
+	case b[size+6]&1 != 0: // the group bit of the source address (IEEE 802)
 		return OtherNetwork
 	}
 	d.Zone = d.Zone.In(portVXLAN, vni(f))
@@ -331,7 +323,7 @@ func vxlanGPE(f frame, d *Decoded) Reason {
 	return OtherNetwork
 }
 
-// geneve opens Geneve with its options (RFC 8926, section 3.4).
+// geneve decodes Geneve with its options (RFC 8926, section 3.4).
 func geneve(f frame, d *Decoded) Reason {
 	switch b := f.b; {
 	case len(b) < 8:
@@ -347,8 +339,8 @@ func geneve(f frame, d *Decoded) Reason {
 	return payloadOf(binary.BigEndian.Uint16(f.b[2:]), f.skip(size), d)
 }
 
-// gtpU opens GTP-U: a G-PDU of version 1 with its extension headers (3GPP TS 29.281,
-// section 5), which is as long as it says.
+// gtpU decodes GTP-U: a G-PDU of version 1 with its extension headers (3GPP TS 29.281, section 5). Its length must be
+// that of the datagram.
 func gtpU(f frame, d *Decoded) Reason {
 	const size, gPDU, extension, optional = 8, 255, 0x04, 0x07
 	switch b := f.b; {
@@ -387,7 +379,7 @@ func gtpU(f frame, d *Decoded) Reason {
 	return Malformed
 }
 
-// mplsInUDP opens a label stack in UDP. mpls counts as the tunnel.
+// mplsInUDP decodes a label stack in UDP. The UDP header and the labels count as one tunnel.
 func mplsInUDP(f frame, d *Decoded) Reason {
 	d.tunnels++
 	return mpls(f, d)

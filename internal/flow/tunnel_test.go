@@ -13,7 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// outer4 puts an IPv4 header in front of data.
+// outer4 adds an IPv4 header to data.
 func outer4(proto uint8, data []byte) []byte {
 	h := []byte{0x45, 0, 0, 0, 0, 0, 0, 0, 64, proto, 0, 0, 172, 16, 0, 1, 172, 16, 0, 2}
 	binary.BigEndian.PutUint16(h[2:], uint16(len(h)+len(data)))
@@ -29,7 +29,7 @@ func outerUDP(port uint16, data []byte) []byte {
 
 func join(parts ...[]byte) []byte { return slices.Concat(parts...) }
 
-// ether puts an Ethernet header in front of data.
+// ether adds an Ethernet header to data.
 func ether(typ uint16, data []byte) []byte {
 	return append([]byte{2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, byte(typ >> 8), byte(typ)}, data...)
 }
@@ -41,7 +41,7 @@ func TestTunnels(t *testing.T) {
 	for name, c := range map[string]struct {
 		data []byte
 		six  bool
-		udp  bool // what the outer packet is where tunnels are not opened; else it has no ports
+		udp  bool // without decapsulation the outer packet is UDP; otherwise it has no ports
 	}{
 		"LLC with SNAP":             {data: ether(uint16(8+len(ip4)), join([]byte{0xaa, 0xaa, 3, 0, 0, 0, 8, 0}, ip4))},
 		"IP in IP":                  {data: ether(0x0800, outer4(4, ip4))},
@@ -92,7 +92,7 @@ func TestTunnels(t *testing.T) {
 				t.Errorf("not to be opened: %v %+v", ok, d)
 			}
 			p.Decapsulate = true
-			for n := range c.data { // cut off anywhere: never other ports
+			for n := range c.data { // truncated at any byte it never has other ports
 				p.Data = c.data[:n:n]
 				if ok := flow.Decode(&p, &d); !ok && d.Reason != flow.Truncated || ok && (d.SrcPort != 40000 || d.DstPort != 80 || d.PayloadLen != 6) {
 					t.Errorf("cut to %d bytes: %+v", n, d)
@@ -102,13 +102,13 @@ func TestTunnels(t *testing.T) {
 	}
 }
 
-// gtp puts a GTP-U header in front of a packet.
+// gtp adds a GTP-U header to a packet.
 func gtp(flags byte, optional, packet []byte) []byte {
 	n := len(optional) + len(packet)
 	return join([]byte{flags, 255, byte(n >> 8), byte(n), 0, 0, 0, 1}, optional, packet)
 }
 
-// What only looks like a tunnel stays what it is.
+// Datagrams that only look like a tunnel count as they are.
 func TestNoTunnel(t *testing.T) {
 	frame := capturetest.TCPFrame(client, server, layers.TCP{ACK: true}, nil)
 	for name, data := range map[string][]byte{

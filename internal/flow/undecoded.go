@@ -7,39 +7,38 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Undecoded is one kind of packet that has no TCP or UDP ports, or hides them.
+// Undecoded is a kind of packet that has no TCP or UDP ports, or whose ports cannot be read.
 type Undecoded struct {
 	Reason  Reason
 	Other   uint16 // see Decoded.Other
 	Packets uint64
 }
 
-// other notes what a packet carries instead of TCP or UDP in IP, and returns the reason.
+// other stores what a packet carries instead of TCP or UDP over IP, and returns the reason.
 func (d *Decoded) other(r Reason, what uint16) Reason {
 	d.Other = what
 	return r
 }
 
-// maxOthers bounds the kinds that are told apart, besides the IP protocols and the EtherTypes
-// below; packets of further ones count as Undecoded with Other 0.
+// maxOthers bounds the kinds that are distinguished, in addition to IP protocols and common EtherTypes. Packets of more
+// kinds count with Other 0.
 const maxOthers = 64
 
-// commonEtherTypes are those that may carry connections, or that are met everywhere: whatever
-// is made up before takes no place of theirs.
+// commonEtherTypes are EtherTypes that may carry connections or occur everywhere. They have counters of their own, so
+// that packets with invented EtherTypes cannot use up the places for them.
 var commonEtherTypes = [...]uint16{wire.EtherARP, wire.EtherPPPoE, wire.EtherMPLS, wire.EtherMPLSUpstream, wire.EtherPPP, 0x88e5, 0x88e7, 0x894f, 0x8906, 0x8915, 0x888e, 0x88cc, SNAP}
 
-// others counts packets by what they carry. The list is short, and so is what it is
-// searched for.
+// others counts undecoded packets by what they carry. list is short enough for a linear search.
 type others struct {
 	protocols [256]uint64                   // OtherTransport, by the IP protocol
-	common    [len(commonEtherTypes)]uint64 // OtherNetwork, by metEtherTypes
-	list      []Undecoded                   // what else there is
+	common    [len(commonEtherTypes)]uint64 // OtherNetwork, by index in commonEtherTypes
+	list      []Undecoded                   // all other kinds
 }
 
 func (o *others) add(d *Decoded) {
 	switch d.Reason { //nolint:exhaustive // the rest has no kinds of its own
 	case LaterFragment:
-		return // Undecoded has them from Stats
+		return // counted in Stats, which Table.Undecoded reads
 	case OtherTransport:
 		o.protocols[uint8(d.Other)]++
 		return
@@ -65,7 +64,7 @@ func (o *others) add(d *Decoded) {
 	}
 }
 
-// kinds returns all that was counted.
+// kinds returns all kinds with a count above zero.
 func (o *others) kinds() []Undecoded {
 	list := slices.Clone(o.list)
 	for proto, n := range o.protocols {
@@ -77,8 +76,7 @@ func (o *others) kinds() []Undecoded {
 	return slices.DeleteFunc(list, func(u Undecoded) bool { return u.Packets == 0 })
 }
 
-// Undecoded returns the packets that Stats.Undecoded counts by what they carry, the most
-// frequent first.
+// Undecoded returns the packets of Stats.Undecoded by what they carry, the most frequent kind first.
 func (t *Table) Undecoded() []Undecoded {
 	list := t.others.kinds()
 	if n := t.stats.Undecoded[LaterFragment]; n > 0 {

@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestUndecoded: what has no ports is counted by what it is, within bounds.
+// TestUndecoded: packets without ports are counted by kind, within bounds.
 func TestUndecoded(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, newGather(t))
 	add := func(link wire.LinkType, data []byte, n int) {
@@ -33,7 +33,7 @@ func TestUndecoded(t *testing.T) {
 	for typ := range uint16(60000) {
 		add(wire.LinkEthernet, ether(typ|0x8000, []byte("data")), 1)
 	}
-	add(wire.LinkEthernet, ether(0x88e5, []byte("data")), 7) // after all that was made up
+	add(wire.LinkEthernet, ether(0x88e5, []byte("data")), 7) // after all invented EtherTypes
 	add(wire.LinkRaw, outer4(50, []byte("data")), 7)
 	for _, u := range []flow.Undecoded{{flow.OtherNetwork, 0x88e5, 9}, {flow.OtherTransport, 50, 7}} {
 		if !slices.Contains(table.Undecoded(), u) {
@@ -52,8 +52,8 @@ func TestUndecoded(t *testing.T) {
 	}
 }
 
-// TestPaddedAcknowledgements: bare acknowledgements whose IP length counts the padding of the Ethernet frame leave the streams as
-// they are (https://github.com/ntop/nDPI/issues/1946).
+// TestPaddedAcknowledgements: acknowledgements without payload whose IP length counts the padding of the Ethernet frame
+// do not change the streams (https://github.com/ntop/nDPI/issues/1946).
 func TestPaddedAcknowledgements(t *testing.T) {
 	const padding = "\x00\x00\x00\x00\x00\x00"
 	for _, end := range []string{"A", "FA"} {
@@ -72,7 +72,7 @@ func TestPaddedAcknowledgements(t *testing.T) {
 			t.Errorf("%s: %q, %+v", end, g.log, s)
 		}
 	}
-	// What was pushed is data, and so is what is longer or not zero.
+	// Bytes are data if PSH is set, or if there are more of them, or if one is not zero.
 	for _, s := range []step{
 		{flags: "PA", seq: 1, ack: 1, data: padding}, {flags: "A", seq: 1, ack: 1, data: padding + "\x00"}, {flags: "A", seq: 1, ack: 1, data: "\x00a"},
 	} {

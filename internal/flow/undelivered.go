@@ -2,11 +2,10 @@ package flow
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// Undelivered reports whether a TCP side has sent more than the Handler was given: bytes wait
-// for a gap before them, the other side has acknowledged more, or the side's own sequence
-// numbers are further on. Until Undelivered is false, or the missing bytes were reported as a
-// gap, nothing may be concluded from their absence. A FIN that was never seen counts as one
-// byte. Undelivered is false for a connection whose payload is not wanted (Done, Excluded).
+// Undelivered reports whether a TCP side has sent bytes that were neither delivered nor reported as a gap: bytes after
+// a gap are buffered, the other side has acknowledged more, or the side's own sequence numbers are further ahead. While
+// it is true, nothing may be concluded from the absence of bytes. A FIN that was not captured counts as one byte. The
+// result is false for a connection whose payload is not delivered (Done, Excluded).
 func (c *Conn) Undelivered(side Side) bool {
 	if c.Transport != wire.ProtoTCP || c.tcp.done || c.Excluded {
 		return false
@@ -14,7 +13,7 @@ func (c *Conn) Undelivered(side Side) bool {
 	s := &c.tcp.side[side]
 	most := max(s.acked, s.sent)
 	if s.fin >= 0 {
-		most = min(most, s.fin) // a FIN takes one number too
+		most = min(most, s.fin) // a FIN has a sequence number too
 	}
 	return most > s.next || s.next > s.delivered || c.gapped(side) || c.suspects() > 0
 }

@@ -7,15 +7,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestUndelivered: a side of which bytes are missing is behind from the packet on that shows it,
-// whatever packet that is, before the gap is given up and after both ends have closed.
+// TestUndelivered: if bytes of a side are missing, Undelivered is true from the first packet that shows it, of any
+// kind, until the gap is reported, and also after both ends have closed.
 func TestUndelivered(t *testing.T) {
 	ask := step{flags: "PA", seq: 1, ack: 1, data: "GET"}
 	answer := step{server: true, flags: "PA", seq: 1, ack: 4, data: "200"}
 	for _, c := range []struct {
 		name           string
 		steps          []step
-		client, server bool // behind
+		client, server bool // expected results of Undelivered
 	}{
 		{"nothing is missing", after(ask, answer, step{flags: "A", seq: 4, ack: 4}), false, false},
 		{"nothing is missing, closed", after(ask, answer, step{flags: "FA", seq: 4, ack: 4}, step{server: true, flags: "FA", seq: 4, ack: 5}, step{flags: "A", seq: 5, ack: 5}), false, false},

@@ -2,54 +2,53 @@ package flow
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// A receiver drops segments outside of its window and segments that acknowledge what it has
-// not sent (RFC 9293, section 3.10.7.4; RFC 5961, section 5). A third host can send such
-// segments without harm to the connection, so they must not count here: neither their bytes
-// nor what they acknowledge, and they are no gap. The receiver's own packets show its window.
+// A receiver drops segments outside of its window and segments that acknowledge data which it has not sent (RFC 9293,
+// section 3.10.7.4; RFC 5961, section 5). A third host can send such segments without harm to the connection, so
+// neither their bytes nor their acknowledgements may count, and they are not a gap. The receiver's own packets show its
+// window.
 //
-// A capture loses packets too, and then honest segments look the same. So such a segment is
-// suspended until packets of its receiver prove or refute it: three packets, or one without
-// payload whose own number is lower than what the segment acknowledges.
+// A capture loses packets too, which makes honest segments look the same. So such a segment is suspended until packets
+// of its receiver prove or refute it. Three packets that do not prove it refute it, or one without payload whose
+// sequence number is lower than the segment's acknowledgement.
 
 const (
-	// windowSlack is how far past the next byte a segment may always be, whatever the window.
+	// windowSlack is how many bytes after the next one are always acceptable, for any window.
 	windowSlack = 64 << 10
-	// unknownShift is the largest scale of a window (RFC 7323, section 2.3), assumed where the
-	// handshake was not seen.
+	// unknownShift is the largest window scale (RFC 7323, section 2.3). It is assumed if the handshake was not seen.
 	unknownShift = 14
-	// maxStale is how far an acknowledgement or a copy may be out of date, in bytes.
+	// maxStale is how old an acknowledgement or a retransmission may be, in bytes of the stream.
 	maxStale = 1 << 20
 
-	maxSuspects     = 32       // of a connection
-	suspectData     = 64 << 10 // bytes of each that are kept: what receive offload puts together
-	suspectPackets  = 3        // packets of the receiver that refute a segment which they do not prove
-	unheardSegments = 4        // segments that the receiver does not answer ...
-	unheardWait     = 1e9      // ... within this time, in nanoseconds: it is not captured
+	maxSuspects     = 32       // suspended segments of a connection
+	suspectData     = 64 << 10 // payload bytes kept of each; receive offload builds segments of up to 64 KiB
+	suspectPackets  = 3        // packets of the receiver after which a segment that they do not prove is refuted
+	unheardSegments = 4        // suspended segments without an answer ...
+	unheardWait     = 1e9      // ... for this time, in nanoseconds, mean that the receiver is not captured
 )
 
-// Values of stream.scale: the scale of windows that the SYN of a side announces.
+// Values of stream.scale: the window scale that a side's SYN announces.
 const (
 	scaleUnknown = iota // no SYN was seen, or its options were truncated
 	scaleNone
-	scaleZero // and so on: a scale of 0 bits
+	scaleZero // a scale of 0 bits; larger scales follow
 )
 
-// suspect is a segment that its receiver drops by what is known.
+// suspect is a suspended segment: by what is known, its receiver drops it.
 type suspect struct {
 	side     Side
-	seq, ack bool // which number is not acceptable
-	answered bool // by any packet of the receiver
+	seq, ack bool // whether the sequence number or the acknowledgement number is not acceptable
+	answered bool // the receiver has sent a packet since
 	packets  uint8
 	d        Decoded // Payload is a copy
 	time     int64
 }
 
-// suspectCost is the memory of a suspect besides its payload, in bytes.
+// suspectCost is the memory of a suspect in addition to its payload, in bytes.
 const suspectCost = 320
 
 func (x *suspect) cost() int { return len(x.d.Payload) + suspectCost }
 
-// windowShift returns the scale, in bits, of the windows that a side advertises.
+// windowShift returns the scale of the windows that a side advertises, in bits.
 func (c *Conn) windowShift(side Side) uint8 {
 	switch a, b := c.tcp.side[side].scale, c.tcp.side[side.Other()].scale; {
 	case a == scaleUnknown || b == scaleUnknown:
@@ -61,8 +60,8 @@ func (c *Conn) windowShift(side Side) uint8 {
 	}
 }
 
-// noteWindow notes the right edge of a window that the receiver of a side's stream has
-// advertised together with an acknowledgement. A window that shrinks changes nothing.
+// noteWindow stores the right edge of a window that the receiver of a side's stream has advertised with an
+// acknowledgement. A smaller edge than before is ignored.
 func (c *Conn) noteWindow(side Side, d *Decoded) {
 	s := &c.tcp.side[side]
 	window := uint32(d.Window)
@@ -70,7 +69,7 @@ func (c *Conn) noteWindow(side Side, d *Decoded) {
 		window <<= c.windowShift(side.Other())
 	}
 	next := s.base + uint32(s.next)
-	if edge := max(d.Ack+window, 1); !s.windowKnown() || int32(edge-next) > int32(s.edge-next) { // as offset unwraps them
+	if edge := max(d.Ack+window, 1); !s.windowKnown() || int32(edge-next) > int32(s.edge-next) { // wraps as in offset
 		s.edge = edge
 	}
 }
@@ -78,24 +77,24 @@ func (c *Conn) noteWindow(side Side, d *Decoded) {
 // windowKnown reports whether a window of the receiver was seen.
 func (s *stream) windowKnown() bool { return s.edge != 0 }
 
-// acceptLimit returns the largest offset of a side's stream that its receiver may accept. Data
-// held before a gap was accepted, so it counts: the capture may have lost acknowledgements.
+// acceptLimit returns the largest offset of a side's stream that its receiver may accept. Buffered data were accepted,
+// so they count: the capture may have lost acknowledgements.
 func (c *Conn) acceptLimit(side Side) int64 {
 	s := &c.tcp.side[side]
 	n := max(max(s.next, s.acked, c.bufferedEnd(side))+windowSlack, s.offset(s.edge))
-	if c.Thinned { // acknowledgements are left out
+	if c.Thinned { // a filter leaves acknowledgements out
 		n += maxThinned
 	}
 	return n
 }
 
-// sentEnd returns the offset up to which a side is known to have sent, its FIN included.
+// sentEnd returns the offset up to which a side has sent, as far as known, FIN included.
 func (c *Conn) sentEnd(side Side) int64 {
 	s := &c.tcp.side[side]
 	return max(s.next, s.acked, s.sent, s.fin+1, c.bufferedEnd(side))
 }
 
-// bufferedEnd returns the offset after the data that a side holds before a gap, 0 if it holds none.
+// bufferedEnd returns the offset after the last buffered byte of a side, 0 if none is buffered.
 func (c *Conn) bufferedEnd(side Side) int64 {
 	q := c.queue(side)
 	if q == nil || len(q.pieces) == 0 {
@@ -104,8 +103,8 @@ func (c *Conn) bufferedEnd(side Side) int64 {
 	return q.pieces[len(q.pieces)-1].end()
 }
 
-// acceptable reports whether the receiver accepts a segment of a side by its numbers, as far
-// as its own packets are known.
+// acceptable reports whether the receiver accepts a segment's sequence number and its acknowledgement number, as far as
+// the receiver's packets are known.
 func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	if !s.windowKnown() || c.Excluded || d.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
@@ -119,7 +118,7 @@ func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 	switch n := o.offset(d.Ack); {
 	case n <= o.next:
 		ack = !o.windowKnown() || n >= o.acked-max(maxStale, o.offset(o.edge)-o.acked)
-	case d.arrived && !c.Thinned: // what the host itself has sent was captured before
+	case d.arrived && !c.Thinned: // the host's own packets were captured before the answer
 		ack = n <= c.sentEnd(side.Other())
 	default:
 		ack = !o.windowKnown() || n <= max(c.acceptLimit(side.Other()), c.sentEnd(side.Other()))
@@ -127,8 +126,8 @@ func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 	return seq, ack
 }
 
-// dropped reports whether a receiver drops a segment whatever its numbers: it lacks the ACK
-// bit, or it is signed (RFC 2385, RFC 5925) in a connection whose SYNs were not.
+// dropped reports whether a receiver drops a segment regardless of its numbers: the ACK flag is missing, or the segment
+// is authenticated (RFC 2385, RFC 5925) and the SYNs of the connection were not.
 func (c *Conn) dropped(side Side, d *Decoded) bool {
 	if !c.tcp.side[side].windowKnown() || d.Flags&(wire.FlagSYN|wire.FlagRST) != 0 {
 		return false
@@ -136,7 +135,7 @@ func (c *Conn) dropped(side Side, d *Decoded) bool {
 	return d.Flags&wire.FlagACK == 0 || d.signed && !c.tcp.signed && c.OrigISNSeen && c.RespISNSeen
 }
 
-// addSegment takes a TCP segment of c, or suspends it.
+// addSegment processes a TCP segment of c, suspends it, or drops it.
 func (t *Table) addSegment(c *Conn, side Side, d *Decoded, now int64) {
 	if c.dropped(side, d) {
 		t.stats.Unacceptable++
@@ -154,15 +153,15 @@ func (t *Table) addSegment(c *Conn, side Side, d *Decoded, now int64) {
 	t.acceptSegment(c, side, d, now)
 }
 
-// expected reports whether a segment is the next one, as nearly every segment is: it begins
-// with the next byte and acknowledges what was seen, and nothing waits.
+// expected reports whether a segment is the next one, as nearly every segment is: it starts with the next byte,
+// acknowledges only bytes that were seen, and c has no out-of-order state.
 func (c *Conn) expected(side Side, d *Decoded) bool {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	return c.tcp.reassembly == nil && d.Flags&(wire.FlagACK|wire.FlagSYN|wire.FlagRST) == wire.FlagACK && !d.signed && s.known && o.known &&
 		d.Seq == s.base+uint32(s.next) && d.Ack-(o.base+uint32(o.acked)) <= uint32(o.next-o.acked) && o.acked <= o.next
 }
 
-// suspects returns how many segments of c are suspended.
+// suspects returns the number of suspended segments of c.
 func (c *Conn) suspects() int {
 	if c.tcp.reassembly == nil {
 		return 0
@@ -170,7 +169,8 @@ func (c *Conn) suspects() int {
 	return len(c.tcp.reassembly.suspects)
 }
 
-// suspend keeps a segment until it is proved or refuted. Without room it is dropped.
+// suspend stores a segment until it is proved or refuted. The segment is dropped if maxSuspects or a byte budget is
+// reached.
 func (t *Table) suspend(c *Conn, side Side, d *Decoded, now int64, seq, ack bool) {
 	q := t.allocQueue(c, side)
 	w := c.tcp.reassembly
@@ -191,10 +191,9 @@ func (t *Table) suspend(c *Conn, side Side, d *Decoded, now int64, seq, ack bool
 	w.addSuspect(&x)
 }
 
-// decideSuspects looks at what a packet of a side says of the segments of the other side that are
-// suspended, and takes or drops those that it decides. Where the packet is not acceptable
-// itself it reports whether one of them fits to it: a capture that has lost packets of both
-// directions goes on with such a pair.
+// decideSuspects applies a packet of a side to the suspended segments of the other side: it accepts those that the
+// packet proves and drops those that it refutes. If the packet is not acceptable itself, met reports whether it fits
+// one of them, which is then accepted: after losses in both directions the capture continues with such a pair.
 func (t *Table) decideSuspects(c *Conn, side Side, d *Decoded, accepted bool) (met bool) {
 	w := c.tcp.reassembly
 	all := w.suspects
@@ -229,14 +228,14 @@ func (w *reassembly) addSuspect(x *suspect) {
 	w.suspected[x.side]++
 }
 
-// allocReassembly returns what c waits with, made anew if it was released.
+// allocReassembly returns the out-of-order state of c, and allocates it if it was released.
 func (t *Table) allocReassembly(c *Conn) *reassembly {
 	t.allocQueue(c, Originator)
 	return c.tcp.reassembly
 }
 
-// proves reports whether an acceptable packet of a side shows that it accepts x, or has
-// accepted it: it acknowledges all before x, and is itself past what x acknowledges.
+// proves reports whether an acceptable packet of a side shows that this side accepts x: it acknowledges all bytes
+// before x, and has itself sent all that x acknowledges.
 func (c *Conn) proves(side Side, d *Decoded, x *suspect) bool {
 	s, o := &c.tcp.side[x.side], &c.tcp.side[side]
 	reached := max(s.next, s.acked)
@@ -248,10 +247,10 @@ func (c *Conn) proves(side Side, d *Decoded, x *suspect) bool {
 	return (!x.seq || off <= reached && off >= s.acked-maxStale) && (!x.ack || o.offset(x.d.Ack) <= sent)
 }
 
-// receiverUnheard reports whether the receiver sent no packet for unheardWait after several segments that
-// it drops by their numbers. A receiver answers each one that has payload at once (RFC 9293,
-// section 3.10.7.4), so its own packets are not captured any more, and its known window is out
-// of date. In a live capture the receiver of arriving segments is always captured.
+// receiverUnheard reports whether the receiver sent no packet for unheardWait after several segments that are not
+// acceptable to it. A receiver answers each such segment that has payload at once (RFC 9293, section 3.10.7.4). So its
+// packets are no longer captured, and its known window is out of date. In a live capture the receiver of arriving
+// segments is always captured.
 func (c *Conn) receiverUnheard(now int64) bool {
 	if c.suspects() == 0 || now-c.tcp.reassembly.suspects[0].time < unheardWait {
 		return false
@@ -269,7 +268,7 @@ func (c *Conn) receiverUnheard(now int64) bool {
 	return n >= unheardSegments
 }
 
-// acceptSuspects takes all segments that are suspended.
+// acceptSuspects accepts all suspended segments.
 func (t *Table) acceptSuspects(c *Conn) {
 	all := c.tcp.reassembly.suspects
 	c.tcp.reassembly.suspects, c.tcp.reassembly.suspected = nil, [2]uint8{}
@@ -281,9 +280,9 @@ func (t *Table) acceptSuspects(c *Conn) {
 	}
 }
 
-// resolveSuspects takes the segments with only an acknowledgement in doubt, or whose receiver is not
-// captured, and drops the others, since c has ended. The receiver may have accepted a dropped
-// segment, so the absence of data proves nothing (Conn.Undelivered).
+// resolveSuspects decides the suspended segments when c ends. It accepts those of a receiver that is not captured, and
+// those whose acknowledgement number alone is not acceptable, and drops the others. The receiver may have accepted a
+// dropped segment, so the absence of data proves nothing afterwards (Conn.Undelivered).
 func (t *Table) resolveSuspects(c *Conn) {
 	if c.suspects() == 0 {
 		return

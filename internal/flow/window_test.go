@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// live feeds steps as the server's host sees them, a millisecond apart.
+// live adds steps as the server's host captures them, a millisecond apart.
 func live(table *flow.Table, at time.Time, steps ...step) time.Time {
 	for _, s := range steps {
 		at = at.Add(s.wait)
@@ -24,14 +24,14 @@ func live(table *flow.Table, at time.Time, steps ...step) time.Time {
 	return at
 }
 
-// TestForgedNumbers: a segment that the receiver drops for its numbers changes nothing: what
-// it brings is not handed on and no gap, and it hides and ends nothing.
+// TestForgedNumbers: a segment that the receiver drops because of its numbers has no effect. Its bytes are neither
+// delivered nor a gap, and it neither hides nor ends anything.
 func TestForgedNumbers(t *testing.T) {
 	const text = "text of another"
 	signed := []byte{1, 1, 19, 18, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	for name, c := range map[string]struct {
 		forged step
-		live   bool // only a capture at the receiver's host shows it
+		live   bool // only a capture at the receiver's host can notice it
 	}{
 		"far ahead":                        {step{flags: "PA", seq: 500_000, ack: 4, data: text}, false},
 		"far ahead, 512 MiB":               {step{flags: "PA", seq: 1 << 29, ack: 4, data: text}, false},
@@ -87,8 +87,8 @@ func TestForgedNumbers(t *testing.T) {
 	}
 }
 
-// TestOneFarSegment: text of one direction is no less seen for one segment far ahead, however
-// few bytes each segment has.
+// TestOneFarSegment: the data of one direction are delivered in spite of one segment far ahead, for segments of any
+// size.
 func TestOneFarSegment(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -106,8 +106,8 @@ func TestOneFarSegment(t *testing.T) {
 	}
 }
 
-// TestHonestNumbers: the data of an honest sender is delivered, whatever the capture has lost and
-// in whatever order the segments come.
+// TestHonestNumbers: the data of an honest sender are delivered after any losses of the capture, and for any order of
+// the segments.
 func TestHonestNumbers(t *testing.T) {
 	ask, answer := step{flags: "PA", seq: 1, ack: 1, data: "GET"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "200"}
 	const mb = 1 << 20
@@ -195,8 +195,8 @@ func TestHonestNumbers(t *testing.T) {
 	}
 }
 
-// TestSuspectsAreBounded: however many segments are sent that the receiver drops, what is kept
-// of them is bounded, and the stream is seen.
+// TestSuspectsAreBounded: any number of segments that the receiver drops takes bounded memory, and the stream is
+// delivered.
 func TestSuspectsAreBounded(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -215,7 +215,7 @@ func TestSuspectsAreBounded(t *testing.T) {
 	}
 }
 
-// atEnd is a Handler that records Conn.Undelivered of the originator when its connection ended.
+// atEnd is a Handler that records Conn.Undelivered of the originator when its connection ends.
 type atEnd struct {
 	nothing
 	behind bool
@@ -223,8 +223,8 @@ type atEnd struct {
 
 func (e *atEnd) End(c *flow.Conn, _ flow.EndReason) { e.behind = c.Undelivered(flow.Originator) }
 
-// TestUndecidedIsNotAbsent: a connection that ends with a segment outside of the window, which no packet of the receiver has refuted,
-// may have had that data.
+// TestUndecidedIsNotAbsent: a connection that ends with a segment outside of the window, which no packet of the
+// receiver has refuted, may have received that segment's data.
 func TestUndecidedIsNotAbsent(t *testing.T) {
 	far, ack := step{flags: "PA", seq: 3 << 20, ack: 1, data: "text"}, step{server: true, flags: "A", seq: 1, ack: 1}
 	for _, c := range []struct {
@@ -253,8 +253,8 @@ func TestSuspectCost(t *testing.T) {
 	}
 }
 
-// TestUnheardReceiver: data far past a window is delivered if the receiver is not captured any
-// more, but not if the receiver answers, or is the host of a live capture.
+// TestUnheardReceiver: data far past a window are delivered if the receiver is no longer captured, but not if the
+// receiver answers or is the host of a live capture.
 func TestUnheardReceiver(t *testing.T) {
 	const far = 5 << 20
 	text := func(n int) (all []step) {
@@ -267,7 +267,7 @@ func TestUnheardReceiver(t *testing.T) {
 	const none, seen = "c0 GET s0 200 end S1", "c0 GET s0 200 c5242879 gap 5242876 text c5242883 text c5242887 text c5242891 text"
 	last := text(5)[4:]
 	for name, c := range map[string]struct {
-		steps, later []step // later: a second after the first
+		steps, later []step // later steps start a second after the first step
 		feed         func(*flow.Table, time.Time, ...step) time.Time
 		want         string
 	}{
@@ -295,7 +295,7 @@ func TestUnheardReceiver(t *testing.T) {
 	}
 }
 
-// offline feeds packets of a capture file.
+// offline adds steps as packets of a capture file.
 func offline(table *flow.Table, at time.Time, steps ...step) time.Time {
 	return run(table, 0, at, client, server, steps...)
 }

@@ -6,15 +6,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Zone names the network that a packet was in where a capture shows several of them: its
-// VLANs (IEEE 802.1Q), and the tunnels around it with their identifiers and outer
-// addresses, hashed. Two tenants may use the same addresses and ports in two zones. The
-// zero value is that of a packet without any.
+// Zone identifies the network of a packet, where a capture shows several networks: it is a hash of the VLANs (IEEE
+// 802.1Q) and of the tunnels around the packet, with their identifiers and outer addresses. Two tenants may use the
+// same addresses and ports in two zones. The zero value means no VLAN and no tunnel.
 type Zone uint32
 
-// In returns the zone of a network within z that a header gives an identifier. kind is the
-// header's EtherType, IP protocol number or UDP port: all that are in use differ. Of one
-// kind in one zone no two identifiers give the same zone.
+// In returns the zone of a network inside z. id is the network's identifier in a header. kind is that header's
+// EtherType, IP protocol number or UDP port; the ones in use all differ. Different identifiers of one kind in one zone
+// give different zones.
 func (z Zone) In(kind uint16, id uint32) Zone {
 	const spread = 0x9e3779b1
 	return max(scramble((z+Zone(kind)*spread)^Zone(id)), 1)
@@ -29,8 +28,8 @@ func scramble(z Zone) Zone {
 	return z ^ z>>16
 }
 
-// VLAN returns the zone of a VLAN within z, by the EtherType of a tag and its control
-// information. A tag without identifier has a priority alone and makes no VLAN.
+// VLAN returns the zone of a VLAN inside z, by the EtherType and the control information of its tag. A tag with
+// identifier 0 carries only a priority and does not change the zone.
 func (z Zone) VLAN(typ, control uint16) Zone {
 	const identifier = 0x0fff
 	if control&identifier == 0 {
@@ -39,8 +38,8 @@ func (z Zone) VLAN(typ, control uint16) Zone {
 	return z.In(typ, uint32(control&identifier))
 }
 
-// enterTunnel begins a packet that IP carries in a tunnel (deeper), in a zone of the tunnel's two
-// ends, whichever of them it is sent from.
+// enterTunnel starts the decoding of a tunneled packet (decapsulate) in a zone of the tunnel's two ends, the same in
+// both directions. It returns false if no tunnel may be decapsulated.
 func (d *Decoded) enterTunnel(kind uint16) bool {
 	if d.tunnels == 0 {
 		return false
@@ -62,16 +61,15 @@ func hashAddress(a *[16]byte) uint32 {
 	return uint32(z)
 }
 
-// Both directions of a connection are in one zone, or each in its own: a router that is
-// captured as it receives shows two VLANs, labels of MPLS and endpoint identifiers of GTP-U
-// belong to a direction, and a load balancer tunnels one of them. So a connection of which
-// one end was seen alone (lone) takes in what the other end sends in another zone, where
-// the numbers fit. As soon as either end then sends in the zone of the other, that zone
-// shows a conversation of its own: the connection's evidence is in conflict, and what
-// follows in that zone is another connection.
+// The two directions of a connection are usually in one zone, but may be in two: a router that is captured on its
+// receiving interfaces shows two VLANs, MPLS labels and GTP-U endpoint identifiers belong to one direction, and a load
+// balancer may tunnel only one. So a connection of which only one end was seen (lone) also accepts packets of the other
+// end from another zone, if their numbers fit. If either end then sends in the zone of the other end, that zone shows a
+// conversation of its own: the connection is marked with Conflict, and further packets in that zone belong to another
+// connection.
 
-// acrossZones returns the connection that a packet of an unknown key continues from another
-// zone, nil if there is none.
+// acrossZones returns the connection that a packet with an unknown key continues from another zone, nil if there is
+// none.
 func (t *Table) acrossZones(k key, d *Decoded) *Conn {
 	if k.zone == 0 && len(t.lone) == 0 {
 		return nil
@@ -93,7 +91,7 @@ func (t *Table) acrossZones(k key, d *Decoded) *Conn {
 		return nil
 	}
 	if unsure {
-		t.conflict(c) // it might as well be the other's
+		t.conflict(c) // the packet may belong to the other one
 	}
 	t.unlistLone(c)
 	c.Zones[c.sender(d)] = k.zone
@@ -101,7 +99,7 @@ func (t *Table) acrossZones(k key, d *Decoded) *Conn {
 	return c
 }
 
-// continuesAs reports whether a packet may be the first of one end of c, whose other end was seen.
+// continuesAs reports whether a packet may be the first of one end of c whose other end was seen.
 func (c *Conn) continuesAs(d *Decoded) bool {
 	from := c.sender(d)
 	if c.endpoint(from).Packets > 0 || c.endpoint(from.Other()).Packets == 0 {
@@ -113,7 +111,7 @@ func (c *Conn) continuesAs(d *Decoded) bool {
 	s, o := &c.tcp.side[from], &c.tcp.side[from.Other()]
 	answers := c.isnSeen(from.Other()) && d.Ack-o.base <= uint32(o.next)
 	switch {
-	case d.Flags&(wire.FlagSYN|wire.FlagACK) == wire.FlagSYN: // overtaken by the answer
+	case d.Flags&(wire.FlagSYN|wire.FlagACK) == wire.FlagSYN: // overtaken by the SYN-ACK
 		return from == Originator && c.RespISNSeen && s.known && d.Seq+1 == s.base
 	case !o.known || d.Flags&wire.FlagACK == 0:
 		return false
@@ -125,8 +123,8 @@ func (c *Conn) continuesAs(d *Decoded) bool {
 	return s.known && s.near(d.Seq) && o.near(d.Ack)
 }
 
-// listLone notes that c, which was just created, is lone in a zone. One of the same ports in
-// another zone gives way, and nobody can tell whose the answer is.
+// listLone enters c, which was just created, in the table of lone connections. It replaces one with the same ports in
+// another zone; which of the two an answer belongs to is then unknown.
 func (t *Table) listLone(c *Conn, k key) {
 	if k.zone == 0 {
 		return
@@ -141,7 +139,7 @@ func (t *Table) listLone(c *Conn, k key) {
 	t.lone[k], c.tcp.lone = c, true
 }
 
-// unlistLone notes that both ends of c were seen, or that it is over.
+// unlistLone removes c from the table of lone connections, because both ends were seen or c ends.
 func (t *Table) unlistLone(c *Conn) {
 	if c.tcp.lone {
 		c.tcp.lone = false
@@ -154,7 +152,7 @@ func (c *Conn) inOtherZone(k *key, d *Decoded) bool {
 	return c.Zones[Originator] != c.Zones[Responder] && k.zone != c.Zones[c.sender(d)]
 }
 
-// splitZone leaves a zone to the conversation that it shows.
+// splitZone removes a zone from c, because it shows a conversation of its own.
 func (t *Table) splitZone(c *Conn, k *key) {
 	t.conflict(c)
 	t.conns.remove(k, c)

@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// zones put an IP packet into one of several networks, by a number from 1.
+// zones are functions that put an IP packet into one of several networks. Networks are numbered from 1.
 var zones = map[string]func(ip []byte, n byte) flow.Packet{
 	"VLAN":         func(ip []byte, n byte) flow.Packet { return framed(ether(0x8100, join([]byte{0x60, n, 8, 0}, ip))) },
 	"service VLAN": func(ip []byte, n byte) flow.Packet { return framed(ether(0x88a8, join([]byte{0, n, 8, 0}, ip))) },
@@ -103,7 +103,7 @@ var zones = map[string]func(ip []byte, n byte) flow.Packet{
 	"IP in IP": func(ip []byte, n byte) flow.Packet { return framed(ether(0x0800, ended(n, outer4(4, ip)))) },
 }
 
-// ended gives an outer IPv4 packet other ends.
+// ended changes the addresses of an outer IPv4 packet.
 func ended(n byte, outer []byte) []byte {
 	outer[15], outer[19] = 10+n, 20+n
 	return outer
@@ -116,7 +116,7 @@ func framed(b []byte) flow.Packet {
 // in returns a step's packet in a network. The outer addresses follow the direction.
 func (s *step) in(wrapped func([]byte, byte) flow.Packet, n byte) flow.Packet {
 	p := wrapped(s.packet(client, server).Data[14:], n)
-	if at := slices.Index(p.Data, 172); s.server && at > 0 && p.Data[at+1] == 16 { // the outermost IP header
+	if at := slices.Index(p.Data, 172); s.server && at > 0 && p.Data[at+1] == 16 { // the outer IP header
 		for k := range 4 {
 			p.Data[at+k], p.Data[at+4+k] = p.Data[at+4+k], p.Data[at+k]
 		}

@@ -10,14 +10,15 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// exchange is a conversation of which tenants have one each.
+// exchange returns the conversation of a tenant.
 func exchange(tenant string) []step {
 	return after(step{flags: "PA", seq: 1, ack: 1, data: "ask " + tenant}, step{server: true, flags: "PA", seq: 1, ack: 6, data: "say " + tenant},
 		step{flags: "PA", seq: 6, ack: 6, data: "and " + tenant}, step{flags: "FA", seq: 11, ack: 6}, step{server: true, flags: "FA", seq: 6, ack: 12})
 }
 
-// TestZones: the same addresses, ports and numbers in two networks are two connections, whoever speaks first. A connection that
-// is seen in two networks is two whole ones, and one whose directions are in different networks is one.
+// TestZones: the same addresses, ports and numbers in two networks are two connections, whichever end sends first. A
+// connection that is seen in two networks is two complete connections. A connection whose directions are in different
+// networks is one.
 func TestZones(t *testing.T) {
 	for name, wrapped := range zones {
 		t.Run(name, func(t *testing.T) {
@@ -61,7 +62,7 @@ func tabled(t *testing.T) (*gather, *flow.Table) {
 	return g, flow.NewTable(flow.Config{}, g)
 }
 
-// checkZones ends the connections and compares what each was told, in the order of their beginnings.
+// checkZones ends the connections and compares the calls of each, in the order of their creation.
 func checkZones(t *testing.T, g *gather, table *flow.Table, want ...string) {
 	t.Helper()
 	table.Flush()
@@ -76,7 +77,8 @@ func checkZones(t *testing.T, g *gather, table *flow.Table, want ...string) {
 	}
 }
 
-// TestNoZone: a tag that has a priority alone makes no VLAN, and neither do its other bits.
+// TestNoZone: a tag that carries only a priority makes no VLAN, and other bits of its control information do not
+// either.
 func TestNoZone(t *testing.T) {
 	g, table := tabled(t)
 	for i, s := range exchange("a") {
@@ -94,7 +96,7 @@ func TestNoZone(t *testing.T) {
 	}
 }
 
-// inVLANs adds steps, each in a VLAN; 0 is none.
+// inVLANs adds steps, each in a VLAN; 0: no VLAN.
 func inVLANs(table *flow.Table, vlans []byte, steps ...step) {
 	for i, s := range steps {
 		p := framed(s.packet(client, server).Data)
@@ -104,7 +106,7 @@ func inVLANs(table *flow.Table, vlans []byte, steps ...step) {
 	}
 }
 
-// TestZonesThatDoNotFit: what another network shows is nobody's answer unless its numbers say so.
+// TestZonesThatDoNotFit: packets of another network belong to a connection only if their numbers fit.
 func TestZonesThatDoNotFit(t *testing.T) {
 	say := step{server: true, flags: "PA", seq: 1, ack: 1, data: "x"}
 	for _, c := range []struct {
@@ -137,8 +139,9 @@ func TestZonesThatDoNotFit(t *testing.T) {
 	}
 }
 
-// TestZonesInConflict: where a network shows both ends after all, what was put together from two is in conflict, and nothing that
-// follows in the network is hidden. The same where the answer might be another's.
+// TestZonesInConflict: if a network shows both ends after all, a connection that was combined from two networks is in
+// conflict, and later packets in the network are not hidden. The same holds if an answer may belong to another
+// connection.
 func TestZonesInConflict(t *testing.T) {
 	steps := exchange("a")
 	for name, vlans := range map[string][]byte{
@@ -174,7 +177,7 @@ func TestZonesInConflict(t *testing.T) {
 	}
 }
 
-// TestZonesOverUDP: the directions of UDP have no numbers, so the answer is that of the one that waits for it.
+// TestZonesOverUDP: UDP has no numbers, so an answer belongs to the connection that waits for one.
 func TestZonesOverUDP(t *testing.T) {
 	send := func(table *flow.Table, vlan uint16, fromServer bool) {
 		h := headers{src: client, dst: server, udp: true, payload: []byte("ask")}
@@ -209,7 +212,8 @@ func TestZonesOverUDP(t *testing.T) {
 	}
 }
 
-// TestZonesAreBounded: what lone connections take goes with them, and a full table puts directions together all the same.
+// TestZonesAreBounded: the entries of lone connections are removed with them, and a full table still combines
+// directions.
 func TestZonesAreBounded(t *testing.T) {
 	g := newGather(t)
 	const most = 8
@@ -229,7 +233,7 @@ func TestZonesAreBounded(t *testing.T) {
 			}
 		}
 	}
-	for vlan := range uint16(500) { // of the same ports
+	for vlan := range uint16(500) { // with the same ports
 		p := framed((&step{flags: "S"}).packet(client, server).Data)
 		p.Zone = flow.Zone(0).VLAN(0x8100, vlan)
 		p.Time += 3e9
@@ -241,7 +245,7 @@ func TestZonesAreBounded(t *testing.T) {
 	}
 }
 
-// TestZonesDoNotAllocate: a packet of a connection whose directions are apart takes no memory.
+// TestZonesDoNotAllocate: a packet of a connection whose directions are in two zones allocates no memory.
 func TestZonesDoNotAllocate(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, nothing{})
 	inVLANs(table, []byte{10, 20, 10}, handshake...)
@@ -259,7 +263,7 @@ func TestZonesDoNotAllocate(t *testing.T) {
 	}
 }
 
-// TestFragmentsOfZones: fragments of two networks are not put together.
+// TestFragmentsOfZones: fragments of two networks are not combined.
 func TestFragmentsOfZones(t *testing.T) {
 	for version, ends := range map[int][2]netip.AddrPort{4: {client, server}, 6: {a6, b6}} {
 		bodies := [][]byte{carried(ends[0], ends[1], "0123456789abcdef"), carried(ends[0], ends[1], "fedcba9876543210")}
@@ -286,7 +290,7 @@ func TestFragmentsOfZones(t *testing.T) {
 	}
 }
 
-// FuzzZones: whatever frames come in whatever networks, the table stays whole.
+// FuzzZones: the table stays consistent for any frames in any networks.
 func FuzzZones(f *testing.F) {
 	f.Add([]byte{0, 1, 9, 2, 16, 1, 24, 2})
 	f.Fuzz(func(t *testing.T, b []byte) {
