@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// Chunk is what one end wrote at once.
+// Chunk is the result of one write by one end.
 type Chunk struct {
 	FromServer bool
 	Data       []byte
-	Read       int // bytes of the other end's stream that the writer had read by then
+	Read       int // bytes of the other end's stream that the writer had read before
 }
 
-// Conversation is what two ends wrote, in order.
+// Conversation is the writes of two ends, in order.
 type Conversation struct {
 	Chunks []Chunk
 }
 
-// Record lets a client and a server talk over a buffered connection in memory, each in
-// a goroutine of its own, and returns what they wrote. Both must close their end or
-// return. Errors of the ends are returned joined; a refused handshake is one.
+// Record runs a client and a server over a buffered connection in memory, each in its own goroutine, and returns their
+// writes. Both must close their end or return. It returns the joined errors of both ends, for example that of a
+// rejected handshake.
 func Record(client, server func(net.Conn) error) (*Conversation, error) {
 	rec := &recorder{}
 	a, b := newPipe(), newPipe()
@@ -48,7 +48,7 @@ type recorder struct {
 	talk Conversation
 }
 
-// pipe is one direction: a buffer without bound.
+// pipe is one direction: a buffer of unlimited size.
 type pipe struct {
 	mu     sync.Mutex
 	ready  *sync.Cond

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// DNS makes the question for the A or AAAA records of a name and, where there are
-// addresses, the response to it: each alias leads to the next, the last to the addresses.
+// DNS returns a query for the A or AAAA records of a name and, if there are addresses, the response. Each alias leads
+// to the next one, and the last alias to the addresses.
 func DNS(id uint16, name string, ttl uint32, aliases []string, addrs ...netip.Addr) (query, response []byte) {
 	const cname, a, aaaa = 5, 1, 28
 	typ := uint16(a)

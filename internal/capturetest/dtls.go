@@ -5,16 +5,16 @@ import (
 	"slices"
 )
 
-// A DTLSMessage is a handshake message of DTLS 1.2, or a record that is none.
+// DTLSMessage is a DTLS 1.2 handshake message, or another record.
 type DTLSMessage struct {
 	FromServer bool
 	Type       uint8  // of the handshake message
-	Body       []byte // of it, as DTLS has it
-	Record     []byte // instead of them: a whole record
+	Body       []byte // body of the handshake message in DTLS' form
+	Record     []byte // a whole record, instead of Type and Body
 }
 
-// DTLS turns a conversation of TLS 1.2 into the messages of one over DTLS 1.2: the hellos
-// get their other form, what is behind a ChangeCipherSpec stands in records of epoch 1.
+// DTLS converts a TLS 1.2 conversation to the messages of one over DTLS 1.2: the hellos get their DTLS form, and
+// messages after a ChangeCipherSpec become records of epoch 1.
 func DTLS(talk *Conversation) []DTLSMessage {
 	var out []DTLSMessage
 	var sealed [2]bool
@@ -45,7 +45,7 @@ func DTLS(talk *Conversation) []DTLSMessage {
 	return out
 }
 
-// dtlsMessages reads the handshake messages of a record of TLS.
+// dtlsMessages returns the handshake messages of a TLS record.
 func dtlsMessages(fromServer bool, b []byte) (out []DTLSMessage) {
 	for len(b) >= 4 {
 		n := 4 + int(b[1])<<16 + int(b[2])<<8 + int(b[3])
@@ -53,7 +53,7 @@ func dtlsMessages(fromServer bool, b []byte) (out []DTLSMessage) {
 		if m.Type == 1 || m.Type == 2 {
 			m.Body[0], m.Body[1] = 0xfe, 0xfd
 		}
-		if m.Type == 1 { // an empty cookie behind the session's identity
+		if m.Type == 1 { // an empty cookie after the session ID
 			m.Body = slices.Insert(m.Body, 2+32+1+int(m.Body[34]), 0)
 		}
 		out, b = append(out, m), b[n:]
@@ -61,14 +61,14 @@ func dtlsMessages(fromServer bool, b []byte) (out []DTLSMessage) {
 	return out
 }
 
-// DTLSRecord makes a record of DTLS 1.2.
+// DTLSRecord returns a DTLS 1.2 record.
 func DTLSRecord(typ, epoch byte, body []byte) []byte {
 	b := []byte{typ, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 7}
 	b = binary.BigEndian.AppendUint16(b, uint16(len(body)))
 	return append(b, body...)
 }
 
-// DTLSFragment makes a fragment of a handshake message of size bytes.
+// DTLSFragment returns a fragment of a handshake message that is size bytes long.
 func DTLSFragment(typ uint8, size int, seq uint16, offset int, data []byte) []byte {
 	b := make([]byte, 12, 12+len(data))
 	binary.BigEndian.PutUint32(b, uint32(typ)<<24|uint32(size))
@@ -78,7 +78,8 @@ func DTLSFragment(typ uint8, size int, seq uint16, offset int, data []byte) []by
 	return append(b, data...)
 }
 
-// Datagrams puts each fragment of at most size bytes, and each record, in a datagram.
+// Datagrams splits messages into fragments of at most size bytes, and puts each fragment and each record into a
+// datagram.
 func Datagrams(messages []DTLSMessage, size int) []Chunk {
 	var out []Chunk
 	var seq [2]uint16

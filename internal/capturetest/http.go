@@ -12,8 +12,8 @@ import (
 	"net/http"
 )
 
-// HTTPClient is a client that posts the given number of bytes, twice, and reads the answers, over TLS if cfg is
-// not nil.
+// HTTPClient returns a client that sends two POST requests with size bytes each and reads the responses, over TLS if
+// cfg is not nil.
 func HTTPClient(cfg *tls.Config, size int) func(net.Conn) error {
 	return func(c net.Conn) error {
 		if cfg != nil {
@@ -37,7 +37,7 @@ func HTTPClient(cfg *tls.Config, size int) func(net.Conn) error {
 	}
 }
 
-// HTTPServer is a server that reads requests and sends the given number of bytes for each, over TLS if cfg is not nil.
+// HTTPServer returns a server that reads requests and responds to each with size bytes, over TLS if cfg is not nil.
 func HTTPServer(cfg *tls.Config, size int) func(net.Conn) error {
 	return func(c net.Conn) error {
 		if cfg != nil {

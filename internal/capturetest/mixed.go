@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Mixed returns connections of all kinds, one after the other: versions of TLS and plaintext, ways to authenticate, sizes of
-// chains and of what is transferred both ways, segment sizes, ends.
+// Mixed returns connections of many kinds, one after the other: plaintext and several TLS versions, with different
+// client authentication, chain lengths, transfer sizes, segment sizes and ends.
 func Mixed(start time.Time) (out []Frame, err error) {
 	ca, err := NewAuthority()
 	if err != nil {
@@ -45,7 +45,7 @@ func Mixed(start time.Time) (out []Frame, err error) {
 					if auth > tls.NoClientCert && (i+int(auth))%3 > 0 {
 						client.Certificates = certs
 					}
-					talk, _ := Record(HTTPClient(client, size[0]), HTTPServer(server, size[1])) // some are refused
+					talk, _ := Record(HTTPClient(client, size[0]), HTTPServer(server, size[1])) // some handshakes are rejected
 					add(talk, mss, i%3 == 0)
 				}
 			}
@@ -54,7 +54,7 @@ func Mixed(start time.Time) (out []Frame, err error) {
 	return out, nil
 }
 
-// IssueChain issues a workload's certificate with a chain that has the given number of certificates more than it needs.
+// IssueChain issues a workload certificate with extra unneeded certificates in its chain.
 func (a *Authority) IssueChain(extra int) (tls.Certificate, error) {
 	cert, err := a.Issue("spiffe://cluster.local/ns/shop/sa/cart", "cart")
 	for range extra {

@@ -11,14 +11,14 @@ import (
 	"github.com/google/gopacket/pcapgo"
 )
 
-// Options say how a conversation is cut into packets. The zero value is usable.
+// Options describe the packets of a conversation. The zero value is usable.
 type Options struct {
 	Client, Server     netip.AddrPort // default 10.0.0.1:40000 and 10.0.0.2:443
 	MSS                int            // default 1448
 	Start              time.Time      // default 2026-01-01 00:00 UTC
 	ClientISN, ServISN uint32         // default 1000 and 2000
-	NoSYN, NoFIN       bool           // leave out the handshake or the end
-	Reset              bool           // end by a RST of the server
+	NoSYN, NoFIN       bool           // without the handshake, without the end
+	Reset              bool           // the server ends the connection with a RST
 }
 
 // Frame is one Ethernet frame.
@@ -49,14 +49,14 @@ func (o Options) defaults() Options {
 	return o
 }
 
-// writer makes the frames of one connection; a millisecond passes between two.
+// writer creates the frames of one connection, a millisecond apart.
 type writer struct {
 	o      Options
-	sent   [2]int // stream bytes by client and server
+	sent   [2]int // bytes sent by client and server
 	frames []Frame
 }
 
-// Packets cuts a conversation into the frames of a TCP connection.
+// Packets splits a conversation into the frames of a TCP connection.
 func (c *Conversation) Packets(o Options) []Frame {
 	w := &writer{o: o.defaults()}
 	if !o.NoSYN {
@@ -95,7 +95,7 @@ func index(server bool) int {
 	return 0
 }
 
-// send makes a data frame; read is what its sender has read of the other side.
+// send appends a data frame; read is how many bytes its sender has read of the other side.
 func (w *writer) send(server bool, data []byte, read int) {
 	i := index(server)
 	w.frame(server, data, layers.TCP{ACK: true, PSH: len(data) > 0, Seq: w.isn(server) + 1 + uint32(w.sent[i]), Ack: w.isn(!server) + 1 + uint32(read)})
@@ -118,19 +118,19 @@ func (w *writer) frame(server bool, data []byte, t layers.TCP) {
 	w.frames = append(w.frames, Frame{Time: at, Data: TCPFrame(from, to, t, data)})
 }
 
-// TCPFrame makes one Ethernet frame with a TCP segment.
+// TCPFrame returns an Ethernet frame with a TCP segment.
 func TCPFrame(from, to netip.AddrPort, t layers.TCP, data []byte) []byte {
 	t.SrcPort, t.DstPort = layers.TCPPort(from.Port()), layers.TCPPort(to.Port())
 	return frame(from.Addr(), to.Addr(), layers.IPProtocolTCP, &t, data)
 }
 
-// UDPFrame makes one Ethernet frame with a UDP datagram.
+// UDPFrame returns an Ethernet frame with a UDP datagram.
 func UDPFrame(from, to netip.AddrPort, data []byte) []byte {
 	u := layers.UDP{SrcPort: layers.UDPPort(from.Port()), DstPort: layers.UDPPort(to.Port())}
 	return frame(from.Addr(), to.Addr(), layers.IPProtocolUDP, &u, data)
 }
 
-// transport is a layer of TCP or UDP.
+// transport is a TCP or UDP layer.
 type transport interface {
 	gopacket.SerializableLayer
 	SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
@@ -152,12 +152,12 @@ func frame(from, to netip.Addr, protocol layers.IPProtocol, t transport, data []
 	buf := gopacket.NewSerializeBuffer()
 	opts := gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}
 	if err := gopacket.SerializeLayers(buf, opts, &eth, ip, t, gopacket.Payload(data)); err != nil {
-		panic(err) // the layers are made right here
+		panic(err) // cannot happen: the layers are built here
 	}
 	return buf.Bytes()
 }
 
-// WritePcap writes frames as a pcap file of Ethernet with nanoseconds.
+// WritePcap writes frames as an Ethernet pcap file with nanosecond timestamps.
 func WritePcap(out io.Writer, frames []Frame) error {
 	w := pcapgo.NewWriterNanos(out)
 	if err := w.WriteFileHeader(262144, layers.LinkTypeEthernet); err != nil {

@@ -2,10 +2,10 @@ package capturetest
 
 import "encoding/binary"
 
-// SSHBanner is an identification string of SSH (RFC 4253 section 4.2).
+// SSHBanner is an SSH identification string (RFC 4253, section 4.2).
 const SSHBanner = "SSH-2.0-example\r\n"
 
-// SSHKexInit makes an SSH_MSG_KEXINIT in its binary packet (RFC 4253 sections 6 and 7.1).
+// SSHKexInit returns an SSH_MSG_KEXINIT in a binary packet (RFC 4253, sections 6 and 7.1).
 func SSHKexInit() []byte {
 	payload := append([]byte{20}, "0123456789abcdef"...)
 	for _, list := range []string{

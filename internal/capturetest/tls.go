@@ -18,14 +18,14 @@ import (
 	"time"
 )
 
-// Authority is a certificate authority of a test.
+// Authority is a certificate authority for tests.
 type Authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	Pool *x509.CertPool
 }
 
-// NewAuthority makes an authority.
+// NewAuthority creates an authority with a new key.
 func NewAuthority() (*Authority, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -48,12 +48,12 @@ func NewAuthority() (*Authority, error) {
 	return &Authority{cert: cert, key: key, Pool: pool}, nil
 }
 
-// PEM returns the authority's certificate.
+// PEM returns the authority's certificate in PEM.
 func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 }
 
-// Issue makes a leaf with a SPIFFE identity and a DNS name.
+// Issue issues a leaf certificate with a SPIFFE ID and a DNS name.
 func (a *Authority) Issue(spiffe, name string) (tls.Certificate, error) {
 	id, err := url.Parse(spiffe)
 	if err != nil {
@@ -65,7 +65,7 @@ func (a *Authority) Issue(spiffe, name string) (tls.Certificate, error) {
 	})
 }
 
-// Sign makes a leaf with a new key from a template.
+// Sign issues a leaf certificate with a new key from a template.
 func (a *Authority) Sign(template *x509.Certificate) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -81,16 +81,16 @@ func (a *Authority) Sign(template *x509.Certificate) (tls.Certificate, error) {
 // ClientAuth is how the client authenticates in TLSTalk.
 type ClientAuth int
 
-// The ways.
+// The ways of client authentication.
 const (
 	NotRequested ClientAuth = iota
-	Presented               // asked for, presented, accepted
-	Declined                // asked for, not presented, accepted
-	Required                // demanded, not presented, refused
+	Presented               // requested, presented, accepted
+	Declined                // requested, not presented, accepted
+	Required                // required, not presented, rejected
 )
 
-// TLSTalk records one HTTP request over TLS between two ends of crypto/tls. The error
-// is that of a refused handshake.
+// TLSTalk records n HTTP requests over TLS between two ends of crypto/tls, each over a connection of its own; the later
+// ones resume the TLS session. It returns the error of the last handshake if it was rejected.
 func TLSTalk(version uint16, auth ClientAuth, n int) ([]*Conversation, error) {
 	ca, err := NewAuthority()
 	if err != nil {
@@ -130,7 +130,7 @@ func TLSTalk(version uint16, auth ClientAuth, n int) ([]*Conversation, error) {
 	return talks, err
 }
 
-// RequestOver sends one HTTP request and reads the answer.
+// RequestOver sends one HTTP request and reads the response.
 func RequestOver(c net.Conn) error {
 	if _, err := io.WriteString(c, "GET /items?card=4111 HTTP/1.1\r\nHost: cart.shop:8080\r\nUser-Agent: test\r\nAuthorization: Bearer secret\r\n\r\n"); err != nil {
 		return err
@@ -144,7 +144,7 @@ func RequestOver(c net.Conn) error {
 	return err
 }
 
-// AnswerOver reads one HTTP request and answers it.
+// AnswerOver reads one HTTP request and sends a response.
 func AnswerOver(c net.Conn) error {
 	r, err := http.ReadRequest(bufio.NewReader(c))
 	if err != nil {
@@ -156,5 +156,5 @@ func AnswerOver(c net.Conn) error {
 	return err
 }
 
-// HTTPTalk records one HTTP request in the clear.
+// HTTPTalk records one HTTP request in plaintext.
 func HTTPTalk() (*Conversation, error) { return Record(RequestOver, AnswerOver) }

@@ -7,13 +7,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Link types whose header is skipped, so that filters and flow see IP or Ethernet
+// Link types whose header is skipped, so that filters and package flow see IP or Ethernet
 // (https://www.tcpdump.org/linktypes.html).
 const (
 	linkSLIP        wire.LinkType = 8
 	linkPPP         wire.LinkType = 9
 	linkFDDI        wire.LinkType = 10
-	linkRawBSD      wire.LinkType = 12 // DLT_RAW of most systems, which some tools write
+	linkRawBSD      wire.LinkType = 12 // DLT_RAW on most systems, which some tools write
 	linkRawOpenBSD  wire.LinkType = 14
 	linkPPPHDLC     wire.LinkType = 50
 	linkPPPEther    wire.LinkType = 51
@@ -47,17 +47,17 @@ const (
 // PPP protocol numbers (RFC 1332, RFC 5072).
 const pppIPv4, pppIPv6 = 0x0021, 0x0057
 
-// view is the part of a packet that is still to be decoded: rest begins with link.
+// view is the part of a packet that is not yet decoded: rest starts with a header of type link.
 type view struct {
 	link wire.LinkType
 	rest []byte
-	zone flow.Zone // from the skipped headers
+	zone flow.Zone // zone by the skipped headers
 }
 
-// other is a link layer that was read and carries no IP.
+// other is the result for a link layer that carries no IP.
 var other = view{link: flow.LinkOther}
 
-// step returns what a link layer carries; false if it is not known here.
+// step returns the payload of a link layer, and false if the link type is not supported here.
 func step(link wire.LinkType, b []byte) (view, bool) {
 	switch link { //nolint:exhaustive // those that flow decodes are not asked for
 	case linkRawBSD, linkRawOpenBSD:
@@ -70,7 +70,7 @@ func step(link wire.LinkType, b []byte) (view, bool) {
 		return ppp(b), true
 	case linkPPPDir:
 		return ppp(from(b, 1)), true
-	case linkPPPPPPD: // a direction in place of the address
+	case linkPPPPPPD: // a direction instead of the address
 		return ppp(from(b, 2)), true
 	case linkPPPEther: // version and type, code, session, length
 		return numbered(ppp(from(b, 6)), link, b, 2), true
@@ -96,9 +96,9 @@ func step(link wire.LinkType, b []byte) (view, bool) {
 		return ethernetAfter(b, 12), true
 	case linkBRCMPrepend:
 		return ethernetAfter(b, 4), true
-	case linkBRCM, linkDSA: // two addresses and the tag
+	case linkBRCM, linkDSA: // two addresses, then the tag
 		return byEtherType(from(b, 16)), true
-	case linkEDSA: // two addresses, EtherType 0xdada, two bytes, and the tag
+	case linkEDSA: // two addresses, EtherType 0xdada, two bytes, then the tag
 		return byEtherType(from(b, 20)), true
 	case linkPFLog:
 		return pflog(b), true
@@ -122,15 +122,15 @@ func step(link wire.LinkType, b []byte) (view, bool) {
 	return view{}, false
 }
 
-// from returns b without its first n bytes, nothing if there are fewer.
+// from returns b without its first n bytes, and an empty slice if b has fewer.
 func from(b []byte, n int) []byte { return b[min(max(n, 0), len(b)):] }
 
-// ipAfter is an IP packet after n bytes.
+// ipAfter returns the view of an IP packet after n bytes.
 func ipAfter(b []byte, n int) view { return view{link: wire.LinkRaw, rest: from(b, n)} }
 
 func ethernetAfter(b []byte, n int) view { return view{link: wire.LinkEthernet, rest: from(b, n)} }
 
-// numbered is v in the network that the 16 bits at an offset of b name.
+// numbered returns v with the network that the 16 bits of b at an offset identify.
 func numbered(v view, link wire.LinkType, b []byte, at int) view {
 	if len(b) >= at+2 {
 		v.zone = v.zone.In(uint16(link), uint32(binary.BigEndian.Uint16(b[at:])))
@@ -138,7 +138,7 @@ func numbered(v view, link wire.LinkType, b []byte, at int) view {
 	return v
 }
 
-// byEtherType reads an EtherType and steps over VLAN tags.
+// byEtherType decodes an EtherType and skips VLAN tags.
 func byEtherType(b []byte) view {
 	var zone flow.Zone
 	for len(b) >= 2 {
@@ -157,8 +157,8 @@ func byEtherType(b []byte) view {
 	return ipAfter(b, len(b)) // truncated
 }
 
-// ppp reads a PPP frame; address and control, and the first byte of the protocol, may be
-// left out (RFC 1661, section 6). Cisco HDLC is told apart by its address.
+// ppp decodes a PPP frame. The address and control bytes, and the first byte of the protocol number, may be missing
+// (RFC 1661, section 6). Cisco HDLC is recognized by its address.
 func ppp(b []byte) view {
 	if len(b) >= 2 && (b[0] == 0x0f || b[0] == 0x8f) && b[1] == 0 {
 		return byEtherType(from(b, 2))
@@ -178,7 +178,7 @@ func ppp(b []byte) view {
 	return other
 }
 
-// llc reads LLC with SNAP (IEEE 802.2, RFC 1042), or with RFC 1188's own value for IP.
+// llc decodes LLC with SNAP headers (IEEE 802.2, RFC 1042).
 func llc(b []byte) view {
 	const dsap, ui = 0xaa, 0x03
 	switch {
@@ -190,7 +190,7 @@ func llc(b []byte) view {
 	return other
 }
 
-// frameRelay reads the address of Q.922, of two to four bytes, and RFC 2427's header.
+// frameRelay decodes the Q.922 address of two to four bytes and the header of RFC 2427.
 func frameRelay(b []byte) view {
 	const ui, ipv4, ipv6, snap = 0x03, 0xcc, 0x8e, 0x80
 	n := 0
@@ -199,7 +199,7 @@ func frameRelay(b []byte) view {
 	}
 	b = from(b, n+1)
 	switch {
-	case len(b) >= 2 && (binary.BigEndian.Uint16(b) == wire.EtherIPv4 || binary.BigEndian.Uint16(b) == wire.EtherIPv6): // Cisco's
+	case len(b) >= 2 && (binary.BigEndian.Uint16(b) == wire.EtherIPv4 || binary.BigEndian.Uint16(b) == wire.EtherIPv6): // Cisco's format: an EtherType
 		return byEtherType(b)
 	case len(b) < 3:
 		return ipAfter(b, len(b))
@@ -218,7 +218,7 @@ func frameRelay(b []byte) view {
 	return other
 }
 
-// pflog reads OpenBSD's packet filter log: its length, without padding, comes first.
+// pflog decodes OpenBSD's packet filter log. Its first byte is the header's length without padding.
 func pflog(b []byte) view {
 	if len(b) == 0 {
 		return ipAfter(b, 0)
@@ -226,8 +226,8 @@ func pflog(b []byte) view {
 	return ipAfter(b, (int(b[0])+3)&^3)
 }
 
-// nflog reads a netfilter log message: a header, then attributes in the order of bytes of
-// the machine that captured (https://www.tcpdump.org/linktypes/LINKTYPE_NFLOG.html).
+// nflog decodes a netfilter log message: a header, then attributes in the byte order of the capturing machine
+// (https://www.tcpdump.org/linktypes/LINKTYPE_NFLOG.html).
 func nflog(b []byte) view {
 	const header, payload = 4, 9
 	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
@@ -245,9 +245,9 @@ func nflog(b []byte) view {
 	return other
 }
 
-// pktap reads the header of macOS: its length, what follows, the link type of that
-// (https://www.tcpdump.org/linktypes/LINKTYPE_PKTAP.html). Link types of the system are
-// those of files, but for raw IP.
+// pktap decodes the header of macOS: its length, the type of the next header, and the link type
+// (https://www.tcpdump.org/linktypes/LINKTYPE_PKTAP.html). The link type is the system's DLT_ value, which differs from
+// that of files only for raw IP.
 func pktap(b []byte) (view, bool) {
 	const least, packet = 108, 1
 	if len(b) < 12 {
@@ -263,7 +263,7 @@ func pktap(b []byte) (view, bool) {
 	return inside(wire.LinkType(dlt), b[n:])
 }
 
-// inside is a packet of another link type, within one that names it.
+// inside returns the view of a packet with another link type, inside a header that names the type.
 func inside(link wire.LinkType, b []byte) (view, bool) {
 	if flow.DecodesLink(link) {
 		return view{link: link, rest: b}, true
@@ -274,7 +274,7 @@ func inside(link wire.LinkType, b []byte) (view, bool) {
 	return step(link, b)
 }
 
-// ppi reads a per-packet information header, https://www.tcpdump.org/linktypes/LINKTYPE_PPI.html.
+// ppi decodes a per-packet information header (https://www.tcpdump.org/linktypes/LINKTYPE_PPI.html).
 func ppi(b []byte) (view, bool) {
 	if len(b) < 8 {
 		return ipAfter(b, len(b)), true
@@ -286,7 +286,7 @@ func ppi(b []byte) (view, bool) {
 	return inside(wire.LinkType(link), from(b, int(binary.LittleEndian.Uint16(b[2:]))))
 }
 
-// radiotap reads the header's length and, where it has them, the flags of the frame.
+// radiotap decodes the header's length and the frame's flags, if present.
 func radiotap(b []byte) view {
 	const present, tsft, flags, extended, padded = 4, 1 << 0, 1 << 1, 1 << 31, 0x20
 	if len(b) < 8 {
@@ -309,7 +309,7 @@ func radiotap(b []byte) view {
 }
 
 func prismLength(b []byte) int {
-	const avs = 0x80211000 // the header of AVS goes by the same link type
+	const avs = 0x80211000 // start of an AVS header, which has the same link type
 	if len(b) < 8 {
 		return len(b)
 	}
@@ -326,8 +326,7 @@ func avsLength(b []byte) int {
 	return int(min(binary.BigEndian.Uint32(b[4:]), 1<<16))
 }
 
-// wireless reads a data frame of IEEE 802.11 that is not encrypted (clause 9.3.2); align
-// is what its header is padded to.
+// wireless decodes an unencrypted IEEE 802.11 data frame (clause 9.3.2). Its header is padded to a multiple of align.
 func wireless(b []byte, align int) view {
 	const data, null, qos, order, protected = 2, 0x4, 0x8, 0x80, 0x40
 	if len(b) < 24 {
@@ -338,7 +337,7 @@ func wireless(b []byte, align int) view {
 		return other
 	}
 	n := 24
-	if flags&3 == 3 { // from and to a distribution system: a fourth address
+	if flags&3 == 3 { // from and to a distribution system: there is a fourth address
 		n += 6
 	}
 	if subtype&qos != 0 {

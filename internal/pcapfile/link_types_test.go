@@ -13,7 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// TestLinkTypes: the header of each link type is stepped over, and cut anywhere nothing but less is found.
+// TestLinkTypes: the header of each link type is skipped, and a truncated packet yields no other bytes.
 func TestLinkTypes(t *testing.T) {
 	ip4 := append([]byte{0x45, 0, 0, 24, 0, 0, 0, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2}, "data"...)
 	ip6 := append(append([]byte{0x60, 0, 0, 0, 0, 4, 6, 64}, make([]byte, 32)...), "data"...)
@@ -112,11 +112,11 @@ func TestLinkTypes(t *testing.T) {
 	}
 }
 
-// TestZonesOfLinkTypes: the networks that a link layer tells apart stay apart once it was stepped over.
+// TestZonesOfLinkTypes: networks that a link layer distinguishes remain distinct after its header is skipped.
 func TestZonesOfLinkTypes(t *testing.T) {
 	ip := capturetest.TCPFrame(netip.MustParseAddrPort("10.0.0.1:40000"), netip.MustParseAddrPort("10.0.0.2:80"), layers.TCP{ACK: true}, nil)[14:]
 	zoneOf := func(link wire.LinkType, header ...byte) flow.Zone {
-		p := flow.Packet{Zone: 99} // of the packet before
+		p := flow.Packet{Zone: 99} // the previous packet's
 		b := slices.Concat(header, ip)
 		fill(&p, 7, b, len(b), link)
 		var d flow.Decoded
@@ -139,7 +139,7 @@ func TestZonesOfLinkTypes(t *testing.T) {
 	}
 }
 
-// FuzzLinkTypes: no bytes make stepping over a link layer panic or find what is not there.
+// FuzzLinkTypes: for any bytes, skipping a link layer neither panics nor returns bytes that are not in the packet.
 func FuzzLinkTypes(f *testing.F) {
 	for link := range uint16(300) {
 		f.Add(link, []byte("\xff\x03\x00\x21 and whatever else may follow it in a packet"))

@@ -11,8 +11,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Magic numbers of pcap (draft-ietf-opsawg-pcap, section 4), and the one of Alexey
-// Kuznetsov's patched libpcap, whose packet headers are longer.
+// Magic numbers of pcap (draft-ietf-opsawg-pcap, section 4), and that of Alexey Kuznetsov's patched libpcap, whose
+// packet headers are longer.
 const (
 	pcapMicro   = 0xa1b2c3d4
 	pcapNano    = 0xa1b23c4d
@@ -28,12 +28,12 @@ type classic struct {
 	in     *bufio.Reader
 	link   wire.LinkType
 	big    bool  // numbers are in big-endian order
-	scale  int64 // ns of a unit of a second's fraction
+	scale  int64 // nanoseconds in the unit of a timestamp's fraction
 	header int   // bytes of a packet's header
 	minor  uint16
 	old    bool // the two lengths of a packet's header are swapped
 
-	usual  bool   // as tcpdump writes it, of a link type that flow decodes
+	usual  bool   // the format that tcpdump writes, with a link type that package flow decodes
 	ahead  []byte // buffered bytes that nextBuffered has not consumed
 	passed int    // bytes before ahead that nextBuffered has consumed and in has not discarded
 }
@@ -45,7 +45,7 @@ func newClassic(in *bufio.Reader) (*classic, error) {
 		return nil, fmt.Errorf("truncated: a pcap header has %d bytes, the file %d", header, len(head))
 	}
 	c := &classic{in: in, big: head[0] == 0xa1, scale: 1000, header: 16}
-	// The upper half of the field holds the length of a frame check sequence.
+	// The upper 16 bits of the field describe the frame check sequence.
 	c.link = wire.LinkType(c.uint32(head[20:]))
 	switch c.uint32(head) {
 	case pcapNano:
@@ -61,9 +61,8 @@ func newClassic(in *bufio.Reader) (*classic, error) {
 	return c, nil
 }
 
-// version checks a file's version. Those that libpcap reads are 2.0 to 2.4, and 543.0 of
-// DG/UX. Before 2.3 the two lengths of a packet were in the opposite order, and 2.3 was
-// written with both orders.
+// version checks a file's version. libpcap reads 2.0 to 2.4, and 543.0 of DG/UX. Before 2.3 the two lengths of a packet
+// were in the opposite order, and 2.3 was written with both orders.
 func (c *classic) version(major, minor uint16) error {
 	switch {
 	case major == 2 && minor <= 4:
@@ -103,8 +102,8 @@ func (c *classic) next(p *flow.Packet) (int, error) {
 	return 0, err
 }
 
-// nextBuffered is next for a packet that is completely in the buffer, in a file of the usual
-// kind. For any other packet it returns false, and next reads it.
+// nextBuffered is next for a packet that is completely in the buffer, in a file of the usual format. For any other
+// packet it returns false, and the caller must call next.
 func (c *classic) nextBuffered(p *flow.Packet) bool {
 	const header = 16
 	if b := c.ahead; len(b) >= header {

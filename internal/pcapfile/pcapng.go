@@ -15,42 +15,41 @@ import (
 
 // Block types of pcapng (draft-ietf-opsawg-pcapng, section 11.1).
 const (
-	ngSection   = 0x0a0d0d0a // reads the same in both byte orders
+	ngSection   = 0x0a0d0d0a // the same in both byte orders
 	ngInterface = 1
 	ngPacket    = 2 // obsolete, replaced by the enhanced packet block
 	ngSimple    = 3
 	ngEnhanced  = 6
 )
 
-// Bounds of the memory that a pcapng file takes. It does not grow with the
-// number of blocks, sections or options of a file, nor with a length that a block claims.
+// Bounds of the memory for a pcapng file. It does not grow with the number of blocks, sections or options of a file,
+// nor with a length that a block claims.
 const (
-	ngInterfaces  = 4096     // interfaces of one section that are kept; packets of later ones are skipped and counted
-	ngNameBytes   = 64       // of an interface's name
-	ngOptionBytes = 16 << 10 // of an interface block's options that are looked at
+	ngInterfaces  = 4096     // number of interfaces kept per section; packets of later ones are skipped and counted
+	ngNameBytes   = 64       // length of an interface's name
+	ngOptionBytes = 16 << 10 // bytes of an interface block's options that are decoded
 )
 
-// ng reads a pcapng file. It keeps the current section's interfaces and nothing else:
-// all other blocks are skipped in the buffer.
+// ng reads a pcapng file. It keeps only the current section's interfaces; all other blocks are skipped in the buffer.
 type ng struct {
 	in         *bufio.Reader
-	big        bool // the section's byte order
+	big        bool // the section is big-endian
 	interfaces []ngInterfaceInfo
-	later      uint64 // interfaces of the section beyond ngInterfaces
-	foreign    bool   // the section has a version that is not known: its blocks are skipped
+	later      uint64 // number of the section's interfaces beyond ngInterfaces
+	foreign    bool   // the section has an unknown version, so its blocks are skipped
 	skipped    *skips
 }
 
-// ngInterfaceInfo has the properties of an interface that its packets need.
+// ngInterfaceInfo is the properties of an interface that decoding its packets needs.
 type ngInterfaceInfo struct {
 	link   wire.LinkType
 	snap   uint32 // 0: no limit
 	name   string
-	units  uint64 // of a time stamp, in a second; 0: time stamps are of no use
-	offset int64  // seconds to add to time stamps
+	units  uint64 // units of a timestamp in a second; 0: timestamps are unusable
+	offset int64  // seconds to add to timestamps
 }
 
-// newNG reads the first section's header. It counts in skipped what it skips.
+// newNG reads the first section's header. It counts skipped contents in skipped.
 func newNG(in *bufio.Reader, skipped *skips) (*ng, error) {
 	n := &ng{in: in, skipped: skipped}
 	err := n.section()
@@ -67,8 +66,8 @@ func (n *ng) order() binary.ByteOrder {
 	return binary.LittleEndian
 }
 
-// next returns the next packet. p.Data is valid until the next call. io.EOF means that
-// the file ends where a block does, io.ErrUnexpectedEOF that it does not.
+// next returns the next packet. p.Data is valid until the next call. At the end of the file it returns io.EOF, or
+// io.ErrUnexpectedEOF if the last block is truncated.
 func (n *ng) next(p *flow.Packet) (iface int, err error) {
 	for found := false; !found; {
 		head, err := n.in.Peek(8)
@@ -89,7 +88,7 @@ func (n *ng) next(p *flow.Packet) (iface int, err error) {
 	return iface, nil
 }
 
-// block takes one block, whose type was peeked at, and reports whether it holds a packet.
+// block reads one block, whose type was peeked at, and reports whether it has a packet.
 func (n *ng) block(kind uint32, p *flow.Packet) (iface int, found bool, err error) {
 	if kind == ngSection {
 		return 0, false, n.section()
@@ -114,7 +113,7 @@ func (n *ng) block(kind uint32, p *flow.Packet) (iface int, found bool, err erro
 	return iface, found, err
 }
 
-// enter reads a block's type and length and returns how many bytes of its body follow.
+// enter reads a block's type and length and returns the length of its body.
 func (n *ng) enter() (int64, error) {
 	head, err := n.take(8)
 	if err != nil {
@@ -123,7 +122,7 @@ func (n *ng) enter() (int64, error) {
 	return bodyLength(n.order().Uint32(head[4:]))
 }
 
-// bodyLength returns the length of the body of a block whose total length is given.
+// bodyLength returns the length of the body of a block with a total length.
 func bodyLength(total uint32) (int64, error) {
 	if total < 12 || total%4 != 0 {
 		return 0, fmt.Errorf("a block of %d bytes, expected 12 or more and a multiple of 4", total)
@@ -131,7 +130,7 @@ func bodyLength(total uint32) (int64, error) {
 	return int64(total) - 12, nil
 }
 
-// leave skips the rest of a block's body and its closing length.
+// leave skips the rest of a block's body and the total length at its end.
 func (n *ng) leave(left int64) error {
 	for left += 4; left > 0; { // an int may have 32 bits
 		k, err := n.in.Discard(int(min(left, 1<<30)))
@@ -143,8 +142,8 @@ func (n *ng) leave(left int64) error {
 	return nil
 }
 
-// take returns the next size bytes and steps over them. They are valid until the next
-// read. size must not be beyond readBuffer.
+// take returns the next size bytes and advances past them. They are valid until the next read. size must not exceed
+// readBuffer.
 func (n *ng) take(size int) ([]byte, error) {
 	b, err := n.in.Peek(size)
 	if err != nil {
@@ -154,7 +153,7 @@ func (n *ng) take(size int) ([]byte, error) {
 	return b, nil
 }
 
-// section begins a section (section 4.1): its byte order and its interfaces are new.
+// section starts a section (section 4.1) with its own byte order and interfaces.
 func (n *ng) section() error {
 	head, err := n.take(24)
 	if err != nil {
@@ -183,7 +182,7 @@ func (n *ng) section() error {
 	return n.leave(left - 16)
 }
 
-// describe takes an interface description (section 4.2) and returns what is left of it.
+// describe reads an interface description (section 4.2) and returns how many bytes of the body are left.
 func (n *ng) describe(left int64) (int64, error) {
 	if left < 8 {
 		return left, errors.New("an interface description that is too short")
@@ -212,7 +211,7 @@ func (n *ng) describe(left int64) (int64, error) {
 	return left, nil
 }
 
-// option takes an option of an interface description.
+// option applies an option of an interface description.
 func (i *ngInterfaceInfo) option(code uint16, b []byte, order binary.ByteOrder) {
 	const ifName, ifTsresol, ifTsoffset = 2, 9, 14
 	switch {
@@ -225,12 +224,12 @@ func (i *ngInterfaceInfo) option(code uint16, b []byte, order binary.ByteOrder) 
 	}
 }
 
-// unitsOf returns the units in a second of a time-stamp resolution (if_tsresol), 0 if
-// there are more than 64 bits hold.
+// unitsOf returns how many units of a timestamp resolution (if_tsresol) are in a second, 0 if the number does not fit
+// into 64 bits.
 func unitsOf(resolution byte) uint64 {
 	n := resolution & 0x7f
 	if resolution&0x80 != 0 {
-		return 1 << n // 0 beyond 63
+		return 1 << n // 0 for n above 63
 	}
 	if n > 19 {
 		return 0
@@ -242,7 +241,7 @@ func unitsOf(resolution byte) uint64 {
 	return units
 }
 
-// time returns a time stamp in ns since the epoch.
+// time converts a timestamp to nanoseconds since the Unix epoch.
 func (i *ngInterfaceInfo) time(stamp uint64) int64 {
 	if i.units == 0 {
 		return 0
@@ -252,8 +251,8 @@ func (i *ngInterfaceInfo) time(stamp uint64) int64 {
 	return (int64(stamp/i.units)+i.offset)*1e9 + int64(fraction)
 }
 
-// enhanced takes an enhanced packet block (section 4.3), or the obsolete packet block
-// (appendix A), which differs in its first word. Options are skipped.
+// enhanced reads an enhanced packet block (section 4.3), or the obsolete packet block (appendix A), which differs in
+// its first word. Options are skipped.
 func (n *ng) enhanced(kind uint32, left int64, p *flow.Packet) (iface int, _ int64, found bool, err error) {
 	if left < 20 {
 		return 0, left, false, errors.New("a packet block that is too short")
@@ -281,8 +280,7 @@ func (n *ng) enhanced(kind uint32, left int64, p *flow.Packet) (iface int, _ int
 	return int(number), left, i != nil, err
 }
 
-// simple takes a simple packet block (section 4.4): a packet of the first interface,
-// without a time.
+// simple reads a simple packet block (section 4.4): a packet of the first interface, without a time.
 func (n *ng) simple(left int64, p *flow.Packet) (_ int64, found bool, err error) {
 	if left < 4 {
 		return left, false, errors.New("a packet block that is too short")
@@ -311,7 +309,7 @@ func (n *ng) simple(left int64, p *flow.Packet) (_ int64, found bool, err error)
 // maxLength bounds the length on the wire that a packet claims.
 const maxLength = 1<<31 - 1
 
-// data takes a packet's bytes out of a block of which left bytes are left.
+// data reads a packet's bytes from a block with left bytes left.
 func (n *ng) data(captured uint32, left int64) ([]byte, int64, error) {
 	switch {
 	case captured > maxPacket:
@@ -323,8 +321,8 @@ func (n *ng) data(captured uint32, left int64) ([]byte, int64, error) {
 	return data, left - int64(captured), err
 }
 
-// of returns a packet's interface; nil without an error if it is one of those that found
-// no room, whose packets count as skipped.
+// of returns a packet's interface. It returns nil without an error for an interface beyond ngInterfaces, whose packets
+// are skipped.
 func (n *ng) of(number uint32) (*ngInterfaceInfo, error) {
 	switch known := uint64(len(n.interfaces)); {
 	case uint64(number) < known:

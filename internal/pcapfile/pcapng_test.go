@@ -13,7 +13,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// packets reads all packets of a file, one line each: interface, name, link type, ns, data. It returns the error that ended it.
+// packets returns all packets of a file, one line each: interface, name, link type, ns, data. It also returns the error
+// that ended the file.
 func packets(r io.Reader) (lines []string, err error) {
 	c, err := NewReader(r)
 	if err != nil {
@@ -39,8 +40,8 @@ func TestPcapng(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		file []byte
-		want string // lines of packets, with ";" between them
-		err  string // part of the error, empty: none
+		want string // lines of packets, separated by ";"
+		err  string // part of the error; empty: no error
 	}{
 		{name: "both byte orders and sections", file: bytes.Join([][]byte{
 			start, w.Packet(0, 1, "ab"),
@@ -111,7 +112,7 @@ func TestPcapng(t *testing.T) {
 	}
 }
 
-// TestPcapngTruncated: cut anywhere but between two blocks, a file says so, and what was before is read.
+// TestPcapngTruncated: a file that is truncated within a block is reported as such, and the packets before are read.
 func TestPcapngTruncated(t *testing.T) {
 	w := capturetest.BigBlocks
 	blocks := [][]byte{w.Section(1), w.Interface(101, 0, w.Option(2, "eth0")), w.Packet(0, 1, "ab"), w.Block(5, w.Words(0, 0, 0)), w.Simple("abc")}
@@ -127,7 +128,7 @@ func TestPcapngTruncated(t *testing.T) {
 	}
 }
 
-// TestPcapVersions: what libpcap reads is read.
+// TestPcapVersions: all versions that libpcap reads are read.
 func TestPcapVersions(t *testing.T) {
 	file := func(magic uint32, major, minor uint16, header ...uint32) []byte {
 		w := capturetest.BigBlocks
@@ -157,7 +158,7 @@ func TestPcapVersions(t *testing.T) {
 	}
 }
 
-// FuzzCapture: no bytes make the reader panic, go on without end, or return a packet that is not in the file.
+// FuzzCapture: for any bytes the reader neither panics nor loops forever nor returns a packet that is not in the file.
 func FuzzCapture(f *testing.F) {
 	for _, w := range []capturetest.Blocks{capturetest.LittleBlocks, capturetest.BigBlocks} {
 		f.Add(bytes.Join([][]byte{

@@ -19,24 +19,23 @@ import (
 // Reader reads a capture file.
 type Reader struct {
 	in      *bufio.Reader
-	raw     *counter // the source of in
-	packets int      // read so far
+	raw     *counter // reads the file, before in
+	packets int      // number of packets read so far
 	skips   skips
 	source  packetSource
-	classic *classic // source, if it is one
-	ng      *ng      // source, if it is one
+	classic *classic // source, if the file is pcap
+	ng      *ng      // source, if the file is pcapng
 }
 
-// packetSource is one file format. next fills in p except its Interface, and returns the
-// number of the file's interface that captured it. At the end it returns io.EOF if the file
-// may end there, else io.ErrUnexpectedEOF.
+// packetSource is a file format. next fills in p except its Interface, and returns the number of the capturing
+// interface in the file. At the end it returns io.EOF, or io.ErrUnexpectedEOF if the file is truncated.
 type packetSource interface {
 	next(p *flow.Packet) (iface int, err error)
 	// interfaceName returns the name of an interface, empty if the file has none.
 	interfaceName(iface int) string
 }
 
-// counter counts what is read through it.
+// counter counts the bytes read through it.
 type counter struct {
 	r io.Reader
 	n int64
@@ -48,14 +47,13 @@ func (c *counter) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// readBuffer is the size of the buffer between a file and its format: the largest packet
-// with its header fits.
+// readBuffer is the size of the buffer between a file and its format. The largest packet fits with its header.
 const readBuffer = maxPacket + 4<<10
 
-// errNotCapture: the file has no known format.
+// errNotCapture reports a file of unknown format.
 var errNotCapture = errors.New("not a capture file: expected pcap or pcapng, such as tcpdump -w and Wireshark write")
 
-// NewReader reads a file's header.
+// NewReader returns a reader after reading the file's header.
 func NewReader(r io.Reader) (c *Reader, err error) {
 	c = &Reader{raw: &counter{r: r}}
 	c.in = bufio.NewReaderSize(c.raw, readBuffer)
@@ -84,9 +82,8 @@ func NewReader(r io.Reader) (c *Reader, err error) {
 	return c, err
 }
 
-// Next fills in p except its Interface, and returns the number of the file's interface that
-// captured it. p.Data is valid until the next call. io.EOF is the end of the file; other
-// errors name the place.
+// Next fills in p except its Interface, and returns the number of the capturing interface in the file. p.Data is valid
+// until the next call. It returns io.EOF at the end of the file; other errors include the position.
 func (c *Reader) Next(p *flow.Packet) (iface int, err error) {
 	at := c.position()
 	iface, err = c.source.next(p)
@@ -104,9 +101,9 @@ func (c *Reader) Next(p *flow.Packet) (iface int, err error) {
 	return iface, err
 }
 
-// NextBuffered is Next for a packet that is completely in the buffer, as nearly every packet
-// of a pcap file is. For any other packet it does nothing and returns false. It does not
-// invalidate packets that it returned before; Next does. The packet is of interface 0.
+// NextBuffered is Next for a packet that is completely in the buffer, as nearly every packet of a pcap file is. For any
+// other packet it does nothing and returns false. Packets that it returned before remain valid until Next is called.
+// The packet's interface is 0.
 func (c *Reader) NextBuffered(p *flow.Packet) bool {
 	if c.classic == nil || !c.classic.nextBuffered(p) {
 		return false
@@ -115,8 +112,8 @@ func (c *Reader) NextBuffered(p *flow.Packet) bool {
 	return true
 }
 
-// Buffered calls yield with the packets in the buffer that were not read yet, until it
-// returns false. It does nothing for pcapng, and for an unusual pcap file.
+// Buffered calls yield with the packets in the buffer that are not yet read, until yield returns false. It does nothing
+// for pcapng and unusual pcap files.
 func (c *Reader) Buffered(yield func(packet []byte) bool) {
 	if c.classic != nil {
 		c.classic.buffered(yield)
@@ -134,7 +131,7 @@ func (c *Reader) unzip() error {
 	return nil
 }
 
-// HasInterfaces reports whether the file describes its interfaces: pcapng does, pcap has one
+// HasInterfaces reports whether the file describes its interfaces. A pcapng file does; a pcap file has one interface
 // without a name.
 func (c *Reader) HasInterfaces() bool { return c.ng != nil }
 
@@ -142,30 +139,30 @@ func (c *Reader) HasInterfaces() bool { return c.ng != nil }
 // has none.
 func (c *Reader) InterfaceName(iface int) string { return c.source.interfaceName(iface) }
 
-// Packets returns how many packets were read so far.
+// Packets returns the number of packets read so far.
 func (c *Reader) Packets() int { return c.packets }
 
-// BytesRead returns how many bytes were read so far, after decompression.
+// BytesRead returns the number of bytes read so far, after decompression.
 func (c *Reader) BytesRead() int64 { return c.raw.n }
 
-// Skipped returns an error that names what was left out so far, nil if nothing was.
+// Skipped returns an error that describes the contents skipped so far, nil if nothing was skipped.
 func (c *Reader) Skipped() error { return c.skips.err() }
 
-// position is the offset of the next byte in the (decompressed) file.
+// position returns the offset of the next byte in the (decompressed) file.
 func (c *Reader) position() int64 { return c.raw.n - int64(c.in.Buffered()) }
 
-// skips counts the contents of a file that the reader leaves out.
+// skips counts the contents of a file that the reader skips.
 type skips struct {
-	links      map[wire.LinkType]int // packets of link types that are not decoded; at most maxUnknown
-	interfaces int                   // packets of interfaces beyond the ngInterfaces that are kept
+	links      map[wire.LinkType]int // packets of link types that are not supported; at most maxUnknown types
+	interfaces int                   // packets of interfaces beyond ngInterfaces
 	sections   int                   // sections of an unknown version
-	blocks     int                   // blocks in them
+	blocks     int                   // blocks in these sections
 }
 
-// maxUnknown bounds the link types of a file that are counted separately.
+// maxUnknown bounds the unsupported link types that are counted separately.
 const maxUnknown = 16
 
-// link counts a packet of a link type that is not decoded.
+// link counts a packet of an unsupported link type.
 func (s *skips) link(l wire.LinkType) {
 	if s.links == nil {
 		s.links = map[wire.LinkType]int{}
@@ -175,7 +172,7 @@ func (s *skips) link(l wire.LinkType) {
 	}
 }
 
-// err returns an error that names what was left out, nil if nothing was.
+// err returns an error that describes the skipped contents, nil if nothing was skipped.
 func (s *skips) err() error {
 	var errs []error
 	for _, l := range slices.Sorted(maps.Keys(s.links)) {
@@ -190,13 +187,11 @@ func (s *skips) err() error {
 	return errors.Join(errs...)
 }
 
-// maxPacket bounds a packet of a file, in bytes: the most that tcpdump and Wireshark write
-// (MAXIMUM_SNAPLEN). Larger ones, as in a length field of a corrupt file, are refused before
-// memory is allocated for them.
+// maxPacket bounds a packet, in bytes: the maximum that tcpdump and Wireshark write (MAXIMUM_SNAPLEN). A larger length,
+// for example in a corrupt file, is an error before memory is allocated for it.
 const maxPacket = 256 << 10
 
-// fill fills in a packet except its Interface. It skips the header of a link layer that flow
-// does not decode.
+// fill fills in a packet except its Interface. It skips the header of a link type that package flow does not decode.
 func fill(p *flow.Packet, at int64, data []byte, length int, link wire.LinkType) {
 	p.Time, p.Data, p.Length, p.Link, p.Decapsulate, p.Zone = at, data, max(length, len(data)), link, true, 0
 	if flow.DecodesLink(link) {
@@ -208,8 +203,8 @@ func fill(p *flow.Packet, at int64, data []byte, length int, link wire.LinkType)
 	}
 }
 
-// Sniff opens a file that may be compressed by gzip, and reports whether it is a capture. in
-// reads the decompressed file from its beginning.
+// Sniff opens a file that may be compressed with gzip, and reports whether it is a capture. in returns the decompressed
+// file from its start.
 func Sniff(file io.Reader) (in *bufio.Reader, captured bool, err error) {
 	in = bufio.NewReaderSize(file, readBuffer)
 	if head, _ := in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {

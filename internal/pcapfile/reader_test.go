@@ -14,8 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// readOut returns the content of a capture: a line for each packet, and one for the error that
-// ends it. With quick, packets that are completely in the buffer are read by the fast path.
+// readOut returns the contents of a capture: a line for each packet, and one for the error that ends it. If quick is
+// set, packets that are completely in the buffer are read by the fast path.
 func readOut(r io.Reader, quick bool) (lines []string) {
 	c, err := NewReader(r)
 	for err == nil {
@@ -31,8 +31,8 @@ func readOut(r io.Reader, quick bool) (lines []string) {
 	return append(lines, err.Error())
 }
 
-// TestNextBuffered: the fast path reads the same packets as Next, for any place in the buffer and any
-// end of the file.
+// TestNextBuffered: the fast path reads the same packets as Next, at any position in the buffer and for any truncation
+// of the file.
 func TestNextBuffered(t *testing.T) {
 	w, r := capturetest.LittleBlocks, rand.New(rand.NewPCG(1, 2))
 	head := append(append(w.Words(pcapMicro), 2, 0, 4, 0), w.Words(0, 0, maxPacket, 1)...)

@@ -1,6 +1,7 @@
 package wire
 
-// LinkType is a LINKTYPE_ value of the pcap file format (https://www.tcpdump.org/linktypes.html): the header that a packet begins with.
+// LinkType is a LINKTYPE_ value of the pcap file format (https://www.tcpdump.org/linktypes.html): the type of a
+// packet's first header.
 type LinkType uint16
 
 // The link types that are decoded and filtered.
@@ -17,7 +18,7 @@ const (
 
 // EtherTypes (https://www.iana.org/assignments/ieee-802-numbers).
 const (
-	LeastEtherType = 0x0600 // below it is a length (IEEE 802.3), and LLC follows
+	LeastEtherType = 0x0600 // smaller values are lengths (IEEE 802.3), and LLC follows
 
 	EtherIPv4 = 0x0800
 	EtherARP  = 0x0806
@@ -31,8 +32,8 @@ const (
 
 	EtherMPLS         = 0x8847 // RFC 3032
 	EtherMPLSUpstream = 0x8848 // RFC 5332
-	EtherPPPoE        = 0x8864 // session stage, RFC 2516
-	EtherPPP          = 0x880b // in GRE of version 1, RFC 2637
+	EtherPPPoE        = 0x8864 // session stage (RFC 2516)
+	EtherPPP          = 0x880b // PPP in GRE version 1 (RFC 2637)
 	EtherTransparent  = 0x6558 // Ethernet in GRE and Geneve
 	EtherERSPAN2      = 0x88be // types I and II, draft-foschiano-erspan
 	EtherERSPAN3      = 0x22eb
@@ -84,7 +85,7 @@ type Side uint8
 
 // The two ends.
 const (
-	Originator Side = iota // the client: it sent the SYN, or the first packet that was seen
+	Originator Side = iota // the end that sent the SYN, or the first packet that was seen
 	Responder
 )
 
