@@ -8,69 +8,68 @@ import (
 
 // Message is one finished record.
 type Message struct {
-	Dataset string    // Finding, Posture, Tap or Flow; records of any other are refused and counted
-	ID      string    // event.id; the same for the same record however often it is sent
-	Key     string    // keeps the records of one edge on one partition; may be empty
-	Value   []byte    // JSON without a line break; belongs to the buffer from Put on
-	Time    time.Time // becomes the Kafka timestamp; brokers refuse records over an hour ahead
+	Dataset string    // Finding, Posture, Tap or Flow; records of other datasets are refused and counted
+	ID      string    // event.id; the same each time a record is sent
+	Key     string    // records with the same key go to the same partition; may be empty
+	Value   []byte    // JSON without a line break; the buffer owns it after Put
+	Time    time.Time // Kafka timestamp; brokers refuse records more than an hour in the future
 }
 
 // Item is a buffered record, as Take returns it.
 type Item struct {
 	Message
-	Seq uint64 // order of arrival, also across restarts
+	Seq uint64 // increases in order of arrival, also across restarts
 
 	priority priority
-	at       time.Time // of arrival; zero if it was read from the spool
-	disk     *entry    // its place in the spool; nil: it is in memory alone
+	at       time.Time // time of arrival; zero if read from the spool
+	disk     *entry    // the record's position in the spool; nil: it is only in memory
 }
 
 // The reasons for which records are dropped, in Stats.Reasons.
 const (
 	DropTooLarge = "too_large" // larger than the queue, the request or the broker allows
-	DropClosed   = "closed"    // Put after Seal, or the reader of the output is gone
+	DropClosed   = "closed"    // Put after Seal, or nobody reads the output any more
 
-	dropQueueFull    = "queue_full"    // the queue was full and the record among the least important ones
-	dropBadDataset   = "bad_dataset"   // Message.Dataset is none of the four
-	dropSpoolFull    = "spool_full"    // the spool was full and the record among the least important ones
-	dropSpoolDamaged = "spool_damaged" // a file of the spool was damaged; at least that many are lost
+	dropQueueFull    = "queue_full"    // the queue was full and the record was among the least important ones
+	dropBadDataset   = "bad_dataset"   // Message.Dataset is not one of the four
+	dropSpoolFull    = "spool_full"    // the spool was full and the record was among the least important ones
+	dropSpoolDamaged = "spool_damaged" // a file of the spool was damaged; the count is a lower bound
 )
 
 // Config bounds a buffer.
 type Config struct {
-	Records int // in memory at most; zero or less: 10,000
-	Bytes   int // in memory at most, a small overhead for each record included; zero or less: 16 MiB
+	Records int // maximum number in memory; zero or less: 10,000
+	Bytes   int // maximum memory, including a small overhead for each record; zero or less: 16 MiB
 
-	Spool   *SpoolConfig // nil: records wait in memory alone
-	Setting string       // the spool's setting, which reasons name
-	Log     *slog.Logger // reports each change of the spool's state once; needed with Spool
+	Spool   *SpoolConfig // nil: records are kept only in memory
+	Setting string       // name of the setting for the spool, used in reasons
+	Log     *slog.Logger // logs each change of the spool's state once; required with Spool
 }
 
-// Stats is a snapshot of a buffer. Its maps belong to the caller.
+// Stats is a snapshot of a buffer. The caller owns its maps.
 type Stats struct {
-	Queued      int // records accepted, neither delivered nor dropped; includes those being sent
-	QueuedBytes int // memory that those in memory take, overhead included
+	Queued      int // records accepted and neither delivered nor dropped, including those being sent
+	QueuedBytes int // memory of the records in memory, overhead included
 
-	Spooled     int    // those of them that are on disk, and survive the process
+	Spooled     int    // those of Queued that are on disk and survive the process
 	SpoolBytes  int64  // size of the spool's files
-	SpoolReason string // one line: why records are not spooled; empty if they are, or need not be
-	Recovered   int    // records that an earlier run left in the spool: queued here without a Put
+	SpoolReason string // why records are not spooled, one line; empty if they are, or if there is no spool
+	Recovered   int    // records that an earlier run left in the spool, in addition to those that Put added
 
-	SpoolRemovals uint64 // times that the spool's folder, or a file in it, was removed while it was in use
+	SpoolRemovals uint64 // how often the spool's folder or a file in it was removed while in use
 
 	Delivered map[string]uint64 // acknowledged records, by dataset
-	Dropped   map[string]uint64 // by dataset
-	Reasons   map[string]uint64 // the same drops by reason
+	Dropped   map[string]uint64 // dropped records, by dataset
+	Reasons   map[string]uint64 // the same records, by reason
 }
 
-// Buffer is a queue with or without a spool. Records of one dataset leave it in order of
-// arrival.
+// Buffer is a queue with or without a spool. Records of one dataset are delivered in order of arrival.
 type Buffer struct {
 	queue *queue
-	spool *spool // nil: none
+	spool *spool // nil: no spool
 }
 
-// New returns a buffer, and starts its spool if there is one. End it with Close.
+// New returns a buffer and starts its spool, if configured. The caller must call Close.
 func New(cfg Config) *Buffer {
 	b := &Buffer{queue: newQueue(cfg.Records, cfg.Bytes)}
 	if cfg.Spool != nil {
@@ -79,9 +78,9 @@ func New(cfg Config) *Buffer {
 	return b
 }
 
-// Put adds m and reports whether it was accepted. m.Value belongs to the buffer from then
-// on, accepted or not. With a spool Put waits until the record is on disk, but not for more
-// than a tenth of the time and 50 ms at once; see spool.waitWritten.
+// Put adds m and reports whether it was accepted. The buffer owns m.Value afterwards, accepted or not. With a spool Put
+// waits until the record is on disk, but at most a tenth of the time overall and at most 50 ms in one call; see
+// spool.waitWritten.
 func (b *Buffer) Put(m Message) bool {
 	p, seq, ok := b.queue.put(m)
 	if ok && b.spool != nil {
@@ -90,8 +89,8 @@ func (b *Buffer) Put(m Message) bool {
 	return ok
 }
 
-// Ready receives a value when there may be something new to send. One value can stand for
-// several records.
+// Ready returns a channel that receives a value when there may be new records to send. One value can stand for several
+// records.
 func (b *Buffer) Ready() <-chan struct{} {
 	if b.spool == nil {
 		return b.queue.ready
@@ -99,18 +98,18 @@ func (b *Buffer) Ready() <-chan struct{} {
 	return b.spool.ready
 }
 
-// Recheck returns how long a sender may rely on Ready alone. With a spool it must look again after that time, because
+// Recheck returns how long a sender may rely on Ready alone. With a spool it must check again after that time, because
 // records become ready without notice when the disk hangs. ok is false without a spool.
 func (b *Buffer) Recheck() (_ time.Duration, ok bool) { return spoolPatience, b.spool != nil }
 
-// BatchLimits returns how many records and bytes a sender that wants that many may take at
-// once: records that are being sent cannot be evicted for an alert.
+// BatchLimits returns how many records and bytes a sender may take at once, at most the given numbers. Records that are
+// being sent cannot be evicted for an alert.
 func (b *Buffer) BatchLimits(records, bytes int) (int, int) {
 	return max(1, min(records, b.queue.maxRecords/4)), max(1, min(bytes, b.queue.maxBytes/4))
 }
 
-// Take returns up to n records of the datasets in set, in order of arrival, together no
-// larger than bytes unless the first alone is.
+// Take returns up to n records of the datasets in set, in order of arrival. Their total size is at most bytes, except
+// that a single larger record is returned alone.
 func (b *Buffer) Take(set Set, n, bytes int) []Item {
 	if b.spool != nil {
 		if items := b.spool.take(set, n, bytes); len(items) > 0 {
@@ -121,8 +120,8 @@ func (b *Buffer) Take(set Set, n, bytes int) []Item {
 	return b.queue.take(set, n, bytes)
 }
 
-// bypass returns the datasets in set that are sent from memory although there is a spool:
-// those that it cannot write or is too slow for, once all older records are out of it.
+// bypass returns the datasets in set that are sent from memory in spite of a spool: the spool cannot write them or is
+// too slow for them, and has no older records left.
 func (b *Buffer) bypass(set Set) (out Set) {
 	var oldest [priorities]time.Time
 	for p := range priorities {
@@ -142,8 +141,8 @@ func (b *Buffer) bypass(set Set) (out Set) {
 	return out
 }
 
-// Waiting returns how many records of the datasets in set Take can return now, and since
-// when the first one waits; zero: since an earlier run.
+// Waiting returns how many records of the datasets in set Take can return now, and when the first of them arrived. The
+// time is zero if that was in an earlier run.
 func (b *Buffer) Waiting(set Set) (n int, since time.Time) {
 	if b.spool == nil {
 		return b.queue.waiting(set)
@@ -187,7 +186,7 @@ func (b *Buffer) Drop(items []Item, reason string) {
 	}
 }
 
-// Requeue puts items back where Take found them. They must be in Take's order.
+// Requeue puts items back to where Take found them. They must be in Take's order.
 func (b *Buffer) Requeue(items []Item) {
 	inMemory, spooled := split(items)
 	b.queue.requeue(inMemory)
@@ -196,7 +195,7 @@ func (b *Buffer) Requeue(items []Item) {
 	}
 }
 
-// split divides items into those that are in memory alone and those from the spool.
+// split divides items into those only in memory and those from the spool.
 func split(items []Item) (inMemory, spooled []Item) {
 	for _, it := range items {
 		if it.disk == nil {
@@ -208,13 +207,13 @@ func split(items []Item) (inMemory, spooled []Item) {
 	return inMemory, spooled
 }
 
-// Unspooled returns how many records are in memory alone.
+// Unspooled returns the number of records that are only in memory.
 func (b *Buffer) Unspooled() int {
 	n, _ := b.queue.len()
 	return n
 }
 
-// Stats returns a snapshot. It waits for no disk.
+// Stats returns a snapshot. It does not wait for the disk.
 func (b *Buffer) Stats() (st Stats) {
 	s := b.spool
 	if s == nil {
@@ -233,9 +232,9 @@ func (b *Buffer) Stats() (st Stats) {
 // Seal makes every later Put fail.
 func (b *Buffer) Seal() { b.queue.seal() }
 
-// Close moves the records that are in memory alone to the spool if there is one, syncs it
-// and releases its folder. It waits for that for two seconds at most: a disk that hangs must
-// not delay the end of a pod. Call it once, after the last Take.
+// Close moves records that are only in memory to the spool, if there is one, syncs it and releases its folder. It waits
+// for that for at most two seconds, because a disk that hangs must not delay the end of a pod. It must be called once,
+// after the last Take.
 func (b *Buffer) Close() {
 	if b.spool != nil {
 		b.spool.close()

@@ -10,7 +10,7 @@ const (
 	Flow    = record.DatasetFlow    // one connection
 )
 
-// priority is a dataset in the order in which records are worth keeping.
+// priority is a dataset as a number; records of higher numbers are more important.
 type priority uint8
 
 const (
@@ -20,10 +20,10 @@ const (
 	tap
 
 	priorities = tap + 1
-	firstKept  = finding // from here on, accepted records are never evicted
+	firstKept  = finding // accepted records from this priority on are never evicted
 )
 
-// datasetOf is the reverse of priorityOf.
+// datasetOf is the inverse of priorityOf.
 var datasetOf = [priorities]string{flow: Flow, posture: Posture, finding: Finding, tap: Tap}
 
 func priorityOf(dataset string) (priority, bool) {
@@ -38,7 +38,7 @@ func priorityOf(dataset string) (priority, bool) {
 // Set is a set of datasets, one bit for each.
 type Set uint8
 
-// All has every dataset.
+// All is the set of all datasets.
 const All Set = 1<<priorities - 1
 
 // SetOf returns a set of datasets. Unknown ones are ignored.

@@ -7,5 +7,5 @@ import (
 	"os"
 )
 
-// flock refuses where there is no flock(2): nothing captures there.
+// flock returns an error on systems without flock(2), where there is no live capture.
 func flock(*os.File) error { return errors.ErrUnsupported }

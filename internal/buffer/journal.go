@@ -5,21 +5,20 @@ import (
 	"time"
 )
 
-// journal is the list of a dataset's segments, the oldest first. The spool's goroutine
-// appends to the last one; the sender reads. The spool's mutex guards all of it but ahead,
-// and nothing here touches a file.
+// journal is the list of a dataset's segments, oldest first. The spool's goroutine appends to the last one; the sender
+// reads. The spool's mutex guards all fields except ahead. No method accesses a file.
 type journal struct {
 	segments []*segment
-	reading  uint64    // number of the segment to read next, or a lower one if that was removed
-	at       int64     // offset to read at; 0: its cursor
-	busy     *segment  // being read at the moment
-	unread   int       // records that were not read yet
-	since    time.Time // when the oldest unread record arrived, or earlier; zero: in an earlier run
-	ahead    []Item    // read and not taken, or requeued; the sender's alone
-	window   []*entry  // read and not done, in order
+	reading  uint64    // number of the segment to read next, or lower if that segment was removed
+	at       int64     // offset to read at; 0: the segment's cursor
+	busy     *segment  // the segment that is being read
+	unread   int       // number of records not yet read
+	since    time.Time // time at which the oldest unread record arrived, or earlier; zero: in an earlier run
+	ahead    []Item    // records read and not yet taken, or requeued; only for the sender
+	window   []*entry  // records read and not done, in order
 }
 
-// add adds a segment of an earlier run or an empty one.
+// add adds a segment of an earlier run, or an empty one.
 func (j *journal) add(s *segment) {
 	j.segments = append(j.segments, s)
 	j.unread += s.left
@@ -33,7 +32,7 @@ func (j *journal) last() *segment {
 	return j.segments[len(j.segments)-1]
 }
 
-// appended records that n records, of size bytes in all, were appended to s.
+// appended notes that n records with a total of size bytes were appended to s.
 func (j *journal) appended(s *segment, n int, size int64) {
 	if j.unread == 0 {
 		j.since = time.Now()
@@ -45,8 +44,8 @@ func (j *journal) appended(s *segment, n int, size int64) {
 	j.unread += n
 }
 
-// position returns where to read next, how far records reach there and how many of them
-// are unread; nil at the end.
+// position returns where to read next: the segment, the offset, the end of its records, and the number of unread ones.
+// s is nil if all are read.
 func (j *journal) position() (s *segment, at, end int64, unread int) {
 	for _, s := range j.segments {
 		if s.number < j.reading {
@@ -62,8 +61,8 @@ func (j *journal) position() (s *segment, at, end int64, unread int) {
 	return nil, 0, 0, 0
 }
 
-// advance records that items were read from s up to offset next, and that lost records
-// before it could not be read. If the file changed there may be more items than expected.
+// advance notes that items were read from s up to offset next, and that lost records before next could not be read. If
+// the file changed there may be more items than expected.
 func (j *journal) advance(s *segment, items []Item, next int64, lost int) {
 	more := max(0, s.pinned+len(items)-s.left)
 	s.left += more - lost
@@ -76,8 +75,8 @@ func (j *journal) advance(s *segment, items []Item, next int64, lost int) {
 	}
 }
 
-// ack marks the records of items as done. It returns the segments whose cursor advanced,
-// and the records that are done while an older one is not.
+// ack marks the records of items as done. It returns the segments whose cursor advanced, and the done records that
+// follow one that is not done.
 func (j *journal) ack(items []Item) (advanced []*segment, marks []*entry) {
 	for i := range items {
 		e := items[i].disk
@@ -102,8 +101,8 @@ func (j *journal) ack(items []Item) (advanced []*segment, marks []*entry) {
 	return advanced, marks
 }
 
-// removeFinished takes out the segments whose records are all done; the last one only if
-// all is set.
+// removeFinished removes and returns the segments whose records are all done. It keeps the last segment unless all is
+// set.
 func (j *journal) removeFinished(all bool) []*segment {
 	var out []*segment
 	for i := 0; i < len(j.segments); {
@@ -119,8 +118,7 @@ func (j *journal) removeFinished(all bool) []*segment {
 	return out
 }
 
-// evict takes out the oldest segment that is not being read, nil if there is none. Its
-// records are lost.
+// evict removes and returns the oldest segment that is not being read, nil if there is none. Its records are lost.
 func (j *journal) evict() *segment {
 	for i, s := range j.segments {
 		if s.pinned == 0 && s != j.busy && s.left > 0 {

@@ -9,14 +9,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/confine"
 )
 
-// TestMain runs the tests so that no process or directory of theirs outlives them.
+// TestMain runs the tests such that no process or directory of theirs remains.
 func TestMain(m *testing.M) {
 	os.Exit(confine.Main(m.Run, confine.Options{}))
 }
 
 var datasets = [...]string{Finding, Posture, Tap, Flow}
 
-// sample returns a record much like the tap's.
+// sample returns a record similar to the tap's.
 func sample(dataset string, n int) Message {
 	id := fmt.Sprintf("%s-%d", dataset, n)
 	return Message{

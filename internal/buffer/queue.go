@@ -7,19 +7,18 @@ import (
 	"time"
 )
 
-// overhead is the memory that a queued record takes besides its bytes: the item and its
-// share of the slice that it is in.
+// overhead is the memory of a queued record in addition to its bytes: the item and its share of the slice that holds
+// it.
 const overhead = 160
 
 func (m *Message) size() int { return len(m.Value) + len(m.Key) + len(m.ID) + overhead }
 
-// queue keeps records in memory, bounded by number and by bytes. A full queue evicts flows
-// first, then posture, the oldest first. Findings and the tap's state stay: a new record
-// that finds only those is dropped itself. Records that are being sent count too. All
-// methods are safe for concurrent use; none blocks.
+// queue keeps records in memory, bounded by number and by bytes. A full queue evicts flows first, then posture, oldest
+// first. It never evicts findings and the tap's state: if it has nothing else, it drops a new record instead. Records
+// that are being sent count too. All methods are safe for concurrent use; none blocks.
 type queue struct {
 	maxRecords, maxBytes int
-	ready                chan struct{} // has a token after a put
+	ready                chan struct{} // receives a value after a put
 
 	mu             sync.Mutex
 	lists          [priorities]fifo
@@ -31,7 +30,7 @@ type queue struct {
 	reasons        map[string]uint64
 }
 
-// newQueue returns a queue of at most that many records and bytes; see Config.
+// newQueue returns a queue with limits as in Config.
 func newQueue(records, bytes int) *queue {
 	if records <= 0 {
 		records = 10_000
@@ -41,12 +40,12 @@ func newQueue(records, bytes int) *queue {
 	}
 	return &queue{
 		maxRecords: records, maxBytes: bytes, ready: make(chan struct{}, 1),
-		seq:       uint64(time.Now().UnixNano()), // later than all that an earlier run left in a spool
+		seq:       uint64(time.Now().UnixNano()), // greater than the numbers of an earlier run in a spool
 		delivered: map[string]uint64{}, dropped: map[string]uint64{}, reasons: map[string]uint64{},
 	}
 }
 
-// put adds m and returns its priority and its place in the order of arrival.
+// put adds m and returns its priority and its Seq.
 func (q *queue) put(m Message) (p priority, seq uint64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -61,7 +60,7 @@ func (q *queue) put(m Message) (p priority, seq uint64, ok bool) {
 	case m.size() > q.maxBytes:
 		q.countDrop(m.Dataset, DropTooLarge)
 		return p, 0, false
-	case !q.makeRoom(p, m.size()):
+	case !q.reserve(p, m.size()):
 		q.countDrop(m.Dataset, dropQueueFull)
 		return p, 0, false
 	}
@@ -76,7 +75,7 @@ func (q *queue) put(m Message) (p priority, seq uint64, ok bool) {
 	return p, q.seq, true
 }
 
-// len returns how many records are queued or being sent, and the bytes that they take.
+// len returns the number of records that are queued or being sent, and their memory in bytes.
 func (q *queue) len() (records, bytes int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -91,9 +90,9 @@ func (q *queue) fill(s *Stats) {
 	s.Delivered, s.Dropped, s.Reasons = maps.Clone(q.delivered), maps.Clone(q.dropped), maps.Clone(q.reasons)
 }
 
-// makeRoom evicts records of priority p or lower until one more of size bytes fits. It
-// evicts nothing when that would not be enough.
-func (q *queue) makeRoom(p priority, size int) bool {
+// reserve evicts records of priority p or lower until one more of size bytes fits. It evicts none if that would not be
+// enough.
+func (q *queue) reserve(p priority, size int) bool {
 	needRecords, needBytes := q.records+1-q.maxRecords, q.bytes+size-q.maxBytes
 	if needRecords <= 0 && needBytes <= 0 {
 		return true
@@ -126,7 +125,7 @@ func (q *queue) forget(it *Item) {
 	q.bytes -= it.size()
 }
 
-// take is Buffer.Take. The records count as queued until ack, requeue or drop names each.
+// take is Buffer.Take. The records count as queued until they are passed to ack, requeue or drop.
 func (q *queue) take(set Set, n, bytes int) []Item {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -156,7 +155,7 @@ func (q *queue) oldest(set Set) (priority, bool) {
 	return best, seq != math.MaxUint64
 }
 
-// waiting returns how many records of the datasets in set wait, and since when the first does.
+// waiting is Buffer.Waiting for records in memory.
 func (q *queue) waiting(set Set) (n int, since time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -191,7 +190,7 @@ func (q *queue) drop(items []Item, reason string) {
 	}
 }
 
-// release takes items out of the queue's account: the spool has them now.
+// release removes items from the queue's counts, because they are in the spool now.
 func (q *queue) release(items []Item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -200,7 +199,7 @@ func (q *queue) release(items []Item) {
 	}
 }
 
-// countDelivered counts items of the spool as delivered.
+// countDelivered counts items from the spool as delivered.
 func (q *queue) countDelivered(items []Item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -209,7 +208,7 @@ func (q *queue) countDelivered(items []Item) {
 	}
 }
 
-// countDropped counts n records of the spool as dropped.
+// countDropped counts n records from the spool as dropped.
 func (q *queue) countDropped(p priority, n int, reason string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -217,7 +216,7 @@ func (q *queue) countDropped(p priority, n int, reason string) {
 	q.reasons[reason] += uint64(n)
 }
 
-// requeue puts items back where take found them. They must be in take's order.
+// requeue puts items back to where take found them. They must be in take's order.
 func (q *queue) requeue(items []Item) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -250,7 +249,7 @@ func (f *fifo) push(it Item) {
 
 func (f *fifo) pop() Item {
 	it := f.items[f.head]
-	f.items[f.head] = Item{} // releases its value
+	f.items[f.head] = Item{} // frees the value
 	f.head++
 	f.bytes -= it.size()
 	if f.head*2 >= len(f.items) {

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// letters are the datasets in the tables below.
+// letters are abbreviations of datasets in the tables below.
 var letters = map[rune]string{'t': Tap, 'a': Finding, 'p': Posture, 'f': Flow, '?': "meshtls.other"}
 
 func put(q *queue, letter rune, id string) bool {
@@ -32,16 +32,16 @@ func ids(items []Item) string {
 func TestQueuePriorities(t *testing.T) {
 	for _, c := range []struct {
 		name, puts string // one letter for each record, in order
-		kept       string // letter and position
+		kept       string // letter and number
 		refused    int
 		dropped    map[string]uint64
 	}{
 		{"room", "tapf", "t0 a1 p2 f3", 0, nil},
-		{"flows go first, the oldest", "fpftfa", "p1 t3 f4 a5", 0, map[string]uint64{Flow: 2}},
-		{"posture goes next", "papap" + "a", "a1 a3 p4 a5", 0, map[string]uint64{Posture: 2}},
-		{"posture goes for posture", "ppppp", "p1 p2 p3 p4", 0, map[string]uint64{Posture: 1}},
-		{"a flow finds no room", "pppp" + "f", "p0 p1 p2 p3", 1, map[string]uint64{Flow: 1}},
-		{"alerts and tap state stay", "aatt" + "atpf", "a0 a1 t2 t3", 4, map[string]uint64{Finding: 1, Tap: 1, Posture: 1, Flow: 1}},
+		{"flows are evicted first, the oldest", "fpftfa", "p1 t3 f4 a5", 0, map[string]uint64{Flow: 2}},
+		{"posture is evicted next", "papap" + "a", "a1 a3 p4 a5", 0, map[string]uint64{Posture: 2}},
+		{"posture is evicted for posture", "ppppp", "p1 p2 p3 p4", 0, map[string]uint64{Posture: 1}},
+		{"a flow does not fit", "pppp" + "f", "p0 p1 p2 p3", 1, map[string]uint64{Flow: 1}},
+		{"alerts and tap state are kept", "aatt" + "atpf", "a0 a1 t2 t3", 4, map[string]uint64{Finding: 1, Tap: 1, Posture: 1, Flow: 1}},
 		{"unknown dataset", "a?", "a0", 1, map[string]uint64{"meshtls.other": 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -75,16 +75,16 @@ func TestQueueBytes(t *testing.T) {
 		t.Error("accepted a record larger than the queue")
 	}
 	if !accepts(q, big(Posture, 650)) {
-		t.Error("two flows should have gone for one large posture record")
+		t.Error("two flows should have been evicted for one large posture record")
 	}
 	if n, bytes := q.len(); n != 2 || bytes != 950 {
 		t.Errorf("%d records, %d bytes; want 2, 950", n, bytes)
 	}
 	if accepts(q, big(Flow, 900)) {
-		t.Error("a flow pushed posture out")
+		t.Error("a flow evicted posture")
 	}
 	if n, _ := q.len(); n != 2 {
-		t.Error("a record that did not fit made others go")
+		t.Error("a record that did not fit evicted others")
 	}
 	want := map[string]uint64{Flow: 3, Finding: 1}
 	if got := q.dropped; !maps.Equal(got, want) {
@@ -99,21 +99,21 @@ func TestQueueGiveBack(t *testing.T) {
 	}
 	taken := q.take(All, 3, 1<<20)
 	if !put(q, 'a', "a4") {
-		t.Error("the flow that waits should have gone for an alert")
+		t.Error("the flow that waits should have been evicted for an alert")
 	}
 	if put(q, 'a', "a5") {
-		t.Error("what is being sent went for an alert, or the bound was passed")
+		t.Error("a record that is being sent was evicted for an alert, or the bound was exceeded")
 	}
 	q.requeue(taken)
 	if !put(q, 'a', "a6") {
-		t.Error("the flow that was given back should have gone for an alert")
+		t.Error("the requeued flow should have been evicted for an alert")
 	}
 	if got, want := ids(q.take(All, 10, 1<<20)), "p1 a2 a4 a6"; got != want {
 		t.Errorf("order %q, want %q", got, want)
 	}
 }
 
-// TestQueueConcurrent checks that no record goes unaccounted, and the bounds, in a storm.
+// TestQueueConcurrent: under concurrent use every record is accounted for and the bounds hold.
 func TestQueueConcurrent(t *testing.T) {
 	const producers, each, records, bytes = 4, 5000, 50, 20_000
 	q := newQueue(records, bytes)

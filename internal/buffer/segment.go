@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// A segment is a file of the spool: records of one dataset, in order of arrival.
+// segment is a file of the spool: records of one dataset, in order of arrival.
 //
 //	header  magic (8)
 //	        cursor (8): all records before this offset are done; index of the record there (4); checksum (4)
@@ -17,70 +17,69 @@ import (
 //	record  magic (4), checksum of index, length and body (4), index in the segment (4), length of the body (4), mark (4), body
 //	body    order of arrival (8), time in ns (8), length and text of id, length and text of key, value
 //
-// Numbers are big-endian, lengths in the body uvarints, checksums CRC-32C. The mark is 0
-// until the record is done while an older one is not; it is outside of the checksum, as
-// are the header's fields, since they are overwritten in place.
+// Sizes in parentheses are in bytes. Numbers are big-endian, lengths in the body uvarints, checksums CRC-32C. The mark
+// is 0 unless the record is done and an older one is not. The mark and the header's fields are overwritten in place, so
+// the record's checksum does not cover them.
 //
-// After damage the record's magic leads to the next intact record, and its index shows how
-// many are missing before it. Files of version 1 (oldMagic) have neither. They are read, and
-// nothing but their marks and cursor is written; see walk.
+// After damage, the magic of records leads to the next intact record, and its index shows how many are missing before
+// it. Files of version 1 (oldMagic) have neither. They are read, and only their marks and cursor are written; see walk.
 type segment struct {
 	file     *os.File
 	number   uint64
-	old      bool   // of version 1
-	sealed   bool   // takes no more records
-	orphan   bool   // its file is no longer in the folder; see spool.checkFiles
-	size     int64  // of the header and all records
-	count    uint32 // records written, the index of the next one
-	reported uint32 // records that were reported as lost
-	cursor   int64  // offset of the first record that is not done, or a later one: see entry
+	old      bool   // version 1
+	sealed   bool   // no more records are appended
+	orphan   bool   // its file was removed from the folder; see spool.checkFiles
+	size     int64  // bytes of the header and all records
+	count    uint32 // number of records written, and index of the next one
+	reported uint32 // number of records reported as lost
+	cursor   int64  // all records before this offset are done
 	index    uint32 // index of the record at cursor
-	left     int    // records that are not done
-	pinned   int    // records that were read and are not done
-	dirty    bool   // has records that were not synced
-	removed  bool   // in no journal any more
+	left     int    // number of records that are not done
+	pinned   int    // number of records that were read and are not done
+	dirty    bool   // has records that are not synced
+	removed  bool   // no longer in a journal
 }
 
 const (
-	segmentMagic  = "meshtls2" // differs from oldMagic in more than one byte
+	segmentMagic  = "meshtls2" // differs from oldMagic in several bytes
 	segmentHeader = 36
 	cursorAt      = 8
 	countAt       = 24
-	recordMagic   = "\xff\x00sR" // never in JSON
+	recordMagic   = "\xff\x00sR" // does not occur in JSON
 	recordHeader  = 20
 	markAt        = 16
 	recordDone    = "done"   // no single damaged byte turns zeros into it
-	minBody       = 18       // a body without texts and value
+	minBody       = 18       // length of a body without texts and value
 	maxBody       = 64 << 20 // a greater length is damage
-	maxIndex      = 1 << 24  // so is a greater index: a segment is full long before
+	maxIndex      = 1 << 24  // a greater index is damage too: a segment is full long before
 )
 
-// Version 1: header magic (8), cursor (8), checksum (4); record length of the body (4),
-// checksum of length and body (4), mark (1), body.
+// Version 1: header with magic (8), cursor (8), checksum (4); record with length of the body (4), checksum of length
+// and body (4), mark (1), body.
 const (
 	oldMagic        = "mtlsspl1"
 	oldHeader       = 20
 	oldRecordHeader = 9
 	oldRecordDone   = 1
-	oldMaxBody      = 1 << 20 // of a record that is looked for after damage
+	oldMaxBody      = 1 << 20 // of a record that is searched after damage
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// entry is a record's place in a segment.
+// entry is a record's position in a segment.
 type entry struct {
 	segment *segment
 	at, end int64
 	index   uint32
-	done    bool // delivered, or dropped
-	marked  bool // done is persisted in the file
+	done    bool // delivered or dropped
+	marked  bool // done is written in the file
 }
 
 func segmentName(p priority, number uint64) string {
 	return fmt.Sprintf("%s-%016x.spool", fileNames[p], number)
 }
 
-// fileNames are the prefixes of the names of files.
+// fileNames are the prefixes of segments' file names.
 var fileNames = [priorities]string{flow: "flow", posture: "posture", finding: "finding", tap: "tap"}
 
 // createSegment creates an empty segment.
@@ -108,8 +107,8 @@ func (s *segment) cursorField() []byte {
 	return binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// countField returns the header's numbers of records and their checksum, to be written at
-// countAt. Version 1 has none.
+// countField returns the header's numbers of records and their checksum, to be written at countAt. Version 1 does not
+// have them.
 func (s *segment) countField() []byte {
 	b := binary.BigEndian.AppendUint32(nil, s.count)
 	b = binary.BigEndian.AppendUint32(b, s.reported)
@@ -124,17 +123,17 @@ func (s *segment) writeCount() {
 	}
 }
 
-// An update is a few bytes that are to be overwritten in a file.
+// update is a few bytes to be overwritten in a file.
 type update struct {
 	file *os.File
 	at   int64
 	data []byte
 }
 
-// cursorUpdate writes the cursor.
+// cursorUpdate returns the update of the cursor.
 func (s *segment) cursorUpdate() update { return update{s.file, cursorAt, s.cursorField()} }
 
-// markUpdate marks a record that is done while older ones are not.
+// markUpdate returns the update that marks a record as done.
 func (e *entry) markUpdate() update {
 	if e.segment.old {
 		return update{e.segment.file, e.at + oldRecordHeader - 1, []byte{oldRecordDone}}
@@ -142,8 +141,7 @@ func (e *entry) markUpdate() update {
 	return update{e.segment.file, e.at + markAt, []byte(recordDone)}
 }
 
-// openSegment reads a segment of an earlier run and returns how many lost records it has
-// that were not reported before.
+// openSegment reads a segment of an earlier run. lost is the number of missing records that were not reported before.
 func openSegment(file string, number uint64) (s *segment, lost int, err error) {
 	f, err := os.OpenFile(file, os.O_RDWR, 0)
 	if err != nil {
@@ -161,15 +159,14 @@ func openSegment(file string, number uint64) (s *segment, lost int, err error) {
 	return s, lost, nil
 }
 
-// scan finds the intact records and those that are not done, and returns how many are
-// missing that were not reported before. If the header is damaged, records that were
-// delivered are delivered again.
+// scan finds the intact records and those that are not done. It returns the number of missing records that were not
+// reported before. If the header is damaged, delivered records are delivered again.
 func (s *segment) scan(size int64) (lost int) {
 	header, written := s.readHeader()
 	s.size = header
 	w := s.walk(header, size)
 	var seen bitSet
-	cursor := int64(-1) // a record begins there
+	cursor := int64(-1) // start of a record, -1: none found
 	for r, ok := w.next(); ok; r, ok = w.next() {
 		seen.add(r.index)
 		s.size, s.count = r.end, max(s.count, r.index+1)
@@ -192,7 +189,7 @@ func (s *segment) scan(size int64) (lost int) {
 		s.cursor = s.size
 	}
 	if torn := w.damaged || size < header; torn {
-		s.count++ // a record at least
+		s.count++ // damage or a torn write cost at least one record
 	}
 	s.count = max(s.count, written)
 	missing := 0
@@ -208,8 +205,8 @@ func (s *segment) scan(size int64) (lost int) {
 	return lost
 }
 
-// readHeader reads the header's fields as far as they are intact, and returns the
-// header's length and how many records were written at least.
+// readHeader decodes the intact fields of the header. It returns the header's length and a lower bound of the number of
+// records written.
 func (s *segment) readHeader() (header int64, written uint32) {
 	head := make([]byte, segmentHeader)
 	n, _ := s.file.ReadAt(head, 0)
@@ -235,13 +232,13 @@ func (s *segment) readHeader() (header int64, written uint32) {
 	return header, written
 }
 
-// checked returns b without the checksum at its end, and whether that is right.
+// checked returns b without the checksum at its end, and whether the checksum is correct.
 func checked(b []byte) (_ []byte, ok bool) {
 	end := len(b) - 4
 	return b[:end], crc32.Checksum(b[:end], castagnoli) == binary.BigEndian.Uint32(b[end:])
 }
 
-// differences counts the bytes in which the beginning of b differs from text.
+// differences returns the number of bytes in which the start of b differs from text.
 func differences(b []byte, text string) (n int) {
 	for i := range text {
 		if i >= len(b) || b[i] != text[i] {
@@ -254,7 +251,7 @@ func differences(b []byte, text string) (n int) {
 // bitSet is a set of small numbers.
 type bitSet struct {
 	words []uint64
-	n     uint32 // how many
+	n     uint32 // number of elements
 }
 
 func (b *bitSet) add(i uint32) {
@@ -271,8 +268,8 @@ func (b *bitSet) has(i uint32) bool {
 	return int(i/64) < len(b.words) && b.words[i/64]&(1<<(i%64)) != 0
 }
 
-// read returns records from offset at on that are not done, and where it stopped: at end,
-// or after the record that filled limit bytes. It skips damage. The caller owns the values.
+// read returns records from offset at up to end that are not done, and the offset where it stopped: end, or the end of
+// the record with which limit bytes were reached. It skips damage. The caller owns the values.
 func (s *segment) read(at, end int64, p priority, limit int) (items []Item, next int64) {
 	w := s.walk(at, end)
 	for size := 0; size < limit; {

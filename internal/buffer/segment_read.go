@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// walk iterates over the records of a segment. It skips everything that is not an intact
-// record: flipped bits, zeroed or unreadable pages, the rest of a torn write.
+// walk iterates over the records of a segment. It skips everything that is not an intact record: flipped bits, zeroed
+// or unreadable pages, torn writes.
 type walk struct {
 	file    io.ReaderAt
 	old     bool
 	at, end int64
-	damaged bool   // something was skipped since the last record
-	index   uint32 // version 1: index of the next record, a damaged stretch counted as one
-	window  []byte // of the file
+	damaged bool   // bytes were skipped since the last record
+	index   uint32 // version 1: index of the next record, where each damaged part counts as one
+	window  []byte // part of the file
 	base    int64  // offset of window[0]
 }
 
-// diskRecord is a record of a segment. Its body is valid until the next one is read.
+// diskRecord is a record of a segment. Its body is valid until the next record is read.
 type diskRecord struct {
 	at, end int64
 	index   uint32
@@ -33,12 +33,12 @@ const (
 	walkPage   = 4 << 10  // bytes skipped if they cannot be read
 )
 
-// walk returns a walk from offset at, where a record begins, to end.
+// walk returns a walk from offset at, which must be the start of a record, to end.
 func (s *segment) walk(at, end int64) walk {
 	return walk{file: s.file, old: s.old, at: at, end: end}
 }
 
-// next returns the next intact record; false at the end.
+// next returns the next intact record, and false at the end.
 func (w *walk) next() (diskRecord, bool) {
 	for w.at < w.end {
 		if r, ok := w.record(); ok {
@@ -54,7 +54,7 @@ func (w *walk) next() (diskRecord, bool) {
 	return diskRecord{}, false
 }
 
-// record reads the record at w.at and reports whether there is an intact one.
+// record reads the record at w.at and reports whether it is intact.
 func (w *walk) record() (r diskRecord, ok bool) {
 	if w.old {
 		return w.oldRecord()
@@ -93,7 +93,8 @@ func (w *walk) oldRecord() (r diskRecord, ok bool) {
 	return r, ok
 }
 
-// body returns a record with a body of n bytes, nil if that cannot be one.
+// body returns a record with a body of n bytes, header included, nil if the length is impossible or the bytes cannot be
+// read.
 func (w *walk) body(header int64, n uint32) []byte {
 	if n < minBody || n > maxBody {
 		return nil
@@ -101,7 +102,7 @@ func (w *walk) body(header int64, n uint32) []byte {
 	return w.bytes(header + int64(n))
 }
 
-// bytes returns n bytes at w.at, nil if they are not there or cannot be read.
+// bytes returns n bytes at w.at, nil if there are fewer or they cannot be read.
 func (w *walk) bytes(n int64) []byte {
 	if n > w.end-w.at {
 		return nil
@@ -112,7 +113,7 @@ func (w *walk) bytes(n int64) []byte {
 	return nil
 }
 
-// read returns at least n bytes at w.at, if there are so many and they can be read.
+// read returns the bytes at w.at: at least n, or fewer at the end or if they cannot be read.
 func (w *walk) read(n int) []byte {
 	if from := w.at - w.base; from >= 0 && from+int64(n) <= int64(len(w.window)) {
 		return w.window[from:]
@@ -126,11 +127,11 @@ func (w *walk) read(n int) []byte {
 	return w.window
 }
 
-// resync advances to the next offset at which a record may begin, or to the end.
+// resync advances to the next offset at which a record may start, or to the end.
 func (w *walk) resync() {
 	for w.at++; w.at < w.end; {
 		b := w.read(1)
-		if len(b) == 0 { // unreadable: a bad block, or a file that is shorter by now
+		if len(b) == 0 { // unreadable: a bad block, or the file was shortened
 			w.at = (w.at/walkPage + 1) * walkPage
 			continue
 		}
@@ -144,8 +145,8 @@ func (w *walk) resync() {
 	w.at = w.end
 }
 
-// find returns the index in b at which a record may begin; -1 if there is none, and then
-// how many bytes to skip.
+// find returns the index in b at which a record may start. If there is none, at is -1 and step is the number of bytes
+// to skip.
 func (w *walk) find(b []byte) (at, step int) {
 	if !w.old {
 		return bytes.Index(b, []byte(recordMagic)), max(1, len(b)-len(recordMagic)+1)
@@ -163,7 +164,7 @@ func checksum(head, body []byte) uint32 {
 	return crc32.Update(crc32.Checksum(head, castagnoli), castagnoli, body)
 }
 
-// itemLength returns the bytes that an item takes in a segment.
+// itemLength returns the size of an item's record in a segment.
 func itemLength(it *Item) int64 {
 	n := recordHeader + 16 + len(it.ID) + len(it.Key) + len(it.Value)
 	for _, text := range []string{it.ID, it.Key} {
@@ -172,7 +173,7 @@ func itemLength(it *Item) int64 {
 	return int64(n)
 }
 
-// appendItem appends a record.
+// appendItem appends an item's record to b.
 func appendItem(b []byte, it *Item, index uint32) []byte {
 	start := len(b)
 	b = append(b, recordMagic...)
@@ -197,7 +198,7 @@ func nanoseconds(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// wellFormed reports whether decodeItem can read a body.
+// wellFormed reports whether decodeItem can decode a body.
 func wellFormed(b []byte) bool {
 	if len(b) < minBody {
 		return false
@@ -209,7 +210,7 @@ func wellFormed(b []byte) bool {
 	return ok
 }
 
-// text returns the text that b begins with, after its length, and the rest.
+// text returns the length-prefixed text at the start of b, and the bytes after it.
 func text(b []byte) (text, rest []byte, ok bool) {
 	n, used := binary.Uvarint(b)
 	if used <= 0 || n > uint64(len(b)-used) {
@@ -218,7 +219,7 @@ func text(b []byte) (text, rest []byte, ok bool) {
 	return b[used : used+int(n)], b[used+int(n):], true
 }
 
-// decodeItem reads a body that is well formed. The item's value is a part of it.
+// decodeItem decodes a well-formed body. The item's value is a part of b.
 func decodeItem(b []byte, p priority) (it Item) {
 	it.priority, it.Dataset = p, datasetOf[p]
 	it.Seq = binary.BigEndian.Uint64(b)

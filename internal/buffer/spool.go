@@ -11,68 +11,66 @@ import (
 	"time"
 )
 
-// SpoolConfig says where records wait on disk until they are acknowledged.
+// SpoolConfig configures where records are stored on disk until they are acknowledged.
 type SpoolConfig struct {
 	Dir      string // created if it does not exist; one spool at a time locks it
-	MaxBytes int64  // of all files; default 64 MiB, 1 MiB at least
+	MaxBytes int64  // total size of the files; default 64 MiB, minimum 1 MiB
 }
 
-// spool keeps records on disk from shortly after Put until they are acknowledged. Its
-// goroutine moves them out of the queue at once, in order, and Put waits for that as long as
-// its allowance lasts. SIGKILL loses no record that Put waited for; Put returns earlier
-// only where the disk is slow or the records are too many. Records are read back in batches.
+// spool keeps records on disk from shortly after Put until they are acknowledged. Its goroutine moves them out of the
+// queue at once, in order, and Put waits for that as long as its allowance lasts. SIGKILL loses no record that Put
+// waited for; Put returns earlier only if the disk is slow or there are too many records. Records are read back in
+// batches.
 //
-// Nothing is synced while the receiver keeps up. Records that have waited for five seconds
-// are, and all records when the spool is closed: a node that loses power loses the last
-// seconds.
+// While the receiver keeps up nothing is synced. Segments with records that are not done are synced every five seconds,
+// and when the spool is closed: if a node loses power, the records of the last seconds are lost.
 //
-// A full spool evicts whole segments: flows first, then posture, the oldest first. When only
-// findings and tap state are left it accepts no more, and new records wait in the queue. So
-// they do while the disk fails.
+// A full spool evicts whole segments: flows first, then posture, oldest first. If only findings and tap state are left
+// it accepts no more records, and new ones wait in the queue, as they do while the disk fails.
 type spool struct {
 	dir         string
 	max         int64
-	segmentSize int64  // at which a segment is full
-	setting     string // that reasons name
+	segmentSize int64  // size at which a segment is full
+	setting     string // name of the setting, used in reasons
 	log         *slog.Logger
 	queue       *queue
-	ready       chan struct{} // has a token when something can be sent
+	ready       chan struct{} // receives a value when there may be records to send
 	stop        chan struct{} // closed by close
 	done        chan struct{} // closed when the goroutine has ended
 
-	// For the goroutine alone.
+	// Only the goroutine uses these fields.
 	lock   *os.File
 	next   uint64 // number of the next segment
 	synced time.Time
 
-	allowance allowance // how long Put may wait for the disk
+	allowance allowance // how long Put may still wait for the disk
 
-	// mu guards the fields below and the journals. It is locked before the queue's mutex,
-	// never after it, and not while a file is read or written.
+	// mu guards the fields below and the journals. It is locked before the queue's mutex, never after it, and is not
+	// held while a file is read or written.
 	mu        sync.Mutex
 	journals  [priorities]journal
 	used      int64
 	recovered int
-	removals  uint64             // times that files were removed while the spool had them
-	loaded    bool               // the directory is locked and was read
+	removals  uint64             // how often files were removed while in use
+	loaded    bool               // the directory was locked and read
 	reason    string             // why records stay in the queue; empty if they do not
-	full      Set                // datasets that there was no room for
+	full      Set                // datasets for which the spool is full
 	written   [priorities]uint64 // Seq of the last record that was written
-	progress  chan struct{}      // closed when records were written or cannot be; nil: nobody waits for it
+	progress  chan struct{}      // closed when records were written or cannot be; nil: no Put waits
 }
 
 const (
-	spoolBatch    = 1000 // records and bytes that are moved or read at once
+	spoolBatch    = 1000 // maximum number and bytes of records that are moved or read at once
 	spoolBytes    = 256 << 10
-	spoolTick     = time.Second     // how often the files are checked
-	spoolSync     = 5 * time.Second // how long a record waits until it is synced
+	spoolTick     = time.Second     // interval of checkFiles
+	spoolSync     = 5 * time.Second // interval of syncs
 	minSpool      = 1 << 20
 	spoolPatience = time.Second // a record that has waited longer for the disk is sent from the queue
 )
 
-var errSpoolFull = errors.New("full of what may not be dropped")
+var errSpoolFull = errors.New("full of records that must not be dropped")
 
-// newSpool starts a spool that takes its records from queue. setting is what reasons name.
+// newSpool starts a spool that takes its records from queue. setting is the setting's name for reasons.
 func newSpool(cfg SpoolConfig, queue *queue, setting string, log *slog.Logger) *spool {
 	limit := max(minSpool, cmp.Or(cfg.MaxBytes, 64<<20))
 	s := &spool{
@@ -108,7 +106,7 @@ func (s *spool) run() {
 			s.checkFiles()
 			s.sync(spoolSync)
 			s.mu.Lock()
-			s.full = 0 // try again
+			s.full = 0 // retry
 			s.mu.Unlock()
 		case <-s.stop:
 			if s.lock != nil {
@@ -123,7 +121,7 @@ func (s *spool) run() {
 	}
 }
 
-// notify wakes the sender, and the calls of Put that wait for the disk.
+// notify wakes the sender, and Put calls that wait for the disk.
 func (s *spool) notify() {
 	s.signalProgress()
 	select {
@@ -132,7 +130,7 @@ func (s *spool) notify() {
 	}
 }
 
-// open locks and reads the directory unless that was done, and reports whether the spool has it.
+// open locks and reads the directory, unless that is done, and reports whether the spool has it.
 func (s *spool) open() bool {
 	if s.lock != nil {
 		return true
@@ -149,7 +147,7 @@ func (s *spool) open() bool {
 	return err == nil
 }
 
-// setReason records why records cannot be written; nil: they can.
+// setReason stores and logs why records cannot be written; nil: they can be.
 func (s *spool) setReason(err error) {
 	reason := ""
 	if err != nil {
@@ -167,7 +165,7 @@ func (s *spool) setReason(err error) {
 	}
 }
 
-// moveAll moves all records that fit from the queue to the disk.
+// moveAll moves records from the queue to the disk until none is left or the spool is full.
 func (s *spool) moveAll() {
 	more := true
 	for more {
@@ -175,8 +173,7 @@ func (s *spool) moveAll() {
 	}
 }
 
-// move moves some records from the queue to the disk and reports whether there may be
-// more.
+// move moves a batch of records from the queue to the disk and reports whether there may be more.
 func (s *spool) move() bool {
 	s.mu.Lock()
 	set := All &^ s.full
@@ -206,7 +203,7 @@ func (s *spool) move() bool {
 	return again
 }
 
-// write appends items of one dataset to its last segment, in one write.
+// write appends items of one dataset to its last segment, in one system call.
 func (s *spool) write(p priority, items []Item) error {
 	if len(items) == 0 {
 		return nil
@@ -237,8 +234,7 @@ func (s *spool) write(p priority, items []Item) error {
 	return nil
 }
 
-// segmentFor returns the segment that the next size bytes go to, and evicts others until
-// they fit.
+// segmentFor returns the segment for the next size bytes of a dataset, and evicts segments until they fit.
 func (s *spool) segmentFor(p priority, size int64) (*segment, error) {
 	s.mu.Lock()
 	j := &s.journals[p]
@@ -270,7 +266,7 @@ func (s *spool) segmentFor(p priority, size int64) (*segment, error) {
 	return g, nil
 }
 
-// evict takes out segments until size more bytes fit. The spool is locked.
+// evict removes segments from the journals until size more bytes fit, and returns them. s.mu must be locked.
 func (s *spool) evict(p priority, size int64) (out []*segment, err error) {
 	for v := flow; v <= p && v < firstKept; v++ {
 		for s.used+size > s.max {
@@ -289,7 +285,7 @@ func (s *spool) evict(p priority, size int64) (out []*segment, err error) {
 	return out, err
 }
 
-// removeFinished is journal.removeFinished. The spool is locked.
+// removeFinished is journal.removeFinished, and updates the spool's size. s.mu must be locked.
 func (s *spool) removeFinished(j *journal, all bool) []*segment {
 	out := j.removeFinished(all)
 	for _, g := range out {
@@ -298,7 +294,7 @@ func (s *spool) removeFinished(j *journal, all bool) []*segment {
 	return out
 }
 
-// deleteFiles closes and deletes segments that are in no journal any more.
+// deleteFiles closes and deletes segments that are no longer in a journal.
 func deleteFiles(segments []*segment) {
 	for _, g := range segments {
 		g.file.Close()

@@ -15,8 +15,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// A second life of the test binary: a process that puts records into a spool, as fast as Put may wait for the disk, until it is killed.
-// After each it prints how many are in memory alone.
+// In a child process the test binary puts records into a spool until it is killed, as fast as Put waits for the disk.
+// After each record it prints how many are only in memory.
 func init() {
 	dir := os.Getenv("MESHTLS_SPOOLER")
 	if dir == "" {
@@ -27,21 +27,21 @@ func init() {
 		b.Put(sample(datasets[n%4], n))
 		left, _ := b.queue.len()
 		fmt.Println(n, left)
-		time.Sleep(2 * time.Millisecond) // which makes the allowance enough where the machine is not busy
+		time.Sleep(2 * time.Millisecond) // so that the allowance suffices if the machine is not busy
 	}
 }
 
-// TestSpoolKilled: SIGKILL costs nothing that Put waited for. Where the machine is so busy that Put's allowance does not do, what was
-// in memory when Put returned may be lost, and the process said so.
+// TestSpoolKilled: SIGKILL loses no record that Put waited for. If the machine is so busy that Put's allowance is used
+// up, records that were in memory when Put returned may be lost, and the process has reported their number.
 func TestSpoolKilled(t *testing.T) {
 	dir := t.TempDir()
 	for round := range 3 {
 		dir := filepath.Join(dir, fmt.Sprint(round))
 		put, safe := spoolAndKill(t, dir, 300+rand.N(300))
 		b := openSpool(t, SpoolConfig{Dir: dir})
-		b.Put(sample(Tap, -1)) // comes last
+		b.Put(sample(Tap, -1)) // the last record
 		got := map[string]bool{}
-		eventually.True(t, "all is read", func() bool {
+		eventually.True(t, "all records are read", func() bool {
 			for _, id := range drain(b) {
 				got[id] = true
 			}
@@ -62,8 +62,8 @@ func TestSpoolKilled(t *testing.T) {
 	}
 }
 
-// spoolAndKill lets a process put records into a spool, kills it once so many are safely there, and returns how many it put and up to
-// which one it said that all are on disk.
+// spoolAndKill starts a process that puts records into a spool, and kills it once the given number of records is on disk. It
+// returns how many records the process put, and up to which one all are on disk according to it.
 func spoolAndKill(t *testing.T, dir string, records int) (put, safe int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -80,7 +80,7 @@ func spoolAndKill(t *testing.T, dir string, records int) (put, safe int) {
 	for in := bufio.NewScanner(out); in.Scan(); {
 		var n, left int
 		if k, _ := fmt.Sscan(in.Text(), &n, &left); k != 2 || n != put {
-			break // a line cut short
+			break // an incomplete line
 		}
 		put++
 		if left == 0 {
@@ -97,8 +97,9 @@ func spoolAndKill(t *testing.T, dir string, records int) (put, safe int) {
 	return put, safe
 }
 
-// TestSpoolProperty drives a spool by chance and holds it to a model: whatever is done and however often it is opened anew, by
-// closing or as SIGKILL leaves it, each record that was put and not acknowledged comes again, and none that was acknowledged.
+// TestSpoolProperty runs random operations on a spool and compares the results with a model. However often the spool is
+// reopened, after Close or in the state after SIGKILL, each record that was put and not acknowledged is returned again,
+// and no acknowledged one is.
 func TestSpoolProperty(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) { spoolProperty(t, rand.New(rand.NewPCG(seed, 9))) })
@@ -108,7 +109,7 @@ func TestSpoolProperty(t *testing.T) {
 func spoolProperty(t *testing.T, chance *rand.Rand) {
 	dir := t.TempDir()
 	b := openSpool(t, SpoolConfig{Dir: dir, MaxBytes: 64 << 20})
-	open := map[string]bool{} // put and not acknowledged
+	open := map[string]bool{} // records put and not acknowledged
 	acked := map[string]bool{}
 	var taken []Item
 	n := 0
@@ -124,7 +125,7 @@ func spoolProperty(t *testing.T, chance *rand.Rand) {
 			}
 		case 2:
 			taken = append(taken, b.Take(Set(1+chance.IntN(int(All))), 1+chance.IntN(150), 1<<20)...)
-		case 3: // some are acknowledged, the others tried again
+		case 3: // some records are acknowledged, the others requeued
 			var sent, failed []Item
 			for _, it := range taken {
 				if chance.IntN(3) > 0 {
@@ -146,12 +147,12 @@ func spoolProperty(t *testing.T, chance *rand.Rand) {
 			if chance.IntN(2) == 0 {
 				closeSpool(b)
 			} else {
-				dir = copied(t, dir) // what SIGKILL leaves
+				dir = copied(t, dir) // the state after SIGKILL
 			}
 			taken, b = nil, openSpool(t, SpoolConfig{Dir: dir, MaxBytes: 64 << 20})
 		case 5:
 			if s := b.Stats(); s.Queued > len(open) {
-				t.Fatalf("%d queued, want %d at most: %+v", s.Queued, len(open), s)
+				t.Fatalf("%d queued, want at most %d: %+v", s.Queued, len(open), s)
 			}
 		}
 	}
@@ -159,7 +160,7 @@ func spoolProperty(t *testing.T, chance *rand.Rand) {
 	onDisk(t, b, len(open))
 	for _, id := range drain(b) {
 		if acked[id] {
-			t.Errorf("%s was acknowledged and came back", id)
+			t.Errorf("%s was acknowledged and returned again", id)
 		}
 		delete(open, id)
 		acked[id] = true
@@ -186,7 +187,7 @@ func copied(t *testing.T, dir string) string {
 	return to
 }
 
-// FuzzSegment reads a spool file of any bytes: it never panics, and what it reads it can read again.
+// FuzzSegment reads a spool file of any bytes: reading does not panic, and records that were read can be read again.
 func FuzzSegment(f *testing.F) {
 	it := Item{Message: sample(Finding, 1), priority: finding}
 	g, err := createSegment(f.TempDir(), finding, 1)
@@ -221,7 +222,7 @@ func FuzzSegment(f *testing.F) {
 		}
 		again, lost, err := openSegment(file, 1)
 		if err != nil || lost != 0 && !g.old || again.left != left {
-			t.Fatalf("opened again: %v, %d more are lost, %d records and then %d", err, lost, left, again.left)
+			t.Fatalf("reopened: %v, %d more are lost, %d records and then %d", err, lost, left, again.left)
 		}
 		again.file.Close()
 	})

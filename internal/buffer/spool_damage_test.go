@@ -13,10 +13,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// A segmentImage is a spool file with the records 0 to n-1, of which those before done are: two by the cursor, the others by mark.
+// segmentImage is a spool file with the records 0 to n-1. Those before done are done: two by the cursor, the others by
+// their marks.
 type segmentImage struct {
 	data  []byte
-	ends  []int // offset of the end of each record; ends[0] is that of the header
+	ends  []int // offset of the end of each record; ends[0] is the end of the header
 	old   bool
 	done  int
 	total int
@@ -65,7 +66,7 @@ func imageOf(old bool, done, total int) segmentImage {
 	return m
 }
 
-// recover reads a file and returns the records that come out of it, by number, and how many are counted as lost.
+// recovered reads a file and returns how often each record is read, by number, and how many are counted as lost.
 func recovered(t *testing.T, data []byte) (got map[int]int, lost int) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "segment")
@@ -84,7 +85,7 @@ func recovered(t *testing.T, data []byte) (got map[int]int, lost int) {
 	got = map[int]int{}
 	read := 0
 	for at := g.cursor; at < g.size; {
-		items, next := g.read(at, g.size, finding, 200) // a record or two at once
+		items, next := g.read(at, g.size, finding, 200) // one or two records at once
 		if next <= at {
 			t.Fatalf("at byte %d, then at %d", at, next)
 		}
@@ -104,19 +105,20 @@ func recovered(t *testing.T, data []byte) (got map[int]int, lost int) {
 	g.file.Close()
 	again, more, err := openSegment(name, 1)
 	if err != nil || more != 0 && !g.old {
-		t.Errorf("opened again: %d more records are counted as lost, error %v", more, err)
+		t.Errorf("reopened: %d more records are counted as lost, error %v", more, err)
 	}
 	again.file.Close()
 	return got, lost
 }
 
-// holds checks that the records of m, from done on, all came but those in missing, which are counted.
+// holds checks that reading data returns the records of m from done on, except those in missing, which must be counted
+// as lost.
 func (m *segmentImage) holds(t *testing.T, what string, data []byte, missing ...int) {
 	t.Helper()
 	got, lost := recovered(t, data)
 	for n := m.done; n < m.total; n++ {
 		if want := !slices.Contains(missing, n); want != (got[n] > 0) {
-			t.Errorf("%s: record %d came %d times, lost %v", what, n, got[n], missing)
+			t.Errorf("%s: record %d was read %d times, lost %v", what, n, got[n], missing)
 		}
 	}
 	if lost != len(missing) {
@@ -124,7 +126,7 @@ func (m *segmentImage) holds(t *testing.T, what string, data []byte, missing ...
 	}
 }
 
-// recordAt returns the record that has the byte at an offset, -1: the header.
+// recordAt returns the record that contains the byte at an offset, -1 for the header.
 func (m *segmentImage) recordAt(at int) int {
 	for n, end := range m.ends {
 		if at < end {
@@ -134,7 +136,7 @@ func (m *segmentImage) recordAt(at int) int {
 	return m.total
 }
 
-// TestSegmentFlippedBits: whatever byte of a file changes, all other records are delivered, and the one that is lost is counted.
+// TestSegmentFlippedBits: if any byte of a file changes, all other records are delivered, and the lost one is counted.
 func TestSegmentFlippedBits(t *testing.T) {
 	for _, old := range []bool{false, true} {
 		m := imageOf(old, 3, 5)
@@ -149,14 +151,14 @@ func TestSegmentFlippedBits(t *testing.T) {
 				n := m.recordAt(at)
 				what := fmt.Sprintf("old %v, byte %d of record %d, flipped by %#x", old, at, n, flip)
 				switch in := at - m.ends[max(0, n)]; {
-				case n < 0, in >= mark && in < record && (!old || flip != oldRecordDone || n < m.done): // all come, some perhaps twice
+				case n < 0, in >= mark && in < record && (!old || flip != oldRecordDone || n < m.done): // all records are read, some perhaps twice
 					m.holds(t, what, data)
-				case in >= mark && in < record: // one bit makes a mark of version 1
-				case !old && in < length: // the magic: the checksum is right all the same
+				case in >= mark && in < record: // a single bit sets a mark of version 1
+				case !old && in < length: // the magic: the checksum is still correct
 					m.holds(t, what, data)
-				case n < min(m.done, 2): // done before
+				case n < min(m.done, 2): // already done
 					m.holds(t, what, data)
-				case n < m.done: // done by a mark: counted, which is one too many
+				case n < m.done: // done by its mark, but counted as lost: one too many
 					if got, lost := recovered(t, data); len(got) < m.total-m.done || lost > 1 {
 						t.Errorf("%s: %d records, %d lost", what, len(got), lost)
 					}
@@ -168,7 +170,7 @@ func TestSegmentFlippedBits(t *testing.T) {
 	}
 }
 
-// TestSegmentTruncated: cut anywhere, a file says how many records are missing.
+// TestSegmentTruncated: a file that is truncated at any byte shows how many records are missing.
 func TestSegmentTruncated(t *testing.T) {
 	m := imageOf(false, 3, 6)
 	for at := segmentHeader; at < len(m.data); at++ {
@@ -177,26 +179,26 @@ func TestSegmentTruncated(t *testing.T) {
 			missing = append(missing, n)
 		}
 		if at >= m.ends[m.done] {
-			m.holds(t, fmt.Sprint("cut at ", at), m.data[:at], missing...)
+			m.holds(t, fmt.Sprint("truncated at ", at), m.data[:at], missing...)
 			continue
 		}
 		if got, lost := recovered(t, m.data[:at]); len(got) != 0 || lost < m.total-m.done {
-			t.Errorf("cut at %d: %d records, %d lost", at, len(got), lost)
+			t.Errorf("truncated at %d: %d records, %d lost", at, len(got), lost)
 		}
 	}
 	old := imageOf(true, 0, 6)
 	for at := oldHeader + 1; at < len(old.data); at++ {
 		got, lost := recovered(t, old.data[:at])
-		if n := old.recordAt(at); len(got) != n || (lost == 1) == (at == old.ends[n]) { // version 1 has no count
-			t.Errorf("version 1 cut at %d: %d records of %d, %d lost", at, len(got), n, lost)
+		if n := old.recordAt(at); len(got) != n || (lost == 1) == (at == old.ends[n]) { // version 1 does not store the number of records
+			t.Errorf("version 1 truncated at %d: %d records of %d, %d lost", at, len(got), n, lost)
 		}
 	}
-	for at := range segmentHeader { // a file whose header is not whole never panics
+	for at := range segmentHeader { // an incomplete header never causes a panic
 		recovered(t, m.data[:at])
 	}
 }
 
-// TestSegmentPages: pages that were zeroed, or hold those of another place, cost the records that they had, and no others.
+// TestSegmentPages: pages that were zeroed, or contain another page's bytes, lose the records in them and no others.
 func TestSegmentPages(t *testing.T) {
 	const page, records = 512, 60
 	m := imageOf(false, 0, records)
@@ -221,7 +223,7 @@ func TestSegmentPages(t *testing.T) {
 				m.holds(t, fmt.Sprint("page of ", from, " at ", at), data, within(at, at+page)...)
 			}
 		}
-		again := slices.Concat(m.data[:at], m.data[at-page:at], m.data[at:]) // and one that stands there twice
+		again := slices.Concat(m.data[:at], m.data[at-page:at], m.data[at:]) // and a page that occurs twice
 		if got, lost := recovered(t, again); lost != records-len(got) {
 			t.Errorf("page twice at %d: %d records, %d lost", at, len(got), lost)
 		}
@@ -232,7 +234,8 @@ func TestSegmentPages(t *testing.T) {
 	}
 }
 
-// TestSpoolFlippedBit is the report: 319 records, one bit flipped at a quarter of the file. All but one come.
+// TestSpoolFlippedBit reproduces a report: 319 records, one bit flipped at a quarter of the file. All records except
+// one are delivered.
 func TestSpoolFlippedBit(t *testing.T) {
 	const records = 319
 	dir := t.TempDir()
@@ -258,16 +261,16 @@ func TestSpoolFlippedBit(t *testing.T) {
 	flip(1)
 	b = openSpool(t, SpoolConfig{Dir: dir})
 	onDisk(t, b, records-1)
-	flip(3) // and one while it is in use
+	flip(3) // and another bit while the file is in use
 	if got := drain(b); len(got) != records-2 {
-		t.Errorf("%d records came", len(got))
+		t.Errorf("%d records were read", len(got))
 	}
 	if s := b.Stats(); s.Dropped[Finding] != 2 || s.Reasons[dropSpoolDamaged] != 2 || s.Queued != 0 {
 		t.Errorf("%+v", s)
 	}
 }
 
-// TestSpoolOldFile: what a tap of an earlier version left is delivered, and new records do not go into its file.
+// TestSpoolOldFile: records of an earlier version's tap are delivered, and new records are not appended to its file.
 func TestSpoolOldFile(t *testing.T) {
 	dir := t.TempDir()
 	m := imageOf(true, 3, 6)
@@ -291,8 +294,8 @@ func TestSpoolOldFile(t *testing.T) {
 	}
 }
 
-// TestSpoolRemoved: where the folder is removed while the tap runs, that is reported, the folder is made again, and nothing is lost:
-// not what was put before, nor after, nor by SIGKILL.
+// TestSpoolRemoved: if the folder is removed while the tap runs, that is reported, the folder is created again, and no
+// record is lost, put before or after, also not by SIGKILL.
 func TestSpoolRemoved(t *testing.T) {
 	for name, remove := range map[string]func(dir string) error{
 		"the folder": os.RemoveAll,
@@ -316,10 +319,10 @@ func TestSpoolRemoved(t *testing.T) {
 				t.Fatal(err)
 			}
 			eventually.True(t, "it is noticed", func() bool { return b.Stats().SpoolRemovals == 1 }, b.Stats)
-			eventually.True(t, "it is mended", func() bool { s := b.Stats(); return s.SpoolReason == "" && s.Spooled == 10 }, b.Stats)
+			eventually.True(t, "it is repaired", func() bool { s := b.Stats(); return s.SpoolReason == "" && s.Spooled == 10 }, b.Stats)
 			b.Put(sample(Finding, 10))
 			onDisk(t, b, 11)
-			again := openSpool(t, SpoolConfig{Dir: copied(t, dir)}) // what SIGKILL leaves
+			again := openSpool(t, SpoolConfig{Dir: copied(t, dir)}) // the state after SIGKILL
 			onDisk(t, again, 11)
 			if got := drain(again); len(got) != 11 {
 				t.Errorf("after a kill: %v", got)
@@ -331,7 +334,8 @@ func TestSpoolRemoved(t *testing.T) {
 	}
 }
 
-// TestSpoolRemovedForGood: where the folder cannot be made again records wait in memory, and those in removed files are still sent.
+// TestSpoolRemovedForGood: if the folder cannot be created again, records wait in memory, and those in removed files
+// are still sent.
 func TestSpoolRemovedForGood(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "parent")
 	b := openSpool(t, SpoolConfig{Dir: filepath.Join(parent, "spool")})
@@ -340,10 +344,10 @@ func TestSpoolRemovedForGood(t *testing.T) {
 	if err := os.RemoveAll(parent); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(parent, nil, 0o600); err != nil { // a file is where the folder has to be
+	if err := os.WriteFile(parent, nil, 0o600); err != nil { // a file has the name of the folder
 		t.Fatal(err)
 	}
-	eventually.True(t, "it is told", func() bool { s := b.Stats(); return s.SpoolReason != "" && s.SpoolRemovals == 1 }, b.Stats)
+	eventually.True(t, "it is reported", func() bool { s := b.Stats(); return s.SpoolReason != "" && s.SpoolRemovals == 1 }, b.Stats)
 	b.Put(sample(Finding, 1))
 	if got := drain(b); !slices.Equal(got, []string{Finding + "-0", Finding + "-1"}) {
 		t.Errorf("%v: %+v", got, b.Stats())

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// load reads what an earlier run left in the directory.
+// load reads the segments that an earlier run left in the directory.
 func (s *spool) load() error {
 	files, err := os.ReadDir(s.dir)
 	if err != nil {
@@ -22,12 +22,12 @@ func (s *spool) load() error {
 	var found [priorities][]*segment
 	for _, f := range files {
 		p, number, ok := parseSegmentName(f.Name())
-		if !ok || s.has(p, number) { // the latter where the folder was away
+		if !ok || s.has(p, number) { // in a journal: the folder was removed and is back
 			continue
 		}
 		g, lost, err := openSegment(filepath.Join(s.dir, f.Name()), number)
 		if err != nil {
-			s.log.Warn("a spool file cannot be read and is left alone", "file", f.Name(), "error", err)
+			s.log.Warn("a spool file cannot be read and is ignored", "file", f.Name(), "error", err)
 			continue
 		}
 		s.reportDamage(g.file.Name(), p, lost)
@@ -52,7 +52,7 @@ func (s *spool) load() error {
 	return nil
 }
 
-// has reports whether a segment is in a journal already.
+// has reports whether a segment is already in a journal.
 func (s *spool) has(p priority, number uint64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,7 @@ func parseSegmentName(name string) (p priority, number uint64, ok bool) {
 	return priority(max(0, i)), number, found && cut && i >= 0 && err == nil
 }
 
-// sync syncs segments with records that were not, unless that was done less than age ago.
+// sync syncs segments with records that are neither synced nor done, unless the last sync was less than age ago.
 func (s *spool) sync(age time.Duration) {
 	var dirty []*segment
 	s.mu.Lock()
@@ -93,7 +93,7 @@ func (s *spool) sync(age time.Duration) {
 		err = errors.Join(err, d.Sync())
 		d.Close()
 	}
-	if err != nil && !errors.Is(err, fs.ErrClosed) { // all of it may have been delivered meanwhile
+	if err != nil && !errors.Is(err, fs.ErrClosed) { // a closed file: all its records were delivered meanwhile
 		s.setReason(err)
 	}
 }
@@ -118,11 +118,10 @@ func (s *spool) closeFiles() {
 	s.lock.Close()
 }
 
-// lockName is the file in the directory that is locked.
+// lockName is the name of the lock file in the directory.
 const lockName = "lock"
 
-// lockDir creates the directory if it does not exist and locks it. The lock ends with the
-// process at the latest.
+// lockDir creates the directory if it does not exist and locks it. The lock ends when the process does, at the latest.
 func lockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -138,8 +137,8 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// CheckSpool returns an error if a spool could not use a directory. One that another tap has
-// locked is fine: it is in use. setting is what the error names.
+// CheckSpool returns an error if a spool cannot use a directory. A directory that another tap has locked is usable.
+// setting is the setting's name for the error.
 func CheckSpool(dir, setting string) error {
 	lock, err := lockDir(dir)
 	if errors.Is(err, errLocked) {
@@ -158,5 +157,5 @@ func CheckSpool(dir, setting string) error {
 	return nil
 }
 
-// errLocked: another spool has the directory.
-var errLocked = errors.New("it is held by another tap")
+// errLocked reports that another spool has locked the directory.
+var errLocked = errors.New("it is locked by another tap")

@@ -37,8 +37,8 @@ func (s *spool) oldest(set Set) (best priority, ok bool) {
 	return best, ok
 }
 
-// readAhead reads a batch of records into memory if none is there. Records that should be
-// in a segment and cannot be read count as dropped.
+// readAhead reads a batch of records into memory if none is there. Records that a segment should have and that cannot
+// be read count as dropped.
 func (s *spool) readAhead(p priority) {
 	for {
 		s.mu.Lock()
@@ -72,7 +72,7 @@ func (s *spool) reportDamage(file string, p priority, lost int) {
 	}
 }
 
-// requeue puts items back where take found them. They must be in take's order.
+// requeue puts items back to where take found them. They must be in take's order.
 func (s *spool) requeue(items []Item) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,9 +83,8 @@ func (s *spool) requeue(items []Item) {
 	}
 }
 
-// ack releases items, delivered or dropped, calls count under the lock to count them, and
-// writes to their files that they are done. If that fails they are delivered again after a
-// restart.
+// ack releases items, which were delivered or dropped. It calls count with them while s.mu is locked, and writes to
+// their files that they are done. If writing fails they are delivered again after a restart.
 func (s *spool) ack(items []Item, count func([]Item)) {
 	for p, of := range byPriority(items) {
 		if len(of) == 0 {
@@ -116,7 +115,7 @@ func (s *spool) ack(items []Item, count func([]Item)) {
 		}
 		deleteFiles(finished)
 		if err != nil {
-			s.log.Warn("a spool file cannot be written; records may come twice", "error", err)
+			s.log.Warn("a spool file cannot be written; records may be delivered twice", "error", err)
 		}
 	}
 }
@@ -129,8 +128,7 @@ func byPriority(items []Item) (by [priorities][]Item) {
 	return by
 }
 
-// usage returns how many records are on disk, and the size of all files. The spool is
-// locked.
+// usage returns the number of records on disk and the size of all files. s.mu must be locked.
 func (s *spool) usage() (records int, bytes int64) {
 	for p := range s.journals {
 		for _, g := range s.journals[p].segments {

@@ -8,12 +8,12 @@ import (
 	"path/filepath"
 )
 
-// errRemoved: the spool's folder is not the one that it locked.
+// errRemoved reports that the spool's folder is not the one that it locked.
 var errRemoved = errors.New("the folder was removed while it was in use")
 
-// checkFiles checks that the spool's files are still in its folder. If the folder was
-// removed it is created again, now or at the next open. If a segment was removed its records
-// are still read, and checkFiles copies them into the folder; until then a reason says so.
+// checkFiles checks whether the spool's files are still in its folder. If the folder was removed it is created again,
+// now or at the next open. If a segment was removed its records can still be read, and checkFiles copies them into the
+// folder; until then a reason says so.
 func (s *spool) checkFiles() {
 	if s.lock == nil {
 		return
@@ -40,15 +40,15 @@ func (s *spool) noteRemoval() {
 	s.log.Warn("files of the spool were removed while it was in use", "dir", s.dir)
 }
 
-// isAt reports whether an open file is the one with a name.
+// isAt reports whether an open file is the one at a path.
 func isAt(f *os.File, name string) bool {
 	a, err := f.Stat()
 	b, e := os.Stat(name)
 	return err == nil && e == nil && os.SameFile(a, b)
 }
 
-// findOrphans marks segments whose files were removed, and reports whether there are more
-// than before. It asks the disk, which may hang, without the lock.
+// findOrphans marks segments whose files were removed, and reports whether there are more than before. It accesses the
+// disk, which may hang, without the lock.
 func (s *spool) findOrphans() (more bool) {
 	for _, g := range s.segments(func(*segment) bool { return true }) {
 		exists := isAt(g.file, g.file.Name())
@@ -62,7 +62,7 @@ func (s *spool) findOrphans() (more bool) {
 	return more
 }
 
-// segments returns the segments that meet a condition.
+// segments returns the segments for which is returns true.
 func (s *spool) segments(is func(*segment) bool) (out []*segment) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -76,8 +76,8 @@ func (s *spool) segments(is func(*segment) bool) (out []*segment) {
 	return out
 }
 
-// removedReason returns a reason with the number of records that are in no file of the
-// folder, empty if there are none. The spool is locked.
+// removedReason returns a reason with the number of records that are in no file of the folder, empty if there are none.
+// s.mu must be locked.
 func (s *spool) removedReason() string {
 	n := 0
 	for p := range s.journals {
@@ -93,8 +93,7 @@ func (s *spool) removedReason() string {
 	return fmt.Sprintf("spool %s: files were removed while they were in use: %d records are lost if the tap is killed: see %s", s.dir, n, s.setting)
 }
 
-// restoreOrphans writes removed segments into the folder again. One that is being read is
-// left for the next time.
+// restoreOrphans writes removed segments into the folder again. A segment that is being read waits for the next call.
 func (s *spool) restoreOrphans() {
 	for _, g := range s.segments(func(g *segment) bool { return g.orphan && g.left > 0 }) {
 		if err := s.restore(g); err != nil {
@@ -103,8 +102,8 @@ func (s *spool) restoreOrphans() {
 	}
 }
 
-// restore writes a segment's file again. Marks that are set meanwhile are lost: those
-// records may be delivered twice.
+// restore writes a segment's file again. Marks that are written meanwhile are lost: those records may be delivered
+// twice.
 func (s *spool) restore(g *segment) error {
 	f, err := os.OpenFile(g.file.Name(), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -123,7 +122,7 @@ func (s *spool) restore(g *segment) error {
 			return nil
 		}
 	}
-	if g.removed { // all delivered meanwhile
+	if g.removed { // all records were delivered meanwhile
 		f.Close()
 		return os.Remove(f.Name())
 	}

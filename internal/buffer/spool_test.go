@@ -13,7 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// openSpool starts a buffer with a spool, which the end of the test closes.
+// openSpool returns a buffer with a spool. It is closed at the end of the test.
 func openSpool(t *testing.T, cfg SpoolConfig) *Buffer {
 	t.Helper()
 	b := New(Config{Spool: &cfg, Setting: "TAP_SPOOL_DIR", Log: slog.New(slog.DiscardHandler)})
@@ -27,10 +27,10 @@ func closeSpool(b *Buffer) {
 	default:
 		b.Close()
 	}
-	<-b.spool.done // Close waits two seconds at most
+	<-b.spool.done // Close waits for at most two seconds
 }
 
-// onDisk waits until n records are.
+// onDisk waits until n records are on disk.
 func onDisk(t *testing.T, b *Buffer, n int) {
 	t.Helper()
 	eventually.True(t, fmt.Sprintf("%d records on disk", n), func() bool {
@@ -39,7 +39,7 @@ func onDisk(t *testing.T, b *Buffer, n int) {
 	}, b.Stats)
 }
 
-// drain takes and acknowledges all records.
+// drain takes and acknowledges all records and returns their IDs.
 func drain(b *Buffer) (ids []string) {
 	for {
 		items := b.Take(All, 100, 1<<20)
@@ -53,7 +53,8 @@ func drain(b *Buffer) (ids []string) {
 	}
 }
 
-// TestSpoolReplay: what was not acknowledged comes back after a restart, once, in order and as it was; what was does not.
+// TestSpoolReplay: after a restart, records that were not acknowledged are returned again, once, unchanged and in
+// order; acknowledged ones are not.
 func TestSpoolReplay(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "made", "here")
 	b := openSpool(t, SpoolConfig{Dir: dir})
@@ -66,7 +67,7 @@ func TestSpoolReplay(t *testing.T) {
 	onDisk(t, b, 400)
 	first := b.Take(All, 100, 1<<20)
 	var sent, failed []Item
-	for i, it := range first { // every third is acknowledged, as of a partition among three
+	for i, it := range first { // every third record is acknowledged, as if one of three partitions were available
 		if i%3 == 0 {
 			sent = append(sent, it)
 		} else {
@@ -95,21 +96,22 @@ func TestSpoolReplay(t *testing.T) {
 	}
 	for _, it := range sent {
 		if _, ok := put[it.ID]; !ok {
-			t.Errorf("%s was acknowledged and came back", it.ID)
+			t.Errorf("%s was acknowledged and returned again", it.ID)
 		}
 		delete(put, it.ID)
 	}
 	if len(put) != 0 {
-		t.Errorf("%d records did not come back", len(put))
+		t.Errorf("%d records were not returned again", len(put))
 	}
 	again.Ack(items)
 	closeSpool(again)
 	if files, _ := filepath.Glob(filepath.Join(dir, "*.spool")); len(files) != 0 {
-		t.Errorf("left behind: %v", files)
+		t.Errorf("files left: %v", files)
 	}
 }
 
-// TestSpoolTorn cuts the last record at each of its bytes: those before it are read, it is counted as lost.
+// TestSpoolTorn truncates the last record at each of its bytes: the records before it are read, and it is counted as
+// lost.
 func TestSpoolTorn(t *testing.T) {
 	dir := t.TempDir()
 	b := openSpool(t, SpoolConfig{Dir: dir})
@@ -135,19 +137,20 @@ func TestSpoolTorn(t *testing.T) {
 		}
 		b := openSpool(t, SpoolConfig{Dir: dir})
 		onDisk(t, b, 4)
-		b.Put(sample(Finding, 5)) // goes on where the damage was
+		b.Put(sample(Finding, 5)) // continues after the damage
 		onDisk(t, b, 5)
 		if s := b.Stats(); s.Reasons[dropSpoolDamaged] != 1 {
-			t.Errorf("cut by %d: %+v", cut, s)
+			t.Errorf("shortened by %d: %+v", cut, s)
 		}
 		if got := drain(b); len(got) != 5 || got[4] != sample(Finding, 5).ID {
-			t.Errorf("cut by %d: %v", cut, got)
+			t.Errorf("shortened by %d: %v", cut, got)
 		}
 		closeSpool(b)
 	}
 }
 
-// TestSpoolDamaged flips one byte anywhere: nothing wrong is read, and what is missing is counted as lost, once at least.
+// TestSpoolDamaged flips one byte at any offset: no wrong record is read, and missing records are counted as lost, at
+// least once.
 func TestSpoolDamaged(t *testing.T) {
 	dir := t.TempDir()
 	b := openSpool(t, SpoolConfig{Dir: dir})
@@ -191,8 +194,8 @@ func TestSpoolDamaged(t *testing.T) {
 	}
 }
 
-// TestSpoolFull: the least telling records make room, findings and tap state stay; what finds no room waits in memory, and
-// all is accounted for.
+// TestSpoolFull: the least important records are evicted, findings and tap state are not. Records that do not fit wait
+// in memory, and every record is accounted for.
 func TestSpoolFull(t *testing.T) {
 	b := openSpool(t, SpoolConfig{Dir: t.TempDir(), MaxBytes: 1})
 	big := func(dataset string, n int) Message {
@@ -222,7 +225,7 @@ func TestSpoolFull(t *testing.T) {
 		t.Errorf("findings and tap state: %+v", s)
 	}
 	got := 0
-	eventually.True(t, "all is taken, from disk and memory", func() bool { got += len(drain(b)); return got >= s.Queued }, b.Stats)
+	eventually.True(t, "all records are taken, from disk and memory", func() bool { got += len(drain(b)); return got >= s.Queued }, b.Stats)
 	if s := b.Stats(); got+int(sum(s.Dropped)) != put || s.Queued != 0 || s.Dropped[Finding]+s.Dropped[Tap] != 0 {
 		t.Errorf("took %d of %d: %+v", got, put, s)
 	}
@@ -230,8 +233,9 @@ func TestSpoolFull(t *testing.T) {
 	eventually.True(t, "it is no longer full", func() bool { s := b.Stats(); return s.SpoolReason == "" && s.Spooled == 1 }, b.Stats)
 }
 
-// TestSpoolHeld: a directory belongs to one sink. The other goes on in memory and takes it over when it is free.
-func TestSpoolHeld(t *testing.T) {
+// TestSpoolLocked: a directory belongs to one sink. Another sink continues in memory and takes the directory over when it
+// is free.
+func TestSpoolLocked(t *testing.T) {
 	dir := t.TempDir()
 	a := openSpool(t, SpoolConfig{Dir: dir})
 	a.Put(sample(Finding, 1))
@@ -240,7 +244,7 @@ func TestSpoolHeld(t *testing.T) {
 	b.Put(sample(Finding, 2))
 	eventually.True(t, "refused", func() bool {
 		s := b.Stats()
-		return strings.Contains(s.SpoolReason, "held by another tap: see TAP_SPOOL_DIR") && s.Queued == 1 && s.Spooled == 0
+		return strings.Contains(s.SpoolReason, "locked by another tap: see TAP_SPOOL_DIR") && s.Queued == 1 && s.Spooled == 0
 	}, b.Stats)
 	if items := b.Take(All, 10, 1<<20); len(items) != 1 || items[0].disk != nil {
 		t.Errorf("took %d", len(items))
@@ -254,7 +258,7 @@ func TestSpoolHeld(t *testing.T) {
 	}
 }
 
-// TestSpoolNoSpace: a disk without space costs nothing: records wait in memory and go on to the disk when there is space.
+// TestSpoolNoSpace: a full disk loses no records: they wait in memory and move to the disk when there is space.
 func TestSpoolNoSpace(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {

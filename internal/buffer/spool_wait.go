@@ -5,21 +5,21 @@ import (
 	"time"
 )
 
-// Bounds of how long Put waits for the disk.
+// Bounds of the time for which Put waits for the disk.
 const (
-	waitShare = 10                    // one tenth of the time
-	waitMost  = 50 * time.Millisecond // at once
+	waitShare = 10                    // at most one tenth of the time overall
+	waitMost  = 50 * time.Millisecond // at most so long in one call
 )
 
-// allowance is how long Put may still wait for the disk, so that a disk that is slow or
-// hangs hardly delays capture. The zero value is a full allowance.
+// allowance is how long Put may still wait for the disk, so that a slow or hanging disk hardly delays capture. The zero
+// value is a full allowance.
 type allowance struct {
 	mu    sync.Mutex
 	spent time.Duration
-	at    time.Time // when spent was computed
+	at    time.Time // time of the last computation of spent
 }
 
-// left returns the allowance that remains; zero or less: none.
+// left returns the remaining allowance; zero or less: none.
 func (a *allowance) left(now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -34,8 +34,8 @@ func (a *allowance) spend(d time.Duration) {
 	a.spent += d
 }
 
-// waitWritten waits until a record is on disk, where SIGKILL of the tap does not lose it: as
-// long as the allowance lasts, and not at all while the spool cannot write it.
+// waitWritten waits until a record is on disk, where SIGKILL of the tap does not lose it. It waits at most as long as
+// the allowance lasts, and not at all while the spool cannot write the record.
 func (s *spool) waitWritten(p priority, seq uint64) {
 	begun := time.Now()
 	limit := s.allowance.left(begun)
@@ -58,8 +58,8 @@ func (s *spool) waitWritten(p priority, seq uint64) {
 	s.allowance.spend(time.Since(begun))
 }
 
-// progressAfter returns a channel that is closed at the spool's next progress; nil if the
-// record is on disk or cannot be written.
+// progressAfter returns a channel that is closed at the spool's next progress, nil if the record is on disk or cannot
+// be written.
 func (s *spool) progressAfter(p priority, seq uint64) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,7 +14,7 @@ func TestAllowance(t *testing.T) {
 	}{
 		{0, waitMost, 20 * time.Millisecond},
 		{0, 30 * time.Millisecond, 30 * time.Millisecond},
-		{0, 0, 10 * time.Millisecond}, // a wait ends late
+		{0, 0, 10 * time.Millisecond}, // a wait that ends late
 		{100 * time.Millisecond, 0, 0},
 		{100 * time.Millisecond, 10 * time.Millisecond, 0},
 		{time.Hour, waitMost, 0},
@@ -27,8 +27,8 @@ func TestAllowance(t *testing.T) {
 	}
 }
 
-// TestPutIsOnDisk: what Put returned for, a second spool would find, and Put waits for the disk alone. In the bubble the clock stands
-// still while the spool's goroutine works, however slow disk and machine are.
+// TestPutIsOnDisk: when Put returns, a second spool would find the record, and Put waits only for the disk. In the
+// synctest bubble the clock stops while the spool's goroutine works, however slow disk and machine are.
 func TestPutIsOnDisk(t *testing.T) {
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestPutIsOnDisk(t *testing.T) {
 				t.Fatal("refused")
 			}
 			if left, _ := b.queue.len(); left > 0 {
-				t.Fatalf("Put returned for record %d, and it is in memory alone", n)
+				t.Fatalf("Put returned for record %d, and it is only in memory", n)
 			}
 		}
 		if took := time.Since(begun); took > 0 {
@@ -49,10 +49,10 @@ func TestPutIsOnDisk(t *testing.T) {
 	})
 }
 
-// TestDiskHangs: a disk that takes nothing costs Put its allowance and no more.
+// TestDiskHangs: a disk that writes nothing delays Put by at most its allowance.
 func TestDiskHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := Buffer{queue: newQueue(0, 0), spool: &spool{}} // its goroutine does not run
+		b := Buffer{queue: newQueue(0, 0), spool: &spool{}} // without the spool's goroutine
 		begun := time.Now()
 		const records, every = 200, time.Millisecond
 		for n := range records {

@@ -67,7 +67,7 @@ func TestChecksums(t *testing.T) {
 				{"correct", 0, flow.ChecksumUnverified, 0, true},
 				{"wrong", 1, flow.ChecksumUnverified, 0, false},
 				{"wrong in the header", len(h.payload) + 1, flow.ChecksumUnverified, 0, false}, // TCP's urgent pointer or UDP's checksum
-				{"wrong, vouched for", 1, flow.ChecksumTrusted, 0, true},
+				{"wrong, trusted", 1, flow.ChecksumTrusted, 0, true},
 				{"wrong in a file", 1, flow.ChecksumUnknown, 0, true},
 				{"wrong and truncated", 2, flow.ChecksumUnverified, 1 + h.trailer, true},
 			} {
@@ -89,14 +89,14 @@ func TestChecksums(t *testing.T) {
 		spoil   int // byte of the header to change; 0: none
 		refused bool
 	}{
-		"time to live":         {nil, 8, true},
-		"no operation":         {[]byte{1, 1, 1, 0}, 0, false},
-		"a timestamp":          {[]byte{68, 4, 5, 0}, 0, false},
-		"a loose route":        {[]byte{1, 131, 7, 4, 10, 0, 0, 1}, 0, true},
-		"a strict route":       {[]byte{137, 3, 4, 0}, 0, true},
-		"a length of nothing":  {[]byte{7, 0, 0, 0}, 0, true},
-		"a length of too much": {[]byte{7, 5, 4, 0}, 0, true},
-		"no length":            {[]byte{1, 1, 1, 7}, 0, true},
+		"time to live":                {nil, 8, true},
+		"no operation":                {[]byte{1, 1, 1, 0}, 0, false},
+		"a timestamp":                 {[]byte{68, 4, 5, 0}, 0, false},
+		"a loose route":               {[]byte{1, 131, 7, 4, 10, 0, 0, 1}, 0, true},
+		"a strict route":              {[]byte{137, 3, 4, 0}, 0, true},
+		"a length of zero":            {[]byte{7, 0, 0, 0}, 0, true},
+		"a length beyond the options": {[]byte{7, 5, 4, 0}, 0, true},
+		"no length":                   {[]byte{1, 1, 1, 7}, 0, true},
 	} {
 		for _, sum := range []flow.Checksum{flow.ChecksumUnverified, flow.ChecksumTrusted, flow.ChecksumUnknown} { // checksum states of TCP: the table verifies the IPv4 header in any case
 			ip := summed((&headers{src: a4, dst: b4, flags: ack, ipOptions: c.options, payload: text}).ip())
@@ -167,13 +167,13 @@ func TestForgedChecksums(t *testing.T) {
 	ask := step{flags: "PA", seq: 1, ack: 1, data: "GET"}
 	more := step{flags: "PA", seq: 4, ack: 1, data: "more"}
 	for name, forged := range map[string]step{
-		"text":          {flags: "PA", seq: 4, ack: 1, data: "text of another"},
-		"a FIN":         {flags: "FA", seq: 4, ack: 1},
-		"a RST":         {flags: "R", seq: 4},
-		"a SYN":         {flags: "S", seq: 77777},
-		"far ahead":     {flags: "PA", seq: 60000, ack: 1, data: "text"},
-		"made-up acks":  {flags: "A", seq: 4, ack: 60000},
-		"of the server": {server: true, flags: "RA", seq: 1, ack: 4},
+		"text":                    {flags: "PA", seq: 4, ack: 1, data: "text of another"},
+		"a FIN":                   {flags: "FA", seq: 4, ack: 1},
+		"a RST":                   {flags: "R", seq: 4},
+		"a SYN":                   {flags: "S", seq: 77777},
+		"far ahead":               {flags: "PA", seq: 60000, ack: 1, data: "text"},
+		"forged acknowledgements": {flags: "A", seq: 4, ack: 60000},
+		"from the server":         {server: true, flags: "RA", seq: 1, ack: 4},
 	} {
 		g := newGather(t)
 		table := flow.NewTable(flow.Config{}, g)

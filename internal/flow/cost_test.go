@@ -35,7 +35,7 @@ func TestAddDoesNotAllocate(t *testing.T) {
 		f    func(i uint32) headers
 	}{
 		{"in order", func(i uint32) headers { return tcp(client, server, 1001+i, 2001, "x") }},
-		{"in order beyond what is remembered", func(i uint32) headers { return tcp(client, server, 1001+1000*i, 2001, fmt.Sprintf("%1000d", i)) }},
+		{"in order, past the remembered bytes", func(i uint32) headers { return tcp(client, server, 1001+1000*i, 2001, fmt.Sprintf("%1000d", i)) }},
 		{"acknowledgements", func(i uint32) headers { return tcp(server, client, 2001, 1001+i, "") }},
 		{"retransmissions", func(i uint32) headers { return tcp(client, server, 1001+min(i, 1), 2001, "x") }},
 		{"keep-alive probes", func(i uint32) headers { return tcp(client, server, 1000, 2001, "") }},

@@ -113,15 +113,15 @@ func TestDecodeTruncations(t *testing.T) {
 			var d flow.Decoded
 			if flow.Decode(&cut, &d) {
 				if err := says(&d, &k.h); err != nil {
-					t.Errorf("%s cut to %d of %d: %v", k.name, n, len(p.Data), err)
+					t.Errorf("%s truncated to %d of %d bytes: %v", k.name, n, len(p.Data), err)
 				}
 			} else if d.Reason != flow.Truncated || d.SrcPort != 0 || d.DstPort != 0 {
-				t.Errorf("%s cut to %d of %d: %v, ports %d > %d", k.name, n, len(p.Data), d.Reason, d.SrcPort, d.DstPort)
+				t.Errorf("%s truncated to %d of %d bytes: %v, ports %d > %d", k.name, n, len(p.Data), d.Reason, d.SrcPort, d.DstPort)
 			}
 			// The same bytes as a whole frame: no receiver accepts it, unless only padding is missing.
 			cut.Length = n
 			if flow.Decode(&cut, &d) && n < len(p.Data)-k.h.trailer {
-				t.Errorf("%s: a frame of %d bytes decodes, its IP header claims more", k.name, n)
+				t.Errorf("%s: a frame of %d bytes is decoded, although its IP header claims more", k.name, n)
 			}
 		}
 	}
@@ -155,9 +155,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"ipv4 header length", wire.LinkEthernet, v4, change(14, 0x44), flow.Malformed},
 		{"ipv4 total below header", wire.LinkEthernet, v4, change(16, 0, 19), flow.Malformed},
 		{"ipv4 total beyond the frame", wire.LinkEthernet, v4, change(16, 0, 200), flow.Malformed},
-		{"ipv4 total cuts the tcp header", wire.LinkEthernet, v4, change(16, 0, 39), flow.Malformed},
+		{"ipv4 total ends in the tcp header", wire.LinkEthernet, v4, change(16, 0, 39), flow.Malformed},
 		{"ipv6 length beyond the frame", wire.LinkEthernet, v6, change(18, 0, 200), flow.Malformed},
-		{"ipv6 length cuts the tcp header", wire.LinkEthernet, v6, change(18, 0, 19), flow.Malformed},
+		{"ipv6 length ends in the tcp header", wire.LinkEthernet, v6, change(18, 0, 19), flow.Malformed},
 		{"tcp header length below 20", wire.LinkEthernet, v4, change(14+20+12, 0x40), flow.Malformed},
 		{"tcp header length beyond the packet", wire.LinkEthernet, v4, change(14+20+12, 0xf0), flow.Malformed},
 		{"udp length below 8", wire.LinkEthernet, udp, change(14+20+4, 0, 7), flow.Malformed},

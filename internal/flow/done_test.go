@@ -26,7 +26,7 @@ func TestDone(t *testing.T) {
 		step{server: true, flags: "PA", seq: 4, ack: 12, data: "early"}, // after a gap that is filled later
 		step{server: true, flags: "PA", seq: 1, ack: 12, data: "ooo"},
 		step{flags: "PA", seq: 6, ack: 9, data: "SECOND"}, // a retransmission with other bytes
-		step{flags: "PA", seq: 22, ack: 9, data: "behind a hole"},
+		step{flags: "PA", seq: 22, ack: 9, data: "after a gap"},
 		step{server: true, flags: "FA", seq: 9, ack: 35},
 		step{flags: "FA", seq: 35, ack: 10},
 	)
@@ -52,7 +52,7 @@ func TestDone(t *testing.T) {
 	got := count(some, some.table)
 
 	if log := sprint(some.log); log != "[c0 first changed sFIN changed cFIN sFIN end SF]" {
-		t.Errorf("handed on: %s", log)
+		t.Errorf("delivered: %s", log)
 	}
 	if want.Conflicts != 1 || want.GapBytes == 0 || want.TruncatedBytes == 0 {
 		t.Errorf("the packets show too little: %+v", want)

@@ -61,7 +61,7 @@ func TestFastDecode(t *testing.T) {
 				p.Data[at] = b
 				for _, p.Length = range []int{len(p.Data) - 1, len(p.Data), len(p.Data) + 1000} {
 					if ok, same := flow.FastDecode(&p); ok && !same {
-						t.Fatalf("packet %d with %#x at %d, %d long: not the same", i, b, at, p.Length)
+						t.Fatalf("packet %d with %#x at %d, %d bytes long: the results differ", i, b, at, p.Length)
 					}
 				}
 			}
@@ -70,7 +70,7 @@ func TestFastDecode(t *testing.T) {
 			p := packets[i]
 			p.Data = p.Data[:n]
 			if ok, same := flow.FastDecode(&p); ok && !same {
-				t.Fatalf("packet %d cut to %d: not the same", i, n)
+				t.Fatalf("packet %d truncated to %d bytes: the results differ", i, n)
 			}
 		}
 	}
@@ -84,7 +84,7 @@ func FuzzFastDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, how uint8, longer uint16) {
 		p := flow.Packet{Data: data, Length: len(data) + int(longer), Link: wire.LinkEthernet, Decapsulate: how&4 != 0, Checksum: flow.Checksum(how & 3 % 3), Zone: flow.Zone(how >> 3)}
 		if ok, same := flow.FastDecode(&p); ok && !same {
-			t.Fatalf("not the same: %+v", p)
+			t.Fatalf("the results differ: %+v", p)
 		}
 	})
 }
@@ -98,7 +98,7 @@ type callLog struct {
 }
 
 func (r *callLog) note(c *flow.Conn, what string) {
-	r.log = append(r.log, fmt.Sprintf("%s of %s, behind %v %v, with %+v", what, flow.StateString(c), c.Undelivered(flow.Originator), c.Undelivered(flow.Responder), r.table.Stats()))
+	r.log = append(r.log, fmt.Sprintf("%s of %s, undelivered %v %v, with %+v", what, flow.StateString(c), c.Undelivered(flow.Originator), c.Undelivered(flow.Responder), r.table.Stats()))
 }
 
 func (r *callLog) Data(c *flow.Conn, s *flow.Segment) {

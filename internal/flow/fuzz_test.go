@@ -47,13 +47,13 @@ func FuzzDecode(f *testing.F) {
 			p.Data = data[:n]
 			if !flow.Decode(&p, &cut) {
 				if ok && cut.Reason != flow.Truncated {
-					t.Fatalf("cut to %d of %d: %v", n, len(data), cut.Reason)
+					t.Fatalf("truncated to %d of %d bytes: %v", n, len(data), cut.Reason)
 				}
 				continue
 			}
 			if !ok || cut.Src != whole.Src || cut.Dst != whole.Dst || cut.SrcPort != whole.SrcPort || cut.DstPort != whole.DstPort ||
 				cut.Seq != whole.Seq || cut.Flags != whole.Flags || cut.PayloadLen != whole.PayloadLen && !mayBePadding(&whole, &cut) {
-				t.Fatalf("cut to %d of %d:\n%+v\n%+v", n, len(data), cut, whole)
+				t.Fatalf("truncated to %d of %d bytes:\n%+v\n%+v", n, len(data), cut, whole)
 			}
 		}
 	})
@@ -185,7 +185,7 @@ func TestFuzzCorpus(t *testing.T) {
 	}
 	for name, steps := range map[string][]step{
 		"order":  after(step{flags: "PA", seq: 1, ack: 1, data: "GET"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "HTTP"}, step{flags: "FA", seq: 4, ack: 5}, step{server: true, flags: "FA", seq: 5, ack: 5}),
-		"hole":   after(step{flags: "PA", seq: 9, ack: 1, data: "later"}, step{flags: "PA", seq: 3, ack: 1, data: "sooner"}, step{server: true, flags: "A", seq: 1, ack: 14}, step{flags: "FA", seq: 14, ack: 1}),
+		"gap":    after(step{flags: "PA", seq: 9, ack: 1, data: "later"}, step{flags: "PA", seq: 3, ack: 1, data: "sooner"}, step{server: true, flags: "A", seq: 1, ack: 14}, step{flags: "FA", seq: 14, ack: 1}),
 		"reset":  after(step{flags: "PA", seq: 4, ack: 1, data: "data"}, step{server: true, flags: "RA", seq: 9, ack: 1}),
 		"mid":    {step{flags: "PA", seq: 7, ack: 7, data: "abc"}, step{server: true, flags: "PA", seq: 7, ack: 10, data: "def"}, step{flags: "S", seq: 99}},
 		"forged": after(step{flags: "FA", seq: 1, ack: 1}, step{flags: "PA", seq: 1, ack: 1, data: "abc"}, step{flags: "PA", seq: 2, ack: 1, data: "xyz"}),
@@ -217,7 +217,7 @@ func TestFuzzCorpus(t *testing.T) {
 			}
 		}
 		if got, err := os.ReadFile(path); err != nil || string(got) != text {
-			t.Errorf("%s is not what the generator makes (go test -update): %v", path, err)
+			t.Errorf("%s differs from the generated file (go test -update writes it): %v", path, err)
 		}
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-var update = flag.Bool("update", false, "write the seed corpus of the fuzz targets anew")
+var update = flag.Bool("update", false, "write the seed corpus of the fuzz targets again")
 
 var (
 	start  = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -54,7 +54,7 @@ func (g *gather) Data(c *flow.Conn, s *flow.Segment) {
 	line := fmt.Sprintf("%c%d", "cs"[s.Side], s.Offset)
 	switch {
 	case s.Truncated:
-		line += fmt.Sprintf(" cut %d", s.Gap)
+		line += fmt.Sprintf(" truncated %d", s.Gap)
 	case s.Gap > 0:
 		line += fmt.Sprintf(" gap %d", s.Gap)
 	}

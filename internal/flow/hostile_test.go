@@ -27,7 +27,7 @@ func TestForgedPackets(t *testing.T) {
 		{"a FIN before the data", after(step{flags: "FA", seq: 1, ack: 1}, ask), "c0 GET", false},
 		{"a FIN inside of the data", after(step{flags: "FA", seq: 2, ack: 1}, ask), "c0 GET", false},
 		{"a FIN far ahead", after(step{flags: "FA", seq: 90000, ack: 1}, ask), "c0 GET", true},
-		{"a FIN before what is held", after(step{flags: "PA", seq: 4, ack: 1, data: "more"}, step{flags: "FA", seq: 4, ack: 1}, ask), "c0 GET, c3 more, end S1", false},
+		{"a FIN before buffered data", after(step{flags: "PA", seq: 4, ack: 1, data: "more"}, step{flags: "FA", seq: 4, ack: 1}, ask), "c0 GET, c3 more, end S1", false},
 		{"a FIN far ahead, and the true one", after(step{flags: "FA", seq: 90000, ack: 1}, ask, step{flags: "FA", seq: 4, ack: 1}), "c0 GET, changed cFIN, end S2", true},
 		{"a FIN outside of any window", after(step{flags: "FA", seq: 1 << 31, ack: 1}, ask), "c0 GET", true},
 		{"a RST outside of any window", after(step{flags: "R", seq: 1 << 31}, ask, got), "c0 GET, end S1", true},
@@ -37,10 +37,10 @@ func TestForgedPackets(t *testing.T) {
 			step{flags: "S", seq: 1 << 30}, step{flags: "PA", seq: 4, ack: 1, data: "more"}), "c0 GET, c3 more, end S1", true},
 		{"a SYN with numbers further back, first", []step{{flags: "S", seq: ^uint32(1 << 29)}, {server: true, flags: "SA", ack: 1}, handshake[2], {server: true, flags: "A", seq: 1, ack: 1}, ask}, "c0 GET", false},
 		{"an acknowledgement as the first packet", []step{{server: true, flags: "A", seq: 1, ack: 1 << 29}, ask}, "c0 GET", true},
-		{"an acknowledgement of what was never sent", after(step{server: true, flags: "A", seq: 1, ack: 1 << 31}, ask), "c0 GET", true},
+		{"an acknowledgement of data that was never sent", after(step{server: true, flags: "A", seq: 1, ack: 1 << 31}, ask), "c0 GET", true},
 		{"data ahead that are never sent", after(step{flags: "PA", seq: 40000, ack: 1, data: "junk"}, ask, got,
 			step{flags: "PA", seq: 4, ack: 1, data: "more", wait: time.Hour / 2}), "c0 GET, c3 more", true},
-		{"data ahead that come otherwise", after(step{flags: "PA", seq: 4, ack: 1, data: "junk"}, ask,
+		{"data ahead that are sent later with other bytes", after(step{flags: "PA", seq: 4, ack: 1, data: "junk"}, ask,
 			step{flags: "PA", seq: 4, ack: 1, data: "more"}), "c0 GET", false},
 		{"data outside of any window", after(step{flags: "PA", seq: 1<<30 + 9, ack: 1, data: "junk"}, ask), "c0 GET", true},
 	} {
@@ -157,16 +157,16 @@ func TestBudget(t *testing.T) {
 		want string // the start of the delivered bytes
 		held int    // number of buffered pieces
 	}{
-		{"the receiver waits", func(table *flow.Table, at time.Time) { many(table, at, 11, 20) }, "", 8},
-		{"the receiver waits, sent from behind", func(table *flow.Table, at time.Time) {
+		{"the receiver lacks the bytes", func(table *flow.Table, at time.Time) { many(table, at, 11, 20) }, "", 8},
+		{"the receiver lacks the bytes, last piece first", func(table *flow.Table, at time.Time) {
 			many(table, many(table, at, 100_011, 20), 11, 20)
 			run(table, 0, at, client, server, step{flags: "PA", seq: 1, ack: 1, data: "0123456789"})
 		}, "c0 0123456789", 0},
-		{"the receiver has it", func(table *flow.Table, at time.Time) {
+		{"the receiver has the bytes", func(table *flow.Table, at time.Time) {
 			run(table, 0, at, client, server, step{server: true, flags: "A", seq: 1, ack: 50_000})
 			many(table, at, 11, 20)
 		}, "c10 gap 10 ", 0},
-		{"the sender gave up", func(table *flow.Table, at time.Time) {
+		{"the sender has reset the connection", func(table *flow.Table, at time.Time) {
 			run(table, 0, at, client, server, step{flags: "R", seq: 50_001})
 			many(table, at, 11, 20)
 		}, "c10 gap 10 ", 0},
@@ -177,7 +177,7 @@ func TestBudget(t *testing.T) {
 		var held int
 		table.Each(func(c *flow.Conn) { _, held, _ = c.Buffered(flow.Originator) })
 		if first(g) != c.want || held != c.held || table.Stats().BufferFull == 0 {
-			t.Errorf("%s: %v, %d pieces are held", c.name, first(g), held)
+			t.Errorf("%s: %v, %d pieces are buffered", c.name, first(g), held)
 		}
 	}
 	g := newGather(t)
@@ -219,7 +219,7 @@ func TestBudgetIsShared(t *testing.T) {
 	}
 	table.Each(func(c *flow.Conn) {
 		if _, pieces, room := c.Buffered(flow.Originator); pieces == 0 || pieces > 5 || room > 64 {
-			t.Errorf("%d pieces, room for %d", pieces, room)
+			t.Errorf("%d pieces, capacity %d", pieces, room)
 		}
 	})
 }
@@ -240,25 +240,25 @@ func TestConflicts(t *testing.T) {
 		steps []step
 		want  bool
 	}{
-		{"the same bytes, cut otherwise", []step{segment(0, 50, -1), segment(50, 100, -1), segment(20, 80, -1)}, false},
+		{"the same bytes with other boundaries", []step{segment(0, 50, -1), segment(50, 100, -1), segment(20, 80, -1)}, false},
 		{"the same segment", []step{segment(0, 50, -1), segment(0, 50, 49)}, true},
 		{"a part of a segment", []step{segment(0, 50, -1), segment(10, 12, 11)}, true},
-		{"a small segment with more behind it", []step{segment(0, 5, -1), segment(5, 100, -1), segment(0, 5, 0)}, true},
+		{"a small segment with more after it", []step{segment(0, 5, -1), segment(5, 100, -1), segment(0, 5, 0)}, true},
 		{"one byte", []step{segment(0, 100, -1), segment(40, 41, 40)}, true},
 		{"over two segments", []step{segment(0, 50, -1), segment(50, 100, -1), segment(40, 60, 59)}, true},
 		{"many small segments, an early one", append(tiny(segment), segment(30, 31, 30)), true},
 		{"many small segments, again", append(tiny(segment), tiny(segment)...), false},
-		{"out of order, held", []step{segment(50, 100, -1), segment(60, 70, 65)}, true},
-		{"out of order, overlapping what is held", []step{segment(50, 100, -1), segment(0, 60, 55)}, true},
+		{"out of order, buffered", []step{segment(50, 100, -1), segment(60, 70, 65)}, true},
+		{"out of order, overlapping buffered bytes", []step{segment(50, 100, -1), segment(0, 60, 55)}, true},
 		{"out of order, the same", []step{segment(50, 100, -1), segment(60, 100, -1), segment(0, 60, -1)}, false},
-		{"what was acknowledged", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 51}, segment(0, 50, 10)}, true},
-		{"what was acknowledged, the same bytes", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 51}, segment(10, 50, -1)}, false},
+		{"acknowledged bytes", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 51}, segment(0, 50, 10)}, true},
+		{"acknowledged bytes, the same ones", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 51}, segment(10, 50, -1)}, false},
 		{"a keep-alive probe with a byte of garbage", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 51}, segment(49, 50, 49)}, false},
 		{"one byte before it", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 51}, segment(48, 49, 48)}, true},
-		{"what was acknowledged in part", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 41}, segment(0, 50, 40)}, true},
-		{"what was acknowledged, while something is held", []step{
+		{"bytes acknowledged in part", []step{segment(0, 50, -1), {server: true, flags: "A", seq: 1, ack: 41}, segment(0, 50, 40)}, true},
+		{"acknowledged bytes, while others are buffered", []step{
 			segment(0, 50, -1), segment(60, 100, -1), {server: true, flags: "A", seq: 1, ack: 101}, segment(0, 100, 70)}, true},
-		{"what was skipped and comes after all", []step{
+		{"skipped bytes that arrive after all", []step{
 			segment(50, 100, -1), {flags: "R", seq: 200}, {server: true, flags: "A", seq: 1, ack: 1, wait: 2 * time.Second}, segment(0, 50, -1)}, true},
 	} {
 		g := newGather(t)
@@ -289,13 +289,13 @@ func TestConflictsThatCannotBeChecked(t *testing.T) {
 		want  uint64
 	}{
 		{"remembered", func(*flow.Table, time.Time) {}, first, 0},
-		{"written over by others", func(table *flow.Table, at time.Time) {
+		{"overwritten by others", func(table *flow.Table, at time.Time) {
 			for port := range uint16(10) {
 				from := withPort(client, 50000+port)
 				run(table, 0, at, from, server, after(step{flags: "PA", seq: 1, ack: 1, data: strings.Repeat("x", 30000)})...)
 			}
 		}, first, 1},
-		{"behind more segments than are looked through", func(table *flow.Table, at time.Time) {
+		{"after more segments than are searched", func(table *flow.Table, at time.Time) {
 			for i := range uint32(1000) {
 				run(table, 0, at, client, server, step{flags: "PA", seq: 6 + i, ack: 1, data: "x"})
 			}

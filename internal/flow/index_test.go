@@ -65,7 +65,7 @@ func TestPacketsFindTheirConnections(t *testing.T) {
 			t.Errorf("ahead %v: %d connections, want %d; %d left", ahead, c.ended, connections, table.Len())
 		}
 		if most < 12_000 || connections < 3*most/2 {
-			t.Errorf("%d connections, %d at the end: too few to show anything", connections, most)
+			t.Errorf("%d connections, %d at the end: too few for a result", connections, most)
 		}
 	}
 }

@@ -216,7 +216,7 @@ func (h *heard) check(k *talk, captured []*sent) error {
 		}
 		for i, there := range h.there[side] {
 			if there != seen[i] || there && h.got[side][i] != truth[i] {
-				return fmt.Errorf("side %d: byte %d: handed on %v, seen %v, %x, want %x", side, i, there, seen[i], h.got[side][i], truth[i])
+				return fmt.Errorf("side %d: byte %d: delivered %v, captured %v, %x, want %x", side, i, there, seen[i], h.got[side][i], truth[i])
 			}
 			if !there {
 				missed++
@@ -244,7 +244,7 @@ func TestAgainstOracle(t *testing.T) {
 		{"doubled", network{doubled: 3}},
 		{"reordered", network{jitter: ms}},
 		{"lossy network", network{lossy: 5}},
-		{"lossy network, reordered and doubled", network{lossy: 5, doubled: 5, jitter: ms}},
+		{"lossy network, reordered and duplicated", network{lossy: 5, doubled: 5, jitter: ms}},
 		{"lossy capture", network{dropped: 10}},
 		{"lossy capture, reordered", network{dropped: 10, jitter: ms}},
 		{"everything", network{lossy: 8, dropped: 8, doubled: 8, jitter: ms}},
@@ -272,7 +272,7 @@ func TestAgainstOracle(t *testing.T) {
 					t.Errorf("seed %d: %v", seed, err)
 				}
 				if s := table.Stats(); s.Buffered != 0 {
-					t.Errorf("seed %d: %d bytes are still held", seed, s.Buffered)
+					t.Errorf("seed %d: %d bytes are still buffered", seed, s.Buffered)
 				}
 			}
 		})

@@ -70,8 +70,8 @@ func TestOrigins(t *testing.T) {
 		{"the pod is asked, in frames for all", other, own, only, nil, origins(many, out), "[s0 de]", 3, 0},
 		{"the pod is asked, in frames for all, forwarded", other, own, only, yes, origins(many, out), "[c0 abc s0 de]", 0, 0},
 		{"the pod has no address", own, other, nobody, nil, origins(out, in), "[]", 0, 5},
-		{"origins are not known", own, other, only, nil, origins(none, none), "[c0 abc s0 de]", 0, 0},
-		{"addresses are not known", own, other, nil, nil, origins(in, in), "[c0 abc s0 de]", 0, 0},
+		{"unknown origins", own, other, only, nil, origins(none, none), "[c0 abc s0 de]", 0, 0},
+		{"unknown addresses", own, other, nil, nil, origins(in, in), "[c0 abc s0 de]", 0, 0},
 		{"every address is the pod's", own, other, everybody, nil, origins(out, in), "[c0 abc]", 2, 0},
 	} {
 		g := newGather(t)

@@ -35,31 +35,31 @@ func TestPortReuse(t *testing.T) {
 		conns int
 		want  string // the end of the delivered bytes
 	}{
-		"far ahead":                            {talk(900e6, 900e6), 2, "end S1 c0 new s0 NEW"},
-		"far behind":                           {talk(backwards(900e6), backwards(900e6)), 2, "end S1 c0 new s0 NEW"},
-		"one ahead, one behind":                {talk(100e6, backwards(100e6)), 2, "end S1 c0 new s0 NEW"},
-		"the server's beyond any window":       {talk(3, 1800e6), 2, "end S1 c0 new s0 NEW"},
-		"the server's beyond it, backwards":    {talk(3, backwards(1800e6)), 2, "end S1 c0 new s0 NEW"},
-		"the client's beyond any window":       {talk(1800e6, 3), 2, "end S1 c0 new s0 NEW"},
-		"the SYN-ACK is seen":                  {opened(900e6, 900e6, 1), 2, "end S1 c0 new s0 NEW"},
-		"the third packet is seen":             {opened(900e6, 900e6, 2), 2, "end S1 c0 new s0 NEW"},
-		"a little ahead, after both FINs":      {slices.Concat(fins, talk(100e3, 200e3)), 2, "c0 new s0 NEW"},
-		"far behind, after both FINs":          {slices.Concat(fins, talk(backwards(900e6), backwards(90e6))), 2, "c0 new s0 NEW"},
-		"a little ahead, after a RST":          {slices.Concat(rst, talk(100e3, 200e3)), 2, "c0 new s0 NEW"},
-		"the SYN-ACK is seen, after a RST":     {slices.Concat(rst, opened(100e3, 200e3, 1)), 2, "c0 new s0 NEW"},
-		"one behind beyond a window, RST":      {slices.Concat(rst, talk(backwards(1800e6), 3)), 2, "c0 new s0 NEW"},
-		"the SYN looks like an old one":        {slices.Concat([]step{{flags: "S", seq: backwards(10e6)}}, opened(backwards(10e6), 30e6, 2)), 2, "end S1 c0 new s0 NEW"},
-		"an old SYN, and the stream goes on":   {[]step{{flags: "S", seq: backwards(10e6)}, {flags: "PA", seq: 4, ack: 4, data: "more"}, {server: true, flags: "PA", seq: 4, ack: 8, data: "MORE"}}, 1, "c3 more s3 MORE"},
-		"one behind, one a little ahead":       {talk(20e6, backwards(500e6)), 2, "end S1 c0 new s0 NEW"},
-		"gaps of 10 MB":                        {talk(10e6, 10e6), 1, ""},
-		"gaps of 60 MB":                        {talk(60e6, 60e6), 1, ""},
-		"the server's gap of 1 GB":             {talk(3, 1e9), 1, ""},
-		"one end alone, far ahead":             {talk(900e6, 900e6)[:1], 1, "s0 OLD"},
-		"one end alone, twice":                 {slices.Concat(talk(900e6, 900e6)[:1], talk(900e6+3, 900e6)[:1]), 1, "s0 OLD"},
-		"both ends, which do not fit":          {slices.Concat(talk(900e6, 900e6)[:1], talk(900e6, 500e6)[2:3]), 1, "s0 OLD"},
-		"a copy after both FINs":               {slices.Concat(fins, earlier[3:5]), 1, "sFIN"},
-		"what was under way at a RST":          {slices.Concat(rst, []step{{server: true, flags: "PA", seq: 4, ack: 4, data: "LATE"}}), 1, "s3 LATE"},
-		"a forged RST, and the stream goes on": {slices.Concat(rst, []step{{flags: "PA", seq: 4, ack: 4, data: "more"}, {server: true, flags: "PA", seq: 4, ack: 8, data: "MORE"}}), 1, "c3 more s3 MORE"},
+		"far ahead":                      {talk(900e6, 900e6), 2, "end S1 c0 new s0 NEW"},
+		"far back":                       {talk(backwards(900e6), backwards(900e6)), 2, "end S1 c0 new s0 NEW"},
+		"one ahead, one back":            {talk(100e6, backwards(100e6)), 2, "end S1 c0 new s0 NEW"},
+		"the server's beyond any window": {talk(3, 1800e6), 2, "end S1 c0 new s0 NEW"},
+		"the server's beyond any window, backwards": {talk(3, backwards(1800e6)), 2, "end S1 c0 new s0 NEW"},
+		"the client's beyond any window":            {talk(1800e6, 3), 2, "end S1 c0 new s0 NEW"},
+		"the SYN-ACK is seen":                       {opened(900e6, 900e6, 1), 2, "end S1 c0 new s0 NEW"},
+		"the third packet is seen":                  {opened(900e6, 900e6, 2), 2, "end S1 c0 new s0 NEW"},
+		"a little ahead, after both FINs":           {slices.Concat(fins, talk(100e3, 200e3)), 2, "c0 new s0 NEW"},
+		"far back, after both FINs":                 {slices.Concat(fins, talk(backwards(900e6), backwards(90e6))), 2, "c0 new s0 NEW"},
+		"a little ahead, after a RST":               {slices.Concat(rst, talk(100e3, 200e3)), 2, "c0 new s0 NEW"},
+		"the SYN-ACK is seen, after a RST":          {slices.Concat(rst, opened(100e3, 200e3, 1)), 2, "c0 new s0 NEW"},
+		"one back beyond any window, after a RST":   {slices.Concat(rst, talk(backwards(1800e6), 3)), 2, "c0 new s0 NEW"},
+		"the SYN looks like an old one":             {slices.Concat([]step{{flags: "S", seq: backwards(10e6)}}, opened(backwards(10e6), 30e6, 2)), 2, "end S1 c0 new s0 NEW"},
+		"an old SYN, and the stream continues":      {[]step{{flags: "S", seq: backwards(10e6)}, {flags: "PA", seq: 4, ack: 4, data: "more"}, {server: true, flags: "PA", seq: 4, ack: 8, data: "MORE"}}, 1, "c3 more s3 MORE"},
+		"one back, one a little ahead":              {talk(20e6, backwards(500e6)), 2, "end S1 c0 new s0 NEW"},
+		"gaps of 10 MB":                             {talk(10e6, 10e6), 1, ""},
+		"gaps of 60 MB":                             {talk(60e6, 60e6), 1, ""},
+		"the server's gap of 1 GB":                  {talk(3, 1e9), 1, ""},
+		"only one end, far ahead":                   {talk(900e6, 900e6)[:1], 1, "s0 OLD"},
+		"only one end, twice":                       {slices.Concat(talk(900e6, 900e6)[:1], talk(900e6+3, 900e6)[:1]), 1, "s0 OLD"},
+		"both ends, which do not match":             {slices.Concat(talk(900e6, 900e6)[:1], talk(900e6, 500e6)[2:3]), 1, "s0 OLD"},
+		"a copy after both FINs":                    {slices.Concat(fins, earlier[3:5]), 1, "sFIN"},
+		"data in flight at a RST":                   {slices.Concat(rst, []step{{server: true, flags: "PA", seq: 4, ack: 4, data: "LATE"}}), 1, "s3 LATE"},
+		"a forged RST, and the stream continues":    {slices.Concat(rst, []step{{flags: "PA", seq: 4, ack: 4, data: "more"}, {server: true, flags: "PA", seq: 4, ack: 8, data: "MORE"}}), 1, "c3 more s3 MORE"},
 	} {
 		g := newGather(t)
 		table := flow.NewTable(flow.Config{}, g)
@@ -82,7 +82,7 @@ func TestPortReuseIsBounded(t *testing.T) {
 			step{flags: "PA", seq: 1e9, ack: 1e9, data: strings.Repeat("c", 60000)})...)
 	}
 	if kept := table.Strangers(); kept == 0 || kept > 8*16<<10 {
-		t.Errorf("%d bytes are held", kept)
+		t.Errorf("%d bytes are buffered", kept)
 	}
 	table.Tick(at.Add(2 * time.Hour).UnixNano())
 	at = at.Add(2 * time.Hour)

@@ -71,14 +71,14 @@ func TestFacesThatDoNotFit(t *testing.T) {
 		{"acknowledgements far off in mid-stream", true, func(table *flow.Table) {
 			facing(table, pod, proxy, meant, step{flags: "PA", seq: 1, ack: 1, data: "x"}, step{server: true, flags: "PA", seq: 1, ack: 1 << 24, data: "x"})
 		}},
-		{"the same, the answer first", true, func(table *flow.Table) {
+		{"the same, the response first", true, func(table *flow.Table) {
 			facing(table, pod, proxy, meant, step{server: true, flags: "PA", seq: 1, ack: 1 << 24, data: "x"}, step{flags: "PA", seq: 1, ack: 1, data: "x"})
 		}},
-		{"it was answered already", true, func(table *flow.Table) {
+		{"already answered", true, func(table *flow.Table) {
 			run(table, 0, start, pod, proxy, handshake...)
 			run(table, 0, start, pod, other, step{server: true, flags: "SA", ack: 1})
 		}},
-		{"two that ask", true, func(table *flow.Table) {
+		{"two requests", true, func(table *flow.Table) {
 			run(table, 0, start, pod, proxy, step{flags: "S"})
 			run(table, 0, start, pod, other, step{flags: "S"})
 		}},

@@ -44,9 +44,9 @@ func TestDoneIsEvictedFirst(t *testing.T) {
 		payload string // sent by connections a second apart, with ports from 1
 		want    uint16
 	}{
-		{"the settled one that was idle for longest", "??!!!!!!", 3},
-		{"beyond a quarter what is not settled", "!????!!!", 2},
-		{"where none is settled the one that was idle for longest", "????????", 1},
+		{"the done one that was idle longest", "??!!!!!!", 3},
+		{"one that is not done, if those fill more than a quarter", "!????!!!", 2},
+		{"if none is done, the one that was idle longest", "????????", 1},
 	} {
 		s := newMarksDone(flow.Config{MaxConns: 8})
 		table := s.table
@@ -78,7 +78,7 @@ func TestShed(t *testing.T) {
 	}
 	want := []uint16{4, 5, 2, 60, 1, 3}
 	if sprint(s.ended) != sprint(want) || table.Len() != 1 || table.Stats().Shed != uint64(len(want)) || table.Stats().Evicted != uint64(len(want)) {
-		t.Errorf("%v left, %d in the table, %+v", s.ended, table.Len(), table.Stats())
+		t.Errorf("%v ended, %d in the table, %+v", s.ended, table.Len(), table.Stats())
 	}
 }
 

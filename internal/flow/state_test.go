@@ -95,7 +95,7 @@ func TestTruncatedDatagrams(t *testing.T) {
 		table.Add(&p)
 	}
 	table.Flush()
-	if e := g.ended[0]; sprint(g.log) != "[c0 a  c12 cut 10 a  end S0]" || e.Orig.Missed != 0 || e.Orig.Truncated != 20 || e.Orig.Bytes != 24 {
+	if e := g.ended[0]; sprint(g.log) != "[c0 a  c12 truncated 10 a  end S0]" || e.Orig.Missed != 0 || e.Orig.Truncated != 20 || e.Orig.Bytes != 24 {
 		t.Errorf("%v, %+v", g.log, e.Orig)
 	}
 }
@@ -125,8 +125,8 @@ func TestTupleReuse(t *testing.T) {
 		{"an old SYN-ACK", open, step{server: true, flags: "SA", seq: 9000, ack: 77}, 1},
 		{"a SYN in mid-stream", []step{{flags: "PA", seq: 9, ack: 9, data: "x"}}, step{flags: "S", seq: 9000}, 2},
 		{"a SYN-ACK in mid-stream", []step{{flags: "PA", seq: 9, ack: 9, data: "x"}}, step{server: true, flags: "SA", seq: 9000, ack: 77}, 2},
-		{"a SYN-ACK in mid-stream, from who seemed to have asked", []step{{flags: "PA", seq: 9, ack: 9, data: "x"}}, step{flags: "SA", seq: 9000, ack: 77}, 2},
-		{"the SYN behind its data", []step{{flags: "PA", seq: 1, ack: 1, data: "x"}}, step{flags: "S"}, 1},
+		{"a SYN-ACK in mid-stream, from the apparent originator", []step{{flags: "PA", seq: 9, ack: 9, data: "x"}}, step{flags: "SA", seq: 9000, ack: 77}, 2},
+		{"the SYN after its data", []step{{flags: "PA", seq: 1, ack: 1, data: "x"}}, step{flags: "S"}, 1},
 	} {
 		g := newGather(t)
 		table := flow.NewTable(flow.Config{}, g)

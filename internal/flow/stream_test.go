@@ -43,7 +43,7 @@ func TestStreamsComeOutWhole(t *testing.T) {
 		table.Flush()
 		for side, w := range want {
 			if got := g.streams[1]; len(w) > 0 && (got == nil || !bytes.Equal(got[side], w)) {
-				t.Fatalf("seed %d: side %d came out changed", seed, side)
+				t.Fatalf("seed %d: side %d was delivered with changes", seed, side)
 			}
 		}
 		if g.missed != 0 || len(g.ended) != 1 || g.ended[0].State != flow.SF || g.ended[0].Conflict {
@@ -101,7 +101,7 @@ func TestGapsOfBusySenders(t *testing.T) {
 			at = run(table, 0, at, client, server, step{flags: "PA", seq: 5 + uint32(i), ack: 1, data: "x", wait: c.apart})
 		}
 		if given := len(g.log) > 0; given != c.want {
-			t.Errorf("%d packets %v apart: given up %v", c.packets, c.apart+time.Millisecond, given)
+			t.Errorf("%d packets %v apart: gap skipped: %v", c.packets, c.apart+time.Millisecond, given)
 		}
 	}
 }
@@ -147,15 +147,15 @@ func TestStreams(t *testing.T) {
 			step{flags: "PA", seq: 3, ack: 1, data: "cd"}, step{flags: "PA", seq: 7, ack: 1, data: "gh"},
 			step{flags: "PA", seq: 2, ack: 1, data: "bcdefgh"}, step{flags: "PA", seq: 1, ack: 1, data: "ab"}),
 			"c0 a, c1 b, c2 cd, c4 ef, c6 gh, end S1"},
-		{"a hole that the receiver never had is kept open", after(
+		{"a gap that the receiver has too stays open", after(
 			step{flags: "PA", seq: 4, ack: 1, data: "def"}, step{server: true, flags: "A", seq: 1, ack: 1, wait: 30 * time.Second},
 			step{flags: "PA", seq: 1, ack: 1, data: "abc", wait: time.Minute}),
 			"c0 abc, c3 def, end S1"},
-		{"a hole that the receiver has is given up", after(
+		{"a gap whose bytes the receiver has is skipped", after(
 			step{flags: "PA", seq: 4, ack: 1, data: "def"}, step{server: true, flags: "A", seq: 1, ack: 7},
 			step{server: true, flags: "A", seq: 1, ack: 7, wait: 2 * time.Second}, step{flags: "PA", seq: 7, ack: 1, data: "g"}),
 			"c3 gap 3 def, c6 g, end S1"},
-		{"a hole that the receiver has, while it acknowledges more", after(
+		{"a gap whose bytes the receiver has, while it acknowledges more", after(
 			step{flags: "PA", seq: 4, ack: 1, data: "def"}, step{server: true, flags: "A", seq: 1, ack: 7},
 			step{server: true, flags: "A", seq: 1, ack: 8, wait: 600 * time.Millisecond}, step{server: true, flags: "A", seq: 1, ack: 9, wait: 600 * time.Millisecond},
 			step{flags: "PA", seq: 1, ack: 1, data: "abc"}, step{flags: "PA", seq: 7, ack: 1, data: "ghi"}),
@@ -204,7 +204,7 @@ func TestStreams(t *testing.T) {
 		{"a keep-alive probe as the first packet, then a FIN", []step{
 			{flags: "A", seq: 99, ack: 1}, {server: true, flags: "A", seq: 1, ack: 100}, {flags: "FA", seq: 100, ack: 1}},
 			"changed cFIN, end SH, missed start"},
-		{"an old segment behind the first acknowledgement", []step{
+		{"an old segment after the first acknowledgement", []step{
 			{server: true, flags: "A", seq: 1, ack: 100}, {flags: "PA", seq: 50, ack: 1, data: "old"}, {flags: "PA", seq: 53, ack: 1, data: "new"}},
 			"c0 old, c3 new, end OTH, missed start"},
 		{"FIN before the data", after(
@@ -253,7 +253,7 @@ func TestStreams(t *testing.T) {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
 		}
 		if s := table.Stats(); s.Buffered != 0 {
-			t.Errorf("%s: %d bytes are still held", c.name, s.Buffered)
+			t.Errorf("%s: %d bytes are still buffered", c.name, s.Buffered)
 		}
 	}
 }

@@ -196,7 +196,7 @@ func TestEviction(t *testing.T) {
 		want   uint16
 		closed bool
 	}{
-		{"the one that was idle for longest", func(table *flow.Table) {
+		{"the one that was idle longest", func(table *flow.Table) {
 			for i := range 8 {
 				open(table, start.Add(time.Duration(i)*time.Second), i+1)
 			}

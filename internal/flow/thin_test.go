@@ -86,7 +86,7 @@ func TestThinChoosesBusyConnections(t *testing.T) {
 	at = asks(table, at, 2, 20)
 	look("a few packets", 8, false, false, 0)
 	at = asks(table, at, 22, 100)
-	look("no room", 0, false, false, 0)
+	look("no capacity", 0, false, false, 0)
 	look("busy before the last call", 8, false, false, 0)
 	at = asks(table, at, 122, 100)
 	look("busy", 8, false, true, 1)
@@ -103,7 +103,7 @@ func TestThinChoosesBusyConnections(t *testing.T) {
 	}
 	look("at its end", 8, false, true, 0)
 	asks(table, at, 423, 100)
-	look("behind its end", 8, false, false, 0)
+	look("after its end", 8, false, false, 0)
 }
 
 // Connections that are not done, and UDP, are never chosen, however busy they are.
@@ -154,9 +154,9 @@ func TestThinCountsBySequenceNumbers(t *testing.T) {
 		"a reset made up, far ahead":           {[]step{{flags: "R", seq: 900 << 20}, {flags: "PA", seq: 50000, ack: 204, data: "x"}}, "50000+203 bytes, 0+0 missed, 207+204 packets, S1"},
 		"a reset":                              {[]step{{server: true, flags: "RA", seq: 90000, ack: 50000}}, "49999+89999 bytes, 0+0 missed, 205+205 packets, RSTR"},
 		"a reset, its acknowledgement made up": {[]step{{server: true, flags: "RA", seq: 204, ack: 900 << 20}}, "203+203 bytes, 0+0 missed, 205+205 packets, RSTR"},
-		"a reset that tells no more":           {[]step{{flags: "R", seq: 50000}}, "49999+203 bytes, 0+0 missed, 206+204 packets, RSTO"},
+		"a reset without new numbers":          {[]step{{flags: "R", seq: 50000}}, "49999+203 bytes, 0+0 missed, 206+204 packets, RSTO"},
 		"acknowledgements, no end":             {[]step{{server: true, flags: "PA", seq: 90000, ack: 50000, data: "b"}}, "49999+90000 bytes, 0+0 missed, 205+205 packets, S1"},
-		"a reset that is no reset":             {[]step{{flags: "R", seq: 3 << 30}}, "203+203 bytes, 0+0 missed, 206+204 packets, S1"},
+		"a reset that is ignored":              {[]step{{flags: "R", seq: 3 << 30}}, "203+203 bytes, 0+0 missed, 206+204 packets, S1"},
 		"a packet that came earlier":           {[]step{{flags: "PA", seq: 3, ack: 1, data: "a"}}, "204+203 bytes, 0+0 missed, 206+204 packets, S1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -175,10 +175,10 @@ func TestThinCountsBySequenceNumbers(t *testing.T) {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 			if s := table.Stats(); s.Gaps != 0 || s.Buffered != 0 || s.MaxBuffered != 0 && !strings.Contains(name, "made up") {
-				t.Errorf("%+v: something was lost or held", s)
+				t.Errorf("%+v: bytes are missing or buffered", s)
 			}
 			if log := strings.Join(g.log, "\n"); strings.Contains(log[len(before):], "gap") {
-				t.Errorf("told of: %s", log)
+				t.Errorf("reported: %s", log)
 			}
 		})
 	}

@@ -20,39 +20,39 @@ func TestTruncated(t *testing.T) {
 	}{
 		{
 			"in order", after(step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "PA", seq: 11, ack: 1, data: "next"}),
-			map[int]int{3: 4}, "[c0 0123 c10 cut 6 c10 next end S1]", 6, 0,
+			map[int]int{3: 4}, "[c0 0123 c10 truncated 6 c10 next end S1]", 6, 0,
 		},
 		{
 			"the last one", after(step{flags: "PA", seq: 1, ack: 1, data: whole}),
-			map[int]int{3: 4}, "[c0 0123 c10 cut 6 end S1]", 6, 0,
+			map[int]int{3: 4}, "[c0 0123 c10 truncated 6 end S1]", 6, 0,
 		},
 		{
 			"all of it", after(step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "PA", seq: 11, ack: 1, data: "next"}),
-			map[int]int{3: 0}, "[c10 cut 10 c10 next end S1]", 10, 0,
+			map[int]int{3: 0}, "[c10 truncated 10 c10 next end S1]", 10, 0,
 		},
 		{
 			"out of order", after(step{flags: "PA", seq: 11, ack: 1, data: whole}, step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "PA", seq: 21, ack: 1, data: "next"}),
-			map[int]int{3: 4, 4: 9}, "[c0 012345678 c10 cut 1 c10 0123 c20 cut 6 c20 next end S1]", 7, 0,
+			map[int]int{3: 4, 4: 9}, "[c0 012345678 c10 truncated 1 c10 0123 c20 truncated 6 c20 next end S1]", 7, 0,
 		},
 		{
-			"behind a hole", after(step{flags: "PA", seq: 6, ack: 1, data: whole}),
-			map[int]int{3: 4}, "[c5 gap 5 0123 c15 cut 6 end S1]", 6, 5,
+			"after a gap", after(step{flags: "PA", seq: 6, ack: 1, data: whole}),
+			map[int]int{3: 4}, "[c5 gap 5 0123 c15 truncated 6 end S1]", 6, 5,
 		},
 		{
-			"all of it behind a hole", after(step{flags: "PA", seq: 6, ack: 1, data: whole}),
-			map[int]int{3: 0}, "[c5 gap 5 c15 cut 10 end S1]", 10, 5,
+			"all of it after a gap", after(step{flags: "PA", seq: 6, ack: 1, data: whole}),
+			map[int]int{3: 0}, "[c5 gap 5 c15 truncated 10 end S1]", 10, 5,
 		},
 		{
-			"sent again whole", after(step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "PA", seq: 11, ack: 1, data: "next"}),
-			map[int]int{3: 4}, "[c0 0123 c10 cut 6 c10 next end S1]", 6, 0,
+			"sent again completely", after(step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "PA", seq: 11, ack: 1, data: "next"}),
+			map[int]int{3: 4}, "[c0 0123 c10 truncated 6 c10 next end S1]", 6, 0,
 		},
 		{
 			"with a FIN", after(step{flags: "FPA", seq: 1, ack: 1, data: whole}),
-			map[int]int{3: 4}, "[c0 0123 c10 cut 6 changed cFIN end S2]", 6, 0,
+			map[int]int{3: 4}, "[c0 0123 c10 truncated 6 changed cFIN end S2]", 6, 0,
 		},
 		{
-			"with a RST behind", after(step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "RA", seq: 11, ack: 1}),
-			map[int]int{3: 4}, "[c0 0123 c10 cut 6 changed cRST end RSTO]", 6, 0,
+			"with a RST after it", after(step{flags: "PA", seq: 1, ack: 1, data: whole}, step{flags: "RA", seq: 11, ack: 1}),
+			map[int]int{3: 4}, "[c0 0123 c10 truncated 6 changed cRST end RSTO]", 6, 0,
 		},
 	} {
 		g := newGather(t)

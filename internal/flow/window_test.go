@@ -77,7 +77,7 @@ func TestForgedNumbers(t *testing.T) {
 				table.Each(func(c *flow.Conn) { behind = behind || c.Undelivered(flow.Originator) || c.Undelivered(flow.Responder) })
 				table.Flush()
 				if got := strings.Join(g.log, " "); got != "c0 GET s0 200 c3 GET s3 200 c6 GET s6 200 c9 GET s9 200 c12 GET s12 200 c15 GET c18 end end S1" || behind || len(g.ended) != 1 || g.ended[0].Doubtful() {
-					t.Errorf("at the host %t: %s, behind %t, %d connections", atHost, got, behind, len(g.ended))
+					t.Errorf("at the host %t: %s, undelivered %t, %d connections", atHost, got, behind, len(g.ended))
 				}
 				if s := table.Stats(); s.Gaps > 0 || s.Buffered > 0 || s.Unacceptable == 0 && c.forged.flags != "S" {
 					t.Errorf("%+v", s)
@@ -98,7 +98,7 @@ func TestOneFarSegment(t *testing.T) {
 	}
 	table.Each(func(c *flow.Conn) {
 		if c.Undelivered(flow.Originator) || c.Undelivered(flow.Responder) {
-			t.Error("a segment that was refuted is waited for")
+			t.Error("a refuted segment keeps a gap open")
 		}
 	})
 	if len(g.log) != 10 || table.Stats().Unacceptable != 1 {
@@ -147,11 +147,11 @@ func TestHonestNumbers(t *testing.T) {
 			slices.Insert(afterWide(step{flags: "PA", seq: 1, ack: 1, data: "a"}, step{flags: "PA", seq: 3 * mb, ack: 1, data: "b"}), 1, step{flags: "S"}),
 			"c0 a c3145727 gap 3145726 b end S1",
 		},
-		"no handshake, so the scale is not known": {
+		"no handshake, so the scale is unknown": {
 			[]step{{flags: "PA", seq: 1, ack: 1, data: "a"}, {server: true, flags: "A", seq: 1, ack: 2}, {flags: "PA", seq: 3 * mb, ack: 1, data: "b"}, {server: true, flags: "A", seq: 1, ack: 3*mb + 1}},
 			"c0 a c3145727 gap 3145726 b end OTH",
 		},
-		"no acknowledgement behind a gap": {
+		"no acknowledgement after a gap": {
 			after(ask, answer, step{flags: "PA", seq: 1004, ack: 4, data: strings.Repeat("x", 40000)}, step{flags: "PA", seq: 41004, ack: 4, data: strings.Repeat("y", 40000)}, step{flags: "PA", seq: 81004, ack: 4, data: "z"}),
 			"c0 GET s0 200 c1003 gap 1000 " + strings.Repeat("x", 40000) + " c41003 " + strings.Repeat("y", 40000) + " c81003 z end S1",
 		},
@@ -159,7 +159,7 @@ func TestHonestNumbers(t *testing.T) {
 			after(ask, answer, step{flags: "PA", seq: 5 * mb, ack: 4, data: strings.Repeat("x", 60000)}, step{server: true, flags: "A", seq: 4, ack: 5*mb + 60000}),
 			"c0 GET s0 200 c5242879 gap 5242876 " + strings.Repeat("x", 60000) + " end S1",
 		},
-		"one direction alone": {
+		"one direction only": {
 			[]step{{flags: "S"}, {flags: "A", seq: 1, ack: 1}, ask, {flags: "PA", seq: 5 * mb, ack: 3 * mb, data: "b"}},
 			"c0 GET c5242879 gap 5242876 b end S0",
 		},

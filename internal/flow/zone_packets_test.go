@@ -24,7 +24,7 @@ var zones = map[string]func(ip []byte, n byte) flow.Packet{
 	"order of VLANs": func(ip []byte, n byte) flow.Packet {
 		return framed(ether(0x8100, join([]byte{0, n, 0x81, 0, 0, 4 - n, 8, 0}, ip)))
 	},
-	"VLAN taken out": func(ip []byte, n byte) flow.Packet {
+	"VLAN removed by the kernel": func(ip []byte, n byte) flow.Packet {
 		p := framed(ether(0x0800, ip))
 		p.Zone = flow.Zone(0).VLAN(0x8100, 0x2000|uint16(n))
 		return p

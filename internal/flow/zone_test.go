@@ -48,7 +48,7 @@ func TestZones(t *testing.T) {
 						table.Add(&p)
 					}
 					if table.Len() != 1 {
-						t.Fatalf("%d connections of one whose directions are apart, from step %d", table.Len(), len(exchange("a"))-len(steps))
+						t.Fatalf("%d connections instead of one with directions in two zones, from step %d", table.Len(), len(exchange("a"))-len(steps))
 					}
 					checkZones(t, g, table, map[bool]string{true: "and a|say a", false: "ask aand a|say a"}[len(steps) < 5])
 				}
@@ -92,7 +92,7 @@ func TestNoZone(t *testing.T) {
 	}
 	checkZones(t, g, table, "ask aand a|say a")
 	if flow.Zone(0).VLAN(0x8100, 0x7005) != flow.Zone(0).VLAN(0x8100, 5) || flow.Zone(0).VLAN(0x8100, 5) == 0 {
-		t.Error("priority counts")
+		t.Error("the priority changes the zone")
 	}
 }
 

@@ -85,7 +85,7 @@ func TestLinkTypes(t *testing.T) {
 		}
 		for n := range whole {
 			if v, ok := step(c.link, whole[:n:n]); ok && v.link == c.want && !bytes.HasPrefix(c.inner, v.rest) && n > len(c.header)+12 {
-				t.Errorf("%s, cut to %d bytes: %x", c.name, n, v.rest)
+				t.Errorf("%s, truncated to %d bytes: %x", c.name, n, v.rest)
 			}
 		}
 	}
@@ -94,15 +94,15 @@ func TestLinkTypes(t *testing.T) {
 		data []byte
 		want wire.LinkType
 	}{
-		"PPP, LCP":                  {9, []byte{0xff, 3, 0xc0, 0x21, 1, 1, 0, 4}, flow.LinkOther},
-		"IEEE 802.11, a beacon":     {105, append([]byte{0x80, 0}, pad(60)...), flow.LinkOther},
-		"IEEE 802.11, encrypted":    {105, slices.Concat(data(0, 0x41, 0), snap4, ip4), flow.LinkOther},
-		"spanning tree in FDDI":     {10, slices.Concat(pad(13), []byte{0x42, 0x42, 3, 0, 0, 0, 0, 0}), flow.LinkOther},
-		"PKTAP without a packet":    {258, slices.Concat(pktap(108, 0, 1), frame), flow.LinkOther},
-		"PKTAP in PKTAP":            {258, slices.Concat(pktap(108, 1, 149), pktap(108, 1, 1), frame), 258},
-		"a user's link type":        {149, []byte("anything that somebody means by it"), 149},
-		"NFLOG without a packet":    {239, nflog[:20], flow.LinkOther},
-		"a link type of no meaning": {9999, frame, 9999},
+		"PPP, LCP":                {9, []byte{0xff, 3, 0xc0, 0x21, 1, 1, 0, 4}, flow.LinkOther},
+		"IEEE 802.11, a beacon":   {105, append([]byte{0x80, 0}, pad(60)...), flow.LinkOther},
+		"IEEE 802.11, encrypted":  {105, slices.Concat(data(0, 0x41, 0), snap4, ip4), flow.LinkOther},
+		"spanning tree in FDDI":   {10, slices.Concat(pad(13), []byte{0x42, 0x42, 3, 0, 0, 0, 0, 0}), flow.LinkOther},
+		"PKTAP without a packet":  {258, slices.Concat(pktap(108, 0, 1), frame), flow.LinkOther},
+		"PKTAP in PKTAP":          {258, slices.Concat(pktap(108, 1, 149), pktap(108, 1, 1), frame), 258},
+		"a user's link type":      {149, []byte("anything that somebody means by it"), 149},
+		"NFLOG without a packet":  {239, nflog[:20], flow.LinkOther},
+		"an unassigned link type": {9999, frame, 9999},
 	} {
 		p := flow.Packet{}
 		fill(&p, 7, c.data, len(c.data), c.link)

@@ -25,15 +25,15 @@ func isClassic(magic uint32) bool {
 
 // classic reads a pcap file. Its packets are slices of the buffer.
 type classic struct {
-	in     *bufio.Reader
-	link   wire.LinkType
-	big    bool  // numbers are in big-endian order
-	scale  int64 // nanoseconds in the unit of a timestamp's fraction
-	header int   // bytes of a packet's header
-	minor  uint16
-	old    bool // the two lengths of a packet's header are swapped
+	in      *bufio.Reader
+	link    wire.LinkType
+	big     bool  // numbers are in big-endian order
+	scale   int64 // nanoseconds in the unit of a timestamp's fraction
+	header  int   // bytes of a packet's header
+	minor   uint16
+	swapped bool // the two lengths of a packet's header are swapped
 
-	usual  bool   // the format that tcpdump writes, with a link type that package flow decodes
+	common bool   // the format that tcpdump writes, with a link type that package flow decodes
 	ahead  []byte // buffered bytes that nextBuffered has not consumed
 	passed int    // bytes before ahead that nextBuffered has consumed and in has not discarded
 }
@@ -57,7 +57,7 @@ func newClassic(in *bufio.Reader) (*classic, error) {
 		return nil, err
 	}
 	c.skip(head)
-	c.usual = !c.big && c.header == 16 && !c.old && c.minor == 4 && flow.DecodesLink(c.link)
+	c.common = !c.big && c.header == 16 && !c.swapped && c.minor == 4 && flow.DecodesLink(c.link)
 	return c, nil
 }
 
@@ -66,11 +66,11 @@ func newClassic(in *bufio.Reader) (*classic, error) {
 func (c *classic) version(major, minor uint16) error {
 	switch {
 	case major == 2 && minor <= 4:
-		c.minor, c.old = minor, minor < 3
+		c.minor, c.swapped = minor, minor < 3
 	case major == 543 && minor == 0:
-		c.old = true
+		c.swapped = true
 	default:
-		return fmt.Errorf("pcap version %d.%d is not known here: expected 2.4", major, minor)
+		return fmt.Errorf("pcap version %d.%d is not supported: expected 2.4", major, minor)
 	}
 	return nil
 }
@@ -94,9 +94,9 @@ func (c *classic) uint32(b []byte) uint32 {
 // next reads a packet record (draft-ietf-opsawg-pcap, section 5). p.Data is valid until
 // the next call.
 func (c *classic) next(p *flow.Packet) (int, error) {
-	c.pass()
+	c.discard()
 	err := c.read(p)
-	if c.usual {
+	if c.common {
 		c.ahead, _ = c.in.Peek(c.in.Buffered())
 	}
 	return 0, err
@@ -117,7 +117,7 @@ func (c *classic) nextBuffered(p *flow.Packet) bool {
 			return true
 		}
 	}
-	c.pass()
+	c.discard()
 	return false
 }
 
@@ -133,8 +133,8 @@ func (c *classic) buffered(yield func(packet []byte) bool) {
 	}
 }
 
-// pass discards the packets that nextBuffered has returned.
-func (c *classic) pass() {
+// discard removes the packets that nextBuffered has returned from the input.
+func (c *classic) discard() {
 	_, _ = c.in.Discard(c.passed)
 	c.ahead, c.passed = nil, 0
 }
@@ -151,7 +151,7 @@ func (c *classic) read(p *flow.Packet) error {
 	}
 	at := int64(c.uint32(head))*1e9 + int64(c.uint32(head[4:]))*c.scale
 	captured, length := int(c.uint32(head[8:])), int(c.uint32(head[12:]))
-	if c.old || c.minor == 3 && captured > length {
+	if c.swapped || c.minor == 3 && captured > length {
 		captured, length = length, captured
 	}
 	switch {

@@ -35,8 +35,8 @@ type ng struct {
 	in         *bufio.Reader
 	big        bool // the section is big-endian
 	interfaces []ngInterfaceInfo
-	later      uint64 // number of the section's interfaces beyond ngInterfaces
-	foreign    bool   // the section has an unknown version, so its blocks are skipped
+	extra      uint64 // number of the section's interfaces beyond ngInterfaces
+	unknown    bool   // the section has an unknown version, so its blocks are skipped
 	skipped    *skips
 }
 
@@ -98,7 +98,7 @@ func (n *ng) block(kind uint32, p *flow.Packet) (iface int, found bool, err erro
 		return 0, false, err
 	}
 	switch {
-	case n.foreign:
+	case n.unknown:
 		n.skipped.blocks++
 	case kind == ngInterface:
 		left, err = n.describe(left)
@@ -115,7 +115,7 @@ func (n *ng) block(kind uint32, p *flow.Packet) (iface int, found bool, err erro
 
 // enter reads a block's type and length and returns the length of its body.
 func (n *ng) enter() (int64, error) {
-	head, err := n.take(8)
+	head, err := n.consume(8)
 	if err != nil {
 		return 0, err
 	}
@@ -142,9 +142,9 @@ func (n *ng) leave(left int64) error {
 	return nil
 }
 
-// take returns the next size bytes and advances past them. They are valid until the next read. size must not exceed
+// consume returns the next size bytes and advances past them. They are valid until the next read. size must not exceed
 // readBuffer.
-func (n *ng) take(size int) ([]byte, error) {
+func (n *ng) consume(size int) ([]byte, error) {
 	b, err := n.in.Peek(size)
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (n *ng) take(size int) ([]byte, error) {
 
 // section starts a section (section 4.1) with its own byte order and interfaces.
 func (n *ng) section() error {
-	head, err := n.take(24)
+	head, err := n.consume(24)
 	if err != nil {
 		return err
 	}
@@ -174,9 +174,9 @@ func (n *ng) section() error {
 	if err != nil {
 		return err
 	}
-	n.interfaces, n.later = n.interfaces[:0], 0
-	n.foreign = n.order().Uint16(head[12:]) != 1
-	if n.foreign {
+	n.interfaces, n.extra = n.interfaces[:0], 0
+	n.unknown = n.order().Uint16(head[12:]) != 1
+	if n.unknown {
 		n.skipped.sections++
 	}
 	return n.leave(left - 16)
@@ -187,13 +187,13 @@ func (n *ng) describe(left int64) (int64, error) {
 	if left < 8 {
 		return left, errors.New("an interface description that is too short")
 	}
-	body, err := n.take(int(min(left, 8+ngOptionBytes)))
+	body, err := n.consume(int(min(left, 8+ngOptionBytes)))
 	if err != nil {
 		return left, err
 	}
 	left -= int64(len(body))
 	if len(n.interfaces) == ngInterfaces {
-		n.later++
+		n.extra++
 		return left, nil
 	}
 	order := n.order()
@@ -257,7 +257,7 @@ func (n *ng) enhanced(kind uint32, left int64, p *flow.Packet) (iface int, _ int
 	if left < 20 {
 		return 0, left, false, errors.New("a packet block that is too short")
 	}
-	head, err := n.take(20)
+	head, err := n.consume(20)
 	if err != nil {
 		return 0, left, false, err
 	}
@@ -273,7 +273,7 @@ func (n *ng) enhanced(kind uint32, left int64, p *flow.Packet) (iface int, _ int
 	if err != nil {
 		return 0, left, false, err
 	}
-	i, err := n.of(number)
+	i, err := n.interfaceOf(number)
 	if i != nil {
 		fill(p, i.time(stamp), data, int(min(length, maxLength)), i.link)
 	}
@@ -285,13 +285,13 @@ func (n *ng) simple(left int64, p *flow.Packet) (_ int64, found bool, err error)
 	if left < 4 {
 		return left, false, errors.New("a packet block that is too short")
 	}
-	head, err := n.take(4)
+	head, err := n.consume(4)
 	if err != nil {
 		return left, false, err
 	}
 	left -= 4
 	length := n.order().Uint32(head)
-	i, err := n.of(0)
+	i, err := n.interfaceOf(0)
 	if err != nil {
 		return left, false, err
 	}
@@ -315,23 +315,23 @@ func (n *ng) data(captured uint32, left int64) ([]byte, int64, error) {
 	case captured > maxPacket:
 		return nil, left, fmt.Errorf("a packet of %d bytes, expected %d at most", captured, maxPacket)
 	case int64(captured) > left:
-		return nil, left, fmt.Errorf("a packet of %d bytes in a block with room for %d", captured, left)
+		return nil, left, fmt.Errorf("a packet of %d bytes in a block with space for %d", captured, left)
 	}
-	data, err := n.take(int(captured))
+	data, err := n.consume(int(captured))
 	return data, left - int64(captured), err
 }
 
-// of returns a packet's interface. It returns nil without an error for an interface beyond ngInterfaces, whose packets
+// interfaceOf returns a packet's interface. It returns nil without an error for an interface beyond ngInterfaces, whose packets
 // are skipped.
-func (n *ng) of(number uint32) (*ngInterfaceInfo, error) {
+func (n *ng) interfaceOf(number uint32) (*ngInterfaceInfo, error) {
 	switch known := uint64(len(n.interfaces)); {
 	case uint64(number) < known:
 		return &n.interfaces[number], nil
-	case uint64(number) < known+n.later:
+	case uint64(number) < known+n.extra:
 		n.skipped.interfaces++
 		return nil, nil
 	default:
-		return nil, fmt.Errorf("a packet of interface %d, of which there is no description: %d came before", number, known+n.later)
+		return nil, fmt.Errorf("a packet of interface %d without a description: the section has %d interfaces", number, known+n.extra)
 	}
 }
 

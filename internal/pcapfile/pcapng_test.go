@@ -60,7 +60,7 @@ func TestPcapng(t *testing.T) {
 			w.Interface(raw, 0, w.Option(9, ""), w.Option(14, "\x02")), w.Packet(8, 1, "i"),
 		}, nil), want: `0 "" 101 1000000001 a;1 "" 101 2000000000 b;2 "" 101 3000000004 c;3 "" 101 1500000000 d;4 "" 101 1000000000 e;` +
 			`5 "" 101 0 f;6 "" 101 0 g;7 "" 101 2000001000 h;8 "" 101 1000 i`},
-		{name: "simple packets, cut by the interface's snap length", file: bytes.Join([][]byte{
+		{name: "simple packets, truncated to the interface's snap length", file: bytes.Join([][]byte{
 			w.Section(1), w.Interface(raw, 2), w.Block(ngSimple, w.Words(9), []byte("ab")), w.Simple("c"),
 		}, nil), want: `0 "" 101 0 ab;0 "" 101 0 c`},
 		{name: "the obsolete packet block", file: bytes.Join([][]byte{
@@ -77,17 +77,17 @@ func TestPcapng(t *testing.T) {
 		{name: "a long name", file: bytes.Join([][]byte{
 			w.Section(1), w.Interface(raw, 0, w.Option(2, strings.Repeat("x", 1000))), w.Packet(0, 1, "ab"),
 		}, nil), want: `0 "` + strings.Repeat("x", 64) + `" 101 1000 ab`},
-		{name: "a version that is not known", file: bytes.Join([][]byte{
+		{name: "an unknown version", file: bytes.Join([][]byte{
 			start, w.Packet(0, 1, "ab"), w.Section(2), w.Interface(raw, 0), w.Packet(0, 2, "no"), start, w.Packet(0, 3, "cd"),
 		}, nil), want: `0 "eth0" 101 1000 ab;0 "eth0" 101 3000 cd`, err: "1 sections of an unknown version of pcapng: 2 blocks skipped"},
 		{name: "more interfaces than are kept", file: bytes.Join([][]byte{
 			start, bytes.Repeat(w.Interface(raw, 0), 5000), w.Packet(5000, 1, "no"), w.Packet(4095, 1, "ab"), w.Packet(4096, 1, "no"), w.Packet(0, 2, "cd"),
 		}, nil), want: `4095 "" 101 1000 ab;0 "eth0" 101 2000 cd`, err: "more than 4096 interfaces: 2 packets"},
-		{name: "an interface that is not there", file: bytes.Join([][]byte{start, w.Packet(0, 1, "ab"), w.Packet(1, 1, "no")}, nil),
-			want: `0 "eth0" 101 1000 ab`, err: "corrupt in packet 2, which begins at byte 92: a packet of interface 1, of which there is no description: 1 came before"},
-		{name: "no interface", file: bytes.Join([][]byte{w.Section(1), w.Simple("ab")}, nil), err: "of which there is no description: 0 came before"},
+		{name: "an interface without a description", file: bytes.Join([][]byte{start, w.Packet(0, 1, "ab"), w.Packet(1, 1, "no")}, nil),
+			want: `0 "eth0" 101 1000 ab`, err: "corrupt in packet 2, which starts at byte 92: a packet of interface 1 without a description: the section has 1 interfaces"},
+		{name: "no interface", file: bytes.Join([][]byte{w.Section(1), w.Simple("ab")}, nil), err: "without a description: the section has 0 interfaces"},
 		{name: "a packet longer than its block", file: bytes.Join([][]byte{start, w.Block(ngEnhanced, w.Words(0, 0, 0, 9, 9), []byte("abcd"))}, nil),
-			err: "a packet of 9 bytes in a block with room for 4"},
+			err: "a packet of 9 bytes in a block with space for 4"},
 		{name: "a packet of 4 GB", file: bytes.Join([][]byte{start, w.Block(ngEnhanced, w.Words(0, 0, 0, 0xffffffff, 0xffffffff), []byte("abcd"))}, nil),
 			err: "a packet of 4294967295 bytes, expected 262144 at most"},
 		{name: "a block of 4 GB", file: append(bytes.Clone(start), w.Words(4, 0xfffffffc)...), err: "truncated in packet 1"},
@@ -123,7 +123,7 @@ func TestPcapngTruncated(t *testing.T) {
 	for n := 1; n <= len(file); n++ {
 		_, err := packets(bytes.NewReader(file[:n]))
 		if ends[n] != (err == nil) {
-			t.Errorf("cut at %d of %d: error %v", n, len(file), err)
+			t.Errorf("truncated to %d of %d bytes: error %v", n, len(file), err)
 		}
 	}
 }
@@ -148,7 +148,7 @@ func TestPcapVersions(t *testing.T) {
 		{file(pcapMicro, 2, 2, 9, 3), "1000002000 abc"},
 		{file(pcapMicro, 2, 0, 9, 3), "1000002000 abc"},
 		{file(pcapMicro, 543, 0, 9, 3), "1000002000 abc"},
-		{file(pcapMicro, 2, 5, 3, 9), "pcap version 2.5 is not known here: expected 2.4"},
+		{file(pcapMicro, 2, 5, 3, 9), "pcap version 2.5 is not supported: expected 2.4"},
 		{file(pcapMicro, 3, 0, 3, 9), "pcap version 3.0"},
 	} {
 		lines, err := packets(bytes.NewReader(test.file))
@@ -189,7 +189,7 @@ func FuzzCapture(f *testing.F) {
 			t.Errorf("at byte %d of %d", c.position(), len(file))
 		}
 		if got, want := readOut(bytes.NewReader(file), true), readOut(bytes.NewReader(file), false); !slices.Equal(got, want) {
-			t.Errorf("the short way reads %q, want %q", got, want)
+			t.Errorf("the fast path reads %q, want %q", got, want)
 		}
 	})
 }

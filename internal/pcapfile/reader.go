@@ -94,9 +94,9 @@ func (c *Reader) Next(p *flow.Packet) (iface int, err error) {
 			c.skips.link(p.Link)
 		}
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		err = fmt.Errorf("truncated in packet %d, which begins at byte %d: the file ends at byte %d", c.packets+1, at, c.position())
+		err = fmt.Errorf("truncated in packet %d, which starts at byte %d: the file ends at byte %d", c.packets+1, at, c.position())
 	case !errors.Is(err, io.EOF):
-		err = fmt.Errorf("corrupt in packet %d, which begins at byte %d: %w", c.packets+1, at, err)
+		err = fmt.Errorf("corrupt in packet %d, which starts at byte %d: %w", c.packets+1, at, err)
 	}
 	return iface, err
 }
@@ -124,7 +124,7 @@ func (c *Reader) Buffered(yield func(packet []byte) bool) {
 func (c *Reader) unzip() error {
 	z, err := gzip.NewReader(c.in)
 	if err != nil {
-		return fmt.Errorf("not gzip, though it begins like it: %w", err)
+		return fmt.Errorf("not gzip, although it starts like gzip: %w", err)
 	}
 	c.raw = &counter{r: z}
 	c.in = bufio.NewReaderSize(c.raw, readBuffer)
@@ -176,7 +176,7 @@ func (s *skips) link(l wire.LinkType) {
 func (s *skips) err() error {
 	var errs []error
 	for _, l := range slices.Sorted(maps.Keys(s.links)) {
-		errs = append(errs, fmt.Errorf("link type %d is not known here: %d packets skipped; see https://www.tcpdump.org/linktypes.html", l, s.links[l]))
+		errs = append(errs, fmt.Errorf("link type %d is not supported: %d packets skipped; see https://www.tcpdump.org/linktypes.html", l, s.links[l]))
 	}
 	if s.interfaces > 0 {
 		errs = append(errs, fmt.Errorf("a section with more than %d interfaces: %d packets of later ones skipped", ngInterfaces, s.interfaces))
@@ -210,7 +210,7 @@ func Sniff(file io.Reader) (in *bufio.Reader, captured bool, err error) {
 	if head, _ := in.Peek(2); bytes.Equal(head, []byte{0x1f, 0x8b}) {
 		z, err := gzip.NewReader(in)
 		if err != nil {
-			return nil, false, fmt.Errorf("not gzip, though it begins like it: %w", err)
+			return nil, false, fmt.Errorf("not gzip, although it starts like gzip: %w", err)
 		}
 		in = bufio.NewReaderSize(z, readBuffer)
 	}

@@ -54,7 +54,7 @@ func TestNextBuffered(t *testing.T) {
 		append(slices.Clone(broken), w.Words(1, 2, maxPacket+1, maxPacket+1)...), append(slices.Clone(broken), w.Words(1, 2, 9, 3)...), append(slices.Clone(broken), broken[24:]...),
 	} {
 		want := readOut(bytes.NewReader(f), false)
-		for name, in := range map[string]io.Reader{"whole": bytes.NewReader(f), "by halves": iotest.HalfReader(bytes.NewReader(f)), "with its end": iotest.DataErrReader(bytes.NewReader(f))} {
+		for name, in := range map[string]io.Reader{"whole": bytes.NewReader(f), "in halves": iotest.HalfReader(bytes.NewReader(f)), "with its end": iotest.DataErrReader(bytes.NewReader(f))} {
 			if got := readOut(in, true); !slices.Equal(got, want) {
 				t.Errorf("%d bytes read %s: %d packets, then %s; want %d, then %s", len(f), name, len(got)-1, got[len(got)-1], len(want)-1, want[len(want)-1])
 			}
