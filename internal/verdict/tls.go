@@ -183,7 +183,9 @@ func closing(c *flow.Conn, s *dissect.Session, t *dissect.TLS) ends {
 type end struct{ client, server, reset bool }
 
 // hasPending reports whether either end has sent bytes that the session has not received yet.
-func hasPending(c *flow.Conn) bool { return c.Undelivered(flow.Originator) || c.Undelivered(flow.Responder) }
+func hasPending(c *flow.Conn) bool {
+	return c.Undelivered(flow.Originator) || c.Undelivered(flow.Responder)
+}
 
 // recordsLost reports whether a side's TLS record layer was lost, or its bytes are not TLS records.
 func recordsLost(s *dissect.Session, t *dissect.TLS) bool {
