@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The cheap tier: runs a command beside etcd and kube-apiserver on loopback. No node, no root.
+# The tier without a node: runs a command while etcd and kube-apiserver run on loopback. It does not need root.
 #
 #   apiserver.sh WORK COMMAND...
 #
-# Enough for admission, Pod Security, RBAC, policies and charts: objects are stored and checked, nothing runs. The command has
-# KUBECONFIG (an administrator's) and PATH with kubectl. Both servers end with this shell, however that ends.
-# WORK/bin holds the programs (build.sh api); logs go to WORK/logs.
+# It is enough for admission, Pod Security, RBAC, policies and charts: objects are checked and stored, but no pod runs. The command
+# gets KUBECONFIG (of an administrator) and kubectl in PATH. Both servers end with this shell, even if it is killed.
+# WORK/bin has the programs (build.sh api); logs are written to WORK/logs.
 set -euo pipefail
 work=$(cd "${1:?usage: apiserver.sh WORK COMMAND...}" && pwd)
 shift
@@ -26,11 +26,11 @@ trap over EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-start() { # NAME ARG...: the kernel ends it when this shell is gone
+start() { # NAME ARG...: starts a server, which the kernel kills when this shell ends
 	setpriv --pdeathsig KILL "$work/bin/$1" "${@:2}" </dev/null >"$log/api-$1.log" 2>&1 7>&- 8>&- 9>&- &
 	pids+=($!)
 }
-free_port() { # below the ephemeral range, and nobody listens on it
+free_port() { # prints a free port below the ephemeral range
 	local p
 	while :; do
 		p=$((10000 + (RANDOM * 32768 + RANDOM) % 20000))
@@ -44,7 +44,7 @@ port=$(free_port) etcd=$(free_port)
 start etcd --data-dir "$state/etcd" --unsafe-no-fsync --log-level warn \
 	--listen-client-urls "http://127.0.0.1:$etcd" --advertise-client-urls "http://127.0.0.1:$etcd" \
 	--listen-peer-urls http://127.0.0.1:0
-# The certificate that the API server presents to webhooks, all of them.
+# The client certificate that the API server presents to all webhooks.
 cat >"$state/webhooks.kubeconfig" <<YAML
 {apiVersion: v1, kind: Config, users: [{name: "*", user: {client-certificate: "$pki/apiserver-kubelet-client.crt", client-key: "$pki/apiserver-kubelet-client.key"}}]}
 YAML
@@ -55,8 +55,8 @@ plugins:
 - name: MutatingAdmissionWebhook
   configuration: {apiVersion: apiserver.config.k8s.io/v1, kind: WebhookAdmissionConfiguration, kubeConfigFile: "$state/webhooks.kubeconfig"}
 YAML
-# No controller makes the service accounts that the ServiceAccount admission plugin wants. A Service of type ExternalName
-# "localhost" stands for a webhook's Pods, so that the configurations tested are the very ones that are installed.
+# The admission plugin ServiceAccount is disabled, because no controller creates service accounts here. In the tests a Service of type
+# ExternalName "localhost" leads to the webhook, so that the tested configurations are those that users install.
 start kube-apiserver --etcd-servers "http://127.0.0.1:$etcd" \
 	--bind-address 127.0.0.1 --advertise-address 127.0.0.1 --secure-port "$port" --endpoint-reconciler-type none \
 	--tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" --client-ca-file "$pki/ca.crt" \

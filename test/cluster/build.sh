@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Builds what the tests here run, once, and prints the folder it lies in.
+# Builds the programs of the tests, once, and prints the folder with them.
 #
-#   build.sh api      Kubernetes and etcd in one executable, and the tests' own two programs
-#   build.sh node     that, and what a node needs: containerd, CNI plugins, runc, iptables, images
-#   build.sh helm     Helm 3 and 4, which is all that the tests in a cluster need of the next
-#   build.sh chart    that, and helm-unittest, kubeconform, kube-score and the schemas of this Kubernetes
+#   build.sh api      Kubernetes and etcd in one executable, and the tests' two programs
+#   build.sh node     these, and the parts of a node: containerd, CNI plugins, runc, iptables, images
+#   build.sh helm     Helm 3 and 4, for the tests in a cluster
+#   build.sh chart    these, and helm-unittest, kubeconform, kube-score and the schemas of this Kubernetes
 #
-# The folder is .cache/cluster/KEY, where KEY changes with the modules (go.mod, go.sum), the sources here and Go itself: a
-# second call finds all of it built. CLUSTER_CACHE names another place than .cache/cluster. Needs Go, for "node" also apt-get
-# and dpkg: Debian's runc is fetched and unpacked, not installed (its seccomp support is cgo over libseccomp).
+# The folder is .cache/cluster/KEY, where KEY depends on the modules (go.mod, go.sum), the sources in cmd/ and the version of Go. A
+# second call builds nothing. CLUSTER_CACHE replaces .cache/cluster. It needs Go, and for "node" apt-get and dpkg: Debian's runc is
+# downloaded and unpacked, but not installed (its support for seccomp needs cgo and libseccomp).
 set -euo pipefail
 cd "$(dirname "$0")"
 part=${1:?usage: build.sh api|node|helm|chart}
@@ -20,7 +20,7 @@ export CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local
 
 say() { echo "test/cluster: $*" >&2; }
 
-once() { # PART: false if it is built already; else calls build_PART
+once() { # PART: calls build_PART unless the part is built already
 	[[ ! -e $out/$1.done ]] || return 0
 	local begin=$SECONDS
 	"build_$1"
@@ -28,8 +28,8 @@ once() { # PART: false if it is built already; else calls build_PART
 	say "built $1 in $((SECONDS - begin)) s, once"
 }
 
-# Reads the output of `go build -v`: a package a line. Says every half a minute how far it is; whatever else Go says goes to stderr.
-progress() { # OF, a number of packages
+# Reads the output of `go build -v`, which has a package in each line. Prints the progress every 30 s. Other output of Go goes to stderr.
+progress() { # OF: the number of packages
 	local of=$1 n=0 begin=$SECONDS next=$((SECONDS + 30)) line
 	while IFS= read -r line; do
 		if [[ $line == *[[:space:]]* ]]; then
@@ -56,7 +56,7 @@ build() { # MODULE OUT LDFLAGS PACKAGE...
 build_api() {
 	say "Kubernetes is built once: some 10 minutes on two idle cores if nothing of it is in Go's cache"
 	build . "" "" ./cmd/labkit ./cmd/probe
-	# The programs compare their own version with the API server's, so it has to be set.
+	# The version must be set: the programs compare it with the API server's.
 	local version minor flags="" p
 	version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 	minor=${version#v1.} minor=${minor%%.*}
@@ -79,7 +79,7 @@ build_node() {
 	image probe
 }
 
-debs() { # iptables and its libraries are for kube-proxy
+debs() { # kube-proxy needs iptables and its libraries
 	local part=$out/deb.part d t s
 	rm -rf "$part" "$out/deb"
 	mkdir -p "$part/dl"
@@ -91,18 +91,18 @@ debs() { # iptables and its libraries are for kube-proxy
 	rm -rf "$part/dl"
 	mv "$part" "$out/deb"
 	ln -sfn ../deb/usr/sbin/runc "$out/bin/runc"
-	for t in iptables ip6tables; do # names that the alternatives system would make
+	for t in iptables ip6tables; do # the names that the alternatives system would create
 		for s in "" -save -restore; do ln -sfn ../deb/usr/sbin/xtables-nft-multi "$out/bin/$t$s"; done
 	done
 }
 
-module() { go mod download -json "$1" | sed -n 's/.*"Dir": "\(.*\)",/\1/p'; } # its folder; checked by Go's checksum database
+module() { go mod download -json "$1" | sed -n 's/.*"Dir": "\(.*\)",/\1/p'; } # prints its folder; Go verifies it with the checksum database
 
 build_helm() {
 	local version minor
 	version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
 	minor=${version#v1.} minor=${minor%%.*}
-	# Helm 3 takes the Kubernetes it renders for from these, Helm 4 from its build information.
+	# Helm 3 takes the default version of Kubernetes from these flags, Helm 4 from its build information.
 	local k=helm.sh/helm/v3/pkg/chartutil l=helm.sh/helm/v3/pkg/lint/rules
 	build . helm3 "-X $k.k8sVersionMajor=1 -X $k.k8sVersionMinor=$minor -X $l.k8sVersionMajor=1 -X $l.k8sVersionMinor=$minor" helm.sh/helm/v3/cmd/helm
 	build . helm4 "" helm.sh/helm/v4/cmd/helm
@@ -118,7 +118,7 @@ build_chart() {
 		"$operator"/monitoring.coreos.com_{podmonitors,prometheusrules}.yaml "$certmanager"/cert-manager.io_{certificates,issuers}.yaml
 }
 
-# Two calls may come at once; the second waits.
+# If two calls run at the same time, the second one waits.
 exec 7>"$cache/lock"
 flock 7
 case $part in
@@ -131,6 +131,6 @@ chart) once helm && once chart ;;
 	exit 2
 	;;
 esac
-# What older versions of this folder built is of no use any more.
+# The results of older versions are not needed any more.
 find "$cache" -mindepth 1 -maxdepth 1 -type d -name '????????????' ! -name "$key" -mtime +1 -exec rm -rf {} +
 echo "$out"

@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# A real one-node Kubernetes for tests.
+# Runs a real Kubernetes cluster with one node, for tests.
 #
 #   cluster.sh up WORK          start it (build.sh node first) and wait until it is Ready
-#   cluster.sh down WORK        end it; of WORK only the logs stay
+#   cluster.sh down WORK        end it; only the logs remain in WORK
 #   cluster.sh status WORK
 #   cluster.sh load WORK TAR... import image archives
 #   cluster.sh exec WORK CMD... run CMD in the cluster's network namespace, with its kubeconfig
 #   cluster.sh enter WORK CMD.. run CMD in all of the node's namespaces
 #
-# Needs root. WORK/bin holds the programs (a link is fine), WORK/images/*.tar is imported at start.
-# The whole node lives in a network, mount, PID, IPC, UTS and cgroup namespace of its own: it reaches no network but its own,
-# several can run at once, and killing its first process ends everything in it. Its cgroups are children of the caller's, so
-# limits on the caller still hold. While somebody holds WORK/owner.lock at the start, the node ends itself when it is let go:
-# a test run that is killed leaves nothing running.
+# It needs root. WORK/bin has the programs (or is a link to them); WORK/images/*.tar are imported at the start.
+# The node has its own network, mount, PID, IPC, UTS and cgroup namespaces. So it reaches no other network, several nodes
+# can run at the same time, and killing its first process ends everything in it. Its cgroups are children of the caller's, so
+# limits on the caller apply to it. If WORK/owner.lock is locked at the start, the node ends when the lock is released: a test run
+# that is killed leaves nothing running.
 set -euo pipefail
 kit=$(cd "$(dirname "$0")" && pwd)
 cmd=${1:?usage: cluster.sh up|down|status|load|exec|enter WORK ...}
@@ -23,7 +23,7 @@ state=$work/state
 export KUBECONFIG=$state/pki/admin.kubeconfig
 
 starttime() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
-pid() { # the node's first process, if it is still the one that was started
+pid() { # prints the id of the node's first process, if it still runs
 	local p start
 	read -r p start 2>/dev/null <"$state/pid" || return 1
 	[[ -n $start && $(starttime "$p") == "$start" ]] && echo "$p"
@@ -32,7 +32,7 @@ in_net() { nsenter -t "$(pid)" -n -- "$@"; }
 in_node() { nsenter -t "$(pid)" -m -n -p -i -u -C -- "$@"; }
 kubectl() { in_net "$work/bin/kubectl" "$@"; }
 
-# The folders of our own cgroup, one per hierarchy (one only on cgroup v2).
+# Prints the folders of the node's cgroup, one in each hierarchy (only one with cgroup v2).
 cgroups() {
 	if [[ $(stat -fc %T /sys/fs/cgroup) == cgroup2fs ]]; then
 		echo "/sys/fs/cgroup$(cut -d: -f3 </proc/self/cgroup)/$id"
@@ -45,7 +45,7 @@ cgroups() {
 	done </proc/self/cgroup
 }
 
-start() { # a subshell of its own moves into the new cgroups and becomes the node
+start() { # a subshell moves into the new cgroups and becomes the node
 	setsid bash -c '
 		while read -r d; do
 			mkdir -p "$d"
@@ -57,14 +57,14 @@ start() { # a subshell of its own moves into the new cgroups and becomes the nod
 		exec unshare --mount --net --pid --ipc --uts --cgroup --fork --kill-child \
 			bash "$0/node.sh" "$1"' "$kit" "$work" </dev/null >"$work/logs/node/node.log" 2>&1 8>&- 9>&- &
 	local waiter=$! deadline=$((SECONDS + 60)) p="" child
-	until [[ -n $p ]]; do # unshare stays outside; its only child is PID 1 of the node
+	until [[ -n $p ]]; do # unshare remains outside of the namespaces; its only child is PID 1 of the node
 		if ! kill -0 $waiter 2>/dev/null || ((SECONDS > deadline)); then
 			tail -5 "$work/logs/node/node.log" >&2
 			return 1
 		fi
 		sleep 0.05
 		for child in $(cat /proc/$waiter/task/*/children 2>/dev/null); do
-			# Not those of the shell before it, whose command line has that name, too.
+			# Not those of the shell that started it, whose command line has that name too.
 			[[ $(tr "\0" " " 2>/dev/null <"/proc/$child/cmdline") != "bash $kit/node.sh "* ]] || p=$child
 		done
 	done

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Writes go.mod of this module for one Kubernetes release, and resolves it:
+# Writes the go.mod of this module for one Kubernetes release, and resolves it:
 #   gomod.sh v1.37.2
-# k8s.io/kubernetes names its staging modules at v0.0.0 and replaces them with folders of its own repository; those replaces
-# do not reach us, so each is pinned to the published v0.<minor>.<patch> of the same release. Helm and the chart's other
-# tools stand in the same module because they are made of the same Kubernetes packages: what is compiled for one serves all.
+# k8s.io/kubernetes requires its staging modules at v0.0.0 and replaces them by folders of its own repository. These replacements
+# do not apply to other modules, so each module is replaced by the published v0.<minor>.<patch> of the same release. Helm and the
+# chart's other tools are in the same module because they use the same Kubernetes packages, which are then compiled only once.
 set -euo pipefail
 cd "$(dirname "$0")"
 release=${1:?usage: gomod.sh vMAJOR.MINOR.PATCH}
@@ -35,7 +35,7 @@ released=$(go mod download -json "k8s.io/kubernetes@$release" | sed -n 's/.*"GoM
 		replace github.com/vmware-labs/yaml-jsonpath => github.com/helm-unittest/yaml-jsonpath v0.4.0
 	MOD
 	echo
-	# indirect requirements come along at the release's versions at least
+	# indirect requirements have at least the versions of the release
 	echo "require ("
 	awk '/^require \(/{r=1;next} r&&/^\)/{r=0} r' "$released" |
 		awk -v s="$staging" '$2=="v0.0.0"{$2=s} {print "\t" $1, $2, "// indirect"}'

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# PID 1 of the test node; started by cluster.sh inside fresh namespaces.
+# PID 1 of the test node. cluster.sh starts it in new namespaces.
 #   node.sh WORK
 set -euo pipefail
 work=$1
@@ -8,17 +8,17 @@ export PATH=$work/bin:$work/deb/usr/sbin:/usr/sbin:/usr/bin:/sbin:/bin
 export LD_LIBRARY_PATH=$(echo "$work"/deb/usr/lib/*-linux-gnu) XTABLES_LIBDIR=$(echo "$work"/deb/usr/lib/*-linux-gnu/xtables)
 ip=10.98.0.1 services=10.97.0.0/16 pods=10.96.0.0/24
 
-# --- mounts, seen by nobody else -------------------------------------------
+# --- mounts of the node only -------------------------------------------
 v2=$([[ $(stat -fc %T /sys/fs/cgroup) == cgroup2fs ]] && echo yes || echo no)
-v1=() # the version 1 hierarchies of this machine, such as cpu or cpu,cpuacct
+v1=() # the hierarchies of cgroup version 1 on this machine, such as cpu or cpu,cpuacct
 while IFS=: read -r _ ctl _; do [[ -n $ctl ]] && v1+=("$ctl"); done < /proc/self/cgroup
 mount --make-rprivate /
 mount -t proc proc /proc
-umount -R -l /sys                    # also the cgroup mounts as seen from outside
-mount -t sysfs sysfs /sys            # of the new network namespace
+umount -R -l /sys                    # also unmounts the cgroup mounts of the machine
+mount -t sysfs sysfs /sys            # for the new network namespace
 if [[ $v2 == yes ]]; then
-	mount -t cgroup2 cgroup2 /sys/fs/cgroup # the cgroup namespace makes our own cgroup its root
-	mkdir -p /sys/fs/cgroup/system          # no processes beside child cgroups with controllers
+	mount -t cgroup2 cgroup2 /sys/fs/cgroup # in the cgroup namespace the node's cgroup is the root
+	mkdir -p /sys/fs/cgroup/system          # a cgroup with controllers in its children may have no processes
 	for p in $(cat /sys/fs/cgroup/cgroup.procs); do echo "$p" > /sys/fs/cgroup/system/cgroup.procs 2>/dev/null || true; done
 	sed 's/[a-z_]\+/+&/g' /sys/fs/cgroup/cgroup.controllers > /sys/fs/cgroup/cgroup.subtree_control
 else
@@ -29,8 +29,8 @@ else
 		mount -t cgroup -o "$ctl" cgroup "$dir"
 	done
 fi
-# The kubelet sets a few sysctls of the whole machine, which is not ours to
-# change. Show it plain files that already hold what it wants.
+# The kubelet sets a few sysctls of the machine, which must not change. It gets
+# ordinary files in their place that already have the values it wants.
 while read -r key value; do
 	[[ -e /proc/sys/$key ]] || continue
 	echo "$value" > "$state/sysctl.${key//\//.}"
@@ -47,18 +47,18 @@ mkdir -p "$state"/var/{lib,log} "$state/etcd"
 mount -t tmpfs -o mode=755 tmpfs /run
 mount --bind "$state/var/lib" /var/lib
 mount --bind "$state/var/log" /var/log
-mount --make-rshared /               # the kubelet wants mount propagation
+mount --make-rshared /               # the kubelet needs mount propagation
 hostname node
 
-# --- network: nothing but lo, a link for the node's address, and the pods' bridge
+# --- network: lo, a link for the node's address, and the bridge of the pods
 ip link set lo up
-ip link add node0 type veth peer name node1 # not every kernel has "dummy"
+ip link add node0 type veth peer name node1 # not every kernel has the type "dummy"
 ip addr add $ip/24 dev node0
 ip link set node1 up
 ip link set node0 up
-ip route add $services dev node0     # so that kube-proxy gets to see the packets
+ip route add $services dev node0     # so that packets to Services pass the rules of kube-proxy
 echo 1 > /proc/sys/net/ipv4/ip_forward
-mkdir -p "$state/cni" "$state/cni-bin" # tests put plugins of their own into the latter
+mkdir -p "$state/cni" "$state/cni-bin" # tests add plugins to the latter
 cat > "$state/cni/10-pods.conflist" <<JSON
 {"cniVersion": "1.0.0", "name": "pods", "plugins": [{"type": "bridge", "bridge": "pods0",
  "isGateway": true, "hairpinMode": true, "ipMasq": false,
@@ -75,7 +75,7 @@ disabled_plugins = ["io.containerd.nri.v1.nri", "io.containerd.snapshotter.v1.de
   [plugins."io.containerd.cri.v1.images".pinned_images]
     sandbox = "meshtls.test/pause:1"
 [plugins."io.containerd.cri.v1.runtime"]
-  restrict_oom_score_adj = true # needs no CAP_SYS_RESOURCE
+  restrict_oom_score_adj = true # does not need CAP_SYS_RESOURCE
   [plugins."io.containerd.cri.v1.runtime".cni]
     bin_dirs = ["$work/bin", "$state/cni-bin"]
     conf_dir = "$state/cni"
@@ -103,15 +103,15 @@ maxPods: 240
 healthzPort: 0
 volumePluginDir: $state/volumeplugins
 staticPodPath: ""
-syncFrequency: 10s # a mounted ConfigMap is looked at that often; 1m by default
+syncFrequency: 10s # how often mounted ConfigMaps are updated; default 1m
 YAML
 
-# Each daemon: its own log, restarted never; when one ends the tests will say so.
+# Starts a daemon with its own log. It is never restarted: if it ends, tests fail.
 start() { local name=$1; shift; "$@" > "$log/$name.log" 2>&1 & echo $! > "$state/$name.pid"; }
 wait_for() { # SECONDS CMD...
 	local end=$((SECONDS + $1)); shift
 	until "$@" > /dev/null 2>&1; do
-		if ((SECONDS > end)); then echo "gave up: $*" >&2; return 1; fi
+		if ((SECONDS > end)); then echo "timed out: $*" >&2; return 1; fi
 		sleep 0.1
 	done
 }
@@ -147,11 +147,11 @@ start kube-proxy kube-proxy --kubeconfig "$pki/kube-proxy.kubeconfig" --hostname
 	--proxy-mode iptables --cluster-cidr $pods --conntrack-max-per-core 0 --conntrack-tcp-timeout-established 0 --conntrack-tcp-timeout-close-wait 0
 stamp all started
 
-# Whoever held the lock when we started is our owner: when it is let go, by whatever end, this process ends and all with it.
+# If the lock was held at the start, its holder owns this node: when the lock is released, for any reason, this process and the node end.
 if [[ -e $work/owner.lock ]] && ! flock --nonblock --shared "$work/owner.lock" true; then
 	flock --shared "$work/owner.lock" true &
 	owner=$!
 	while kill -0 $owner 2>/dev/null; do wait -n || true; done
 	exit
 fi
-while :; do wait -n || true; sleep 1; done # reap until killed
+while :; do wait -n || true; sleep 1; done # waits for ended children until it is killed

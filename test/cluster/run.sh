@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs the tests of this folder: builds what they need, starts what they run against, and ends it again.
+# Runs the tests in this folder: builds the programs, starts the tier that the tests need, and ends it afterwards.
 #
 #   run.sh api|node|chart [GO TEST FLAGS]
 #
-# What a machine cannot do is said in one line, and that is all: a reason to skip, not to fail.
+# If this machine cannot run a tier, the script prints the reason in one line and succeeds: the tests are skipped.
 set -euo pipefail
 cd "$(dirname "$0")"
 tier=${1:?usage: run.sh api|node|chart [GO TEST FLAGS]}
@@ -18,23 +18,23 @@ skip() {
 	say "$tier tests skipped: $*"
 	exit 0
 }
-# The flags are build.sh's own, so that what it compiled serves here too.
+# The same flags as in build.sh, so that Go's build cache is used.
 gotest() { ${GOTEST:-go test} -trimpath -tags grpcnotrace -count=1 "$@"; }
 
-able() { # says why this machine cannot run a node
+able() { # prints why this machine cannot run a node; nothing if it can
 	local c
-	[[ $(uname) == Linux ]] || { echo "a node is Linux only"; return; }
+	[[ $(uname) == Linux ]] || { echo "a node needs Linux"; return; }
 	[[ $(id -u) == 0 ]] || { echo "a node needs root"; return; }
 	for c in ip nsenter unshare flock setpriv; do
 		command -v "$c" >/dev/null || { echo "$c is missing (apt-get install iproute2 util-linux)"; return; }
 	done
-	command -v apt-get >/dev/null || ls -d "$cache"/*/deb >/dev/null 2>&1 || { echo "runc is fetched with apt-get, which is missing"; return; }
-	unshare --mount --net --pid --ipc --uts --cgroup --fork true 2>/dev/null || { echo "no new namespaces here (in a container: privileged)"; return; }
+	command -v apt-get >/dev/null || ls -d "$cache"/*/deb >/dev/null 2>&1 || { echo "apt-get is missing, which is needed to download runc"; return; }
+	unshare --mount --net --pid --ipc --uts --cgroup --fork true 2>/dev/null || { echo "namespaces cannot be created here (in a container: run it privileged)"; return; }
 	local probe
 	probe=$(cgroup)/mt-probe-$$
-	if mkdir "$probe" 2>/dev/null; then rmdir "$probe"; else echo "cgroups cannot be made below $(cgroup)"; fi
+	if mkdir "$probe" 2>/dev/null; then rmdir "$probe"; else echo "cgroups cannot be created below $(cgroup)"; fi
 }
-cgroup() { # one of the folders that cluster.sh makes cgroups in
+cgroup() { # prints one of the folders in which cluster.sh creates cgroups
 	if [[ $(stat -fc %T /sys/fs/cgroup) == cgroup2fs ]]; then
 		echo "/sys/fs/cgroup$(cut -d: -f3 </proc/self/cgroup)"
 	else
@@ -42,7 +42,7 @@ cgroup() { # one of the folders that cluster.sh makes cgroups in
 	fi
 }
 
-work="" # a folder of this run alone: two may run at once
+work="" # the folder of this run: two may run at the same time
 over() {
 	trap - EXIT
 	if [[ -n $work ]]; then
@@ -56,7 +56,7 @@ trap over EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-sweep() { # what runs that were killed left: folders and empty cgroups
+sweep() { # removes the folders and empty cgroups of runs that were killed
 	local old
 	for old in "$cache"/run-*; do
 		[[ -e $old/owner.lock ]] && flock --nonblock "$old/owner.lock" true || continue
@@ -71,17 +71,17 @@ workdir() { # BUILT
 	mkdir "$work/images" "$work/logs"
 	ln -s "$1/bin" "$1/deb" "$work/"
 	for t in "$1"/images/*.tar; do [[ ! -e $t ]] || ln -s "$t" "$work/images/"; done
-	# Whoever is killed lets go of this lock, and the node ends.
+	# If this process is killed, the kernel releases this lock, and the node ends.
 	exec 9>"$work/owner.lock"
 	flock 9
 }
 
-step() { # NAME: says how long the step before it took
+step() { # NAME: prints how long the previous step took
 	[[ -z ${begun:-} ]] || say "$begun took $((SECONDS - since)) s"
 	begun=$1 since=$SECONDS
 }
 
-product() { # the product's own programs; PRODUCT names a folder that has them already
+product() { # builds the product's programs, unless PRODUCT is a folder that has them
 	local out=$work/product
 	[[ -z ${PRODUCT:-} ]] || return 0
 	mkdir "$out"
@@ -97,7 +97,7 @@ api)
 	workdir "$built"
 	product
 	export CLUSTER_WORK=$work CLUSTER_TIER=api
-	# shellcheck disable=SC2086 # a command and its words
+	# shellcheck disable=SC2086 # a command and its arguments
 	./apiserver.sh "$work" ${GOTEST:-go test} -trimpath -tags grpcnotrace -count=1 -timeout 30m ./api "$@" 9>&-
 	;;
 node)

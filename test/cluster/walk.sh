@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Prepares what the walk-through in the cluster runs, beside what build.sh builds, and prints shell variables that name it:
-# Envoy, go-httpbin and mesh certificates as demo/ has them, and the jars of a real Kafka broker. What is missing is said in
-# the one variable WALK_MISSING.
+# Prepares the parts of the walk-through in the cluster that build.sh does not build: Envoy, go-httpbin and mesh certificates, as in
+# demo/, and the jars of a real Kafka broker. It prints shell variables with their paths. WALK_MISSING names the parts that are
+# missing.
 #   walk.sh WORK
 set -euo pipefail
 cd "$(dirname "$0")/../.."
