@@ -75,9 +75,9 @@ func controllerOf(o metav1.Object) types.UID {
 type wish struct {
 	kind, name string
 	uids       []types.UID
-	want       int  // pods that it is to have now
+	want       int  // pods that the owner wants now
 	flight     int  // pods that are being created; it matters if it is more than the pods that are missing
-	surge      int  // pods that it may have in addition
+	surge      int  // further pods that the owner may have during a rollout
 	fixed      bool // want does not grow
 	template   *corev1.PodSpec
 }
@@ -202,7 +202,7 @@ func count(n *int32) int {
 	return int(*n)
 }
 
-// share returns the number of pods that v means: a number, or a percentage of of, rounded up.
+// share returns the number of pods that v means. v is a number, or a percentage of the number of; it is rounded up.
 func share(v *intstr.IntOrString, of int) int {
 	n, err := intstr.GetScaledValueFromIntOrPercent(intstr.ValueOrDefault(v, intstr.FromInt32(0)), of, true)
 	if err != nil {

@@ -24,7 +24,7 @@ const managedBy = "meshtls-tap"
 // dryRunName is the name of the container in the webhook's own pods.
 const dryRunName = "probe"
 
-// dryRunPod returns a pod of the webhook's own that no policy should refuse, except for its tap.
+// dryRunPod returns a pod for dry runs. No policy should refuse it, unless because of its tap.
 func dryRunPod(namespace, image string) *corev1.Pod {
 	amount := corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("32Mi")}
 	return &corev1.Pod{

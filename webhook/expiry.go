@@ -55,7 +55,7 @@ func (t *expiry) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 		return reconcile.Result{}, err
 	}
 	if w.end().IsZero() && len(ownKeys(config)) == 0 {
-		return reconcile.Result{}, nil // no end, and no key of ours to remove
+		return reconcile.Result{}, nil // no end, and no key of the webhook's to remove
 	}
 	now := t.namespaces.now()
 	if err := t.write(ctx, &object, config, w, now); err != nil {

@@ -345,7 +345,7 @@ func (b *budget) quotaReason() string {
 
 // grows returns why further pods might lack the room that the taps take, or "". It returns "" if all further pods fit
 // with the taps, or if only one owner may create any and as many of its pods fit as without the taps. without and
-// with are what is left after the pods that are being created, without and with taps.
+// with are the amounts left after the pods that are being created, without and with taps.
 func (b *budget) grows(without, with []float64) string {
 	var growing []*part
 	rest := slices.Clone(with)
@@ -372,7 +372,7 @@ func (b *budget) grows(without, with []float64) string {
 	return ""
 }
 
-// fit returns how many of the further pods fit in what is left.
+// fit returns how many of the further pods fit in the amounts left.
 func (p *part) fit(left []float64) float64 {
 	n := p.more
 	for i, each := range p.pod {

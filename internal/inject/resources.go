@@ -85,7 +85,7 @@ func (r *run) needsCPULimit() bool {
 }
 
 // within changes the tap's resources so that one item of a limit range allows them. An item for containers applies
-// as a whole. Of an item for pods only the ratio of limit to request applies: if each container keeps to the ratio,
+// as a whole. An item for pods applies only its ratio of limit to request: if each container keeps to the ratio,
 // the pod does too.
 func (r *run) within(out *corev1.ResourceRequirements, item *corev1.LimitRangeItem) {
 	if item.Type != corev1.LimitTypeContainer && item.Type != corev1.LimitTypePod {

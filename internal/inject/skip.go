@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Reason is the code of why a pod was not tapped, in metrics, logs and Events.
+// Reason is a code for why a pod was not tapped, as in metrics, logs and Events.
 type Reason string
 
 // The reasons, in the order in which they are checked.

@@ -10,7 +10,7 @@ const envWindow = "TAP_WINDOW"
 // leastWindow is the shortest window that the webhook injects: each tapped pod sends a posture record in every window.
 const leastWindow = 10 * time.Second
 
-// checkWindow returns an error for a value of TAP_WINDOW that the tap would refuse, or that is too short.
+// checkWindow returns an error for a value of TAP_WINDOW that is invalid or shorter than leastWindow.
 func checkWindow(v string) error {
 	if d, err := time.ParseDuration(v); err != nil || d < leastWindow {
 		return fmt.Errorf("expected a duration of %s or more, such as 10m", leastWindow)
