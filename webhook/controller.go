@@ -48,57 +48,57 @@ type dryRunner struct {
 }
 
 // Reconcile does the dry runs of one namespace.
-func (p *dryRunner) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.Result, error) {
+func (d *dryRunner) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.Result, error) {
 	var object corev1.Namespace
-	err := p.client.Get(ctx, client.ObjectKey{Name: q.Name}, &object)
+	err := d.client.Get(ctx, client.ObjectKey{Name: q.Name}, &object)
 	if client.IgnoreNotFound(err) != nil {
 		return reconcile.Result{}, err
 	}
-	if err != nil || !concerned(p.dryRuns.cfg, &object) {
-		p.dryRuns.forget(q.Name)
-		p.calm(q.Name)
+	if err != nil || !concerned(d.dryRuns.cfg, &object) {
+		d.dryRuns.forget(q.Name)
+		d.calm(q.Name)
 		return reconcile.Result{}, nil
 	}
-	ns, err := p.namespaces.view(ctx, &object)
+	ns, err := d.namespaces.view(ctx, &object)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	age, ok := p.dryRuns.age(ns)
+	age, ok := d.dryRuns.age(ns)
 	if !ok {
-		p.changed(q.Name)
+		d.changed(q.Name)
 	} else if age < dryRunPause {
 		return reconcile.Result{RequeueAfter: dryRunPause - age}, nil
 	}
-	if _, err := p.dryRuns.renew(ctx, ns); err != nil {
+	if _, err := d.dryRuns.renew(ctx, ns); err != nil {
 		return reconcile.Result{}, err
 	}
-	return reconcile.Result{RequeueAfter: p.next(q.Name)}, nil
+	return reconcile.Result{RequeueAfter: d.next(q.Name)}, nil
 }
 
 // changed starts the sequence dryRunAgain again for a namespace.
-func (p *dryRunner) changed(namespace string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.again[namespace] = 0
+func (d *dryRunner) changed(namespace string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.again[namespace] = 0
 }
 
 // calm ends that sequence.
-func (p *dryRunner) calm(namespace string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.again, namespace)
+func (d *dryRunner) calm(namespace string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.again, namespace)
 }
 
 // next returns the time until the next dry runs of a namespace.
-func (p *dryRunner) next(namespace string) time.Duration {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n, ok := p.again[namespace]; ok {
+func (d *dryRunner) next(namespace string) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if n, ok := d.again[namespace]; ok {
 		if n < len(dryRunAgain) {
-			p.again[namespace]++
+			d.again[namespace]++
 			return dryRunAgain[n]
 		}
-		delete(p.again, namespace)
+		delete(d.again, namespace)
 	}
 	return dryRunEvery - time.Duration(rand.Int64N(int64(dryRunEvery/10))) //nolint:gosec // it spreads the runs
 }
@@ -109,20 +109,20 @@ type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 // register adds the controller to the manager. own lists the webhook's own configurations, whose
 // changes start no dry runs. policies reports whether the API server has ValidatingAdmissionPolicies
 // (since 1.30).
-func (p *dryRunner) register(mgr manager.Manager, own []string, policies bool) error {
+func (d *dryRunner) register(mgr manager.Manager, own []string, policies bool) error {
 	everywhere := false
 	b := builder.ControllerManagedBy(mgr).Named("profiles").
 		For(&corev1.Namespace{}, builder.WithPredicates(askedOrWas())).
 		WithOptions(controller.Options{NeedLeaderElection: &everywhere, MaxConcurrentReconciles: 4}).
-		Watches(&corev1.LimitRange{}, p.ofItsNamespace()).
-		Watches(&corev1.Event{}, p.ofRefusal(), builder.WithPredicates(predicate.NewPredicateFuncs(refusedTap))).
-		Watches(&admissionv1.ValidatingWebhookConfiguration{}, p.ofAll(nil), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&admissionv1.MutatingWebhookConfiguration{}, p.ofAll(own), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
+		Watches(&corev1.LimitRange{}, d.ofItsNamespace()).
+		Watches(&corev1.Event{}, d.ofRefusal(), builder.WithPredicates(predicate.NewPredicateFuncs(refusedTap))).
+		Watches(&admissionv1.ValidatingWebhookConfiguration{}, d.ofAll(nil), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&admissionv1.MutatingWebhookConfiguration{}, d.ofAll(own), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
 	if policies {
-		b = b.Watches(&admissionv1.ValidatingAdmissionPolicy{}, p.ofAll(nil), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-			Watches(&admissionv1.ValidatingAdmissionPolicyBinding{}, p.ofAll(nil), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
+		b = b.Watches(&admissionv1.ValidatingAdmissionPolicy{}, d.ofAll(nil), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+			Watches(&admissionv1.ValidatingAdmissionPolicyBinding{}, d.ofAll(nil), builder.WithPredicates(predicate.GenerationChangedPredicate{}))
 	}
-	return b.Complete(p)
+	return b.Complete(d)
 }
 
 // askedOrWas selects namespaces that request taps, or did so before the change.
@@ -142,12 +142,12 @@ func refusedTap(o client.Object) bool {
 }
 
 // ofRefusal records the refusal of a pod and repeats the dry runs of its namespace.
-func (p *dryRunner) ofRefusal() handler.EventHandler {
+func (d *dryRunner) ofRefusal() handler.EventHandler {
 	refused := func(o client.Object, q queue) {
 		if e, ok := o.(*corev1.Event); ok {
-			p.dryRuns.storeRefusal(e.Namespace, e.Message)
+			d.dryRuns.storeRefusal(e.Namespace, e.Message)
 		}
-		p.later(q, o.GetNamespace())
+		d.later(q, o.GetNamespace())
 	}
 	return handler.Funcs{
 		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { refused(e.Object, q) },
@@ -156,26 +156,26 @@ func (p *dryRunner) ofRefusal() handler.EventHandler {
 }
 
 // ofItsNamespace repeats the dry runs of the namespace of a changed object.
-func (p *dryRunner) ofItsNamespace() handler.EventHandler {
+func (d *dryRunner) ofItsNamespace() handler.EventHandler {
 	return handler.Funcs{
-		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { p.later(q, e.Object.GetNamespace()) },
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { p.later(q, e.ObjectNew.GetNamespace()) },
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { p.later(q, e.Object.GetNamespace()) },
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { d.later(q, e.Object.GetNamespace()) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { d.later(q, e.ObjectNew.GetNamespace()) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { d.later(q, e.Object.GetNamespace()) },
 	}
 }
 
 // ofAll repeats the dry runs of all namespaces, unless the changed object is one of the webhook's own.
-func (p *dryRunner) ofAll(own []string) handler.EventHandler {
+func (d *dryRunner) ofAll(own []string) handler.EventHandler {
 	all := func(ctx context.Context, o client.Object, q queue) {
 		if slices.Contains(own, o.GetName()) {
 			return
 		}
 		var list corev1.NamespaceList
-		if p.client.List(ctx, &list, client.MatchingLabels{inject.Label: inject.Enabled}) != nil {
+		if d.client.List(ctx, &list, client.MatchingLabels{inject.Label: inject.Enabled}) != nil {
 			return // the cache is not filled yet; each namespace will appear in it as new
 		}
 		for i := range list.Items {
-			p.later(q, list.Items[i].Name)
+			d.later(q, list.Items[i].Name)
 		}
 	}
 	return handler.Funcs{
@@ -186,8 +186,8 @@ func (p *dryRunner) ofAll(own []string) handler.EventHandler {
 }
 
 // later queues a namespace and starts the sequence dryRunAgain.
-func (p *dryRunner) later(q queue, namespace string) {
-	p.changed(namespace)
+func (d *dryRunner) later(q queue, namespace string) {
+	d.changed(namespace)
 	later(q, namespace)
 }
 

@@ -184,15 +184,15 @@ func patched(raw []byte, ops []inject.Operation) (*corev1.Pod, error) {
 
 // example returns a copy of an untapped pod of the namespace, ready to be created, or nil if there is none. It looks
 // at the first 50 pods.
-func (p *dryRuns) example(ctx context.Context, namespace string) (*corev1.Pod, error) {
+func (d *dryRuns) example(ctx context.Context, namespace string) (*corev1.Pod, error) {
 	var list corev1.PodList
-	if err := p.live.List(ctx, &list, client.InNamespace(namespace), client.Limit(50)); err != nil {
+	if err := d.live.List(ctx, &list, client.InNamespace(namespace), client.Limit(50)); err != nil {
 		return nil, err
 	}
 	for i := range list.Items {
 		pod := &list.Items[i]
 		raw, err := json.Marshal(pod)
-		if err != nil || inject.Tap(withProfile(p.cfg, inject.ProfileDefault), neutral(&inject.Namespace{}), raw, p.now()).Reason != inject.Injected {
+		if err != nil || inject.Tap(withProfile(d.cfg, inject.ProfileDefault), neutral(&inject.Namespace{}), raw, d.now()).Reason != inject.Injected {
 			continue
 		}
 		spec := pod.Spec.DeepCopy()

@@ -43,24 +43,24 @@ type refusal struct {
 
 // storeRefusal records that the cluster refused a pod because of its tap. If dry runs are disabled, all taps of
 // the namespace count as refused for the time freshness; otherwise it does nothing.
-func (p *dryRuns) storeRefusal(namespace, why string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.off {
-		p.refused[namespace] = refusal{why, p.now()}
-		delete(p.known, namespace)
+func (d *dryRuns) storeRefusal(namespace, why string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.off {
+		d.refused[namespace] = refusal{why, d.now()}
+		delete(d.known, namespace)
 	}
 }
 
 // guess returns why pod would be refused because of its tap, as far as that is known without a dry run, or "".
-func (p *dryRuns) guess(ns *inject.Namespace, pod *corev1.Pod) string {
+func (d *dryRuns) guess(ns *inject.Namespace, pod *corev1.Pod) string {
 	if c, _ := tapOf(pod); c == nil {
 		return ""
 	}
-	p.mu.Lock()
-	r, ok := p.refused[ns.Name]
-	p.mu.Unlock()
-	if ok && p.now().Sub(r.at) < freshness {
+	d.mu.Lock()
+	r, ok := d.refused[ns.Name]
+	d.mu.Unlock()
+	if ok && d.now().Sub(r.at) < freshness {
 		return "a pod with a tap was refused: " + r.why
 	}
 	return bySecurityLevel(ns.Labels, pod)
@@ -85,7 +85,7 @@ const freshness = 2 * time.Hour
 // newDryRuns returns dryRuns that create pods by c. live reads example pods; enabled is Config.DryRuns.
 func newDryRuns(c client.Client, live client.Reader, cfg *inject.Config, enabled bool, log *slog.Logger) *dryRuns {
 	return &dryRuns{
-		create: func(ctx context.Context, p *corev1.Pod) error { return c.Create(ctx, p, client.DryRunAll, fieldOwner) },
+		create: func(ctx context.Context, d *corev1.Pod) error { return c.Create(ctx, d, client.DryRunAll, fieldOwner) },
 		live:   live, cfg: cfg, log: log, now: time.Now,
 		off: !enabled, refused: map[string]refusal{}, known: map[string]*admission{}, running: map[string]chan struct{}{},
 	}
@@ -103,18 +103,18 @@ func dryRunKey(ns *inject.Namespace) string {
 
 // of returns the admission of a namespace: a valid one from earlier dry runs, or that of new ones. An error means
 // that nothing is known.
-func (p *dryRuns) of(ctx context.Context, ns *inject.Namespace) (*admission, error) {
+func (d *dryRuns) of(ctx context.Context, ns *inject.Namespace) (*admission, error) {
 	key := dryRunKey(ns)
 	for {
-		p.mu.Lock()
-		a := p.known[ns.Name]
-		busy, ok := p.running[ns.Name]
-		p.mu.Unlock()
+		d.mu.Lock()
+		a := d.known[ns.Name]
+		busy, ok := d.running[ns.Name]
+		d.mu.Unlock()
 		switch {
-		case a != nil && a.key == key && p.now().Sub(a.at) < freshness:
+		case a != nil && a.key == key && d.now().Sub(a.at) < freshness:
 			return a, nil
 		case !ok:
-			return p.renew(ctx, ns)
+			return d.renew(ctx, ns)
 		}
 		select {
 		case <-busy:
@@ -126,43 +126,43 @@ func (p *dryRuns) of(ctx context.Context, ns *inject.Namespace) (*admission, err
 
 // renew does the dry runs of a namespace. If they are running already, it waits for their result instead. If they
 // fail, it returns the earlier admission if that is for the same dryRunKey.
-func (p *dryRuns) renew(ctx context.Context, ns *inject.Namespace) (*admission, error) {
-	p.mu.Lock()
-	if busy, ok := p.running[ns.Name]; ok {
-		p.mu.Unlock()
+func (d *dryRuns) renew(ctx context.Context, ns *inject.Namespace) (*admission, error) {
+	d.mu.Lock()
+	if busy, ok := d.running[ns.Name]; ok {
+		d.mu.Unlock()
 		select {
 		case <-busy:
-			return p.of(ctx, ns)
+			return d.of(ctx, ns)
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 	done := make(chan struct{})
-	p.running[ns.Name] = done
-	p.mu.Unlock()
+	d.running[ns.Name] = done
+	d.mu.Unlock()
 	defer func() {
-		p.mu.Lock()
-		delete(p.running, ns.Name)
-		p.mu.Unlock()
+		d.mu.Lock()
+		delete(d.running, ns.Name)
+		d.mu.Unlock()
 		close(done)
 	}()
-	a, err := p.ask(ctx, ns)
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	a, err := d.ask(ctx, ns)
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	if err == nil {
-		p.store(ns.Name, a)
+		d.store(ns.Name, a)
 		return a, nil
 	}
-	if old := p.known[ns.Name]; old != nil && old.key == dryRunKey(ns) {
+	if old := d.known[ns.Name]; old != nil && old.key == dryRunKey(ns) {
 		return old, nil // an old result is better than none
 	}
 	return nil, err
 }
 
-// store stores and logs an admission, and sets its metrics. p.mu must be locked.
-func (p *dryRuns) store(name string, a *admission) {
-	if old := p.known[name]; old == nil || !maps.Equal(old.refusals, a.refusals) || old.noNative != a.noNative {
-		p.log.Info("dry runs done", "namespace", name, "refused", a.refusals, "noNative", a.noNative)
+// store stores and logs an admission, and sets its metrics. d.mu must be locked.
+func (d *dryRuns) store(name string, a *admission) {
+	if old := d.known[name]; old == nil || !maps.Equal(old.refusals, a.refusals) || old.noNative != a.noNative {
+		d.log.Info("dry runs done", "namespace", name, "refused", a.refusals, "noNative", a.noNative)
 	}
 	for _, profile := range inject.Profiles() {
 		admitted := 1.0
@@ -176,26 +176,26 @@ func (p *dryRuns) store(name string, a *admission) {
 		}
 		admittedProfiles.WithLabelValues(name, string(profile)).Set(admitted)
 	}
-	p.known[name] = a
+	d.known[name] = a
 }
 
 // age returns how long ago the dry runs for the current state of the namespace were done; false if they were not.
-func (p *dryRuns) age(ns *inject.Namespace) (time.Duration, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	a := p.known[ns.Name]
+func (d *dryRuns) age(ns *inject.Namespace) (time.Duration, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.known[ns.Name]
 	if a == nil || a.key != dryRunKey(ns) {
 		return 0, false
 	}
-	return p.now().Sub(a.at), true
+	return d.now().Sub(a.at), true
 }
 
 // forget deletes everything about a namespace.
-func (p *dryRuns) forget(name string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.known, name)
-	delete(p.refused, name)
+func (d *dryRuns) forget(name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.known, name)
+	delete(d.refused, name)
 	admittedProfiles.DeletePartialMatch(map[string]string{"namespace": name})
 }
 
@@ -204,20 +204,20 @@ const untried = "this profile was not tried"
 
 // ask does the dry runs of the candidate profiles, with one of the webhook's own pods. If that pod is refused even
 // without a tap, it uses a copy of one of the namespace's pods.
-func (p *dryRuns) ask(ctx context.Context, ns *inject.Namespace) (*admission, error) {
-	base := dryRunPod(ns.Name, p.cfg.Image)
-	a, err := p.try(ctx, ns, base)
+func (d *dryRuns) ask(ctx context.Context, ns *inject.Namespace) (*admission, error) {
+	base := dryRunPod(ns.Name, d.cfg.Image)
+	a, err := d.try(ctx, ns, base)
 	if err != nil || a.admitsAny() {
 		return a, err
 	}
-	if refusal, err := p.admits(ctx, ns, untapped(base)); err != nil || refusal == "" {
+	if refusal, err := d.admits(ctx, ns, untapped(base)); err != nil || refusal == "" {
 		return a, err
 	}
-	theirs, err := p.example(ctx, ns.Name)
+	theirs, err := d.example(ctx, ns.Name)
 	if err != nil || theirs == nil {
 		return a, err
 	}
-	return p.try(ctx, ns, theirs)
+	return d.try(ctx, ns, theirs)
 }
 
 // admitsAny reports whether at least one profile is admitted.
@@ -225,32 +225,32 @@ func (a *admission) admitsAny() bool { return len(a.refusals) < len(inject.Profi
 
 // candidates returns the profiles that may be used in a namespace, the best first. all reports whether each of them
 // has to be tried, because pods may choose; otherwise the first that is admitted is enough.
-func (p *dryRuns) candidates(ns *inject.Namespace) (profiles []inject.Profile, all bool) {
-	if slices.Contains(p.cfg.Allowed, inject.AnnotationProfile) || slices.Contains(p.cfg.Allowed, "*") {
+func (d *dryRuns) candidates(ns *inject.Namespace) (profiles []inject.Profile, all bool) {
+	if slices.Contains(d.cfg.Allowed, inject.AnnotationProfile) || slices.Contains(d.cfg.Allowed, "*") {
 		return inject.Profiles(), true
 	}
-	if v := inject.Profile(ns.Annotations[inject.Prefix+inject.AnnotationProfile]); p.cfg.NamespaceMay(inject.AnnotationProfile) && slices.Contains(inject.Profiles(), v) {
+	if v := inject.Profile(ns.Annotations[inject.Prefix+inject.AnnotationProfile]); d.cfg.NamespaceMay(inject.AnnotationProfile) && slices.Contains(inject.Profiles(), v) {
 		return []inject.Profile{v}, false
 	}
-	if p.cfg.Profile != inject.ProfileAuto {
-		return []inject.Profile{p.cfg.Profile}, false
+	if d.cfg.Profile != inject.ProfileAuto {
+		return []inject.Profile{d.cfg.Profile}, false
 	}
 	return inject.AutoProfiles(), false
 }
 
 // try finds out with which profiles a tap is admitted in the pod base. If another webhook makes native sidecars
 // unusable, it tries taps that are ordinary containers.
-func (p *dryRuns) try(ctx context.Context, ns *inject.Namespace, base *corev1.Pod) (*admission, error) {
-	a := &admission{key: dryRunKey(ns), at: p.now(), refusals: map[inject.Profile]string{}}
+func (d *dryRuns) try(ctx context.Context, ns *inject.Namespace, base *corev1.Pod) (*admission, error) {
+	a := &admission{key: dryRunKey(ns), at: d.now(), refusals: map[inject.Profile]string{}}
 	for _, profile := range inject.Profiles() {
 		a.refusals[profile] = untried
 	}
-	candidates, all := p.candidates(ns)
+	candidates, all := d.candidates(ns)
 	for _, profile := range candidates {
-		refusal, spoilt, err := p.trial(ctx, ns, base, profile, a.noNative)
+		refusal, spoilt, err := d.trial(ctx, ns, base, profile, a.noNative)
 		if err == nil && spoilt {
 			a.noNative = true
-			refusal, _, err = p.trial(ctx, ns, base, profile, true)
+			refusal, _, err = d.trial(ctx, ns, base, profile, true)
 		}
 		if err != nil {
 			return nil, err
@@ -270,21 +270,21 @@ func (p *dryRuns) try(ctx context.Context, ns *inject.Namespace, base *corev1.Po
 // the pod without the tap, so that all webhooks, this one included, are called in their order. If the response has
 // no tap, because the API server does not call this webhook yet, it creates the pod with the tap. spoilt reports
 // whether another webhook removed what makes the tap a native sidecar.
-func (p *dryRuns) trial(ctx context.Context, ns *inject.Namespace, base *corev1.Pod, profile inject.Profile, noNative bool) (refusal string, spoilt bool, err error) {
+func (d *dryRuns) trial(ctx context.Context, ns *inject.Namespace, base *corev1.Pod, profile inject.Profile, noNative bool) (refusal string, spoilt bool, err error) {
 	seen := *ns
 	seen.NoNative = noNative
-	tapped, err := tapped(p.cfg, &seen, base, profile, p.now())
+	tapped, err := tapped(d.cfg, &seen, base, profile, d.now())
 	if err != nil {
 		return "", false, err
 	}
 	pod := asking(base, tapped, profile, noNative)
-	if refusal, err = p.admits(ctx, ns, pod); err != nil || refusal != "" {
+	if refusal, err = d.admits(ctx, ns, pod); err != nil || refusal != "" {
 		return refusal, !noNative && hookWithoutSidecar(refusal), err
 	}
 	if c, native := tapOf(pod); c != nil {
 		return "", native && (c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways), nil
 	}
-	refusal, err = p.admits(ctx, ns, tapped)
+	refusal, err = d.admits(ctx, ns, tapped)
 	return refusal, false, err
 }
 
@@ -297,16 +297,16 @@ func hookWithoutSidecar(refusal string) bool {
 
 // admits creates a pod as a dry run and returns why it is refused, or "". An error means that the API server did not
 // decide.
-func (p *dryRuns) admits(ctx context.Context, ns *inject.Namespace, pod *corev1.Pod) (string, error) {
-	if p.off {
-		return p.guess(ns, pod), nil
+func (d *dryRuns) admits(ctx context.Context, ns *inject.Namespace, pod *corev1.Pod) (string, error) {
+	if d.off {
+		return d.guess(ns, pod), nil
 	}
-	err := p.create(ctx, pod)
+	err := d.create(ctx, pod)
 	switch {
 	case err == nil:
 		return "", nil
 	case unverifiable(err):
-		p.log.Debug("dry run not possible", "namespace", ns.Name, "error", err)
+		d.log.Debug("dry run not possible", "namespace", ns.Name, "error", err)
 		return bySecurityLevel(ns.Labels, pod), nil
 	case !apierrors.IsForbidden(err) && !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err):
 		return "", err

@@ -69,80 +69,80 @@ func state(r inject.Reason) string {
 
 // countAll counts the pods of all namespaces, sets the metrics, and sends Events to namespaces whose counts have
 // changed.
-func (s *podCounter) countAll(ctx context.Context) error {
+func (c *podCounter) countAll(ctx context.Context) error {
 	var list corev1.NamespaceList
-	if err := s.client.List(ctx, &list, client.MatchingLabels{inject.Label: inject.Enabled}); err != nil {
+	if err := c.client.List(ctx, &list, client.MatchingLabels{inject.Label: inject.Enabled}); err != nil {
 		return err
 	}
 	seen := map[string]podCounts{}
 	var errs []error
 	for i := range list.Items {
 		name := list.Items[i].Name
-		if !concerned(s.cfg, &list.Items[i]) {
+		if !concerned(c.cfg, &list.Items[i]) {
 			continue
 		}
-		t, err := s.count(ctx, &list.Items[i])
+		counts, err := c.count(ctx, &list.Items[i])
 		if err != nil {
 			errs = append(errs, fmt.Errorf("namespace %s: %w", name, err))
 			continue
 		}
-		seen[name] = t
-		s.publish(name, t)
-		s.report(name, t)
+		seen[name] = counts
+		c.publish(name, counts)
+		c.report(name, counts)
 	}
-	for name := range s.reported {
+	for name := range c.reported {
 		if _, ok := seen[name]; !ok {
 			podStates.DeletePartialMatch(map[string]string{"namespace": name})
 		}
 	}
-	s.reported = seen
+	c.reported = seen
 	return errors.Join(errs...)
 }
 
 // report sends an Event for each state whose count has changed since the last one.
-func (s *podCounter) report(name string, t podCounts) {
-	was := s.reported[name]
-	if t[stateUntapped]+t[stateOutdated] > 0 && (t[stateUntapped] != was[stateUntapped] || t[stateOutdated] != was[stateOutdated]) {
-		s.events.namespace(name, corev1.EventTypeWarning, "PodsUntapped",
+func (c *podCounter) report(name string, counts podCounts) {
+	was := c.reported[name]
+	if counts[stateUntapped]+counts[stateOutdated] > 0 && (counts[stateUntapped] != was[stateUntapped] || counts[stateOutdated] != was[stateOutdated]) {
+		c.events.namespace(name, corev1.EventTypeWarning, "PodsUntapped",
 			"%d pods run without a tap and %d with an outdated one: they were created before the webhook or the label, or while the webhook was unavailable. Restart them to change that.",
-			t[stateUntapped], t[stateOutdated])
+			counts[stateUntapped], counts[stateOutdated])
 	}
 	for reason, about := range states {
-		if n := t[string(reason)]; n > 0 && n != was[string(reason)] {
-			s.events.namespace(name, about[0], about[1], about[2], n)
+		if n := counts[string(reason)]; n > 0 && n != was[string(reason)] {
+			c.events.namespace(name, about[0], about[1], about[2], n)
 		}
 	}
 }
 
-func (s *podCounter) publish(name string, t podCounts) {
+func (c *podCounter) publish(name string, counts podCounts) {
 	all := []string{stateTapped, stateOutdated, stateUntapped, stateSkipped}
 	for reason := range states {
 		all = append(all, string(reason))
 	}
 	for _, state := range all {
-		podStates.WithLabelValues(name, state).Set(float64(t[state]))
+		podStates.WithLabelValues(name, state).Set(float64(counts[state]))
 	}
 }
 
-func (s *podCounter) count(ctx context.Context, object *corev1.Namespace) (podCounts, error) {
-	t := podCounts{}
-	ns, err := s.namespaces.view(ctx, object)
+func (c *podCounter) count(ctx context.Context, object *corev1.Namespace) (podCounts, error) {
+	counts := podCounts{}
+	ns, err := c.namespaces.view(ctx, object)
 	if err != nil {
-		return t, err
+		return counts, err
 	}
-	a, err := s.dryRuns.of(ctx, ns)
+	a, err := c.dryRuns.of(ctx, ns)
 	if err != nil {
-		return t, err
+		return counts, err
 	}
 	a.fillIn(ns)
-	if s.quotas != nil {
-		s.quotas.fillIn(ctx, ns)
+	if c.quotas != nil {
+		c.quotas.fillIn(ctx, ns)
 	}
 	var list corev1.PodList
 	limit := client.Limit(manyPods)
 	for next := ""; ; next = list.Continue {
 		page := func() error {
-			return s.live.List(bounded(ctx, mostRead), &list, client.InNamespace(ns.Name), limit, client.Continue(next))
+			return c.live.List(bounded(ctx, mostRead), &list, client.InNamespace(ns.Name), limit, client.Continue(next))
 		}
 		err := page()
 		if errors.Is(err, errTooMuch) && limit > fewPods {
@@ -150,20 +150,20 @@ func (s *podCounter) count(ctx context.Context, object *corev1.Namespace) (podCo
 			err = page()
 		}
 		if err != nil {
-			return t, err
+			return counts, err
 		}
 		for i := range list.Items {
-			if err := s.add(t, ns, &list.Items[i]); err != nil {
-				return t, err
+			if err := c.add(counts, ns, &list.Items[i]); err != nil {
+				return counts, err
 			}
 		}
 		if list.Continue == "" {
-			return t, nil
+			return counts, nil
 		}
 	}
 }
 
-func (s *podCounter) add(t podCounts, ns *inject.Namespace, pod *corev1.Pod) error {
+func (c *podCounter) add(counts podCounts, ns *inject.Namespace, pod *corev1.Pod) error {
 	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return nil
 	}
@@ -171,18 +171,18 @@ func (s *podCounter) add(t podCounts, ns *inject.Namespace, pod *corev1.Pod) err
 	if err != nil {
 		return err
 	}
-	switch reason := inject.Tap(s.cfg, ns, raw, s.namespaces.now()).Reason; reason {
+	switch reason := inject.Tap(c.cfg, ns, raw, c.namespaces.now()).Reason; reason {
 	case inject.ReasonAlready:
 		var status inject.Status
-		if json.Unmarshal([]byte(pod.Annotations[inject.Prefix+inject.AnnotationStatus]), &status) == nil && status.Config == s.cfg.Hash() {
-			t[stateTapped]++
+		if json.Unmarshal([]byte(pod.Annotations[inject.Prefix+inject.AnnotationStatus]), &status) == nil && status.Config == c.cfg.Hash() {
+			counts[stateTapped]++
 		} else {
-			t[stateOutdated]++
+			counts[stateOutdated]++
 		}
 	case inject.Injected:
-		t[stateUntapped]++
+		counts[stateUntapped]++
 	default:
-		t[state(reason)]++
+		counts[state(reason)]++
 	}
 	return nil
 }
