@@ -42,6 +42,7 @@ func assemble(cfg Config, serverMinor int) (*webhook, error) {
 	if cfg.ClientCA != "" {
 		server.clients = &clients{file: cfg.ClientCA, names: cfg.ClientNames}
 	}
+
 	mgr, err := newManager(cfg, w.cfg, server)
 	if err != nil {
 		return nil, err
@@ -50,17 +51,20 @@ func assemble(cfg Config, serverMinor int) (*webhook, error) {
 	if cfg.Events {
 		w.events.recorder = mgr.GetEventRecorder("meshtls-tap")
 	}
+
 	nodes := &nodes{live: mgr.GetAPIReader()}
 	w.images = &images{
 		client: mgr.GetClient(), cfg: w.cfg, check: cfg.ImageCheck, owner: ownerOf(mgr.GetClient(), cfg.Configurations), log: cfg.Log, now: time.Now,
 		usage: map[string]string{}, ran: map[string]string{}, failed: map[string]types.UID{},
 	}
+
 	w.namespaces = &namespaces{
 		cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, images: w.images, nodes: nodes, now: time.Now,
 		durations: &durations{cached: mgr.GetClient(), own: cfg.Namespace, name: *w.cfg.Settings.ConfigMap},
 	}
 	w.dryRuns = newDryRuns(mgr.GetClient(), mgr.GetAPIReader(), w.cfg, cfg.DryRuns, cfg.Log)
 	w.quotas = &quotas{cached: mgr.GetClient(), live: mgr.GetAPIReader(), cfg: w.cfg, nodes: nodes, turns: map[string]*turns{}}
+
 	if err := w.control(cfg, serverMinor, nodes); err != nil {
 		return nil, err
 	}
@@ -74,13 +78,16 @@ func (w *webhook) control(cfg Config, serverMinor int, nodes *nodes) error {
 	if err := dryRunner.register(w.mgr, cfg.Configurations, serverMinor >= policiesMinor); err != nil {
 		return err
 	}
+
 	expiry := &expiry{client: w.mgr.GetClient(), namespaces: w.namespaces, events: w.events, log: cfg.Log}
 	if err := expiry.register(w.mgr); err != nil {
 		return err
 	}
+
 	podCounter := &podCounter{
 		client: w.mgr.GetClient(), live: w.mgr.GetAPIReader(), cfg: w.cfg, namespaces: w.namespaces, dryRuns: w.dryRuns, quotas: w.quotas, events: w.events, log: cfg.Log,
 	}
+
 	loops := []*loop{
 		newLoop("reading nodes", false, nodesEvery, cfg.Log, nodes.poll),
 		newLoop("counting pods", true, countEvery, cfg.Log, podCounter.countAll),
@@ -92,6 +99,7 @@ func (w *webhook) control(cfg Config, serverMinor int, nodes *nodes) error {
 		}
 		loops = append(loops, images)
 	}
+
 	for _, l := range loops {
 		if err := w.mgr.Add(l); err != nil {
 			return err
@@ -127,6 +135,7 @@ func (w *webhook) serve(cfg Config, s *server) error {
 	mux.Handle("/annotate", newEndpoint("/annotate", cfg.Log, w.decide(inject.Annotate, false), nil))
 	s.handler = mux
 	s.more = w.proven
+
 	if cfg.CertMode == certsFiles {
 		watcher, err := certwatcher.New(cfg.CertDir+"/tls.crt", cfg.CertDir+"/tls.key")
 		if err != nil {
@@ -135,12 +144,14 @@ func (w *webhook) serve(cfg Config, s *server) error {
 		s.certificate = watcher.GetCertificate
 		return join(w.mgr.Add(everywhere{watcher}), w.mgr.Add(s))
 	}
+
 	certs := &certs{
 		client: w.mgr.GetClient(), secret: client.ObjectKey{Namespace: cfg.Namespace, Name: cfg.CertSecret},
 		configurations: cfg.Configurations, hosts: serviceHosts(cfg.Service, cfg.Namespace, cfg.CertHosts), log: cfg.Log, now: time.Now,
 	}
 	s.certificate = certs.GetCertificate
 	s.more = func() error { return cmp.Or(w.proven(), certs.checkTrust()) }
+
 	serving := newLoop("signing the certificate", false, certsEvery, cfg.Log, certs.serve)
 	rotating := newLoop("rotating the authority", true, certsEvery, cfg.Log, certs.rotate)
 	return join(
@@ -189,6 +200,7 @@ func newManager(cfg Config, injection *inject.Config, s *server) (manager.Manage
 	enforceBudgets(cluster)
 	cluster.UserAgent = "meshtls-tap-webhook/" + cfg.Version
 	cluster.WarningHandler = rest.NoWarnings{} // the answers to dry runs have warnings about the tap
+
 	own := func(by cache.Config) map[string]cache.Config { return map[string]cache.Config{cfg.Namespace: by} }
 	grace := cfg.Drain + 10*time.Second
 	return manager.New(cluster, manager.Options{

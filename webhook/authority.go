@@ -89,6 +89,7 @@ func (a *authority) leaf(hosts []string, now time.Time) (*tls.Certificate, error
 	if err != nil {
 		return nil, err
 	}
+
 	end := now.Add(leafLife)
 	if a.cert.NotAfter.Before(end) {
 		end = a.cert.NotAfter
@@ -98,6 +99,7 @@ func (a *authority) leaf(hosts []string, now time.Time) (*tls.Certificate, error
 		NotBefore: now.Add(-backdate), NotAfter: end,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
+
 	for _, host := range hosts {
 		if ip := net.ParseIP(host); ip != nil {
 			template.IPAddresses = append(template.IPAddresses, ip)
@@ -105,6 +107,7 @@ func (a *authority) leaf(hosts []string, now time.Time) (*tls.Certificate, error
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
+
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
 	if err != nil {
 		return nil, err

@@ -60,6 +60,7 @@ func (c *certs) serve(ctx context.Context) error {
 		}
 		return err
 	}
+
 	a, err := readSecret(&s)
 	if err != nil {
 		return fmt.Errorf("secret %s: %w", c.secret, err)
@@ -68,6 +69,7 @@ func (c *certs) serve(ctx context.Context) error {
 	if leaf := c.served.Load(); leaf != nil && bytes.Equal(c.signer, a.current.pem) && !aged(leaf.Leaf, now) {
 		return nil
 	}
+
 	leaf, err := a.current.leaf(c.hosts, now)
 	if err != nil {
 		return err
@@ -85,11 +87,13 @@ func (c *certs) rotate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	now := c.now()
 	announced, err := c.announce(ctx, a.trusted(now), a)
 	if err != nil {
 		return err
 	}
+
 	changed, err := a.step(now, announced)
 	if errors.Is(err, errExpired) {
 		a, err = c.renewed()
@@ -98,6 +102,7 @@ func (c *certs) rotate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+
 	if changed {
 		if err := c.store(ctx, s, a); err != nil {
 			return err
@@ -107,6 +112,7 @@ func (c *certs) rotate(ctx context.Context) error {
 			return err
 		}
 	}
+
 	c.last = a
 	certificateEnd.WithLabelValues("authority").Set(float64(a.current.cert.NotAfter.Unix()))
 	return nil
@@ -126,12 +132,14 @@ func (c *certs) load(ctx context.Context) (*corev1.Secret, *authorities, error) 
 	} else if !apierrors.IsNotFound(err) {
 		return nil, nil, err
 	}
+
 	a := c.last
 	if a == nil {
 		if a, err = c.renewed(); err != nil {
 			return nil, nil, err
 		}
 	}
+
 	if s.ResourceVersion == "" {
 		s.ObjectMeta = metav1.ObjectMeta{
 			Namespace: c.secret.Namespace, Name: c.secret.Name,
@@ -174,6 +182,7 @@ func (c *certs) announce(ctx context.Context, bundle []byte, a *authorities) (an
 		if trusts(&have, bundle) {
 			continue
 		}
+
 		announced = false
 		want := ac.MutatingWebhookConfiguration(name)
 		for i := range have.Webhooks {
@@ -197,6 +206,7 @@ func (c *certs) checkTrust() error {
 	if c.trusted.Load() || leaf == nil {
 		return nil
 	}
+
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	for _, name := range c.configurations {

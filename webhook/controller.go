@@ -59,16 +59,19 @@ func (d *dryRunner) Reconcile(ctx context.Context, q reconcile.Request) (reconci
 		d.calm(q.Name)
 		return reconcile.Result{}, nil
 	}
+
 	ns, err := d.namespaces.view(ctx, &object)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+
 	age, ok := d.dryRuns.age(ns)
 	if !ok {
 		d.changed(q.Name)
 	} else if age < dryRunPause {
 		return reconcile.Result{RequeueAfter: dryRunPause - age}, nil
 	}
+
 	if _, err := d.dryRuns.renew(ctx, ns); err != nil {
 		return reconcile.Result{}, err
 	}

@@ -90,6 +90,7 @@ func (t *tallier) add(w wish) {
 		d.UIDs = append(d.UIDs, string(uid))
 		have += t.byUID[uid]
 	}
+
 	d.Missing = max(w.want-have, w.flight, 0)
 	most := t.growth * max(w.want, have, 1)
 	if at := slices.IndexFunc(t.autoscalers, func(h autoscalingv2.HorizontalPodAutoscaler) bool {
@@ -101,6 +102,7 @@ func (t *tallier) add(w wish) {
 		most = w.want
 	}
 	d.More = max(most+w.surge-have-d.Missing, 0)
+
 	var err error
 	if d.Pod, err = inject.ShapeOf(w.template, t.ranges); err != nil {
 		t.errs = append(t.errs, err)
@@ -114,6 +116,7 @@ func (t *tallier) scaled() {
 	for i := range t.deployments {
 		t.deployment(&t.deployments[i])
 	}
+
 	for i := range t.replicaSets {
 		s := &t.replicaSets[i]
 		if slices.ContainsFunc(t.deployments, func(d appsv1.Deployment) bool { return d.UID == controllerOf(s) }) {
@@ -121,15 +124,18 @@ func (t *tallier) scaled() {
 		}
 		t.add(wish{kind: "ReplicaSet", name: s.Name, uids: []types.UID{s.UID}, want: count(s.Spec.Replicas), template: &s.Spec.Template.Spec})
 	}
+
 	for i := range t.statefulSets {
 		s := &t.statefulSets[i]
 		t.add(wish{kind: "StatefulSet", name: s.Name, uids: []types.UID{s.UID}, want: count(s.Spec.Replicas), template: &s.Spec.Template.Spec})
 	}
+
 	for i := range t.controllers {
 		if c := &t.controllers[i]; c.Spec.Template != nil {
 			t.add(wish{kind: "ReplicationController", name: c.Name, uids: []types.UID{c.UID}, want: count(c.Spec.Replicas), template: &c.Spec.Template.Spec})
 		}
 	}
+
 	for i := range t.daemonSets {
 		s := &t.daemonSets[i]
 		want := int(s.Status.DesiredNumberScheduled)
@@ -179,6 +185,7 @@ func (t *tallier) batch() {
 		}
 		t.add(w)
 	}
+
 	for i := range t.cronJobs {
 		if c := &t.cronJobs[i]; c.Spec.Suspend == nil || !*c.Spec.Suspend {
 			j := &c.Spec.JobTemplate.Spec

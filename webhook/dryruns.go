@@ -137,6 +137,7 @@ func (d *dryRuns) renew(ctx context.Context, ns *inject.Namespace) (*admission, 
 			return nil, ctx.Err()
 		}
 	}
+
 	done := make(chan struct{})
 	d.running[ns.Name] = done
 	d.mu.Unlock()
@@ -146,6 +147,7 @@ func (d *dryRuns) renew(ctx context.Context, ns *inject.Namespace) (*admission, 
 		d.mu.Unlock()
 		close(done)
 	}()
+
 	a, err := d.ask(ctx, ns)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -245,6 +247,7 @@ func (d *dryRuns) try(ctx context.Context, ns *inject.Namespace, base *corev1.Po
 	for _, profile := range inject.Profiles() {
 		a.refusals[profile] = untried
 	}
+
 	candidates, all := d.candidates(ns)
 	for _, profile := range candidates {
 		refusal, spoilt, err := d.trial(ctx, ns, base, profile, a.noNative)

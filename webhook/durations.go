@@ -48,6 +48,7 @@ func (m *durations) save(ctx context.Context, object *corev1.Namespace, span str
 	if err != nil || m.name == "" {
 		return err
 	}
+
 	data := maps.Clone(config.Data)
 	if data == nil {
 		data = map[string]string{}
@@ -59,6 +60,7 @@ func (m *durations) save(ctx context.Context, object *corev1.Namespace, span str
 	if maps.Equal(data, config.Data) || len(data) == 0 && config.ResourceVersion == "" {
 		return nil
 	}
+
 	next := config.DeepCopy()
 	next.Data = data
 	if config.ResourceVersion != "" {

@@ -137,7 +137,9 @@ func (h *endpoint) account(r *review, result *inject.Result, took time.Duration)
 	case result.Reason.Quiet(), result.Reason == reasonNotAPod:
 		level = slog.LevelDebug
 	}
+
 	injections.WithLabelValues(kind, string(result.Reason)).Inc()
+
 	attrs := []slog.Attr{slog.String("path", h.path), slog.Float64("milliseconds", float64(took.Microseconds())/1000)}
 	if r != nil {
 		attrs = append(attrs, slog.String("namespace", r.Request.Namespace), slog.String("uid", string(r.Request.UID)), slog.Bool("dryRun", r.dryRun()))
@@ -153,6 +155,7 @@ func (h *endpoint) account(r *review, result *inject.Result, took time.Duration)
 			attrs = append(attrs, slog.String(a[0], a[1]))
 		}
 	}
+
 	h.log.LogAttrs(context.Background(), level, kind, attrs...)
 	if r != nil && h.report != nil && !r.dryRun() {
 		h.report(r, result)

@@ -42,10 +42,12 @@ func (t *expiry) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 	if object.Labels[inject.Label] != inject.Enabled {
 		return reconcile.Result{}, nil // the ConfigMap stays: without the label no tap is turned on again
 	}
+
 	object = *t.namespaces.permitted(&object)
 	if err := t.startDuration(ctx, &object); err != nil {
 		return again(err)
 	}
+
 	config, err := t.namespaces.config(ctx, q.Name)
 	if err != nil {
 		return reconcile.Result{}, err
@@ -57,6 +59,7 @@ func (t *expiry) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 	if w.end().IsZero() && len(ownKeys(config)) == 0 {
 		return reconcile.Result{}, nil // no end, and no key of the webhook's to remove
 	}
+
 	now := t.namespaces.now()
 	if err := t.write(ctx, &object, config, w, now); err != nil {
 		return reconcile.Result{}, err

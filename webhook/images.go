@@ -83,6 +83,7 @@ func (i *images) follow(ctx context.Context) error {
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
+
 	waits := maps.Clone(i.waits)
 	if waits == nil {
 		waits = map[string]bool{}
@@ -101,6 +102,7 @@ func (i *images) follow(ctx context.Context) error {
 			i.ran[image], waits[image] = digest, exited(pod, waitName)
 		}
 	}
+
 	i.waits = waits
 	usage := map[string]string{}
 	for image := range i.ran {
@@ -208,6 +210,7 @@ func (i *images) try(ctx context.Context, wanted []string) error {
 	for p := range list {
 		have[list[p].Name] = &list[p]
 	}
+
 	missing := i.missing(wanted)
 	for _, image := range missing {
 		again := tryPinAgain
@@ -218,6 +221,7 @@ func (i *images) try(ctx context.Context, wanted []string) error {
 			return err
 		}
 	}
+
 	for p := range list {
 		image := list[p].Annotations[annotationTried]
 		needed := list[p].Annotations[annotationWith] == i.settingsHash() &&
@@ -261,6 +265,7 @@ func (i *images) missing(wanted []string) []string {
 			}
 		}
 	}
+
 	slices.Sort(out)
 	out = slices.Compact(out)
 	// With the platform's own image first, other images cannot displace it.
@@ -301,6 +306,7 @@ func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
 	if !i.configured(image) {
 		withoutCredentials(pod)
 	}
+
 	c, _ := tapOf(pod)
 	c.Args = append(c.Args, "--check")
 	c.SecurityContext = restricted()
@@ -314,6 +320,7 @@ func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
 		},
 		Annotations: map[string]string{annotationTried: image, annotationWith: i.settingsHash()},
 	}
+
 	pod.Spec.Containers = []corev1.Container{*c, waiter(c)}
 	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	pod.Spec.ActiveDeadlineSeconds = &deadline

@@ -50,6 +50,7 @@ func (l *loop) Start(ctx context.Context) error {
 			}
 			wait = min(2*wait, l.every)
 		}
+
 		select {
 		case <-ctx.Done():
 			return nil

@@ -74,6 +74,7 @@ func (c *podCounter) countAll(ctx context.Context) error {
 	if err := c.client.List(ctx, &list, client.MatchingLabels{inject.Label: inject.Enabled}); err != nil {
 		return err
 	}
+
 	seen := map[string]podCounts{}
 	var errs []error
 	for i := range list.Items {
@@ -90,6 +91,7 @@ func (c *podCounter) countAll(ctx context.Context) error {
 		c.publish(name, counts)
 		c.report(name, counts)
 	}
+
 	for name := range c.reported {
 		if _, ok := seen[name]; !ok {
 			podStates.DeletePartialMatch(map[string]string{"namespace": name})
@@ -130,6 +132,7 @@ func (c *podCounter) count(ctx context.Context, object *corev1.Namespace) (podCo
 	if err != nil {
 		return counts, err
 	}
+
 	a, err := c.dryRuns.of(ctx, ns)
 	if err != nil {
 		return counts, err
@@ -138,12 +141,14 @@ func (c *podCounter) count(ctx context.Context, object *corev1.Namespace) (podCo
 	if c.quotas != nil {
 		c.quotas.fillIn(ctx, ns)
 	}
+
 	var list corev1.PodList
 	limit := client.Limit(manyPods)
 	for next := ""; ; next = list.Continue {
 		page := func() error {
 			return c.live.List(bounded(ctx, mostRead), &list, client.InNamespace(ns.Name), limit, client.Continue(next))
 		}
+
 		err := page()
 		if errors.Is(err, errTooMuch) && limit > fewPods {
 			limit = fewPods

@@ -58,11 +58,13 @@ func (q *quotas) fillIn(ctx context.Context, ns *inject.Namespace) {
 			return
 		}
 	}
+
 	ns.Quotas = list
 	ns.CPULimits = ns.CPULimits || countsCPULimits(list) // list may be newer than the cache
 	if q.cfg.Quota != inject.QuotaFit || ns.DemandError != "" || !slices.ContainsFunc(list, func(q corev1.ResourceQuota) bool { return inject.CountsTaps(&q) }) {
 		return
 	}
+
 	r, err := q.read(ctx, ns.Name)
 	if err != nil {
 		ns.DemandError = inTime(err)
@@ -181,6 +183,7 @@ func (o *owners) read(ctx context.Context, from client.Reader, namespace string)
 	}
 	lists := []client.ObjectList{&l.deployments, &l.replicaSets, &l.statefulSets, &l.daemonSets, &l.jobs, &l.cronJobs, &l.controllers, &l.autoscalers}
 	errs := make([]error, len(lists))
+
 	var wg sync.WaitGroup
 	for i, list := range lists {
 		wg.Go(func() {
@@ -188,6 +191,7 @@ func (o *owners) read(ctx context.Context, from client.Reader, namespace string)
 		})
 	}
 	wg.Wait()
+
 	o.deployments, o.replicaSets, o.statefulSets, o.daemonSets = l.deployments.Items, l.replicaSets.Items, l.statefulSets.Items, l.daemonSets.Items
 	o.jobs, o.cronJobs, o.controllers, o.autoscalers = l.jobs.Items, l.cronJobs.Items, l.controllers.Items, l.autoscalers.Items
 	return errors.Join(errs...)

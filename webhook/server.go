@@ -43,6 +43,7 @@ func (s *server) Start(ctx context.Context) error {
 		MaxHeaderBytes: 16 << 10,
 		ErrorLog:       log.New(io.Discard, "", 0), // would log the failed handshakes of scanners and TCP probes
 	}
+
 	served := make(chan error, 1)
 	go func() { served <- web.ServeTLS(l, "", "") }()
 	s.up.Store(true)
@@ -52,8 +53,10 @@ func (s *server) Start(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
+
 	s.ending.Store(true)
 	time.Sleep(s.drain) // the API servers need that long to learn that this replica is gone
+
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if err := web.Shutdown(last); err != nil {

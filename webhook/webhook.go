@@ -114,6 +114,7 @@ func (c *Config) Check() error {
 			bad(name, value, strings.Join(of, " or "))
 		}
 	}
+
 	one("WEBHOOK_MODE", c.Mode, string(inject.Native), string(inject.Container))
 	one("WEBHOOK_PROFILE", c.Profile, string(inject.ProfileAuto), string(inject.ProfileDefault), string(inject.ProfileBaseline), string(inject.ProfileRoot), string(inject.ProfileOpenShift))
 	one("WEBHOOK_QUOTA", c.Quota, string(inject.QuotaFit), string(inject.QuotaNever), string(inject.QuotaAlways))
@@ -128,6 +129,7 @@ func (c *Config) Check() error {
 	for _, a := range c.TenantMay {
 		one("WEBHOOK_TENANT_MAY", a, append(inject.Annotations(), configEnabled, "mute", "*")...)
 	}
+
 	for name, value := range map[string]string{"WEBHOOK_IMAGE": c.Image, "POD_NAMESPACE": c.Namespace, "WEBHOOK_SERVICE_NAME": c.Service} {
 		if value == "" {
 			bad(name, "", "a name")
@@ -136,6 +138,7 @@ func (c *Config) Check() error {
 	if c.CertMode == certsSelf && len(c.Configurations) == 0 {
 		bad("WEBHOOK_CONFIGURATION_NAME", "", "the name of a MutatingWebhookConfiguration")
 	}
+
 	if c.ClientCA == "" && len(c.ClientNames) > 0 {
 		bad("WEBHOOK_CLIENT_NAMES", strings.Join(c.ClientNames, ","), "WEBHOOK_CLIENT_CA_FILE to be set too")
 	}
@@ -144,6 +147,7 @@ func (c *Config) Check() error {
 			errs = append(errs, fmt.Errorf("WEBHOOK_CLIENT_CA_FILE: %w", err))
 		}
 	}
+
 	if _, err := inject.ParseSettings(c.Settings); err != nil {
 		errs = append(errs, fmt.Errorf("WEBHOOK_SETTINGS: %w", err))
 	}
@@ -203,6 +207,7 @@ func serverVersion(ctx context.Context, cluster *rest.Config, log *slog.Logger) 
 	if err != nil {
 		return 0, err
 	}
+
 	for {
 		v, err := d.ServerVersion()
 		if err == nil {
@@ -245,6 +250,7 @@ func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, tim
 		if result.Reason != inject.Injected {
 			return result
 		}
+
 		a, err := w.dryRuns.of(ctx, ns)
 		if err != nil {
 			a = refuseAll(err)

@@ -55,6 +55,7 @@ func checkTapped(ctx context.Context, e checkEnvironment, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+
 	namespace := e.Namespace
 	for {
 		said = nil

@@ -60,6 +60,7 @@ func configuration(environ []string, logs io.Writer) (webhook.Config, error) {
 	if len(errs) > 0 {
 		return webhook.Config{}, errors.Join(errs...)
 	}
+
 	cfg := webhook.Config{
 		Listen: e.Listen, MetricsListen: e.MetricsListen,
 		Image: e.Image, PullPolicy: e.PullPolicy, ImageCheck: e.ImageCheck, Mode: e.Mode, Profile: e.Profile,
@@ -71,6 +72,7 @@ func configuration(environ []string, logs io.Writer) (webhook.Config, error) {
 		Configurations: variables.List(e.Configurations), Service: e.Service, Namespace: e.Namespace, Pod: e.Pod, Lease: e.Lease,
 		Events: e.Events, Version: version,
 	}
+
 	var err error
 	if cfg.Drain, err = time.ParseDuration(e.Drain); err != nil || cfg.Drain < 0 {
 		errs = append(errs, fmt.Errorf("WEBHOOK_DRAIN=%s: expected a duration such as 5s", e.Drain))
@@ -83,6 +85,7 @@ func configuration(environ []string, logs io.Writer) (webhook.Config, error) {
 	if cfg.Log, err = logger(logs, e.LogFormat, e.LogLevel); err != nil {
 		errs = append(errs, err)
 	}
+
 	errs = append(errs, cfg.Check())
 	if cfg.Cluster, err = cluster(e.Kubeconfig); err != nil {
 		errs = append(errs, fmt.Errorf("KUBECONFIG: %w", err))

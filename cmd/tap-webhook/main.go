@@ -68,6 +68,7 @@ func command(ctx context.Context, args, environ []string, out, errs io.Writer) i
 		fmt.Fprintf(errs, "tap-webhook: unexpected argument %q: the environment has all settings; see \"tap-webhook --help\"\n", args[0])
 		return exitUsage
 	}
+
 	cfg, err := configuration(environ, errs)
 	if err != nil {
 		return unusable(err, errs)

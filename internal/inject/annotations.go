@@ -235,11 +235,13 @@ func checkPeer(v string) error {
 	} else if strings.Count(v, ":") == 1 {
 		cidr, port, hasPort = strings.Cut(v, ":")
 	}
+
 	if hasPort {
 		if _, err := parsePort(port); err != nil {
 			return err
 		}
 	}
+
 	if a, err := netip.ParseAddr(cidr); err == nil && a.Zone() == "" {
 		return nil
 	}

@@ -53,9 +53,11 @@ func (r *run) container() corev1.Container {
 		SecurityContext:          securityContext(r.result.Profile, *r.cfg.Settings.RunAsUser),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 	}
+
 	if r.port != 0 {
 		c.Ports = []corev1.ContainerPort{{Name: PortName, ContainerPort: r.port, Protocol: corev1.ProtocolTCP}}
 	}
+
 	if r.result.Mode == Native {
 		always := corev1.ContainerRestartPolicyAlways
 		c.RestartPolicy = &always
@@ -94,6 +96,7 @@ func (r *run) env() []corev1.EnvVar {
 			env = append(env, e)
 		}
 	}
+
 	set := func(name, value string) {
 		if value != "" {
 			env = append(env, corev1.EnvVar{Name: name, Value: value})
@@ -102,10 +105,12 @@ func (r *run) env() []corev1.EnvVar {
 	for _, v := range chosen {
 		set(v.env, literal(r.choices[v.annotation]))
 	}
+
 	set(envCluster, r.cfg.Cluster)
 	kind, name := r.pod.workload(r.now)
 	set(envWorkloadKind, kind)
 	set(envWorkloadName, name)
+
 	proxy, skip := r.pod.proxy(r.ns)
 	set(envLocalProxy, proxy)
 	set(envDeclaredSkip, strings.Join(skip, ","))
@@ -118,6 +123,7 @@ func (r *run) env() []corev1.EnvVar {
 	if r.cfg.Settings.env(envMetricsPorts) == "" {
 		set(envMetricsPorts, strings.Join(r.pod.scraped(), ","))
 	}
+
 	set(envUntil, stamp(r.until))
 	set(envOwnUntil, stamp(r.ownUntil))
 	listen := corev1.EnvVar{Name: envListen, Value: "none"}

@@ -214,12 +214,14 @@ func newRun(cfg *Config, ns *Namespace, raw []byte, now time.Time) (*run, bool) 
 // build creates the patch.
 func (r *run) build() {
 	p, s := r.pod, &r.cfg.Settings
+
 	var t patch
 	annotations := map[string]string{Prefix + AnnotationStatus: r.status()}
 	r.evictable(annotations)
 	if r.result.Mode == Container && p.Metadata.Annotations[defaultContainer] == "" {
 		annotations[defaultContainer] = p.Spec.Containers[0].Name
 	}
+
 	t.annotations(p, annotations)
 	extend(&t, "/spec/volumes", len(p.Spec.Volumes), r.volumes)
 	var secrets []named
@@ -229,6 +231,7 @@ func (r *run) build() {
 		}
 	}
 	extend(&t, "/spec/imagePullSecrets", len(p.Spec.ImagePullSecrets), secrets)
+
 	if r.result.Mode == Native {
 		first(&t, "/spec/initContainers", len(p.Spec.InitContainers), r.container())
 	} else {

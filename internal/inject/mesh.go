@@ -176,6 +176,7 @@ func (r *run) exclude() map[string]string {
 		}
 		return nil
 	}
+
 	list := m.annotation(m.excludeOutbound, r.ns, r.pod)
 	merged := list
 	for _, port := range ports {

@@ -62,6 +62,7 @@ func securityContext(p Profile, user int64) *corev1.SecurityContext {
 		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"NET_RAW"}},
 		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 	}
+
 	switch p {
 	case ProfileDefault, ProfileAuto:
 	case ProfileBaseline:

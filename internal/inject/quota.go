@@ -191,6 +191,7 @@ func (r *run) quota(tap *corev1.ResourceRequirements) string {
 		if !r.pod.subject(q) || !affects(q, r.pod, tap) {
 			continue
 		}
+
 		var why string
 		switch r.cfg.Quota {
 		case QuotaNever:
@@ -275,6 +276,7 @@ func (r *run) parts(b *budget) {
 	if o := r.pod.owner(); o != nil {
 		uid = o.UID
 	}
+
 	own := slices.IndexFunc(r.ns.Demand, func(d Demand) bool { return uid != "" && slices.Contains(d.UIDs, uid) })
 	extra := make([]float64, len(b.lines))
 	if own >= 0 {
@@ -282,6 +284,7 @@ func (r *run) parts(b *budget) {
 			extra[i] = max(b.lines[i].of(r.pod)-b.lines[i].of(r.ns.Demand[own].Pod.pod), 0)
 		}
 	}
+
 	for n, d := range r.ns.Demand {
 		if n != own && !d.Pod.pod.subject(b.quota) {
 			continue
@@ -299,6 +302,7 @@ func (r *run) parts(b *budget) {
 		p.taps = p.missing
 		b.parts = append(b.parts, p)
 	}
+
 	if own < 0 {
 		b.parts = append(b.parts, r.stranger(b, uid))
 	}
@@ -359,6 +363,7 @@ func (b *budget) grows(without, with []float64) string {
 			rest[i] -= p.more * p.pod[i]
 		}
 	}
+
 	if !slices.ContainsFunc(rest, func(v float64) bool { return v < 0 }) {
 		return ""
 	}

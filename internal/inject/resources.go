@@ -32,6 +32,7 @@ func (r *run) resources(small bool) corev1.ResourceRequirements {
 		Requests: r.cfg.Settings.Resources.Requests.DeepCopy(),
 		Limits:   r.cfg.Settings.Resources.Limits.DeepCopy(),
 	}
+
 	guaranteed := r.pod.guaranteed()
 	if _, ok := out.Limits["cpu"]; !ok && (guaranteed || r.needsCPULimit()) {
 		out.Limits["cpu"] = usualCPULimit
@@ -42,6 +43,7 @@ func (r *run) resources(small bool) corev1.ResourceRequirements {
 	if small || guaranteed {
 		lowerAll(out.Limits, leastLimits)
 	}
+
 	for _, f := range floors {
 		if v, ok := r.choices[f.annotation]; ok {
 			list(&out, f.what)[corev1.ResourceName(f.resource)] = resource.MustParse(v) // copyAllowed has checked it
@@ -54,6 +56,7 @@ func (r *run) resources(small bool) corev1.ResourceRequirements {
 			list(&out, what)[corev1.ResourceEphemeralStorage] = r.diskSize()
 		}
 	}
+
 	for i := range r.ns.LimitRanges {
 		r.within(&out, &r.ns.LimitRanges[i])
 	}
@@ -249,6 +252,7 @@ func (p *pod) total(name corev1.ResourceName, limits bool) resource.Quantity {
 		}
 		return c.Resources.Requests[name]
 	}
+
 	var running, most resource.Quantity
 	for i := range p.Spec.InitContainers {
 		c := &p.Spec.InitContainers[i]
@@ -261,6 +265,7 @@ func (p *pod) total(name corev1.ResourceName, limits bool) resource.Quantity {
 			most = peak
 		}
 	}
+
 	for i := range p.Spec.Containers {
 		running.Add(of(&p.Spec.Containers[i]))
 	}

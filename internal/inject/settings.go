@@ -153,6 +153,7 @@ func (s *Settings) check() error {
 			}
 		}
 	}
+
 	if err := s.checkResources(); err != nil {
 		return err
 	}

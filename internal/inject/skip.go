@@ -75,6 +75,7 @@ func (r *run) excluded() (reason Reason, detail string) {
 	p := r.pod
 	list, at, there := p.tap()
 	_, mirrored := p.Metadata.Annotations[mirror]
+
 	switch {
 	case there && r.ours(list, at):
 		r.repair(list, at)
