@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Builds the lab's peers, lets all stacks talk, and writes testdata anew: captures, manifest and scores.
-#   run.sh [REGEXP]    of the cases, such as '^go/' or 'resume'
-# Needs root on Linux. A peer that cannot be built is left out, and its cases are skipped; what is not run stays as it is.
+# Builds the lab's peer programs, runs all cases, and rewrites testdata: captures, manifest and scores.
+#   run.sh [REGEXP]    only the cases that match, such as '^go/' or 'resume'
+# Needs root on Linux. Cases of a peer that cannot be built are skipped. Files of cases that do not run stay unchanged.
 set -euo pipefail
 cd "$(dirname "$0")"
 here=$PWD
 mkdir -p ../../.cache/tlslab
 work=$(cd ../../.cache/tlslab && pwd)
 
-# build NAME COMMAND...: its output only if it fails
+# build NAME COMMAND...: runs the command, and prints its output only if it fails
 build() {
 	local name=$1
 	shift
@@ -20,7 +20,7 @@ python() {
 	"$work/venv/bin/pip" install -q --disable-pip-version-check -r peers/requirements.txt
 }
 
-node() { # the one of Debian is older
+node() { # Debian's is older
 	mkdir -p "$work/node"
 	[ -x "$work/node/node_modules/.bin/node" ] || (cd "$work/node" && npm install --no-audit --no-fund node@24)
 }
@@ -31,7 +31,7 @@ rust() {
 	(cd "$work/rust" && cargo build --release)
 }
 
-# aws NAME SOURCE ARGUMENTS...: a peer on AWS-LC, which takes ten minutes to build: s2n and rustls share it
+# aws NAME SOURCE ARGUMENTS...: builds a peer that uses AWS-LC, which takes ten minutes once; s2n and rustls share it
 aws() {
 	local name=$1 source=$2
 	shift 2
@@ -41,14 +41,14 @@ aws() {
 	cp "$work/target/release/peer" "$work/$name/peer"
 }
 
-# carried NAME CRATE VERSION: the source of a stack in C or C++, which the crate carries, in $work/NAME
+# carried NAME CRATE VERSION: unpacks the source of a C or C++ stack, which the crate contains, into $work/NAME
 carried() {
 	mkdir -p "$work/$1"
 	(cd "$work/$1" && cargo info -q "$2@$3" >/dev/null)
 	source=$(ls -d "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*/"$2-$3" | head -1)
 }
 
-mbedtls() { # 3, with its default configuration
+mbedtls() { # version 3, in its default configuration
 	local source
 	carried mbedtls mbedtls-rs-sys 0.3.1
 	local tls=$source/mbedtls
@@ -56,7 +56,7 @@ mbedtls() { # 3, with its default configuration
 		-o "$work/mbedtls/peer" peers/mbed3.c "$tls"/library/*.c "$tls"/3rdparty/everest/library/{everest,x25519,Hacl_Curve25519_joined}.c
 }
 
-botan() { # one file of 90,000 lines: it takes 2 GB and two minutes
+botan() { # one file of 90,000 lines, which takes 2 GB and two minutes to compile
 	local source
 	carried botan botan-src 0.31300.1
 	if [ ! -f "$work/botan/libbotan-3.a" ]; then
@@ -67,7 +67,7 @@ botan() { # one file of 90,000 lines: it takes 2 GB and two minutes
 	c++ -std=c++20 -O1 -I"$work/botan" -o "$work/botan/peer" peers/botan.cpp "$work/botan/libbotan-3.a"
 }
 
-jars() { # other providers for Java
+jars() { # other TLS providers for Java
 	[ -d "$work/jars" ] || mvn -q -f peers/pom.xml dependency:copy-dependencies -DoutputDirectory="$work/jars"
 }
 

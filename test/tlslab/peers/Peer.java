@@ -9,8 +9,8 @@ import java.util.*;
 import javax.net.ssl.*;
 
 /**
- * A peer of the lab (see gopeer.go) on JSSE. The certificate's file is PKCS #12; key is not used.
- * Options: TLS_... (a suite). The property lab.provider names a class of another provider than Java's own.
+ * A peer program of the lab (see gopeer.go) that uses JSSE. The certificate file is PKCS #12; the key file is not used.
+ * Options: TLS_... (a suite). The property lab.provider names the class of a provider that replaces Java's own.
  */
 public class Peer {
   static final String NAME = "httpbin.lab.test";
@@ -32,7 +32,7 @@ public class Peer {
       for (int i = 0; i < n; i++) {
         SSLSocket s = (SSLSocket) l.accept();
         serve(s, System.currentTimeMillis());
-        Thread.sleep(10); // sessions count milliseconds
+        Thread.sleep(10); // creation times of sessions are in milliseconds
       }
       return;
     }
@@ -75,7 +75,7 @@ public class Peer {
       s.setSoTimeout(5000);
       s.startHandshake();
       SSLSession session = s.getSession();
-      boolean resumed = other == null && session.getCreationTime() < accepted; // others count seconds
+      boolean resumed = other == null && session.getCreationTime() < accepted; // other providers' are in seconds
       s.getInputStream().read(new byte[4096]);
       int certs;
       try {
@@ -114,7 +114,7 @@ public class Peer {
     return f.getTrustManagers();
   }
 
-  /** Java's own trust managers do not know what other providers call the key exchange of TLS 1.3. */
+  /** Java's own trust managers do not know other providers' names for the key exchange of TLS 1.3. */
   static class Trust extends X509ExtendedTrustManager {
     final PKIXParameters parameters;
 

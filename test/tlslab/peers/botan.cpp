@@ -1,6 +1,6 @@
-// A peer of the lab (see gopeer.go) on Botan 3.
+// A peer program of the lab (see gopeer.go) that uses Botan 3.
 // Options: hrr-server, hrr-client (together a HelloRetryRequest), stateless (a server whose
-// tickets hold the session; without it they are the numbers of sessions).
+// tickets contain the session; otherwise they are session numbers).
 #include "botan_all.h"
 
 #include <arpa/inet.h>
@@ -37,7 +37,7 @@ public:
 	bool allow_tls12() const override { return a.old; }
 	bool allow_tls13() const override { return !a.old; }
 	bool allow_dtls12() const override { return false; }
-	bool require_cert_revocation_info() const override { return false; } // the lab has no OCSP
+	bool require_cert_revocation_info() const override { return false; } // the lab has no OCSP responder
 	bool request_client_certificate_authentication() const override { return a.server && a.auth != "none"; }
 	bool require_client_certificate_authentication() const override { return a.server && a.auth == "required"; }
 	std::vector<TLS::Group_Params> key_exchange_groups() const override {
@@ -68,21 +68,21 @@ public:
 			try {
 				chain.emplace_back(certs);
 			} catch(const Decoding_Error&) {
-				break; // the end of the file
+				break; // end of the file
 			}
 		}
 		key = PKCS8::load_key(keys);
 	}
 	std::vector<Certificate_Store*> trusted_certificate_authorities(const std::string&, const std::string&) override {
 		if(!asks)
-			return {}; // a server that names authorities asks for a certificate
+			return {}; // a server that names authorities requests a certificate
 		return {&roots};
 	}
 	std::vector<X509_Certificate> find_cert_chain(const std::vector<std::string>& kinds, const std::vector<AlgorithmIdentifier>&,
 	                                              const std::vector<X509_DN>&, const std::string&, const std::string&) override {
 		if(!key || std::find(kinds.begin(), kinds.end(), key->algo_name()) == kinds.end())
 			return {};
-		return chain; // to whoever asks, whatever authorities it names
+		return chain; // for every server, regardless of the authorities that it names
 	}
 	std::shared_ptr<Private_Key> private_key_for(const X509_Certificate&, const std::string&, const std::string&) override { return key; }
 	secure_vector<uint8_t> session_ticket_key() override { return secure_vector<uint8_t>(32, 7); }
@@ -101,7 +101,7 @@ public:
 		while(!b.empty()) {
 			const ssize_t n = ::send(fd, b.data(), b.size(), MSG_NOSIGNAL);
 			if(n <= 0)
-				return; // the peer is gone, which the next read tells
+				return; // the peer is gone; the next read reports it
 			b = b.subspan(static_cast<size_t>(n));
 		}
 	}
@@ -113,10 +113,10 @@ public:
 	void tls_session_established(const TLS::Session_Summary& s) override { resumed = s.was_resumption(), certs = s.peer_certs().size(); }
 	void tls_verify_cert_chain(const std::vector<X509_Certificate>& chain, const std::vector<std::optional<OCSP::Response>>& ocsp,
 	                           const std::vector<Certificate_Store*>& trusted, Usage_Type usage, std::string_view host, const TLS::Policy& policy) override {
-		// a client's certificate is for no host
+		// a client's certificate has no host name
 		TLS::Callbacks::tls_verify_cert_chain(chain, ocsp, trusted, usage, usage == Usage_Type::TLS_CLIENT_AUTH ? "" : host, policy);
 	}
-	// receive gives the channel what arrives, until there is application data or an end.
+	// receive passes incoming bytes to the channel until there is application data, or the connection ends.
 	void receive(TLS::Channel& c) {
 		uint8_t b[4096];
 		while(got.empty() && !c.is_closed_for_reading()) {

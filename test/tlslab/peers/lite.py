@@ -25,7 +25,7 @@ def settings(version, options):
     for o in options:
         if o.startswith('limit='):
             s.record_size_limit = int(o[6:])
-        if o.startswith('context='):  # or the empty Certificate comes compressed
+        if o.startswith('context='):  # otherwise the empty Certificate is compressed
             s.certificate_compression_send = s.certificate_compression_receive = ()
     return s
 
@@ -35,7 +35,7 @@ def padding(word):
     def pad(length, kind, limit):
         n = random.randrange(1, 300)
         if word != 'random':
-            n = (580 if word == 'finished' else int(word)) if kind == 22 else 0  # a certificate's flight has that size
+            n = (580 if word == 'finished' else int(word)) if kind == 22 else 0  # the size of a flight with a certificate
         if n:
             print('played padding', kind, length, n, flush=True)
         return n
@@ -46,7 +46,7 @@ def connection(sock, options):
     c = TLSConnection(sock)
     for o in options:
         if o.startswith('pad='):
-            c._recordLayer.padding_cb = padding(o[4:])  # that of the settings is set on another object
+            c._recordLayer.padding_cb = padding(o[4:])  # the one in the settings is set on another object
     return c
 
 
@@ -76,10 +76,10 @@ def ask(size):
     def lying(self, *a, **k):
         if k.get('context') == b'':
             k['context'] = b'A' * size
-            k['extensions'] = [x for x in k['extensions'] if x.extType != 27]  # an empty list of compressions
+            k['extensions'] = [x for x in k['extensions'] if x.extType != 27]  # without an empty list of compression algorithms
             print('played context', size, flush=True)
         return create(self, *a, **k)
-    tlsconnection.TLS_1_3_FORBIDDEN_GROUPS = frozenset()  # wolfSSL offers some
+    tlsconnection.TLS_1_3_FORBIDDEN_GROUPS = frozenset()  # wolfSSL offers some of them
     messages.CertificateRequest.create = tlsconnection.CertificateRequest.create = lying
 
 
@@ -108,7 +108,7 @@ def serve(c, cert, key, auth, s, options):
             raise ValueError('client did not provide a certificate')
         c.write(ANSWER)
         c.close()
-    except Exception as e:  # whatever it is, it is this connection's end
+    except Exception as e:  # any error ends only this connection
         certs, error = -1, f'{type(e).__name__} {e}'
     print(f'truth certs={certs} resumed={resumed} early=0 error={error}', flush=True)
 

@@ -1,7 +1,7 @@
-/* A peer of the lab (see gopeer.go) on Mbed TLS 3, as it is configured by default: it pads
- * the records of TLS 1.3 to multiples of 16 bytes.
- * Options: hrr-server, hrr-client (together a HelloRetryRequest), both (a client that offers
- * TLS 1.2 as well, as the default is). */
+/* A peer program of the lab (see gopeer.go) that uses Mbed TLS 3 in its default configuration:
+ * it pads the records of TLS 1.3 to multiples of 16 bytes.
+ * Options: hrr-server, hrr-client (together a HelloRetryRequest), both (a client that also
+ * offers TLS 1.2, as by default). */
 #include <ssl_misc.h> /* the library's own: whether a handshake resumes */
 #include <mbedtls/ctr_drbg.h>
 #include <mbedtls/entropy.h>
@@ -56,7 +56,7 @@ static int handshake(mbedtls_ssl_context *s, int *resumed)
 	return ret;
 }
 
-/* receive reads what the peer sends, past session tickets. */
+/* receive reads data from the peer and skips session tickets. */
 static int receive(mbedtls_ssl_context *s, unsigned char *b, size_t size, mbedtls_ssl_session *session, int *kept)
 {
 	for (;;) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env escript
-%% A peer of the lab (see gopeer.go) on Erlang/OTP's ssl. It says that there was a certificate, not how many.
+%% A peer program of the lab (see gopeer.go) that uses Erlang/OTP's ssl. It reports whether there was a certificate, not how many.
 main([Role, Address, Cert, Key, CA, Auth, Version, N, _Options]) ->
     [Host, Port] = string:split(Address, ":"),
     {ok, IP} = inet:parse_address(Host),

@@ -1,5 +1,5 @@
-// A peer of the lab (see gopeer.go) on Node.js, with the OpenSSL that is linked into it.
-// Options: padding=APPLICATION:HANDSHAKE (RecordPadding of OpenSSL 3.4 and later, as its configuration sets it).
+// A peer program of the lab (see gopeer.go) that uses Node.js and the OpenSSL linked into it.
+// Options: padding=APPLICATION:HANDSHAKE (RecordPadding in the configuration of OpenSSL 3.4 and later).
 'use strict';
 const tls = require('tls');
 const fs = require('fs');
@@ -14,7 +14,7 @@ const ANSWER = 'HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\
 const [role, address, cert, key, ca, auth, version, n, options] = process.argv.slice(2);
 const padding = options.split(',').filter((o) => o.startsWith('padding=')).map((o) => o.slice(8).replace(':', ','))[0];
 
-if (padding && !process.env.OPENSSL_CONF) { // OpenSSL reads it when the process begins
+if (padding && !process.env.OPENSSL_CONF) { // OpenSSL reads it when the process starts
   const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'lab'));
   const conf = path.join(dir, 'openssl.cnf');
   fs.writeFileSync(conf, `nodejs_conf = a\nopenssl_conf = a\n[a]\nssl_conf = b\n[b]\nsystem_default = c\n[c]\nRecordPadding = ${padding}\n`);

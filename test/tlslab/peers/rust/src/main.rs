@@ -1,4 +1,4 @@
-//! A peer of the lab (see gopeer.go) on rustls, with ring or, by the feature awslc, with AWS-LC.
+//! A peer program of the lab (see gopeer.go) that uses rustls, with ring or, with the feature awslc, AWS-LC.
 //! Options: TLS_... (a suite), hrr-client, hrr-server, early, frag=N, noticket.
 #[cfg(feature = "awslc")]
 use rustls::crypto::aws_lc_rs as library;
