@@ -1,4 +1,4 @@
-"""A client of the lab (see gopeer.go) on BoringSSL with the hello of a browser: curl-impersonate."""
+"""A client program of the lab (see gopeer.go) that uses curl-impersonate: BoringSSL with a browser's hello."""
 import sys
 
 from curl_cffi import CurlOpt, requests

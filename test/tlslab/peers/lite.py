@@ -1,9 +1,9 @@
-"""A peer of the lab (see gopeer.go) on tlslite-ng, which does what others do not: records of 64 bytes, padding of any size.
+"""A peer program of the lab (see gopeer.go) that uses tlslite-ng. It can do what others cannot: records of 64 bytes, any padding.
 
-It does not verify certificates: what a client presents is presented, not proved.
+It does not verify certificates: a client's certificate is presented, but not proved.
 Options: limit=N (record size limit), pad=random|finished|N, pha, keyupdate, half (0.5-RTT data), fragment=N (the client
-offers max_fragment_length N), context=N (the server asks for a certificate with a context of N bytes, where RFC 8446
-section 4.3.2 wants none). Of each lie that was told it prints a line that begins with "played".
+offers max_fragment_length N), context=N (the server requests a certificate with a context of N bytes, although RFC 8446,
+section 4.3.2 requires an empty one). For each deception it prints a line that begins with "played".
 """
 import random
 import socket

@@ -1,4 +1,4 @@
-"""A client of the lab (see gopeer.go) on Mbed TLS 2.28, which speaks TLS 1.2."""
+"""A client program of the lab (see gopeer.go) that uses Mbed TLS 2.28, which speaks TLS 1.2."""
 import base64
 import socket
 import sys

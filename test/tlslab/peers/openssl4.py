@@ -1,4 +1,4 @@
-"""A peer of the lab (see gopeer.go) on the OpenSSL that PyPI's cryptography brings, by pyOpenSSL.
+"""A peer program of the lab (see gopeer.go) that uses pyOpenSSL and the OpenSSL in PyPI's package cryptography.
 
 Options: noticket.
 """

@@ -1,4 +1,4 @@
-/* A peer of the lab (see gopeer.go) on wolfSSL.
+/* A peer program of the lab (see gopeer.go) that uses wolfSSL.
  * Options: TLS13-... or another suite by wolfSSL's name, pha, noticket, hrr-server. */
 #include <wolfssl/options.h>
 #include <wolfssl/ssl.h>

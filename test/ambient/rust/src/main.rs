@@ -1,5 +1,5 @@
-//! HBONE on ztunnel's libraries (rustls, h2, tokio), with its settings: h2 alone, no server
-//! name, no resumption. It runs in a pod's network: hbone PEER POD IDENTITY LOG.
+//! HBONE with ztunnel's libraries (rustls, h2, tokio) and settings: only h2 as ALPN, no server
+//! name, no resumption. It runs in a pod's network namespace: hbone PEER POD IDENTITY LOG.
 use h2::{RecvStream, SendStream};
 use http::{Method, Request, Response};
 use socket2::{Domain, SockRef, Socket, Type};

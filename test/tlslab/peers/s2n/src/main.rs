@@ -1,4 +1,4 @@
-//! A peer of the lab (see gopeer.go) on s2n-tls, by its C API.
+//! A peer program of the lab (see gopeer.go) that uses the C API of s2n-tls.
 //! Options: ticket (sessions are resumed), silent (the server sends nothing).
 use s2n_tls_sys::*;
 use std::ffi::{CStr, CString};
@@ -48,7 +48,7 @@ unsafe fn config(a: &[String], ticket: bool) -> *mut s2n_config {
         ("server", "required", _) => s2n_cert_auth_type::REQUIRED,
         ("server", "optional", _) => s2n_cert_auth_type::OPTIONAL,
         ("server", _, _) => s2n_cert_auth_type::NONE,
-        _ => s2n_cert_auth_type::OPTIONAL, // what it has it sends, if it is asked
+        _ => s2n_cert_auth_type::OPTIONAL, // sends its certificate if one is requested
     };
     check("auth", s2n_config_set_client_auth_type(c, auth));
     if a[0] == "server" {
