@@ -16,8 +16,8 @@ func TestBlindTapLive(t *testing.T) {
 			return strings.Contains(l, `"id":"tap-blind"`) && strings.Contains(l, `"state":"`+state+`"`) && strings.Contains(l, `"name":"net1","captured":`+map[string]string{"open": "false", "resolved": "true"}[state])
 		}
 	}
-	said := tap.line(t, blind("open"))
-	open := said[len(said)-1]
+	records := tap.line(t, blind("open"))
+	open := records[len(records)-1]
 	if !strings.Contains(open, `"severity":73`) || !strings.Contains(open, `"name":"eth0","captured":true`) || !strings.Contains(open, "no such") {
 		t.Errorf("open: %s", open)
 	}

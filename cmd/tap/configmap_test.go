@@ -16,35 +16,35 @@ import (
 func TestOrders(t *testing.T) {
 	now := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	for name, test := range map[string]struct {
-		files map[string]string
-		until time.Time // TAP_UNTIL
-		why   string    // nothing is to be captured
-		fault string
-		mute  string
-		allow string // TAP_CONFIG_ALLOW, empty: everything
+		files   map[string]string
+		until   time.Time // TAP_UNTIL
+		reason  string    // nothing is to be captured
+		problem string
+		mute    string
+		allow   string // TAP_CONFIG_ALLOW, empty: everything
 	}{
 		"nothing":                {},
 		"enabled":                {files: map[string]string{"enabled": "true\n"}},
-		"disabled":               {files: map[string]string{"enabled": "false\n"}, why: "disabled"},
-		"not a boolean":          {files: map[string]string{"enabled": "no"}, fault: "enabled=no: expected true or false"},
-		"over":                   {files: map[string]string{"until": "2026-01-01T12:00:00Z"}, why: "until"},
+		"disabled":               {files: map[string]string{"enabled": "false\n"}, reason: "disabled"},
+		"not a boolean":          {files: map[string]string{"enabled": "no"}, problem: "enabled=no: expected true or false"},
+		"over":                   {files: map[string]string{"until": "2026-01-01T12:00:00Z"}, reason: "until"},
 		"not yet over":           {files: map[string]string{"until": "2026-01-01T12:00:01Z"}},
-		"not a time":             {files: map[string]string{"until": "noon"}, fault: "until=noon: expected an RFC 3339 time"},
-		"earlier than TAP_UNTIL": {files: map[string]string{"until": "2026-01-01T11:00:00Z"}, until: now.Add(time.Hour), why: "until"},
+		"not a time":             {files: map[string]string{"until": "noon"}, problem: "until=noon: expected an RFC 3339 time"},
+		"earlier than TAP_UNTIL": {files: map[string]string{"until": "2026-01-01T11:00:00Z"}, until: now.Add(time.Hour), reason: "until"},
 		"later than TAP_UNTIL":   {files: map[string]string{"until": "2026-01-01T14:00:00Z"}, until: now},
 		"no end any more":        {files: map[string]string{"until": ""}, until: now},
-		"only TAP_UNTIL":         {files: map[string]string{"enabled": "true"}, until: now, why: "until"},
-		"invalid":                {files: map[string]string{"until": "later"}, until: now, why: "until", fault: "until=later: expected"},
-		"not to be extended":     {files: map[string]string{"until": "2026-01-01T14:00:00Z"}, until: now, allow: "enabled", why: "until", fault: "not allowed"},
-		"misspelled":             {files: map[string]string{"enable": "false", "..data": "", "Mute": ""}, fault: "Mute, enable: expected keys, of enabled, until, mute, expect"},
+		"only TAP_UNTIL":         {files: map[string]string{"enabled": "true"}, until: now, reason: "until"},
+		"invalid":                {files: map[string]string{"until": "later"}, until: now, reason: "until", problem: "until=later: expected"},
+		"not to be extended":     {files: map[string]string{"until": "2026-01-01T14:00:00Z"}, until: now, allow: "enabled", reason: "until", problem: "not allowed"},
+		"misspelled":             {files: map[string]string{"enable": "false", "..data": "", "Mute": ""}, problem: "Mute, enable: expected keys, of enabled, until, mute, expect"},
 		"muted":                  {files: map[string]string{"mute": "plaintext-edge, tls-not-mutual"}, mute: "plaintext-edge tls-not-mutual"},
-		"unknown rule":           {files: map[string]string{"mute": "all"}, fault: `mute=all: "all": expected rules, of plaintext-edge`},
-		"invalid expectation":    {files: map[string]string{"expect": "10.0.0.0/8"}, fault: "expect=10.0.0.0/8: "},
-		"too large":              {files: map[string]string{"mute": strings.Repeat("x", maxOrder+1)}, fault: "mute=: 65537 bytes, expected 65536 at most"},
-		"not allowed":            {files: map[string]string{"mute": "plaintext-edge"}, allow: "enabled,until", fault: "mute=plaintext-edge: not allowed by TAP_CONFIG_ALLOW"},
-		"no expectation":         {files: map[string]string{"expect": "0.0.0.0/0=any"}, allow: "enabled,until,mute", fault: "expect=0.0.0.0/0=any: not allowed"},
-		"nothing allowed":        {files: map[string]string{"enabled": "false"}, allow: "none", fault: "enabled=false: not allowed"},
-		"one of two is invalid":  {files: map[string]string{"enabled": "false", "until": "noon"}, why: "disabled", fault: "until=noon"},
+		"unknown rule":           {files: map[string]string{"mute": "all"}, problem: `mute=all: "all": expected rules, of plaintext-edge`},
+		"invalid expectation":    {files: map[string]string{"expect": "10.0.0.0/8"}, problem: "expect=10.0.0.0/8: "},
+		"too large":              {files: map[string]string{"mute": strings.Repeat("x", maxOrder+1)}, problem: "mute=: 65537 bytes, expected 65536 at most"},
+		"not allowed":            {files: map[string]string{"mute": "plaintext-edge"}, allow: "enabled,until", problem: "mute=plaintext-edge: not allowed by TAP_CONFIG_ALLOW"},
+		"no expectation":         {files: map[string]string{"expect": "0.0.0.0/0=any"}, allow: "enabled,until,mute", problem: "expect=0.0.0.0/0=any: not allowed"},
+		"nothing allowed":        {files: map[string]string{"enabled": "false"}, allow: "none", problem: "enabled=false: not allowed"},
+		"one of two is invalid":  {files: map[string]string{"enabled": "false", "until": "noon"}, reason: "disabled", problem: "until=noon"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -61,18 +61,18 @@ func TestOrders(t *testing.T) {
 			c := configMap{dir: dir, allow: allow, log: slog.New(slog.NewTextHandler(&log, nil))}
 			c.read()
 			o := c.read() // the same errors are not logged again
-			if why := new(ending).update(&o, test.until, time.Time{}, now); why != test.why {
-				t.Errorf("why %q, want %q", why, test.why)
+			if reason := new(ending).update(&o, test.until, time.Time{}, now); reason != test.reason {
+				t.Errorf("reason %q, want %q", reason, test.reason)
 			}
 			if mute := strings.Join(o.mute, " "); mute != test.mute {
 				t.Errorf("mute %q, want %q", mute, test.mute)
 			}
-			said := strings.ReplaceAll(log.String(), `\"`, `"`)
-			if ignored := strings.Join(c.ignored(), "\n"); (ignored == "") != (test.fault == "") || !strings.Contains(ignored, test.fault) {
-				t.Errorf("/readyz has %q, want %q", ignored, test.fault)
+			logged := strings.ReplaceAll(log.String(), `\"`, `"`)
+			if ignored := strings.Join(c.ignored(), "\n"); (ignored == "") != (test.problem == "") || !strings.Contains(ignored, test.problem) {
+				t.Errorf("/readyz has %q, want %q", ignored, test.problem)
 			}
-			if test.fault == "" && said != "" || !strings.Contains(said, test.fault) || strings.Count(said, "\n") > 1 {
-				t.Errorf("log %q, want one line with %q", said, test.fault)
+			if test.problem == "" && logged != "" || !strings.Contains(logged, test.problem) || strings.Count(logged, "\n") > 1 {
+				t.Errorf("log %q, want one line with %q", logged, test.problem)
 			}
 		})
 	}
@@ -134,7 +134,7 @@ func TestUnknownKeysAreBounded(t *testing.T) {
 	c := configMap{dir: dir, log: slog.New(slog.NewTextHandler(&log, nil))}
 	c.read()
 	c.read()
-	if said := log.String(); strings.Count(said, "\n") != 1 || len(said) > 2000 || !strings.Contains(said, "and 292 more") {
-		t.Errorf("%d lines, %d bytes", strings.Count(said, "\n"), len(said))
+	if logged := log.String(); strings.Count(logged, "\n") != 1 || len(logged) > 2000 || !strings.Contains(logged, "and 292 more") {
+		t.Errorf("%d lines, %d bytes", strings.Count(logged, "\n"), len(logged))
 	}
 }

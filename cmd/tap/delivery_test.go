@@ -64,8 +64,8 @@ func (l *lossy) Put(m buffer.Message) bool                   { l.got = append(l.
 func (l *lossy) Status() sink.Status                         { return l.status }
 func (l *lossy) Close(context.Context) (left int, err error) { return 0, nil }
 
-// TestDropsAreTold: drops are published once delivery works again, and published again only if there are more.
-func TestDropsAreTold(t *testing.T) {
+// TestDropsArePublished: drops are published once delivery works again, and published again only if there are more.
+func TestDropsArePublished(t *testing.T) {
 	s, err := readEnvironment([]string{"TAP_LISTEN=none"})
 	if err != nil {
 		t.Fatal(err)
@@ -80,7 +80,7 @@ func TestDropsAreTold(t *testing.T) {
 	tap.publisher = l
 	now := time.Now()
 	var drops dropMonitor
-	tell := func(after time.Duration, want int) {
+	check := func(after time.Duration, want int) {
 		t.Helper()
 		now = now.Add(after)
 		drops.check(tap, now)
@@ -90,27 +90,27 @@ func TestDropsAreTold(t *testing.T) {
 			t.Errorf("%d records, want %d", len(l.got), want)
 		}
 	}
-	tell(0, 0)
-	tell(2*time.Second, 0) // drops are logged at once, and then once a minute at most
-	if said := errs.String(); strings.Count(said, "records were dropped") != 1 || !strings.Contains(said, "records=42") || !strings.Contains(said, "queue_full 42") {
-		t.Errorf("the log: %s", said)
+	check(0, 0)
+	check(2*time.Second, 0) // drops are logged at once, and then once a minute at most
+	if logged := errs.String(); strings.Count(logged, "records were dropped") != 1 || !strings.Contains(logged, "records=42") || !strings.Contains(logged, "queue_full 42") {
+		t.Errorf("the log: %s", logged)
 	}
 	l.status.OK = true
-	tell(2*time.Second, 1)
+	check(2*time.Second, 1)
 	const want = `"reason":"42 records were dropped before they could be delivered, since the start: meshtls.flow 40, meshtls.posture 2 (queue_full 42)"`
 	if len(l.got) == 1 && !strings.Contains(string(l.got[0].Value), want) {
 		t.Errorf("%s", l.got[0].Value)
 	}
-	tell(2*time.Minute, 1)
+	check(2*time.Minute, 1)
 	l.status.Dropped[buffer.Flow]++
-	tell(2*time.Second, 2)
+	check(2*time.Second, 2)
 	if errs.Reset(); tap.flush() != nil || !strings.Contains(errs.String(), "level=WARN msg=stopped") || !strings.Contains(errs.String(), "records_dropped=43") {
 		t.Errorf("at the end: %s", &errs)
 	}
 }
 
-// TestOutletIsTold: the log says once that nobody reads standard output, and once that it is read again.
-func TestOutletIsTold(t *testing.T) {
+// TestUnreadOutputIsLogged: the log says once that nobody reads standard output, and once that it is read again.
+func TestUnreadOutputIsLogged(t *testing.T) {
 	s, err := readEnvironment(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestOutletIsTold(t *testing.T) {
 		now = now.Add(2 * time.Second)
 		o.check(tap, now)
 	}
-	if said := errs.String(); strings.Count(said, "\n") != 2 || !strings.Contains(said, "level=ERROR") || !strings.Contains(said, "error=blocked") || !strings.HasSuffix(said, "written again\"\n") {
-		t.Errorf("the log: %s", said)
+	if logged := errs.String(); strings.Count(logged, "\n") != 2 || !strings.Contains(logged, "level=ERROR") || !strings.Contains(logged, "error=blocked") || !strings.HasSuffix(logged, "written again\"\n") {
+		t.Errorf("the log: %s", logged)
 	}
 }

@@ -29,19 +29,19 @@ func liveFilter(t *testing.T) (dropped bool) {
 	if ringDropped(t, lines) {
 		return true
 	}
-	ports, said := map[int]int{}, 0
+	ports, named := map[int]int{}, 0
 	for _, l := range lines {
 		if r := parseFlow(l); r != nil && r.port != portMarker {
 			ports[r.port]++
 		}
 		if strings.Contains(l, `"filter":"`+filter+`"`) {
-			said++
+			named++
 		}
 	}
 	if len(ports) != 1 || ports[port13m] != 150 {
 		t.Errorf("connections by port: %v, want 150 to %d", ports, port13m)
 	}
-	if said == 0 {
+	if named == 0 {
 		t.Error("no record names the filter")
 	}
 	return false

@@ -115,13 +115,13 @@ func interfacesAll(t *testing.T) (dropped bool) {
 	tap = a.start(t, []string{"TAP_INTERFACES=eth0", "TAP_EMIT=posture"}, program, "run")
 	a.ready(t)
 	cable(t, a, b, "net1", "10.78.0")
-	eventually.True(t, "net1 is told of", func() bool {
+	eventually.True(t, "net1 is reported", func() bool {
 		_, body := a.get(t, "/metrics")
 		return strings.Contains(body, `meshtls_tap_uncaptured{interface="net1"} 1`)
 	})
 	ask("http://10.77.0.2:7000/")
-	if said := strings.Join(tap.end(t), ""); !strings.Contains(said, `"uncaptured_interfaces":["lo","net1"]`) || !strings.Contains(said, "not captured on lo, net1") {
-		t.Errorf("no word of net1: %s", said)
+	if records := strings.Join(tap.end(t), ""); !strings.Contains(records, `"uncaptured_interfaces":["lo","net1"]`) || !strings.Contains(records, "not captured on lo, net1") {
+		t.Errorf("net1 is not reported: %s", records)
 	}
 	return false
 }

@@ -64,8 +64,8 @@ func TestLabLive(t *testing.T) {
 					break
 				}
 			}
-			said, _ := records(t, whole, nil, false)
-			if read := verdicts(t, said); !slices.Equal(verdicts(t, l.last), read) {
+			want, _ := records(t, whole, nil, false)
+			if read := verdicts(t, want); !slices.Equal(verdicts(t, l.last), read) {
 				t.Errorf("%s, offloads %v: live\n%v\nread\n%v", file, offloads, verdicts(t, l.last), read)
 			}
 			for _, v := range verdicts(t, l.last) {
@@ -76,9 +76,9 @@ func TestLabLive(t *testing.T) {
 			}
 		}
 		l.close(t)
-		t.Logf("offloads %v: %d packets arrived, %d cut by the filter; %v", offloads, packets, l.cut, connections)
-		if len(sources) < 200 || len(connections) < 10 || l.cut == 0 && offloads {
-			t.Errorf("too little to say anything: %d sources, %d packets cut, %v", len(sources), l.cut, connections)
+		t.Logf("offloads %v: %d packets arrived, %d truncated by the filter; %v", offloads, packets, l.truncated, connections)
+		if len(sources) < 200 || len(connections) < 10 || l.truncated == 0 && offloads {
+			t.Errorf("too little to say anything: %d sources, %d packets truncated, %v", len(sources), l.truncated, connections)
 		}
 	}
 }
@@ -131,9 +131,9 @@ type listener struct {
 
 	mu        sync.Mutex
 	pipelines [2]*pipeline.Pipeline
-	said      [2][]string
+	records   [2][]string
 	seen      [2]int
-	cut       int // packets that the default filter truncated
+	truncated int // packets that the default filter truncated
 
 	last []string // records of the last file from the ring without a filter
 }
@@ -167,9 +167,9 @@ func newListener(t *testing.T) *listener {
 
 // begin gives a ring an empty pipeline. The caller holds l.mu, unless the ring is not read yet.
 func (l *listener) begin(i int) {
-	l.said[i] = nil
+	l.records[i] = nil
 	l.pipelines[i] = pipeline.New(pipeline.Config{DefaultFilter: i == 0, Engine: finding.Config{
-		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { l.said[i] = append(l.said[i], string(r.Value)) },
+		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { l.records[i] = append(l.records[i], string(r.Value)) },
 	}})
 }
 
@@ -181,7 +181,7 @@ func (l *listener) block(i int, b *afpacket.Block) {
 		l.pipelines[i].Add(p)
 		l.seen[i]++
 		if i == 0 && len(x.Data) < x.Length {
-			l.cut++
+			l.truncated++
 		}
 	}
 }
@@ -243,9 +243,9 @@ func (l *listener) end(t *testing.T, file string) (filtered, all []string) {
 	var out [2][]string
 	for i, p := range l.pipelines {
 		p.Flush()
-		out[i] = facts(t, l.said[i])
+		out[i] = facts(t, l.records[i])
 		if i == 1 {
-			l.last = l.said[i]
+			l.last = l.records[i]
 		}
 		if n := p.Stats().Table.Packets; n == 0 {
 			t.Errorf("%s: no packet arrived", file)
@@ -331,10 +331,10 @@ var age = regexp.MustCompile(`"client_auth_age":\d+,`)
 
 // facts returns the parts of connections' records that a filter must not change: all but times, and details of plaintext HTTP after
 // 64 KiB (see TestDefaultFilterKeepsEveryVerdict).
-func facts(t *testing.T, said []string) []string {
+func facts(t *testing.T, records []string) []string {
 	t.Helper()
 	var out []string
-	for _, s := range said {
+	for _, s := range records {
 		r := parseFlow(withoutHTTP(t, s))
 		if r == nil {
 			t.Fatalf("no flow: %s", s)
@@ -346,10 +346,10 @@ func facts(t *testing.T, said []string) []string {
 }
 
 // verdicts returns the verdicts, with client authentication and its basis, sorted.
-func verdicts(t *testing.T, said []string) []string {
+func verdicts(t *testing.T, records []string) []string {
 	t.Helper()
 	var out []string
-	for _, s := range said {
+	for _, s := range records {
 		var r struct {
 			Meshtls struct {
 				Verdict string

@@ -42,12 +42,12 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	if w.closed {
 		return len(line), nil
 	}
-	kept := append([]byte(nil), line...)
+	queued := append([]byte(nil), line...)
 	if w.dropped > 0 {
-		kept = fmt.Appendf(nil, "level=WARN msg=\"lines of this log were dropped because nobody read them\" lines=%d\n%s", w.dropped, line)
+		queued = fmt.Appendf(nil, "level=WARN msg=\"lines of this log were dropped because nobody read them\" lines=%d\n%s", w.dropped, line)
 	}
 	select {
-	case w.lines <- kept:
+	case w.lines <- queued:
 		w.dropped = 0
 	default:
 		w.dropped++

@@ -13,18 +13,18 @@ import (
 // that, even if segments still wait for the packet when the ends close.
 func (l *listener) playLost(t *testing.T, file string, whole []flow.Packet) (packets int) {
 	t.Helper()
-	failed := func(said []string) bool {
-		return slices.ContainsFunc(said, func(s string) bool {
+	failed := func(records []string) bool {
+		return slices.ContainsFunc(records, func(s string) bool {
 			return strings.Contains(s, `"verdict":"failed"`) || strings.Contains(s, ": failed ")
 		})
 	}
-	said, _ := records(t, whole, nil, false)
+	all, _ := records(t, whole, nil, false)
 	r := mathrand.New(mathrand.NewPCG(uint64(len(file)), uint64(len(whole))))
 	at := r.IntN(len(whole))
 	for n := 0; n < len(whole) && tcpPayloadBytes(&whole[at]) == 0; n++ {
 		at = (at + 1) % len(whole)
 	}
-	if failed(said) || len(whole) > 200 {
+	if failed(all) || len(whole) > 200 {
 		return 0
 	}
 	packets = l.play(t, slices.Delete(slices.Clone(whole), at, at+1), false)

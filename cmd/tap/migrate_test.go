@@ -126,7 +126,7 @@ func replayed(day int) []replayedTalk {
 func replayRecords(t *testing.T, day int) []byte {
 	t.Helper()
 	var out bytes.Buffer
-	begin := captureStart.Add(time.Duration(day) * 24 * time.Hour)
+	start := captureStart.Add(time.Duration(day) * 24 * time.Hour)
 	for i, name := range replayPods {
 		addr := podAddr(day, 10+i)
 		id := finding.Identity{
@@ -139,7 +139,7 @@ func replayRecords(t *testing.T, day int) []byte {
 			Tap: id.UID, Identity: id, Window: 10 * time.Minute, Findings: true, Posture: true,
 			Emit: func(r finding.Record) { out.Write(append(r.Value, '\n')) },
 		}})
-		p.Do(func(l *pipeline.Locked) { l.Engine.Started(begin.UnixNano(), finding.SelfTest{}) })
+		p.Do(func(l *pipeline.Locked) { l.Engine.Started(start.UnixNano(), finding.SelfTest{}) })
 		for nth, d := range replayed(day) {
 			if d.from == addr || d.to == addr {
 				feedFrames(p, d.frames(t, day, nth))
@@ -147,8 +147,8 @@ func replayRecords(t *testing.T, day int) []byte {
 		}
 		p.Flush()
 		p.Do(func(l *pipeline.Locked) {
-			l.Engine.Flush(begin.Add(time.Hour).UnixNano())
-			l.Engine.Stopped(begin.Add(time.Hour).UnixNano(), "signal")
+			l.Engine.Flush(start.Add(time.Hour).UnixNano())
+			l.Engine.Stopped(start.Add(time.Hour).UnixNano(), "signal")
 		})
 	}
 	return out.Bytes()
@@ -349,7 +349,7 @@ func TestMigrationOfClusters(t *testing.T) {
 		t.Errorf("two clusters: %q", errs)
 	}
 	if errs := readAs(t, "", exitHit, "--before", b, "--after", a); !strings.Contains(errs, "note: --after starts earlier than --before") {
-		t.Errorf("exchanged sides: %q", errs)
+		t.Errorf("swapped sides: %q", errs)
 	}
 	if errs := readAs(t, "", exitError, "--before", a, "--after", writeTemp(t, "blank", []byte("\n\n"))); !strings.Contains(errs, "no record in it") {
 		t.Errorf("blank lines: %q", errs)

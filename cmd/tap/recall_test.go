@@ -58,8 +58,8 @@ func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
 			r := mathrand.New(mathrand.NewPCG(1, uint64(most)))
 			merged := offloaded(r, packets, most)
 			want, _ := records(t, merged, nil, false)
-			got, cut := records(t, merged, program, true)
-			total.add(want, got, cut)
+			got, truncated := records(t, merged, program, true)
+			total.add(want, got, truncated)
 			for i := range want {
 				if i >= len(got) || want[i] != got[i] && withoutHTTP(t, want[i]) != withoutHTTP(t, got[i]) {
 					t.Errorf("%s, put together to %d bytes: with the filter\n%s\nwithout\n%s", name, most, append(got, "nothing")[min(i, len(got))], want[i])
@@ -68,9 +68,9 @@ func TestDefaultFilterKeepsEveryVerdict(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d sources, %d records, %d equal; %d of %d packets cut, %d of %d bytes kept", len(sources), total.records, total.equal, total.cut.packets, total.cut.all, total.cut.kept, total.cut.bytes)
-	if total.records < 1000 || total.cut.packets < 500 || total.equal < total.records*99/100 {
-		t.Errorf("too little to say anything: %+v", total)
+	t.Logf("%d sources, %d records, %d equal; %d of %d packets truncated, %d of %d bytes kept", len(sources), total.records, total.equal, total.truncated.packets, total.truncated.all, total.truncated.kept, total.truncated.bytes)
+	if total.records < 1000 || total.truncated.packets < 500 || total.equal < total.records*99/100 {
+		t.Errorf("too few records to show anything: %+v", total)
 	}
 }
 
@@ -115,50 +115,50 @@ func withoutHTTP(t *testing.T, record string) string {
 	return string(out)
 }
 
-type cutting struct{ packets, all, kept, bytes int }
+type truncation struct{ packets, all, kept, bytes int }
 
 type tally struct {
 	records, equal int
-	cut            cutting
+	truncated      truncation
 }
 
-func (t *tally) add(want, got []string, cut cutting) {
+func (t *tally) add(want, got []string, truncated truncation) {
 	t.records += len(want)
 	for i := range want {
 		if i < len(got) && got[i] == want[i] {
 			t.equal++
 		}
 	}
-	t.cut.packets += cut.packets
-	t.cut.all += cut.all
-	t.cut.kept += cut.kept
-	t.cut.bytes += cut.bytes
+	t.truncated.packets += truncated.packets
+	t.truncated.all += truncated.all
+	t.truncated.kept += truncated.kept
+	t.truncated.bytes += truncated.bytes
 }
 
 // records returns the records of packets, which filter truncates if it is not nil. defaultCut reports whether it is the default filter.
-func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, defaultCut bool) (out []string, cut cutting) {
+func records(t *testing.T, packets []flow.Packet, filter pcapfilter.Program, defaultCut bool) (out []string, truncated truncation) {
 	t.Helper()
 	p := pipeline.New(pipeline.Config{DefaultFilter: defaultCut, Engine: finding.Config{
 		Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { out = append(out, string(r.Value)) },
 	}})
 	for _, packet := range packets {
-		cut.all++
-		cut.bytes += len(packet.Data)
+		truncated.all++
+		truncated.bytes += len(packet.Data)
 		if filter != nil {
 			n := filter.Run(&pcapfilter.Packet{Data: packet.Data, Length: packet.Length})
 			if n == 0 {
 				t.Fatalf("a packet was dropped: % x", packet.Data)
 			}
 			if int(n) < len(packet.Data) {
-				cut.packets++
+				truncated.packets++
 				packet.Data = packet.Data[:n]
 			}
 		}
-		cut.kept += len(packet.Data)
+		truncated.kept += len(packet.Data)
 		p.Add(packet)
 	}
 	p.Flush()
-	return out, cut
+	return out, truncated
 }
 
 // ethernetPackets returns the packets of a capture, nil if it cannot be read or has another link type.

@@ -230,14 +230,14 @@ func forgedConversations(t *testing.T) (dropped bool) {
 			Start: captureStart.Add(time.Duration(at) * time.Second),
 		})
 	}
-	var said []string // records of a pipeline that accepts all packets
-	p := pipeline.New(pipeline.Config{Engine: finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { said = append(said, string(r.Value)) }}})
+	var flows []string // records of a pipeline that accepts all packets
+	p := pipeline.New(pipeline.Config{Engine: finding.Config{Tap: "read", Window: time.Hour, Flows: true, Emit: func(r finding.Record) { flows = append(flows, string(r.Value)) }}})
 	for _, f := range slices.Concat(between(forged, b.address, a.address, 0), between(resumption, b.address, a.address, 1)) {
 		p.Add(packetOf(f))
 	}
 	p.Flush()
-	if got := verdictsBySource(t, said); got[41000] != "mtls" || got[41001] != "mtls" {
-		t.Fatalf("the forgery is not good enough: %v", got)
+	if got := verdictsBySource(t, flows); got[41000] != "mtls" || got[41001] != "mtls" {
+		t.Fatalf("the forgery is not believed: %v", got)
 	}
 
 	a.serve(t, "MESHTLS_LIVE=resumable-server", a.address+port)

@@ -7,9 +7,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pcapfilter"
 )
 
-// TestCutCapturesClaimNoMore truncates every packet of the generated connections to a snap length. The records must claim nothing that
+// TestTruncatedCapturesClaimNoMore truncates every packet of the generated connections to a snap length. The records must claim nothing that
 // those of the whole packets do not claim.
-func TestCutCapturesClaimNoMore(t *testing.T) {
+func TestTruncatedCapturesClaimNoMore(t *testing.T) {
 	norace(t)
 	packets := conversations(t)
 	whole, _ := records(t, packets, nil, false)

@@ -47,8 +47,8 @@ func (c *counted) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// kept is a client's account of its connection.
-type kept struct {
+// account is a client's account of its connection.
+type account struct {
 	Port          int // of the server
 	Requests      uint64
 	Sent, Answers uint64 // bytes
@@ -67,7 +67,7 @@ func keepAlive(address string) error {
 	var turn sync.Mutex
 	results := make(chan error)
 	ports := []int{portHTTP, port13, port13m, port12m}
-	said := make([]kept, len(ports))
+	accounts := make([]account, len(ports))
 	for i, port := range ports {
 		raw, err := net.Dial("tcp", net.JoinHostPort(address, strconv.Itoa(port)))
 		if err != nil {
@@ -78,7 +78,7 @@ func keepAlive(address string) error {
 		if port >= port13 {
 			c = tls.Client(c, &tls.Config{InsecureSkipVerify: true, Certificates: []tls.Certificate{cert}}) //nolint:gosec // the test judges the wire
 		}
-		go func() { results <- said[i].ask(c, count, port, &turn, &over, &answered) }()
+		go func() { results <- accounts[i].ask(c, count, port, &turn, &over, &answered) }()
 	}
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		fmt.Println(answered.Load())
@@ -87,10 +87,10 @@ func keepAlive(address string) error {
 	for range ports {
 		err = errors.Join(err, <-results)
 	}
-	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(said))
+	return errors.Join(err, json.NewEncoder(os.Stdout).Encode(accounts))
 }
 
-func (k *kept) ask(c net.Conn, count *counted, port int, turn *sync.Mutex, over *atomic.Bool, answered *atomic.Int64) error {
+func (k *account) ask(c net.Conn, count *counted, port int, turn *sync.Mutex, over *atomic.Bool, answered *atomic.Int64) error {
 	const each = 128 // requests of a turn: twice as many as make a connection busy within 250 ms
 	in := bufio.NewReader(c)
 	turn.Lock()
@@ -161,15 +161,15 @@ func thinningLive(t *testing.T, optmem string) (dropped bool) {
 			t.Errorf("%d changes of the filter", n)
 		}
 	}
-	want := map[int][]kept{}
+	want := map[int][]account{}
 	for _, c := range clients {
 		c.in.Close()
 		lines := c.line(t, func(string) bool { return true })
-		var said []kept
-		if err := json.Unmarshal([]byte(lines[0]), &said); err != nil {
+		var accounts []account
+		if err := json.Unmarshal([]byte(lines[0]), &accounts); err != nil {
 			t.Fatal(err)
 		}
-		for _, k := range said {
+		for _, k := range accounts {
 			want[k.Port] = append(want[k.Port], k)
 		}
 	}
@@ -235,7 +235,7 @@ func (p pod) retransmitted(t *testing.T) (segments uint64) {
 
 // checkThinned compares the records with the clients' accounts, unless the ring dropped packets. again bounds the bytes that were
 // retransmitted.
-func checkThinned(t *testing.T, want map[int][]kept, lines []string, thinned bool, again uint64) (dropped bool) {
+func checkThinned(t *testing.T, want map[int][]account, lines []string, thinned bool, again uint64) (dropped bool) {
 	t.Helper()
 	if ringDropped(t, lines) {
 		return true

@@ -108,14 +108,14 @@ func (s *settings) checkTopic(ctx context.Context, a *sink.Admin, want sink.Topi
 	}
 }
 
-// settingsOf formats the settings is of a topic, only those whose names are in of. is is nil if they are unknown.
-func settingsOf(is, of map[string]string) string {
-	if is == nil {
+// settingsOf formats those of a topic's settings whose names are in wanted. actual is nil if the settings are unknown.
+func settingsOf(actual, wanted map[string]string) string {
+	if actual == nil {
 		return "settings unknown (DescribeConfigs is not granted)"
 	}
-	names := slices.Sorted(maps.Keys(of))
+	names := slices.Sorted(maps.Keys(wanted))
 	for i, n := range names {
-		names[i] = n + "=" + cmp.Or(is[n], "?")
+		names[i] = n + "=" + cmp.Or(actual[n], "?")
 	}
 	return strings.Join(names, " ")
 }

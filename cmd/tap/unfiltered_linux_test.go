@@ -52,7 +52,7 @@ func TestNoRoomForFilters(t *testing.T) {
 					t.Errorf("connections to %v", ports)
 				}
 				if n := strings.Count(x.log(), "no room for the filter"); n != want {
-					t.Errorf("said %d times: %s", n, x.log())
+					t.Errorf("logged %d times: %s", n, x.log())
 				}
 			})
 		}

@@ -20,9 +20,9 @@ func TestWaitMissesNothing(t *testing.T) {
 		a.run(t, "", "curl", "-sS", "-m", "300", "http://"+b.address+":8080/") // before any tap
 		as := []string{"setpriv", "--reuid=65532", "--regid=65532", "--clear-groups", "--inh-caps=+net_raw", "--ambient-caps=+net_raw", program}
 		tap := a.start(t, []string{"POD_IPS=" + a.address, "TAP_EMIT=flows"}, append(as, "run")...)
-		began := time.Now()
+		start := time.Now()
 		a.run(t, "", append([]string{"env", "GORACE=atexit_sleep_ms=0"}, append(as, "wait")...)...) // otherwise a race detector waits for a second at the end
-		waited := time.Since(began)
+		waited := time.Since(start)
 		a.run(t, "", "curl", "-sS", "-m", "300", "http://"+b.address+":8080/")
 		if waited > longestWait {
 			t.Logf("tap wait gave up after %v: again", waited)

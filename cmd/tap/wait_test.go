@@ -62,13 +62,13 @@ func TestCapturing(t *testing.T) {
 // TestWaitNeverFails: tap wait ends by itself with exit status 0, with any arguments and any environment.
 func TestWaitNeverFails(t *testing.T) {
 	for _, args := range [][]string{{"wait"}, {"wait", "--help"}, {"wait", "--no-such-flag"}, {"wait", "for", "ever"}} {
-		var out, told bytes.Buffer
-		began := time.Now()
-		if status := command(t.Context(), args, []string{"TAP_INTERFACES=lo", "TAP_WINDOW=bad"}, streams{nil, &out, &told}); status != exitFine {
-			t.Errorf("%v: status %d: %s", args, status, &told)
+		var stdout, stderr bytes.Buffer
+		start := time.Now()
+		if status := command(t.Context(), args, []string{"TAP_INTERFACES=lo", "TAP_WINDOW=bad"}, streams{nil, &stdout, &stderr}); status != exitFine {
+			t.Errorf("%v: status %d: %s", args, status, &stderr)
 		}
-		if len(args) == 1 && time.Since(began) < longestWait/2 {
-			t.Error("it did not wait for a tap that is not there")
+		if len(args) == 1 && time.Since(start) < longestWait/2 {
+			t.Error("it did not wait for a missing tap")
 		}
 	}
 }
