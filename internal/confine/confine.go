@@ -1,9 +1,10 @@
 package confine
 
-// environment is set for the child.
+// environment is the variable that is set for the child: its confinement (network, mounts or
+// processes).
 const environment = "MESHTLS_CONFINED"
 
-// Options say what else the tests get of their own.
+// Options select further confinement.
 type Options struct {
-	Network bool // a network namespace with only loopback, which is up; see Network
+	Network bool // run the tests in a network namespace with only loopback, which is up; see Network
 }

@@ -17,12 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prefix begins the name of each directory, before the id of the process that made it.
+// prefix is the first part of each directory's name; the id of the process that created it
+// follows.
 const prefix = "meshtls-test-"
 
-// Main runs tests, mostly testing.M.Run, in a child process, and returns the status to
-// exit with. Call it from TestMain and exit with its result. What TestMain does before
-// it, parent and child do both.
+// Main runs tests, usually testing.M.Run, in a child process, and returns the exit status.
+// Call it from TestMain and exit with its result. Both parent and child execute the code of
+// TestMain before Main.
 func Main(tests func() int, o Options) (status int) {
 	if os.Getenv(environment) != "" {
 		if Network() {
@@ -33,7 +34,7 @@ func Main(tests func() int, o Options) (status int) {
 		}
 		return tests()
 	}
-	runtime.LockOSThread() // Pdeathsig is about the thread that started the child
+	runtime.LockOSThread() // Pdeathsig is sent when the thread ends that started the child
 	status, err := run(o)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "confine:", err)
@@ -77,14 +78,14 @@ func run(o Options) (status int, err error) {
 	}
 	go func() {
 		for s := range signals {
-			_ = child.Signal(s) // a terminal sends its own to both; the child may have ended
+			_ = child.Signal(s) // an error is ignored: the child may have ended, as a terminal signals it too
 		}
 	}()
 	status = wait(child.Pid)
 	return status, errors.Join(killAll(), remove(dir))
 }
 
-// start starts the child with the namespaces that this user may make.
+// start starts the child in the namespaces that this user may create.
 func start(dir string, o Options) (*os.Process, error) {
 	flags := uintptr(0)
 	if os.Getuid() == 0 {
@@ -114,7 +115,7 @@ func startIn(dir, confined string, flags uintptr) (*os.Process, error) {
 	return cmd.Process, nil
 }
 
-// wait reaps children until the one with that id has ended, and returns its exit status.
+// wait reaps children until the one with the given id has ended, and returns its exit status.
 func wait(pid int) (status int) {
 	for {
 		var s syscall.WaitStatus
@@ -132,14 +133,14 @@ func wait(pid int) (status int) {
 	}
 }
 
-// killAll kills and reaps all descendants. Children of a killed process become this
-// process's own, so it repeats until there are none.
+// killAll kills and reaps all descendants. The children of a killed process become children of
+// this process, so killAll repeats until there are none.
 func killAll() error {
 	var all []int
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		all = children()
 		for _, pid := range all {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+			_ = syscall.Kill(pid, syscall.SIGKILL) // fails if the process has ended
 		}
 		for {
 			pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
@@ -154,7 +155,7 @@ func killAll() error {
 	return fmt.Errorf("processes that do not end: %v", all)
 }
 
-// children returns the ids of this process's children, by proc_pid_stat(5).
+// children returns the ids of this process's children, from proc_pid_stat(5).
 func children() (pids []int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, file := range stats {
@@ -171,7 +172,7 @@ func children() (pids []int) {
 	return pids
 }
 
-// newDirectory makes a directory and locks it by flock(2) for as long as it is open.
+// newDirectory creates a directory and locks it by flock(2) while it is open.
 func newDirectory(in string) (*os.File, error) {
 	name, err := os.MkdirTemp(in, prefix+strconv.Itoa(os.Getpid())+"-")
 	if err != nil {
@@ -192,9 +193,9 @@ func remove(dir *os.File) error {
 	return os.RemoveAll(dir.Name())
 }
 
-// removeStale removes the directories whose process was killed, and kills what it started:
-// there is no process with that id, and nobody holds the lock, whatever container the
-// holder is in.
+// removeStale removes the directories whose process was killed, and kills the processes that it
+// started. A directory is stale if no process has the id in its name and nobody holds its lock:
+// the lock also shows a process in another container.
 func removeStale(in string) {
 	names, _ := filepath.Glob(filepath.Join(in, prefix+"[0-9]*-*"))
 	for _, name := range names {

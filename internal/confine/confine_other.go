@@ -2,7 +2,7 @@
 
 package confine
 
-// Main runs the tests in this process: only Linux confines them.
+// Main runs the tests in this process: they are confined only on Linux.
 func Main(tests func() int, _ Options) (status int) { return tests() }
 
 // Network reports whether the tests have a network namespace of their own.

@@ -16,7 +16,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// TestMain confines these tests only where one of them is played by a process of its own.
+// TestMain confines the tests only in the process that mess starts.
 func TestMain(m *testing.M) {
 	if os.Getenv("MESHTLS_MESS") == "" {
 		os.Exit(m.Run())
@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 	os.Exit(Main(m.Run, Options{Network: true}))
 }
 
-// TestMess is what TestConfined looks at: it leaves a directory and processes, and ends as it is told to.
+// TestMess runs in the process that mess starts. It leaves a directory and processes behind, and ends as MESHTLS_MESS says.
 func TestMess(t *testing.T) {
 	how := os.Getenv("MESHTLS_MESS")
 	if how == "" {
@@ -36,7 +36,7 @@ func TestMess(t *testing.T) {
 	}
 	if os.Getuid() == 0 {
 		if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-			t.Log(err) // not every container lets root do that
+			t.Log(err) // some containers do not permit it to root
 		}
 	}
 	if Network() {
@@ -48,7 +48,7 @@ func TestMess(t *testing.T) {
 			t.Fatalf("loopback: %v", err)
 		}
 	}
-	// In a session of its own, with a parent that is gone, and stopped.
+	// One process is in another session, without its parent, and stopped.
 	out, err := exec.Command("sh", "-c", "setsid sh -c 'echo $$; exec >/dev/null; kill -STOP $$' 2>/dev/null & sleep 1000 >/dev/null 2>&1 &").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -60,11 +60,11 @@ func TestMess(t *testing.T) {
 	case "panics":
 		panic("as it should")
 	case "waits":
-		time.Sleep(time.Hour) // it is killed before
+		time.Sleep(time.Hour) // the process is killed before
 	}
 }
 
-// TestConfined: however the tests end, no process and no directory of theirs is left.
+// TestConfined: however the tests end, they leave no process and no directory.
 func TestConfined(t *testing.T) {
 	for _, c := range []struct {
 		name, how string
@@ -97,7 +97,7 @@ func TestConfined(t *testing.T) {
 	}
 }
 
-// TestStale: what SIGKILL of the parent leaves goes with the next start, and what a living one has stays.
+// TestStale: the next start removes everything that a parent ended by SIGKILL has left, and nothing of a parent that still runs.
 func TestStale(t *testing.T) {
 	tmp := t.TempDir()
 	alive, made := mess(t, tmp, "waits")
@@ -122,7 +122,7 @@ func TestStale(t *testing.T) {
 	gone(t, made)
 }
 
-// mess starts TestMess, in a process group of its own, and returns what it made.
+// mess starts TestMess in a new process group, and returns the directory and the id of the process that it created.
 func mess(t *testing.T, tmp, how string) (cmd *exec.Cmd, made []string) {
 	t.Helper()
 	cmd = exec.Command(os.Args[0], "-test.run=^TestMess$", "-test.v")
@@ -149,7 +149,7 @@ func mess(t *testing.T, tmp, how string) (cmd *exec.Cmd, made []string) {
 	return cmd, made
 }
 
-// gone fails the test where something of the mess is still there.
+// gone fails the test if the directory or the process that mess returned still exists.
 func gone(t *testing.T, made []string) {
 	t.Helper()
 	if running(made[1]) {
@@ -160,7 +160,7 @@ func gone(t *testing.T, made []string) {
 	}
 }
 
-// running reports whether there is a process with that id that is no zombie.
+// running reports whether a process with that id exists and is not a zombie.
 func running(pid string) bool {
 	text, err := os.ReadFile(filepath.Join("/proc", pid, "cmdline"))
 	return err == nil && len(text) > 0

@@ -6,12 +6,12 @@
 // -timeout or panics. Then processes, mounts and temporary directories stay. Main
 // therefore runs the tests in a child process and cleans up after it, however it ends:
 //
-//   - Every descendant is killed, also one in a session of its own: the parent is the
-//     subreaper of all of them (prctl(2), PR_SET_CHILD_SUBREAPER).
+//   - Every descendant is killed, even in another session: the parent is the subreaper of all
+//     of them (prctl(2), PR_SET_CHILD_SUBREAPER).
 //   - TMPDIR of the child is one directory, which is removed.
-//   - As root the child has a mount namespace of its own, and on request a network
-//     namespace of its own; both end with it.
+//   - As root the child has its own mount namespace, and on request its own network namespace;
+//     both end with it.
 //
-// Only SIGKILL of the parent leaves the directory, and processes that have left the
-// child's process group. The next Main ends both.
+// Only if the parent ends by SIGKILL, the directory and the processes outside the child's
+// process group stay. The next Main removes both.
 package confine

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// Limit is how long a test waits for a condition that comes true within seconds on an idle
-// machine. It only says when to give up: a test that passes never waits for it. A timeout
-// of the product that must not expire during a test is set to Limit or more.
+// Limit is how long a test waits for a condition that becomes true within seconds on an idle
+// machine. Only a failing test waits that long. A timeout of the product that must not expire
+// during a test is set to Limit or more.
 const Limit = 5 * time.Minute
 
-// pause is the time between two looks.
+// pause is the time between two checks of a condition.
 const pause = 10 * time.Millisecond
 
-// True waits until condition returns true. After Limit it fails the test and prints what
-// it waited for and each state: a value, or a function without arguments, whose results
-// are printed.
+// True waits until condition returns true. After Limit it fails the test and prints what, the
+// name of the condition, and each state. If a state is a function without arguments, its
+// results are printed.
 func True(t testing.TB, what string, condition func() bool, state ...any) {
 	t.Helper()
 	if !Holds(condition) {
@@ -26,7 +26,7 @@ func True(t testing.TB, what string, condition func() bool, state ...any) {
 	}
 }
 
-// Holds is True for a test that goes on when the condition does not come true in time.
+// Holds waits like True, but returns false after Limit instead of failing the test.
 func Holds(condition func() bool) bool {
 	for end := time.Now().Add(Limit); !condition(); time.Sleep(pause) {
 		if time.Now().After(end) {
@@ -36,7 +36,7 @@ func Holds(condition func() bool) bool {
 	return true
 }
 
-// describe returns one line or more for each state.
+// describe returns at least one line for each state.
 func describe(state []any) string {
 	var b strings.Builder
 	for _, s := range state {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// recorder notes how True ends a test.
+// recorder records the message with which True fails a test.
 type recorder struct {
 	testing.TB
 	format string
@@ -28,7 +28,7 @@ func TestTrue(t *testing.T) {
 	})
 }
 
-// TestLimit: at the limit the test fails with the state as it is then.
+// TestLimit: after Limit the test fails with the state at that time.
 func TestLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		looks, r := 0, &recorder{TB: t}

@@ -8,16 +8,16 @@ import (
 	"testing"
 )
 
-// holders counts the callers in this process that hold the machine. The first one takes the
-// lock, the last one releases it.
+// holders counts the callers in this process that have locked the machine. The first one locks
+// the file, the last one unlocks it.
 var holders struct {
 	sync.Mutex
 	n    int
 	file *os.File
 }
 
-// Machine waits until no other process holds the machine, and holds it until t and its
-// subtests have ended. A test that holds it may call Machine again. Two parallel tests of
+// Machine waits until no other process has locked the machine, and locks it until t and its
+// subtests have ended. A test that has locked it may call Machine again. Two parallel tests of
 // one process do not exclude each other.
 func Machine(t testing.TB) {
 	t.Helper()
@@ -28,8 +28,8 @@ func Machine(t testing.TB) {
 	t.Cleanup(release)
 }
 
-// Lock is Machine for a whole package: TestMain calls it before m.Run, and calls release
-// after. It waits without a limit; `go test -timeout` is one.
+// Lock locks the machine for a whole package: TestMain calls Lock before m.Run and release
+// after it. Lock waits without a limit of its own; `go test -timeout` bounds it.
 func Lock() (release func(), err error) {
 	holders.Lock()
 	defer holders.Unlock()
@@ -50,12 +50,12 @@ func unlock() {
 	holders.Lock()
 	defer holders.Unlock()
 	if holders.n--; holders.n == 0 {
-		holders.file.Close() // which unlocks it
+		holders.file.Close() // unlocks it
 	}
 }
 
-// open opens the file, which stays: who removes it could let two processes lock two files
-// of one name.
+// open opens the file. Nobody removes it: otherwise two processes could lock two files with
+// the same name.
 func open() (*os.File, error) {
 	folder, err := os.UserCacheDir()
 	if err != nil {

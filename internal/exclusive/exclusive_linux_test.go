@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// TestLock: a second process gets the machine once the first one has released it, and not before.
+// TestLock: a second process gets the lock only after the first one has released it.
 func TestLock(t *testing.T) {
 	if os.Getenv("MESHTLS_EXCLUSIVE") != "" {
 		Machine(t)

@@ -4,5 +4,5 @@ package exclusive
 
 import "os"
 
-// flock does nothing: the tests that saturate the machine need Linux.
+// flock does nothing: tests that saturate the machine run only on Linux.
 func flock(*os.File) error { return nil }

@@ -27,7 +27,7 @@ var (
 	testFunc   = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark|Example)\w+)\(`)
 )
 
-// files returns the paths from the root of the repository of all files with a suffix, without hidden and generated folders.
+// files returns the paths, relative to the root of the repository, of all files with a suffix outside hidden and generated folders.
 func files(t *testing.T, suffix string) []string {
 	t.Helper()
 	var found []string
@@ -61,7 +61,7 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// anchors returns the anchors that GitHub gives to the headings of a Markdown text, and those set by <a id> or <a name>.
+// anchors returns the anchors of a Markdown text: those that GitHub derives from headings, and those set by <a id> or <a name>.
 func anchors(text string) map[string]bool {
 	set := map[string]bool{}
 	seen := map[string]int{}
@@ -133,7 +133,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// TestBrokenLinks proves that the check above can fail.
+// TestBrokenLinks proves that TestLinks can fail.
 func TestBrokenLinks(t *testing.T) {
 	open := func(path string) (string, bool) {
 		text, ok := map[string]string{"docs/a.md": "# A b, `c`!\n\n# Twice\n\n# Twice\n", "docs": ""}[path]
@@ -162,7 +162,7 @@ func TestBrokenLinks(t *testing.T) {
 	}
 }
 
-// expand returns the paths that a path with {a,b} stands for.
+// expand returns the paths that a path with {a,b} denotes.
 func expand(path string) []string {
 	m := braces.FindStringSubmatch(path)
 	if m == nil {
@@ -227,7 +227,7 @@ func TestDecisions(t *testing.T) {
 	}
 }
 
-// TestArchitecture: the folders' table of ARCHITECTURE.md has every package of the table above, with the imports that it allows.
+// TestArchitecture: the table of folders in ARCHITECTURE.md has every package of the variable table, with the same allowed imports.
 func TestArchitecture(t *testing.T) {
 	listed := map[string][]string{}
 	_, text, _ := strings.Cut(read(t, "ARCHITECTURE.md"), "## The folders")
@@ -264,7 +264,7 @@ func TestArchitecture(t *testing.T) {
 	}
 }
 
-// TestPackageComments: every package outside of package main and of tests has a doc.go with its comment.
+// TestPackageComments: every package in internal, webhook and schema has a doc.go, and only there a package comment.
 func TestPackageComments(t *testing.T) {
 	for _, path := range files(t, ".go") {
 		folder := filepath.ToSlash(filepath.Dir(path))

@@ -19,8 +19,8 @@ import (
 	"testing"
 )
 
-// TestExported: code that is not a test uses each exported name of internal/. A name that only tests use belongs in them. Fields are
-// not looked at, since encoders use them by reflection.
+// TestExported: each exported name of internal/ is used by code other than tests. A name that only tests use belongs in the tests.
+// Fields are not checked, because encoders use them by reflection.
 func TestExported(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it compiles the whole module")
@@ -57,7 +57,7 @@ func TestExported(t *testing.T) {
 	}
 }
 
-// except has the names that are exported although only tests use them, each for a reason.
+// except lists names that are exported although only tests use them, each with its reason.
 var except = map[string]string{
 	"internal/afpacket.TypeHost": "one of the values of packet(7), which are listed completely",
 }
@@ -67,7 +67,7 @@ var forTests = map[string]bool{
 	"internal/capturetest": true, "internal/confine": true, "internal/eventually": true, "internal/exclusive": true, "internal/pcapfilter/kerneltest": true,
 }
 
-// A checked package is one of this module with its types.
+// A checked package is a package of this module with its types.
 type checked struct {
 	path  string
 	types *types.Package
@@ -75,7 +75,7 @@ type checked struct {
 	files *token.FileSet
 }
 
-// uses adds the names of this module that p uses. A method that is called through an interface counts by its name alone.
+// uses adds the names of this module that p uses. A method called through an interface is added by its bare name.
 func (p checked) uses(to map[string]bool) {
 	for _, o := range p.info.Uses {
 		if o.Pkg() == nil || !strings.HasPrefix(o.Pkg().Path(), module) {
@@ -90,7 +90,7 @@ func (p checked) uses(to map[string]bool) {
 	}
 }
 
-// exports adds the exported names of p and where they are declared: those of its scope, and the methods of its types.
+// exports adds the exported names of p and where they are declared: its top-level names, and the methods of its types.
 func (p checked) exports(to map[string]string) {
 	add := func(o types.Object) {
 		position := p.files.Position(o.Pos())
@@ -113,13 +113,13 @@ func (p checked) exports(to map[string]string) {
 	}
 }
 
-// interfaceMethods are called through interfaces, such as fmt.Stringer.
+// interfaceMethods are methods that the standard library calls through interfaces such as fmt.Stringer.
 var interfaceMethods = map[string]bool{
 	"String": true, "Error": true, "Unwrap": true, "Is": true, "Write": true, "Read": true, "Close": true, "Less": true, "Len": true, "Swap": true,
 	"MarshalJSON": true, "UnmarshalText": true, "MarshalText": true, "UnmarshalJSON": true,
 }
 
-// fullName is a name that is the same whether a package was checked from source or imported: PATH.Name or PATH.Type.Method.
+// fullName returns PATH.Name or PATH.Type.Method. It is the same for a package checked from source and for an imported one.
 func fullName(o types.Object) string {
 	name := o.Name()
 	if f, ok := o.(*types.Func); ok {

@@ -1,5 +1,5 @@
-// Package imports_test checks that the imports of the product go one way, and that the documents describe the code as it is: the table of folders in
-// ARCHITECTURE.md, links, and names of files and tests.
+// Package imports_test checks that the product's packages import only in one direction, and that the documents agree with the code: the table of
+// folders in ARCHITECTURE.md, links, and names of files and tests.
 package imports_test
 
 import (
@@ -21,15 +21,15 @@ const (
 	tap    = "cmd/tap"
 )
 
-// A rule says what a package may import of this module, by its path in it.
+// A rule lists the packages of this module that a package may import, by their paths in the module.
 type rule struct {
 	may     []string
-	pure    bool // neither network, nor files, nor logs (that it reads no clock is for lint to see)
-	planned bool // the package does not exist yet: the rule waits for it
+	pure    bool // the package uses no network, files or logs (the linter checks that it reads no clock)
+	planned bool // the package does not exist yet
 }
 
-// The table. Every package under internal/ stands in it, and what is not in it may import nothing of internal/.
-// Imports of tests are free.
+// table has the rule of every package under internal/. A package that is not in it may not import internal/.
+// Imports by tests are not checked.
 var table = map[string]rule{
 	tap: {may: []string{
 		"internal/buffer", "internal/evidence", "internal/finding", "internal/flow",
@@ -65,10 +65,10 @@ var table = map[string]rule{
 
 	"internal/record/generate": {}, // run by hand: writes the encoder
 
-	"internal/capturetest":           {}, // for tests: of the rest only the benchmarks and a stand-in for a mesh use it
+	"internal/capturetest":           {}, // for tests; other users are only the benchmarks and a stand-in for a mesh
 	"bench":                          {may: []string{"internal/capturetest", "internal/flow", "internal/pipeline", "internal/verdict", "internal/wire"}},
 	"demo/answer":                    {may: []string{"internal/record"}},
-	"internal/confine":               {}, // for tests, and so the next three
+	"internal/confine":               {}, // for tests, as are the next three
 	"internal/eventually":            {},
 	"internal/exclusive":             {},
 	"internal/pcapfilter/kerneltest": {},
@@ -79,20 +79,20 @@ var table = map[string]rule{
 	"schema":                         {},
 }
 
-// impure is what a pure package imports none of. (net/netip, which only names addresses, is none of these.)
+// impure are packages that a pure package must not import. (net/netip is allowed: it only has address types.)
 var impure = []string{"log", "log/slog", "net", "net/http", "os", "os/exec", "os/signal", "syscall", "golang.org/x/sys/unix"}
 
-// unwanted is what the tap links none of: it stays small and never talks to the Kubernetes API, and test helpers stay in tests.
+// unwanted are packages that the tap must not link: it stays small, never talks to the Kubernetes API, and contains no test helpers.
 var unwanted = []string{"k8s.io/", "sigs.k8s.io/", "testing"}
 
-// A listed package, as `go list -json` prints it.
+// A listed package is a package as printed by `go list -json`.
 type listed struct {
 	ImportPath string
-	Imports    []string // without those of tests
-	Deps       []string // with those of its imports, and so on
+	Imports    []string // without imports of its tests
+	Deps       []string // direct and indirect imports
 }
 
-// violations says what in the packages breaks the rules: nothing, if all is well.
+// violations returns a sentence for each import that breaks a rule.
 func violations(packages []listed, table map[string]rule) []string {
 	var found []string
 	for _, p := range packages {
@@ -146,7 +146,7 @@ func TestImports(t *testing.T) {
 	}
 }
 
-// TestTable: a name that is written wrong in the table would allow nothing, or go unnoticed.
+// TestTable: every package in the table exists or is planned, two packages never import each other, and a pure package may import only pure ones.
 func TestTable(t *testing.T) {
 	for name, r := range table {
 		if _, err := os.Stat(filepath.Join("../..", name)); (err != nil) != r.planned {
@@ -166,7 +166,7 @@ func TestTable(t *testing.T) {
 	}
 }
 
-// TestViolations proves that the checks above can fail.
+// TestViolations proves that the check of imports can fail.
 func TestViolations(t *testing.T) {
 	graph := func(name string, imports ...string) []listed {
 		return []listed{{ImportPath: module + name, Imports: imports}}
@@ -176,7 +176,7 @@ func TestViolations(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		packages []listed
-		want     string // a part of the one violation; empty: none
+		want     string // part of the only violation; empty: there is none
 	}{
 		"down the stream":       {graph("internal/verdict", "time", module+"internal/flow"), ""},
 		"up the stream":         {graph("internal/flow", module+"internal/verdict"), "internal/flow imports internal/verdict: it may import internal/wire"},

@@ -7,28 +7,28 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// expected is what a scenario allows beyond what delivery at least once allows on a busy machine anyway.
+// expected is what a scenario allows in addition to what at-least-once delivery allows on a busy machine anyway.
 type expected struct {
-	duplicates bool // may be
-	dropped    bool // may be, where there is no spool, and counted
-	unsent     int  // records of killed drivers that may be lost: put while the machine was too busy to wait for the disk
+	duplicates bool // records may arrive twice
+	dropped    bool // records may be dropped, if they are counted and there is no spool
+	unsent     int  // how many records of killed drivers may be lost: put while the machine was too busy to wait for the disk
 }
 
-// What make test-kafka holds besides.
+// Bounds that only make test-kafka checks.
 const (
-	boundKB = 40 << 10 // by which RSS grows at most while a broker is away: the queue, as much again for what is not collected yet, and a batch
-	twice   = 0.01     // duplicates for each record where a scenario should have none
+	boundKB = 40 << 10 // growth of RSS while a broker is away: the queue, the same again as uncollected garbage, and a batch
+	twice   = 0.01     // duplicates per record in a scenario that should have none
 )
 
-// What buffer.Config and the tap without a control group's limit document.
+// Documented bounds of buffer.Config, and of the memory of a tap without a cgroup limit.
 const (
 	queueRecords = 10_000
 	queueBytes   = 16 << 20
 	tapKB        = 128 << 10
 )
 
-// account ends everybody, reads all topics and prints one row for each. It holds drivers and tap to what they promise on any machine;
-// make test-kafka, which has the machine for itself, holds them to figures too. void says why the scenario shows nothing, if so.
+// account ends drivers and tap, reads all topics and prints one line for each of them. It checks the guarantees that hold on any machine;
+// under make test-kafka, which has the machine for itself, also the figures. If the scenario shows nothing, void says why.
 func (w *world) account(may expected) (void string) {
 	w.t.Helper()
 	for _, d := range w.drivers {
@@ -95,7 +95,8 @@ func (w *world) accountDead(ids map[string]bool, may expected) (missing int) {
 	return missing
 }
 
-// judgeDuplicates: without an attempt that failed, or a process that was killed, nothing is sent twice, however busy the machine is.
+// judgeDuplicates checks that no record is sent twice unless an attempt failed or a process was killed, however busy the machine is.
+// causes is the number of such attempts and processes.
 func (w *world) judgeDuplicates(name string, duplicates, arrived, causes int, may expected) {
 	w.t.Helper()
 	switch {
@@ -109,7 +110,7 @@ func (w *world) judgeDuplicates(name string, duplicates, arrived, causes int, ma
 	}
 }
 
-// judgeDrops: records are dropped from a full queue alone. It fills where a broker takes long to start.
+// judgeDrops checks that records are dropped only from a full queue. A queue may fill while a broker starts slowly.
 func (w *world) judgeDrops(d *driver, dropped int, end report, may expected) {
 	w.t.Helper()
 	switch {
@@ -143,7 +144,7 @@ func (w *world) accountTap(may expected) (void string) {
 	return ""
 }
 
-// conclude is account for a test that takes minutes and is not made again.
+// conclude calls account for a test that takes minutes and is not repeated: a scenario that shows nothing is an error.
 func (w *world) conclude(may expected) {
 	w.t.Helper()
 	if void := w.account(may); void != "" {

@@ -22,14 +22,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/sink"
 )
 
-// order is what a driver is told: a process that puts records into a Kafka sink at a steady rate, as a tap does.
+// order configures a driver: a process that puts records into a Kafka sink at a steady rate, as a tap does.
 type order struct {
-	Name    string // begins each event.id
+	Name    string // prefix of each event.id
 	Brokers []string
-	Topics  string // prefix of the three
+	Topics  string // prefix of the three topics
 	Spool   string
 	Rate    int // records per second
-	Size    int // bytes of each
+	Size    int // bytes per record
 	TLS     *sink.TLSConfig
 	SASL    *sink.SASLConfig
 }
@@ -45,19 +45,19 @@ func (o *order) config() sink.KafkaConfig {
 	return cfg
 }
 
-// report is what a driver says ten times a second, and at its end. After each record it says how many it has put, and how many of them
-// are in memory alone.
+// report is printed by a driver ten times a second, and at its end. After each record the driver also prints how many records it has put,
+// and how many of them are in memory and not in the spool.
 type report struct {
 	Put    int // calls of Put that returned, accepted or not
 	Status sink.Status
 	RSS    int // kB
 	End    bool
-	Left   int // by Close
+	Left   int // returned by Close
 }
 
 var datasets = [...]string{buffer.Finding, buffer.Posture, buffer.Tap, buffer.Flow}
 
-// drive is the driver's process. It ends at SIGTERM, as a tap does: at once where the brokers are known to be down.
+// drive is the main function of a driver. Like a tap it ends at SIGTERM, and at once if the brokers are known to be down.
 func drive() {
 	var o order
 	exitOn(json.Unmarshal([]byte(os.Getenv("MESHTLS_DRIVER")), &o))
@@ -115,7 +115,7 @@ func exitOn(err error) {
 	}
 }
 
-// residentKB is a process's resident memory, from proc_pid_status(5).
+// residentKB returns a process's resident memory in kB, from proc_pid_status(5).
 func residentKB(pid int) (kb int) {
 	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	for line := range strings.Lines(string(data)) {
@@ -126,7 +126,7 @@ func residentKB(pid int) (kb int) {
 	return kb
 }
 
-// driver is the test's end of a driver.
+// driver is a driver's process as seen by the test.
 type driver struct {
 	order
 	t      *testing.T
@@ -135,12 +135,12 @@ type driver struct {
 	ended  chan struct{}
 
 	mu        sync.Mutex
-	put       int // records
-	safe      int // of them, the first ones, none of which is in memory alone
+	put       int // records put
+	safe      int // how many of the first records are all delivered or in the spool
 	last      report
 	maxQueued int
-	maxBytes  int // of the queue
-	rss       int // kB, when all was well; 0: not known
+	maxBytes  int // most bytes in the queue
+	rss       int // kB, before the fault; 0: unknown
 	maxRSS    int
 }
 
@@ -180,7 +180,7 @@ func (d *driver) listen(out io.Reader) {
 	d.cmd.Wait()
 }
 
-// hear takes a line; what SIGKILL cut short it leaves out.
+// hear processes a line of output. It ignores a line that is incomplete because of SIGKILL.
 func (d *driver) hear(line []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -202,7 +202,7 @@ func (d *driver) hear(line []byte) {
 	}
 }
 
-// state is the driver's state, for a test that fails.
+// state returns the driver's state, for the message of a failing test.
 func (d *driver) state() string {
 	r, put := d.now()
 	return fmt.Sprintf("%s has put %d: %+v\nits log: %s", d.Name, put, r.Status, end(d.stderr.String()))
@@ -224,7 +224,7 @@ func (d *driver) end() report {
 	d.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-d.ended:
-	case <-time.After(2 * eventually.Limit): // more than its grace
+	case <-time.After(2 * eventually.Limit): // more than the time that it gives Close
 		d.t.Fatalf("%s does not end\n%s", d.Name, d.state())
 	}
 	r, _ := d.now()
@@ -234,7 +234,7 @@ func (d *driver) end() report {
 	return r
 }
 
-// pause has the driver stop putting records, or go on.
+// pause makes the driver stop putting records, or continue.
 func (d *driver) pause() { d.cmd.Process.Signal(syscall.SIGUSR1) }
 
 // kill ends the driver by SIGKILL.

@@ -20,7 +20,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// scenarios runs scenarios with one broker.
+// scenarios runs scenarios with the same broker.
 type scenarios struct {
 	t      *testing.T
 	pod    int
@@ -34,7 +34,7 @@ func newScenarios(t *testing.T, env ...string) *scenarios {
 	return &scenarios{t, p, kafkatest.Start(t, "plain", append(env, "ADDRESS="+hostAddress), nil)}
 }
 
-// run runs one. Those that are not short run only where all is to.
+// run runs one scenario, up to three times if it shows nothing. One that is not short runs only with MESHTLS_KAFKA=full.
 func (s *scenarios) run(name string, short bool, may expected, f func(w *world)) {
 	s.t.Run(name, func(t *testing.T) {
 		if !short {
@@ -57,7 +57,7 @@ func (s *scenarios) run(name string, short bool, may expected, f func(w *world))
 	})
 }
 
-// TestFaults lets one thing after the other happen to a broker, with drivers and a tap at work.
+// TestFaults inflicts one fault after the other on a broker while drivers and a tap deliver to it.
 func TestFaults(t *testing.T) {
 	s := newScenarios(t)
 	b := s.broker
@@ -115,14 +115,14 @@ func TestFaults(t *testing.T) {
 // disconnect drops packets between the pod and the broker.
 func disconnect(t *testing.T, b *kafkatest.Broker, rule string) {
 	t.Helper()
-	t.Cleanup(func() { exec.Command("nft", "delete", "table", "inet", "cut").Run() }) // where the test fails before reconnect
+	t.Cleanup(func() { exec.Command("nft", "delete", "table", "inet", "cut").Run() }) // for a test that fails before reconnect
 	_, port, _ := net.SplitHostPort(b.Plain)
 	run(t, "nft", "add table inet cut; add chain inet cut in { type filter hook input priority 0; }; add chain inet cut out { type filter hook output priority 0; }; "+fmt.Sprintf(rule, port))
 }
 
 func reconnect(t *testing.T) { t.Helper(); run(t, "nft", "delete table inet cut") }
 
-// deletedAndMade deletes topics and makes them again later. What was in them before is read before: it arrived.
+// deletedAndMade deletes topics and creates them again later. It reads their records first: these count as arrived.
 func (w *world) deletedAndMade(topics []string) {
 	w.t.Helper()
 	for _, d := range w.drivers {
@@ -148,7 +148,7 @@ func (w *world) deletedAndMade(topics []string) {
 	w.broker.Create(topics...)
 }
 
-// TestDownAtStart has no broker when drivers and tap begin.
+// TestDownAtStart starts drivers and tap before the broker.
 func TestDownAtStart(t *testing.T) {
 	long(t)
 	s := newScenarios(t)
@@ -167,10 +167,10 @@ func TestDownAtStart(t *testing.T) {
 	}
 	s.broker.Start()
 	w.waitDelivered()
-	w.conclude(expected{dropped: true}) // 36,000 records are more than the queue of 10,000 holds
+	w.conclude(expected{dropped: true}) // 36,000 records exceed the queue of 10,000
 }
 
-// TestAway is ten minutes without a broker at 200 records/s, with a tap that is killed meanwhile.
+// TestAway stops the broker for ten minutes at 200 records/s. Meanwhile the driver with a spool is killed.
 func TestAway(t *testing.T) {
 	long(t)
 	s := newScenarios(t)
@@ -184,7 +184,7 @@ func TestAway(t *testing.T) {
 	w.conclude(expected{duplicates: true, dropped: true})
 }
 
-// TestSlow has the way to the broker let only so much through.
+// TestSlow limits the bandwidth to the broker.
 func TestSlow(t *testing.T) {
 	long(t)
 	kafkatest.Require(t)
@@ -205,7 +205,7 @@ func TestSlow(t *testing.T) {
 	w.conclude(expected{duplicates: true, dropped: true})
 }
 
-// TestDiskFull has the broker's disk fill up, which ends the broker, until there is room again.
+// TestDiskFull fills the broker's disk, which ends the broker, and then frees it again.
 func TestDiskFull(t *testing.T) {
 	long(t)
 	kafkatest.Require(t)
@@ -269,7 +269,7 @@ func TestThreeBrokers(t *testing.T) {
 	w.conclude(expected{duplicates: true})
 }
 
-// inSync waits until each partition has all its replicas in sync again.
+// inSync waits until all replicas of each partition are in sync again.
 func (w *world) inSync(brokers ...*kafkatest.Broker) {
 	w.t.Helper()
 	eventually.True(w.t, "all replicas are in sync", func() bool {
@@ -293,7 +293,7 @@ func (w *world) inSync(brokers ...*kafkatest.Broker) {
 	}, w.state)
 }
 
-// TestChance lets things happen by chance. The seed is printed; MESHTLS_SEED sets it.
+// TestChance inflicts random faults. The seed is printed; MESHTLS_SEED sets it.
 func TestChance(t *testing.T) {
 	long(t)
 	s := newScenarios(t)
@@ -310,7 +310,7 @@ func TestChance(t *testing.T) {
 	}
 }
 
-// chance lets so many things happen.
+// chance inflicts steps random faults, one after the other.
 func (w *world) chance(r *rand.Rand, steps int) {
 	b, up := w.broker, true
 	var done []string
@@ -347,11 +347,11 @@ func (w *world) chance(r *rand.Rand, steps int) {
 	w.t.Log(strings.Join(done, ", "))
 }
 
-// TestSlowWay has a way to the broker on which a whole batch takes longer than an answer may: smaller batches get through.
+// TestSlowWay: on a path so slow that a full batch would exceed IOTimeout, smaller batches are delivered.
 func TestSlowWay(t *testing.T) {
 	long(t)
 	kafkatest.Require(t)
-	pod(t) // for the address
+	pod(t) // creates the interface with hostAddress
 	slow := newProxy(t)
 	b := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress, "ADVERTISE=" + slow.address()}, nil)
 	slow.to(b.Plain)

@@ -12,7 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// buildFIPS builds the tap with the newest version of Go's cryptographic module that is validated, as `make fips` does.
+// buildFIPS builds the tap with the newest validated version of Go's cryptographic module, as `make fips` does.
 func buildFIPS(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "tap")
@@ -36,8 +36,8 @@ func output(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
-// TestFIPSReads: in FIPS 140-3 mode `tap read` says the same as without. JA3 is an MD5 and the Community ID a SHA-1: both name a
-// connection and protect nothing, and the mode leaves them alone (GODEBUG=fips140=only, which ends a program for them, is not supported).
+// TestFIPSReads: `tap read` prints the same in FIPS 140-3 mode as without it. JA3 is an MD5 hash and the Community ID a SHA-1 hash: both
+// identify a connection and protect nothing, and the mode permits them. (GODEBUG=fips140=only, which does not, is not supported.)
 func TestFIPSReads(t *testing.T) {
 	plain, err := buildTap()
 	if err != nil {
@@ -61,7 +61,7 @@ func TestFIPSReads(t *testing.T) {
 	}
 }
 
-// TestFIPS: in FIPS 140-3 mode a tap delivers to a real broker by TLS, and logs in by SCRAM.
+// TestFIPS: in FIPS 140-3 mode a tap delivers to a real broker over TLS and logs in with SCRAM.
 func TestFIPS(t *testing.T) {
 	kafkatest.Require(t)
 	p := pod(t)

@@ -25,7 +25,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// fleet is what the process of a fleet is told: so many sinks with the settings of a tap, each with a record every ten seconds.
+// fleet configures the process of a fleet: Clients sinks with the settings of a tap, each with a record every ten seconds.
 type fleet struct {
 	Clients int
 	Broker  string
@@ -33,10 +33,10 @@ type fleet struct {
 	Spread  time.Duration
 }
 
-// every is how often each tap of a fleet has a record: 0.1 records/s.
+// every is the time between two records of a tap of a fleet: 0.1 records/s.
 const every = 10 * time.Second
 
-// sail is that process. It ends at SIGTERM.
+// sail is the main function of a fleet's process. It ends at SIGTERM.
 func sail() {
 	var f fleet
 	exitOn(json.Unmarshal([]byte(os.Getenv("MESHTLS_FLEET")), &f))
@@ -81,7 +81,7 @@ func sail() {
 	os.Exit(0)
 }
 
-// TestFleet restarts the broker of 2,000 taps: they come back one by one over a minute.
+// TestFleet restarts the broker of 2,000 taps: they reconnect one by one over a minute.
 func TestFleet(t *testing.T) {
 	long(t)
 	kafkatest.Require(t)
@@ -127,7 +127,7 @@ func TestFleet(t *testing.T) {
 		if ok() != clients {
 			t.Errorf("%d of %d taps are connected", ok(), clients)
 		}
-		if took := len(counts) - quietSeconds; took > 90 { // half as long again as the minute that they are spread over
+		if took := len(counts) - quietSeconds; took > 90 { // one and a half times the minute over which they are spread
 			t.Errorf("they took %d s", took)
 		}
 	}
@@ -147,10 +147,10 @@ func TestFleet(t *testing.T) {
 	}
 }
 
-// quietSeconds without a connection end the count of accepts.
+// quietSeconds is how long no connection may arrive before accepts stops counting.
 const quietSeconds = 15
 
-// accepts counts the connections that the broker accepts in each second, until none came for a while and all is well.
+// accepts counts the connections that the broker accepts in each second, until none arrived for quietSeconds and well returns true.
 func accepts(t *testing.T, limit time.Duration, well func() bool) (counts []int) {
 	t.Helper()
 	count := func() int {
@@ -172,7 +172,7 @@ func accepts(t *testing.T, limit time.Duration, well func() bool) (counts []int)
 	return counts
 }
 
-// describe says how connections were spread.
+// describe summarizes how connections were spread over time. counts has the number of each second.
 func describe(counts []int) string {
 	total, most, half, nearly := 0, 0, 0, 0
 	for _, n := range counts {
@@ -192,7 +192,7 @@ func describe(counts []int) string {
 	return fmt.Sprintf("%d connections, at most %d in one second, half of them after %d s, 95%% after %d s; by second %v", total, most, half, nearly, counts)
 }
 
-// cpuTime is what a process has used so far, in seconds (proc_pid_stat(5), utime and stime in ticks of 10 ms).
+// cpuTime returns the CPU time that a process has used, in seconds (proc_pid_stat(5), utime and stime in ticks of 10 ms).
 func cpuTime(t *testing.T, pid int) float64 {
 	t.Helper()
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -205,7 +205,7 @@ func cpuTime(t *testing.T, pid int) float64 {
 	return float64(user+system) / 100
 }
 
-// TestIdle counts what a tap that has nothing to say asks of the brokers, and what 5,000 topics cost it.
+// TestIdle counts the requests of a tap without records, and measures what 5,000 topics on the broker cost it.
 func TestIdle(t *testing.T) {
 	long(t)
 	kafkatest.Require(t)

@@ -1,8 +1,8 @@
-// Package kafka_test proves delivery with real brokers: whatever they do, no record that was accepted goes unaccounted, and the
-// tap's capture does not suffer. Each scenario prints what was put, arrived, came twice and was dropped.
+// Package kafka_test tests delivery with real brokers: whatever happens to the brokers, every accepted record is accounted for, and the
+// tap's capture is not affected. Each scenario prints how many records were put, arrived, arrived twice and were dropped.
 //
-// The tests live in a network namespace of their own, with one more for a pod, so that networks can be cut. They need root,
-// Java and kcat. Without MESHTLS_KAFKA=full only those run that take seconds: make test-kafka runs all.
+// The tests run in a network namespace of their own, with a second one for a pod, so that they can interrupt the network. They need root,
+// Java and kcat. Without MESHTLS_KAFKA=full only tests that take seconds run; make test-kafka runs all.
 package kafka_test
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/confine"
 )
 
-// Both ends of the wire between the test and its pod.
+// Addresses of the two ends of the veth pair between the test and its pod.
 const (
 	hostAddress = "10.78.0.2"
 	podAddress  = "10.78.0.1"
@@ -35,10 +35,10 @@ func TestMain(m *testing.M) {
 	os.Exit(confine.Main(m.Run, confine.Options{Network: true}))
 }
 
-// full reports whether all is to run, however long it takes.
+// full reports whether all tests run, including those that take minutes.
 func full() bool { return os.Getenv("MESHTLS_KAFKA") == "full" }
 
-// long skips what takes more than seconds, unless all is to run.
+// long skips a test that takes more than seconds, unless all tests run.
 func long(t *testing.T) {
 	t.Helper()
 	if !full() {
@@ -46,8 +46,8 @@ func long(t *testing.T) {
 	}
 }
 
-// pod makes the network namespace of a pod with eth0 to the test's own. It returns a process that is there: in enters by it. A namespace
-// without a name ends with the last process in it, however that ends.
+// pod creates the network namespace of a pod, whose eth0 leads to the test's namespace. It returns the id of a process in the namespace,
+// which in needs to enter it. The namespace has no name and ends with its last process, however that process ends.
 func pod(t *testing.T) (pid int) {
 	t.Helper()
 	if !confine.Network() {
@@ -64,7 +64,7 @@ func pod(t *testing.T) (pid int) {
 		absent(t, "no network namespace: %v", err)
 	}
 	t.Cleanup(func() {
-		exec.Command("ip", "link", "del", "host0").Run() // the kernel takes its time with that of a namespace
+		exec.Command("ip", "link", "del", "host0").Run() // at once: the kernel deletes a namespace's interfaces only later
 		holder.Process.Kill()
 		holder.Wait()
 	})
@@ -78,12 +78,12 @@ func pod(t *testing.T) (pid int) {
 	return pid
 }
 
-// in returns what runs a program in a pod's network.
+// in returns a command line that runs a program in a pod's network namespace.
 func in(pod int, args ...string) []string {
 	return append([]string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", pod), "--"}, args...)
 }
 
-// inside is in as a command that ends with this process. It has one more variable.
+// inside returns a command that runs in a pod's network namespace, with an additional environment variable, and ends with this process.
 func inside(pod int, variable string, args ...string) *exec.Cmd {
 	args = in(pod, args...)
 	cmd := exec.Command(args[0], args[1:]...)

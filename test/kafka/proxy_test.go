@@ -10,23 +10,23 @@ import (
 	"time"
 )
 
-// proxy stands between clients and a broker that advertises the proxy's address. It can slow the way down, and it counts.
+// proxy forwards connections to a broker that advertises the proxy's address. It can limit the rate, and counts requests.
 type proxy struct {
 	listener net.Listener
 	target   string
-	rate     atomic.Int64 // bytes per second of each connection and direction; 0: as fast as it goes
+	rate     atomic.Int64 // bytes per second of each connection and direction; 0: no limit
 	wg       sync.WaitGroup
 
 	mu       sync.Mutex
 	open     map[net.Conn]bool
 	accepted []time.Time
 	requests map[int16]int // by API key (https://kafka.apache.org/protocol#protocol_api_keys)
-	all      int           // of them, those for the metadata of all topics
+	all      int           // how many of them ask for the metadata of all topics
 }
 
 const metadataKey = 3
 
-// newProxy listens; to gives it a target.
+// newProxy starts to listen. The proxy accepts connections once to has set its target.
 func newProxy(t *testing.T) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", net.JoinHostPort(hostAddress, "0"))
@@ -91,7 +91,7 @@ func (p *proxy) serve(c net.Conn) {
 	p.mu.Unlock()
 }
 
-// pump copies until one end is gone, a sip at a time where it is to be slow.
+// pump copies until one end closes, in small pieces if the rate is limited.
 func (p *proxy) pump(to io.Writer, from io.Reader) {
 	buf := make([]byte, 32<<10)
 	for {
@@ -114,14 +114,15 @@ func (p *proxy) pump(to io.Writer, from io.Reader) {
 	}
 }
 
-// counter counts the requests that pass: length (4), API key (2), version (2), correlation (4), client (2 and text), body.
+// counter counts the requests in a stream. A request has a length (4 bytes), API key (2), version (2), correlation id (4), client id (2
+// and text) and a body.
 type counter struct {
 	proxy *proxy
 	buf   []byte
 	skip  int
 }
 
-// Write takes what a client sends.
+// Write processes bytes that a client sent.
 func (c *counter) Write(b []byte) (int, error) {
 	n := len(b)
 	for len(b) > 0 {

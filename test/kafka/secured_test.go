@@ -12,7 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// secured is how drivers and tap log in, by files as a pod has them.
+// secured has the files with which drivers and tap log in, as mounted in a pod.
 type secured struct{ ca, password string }
 
 func (s *secured) config() (*sink.TLSConfig, *sink.SASLConfig) {
@@ -25,7 +25,7 @@ func (s *secured) environ() []string {
 	}
 }
 
-// replace puts a file in another's place at once, as the kubelet does with a mounted Secret.
+// replace replaces a file atomically, as the kubelet does with a mounted Secret.
 func replace(t *testing.T, file string, text []byte) {
 	t.Helper()
 	err := os.WriteFile(file+".new", text, 0o600)
@@ -37,7 +37,7 @@ func replace(t *testing.T, file string, text []byte) {
 	}
 }
 
-// TestSecured takes away what drivers and tap log in with or may do, and gives it back: nobody has to start them again.
+// TestSecured revokes certificates, passwords and rights of drivers and tap, and restores them: they recover without a restart.
 func TestSecured(t *testing.T) {
 	long(t)
 	kafkatest.Require(t)
@@ -67,7 +67,7 @@ func TestSecured(t *testing.T) {
 			w.conclude(may)
 		})
 	}
-	scenario("ACL", expected{dropped: true}, func(w *world) { // 12,000 records may come before it is tried again
+	scenario("ACL", expected{dropped: true}, func(w *world) { // 12,000 records may be put before the next attempt
 		b.Allow("ACL.")
 		w.blames("authorization", "topic")
 		w.lasts(5 * time.Second)
@@ -101,7 +101,7 @@ func TestSecured(t *testing.T) {
 	})
 }
 
-// blames waits until drivers and tap say that it is one of these faults.
+// blames waits until drivers and tap report one of these classes of errors.
 func (w *world) blames(classes ...string) {
 	w.t.Helper()
 	for _, d := range w.drivers {

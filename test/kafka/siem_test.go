@@ -15,7 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// script runs one of siem/ on lines and returns what it prints.
+// script runs a script of siem/ with lines as input and returns its output.
 func script(t *testing.T, name string, lines []string) string {
 	t.Helper()
 	if _, err := exec.LookPath("python3"); err != nil {
@@ -32,7 +32,7 @@ func script(t *testing.T, name string, lines []string) string {
 	return string(out)
 }
 
-// TestGaps takes some records away and has some come twice, in any order: siem/gaps.py finds each, siem/dedup.py passes each on once.
+// TestGaps removes some records, duplicates others and shuffles all: siem/gaps.py finds each missing record, and siem/dedup.py passes each record on once.
 func TestGaps(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 7))
 	var lines []string
@@ -74,14 +74,14 @@ func TestGaps(t *testing.T) {
 	}
 }
 
-// TestReplay kills a tap while its broker is away and starts it again on what it left: gaps.py finds nothing missing of either run.
+// TestReplay kills a tap while its broker is down and starts another one with the same spool: gaps.py finds no record of either run missing.
 func TestReplay(t *testing.T) {
 	kafkatest.Require(t)
 	p := pod(t)
 	b := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress}, nil)
 	topics := []string{"replay.findings", "replay.posture", "replay.flows"}
 	b.Create(topics...)
-	environ := []string{"TAP_KAFKA_BROKERS=" + b.Plain, "TAP_SPOOL_DIR=" + t.TempDir(), "POD_UID="} // no slot of a minute
+	environ := []string{"TAP_KAFKA_BROKERS=" + b.Plain, "TAP_SPOOL_DIR=" + t.TempDir(), "POD_UID="} // without a seed it reconnects at once
 	first := startTap(t, p, "replay", environ...)
 	eventually.True(t, "the tap delivers", func() bool { return first.metric(`sink_delivered_records_total\{dataset="meshtls.flow"\}`) > 20 }, first.state, b.Log)
 	b.Kill()

@@ -28,7 +28,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// payloads are records of about 1 KB that compress as the tap's do.
+// payloads returns records of about 1 KB that compress like the tap's.
 func payloads(n int) []buffer.Message {
 	r := rand.New(rand.NewPCG(1, 2))
 	out := make([]buffer.Message, n)
@@ -129,7 +129,7 @@ func throughSink(t *testing.T, b *kafkatest.Broker, topic string, records []buff
 	eventually.True(t, "connected", func() bool { return k.Status().OK }, k.Status, b.Log)
 	begun := time.Now()
 	for i := range records {
-		for i%500 == 0 && k.Status().Queued > 5000 { // half of what the queue holds
+		for i%500 == 0 && k.Status().Queued > 5000 { // half of the queue's capacity
 			time.Sleep(200 * time.Microsecond)
 		}
 		if !k.Put(records[i]) {
@@ -146,7 +146,7 @@ func throughSink(t *testing.T, b *kafkatest.Broker, topic string, records []buff
 	return float64(len(records)) / took.Seconds()
 }
 
-// perfTest is kafka-producer-perf-test.sh, with the JVM's second compiler, which the other tools here do without.
+// perfTest runs Kafka's ProducerPerformance, with the JVM's second compiler (kafka.sh disables it for all tools), and returns records per second.
 func perfTest(b *kafkatest.Broker, topic, file string, n int) float64 {
 	os.Setenv("_JAVA_OPTIONS", "-XX:TieredStopAtLevel=4 -Xmx512m")
 	defer os.Unsetenv("_JAVA_OPTIONS")
@@ -157,7 +157,7 @@ func perfTest(b *kafkatest.Broker, topic, file string, n int) float64 {
 	return perSecond
 }
 
-// knock is a process in the pod: for each port that it reads it makes one request there and prints when it began.
+// knock is the main function of a process in the pod. For each port that it reads it sends one request there and prints when it began.
 func knock() {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		c, err := net.Dial("tcp", net.JoinHostPort(hostAddress, in.Text()))
@@ -172,8 +172,8 @@ func knock() {
 	os.Exit(0)
 }
 
-// TestLatency takes the time from the first request on an edge, in clear, to the alert as a consumer of the topic reads it. It is
-// printed; make test-kafka holds it to a second, or on a slower machine to 20 times what a record takes through this broker.
+// TestLatency measures the time from the first plaintext request on an edge until a consumer of the topic reads the alert. It prints the
+// time; make test-kafka requires at most a second, or on a slower machine 20 times the time of a record through this broker.
 func TestLatency(t *testing.T) {
 	kafkatest.Require(t)
 	p := pod(t)
@@ -231,13 +231,13 @@ func TestLatency(t *testing.T) {
 	}
 }
 
-// throughBroker returns the 99th percentile of the time from a bare writer to the same consumer.
+// throughBroker returns the 99th percentile of the time of a record from kafka-go's Writer to the same consumer.
 func throughBroker(t *testing.T, b *kafkatest.Broker, topic string, alerts func(port int) (time.Time, bool)) time.Duration {
 	t.Helper()
 	w := &kafka.Writer{Addr: kafka.TCP(b.Plain), Topic: topic, RequiredAcks: kafka.RequireAll, BatchTimeout: time.Millisecond, Transport: &kafka.Transport{MetadataTopics: []string{topic}}}
 	defer w.Close()
 	var took []time.Duration
-	for port := 100_000; port < 100_020; port++ { // no alert has such a port
+	for port := 100_000; port < 100_020; port++ { // port numbers that no alert can have
 		begun := time.Now()
 		if err := w.WriteMessages(t.Context(), kafka.Message{Value: fmt.Appendf(nil, `{"rule":{"id":"plaintext-edge"},"destination":{"port":%d}}`, port)}); err != nil {
 			t.Fatal(err)
@@ -250,7 +250,7 @@ func throughBroker(t *testing.T, b *kafkatest.Broker, topic string, alerts func(
 	return took[len(took)*99/100]
 }
 
-// consume reads a topic as it grows. alerts returns when the one of plaintext-edge on a port was read, if it was.
+// consume reads a topic as it grows. alerts returns when the finding plaintext-edge of a port was read, false if it was not.
 func consume(t *testing.T, b *kafkatest.Broker, topic string) (alerts func(port int) (time.Time, bool), stop func()) {
 	t.Helper()
 	cmd := exec.Command("kcat", "-C", "-b", b.Plain, "-t", topic, "-o", "beginning", "-q", "-u", "-f", `%s\n`)

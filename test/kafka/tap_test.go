@@ -23,11 +23,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// trafficPort is where the pod's client finds its server.
+// trafficPort is the port of the server for the pod's client.
 const trafficPort = "8080"
 
-// makeTraffic is the process of the pod's client: so many HTTP requests per second, each on a connection of its own. It prints
-// how many went well when it is told to end.
+// makeTraffic is the main function of the pod's client: MESHTLS_TRAFFIC HTTP requests per second, each on a new connection. At SIGTERM
+// it prints how many succeeded.
 func makeTraffic() {
 	rate, err := strconv.Atoi(os.Getenv("MESHTLS_TRAFFIC"))
 	exitOn(err)
@@ -67,15 +67,15 @@ type liveTap struct {
 	stderr  eventually.Output
 	traffic *exec.Cmd
 	made    bytes.Buffer
-	server  *http.Server // what the traffic goes to
-	rss     int          // kB, when it was ready
+	server  *http.Server // server of the traffic
+	rss     int          // kB, before the fault
 	maxRSS  int
-	drops   int // of the ring
-	retries int // of the sink
+	drops   int // packets dropped by the rings
+	retries int // failed attempts of the sink
 	ended   sync.Once
 }
 
-// buildTap builds the tap, once, into a folder that goes with TMPDIR; see TestMain.
+// buildTap builds the tap, once, into a folder in TMPDIR, which TestMain removes.
 var buildTap = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "tap")
 	if err != nil {
@@ -91,7 +91,7 @@ var buildTap = sync.OnceValues(func() (string, error) {
 	return file, err
 })
 
-// startTap starts a tap with a spool in the pod, with topics of its own, and ten connections a second for it to see.
+// startTap starts a tap in the pod, with a spool and its own topics, and a client that opens ten connections a second.
 func startTap(t *testing.T, pod int, topics string, environ ...string) *liveTap {
 	t.Helper()
 	file, err := buildTap()
@@ -101,7 +101,7 @@ func startTap(t *testing.T, pod int, topics string, environ ...string) *liveTap 
 	return startProgram(t, file, pod, topics, environ...)
 }
 
-// startProgram is startTap with another build of the tap.
+// startProgram is startTap with the given build of the tap.
 func startProgram(t *testing.T, file string, pod int, topics string, environ ...string) *liveTap {
 	t.Helper()
 	x := &liveTap{t: t, topics: topics}
@@ -144,7 +144,7 @@ func startProgram(t *testing.T, file string, pod int, topics string, environ ...
 }
 
 func (x *liveTap) get(path string) string {
-	client := http.Client{Timeout: time.Minute} // it is asked again
+	client := http.Client{Timeout: time.Minute} // callers repeat the request
 	r, err := client.Get("http://" + podAddress + ":9469" + path)
 	if err != nil {
 		return ""
@@ -154,7 +154,7 @@ func (x *liveTap) get(path string) string {
 	return string(text)
 }
 
-// metrics asks for the metrics and notes what they say of memory and of the ring.
+// metrics returns the metrics, and records the tap's memory, dropped packets and retries.
 func (x *liveTap) metrics() string {
 	text := x.get("/metrics")
 	if text == "" {
@@ -172,12 +172,12 @@ func (x *liveTap) metrics() string {
 	return text
 }
 
-// state is the tap's state, for a test that fails.
+// state returns the tap's state, for the message of a failing test.
 func (x *liveTap) state() string {
 	return fmt.Sprintf("the tap, %s: %s\nits log: %s", x.topics, x.get("/readyz"), end(x.stderr.String()))
 }
 
-// metric returns one number of the metrics, -1 if it is not there.
+// metric returns the value of one metric, -1 if it is missing.
 func (x *liveTap) metric(name string) float64 {
 	m := regexp.MustCompile(`(?m)^meshtls_tap_` + name + ` (\S+)$`).FindStringSubmatch(x.metrics())
 	if m == nil {
@@ -187,7 +187,7 @@ func (x *liveTap) metric(name string) float64 {
 	return n
 }
 
-// end ends the traffic and then the tap, and returns how many connections there were.
+// end ends the traffic and then the tap, and returns how many connections the client made.
 func (x *liveTap) end() (connections int) {
 	x.t.Helper()
 	x.ended.Do(func() {
@@ -195,14 +195,14 @@ func (x *liveTap) end() (connections int) {
 		x.traffic.Wait()
 		x.server.Close()
 		x.metrics()
-		x.cmd.Process.Signal(syscall.SIGTERM) // it drains its rings and ends all connections
+		x.cmd.Process.Signal(syscall.SIGTERM) // the tap drains its rings and publishes all connections
 		x.cmd.Wait()
 	})
 	fmt.Sscan(x.made.String(), &connections)
 	return connections
 }
 
-// seen counts the connections of the traffic that records tell of, and those that came twice.
+// seen returns how many connections of the traffic have a record, and how many records are duplicates.
 func (x *liveTap) seen(b *kafkatest.Broker) (connections, duplicates int) {
 	x.t.Helper()
 	ids := map[string]bool{}

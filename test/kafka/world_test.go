@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// world is a broker, two drivers (one with a spool) and a tap, while something happens to the broker.
+// world is a broker, two drivers (one with a spool) and a tap, for a scenario in which the broker has a fault.
 type world struct {
 	t       *testing.T
 	broker  *kafkatest.Broker
@@ -19,18 +19,18 @@ type world struct {
 	drivers []*driver
 	tap     *liveTap
 	dead    []dead
-	before  []kafkatest.Record // what was read of topics that were deleted then
+	before  []kafkatest.Record // records of topics that were deleted, read before
 
 	secure   *secured // nil: no TLS and no login
-	replicas int      // 1 if 0
-	brokers  []string // the broker's address if nil
+	replicas int      // of each topic; 0 means 1
+	brokers  []string // addresses for drivers and tap; nil means the broker's
 }
 
 // dead is a driver that was killed.
 type dead struct {
 	name string
 	put  int
-	safe int // of these records, the first ones, none of which was in memory alone when it was killed
+	safe int // how many of the first records were all delivered or in the spool when it was killed
 }
 
 // rate of each driver in records per second, and the size of a record.
@@ -39,7 +39,7 @@ const (
 	size = 800
 )
 
-// newWorld starts all and waits until records flow. Topics are named for the scenario. start is for what is there before.
+// newWorld creates topics, named after the scenario, starts drivers and tap, and waits until they deliver.
 func newWorld(t *testing.T, name string, b *kafkatest.Broker, pod int) *world {
 	t.Helper()
 	w := &world{t: t, broker: b, pod: pod}
@@ -84,7 +84,7 @@ func (w *world) launch(name string) {
 	w.tap = startTap(w.t, w.pod, name+".tap", environ...)
 }
 
-// state is the state of all, for a test that fails.
+// state returns the state of drivers, tap and broker, for the message of a failing test.
 func (w *world) state() string {
 	var b strings.Builder
 	for _, d := range w.drivers {
@@ -94,7 +94,7 @@ func (w *world) state() string {
 	return b.String() + w.broker.Log()
 }
 
-// waitDelivered waits until everybody delivers and hardly anything waits.
+// waitDelivered waits until drivers and tap deliver and their queues are nearly empty.
 func (w *world) waitDelivered() {
 	w.t.Helper()
 	w.flow()
@@ -104,7 +104,7 @@ func (w *world) waitDelivered() {
 	eventually.True(w.t, "the tap has caught up", func() bool { q := w.tap.metric("sink_queued_records"); return q >= 0 && q < 50 }, w.state)
 }
 
-// flow waits until everybody delivers what is new now.
+// flow waits until drivers and tap deliver new records.
 func (w *world) flow() {
 	w.t.Helper()
 	for _, d := range w.drivers {
@@ -123,7 +123,7 @@ func (w *world) flow() {
 	}
 }
 
-// suffers waits until the fault shows in all of them.
+// suffers waits until all drivers report the fault.
 func (w *world) suffers() {
 	w.t.Helper()
 	for _, d := range w.drivers {
@@ -131,14 +131,14 @@ func (w *world) suffers() {
 	}
 }
 
-// lasts lets a fault last, and looks at the tap meanwhile.
+// lasts waits for the duration of a fault, and reads the tap's metrics meanwhile.
 func (w *world) lasts(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		w.tap.metrics()
 	}
 }
 
-// killSpooler ends the driver with a spool by SIGKILL and starts another one on what it left.
+// killSpooler ends the driver with a spool by SIGKILL and starts another one with the same spool.
 func (w *world) killSpooler() {
 	w.t.Helper()
 	last := len(w.drivers) - 1

@@ -164,7 +164,7 @@ func TestVersionInTheBinaries(t *testing.T) {
 	}
 	for _, program := range []string{"tap", "tap-webhook"} {
 		if program == "tap-webhook" && testing.Short() {
-			continue // it compiles Kubernetes' client
+			continue // slow: it compiles Kubernetes' client
 		}
 		file := filepath.Join(t.TempDir(), program)
 		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", set+"v9.8.7"+commit+"0123abc", "-o", file, "./cmd/"+program)

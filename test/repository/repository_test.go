@@ -1,4 +1,4 @@
-// Package repository_test holds the files around the code to each other and to the code: workflows, dependabot's list, issue forms.
+// Package repository_test checks the files around the code against each other and against the code: workflows, dependabot's list, issue forms.
 package repository_test
 
 import (
@@ -26,7 +26,7 @@ func read(t *testing.T, name string) string {
 	return string(b)
 }
 
-// parse reads a YAML file. A key that is there twice is an error.
+// parse parses a YAML file. A duplicate key is an error.
 func parse(t *testing.T, name string, to any) {
 	t.Helper()
 	if err := yaml.UnmarshalStrict([]byte(read(t, name)), to, yaml.DisallowUnknownFields); err != nil && !strings.Contains(err.Error(), "unknown field") {
@@ -46,7 +46,7 @@ func workflows(t *testing.T) []string {
 	return names
 }
 
-// TestActionsArePinned: a tag can be moved to another commit, a commit cannot. The comment has the version, which dependabot reads.
+// TestActionsArePinned: workflows use actions by commit, because a tag can be moved. A comment after it has the version, which dependabot reads.
 func TestActionsArePinned(t *testing.T) {
 	uses := regexp.MustCompile(`(?m)^\s*(?:- )?uses:\s*(.*)$`)
 	pinned := regexp.MustCompile(`^([a-z0-9./-]+)@([0-9a-f]{40}) # (v\d+\.\d+\.\d+)$`)
@@ -70,7 +70,7 @@ func TestActionsArePinned(t *testing.T) {
 	}
 }
 
-// TestWorkflowsRunEachStep: the jobs beside `quick` share out the steps of .ci/run: none is forgotten.
+// TestWorkflowsRunEachStep: the jobs other than `quick` together run every step of .ci/run.
 func TestWorkflowsRunEachStep(t *testing.T) {
 	var ci struct {
 		Jobs map[string]struct {
@@ -87,7 +87,7 @@ func TestWorkflowsRunEachStep(t *testing.T) {
 	quick := regexp.MustCompile(`(?m)^quick:.*\n((?:\t.*\n)+)`).FindString(read(t, "Makefile"))
 	var steps []string
 	for _, m := range regexp.MustCompile(`(?m)^step (\S+)`).FindAllStringSubmatch(read(t, ".ci/run"), -1) {
-		if m[1] != "tools" { // what the others need
+		if m[1] != "tools" { // tools is not a step of its own: the others need it
 			steps = append(steps, m[1])
 		}
 	}
@@ -106,12 +106,12 @@ func TestWorkflowsRunEachStep(t *testing.T) {
 	}
 }
 
-// manifests are the files that dependabot reads, and what it calls their kind.
+// manifests maps the files that dependabot reads to its names of their ecosystems.
 var manifests = map[string]string{
 	"go.mod": "gomod", "Cargo.toml": "cargo", "Dockerfile": "docker", "pom.xml": "maven", "requirements.txt": "pip", "package.json": "npm",
 }
 
-// TestDependabotKnowsEachModule: what is not listed is never updated.
+// TestDependabotKnowsEachModule: dependabot's list has each module. It does not update others.
 func TestDependabotKnowsEachModule(t *testing.T) {
 	var conf struct {
 		Updates []struct {
@@ -152,7 +152,7 @@ func tracked(t *testing.T) []string {
 	return strings.Fields(string(out))
 }
 
-// TestIssueForms: GitHub shows a form that it cannot read as no form at all.
+// TestIssueForms: each issue form is valid. GitHub silently omits an invalid form.
 func TestIssueForms(t *testing.T) {
 	names, err := filepath.Glob(filepath.Join(root, ".github/ISSUE_TEMPLATE/*.yml"))
 	if err != nil || len(names) < 3 {

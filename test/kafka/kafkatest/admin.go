@@ -12,7 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// Admin calls f with a client that may do anything, on the listener without login.
+// Admin calls f with a client that has all rights, on the listener without login.
 func (b *Broker) Admin(f func(context.Context, *kafka.Client) error) {
 	b.t.Helper()
 	transport := &kafka.Transport{Dial: b.Dial}
@@ -24,8 +24,8 @@ func (b *Broker) Admin(f func(context.Context, *kafka.Client) error) {
 	}
 }
 
-// asked is Admin for a question that is asked again until the answer is as it should be: what was changed takes a moment until a
-// broker knows it, and on a busy machine longer.
+// asked is Admin for a request that is repeated until the response is the expected one: a change needs a moment, and longer on a busy
+// machine, until the broker knows it.
 func (b *Broker) asked(what string, f func(context.Context, *kafka.Client) (answer any, ok bool, err error)) {
 	b.t.Helper()
 	b.Admin(func(ctx context.Context, c *kafka.Client) error {
@@ -46,8 +46,8 @@ func (b *Broker) asked(what string, f func(context.Context, *kafka.Client) (answ
 // Create creates topics with three partitions each.
 func (b *Broker) Create(topics ...string) { b.t.Helper(); b.CreateReplicated(1, topics...) }
 
-// CreateReplicated creates topics with three partitions each that so many brokers hold, and waits until the broker knows who leads
-// them. On a busy machine a broker's heartbeat may be late, and nothing can be created until it comes: that is waited for.
+// CreateReplicated creates topics with three partitions and the given number of replicas, and waits until the broker knows the leaders of
+// the partitions. If a broker's heartbeat is late, as on a busy machine, no topic can be created: CreateReplicated repeats its request.
 func (b *Broker) CreateReplicated(replicas int, topics ...string) {
 	b.t.Helper()
 	b.asked(fmt.Sprint("topics are created: ", topics), func(ctx context.Context, c *kafka.Client) (any, bool, error) {
@@ -59,7 +59,7 @@ func (b *Broker) CreateReplicated(replicas int, topics ...string) {
 		if err != nil {
 			return nil, false, err
 		}
-		for topic, err := range res.Errors { // it is there where an earlier answer was late
+		for topic, err := range res.Errors { // the topic may exist, if an earlier response was late
 			if err != nil && !errors.Is(err, kafka.TopicAlreadyExists) {
 				return nil, false, fmt.Errorf("%s: %w", topic, err)
 			}
@@ -83,7 +83,7 @@ func (b *Broker) CreateReplicated(replicas int, topics ...string) {
 	})
 }
 
-// Allow grants principals Write and Describe on all topics that begin with prefix, and takes it from all others. It waits until the
+// Allow grants principals Write and Describe on all topics that begin with prefix, and revokes them from all others. It waits until the
 // broker knows.
 func (b *Broker) Allow(prefix string, principals ...string) {
 	b.t.Helper()
@@ -119,7 +119,7 @@ func (b *Broker) Allow(prefix string, principals ...string) {
 	}, 2*(len(principals)+1))
 }
 
-// Knows waits until so many access rules that filter finds are known to the broker's own authorizer.
+// Knows waits until the broker's own authorizer knows the given number of access rules that match filter.
 func (b *Broker) Knows(filter kafka.ACLFilter, rules int) {
 	b.t.Helper()
 	b.asked("the broker knows the access rules", func(ctx context.Context, c *kafka.Client) (any, bool, error) {
@@ -151,7 +151,7 @@ func (b *Broker) Grant(rule kafka.ACLEntry) {
 	}, 1)
 }
 
-// Quota bounds how many bytes per second a client may produce, by its client id; 0 takes the bound away.
+// Quota bounds the bytes per second that a client may produce, by its client id; 0 removes the bound.
 func (b *Broker) Quota(client string, bytesPerSecond int) {
 	b.t.Helper()
 	b.Admin(func(ctx context.Context, c *kafka.Client) error {
@@ -186,7 +186,7 @@ func (b *Broker) SetPassword(user, password string) {
 	})
 }
 
-// Delete deletes topics and waits until the broker does not know them.
+// Delete deletes topics and waits until the broker does not know them any more.
 func (b *Broker) Delete(topics ...string) {
 	b.t.Helper()
 	b.Admin(func(ctx context.Context, c *kafka.Client) error {

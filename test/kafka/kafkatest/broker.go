@@ -1,4 +1,7 @@
-// Package kafkatest runs a real Apache Kafka for tests, by test/kafka/kafka.sh, and reads with kcat (librdkafka) what is there.
+// Package kafkatest runs a real Apache Kafka for tests, with test/kafka/kafka.sh, and reads records with kcat (librdkafka).
+//
+// Order of use: [Require] skips a test that cannot run a broker; [Start] starts one; methods of [Broker] create topics, change rights, stop
+// and restart it; [Broker.Read] returns the records.
 package kafkatest
 
 import (
@@ -19,26 +22,26 @@ import (
 // Broker is one broker. Its methods fail the test that it was started for.
 type Broker struct {
 	Plain   string   // host:port without TLS and login
-	TLS     string   // host:port with both; see kafka.sh
-	Aliases []string // host:port of listeners that advertise what ALIASES has
+	TLS     string   // host:port with TLS and login; see kafka.sh
+	Aliases []string // host:port of listeners that advertise the addresses of ALIASES
 	CA      string   // PEM file
 	Dir     string
 	PID     int
-	Env     []string // the script's variables, as NAME=value: they count from the next start on
+	Env     []string // the script's variables, as NAME=value; changes are effective from the next start on
 
-	// Dial connects to the broker, if it is not nil: from another network namespace.
+	// Dial connects to the broker from another network namespace; nil means from this one.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	t      testing.TB
 	script string
 	mode   string
-	within []string // what its commands are run by
+	within []string // prefix of its command lines
 }
 
 // Password of the user "tap".
 const Password = "tap-secret"
 
-// Require skips the test where it cannot run a broker, or fails it where CI or MESHTLS_REQUIRE_ALL says that all must run.
+// Require skips a test that cannot run a broker here, or fails it if CI or MESHTLS_REQUIRE_ALL is set: all tests must run then.
 // KAFKA_SH names another script.
 func Require(t testing.TB) (script string) {
 	t.Helper()
@@ -64,7 +67,7 @@ func Require(t testing.TB) (script string) {
 	return script
 }
 
-// Root is the repository's.
+// Root returns the root folder of the repository.
 func Root(t testing.TB) string {
 	t.Helper()
 	dir, err := os.Getwd()
@@ -82,8 +85,8 @@ func Root(t testing.TB) string {
 	return ""
 }
 
-// Start starts a broker that lives as long as the test, which holds the machine as long (see internal/exclusive). mode is plain or tls, env the script's variables (NAME=value), within
-// what runs its commands, such as ip netns exec NAME.
+// Start starts a broker that runs until the end of the test, and locks the machine for that time (see internal/exclusive). mode is plain or
+// tls, env has the script's variables (NAME=value), and within is a prefix of its command lines, such as ip netns exec NAME.
 func Start(t testing.TB, mode string, env, within []string) *Broker {
 	t.Helper()
 	b := New(t, mode, env, within)
@@ -91,7 +94,7 @@ func Start(t testing.TB, mode string, env, within []string) *Broker {
 	return b
 }
 
-// New is Start without the start.
+// New is Start without starting the broker.
 func New(t testing.TB, mode string, env, within []string) *Broker {
 	t.Helper()
 	b := &Broker{t: t, script: Require(t), mode: mode, Env: env, within: within}
@@ -106,7 +109,7 @@ func New(t testing.TB, mode string, env, within []string) *Broker {
 	return b
 }
 
-// Log returns the end of the broker's log, for a test that fails.
+// Log returns the end of the broker's log, for the message of a failing test.
 func (b *Broker) Log() string {
 	log, err := os.ReadFile(filepath.Join(b.Dir, "broker.log"))
 	if err != nil {
@@ -115,7 +118,7 @@ func (b *Broker) Log() string {
 	return "the end of the broker's log:\n" + tail(string(log), 30)
 }
 
-// tail returns the last lines of a text, each cut where it is long.
+// tail returns the last lines of a text, with long lines shortened.
 func tail(text string, lines int) string {
 	all := strings.Split(strings.TrimSpace(text), "\n")
 	all = all[max(0, len(all)-lines):]
@@ -165,13 +168,13 @@ func (b *Broker) Start() {
 // Stop ends the broker by SIGTERM.
 func (b *Broker) Stop() { b.t.Helper(); b.do("stop") }
 
-// Kill ends it by SIGKILL.
+// Kill ends the broker by SIGKILL.
 func (b *Broker) Kill() { b.t.Helper(); b.do("kill") }
 
-// Freeze stops it by SIGSTOP: its kernel still answers for it. Thaw lets it go on.
+// Freeze stops the broker's process by SIGSTOP, while its kernel still accepts connections. Thaw continues it.
 func (b *Broker) Freeze() { b.t.Helper(); b.signal(syscall.SIGSTOP) }
 
-// Thaw lets a frozen broker go on.
+// Thaw continues a frozen broker.
 func (b *Broker) Thaw() { b.t.Helper(); b.signal(syscall.SIGCONT) }
 
 func (b *Broker) signal(s syscall.Signal) {
@@ -181,7 +184,7 @@ func (b *Broker) signal(s syscall.Signal) {
 	}
 }
 
-// Tool runs a class of Kafka's own tools and returns what it prints.
+// Tool runs one of Kafka's own tools, by its class, and returns its output.
 func (b *Broker) Tool(class string, args ...string) string {
 	b.t.Helper()
 	cmd := b.command(append([]string{b.script, "tool", class}, args...)...)
@@ -194,18 +197,18 @@ func (b *Broker) Tool(class string, args ...string) string {
 	return string(out)
 }
 
-// Record is what kcat reads back.
+// Record is a record as read by kcat.
 type Record struct {
 	Topic, Partition, Key, Headers, Timestamp, Value string
 }
 
-// ID is the header event-id.
+// ID returns the value of the header event-id.
 func (r Record) ID() string {
 	_, id, _ := strings.Cut(r.Headers, "event-id=")
 	return id
 }
 
-// Read returns all that is in the topics now.
+// Read returns all records that are in the topics now.
 func (b *Broker) Read(topics ...string) []Record {
 	b.t.Helper()
 	var out []Record
@@ -228,7 +231,7 @@ func (b *Broker) Read(topics ...string) []Record {
 	return out
 }
 
-// Distinct counts the different event ids, and what is there more than once.
+// Distinct returns the event ids of records, and how many records repeat one.
 func Distinct(records []Record) (ids map[string]bool, duplicates int) {
 	ids = map[string]bool{}
 	for _, r := range records {
