@@ -61,18 +61,18 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	switch page := os.Getpagesize(); {
 	case c.RingBytes < 0 || c.RingBytes > maxRing:
-		return c, fmt.Errorf("a ring of %d bytes: 1 to %d were expected", c.RingBytes, maxRing)
+		return c, fmt.Errorf("a ring of %d bytes: expected 1 to %d", c.RingBytes, maxRing)
 	case c.BlockBytes < 0 || c.BlockBytes > maxRing:
-		return c, fmt.Errorf("blocks of %d bytes: 1 to %d were expected", c.BlockBytes, maxRing)
+		return c, fmt.Errorf("blocks of %d bytes: expected 1 to %d", c.BlockBytes, maxRing)
 	case c.Retire < 0 || c.Retire > maxRetire:
-		return c, fmt.Errorf("a retire timeout of %v: up to %v was expected", c.Retire, maxRetire)
+		return c, fmt.Errorf("a retire timeout of %v: expected at most %v", c.Retire, maxRetire)
 	case c.SnapLength < 0 || c.SnapLength > maxRing:
-		return c, fmt.Errorf("a snap length of %d bytes: 0 to %d were expected", c.SnapLength, maxRing)
+		return c, fmt.Errorf("a snap length of %d bytes: expected 0 to %d", c.SnapLength, maxRing)
 	default:
 		c.BlockBytes = (c.BlockBytes + page - 1) / page * page
 	}
 	if blocks := c.RingBytes / c.BlockBytes; blocks < minBlocks {
-		return c, fmt.Errorf("a ring of %d bytes holds %d blocks of %d bytes: at least %d were expected", c.RingBytes, blocks, c.BlockBytes, minBlocks)
+		return c, fmt.Errorf("a ring of %d bytes has room for %d blocks of %d bytes: expected at least %d", c.RingBytes, blocks, c.BlockBytes, minBlocks)
 	}
 	c.RingBytes -= c.RingBytes % c.BlockBytes
 	c.Retire = (c.Retire + time.Millisecond - 1).Truncate(time.Millisecond)

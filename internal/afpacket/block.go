@@ -111,6 +111,7 @@ func (b *Block) Next() (p Packet, ok bool) {
 	if mac < packetHeader || end > uint64(len(h)) {
 		return b.stop()
 	}
+
 	b.left--
 	if b.left > 0 {
 		next := uint64(binary.NativeEndian.Uint32(h[packetNext:]))
@@ -120,11 +121,13 @@ func (b *Block) Next() (p Packet, ok bool) {
 			b.at += int(next)
 		}
 	}
+
 	// Field by field: a composite literal would be built elsewhere and copied.
 	p.Time = int64(binary.NativeEndian.Uint32(h[packetSec:]))*1e9 + int64(binary.NativeEndian.Uint32(h[packetNsec:]))
 	p.Data = h[mac:end:end]
 	p.Length = max(int(binary.NativeEndian.Uint32(h[packetLen:])), int(snap))
 	p.Type = h[packetType]
+
 	status := binary.NativeEndian.Uint32(h[packetStatus:])
 	p.Vouched = status&(statusNotReady|statusValid) != 0
 	if status&statusVLAN != 0 {

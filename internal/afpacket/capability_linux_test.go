@@ -159,7 +159,7 @@ func TestWithoutCapability(t *testing.T) {
 	n := loopback(t)
 	file := program(t)
 	t.Run("allowed", func(t *testing.T) {
-		want := "error: capture on lo: open a packet socket: operation not permitted: it takes CAP_NET_RAW: " +
+		want := "error: capture on lo: open a packet socket: operation not permitted: it needs CAP_NET_RAW: " +
 			"run as root, or give the program the capability with `setcap cap_net_raw+p " + file + "`; " +
 			"in Kubernetes add NET_RAW to securityContext.capabilities.add, " +
 			"and where the image lost its file capability set runAsUser: 0 too\npermission: true\n"
@@ -170,7 +170,7 @@ func TestWithoutCapability(t *testing.T) {
 	t.Run("not allowed", func(t *testing.T) {
 		// The bounding set belongs to the thread and ends with it.
 		n.do(t, func() error { return unix.Prctl(unix.PR_CAPBSET_DROP, unix.CAP_NET_RAW, 0, 0, 0) })
-		want := "error: capture on lo: open a packet socket: operation not permitted: it takes CAP_NET_RAW, " +
+		want := "error: capture on lo: open a packet socket: operation not permitted: it needs CAP_NET_RAW, " +
 			"and nothing in this container or session may have it: in Kubernetes add NET_RAW to securityContext.capabilities.add, " +
 			"with docker --cap-add=NET_RAW\npermission: true\n"
 		if out := n.as(t, file, nobody()); out != want {
@@ -184,7 +184,7 @@ func TestWithoutCapability(t *testing.T) {
 			GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: 1}},
 		}
 		n := loopback(t)
-		want := "error: capture on lo: open a packet socket: operation not permitted: CAP_NET_RAW is there, " +
+		want := "error: capture on lo: open a packet socket: operation not permitted: CAP_NET_RAW is present, " +
 			"so a security module forbids it, or the network namespace belongs to another user namespace\npermission: true\n"
 		if out := n.as(t, file, attributes); out != want {
 			t.Errorf("the helper said\n%swant\n%s", out, want)
@@ -222,12 +222,12 @@ func TestOpenErrors(t *testing.T) {
 		want   string
 		is     error
 	}{
-		"unknown":      {l, Config{Interface: "eth9"}, "capture on eth9: look it up: no such interface: there are lo, left0", ErrNoInterface},
-		"only lo":      {empty, Config{Interface: "eth0"}, "capture on eth0: look it up: no such interface: there is only lo", ErrNoInterface},
-		"no name":      {l, Config{}, `capture on "": look it up: no such interface: there are lo, left0`, ErrNoInterface},
-		"too long":     {l, Config{Interface: "a-name-without-end"}, "capture on a-name-without-end: look it up: no such interface: there are lo, left0", ErrNoInterface},
-		"bad filter":   {l, Config{Interface: "lo", Filter: toPort(t, 1)[:3]}, "capture on lo: attach the filter: invalid argument: the kernel does not take this program", unix.EINVAL},
-		"a small ring": {l, Config{Interface: "lo", RingBytes: 1000}, "capture on lo: configure: a ring of 1000 bytes holds 0 blocks of 131072 bytes: at least 2 were expected", nil},
+		"unknown":      {l, Config{Interface: "eth9"}, "capture on eth9: look up the interface: no such interface: there are lo, left0", ErrNoInterface},
+		"only lo":      {empty, Config{Interface: "eth0"}, "capture on eth0: look up the interface: no such interface: there is only lo", ErrNoInterface},
+		"no name":      {l, Config{}, `capture on "": look up the interface: no such interface: there are lo, left0`, ErrNoInterface},
+		"too long":     {l, Config{Interface: "a-name-without-end"}, "capture on a-name-without-end: look up the interface: no such interface: there are lo, left0", ErrNoInterface},
+		"bad filter":   {l, Config{Interface: "lo", Filter: toPort(t, 1)[:3]}, "capture on lo: attach the filter: invalid argument: the kernel refuses this program", unix.EINVAL},
+		"a small ring": {l, Config{Interface: "lo", RingBytes: 1000}, "capture on lo: configure: a ring of 1000 bytes has room for 0 blocks of 131072 bytes: expected at least 2", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.in.do(t, func() error {

@@ -23,13 +23,13 @@ func TestDefaults(t *testing.T) {
 
 func TestRefused(t *testing.T) {
 	for want, c := range map[string]Config{
-		"a ring of -1 bytes: 1 to 1073741824 were expected":                               {RingBytes: -1},
-		"a ring of 1073741825 bytes: 1 to 1073741824 were expected":                       {RingBytes: 1<<30 + 1},
-		"blocks of -1 bytes: 1 to 1073741824 were expected":                               {BlockBytes: -1},
-		"a retire timeout of -1ns: up to 10s was expected":                                {Retire: -1},
-		"a retire timeout of 1m0s: up to 10s was expected":                                {Retire: time.Minute},
-		"a snap length of -1 bytes: 0 to 1073741824 were expected":                        {SnapLength: -1},
-		"a ring of 131072 bytes holds 1 blocks of 131072 bytes: at least 2 were expected": {RingBytes: 128 << 10},
+		"a ring of -1 bytes: expected 1 to 1073741824":                                      {RingBytes: -1},
+		"a ring of 1073741825 bytes: expected 1 to 1073741824":                              {RingBytes: 1<<30 + 1},
+		"blocks of -1 bytes: expected 1 to 1073741824":                                      {BlockBytes: -1},
+		"a retire timeout of -1ns: expected at most 10s":                                    {Retire: -1},
+		"a retire timeout of 1m0s: expected at most 10s":                                    {Retire: time.Minute},
+		"a snap length of -1 bytes: expected 0 to 1073741824":                               {SnapLength: -1},
+		"a ring of 131072 bytes has room for 1 blocks of 131072 bytes: expected at least 2": {RingBytes: 128 << 10},
 	} {
 		if _, err := c.withDefaults(); err == nil || err.Error() != want {
 			t.Errorf("%+v: %v, want %s", c, err, want)

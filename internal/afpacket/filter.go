@@ -25,7 +25,7 @@ func bounded(filter []bpf.RawInstruction, snap int) ([]bpf.RawInstruction, error
 		out = limitSnapLength(out, uint32(snap))
 	}
 	if len(out) > maxInstructions {
-		return nil, fmt.Errorf("a filter of %d instructions: the kernel takes %d", len(out), maxInstructions)
+		return nil, fmt.Errorf("a filter of %d instructions: the kernel accepts at most %d", len(out), maxInstructions)
 	}
 	return out, nil
 }

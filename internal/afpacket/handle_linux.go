@@ -36,7 +36,7 @@ type Handle struct {
 
 	// Only Run uses these.
 	block   Block
-	handed  uint64        // packets in the blocks that were passed on
+	passed  uint64        // packets in the blocks that were passed on
 	blocks  uint64        // blocks that were passed on
 	found   syscall.Errno // pending error of the socket at the last poll; 0: none
 	recheck time.Duration // time until the interface is examined again while it is down
@@ -60,6 +60,7 @@ func Open(c Config) (*Handle, error) {
 	if err != nil {
 		return nil, &OpError{Interface: name, Op: "configure", Err: err}
 	}
+
 	d, err := lookup(name)
 	if err != nil {
 		return nil, err
@@ -68,6 +69,7 @@ func Open(c Config) (*Handle, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	h := &Handle{device: d, retire: c.Retire, snap: c.SnapLength}
 	if err := h.setUp(fd, c); err != nil {
 		err.Interface = name
@@ -77,6 +79,7 @@ func Open(c Config) (*Handle, error) {
 		unix.Close(fd)
 		return nil, err
 	}
+
 	// The runtime's poller waits for the socket, so a waiting reader occupies no thread.
 	h.socket = os.NewFile(uintptr(fd), "packet socket on "+name)
 	if h.raw, err = h.socket.SyscallConn(); err == nil {
@@ -101,25 +104,28 @@ func (h *Handle) setUp(fd int, c Config) *OpError {
 			return filterError(err, len(filter))
 		}
 	}
+
 	if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_VERSION, unix.TPACKET_V3); err != nil {
-		return &OpError{Op: "choose TPACKET_V3", Err: err, Advice: "it needs Linux 4.20 or newer"}
+		return &OpError{Op: "select TPACKET_V3", Err: err, Advice: "it needs Linux 4.20 or newer"}
 	}
 	if h.device.loopback() {
 		if err := unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1); err != nil {
-			return &OpError{Op: "ignore what leaves", Err: err, Advice: "it needs Linux 4.20 or newer"}
+			return &OpError{Op: "ignore outgoing packets", Err: err, Advice: "it needs Linux 4.20 or newer"}
 		}
 	}
+
 	h.ring, err = newRing(fd, c)
 	if err != nil {
 		return &OpError{Op: fmt.Sprintf("set up a ring of %d bytes", c.RingBytes), Err: err, Advice: ringAdvice(err)}
 	}
 	if err := bind(fd, h.device.index, unix.ETH_P_ALL); err != nil {
-		return &OpError{Op: "bind", Err: vanished(err)}
+		return &OpError{Op: "bind", Err: asNoInterface(err)}
 	}
+
 	// If the interface is down, the socket has a pending error, which Run will find.
-	_, up, err := standing(fd, h.device.index)
+	_, up, err := interfaceState(fd, h.device.index)
 	if err != nil {
-		return &OpError{Op: "look at the interface", Err: err}
+		return &OpError{Op: "check the interface", Err: err}
 	}
 	h.totals.Down = !up
 	return nil
@@ -133,19 +139,19 @@ func filterError(err error, instructions int) *OpError {
 			Advice: "raise the sysctl net.core.optmem_max (bytes; Linux' default is 20480 or more)",
 		}
 	}
-	return &OpError{Op: "attach the filter", Err: err, Advice: "the kernel does not take this program"}
+	return &OpError{Op: "attach the filter", Err: err, Advice: "the kernel refuses this program"}
 }
 
 // ringAdvice returns what to do if the ring could not be created, "" if there is no advice.
 func ringAdvice(err error) string {
 	if errors.Is(err, unix.ENOMEM) || errors.Is(err, unix.ENOBUFS) {
-		return "there is too little memory for it: ask for a smaller one"
+		return "there is too little memory: configure a smaller ring"
 	}
 	return ""
 }
 
-// vanished returns ErrNoInterface for the errors of an interface that was deleted after lookup.
-func vanished(err error) error {
+// asNoInterface returns ErrNoInterface for the errors of an interface that was deleted after lookup.
+func asNoInterface(err error) error {
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENXIO) {
 		return ErrNoInterface
 	}
@@ -201,6 +207,7 @@ func (h *Handle) SetFilter(filter []bpf.RawInstruction) error {
 	if err != nil {
 		return &OpError{Interface: h.device.name, Op: "configure", Err: err}
 	}
+
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.phase == ended || h.detached {

@@ -26,7 +26,7 @@ func unsupported(name string) error {
 		Interface: name,
 		Op:        "open",
 		Err:       fmt.Errorf("live capture on %s: %w", runtime.GOOS, errors.ErrUnsupported),
-		Advice:    "it needs Linux; a capture file is read anywhere",
+		Advice:    "live capture needs Linux; capture files can be read on any system",
 	}
 }
 

@@ -264,12 +264,12 @@ func TestGone(t *testing.T) {
 			send(t, client, server, payload)
 			r.ip(t, command)
 			err := c.join(t)
-			want := "capture on right0: receive: no such interface: it was deleted or moved: open it again when it is there"
+			want := "capture on right0: receive: no such interface: it was deleted or moved: open it again when it exists"
 			if !errors.Is(err, ErrNoInterface) || err.Error() != want {
 				t.Errorf("Run returned %v, want %s", err, want)
 			}
 			if len(c.with(payload)) != 1 {
-				t.Error("the last packet was not handed on")
+				t.Error("the last packet was not passed on")
 			}
 			if s := stats(t, c.Handle); !s.Down || s.Drops != 0 {
 				t.Errorf("%+v", s)

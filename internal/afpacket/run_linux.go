@@ -64,7 +64,7 @@ func (h *Handle) end() {
 func (h *Handle) receive(block func(*Block)) error {
 	for !h.closing.Load() {
 		if h.ring.ready() {
-			h.hand(block)
+			h.pass(block)
 			continue
 		}
 		if err := h.wait(); err != nil {
@@ -74,18 +74,19 @@ func (h *Handle) receive(block func(*Block)) error {
 	return nil
 }
 
-// hand passes the next block to the callback and then returns it to the kernel.
-func (h *Handle) hand(block func(*Block)) {
+// pass passes the next block to the callback and then returns it to the kernel.
+func (h *Handle) pass(block func(*Block)) {
 	b := &h.block
 	b.reset(h.ring.current())
 	b.early = h.ring.status().Load()&unix.TP_STATUS_BLK_TMO != 0
-	h.handed += uint64(b.left)
+	h.passed += uint64(b.left)
 	block(b)
 	if b.malformed {
 		h.statsMu.Lock()
 		h.totals.Malformed++
 		h.statsMu.Unlock()
 	}
+
 	b.data, b.left = nil, 0
 	h.ring.release()
 	if h.blocks++; h.blocks%countEvery == 0 {
@@ -133,14 +134,14 @@ func (h *Handle) poll(fd uintptr) bool {
 func (h *Handle) examine() error {
 	var gone, up bool
 	var err error
-	if e := h.raw.Control(func(fd uintptr) { gone, up, err = standing(int(fd), h.device.index) }); e != nil {
+	if e := h.raw.Control(func(fd uintptr) { gone, up, err = interfaceState(int(fd), h.device.index) }); e != nil {
 		err = e
 	}
 	switch {
 	case err != nil:
-		return &OpError{Interface: h.device.name, Op: "look at the interface", Err: err}
+		return &OpError{Interface: h.device.name, Op: "check the interface", Err: err}
 	case gone:
-		return &OpError{Interface: h.device.name, Op: "receive", Err: ErrNoInterface, Advice: "it was deleted or moved: open it again when it is there"}
+		return &OpError{Interface: h.device.name, Op: "receive", Err: ErrNoInterface, Advice: "it was deleted or moved: open it again when it exists"}
 	case up:
 		h.setDown(false)
 		h.arm(time.Time{})
@@ -174,15 +175,15 @@ func (h *Handle) setDown(down bool) {
 // counters show how many packets are still in the ring.
 func (h *Handle) drain(block func(*Block)) {
 	h.stop()
-	giveUp := time.Now().Add(4*h.retire + time.Second) // one retire timeout usually suffices
+	deadline := time.Now().Add(4*h.retire + time.Second) // one retire timeout usually suffices
 	for {
 		for h.ring.ready() {
-			h.hand(block)
+			h.pass(block)
 		}
-		if h.finalizeStats(time.Now().After(giveUp)) {
+		if h.finalizeStats(time.Now().After(deadline)) {
 			return
 		}
-		_ = h.socket.SetReadDeadline(giveUp) // in each iteration: Close may have set it meanwhile
+		_ = h.socket.SetReadDeadline(deadline) // in each iteration: Close may have set it meanwhile
 		_ = h.raw.Read(h.poll)
 	}
 }
@@ -204,8 +205,9 @@ func (h *Handle) finalizeStats(now bool) bool {
 	if h.final {
 		return true
 	}
+
 	err := h.count()
-	lost := int64(h.totals.Packets - h.totals.Drops - h.handed)
+	lost := int64(h.totals.Packets - h.totals.Drops - h.passed)
 	if err == nil && lost > 0 && !now {
 		return false
 	}

@@ -33,9 +33,10 @@ func lookup(name string) (device, error) {
 	// These requests work on any socket; this kind needs no capability.
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return device{}, &OpError{Interface: name, Op: "look it up", Err: err}
+		return device{}, &OpError{Interface: name, Op: "look up the interface", Err: err}
 	}
 	defer unix.Close(fd)
+
 	d := device{name: name}
 	for _, ask := range []struct {
 		request uint
@@ -48,7 +49,7 @@ func lookup(name string) (device, error) {
 		case errors.Is(err, unix.ENODEV):
 			return device{}, noInterface(name)
 		case err != nil:
-			return device{}, &OpError{Interface: name, Op: "look it up", Err: err}
+			return device{}, &OpError{Interface: name, Op: "look up the interface", Err: err}
 		}
 		ask.answer()
 	}
@@ -60,14 +61,14 @@ func lookup(name string) (device, error) {
 func noInterface(name string) error {
 	advice := "there is none"
 	if names, err := Interfaces(); err != nil {
-		advice = "which ones there are is not known either: " + err.Error()
+		advice = "the existing ones cannot be listed: " + err.Error()
 	} else if len(names) > 0 {
 		advice = "there are " + strings.Join(names, ", ")
 		if len(names) == 1 {
 			advice = "there is only " + names[0]
 		}
 	}
-	return &OpError{Interface: name, Op: "look it up", Err: ErrNoInterface, Advice: advice}
+	return &OpError{Interface: name, Op: "look up the interface", Err: ErrNoInterface, Advice: advice}
 }
 
 // loopback reports whether packets sent to the device arrive from it again.
@@ -98,6 +99,7 @@ func newSocket(d device) (fd int, err error) {
 	if d.link() == wire.LinkRaw {
 		kind = unix.SOCK_DGRAM
 	}
+
 	fd = -1
 	err = withNetRaw(func() (err error) {
 		fd, err = unix.Socket(unix.AF_PACKET, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
@@ -120,16 +122,16 @@ func openAdvice(err error) string {
 	case !errors.Is(err, os.ErrPermission):
 		return ""
 	case permitted():
-		return "CAP_NET_RAW is there, so a security module forbids it, or the network namespace belongs to another user namespace"
+		return "CAP_NET_RAW is present, so a security module forbids it, or the network namespace belongs to another user namespace"
 	case !allowed():
-		return "it takes CAP_NET_RAW, and nothing in this container or session may have it: " +
+		return "it needs CAP_NET_RAW, and nothing in this container or session may have it: " +
 			"in Kubernetes add NET_RAW to securityContext.capabilities.add, with docker --cap-add=NET_RAW"
 	}
 	program, err := os.Executable()
 	if err != nil {
 		program = "PROGRAM"
 	}
-	return fmt.Sprintf("it takes CAP_NET_RAW: run as root, or give the program the capability with `setcap cap_net_raw+p %s`; "+
+	return fmt.Sprintf("it needs CAP_NET_RAW: run as root, or give the program the capability with `setcap cap_net_raw+p %s`; "+
 		"in Kubernetes add NET_RAW to securityContext.capabilities.add, and where the image lost its file capability set runAsUser: 0 too", program)
 }
 
@@ -166,9 +168,9 @@ func detach(fd int) {
 	_ = attach(fd, []bpf.RawInstruction{{Op: opReturn, K: 0}})
 }
 
-// standing returns whether the socket's interface is deleted or in another namespace (gone),
+// interfaceState returns whether the socket's interface is deleted or in another namespace (gone),
 // and whether it is up.
-func standing(fd, index int) (gone, up bool, err error) {
+func interfaceState(fd, index int) (gone, up bool, err error) {
 	address, err := unix.Getsockname(fd)
 	if err != nil {
 		return false, false, err
@@ -177,6 +179,7 @@ func standing(fd, index int) (gone, up bool, err error) {
 	if l, ok := address.(*unix.SockaddrLinklayer); !ok || l.Ifindex != index {
 		return true, false, nil
 	}
+
 	request, err := unix.NewIfreq("?") // any valid name: SIOCGIFNAME overwrites it
 	if err != nil {
 		return false, false, err

@@ -36,7 +36,7 @@ func (p *parser) host4(q qualifiers, t token) node {
 	if q.proto != nil {
 		n.over = []uint32{uint32(q.proto.ether)}
 		if q.proto.ether == wire.EtherIPv6 {
-			return p.problem(t, "expected an IPv6 address behind ip6")
+			return p.problem(t, "expected an IPv6 address after ip6")
 		}
 	}
 	switch {
@@ -47,6 +47,7 @@ func (p *parser) host4(q qualifiers, t token) node {
 	case t.parts < 4 && q.typ != "net":
 		return p.problem(t, "expected an address of four numbers, or net before a part of one")
 	}
+
 	shift := 8 * uint32(4-t.parts)
 	n.address, n.mask = t.value<<shift, ^uint32(0)<<shift
 	if !p.mask(q, t, n) {
@@ -107,7 +108,7 @@ func (p *parser) onlyNet(q qualifiers, t token) bool {
 // host6 returns the condition of an IPv6 address or network.
 func (p *parser) host6(q qualifiers, t token) node {
 	if q.proto != nil && q.proto.ether != wire.EtherIPv6 {
-		return p.problem(t, "expected an IPv4 address behind %s", q.proto.name)
+		return p.problem(t, "expected an IPv4 address after %s", q.proto.name)
 	}
 	bits := uint32(128)
 	if p.is("/") {

@@ -66,7 +66,7 @@ func (p *parser) valueUnit() *value {
 // bytes reads the brackets of proto[offset:size]. The next token is the first of them.
 func (p *parser) bytes(proto *protocol, t token) *value {
 	if !proto.bytes {
-		p.problem(t, "its bytes cannot be asked for: expected a protocol such as ip, tcp or udp before the bracket")
+		p.problem(t, "its bytes cannot be read: expected a protocol such as ip, tcp or udp before the bracket")
 	}
 	if !p.enter() {
 		return &value{op: "#"}
@@ -84,7 +84,7 @@ func (p *parser) bytes(proto *protocol, t token) *value {
 		p.advance()
 	}
 	if !p.consume("]") {
-		p.unexpected(`"]" or ":" and a size; signs such as - need spaces around them`)
+		p.unexpected(`"]" or ":" and a size; operators such as - need spaces around them`)
 	}
 	return v
 }

@@ -104,11 +104,12 @@ func (a *Assembler) OneOf(values []uint32, yes, no Label) {
 func (a *Assembler) Program() (Program, error) {
 	before, size := a.layOut()
 	if a.full {
-		return nil, fmt.Errorf("the program has more than %d instructions, which is all that the kernel takes", MaxInstructions)
+		return nil, fmt.Errorf("the program has more than %d instructions, the kernel's limit", MaxInstructions)
 	}
 	if size > MaxInstructions {
-		return nil, fmt.Errorf("it makes a program of %d instructions: the kernel takes %d", size, MaxInstructions)
+		return nil, fmt.Errorf("the program has %d instructions: the kernel accepts at most %d", size, MaxInstructions)
 	}
+
 	out := make(Program, 0, size)
 	for i, in := range a.out {
 		raw := in.RawInstruction

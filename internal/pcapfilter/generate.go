@@ -21,11 +21,11 @@ const movedBy = 0
 func newGenerator(e *Expression, c Config) *generator {
 	g := &generator{cfg: c, text: e.text}
 	g.tooLong = func() {
-		g.fail(g.at, "here the program grows beyond %d instructions, which is all that the kernel takes", MaxInstructions)
+		g.fail(g.at, "here the program exceeds %d instructions, the kernel's limit", MaxInstructions)
 	}
 	var ok bool
 	if g.layer, ok = layers[c.Link]; !ok {
-		g.fail(0, "no filter can be made for %s", linkTitle(c.Link))
+		g.fail(0, "filters do not support %s", linkTitle(c.Link))
 		return g
 	}
 	if c.Live && e.vlan && c.Link == wire.LinkEthernet {
@@ -33,6 +33,7 @@ func newGenerator(e *Expression, c Config) *generator {
 		g.emit(classST, movedBy)
 		g.slots = movedBy + 1
 	}
+
 	accept, reject := g.Label(), g.Label()
 	if e.root != nil {
 		g.condition(e.root, accept, reject)

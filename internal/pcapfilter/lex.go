@@ -61,6 +61,7 @@ func (l *lexer) next() token {
 	if l.at >= len(l.text) || l.err != nil {
 		return token{at: len(l.text)}
 	}
+
 	t := token{at: l.at}
 	rest := l.text[l.at:]
 	switch {
@@ -68,7 +69,7 @@ func (l *lexer) next() token {
 		t.kind, t.text = kindName, until(rest[1:], " !()\n\t")
 		l.at += 1 + len(t.text)
 		if t.text == "" {
-			l.fail(t.at, `a backslash without a name behind it: expected one such as \tcp`)
+			l.fail(t.at, `a backslash without a name after it: expected one such as \tcp`)
 		}
 	case l.colons(&t), l.wordlike(&t):
 	default:
@@ -134,6 +135,7 @@ func (l *lexer) wordlike(t *token) bool {
 	if s, ok := spelling[text]; ok {
 		word = s
 	}
+
 	mac, isMAC := parseMAC(text)
 	value, isNamed := named[text]
 	switch {
@@ -166,7 +168,7 @@ func (l *lexer) operator(t *token) {
 		}
 	}
 	r, _ := utf8.DecodeRuneInString(l.text[l.at:])
-	l.fail(l.at, "%q: a character that means nothing here", r)
+	l.fail(l.at, "%q: unexpected character", r)
 }
 
 // isNumber reports whether text consists of digits, or of 0x and hexadecimal digits.

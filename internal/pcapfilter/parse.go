@@ -33,7 +33,7 @@ type parser struct {
 // parse parses the whole expression. It returns nil for an empty one.
 func (p *parser) parse() node {
 	if len(p.text) > MaxLength {
-		p.fail(MaxLength, "an expression of %d bytes: at most %d were expected", len(p.text), MaxLength)
+		p.fail(MaxLength, "an expression of %d bytes: expected at most %d", len(p.text), MaxLength)
 		return nil
 	}
 	p.advance()
@@ -89,11 +89,11 @@ func (p *parser) unexpected(expected string) {
 func (p *parser) hint(expected string) string {
 	switch text := p.tok.text; {
 	case reserved[strings.ToLower(text)]:
-		return "; the words of the language are in lower case"
+		return "; keywords are written in lower case"
 	case expected == expectEnd:
 		return ""
 	case strings.Contains(text, "-"):
-		return "; signs such as - need spaces around them"
+		return "; operators such as - need spaces around them"
 	}
 	return "; names are not resolved"
 }
@@ -102,7 +102,7 @@ func (p *parser) hint(expected string) string {
 func (p *parser) enter() bool {
 	p.depth++
 	if p.depth > maxDepth {
-		p.fail(p.tok.at, "more than %d levels within each other", maxDepth)
+		p.fail(p.tok.at, "more than %d nested levels", maxDepth)
 		return false
 	}
 	return true
@@ -159,6 +159,7 @@ func (p *parser) operand(q qualifiers) thing {
 		x := p.operand(q)
 		return thing{cond: &not{p.condition(x, q)}, q: x.q}
 	}
+
 	at := p.tok.at
 	x := p.unit(q)
 	if x.value == nil {

@@ -50,7 +50,7 @@ func (p *parser) protocol(proto *protocol, t token) thing {
 	case proto.number != 0:
 		return thing{cond: &ipProto{uint32(proto.number), proto.over4, proto.over6}}
 	}
-	p.unexpected("host, src, dst, proto, broadcast, multicast or [ behind " + t.text)
+	p.unexpected("host, src, dst, proto, broadcast, multicast or [ after " + t.text)
 	return thing{}
 }
 
@@ -180,7 +180,7 @@ func (p *parser) broadcast(proto *protocol) node {
 	case "ip broadcast":
 		return p.problem(t, "the interface's netmask is not known here: expected the address itself, as in dst host 10.1.255.255")
 	}
-	return p.problem(t, "expected it behind ether%s, not %s", map[string]string{"multicast": ", ip or ip6"}[t.word], name)
+	return p.problem(t, "expected it after ether%s, not %s", map[string]string{"multicast": ", ip or ip6"}[t.word], name)
 }
 
 // length reads less or greater.
@@ -208,7 +208,7 @@ func (p *parser) tag() node {
 	opened := 0
 	for p.consume("(") {
 		if opened++; opened > maxDepth {
-			p.fail(p.tok.at, "more than %d levels within each other", maxDepth)
+			p.fail(p.tok.at, "more than %d nested levels", maxDepth)
 			return nil
 		}
 	}
@@ -236,6 +236,7 @@ func (p *parser) ports(q qualifiers, t token) node {
 		}
 		n.over = []uint32{uint32(q.proto.number)}
 	}
+
 	low, up, isRange := "", "", false
 	if t.kind == kindName {
 		low, up, isRange = strings.Cut(t.text, "-")
@@ -252,6 +253,7 @@ func (p *parser) ports(q qualifiers, t token) node {
 	default:
 		return p.problem(t, "expected %s", q.expected())
 	}
+
 	if n.low > n.up {
 		n.low, n.up = n.up, n.low
 	}
@@ -292,6 +294,7 @@ func (p *parser) proto(q qualifiers, t token) node {
 	default:
 		return p.problem(t, "expected %s", q.expected())
 	}
+
 	switch {
 	case q.ether():
 		return &etherProto{n}

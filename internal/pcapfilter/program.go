@@ -86,7 +86,7 @@ func (p Program) Validate() error {
 		}
 	}
 	if last := p[len(p)-1].Op; last != classRET|retK && last != classRET|retA {
-		return fmt.Errorf("instruction %d: the last one has to return", len(p)-1)
+		return fmt.Errorf("instruction %d: the last one must return", len(p)-1)
 	}
 	return p.checkScratch()
 }
@@ -191,6 +191,7 @@ func And(first, second Program) (Program, error) {
 			out[i] = bpf.RawInstruction{Op: classJMP | jmpJA, K: uint32(len(first) - i - 1)}
 		}
 	}
+
 	// Instructions of first that returned the accumulator now jump here.
 	out = append(out,
 		bpf.RawInstruction{Op: classJMP | jmpJEQ | sourceK, Jf: 1},

@@ -126,7 +126,7 @@ func TestValidate(t *testing.T) {
 		"none":                  {nil, "0 instructions"},
 		"too many":              {make(Program, MaxInstructions+1), "4097 instructions"},
 		"unknown":               {Program{{Op: 0xff}, ret}, "instruction 0: code 0xff is not known"},
-		"no return":             {Program{ret, {Op: classMISC | miscTAX}}, "instruction 1: the last one has to return"},
+		"no return":             {Program{ret, {Op: classMISC | miscTAX}}, "instruction 1: the last one must return"},
 		"jump to the end":       {Program{{Op: classJMP | jmpJA, K: 1}, ret}, "instruction 0: it jumps past the end"},
 		"conditional jump":      {Program{{Op: classJMP | jmpJEQ, Jf: 1}, ret}, "instruction 0: it jumps past the end"},
 		"division":              {Program{{Op: classALU | aluDIV}, ret}, "division by zero"},
@@ -214,8 +214,8 @@ func TestParseProgram(t *testing.T) {
 		"1,6 0 0":                 `instruction 0, "6 0 0": expected four decimal numbers`,
 		"1,6 0 0 -1":              "expected four decimal numbers",
 		"1,6 256 0 0":             "expected four decimal numbers",
-		"1,40 0 0 12":             "instruction 0: the last one has to return",
-		"1,64 0 0 0":              "the last one has to return",
+		"1,40 0 0 12":             "instruction 0: the last one must return",
+		"1,64 0 0 0":              "the last one must return",
 		strings.Repeat("1,", 1e6): "at most 4096 instructions",
 	} {
 		if _, err := ParseProgram(text); err == nil || !strings.Contains(err.Error(), problem) {

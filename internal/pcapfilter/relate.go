@@ -16,6 +16,7 @@ func (g *generator) relation(n *relation, yes, no Label) {
 		}
 		return
 	}
+
 	op := map[string]uint16{"=": jmpJEQ, "!=": jmpJEQ, ">": jmpJGT, "<=": jmpJGT, ">=": jmpJGE, "<": jmpJGE}[n.op]
 	switch n.op {
 	case "!=", "<=", "<":
@@ -45,6 +46,7 @@ func (g *generator) require(v *value, seen map[*protocol]bool, no Label) {
 	if v.op != "[]" || seen[v.proto] {
 		return
 	}
+
 	seen[v.proto] = true
 	there := g.Label()
 	switch {
@@ -76,7 +78,7 @@ func (g *generator) requireEther(number uint32, no Label) {
 // on.
 func (g *generator) pair(left, right *value, slot uint32) {
 	if slot >= scratch {
-		g.fail(left.at, "the calculation takes more than %d words of memory: expected a simpler one, or fewer parentheses on the right", scratch)
+		g.fail(left.at, "the calculation needs more than %d words of memory: expected a simpler one, or fewer parentheses on the right", scratch)
 		return
 	}
 	if left.left == nil || left.op == "[]" && left.left.constant() { // left needs no memory
@@ -133,6 +135,7 @@ func (g *generator) bytes(v *value, slot uint32) {
 	case v.proto.ether == 0:
 		base, moved = 0, false
 	}
+
 	if v.left.constant() {
 		at := int64(base) + int64(int32(v.left.number))
 		if at < 0 || at >= maxOffset {
@@ -150,11 +153,12 @@ func (g *generator) bytes(v *value, slot uint32) {
 		}
 		return
 	}
+
 	g.value(v.left, slot)
 	switch {
 	case transport && moved:
 		if slot >= scratch {
-			g.fail(v.at, "the calculation takes more than %d words of memory", scratch)
+			g.fail(v.at, "the calculation needs more than %d words of memory", scratch)
 			return
 		}
 		g.emit(classST, slot)

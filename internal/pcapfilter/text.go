@@ -163,6 +163,7 @@ func parseProgram(text string) (Program, error) {
 	if len(lines) == 0 {
 		return nil, errors.New("no program: expected the number of its instructions")
 	}
+
 	n, err := strconv.ParseUint(lines[0], 10, 16)
 	if err != nil {
 		return nil, fmt.Errorf("%q: expected the number of instructions", lines[0])
@@ -170,6 +171,7 @@ func parseProgram(text string) (Program, error) {
 	if int(n) != len(lines)-1 {
 		return nil, fmt.Errorf("%d instructions, where %d were announced", len(lines)-1, n)
 	}
+
 	p := make(Program, 0, n)
 	for i, line := range lines[1:] {
 		in, ok := parseInstruction(line)

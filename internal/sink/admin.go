@@ -37,7 +37,7 @@ func (a *Admin) explain(err error, topic string) error {
 		return nil
 	}
 	if a.life.Err() != nil {
-		return errors.New(a.reasonf("no answer in time"))
+		return errors.New(a.reasonf("no response in time"))
 	}
 	return errors.New(a.diagnose(err, topic).reason)
 }
@@ -51,7 +51,7 @@ func (a *Admin) Reach(ctx context.Context) (found string, err error) {
 		return "", a.explain(err, a.cfg.PostureTopic)
 	}
 	found = fmt.Sprintf("%d in the cluster", len(m.Brokers))
-	if s := a.dialer.seen(); s != nil {
+	if s := a.dialer.lastState(); s != nil {
 		found += ", " + tls.VersionName(s.Version)
 		if len(s.PeerCertificates) > 0 {
 			found += ", certificate until " + s.PeerCertificates[0].NotAfter.UTC().Format(time.RFC3339)

@@ -104,19 +104,19 @@ func (s *SASLConfig) bearer() bool { return strings.EqualFold(s.Mechanism, "oaut
 
 // withDefaults returns the configuration with its zero values filled in.
 func (c KafkaConfig) withDefaults() KafkaConfig {
-	def(&c.FindingsTopic, "meshtls-tap.findings")
-	def(&c.PostureTopic, "meshtls-tap.posture")
-	def(&c.FlowsTopic, "meshtls-tap.flows")
-	def(&c.BatchTimeout, 100*time.Millisecond)
-	def(&c.BatchSize, 2000)
-	def(&c.BatchBytes, 1_000_000)
-	def(&c.Compression, "zstd")
-	def(&c.ClientID, "meshtls-tap")
-	def(&c.Schema, "1")
-	def(&c.MinBackoff, 200*time.Millisecond)
-	def(&c.MaxBackoff, 10*time.Second)
-	def(&c.SlowBackoff, 30*time.Second)
-	def(&c.IOTimeout, 30*time.Second)
+	setDefault(&c.FindingsTopic, "meshtls-tap.findings")
+	setDefault(&c.PostureTopic, "meshtls-tap.posture")
+	setDefault(&c.FlowsTopic, "meshtls-tap.flows")
+	setDefault(&c.BatchTimeout, 100*time.Millisecond)
+	setDefault(&c.BatchSize, 2000)
+	setDefault(&c.BatchBytes, 1_000_000)
+	setDefault(&c.Compression, "zstd")
+	setDefault(&c.ClientID, "meshtls-tap")
+	setDefault(&c.Schema, "1")
+	setDefault(&c.MinBackoff, 200*time.Millisecond)
+	setDefault(&c.MaxBackoff, 10*time.Second)
+	setDefault(&c.SlowBackoff, 30*time.Second)
+	setDefault(&c.IOTimeout, 30*time.Second)
 	if c.Sockets == nil {
 		c.Sockets = &ownsockets.Sockets{}
 	}
@@ -126,7 +126,7 @@ func (c KafkaConfig) withDefaults() KafkaConfig {
 	return c
 }
 
-func def[T comparable](v *T, value T) {
+func setDefault[T comparable](v *T, value T) {
 	var zero T
 	if *v == zero {
 		*v = value
@@ -154,6 +154,7 @@ func (c *KafkaConfig) check() error {
 			return invalid(setting, topic, "1 to 249 of a-z A-Z 0-9 . _ -")
 		}
 	}
+
 	if _, ok := codec(c.Compression); !ok {
 		return invalid(settingCompression, c.Compression, "zstd, lz4, snappy, gzip or none")
 	}
@@ -161,9 +162,9 @@ func (c *KafkaConfig) check() error {
 	case c.BatchTimeout < 0:
 		return invalid(settingBatchTimeout, c.BatchTimeout.String(), "a duration such as 100ms")
 	case c.BatchSize < 0:
-		return invalid(settingBatchSize, strconv.Itoa(c.BatchSize), "a number of records from 1 on")
+		return invalid(settingBatchSize, strconv.Itoa(c.BatchSize), "a number of records of at least 1")
 	case c.BatchBytes < 0:
-		return invalid(settingBatchBytes, strconv.Itoa(c.BatchBytes), "a number of bytes from 1 on")
+		return invalid(settingBatchBytes, strconv.Itoa(c.BatchBytes), "a number of bytes of at least 1")
 	}
 	return errors.Join(c.checkTLS(), c.checkSASL())
 }
@@ -183,14 +184,15 @@ func (c *KafkaConfig) checkSASL() error {
 	if _, ok := mechanisms()[strings.ToLower(s.Mechanism)]; !ok {
 		return fmt.Errorf("%s: %q: expected plain, scram-sha-256, scram-sha-512 or oauthbearer", settingSASLMechanism, s.Mechanism)
 	}
+
 	if s.bearer() {
 		if s.TokenFile == "" {
-			return fmt.Errorf("%s: expected a file, as %s is oauthbearer", settingSASLTokenFile, settingSASLMechanism)
+			return fmt.Errorf("%s: expected a file, because %s is oauthbearer", settingSASLTokenFile, settingSASLMechanism)
 		}
 		return nil
 	}
 	if s.Username == "" {
-		return fmt.Errorf("%s: expected a name, as %s is set", settingSASLUsername, settingSASLMechanism)
+		return fmt.Errorf("%s: expected a name, because %s is set", settingSASLUsername, settingSASLMechanism)
 	}
 	if (s.Password == "") == (s.PasswordFile == "") {
 		return fmt.Errorf("%s and %s: expected one of them", settingSASLPassword, settingSASLFile)

@@ -78,14 +78,14 @@ func (c *client) brokerError(err error, topic string) (deliveryError, bool) {
 	case kafka.UnknownTopicOrPartition:
 		return deliveryError{class: classTopic, slow: true, oneTopic: true, reason: c.reasonf("topic %q does not exist or may not be described: create it or see %s", topic, setting)}, true
 	case kafka.InvalidTopic:
-		return deliveryError{class: classTopic, slow: true, oneTopic: true, reason: c.reasonf("the broker does not take the topic name %q: see %s", topic, setting)}, true
+		return deliveryError{class: classTopic, slow: true, oneTopic: true, reason: c.reasonf("the broker refuses the topic name %q: see %s", topic, setting)}, true
 	case kafka.TopicAuthorizationFailed:
 		return deliveryError{class: classAuthorization, slow: true, oneTopic: true, reason: c.reasonf("not authorized to write to topic %q: grant Write and Describe on it, or see %s and %s",
 			topic, c.userSetting(), setting)}, true
 	case kafka.ClusterAuthorizationFailed, kafka.BrokerAuthorizationFailed:
 		return deliveryError{class: classAuthorization, slow: true, reason: c.reasonf("not authorized on this cluster: see %s", c.userSetting())}, true
 	default:
-		return deliveryError{class: classBroker, oneTopic: true, reason: c.reasonf("topic %q: the broker answered [%d] %s", topic, int(code), code.Title())}, true
+		return deliveryError{class: classBroker, oneTopic: true, reason: c.reasonf("topic %q: the broker returned error [%d] %s", topic, int(code), code.Title())}, true
 	}
 }
 
@@ -147,18 +147,18 @@ func (c *client) networkError(err error, _ string) (deliveryError, bool) {
 	brokers := settingBrokers
 	switch {
 	case unresolved && early && !slices.Contains(c.cfg.Brokers, connect.address):
-		return deliveryError{class: classAdvertised, reason: c.reasonf("the brokers say that one of them is %s, a name that cannot be resolved here (%s): see their advertised.listeners",
+		return deliveryError{class: classAdvertised, reason: c.reasonf("the brokers advertise %s, a name that cannot be resolved here (%s): see their advertised.listeners",
 			connect.address, dns.Err)}, true
 	case unresolved:
 		return deliveryError{class: className, reason: c.reasonf("the name %q cannot be resolved (%s): see %s", dns.Name, dns.Err, brokers)}, true
 	case early && !slices.Contains(c.cfg.Brokers, connect.address):
-		return deliveryError{class: classAdvertised, reason: c.reasonf("no connection to %v, as which the brokers know one of them: if it is up, see their advertised.listeners", connect)}, true
+		return deliveryError{class: classAdvertised, reason: c.reasonf("no connection to an address that the brokers advertise: %v: if a broker is up there, see their advertised.listeners", connect)}, true
 	case early:
 		return deliveryError{class: classConnection, reason: c.reasonf("no connection: %v: see %s", connect, brokers)}, true
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
-		return deliveryError{class: classTimeout, reason: c.reasonf("no answer in time")}, true
+		return deliveryError{class: classTimeout, reason: c.reasonf("no response in time")}, true
 	case isDisconnect(err) && c.cfg.SASL == nil:
-		return deliveryError{class: classClosed, stale: true, reason: c.reasonf("the broker closed the connection (%v); if this lasts, it may ask for a login: see %s",
+		return deliveryError{class: classClosed, stale: true, reason: c.reasonf("the broker closed the connection (%v); if this continues, it may require a login: see %s",
 			err, settingSASLMechanism)}, true
 	case isDisconnect(err):
 		return deliveryError{class: classClosed, stale: true, reason: c.reasonf("the broker closed the connection (%v)", err)}, true

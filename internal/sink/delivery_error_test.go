@@ -97,7 +97,7 @@ func TestFaults(t *testing.T) {
 		{"wrong name", secure, &TLSConfig{CAFile: ca, ServerName: "kafka.test"}, "see TAP_KAFKA_TLS_SERVER_NAME", classTLS},
 		{"no CA file", secure, &TLSConfig{CAFile: "/nonexistent/ca.pem"}, "open /nonexistent/ca.pem: no such file or directory: see TAP_KAFKA_TLS_CA_FILE", classFile},
 		{"no key file", secure, &TLSConfig{CertFile: ca, KeyFile: "/nonexistent/key.pem"}, "see TAP_KAFKA_TLS_KEY_FILE", classFile},
-		{"not a certificate", secure, &TLSConfig{CAFile: os.Args[0]}, "holds no PEM certificate: see TAP_KAFKA_TLS_CA_FILE", classFile},
+		{"not a certificate", secure, &TLSConfig{CAFile: os.Args[0]}, "contains no PEM certificate: see TAP_KAFKA_TLS_CA_FILE", classFile},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := newKafka(t, KafkaConfig{Brokers: []string{c.broker}, TLS: c.tls})

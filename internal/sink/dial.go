@@ -30,24 +30,24 @@ type dialer struct {
 	silent map[string]time.Time // when an address last failed to respond in time
 }
 
-// shunned is how long the dialer avoids a broker that did not respond in time, if there are
+// avoidFor is how long the dialer avoids a broker that did not respond in time, if there are
 // others. The kernel of a broker that hangs still accepts connections, and each would cost a
 // timeout.
-const shunned = 30 * time.Second
+const avoidFor = 30 * time.Second
 
 // errSilent is the error of dial for a broker that is avoided.
-var errSilent = errors.New("it did not answer a moment ago")
+var errSilent = errors.New("it did not respond a moment ago")
 
-// shuns reports whether to avoid a broker: it did not respond, and another one is left.
-func (d *dialer) shuns(address string) bool {
+// avoids reports whether to avoid a broker: it did not respond, and another one is left.
+func (d *dialer) avoids(address string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	quiet := func(a string) bool { return time.Since(d.silent[a]) < shunned }
+	quiet := func(a string) bool { return time.Since(d.silent[a]) < avoidFor }
 	return quiet(address) && slices.ContainsFunc(d.brokers, func(a string) bool { return a != address && !quiet(a) })
 }
 
-// owes notes that a broker did not respond in time.
-func (d *dialer) owes(address string) {
+// noteSilent notes that a broker did not respond in time.
+func (d *dialer) noteSilent(address string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.silent == nil || len(d.silent) > 100 { // bounds the map where brokers often change their names
@@ -56,8 +56,8 @@ func (d *dialer) owes(address string) {
 	d.silent[address] = time.Now()
 }
 
-// seen returns the state of the last TLS handshake, nil if there was none.
-func (d *dialer) seen() *tls.ConnectionState {
+// lastState returns the state of the last TLS handshake, nil if there was none.
+func (d *dialer) lastState() *tls.ConnectionState {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.last
@@ -84,9 +84,10 @@ func (e *errFile) Unwrap() error { return e.err }
 
 // dial connects and completes the TLS handshake; see kafka.Transport.Dial.
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	if d.shuns(address) {
+	if d.avoids(address) {
 		return nil, &errConnect{address: address, err: errSilent}
 	}
+
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.life, cancel)()
@@ -94,11 +95,13 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	if err != nil {
 		return nil, &errConnect{address: address, err: err}
 	}
+
 	c := &conn{Conn: raw, dialer: d, address: address}
 	if !d.track(c) {
 		raw.Close()
 		return nil, &errConnect{address: address, err: net.ErrClosed}
 	}
+
 	if d.tls == nil {
 		return c, nil
 	}
@@ -118,6 +121,7 @@ func (d *dialer) handshake(ctx context.Context, c net.Conn, address string) (net
 	if cfg.ServerName == "" {
 		cfg.ServerName, _, _ = net.SplitHostPort(address)
 	}
+
 	secure := tls.Client(c, cfg)
 	if err := secure.HandshakeContext(ctx); err != nil {
 		return nil, &errConnect{address: address, tls: true, err: err}
@@ -139,9 +143,10 @@ func (t *TLSConfig) load() (*tls.Config, error) {
 		}
 		cfg.RootCAs = x509.NewCertPool()
 		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, &errFile{settingTLSCAFile, fmt.Errorf("%s holds no PEM certificate", t.CAFile)}
+			return nil, &errFile{settingTLSCAFile, fmt.Errorf("%s contains no PEM certificate", t.CAFile)}
 		}
 	}
+
 	if t.CertFile != "" {
 		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 		if err != nil {
@@ -217,7 +222,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	n, err := c.Conn.Read(p)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		c.dialer.owes(c.address)
+		c.dialer.noteSilent(c.address)
 	}
 	return n, err
 }

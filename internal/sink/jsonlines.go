@@ -152,6 +152,7 @@ func (l *JSONLines) deliver(items []buffer.Item) bool {
 			l.abandon(items, err)
 			return false
 		}
+
 		if err == nil {
 			err = io.ErrShortWrite
 		}

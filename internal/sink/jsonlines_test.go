@@ -204,9 +204,9 @@ func TestLinesBlockedIsTold(t *testing.T) {
 	full := make([]byte, 4000)
 	for n := range 200 { // more than the capacity of a pipe
 		l.Put(buffer.Message{Dataset: buffer.Flow, ID: fmt.Sprint(n), Value: full})
-		eventually.True(t, "a place in the queue, or a blocked write", func() bool { s := l.Status(); return s.Queued < 5 || lasts(l) })
+		eventually.True(t, "a place in the queue, or a blocked write", func() bool { s := l.Status(); return s.Queued < 5 || isWriting(l) })
 	}
-	eventually.True(t, "a write that lasts", func() bool { return lasts(l) })
+	eventually.True(t, "a write that lasts", func() bool { return isWriting(l) })
 	l.mu.Lock()
 	l.writing = l.writing.Add(-lineBlocked)
 	l.mu.Unlock()
@@ -220,8 +220,8 @@ func TestLinesBlockedIsTold(t *testing.T) {
 	}
 }
 
-// lasts reports whether a write is in progress.
-func lasts(l *JSONLines) bool {
+// isWriting reports whether a write is in progress.
+func isWriting(l *JSONLines) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.writing.IsZero()

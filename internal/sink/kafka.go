@@ -58,14 +58,16 @@ func NewKafka(cfg KafkaConfig) (*Kafka, error) {
 		}),
 		closing: make(chan struct{}), done: make(chan struct{}), since: time.Now(),
 	}
+
 	k.batchRecords, k.batchBytes = k.buffer.BatchLimits(cfg.BatchSize, partitionsAtOnce*cfg.BatchBytes)
 	k.topics = topicsOf(&cfg, k.batchRecords)
 	k.client = newClient(cfg, cfg.topicNames())
 	k.reason = k.reasonf("connecting")
 	k.writer = k.newWriter()
+
 	k.cluster.notBefore = time.Now().Add(k.startDelay())
 	if k.sendsSecretUnencrypted() {
-		cfg.Log.Warn("the Kafka password or token goes over the wire in clear", "see", settingTLS)
+		cfg.Log.Warn("the Kafka password or token is sent unencrypted", "see", settingTLS)
 	}
 	go k.run()
 	return k, nil
@@ -142,6 +144,7 @@ func (k *Kafka) run() {
 			}
 			wait = min(wait, d)
 		}
+
 		if wait <= 0 {
 			continue
 		}
@@ -211,6 +214,7 @@ func (k *Kafka) conclude(t *topic, err error) {
 		k.updateStatus(0)
 		return
 	}
+
 	// The leaders, brokers and addresses that the transport has cached may be out of date.
 	k.transport.CloseIdleConnections()
 	f := k.diagnose(err, t.name)
@@ -240,6 +244,7 @@ func (k *Kafka) updateStatus(retries uint64) {
 			class = cmp.Or(class, t.class)
 		}
 	}
+
 	k.mu.Lock()
 	if slow := k.slowed(); slow != "" && k.cluster.ok {
 		reasons = append(reasons, slow)
@@ -256,6 +261,7 @@ func (k *Kafka) updateStatus(retries uint64) {
 	}
 	k.down = !k.cluster.ok && k.cluster.reason != ""
 	k.mu.Unlock()
+
 	switch {
 	case changed && ok && reason == "":
 		k.cfg.Log.Info("records are delivered", "brokers", k.cfg.Brokers)

@@ -244,7 +244,7 @@ func testReasons(t *testing.T, b *broker) {
 		{"password file", b.TLS, ca, &fromFile, "TAP_KAFKA_SASL_PASSWORD_FILE", classLogin},
 		{"plain password", b.TLS, ca, &plain, "refused the user name or password", classLogin},
 		{"CA", b.TLS, &TLSConfig{}, &login, "unknown authority: see TAP_KAFKA_TLS_CA_FILE", classTLS},
-		{"no login", b.TLS, ca, nil, "may ask for a login: see TAP_KAFKA_SASL_MECHANISM", classClosed},
+		{"no login", b.TLS, ca, nil, "may require a login: see TAP_KAFKA_SASL_MECHANISM", classClosed},
 		{"no TLS", b.TLS, nil, &login, "expects TLS on this port: set TAP_KAFKA_TLS", classTLS},
 		{"TLS to a plain port", b.Plain, ca, nil, "does not speak TLS on this port (EOF): unset TAP_KAFKA_TLS", classTLS},
 		{"login on a plain port", b.Plain, nil, &login, "does not offer this SASL mechanism on this port: see TAP_KAFKA_SASL_MECHANISM", classLogin},

@@ -35,6 +35,7 @@ func (k *Kafka) retrySlot(f deliveryError, urgent time.Time) time.Time {
 	if !f.slow {
 		now = time.Now().Add(k.cfg.MinBackoff).UnixNano()
 	}
+
 	slot := now - now%spread + int64(k.phase(k.cfg.Spread))
 	if slot < now {
 		slot += spread

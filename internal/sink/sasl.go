@@ -39,7 +39,7 @@ func (e *errPassword) Error() string { return e.err.Error() }
 func (e *errPassword) Unwrap() error { return e.err }
 
 // errServer reports that a message of the broker violates the exchange.
-var errServer = errors.New("SASL: the broker's answer is not valid")
+var errServer = errors.New("SASL: the broker's response is not valid")
 
 // Name returns the mechanism's registered name.
 func (l *login) Name() string { return strings.ToUpper(l.cfg.Mechanism) }
@@ -126,10 +126,12 @@ func (s *scram) prove(server string) ([]byte, error) {
 		len(a["r"]) <= len(own) || !strings.HasPrefix(a["r"], own) {
 		return nil, errServer
 	}
+
 	salted, err := pbkdf2.Key(s.hash, s.password, salt, n, s.hash().Size())
 	if err != nil {
 		return nil, err
 	}
+
 	final := "c=" + base64.StdEncoding.EncodeToString([]byte(gs2Header)) + ",r=" + a["r"]
 	auth := s.first + "," + server + "," + final
 	proof := s.mac(salted, "Client Key")

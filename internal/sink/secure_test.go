@@ -270,8 +270,8 @@ func testBootstrap(t *testing.T, b *broker) {
 		t.Errorf("arrived %d, duplicates %d", len(ids), duplicates)
 	}
 	for i, want := range []string{
-		"the brokers say that one of them is kafka-0.kafka.invalid:9092, a name that cannot be resolved here",
-		"no connection to 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused, as which the brokers know one of them",
+		"the brokers advertise kafka-0.kafka.invalid:9092, a name that cannot be resolved here",
+		"no connection to an address that the brokers advertise: 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused",
 	} {
 		cfg.Brokers = []string{b.Aliases[i]}
 		k := newKafka(t, cfg)

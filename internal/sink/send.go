@@ -19,6 +19,7 @@ func (k *Kafka) send(t *topic) {
 		k.conclude(t, k.checkTopic(t))
 		return
 	}
+
 	t.used = true
 	begun := time.Now()
 	failed, err := k.write(t, items)
@@ -27,6 +28,7 @@ func (k *Kafka) send(t *topic) {
 		k.conclude(t, nil)
 		return
 	}
+
 	if large, ok := errors.AsType[kafka.MessageTooLargeError](err); ok {
 		k.dropTooLarge(t, failed, large)
 		return

@@ -23,10 +23,12 @@ func describeToken(file string) string {
 	if len(parts) != 3 {
 		return "not a JSON Web Token"
 	}
+
 	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil || json.Unmarshal(payload, &claims) != nil {
 		return "not a JSON Web Token"
 	}
+
 	expires := time.Unix(int64(claims.Expires), 0)
 	state := "valid until"
 	if time.Now().After(expires) {

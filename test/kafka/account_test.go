@@ -16,8 +16,8 @@ type expected struct {
 
 // Bounds that only make test-kafka checks.
 const (
-	boundKB = 40 << 10 // growth of RSS while a broker is away: the queue, the same again as uncollected garbage, and a batch
-	twice   = 0.01     // duplicates per record in a scenario that should have none
+	maxGrowthKB   = 40 << 10 // growth of RSS while a broker is away: the queue, the same again as uncollected garbage, and a batch
+	maxDuplicates = 0.01     // duplicates per record in a scenario that should have none
 )
 
 // Documented bounds of buffer.Config, and of the memory of a tap without a cgroup limit.
@@ -70,7 +70,7 @@ func (w *world) accountDriver(d *driver, may expected) {
 	if d.maxBytes > queueBytes {
 		w.t.Errorf("%s: the queue held %d bytes", d.Name, d.maxBytes)
 	}
-	if full() && d.rss > 0 && d.maxRSS-d.rss > boundKB {
+	if full() && d.rss > 0 && d.maxRSS-d.rss > maxGrowthKB {
 		w.t.Errorf("%s grew from %d to %d kB", d.Name, d.rss, d.maxRSS)
 	}
 }
@@ -103,7 +103,7 @@ func (w *world) judgeDuplicates(name string, duplicates, arrived, causes int, ma
 	case duplicates == 0 || may.duplicates:
 	case causes == 0:
 		w.t.Errorf("%s: %d duplicates, and no attempt failed", name, duplicates)
-	case full() && float64(duplicates) > twice*float64(arrived):
+	case full() && float64(duplicates) > maxDuplicates*float64(arrived):
 		w.t.Errorf("%s: %d duplicates of %d records", name, duplicates, arrived)
 	default:
 		w.t.Logf("%s: %d duplicates, which delivery at least once allows: %d attempts failed", name, duplicates, causes)
@@ -132,7 +132,7 @@ func (w *world) accountTap(may expected) (void string) {
 	if w.tap.maxRSS > tapKB {
 		w.t.Errorf("the tap takes %d kB", w.tap.maxRSS)
 	}
-	if full() && w.tap.rss > 0 && w.tap.maxRSS-w.tap.rss > boundKB {
+	if full() && w.tap.rss > 0 && w.tap.maxRSS-w.tap.rss > maxGrowthKB {
 		w.t.Errorf("the tap grew from %d to %d kB", w.tap.rss, w.tap.maxRSS)
 	}
 	if w.tap.drops != 0 {

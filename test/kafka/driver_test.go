@@ -57,8 +57,8 @@ type report struct {
 
 var datasets = [...]string{buffer.Finding, buffer.Posture, buffer.Tap, buffer.Flow}
 
-// drive is the main function of a driver. Like a tap it ends at SIGTERM, and at once if the brokers are known to be down.
-func drive() {
+// runDriver is the main function of a driver. Like a tap it ends at SIGTERM, and at once if the brokers are known to be down.
+func runDriver() {
 	var o order
 	exitOn(json.Unmarshal([]byte(os.Getenv("MESHTLS_DRIVER")), &o))
 	k, err := sink.NewKafka(o.config())
@@ -152,7 +152,7 @@ func startDriver(t *testing.T, pod int, o order) *driver {
 		t.Fatal(err)
 	}
 	d := &driver{order: o, t: t, ended: make(chan struct{})}
-	d.cmd = inside(pod, "MESHTLS_DRIVER="+string(text), os.Args[0])
+	d.cmd = podCommand(pod, "MESHTLS_DRIVER="+string(text), os.Args[0])
 	d.cmd.Stderr = &d.stderr
 	out, err := d.cmd.StdoutPipe()
 	if err == nil {
@@ -175,13 +175,13 @@ func startDriver(t *testing.T, pod int, o order) *driver {
 func (d *driver) listen(out io.Reader) {
 	defer close(d.ended)
 	for in := bufio.NewScanner(out); in.Scan(); {
-		d.hear(in.Bytes())
+		d.parseLine(in.Bytes())
 	}
 	d.cmd.Wait()
 }
 
-// hear processes a line of output. It ignores a line that is incomplete because of SIGKILL.
-func (d *driver) hear(line []byte) {
+// parseLine processes a line of output. It ignores a line that is incomplete because of SIGKILL.
+func (d *driver) parseLine(line []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var r report

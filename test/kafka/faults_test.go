@@ -38,7 +38,7 @@ func newScenarios(t *testing.T, env ...string) *scenarios {
 func (s *scenarios) run(name string, short bool, may expected, f func(w *world)) {
 	s.t.Run(name, func(t *testing.T) {
 		if !short {
-			long(t)
+			skipUnlessFull(t)
 		}
 		const attempts = 3
 		for n := 1; ; n++ {
@@ -61,29 +61,29 @@ func (s *scenarios) run(name string, short bool, may expected, f func(w *world))
 func TestFaults(t *testing.T) {
 	s := newScenarios(t)
 	b := s.broker
-	s.run("nothing", true, expected{}, func(w *world) { w.lasts(3 * time.Second) })
+	s.run("nothing", true, expected{}, func(w *world) { w.pollFor(3 * time.Second) })
 	s.run("restart", true, expected{}, func(w *world) {
 		b.Stop()
-		w.lasts(3 * time.Second)
+		w.pollFor(3 * time.Second)
 		b.Start()
 	})
 	s.run("killed", false, expected{duplicates: true}, func(w *world) {
 		b.Kill()
-		w.lasts(3 * time.Second)
+		w.pollFor(3 * time.Second)
 		b.Start()
 	})
 	s.run("killed-with-tap", true, expected{duplicates: true, unsent: 5}, func(w *world) {
 		b.Kill()
-		w.lasts(3 * time.Second)
+		w.pollFor(3 * time.Second)
 		w.killSpooler()
-		w.lasts(3 * time.Second)
+		w.pollFor(3 * time.Second)
 		b.Start()
 	})
 	for _, seconds := range []time.Duration{5, 30, 120} {
 		d := seconds * time.Second
 		s.run("frozen-"+d.String(), seconds == 5, expected{duplicates: seconds > 5, dropped: seconds > 30}, func(w *world) {
 			b.Freeze()
-			w.lasts(d)
+			w.pollFor(d)
 			b.Thaw()
 		})
 	}
@@ -94,13 +94,13 @@ func TestFaults(t *testing.T) {
 	} {
 		s.run(name, name == "cut-both", expected{duplicates: true}, func(w *world) {
 			disconnect(w.t, b, rule)
-			w.lasts(12 * time.Second)
+			w.pollFor(12 * time.Second)
 			reconnect(w.t)
 		})
 	}
 	s.run("cut-40s", false, expected{duplicates: true}, func(w *world) {
 		disconnect(w.t, b, "add rule inet cut in iifname host0 tcp dport %s drop")
-		w.lasts(40 * time.Second)
+		w.pollFor(40 * time.Second)
 		reconnect(w.t)
 	})
 	s.run("topic-deleted", false, expected{}, func(w *world) {
@@ -108,7 +108,7 @@ func TestFaults(t *testing.T) {
 		for _, d := range w.drivers {
 			topics = append(topics, d.Topics+".findings", d.Topics+".posture")
 		}
-		w.deletedAndMade(topics)
+		w.recreateTopics(topics)
 	})
 }
 
@@ -122,8 +122,8 @@ func disconnect(t *testing.T, b *kafkatest.Broker, rule string) {
 
 func reconnect(t *testing.T) { t.Helper(); run(t, "nft", "delete table inet cut") }
 
-// deletedAndMade deletes topics and creates them again later. It reads their records first: these count as arrived.
-func (w *world) deletedAndMade(topics []string) {
+// recreateTopics deletes topics and creates them again later. It reads their records first: these count as arrived.
+func (w *world) recreateTopics(topics []string) {
 	w.t.Helper()
 	for _, d := range w.drivers {
 		d.pause()
@@ -143,20 +143,20 @@ func (w *world) deletedAndMade(topics []string) {
 	for _, d := range w.drivers {
 		d.pause()
 	}
-	w.suffers()
-	w.lasts(3 * time.Second)
+	w.waitNoticed()
+	w.pollFor(3 * time.Second)
 	w.broker.Create(topics...)
 }
 
 // TestDownAtStart starts drivers and tap before the broker.
 func TestDownAtStart(t *testing.T) {
-	long(t)
+	skipUnlessFull(t)
 	s := newScenarios(t)
 	w := &world{t: t, broker: s.broker, pod: s.pod}
 	w.create("down")
 	s.broker.Stop()
 	w.launch("down")
-	w.lasts(3 * time.Minute)
+	w.pollFor(3 * time.Minute)
 	for _, d := range w.drivers {
 		if r, _ := d.now(); !r.Status.Down || !strings.Contains(r.Status.Reason, "connection refused: see TAP_KAFKA_BROKERS") {
 			t.Errorf("%s: %+v", d.Name, r.Status)
@@ -172,13 +172,13 @@ func TestDownAtStart(t *testing.T) {
 
 // TestAway stops the broker for ten minutes at 200 records/s. Meanwhile the driver with a spool is killed.
 func TestAway(t *testing.T) {
-	long(t)
+	skipUnlessFull(t)
 	s := newScenarios(t)
 	w := newWorld(t, "away", s.broker, s.pod)
 	s.broker.Kill()
-	w.lasts(5 * time.Minute)
+	w.pollFor(5 * time.Minute)
 	w.killSpooler()
-	w.lasts(5 * time.Minute)
+	w.pollFor(5 * time.Minute)
 	s.broker.Start()
 	w.waitDelivered()
 	w.conclude(expected{duplicates: true, dropped: true})
@@ -186,7 +186,7 @@ func TestAway(t *testing.T) {
 
 // TestSlow limits the bandwidth to the broker.
 func TestSlow(t *testing.T) {
-	long(t)
+	skipUnlessFull(t)
 	kafkatest.Require(t)
 	p := pod(t)
 	slow := newProxy(t)
@@ -196,7 +196,7 @@ func TestSlow(t *testing.T) {
 	b.Plain = slow.address()
 	w := newWorld(t, "slow", b, p)
 	slow.rate.Store(600)
-	w.lasts(40 * time.Second)
+	w.pollFor(40 * time.Second)
 	waiting, _ := w.drivers[0].now()
 	t.Logf("at 600 bytes/s: %d records wait", waiting.Status.Queued)
 	slow.rate.Store(0)
@@ -207,7 +207,7 @@ func TestSlow(t *testing.T) {
 
 // TestDiskFull fills the broker's disk, which ends the broker, and then frees it again.
 func TestDiskFull(t *testing.T) {
-	long(t)
+	skipUnlessFull(t)
 	kafkatest.Require(t)
 	p := pod(t)
 	b := kafkatest.New(t, "plain", []string{"ADDRESS=" + hostAddress, "PROPERTIES=log.index.size.max.bytes=1048576"}, nil)
@@ -226,8 +226,8 @@ func TestDiskFull(t *testing.T) {
 		_, err = f.Write(make([]byte, 1<<16))
 	}
 	f.Close()
-	w.suffers()
-	w.lasts(10 * time.Second)
+	w.waitNoticed()
+	w.pollFor(10 * time.Second)
 	if err := os.Remove(f.Name()); err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +239,7 @@ func TestDiskFull(t *testing.T) {
 
 // TestThreeBrokers kills the leader of some partitions, and then restarts each broker in turn, as an upgrade does.
 func TestThreeBrokers(t *testing.T) {
-	long(t)
+	skipUnlessFull(t)
 	kafkatest.Require(t)
 	p := pod(t)
 	one := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress}, nil)
@@ -250,18 +250,18 @@ func TestThreeBrokers(t *testing.T) {
 	w.launch("three")
 	w.waitDelivered()
 	two.Kill()
-	w.lasts(10 * time.Second)
+	w.pollFor(10 * time.Second)
 	w.waitDelivered() // on two brokers
 	two.Start()
 	w.inSync(two, three, one)
 	three.Freeze()
-	w.lasts(10 * time.Second)
+	w.pollFor(10 * time.Second)
 	w.waitDelivered()
 	three.Thaw()
 	w.inSync(two, three, one)
 	for _, b := range []*kafkatest.Broker{two, three} {
 		b.Stop()
-		w.lasts(5 * time.Second)
+		w.pollFor(5 * time.Second)
 		b.Start()
 		w.inSync(two, three, one)
 	}
@@ -295,7 +295,7 @@ func (w *world) inSync(brokers ...*kafkatest.Broker) {
 
 // TestChance inflicts random faults. The seed is printed; MESHTLS_SEED sets it.
 func TestChance(t *testing.T) {
-	long(t)
+	skipUnlessFull(t)
 	s := newScenarios(t)
 	seeds := []uint64{1, 2, 3, 4}
 	if text := os.Getenv("MESHTLS_SEED"); text != "" {
@@ -314,7 +314,7 @@ func TestChance(t *testing.T) {
 func (w *world) chance(r *rand.Rand, steps int) {
 	b, up := w.broker, true
 	var done []string
-	pause := func() { w.lasts(time.Duration(r.IntN(4000)) * time.Millisecond) }
+	pause := func() { w.pollFor(time.Duration(r.IntN(4000)) * time.Millisecond) }
 	for range steps {
 		what := []string{"kill", "stop", "freeze", "cut", "kill the spooler"}[r.IntN(5)]
 		done = append(done, what)
@@ -349,7 +349,7 @@ func (w *world) chance(r *rand.Rand, steps int) {
 
 // TestSlowWay: on a path so slow that a full batch would exceed IOTimeout, smaller batches are delivered.
 func TestSlowWay(t *testing.T) {
-	long(t)
+	skipUnlessFull(t)
 	kafkatest.Require(t)
 	pod(t) // creates the interface with hostAddress
 	slow := newProxy(t)

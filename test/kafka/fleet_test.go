@@ -36,8 +36,8 @@ type fleet struct {
 // every is the time between two records of a tap of a fleet: 0.1 records/s.
 const every = 10 * time.Second
 
-// sail is the main function of a fleet's process. It ends at SIGTERM.
-func sail() {
+// runFleet is the main function of a fleet's process. It ends at SIGTERM.
+func runFleet() {
 	var f fleet
 	exitOn(json.Unmarshal([]byte(os.Getenv("MESHTLS_FLEET")), &f))
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -83,7 +83,7 @@ func sail() {
 
 // TestFleet restarts the broker of 2,000 taps: they reconnect one by one over a minute.
 func TestFleet(t *testing.T) {
-	long(t)
+	skipUnlessFull(t)
 	kafkatest.Require(t)
 	p := pod(t)
 	b := kafkatest.Start(t, "plain", []string{"ADDRESS=" + hostAddress, "HEAP=512m", "PROPERTIES=max.connections.per.ip=20000"}, nil)
@@ -93,7 +93,7 @@ func TestFleet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := inside(p, "MESHTLS_FLEET="+string(text), os.Args[0])
+	cmd := podCommand(p, "MESHTLS_FLEET="+string(text), os.Args[0])
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err == nil {
@@ -207,7 +207,7 @@ func cpuTime(t *testing.T, pid int) float64 {
 
 // TestIdle counts the requests of a tap without records, and measures what 5,000 topics on the broker cost it.
 func TestIdle(t *testing.T) {
-	long(t)
+	skipUnlessFull(t)
 	kafkatest.Require(t)
 	p := pod(t)
 	way := newProxy(t)

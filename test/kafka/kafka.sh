@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# A real Apache Kafka broker on loopback, for tests: one node, KRaft, made of the jars that
-# pom.xml names, fetched by Maven from where Maven is configured to fetch.
+# A real Apache Kafka broker on loopback, for tests: one node, KRaft, from the jars in pom.xml,
+# which Maven fetches from its configured repositories.
 #
 #   kafka.sh resolve                    fetch the jars into the cache, and prepare a quick start (once)
-#   kafka.sh resolved                   fail unless that is done
-#   kafka.sh start WORKDIR [plain|tls]  start a broker and wait until it serves; a WORKDIR
-#                                       keeps its data and ports from start to start
+#   kafka.sh resolved                   fail unless resolve has run
+#   kafka.sh start WORKDIR [plain|tls]  start a broker and wait until it serves; WORKDIR
+#                                       keeps its data and ports for the next start
 #   kafka.sh topics WORKDIR             create the topics meshtls-tap.{findings,posture,flows}
 #   kafka.sh stop WORKDIR               SIGTERM, wait
 #   kafka.sh kill WORKDIR               SIGKILL, wait (a stopped process too)
@@ -22,11 +22,11 @@
 #   HEAP (128m), PARTITIONS (3), SCRAM_PASSWORD (tap-secret), CLIENT_AUTH (none, required),
 #   ADDRESS (127.0.0.1) of the listeners, MAVEN_REPO (Maven's local repository),
 #   OWNER (a process id: when that process is gone, the broker is killed and WORKDIR removed),
-#   ADVERTISE (host:port by which clients are told to reach the listener without TLS),
-#   ALIASES (host[:port] ...: for each a further such listener, whose clients are told to reach it so),
+#   ADVERTISE (host:port that the listener without TLS advertises),
+#   ALIASES (host[:port] ...: a further listener without TLS for each, which advertises it),
 #   JOIN (WORKDIR of the first broker: this one joins its cluster) with NODE (2, 3, ...),
-#   JWKS (file of JSON Web Keys: OAUTHBEARER with tokens for audience "kafka" that these signed),
-#   AUTHORIZE (not empty: ACLs count where a topic has some; without login one is superuser),
+#   JWKS (file of JSON Web Keys: OAUTHBEARER accepts tokens for audience "kafka" signed by them),
+#   AUTHORIZE (not empty: the ACLs of topics that have some are effective; clients without login are superusers),
 #   PROPERTIES (further lines of server.properties).
 set -euo pipefail
 
@@ -36,24 +36,24 @@ cache=${KAFKA_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/meshtls-tap/kafka}
 heap=${HEAP:-128m}
 version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$here/pom.xml")
 libs=$cache/$version
-# Serial collector and first compiler only: starts sooner, takes less memory.
-# No performance counters: they are a file that SIGKILL leaves in /tmp.
+# Serial collector and first compiler only: the JVM starts sooner and needs less memory.
+# No performance counters: SIGKILL would leave their file in /tmp.
 small=(-Xlog:disable -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xss512k -XX:-UsePerfData)
 case $address in
   *:*) bracketed="[$address]" ;;
   *) bracketed=$address small+=(-Djava.net.preferIPv4Stack=true) ;;
 esac
-# The classes of a broker as the JVM has them in memory (CDS): it starts in two thirds of the processor's time. Another Java has
-# another one, and one that does not fit is ignored.
+# An archive of a broker's loaded classes (CDS): with it the broker starts in two thirds of the CPU time. Each version of Java has
+# its own archive, and ignores one that does not fit.
 archive=$libs/classes-$(cksum < <(java=$(readlink -f "$(command -v java || true)"); echo "$java"; cat "${java%/bin/java}/release" 2>/dev/null; cat "$here/pom.xml") | cut -d' ' -f1).jsa
 classes=(-XX:SharedArchiveFile="$archive")
-patience=3000 # tenths of a second for a broker to start or to end: the machine may be busy
+patience=3000 # tenths of a second for a broker to start or end: the machine may be busy
 secured=$bracketed
 [ "$address" != 127.0.0.1 ] || secured=localhost
 
 die() { echo "kafka.sh: $*" >&2; exit 1; }
 
-# need PROGRAM PACKAGE... installs what is missing, or says how to.
+# need PROGRAM PACKAGE... installs missing packages, or prints how to.
 need() {
   local missing=() packages=()
   while [ $# -gt 0 ]; do
@@ -73,7 +73,7 @@ resolve() {
   stamp=$(cksum <"$here/pom.xml")
   mkdir -p "$libs"
   exec 9>"$libs.lock"
-  flock 9 # two checkouts may resolve at once
+  flock 9 # two checkouts may resolve at the same time
   [ "$(cat "$libs/.stamp" 2>/dev/null)" != "$stamp" ] || { prepare; return; }
   need java default-jre-headless mvn maven
   echo "kafka.sh: fetching Apache Kafka $version into $libs (about 60 MB)" >&2
@@ -84,7 +84,7 @@ resolve() {
   prepare
 }
 
-# prepare lets a broker write the archive of its classes as it ends. Without one all works, too.
+# prepare makes a broker write the archive of its classes when it ends. Everything works without it too.
 prepare() (
   [ ! -e "$archive" ] || exit 0
   echo "kafka.sh: preparing a quick start (once for this Java)" >&2
@@ -94,7 +94,7 @@ prepare() (
   mode=plain
   ! command -v openssl >/dev/null || mode=tls
   { start "$w" "$mode" && end TERM "$w"; } >/dev/null 2>"$w/log" && mv "$w/classes.jsa" "$archive" ||
-    { tail -n 3 "$w/log" >&2; : >"$archive"; } # not tried again
+    { tail -n 3 "$w/log" >&2; : >"$archive"; } # prevents another attempt
 )
 
 resolved() {
@@ -117,7 +117,7 @@ freeport() {
   done
 }
 
-# authority makes a CA and the broker's key and certificate, as the PEM keystore that Kafka reads.
+# authority creates a CA and the broker's key and certificate, as the PEM keystore that Kafka reads.
 authority() {
   local t=$1/tls
   [ -s "$t/keystore.pem" ] && return
@@ -172,7 +172,7 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.num.partitions=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
-# After SIGKILL the controller waits for the dead broker's session to end: make it short.
+# After SIGKILL the controller waits until the dead broker's session expires, so it must be short.
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=2000
 P
@@ -203,7 +203,7 @@ $name.ssl.truststore.type=PEM
 $name.ssl.truststore.location=$w/tls/ca.pem
 $name.ssl.client.auth=${CLIENT_AUTH:-none}
 P
-  # The validator's default, in Kafka 4.1.1, checks no signature on the broker's side: a token that a stranger signed gets in.
+  # The default validator of Kafka 4.1.1 checks no signature in the broker: it would accept a token of any issuer.
   [ -z "${JWKS:-}" ] || cat <<P
 $name.oauthbearer.sasl.jaas.config=org.apache.kafka.common.security.oauthbearer.OAuthBearerLoginModule required;
 $name.oauthbearer.sasl.server.callback.handler.class=org.apache.kafka.common.security.oauthbearer.OAuthBearerValidatorCallbackHandler
@@ -227,17 +227,17 @@ format() {
     { cat "$w/format.log" >&2; die "the storage could not be formatted"; }
 }
 
-# running PID WORKDIR: whether that process still is this WORKDIR's broker.
+# running PID WORKDIR succeeds if that process is still the broker of WORKDIR.
 running() {
   kill -0 "$1" 2>/dev/null || return 1
   [ ! -r "/proc/$1/cmdline" ] || tr '\0' ' ' <"/proc/$1/cmdline" | grep -qF "$2/server.properties"
 }
 
-# launch WORKDIR PORT starts the broker; fails if it ends before it serves.
+# launch WORKDIR PORT starts the broker, and fails if the broker ends before it serves.
 launch() {
   local w=$1 seen pid i
   : >>"$w/broker.log"
-  mkdir -p "$w/tmp" # a broker that is killed leaves there what its codecs unpacked
+  mkdir -p "$w/tmp" # a killed broker leaves the libraries there that its codecs have unpacked
   seen=$(wc -c <"$w/broker.log")
   setsid java -Xms"$heap" -Xmx"$heap" "${small[@]}" "${classes[@]}" -XX:MaxMetaspaceSize=128m -XX:ReservedCodeCacheSize=48m \
     ${JWKS:+-Dorg.apache.kafka.sasl.oauthbearer.allowed.urls="file://$JWKS"} \
@@ -287,7 +287,7 @@ start() {
       cat "$w/env"
       return
     fi
-    # Somebody took a port meanwhile: others, unless clients know these already.
+    # Another process has taken a port meanwhile: choose others, unless clients already know these.
     [ ! -f "$w/env" ] && grep -q 'Address already in use' "$w/broker.log" || break
     rm -rf "$w/ports" "$w/data" "$w/broker.log"
   done
@@ -309,7 +309,7 @@ topics() {
   for t in "${pids[@]}"; do wait "$t" || die "the topics could not be created"; done
 }
 
-# end SIGNAL WORKDIR
+# end SIGNAL WORKDIR ends the broker with SIGNAL and waits for it.
 end() {
   local w pid i
   w=$(cd "$2" && pwd)

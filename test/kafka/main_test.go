@@ -24,13 +24,13 @@ const (
 func TestMain(m *testing.M) {
 	switch {
 	case os.Getenv("MESHTLS_DRIVER") != "":
-		drive()
+		runDriver()
 	case os.Getenv("MESHTLS_TRAFFIC") != "":
 		makeTraffic()
 	case os.Getenv("MESHTLS_FLEET") != "":
-		sail()
+		runFleet()
 	case os.Getenv("MESHTLS_KNOCK") != "":
-		knock()
+		sendRequests()
 	}
 	os.Exit(confine.Main(m.Run, confine.Options{Network: true}))
 }
@@ -38,8 +38,8 @@ func TestMain(m *testing.M) {
 // full reports whether all tests run, including those that take minutes.
 func full() bool { return os.Getenv("MESHTLS_KAFKA") == "full" }
 
-// long skips a test that takes more than seconds, unless all tests run.
-func long(t *testing.T) {
+// skipUnlessFull skips a test that takes more than seconds, unless all tests run.
+func skipUnlessFull(t *testing.T) {
 	t.Helper()
 	if !full() {
 		t.Skip("takes minutes: make test-kafka runs it")
@@ -47,21 +47,21 @@ func long(t *testing.T) {
 }
 
 // pod creates the network namespace of a pod, whose eth0 leads to the test's namespace. It returns the id of a process in the namespace,
-// which in needs to enter it. The namespace has no name and ends with its last process, however that process ends.
+// which inPod needs to enter it. The namespace has no name and ends with its last process, however that process ends.
 func pod(t *testing.T) (pid int) {
 	t.Helper()
 	if !confine.Network() {
-		absent(t, "network namespaces need root")
+		unavailable(t, "network namespaces need root")
 	}
 	for _, program := range []string{"ip", "nft", "nsenter"} {
 		if _, err := exec.LookPath(program); err != nil {
-			absent(t, "%v: on Debian or Ubuntu: apt-get install iproute2 nftables util-linux", err)
+			unavailable(t, "%v: on Debian or Ubuntu: apt-get install iproute2 nftables util-linux", err)
 		}
 	}
 	holder := exec.Command("sleep", "infinity")
 	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 	if err := holder.Start(); err != nil {
-		absent(t, "no network namespace: %v", err)
+		unavailable(t, "no network namespace: %v", err)
 	}
 	t.Cleanup(func() {
 		exec.Command("ip", "link", "del", "host0").Run() // at once: the kernel deletes a namespace's interfaces only later
@@ -72,27 +72,27 @@ func pod(t *testing.T) (pid int) {
 	run(t, "ip", "link", "add", "host0", "type", "veth", "peer", "name", "eth0", "netns", fmt.Sprint(pid))
 	run(t, "ip", "address", "add", hostAddress+"/24", "dev", "host0")
 	run(t, "ip", "link", "set", "host0", "up")
-	run(t, in(pid, "ip", "address", "add", podAddress+"/24", "dev", "eth0")...)
-	run(t, in(pid, "ip", "link", "set", "eth0", "up")...)
-	run(t, in(pid, "ip", "link", "set", "lo", "up")...)
+	run(t, inPod(pid, "ip", "address", "add", podAddress+"/24", "dev", "eth0")...)
+	run(t, inPod(pid, "ip", "link", "set", "eth0", "up")...)
+	run(t, inPod(pid, "ip", "link", "set", "lo", "up")...)
 	return pid
 }
 
-// in returns a command line that runs a program in a pod's network namespace.
-func in(pod int, args ...string) []string {
+// inPod returns a command line that runs a program in a pod's network namespace.
+func inPod(pod int, args ...string) []string {
 	return append([]string{"nsenter", fmt.Sprintf("--net=/proc/%d/ns/net", pod), "--"}, args...)
 }
 
-// inside returns a command that runs in a pod's network namespace, with an additional environment variable, and ends with this process.
-func inside(pod int, variable string, args ...string) *exec.Cmd {
-	args = in(pod, args...)
+// podCommand returns a command that runs in a pod's network namespace, with an additional environment variable, and ends with this process.
+func podCommand(pod int, variable string, args ...string) *exec.Cmd {
+	args = inPod(pod, args...)
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), variable)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
 
-func absent(t *testing.T, format string, args ...any) {
+func unavailable(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") != "" || os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
 		t.Fatalf(format, args...)

@@ -79,10 +79,10 @@ func (p *proxy) serve(c net.Conn) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		p.pump(b, io.TeeReader(c, &counter{proxy: p}))
+		p.copyThrottled(b, io.TeeReader(c, &counter{proxy: p}))
 		b.Close()
 	}()
-	p.pump(c, b)
+	p.copyThrottled(c, b)
 	c.Close()
 	<-done
 	p.mu.Lock()
@@ -91,8 +91,8 @@ func (p *proxy) serve(c net.Conn) {
 	p.mu.Unlock()
 }
 
-// pump copies until one end closes, in small pieces if the rate is limited.
-func (p *proxy) pump(to io.Writer, from io.Reader) {
+// copyThrottled copies until one end closes, in small pieces if the rate is limited.
+func (p *proxy) copyThrottled(to io.Writer, from io.Reader) {
 	buf := make([]byte, 32<<10)
 	for {
 		n, limit := len(buf), p.rate.Load()

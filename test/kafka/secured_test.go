@@ -39,7 +39,7 @@ func replace(t *testing.T, file string, text []byte) {
 
 // TestSecured revokes certificates, passwords and rights of drivers and tap, and restores them: they recover without a restart.
 func TestSecured(t *testing.T) {
-	long(t)
+	skipUnlessFull(t)
 	kafkatest.Require(t)
 	p := pod(t)
 	b := kafkatest.Start(t, "tls", []string{"ADDRESS=" + hostAddress, "AUTHORIZE=1"}, nil)
@@ -69,8 +69,8 @@ func TestSecured(t *testing.T) {
 	}
 	scenario("ACL", expected{dropped: true}, func(w *world) { // 12,000 records may be put before the next attempt
 		b.Allow("ACL.")
-		w.blames("authorization", "topic")
-		w.lasts(5 * time.Second)
+		w.waitForClass("authorization", "topic")
+		w.pollFor(5 * time.Second)
 		b.Allow("ACL.", "User:tap")
 	})
 	scenario("quota", expected{}, func(w *world) {
@@ -78,15 +78,15 @@ func TestSecured(t *testing.T) {
 		for _, d := range w.drivers {
 			eventually.True(w.t, d.Name+" is slowed down", func() bool { r, _ := d.now(); return r.Status.Throttled > 5*time.Second }, w.state)
 		}
-		w.lasts(10 * time.Second)
+		w.pollFor(10 * time.Second)
 		set("--entity-type", "clients", "--entity-default", "--delete-config", "producer_byte_rate")
 	})
 	scenario("password", expected{}, func(w *world) {
 		set("--entity-type", "users", "--entity-name", "tap", "--add-config", "SCRAM-SHA-512=[iterations=4096,password=another]")
 		b.Stop()
 		b.Start()
-		w.blames("login")
-		w.lasts(5 * time.Second)
+		w.waitForClass("login")
+		w.pollFor(5 * time.Second)
 		replace(t, s.password, []byte("another\n"))
 	})
 	scenario("authority", expected{}, func(w *world) {
@@ -95,22 +95,22 @@ func TestSecured(t *testing.T) {
 			w.t.Fatal(err)
 		}
 		b.Start()
-		w.blames("tls")
-		w.lasts(5 * time.Second)
+		w.waitForClass("tls")
+		w.pollFor(5 * time.Second)
 		trust()
 	})
 }
 
-// blames waits until drivers and tap report one of these classes of errors.
-func (w *world) blames(classes ...string) {
+// waitForClass waits until drivers and tap report one of these classes of errors.
+func (w *world) waitForClass(classes ...string) {
 	w.t.Helper()
 	for _, d := range w.drivers {
-		eventually.True(w.t, d.Name+" blames "+strings.Join(classes, " or "), func() bool {
+		eventually.True(w.t, d.Name+" reports "+strings.Join(classes, " or "), func() bool {
 			r, _ := d.now()
 			return !r.Status.OK && strings.Contains(strings.Join(classes, " "), r.Status.ErrorClass) && r.Status.ErrorClass != ""
 		}, w.state)
 	}
-	eventually.True(w.t, "the tap blames "+strings.Join(classes, " or "), func() bool {
+	eventually.True(w.t, "the tap reports "+strings.Join(classes, " or "), func() bool {
 		for _, c := range classes {
 			if w.tap.metric(`sink_fault\{class="`+c+`"\}`) == 1 {
 				return true

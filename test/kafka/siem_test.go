@@ -19,7 +19,7 @@ import (
 func script(t *testing.T, name string, lines []string) string {
 	t.Helper()
 	if _, err := exec.LookPath("python3"); err != nil {
-		absent(t, "%v: on Debian or Ubuntu: apt-get install python3", err)
+		unavailable(t, "%v: on Debian or Ubuntu: apt-get install python3", err)
 	}
 	cmd := exec.Command("python3", filepath.Join(kafkatest.Root(t), "siem", name))
 	cmd.Stdin = strings.NewReader(strings.Join(lines, "\n"))

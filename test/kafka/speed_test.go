@@ -45,7 +45,7 @@ func payloads(n int) []buffer.Message {
 // TestThroughput compares the sink with a bare loop around kafka-go's Writer and with Kafka's own performance test: one local
 // broker, three partitions, zstd, acks of all, batches of 2000 records as by default.
 func TestThroughput(t *testing.T) {
-	long(t)
+	skipUnlessFull(t)
 	b := kafkatest.Start(t, "plain", []string{"HEAP=512m"}, nil)
 	const n, rounds = 300_000, 5
 	records := payloads(n)
@@ -157,8 +157,8 @@ func perfTest(b *kafkatest.Broker, topic, file string, n int) float64 {
 	return perSecond
 }
 
-// knock is the main function of a process in the pod. For each port that it reads it sends one request there and prints when it began.
-func knock() {
+// sendRequests is the main function of a process in the pod. For each port that it reads it sends one request there and prints when it began.
+func sendRequests() {
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		c, err := net.Dial("tcp", net.JoinHostPort(hostAddress, in.Text()))
 		exitOn(err)
@@ -188,7 +188,7 @@ func TestLatency(t *testing.T) {
 	if full() {
 		edges = 300
 	}
-	cmd := inside(p, "MESHTLS_KNOCK=1", os.Args[0])
+	cmd := podCommand(p, "MESHTLS_KNOCK=1", os.Args[0])
 	in, _ := cmd.StdinPipe()
 	out, err := cmd.StdoutPipe()
 	if err == nil {

@@ -105,7 +105,7 @@ func startTap(t *testing.T, pod int, topics string, environ ...string) *liveTap 
 func startProgram(t *testing.T, file string, pod int, topics string, environ ...string) *liveTap {
 	t.Helper()
 	x := &liveTap{t: t, topics: topics}
-	x.cmd = inside(pod, "TAP_GRACE=5m", file, "run")
+	x.cmd = podCommand(pod, "TAP_GRACE=5m", file, "run")
 	x.cmd.Env = append(x.cmd.Env,
 		"TAP_LISTEN=:9469", "TAP_INTERFACES=eth0,lo", "TAP_EMIT=findings,posture,flows", "TAP_WINDOW=5s", "TAP_SINK=kafka",
 		"TAP_KAFKA_TOPIC="+topics+".findings", "TAP_KAFKA_POSTURE_TOPIC="+topics+".posture", "TAP_KAFKA_FLOWS_TOPIC="+topics+".flows",
@@ -134,7 +134,7 @@ func startProgram(t *testing.T, file string, pod int, topics string, environ ...
 	eventually.True(t, "the tap captures", func() bool {
 		return len(regexp.MustCompile(`(?m)^meshtls_tap_capturing\{interface="\w+"\} 1$`).FindAllString(x.metrics(), -1)) == 2
 	}, x.state)
-	x.traffic = inside(pod, "MESHTLS_TRAFFIC=10", os.Args[0])
+	x.traffic = podCommand(pod, "MESHTLS_TRAFFIC=10", os.Args[0])
 	x.traffic.Stdout = &x.made
 	if err := x.traffic.Start(); err != nil {
 		t.Fatal(err)

@@ -123,16 +123,16 @@ func (w *world) flow() {
 	}
 }
 
-// suffers waits until all drivers report the fault.
-func (w *world) suffers() {
+// waitNoticed waits until all drivers report the fault.
+func (w *world) waitNoticed() {
 	w.t.Helper()
 	for _, d := range w.drivers {
 		eventually.True(w.t, d.Name+" notices", func() bool { r, _ := d.now(); return !r.Status.OK }, w.state)
 	}
 }
 
-// lasts waits for the duration of a fault, and reads the tap's metrics meanwhile.
-func (w *world) lasts(d time.Duration) {
+// pollFor waits for the duration of a fault, and reads the tap's metrics meanwhile.
+func (w *world) pollFor(d time.Duration) {
 	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(200 * time.Millisecond) {
 		w.tap.metrics()
 	}
