@@ -165,6 +165,7 @@ func (s *segment) scan(size int64) (lost int) {
 	header, written := s.readHeader()
 	s.size = header
 	w := s.walk(header, size)
+
 	var seen bitSet
 	cursor := int64(-1) // start of a record, -1: none found
 	for r, ok := w.next(); ok; r, ok = w.next() {
@@ -185,6 +186,7 @@ func (s *segment) scan(size int64) (lost int) {
 			s.left++
 		}
 	}
+
 	if s.cursor = cursor; cursor < 0 {
 		s.cursor = s.size
 	}
@@ -192,12 +194,14 @@ func (s *segment) scan(size int64) (lost int) {
 		s.count++ // damage or a torn write cost at least one record
 	}
 	s.count = max(s.count, written)
+
 	missing := 0
 	for i := s.index; i < s.count; i++ {
 		if !seen.has(i) {
 			missing++
 		}
 	}
+
 	s.sealed = s.old || s.size != size || seen.n < s.count
 	lost = max(0, missing-int(s.reported))
 	s.reported += uint32(lost)
@@ -217,6 +221,7 @@ func (s *segment) readHeader() (header int64, written uint32) {
 		header, cursor = oldHeader, head[cursorAt:oldHeader]
 	}
 	s.cursor = header
+
 	if at, ok := checked(cursor); ok {
 		s.cursor = max(header, int64(binary.BigEndian.Uint64(at)))
 		if !s.old {

@@ -212,10 +212,12 @@ func (s *spool) write(p priority, items []Item) error {
 	for i := range items {
 		size += itemLength(&items[i])
 	}
+
 	g, err := s.segmentFor(p, size)
 	if err != nil {
 		return err
 	}
+
 	buf := make([]byte, 0, size)
 	for i := range items {
 		buf = appendItem(buf, &items[i], g.count+uint32(i))
@@ -224,6 +226,7 @@ func (s *spool) write(p priority, items []Item) error {
 		g.file.Truncate(g.size) //nolint:errcheck // what stays there is read as records, or as torn
 		return err
 	}
+
 	s.mu.Lock()
 	s.journals[p].appended(g, len(items), size)
 	s.used += size
@@ -253,6 +256,7 @@ func (s *spool) segmentFor(p priority, size int64) (*segment, error) {
 	if err != nil || !fresh {
 		return g, err
 	}
+
 	s.next++
 	if g, err = createSegment(s.dir, p, s.next); err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ func (s *spool) load() error {
 	if err != nil {
 		return err
 	}
+
 	var found [priorities][]*segment
 	for _, f := range files {
 		p, number, ok := parseSegmentName(f.Name())
@@ -38,6 +39,7 @@ func (s *spool) load() error {
 		found[p] = append(found[p], g)
 		s.next = max(s.next, number)
 	}
+
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p := range found {
@@ -81,6 +83,7 @@ func (s *spool) sync(age time.Duration) {
 		}
 	}
 	s.mu.Unlock()
+
 	if len(dirty) == 0 {
 		return
 	}

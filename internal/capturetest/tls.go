@@ -104,6 +104,7 @@ func TLSTalk(version uint16, auth ClientAuth, n int) ([]*Conversation, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	server := &tls.Config{Certificates: []tls.Certificate{serverCert}, ClientCAs: ca.Pool, MinVersion: version, MaxVersion: version} //nolint:gosec // old versions are what is tested
 	client := &tls.Config{RootCAs: ca.Pool, ServerName: "cart.shop.svc.cluster.local", MinVersion: version, MaxVersion: version}     //nolint:gosec // as above
 	switch auth {
@@ -118,6 +119,7 @@ func TLSTalk(version uint16, auth ClientAuth, n int) ([]*Conversation, error) {
 	if n > 1 {
 		client.ClientSessionCache = tls.NewLRUClientSessionCache(4)
 	}
+
 	var talks []*Conversation
 	for range n {
 		talk, talkErr := Record(

@@ -82,8 +82,8 @@ func correct(sum uint64) bool {
 
 const (
 	maxSums     = 64 // maximum number of interfaces with a history
-	sumsDropped = 4
-	sumsBelieve = 3 // number of acknowledged packets with a wrong checksum after which a direction's checksums are ignored
+	sumsDropped = 4  // dropped segments that are remembered of each direction
+	sumsBelieve = 3  // number of acknowledged packets with a wrong checksum after which a direction's checksums are ignored
 )
 
 // sums is the history of the checksums of one direction of an interface. If no checksum was ever correct or trusted,

@@ -7,7 +7,7 @@ import (
 
 // Config bounds a Table. The zero value means the defaults.
 type Config struct {
-	MaxConns           int // maximum number of connections, where a redirected one counts twice; default 65536
+	MaxConns           int // maximum number of connections, where a redirected one, or one in two zones, counts twice; default 65536
 	MaxBuffered        int // maximum number of bytes in the out-of-order buffers of all connections, bookkeeping included; default 8 MiB
 	MaxBufferedPerSide int // the same for one direction of one connection; default 256 KiB
 	MaxRecent          int // bytes of delivered data that are remembered to compare retransmissions with; default 4 MiB, at least 64 KiB
@@ -16,8 +16,8 @@ type Config struct {
 	IdleSetup  time.Duration // idle timeout of TCP connections that are not established and never carried payload; default 60 s
 	IdleTCP    time.Duration // idle timeout of other TCP connections; default 1 h
 	IdleUDP    time.Duration // idle timeout of UDP connections; default 60 s
-	GapWait    time.Duration // how long a gap stays open that the receiver has acknowledged or that a RST follows; default 1 s
-	UnseenWait time.Duration // how long any gap stays open if no packet of the receiver was seen; default 3 s
+	GapWait    time.Duration // maximum time that a gap stays open if the receiver has acknowledged it or a RST follows; default 1 s
+	UnseenWait time.Duration // maximum time that any gap stays open if no packet of the receiver was seen; default 3 s
 
 	// Exclude is called once for each new connection, with its addresses set. An excluded connection stays in the table
 	// and is counted, but the Handler gets no call for it, not even End.

@@ -132,6 +132,7 @@ func (t *Table) expire(now int64) {
 	for c := t.gapped.due(now); c != nil; c = t.gapped.due(now) {
 		t.check(c)
 	}
+
 	for l := listClosed; l < numLists; l++ {
 		wait := int64(t.idleTime(l))
 		for c := t.idle[l].head; c != nil && now-c.tcp.touched >= wait; c = t.idle[l].head {
@@ -142,6 +143,7 @@ func (t *Table) expire(now int64) {
 			t.end(c, why)
 		}
 	}
+
 	t.due = math.MaxInt64
 	if t.gapped.head != nil {
 		t.due = t.gapped.head.checkAt
@@ -156,16 +158,17 @@ func (t *Table) expire(now int64) {
 // setupGrace is how long a connection in setup is not the first choice for eviction.
 const setupGrace = int64(time.Second)
 
-// evict removes one connection from a full table. It takes, in this order: a closed one, which counts as an eviction
-// only if it is not done; one that has been in setup for at least setupGrace; if connections in setup, or UDP ones that
-// are not done, fill more than a quarter of the table, one of those; a done one, unless those that are not done fill
-// more than a quarter of the table; any that is not done. In each case it is the one that was idle longest. So a flood
-// of connections that cost nothing to create (TCP without handshake, UDP) evicts its own.
+// evict removes one connection from a full table: the first that exists of a closed one, which counts as an eviction
+// only if it is not done; one that has been in setup for at least setupGrace; one in setup if those fill more than a
+// quarter of the table, and likewise a UDP one that is not done; a done one, unless those that are not done fill more
+// than a quarter of the table; any that is not done. In each case it is the one that was idle longest. So a flood of
+// connections that cost nothing to create (TCP without handshake, UDP) evicts its own.
 func (t *Table) evict() {
 	c := cmp.Or(t.idle[listClosed].head, t.idle[listEnded].head)
 	if s := t.idle[listSetup].head; c == nil && s != nil && t.now-s.tcp.touched >= setupGrace {
 		c = s
 	}
+
 	quarter := t.cfg.MaxConns / 4
 	for _, l := range [...]int{listSetup, listUDP} {
 		if c == nil && t.idle[l].n > quarter {
@@ -179,6 +182,7 @@ func (t *Table) evict() {
 	if c == nil {
 		c = t.idlest(open[:]...)
 	}
+
 	switch {
 	case c == nil:
 	case c.tcp.list == listClosed:

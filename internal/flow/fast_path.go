@@ -24,6 +24,7 @@ func fastHeaders(p *Packet, d *Decoded) bool {
 		b[23] != wire.ProtoTCP || binary.BigEndian.Uint16(b[20:])&0x3fff != 0 {
 		return false
 	}
+
 	header := ethernet + ip + tcp
 	switch b[46] >> 4 {
 	case tcp / 4:
@@ -39,6 +40,7 @@ func fastHeaders(p *Packet, d *Decoded) bool {
 	if n < 0 || n == 2 || n == 6 || total > max(p.Length, len(b)) { // 2 or 6: possibly padding (see padded)
 		return false
 	}
+
 	*d = Decoded{}
 	*(*[4]byte)(d.Src[:]), *(*[4]byte)(d.Dst[:]) = [4]byte(b[26:]), [4]byte(b[30:])
 	d.Zone, d.Transport, d.scale = p.Zone, wire.ProtoTCP, scaleNone
@@ -80,6 +82,7 @@ func (t *Table) addFast(c *Conn, d *Decoded, now int64) bool {
 	if !c.steady(s, o) || !s.isNext(o, d) {
 		return false
 	}
+
 	ep, n := c.endpoint(side), int64(d.PayloadLen)
 	ep.Packets++
 	ep.Bytes += uint64(n)
@@ -87,6 +90,7 @@ func (t *Table) addFast(c *Conn, d *Decoded, now int64) bool {
 	if c.tcp.done && ep.Packets%busyStep == 0 {
 		t.noteBusy(c)
 	}
+
 	ack := o.offset(d.Ack)
 	if ack > o.acked {
 		o.acked, o.keepAlive = ack, false

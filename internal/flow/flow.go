@@ -72,7 +72,7 @@ type Conn struct {
 	OrigISNSeen, RespISNSeen bool
 	OrigISN, RespISN         uint32 // initial sequence numbers, valid if the flag above is set
 
-	// User is for the Handler. The table does not use it.
+	// User belongs to the Handler. The table does not change it.
 	User any
 
 	tcp tcpState

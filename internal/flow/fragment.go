@@ -10,7 +10,7 @@ const (
 	maxDatagrams      = 1 << 12 // incomplete datagrams
 	fragmentBytes     = 64      // memory of a fragment in addition to its bytes, approximately
 	datagramBytes     = 320     // memory of a datagram in addition to its fragments, approximately
-	fragmentUnit      = 8       // the unit of offsets in IPv4 headers, in bytes
+	fragmentUnit      = 8       // unit of fragment offsets, in bytes
 	maxDatagramLength = 1<<16 - 1
 	wait4, wait6      = int64(30e9), int64(60e9) // ns; IPv4 as in Linux, IPv6 by RFC 8200, section 4.5
 )
@@ -76,6 +76,7 @@ func (t *Table) addFragment(p *Packet, d *Decoded) bool {
 		}
 		return f.offset == 0
 	}
+
 	k := datagramKey{src: d.Src, dst: d.Dst, id: f.id, zone: d.Zone, iface: p.Interface, ipv6: d.IPv6}
 	if !d.IPv6 {
 		k.proto = f.proto
@@ -85,6 +86,7 @@ func (t *Table) addFragment(p *Packet, d *Decoded) bool {
 		t.stats.Undecoded[LaterFragment]++
 		return false
 	}
+
 	switch x.add(&f) {
 	case fragmentRepeated:
 		return false
@@ -97,10 +99,12 @@ func (t *Table) addFragment(p *Packet, d *Decoded) bool {
 		t.frags.account(t, x, len(f.data.b)+fragmentBytes)
 		return false
 	}
+
 	whole := t.frags.join(x)
 	t.frags.remove(x)
 	t.stats.Reassembled++
 	*d = Decoded{Src: d.Src, Dst: d.Dst, IPv6: d.IPv6, Zone: d.Zone, tunnels: d.tunnels, verify: d.verify, header: d.header}
+
 	g, proto := frame{whole, len(whole)}, x.proto
 	var r Reason
 	if g, proto, r = extensions(g, proto, d); r == Decodable {
@@ -237,12 +241,14 @@ func (x *incomplete) add(f *fragmentHeader) int {
 	case !f.more && (end < x.end || x.length > 0 && end != x.length), f.more && x.length > 0 && end > x.length:
 		return fragmentContradicts
 	}
+
 	from, to := offset/fragmentUnit, (end+fragmentUnit-1)/fragmentUnit
 	if set := x.countUnits(from, to); set == to-from {
 		return fragmentRepeated
 	} else if set > 0 {
 		return fragmentContradicts
 	}
+
 	if !f.more {
 		x.length = end
 	}

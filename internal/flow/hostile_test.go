@@ -68,7 +68,7 @@ func TestUnacceptable(t *testing.T) {
 	}
 }
 
-// A stream of which more than a window was lost continues, because the loss was acknowledged.
+// A stream continues after a loss of more than a window, because the loss was acknowledged.
 func TestLostForLong(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)

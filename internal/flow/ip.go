@@ -74,6 +74,7 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	if len(f.b) < header {
 		return frame{}, 0, Truncated
 	}
+
 	copy(d.Src[:], f.b[12:16])
 	copy(d.Dst[:], f.b[16:20])
 	if d.header {
@@ -82,6 +83,7 @@ func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 			return frame{}, 0, Malformed
 		}
 	}
+
 	g = frame{f.b[header:min(total, len(f.b))], total - header}
 	if word := binary.BigEndian.Uint16(f.b[6:]); word&0x3fff != 0 {
 		d.fragment = fragmentHeader{

@@ -143,6 +143,7 @@ func (t *Table) differs(c *Conn, side Side, p piece) bool {
 	if from >= to || s.isKeepAlive(p.off, p.n) && c.endpoint(side.Other()).Packets == 0 {
 		return false
 	}
+
 	open, compared, pos := max(from, s.acked), to, s.recent // bytes from open on are not acknowledged
 	for range maxRecentRuns {
 		if pos == 0 {
@@ -160,6 +161,7 @@ func (t *Table) differs(c *Conn, side Side, p piece) bool {
 		}
 		pos, compared = r.prev, min(compared, r.off)
 	}
+
 	if c.tcp.done || open >= compared {
 		return false
 	}

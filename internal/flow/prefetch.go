@@ -36,6 +36,7 @@ func (x *index) prefetch(hashes []uint64) (sum uint64) {
 	for _, hash := range hashes {
 		sum += x.slots[hash&mask].hash
 	}
+
 	var found [MaxPrefetch]*Conn
 	n := 0
 	for _, hash := range hashes {
@@ -49,6 +50,7 @@ func (x *index) prefetch(hashes []uint64) (sum uint64) {
 			n++
 		}
 	}
+
 	for _, c := range found[:n] {
 		if before := c.tcp.prev; before != nil {
 			sum += uint64(before.tcp.touched)

@@ -45,7 +45,7 @@ func (t *Table) removeFace(c *Conn) {
 	}
 }
 
-// pair returns the connection whose second face a packet with an unknown key is, nil if there is none.
+// pair returns the connection that a packet with an unknown key belongs to by its second face, nil if there is none.
 func (t *Table) pair(k key, d *Decoded) *Conn {
 	if d.Flags&wire.FlagACK == 0 {
 		return nil

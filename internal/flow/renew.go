@@ -1,8 +1,8 @@
 package flow
 
-// Renew empties a table after Add or Tick panicked, since its state may be inconsistent. The
-// Handler gets an End with EndEvicted for each connection. Counters and connection numbers continue.
-// It returns how many connections there were.
+// Renew empties a table after Add or Tick panicked, since its state may be inconsistent. The Handler gets an End with
+// EndEvicted for each connection whose User is set. Counters and connection numbers continue. Renew returns the number
+// of connections that the table had.
 func (t *Table) Renew() (connections int) {
 	connections = t.count
 	var lists [numLists]*Conn

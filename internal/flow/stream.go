@@ -98,6 +98,7 @@ func (t *Table) reassembleFirst(c *Conn, side Side, p piece) piece {
 		t.drain(c, side)
 		return p.skip(n)
 	}
+
 	i, n := q.find(p.off), p.n
 	if i < len(q.pieces) {
 		if over := q.pieces[i].end() - p.off; q.pieces[i].off <= p.off {

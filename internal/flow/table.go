@@ -13,9 +13,9 @@ import (
 type Table struct {
 	cfg       Config
 	h         Handler
-	conns     index              // all connections by key; a redirected one has two keys
+	conns     index              // all connections by key; a redirected one, or one in two zones, has two keys
 	faces     map[face]*Conn     // unanswered connections of loopback interfaces
-	lone      map[key]*Conn      // connections of which one end was seen, by key without zone: the other end may be in another zone
+	lone      map[key]*Conn      // connections with only one end seen, by key without zone: the other end may be in another zone
 	idle      [numLists]connList // every connection is in one of the lists
 	gapped    gappedList         // connections with a gap that time may end
 	recent    recent             // the bytes that were delivered last, of all connections
@@ -77,6 +77,7 @@ func (t *Table) Add(p *Packet) {
 		t.stats.Foreign++
 		return
 	}
+
 	d := &t.decoded
 	if !fastDecode(p, d) && !t.decode(p, d) {
 		return
@@ -86,6 +87,7 @@ func (t *Table) Add(p *Packet) {
 		return
 	}
 	d.arrived = p.Origin == OriginArrived && !t.forwards()
+
 	k := &t.key
 	k.set(d, p.Interface)
 	c := t.find(k, d)
@@ -96,6 +98,7 @@ func (t *Table) Add(p *Packet) {
 		t.splitZone(c, k)
 		c = nil
 	}
+
 	if c != nil && t.addFast(c, d, p.Time) {
 		return
 	}
@@ -105,6 +108,7 @@ func (t *Table) Add(p *Packet) {
 			return
 		}
 	}
+
 	if c != nil && d.Transport == wire.ProtoTCP && d.Flags&wire.FlagSYN != 0 && t.startsNew(c, d) {
 		t.stats.Reused++
 		t.end(c, EndReused)
@@ -119,6 +123,7 @@ func (t *Table) Add(p *Packet) {
 			return
 		}
 	}
+
 	if c == nil {
 		c = t.open(*k, d, p.Time)
 	}
@@ -171,6 +176,7 @@ func (t *Table) addPacket(c *Conn, side Side, d *Decoded, now int64, expected bo
 	if d.Fragment {
 		c.Fragments = true
 	}
+
 	if c.tcp.done && ep.Packets%busyStep == 0 {
 		t.noteBusy(c)
 	}
@@ -185,6 +191,7 @@ func (t *Table) addPacket(c *Conn, side Side, d *Decoded, now int64, expected bo
 		}
 		t.addSegment(c, side, d, now)
 	}
+
 	if c.endsOneSided(side, d) {
 		t.h.Changed(c)
 	}
@@ -227,6 +234,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	} else if c := t.acrossZones(k, d); c != nil {
 		return c
 	}
+
 	if t.conns.n >= t.cfg.MaxConns {
 		t.evict()
 	}
@@ -240,6 +248,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 	} else {
 		c.Orig, c.Resp = dst, src
 	}
+
 	c.MissedStart = d.Transport == wire.ProtoTCP && d.Flags&(wire.FlagSYN|wire.FlagACK) != wire.FlagSYN
 	c.tcp.side[Originator].fin, c.tcp.side[Responder].fin = -1, -1
 	t.conns.add(&k, c)
@@ -248,6 +257,7 @@ func (t *Table) open(k key, d *Decoded, now int64) *Conn {
 		c.Excluded, c.tcp.done = true, true // and not followed
 		t.stats.Excluded++
 	}
+
 	if loopback {
 		t.addFace(c, d)
 	} else {
@@ -270,6 +280,7 @@ func (t *Table) end(c *Conn, why EndReason) {
 	if t.last == c {
 		t.last = nil
 	}
+
 	k := c.keyTo(&c.Resp, c.Zones[Originator])
 	t.conns.remove(&k, c)
 	if c.Redirected != nil {
@@ -280,6 +291,7 @@ func (t *Table) end(c *Conn, why EndReason) {
 		k = c.keyTo(&c.Resp, c.Zones[Responder])
 		t.conns.remove(&k, c)
 	}
+
 	t.unlist(c)
 	t.count--
 	if !c.Excluded {

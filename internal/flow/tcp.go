@@ -38,6 +38,7 @@ func (t *Table) acceptSegment(c *Conn, side Side, d *Decoded, now int64) {
 		s.start(d.Seq)
 		s.guessed = true
 	}
+
 	c.updateState(side, d)
 	if d.Flags&wire.FlagURG != 0 && d.PayloadLen > 0 {
 		t.doubt(c, &c.Urgent)
@@ -45,6 +46,7 @@ func (t *Table) acceptSegment(c *Conn, side Side, d *Decoded, now int64) {
 	if d.Multipath && d.Flags&(wire.FlagSYN|wire.FlagACK) != wire.FlagSYN { // a SYN only offers Multipath TCP
 		t.doubt(c, &c.Multipath)
 	}
+
 	ack := int64(-1)
 	if d.Flags&(wire.FlagACK|wire.FlagRST) == wire.FlagACK {
 		if ack = t.acknowledge(c, side.Other(), d.Ack); ack >= 0 {
@@ -56,6 +58,7 @@ func (t *Table) acceptSegment(c *Conn, side Side, d *Decoded, now int64) {
 	} else {
 		t.addPayload(c, side, d, ack, now)
 	}
+
 	if q := c.queue(side); q != nil && q.later < lossPackets {
 		q.later++
 	}
@@ -74,6 +77,7 @@ func (t *Table) addPayload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		s.noteEmpty(d)
 		return
 	}
+
 	seq := d.Seq
 	if d.Flags&wire.FlagSYN != 0 { // the SYN has a sequence number; data after it is TCP Fast Open (RFC 7413)
 		seq++
@@ -86,6 +90,7 @@ func (t *Table) addPayload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		t.stats.Unacceptable++
 		return
 	}
+
 	if c.Thinned && off > s.next && off-s.next <= maxThinned {
 		t.skipThinned(c, side, off)
 	}
@@ -99,6 +104,7 @@ func (t *Table) addPayload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		s.fin = -1 // the FIN was not one: the stream continues
 		t.conflict(c)
 	}
+
 	inOrder := off == s.next && c.tcp.reassembly == nil // true for nearly every segment
 	switch {
 	case n == 0:
@@ -178,8 +184,8 @@ func (t *Table) fin(c *Conn, side Side, off int64) {
 	}
 }
 
-// reset notes a RST. It takes effect like a FIN. A RST that the receiver must ignore (RFC 9293, section 3.10.7.4) is
-// ignored.
+// reset notes a RST. Like a FIN it takes effect after the bytes before it. reset ignores a RST that the receiver must
+// ignore (RFC 9293, section 3.10.7.4).
 func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 	s := &c.tcp.side[side]
 	if s.reset {
@@ -196,6 +202,7 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 			return
 		}
 	}
+
 	if c.Thinned && off-s.next <= maxThinned { // a RST has both offsets, and possibly no packet follows that shows how much was left out
 		t.skipThinned(c, side, off)
 		o := &c.tcp.side[side.Other()]
@@ -203,6 +210,7 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 			t.skipThinned(c, side.Other(), ack)
 		}
 	}
+
 	s.reset = true
 	q := t.allocQueue(c, side)
 	q.rst, q.rstAt = max(off, s.next), t.now

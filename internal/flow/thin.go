@@ -49,10 +49,12 @@ func (t *Table) Thin(most int, afresh bool) (changed bool) {
 			stay = append(stay, c)
 		}
 	}
+
 	clear(n.chosen[len(stay):])
 	n.chosen = stay
 	changed = n.ended || len(stay) < before
 	n.ended = false
+
 	for _, c := range n.busy {
 		worth := c.tcp.busy >= busySteps && c.tcp.list != listNone && !c.Orig.closed() && !c.Resp.closed()
 		c.tcp.busy = 0
@@ -62,6 +64,7 @@ func (t *Table) Thin(most int, afresh bool) (changed bool) {
 			changed = true
 		}
 	}
+
 	clear(n.busy)
 	n.busy = n.busy[:0]
 	return changed

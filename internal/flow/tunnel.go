@@ -133,6 +133,7 @@ func gre(f frame, d *Decoded) Reason {
 	if len(f.b) < 4 {
 		return Truncated
 	}
+
 	flags, typ := binary.BigEndian.Uint16(f.b), binary.BigEndian.Uint16(f.b[2:])
 	size, options := 4, [...]uint16{checksum, key, sequence}
 	pptp := flags&version == 1 && typ == wire.EtherPPP
@@ -144,6 +145,7 @@ func gre(f frame, d *Decoded) Reason {
 			size += 4
 		}
 	}
+
 	switch {
 	case flags&version != 0 && !pptp:
 		return d.other(OtherTransport, wire.ProtoGRE)
@@ -158,6 +160,7 @@ func gre(f frame, d *Decoded) Reason {
 	case flags&key != 0:
 		d.Zone = d.Zone.In(wire.ProtoGRE, binary.BigEndian.Uint32(f.b[4:]))
 	}
+
 	f = f.skip(size)
 	switch {
 	case pptp:
@@ -243,6 +246,7 @@ func inUDP(d *Decoded) Reason {
 	default:
 		return Decodable
 	}
+
 	f, inner := frame{d.Payload, d.PayloadLen}, *d
 	inner.enterTunnel(d.DstPort)
 	var reason Reason
@@ -258,6 +262,7 @@ func inUDP(d *Decoded) Reason {
 	case portMPLS:
 		reason = mplsInUDP(f, &inner)
 	}
+
 	switch {
 	case reason == Decodable:
 		*d = inner
@@ -349,6 +354,7 @@ func gtpU(f frame, d *Decoded) Reason {
 	case b[0]&0xf8 != 0x30 || b[1] != gPDU || int(binary.BigEndian.Uint16(b[2:])) != f.wire-size:
 		return OtherNetwork
 	}
+
 	d.Zone = d.Zone.In(portGTPU, binary.BigEndian.Uint32(f.b[4:]))
 	flags := f.b[0]
 	f = f.skip(size)
@@ -358,6 +364,7 @@ func gtpU(f frame, d *Decoded) Reason {
 	if len(f.b) < 4 {
 		return Truncated
 	}
+
 	next := f.b[3]
 	f = f.skip(4)
 	for range maxTags {

@@ -198,6 +198,7 @@ func (t *Table) decideSuspects(c *Conn, side Side, d *Decoded, accepted bool) (m
 	w := c.tcp.reassembly
 	all := w.suspects
 	w.suspects, w.suspected = nil, [2]uint8{}
+
 	for i := range all {
 		x := &all[i]
 		x.answered = x.answered || x.side != side

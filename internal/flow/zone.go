@@ -86,6 +86,7 @@ func (t *Table) acrossZones(k key, d *Decoded) *Conn {
 	if c == nil || !c.continuesAs(d) {
 		return nil
 	}
+
 	unsure := other != nil && other.continuesAs(d) || c.tcp.rival
 	if !t.reserveKey(c) {
 		return nil
