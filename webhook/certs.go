@@ -212,7 +212,7 @@ func (c *certs) checkTrust() error {
 	for _, name := range c.configurations {
 		var have admissionv1.MutatingWebhookConfiguration
 		if err := c.client.Get(ctx, client.ObjectKey{Name: name}, &have); apierrors.IsNotFound(err) {
-			continue // no API server calls a webhook of it
+			continue // without the configuration no API server calls the webhook
 		} else if err != nil {
 			return err
 		}

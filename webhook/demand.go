@@ -209,7 +209,7 @@ func count(n *int32) int {
 	return int(*n)
 }
 
-// share returns the number of pods that v means. v is a number, or a percentage of the number of; it is rounded up.
+// share returns a number of pods: v is that number, or a percentage of another number (of), rounded up.
 func share(v *intstr.IntOrString, of int) int {
 	n, err := intstr.GetScaledValueFromIntOrPercent(intstr.ValueOrDefault(v, intstr.FromInt32(0)), of, true)
 	if err != nil {

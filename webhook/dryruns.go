@@ -71,7 +71,7 @@ type admission struct {
 	key      string // dryRunKey of the namespace at that time
 	at       time.Time
 	refusals map[inject.Profile]string // why a profile is refused; a profile that is admitted is not in it
-	noNative bool                      // another webhook removes what makes a container a native sidecar
+	noNative bool                      // another webhook removes the restartPolicy of native sidecars
 }
 
 // fillIn fills in the fields of ns that depend on dry runs.
@@ -272,7 +272,7 @@ func (d *dryRuns) try(ctx context.Context, ns *inject.Namespace, base *corev1.Po
 // trial creates a pod with the tap of a profile as a dry run and returns why it is refused, or "". First it creates
 // the pod without the tap, so that all webhooks, this one included, are called in their order. If the response has
 // no tap, because the API server does not call this webhook yet, it creates the pod with the tap. spoilt reports
-// whether another webhook removed what makes the tap a native sidecar.
+// whether another webhook removed the tap's restartPolicy, so that it is not a native sidecar.
 func (d *dryRuns) trial(ctx context.Context, ns *inject.Namespace, base *corev1.Pod, profile inject.Profile, noNative bool) (refusal string, spoilt bool, err error) {
 	seen := *ns
 	seen.NoNative = noNative

@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Keys and annotations of the Secret with the authority. The Secret has the current authority alone; or current and
+// Keys and annotations of the Secret with the authority. The Secret has only the current authority; or current and
 // next, which API servers already trust but which signs nothing yet; or, after next has become current, current and
 // previous, which is trusted until it expires.
 const (

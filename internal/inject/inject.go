@@ -80,8 +80,8 @@ type Namespace struct {
 	Waits map[string]bool
 	// OldKubelets reports whether there is a node whose kubelet is too old for native sidecars.
 	OldKubelets bool
-	// NoNative reports whether another webhook of the cluster removes what makes a container a native sidecar: the
-	// tap is then an ordinary container.
+	// NoNative reports whether another webhook removes the restartPolicy of native sidecars. The tap is then an ordinary
+	// container.
 	NoNative bool
 
 	// LimitRanges are the items of the namespace's limit ranges.
@@ -251,8 +251,8 @@ func (r *run) status() string {
 	return string(b)
 }
 
-// Hash identifies what a configuration makes of a tap: equal hashes mean equal taps, apart from what annotations, the
-// namespace and the profile change.
+// Hash identifies the taps that a configuration produces: equal hashes mean equal taps, except for differences because of
+// annotations, the namespace or the profile.
 func (c *Config) Hash() string {
 	h := sha256.New()
 	h.Write(c.Settings.JSON())

@@ -213,7 +213,7 @@ func affects(q *corev1.ResourceQuota, p *pod, tap *corev1.ResourceRequirements) 
 	return slices.ContainsFunc(dimensions(q), func(d dimension) bool { return d.ofTap(p, tap) > 0 })
 }
 
-// caps returns what a quota has left, for each of its resources.
+// caps returns the remaining amounts of a quota, with one Cap for each of its resources.
 func caps(q *corev1.ResourceQuota) []Cap {
 	var out []Cap
 	for _, d := range dimensions(q) {

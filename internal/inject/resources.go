@@ -113,7 +113,7 @@ func (r *run) within(out *corev1.ResourceRequirements, item *corev1.LimitRangeIt
 	fit(out, item)
 }
 
-// list returns the requests or the limits of r, as what says.
+// list returns the limits of r if what is "limits", otherwise its requests.
 func list(r *corev1.ResourceRequirements, what string) corev1.ResourceList {
 	if what == "limits" {
 		return r.Limits
@@ -232,7 +232,7 @@ func (p *pod) withinPod(r *corev1.ResourceRequirements) {
 	}
 }
 
-// countsDisk reports whether a container has requests or limits (as what says) of ephemeral storage.
+// countsDisk reports whether a container has requests, or limits if what is "limits", of ephemeral storage.
 func (p *pod) countsDisk(what string) bool {
 	found := false
 	p.each(func(c *container) {

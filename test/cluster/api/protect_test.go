@@ -69,7 +69,7 @@ func TestProtect(t *testing.T) {
 				t.Errorf("the tenant: %v, refused should be %t", err, test.refused)
 			}
 			if strings.Contains(name, "impostor") || strings.Contains(name, "looks like") {
-				return // impostors may be refused for the group too
+				return // not tested for the group: the policy may refuse impostors for it too
 			}
 			if err := test.do(t, admin); err != nil {
 				t.Errorf("the group: %v", err)
