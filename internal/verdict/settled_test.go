@@ -60,7 +60,7 @@ func agrees(t *testing.T, name string, chunks []capturetest.Chunk, size, closed 
 		}
 		if got && size == 7 && s.Complete() {
 			s.Finish()
-			restAgrees(t, name, j, c, s)
+			conclusionAgrees(t, name, j, c, s)
 		}
 	}
 	compare()
@@ -89,9 +89,9 @@ func agrees(t *testing.T, name string, chunks []capturetest.Chunk, size, closed 
 	return settled > 0
 }
 
-// restAgrees checks that a conclusion is judged like the session that it replaces, also if bytes of the connection
+// conclusionAgrees checks that a conclusion is judged like the session that it replaces, also if bytes of the connection
 // are lost afterwards.
-func restAgrees(t *testing.T, name string, j *verdict.Judge, c *flow.Conn, s *dissect.Session) {
+func conclusionAgrees(t *testing.T, name string, j *verdict.Judge, c *flow.Conn, s *dissect.Session) {
 	t.Helper()
 	conclusion := j.Conclude(c, s)
 	if conclusion == nil {

@@ -56,6 +56,7 @@ func TestPartOfACapture(t *testing.T) {
 				}
 			}
 		}
+
 		left := *pairs
 		for i := range frames {
 			without := slices.Delete(slices.Clone(frames), i, i+1)
@@ -69,6 +70,7 @@ func TestPartOfACapture(t *testing.T) {
 			check("before packet", i, frames[:i])
 			check("from packet", i, frames[i:])
 		}
+
 		for _, fromServer := range []bool{false, true} {
 			var part []frame
 			for _, f := range frames {
@@ -78,6 +80,7 @@ func TestPartOfACapture(t *testing.T) {
 			}
 			check("one direction", 0, part)
 		}
+
 		for _, n := range []int{66, 96, 128, 262, 600} {
 			part := slices.Clone(frames)
 			for i := range part {
@@ -86,6 +89,7 @@ func TestPartOfACapture(t *testing.T) {
 			check("snap length", n, part)
 		}
 	}
+
 	t.Logf("%d parts, %d claims about client certificates", parts, claims)
 	if claims < parts/2 {
 		t.Errorf("only %d claims in %d parts: they prove nothing", claims, parts)
@@ -140,6 +144,7 @@ func TestPortsUsedAgain(t *testing.T) {
 		f.time = all[len(all)-1].time + 1e6
 		all = append(all, f)
 	}
+
 	got := judge(all)
 	if len(got) != 2 || got[0].Verdict != verdict.MTLS || got[1].Verdict != verdict.TLS || got[1].TLS.ClientAuth != verdict.AuthNotRequested {
 		for _, j := range got {

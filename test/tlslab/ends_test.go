@@ -52,6 +52,7 @@ func goneOn(frames []frame, client, server string) (out []frame) {
 		d.last = frame{f.time, data}
 		out = append(out, d.last)
 	}
+
 	now := out[len(out)-1].time
 	for _, port := range order {
 		for from, text := range []string{client, server} {

@@ -41,6 +41,7 @@ func damage(frames []frame, r *rand.Rand) []frame {
 			out[i].data = out[i].data[:r.IntN(len(out[i].data)+1)]
 		}
 	}
+
 	// the times of a capture do not decrease
 	last := int64(0)
 	for i := range out {
@@ -57,6 +58,7 @@ func flip(data []byte, r *rand.Rand) []byte {
 	if !ok {
 		return out
 	}
+
 	end := min(len(out), 14+int(binary.BigEndian.Uint16(out[16:])))
 	from, to := payload, end
 	if r.IntN(8) == 0 || payload >= end {
@@ -103,6 +105,7 @@ func TestMutations(t *testing.T) {
 		}
 		captures[i] = k
 	}
+
 	cleared, still := 0, 0
 	for seed := range *mutations {
 		i := seed % len(files)

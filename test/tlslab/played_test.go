@@ -106,6 +106,7 @@ func TestPlayed(t *testing.T) {
 			return sum > 80000
 		}},
 	}
+
 	files, _ := manifest(t)
 	seen := make([]int, len(rules))
 	for _, file := range files {

@@ -69,6 +69,7 @@ func chainFits(truth string, said int) bool {
 // testdata/scores.tsv.
 func TestScore(t *testing.T) {
 	files, rows := manifest(t)
+
 	var lines []string
 	count := map[result]int{}
 	judgeable := map[result]int{}
@@ -104,6 +105,7 @@ func TestScore(t *testing.T) {
 			}
 		}
 	}
+
 	names := make([]string, 0, len(byStack))
 	for name := range byStack {
 		names = append(names, name)
@@ -112,12 +114,14 @@ func TestScore(t *testing.T) {
 	for _, name := range names {
 		t.Logf("%-40s %3d right %3d abstained %3d wrong", name, byStack[name][right], byStack[name][abstain], byStack[name][wrong])
 	}
+
 	total := judgeable[right] + judgeable[abstain] + judgeable[wrong]
 	share := float64(judgeable[right]) / float64(max(total, 1))
 	t.Logf("all: %d right, %d abstained, %d wrong; judgeable: %d of %d right, %.3f", count[right], count[abstain], count[wrong], judgeable[right], total, share)
 	if share < floor {
 		t.Errorf("%.3f of the judgeable connections are right, want %.2f", share, floor)
 	}
+
 	golden(t, "testdata/scores.tsv", strings.Join(append([]string{"file\tconn\tresult\ttruth\tsaid\treasons"}, lines...), "\n")+"\n")
 }
 

@@ -62,6 +62,7 @@ func cases() []testCase {
 		}
 		all = append(all, c)
 	}
+
 	for _, s := range []string{"Go", "OpenSSL", "GnuTLS", "JSSE", "rustls", "wolfSSL", "NSS", "tlslite-ng"} {
 		for _, c := range common(s, s) {
 			add(c)
@@ -85,6 +86,7 @@ func cases() []testCase {
 			}
 		}
 	}
+
 	for _, list := range [][]testCase{suites(), padding(), limits(), retries(), early(), later(), keys(), odd(), liars(), contexts(), silent(), newer(), older(), carried()} {
 		for _, c := range list {
 			add(c)
@@ -168,12 +170,14 @@ func few(server, client string) []testCase {
 		with("old-mutual", endpoint{old: true, auth: "required"}, endpoint{old: true, cert: "cli"}, want{auth: "presented"})
 		with("old-resume-mutual", endpoint{old: true, auth: "required", n: 2}, endpoint{old: true, cert: "cli", n: 2}, want{auth: "presented", resumed: true})
 	}
+
 	switch { // clients that do not resume with that server
 	case server == "HAProxy" && client == "curl":
 		c = without(c, "resume-oneway", "resume-mutual", "old-resume-mutual")
 	case client == "curl" || client == "Mbed TLS" || server == "Go" && (client == "JSSE" || client == "wolfSSL"):
 		c = without(c, "old-resume-mutual")
 	}
+
 	if server == "nginx" { // it continues, and responds with status 400
 		for i := range c {
 			if c[i].name == "missing" {

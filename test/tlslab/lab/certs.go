@@ -64,6 +64,7 @@ func newCertificates(dir string) (*certificates, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
+
 	root, err := newAuthority("lab root", nil)
 	if err != nil {
 		return nil, err
@@ -80,6 +81,7 @@ func newCertificates(dir string) (*certificates, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	byName := map[string]*authority{"root": root, "issuing": issuing, "regional": regional, "other": other}
 	if err := c.write("ca.pem", block("CERTIFICATE", root.cert.Raw)); err != nil {
 		return nil, err
@@ -87,6 +89,7 @@ func newCertificates(dir string) (*certificates, error) {
 	if err := c.database(""); err != nil {
 		return nil, err
 	}
+
 	for _, id := range identities {
 		if err := c.issue(id.name, id.key, byName[id.issuer], id.expired); err != nil {
 			return nil, fmt.Errorf("%s: %w", id.name, err)
@@ -159,6 +162,7 @@ func newAuthority(name string, up *authority) (*authority, error) {
 		SerialNumber: serial(), Subject: pkix.Name{Organization: []string{"lab.test"}, CommonName: name}, IsCA: true, BasicConstraintsValid: true,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
 	}
+
 	parent, signer := tmpl, key
 	if up != nil {
 		parent, signer = up.cert, up.key
@@ -176,6 +180,7 @@ func (c *certificates) issue(name, kind string, by *authority, expired bool) err
 	if err != nil {
 		return err
 	}
+
 	spiffe, err := url.Parse("spiffe://lab.test/ns/lab/sa/" + name)
 	if err != nil {
 		return err
@@ -186,6 +191,7 @@ func (c *certificates) issue(name, kind string, by *authority, expired bool) err
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
+
 	if expired {
 		tmpl.NotBefore, tmpl.NotAfter = time.Now().AddDate(-2, 0, 0), time.Now().AddDate(-1, 0, 0)
 	}
@@ -197,6 +203,7 @@ func (c *certificates) issue(name, kind string, by *authority, expired bool) err
 	if err != nil {
 		return err
 	}
+
 	chain, sizes := block("CERTIFICATE", der), []int{len(der)}
 	for a := by; a != nil; a = a.up {
 		if a.up != nil {

@@ -30,6 +30,7 @@ func goPeer(args []string) int {
 	}
 	role, addr, cert, key, ca, auth, version, options := args[0], args[1], args[2], args[3], args[4], args[5], args[6], strings.Split(args[8], ",")
 	n, _ := strconv.Atoi(args[7])
+
 	pool := x509.NewCertPool()
 	b, err := os.ReadFile(ca)
 	if err != nil {
@@ -37,6 +38,7 @@ func goPeer(args []string) int {
 		return 1
 	}
 	pool.AppendCertsFromPEM(b)
+
 	v := map[string]uint16{"1.0": tls.VersionTLS10, "1.1": tls.VersionTLS11, "1.2": tls.VersionTLS12, "1.3": tls.VersionTLS13}[version]
 	cfg := &tls.Config{MinVersion: v, MaxVersion: v, RootCAs: pool, ClientCAs: pool, ServerName: serverName, SessionTicketsDisabled: slices.Contains(options, "noticket")}
 	if slices.Contains(options, "nosni") {
@@ -51,6 +53,7 @@ func goPeer(args []string) int {
 	if slices.Contains(options, "x25519") {
 		cfg.CurvePreferences = []tls.CurveID{tls.X25519}
 	}
+
 	if cert != "-" {
 		c, err := tls.LoadX509KeyPair(cert, key)
 		if err != nil {
@@ -62,6 +65,7 @@ func goPeer(args []string) int {
 		}
 		cfg.Certificates = []tls.Certificate{c}
 	}
+
 	if role == "server" {
 		cfg.ClientAuth = map[string]tls.ClientAuthType{"none": tls.NoClientCert, "optional": tls.VerifyClientCertIfGiven, "required": tls.RequireAndVerifyClientCert}[auth]
 		err = goServe(addr, cfg, n, options)
@@ -80,6 +84,7 @@ func goServe(addr string, cfg *tls.Config, n int, options []string) error {
 	if err != nil {
 		return err
 	}
+
 	sink, silent := number(options, "sink")
 	for range n {
 		raw, err := l.Accept()
@@ -145,6 +150,7 @@ func truthLine(certs int, resumed bool, err error) string {
 // certificate, the others from one without. With "older", only the second one has a certificate.
 func goCall(addr string, cfg *tls.Config, n int, options []string) error {
 	cfg.ClientSessionCache = tls.NewLRUClientSessionCache(4)
+
 	other := cfg.Clone()
 	other.ClientSessionCache, other.Certificates = tls.NewLRUClientSessionCache(4), nil
 	shared, older := slices.Contains(options, "shared"), slices.Contains(options, "older")
@@ -186,6 +192,7 @@ func goSend(c *tls.Conn, options []string) error {
 		}
 		time.Sleep(5 * time.Millisecond) // so that they travel in separate packets
 	}
+
 	if isUpload {
 		if _, err := c.Write(make([]byte, upload)); err != nil {
 			return err

@@ -37,6 +37,7 @@ func contexts() []testCase {
 			note: mayAbstain + "an empty Certificate with a context may be as large as another message", played: "played context " + size + answer,
 		})
 	}
+
 	accepts, refuses := want{auth: "declined"}, want{outcome: "failed"}
 	for _, size := range []string{"44", "150", "250", "255"} {
 		add("OpenSSL", size, accepts, "")
@@ -145,6 +146,7 @@ func cutOlder(b []byte, without int) ([]byte, error) {
 	if without == 0 {
 		return b, nil
 	}
+
 	var gone []uint16
 	out := append([]byte(nil), b[:fileHeader]...)
 	for at := fileHeader; at < len(b); {

@@ -46,6 +46,7 @@ func (l *lab) run(filter string) error {
 	if err != nil {
 		return err
 	}
+
 	for _, dir := range []*string{&l.out, &l.work, &l.peers} {
 		if *dir, err = filepath.Abs(*dir); err != nil {
 			return err
@@ -57,6 +58,7 @@ func (l *lab) run(filter string) error {
 	if l.certs, err = newCertificates(filepath.Join(l.work, "certs")); err != nil {
 		return err
 	}
+
 	if err := makeNetwork(); err != nil {
 		return err
 	}
@@ -69,6 +71,7 @@ func (l *lab) run(filter string) error {
 	if err != nil {
 		return err
 	}
+
 	failed := 0
 	stacks, all := l.stacks(), cases()
 	if err := manifest.keep(all); err != nil {
@@ -97,6 +100,7 @@ func (l *lab) run(filter string) error {
 			fmt.Println(r)
 		}
 	}
+
 	if err := manifest.write(); err != nil {
 		return err
 	}

@@ -116,6 +116,7 @@ func talk(argv []string, server *process, script script) (string, error) {
 		return "", err
 	}
 	defer p.stop(syscall.SIGTERM)
+
 	if script.client == nil && script.server == nil {
 		script.client = []string{request}
 	}
@@ -129,6 +130,7 @@ func talk(argv []string, server *process, script script) (string, error) {
 		time.Sleep(200 * time.Millisecond)
 		_ = p.wr(request)
 	}
+
 	if !until(talkWait, func() bool { return p.over() || answered.MatchString(p.log()) }) {
 		return p.log(), nil
 	}
@@ -200,6 +202,7 @@ func compress(from, to string, without int) error {
 	if err != nil {
 		return err
 	}
+
 	if _, err := z.Write(b); err != nil {
 		return err
 	}
@@ -226,6 +229,7 @@ func (l *lab) runCase(stacks map[string]*stack, c testCase) ([]row, error) {
 			return nil, nil
 		}
 	}
+
 	log, both, err := l.record(server, client, c)
 	if err != nil {
 		return nil, err
@@ -234,6 +238,7 @@ func (l *lab) runCase(stacks map[string]*stack, c testCase) ([]row, error) {
 	if !regexp.MustCompile(c.played).MatchString(both) {
 		return nil, fmt.Errorf("not played: no log matches %q: %.1500s", c.played, both)
 	}
+
 	rows, err := l.truth(c, server, client, seen)
 	if err != nil {
 		return nil, fmt.Errorf("%w; the server's log: %.1500s", err, log)
@@ -251,6 +256,7 @@ func (l *lab) record(server, client *stack, c testCase) (log, both string, err e
 		return "", "", err
 	}
 	defer tcpdump.p.stop(os.Interrupt)
+
 	s, err := start(serverNS, server.server(l, c.srv))
 	if err != nil {
 		return "", "", err
@@ -259,6 +265,7 @@ func (l *lab) record(server, client *stack, c testCase) (log, both string, err e
 	if !until(startWait, func() bool { return listening(serverNS, port) || s.over() }) || s.over() {
 		return "", "", fmt.Errorf("the server did not start: %.1500s", s.log())
 	}
+
 	if client.proxy != nil {
 		p, err := start(clientNS, client.proxy(l, c.cli))
 		if err != nil {
@@ -269,6 +276,7 @@ func (l *lab) record(server, client *stack, c testCase) (log, both string, err e
 			return "", "", fmt.Errorf("the client's proxy did not start: %.1500s", p.log())
 		}
 	}
+
 	var clients strings.Builder
 	for _, argv := range client.client(l, c.cli) {
 		said, err := talk(argv, s, c.script)
@@ -277,16 +285,19 @@ func (l *lab) record(server, client *stack, c testCase) (log, both string, err e
 		}
 		clients.WriteString(said)
 	}
+
 	if server.file == "" {
 		until(stopWait, func() bool { return s.over() || len(server.said(s.log())) >= c.connections() })
 	}
 	tcpdump.stop()
+
 	asked := ""
 	if server.ask != nil {
 		out, _ := inside(serverNS, server.ask).Output()
 		asked = string(out)
 	}
 	s.stop(syscall.SIGTERM)
+
 	name := filepath.Join(l.work, "log", c.file()+".log")
 	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return "", "", err

@@ -65,6 +65,7 @@ func (l *lab) truth(c testCase, server, client *stack, all []seen) ([]row, error
 	if len(all) != c.connections() {
 		return nil, fmt.Errorf("%d connections in the server's log, want %d", len(all), c.connections())
 	}
+
 	var rows []row
 	var first row
 	for i, s := range all {
@@ -84,6 +85,7 @@ func (l *lab) truth(c testCase, server, client *stack, all []seen) ([]row, error
 				r.note = mayAbstain + "an alert is as large as a close_notify"
 			}
 		}
+
 		r.auth = c.presented(s)
 		if r.auth == "presented" {
 			r.chain, r.key = l.certs.chain(c.cli.cert, s, c.srv.old), keyKind(c.cli.cert)
@@ -98,6 +100,7 @@ func (l *lab) truth(c testCase, server, client *stack, all []seen) ([]row, error
 		}
 		rows = append(rows, r)
 	}
+
 	rows = rows[c.older:]
 	for i := range rows {
 		rows[i].conn = i
@@ -184,6 +187,7 @@ func readManifest(path string) (*manifest, error) {
 	} else if err != nil {
 		return nil, err
 	}
+
 	in := bufio.NewScanner(bytes.NewReader(b))
 	in.Scan() // skip the column names
 	for in.Scan() {
