@@ -10,7 +10,6 @@ cd "$(dirname "$0")/.."
 goreleaser=github.com/goreleaser/goreleaser/v2@v2.15.1
 syft=github.com/anchore/syft/cmd/syft@v1.57.1
 cosign=github.com/sigstore/cosign/v2/cmd/cosign@v2.6.2
-helm=helm.sh/helm/v3/cmd/helm@v3.22.0
 
 version=${1:-$(sed -n 's/^version: //p' charts/tap/Chart.yaml)}
 steps=${STEPS:-archives version reproducible sbom sign chart images}
@@ -24,7 +23,7 @@ fail() { echo "rehearse: $*" >&2; exit 1; }
 step() { [[ " $steps " == *" $1 "* ]] && printf '== %s\n' "$1"; }
 
 mkdir -p "$bin"
-for tool in goreleaser syft cosign helm; do
+for tool in goreleaser syft cosign; do
 	[ -x "$bin/$tool" ] || { echo "build $tool"; CGO_ENABLED=0 GOBIN=$bin GOFLAGS=-p=1 nice -n 19 go install -trimpath -ldflags "-s -w" "${!tool}"; }
 done
 
@@ -43,15 +42,17 @@ sbom() {
 	E
 }
 
-# snapshot DIR: clones the commit with the tag that the release will have, and lets GoReleaser build it.
-snapshot() {
-	git clone --quiet --no-local . "$1"
-	git -C "$1" -c tag.gpgSign=false tag "v$version" 2>/dev/null || git -C "$1" tag -f "v$version" >/dev/null
-	(cd "$1" && goreleaser check && goreleaser release --clean --skip=publish,announce,sign,validate >goreleaser.log 2>&1) || { cat "$1/goreleaser.log"; fail "goreleaser failed"; }
+# archives DIR: clones the commit into DIR, with the tag that the release will have, and lets GoReleaser build it.
+archives() {
+	local log=$work/goreleaser.log
+	git clone --quiet . "$1"
+	git -C "$1" remote set-url origin https://github.com/meshtls-tap/meshtls-tap # GoReleaser derives the release's page from it
+	git -C "$1" tag --force "v$version" >/dev/null
+	(cd "$1" && goreleaser check && goreleaser release --clean --skip=publish,announce,sign) >"$log" 2>&1 || { cat "$log"; fail "goreleaser failed"; }
 }
 
 if step archives; then
-	snapshot "$work/first"
+	archives "$work/first"
 	dist=$work/first/dist
 	(cd "$dist" && sha256sum --check --quiet checksums.txt) || fail "a checksum is wrong"
 	for target in linux_amd64 linux_arm64 darwin_amd64 darwin_arm64 windows_amd64 windows_arm64; do
@@ -72,7 +73,7 @@ if step version; then
 fi
 
 if step reproducible; then
-	snapshot "$work/second"
+	archives "$work/second"
 	for file in "$work"/first/dist/*.{tar.gz,zip}; do
 		cmp "$file" "$work/second/dist/${file##*/}" || fail "two builds of one commit differ: ${file##*/}"
 	done
@@ -101,6 +102,8 @@ if step sign; then
 fi
 
 if step chart; then
+	helm() { "$helm" "$@"; }
+	helm=$(test/cluster/build.sh helm)/bin/helm3
 	helm package charts/tap --version "$version" --app-version "$version" --destination "$work" >/dev/null
 	helm show chart "$work/tap-$version.tgz" | grep -E '^(version|appVersion): '
 	images=$(helm template tap "$work/tap-$version.tgz" --kube-version 1.31.0 | grep -oE 'ghcr.io/meshtls-tap/[^"[:space:]]+' | sort -u)
