@@ -59,7 +59,7 @@ if step archives; then
 		file=$dist/tap_${version}_$target.tar.gz list="tar -tzf" program=tap
 		case $target in windows*) file=${file%.tar.gz}.zip list="unzip -Z1" program=tap.exe ;; esac
 		held=$($list "$file" | sort | xargs)
-		[ "$held" = "CHANGELOG.md LICENSE SECURITY.md $program" ] || fail "$file holds $held"
+		[ "$held" = "CHANGELOG.md LICENSE NOTICES SECURITY.md $program" ] || fail "$file holds $held"
 		grep -q "  ${file##*/}$" "$dist/checksums.txt" || fail "checksums.txt lacks ${file##*/}"
 		echo "${file##*/}: $held"
 	done
@@ -103,8 +103,13 @@ fi
 
 if step chart; then
 	helm() { "$helm" "$@"; }
-	helm=$(test/cluster/build.sh helm)/bin/helm3
-	helm package charts/tap --version "$version" --app-version "$version" --destination "$work" >/dev/null
+	helm=$(test/cluster/build.sh helm)/bin/helm4
+	for folder in first second; do
+		mkdir "$work/chart-$folder"
+		SOURCE_DATE_EPOCH=$(git log -1 --format=%ct) helm package charts/tap --version "$version" --app-version "$version" --destination "$work/chart-$folder" >/dev/null
+	done
+	cmp "$work"/chart-*/"tap-$version.tgz" || fail "two packages of the chart differ"
+	cp "$work/chart-first/tap-$version.tgz" "$work"
 	helm show chart "$work/tap-$version.tgz" | grep -E '^(version|appVersion): '
 	images=$(helm template tap "$work/tap-$version.tgz" --kube-version 1.31.0 | grep -oE 'ghcr.io/meshtls-tap/[^"[:space:]]+' | sort -u)
 	echo "$images"

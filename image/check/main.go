@@ -1,6 +1,6 @@
 // Command check reads a container image from an archive (a tar with an OCI layout, as `buildah push ... oci-archive:FILE` and
-// `docker save` write it). It fails unless the image has the expected user and entry point, and a static binary for its
-// processor with the expected file capability, or without one.
+// `docker save` write it). It fails unless the image has the expected user and entry point, a static binary for its
+// processor with the expected file capability, or without one, and the licences.
 //
 //	check NAME FILE [EXTRACT]     also writes the binary to EXTRACT
 package main
@@ -112,7 +112,7 @@ func check(name, file, extract string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := errors.Join(want.checkConfig(conf), want.checkBinary(program, conf.Architecture), want.checkCapability(capability)); err != nil {
+	if err := errors.Join(want.checkConfig(conf), want.checkBinary(program, conf.Architecture), want.checkCapability(capability), checkLicences(total.names)); err != nil {
 		return "", err
 	}
 	if extract != "" {
@@ -186,6 +186,16 @@ func (p promise) checkCapability(data string) error {
 	return nil
 }
 
+// checkLicences returns an error unless the product's licence and those of its modules are among the files.
+func checkLicences(names []string) error {
+	for _, name := range []string{"/LICENSE", "/NOTICES"} {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("no %s in the image", name)
+		}
+	}
+	return nil
+}
+
 func read(r io.Reader) (archive, error) {
 	files := archive{}
 	for in := tar.NewReader(r); ; {
@@ -234,10 +244,14 @@ func (d descriptor) blob() string {
 	return "blobs/" + strings.Replace(d.Digest, ":", "/", 1)
 }
 
-type sizes struct{ packed, unpacked int64 }
+// contents are the sizes of all layers in bytes, and the absolute paths of their files.
+type contents struct {
+	packed, unpacked int64
+	names            []string
+}
 
-// entrypoint returns the content and the capability of the file that the image starts, and the size of all layers.
-func (a archive) entrypoint(layers []descriptor, entrypoint string) (content []byte, capability string, total sizes, err error) {
+// entrypoint returns the content and the capability of the file that the image starts, and the contents of all layers.
+func (a archive) entrypoint(layers []descriptor, entrypoint string) (content []byte, capability string, total contents, err error) {
 	for _, d := range layers {
 		total.packed += d.Size
 		layer, err := unpack(a[d.blob()])
@@ -253,7 +267,9 @@ func (a archive) entrypoint(layers []descriptor, entrypoint string) (content []b
 				return nil, "", total, fmt.Errorf("layer %s: %w", d.Digest, err)
 			}
 			total.unpacked += header.Size
-			if path.Clean("/"+header.Name) != entrypoint {
+			name := path.Clean("/" + header.Name)
+			total.names = append(total.names, name)
+			if name != entrypoint {
 				continue
 			}
 			capability = header.PAXRecords["SCHILY.xattr.security.capability"]

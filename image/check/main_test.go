@@ -35,7 +35,7 @@ func TestCheck(t *testing.T) {
 			conf.Config.User = test.user
 			conf.Config.Entrypoint, conf.Config.Cmd = []string{"/tap"}, []string{"run"}
 			conf.Config.Labels = map[string]string{"org.opencontainers.image.version": "dev"}
-			layer := pack(t, tar.Header{Name: test.entrypoint, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": test.capability}}, program(t))
+			layer := layerOf(t, tar.Header{Name: test.entrypoint, PAXRecords: map[string]string{"SCHILY.xattr.security.capability": test.capability}}, program(t))
 			file := filepath.Join(t.TempDir(), "image.tar")
 			write(t, file, conf, compress(t, layer))
 
@@ -66,12 +66,23 @@ func TestCheckWebhook(t *testing.T) {
 				header.PAXRecords = map[string]string{"SCHILY.xattr.security.capability": test.capability}
 			}
 			file := filepath.Join(t.TempDir(), "image.tar")
-			write(t, file, conf, compress(t, pack(t, header, program(t))))
+			write(t, file, conf, compress(t, layerOf(t, header, program(t))))
 			_, err := check("meshtls-tap-webhook", file, "")
 			if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 				t.Errorf("said %v, want %q", err, test.want)
 			}
 		})
+	}
+}
+
+func TestCheckLicences(t *testing.T) {
+	if err := checkLicences([]string{"/tap", "/LICENSE", "/NOTICES"}); err != nil {
+		t.Error(err)
+	}
+	for _, names := range [][]string{nil, {"/LICENSE"}, {"/NOTICES", "/src/LICENSE"}} {
+		if checkLicences(names) == nil {
+			t.Errorf("%q: no error", names)
+		}
 	}
 }
 
@@ -83,6 +94,14 @@ func TestCheckOther(t *testing.T) {
 	if _, err := check("meshtls-tap", file, ""); err == nil || !strings.Contains(err.Error(), "not an OCI archive") {
 		t.Errorf("said %v, want not an OCI archive", err)
 	}
+}
+
+// layerOf returns a layer with the licences and one more file.
+func layerOf(t *testing.T, header tar.Header, body []byte) []byte {
+	t.Helper()
+	layer := unterminated(pack(t, tar.Header{Name: "LICENSE"}, []byte("licence")))
+	layer = append(layer, unterminated(pack(t, tar.Header{Name: "NOTICES"}, []byte("notices")))...)
+	return append(layer, pack(t, header, body)...)
 }
 
 // program returns the smallest static ELF program for amd64: only the header.

@@ -102,17 +102,29 @@ func TestCheckTag(t *testing.T) {
 	}
 }
 
-// TestReleaseTools: the workflow runs the versions that the rehearsal runs.
+// TestReleaseTools: wherever the workflow installs a tool, it is the version that tools/rehearse.sh uses.
 func TestReleaseTools(t *testing.T) {
-	script, workflow := read(t, "tools/rehearse.sh"), read(t, ".github/workflows/release.yml")
-	for tool, set := range map[string]string{"goreleaser": "version: %s, args", "syft": "syft-version: %s}", "cosign": "cosign-release: %s}"} {
-		m := regexp.MustCompile(`(?m)^` + tool + `=\S+@(v\S+)$`).FindStringSubmatch(script)
-		if m == nil {
-			t.Fatalf("tools/rehearse.sh pins no version of %s", tool)
+	script, modules, workflow := read(t, "tools/rehearse.sh"), read(t, "test/cluster/go.mod"), read(t, ".github/workflows/release.yml")
+	for _, c := range []struct{ tool, pin, in, installed string }{
+		{"goreleaser", `(?m)^goreleaser=\S+@(v\S+)$`, script, `goreleaser-action@.*\n.*version: ([^\s,}]+)`},
+		{"syft", `(?m)^syft=\S+@(v\S+)$`, script, `download-syft@.*\n.*syft-version: ([^\s,}]+)`},
+		{"cosign", `(?m)^cosign=\S+@(v\S+)$`, script, `cosign-installer@.*\n.*cosign-release: ([^\s,}]+)`},
+		{"helm", `helm\.sh/helm/v4 (v\S+)`, modules, `setup-helm@.*\n.*version: ([^\s,}]+)`},
+	} {
+		pin := regexp.MustCompile(c.pin).FindStringSubmatch(c.in)
+		if pin == nil {
+			t.Errorf("no version of %s is pinned", c.tool)
+			continue
 		}
-		name, _, _ := strings.Cut(set, "%s")
-		if want := fmt.Sprintf(set, m[1]); !strings.Contains(workflow, want) || strings.Count(workflow, " {"+name) != strings.Count(workflow, " {"+want[:len(name)+len(m[1])]) {
-			t.Errorf("release.yml does not run %s %s everywhere, which tools/rehearse.sh does", tool, m[1])
+		action, _, _ := strings.Cut(c.installed, "@")
+		installed := regexp.MustCompile(c.installed).FindAllStringSubmatch(workflow, -1)
+		if n := strings.Count(workflow, action+"@"); n == 0 || n != len(installed) {
+			t.Errorf("release.yml uses %s %d times, and %d of them name a version", action, n, len(installed))
+		}
+		for _, i := range installed {
+			if i[1] != pin[1] {
+				t.Errorf("release.yml installs %s %s, want %s", c.tool, i[1], pin[1])
+			}
 		}
 	}
 }

@@ -1,0 +1,121 @@
+// Command notices prints the licences of the modules that programs are linked with, and Go's: whoever distributes a program has to
+// include them.
+//
+//	notices [-os linux,darwin,windows] PACKAGE...     -os: the systems that the programs are released for; default the one that is built for
+package main
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"go/build"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+func main() {
+	systems := flag.String("os", build.Default.GOOS, "operating systems, separated by commas: some modules are linked on one of them only")
+	flag.Parse()
+	if flag.NArg() == 0 {
+		fmt.Fprintln(os.Stderr, "usage: notices [-os linux,darwin,windows] PACKAGE...")
+		os.Exit(2)
+	}
+	if err := notices(os.Stdout, strings.Split(*systems, ","), flag.Args()); err != nil {
+		fmt.Fprintln(os.Stderr, "notices:", err)
+		os.Exit(1)
+	}
+}
+
+// licence matches the names of files with licences and notices.
+var licence = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([.-].*)?$`)
+
+// notices writes the licence files of all modules that the packages depend on, ordered by module. A module without one is an error.
+func notices(w io.Writer, systems, packages []string) error {
+	root, err := output("", "env", "GOROOT")
+	if err != nil {
+		return err
+	}
+	modules := map[string][]string{"Go": {strings.TrimSpace(root)}}
+	for _, system := range systems {
+		if err := linked(modules, system, packages); err != nil {
+			return err
+		}
+	}
+	for _, module := range slices.Sorted(maps.Keys(modules)) {
+		if err := writeModule(w, module, modules[module]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linked adds the modules that the packages depend on, for an operating system, with the folders that their packages are in.
+func linked(modules map[string][]string, system string, packages []string) error {
+	const format = "{{with .Module}}{{if not .Main}}{{.Path}} {{.Version}}\t{{.Dir}}\t{{$.Dir}}{{end}}{{end}}"
+	list, err := output(system, append([]string{"list", "-deps", "-f", format}, packages...)...)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(list) {
+		f := strings.Split(strings.TrimSpace(line), "\t")
+		if len(f) != 3 {
+			continue
+		}
+		for folder := f[2]; strings.HasPrefix(folder, f[1]); folder = filepath.Dir(folder) {
+			if !slices.Contains(modules[f[0]], folder) {
+				modules[f[0]] = append(modules[f[0]], folder)
+			}
+		}
+	}
+	return nil
+}
+
+// writeModule writes the licence files in the folders of one module, each text once.
+func writeModule(w io.Writer, module string, folders []string) error {
+	var texts [][]byte
+	for _, folder := range slices.Sorted(slices.Values(folders)) {
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if e.IsDir() || !licence.MatchString(e.Name()) {
+				continue
+			}
+			text, err := os.ReadFile(filepath.Join(folder, e.Name()))
+			if err != nil {
+				return err
+			}
+			if text = bytes.TrimSpace(text); !slices.ContainsFunc(texts, func(t []byte) bool { return bytes.Equal(t, text) }) {
+				texts = append(texts, text)
+			}
+		}
+	}
+	if len(texts) == 0 {
+		return fmt.Errorf("%s: no licence in %s", module, strings.Join(folders, ", "))
+	}
+	_, err := fmt.Fprintf(w, "== %s\n\n%s\n\n", module, bytes.Join(texts, []byte("\n\n--\n\n")))
+	return err
+}
+
+// output returns the standard output of a go command, for an operating system (empty: this one).
+func output(system string, args ...string) (string, error) {
+	cmd := exec.Command("go", args...)
+	cmd.Env = os.Environ()
+	if system != "" {
+		cmd.Env = append(cmd.Env, "GOOS="+system)
+	}
+	out, err := cmd.Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(exit.Stderr))
+	}
+	return string(out), err
+}
