@@ -2,7 +2,7 @@
 # Rehearses a release as far as it goes without a registry and without the internet, except for Go's module proxy: see docs/release.md.
 # It publishes nothing and signs with a throwaway key. As root on Debian, with buildah (tools/setup.sh image).
 #   tools/rehearse.sh [VERSION]      default: the chart's version
-# The tools are built once, into .cache/release (some 20 minutes on two cores, 3 GB); STEPS="archives sbom" runs only some steps.
+# The tools are built once, into .cache/release (some 30 minutes on two cores; Go's caches grow by 5 GB); STEPS="archives sbom" runs only some steps.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
