@@ -1,6 +1,6 @@
 // Command check reads a container image from an archive (a tar with an OCI layout, as `buildah push ... oci-archive:FILE` and
 // `docker save` write it). It fails unless the image has the expected user and entry point, a static binary for its
-// processor with the expected file capability, or without one, and the licences.
+// processor with the expected file capability, or without one, and the licenses.
 //
 //	check NAME FILE [EXTRACT]     also writes the binary to EXTRACT
 package main
@@ -112,7 +112,7 @@ func check(name, file, extract string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := errors.Join(want.checkConfig(conf), want.checkBinary(program, conf.Architecture), want.checkCapability(capability), checkLicences(total.names)); err != nil {
+	if err := errors.Join(want.checkConfig(conf), want.checkBinary(program, conf.Architecture), want.checkCapability(capability), checkLicenses(total.names)); err != nil {
 		return "", err
 	}
 	if extract != "" {
@@ -186,8 +186,8 @@ func (p promise) checkCapability(data string) error {
 	return nil
 }
 
-// checkLicences returns an error unless the product's licence and those of its modules are among the files.
-func checkLicences(names []string) error {
+// checkLicenses returns an error unless the product's license and those of its modules are among the files.
+func checkLicenses(names []string) error {
 	for _, name := range []string{"/LICENSE", "/NOTICES"} {
 		if !slices.Contains(names, name) {
 			return fmt.Errorf("no %s in the image", name)

@@ -75,12 +75,12 @@ func TestCheckWebhook(t *testing.T) {
 	}
 }
 
-func TestCheckLicences(t *testing.T) {
-	if err := checkLicences([]string{"/tap", "/LICENSE", "/NOTICES"}); err != nil {
+func TestCheckLicenses(t *testing.T) {
+	if err := checkLicenses([]string{"/tap", "/LICENSE", "/NOTICES"}); err != nil {
 		t.Error(err)
 	}
 	for _, names := range [][]string{nil, {"/LICENSE"}, {"/NOTICES", "/src/LICENSE"}} {
-		if checkLicences(names) == nil {
+		if checkLicenses(names) == nil {
 			t.Errorf("%q: no error", names)
 		}
 	}
@@ -96,10 +96,10 @@ func TestCheckOther(t *testing.T) {
 	}
 }
 
-// layerOf returns a layer with the licences and one more file.
+// layerOf returns a layer with the licenses and one more file.
 func layerOf(t *testing.T, header tar.Header, body []byte) []byte {
 	t.Helper()
-	layer := unterminated(pack(t, tar.Header{Name: "LICENSE"}, []byte("licence")))
+	layer := unterminated(pack(t, tar.Header{Name: "LICENSE"}, []byte("license")))
 	layer = append(layer, unterminated(pack(t, tar.Header{Name: "NOTICES"}, []byte("notices")))...)
 	return append(layer, pack(t, header, body)...)
 }

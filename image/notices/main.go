@@ -1,4 +1,4 @@
-// Command notices prints the licences of the modules that programs are linked with, and Go's: whoever distributes a program has to
+// Command notices prints the licenses of the modules that programs are linked with, and Go's: whoever distributes a program has to
 // include them.
 //
 //	notices [-os linux,darwin,windows] PACKAGE...     -os: the systems that the programs are released for; default the one that is built for
@@ -33,10 +33,10 @@ func main() {
 	}
 }
 
-// licence matches the names of files with licences and notices.
-var licence = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([.-].*)?$`)
+// license matches the names of files with licenses and notices.
+var license = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([.-].*)?$`)
 
-// notices writes the licence files of all modules that the packages depend on, ordered by module. A module without one is an error.
+// notices writes the license files of all modules that the packages depend on, ordered by module. A module without one is an error.
 func notices(w io.Writer, systems, packages []string) error {
 	root, err := output("", "env", "GOROOT")
 	if err != nil {
@@ -77,7 +77,7 @@ func linked(modules map[string][]string, system string, packages []string) error
 	return nil
 }
 
-// writeModule writes the licence files in the folders of one module, each text once.
+// writeModule writes the license files in the folders of one module, each text once.
 func writeModule(w io.Writer, module string, folders []string) error {
 	var texts [][]byte
 	for _, folder := range slices.Sorted(slices.Values(folders)) {
@@ -86,7 +86,7 @@ func writeModule(w io.Writer, module string, folders []string) error {
 			return err
 		}
 		for _, e := range entries {
-			if e.IsDir() || !licence.MatchString(e.Name()) {
+			if e.IsDir() || !license.MatchString(e.Name()) {
 				continue
 			}
 			text, err := os.ReadFile(filepath.Join(folder, e.Name()))
@@ -99,7 +99,7 @@ func writeModule(w io.Writer, module string, folders []string) error {
 		}
 	}
 	if len(texts) == 0 {
-		return fmt.Errorf("%s: no licence in %s", module, strings.Join(folders, ", "))
+		return fmt.Errorf("%s: no license in %s", module, strings.Join(folders, ", "))
 	}
 	_, err := fmt.Fprintf(w, "== %s\n\n%s\n\n", module, bytes.Join(texts, []byte("\n\n--\n\n")))
 	return err
@@ -113,8 +113,7 @@ func output(system string, args ...string) (string, error) {
 		cmd.Env = append(cmd.Env, "GOOS="+system)
 	}
 	out, err := cmd.Output()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		err = fmt.Errorf("go %s: %w: %s", strings.Join(args, " "), err, bytes.TrimSpace(exit.Stderr))
 	}
 	return string(out), err

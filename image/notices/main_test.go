@@ -40,7 +40,7 @@ func TestWriteModule(t *testing.T) {
 	if err := writeModule(&out, "m v1", []string{inner, root}); err != nil || out.String() != "== m v1\n\nfirst\n\n--\n\nsecond\n\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
-	if err := writeModule(&out, "m v1", []string{t.TempDir()}); err == nil || !strings.Contains(err.Error(), "no licence") {
-		t.Errorf("a module without a licence: %v", err)
+	if err := writeModule(&out, "m v1", []string{t.TempDir()}); err == nil || !strings.Contains(err.Error(), "no license") {
+		t.Errorf("a module without a license: %v", err)
 	}
 }
