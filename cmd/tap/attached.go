@@ -25,6 +25,7 @@ func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc
 	if t.For <= 0 {
 		return context.WithCancel(ctx)
 	}
+
 	ctx, cancel := context.WithCancelCause(ctx)
 	files := withPeer(t.streams)
 	go func() {
@@ -48,6 +49,7 @@ func (t *tap) attached(ctx context.Context) (context.Context, context.CancelFunc
 			return
 		}
 	}()
+
 	return ctx, func() { cancel(nil) }
 }
 

@@ -35,6 +35,7 @@ func (r *reading) batch(b *batch) []flow.Packet {
 				break
 			}
 		}
+
 		b.progress.step(b.file)
 		if r.filter.filter != nil {
 			passes, err := r.filter.passes(p)
@@ -57,6 +58,7 @@ func (r *reading) interfaceOf(b *batch, p *flow.Packet, iface int) uint16 {
 	if b.file.HasInterfaces() {
 		name = b.file.InterfaceName(iface)
 	}
+
 	lo := b.onLoopback(p, name)
 	if !b.file.HasInterfaces() && lo == b.last.loopback && len(b.names) > 0 {
 		return b.number
@@ -82,6 +84,7 @@ func (r *reading) number(names map[device]uint16, d device) uint16 {
 	if ok {
 		return n
 	}
+
 	name := d.name
 	if d.loopback {
 		name = live.Loopback

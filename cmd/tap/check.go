@@ -56,6 +56,7 @@ func check(ctx context.Context, args, environ []string, std streams) error {
 		list.step("sink", "records go to standard output", nil)
 		return nil
 	}
+
 	all, err := sink.NewAdmin(s.kafka)
 	if err != nil {
 		return fmt.Errorf(`%w: %w; see "tap run --help"`, errUsage, err)
@@ -65,6 +66,7 @@ func check(ctx context.Context, args, environ []string, std streams) error {
 		found, err := s.checkWrite(ctx)
 		list.step("write", found, err)
 	}
+
 	if s.SpoolDir != "" {
 		list.step("spool", s.SpoolDir, buffer.CheckSpool(s.SpoolDir, "TAP_SPOOL_DIR"))
 	}
@@ -135,6 +137,7 @@ func (s *settings) checkWrite(ctx context.Context) (found string, err error) {
 	if err != nil {
 		return "", err
 	}
+
 	e := finding.New(finding.Config{
 		Tap: s.PodUID, Identity: s.identity(), Now: time.Now,
 		Emit: func(r finding.Record) {
@@ -143,6 +146,7 @@ func (s *settings) checkWrite(ctx context.Context) (found string, err error) {
 		},
 	})
 	e.Checked(time.Now().UnixNano())
+
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, checkLimit)
 	defer cancel()

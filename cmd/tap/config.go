@@ -129,6 +129,7 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 			errs = append(errs, &variables.Unusable{Name: name, Value: vars[name], Expected: err})
 		}
 	}
+
 	var err error
 	s.filter, err = parseFilter(s.Filter)
 	bad("TAP_FILTER", err)
@@ -147,6 +148,7 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	bad("TAP_MUTE", err)
 	s.declaredSkip, err = parsePorts(s.DeclaredSkip)
 	bad("TAP_DECLARED_SKIP", err)
+
 	if s.Ambient != "" && s.Ambient != "istio" && s.Ambient != "cilium" {
 		bad("TAP_AMBIENT", errors.New("expected istio or cilium"))
 	}
@@ -156,6 +158,7 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	bad("TAP_METRICS_PORTS", err)
 	s.redact, err = parseRedact(s.Redact)
 	bad("TAP_REDACT", err)
+
 	if s.Window < time.Second {
 		bad("TAP_WINDOW", errors.New("expected a second or more, such as 10m"))
 	}
@@ -165,6 +168,7 @@ func parseEnvironment(vars map[string]string) (s settings, errs []error) {
 	if s.For < 0 {
 		bad("TAP_FOR", errors.New("expected a duration such as 10m"))
 	}
+
 	s.until, err = parseTime(s.Until)
 	bad("TAP_UNTIL", err)
 	s.ownUntil, err = parseTime(s.OwnUntil)

@@ -72,6 +72,7 @@ func (c *configMap) read() orders {
 	if c.dir == "" {
 		return o
 	}
+
 	c.key("enabled", func(v string) error {
 		switch v {
 		case "true":
@@ -83,6 +84,7 @@ func (c *configMap) read() orders {
 		}
 		return nil
 	})
+
 	c.key("until", func(v string) (err error) {
 		if v == "" {
 			o.hasUntil = true
@@ -94,14 +96,17 @@ func (c *configMap) read() orders {
 		o.hasUntil = err == nil
 		return err
 	})
+
 	c.key("mute", func(v string) (err error) {
 		o.mute, err = parseRules(v)
 		return err
 	})
+
 	c.key("expect", func(v string) (err error) {
 		o.expect, err = finding.ParseExpect(v)
 		return err
 	})
+
 	c.setError(anyKey, c.unknown())
 	return o
 }
@@ -141,6 +146,7 @@ func (c *configMap) unknown() string {
 			names = append(names, brief(name))
 		}
 	}
+
 	more := ""
 	if n := len(names) - mostUnknown; n > 0 {
 		names, more = names[:mostUnknown], fmt.Sprintf(" and %d more", n)
@@ -171,6 +177,7 @@ func (c *configMap) value(name string) (value string, there bool, err error) {
 	if err != nil {
 		return "", true, err
 	}
+
 	defer f.Close()
 	switch info, err := f.Stat(); {
 	case err != nil:
@@ -180,6 +187,7 @@ func (c *configMap) value(name string) (value string, there bool, err error) {
 	case info.Size() > maxOrder:
 		return "", true, fmt.Errorf("%d bytes, expected %d at most", info.Size(), maxOrder)
 	}
+
 	b, err := io.ReadAll(io.LimitReader(f, maxOrder+1))
 	if err == nil && len(b) > maxOrder { // it has grown since, or reports no size
 		return "", true, fmt.Errorf("more than the %d bytes expected at most", maxOrder)

@@ -50,20 +50,24 @@ func (s *settings) setSink() error {
 	default:
 		return errors.New("expected stdout or kafka")
 	}
+
 	s.publishToKafka = true
 	s.kafka = sink.KafkaConfig{
 		Brokers: variables.List(s.Brokers), FindingsTopic: s.topic(s.Topic), PostureTopic: s.topic(s.PostureTopic), FlowsTopic: s.topic(s.FlowsTopic),
 		Compression: s.Compression, BatchTimeout: s.BatchTimeout, BatchSize: s.BatchSize, BatchBytes: int(s.BatchBytes),
 		Seed: s.PodUID, Spread: spread,
 	}
+
 	if s.TLS || s.CAFile+s.CertFile+s.KeyFile+s.ServerName != "" {
 		s.kafka.TLS = &sink.TLSConfig{CAFile: s.CAFile, CertFile: s.CertFile, KeyFile: s.KeyFile, ServerName: s.ServerName}
 	}
+
 	if s.Mechanism != "" {
 		s.kafka.SASL = &sink.SASLConfig{
 			Mechanism: s.Mechanism, Username: s.Username, Password: s.Password, PasswordFile: s.PasswordFile, TokenFile: s.TokenFile,
 		}
 	}
+
 	if s.SpoolDir != "" {
 		s.kafka.Spool = &buffer.SpoolConfig{Dir: s.SpoolDir, MaxBytes: int64(s.SpoolMax)}
 	}
@@ -104,6 +108,7 @@ func (t *tap) newPublisher(std streams) (publisher, error) {
 		}
 		return sink.NewJSONLines(std.out, sink.JSONLinesConfig{}), nil
 	}
+
 	cfg := t.kafka
 	cfg.Sockets, cfg.Log = t.sockets, t.log
 	k, err := sink.NewKafka(cfg)
@@ -123,6 +128,7 @@ func (t *tap) flush() error {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
 	left, err := t.publisher.Close(ctx)
+
 	s := t.publisher.Status()
 	level := slog.LevelInfo
 	attributes := []any{"records_lost", left, "records_spooled", s.Spooled}
@@ -130,10 +136,12 @@ func (t *tap) flush() error {
 		level = slog.LevelWarn
 		attributes = append(attributes, "error", err, "grace", grace, "see", "TAP_GRACE, TAP_SPOOL_DIR")
 	}
+
 	if n := total(s.Dropped); n > 0 {
 		level = slog.LevelWarn
 		attributes = append(attributes, "records_dropped", n, "since_start", counts(s.Dropped), "reasons", counts(s.Reasons))
 	}
+
 	t.log.Log(ctx, level, "stopped", attributes...)
 	return nil
 }
@@ -162,14 +170,17 @@ func (d *dropMonitor) check(t *tap, now time.Time) {
 		d.removed = s.SpoolRemovals
 		t.degraded(now, fmt.Sprintf("files of the spool %s were removed while it was in use: a tap that is killed before they are written again loses their records", t.SpoolDir))
 	}
+
 	n := total(s.Dropped)
 	if n > d.logged && !now.Before(d.nextLog) {
 		t.log.Warn("records were dropped before they could be delivered", "records", n-d.logged, "since_start", counts(s.Dropped), "reasons", counts(s.Reasons))
 		d.logged, d.nextLog = n, now.Add(dropsEvery)
 	}
+
 	if !s.OK || n <= d.published {
 		return
 	}
+
 	reason := fmt.Sprintf("%d records were dropped before they could be delivered, since the start: %s (%s)", n-d.published, counts(s.Dropped), counts(s.Reasons))
 	d.published, d.next = n, now.Add(dropsEvery)
 	t.degraded(now, reason)

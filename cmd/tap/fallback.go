@@ -19,6 +19,7 @@ func fallBack(environ []string) (settings, error) {
 	if len(bad) == 0 {
 		return s, nil
 	}
+
 	var invalid []*variables.Unusable
 	usable := maps.Clone(vars)
 	for _, err := range bad {
@@ -32,6 +33,7 @@ func fallBack(environ []string) (settings, error) {
 			usable[u.Name] = v
 		}
 	}
+
 	s, bad = parseEnvironment(usable)
 	for _, u := range invalid {
 		s.addInvalid(u)
@@ -66,10 +68,12 @@ func newTapOrFallBack(environ []string, std streams) (*tap, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	t, err := newTap(s, std)
 	if err == nil {
 		return t, nil
 	}
+
 	reason := strings.ReplaceAll(strings.TrimSuffix(trimUsage(err), seeHelp), "\n", "; ")
 	k := &s.kafka
 	k.Compression, k.BatchTimeout, k.BatchSize, k.BatchBytes = "", 0, 0, 0
@@ -77,6 +81,7 @@ func newTapOrFallBack(environ []string, std streams) (*tap, error) {
 	if t, err = newTap(s, std); err == nil {
 		return t, nil
 	}
+
 	s.settingErrors[len(s.settingErrors)-1] = reason + "; nothing is published"
 	s.noSink = reason
 	return newTap(s, std)

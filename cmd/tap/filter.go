@@ -83,6 +83,7 @@ func (f *fileFilter) passes(p *flow.Packet) (bool, error) {
 	if f.filter == nil || !flow.DecodesLink(p.Link) {
 		return true, nil
 	}
+
 	program, ok := f.programs[p.Link]
 	if !ok {
 		var err error
@@ -94,6 +95,7 @@ func (f *fileFilter) passes(p *flow.Packet) (bool, error) {
 		}
 		f.programs[p.Link] = program
 	}
+
 	f.packet.Data, f.packet.Length = p.Data, p.Length
 	if program.Run(&f.packet) == 0 {
 		f.rejected++
@@ -113,6 +115,7 @@ func printFilter(args []string, std streams) error {
 	if err != nil {
 		return err
 	}
+
 	link, known := pcapfilter.LinkNamed(*linkName)
 	*live = *live || *whole
 	switch {
@@ -123,6 +126,7 @@ func printFilter(args []string, std streams) error {
 	case *live && link != wire.LinkEthernet && link != wire.LinkRaw:
 		return f.wrong("--live --link=%s: expected ethernet or raw, the link types of live interfaces", *linkName)
 	}
+
 	compile := compileFilter
 	if *whole {
 		compile = liveProgram
@@ -135,6 +139,7 @@ func printFilter(args []string, std streams) error {
 	if err != nil {
 		return pointed("filter", err)
 	}
+
 	printed := program.Listing()
 	switch {
 	case *forms[2]:

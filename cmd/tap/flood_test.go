@@ -162,13 +162,13 @@ func BenchmarkFlood(b *testing.B) {
 			before, _ := cpuTime()
 			for i := range b.N {
 				data := frames[i%n]
-				if i >= n { // a source of its own for each packet
+				if i >= n { // each packet has another source
 					binary.BigEndian.PutUint16(data[28:], uint16(r.Uint32()))
 					binary.BigEndian.PutUint16(data[34:], uint16(r.Uint32()))
 				}
 				p.Add(flow.Packet{Time: captureStart.UnixNano() + int64(i)*50000, Data: data, Length: len(data), Link: wire.LinkEthernet, Origin: flow.OriginArrived})
 			}
-			after, _ := cpuTime() // on a machine that is shared, what the clock says is somebody else's
+			after, _ := cpuTime() // on a shared machine the elapsed time includes that of other programs
 			b.ReportMetric(float64(after-before)/float64(b.N), "cpu-ns/op")
 			b.ReportMetric(float64(p.Stats().Table.Created)/float64(b.N), "connections/op")
 		})

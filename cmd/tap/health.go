@@ -23,6 +23,7 @@ func (t *tap) serve(ctx context.Context) (stop func()) {
 		case <-ctx.Done():
 		}
 	}
+
 	switch {
 	case t.Listen == "" || t.Listen == "none":
 		close(done)
@@ -32,6 +33,7 @@ func (t *tap) serve(ctx context.Context) (stop func()) {
 	default:
 		go start()
 	}
+
 	return func() {
 		if <-done; h != nil {
 			h.close()

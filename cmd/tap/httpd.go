@@ -56,6 +56,7 @@ func serveHTTP(l net.Listener, log *slog.Logger, respond func(path string) respo
 		ConnState:                    h.connState,
 		ErrorLog:                     slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
+
 	h.server.SetKeepAlivesEnabled(false) // an idle client must not occupy a slot
 	go func() {
 		defer close(h.served)
@@ -118,6 +119,7 @@ func (h *httpd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.status == 0 {
 		a = response{http.StatusNotFound, "not found\n"}
 	}
+
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
 	w.WriteHeader(a.status)

@@ -30,7 +30,7 @@ import (
 
 // TestLabLive plays all captures of the TLS lab, and generated conversations, over a veth pair, in packets of up to 64 KiB as senders
 // pass them to the kernel. With offloads on they arrive like that; with offloads off the kernel splits them into segments. Two rings
-// capture, one with the default filter and one without. Both must give the same records, with the verdicts that the file itself gives.
+// capture, one with the default filter and one without. Both must give the same records, with the verdicts of reading the file itself.
 // No packet may be lost, so the sender waits for the readers.
 func TestLabLive(t *testing.T) {
 	norace(t)

@@ -46,6 +46,7 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	if w.dropped > 0 {
 		queued = fmt.Appendf(nil, "level=WARN msg=\"lines of this log were dropped because nobody read them\" lines=%d\n%s", w.dropped, line)
 	}
+
 	select {
 	case w.lines <- queued:
 		w.dropped = 0

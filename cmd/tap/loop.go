@@ -22,6 +22,7 @@ func (t *tap) run(ctx context.Context) error {
 		t.log.Warn("a variable is unknown to this version; see tap run --help", "variable", name)
 	}
 	t.log.Info("started", "version", version, "interfaces", t.Interfaces, "sink", t.Sink, "older_connections", t.live.Older(), "memory_limit", t.limits.Group)
+
 	stopServer := t.serve(ctx)
 	t.readOrders()
 	for ctx.Err() == nil {
@@ -31,6 +32,7 @@ func (t *tap) run(ctx context.Context) error {
 			t.capture(ctx)
 		}
 	}
+
 	t.live.Close()
 	err := t.flush()
 	stopServer()
@@ -62,6 +64,7 @@ func (t *tap) apply(engine *finding.Engine, o orders) {
 	}
 	engine.Namespace(o.mute, o.expect)
 	t.orders = o
+
 	if ignored := t.configMap.ignored(); !slices.Equal(ignored, t.ignored) {
 		t.ignored = ignored
 		if len(ignored) > 0 {
@@ -75,6 +78,7 @@ func (t *tap) idle(ctx context.Context, reason string) {
 	t.log.Info("not capturing, as configured", "reason", reason)
 	t.idling.Store(&reason)
 	defer t.idling.Store(nil)
+
 	ticker := time.NewTicker(ordersEvery)
 	defer ticker.Stop()
 	for t.pauseReason(time.Now()) != "" {
@@ -101,6 +105,7 @@ func (t *tap) tick(ctx context.Context) (reason string) {
 	ticker := time.NewTicker(live.TickEvery)
 	defer ticker.Stop()
 	next := time.Now().Add(ordersEvery)
+
 	var drops dropMonitor
 	var output outputMonitor
 	var floods floodMonitor

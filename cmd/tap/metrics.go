@@ -35,6 +35,7 @@ func (t *tap) ringMetrics(e *exposition) {
 		n, c := i.Thinning()
 		thinned, changes[i.Name()] = thinned+n, c
 	}
+
 	var uncaptured []string
 	t.pipeline.Do(func(*pipeline.Locked) { uncaptured = t.live.Uncaptured() })
 	e.family("uncaptured", "gauge")
@@ -45,14 +46,17 @@ func (t *tap) ringMetrics(e *exposition) {
 	for _, i := range t.live.Interfaces() {
 		e.sample("unfiltered", oneIf(i.IsUnfiltered()), "interface", i.Name())
 	}
+
 	e.counters("ring_packets_total", "interface", packets)
 	e.counters("ring_dropped_packets_total", "interface", drops)
+
 	tcp := map[string]uint64{}
 	for _, i := range t.live.Interfaces() {
 		s, _ := i.RingStats()
 		tcp[i.Name()] = s.Drops
 	}
 	e.counters("ring_dropped_tcp_packets_total", "interface", tcp)
+
 	e.counters("ring_freezes_total", "interface", freezes)
 	e.counters("filter_changes_total", "interface", changes)
 	e.gauge("thinned_connections", float64(thinned))
@@ -104,12 +108,14 @@ func (t *tap) tableMetrics(e *exposition) {
 	e.counter("dissector_failures_total", all.DissectorFailures)
 	e.counter("internal_faults_total", all.Panics)
 	e.counter("packets_total", s.Packets)
+
 	undecoded := map[string]uint64{}
 	for r, n := range s.Undecoded {
 		if n > 0 {
 			undecoded[flow.Reason(r).String()] = n
 		}
 	}
+
 	e.counters("undecoded_packets_total", "reason", undecoded)
 	e.counter("reassembled_datagrams_total", s.Reassembled)
 	e.counter("gap_bytes_total", s.GapBytes)

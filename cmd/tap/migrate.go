@@ -43,6 +43,7 @@ func (o *readOptions) checkCompare(f *flags) (err error) {
 	case len(all)-len(slices.DeleteFunc(slices.Clone(all), func(s string) bool { return s == "-" })) > 1:
 		return f.wrong(`"-": standard input can be read only once`)
 	}
+
 	f.Visit(func(x *flag.Flag) {
 		if err == nil && slices.Contains(recordFlags, x.Name) {
 			err = f.wrong("--%s does not go with --before and --after, which write no records", x.Name)
@@ -62,21 +63,25 @@ func migrate(o readOptions, std streams) (status int, err error) {
 			}
 		}
 	}
+
 	result := migration.Compare(sides[0], sides[1])
 	if o.text {
 		err = errors.Join(err, report.Migration(std.out, &result, report.Options{Width: width(std.out), Color: colored(std.out)}))
 	} else {
 		err = errors.Join(err, report.MigrationJSON(std.out, &result))
 	}
+
 	for i, w := range [...]*migration.Watch{&result.Before, &result.After} {
 		if w.OverBounds > 0 {
 			err = errors.Join(err, fmt.Errorf("%s: %d records belong to edges beyond the number that can be compared: compare fewer workloads at a time", [...]string{"--before", "--after"}[i], w.OverBounds))
 		}
 	}
+
 	err = errors.Join(err, oneCluster("--before", sides[0]), oneCluster("--after", sides[1]))
 	if a, b := result.Before.Start, result.After.Start; a != 0 && b != 0 && b < a {
 		fmt.Fprintf(std.err, "tap read: note: --after starts earlier than --before (%s, %s): were they swapped?\n", utc(b), utc(a))
 	}
+
 	if result.Lost() > 0 {
 		status = exitHit
 	}
@@ -117,10 +122,12 @@ func gatherFrom(r *reading, side *migration.Side, name string) error {
 	if !captured {
 		return side.Read(in, name)
 	}
+
 	c, err := pcapfile.NewReader(in)
 	if err == nil {
 		err = r.all(c, newProgress(r.std.err, name, size))
 	}
+
 	s := r.finish()
 	seen := &s.Coverage
 	side.Captured(name, s.Start, s.End, seen.Evicted+seen.CutShort+seen.Dropped > 0 || len(seen.Undecoded) > 0)

@@ -89,12 +89,14 @@ func read(args []string, std streams) (status int, err error) {
 	if len(o.before) > 0 {
 		return migrate(o, std)
 	}
+
 	r := newReading(o, std)
 	for _, file := range o.files {
 		if e := r.file(file); e != nil {
 			err = errors.Join(err, e)
 		}
 	}
+
 	summary := r.finish()
 	r.flush()
 	if o.text {
@@ -103,6 +105,7 @@ func read(args []string, std streams) (status int, err error) {
 		err = errors.Join(err, r.failed)
 		r.reportUndecoded()
 	}
+
 	if slices.ContainsFunc(summary.Findings, o.fails) {
 		status = exitHit
 	}
@@ -127,9 +130,11 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	f.Var(&o.before, "before", "")
 	f.Var(&o.after, "after", "")
 	f.DurationVar(&o.window, "window", 10*time.Minute, "")
+
 	if o.files, err = f.parse(args, std.out); err != nil {
 		return o, err
 	}
+
 	if err := o.checkCompare(f); err != nil {
 		return o, err
 	}
@@ -141,6 +146,7 @@ func readFlags(args []string, std streams) (o readOptions, err error) {
 	case *output != "auto" && *output != "text" && *output != "json":
 		return o, f.wrong("--output=%s: expected auto, text or json", *output)
 	}
+
 	o.text = *output == "text" || *output == "auto" && isTerminal(std.out)
 	if o.emit, err = parseEmit(*emit); err != nil {
 		return o, f.wrong("--emit=%s: %v", *emit, err)
@@ -251,6 +257,7 @@ const writeBuffer = 64 << 10
 
 func newReading(o readOptions, std streams) *reading {
 	r := &reading{o: o, std: std, out: bufio.NewWriterSize(std.out, writeBuffer), filter: fileFilter{filter: o.filter}}
+
 	r.pipeline = pipeline.New(pipeline.Config{
 		Loopback: []string{"lo", "lo0"},
 		Judge:    verdict.Config{Local: o.local, Cluster: o.ranges},
@@ -326,6 +333,7 @@ func (r *reading) open(name string) (in io.ReadCloser, size int64, err error) {
 	if err != nil {
 		return nil, 0, err // the error has the file's name
 	}
+
 	info, err := f.Stat()
 	switch {
 	case err != nil:

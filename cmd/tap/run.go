@@ -81,6 +81,7 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, append(hangUps(), syscall.SIGTERM, os.Interrupt)...)
+
 	done := make(chan struct{})
 	go func() {
 		for n := 0; ; n++ {
@@ -95,6 +96,7 @@ func untilSignal(ctx context.Context) (context.Context, func()) {
 			}
 		}
 	}()
+
 	return ctx, func() {
 		signal.Stop(signals)
 		close(done)

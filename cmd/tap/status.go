@@ -20,6 +20,7 @@ func (t *tap) problems() []string {
 			out = append(out, err.Error())
 		}
 	}
+
 	var unknown error
 	t.pipeline.Do(func(*pipeline.Locked) {
 		unknown = t.live.AddressProblem()
@@ -28,6 +29,7 @@ func (t *tap) problems() []string {
 	if unknown != nil {
 		out = append(out, unknown.Error())
 	}
+
 	s := t.publisher.Status()
 	for _, reason := range []string{s.Reason, s.SpoolReason} {
 		if reason != "" {
@@ -49,6 +51,7 @@ func (t *tap) addCoverage(c *finding.Coverage) {
 		tcp, _ := i.RingStats()
 		c.Counters["dropped_tcp"] += tcp.Drops
 	}
+
 	s := t.publisher.Status()
 	c.Counters["sink_retries"], c.Counters["sink_queued"], c.Counters["sink_spooled"] = s.Retries, uint64(s.Queued), uint64(s.Spooled)
 	delivered := func(name, dataset string) {
@@ -75,6 +78,7 @@ func (t *tap) selfTest() finding.SelfTest {
 		test.Interfaces = append(test.Interfaces, i.Name())
 		test.Checks = append(test.Checks, checkOf("capture_"+i.Name(), i.Problem()))
 	}
+
 	s := t.publisher.Status()
 	test.Checks = append(test.Checks,
 		finding.Check{Name: "sink", OK: s.OK, Detail: s.Reason},

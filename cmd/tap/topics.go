@@ -43,15 +43,18 @@ func topics(ctx context.Context, args, environ []string, std streams) error {
 	case *replicas < 0:
 		return f.wrong("--replication-factor=%d: expected 1 or more", *replicas)
 	}
+
 	s, err := readEnvironment(append(slices.Clone(environ), "TAP_SINK=kafka"))
 	if err != nil {
 		return err
 	}
+
 	a, err := sink.NewAdmin(s.kafka)
 	if err != nil {
 		return fmt.Errorf(`%w: %w; see "tap run --help"`, errUsage, err)
 	}
 	defer a.Close()
+
 	list := &checklist{out: std.out}
 	for _, want := range s.wantedTopics(*partitions, *replicas, slices.ContainsFunc(environ, func(v string) bool { return strings.HasPrefix(v, "TAP_KAFKA_POSTURE_TOPIC=") })) {
 		s.checkTopic(ctx, a, want, *apply, list)
@@ -75,6 +78,7 @@ func (s *settings) wantedTopics(partitions, replicas int, compact bool) []sink.T
 		default:
 			days = 3
 		}
+
 		t.Config["retention.ms"] = strconv.FormatInt((time.Duration(days) * 24 * time.Hour).Milliseconds(), 10)
 		if replicas >= 3 {
 			t.Config["min.insync.replicas"] = "2"
@@ -97,10 +101,12 @@ func (s *settings) checkTopic(ctx context.Context, a *sink.Admin, want sink.Topi
 			return
 		}
 	}
+
 	if err != nil {
 		list.step(name, "", fmt.Errorf(`%w; "tap topics --apply" creates missing topics`, err))
 		return
 	}
+
 	list.step(name, fmt.Sprintf("%d partitions, %d of %d replicas in sync, %s", is.Partitions, is.InSync, is.Replicas, settingsOf(is.Config, want.Config)), nil)
 	list.step("  may be written to", "", a.MayWrite(ctx, want.Name))
 	if err := s.topicProblem(is); err != nil {

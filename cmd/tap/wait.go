@@ -35,6 +35,7 @@ func wait(args, environ []string, std streams) {
 		fmt.Fprint(std.out, waitHelp)
 		return
 	}
+
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -66,6 +67,7 @@ func capturing(environ []string, list string, uid int) bool {
 	if err != nil {
 		return false
 	}
+
 	defer f.Close()
 	rings := packetSockets(io.LimitReader(f, maxSocketList), uid)
 	names := interfacesOf(environ)

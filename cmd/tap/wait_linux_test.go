@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestWaitMissesNothing: a connection that starts when tap wait has ended is captured from its first packet on, as root and as another
-// user. An attempt in which tap wait waited for its full second is repeated, since the machine was too busy.
+// TestWaitMissesNothing: a connection that starts when tap wait has ended is captured from its first packet on, if both run as an
+// unprivileged user. An attempt in which tap wait waited for its full second is repeated, since the machine was too busy.
 func TestWaitMissesNothing(t *testing.T) {
 	t.Parallel()
 	program := buildTap(t)

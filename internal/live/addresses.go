@@ -71,6 +71,7 @@ func (a *addresses) receives(x netip.Addr) bool {
 		_, ok := a.all[x]
 		return ok || x == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	}
+
 	_, ok := a.joined[x]
 	if now := time.Now(); !ok && now.Sub(a.groupsRead) >= joinEvery {
 		a.groupsRead = now
@@ -133,6 +134,7 @@ func (a *addresses) set(routes []localRoute) {
 	for _, x := range a.given {
 		a.exact[x] = struct{}{}
 	}
+
 	for _, r := range routes[:min(len(routes), maxAddresses)] {
 		switch least := leastBits(r.to.Addr()); {
 		case r.broadcast:

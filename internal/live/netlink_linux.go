@@ -29,6 +29,7 @@ func (e *events) open() error {
 	if err != nil {
 		return fmt.Errorf("open a netlink socket: %w", err)
 	}
+
 	groups := uint32(unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR | unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE)
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: groups}); err != nil {
 		unix.Close(fd)
@@ -122,6 +123,7 @@ func localRoutes() ([]localRoute, error) {
 			}
 		}
 	}
+
 	for _, family := range [...]uint8{unix.AF_INET, unix.AF_INET6} {
 		for _, typ := range localTypes {
 			routes, err := routesOf(family, typ)
@@ -141,6 +143,7 @@ func routesOf(family, typ uint8) (out []localRoute, err error) {
 		return nil, err
 	}
 	defer unix.Close(fd)
+
 	// The kernel then leaves out routes of other types. There may be a million of those.
 	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err != nil {
 		return nil, err
@@ -151,6 +154,7 @@ func routesOf(family, typ uint8) (out []localRoute, err error) {
 	if err := unix.Sendto(fd, routeRequest(family, typ), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, err
 	}
+
 	page := make([]byte, 32<<10)
 	for len(out) <= maxAddresses {
 		n, _, err := unix.Recvfrom(fd, page, 0)
@@ -160,6 +164,7 @@ func routesOf(family, typ uint8) (out []localRoute, err error) {
 		if err != nil {
 			return nil, err
 		}
+
 		messages, err := syscall.ParseNetlinkMessage(page[:n])
 		if err != nil {
 			return nil, err
