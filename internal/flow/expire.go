@@ -158,11 +158,17 @@ func (t *Table) expire(now int64) {
 // setupGrace is how long a connection in setup is not the first choice for eviction.
 const setupGrace = int64(time.Second)
 
-// evict removes one connection from a full table: the first that exists of a closed one, which counts as an eviction
-// only if it is not done; one that has been in setup for at least setupGrace; one in setup if those fill more than a
-// quarter of the table, and likewise a UDP one that is not done; a done one, unless those that are not done fill more
-// than a quarter of the table; any that is not done. In each case it is the one that was idle longest. So a flood of
-// connections that cost nothing to create (TCP without handshake, UDP) evicts its own.
+// evict removes one connection from a full table: of the first kind in this list that exists, the one that was idle
+// longest.
+//
+//  1. closed, and done or without payload: this does not count as an eviction
+//  2. closed
+//  3. in setup for at least setupGrace
+//  4. in setup, if those fill more than a quarter of the table; or UDP that is not done, if those do
+//  5. done, unless those that are not done fill more than a quarter of the table
+//  6. not done
+//
+// So a flood of connections that cost nothing to create (TCP without a handshake, UDP) evicts its own.
 func (t *Table) evict() {
 	c := cmp.Or(t.idle[listClosed].head, t.idle[listEnded].head)
 	if s := t.idle[listSetup].head; c == nil && s != nil && t.now-s.tcp.touched >= setupGrace {
