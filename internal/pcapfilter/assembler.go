@@ -146,7 +146,7 @@ func (a *Assembler) layOut() (before []int, size int) {
 			}
 			far := 0
 			for _, l := range [2]Label{in.yes, in.no} {
-				// Offset from this jump to the target, the extra jumps after it included.
+				// The offset to the target, which includes this jump's extra jumps.
 				if before[a.labels[l]]-before[i]-1 > reach {
 					far++
 				}

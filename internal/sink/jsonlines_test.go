@@ -37,7 +37,7 @@ type closer interface {
 	Status() Status
 }
 
-// closeIn closes a sink with a deadline. Callers test that Close respects it: everything else that Close could wait for never happens.
+// closeIn closes a sink with a deadline and fails the test if Close does not return.
 func closeIn(t *testing.T, d time.Duration, s closer) (left int, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)

@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/test/kafka/kafkatest"
 )
 
-// expected is what a scenario allows in addition to what at-least-once delivery allows on a busy machine anyway.
+// expected lists what a scenario allows in addition to the effects that at-least-once delivery may have on any busy machine.
 type expected struct {
 	duplicates bool // records may arrive twice
 	dropped    bool // records may be dropped, if they are counted and there is no spool
@@ -75,7 +75,7 @@ func (w *world) accountDriver(d *driver, may expected) {
 	}
 }
 
-// accountDead returns how many records of killed drivers are missing. None of them may have been on disk.
+// accountDead returns how many records of killed drivers are missing. It fails the test if one of these was on disk.
 func (w *world) accountDead(ids map[string]bool, may expected) (missing int) {
 	w.t.Helper()
 	for _, x := range w.dead {
