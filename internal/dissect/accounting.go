@@ -12,11 +12,11 @@ const (
 	pieceBytes    = 40
 )
 
-// Held returns how many bytes the sessions of m take that were not dropped, about, and
+// BytesInUse returns how many bytes the sessions of m take that were not dropped, about, and
 // rather more than less.
-func (m *Memory) Held() int { return m.held }
+func (m *Pool) BytesInUse() int { return m.held }
 
-// Drop returns the session to its Memory when it is not used any more: another one may take its
+// Drop returns the session to its Pool when it is not used any more: another one may take its
 // place.
 func (s *Session) Drop() {
 	if s.after != nil {
@@ -25,7 +25,7 @@ func (s *Session) Drop() {
 	s.forget()
 	s.take(-s.held)
 	s.note(-s.facts)
-	s.memory.dropped(s)
+	s.pool.dropped(s)
 }
 
 // begun counts a session that begins, lighten one whose facts a conclusion has replaced.
@@ -44,14 +44,14 @@ func (s *Session) lighten() {
 // take counts n bytes more in the buffers, note elsewhere.
 func (s *Session) take(n int) {
 	s.held += n
-	if s.memory != nil {
-		s.memory.held += n
+	if s.pool != nil {
+		s.pool.held += n
 	}
 }
 
 func (s *Session) note(n int) {
-	if s.memory != nil {
+	if s.pool != nil {
 		s.facts += n
-		s.memory.held += n
+		s.pool.held += n
 	}
 }

@@ -1,6 +1,9 @@
 package dissect
 
-import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // After returns the session of the bytes that followed the end of TLS, nil where there are
 // none: plaintext, another handshake, or bytes of neither. It is judged like a connection
@@ -38,7 +41,7 @@ func (s *Session) Skip(side Side, offset, n int64) {
 		s.tail.sides[side].skip(n, tailBridge)
 	default:
 		if st.p == nil {
-			st.p = s.memory.parser()
+			st.p = s.pool.parser()
 		}
 		defer s.fence()
 		s.gap(side, n, offset)
@@ -93,7 +96,7 @@ func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, 
 }
 
 func (s *Session) begunAfter() {
-	s.after = s.memory.New()
+	s.after = s.pool.New()
 	s.after.depth = s.depth + 1
 	s.revision++
 }
@@ -111,7 +114,7 @@ func (s *Session) followOn() {
 		switch {
 		case s.sides[i].ended:
 			*d = s.after.tail.sides[i]
-		case !s.finished && !s.failed && s.tls != nil && s.tls.Over == OverTCP:
+		case !s.finished && !s.failed && s.tls != nil && s.tls.Over == tlsmsg.OverTCP:
 			*d = s.place(Side(i))
 		}
 	}

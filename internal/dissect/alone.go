@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -40,7 +41,7 @@ func (s *Session) refutes(side Side, b []byte) bool {
 	case s.udp.quic != nil:
 		foreign = b[0]&0xc0 != 0x40 // the fixed bit of a short header (RFC 9000 section 17.3)
 	case b[0]&0xe0 == 0x20: // a ciphertext of DTLS 1.3
-		foreign = t.Hello == nil || !slices.ContainsFunc(t.Hello.Versions, is13)
+		foreign = t.Hello == nil || !slices.ContainsFunc(t.Hello.Versions, tlsmsg.IsTLS13)
 	}
 	protocol := st.protocol
 	st.kind, st.protocol = KindUnreadable, ""
@@ -62,7 +63,7 @@ func (s *Session) refutes(side Side, b []byte) bool {
 // of one that is not protected (RFC 9147 section 4.1).
 func dtlsHeaded(b []byte) bool {
 	const last = 26 // ACK
-	return len(b) >= dtlsHeader && b[0] >= wire.ContentChangeCipherSpec && b[0] <= last && isDTLS(uint16(b[1])<<8|uint16(b[2]))
+	return len(b) >= dtlsHeader && b[0] >= wire.ContentChangeCipherSpec && b[0] <= last && tlsmsg.IsDTLS(uint16(b[1])<<8|uint16(b[2]))
 }
 
 // beside reports whether b belongs to a protocol that shares ports with DTLS and QUIC (RFC 7983, RFC 9443): STUN,

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -48,7 +49,7 @@ func drip(s *Session, side Side, b []byte, size int) {
 func hugeHello(size int) []byte {
 	body := append([]byte{3, 3}, make([]byte, 32)...)
 	body = append(body, 0)
-	suites := make([]byte, 2*maxSuites)
+	suites := make([]byte, 2*512)
 	for i := range suites {
 		suites[i] = byte(i)
 	}
@@ -64,7 +65,7 @@ func hugeHello(size int) []byte {
 		names = append(names, 255)
 		names = append(names, make([]byte, 255)...)
 	}
-	exts = append(exts, 0, extALPN)
+	exts = append(exts, 0, 16)
 	exts = binary.BigEndian.AppendUint16(exts, uint16(2+len(names)))
 	exts = binary.BigEndian.AppendUint16(exts, uint16(len(names)))
 	exts = append(exts, names...)
@@ -73,7 +74,7 @@ func hugeHello(size int) []byte {
 	exts = append(exts, make([]byte, size-len(body)-len(exts)-2)...)
 	body = binary.BigEndian.AppendUint16(body, uint16(len(exts)))
 	body = append(body, exts...)
-	return append([]byte{typeClientHello, byte(len(body) >> 16), byte(len(body) >> 8), byte(len(body))}, body...)
+	return append([]byte{tlsmsg.TypeClientHello, byte(len(body) >> 16), byte(len(body) >> 8), byte(len(body))}, body...)
 }
 
 // inRecords wraps handshake bytes in records.
@@ -86,17 +87,17 @@ func inRecords(b []byte) []byte {
 	return out
 }
 
-// counted checks that a Memory counts what its sessions hold, not much less than it is, and
+// counted checks that a Pool counts what its sessions hold, not much less than it is, and
 // nothing of those that were dropped.
 func counted(t *testing.T, name string, held int, fill func(*Session)) {
 	t.Helper()
-	m := &Memory{}
+	m := &Pool{}
 	all := [10]*Session{}
 	for i := range all {
 		all[i] = m.New()
 		fill(all[i])
 	}
-	if got := m.Held() / len(all); got < held*9/10 || got > held+8<<10 {
+	if got := m.BytesInUse() / len(all); got < held*9/10 || got > held+8<<10 {
 		t.Errorf("%s: %d bytes are counted of %d", name, got, held)
 	}
 	for i, s := range all {
@@ -108,8 +109,8 @@ func counted(t *testing.T, name string, held int, fill func(*Session)) {
 		s.Drop()
 		s.Drop()
 	}
-	if m.Held() != 0 {
-		t.Errorf("%s: %d bytes are counted of none", name, m.Held())
+	if m.BytesInUse() != 0 {
+		t.Errorf("%s: %d bytes are counted of none", name, m.BytesInUse())
 	}
 }
 
@@ -155,7 +156,7 @@ func TestPendingSessionIsBounded(t *testing.T) {
 		"DTLS fragments out of order": func(s *Session) {
 			for i := range 500 {
 				for _, side := range []Side{Originator, Responder} {
-					s.Datagram(side, capturetest.DTLSRecord(wire.ContentHandshake, 0, capturetest.DTLSFragment(typeClientHello, 60000, uint16(i%3), 100+i*100, make([]byte, 100))))
+					s.Datagram(side, capturetest.DTLSRecord(wire.ContentHandshake, 0, capturetest.DTLSFragment(tlsmsg.TypeClientHello, 60000, uint16(i%3), 100+i*100, make([]byte, 100))))
 				}
 			}
 		},
@@ -200,7 +201,7 @@ func TestLargeCertificateMessage(t *testing.T) {
 		list = append(list, leaf...)
 	}
 	body := append([]byte{byte(len(list) >> 16), byte(len(list) >> 8), byte(len(list))}, list...)
-	message := append([]byte{typeCertificate, byte(len(body) >> 16), byte(len(body) >> 8), byte(len(body))}, body...)
+	message := append([]byte{tlsmsg.TypeCertificate, byte(len(body) >> 16), byte(len(body) >> 8), byte(len(body))}, body...)
 	s := New()
 	drip(s, Responder, inRecords(append(slices.Clone(quicServerHello(false)), message...)), 1448)
 	c := s.TLS().Certs[Responder]

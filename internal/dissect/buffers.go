@@ -27,7 +27,7 @@ func (s *Session) hold(buf, b []byte, limit int) (out []byte, whole bool) {
 func (s *Session) room(n int) []byte {
 	n = min(n, maxHeld-s.held)
 	s.take(n)
-	return s.memory.room(n)
+	return s.pool.room(n)
 }
 
 // stopReading frees the readers of cleartext.

@@ -162,7 +162,7 @@ func thriftCompact(b []byte) answer {
 // identifier recognizes a name of n bytes, as programs have them, as far as it has come.
 func identifier(b []byte, n int) answer {
 	for _, c := range b[:min(n, len(b))] {
-		if !alnum(c) && c != '_' && c != '.' && c != ':' && c != '$' && c != '-' && c != '/' {
+		if !isAlphanumeric(c) && c != '_' && c != '.' && c != ':' && c != '$' && c != '-' && c != '/' {
 			return no
 		}
 	}
@@ -364,4 +364,8 @@ func redisBus(b []byte) answer {
 		return no
 	}
 	return yes
+}
+
+func isAlphanumeric(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }

@@ -22,7 +22,7 @@ func (s *Session) Cut(side Side, offset, n int64, bulk bool) {
 		return
 	}
 	if st.p == nil {
-		st.p = s.memory.parser()
+		st.p = s.pool.parser()
 	}
 	defer s.fence()
 	switch st.kind {

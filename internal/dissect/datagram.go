@@ -1,5 +1,7 @@
 package dissect
 
+import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
+
 // maxDatagrams bounds the datagrams of a connection that a protocol is looked for in:
 // what comes first may be another one (STUN before DTLS).
 const maxDatagrams = 64
@@ -53,11 +55,11 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 		s.recognizeClear(side, b)
 	case s.udp.looked > 1 && quicPacket(b), quicBegins(b):
 		s.udp.quic = &quic{}
-		s.carry(side, OverQUIC, "quic")
+		s.carry(side, tlsmsg.OverQUIC, "quic")
 		s.quicDatagram(side, b)
 	case dtlsBegins(b):
 		s.udp.dtls = &dtls{}
-		s.carry(side, OverDTLS, "dtls")
+		s.carry(side, tlsmsg.OverDTLS, "dtls")
 		s.dtlsDatagram(side, b)
 	default:
 		s.recognizeClear(side, b)
@@ -95,7 +97,7 @@ func (s *Session) recognizeClear(side Side, b []byte) {
 
 // carry makes a direction one of TLS over something else than TCP. Which of the ends
 // speaks first is told by its hello.
-func (s *Session) carry(side Side, over Over, protocol string) {
+func (s *Session) carry(side Side, over tlsmsg.Over, protocol string) {
 	if s.tls == nil {
 		s.tls = &TLS{Over: over}
 	}
@@ -128,10 +130,10 @@ func (s *Session) otherwise(side Side, b []byte) bool {
 		st.kind, st.protocol = KindText, ""
 		s.revision++
 	case quic && quicAnswer(b):
-		s.carry(side, OverQUIC, "quic")
+		s.carry(side, tlsmsg.OverQUIC, "quic")
 		return false
 	case !quic && dtlsBegins(b):
-		s.carry(side, OverDTLS, "dtls")
+		s.carry(side, tlsmsg.OverDTLS, "dtls")
 		return false
 	default:
 		s.recognizeClear(side, b)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -51,7 +52,7 @@ func TestDatagrams(t *testing.T) {
 // What began in the clear is not made TLS by a packet that looks so.
 func TestDatagramsInTheClearStaySo(t *testing.T) {
 	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
-	hello := capturetest.DTLSRecord(wire.ContentHandshake, 0, capturetest.DTLSFragment(typeClientHello, 100, 0, 0, make([]byte, 100)))
+	hello := capturetest.DTLSRecord(wire.ContentHandshake, 0, capturetest.DTLSFragment(tlsmsg.TypeClientHello, 100, 0, 0, make([]byte, 100)))
 	for _, later := range [][]byte{initial, hello} {
 		s := New()
 		s.Datagram(Originator, []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x07example\x03org\x00\x00\x01\x00\x01"))

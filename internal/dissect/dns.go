@@ -3,6 +3,8 @@ package dissect
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/names"
 )
 
 // Answer is an address that DNS gave for a name that was asked for before in the same
@@ -84,7 +86,7 @@ func (d *dns) resolve(side Side, b []byte) {
 		return // no standard query of one question
 	}
 	id := binary.BigEndian.Uint16(b)
-	var text [maxDomain + 1]byte
+	var text [names.MaxHostname + 1]byte
 	n, at, ok := dnsName(b, dnsHeader, &text)
 	if !ok || at+4 > len(b) || binary.BigEndian.Uint16(b[at+2:]) != classIN {
 		return
@@ -116,7 +118,7 @@ func dnsLike(b []byte) bool {
 
 // ask notes a question, in place of the same one where a client asks it again.
 func (d *dns) ask(q question, name []byte) {
-	if host, ok := Hostname(string(name)); !ok || host != string(name) {
+	if host, ok := names.Hostname(string(name)); !ok || host != string(name) {
 		return
 	}
 	for i := range d.asked {
@@ -132,10 +134,10 @@ func (d *dns) ask(q question, name []byte) {
 // read reads the answers to q from b[at:]. owner holds the name that is looked for, n
 // bytes long: an alias replaces it. They are read in one pass, as resolvers do: an alias
 // stands before what it leads to.
-func (d *dns) read(q *question, b []byte, at int, owner *[maxDomain + 1]byte, n int) {
+func (d *dns) read(q *question, b []byte, at int, owner *[names.MaxHostname + 1]byte, n int) {
 	least := ^uint32(0)
 	for range min(int(binary.BigEndian.Uint16(b[6:])), maxRecords) {
-		var text [maxDomain + 1]byte
+		var text [names.MaxHostname + 1]byte
 		size, next, ok := dnsName(b, at, &text)
 		if !ok || next+10 > len(b) {
 			return
@@ -167,7 +169,7 @@ func (d *dns) read(q *question, b []byte, at int, owner *[maxDomain + 1]byte, n 
 
 // dnsName reads a name that begins at b[at] into text, in lower case, its n bytes without
 // a dot at the end. next is where what follows the name begins. A pointer must lead back.
-func dnsName(b []byte, at int, text *[maxDomain + 1]byte) (n, next int, ok bool) {
+func dnsName(b []byte, at int, text *[names.MaxHostname + 1]byte) (n, next int, ok bool) {
 	begin, pointers := at, 0
 	for at < len(b) {
 		size := int(b[at])

@@ -3,6 +3,7 @@ package dissect
 import (
 	"encoding/binary"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -35,7 +36,7 @@ type dtlsSide struct {
 // contradicts reports whether a message came before, as another one: what its receiver took of
 // the two is not known. Hellos come again with a cookie, and may be counted anew.
 func (d *dtlsSide) contradicts(f *fragment) bool {
-	if int(f.seq) >= len(d.first) || f.typ <= typeHelloVerifyRequest {
+	if int(f.seq) >= len(d.first) || f.typ <= tlsmsg.TypeHelloVerifyRequest {
 		return false
 	}
 	was, is := d.first[f.seq], uint32(f.typ)<<24|uint32(f.size)
@@ -51,7 +52,7 @@ func dtlsBegins(b []byte) bool {
 	handshakes, at := 0, 0
 	for at < len(b) {
 		r := b[at:]
-		if len(r) < dtlsHeader || r[0] < wire.ContentChangeCipherSpec || r[0] > wire.ContentApplicationData || !isDTLS(uint16(r[1])<<8|uint16(r[2])) {
+		if len(r) < dtlsHeader || r[0] < wire.ContentChangeCipherSpec || r[0] > wire.ContentApplicationData || !tlsmsg.IsDTLS(uint16(r[1])<<8|uint16(r[2])) {
 			return false
 		}
 		size := int(r[11])<<8 | int(r[12])
@@ -114,7 +115,7 @@ func (s *Session) dtlsDatagram(side Side, b []byte) {
 			}
 			return
 		}
-		if len(b) < dtlsHeader || !isDTLS(uint16(b[1])<<8|uint16(b[2])) {
+		if len(b) < dtlsHeader || !tlsmsg.IsDTLS(uint16(b[1])<<8|uint16(b[2])) {
 			return
 		}
 		epoch, size := binary.BigEndian.Uint16(b[3:]), int(b[11])<<8|int(b[12])
@@ -204,10 +205,10 @@ func (s *Session) dtlsFragment(side Side, f fragment) {
 	switch {
 	case !d.begun && f.offset == 0:
 		d.begun, d.at = true, at
-		if f.typ != typeClientHello && f.typ != typeServerHello && f.typ != typeHelloVerifyRequest {
+		if f.typ != tlsmsg.TypeClientHello && f.typ != tlsmsg.TypeServerHello && f.typ != tlsmsg.TypeHelloVerifyRequest {
 			s.tls.LostHandshake[side] = true
 		}
-	case f.typ == typeServerHello && f.offset == 0 && s.tls.HelloVerify && s.tls.Server == nil && at < d.at && !d.open:
+	case f.typ == tlsmsg.TypeServerHello && f.offset == 0 && s.tls.HelloVerify && s.tls.Server == nil && at < d.at && !d.open:
 		d.at = at // some count anew behind a HelloVerifyRequest
 	}
 	if len(f.data) < f.length || f.seq > d.current()+maxDTLSMessages {

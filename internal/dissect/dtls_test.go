@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -21,8 +22,8 @@ func dtlsTalk(t testing.TB, auth capturetest.ClientAuth, verify bool) []capturet
 	if !verify {
 		return out
 	}
-	cookie := capturetest.DTLSMessage{FromServer: true, Type: typeHelloVerifyRequest, Body: []byte{0xfe, 0xff, 3, 1, 2, 3}}
-	again := capturetest.DTLSMessage{Type: typeClientHello, Body: slices.Clone(out[0].Body)}
+	cookie := capturetest.DTLSMessage{FromServer: true, Type: tlsmsg.TypeHelloVerifyRequest, Body: []byte{0xfe, 0xff, 3, 1, 2, 3}}
+	again := capturetest.DTLSMessage{Type: tlsmsg.TypeClientHello, Body: slices.Clone(out[0].Body)}
 	at := 2 + 32 + 1 + int(again.Body[34])
 	again.Body = slices.Insert(again.Body, at+1, 1, 2, 3)
 	again.Body[at] = 3
@@ -60,7 +61,7 @@ func TestDTLSWhateverTheFragments(t *testing.T) {
 			if x == nil || x.Hello == nil || x.Server == nil {
 				t.Fatalf("fragments of %d, shuffled %v: no handshake", size, shuffled)
 			}
-			if x.Over != OverDTLS || !x.HelloVerify || x.Hello.ServerName != "cart.shop.svc.cluster.local" || x.Server.Version != versionDTLS12 || !x.CertificateRequest || !x.ServerHelloDone || !x.CertificateVerify {
+			if x.Over != tlsmsg.OverDTLS || !x.HelloVerify || x.Hello.ServerName != "cart.shop.svc.cluster.local" || x.Server.Version != 0xfefd || !x.CertificateRequest || !x.ServerHelloDone || !x.CertificateVerify {
 				t.Errorf("fragments of %d, shuffled %v: %+v", size, shuffled, x)
 			}
 			for side := range Side(2) {
@@ -141,17 +142,17 @@ func TestPrefixesOfDTLSHelloAreIncomplete(t *testing.T) {
 // DTLS 1.3: the hellos are in the clear, what follows is a ciphertext of its own form.
 func TestDTLS13(t *testing.T) {
 	server := append([]byte{0xfe, 0xfd}, make([]byte, 32)...)
-	server = append(server, 0, 0x13, 0x01, 0, 0, 6, 0, extSupportedVersions, 0, 2, 0xfe, 0xfc)
+	server = append(server, 0, 0x13, 0x01, 0, 0, 6, 0, 43, 0, 2, 0xfe, 0xfc)
 	s := New()
 	exchange(s, capturetest.Datagrams([]capturetest.DTLSMessage{
-		dtlsTalk(t, capturetest.NotRequested, false)[0], {FromServer: true, Type: typeServerHello, Body: server},
+		dtlsTalk(t, capturetest.NotRequested, false)[0], {FromServer: true, Type: tlsmsg.TypeServerHello, Body: server},
 	}, 1200))
 	for range 2 {
 		s.Datagram(Originator, append([]byte{0x2f, 1, 2, 0, 20}, make([]byte, 20)...))
 		s.Datagram(Responder, append([]byte{0x2f, 1, 2, 0, 20}, make([]byte, 20)...))
 	}
 	x := s.TLS()
-	if x.Server == nil || !x.Server.TLS13() || x.Server.Version != versionDTLS13 || x.Protected1RTT != [2]int{2, 2} {
+	if x.Server == nil || !x.Server.TLS13() || x.Server.Version != 0xfefc || x.Protected1RTT != [2]int{2, 2} {
 		t.Errorf("%+v", x)
 	}
 }
@@ -164,7 +165,7 @@ func FuzzDTLS(f *testing.F) {
 	f.Fuzz(func(t *testing.T, client, server []byte) {
 		s := New()
 		s.udp = &datagrams{dtls: &dtls{}}
-		s.carry(Originator, OverDTLS, "dtls")
+		s.carry(Originator, tlsmsg.OverDTLS, "dtls")
 		for size := range 3 {
 			for piece := range slices.Chunk(client, 1+len(client)>>size) {
 				s.Datagram(Originator, piece)

@@ -74,7 +74,7 @@ func (s *Session) followHTTP(side Side, data []byte) {
 	f := &s.sides[side].p.after
 	for len(data) > 0 && !s.strayed {
 		if f.next == nil {
-			if f.next = s.memory.lines(true); data[0] < 'A' || data[0] > 'Z' {
+			if f.next = s.pool.lines(true); data[0] < 'A' || data[0] > 'Z' {
 				s.stray() // a body, or something that is not HTTP
 				return
 			}

@@ -1,22 +1,6 @@
 package dissect
 
-// Handshake message types (RFC 8446 section 4, RFC 5246 section 7.4, RFC 6347).
-const (
-	typeHelloRequest          = 0
-	typeClientHello           = 1
-	typeServerHello           = 2
-	typeHelloVerifyRequest    = 3
-	typeNewSessionTicket      = 4
-	typeHelloRetryRequest     = 6 // TLS 1.3 drafts up to 21
-	typeCertificate           = 11
-	typeServerKeyExchange     = 12
-	typeCertificateRequest    = 13
-	typeServerHelloDone       = 14
-	typeCertificateVerify     = 15
-	typeClientKeyExchange     = 16
-	typeFinished              = 20
-	typeCompressedCertificate = 25 // RFC 8879
-)
+import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 
 // maxMessage bounds a ClientHello that is read, in bytes.
 const maxMessage = maxHeld
@@ -33,11 +17,11 @@ const (
 // Certificate is read as it comes, the rest is only named.
 func keep(typ uint8) int {
 	switch typ {
-	case typeClientHello, typeNewSessionTicket:
+	case tlsmsg.TypeClientHello, tlsmsg.TypeNewSessionTicket:
 		return maxMessage
-	case typeServerHello, typeHelloRetryRequest:
+	case tlsmsg.TypeServerHello, tlsmsg.TypeHelloRetryRequest:
 		return 8 << 10
-	case typeServerKeyExchange:
+	case tlsmsg.TypeServerKeyExchange:
 		return 4
 	}
 	return 0
@@ -113,21 +97,21 @@ func (s *Session) beginMessage(side Side) bool {
 		// A handshake record behind a ChangeCipherSpec, and the version is not known
 		// yet: a hello behind a HelloRetryRequest (TLS 1.3), or an encrypted Finished.
 		r.peek = false
-		if h.typ() != typeClientHello && h.typ() != typeServerHello || h.left < 38 || h.left+4 < r.length() {
+		if h.typ() != tlsmsg.TypeClientHello && h.typ() != tlsmsg.TypeServerHello || h.left < 38 || h.left+4 < r.length() {
 			r.opaq, h.hdrN = true, 0
 			return false
 		}
 	}
 	switch h.typ() {
-	case typeClientHello:
+	case tlsmsg.TypeClientHello:
 		if t.Hello == nil {
 			t.HelloBegun = true
 			t.setRoles(side)
 		}
-		h.short = h.left > keep(typeClientHello)
-	case typeServerHello:
-		h.short = h.left > keep(typeServerHello)
-	case typeCertificate:
+		h.short = h.left > keep(tlsmsg.TypeClientHello)
+	case tlsmsg.TypeServerHello:
+		h.short = h.left > keep(tlsmsg.TypeServerHello)
+	case tlsmsg.TypeCertificate:
 		if t.Certs[side] == nil {
 			h.chain = newChainReader(h.left)
 		}
@@ -156,7 +140,7 @@ func (s *Session) messageBytes(side Side, b []byte) {
 	h.buf, whole = s.hold(h.buf, b, limit)
 	if !whole && limit > 4 {
 		h.short = true
-		if h.typ() != typeNewSessionTicket {
+		if h.typ() != tlsmsg.TypeNewSessionTicket {
 			s.handshakeLost(side, h)
 		}
 	}
@@ -169,55 +153,55 @@ func (s *Session) endMessage(side Side, offset int64, body []byte) {
 	h.hdrN = 0
 	s.revision++
 	switch h.typ() {
-	case typeClientHello:
+	case tlsmsg.TypeClientHello:
 		s.clientHello(side, body, offset)
-	case typeServerHello:
+	case tlsmsg.TypeServerHello:
 		s.serverHello(side, body, offset)
-	case typeHelloRetryRequest:
+	case tlsmsg.TypeHelloRetryRequest:
 		t.HelloRetry = true
-	case typeHelloVerifyRequest:
+	case tlsmsg.TypeHelloVerifyRequest:
 		t.HelloVerify = true
-	case typeCertificate:
+	case tlsmsg.TypeCertificate:
 		if h.chain != nil {
 			t.Certs[side] = h.chain.chain()
 			h.chain = nil
 			s.note(chainBytes)
 		}
-	case typeCompressedCertificate:
+	case tlsmsg.TypeCompressedCertificate:
 		if t.Certs[side] == nil {
-			t.Certs[side] = &Chain{Compressed: true, Broken: true}
+			t.Certs[side] = &tlsmsg.Chain{Compressed: true, Broken: true}
 		}
-	case typeServerKeyExchange:
+	case tlsmsg.TypeServerKeyExchange:
 		// curve_type named_curve(3), then the group (RFC 8422 section 5.4)
-		if len(body) >= 3 && body[0] == 3 && t.Server != nil && ecdhe(t.Server.CipherSuite) {
+		if len(body) >= 3 && body[0] == 3 && t.Server != nil && tlsmsg.NamesCurve(t.Server.CipherSuite) {
 			t.ServerKeyGroup = uint16(body[1])<<8 | uint16(body[2])
 		}
-	case typeCertificateRequest:
+	case tlsmsg.TypeCertificateRequest:
 		t.CertificateRequest = true
-	case typeServerHelloDone:
+	case tlsmsg.TypeServerHelloDone:
 		t.ServerHelloDone = true
-	case typeCertificateVerify:
+	case tlsmsg.TypeCertificateVerify:
 		t.CertificateVerify = true
-	case typeClientKeyExchange:
+	case tlsmsg.TypeClientKeyExchange:
 		t.ClientKeyExchange = true
-	case typeNewSessionTicket:
+	case tlsmsg.TypeNewSessionTicket:
 		t.NewSessionTicket = true
 		if !h.short {
-			t.NewTicket = newTicket(body)
+			t.NewTicket = tlsmsg.ParseNewSessionTicket(body)
 		}
 	}
-	s.memory.free(h.buf)
+	s.pool.free(h.buf)
 	s.release(&h.buf)
 }
 
 func (s *Session) clientHello(side Side, body []byte, offset int64) {
 	t := s.tls
-	hello, ok := parseClientHello(body, t.Over)
+	hello, ok := tlsmsg.ParseClientHello(body, t.Over)
 	if !ok {
 		s.handshakeLost(side, &s.sides[side].p.hs)
 		return
 	}
-	s.memory.mark(hello, t.Over)
+	s.pool.cache().FingerprintClient(hello, t.Over)
 	t.setRoles(side)
 	if side == t.Client {
 		t.ClientHelloEnd = offset
@@ -227,18 +211,18 @@ func (s *Session) clientHello(side Side, body []byte, offset int64) {
 		s.note(helloBytes + min(len(body), maxHelloBytes))
 	} else if side == t.Client && t.HelloRetry {
 		t.SecondHello = true
-		t.Hello.join(hello)
+		t.Hello.Join(hello)
 	}
 }
 
 func (s *Session) serverHello(side Side, body []byte, offset int64) {
 	t := s.tls
-	hello, ok := parseServerHello(body, t.Over)
+	hello, ok := tlsmsg.ParseServerHello(body, t.Over)
 	if !ok {
 		s.handshakeLost(side, &s.sides[side].p.hs)
 		return
 	}
-	s.memory.markServer(hello)
+	s.pool.cache().FingerprintServer(hello)
 	t.setRoles(side.Other())
 	switch {
 	case hello.Retry:

@@ -44,7 +44,7 @@ func talked(s *Session, talk [2]string, piece int) (out said) {
 func TestHeadsInPieces(t *testing.T) {
 	for _, talk := range heads {
 		want := talked(New(), talk, 1<<20)
-		m := &Memory{}
+		m := &Pool{}
 		for _, piece := range []int{1 << 20, 1000, 100, 17, 16, 5, 3, 2, 1} {
 			s := m.New()
 			if got := talked(s, talk, piece); got != want {
@@ -54,15 +54,15 @@ func TestHeadsInPieces(t *testing.T) {
 			s.Finish()
 			s.Drop()
 		}
-		if m.Held() != 0 {
-			t.Errorf("%.40q: %d bytes are held of none", talk[0], m.Held())
+		if m.BytesInUse() != 0 {
+			t.Errorf("%.40q: %d bytes are held of none", talk[0], m.BytesInUse())
 		}
 	}
 }
 
 // A short request takes memory for the names in it, and for nothing else.
 func TestHeadAllocations(t *testing.T) {
-	m := &Memory{}
+	m := &Pool{}
 	talk := [2][]byte{[]byte("GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nConnection: close\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\nDate: now\r\n\r\n")}
 	n := testing.AllocsPerRun(100, func() {
 		s := m.New()

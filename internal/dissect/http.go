@@ -3,6 +3,8 @@ package dissect
 import (
 	"bytes"
 	"strings"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/names"
 )
 
 // HTTP is the first request and response of cleartext HTTP: of HTTP/1 and, by their
@@ -88,7 +90,7 @@ type httpReader struct {
 // readLines ends a reader that has come to its end.
 func (s *Session) readLines(r **httpReader) {
 	s.release(&(*r).line)
-	s.memory.unused(*r)
+	s.pool.unused(*r)
 	*r = nil
 }
 
@@ -97,7 +99,7 @@ func (s *Session) readHTTP(side Side, data []byte) {
 	p := s.sides[side].p
 	r := p.http
 	if s.http == nil {
-		s.http = s.memory.http()
+		s.http = s.pool.http()
 	}
 	for len(data) > 0 {
 		part, rest, ended := bytes.Cut(data, []byte("\n"))
@@ -262,7 +264,7 @@ func (h *HTTP) response(line string) (interim bool) {
 		return false
 	}
 	if h.Version == "" {
-		h.Version = clean([]byte(line[5:8]))
+		h.Version = names.Printable([]byte(line[5:8]))
 	}
 	code := 0
 	for _, c := range line[9:statusLine] {
@@ -300,7 +302,7 @@ func methodName(b []byte) string {
 			return m
 		}
 	}
-	return clean(b)
+	return names.Printable(b)
 }
 
 // target reads a request target (RFC 9112 section 3.2). Where it names the host, that
@@ -309,7 +311,7 @@ func (h *HTTP) target(target string) {
 	scheme, rest, absolute := strings.Cut(target, "://")
 	switch {
 	case h.Method == "CONNECT":
-		host, port, ok := authority(target)
+		host, port, ok := names.Authority(target)
 		h.named(host, ok && port)
 		h.absolute = true
 		return
@@ -318,14 +320,14 @@ func (h *HTTP) target(target string) {
 		if at < 0 {
 			at = len(rest)
 		}
-		host, _, ok := authority(rest[:at])
+		host, _, ok := names.Authority(rest[:at])
 		h.named(host, ok)
 		h.absolute, target = true, rest[at:]
 	}
 	if i := strings.IndexAny(target, "?#"); i >= 0 {
 		target = target[:i]
 	}
-	h.Path = clean([]byte(target))
+	h.Path = names.Printable([]byte(target))
 }
 
 // schemeBytes are those of a URI's scheme (RFC 3986 section 3.1).
@@ -356,10 +358,10 @@ func (h *HTTP) field(line []byte, request, whole bool) {
 		}
 	case foldsTo(name, "user-agent"):
 		if request && h.UserAgent == "" {
-			h.UserAgent = clean(value)
+			h.UserAgent = names.Printable(value)
 		}
 	case foldsTo(name, "upgrade"):
-		first, _, _ := strings.Cut(clean(value), ",")
+		first, _, _ := strings.Cut(names.Printable(value), ",")
 		h.Upgrade = strings.ToLower(strings.TrimSpace(first))
 	}
 }
@@ -370,6 +372,6 @@ func (h *HTTP) host(value string, whole bool) {
 	if h.absolute {
 		return
 	}
-	host, _, ok := authority(value)
+	host, _, ok := names.Authority(value)
 	h.named(host, ok && whole)
 }

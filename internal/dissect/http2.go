@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"strings"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/names"
 	"golang.org/x/net/http2/hpack"
 )
 
@@ -226,7 +227,7 @@ func (s *Session) endFrame(side Side, r *http2Reader) bool {
 // headerBlock reads a whole header block; it tells whether another one is wanted.
 func (s *Session) headerBlock(side Side, r *http2Reader) (again bool) {
 	if s.http == nil {
-		s.http = s.memory.http()
+		s.http = s.pool.http()
 		s.http.Version = "2"
 	}
 	var got fields
@@ -283,12 +284,12 @@ func (s *Session) headers(side Side, f *fields) (again bool) {
 	h.Version = "2"
 	if f.method != "" && h.Method == "" {
 		s.sides[side].asks = true
-		h.UserAgent = clean([]byte(f.agent))
+		h.UserAgent = names.Printable([]byte(f.agent))
 		if isMethod(f.method) {
 			h.Method = f.method
 		}
 		if name := cmp.Or(f.authority, f.host); name != "" {
-			host, _, ok := authority(name)
+			host, _, ok := names.Authority(name)
 			h.named(host, ok)
 		}
 		if h.Method != "CONNECT" { // which has no path (RFC 9113 section 8.5)

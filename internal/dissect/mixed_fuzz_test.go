@@ -1,6 +1,10 @@
 package dissect
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
+)
 
 // FuzzMixed: whatever follows sealed messages, in pieces of any size and with holes, is looked at without a fault, and no
 // message is longer than its length of four bytes can say.
@@ -50,7 +54,7 @@ func FuzzStray(f *testing.F) {
 	f.Add([]byte("\x16\xfe\xfd\x00\x00\x00\x00\x00\x00\x00\x01\x00\x0c\x0e\x00\x00\x00\x00\x03\x00\x00\x00\x00\x00\x00"))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, tail := range []Tail{{}, {over: OverDTLS}, {over: OverDTLS, udp: udpTail{is13: true, media: true, server: true, side: Responder}}, {over: OverQUIC}} {
+		for _, tail := range []Tail{{}, {over: tlsmsg.OverDTLS}, {over: tlsmsg.OverDTLS, udp: udpTail{is13: true, media: true, server: true, side: Responder}}, {over: tlsmsg.OverQUIC}} {
 			stray := tail.stray(b)
 			if len(stray) > len(b) || string(stray) != string(b[len(b)-len(stray):]) {
 				t.Fatalf("%d of %d bytes", len(stray), len(b))

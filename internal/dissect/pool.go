@@ -1,16 +1,18 @@
 package dissect
 
-// Memory is what sessions have in common: certificates that were read before, since a
+import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
+
+// Pool is what sessions have in common: certificates that were read before, since a
 // pod sees the same few on each of its connections, and what sessions need for the time
 // of a handshake. The zero value is ready for use. It and the sessions that it makes are
 // not safe for concurrent use.
-type Memory struct {
+type Pool struct {
 	leaves map[[32]byte]*knownLeaf // by the SHA-256 of the DER
-	held   int                     // Held
+	held   int                     // BytesInUse
 
-	known known
-	late  unanswered
-	now   int64 // packet time (Clock)
+	fingerprints tlsmsg.FingerprintCache
+	late         unanswered
+	now          int64 // packet time (Clock)
 
 	parsers []*parser // that sessions have left, as all of these
 	facts   []*TLS
@@ -29,22 +31,22 @@ const maxLeaves = 128
 
 // knownLeaf is what was read of a certificate.
 type knownLeaf struct {
-	leaf            *Leaf // nil: it could not be read
+	leaf            *tlsmsg.Leaf // nil: it could not be read
 	subject, issuer string
 }
 
 // New returns an empty session.
-func (m *Memory) New() *Session {
+func (m *Pool) New() *Session {
 	if m == nil {
 		return New()
 	}
 	s := reuse(&m.old)
-	s.memory = m
+	s.pool = m
 	return begun(s)
 }
 
 // dropped takes a session that nobody will use any more.
-func (m *Memory) dropped(s *Session) {
+func (m *Pool) dropped(s *Session) {
 	if m != nil && len(m.old) < maxSpare {
 		*s = Session{}
 		m.old = append(m.old, s)
@@ -52,7 +54,7 @@ func (m *Memory) dropped(s *Session) {
 }
 
 // leaf returns what was read of a certificate, nil if it is not remembered.
-func (m *Memory) leaf(sum *[32]byte) *knownLeaf {
+func (m *Pool) leaf(sum *[32]byte) *knownLeaf {
 	if m == nil {
 		return nil
 	}
@@ -60,7 +62,7 @@ func (m *Memory) leaf(sum *[32]byte) *knownLeaf {
 }
 
 // keep remembers a certificate. When there is no room all are forgotten.
-func (m *Memory) keep(sum *[32]byte, l *knownLeaf) {
+func (m *Pool) keep(sum *[32]byte, l *knownLeaf) {
 	if m == nil {
 		return
 	}
@@ -70,9 +72,17 @@ func (m *Memory) keep(sum *[32]byte, l *knownLeaf) {
 	m.leaves[*sum] = l
 }
 
+// cache returns the fingerprints of earlier hellos, nil if m is nil.
+func (m *Pool) cache() *tlsmsg.FingerprintCache {
+	if m == nil {
+		return nil
+	}
+	return &m.fingerprints
+}
+
 // recycle takes what a session leaves when it is finished. Facts that nobody has drawn a
 // conclusion from stay.
-func (m *Memory) recycle(s *Session) {
+func (m *Pool) recycle(s *Session) {
 	if m == nil {
 		return
 	}
@@ -93,21 +103,21 @@ func (m *Memory) recycle(s *Session) {
 }
 
 // parser returns an empty parser, http an empty HTTP, and tls an empty TLS.
-func (m *Memory) parser() *parser {
+func (m *Pool) parser() *parser {
 	if m == nil {
 		return &parser{}
 	}
 	return reuse(&m.parsers)
 }
 
-func (m *Memory) http() *HTTP {
+func (m *Pool) http() *HTTP {
 	if m == nil {
 		return &HTTP{}
 	}
 	return reuse(&m.https)
 }
 
-func (m *Memory) tls() *TLS {
+func (m *Pool) tls() *TLS {
 	if m == nil {
 		return &TLS{}
 	}
@@ -116,7 +126,7 @@ func (m *Memory) tls() *TLS {
 
 // lines returns a reader of a header of HTTP/1; again says that it is not the side's first
 // one. unused takes a reader that is not in use any more.
-func (m *Memory) lines(again bool) *httpReader {
+func (m *Pool) lines(again bool) *httpReader {
 	if m == nil {
 		return &httpReader{again: again}
 	}
@@ -125,7 +135,7 @@ func (m *Memory) lines(again bool) *httpReader {
 	return r
 }
 
-func (m *Memory) unused(r *httpReader) {
+func (m *Pool) unused(r *httpReader) {
 	if m != nil && len(m.readers) < maxSpare {
 		m.readers = append(m.readers, r)
 	}
@@ -143,7 +153,7 @@ func reuse[T any](spare *[]*T) *T {
 }
 
 // room returns a buffer for n bytes; free takes one that is not in use any more.
-func (m *Memory) room(n int) []byte {
+func (m *Pool) room(n int) []byte {
 	if m == nil || n != firstRoom || len(m.buffers) == 0 {
 		return make([]byte, 0, n)
 	}
@@ -153,7 +163,7 @@ func (m *Memory) room(n int) []byte {
 	return b
 }
 
-func (m *Memory) free(b []byte) {
+func (m *Pool) free(b []byte) {
 	if m != nil && cap(b) == firstRoom && len(m.buffers) < maxSpare {
 		m.buffers = append(m.buffers, b[:0])
 	}

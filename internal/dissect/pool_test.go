@@ -7,13 +7,14 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
 // What a session says of certificates is the same whether they were read before or not,
 // and in what pieces they came.
-func TestMemoryChangesNothing(t *testing.T) {
+func TestPoolChangesNothing(t *testing.T) {
 	s := streamsOf(t, tls.VersionTLS12, capturetest.Presented)
-	chains := func(session *Session, size int) [2]*Chain {
+	chains := func(session *Session, size int) [2]*tlsmsg.Chain {
 		defer session.Finish() // what it leaves the next one uses
 		for side := range s {
 			for at := 0; at < len(s[side]); at += size {
@@ -24,7 +25,7 @@ func TestMemoryChangesNothing(t *testing.T) {
 		return session.TLS().Certs
 	}
 	want := chains(New(), 1<<20)
-	var m Memory
+	var m Pool
 	for _, size := range []int{1 << 20, 1448, 100, 1} {
 		for range 2 {
 			if got := chains(m.New(), size); !reflect.DeepEqual(got, want) {
@@ -40,8 +41,8 @@ func TestMemoryChangesNothing(t *testing.T) {
 	}
 }
 
-func TestMemoryIsBounded(t *testing.T) {
-	var m Memory
+func TestPoolIsBounded(t *testing.T) {
+	var m Pool
 	for i := range 10 * maxLeaves {
 		sum := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
 		m.keep(&sum, &knownLeaf{})

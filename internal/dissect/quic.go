@@ -175,7 +175,7 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 		}
 		if h.kind == packetInitial && !s.quicDone(side) && q.tried[side] < maxInitials {
 			q.tried[side]++
-			if s.sides[side.Other()].seen > 0 || s.memory.afford(s) {
+			if s.sides[side.Other()].seen > 0 || s.pool.afford(s) {
 				s.quicInitial(side, b[:h.end], h)
 			} else {
 				q.guessFrom(side, h)

@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"slices"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
 // The keys of RFC 9001 appendix A.1 for the client's connection ID 8394c8f03e515708.
@@ -82,16 +84,16 @@ func quicClientHello() []byte {
 	body = append(body, 0, 0, 2, 0x13, 0x01, 1, 0)
 	exts := []byte{0, 0, 0, 10, 0, 8, 0, 0, 5, 'q', '.', 'x', '.', 'y', 0, 16, 0, 5, 0, 3, 2, 'h', '3', 0, 43, 0, 3, 2, 3, 4}
 	body = append(binary.BigEndian.AppendUint16(body, uint16(len(exts))), exts...)
-	return append([]byte{typeClientHello, 0, 0, byte(len(body))}, body...)
+	return append([]byte{tlsmsg.TypeClientHello, 0, 0, byte(len(body))}, body...)
 }
 
 func quicServerHello(retry bool) []byte {
 	body := append([]byte{3, 3}, make([]byte, 32)...)
 	if retry {
-		copy(body[2:], retryRandom)
+		copy(body[2:], "\xcf\x21\xad\x74\xe5\x9a\x61\x11\xbe\x1d\x8c\x02\x1e\x65\xb8\x91\xc2\xa2\x11\x16\x7a\xbb\x8c\x5e\x07\x9e\x09\xe2\xc8\xa8\x33\x9c")
 	}
 	body = append(body, 0, 0x13, 0x01, 0, 0, 12, 0, 43, 0, 2, 3, 4, 0, 51, 0, 2, 0, 29)
-	return append([]byte{typeServerHello, 0, 0, byte(len(body))}, body...)
+	return append([]byte{tlsmsg.TypeServerHello, 0, 0, byte(len(body))}, body...)
 }
 
 // A ClientHello over two Initials, their CRYPTO frames out of order, a PING and

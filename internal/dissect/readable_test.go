@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
 // sealedRecords is a session whose originator has sent records of application data with
@@ -84,7 +86,7 @@ func TestTextInRecordsOfEveryType(t *testing.T) {
 			}
 		}
 		epoch := []byte{typ, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 7, byte(len(text) >> 8), byte(len(text))}
-		if f := (Tail{over: OverDTLS}); f.QuietDatagram(Originator, append(epoch, text...)) {
+		if f := (Tail{over: tlsmsg.OverDTLS}); f.QuietDatagram(Originator, append(epoch, text...)) {
 			t.Errorf("type %d of DTLS: quiet", typ)
 		}
 	}
@@ -150,7 +152,7 @@ func TestTextInALaterRecord(t *testing.T) {
 			}
 		}
 	}
-	udp := Tail{over: OverDTLS}
+	udp := Tail{over: tlsmsg.OverDTLS}
 	dtls := func(content string) []byte {
 		return append([]byte{23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 7, byte(len(content) >> 8), byte(len(content))}, content...)
 	}

@@ -162,7 +162,7 @@ func (s *Session) begin(side Side, buf []byte) {
 	st := &s.sides[side]
 	switch st.protocol {
 	case "http":
-		st.p.http = s.memory.lines(false)
+		st.p.http = s.pool.lines(false)
 		s.readHTTP(side, buf)
 	case "http2":
 		st.p.http2 = newHTTP2Reader(buf)
@@ -295,7 +295,7 @@ func (s *Session) lookAgain(side Side, b []byte) {
 
 // Conclude decides what was left open, now that no more bytes will come.
 func (s *Session) Conclude() {
-	if s.udp != nil && s.udp.quic != nil && s.udp.quic.late > 0 && s.memory.afford(s) {
+	if s.udp != nil && s.udp.quic != nil && s.udp.quic.late > 0 && s.pool.afford(s) {
 		s.catchUp()
 	}
 	if s.after != nil {

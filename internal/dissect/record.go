@@ -21,7 +21,7 @@ type Record struct {
 	Length int   // bytes of the fragment, without the 5 of the header
 	End    int64 // stream offset right after the record
 	Ack    int64 // what the packet with the record's first byte acknowledges of the other side, -1 unknown
-	Time   int64 // packet time of the record's last byte (Memory.Clock), ns since the epoch, 0 unknown
+	Time   int64 // packet time of the record's last byte (Pool.Clock), ns since the epoch, 0 unknown
 }
 
 // records reads the record layer of one side. Bodies are handed on as they come; only
@@ -245,7 +245,7 @@ func (s *Session) endRecord(side Side, offset int64) {
 		if telling(r.typ(), r.length()) {
 			t.AppRecords[side]++
 		}
-		if l.add(Record{Length: r.length(), End: offset, Ack: r.ack, Time: s.memory.time()}, t.RolesKnown && side == t.Client) {
+		if l.add(Record{Length: r.length(), End: offset, Ack: r.ack, Time: s.pool.time()}, t.RolesKnown && side == t.Client) {
 			s.revision++
 		}
 	}

@@ -51,11 +51,11 @@ type Session struct {
 	tunnelOpen   bool  // a proxy granted a tunnel
 	inTunnel     bool  // bytes within it were seen: the sides were recognized anew
 
-	memory   *Memory // nil: none is shared
-	source   uint8   // SetSource
+	pool     *Pool // nil: none is shared
+	source   uint8 // SetSource
 	sides    [2]stream
 	held     int    // bytes that the buffers hold together
-	facts    int    // bytes that all else takes, as Memory.Held counts them
+	facts    int    // bytes that all else takes, as Pool.BytesInUse counts them
 	light    bool   // of these less is counted since a conclusion took their place
 	upgraded string // the cleartext protocol before TLS, where it began with one
 	tls      *TLS
@@ -137,7 +137,7 @@ func (s *Session) SetPeer(name string) { s.peer, s.peerSet = name, true }
 func (s *Session) Peer() (name string, set bool) { return s.peer, s.peerSet }
 
 // Finish tells the session that nothing more is wanted of it: later data only counts,
-// but for Answers, and what was buffered is freed, for other sessions of its Memory to
+// but for Answers, and what was buffered is freed, for other sessions of its Pool to
 // use. Where a conclusion was kept, so is what it was drawn from; without one the facts
 // stay, for a judgement that is still to come.
 //
@@ -148,7 +148,7 @@ func (s *Session) Finish() {
 	s.finished = true
 	s.forget()
 	if !s.failed { // else it may be in the middle of something
-		s.memory.recycle(s)
+		s.pool.recycle(s)
 	}
 	s.sides[0].p, s.sides[1].p, s.udp = nil, nil, nil
 	s.take(-s.held)
@@ -194,7 +194,7 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 		return
 	}
 	if st.p == nil {
-		st.p = s.memory.parser()
+		st.p = s.pool.parser()
 	}
 	defer s.fence()
 	if gap > 0 {
@@ -248,7 +248,7 @@ func (s *Session) Datagram(side Side, data []byte) {
 	defer s.fence()
 	if !s.finished {
 		if st.p == nil {
-			st.p = s.memory.parser()
+			st.p = s.pool.parser()
 		}
 		s.datagram(side, data)
 	}
@@ -268,7 +268,7 @@ func (s *Session) Closed(side Side, reset bool) {
 		st.fin = true
 	}
 	if s.tls != nil {
-		s.tls.closed(side, reset, s.memory.time())
+		s.tls.closed(side, reset, s.pool.time())
 	}
 	if s.after != nil {
 		s.after.Closed(side, reset)

@@ -1,6 +1,9 @@
 package dissect
 
-import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // sniffTLS says whether b begins with a ClientHello or ServerHello, an alert, or with
 // records of an established connection.
@@ -14,7 +17,7 @@ func sniffTLS(b []byte) answer {
 	size := int(b[3])<<8 | int(b[4])
 	switch b[0] {
 	case wire.ContentHandshake:
-		if b[5] == typeClientHello || b[5] == typeServerHello {
+		if b[5] == tlsmsg.TypeClientHello || b[5] == tlsmsg.TypeServerHello {
 			return sniffHello(b, size)
 		}
 		if !knownMessage(b[5]) && b[2] < 1 {
@@ -56,7 +59,7 @@ func sniffHello(b []byte, size int) answer {
 			}
 			return more
 		}
-		if b[6] != 0 || !plausibleVersion(uint16(b[9])<<8|uint16(b[10])) {
+		if b[6] != 0 || !tlsmsg.PlausibleVersion(uint16(b[9])<<8|uint16(b[10])) {
 			return no
 		}
 		return yes

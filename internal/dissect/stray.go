@@ -3,6 +3,7 @@ package dissect
 import (
 	"encoding/binary"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -39,7 +40,7 @@ func (s *Session) laterDatagram(side Side, b []byte) bool {
 	}
 	again := s.after != nil && s.after.tls != nil // another handshake, which all belongs to
 	if !again {
-		again = s.tail.over != OverTCP && s.tail.answers(side, b)
+		again = s.tail.over != tlsmsg.OverTCP && s.tail.answers(side, b)
 	}
 	stray := b
 	if !again {
@@ -89,19 +90,19 @@ func (s *Session) aside(side Side, b []byte, sure bool) {
 // QuietDatagram reports whether a datagram may belong to the TLS that is followed: it is
 // neither text nor another protocol's, nor of another handshake.
 func (f *Tail) QuietDatagram(side Side, b []byte) bool {
-	return f.over == OverTCP || !f.answers(side, b) && len(f.stray(b)) == 0
+	return f.over == tlsmsg.OverTCP || !f.answers(side, b) && len(f.stray(b)) == 0
 }
 
 // stray returns what of a datagram, to its end, is not of the TLS that is followed, or holds
 // text.
 func (f *Tail) stray(b []byte) []byte {
-	if f.over == OverTCP {
+	if f.over == tlsmsg.OverTCP {
 		return nil
 	}
 	if textPacket(b) {
 		return b
 	}
-	if f.over == OverDTLS && len(b) > 0 {
+	if f.over == tlsmsg.OverDTLS && len(b) > 0 {
 		if text := f.sealedText(b); text != nil {
 			return text
 		}
@@ -133,9 +134,9 @@ func textPacket(b []byte) bool { return len(b) >= minText && allText(b[:min(len(
 // told from plaintext of a known protocol alone.
 func (f *Tail) foreign(b []byte) []byte {
 	switch {
-	case len(b) == 0 || f.over == OverQUIC && (b[0]&0x40 != 0 || !plainPacket(b)):
+	case len(b) == 0 || f.over == tlsmsg.OverQUIC && (b[0]&0x40 != 0 || !plainPacket(b)):
 		return nil
-	case f.over == OverQUIC:
+	case f.over == tlsmsg.OverQUIC:
 		return b
 	case beside(b, f.udp.media) && !plainPacket(b):
 		return nil
@@ -199,13 +200,13 @@ func plainPacket(b []byte) bool {
 // alone may be an old copy, and so may what the client sends behind it.
 func (f *Tail) answers(side Side, b []byte) bool {
 	const epoch, message = 3, dtlsHeader
-	if f.over != OverDTLS || len(b) <= message || b[0] != wire.ContentHandshake || b[epoch] != 0 || b[epoch+1] != 0 || !dtlsBegins(b) {
+	if f.over != tlsmsg.OverDTLS || len(b) <= message || b[0] != wire.ContentHandshake || b[epoch] != 0 || b[epoch+1] != 0 || !dtlsBegins(b) {
 		return false
 	}
 	switch b[message] {
-	case typeServerHello:
+	case tlsmsg.TypeServerHello:
 		return true
-	case typeCertificate, typeServerKeyExchange, typeCertificateRequest, typeServerHelloDone:
+	case tlsmsg.TypeCertificate, tlsmsg.TypeServerKeyExchange, tlsmsg.TypeCertificateRequest, tlsmsg.TypeServerHelloDone:
 		return f.udp.server && f.udp.side == side
 	}
 	return false
@@ -220,5 +221,5 @@ func dtlsText(b []byte) bool {
 	case b[0]&0xe0 == 0x20: // DTLS 1.3: a header of 2 to 5 bytes, or more with a connection ID
 		return startsWithText(b[5:])
 	}
-	return (b[0] == wire.ContentApplicationData || b[0] == wire.ContentCID || b[3] > 0 || b[4] > 0) && isDTLS(uint16(b[1])<<8|uint16(b[2])) && startsWithText(b[dtlsHeader:])
+	return (b[0] == wire.ContentApplicationData || b[0] == wire.ContentCID || b[3] > 0 || b[4] > 0) && tlsmsg.IsDTLS(uint16(b[1])<<8|uint16(b[2])) && startsWithText(b[dtlsHeader:])
 }

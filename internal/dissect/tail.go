@@ -3,6 +3,7 @@ package dissect
 import (
 	"bytes"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -16,7 +17,7 @@ import (
 // side is lost, until a segment begins with headers of records. Meanwhile only text at the start
 // of segments counts, and segments that cannot be ciphertext (tailSide.legible).
 type Tail struct {
-	over  Over
+	over  tlsmsg.Over
 	udp   udpTail
 	sides [2]tailSide
 }
@@ -56,7 +57,7 @@ const (
 
 // Follows reports whether anything is followed.
 func (f *Tail) Follows() bool {
-	return f.over != OverTCP || f.sides[0].state != tailNone || f.sides[1].state != tailNone
+	return f.over != tlsmsg.OverTCP || f.sides[0].state != tailNone || f.sides[1].state != tailNone
 }
 
 // data takes the next bytes of a side. gap is how many bytes before them were lost, or were
@@ -238,7 +239,7 @@ func textPast(b []byte) bool {
 
 // anyHello reports whether b begins with a hello in plaintext.
 func anyHello(b []byte) bool {
-	return helloBegins(b, typeClientHello) == yes || helloBegins(b, typeServerHello) == yes
+	return helloBegins(b, tlsmsg.TypeClientHello) == yes || helloBegins(b, tlsmsg.TypeServerHello) == yes
 }
 
 // readable notes whether the start of a segment is text. It reports that enough is.

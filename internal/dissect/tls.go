@@ -1,14 +1,6 @@
 package dissect
 
-// Over is what carries a TLS handshake.
-type Over uint8
-
-// The carriers.
-const (
-	OverTCP  Over = iota // TLS records (RFC 8446 section 5)
-	OverDTLS             // DTLS records (RFC 6347, 9147)
-	OverQUIC             // CRYPTO frames (RFC 9001)
-)
+import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 
 // Alert is a TLS alert in the clear (RFC 8446 section 6).
 type Alert struct {
@@ -23,12 +15,12 @@ const maxAlerts = 8
 
 // TLS is what was seen of TLS in a connection. Arrays are indexed by Side.
 type TLS struct {
-	Over           Over
+	Over           tlsmsg.Over
 	Client         Side // who sent the ClientHello; the originator until that is known
 	RolesKnown     bool // a hello was seen, or began
-	Hello          *ClientHello
-	SecondHello    bool         // a ClientHello after a HelloRetryRequest was seen
-	Server         *ServerHello // never the HelloRetryRequest
+	Hello          *tlsmsg.ClientHello
+	SecondHello    bool                // a ClientHello after a HelloRetryRequest was seen
+	Server         *tlsmsg.ServerHello // never the HelloRetryRequest
 	HelloRetry     bool
 	HelloVerify    bool  // DTLS: a HelloVerifyRequest was seen
 	ServerHelloEnd int64 // stream offset right after the ServerHello
@@ -40,13 +32,13 @@ type TLS struct {
 
 	CertificateRequest bool
 	ServerHelloDone    bool
-	ServerKeyGroup     uint16    // named group of a ServerKeyExchange, 0 if none
-	Certs              [2]*Chain // Certificate messages in the clear
+	ServerKeyGroup     uint16           // named group of a ServerKeyExchange, 0 if none
+	Certs              [2]*tlsmsg.Chain // Certificate messages in the clear
 	CertificateVerify  bool
 	ClientKeyExchange  bool
 	NewSessionTicket   bool
-	NewTicket          TicketHash // of the NewSessionTicket, TLS 1.2
-	Finished           [2]bool    // TLS 1.2 and older: the encrypted Finished was seen
+	NewTicket          tlsmsg.TicketHash // of the NewSessionTicket, TLS 1.2
+	Finished           [2]bool           // TLS 1.2 and older: the encrypted Finished was seen
 	Alerts             []Alert
 	SealedAlerts       [2]int
 	SealedHandshakes   [2]int // encrypted handshake records of TLS 1.2 and older: the Finished, and renegotiation
@@ -172,7 +164,7 @@ func (s *Session) startTLS(side Side, offset int64, behind bool) {
 	s.release(&st.p.head)
 	s.stopReading(st.p)
 	if s.tls == nil {
-		s.tls = s.memory.tls()
+		s.tls = s.pool.tls()
 	}
 	s.revision++
 }

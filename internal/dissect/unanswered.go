@@ -2,7 +2,7 @@ package dissect
 
 // To read a QUIC Initial takes keys that are derived for it alone, some 20 µs, and anybody
 // can send packets that look like one. So of connections that nobody has answered so far
-// only some are read at once (Memory.Limit). The others are put off until the other end
+// only some are read at once (Pool.Limit). The others are put off until the other end
 // speaks: what a server answers it has taken the same trouble for.
 
 const (
@@ -39,20 +39,20 @@ type putOff struct {
 // second of packet time (Clock): own for sessions of source 0, other for each of 63 shares
 // that all other sources fall into (SetSource). 0 for both, as in the zero value: no bound.
 // Further packets are kept until they are answered, at most 1 MiB of them.
-func (m *Memory) Limit(own, other int) {
+func (m *Pool) Limit(own, other int) {
 	m.late.own, m.late.other = own, other
 }
 
 // Clock moves packet time on, in nanoseconds since the Unix epoch.
-func (m *Memory) Clock(now int64) {
+func (m *Pool) Clock(now int64) {
 	m.now = now
 	if second := now / 1e9; second != m.late.second {
 		m.late.second, m.late.spent = second, [shares]uint16{}
 	}
 }
 
-// time returns the packet time, 0 without a Memory.
-func (m *Memory) time() int64 {
+// time returns the packet time, 0 without a Pool.
+func (m *Pool) time() int64 {
 	if m == nil {
 		return 0
 	}
@@ -61,10 +61,10 @@ func (m *Memory) time() int64 {
 
 // PutOff returns how many packets were put off because nobody had answered them, and how
 // many of these were dropped unread to make room.
-func (m *Memory) PutOff() (deferred, unread uint64) { return m.late.deferred, m.late.unread }
+func (m *Pool) PutOff() (deferred, unread uint64) { return m.late.deferred, m.late.unread }
 
 // SetSource says who began the connection: 0 for the tapped pod, else any number that is
-// made of the address. It is for the shares of Memory.Limit.
+// made of the address. It is for the shares of Pool.Limit.
 func (s *Session) SetSource(n uint64) {
 	if s.source = 0; n > 0 {
 		s.source = uint8(1 + n%(shares-1))
@@ -72,7 +72,7 @@ func (s *Session) SetSource(n uint64) {
 }
 
 // afford reports whether a packet of a session that nobody has answered may be read now.
-func (m *Memory) afford(s *Session) bool {
+func (m *Pool) afford(s *Session) bool {
 	if m == nil || m.late.own+m.late.other == 0 {
 		return true
 	}
@@ -89,7 +89,7 @@ func (m *Memory) afford(s *Session) bool {
 
 // putOff keeps an Initial of a side until the other one speaks.
 func (s *Session) putOff(side Side, packet []byte) {
-	q, l := s.udp.quic, &s.memory.late
+	q, l := s.udp.quic, &s.pool.late
 	l.deferred++
 	if q.late == maxPutOffOf || len(packet) > maxPutOffBytes {
 		l.unread++
@@ -114,7 +114,7 @@ func (s *Session) catchUp() {
 	slots := q.lateAt[:q.late]
 	q.late = 0
 	for _, at := range slots {
-		slot := &s.memory.late.slots[at]
+		slot := &s.pool.late.slots[at]
 		if slot.s != s {
 			continue
 		}
@@ -132,7 +132,7 @@ func (s *Session) forget() {
 	}
 	q := s.udp.quic
 	for _, at := range q.lateAt[:q.late] {
-		if slot := &s.memory.late.slots[at]; slot.s == s {
+		if slot := &s.pool.late.slots[at]; slot.s == s {
 			slot.s = nil
 		}
 	}

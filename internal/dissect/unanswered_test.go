@@ -19,7 +19,7 @@ const (
 
 // TestUnansweredInitials: of packets that nobody has answered some are read at once, the others as soon as they are answered.
 func TestUnansweredInitials(t *testing.T) {
-	var m Memory
+	var m Pool
 	m.Limit(3, 2)
 	m.Clock(packetTime)
 	begin := func(source, n uint64) (s *Session, answer []byte) {
@@ -52,14 +52,14 @@ func TestUnansweredInitials(t *testing.T) {
 	if deferred, unread := m.PutOff(); deferred != 7 || unread != 0 {
 		t.Errorf("%d were put off, %d never read", deferred, unread)
 	}
-	if m.Held() != 0 {
-		t.Errorf("%d bytes are held", m.Held())
+	if m.BytesInUse() != 0 {
+		t.Errorf("%d bytes are held", m.BytesInUse())
 	}
 }
 
 // TestUnansweredFlood: those that wait take bounded memory, the latest of them can be read, and of the others the answer.
 func TestUnansweredFlood(t *testing.T) {
-	var m Memory
+	var m Pool
 	m.Limit(0, 1)
 	m.Clock(packetTime)
 	const n = 3 * maxPutOff
@@ -97,7 +97,7 @@ func TestUnansweredFlood(t *testing.T) {
 // TestUnansweredAtTheEnd: what nobody ever answered is read at the end, if there is time for it.
 func TestUnansweredAtTheEnd(t *testing.T) {
 	for _, later := range []int64{0, second} {
-		var m Memory
+		var m Pool
 		m.Limit(0, 1)
 		m.Clock(packetTime)
 		var sessions [2]*Session
@@ -123,7 +123,7 @@ func BenchmarkUnanswered(b *testing.B) {
 		most int
 	}{{"read", 0}, {"put off", 1}} {
 		b.Run(c.name, func(b *testing.B) {
-			var m Memory
+			var m Pool
 			m.Limit(c.most, c.most)
 			first, _ := initialOf(b, 1)
 			b.ReportAllocs()

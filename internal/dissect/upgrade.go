@@ -3,6 +3,7 @@ package dissect
 import (
 	"bytes"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -116,9 +117,9 @@ func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool 
 	if st.seen > maxUpgrade {
 		return false
 	}
-	typ, anywhere := byte(typeClientHello), false
+	typ, anywhere := byte(tlsmsg.TypeClientHello), false
 	if s.tls != nil && other.kind == KindTLS {
-		typ, anywhere = typeServerHello, true
+		typ, anywhere = tlsmsg.TypeServerHello, true
 		if a := sniffTLS(data); a == yes && st.p.scan.n == 0 {
 			s.startTLS(side, offset, true)
 			s.feed(side, offset, data, ack)
@@ -166,7 +167,7 @@ func (s *Session) joined(side Side, offset int64, buf, rest []byte, ack int64) b
 		return false
 	}
 	for at := 1; at <= maxPreface && at+helloPrefix <= len(buf); at++ {
-		if helloBegins(buf[at:], typeClientHello) != yes {
+		if helloBegins(buf[at:], tlsmsg.TypeClientHello) != yes {
 			continue
 		}
 		s.startTLS(side, offset+int64(at), true)
@@ -188,7 +189,7 @@ func (s *Session) upgradeUnseen(side Side, offset int64, data []byte, ack int64)
 	if st.kind == KindUnreadable || c.count == 0 && c.n == 0 && !s.doubt && ack <= other.seen+other.missed {
 		return false
 	}
-	if helloBegins(data, typeServerHello) == yes {
+	if helloBegins(data, tlsmsg.TypeServerHello) == yes {
 		*c = chain{}
 		s.startTLS(side, offset, true)
 		s.feed(side, offset, data, ack)
@@ -256,14 +257,14 @@ func helloBegins(b []byte, typ byte) answer {
 	if len(b) == 0 || !plausibleHeader(b) || b[0] != wire.ContentHandshake {
 		return no
 	}
-	if len(b) > 5 && b[5] != typ || len(b) > 6 && b[6] != 0 || len(b) > 9 && b[9] != 3 && !is13(uint16(b[9])<<8) {
+	if len(b) > 5 && b[5] != typ || len(b) > 6 && b[6] != 0 || len(b) > 9 && b[9] != 3 && !tlsmsg.IsTLS13(uint16(b[9])<<8) {
 		return no
 	}
 	if len(b) < helloPrefix {
 		return more
 	}
 	record, message := int(b[3])<<8|int(b[4]), int(b[7])<<8|int(b[8])
-	if !plausibleVersion(uint16(b[9])<<8|uint16(b[10])) || record < 6 || message < 38 || typ == typeClientHello && message+4 < record {
+	if !tlsmsg.PlausibleVersion(uint16(b[9])<<8|uint16(b[10])) || record < 6 || message < 38 || typ == tlsmsg.TypeClientHello && message+4 < record {
 		return no
 	}
 	return yes

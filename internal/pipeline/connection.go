@@ -16,7 +16,7 @@ const transportUDP = 17
 // tracker follows each connection from its first payload to its end. It implements flow.Handler.
 type tracker struct {
 	table         *flow.Table
-	memory        dissect.Memory
+	sessions      dissect.Pool
 	judge         *verdict.Judge
 	engine        *finding.Engine
 	judged        func(*verdict.Judged) // Config.Judged
@@ -72,7 +72,7 @@ func (t *tracker) Data(c *flow.Conn, s *flow.Segment) {
 		s.Gap = 0
 	}
 
-	t.memory.Clock(s.Time)
+	t.sessions.Clock(s.Time)
 	switch {
 	case c.Transport == transportUDP:
 		x.session.Datagram(side, s.Data)
@@ -94,7 +94,7 @@ func (t *tracker) Changed(c *flow.Conn) {
 		return
 	}
 
-	t.memory.Clock(c.Last)
+	t.sessions.Clock(c.Last)
 	for side, end := range [2]*flow.Endpoint{&c.Orig, &c.Resp} {
 		if end.FIN && !x.fin[side] {
 			x.fin[side] = true
@@ -188,7 +188,7 @@ func (t *tracker) newConnection() *connection {
 	} else {
 		x = new(connection)
 	}
-	x.session = t.memory.New()
+	x.session = t.sessions.New()
 	return x
 }
 

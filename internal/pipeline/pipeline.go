@@ -103,7 +103,7 @@ func New(cfg Config) *Pipeline {
 	setDefault(&l.cfg.MaxPending, defaultPending)
 	setDefault(&l.cfg.MaxConclusions, defaultConclusions)
 	if cfg.MaxOwnInitials > 0 || cfg.MaxOtherInitials > 0 {
-		l.tracker.memory.Limit(cfg.MaxOwnInitials, cfg.MaxOtherInitials)
+		l.tracker.sessions.Limit(cfg.MaxOwnInitials, cfg.MaxOtherInitials)
 	}
 	return p
 }
@@ -212,7 +212,7 @@ func (l *Locked) addSome(packets []flow.Packet) (n int) {
 			l.tickEngine(l.now)
 		}
 		l.table.Add(packet)
-		if l.tracker.memory.Held() > l.cfg.MaxPending || l.Judge.BytesInUse() > l.cfg.MaxConclusions {
+		if l.tracker.sessions.BytesInUse() > l.cfg.MaxPending || l.Judge.BytesInUse() > l.cfg.MaxConclusions {
 			l.evict()
 		}
 	}
@@ -243,7 +243,7 @@ func (l *Locked) Latest() int64 { return l.latest }
 
 // evict ends connections until the memory in use is within its bounds.
 func (l *Locked) evict() {
-	for more := true; more && l.tracker.memory.Held() > l.cfg.MaxPending; {
+	for more := true; more && l.tracker.sessions.BytesInUse() > l.cfg.MaxPending; {
 		more = l.table.Shed(false)
 	}
 	for more := true; more && l.Judge.BytesInUse() > l.cfg.MaxConclusions; {

@@ -19,8 +19,8 @@ type Stats struct {
 // Stats returns the counters and the memory in use.
 func (l *Locked) Stats() Stats {
 	s := Stats{Table: l.table.Stats(), Panics: l.panics, DissectorFailures: l.tracker.failed}
-	s.Unanswered, s.Unread = l.tracker.memory.PutOff()
-	s.Pending, s.Conclusions = l.tracker.memory.Held(), l.Judge.BytesInUse()
+	s.Unanswered, s.Unread = l.tracker.sessions.PutOff()
+	s.Pending, s.Conclusions = l.tracker.sessions.BytesInUse(), l.Judge.BytesInUse()
 	return s
 }
 

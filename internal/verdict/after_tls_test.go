@@ -15,7 +15,7 @@ import (
 // session again for a datagram that is not quiet.
 func resumed(t *testing.T, chunks []capturetest.Chunk) verdict.Judged {
 	t.Helper()
-	j, c, memory := verdict.New(verdict.Config{}), udp(), dissect.Memory{}
+	j, c, memory := verdict.New(verdict.Config{}), udp(), dissect.Pool{}
 	s := memory.New()
 	var conclusion *verdict.Conclusion
 	for _, x := range chunks {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -127,7 +128,7 @@ func (f *flight) set(auth string, last int, reason string) {
 }
 
 // leastCertificate returns the size in bytes of the smallest record that holds a Certificate with one entry.
-func leastCertificate(s suite, hello *dissect.ClientHello) int {
+func leastCertificate(s suite, hello *tlsmsg.ClientHello) int {
 	const clientCertificateType = 19 // RFC 7250
 	switch {
 	case hello == nil || hello.Has(clientCertificateType):

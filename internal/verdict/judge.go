@@ -6,6 +6,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -133,7 +134,7 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 // flight, a plaintext alert, the end of the connection. It is a quick check for the most frequent case in which
 // handshakeOf would settle nothing.
 func awaitsFlight13(s *dissect.Session, t *dissect.TLS) bool {
-	if t.Over != dissect.OverTCP || len(t.Alerts) > 0 || t.Server != nil && (t.Server.V2 || !t.Server.TLS13()) {
+	if t.Over != tlsmsg.OverTCP || len(t.Alerts) > 0 || t.Server != nil && (t.Server.V2 || !t.Server.TLS13()) {
 		return false
 	}
 	for _, side := range sides {
@@ -279,7 +280,7 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 		out.Verdict = Unknown
 		out.because("dissector_failed")
 		out.Settled = true
-	case s.TLS() != nil && s.TLS().Over == dissect.OverQUIC && !quicShown(s) && !s.InClear():
+	case s.TLS() != nil && s.TLS().Over == tlsmsg.OverQUIC && !quicShown(s) && !s.InClear():
 		out.Verdict, out.Protocol = Unknown, "quic"
 		out.because("quic_long_header", "no_client_hello")
 	case unansweredHello(c, s):

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
 // mostEmpty is the size in bytes of the largest Certificate message without an entry that a server can provoke. The
@@ -18,7 +19,7 @@ const mostHollow = mostEmpty + messageHeader + 64
 
 // compresses reports whether a client may compress its certificate: it accepts compressed ones, or it is OpenSSL 3.5
 // or later, which is recognized by ML-DSA and compresses without offering to accept any.
-func compresses(hello *dissect.ClientHello) bool {
+func compresses(hello *tlsmsg.ClientHello) bool {
 	const leastMLDSA, mostMLDSA = 0x0904, 0x0906
 	return hello.CertificateCompression() || splits(hello) && slices.ContainsFunc(hello.SignatureSchemes, func(s uint16) bool {
 		return s >= leastMLDSA && s <= mostMLDSA
@@ -30,7 +31,7 @@ func compresses(hello *dissect.ClientHello) bool {
 const maxFragmentLength = 1
 
 // limited reports whether a client's hello allows its server to keep the client's records small.
-func limited(hello *dissect.ClientHello) bool {
+func limited(hello *tlsmsg.ClientHello) bool {
 	return hello == nil || hello.Has(maxFragmentLength) || hello.RecordSizeLimit > 0
 }
 
@@ -41,7 +42,7 @@ const encryptThenMAC = 22
 // splits reports whether a client's stack never puts its flight into one record. That is OpenSSL, recognized by
 // encryptThenMAC or its list of point formats. It is also the only stack known to pad handshake records to any
 // configured size (RecordPadding; since 3.4 also for the handshake only).
-func splits(hello *dissect.ClientHello) bool {
+func splits(hello *tlsmsg.ClientHello) bool {
 	return hello != nil && (hello.Has(encryptThenMAC) || slices.Equal(hello.PointFormats, []uint8{0, 1, 2}))
 }
 
@@ -56,7 +57,7 @@ func padded(r []dissect.Record, s suite, t *dissect.TLS) bool {
 
 // fillsRecord reports whether a record of the server has the largest size that the client allows, so that its message
 // continues in the next record. Some stacks include the content type and padding in that size.
-func fillsRecord(n int, s suite, hello *dissect.ClientHello) bool {
+func fillsRecord(n int, s suite, hello *tlsmsg.ClientHello) bool {
 	content := n - s.over
 	if content == 1<<14 {
 		return true

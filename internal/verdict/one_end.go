@@ -3,6 +3,7 @@ package verdict
 import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -24,7 +25,7 @@ func missedAny(c *flow.Conn, s *dissect.Session) bool {
 func bothSpoke(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 	for _, side := range sides {
 		kind, _ := s.Kind(side)
-		if kind != dissect.KindTLS || t.Over == dissect.OverTCP && t.Chained(side) == 0 {
+		if kind != dissect.KindTLS || t.Over == tlsmsg.OverTCP && t.Chained(side) == 0 {
 			return false
 		}
 	}
@@ -67,7 +68,7 @@ func spokeOtherwise(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 
 // midstream reports whether neither hello of a TLS connection over TCP was captured whole.
 func midstream(t *dissect.TLS) bool {
-	return t.Over == dissect.OverTCP && t.Hello == nil && t.Server == nil
+	return t.Over == tlsmsg.OverTCP && t.Hello == nil && t.Server == nil
 }
 
 const (

@@ -2,6 +2,7 @@ package verdict
 
 import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
 // enough1RTT is how many packets under application keys (1-RTT) each side must send until an encrypted handshake
@@ -20,7 +21,7 @@ func quicShown(s *dissect.Session) bool {
 // messages were not studied, so client authentication is unknown.
 func judgeSealed(t *dissect.TLS, e ends, ended bool) handshake {
 	h := newHandshake()
-	if t.Over == dissect.OverQUIC {
+	if t.Over == tlsmsg.OverQUIC {
 		h.because("quic_long_header")
 		if t.QUICRetry {
 			h.because("quic_retry")

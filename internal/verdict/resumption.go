@@ -6,6 +6,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
 // A resumption shows no certificates. It inherits them from earlier full handshakes, which are kept here in bounded
@@ -107,7 +108,7 @@ func (o *Judged) server() netip.AddrPort {
 func (m *resumptions) noteOpen(c *flow.Conn, t *dissect.TLS) {
 	server := t.Client.Other()
 	full := t.Server != nil && t.Server.TLS13() && !t.Server.PSK || t.Server == nil && (t.LostHandshake[server] || c.Undelivered(server))
-	if !full || t.Over != dissect.OverTCP || t.Hello == nil || t.Client != dissect.Originator {
+	if !full || t.Over != tlsmsg.OverTCP || t.Hello == nil || t.Client != dissect.Originator {
 		return
 	}
 	if _, known := m.open[c.ID]; known || m.seen[c.ID] {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
 // maxTLSSessions bounds the remembered TLS sessions of TLS 1.2 and older, about 100 bytes each. At the limit the
@@ -77,7 +78,7 @@ func (s *tlsSessions) remember(h *handshake, out *Judged, t *dissect.TLS) {
 	}
 
 	x := tlsSession{auth: h.auth, at: out.Start - h.age, server: out.Destination.Addr, zones: out.zones, conn: out.ID}
-	if t.NewTicket != (dissect.TicketHash{}) {
+	if t.NewTicket != (tlsmsg.TicketHash{}) {
 		s.put(tlsSessionKey(t.NewTicket), x)
 	}
 	if id := t.Server.SessionID; len(id) > 0 && !h.resumed {
@@ -127,7 +128,7 @@ func (s *tlsSessions) put(k tlsSessionKey, x tlsSession) {
 // ticket there is also a session id, usually without meaning (RFC 5077, section 3.4).
 func offered(t *dissect.TLS) []tlsSessionKey {
 	var out []tlsSessionKey
-	if t.Hello.TicketHash != (dissect.TicketHash{}) {
+	if t.Hello.TicketHash != (tlsmsg.TicketHash{}) {
 		out = append(out, tlsSessionKey(t.Hello.TicketHash))
 	}
 	if len(t.Hello.SessionID) > 0 {

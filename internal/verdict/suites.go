@@ -5,6 +5,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/iana"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
 // ciphering is what a cipher suite does to the content of records.
@@ -85,7 +86,7 @@ func chosenCiphering(t *dissect.TLS) ciphering {
 // offersPlainOnly reports whether a client offers only suites that do not encrypt, apart from numbers that are not
 // suites.
 func offersPlainOnly(t *dissect.TLS) bool {
-	if t.Hello == nil || t.Hello.V2 || t.Over == dissect.OverQUIC {
+	if t.Hello == nil || t.Hello.V2 || t.Over == tlsmsg.OverQUIC {
 		return false
 	}
 	some := false

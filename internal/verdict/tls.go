@@ -9,6 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 	"github.com/meshtls-tap/meshtls-tap/internal/iana"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
 // handshake is the conclusion from one TLS handshake, from which the verdict follows.
@@ -42,21 +43,21 @@ func newHandshake() handshake {
 // judgeTLS judges a connection that speaks TLS.
 func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	t := s.TLS()
-	out.Protocol = [...]string{dissect.OverTCP: "tls", dissect.OverDTLS: "dtls", dissect.OverQUIC: "quic"}[t.Over]
+	out.Protocol = [...]string{tlsmsg.OverTCP: "tls", tlsmsg.OverDTLS: "dtls", tlsmsg.OverQUIC: "quic"}[t.Over]
 	if midstream(t) {
 		judgeMidstream(out, c, s)
 		return
 	}
 
 	h := j.handshake(c, s, out.Ended)
-	if t.Over == dissect.OverTCP {
+	if t.Over == tlsmsg.OverTCP {
 		j.inherit(&h, out, t)
 	}
 
 	out.TLS = tlsInfo(t, &h)
 	out.TLS.UpgradedFrom = s.UpgradedFrom()
 	out.TLS.SupportedCiphers = j.offered(t.Hello)
-	out.TLS.SentByTap = j.cfg.Sent != nil && t.Hello != nil && t.Over == dissect.OverTCP && out.Direction == DirectionEgress && j.cfg.Sent(t.Hello.Random)
+	out.TLS.SentByTap = j.cfg.Sent != nil && t.Hello != nil && t.Over == tlsmsg.OverTCP && out.Direction == DirectionEgress && j.cfg.Sent(t.Hello.Random)
 
 	out.because(h.reasons...)
 	if s.Upgraded() {
@@ -93,7 +94,7 @@ func (j *Judge) judgeTLS(out *Judged, c *flow.Conn, s *dissect.Session) {
 	switch {
 	case !out.Settled:
 		j.resumptions.noteOpen(c, t)
-	case t.Over == dissect.OverTCP:
+	case t.Over == tlsmsg.OverTCP:
 		j.remember(&h, out, t)
 	}
 }
@@ -103,14 +104,14 @@ func handshakeOf(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) h
 	ends := closing(c, s, t)
 	var h handshake
 	switch {
-	case t.Over == dissect.OverQUIC:
+	case t.Over == tlsmsg.OverQUIC:
 		h = judgeSealed(t, ends, ended)
 	case t.Server == nil:
 		h = judgeHelloOnly(t, ends, ended)
 	case t.Server.V2:
 		h = newHandshake()
 		h.because("ssl2_hello")
-	case t.Over == dissect.OverDTLS && t.Server.TLS13():
+	case t.Over == tlsmsg.OverDTLS && t.Server.TLS13():
 		h = judgeSealed(t, ends, ended)
 	case t.Server.TLS13():
 		h = judge13(t, ends, ended)
@@ -244,16 +245,16 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 	}
 
 	if hello := t.Hello; hello != nil {
-		out.offer(hello, [...]byte{dissect.OverTCP: 't', dissect.OverDTLS: 'd', dissect.OverQUIC: 'q'}[t.Over])
+		out.offer(hello, [...]byte{tlsmsg.OverTCP: 't', tlsmsg.OverDTLS: 'd', tlsmsg.OverQUIC: 'q'}[t.Over])
 	}
-	if t.Over == dissect.OverQUIC {
+	if t.Over == tlsmsg.OverQUIC {
 		out.Version, out.VersionProtocol = "1.3", "tls" // RFC 9001: QUIC has no older version
 	}
 
 	if server := t.Server; server != nil {
 		out.Version, out.VersionProtocol = versionName(server.Version)
 		out.JA3S = server.JA3S()
-		if dissect.IsProtocolName(server.ALPN) {
+		if tlsmsg.IsProtocolName(server.ALPN) {
 			out.NextProtocol = server.ALPN
 		}
 		out.ALPNLeftOut = out.ALPNLeftOut || out.NextProtocol != server.ALPN
@@ -280,10 +281,10 @@ func tlsInfo(t *dissect.TLS, h *handshake) *TLSInfo {
 }
 
 // offer fills in what the client offered. transport is the letter of JA4 for the transport.
-func (x *TLSInfo) offer(hello *dissect.ClientHello, transport byte) {
+func (x *TLSInfo) offer(hello *tlsmsg.ClientHello, transport byte) {
 	name, ok := hello.Name()
 	x.ServerName, x.Misnamed, x.ALPNOffered = name, !ok, hello.ALPN
-	if unnamed := func(name string) bool { return !dissect.IsProtocolName(name) }; slices.ContainsFunc(hello.ALPN, unnamed) {
+	if unnamed := func(name string) bool { return !tlsmsg.IsProtocolName(name) }; slices.ContainsFunc(hello.ALPN, unnamed) {
 		x.ALPNOffered, x.ALPNLeftOut = slices.DeleteFunc(slices.Clone(hello.ALPN), unnamed), true
 	}
 	x.JA3, x.JA4 = hello.JA3(), hello.JA4(transport)
@@ -295,7 +296,7 @@ const maxOffers = 256
 
 // offered returns the names of the suites that a client offers. There are few kinds of clients, so each list is
 // stored once.
-func (j *Judge) offered(hello *dissect.ClientHello) []string {
+func (j *Judge) offered(hello *tlsmsg.ClientHello) []string {
 	if hello == nil || len(hello.CipherSuites) == 0 {
 		return nil
 	}
@@ -346,7 +347,7 @@ func versionName(v uint16) (version, protocol string) {
 }
 
 // certificate returns the leaf of a chain, nil if there is none.
-func certificate(c *dissect.Chain) *Certificate {
+func certificate(c *tlsmsg.Chain) *Certificate {
 	if c == nil || c.Length == 0 {
 		return nil
 	}

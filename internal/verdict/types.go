@@ -111,7 +111,7 @@ type TLSInfo struct {
 	Resumed, Established     bool
 	ServerName               string // a host name, empty if the client sent none
 	Misnamed                 bool   // the client sent a server name that is not a host name
-	ALPNLeftOut              bool   // an ALPN name of either end is left out because it is invalid (dissect.IsProtocolName)
+	ALPNLeftOut              bool   // an ALPN name of either end is left out because it is invalid (tlsmsg.IsProtocolName)
 	JA3, JA3S, JA4           string
 	SupportedCiphers         []string // client's offer, IANA names
 	Client, Server           *Certificate

@@ -3,6 +3,7 @@ package verdict
 import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
 // unansweredHello reports whether a ClientHello followed other bytes, and the server, whose bytes were all captured,
@@ -11,7 +12,7 @@ import (
 // false.
 func unansweredHello(c *flow.Conn, s *dissect.Session) bool {
 	t := s.TLS()
-	if kind, _ := s.Preceded(); kind == dissect.KindNone || t == nil || s.InClear() || t.Over != dissect.OverTCP {
+	if kind, _ := s.Preceded(); kind == dissect.KindNone || t == nil || s.InClear() || t.Over != tlsmsg.OverTCP {
 		return false
 	}
 

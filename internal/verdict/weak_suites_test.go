@@ -118,7 +118,7 @@ func TestOffersPlainOnly(t *testing.T) {
 		{"usual ones", "", false},
 	} {
 		for lost, packets := range map[string]string{"hello": "S lost 90 | S 30 | C 30 | S 30", "all": "S lost 900 | C 100 100 | S 100"} {
-			w := &player{t: t, memory: new(dissect.Memory)}
+			w := &player{t: t, memory: new(dissect.Pool)}
 			w.s = w.memory.New()
 			w.send(0, hello{old: true, offers: c.offers}.bytes(true), -1)
 			got := w.play(packets).judge(verdict.New(verdict.Config{}), 1, true)

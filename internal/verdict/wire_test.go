@@ -103,7 +103,7 @@ func psk(n int, age uint32) string {
 
 // player plays packets to a session.
 type player struct {
-	memory *dissect.Memory
+	memory *dissect.Pool
 	now    int64 // packet time
 	t      testing.TB
 	s      *dissect.Session
@@ -113,7 +113,7 @@ type player struct {
 }
 
 func newPlayer(t testing.TB, client, server hello) *player {
-	w := &player{t: t, memory: new(dissect.Memory)}
+	w := &player{t: t, memory: new(dissect.Pool)}
 	w.s = w.memory.New()
 	w.send(0, client.bytes(true), -1)
 	w.send(1, server.bytes(false), -1)

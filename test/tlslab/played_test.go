@@ -6,6 +6,7 @@ import (
 
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
@@ -14,7 +15,7 @@ type sizesOf struct{ all []lengths }
 
 // lengths are the lengths of the protected TLS records of one connection, in bytes.
 type lengths struct {
-	hello          *dissect.ClientHello
+	hello          *tlsmsg.ClientHello
 	suite          uint16
 	client, server []int
 }

@@ -1,14 +1,13 @@
-package dissect
+package tlsmsg
 
 import (
 	"fmt"
 	"testing"
 )
 
-// The fingerprints of a hello are the same whether another one like it was seen before or
-// not, and hellos that differ in any part do not share them.
-func TestMarksAreOfTheirHello(t *testing.T) {
-	var m Memory
+// TestFingerprintCache checks that fingerprints from the cache equal computed ones, and that hellos that differ do not share them.
+func TestFingerprintCache(t *testing.T) {
+	var c FingerprintCache
 	base := func() *ClientHello {
 		return &ClientHello{
 			Version: 0x0303, CipherSuites: []uint16{0x1301, 0xc02b}, Extensions: []uint16{0, 10, 43}, Groups: []uint16{29, 23},
@@ -34,36 +33,36 @@ func TestMarksAreOfTheirHello(t *testing.T) {
 				h, want := base(), base()
 				change(h)
 				change(want)
-				m.mark(h, over)
-				want.mark(over)
-				if *h.marks != *want.marks {
-					t.Errorf("change %d: %+v, want %+v", i, *h.marks, *want.marks)
+				c.FingerprintClient(h, over)
+				want.computeFingerprints(over)
+				if *h.fingerprints != *want.fingerprints {
+					t.Errorf("change %d: %+v, want %+v", i, *h.fingerprints, *want.fingerprints)
 				}
 			}
 		}
 	}
 	for range 2 {
-		for i := range 2 * maxMarked {
+		for i := range 2 * maxCached {
 			h := &ServerHello{LegacyVersion: 0x0303, CipherSuite: uint16(i % 3), Extensions: []uint16{43, 51}[:i%2+1]}
-			m.markServer(h)
+			c.FingerprintServer(h)
 			if want := h.computeJA3S(); h.ja3s != want {
-				t.Errorf("%s of %d, want %s", h.ja3s, i, want)
+				t.Errorf("hello %d: JA3S %s, want %s", i, h.ja3s, want)
 			}
 		}
 	}
 }
 
-// The fingerprints of a hello whose like was seen before take no memory.
-func TestMarksAreFoundAgain(t *testing.T) {
-	var m Memory
-	hellos := make([]*ClientHello, maxMarked)
+// TestCachedFingerprintsDoNotAllocate checks that the fingerprints of a cached hello need no allocation.
+func TestCachedFingerprintsDoNotAllocate(t *testing.T) {
+	var c FingerprintCache
+	hellos := make([]*ClientHello, maxCached)
 	for i := range hellos {
 		hellos[i] = &ClientHello{Version: 0x0303, CipherSuites: []uint16{uint16(i + 1)}, ServerName: fmt.Sprint(i)}
-		m.mark(hellos[i], OverTCP)
+		c.FingerprintClient(hellos[i], OverTCP)
 	}
 	if n := testing.AllocsPerRun(10, func() {
 		for _, h := range hellos {
-			m.mark(h, OverTCP)
+			c.FingerprintClient(h, OverTCP)
 		}
 	}); n > 0 {
 		t.Errorf("%v allocations", n)

@@ -1,14 +1,14 @@
-package dissect_test
+package tlsmsg_test
 
 import (
 	"testing"
 
-	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// The example of FoxIO's technical_details/JA4.md.
+// TestJA4 has the example of FoxIO's technical_details/JA4.md.
 func TestJA4(t *testing.T) {
-	h := dissect.ClientHello{
+	h := tlsmsg.ClientHello{
 		Version:          0x0303,
 		Versions:         []uint16{0x0a0a, 0x0304, 0x0303},
 		CipherSuites:     []uint16{0x1a1a, 0x1301, 0x1302, 0x1303, 0xc02b, 0xc02f, 0xc02c, 0xc030, 0xcca9, 0xcca8, 0xc013, 0xc014, 0x009c, 0x009d, 0x002f, 0x0035},
@@ -19,15 +19,15 @@ func TestJA4(t *testing.T) {
 	if got, want := h.JA4('t'), "t13d1516h2_8daaf6152771_e5627efa2ab1"; got != want {
 		t.Errorf("JA4 %s, want %s", got, want)
 	}
-	bare := dissect.ClientHello{Version: 0x0301}
+	bare := tlsmsg.ClientHello{Version: 0x0301}
 	if got, want := bare.JA4('t'), "t10i000000_000000000000_000000000000"; got != want {
 		t.Errorf("JA4 %s, want %s", got, want)
 	}
 }
 
-// The examples of the JA3 README.
+// TestJA3 has the examples of JA3's README.
 func TestJA3(t *testing.T) {
-	h := dissect.ClientHello{
+	h := tlsmsg.ClientHello{
 		Version:      769,
 		CipherSuites: []uint16{47, 53, 5, 10, 49161, 49162, 49171, 49172, 50, 56, 19, 4},
 		Extensions:   []uint16{0, 10, 11},
@@ -37,15 +37,15 @@ func TestJA3(t *testing.T) {
 	if got, want := h.JA3(), "ada70206e40642a3e4461f35503241d5"; got != want {
 		t.Errorf("JA3 %s, want %s", got, want)
 	}
-	h = dissect.ClientHello{Version: 769, CipherSuites: []uint16{4, 5, 10, 9, 100, 98, 3, 6, 19, 18, 99}}
+	h = tlsmsg.ClientHello{Version: 769, CipherSuites: []uint16{4, 5, 10, 9, 100, 98, 3, 6, 19, 18, 99}}
 	if got, want := h.JA3(), "de350869b8c85de67a350c8d186f11e6"; got != want {
 		t.Errorf("JA3 %s, want %s", got, want)
 	}
 }
 
-// What a client adds when it resumes does not change its shape.
+// TestShapeOutlivesResumption checks that the extensions of a resumption do not change the shape.
 func TestShapeOutlivesResumption(t *testing.T) {
-	first := dissect.ClientHello{Version: 0x0303, Versions: []uint16{0x0304}, CipherSuites: []uint16{0x1301}, Extensions: []uint16{0, 10, 43, 51}}
+	first := tlsmsg.ClientHello{Version: 0x0303, Versions: []uint16{0x0304}, CipherSuites: []uint16{0x1301}, Extensions: []uint16{0, 10, 43, 51}}
 	again := first
 	again.Extensions = []uint16{0x0a0a, 51, 43, 10, 0, 42, 44, 21, 41}
 	if first.Shape() != again.Shape() {

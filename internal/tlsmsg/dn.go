@@ -1,4 +1,4 @@
-package dissect
+package tlsmsg
 
 import (
 	"encoding/asn1"
@@ -11,19 +11,18 @@ import (
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// maxDN bounds a name as it is written, in bytes; a longer one is not shown.
+// maxDN bounds the text of a distinguished name, in bytes. Longer names are left out.
 const maxDN = 1 << 10
 
-// shortNames are the attribute types that RFC 4514 section 3 gives a name to; others
-// are written as their OID with the value in hexadecimal.
+// shortNames are the attribute types that RFC 4514 section 3 names. Others are written as their OID, with the value in hexadecimal.
 var shortNames = map[string]string{
 	"2.5.4.3": "CN", "2.5.4.6": "C", "2.5.4.7": "L", "2.5.4.8": "ST", "2.5.4.9": "STREET", "2.5.4.10": "O", "2.5.4.11": "OU",
 	"0.9.2342.19200300.100.1.25": "DC", "0.9.2342.19200300.100.1.1": "UID",
 }
 
-// names reads subject and issuer of a certificate, as RFC 4514 writes them, without
-// asking that the rest be well-formed: certificates in the wild are not.
-func names(der []byte) (subject, issuer string, ok bool) {
+// subjectAndIssuer returns the subject and issuer of a certificate, as RFC 4514 writes them. The rest of the certificate need not be
+// well-formed: real certificates often are not.
+func subjectAndIssuer(der []byte) (subject, issuer string, ok bool) {
 	input := cryptobyte.String(der)
 	var cert, tbs, from, to cryptobyte.String
 	if !input.ReadASN1(&cert, cbasn1.SEQUENCE) || !cert.ReadASN1(&tbs, cbasn1.SEQUENCE) {
@@ -43,7 +42,7 @@ func names(der []byte) (subject, issuer string, ok bool) {
 	return subject, issuer, ok
 }
 
-// distinguishedName writes an RDNSequence most specific first.
+// distinguishedName formats an RDNSequence, the most specific part first.
 func distinguishedName(rdns cryptobyte.String) (string, bool) {
 	var parts []string
 	for !rdns.Empty() {
@@ -66,6 +65,7 @@ func distinguishedName(rdns cryptobyte.String) (string, bool) {
 	return out, len(out) <= maxDN
 }
 
+// attribute consumes an attribute of set and formats it as TYPE=VALUE.
 func attribute(set *cryptobyte.String) (string, bool) {
 	var pair, value cryptobyte.String
 	var oid asn1.ObjectIdentifier
@@ -84,9 +84,9 @@ func attribute(set *cryptobyte.String) (string, bool) {
 	return name + "=" + escapeDN(directoryString(value, tag)), true
 }
 
-// directoryString decodes the string types of X.520 as well as they allow it.
+// directoryString decodes the string types of X.520.
 func directoryString(b []byte, tag cbasn1.Tag) string {
-	if tag != 30 { // all but BMPString: bytes that mostly are ASCII or UTF-8
+	if tag != 30 { // not a BMPString: usually ASCII or UTF-8
 		return strings.ToValidUTF8(string(b), "\uFFFD")
 	}
 	units := make([]uint16, len(b)/2)
@@ -96,7 +96,7 @@ func directoryString(b []byte, tag cbasn1.Tag) string {
 	return string(utf16.Decode(units))
 }
 
-// escapeDN escapes a value as RFC 4514 section 2.4 does.
+// escapeDN escapes an attribute value (RFC 4514 section 2.4).
 func escapeDN(s string) string {
 	var b strings.Builder
 	for i, r := range s {

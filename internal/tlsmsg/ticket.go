@@ -1,4 +1,4 @@
-package dissect
+package tlsmsg
 
 import (
 	"crypto/sha256"
@@ -6,20 +6,16 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// extPSKModes is psk_key_exchange_modes (RFC 8446 section 4.2.9).
-const extPSKModes = 45
-
-// maxIdentities bounds the pre-shared keys of a ClientHello that are kept.
+// maxIdentities bounds the pre-shared keys that are stored of a ClientHello.
 const maxIdentities = 8
 
-// TicketHash names a session ticket of TLS 1.2 (RFC 5077): the first half of its
-// SHA-256. The zero value is no ticket.
+// TicketHash identifies a session ticket of TLS 1.2 (RFC 5077) by the first half of its SHA-256. The zero value stands for no ticket.
 type TicketHash [16]byte
 
 // Identity is a pre-shared key that a client offers (RFC 8446 section 4.2.11).
 type Identity struct {
-	Length int    // bytes of the identity; of a resumption, of the ticket
-	Age    uint32 // obfuscated_ticket_age; 0 for a key that is no ticket
+	Length int    // length of the identity in bytes; in a resumption the identity is the ticket
+	Age    uint32 // obfuscated_ticket_age; 0 for a key that is not a ticket
 }
 
 func hashTicket(ticket []byte) TicketHash {
@@ -30,8 +26,9 @@ func hashTicket(ticket []byte) TicketHash {
 	return TicketHash(sum[:16])
 }
 
-// newTicket reads a NewSessionTicket of TLS 1.2 (RFC 5077 section 3.3).
-func newTicket(body []byte) TicketHash {
+// ParseNewSessionTicket returns the hash of the ticket in a NewSessionTicket of TLS 1.2 (RFC 5077 section 3.3), the zero value if the
+// message is malformed.
+func ParseNewSessionTicket(body []byte) TicketHash {
 	s := cryptobyte.String(body)
 	var lifetime uint32
 	var ticket cryptobyte.String
@@ -41,7 +38,7 @@ func newTicket(body []byte) TicketHash {
 	return hashTicket(ticket)
 }
 
-// identities reads the pre_shared_key of a ClientHello.
+// identities parses the pre_shared_key extension of a ClientHello.
 func identities(data cryptobyte.String) []Identity {
 	var list cryptobyte.String
 	if !data.ReadUint16LengthPrefixed(&list) {

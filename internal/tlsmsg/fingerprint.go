@@ -1,4 +1,4 @@
-package dissect
+package tlsmsg
 
 import (
 	"crypto/md5" //nolint:gosec // JA3 is defined as an md5
@@ -8,11 +8,11 @@ import (
 	"strconv"
 )
 
-// JA3 returns the JA3 fingerprint of a ClientHello (github.com/salesforce/ja3,
-// BSD-3-Clause): lower-case md5 hex. An SSL 2.0 hello has none: "".
+// JA3 returns the JA3 fingerprint of a ClientHello (github.com/salesforce/ja3, BSD-3-Clause), an MD5 hash in lower-case hexadecimal.
+// It is empty for a hello of SSL 2.0.
 func (h *ClientHello) JA3() string {
-	if h.marks != nil {
-		return h.marks.ja3
+	if h.fingerprints != nil {
+		return h.fingerprints.ja3
 	}
 	return h.computeJA3()
 }
@@ -36,7 +36,7 @@ func (h *ClientHello) computeJA3() string {
 	return md5Hex(b)
 }
 
-// JA3S returns the JA3S fingerprint of a ServerHello, as JA3 does.
+// JA3S returns the JA3S fingerprint of a ServerHello, in the form of JA3.
 func (h *ServerHello) JA3S() string {
 	if h.ja3s != "" || h.V2 {
 		return h.ja3s
@@ -56,7 +56,7 @@ func md5Hex(b []byte) string {
 	return hex.EncodeToString(d[:])
 }
 
-// dashed appends values in decimal, without those that RFC 8701 reserves.
+// dashed appends values in decimal, with dashes between them and without GREASE values (RFC 8701).
 func dashed(b []byte, values []uint16) []byte {
 	first := true
 	for _, v := range values {
@@ -72,11 +72,11 @@ func dashed(b []byte, values []uint16) []byte {
 	return b
 }
 
-// JA4 returns the JA4 fingerprint of a ClientHello (FoxIO ja4, technical_details/JA4.md,
-// BSD-3-Clause); transport is 't' for TCP, 'q' for QUIC, 'd' for DTLS.
+// JA4 returns the JA4 fingerprint of a ClientHello (FoxIO ja4, technical_details/JA4.md, BSD-3-Clause). transport is 't' for TCP, 'q'
+// for QUIC, 'd' for DTLS.
 func (h *ClientHello) JA4(transport byte) string {
-	if h.marks != nil && h.marks.transport == transport {
-		return h.marks.ja4
+	if h.fingerprints != nil && h.fingerprints.transport == transport {
+		return h.fingerprints.ja4
 	}
 	return h.computeJA4(transport)
 }
@@ -105,16 +105,17 @@ func (h *ClientHello) computeJA4(transport byte) string {
 	return string(short(append(out, '_'), c))
 }
 
+// twoDigits appends n in two digits, at most 99.
 func twoDigits(b []byte, n int) []byte {
 	n = min(n, 99)
 	return append(b, byte('0'+n/10), byte('0'+n%10))
 }
 
-// highest returns the highest version offered. DTLS counts downwards.
+// highest returns the highest version offered. Version numbers of DTLS count downwards.
 func (h *ClientHello) highest() uint16 {
 	best := uint16(0)
 	for _, v := range h.Versions {
-		if !grease(v) && (best == 0 || isDTLS(v) && v < best || !isDTLS(v) && v > best) {
+		if !grease(v) && (best == 0 || IsDTLS(v) && v < best || !IsDTLS(v) && v > best) {
 			best = v
 		}
 	}
@@ -124,6 +125,7 @@ func (h *ClientHello) highest() uint16 {
 	return best
 }
 
+// ja4Version returns JA4's two characters for a version.
 func ja4Version(v uint16) string {
 	switch v {
 	case 0x0304:
@@ -148,6 +150,7 @@ func ja4Version(v uint16) string {
 	return "00"
 }
 
+// ja4ALPN returns JA4's two characters for the first ALPN name.
 func ja4ALPN(names []string) string {
 	if len(names) == 0 || names[0] == "" {
 		return "00"
@@ -164,7 +167,7 @@ func alnum(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 }
 
-// greased counts the values that RFC 8701 reserves.
+// greased counts the GREASE values (RFC 8701).
 func greased(values []uint16) int {
 	n := 0
 	for _, v := range values {
@@ -175,8 +178,7 @@ func greased(values []uint16) int {
 	return n
 }
 
-// sortedBut appends values in order, without those that RFC 8701 reserves and without
-// the others named.
+// sortedBut appends values in ascending order, without GREASE values (RFC 8701) and without others.
 func sortedBut(out, values []uint16, others ...uint16) []uint16 {
 	for _, v := range values {
 		if !grease(v) && !slices.Contains(others, v) {
@@ -187,8 +189,7 @@ func sortedBut(out, values []uint16, others ...uint16) []uint16 {
 	return out
 }
 
-// hexed appends values as four hexadecimal digits each, with commas between, without
-// those that RFC 8701 reserves.
+// hexed appends values as four hexadecimal digits each, with commas between them and without GREASE values (RFC 8701).
 func hexed(b []byte, values []uint16) []byte {
 	const digits = "0123456789abcdef"
 	first := true
@@ -205,7 +206,7 @@ func hexed(b []byte, values []uint16) []byte {
 	return b
 }
 
-// short appends the first half of JA4's hash of text: twelve digits of its SHA-256.
+// short appends JA4's hash of text: the first 12 hexadecimal digits of its SHA-256, or zeros if text is empty.
 func short(out, text []byte) []byte {
 	if len(text) == 0 {
 		return append(out, "000000000000"...)
@@ -214,13 +215,12 @@ func short(out, text []byte) []byte {
 	return hex.AppendEncode(out, d[:6])
 }
 
-// Shape returns what of a ClientHello stays the same when the client resumes: JA4's
-// parts without pre_shared_key, early_data, cookie, padding, session_ticket, which NSS
-// leaves out when it offers a pre_shared_key, extended_master_secret, which s2n leaves out
-// then, and psk_key_exchange_modes, which Erlang has only then.
+// Shape returns a fingerprint that stays the same when the client resumes. It is JA4's parts without extensions that a resumption adds
+// or removes: pre_shared_key, early_data, cookie, padding, session_ticket (NSS removes it), extended_master_secret (s2n removes it)
+// and psk_key_exchange_modes (Erlang adds it).
 func (h *ClientHello) Shape() string {
-	if h.marks != nil {
-		return h.marks.shape
+	if h.fingerprints != nil {
+		return h.fingerprints.shape
 	}
 	return h.computeShape()
 }

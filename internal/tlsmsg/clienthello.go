@@ -1,89 +1,66 @@
-package dissect
+package tlsmsg
 
 import (
 	"bytes"
 	"slices"
 	"strings"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/names"
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// TLS extension types (IANA "TLS ExtensionType Values").
-const (
-	extServerName          = 0
-	extMaxFragmentLength   = 1
-	extSupportedGroups     = 10
-	extPointFormats        = 11
-	extSignatureAlgorithms = 13
-	extALPN                = 16
-	extPadding             = 21
-	extCompressCertificate = 27
-	extMasterSecret        = 23 // extended_master_secret (RFC 7627)
-	extRecordSizeLimit     = 28
-	extSessionTicket       = 35
-	extPreSharedKey        = 41
-	extEarlyData           = 42
-	extSupportedVersions   = 43
-	extCookie              = 44
-	extPostHandshakeAuth   = 49
-	extKeyShare            = 51
-	extECH                 = 0xfe0d // encrypted_client_hello (RFC 9849)
-)
-
-// What a ClientHello may hold to be read as one: the registry has some 350 suites and 70
-// extensions.
+// Bounds on the lists of a ClientHello. IANA's registry has about 350 suites and 70 extensions. A hello with more suites or
+// extensions is not parsed; further ALPN names are ignored.
 const (
 	maxSuites     = 512
 	maxExtensions = 256
 	maxALPN       = 32
 )
 
-// ClientHello is RFC 8446 section 4.1.2, and SSL 2.0's CLIENT-HELLO where V2 says so.
+// ClientHello is a parsed ClientHello (RFC 8446 section 4.1.2), or a CLIENT-HELLO of SSL 2.0 if V2 is set.
 type ClientHello struct {
 	Version          uint16 // legacy_version
 	Random           [32]byte
 	SessionID        []byte
 	CipherSuites     []uint16
-	Extensions       []uint16 // in the order of the wire
-	ServerName       string   // as sent, but in lower case and escaped; see Name. Where ECH is offered it is the outer one
+	Extensions       []uint16 // in the order sent
+	ServerName       string   // in lower case and escaped; Name checks it. With ECH it is the outer name
 	ALPN             []string // the first 32
 	Groups           []uint16
 	PointFormats     []uint8
 	SignatureSchemes []uint16
 	Versions         []uint16 // supported_versions
-	KeyShares        []uint16 // groups a share was sent for
+	KeyShares        []uint16 // groups of the key shares
 	Ticket           bool     // a non-empty session ticket (TLS 1.2)
 	TicketHash       TicketHash
-	Identities       []Identity // of pre_shared_key, the first 8
-	RecordSizeLimit  uint16     // RFC 8449: the largest record that the client takes, 0 if it does not say
-	V2               bool       // an SSL 2.0 hello
+	Identities       []Identity // of pre_shared_key; the first 8
+	RecordSizeLimit  uint16     // the largest record that the client accepts (RFC 8449), 0 if not sent
+	V2               bool       // the hello is one of SSL 2.0
 
-	marks *marks // nil where the hello was not read from the wire
+	fingerprints *fingerprints // nil until computed
 }
 
-// Has reports whether an extension was there.
+// Has reports whether the hello has an extension.
 func (h *ClientHello) Has(ext uint16) bool { return slices.Contains(h.Extensions, ext) }
 
 // EarlyData reports whether the client sends early data (RFC 8446 section 4.2.10).
 func (h *ClientHello) EarlyData() bool { return h.Has(extEarlyData) }
 
-// PostHandshakeAuth reports whether it lets the server ask for a certificate later (RFC
-// 8446 section 4.2.6).
+// PostHandshakeAuth reports whether the server may request a certificate after the handshake (RFC 8446 section 4.2.6).
 func (h *ClientHello) PostHandshakeAuth() bool { return h.Has(extPostHandshakeAuth) }
 
-// TakesTickets reports whether it says how it would use a ticket of TLS 1.3 (RFC 8446 section
-// 4.2.9): servers send none to who does not.
+// TakesTickets reports whether the client sent psk_key_exchange_modes (RFC 8446 section 4.2.9). Servers send tickets of TLS 1.3 only to
+// such clients.
 func (h *ClientHello) TakesTickets() bool { return h.Has(extPSKModes) }
 
-// ECH reports whether it offers an encrypted ClientHello. A client that has no key for it
-// may offer one all the same, so that others do not stand out.
+// ECH reports whether the hello has encrypted_client_hello (RFC 9849). A client without a server's key may send a dummy one (GREASE ECH).
 func (h *ClientHello) ECH() bool { return h.Has(extECH) }
 
-// CertificateCompression reports whether it takes compressed certificates (RFC 8879).
+// CertificateCompression reports whether the client accepts compressed certificates (RFC 8879).
 func (h *ClientHello) CertificateCompression() bool { return h.Has(extCompressCertificate) }
 
-// Name returns the name of the server that the client asked for, empty if it asked for none,
-// and reports whether what it sent is one (RFC 6066 section 3).
+// Name returns the server's name that the client sent, empty if it sent none. ok reports whether the value is a valid name (RFC 6066
+// section 3) or absent.
 func (h *ClientHello) Name() (name string, ok bool) {
 	if h.ServerName == "" {
 		return "", !h.Has(extServerName)
@@ -94,9 +71,9 @@ func (h *ClientHello) Name() (name string, ok bool) {
 	return name, true
 }
 
-// join adds what a second ClientHello offers besides (RFC 8446 section 4.1.4 allows little,
-// and not all servers check it). The fingerprints and all else stay those of the first.
-func (h *ClientHello) join(second *ClientHello) {
+// Join adds to h the extensions of a second ClientHello, after a HelloRetryRequest (RFC 8446 section 4.1.4). Everything else, such as
+// the fingerprints, stays as in the first.
+func (h *ClientHello) Join(second *ClientHello) {
 	for _, ext := range second.Extensions {
 		if !h.Has(ext) && len(h.Extensions) < maxExtensions {
 			h.Extensions = append(h.Extensions, ext)
@@ -107,29 +84,7 @@ func (h *ClientHello) join(second *ClientHello) {
 	}
 }
 
-// grease reports whether a value is reserved by RFC 8701.
-func grease(v uint16) bool { return v&0x0f0f == 0x0a0a && v>>8 == v&0xff }
-
-// Versions on the wire that are not SSL's or TLS's own.
-const (
-	versionDTLS10    = 0xfeff // RFC 4347
-	versionDTLS12    = 0xfefd // RFC 6347
-	versionDTLS13    = 0xfefc // RFC 9147
-	versionOldDTLS10 = 0x0100 // OpenSSL before 0.9.8f
-)
-
-// is13 tells TLS 1.3, DTLS 1.3 and the drafts of TLS 1.3: 0x7f00 + n, and the experiments
-// that Facebook and Chrome sent.
-func is13(v uint16) bool {
-	return v == 0x0304 || v == versionDTLS13 || v>>8 == 0x7f || v>>8 == 0xfb || v>>8 == 0x7e
-}
-
-func isDTLS(v uint16) bool {
-	return v == versionDTLS10 || v == versionDTLS12 || v == versionDTLS13 || v == versionOldDTLS10
-}
-
-func plausibleVersion(v uint16) bool { return v>>8 == 3 && v&0xff <= 4 || is13(v) && !isDTLS(v) }
-
+// readUint16s returns all of s as 16-bit numbers. It reports false if its length is odd.
 func readUint16s(s cryptobyte.String) ([]uint16, bool) {
 	if len(s)%2 != 0 {
 		return nil, false
@@ -143,9 +98,8 @@ func readUint16s(s cryptobyte.String) ([]uint16, bool) {
 	return out, true
 }
 
-// parseClientHello reads the body of a ClientHello, whose form differs a little by what
-// carries it.
-func parseClientHello(body []byte, over Over) (*ClientHello, bool) {
+// ParseClientHello parses the body of a ClientHello and reports whether it is well-formed. A hello of DTLS also has a cookie.
+func ParseClientHello(body []byte, over Over) (*ClientHello, bool) {
 	s := cryptobyte.String(body)
 	h := &ClientHello{}
 	var id, cookie, suites, compression cryptobyte.String
@@ -153,10 +107,10 @@ func parseClientHello(body []byte, over Over) (*ClientHello, bool) {
 		return nil, false
 	}
 	if over == OverDTLS {
-		if !isDTLS(h.Version) || !s.ReadUint8LengthPrefixed(&cookie) { // RFC 6347 section 4.2.1
+		if !IsDTLS(h.Version) || !s.ReadUint8LengthPrefixed(&cookie) { // RFC 6347 section 4.2.1
 			return nil, false
 		}
-	} else if !plausibleVersion(h.Version) {
+	} else if !PlausibleVersion(h.Version) {
 		return nil, false
 	}
 	if !s.ReadUint16LengthPrefixed(&suites) || len(suites) == 0 || len(suites) > 2*maxSuites || !s.ReadUint8LengthPrefixed(&compression) {
@@ -173,6 +127,7 @@ func parseClientHello(body []byte, over Over) (*ClientHello, bool) {
 	return h, true
 }
 
+// extensions parses all extensions and reports whether their framing is well-formed.
 func (h *ClientHello) extensions(s cryptobyte.String) bool {
 	var exts cryptobyte.String
 	if !s.ReadUint16LengthPrefixed(&exts) {
@@ -191,8 +146,7 @@ func (h *ClientHello) extensions(s cryptobyte.String) bool {
 	return true
 }
 
-// extension reads one extension of a ClientHello. One that cannot be read is as good
-// as empty: the hello stands.
+// extension parses one extension of a ClientHello. An extension with malformed contents counts as empty; the hello stays valid.
 func (h *ClientHello) extension(typ uint16, data cryptobyte.String) {
 	var list cryptobyte.String
 	switch typ {
@@ -201,7 +155,7 @@ func (h *ClientHello) extension(typ uint16, data cryptobyte.String) {
 		var name cryptobyte.String
 		if data.ReadUint16LengthPrefixed(&list) && list.ReadUint8(&kind) && kind == 0 && list.ReadUint16LengthPrefixed(&name) &&
 			len(name) <= 255 && h.ServerName == "" {
-			h.ServerName = strings.ToLower(clean(name))
+			h.ServerName = strings.ToLower(names.Printable(name))
 		}
 	case extSupportedGroups:
 		if data.ReadUint16LengthPrefixed(&list) && len(list) <= 2*maxSuites {
@@ -237,6 +191,7 @@ func (h *ClientHello) extension(typ uint16, data cryptobyte.String) {
 	}
 }
 
+// protocols parses the ALPN names, at most maxALPN and about 1 KiB.
 func (h *ClientHello) protocols(list cryptobyte.String) {
 	size := 0
 	for !list.Empty() && len(h.ALPN) < maxALPN && size < 1024 {
@@ -249,6 +204,7 @@ func (h *ClientHello) protocols(list cryptobyte.String) {
 	}
 }
 
+// keyShares returns the groups of the key shares, at most maxALPN.
 func keyShares(list cryptobyte.String) []uint16 {
 	var out []uint16
 	for !list.Empty() && len(out) < maxALPN {
@@ -260,29 +216,4 @@ func keyShares(list cryptobyte.String) []uint16 {
 		out = append(out, group)
 	}
 	return out
-}
-
-// clean makes wire bytes printable: what is not printable ASCII is written as \xNN.
-func clean(b []byte) string {
-	for _, c := range b {
-		if c < 0x20 || c > 0x7e {
-			return escape(b)
-		}
-	}
-	return string(b)
-}
-
-func escape(b []byte) string {
-	const digits = "0123456789abcdef"
-	var out strings.Builder
-	for _, c := range b {
-		if c < 0x20 || c > 0x7e {
-			out.WriteString(`\x`)
-			out.WriteByte(digits[c>>4])
-			out.WriteByte(digits[c&15])
-		} else {
-			out.WriteByte(c)
-		}
-	}
-	return out.String()
 }

@@ -1,4 +1,4 @@
-package dissect
+package tlsmsg
 
 import (
 	"bytes"
@@ -6,45 +6,47 @@ import (
 	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/iana"
+	"github.com/meshtls-tap/meshtls-tap/internal/names"
 	"golang.org/x/crypto/cryptobyte"
 )
 
 // retryRandom marks a ServerHello as a HelloRetryRequest (RFC 8446 section 4.1.3).
 var retryRandom, _ = hex.DecodeString("cf21ad74e59a6111be1d8c021e65b891c2a211167abb8c5e079e09e2c8a8339c")
 
-// ServerHello is RFC 8446 section 4.1.3, and SSL 2.0's SERVER-HELLO where V2 says so.
+// ServerHello is a parsed ServerHello (RFC 8446 section 4.1.3), or a SERVER-HELLO of SSL 2.0 if V2 is set.
 type ServerHello struct {
 	LegacyVersion uint16
-	Version       uint16 // negotiated: supported_versions, else the legacy one
+	Version       uint16 // negotiated: supported_versions, or else LegacyVersion
 	Random        [32]byte
 	SessionID     []byte
 	CipherSuite   uint16
 	Extensions    []uint16
-	Group         uint16 // of key_share, 0 if none
-	ALPN          string // TLS 1.2 and older
-	PSK           bool   // pre_shared_key selected
-	Identity      uint16 // which of the client's identities, where PSK is set
-	Retry         bool   // HelloRetryRequest
-	V2            bool
+	Group         uint16 // of key_share, 0 if absent
+	ALPN          string // plaintext only in TLS 1.2 and older
+	PSK           bool   // the server selected a pre-shared key
+	Identity      uint16 // index of the selected identity, if PSK is set
+	Retry         bool   // the message is a HelloRetryRequest
+	V2            bool   // the hello is one of SSL 2.0
 
-	ja3s string // as JA3S returns it, empty where the hello was not read from the wire
+	ja3s string // empty until computed
 }
 
 // TLS13 reports whether TLS 1.3, DTLS 1.3 or a draft of them was negotiated.
-func (h *ServerHello) TLS13() bool { return is13(h.Version) }
+func (h *ServerHello) TLS13() bool { return IsTLS13(h.Version) }
 
-func parseServerHello(body []byte, over Over) (*ServerHello, bool) {
+// ParseServerHello parses the body of a ServerHello and reports whether it is well-formed.
+func ParseServerHello(body []byte, over Over) (*ServerHello, bool) {
 	s := cryptobyte.String(body)
 	h := &ServerHello{}
 	if !s.ReadUint16(&h.LegacyVersion) || !s.CopyBytes(h.Random[:]) {
 		return nil, false
 	}
-	if over == OverDTLS && !isDTLS(h.LegacyVersion) || over != OverDTLS && !plausibleVersion(h.LegacyVersion) {
+	if over == OverDTLS && !IsDTLS(h.LegacyVersion) || over != OverDTLS && !PlausibleVersion(h.LegacyVersion) {
 		return nil, false
 	}
 	h.Version = h.LegacyVersion
 	h.Retry = bytes.Equal(h.Random[:], retryRandom)
-	// The drafts of TLS 1.3 before 22 have neither a session id nor a compression method.
+	// Drafts of TLS 1.3 before draft 22 have neither a session id nor a compression method.
 	draft := h.LegacyVersion>>8 == 0x7f && h.LegacyVersion&0xff < 22
 	var compression uint8
 	var id cryptobyte.String
@@ -93,13 +95,13 @@ func (h *ServerHello) extension(typ uint16, data cryptobyte.String) {
 	case extALPN:
 		var list, name cryptobyte.String
 		if data.ReadUint16LengthPrefixed(&list) && list.ReadUint8LengthPrefixed(&name) {
-			h.ALPN = clean(name)
+			h.ALPN = names.Printable(name)
 		}
 	}
 }
 
-// ecdhe reports whether a cipher suite's ServerKeyExchange begins with a named curve.
-func ecdhe(suite uint16) bool {
+// NamesCurve reports whether the ServerKeyExchange of a cipher suite begins with a named curve (RFC 8422 section 5.4).
+func NamesCurve(suite uint16) bool {
 	name := iana.CipherSuiteName(suite)
 	return strings.HasPrefix(name, "TLS_ECDHE_") || strings.HasPrefix(name, "TLS_ECDH_anon_")
 }

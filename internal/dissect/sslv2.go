@@ -1,0 +1,51 @@
+package dissect
+
+import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
+
+// v2 looks for a hello of SSL 2.0. It tells whether it took the direction, or waits for
+// the rest of it.
+func (s *Session) v2(side Side, offset int64, b []byte, ack int64) bool {
+	p := s.sides[side].p
+	if s.tls != nil && s.tls.Hello != nil && s.tls.Hello.V2 && side != s.tls.Client {
+		return s.v2Server(side, offset, b, ack)
+	}
+	hello, size, truncated := tlsmsg.ParseV2ClientHello(b)
+	switch {
+	case truncated:
+		s.wait(side, offset, b, ack)
+		return true
+	case hello == nil:
+		return false
+	}
+	s.startTLS(side, offset, false)
+	s.tls.setRoles(side)
+	s.tls.layers[side].telling++
+	if s.tls.Hello == nil {
+		s.tls.Hello = hello
+	}
+	s.release(&p.head)
+	if len(b) > size {
+		s.feed(side, offset+int64(size), b[size:], ack)
+	}
+	return true
+}
+
+func (s *Session) v2Server(side Side, offset int64, b []byte, ack int64) bool {
+	hello, chain, size, truncated := tlsmsg.ParseV2ServerHello(b)
+	switch {
+	case truncated && len(b) < maxHead:
+		s.wait(side, offset, b, ack)
+		return true
+	case hello == nil:
+		return false
+	}
+	s.startTLS(side, offset, false)
+	t := s.tls
+	t.Server, t.ServerHelloEnd = hello, offset+int64(size)
+	t.Certs[side] = chain
+	t.layers[side].telling++
+	// what follows is SSL 2.0's own record layer, which is not read
+	s.lose(side)
+	s.lose(side.Other())
+	return true
+}
