@@ -1,6 +1,7 @@
 package dissect
 
 import (
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -233,5 +234,5 @@ func (s *Session) decided() bool {
 // allText reports whether no byte of b is odd. In ciphertext it finds one soon.
 func allText(b []byte) bool {
 	const look = 16
-	return odd(b[:min(len(b), look)]) <= 1 && odd(b) == 0 // one may be half of a letter
+	return protocols.CountNonText(b[:min(len(b), look)]) <= 1 && protocols.CountNonText(b) == 0 // one may be half of a letter
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -147,11 +148,11 @@ func TestPendingSessionIsBounded(t *testing.T) {
 			drip(s, Responder, append(inRecords(append([]byte{11, 1, 0, 0, 0, 0xff, 0xfd, 0, 0xff, 0xf0}, make([]byte, 60000)...)), sealed...), 1448)
 		},
 		"HTTP/2 header block": func(s *Session) {
-			b := []byte(http2Preface)
-			b = append(b, 0, 0x1f, 0x00, frameHeaders, 0, 0, 0, 0, 1)
+			b := []byte(protocols.HTTP2Preface)
+			b = append(b, 0, 0x1f, 0x00, protocols.FrameHeaders, 0, 0, 0, 0, 1)
 			b = append(b, make([]byte, 0x1eff)...)
 			drip(s, Originator, b, 1448)
-			drip(s, Responder, append([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0x1f, 0x00, frameHeaders, 0, 0, 0, 0, 1}, make([]byte, 0x1eff)...), 1448)
+			drip(s, Responder, append([]byte{0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0x1f, 0x00, protocols.FrameHeaders, 0, 0, 0, 0, 1}, make([]byte, 0x1eff)...), 1448)
 		},
 		"DTLS fragments out of order": func(s *Session) {
 			for i := range 500 {

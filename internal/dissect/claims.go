@@ -1,6 +1,9 @@
 package dissect
 
-import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // One end alone can send what looks like TLS or SSH: the other may speak plaintext and
 // ignore it. So what one end sends is a claim until the other's bytes bear it out, and a
@@ -50,8 +53,8 @@ func (s *Session) concludeAnswers() {
 			if s.udp.text[i] > 0 {
 				st.kind, st.clearAck = KindText, max(st.clearAck, 1)
 			}
-		case !s.Unknown(Side(i)) || sshBanner(st.p.head) == more:
-		case odd(st.p.head) == 0 && !s.handshaking(Side(i)):
+		case !s.Unknown(Side(i)) || protocols.SSHBanner(st.p.head) == protocols.More:
+		case protocols.CountNonText(st.p.head) == 0 && !s.handshaking(Side(i)):
 			st.kind = KindText
 		default:
 			st.kind = KindUnreadable
@@ -64,7 +67,7 @@ func (s *Session) concludeAnswers() {
 func (s *Session) Unknown(side Side) bool {
 	st := &s.sides[side]
 	if st.kind == KindNone && st.p != nil && len(st.p.head) > 0 {
-		return sniffTLS(st.p.head) == no
+		return sniffTLS(st.p.head) == protocols.No
 	}
 	return st.kind == KindUnreadable
 }

@@ -1,45 +1,47 @@
 package dissect
 
+import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
+
 // consult asks the table. It sets the direction's kind where one recognizer says yes,
 // or where it says maybe of this side and of the other.
-func (s *Session) consult(side Side, b []byte) answer {
+func (s *Session) consult(side Side, b []byte) protocols.Match {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	var theirs opinion
 	if other.p != nil {
 		theirs = other.p.maybe
 	}
-	best := no
+	best := protocols.No
 	st.p.maybe = opinion{}
-	candidates := &byFirst[b[0]]
-	for i := candidates.next(0); i >= 0; i = candidates.next(i + 1) {
-		r := &recognizers[i]
-		client, server := r.ask(r.client, b), r.ask(r.server, b)
-		agreed := client == maybe && theirs.server.has(i) || server == maybe && theirs.client.has(i)
+	candidates := protocols.StartingWith(b[0])
+	for i := candidates.Next(0); i >= 0; i = candidates.Next(i + 1) {
+		r := &protocols.TCP[i]
+		client, server := r.Client(b), r.Server(b)
+		agreed := client == protocols.Maybe && theirs.server.Has(i) || server == protocols.Maybe && theirs.client.Has(i)
 		switch a := max(client, server); {
-		case a == yes, agreed, a == maybe && sameProtocol(other.protocol, r.protocol):
-			s.agree(side, r, theirs.client.has(i) || theirs.server.has(i))
-			return yes
-		case a == more:
-			best = more
+		case a == protocols.Yes, agreed, a == protocols.Maybe && protocols.Same(other.protocol, r.Protocol):
+			s.agree(side, r, theirs.client.Has(i) || theirs.server.Has(i))
+			return protocols.Yes
+		case a == protocols.More:
+			best = protocols.More
 		}
-		if client == maybe {
-			st.p.maybe.client.add(i)
+		if client == protocols.Maybe {
+			st.p.maybe.client.Add(i)
 		}
-		if server == maybe {
-			st.p.maybe.server.add(i)
+		if server == protocols.Maybe {
+			st.p.maybe.server.Add(i)
 		}
 	}
 	return best
 }
 
 // agree sets a direction's protocol, and the other direction's if that said maybe before.
-func (s *Session) agree(side Side, r *recognizer, both bool) {
+func (s *Session) agree(side Side, r *protocols.Recognizer, both bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
-	st.kind, st.protocol, st.upgrades = r.kind, r.protocol, r.upgrades
+	st.kind, st.protocol, st.upgrades = kindOf(r), r.Protocol, r.Upgrades
 	if !both || other.protocol != "" || other.kind == KindTLS {
 		return
 	}
-	other.kind, other.protocol, other.upgrades = r.kind, r.protocol, r.upgrades
+	other.kind, other.protocol, other.upgrades = kindOf(r), r.Protocol, r.Upgrades
 	head := other.p.head
 	s.release(&other.p.head)
 	if len(head) > 0 {
@@ -48,24 +50,60 @@ func (s *Session) agree(side Side, r *recognizer, both bool) {
 }
 
 // opinion holds the recognizers that said maybe: as a client, and as a server.
-type opinion struct{ client, server set }
+type opinion struct{ client, server protocols.Set }
 
 // consultWords asks the protocols of lines about a later segment of text that none of
 // them recognized at its start: a command can name the protocol where no greeting did.
-func (s *Session) consultWords(side Side, b []byte) answer {
+func (s *Session) consultWords(side Side, b []byte) protocols.Match {
 	other := &s.sides[side.Other()]
 	if s.settledPlain || other.p == nil {
-		return no
+		return protocols.No
 	}
 	theirs := &other.p.maybe
-	candidates := &wordsByFirst[b[0]]
-	for i := candidates.next(0); i >= 0; i = candidates.next(i + 1) {
-		r := &recognizers[i]
-		client, server := r.ask(r.client, b), r.ask(r.server, b)
-		if max(client, server) == yes || client == maybe && theirs.server.has(i) || server == maybe && theirs.client.has(i) {
-			s.agree(side, r, theirs.client.has(i) || theirs.server.has(i))
-			return yes
+	candidates := protocols.LinesStartingWith(b[0])
+	for i := candidates.Next(0); i >= 0; i = candidates.Next(i + 1) {
+		r := &protocols.TCP[i]
+		client, server := r.Client(b), r.Server(b)
+		if max(client, server) == protocols.Yes || client == protocols.Maybe && theirs.server.Has(i) || server == protocols.Maybe && theirs.client.Has(i) {
+			s.agree(side, r, theirs.client.Has(i) || theirs.server.Has(i))
+			return protocols.Yes
 		}
 	}
-	return no
+	return protocols.No
+}
+
+// consultPackets asks the protocols over UDP. It reports whether one says yes, or maybe of
+// this end and of the other.
+func (s *Session) consultPackets(side Side, b []byte) bool {
+	st, other := &s.sides[side], &s.sides[side.Other()]
+	var theirs opinion
+	if other.p != nil && (other.kind != KindTLS || s.unborne(side.Other())) {
+		theirs = other.p.maybe
+	}
+	st.p.maybe = opinion{}
+	for i := range protocols.UDP {
+		r := &protocols.UDP[i]
+		client, server := r.Client(b), r.Server(b)
+		agreed := client == protocols.Maybe && theirs.server.Has(i) || server == protocols.Maybe && theirs.client.Has(i)
+		if agreed || max(client, server) == protocols.Yes || max(client, server) == protocols.Maybe && other.protocol == r.Protocol {
+			st.kind, st.protocol = kindOf(r), r.Protocol
+			if agreed && other.protocol == "" {
+				other.kind, other.protocol = kindOf(r), r.Protocol
+			}
+			s.revision++
+			return true
+		}
+		if client == protocols.Maybe {
+			st.p.maybe.client.Add(i)
+		}
+		if server == protocols.Maybe {
+			st.p.maybe.server.Add(i)
+		}
+	}
+	return false
+}
+
+// kindOf returns the kind of a direction that a recognizer has matched.
+func kindOf(r *protocols.Recognizer) Kind {
+	return [...]Kind{protocols.Plain: KindPlain, protocols.Greeting: KindGreeting, protocols.Encrypted: KindEncrypted}[r.Form]
 }

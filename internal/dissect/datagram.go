@@ -1,6 +1,9 @@
 package dissect
 
-import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
+)
 
 // maxDatagrams bounds the datagrams of a connection that a protocol is looked for in:
 // what comes first may be another one (STUN before DTLS).
@@ -79,7 +82,7 @@ func (s *Session) spokeClear() bool {
 func (s *Session) recognizeClear(side Side, b []byte) {
 	st := &s.sides[side]
 	switch {
-	case dnsMessage(b, len(b)) == yes:
+	case protocols.DNSMessage(b, len(b)) == protocols.Yes:
 		st.kind, st.protocol = KindPlain, "dns"
 		if s.dns == nil {
 			s.dns = &dns{}
@@ -118,7 +121,7 @@ func (s *Session) carry(side Side, over tlsmsg.Over, protocol string) {
 // records, and nothing that is encrypted is text. Cleartext answers the other's hello.
 func (s *Session) otherwise(side Side, b []byte) bool {
 	st := &s.sides[side]
-	text := len(b) >= minText && odd(b[:min(len(b), sampled)]) == 0
+	text := len(b) >= protocols.MinText && protocols.CountNonText(b[:min(len(b), protocols.SampleSize)]) == 0
 	switch quic := s.udp.quic != nil; {
 	case st.kind == KindPlain || st.kind == KindText || st.kind == KindStructured:
 		return true
@@ -150,8 +153,8 @@ func (s *Session) textDatagram(side Side, b []byte) {
 	const least, afterOthers = 16, 64 // bytes
 	st, n, opaque := &s.sides[side], &s.udp.text[side], &s.udp.opaque[side]
 	kind := KindText
-	switch b = b[:min(len(b), sampled)]; {
-	case odd(b) == 0:
+	switch b = b[:min(len(b), protocols.SampleSize)]; {
+	case protocols.CountNonText(b) == 0:
 		if !*opaque || len(b) >= least {
 			*n += len(b)
 		}
@@ -163,7 +166,7 @@ func (s *Session) textDatagram(side Side, b []byte) {
 	switch {
 	case *opaque && *n < afterOthers:
 		kind = KindUnreadable
-	case *n < minText:
+	case *n < protocols.MinText:
 		return
 	}
 	if kind != st.kind && st.kind != KindText {

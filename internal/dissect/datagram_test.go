@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -122,7 +123,7 @@ func TestDTLSBehindSTUN(t *testing.T) {
 // Bytes that drip in are not asked about anew each time.
 func TestDripCostsNoMore(t *testing.T) {
 	s := New()
-	letters := make([]byte, maxHead)
+	letters := make([]byte, protocols.MaxHead)
 	for i := range letters {
 		letters[i] = 'a' + byte(i%26)
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/names"
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
 // Answer is an address that DNS gave for a name that was asked for before in the same
@@ -113,7 +114,7 @@ func (d *dns) resolve(side Side, b []byte) {
 // dnsLike reports whether a whole message is of DNS: also one that only its header and an
 // error are in (RFC 1035 section 4.1.1).
 func dnsLike(b []byte) bool {
-	return dnsMessage(b, len(b)) == yes || len(b) == dnsHeader && b[2]&0x80 != 0 && b[3]&0x0f != 0
+	return protocols.DNSMessage(b, len(b)) == protocols.Yes || len(b) == dnsHeader && b[2]&0x80 != 0 && b[3]&0x0f != 0
 }
 
 // ask notes a question, in place of the same one where a client asks it again.

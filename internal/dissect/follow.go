@@ -1,6 +1,10 @@
 package dissect
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
+)
 
 // follower reads what a client sends after its first HTTP request, for as long as that is
 // the same request again. Of HTTP/1 it reads each request as the first one was read, of
@@ -8,11 +12,11 @@ import "bytes"
 type follower struct {
 	next *httpReader // HTTP/1: of the next request; nil before its first byte
 
-	hdr  [frameHeader]byte // HTTP/2
-	n    int               // bytes of hdr
-	left int               // bytes of the frame still to come
-	body int               // bytes of DATA so far
-	on   bool              // the connection is HTTP/2
+	hdr  [protocols.FrameHeaderSize]byte // HTTP/2
+	n    int                             // bytes of hdr
+	left int                             // bytes of the frame still to come
+	body int                             // bytes of DATA so far
+	on   bool                            // the connection is HTTP/2
 }
 
 // maxCall bounds the DATA of the one HTTP/2 request, in bytes: a health check of gRPC sends
@@ -43,7 +47,7 @@ func (s *Session) Asking() bool {
 	case st.kind != KindNone || len(st.p.head) == 0:
 		return false
 	}
-	return httpRequest(st.p.head) == more || prefix(st.p.head, http2Preface) == more
+	return protocols.StartsHTTPRequest(st.p.head)
 }
 
 // OnlyDNS reports whether both sides speak DNS, and every message of either is of it; asked
@@ -129,14 +133,14 @@ func (s *Session) followHTTP2(side Side, data []byte) {
 		}
 		n := copy(f.hdr[f.n:], data)
 		f.n, data = f.n+n, data[n:]
-		if f.n < frameHeader {
+		if f.n < protocols.FrameHeaderSize {
 			return
 		}
 		f.n, f.left = 0, int(f.hdr[0])<<16|int(f.hdr[1])<<8|int(f.hdr[2])
 		switch f.hdr[3] {
-		case frameData:
+		case protocols.FrameData:
 			f.body += f.left
-		case framePriority, frameReset, frameSettings, framePing, frameGoAway, frameWindow:
+		case protocols.FramePriority, protocols.FrameReset, protocols.FrameSettings, protocols.FramePing, protocols.FrameGoAway, protocols.FrameWindowUpdate:
 			f.body += max(0, f.left-maxControl)
 		default:
 			s.stray()

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"testing"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 	"golang.org/x/net/http2/hpack"
 )
 
@@ -20,7 +21,7 @@ func call2(stream uint32, path string) []byte {
 			panic("hpack")
 		}
 	}
-	return frame2(frameHeaders, flagEndHeaders, stream, b.Bytes())
+	return frame2(protocols.FrameHeaders, protocols.FlagEndHeaders, stream, b.Bytes())
 }
 
 // TestOneRequest: what a client sends is one request for as long as it is the same again,
@@ -28,7 +29,7 @@ func call2(stream uint32, path string) []byte {
 func TestOneRequest(t *testing.T) {
 	const scrape = "GET /metrics HTTP/1.1\r\nHost: a\r\nUser-Agent: Prometheus/3\r\n\r\n"
 	join := func(parts ...[]byte) string { return string(bytes.Join(parts, nil)) }
-	preface := join([]byte(http2Preface), frame2(frameSettings, 0, 0, nil))
+	preface := join([]byte(protocols.HTTP2Preface), frame2(protocols.FrameSettings, 0, 0, nil))
 	health := join([]byte(preface), call2(1, "/grpc.health.v1.Health/Check"))
 	for name, c := range map[string]struct {
 		sent string
@@ -47,10 +48,10 @@ func TestOneRequest(t *testing.T) {
 		"another protocol":    {"GET /metrics HTTP/1.1\r\nUpgrade: websocket\r\n\r\n", false},
 		"a body":              {scrape + "user=x", false},
 		"binary":              {scrape + "\x16\x03\x01", false},
-		"health by gRPC":      {health + join(frame2(frameData, 1, 1, []byte("\x00\x00\x00\x00\x02\x0a\x00")), frame2(framePing, 0, 0, make([]byte, 8))), true},
-		"much data":           {health + join(frame2(frameData, 1, 1, make([]byte, 400))), false},
+		"health by gRPC":      {health + join(frame2(protocols.FrameData, 1, 1, []byte("\x00\x00\x00\x00\x02\x0a\x00")), frame2(protocols.FramePing, 0, 0, make([]byte, 8))), true},
+		"much data":           {health + join(frame2(protocols.FrameData, 1, 1, make([]byte, 400))), false},
 		"another stream":      {health + join(call2(3, "/bank.Bank/Transfer")), false},
-		"much in pings":       {health + join(frame2(framePing, 0, 0, make([]byte, 1000))), false},
+		"much in pings":       {health + join(frame2(protocols.FramePing, 0, 0, make([]byte, 1000))), false},
 		"no request":          {"HTTP/1.1 200 OK\r\n\r\n", false},
 	} {
 		for _, size := range []int{1, 7, 1 << 16} {

@@ -35,8 +35,8 @@ func FuzzSession(f *testing.F) {
 		f.Add(append([]byte("EHLO x\r\nSTARTTLS\r\n"), s[0]...), append([]byte("220 x ESMTP\r\n250 OK\r\n220 go\r\n"), s[1]...), uint16(20), uint16(0))
 	}
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\n\r\n"), uint16(3), uint16(2))
-	for i := range protocols {
-		f.Add([]byte(protocols[i].client), []byte(protocols[i].server), uint16(20), uint16(0))
+	for _, c := range capturetest.ProtocolSamples {
+		f.Add([]byte(c.Client), []byte(c.Server), uint16(20), uint16(0))
 	}
 	f.Add([]byte{0x80, 0x2e, 1, 0, 2, 0, 5, 0, 0, 0, 16}, []byte("220 x ESMTP\r\n"), uint16(10), uint16(0))
 	f.Fuzz(func(t *testing.T, client, server []byte, size, hole uint16) {

@@ -3,6 +3,8 @@ package dissect
 import (
 	"strings"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
 // heads are what two ends say over HTTP/1.
@@ -11,7 +13,7 @@ var heads = [][2]string{
 	{"get / http/1.1\nhOST:\t10.0.0.1 \nuser-AGENT:\n\n", "HTTP/1.0 404\n\n"},
 	{"POST / HTTP/1.0\r\nhost: a\r\nhost: b\r\ncontent-length: 00\r\nContent-Length: 3\r\n\r\nabc", "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 201 Created\r\n\r\n"},
 	{"GET / HTTP/1.1\r\nhost: " + strings.Repeat("a", maxValue) + "\r\n\r\nGET / HTTP/1.1\r\nhost: a\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"},
-	{"GET /" + strings.Repeat("a", maxTarget) + " HTTP/1.1\r\nUpgrade: h2c\r\n\r\n", "HTTP/1.1 101 Switching\r\n\r\n"},
+	{"GET /" + strings.Repeat("a", protocols.MaxTarget) + " HTTP/1.1\r\nUpgrade: h2c\r\n\r\n", "HTTP/1.1 101 Switching\r\n\r\n"},
 	{"CONNECT db.example:5432 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200\r\n\r\nSSH-2.0-x\r\n"},
 }
 

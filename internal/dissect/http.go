@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/names"
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
 // HTTP is the first request and response of cleartext HTTP: of HTTP/1 and, by their
@@ -23,57 +24,10 @@ type HTTP struct {
 }
 
 const (
-	maxMethod = 20
-	maxTarget = 2 << 10 // bytes of a request line that are kept, and of its path
-	maxValue  = 288     // bytes of a header's value that are kept: more than maxAuthority and a field's name
+	maxValue = 288 // bytes of a header's value that are kept: more than maxAuthority and a field's name
 	// maxHTTPHeader bounds the header that is read, in bytes.
 	maxHTTPHeader = 64 << 10
 )
-
-// httpRequest: a method token, a target, and HTTP/1. within the first line (RFC 9112
-// section 3).
-func httpRequest(b []byte) answer {
-	i := 0
-	for i < len(b) && i <= maxMethod && (b[i] >= 'A' && b[i] <= 'Z' || b[i] == '-' || b[i] == '_') {
-		i++
-	}
-	if i == len(b) && i <= maxMethod {
-		return more
-	}
-	if i == 0 || i > maxMethod || b[i] != ' ' {
-		return no
-	}
-	line, _, whole := bytes.Cut(b, []byte("\n"))
-	if !whole {
-		switch {
-		case odd(b) > 0:
-			return no
-		case len(b) >= maxTarget && i+1 < len(b) && b[i+1] == '/':
-			return yes
-		case len(b) >= maxHead:
-			return no
-		}
-		return more
-	}
-	if bytes.Contains(line, []byte(" HTTP/1.")) {
-		return yes
-	}
-	return no
-}
-
-// httpResponse: HTTP/1. and a status code (RFC 9112 section 4).
-func httpResponse(b []byte) answer {
-	if a := prefix(b, "HTTP/1."); a != yes {
-		return a
-	}
-	if len(b) < 12 {
-		return more
-	}
-	if b[8] != ' ' || b[9] < '1' || b[9] > '5' {
-		return no
-	}
-	return yes
-}
 
 // httpReader reads the header of a direction's first message line by line. It keeps only the header fields that HTTP
 // names, and of each line only what it needs.
@@ -166,7 +120,7 @@ func (s *Session) httpPart(r *httpReader, part []byte, ended bool) (line []byte)
 	}
 	limit := maxValue
 	if !r.first {
-		limit = maxTarget
+		limit = protocols.MaxTarget
 	}
 	var whole bool
 	if ended && len(r.line) == 0 {

@@ -3,38 +3,14 @@ package dissect
 import (
 	"bytes"
 	"cmp"
-	"encoding/binary"
 	"strings"
 
 	"github.com/meshtls-tap/meshtls-tap/internal/names"
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 	"golang.org/x/net/http2/hpack"
 )
 
-// Frame types and flags of HTTP/2 (RFC 9113 section 6).
 const (
-	frameData         = 0
-	frameHeaders      = 1
-	framePriority     = 2
-	frameReset        = 3
-	frameSettings     = 4
-	framePush         = 5
-	framePing         = 6
-	frameGoAway       = 7
-	frameWindow       = 8
-	frameContinuation = 9
-
-	flagEndHeaders = 0x4
-	flagPadded     = 0x8
-	flagPriority   = 0x20
-
-	frameHeader  = 9
-	http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-)
-
-const (
-	// maxFrame is the largest frame accepted where nothing else was agreed (RFC 9113
-	// section 4.2).
-	maxFrame = 1 << 14
 	// maxBlock bounds the header block that is read, maxFrames the frames that are
 	// looked at before it comes.
 	maxBlock  = 8 << 10
@@ -46,80 +22,10 @@ const (
 	maxInterimBlock = 1 << 10
 )
 
-// http2Settings: a server begins with SETTINGS on stream 0 (RFC 9113 section 3.4).
-func http2Settings(b []byte) answer {
-	if len(b) < frameHeader {
-		if len(b) > 0 && b[0] != 0 || len(b) > 3 && b[3] != frameSettings {
-			return no
-		}
-		return more
-	}
-	n := int(b[0])<<16 | int(b[1])<<8 | int(b[2])
-	if b[3] != frameSettings || b[4]&^1 != 0 || n%6 != 0 || n > 600 || !bytes.Equal(b[5:9], []byte{0, 0, 0, 0}) {
-		return no
-	}
-	return yes
-}
-
-// http2Frames: frames one right behind the other, in the middle of a stream. Three are
-// enough, or two of which one has a size of its own.
-func http2Frames(b []byte) answer {
-	frames, sized := 0, false
-	for len(b) >= frameHeader {
-		n, own, ok := plausibleFrame(b)
-		if !ok {
-			return no
-		}
-		frames, sized = frames+1, sized || own
-		if frames == 3 || frames == 2 && sized {
-			return yes
-		}
-		if frameHeader+n > len(b) {
-			break
-		}
-		b = b[frameHeader+n:]
-	}
-	if frames == 2 || frames == 1 && len(b) == 0 {
-		return maybe
-	}
-	return no
-}
-
-// plausibleFrame reads a frame's header; own tells that its type has but one size.
-func plausibleFrame(b []byte) (size int, own, ok bool) {
-	size = int(b[0])<<16 | int(b[1])<<8 | int(b[2])
-	flags, stream := b[4], binary.BigEndian.Uint32(b[5:])
-	if size > maxFrame || stream>>31 != 0 {
-		return 0, false, false
-	}
-	of := stream != 0 && stream%2 == 1
-	switch b[3] {
-	case frameData:
-		return size, false, of && flags&^0x9 == 0
-	case frameHeaders:
-		return size, false, of && flags&^0x2d == 0 && size > 0
-	case frameContinuation:
-		return size, false, of && flags&^0x4 == 0 && size > 0
-	case framePriority:
-		return size, true, stream != 0 && flags == 0 && size == 5
-	case frameReset:
-		return size, true, of && flags == 0 && size == 4
-	case frameSettings:
-		return size, size == 0, stream == 0 && flags&^1 == 0 && size%6 == 0 && size < 600
-	case framePing:
-		return size, true, stream == 0 && flags&^1 == 0 && size == 8
-	case frameGoAway:
-		return size, false, stream == 0 && flags == 0 && size >= 8
-	case frameWindow:
-		return size, true, (of || stream == 0) && flags == 0 && size == 4
-	}
-	return 0, false, false
-}
-
 // http2Reader reads a direction's frames up to its first header block.
 type http2Reader struct {
 	preface bool // the client's preface stands before
-	hdr     [frameHeader]byte
+	hdr     [protocols.FrameHeaderSize]byte
 	n       int // bytes of the preface or of hdr
 	left    int // bytes of the frame still to come
 	frames  int
@@ -141,16 +47,16 @@ func (s *Session) readHTTP2(side Side, data []byte) {
 	for len(data) > 0 && r != nil {
 		switch {
 		case r.preface:
-			n := min(len(http2Preface)-r.n, len(data))
+			n := min(len(protocols.HTTP2Preface)-r.n, len(data))
 			r.n, data = r.n+n, data[n:]
-			if r.n == len(http2Preface) {
+			if r.n == len(protocols.HTTP2Preface) {
 				r.preface, r.n = false, 0
 			}
 			continue
-		case r.n < frameHeader:
+		case r.n < protocols.FrameHeaderSize:
 			n := copy(r.hdr[r.n:], data)
 			r.n, data = r.n+n, data[n:]
-			if r.n < frameHeader {
+			if r.n < protocols.FrameHeaderSize {
 				return
 			}
 			if !s.beginFrame(r) {
@@ -189,12 +95,12 @@ func (s *Session) beginFrame(r *http2Reader) bool {
 	r.left = int(r.hdr[0])<<16 | int(r.hdr[1])<<8 | int(r.hdr[2])
 	r.frames++
 	switch typ := r.hdr[3]; {
-	case r.within && typ != frameContinuation:
+	case r.within && typ != protocols.FrameContinuation:
 		return false
-	case typ == frameHeaders:
+	case typ == protocols.FrameHeaders:
 		r.within, r.frame = true, 0
 		r.block = r.block[:0]
-	case typ == frameContinuation:
+	case typ == protocols.FrameContinuation:
 		r.frame = len(r.block)
 	}
 	return r.frames <= maxFrames
@@ -203,13 +109,13 @@ func (s *Session) beginFrame(r *http2Reader) bool {
 // endFrame ends a frame of a header block and reports whether reading continues.
 func (s *Session) endFrame(side Side, r *http2Reader) bool {
 	flags := r.hdr[4]
-	if r.hdr[3] == frameHeaders {
+	if r.hdr[3] == protocols.FrameHeaders {
 		b := r.block[r.frame:]
 		pad := 0
-		if flags&flagPadded != 0 && len(b) > 0 {
+		if flags&protocols.FlagPadded != 0 && len(b) > 0 {
 			pad, b = int(b[0]), b[1:]
 		}
-		if flags&flagPriority != 0 && len(b) >= 5 {
+		if flags&protocols.FlagPriority != 0 && len(b) >= 5 {
 			b = b[5:]
 		}
 		if pad > len(b) {
@@ -217,7 +123,7 @@ func (s *Session) endFrame(side Side, r *http2Reader) bool {
 		}
 		r.block = r.block[:copy(r.block, b[:len(b)-pad])]
 	}
-	if flags&flagEndHeaders == 0 {
+	if flags&protocols.FlagEndHeaders == 0 {
 		return true
 	}
 	r.within = false
@@ -255,13 +161,13 @@ type fields struct {
 func (f *fields) take(h hpack.HeaderField) {
 	switch h.Name {
 	case ":method":
-		keepField(&f.method, h.Value, maxMethod+1)
+		keepField(&f.method, h.Value, protocols.MaxMethod+1)
 	case ":authority":
 		keepField(&f.authority, h.Value, maxValue)
 	case "host": // in place of :authority, as a gateway from HTTP/1 may leave it (RFC 9113 section 8.3.1)
 		keepField(&f.host, h.Value, maxValue)
 	case ":path":
-		keepField(&f.path, h.Value, maxTarget)
+		keepField(&f.path, h.Value, protocols.MaxTarget)
 	case "user-agent":
 		keepField(&f.agent, h.Value, maxValue)
 	case "content-type":
@@ -317,7 +223,7 @@ func isMethod(method string) bool {
 			return false
 		}
 	}
-	return len(method) <= maxMethod
+	return len(method) <= protocols.MaxMethod
 }
 
 // endHTTP2 frees a direction's reader.

@@ -1,6 +1,10 @@
 package dissect
 
-import "math"
+import (
+	"math"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
+)
 
 // This file finds plaintext where the place in the records of TLS is lost. TLS has only
 // ciphertext and record headers there, so each segment without a header is weighed against
@@ -40,7 +44,7 @@ var textWeights = func() (w [256]int16) {
 // suffices, whatever the other bytes are.
 func textWeight(b []byte) int {
 	sum, most := 0, 0
-	for _, c := range b[:min(len(b), sampled)] {
+	for _, c := range b[:min(len(b), protocols.SampleSize)] {
 		sum = max(sum+int(textWeights[c]), 0)
 		most = max(most, sum)
 	}

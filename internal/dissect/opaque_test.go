@@ -18,8 +18,8 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
-
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
 var opaqueConnections = flag.Int("opaque", 1200, "how many connections that cannot be read TestOpaqueIsNeverPlaintext makes")
@@ -323,10 +323,10 @@ func TestOpaqueInTheMiddle(t *testing.T) {
 				if len(x.data) == 0 {
 					continue
 				}
-				for k := range recognizers {
-					c := &recognizers[k]
-					if a := max(c.ask(c.client, x.data), c.ask(c.server, x.data)); a == yes {
-						t.Errorf("%s: %s says yes to %x", name, c.protocol, x.data[:min(len(x.data), 32)])
+				for k := range protocols.TCP {
+					c := &protocols.TCP[k]
+					if a := max(c.Client(x.data), c.Server(x.data)); a == protocols.Yes {
+						t.Errorf("%s: %s says yes to %x", name, c.Protocol, x.data[:min(len(x.data), 32)])
 					}
 				}
 			}

@@ -3,6 +3,8 @@ package dissect
 import (
 	"bytes"
 	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
 // Preceded returns what was sent before TLS began, and its protocol if known: KindPlain, KindText, KindStructured,
@@ -30,11 +32,11 @@ func (s *Session) precede(side Side, offset int64) {
 		st := &s.sides[i]
 		kind := st.kind
 		if kind == KindNone && st.p != nil {
-			if kind = KindUnreadable; len(st.p.head) >= minText {
+			if kind = KindUnreadable; len(st.p.head) >= protocols.MinText {
 				kind = textKind(st.p.head)
 			} else {
 				short += len(st.p.head)
-				clean = clean && odd(st.p.head) == 0
+				clean = clean && protocols.CountNonText(st.p.head) == 0
 			}
 		}
 		if rank(kind) > rank(best) {
@@ -76,7 +78,7 @@ func negotiates(b []byte) bool {
 	const least, most = 4, 512
 	switch {
 	case len(b) <= least:
-		return odd(b) > 0
+		return protocols.CountNonText(b) > 0
 	case len(b) > most:
 		return false
 	case b[0] == 0x30: // LDAP's StartTLS (RFC 4511 section 4.14.1)

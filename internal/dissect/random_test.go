@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
 // randomPrefixes is how many random prefixes are tried. Of a million, tried by hand, none
@@ -33,12 +35,12 @@ func TestRandomBytesAreNotCleartext(t *testing.T) {
 			b[j] = buf[j][:64+r.IntN(1500-64+1)]
 			randomBytes(r, b[j])
 		}
-		for k := range recognizers {
-			switch x := &recognizers[k]; max(x.ask(x.client, b[0]), x.ask(x.server, b[0])) {
-			case yes:
+		for k := range protocols.TCP {
+			switch x := &protocols.TCP[k]; max(x.Client(b[0]), x.Server(b[0])) {
+			case protocols.Yes:
 				alone++
-				t.Errorf("prefix %d: %s says yes to % x", i, x.protocol, b[0][:32])
-			case maybe:
+				t.Errorf("prefix %d: %s says yes to % x", i, x.Protocol, b[0][:32])
+			case protocols.Maybe:
 				weakly++
 			default:
 			}

@@ -2,17 +2,8 @@ package dissect
 
 import (
 	"bytes"
-	"unicode/utf8"
-)
 
-// answer is what a recognizer says of the first bytes of a direction.
-type answer uint8
-
-const (
-	no answer = iota
-	more
-	maybe // it looks so; the other side must agree
-	yes
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
 // recognize decides what a direction speaks, from its first bytes.
@@ -25,13 +16,13 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 			return
 		}
 		before := len(p.head)
-		p.head, _ = s.hold(p.head, data, maxHead)
+		p.head, _ = s.hold(p.head, data, protocols.MaxHead)
 		buf, rest = p.head, data[len(p.head)-before:]
 		offset, ack = p.headOffset, p.headAck
 	}
-	switch size, a := proxyHeader(buf); {
-	case p.proxied >= maxProxied || a == no:
-	case a == yes:
+	switch size, a := protocols.ProxyHeader(buf); {
+	case p.proxied >= maxProxied || a == protocols.No:
+	case a == protocols.Yes:
 		if p.proxied++; p.proxied > 1 {
 			s.behind, s.upgraded = true, "proxy_protocol"
 		}
@@ -45,14 +36,14 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 		return
 	}
 	switch sniffTLS(buf) {
-	case yes:
+	case protocols.Yes:
 		s.startTLS(side, offset, false)
 		s.feed(side, offset, buf, ack)
 		if len(rest) > 0 {
 			s.route(side, offset+int64(len(buf)), rest, ack)
 		}
 		return
-	case more:
+	case protocols.More:
 		s.wait(side, offset, buf, ack)
 		return
 	default:
@@ -69,13 +60,13 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 	st := &s.sides[side]
 	p := st.p
-	full := len(rest) > 0 || len(buf) >= maxHead
+	full := len(rest) > 0 || len(buf) >= protocols.MaxHead
 	if !full && !p.askAgain(buf) {
 		return
 	}
 	a := s.consult(side, buf)
 	switch {
-	case a == yes && st.kind == KindGreeting:
+	case a == protocols.Yes && st.kind == KindGreeting:
 		s.revision++
 		s.release(&p.head)
 		p.ssh = &sshReader{}
@@ -84,13 +75,13 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 			s.route(side, offset+int64(len(buf)), rest, ack)
 		}
 		return
-	case a != yes && s.joined(side, offset, buf, rest, ack):
+	case a != protocols.Yes && s.joined(side, offset, buf, rest, ack):
 		return
-	case a == yes:
+	case a == protocols.Yes:
 		s.revision++
 		s.release(&p.head)
 		s.begin(side, buf)
-		if st.kind == KindPlain && seals(st.protocol) {
+		if st.kind == KindPlain && protocols.Seals(st.protocol) {
 			s.sealing(side, buf)
 			if len(rest) > 0 {
 				s.sealing(side, rest)
@@ -100,7 +91,7 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 			s.feed(side, offset+int64(len(buf)), rest, ack)
 		}
 		return
-	case !full && (a == more || len(buf) < minText):
+	case !full && (a == protocols.More || len(buf) < protocols.MinText):
 		s.wait(side, offset, buf, ack)
 		return
 	}
@@ -139,7 +130,7 @@ func (p *parser) askAgain(buf []byte) bool {
 func (s *Session) wait(side Side, offset int64, buf []byte, ack int64) {
 	p := s.sides[side].p
 	if len(p.head) == 0 {
-		p.head, _ = s.hold(nil, buf, maxHead)
+		p.head, _ = s.hold(nil, buf, protocols.MaxHead)
 		p.headOffset, p.headAck = offset, ack
 	}
 }
@@ -193,7 +184,7 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 		return
 	}
 	switch {
-	case (st.kind == KindPlain || st.kind == KindEncrypted) && seals(st.protocol):
+	case (st.kind == KindPlain || st.kind == KindEncrypted) && protocols.Seals(st.protocol):
 		s.sealing(side, data)
 	case st.kind == KindText && !s.settledPlain && s.turnsOpaque(side, data):
 		return
@@ -205,7 +196,7 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	switch {
 	case st.p.ssh != nil:
 		s.readSSH(side, offset, data, ack)
-	case st.kind == KindEncrypted && st.protocol == "ssh" && st.seen <= maxUpgrade && len(data) >= minText && allText(data[:min(len(data), sampled)]):
+	case st.kind == KindEncrypted && st.protocol == "ssh" && st.seen <= maxUpgrade && len(data) >= protocols.MinText && allText(data[:min(len(data), protocols.SampleSize)]):
 		s.anew(side, offset, nil, data, ack)
 	case st.p.http != nil:
 		s.readHTTP(side, data)
@@ -224,9 +215,9 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 
 // speaks reports whether b begins like a message of the side's protocol.
 func (st *stream) speaks(b []byte) bool {
-	candidates := &byFirst[b[0]]
-	for i := candidates.next(0); i >= 0; i = candidates.next(i + 1) {
-		if r := &recognizers[i]; sameProtocol(st.protocol, r.protocol) && max(r.ask(r.client, b), r.ask(r.server, b)) >= maybe {
+	candidates := protocols.StartingWith(b[0])
+	for i := candidates.Next(0); i >= 0; i = candidates.Next(i + 1) {
+		if r := &protocols.TCP[i]; protocols.Same(st.protocol, r.Protocol) && max(r.Client(b), r.Server(b)) >= protocols.Maybe {
 			return true
 		}
 	}
@@ -237,8 +228,8 @@ func (st *stream) speaks(b []byte) bool {
 // is.
 func readable(b []byte) bool {
 	const short = 8
-	b = b[:min(len(b), sampled)]
-	return textKind(b) == KindText || len(b) >= short && odd(b) == 0
+	b = b[:min(len(b), protocols.SampleSize)]
+	return textKind(b) == KindText || len(b) >= short && protocols.CountNonText(b) == 0
 }
 
 // maxTries bounds the segments at whose start a protocol is looked for, if the first bytes
@@ -255,19 +246,19 @@ func (s *Session) again(side Side, offset int64, data []byte, ack int64) {
 	if st.kind == KindUnreadable && s.follow(side, offset, data, ack, false) {
 		return
 	}
-	if st.kind == KindText && s.consultWords(side, data) == yes {
+	if st.kind == KindText && s.consultWords(side, data) == protocols.Yes {
 		s.revision++
 		return
 	}
 	defer s.lookAgain(side, data)
-	candidates := &middleByFirst[data[0]]
-	for i := candidates.next(0); i >= 0; i = candidates.next(i + 1) {
-		if r := &recognizers[i]; max(r.ask(r.client, data), r.ask(r.server, data)) == yes {
-			st.kind, st.protocol, st.upgrades = r.kind, r.protocol, r.upgrades
+	candidates := protocols.MiddleStartingWith(data[0])
+	for i := candidates.Next(0); i >= 0; i = candidates.Next(i + 1) {
+		if r := &protocols.TCP[i]; max(r.Client(data), r.Server(data)) == protocols.Yes {
+			st.kind, st.protocol, st.upgrades = kindOf(r), r.Protocol, r.Upgrades
 			s.revision++
 			s.stray() // what came before is of nothing known
 			s.begin(side, data)
-			if seals(st.protocol) {
+			if protocols.Seals(st.protocol) {
 				s.sealing(side, data)
 			}
 			return
@@ -282,8 +273,8 @@ func (s *Session) lookAgain(side Side, b []byte) {
 	if st.kind != KindUnreadable || s.handshaking(side) {
 		return
 	}
-	text := b[:min(len(b), sampled)]
-	if before := st.p.readable; odd(text) > 0 {
+	text := b[:min(len(b), protocols.SampleSize)]
+	if before := st.p.readable; protocols.CountNonText(text) > 0 {
 		st.p.readable = 0
 	} else if st.p.readable += len(text); st.p.readable >= minTextBehind && before > 0 && int64(2*st.p.readable) >= st.seen-st.p.flight.passed {
 		st.kind, st.upgrades = KindText, true
@@ -305,10 +296,10 @@ func (s *Session) Conclude() {
 	short, clean := 0, true
 	for i := range s.sides {
 		st := &s.sides[i]
-		if st.p == nil || st.kind != KindNone || len(st.p.head) == 0 || sniffTLS(st.p.head) != no {
+		if st.p == nil || st.kind != KindNone || len(st.p.head) == 0 || sniffTLS(st.p.head) != protocols.No {
 			continue
 		}
-		if len(st.p.head) >= minText {
+		if len(st.p.head) >= protocols.MinText {
 			st.kind = textKind(st.p.head)
 		}
 		if s.handshaking(Side(i)) {
@@ -318,7 +309,7 @@ func (s *Session) Conclude() {
 			continue
 		}
 		short += len(st.p.head)
-		clean = clean && odd(st.p.head) == 0
+		clean = clean && protocols.CountNonText(st.p.head) == 0
 	}
 	s.decideStructure()
 	if short < minShortText || !clean {
@@ -332,9 +323,6 @@ func (s *Session) Conclude() {
 }
 
 const (
-	// minText is how many bytes it takes to call a direction text or unreadable: 32
-	// random bytes look like text once in 10^11.
-	minText = 32
 	// minShortText is how many bytes without an odd one it takes of both directions
 	// together, when no more will come: 20 random bytes look so once in 10^8.
 	minShortText = 20
@@ -344,46 +332,19 @@ const (
 	// maxDoubt is how much of a direction is waited for, in bytes, that is not readable and
 	// that a recognizer says maybe of.
 	maxDoubt = 256
-	// sampled is how much of a direction is looked at.
-	sampled = 512
 )
 
-// textKind tells text from binary: printable ASCII with line ends and tabs, and UTF-8,
-// with one odd byte in twenty.
+// textKind returns KindText or KindUnreadable.
 func textKind(b []byte) Kind {
-	if len(b) > sampled {
-		b = b[:sampled]
+	if protocols.IsText(b) {
+		return KindText
 	}
-	if len(b) < minText || odd(b)*20 > len(b) {
-		return KindUnreadable
-	}
-	return KindText
+	return KindUnreadable
 }
 
 // textTail reports whether the second half of b, and its last 64 bytes at least, are text:
 // a message in plaintext behind a binary header.
 func textTail(b []byte) bool {
 	n := max(minTextBehind, (len(b)+1)/2)
-	return n <= len(b) && odd(b[len(b)-min(n, sampled):]) == 0
-}
-
-// odd counts the bytes that are no text.
-func odd(b []byte) int {
-	n := 0
-	for len(b) > 0 {
-		c := b[0]
-		if c < utf8.RuneSelf {
-			if c < 0x20 && c != '\n' && c != '\r' && c != '\t' || c == 0x7f {
-				n++
-			}
-			b = b[1:]
-			continue
-		}
-		r, size := utf8.DecodeRune(b)
-		if r == utf8.RuneError && utf8.FullRune(b) {
-			n++
-		}
-		b = b[size:]
-	}
-	return n
+	return n <= len(b) && protocols.CountNonText(b[len(b)-min(n, protocols.SampleSize):]) == 0
 }

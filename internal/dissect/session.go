@@ -1,6 +1,9 @@
 package dissect
 
-import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // Side is one of the two ends of a connection.
 type Side = wire.Side
@@ -27,8 +30,6 @@ const (
 )
 
 const (
-	// maxHead bounds what is kept of a direction while it is being recognized, in bytes.
-	maxHead = 4 << 10
 	// maxHeld bounds what all buffers of a session hold together, in bytes.
 	maxHeld = 16 << 10
 )
@@ -165,7 +166,7 @@ func (s *Session) Complete() bool {
 	named, read := false, true
 	for i := range s.sides {
 		st := &s.sides[i]
-		named = named || st.kind == KindPlain && (sameProtocol(st.protocol, "http2") || st.protocol == "http")
+		named = named || st.kind == KindPlain && (protocols.Same(st.protocol, "http2") || st.protocol == "http")
 		read = read && st.kind != KindNone && (st.p == nil || st.p.http == nil && st.p.http2 == nil)
 	}
 	if s.after != nil && !s.after.decided() || s.watched() {
@@ -209,7 +210,7 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 // route hands bytes of a direction to what reads it, by its kind.
 func (s *Session) route(side Side, offset int64, data []byte, ack int64) {
 	s.flies(side, offset, ack)
-	if side == Originator && s.tls == nil && !s.beyond && sniffTLS(data) == no {
+	if side == Originator && s.tls == nil && !s.beyond && sniffTLS(data) == protocols.No {
 		s.beyond = !negotiates(data)
 	}
 	switch s.sides[side].kind {

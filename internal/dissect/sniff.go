@@ -1,18 +1,19 @@
 package dissect
 
 import (
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
 // sniffTLS says whether b begins with a ClientHello or ServerHello, an alert, or with
 // records of an established connection.
-func sniffTLS(b []byte) answer {
+func sniffTLS(b []byte) protocols.Match {
 	if !plausibleHeader(b) {
-		return no
+		return protocols.No
 	}
 	if len(b) < wire.RecordHeader+1 {
-		return more
+		return protocols.More
 	}
 	size := int(b[3])<<8 | int(b[4])
 	switch b[0] {
@@ -21,28 +22,28 @@ func sniffTLS(b []byte) answer {
 			return sniffHello(b, size)
 		}
 		if !knownMessage(b[5]) && b[2] < 1 {
-			return no
+			return protocols.No
 		}
 	case wire.ContentAlert:
 		if size == 2 && (b[5] < 1 || b[5] > 2) {
-			return no
+			return protocols.No
 		}
 		if size == 2 && len(b) < wire.RecordHeader+2 {
-			return more
+			return protocols.More
 		}
 	case wire.ContentChangeCipherSpec:
 		if size != 1 || b[5] != 1 {
-			return no
+			return protocols.No
 		}
 	default:
 		if b[2] < 1 {
-			return no // the middle of an SSL 3.0 stream looks too much like others
+			return protocols.No // the middle of an SSL 3.0 stream looks too much like others
 		}
 	}
 	if next := wire.RecordHeader + size; next < len(b) && !plausibleHeader(b[next:]) {
-		return no
+		return protocols.No
 	}
-	return yes
+	return protocols.Yes
 }
 
 // knownMessage tells handshake types that may begin a record (IANA "TLS HandshakeType").
@@ -50,27 +51,27 @@ func knownMessage(typ uint8) bool { return typ <= 25 }
 
 // sniffHello looks at the handshake header and the hello's version, as far as the
 // first record holds them (a hello may be split over records at any byte).
-func sniffHello(b []byte, size int) answer {
+func sniffHello(b []byte, size int) protocols.Match {
 	const upToVersion = wire.RecordHeader + 4 + 2
 	if size >= 6 {
 		if len(b) < upToVersion {
 			if len(b) > 6 && b[6] != 0 {
-				return no
+				return protocols.No
 			}
-			return more
+			return protocols.More
 		}
 		if b[6] != 0 || !tlsmsg.PlausibleVersion(uint16(b[9])<<8|uint16(b[10])) {
-			return no
+			return protocols.No
 		}
-		return yes
+		return protocols.Yes
 	}
 	if len(b) < wire.RecordHeader+size+wire.RecordHeader {
-		return more
+		return protocols.More
 	}
 	if b := b[wire.RecordHeader+size:]; b[0] != wire.ContentHandshake || !plausibleHeader(b) {
-		return no
+		return protocols.No
 	}
-	return yes
+	return protocols.Yes
 }
 
 // minChained is how many records, one right behind the other, it takes to call the

@@ -1,6 +1,10 @@
 package dissect
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
+)
 
 // The name-lists of an SSH_MSG_KEXINIT that name ciphers, by their number: those from the
 // client to the server, and the other way (RFC 4253 section 7.1).
@@ -115,16 +119,16 @@ func (s *Session) watchSSH(side Side, offset int64, data []byte, ack int64) {
 	case st.p.ssh.text.add(data):
 		st.kind, st.protocol, st.p.ssh = KindText, "", nil
 		s.revision++
-	case len(data) >= minText && allText(data[:min(len(data), sampled)]):
+	case len(data) >= protocols.MinText && allText(data[:min(len(data), protocols.SampleSize)]):
 		s.notSSH(side, offset, nil, data, ack)
 	}
 }
 
 // knownMiddle reports whether b is a message of a known protocol.
 func knownMiddle(b []byte) bool {
-	candidates := &middleByFirst[b[0]]
-	for i := candidates.next(0); i >= 0; i = candidates.next(i + 1) {
-		if r := &recognizers[i]; max(r.ask(r.client, b), r.ask(r.server, b)) == yes {
+	candidates := protocols.MiddleStartingWith(b[0])
+	for i := candidates.Next(0); i >= 0; i = candidates.Next(i + 1) {
+		if r := &protocols.TCP[i]; max(r.Client(b), r.Server(b)) == protocols.Yes {
 			return true
 		}
 	}

@@ -1,6 +1,9 @@
 package dissect
 
-import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
+	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
+)
 
 // v2 looks for a hello of SSL 2.0. It tells whether it took the direction, or waits for
 // the rest of it.
@@ -33,7 +36,7 @@ func (s *Session) v2(side Side, offset int64, b []byte, ack int64) bool {
 func (s *Session) v2Server(side Side, offset int64, b []byte, ack int64) bool {
 	hello, chain, size, truncated := tlsmsg.ParseV2ServerHello(b)
 	switch {
-	case truncated && len(b) < maxHead:
+	case truncated && len(b) < protocols.MaxHead:
 		s.wait(side, offset, b, ack)
 		return true
 	case hello == nil:

@@ -3,6 +3,7 @@ package dissect
 import (
 	"encoding/binary"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -127,7 +128,9 @@ func (f *Tail) sealedText(b []byte) []byte {
 }
 
 // textPacket reports whether a datagram is text.
-func textPacket(b []byte) bool { return len(b) >= minText && allText(b[:min(len(b), sampled)]) }
+func textPacket(b []byte) bool {
+	return len(b) >= protocols.MinText && allText(b[:min(len(b), protocols.SampleSize)])
+}
 
 // foreign returns what of a datagram, to its end, is neither of DTLS or QUIC nor of what
 // shares a port with them (RFC 7983, RFC 9443). Who clears QUIC's fixed bit (RFC 9287) is
@@ -184,11 +187,11 @@ func (f *Tail) dtlsRecord(b []byte) int {
 
 // plainPacket reports whether a datagram is plaintext of a known protocol.
 func plainPacket(b []byte) bool {
-	if dnsMessage(b, len(b)) == yes {
+	if protocols.DNSMessage(b, len(b)) == protocols.Yes {
 		return true
 	}
-	for i := range packets {
-		if r := &packets[i]; r.kind == KindPlain && (r.ask(r.client, b) == yes || r.ask(r.server, b) == yes) {
+	for i := range protocols.UDP {
+		if r := &protocols.UDP[i]; r.Form == protocols.Plain && (r.Client(b) == protocols.Yes || r.Server(b) == protocols.Yes) {
 			return true
 		}
 	}

@@ -1,6 +1,10 @@
 package dissect
 
-import "math"
+import (
+	"math"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
+)
 
 // Structured plaintext: what no recognizer knows, and what ciphertext does not look like.
 //
@@ -114,7 +118,7 @@ func (s *Session) weigh(side Side, b []byte) {
 func (s *Session) turnsOpaque(side Side, b []byte) bool {
 	const least, enough = 16, 64
 	st, other := &s.sides[side], &s.sides[side.Other()]
-	if b = b[:min(len(b), sampled)]; len(b) < least || odd(b)*5 < len(b) || tailWeight(b) > 0 {
+	if b = b[:min(len(b), protocols.SampleSize)]; len(b) < least || protocols.CountNonText(b)*5 < len(b) || tailWeight(b) > 0 {
 		st.p.opaque = 0
 		return false
 	}

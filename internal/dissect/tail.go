@@ -3,6 +3,7 @@ package dissect
 import (
 	"bytes"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -239,7 +240,7 @@ func textPast(b []byte) bool {
 
 // anyHello reports whether b begins with a hello in plaintext.
 func anyHello(b []byte) bool {
-	return helloBegins(b, tlsmsg.TypeClientHello) == yes || helloBegins(b, tlsmsg.TypeServerHello) == yes
+	return helloBegins(b, tlsmsg.TypeClientHello) == protocols.Yes || helloBegins(b, tlsmsg.TypeServerHello) == protocols.Yes
 }
 
 // readable notes whether the start of a segment is text. It reports that enough is.

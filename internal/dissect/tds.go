@@ -1,6 +1,9 @@
 package dissect
 
-import "github.com/meshtls-tap/meshtls-tap/internal/wire"
+import (
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
+	"github.com/meshtls-tap/meshtls-tap/internal/wire"
+)
 
 // tdsLayer reads the packets of TDS in one direction, as far as it takes to see the TLS
 // handshake within packets of type PRELOGIN (MS-TDS section 2.2.6.5). After the handshake
@@ -64,9 +67,9 @@ func (s *Session) tdsData(side Side, offset int64, data []byte, ack int64) {
 
 // packet reads a header that is whole.
 func (t *tdsLayer) packet() {
-	size, a := tdsHeader(t.hdr[:])
+	size, a := protocols.TDSHeader(t.hdr[:])
 	t.n, t.left, t.held = 0, size-len(t.hdr), true
-	t.on = a == yes
+	t.on = a == protocols.Yes
 }
 
 // tdsPayload takes a part of a packet's payload. TLS begins with a record of the handshake,

@@ -1,6 +1,10 @@
 package dissect
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
+)
 
 // A tunnel is what CONNECT and SOCKS ask for: the words that open it are no word on what
 // goes through it, so its ends are recognized anew.
@@ -18,7 +22,7 @@ func (s *Session) granted(side Side, data []byte) int {
 	case "socks5":
 		return socks5Granted(data)
 	case "http":
-		if h := s.http; h == nil || h.Method != "CONNECT" || h.Status != 407 || httpResponse(data) != yes || data[9] != '2' {
+		if h := s.http; h == nil || h.Method != "CONNECT" || h.Status != 407 || protocols.HTTPResponse(data) != protocols.Yes || data[9] != '2' {
 			return 0
 		}
 		if end := bytes.Index(data, []byte("\r\n\r\n")); end > 0 {

@@ -3,6 +3,7 @@ package dissect
 import (
 	"bytes"
 
+	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
@@ -46,7 +47,7 @@ func (s *Session) PlainAfter() int64 {
 	}
 	within := int64(mayUpgradeWithin)
 	for i := range s.sides {
-		if p := s.sides[i].protocol; evident(p) || p == "ldap" || p == "postgresql" {
+		if p := s.sides[i].protocol; protocols.Evident(p) || p == "ldap" || p == "postgresql" {
 			within = sealsWithin
 		}
 	}
@@ -94,7 +95,7 @@ func (s *Session) mayUpgrade(side Side) (may, anywhere bool) {
 
 // saysTLS reports whether b mentions TLS or SSL within its first 512 bytes.
 func saysTLS(b []byte) bool {
-	b = b[:min(len(b), sampled)]
+	b = b[:min(len(b), protocols.SampleSize)]
 	for i := 0; i+3 <= len(b); i++ {
 		switch b[i+1] | 0x20 {
 		case 'l':
@@ -120,7 +121,7 @@ func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool 
 	typ, anywhere := byte(tlsmsg.TypeClientHello), false
 	if s.tls != nil && other.kind == KindTLS {
 		typ, anywhere = tlsmsg.TypeServerHello, true
-		if a := sniffTLS(data); a == yes && st.p.scan.n == 0 {
+		if a := sniffTLS(data); a == protocols.Yes && st.p.scan.n == 0 {
 			s.startTLS(side, offset, true)
 			s.feed(side, offset, data, ack)
 			return true
@@ -167,7 +168,7 @@ func (s *Session) joined(side Side, offset int64, buf, rest []byte, ack int64) b
 		return false
 	}
 	for at := 1; at <= maxPreface && at+helloPrefix <= len(buf); at++ {
-		if helloBegins(buf[at:], tlsmsg.TypeClientHello) != yes {
+		if helloBegins(buf[at:], tlsmsg.TypeClientHello) != protocols.Yes {
 			continue
 		}
 		s.startTLS(side, offset+int64(at), true)
@@ -189,7 +190,7 @@ func (s *Session) upgradeUnseen(side Side, offset int64, data []byte, ack int64)
 	if st.kind == KindUnreadable || c.count == 0 && c.n == 0 && !s.doubt && ack <= other.seen+other.missed {
 		return false
 	}
-	if helloBegins(data, tlsmsg.TypeServerHello) == yes {
+	if helloBegins(data, tlsmsg.TypeServerHello) == protocols.Yes {
 		*c = chain{}
 		s.startTLS(side, offset, true)
 		s.feed(side, offset, data, ack)
@@ -216,9 +217,9 @@ func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack i
 		n := copy(w[:], c.buf[:c.n])
 		n += copy(w[n:], data[:min(len(data), helloPrefix)])
 		switch helloBegins(w[:n], typ) {
-		case yes:
+		case protocols.Yes:
 			return c.n, 0, true
-		case more:
+		case protocols.More:
 			c.n = copy(c.buf[:], w[:n])
 			return 0, 0, false
 		default:
@@ -236,9 +237,9 @@ func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack i
 			at += next
 		}
 		switch helloBegins(data[at:], typ) {
-		case yes:
+		case protocols.Yes:
 			return 0, at, true
-		case more:
+		case protocols.More:
 			c.n = copy(c.buf[:], data[at:])
 			c.offset, c.ack = offset+int64(at), ack
 			return 0, 0, false
@@ -253,21 +254,21 @@ func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack i
 }
 
 // helloBegins reports whether b begins with a hello of a type in a record of its own.
-func helloBegins(b []byte, typ byte) answer {
+func helloBegins(b []byte, typ byte) protocols.Match {
 	if len(b) == 0 || !plausibleHeader(b) || b[0] != wire.ContentHandshake {
-		return no
+		return protocols.No
 	}
 	if len(b) > 5 && b[5] != typ || len(b) > 6 && b[6] != 0 || len(b) > 9 && b[9] != 3 && !tlsmsg.IsTLS13(uint16(b[9])<<8) {
-		return no
+		return protocols.No
 	}
 	if len(b) < helloPrefix {
-		return more
+		return protocols.More
 	}
 	record, message := int(b[3])<<8|int(b[4]), int(b[7])<<8|int(b[8])
 	if !tlsmsg.PlausibleVersion(uint16(b[9])<<8|uint16(b[10])) || record < 6 || message < 38 || typ == tlsmsg.TypeClientHello && message+4 < record {
-		return no
+		return protocols.No
 	}
-	return yes
+	return protocols.Yes
 }
 
 // InClear reports whether this is not a TLS connection whatever of TLS was seen: one side

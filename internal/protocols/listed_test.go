@@ -1,4 +1,4 @@
-package dissect
+package protocols
 
 import (
 	"os"
@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// schema/README.md lists every protocol that a record can name.
+// TestProtocolsAreListed checks that schema/README.md lists every protocol that a record can name.
 func TestProtocolsAreListed(t *testing.T) {
 	text, err := os.ReadFile("../../schema/README.md")
 	if err != nil {
@@ -15,8 +15,8 @@ func TestProtocolsAreListed(t *testing.T) {
 	}
 	_, list, _ := strings.Cut(string(text), "## Protocols")
 	list, _, _ = strings.Cut(list, "\n## ")
-	for _, r := range slices.Concat(recognizers, packets) {
-		if name := r.protocol; !strings.Contains(list, "`"+name+"`") {
+	for _, r := range slices.Concat(TCP, UDP) {
+		if name := r.Protocol; !strings.Contains(list, "`"+name+"`") {
 			t.Errorf("schema/README.md does not list %s", name)
 		}
 	}

@@ -1,15 +1,16 @@
-package dissect
+package protocols
 
 import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// samples are beginnings of directions of many protocols, which the tests of the table
-// and its fuzz target start from.
+// samples are first bytes of protocols, besides those of capturetest.ProtocolSamples.
 var samples = []string{
-	"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", http2Preface, "SSH-2.0-x\r\n",
+	"GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 200 OK\r\n\r\n", HTTP2Preface, "SSH-2.0-x\r\n",
 	"\x00\x00\x00\x08\x04\xd2\x16\x2f", "S", "G", "R\x00\x00\x00\x08\x00\x00\x00\x00", "Q\x00\x00\x00\x0dSELECT 1\x00",
 	"\x4a\x00\x00\x00\x0a8.0.36\x00\x08\x00\x00\x00abcdefgh\x00", "\x09\x00\x00\x00\x03SELECT 1",
 	"EHLO a\r\n", "220 a ESMTP\r\n", "LHLO a\r\n", "* OK IMAP ready\r\n", "+OK POP3 ready\r\n", "220 FTP ready\r\n", "200 NNTP ready\r\n",
@@ -21,27 +22,26 @@ var samples = []string{
 	"\x00\x11\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x01",
 }
 
-// consistent checks a recognizer's promises: what its list of first bytes leaves out it
-// never accepts.
+// consistent checks that no recognizer matches b unless its list of first bytes has the first byte of b.
 func consistent(t *testing.T, b []byte) {
 	t.Helper()
 	if len(b) == 0 {
 		return
 	}
-	for i := range recognizers {
-		r := &recognizers[i]
-		a := max(r.ask(r.client, b), r.ask(r.server, b))
-		if a > more && !byFirst[b[0]].has(i) {
-			t.Errorf("%s says %d to %q, which its first bytes leave out", r.protocol, a, b)
+	for i := range TCP {
+		r := &TCP[i]
+		a := max(r.Client(b), r.Server(b))
+		if a > More && !StartingWith(b[0]).Has(i) {
+			t.Errorf("%s returns %d for %q, whose first byte is not in its list", r.Protocol, a, b)
 		}
 	}
 }
 
-// The index by first byte hides no recognizer, whatever the byte is.
+// TestFirstBytes checks that the index by first byte finds every recognizer that matches.
 func TestFirstBytes(t *testing.T) {
 	all := slices.Clone(samples)
-	for i := range protocols {
-		all = append(all, protocols[i].client, protocols[i].server)
+	for _, c := range capturetest.ProtocolSamples {
+		all = append(all, c.Client, c.Server)
 	}
 	for _, sample := range slices.Clone(all) {
 		all = append(all, strings.ToLower(sample), strings.ToUpper(sample))
@@ -58,33 +58,33 @@ func TestFirstBytes(t *testing.T) {
 			}
 		}
 	}
-	if len(recognizers) > maxRecognizers {
-		t.Errorf("%d recognizers, at most %d can be told apart", len(recognizers), maxRecognizers)
+	if len(TCP) > maxRecognizers {
+		t.Errorf("%d recognizers, at most %d fit in a Set", len(TCP), maxRecognizers)
 	}
 }
 
-// FuzzRecognizers asks each recognizer about any bytes.
+// FuzzRecognizers passes any bytes to each recognizer.
 func FuzzRecognizers(f *testing.F) {
 	for _, s := range samples {
 		f.Add([]byte(s))
 	}
-	for i := range protocols {
-		f.Add([]byte(protocols[i].client))
-		f.Add([]byte(protocols[i].server))
+	for _, c := range capturetest.ProtocolSamples {
+		f.Add([]byte(c.Client))
+		f.Add([]byte(c.Server))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) { consistent(t, b) })
 }
 
 func TestSet(t *testing.T) {
-	var s set
+	var s Set
 	for _, i := range []int{0, 5, 63, 64, 127} {
-		s.add(i)
+		s.Add(i)
 	}
 	var got []int
-	for i := s.next(0); i >= 0; i = s.next(i + 1) {
+	for i := s.Next(0); i >= 0; i = s.Next(i + 1) {
 		got = append(got, i)
 	}
-	if len(got) != 5 || got[2] != 63 || got[4] != 127 || s.has(1) || !s.has(64) {
+	if len(got) != 5 || got[2] != 63 || got[4] != 127 || s.Has(1) || !s.Has(64) {
 		t.Errorf("%v", got)
 	}
 }

@@ -1,14 +1,8 @@
-package dissect
+package capturetest
 
-import (
-	"slices"
-	"strings"
-	"testing"
+import "strings"
 
-	"github.com/meshtls-tap/meshtls-tap/internal/wire"
-)
-
-// wide writes ASCII as SQL Server does.
+// wide encodes ASCII text as UTF-16, as SQL Server sends it.
 func wide(s string) string {
 	var b strings.Builder
 	for _, c := range []byte(s) {
@@ -18,20 +12,24 @@ func wide(s string) string {
 	return b.String()
 }
 
+// First messages that tests of more than one package use.
 const (
-	tdsPreloginBytes = "\x12\x01\x00\x3a\x00\x00\x00\x00\x00\x00\x1a\x00\x06\x01\x00\x20\x00\x01\x02\x00\x21\x00\x0c\x03\x00\x2d\x00\x04\x04\x00\x31\x00\x01\xff\x09\x00\x00\x00\x00\x00\x02MSSQLServer\x00LV\x00\x00\x00"
-	tdsAnswerBytes   = "\x04\x01\x00\x2b\x00\x00\x01\x00\x00\x00\x1a\x00\x06\x01\x00\x20\x00\x01\x02\x00\x21\x00\x01\x03\x00\x22\x00\x00\x04\x00\x22\x00\x01\xff\x0f\x00\x07\xd0\x00\x00\x02\x00\x00"
-	krbRequest       = "\x6a\x81\x80\x30\x7e\xa1\x03\x02\x01\x05\xa2\x03\x02\x01\x0a\xa3\x15\x30\x13\x30\x11\xa1\x04\x02\x02\x00\x80\xa2\x09\x04\x07\x30\x05\xa0\x03\x01\x01\xff"
-	krbReply         = "\x6b\x81\x80\x30\x7e\xa0\x03\x02\x01\x05\xa1\x03\x02\x01\x0b\xa3\x0d\x1b\x0bEXAMPLE.ORG"
+	TDSPrelogin      = "\x12\x01\x00\x3a\x00\x00\x00\x00\x00\x00\x1a\x00\x06\x01\x00\x20\x00\x01\x02\x00\x21\x00\x0c\x03\x00\x2d\x00\x04\x04\x00\x31\x00\x01\xff\x09\x00\x00\x00\x00\x00\x02MSSQLServer\x00LV\x00\x00\x00"
+	TDSPreloginReply = "\x04\x01\x00\x2b\x00\x00\x01\x00\x00\x00\x1a\x00\x06\x01\x00\x20\x00\x01\x02\x00\x21\x00\x01\x03\x00\x22\x00\x00\x04\x00\x22\x00\x01\xff\x0f\x00\x07\xd0\x00\x00\x02\x00\x00"
+	KerberosRequest  = "\x6a\x81\x80\x30\x7e\xa1\x03\x02\x01\x05\xa2\x03\x02\x01\x0a\xa3\x15\x30\x13\x30\x11\xa1\x04\x02\x02\x00\x80\xa2\x09\x04\x07\x30\x05\xa0\x03\x01\x01\xff"
+	KerberosReply    = "\x6b\x81\x80\x30\x7e\xa0\x03\x02\x01\x05\xa1\x03\x02\x01\x0b\xa3\x0d\x1b\x0bEXAMPLE.ORG"
 	zeros8           = "\x00\x00\x00\x00\x00\x00\x00\x00"
 )
 
-// protocols are the beginnings of both ends, and what looks alike and is another thing.
-var protocols = []struct {
-	name           string
-	client, server string
-	near           []string
-}{
+// A ProtocolSample has the first bytes that the client and the server of a protocol send.
+type ProtocolSample struct {
+	Protocol       string
+	Client, Server string   // empty if the protocol is not recognized from this end
+	LookAlikes     []string // beginnings that look similar and are not of the protocol
+}
+
+// ProtocolSamples has one or more samples for each protocol that has a recognizer.
+var ProtocolSamples = []ProtocolSample{
 	{"cassandra", "\x04\x00\x00\x00\x01\x00\x00\x00\x16\x00\x01\x00\x0bCQL_VERSION\x00\x053.0.0", "\x84\x00\x00\x00\x02\x00\x00\x00\x00", []string{
 		"\x04\x00\x00\x00\x01\x00\x00\x00\x16\x00\x01\x00\x0bXXX_VERSION\x00\x053.0.0", "\x04\x00\x00\x00\x21\x00\x00\x00\x00", "\x06\x00\x00\x00\x05\x00\x00\x00\x00",
 	}},
@@ -62,8 +60,8 @@ var protocols = []struct {
 	{"erlang", "\x00\x15n\x00\x05\x00\x07\xff\x7fa@host.example", "\x00\x03sok", []string{"\x00\x15n\x00\x05\x00\x07\xff\x7fa-host.exa\x01ple", "\x00\x03sOK"}},
 	{"erlang", "\x00\x1dN\x00\x00\x00\x00\x0d\xf7\x7f\xbd\x00\x00\x00\x01\x00\x0ea@host.example", "\x00\x03sok", nil},
 	{"redis", "RCmb\x00\x00\x08\xf0\x00\x01\x18\xeb\x00\x00\x00\x00" + zeros8, "RCmb\x00\x00\x08\xf0\x00\x01\x18\xeb\x00\x01\x00\x00" + zeros8, []string{"RCmb\x11\x00\x08\xf0\x00\x01\x18\xeb\x00\x00\x00\x00", "RCmb\x00\x00\x08\xf0\x07\x01\x18\xeb\x00\x00\x00\x00"}},
-	{"tds", tdsPreloginBytes, tdsAnswerBytes, []string{
-		"\x12\x01\x00\x3a\x00\x00\x00\x07" + tdsPreloginBytes[8:], strings.Replace(tdsPreloginBytes, "\x00\x00\x1a\x00\x06", "\x00\x00\x1b\x00\x06", 1), "\x13" + tdsPreloginBytes[1:],
+	{"tds", TDSPrelogin, TDSPreloginReply, []string{
+		"\x12\x01\x00\x3a\x00\x00\x00\x07" + TDSPrelogin[8:], strings.Replace(TDSPrelogin, "\x00\x00\x1a\x00\x06", "\x00\x00\x1b\x00\x06", 1), "\x13" + TDSPrelogin[1:],
 	}},
 	{"tds", "\x10\x01\x00\xc5\x00\x00\x00\x00\xbd\x00\x00\x00\x04\x00\x00\x74\x00\x10\x00\x00", "", []string{"\x10\x01\x00\xc5\x00\x00\x00\x00\xbd\x00\x00\x00\x04\x00\x00\x99\x00\x10\x00\x00"}},
 	{"tds", "\x01\x01\x00\x40\x00\x00\x01\x00\x16\x00\x00\x00\x12\x00\x00\x00\x02\x00" + zeros8 + "\x01\x00\x00\x00" + wide("select * from t"), "\x04\x01\x00\x15\x00\x00\x01\x00\xfd\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", nil},
@@ -80,7 +78,7 @@ var protocols = []struct {
 	{"oncrpc", "\x80\x00\x00\x28\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01\x86\xa3\x00\x00\x00\x04\x00\x00\x00\x00" + zeros8 + zeros8, "\x80\x00\x00\x18\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00", []string{
 		"\x80\x00\x00\x28\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x03\x00\x01\x86\xa3\x00\x00\x00\x04\x00\x00\x00\x00" + zeros8 + zeros8, "\x80\x00\x00\x18\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x00",
 	}},
-	{"kerberos", "\x00\x00\x00\x83" + krbRequest, "\x00\x00\x00\x83" + krbReply, []string{"\x00\x00\x00\x83" + strings.Replace(krbRequest, "\x02\x01\x05", "\x02\x01\x04", 1), "\x00\x00\x00\x83\x77" + krbRequest[1:]}},
+	{"kerberos", "\x00\x00\x00\x83" + KerberosRequest, "\x00\x00\x00\x83" + KerberosReply, []string{"\x00\x00\x00\x83" + strings.Replace(KerberosRequest, "\x02\x01\x05", "\x02\x01\x04", 1), "\x00\x00\x00\x83\x77" + KerberosRequest[1:]}},
 	{"telnet", "\xff\xfb\x18\xff\xfb\x20\xff\xfb\x23", "\xff\xfd\x18\xff\xfd\x20\xff\xfd\x23\xff\xfd\x27", []string{"\xff\xf1\x18\xff\xfb\x20\xff\xfb\x23", "\xff\xfb\x5a\xff\xfb\x20\xff\xfb\x23"}},
 	{"telnet", "\xff\xfb\x1f\xff\xfa\x1f\x00\x50\x00\x18\xff\xf0", "\xff\xfd\x1f", nil},
 	{"zabbix", "ZBXD\x01\x4b\x00\x00\x00\x00\x00\x00\x00{\"request\":\"active checks\"}", "ZBXD\x01\x78\x00\x00\x00\x00\x00\x00\x00{\"response\":\"success\"}", []string{"ZBXD\x0f\x4b\x00\x00\x00\x00\x00\x00\x00", "ZBXE\x01\x4b\x00\x00\x00\x00\x00\x00\x00"}},
@@ -129,132 +127,4 @@ var protocols = []struct {
 	{"rtsp", "OPTIONS rtsp://cam/1 RTSP/1.0\r\nCSeq: 1\r\n\r\n", "RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n", nil},
 	{"iec104", "\x68\x04\x07\x00\x00\x00", "\x68\x04\x0b\x00\x00\x00", []string{"\x68\x04\x07\x00\x01\x00"}},
 	{"bgp", strings.Repeat("\xff", 16) + "\x00\x1d\x01\x04\xfd\xe8\x00\xb4\x0a\x00\x00\x01\x00", strings.Repeat("\xff", 16) + "\x00\x13\x04", []string{strings.Repeat("\xff", 16) + "\x00\x10\x04", strings.Repeat("\xff", 15) + "\x01\x00\x13\x04"}},
-}
-
-// Each protocol is recognized from both its ends, in one piece and in pieces; its near
-// misses are not.
-func TestProtocols(t *testing.T) {
-	for i := range protocols {
-		c := &protocols[i]
-		for _, size := range []int{1 << 16, 3, 1} {
-			s := New()
-			for side, data := range []string{c.client, c.server} {
-				drip(s, Side(side), []byte(data), size)
-			}
-			for side, data := range []string{c.client, c.server} {
-				if kind, protocol := s.Kind(Side(side)); data != "" && (kind != KindPlain || protocol != c.name) {
-					t.Errorf("%s, in pieces of %d: side %d is of kind %d %q: %q", c.name, size, side, kind, protocol, data)
-				}
-			}
-		}
-		for _, near := range c.near {
-			s := New()
-			s.Data(Originator, 0, []byte(near), 0, 0)
-			if kind, protocol := s.Kind(Originator); protocol == c.name {
-				t.Errorf("%q is taken for %s (kind %d)", near, c.name, kind)
-			}
-			s.Conclude()
-		}
-		for _, b := range []string{c.client, c.server} {
-			for n := 1; n < len(b); n++ {
-				consistent(t, []byte(b[:n]))
-			}
-		}
-	}
-}
-
-// SMB 3, DCE-RPC, NFS and Oracle encrypt by their own means: both ends must be seen to.
-func TestSealedProtocols(t *testing.T) {
-	const (
-		sealedSMB  = "\x00\x00\x00\x64\xfdSMB0123456789abcdef0123456789a"
-		privacy    = "\x05\x00\x00\x03\x10\x00\x00\x00\x30\x00\x08\x00\x01\x00\x00\x00\xd0\x16\xd0\x16\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x09\x06\x00\x00\x00\x00\x00\x00NTLMSSP\x00"
-		rpcBind    = "\x05\x00\x0b\x03\x10\x00\x00\x00\x48\x00\x00\x00\x01\x00\x00\x00\xd0\x16\xd0\x16"
-		gssCall    = "\x80\x00\x00\x50\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01\x86\xa3\x00\x00\x00\x04\x00\x00\x00\x01\x00\x00\x00\x06\x00\x00\x00\x18\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x03\x00\x00\x00\x04abcd"
-		gssReply   = "\x80\x00\x00\x18\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x06\x00\x00\x00\x04abcd"
-		rdpAsks    = "\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00"
-		rdpAnswers = "\x03\x00\x00\x13\x0e\xd0\x00\x00\x12\x34\x00\x02\x00\x08\x00\x00\x00\x00\x00"
-		tnsConnect = "\x00\xd5\x00\x00\x01\x00\x00\x00\x01\x3e\x01\x2c\x0c\x41\x20\x00\xff\xff\x7f\x08\x00\x00\x01\x00\x00\x9b\x00\x3a(DESCRIPTION="
-		tnsAccept  = "\x00\x20\x00\x00\x02\x00\x00\x00\x01\x3e\x0c\x41\x20\x00\xff\xff\x01\x00\x00\x00\x00\x20\x41\x41\x00\x00\x00\x00\x00\x00\x00\x00"
-		tnsChoice  = "\x00\x4c\x00\x00\x06\x00\x00\x00\x00\x00\xde\xad\xbe\xef\x00\x42\x13\x00\x00\x00\x00\x01\x00\x00\x02\x00\x02\x00\x00\x00\x00\x00\x04\x00\x05\x13\x00\x00\x00\x00\x01\x00\x02"
-	)
-	for name, c := range map[string]struct {
-		talk []string
-		want [2]Kind
-	}{
-		"smb":                         {[]string{"\x00\x00\x00\x45\xffSMB\x72\x00\x00\x00\x00\x18\x53\xc8", "\x00\x00\x00\xf8\xfeSMB\x40\x00", sealedSMB, sealedSMB}, [2]Kind{KindEncrypted, KindEncrypted}},
-		"smb, attached to late":       {[]string{sealedSMB, sealedSMB}, [2]Kind{KindEncrypted, KindEncrypted}},
-		"smb, plain":                  {[]string{"\x00\x00\x00\x45\xfeSMB\x40\x00", "\x00\x00\x00\xf8\xfeSMB\x40\x00"}, [2]Kind{KindPlain, KindPlain}},
-		"dcerpc":                      {[]string{rpcBind, strings.Replace(rpcBind, "\x0b", "\x0c", 1), privacy, privacy}, [2]Kind{KindEncrypted, KindEncrypted}},
-		"dcerpc with integrity only":  {[]string{rpcBind, strings.Replace(rpcBind, "\x0b", "\x0c", 1), strings.Replace(privacy, "\x09\x06", "\x09\x05", 1), strings.Replace(privacy, "\x09\x06", "\x09\x05", 1)}, [2]Kind{KindPlain, KindPlain}},
-		"nfs with privacy":            {[]string{gssCall, gssReply}, [2]Kind{KindEncrypted, KindEncrypted}},
-		"nfs with integrity only":     {[]string{strings.Replace(gssCall, "\x00\x00\x00\x03", "\x00\x00\x00\x02", 1), "\x80\x00\x00\x18\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"}, [2]Kind{KindPlain, KindPlain}},
-		"oracle":                      {[]string{tnsConnect, tnsAccept, "", tnsChoice + "\x11"}, [2]Kind{KindEncrypted, KindEncrypted}},
-		"rdp's own security":          {[]string{rdpAsks, rdpAnswers, "\x03\x00\x00\x20\x02\xf0\x80\x64\x00\x06\x03\xeb\x70\x12\x48\x00\x00\x00abcdefghijklmn", "\x03\x00\x00\x20\x02\xf0\x80\x68\x00\x01\x03\xeb\x70\x80\x12\x88\x00\x00\x00abcdefghijklm"}, [2]Kind{KindEncrypted, KindEncrypted}},
-		"rdp without it":              {[]string{rdpAsks, rdpAnswers, "\x03\x00\x00\x20\x02\xf0\x80\x64\x00\x06\x03\xeb\x70\x12\x40\x00\x00\x00abcdefghijklmn"}, [2]Kind{KindPlain, KindPlain}},
-		"telnet":                      {[]string{"\xff\xfb\x26\xff\xfd\x26", "\xff\xfd\x26\xff\xfb\x26", "\xff\xfa\x26\x03\x00\xff\xf0", "\xff\xfa\x26\x03\x00\xff\xf0"}, [2]Kind{KindEncrypted, KindEncrypted}},
-		"vnc with RA2":                {[]string{"RFB 003.008\n", "RFB 003.008\n", "\x81"}, [2]Kind{KindEncrypted, KindEncrypted}},
-		"vnc":                         {[]string{"RFB 003.008\n", "RFB 003.008\n", "\x02"}, [2]Kind{KindPlain, KindPlain}},
-		"oracle that does not choose": {[]string{tnsConnect, tnsAccept, "", tnsChoice + "\x00"}, [2]Kind{KindPlain, KindPlain}},
-	} {
-		s := New()
-		var at [2]int64
-		for i, data := range c.talk {
-			s.Data(Side(i%2), at[i%2], []byte(data), at[1-i%2], 0)
-			at[i%2] += int64(len(data))
-		}
-		for side, want := range c.want {
-			if kind, protocol := s.Kind(Side(side)); kind != want {
-				t.Errorf("%s: side %d is of kind %d %q, want %d", name, side, kind, protocol, want)
-			}
-		}
-	}
-}
-
-// TLS within TDS: packets of any size, and bare records behind the handshake.
-func TestTLSWithinTDS(t *testing.T) {
-	for _, packet := range []int{100, 512, 4096} {
-		streams := streamsOf(t, 0x0303, 2)
-		var wire [2][]byte
-		for side, b := range streams {
-			first := tdsPreloginBytes
-			if side == 1 {
-				first = tdsAnswerBytes
-			}
-			wire[side] = []byte(first)
-			for piece := range slices.Chunk(b[:handshakeEnd(b)], packet-8) {
-				size := len(piece) + 8
-				wire[side] = append(append(wire[side], 0x12, 1, byte(size>>8), byte(size), 0, 0, 0, 0), piece...)
-			}
-			wire[side] = append(wire[side], b[handshakeEnd(b):]...)
-		}
-		for _, segment := range []int{1448, 7, 1} {
-			s := New()
-			drip(s, Originator, wire[0][:len(tdsPreloginBytes)], segment)
-			drip(s, Responder, wire[1][:len(tdsAnswerBytes)], segment)
-			var at [2]int64
-			for side := range wire {
-				at[side] = int64(len(tdsPreloginBytes))
-				if side == 1 {
-					at[side] = int64(len(tdsAnswerBytes))
-				}
-				for piece := range slices.Chunk(wire[side][at[side]:], segment) {
-					s.Data(Side(side), at[side], piece, -1, 0)
-					at[side] += int64(len(piece))
-				}
-			}
-			x := s.TLS()
-			if x == nil || x.Hello == nil || x.Server == nil || x.Certs[0] == nil || !x.Finished[0] || !x.Finished[1] || x.Broken(Originator) || x.Broken(Responder) || s.UpgradedFrom() != "tds" {
-				t.Errorf("packets of %d, segments of %d: upgraded from %q, %+v", packet, segment, s.UpgradedFrom(), x)
-			}
-		}
-	}
-}
-
-// handshakeEnd returns where the first record of application data begins.
-func handshakeEnd(b []byte) int {
-	at := 0
-	for at+wire.RecordHeader <= len(b) && b[at] != wire.ContentApplicationData {
-		at += wire.RecordHeader + int(b[at+3])<<8 + int(b[at+4])
-	}
-	return at
 }

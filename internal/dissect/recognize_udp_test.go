@@ -3,6 +3,8 @@ package dissect
 import (
 	"strings"
 	"testing"
+
+	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
 // dhcp is a DISCOVER.
@@ -30,8 +32,8 @@ var packetProtocols = []struct {
 	{"dhcp", KindPlain, dhcp(), "\x02" + dhcp()[1:], []string{"\x03" + dhcp()[1:]}},
 	{"syslog", KindPlain, "<34>1 2003-10-11T22:14:15.003Z host su - ID47 - m", "", []string{"<34>"}},
 	{"statsd", KindPlain, "app.requests:1|c\napp.latency:12|ms\n", "", []string{"app.requests:1|x", "app requests:1|c", "app.requests:one|c"}},
-	{"kerberos", KindPlain, krbRequest, krbReply, []string{"\x6f" + krbRequest[1:]}},
-	{"oncrpc", KindPlain, "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01\x86\xa0\x00\x00\x00\x02\x00\x00\x00\x03" + zeros8 + zeros8, "\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00" + zeros8 + "\x00\x00\x00\x00\x00\x00\x08\x01", nil},
+	{"kerberos", KindPlain, capturetest.KerberosRequest, capturetest.KerberosReply, []string{"\x6f" + capturetest.KerberosRequest[1:]}},
+	{"oncrpc", KindPlain, "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01\x86\xa0\x00\x00\x00\x02\x00\x00\x00\x03" + strings.Repeat("\x00", 8) + strings.Repeat("\x00", 8), "\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00" + strings.Repeat("\x00", 8) + "\x00\x00\x00\x00\x00\x00\x08\x01", nil},
 	{"ntp", KindPlain, "\x23\x00\x06\xec" + strings.Repeat("\x00", 44), "\x24\x02\x06\xec" + strings.Repeat("\x01", 44), []string{"\x23\x00\x06\xec" + strings.Repeat("\x00", 40)}},
 	{"ldap", KindPlain, "0\x25\x02\x01\x02c\x20\x04\x00\x0a\x01\x00\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00\x87\x0bobjectclass0\x00", "", nil},
 }
