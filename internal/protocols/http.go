@@ -70,7 +70,6 @@ const (
 	FramePriority     = 2
 	FrameReset        = 3
 	FrameSettings     = 4
-	FramePush         = 5
 	FramePing         = 6
 	FrameGoAway       = 7
 	FrameWindowUpdate = 8

@@ -1,8 +1,9 @@
 package protocols
 
-// Match is the result of a recognizer for the first bytes of a direction. A larger value is better.
+// Match is the result of a recognizer for the first bytes of a direction.
 type Match uint8
 
+// Results, from the worst to the best.
 const (
 	No    Match = iota // the bytes are not of the protocol
 	More               // there are too few bytes to decide
