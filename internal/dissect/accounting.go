@@ -14,7 +14,7 @@ const (
 
 // BytesInUse returns how many bytes the sessions of m take that were not dropped, about, and
 // rather more than less.
-func (m *Pool) BytesInUse() int { return m.held }
+func (m *Pool) BytesInUse() int { return m.bytesInUse }
 
 // Drop returns the session to its Pool when it is not used any more: another one may take its
 // place.
@@ -22,36 +22,36 @@ func (s *Session) Drop() {
 	if s.after != nil {
 		s.after.Drop()
 	}
-	s.forget()
-	s.take(-s.held)
-	s.note(-s.facts)
-	s.pool.dropped(s)
+	s.dropDeferred()
+	s.account(-s.buffered)
+	s.accountOther(-s.otherBytes)
+	s.pool.putSession(s)
 }
 
-// begun counts a session that begins, lighten one whose facts a conclusion has replaced.
-func begun(s *Session) *Session {
-	s.note(pendingBytes)
+// accountNew counts a session that begins, lighten one whose facts a conclusion has replaced.
+func accountNew(s *Session) *Session {
+	s.accountOther(pendingBytes)
 	return s
 }
 
 func (s *Session) lighten() {
 	if !s.light {
 		s.light = true
-		s.note(finishedBytes - pendingBytes)
+		s.accountOther(finishedBytes - pendingBytes)
 	}
 }
 
-// take counts n bytes more in the buffers, note elsewhere.
-func (s *Session) take(n int) {
-	s.held += n
+// account counts n bytes more in the buffers, note elsewhere.
+func (s *Session) account(n int) {
+	s.buffered += n
 	if s.pool != nil {
-		s.pool.held += n
+		s.pool.bytesInUse += n
 	}
 }
 
-func (s *Session) note(n int) {
+func (s *Session) accountOther(n int) {
 	if s.pool != nil {
-		s.facts += n
-		s.pool.held += n
+		s.otherBytes += n
+		s.pool.bytesInUse += n
 	}
 }

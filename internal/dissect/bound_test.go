@@ -103,7 +103,7 @@ func counted(t *testing.T, name string, held int, fill func(*Session)) {
 	}
 	for i, s := range all {
 		if i%2 == 0 {
-			s.Keep(true)
+			s.SetConclusion(true)
 			s.Finish()
 			s.Finish()
 		}
@@ -179,12 +179,12 @@ func TestPendingSessionIsBounded(t *testing.T) {
 		counted(t, name, held, fill)
 		s := New()
 		fill(s)
-		if s.Failed() || s.held > maxHeld || s.held < 0 {
-			t.Errorf("%s: failed %v, buffers hold %d", name, s.Failed(), s.held)
+		if s.Failed() || s.buffered > maxBuffered || s.buffered < 0 {
+			t.Errorf("%s: failed %v, buffers hold %d", name, s.Failed(), s.buffered)
 		}
 		s.Finish()
-		if s.held != 0 {
-			t.Errorf("%s: finished, and %d bytes held", name, s.held)
+		if s.buffered != 0 {
+			t.Errorf("%s: finished, and %d bytes held", name, s.buffered)
 		}
 	}
 }
@@ -209,8 +209,8 @@ func TestLargeCertificateMessage(t *testing.T) {
 	if c == nil || c.Length != 3 || c.Bytes != 3*len(leaf) || !c.Broken || c.Leaf != nil || c.SHA256 != sha256.Sum256(leaf) {
 		t.Errorf("%+v", c)
 	}
-	if s.held != 0 {
-		t.Errorf("%d bytes are held", s.held)
+	if s.buffered != 0 {
+		t.Errorf("%d bytes are held", s.buffered)
 	}
 }
 

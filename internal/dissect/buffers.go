@@ -1,17 +1,17 @@
 package dissect
 
-// hold appends b to a buffer of at most limit bytes, as far as limit and the session's
+// bufferBytes appends b to a buffer of at most limit bytes, as far as limit and the session's
 // bound allow; whole tells that all of b was taken.
-func (s *Session) hold(buf, b []byte, limit int) (out []byte, whole bool) {
+func (s *Session) bufferBytes(buf, b []byte, limit int) (out []byte, whole bool) {
 	n := min(len(b), limit-len(buf))
 	if need := len(buf) + n; need > cap(buf) {
 		size := min(max(need, 2*cap(buf)), limit)
-		if s.held+size-cap(buf) > maxHeld {
-			size = maxHeld - s.held + cap(buf)
+		if s.buffered+size-cap(buf) > maxBuffered {
+			size = maxBuffered - s.buffered + cap(buf)
 			n = min(n, size-len(buf))
 		}
 		if size > cap(buf) {
-			s.take(size - cap(buf))
+			s.account(size - cap(buf))
 			bigger := make([]byte, len(buf), size)
 			copy(bigger, buf)
 			buf = bigger
@@ -23,11 +23,11 @@ func (s *Session) hold(buf, b []byte, limit int) (out []byte, whole bool) {
 	return append(buf, b[:n]...), n == len(b)
 }
 
-// room makes a buffer for n bytes, as far as the session's bound allows.
-func (s *Session) room(n int) []byte {
-	n = min(n, maxHeld-s.held)
-	s.take(n)
-	return s.pool.room(n)
+// reserve makes a buffer for n bytes, as far as the session's bound allows.
+func (s *Session) reserve(n int) []byte {
+	n = min(n, maxBuffered-s.buffered)
+	s.account(n)
+	return s.pool.buffer(n)
 }
 
 // stopReading frees the readers of cleartext.
@@ -46,6 +46,6 @@ func (s *Session) stopReading(p *parser) {
 
 // release gives back a buffer that hold has made.
 func (s *Session) release(buf *[]byte) {
-	s.take(-cap(*buf))
+	s.account(-cap(*buf))
 	*buf = nil
 }

@@ -26,12 +26,12 @@ func (k Kind) claims() bool { return k == KindTLS || k == KindGreeting || k == K
 // answered reports whether both hellos of a handshake were seen. t may be nil.
 func (t *TLS) answered() bool { return t != nil && t.Hello != nil && t.Server != nil }
 
-// anew looks for a protocol where a direction ceased to be what it seemed: at held, whose
+// recognizeAnew looks for a protocol where a direction ceased to be what it seemed: at held, whose
 // bytes stand before data, and data, which stands at offset.
-func (s *Session) anew(side Side, offset int64, held, data []byte, ack int64) {
+func (s *Session) recognizeAnew(side Side, offset int64, held, data []byte, ack int64) {
 	st := &s.sides[side]
 	st.kind, st.protocol, st.upgrades = KindNone, "", false
-	st.p.asked, st.p.maybe = 0, opinion{}
+	st.p.asked, st.p.maybe = 0, maybes{}
 	s.release(&st.p.head)
 	s.revision++
 	if len(held) > 0 {
@@ -40,10 +40,10 @@ func (s *Session) anew(side Side, offset int64, held, data []byte, ack int64) {
 	s.recognize(side, offset, data, ack)
 }
 
-// concludeAnswers decides what a few bytes were that answer a hello, records or a banner,
+// concludeReplies decides what a few bytes were that answer a hello, records or a banner,
 // or follow them, and are none themselves. Where nothing but ciphertext of the same kind
 // could follow, text needs no minimum.
-func (s *Session) concludeAnswers() {
+func (s *Session) concludeReplies() {
 	for i := range s.sides {
 		st, other := &s.sides[i], &s.sides[Side(i).Other()]
 		claimed := s.tls != nil || other.kind.claims()

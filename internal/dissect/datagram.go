@@ -26,7 +26,7 @@ func (s *Session) datagram(side Side, b []byte) {
 	}
 	u := s.udp
 	switch {
-	case (u.quic != nil || u.dtls != nil) && s.otherwise(side, b):
+	case (u.quic != nil || u.dtls != nil) && s.contradicts(side, b):
 	case u.quic != nil:
 		s.quicDatagram(side, b)
 	case u.dtls != nil:
@@ -53,24 +53,24 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 	switch {
 	case st.protocol == "dns":
 		return
-	case s.spokeClear():
+	case s.spokePlaintext():
 		// what began in the clear stays so: no TLS protocol follows another one here
-		s.recognizeClear(side, b)
+		s.recognizePlaintext(side, b)
 	case s.udp.looked > 1 && quicPacket(b), quicBegins(b):
 		s.udp.quic = &quic{}
-		s.carry(side, tlsmsg.OverQUIC, "quic")
+		s.startDatagramTLS(side, tlsmsg.OverQUIC, "quic")
 		s.quicDatagram(side, b)
 	case dtlsBegins(b):
 		s.udp.dtls = &dtls{}
-		s.carry(side, tlsmsg.OverDTLS, "dtls")
+		s.startDatagramTLS(side, tlsmsg.OverDTLS, "dtls")
 		s.dtlsDatagram(side, b)
 	default:
-		s.recognizeClear(side, b)
+		s.recognizePlaintext(side, b)
 	}
 }
 
-// spokeClear reports whether a side's datagrams are plaintext.
-func (s *Session) spokeClear() bool {
+// spokePlaintext reports whether a side's datagrams are plaintext.
+func (s *Session) spokePlaintext() bool {
 	for i := range s.sides {
 		if k := s.sides[i].kind; k == KindPlain || k == KindText || k == KindStructured {
 			return true
@@ -79,7 +79,7 @@ func (s *Session) spokeClear() bool {
 	return false
 }
 
-func (s *Session) recognizeClear(side Side, b []byte) {
+func (s *Session) recognizePlaintext(side Side, b []byte) {
 	st := &s.sides[side]
 	switch {
 	case protocols.DNSMessage(b, len(b)) == protocols.Yes:
@@ -89,7 +89,7 @@ func (s *Session) recognizeClear(side Side, b []byte) {
 		}
 		s.revision++
 	case st.kind == KindNone || st.kind == KindUnreadable || st.kind == KindText && st.protocol == "":
-		if s.consultPackets(side, b) {
+		if s.matchDatagram(side, b) {
 			return
 		}
 		if s.textDatagram(side, b); st.kind == KindUnreadable {
@@ -98,9 +98,9 @@ func (s *Session) recognizeClear(side Side, b []byte) {
 	}
 }
 
-// carry makes a direction one of TLS over something else than TCP. Which of the ends
+// startDatagramTLS makes a direction one of TLS over something else than TCP. Which of the ends
 // speaks first is told by its hello.
-func (s *Session) carry(side Side, over tlsmsg.Over, protocol string) {
+func (s *Session) startDatagramTLS(side Side, over tlsmsg.Over, protocol string) {
 	if s.tls == nil {
 		s.tls = &TLS{Over: over}
 	}
@@ -116,30 +116,30 @@ func (s *Session) carry(side Side, over tlsmsg.Over, protocol string) {
 	s.revision++
 }
 
-// otherwise reports whether a datagram is not of QUIC or DTLS, though the other end, or an
+// contradicts reports whether a datagram is not of QUIC or DTLS, though the other end, or an
 // earlier datagram, looked so: an end begins with a packet that has a long header, or with
 // records, and nothing that is encrypted is text. Cleartext answers the other's hello.
-func (s *Session) otherwise(side Side, b []byte) bool {
+func (s *Session) contradicts(side Side, b []byte) bool {
 	st := &s.sides[side]
 	text := len(b) >= protocols.MinText && protocols.CountNonText(b[:min(len(b), protocols.SampleSize)]) == 0
 	switch quic := s.udp.quic != nil; {
 	case st.kind == KindPlain || st.kind == KindText || st.kind == KindStructured:
 		return true
-	case s.unborne(side):
+	case s.unconfirmed(side):
 		return s.refutes(side, b)
 	case st.kind == KindTLS && !text:
-		return s.strays(side, b)
+		return s.takeStrays(side, b)
 	case st.kind == KindTLS:
 		st.kind, st.protocol = KindText, ""
 		s.revision++
 	case quic && quicAnswer(b):
-		s.carry(side, tlsmsg.OverQUIC, "quic")
+		s.startDatagramTLS(side, tlsmsg.OverQUIC, "quic")
 		return false
 	case !quic && dtlsBegins(b):
-		s.carry(side, tlsmsg.OverDTLS, "dtls")
+		s.startDatagramTLS(side, tlsmsg.OverDTLS, "dtls")
 		return false
 	default:
-		s.recognizeClear(side, b)
+		s.recognizePlaintext(side, b)
 	}
 	if st.kind == KindPlain || st.kind == KindText {
 		st.clearAck = max(st.clearAck, 1)

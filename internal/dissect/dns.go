@@ -97,13 +97,13 @@ func (d *dns) resolve(side Side, b []byte) {
 		return
 	}
 	if b[2]&0x80 == 0 {
-		d.ask(question{side, id, typ, ""}, text[:n])
+		d.addQuestion(question{side, id, typ, ""}, text[:n])
 		return
 	}
 	for i := range d.asked {
 		if q := &d.asked[i]; q.name != "" && q.side == side.Other() && q.id == id && q.typ == typ && q.name == string(text[:n]) {
 			if b[3]&0x0f == 0 {
-				d.read(q, b, at+4, &text, n)
+				d.readAnswers(q, b, at+4, &text, n)
 			}
 			*q = question{} // a second answer is not believed
 			return
@@ -117,8 +117,8 @@ func dnsLike(b []byte) bool {
 	return protocols.DNSMessage(b, len(b)) == protocols.Yes || len(b) == dnsHeader && b[2]&0x80 != 0 && b[3]&0x0f != 0
 }
 
-// ask notes a question, in place of the same one where a client asks it again.
-func (d *dns) ask(q question, name []byte) {
+// addQuestion notes a question, in place of the same one where a client asks it again.
+func (d *dns) addQuestion(q question, name []byte) {
 	if host, ok := names.Hostname(string(name)); !ok || host != string(name) {
 		return
 	}
@@ -132,10 +132,10 @@ func (d *dns) ask(q question, name []byte) {
 	d.next = (d.next + 1) % maxQuestions
 }
 
-// read reads the answers to q from b[at:]. owner holds the name that is looked for, n
+// readAnswers reads the answers to q from b[at:]. owner holds the name that is looked for, n
 // bytes long: an alias replaces it. They are read in one pass, as resolvers do: an alias
 // stands before what it leads to.
-func (d *dns) read(q *question, b []byte, at int, owner *[names.MaxHostname + 1]byte, n int) {
+func (d *dns) readAnswers(q *question, b []byte, at int, owner *[names.MaxHostname + 1]byte, n int) {
 	least := ^uint32(0)
 	for range min(int(binary.BigEndian.Uint16(b[6:])), maxRecords) {
 		var text [names.MaxHostname + 1]byte
@@ -225,14 +225,14 @@ func (d *dns) data(side Side, data []byte) {
 			d.resolve(side, data[2:size])
 			data = data[size:]
 		default:
-			data = d.gather(side, data)
+			data = d.reassemble(side, data)
 		}
 	}
 }
 
-// gather puts a message together that comes in pieces, and returns what follows the part
+// reassemble puts a message together that comes in pieces, and returns what follows the part
 // that was taken.
-func (d *dns) gather(side Side, data []byte) (rest []byte) {
+func (d *dns) reassemble(side Side, data []byte) (rest []byte) {
 	t := &d.sides[side]
 	n := min(len(data), max(messageSize(t.buf), 2)-len(t.buf))
 	t.buf = append(t.buf, data[:n]...)
@@ -260,21 +260,21 @@ func messageSize(b []byte) int {
 func (s *Session) dnsData(side Side, data []byte) {
 	s.dns.data(side, data)
 	if s.dns.alien {
-		s.stray()
+		s.markStrayed()
 	}
 }
 
-// lose reports whether bytes of a direction over TCP were lost.
-func (d *dns) lose(side Side) { d.sides[side] = dnsStream{lost: true} }
+// addGap reports whether bytes of a direction over TCP were lost.
+func (d *dns) addGap(side Side) { d.sides[side] = dnsStream{lost: true} }
 
-// dnsBehind takes the bytes of a direction over TCP that come behind Finish.
-func (s *Session) dnsBehind(side Side, data []byte, gap int64) {
+// dnsAfterFinish takes the bytes of a direction over TCP that come behind Finish.
+func (s *Session) dnsAfterFinish(side Side, data []byte, gap int64) {
 	if s.dns == nil || s.failed {
 		return
 	}
-	defer s.fence()
+	defer s.containPanic()
 	if gap > 0 {
-		s.dns.lose(side)
+		s.dns.addGap(side)
 		s.skipped(side)
 	}
 	s.dnsData(side, data)

@@ -120,7 +120,7 @@ func TestAnswers(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			s := New()
 			s.Datagram(Originator, c.query)
-			s.Keep(1)
+			s.SetConclusion(1)
 			s.Finish() // a question settles what is spoken: answers count all the same
 			s.Datagram(Responder, c.answer)
 			got := told(s)
@@ -187,7 +187,7 @@ func TestAnswersOverTCP(t *testing.T) {
 			s := New()
 			drip(s, Originator, queries, size)
 			if finish {
-				s.Keep(1)
+				s.SetConclusion(1)
 				s.Finish()
 			}
 			drip(s, Responder, answers, size)

@@ -25,7 +25,7 @@ type dtlsSide struct {
 	at    uint64 // what comes next
 	size  int    // of the current message, valid once its header was handed on
 	open  bool   // the current message has begun
-	early pieces
+	early reorderBuffer
 	stuck bool // a message that came too early was dropped
 
 	finished int // bytes of the record with the encrypted Finished
@@ -44,7 +44,7 @@ func (d *dtlsSide) contradicts(f *fragment) bool {
 	return was != 0 && was != is
 }
 
-func dtlsPlace(seq uint16, offset int) uint64 { return uint64(seq)<<24 | uint64(offset) }
+func dtlsPosition(seq uint16, offset int) uint64 { return uint64(seq)<<24 | uint64(offset) }
 
 // dtlsBegins reports whether b is a datagram of DTLS records: a handshake's, or others
 // whose lengths fill it.
@@ -107,7 +107,7 @@ func (s *Session) dtlsDatagram(side Side, b []byte) {
 			return
 		}
 		if b[0]&0xe0 == 0x20 { // a ciphertext of DTLS 1.3 (RFC 9147 section 4)
-			s.packet(side, b)
+			s.examinePacket(side, b)
 			if b[0]&3 == 3 {
 				if t.Protected1RTT[side]++; t.Protected1RTT[side] <= enough1RTT {
 					s.revision++
@@ -121,7 +121,7 @@ func (s *Session) dtlsDatagram(side Side, b []byte) {
 		epoch, size := binary.BigEndian.Uint16(b[3:]), int(b[11])<<8|int(b[12])
 		body := b[dtlsHeader:min(len(b), dtlsHeader+size)]
 		if b[0] == wire.ContentApplicationData || b[0] == wire.ContentCID || epoch > 0 {
-			s.packet(side, body)
+			s.examinePacket(side, body)
 		}
 		switch {
 		case b[0] == wire.ContentCID:
@@ -130,7 +130,7 @@ func (s *Session) dtlsDatagram(side Side, b []byte) {
 		case epoch > 0:
 			s.dtlsSealed(side, b[0], size)
 		default:
-			s.dtlsClear(side, b[0], body, size)
+			s.dtlsPlaintext(side, b[0], body, size)
 		}
 		b = b[min(len(b), dtlsHeader+size):]
 	}
@@ -161,8 +161,8 @@ func (s *Session) dtlsSealed(side Side, typ uint8, size int) {
 	}
 }
 
-// dtlsClear reads a record in the clear.
-func (s *Session) dtlsClear(side Side, typ uint8, body []byte, size int) {
+// dtlsPlaintext reads a record in the clear.
+func (s *Session) dtlsPlaintext(side Side, typ uint8, body []byte, size int) {
 	t := s.tls
 	switch typ {
 	case wire.ContentChangeCipherSpec:
@@ -197,7 +197,7 @@ func (s *Session) dtlsClear(side Side, typ uint8, body []byte, size int) {
 // dtlsFragment takes a fragment: it hands on what is in order.
 func (s *Session) dtlsFragment(side Side, f fragment) {
 	d := &s.udp.dtls.sides[side]
-	at := dtlsPlace(f.seq, f.offset)
+	at := dtlsPosition(f.seq, f.offset)
 	if d.contradicts(&f) && !s.tls.Conflict {
 		s.tls.Conflict = true
 		s.revision++
@@ -216,12 +216,12 @@ func (s *Session) dtlsFragment(side Side, f fragment) {
 	}
 	if at > d.at || !d.begun || f.seq == d.current() && !d.open && f.offset > 0 {
 		// its header comes along, so that it can be read later
-		d.stuck = !d.early.keep(s, at, at+uint64(max(f.length, 1)), f.whole()) || d.stuck
+		d.stuck = !d.early.add(s, at, at+uint64(max(f.length, 1)), f.whole()) || d.stuck
 		return
 	}
 	s.dtlsDeliver(side, f)
 	for !s.sides[side].p.hs.broken {
-		next, ok := d.early.take(s, d.at)
+		next, ok := d.early.next(s, d.at)
 		if !ok {
 			return
 		}
@@ -260,11 +260,11 @@ func (s *Session) dtlsDeliver(side Side, f fragment) {
 		s.handshake(side, f.data[have-f.offset:], 0)
 		have = end
 	}
-	d.at = dtlsPlace(f.seq, have)
+	d.at = dtlsPosition(f.seq, have)
 	if have >= d.size {
-		d.open, d.at = false, dtlsPlace(f.seq+1, 0)
+		d.open, d.at = false, dtlsPosition(f.seq+1, 0)
 		if f.seq == 1<<16-1 {
-			s.handshakeLost(side, &s.sides[side].p.hs)
+			s.addHandshakeGap(side, &s.sides[side].p.hs)
 		}
 	}
 }

@@ -165,7 +165,7 @@ func FuzzDTLS(f *testing.F) {
 	f.Fuzz(func(t *testing.T, client, server []byte) {
 		s := New()
 		s.udp = &datagrams{dtls: &dtls{}}
-		s.carry(Originator, tlsmsg.OverDTLS, "dtls")
+		s.startDatagramTLS(Originator, tlsmsg.OverDTLS, "dtls")
 		for size := range 3 {
 			for piece := range slices.Chunk(client, 1+len(client)>>size) {
 				s.Datagram(Originator, piece)
@@ -184,8 +184,8 @@ func check(t *testing.T, s *Session) {
 	if s.Failed() {
 		t.Fatal("the dissector panicked")
 	}
-	if s.held < 0 || s.held > maxHeld {
-		t.Fatalf("buffers hold %d bytes", s.held)
+	if s.buffered < 0 || s.buffered > maxBuffered {
+		t.Fatalf("buffers hold %d bytes", s.buffered)
 	}
 	s.Conclude()
 	s.Finish()

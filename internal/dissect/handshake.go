@@ -3,7 +3,7 @@ package dissect
 import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 
 // maxMessage bounds a ClientHello that is read, in bytes.
-const maxMessage = maxHeld
+const maxMessage = maxBuffered
 
 // firstRoom is what is set aside for a message of more than smallMessage bytes of which
 // only the beginning has come: enough for the hello of a client that offers a post-quantum
@@ -13,9 +13,9 @@ const (
 	smallMessage = 64
 )
 
-// keep says how many bytes of a handshake message's body are kept to be read. A
+// bodyLimit says how many bytes of a handshake message's body are kept to be read. A
 // Certificate is read as it comes, the rest is only named.
-func keep(typ uint8) int {
+func bodyLimit(typ uint8) int {
 	switch typ {
 	case tlsmsg.TypeClientHello, tlsmsg.TypeNewSessionTicket:
 		return maxMessage
@@ -43,8 +43,8 @@ func (h *handshake) typ() uint8 { return h.hdr[0] }
 // between reports whether a message may begin here.
 func (h *handshake) between() bool { return h.hdrN == 0 }
 
-// handshakeLost notes that bytes of a side's handshake were lost.
-func (s *Session) handshakeLost(side Side, h *handshake) {
+// addHandshakeGap notes that bytes of a side's handshake were lost.
+func (s *Session) addHandshakeGap(side Side, h *handshake) {
 	h.broken = true
 	s.release(&h.buf)
 	if h.chain != nil {
@@ -68,7 +68,7 @@ func (s *Session) handshake(side Side, b []byte, offset int64) {
 			if h.hdrN < len(h.hdr) {
 				return
 			}
-			if !s.beginMessage(side) {
+			if !s.startMessage(side) {
 				return
 			}
 		}
@@ -79,7 +79,7 @@ func (s *Session) handshake(side Side, b []byte, offset int64) {
 		if h.left > 0 || len(h.buf) > 0 || h.chain != nil {
 			s.messageBytes(side, body)
 			body = h.buf
-		} else if limit := keep(h.typ()); n > limit { // in one piece: it is read where it is
+		} else if limit := bodyLimit(h.typ()); n > limit { // in one piece: it is read where it is
 			body, h.short = body[:limit], true
 		}
 		if h.left == 0 && !h.broken {
@@ -88,8 +88,8 @@ func (s *Session) handshake(side Side, b []byte, offset int64) {
 	}
 }
 
-// beginMessage reads a message's header. It tells whether a message goes on there.
-func (s *Session) beginMessage(side Side) bool {
+// startMessage reads a message's header. It tells whether a message goes on there.
+func (s *Session) startMessage(side Side) bool {
 	h, r, t := &s.sides[side].p.hs, &s.sides[side].p.rec, s.tls
 	h.left = int(h.hdr[1])<<16 | int(h.hdr[2])<<8 | int(h.hdr[3])
 	h.short = false
@@ -108,16 +108,16 @@ func (s *Session) beginMessage(side Side) bool {
 			t.HelloBegun = true
 			t.setRoles(side)
 		}
-		h.short = h.left > keep(tlsmsg.TypeClientHello)
+		h.short = h.left > bodyLimit(tlsmsg.TypeClientHello)
 	case tlsmsg.TypeServerHello:
-		h.short = h.left > keep(tlsmsg.TypeServerHello)
+		h.short = h.left > bodyLimit(tlsmsg.TypeServerHello)
 	case tlsmsg.TypeCertificate:
 		if t.Certs[side] == nil {
 			h.chain = newChainReader(h.left)
 		}
 	}
 	if h.short {
-		s.handshakeLost(side, h)
+		s.addHandshakeGap(side, h)
 	}
 	return !h.broken
 }
@@ -128,20 +128,20 @@ func (s *Session) messageBytes(side Side, b []byte) {
 		s.certificates(h.chain, b)
 		return
 	}
-	limit := keep(h.typ())
+	limit := bodyLimit(h.typ())
 	if limit == 0 {
 		return
 	}
 	limit = min(limit, len(h.buf)+len(b)+h.left)
 	if h.buf == nil && limit > smallMessage {
-		h.buf = s.room(firstRoom)
+		h.buf = s.reserve(firstRoom)
 	}
 	var whole bool
-	h.buf, whole = s.hold(h.buf, b, limit)
+	h.buf, whole = s.bufferBytes(h.buf, b, limit)
 	if !whole && limit > 4 {
 		h.short = true
 		if h.typ() != tlsmsg.TypeNewSessionTicket {
-			s.handshakeLost(side, h)
+			s.addHandshakeGap(side, h)
 		}
 	}
 }
@@ -165,7 +165,7 @@ func (s *Session) endMessage(side Side, offset int64, body []byte) {
 		if h.chain != nil {
 			t.Certs[side] = h.chain.chain()
 			h.chain = nil
-			s.note(chainBytes)
+			s.accountOther(chainBytes)
 		}
 	case tlsmsg.TypeCompressedCertificate:
 		if t.Certs[side] == nil {
@@ -190,7 +190,7 @@ func (s *Session) endMessage(side Side, offset int64, body []byte) {
 			t.NewTicket = tlsmsg.ParseNewSessionTicket(body)
 		}
 	}
-	s.pool.free(h.buf)
+	s.pool.putBuffer(h.buf)
 	s.release(&h.buf)
 }
 
@@ -198,7 +198,7 @@ func (s *Session) clientHello(side Side, body []byte, offset int64) {
 	t := s.tls
 	hello, ok := tlsmsg.ParseClientHello(body, t.Over)
 	if !ok {
-		s.handshakeLost(side, &s.sides[side].p.hs)
+		s.addHandshakeGap(side, &s.sides[side].p.hs)
 		return
 	}
 	s.pool.cache().FingerprintClient(hello, t.Over)
@@ -208,7 +208,7 @@ func (s *Session) clientHello(side Side, body []byte, offset int64) {
 	}
 	if t.Hello == nil {
 		t.Hello, t.HelloBegun = hello, false
-		s.note(helloBytes + min(len(body), maxHelloBytes))
+		s.accountOther(helloBytes + min(len(body), maxHelloBytes))
 	} else if side == t.Client && t.HelloRetry {
 		t.SecondHello = true
 		t.Hello.Join(hello)
@@ -219,7 +219,7 @@ func (s *Session) serverHello(side Side, body []byte, offset int64) {
 	t := s.tls
 	hello, ok := tlsmsg.ParseServerHello(body, t.Over)
 	if !ok {
-		s.handshakeLost(side, &s.sides[side].p.hs)
+		s.addHandshakeGap(side, &s.sides[side].p.hs)
 		return
 	}
 	s.pool.cache().FingerprintServer(hello)

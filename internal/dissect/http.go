@@ -41,10 +41,10 @@ type httpReader struct {
 	interim bool // the message is a 1xx response
 }
 
-// readLines ends a reader that has come to its end.
-func (s *Session) readLines(r **httpReader) {
+// endReader ends a reader that has come to its end.
+func (s *Session) endReader(r **httpReader) {
 	s.release(&(*r).line)
-	s.pool.unused(*r)
+	s.pool.putLineReader(*r)
 	*r = nil
 }
 
@@ -58,7 +58,7 @@ func (s *Session) readHTTP(side Side, data []byte) {
 	for len(data) > 0 {
 		part, rest, ended := bytes.Cut(data, []byte("\n"))
 		if r.seen += len(part) + 1; r.seen > maxHTTPHeader {
-			s.stray()
+			s.markStrayed()
 			s.endHTTP(side)
 			return
 		}
@@ -126,7 +126,7 @@ func (s *Session) httpPart(r *httpReader, part []byte, ended bool) (line []byte)
 	if ended && len(r.line) == 0 {
 		line, whole = part[:min(len(part), limit)], len(part) <= limit
 	} else {
-		r.line, whole = s.hold(r.line, part, limit)
+		r.line, whole = s.bufferBytes(r.line, part, limit)
 		line = r.line
 	}
 	switch {
@@ -150,7 +150,7 @@ func (s *Session) httpLine(side Side, r *httpReader, line []byte) (done bool) {
 	switch {
 	case !r.first && r.again:
 		r.first, r.request = true, true
-		s.sameRequest(line)
+		s.compareRequest(line)
 	case !r.first:
 		r.first = true
 		if bytes.HasPrefix(line, []byte("HTTP/")) {
@@ -167,7 +167,7 @@ func (s *Session) httpLine(side Side, r *httpReader, line []byte) (done bool) {
 		return true
 	default:
 		if r.request {
-			s.alone(line)
+			s.checkField(line)
 		}
 		if !r.again {
 			s.http.field(line, r.request, whole)
@@ -179,7 +179,7 @@ func (s *Session) httpLine(side Side, r *httpReader, line []byte) (done bool) {
 // endHTTP closes a direction's header. What follows may be another protocol.
 func (s *Session) endHTTP(side Side) {
 	st := &s.sides[side]
-	s.readLines(&st.p.http)
+	s.endReader(&st.p.http)
 	s.revision++
 	if s.http.Method == "CONNECT" && s.http.Status/100 == 2 && !s.inTunnel {
 		s.openTunnel()
@@ -266,7 +266,7 @@ func (h *HTTP) target(target string) {
 	switch {
 	case h.Method == "CONNECT":
 		host, port, ok := names.Authority(target)
-		h.named(host, ok && port)
+		h.setHost(host, ok && port)
 		h.absolute = true
 		return
 	case absolute && scheme != "" && strings.Trim(strings.ToLower(scheme), schemeBytes) == "":
@@ -275,7 +275,7 @@ func (h *HTTP) target(target string) {
 			at = len(rest)
 		}
 		host, _, ok := names.Authority(rest[:at])
-		h.named(host, ok)
+		h.setHost(host, ok)
 		h.absolute, target = true, rest[at:]
 	}
 	if i := strings.IndexAny(target, "?#"); i >= 0 {
@@ -287,9 +287,9 @@ func (h *HTTP) target(target string) {
 // schemeBytes are those of a URI's scheme (RFC 3986 section 3.1).
 const schemeBytes = "abcdefghijklmnopqrstuvwxyz0123456789+-."
 
-// named notes the host of a request, once; ok says that it is one. Requests that name two
+// setHost notes the host of a request, once; ok says that it is one. Requests that name two
 // name none.
-func (h *HTTP) named(host string, ok bool) {
+func (h *HTTP) setHost(host string, ok bool) {
 	switch {
 	case !ok || h.Host != "" && h.Host != host:
 		h.Host, h.Misnamed = "", true
@@ -327,5 +327,5 @@ func (h *HTTP) host(value string, whole bool) {
 		return
 	}
 	host, _, ok := names.Authority(value)
-	h.named(host, ok && whole)
+	h.setHost(host, ok && whole)
 }

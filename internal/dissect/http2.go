@@ -59,8 +59,8 @@ func (s *Session) readHTTP2(side Side, data []byte) {
 			if r.n < protocols.FrameHeaderSize {
 				return
 			}
-			if !s.beginFrame(r) {
-				s.stray()
+			if !s.startFrame(r) {
+				s.markStrayed()
 				s.endHTTP2(side)
 				return
 			}
@@ -68,8 +68,8 @@ func (s *Session) readHTTP2(side Side, data []byte) {
 			n := min(r.left, len(data))
 			if r.within {
 				var whole bool
-				if r.block, whole = s.hold(r.block, data[:n], maxBlock); !whole {
-					s.stray()
+				if r.block, whole = s.bufferBytes(r.block, data[:n], maxBlock); !whole {
+					s.markStrayed()
 					s.endHTTP2(side)
 					return
 				}
@@ -90,8 +90,8 @@ func (s *Session) readHTTP2(side Side, data []byte) {
 	}
 }
 
-// beginFrame reports whether reading goes on.
-func (s *Session) beginFrame(r *http2Reader) bool {
+// startFrame reports whether reading goes on.
+func (s *Session) startFrame(r *http2Reader) bool {
 	r.left = int(r.hdr[0])<<16 | int(r.hdr[1])<<8 | int(r.hdr[2])
 	r.frames++
 	switch typ := r.hdr[3]; {
@@ -142,7 +142,7 @@ func (s *Session) headerBlock(side Side, r *http2Reader) (again bool) {
 		r.decoder.SetAllowedMaxDynamicTableSize(maxTable)
 		r.decoder.SetMaxStringLength(maxBlock)
 	}
-	r.decoder.SetEmitFunc(got.take)
+	r.decoder.SetEmitFunc(got.add)
 	if _, err := r.decoder.Write(r.block); err != nil || r.decoder.Close() != nil {
 		return false
 	}
@@ -156,29 +156,29 @@ type fields struct {
 	method, authority, host, path, agent, content, status string
 }
 
-// take keeps a field. Of several of a name the first counts: a block of 8 KiB can refer to
+// add keeps a field. Of several of a name the first counts: a block of 8 KiB can refer to
 // a long one of HPACK's table eight thousand times.
-func (f *fields) take(h hpack.HeaderField) {
+func (f *fields) add(h hpack.HeaderField) {
 	switch h.Name {
 	case ":method":
-		keepField(&f.method, h.Value, protocols.MaxMethod+1)
+		storeField(&f.method, h.Value, protocols.MaxMethod+1)
 	case ":authority":
-		keepField(&f.authority, h.Value, maxValue)
+		storeField(&f.authority, h.Value, maxValue)
 	case "host": // in place of :authority, as a gateway from HTTP/1 may leave it (RFC 9113 section 8.3.1)
-		keepField(&f.host, h.Value, maxValue)
+		storeField(&f.host, h.Value, maxValue)
 	case ":path":
-		keepField(&f.path, h.Value, protocols.MaxTarget)
+		storeField(&f.path, h.Value, protocols.MaxTarget)
 	case "user-agent":
-		keepField(&f.agent, h.Value, maxValue)
+		storeField(&f.agent, h.Value, maxValue)
 	case "content-type":
-		keepField(&f.content, h.Value, maxValue)
+		storeField(&f.content, h.Value, maxValue)
 	case ":status":
-		keepField(&f.status, h.Value, 3)
+		storeField(&f.status, h.Value, 3)
 	}
 }
 
-// keepField keeps a copy of the first n bytes of a field's first value.
-func keepField(field *string, value string, n int) {
+// storeField keeps a copy of the first n bytes of a field's first value.
+func storeField(field *string, value string, n int) {
 	if *field == "" {
 		*field = strings.Clone(value[:min(n, len(value))])
 	}
@@ -196,7 +196,7 @@ func (s *Session) headers(side Side, f *fields) (again bool) {
 		}
 		if name := cmp.Or(f.authority, f.host); name != "" {
 			host, _, ok := names.Authority(name)
-			h.named(host, ok)
+			h.setHost(host, ok)
 		}
 		if h.Method != "CONNECT" { // which has no path (RFC 9113 section 8.5)
 			h.target(f.path)

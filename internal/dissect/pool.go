@@ -7,8 +7,8 @@ import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 // of a handshake. The zero value is ready for use. It and the sessions that it makes are
 // not safe for concurrent use.
 type Pool struct {
-	leaves map[[32]byte]*knownLeaf // by the SHA-256 of the DER
-	held   int                     // BytesInUse
+	leaves     map[[32]byte]*knownLeaf // by the SHA-256 of the DER
+	bytesInUse int                     // BytesInUse
 
 	fingerprints tlsmsg.FingerprintCache
 	late         unanswered
@@ -42,11 +42,11 @@ func (m *Pool) New() *Session {
 	}
 	s := reuse(&m.old)
 	s.pool = m
-	return begun(s)
+	return accountNew(s)
 }
 
-// dropped takes a session that nobody will use any more.
-func (m *Pool) dropped(s *Session) {
+// putSession takes a session that nobody will use any more.
+func (m *Pool) putSession(s *Session) {
 	if m != nil && len(m.old) < maxSpare {
 		*s = Session{}
 		m.old = append(m.old, s)
@@ -61,8 +61,8 @@ func (m *Pool) leaf(sum *[32]byte) *knownLeaf {
 	return m.leaves[*sum]
 }
 
-// keep remembers a certificate. When there is no room all are forgotten.
-func (m *Pool) keep(sum *[32]byte, l *knownLeaf) {
+// storeLeaf remembers a certificate. When there is no room all are forgotten.
+func (m *Pool) storeLeaf(sum *[32]byte, l *knownLeaf) {
 	if m == nil {
 		return
 	}
@@ -92,11 +92,11 @@ func (m *Pool) recycle(s *Session) {
 			m.parsers = append(m.parsers, p)
 		}
 	}
-	if t := s.tls; t != nil && s.kept != nil && len(m.facts) < maxSpare {
-		*t = TLS{layers: [2]layer{{list: t.layers[0].list[:0]}, {list: t.layers[1].list[:0]}}}
+	if t := s.tls; t != nil && s.conclusion != nil && len(m.facts) < maxSpare {
+		*t = TLS{layers: [2]recordLayer{{list: t.layers[0].list[:0]}, {list: t.layers[1].list[:0]}}}
 		m.facts = append(m.facts, t)
 	}
-	if h := s.http; h != nil && s.kept != nil && len(m.https) < maxSpare {
+	if h := s.http; h != nil && s.conclusion != nil && len(m.https) < maxSpare {
 		*h = HTTP{}
 		m.https = append(m.https, h)
 	}
@@ -124,9 +124,9 @@ func (m *Pool) tls() *TLS {
 	return reuse(&m.facts)
 }
 
-// lines returns a reader of a header of HTTP/1; again says that it is not the side's first
+// lineReader returns a reader of a header of HTTP/1; again says that it is not the side's first
 // one. unused takes a reader that is not in use any more.
-func (m *Pool) lines(again bool) *httpReader {
+func (m *Pool) lineReader(again bool) *httpReader {
 	if m == nil {
 		return &httpReader{again: again}
 	}
@@ -135,7 +135,7 @@ func (m *Pool) lines(again bool) *httpReader {
 	return r
 }
 
-func (m *Pool) unused(r *httpReader) {
+func (m *Pool) putLineReader(r *httpReader) {
 	if m != nil && len(m.readers) < maxSpare {
 		m.readers = append(m.readers, r)
 	}
@@ -152,8 +152,8 @@ func reuse[T any](spare *[]*T) *T {
 	return x
 }
 
-// room returns a buffer for n bytes; free takes one that is not in use any more.
-func (m *Pool) room(n int) []byte {
+// buffer returns a buffer for n bytes; free takes one that is not in use any more.
+func (m *Pool) buffer(n int) []byte {
 	if m == nil || n != firstRoom || len(m.buffers) == 0 {
 		return make([]byte, 0, n)
 	}
@@ -163,7 +163,7 @@ func (m *Pool) room(n int) []byte {
 	return b
 }
 
-func (m *Pool) free(b []byte) {
+func (m *Pool) putBuffer(b []byte) {
 	if m != nil && cap(b) == firstRoom && len(m.buffers) < maxSpare {
 		m.buffers = append(m.buffers, b[:0])
 	}

@@ -21,7 +21,7 @@ func TestPoolChangesNothing(t *testing.T) {
 				session.Data(Side(side), int64(at), s[side][at:min(at+size, len(s[side]))], -1, 0)
 			}
 		}
-		session.Keep(true)
+		session.SetConclusion(true)
 		return session.TLS().Certs
 	}
 	want := chains(New(), 1<<20)
@@ -45,7 +45,7 @@ func TestPoolIsBounded(t *testing.T) {
 	var m Pool
 	for i := range 10 * maxLeaves {
 		sum := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
-		m.keep(&sum, &knownLeaf{})
+		m.storeLeaf(&sum, &knownLeaf{})
 		if m.leaf(&sum) == nil {
 			t.Fatalf("certificate %d is not remembered", i)
 		}

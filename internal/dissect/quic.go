@@ -23,23 +23,23 @@ const (
 // by keys that anybody can derive from the client's first destination connection ID
 // (RFC 9001 section 5.2).
 type quic struct {
-	client  Side
-	dcid    []byte // that the keys derive from, nil until one packet could be read
-	guess   []byte // dcid, as the first Initial of a side has it that the capture cut short, or that was put off
-	guessed Side   // whose it is
-	keys    [2]*initialKeys
-	version uint32 // that keys are of
-	tried   [2]int
-	crypto  [2]cryptoStream
-	lateOf  Side                // whose packets were put off
-	late    int                 // how many
-	lateAt  [maxPutOffOf]uint16 // their slots
+	client     Side
+	dcid       []byte // that the keys derive from, nil until one packet could be read
+	guess      []byte // dcid, as the first Initial of a side has it that the capture cut short, or that was put off
+	guessed    Side   // whose it is
+	keys       [2]*initialKeys
+	version    uint32 // that keys are of
+	tried      [2]int
+	crypto     [2]cryptoStream
+	deferredOf Side                  // whose packets were put off
+	deferred   int                   // how many
+	deferredAt [maxDeferredOf]uint16 // their slots
 }
 
 // cryptoStream is the CRYPTO stream of one side's Initials.
 type cryptoStream struct {
 	next  uint64
-	early pieces
+	early reorderBuffer
 }
 
 // quicPacket: a long header of QUIC version 1 or 2 (RFC 9000 section 17.2, RFC 9369).
@@ -137,8 +137,8 @@ func readVarint(s *cryptobyte.String) (uint64, bool) {
 // quicDatagram reads the packets of one datagram.
 func (s *Session) quicDatagram(side Side, b []byte) {
 	t, q := s.tls, s.udp.quic
-	if q.late > 0 && side != q.lateOf {
-		s.catchUp()
+	if q.deferred > 0 && side != q.deferredOf {
+		s.readDeferred()
 	}
 	for i := range maxCoalesced {
 		if len(b) == 0 {
@@ -148,7 +148,7 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 			if i > 0 && b[0]&0x40 == 0 {
 				return // no packet: what fills the datagram
 			}
-			s.packet(side, b)
+			s.examinePacket(side, b)
 			if t.Protected1RTT[side]++; t.Protected1RTT[side] <= enough1RTT {
 				s.revision++
 			}
@@ -166,7 +166,7 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 			return
 		}
 		t.QUICVersion = h.version
-		s.packet(side, b[h.numberAt:max(h.numberAt, min(h.end, len(b)))])
+		s.examinePacket(side, b[h.numberAt:max(h.numberAt, min(h.end, len(b)))])
 		if h.end > len(b) {
 			if h.kind == packetInitial {
 				q.guessFrom(side, h)
@@ -175,11 +175,11 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 		}
 		if h.kind == packetInitial && !s.quicDone(side) && q.tried[side] < maxInitials {
 			q.tried[side]++
-			if s.sides[side.Other()].seen > 0 || s.pool.afford(s) {
+			if s.sides[side.Other()].seen > 0 || s.pool.mayRead(s) {
 				s.quicInitial(side, b[:h.end], h)
 			} else {
 				q.guessFrom(side, h)
-				s.putOff(side, b[:h.end])
+				s.deferPacket(side, b[:h.end])
 			}
 		}
 		b = b[h.end:]
@@ -299,13 +299,13 @@ func (s *Session) quicCrypto(side Side, offset uint64, data []byte) {
 	case end > 4*maxMessage || end <= c.next:
 		return
 	case offset > c.next:
-		c.early.keep(s, offset, end, data)
+		c.early.add(s, offset, end, data)
 		return
 	}
 	s.handshake(side, data[c.next-offset:], int64(c.next))
 	c.next = end
 	for {
-		p, ok := c.early.take(s, c.next)
+		p, ok := c.early.next(s, c.next)
 		if !ok {
 			return
 		}

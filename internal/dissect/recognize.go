@@ -16,7 +16,7 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 			return
 		}
 		before := len(p.head)
-		p.head, _ = s.hold(p.head, data, protocols.MaxHead)
+		p.head, _ = s.bufferBytes(p.head, data, protocols.MaxHead)
 		buf, rest = p.head, data[len(p.head)-before:]
 		offset, ack = p.headOffset, p.headAck
 	}
@@ -24,7 +24,7 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 	case p.proxied >= maxProxied || a == protocols.No:
 	case a == protocols.Yes:
 		if p.proxied++; p.proxied > 1 {
-			s.behind, s.upgraded = true, "proxy_protocol"
+			s.afterOther, s.upgraded = true, "proxy_protocol"
 		}
 		s.release(&p.head)
 		if after := buf[size:]; len(after) > 0 {
@@ -32,7 +32,7 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 		}
 		return
 	default:
-		s.wait(side, offset, buf, ack)
+		s.bufferHead(side, offset, buf, ack)
 		return
 	}
 	switch sniffTLS(buf) {
@@ -44,27 +44,27 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 		}
 		return
 	case protocols.More:
-		s.wait(side, offset, buf, ack)
+		s.bufferHead(side, offset, buf, ack)
 		return
 	default:
 	}
-	if s.v2(side, offset, buf, ack) {
+	if s.sslv2Hello(side, offset, buf, ack) {
 		return
 	}
-	s.settle(side, offset, buf, rest, ack)
+	s.selectProtocol(side, offset, buf, rest, ack)
 	s.weigh(side, data)
 }
 
-// settle asks the table, and takes a direction for text or for unreadable where no
+// selectProtocol asks the table, and takes a direction for text or for unreadable where no
 // recognizer wants it. rest is what came with buf and is not kept.
-func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
+func (s *Session) selectProtocol(side Side, offset int64, buf, rest []byte, ack int64) {
 	st := &s.sides[side]
 	p := st.p
 	full := len(rest) > 0 || len(buf) >= protocols.MaxHead
 	if !full && !p.askAgain(buf) {
 		return
 	}
-	a := s.consult(side, buf)
+	a := s.match(side, buf)
 	switch {
 	case a == protocols.Yes && st.kind == KindGreeting:
 		s.revision++
@@ -75,12 +75,12 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 			s.route(side, offset+int64(len(buf)), rest, ack)
 		}
 		return
-	case a != protocols.Yes && s.joined(side, offset, buf, rest, ack):
+	case a != protocols.Yes && s.prefacedHello(side, offset, buf, rest, ack):
 		return
 	case a == protocols.Yes:
 		s.revision++
 		s.release(&p.head)
-		s.begin(side, buf)
+		s.startReader(side, buf)
 		if st.kind == KindPlain && protocols.Seals(st.protocol) {
 			s.sealing(side, buf)
 			if len(rest) > 0 {
@@ -92,15 +92,15 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 		}
 		return
 	case !full && (a == protocols.More || len(buf) < protocols.MinText):
-		s.wait(side, offset, buf, ack)
+		s.bufferHead(side, offset, buf, ack)
 		return
 	}
 	kind := textKind(buf)
 	if kind == KindUnreadable && textTail(buf) {
 		kind = KindText
 	}
-	if kind == KindUnreadable && p.maybe != (opinion{}) && !full && len(buf) < maxDoubt {
-		s.wait(side, offset, buf, ack)
+	if kind == KindUnreadable && p.maybe != (maybes{}) && !full && len(buf) < maxDoubt {
+		s.bufferHead(side, offset, buf, ack)
 		return
 	}
 	if kind == KindText && s.handshaking(side) {
@@ -110,7 +110,7 @@ func (s *Session) settle(side Side, offset int64, buf, rest []byte, ack int64) {
 	st.upgrades = kind == KindText // whatever its first words are: TLS may follow any text
 	s.revision++
 	if kind == KindUnreadable {
-		s.follow(side, offset, buf, ack, false)
+		s.findRecords(side, offset, buf, ack, false)
 	}
 	s.release(&p.head)
 }
@@ -126,11 +126,11 @@ func (p *parser) askAgain(buf []byte) bool {
 	return true
 }
 
-// wait keeps the first bytes of a direction until more of them have come.
-func (s *Session) wait(side Side, offset int64, buf []byte, ack int64) {
+// bufferHead keeps the first bytes of a direction until more of them have come.
+func (s *Session) bufferHead(side Side, offset int64, buf []byte, ack int64) {
 	p := s.sides[side].p
 	if len(p.head) == 0 {
-		p.head, _ = s.hold(nil, buf, protocols.MaxHead)
+		p.head, _ = s.bufferBytes(nil, buf, protocols.MaxHead)
 		p.headOffset, p.headAck = offset, ack
 	}
 }
@@ -148,12 +148,12 @@ func (s *Session) acknowledges(side Side, ack int64) {
 	st.clearAck = max(st.clearAck, ack)
 }
 
-// begin starts the reader of a protocol that was just recognized, on what came so far.
-func (s *Session) begin(side Side, buf []byte) {
+// startReader starts the reader of a protocol that was just recognized, on what came so far.
+func (s *Session) startReader(side Side, buf []byte) {
 	st := &s.sides[side]
 	switch st.protocol {
 	case "http":
-		st.p.http = s.pool.lines(false)
+		st.p.http = s.pool.lineReader(false)
 		s.readHTTP(side, buf)
 	case "http2":
 		st.p.http2 = newHTTP2Reader(buf)
@@ -172,8 +172,8 @@ func (s *Session) begin(side Side, buf []byte) {
 	}
 }
 
-// cleartext takes what follows in a direction that is not TLS.
-func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
+// plaintext takes what follows in a direction that is not TLS.
+func (s *Session) plaintext(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	s.acknowledges(side, ack)
 	if st.p.tds.on {
@@ -186,7 +186,7 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	switch {
 	case (st.kind == KindPlain || st.kind == KindEncrypted) && protocols.Seals(st.protocol):
 		s.sealing(side, data)
-	case st.kind == KindText && !s.settledPlain && s.turnsOpaque(side, data):
+	case st.kind == KindText && !s.plainDecided && s.turnsOpaque(side, data):
 		return
 	}
 	if s.doubt && (readable(data) || st.speaks(data)) {
@@ -197,7 +197,7 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	case st.p.ssh != nil:
 		s.readSSH(side, offset, data, ack)
 	case st.kind == KindEncrypted && st.protocol == "ssh" && st.seen <= maxUpgrade && len(data) >= protocols.MinText && allText(data[:min(len(data), protocols.SampleSize)]):
-		s.anew(side, offset, nil, data, ack)
+		s.recognizeAnew(side, offset, nil, data, ack)
 	case st.p.http != nil:
 		s.readHTTP(side, data)
 	case st.p.http2 != nil:
@@ -209,7 +209,7 @@ func (s *Session) cleartext(side Side, offset int64, data []byte, ack int64) {
 	case st.protocol == "dns" && s.dns != nil:
 		s.dnsData(side, data)
 	case st.protocol == "":
-		s.again(side, offset, data, ack)
+		s.retryRecognize(side, offset, data, ack)
 	}
 }
 
@@ -236,28 +236,28 @@ func readable(b []byte) bool {
 // of a direction belonged to no known protocol. Later segments count only if they begin with text.
 const maxTries = 256
 
-// again looks for a protocol in a direction whose first bytes were of none: it may have
+// retryRecognize looks for a protocol in a direction whose first bytes were of none: it may have
 // been attached to in the middle of a message.
-func (s *Session) again(side Side, offset int64, data []byte, ack int64) {
+func (s *Session) retryRecognize(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	if st.p.tries++; st.p.tries > maxTries && !textPacket(data) {
 		return
 	}
-	if st.kind == KindUnreadable && s.follow(side, offset, data, ack, false) {
+	if st.kind == KindUnreadable && s.findRecords(side, offset, data, ack, false) {
 		return
 	}
-	if st.kind == KindText && s.consultWords(side, data) == protocols.Yes {
+	if st.kind == KindText && s.matchLines(side, data) == protocols.Yes {
 		s.revision++
 		return
 	}
-	defer s.lookAgain(side, data)
+	defer s.examineLater(side, data)
 	candidates := protocols.MiddleStartingWith(data[0])
 	for i := candidates.Next(0); i >= 0; i = candidates.Next(i + 1) {
 		if r := &protocols.TCP[i]; max(r.Client(data), r.Server(data)) == protocols.Yes {
 			st.kind, st.protocol, st.upgrades = kindOf(r), r.Protocol, r.Upgrades
 			s.revision++
-			s.stray() // what came before is of nothing known
-			s.begin(side, data)
+			s.markStrayed() // what came before is of nothing known
+			s.startReader(side, data)
 			if protocols.Seals(st.protocol) {
 				s.sealing(side, data)
 			}
@@ -266,9 +266,9 @@ func (s *Session) again(side Side, offset int64, data []byte, ack int64) {
 	}
 }
 
-// lookAgain looks at a later segment of a direction whose first bytes were not readable:
+// examineLater looks at a later segment of a direction whose first bytes were not readable:
 // text, or structure, may follow a binary start.
-func (s *Session) lookAgain(side Side, b []byte) {
+func (s *Session) examineLater(side Side, b []byte) {
 	st := &s.sides[side]
 	if st.kind != KindUnreadable || s.handshaking(side) {
 		return
@@ -286,13 +286,13 @@ func (s *Session) lookAgain(side Side, b []byte) {
 
 // Conclude decides what was left open, now that no more bytes will come.
 func (s *Session) Conclude() {
-	if s.udp != nil && s.udp.quic != nil && s.udp.quic.late > 0 && s.pool.afford(s) {
-		s.catchUp()
+	if s.udp != nil && s.udp.quic != nil && s.udp.quic.deferred > 0 && s.pool.mayRead(s) {
+		s.readDeferred()
 	}
 	if s.after != nil {
 		s.after.Conclude()
 	}
-	s.concludeAnswers()
+	s.concludeReplies()
 	short, clean := 0, true
 	for i := range s.sides {
 		st := &s.sides[i]

@@ -19,8 +19,8 @@ type watch struct {
 	text  textRun
 }
 
-// lose notes that bytes of a direction were not seen.
-func (w *watch) lose() { *w = watch{blind: true} }
+// addGap notes that bytes of a direction were not seen.
+func (w *watch) addGap() { *w = watch{blind: true} }
 
 // watchSealed looks for plaintext of an application in a direction's next bytes. It
 // reports whether there is any, also before.

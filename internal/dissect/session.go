@@ -30,8 +30,8 @@ const (
 )
 
 const (
-	// maxHeld bounds what all buffers of a session hold together, in bytes.
-	maxHeld = 16 << 10
+	// maxBuffered bounds what all buffers of a session hold together, in bytes.
+	maxBuffered = 16 << 10
 )
 
 // Session is what the bytes of one connection have said so far. It holds at most
@@ -40,39 +40,39 @@ type Session struct {
 	revision     uint32
 	failed       bool
 	finished     bool
-	settledPlain bool  // the revision told of PlainAfter
-	unwatched    bool  // the revision told that it is no longer watched
+	plainDecided bool  // the revision told of PlainAfter
+	watchEnded   bool  // the revision told that it is no longer watched
 	unsealed     bool  // of a protocol that seals an application's plaintext was seen
 	plainFrom    int64 // bytes of both ends at the point that PlainAfter counts from
-	behind       bool  // TLS began behind other bytes, of a known protocol or not
+	afterOther   bool  // TLS began behind other bytes, of a known protocol or not
 	preceding    Kind  // see Preceded
-	beyond       bool  // who opened the connection said more than what negotiates TLS
+	saidMore     bool  // who opened the connection said more than what negotiates TLS
 	strayed      bool  // see stray
 	doubt        bool  // bytes were lost, and none in the clear were seen since
 	tunnelOpen   bool  // a proxy granted a tunnel
 	inTunnel     bool  // bytes within it were seen: the sides were recognized anew
 
-	pool     *Pool // nil: none is shared
-	source   uint8 // SetSource
-	sides    [2]stream
-	held     int    // bytes that the buffers hold together
-	facts    int    // bytes that all else takes, as Pool.BytesInUse counts them
-	light    bool   // of these less is counted since a conclusion took their place
-	upgraded string // the cleartext protocol before TLS, where it began with one
-	tls      *TLS
-	http     *HTTP
-	udp      *datagrams
-	dns      *dns
-	kept     any
-	peer     string // SetPeer
-	peerSet  bool
+	pool       *Pool // nil: none is shared
+	source     uint8 // SetSource
+	sides      [2]stream
+	buffered   int    // bytes that the buffers hold together
+	otherBytes int    // bytes that all else takes, as Pool.BytesInUse counts them
+	light      bool   // of these less is counted since a conclusion took their place
+	upgraded   string // the cleartext protocol before TLS, where it began with one
+	tls        *TLS
+	http       *HTTP
+	udp        *datagrams
+	dns        *dns
+	conclusion any
+	peer       string // SetPeer
+	peerSet    bool
 
 	tail   Tail     // once finished
 	after  *Session // what followed the end of TLS, nil: nothing
 	depth  uint8    // sessions that this one is the after of
 	unsure bool     // after was found by what it says alone, where bytes had been lost
 	parted bool     // see Parted
-	astray uint8    // datagrams that after was given, as far as they matter
+	strays uint8    // datagrams that after was given, as far as they matter
 }
 
 // New returns an empty session that shares nothing with others.
@@ -101,7 +101,7 @@ func (s *Session) HTTP() *HTTP { return s.http }
 func (s *Session) UpgradedFrom() string { return s.upgraded }
 
 // Upgraded reports whether TLS began after other bytes.
-func (s *Session) Upgraded() bool { return s.behind }
+func (s *Session) Upgraded() bool { return s.afterOther }
 
 // Kind returns what a side's bytes were recognized as, and the protocol's name.
 func (s *Session) Kind(side Side) (Kind, string) {
@@ -116,12 +116,12 @@ func (s *Session) Seen(side Side) (seen, missed int64) {
 // Ended reports whether a side has sent a FIN or a RST.
 func (s *Session) Ended(side Side) (fin, rst bool) { return s.sides[side].fin, s.sides[side].rst }
 
-// Keep gives the session a judge's conclusion to hold, for Kept to return. It is what
+// SetConclusion gives the session a judge's conclusion to hold, for Kept to return. It is what
 // remains of the session after Finish.
-func (s *Session) Keep(conclusion any) { s.kept = conclusion }
+func (s *Session) SetConclusion(conclusion any) { s.conclusion = conclusion }
 
-// Kept returns what Keep was given last, nil if nothing.
-func (s *Session) Kept() any { return s.kept }
+// Conclusion returns what Keep was given last, nil if nothing.
+func (s *Session) Conclusion() any { return s.conclusion }
 
 // Finished reports whether Finish was called.
 func (s *Session) Finished() bool { return s.finished }
@@ -145,15 +145,15 @@ func (s *Session) Peer() (name string, set bool) { return s.peer, s.peerSet }
 // Where TLS was spoken its records are followed on, and what comes after their end is for
 // After.
 func (s *Session) Finish() {
-	s.followOn()
+	s.followRecords()
 	s.finished = true
-	s.forget()
+	s.dropDeferred()
 	if !s.failed { // else it may be in the middle of something
 		s.pool.recycle(s)
 	}
 	s.sides[0].p, s.sides[1].p, s.udp = nil, nil, nil
-	s.take(-s.held)
-	if s.kept != nil {
+	s.account(-s.buffered)
+	if s.conclusion != nil {
 		s.tls, s.http = nil, nil
 		s.lighten()
 	}
@@ -190,16 +190,16 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 		s.after.Data(side, offset, data, ack, gap)
 		return
 	case s.finished || s.failed:
-		s.dnsBehind(side, data, gap)
-		s.later(side, offset, data, ack, gap)
+		s.dnsAfterFinish(side, data, gap)
+		s.dataAfterFinish(side, offset, data, ack, gap)
 		return
 	}
 	if st.p == nil {
 		st.p = s.pool.parser()
 	}
-	defer s.fence()
+	defer s.containPanic()
 	if gap > 0 {
-		s.gap(side, gap, offset)
+		s.addGap(side, gap, offset)
 	}
 	if len(data) == 0 {
 		return
@@ -209,13 +209,13 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 
 // route hands bytes of a direction to what reads it, by its kind.
 func (s *Session) route(side Side, offset int64, data []byte, ack int64) {
-	s.flies(side, offset, ack)
-	if side == Originator && s.tls == nil && !s.beyond && sniffTLS(data) == protocols.No {
-		s.beyond = !negotiates(data)
+	s.trackFlight(side, offset, ack)
+	if side == Originator && s.tls == nil && !s.saidMore && sniffTLS(data) == protocols.No {
+		s.saidMore = !negotiates(data)
 	}
 	switch s.sides[side].kind {
 	case KindNone:
-		s.listen(side, data)
+		s.movePlainFrom(side, data)
 		s.recognize(side, offset, data, ack)
 	case KindTLS:
 		if s.sides[side].p.tds.on {
@@ -224,17 +224,17 @@ func (s *Session) route(side Side, offset int64, data []byte, ack int64) {
 			s.feed(side, offset, data, ack)
 		}
 	default:
-		if !s.settledPlain {
-			s.listen(side, data)
+		if !s.plainDecided {
+			s.movePlainFrom(side, data)
 		}
-		s.cleartext(side, offset, data, ack)
+		s.plaintext(side, offset, data, ack)
 	}
-	if !s.settledPlain && s.sides[0].seen+s.sides[1].seen > s.PlainAfter() {
-		s.settledPlain = true
+	if !s.plainDecided && s.sides[0].seen+s.sides[1].seen > s.PlainAfter() {
+		s.plainDecided = true
 		s.revision++
 	}
-	if !s.unwatched && s.encrypted() && !s.watched() {
-		s.unwatched = true
+	if !s.watchEnded && s.encrypted() && !s.watched() {
+		s.watchEnded = true
 		s.revision++
 	}
 }
@@ -246,7 +246,7 @@ func (s *Session) Datagram(side Side, data []byte) {
 	if s.failed || len(data) == 0 || s.laterDatagram(side, data) || s.finished && s.dns == nil {
 		return
 	}
-	defer s.fence()
+	defer s.containPanic()
 	if !s.finished {
 		if st.p == nil {
 			st.p = s.pool.parser()
@@ -255,7 +255,7 @@ func (s *Session) Datagram(side Side, data []byte) {
 	}
 	if s.dns != nil {
 		if s.dns.resolve(side, data); s.dns.alien {
-			s.stray()
+			s.markStrayed()
 		}
 	}
 }
@@ -277,7 +277,7 @@ func (s *Session) Closed(side Side, reset bool) {
 	s.revision++
 }
 
-func (s *Session) fence() {
+func (s *Session) containPanic() {
 	if recover() != nil {
 		s.failed = true
 		s.revision++
@@ -285,29 +285,29 @@ func (s *Session) fence() {
 	}
 }
 
-// gap notes that n bytes of a direction were lost before offset.
-func (s *Session) gap(side Side, n, offset int64) {
+// addGap notes that n bytes of a direction were lost before offset.
+func (s *Session) addGap(side Side, n, offset int64) {
 	st := &s.sides[side]
 	p := st.p
 	switch st.kind {
 	case KindTLS:
 		placed := !s.tls.layers[side].broken
-		if s.recordsLost(side, n, offset); placed && s.tls.layers[side].broken {
+		if s.addRecordGap(side, n, offset); placed && s.tls.layers[side].broken {
 			s.flightLost(side)
 		}
 	case KindNone:
 		s.release(&p.head)
 		p.asked = 0
-		st.cut = true
+		st.startLost = true
 	default:
 		s.stopReading(p)
 		s.unseenSSH(side)
-		p.watch.lose()
+		p.watch.addGap()
 		s.doubt = true
 		s.skipped(side)
 	}
 	if s.dns != nil {
-		s.dns.lose(side)
+		s.dns.addGap(side)
 	}
 	p.scan.n = 0
 	p.tds.on = false
@@ -319,6 +319,6 @@ func (s *Session) gap(side Side, n, offset int64) {
 // server answers to HTTP does not matter.
 func (s *Session) skipped(side Side) {
 	if st := &s.sides[side]; st.protocol == "dns" || st.asks {
-		s.stray()
+		s.markStrayed()
 	}
 }

@@ -81,7 +81,7 @@ func (s *Session) readSSH(side Side, offset int64, data []byte, ack int64) {
 			return
 		}
 		held := r.heldN
-		n, ok := r.take(data)
+		n, ok := r.consume(data)
 		switch {
 		case !ok && r.shown: // no message of the exchange
 			r.step = sshSealed
@@ -121,7 +121,7 @@ func (s *Session) showSSH(side Side) {
 // offset, follow it and are not a packet of SSH.
 func (s *Session) notSSH(side Side, offset int64, held, data []byte, ack int64) {
 	s.sides[side].p.ssh = nil
-	s.anew(side, offset, held, data, ack)
+	s.recognizeAnew(side, offset, held, data, ack)
 }
 
 // unseenSSH notes that bytes of a direction were not seen: of an SSH_MSG_KEXINIT the
@@ -144,9 +144,9 @@ func (s *Session) unseenSSH(side Side) {
 	}
 }
 
-// take reads what it can of one field. It returns how many bytes it took, and false where
+// consume reads what it can of one field. It returns how many bytes it took, and false where
 // they are not SSH.
-func (r *sshReader) take(b []byte) (n int, ok bool) {
+func (r *sshReader) consume(b []byte) (n int, ok bool) {
 	switch r.step {
 	case sshLine:
 		return r.line(b), true

@@ -75,7 +75,7 @@ func TestSSHThatWasNotSeenWhole(t *testing.T) {
 	at := int64(len(capturetest.SSHBanner))
 	s := begin()
 	s.Data(dissect.Originator, at, kex[:60], 0, 0)
-	s.Cut(dissect.Originator, at+int64(len(kex)), int64(len(kex))-60, false)
+	s.Truncated(dissect.Originator, at+int64(len(kex)), int64(len(kex))-60, false)
 	if kind, _ := s.Kind(dissect.Originator); kind != dissect.KindEncrypted {
 		t.Errorf("truncated: kind %d", kind)
 	}

@@ -5,17 +5,17 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// v2 looks for a hello of SSL 2.0. It tells whether it took the direction, or waits for
+// sslv2Hello looks for a hello of SSL 2.0. It tells whether it took the direction, or waits for
 // the rest of it.
-func (s *Session) v2(side Side, offset int64, b []byte, ack int64) bool {
+func (s *Session) sslv2Hello(side Side, offset int64, b []byte, ack int64) bool {
 	p := s.sides[side].p
 	if s.tls != nil && s.tls.Hello != nil && s.tls.Hello.V2 && side != s.tls.Client {
-		return s.v2Server(side, offset, b, ack)
+		return s.sslv2ServerHello(side, offset, b, ack)
 	}
 	hello, size, truncated := tlsmsg.ParseV2ClientHello(b)
 	switch {
 	case truncated:
-		s.wait(side, offset, b, ack)
+		s.bufferHead(side, offset, b, ack)
 		return true
 	case hello == nil:
 		return false
@@ -33,11 +33,11 @@ func (s *Session) v2(side Side, offset int64, b []byte, ack int64) bool {
 	return true
 }
 
-func (s *Session) v2Server(side Side, offset int64, b []byte, ack int64) bool {
+func (s *Session) sslv2ServerHello(side Side, offset int64, b []byte, ack int64) bool {
 	hello, chain, size, truncated := tlsmsg.ParseV2ServerHello(b)
 	switch {
 	case truncated && len(b) < protocols.MaxHead:
-		s.wait(side, offset, b, ack)
+		s.bufferHead(side, offset, b, ack)
 		return true
 	case hello == nil:
 		return false
@@ -48,7 +48,7 @@ func (s *Session) v2Server(side Side, offset int64, b []byte, ack int64) bool {
 	t.Certs[side] = chain
 	t.layers[side].telling++
 	// what follows is SSL 2.0's own record layer, which is not read
-	s.lose(side)
-	s.lose(side.Other())
+	s.loseRecords(side)
+	s.loseRecords(side.Other())
 	return true
 }

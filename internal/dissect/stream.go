@@ -8,7 +8,7 @@ type stream struct {
 	asks         bool   // it sent requests of cleartext HTTP
 	upgrades     bool   // TLS may follow, by the recognizer or by a word that was said
 	ended        bool   // TLS ended here: what follows is for Session.after
-	cut          bool   // bytes were lost before it had shown what it speaks
+	startLost    bool   // bytes were lost before it had shown what it speaks
 	protocol     string // of the recognizer that said yes
 	seen, missed int64  // payload bytes seen, and lost in gaps
 	clearAck     int64  // how much of the other direction this one's cleartext acknowledges
@@ -21,7 +21,7 @@ type stream struct {
 type parser struct {
 	head                []byte // what came so far, while the kind is KindNone
 	headOffset, headAck int64  // of head[0]
-	maybe               opinion
+	maybe               maybes
 	asked               int       // bytes of head that the table was asked with last
 	tries               int       // segments that were asked for a protocol since the start was not recognized
 	structure           structure // what segments that no recognizer knows weigh
@@ -31,7 +31,7 @@ type parser struct {
 
 	scan  scanner
 	chain chain
-	rec   records
+	rec   recordReader
 	tds   tdsLayer
 	hs    handshake
 	http  *httpReader

@@ -9,12 +9,12 @@ import (
 // handshake within packets of type PRELOGIN (MS-TDS section 2.2.6.5). After the handshake
 // TLS records are bare, or TLS ends with the login and packets follow in plaintext.
 type tdsLayer struct {
-	on   bool
-	tls  bool // the packet's payload is TLS
-	held bool // hdr is whole, and nothing of its payload was seen
-	hdr  [8]byte
-	n    uint8 // bytes of hdr
-	left int   // bytes of the payload still to come
+	on         bool
+	tls        bool // the packet's payload is TLS
+	headerRead bool // hdr is whole, and nothing of its payload was seen
+	hdr        [8]byte
+	n          uint8 // bytes of hdr
+	left       int   // bytes of the payload still to come
 }
 
 // Wrapped reports whether the next TLS record of an end can still be within TDS, or TLS can
@@ -56,7 +56,7 @@ func (s *Session) tdsData(side Side, offset int64, data []byte, ack int64) {
 				t.packet()
 			}
 		}
-		if t.held && st.kind == KindTLS && t.hdr[0] != 0x12 && s.depth < maxAfter && s.tls.answered() {
+		if t.headerRead && st.kind == KindTLS && t.hdr[0] != 0x12 && s.depth < maxAfter && s.tls.answered() {
 			t.on = false
 			s.endTLS(side, offset+int64(n-len(t.hdr)), t.hdr[:], data[n:], ack, true)
 			return
@@ -68,7 +68,7 @@ func (s *Session) tdsData(side Side, offset int64, data []byte, ack int64) {
 // packet reads a header that is whole.
 func (t *tdsLayer) packet() {
 	size, a := protocols.TDSHeader(t.hdr[:])
-	t.n, t.left, t.held = 0, size-len(t.hdr), true
+	t.n, t.left, t.headerRead = 0, size-len(t.hdr), true
 	t.on = a == protocols.Yes
 }
 
@@ -77,9 +77,9 @@ func (t *tdsLayer) packet() {
 func (s *Session) tdsPayload(side Side, offset int64, b []byte, ack int64) {
 	st := &s.sides[side]
 	t := &st.p.tds
-	if t.held {
+	if t.headerRead {
 		typ := t.hdr[0]
-		t.held, t.tls = false, st.kind == KindTLS || b[0] == wire.ContentHandshake && (typ == 0x12 || typ == 0x04)
+		t.headerRead, t.tls = false, st.kind == KindTLS || b[0] == wire.ContentHandshake && (typ == 0x12 || typ == 0x04)
 	}
 	if !t.tls {
 		return

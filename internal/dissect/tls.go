@@ -56,7 +56,7 @@ type TLS struct {
 	QUICVersion   uint32 // of the last long header read, 0 if none
 	QUICRetry     bool   // a Retry packet was seen
 
-	layers [2]layer
+	layers [2]recordLayer
 	first  firstEnd
 }
 
@@ -67,8 +67,8 @@ type firstEnd struct {
 	before      [2]int // TLS.AppRecords then
 }
 
-// layer is what the record layer of one side has shown.
-type layer struct {
+// recordLayer is what the record layer of one side has shown.
+type recordLayer struct {
 	headers  int  // records begun
 	telling  int  // of these, records as TLS sends them
 	ccs      bool // ChangeCipherSpec seen
@@ -79,7 +79,7 @@ type layer struct {
 	holeAt   int
 	inHeader bool // the bytes end inside of a record's header
 	early    int  // records before the ServerHello that the list leaves out
-	list     []Record
+	list     []TLSRecord
 	rest     int   // protected records beyond the list
 	ended    bool  // the other side has closed, and ...
 	before   int   // ... so many of the list came before, and it was
@@ -91,7 +91,7 @@ type layer struct {
 // tells that there was no such place. Of a client's records that acknowledge nothing of
 // the server, which are early data, only the first four are listed. The slice is valid
 // until the next call of Data.
-func (t *TLS) Records(side Side) (list []Record, complete bool) {
+func (t *TLS) Records(side Side) (list []TLSRecord, complete bool) {
 	l := &t.layers[side]
 	if l.holes {
 		return l.list[:min(l.holeAt, len(l.list))], false
@@ -148,8 +148,8 @@ func (t *TLS) alert(a Alert) {
 func (s *Session) startTLS(side Side, offset int64, behind bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	s.passOver(side.Other())
-	if behind && !s.unsaid(side) {
-		s.behind = true
+	if behind && !s.startUnseen(side) {
+		s.afterOther = true
 		if s.tls == nil {
 			s.precede(side, offset)
 		}
@@ -177,9 +177,9 @@ func (s *Session) notTLS(side Side) {
 	if c := st.p.hs.chain; c != nil {
 		s.release(&c.leaf)
 	}
-	st.p.rec, st.p.hs = records{}, handshake{}
+	st.p.rec, st.p.hs = recordReader{}, handshake{}
 	if s.sides[side.Other()].kind == KindTLS || s.tls.RolesKnown {
-		s.tls.layers[side] = layer{}
+		s.tls.layers[side] = recordLayer{}
 		return
 	}
 	s.tls = nil

@@ -74,7 +74,7 @@ func (s *Session) throughTunnel(side Side, offset int64, data []byte, ack int64)
 
 // enterTunnel begins anew with the first bytes of a direction within the tunnel.
 func (s *Session) enterTunnel(side Side, offset int64, data []byte, ack int64) {
-	s.inTunnel, s.behind, s.upgraded = true, true, s.sides[side].protocol
+	s.inTunnel, s.afterOther, s.upgraded = true, true, s.sides[side].protocol
 	for i := range s.sides {
 		st := &s.sides[i]
 		st.kind, st.protocol, st.upgrades = KindNone, "", false
@@ -83,7 +83,7 @@ func (s *Session) enterTunnel(side Side, offset int64, data []byte, ack int64) {
 			continue
 		}
 		s.stopReading(p)
-		p.maybe, p.asked, p.tries, p.chain, p.ssh = opinion{}, 0, 0, chain{}, nil
+		p.maybe, p.asked, p.tries, p.chain, p.ssh = maybes{}, 0, 0, chain{}, nil
 	}
 	s.plainFrom = s.sides[0].seen + s.sides[1].seen
 	s.revision++

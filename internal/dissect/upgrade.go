@@ -54,9 +54,9 @@ func (s *Session) PlainAfter() int64 {
 	return min(s.plainFrom+within, maxUpgrade)
 }
 
-// listen moves the point that PlainAfter counts from: to where the second end first
+// movePlainFrom moves the point that PlainAfter counts from: to where the second end first
 // speaks, and to where TLS is mentioned.
-func (s *Session) listen(side Side, data []byte) {
+func (s *Session) movePlainFrom(side Side, data []byte) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	first := st.seen == int64(len(data)) && other.seen > 0
 	if first || st.seen <= maxUpgrade && (st.upgrades || other.upgrades) && saysTLS(data) {
@@ -131,7 +131,7 @@ func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool 
 		if may, anywhere = s.mayUpgrade(side); !may {
 			return false
 		}
-		if s.upgradeUnseen(side, offset, data, ack) {
+		if s.upgradeWithoutHello(side, offset, data, ack) {
 			return true
 		}
 	}
@@ -160,10 +160,10 @@ const (
 	maxPreface = 16
 )
 
-// joined looks for a ClientHello in a direction's first segment, right behind a few bytes
+// prefacedHello looks for a ClientHello in a direction's first segment, right behind a few bytes
 // of a protocol that is not known, such as the type byte of Consul's and Nomad's RPC. It
 // reports whether it took buf and rest.
-func (s *Session) joined(side Side, offset int64, buf, rest []byte, ack int64) bool {
+func (s *Session) prefacedHello(side Side, offset int64, buf, rest []byte, ack int64) bool {
 	if s.tls != nil {
 		return false
 	}
@@ -181,10 +181,10 @@ func (s *Session) joined(side Side, offset int64, buf, rest []byte, ack int64) b
 	return false
 }
 
-// upgradeUnseen looks for TLS whose ClientHello was not seen behind cleartext: for the
+// upgradeWithoutHello looks for TLS whose ClientHello was not seen behind cleartext: for the
 // ServerHello, or for records in a row. It tells whether it took the data. One side alone
 // leaves the session Doubtful: who speaks in the clear may send what looks like TLS.
-func (s *Session) upgradeUnseen(side Side, offset int64, data []byte, ack int64) bool {
+func (s *Session) upgradeWithoutHello(side Side, offset int64, data []byte, ack int64) bool {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	c := &st.p.chain
 	if st.kind == KindUnreadable || c.count == 0 && c.n == 0 && !s.doubt && ack <= other.seen+other.missed {
@@ -194,7 +194,7 @@ func (s *Session) upgradeUnseen(side Side, offset int64, data []byte, ack int64)
 		*c = chain{}
 		s.startTLS(side, offset, true)
 		s.feed(side, offset, data, ack)
-	} else if !s.follow(side, offset, data, ack, true) {
+	} else if !s.findRecords(side, offset, data, ack, true) {
 		return false
 	}
 	s.doubt = true
@@ -284,15 +284,15 @@ func (s *Session) InClear() bool {
 			continue
 		}
 		t, other := s.tls, &s.sides[Side(i).Other()]
-		if t == nil || !t.HelloBegun && t.Hello == nil || Side(i) == t.Client || st.clearAck > other.tlsAt || t.Client == Responder || !s.precedes(st) {
+		if t == nil || !t.HelloBegun && t.Hello == nil || Side(i) == t.Client || st.clearAck > other.tlsAt || t.Client == Responder || !s.mayPrecede(st) {
 			return true
 		}
 	}
 	return false
 }
 
-// precedes reports whether what a side said may stand before TLS.
-func (s *Session) precedes(st *stream) bool {
+// mayPrecede reports whether what a side said may stand before TLS.
+func (s *Session) mayPrecede(st *stream) bool {
 	switch {
 	case st.kind == KindText || st.kind == KindStructured:
 		return true

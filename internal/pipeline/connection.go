@@ -77,7 +77,7 @@ func (t *tracker) Data(c *flow.Conn, s *flow.Segment) {
 	case c.Transport == transportUDP:
 		x.session.Datagram(side, s.Data)
 	case s.Truncated:
-		x.session.Cut(side, s.Offset, s.Gap, t.defaultFilter)
+		x.session.Truncated(side, s.Offset, s.Gap, t.defaultFilter)
 	default:
 		x.session.Data(side, s.Offset, s.Data, s.Ack, s.Gap)
 	}
@@ -207,10 +207,10 @@ func isQuiet(c *flow.Conn, tail *dissect.Tail, s *flow.Segment) bool {
 	case c.Transport == transportUDP:
 		return tail.QuietDatagram(side, s.Data)
 	case s.Truncated:
-		tail.Cut(side, s.Gap)
+		tail.Truncated(side, s.Gap)
 		return true
 	case c.Thinned && s.Gap > 0:
-		return tail.QuietBehind(side, s.Data, s.Gap)
+		return tail.QuietAfterSkip(side, s.Data, s.Gap)
 	}
 	return tail.Quiet(side, s.Data, s.Gap)
 }

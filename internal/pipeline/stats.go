@@ -19,7 +19,7 @@ type Stats struct {
 // Stats returns the counters and the memory in use.
 func (l *Locked) Stats() Stats {
 	s := Stats{Table: l.table.Stats(), Panics: l.panics, DissectorFailures: l.tracker.failed}
-	s.Unanswered, s.Unread = l.tracker.sessions.PutOff()
+	s.Unanswered, s.Unread = l.tracker.sessions.Deferred()
 	s.Pending, s.Conclusions = l.tracker.sessions.BytesInUse(), l.Judge.BytesInUse()
 	return s
 }

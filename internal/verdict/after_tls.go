@@ -27,7 +27,7 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 		j.judge(&second, c, after)
 	}
 
-	if k, ok := s.Kept().(*judgement); ok && s.Finished() && !s.Failed() {
+	if k, ok := s.Conclusion().(*judgement); ok && s.Finished() && !s.Failed() {
 		out.Verdict, out.Protocol, out.Reasons, out.TLS, out.HTTP = k.verdict, k.protocol, slices.Clone(k.reasons), k.tls, k.http
 		out.Settled = true
 	} else {

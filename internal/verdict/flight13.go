@@ -11,7 +11,7 @@ import (
 
 // flight is the meaning of the client's first protected TLS records.
 type flight struct {
-	records []dissect.Record
+	records []dissect.TLSRecord
 	auth    string // AuthUnknown if the records match no known flight
 	end     int64  // stream offset right after the Finished, 0 if unknown
 	soonest int64  // the same if the flight may be shorter, 0 if it may not
@@ -33,7 +33,7 @@ type flight struct {
 // data, the flight begins with the first record whose packet acknowledges the whole ServerHello. The ChangeCipherSpec
 // cannot mark the start: it may be missing, early, or between two hellos. Nor can the order of the packets in the
 // capture.
-func secondFlight(t *dissect.TLS) (records []dissect.Record, why string) {
+func secondFlight(t *dissect.TLS) (records []dissect.TLSRecord, why string) {
 	all, complete := t.Records(t.Client)
 	early := t.Hello == nil || t.Hello.EarlyData()
 	for len(all) > 0 && all[0].End <= t.ClientHelloEnd {
@@ -65,7 +65,7 @@ const changeCipherSpec = wire.RecordHeader + 1
 // other unprotected record belongs there. from is the end of the ClientHello. Before the first record there may be
 // early data (if early is set) and as many plaintext alerts as alerts: servers ignore user_canceled (RFC 8446,
 // section 6.1).
-func contiguous(all []dissect.Record, from int64, early bool, alerts int) ([]dissect.Record, string) {
+func contiguous(all []dissect.TLSRecord, from int64, early bool, alerts int) ([]dissect.TLSRecord, string) {
 	for i, r := range all {
 		between := r.End - int64(r.Length) - wire.RecordHeader - from
 		if !unprotected(between, alerts) && (i > 0 || !early) {
@@ -83,7 +83,7 @@ func contiguous(all []dissect.Record, from int64, early bool, alerts int) ([]dis
 var paddingReasons = [...]string{"", "padded_16", "padded_to_16"}
 
 // readFlight compares the sizes of the client's TLS records with those of known flights.
-func readFlight(r []dissect.Record, s suite, t *dissect.TLS) flight {
+func readFlight(r []dissect.TLSRecord, s suite, t *dissect.TLS) flight {
 	f := flight{records: r, auth: AuthUnknown}
 	first := r[0].Length
 	for i, d := range s.senders() {
@@ -213,12 +213,12 @@ func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 }
 
 // onlyAlert reports whether the client sent an alert and nothing else.
-func onlyAlert(r []dissect.Record, s suite) bool {
+func onlyAlert(r []dissect.TLSRecord, s suite) bool {
 	return len(r) == 1 && (r[0].Length == s.alert || r[0].Length == s.alert+jssePadding)
 }
 
 // lengths appends the lengths of the first four records, except those that were not read reliably (confirmed).
-func lengths(out []int, t *dissect.TLS, side dissect.Side, r []dissect.Record) []int {
+func lengths(out []int, t *dissect.TLS, side dissect.Side, r []dissect.TLSRecord) []int {
 	for i, x := range r[:min(len(r), 4)] {
 		if confirmed(t, side, r, i) {
 			out = append(out, x.Length)
@@ -229,7 +229,7 @@ func lengths(out []int, t *dissect.TLS, side dissect.Side, r []dissect.Record) [
 
 // confirmed reports whether the length of record i was read reliably: another record begins where it ends, or no
 // bytes follow.
-func confirmed(t *dissect.TLS, side dissect.Side, r []dissect.Record, i int) bool {
+func confirmed(t *dissect.TLS, side dissect.Side, r []dissect.TLSRecord, i int) bool {
 	if i+1 < len(r) {
 		return true
 	}
@@ -308,7 +308,7 @@ func (f *flight) awaitLater(t *dissect.TLS, s suite, e ends) {
 
 // finishedIn finds the client's Finished in a handshake without certificates. Early data that was sent late, and an
 // EndOfEarlyData, may precede it.
-func finishedIn(r []dissect.Record, s suite) flight {
+func finishedIn(r []dissect.TLSRecord, s suite) flight {
 	f := flight{records: r, auth: AuthUnknown, refuses: onlyAlert(r, s)}
 	for i, x := range r {
 		for _, d := range s.senders() {

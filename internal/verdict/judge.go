@@ -87,7 +87,7 @@ func (j *Judge) Settled(c *flow.Conn, s *dissect.Session) bool {
 		return true
 	}
 	if s.After() == nil { // otherwise it keeps the judgement of the TLS before
-		s.Keep(nil)
+		s.SetConclusion(nil)
 	}
 	return false
 }
@@ -189,7 +189,7 @@ func concluded(s *dissect.Session) *judgement {
 	if after := s.After(); after != nil {
 		s = after // it has the judgement of both
 	}
-	if k, ok := s.Kept().(*judgement); ok && s.Finished() && !s.Failed() {
+	if k, ok := s.Conclusion().(*judgement); ok && s.Finished() && !s.Failed() {
 		return k
 	}
 	return nil
@@ -218,16 +218,16 @@ func (j *Judge) judgeSession(out *Judged, c *flow.Conn, s *dissect.Session, ende
 	case ended:
 		j.resumptions.noteDone(out.ID, out.Last, false)
 	case out.Settled:
-		k, ok := s.Kept().(*judgement)
+		k, ok := s.Conclusion().(*judgement)
 		if !ok || s.Finished() || holder != s { // another session may share k
 			k = new(judgement)
 		}
 		k.verdict, k.protocol, k.reasons, k.tls, k.http = out.Verdict, out.Protocol, slices.Clip(out.Reasons), out.TLS, out.HTTP
-		if holder.Keep(k); !s.Finished() {
-			s.Keep(k)
+		if holder.SetConclusion(k); !s.Finished() {
+			s.SetConclusion(k)
 		}
 	default:
-		holder.Keep(nil)
+		holder.SetConclusion(nil)
 	}
 }
 

@@ -48,7 +48,7 @@ func splits(hello *tlsmsg.ClientHello) bool {
 
 // padded reports whether a client's first record may be a Finished that is padded to one block, like the records
 // after it.
-func padded(r []dissect.Record, s suite, t *dissect.TLS) bool {
+func padded(r []dissect.TLSRecord, s suite, t *dissect.TLS) bool {
 	var buffer [4]int
 	all := lengths(buffer[:0], t, t.Client, r)
 	block := s.block(all)

@@ -36,7 +36,7 @@ func served(t *dissect.TLS, end int64, e ends) bool {
 
 // clientFinished returns the size of the client's Finished, the last record of its flight, which ends at end; -1 if
 // unknown.
-func clientFinished(r []dissect.Record, end int64, s suite) int {
+func clientFinished(r []dissect.TLSRecord, end int64, s suite) int {
 	for _, x := range r {
 		for _, d := range s.senders() {
 			if x.End == end && x.Length == d.finished {

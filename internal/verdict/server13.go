@@ -9,7 +9,7 @@ import (
 // serverFlight is what the server's protected TLS records show.
 type serverFlight struct {
 	t        *dissect.TLS
-	records  []dissect.Record
+	records  []dissect.TLSRecord
 	complete bool   // none of them was lost
 	last     int    // index of the record with the server's Finished, or the earliest that may have it
 	most     int    // the same, disregarding acknowledgements
@@ -33,7 +33,7 @@ func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 	f := serverFlight{t: t, records: r, complete: complete, own: -1, unit: s.unit(first), block: s.block(first)}
 
 	if end > 0 {
-		if i := slices.IndexFunc(r, func(r dissect.Record) bool { return r.Ack >= end }); i >= 0 {
+		if i := slices.IndexFunc(r, func(r dissect.TLSRecord) bool { return r.Ack >= end }); i >= 0 {
 			r = r[:i]
 		}
 	}
@@ -50,7 +50,7 @@ func readServer(t *dissect.TLS, s suite, end int64) serverFlight {
 }
 
 // read searches the records for the Finished of each kind of sender. last is 0 if none fits.
-func (f *serverFlight) read(r []dissect.Record, s suite) (last int, request string) {
+func (f *serverFlight) read(r []dissect.TLSRecord, s suite) (last int, request string) {
 	for _, d := range s.senders() {
 		if last, request = f.finished(r, s, d); last > 0 {
 			break
@@ -63,7 +63,7 @@ func (f *serverFlight) read(r []dissect.Record, s suite) (last int, request stri
 // resumption, its EncryptedExtensions. Four messages are EncryptedExtensions, Certificate, CertificateVerify and
 // Finished; a fifth is a CertificateRequest. A message that fills its record continues in the next one. s has the
 // sizes of the suite, d those of the server.
-func (f *serverFlight) finished(r []dissect.Record, s, d suite) (last int, request string) {
+func (f *serverFlight) finished(r []dissect.TLSRecord, s, d suite) (last int, request string) {
 	if !d.fits(r) {
 		return 0, ""
 	}
@@ -124,7 +124,7 @@ func (m *messages) request() string {
 // stream. It cannot be checked if it is in one record, or in records of the largest size that the protocol allows.
 func (f *serverFlight) mayLackRequest(end int64, s suite) bool {
 	r := f.records
-	if i := slices.IndexFunc(r, func(r dissect.Record) bool { return r.Ack >= end }); i >= 0 {
+	if i := slices.IndexFunc(r, func(r dissect.TLSRecord) bool { return r.Ack >= end }); i >= 0 {
 		r = r[:i]
 	}
 	for len(r) > 0 && r[0].Length-s.over == 1<<14 {
@@ -153,7 +153,7 @@ func (f *serverFlight) mayLackRequest(end int64, s suite) bool {
 // splitInFour reports whether the records before a Finished can be EncryptedExtensions, Certificate and
 // CertificateVerify, fragmented by a limit: all fragments of a message except the last are as long as the largest
 // record.
-func splitInFour(r []dissect.Record, s suite) bool {
+func splitInFour(r []dissect.TLSRecord, s suite) bool {
 	limit := 0
 	for _, x := range r {
 		limit = max(limit, x.Length)
@@ -184,9 +184,9 @@ func splitInFour(r []dissect.Record, s suite) bool {
 type reaction struct {
 	alerts, unclear int
 	data            bool
-	parted          bool           // the alerts came in several packets
-	alert           dissect.Record // the latest of the alerts
-	farewell        bool           // the alert reacts to the client's own end: it is a close_notify, or equivalent to one
+	parted          bool              // the alerts came in several packets
+	alert           dissect.TLSRecord // the latest of the alerts
+	farewell        bool              // the alert reacts to the client's own end: it is a close_notify, or equivalent to one
 }
 
 // maxRefusal is the most records in which a server refuses a client, with a margin.

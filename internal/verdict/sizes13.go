@@ -72,7 +72,7 @@ func (s suite) computeSenders() *[3]suite {
 
 // inBlocks reports whether the first records may be padded like Mbed TLS's. over is the overhead of a record without
 // padding.
-func inBlocks(r []dissect.Record, over int) bool {
+func inBlocks(r []dissect.TLSRecord, over int) bool {
 	for _, x := range r[:min(len(r), 4)] {
 		if (x.Length-over+1)%mbedBlock != 0 {
 			return false
@@ -82,7 +82,7 @@ func inBlocks(r []dissect.Record, over int) bool {
 }
 
 // fits reports whether the first records may come from a sender with these sizes.
-func (s suite) fits(r []dissect.Record) bool { return s.slack == 0 || inBlocks(r, s.over-s.slack) }
+func (s suite) fits(r []dissect.TLSRecord) bool { return s.slack == 0 || inBlocks(r, s.over-s.slack) }
 
 // isAlert reports whether a record of n bytes is as large as an alert of a sender whose Finished takes the given
 // number of bytes, -1 if unknown.

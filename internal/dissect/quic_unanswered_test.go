@@ -49,7 +49,7 @@ func TestUnansweredInitials(t *testing.T) {
 	read(7, false)
 	m.Clock(packetTime + second)
 	read(7, true, true, false)
-	if deferred, unread := m.PutOff(); deferred != 7 || unread != 0 {
+	if deferred, unread := m.Deferred(); deferred != 7 || unread != 0 {
 		t.Errorf("%d were put off, %d never read", deferred, unread)
 	}
 	if m.BytesInUse() != 0 {
@@ -62,7 +62,7 @@ func TestUnansweredFlood(t *testing.T) {
 	var m Pool
 	m.Limit(0, 1)
 	m.Clock(packetTime)
-	const n = 3 * maxPutOff
+	const n = 3 * maxDeferred
 	sessions, answers := make([]*Session, n), make([][]byte, n)
 	for i := range sessions {
 		first, answer := initialOf(t, uint64(i))
@@ -70,7 +70,7 @@ func TestUnansweredFlood(t *testing.T) {
 		sessions[i].SetSource(5)
 		sessions[i].Datagram(Originator, first)
 	}
-	if deferred, unread := m.PutOff(); deferred != n-1 || unread != n-1-maxPutOff {
+	if deferred, unread := m.Deferred(); deferred != n-1 || unread != n-1-maxDeferred {
 		t.Errorf("%d were put off, %d dropped", deferred, unread)
 	}
 	read := 0
@@ -84,7 +84,7 @@ func TestUnansweredFlood(t *testing.T) {
 		}
 		s.Drop()
 	}
-	if read != 1+maxPutOff {
+	if read != 1+maxDeferred {
 		t.Errorf("%d hellos were read", read)
 	}
 	for _, slot := range m.late.slots {

@@ -21,14 +21,14 @@ type flight struct {
 
 // Midstream tells, before the first bytes, that those of either side may be from the middle of
 // its stream.
-func (s *Session) Midstream() { s.sides[0].cut, s.sides[1].cut = true, true }
+func (s *Session) Midstream() { s.sides[0].startLost, s.sides[1].startLost = true, true }
 
-// flies follows the flight of a side whose start was lost: its next bytes stand at an offset, in a packet
+// trackFlight follows the flight of a side whose start was lost: its next bytes stand at an offset, in a packet
 // that acknowledges ack bytes of the other side, -1 where that is not known.
-func (s *Session) flies(side Side, offset, ack int64) {
+func (s *Session) trackFlight(side Side, offset, ack int64) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	f := &st.p.flight
-	if !st.cut || f.over {
+	if !st.startLost || f.over {
 		return
 	}
 	if ack < 0 {
@@ -46,7 +46,7 @@ func (s *Session) flies(side Side, offset, ack int64) {
 // connection speaks TLS.
 func (s *Session) inFlight(side Side) bool {
 	st := &s.sides[side]
-	return st.cut && st.p != nil && !st.p.flight.over && (s.tls == nil || s.tls.Server == nil || !s.tls.Server.TLS13())
+	return st.startLost && st.p != nil && !st.p.flight.over && (s.tls == nil || s.tls.Server == nil || !s.tls.Server.TLS13())
 }
 
 // handshaking reports the same of a connection in which either end has begun with TLS.
@@ -56,14 +56,14 @@ func (s *Session) handshaking(side Side) bool { return s.tls != nil && s.inFligh
 // Before its ChangeCipherSpec what follows may be plaintext of its handshake.
 func (s *Session) flightLost(side Side) {
 	if !s.keyed(side) {
-		s.sides[side].cut, s.sides[side].p.flight = true, flight{}
+		s.sides[side].startLost, s.sides[side].p.flight = true, flight{}
 	}
 }
 
-// unsaid reports whether nothing is known of what a side sent before TLS, and bytes of it are
+// startUnseen reports whether nothing is known of what a side sent before TLS, and bytes of it are
 // missing: the beginning of its handshake may have been there.
-func (s *Session) unsaid(side Side) bool {
-	return s.sides[side].cut && !s.sides[side].kind.known() && !s.sides[side.Other()].kind.known()
+func (s *Session) startUnseen(side Side) bool {
+	return s.sides[side].startLost && !s.sides[side].kind.known() && !s.sides[side.Other()].kind.known()
 }
 
 // passOver takes back that a side is text, now that the other one speaks TLS: it may be the rest

@@ -8,20 +8,20 @@ import (
 )
 
 // maxLeaf bounds the certificate that is buffered to be parsed, in bytes of DER.
-const maxLeaf = maxHeld
+const maxLeaf = maxBuffered
 
 // chainReader reads a Certificate message as it comes and keeps only the leaf.
 type chainReader struct {
-	out   tlsmsg.Chain
-	stage uint8 // 0: the list's length, 1: a certificate's length, 2: its bytes
-	num   int
-	numN  int
-	list  int // bytes of the list still to come
-	left  int // bytes of the certificate still to come
-	leaf  []byte
-	cut   bool      // leaf is not whole
-	hash  hash.Hash // of a leaf that comes in pieces, however large it is
-	bad   bool
+	out       tlsmsg.Chain
+	stage     uint8 // 0: the list's length, 1: a certificate's length, 2: its bytes
+	num       int
+	numN      int
+	list      int // bytes of the list still to come
+	left      int // bytes of the certificate still to come
+	leaf      []byte
+	truncated bool      // leaf is not whole
+	hash      hash.Hash // of a leaf that comes in pieces, however large it is
+	bad       bool
 }
 
 func newChainReader(size int) *chainReader { return &chainReader{list: size - 3} }
@@ -63,11 +63,11 @@ func (s *Session) leafBytes(c *chainReader, b []byte) {
 	}
 	c.hash.Write(b)
 	var whole bool
-	c.leaf, whole = s.hold(c.leaf, b, min(maxLeaf, len(c.leaf)+len(b)+c.left))
-	c.cut = c.cut || !whole
+	c.leaf, whole = s.bufferBytes(c.leaf, b, min(maxLeaf, len(c.leaf)+len(b)+c.left))
+	c.truncated = c.truncated || !whole
 	if c.left == 0 {
 		c.hash.Sum(c.out.SHA256[:0])
-		if !c.cut {
+		if !c.truncated {
 			c.read(s, c.leaf)
 		}
 		s.release(&c.leaf)
@@ -80,7 +80,7 @@ func (c *chainReader) read(s *Session, der []byte) {
 	if known == nil {
 		known = &knownLeaf{}
 		known.leaf, known.subject, known.issuer = tlsmsg.ParseCertificate(der)
-		s.pool.keep(&c.out.SHA256, known)
+		s.pool.storeLeaf(&c.out.SHA256, known)
 	}
 	c.out.Leaf, c.out.Subject, c.out.Issuer = known.leaf, known.subject, known.issuer
 }

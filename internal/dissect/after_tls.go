@@ -25,7 +25,7 @@ func (s *Session) Tail() Tail { return s.tail }
 // Resume makes s, which New has made, a finished session again. Only the conclusion is
 // known of the bytes before, of which so many were missed; f follows the records.
 func (s *Session) Resume(conclusion any, f Tail, missed int64) {
-	s.Keep(conclusion)
+	s.SetConclusion(conclusion)
 	s.finished, s.tail = true, f
 	s.sides[Originator].missed = missed
 	s.lighten()
@@ -44,8 +44,8 @@ func (s *Session) Skip(side Side, offset, n int64) {
 		if st.p == nil {
 			st.p = s.pool.parser()
 		}
-		defer s.fence()
-		s.gap(side, n, offset)
+		defer s.containPanic()
+		s.addGap(side, n, offset)
 	}
 }
 
@@ -73,7 +73,7 @@ func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, 
 	st := &s.sides[side]
 	st.ended = true
 	if s.after == nil {
-		s.begunAfter()
+		s.startAfter()
 		s.unsure = true
 		s.lostBefore(side.Other())
 	}
@@ -96,14 +96,14 @@ func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, 
 	}
 }
 
-func (s *Session) begunAfter() {
+func (s *Session) startAfter() {
 	s.after = s.pool.New()
 	s.after.depth = s.depth + 1
 	s.revision++
 }
 
-// followOn makes the Tail of a session that is being finished.
-func (s *Session) followOn() {
+// followRecords makes the Tail of a session that is being finished.
+func (s *Session) followRecords() {
 	if s.after != nil {
 		s.after.Finish()
 	}
@@ -116,13 +116,13 @@ func (s *Session) followOn() {
 		case s.sides[i].ended:
 			*d = s.after.tail.sides[i]
 		case !s.finished && !s.failed && s.tls != nil && s.tls.Over == tlsmsg.OverTCP:
-			*d = s.place(Side(i))
+			*d = s.resumeTail(Side(i))
 		}
 	}
 }
 
-// place returns where a side stands in the records of TLS over TCP.
-func (s *Session) place(side Side) tailSide {
+// resumeTail returns where a side stands in the records of TLS over TCP.
+func (s *Session) resumeTail(side Side) tailSide {
 	st := &s.sides[side]
 	switch p := st.p; {
 	case st.kind == KindNone && (p == nil || len(p.head) == 0) && st.missed == 0:
@@ -151,12 +151,12 @@ func (s *Session) place(side Side) tailSide {
 // handshake in plaintext.
 func (s *Session) keyed(side Side) bool { return s.tls.layers[side].ccs || s.tls.AppRecords[side] > 0 }
 
-// later takes bytes of a finished session.
-func (s *Session) later(side Side, offset int64, data []byte, ack, gap int64) {
+// dataAfterFinish takes bytes of a finished session.
+func (s *Session) dataAfterFinish(side Side, offset int64, data []byte, ack, gap int64) {
 	if s.failed {
 		return
 	}
-	defer s.fence()
+	defer s.containPanic()
 	at, sure, ok := s.tail.data(side, data, gap)
 	d := &s.tail.sides[side]
 	switch {
@@ -165,7 +165,7 @@ func (s *Session) later(side Side, offset int64, data []byte, ack, gap int64) {
 			s.after.unseen(side)
 		}
 	case s.tail.parted():
-		s.part(side, offset, data, ack, gap)
+		s.endUnseen(side, offset, data, ack, gap)
 	case d.readText():
 		s.endInText(side, offset+int64(at), data[at:], ack)
 	default:
@@ -194,11 +194,11 @@ func (s *Session) endInText(side Side, offset int64, data []byte, ack int64) {
 	a.Data(side, offset, data, ack, 0)
 }
 
-// part notes that another handshake may have been lost (Tail.parted): both sides are
+// endUnseen notes that another handshake may have been lost (Tail.parted): both sides are
 // looked at as in mid-stream.
-func (s *Session) part(side Side, offset int64, data []byte, ack, gap int64) {
+func (s *Session) endUnseen(side Side, offset int64, data []byte, ack, gap int64) {
 	if s.after == nil {
-		s.begunAfter()
+		s.startAfter()
 	}
 	s.parted, s.unsure = true, false
 	for i := range s.sides {

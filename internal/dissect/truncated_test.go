@@ -27,7 +27,7 @@ func playCut(s *dissect.Session, talk *capturetest.Conversation) {
 			s.Data(side, at[side], data[:keep], int64(c.Read), 0)
 			at[side] += int64(n)
 			if keep < n {
-				s.Cut(side, at[side], int64(n-keep), false)
+				s.Truncated(side, at[side], int64(n-keep), false)
 			}
 			data = data[n:]
 		}
@@ -68,7 +68,7 @@ func TestCutOverRecords(t *testing.T) {
 		s := dissect.New()
 		first := append(protected(100), protected(200)...)
 		s.Data(dissect.Originator, 0, first[:110], 0, 0) // two headers
-		s.Cut(dissect.Originator, 5000, 5000-110, bulk)
+		s.Truncated(dissect.Originator, 5000, 5000-110, bulk)
 		list, complete := s.TLS().Records(dissect.Originator)
 		if complete || len(list) != 2 || list[0].Length != 100 || list[1].Length != 200 || list[1].End != 310 {
 			t.Errorf("bulk %t: %v, complete %t", bulk, list, complete)
@@ -81,7 +81,7 @@ func TestCutOverRecords(t *testing.T) {
 			t.Errorf("bulk %t: %d bytes seen, %d missed, want %d", bulk, seen, missed, want)
 		}
 		s.Data(dissect.Originator, 5000, []byte("the middle of a record, 48 KiB of which"), 0, 0)
-		s.Cut(dissect.Originator, 50000, 44000, bulk)
+		s.Truncated(dissect.Originator, 50000, 44000, bulk)
 		if !s.TLS().Broken(dissect.Originator) || s.TLS().LostHandshake[dissect.Originator] == bulk {
 			t.Errorf("bulk %t: %+v", bulk, s.TLS())
 		}
@@ -100,7 +100,7 @@ func TestCutHandshake(t *testing.T) {
 		hello, answer := talk.Chunks[0].Data, talk.Chunks[1].Data
 		s.Data(dissect.Originator, 0, hello, 0, 0)
 		s.Data(dissect.Responder, 0, answer[:200], int64(len(hello)), 0)
-		s.Cut(dissect.Responder, int64(len(answer)), int64(len(answer)-200), bulk)
+		s.Truncated(dissect.Responder, int64(len(answer)), int64(len(answer)-200), bulk)
 		if _, missed := s.Seen(dissect.Responder); missed != int64(len(answer)-200) || !s.TLS().LostHandshake[dissect.Responder] {
 			t.Errorf("bulk %t: %d bytes missed, %+v", bulk, missed, s.TLS())
 		}
@@ -112,7 +112,7 @@ func TestCutCleartext(t *testing.T) {
 	s := dissect.New()
 	s.Data(dissect.Originator, 0, []byte("POST /items HTTP/1.1\r\nHost: cart\r\nContent-Length: 90000\r\n\r\nbody"), 0, 0)
 	before := s.Revision()
-	s.Cut(dissect.Originator, 90000, 89000, false)
+	s.Truncated(dissect.Originator, 90000, 89000, false)
 	s.Data(dissect.Responder, 0, []byte("HTTP/1.1 200 OK\r\n\r\n"), 90000, 0)
 	if kind, protocol := s.Kind(dissect.Originator); kind != dissect.KindPlain || protocol != "http" || s.HTTP() == nil || s.HTTP().Status != 200 {
 		t.Errorf("%v %s, %+v", kind, protocol, s.HTTP())
@@ -122,7 +122,7 @@ func TestCutCleartext(t *testing.T) {
 	}
 	s = dissect.New()
 	s.Data(dissect.Originator, 0, []byte{0x16}, 0, 0)
-	s.Cut(dissect.Originator, 500, 499, true)
+	s.Truncated(dissect.Originator, 500, 499, true)
 	if _, missed := s.Seen(dissect.Originator); missed != 499 {
 		t.Errorf("%d bytes missed of a start, want 499", missed)
 	}
@@ -133,7 +133,7 @@ func TestCutFinished(t *testing.T) {
 	s := dissect.New()
 	s.Data(dissect.Originator, 0, protected(100), 0, 0)
 	s.Finish()
-	s.Cut(dissect.Originator, 1000, 895, false)
+	s.Truncated(dissect.Originator, 1000, 895, false)
 	if seen, missed := s.Seen(dissect.Originator); seen != 1000 || missed != 0 {
 		t.Errorf("%d bytes seen, %d missed", seen, missed)
 	}
@@ -156,7 +156,7 @@ func FuzzCut(f *testing.F) {
 				at[i] += int64(n)
 				if cut > 0 {
 					at[i] += int64(cut)
-					s.Cut(side, at[i], int64(cut), bulk)
+					s.Truncated(side, at[i], int64(cut), bulk)
 				}
 			}
 		}

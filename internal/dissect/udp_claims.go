@@ -11,9 +11,9 @@ import (
 // Over UDP a hello, a record or an Initial of one end that the other one does not answer
 // in kind is a claim. Datagrams of either end that are not of that protocol refute it.
 
-// unborne reports whether a side's datagrams began as DTLS or QUIC and the other end has
+// unconfirmed reports whether a side's datagrams began as DTLS or QUIC and the other end has
 // not spoken it.
-func (s *Session) unborne(side Side) bool {
+func (s *Session) unconfirmed(side Side) bool {
 	if s.udp == nil || s.udp.quic == nil && s.udp.dtls == nil {
 		return false
 	}
@@ -25,7 +25,7 @@ func (s *Session) unborne(side Side) bool {
 func (s *Session) claimed(side Side) bool {
 	st := &s.sides[side]
 	weighed := st.kind == KindTLS && st.p != nil && st.p.structure.segments > 0
-	return st.kind.claims() && (!weighed || !s.unborne(side))
+	return st.kind.claims() && (!weighed || !s.unconfirmed(side))
 }
 
 // refutes looks at a datagram of a side whose claim is unborne, and reports whether it is
@@ -36,7 +36,7 @@ func (s *Session) refutes(side Side, b []byte) bool {
 	switch finished := t.Finished[side] || t.Protected1RTT[side] > 0; {
 	case s.udp.quic != nil && quicAnswer(b), s.udp.dtls != nil && dtlsHeaded(b):
 		return false
-	case beside(b, finished):
+	case sharesPort(b, finished):
 		return true
 	case s.udp.quic != nil:
 		foreign = b[0]&0xc0 != 0x40 // the fixed bit of a short header (RFC 9000 section 17.3)
@@ -45,7 +45,7 @@ func (s *Session) refutes(side Side, b []byte) bool {
 	}
 	protocol := st.protocol
 	st.kind, st.protocol = KindUnreadable, ""
-	s.recognizeClear(side, b)
+	s.recognizePlaintext(side, b)
 	switch {
 	case st.kind != KindUnreadable:
 		st.clearAck = max(st.clearAck, 1)
@@ -66,10 +66,10 @@ func dtlsHeaded(b []byte) bool {
 	return len(b) >= dtlsHeader && b[0] >= wire.ContentChangeCipherSpec && b[0] <= last && tlsmsg.IsDTLS(uint16(b[1])<<8|uint16(b[2]))
 }
 
-// beside reports whether b belongs to a protocol that shares ports with DTLS and QUIC (RFC 7983, RFC 9443): STUN,
+// sharesPort reports whether b belongs to a protocol that shares ports with DTLS and QUIC (RFC 7983, RFC 9443): STUN,
 // ZRTP, TURN channels, and, once media may flow, RTP and RTCP. Media needs keys from a handshake first. Fewer than 4
 // bytes count as a keepalive.
-func beside(b []byte, media bool) bool {
+func sharesPort(b []byte, media bool) bool {
 	const stunCookie, zrtpCookie = 0x2112a442, 0x5a525450 // RFC 8489 section 5, RFC 6189 section 5
 	if len(b) < 4 {
 		return true // keeps a NAT's mapping alive

@@ -52,7 +52,7 @@ func TestHeadsInPieces(t *testing.T) {
 			if got := talked(s, talk, piece); got != want {
 				t.Errorf("%.40q in pieces of %d:\n%+v, in one:\n%+v", talk[0], piece, got, want)
 			}
-			s.Keep(true)
+			s.SetConclusion(true)
 			s.Finish()
 			s.Drop()
 		}
@@ -74,7 +74,7 @@ func TestHeadAllocations(t *testing.T) {
 		if s.HTTP().Host != "127.0.0.1" || s.HTTP().Status != 200 {
 			t.Errorf("%+v", s.HTTP())
 		}
-		s.Keep(true)
+		s.SetConclusion(true)
 		s.Finish()
 		s.Drop()
 	})

@@ -51,37 +51,37 @@ func (s *Session) laterDatagram(side Side, b []byte) bool {
 		return false
 	}
 	s.sides[side].ended = true
-	if s.aside(side, stray, again); !again && textPacket(stray) && s.after.sides[side].kind == KindUnreadable {
+	if s.addStray(side, stray, again); !again && textPacket(stray) && s.after.sides[side].kind == KindUnreadable {
 		s.after.sides[side].kind = KindText // whatever came before it
 		s.revision++
 	}
 	return true
 }
 
-// strays takes what of a datagram is not of the DTLS or QUIC that both ends speak, and
+// takeStrays takes what of a datagram is not of the DTLS or QUIC that both ends speak, and
 // reports whether nothing else is in it.
-func (s *Session) strays(side Side, b []byte) bool {
+func (s *Session) takeStrays(side Side, b []byte) bool {
 	if s.sides[side.Other()].kind != KindTLS {
 		return false
 	}
 	f := s.datagramTail()
 	stray := f.foreign(b)
 	if len(stray) > 0 {
-		s.aside(side, stray, false)
+		s.addStray(side, stray, false)
 	}
 	return len(stray) == len(b)
 }
 
-// aside gives a datagram to After.
-func (s *Session) aside(side Side, b []byte, sure bool) {
+// addStray gives a datagram to After.
+func (s *Session) addStray(side Side, b []byte, sure bool) {
 	if s.after == nil {
-		s.begunAfter()
+		s.startAfter()
 		s.unsure = true
 	}
-	if s.astray < enoughStray {
-		s.astray++
+	if s.strays < enoughStray {
+		s.strays++
 	}
-	if s.unsure && (sure || s.astray == enoughStray) {
+	if s.unsure && (sure || s.strays == enoughStray) {
 		s.unsure = false
 		s.revision++
 	}
@@ -141,12 +141,12 @@ func (f *Tail) foreign(b []byte) []byte {
 		return nil
 	case f.over == tlsmsg.OverQUIC:
 		return b
-	case beside(b, f.udp.media) && !plainPacket(b):
+	case sharesPort(b, f.udp.media) && !plainPacket(b):
 		return nil
 	}
 	for range maxDTLSRecords {
 		switch n := f.dtlsRecord(b); {
-		case n >= len(b), n == 0 && cutHeader(b):
+		case n >= len(b), n == 0 && truncatedHeader(b):
 			return nil
 		case n == 0:
 			return b
@@ -157,9 +157,9 @@ func (f *Tail) foreign(b []byte) []byte {
 	return nil
 }
 
-// cutHeader reports whether b may be the beginning of a record's header, which a capture has
+// truncatedHeader reports whether b may be the beginning of a record's header, which a capture has
 // cut.
-func cutHeader(b []byte) bool {
+func truncatedHeader(b []byte) bool {
 	return len(b) < dtlsHeader && b[0] >= wire.ContentChangeCipherSpec && b[0] <= wire.ContentCID && (len(b) < 2 || b[1] == 0xfe)
 }
 

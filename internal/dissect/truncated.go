@@ -1,53 +1,53 @@
 package dissect
 
-// Cut reports whether the n bytes before offset came, but that their number is all that is
+// Truncated reports whether the n bytes before offset came, but that their number is all that is
 // known of them: a snap length or a filter cut them off. Within a protected record nothing
 // more is wanted, and behind what was recognized as cleartext nothing is. Elsewhere they
 // are as good as lost, unless bulk says that who cut them kept what can matter, which
 // leaves only the place in the record layer lost.
-func (s *Session) Cut(side Side, offset, n int64, bulk bool) {
+func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 	st := &s.sides[side]
 	if s.dns != nil {
-		s.dns.lose(side)
+		s.dns.addGap(side)
 		s.skipped(side)
 	}
 	switch {
 	case st.ended:
 		st.seen += n
-		s.after.Cut(side, offset, n, bulk)
+		s.after.Truncated(side, offset, n, bulk)
 		return
 	case s.finished || s.failed:
 		st.seen += n
-		s.tail.Cut(side, n)
+		s.tail.Truncated(side, n)
 		return
 	}
 	if st.p == nil {
 		st.p = s.pool.parser()
 	}
-	defer s.fence()
+	defer s.containPanic()
 	switch st.kind {
 	case KindTLS:
-		s.cutRecords(side, offset, n, bulk)
+		s.truncatedRecords(side, offset, n, bulk)
 	case KindNone:
 		if n > int64(st.p.chain.left) { // else it is within what may be a record
 			st.missed += n
 		} else {
 			st.seen += n
 		}
-		s.gap(side, n, offset)
+		s.addGap(side, n, offset)
 	default: // what was recognized stays so: no verdict can change
 		st.seen += n
 		s.stopReading(st.p)
 		s.unseenSSH(side)
-		st.p.watch.lose()
+		st.p.watch.addGap()
 		s.skipped(side)
 		st.p.scan.n = 0
 		st.p.chain.gap(n)
 	}
 }
 
-// cutRecords is Cut for a side that speaks TLS.
-func (s *Session) cutRecords(side Side, offset, n int64, bulk bool) {
+// truncatedRecords is Cut for a side that speaks TLS.
+func (s *Session) truncatedRecords(side Side, offset, n int64, bulk bool) {
 	st, l := &s.sides[side], &s.tls.layers[side]
 	r := &st.p.rec
 	within := r.left > 0 && r.opaq
@@ -64,13 +64,13 @@ func (s *Session) cutRecords(side Side, offset, n int64, bulk bool) {
 	case n == 0:
 	case bulk && within:
 		st.seen += n
-		s.lose(side)
+		s.loseRecords(side)
 	case bulk && l.broken:
 		st.seen += n
 	case l.broken: // it is found again at the start of a segment
 		st.missed += n
 	default:
 		st.missed += n
-		s.gap(side, n, offset)
+		s.addGap(side, n, offset)
 	}
 }

@@ -65,8 +65,8 @@ func (s *Session) OnlyDNS() (both, asked bool) {
 	return a && b, a || b
 }
 
-// stray notes that more was said than what the connection seemed to be for.
-func (s *Session) stray() {
+// markStrayed notes that more was said than what the connection seemed to be for.
+func (s *Session) markStrayed() {
 	if !s.strayed {
 		s.strayed = true
 		s.revision++
@@ -78,14 +78,14 @@ func (s *Session) followHTTP(side Side, data []byte) {
 	f := &s.sides[side].p.after
 	for len(data) > 0 && !s.strayed {
 		if f.next == nil {
-			if f.next = s.pool.lines(true); data[0] < 'A' || data[0] > 'Z' {
-				s.stray() // a body, or something that is not HTTP
+			if f.next = s.pool.lineReader(true); data[0] < 'A' || data[0] > 'Z' {
+				s.markStrayed() // a body, or something that is not HTTP
 				return
 			}
 		}
 		part, rest, ended := bytes.Cut(data, []byte("\n"))
 		if f.next.seen += len(part) + 1; f.next.seen > maxHTTPHeader {
-			s.stray()
+			s.markStrayed()
 			return
 		}
 		line := s.httpPart(f.next, part, ended)
@@ -93,32 +93,32 @@ func (s *Session) followHTTP(side Side, data []byte) {
 			return
 		}
 		if s.httpLine(side, f.next, line) {
-			s.readLines(&f.next)
+			s.endReader(&f.next)
 		}
 		data = rest
 	}
 }
 
-// sameRequest compares the first line of a later request with that of the first one.
-func (s *Session) sameRequest(line []byte) {
+// compareRequest compares the first line of a later request with that of the first one.
+func (s *Session) compareRequest(line []byte) {
 	var h HTTP
 	h.request(line)
 	if h.Misnamed || h.Method != s.http.Method || h.Path != s.http.Path || h.Version == "" {
-		s.stray()
+		s.markStrayed()
 	}
 }
 
-// alone looks at a request's header field: one that announces a body, or another protocol,
+// checkField looks at a request's header field: one that announces a body, or another protocol,
 // says that more than a request follows.
-func (s *Session) alone(line []byte) {
+func (s *Session) checkField(line []byte) {
 	name, value, _ := bytes.Cut(line, []byte(":"))
 	switch {
 	case foldsTo(name, "content-length"):
 		if len(bytes.Trim(value, " \t0")) > 0 {
-			s.stray()
+			s.markStrayed()
 		}
 	case foldsTo(name, "transfer-encoding"), foldsTo(name, "upgrade"):
-		s.stray()
+		s.markStrayed()
 	}
 }
 
@@ -143,10 +143,10 @@ func (s *Session) followHTTP2(side Side, data []byte) {
 		case protocols.FramePriority, protocols.FrameReset, protocols.FrameSettings, protocols.FramePing, protocols.FrameGoAway, protocols.FrameWindowUpdate:
 			f.body += max(0, f.left-maxControl)
 		default:
-			s.stray()
+			s.markStrayed()
 		}
 		if f.body > maxCall {
-			s.stray()
+			s.markStrayed()
 		}
 	}
 }

@@ -15,18 +15,18 @@ const (
 	maxSealed = 4
 )
 
-// Record is one protected record: its size and where it stands. Its content is
+// TLSRecord is one protected record: its size and where it stands. Its content is
 // ciphertext.
-type Record struct {
+type TLSRecord struct {
 	Length int   // bytes of the fragment, without the 5 of the header
 	End    int64 // stream offset right after the record
 	Ack    int64 // what the packet with the record's first byte acknowledges of the other side, -1 unknown
 	Time   int64 // packet time of the record's last byte (Pool.Clock), ns since the epoch, 0 unknown
 }
 
-// records reads the record layer of one side. Bodies are handed on as they come; only
+// recordReader reads the record layer of one side. Bodies are handed on as they come; only
 // the five bytes of a header are kept.
-type records struct {
+type recordReader struct {
 	hdr    [wire.RecordHeader]byte
 	hdrN   int
 	left   int // bytes of the current record still to come
@@ -38,8 +38,8 @@ type records struct {
 	alertN int
 }
 
-func (r *records) typ() uint8  { return r.hdr[0] }
-func (r *records) length() int { return int(r.hdr[3])<<8 | int(r.hdr[4]) }
+func (r *recordReader) typ() uint8  { return r.hdr[0] }
+func (r *recordReader) length() int { return int(r.hdr[3])<<8 | int(r.hdr[4]) }
 
 // plausibleHeader reports whether b begins like a record of SSL 3.0 to TLS 1.3. The
 // shorter b, the less it can deny.
@@ -70,18 +70,18 @@ func chained(b []byte) bool {
 	return next >= len(b) || plausibleHeader(b[next:])
 }
 
-// recordsLost tells the record layer that the n bytes before offset were lost. Inside
+// addRecordGap tells the record layer that the n bytes before offset were lost. Inside
 // of a record its length tells where the next one begins; else the layer is lost until
 // it is found again.
-func (s *Session) recordsLost(side Side, n, offset int64) {
+func (s *Session) addRecordGap(side Side, n, offset int64) {
 	r, hs := &s.sides[side].p.rec, &s.sides[side].p.hs
 	inside := r.left > 0 && n <= int64(r.left)
 	if !inside || !r.opaq {
-		s.handshakeLost(side, hs)
+		s.addHandshakeGap(side, hs)
 	}
 	s.tls.layers[side].text.reset()
 	if !inside {
-		s.lose(side)
+		s.loseRecords(side)
 		return
 	}
 	if r.left -= int(n); r.left == 0 {
@@ -89,14 +89,14 @@ func (s *Session) recordsLost(side Side, n, offset int64) {
 	}
 }
 
-// lose notes that bytes are missing and the place in the record layer with them.
-func (s *Session) lose(side Side) {
+// loseRecords notes that bytes are missing and the place in the record layer with them.
+func (s *Session) loseRecords(side Side) {
 	s.tls.layers[side].torn = true
-	s.breakOff(side)
+	s.stopRecords(side)
 }
 
-// breakOff notes that the record layer ends here.
-func (s *Session) breakOff(side Side) {
+// stopRecords notes that the record layer ends here.
+func (s *Session) stopRecords(side Side) {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if !l.holes {
 		l.holes, l.holeAt = true, len(l.list)
@@ -121,11 +121,11 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 	for len(data) > 0 && !l.broken {
 		if r.left == 0 {
 			held, heldN := r.hdr, r.hdrN
-			n := s.header(side, offset, data, ack)
+			n := s.recordHeader(side, offset, data, ack)
 			if st := &s.sides[side]; st.ended {
 				return
 			} else if st.kind != KindTLS {
-				s.anew(side, offset, held[:heldN], data, ack)
+				s.recognizeAnew(side, offset, held[:heldN], data, ack)
 				return
 			}
 			data, offset = data[n:], offset+int64(n)
@@ -134,7 +134,7 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 			}
 		} else {
 			n := min(r.left, len(data))
-			s.body(side, data[:n], offset)
+			s.recordBody(side, data[:n], offset)
 			data, offset = data[n:], offset+int64(n)
 			r.left -= n
 			if r.left > 0 {
@@ -145,8 +145,8 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 	}
 }
 
-// header takes the bytes of a record's header and returns how many it took.
-func (s *Session) header(side Side, offset int64, data []byte, ack int64) int {
+// recordHeader takes the bytes of a record's header and returns how many it took.
+func (s *Session) recordHeader(side Side, offset int64, data []byte, ack int64) int {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if r.hdrN == 0 {
 		r.ack = ack
@@ -161,19 +161,19 @@ func (s *Session) header(side Side, offset int64, data []byte, ack int64) int {
 		return n
 	}
 	if !plausibleHeader(r.hdr[:r.hdrN]) {
-		s.breakOff(side)
+		s.stopRecords(side)
 		if l.headers < minChained && !s.tls.RolesKnown || !l.torn && !s.tls.answered() {
 			s.notTLS(side)
 		}
 		return n
 	}
 	if r.hdrN == wire.RecordHeader {
-		s.beginRecord(side)
+		s.startRecord(side)
 	}
 	return n
 }
 
-func (s *Session) beginRecord(side Side) {
+func (s *Session) startRecord(side Side) {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if l.headers++; l.headers <= minChained {
 		s.revision++
@@ -199,16 +199,16 @@ func (s *Session) beginRecord(side Side) {
 	}
 }
 
-func (s *Session) body(side Side, b []byte, offset int64) {
+func (s *Session) recordBody(side Side, b []byte, offset int64) {
 	r := &s.sides[side].p.rec
 	if r.opaq {
-		s.sealed(side, b, r.length()-r.left)
+		s.examineProtected(side, b, r.length()-r.left)
 		return
 	}
 	switch r.typ() {
 	case wire.ContentHandshake:
 		if s.sealedHandshake(side) {
-			s.sealed(side, b, r.length()-r.left)
+			s.examineProtected(side, b, r.length()-r.left)
 		}
 		s.handshake(side, b, offset)
 	case wire.ContentAlert:
@@ -245,14 +245,14 @@ func (s *Session) endRecord(side Side, offset int64) {
 		if telling(r.typ(), r.length()) {
 			t.AppRecords[side]++
 		}
-		if l.add(Record{Length: r.length(), End: offset, Ack: r.ack, Time: s.pool.time()}, t.RolesKnown && side == t.Client) {
+		if l.add(TLSRecord{Length: r.length(), End: offset, Ack: r.ack, Time: s.pool.time()}, t.RolesKnown && side == t.Client) {
 			s.revision++
 		}
 	}
 }
 
 // add lists a record; it tells whether there was room.
-func (l *layer) add(r Record, client bool) bool {
+func (l *recordLayer) add(r TLSRecord, client bool) bool {
 	if early := client && r.Ack == 0; early && len(l.list) >= maxEarly {
 		l.early++
 		return false

@@ -6,13 +6,13 @@ package dissect
 // speaks: what a server answers it has taken the same trouble for.
 
 const (
-	// maxPutOff bounds the packets of all sessions that are put off. The oldest gives way.
-	maxPutOff = 512
-	// maxPutOffOf bounds those of a session: a ClientHello with a post-quantum key share
+	// maxDeferred bounds the packets of all sessions that are put off. The oldest gives way.
+	maxDeferred = 512
+	// maxDeferredOf bounds those of a session: a ClientHello with a post-quantum key share
 	// takes two or three.
-	maxPutOffOf = 4
-	// maxPutOffBytes bounds such a packet: all of them together take 1 MiB at most.
-	maxPutOffBytes = 2 << 10
+	maxDeferredOf = 4
+	// maxDeferredBytes bounds such a packet: all of them together take 1 MiB at most.
+	maxDeferredBytes = 2 << 10
 	// shares is how many parts the work is divided into by source, so that one source cannot
 	// use up the parts of others.
 	shares = 64
@@ -23,14 +23,14 @@ type unanswered struct {
 	own, other int   // that may be read in a second of each share: of source 0, and of the others; 0: no bound
 	second     int64 // packet time
 	spent      [shares]uint16
-	slots      []putOff
+	slots      []deferredPacket
 	next       int // the slot that is used next
 	deferred   uint64
 	unread     uint64
 }
 
-// putOff is a packet that waits for an answer; s is nil where none does.
-type putOff struct {
+// deferredPacket is a packet that waits for an answer; s is nil where none does.
+type deferredPacket struct {
 	s      *Session
 	packet []byte // belongs to the slot
 }
@@ -59,9 +59,9 @@ func (m *Pool) time() int64 {
 	return m.now
 }
 
-// PutOff returns how many packets were put off because nobody had answered them, and how
+// Deferred returns how many packets were put off because nobody had answered them, and how
 // many of these were dropped unread to make room.
-func (m *Pool) PutOff() (deferred, unread uint64) { return m.late.deferred, m.late.unread }
+func (m *Pool) Deferred() (deferred, unread uint64) { return m.late.deferred, m.late.unread }
 
 // SetSource says who began the connection: 0 for the tapped pod, else any number that is
 // made of the address. It is for the shares of Pool.Limit.
@@ -71,8 +71,8 @@ func (s *Session) SetSource(n uint64) {
 	}
 }
 
-// afford reports whether a packet of a session that nobody has answered may be read now.
-func (m *Pool) afford(s *Session) bool {
+// mayRead reports whether a packet of a session that nobody has answered may be read now.
+func (m *Pool) mayRead(s *Session) bool {
 	if m == nil || m.late.own+m.late.other == 0 {
 		return true
 	}
@@ -87,32 +87,32 @@ func (m *Pool) afford(s *Session) bool {
 	return true
 }
 
-// putOff keeps an Initial of a side until the other one speaks.
-func (s *Session) putOff(side Side, packet []byte) {
+// deferPacket keeps an Initial of a side until the other one speaks.
+func (s *Session) deferPacket(side Side, packet []byte) {
 	q, l := s.udp.quic, &s.pool.late
 	l.deferred++
-	if q.late == maxPutOffOf || len(packet) > maxPutOffBytes {
+	if q.deferred == maxDeferredOf || len(packet) > maxDeferredBytes {
 		l.unread++
 		return
 	}
 	if l.slots == nil {
-		l.slots = make([]putOff, maxPutOff)
+		l.slots = make([]deferredPacket, maxDeferred)
 	}
 	slot := &l.slots[l.next]
 	if slot.s != nil {
 		l.unread++
 	}
 	slot.s, slot.packet = s, append(slot.packet[:0], packet...)
-	q.lateOf, q.lateAt[q.late] = side, uint16(l.next)
-	q.late++
-	l.next = (l.next + 1) % maxPutOff
+	q.deferredOf, q.deferredAt[q.deferred] = side, uint16(l.next)
+	q.deferred++
+	l.next = (l.next + 1) % maxDeferred
 }
 
-// catchUp reads the packets that were put off, as far as they are still there.
-func (s *Session) catchUp() {
+// readDeferred reads the packets that were put off, as far as they are still there.
+func (s *Session) readDeferred() {
 	q := s.udp.quic
-	slots := q.lateAt[:q.late]
-	q.late = 0
+	slots := q.deferredAt[:q.deferred]
+	q.deferred = 0
 	for _, at := range slots {
 		slot := &s.pool.late.slots[at]
 		if slot.s != s {
@@ -120,21 +120,21 @@ func (s *Session) catchUp() {
 		}
 		slot.s = nil
 		if h, ok := readLongHeader(slot.packet); ok {
-			s.quicInitial(q.lateOf, slot.packet, h)
+			s.quicInitial(q.deferredOf, slot.packet, h)
 		}
 	}
 }
 
-// forget gives up the packets that were put off.
-func (s *Session) forget() {
+// dropDeferred gives up the packets that were put off.
+func (s *Session) dropDeferred() {
 	if s.udp == nil || s.udp.quic == nil {
 		return
 	}
 	q := s.udp.quic
-	for _, at := range q.lateAt[:q.late] {
+	for _, at := range q.deferredAt[:q.deferred] {
 		if slot := &s.pool.late.slots[at]; slot.s == s {
 			slot.s = nil
 		}
 	}
-	q.late = 0
+	q.deferred = 0
 }

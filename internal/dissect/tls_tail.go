@@ -25,15 +25,15 @@ type Tail struct {
 
 // tailSide is one side of a Tail.
 type tailSide struct {
-	left  uint16            // bytes of the current record still to come; while lost, half of the bytes in a row that hold no header
-	state tailState         //
-	n     uint8             // bytes of head
-	text  uint8             // readable bytes in a row: at the starts of segments while lost, else in records
-	look  uint8             // bytes of the current record that are still to be looked at for text; while lost: see broken
-	end   tailEnd           // see parted
-	since uint8             // records since end was noted
-	keyed bool              // the handshake has changed the cipher, which it does once
-	head  [helloPrefix]byte // the beginning of a record's header and of the hello after it; while lost, the first byte: see legible
+	left       uint16            // bytes of the current record still to come; while lost, half of the bytes in a row that hold no header
+	state      tailState         //
+	n          uint8             // bytes of head
+	text       uint8             // readable bytes in a row: at the starts of segments while lost, else in records
+	unexamined uint8             // bytes of the current record that are still to be looked at for text; while lost: see broken
+	end        tailEnd           // see parted
+	since      uint8             // records since end was noted
+	keyed      bool              // the handshake has changed the cipher, which it does once
+	head       [helloPrefix]byte // the beginning of a record's header and of the hello after it; while lost, the first byte: see legible
 }
 
 // tailState says how sure the place of the next header is.
@@ -68,7 +68,7 @@ func (f *Tail) Follows() bool {
 func (f *Tail) data(side Side, data []byte, gap int64) (at int, sure, ok bool) {
 	d := &f.sides[side]
 	if gap > 0 {
-		d.lose(gap, tailBridge)
+		d.addGap(gap, tailBridge)
 	}
 	switch {
 	case d.state == tailNone || len(data) == 0:
@@ -88,7 +88,7 @@ func (f *Tail) data(side Side, data []byte, gap int64) (at int, sure, ok bool) {
 // nothing but records. If they are not, the Tail is as it was before.
 func (f *Tail) Quiet(side Side, data []byte, gap int64) bool {
 	d := &f.sides[side]
-	if gap == 0 && d.n == 0 && d.state == tailSure && d.look == 0 && d.end == endNone && d.skim(data) {
+	if gap == 0 && d.n == 0 && d.state == tailSure && d.unexamined == 0 && d.end == endNone && d.skim(data) {
 		return true
 	}
 	before := *d
@@ -118,9 +118,9 @@ func (d *tailSide) skim(data []byte) bool {
 	return true
 }
 
-// QuietBehind is Quiet where a filter has left out skipped bytes before the next ones. They
+// QuietAfterSkip is Quiet where a filter has left out skipped bytes before the next ones. They
 // are not lost: the filter hands on what begins a handshake.
-func (f *Tail) QuietBehind(side Side, data []byte, skipped int64) bool {
+func (f *Tail) QuietAfterSkip(side Side, data []byte, skipped int64) bool {
 	d := &f.sides[side]
 	before := *d
 	d.skip(skipped, tailBridge)
@@ -131,12 +131,12 @@ func (f *Tail) QuietBehind(side Side, data []byte, skipped int64) bool {
 	return true
 }
 
-// Cut notes that n bytes of a side came and are not known. Where they are within a record
+// Truncated notes that n bytes of a side came and are not known. Where they are within a record
 // the place of the next header is as sure as before.
-func (f *Tail) Cut(side Side, n int64) { f.sides[side].skip(n, tailSure) }
+func (f *Tail) Truncated(side Side, n int64) { f.sides[side].skip(n, tailSure) }
 
-// lose notes that n bytes were lost.
-func (d *tailSide) lose(n int64, sure tailState) {
+// addGap notes that n bytes were lost.
+func (d *tailSide) addGap(n int64, sure tailState) {
 	beyond := n
 	if d.state > tailLost && d.n == 0 {
 		beyond -= int64(d.left)
@@ -155,7 +155,7 @@ func (d *tailSide) skip(n int64, sure tailState) {
 		d.left = 0
 	case d.n == 0 && n <= int64(d.left):
 		d.left -= uint16(n)
-		d.look -= uint8(min(n, int64(d.look)))
+		d.unexamined -= uint8(min(n, int64(d.unexamined)))
 		d.text = 0
 		d.state = min(d.state, sure)
 	default:
@@ -199,14 +199,14 @@ const minBroken = 3
 // other bytes than a record follow, and reports that enough do. Meanwhile look counts them.
 func (d *tailSide) broken(data []byte) bool {
 	if len(data) < wire.RecordHeader || data[0] != wire.ContentApplicationData || !plausibleHeader(data) {
-		d.look = 0
+		d.unexamined = 0
 		return false
 	}
 	if next := wire.RecordHeader + int(data[3])<<8 + int(data[4]); next >= len(data) || plausibleHeader(data[next:]) {
 		return false
 	}
-	d.look++
-	return d.look >= minBroken
+	d.unexamined++
+	return d.unexamined >= minBroken
 }
 
 // maxUnplaced is how many bytes in a row may hold no record's header, of a lost side: three
@@ -260,7 +260,7 @@ func (d *tailSide) follow(data []byte) (at int, ok bool) {
 	for at < len(data) && d.state > tailLost {
 		if d.left > 0 {
 			n := min(int(d.left), len(data)-at)
-			if d.look > 0 {
+			if d.unexamined > 0 {
 				n = d.read(data[at:], n)
 			}
 			d.left, at = d.left-uint16(n), at+n
@@ -302,8 +302,8 @@ func (d *tailSide) whole(b []byte) int {
 	if size < readableRun || len(content) < min(size, textHead) {
 		return 0
 	}
-	d.begin(b[0], size)
-	d.text, d.look, d.left = 0, 0, uint16(size)
+	d.startRecord(b[0], size)
+	d.text, d.unexamined, d.left = 0, 0, uint16(size)
 	if startsWithText(content[:min(size, textHead)]) {
 		d.text = readableRun
 	}
@@ -343,17 +343,17 @@ func (d *tailSide) header(data []byte) int {
 		}
 		begun = helloPrefix - wire.RecordHeader
 	}
-	d.n, d.left, d.look = 0, uint16(size), uint8(min(size, textHead))
-	d.begin(typ, size)
+	d.n, d.left, d.unexamined = 0, uint16(size), uint8(min(size, textHead))
+	d.startRecord(typ, size)
 	d.left -= uint16(d.read(d.head[wire.RecordHeader:], begun))
 	return n
 }
 
-// begin notes that a record begins.
-func (d *tailSide) begin(typ byte, size int) {
+// startRecord notes that a record begins.
+func (d *tailSide) startRecord(typ byte, size int) {
 	if d.state < tailSure {
 		d.state++
 	}
 	d.keyed = d.keyed || changesCipher(typ, size)
-	d.end = d.end.begin(alertSized(typ, size), &d.since)
+	d.end = d.end.startRecord(alertSized(typ, size), &d.since)
 }

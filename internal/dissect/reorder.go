@@ -9,38 +9,38 @@ const (
 	maxPieceBytes = 12 << 10
 )
 
-// piece is a run of bytes of a stream, from at to end. data may hold more than them.
-type piece struct {
+// chunk is a run of bytes of a stream, from at to end. data may hold more than them.
+type chunk struct {
 	at, end uint64
 	data    []byte
 }
 
-// pieces are those that came too early.
-type pieces struct {
-	list []piece
+// reorderBuffer are those that came too early.
+type reorderBuffer struct {
+	list []chunk
 	size int
 }
 
-// keep keeps a piece; what does not fit is lost.
-func (p *pieces) keep(s *Session, at, end uint64, data []byte) (kept bool) {
+// add keeps a piece; what does not fit is lost.
+func (p *reorderBuffer) add(s *Session, at, end uint64, data []byte) (kept bool) {
 	if len(p.list) >= maxPieces || p.size+len(data) > maxPieceBytes {
 		return false
 	}
-	buf, whole := s.hold(nil, data, len(data))
+	buf, whole := s.bufferBytes(nil, data, len(data))
 	if !whole {
 		s.release(&buf)
 		return false
 	}
 	before := cap(p.list)
-	p.list = append(p.list, piece{at, end, buf})
-	s.note((cap(p.list) - before) * pieceBytes)
+	p.list = append(p.list, chunk{at, end, buf})
+	s.accountOther((cap(p.list) - before) * pieceBytes)
 	p.size += len(data)
 	return true
 }
 
-// take removes and returns a piece that holds the byte at next, and drops those that
+// next removes and returns a piece that holds the byte at next, and drops those that
 // end before it.
-func (p *pieces) take(s *Session, next uint64) (found piece, ok bool) {
+func (p *reorderBuffer) next(s *Session, next uint64) (found chunk, ok bool) {
 	kept := p.list[:0]
 	for _, x := range p.list {
 		switch {

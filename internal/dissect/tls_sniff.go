@@ -132,9 +132,9 @@ func (c *chain) gap(n int64) {
 	*c = chain{}
 }
 
-// follow looks for TLS records in the middle of a direction; it tells whether the
+// findRecords looks for TLS records in the middle of a direction; it tells whether the
 // direction became a TLS one. behind tells that it spoke in the clear before.
-func (s *Session) follow(side Side, offset int64, data []byte, ack int64, behind bool) bool {
+func (s *Session) findRecords(side Side, offset int64, data []byte, ack int64, behind bool) bool {
 	c := &s.sides[side].p.chain
 	used, found := c.feed(offset, data, behind)
 	if !found {
@@ -143,7 +143,7 @@ func (s *Session) follow(side Side, offset int64, data []byte, ack int64, behind
 	s.startTLS(side, c.at, behind)
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	l.headers, l.telling, l.holes = c.count, c.count, true
-	*r = records{hdr: c.hdr, hdrN: wire.RecordHeader, left: c.left, ack: -1, opaq: true}
+	*r = recordReader{hdr: c.hdr, hdrN: wire.RecordHeader, left: c.left, ack: -1, opaq: true}
 	*c = chain{}
 	if used < len(data) {
 		s.feed(side, offset+int64(used), data[used:], ack)

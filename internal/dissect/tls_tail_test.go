@@ -86,7 +86,7 @@ func TestTailBridgesRecords(t *testing.T) {
 	}
 	for i, s := range steps {
 		if s.cut > 0 {
-			f.Cut(Originator, s.cut)
+			f.Truncated(Originator, s.cut)
 			continue
 		}
 		if got := f.Quiet(Originator, s.data, s.gap); got != s.quiet {
@@ -123,7 +123,7 @@ func FuzzTail(f *testing.F) {
 				}
 				x.Quiet(side, nil, gap)
 			}
-			x.Cut(Originator, int64(hole)/2)
+			x.Truncated(Originator, int64(hole)/2)
 		}
 	})
 }

@@ -119,9 +119,9 @@ func (r *textRun) multibyte(c byte) {
 	r.pending = 0
 }
 
-// sealed looks at bytes of a protected record of any type, at an offset in it: text there
+// examineProtected looks at bytes of a protected record of any type, at an offset in it: text there
 // is no ciphertext, whatever handshake preceded it.
-func (s *Session) sealed(side Side, b []byte, offset int) {
+func (s *Session) examineProtected(side Side, b []byte, offset int) {
 	l := &s.tls.layers[side]
 	if s.tls.Readable {
 		return
@@ -148,11 +148,11 @@ func (s *Session) sealedHandshake(side Side) bool {
 	return t.answered() && t.Server.TLS13() && t.AppRecords[side] > 0 || s.depth > 0 && !t.HelloBegun && t.Hello == nil && t.Server == nil
 }
 
-// packet looks at a protected record of DTLS, or packet of QUIC, by itself: datagrams come
+// examinePacket looks at a protected record of DTLS, or packet of QUIC, by itself: datagrams come
 // in any order.
-func (s *Session) packet(side Side, b []byte) {
+func (s *Session) examinePacket(side Side, b []byte) {
 	s.tls.layers[side].text.reset()
-	s.sealed(side, b, 0)
+	s.examineProtected(side, b, 0)
 }
 
 // startsWithText reports whether readableRun bytes of text in a row stand in the first
@@ -193,17 +193,17 @@ const textHead = 16 + readableRun
 // as the record is looked at. It returns how many it took: fewer than n where a run of
 // text is long enough (readText). A run may go on in the next record.
 func (d *tailSide) read(b []byte, n int) int {
-	for i, c := range b[:min(n, int(d.look))] {
+	for i, c := range b[:min(n, int(d.unexamined))] {
 		if c >= 0x7f || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
 			d.text = 0
 			continue
 		}
 		if d.text++; d.text == readableRun {
-			d.look -= uint8(i + 1)
+			d.unexamined -= uint8(i + 1)
 			return i + 1
 		}
 	}
-	if d.look -= uint8(min(n, int(d.look))); d.look == 0 && n < int(d.left) {
+	if d.unexamined -= uint8(min(n, int(d.unexamined))); d.unexamined == 0 && n < int(d.left) {
 		d.text = 0
 	}
 	return n

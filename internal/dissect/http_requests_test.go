@@ -71,7 +71,7 @@ func TestOneRequest(t *testing.T) {
 	}
 	s = New()
 	s.Data(Originator, 0, []byte(scrape), 0, 0)
-	if s.Cut(Originator, int64(len(scrape))+2000, 2000, true); s.OneRequest() {
+	if s.Truncated(Originator, int64(len(scrape))+2000, 2000, true); s.OneRequest() {
 		t.Error("something was cut off, and it still is one request")
 	}
 }

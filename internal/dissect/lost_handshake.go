@@ -41,9 +41,9 @@ func (e tailEnd) lost(n int64) tailEnd {
 	return endLost
 }
 
-// begin returns the state at the start of a record. alert reports whether that record may be an alert; since counts
+// startRecord returns the state at the start of a record. alert reports whether that record may be an alert; since counts
 // the records since bytes were lost, and is updated.
-func (e tailEnd) begin(alert bool, since *uint8) tailEnd {
+func (e tailEnd) startRecord(alert bool, since *uint8) tailEnd {
 	if e == endLost || e == endParting {
 		if *since++; *since <= lostRecently {
 			return e

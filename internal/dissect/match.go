@@ -2,16 +2,16 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 
-// consult asks the table. It sets the direction's kind where one recognizer says yes,
+// match asks the table. It sets the direction's kind where one recognizer says yes,
 // or where it says maybe of this side and of the other.
-func (s *Session) consult(side Side, b []byte) protocols.Match {
+func (s *Session) match(side Side, b []byte) protocols.Match {
 	st, other := &s.sides[side], &s.sides[side.Other()]
-	var theirs opinion
+	var theirs maybes
 	if other.p != nil {
 		theirs = other.p.maybe
 	}
 	best := protocols.No
-	st.p.maybe = opinion{}
+	st.p.maybe = maybes{}
 	candidates := protocols.StartingWith(b[0])
 	for i := candidates.Next(0); i >= 0; i = candidates.Next(i + 1) {
 		r := &protocols.TCP[i]
@@ -19,7 +19,7 @@ func (s *Session) consult(side Side, b []byte) protocols.Match {
 		agreed := client == protocols.Maybe && theirs.server.Has(i) || server == protocols.Maybe && theirs.client.Has(i)
 		switch a := max(client, server); {
 		case a == protocols.Yes, agreed, a == protocols.Maybe && protocols.Same(other.protocol, r.Protocol):
-			s.agree(side, r, theirs.client.Has(i) || theirs.server.Has(i))
+			s.setProtocol(side, r, theirs.client.Has(i) || theirs.server.Has(i))
 			return protocols.Yes
 		case a == protocols.More:
 			best = protocols.More
@@ -34,8 +34,8 @@ func (s *Session) consult(side Side, b []byte) protocols.Match {
 	return best
 }
 
-// agree sets a direction's protocol, and the other direction's if that said maybe before.
-func (s *Session) agree(side Side, r *protocols.Recognizer, both bool) {
+// setProtocol sets a direction's protocol, and the other direction's if that said maybe before.
+func (s *Session) setProtocol(side Side, r *protocols.Recognizer, both bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	st.kind, st.protocol, st.upgrades = kindOf(r), r.Protocol, r.Upgrades
 	if !both || other.protocol != "" || other.kind == KindTLS {
@@ -45,18 +45,18 @@ func (s *Session) agree(side Side, r *protocols.Recognizer, both bool) {
 	head := other.p.head
 	s.release(&other.p.head)
 	if len(head) > 0 {
-		s.begin(side.Other(), head)
+		s.startReader(side.Other(), head)
 	}
 }
 
-// opinion holds the recognizers that said maybe: as a client, and as a server.
-type opinion struct{ client, server protocols.Set }
+// maybes holds the recognizers that said maybe: as a client, and as a server.
+type maybes struct{ client, server protocols.Set }
 
-// consultWords asks the protocols of lines about a later segment of text that none of
+// matchLines asks the protocols of lines about a later segment of text that none of
 // them recognized at its start: a command can name the protocol where no greeting did.
-func (s *Session) consultWords(side Side, b []byte) protocols.Match {
+func (s *Session) matchLines(side Side, b []byte) protocols.Match {
 	other := &s.sides[side.Other()]
-	if s.settledPlain || other.p == nil {
+	if s.plainDecided || other.p == nil {
 		return protocols.No
 	}
 	theirs := &other.p.maybe
@@ -65,22 +65,22 @@ func (s *Session) consultWords(side Side, b []byte) protocols.Match {
 		r := &protocols.TCP[i]
 		client, server := r.Client(b), r.Server(b)
 		if max(client, server) == protocols.Yes || client == protocols.Maybe && theirs.server.Has(i) || server == protocols.Maybe && theirs.client.Has(i) {
-			s.agree(side, r, theirs.client.Has(i) || theirs.server.Has(i))
+			s.setProtocol(side, r, theirs.client.Has(i) || theirs.server.Has(i))
 			return protocols.Yes
 		}
 	}
 	return protocols.No
 }
 
-// consultPackets asks the protocols over UDP. It reports whether one says yes, or maybe of
+// matchDatagram asks the protocols over UDP. It reports whether one says yes, or maybe of
 // this end and of the other.
-func (s *Session) consultPackets(side Side, b []byte) bool {
+func (s *Session) matchDatagram(side Side, b []byte) bool {
 	st, other := &s.sides[side], &s.sides[side.Other()]
-	var theirs opinion
-	if other.p != nil && (other.kind != KindTLS || s.unborne(side.Other())) {
+	var theirs maybes
+	if other.p != nil && (other.kind != KindTLS || s.unconfirmed(side.Other())) {
 		theirs = other.p.maybe
 	}
-	st.p.maybe = opinion{}
+	st.p.maybe = maybes{}
 	for i := range protocols.UDP {
 		r := &protocols.UDP[i]
 		client, server := r.Client(b), r.Server(b)

@@ -20,7 +20,7 @@ func (s *Session) Preceded() (Kind, string) {
 // Negotiated reports whether a known protocol's negotiation of TLS is all that its client
 // said before TLS began.
 func (s *Session) Negotiated() bool {
-	return s.preceding == KindPlain && (s.upgraded == "http" || !s.beyond)
+	return s.preceding == KindPlain && (s.upgraded == "http" || !s.saidMore)
 }
 
 // precede notes what was said before TLS, which begins at an offset of a side.
@@ -53,7 +53,7 @@ func (s *Session) precede(side Side, offset int64) {
 		best = KindNone
 	}
 	s.preceding = best
-	s.beyond = s.beyond || said > mayUpgradeWithin
+	s.saidMore = s.saidMore || said > mayUpgradeWithin
 }
 
 // rank orders what may precede TLS: the most telling counts.
