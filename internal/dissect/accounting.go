@@ -1,23 +1,19 @@
 package dissect
 
-// What a session takes besides its buffers, in bytes, about: while it is read, with what
-// its records showed; once it is finished with a conclusion; for a ClientHello, besides its
-// length up to a bound; for a chain of certificates; and for a piece that came too early.
+// Estimates of the memory that a session uses apart from its buffers, in bytes.
 const (
-	pendingBytes  = 2 << 10
-	finishedBytes = 768
-	helloBytes    = 512
-	maxHelloBytes = 8 << 10
-	chainBytes    = 1 << 10
-	pieceBytes    = 40
+	pendingBytes  = 2 << 10 // a session that is not finished
+	finishedBytes = 768     // a finished session with a conclusion
+	helloBytes    = 512     // a ClientHello, in addition to its length, of which at most ...
+	maxHelloBytes = 8 << 10 // ... are accounted
+	chainBytes    = 1 << 10 // a chain of certificates
+	chunkBytes    = 40      // a chunk in a reorderBuffer
 )
 
-// BytesInUse returns how many bytes the sessions of m take that were not dropped, about, and
-// rather more than less.
+// BytesInUse returns an upper estimate of the memory that the sessions of m use, in bytes, without dropped ones.
 func (m *Pool) BytesInUse() int { return m.bytesInUse }
 
-// Drop returns the session to its Pool when it is not used any more: another one may take its
-// place.
+// Drop returns the session to its Pool. The session must not be used any more.
 func (s *Session) Drop() {
 	if s.after != nil {
 		s.after.Drop()
@@ -28,12 +24,13 @@ func (s *Session) Drop() {
 	s.pool.putSession(s)
 }
 
-// accountNew counts a session that begins, lighten one whose facts a conclusion has replaced.
+// accountNew accounts a new session.
 func accountNew(s *Session) *Session {
 	s.accountOther(pendingBytes)
 	return s
 }
 
+// lighten accounts that a conclusion has replaced the facts of a session.
 func (s *Session) lighten() {
 	if !s.light {
 		s.light = true
@@ -41,7 +38,7 @@ func (s *Session) lighten() {
 	}
 }
 
-// account counts n bytes more in the buffers, note elsewhere.
+// account adds n bytes to the size of the buffers.
 func (s *Session) account(n int) {
 	s.buffered += n
 	if s.pool != nil {
@@ -49,6 +46,7 @@ func (s *Session) account(n int) {
 	}
 }
 
+// accountOther adds n bytes to the memory in use apart from the buffers.
 func (s *Session) accountOther(n int) {
 	if s.pool != nil {
 		s.otherBytes += n

@@ -6,24 +6,23 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// After returns the session of the bytes that followed the end of TLS, nil where there are
-// none: plaintext, another handshake, or bytes of neither. It is judged like a connection
-// of its own. It may have an After itself.
+// After returns the session of the bytes that followed the end of TLS, or nil if there are none. They are plaintext, another handshake, or
+// unrecognized. The session is judged like a connection, and can have an After itself.
 func (s *Session) After() *Session { return s.after }
 
-// Unsure reports that After was found by what it says alone, since bytes had been lost
-// before it: only what is recognized in it means anything.
+// Unsure reports whether After was started because of its contents only, since bytes before it are missing. Then only recognized contents
+// count.
 func (s *Session) Unsure() bool { return s.unsure }
 
-// Parted reports that another handshake may have been lost with bytes that both sides sent
-// where TLS may have ended. What came then is After.
+// Parted reports whether another handshake may have been in the bytes that are missing from both sides, where TLS may have ended. Later
+// bytes belong to After.
 func (s *Session) Parted() bool { return s.parted }
 
-// Tail returns what follows the records of a finished session.
+// Tail returns the follower of the TLS records of a finished session.
 func (s *Session) Tail() Tail { return s.tail }
 
-// Resume makes s, which New has made, a finished session again. Only the conclusion is
-// known of the bytes before, of which so many were missed; f follows the records.
+// Resume turns s, a new session, into a finished one with a conclusion. Nothing else is known of the earlier bytes, of which missed are
+// missing. f follows the TLS records.
 func (s *Session) Resume(conclusion any, f Tail, missed int64) {
 	s.SetConclusion(conclusion)
 	s.finished, s.tail = true, f
@@ -31,8 +30,7 @@ func (s *Session) Resume(conclusion any, f Tail, missed int64) {
 	s.lighten()
 }
 
-// Skip notes that a filter has left out the n bytes before the next ones of a side. They
-// are not known, and not lost.
+// Skip notes that a filter has left out the n bytes of a side before offset. They are unknown but do not count as missing.
 func (s *Session) Skip(side Side, offset, n int64) {
 	st := &s.sides[side]
 	switch {
@@ -49,11 +47,11 @@ func (s *Session) Skip(side Side, offset, n int64) {
 	}
 }
 
-// maxAfter bounds how often TLS may end in one connection before it is settled.
+// maxAfter bounds how often TLS can end in one connection. After that the connection is not examined further.
 const maxAfter = 3
 
-// endsAt reports that no record of the same handshake begins where a header was expected,
-// of which had bytes were there before data.
+// endsAt reports whether the next bytes of a side, where a header was expected, are not a record of the same handshake. had bytes of the
+// header came before data.
 func (s *Session) endsAt(side Side, had int, data []byte) bool {
 	t := s.tls
 	l, r := &t.layers[side], &s.sides[side].p.rec
@@ -67,8 +65,8 @@ func (s *Session) endsAt(side Side, had int, data []byte) bool {
 	return done && had == 0 && anyHello(data)
 }
 
-// endTLS notes that a side's TLS has ended at an offset. What follows is head, which came
-// before, and data. sure reports that a record was expected there.
+// endTLS notes that a side's TLS has ended at an offset. head, which came before, and data follow. sure reports whether a record was
+// expected at that offset.
 func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, sure bool) {
 	st := &s.sides[side]
 	st.ended = true
@@ -87,7 +85,7 @@ func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, 
 	}
 	s.after.Data(side, offset+int64(len(head)), data, ack, 0)
 	if a := &s.after.sides[side]; !sure && (a.kind == KindNone || a.kind == KindUnreadable) && a.p != nil {
-		a.kind = KindStructured // as was all that was read since then
+		a.kind = KindStructured // like all bytes since the gap
 		if allText(data[:min(len(data), minLostText)]) {
 			a.kind = KindText
 		}
@@ -96,13 +94,14 @@ func (s *Session) endTLS(side Side, offset int64, head, data []byte, ack int64, 
 	}
 }
 
+// startAfter creates the session of the bytes after the end of TLS.
 func (s *Session) startAfter() {
 	s.after = s.pool.New()
 	s.after.depth = s.depth + 1
 	s.revision++
 }
 
-// followRecords makes the Tail of a session that is being finished.
+// followRecords creates the Tail of a session that is being finished.
 func (s *Session) followRecords() {
 	if s.after != nil {
 		s.after.Finish()
@@ -121,7 +120,7 @@ func (s *Session) followRecords() {
 	}
 }
 
-// resumeTail returns where a side stands in the records of TLS over TCP.
+// resumeTail returns the position of a side in its TLS records over TCP.
 func (s *Session) resumeTail(side Side) tailSide {
 	st := &s.sides[side]
 	switch p := st.p; {
@@ -147,11 +146,10 @@ func (s *Session) resumeTail(side Side) tailSide {
 	return d
 }
 
-// keyed reports whether a side of TLS has changed the cipher. Its later records are not a
-// handshake in plaintext.
+// keyed reports whether a side of TLS has changed the cipher. Its later records are not a plaintext handshake.
 func (s *Session) keyed(side Side) bool { return s.tls.layers[side].ccs || s.tls.AppRecords[side] > 0 }
 
-// dataAfterFinish takes bytes of a finished session.
+// dataAfterFinish processes bytes of a finished session.
 func (s *Session) dataAfterFinish(side Side, offset int64, data []byte, ack, gap int64) {
 	if s.failed {
 		return
@@ -161,7 +159,7 @@ func (s *Session) dataAfterFinish(side Side, offset int64, data []byte, ack, gap
 	d := &s.tail.sides[side]
 	switch {
 	case ok:
-		if gap > 0 && s.after != nil && d.end >= endLost { // of the other side
+		if gap > 0 && s.after != nil && d.end >= endLost { // bytes of the other side are missing, too
 			s.after.unseen(side)
 		}
 	case s.tail.parted():
@@ -174,8 +172,8 @@ func (s *Session) dataAfterFinish(side Side, offset int64, data []byte, ack, gap
 	}
 }
 
-// endInText notes that a record of a side holds text, read up to an offset where data
-// stand: it is no ciphertext, whatever stands in the rest of the record.
+// endInText notes that a side's record contains text up to offset, so it is not ciphertext, whatever the rest of the record is. data is at
+// offset.
 func (s *Session) endInText(side Side, offset int64, data []byte, ack int64) {
 	left := int(s.tail.sides[side].left)
 	s.endTLS(side, offset, nil, nil, ack, true)
@@ -194,8 +192,7 @@ func (s *Session) endInText(side Side, offset int64, data []byte, ack int64) {
 	a.Data(side, offset, data, ack, 0)
 }
 
-// endUnseen notes that another handshake may have been lost (Tail.parted): both sides are
-// looked at as in mid-stream.
+// endUnseen notes that another handshake may be missing (see Tail.parted). Both sides are then examined as in mid-stream.
 func (s *Session) endUnseen(side Side, offset int64, data []byte, ack, gap int64) {
 	if s.after == nil {
 		s.startAfter()
@@ -208,20 +205,20 @@ func (s *Session) endUnseen(side Side, offset int64, data []byte, ack, gap int64
 	s.after.Data(side, offset, data, ack, gap)
 }
 
-// lostBefore tells After that bytes of a side were lost that may belong to it.
+// lostBefore notes in After that bytes of a side are missing that may belong to it.
 func (s *Session) lostBefore(side Side) {
 	if s.tail.sides[side].end >= endLost {
 		s.after.unseen(side)
 	}
 }
 
-// unseen notes that bytes of a side were lost that may have belonged to this session.
+// unseen notes that bytes of a side are missing that may belong to this session.
 func (s *Session) unseen(side Side) {
 	s.sides[side].missed += minLostHello
 	s.revision++
 }
 
-// decided reports that more bytes will hardly tell what an After is.
+// decided reports whether more bytes will probably not change what After is.
 func (s *Session) decided() bool {
 	known := false
 	for i := range s.sides {
@@ -231,8 +228,8 @@ func (s *Session) decided() bool {
 	return known && s.Complete()
 }
 
-// allText reports whether no byte of b is odd. In ciphertext it finds one soon.
+// allText reports whether b is text only. It returns early for ciphertext.
 func allText(b []byte) bool {
 	const look = 16
-	return protocols.CountNonText(b[:min(len(b), look)]) <= 1 && protocols.CountNonText(b) == 0 // one may be half of a letter
+	return protocols.CountNonText(b[:min(len(b), look)]) <= 1 && protocols.CountNonText(b) == 0 // the last byte may be a part of a character
 }

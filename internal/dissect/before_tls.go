@@ -7,9 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// Preceded returns what was sent before TLS began, and its protocol if known: KindPlain, KindText, KindStructured,
-// KindUnreadable for unrecognized bytes, or KindNone if nothing was sent, or only so little that it may be a preface
-// of TLS.
+// Preceded returns the kind of the bytes before TLS, and their protocol if it is known: KindPlain, KindText, KindStructured, KindUnreadable
+// for unrecognized bytes, or KindNone. KindNone means no bytes, or so few that they may be a preface of TLS.
 func (s *Session) Preceded() (Kind, string) {
 	if s.preceding == KindPlain {
 		return KindPlain, s.upgraded
@@ -17,13 +16,12 @@ func (s *Session) Preceded() (Kind, string) {
 	return s.preceding, ""
 }
 
-// Negotiated reports whether a known protocol's negotiation of TLS is all that its client
-// said before TLS began.
+// Negotiated reports whether the client sent nothing before TLS but the negotiation of TLS in a known protocol.
 func (s *Session) Negotiated() bool {
 	return s.preceding == KindPlain && (s.upgraded == "http" || !s.saidMore)
 }
 
-// precede notes what was said before TLS, which begins at an offset of a side.
+// precede notes what was sent before TLS, which begins at an offset of a side.
 func (s *Session) precede(side Side, offset int64) {
 	other := &s.sides[side.Other()]
 	said, short, clean := offset+other.seen, 0, true
@@ -56,7 +54,7 @@ func (s *Session) precede(side Side, offset int64) {
 	s.saidMore = s.saidMore || said > mayUpgradeWithin
 }
 
-// rank orders what may precede TLS: the most telling counts.
+// rank orders the kinds of bytes before TLS. The highest kind counts.
 func rank(k Kind) int {
 	switch k { //nolint:exhaustive // the others tell nothing
 	case KindPlain:
@@ -71,9 +69,8 @@ func rank(k Kind) int {
 	return 0
 }
 
-// negotiates reports whether a segment of a client holds nothing but what asks for TLS, and
-// what is said before that: neither credentials nor content. Commands that are split over
-// segments are not found.
+// negotiates reports whether a client's segment contains only a request for TLS and what precedes one: neither credentials nor content.
+// Commands that are split over segments are not recognized.
 func negotiates(b []byte) bool {
 	const least, most = 4, 512
 	switch {
@@ -102,8 +99,7 @@ func negotiates(b []byte) bool {
 	return true
 }
 
-// negotiatesLine is negotiates for a command of a protocol of lines (RFC 3207, RFC 2595,
-// RFC 4217, RFC 4642, RFC 5804).
+// negotiatesLine is negotiates for one command of a text protocol (RFC 3207, RFC 2595, RFC 4217, RFC 4642, RFC 5804).
 func negotiatesLine(line []byte) bool {
 	var word [3][]byte
 	n := 0
@@ -128,5 +124,5 @@ func negotiatesLine(line []byte) bool {
 	case is(0, "mode"):
 		return n == 2 && is(1, "reader")
 	}
-	return n == 2 && is(1, "starttls", "capability", "noop") // behind a tag
+	return n == 2 && is(1, "starttls", "capability", "noop") // after a tag
 }

@@ -1,7 +1,7 @@
 package dissect
 
-// bufferBytes appends b to a buffer of at most limit bytes, as far as limit and the session's
-// bound allow; whole tells that all of b was taken.
+// bufferBytes appends b to a buffer of at most limit bytes, as far as limit and the bound of the session allow. whole reports whether all
+// of b was appended.
 func (s *Session) bufferBytes(buf, b []byte, limit int) (out []byte, whole bool) {
 	n := min(len(b), limit-len(buf))
 	if need := len(buf) + n; need > cap(buf) {
@@ -23,14 +23,14 @@ func (s *Session) bufferBytes(buf, b []byte, limit int) (out []byte, whole bool)
 	return append(buf, b[:n]...), n == len(b)
 }
 
-// reserve makes a buffer for n bytes, as far as the session's bound allows.
+// reserve returns an empty buffer for n bytes, or for fewer if the bound of the session requires it.
 func (s *Session) reserve(n int) []byte {
 	n = min(n, maxBuffered-s.buffered)
 	s.account(n)
 	return s.pool.buffer(n)
 }
 
-// stopReading frees the readers of cleartext.
+// stopReading releases the readers of plaintext.
 func (s *Session) stopReading(p *parser) {
 	if p.http != nil {
 		s.release(&p.http.line)
@@ -44,7 +44,7 @@ func (s *Session) stopReading(p *parser) {
 	p.http, p.http2, p.after.next = nil, nil, nil
 }
 
-// release gives back a buffer that hold has made.
+// release frees a buffer of bufferBytes and sets it to nil.
 func (s *Session) release(buf *[]byte) {
 	s.account(-cap(*buf))
 	*buf = nil

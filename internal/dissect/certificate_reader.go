@@ -10,23 +10,24 @@ import (
 // maxLeaf bounds the certificate that is buffered to be parsed, in bytes of DER.
 const maxLeaf = maxBuffered
 
-// chainReader reads a Certificate message as it comes and keeps only the leaf.
+// chainReader parses a Certificate message as it comes and buffers only the leaf.
 type chainReader struct {
 	out       tlsmsg.Chain
-	stage     uint8 // 0: the list's length, 1: a certificate's length, 2: its bytes
+	stage     uint8 // 0: length of the list, 1: length of a certificate, 2: its bytes
 	num       int
 	numN      int
-	list      int // bytes of the list still to come
-	left      int // bytes of the certificate still to come
+	list      int // remaining bytes of the list
+	left      int // remaining bytes of the certificate
 	leaf      []byte
-	truncated bool      // leaf is not whole
-	hash      hash.Hash // of a leaf that comes in pieces, however large it is
+	truncated bool      // leaf is incomplete: it did not fit
+	hash      hash.Hash // of a leaf in several pieces, of any size
 	bad       bool
 }
 
+// newChainReader returns a reader of a message whose body has size bytes.
 func newChainReader(size int) *chainReader { return &chainReader{list: size - 3} }
 
-// certificates takes the next bytes of a Certificate message.
+// certificates processes the next bytes of a Certificate message.
 func (s *Session) certificates(c *chainReader, b []byte) {
 	for len(b) > 0 && !c.bad {
 		if c.stage < 2 {
@@ -50,8 +51,7 @@ func (s *Session) certificates(c *chainReader, b []byte) {
 	}
 }
 
-// leafBytes takes the next bytes of the leaf and reads it when it is whole: in one piece
-// where it is.
+// leafBytes processes the next bytes of the leaf, and parses the leaf when it is complete. A leaf in one piece is not copied.
 func (s *Session) leafBytes(c *chainReader, b []byte) {
 	if c.hash == nil && c.left == 0 {
 		c.out.SHA256 = sha256.Sum256(b)
@@ -74,7 +74,7 @@ func (s *Session) leafBytes(c *chainReader, b []byte) {
 	}
 }
 
-// read reads the leaf, or finds that it was read before.
+// read parses the leaf, or finds it among those parsed before.
 func (c *chainReader) read(s *Session, der []byte) {
 	known := s.pool.leaf(&c.out.SHA256)
 	if known == nil {
@@ -85,7 +85,7 @@ func (c *chainReader) read(s *Session, der []byte) {
 	c.out.Leaf, c.out.Subject, c.out.Issuer = known.leaf, known.subject, known.issuer
 }
 
-// length takes a 24-bit length: of the list, then of each certificate.
+// length processes a 24-bit length: first of the list, then of each certificate.
 func (c *chainReader) length(n int) {
 	if c.stage == 0 {
 		c.bad = n != c.list
@@ -102,7 +102,7 @@ func (c *chainReader) length(n int) {
 	c.left, c.stage = n, 2
 }
 
-// chain returns what was read; it is called once, when the message is whole.
+// chain returns the result. It must be called once, when the message is complete.
 func (c *chainReader) chain() *tlsmsg.Chain {
 	out := c.out
 	if out.Length == 0 {

@@ -5,29 +5,27 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// One end alone can send what looks like TLS or SSH: the other may speak plaintext and
-// ignore it. So what one end sends is a claim until the other's bytes bear it out, and a
-// claim that the same end's later bytes refute was none.
+// A single end can send bytes that look like TLS or SSH while the other end ignores them and speaks plaintext. Therefore the bytes of one
+// end are only a claim until those of the other end confirm it, and later bytes of the same end can refute it.
 
-// minProtected is the least size of a protected record: a tag of 8 bytes and the type
-// within (RFC 8446 section 5.2, RFC 6655). Records of TLS 1.2 are larger.
+// minProtected is the least length of a protected record: a tag of 8 bytes and the inner type (RFC 8446 section 5.2, RFC 6655). Records of
+// TLS 1.2 are longer.
 const minProtected = 9
 
-// telling reports whether a record of a type and length is one that TLS sends: records of
-// application data that are too small for ciphertext count as nothing.
+// telling reports whether a record of a type and length is one that TLS sends. Records of application data that are too small for
+// ciphertext do not count.
 func telling(typ byte, length int) bool {
 	return typ != wire.ContentApplicationData && typ != wire.ContentHeartbeat || length >= minProtected
 }
 
-// claims reports whether a side's bytes look encrypted, or announced that, which the other
-// side's have to bear out.
+// claims reports whether a side's bytes look encrypted, or announce encryption, so that the other side must confirm it.
 func (k Kind) claims() bool { return k == KindTLS || k == KindGreeting || k == KindEncrypted }
 
 // answered reports whether both hellos of a handshake were seen. t may be nil.
 func (t *TLS) answered() bool { return t != nil && t.Hello != nil && t.Server != nil }
 
-// recognizeAnew looks for a protocol where a direction ceased to be what it seemed: at held, whose
-// bytes stand before data, and data, which stands at offset.
+// recognizeAnew recognizes a direction again, whose earlier bytes were taken for another protocol. held are the bytes before data; data is
+// at offset.
 func (s *Session) recognizeAnew(side Side, offset int64, held, data []byte, ack int64) {
 	st := &s.sides[side]
 	st.kind, st.protocol, st.upgrades = KindNone, "", false
@@ -40,9 +38,8 @@ func (s *Session) recognizeAnew(side Side, offset int64, held, data []byte, ack 
 	s.recognize(side, offset, data, ack)
 }
 
-// concludeReplies decides what a few bytes were that answer a hello, records or a banner,
-// or follow them, and are none themselves. Where nothing but ciphertext of the same kind
-// could follow, text needs no minimum.
+// concludeReplies decides what a few bytes are that answer a hello, records or a banner and are of another protocol. Only ciphertext of the
+// same kind could follow those, so text needs no minimum length.
 func (s *Session) concludeReplies() {
 	for i := range s.sides {
 		st, other := &s.sides[i], &s.sides[Side(i).Other()]
@@ -62,8 +59,7 @@ func (s *Session) concludeReplies() {
 	}
 }
 
-// Unknown reports whether a side sent what is nothing known, or not known yet, and cannot be
-// TLS.
+// Unknown reports whether the bytes of a side are of no known protocol, at least so far, and cannot be TLS.
 func (s *Session) Unknown(side Side) bool {
 	st := &s.sides[side]
 	if st.kind == KindNone && st.p != nil && len(st.p.head) > 0 {

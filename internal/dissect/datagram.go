@@ -5,21 +5,21 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// maxDatagrams bounds the datagrams of a connection that a protocol is looked for in:
-// what comes first may be another one (STUN before DTLS).
+// maxDatagrams bounds the datagrams of a connection in which a protocol is looked for. The first ones may be of another protocol (STUN
+// before DTLS).
 const maxDatagrams = 64
 
 // datagrams is the state of a connection over UDP.
 type datagrams struct {
 	looked  int
-	text    [2]int  // bytes of a side that were text, less those that were not
-	opaque  [2]bool // a side's datagrams were not all text
+	text    [2]int  // bytes of text of a side, minus bytes of other datagrams
+	opaque  [2]bool // the side has sent a datagram that is not text
 	dtls    *dtls
 	quic    *quic
-	refuted [2]bool // a side's claim of dtls or quic; see refutes
+	refuted [2]bool // the side's claim to speak DTLS or QUIC was refuted; see refutes
 }
 
-// datagram reads one datagram of a side.
+// datagram processes one datagram of a side.
 func (s *Session) datagram(side Side, b []byte) {
 	if s.udp == nil {
 		s.udp = &datagrams{}
@@ -39,22 +39,21 @@ func (s *Session) datagram(side Side, b []byte) {
 	}
 }
 
-// lateText looks only for text, in a direction without a known protocol. Plaintext may begin at
-// any datagram of a connection.
+// lateText looks only for text, in a direction without a known protocol. Plaintext may begin with any datagram of a connection.
 func (s *Session) lateText(side Side, b []byte) {
 	if k := s.sides[side].kind; k == KindNone || k == KindUnreadable {
 		s.textDatagram(side, b)
 	}
 }
 
-// recognizeDatagram decides what a connection over UDP speaks.
+// recognizeDatagram determines the protocol of a connection over UDP.
 func (s *Session) recognizeDatagram(side Side, b []byte) {
 	st := &s.sides[side]
 	switch {
 	case st.protocol == "dns":
 		return
 	case s.spokePlaintext():
-		// what began in the clear stays so: no TLS protocol follows another one here
+		// plaintext stays plaintext: DTLS or QUIC do not follow another protocol here
 		s.recognizePlaintext(side, b)
 	case s.udp.looked > 1 && quicPacket(b), quicBegins(b):
 		s.udp.quic = &quic{}
@@ -69,7 +68,7 @@ func (s *Session) recognizeDatagram(side Side, b []byte) {
 	}
 }
 
-// spokePlaintext reports whether a side's datagrams are plaintext.
+// spokePlaintext reports whether the datagrams of a side are plaintext.
 func (s *Session) spokePlaintext() bool {
 	for i := range s.sides {
 		if k := s.sides[i].kind; k == KindPlain || k == KindText || k == KindStructured {
@@ -79,6 +78,7 @@ func (s *Session) spokePlaintext() bool {
 	return false
 }
 
+// recognizePlaintext recognizes a datagram that is not of DTLS or QUIC.
 func (s *Session) recognizePlaintext(side Side, b []byte) {
 	st := &s.sides[side]
 	switch {
@@ -98,15 +98,14 @@ func (s *Session) recognizePlaintext(side Side, b []byte) {
 	}
 }
 
-// startDatagramTLS makes a direction one of TLS over something else than TCP. Which of the ends
-// speaks first is told by its hello.
+// startDatagramTLS makes a direction one of DTLS or QUIC. The hello shows which end is the client.
 func (s *Session) startDatagramTLS(side Side, over tlsmsg.Over, protocol string) {
 	if s.tls == nil {
 		s.tls = &TLS{Over: over}
 	}
 	s.sides[side].kind, s.sides[side].protocol = KindTLS, protocol
 	if other := &s.sides[side.Other()]; s.udp.refuted[side.Other()] && other.kind == KindUnreadable {
-		other.kind, other.protocol = KindTLS, protocol // it is borne out
+		other.kind, other.protocol = KindTLS, protocol // the claim is confirmed
 	}
 	for i := range s.sides {
 		if s.sides[i].p == nil {
@@ -116,9 +115,9 @@ func (s *Session) startDatagramTLS(side Side, over tlsmsg.Over, protocol string)
 	s.revision++
 }
 
-// contradicts reports whether a datagram is not of QUIC or DTLS, though the other end, or an
-// earlier datagram, looked so: an end begins with a packet that has a long header, or with
-// records, and nothing that is encrypted is text. Cleartext answers the other's hello.
+// contradicts reports whether a datagram is not of QUIC or DTLS although the other end, or an earlier datagram, looked like that. An end
+// must begin with a packet with a long header or with records, and encrypted data is not text. Such a datagram is plaintext that answers
+// the other end's hello.
 func (s *Session) contradicts(side Side, b []byte) bool {
 	st := &s.sides[side]
 	text := len(b) >= protocols.MinText && protocols.CountNonText(b[:min(len(b), protocols.SampleSize)]) == 0
@@ -147,8 +146,8 @@ func (s *Session) contradicts(side Side, b []byte) bool {
 	return true
 }
 
-// textDatagram takes a direction for text if all its datagrams were text, and enough of them, or
-// if so many followed other datagrams that they cannot be ciphertext.
+// textDatagram makes a direction text if all its datagrams were text, and long enough together, or if so much text followed other datagrams
+// that it cannot be ciphertext.
 func (s *Session) textDatagram(side Side, b []byte) {
 	const least, afterOthers = 16, 64 // bytes
 	st, n, opaque := &s.sides[side], &s.udp.text[side], &s.udp.opaque[side]

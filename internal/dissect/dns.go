@@ -8,28 +8,23 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// Answer is an address that DNS gave for a name that was asked for before in the same
-// connection, so by the end that was asked.
+// Answer is an address that DNS returned for a name. The question was asked before in the same connection, of the end that answered.
 type Answer struct {
 	Asker Side
-	Name  string // as asked for: a Hostname
+	Name  string // as in the question; a valid host name
 	Addr  netip.Addr
-	TTL   uint32 // seconds; the least of the address and the aliases (CNAME) that led to it
+	TTL   uint32 // in seconds; the minimum over the address and the aliases (CNAME) that led to it
 }
 
 const (
-	// maxQuestions bounds the questions of a connection that an answer is waited for;
-	// the oldest gives way.
+	// maxQuestions bounds the questions of a connection that wait for an answer. A new one replaces the oldest.
 	maxQuestions = 8
-	// maxAnswers bounds the addresses that are handed on of one message, and those that
-	// wait for Answers. maxRecords bounds the records that are looked at.
+	// maxAnswers bounds the addresses that wait for Answers. maxRecords bounds the records of a message that are read.
 	maxAnswers = 32
 	maxRecords = 64
-	// maxDNS bounds a message over TCP that is put together from pieces, in bytes;
-	// longer ones are read where they come whole, else skipped.
+	// maxDNS bounds a message over TCP that is reassembled, in bytes. Longer messages are skipped unless they are in one segment.
 	maxDNS = 4 << 10
-	// maxPointers bounds the compression pointers that are followed for one name (RFC 1035
-	// section 4.1.4).
+	// maxPointers bounds the compression pointers that are followed in one name (RFC 1035 section 4.1.4).
 	maxPointers = 16
 
 	typeA     = 1
@@ -40,18 +35,18 @@ const (
 	dnsHeader = 12
 )
 
-// dns matches the answers of a connection with its questions. It works on behind Finish:
-// a question settles what the connection is, before its answer comes.
+// dns matches the answers of a connection with its questions. It continues after Finish: a question can settle what the connection is
+// before its answer comes.
 type dns struct {
 	asked   [maxQuestions]question
-	next    int // where the next question goes
+	next    int // index of the next question
 	sides   [2]dnsStream
 	answers []Answer
-	spoke   [2]bool // a side sent a message of DNS
-	alien   bool    // a message is not known to be of it
+	spoke   [2]bool // the side sent a message of DNS
+	alien   bool    // a message is not, or may not be, of DNS
 }
 
-// question is one that waits for its answer; name is empty where none does.
+// question waits for its answer. name is empty if the entry is unused.
 type question struct {
 	side Side
 	id   uint16
@@ -59,14 +54,14 @@ type question struct {
 	name string
 }
 
-// dnsStream is one direction over TCP: messages behind their lengths (RFC 7766 section 8).
+// dnsStream is one direction over TCP, which has messages after their lengths (RFC 7766 section 8).
 type dnsStream struct {
-	buf  []byte // the length and what came of the message, or nil
-	skip int    // bytes of a message that is not wanted
-	lost bool   // where messages begin is not known any more
+	buf  []byte // the length and an incomplete message, or nil
+	skip int    // remaining bytes of a message that is skipped
+	lost bool   // message boundaries are unknown
 }
 
-// Answers returns the answers that came since it was called last. They are the caller's.
+// Answers returns the answers since the last call. The caller owns them.
 func (s *Session) Answers() []Answer {
 	if s.dns == nil || len(s.dns.answers) == 0 {
 		return nil
@@ -76,7 +71,7 @@ func (s *Session) Answers() []Answer {
 	return a
 }
 
-// resolve takes a whole message, or as much as there is of it.
+// resolve processes a message, which may be truncated.
 func (d *dns) resolve(side Side, b []byte) {
 	if dnsLike(b) {
 		d.spoke[side] = true
@@ -84,7 +79,7 @@ func (d *dns) resolve(side Side, b []byte) {
 		d.alien = true
 	}
 	if len(b) < dnsHeader || b[2]&0x78 != 0 || binary.BigEndian.Uint16(b[4:]) != 1 {
-		return // no standard query of one question
+		return // not a standard query with one question
 	}
 	id := binary.BigEndian.Uint16(b)
 	var text [names.MaxHostname + 1]byte
@@ -105,19 +100,18 @@ func (d *dns) resolve(side Side, b []byte) {
 			if b[3]&0x0f == 0 {
 				d.readAnswers(q, b, at+4, &text, n)
 			}
-			*q = question{} // a second answer is not believed
+			*q = question{} // a second answer is ignored
 			return
 		}
 	}
 }
 
-// dnsLike reports whether a whole message is of DNS: also one that only its header and an
-// error are in (RFC 1035 section 4.1.1).
+// dnsLike reports whether a complete message is of DNS. A response with only a header and an error counts (RFC 1035 section 4.1.1).
 func dnsLike(b []byte) bool {
 	return protocols.DNSMessage(b, len(b)) == protocols.Yes || len(b) == dnsHeader && b[2]&0x80 != 0 && b[3]&0x0f != 0
 }
 
-// addQuestion notes a question, in place of the same one where a client asks it again.
+// addQuestion stores a question. A repeated question is stored once.
 func (d *dns) addQuestion(q question, name []byte) {
 	if host, ok := names.Hostname(string(name)); !ok || host != string(name) {
 		return
@@ -132,9 +126,8 @@ func (d *dns) addQuestion(q question, name []byte) {
 	d.next = (d.next + 1) % maxQuestions
 }
 
-// readAnswers reads the answers to q from b[at:]. owner holds the name that is looked for, n
-// bytes long: an alias replaces it. They are read in one pass, as resolvers do: an alias
-// stands before what it leads to.
+// readAnswers reads the answers to q from b[at:]. owner is the name that is looked for, of n bytes; an alias replaces it. One pass is
+// enough, as for resolvers: an alias comes before the records of its target.
 func (d *dns) readAnswers(q *question, b []byte, at int, owner *[names.MaxHostname + 1]byte, n int) {
 	least := ^uint32(0)
 	for range min(int(binary.BigEndian.Uint16(b[6:])), maxRecords) {
@@ -168,8 +161,8 @@ func (d *dns) readAnswers(q *question, b []byte, at int, owner *[names.MaxHostna
 	}
 }
 
-// dnsName reads a name that begins at b[at] into text, in lower case, its n bytes without
-// a dot at the end. next is where what follows the name begins. A pointer must lead back.
+// dnsName reads the name at b[at] into text, in lower case and without a trailing dot. n is its length and next the offset after it. A
+// compression pointer must point backwards.
 func dnsName(b []byte, at int, text *[names.MaxHostname + 1]byte) (n, next int, ok bool) {
 	begin, pointers := at, 0
 	for at < len(b) {
@@ -197,7 +190,7 @@ func dnsName(b []byte, at int, text *[names.MaxHostname + 1]byte) (n, next int, 
 		default:
 			for _, c := range b[at+1 : at+1+size] {
 				if c == '.' {
-					c = 0 // within a label: no hostname
+					c = 0 // a dot within a label: not a host name
 				}
 				if 'A' <= c && c <= 'Z' {
 					c += 'a' - 'A'
@@ -213,7 +206,7 @@ func dnsName(b []byte, at int, text *[names.MaxHostname + 1]byte) (n, next int, 
 	return 0, 0, false
 }
 
-// data takes the next bytes of a direction over TCP.
+// data processes the next bytes of a direction over TCP.
 func (d *dns) data(side Side, data []byte) {
 	t := &d.sides[side]
 	for len(data) > 0 && !t.lost {
@@ -230,8 +223,7 @@ func (d *dns) data(side Side, data []byte) {
 	}
 }
 
-// reassemble puts a message together that comes in pieces, and returns what follows the part
-// that was taken.
+// reassemble appends data to an incomplete message, and returns the bytes after the part that it used.
 func (d *dns) reassemble(side Side, data []byte) (rest []byte) {
 	t := &d.sides[side]
 	n := min(len(data), max(messageSize(t.buf), 2)-len(t.buf))
@@ -239,7 +231,7 @@ func (d *dns) reassemble(side Side, data []byte) (rest []byte) {
 	switch size := messageSize(t.buf); {
 	case size < 2:
 	case size > 2+maxDNS:
-		d.alien = true // it is not looked at
+		d.alien = true // the message is not examined
 		t.skip, t.buf = size-len(t.buf), nil
 	case size == len(t.buf):
 		d.resolve(side, t.buf[2:])
@@ -248,7 +240,7 @@ func (d *dns) reassemble(side Side, data []byte) (rest []byte) {
 	return data[n:]
 }
 
-// messageSize is the size of a message with its length, 0 where that is not whole.
+// messageSize returns the size of a message with its length, or 0 if the length is incomplete.
 func messageSize(b []byte) int {
 	if len(b) < 2 {
 		return 0
@@ -256,7 +248,7 @@ func messageSize(b []byte) int {
 	return 2 + int(binary.BigEndian.Uint16(b))
 }
 
-// dnsData takes the next bytes of a direction over TCP.
+// dnsData processes the next bytes of a direction over TCP.
 func (s *Session) dnsData(side Side, data []byte) {
 	s.dns.data(side, data)
 	if s.dns.alien {
@@ -264,10 +256,10 @@ func (s *Session) dnsData(side Side, data []byte) {
 	}
 }
 
-// addGap reports whether bytes of a direction over TCP were lost.
+// addGap notes that bytes of a direction over TCP are missing.
 func (d *dns) addGap(side Side) { d.sides[side] = dnsStream{lost: true} }
 
-// dnsAfterFinish takes the bytes of a direction over TCP that come behind Finish.
+// dnsAfterFinish processes bytes of a direction over TCP after Finish.
 func (s *Session) dnsAfterFinish(side Side, data []byte, gap int64) {
 	if s.dns == nil || s.failed {
 		return

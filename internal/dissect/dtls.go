@@ -10,31 +10,31 @@ import (
 const (
 	dtlsHeader      = 13 // RFC 6347 section 4.1
 	dtlsFragment    = 12 // RFC 6347 section 4.2.2
-	maxDTLSMessages = 32 // handshake messages of one side that are counted
-	// maxDTLSRecords bounds the records of a datagram that are read.
+	maxDTLSMessages = 32 // handshake messages of one side that are stored
+	// maxDTLSRecords bounds the records of a datagram that are processed.
 	maxDTLSRecords = 64
 )
 
-// dtls puts the handshake messages of a DTLS connection together.
+// dtls reassembles the handshake messages of a DTLS connection.
 type dtls struct{ sides [2]dtlsSide }
 
-// dtlsSide is one direction. A place in its handshake is the number of a message in the
-// upper bits, and an offset in it.
+// dtlsSide is one direction. A position in its handshake has the number of a message in the upper bits, and an offset in the message in the
+// lower 24.
 type dtlsSide struct {
 	begun bool
-	at    uint64 // what comes next
-	size  int    // of the current message, valid once its header was handed on
-	open  bool   // the current message has begun
+	at    uint64 // position of the next byte
+	size  int    // of the current message, if open
+	open  bool   // the header of the current message was delivered
 	early reorderBuffer
-	stuck bool // a message that came too early was dropped
+	stuck bool // an early fragment was dropped
 
-	finished int // bytes of the record with the encrypted Finished
+	finished int // size of the record with the encrypted Finished
 
-	first [maxDTLSMessages]uint32 // type and size that each message came with first, 0: not yet
+	first [maxDTLSMessages]uint32 // type and size of each message, 0 if it was not seen
 }
 
-// contradicts reports whether a message came before, as another one: what its receiver took of
-// the two is not known. Hellos come again with a cookie, and may be counted anew.
+// contradicts reports whether a message came before with another type or size: it is unknown which one its receiver used. Hellos are
+// excluded, since they are sent again with a cookie and may be numbered anew.
 func (d *dtlsSide) contradicts(f *fragment) bool {
 	if int(f.seq) >= len(d.first) || f.typ <= tlsmsg.TypeHelloVerifyRequest {
 		return false
@@ -44,10 +44,10 @@ func (d *dtlsSide) contradicts(f *fragment) bool {
 	return was != 0 && was != is
 }
 
+// dtlsPosition returns the position of a message and an offset in it.
 func dtlsPosition(seq uint16, offset int) uint64 { return uint64(seq)<<24 | uint64(offset) }
 
-// dtlsBegins reports whether b is a datagram of DTLS records: a handshake's, or others
-// whose lengths fill it.
+// dtlsBegins reports whether b is a datagram of DTLS records: of a handshake, or others whose lengths fill it.
 func dtlsBegins(b []byte) bool {
 	handshakes, at := 0, 0
 	for at < len(b) {
@@ -67,20 +67,19 @@ func dtlsBegins(b []byte) bool {
 		}
 		at += dtlsHeader + size
 	}
-	return at == len(b) || handshakes > 0 // a cut datagram still shows its hello
+	return at == len(b) || handshakes > 0 // a truncated datagram still shows its hello
 }
 
-// fragment is a piece of a handshake message.
+// fragment is a fragment of a handshake message.
 type fragment struct {
 	typ          uint8
-	size, offset int // of the message, and in it
+	size, offset int // size of the message, and offset in it
 	seq          uint16
 	length       int
-	data         []byte // as far as it was captured
+	data         []byte // the captured part
 }
 
-// readFragment reads the fragment at the start of a record's body, of which left bytes
-// were sent and b were captured.
+// readFragment parses the fragment at the start of b, which is the captured part of a record's remaining left bytes.
 func readFragment(b []byte, left int) (f fragment, ok bool) {
 	if len(b) < dtlsFragment {
 		return f, false
@@ -99,7 +98,7 @@ func readFragment(b []byte, left int) (f fragment, ok bool) {
 	return f, true
 }
 
-// dtlsDatagram reads the records of one datagram.
+// dtlsDatagram processes the records of one datagram.
 func (s *Session) dtlsDatagram(side Side, b []byte) {
 	t := s.tls
 	for range maxDTLSRecords {
@@ -136,8 +135,8 @@ func (s *Session) dtlsDatagram(side Side, b []byte) {
 	}
 }
 
-// dtlsSealed notes a protected record of size bytes. The Finished comes again where an
-// answer to it was lost (RFC 6347 section 4.2.4): a record of its size is no other message.
+// dtlsSealed notes a protected record of size bytes. The Finished is retransmitted if the answer to it is lost (RFC 6347 section 4.2.4), so
+// a record of the same size does not count as another message.
 func (s *Session) dtlsSealed(side Side, typ uint8, size int) {
 	t, d := s.tls, &s.udp.dtls.sides[side]
 	first := false
@@ -161,7 +160,7 @@ func (s *Session) dtlsSealed(side Side, typ uint8, size int) {
 	}
 }
 
-// dtlsPlaintext reads a record in the clear.
+// dtlsPlaintext processes a plaintext record of size bytes, of which body was captured.
 func (s *Session) dtlsPlaintext(side Side, typ uint8, body []byte, size int) {
 	t := s.tls
 	switch typ {
@@ -170,7 +169,7 @@ func (s *Session) dtlsPlaintext(side Side, typ uint8, body []byte, size int) {
 			t.layers[side].ccs = true
 			s.revision++
 		}
-		// what was sent before it and is still missing was lost, or comes late
+		// messages before it that are still missing are lost, or late
 		if d := &s.udp.dtls.sides[side]; d.open || len(d.early.list) > 0 || d.stuck || !d.begun {
 			t.LostHandshake[side] = true
 		}
@@ -194,7 +193,7 @@ func (s *Session) dtlsPlaintext(side Side, typ uint8, body []byte, size int) {
 	}
 }
 
-// dtlsFragment takes a fragment: it hands on what is in order.
+// dtlsFragment processes a fragment: it delivers what is in order and buffers what is early.
 func (s *Session) dtlsFragment(side Side, f fragment) {
 	d := &s.udp.dtls.sides[side]
 	at := dtlsPosition(f.seq, f.offset)
@@ -209,13 +208,13 @@ func (s *Session) dtlsFragment(side Side, f fragment) {
 			s.tls.LostHandshake[side] = true
 		}
 	case f.typ == tlsmsg.TypeServerHello && f.offset == 0 && s.tls.HelloVerify && s.tls.Server == nil && at < d.at && !d.open:
-		d.at = at // some count anew behind a HelloVerifyRequest
+		d.at = at // some servers number messages anew after a HelloVerifyRequest
 	}
 	if len(f.data) < f.length || f.seq > d.current()+maxDTLSMessages {
 		return
 	}
 	if at > d.at || !d.begun || f.seq == d.current() && !d.open && f.offset > 0 {
-		// its header comes along, so that it can be read later
+		// its header is buffered, too, so that it can be parsed later
 		d.stuck = !d.early.add(s, at, at+uint64(max(f.length, 1)), f.whole()) || d.stuck
 		return
 	}
@@ -231,9 +230,10 @@ func (s *Session) dtlsFragment(side Side, f fragment) {
 	}
 }
 
+// current returns the number of the message that comes next.
 func (d *dtlsSide) current() uint16 { return uint16(d.at >> 24) }
 
-// whole returns a fragment with its header, as it came.
+// whole returns a fragment with its header, as it was sent.
 func (f *fragment) whole() []byte {
 	b := make([]byte, dtlsFragment, dtlsFragment+len(f.data))
 	binary.BigEndian.PutUint32(b, uint32(f.typ)<<24|uint32(f.size))
@@ -243,7 +243,7 @@ func (f *fragment) whole() []byte {
 	return append(b, f.data...)
 }
 
-// dtlsDeliver hands on what of a fragment is new, as the bytes of a handshake of TLS.
+// dtlsDeliver passes the new bytes of a fragment on, in the form of a TLS handshake.
 func (s *Session) dtlsDeliver(side Side, f fragment) {
 	d := &s.udp.dtls.sides[side]
 	have := int(d.at & (1<<24 - 1))

@@ -2,19 +2,18 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 
-// maxMessage bounds a ClientHello that is read, in bytes.
+// maxMessage bounds a ClientHello that is parsed, in bytes.
 const maxMessage = maxBuffered
 
-// firstRoom is what is set aside for a message of more than smallMessage bytes of which
-// only the beginning has come: enough for the hello of a client that offers a post-quantum
-// share.
+// firstRoom is the capacity of the first buffer for an incomplete message of more than smallMessage bytes. It is enough for a ClientHello
+// with a post-quantum key share.
 const (
 	firstRoom    = 2 << 10
 	smallMessage = 64
 )
 
-// bodyLimit says how many bytes of a handshake message's body are kept to be read. A
-// Certificate is read as it comes, the rest is only named.
+// bodyLimit returns how many bytes of the body of a handshake message are buffered to be parsed. A Certificate is parsed as it comes, and
+// of other messages only the type matters.
 func bodyLimit(typ uint8) int {
 	switch typ {
 	case tlsmsg.TypeClientHello, tlsmsg.TypeNewSessionTicket:
@@ -27,15 +26,15 @@ func bodyLimit(typ uint8) int {
 	return 0
 }
 
-// handshake puts the handshake messages of one side together, over records.
+// handshake reassembles the handshake messages of one side from its records.
 type handshake struct {
 	hdr    [4]byte
 	hdrN   int
 	left   int
 	buf    []byte
 	chain  *chainReader
-	broken bool // bytes were lost: no message boundary is known any more
-	short  bool // the message does not fit in the session's bound
+	broken bool // bytes are missing: the message boundaries are unknown
+	short  bool // the message is not buffered completely
 }
 
 func (h *handshake) typ() uint8 { return h.hdr[0] }
@@ -43,7 +42,7 @@ func (h *handshake) typ() uint8 { return h.hdr[0] }
 // between reports whether a message may begin here.
 func (h *handshake) between() bool { return h.hdrN == 0 }
 
-// addHandshakeGap notes that bytes of a side's handshake were lost.
+// addHandshakeGap notes that bytes of a side's handshake are missing.
 func (s *Session) addHandshakeGap(side Side, h *handshake) {
 	h.broken = true
 	s.release(&h.buf)
@@ -57,7 +56,7 @@ func (s *Session) addHandshakeGap(side Side, h *handshake) {
 	}
 }
 
-// handshake takes cleartext handshake bytes of a side; offset is where they stand.
+// handshake processes plaintext handshake bytes of a side; offset is their position in the stream.
 func (s *Session) handshake(side Side, b []byte, offset int64) {
 	h := &s.sides[side].p.hs
 	for !h.broken && len(b) > 0 {
@@ -79,7 +78,7 @@ func (s *Session) handshake(side Side, b []byte, offset int64) {
 		if h.left > 0 || len(h.buf) > 0 || h.chain != nil {
 			s.messageBytes(side, body)
 			body = h.buf
-		} else if limit := bodyLimit(h.typ()); n > limit { // in one piece: it is read where it is
+		} else if limit := bodyLimit(h.typ()); n > limit { // complete: it is parsed without a copy
 			body, h.short = body[:limit], true
 		}
 		if h.left == 0 && !h.broken {
@@ -88,14 +87,14 @@ func (s *Session) handshake(side Side, b []byte, offset int64) {
 	}
 }
 
-// startMessage reads a message's header. It tells whether a message goes on there.
+// startMessage processes a message's header and reports whether the message's body follows.
 func (s *Session) startMessage(side Side) bool {
 	h, r, t := &s.sides[side].p.hs, &s.sides[side].p.rec, s.tls
 	h.left = int(h.hdr[1])<<16 | int(h.hdr[2])<<8 | int(h.hdr[3])
 	h.short = false
 	if r.peek {
-		// A handshake record behind a ChangeCipherSpec, and the version is not known
-		// yet: a hello behind a HelloRetryRequest (TLS 1.3), or an encrypted Finished.
+		// A handshake record follows a ChangeCipherSpec, and the version is not known yet: it is a hello after a HelloRetryRequest (TLS
+		// 1.3), or an encrypted Finished.
 		r.peek = false
 		if h.typ() != tlsmsg.TypeClientHello && h.typ() != tlsmsg.TypeServerHello || h.left < 38 || h.left+4 < r.length() {
 			r.opaq, h.hdrN = true, 0
@@ -122,6 +121,7 @@ func (s *Session) startMessage(side Side) bool {
 	return !h.broken
 }
 
+// messageBytes buffers or parses a part of the body of a message.
 func (s *Session) messageBytes(side Side, b []byte) {
 	h := &s.sides[side].p.hs
 	if h.chain != nil {
@@ -146,8 +146,8 @@ func (s *Session) messageBytes(side Side, b []byte) {
 	}
 }
 
-// endMessage reads a whole handshake message, of which as much is there as keep says;
-// offset is where the stream stands right after it.
+// endMessage parses a complete handshake message. body is as much of it as bodyLimit allows; offset is the stream offset right after the
+// message.
 func (s *Session) endMessage(side Side, offset int64, body []byte) {
 	h, t := &s.sides[side].p.hs, s.tls
 	h.hdrN = 0
@@ -194,6 +194,7 @@ func (s *Session) endMessage(side Side, offset int64, body []byte) {
 	s.release(&h.buf)
 }
 
+// clientHello parses the body of a ClientHello that ends at offset.
 func (s *Session) clientHello(side Side, body []byte, offset int64) {
 	t := s.tls
 	hello, ok := tlsmsg.ParseClientHello(body, t.Over)
@@ -215,6 +216,7 @@ func (s *Session) clientHello(side Side, body []byte, offset int64) {
 	}
 }
 
+// serverHello parses the body of a ServerHello that ends at offset.
 func (s *Session) serverHello(side Side, body []byte, offset int64) {
 	t := s.tls
 	hello, ok := tlsmsg.ParseServerHello(body, t.Over)

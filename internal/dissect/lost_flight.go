@@ -1,30 +1,25 @@
 package dissect
 
-// Up to TLS 1.2, and in SSL 2.0, the messages of a handshake are plaintext: a Certificate with
-// many names, a CertificateRequest, a CertificateStatus. So is the padding of a ClientHello.
-// Where the start of such a flight is lost, its rest is text or structured binary without a
-// record's header, and says nothing of what the connection carries. A flight ends where its
-// sender has read the answer to it.
+// Up to TLS 1.2, and in SSL 2.0, handshake messages are plaintext, such as a Certificate with many names, a CertificateRequest or a
+// CertificateStatus. The padding of a ClientHello is, too. If the start of such a flight is missing, its remainder is text or structured
+// binary without a record's header, and does not show what the connection carries. A flight ends when its sender has received the answer.
 
-// maxFlight is how much of a flight is passed over at most, in bytes of the stream: as long as
-// TLS is looked for behind other bytes.
+// maxFlight bounds the length of a flight, in bytes of the stream. It equals the range in which TLS is looked for after other bytes.
 const maxFlight = maxUpgrade
 
-// flight is what a direction sends behind bytes of it that were lost before it had shown what
-// it speaks.
+// flight describes the first bytes of a direction whose start is missing: they may be the remainder of a flight.
 type flight struct {
 	begun, over bool
-	from        int64 // stream offset of the first byte behind the loss
-	ack         int64 // of the packet with that byte
-	passed      int64 // bytes seen up to the flight's end
+	from        int64 // stream offset of the first byte after the gap
+	ack         int64 // acknowledgement in the packet with that byte
+	passed      int64 // bytes seen up to the end of the flight
 }
 
-// Midstream tells, before the first bytes, that those of either side may be from the middle of
-// its stream.
+// Midstream notes that the first bytes of both sides may be from the middle of the stream. It must be called before the first bytes.
 func (s *Session) Midstream() { s.sides[0].startLost, s.sides[1].startLost = true, true }
 
-// trackFlight follows the flight of a side whose start was lost: its next bytes stand at an offset, in a packet
-// that acknowledges ack bytes of the other side, -1 where that is not known.
+// trackFlight follows the flight of a side whose start is missing. Its next bytes are at offset, in a packet that acknowledges ack bytes of
+// the other side, -1 if unknown.
 func (s *Session) trackFlight(side Side, offset, ack int64) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	f := &st.p.flight
@@ -42,32 +37,30 @@ func (s *Session) trackFlight(side Side, offset, ack int64) {
 	}
 }
 
-// inFlight reports whether what a side sends may be the rest of a flight in plaintext, if the
-// connection speaks TLS.
+// inFlight reports whether the bytes of a side may be the remainder of a plaintext flight, if the connection speaks TLS.
 func (s *Session) inFlight(side Side) bool {
 	st := &s.sides[side]
 	return st.startLost && st.p != nil && !st.p.flight.over && (s.tls == nil || s.tls.Server == nil || !s.tls.Server.TLS13())
 }
 
-// handshaking reports the same of a connection in which either end has begun with TLS.
+// handshaking is inFlight for connections in which at least one end speaks TLS.
 func (s *Session) handshaking(side Side) bool { return s.tls != nil && s.inFlight(side) }
 
-// flightLost notes that bytes of a TLS side were lost, and the place in its records with them.
-// Before its ChangeCipherSpec what follows may be plaintext of its handshake.
+// flightLost notes that the position in the records of a TLS side is unknown because of missing bytes. Before its ChangeCipherSpec, later
+// bytes may be plaintext of the handshake.
 func (s *Session) flightLost(side Side) {
 	if !s.keyed(side) {
 		s.sides[side].startLost, s.sides[side].p.flight = true, flight{}
 	}
 }
 
-// startUnseen reports whether nothing is known of what a side sent before TLS, and bytes of it are
-// missing: the beginning of its handshake may have been there.
+// startUnseen reports whether the start of a side is missing and neither side was recognized as another protocol: the beginning of the
+// handshake may be missing.
 func (s *Session) startUnseen(side Side) bool {
 	return s.sides[side].startLost && !s.sides[side].kind.known() && !s.sides[side.Other()].kind.known()
 }
 
-// passOver takes back that a side is text, now that the other one speaks TLS: it may be the rest
-// of its handshake.
+// passOver reverts that a side is text, when the other one speaks TLS: the text may be the remainder of its handshake.
 func (s *Session) passOver(side Side) {
 	if st := &s.sides[side]; st.kind == KindText && st.protocol == "" && s.inFlight(side) {
 		st.kind, st.upgrades = KindUnreadable, false

@@ -2,35 +2,33 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// In TLS 1.3 a close_notify is a record like any other, as large as two bytes of data. Where
-// one came last and the next records of both sides were lost, another handshake may have
-// been among them, and what comes now may be under its keys.
+// In TLS 1.3 a close_notify looks like a record with two bytes of data. If such a record came last and the next records of both sides are
+// missing, another handshake may have been among them. Later records may be protected by its keys.
 
-// tailEnd says what is known of how the records of a side stopped.
+// tailEnd describes the latest records of a side, as far as they may be the last ones of a handshake's keys.
 type tailEnd uint8
 
 const (
 	endNone    tailEnd = iota
-	endAlert           // the latest record is as large as an alert
-	endLost            // so many bytes were lost that a hello may have been among them
-	endParting         // the same, right behind such a record
+	endAlert           // the latest record has the size of an alert
+	endLost            // so many bytes are missing that they may contain a hello
+	endParting         // the same, directly after a record with the size of an alert
 )
 
 const (
-	// minLostHello is how many lost bytes may have held a hello, its record's header included.
+	// minLostHello is the least number of missing bytes that may contain a hello with its record's header.
 	minLostHello = 64
-	// lostRecently is how many records of a side later its lost bytes mean nothing any more
-	// for what the other side lost.
+	// lostRecently is how many records of a side after its gap that gap still counts together with a gap of the other side.
 	lostRecently = 16
 )
 
-// alertSized reports whether a protected record may be an alert: one of TLS 1.2 and older
-// says so, one of TLS 1.3 has two bytes, the type, and a tag of 16, or of 8 for CCM_8.
+// alertSized reports whether a protected record may be an alert. In TLS 1.2 and older its type shows it. In TLS 1.3 its length is that of
+// two bytes, the inner type, and a tag of 16 bytes, or of 8 with CCM_8.
 func alertSized(typ byte, size int) bool {
 	return typ == wire.ContentAlert || typ == wire.ContentApplicationData && (size == 3+16 || size == 3+8)
 }
 
-// lost returns what is known where n bytes were lost beyond the current record.
+// lost returns the state after n missing bytes beyond the current record.
 func (e tailEnd) lost(n int64) tailEnd {
 	switch {
 	case n < minLostHello:
@@ -41,8 +39,8 @@ func (e tailEnd) lost(n int64) tailEnd {
 	return endLost
 }
 
-// startRecord returns the state at the start of a record. alert reports whether that record may be an alert; since counts
-// the records since bytes were lost, and is updated.
+// startRecord returns the state after the start of a record. alert reports whether the record may be an alert. since counts the records
+// since the gap, and is updated.
 func (e tailEnd) startRecord(alert bool, since *uint8) tailEnd {
 	if e == endLost || e == endParting {
 		if *since++; *since <= lostRecently {
@@ -56,17 +54,15 @@ func (e tailEnd) startRecord(alert bool, since *uint8) tailEnd {
 	return endNone
 }
 
-// parted reports whether the records of both sides may be under the keys of a handshake that
-// was lost.
+// parted reports whether the records of both sides may be protected by the keys of a handshake that is missing.
 func (f *Tail) parted() bool {
 	a, b := &f.sides[Originator], &f.sides[Responder]
 	lost := a.end >= endLost && b.end >= endLost && (a.end == endParting || b.end == endParting)
 	return lost && a.state > tailLost && b.state > tailLost
 }
 
-// changesCipher reports whether a record is a ChangeCipherSpec in plaintext, which comes once
-// for each side in a handshake and in nothing else (RFC 5246 section 7.1, RFC 8446 appendix
-// D.4): another handshake is going on.
+// changesCipher reports whether a record is a ChangeCipherSpec in plaintext. It occurs once for each side and only in a handshake (RFC 5246
+// section 7.1, RFC 8446 appendix D.4), so a second one shows another handshake.
 func changesCipher(typ byte, size int) bool { return typ == wire.ContentChangeCipherSpec && size == 1 }
 
 // cipherChanges reports whether b begins with a ChangeCipherSpec in plaintext.

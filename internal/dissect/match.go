@@ -2,8 +2,8 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 
-// match asks the table. It sets the direction's kind where one recognizer says yes,
-// or where it says maybe of this side and of the other.
+// match tries the recognizers on the first bytes of a direction. It sets the direction's protocol if one returns Yes, or Maybe for this
+// side and for the other one.
 func (s *Session) match(side Side, b []byte) protocols.Match {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	var theirs maybes
@@ -34,7 +34,7 @@ func (s *Session) match(side Side, b []byte) protocols.Match {
 	return best
 }
 
-// setProtocol sets a direction's protocol, and the other direction's if that said maybe before.
+// setProtocol sets a direction's protocol, and the other direction's if both is set.
 func (s *Session) setProtocol(side Side, r *protocols.Recognizer, both bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	st.kind, st.protocol, st.upgrades = kindOf(r), r.Protocol, r.Upgrades
@@ -49,11 +49,11 @@ func (s *Session) setProtocol(side Side, r *protocols.Recognizer, both bool) {
 	}
 }
 
-// maybes holds the recognizers that said maybe: as a client, and as a server.
+// maybes holds the recognizers that returned Maybe: as a client, and as a server.
 type maybes struct{ client, server protocols.Set }
 
-// matchLines asks the protocols of lines about a later segment of text that none of
-// them recognized at its start: a command can name the protocol where no greeting did.
+// matchLines tries the recognizers of text protocols on a later segment of text whose start none of them recognized: a command can identify
+// the protocol where the greeting did not.
 func (s *Session) matchLines(side Side, b []byte) protocols.Match {
 	other := &s.sides[side.Other()]
 	if s.plainDecided || other.p == nil {
@@ -72,8 +72,8 @@ func (s *Session) matchLines(side Side, b []byte) protocols.Match {
 	return protocols.No
 }
 
-// matchDatagram asks the protocols over UDP. It reports whether one says yes, or maybe of
-// this end and of the other.
+// matchDatagram tries the recognizers of protocols over UDP. It reports whether one returns Yes, or Maybe for this end and for the other
+// one.
 func (s *Session) matchDatagram(side Side, b []byte) bool {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	var theirs maybes

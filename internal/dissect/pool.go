@@ -2,36 +2,34 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 
-// Pool is what sessions have in common: certificates that were read before, since a
-// pod sees the same few on each of its connections, and what sessions need for the time
-// of a handshake. The zero value is ready for use. It and the sessions that it makes are
-// not safe for concurrent use.
+// Pool has what sessions share: parsed certificates, since a pod sees the same few on all its connections, fingerprints of hellos, and
+// spare buffers and parsers. The zero value is ready for use. A Pool and its sessions are not safe for concurrent use.
 type Pool struct {
 	leaves     map[[32]byte]*knownLeaf // by the SHA-256 of the DER
-	bytesInUse int                     // BytesInUse
+	bytesInUse int                     // see BytesInUse
 
 	fingerprints tlsmsg.FingerprintCache
 	late         unanswered
-	now          int64 // packet time (Clock)
+	now          int64 // packet time, see Clock
 
-	parsers []*parser // that sessions have left, as all of these
+	// spare objects of finished and dropped sessions
+	parsers []*parser
 	facts   []*TLS
 	https   []*HTTP
-	old     []*Session // that were dropped
+	old     []*Session
 	readers []*httpReader
-	buffers [][]byte // of firstRoom bytes
+	buffers [][]byte // of firstRoom bytes each
 }
 
-// maxSpare bounds what is kept of each kind for sessions to come.
+// maxSpare bounds the spare objects of each kind.
 const maxSpare = 64
 
-// maxLeaves bounds the certificates that are remembered: some 1 KiB each, as much as a
-// certificate has at most.
+// maxLeaves bounds the parsed certificates that are stored, of up to about 1 KiB each.
 const maxLeaves = 128
 
-// knownLeaf is what was read of a certificate.
+// knownLeaf is a parsed certificate.
 type knownLeaf struct {
-	leaf            *tlsmsg.Leaf // nil: it could not be read
+	leaf            *tlsmsg.Leaf // nil if the certificate is malformed
 	subject, issuer string
 }
 
@@ -45,7 +43,7 @@ func (m *Pool) New() *Session {
 	return accountNew(s)
 }
 
-// putSession takes a session that nobody will use any more.
+// putSession takes a session that is not used any more.
 func (m *Pool) putSession(s *Session) {
 	if m != nil && len(m.old) < maxSpare {
 		*s = Session{}
@@ -53,7 +51,7 @@ func (m *Pool) putSession(s *Session) {
 	}
 }
 
-// leaf returns what was read of a certificate, nil if it is not remembered.
+// leaf returns a parsed certificate by the SHA-256 of its DER, or nil if it is not stored.
 func (m *Pool) leaf(sum *[32]byte) *knownLeaf {
 	if m == nil {
 		return nil
@@ -61,7 +59,7 @@ func (m *Pool) leaf(sum *[32]byte) *knownLeaf {
 	return m.leaves[*sum]
 }
 
-// storeLeaf remembers a certificate. When there is no room all are forgotten.
+// storeLeaf stores a parsed certificate. If there is no room, all others are removed first.
 func (m *Pool) storeLeaf(sum *[32]byte, l *knownLeaf) {
 	if m == nil {
 		return
@@ -80,8 +78,7 @@ func (m *Pool) cache() *tlsmsg.FingerprintCache {
 	return &m.fingerprints
 }
 
-// recycle takes what a session leaves when it is finished. Facts that nobody has drawn a
-// conclusion from stay.
+// recycle takes the parsers of a finished session. It takes the facts, too, if a conclusion was stored.
 func (m *Pool) recycle(s *Session) {
 	if m == nil {
 		return
@@ -102,7 +99,7 @@ func (m *Pool) recycle(s *Session) {
 	}
 }
 
-// parser returns an empty parser, http an empty HTTP, and tls an empty TLS.
+// parser returns an empty parser.
 func (m *Pool) parser() *parser {
 	if m == nil {
 		return &parser{}
@@ -110,6 +107,7 @@ func (m *Pool) parser() *parser {
 	return reuse(&m.parsers)
 }
 
+// http returns an empty HTTP.
 func (m *Pool) http() *HTTP {
 	if m == nil {
 		return &HTTP{}
@@ -117,6 +115,7 @@ func (m *Pool) http() *HTTP {
 	return reuse(&m.https)
 }
 
+// tls returns an empty TLS.
 func (m *Pool) tls() *TLS {
 	if m == nil {
 		return &TLS{}
@@ -124,8 +123,7 @@ func (m *Pool) tls() *TLS {
 	return reuse(&m.facts)
 }
 
-// lineReader returns a reader of a header of HTTP/1; again says that it is not the side's first
-// one. unused takes a reader that is not in use any more.
+// lineReader returns a reader of a header of HTTP/1. again reports whether it is not the side's first header.
 func (m *Pool) lineReader(again bool) *httpReader {
 	if m == nil {
 		return &httpReader{again: again}
@@ -135,13 +133,14 @@ func (m *Pool) lineReader(again bool) *httpReader {
 	return r
 }
 
+// putLineReader takes a reader that is not used any more.
 func (m *Pool) putLineReader(r *httpReader) {
 	if m != nil && len(m.readers) < maxSpare {
 		m.readers = append(m.readers, r)
 	}
 }
 
-// reuse takes the last of what is spare.
+// reuse removes and returns the last spare object, or returns a new one.
 func reuse[T any](spare *[]*T) *T {
 	last := len(*spare) - 1
 	if last < 0 {
@@ -152,7 +151,7 @@ func reuse[T any](spare *[]*T) *T {
 	return x
 }
 
-// buffer returns a buffer for n bytes; free takes one that is not in use any more.
+// buffer returns an empty buffer for n bytes.
 func (m *Pool) buffer(n int) []byte {
 	if m == nil || n != firstRoom || len(m.buffers) == 0 {
 		return make([]byte, 0, n)
@@ -163,6 +162,7 @@ func (m *Pool) buffer(n int) []byte {
 	return b
 }
 
+// putBuffer takes a buffer that is not used any more.
 func (m *Pool) putBuffer(b []byte) {
 	if m != nil && cap(b) == firstRoom && len(m.buffers) < maxSpare {
 		m.buffers = append(m.buffers, b[:0])

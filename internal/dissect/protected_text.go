@@ -5,37 +5,35 @@ import (
 )
 
 const (
-	// readableRun is how many bytes of ASCII text in a row are no ciphertext. Random
-	// bytes are text, a space, a tab or a line's end with a probability of 98/256, so a
-	// run of 40 begins at a given byte with one of 2e-17, and somewhere in the part of a
-	// record that is looked at with one of 1e-14.
+	// readableRun is how many consecutive bytes of ASCII text prove plaintext. A random byte is text, a space, a tab or a line end with a
+	// probability of 98/256. A run of 40 begins at a given byte with a probability of 2e-17, and somewhere in the examined part of
+	// a record with 1e-14.
 	readableRun = 40
-	// readableUTF8 is the same for UTF-8: a run of 64 has a probability of less than
-	// 4e-22, by the sum over all ways to divide it into characters.
+	// readableUTF8 is readableRun for UTF-8. A run of 64 bytes has a probability of less than 4e-22, summed over all ways to divide it
+	// into characters.
 	readableUTF8 = 64
-	// readableTail is how many bytes at the end of a record that is not text throughout
-	// begin a run that the next record goes on with: fewer are nearly always there by
-	// chance, and cost time.
+	// readableTail is the least number of text bytes at the end of a record that the next record can continue to a run. Fewer are nearly
+	// always there by chance, and would cost time.
 	readableTail = 16
-	// readableHead is how much of each record is looked at, in bytes.
+	// readableHead is how many bytes of each record are examined.
 	readableHead = 512
 )
 
-// textRun follows text through the records of a direction. An explicit nonce, an
-// initialization vector or a message authentication code only ends a run.
+// textRun follows text through the records of a direction. An explicit nonce, an initialization vector or a message authentication code
+// only ends a run.
 type textRun struct {
-	ascii, all int // bytes of the run so far: in ASCII, and in UTF-8
+	ascii, all int // bytes of the run so far: of ASCII, and of any text
 	rune       [utf8.UTFMax]byte
-	pending    int // bytes of rune: the beginning of a character
+	pending    int // bytes of rune, which is an incomplete character
 }
 
+// reset ends the current run.
 func (r *textRun) reset() { *r = textRun{} }
 
-// add takes the next bytes and reports whether a run is long enough. Few bytes of
-// ciphertext are looked at: where a byte that ends any run stands within each readableRun
-// bytes, no run is long enough, and only what follows the last such byte matters later.
+// add processes the next bytes and reports whether a run is long enough. It examines few bytes of ciphertext: if each stretch of
+// readableRun bytes contains a byte that ends any run, no run is long enough, and only the bytes after the last such byte matter later.
 func (r *textRun) add(b []byte) bool {
-	from := -r.all - r.pending // where the run began
+	from := -r.all - r.pending // start of the run, in b
 	for end := from + readableRun - 1; end < len(b); end = from + readableRun - 1 {
 		start := max(from, 0)
 		last := -1
@@ -61,7 +59,7 @@ func (r *textRun) add(b []byte) bool {
 	return r.each(b)
 }
 
-// lastEnd returns the index of the last byte that ends any run, -1 if no byte does.
+// lastEnd returns the index of the last byte that ends any run, or -1.
 func lastEnd(b []byte) int {
 	at := len(b) - 1
 	for at >= 0 && !endsRun[b[at]] {
@@ -70,8 +68,8 @@ func lastEnd(b []byte) int {
 	return at
 }
 
-// endsRun holds the bytes that are no part of text, wherever they stand: control
-// characters, and bytes that UTF-8 does not have (RFC 3629, section 1).
+// endsRun holds the bytes that are not part of text in any position: control characters, and bytes that UTF-8 does not use (RFC 3629
+// section 1).
 var endsRun = func() (ends [256]bool) {
 	for c := range ends {
 		ends[c] = c < ' ' && c != '\n' && c != '\r' && c != '\t' || c == 0x7f || c == 0xc0 || c == 0xc1 || c > 0xf4
@@ -99,9 +97,9 @@ func (r *textRun) each(b []byte) bool {
 	return false
 }
 
-// multibyte takes a byte of a character that is not ASCII.
+// multibyte processes a byte of a character that is not ASCII.
 func (r *textRun) multibyte(c byte) {
-	if r.pending == 0 && endsRun[c] || (r.pending == 0) == (c < 0xc0) { // it begins no character, or does not continue one
+	if r.pending == 0 && endsRun[c] || (r.pending == 0) == (c < 0xc0) { // it does not begin or continue a character
 		r.reset()
 		return
 	}
@@ -119,8 +117,8 @@ func (r *textRun) multibyte(c byte) {
 	r.pending = 0
 }
 
-// examineProtected looks at bytes of a protected record of any type, at an offset in it: text there
-// is no ciphertext, whatever handshake preceded it.
+// examineProtected examines bytes of a protected record of any type, at an offset in it. Text in them is not ciphertext, whatever the
+// handshake was.
 func (s *Session) examineProtected(side Side, b []byte, offset int) {
 	l := &s.tls.layers[side]
 	if s.tls.Readable {
@@ -140,30 +138,27 @@ func (s *Session) examineProtected(side Side, b []byte, offset int) {
 	}
 }
 
-// sealedHandshake reports whether a handshake record that is not opaque can hold no message in
-// plaintext: of TLS 1.3 behind application data, and behind the end of another handshake
-// where no hello begins one.
+// sealedHandshake reports whether a handshake record that is not marked as opaque cannot contain a plaintext message: in TLS 1.3 after
+// application data, or after the end of another handshake if no hello has begun a new one.
 func (s *Session) sealedHandshake(side Side) bool {
 	t := s.tls
 	return t.answered() && t.Server.TLS13() && t.AppRecords[side] > 0 || s.depth > 0 && !t.HelloBegun && t.Hello == nil && t.Server == nil
 }
 
-// examinePacket looks at a protected record of DTLS, or packet of QUIC, by itself: datagrams come
-// in any order.
+// examinePacket examines a protected record of DTLS or a packet of QUIC by itself, since datagrams come in any order.
 func (s *Session) examinePacket(side Side, b []byte) {
 	s.tls.layers[side].text.reset()
 	s.examineProtected(side, b, 0)
 }
 
-// startsWithText reports whether readableRun bytes of text in a row stand in the first
-// textHead bytes of a record's content: at once, or after an explicit nonce of 8 bytes or an
-// initialization vector of 16. It is for records of a connection that is judged already:
-// ciphertext shows itself in two bytes or so.
+// startsWithText reports whether the first textHead bytes of a record's content contain readableRun consecutive bytes of text: at the
+// start, or after an explicit nonce of 8 bytes or an initialization vector of 16. It is for records of a connection that is judged already.
+// For ciphertext it returns after about two bytes.
 func startsWithText(content []byte) bool {
 	const latest = textHead - readableRun
 	b := content[:min(len(content), textHead)]
 	if len(b) < readableRun || !ascii(b[latest:readableRun]) {
-		return false // each such run has these bytes
+		return false // all such runs contain these bytes
 	}
 	from, to := latest, readableRun
 	for from > 0 && ascii(b[from-1:from]) {
@@ -175,7 +170,7 @@ func startsWithText(content []byte) bool {
 	return to-from >= readableRun
 }
 
-// ascii reports whether b is text in ASCII, as textRun counts it.
+// ascii reports whether b is ASCII text, as in textRun.
 func ascii(b []byte) bool {
 	for _, c := range b {
 		if c >= 0x7f || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
@@ -185,13 +180,12 @@ func ascii(b []byte) bool {
 	return true
 }
 
-// textHead is how much of each record of a connection that is judged already is looked at,
-// in bytes: a run of text behind an initialization vector of 16.
+// textHead is how many bytes of each record are examined in a connection that is judged already: a run of text after an initialization
+// vector of 16 bytes.
 const textHead = 16 + readableRun
 
-// read looks at the first n bytes of b, which are the next ones of the current record, as far
-// as the record is looked at. It returns how many it took: fewer than n where a run of
-// text is long enough (readText). A run may go on in the next record.
+// read examines the first n bytes of b, which are the next ones of the current record, within the part of the record to be examined. It
+// returns how many it processed: fewer than n if a run of text is long enough (see readText). A run may continue in the next record.
 func (d *tailSide) read(b []byte, n int) int {
 	for i, c := range b[:min(n, int(d.unexamined))] {
 		if c >= 0x7f || c < ' ' && c != '\n' && c != '\r' && c != '\t' {
@@ -209,5 +203,5 @@ func (d *tailSide) read(b []byte, n int) int {
 	return n
 }
 
-// readText reports whether text was read in a record.
+// readText reports whether a record contains a run of text.
 func (d *tailSide) readText() bool { return d.state > tailLost && d.text >= readableRun }

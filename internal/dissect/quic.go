@@ -12,51 +12,49 @@ const (
 	maxConnID   = 20 // RFC 9000 section 17.2
 	// minInitial is the least size of a datagram with an Initial (RFC 9000 section 14.1).
 	minInitial = 1200
-	// enough1RTT is how many packets under the keys of application data each side sends
-	// until the handshake counts as established.
+	// enough1RTT is how many packets with the keys of application data each side must send before the handshake counts as established.
 	enough1RTT = 4
 	// maxCoalesced bounds the packets of a datagram that are read.
 	maxCoalesced = 16
 )
 
-// quic reads the Initial packets of a connection up to its hellos. Their protection is
-// by keys that anybody can derive from the client's first destination connection ID
-// (RFC 9001 section 5.2).
+// quic reads the Initial packets of a connection up to its hellos. Their keys derive from the client's first destination connection ID, so
+// anybody can compute them (RFC 9001 section 5.2).
 type quic struct {
 	client     Side
-	dcid       []byte // that the keys derive from, nil until one packet could be read
-	guess      []byte // dcid, as the first Initial of a side has it that the capture cut short, or that was put off
-	guessed    Side   // whose it is
+	dcid       []byte // the keys derive from it; nil until a packet was decrypted
+	guess      []byte // likely dcid, from an Initial that was truncated or deferred
+	guessed    Side   // side of guess
 	keys       [2]*initialKeys
-	version    uint32 // that keys are of
+	version    uint32 // of keys
 	tried      [2]int
 	crypto     [2]cryptoStream
-	deferredOf Side                  // whose packets were put off
-	deferred   int                   // how many
-	deferredAt [maxDeferredOf]uint16 // their slots
+	deferredOf Side                  // side whose packets are deferred
+	deferred   int                   // how many packets
+	deferredAt [maxDeferredOf]uint16 // slots of the packets
 }
 
-// cryptoStream is the CRYPTO stream of one side's Initials.
+// cryptoStream is the CRYPTO stream of a side's Initials.
 type cryptoStream struct {
 	next  uint64
 	early reorderBuffer
 }
 
-// quicPacket: a long header of QUIC version 1 or 2 (RFC 9000 section 17.2, RFC 9369).
+// quicPacket reports whether b begins with a long header of QUIC version 1 or 2, except a version negotiation (RFC 9000 section 17.2, RFC
+// 9369).
 func quicPacket(b []byte) bool {
 	h, ok := readLongHeader(b)
 	return ok && h.kind != packetNegotiation
 }
 
-// quicBegins: the same in a datagram that is large enough to be a client's first one, as
-// far as its header tells where the capture cut it short.
+// quicBegins reports whether b may be a client's first datagram: it is a quicPacket and large enough. If the capture has truncated it, the
+// length in its header counts.
 func quicBegins(b []byte) bool {
 	h, ok := readLongHeader(b)
 	return ok && h.kind != packetNegotiation && max(len(b), h.end) >= minInitial
 }
 
-// quicAnswer: what an end begins with that is not the first to speak, a version negotiation
-// among it.
+// quicAnswer reports whether b may be the first datagram of a server: it has a long header, or is a version negotiation.
 func quicAnswer(b []byte) bool {
 	_, ok := readLongHeader(b)
 	return ok
@@ -71,7 +69,7 @@ const (
 	packetNegotiation
 )
 
-// longHeader is what a QUIC long header shows in the clear (RFC 9000 section 17.2).
+// longHeader has the unprotected fields of a long header of QUIC (RFC 9000 section 17.2).
 type longHeader struct {
 	version  uint32
 	kind     int
@@ -80,8 +78,8 @@ type longHeader struct {
 	end      int // offset right after the packet
 }
 
-// readLongHeader reads the header of a packet; ok is false for what is none of a version
-// that is known. A packet that was cut short by the capture has its end behind b's.
+// readLongHeader parses the header of a packet. ok is false if it is not one of a known version. The end of a truncated packet is after the
+// end of b.
 func readLongHeader(b []byte) (h longHeader, ok bool) {
 	s := cryptobyte.String(b)
 	var first, n uint8
@@ -118,7 +116,7 @@ func readLongHeader(b []byte) (h longHeader, ok bool) {
 	return h, true
 }
 
-// readVarint reads a variable-length integer (RFC 9000 section 16).
+// readVarint consumes a variable-length integer (RFC 9000 section 16).
 func readVarint(s *cryptobyte.String) (uint64, bool) {
 	var b uint8
 	if !s.ReadUint8(&b) {
@@ -134,7 +132,7 @@ func readVarint(s *cryptobyte.String) (uint64, bool) {
 	return v, true
 }
 
-// quicDatagram reads the packets of one datagram.
+// quicDatagram processes the packets of one datagram.
 func (s *Session) quicDatagram(side Side, b []byte) {
 	t, q := s.tls, s.udp.quic
 	if q.deferred > 0 && side != q.deferredOf {
@@ -146,7 +144,7 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 		}
 		if b[0]&0x80 == 0 {
 			if i > 0 && b[0]&0x40 == 0 {
-				return // no packet: what fills the datagram
+				return // not a packet: padding of the datagram
 			}
 			s.examinePacket(side, b)
 			if t.Protected1RTT[side]++; t.Protected1RTT[side] <= enough1RTT {
@@ -186,7 +184,7 @@ func (s *Session) quicDatagram(side Side, b []byte) {
 	}
 }
 
-// quicInitial reads an Initial of a side.
+// quicInitial processes an Initial of a side.
 func (s *Session) quicInitial(side Side, packet []byte, h longHeader) {
 	if payload := s.udp.quic.open(side, packet, h); payload != nil {
 		s.tls.setRoles(s.udp.quic.client)
@@ -194,32 +192,30 @@ func (s *Session) quicInitial(side Side, packet []byte, h longHeader) {
 	}
 }
 
-// guessFrom takes the connection ID of an Initial that cannot be read for the client's
-// first one, if none is known.
+// guessFrom assumes that the connection ID of an Initial that cannot be read is the client's first one, if none is known.
 func (q *quic) guessFrom(side Side, h longHeader) {
 	if q.dcid == nil && q.guess == nil {
 		q.guess, q.guessed = bytes.Clone(h.dcid), side
 	}
 }
 
-// quicDone reports whether nothing more is wanted of a side's Initials.
+// quicDone reports whether a side's Initials are not needed any more.
 func (s *Session) quicDone(side Side) bool {
 	t, q := s.tls, s.udp.quic
 	return t.Server != nil && t.Hello != nil || q.dcid != nil && s.sides[side].p.hs.broken
 }
 
-// open removes the protection of an Initial of a side, and finds out who the client is.
-// It returns nil where that fails.
+// open removes the protection of an Initial of a side, and determines the client. It returns nil if that fails.
 func (q *quic) open(side Side, packet []byte, h longHeader) []byte {
 	if q.dcid != nil {
-		if h.version != q.version { // the server may choose another one (RFC 9368)
+		if h.version != q.version { // the server may select another version (RFC 9368)
 			q.derive(h.version, q.dcid)
 		}
 		if payload := q.keys[side^q.client].open(packet, h); payload != nil || side != q.client || bytes.Equal(h.dcid, q.dcid) {
 			return payload
 		}
 	}
-	// a client's first packet, or its first one behind a Retry
+	// a client's first packet, or its first one after a Retry
 	client := newInitialKeys(h.version, h.dcid, "client in")
 	if payload := client.open(packet, h); payload != nil {
 		q.client = side
@@ -229,7 +225,7 @@ func (q *quic) open(side Side, packet []byte, h longHeader) []byte {
 	if q.dcid != nil || q.guess == nil || side == q.guessed {
 		return nil
 	}
-	// the server's answer to a client's first packet that was cut short
+	// the server's answer to a client's first packet, which was truncated
 	payload := newInitialKeys(h.version, q.guess, "server in").open(packet, h)
 	if payload != nil {
 		q.client = q.guessed
@@ -238,7 +234,7 @@ func (q *quic) open(side Side, packet []byte, h longHeader) []byte {
 	return payload
 }
 
-// derive makes the keys: of the client, and of the server.
+// derive computes the keys of the client and the server.
 func (q *quic) derive(version uint32, dcid []byte) {
 	q.version, q.dcid = version, bytes.Clone(dcid)
 	if q.dcid == nil {
@@ -247,7 +243,7 @@ func (q *quic) derive(version uint32, dcid []byte) {
 	q.keys = [2]*initialKeys{newInitialKeys(version, dcid, "client in"), newInitialKeys(version, dcid, "server in")}
 }
 
-// Frame types that an Initial may hold (RFC 9000 section 17.2.2).
+// Frame types that are allowed in an Initial (RFC 9000 section 17.2.2).
 const (
 	quicPadding = 0
 	quicPing    = 1
@@ -257,7 +253,7 @@ const (
 	quicClose   = 0x1c
 )
 
-// quicFrames reads the frames of a side's payload (RFC 9000 section 19).
+// quicFrames processes the frames of a side's payload (RFC 9000 section 19).
 func (s *Session) quicFrames(side Side, payload []byte) {
 	in := cryptobyte.String(payload)
 	for !in.Empty() {
@@ -291,7 +287,7 @@ func (s *Session) quicFrames(side Side, payload []byte) {
 	}
 }
 
-// quicCrypto takes a piece of a side's CRYPTO stream: it hands on what is in order.
+// quicCrypto processes data of a side's CRYPTO stream: it passes on what is in order and buffers what is early.
 func (s *Session) quicCrypto(side Side, offset uint64, data []byte) {
 	c := &s.udp.quic.crypto[side]
 	end := offset + uint64(len(data))
@@ -314,6 +310,7 @@ func (s *Session) quicCrypto(side Side, offset uint64, data []byte) {
 	}
 }
 
+// skipACK consumes the rest of an ACK frame.
 func skipACK(s *cryptobyte.String, ecn bool) bool {
 	var fields [4]uint64 // largest, delay, range count, first range
 	for i := range fields {

@@ -9,14 +9,13 @@ import (
 	"slices"
 )
 
-// QUIC versions whose Initial packets can be read (RFC 9000, RFC 9369).
+// QUIC versions whose Initial packets can be decrypted (RFC 9000, RFC 9369).
 const (
 	quicV1 = 1
 	quicV2 = 0x6b3343cf
 )
 
-// quicVersion holds what differs between the versions (RFC 9001 section 5.2, RFC 9369
-// section 3.3).
+// quicVersion has the constants that differ between versions (RFC 9001 section 5.2, RFC 9369 section 3.3).
 type quicVersion struct {
 	salt        []byte
 	key, iv, hp string
@@ -41,7 +40,7 @@ type initialKeys struct {
 	aead cipher.AEAD
 }
 
-// newInitialKeys derives the keys of a side, "client in" or "server in".
+// newInitialKeys derives the keys of a side. label is "client in" or "server in".
 func newInitialKeys(version uint32, dcid []byte, label string) *initialKeys {
 	v := quicVersions[version]
 	initial, err := hkdf.Extract(sha256.New, dcid, v.salt)
@@ -63,7 +62,7 @@ func newInitialKeys(version uint32, dcid []byte, label string) *initialKeys {
 	return k
 }
 
-// expand is HKDF-Expand-Label of TLS 1.3 without a context (RFC 8446 section 7.1).
+// expand is HKDF-Expand-Label of TLS 1.3 with an empty context (RFC 8446 section 7.1).
 func expand(secret []byte, label string, size int) []byte {
 	label = "tls13 " + label
 	info := append([]byte{byte(size >> 8), byte(size), byte(len(label))}, label...)
@@ -74,8 +73,7 @@ func expand(secret []byte, label string, size int) []byte {
 	return out
 }
 
-// open removes header and packet protection (RFC 9001 sections 5.3 and 5.4). It returns
-// nil where that fails.
+// open removes header and packet protection (RFC 9001 sections 5.3 and 5.4). It returns nil if that fails.
 func (k *initialKeys) open(packet []byte, h longHeader) []byte {
 	const sample = 16
 	if k == nil || h.numberAt+4+sample > len(packet) {

@@ -1,49 +1,45 @@
 package dissect
 
-// To read a QUIC Initial takes keys that are derived for it alone, some 20 µs, and anybody
-// can send packets that look like one. So of connections that nobody has answered so far
-// only some are read at once (Pool.Limit). The others are put off until the other end
-// speaks: what a server answers it has taken the same trouble for.
+// To decrypt a QUIC Initial takes its own keys, whose derivation takes about 20 µs, and anybody can send packets that look like Initials.
+// Therefore only some Initials are decrypted while the other end has not answered (Pool.Limit). The others are deferred until it answers: a
+// server has then derived the same keys.
 
 const (
-	// maxDeferred bounds the packets of all sessions that are put off. The oldest gives way.
+	// maxDeferred bounds the deferred packets of all sessions. A new one replaces the oldest.
 	maxDeferred = 512
-	// maxDeferredOf bounds those of a session: a ClientHello with a post-quantum key share
-	// takes two or three.
+	// maxDeferredOf bounds the deferred packets of a session. A ClientHello with a post-quantum key share needs two or three packets.
 	maxDeferredOf = 4
-	// maxDeferredBytes bounds such a packet: all of them together take 1 MiB at most.
+	// maxDeferredBytes bounds the size of a deferred packet, so that all of them take at most 1 MiB.
 	maxDeferredBytes = 2 << 10
-	// shares is how many parts the work is divided into by source, so that one source cannot
-	// use up the parts of others.
+	// shares is the number of shares into which the work is divided by source, so that no source can use up the shares of others.
 	shares = 64
 )
 
-// unanswered is the work on packets that nobody has answered.
+// unanswered accounts the work on packets that nobody has answered.
 type unanswered struct {
-	own, other int   // that may be read in a second of each share: of source 0, and of the others; 0: no bound
-	second     int64 // packet time
+	own, other int   // packets per second of packet time: for source 0, and for each share of the others; 0 if unbounded
+	second     int64 // packet time, in seconds
 	spent      [shares]uint16
 	slots      []deferredPacket
-	next       int // the slot that is used next
+	next       int // index of the next slot
 	deferred   uint64
 	unread     uint64
 }
 
-// deferredPacket is a packet that waits for an answer; s is nil where none does.
+// deferredPacket is a packet that waits for an answer. s is nil if the slot is free.
 type deferredPacket struct {
 	s      *Session
-	packet []byte // belongs to the slot
+	packet []byte // owned by the slot
 }
 
-// Limit bounds the QUIC Initials that are read before anybody has answered them, for each
-// second of packet time (Clock): own for sessions of source 0, other for each of 63 shares
-// that all other sources fall into (SetSource). 0 for both, as in the zero value: no bound.
-// Further packets are kept until they are answered, at most 1 MiB of them.
+// Limit bounds how many QUIC Initials are decrypted before they are answered, for each second of packet time (Clock): own for sessions of
+// source 0, and other for each of 63 shares of all other sources (SetSource). If both are 0, as in the zero value, there is no bound.
+// Further packets are stored until they are answered, at most 1 MiB of them.
 func (m *Pool) Limit(own, other int) {
 	m.late.own, m.late.other = own, other
 }
 
-// Clock moves packet time on, in nanoseconds since the Unix epoch.
+// Clock sets the packet time, in ns since the epoch.
 func (m *Pool) Clock(now int64) {
 	m.now = now
 	if second := now / 1e9; second != m.late.second {
@@ -51,7 +47,7 @@ func (m *Pool) Clock(now int64) {
 	}
 }
 
-// time returns the packet time, 0 without a Pool.
+// time returns the packet time, or 0 if m is nil.
 func (m *Pool) time() int64 {
 	if m == nil {
 		return 0
@@ -59,19 +55,18 @@ func (m *Pool) time() int64 {
 	return m.now
 }
 
-// Deferred returns how many packets were put off because nobody had answered them, and how
-// many of these were dropped unread to make room.
+// Deferred returns how many packets were deferred because nobody had answered them, and how many of these were dropped unread.
 func (m *Pool) Deferred() (deferred, unread uint64) { return m.late.deferred, m.late.unread }
 
-// SetSource says who began the connection: 0 for the tapped pod, else any number that is
-// made of the address. It is for the shares of Pool.Limit.
+// SetSource notes who opened the connection: 0 for the tapped pod, otherwise any number that is computed from the address. It selects a
+// share of Pool.Limit.
 func (s *Session) SetSource(n uint64) {
 	if s.source = 0; n > 0 {
 		s.source = uint8(1 + n%(shares-1))
 	}
 }
 
-// mayRead reports whether a packet of a session that nobody has answered may be read now.
+// mayRead reports whether an unanswered packet of a session may be decrypted now, and accounts it.
 func (m *Pool) mayRead(s *Session) bool {
 	if m == nil || m.late.own+m.late.other == 0 {
 		return true
@@ -87,7 +82,7 @@ func (m *Pool) mayRead(s *Session) bool {
 	return true
 }
 
-// deferPacket keeps an Initial of a side until the other one speaks.
+// deferPacket stores an Initial of a side until the other side answers.
 func (s *Session) deferPacket(side Side, packet []byte) {
 	q, l := s.udp.quic, &s.pool.late
 	l.deferred++
@@ -108,7 +103,7 @@ func (s *Session) deferPacket(side Side, packet []byte) {
 	l.next = (l.next + 1) % maxDeferred
 }
 
-// readDeferred reads the packets that were put off, as far as they are still there.
+// readDeferred processes the deferred packets that are still stored.
 func (s *Session) readDeferred() {
 	q := s.udp.quic
 	slots := q.deferredAt[:q.deferred]
@@ -125,7 +120,7 @@ func (s *Session) readDeferred() {
 	}
 }
 
-// dropDeferred gives up the packets that were put off.
+// dropDeferred frees the slots of deferred packets.
 func (s *Session) dropDeferred() {
 	if s.udp == nil || s.udp.quic == nil {
 		return

@@ -6,7 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// recognize decides what a direction speaks, from its first bytes.
+// recognize determines the protocol of a direction from its first bytes.
 func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 	p := s.sides[side].p
 	s.acknowledges(side, ack)
@@ -55,8 +55,8 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 	s.weigh(side, data)
 }
 
-// selectProtocol asks the table, and takes a direction for text or for unreadable where no
-// recognizer wants it. rest is what came with buf and is not kept.
+// selectProtocol tries the recognizers. A direction that none of them matches is text or unreadable. rest came with buf and is not
+// buffered.
 func (s *Session) selectProtocol(side Side, offset int64, buf, rest []byte, ack int64) {
 	st := &s.sides[side]
 	p := st.p
@@ -107,7 +107,7 @@ func (s *Session) selectProtocol(side Side, offset int64, buf, rest []byte, ack 
 		kind = KindUnreadable
 	}
 	st.kind = kind
-	st.upgrades = kind == KindText // whatever its first words are: TLS may follow any text
+	st.upgrades = kind == KindText // TLS may follow any text
 	s.revision++
 	if kind == KindUnreadable {
 		s.findRecords(side, offset, buf, ack, false)
@@ -115,8 +115,8 @@ func (s *Session) selectProtocol(side Side, offset int64, buf, rest []byte, ack 
 	s.release(&p.head)
 }
 
-// askAgain reports whether enough has come since the table was asked last: another line,
-// or an eighth more than there was, so that bytes that drip in cost no more than others.
+// askAgain reports whether the recognizers should be tried again: after another line, or after an eighth more bytes, so that many small
+// segments cost no more than large ones.
 func (p *parser) askAgain(buf []byte) bool {
 	const always = 64
 	if len(buf) > always && len(buf) < p.asked+p.asked/8 && bytes.IndexByte(buf[p.asked:], '\n') < 0 {
@@ -126,7 +126,7 @@ func (p *parser) askAgain(buf []byte) bool {
 	return true
 }
 
-// bufferHead keeps the first bytes of a direction until more of them have come.
+// bufferHead buffers the first bytes of a direction until more of them have come.
 func (s *Session) bufferHead(side Side, offset int64, buf []byte, ack int64) {
 	p := s.sides[side].p
 	if len(p.head) == 0 {
@@ -135,8 +135,8 @@ func (s *Session) bufferHead(side Side, offset int64, buf []byte, ack int64) {
 	}
 }
 
-// acknowledges notes how much of the other direction cleartext acknowledges. Where the
-// packet does not tell, the order of the capture stands in for it.
+// acknowledges notes how many bytes of the other direction are acknowledged by plaintext of a side. If the packet does not show it, the
+// order of the capture is used instead.
 func (s *Session) acknowledges(side Side, ack int64) {
 	if ack < 0 {
 		ack = 0
@@ -148,7 +148,7 @@ func (s *Session) acknowledges(side Side, ack int64) {
 	st.clearAck = max(st.clearAck, ack)
 }
 
-// startReader starts the reader of a protocol that was just recognized, on what came so far.
+// startReader starts the reader of a protocol that was just recognized; buf are the first bytes.
 func (s *Session) startReader(side Side, buf []byte) {
 	st := &s.sides[side]
 	switch st.protocol {
@@ -172,7 +172,7 @@ func (s *Session) startReader(side Side, buf []byte) {
 	}
 }
 
-// plaintext takes what follows in a direction that is not TLS.
+// plaintext processes bytes of a direction that is not TLS and has been recognized.
 func (s *Session) plaintext(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	s.acknowledges(side, ack)
@@ -224,20 +224,19 @@ func (st *stream) speaks(b []byte) bool {
 	return false
 }
 
-// readable reports whether b is text, also where it is short: the header of a TLS record never
-// is.
+// readable reports whether b is text, even if it is short. The header of a TLS record is not text.
 func readable(b []byte) bool {
 	const short = 8
 	b = b[:min(len(b), protocols.SampleSize)]
 	return textKind(b) == KindText || len(b) >= short && protocols.CountNonText(b) == 0
 }
 
-// maxTries bounds the segments at whose start a protocol is looked for, if the first bytes
-// of a direction belonged to no known protocol. Later segments count only if they begin with text.
+// maxTries bounds the segments that are tried for a protocol if the first bytes of a direction were not recognized. Later segments are
+// tried only if they begin with text.
 const maxTries = 256
 
-// retryRecognize looks for a protocol in a direction whose first bytes were of none: it may have
-// been attached to in the middle of a message.
+// retryRecognize looks for a protocol in a later segment of a direction whose first bytes were not recognized: the tap may have been
+// attached in the middle of a message.
 func (s *Session) retryRecognize(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	if st.p.tries++; st.p.tries > maxTries && !textPacket(data) {
@@ -256,7 +255,7 @@ func (s *Session) retryRecognize(side Side, offset int64, data []byte, ack int64
 		if r := &protocols.TCP[i]; max(r.Client(data), r.Server(data)) == protocols.Yes {
 			st.kind, st.protocol, st.upgrades = kindOf(r), r.Protocol, r.Upgrades
 			s.revision++
-			s.markStrayed() // what came before is of nothing known
+			s.markStrayed() // the bytes before were of an unknown protocol
 			s.startReader(side, data)
 			if protocols.Seals(st.protocol) {
 				s.sealing(side, data)
@@ -266,8 +265,7 @@ func (s *Session) retryRecognize(side Side, offset int64, data []byte, ack int64
 	}
 }
 
-// examineLater looks at a later segment of a direction whose first bytes were not readable:
-// text, or structure, may follow a binary start.
+// examineLater examines a later segment of a direction whose first bytes were not readable: text or structured binary may follow.
 func (s *Session) examineLater(side Side, b []byte) {
 	st := &s.sides[side]
 	if st.kind != KindUnreadable || s.handshaking(side) {
@@ -284,7 +282,7 @@ func (s *Session) examineLater(side Side, b []byte) {
 	s.weigh(side, b)
 }
 
-// Conclude decides what was left open, now that no more bytes will come.
+// Conclude decides what is still open, at the end of the connection.
 func (s *Session) Conclude() {
 	if s.udp != nil && s.udp.quic != nil && s.udp.quic.deferred > 0 && s.pool.mayRead(s) {
 		s.readDeferred()
@@ -323,14 +321,13 @@ func (s *Session) Conclude() {
 }
 
 const (
-	// minShortText is how many bytes without an odd one it takes of both directions
-	// together, when no more will come: 20 random bytes look so once in 10^8.
+	// minShortText is how many bytes of text both directions must have together at the end of the connection: 20 random bytes are
+	// text with a probability of 10^-8.
 	minShortText = 20
-	// minTextBehind is how many bytes of text it takes behind a start that was none, in two
-	// segments at least, and half of all: compressed data has runs of text, too.
+	// minTextBehind is how many bytes of text must follow a start that was not text. They must be in at least two segments and be half
+	// of all bytes, because compressed data contains runs of text, too.
 	minTextBehind = 64
-	// maxDoubt is how much of a direction is waited for, in bytes, that is not readable and
-	// that a recognizer says maybe of.
+	// maxDoubt is how many unreadable bytes of a direction are buffered while a recognizer returns Maybe.
 	maxDoubt = 256
 )
 
@@ -342,8 +339,7 @@ func textKind(b []byte) Kind {
 	return KindUnreadable
 }
 
-// textTail reports whether the second half of b, and its last 64 bytes at least, are text:
-// a message in plaintext behind a binary header.
+// textTail reports whether the second half of b, and at least its last 64 bytes, are text: a plaintext message after a binary header.
 func textTail(b []byte) bool {
 	n := max(minTextBehind, (len(b)+1)/2)
 	return n <= len(b) && protocols.CountNonText(b[len(b)-min(n, protocols.SampleSize):]) == 0

@@ -1,29 +1,29 @@
 package dissect
 
-// A message of DTLS, and the CRYPTO stream of QUIC, come in pieces that may be out of
-// order. What is in order is handed on at once; what came too early is kept, within
-// bounds.
+// Messages of DTLS and the CRYPTO stream of QUIC come in chunks that may be out of order. Chunks in order are processed at once, and early
+// ones are buffered within bounds.
 
+// Bounds of a reorderBuffer.
 const (
-	maxPieces     = 64
-	maxPieceBytes = 12 << 10
+	maxChunks     = 64
+	maxChunkBytes = 12 << 10
 )
 
-// chunk is a run of bytes of a stream, from at to end. data may hold more than them.
+// chunk is a range of bytes of a stream, from at to end. data may contain more.
 type chunk struct {
 	at, end uint64
 	data    []byte
 }
 
-// reorderBuffer are those that came too early.
+// reorderBuffer holds early chunks.
 type reorderBuffer struct {
 	list []chunk
 	size int
 }
 
-// add keeps a piece; what does not fit is lost.
+// add buffers a chunk. It reports false if the chunk does not fit and is dropped.
 func (p *reorderBuffer) add(s *Session, at, end uint64, data []byte) (kept bool) {
-	if len(p.list) >= maxPieces || p.size+len(data) > maxPieceBytes {
+	if len(p.list) >= maxChunks || p.size+len(data) > maxChunkBytes {
 		return false
 	}
 	buf, whole := s.bufferBytes(nil, data, len(data))
@@ -33,13 +33,12 @@ func (p *reorderBuffer) add(s *Session, at, end uint64, data []byte) (kept bool)
 	}
 	before := cap(p.list)
 	p.list = append(p.list, chunk{at, end, buf})
-	s.accountOther((cap(p.list) - before) * pieceBytes)
+	s.accountOther((cap(p.list) - before) * chunkBytes)
 	p.size += len(data)
 	return true
 }
 
-// next removes and returns a piece that holds the byte at next, and drops those that
-// end before it.
+// next removes and returns a chunk that contains the byte at position next, and drops chunks that end before it.
 func (p *reorderBuffer) next(s *Session, next uint64) (found chunk, ok bool) {
 	kept := p.list[:0]
 	for _, x := range p.list {

@@ -2,12 +2,10 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 
-// sealsWithin is mayUpgradeWithin for a protocol that seals and is not mail: its
-// negotiation takes some kilobytes.
+// sealsWithin is mayUpgradeWithin for protocols that seal, except mail: their negotiation takes some kilobytes.
 const sealsWithin = 8 << 10
 
-// sealing looks for a sealed message at the start of a direction's segment. The
-// connection is encrypted once both ends have sent one.
+// sealing looks for a sealed message at the start of a direction's segment. The connection is encrypted once both ends have sent one.
 func (s *Session) sealing(side Side, data []byte) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	if s.watchSealed(side, data) || st.sealed || !protocols.IsSealed(st.protocol, data) {
@@ -24,10 +22,10 @@ func (s *Session) sealing(side Side, data []byte) {
 	s.revision++
 }
 
-// MayTurn reports whether TLS, or the protocol's own encryption, may follow the plaintext.
+// MayTurn reports whether TLS or the protocol's own encryption may follow the plaintext.
 func (s *Session) MayTurn() bool {
 	if s.MayUpgrade() {
-		return true // which LDAP, PostgreSQL and mail can, where they can seal
+		return true // LDAP, PostgreSQL and mail can do so where they can seal
 	}
 	for i := range s.sides {
 		if p := s.sides[i].protocol; protocols.Seals(p) && protocols.Evident(p) {
@@ -37,6 +35,5 @@ func (s *Session) MayTurn() bool {
 	return false
 }
 
-// Sealed reports whether the connection went on encrypted by its protocol's own means,
-// whose negotiation was seen in plaintext.
+// Sealed reports whether both ends have sent messages that the protocol seals by its own means.
 func (s *Session) Sealed() bool { return s.sides[0].sealed && s.sides[1].sealed }

@@ -2,28 +2,26 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/protocols"
 
-// What a protocol seals by its own means shows in messages; that one was sealed does not
-// say that all are: SMB encrypts by share, ONC RPC and DCE-RPC by call. So a connection
-// that is encrypted is looked at further, and one message of an application in plaintext
-// makes it plaintext. What negotiates comes in plaintext of necessity and is none.
+// A protocol with encryption of its own can mix sealed and plaintext messages: SMB encrypts by share, ONC RPC and DCE-RPC by call. Therefore
+// an encrypted connection is examined further, and one plaintext message of an application makes it plaintext. Negotiation is plaintext by
+// necessity and does not count.
 
-// sealedWatch is how much of a connection that is encrypted is looked at, in bytes of
-// both directions together, at most maxUpgrade of each.
+// sealedWatch is how many bytes of both directions together are examined in an encrypted connection. Of each direction at most maxUpgrade
+// bytes are.
 const sealedWatch = 2 * maxUpgrade
 
 // watch follows the messages of one direction of a protocol that seals.
 type watch struct {
-	left  int  // bytes of the current message still to come
-	reads bool // which is sealed, or none of the protocol: text in it is plaintext
-	blind bool // bytes were not seen: only the start of a segment tells
+	left  int  // remaining bytes of the current message
+	reads bool // the message is not a negotiation: text in it is plaintext of an application
+	blind bool // bytes were not seen: messages are found only at the starts of segments
 	text  textRun
 }
 
 // addGap notes that bytes of a direction were not seen.
 func (w *watch) addGap() { *w = watch{blind: true} }
 
-// watchSealed looks for plaintext of an application in a direction's next bytes. It
-// reports whether there is any, also before.
+// watchSealed looks for plaintext of an application in a direction's next bytes. It reports whether there was any, also in earlier bytes.
 func (s *Session) watchSealed(side Side, data []byte) bool {
 	st := &s.sides[side]
 	w := &st.p.watch
@@ -44,7 +42,7 @@ func (s *Session) watchSealed(side Side, data []byte) bool {
 	return s.unsealed
 }
 
-// nextMessage notes what the message is that data begins with.
+// nextMessage classifies the message at the start of data.
 func (s *Session) nextMessage(side Side, data []byte) {
 	w := &s.sides[side].p.watch
 	size, m := protocols.MessageOf(s.sides[side].protocol, data, s.Sealed() && !w.blind)
@@ -61,7 +59,7 @@ func (s *Session) nextMessage(side Side, data []byte) {
 	}
 }
 
-// unseal takes back that the directions are encrypted.
+// unseal reverts that the directions are encrypted.
 func (s *Session) unseal() {
 	for i := range s.sides {
 		st := &s.sides[i]
@@ -73,11 +71,12 @@ func (s *Session) unseal() {
 	s.revision++
 }
 
-// watched reports whether a connection is encrypted and still looked at.
+// watched reports whether a connection is encrypted and still examined.
 func (s *Session) watched() bool {
 	return s.encrypted() && s.udp == nil && s.sides[0].seen+s.sides[1].seen <= sealedWatch
 }
 
+// encrypted reports whether at least one direction is encrypted.
 func (s *Session) encrypted() bool {
 	return s.sides[0].kind == KindEncrypted || s.sides[1].kind == KindEncrypted
 }

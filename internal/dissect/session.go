@@ -14,51 +14,51 @@ const (
 	Responder  = wire.Responder
 )
 
-// Kind is what one direction of a connection was recognized as.
+// Kind is what the bytes of a direction were recognized as.
 type Kind uint8
 
 // The kinds.
 const (
 	KindNone       Kind = iota // undecided
 	KindTLS                    // TLS or DTLS records, or QUIC
-	KindPlain                  // cleartext of a known protocol
-	KindText                   // text-like cleartext of no known protocol
+	KindPlain                  // plaintext of a known protocol
+	KindText                   // text of an unknown protocol
 	KindEncrypted              // encrypted and not TLS, such as SSH
-	KindGreeting               // it announced such a protocol, and nothing is encrypted yet
-	KindUnreadable             // neither: binary, or ciphertext-like
-	KindStructured             // binary of no known protocol, and not like ciphertext
+	KindGreeting               // the greeting of such a protocol; nothing is encrypted yet
+	KindUnreadable             // binary, perhaps ciphertext
+	KindStructured             // binary plaintext of an unknown protocol: ciphertext does not look so
 )
 
 const (
-	// maxBuffered bounds what all buffers of a session hold together, in bytes.
+	// maxBuffered bounds the total size of all buffers of a session, in bytes.
 	maxBuffered = 16 << 10
 )
 
-// Session is what the bytes of one connection have said so far. It holds at most
-// 24 KiB, and what Keep was given and little more after Finish.
+// Session is what the bytes of one connection have shown so far. It uses at most 24 KiB. After Finish it uses little more than the
+// conclusion given to SetConclusion.
 type Session struct {
 	revision     uint32
 	failed       bool
 	finished     bool
-	plainDecided bool  // the revision told of PlainAfter
-	watchEnded   bool  // the revision told that it is no longer watched
-	unsealed     bool  // of a protocol that seals an application's plaintext was seen
-	plainFrom    int64 // bytes of both ends at the point that PlainAfter counts from
-	afterOther   bool  // TLS began behind other bytes, of a known protocol or not
+	plainDecided bool  // PlainAfter was exceeded, and revision has changed for it
+	watchEnded   bool  // watched became false, and revision has changed for it
+	unsealed     bool  // plaintext of an application was seen in a protocol that seals
+	plainFrom    int64 // bytes of both ends up to the point where PlainAfter starts to count
+	afterOther   bool  // TLS began after other bytes
 	preceding    Kind  // see Preceded
-	saidMore     bool  // who opened the connection said more than what negotiates TLS
-	strayed      bool  // see stray
-	doubt        bool  // bytes were lost, and none in the clear were seen since
+	saidMore     bool  // the originator sent more than a negotiation of TLS
+	strayed      bool  // see markStrayed
+	doubt        bool  // bytes are missing, and no plaintext was seen since
 	tunnelOpen   bool  // a proxy granted a tunnel
-	inTunnel     bool  // bytes within it were seen: the sides were recognized anew
+	inTunnel     bool  // bytes within the tunnel were seen: both sides were recognized anew
 
-	pool       *Pool // nil: none is shared
+	pool       *Pool // nil if the session shares nothing
 	source     uint8 // SetSource
 	sides      [2]stream
-	buffered   int    // bytes that the buffers hold together
-	otherBytes int    // bytes that all else takes, as Pool.BytesInUse counts them
-	light      bool   // of these less is counted since a conclusion took their place
-	upgraded   string // the cleartext protocol before TLS, where it began with one
+	buffered   int    // total capacity of the buffers, in bytes
+	otherBytes int    // bytes in use apart from the buffers, as counted in Pool.BytesInUse
+	light      bool   // otherBytes was reduced, since a conclusion has replaced the facts
+	upgraded   string // the plaintext protocol before TLS, if known
 	tls        *TLS
 	http       *HTTP
 	udp        *datagrams
@@ -67,18 +67,18 @@ type Session struct {
 	peer       string // SetPeer
 	peerSet    bool
 
-	tail   Tail     // once finished
-	after  *Session // what followed the end of TLS, nil: nothing
-	depth  uint8    // sessions that this one is the after of
-	unsure bool     // after was found by what it says alone, where bytes had been lost
+	tail   Tail     // follows the TLS records of a finished session
+	after  *Session // the session of the bytes after the end of TLS, or nil
+	depth  uint8    // how many sessions this one comes after
+	unsure bool     // see Unsure
 	parted bool     // see Parted
-	strays uint8    // datagrams that after was given, as far as they matter
+	strays uint8    // datagrams that were passed to after, at most enoughStray
 }
 
-// New returns an empty session that shares nothing with others.
+// New returns an empty session that shares no buffers with others.
 func New() *Session { return &Session{} }
 
-// Revision changes whenever something that a judgement can depend on has changed.
+// Revision changes whenever something changes that a judgement may depend on.
 func (s *Session) Revision() uint32 {
 	if s.after != nil {
 		return s.revision + s.after.Revision()
@@ -86,18 +86,16 @@ func (s *Session) Revision() uint32 {
 	return s.revision
 }
 
-// Failed reports whether the dissector gave up on this connection because of its own fault.
+// Failed reports whether the dissector gave up on this connection because it panicked.
 func (s *Session) Failed() bool { return s.failed || s.after != nil && s.after.Failed() }
 
-// TLS returns what was seen of TLS, nil if nothing was, or if Finish has freed it. It is
-// valid until the next call of Data.
+// TLS returns what was seen of TLS, or nil if nothing was seen or Finish has released it. It is valid until the next call of Data.
 func (s *Session) TLS() *TLS { return s.tls }
 
-// HTTP returns the first request and response of cleartext HTTP, nil if there was none,
-// or if Finish has freed it.
+// HTTP returns the first request and response of plaintext HTTP, or nil if there was none or Finish has released them.
 func (s *Session) HTTP() *HTTP { return s.http }
 
-// UpgradedFrom names the cleartext protocol that preceded TLS, empty if none did.
+// UpgradedFrom returns the name of the plaintext protocol that preceded TLS, or "".
 func (s *Session) UpgradedFrom() string { return s.upgraded }
 
 // Upgraded reports whether TLS began after other bytes.
@@ -108,47 +106,41 @@ func (s *Session) Kind(side Side) (Kind, string) {
 	return s.sides[side].kind, s.sides[side].protocol
 }
 
-// Seen returns the payload bytes a side sent that were seen, and those lost in gaps.
+// Seen returns how many payload bytes of a side were seen, and how many are missing in gaps.
 func (s *Session) Seen(side Side) (seen, missed int64) {
 	return s.sides[side].seen, s.sides[side].missed
 }
 
-// Ended reports whether a side has sent a FIN or a RST.
+// Ended reports whether a side has sent a FIN, and whether it has sent a RST.
 func (s *Session) Ended(side Side) (fin, rst bool) { return s.sides[side].fin, s.sides[side].rst }
 
-// SetConclusion gives the session a judge's conclusion to hold, for Kept to return. It is what
-// remains of the session after Finish.
+// SetConclusion stores a judge's conclusion about the session. It remains after Finish.
 func (s *Session) SetConclusion(conclusion any) { s.conclusion = conclusion }
 
-// Conclusion returns what Keep was given last, nil if nothing.
+// Conclusion returns the last argument of SetConclusion, or nil.
 func (s *Session) Conclusion() any { return s.conclusion }
 
 // Finished reports whether Finish was called.
 func (s *Session) Finished() bool { return s.finished }
 
-// Spent reports whether nothing more comes of the session: it is finished, and answers of DNS
-// are none to come.
+// Spent reports whether more bytes would have no effect: the session is finished, and no answers of DNS are expected.
 func (s *Session) Spent() bool { return s.finished && s.dns == nil }
 
-// SetPeer gives the session the name that its peer goes by, empty where it has none, for
-// Peer to return: a name that is found once stays, whatever is heard of later.
+// SetPeer stores the name of the peer, or "" if it has none. The name that was found first stays, even if another one is learned later.
 func (s *Session) SetPeer(name string) { s.peer, s.peerSet = name, true }
 
-// Peer returns what SetPeer was given, and whether it was called.
+// Peer returns the argument of SetPeer, and whether it was called.
 func (s *Session) Peer() (name string, set bool) { return s.peer, s.peerSet }
 
-// Finish tells the session that nothing more is wanted of it: later data only counts,
-// but for Answers, and what was buffered is freed, for other sessions of its Pool to
-// use. Where a conclusion was kept, so is what it was drawn from; without one the facts
-// stay, for a judgement that is still to come.
+// Finish ends the examination of the session. Later data is only counted, except for Answers. The buffers are released for other sessions
+// of its Pool. If a conclusion was stored, the facts it was drawn from are released, too; otherwise they stay for a later judgement.
 //
-// Where TLS was spoken its records are followed on, and what comes after their end is for
-// After.
+// If the connection speaks TLS, its records are followed further, and bytes after their end belong to After.
 func (s *Session) Finish() {
 	s.followRecords()
 	s.finished = true
 	s.dropDeferred()
-	if !s.failed { // else it may be in the middle of something
+	if !s.failed { // otherwise its state may be inconsistent
 		s.pool.recycle(s)
 	}
 	s.sides[0].p, s.sides[1].p, s.udp = nil, nil, nil
@@ -159,9 +151,8 @@ func (s *Session) Finish() {
 	}
 }
 
-// Complete reports whether further bytes would add nothing to what a settled verdict rests
-// on: neither a name nor a status of cleartext is still to be read, and no plaintext is
-// looked for any more on a connection that is encrypted.
+// Complete reports whether further bytes would add nothing to a settled verdict: no name or status of plaintext is still to be read, and an
+// encrypted connection is no longer searched for plaintext.
 func (s *Session) Complete() bool {
 	named, read := false, true
 	for i := range s.sides {
@@ -175,10 +166,8 @@ func (s *Session) Complete() bool {
 	return !named || read || s.sides[0].seen+s.sides[1].seen > maxHTTPHeader
 }
 
-// Data hands on the next bytes of one direction, in order. offset is the position of
-// data[0] in the stream, ack how many bytes of the other direction the carrying packet
-// acknowledges (-1: unknown), gap how many bytes were lost right before offset. The
-// session keeps no reference to data.
+// Data processes the next bytes of one direction, in order. offset is the position of data[0] in the stream. ack is how many bytes of the
+// other direction the packet acknowledges, -1 if unknown. gap is how many bytes before offset are missing. The session does not keep data.
 func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 	st := &s.sides[side]
 	st.seen += int64(len(data))
@@ -207,7 +196,7 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 	s.route(side, offset, data, ack)
 }
 
-// route hands bytes of a direction to what reads it, by its kind.
+// route passes bytes of a direction to its reader, by the direction's kind.
 func (s *Session) route(side Side, offset int64, data []byte, ack int64) {
 	s.trackFlight(side, offset, ack)
 	if side == Originator && s.tls == nil && !s.saidMore && sniffTLS(data) == protocols.No {
@@ -239,7 +228,7 @@ func (s *Session) route(side Side, offset int64, data []byte, ack int64) {
 	}
 }
 
-// Datagram hands on one UDP payload.
+// Datagram processes one UDP payload.
 func (s *Session) Datagram(side Side, data []byte) {
 	st := &s.sides[side]
 	st.seen += int64(len(data))
@@ -260,7 +249,7 @@ func (s *Session) Datagram(side Side, data []byte) {
 	}
 }
 
-// Closed reports whether a side sent a FIN, or a RST.
+// Closed notes a FIN of a side, or a RST if reset is set.
 func (s *Session) Closed(side Side, reset bool) {
 	st := &s.sides[side]
 	if reset {
@@ -277,6 +266,7 @@ func (s *Session) Closed(side Side, reset bool) {
 	s.revision++
 }
 
+// containPanic ends the session if the caller panics. It must be deferred.
 func (s *Session) containPanic() {
 	if recover() != nil {
 		s.failed = true
@@ -285,7 +275,7 @@ func (s *Session) containPanic() {
 	}
 }
 
-// addGap notes that n bytes of a direction were lost before offset.
+// addGap notes that n bytes of a direction before offset are missing.
 func (s *Session) addGap(side Side, n, offset int64) {
 	st := &s.sides[side]
 	p := st.p
@@ -315,8 +305,7 @@ func (s *Session) addGap(side Side, n, offset int64) {
 	s.revision++
 }
 
-// skipped notes that bytes of a side that speaks in the clear were not looked at. What a
-// server answers to HTTP does not matter.
+// skipped notes that bytes of a plaintext direction were not examined. They matter only in DNS and in a client's HTTP.
 func (s *Session) skipped(side Side) {
 	if st := &s.sides[side]; st.protocol == "dns" || st.asks {
 		s.markStrayed()

@@ -5,8 +5,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// sslv2Hello looks for a hello of SSL 2.0. It tells whether it took the direction, or waits for
-// the rest of it.
+// sslv2Hello looks for a hello of SSL 2.0 in the first bytes of a direction. It reports whether it processed them, or waits for the rest.
 func (s *Session) sslv2Hello(side Side, offset int64, b []byte, ack int64) bool {
 	p := s.sides[side].p
 	if s.tls != nil && s.tls.Hello != nil && s.tls.Hello.V2 && side != s.tls.Client {
@@ -33,6 +32,7 @@ func (s *Session) sslv2Hello(side Side, offset int64, b []byte, ack int64) bool 
 	return true
 }
 
+// sslv2ServerHello is sslv2Hello for the answer to a CLIENT-HELLO.
 func (s *Session) sslv2ServerHello(side Side, offset int64, b []byte, ack int64) bool {
 	hello, chain, size, truncated := tlsmsg.ParseV2ServerHello(b)
 	switch {
@@ -47,7 +47,7 @@ func (s *Session) sslv2ServerHello(side Side, offset int64, b []byte, ack int64)
 	t.Server, t.ServerHelloEnd = hello, offset+int64(size)
 	t.Certs[side] = chain
 	t.layers[side].telling++
-	// what follows is SSL 2.0's own record layer, which is not read
+	// the record layer of SSL 2.0 follows, which is not parsed
 	s.loseRecords(side)
 	s.loseRecords(side.Other())
 	return true

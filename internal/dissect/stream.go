@@ -1,33 +1,32 @@
 package dissect
 
-// stream is one direction.
+// stream is the state of one direction.
 type stream struct {
 	kind         Kind
 	fin, rst     bool
-	sealed       bool   // a buffer of ciphertext was seen, of a protocol that seals
-	asks         bool   // it sent requests of cleartext HTTP
-	upgrades     bool   // TLS may follow, by the recognizer or by a word that was said
-	ended        bool   // TLS ended here: what follows is for Session.after
-	startLost    bool   // bytes were lost before it had shown what it speaks
-	protocol     string // of the recognizer that said yes
-	seen, missed int64  // payload bytes seen, and lost in gaps
-	clearAck     int64  // how much of the other direction this one's cleartext acknowledges
-	tlsAt        int64  // offset at which TLS begins, of one that is KindTLS
+	sealed       bool   // a sealed message was seen, of a protocol that seals
+	asks         bool   // it sent requests of plaintext HTTP
+	upgrades     bool   // TLS may follow
+	ended        bool   // TLS has ended: later bytes belong to Session.after
+	startLost    bool   // its beginning is missing, or may be
+	protocol     string // name of the recognized protocol, or ""
+	seen, missed int64  // payload bytes seen, and missing in gaps
+	clearAck     int64  // how many bytes of the other direction its plaintext acknowledges
+	tlsAt        int64  // offset where TLS begins, if the kind is KindTLS
 	p            *parser
 }
 
-// parser is what it takes to read a direction further; nil before its first byte and
-// once nothing more is wanted of the session.
+// parser is the state that is needed to examine a direction further. It is nil before the first byte, and once the session is finished.
 type parser struct {
-	head                []byte // what came so far, while the kind is KindNone
+	head                []byte // the bytes so far, while the kind is KindNone
 	headOffset, headAck int64  // of head[0]
 	maybe               maybes
-	asked               int       // bytes of head that the table was asked with last
-	tries               int       // segments that were asked for a protocol since the start was not recognized
-	structure           structure // what segments that no recognizer knows weigh
-	flight              flight    // of a side whose start was lost
-	readable, opaque    int       // bytes in a row that are text, behind those that were none; the other way round
-	proxied             uint8     // PROXY headers read before the connection proper
+	asked               int       // bytes of head when the table was tried last
+	tries               int       // segments that were tried since the start was not recognized
+	structure           structure // weights of segments of an unknown protocol
+	flight              flight    // if the start of the direction is missing
+	readable, opaque    int       // bytes in a row that are text, after others that are not; and the reverse
+	proxied             uint8     // PROXY headers so far
 
 	scan  scanner
 	chain chain
@@ -37,6 +36,6 @@ type parser struct {
 	http  *httpReader
 	http2 *http2Reader
 	ssh   *sshReader
-	watch watch    // of a protocol that seals
-	after follower // of a client of HTTP, after its first request
+	watch watch    // if the protocol seals
+	after follower // reads what a client of HTTP sends after its first request
 }

@@ -5,20 +5,19 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// tdsLayer reads the packets of TDS in one direction, as far as it takes to see the TLS
-// handshake within packets of type PRELOGIN (MS-TDS section 2.2.6.5). After the handshake
-// TLS records are bare, or TLS ends with the login and packets follow in plaintext.
+// tdsLayer reads the packets of TDS in one direction, to find the TLS handshake in packets of type PRELOGIN (MS-TDS section 2.2.6.5). After
+// the handshake TLS records are sent without packets, or TLS ends after the login and plaintext packets follow.
 type tdsLayer struct {
 	on         bool
-	tls        bool // the packet's payload is TLS
-	headerRead bool // hdr is whole, and nothing of its payload was seen
+	tls        bool // the payload of the packet is TLS
+	headerRead bool // hdr is complete, and no payload was seen
 	hdr        [8]byte
 	n          uint8 // bytes of hdr
-	left       int   // bytes of the payload still to come
+	left       int   // remaining bytes of the payload
 }
 
-// Wrapped reports whether the next TLS record of an end can still be within TDS, or TLS can
-// end with the login: both show once that end has sent a bare record or a packet.
+// Wrapped reports whether the next TLS record of an end may still be in a packet of TDS, or TLS may end after the login. Both are decided
+// once that end has sent a record or a packet after the handshake.
 func (s *Session) Wrapped() bool {
 	for i := range s.sides {
 		if p := s.sides[i].p; p != nil && p.tds.on && !s.sides[i].ended {
@@ -28,14 +27,14 @@ func (s *Session) Wrapped() bool {
 	return false
 }
 
-// tdsBegin starts the reader of a direction on its first bytes.
+// tdsBegin starts the reader of a direction with its first bytes.
 func (s *Session) tdsBegin(side Side, buf []byte) {
 	st := &s.sides[side]
 	st.p.tds.on = true
 	s.tdsData(side, st.seen+st.missed-int64(len(buf)), buf, -1)
 }
 
-// tdsData takes the next bytes of a direction of TDS.
+// tdsData processes the next bytes of a direction of TDS.
 func (s *Session) tdsData(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	t := &st.p.tds
@@ -65,15 +64,14 @@ func (s *Session) tdsData(side Side, offset int64, data []byte, ack int64) {
 	}
 }
 
-// packet reads a header that is whole.
+// packet parses a complete header.
 func (t *tdsLayer) packet() {
 	size, a := protocols.TDSHeader(t.hdr[:])
 	t.n, t.left, t.headerRead = 0, size-len(t.hdr), true
 	t.on = a == protocols.Yes
 }
 
-// tdsPayload takes a part of a packet's payload. TLS begins with a record of the handshake,
-// which the options of a PRELOGIN never do.
+// tdsPayload processes a part of a packet's payload. TLS begins with a handshake record, with which the options of a PRELOGIN never begin.
 func (s *Session) tdsPayload(side Side, offset int64, b []byte, ack int64) {
 	st := &s.sides[side]
 	t := &st.p.tds

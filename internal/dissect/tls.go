@@ -2,38 +2,37 @@ package dissect
 
 import "github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 
-// Alert is a TLS alert in the clear (RFC 8446 section 6).
+// Alert is a TLS alert in plaintext (RFC 8446 section 6).
 type Alert struct {
 	Side        Side
-	Level       uint8 // 1 warning, 2 fatal
+	Level       uint8 // 1: warning, 2: fatal
 	Description uint8
-	before      [2]int // TLS.AppRecords then
+	before      [2]int // TLS.AppRecords at that time
 }
 
-// maxAlerts bounds the alerts remembered.
+// maxAlerts bounds the alerts that are stored.
 const maxAlerts = 8
 
 // TLS is what was seen of TLS in a connection. Arrays are indexed by Side.
 type TLS struct {
 	Over           tlsmsg.Over
-	Client         Side // who sent the ClientHello; the originator until that is known
-	RolesKnown     bool // a hello was seen, or began
+	Client         Side // the side that sent the ClientHello; the originator until that is known
+	RolesKnown     bool // a hello was seen, at least its beginning
 	Hello          *tlsmsg.ClientHello
-	SecondHello    bool                // a ClientHello after a HelloRetryRequest was seen
+	SecondHello    bool                // a second ClientHello, after a HelloRetryRequest, was seen
 	Server         *tlsmsg.ServerHello // never the HelloRetryRequest
 	HelloRetry     bool
 	HelloVerify    bool  // DTLS: a HelloVerifyRequest was seen
 	ServerHelloEnd int64 // stream offset right after the ServerHello
-	// ClientHelloEnd is the stream offset right after the ClientHello, the second one
-	// if there are two.
+	// ClientHelloEnd is the stream offset right after the last ClientHello.
 	ClientHelloEnd int64
-	// HelloBegun: a ClientHello began, but not all of it was seen (yet).
+	// HelloBegun reports whether a ClientHello has begun that is not complete.
 	HelloBegun bool
 
 	CertificateRequest bool
 	ServerHelloDone    bool
 	ServerKeyGroup     uint16           // named group of a ServerKeyExchange, 0 if none
-	Certs              [2]*tlsmsg.Chain // Certificate messages in the clear
+	Certs              [2]*tlsmsg.Chain // Certificate messages in plaintext
 	CertificateVerify  bool
 	ClientKeyExchange  bool
 	NewSessionTicket   bool
@@ -41,17 +40,16 @@ type TLS struct {
 	Finished           [2]bool           // TLS 1.2 and older: the encrypted Finished was seen
 	Alerts             []Alert
 	SealedAlerts       [2]int
-	SealedHandshakes   [2]int // encrypted handshake records of TLS 1.2 and older: the Finished, and renegotiation
+	SealedHandshakes   [2]int // encrypted handshake records of TLS 1.2 and older: Finished, and renegotiation
 	AppRecords         [2]int
-	// LostHandshake: bytes of a side's cleartext handshake were lost, so that what
-	// was not seen may have been there.
+	// LostHandshake reports whether bytes of a side's plaintext handshake are missing: messages that were not seen may have been sent.
 	LostHandshake [2]bool
-	// Readable: text stands in records of application data, where only ciphertext may be.
+	// Readable reports whether records of application data contain text, where only ciphertext may be.
 	Readable bool
-	// Conflict: a handshake message of DTLS came twice, and not as the same one.
+	// Conflict reports whether a handshake message of DTLS came twice with different types or sizes.
 	Conflict bool
-	// Protected1RTT counts packets or records that only the keys of application data
-	// protect: QUIC's short header, DTLS 1.3's epoch 3.
+	// Protected1RTT counts packets or records that are protected by the keys of application data: with the short header of QUIC, or in
+	// epoch 3 of DTLS 1.3.
 	Protected1RTT [2]int
 	QUICVersion   uint32 // of the last long header read, 0 if none
 	QUICRetry     bool   // a Retry packet was seen
@@ -60,37 +58,35 @@ type TLS struct {
 	first  firstEnd
 }
 
-// firstEnd is the first FIN or RST of either side.
+// firstEnd describes the first FIN or RST of either side.
 type firstEnd struct {
 	seen, reset bool
 	side        Side
-	before      [2]int // TLS.AppRecords then
+	before      [2]int // TLS.AppRecords at that time
 }
 
 // recordLayer is what the record layer of one side has shown.
 type recordLayer struct {
-	headers  int  // records begun
-	telling  int  // of these, records as TLS sends them
+	headers  int  // records started
+	telling  int  // those that are large enough for ciphertext
 	ccs      bool // ChangeCipherSpec seen
-	broken   bool // the record layer is lost: a header that is none, or a gap over a header
-	torn     bool // it was lost by bytes that are missing
+	broken   bool // the position in the record layer is unknown, after an invalid header or a gap over a header
+	torn     bool // ... after a gap
 	text     textRun
-	holes    bool // it was lost once: the list below may lack records from holeAt on
+	holes    bool // it was unknown once: list may lack records from holeAt on
 	holeAt   int
-	inHeader bool // the bytes end inside of a record's header
-	early    int  // records before the ServerHello that the list leaves out
+	inHeader bool // the bytes end within the header of a record
+	early    int  // records of early data that are not in list
 	list     []TLSRecord
-	rest     int   // protected records beyond the list
-	ended    bool  // the other side has closed, and ...
-	before   int   // ... so many of the list came before, and it was
-	at       int64 // this packet time
+	rest     int   // protected records that are not in list
+	ended    bool  // the other side has closed; then ...
+	before   int   // ... is how many records of list came before that, and ...
+	at       int64 // ... is the packet time of that
 }
 
-// Records returns the protected records (type 23) of a side in stream order: at most
-// the first 48, and none behind a place where records may have been lost; complete
-// tells that there was no such place. Of a client's records that acknowledge nothing of
-// the server, which are early data, only the first four are listed. The slice is valid
-// until the next call of Data.
+// Records returns the protected records (type 23) of a side in stream order, at most the first 48. complete reports whether no record is
+// missing in between; otherwise the list ends before the first gap. Of a client's records that acknowledge nothing of the server, which are
+// early data, only the first four are listed. The slice is valid until the next call of Data.
 func (t *TLS) Records(side Side) (list []TLSRecord, complete bool) {
 	l := &t.layers[side]
 	if l.holes {
@@ -99,20 +95,18 @@ func (t *TLS) Records(side Side) (list []TLSRecord, complete bool) {
 	return l.list, true
 }
 
-// More returns how many protected records a side sent beyond those listed.
+// More returns how many protected records a side sent in addition to those listed.
 func (t *TLS) More(side Side) int { return t.layers[side].rest }
 
-// BeforeEnd reports whether the other side has sent a FIN or a RST, and how many of the
-// listed records of a side came before that.
+// BeforeEnd reports whether the other side has sent a FIN or RST, and how many of the listed records of a side came before it.
 func (t *TLS) BeforeEnd(side Side) (n int, ended bool) {
 	return t.layers[side].before, t.layers[side].ended
 }
 
-// ClosedAt returns the packet time of a side's first FIN or RST, ns since the epoch, 0 where
-// it is unknown or there was none.
+// ClosedAt returns the packet time of a side's first FIN or RST, in ns since the epoch. It is 0 if the time is unknown or there was none.
 func (t *TLS) ClosedAt(side Side) int64 { return t.layers[side.Other()].at }
 
-// closed notes a FIN or RST of a side; only the first one counts.
+// closed notes a FIN or RST of a side. Only the first one counts.
 func (t *TLS) closed(side Side, reset bool, now int64) {
 	if !t.first.seen {
 		t.first = firstEnd{true, reset, side, t.AppRecords}
@@ -122,29 +116,28 @@ func (t *TLS) closed(side Side, reset bool, now int64) {
 	}
 }
 
-// InHeader reports whether a side's bytes end inside of a record's header.
+// InHeader reports whether a side's bytes end within the header of a record.
 func (t *TLS) InHeader(side Side) bool {
 	return t.layers[side].inHeader
 }
 
-// ChangeCipherSpec reports whether a side sent one.
+// ChangeCipherSpec reports whether a side has sent a ChangeCipherSpec.
 func (t *TLS) ChangeCipherSpec(side Side) bool { return t.layers[side].ccs }
 
-// Chained returns how many records a side began, those aside that are too small for
-// ciphertext.
+// Chained returns how many records a side has started, without those that are too small for ciphertext.
 func (t *TLS) Chained(side Side) int { return t.layers[side].telling }
 
-// before13 reports whether a version older than TLS 1.3 was negotiated.
+// before13 reports whether the negotiated version is older than TLS 1.3.
 func (t *TLS) before13() bool { return t.Server != nil && !t.Server.TLS13() }
 
+// alert stores an alert.
 func (t *TLS) alert(a Alert) {
 	if a.before = t.AppRecords; len(t.Alerts) < maxAlerts {
 		t.Alerts = append(t.Alerts, a)
 	}
 }
 
-// startTLS makes a side a TLS one, from an offset on. behind tells that it spoke in the
-// clear before.
+// startTLS makes a side a TLS one, from an offset on. afterOther reports whether other bytes of the side came before.
 func (s *Session) startTLS(side Side, offset int64, behind bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	s.passOver(side.Other())
@@ -169,7 +162,7 @@ func (s *Session) startTLS(side Side, offset int64, behind bool) {
 	s.revision++
 }
 
-// notTLS takes back that a side is a TLS one: its first bytes looked so, and no more.
+// notTLS reverts a false positive: only the first bytes of the side looked like TLS.
 func (s *Session) notTLS(side Side) {
 	st := &s.sides[side]
 	st.kind, st.protocol = KindUnreadable, ""
@@ -185,15 +178,13 @@ func (s *Session) notTLS(side Side) {
 	s.tls = nil
 }
 
-// Outlived reports whether both ends went on with application data behind an alert.
+// Outlived reports whether both ends sent application data after an alert.
 func (t *TLS) Outlived(a Alert) bool { return t.grew(&a.before) }
 
-// WentOn reports whether both ends went on with application data behind the first FIN or RST
-// of either: it did not end the connection.
+// WentOn reports whether both ends sent application data after the first FIN or RST, which therefore did not end the connection.
 func (t *TLS) WentOn() bool { return t.first.seen && t.grew(&t.first.before) }
 
-// Carried reports whether both ends sent application data, before the first FIN or RST if there
-// was one.
+// Carried reports whether both ends sent application data, before the first FIN or RST if there was one.
 func (t *TLS) Carried() bool {
 	n := &t.AppRecords
 	if t.first.seen {
@@ -202,17 +193,17 @@ func (t *TLS) Carried() bool {
 	return n[Originator] > 0 && n[Responder] > 0
 }
 
-// FirstEnd returns the side that sent the first FIN or RST, and which of them it was; seen is
-// false where none came since TLS began.
+// FirstEnd returns the side that sent the first FIN or RST since TLS began, and whether it was a RST. seen is false if there was none.
 func (t *TLS) FirstEnd() (side Side, reset, seen bool) {
 	return t.first.side, t.first.reset, t.first.seen
 }
 
+// grew reports whether both ends have sent more application data since before was taken.
 func (t *TLS) grew(before *[2]int) bool {
 	return t.AppRecords[Originator] > before[Originator] && t.AppRecords[Responder] > before[Responder]
 }
 
-// setRoles notes which side is the TLS client.
+// setRoles notes which side is the TLS client. The first call counts.
 func (t *TLS) setRoles(client Side) {
 	if !t.RolesKnown {
 		t.Client, t.RolesKnown = client, true

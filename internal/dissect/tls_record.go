@@ -3,37 +3,33 @@ package dissect
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
 const (
-	// maxRecord is the largest fragment accepted: 2^14 and the expansion of 2048 that
-	// RFC 5246 section 6.2.3 allows (RFC 8446 allows 256).
+	// maxRecord is the largest valid length of a record, in bytes: 2^14 and the expansion of 2048 that RFC 5246 section 6.2.3
+	// allows (RFC 8446 allows 256).
 	maxRecord = 1<<14 + 2048
-	// maxListed bounds the protected records remembered for each side, maxEarly those
-	// of a client's early data among them.
+	// maxListed bounds the protected records that are stored for each side, and maxEarly those of a client's early data.
 	maxListed = 48
 	maxEarly  = 4
-	// maxSealed bounds the encrypted alerts and handshake records that change the
-	// revision.
+	// maxSealed is how many encrypted alerts and handshake records of a side change the revision.
 	maxSealed = 4
 )
 
-// TLSRecord is one protected record: its size and where it stands. Its content is
-// ciphertext.
+// TLSRecord is a protected record: its size and position. Its content is ciphertext.
 type TLSRecord struct {
-	Length int   // bytes of the fragment, without the 5 of the header
+	Length int   // in bytes, without the 5 of the header
 	End    int64 // stream offset right after the record
-	Ack    int64 // what the packet with the record's first byte acknowledges of the other side, -1 unknown
-	Time   int64 // packet time of the record's last byte (Pool.Clock), ns since the epoch, 0 unknown
+	Ack    int64 // how many bytes of the other side the packet with the record's first byte acknowledges, -1 if unknown
+	Time   int64 // packet time of the record's last byte (Pool.Clock), in ns since the epoch, 0 if unknown
 }
 
-// recordReader reads the record layer of one side. Bodies are handed on as they come; only
-// the five bytes of a header are kept.
+// recordReader reads the record layer of one side. Contents are passed on as they come; only the five bytes of a header are buffered.
 type recordReader struct {
 	hdr    [wire.RecordHeader]byte
 	hdrN   int
-	left   int // bytes of the current record still to come
+	left   int // remaining bytes of the current record
 	ack    int64
 	opaq   bool     // the current record is protected
-	peek   bool     // whether it is shows in its first bytes
-	text   tailSide // of a layer that is lost: what its segments begin with
+	peek   bool     // the first bytes of the record show whether it is protected
+	text   tailSide // while the position is unknown: what the starts of segments show
 	alert  [2]byte
 	alertN int
 }
@@ -41,8 +37,7 @@ type recordReader struct {
 func (r *recordReader) typ() uint8  { return r.hdr[0] }
 func (r *recordReader) length() int { return int(r.hdr[3])<<8 | int(r.hdr[4]) }
 
-// plausibleHeader reports whether b begins like a record of SSL 3.0 to TLS 1.3. The
-// shorter b, the less it can deny.
+// plausibleHeader reports whether b can be the beginning of a record of SSL 3.0 to TLS 1.3. It need not be complete.
 func plausibleHeader(b []byte) bool {
 	if len(b) > 0 && (b[0] < wire.ContentChangeCipherSpec || b[0] > wire.ContentHeartbeat) {
 		return false
@@ -60,8 +55,7 @@ func plausibleHeader(b []byte) bool {
 	return true
 }
 
-// chained reports whether b begins with a record's header, and another one directly after it
-// it as far as b goes.
+// chained reports whether b begins with a record's header and, if b is long enough, another header directly after that record.
 func chained(b []byte) bool {
 	if len(b) < wire.RecordHeader || !plausibleHeader(b) {
 		return false
@@ -70,9 +64,8 @@ func chained(b []byte) bool {
 	return next >= len(b) || plausibleHeader(b[next:])
 }
 
-// addRecordGap tells the record layer that the n bytes before offset were lost. Inside
-// of a record its length tells where the next one begins; else the layer is lost until
-// it is found again.
+// addRecordGap notes that the n bytes before offset are missing. Within a record its length gives the position of the next one; otherwise
+// the position in the record layer is unknown until it is found again.
 func (s *Session) addRecordGap(side Side, n, offset int64) {
 	r, hs := &s.sides[side].p.rec, &s.sides[side].p.hs
 	inside := r.left > 0 && n <= int64(r.left)
@@ -89,13 +82,13 @@ func (s *Session) addRecordGap(side Side, n, offset int64) {
 	}
 }
 
-// loseRecords notes that bytes are missing and the place in the record layer with them.
+// loseRecords notes that the position in the record layer is unknown because of missing bytes.
 func (s *Session) loseRecords(side Side) {
 	s.tls.layers[side].torn = true
 	s.stopRecords(side)
 }
 
-// stopRecords notes that the record layer ends here.
+// stopRecords notes that the position in the record layer is unknown.
 func (s *Session) stopRecords(side Side) {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if !l.holes {
@@ -105,7 +98,7 @@ func (s *Session) stopRecords(side Side) {
 	s.revision++
 }
 
-// feed runs the record layer of one side over data.
+// feed passes data through the record layer of a side.
 func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if l.broken {
@@ -145,7 +138,7 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 	}
 }
 
-// recordHeader takes the bytes of a record's header and returns how many it took.
+// recordHeader consumes bytes of a record's header and returns how many.
 func (s *Session) recordHeader(side Side, offset int64, data []byte, ack int64) int {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if r.hdrN == 0 {
@@ -173,6 +166,7 @@ func (s *Session) recordHeader(side Side, offset int64, data []byte, ack int64) 
 	return n
 }
 
+// startRecord processes a complete header of a record.
 func (s *Session) startRecord(side Side) {
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	if l.headers++; l.headers <= minChained {
@@ -199,6 +193,7 @@ func (s *Session) startRecord(side Side) {
 	}
 }
 
+// recordBody processes bytes of a record; offset is their position in the stream.
 func (s *Session) recordBody(side Side, b []byte, offset int64) {
 	r := &s.sides[side].p.rec
 	if r.opaq {
@@ -216,8 +211,7 @@ func (s *Session) recordBody(side Side, b []byte, offset int64) {
 	}
 }
 
-// endRecord is called when the last byte of a record was seen; offset is the stream
-// offset right after it.
+// endRecord processes the end of a record; offset is the stream offset right after it.
 func (s *Session) endRecord(side Side, offset int64) {
 	l, r, t := &s.tls.layers[side], &s.sides[side].p.rec, s.tls
 	r.hdrN = 0
@@ -251,7 +245,7 @@ func (s *Session) endRecord(side Side, offset int64) {
 	}
 }
 
-// add lists a record; it tells whether there was room.
+// add appends a record to the list and reports whether it did. client reports whether the side is known to be the client.
 func (l *recordLayer) add(r TLSRecord, client bool) bool {
 	if early := client && r.Ack == 0; early && len(l.list) >= maxEarly {
 		l.early++

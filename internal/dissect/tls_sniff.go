@@ -6,8 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// sniffTLS says whether b begins with a ClientHello or ServerHello, an alert, or with
-// records of an established connection.
+// sniffTLS matches b against the beginning of a TLS stream: a ClientHello, a ServerHello, an alert, or records of an established
+// connection.
 func sniffTLS(b []byte) protocols.Match {
 	if !plausibleHeader(b) {
 		return protocols.No
@@ -37,7 +37,7 @@ func sniffTLS(b []byte) protocols.Match {
 		}
 	default:
 		if b[2] < 1 {
-			return protocols.No // the middle of an SSL 3.0 stream looks too much like others
+			return protocols.No // the middle of a stream of SSL 3.0 looks too much like other protocols
 		}
 	}
 	if next := wire.RecordHeader + size; next < len(b) && !plausibleHeader(b[next:]) {
@@ -46,11 +46,11 @@ func sniffTLS(b []byte) protocols.Match {
 	return protocols.Yes
 }
 
-// knownMessage tells handshake types that may begin a record (IANA "TLS HandshakeType").
+// knownMessage reports whether a handshake type may begin a record (IANA "TLS HandshakeType").
 func knownMessage(typ uint8) bool { return typ <= 25 }
 
-// sniffHello looks at the handshake header and the hello's version, as far as the
-// first record holds them (a hello may be split over records at any byte).
+// sniffHello examines the handshake header and the version of a hello, as far as they are in the first record (a hello may be split over
+// records at any byte). size is the length of the record.
 func sniffHello(b []byte, size int) protocols.Match {
 	const upToVersion = wire.RecordHeader + 4 + 2
 	if size >= 6 {
@@ -74,23 +74,20 @@ func sniffHello(b []byte, size int) protocols.Match {
 	return protocols.Yes
 }
 
-// minChained is how many records, one right behind the other, it takes to call the
-// middle of a stream TLS.
+// minChained is how many consecutive records in the middle of a stream make it TLS.
 const minChained = 3
 
-// chain follows what may be TLS records in the middle of a stream, from the start of a
-// segment on and over segments.
+// chain follows bytes in the middle of a stream that may be TLS records, from the start of a segment and across segments.
 type chain struct {
 	hdr   [wire.RecordHeader]byte
 	n     int   // bytes of hdr
-	left  int   // bytes of the current record still to come
-	count int   // records begun, one right behind the other
-	at    int64 // stream offset of the first of them
+	left  int   // remaining bytes of the current record
+	count int   // consecutive records so far
+	at    int64 // stream offset of the first one
 }
 
-// feed takes the next bytes, which stand at an offset; found tells that enough records
-// stood in a row, the last of which began before data[used]. The first one has to be of
-// application data, unless records of every type will do.
+// feed processes the next bytes, at a stream offset. found reports whether minChained records are consecutive, the last of which has its
+// header before data[used]. The first record must be one of application data, unless every is set.
 func (c *chain) feed(offset int64, data []byte, every bool) (used int, found bool) {
 	if c.count == 0 && c.n == 0 {
 		if !plausibleHeader(data) || !every && data[0] != wire.ContentApplicationData {
@@ -123,7 +120,7 @@ func (c *chain) feed(offset int64, data []byte, every bool) (used int, found boo
 	return used, false
 }
 
-// gap notes that n bytes were lost: inside of a record, its length bridges them.
+// gap notes that n bytes are missing. Within a record its length bridges them.
 func (c *chain) gap(n int64) {
 	if c.left > 0 && n <= int64(c.left) {
 		c.left -= int(n)
@@ -132,8 +129,8 @@ func (c *chain) gap(n int64) {
 	*c = chain{}
 }
 
-// findRecords looks for TLS records in the middle of a direction; it tells whether the
-// direction became a TLS one. behind tells that it spoke in the clear before.
+// findRecords looks for TLS records in the middle of a direction, and reports whether the direction became a TLS one. afterOther is as for
+// startTLS.
 func (s *Session) findRecords(side Side, offset int64, data []byte, ack int64, behind bool) bool {
 	c := &s.sides[side].p.chain
 	used, found := c.feed(offset, data, behind)

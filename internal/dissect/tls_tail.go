@@ -8,15 +8,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Tail follows the record layer of a TLS connection of which all else is known. It
-// finds where the records end, or cease to be ciphertext, and other bytes begin: after a
-// close_notify (FTP's CCC of RFC 4217 section 12.3, LDAP's closure of RFC 4511 section
-// 4.14.3) or without one, and where another handshake begins in plaintext. It reads the headers of records and keeps a few
-// bytes for each side. The zero value follows nothing.
+// Tail follows the record layer of a TLS connection of which everything else is known. It finds where the records end, or are no longer
+// ciphertext, and other bytes begin: after a close_notify (FTP's CCC of RFC 4217 section 12.3, LDAP's closure of RFC 4511 section 4.14.3),
+// without one, or where another handshake begins in plaintext. It parses the headers of records and stores a few bytes for each side. The
+// zero value follows nothing.
 //
-// Lost bytes are never taken for an end. Where they hide the place of the next header the
-// side is lost, until a segment begins with headers of records. Meanwhile only text at the start
-// of segments counts, and segments that cannot be ciphertext (tailSide.legible).
+// Missing bytes never count as an end. If they hide the position of the next header the side is lost, until a segment begins with headers
+// of records. Meanwhile only text at the start of segments counts, and segments that cannot be ciphertext (tailSide.legible).
 type Tail struct {
 	over  tlsmsg.Over
 	udp   udpTail
@@ -25,46 +23,45 @@ type Tail struct {
 
 // tailSide is one side of a Tail.
 type tailSide struct {
-	left       uint16            // bytes of the current record still to come; while lost, half of the bytes in a row that hold no header
+	left       uint16            // remaining bytes of the current record; while lost, half of the consecutive bytes without a header
 	state      tailState         //
 	n          uint8             // bytes of head
-	text       uint8             // readable bytes in a row: at the starts of segments while lost, else in records
-	unexamined uint8             // bytes of the current record that are still to be looked at for text; while lost: see broken
-	end        tailEnd           // see parted
-	since      uint8             // records since end was noted
-	keyed      bool              // the handshake has changed the cipher, which it does once
-	head       [helloPrefix]byte // the beginning of a record's header and of the hello after it; while lost, the first byte: see legible
+	text       uint8             // consecutive bytes of text: at the starts of segments while lost, otherwise in records
+	unexamined uint8             // bytes of the current record to be examined for text; while lost, see broken
+	end        tailEnd           // see Tail.parted
+	since      uint8             // records since end was set
+	keyed      bool              // the handshake has changed the cipher
+	head       [helloPrefix]byte // first bytes of a record, up to the version of a hello; while lost, see legible for the first byte
 }
 
-// tailState says how sure the place of the next header is.
+// tailState is how certain the position of the next header is.
 type tailState uint8
 
 const (
-	tailNone tailState = iota // nothing is followed
-	tailLost
-	tailFound  // headers were seen where the place was lost before; each further one makes it surer
+	tailNone   tailState = iota // the side is not followed
+	tailLost                    // the position is unknown
+	tailFound                   // found by headers after it was lost; each further header makes it more certain
 	tailSure   = tailFound + 2
-	tailBridge = tailSure - 1 // lost bytes were within a record, by its length
+	tailBridge = tailSure - 1 // missing bytes were within a record, by its length
 )
 
 const (
-	// minLostText is how many readable bytes at the starts of segments it takes to call a
-	// lost side plaintext: 64 random bytes look so once in 10^22.
+	// minLostText is how many bytes of text at the starts of segments make a lost side plaintext: 64 random bytes are text with a
+	// probability of 10^-22.
 	minLostText = 64
-	// minSealed is less than any protected handshake record of TLS 1.2 and older has: a
-	// message's header, a MAC or a tag, and what else the cipher adds.
+	// minSealed is less than the length of any protected handshake record of TLS 1.2 and older, which has a message's header and a MAC
+	// or a tag.
 	minSealed = 20
 )
 
-// Follows reports whether anything is followed.
+// Follows reports whether the Tail follows at least one side.
 func (f *Tail) Follows() bool {
 	return f.over != tlsmsg.OverTCP || f.sides[0].state != tailNone || f.sides[1].state != tailNone
 }
 
-// data takes the next bytes of a side. gap is how many bytes before them were lost, or were
-// left out by a filter. ok is false where the records end before data[at:]; unread bytes of
-// an earlier call belong to what follows them. sure is false where the place was found by
-// what follows alone.
+// data processes the next bytes of a side. gap is how many bytes before them are missing, or were left out by a filter. ok is false if the
+// records end before data[at:]; unread bytes of an earlier call then belong to the bytes after the records. sure is false if the end was
+// found by the contents of those bytes only.
 func (f *Tail) data(side Side, data []byte, gap int64) (at int, sure, ok bool) {
 	d := &f.sides[side]
 	if gap > 0 {
@@ -84,8 +81,8 @@ func (f *Tail) data(side Side, data []byte, gap int64) (at int, sure, ok bool) {
 	return at + n, true, ok && !f.parted()
 }
 
-// Quiet reports whether the next bytes of a side, which gap bytes were lost before, are
-// nothing but records. If they are not, the Tail is as it was before.
+// Quiet reports whether the next bytes of a side, of which gap bytes before are missing, are only records. If not, the Tail does not
+// change.
 func (f *Tail) Quiet(side Side, data []byte, gap int64) bool {
 	d := &f.sides[side]
 	if gap == 0 && d.n == 0 && d.state == tailSure && d.unexamined == 0 && d.end == endNone && d.skim(data) {
@@ -99,8 +96,8 @@ func (f *Tail) Quiet(side Side, data []byte, gap int64) bool {
 	return true
 }
 
-// skim is follow where all that data holds are records of application data whose headers
-// are whole, as nearly always. Else it does nothing and returns false.
+// skim is follow for the usual case that data contains only records of application data with complete headers. Otherwise it does nothing
+// and returns false.
 func (d *tailSide) skim(data []byte) bool {
 	at := int(d.left)
 	for at < len(data) {
@@ -118,8 +115,8 @@ func (d *tailSide) skim(data []byte) bool {
 	return true
 }
 
-// QuietAfterSkip is Quiet where a filter has left out skipped bytes before the next ones. They
-// are not lost: the filter hands on what begins a handshake.
+// QuietAfterSkip is Quiet after a filter has left out skipped bytes. They do not count as missing: the filter passes on the beginning of
+// handshakes.
 func (f *Tail) QuietAfterSkip(side Side, data []byte, skipped int64) bool {
 	d := &f.sides[side]
 	before := *d
@@ -131,11 +128,11 @@ func (f *Tail) QuietAfterSkip(side Side, data []byte, skipped int64) bool {
 	return true
 }
 
-// Truncated notes that n bytes of a side came and are not known. Where they are within a record
-// the place of the next header is as sure as before.
+// Truncated notes that n bytes of a side were sent, but not captured. Within a record the position of the next header stays as certain as
+// before.
 func (f *Tail) Truncated(side Side, n int64) { f.sides[side].skip(n, tailSure) }
 
-// addGap notes that n bytes were lost.
+// addGap notes that n bytes are missing.
 func (d *tailSide) addGap(n int64, sure tailState) {
 	beyond := n
 	if d.state > tailLost && d.n == 0 {
@@ -146,8 +143,7 @@ func (d *tailSide) addGap(n int64, sure tailState) {
 	}
 }
 
-// skip notes that n bytes are not known. Where they are within a record its length tells
-// the place of the next header, at most as sure as given.
+// skip notes that n bytes are unknown. Within a record its length gives the position of the next header, whose certainty is at most sure.
 func (d *tailSide) skip(n int64, sure tailState) {
 	switch {
 	case d.state == tailNone:
@@ -163,9 +159,8 @@ func (d *tailSide) skip(n int64, sure tailState) {
 	}
 }
 
-// find looks for records in a segment of a lost side, from where on they are followed, or
-// for what ends them: at its start another handshake or text, or so many bytes in a row
-// that a record would have begun in them. sure is false of text.
+// find looks in a segment of a lost side for records, which are then followed from data[from:]. Or it finds that the records have ended
+// (ends): by another handshake, by text, or by so many bytes that a record would have started in them. sure is false for text.
 func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 	switch {
 	case anyHello(data), d.keyed && cipherChanges(data):
@@ -191,12 +186,12 @@ func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 	return from, false, true
 }
 
-// minBroken is how many segments in a row have to begin with a record that no other one
-// follows: the middles of records look so once in 2^66 times.
+// minBroken is how many consecutive segments must begin with a record that is not followed by another one. The middles of records look so
+// with a probability of about 2^-66.
 const minBroken = 3
 
-// broken notes whether a segment of a lost side begins with a record of application data that
-// other bytes than a record follow, and reports that enough do. Meanwhile look counts them.
+// broken notes whether a segment of a lost side begins with a record of application data that is followed by other bytes than a record. It
+// reports whether minBroken segments did. The field unexamined counts them.
 func (d *tailSide) broken(data []byte) bool {
 	if len(data) < wire.RecordHeader || data[0] != wire.ContentApplicationData || !plausibleHeader(data) {
 		d.unexamined = 0
@@ -209,12 +204,11 @@ func (d *tailSide) broken(data []byte) bool {
 	return d.unexamined >= minBroken
 }
 
-// maxUnplaced is how many bytes in a row may hold no record's header, of a lost side: three
-// of the largest records.
+// maxUnplaced is how many consecutive bytes of a lost side can contain no header of a record: three of the largest records.
 const maxUnplaced = 3 * (wire.RecordHeader + maxRecord)
 
-// recordIn returns where in b a record of application data may begin, followed by another
-// one as far as b goes; len(b) where none does. A header that b has only a part of counts.
+// recordIn returns the offset in b where a record of application data may begin that is followed by another one, if b is long enough. It
+// returns len(b) if there is none. An incomplete header at the end of b counts.
 func recordIn(b []byte) int {
 	for at := 0; at < len(b); at++ {
 		next := bytes.IndexByte(b[at:], wire.ContentApplicationData)
@@ -229,7 +223,7 @@ func recordIn(b []byte) int {
 	return len(b)
 }
 
-// textPast reports whether b begins with a record that text follows.
+// textPast reports whether b begins with a record that is followed by text.
 func textPast(b []byte) bool {
 	if len(b) < wire.RecordHeader || !plausibleHeader(b) {
 		return false
@@ -243,7 +237,7 @@ func anyHello(b []byte) bool {
 	return helloBegins(b, tlsmsg.TypeClientHello) == protocols.Yes || helloBegins(b, tlsmsg.TypeServerHello) == protocols.Yes
 }
 
-// readable notes whether the start of a segment is text. It reports that enough is.
+// readable notes whether the start of a segment is text. It reports whether minLostText bytes were.
 func (d *tailSide) readable(data []byte) bool {
 	b := data[:min(len(data), minLostText)]
 	if !allText(b) {
@@ -254,8 +248,8 @@ func (d *tailSide) readable(data []byte) bool {
 	return d.text == minLostText
 }
 
-// follow takes the bytes of a side whose place is known. ok is false where the records
-// end, which is before data[at:], or where text was read in one, up to data[at:].
+// follow processes the bytes of a side whose position is known. ok is false if the records end before data[at:], or if a record contains
+// text up to data[at:].
 func (d *tailSide) follow(data []byte) (at int, ok bool) {
 	for at < len(data) && d.state > tailLost {
 		if d.left > 0 {
@@ -292,8 +286,8 @@ func (d *tailSide) follow(data []byte) (at int, ok bool) {
 	return at, true
 }
 
-// whole is header where b has all that is wanted of a record at once, as nearly always: its
-// header, and of its content what is looked at for text. Else it returns 0.
+// whole is header for the usual case that b has a complete header and the part of its content that is examined for text. Otherwise it
+// returns 0.
 func (d *tailSide) whole(b []byte) int {
 	if d.n != 0 || d.state != tailSure || len(b) <= wire.RecordHeader || b[0] == wire.ContentHandshake || !plausibleHeader(b) {
 		return 0
@@ -310,8 +304,8 @@ func (d *tailSide) whole(b []byte) int {
 	return wire.RecordHeader
 }
 
-// header takes the bytes of a record's header, and of a hello's where one may follow, and
-// returns how many it took; -1 where no record follows here, or one of another handshake.
+// header processes the bytes of a record's header, and the first bytes of a handshake record, which may be a hello. It returns how many, or
+// -1 if no record follows here, or one of another handshake.
 func (d *tailSide) header(data []byte) int {
 	n := copy(d.head[min(d.n, wire.RecordHeader):wire.RecordHeader], data)
 	d.n += uint8(n)
@@ -323,14 +317,14 @@ func (d *tailSide) header(data []byte) int {
 		return n
 	}
 	typ, size := b[0], int(b[3])<<8|int(b[4])
-	begun := 0 // bytes of the record that head has
+	begun := 0 // bytes of the content that are in head
 	switch {
 	case changesCipher(typ, size) && d.keyed:
 		d.state = tailSure // as below
 		return -1
 	case typ == wire.ContentHandshake:
 		if size < minSealed {
-			return -1 // in plaintext
+			return -1 // a plaintext message
 		}
 		more := copy(d.head[d.n:], data[n:])
 		n, d.n = n+more, d.n+uint8(more)
@@ -338,7 +332,7 @@ func (d *tailSide) header(data []byte) int {
 		case d.n < helloPrefix:
 			return n
 		case anyHello(d.head[:]):
-			d.state = tailSure // no ciphertext looks so
+			d.state = tailSure // ciphertext does not look so
 			return -1
 		}
 		begun = helloPrefix - wire.RecordHeader
@@ -349,7 +343,7 @@ func (d *tailSide) header(data []byte) int {
 	return n
 }
 
-// startRecord notes that a record begins.
+// startRecord notes the start of a record.
 func (d *tailSide) startRecord(typ byte, size int) {
 	if d.state < tailSure {
 		d.state++

@@ -6,13 +6,12 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// This file finds plaintext where the place in the records of TLS is lost. TLS has only
-// ciphertext and record headers there, so each segment without a header is weighed against
-// random bytes: by its last bytes, as in binary protocols (tailWeight), or by its share of
-// text. The weights of consecutive segments are added up, never below zero. For random bytes
-// the sum reaches n bits after a given segment with a probability of about 2^-n.
+// This file finds plaintext while the position in the TLS records is lost. TLS sends only ciphertext and record headers then, so each segment
+// without a header is compared with random bytes: by its last bytes, as for binary protocols (tailWeight), or by its share of text. The
+// weights of consecutive segments are added up, never below zero. For random bytes the sum reaches n bits after a given segment with a
+// probability of about 2^-n.
 
-// legibleBits is the sum of weights that no ciphertext reaches.
+// legibleBits is the sum of weights, in bits, that proves plaintext.
 const legibleBits = 64
 
 // legible weighs a segment of a lost side that holds no record header, and reports whether the
@@ -21,13 +20,13 @@ func (d *tailSide) legible(b []byte) bool {
 	if len(b) < minTail {
 		return false
 	}
-	sum := &d.head[0] // free: no header has begun
+	sum := &d.head[0] // free, since no header has begun
 	*sum = uint8(min(max(int(*sum)+max(tailWeight(b), textWeight(b))/bit, 0), legibleBits))
 	return *sum == legibleBits
 }
 
-// textWeights holds the weight of each byte value as evidence for text with a few other bytes,
-// such as the messages of many protocols.
+// textWeights holds the weight of each byte value as evidence for text that contains a few other bytes, as the messages of many protocols
+// do.
 var textWeights = func() (w [256]int16) {
 	const printable, share = 95, 0.9
 	for c := range w {
@@ -40,8 +39,7 @@ var textWeights = func() (w [256]int16) {
 	return w
 }()
 
-// textWeight returns the weight of a segment as evidence for text. One part that is long enough
-// suffices, whatever the other bytes are.
+// textWeight returns the weight of a segment as evidence for text. One part that is long enough suffices, whatever the other bytes are.
 func textWeight(b []byte) int {
 	sum, most := 0, 0
 	for _, c := range b[:min(len(b), protocols.SampleSize)] {
@@ -51,6 +49,6 @@ func textWeight(b []byte) int {
 	return min(most-textChance, segmentBits)
 }
 
-// textChance is the weight that the best part of sampled random bytes hardly ever exceeds: the
-// bits of all places where that part may begin.
+// textChance is a weight that the best part of SampleSize random bytes hardly ever exceeds. It accounts for all positions where that part
+// may begin.
 const textChance = 9 * bit

@@ -1,10 +1,8 @@
 package dissect
 
-// Truncated reports whether the n bytes before offset came, but that their number is all that is
-// known of them: a snap length or a filter cut them off. Within a protected record nothing
-// more is wanted, and behind what was recognized as cleartext nothing is. Elsewhere they
-// are as good as lost, unless bulk says that who cut them kept what can matter, which
-// leaves only the place in the record layer lost.
+// Truncated notes that the n bytes before offset were sent, but not captured because of a snap length or a filter. Within a protected
+// record, and after recognized plaintext, they are not needed. Elsewhere they count as missing, unless bulk is set: then the filter passed
+// on everything that can matter, and only the position in the record layer is lost.
 func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 	st := &s.sides[side]
 	if s.dns != nil {
@@ -29,13 +27,13 @@ func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 	case KindTLS:
 		s.truncatedRecords(side, offset, n, bulk)
 	case KindNone:
-		if n > int64(st.p.chain.left) { // else it is within what may be a record
+		if n > int64(st.p.chain.left) { // otherwise they are within a possible record
 			st.missed += n
 		} else {
 			st.seen += n
 		}
 		s.addGap(side, n, offset)
-	default: // what was recognized stays so: no verdict can change
+	default: // the recognized protocol stays: no verdict can change
 		st.seen += n
 		s.stopReading(st.p)
 		s.unseenSSH(side)
@@ -46,7 +44,7 @@ func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 	}
 }
 
-// truncatedRecords is Cut for a side that speaks TLS.
+// truncatedRecords is Truncated for a side that speaks TLS.
 func (s *Session) truncatedRecords(side Side, offset, n int64, bulk bool) {
 	st, l := &s.sides[side], &s.tls.layers[side]
 	r := &st.p.rec
@@ -67,7 +65,7 @@ func (s *Session) truncatedRecords(side Side, offset, n int64, bulk bool) {
 		s.loseRecords(side)
 	case bulk && l.broken:
 		st.seen += n
-	case l.broken: // it is found again at the start of a segment
+	case l.broken: // the position is found again at the start of a segment
 		st.missed += n
 	default:
 		st.missed += n

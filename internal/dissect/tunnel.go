@@ -6,8 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// A tunnel is what CONNECT and SOCKS ask for: the words that open it are no word on what
-// goes through it, so its ends are recognized anew.
+// CONNECT and SOCKS open a tunnel. The protocol that opens it does not show what the tunnel carries, so both ends are recognized anew.
 
 // openTunnel notes that the server granted a tunnel.
 func (s *Session) openTunnel() {
@@ -15,8 +14,8 @@ func (s *Session) openTunnel() {
 	s.revision++
 }
 
-// granted looks for the reply of a SOCKS server, or of an HTTP proxy to a second try, at
-// the start of a segment; it returns how many bytes the reply takes, 0 if it is none.
+// granted looks for the reply of a SOCKS server, or of an HTTP proxy after a request was repeated with credentials, at the start of a
+// segment. It returns the size of the reply in bytes, or 0.
 func (s *Session) granted(side Side, data []byte) int {
 	switch s.sides[side].protocol {
 	case "socks5":
@@ -32,7 +31,7 @@ func (s *Session) granted(side Side, data []byte) int {
 	return 0
 }
 
-// socks5Granted returns the size of a reply that grants the request (RFC 1928 section 6).
+// socks5Granted returns the size of a reply that grants the request (RFC 1928 section 6), or 0.
 func socks5Granted(b []byte) int {
 	if len(b) < 5 || b[0] != 5 || b[1] != 0 || b[2] != 0 {
 		return 0
@@ -52,8 +51,8 @@ func socks5Granted(b []byte) int {
 	return size
 }
 
-// throughTunnel takes what follows in a direction once a tunnel is open, and reports whether
-// it did. Where bytes were lost it is not known whether data is the tunnel's beginning.
+// throughTunnel processes the bytes of a direction once a tunnel is open, and reports whether it did. After missing bytes it does nothing,
+// since data may not be the beginning of the tunnel.
 func (s *Session) throughTunnel(side Side, offset int64, data []byte, ack int64) bool {
 	if s.inTunnel || s.doubt || s.tls != nil {
 		return false
@@ -72,7 +71,7 @@ func (s *Session) throughTunnel(side Side, offset int64, data []byte, ack int64)
 	return true
 }
 
-// enterTunnel begins anew with the first bytes of a direction within the tunnel.
+// enterTunnel recognizes both directions anew; data is the first one within the tunnel.
 func (s *Session) enterTunnel(side Side, offset int64, data []byte, ack int64) {
 	s.inTunnel, s.afterOther, s.upgraded = true, true, s.sides[side].protocol
 	for i := range s.sides {

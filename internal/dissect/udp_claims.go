@@ -8,11 +8,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Over UDP a hello, a record or an Initial of one end that the other one does not answer
-// in kind is a claim. Datagrams of either end that are not of that protocol refute it.
+// Over UDP a hello, a record or an Initial of one end is only a claim until the other end answers in the same protocol. Datagrams of either
+// end that are not of that protocol refute it.
 
-// unconfirmed reports whether a side's datagrams began as DTLS or QUIC and the other end has
-// not spoken it.
+// unconfirmed reports whether a side's datagrams began as DTLS or QUIC and the other end has not spoken that protocol.
 func (s *Session) unconfirmed(side Side) bool {
 	if s.udp == nil || s.udp.quic == nil && s.udp.dtls == nil {
 		return false
@@ -20,17 +19,15 @@ func (s *Session) unconfirmed(side Side) bool {
 	return s.sides[side.Other()].kind != KindTLS && (s.sides[side].kind == KindTLS || s.udp.refuted[side])
 }
 
-// claimed reports whether a side looks encrypted. It does not where its datagrams were
-// weighed because nobody has answered its claim.
+// claimed reports whether a side looks encrypted, apart from an unconfirmed claim whose datagrams were weighed.
 func (s *Session) claimed(side Side) bool {
 	st := &s.sides[side]
 	weighed := st.kind == KindTLS && st.p != nil && st.p.structure.segments > 0
 	return st.kind.claims() && (!weighed || !s.unconfirmed(side))
 }
 
-// refutes looks at a datagram of a side whose claim is unborne, and reports whether it is
-// none of DTLS or QUIC. What such packets do not show by their headers is looked for in
-// plaintext as well. A refuted claim is taken up again by carry.
+// refutes examines a datagram of a side whose claim is unconfirmed, and reports whether the datagram is not of DTLS or QUIC. Packets
+// without a telling header are also tried as plaintext. startDatagramTLS restores a refuted claim.
 func (s *Session) refutes(side Side, b []byte) bool {
 	st, t, foreign := &s.sides[side], s.tls, true
 	switch finished := t.Finished[side] || t.Protected1RTT[side] > 0; {
@@ -59,16 +56,15 @@ func (s *Session) refutes(side Side, b []byte) bool {
 	return true
 }
 
-// dtlsHeaded reports whether b begins with the header of a record of DTLS 1.2 or older, or
-// of one that is not protected (RFC 9147 section 4.1).
+// dtlsHeaded reports whether b begins with the header of a record of DTLS 1.2 or older, or of an unprotected one of DTLS 1.3 (RFC 9147
+// section 4.1).
 func dtlsHeaded(b []byte) bool {
 	const last = 26 // ACK
 	return len(b) >= dtlsHeader && b[0] >= wire.ContentChangeCipherSpec && b[0] <= last && tlsmsg.IsDTLS(uint16(b[1])<<8|uint16(b[2]))
 }
 
-// sharesPort reports whether b belongs to a protocol that shares ports with DTLS and QUIC (RFC 7983, RFC 9443): STUN,
-// ZRTP, TURN channels, and, once media may flow, RTP and RTCP. Media needs keys from a handshake first. Fewer than 4
-// bytes count as a keepalive.
+// sharesPort reports whether b is of a protocol that shares ports with DTLS and QUIC (RFC 7983, RFC 9443): STUN, ZRTP, TURN channels, and,
+// if media is set, RTP and RTCP, whose keys come from a handshake. Fewer than 4 bytes count as a keepalive.
 func sharesPort(b []byte, media bool) bool {
 	const stunCookie, zrtpCookie = 0x2112a442, 0x5a525450 // RFC 8489 section 5, RFC 6189 section 5
 	if len(b) < 4 {
