@@ -8,47 +8,46 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// HTTP is the first request and response of cleartext HTTP: of HTTP/1 and, by their
-// first header blocks, of HTTP/2.
+// HTTP is the first request and response of plaintext HTTP: of HTTP/1, or of HTTP/2 by their first header blocks.
 type HTTP struct {
-	Version   string // "1.1", "2"
+	Version   string // such as "1.1" or "2"
 	Method    string
-	Host      string // of the Host header, the target or :authority, without its port: a Hostname or an address; empty if none
-	Misnamed  bool   // what stood there is none
+	Host      string // from the target, the Host header or :authority, without port: a valid host name or an address, or ""
+	Misnamed  bool   // the host was invalid, or there were different ones
 	Path      string // without the query
 	UserAgent string
-	Upgrade   string // the Upgrade header's first protocol, lower case
-	Status    int    // of the first response that is not 100 or 103
+	Upgrade   string // first protocol of the Upgrade header, in lower case
+	Status    int    // of the first final response, or 101
 
-	absolute bool // the target names the host
+	absolute bool // the target has the host
 }
 
 const (
-	maxValue = 288 // bytes of a header's value that are kept: more than maxAuthority and a field's name
-	// maxHTTPHeader bounds the header that is read, in bytes.
+	maxValue = 288 // stored bytes of a header field: more than an authority and the field's name need
+	// maxHTTPHeader bounds the header that is parsed, in bytes.
 	maxHTTPHeader = 64 << 10
 )
 
-// httpReader reads the header of a direction's first message line by line. It keeps only the header fields that HTTP
-// names, and of each line only what it needs.
+// httpReader parses the header of a direction's first message line by line. It stores only the header fields in wanted, and of each line
+// only what is needed.
 type httpReader struct {
 	line    []byte
 	seen    int  // bytes of the header so far
 	first   bool // the first line was read
 	request bool // the message is a request
-	again   bool // it is not the first one
-	skip    bool // the line is of no interest, or too long
+	again   bool // the message is not the first one
+	skip    bool // the line is not needed, or too long
 	interim bool // the message is a 1xx response
 }
 
-// endReader ends a reader that has come to its end.
+// endReader releases a reader at the end of its header.
 func (s *Session) endReader(r **httpReader) {
 	s.release(&(*r).line)
 	s.pool.putLineReader(*r)
 	*r = nil
 }
 
-// readHTTP takes the next bytes of a direction that speaks HTTP/1.
+// readHTTP processes the next bytes of a direction that speaks HTTP/1.
 func (s *Session) readHTTP(side Side, data []byte) {
 	p := s.sides[side].p
 	r := p.http
@@ -82,10 +81,10 @@ func (s *Session) readHTTP(side Side, data []byte) {
 	}
 }
 
-// wanted are the header fields that are read.
+// wanted are the names of the header fields that are parsed.
 var wanted = [...]string{"host:", "user-agent:", "upgrade:", "content-length:", "transfer-encoding:"}
 
-// isWanted reports whether a line, or the beginning of one, may be a header field that is read.
+// isWanted reports whether a line, which may be incomplete, may be a header field that is parsed.
 func isWanted(line []byte) bool {
 	for _, w := range &wanted {
 		if n := min(len(w), len(line)); foldsTo(line[:n], w[:n]) {
@@ -95,7 +94,7 @@ func isWanted(line []byte) bool {
 	return false
 }
 
-// foldsTo reports whether b is name, which is in lower case, in any case of ASCII.
+// foldsTo reports whether b equals name in any case of ASCII. name must be in lower case.
 func foldsTo(b []byte, name string) bool {
 	if len(b) != len(name) {
 		return false
@@ -111,9 +110,8 @@ func foldsTo(b []byte, name string) bool {
 	return true
 }
 
-// httpPart takes a part of a line, the last one where ended is set, and returns what is kept
-// of the line so far: it is valid until the next part. A line that comes in one piece is not
-// copied.
+// httpPart processes a part of a line; ended reports whether it is the last one. It returns the stored part of the line so far, which is
+// valid until the next call. A line in one piece is not copied.
 func (s *Session) httpPart(r *httpReader, part []byte, ended bool) (line []byte) {
 	if r.skip {
 		return r.line
@@ -132,17 +130,16 @@ func (s *Session) httpPart(r *httpReader, part []byte, ended bool) (line []byte)
 	switch {
 	case !r.first:
 		r.skip = !whole
-	case len(line) == 0 || len(line) == 1 && line[0] == '\r': // the end of the header, perhaps
+	case len(line) == 0 || len(line) == 1 && line[0] == '\r': // perhaps the end of the header
 	case isWanted(line):
 		r.skip = !whole
 	default:
-		r.skip, r.line, line = true, r.line[:0], nil // a secret, perhaps
+		r.skip, r.line, line = true, r.line[:0], nil // it may contain a secret
 	}
 	return line
 }
 
-// httpLine processes a complete line, of which line is the part that httpPart kept. It reports whether the header
-// ends there.
+// httpLine processes a complete line; line is the part that httpPart stored. It reports whether the header ends there.
 func (s *Session) httpLine(side Side, r *httpReader, line []byte) (done bool) {
 	line = bytes.TrimSuffix(line, []byte("\r"))
 	blank, whole := len(line) == 0 && !r.skip, !r.skip
@@ -176,7 +173,7 @@ func (s *Session) httpLine(side Side, r *httpReader, line []byte) (done bool) {
 	return false
 }
 
-// endHTTP closes a direction's header. What follows may be another protocol.
+// endHTTP ends a direction's header. Another protocol may follow.
 func (s *Session) endHTTP(side Side) {
 	st := &s.sides[side]
 	s.endReader(&st.p.http)
@@ -200,7 +197,7 @@ func (s *Session) endHTTP(side Side) {
 	}
 }
 
-// rename names the protocol of both directions that speak HTTP/1.
+// rename sets the protocol of both directions that speak HTTP/1.
 func (s *Session) rename(protocol string) {
 	for i := range s.sides {
 		if s.sides[i].protocol == "http" {
@@ -209,10 +206,10 @@ func (s *Session) rename(protocol string) {
 	}
 }
 
-// statusLine is how many bytes of a status line are read: "HTTP/1.1 200".
+// statusLine is how many bytes of a status line are parsed: "HTTP/1.1 200".
 const statusLine = 12
 
-// response reads a status line. It tells whether another response will follow.
+// response parses a status line. It reports whether it is of an interim response.
 func (h *HTTP) response(line string) (interim bool) {
 	if len(line) < statusLine {
 		return false
@@ -234,6 +231,7 @@ func (h *HTTP) response(line string) (interim bool) {
 	return false
 }
 
+// request parses a request line. The first call counts.
 func (h *HTTP) request(line []byte) {
 	if h.Method != "" {
 		return
@@ -249,7 +247,7 @@ func (h *HTTP) request(line []byte) {
 
 var httpVersions = [10]string{"1.0", "1.1", "1.2", "1.3", "1.4", "1.5", "1.6", "1.7", "1.8", "1.9"}
 
-// methodName returns a request's method, without memory of its own for those of RFC 9110.
+// methodName returns the method of a request. It does not allocate for the methods of RFC 9110.
 func methodName(b []byte) string {
 	for _, m := range [...]string{"GET", "POST", "PUT", "HEAD", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE"} {
 		if string(b) == m {
@@ -259,8 +257,7 @@ func methodName(b []byte) string {
 	return names.Printable(b)
 }
 
-// target reads a request target (RFC 9112 section 3.2). Where it names the host, that
-// counts in place of the Host header's.
+// target parses a request target (RFC 9112 section 3.2). A host in it takes precedence over the Host header.
 func (h *HTTP) target(target string) {
 	scheme, rest, absolute := strings.Cut(target, "://")
 	switch {
@@ -284,11 +281,10 @@ func (h *HTTP) target(target string) {
 	h.Path = names.Printable([]byte(target))
 }
 
-// schemeBytes are those of a URI's scheme (RFC 3986 section 3.1).
+// schemeBytes are the characters of a URI scheme, in lower case (RFC 3986 section 3.1).
 const schemeBytes = "abcdefghijklmnopqrstuvwxyz0123456789+-."
 
-// setHost notes the host of a request, once; ok says that it is one. Requests that name two
-// name none.
+// setHost stores the host of a request; ok reports whether it is valid. A request with two different hosts has none.
 func (h *HTTP) setHost(host string, ok bool) {
 	switch {
 	case !ok || h.Host != "" && h.Host != host:
@@ -298,7 +294,7 @@ func (h *HTTP) setHost(host string, ok bool) {
 	}
 }
 
-// field reads a header field; whole tells that all of its value was kept.
+// field processes a header field; whole reports whether all of its value was stored.
 func (h *HTTP) field(line []byte, request, whole bool) {
 	name, value, ok := bytes.Cut(line, []byte(":"))
 	if !ok {
@@ -320,8 +316,7 @@ func (h *HTTP) field(line []byte, request, whole bool) {
 	}
 }
 
-// host reads a Host header. A target that named a host before counts in its place (RFC
-// 9112 section 3.2.2), whatever the header says.
+// host processes a Host header. It is ignored if the request target has a host (RFC 9112 section 3.2.2).
 func (h *HTTP) host(value string, whole bool) {
 	if h.absolute {
 		return

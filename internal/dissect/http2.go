@@ -11,28 +11,27 @@ import (
 )
 
 const (
-	// maxBlock bounds the header block that is read, maxFrames the frames that are
-	// looked at before it comes.
+	// maxBlock bounds a header block that is parsed, in bytes, and maxFrames the frames up to its end.
 	maxBlock  = 8 << 10
 	maxFrames = 64
-	// maxTable bounds HPACK's table; what is in it comes from one block, and from the
-	// interim responses before it.
+	// maxTable bounds the HPACK table, in bytes. Its entries come from one block, and from interim responses before it. maxInterim
+	// bounds the header blocks that are parsed, and maxInterimBlock the size of one after which another is parsed.
 	maxTable        = 64 << 10
 	maxInterim      = 4
 	maxInterimBlock = 1 << 10
 )
 
-// http2Reader reads a direction's frames up to its first header block.
+// http2Reader parses a direction's frames up to its first header block.
 type http2Reader struct {
-	preface bool // the client's preface stands before
+	preface bool // the client's preface is expected
 	hdr     [protocols.FrameHeaderSize]byte
 	n       int // bytes of the preface or of hdr
-	left    int // bytes of the frame still to come
+	left    int // remaining bytes of the frame
 	frames  int
-	within  bool // a header block has begun and not ended
-	frame   int  // where in block the current frame's bytes begin
+	within  bool // a header block is incomplete
+	frame   int  // offset in block of the current frame
 	block   []byte
-	interim int // header blocks read
+	interim int // header blocks so far
 	decoder *hpack.Decoder
 }
 
@@ -40,7 +39,7 @@ func newHTTP2Reader(buf []byte) *http2Reader {
 	return &http2Reader{preface: bytes.HasPrefix(buf, []byte("PRI "))}
 }
 
-// readHTTP2 takes the next bytes of a direction that speaks HTTP/2.
+// readHTTP2 processes the next bytes of a direction that speaks HTTP/2.
 func (s *Session) readHTTP2(side Side, data []byte) {
 	p := s.sides[side].p
 	r := p.http2
@@ -90,7 +89,7 @@ func (s *Session) readHTTP2(side Side, data []byte) {
 	}
 }
 
-// startFrame reports whether reading goes on.
+// startFrame processes the header of a frame and reports whether reading continues.
 func (s *Session) startFrame(r *http2Reader) bool {
 	r.left = int(r.hdr[0])<<16 | int(r.hdr[1])<<8 | int(r.hdr[2])
 	r.frames++
@@ -130,7 +129,7 @@ func (s *Session) endFrame(side Side, r *http2Reader) bool {
 	return s.headerBlock(side, r)
 }
 
-// headerBlock reads a whole header block; it tells whether another one is wanted.
+// headerBlock processes a complete header block. It reports whether another one is needed.
 func (s *Session) headerBlock(side Side, r *http2Reader) (again bool) {
 	if s.http == nil {
 		s.http = s.pool.http()
@@ -146,25 +145,25 @@ func (s *Session) headerBlock(side Side, r *http2Reader) (again bool) {
 	if _, err := r.decoder.Write(r.block); err != nil || r.decoder.Close() != nil {
 		return false
 	}
-	// an interim response stays before the final one: few and small ones are waited for
+	// interim responses may come before the final one: a few small ones are accepted
 	r.interim++
 	return s.headers(side, &got) && r.interim < maxInterim && len(r.block) <= maxInterimBlock
 }
 
-// fields are the header fields of HTTP/2 that are kept.
+// fields are the stored header fields of HTTP/2.
 type fields struct {
 	method, authority, host, path, agent, content, status string
 }
 
-// add keeps a field. Of several of a name the first counts: a block of 8 KiB can refer to
-// a long one of HPACK's table eight thousand times.
+// add stores a field. The first one of a name counts. It allocates at most once for each name: a block of 8 KiB can refer to a long entry
+// of the HPACK table eight thousand times.
 func (f *fields) add(h hpack.HeaderField) {
 	switch h.Name {
 	case ":method":
 		storeField(&f.method, h.Value, protocols.MaxMethod+1)
 	case ":authority":
 		storeField(&f.authority, h.Value, maxValue)
-	case "host": // in place of :authority, as a gateway from HTTP/1 may leave it (RFC 9113 section 8.3.1)
+	case "host": // a gateway from HTTP/1 may send it instead of :authority (RFC 9113 section 8.3.1)
 		storeField(&f.host, h.Value, maxValue)
 	case ":path":
 		storeField(&f.path, h.Value, protocols.MaxTarget)
@@ -177,14 +176,14 @@ func (f *fields) add(h hpack.HeaderField) {
 	}
 }
 
-// storeField keeps a copy of the first n bytes of a field's first value.
+// storeField stores a copy of the first n bytes of a field's first value.
 func storeField(field *string, value string, n int) {
 	if *field == "" {
 		*field = strings.Clone(value[:min(n, len(value))])
 	}
 }
 
-// headers notes what a header block says; it tells whether another one is wanted.
+// headers processes the fields of a header block. It reports whether another block is needed.
 func (s *Session) headers(side Side, f *fields) (again bool) {
 	h := s.http
 	h.Version = "2"
@@ -198,7 +197,7 @@ func (s *Session) headers(side Side, f *fields) (again bool) {
 			host, _, ok := names.Authority(name)
 			h.setHost(host, ok)
 		}
-		if h.Method != "CONNECT" { // which has no path (RFC 9113 section 8.5)
+		if h.Method != "CONNECT" { // CONNECT has no path (RFC 9113 section 8.5)
 			h.target(f.path)
 		}
 	}
@@ -216,7 +215,7 @@ func (s *Session) headers(side Side, f *fields) (again bool) {
 	return again
 }
 
-// isMethod reports whether a method is one that a request of HTTP/1 is recognized by.
+// isMethod reports whether a method is one that would be recognized in a request of HTTP/1.
 func isMethod(method string) bool {
 	for _, c := range []byte(method) {
 		if (c < 'A' || c > 'Z') && c != '-' && c != '_' {
@@ -226,7 +225,7 @@ func isMethod(method string) bool {
 	return len(method) <= protocols.MaxMethod
 }
 
-// endHTTP2 frees a direction's reader.
+// endHTTP2 releases a direction's reader.
 func (s *Session) endHTTP2(side Side) {
 	p := s.sides[side].p
 	s.release(&p.http2.block)

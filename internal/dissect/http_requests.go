@@ -6,9 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// follower reads what a client sends after its first HTTP request, for as long as that is
-// the same request again. Of HTTP/1 it reads each request as the first one was read, of
-// HTTP/2 the frames' headers.
+// follower reads what a client sends after its first HTTP request, as long as it is the same request again. It parses requests of HTTP/1
+// like the first one, and only the headers of frames of HTTP/2.
 type follower struct {
 	next *httpReader // HTTP/1: of the next request; nil before its first byte
 
@@ -19,21 +18,19 @@ type follower struct {
 	on   bool                            // the connection is HTTP/2
 }
 
-// maxCall bounds the DATA of the one HTTP/2 request, in bytes: a health check of gRPC sends
-// the name of a service (grpc.health.v1.HealthCheckRequest).
+// maxCall bounds the DATA of the one HTTP/2 request, in bytes. A health check of gRPC sends the name of a service
+// (grpc.health.v1.HealthCheckRequest).
 const maxCall = 300
 
-// OneRequest reports whether all that was sent over cleartext HTTP is known to belong to
-// one request without a body and its answer, or to that request again: the same method and
-// path. Of HTTP/2 one stream with up to maxCall bytes of DATA counts. It is false for good
-// once a client sent something else, or something was lost or not looked at.
+// OneRequest reports whether all bytes of plaintext HTTP are known to belong to one request without a body and its response, or to
+// repetitions of that request: the same method and path. In HTTP/2 one stream with up to maxCall bytes of DATA counts. It stays false once
+// a client has sent something else, or bytes were missing or not examined.
 func (s *Session) OneRequest() bool {
 	return s.http != nil && s.http.Method != "" && !s.strayed && !s.finished && !s.failed
 }
 
-// Asking reports whether the first HTTP request of the originator has begun, or may have, and is
-// not complete: neither its path nor its user agent is known. A header that goes on
-// for more than 64 KiB is no request.
+// Asking reports whether the originator's first HTTP request has begun, or may have, and is incomplete: its path or its user agent is
+// unknown. A header longer than 64 KiB does not count as a request.
 func (s *Session) Asking() bool {
 	st := &s.sides[Originator]
 	if st.p == nil || s.strayed || s.finished || s.failed {
@@ -50,8 +47,7 @@ func (s *Session) Asking() bool {
 	return protocols.StartsHTTPRequest(st.p.head)
 }
 
-// OnlyDNS reports whether both sides speak DNS, and every message of either is of it; asked
-// reports the same where only one side has spoken so far.
+// OnlyDNS reports whether both sides speak DNS and send nothing else. asked reports the same if only one side has sent something so far.
 func (s *Session) OnlyDNS() (both, asked bool) {
 	if s.dns == nil || s.strayed || s.failed {
 		return false, false
@@ -65,7 +61,7 @@ func (s *Session) OnlyDNS() (both, asked bool) {
 	return a && b, a || b
 }
 
-// markStrayed notes that more was said than what the connection seemed to be for.
+// markStrayed notes that the connection carries more than what it seemed to be for.
 func (s *Session) markStrayed() {
 	if !s.strayed {
 		s.strayed = true
@@ -73,7 +69,7 @@ func (s *Session) markStrayed() {
 	}
 }
 
-// followHTTP takes what a client sends after its first request over HTTP/1.
+// followHTTP processes what a client sends after its first request of HTTP/1.
 func (s *Session) followHTTP(side Side, data []byte) {
 	f := &s.sides[side].p.after
 	for len(data) > 0 && !s.strayed {
@@ -108,8 +104,7 @@ func (s *Session) compareRequest(line []byte) {
 	}
 }
 
-// checkField looks at a request's header field: one that announces a body, or another protocol,
-// says that more than a request follows.
+// checkField examines a header field of a request. If it announces a body or another protocol, more than a request follows.
 func (s *Session) checkField(line []byte) {
 	name, value, _ := bytes.Cut(line, []byte(":"))
 	switch {
@@ -122,7 +117,7 @@ func (s *Session) checkField(line []byte) {
 	}
 }
 
-// followHTTP2 walks over the frames that follow a client's first header block.
+// followHTTP2 processes the frames after a client's first header block.
 func (s *Session) followHTTP2(side Side, data []byte) {
 	f := &s.sides[side].p.after
 	for len(data) > 0 && !s.strayed {
@@ -151,6 +146,5 @@ func (s *Session) followHTTP2(side Side, data []byte) {
 	}
 }
 
-// maxControl is the most that a frame without content of the application's holds, in
-// bytes, before the rest counts as content.
+// maxControl bounds the payload of a frame without application content, in bytes. Further bytes count as content.
 const maxControl = 128

@@ -2,18 +2,17 @@ package dissect
 
 import "encoding/binary"
 
-// SSH message numbers that may stand before encryption (RFC 4250 section 4.1.2).
+// SSH message numbers that are used before encryption (RFC 4250 section 4.1.2).
 const (
 	sshDisconnect = 1
 	sshDebug      = 4
 	sshKexInit    = 20
 	sshNewKeys    = 21
-	sshMethod     = 30 // the first of a key exchange method's own
-	sshMethodEnd  = 49 // and the last
+	sshMethod     = 30 // first number of key exchange methods
+	sshMethodEnd  = 49 // last number of key exchange methods
 )
 
-// Of SSH 1: the server's key, and the client's answer to it, which names the cipher
-// (draft-ylonen-ssh-protocol-00, "Packet types").
+// Packet types and ciphers of SSH 1 (draft-ylonen-ssh-protocol-00): the server sends its key, and the client answers with the cipher.
 const (
 	ssh1PublicKey  = 2
 	ssh1SessionKey = 3
@@ -21,56 +20,55 @@ const (
 )
 
 const (
-	// maxSSHPacket bounds packet_length: RFC 4253 section 6.1 asks for 35000 at least.
+	// maxSSHPacket bounds packet_length, in bytes. RFC 4253 section 6.1 requires support for 35000.
 	maxSSHPacket = 256 << 10
-	minPadding   = 4  // of padding_length (RFC 4253 section 6)
-	sshHeader    = 6  // packet_length, padding_length and the message's number
-	sshCookie    = 16 // of SSH_MSG_KEXINIT (RFC 4253 section 7.1)
+	minPadding   = 4  // least padding_length (RFC 4253 section 6)
+	sshHeader    = 6  // size of packet_length, padding_length and the message number
+	sshCookie    = 16 // size of the cookie of SSH_MSG_KEXINIT (RFC 4253 section 7.1)
 	// sshLists is the number of name-lists in an SSH_MSG_KEXINIT.
 	sshLists = 10
-	// sshTail is what follows the lists: first_kex_packet_follows and a reserved uint32.
+	// sshTail is the size of what follows the lists: first_kex_packet_follows and a reserved uint32.
 	sshTail = 5
-	// ssh1Header is the most that is read of a packet of SSH 1 at once: its length, up to
-	// eight bytes of padding, its type and the byte that follows.
+	// ssh1Header is the largest size of the examined part of a packet of SSH 1: its length, up to eight bytes of padding, its type and
+	// the next byte.
 	ssh1Header = 4 + 8 + 2
 )
 
-// sshReader follows one direction of SSH from its identification string (RFC 4253
-// section 4.2) to its SSH_MSG_KEXINIT (section 7.1). Anybody can send a line of text: the
-// binary packet, which has to parse, is what shows that encryption follows.
+// sshReader follows one direction of SSH from its identification string (RFC 4253 section 4.2) to its SSH_MSG_KEXINIT (section 7.1).
+// Anybody can send a line of text; only a well-formed binary packet shows that encryption follows.
 type sshReader struct {
 	step   sshStep
-	held   [ssh1Header]byte // bytes of the current field, where it is read as a whole
+	held   [ssh1Header]byte // bytes of a field that is parsed as a whole
 	heldN  int
-	left   int  // bytes of the current field still to come, where it is not held
-	packet int  // bytes of the packet still to come, padding included
+	left   int  // remaining bytes of a field that is not collected in held
+	packet int  // remaining bytes of the packet, padding included
 	pad    int  // padding_length of the packet
-	lists  int  // name-lists begun
+	lists  int  // name-lists so far
 	at     int  // bytes of the identification string so far
-	old    bool // which offers SSH 1
-	named  bool // enough of the key exchange was seen to know it for one
-	shown  bool // all of it was: what follows is its messages, up to SSH_MSG_NEWKEYS
+	old    bool // the identification string offers SSH 1
+	named  bool // enough of an SSH_MSG_KEXINIT was seen to identify it
+	shown  bool // a complete SSH_MSG_KEXINIT was seen: messages up to SSH_MSG_NEWKEYS follow
 	offer  sshCiphers
-	text   textRun // of what follows them
+	text   textRun // of the bytes after SSH_MSG_NEWKEYS
 }
 
+// sshStep is the field that a reader expects.
 type sshStep uint8
 
 const (
 	sshLine    sshStep = iota // the identification string
 	sshPacket                 // a packet's header
-	sshSkip                   // a message without meaning here
+	sshSkip                   // a message that is skipped
 	sshRandom                 // the cookie
 	sshSize                   // the length of a name-list
 	sshNames                  // a name-list
-	sshTrailer                // what follows the lists, and the padding
+	sshTrailer                // the rest of SSH_MSG_KEXINIT, with the padding
 	sshSealing                // the padding of SSH_MSG_NEWKEYS
-	sshSealed                 // what follows SSH_MSG_NEWKEYS: ciphertext
+	sshSealed                 // the ciphertext after SSH_MSG_NEWKEYS
 )
 
-// readSSH takes bytes of a direction that began with an identification string. Once its
-// SSH_MSG_KEXINIT has parsed the direction is KindEncrypted, and is looked at further.
-// Bytes before that do not parse are not SSH: they are looked at like the beginning of a
+// readSSH processes bytes of a direction that began with an identification string. Once its SSH_MSG_KEXINIT is parsed the direction is
+// KindEncrypted, and is examined further. Bytes before that which are malformed are not SSH: they are recognized like the start of a
 // direction.
 func (s *Session) readSSH(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
@@ -83,7 +81,7 @@ func (s *Session) readSSH(side Side, offset int64, data []byte, ack int64) {
 		held := r.heldN
 		n, ok := r.consume(data)
 		switch {
-		case !ok && r.shown: // no message of the exchange
+		case !ok && r.shown: // not a message of the key exchange
 			r.step = sshSealed
 			buf := append(append(make([]byte, 0, held+len(data)), r.held[:held]...), data...)
 			s.watchSSH(side, offset-int64(held), buf, ack)
@@ -101,7 +99,7 @@ func (s *Session) readSSH(side Side, offset int64, data []byte, ack int64) {
 	}
 }
 
-// showSSH notes that a direction is encrypted from here on, but for the key exchange.
+// showSSH notes that the rest of a direction is encrypted, apart from the key exchange.
 func (s *Session) showSSH(side Side) {
 	st := &s.sides[side]
 	r := st.p.ssh
@@ -117,15 +115,14 @@ func (s *Session) showSSH(side Side) {
 	}
 }
 
-// notSSH reverts what the identification string promised: held and data, which stands at
-// offset, follow it and are not a packet of SSH.
+// notSSH reverts the recognition as SSH: held and data, which is at offset, are not a packet of SSH.
 func (s *Session) notSSH(side Side, offset int64, held, data []byte, ack int64) {
 	s.sides[side].p.ssh = nil
 	s.recognizeAnew(side, offset, held, data, ack)
 }
 
-// unseenSSH notes that bytes of a direction were not seen: of an SSH_MSG_KEXINIT the
-// beginning is enough, and where it did not begin nothing that follows can show it.
+// unseenSSH notes that bytes of a direction were not seen. If an SSH_MSG_KEXINIT had begun that is enough; otherwise later bytes cannot
+// show SSH.
 func (s *Session) unseenSSH(side Side) {
 	st := &s.sides[side]
 	r := st.p.ssh
@@ -144,8 +141,7 @@ func (s *Session) unseenSSH(side Side) {
 	}
 }
 
-// consume reads what it can of one field. It returns how many bytes it took, and false where
-// they are not SSH.
+// consume processes bytes of one field. It returns how many, and false if they are not SSH.
 func (r *sshReader) consume(b []byte) (n int, ok bool) {
 	switch r.step {
 	case sshLine:
@@ -184,8 +180,10 @@ func (r *sshReader) consume(b []byte) (n int, ok bool) {
 	return n, true
 }
 
+// spend counts n bytes of the current field and packet.
 func (r *sshReader) spend(n int) { r.left, r.packet = r.left-n, r.packet-n }
 
+// line consumes bytes of the identification string.
 func (r *sshReader) line(b []byte) int {
 	const version = len("SSH-")
 	for i, c := range b {
@@ -208,7 +206,7 @@ func (r *sshReader) field(b []byte, want int) (n int, whole bool) {
 	return n, r.heldN >= want
 }
 
-// header reads a packet's header up to the message's number.
+// header parses a packet's header up to the message number.
 func (r *sshReader) header(b []byte) (n int, ok bool) {
 	n, whole := r.field(b, sshHeader)
 	var first [4]byte
@@ -225,7 +223,7 @@ func (r *sshReader) header(b []byte) (n int, ok bool) {
 	switch {
 	case (length+4)%8 != 0 || r.packet < pad || pad < minPadding:
 	case !r.shown && typ == sshKexInit && r.packet >= sshCookie:
-		r.old = false // SSH-1.99 stands for both
+		r.old = false // SSH-1.99 means that both versions are offered
 		r.heldN, r.step, r.left = 0, sshRandom, sshCookie
 		return n, true
 	case r.shown && typ == sshNewKeys && r.packet == pad:
@@ -242,7 +240,7 @@ func (r *sshReader) header(b []byte) (n int, ok bool) {
 	return n + more, ok
 }
 
-// header1 is the same for SSH 1, whose packets are padded at their beginning.
+// header1 is header for SSH 1, whose packets begin with padding.
 func (r *sshReader) header1(b []byte, length int) (n int, ok bool) {
 	typeAt := 4 + 8 - length%8
 	n, whole := r.field(b, typeAt+2)
@@ -257,6 +255,7 @@ func (r *sshReader) header1(b []byte, length int) (n int, ok bool) {
 	return n, true
 }
 
+// size parses the length of a name-list.
 func (r *sshReader) size(b []byte) (n int, ok bool) {
 	n, whole := r.field(b, 4)
 	if !whole {
@@ -275,7 +274,7 @@ func (r *sshReader) size(b []byte) (n int, ok bool) {
 	return n, true
 }
 
-// listed goes on behind a name-list.
+// listed continues after a name-list.
 func (r *sshReader) listed() {
 	r.offer.end(r.lists)
 	r.step = sshSize

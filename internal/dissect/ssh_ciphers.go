@@ -6,23 +6,21 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// The name-lists of an SSH_MSG_KEXINIT that name ciphers, by their number: those from the
-// client to the server, and the other way (RFC 4253 section 7.1).
+// Numbers of the name-lists of an SSH_MSG_KEXINIT that have ciphers: from the client to the server, and the reverse (RFC 4253 section 7.1).
 const (
 	sshToServer = 3
 	sshToClient = 4
-	// maxCiphers bounds the names that are kept of a list; of a longer one the rest is
-	// not looked at.
+	// maxCiphers bounds the names that are stored of a list.
 	maxCiphers = 24
 )
 
-// fnvBasis and fnvPrime are those of FNV-1a with 32 bits.
+// Constants of FNV-1a with 32 bits.
 const (
 	fnvBasis = 2166136261
 	fnvPrime = 16777619
 )
 
-// cipherName is the hash of a cipher's name.
+// cipherName is the FNV-1a hash of the name of a cipher.
 type cipherName uint32
 
 // noCipher is the hash of "none".
@@ -36,16 +34,16 @@ var noCipher = func() cipherName {
 
 func (h cipherName) with(c byte) cipherName { return (h ^ cipherName(c)) * fnvPrime }
 
-// sshCiphers are the ciphers that one end offers, in its order.
+// sshCiphers are the ciphers that one end offers, in its order of preference.
 type sshCiphers struct {
 	names  [2][maxCiphers]cipherName
 	n      [2]int
-	name   cipherName // of the name that is being read
+	name   cipherName // hash of the incomplete name
 	begun  bool
-	passed bool // a name did not fit: the lists are of no use
+	passed bool // a list is incomplete
 }
 
-// add takes bytes of a name-list, by its number.
+// add processes bytes of a name-list. list is its number.
 func (o *sshCiphers) add(list int, b []byte) {
 	if list != sshToServer && list != sshToClient {
 		return
@@ -62,7 +60,7 @@ func (o *sshCiphers) add(list int, b []byte) {
 	}
 }
 
-// end notes that a name has ended.
+// end processes the end of a name.
 func (o *sshCiphers) end(list int) {
 	i := list - sshToServer
 	if !o.begun {
@@ -80,9 +78,8 @@ func (o *sshCiphers) end(list int) {
 // list returns the names of one list.
 func (o *sshCiphers) list(i int) []cipherName { return o.names[i][:o.n[i]] }
 
-// sshEncryptsNothing reports whether the cipher "none" is agreed on in a direction: it is
-// the first of the client's names that the server has (RFC 4253 section 7.1). Both ends'
-// offers were seen whole.
+// sshEncryptsNothing reports whether both ends agree on the cipher "none" in a direction: it is the first of the client's names that the
+// server has (RFC 4253 section 7.1). Both offers must be complete.
 func (s *Session) sshEncryptsNothing() bool {
 	client, server := s.sides[Originator].p.ssh, s.sides[Responder].p.ssh
 	if client == nil || server == nil || !client.shown || !server.shown || client.offer.passed || server.offer.passed {
@@ -102,13 +99,13 @@ func (s *Session) sshEncryptsNothing() bool {
 	return false
 }
 
+// contains reports whether names has name.
 func contains(names []cipherName, name cipherName) bool {
 	return slices.Contains(names, name)
 }
 
-// watchSSH looks at what follows a key exchange: text is no ciphertext, nor is a message of
-// a known protocol at the start of a segment. A length in plaintext, which some ciphers
-// have, begins with a zero and leaves too little to know a protocol by.
+// watchSSH examines the bytes after a key exchange. Text is not ciphertext, nor is a message of a known protocol at the start of a segment.
+// Some ciphers leave the length of a packet in plaintext. It begins with a zero byte, and such segments are not tried as other protocols.
 func (s *Session) watchSSH(side Side, offset int64, data []byte, ack int64) {
 	st := &s.sides[side]
 	switch {

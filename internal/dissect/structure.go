@@ -6,45 +6,39 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// Structured plaintext: what no recognizer knows, and what ciphertext does not look like.
+// Structured plaintext is binary plaintext of an unknown protocol, which does not look like ciphertext.
 //
-// The question is whether a segment ends in ciphertext. Ciphertext that is authenticated
-// ends with at least 8 bytes that look random, and what encrypted protocols put before it
-// in plaintext (a length, a type, a number) takes few bytes. So of each segment its last
-// bytes are weighed: those behind the first 48, at least 8. A byte weighs the logarithm of
-// how much more often plaintext has it than random bytes do. Of random bytes the sum over
-// any number of segments reaches n bits with a probability of at most 2^-n.
+// The question is whether a segment ends in ciphertext. Authenticated ciphertext ends with at least 8 bytes that look random, and the
+// plaintext header before it (a length, a type, a number) is short. Therefore the last bytes of each segment are weighed: those after
+// the first 48, and at least 8. The weight of a byte is the logarithm of how much more often it occurs in plaintext than in random
+// bytes. For random bytes the sum over any number of segments reaches n bits with a probability of at most 2^-n.
 const (
-	// headerRoom is what a header in plaintext may take, minTail the least that is weighed
-	// of a segment, maxTail the most, in bytes.
+	// headerRoom bounds a plaintext header, and minTail and maxTail the bytes that are weighed of a segment.
 	headerRoom = 48
 	minTail    = 8
 	maxTail    = 512
 
-	bit = 16 // the unit of weights: 1/16 bit
-	// enoughBits is how much the segments of both ends weigh together at least, segmentBits
-	// how much one of them adds at most: it takes several.
+	bit = 16 // weights are in units of 1/16 bit
+	// enoughBits is the least weight of all segments of both ends together, and segmentBits the most that one of them adds, so that
+	// several are needed.
 	enoughBits  = 48 * bit
 	segmentBits = 16 * bit
-	// minSegments is how many segments it takes, enoughSegments how many are enough to
-	// decide before structureWithin bytes of both ends were seen.
+	// minSegments is the least number of segments. With enoughSegments the decision is made before structureWithin bytes were seen.
 	minSegments    = 4
 	enoughSegments = 48
-	// structureWithin is how many bytes of both ends are seen before it is decided, and
-	// structureAtMost how many at most.
+	// structureWithin is how many bytes of both ends are weighed before the decision, and structureAtMost how many at most.
 	structureWithin = 2 << 10
 	structureAtMost = 16 << 10
-	// maxRun is how many equal bytes in a row weigh for plaintext: padding of zeros, as
-	// WireGuard's handshake has it, tells nothing.
+	// maxRun is how many consecutive equal bytes count as evidence for plaintext. Padding of zeros, as in WireGuard's handshake, is not
+	// evidence.
 	maxRun = 2
 )
 
-// weights holds for each byte how much it speaks for plaintext.
+// weights holds the weight of each byte value as evidence for plaintext.
 var weights = byteWeights()
 
-// byteWeights takes bytes to occur in binary protocols in plaintext like this: zero 32 of
-// 100, other small numbers 22, printable ASCII 36, 0xff 3, the rest 7. Printable bytes
-// weigh nothing by themselves, since compressors such as Snappy leave runs of text.
+// byteWeights assumes these frequencies of bytes in binary plaintext: zero 32%, other small numbers 22%, printable ASCII 36%, 0xff 3%,
+// others 7%. Printable bytes weigh almost nothing, since compressors such as Snappy leave runs of text.
 func byteWeights() (w [256]int16) {
 	for c := range w {
 		share := 0.07 / 128
@@ -63,15 +57,15 @@ func byteWeights() (w [256]int16) {
 	return w
 }
 
-// structure is what the segments of one direction weigh.
+// structure sums up the weights of the segments of one direction.
 type structure struct {
 	score            int32 // 1/16 bit
-	segments, opaque uint8 // weighed, and those that weigh against plaintext
-	last             bool  // the last one speaks for plaintext
-	done             bool  // no more are weighed
+	segments, opaque uint8 // segments weighed, and those with a weight against plaintext
+	last             bool  // the last one has a weight for plaintext
+	done             bool  // no more segments are weighed
 }
 
-// tailWeight returns how much a segment's last bytes speak for plaintext.
+// tailWeight returns the weight of a segment's last bytes as evidence for plaintext.
 func tailWeight(b []byte) int {
 	n := min(max(len(b)-headerRoom, minTail), maxTail)
 	b = b[len(b)-n:]
@@ -87,7 +81,7 @@ func tailWeight(b []byte) int {
 	return min(sum, segmentBits)
 }
 
-// weigh adds a segment of a direction that no recognizer knows.
+// weigh adds a segment of a direction that no recognizer matches.
 func (s *Session) weigh(side Side, b []byte) {
 	st := &s.sides[side]
 	if st.p == nil || st.kind != KindNone && st.kind != KindUnreadable || len(b) < minTail || s.tls.answered() || s.inFlight(side) {
@@ -112,9 +106,8 @@ func (s *Session) weigh(side Side, b []byte) {
 	}
 }
 
-// turnsOpaque reports whether a direction that began as text of no known protocol, and the
-// other one, go on as what cannot be read: a greeting in text is no word on what follows
-// it. Both are of no kind then.
+// turnsOpaque reports whether a direction that began as text of an unknown protocol continues with unreadable bytes, and the other one
+// does, too. A greeting in text does not show what follows it, so both directions become KindUnreadable.
 func (s *Session) turnsOpaque(side Side, b []byte) bool {
 	const least, enough = 16, 64
 	st, other := &s.sides[side], &s.sides[side.Other()]
@@ -157,8 +150,7 @@ func (s *Session) weighed() (n int) {
 	return n
 }
 
-// decideStructure takes the directions that no recognizer knows for structured plaintext,
-// if they are.
+// decideStructure makes the directions that no recognizer matches structured plaintext, if they are.
 func (s *Session) decideStructure() {
 	if !s.structured() {
 		return
@@ -172,8 +164,8 @@ func (s *Session) decideStructure() {
 	s.revision++
 }
 
-// structured reports whether the segments of the directions that no recognizer knows weigh
-// enough together, nearly all of them speak for plaintext, and the last of each end does.
+// structured reports whether the segments of directions that no recognizer matches have enough weight together, nearly all of them are
+// evidence for plaintext, and the last one of each end is.
 func (s *Session) structured() bool {
 	score, segments, opaque := 0, 0, 0
 	for i := range s.sides {

@@ -8,23 +8,21 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Over UDP TLS has no end that the packets show: its datagrams are followed for as long as
-// the connection lives, and what is none of them is judged by itself. That takes no state but
-// what the handshake has settled, since datagrams come alone and in any order.
+// Over UDP packets do not show the end of TLS. Datagrams are examined as long as the connection lives, and each one that is not of its TLS is
+// judged by itself. No state is needed apart from the result of the handshake, since datagrams are independent and come in any order.
 
-// udpTail is what a Tail knows of DTLS or QUIC.
+// udpTail is the part of a Tail for DTLS or QUIC.
 type udpTail struct {
 	is13   bool // DTLS 1.3 may have been negotiated
-	media  bool // RTP shares the port, as the client offered (RFC 5764), or may
+	media  bool // RTP may share the port: the client offered it (RFC 5764), or its hello was not seen
 	server bool // the roles are known, and ...
 	side   Side // ... this is the server
 }
 
-// enoughStray is how many datagrams that are neither TLS nor anything that is known it takes
-// to say that something else than TLS is spoken.
+// enoughStray is how many datagrams that are neither TLS nor of a known protocol show that another protocol is spoken.
 const enoughStray = 4
 
-// datagramTail returns a Tail by what is known of the TLS of a session that is not finished.
+// datagramTail returns a Tail for a session that is not finished.
 func (s *Session) datagramTail() Tail {
 	const useSRTP = 14
 	t := s.tls
@@ -33,13 +31,12 @@ func (s *Session) datagramTail() Tail {
 	}}
 }
 
-// laterDatagram takes a datagram that does not belong to the TLS of a finished session,
-// and reports whether it did.
+// laterDatagram processes a datagram of a finished session if it does not belong to its TLS, and reports whether it did.
 func (s *Session) laterDatagram(side Side, b []byte) bool {
 	if !s.finished {
 		return false
 	}
-	again := s.after != nil && s.after.tls != nil // another handshake, which all belongs to
+	again := s.after != nil && s.after.tls != nil // another handshake has begun: all datagrams belong to it
 	if !again {
 		again = s.tail.over != tlsmsg.OverTCP && s.tail.answers(side, b)
 	}
@@ -52,14 +49,14 @@ func (s *Session) laterDatagram(side Side, b []byte) bool {
 	}
 	s.sides[side].ended = true
 	if s.addStray(side, stray, again); !again && textPacket(stray) && s.after.sides[side].kind == KindUnreadable {
-		s.after.sides[side].kind = KindText // whatever came before it
+		s.after.sides[side].kind = KindText // whatever the earlier datagrams were
 		s.revision++
 	}
 	return true
 }
 
-// takeStrays takes what of a datagram is not of the DTLS or QUIC that both ends speak, and
-// reports whether nothing else is in it.
+// takeStrays processes the part of a datagram that is not of the DTLS or QUIC that both ends speak. It reports whether that is the complete
+// datagram.
 func (s *Session) takeStrays(side Side, b []byte) bool {
 	if s.sides[side.Other()].kind != KindTLS {
 		return false
@@ -72,7 +69,7 @@ func (s *Session) takeStrays(side Side, b []byte) bool {
 	return len(stray) == len(b)
 }
 
-// addStray gives a datagram to After.
+// addStray passes a datagram to After. sure reports whether it certainly belongs there.
 func (s *Session) addStray(side Side, b []byte, sure bool) {
 	if s.after == nil {
 		s.startAfter()
@@ -88,14 +85,14 @@ func (s *Session) addStray(side Side, b []byte, sure bool) {
 	s.after.Datagram(side, b)
 }
 
-// QuietDatagram reports whether a datagram may belong to the TLS that is followed: it is
-// neither text nor another protocol's, nor of another handshake.
+// QuietDatagram reports whether a datagram may belong to the TLS that is followed: it is not text, not of another protocol and not of
+// another handshake.
 func (f *Tail) QuietDatagram(side Side, b []byte) bool {
 	return f.over == tlsmsg.OverTCP || !f.answers(side, b) && len(f.stray(b)) == 0
 }
 
-// stray returns what of a datagram, to its end, is not of the TLS that is followed, or holds
-// text.
+// stray returns the end of a datagram from its first part that contains text or is not of the TLS that is followed. It returns nil if there
+// is none.
 func (f *Tail) stray(b []byte) []byte {
 	if f.over == tlsmsg.OverTCP {
 		return nil
@@ -111,8 +108,7 @@ func (f *Tail) stray(b []byte) []byte {
 	return f.foreign(b)
 }
 
-// sealedText returns a datagram of DTLS from its first record on that holds text, nil if none
-// does.
+// sealedText returns a datagram of DTLS from its first record that contains text, or nil.
 func (f *Tail) sealedText(b []byte) []byte {
 	for range maxDTLSRecords {
 		if dtlsText(b) {
@@ -132,9 +128,8 @@ func textPacket(b []byte) bool {
 	return len(b) >= protocols.MinText && allText(b[:min(len(b), protocols.SampleSize)])
 }
 
-// foreign returns what of a datagram, to its end, is neither of DTLS or QUIC nor of what
-// shares a port with them (RFC 7983, RFC 9443). Who clears QUIC's fixed bit (RFC 9287) is
-// told from plaintext of a known protocol alone.
+// foreign returns the end of a datagram from its first part that is neither of DTLS or QUIC nor of a protocol that shares ports with them
+// (RFC 7983, RFC 9443). If QUIC's fixed bit is cleared (RFC 9287), only plaintext of a known protocol counts as foreign.
 func (f *Tail) foreign(b []byte) []byte {
 	switch {
 	case len(b) == 0 || f.over == tlsmsg.OverQUIC && (b[0]&0x40 != 0 || !plainPacket(b)):
@@ -157,14 +152,12 @@ func (f *Tail) foreign(b []byte) []byte {
 	return nil
 }
 
-// truncatedHeader reports whether b may be the beginning of a record's header, which a capture has
-// cut.
+// truncatedHeader reports whether b may be an incomplete header of a record, truncated by the capture.
 func truncatedHeader(b []byte) bool {
 	return len(b) < dtlsHeader && b[0] >= wire.ContentChangeCipherSpec && b[0] <= wire.ContentCID && (len(b) < 2 || b[1] == 0xfe)
 }
 
-// dtlsRecord returns the length of the record of DTLS that b begins with: at least len(b)
-// where nothing can follow it, 0 where there is none.
+// dtlsRecord returns the length of the DTLS record at the start of b, or 0 if there is none. It is at least len(b) if no record can follow.
 func (f *Tail) dtlsRecord(b []byte) int {
 	const connectionID, longNumber, length = 0x10, 0x08, 0x04 // RFC 9147 section 4
 	switch {
@@ -198,9 +191,9 @@ func plainPacket(b []byte) bool {
 	return false
 }
 
-// answers reports whether a datagram begins with a server's message in plaintext: of another
-// handshake on the same ports (RFC 6347 section 4.2.8), which both ends want. A ClientHello
-// alone may be an old copy, and so may what the client sends behind it.
+// answers reports whether a datagram begins with a server's plaintext message. It shows another handshake on the same ports (RFC 6347
+// section 4.2.8), which both ends take part in. A ClientHello by itself may be a late retransmission, and so may the client's messages
+// after it.
 func (f *Tail) answers(side Side, b []byte) bool {
 	const epoch, message = 3, dtlsHeader
 	if f.over != tlsmsg.OverDTLS || len(b) <= message || b[0] != wire.ContentHandshake || b[epoch] != 0 || b[epoch+1] != 0 || !dtlsBegins(b) {
@@ -215,8 +208,7 @@ func (f *Tail) answers(side Side, b []byte) bool {
 	return false
 }
 
-// dtlsText reports whether the record that b begins with is a protected one of DTLS, and
-// holds text.
+// dtlsText reports whether b begins with a protected record of DTLS that contains text.
 func dtlsText(b []byte) bool {
 	switch {
 	case len(b) <= dtlsHeader:

@@ -9,17 +9,15 @@ import (
 )
 
 const (
-	// maxUpgrade bounds how far into a direction a ClientHello is looked for behind
-	// cleartext (STARTTLS, CONNECT, SOCKS), in bytes.
+	// maxUpgrade bounds the offset in a direction up to which a ClientHello is looked for after plaintext (STARTTLS, CONNECT, SOCKS).
 	maxUpgrade = 64 << 10
-	// mayUpgradeWithin is PlainAfter where TLS may follow (STARTTLS).
+	// mayUpgradeWithin is how many bytes of both ends PlainAfter counts from its starting point.
 	mayUpgradeWithin = 2 << 10
-	// helloPrefix is what it takes to know a hello: the record's header, the message's,
-	// and the version.
+	// helloPrefix is how many bytes identify a hello: the headers of the record and of the message, and the version.
 	helloPrefix = wire.RecordHeader + 4 + 2
 )
 
-// MayUpgrade reports whether TLS can be expected behind what was said in the clear.
+// MayUpgrade reports whether TLS may follow the plaintext.
 func (s *Session) MayUpgrade() bool {
 	may := false
 	for i := range s.sides {
@@ -35,9 +33,8 @@ func (s *Session) MayUpgrade() bool {
 	return may
 }
 
-// PlainAfter returns how many bytes both ends together must have sent before plaintext
-// is taken to stay plaintext: 2 KiB past the point where both had spoken, and past each
-// mention of TLS, but at most 64 KiB.
+// PlainAfter returns how many bytes both ends together must have sent before plaintext is assumed to stay plaintext: 2 KiB after the point
+// where both had sent something, and after each mention of TLS, but at most 64 KiB.
 func (s *Session) PlainAfter() int64 {
 	switch {
 	case s.Doubtful() || s.http != nil && s.http.Method == "CONNECT" && s.http.Status == 407:
@@ -54,8 +51,7 @@ func (s *Session) PlainAfter() int64 {
 	return min(s.plainFrom+within, maxUpgrade)
 }
 
-// movePlainFrom moves the point that PlainAfter counts from: to where the second end first
-// speaks, and to where TLS is mentioned.
+// movePlainFrom moves the point from which PlainAfter counts: to the first bytes of the second end, and to each mention of TLS.
 func (s *Session) movePlainFrom(side Side, data []byte) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	first := st.seen == int64(len(data)) && other.seen > 0
@@ -64,21 +60,20 @@ func (s *Session) movePlainFrom(side Side, data []byte) {
 	}
 }
 
-// Doubtful reports whether bytes were lost where TLS may have begun after plaintext, and that
-// nothing in the clear was seen since, nor TLS of both sides.
+// Doubtful reports whether bytes are missing where TLS may have begun after plaintext, and since then neither plaintext nor TLS of both
+// sides was seen.
 func (s *Session) Doubtful() bool {
 	return s.doubt && s.MayUpgrade() && (s.http == nil || s.http.Status != 101)
 }
 
-// httpUpgrades reports whether an HTTP proxy or server said yes to another protocol, or may
-// say so to the same request with credentials: some authenticate connections, not requests.
+// httpUpgrades reports whether an HTTP proxy or server has agreed to another protocol, or may agree to the same request with credentials:
+// some proxies authenticate connections, not requests.
 func (s *Session) httpUpgrades() bool {
 	h := s.http
 	return h != nil && !s.inTunnel && (h.Method == "CONNECT" && (h.Status/100 == 2 || h.Status == 407) || h.Status == 101)
 }
 
-// mayUpgrade reports whether a ClientHello is looked for behind what a side said, and
-// whether it may begin inside of a segment.
+// mayUpgrade reports whether a ClientHello is looked for after a side's plaintext, and whether it may begin within a segment.
 func (s *Session) mayUpgrade(side Side) (may, anywhere bool) {
 	st := &s.sides[side]
 	if st.protocol == "" {
@@ -111,8 +106,8 @@ func saysTLS(b []byte) bool {
 	return false
 }
 
-// upgrade looks for TLS that begins behind cleartext: early in the stream, and not
-// inside of a protocol that never upgrades. It tells whether it took the data.
+// upgrade looks for TLS that begins after plaintext: early in the stream, and not within a protocol that never upgrades. It reports whether
+// it processed the data.
 func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	if st.seen > maxUpgrade {
@@ -156,13 +151,12 @@ func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool 
 const (
 	// maxProxied bounds the PROXY headers that are read before the connection proper.
 	maxProxied = 4
-	// maxPreface bounds the bytes that joined accepts before a ClientHello.
+	// maxPreface bounds the bytes that prefacedHello accepts before a ClientHello.
 	maxPreface = 16
 )
 
-// prefacedHello looks for a ClientHello in a direction's first segment, right behind a few bytes
-// of a protocol that is not known, such as the type byte of Consul's and Nomad's RPC. It
-// reports whether it took buf and rest.
+// prefacedHello looks for a ClientHello in a direction's first segment, after a few bytes of an unknown protocol, such as the type byte of
+// Consul's and Nomad's RPC. It reports whether it processed buf and rest.
 func (s *Session) prefacedHello(side Side, offset int64, buf, rest []byte, ack int64) bool {
 	if s.tls != nil {
 		return false
@@ -181,9 +175,9 @@ func (s *Session) prefacedHello(side Side, offset int64, buf, rest []byte, ack i
 	return false
 }
 
-// upgradeWithoutHello looks for TLS whose ClientHello was not seen behind cleartext: for the
-// ServerHello, or for records in a row. It tells whether it took the data. One side alone
-// leaves the session Doubtful: who speaks in the clear may send what looks like TLS.
+// upgradeWithoutHello looks for TLS after plaintext whose ClientHello was not seen: for the ServerHello, or for consecutive records. It
+// reports whether it processed the data. Then the session is Doubtful until the other side speaks TLS, too, since plaintext can contain
+// bytes that look like TLS.
 func (s *Session) upgradeWithoutHello(side Side, offset int64, data []byte, ack int64) bool {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	c := &st.p.chain
@@ -201,16 +195,15 @@ func (s *Session) upgradeWithoutHello(side Side, offset int64, data []byte, ack 
 	return true
 }
 
-// scanner finds where a hello begins behind other bytes, over the borders of segments.
+// scanner finds the start of a hello after other bytes, also across segments.
 type scanner struct {
-	buf         [helloPrefix]byte // what may be its beginning
+	buf         [helloPrefix]byte // what may be the start of a hello
 	n           int
 	offset, ack int64 // of buf[0]
 }
 
-// find looks for the beginning of a hello of a type in data, at its start or anywhere in
-// it. It returns how many bytes of it buf holds, which then stand at c.offset, and where
-// in data it begins or goes on.
+// find looks for the start of a hello of a type at the start of data, or anywhere in it. ok reports whether it was found. It begins with
+// the held bytes of c.buf, which are at c.offset, or at data[at:] if held is 0.
 func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack int64) (held, at int, ok bool) {
 	for c.n > 0 {
 		var w [2 * helloPrefix]byte
@@ -253,7 +246,7 @@ func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack i
 	return 0, 0, false
 }
 
-// helloBegins reports whether b begins with a hello of a type in a record of its own.
+// helloBegins matches b against the start of a hello of a type, in a record of its own.
 func helloBegins(b []byte, typ byte) protocols.Match {
 	if len(b) == 0 || !plausibleHeader(b) || b[0] != wire.ContentHandshake {
 		return protocols.No
@@ -271,10 +264,9 @@ func helloBegins(b []byte, typ byte) protocols.Match {
 	return protocols.Yes
 }
 
-// InClear reports whether this is not a TLS connection whatever of TLS was seen: one side
-// spoke plaintext to the other's TLS. Plaintext before the hello (STARTTLS) is not meant:
-// of a protocol that TLS may follow, what acknowledges the hello answers it. TLS that
-// follows plaintext begins with a hello of who opened the connection.
+// InClear reports whether the connection is not TLS although TLS was seen, because one side answered the other's TLS in plaintext.
+// Plaintext before the hello (STARTTLS) does not count: in a protocol that TLS may follow, only plaintext that acknowledges the hello is an
+// answer to it. TLS after plaintext must begin with a hello of the originator.
 func (s *Session) InClear() bool {
 	for i := range s.sides {
 		st := &s.sides[i]
@@ -291,7 +283,7 @@ func (s *Session) InClear() bool {
 	return false
 }
 
-// mayPrecede reports whether what a side said may stand before TLS.
+// mayPrecede reports whether a side's plaintext may come before TLS.
 func (s *Session) mayPrecede(st *stream) bool {
 	switch {
 	case st.kind == KindText || st.kind == KindStructured:
