@@ -15,10 +15,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// maxPending is what one session may hold, in bytes.
+// maxPending bounds the memory of one session, in bytes.
 const maxPending = 24 << 10
 
-// weigh returns the bytes of heap that one of the sessions made holds.
+// weigh returns how many bytes of heap one of the sessions that fresh returns uses.
 func weigh(t *testing.T, fresh func(i int) *Session) int {
 	t.Helper()
 	const n = 500
@@ -36,7 +36,7 @@ func weigh(t *testing.T, fresh func(i int) *Session) int {
 	return held
 }
 
-// drip sends a side's bytes in pieces.
+// drip passes the bytes of a side to a session in pieces.
 func drip(s *Session, side Side, b []byte, size int) {
 	at := int64(0)
 	for piece := range slices.Chunk(b, size) {
@@ -45,8 +45,7 @@ func drip(s *Session, side Side, b []byte, size int) {
 	}
 }
 
-// hugeHello is a ClientHello of a size, all of it ALPN names, groups, suites and
-// extensions, short of its last bytes.
+// hugeHello is a ClientHello of a size that consists of ALPN names, groups, suites and extensions, without its last bytes.
 func hugeHello(size int) []byte {
 	body := append([]byte{3, 3}, make([]byte, 32)...)
 	body = append(body, 0)
@@ -78,7 +77,7 @@ func hugeHello(size int) []byte {
 	return append([]byte{tlsmsg.TypeClientHello, byte(len(body) >> 16), byte(len(body) >> 8), byte(len(body))}, body...)
 }
 
-// inRecords wraps handshake bytes in records.
+// inRecords puts handshake bytes into records.
 func inRecords(b []byte) []byte {
 	var out []byte
 	for part := range slices.Chunk(b, 1<<14) {
@@ -88,8 +87,7 @@ func inRecords(b []byte) []byte {
 	return out
 }
 
-// counted checks that a Pool counts what its sessions hold, not much less than it is, and
-// nothing of those that were dropped.
+// counted checks that a Pool counts the memory of its sessions, not much less than they use, and nothing for dropped ones.
 func counted(t *testing.T, name string, held int, fill func(*Session)) {
 	t.Helper()
 	m := &Pool{}
@@ -115,7 +113,7 @@ func counted(t *testing.T, name string, held int, fill func(*Session)) {
 	}
 }
 
-// However hostile the bytes are, one session holds no more than its bound.
+// TestPendingSessionIsBounded checks that a session stays within its bound for any hostile bytes.
 func TestPendingSessionIsBounded(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	letters := make([]byte, 1<<16)
@@ -189,8 +187,8 @@ func TestPendingSessionIsBounded(t *testing.T) {
 	}
 }
 
-// A Certificate message of any size is counted and hashed, and what is too large to be
-// read is said to be broken.
+// TestLargeCertificateMessage checks that a Certificate message of any size is counted and hashed, and that one too large to be parsed is
+// Broken.
 func TestLargeCertificateMessage(t *testing.T) {
 	leaf := make([]byte, 100<<10)
 	for i := range leaf {
@@ -214,7 +212,7 @@ func TestLargeCertificateMessage(t *testing.T) {
 	}
 }
 
-// What follows the first records of a connection costs no memory, whatever it speaks.
+// BenchmarkData measures later bytes of a connection, which allocate nothing.
 func BenchmarkData(b *testing.B) {
 	sealed := append([]byte{23, 3, 3, 0x05, 0xa3}, make([]byte, 1443)...)
 	for name, first := range map[string][2][]byte{
@@ -239,7 +237,7 @@ func BenchmarkData(b *testing.B) {
 	}
 }
 
-// BenchmarkRecognize is a connection of two short messages, from its first byte on.
+// BenchmarkRecognize measures a connection of two short messages, from its first byte.
 func BenchmarkRecognize(b *testing.B) {
 	for name, talk := range map[string][2]string{
 		"http":       {"GET /a HTTP/1.1\r\nHost: cart.shop\r\nUser-Agent: x\r\nAccept: */*\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"},

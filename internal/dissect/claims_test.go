@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// What one end sends after records, or a hello, that the other did not answer is found,
-// wherever segments end.
+// TestPlaintextAfterAClaim checks that plaintext is found after records or a hello of the same end that the other end did not answer, for
+// any segments.
 func TestPlaintextAfterAClaim(t *testing.T) {
 	rec := func(typ byte, body []byte) []byte {
 		return append([]byte{typ, 3, 3, byte(len(body) >> 8), byte(len(body))}, body...)
@@ -50,7 +50,7 @@ func TestPlaintextAfterAClaim(t *testing.T) {
 	}
 }
 
-// Records whose layer was lost by a gap refute nothing: the next ones are found.
+// TestAGapRefutesNoClaim checks that records after a gap do not refute TLS: the next ones are found.
 func TestAGapRefutesNoClaim(t *testing.T) {
 	rec := func(n int) []byte { return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, noise(n)...) }
 	s := dissect.New()

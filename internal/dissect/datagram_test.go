@@ -50,7 +50,7 @@ func TestDatagrams(t *testing.T) {
 	}
 }
 
-// What began in the clear is not made TLS by a packet that looks so.
+// TestDatagramsInTheClearStaySo checks that plaintext stays plaintext after a packet that looks like TLS.
 func TestDatagramsInTheClearStaySo(t *testing.T) {
 	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
 	hello := capturetest.DTLSRecord(wire.ContentHandshake, 0, capturetest.DTLSFragment(tlsmsg.TypeClientHello, 100, 0, 0, make([]byte, 100)))
@@ -65,8 +65,8 @@ func TestDatagramsInTheClearStaySo(t *testing.T) {
 	}
 }
 
-// A first packet that looks like TLS, or is, makes nothing TLS that goes on in the clear:
-// whichever end speaks so, from its first datagram on or later.
+// TestDatagramsInTheClearBehindAHello checks that a first packet that is or looks like TLS does not make plaintext TLS, whichever end sends
+// plaintext, from its first datagram or later.
 func TestDatagramsInTheClearBehindAHello(t *testing.T) {
 	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
 	header := append([]byte{0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e}, make([]byte, 1182)...)
@@ -106,7 +106,7 @@ func TestDatagramsInTheClearBehindAHello(t *testing.T) {
 	}
 }
 
-// STUN may come before DTLS (RFC 7983).
+// TestDTLSBehindSTUN checks that STUN may come before DTLS (RFC 7983).
 func TestDTLSBehindSTUN(t *testing.T) {
 	s := New()
 	stun := []byte("\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl")
@@ -120,7 +120,7 @@ func TestDTLSBehindSTUN(t *testing.T) {
 	}
 }
 
-// Bytes that drip in are not asked about anew each time.
+// TestDripCostsNoMore checks that small segments do not try the recognizers each time.
 func TestDripCostsNoMore(t *testing.T) {
 	s := New()
 	letters := make([]byte, protocols.MaxHead)

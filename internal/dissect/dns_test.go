@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/names"
 )
 
-// wireName is a name as DNS sends it.
+// wireName encodes a name as DNS sends it.
 func wireName(name string) (b []byte) {
 	for label := range strings.SplitSeq(name, ".") {
 		if label != "" {
@@ -21,14 +21,14 @@ func wireName(name string) (b []byte) {
 	return append(b, 0)
 }
 
-// dnsRR is a record of the answer section: an address, or the name that an alias is of.
+// dnsRR is a record of the answer section: an address, or the target of an alias.
 type dnsRR struct {
-	owner string // empty: a pointer to the question
+	owner string // empty for a pointer to the question
 	data  string
 	ttl   uint32
 }
 
-// dnsText is a message with one question, a response where rcode is not negative.
+// dnsText is a message with one question. It is a response if rcode is not negative.
 func dnsText(id uint16, name string, typ uint16, rcode int, answers ...dnsRR) []byte {
 	b := binary.BigEndian.AppendUint16(nil, id)
 	if rcode < 0 {
@@ -70,12 +70,12 @@ func TestAnswers(t *testing.T) {
 	query := dnsText(7, "Cart.shop", typeA, -1)
 	one := dnsRR{"", "10.0.0.1", 30}
 	loop := dnsText(7, "cart.shop", typeA, 0, one)
-	copy(loop[len(loop)-16:], []byte{0xc0, byte(len(loop) - 16)}) // the owner of the record is itself
+	copy(loop[len(loop)-16:], []byte{0xc0, byte(len(loop) - 16)}) // the owner of the record points to itself
 	ahead := slices.Clone(loop)
 	copy(ahead[len(ahead)-16:], []byte{0xc0, byte(len(ahead) - 4)})
 	short := dnsText(7, "cart.shop", typeA, 0, one)
 	wide := dnsText(7, "cart.shop", typeA, 0, one)
-	wide[len(wide)-5] = 5 // an address of five bytes, one behind the end
+	wide[len(wide)-5] = 5 // an address of five bytes, of which one is missing
 	other := dnsText(7, "cart.shop", typeA, 0, one)
 	other[len(other)-11] = 3 // class CH
 	old := dnsText(7, "cart.shop", typeA, 0, dnsRR{"", "10.0.0.1", 1 << 31})
@@ -121,7 +121,7 @@ func TestAnswers(t *testing.T) {
 			s := New()
 			s.Datagram(Originator, c.query)
 			s.SetConclusion(1)
-			s.Finish() // a question settles what is spoken: answers count all the same
+			s.Finish() // answers count after Finish, too
 			s.Datagram(Responder, c.answer)
 			got := told(s)
 			if c.name == "many" {
@@ -144,7 +144,7 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// What answers must be the end that was asked: the asking one cannot answer itself.
+// TestAnswersComeFromTheOtherEnd checks that only the end that was asked can answer.
 func TestAnswersComeFromTheOtherEnd(t *testing.T) {
 	s := New()
 	s.Datagram(Originator, dnsText(7, "cart.shop", typeA, -1))
@@ -154,7 +154,7 @@ func TestAnswersComeFromTheOtherEnd(t *testing.T) {
 	}
 }
 
-// The oldest question gives way.
+// TestQuestionsAreBounded checks that a new question replaces the oldest.
 func TestQuestionsAreBounded(t *testing.T) {
 	s := New()
 	for i := range maxQuestions + 1 {
@@ -196,7 +196,7 @@ func TestAnswersOverTCP(t *testing.T) {
 			}
 		}
 	}
-	// behind a hole where the messages begin is not known
+	// after a gap the message boundaries are unknown
 	for _, finish := range []bool{false, true} {
 		s := New()
 		drip(s, Originator, queries, 1448)
@@ -216,8 +216,7 @@ func isHostname(s string) bool {
 	return ok && host == s
 }
 
-// FuzzDNS reads a question and whatever is answered to it, over UDP and, in pieces, over
-// TCP: both tell the same, and nothing that was not asked for.
+// FuzzDNS checks that a question and any answer give the same result over UDP and, in pieces, over TCP, and only answers to the question.
 func FuzzDNS(f *testing.F) {
 	f.Add(dnsText(7, "cart.shop", typeA, -1), dnsText(7, "cart.shop", typeA, 0, dnsRR{"", "b.example", 20}, dnsRR{"b.example", "10.0.0.3", 30}), uint8(5))
 	f.Add(dnsText(7, "cart.shop", typeAAAA, -1), dnsText(7, "cart.shop", typeAAAA, 0, dnsRR{"", "fd00::1", 1}), uint8(1))
@@ -248,7 +247,7 @@ func FuzzDNS(f *testing.F) {
 	})
 }
 
-// However it is asked and answered, a session holds little for it.
+// TestDNSIsBounded checks that questions and answers use little memory.
 func TestDNSIsBounded(t *testing.T) {
 	long := strings.TrimSuffix(strings.Repeat(strings.Repeat("a", 62)+".", 4), ".")
 	many := make([]dnsRR, 60)

@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// dtlsTalk is a conversation of DTLS 1.2, perhaps with a HelloVerifyRequest.
+// dtlsTalk is a conversation of DTLS 1.2, optionally with a HelloVerifyRequest.
 func dtlsTalk(t testing.TB, auth capturetest.ClientAuth, verify bool) []capturetest.DTLSMessage {
 	t.Helper()
 	talks, err := capturetest.TLSTalk(tls.VersionTLS12, auth, 1)
@@ -30,7 +30,7 @@ func dtlsTalk(t testing.TB, auth capturetest.ClientAuth, verify bool) []capturet
 	return append([]capturetest.DTLSMessage{out[0], cookie, again}, out[1:]...)
 }
 
-// exchange feeds datagrams.
+// exchange passes datagrams to a session.
 func exchange(s *Session, chunks []capturetest.Chunk) {
 	for _, c := range chunks {
 		side := Originator
@@ -46,7 +46,7 @@ func TestDTLSWhateverTheFragments(t *testing.T) {
 	for _, size := range []int{1, 7, 100, 1200, 1 << 14} {
 		for _, shuffled := range []bool{false, true} {
 			if shuffled && size < 100 {
-				continue // more pieces out of order than are kept
+				continue // more chunks out of order than fit
 			}
 			all := capturetest.Datagrams(talk, size)
 			if shuffled {
@@ -76,8 +76,7 @@ func TestDTLSWhateverTheFragments(t *testing.T) {
 	}
 }
 
-// shuffleFlights changes the order of the datagrams of one side that stand in a row, but
-// for the first hello and those that are protected.
+// shuffleFlights changes the order of consecutive datagrams of one side, except for the first hello and protected ones.
 func shuffleFlights(all []capturetest.Chunk) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for i := 0; i < len(all); {
@@ -92,7 +91,7 @@ func shuffleFlights(all []capturetest.Chunk) {
 	}
 }
 
-// A fragment that is lost leaves nothing that is called absent.
+// TestDTLSLoss checks that nothing is called absent if a fragment is missing.
 func TestDTLSLoss(t *testing.T) {
 	all := capturetest.Datagrams(dtlsTalk(t, capturetest.Presented, false), 400)
 	for lost := range all {
@@ -111,7 +110,7 @@ func TestDTLSLoss(t *testing.T) {
 	}
 }
 
-// A Finished that comes again is no renegotiation; another message behind it is.
+// TestDTLSFinishedComesAgain checks that a retransmitted Finished does not count as renegotiation, and that another message after it does.
 func TestDTLSFinishedComesAgain(t *testing.T) {
 	s := New()
 	exchange(s, capturetest.Datagrams(dtlsTalk(t, capturetest.NotRequested, false), 1200))
@@ -123,7 +122,7 @@ func TestDTLSFinishedComesAgain(t *testing.T) {
 	}
 }
 
-// Every strict prefix of a datagram with a hello reads as incomplete.
+// TestPrefixesOfDTLSHelloAreIncomplete checks that every strict prefix of a datagram with a hello is incomplete.
 func TestPrefixesOfDTLSHelloAreIncomplete(t *testing.T) {
 	hello := capturetest.Datagrams(dtlsTalk(t, capturetest.NotRequested, false)[:1], 1<<14)[0].Data
 	for n := 1; n < len(hello); n++ {
@@ -139,7 +138,7 @@ func TestPrefixesOfDTLSHelloAreIncomplete(t *testing.T) {
 	}
 }
 
-// DTLS 1.3: the hellos are in the clear, what follows is a ciphertext of its own form.
+// TestDTLS13 checks that the hellos of DTLS 1.3 are parsed, and its ciphertexts counted.
 func TestDTLS13(t *testing.T) {
 	server := append([]byte{0xfe, 0xfd}, make([]byte, 32)...)
 	server = append(server, 0, 0x13, 0x01, 0, 0, 6, 0, 43, 0, 2, 0xfe, 0xfc)
@@ -178,7 +177,7 @@ func FuzzDTLS(f *testing.F) {
 	})
 }
 
-// check holds what must hold of any session.
+// check checks the invariants of a session.
 func check(t *testing.T, s *Session) {
 	t.Helper()
 	if s.Failed() {

@@ -1,4 +1,4 @@
 package dissect
 
-// Broken reports whether a side's record layer was lost and not found again.
+// Broken reports whether the position in a side's record layer is unknown.
 func (t *TLS) Broken(side Side) bool { return t.layers[side].broken }

@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// streamsOf returns what each end of a conversation wrote.
+// streamsOf returns the bytes that each end of a conversation sent.
 func streamsOf(t testing.TB, version uint16, auth capturetest.ClientAuth) (streams [2][]byte) {
 	t.Helper()
 	talks, err := capturetest.TLSTalk(version, auth, 1)
@@ -27,7 +27,7 @@ func streamsOf(t testing.TB, version uint16, auth capturetest.ClientAuth) (strea
 	return streams
 }
 
-// FuzzSession feeds two streams in pieces, with holes, each end in turn.
+// FuzzSession passes two streams to a session in pieces, with gaps, each end in turn.
 func FuzzSession(f *testing.F) {
 	for _, v := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		s := streamsOf(f, v, capturetest.Presented)
@@ -62,7 +62,7 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// FuzzDatagram feeds two datagrams, and then their pieces, to one session.
+// FuzzDatagram passes two datagrams, and then parts of them, to one session.
 func FuzzDatagram(f *testing.F) {
 	f.Add([]byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01"), []byte("\x12\x34\x81\x80\x00\x01\x00\x00\x00\x00\x00\x00\x01a\x00\x00\x01\x00\x01"))
 	f.Add(fill(seal(f, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello()))), seal(f, quicV1, "server in", firstID, nil, 0, cryptoFrame(0, quicServerHello(false))))
@@ -81,8 +81,7 @@ func FuzzDatagram(f *testing.F) {
 	})
 }
 
-// FuzzCertificates reads a Certificate message in pieces. What is counted is what stands
-// there, whether it can be read or not.
+// FuzzCertificates parses a Certificate message in pieces. Certificates are counted and hashed even if they are malformed.
 func FuzzCertificates(f *testing.F) {
 	s := streamsOf(f, tls.VersionTLS12, capturetest.NotRequested)
 	for at := 0; at+9 < len(s[1]); at += 5 + int(s[1][at+3])<<8 + int(s[1][at+4]) {

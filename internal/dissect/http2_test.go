@@ -18,8 +18,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// http2Talk records one request over HTTP/2 with prior knowledge, between the two ends
-// of x/net.
+// http2Talk records one request over HTTP/2 with prior knowledge, between client and server of x/net.
 func http2Talk(t testing.TB, path, contentType string) *capturetest.Conversation {
 	t.Helper()
 	talk, err := capturetest.Record(
@@ -64,7 +63,7 @@ func cleartext2() *http.Protocols {
 	return p
 }
 
-// oneConn is a listener of one connection, which ends when that is closed.
+// oneConn is a listener of one connection, which ends when the connection is closed.
 type oneConn struct {
 	conn chan net.Conn
 	over chan struct{}
@@ -81,7 +80,7 @@ func (l *oneConn) Accept() (net.Conn, error) {
 func (l *oneConn) Close() error   { return nil }
 func (l *oneConn) Addr() net.Addr { return &net.TCPAddr{} }
 
-// closing tells when it is closed.
+// closing reports when it is closed.
 type closing struct {
 	net.Conn
 	once sync.Once
@@ -158,8 +157,7 @@ func TestUpgradesOfHTTP1(t *testing.T) {
 	}
 }
 
-// A pooled connection that is attached to late begins with any frame, at the start of a
-// segment.
+// TestHTTP2InTheMiddle checks connections that are captured from the middle on: they begin with any frame, at the start of a segment.
 func TestHTTP2InTheMiddle(t *testing.T) {
 	talk := http2Talk(t, "/", "text/plain")
 	var streams [2][]byte
@@ -184,7 +182,7 @@ func TestHTTP2InTheMiddle(t *testing.T) {
 			t.Errorf("%d frames in: kind %d %q", skip, kind, protocol)
 		}
 	}
-	// what came first was the middle of a frame
+	// the first bytes were the middle of a frame
 	s := dissect.New()
 	noise := make([]byte, 300)
 	for i := range noise {
@@ -200,7 +198,7 @@ func TestHTTP2InTheMiddle(t *testing.T) {
 	}
 }
 
-// Nothing of a request is kept but what HTTP names: neither secrets nor bodies.
+// TestSecretsAreNotKept checks that only the fields of HTTP are stored of a request: neither secrets nor bodies.
 func TestSecretsAreNotKept(t *testing.T) {
 	s := dissect.New()
 	request := "POST /login?password=hunter2#x HTTP/1.1\r\nHost: h\r\nAuthorization: Basic aHVudGVyMg==\r\nCookie: id=hunter2\r\n\r\nuser=me&password=hunter2"
@@ -215,14 +213,14 @@ func TestSecretsAreNotKept(t *testing.T) {
 	}
 }
 
-// A header block that refers to one long field thousands of times costs what it is large.
+// TestHTTP2BlockOfReferences checks that a header block that refers to one long field thousands of times costs no more than its size.
 func TestHTTP2BlockOfReferences(t *testing.T) {
 	var block bytes.Buffer
 	block.WriteByte(0x82) // :method GET
 	if err := hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":path", Value: strings.Repeat("/abcdefg", 256)}); err != nil {
 		t.Fatal(err)
 	}
-	const firstOfTable = 0x80 | 62 // the first entry behind the static ones
+	const firstOfTable = 0x80 | 62 // the first entry after the static ones
 	block.Write(bytes.Repeat([]byte{firstOfTable}, 6000))
 	n := block.Len()
 	b := append([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), byte(n>>16), byte(n>>8), byte(n), 1, 4, 0, 0, 0, 1)
@@ -267,7 +265,7 @@ func FuzzHTTP2(f *testing.F) {
 	})
 }
 
-// A request that has no :authority names its server by Host.
+// TestHTTP2NamesTheServer checks that a request without :authority has the host of its Host field.
 func TestHTTP2NamesTheServer(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -295,7 +293,7 @@ func TestHTTP2NamesTheServer(t *testing.T) {
 	}
 }
 
-// A method that HTTP/1 would not have is left out.
+// TestHTTP2Method checks that a method that is invalid in HTTP/1 is left out.
 func TestHTTP2Method(t *testing.T) {
 	for method, want := range map[string]string{"GET": "GET", "M-SEARCH": "M-SEARCH", "HUNTER2": "", "a b": "", "get": "", "VERSION-CONTROL-AND-MORE": ""} {
 		var block bytes.Buffer

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestHost holds that nothing but a host leaves a request as its host, and no host as a path.
+// TestHost checks that only a valid host is stored as the host of a request, and never as its path.
 func TestHost(t *testing.T) {
 	const bad = ""
 	for _, c := range []struct{ request, host, path string }{

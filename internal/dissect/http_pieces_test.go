@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// heads are what two ends say over HTTP/1.
+// heads are the headers that two ends send over HTTP/1.
 var heads = [][2]string{
 	{"GET /a?b=c HTTP/1.1\r\nHost: shop.example:80\r\nUser-Agent: curl/8\r\nAuthorization: Basic x\r\n\r\n", "HTTP/1.1 200 OK\r\nUpgrade: none\r\nDate: now\r\n\r\nbody"},
 	{"get / http/1.1\nhOST:\t10.0.0.1 \nuser-AGENT:\n\n", "HTTP/1.0 404\n\n"},
@@ -17,7 +17,7 @@ var heads = [][2]string{
 	{"CONNECT db.example:5432 HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", "HTTP/1.1 200\r\n\r\nSSH-2.0-x\r\n"},
 }
 
-// said is what a session tells of a conversation over HTTP/1.
+// said is the result of a session for a conversation over HTTP/1.
 type said struct {
 	http           HTTP
 	request        bool
@@ -25,7 +25,7 @@ type said struct {
 	first, another string
 }
 
-// talked feeds both ends' bytes in pieces.
+// talked passes both ends' bytes to a session in pieces.
 func talked(s *Session, talk [2]string, piece int) (out said) {
 	for side, text := range talk {
 		for at := 0; at < len(text); at += piece {
@@ -41,8 +41,8 @@ func talked(s *Session, talk [2]string, piece int) (out said) {
 	return out
 }
 
-// A line that comes in one piece is read where it is, one that comes in several from a
-// copy: both are read alike, also by a session in the place of one that was dropped.
+// TestHeadsInPieces checks that a line in one piece, which is not copied, and a line in several pieces give the same result, also in a
+// session that reuses a dropped one.
 func TestHeadsInPieces(t *testing.T) {
 	for _, talk := range heads {
 		want := talked(New(), talk, 1<<20)
@@ -62,7 +62,7 @@ func TestHeadsInPieces(t *testing.T) {
 	}
 }
 
-// A short request takes memory for the names in it, and for nothing else.
+// TestHeadAllocations checks that a short request allocates only the names in it.
 func TestHeadAllocations(t *testing.T) {
 	m := &Pool{}
 	talk := [2][]byte{[]byte("GET / HTTP/1.1\r\nHost: 127.0.0.1:8080\r\nConnection: close\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\nDate: now\r\n\r\n")}

@@ -24,8 +24,7 @@ func call2(stream uint32, path string) []byte {
 	return frame2(protocols.FrameHeaders, protocols.FlagEndHeaders, stream, b.Bytes())
 }
 
-// TestOneRequest: what a client sends is one request for as long as it is the same again,
-// however it is cut into segments.
+// TestOneRequest checks that a client sends one request as long as it repeats the same one, for any segments.
 func TestOneRequest(t *testing.T) {
 	const scrape = "GET /metrics HTTP/1.1\r\nHost: a\r\nUser-Agent: Prometheus/3\r\n\r\n"
 	join := func(parts ...[]byte) string { return string(bytes.Join(parts, nil)) }

@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// noise looks like ciphertext.
+// noise returns bytes that look like ciphertext.
 func noise(n int) []byte {
 	r := rand.New(rand.NewPCG(9, 10))
 	b := make([]byte, n)
@@ -18,8 +18,8 @@ func noise(n int) []byte {
 	return b
 }
 
-// Connections that are attached to late: what came before was the middle of a message,
-// or nothing, and the next segment begins with one.
+// TestMiddleOfAStream checks connections that are captured from the middle on: nothing, or the middle of a message, comes before a segment
+// that begins with a message.
 func TestMiddleOfAStream(t *testing.T) {
 	for _, c := range []struct{ name, side, protocol string }{
 		{"http request", "GET /a HTTP/1.1\r\nHost: h\r\n\r\n", "http"},
@@ -49,8 +49,8 @@ func TestMiddleOfAStream(t *testing.T) {
 	}
 }
 
-// TLS records that span segments, attached to in the middle of one: the chain is found
-// at the first segment that begins with a record.
+// TestMiddleOfTLS checks TLS that is captured from the middle of a record on: consecutive records are found from the first segment that
+// begins with a record.
 func TestMiddleOfTLS(t *testing.T) {
 	rec := func(n int) []byte { return append([]byte{23, 3, 3, byte(n >> 8), byte(n)}, noise(n)...) }
 	stream := bytes.Join([][]byte{noise(700), rec(4000), rec(16000), rec(300), rec(60)}, nil)
@@ -76,7 +76,7 @@ func bytes2sizes(total, size int) (out []int) {
 	return append(out, total)
 }
 
-// Ciphertext of no known form stays what it is, however long it goes on.
+// TestNoiseStaysUnknown checks that ciphertext of an unknown protocol stays unrecognized, however long it is.
 func TestNoiseStaysUnknown(t *testing.T) {
 	s := dissect.New()
 	b := noise(400 * 1448)
@@ -96,7 +96,7 @@ func TestNoiseStaysUnknown(t *testing.T) {
 	}
 }
 
-// A record header by chance is no TLS: what does not go on like one is taken back.
+// TestOneHeaderIsNoTLS checks that bytes that look like the header of a record by chance are not TLS.
 func TestOneHeaderIsNoTLS(t *testing.T) {
 	s := dissect.New()
 	s.Data(dissect.Originator, 0, append([]byte{23, 3, 3, 0, 20}, noise(200)...), -1, 0)

@@ -24,7 +24,7 @@ import (
 
 var opaqueConnections = flag.Int("opaque", 1200, "how many connections that cannot be read TestOpaqueIsNeverPlaintext makes")
 
-// opaque makes one connection whose content cannot be read: its segments, in order.
+// opaque returns the segments of one connection whose content is unreadable, in order.
 type opaque func(r *rand.Rand, n int) []segment
 
 type segment struct {
@@ -38,8 +38,7 @@ func noiseOf(r *rand.Rand, n int) []byte {
 	return b
 }
 
-// segmentSize draws a length as real traffic has it: bare headers and keepalives, small
-// messages, full segments.
+// segmentSize returns a random length as in real traffic: bare headers and keepalives, small messages, full segments.
 func segmentSize(r *rand.Rand) int {
 	switch r.IntN(10) {
 	case 0:
@@ -55,11 +54,11 @@ func segmentSize(r *rand.Rand) int {
 	}
 }
 
-// headed makes messages of ciphertext, each behind a header in plaintext. The ciphertext is
-// never shorter than least, the size of an authentication tag and a byte.
+// headed returns messages of ciphertext, each after a plaintext header. The ciphertext is at least least bytes long, the size of an
+// authentication tag and a byte.
 func headed(least int, header func(r *rand.Rand, i, n int) []byte) opaque {
 	return func(r *rand.Rand, n int) (out []segment) {
-		split := r.IntN(8) == 0 // header and body in segments of their own
+		split := r.IntN(8) == 0 // header and body in separate segments
 		small := r.IntN(3) == 0
 		for i := range n {
 			size := max(segmentSize(r), least)
@@ -78,7 +77,7 @@ func headed(least int, header func(r *rand.Rand, i, n int) []byte) opaque {
 	}
 }
 
-// streamed cuts one stream for each side into segments.
+// streamed divides one stream for each side into segments.
 func streamed(stream func(r *rand.Rand, n int) []byte) opaque {
 	return func(r *rand.Rand, n int) (out []segment) {
 		var left [2][]byte
@@ -97,7 +96,7 @@ func streamed(stream func(r *rand.Rand, n int) []byte) opaque {
 	}
 }
 
-// prose is text and records that a compressor has something to do with.
+// prose is compressible text with records.
 func prose(r *rand.Rand, n int) []byte {
 	words := strings.Fields("the order of customer payment failed with status ok error timeout server request id user name address city invoice total currency EUR USD item quantity price shipped pending returned warehouse")
 	var b bytes.Buffer
@@ -130,8 +129,7 @@ func zstandard(r *rand.Rand, n int) []byte {
 
 func snappy(r *rand.Rand, n int) []byte { return s2.EncodeSnappy(nil, prose(r, n)) }
 
-// media is audio and video as codecs make it: packets with small headers, of entropy-coded
-// data with an end-of-block here and there.
+// media is audio or video as codecs write it: packets with small headers and entropy-coded data.
 func media(r *rand.Rand, n int) []byte {
 	var b []byte
 	for i := 0; len(b) < n; i++ {
@@ -151,7 +149,7 @@ func media(r *rand.Rand, n int) []byte {
 	return b
 }
 
-// wrapped are the streams of handshakes of TLS, with a client certificate.
+// wrapped are the streams of TLS handshakes with a client certificate.
 var wrapped = sync.OnceValue(func() (all [][2][]byte) {
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
 		talks, err := capturetest.TLSTalk(version, capturetest.Presented, 1)
@@ -171,7 +169,7 @@ var wrapped = sync.OnceValue(func() (all [][2][]byte) {
 	return all
 })
 
-// opaques are kinds of connections that cannot be read.
+// opaques are kinds of connections that are unreadable.
 var opaques = map[string]opaque{
 	"random":   streamed(noiseOf),
 	"gzip":     streamed(gzipped),
@@ -248,7 +246,7 @@ var opaques = map[string]opaque{
 		for i := range n {
 			side := Side(r.IntN(2))
 			size := min(100+r.IntN(1100), len(streams[side]))
-			b := noiseOf(r, 64+r.IntN(1000)) // once the handshake is over
+			b := noiseOf(r, 64+r.IntN(1000)) // after the handshake
 			if size > 0 {
 				b, streams[side] = streams[side][:size], streams[side][size:]
 			}
@@ -263,9 +261,8 @@ var opaques = map[string]opaque{
 	}),
 }
 
-// What cannot be read is never called plaintext, nor encrypted, nor TLS: of no kind, by no
-// recognizer alone and by no agreement of both ends, over TCP and over UDP, and neither
-// from its start nor in the middle. -opaque=100000 takes some minutes.
+// TestOpaqueIsNeverPlaintext checks that unreadable connections are never called plaintext, encrypted or TLS: by one recognizer, or by both
+// ends together, over TCP and UDP, from the start or from the middle. -opaque=100000 takes some minutes.
 func TestOpaqueIsNeverPlaintext(t *testing.T) {
 	wrong, made := 0, 0
 	names := slices.Sorted(maps.Keys(opaques))
@@ -289,7 +286,7 @@ func TestOpaqueIsNeverPlaintext(t *testing.T) {
 			for over, x := range map[string]*Session{"TCP": s, "UDP": u} {
 				kind, protocol := x.Kind(side)
 				if kind == KindText && (name == "snappy" || name == "zstd") {
-					continue // a first literal, or a block that is stored as it is, is text
+					continue // literals and stored blocks are text
 				}
 				switch kind {
 				case KindPlain, KindText, KindStructured, KindEncrypted:
@@ -313,8 +310,8 @@ func begin(segments []segment, side Side) string {
 	return strings.Join(out, ", ")
 }
 
-// No recognizer that is asked in the middle of a stream takes a message of a protocol that
-// cannot be read, wherever its segment begins.
+// TestOpaqueInTheMiddle checks that no recognizer of later segments matches a message of an unreadable protocol, wherever its segment
+// begins.
 func TestOpaqueInTheMiddle(t *testing.T) {
 	for name, make := range opaques {
 		for i := range max(*opaqueConnections/len(opaques), 1) {

@@ -10,12 +10,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// What a session says of certificates is the same whether they were read before or not,
-// and in what pieces they came.
+// TestPoolChangesNothing checks that the result for certificates is the same whether they were parsed before or not, in any pieces.
 func TestPoolChangesNothing(t *testing.T) {
 	s := streamsOf(t, tls.VersionTLS12, capturetest.Presented)
 	chains := func(session *Session, size int) [2]*tlsmsg.Chain {
-		defer session.Finish() // what it leaves the next one uses
+		defer session.Finish() // the next session reuses its parsers
 		for side := range s {
 			for at := 0; at < len(s[side]); at += size {
 				session.Data(Side(side), int64(at), s[side][at:min(at+size, len(s[side]))], -1, 0)

@@ -9,11 +9,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// sealedRecords is a session whose originator has sent records of application data with
-// these contents, in pieces of a size.
+// sealedRecords returns a session whose originator has sent records of application data with these contents, in pieces of a size.
 func sealedRecords(size int, contents ...string) *Session { return recordsOf(23, size, contents...) }
 
-// recordsOf is sealedRecords for another type, behind a record of application data.
+// recordsOf is sealedRecords for records of another type, after a record of application data.
 func recordsOf(typ byte, size int, contents ...string) *Session {
 	var wire []byte
 	if typ != 23 {
@@ -37,8 +36,8 @@ func random(r *rand.Rand, n int) string {
 	return string(b)
 }
 
-// Text in a record is found behind an explicit nonce or an initialization vector, before a
-// message authentication code, over records and over segments.
+// TestTextInRecords checks that text in records is found after an explicit nonce or an initialization vector, before a message
+// authentication code, and across records and segments.
 func TestTextInRecords(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	text := "GET /a HTTP/1.1\r\nHost: example.org\r\nX: y\r\n"
@@ -69,7 +68,7 @@ func TestTextInRecords(t *testing.T) {
 	}
 }
 
-// Protected records of every type are looked at.
+// TestTextInRecordsOfEveryType checks that protected records of every type are examined.
 func TestTextInRecordsOfEveryType(t *testing.T) {
 	text := strings.Repeat("the merger is on friday, do not tell anyone ", 14)
 	for _, typ := range []byte{20, 21, 23, 24} {
@@ -92,7 +91,7 @@ func TestTextInRecordsOfEveryType(t *testing.T) {
 	}
 }
 
-// Bytes that were not seen part a run.
+// TestTextInRecordsWithAGap checks that a gap ends a run.
 func TestTextInRecordsWithAGap(t *testing.T) {
 	s := sealedRecords(1<<16, random(rand.New(rand.NewPCG(3, 4)), 100))
 	wire := append([]byte{23, 3, 3, 0, 200}, strings.Repeat("a", 30)...)
@@ -103,7 +102,7 @@ func TestTextInRecordsWithAGap(t *testing.T) {
 	}
 }
 
-// Ciphertext is never taken for text: a measure of what the constants promise.
+// TestCiphertextIsNoText checks that ciphertext is not taken for text, as the bounds promise.
 func TestCiphertextIsNoText(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	longest := 0
@@ -124,8 +123,7 @@ func TestCiphertextIsNoText(t *testing.T) {
 	t.Logf("the longest run of text in 20000 records has %d bytes", longest)
 }
 
-// Once a connection is judged, text at the beginning of a record is the end of its
-// ciphertext; the measure is the same.
+// TestTextInALaterRecord checks that text at the start of a record ends a judged connection, and that ciphertext does not.
 func TestTextInALaterRecord(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	record := func(content string) string {
@@ -167,8 +165,8 @@ func TestTextInALaterRecord(t *testing.T) {
 	}
 }
 
-// TestTextRunSkips: what add leaves out of its look changes neither its answer nor its state,
-// but that a run of a few bytes at the end of a record is forgotten.
+// TestTextRunSkips checks that the bytes that add does not examine change neither its result nor its state, except that a run of a few
+// bytes at the end of a record is forgotten.
 func TestTextRunSkips(t *testing.T) {
 	r := rand.New(rand.NewPCG(40, 64))
 	found := 0

@@ -12,7 +12,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// The keys of RFC 9001 appendix A.1 for the client's connection ID 8394c8f03e515708.
+// TestQUICKeys checks the keys of RFC 9001 appendix A.1 for the client's connection ID 8394c8f03e515708.
 func TestQUICKeys(t *testing.T) {
 	dcid, _ := hex.DecodeString("8394c8f03e515708")
 	v := quicVersions[quicV1]
@@ -42,8 +42,7 @@ var (
 	serverID = []byte{9, 9, 9, 9}
 )
 
-// seal protects an Initial packet: with the keys of a side that derive from key, for the
-// destination to.
+// seal protects an Initial packet with the keys of a side, which derive from key. to is the destination connection ID.
 func seal(t testing.TB, version uint32, side string, key, to []byte, number byte, payload []byte) []byte {
 	t.Helper()
 	if len(payload) < 32 {
@@ -67,7 +66,7 @@ func seal(t testing.TB, version uint32, side string, key, to []byte, number byte
 	return packet
 }
 
-// fill makes a datagram as large as a client's has to be.
+// fill pads a packet to the least size of a client's datagram.
 func fill(packet []byte) []byte {
 	return append(packet, make([]byte, max(0, minInitial-len(packet)))...)
 }
@@ -96,8 +95,8 @@ func quicServerHello(retry bool) []byte {
 	return append([]byte{tlsmsg.TypeServerHello, 0, 0, byte(len(body))}, body...)
 }
 
-// A ClientHello over two Initials, their CRYPTO frames out of order, a PING and
-// PADDING between them; then the ServerHello behind an ACK.
+// TestQUICHellosOverPackets checks a ClientHello in two Initials, with CRYPTO frames out of order and PING and PADDING between them, and a
+// ServerHello after an ACK.
 func TestQUICHellosOverPackets(t *testing.T) {
 	hello, answer := quicClientHello(), quicServerHello(false)
 	for _, version := range []uint32{quicV1, quicV2} {
@@ -121,7 +120,7 @@ func TestQUICHellosOverPackets(t *testing.T) {
 	}
 }
 
-// Whichever way the CRYPTO stream is cut and ordered, the hello is the same.
+// TestQUICHelloInAnyOrder checks that the hello is the same for any division and order of the CRYPTO stream.
 func TestQUICHelloInAnyOrder(t *testing.T) {
 	hello := quicClientHello()
 	var pieces [][]byte
@@ -141,8 +140,8 @@ func TestQUICHelloInAnyOrder(t *testing.T) {
 	}
 }
 
-// A Retry and a version negotiation before the hello that counts, packets that stand
-// before the Initial in a datagram, and a server that answers in another version.
+// TestQUICDetours checks a Retry and a version negotiation before the hello, packets before the Initial in a datagram, and a server that
+// answers in another version.
 func TestQUICDetours(t *testing.T) {
 	hello, answer := cryptoFrame(0, quicClientHello()), cryptoFrame(0, quicServerHello(false))
 	negotiation := append([]byte{0xc0, 0, 0, 0, 0, 0, byte(len(firstID))}, append(slices.Clone(firstID), 0, 0, 0, 1)...)
@@ -164,7 +163,7 @@ func TestQUICDetours(t *testing.T) {
 	check(t, s)
 }
 
-// A HelloRetryRequest: both hellos of both ends in one stream each.
+// TestQUICHelloRetry checks a HelloRetryRequest: both hellos of both ends in one stream each.
 func TestQUICHelloRetry(t *testing.T) {
 	hello, again, answer := quicClientHello(), quicServerHello(true), quicServerHello(false)
 	s := New()
@@ -177,7 +176,7 @@ func TestQUICHelloRetry(t *testing.T) {
 	}
 }
 
-// The side that speaks first in a capture need not be the client.
+// TestQUICClientIsTheResponder checks that the first side in a capture need not be the client.
 func TestQUICClientIsTheResponder(t *testing.T) {
 	s := New()
 	s.Datagram(Originator, fill(seal(t, quicV1, "server in", firstID, nil, 0, cryptoFrame(0, quicServerHello(false)))))
@@ -187,8 +186,7 @@ func TestQUICClientIsTheResponder(t *testing.T) {
 	}
 }
 
-// Where the capture cut the client's first packet short, its header still opens the
-// server's answer.
+// TestQUICFirstPacketCutShort checks that the header of a client's truncated first packet is enough to decrypt the server's answer.
 func TestQUICFirstPacketCutShort(t *testing.T) {
 	s := New()
 	s.Datagram(Originator, seal(t, quicV1, "client in", firstID, firstID, 0, append(cryptoFrame(0, quicClientHello()), make([]byte, 1200)...))[:100])
@@ -199,7 +197,7 @@ func TestQUICFirstPacketCutShort(t *testing.T) {
 	check(t, s)
 }
 
-// A server that refuses in its Initial says so in the clear.
+// TestQUICClose checks that the alert of a server that refuses in its Initial is read.
 func TestQUICClose(t *testing.T) {
 	s := New()
 	s.Datagram(Originator, fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello()))))
@@ -209,7 +207,7 @@ func TestQUICClose(t *testing.T) {
 	}
 }
 
-// Every strict prefix of a datagram with a hello reads as incomplete.
+// TestPrefixesOfQUICHelloAreIncomplete checks that every strict prefix of a datagram with a hello is incomplete.
 func TestPrefixesOfQUICHelloAreIncomplete(t *testing.T) {
 	whole := seal(t, quicV1, "client in", firstID, firstID, 0, append(cryptoFrame(0, quicClientHello()), make([]byte, 1200)...))
 	for n := 1; n < len(whole); n++ {
@@ -233,8 +231,7 @@ func TestPrefixesOfQUICHelloAreIncomplete(t *testing.T) {
 	}
 }
 
-// FuzzQUIC reads what stands in Initial packets of both sides, sealed as it must be, and
-// as it is.
+// FuzzQUIC processes any payloads of Initial packets of both sides, and the same bytes without protection.
 func FuzzQUIC(f *testing.F) {
 	f.Add(cryptoFrame(0, quicClientHello()), cryptoFrame(0, quicServerHello(false)), uint8(0))
 	f.Add(cryptoFrame(3, quicClientHello()[3:]), []byte{quicACKECN, 2, 0, 1, 1, 1, 1, 0, 0, 0, quicClose, 0x41, 1}, uint8(1))

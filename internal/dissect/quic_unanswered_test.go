@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// initialOf returns the first packet of a client whose connection ID is made of n, and its server's answer.
+// initialOf returns the first packet of a client whose connection ID is computed from n, and its server's answer.
 func initialOf(t testing.TB, n uint64) (first, answer []byte) {
 	id := binary.BigEndian.AppendUint64(nil, n)
 	payload := append(cryptoFrame(0, quicClientHello()), make([]byte, 900)...)
@@ -17,7 +17,7 @@ const (
 	packetTime = 1_790_000_000 * second
 )
 
-// TestUnansweredInitials: of packets that nobody has answered some are read at once, the others as soon as they are answered.
+// TestUnansweredInitials checks that some unanswered packets are decrypted at once, and the others as soon as they are answered.
 func TestUnansweredInitials(t *testing.T) {
 	var m Pool
 	m.Limit(3, 2)
@@ -57,7 +57,8 @@ func TestUnansweredInitials(t *testing.T) {
 	}
 }
 
-// TestUnansweredFlood: those that wait take bounded memory, the latest of them can be read, and of the others the answer.
+// TestUnansweredFlood checks that deferred packets use bounded memory, that the latest ones can be decrypted, and that the answers to the
+// others can.
 func TestUnansweredFlood(t *testing.T) {
 	var m Pool
 	m.Limit(0, 1)
@@ -94,7 +95,7 @@ func TestUnansweredFlood(t *testing.T) {
 	}
 }
 
-// TestUnansweredAtTheEnd: what nobody ever answered is read at the end, if there is time for it.
+// TestUnansweredAtTheEnd checks that packets that were never answered are decrypted at the end, if the limit allows it.
 func TestUnansweredAtTheEnd(t *testing.T) {
 	for _, later := range []int64{0, second} {
 		var m Pool
@@ -116,7 +117,7 @@ func TestUnansweredAtTheEnd(t *testing.T) {
 	}
 }
 
-// BenchmarkUnanswered prints what an Initial costs that is read, and one that is put off.
+// BenchmarkUnanswered measures an Initial that is decrypted, and one that is deferred.
 func BenchmarkUnanswered(b *testing.B) {
 	for _, c := range []struct {
 		name string

@@ -8,11 +8,10 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/protocols"
 )
 
-// randomPrefixes is how many random prefixes are tried. Of a million, tried by hand, none
-// was called cleartext either.
+// randomPrefixes is the number of random prefixes. A million, tried by hand, were not called plaintext either.
 const randomPrefixes = 30_000
 
-// randomBytes fills b from a generator of its own, so that a failure can be repeated.
+// randomBytes fills b from r, so that a failure can be repeated.
 func randomBytes(r *rand.Rand, b []byte) {
 	for len(b) >= 8 {
 		binary.LittleEndian.PutUint64(b, r.Uint64())
@@ -23,8 +22,8 @@ func randomBytes(r *rand.Rand, b []byte) {
 	}
 }
 
-// What looks like ciphertext is never called cleartext: neither by a recognizer alone,
-// nor as text, nor where both directions are asked, nor in a datagram.
+// TestRandomBytesAreNotCleartext checks that bytes that look like ciphertext are never called plaintext: by one recognizer, as text, by
+// both directions together, or in a datagram.
 func TestRandomBytesAreNotCleartext(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var buf [2][1500]byte
@@ -67,7 +66,7 @@ func TestRandomBytesAreNotCleartext(t *testing.T) {
 	t.Logf("%d prefixes: %d yes, %d maybe of one side alone", randomPrefixes, alone, weakly)
 }
 
-// Short payloads of an exchange that ends are no text either.
+// TestShortRandomBytesAreNotCleartext checks that short payloads of a complete exchange are not called text.
 func TestShortRandomBytesAreNotCleartext(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	var buf [2][64]byte

@@ -34,7 +34,8 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
-// SMB 3, DCE-RPC, NFS and Oracle encrypt by their own means: both ends must be seen to.
+// TestSealedProtocols checks protocols that encrypt by their own means, such as SMB 3, DCE-RPC, NFS and Oracle: sealed messages of both
+// ends must be seen.
 func TestSealedProtocols(t *testing.T) {
 	const (
 		sealedSMB  = "\x00\x00\x00\x64\xfdSMB0123456789abcdef0123456789a"
@@ -81,7 +82,7 @@ func TestSealedProtocols(t *testing.T) {
 	}
 }
 
-// TLS within TDS: packets of any size, and bare records behind the handshake.
+// TestTLSWithinTDS checks TLS in packets of TDS of any size, with records outside of packets after the handshake.
 func TestTLSWithinTDS(t *testing.T) {
 	for _, packet := range []int{100, 512, 4096} {
 		streams := streamsOf(t, 0x0303, 2)
@@ -121,7 +122,7 @@ func TestTLSWithinTDS(t *testing.T) {
 	}
 }
 
-// handshakeEnd returns where the first record of application data begins.
+// handshakeEnd returns the offset of the first record of application data.
 func handshakeEnd(b []byte) int {
 	at := 0
 	for at+wire.RecordHeader <= len(b) && b[at] != wire.ContentApplicationData {

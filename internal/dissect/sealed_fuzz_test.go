@@ -6,8 +6,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// FuzzMixed: whatever follows sealed messages, in pieces of any size and with holes, is looked at without a fault, and no
-// message is longer than its length of four bytes can say.
+// FuzzMixed checks that any bytes after sealed messages can be examined, in pieces of any size and with gaps, and that no message is longer
+// than a length of four bytes allows.
 func FuzzMixed(f *testing.F) {
 	sealing := []string{"smb", "dcerpc", "oncrpc", "rdp", "ldap", "postgresql"}
 	f.Add([]byte("\x00\x00\x00\x40\xfdSMB0123456789abcdef0123456789abcdef"), uint8(0), uint16(7), uint16(0))
@@ -46,7 +46,7 @@ func sealedStream(protocol string) stream {
 	return stream{kind: KindEncrypted, protocol: protocol, sealed: true, p: &parser{}}
 }
 
-// FuzzStray: what is not of DTLS or QUIC is the end of its datagram, of any bytes, and to be quiet means to have none.
+// FuzzStray checks that the stray part of any datagram is its end, and that a quiet datagram has none.
 func FuzzStray(f *testing.F) {
 	f.Add([]byte("\x17\xfe\xfd\x00\x01\x00\x00\x00\x00\x00\x01\x00\x04abcdGET coap://cart/items?key=hunter2 in the clear, and more"))
 	f.Add([]byte("\x2f\x01\x02\x00\x03abc\x2c\x01\x00\x01a0"))

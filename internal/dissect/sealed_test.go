@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// behindLength puts a length of four bytes before b.
+// behindLength returns a length of four bytes and b.
 func behindLength(b []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
 }
@@ -21,8 +21,8 @@ const (
 	ldapSearch = "0\x25\x02\x01\x02c\x20\x04\x00\x0a\x01\x00\x0a\x01\x00\x02\x01\x00\x02\x01\x00\x01\x01\x00\x87\x0bobjectclass0\x00"
 )
 
-// A protocol whose negotiation in plaintext led to encryption of its own is encrypted;
-// where what follows can still be read it is plaintext.
+// TestSealed checks that a connection is encrypted after its protocol has negotiated encryption of its own, and plaintext if later messages
+// are readable.
 func TestSealed(t *testing.T) {
 	sealed := string(behindLength(noise(120)))
 	for name, c := range map[string]struct {
@@ -58,7 +58,7 @@ func TestSealed(t *testing.T) {
 	}
 }
 
-// What goes through a tunnel is what the connection is, not the words that opened it.
+// TestTunnels checks that a connection is what its tunnel carries, not the protocol that opened the tunnel.
 func TestTunnels(t *testing.T) {
 	openings := map[string][]capturetest.Chunk{
 		"http": {client("CONNECT a:22 HTTP/1.1\r\nHost: a\r\n\r\n"), server("HTTP/1.1 200 Connection established\r\n\r\n")},
@@ -100,8 +100,8 @@ func TestTunnels(t *testing.T) {
 	}
 }
 
-// TestCurve: ZeroMQ with CURVE greets in plaintext and encrypts what follows (RFC 26): it is not
-// called plaintext, nor is the connection settled.
+// TestCurve checks that ZeroMQ with CURVE, which greets in plaintext and then encrypts (RFC 26), is not called plaintext, and that its
+// connection does not settle.
 func TestCurve(t *testing.T) {
 	greeting := "\xff" + strings.Repeat("\x00", 8) + "\x7f\x03\x00CURVE" + strings.Repeat("\x00", 15+32)
 	command := func(name string, zeros, box int) string {

@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// play feeds a conversation in pieces of at most size bytes.
+// play passes a conversation to a session in pieces of at most size bytes.
 func play(s *dissect.Session, talk *capturetest.Conversation, size int) {
 	var at [2]int64
 	for _, c := range talk.Chunks {
@@ -70,7 +70,7 @@ func TestProtectedRecordsCarryTheirAcknowledgement(t *testing.T) {
 	}
 }
 
-// Every strict prefix of a hello reads as incomplete, never as something else.
+// TestPrefixesOfHelloAreIncomplete checks that every strict prefix of a hello is incomplete, and nothing else.
 func TestPrefixesOfHelloAreIncomplete(t *testing.T) {
 	talk := record(t, tls.VersionTLS13, capturetest.NotRequested)
 	hello := talk.Chunks[0].Data
@@ -201,7 +201,7 @@ func TestStartTLS(t *testing.T) {
 	}
 }
 
-// A body of HTTP that begins like a ClientHello is still HTTP.
+// TestHelloInsideOfHTTPIsHTTP checks that a body of HTTP that begins like a ClientHello is still HTTP.
 func TestHelloInsideOfHTTPIsHTTP(t *testing.T) {
 	hello := record(t, tls.VersionTLS13, capturetest.NotRequested).Chunks[0].Data
 	s := dissect.New()

@@ -9,13 +9,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// ssh1 is a packet of SSH 1 of a type, whose data begins with a byte.
+// ssh1 is a packet of SSH 1 of a type. first is the first byte of its data.
 func ssh1(typ, first byte) string {
 	return "\x00\x00\x00\x0c" + "\x00\x00\x00\x00" + string([]byte{typ, first}) + "keykey" + "crc!"
 }
 
-// One end shows SSH by its banner and the key exchange after it; a banner alone shows
-// nothing, and other bytes after it are looked at like the first ones.
+// TestSSH checks that one end shows SSH by its banner and its key exchange. A banner is not enough, and other bytes after it are recognized
+// like first bytes.
 func TestSSH(t *testing.T) {
 	const banner = capturetest.SSHBanner
 	kex := string(capturetest.SSHKexInit())
@@ -63,8 +63,8 @@ func TestSSH(t *testing.T) {
 	}
 }
 
-// Of a key exchange that the capture truncated its beginning is enough; bytes that were
-// lost before it leave nothing to show it by.
+// TestSSHThatWasNotSeenWhole checks that the beginning of a truncated key exchange is enough, and that SSH is not recognized if bytes
+// before it are missing.
 func TestSSHThatWasNotSeenWhole(t *testing.T) {
 	kex := capturetest.SSHKexInit()
 	begin := func() *dissect.Session {
@@ -91,7 +91,7 @@ func TestSSHThatWasNotSeenWhole(t *testing.T) {
 	}
 }
 
-// FuzzSSH: bytes after a banner are read the same in one piece and in two.
+// FuzzSSH checks that bytes after a banner give the same result in one piece and in two.
 func FuzzSSH(f *testing.F) {
 	kex := capturetest.SSHKexInit()
 	f.Add(kex, 10)

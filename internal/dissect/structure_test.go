@@ -6,8 +6,7 @@ import (
 	"testing"
 )
 
-// structured are conversations of binary protocols in plaintext that the table does not
-// know.
+// structured are conversations of binary plaintext protocols without a recognizer.
 var structured = map[string]func(i int) (client, server []byte){
 	"Modbus": func(i int) (client, server []byte) {
 		return []byte{0, byte(i), 0, 0, 0, 6, 1, 3, 0, byte(i), 0, 10},
@@ -31,8 +30,8 @@ var structured = map[string]func(i int) (client, server []byte){
 	},
 }
 
-// Binary protocols in plaintext that no recognizer knows are structured plaintext, within
-// 2 KiB of both ends, or at their end if that comes before.
+// TestStructured checks that binary plaintext without a recognizer is structured plaintext, within 2 KiB of both ends, or at their end if
+// that comes before.
 func TestStructured(t *testing.T) {
 	for name, exchange := range structured {
 		for _, rounds := range []int{8, 100} {
@@ -57,8 +56,7 @@ func TestStructured(t *testing.T) {
 	}
 }
 
-// What begins with structure and goes on as ciphertext stays unknown, and so does one end
-// of structure that is answered by ciphertext.
+// TestStructureThenCiphertext checks that a connection stays unrecognized if ciphertext follows structured bytes, or answers them.
 func TestStructureThenCiphertext(t *testing.T) {
 	r := rand.New(rand.NewPCG(13, 14))
 	for _, turn := range []int{2, 6, 12} {
@@ -83,8 +81,8 @@ func TestStructureThenCiphertext(t *testing.T) {
 	}
 }
 
-// Text that both ends leave for what cannot be read is no word on it; where one end alone
-// does, or goes back to text, it is text.
+// TestTextThenCiphertext checks that text counts for nothing if both ends continue with unreadable bytes. If only one end does, or returns
+// to text, the connection is text.
 func TestTextThenCiphertext(t *testing.T) {
 	r := rand.New(rand.NewPCG(15, 16))
 	for name, c := range map[string]struct {
@@ -110,7 +108,7 @@ func TestTextThenCiphertext(t *testing.T) {
 	}
 }
 
-// Text behind a binary header in the same segment is text, over TCP and over UDP.
+// TestTextBehindHeader checks that text after a binary header in the same segment is text, over TCP and UDP.
 func TestTextBehindHeader(t *testing.T) {
 	text := "GET /customers/4711 with the name of nobody, and with all that is known of them\n"
 	for header, want := range map[string]Kind{
@@ -129,7 +127,7 @@ func TestTextBehindHeader(t *testing.T) {
 	}
 }
 
-// Text behind a binary start is text.
+// TestTextBehindBinary checks that text after a binary start is text.
 func TestTextBehindBinary(t *testing.T) {
 	s := New()
 	start := []byte("\x01\xfe\x80\x99\xaa\xbb\xcc\xdd\xee\xf1\xf2\xf3\xf4\xf5\xf6\xf7\xf8\xf9\xe1\xe2\xe3\xe4\xe5\xe6\xe7\xe8\xe9\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8")

@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-// lostTail returns a Tail with one side that has lost its place in the records.
+// lostTail returns a Tail with one side whose position in the records is unknown.
 func lostTail() Tail { return Tail{sides: [2]tailSide{{state: tailLost, keyed: true}}} }
 
-// TestPlaintextWhereThePlaceIsLost: after an unseen end of TLS, plaintext of any kind is found within a few segments, by a Tail
-// and by a session that still reads.
+// TestPlaintextWhereThePlaceIsLost checks that plaintext of any kind after an unseen end of TLS is found within a few segments, by a Tail
+// and by a session that is not finished.
 func TestPlaintextWhereThePlaceIsLost(t *testing.T) {
 	be := binary.BigEndian
 	for name, message := range map[string]func(i int) []byte{
@@ -64,7 +64,7 @@ func TestPlaintextWhereThePlaceIsLost(t *testing.T) {
 	}
 }
 
-// begun prepares s: its first side has sent a few records of TLS, and has lost its place.
+// begun prepares s: its first side has sent a few records of TLS, and its position is now unknown.
 func (s *Session) begun(t *testing.T) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(1, 2))
@@ -79,7 +79,7 @@ func (s *Session) begun(t *testing.T) {
 	}
 }
 
-// TestCiphertextIsNotLegible: after repeated losses of the place, records of any size and cipher are not taken for plaintext.
+// TestCiphertextIsNotLegible checks that records of any size and cipher are not taken for plaintext after repeated gaps.
 func TestCiphertextIsNotLegible(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	for stream := range uint64(400) {
@@ -116,7 +116,7 @@ func TestCiphertextIsNotLegible(t *testing.T) {
 	}
 }
 
-// TestTextAfterOpaque: a request in text is found after any number of unrecognized segments.
+// TestTextAfterOpaque checks that a request in text is found after any number of unrecognized segments.
 func TestTextAfterOpaque(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	for _, segments := range []int{1, maxTries - 1, 4 * maxTries} {

@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/capturetest"
 )
 
-// followedIn feeds a stream to a Tail in pieces and returns where its records end, -1 if they do not.
+// followedIn passes a stream to a Tail in pieces and returns the offset where its records end, or -1.
 func followedIn(stream []byte, size int) int {
 	f := Tail{sides: [2]tailSide{{state: tailSure}}}
 	for at := 0; at < len(stream); at += size {
@@ -25,7 +25,7 @@ func followedIn(stream []byte, size int) int {
 	return -1
 }
 
-// TestTailFindsTheEnd: in pieces of any size the same end of the records is found.
+// TestTailFindsTheEnd checks that the end of the records is the same for pieces of any size.
 func TestTailFindsTheEnd(t *testing.T) {
 	sealed := func(typ byte, size int) []byte {
 		return append([]byte{typ, 3, 3, byte(size >> 8), byte(size)}, bytes.Repeat([]byte{0xa7}, size)...)
@@ -53,8 +53,8 @@ func TestTailFindsTheEnd(t *testing.T) {
 	}
 }
 
-// TestTailBridgesRecords: what is not known within a record does not hide the next one; elsewhere it hides the place until
-// a segment begins with headers, and what is no record means nothing until more of them were seen.
+// TestTailBridgesRecords checks that unknown bytes within a record do not hide the next record. Elsewhere the position is unknown until a
+// segment begins with headers, and bytes that are not a record count only after more headers.
 func TestTailBridgesRecords(t *testing.T) {
 	text := []byte("GET /index.html HTTP/1.1\r\nHost: example.test\r\nAccept: */*\r\nUser-Agent: a\r\n\r\n")
 	record := append([]byte{23, 3, 3, 0, 100}, bytes.Repeat([]byte{0xa7}, 100)...)
@@ -95,8 +95,7 @@ func TestTailBridgesRecords(t *testing.T) {
 	}
 }
 
-// FuzzTail: it never fails, never claims an end that is not before the data's, and where a stream of records is cut does
-// not matter.
+// FuzzTail checks that a Tail never panics, that an end is within the data, and that the division of a stream does not matter.
 func FuzzTail(f *testing.F) {
 	s := streamsOf(f, tls.VersionTLS12, capturetest.Presented)
 	f.Add(s[0], uint16(7), uint16(0))
@@ -105,7 +104,7 @@ func FuzzTail(f *testing.F) {
 	f.Fuzz(func(t *testing.T, stream []byte, size, hole uint16) {
 		step := int(size)%2000 + 1
 		var run textRun
-		text := run.add(stream) // which is found in a record only where its beginning stands in one piece
+		text := run.add(stream) // text in a record is found only if its beginning is in one piece
 		if a, b := followedIn(stream, step), followedIn(stream, len(stream)+1); a != b && len(stream) > 0 && !text {
 			t.Errorf("in pieces of %d: %d, in one %d", step, a, b)
 		}
@@ -128,7 +127,7 @@ func FuzzTail(f *testing.F) {
 	})
 }
 
-// BenchmarkTail is a packet of a settled connection.
+// BenchmarkTail measures a packet of a settled connection.
 func BenchmarkTail(b *testing.B) {
 	for name, size := range map[string]int{"one record": 1443, "the middle of a record": 16384} {
 		record := append([]byte{23, 3, 3, byte(size >> 8), byte(size)}, make([]byte, size)...)

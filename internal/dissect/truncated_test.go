@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// playCut feeds a conversation, and of each protected record only the header: the rest is cut.
+// playCut passes a conversation to a session. Protected records are truncated to their headers.
 func playCut(s *dissect.Session, talk *capturetest.Conversation) {
 	var at [2]int64
 	for _, c := range talk.Chunks {
@@ -34,7 +34,8 @@ func playCut(s *dissect.Session, talk *capturetest.Conversation) {
 	}
 }
 
-// Of protected records nothing but the header is wanted: what is cut within them is not missed.
+// TestCutWithinProtectedRecords checks that the contents of protected records are not needed: truncated bytes within them do not count as
+// missing.
 func TestCutWithinProtectedRecords(t *testing.T) {
 	talk := record(t, tls.VersionTLS13, capturetest.Presented)
 	whole, cut := dissect.New(), dissect.New()
@@ -56,13 +57,13 @@ func TestCutWithinProtectedRecords(t *testing.T) {
 	}
 }
 
-// protected returns a protected record.
+// protected returns a protected record of a size.
 func protected(size int) []byte {
 	return append([]byte{23, 3, 3, byte(size >> 8), byte(size)}, make([]byte, size)...)
 }
 
-// What is cut over the border of a record loses the record layer, until a segment begins with a header. The record that
-// was begun is known to have ended. Whether the rest is missed is for the one to say who cut.
+// TestCutOverRecords checks truncation across the end of a record: the position is unknown until a segment begins with a header. The
+// incomplete record has ended. bulk decides whether the rest counts as missing.
 func TestCutOverRecords(t *testing.T) {
 	for _, bulk := range []bool{false, true} {
 		s := dissect.New()
@@ -92,7 +93,7 @@ func TestCutOverRecords(t *testing.T) {
 	}
 }
 
-// What is cut of a handshake in the clear is missed, whoever cut it.
+// TestCutHandshake checks that truncated bytes of a plaintext handshake count as missing, with or without bulk.
 func TestCutHandshake(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	for _, bulk := range []bool{false, true} {
@@ -107,7 +108,8 @@ func TestCutHandshake(t *testing.T) {
 	}
 }
 
-// Cleartext that was recognized stays so, and what is cut of it is not missed; of what is not recognized yet it is.
+// TestCutCleartext checks that recognized plaintext stays recognized and its truncated bytes do not count as missing, unlike those of
+// unrecognized bytes.
 func TestCutCleartext(t *testing.T) {
 	s := dissect.New()
 	s.Data(dissect.Originator, 0, []byte("POST /items HTTP/1.1\r\nHost: cart\r\nContent-Length: 90000\r\n\r\nbody"), 0, 0)
@@ -128,7 +130,7 @@ func TestCutCleartext(t *testing.T) {
 	}
 }
 
-// A finished session only counts.
+// TestCutFinished checks that a finished session only counts bytes.
 func TestCutFinished(t *testing.T) {
 	s := dissect.New()
 	s.Data(dissect.Originator, 0, protected(100), 0, 0)
@@ -139,7 +141,7 @@ func TestCutFinished(t *testing.T) {
 	}
 }
 
-// FuzzCut cuts streams anywhere: the dissector never fails, and counts every byte once.
+// FuzzCut truncates streams anywhere, and checks that the dissector does not panic and counts every byte once.
 func FuzzCut(f *testing.F) {
 	f.Add(append(protected(100), protected(20)...), protected(40), uint16(30), uint16(60), true)
 	f.Add([]byte("GET / HTTP/1.1\r\nHost: cart\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\n\r\nbody"), uint16(20), uint16(1000), false)

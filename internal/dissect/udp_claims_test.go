@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A valid Initial that nobody answers makes nothing QUIC that is not; short headers are.
+// TestInitialOfOneEndThenOthers checks that other protocols after an unanswered Initial are not taken for QUIC, and that short headers are.
 func TestInitialOfOneEndThenOthers(t *testing.T) {
 	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
 	random := make([]byte, 60)

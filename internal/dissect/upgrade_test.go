@@ -15,7 +15,7 @@ func server(s string) capturetest.Chunk {
 	return capturetest.Chunk{Data: []byte(s), FromServer: true}
 }
 
-// follow puts a conversation behind others: what each end had read counts all of them.
+// follow returns a conversation after other messages. Acknowledgements count all of them.
 func follow(before []capturetest.Chunk, talk *capturetest.Conversation) *capturetest.Conversation {
 	out := &capturetest.Conversation{}
 	var sent [2]int
@@ -39,7 +39,7 @@ func follow(before []capturetest.Chunk, talk *capturetest.Conversation) *capture
 	return out
 }
 
-// tunnels are the ways that TLS begins behind cleartext.
+// tunnels are protocols after which TLS begins.
 var tunnels = []struct {
 	name   string
 	from   string // UpgradedFrom
@@ -134,8 +134,8 @@ var tunnels = []struct {
 	{"consul", "", []capturetest.Chunk{client("\x03")}},
 }
 
-// TLS behind cleartext is found whatever the segments are: whole, of any size, and with
-// the hello in the segment of what stands before it.
+// TestTLSBehindCleartext checks that TLS after plaintext is found for any segments, and if the hello is in the segment of the plaintext
+// before it.
 func TestTLSBehindCleartext(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	for _, c := range tunnels {
@@ -165,8 +165,7 @@ func upgraded(t *testing.T, s *dissect.Session, from string, size int) {
 	}
 }
 
-// The border between cleartext and TLS may be anywhere in a segment of the client: at
-// every byte of the last thing it said and of its hello.
+// TestTLSBehindCleartextSplitAtEveryByte checks segments that end at every byte of the client's last plaintext message and of its hello.
 func TestTLSBehindCleartextSplitAtEveryByte(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	hello := talk.Chunks[0].Data
@@ -184,8 +183,8 @@ func TestTLSBehindCleartextSplitAtEveryByte(t *testing.T) {
 	}
 }
 
-// A hello in the segment of the request for it: MySQL and SOCKS clients do not wait, and
-// offload merges segments.
+// TestHelloInTheSegmentBefore checks a hello in the segment of the request for TLS: clients of MySQL and SOCKS do not wait, and offloading
+// merges segments.
 func TestHelloInTheSegmentBefore(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	for _, c := range tunnels {
@@ -204,7 +203,7 @@ func TestHelloInTheSegmentBefore(t *testing.T) {
 	}
 }
 
-// PROXY headers stand before the connection proper: TLS behind one is no upgrade.
+// TestProxyHeader checks that TLS after a PROXY header, which precedes the connection proper, is not an upgrade.
 func TestProxyHeader(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	for _, header := range []string{
@@ -223,7 +222,7 @@ func TestProxyHeader(t *testing.T) {
 	}
 }
 
-// A chain of proxies may write a header each: the second one is told as what TLS follows.
+// TestProxyHeaderTwice checks that each proxy of a chain may send a header: TLS after the second one is reported as an upgrade from it.
 func TestProxyHeaderTwice(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	header := client("PROXY TCP4 10.1.2.3 10.4.5.6 40000 443\r\n")
@@ -234,7 +233,7 @@ func TestProxyHeaderTwice(t *testing.T) {
 	}
 }
 
-// Cleartext that answers a hello is no TLS connection, whatever was said before it.
+// TestHelloAnsweredInClear checks that a connection is not TLS if plaintext answers the hello, whatever came before.
 func TestHelloAnsweredInClear(t *testing.T) {
 	hello := record(t, tls.VersionTLS13, capturetest.NotRequested).Chunks[0]
 	one := &capturetest.Conversation{Chunks: []capturetest.Chunk{hello}}
@@ -265,15 +264,15 @@ func TestHelloAnsweredInClear(t *testing.T) {
 	}
 }
 
-// Where the ClientHello behind cleartext was lost, both sides have to show TLS; until then
-// it is open what is spoken, and so it is if nothing more comes.
+// TestHelloBehindCleartextLost checks that both sides must show TLS if the ClientHello after plaintext is missing. Until then the
+// connection is doubtful, also at its end.
 func TestHelloBehindCleartextLost(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	for _, c := range tunnels {
 		if c.from == "nats" || c.from == "" {
-			continue // the client was not recognized as speaking in the clear: nothing contradicts the server
+			continue // the client was not recognized as plaintext: nothing contradicts the server
 		}
-		for _, lost := range []int{1, 2, 3} { // the client's hello; the server's, too; all of the client, too
+		for _, lost := range []int{1, 2, 3} { // the client's hello; also the server's hello; also all of the client
 			s := dissect.New()
 			var at, missed [2]int64
 			for i, chunk := range follow(c.before, talk).Chunks {
@@ -302,11 +301,11 @@ func TestHelloBehindCleartextLost(t *testing.T) {
 	}
 }
 
-// What goes on in the clear behind a loss is cleartext; what shows nothing is in doubt.
+// TestLossBehindCleartext checks that plaintext after a gap is plaintext, and that other bytes leave the connection doubtful.
 func TestLossBehindCleartext(t *testing.T) {
 	for _, c := range tunnels {
 		if c.name == "consul" {
-			continue // one byte is no cleartext: nothing is claimed of it
+			continue // one byte is not recognized as plaintext
 		}
 		for next, doubtful := range map[string]bool{
 			"250 this is what it says\r\n":             false,

@@ -20,7 +20,7 @@ func sshPacket(payload string) string {
 	return string(append(b, byte(pad))) + payload + strings.Repeat("\x00", pad)
 }
 
-// sshOffer is an SSH_MSG_KEXINIT that offers ciphers to the server, and to the client.
+// sshOffer is an SSH_MSG_KEXINIT that offers ciphers for both directions.
 func sshOffer(toServer, toClient string) string {
 	b := append([]byte("\x14"), noise(16)...)
 	for _, names := range []string{"curve25519-sha256", "ssh-ed25519", toServer, toClient, "hmac-sha2-256", "hmac-sha2-256", "none", "none", "", ""} {
@@ -36,7 +36,7 @@ const (
 	sshHostKey = "ecdsa-sha2-nistp256-cert-v01@openssh.com, of a host with a long name"
 )
 
-// A key exchange of SSH is a claim that what follows bears out or refutes.
+// TestSSHThenPlaintext checks that a key exchange of SSH is only a claim, which later bytes confirm or refute.
 func TestSSHThenPlaintext(t *testing.T) {
 	const banner = capturetest.SSHBanner
 	const aes = "chacha20-poly1305@openssh.com,aes128-ctr"
@@ -81,7 +81,7 @@ func TestSSHThenPlaintext(t *testing.T) {
 	}
 }
 
-// framed is a message behind a length of 24 bits, as SMB has it.
+// framed is a message after a length of 24 bits, as in SMB.
 func framed(b string) string { return "\x00\x00" + string([]byte{byte(len(b) >> 8), byte(len(b))}) + b }
 
 func smb2(command byte) string {
@@ -100,14 +100,14 @@ func rpcPDU(typ, level byte) string {
 	return string(b)
 }
 
-// rpcCall is a call of NFS with an opaque body of credentials of a flavor.
+// rpcCall is a call of NFS with opaque credentials of a flavor.
 func rpcCall(procedure, flavor byte, credentials, body string) string {
 	b := "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x02\x00\x01\x86\xa3\x00\x00\x00\x04\x00\x00\x00" + string([]byte{procedure, 0, 0, 0, flavor, 0, 0, 0, byte(len(credentials))}) + credentials + body
 	return "\x80\x00\x00" + string([]byte{byte(len(b))}) + b
 }
 
-// Messages of applications in plaintext win over sealed ones of the same connection, in
-// either order; negotiation in plaintext does not.
+// TestSealedAndPlainMixed checks that plaintext messages of applications win over sealed ones of the same connection, in either order, and
+// that plaintext negotiation does not.
 func TestSealedAndPlainMixed(t *testing.T) {
 	sealedSMB := framed("\xfdSMB" + string(noise(120)))
 	privacy := "\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x07\x00\x00\x00\x03\x00\x00\x00\x04abcd"
@@ -116,7 +116,7 @@ func TestSealedAndPlainMixed(t *testing.T) {
 	reply := "\x80\x00\x00\x50\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x06\x00\x00\x00\x04" + string(noise(60))
 	buffer := string(behindLength(noise(120)))
 	for name, c := range map[string]struct {
-		negotiated, sealed, clear []string // the client's and the server's in turn
+		negotiated, sealed, clear []string // of client and server in turn
 	}{
 		"smb":                           {[]string{smb2(0), smb2(0), smb2(1), smb2(1), smb2(3), smb2(3)}, []string{sealedSMB, sealedSMB}, []string{smb2(8), smb2(8)}},
 		"smb, text":                     {[]string{smb2(0), smb2(0)}, []string{sealedSMB, sealedSMB}, []string{framed("\xfdSMB" + string(noise(48)) + sentence)}},
