@@ -172,7 +172,7 @@ func TestPendingSessionIsBounded(t *testing.T) {
 		held := weigh(t, func(int) *Session { s := New(); fill(s); return s })
 		t.Logf("%s: %d bytes", name, held)
 		if held > maxPending {
-			t.Errorf("%s: a session holds %d bytes, more than %d", name, held, maxPending)
+			t.Errorf("%s: a session uses %d bytes, more than %d", name, held, maxPending)
 		}
 		counted(t, name, held, fill)
 		s := New()
@@ -182,7 +182,7 @@ func TestPendingSessionIsBounded(t *testing.T) {
 		}
 		s.Finish()
 		if s.buffered != 0 {
-			t.Errorf("%s: finished, and %d bytes held", name, s.buffered)
+			t.Errorf("%s: finished, and %d bytes buffered", name, s.buffered)
 		}
 	}
 }
@@ -208,7 +208,7 @@ func TestLargeCertificateMessage(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	if s.buffered != 0 {
-		t.Errorf("%d bytes are held", s.buffered)
+		t.Errorf("%d bytes are in use", s.buffered)
 	}
 }
 

@@ -34,10 +34,10 @@ func TestDatagrams(t *testing.T) {
 		{"text", [][]byte{[]byte("34 2026-01-01T00:00:00Z host app - - - hello\n")}, KindText, ""},
 		{"short texts", [][]byte{[]byte("a.b=1;c"), []byte("a.c=22;ms"), []byte("a.d=333;g;#x=y"), []byte("a.e=1;c")}, KindText, ""},
 		{"one short text", [][]byte{[]byte("a.b=1;c")}, KindNone, ""},
-		{"text behind others", [][]byte{{1, 2, 3, 0xff}, []byte(`{"query":"account","user":"john"}`), []byte(`{"query":"account","user":"jane"}`)}, KindText, ""},
+		{"text after others", [][]byte{{1, 2, 3, 0xff}, []byte(`{"query":"account","user":"john"}`), []byte(`{"query":"account","user":"jane"}`)}, KindText, ""},
 		{"text in turn with others", [][]byte{{1, 2, 3, 0xff}, []byte(`{"query":"account","user":"john"}`), {1, 2, 3, 0xff}, []byte(`{"query":"account","user":"jane","number":1}`)}, KindText, ""},
 		{"keepalives that are text", slices.Repeat([][]byte{{1, 2, 3, 0xff}, []byte("\r\n\r\n\r\n\r\n")}, 20), KindUnreadable, ""},
-		{"text behind many others", append(slices.Repeat([][]byte{{1, 2, 3, 0xff}}, 2*maxDatagrams), []byte(`{"query":"account","user":"john","number":1,"iban":"DE00 0000 0000 0000"}`)), KindText, ""},
+		{"text after many others", append(slices.Repeat([][]byte{{1, 2, 3, 0xff}}, 2*maxDatagrams), []byte(`{"query":"account","user":"john","number":1,"iban":"DE00 0000 0000 0000"}`)), KindText, ""},
 		{"text and then none", [][]byte{[]byte("a.b=1;c"), {1, 2, 3, 0xff}, []byte("this is text, and long enough to be so")}, KindUnreadable, ""},
 	} {
 		s := New()
@@ -50,8 +50,8 @@ func TestDatagrams(t *testing.T) {
 	}
 }
 
-// TestDatagramsInTheClearStaySo checks that plaintext stays plaintext after a packet that looks like TLS.
-func TestDatagramsInTheClearStaySo(t *testing.T) {
+// TestPlaintextDatagramsStaySo checks that plaintext stays plaintext after a packet that looks like TLS.
+func TestPlaintextDatagramsStaySo(t *testing.T) {
 	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
 	hello := capturetest.DTLSRecord(wire.ContentHandshake, 0, capturetest.DTLSFragment(tlsmsg.TypeClientHello, 100, 0, 0, make([]byte, 100)))
 	for _, later := range [][]byte{initial, hello} {
@@ -65,9 +65,9 @@ func TestDatagramsInTheClearStaySo(t *testing.T) {
 	}
 }
 
-// TestDatagramsInTheClearBehindAHello checks that a first packet that is or looks like TLS does not make plaintext TLS, whichever end sends
+// TestPlaintextDatagramsAfterAHello checks that a first packet that is or looks like TLS does not make plaintext TLS, whichever end sends
 // plaintext, from its first datagram or later.
-func TestDatagramsInTheClearBehindAHello(t *testing.T) {
+func TestPlaintextDatagramsAfterAHello(t *testing.T) {
 	initial := fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, quicClientHello())))
 	header := append([]byte{0xc0, 0, 0, 0, 1, 8, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0x44, 0x9e}, make([]byte, 1182)...)
 	dtls := capturetest.Datagrams(dtlsTalk(t, capturetest.NotRequested, false)[:1], 1<<14)[0].Data
@@ -97,17 +97,17 @@ func TestDatagramsInTheClearBehindAHello(t *testing.T) {
 				s.Datagram(x.side, x.data)
 			}
 			if s.InClear() != c.clear || s.TLS() == nil {
-				t.Errorf("%s, then %s: in the clear %v, %+v", name, what, s.InClear(), s.TLS())
+				t.Errorf("%s, then %s: InClear %v, %+v", name, what, s.InClear(), s.TLS())
 			}
 			if s.TLS().Protected1RTT[Responder] > 0 {
-				t.Errorf("%s, then %s: cleartext counts as protected", name, what)
+				t.Errorf("%s, then %s: plaintext counts as protected", name, what)
 			}
 		}
 	}
 }
 
-// TestDTLSBehindSTUN checks that STUN may come before DTLS (RFC 7983).
-func TestDTLSBehindSTUN(t *testing.T) {
+// TestDTLSAfterSTUN checks that STUN may come before DTLS (RFC 7983).
+func TestDTLSAfterSTUN(t *testing.T) {
 	s := New()
 	stun := []byte("\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl")
 	for range 3 {
@@ -139,6 +139,6 @@ func TestDripCostsNoMore(t *testing.T) {
 		}
 	}
 	if asked > 120 {
-		t.Errorf("the table was asked %d times", asked)
+		t.Errorf("the recognizers were tried %d times", asked)
 	}
 }

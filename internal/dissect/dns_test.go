@@ -97,7 +97,7 @@ func TestAnswers(t *testing.T) {
 		{"IPv6", dnsText(7, "cart.shop", typeAAAA, -1), dnsText(7, "cart.shop", typeAAAA, 0, dnsRR{"", "fd00::1", 9}), []string{"cart.shop fd00::1 9"}},
 		{"an alias", query, dnsText(7, "cart.shop", typeA, 0, dnsRR{"", "b.example", 20}, dnsRR{"B.example", "c.example", 40}, dnsRR{"c.example", "10.0.0.3", 30}), []string{"cart.shop 10.0.0.3 20"}},
 		{"an address that is none of its", query, dnsText(7, "cart.shop", typeA, 0, dnsRR{"evil.example", "10.0.0.3", 30}), nil},
-		{"an alias behind its address", query, dnsText(7, "cart.shop", typeA, 0, dnsRR{"b.example", "10.0.0.3", 30}, dnsRR{"", "b.example", 20}), nil},
+		{"an alias after its address", query, dnsText(7, "cart.shop", typeA, 0, dnsRR{"b.example", "10.0.0.3", 30}, dnsRR{"", "b.example", 20}), nil},
 		{"an alias of itself", query, dnsText(7, "cart.shop", typeA, 0, dnsRR{"", "cart.shop", 20}, one), []string{"cart.shop 10.0.0.1 20"}},
 		{"another family", query, dnsText(7, "cart.shop", typeA, 0, dnsRR{"", "fd00::1", 9}), nil},
 		{"another class", query, other, nil},
@@ -205,7 +205,7 @@ func TestAnswersOverTCP(t *testing.T) {
 		}
 		s.Data(Responder, 10, answers, 0, 10)
 		if got := told(s); got != nil {
-			t.Errorf("behind a hole: %q", got)
+			t.Errorf("after a gap: %q", got)
 		}
 	}
 }
@@ -234,7 +234,7 @@ func FuzzDNS(f *testing.F) {
 		}
 		got := udp.Answers()
 		if !slices.Equal(got, tcp.Answers()) {
-			t.Error("UDP and TCP tell different things")
+			t.Error("UDP and TCP give different results")
 		}
 		if len(got) > maxAnswers {
 			t.Errorf("%d answers", len(got))
@@ -270,6 +270,6 @@ func TestDNSIsBounded(t *testing.T) {
 	})
 	t.Logf("%d bytes", held)
 	if held > most {
-		t.Errorf("a session holds %d bytes, more than %d", held, most)
+		t.Errorf("a session uses %d bytes, more than %d", held, most)
 	}
 }

@@ -117,7 +117,7 @@ func TestDTLSFinishedComesAgain(t *testing.T) {
 	for _, c := range []struct{ size, want int }{{40, 1}, {40, 1}, {200, 2}} {
 		s.Datagram(Originator, capturetest.DTLSRecord(wire.ContentHandshake, 1, make([]byte, c.size)))
 		if got := s.TLS().SealedHandshakes[Originator]; got != c.want {
-			t.Errorf("behind a record of %d bytes: %d handshake messages, want %d", c.size, got, c.want)
+			t.Errorf("after a record of %d bytes: %d handshake messages, want %d", c.size, got, c.want)
 		}
 	}
 }
@@ -130,10 +130,10 @@ func TestPrefixesOfDTLSHelloAreIncomplete(t *testing.T) {
 		s.Datagram(Originator, hello[:n])
 		s.Conclude()
 		if kind, name := s.Kind(Originator); kind == KindPlain || kind == KindText || kind == KindEncrypted {
-			t.Fatalf("prefix of %d bytes reads as kind %d %q", n, kind, name)
+			t.Fatalf("prefix of %d bytes is of kind %d %q", n, kind, name)
 		}
 		if x := s.TLS(); x != nil && x.Hello != nil {
-			t.Fatalf("prefix of %d bytes reads as a whole hello", n)
+			t.Fatalf("prefix of %d bytes is a complete hello", n)
 		}
 	}
 }

@@ -101,7 +101,7 @@ func FuzzCertificates(f *testing.F) {
 			t.Errorf("broken %v, leaf %v", got.Broken, got.Leaf)
 		}
 		if got.Length == 1 && !c.bad && c.left == 0 && len(body) == 6+got.Bytes && got.SHA256 != sha256.Sum256(body[6:]) {
-			t.Error("the hash is of something else")
+			t.Error("the hash is of other bytes")
 		}
 	})
 }

@@ -23,7 +23,7 @@ func http2Talk(t testing.TB, path, contentType string) *capturetest.Conversation
 	t.Helper()
 	talk, err := capturetest.Record(
 		func(c net.Conn) error {
-			tr := &http.Transport{Protocols: cleartext2(), DialContext: func(context.Context, string, string) (net.Conn, error) { return c, nil }}
+			tr := &http.Transport{Protocols: plaintextHTTP2(), DialContext: func(context.Context, string, string) (net.Conn, error) { return c, nil }}
 			defer tr.CloseIdleConnections()
 			req, err := http.NewRequest(http.MethodPost, "http://cart.shop:8080"+path, strings.NewReader("body"))
 			if err != nil {
@@ -40,7 +40,7 @@ func http2Talk(t testing.TB, path, contentType string) *capturetest.Conversation
 			return errors.Join(res.Body.Close(), c.Close())
 		},
 		func(c net.Conn) error {
-			srv := &http.Server{Protocols: cleartext2(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			srv := &http.Server{Protocols: plaintextHTTP2(), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				w.Header().Set("Content-Type", contentType)
 				w.WriteHeader(http.StatusTeapot)
@@ -57,7 +57,7 @@ func http2Talk(t testing.TB, path, contentType string) *capturetest.Conversation
 	return talk
 }
 
-func cleartext2() *http.Protocols {
+func plaintextHTTP2() *http.Protocols {
 	p := &http.Protocols{}
 	p.SetUnencryptedHTTP2(true)
 	return p
@@ -194,7 +194,7 @@ func TestHTTP2InTheMiddle(t *testing.T) {
 	}
 	s.Data(dissect.Originator, 300, streams[0], 0, 0)
 	if kind, protocol := s.Kind(dissect.Originator); kind != dissect.KindPlain || protocol != "http2" {
-		t.Errorf("behind noise: kind %d %q", kind, protocol)
+		t.Errorf("after noise: kind %d %q", kind, protocol)
 	}
 }
 

@@ -57,7 +57,7 @@ func TestHeadsInPieces(t *testing.T) {
 			s.Drop()
 		}
 		if m.BytesInUse() != 0 {
-			t.Errorf("%.40q: %d bytes are held of none", talk[0], m.BytesInUse())
+			t.Errorf("%.40q: %d bytes are in use of none", talk[0], m.BytesInUse())
 		}
 	}
 }

@@ -66,11 +66,11 @@ func TestOneRequest(t *testing.T) {
 	s := New()
 	s.Data(Originator, 0, []byte(scrape), 0, 0)
 	if s.Data(Originator, int64(len(scrape))+10, []byte(scrape), 0, 10); s.OneRequest() {
-		t.Error("something was lost, and it still is one request")
+		t.Error("bytes are missing, and it is still one request")
 	}
 	s = New()
 	s.Data(Originator, 0, []byte(scrape), 0, 0)
 	if s.Truncated(Originator, int64(len(scrape))+2000, 2000, true); s.OneRequest() {
-		t.Error("something was cut off, and it still is one request")
+		t.Error("bytes are truncated, and it is still one request")
 	}
 }

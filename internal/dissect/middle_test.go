@@ -44,7 +44,7 @@ func TestMiddleOfAStream(t *testing.T) {
 		s.Data(dissect.Originator, 0, noise(1000), -1, 0)
 		s.Data(dissect.Originator, 1000, []byte(c.side), -1, 0)
 		if kind, protocol := s.Kind(dissect.Originator); kind != dissect.KindPlain || protocol != c.protocol {
-			t.Errorf("%s behind the end of another message: kind %d %q", c.name, kind, protocol)
+			t.Errorf("%s after the end of another message: kind %d %q", c.name, kind, protocol)
 		}
 	}
 }
@@ -65,7 +65,7 @@ func TestMiddleOfTLS(t *testing.T) {
 		t.Fatalf("no records found: %+v", x)
 	}
 	if list, complete := x.Records(dissect.Originator); complete || len(list) != 0 {
-		t.Errorf("records whose place is not known are listed: %v", list)
+		t.Errorf("records at unknown positions are listed: %v", list)
 	}
 }
 

@@ -323,7 +323,7 @@ func TestOpaqueInTheMiddle(t *testing.T) {
 				for k := range protocols.TCP {
 					c := &protocols.TCP[k]
 					if a := max(c.Client(x.data), c.Server(x.data)); a == protocols.Yes {
-						t.Errorf("%s: %s says yes to %x", name, c.Protocol, x.data[:min(len(x.data), 32)])
+						t.Errorf("%s: %s matches %x", name, c.Protocol, x.data[:min(len(x.data), 32)])
 					}
 				}
 			}

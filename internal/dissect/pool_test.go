@@ -36,7 +36,7 @@ func TestPoolChangesNothing(t *testing.T) {
 		t.Errorf("%d parsers, %d facts, %d buffers are spare, want those of one session", len(m.parsers), len(m.facts), len(m.buffers))
 	}
 	if len(m.leaves) != 2 {
-		t.Errorf("%d certificates are remembered, want the client's and the server's", len(m.leaves))
+		t.Errorf("%d certificates are stored, want the client's and the server's", len(m.leaves))
 	}
 }
 
@@ -46,10 +46,10 @@ func TestPoolIsBounded(t *testing.T) {
 		sum := sha256.Sum256([]byte{byte(i), byte(i >> 8)})
 		m.storeLeaf(&sum, &knownLeaf{})
 		if m.leaf(&sum) == nil {
-			t.Fatalf("certificate %d is not remembered", i)
+			t.Fatalf("certificate %d is not stored", i)
 		}
 		if len(m.leaves) > maxLeaves {
-			t.Fatalf("%d are remembered, at most %d should be", len(m.leaves), maxLeaves)
+			t.Fatalf("%d are stored, at most %d should be", len(m.leaves), maxLeaves)
 		}
 	}
 }

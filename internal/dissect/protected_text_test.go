@@ -203,7 +203,7 @@ func TestTextRunSkips(t *testing.T) {
 		}
 	}
 	if found < 1000 || found > 19000 {
-		t.Errorf("%d of 20000 hold text: too few of one kind to say anything", found)
+		t.Errorf("%d of 20000 hold text: too few of one kind", found)
 	}
 }
 

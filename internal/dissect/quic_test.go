@@ -105,7 +105,7 @@ func TestQUICHellosOverPackets(t *testing.T) {
 		s := New()
 		s.Datagram(Originator, seal(t, version, "client in", firstID, firstID, 1, first))
 		if s.TLS().Hello != nil {
-			t.Fatal("half a hello was read as whole")
+			t.Fatal("half a hello is complete")
 		}
 		s.Datagram(Originator, seal(t, version, "client in", firstID, firstID, 2, append(cryptoFrame(20, hello[20:50]), cryptoFrame(0, hello[:20])...)))
 		if h := s.TLS().Hello; h == nil || h.ServerName != "q.x.y" || h.JA4('q')[:10] != "q13d0103h3" {
@@ -186,8 +186,8 @@ func TestQUICClientIsTheResponder(t *testing.T) {
 	}
 }
 
-// TestQUICFirstPacketCutShort checks that the header of a client's truncated first packet is enough to decrypt the server's answer.
-func TestQUICFirstPacketCutShort(t *testing.T) {
+// TestQUICFirstPacketTruncated checks that the header of a client's truncated first packet is enough to decrypt the server's answer.
+func TestQUICFirstPacketTruncated(t *testing.T) {
 	s := New()
 	s.Datagram(Originator, seal(t, quicV1, "client in", firstID, firstID, 0, append(cryptoFrame(0, quicClientHello()), make([]byte, 1200)...))[:100])
 	s.Datagram(Responder, seal(t, quicV1, "server in", firstID, nil, 0, cryptoFrame(0, quicServerHello(false))))
@@ -215,10 +215,10 @@ func TestPrefixesOfQUICHelloAreIncomplete(t *testing.T) {
 		s.Datagram(Originator, whole[:n])
 		s.Conclude()
 		if kind, name := s.Kind(Originator); kind == KindPlain || kind == KindText || kind == KindEncrypted {
-			t.Fatalf("prefix of %d bytes reads as kind %d %q", n, kind, name)
+			t.Fatalf("prefix of %d bytes is of kind %d %q", n, kind, name)
 		}
 		if x := s.TLS(); x != nil && x.Hello != nil {
-			t.Fatalf("prefix of %d bytes reads as a whole hello", n)
+			t.Fatalf("prefix of %d bytes is a complete hello", n)
 		}
 	}
 	hello := quicClientHello()
@@ -226,7 +226,7 @@ func TestPrefixesOfQUICHelloAreIncomplete(t *testing.T) {
 		s := New()
 		s.Datagram(Originator, fill(seal(t, quicV1, "client in", firstID, firstID, 0, cryptoFrame(0, hello[:n]))))
 		if s.TLS().Hello != nil {
-			t.Fatalf("%d bytes of a CRYPTO stream read as a whole hello", n)
+			t.Fatalf("%d bytes of a CRYPTO stream are a complete hello", n)
 		}
 	}
 }

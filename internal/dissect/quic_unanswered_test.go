@@ -50,10 +50,10 @@ func TestUnansweredInitials(t *testing.T) {
 	m.Clock(packetTime + second)
 	read(7, true, true, false)
 	if deferred, unread := m.Deferred(); deferred != 7 || unread != 0 {
-		t.Errorf("%d were put off, %d never read", deferred, unread)
+		t.Errorf("%d deferred, %d unread", deferred, unread)
 	}
 	if m.BytesInUse() != 0 {
-		t.Errorf("%d bytes are held", m.BytesInUse())
+		t.Errorf("%d bytes are in use", m.BytesInUse())
 	}
 }
 
@@ -72,7 +72,7 @@ func TestUnansweredFlood(t *testing.T) {
 		sessions[i].Datagram(Originator, first)
 	}
 	if deferred, unread := m.Deferred(); deferred != n-1 || unread != n-1-maxDeferred {
-		t.Errorf("%d were put off, %d dropped", deferred, unread)
+		t.Errorf("%d deferred, %d dropped", deferred, unread)
 	}
 	read := 0
 	for i, s := range sessions {
@@ -90,7 +90,7 @@ func TestUnansweredFlood(t *testing.T) {
 	}
 	for _, slot := range m.late.slots {
 		if slot.s != nil {
-			t.Fatal("a session that is over is held")
+			t.Fatal("an ended session is still referenced")
 		}
 	}
 }

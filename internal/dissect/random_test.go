@@ -22,9 +22,9 @@ func randomBytes(r *rand.Rand, b []byte) {
 	}
 }
 
-// TestRandomBytesAreNotCleartext checks that bytes that look like ciphertext are never called plaintext: by one recognizer, as text, by
+// TestRandomBytesAreNotPlaintext checks that bytes that look like ciphertext are never called plaintext: by one recognizer, as text, by
 // both directions together, or in a datagram.
-func TestRandomBytesAreNotCleartext(t *testing.T) {
+func TestRandomBytesAreNotPlaintext(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var buf [2][1500]byte
 	alone, weakly := 0, 0
@@ -38,7 +38,7 @@ func TestRandomBytesAreNotCleartext(t *testing.T) {
 			switch x := &protocols.TCP[k]; max(x.Client(b[0]), x.Server(b[0])) {
 			case protocols.Yes:
 				alone++
-				t.Errorf("prefix %d: %s says yes to % x", i, x.Protocol, b[0][:32])
+				t.Errorf("prefix %d: %s matches % x", i, x.Protocol, b[0][:32])
 			case protocols.Maybe:
 				weakly++
 			default:
@@ -66,8 +66,8 @@ func TestRandomBytesAreNotCleartext(t *testing.T) {
 	t.Logf("%d prefixes: %d yes, %d maybe of one side alone", randomPrefixes, alone, weakly)
 }
 
-// TestShortRandomBytesAreNotCleartext checks that short payloads of a complete exchange are not called text.
-func TestShortRandomBytesAreNotCleartext(t *testing.T) {
+// TestShortRandomBytesAreNotPlaintext checks that short payloads of a complete exchange are not called text.
+func TestShortRandomBytesAreNotPlaintext(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 4))
 	var buf [2][64]byte
 	for i := range randomPrefixes {

@@ -27,7 +27,7 @@ func TestProtocols(t *testing.T) {
 			s := New()
 			s.Data(Originator, 0, []byte(near), 0, 0)
 			if kind, protocol := s.Kind(Originator); protocol == c.Protocol {
-				t.Errorf("%q is taken for %s (kind %d)", near, c.Protocol, kind)
+				t.Errorf("%q is recognized as %s (kind %d)", near, c.Protocol, kind)
 			}
 			s.Conclude()
 		}

@@ -56,7 +56,7 @@ func TestPackets(t *testing.T) {
 			s := New()
 			s.Datagram(Originator, []byte(near))
 			if kind, protocol := s.Kind(Originator); protocol == c.name {
-				t.Errorf("%q is taken for %s (kind %d)", near, c.name, kind)
+				t.Errorf("%q is recognized as %s (kind %d)", near, c.name, kind)
 			}
 		}
 	}

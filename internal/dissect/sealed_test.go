@@ -9,8 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// behindLength returns a length of four bytes and b.
-func behindLength(b []byte) []byte {
+// afterLength returns a length of four bytes and b.
+func afterLength(b []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, uint32(len(b))), b...)
 }
 
@@ -24,12 +24,12 @@ const (
 // TestSealed checks that a connection is encrypted after its protocol has negotiated encryption of its own, and plaintext if later messages
 // are readable.
 func TestSealed(t *testing.T) {
-	sealed := string(behindLength(noise(120)))
+	sealed := string(afterLength(noise(120)))
 	for name, c := range map[string]struct {
 		talk []capturetest.Chunk
 		want dissect.Kind
 	}{
-		"postgresql with GSSAPI encryption": {[]capturetest.Chunk{client(gssRequest), server("G"), client(string(behindLength(noise(3000)))), server(sealed), client(sealed)}, dissect.KindEncrypted},
+		"postgresql with GSSAPI encryption": {[]capturetest.Chunk{client(gssRequest), server("G"), client(string(afterLength(noise(3000)))), server(sealed), client(sealed)}, dissect.KindEncrypted},
 		"postgresql, refused": {[]capturetest.Chunk{
 			client(gssRequest), server("N"), client("\x00\x00\x00\x20\x00\x03\x00\x00user\x00me\x00database\x00shop\x00\x00"), server("R\x00\x00\x00\x08\x00\x00\x00\x00"),
 		}, dissect.KindPlain},
@@ -37,13 +37,13 @@ func TestSealed(t *testing.T) {
 		"ldap sealed":              {[]capturetest.Chunk{client(saslBind), server(saslDone), client(sealed), server(sealed + sealed)}, dissect.KindEncrypted},
 		"ldap with a bind only":    {[]capturetest.Chunk{client(saslBind), server(saslDone), client(ldapSearch), server(saslDone)}, dissect.KindPlain},
 		"ldap signed with NTLM": {[]capturetest.Chunk{
-			client(saslBind), server(saslDone), client(string(behindLength(append(noise(16), ldapSearch...)))), server(string(behindLength(append(noise(16), saslDone...)))),
+			client(saslBind), server(saslDone), client(string(afterLength(append(noise(16), ldapSearch...)))), server(string(afterLength(append(noise(16), saslDone...)))),
 		}, dissect.KindPlain},
 		"ldap signed with DIGEST-MD5": {[]capturetest.Chunk{
-			client(saslBind), server(saslDone), client(string(behindLength(append([]byte(ldapSearch), noise(16)...)))), server(string(behindLength(append([]byte(saslDone+saslDone), noise(16)...)))),
+			client(saslBind), server(saslDone), client(string(afterLength(append([]byte(ldapSearch), noise(16)...)))), server(string(afterLength(append([]byte(saslDone+saslDone), noise(16)...)))),
 		}, dissect.KindPlain},
 		"ldap signed with Kerberos": {[]capturetest.Chunk{
-			client(saslBind), server(saslDone), client(string(behindLength(append([]byte("\x05\x04\x00\xff\x00\x0c\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"), noise(60)...)))), server(sealed),
+			client(saslBind), server(saslDone), client(string(afterLength(append([]byte("\x05\x04\x00\xff\x00\x0c\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01"), noise(60)...)))), server(sealed),
 		}, dissect.KindPlain},
 	} {
 		for _, size := range []int{1 << 16, 1400} {

@@ -24,7 +24,7 @@ func sshPacket(payload string) string {
 func sshOffer(toServer, toClient string) string {
 	b := append([]byte("\x14"), noise(16)...)
 	for _, names := range []string{"curve25519-sha256", "ssh-ed25519", toServer, toClient, "hmac-sha2-256", "hmac-sha2-256", "none", "none", "", ""} {
-		b = append(b, behindLength([]byte(names))...)
+		b = append(b, afterLength([]byte(names))...)
 	}
 	return sshPacket(string(b) + "\x00\x00\x00\x00\x00")
 }
@@ -63,7 +63,7 @@ func TestSSHThenPlaintext(t *testing.T) {
 		"text after the offers":        {talk(honest, text), dissect.KindText},
 		"http after the key exchange":  {talk(honest, keys, noisy, http), dissect.KindPlain},
 		"text after the key exchange":  {talk(honest, keys, noisy, text), dissect.KindText},
-		"text behind binary":           {talk(honest, keys, []capturetest.Chunk{client("\x00\x00\x00\x50\x04" + sentence), server("\x00\x00\x00\x50\x04" + sentence)}), dissect.KindText},
+		"text after binary":           {talk(honest, keys, []capturetest.Chunk{client("\x00\x00\x00\x50\x04" + sentence), server("\x00\x00\x00\x50\x04" + sentence)}), dissect.KindText},
 		"no cipher":                    {talk(hello(sshOffer("none,"+aes, aes), sshOffer(aes+",none", aes)), keys, noisy), dissect.KindPlain},
 		"no cipher, to the client":     {talk(hello(sshOffer(aes, "none"), sshOffer(aes, aes+",none")), keys, noisy), dissect.KindPlain},
 		"none, which is not agreed on": {talk(hello(sshOffer("aes128-ctr,none", aes), sshOffer("none,aes128-ctr", aes)), keys, noisy), dissect.KindEncrypted},
@@ -114,7 +114,7 @@ func TestSealedAndPlainMixed(t *testing.T) {
 	gss := rpcCall(1, 6, privacy, string(noise(60)))
 	sys := rpcCall(1, 1, "\x00\x00\x00\x00\x00\x00\x00\x04host\x00\x00\x00\x00\x00\x00\x00\x00", string(noise(40)))
 	reply := "\x80\x00\x00\x50\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x06\x00\x00\x00\x04" + string(noise(60))
-	buffer := string(behindLength(noise(120)))
+	buffer := string(afterLength(noise(120)))
 	for name, c := range map[string]struct {
 		negotiated, sealed, clear []string // of client and server in turn
 	}{

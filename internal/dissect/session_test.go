@@ -80,10 +80,10 @@ func TestPrefixesOfHelloAreIncomplete(t *testing.T) {
 		s.Conclude()
 		kind, name := s.Kind(dissect.Originator)
 		if kind != dissect.KindNone && kind != dissect.KindTLS {
-			t.Fatalf("prefix of %d bytes reads as kind %d %q", n, kind, name)
+			t.Fatalf("prefix of %d bytes is of kind %d %q", n, kind, name)
 		}
 		if x := s.TLS(); x != nil && (x.Hello != nil || x.Server != nil) {
-			t.Fatalf("prefix of %d bytes reads as a whole hello", n)
+			t.Fatalf("prefix of %d bytes is a complete hello", n)
 		}
 	}
 }
@@ -131,7 +131,7 @@ func TestGapOverHeaderEndsTheList(t *testing.T) {
 	s.Data(dissect.Originator, 5000, wire, 1, 3000)
 	list, complete := s.TLS().Records(dissect.Originator)
 	if complete || len(list) != len(before) {
-		t.Errorf("records behind a gap are listed: %v, complete %v", list, complete)
+		t.Errorf("records after a gap are listed: %v, complete %v", list, complete)
 	}
 }
 

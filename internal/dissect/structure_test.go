@@ -108,8 +108,8 @@ func TestTextThenCiphertext(t *testing.T) {
 	}
 }
 
-// TestTextBehindHeader checks that text after a binary header in the same segment is text, over TCP and UDP.
-func TestTextBehindHeader(t *testing.T) {
+// TestTextAfterHeader checks that text after a binary header in the same segment is text, over TCP and UDP.
+func TestTextAfterHeader(t *testing.T) {
 	text := "GET /customers/4711 with the name of nobody, and with all that is known of them\n"
 	for header, want := range map[string]Kind{
 		"\xc3": KindText,
@@ -121,14 +121,14 @@ func TestTextBehindHeader(t *testing.T) {
 		u.Datagram(Originator, []byte(header+text))
 		for _, x := range []*Session{s, u} {
 			if kind, _ := x.Kind(Originator); kind != want {
-				t.Errorf("behind %x: kind %d, want %d", header, kind, want)
+				t.Errorf("after %x: kind %d, want %d", header, kind, want)
 			}
 		}
 	}
 }
 
-// TestTextBehindBinary checks that text after a binary start is text.
-func TestTextBehindBinary(t *testing.T) {
+// TestTextAfterBinary checks that text after a binary start is text.
+func TestTextAfterBinary(t *testing.T) {
 	s := New()
 	start := []byte("\x01\xfe\x80\x99\xaa\xbb\xcc\xdd\xee\xf1\xf2\xf3\xf4\xf5\xf6\xf7\xf8\xf9\xe1\xe2\xe3\xe4\xe5\xe6\xe7\xe8\xe9\xd1\xd2\xd3\xd4\xd5\xd6\xd7\xd8")
 	s.Data(Originator, 0, start, 0, 0)

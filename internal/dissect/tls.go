@@ -138,10 +138,10 @@ func (t *TLS) alert(a Alert) {
 }
 
 // startTLS makes a side a TLS one, from an offset on. afterOther reports whether other bytes of the side came before.
-func (s *Session) startTLS(side Side, offset int64, behind bool) {
+func (s *Session) startTLS(side Side, offset int64, afterOther bool) {
 	st, other := &s.sides[side], &s.sides[side.Other()]
 	s.passOver(side.Other())
-	if behind && !s.startUnseen(side) {
+	if afterOther && !s.startUnseen(side) {
 		s.afterOther = true
 		if s.tls == nil {
 			s.precede(side, offset)

@@ -131,13 +131,13 @@ func (c *chain) gap(n int64) {
 
 // findRecords looks for TLS records in the middle of a direction, and reports whether the direction became a TLS one. afterOther is as for
 // startTLS.
-func (s *Session) findRecords(side Side, offset int64, data []byte, ack int64, behind bool) bool {
+func (s *Session) findRecords(side Side, offset int64, data []byte, ack int64, afterOther bool) bool {
 	c := &s.sides[side].p.chain
-	used, found := c.feed(offset, data, behind)
+	used, found := c.feed(offset, data, afterOther)
 	if !found {
 		return false
 	}
-	s.startTLS(side, c.at, behind)
+	s.startTLS(side, c.at, afterOther)
 	l, r := &s.tls.layers[side], &s.sides[side].p.rec
 	l.headers, l.telling, l.holes = c.count, c.count, true
 	*r = recordReader{hdr: c.hdr, hdrN: wire.RecordHeader, left: c.left, ack: -1, opaq: true}

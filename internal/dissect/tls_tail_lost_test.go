@@ -11,9 +11,9 @@ import (
 // lostTail returns a Tail with one side whose position in the records is unknown.
 func lostTail() Tail { return Tail{sides: [2]tailSide{{state: tailLost, keyed: true}}} }
 
-// TestPlaintextWhereThePlaceIsLost checks that plaintext of any kind after an unseen end of TLS is found within a few segments, by a Tail
+// TestPlaintextWhereThePositionIsLost checks that plaintext of any kind after an unseen end of TLS is found within a few segments, by a Tail
 // and by a session that is not finished.
-func TestPlaintextWhereThePlaceIsLost(t *testing.T) {
+func TestPlaintextWhereThePositionIsLost(t *testing.T) {
 	be := binary.BigEndian
 	for name, message := range map[string]func(i int) []byte{
 		"Modbus": func(i int) []byte {

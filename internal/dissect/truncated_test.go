@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// playCut passes a conversation to a session. Protected records are truncated to their headers.
-func playCut(s *dissect.Session, talk *capturetest.Conversation) {
+// playTruncated passes a conversation to a session. Protected records are truncated to their headers.
+func playTruncated(s *dissect.Session, talk *capturetest.Conversation) {
 	var at [2]int64
 	for _, c := range talk.Chunks {
 		side := dissect.Originator
@@ -34,18 +34,18 @@ func playCut(s *dissect.Session, talk *capturetest.Conversation) {
 	}
 }
 
-// TestCutWithinProtectedRecords checks that the contents of protected records are not needed: truncated bytes within them do not count as
+// TestTruncatedWithinProtectedRecords checks that the contents of protected records are not needed: truncated bytes within them do not count as
 // missing.
-func TestCutWithinProtectedRecords(t *testing.T) {
+func TestTruncatedWithinProtectedRecords(t *testing.T) {
 	talk := record(t, tls.VersionTLS13, capturetest.Presented)
 	whole, cut := dissect.New(), dissect.New()
 	play(whole, talk, 1<<16)
-	playCut(cut, talk)
+	playTruncated(cut, talk)
 	for _, side := range []dissect.Side{dissect.Originator, dissect.Responder} {
 		a, completeA := whole.TLS().Records(side)
 		b, completeB := cut.TLS().Records(side)
 		if !completeA || !completeB || len(a) == 0 || !reflect.DeepEqual(a, b) {
-			t.Errorf("side %d: records %v of whole ones, %v of cut ones", side, a, b)
+			t.Errorf("side %d: records %v of complete ones, %v of truncated ones", side, a, b)
 		}
 		seenA, _ := whole.Seen(side)
 		if seen, missed := cut.Seen(side); seen != seenA || missed != 0 {
@@ -62,9 +62,9 @@ func protected(size int) []byte {
 	return append([]byte{23, 3, 3, byte(size >> 8), byte(size)}, make([]byte, size)...)
 }
 
-// TestCutOverRecords checks truncation across the end of a record: the position is unknown until a segment begins with a header. The
+// TestTruncatedOverRecords checks truncation across the end of a record: the position is unknown until a segment begins with a header. The
 // incomplete record has ended. bulk decides whether the rest counts as missing.
-func TestCutOverRecords(t *testing.T) {
+func TestTruncatedOverRecords(t *testing.T) {
 	for _, bulk := range []bool{false, true} {
 		s := dissect.New()
 		first := append(protected(100), protected(200)...)
@@ -93,8 +93,8 @@ func TestCutOverRecords(t *testing.T) {
 	}
 }
 
-// TestCutHandshake checks that truncated bytes of a plaintext handshake count as missing, with or without bulk.
-func TestCutHandshake(t *testing.T) {
+// TestTruncatedHandshake checks that truncated bytes of a plaintext handshake count as missing, with or without bulk.
+func TestTruncatedHandshake(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	for _, bulk := range []bool{false, true} {
 		s := dissect.New()
@@ -108,9 +108,9 @@ func TestCutHandshake(t *testing.T) {
 	}
 }
 
-// TestCutCleartext checks that recognized plaintext stays recognized and its truncated bytes do not count as missing, unlike those of
+// TestTruncatedPlaintext checks that recognized plaintext stays recognized and its truncated bytes do not count as missing, unlike those of
 // unrecognized bytes.
-func TestCutCleartext(t *testing.T) {
+func TestTruncatedPlaintext(t *testing.T) {
 	s := dissect.New()
 	s.Data(dissect.Originator, 0, []byte("POST /items HTTP/1.1\r\nHost: cart\r\nContent-Length: 90000\r\n\r\nbody"), 0, 0)
 	before := s.Revision()
@@ -130,8 +130,8 @@ func TestCutCleartext(t *testing.T) {
 	}
 }
 
-// TestCutFinished checks that a finished session only counts bytes.
-func TestCutFinished(t *testing.T) {
+// TestTruncatedFinished checks that a finished session only counts bytes.
+func TestTruncatedFinished(t *testing.T) {
 	s := dissect.New()
 	s.Data(dissect.Originator, 0, protected(100), 0, 0)
 	s.Finish()
@@ -141,8 +141,8 @@ func TestCutFinished(t *testing.T) {
 	}
 }
 
-// FuzzCut truncates streams anywhere, and checks that the dissector does not panic and counts every byte once.
-func FuzzCut(f *testing.F) {
+// FuzzTruncated truncates streams anywhere, and checks that the dissector does not panic and counts every byte once.
+func FuzzTruncated(f *testing.F) {
 	f.Add(append(protected(100), protected(20)...), protected(40), uint16(30), uint16(60), true)
 	f.Add([]byte("GET / HTTP/1.1\r\nHost: cart\r\n\r\n"), []byte("HTTP/1.1 200 OK\r\n\r\nbody"), uint16(20), uint16(1000), false)
 	f.Add([]byte{22, 3, 1, 0, 200, 1, 0, 0, 196, 3, 3}, []byte{22, 3, 3, 0, 80, 2, 0, 0, 76, 3, 3}, uint16(8), uint16(190), true)

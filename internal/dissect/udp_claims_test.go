@@ -13,23 +13,23 @@ func TestInitialOfOneEndThenOthers(t *testing.T) {
 	for i, r := 0, rand.New(rand.NewPCG(3, 4)); i < len(random); i++ {
 		random[i] = byte(r.Uint32())
 	}
-	behind := func(head string, b []byte) []byte { return append([]byte(head), b...) }
+	after := func(head string, b []byte) []byte { return append([]byte(head), b...) }
 	for name, c := range map[string]struct {
 		data []byte
 		n    int
 		want Kind
 	}{
-		"short headers":      {behind("\x45", random), 60, KindTLS},
+		"short headers":      {after("\x45", random), 60, KindTLS},
 		"the Initial again":  {initial, 3, KindTLS},
-		"no fixed bit":       {behind("\x05", random), 1, KindUnreadable},
-		"like CoAP":          {behind("\x40\x01\x12\x34\xb5items\x04cart", make([]byte, 20)), 8, KindStructured},
-		"flow exports":       {behind("\x00\x05\x00\x01", make([]byte, 68)), 8, KindStructured},
+		"no fixed bit":       {after("\x05", random), 1, KindUnreadable},
+		"like CoAP":          {after("\x40\x01\x12\x34\xb5items\x04cart", make([]byte, 20)), 8, KindStructured},
+		"flow exports":       {after("\x00\x05\x00\x01", make([]byte, 68)), 8, KindStructured},
 		"metrics":            {[]byte("cart.items:1|c"), 1, KindPlain},
 		"short texts":        {[]byte("a.b=1;c"), 5, KindText},
 		"STUN":               {[]byte("\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl"), 60, KindTLS},
-		"a TURN channel":     {behind("\x40\x00\x00\x3c", random), 60, KindTLS},
+		"a TURN channel":     {after("\x40\x00\x00\x3c", random), 60, KindTLS},
 		"a NAT's keepalive":  {[]byte{0}, 3, KindTLS},
-		"media without keys": {behind("\x80\x60", random), 3, KindUnreadable},
+		"media without keys": {after("\x80\x60", random), 3, KindUnreadable},
 	} {
 		s := New()
 		s.Datagram(Originator, initial)

@@ -101,10 +101,10 @@ var tunnels = []struct {
 	{"ftp of FileZilla's kind", "ftp", []capturetest.Chunk{
 		server("220-A server of files 1.8.0\r\n220 Please visit https://example.org/\r\n"), client("AUTH TLS\r\n"), server("234 Using authentication type TLS.\r\n"),
 	}},
-	{"ftp behind a line of hashes", "ftp", []capturetest.Chunk{
+	{"ftp after a line of hashes", "ftp", []capturetest.Chunk{
 		server("220-" + strings.Repeat("#", 79) + "\r\n220 \r\n"), client("AUTH SSL\r\n"), server("234 AUTH SSL OK.\r\n"),
 	}},
-	{"ftp behind 4 KiB of legal notice", "ftp", []capturetest.Chunk{
+	{"ftp after 4 KiB of legal notice", "ftp", []capturetest.Chunk{
 		server(strings.Repeat("220-You may not be here unless you may be here.\r\n", 90) + "220 ready\r\n"), client("AUTH TLS\r\n"), server("234 Proceed\r\n"),
 	}},
 	{"pop3 with a long greeting", "pop3", []capturetest.Chunk{
@@ -134,9 +134,9 @@ var tunnels = []struct {
 	{"consul", "", []capturetest.Chunk{client("\x03")}},
 }
 
-// TestTLSBehindCleartext checks that TLS after plaintext is found for any segments, and if the hello is in the segment of the plaintext
+// TestTLSAfterPlaintext checks that TLS after plaintext is found for any segments, and if the hello is in the segment of the plaintext
 // before it.
-func TestTLSBehindCleartext(t *testing.T) {
+func TestTLSAfterPlaintext(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	for _, c := range tunnels {
 		t.Run(c.name, func(t *testing.T) {
@@ -155,18 +155,18 @@ func upgraded(t *testing.T, s *dissect.Session, from string, size int) {
 	x := s.TLS()
 	if x == nil || x.Hello == nil || x.Server == nil {
 		kind, protocol := s.Kind(dissect.Originator)
-		t.Fatalf("segments of %d: no handshake behind it; the client is of kind %d %q: %+v", size, kind, protocol, x)
+		t.Fatalf("segments of %d: no handshake after it; the client is of kind %d %q: %+v", size, kind, protocol, x)
 	}
 	if x.Hello.ServerName == "" || x.Certs[0] == nil || x.Certs[1] == nil || !x.Finished[0] || !x.Finished[1] {
-		t.Errorf("segments of %d: the handshake is not whole: %+v", size, x)
+		t.Errorf("segments of %d: the handshake is incomplete: %+v", size, x)
 	}
 	if s.UpgradedFrom() != from || !s.Upgraded() || s.InClear() {
-		t.Errorf("segments of %d: upgraded %v from %q, in the clear %v", size, s.Upgraded(), s.UpgradedFrom(), s.InClear())
+		t.Errorf("segments of %d: upgraded %v from %q, InClear %v", size, s.Upgraded(), s.UpgradedFrom(), s.InClear())
 	}
 }
 
-// TestTLSBehindCleartextSplitAtEveryByte checks segments that end at every byte of the client's last plaintext message and of its hello.
-func TestTLSBehindCleartextSplitAtEveryByte(t *testing.T) {
+// TestTLSAfterPlaintextSplitAtEveryByte checks segments that end at every byte of the client's last plaintext message and of its hello.
+func TestTLSAfterPlaintextSplitAtEveryByte(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	hello := talk.Chunks[0].Data
 	for _, c := range tunnels {
@@ -216,7 +216,7 @@ func TestProxyHeader(t *testing.T) {
 			s := dissect.New()
 			play(s, follow([]capturetest.Chunk{client(header)}, talk), size)
 			if x := s.TLS(); x == nil || x.Hello == nil || !x.Finished[0] || s.Upgraded() || s.UpgradedFrom() != "" {
-				t.Errorf("behind %q in segments of %d: %+v, upgraded %v", header, size, x, s.Upgraded())
+				t.Errorf("after %q in segments of %d: %+v, upgraded %v", header, size, x, s.Upgraded())
 			}
 		}
 	}
@@ -233,8 +233,8 @@ func TestProxyHeaderTwice(t *testing.T) {
 	}
 }
 
-// TestHelloAnsweredInClear checks that a connection is not TLS if plaintext answers the hello, whatever came before.
-func TestHelloAnsweredInClear(t *testing.T) {
+// TestHelloAnsweredInPlaintext checks that a connection is not TLS if plaintext answers the hello, whatever came before.
+func TestHelloAnsweredInPlaintext(t *testing.T) {
 	hello := record(t, tls.VersionTLS13, capturetest.NotRequested).Chunks[0]
 	one := &capturetest.Conversation{Chunks: []capturetest.Chunk{hello}}
 	for name, before := range map[string][]capturetest.Chunk{
@@ -253,20 +253,20 @@ func TestHelloAnsweredInClear(t *testing.T) {
 			s := dissect.New()
 			play(s, talk, size)
 			if s.TLS() == nil || s.InClear() {
-				t.Errorf("%s: before the answer: %+v, in the clear %v", name, s.TLS(), s.InClear())
+				t.Errorf("%s: before the answer: %+v, InClear %v", name, s.TLS(), s.InClear())
 			}
 			s = dissect.New()
 			play(s, &capturetest.Conversation{Chunks: append(talk.Chunks, answer)}, size)
 			if !s.InClear() {
-				t.Errorf("%s: an answer in the clear is not noticed", name)
+				t.Errorf("%s: a plaintext answer is not noticed", name)
 			}
 		}
 	}
 }
 
-// TestHelloBehindCleartextLost checks that both sides must show TLS if the ClientHello after plaintext is missing. Until then the
+// TestHelloAfterPlaintextLost checks that both sides must show TLS if the ClientHello after plaintext is missing. Until then the
 // connection is doubtful, also at its end.
-func TestHelloBehindCleartextLost(t *testing.T) {
+func TestHelloAfterPlaintextLost(t *testing.T) {
 	talk := record(t, tls.VersionTLS12, capturetest.Presented)
 	for _, c := range tunnels {
 		if c.from == "nats" || c.from == "" {
@@ -291,18 +291,18 @@ func TestHelloBehindCleartextLost(t *testing.T) {
 				s.Data(side, at[side], chunk.Data, int64(chunk.Read), missed[side])
 				at[side], missed[side] = at[side]+int64(len(chunk.Data)), 0
 				if i == len(c.before)+1 && lost == 1 && (s.TLS() == nil || s.TLS().Server == nil || !s.InClear() || !s.Doubtful()) {
-					t.Errorf("%s: at the server's hello: %+v, in the clear %v, doubtful %v", c.name, s.TLS(), s.InClear(), s.Doubtful())
+					t.Errorf("%s: at the server's hello: %+v, InClear %v, doubtful %v", c.name, s.TLS(), s.InClear(), s.Doubtful())
 				}
 			}
 			if x := s.TLS(); x == nil || s.InClear() != (lost == 3) || s.Doubtful() != (lost == 3) || !s.Upgraded() || s.UpgradedFrom() != c.from {
-				t.Errorf("%s without %d messages: %+v, in the clear %v, doubtful %v, upgraded from %q", c.name, lost, x, s.InClear(), s.Doubtful(), s.UpgradedFrom())
+				t.Errorf("%s without %d messages: %+v, InClear %v, doubtful %v, upgraded from %q", c.name, lost, x, s.InClear(), s.Doubtful(), s.UpgradedFrom())
 			}
 		}
 	}
 }
 
-// TestLossBehindCleartext checks that plaintext after a gap is plaintext, and that other bytes leave the connection doubtful.
-func TestLossBehindCleartext(t *testing.T) {
+// TestLossAfterPlaintext checks that plaintext after a gap is plaintext, and that other bytes leave the connection doubtful.
+func TestLossAfterPlaintext(t *testing.T) {
 	for _, c := range tunnels {
 		if c.name == "consul" {
 			continue // one byte is not recognized as plaintext

@@ -45,6 +45,6 @@ func TestMongoMessage(t *testing.T) {
 		}
 	}
 	if got := mongoMessage(slices.Concat(mongo(2013, "\x00\x00\x00\x00\x00"+pingBSON), []byte("and more"))); got != Yes {
-		t.Errorf("with another behind it: %d", got)
+		t.Errorf("with another after it: %d", got)
 	}
 }
