@@ -69,8 +69,8 @@ func rank(k Kind) int {
 	return 0
 }
 
-// negotiates reports whether a client's segment contains only a request for TLS and what precedes one: neither credentials nor content.
-// Commands that are split over segments are not recognized.
+// negotiates reports whether a client's segment only asks for TLS or contains commands that come before that. It must contain neither
+// credentials nor content. Commands that are split over segments are not recognized.
 func negotiates(b []byte) bool {
 	const least, most = 4, 512
 	switch {

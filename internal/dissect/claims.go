@@ -38,8 +38,8 @@ func (s *Session) recognizeAnew(side Side, offset int64, held, data []byte, ack 
 	s.recognize(side, offset, data, ack)
 }
 
-// concludeReplies decides what a few bytes are that answer a hello, records or a banner and are of another protocol. Only ciphertext of the
-// same kind could follow those, so text needs no minimum length.
+// concludeReplies decides the kind of a few bytes that answer a hello, records or a banner in another protocol. Ciphertext could only be of
+// the same protocol, so text needs no minimum length.
 func (s *Session) concludeReplies() {
 	for i := range s.sides {
 		st, other := &s.sides[i], &s.sides[Side(i).Other()]

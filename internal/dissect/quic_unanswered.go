@@ -1,6 +1,6 @@
 package dissect
 
-// To decrypt a QUIC Initial takes its own keys, whose derivation takes about 20 µs, and anybody can send packets that look like Initials.
+// A QUIC Initial has its own keys, whose derivation takes about 20 µs, and anybody can send packets that look like Initials.
 // Therefore only some Initials are decrypted while the other end has not answered (Pool.Limit). The others are deferred until it answers: a
 // server has then derived the same keys.
 

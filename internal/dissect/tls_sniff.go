@@ -86,8 +86,8 @@ type chain struct {
 	at    int64 // stream offset of the first one
 }
 
-// feed processes the next bytes, at a stream offset. found reports whether minChained records are consecutive, the last of which has its
-// header before data[used]. The first record must be one of application data, unless every is set.
+// feed processes the next bytes, at a stream offset. found reports whether minChained consecutive records have begun; the header of the
+// last one ends at data[used]. The first record must be one of application data, unless every is set.
 func (c *chain) feed(offset int64, data []byte, every bool) (used int, found bool) {
 	if c.count == 0 && c.n == 0 {
 		if !plausibleHeader(data) || !every && data[0] != wire.ContentApplicationData {

@@ -14,8 +14,8 @@ import (
 // legibleBits is the sum of weights, in bits, that proves plaintext.
 const legibleBits = 64
 
-// legible weighs a segment of a lost side that holds no record header, and reports whether the
-// sum suffices for plaintext. Short segments are ignored.
+// legible weighs a segment of a lost side that contains no record header, and reports whether the sum proves plaintext. Short segments are
+// ignored.
 func (d *tailSide) legible(b []byte) bool {
 	if len(b) < minTail {
 		return false

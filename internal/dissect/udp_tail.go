@@ -91,8 +91,8 @@ func (f *Tail) QuietDatagram(side Side, b []byte) bool {
 	return f.over == tlsmsg.OverTCP || !f.answers(side, b) && len(f.stray(b)) == 0
 }
 
-// stray returns the end of a datagram from its first part that contains text or is not of the TLS that is followed. It returns nil if there
-// is none.
+// stray returns a datagram from its first part that contains text or is not of the TLS that is followed. It returns nil if there is no such
+// part.
 func (f *Tail) stray(b []byte) []byte {
 	if f.over == tlsmsg.OverTCP {
 		return nil

@@ -96,7 +96,7 @@ const (
 // This loses one fact: if bulk begins inside a record, the position in the record layer is
 // unknown until a payload begins with a header. By then the handshake is over. Truncating
 // within a protected record loses nothing, since the position of the next header is known
-// (internal/dissect, Session.Cut).
+// (internal/dissect, Session.Truncated).
 //
 // TestDefaultFilterKeepsEveryVerdict (cmd/tap) generates connections of all kinds and sizes,
 // segmented and joined in many ways, seen from the start or not. Every verdict is the same with
