@@ -63,7 +63,7 @@ func TestSSHThenPlaintext(t *testing.T) {
 		"text after the offers":        {talk(honest, text), dissect.KindText},
 		"http after the key exchange":  {talk(honest, keys, noisy, http), dissect.KindPlain},
 		"text after the key exchange":  {talk(honest, keys, noisy, text), dissect.KindText},
-		"text after binary":           {talk(honest, keys, []capturetest.Chunk{client("\x00\x00\x00\x50\x04" + sentence), server("\x00\x00\x00\x50\x04" + sentence)}), dissect.KindText},
+		"text after binary":            {talk(honest, keys, []capturetest.Chunk{client("\x00\x00\x00\x50\x04" + sentence), server("\x00\x00\x00\x50\x04" + sentence)}), dissect.KindText},
 		"no cipher":                    {talk(hello(sshOffer("none,"+aes, aes), sshOffer(aes+",none", aes)), keys, noisy), dissect.KindPlain},
 		"no cipher, to the client":     {talk(hello(sshOffer(aes, "none"), sshOffer(aes, aes+",none")), keys, noisy), dissect.KindPlain},
 		"none, which is not agreed on": {talk(hello(sshOffer("aes128-ctr,none", aes), sshOffer("none,aes128-ctr", aes)), keys, noisy), dissect.KindEncrypted},
