@@ -48,8 +48,8 @@ type environment struct {
 	FlowsTopic   string        `env:"TAP_KAFKA_FLOWS_TOPIC" envDefault:"meshtls-tap.flows" about:"topic of flows"`
 	Compression  string        `env:"TAP_KAFKA_COMPRESSION" envDefault:"zstd" about:"zstd, lz4, snappy, gzip or none"`
 	BatchTimeout time.Duration `env:"TAP_KAFKA_BATCH_TIMEOUT" envDefault:"100ms" expected:"a duration such as 100ms" about:"how long a record waits for others to form a batch"`
-	BatchSize    int           `env:"TAP_KAFKA_BATCH_SIZE" envDefault:"2000" expected:"a number of records" about:"most records in a batch"`
-	BatchBytes   byteSize      `env:"TAP_KAFKA_BATCH_BYTES" envDefault:"1000000" expected:"a number of bytes" about:"most bytes in a request; at most the topics' max.message.bytes"`
+	BatchSize    int           `env:"TAP_KAFKA_BATCH_SIZE" envDefault:"2000" expected:"a number of records" about:"maximum number of records in a batch"`
+	BatchBytes   byteSize      `env:"TAP_KAFKA_BATCH_BYTES" envDefault:"1000000" expected:"a number of bytes" about:"maximum number of bytes in a request; must not exceed the topics' max.message.bytes"`
 	TLS          bool          `env:"TAP_KAFKA_TLS" expected:"true or false" about:"use TLS to the brokers; true if any other TAP_KAFKA_TLS_ variable is set"`
 	CAFile       string        `env:"TAP_KAFKA_TLS_CA_FILE" about:"PEM file of certificate authorities to trust; default the system's"`
 	CertFile     string        `env:"TAP_KAFKA_TLS_CERT_FILE" about:"PEM file of a client certificate"`
@@ -62,7 +62,7 @@ type environment struct {
 	TokenFile    string        `env:"TAP_KAFKA_SASL_TOKEN_FILE" about:"file with the token of oauthbearer, such as a projected service-account token; read again for each connection"`
 
 	SpoolDir string   `env:"TAP_SPOOL_DIR" about:"folder on disk where records wait for the brokers; default memory only"`
-	SpoolMax byteSize `env:"TAP_SPOOL_MAX" envDefault:"64Mi" expected:"1Mi or more, in bytes or as 64Mi" about:"most bytes that the folder may use"`
+	SpoolMax byteSize `env:"TAP_SPOOL_MAX" envDefault:"64Mi" expected:"1Mi or more, in bytes or as 64Mi" about:"how many bytes the folder may use"`
 
 	Cluster      string `env:"TAP_CLUSTER" about:"name of the cluster"`
 	WorkloadKind string `env:"TAP_WORKLOAD_KIND" about:"kind of the pod's owner, such as Deployment"`

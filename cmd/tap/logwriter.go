@@ -20,8 +20,8 @@ type logWriter struct {
 }
 
 const (
-	logLines = 256         // most lines in the queue
-	logGrace = time.Second // most time to write the queue at the end
+	logLines = 256         // maximum length of the queue
+	logGrace = time.Second // maximum time to write the queue at the end
 )
 
 func newLogWriter(to io.Writer) *logWriter {
