@@ -9,19 +9,18 @@ import (
 
 //go:generate go run ./generate
 
-// AppendJSON appends r as one JSON object without a line break. It writes what encoding/json
-// writes, but it escapes text as appendQuoted says, leaves out an optional object that has no
-// members, and allocates for maps only. Members have the order of the types, so that equal
-// records have equal bytes.
+// AppendJSON appends r as one JSON object without a line break. The output is that of encoding/json, with
+// three differences: text is escaped as by appendQuoted, an optional object without members is left out,
+// and only maps allocate. Members have the order of the types, so equal records have equal bytes.
 func (r *Record) AppendJSON(b []byte) []byte { return object(b, r.appendMembers) }
 
-// object appends an object with members, each of which has a comma at its end.
+// object appends an object. members appends its members, each with a comma at its end.
 func object(b []byte, members func([]byte) []byte) []byte {
 	b = closed(members(append(b, '{')))
 	return b[:len(b)-1]
 }
 
-// closed ends an object whose last member has a comma at its end, and appends a comma.
+// closed ends an object whose last member ends with a comma, and appends a comma.
 func closed(b []byte) []byte {
 	if last := len(b) - 1; b[last] == ',' {
 		b[last] = '}'
@@ -30,8 +29,8 @@ func closed(b []byte) []byte {
 	return append(b, '}', ',')
 }
 
-// closedUnlessEmpty is closed, but removes an object without members: its name begins at
-// the offset at.
+// closedUnlessEmpty does the same, but removes an object without members, whose name starts at the offset
+// at.
 func closedUnlessEmpty(b []byte, at int) []byte {
 	if b[len(b)-1] == '{' {
 		return b[:at]
@@ -50,7 +49,7 @@ func appendList[T any](b []byte, list []T, item func([]byte, T) []byte) []byte {
 	return append(b, ']')
 }
 
-// appendMap appends an object whose names are the keys of m, in their order.
+// appendMap appends an object with the keys of m, sorted, as names.
 func appendMap[T any](b []byte, m map[string]T, item func([]byte, T) []byte) []byte {
 	return object(b, func(b []byte) []byte {
 		for _, key := range slices.Sorted(maps.Keys(m)) {
@@ -62,7 +61,7 @@ func appendMap[T any](b []byte, m map[string]T, item func([]byte, T) []byte) []b
 
 func appendAddr(b []byte, a netip.Addr) []byte { return append(a.AppendTo(append(b, '"')), '"') }
 
-// appendSeconds appends a time in RFC 3339, to the second.
+// appendSeconds appends a time in RFC 3339 with whole seconds.
 func appendSeconds(b []byte, t *time.Time) []byte {
 	return append(t.AppendFormat(append(b, '"'), time.RFC3339), '"')
 }

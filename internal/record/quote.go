@@ -8,10 +8,10 @@ import (
 
 const hexDigits = "0123456789abcdef"
 
-// appendQuoted appends s as a JSON string. Besides what RFC 8259 asks for, everything
-// that a terminal does not show as itself (controls, bidirectional marks, line
-// separators) is escaped: names come from the wire and records end in terminals too.
-// Bytes that are not UTF-8 become U+FFFD.
+// appendQuoted appends s as a JSON string. In addition to the characters that RFC 8259 requires, it
+// escapes all that a terminal interprets or does not show (controls, bidirectional marks, line
+// separators): names come from the wire, and records are printed to terminals. Bytes that are not UTF-8
+// become U+FFFD.
 func appendQuoted(b []byte, s string) []byte {
 	b = append(b, '"')
 	at := len(b)
@@ -53,7 +53,7 @@ func appendEscaped(b []byte, s string) []byte {
 	return b
 }
 
-// plain returns how many bytes b begins with that are written as they are.
+// plain returns the length of b's prefix of printable ASCII without quotation marks and backslashes.
 func plain(b []byte) int {
 	i := 0
 	for ; i+8 <= len(b); i += 8 {
@@ -72,9 +72,9 @@ func plain(b []byte) int {
 	return len(b)
 }
 
-// plain8 reports whether plain takes the first eight bytes of b, which may be false where it
-// does. A byte that is less than a space, a quotation mark or a backslash makes a subtraction
-// borrow from its highest bit, and DEL sets it by the addition.
+// plain8 reports whether the first eight bytes of b are such characters. False negatives are possible. A
+// byte that is less than a space, a quotation mark or a backslash makes a subtraction borrow from its
+// highest bit, and the addition sets that bit for DEL.
 func plain8(b []byte) bool {
 	const ones, high = 0x0101010101010101, 0x8080808080808080
 	x := binary.LittleEndian.Uint64(b)

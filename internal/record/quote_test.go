@@ -19,8 +19,8 @@ func TestTimesSortAsText(t *testing.T) {
 	}
 }
 
-// FuzzQuoted: whatever a string holds, encoding/json reads the same, and nothing in the
-// text moves a terminal.
+// FuzzQuoted: encoding/json reads any quoted string as the original one, and the text contains nothing
+// that a terminal interprets.
 func FuzzQuoted(f *testing.F) {
 	for _, s := range []string{"", "plain", `"\`, "\x00\x1b[31m\x7f", "\u0085\u200e\u202e\u2028", "é世\U0001f600", "\U000e0041\U0010ffff", "\xff\xc0\x80a"} {
 		f.Add(s)

@@ -5,25 +5,25 @@ import (
 	"time"
 )
 
-// The values of event.dataset: the kinds of records.
+// Values of event.dataset: the kinds of records.
 const (
-	DatasetFinding = "meshtls.finding" // a fault of one edge, or of the tap
+	DatasetFinding = "meshtls.finding" // an edge breaks a rule, or the tap is blind
 	DatasetPosture = "meshtls.posture" // the state of one edge in one window
 	DatasetTap     = "meshtls.tap"     // the state of the tap
 	DatasetFlow    = "meshtls.flow"    // one connection that has ended
 )
 
 const (
-	// SchemaVersion is meshtls.schema. It changes only if a published field is renamed,
-	// removed or changes its meaning.
+	// SchemaVersion is meshtls.schema. It changes only if a published field is renamed, is removed or
+	// changes its meaning.
 	SchemaVersion = 1
 	// ECSVersion is the version of the Elastic Common Schema that the names come from.
 	ECSVersion = "9.5.0-dev"
 )
 
-// Record is one published record. The members up to Meshtls and Observer, Orchestrator and
-// Service are field sets of the Elastic Common Schema (ECS, ECSVersion) with its names, types
-// and units; Kubernetes is named as Elastic's Beats name it; Meshtls holds the rest.
+// Record is one published record. The members up to Meshtls, and Observer, Orchestrator and Service, are
+// field sets of the Elastic Common Schema (ECS, ECSVersion) with its names, types and units. Kubernetes
+// has the names of Elastic's Beats. Meshtls holds all other data.
 type Record struct {
 	Timestamp Time   `json:"@timestamp"`        // when it happened, by the packets' time
 	Message   string `json:"message,omitempty"` // one sentence for people; findings and posture
@@ -31,8 +31,8 @@ type Record struct {
 	Event     Event  `json:"event"`
 	Rule      Rule   `json:"rule,omitzero"` // findings
 
-	// The connection of a flow; of a finding, the latest connection that is at fault.
-	// Posture has Network.Direction only.
+	// The connection of a flow; of a finding, the latest connection that broke the rule. Posture has
+	// Network.Direction only.
 	Source      Source      `json:"source,omitzero"`      // the client
 	Destination Destination `json:"destination,omitzero"` // the server
 	Network     Network     `json:"network,omitzero"`
@@ -44,7 +44,8 @@ type Record struct {
 	Meshtls  Meshtls  `json:"meshtls"`
 	Observer Observer `json:"observer"`
 
-	// What the tap was told of its pod. Nothing in it was seen on the wire.
+	// The tap's identity and its pod, from the downward API and the webhook. Nothing here was observed on
+	// the wire.
 	Orchestrator Orchestrator `json:"orchestrator,omitzero"`
 	Kubernetes   Kubernetes   `json:"kubernetes,omitzero"`
 	Service      Name         `json:"service,omitzero"` // the tapped workload
@@ -57,22 +58,22 @@ type ECS struct {
 
 // Event is ECS event.
 type Event struct {
-	ID       string   `json:"id"`       // 32 hexadecimal digits, the same however often the record is sent; different for two taps
+	ID       string   `json:"id"`       // 32 hexadecimal digits: the same each time that a record is sent, and different for two taps
 	Kind     string   `json:"kind"`     // "alert" for findings, "state" for posture, "metric" for the tap, "event" for flows
-	Category []string `json:"category"` // "network", or "process" where the tap is the subject
+	Category []string `json:"category"` // "network", or "process" if the record is about the tap
 	Type     []string `json:"type"`
 	Dataset  string   `json:"dataset"`            // one of the Dataset constants
-	Action   string   `json:"action,omitempty"`   // posture: why it was sent; tap: what happened
+	Action   string   `json:"action,omitempty"`   // posture: why it was emitted; tap: what happened
 	Reason   string   `json:"reason,omitempty"`   // tap: why it is degraded or stopped; finding: why it was withdrawn
 	Severity int64    `json:"severity,omitempty"` // 1 to 100, findings
-	Start    Time     `json:"start"`              // of the connection, fault or window
+	Start    Time     `json:"start"`              // of the connection, finding or window
 	End      Time     `json:"end"`
 	Duration int64    `json:"duration"` // nanoseconds between Start and End, never negative
-	Created  Time     `json:"created"`  // by the tap's clock; in records of captures the packets' time
-	Sequence uint64   `json:"sequence"` // from 1, counts the records of this dataset in this run: a gap is a lost record
+	Created  Time     `json:"created"`  // by the tap's clock; for captures, the packets' time
+	Sequence uint64   `json:"sequence"` // number of the record in this run and dataset, from 1: a gap is a lost record
 }
 
-// Rule is ECS rule: the rule that a finding comes from.
+// Rule is ECS rule: the rule that a finding is about.
 type Rule struct {
 	ID        string `json:"id"`
 	Name      string `json:"name"`
@@ -83,8 +84,8 @@ type Rule struct {
 type Source struct {
 	IP      netip.Addr `json:"ip"` // without a zone; an IPv4-mapped address is written as IPv4
 	Port    uint16     `json:"port"`
-	Bytes   uint64     `json:"bytes"`   // of payload
-	Packets uint64     `json:"packets"` // a lower bound, since the kernel drops packets of busy connections once they are judged
+	Bytes   uint64     `json:"bytes"`   // payload bytes
+	Packets uint64     `json:"packets"` // a lower bound, since the kernel leaves out packets of busy connections once they are judged
 }
 
 // Destination is ECS destination. Its first members are those of Source.
@@ -93,7 +94,7 @@ type Destination struct {
 	Port    uint16     `json:"port"`
 	Bytes   uint64     `json:"bytes"`
 	Packets uint64     `json:"packets"`
-	Domain  string     `json:"domain,omitempty"` // the server's name where the packets tell it; Peer.NameBasis has the evidence
+	Domain  string     `json:"domain,omitempty"` // the server's name, if the packets show one; Peer.NameBasis has the evidence
 	NAT     NAT        `json:"nat,omitzero"`     // where a redirection within the pod sent the connection, such as to a sidecar
 }
 
@@ -108,17 +109,17 @@ type Network struct {
 	Transport   string `json:"transport,omitempty"`    // "tcp" or "udp"
 	Type        string `json:"type,omitempty"`         // "ipv4" or "ipv6"
 	Protocol    string `json:"protocol,omitempty"`     // recognized by content; empty: not recognized
-	Direction   string `json:"direction,omitempty"`    // "ingress", "egress" or "internal", as the tapped pod sees it; empty: not known
+	Direction   string `json:"direction,omitempty"`    // "ingress", "egress" or "internal", as seen from the tapped pod; empty: unknown
 	CommunityID string `json:"community_id,omitempty"` // Community ID 1.0, seed 0
 }
 
-// TLS is ECS tls: what the packets show, without conclusions. Names are IANA's.
+// TLS is ECS tls: the contents of packets, without conclusions. Names are IANA's.
 type TLS struct {
 	Version         string    `json:"version,omitempty"`          // negotiated: "1.3"; empty: no ServerHello was seen
 	VersionProtocol string    `json:"version_protocol,omitempty"` // "tls", "dtls" or "ssl"
 	Cipher          string    `json:"cipher,omitempty"`
 	Curve           string    `json:"curve,omitempty"`         // named group
-	NextProtocol    string    `json:"next_protocol,omitempty"` // negotiated ALPN, where it is in plaintext
+	NextProtocol    string    `json:"next_protocol,omitempty"` // negotiated ALPN, if it is not encrypted
 	Resumed         *bool     `json:"resumed,omitempty"`       // nil: no ServerHello was seen
 	Established     bool      `json:"established"`             // the end of the handshake was seen
 	Client          TLSClient `json:"client,omitzero"`
@@ -139,7 +140,7 @@ type TLSServer struct {
 	Certificate        // the leaf
 }
 
-// Certificate is a leaf certificate, which only TLS 1.2 and older show.
+// Certificate is a leaf certificate. Only TLS 1.2 and older send it in plaintext.
 type Certificate struct {
 	Subject   string     `json:"subject,omitempty"`    // RFC 4514, most specific name first
 	Issuer    string     `json:"issuer,omitempty"`     // RFC 4514, most specific name first
@@ -200,7 +201,7 @@ type Observer struct {
 
 // Ingress is ECS observer.ingress.
 type Ingress struct {
-	Interface Name `json:"interface"` // that it was captured on; of the tap's own records, that they are about
+	Interface Name `json:"interface"` // the interface of the capture; in the tap's own records, the interface that they are about
 }
 
 // Orchestrator is ECS orchestrator.
@@ -210,7 +211,7 @@ type Orchestrator struct {
 	Namespace string `json:"namespace,omitempty"`
 }
 
-// Kubernetes is the tapped pod. One of the kinds of workloads at most is set.
+// Kubernetes is the tapped pod. At most one of the kinds of workloads is set.
 type Kubernetes struct {
 	Namespace      string `json:"namespace,omitempty"`
 	Pod            Pod    `json:"pod,omitzero"`

@@ -14,8 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// FuzzRecord: whatever a record holds, its JSON decodes to the same record, is for
-// encoding/json the same as what encoding/json writes, and cannot move a terminal.
+// FuzzRecord: the JSON of any record decodes to the same record, is equal to the output of encoding/json
+// once decoded, and contains nothing that a terminal interprets.
 func FuzzRecord(f *testing.F) {
 	for seed := range uint64(60) {
 		f.Add(seed, "<a href=\"\\&\">\x00\x1b[31m\x7f\u0085\u202e\u2028 é世\U0001f600\U000e0041\ufffd")
@@ -24,7 +24,7 @@ func FuzzRecord(f *testing.F) {
 		g := maker{Rand: rand.New(rand.NewPCG(seed, 0)), text: []rune(text)}
 		var r, back record.Record
 		g.fill(reflect.ValueOf(&r).Elem())
-		r.Event.Category, r.Event.Type = []string{"network"}, []string{string(g.text)} // which are always written
+		r.Event.Category, r.Event.Type = []string{"network"}, []string{string(g.text)} // these are always written
 		b := r.AppendJSON([]byte("before"))[len("before"):]
 		if err := json.Unmarshal(b, &back); err != nil {
 			t.Fatalf("%v: %s", err, b)
@@ -55,7 +55,7 @@ func parse(t *testing.T, b []byte) (v any) {
 	return v
 }
 
-// maker makes values at random, half of them zero.
+// maker returns random values, half of them zero.
 type maker struct {
 	*rand.Rand
 	text []rune
@@ -124,8 +124,7 @@ func TestUnknownMembers(t *testing.T) {
 	}
 }
 
-// TestTimesOutOfRange: a time that nanoseconds since 1970 cannot express is an error, never
-// another time.
+// TestTimesOutOfRange: a time that nanoseconds since 1970 cannot express is an error, never another time.
 func TestTimesOutOfRange(t *testing.T) {
 	for text, good := range map[string]bool{"1677-12-31T23:59:59Z": false, "1678-01-01T00:00:00Z": true, "2261-12-31T23:59:59Z": true, "2262-01-01T00:00:00Z": false, "": false, "yesterday": false} {
 		var at record.Time
@@ -142,7 +141,7 @@ func TestAllocations(t *testing.T) {
 	for r.TLS == nil || len(r.Meshtls.Reasons) == 0 || !r.Source.IP.IsValid() {
 		m.fill(reflect.ValueOf(&r).Elem())
 	}
-	r.Meshtls.Tap, r.Meshtls.Coverage = nil, nil // which have maps
+	r.Meshtls.Tap, r.Meshtls.Coverage = nil, nil // they have maps
 	var b []byte
 	if n := testing.AllocsPerRun(100, func() { b = r.AppendJSON(b[:0]) }); n != 0 {
 		t.Errorf("%v allocations for %d bytes", n, len(b))

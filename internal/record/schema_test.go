@@ -14,8 +14,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/schema"
 )
 
-// TestSchema: record.schema.json and the types have the same members at every path, of the
-// same JSON types, and what the schema requires is always written.
+// TestSchema: record.schema.json and the types have the same members at every path with the same JSON
+// types, and members that the schema requires are always written.
 func TestSchema(t *testing.T) {
 	var s struct {
 		node
@@ -46,7 +46,7 @@ type node struct {
 type comparison struct {
 	t      *testing.T
 	defs   map[string]node
-	values int // that are neither objects nor lists
+	values int // scalar values
 }
 
 func (c *comparison) compare(path string, typ reflect.Type, n *node) {
@@ -98,7 +98,7 @@ func (c *comparison) members(path string, typ reflect.Type, n *node) {
 	}
 }
 
-// scalar names the JSON type of a value, as describe does, and is empty for objects and lists.
+// scalar returns the name of the JSON type of a value, as describe does, and "" for objects and lists.
 func scalar(typ reflect.Type) string {
 	switch typ {
 	case reflect.TypeFor[record.Time]():
@@ -124,8 +124,8 @@ func scalar(typ reflect.Type) string {
 	}
 }
 
-// describe names the type of a value in the schema. Of references, those to times, addresses
-// and ports have names.
+// describe returns the name of a type in the schema. References to times, addresses and ports have names
+// of their own.
 func (c *comparison) describe(n *node) string {
 	name := strings.TrimPrefix(n.Ref, "#/$defs/")
 	if slices.Contains([]string{"time", "second", "ip", "port"}, name) {

@@ -8,8 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/migration"
 )
 
-// TestMigrationJSONHidesNothing: characters that a terminal does not show are escaped, and the
-// names stay what they were.
+// TestMigrationJSONHidesNothing: characters that a terminal does not show are escaped, and decode to the
+// original names.
 func TestMigrationJSONHidesNothing(t *testing.T) {
 	const name = "\u202ea\u2066\u200b\x7f\u00e9\U000e0001\\ \"b\"\n"
 	var b bytes.Buffer

@@ -11,7 +11,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Text writes what an engine has seen: the answer first, then a table of edges.
+// Text writes the connections that an engine has seen: first a summary, then a table of edges.
 func ExampleText() {
 	engine := finding.New(finding.Config{Tap: "read", Emit: func(finding.Record) {}})
 	start := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC).UnixNano()
@@ -32,7 +32,7 @@ func ExampleText() {
 		fmt.Println(err)
 		return
 	}
-	answer, _, _ := strings.Cut(text.String(), "\n\nWhy") // what was seen, and how each edge was judged, follows
+	answer, _, _ := strings.Cut(text.String(), "\n\nWhy") // the explanation of each verdict and the coverage follow
 	fmt.Println(answer)
 
 	// Output:

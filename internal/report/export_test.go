@@ -1,4 +1,4 @@
 package report
 
-// Codes is how many reason codes have words.
+// Codes is the number of reason codes with an explanation.
 func Codes() int { return len(words) }

@@ -11,9 +11,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/migration"
 )
 
-// Migration writes the change of each edge: first the answer ("4 edges: 1 lost mutual TLS, 3
-// kept mutual TLS"), then the edges, the reasons, and the input of both sides. It returns the
-// error of w.
+// Migration writes the change of each edge: first a summary ("4 edges: 1 lost mutual TLS, 3 kept mutual
+// TLS"), then the edges, the reasons, and the extent of both inputs. It returns the error of w.
 func Migration(w io.Writer, r *migration.Result, o Options) error {
 	t := &text{Options: o}
 	t.wrap("", migrationTally(r))
@@ -27,13 +26,13 @@ func Migration(w io.Writer, r *migration.Result, o Options) error {
 	return err
 }
 
-// changes are the words of changes.
+// changes maps changes to words.
 var changes = map[migration.Change]string{
 	migration.Kept: "kept", migration.Lost: "lost", migration.Gained: "gained", migration.Covered: "covered", migration.Unchanged: "unchanged",
 	migration.Other: "changed", migration.Gone: "gone", migration.New: "new", migration.NotEnough: "not enough seen",
 }
 
-// states are the words of states.
+// states maps states to words.
 var states = map[migration.State]string{
 	migration.NotSeen: "not seen", migration.MTLS: "mutual TLS", migration.MTLSSidecar: "mutual TLS by sidecar", migration.MTLSHBONE: "mutual TLS by HBONE",
 	migration.Mixed: "partly mutual TLS", migration.TLS: "TLS", migration.TLSUnclear: "TLS, mutual or not", migration.Encrypted: "encrypted, not TLS",
@@ -104,7 +103,7 @@ func (t *text) migrationRow(cells [columns]string, widths [columns]int, head boo
 	t.buf.WriteString(strings.TrimRight(b.String(), " ") + "\n")
 }
 
-// change paints a change.
+// change returns a change in its color.
 func (t *text) change(s string) string {
 	switch s {
 	case changes[migration.Lost]:
@@ -117,7 +116,7 @@ func (t *text) change(s string) string {
 	return s
 }
 
-// migrationTo is the server with its port.
+// migrationTo returns the server with its port.
 func migrationTo(e *migration.Edge) string {
 	to := e.To.String()
 	switch {
@@ -129,8 +128,8 @@ func migrationTo(e *migration.Edge) string {
 	return to + ":" + strconv.Itoa(int(e.Port))
 }
 
-// state returns the state of an edge on one side, with the ports at which it was seen if they
-// differ.
+// state returns the state of an edge on one side. It includes the ports of the server if they differ from
+// the edge's.
 func state(l *migration.Observation) string {
 	s := states[l.State]
 	var ports []string
@@ -146,7 +145,7 @@ func state(l *migration.Observation) string {
 	return s + " (ports " + strings.Join(ports, ", ") + ")"
 }
 
-// migrationWhy writes the observations on both sides of each edge, and the reasons.
+// migrationWhy writes the numbers of connections on both sides of each edge, and the reasons.
 func (t *text) migrationWhy(r *migration.Result) {
 	if len(r.Edges) == 0 {
 		return
@@ -166,7 +165,7 @@ func (t *text) migrationWhy(r *migration.Result) {
 	}
 }
 
-// counted returns the number of connections of each kind.
+// counted returns the numbers of connections by kind.
 func counted(l *migration.Observation) string {
 	c := &l.Counts
 	var parts []string
@@ -188,7 +187,7 @@ func counted(l *migration.Observation) string {
 	return strings.Join(parts, " and ")
 }
 
-// migrationSide writes the input of one side, and its losses.
+// migrationSide writes the extent and the losses of one side's input.
 func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
 	span := "no time"
 	if w.Start != 0 {
@@ -219,7 +218,7 @@ func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
 	}
 }
 
-// migrationNotes writes the limits of the comparison for these edges.
+// migrationNotes writes the limits of the comparison that apply to these edges.
 func (t *text) migrationNotes(r *migration.Result) {
 	has := func(f func(*migration.Edge) bool) uint64 {
 		n := uint64(0)

@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/report"
 )
 
-// TestMigrationHostile: the names in a comparison are untrusted, since they come from the wire.
+// TestMigrationHostile: names in a comparison come from the wire, and cannot control the terminal.
 func TestMigrationHostile(t *testing.T) {
 	r := migration.Result{Edges: []migration.Edge{
 		{

@@ -13,7 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// The comparison as JSON: schema/migration.schema.json describes it.
+// migrationDoc is a comparison as JSON. schema/migration.schema.json describes it.
 type migrationDoc struct {
 	Schema int                      `json:"schema"`
 	Before migrationWatch           `json:"before"`
@@ -97,8 +97,8 @@ func MigrationJSON(w io.Writer, r *migration.Result) error {
 	return err
 }
 
-// escaped returns JSON with escapes for the characters that a terminal does not show, such as
-// bidirectional marks. In JSON only strings have other characters than ASCII (RFC 8259).
+// escaped returns JSON with escapes for characters that a terminal interprets or does not show, such as
+// bidirectional marks. Only strings contain characters beyond ASCII (RFC 8259).
 func escaped(text []byte) []byte {
 	hidden := func(r rune) bool { return r == 0x7f || r > 0x7f && !unicode.IsPrint(r) }
 	if bytes.IndexFunc(text, hidden) < 0 {

@@ -10,15 +10,14 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 )
 
-// Options says how Text looks. The zero value suits a pipe.
+// Options controls the layout of reports. The zero value suits a pipe.
 type Options struct {
-	Width int  // columns of the terminal; 0: lines are as long as they need
-	Color bool // ANSI colors, beside the words and never instead of them
+	Width int  // columns of the terminal; 0: lines are not wrapped
+	Color bool // ANSI colors, in addition to the words
 }
 
-// Text writes the answer first ("2 edges: 1 mutual TLS, 1 plaintext"), then the edges,
-// then what is wrong and why each was judged so, then what was not seen. The error is
-// that of w.
+// Text writes a summary ("2 edges: 1 mutual TLS, 1 plaintext"), then the edges, the findings, the
+// explanation of each verdict, and the limits of what was seen. It returns the error of w.
 func Text(w io.Writer, s finding.Summary, o Options) error {
 	t := &text{Options: o}
 	groups := groupEdges(s.Edges)
@@ -33,22 +32,21 @@ func Text(w io.Writer, s finding.Summary, o Options) error {
 	return err
 }
 
-// text is a report in the making.
+// text builds a report in a buffer.
 type text struct {
 	Options
 	buf bytes.Buffer
 }
 
-// group is the edges that belong together.
+// group is a group of edges with a title.
 type group struct {
-	title string // empty: the edges that the answer is about
+	title string // empty: edges between workloads on the wire
 	note  string
 	edges []finding.Edge
 }
 
-// groupEdges puts edges into groups: between workloads on the wire, which the answer is about,
-// other traffic, and what stays within the pod. Empty groups are left out, but not the
-// first.
+// groupEdges returns the edges in groups: between workloads on the wire, other traffic, and within the
+// pod. The first group is always there, the others only if they have edges.
 func groupEdges(edges []finding.Edge) []group {
 	groups := []group{
 		{},
@@ -74,7 +72,7 @@ func groupEdges(edges []finding.Edge) []group {
 	return out
 }
 
-// summary writes the answer, one line for each group.
+// summary writes one line for each group.
 func (t *text) summary(groups []group) {
 	for _, g := range groups {
 		switch {
@@ -90,7 +88,7 @@ func (t *text) summary(groups []group) {
 	}
 }
 
-// tally counts edges by what they are: "1 mutual TLS, 1 plaintext", the good news first.
+// tally counts edges by verdict, the best first: "1 mutual TLS, 1 plaintext".
 func tally(edges []finding.Edge) string {
 	order := []string{"mutual TLS", "TLS", "encrypted", "partly plaintext", "plaintext", "failed", "unjudged"}
 	n := map[string]uint64{}
@@ -106,7 +104,7 @@ func tally(edges []finding.Edge) string {
 	return strings.Join(parts, ", ")
 }
 
-// edgeVerdict is what an edge is as a whole.
+// edgeVerdict returns the words for the verdict of a whole edge.
 func edgeVerdict(e *finding.Edge) string {
 	if e.Verdict == "plaintext" {
 		for _, s := range e.Seen {
@@ -135,7 +133,7 @@ func (t *text) heading(s string) {
 	fmt.Fprintf(&t.buf, "\n%s\n", t.paint(bold, s))
 }
 
-// findings writes what is wrong.
+// findings writes the findings.
 func (t *text) findings(list []finding.Finding) {
 	if len(list) == 0 {
 		return
@@ -146,7 +144,7 @@ func (t *text) findings(list []finding.Finding) {
 	}
 }
 
-// why writes for each edge and verdict what led to it.
+// why writes the reasons for each edge and verdict.
 func (t *text) why(groups []group) {
 	hidden := false
 	t.eachEdge(groups, func(g *group) {
@@ -167,8 +165,7 @@ func (t *text) why(groups []group) {
 	}
 }
 
-// eachEdge calls head before the first edge of each group that has any, and each for every
-// edge.
+// eachEdge calls each for every edge of the groups, and head before the first edge of a group.
 func (t *text) eachEdge(groups []group, head func(*group), each func(*finding.Edge)) {
 	for i := range groups {
 		if len(groups[i].edges) == 0 {
@@ -181,7 +178,7 @@ func (t *text) eachEdge(groups []group, head func(*group), each func(*finding.Ed
 	}
 }
 
-// edgeEnds names an edge in a sentence.
+// edgeEnds returns the ends of an edge for a sentence.
 func edgeEnds(e *finding.Edge) string {
 	if e.Folded {
 		return clean(folded(e))
@@ -189,7 +186,7 @@ func edgeEnds(e *finding.Edge) string {
 	return fmt.Sprintf("%s > %s", clean(e.From), clean(serverOf(e)))
 }
 
-// evidence writes what the answer rests on, and what was not seen.
+// evidence writes how much was seen, and what was not.
 func (t *text) evidence(s *finding.Summary) {
 	var all, unjudged, late, holed uint64
 	count := func(list []finding.Seen) {
@@ -243,7 +240,7 @@ func (t *text) evidence(s *finding.Summary) {
 	}
 }
 
-// timeRange writes a stretch of time.
+// timeRange formats a period of time.
 func timeRange(from, to int64) string {
 	a, b := time.Unix(0, from).UTC(), time.Unix(0, to).UTC()
 	layout := "15:04:05"

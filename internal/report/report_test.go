@@ -42,7 +42,7 @@ var noon = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC).UnixNano()
 
 const second = int64(time.Second)
 
-// A conversation is a connection from 10.1.1.2 to 10.2.2.2.
+// conversation returns a connection from 10.1.1.2 to 10.2.2.2.
 func conversation(id uint64, v verdict.Verdict, protocol string, port uint16, reasons ...string) *verdict.Judged {
 	start := noon + int64(id)*second
 	return &verdict.Judged{
@@ -79,7 +79,7 @@ func oneWay(id uint64) *verdict.Judged {
 	return secure(id, verdict.TLS, verdict.AuthNotRequested, verdict.BasisInferred, verdict.OutcomeEstablished, "finished_only_flight", "application_data_seen")
 }
 
-// inside is a connection on lo.
+// inside returns a connection on lo.
 func inside(j *verdict.Judged) *verdict.Judged {
 	j.Scope, j.Direction, j.Interface = verdict.ScopePod, verdict.DirectionInternal, "lo"
 	j.PeerName = ""
@@ -97,7 +97,7 @@ func summarize(cfg finding.Config, conns ...*verdict.Judged) finding.Summary {
 	return e.Summary()
 }
 
-// everything has all that a report can show.
+// everything returns a summary with all that a report can show.
 func everything() finding.Summary {
 	expect, _ := finding.ParseExpect("10.0.0.0/8=mtls")
 	other := func(j *verdict.Judged, addr string) *verdict.Judged {
@@ -179,8 +179,7 @@ func TestAnswer(t *testing.T) {
 	}
 }
 
-// TestWidth: no line is wider than the terminal, down to 80 columns, and narrower ones
-// do no harm.
+// TestWidth: no line is wider than the terminal, down to 80 columns. A narrower width causes no panic.
 func TestWidth(t *testing.T) {
 	for _, width := range []int{1, 20, 60, 80, 100, 132, 200} {
 		var b bytes.Buffer
@@ -195,8 +194,8 @@ func TestWidth(t *testing.T) {
 	}
 }
 
-// TestHostile: names come from the wire. Whatever they hold, the report holds nothing
-// that moves a terminal, and no line that they wrote.
+// TestHostile: names come from the wire. Whatever they contain, the report has no control characters and
+// no line that a name forged.
 func TestHostile(t *testing.T) {
 	evil := "a\x1b[2J\nb\r\u202e\u2066\x00\x7f\u0085\u2028\xff\\ 0 edges: all mutual TLS"
 	s := finding.Summary{
@@ -240,7 +239,7 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// TestReasonCodes: the schema's README has the same meaning of each reason code.
+// TestReasonCodes: schema/README.md explains each reason code with the same words.
 func TestReasonCodes(t *testing.T) {
 	b, err := os.ReadFile("../../schema/README.md")
 	if err != nil {

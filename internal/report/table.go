@@ -26,7 +26,7 @@ var header = [columns]string{"VERDICT", "FROM", "TO", "PROTOCOL", "HOW SURE", "C
 const (
 	indent   = 2
 	between  = 2
-	leastEnd = 12 // columns that an end keeps when room is short
+	leastEnd = 12 // least width of an end, in columns
 )
 
 // table writes the edges of a group, a row for each verdict.
@@ -52,7 +52,7 @@ func (t *text) table(g group) {
 	}
 }
 
-// row writes one row. The count is set to the right.
+// row writes one row. The column of counts is aligned right.
 func (t *text) row(r [columns]string, widths [columns]int, head bool) {
 	var b strings.Builder
 	b.WriteString(strings.Repeat(" ", indent))
@@ -77,8 +77,7 @@ func (t *text) row(r [columns]string, widths [columns]int, head bool) {
 	t.buf.WriteString(strings.TrimRight(b.String(), " ") + "\n")
 }
 
-// rowsOf returns the rows of an edge, the worst verdict first. The ends stand in the
-// first only.
+// rowsOf returns the rows of an edge, the worst verdict first. Only the first row has the ends.
 func rowsOf(e *finding.Edge) [][columns]string {
 	var rows [][columns]string
 	for i := range e.Seen {
@@ -95,7 +94,7 @@ func rowsOf(e *finding.Edge) [][columns]string {
 	return rows
 }
 
-// serverOf is the server's end with its port.
+// serverOf returns the server with its port.
 func serverOf(e *finding.Edge) string {
 	switch {
 	case e.Folded:
@@ -106,7 +105,7 @@ func serverOf(e *finding.Edge) string {
 	return e.To + ":" + strconv.Itoa(int(e.Port))
 }
 
-// folded says what an edge stands for that is more than one.
+// folded returns the words for an aggregate edge.
 func folded(e *finding.Edge) string {
 	switch e.Key {
 	case "internal pod":
@@ -119,7 +118,8 @@ func folded(e *finding.Edge) string {
 	return "all others, for want of room"
 }
 
-// verdictWord is what a verdict is called in a row: TLS says whether mutuality was shown absent.
+// verdictWord returns the words for a verdict in a row. For TLS they include whether it was shown not to
+// be mutual.
 func verdictWord(s *finding.Seen) string {
 	if s.Verdict == "tls" && s.Last != nil && s.Last.TLS != nil {
 		switch s.Last.TLS.ClientAuth {
@@ -132,7 +132,7 @@ func verdictWord(s *finding.Seen) string {
 	return verdictLabel(s.Verdict)
 }
 
-// protocolOf is the protocol, with version and cipher where it is TLS.
+// protocolOf returns the protocol, with version and cipher suite if it is TLS.
 func protocolOf(s *finding.Seen) string {
 	j := s.Last
 	if j == nil {
@@ -157,7 +157,7 @@ func protocolOf(s *finding.Seen) string {
 	return strings.TrimSpace(strings.Join([]string{name, j.TLS.Version, j.TLS.Cipher}, " "))
 }
 
-// basisOf says how the verdict is known.
+// basisOf returns how the verdict is known.
 func basisOf(s *finding.Seen) string {
 	j := s.Last
 	switch {
@@ -184,8 +184,7 @@ func measure(rows [][columns]string) (widths [columns]int) {
 	return widths
 }
 
-// fit shortens the ends, then the protocol, until rows have the width or nothing is left
-// to shorten.
+// fit shortens the ends, then the protocol, until the rows fit into width or nothing can be shortened.
 func fit(rows [][columns]string, width int) {
 	for _, c := range [...]int{colTo, colFrom, colWhat} {
 		widths := measure(rows)
@@ -201,15 +200,15 @@ func fit(rows [][columns]string, width int) {
 		for i := range rows {
 			head := (room - 1) / 2
 			if c == colWhat {
-				head = min(len("TLS 1.3 "), head+2) // the version tells more than the cipher
+				head = min(len("TLS 1.3 "), head+2) // the version matters more than the cipher suite
 			}
 			rows[i][c] = shorten(rows[i][c], room, head)
 		}
 	}
 }
 
-// shorten cuts the middle out of s: both ends of a name tell. head is how much of the
-// beginning stays.
+// shorten removes the middle of s, since both ends of a name matter. It keeps head characters of the
+// beginning.
 func shorten(s string, width, head int) string {
 	r := []rune(s)
 	if len(r) <= width {
@@ -218,8 +217,8 @@ func shorten(s string, width, head int) string {
 	return string(r[:head]) + "…" + string(r[len(r)-(width-1-head):])
 }
 
-// wrap writes a heading and words in lines of at most Width columns. Later lines are indented below the first word
-// where there is room.
+// wrap writes head and words in lines of at most Width columns. Further lines are indented to the first
+// word, or less if head is wide.
 func (t *text) wrap(head, words string) {
 	t.buf.WriteString(head)
 	at := visible(head)
@@ -246,7 +245,7 @@ func (t *text) wrap(head, words string) {
 	t.buf.WriteByte('\n')
 }
 
-// visible is how many columns s takes, colors apart.
+// visible returns the number of columns of s, without escapes for colors.
 func visible(s string) int {
 	n, inside := 0, false
 	for _, r := range s {
@@ -262,8 +261,8 @@ func visible(s string) int {
 	return n
 }
 
-// clean escapes what a terminal does not show as itself: controls, bidirectional marks,
-// line ends, bytes that are not UTF-8, and the backslash that escapes begin with.
+// clean escapes all that a terminal interprets or does not show: controls, bidirectional marks, line ends,
+// bytes that are not UTF-8, and the backslash, with which escapes start.
 func clean(s string) string {
 	plain := func(r rune) bool { return unicode.IsPrint(r) && r != '\\' && r != utf8.RuneError }
 	if strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
@@ -305,7 +304,7 @@ func (t *text) paint(code, s string) string {
 	return "\x1b[" + code + "m" + s + "\x1b[0m"
 }
 
-// verdict paints a verdict.
+// verdict returns a verdict in its color.
 func (t *text) verdict(s string) string {
 	switch {
 	case s == "plaintext":

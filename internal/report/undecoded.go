@@ -9,8 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/finding"
 )
 
-// undecodedWords are names of Coverage.Undecoded as people write them; others are written
-// with spaces.
+// undecodedWords maps names in Coverage.Undecoded to their usual spelling. In other names, underscores
+// become spaces.
 var undecodedWords = map[string]string{
 	"arp": "ARP", "icmp": "ICMP", "ipv6_icmp": "ICMPv6", "igmp": "IGMP", "lldp": "LLDP", "llc": "LLC (spanning tree and others)", "eapol": "EAPOL",
 	"pim": "PIM", "ospf": "OSPF", "vrrp": "VRRP", "eigrp": "EIGRP", "ptp": "PTP", "pppoe_discovery": "PPPoE discovery",
@@ -22,7 +22,7 @@ var undecodedWords = map[string]string{
 	"llc_snap": "IP or other protocols in LLC/SNAP",
 }
 
-// undecoded writes what the packets were that were not decoded, the most frequent first.
+// undecoded writes the kinds of packets that were not decoded, the most frequent first.
 func (t *text) undecoded(c *finding.Coverage) {
 	names, n := c.Hidden()
 	if n > 0 {

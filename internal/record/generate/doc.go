@@ -1,6 +1,6 @@
-// Package generate is the command that writes the JSON encoder of package record from its types.
+// Command generate writes the JSON encoder of package record from its types.
 //
-// It reads the declarations of the structs in record.go and meshtls.go and writes
-// encode_generated.go, in the current folder: go generate ./internal/record runs it.
-// docs/decisions/045-record-encoder.md says why encoding/json does not encode records.
+// It reads the declarations of the structs in record.go and meshtls.go, and writes encode_generated.go
+// into the current folder. go generate ./internal/record runs it. docs/decisions/045-record-encoder.md
+// explains why encoding/json does not encode records.
 package main

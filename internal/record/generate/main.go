@@ -15,7 +15,7 @@ import (
 	"strings"
 )
 
-// output is the file that is written; sources declare the types.
+// output is the file to write; sources declare the types.
 const output = "encode_generated.go"
 
 var sources = []string{"record.go", "meshtls.go"}
@@ -49,7 +49,7 @@ func generate(folder string) ([]byte, error) {
 	for _, name := range g.order {
 		g.encoder(name)
 	}
-	for i := 0; i < len(g.tested); i++ { // which grows
+	for i := 0; i < len(g.tested); i++ { // zero appends to g.tested
 		g.zero(g.tested[i])
 	}
 	return format.Source(g.out.Bytes())
@@ -57,22 +57,22 @@ func generate(folder string) ([]byte, error) {
 
 type generator struct {
 	structs map[string][]member
-	order   []string // names of the structs as they are declared
-	tested  []string // names of those that are compared with zero
+	order   []string // names of the structs in the order of their declarations
+	tested  []string // names of the structs that are compared with zero
 	out     bytes.Buffer
 }
 
 // member is a field of a struct.
 type member struct {
-	field    string // its name in Go
-	name     string // its name in JSON, empty for an embedded struct
-	kind     string // its type as it is written
-	optional bool   // it is left out where it is zero
+	field    string // name in Go
+	name     string // name in JSON, empty for an embedded struct
+	kind     string // type as in the source
+	optional bool   // left out if it is zero
 }
 
 func (g *generator) print(format string, args ...any) { fmt.Fprintf(&g.out, format+"\n", args...) }
 
-// declare notes the structs of a declaration.
+// declare adds the structs of a declaration.
 func (g *generator) declare(d *ast.GenDecl) {
 	for _, spec := range d.Specs {
 		spec := spec.(*ast.TypeSpec)
@@ -94,17 +94,16 @@ func (g *generator) declare(d *ast.GenDecl) {
 	}
 }
 
-// written returns a type as it is written in the source.
+// written returns a type as it is in the source.
 func written(t ast.Expr) string {
 	var b bytes.Buffer
 	if err := format.Node(&b, token.NewFileSet(), t); err != nil {
-		panic(err) // it was parsed
+		panic(err) // cannot happen: the type was parsed
 	}
 	return b.String()
 }
 
-// encoder writes the function that appends the members of a struct, each with a comma at
-// its end.
+// encoder writes the function that appends the members of a struct, each with a comma at its end.
 func (g *generator) encoder(name string) {
 	g.print("\nfunc (x *%s) appendMembers(b []byte) []byte {", name)
 	for _, m := range g.structs[name] {
@@ -138,7 +137,7 @@ func (g *generator) member(m member) {
 	}
 }
 
-// guarded writes a statement, with a condition if that is asked for.
+// guarded writes a statement, inside an if statement if conditional is set.
 func (g *generator) guarded(conditional bool, condition, statement string, args ...any) {
 	statement = fmt.Sprintf(statement, args...)
 	if conditional {
@@ -188,8 +187,7 @@ func (g *generator) item(kind string) string {
 	return fmt.Sprintf("func(b []byte, x %s) []byte { return %s }", kind, g.value(kind, "x", "b"))
 }
 
-// condition returns the comparison of x with the zero value of its type, by the operator ==
-// or !=.
+// condition returns the comparison of x with the zero value of its type. operator is == or !=.
 func condition(kind, x, operator string) string {
 	not := map[string]string{"==": "!"}[operator]
 	switch {
@@ -207,8 +205,8 @@ func condition(kind, x, operator string) string {
 	return x + operator + "0"
 }
 
-// needsTest reports whether an optional struct of a type has to be compared with zero: it
-// has a member that is always written. Of other types an object without members is dropped.
+// needsTest reports whether an optional struct of a type must be compared with zero, because it has a
+// member that is always written. Otherwise it is left out if it has no members.
 func (g *generator) needsTest(name string) bool {
 	for _, m := range g.structs[name] {
 		inner := g.structs[m.kind]
@@ -219,14 +217,14 @@ func (g *generator) needsTest(name string) bool {
 	return false
 }
 
-// test notes that a struct is compared with zero.
+// test adds a struct to those that are compared with zero.
 func (g *generator) test(name string) {
 	if !slices.Contains(g.tested, name) {
 		g.tested = append(g.tested, name)
 	}
 }
 
-// zero writes the test whether a struct is zero.
+// zero writes the method isZero of a struct.
 func (g *generator) zero(name string) {
 	var parts []string
 	for _, m := range g.structs[name] {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestUpToDate: the encoder in the repository is the one of the types.
+// TestUpToDate: the committed encoder is the one that the types generate.
 func TestUpToDate(t *testing.T) {
 	want, err := generate("..")
 	if err != nil {
