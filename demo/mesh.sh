@@ -1,7 +1,8 @@
-# What Open Service Mesh does to a pod, to be sourced: Envoy beside the application, and all of the pod's TCP sent through it.
+# Functions to be sourced. They do to a pod what Open Service Mesh does: run Envoy beside the application,
+# and redirect all of the pod's TCP to it.
 
-# Envoy is told from the application by its user, 1500 as OSM's. Where only one user exists (a user namespace without
-# subordinate ids) it marks its packets instead.
+# Envoy's traffic is distinguished from the application's by its user, 1500 as in OSM. If there is only
+# one user (a user namespace without subordinate ids), Envoy marks its packets instead.
 if [ "$AS" = root ]; then
 	proxy="meta skuid 1500"
 	as_proxy=(setpriv --reuid=1500 --regid=1500 --clear-groups --inh-caps=+dac_read_search --ambient-caps=+dac_read_search)
@@ -13,8 +14,9 @@ else
 		socket_options: [{level: 1, name: 36, int_value: 1500, state: STATE_PREBIND, description: SO_MARK}]}}}'
 fi
 
-# redirect POD sends what leaves the pod to 15001 and what comes to it to 15003, as OSM's init container does by iptables.
-# Excluded are Envoy's own packets, loopback, and the broker's port where there is one (as OSM's outbound port exclusion).
+# redirect POD redirects TCP that leaves the pod to 15001 and TCP that arrives to 15003, as OSM's init
+# container does with iptables. It excludes Envoy's own packets, loopback, and the broker's port if there
+# is a broker (like OSM's outbound port exclusion).
 redirect() {
 	within "$1" nft -f - <<-N
 		table ip mesh {

@@ -1,28 +1,30 @@
-# Pods for the walk-through, to be sourced: each is a network namespace with eth0 and lo, all on one bridge.
-# This shell has a network, mount and process namespace of its own, with an empty /run: all of it ends with this shell.
+# Functions to be sourced for the pods of the walk-through: each is a network namespace with eth0 and lo,
+# all on one bridge. This shell has network, mount and process namespaces of its own, with an empty /run,
+# so everything ends with the shell.
 
 NODE=10.77.0.1
-BROKER=10.77.9.9 BROKER_PORT=${KAFKA:+9092} # its address is set aside without it too
+BROKER=10.77.9.9 BROKER_PORT=${KAFKA:+9092} # the address is reserved also without a broker
 work=/run/demo
 pids=()
 
-# fail says what was waited for or asserted, and ends the demo.
+# fail prints the failed condition and ends the demo.
 fail() {
 	printf '\ndemo: %s\n' "$*" >&2
 	exit 1
 }
 
-# until_true SECONDS WHAT COMMAND... waits until the command succeeds.
+# until_true SECONDS WHAT COMMAND... waits until the command succeeds, for at most SECONDS. WHAT is for
+# the error message.
 until_true() {
 	local limit=$((SECONDS + $1)) what=$2
 	shift 2
 	until "$@" >/dev/null 2>&1; do
-		[ "$SECONDS" -lt "$limit" ] || fail "waited in vain for $what"
+		[ "$SECONDS" -lt "$limit" ] || fail "timed out waiting for $what"
 		sleep 0.05
 	done
 }
 
-# node makes the bridge that stands for the node. NODE is its address.
+# node creates the bridge that represents the node, with the address NODE.
 node() {
 	ip link set lo up
 	ip link add pods type bridge
@@ -30,7 +32,7 @@ node() {
 	ip link set pods up
 }
 
-# pod NAME ADDRESS makes a pod.
+# pod NAME ADDRESS creates a pod.
 pod() {
 	ip netns add "$1"
 	ip link add "$2" type veth peer name eth0 netns "$1"
@@ -47,7 +49,8 @@ within() {
 	nsenter --net=/run/netns/"$pod" "$@"
 }
 
-# start LOG POD COMMAND... starts a command in a pod. $! is its own process, not a shell's: a function in the background would be one.
+# start LOG POD COMMAND... starts a command in a pod in the background. $! is the command's own process,
+# not a shell's.
 start() {
 	local log=$1 pod=$2
 	shift 2
@@ -55,7 +58,7 @@ start() {
 	pids+=($!)
 }
 
-# end PID... stops processes by SIGTERM, and waits for them.
+# end PID... ends processes by SIGTERM, and waits for them.
 end() {
 	kill "$@" 2>/dev/null || true
 	wait "$@" 2>/dev/null || true

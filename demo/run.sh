@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The walk-through: curl calls httpbin twice, once directly, once through real Envoy sidecars; a tap in each pod judges
-# what it sees. The pods are network namespaces inside one of the demo's own, and so are all processes and mounts:
-# nothing of the machine's network is touched, and all of it ends with the demo, however that ends.
-#   demo/run.sh             KAFKA=1: the records go through a real broker
+# The walk-through: curl calls httpbin twice, once directly and once through real Envoy sidecars, and a tap in each pod judges
+# the connections. Pods, processes and mounts are in namespaces of the demo's own: nothing of the machine's network changes,
+# and everything ends with the demo, however it ends.
+#   demo/run.sh             with KAFKA=1 the records go through a real broker
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/sbin:/sbin
@@ -25,20 +25,21 @@ missing() {
 	[ -x "$cache/envoy/bin/envoy" ] || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
 }
 
-# isolate sets how this user can have namespaces of his own: isolated, a command that takes another, or why not.
+# isolate sets isolated, a command that runs another one in namespaces of its own. If this user cannot create
+# any, it sets why to the reason.
 isolate() {
 	local spaces=(--net --mount --pid --fork --kill-child --mount-proc) as=root
 	[ "$(id -u)" = 0 ] || { as=user spaces+=(--user --map-current-user --keep-caps); }
 	why=$(unshare "${spaces[@]}" true 2>&1) || return
-	# Ctrl-C is for this script alone, and its end is the end of all.
+	# Only this script receives Ctrl-C. All other processes end with it.
 	isolated=(env "AS=$as" setsid setpriv --pdeathsig KILL unshare "${spaces[@]}")
 }
 
-# prepare builds and downloads what the pods run, where that is not done yet.
+# prepare builds and downloads the programs for the pods, if they are not there yet.
 prepare() {
 	mkdir -p "$cache"
 	exec 8>"$cache/lock"
-	flock 8 # two demos may prepare at once
+	flock 8 # another demo may prepare at the same time
 	if [ "$(cat "$cache/envoy/version" 2>/dev/null)" != "$envoy_version" ]; then
 		echo "download  Envoy $envoy_version (37 MB, once)"
 		python3 -m venv --clear "$cache/envoy"
@@ -56,9 +57,9 @@ prepare() {
 packages=$(missing | sort -u | xargs)
 [ -z "$packages" ] || stop "missing: $packages; on Debian or Ubuntu: apt-get install $packages"
 [[ $(unshare --help) == *--keep-caps* ]] || stop "util-linux is too old: 2.36 or newer is needed"
-isolate || stop "no namespaces for this user here (${why:-no reason given}): run it as root (in a container: privileged), or let users have them (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"
+isolate || stop "this user cannot create namespaces (${why:-no reason given}): run the demo as root (in a container: privileged), or allow them for users (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"
 
-# The folder of the results. Two demos at once each have one.
+# The folder of the results. A second demo at the same time has one of its own.
 OUT=$PWD/demo/out
 mkdir -p "$OUT"
 exec 9>"$OUT/.lock"
@@ -71,18 +72,18 @@ fi
 find "$OUT" -maxdepth 1 -type f ! -name .lock -delete
 
 inside=""
-# over ends what is left, and makes sure that nothing is: every process inside has inherited the lock.
+# over ends all remaining processes, and verifies that none is left: every process inside has inherited the lock.
 over() {
 	trap - EXIT INT TERM HUP
-	[ -z "$inside" ] || { kill -9 "$inside"; wait "$inside"; } 2>/dev/null || true # with it goes the process namespace, and all in it
+	[ -z "$inside" ] || { kill -9 "$inside"; wait "$inside"; } 2>/dev/null || true # this ends the process namespace, and all processes in it
 	exec 9>&-
-	flock -w 10 "$OUT/.lock" true || echo "demo: something that the demo started has not ended: fuser $OUT/.lock" >&2
+	flock -w 10 "$OUT/.lock" true || echo "demo: a process of the demo has not ended; to find it: fuser $OUT/.lock" >&2
 }
 trap over EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-echo "curl calls httpbin, once directly and once through Envoy sidecars; a tap in each pod judges what it sees"
+echo "curl calls httpbin, once directly and once through Envoy sidecars; a tap in each pod judges the connections"
 echo
 prepare
 DEMO=$PWD/demo ENVOY=$(echo "$cache"/envoy/lib/python3*/site-packages/envoy/_bin/envoy)

@@ -1,6 +1,6 @@
-# The walk-through itself, started by run.sh in namespaces of its own: two pairs of pods, a tap in each pod, two requests.
+# The walk-through, which run.sh starts in namespaces of its own: two pairs of pods, a tap in each pod, two requests.
 set -euo pipefail
-umask 022 # other users run from here
+umask 022 # other users run programs from here
 # shellcheck source=demo/pods.sh
 . "$DEMO/pods.sh"
 # shellcheck source=demo/mesh.sh
@@ -15,7 +15,7 @@ declare -A address=(
 # step NAME TEXT prints a line of progress.
 step() { printf '%-9s %s\n' "$1" "$2"; }
 
-# broker starts a real Kafka broker in a pod of its own and makes the topics.
+# broker starts a real Kafka broker in a pod of its own and creates the topics.
 broker() {
 	mkdir "$work/kafka"
 	echo "$BROKER_PORT 19093 19094" >"$work/kafka/ports"
@@ -24,10 +24,10 @@ broker() {
 	: >"$work/kafka/ready"
 }
 
-# consume TOPIC prints what a topic holds, by another client than the tap's.
+# consume TOPIC prints the records of a topic, with another client than the tap's.
 consume() { kcat -C -q -b "$BROKER:$BROKER_PORT" -t "meshtls-tap.$1" -o beginning -e; }
 
-# tap POD starts the tap in a pod as its container would: a user of its own with NET_RAW and nothing else.
+# tap POD starts the tap in a pod as in its container: with a user of its own and NET_RAW only.
 tap() {
 	local user=() sink=(TAP_SINK=stdout)
 	[ "$AS" != root ] || user=(--reuid=59469 --regid=59469 --clear-groups)
@@ -41,15 +41,15 @@ tap() {
 
 ready() { [[ $(within "$1" curl -q -s -m 1 --noproxy '*' http://127.0.0.1:9469/readyz) == ok ]]; }
 
-# dump POD INTERFACE keeps what tcpdump sees, to be read afterwards. Not the taps' own records on their way to the broker:
-# a capture does not know whose they are.
+# dump POD INTERFACE starts tcpdump, for tap read. It excludes the taps' own connections to the broker, which cannot be
+# recognized in a capture.
 dump() {
 	start "$OUT/tcpdump-$1.$2.log" "$1" tcpdump -Z root --immediate-mode -U -n -s 0 -i "$2" -w "$OUT/$1.$2.pcap" "not host $BROKER"
 	dumps+=($!)
 	until_true 10 "tcpdump, see $OUT/tcpdump-$1.$2.log" grep -q listening "$OUT/tcpdump-$1.$2.log"
 }
 
-# request NAMESPACE sends curl's request and notes when.
+# request NAMESPACE sends curl's request and stores the time.
 request() {
 	local url=http://httpbin.$1:14001/get status
 	began+=("$1=${EPOCHREALTIME/[.,]/}")
@@ -99,7 +99,7 @@ fi
 
 for pod in "${pods[@]}"; do tap "$pod"; done
 for pod in "${pods[@]}"; do until_true 10 "the tap, see $OUT/tap-$pod.log" ready "$pod"; done
-step taps "one in each pod, on eth0 and lo, with NET_RAW and nothing else"
+step taps "one in each pod, on eth0 and lo, with NET_RAW only"
 for pod in "${pods[@]}"; do
 	for interface in eth0 lo; do dump "$pod" "$interface"; done
 done
@@ -109,7 +109,7 @@ request encrypted
 expected=2
 if [ -n "$KAFKA" ]; then
 	within unencrypted-curl kcat -L -b "$BROKER:$BROKER_PORT" >"$OUT/kcat.log" 2>&1 </dev/null
-	step "" "kcat -L -b $BROKER:$BROKER_PORT (in \`unencrypted\`, in the clear)"
+	step "" "kcat -L -b $BROKER:$BROKER_PORT (in \`unencrypted\`, in plaintext)"
 	expected=3
 fi
 until_true 5 "$expected findings, see $OUT/tap-*.jsonl" found "$expected"
@@ -131,10 +131,10 @@ cd "$DEMO/.."
 out=${OUT#"$PWD/"}
 printf '\nLive, each tap in its pod\n\n'
 "$BIN/answer" -out "$OUT" -began "$(IFS=,; echo "${began[*]}")" ${KAFKA:+-broker "$BROKER:$BROKER_PORT"} || fail "the records are in $out"
-printf '\nEnvoy beside httpbin says: %s\n' "$(cat "$OUT/envoy-access.log")"
-printf '\nThe answer: bin/tap read %s/*-curl.*.pcap\n\n' "$out"
+printf '\nAccess log of Envoy beside httpbin: %s\n' "$(cat "$OUT/envoy-access.log")"
+printf '\nSummary: bin/tap read %s/*-curl.*.pcap\n\n' "$out"
 "$TAP" read --output=text "$OUT"/*-curl.*.pcap | sed 's/^./  &/'
 echo
 step records "$out/$([ -n "$KAFKA" ] && echo "topic-*.jsonl, as kcat consumed them" || echo "tap-*.jsonl")"
-step captures "$out/*.pcap: tap read says of each connection what the tap said live"
+step captures "$out/*.pcap: tap read judges each connection as the live tap did"
 step logs "$out/*.log"

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Passes each record on once: JSON lines in, JSON lines out, what was seen of an event.id before left out.
+"""Removes duplicates from records as JSON lines: reads standard input and writes each event.id once to standard output.
 
     kcat -b BROKER -C -q -u -G siem meshtls-tap.findings | siem/dedup.py | ...
 
-It remembers the last million identities (some 150 MB): a repeat comes minutes after the first, not days. An argument sets
-another number.
+It remembers the last million IDs (some 150 MB), since a repeated record comes minutes after the first one, not days. An argument
+sets another number.
 """
 import collections, json, sys
 
@@ -15,7 +15,7 @@ for line in sys.stdin.buffer:
     try:
         identity = json.loads(line)["event"]["id"]
     except (ValueError, KeyError, TypeError):
-        identity = None  # not a record of the tap's: none of this program's business
+        identity = None  # not a record of a tap: passed through
     if identity in seen:
         continue
     if identity is not None:

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Finds what is missing and what came twice, in records as JSON lines on standard input, of any topics in any order:
+"""Finds missing and repeated records. Reads records as JSON lines from standard input, of any topics and in any order:
 
     kcat -b BROKER -C -e -q -o beginning -G audit-1 meshtls-tap.findings meshtls-tap.posture | siem/gaps.py
 
-event.sequence counts from 1 in each run of a tap (meshtls.run) and each dataset; event.id is a record's own, however often
-it is sent. Exit status 1 if something is missing.
+event.sequence counts from 1 in each run of a tap (meshtls.run) and each dataset; event.id is the same each time that a record
+is sent. Exit status 1 if a record is missing.
 """
 import collections, json, sys
 
-seen = collections.defaultdict(collections.Counter)  # (tap, run, dataset): how often each sequence number came
+seen = collections.defaultdict(collections.Counter)  # by (tap, run, dataset): how often each sequence number came
 ids, again, stopped, broken = set(), 0, set(), 0
 for line in sys.stdin.buffer:
     try:
@@ -27,9 +27,9 @@ for line in sys.stdin.buffer:
 missing = 0
 for (tap, run, dataset), numbers in sorted(seen.items()):
     first, last = min(numbers), max(numbers)
-    gaps = [n for n in range(1, last) if n not in numbers]  # what retention took away is missing too
+    gaps = [n for n in range(1, last) if n not in numbers]  # records deleted by retention count as missing too
     missing += len(gaps)
-    end = "stopped" if (tap, run) in stopped else "runs, or was killed: what it said last may be missing"
+    end = "stopped" if (tap, run) in stopped else "runs, or was killed: its last records may be missing"
     print(f"{tap} {run} {dataset}: {first}-{last}, {len(gaps)} missing {gaps[:10] or ''}, {sum(numbers.values()) - len(numbers)} twice; {end}")
 print(f"{len(ids)} records, {missing} missing, {again} came again, {broken} not understood")
 sys.exit(missing > 0)

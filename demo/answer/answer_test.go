@@ -11,11 +11,11 @@ import (
 	rec "github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-const asked = 1_800_000_000_000_000 // when curl began, in µs
+const asked = 1_800_000_000_000_000 // start of curl, µs since the epoch
 
 func at(us int64) rec.Time { return rec.Time(us * 1000) }
 
-// good is what the taps publish when all is well; it is decoded from JSON, as theirs is.
+// good returns the records of taps in a demo without errors, decoded from JSON as the taps' own are.
 func good(t *testing.T, broker bool) (published []*record) {
 	t.Helper()
 	add := func(pod, iface, body string) {
@@ -55,7 +55,7 @@ func good(t *testing.T, broker bool) (published []*record) {
 	return published
 }
 
-// judge checks records as if the taps had published them, and the captures said read.
+// judge returns the errors that the demo reports for records of the taps and records of tap read.
 func judge(t *testing.T, published, read []*record, envoy string, broker bool) []string {
 	t.Helper()
 	out := t.TempDir()
@@ -111,7 +111,7 @@ func TestAllIsWell(t *testing.T) {
 	}
 }
 
-// Each claim of the demo, broken: it has to be said.
+// Each claim of the demo is broken once, and must be reported.
 func TestEachClaimCanFail(t *testing.T) {
 	edit := func(pod, iface, dataset string, change func(*record)) func([]*record) []*record {
 		return func(records []*record) []*record {
@@ -131,29 +131,29 @@ func TestEachClaimCanFail(t *testing.T) {
 		want   string
 	}{
 		{"no flow", false, edit("unencrypted-curl", "eth0", flows, drop), "unencrypted-curl, eth0, connections to httpbin: expected one"},
-		{"verdict", false, edit("unencrypted-curl", "eth0", flows, func(r *record) { r.Meshtls.Verdict = "unknown" }), "unencrypted-curl, verdict: expected plaintext, came unknown"},
+		{"verdict", false, edit("unencrypted-curl", "eth0", flows, func(r *record) { r.Meshtls.Verdict = "unknown" }), "unencrypted-curl, verdict: expected plaintext, got unknown"},
 		{"protocol", false, edit("unencrypted-httpbin", "eth0", flows, func(r *record) { r.Network.Protocol = "" }), "unencrypted-httpbin, protocol"},
-		{"expectation", false, edit("unencrypted-curl", "eth0", flows, func(r *record) { r.Meshtls.Expectation = "mtls" }), "where no mesh is: expected undeclared, came mtls"},
+		{"expectation", false, edit("unencrypted-curl", "eth0", flows, func(r *record) { r.Meshtls.Expectation = "mtls" }), "without a mesh: expected undeclared, got mtls"},
 		{"no finding", false, edit("unencrypted-httpbin", "eth0", findings, drop), "unencrypted-httpbin, findings: expected one plaintext-edge"},
-		{"late finding", false, edit("unencrypted-curl", "eth0", findings, func(r *record) { r.Event.Created = at(asked + 1_100_000) }), "within 1s of the request, came 1.1s"},
-		{"early finding", false, edit("unencrypted-curl", "eth0", findings, func(r *record) { r.Event.Created = at(asked - 5000) }), "came -5ms"},
-		{"not mutual", false, edit("encrypted-httpbin", "eth0", flows, func(r *record) { r.Meshtls.Verdict = "tls" }), "encrypted-httpbin, verdict: expected mtls, came tls"},
-		{"version", false, edit("encrypted-curl", "eth0", flows, func(r *record) { r.TLS.Version = "1.2" }), "expected 1.3, came 1.2"},
+		{"late finding", false, edit("unencrypted-curl", "eth0", findings, func(r *record) { r.Event.Created = at(asked + 1_100_000) }), "within 1s of the request, got 1.1s"},
+		{"early finding", false, edit("unencrypted-curl", "eth0", findings, func(r *record) { r.Event.Created = at(asked - 5000) }), "got -5ms"},
+		{"not mutual", false, edit("encrypted-httpbin", "eth0", flows, func(r *record) { r.Meshtls.Verdict = "tls" }), "encrypted-httpbin, verdict: expected mtls, got tls"},
+		{"version", false, edit("encrypted-curl", "eth0", flows, func(r *record) { r.TLS.Version = "1.2" }), "expected 1.3, got 1.2"},
 		{"cipher", false, edit("encrypted-curl", "eth0", flows, func(r *record) { r.TLS.Cipher = "TLS_AES_256_GCM_SHA384" }), "encrypted-curl, cipher"},
-		{"basis", false, edit("encrypted-curl", "eth0", flows, func(r *record) { r.Meshtls.TLS.ClientAuthBasis = "observed" }), "expected inferred, came observed"},
-		{"loopback on the wire", false, edit("encrypted-curl", "lo", flows, func(r *record) { r.Meshtls.Scope = "wire" }), "loopback, scope: expected pod, came wire"},
+		{"basis", false, edit("encrypted-curl", "eth0", flows, func(r *record) { r.Meshtls.TLS.ClientAuthBasis = "observed" }), "expected inferred, got observed"},
+		{"loopback on the wire", false, edit("encrypted-curl", "lo", flows, func(r *record) { r.Meshtls.Scope = "wire" }), "loopback, scope: expected pod, got wire"},
 		{"no redirect", false, edit("encrypted-curl", "lo", flows, func(r *record) { r.Destination.NAT = rec.NAT{} }), "destination.nat: expected 127.0.0.1:15001"},
-		{"a finding more", false, edit("encrypted-httpbin", "lo", flows, func(r *record) { r.Event.Dataset, r.Meshtls.Finding.State = findings, "open" }), "findings of all taps: expected 2, came 3"},
+		{"a finding more", false, edit("encrypted-httpbin", "lo", flows, func(r *record) { r.Event.Dataset, r.Meshtls.Finding.State = findings, "open" }), "findings of all taps: expected 2, got 3"},
 		{"the taps' own records", true, edit("unencrypted-curl", "eth0", flows, func(r *record) {
 			if r.Destination.Port == 9092 {
 				r.Kubernetes.Namespace = "encrypted"
 			}
-		}), "who talks to the broker but the taps: expected unencrypted-curl, came encrypted-curl"},
+		}), "client of the broker other than the taps: expected unencrypted-curl, got encrypted-curl"},
 		{"the application's Kafka", true, edit("unencrypted-curl", "eth0", flows, func(r *record) {
 			if r.Destination.Port == 9092 {
 				drop(r)
 			}
-		}), "kcat's talk with the broker"},
+		}), "connections of kcat to the broker are seen"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			wrong := strings.Join(judge(t, test.change(good(t, test.broker)), good(t, test.broker), envoyLog, test.broker), "\n")

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// port is the one of httpbin that the application calls.
+// port is httpbin's port that the application calls.
 const port = 14001
 
-// pods are those that a tap runs in.
+// pods are the pods with a tap.
 var pods = []string{"unencrypted-curl", "unencrypted-httpbin", "encrypted-curl", "encrypted-httpbin"}
 
-// within is how soon after the request a finding has to be there.
+// within bounds the time from the request to the finding.
 const within = time.Second
 
-// check holds every claim of the demo.
+// check checks every claim of the demo.
 func (w *walk) check() {
 	for _, pod := range pods {
 		namespace, _, _ := strings.Cut(pod, "-")
@@ -43,7 +43,7 @@ func (w *walk) check() {
 func (w *walk) checkPlaintext(pod string, wire *record) {
 	w.expect(pod+", verdict", "plaintext", wire.Meshtls.Verdict)
 	w.expect(pod+", protocol", "http", wire.Network.Protocol)
-	w.expect(pod+", expectation where no mesh is", "undeclared", wire.Meshtls.Expectation)
+	w.expect(pod+", expectation without a mesh", "undeclared", wire.Meshtls.Expectation)
 	w.expect(pod+", loopback connections to httpbin", 0, len(w.seen(pod, "lo")))
 	found := w.found(pod, wire.server())
 	if len(found) != 1 || found[0].Rule.ID != "plaintext-edge" {
@@ -51,7 +51,7 @@ func (w *walk) checkPlaintext(pod string, wire *record) {
 		return
 	}
 	if late := w.delay(found[0]); late < 0 || late > within {
-		w.expect(pod+", the finding", fmt.Sprint("within ", within, " of the request"), late)
+		w.expect(pod+", time of the finding", fmt.Sprint("within ", within, " of the request"), late)
 	}
 }
 
@@ -65,7 +65,8 @@ func (w *walk) checkMutual(pod string, wire *record) {
 	w.expect(pod+", mesh", "osm", wire.Meshtls.Mesh)
 }
 
-// checkLoopback: between Envoy and its application all is in the clear, as it should be.
+// checkLoopback checks that traffic between Envoy and its application is plaintext within the pod, as
+// expected.
 func (w *walk) checkLoopback(pod string) {
 	hop := w.one(pod, "lo")
 	if hop == nil {
@@ -74,12 +75,13 @@ func (w *walk) checkLoopback(pod string) {
 	w.expect(pod+", loopback, scope", "pod", hop.Meshtls.Scope)
 	w.expect(pod+", loopback, verdict", "plaintext", hop.Meshtls.Verdict)
 	w.expect(pod+", loopback, protocol", "http", hop.Network.Protocol)
-	if pod == "encrypted-curl" { // redirected: curl means httpbin and is answered by Envoy
+	if pod == "encrypted-curl" { // curl's connection to httpbin is redirected to Envoy
 		w.expect(pod+", loopback, destination.nat", "127.0.0.1:15001", hop.redirected().String())
 	}
 }
 
-// checkFindings: no finding but those above, none in a pod, and none of the taps' own records on their way.
+// checkFindings checks that there are no other findings: none within a pod, and none about the taps' own
+// records.
 func (w *walk) checkFindings() {
 	want := 2
 	if w.broker != "" {
@@ -92,19 +94,20 @@ func (w *walk) checkFindings() {
 	}
 }
 
-// checkBroker: the application's cleartext Kafka to the taps' own broker is found, the taps' is not.
+// checkBroker checks that the application's plaintext Kafka to the taps' own broker is found, and that the
+// taps' own is not.
 func (w *walk) checkBroker() {
 	talk := w.toBroker(w.flows)
 	for _, r := range talk {
-		w.expect("who talks to the broker but the taps", "unencrypted-curl", r.pod())
+		w.expect("client of the broker other than the taps", "unencrypted-curl", r.pod())
 		w.expect(r.pod()+", protocol with the broker", "kafka", r.Network.Protocol)
 	}
-	w.expect("kcat's talk with the broker", true, len(talk) > 0)
+	w.expect("connections of kcat to the broker are seen", true, len(talk) > 0)
 	w.expect("findings on the broker", 1, len(w.toBroker(w.findings)))
 }
 
-// checkCaptures runs tap read's records of tcpdump's captures against the live records: for each connection to
-// httpbin they must agree.
+// checkCaptures compares the records that tap read makes from tcpdump's captures with the live ones: they
+// must agree on each connection to httpbin.
 func (w *walk) checkCaptures() {
 	for _, pod := range pods {
 		for _, iface := range []string{"eth0", "lo"} {
@@ -139,7 +142,8 @@ func (w *walk) seen(pod, iface string) []*record {
 	return out
 }
 
-// one returns the only such connection, or notes that there is not one.
+// one returns the pod's connection to httpbin on an interface. It notes an error if there is not exactly
+// one.
 func (w *walk) one(pod, iface string) *record {
 	seen := w.seen(pod, iface)
 	if len(seen) != 1 {
@@ -170,12 +174,12 @@ func (w *walk) toBroker(records []*record) []*record {
 	return out
 }
 
-// delay is the time from curl's start to the finding.
+// delay returns the time from curl's start to the finding.
 func (w *walk) delay(f *record) time.Duration {
 	return f.Event.Created.Std().Sub(w.began[f.Kubernetes.Namespace]).Round(time.Millisecond)
 }
 
-// count is the number of findings, with their names where it is not the one wanted.
+// count returns the number of findings, followed by their names if it is not the expected one.
 func count(found []*record, want int) string {
 	if len(found) == want {
 		return fmt.Sprint(want)

@@ -1,6 +1,5 @@
-// Command answer holds what the demo's taps have published against what the demo did, and
-// prints what they said. It judges nothing itself. Exit status 1: a record is missing or
-// says something else.
+// Command answer compares the records that the demo's taps published with what the demo did, and prints
+// them. It judges nothing itself. Exit status 1 means that a record is missing or differs.
 package main
 
 import (
@@ -13,14 +12,14 @@ import (
 	"time"
 )
 
-// walk is what the demo did and what came of it.
+// walk is the input of the demo and its results.
 type walk struct {
-	out      string               // the folder of the records
+	out      string               // folder with the records
 	began    map[string]time.Time // when curl began, by namespace
-	broker   string               // of the taps' records, empty if none
+	broker   string               // address of the broker for the taps' records, empty if there is none
 	flows    []*record            // published by the taps
 	findings []*record
-	wrong    []string // what was expected and what came
+	wrong    []string // differences between expected and actual values
 }
 
 func main() {
@@ -41,7 +40,7 @@ func main() {
 	}
 }
 
-// newWalk reads the records: the taps' own output, or what was consumed from the topics.
+// newWalk reads the records: the taps' own output, or the records that were consumed from the topics.
 func newWalk(out, began, broker string) (*walk, error) {
 	w := &walk{out: out, began: map[string]time.Time{}, broker: broker}
 	for item := range strings.SplitSeq(began, ",") {
@@ -61,13 +60,13 @@ func newWalk(out, began, broker string) (*walk, error) {
 		return nil, err
 	}
 	w.findings, err = load(pattern, findings)
-	w.findings = slices.DeleteFunc(w.findings, func(r *record) bool { return r.Meshtls.Finding.State != "open" }) // those that say: still so, or over
+	w.findings = slices.DeleteFunc(w.findings, func(r *record) bool { return r.Meshtls.Finding.State != "open" }) // without ongoing and resolved ones
 	return w, err
 }
 
-// expect notes what came in place of what was expected.
+// expect notes an error if the actual value is not the expected one.
 func (w *walk) expect(what string, want, came any) {
 	if want != came {
-		w.wrong = append(w.wrong, fmt.Sprintf("%s: expected %v, came %v", what, want, came))
+		w.wrong = append(w.wrong, fmt.Sprintf("%s: expected %v, got %v", what, want, came))
 	}
 }

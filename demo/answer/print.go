@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 )
 
-// print writes what each tap said, a connection in a line.
+// print writes the records of each tap, one line for each connection.
 func (w *walk) print() {
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "  TAP\tON\tVERDICT\tPROTOCOL\tHOW SURE\tSCOPE\tEXPECTED\tFINDING AFTER CURL BEGAN")
@@ -39,7 +39,7 @@ func (r *record) protocol() string {
 	return strings.TrimSpace(r.Network.Protocol + " " + r.HTTP.Version)
 }
 
-// sure is the basis that the verdict rests on. What was read in the clear needs none.
+// sure returns the basis of the verdict. Plaintext is always observed.
 func (r *record) sure() string {
 	if r.TLS.Version == "" {
 		return "observed"
@@ -47,7 +47,7 @@ func (r *record) sure() string {
 	return r.Meshtls.TLS.ClientAuthBasis
 }
 
-// soon says what was found on a connection's edge, and how soon.
+// soon returns the finding on a connection's edge, with the time from curl's start to it.
 func (w *walk) soon(r *record) string {
 	if r.Meshtls.Scope == "wire" {
 		for _, f := range w.found(r.pod(), r.server()) {

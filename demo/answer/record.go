@@ -14,7 +14,7 @@ import (
 	rec "github.com/meshtls-tap/meshtls-tap/internal/record"
 )
 
-// record is one published record, whose TLS is never nil.
+// record is one published record. TLS is never nil.
 type record struct{ rec.Record }
 
 func (r *record) client() netip.AddrPort { return netip.AddrPortFrom(r.Source.IP, r.Source.Port) }
@@ -23,12 +23,13 @@ func (r *record) server() netip.AddrPort {
 	return netip.AddrPortFrom(r.Destination.IP, r.Destination.Port)
 }
 
-// redirected returns where a redirection in the pod sent the connection, zero if there was none.
+// redirected returns the address to which a redirection in the pod sent the connection, zero if there was
+// none.
 func (r *record) redirected() netip.AddrPort {
 	return netip.AddrPortFrom(r.Destination.NAT.IP, r.Destination.NAT.Port)
 }
 
-// pod is the pod of the tap that wrote the record, as NAMESPACE-NAME; empty in what was read from a capture.
+// pod returns the pod of the tap that wrote the record, as NAMESPACE-NAME; empty for a capture.
 func (r *record) pod() string {
 	if r.Kubernetes.Namespace == "" {
 		return ""
@@ -36,7 +37,7 @@ func (r *record) pod() string {
 	return r.Kubernetes.Namespace + "-" + r.Kubernetes.Pod.Name
 }
 
-// judged is what a flow was judged to be, for comparison and for the reader.
+// judged returns the judgement of a flow as text, for comparison and for readers.
 func (r *record) judged() string {
 	m := &r.Meshtls
 	out := []string{r.client().String() + " > " + r.server().String(), m.Scope, m.Verdict, r.Network.Protocol}

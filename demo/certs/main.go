@@ -1,9 +1,9 @@
-// Command certs writes what two workloads of a mesh need for mutual TLS: ca.pem, and for each
-// SPIFFE ID given a certificate and its key, named for the ID's last part.
+// Command certs writes the files that two workloads of a mesh need for mutual TLS: ca.pem, and for each
+// SPIFFE ID a certificate and its key, named after the last part of the ID.
 //
 //	certs FOLDER spiffe://TRUST_DOMAIN/ns/NAMESPACE/sa/NAME...
 //
-// The forms are those of the SPIFFE X.509-SVID specification; the certificates live a day.
+// The certificates follow the SPIFFE X.509-SVID specification and are valid for one day.
 package main
 
 import (
@@ -33,7 +33,8 @@ func main() {
 	}
 }
 
-// write makes the folder, the authority and each ID's certificate. The authority's key is kept nowhere.
+// write creates the folder, the authority and a certificate for each ID. The authority's key is not
+// stored.
 func write(folder string, ids []string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
@@ -80,7 +81,8 @@ func template(serial int64) *x509.Certificate {
 	}
 }
 
-// issue writes a certificate for a new key, which it returns. Without a signer the key signs itself.
+// issue creates a key, writes a certificate for it, and returns the key. Without a signer the certificate
+// is self-signed.
 func issue(file string, cert, parent *x509.Certificate, signer *ecdsa.PrivateKey) (*ecdsa.PrivateKey, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -96,7 +98,8 @@ func issue(file string, cert, parent *x509.Certificate, signer *ecdsa.PrivateKey
 	return key, save(file, "CERTIFICATE", der)
 }
 
-// save writes a PEM file. Envoy runs as another user than who makes the folder, and the folder ends with the demo.
+// save writes a PEM file that all users can read: Envoy runs as another user than the demo. The folder is
+// removed with the demo.
 func save(file, kind string, der []byte) error {
 	return os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o644)
 }

@@ -14,22 +14,22 @@ var advices = []struct {
 	advice string
 }{
 	{[]string{"gre", "ip_in_ip", "ipv6_in_ip", "l2tp", "mpls_in_ip", "mpls", "pppoe", "ppp_control", "pbb", "nsh"},
-		"a tunnel, which the tap does not open: capture the interface that it ends at (TAP_INTERFACES=all), or read a capture file with tap read"},
+		"a tunnel, which the tap does not decapsulate: capture on the interface where it ends (TAP_INTERFACES=all), or read a capture file with tap read"},
 	{[]string{"esp", "ah", "macsec", "ipcomp"},
-		"encryption or compression below TCP and UDP: ask whoever runs it what it protects (TAP_NODE_ENCRYPTION declares it)"},
+		"encryption or compression below TCP and UDP: ask its operators what it protects (TAP_NODE_ENCRYPTION declares it)"},
 	{[]string{"fragments"},
-		"datagrams of which fragments are missing: no receiver gets them, but what they carried is not known; many of them mean loss, a small MTU or an attack"},
+		"datagrams with missing fragments: no receiver gets them, and their contents are unknown; many of them mean loss, a small MTU or an attack"},
 	{[]string{"malformed"},
-		"headers that contradict themselves, which no receiver should take: look for a fault of the network, or an attack"},
+		"contradictory headers, which no receiver should accept: look for a network fault or an attack"},
 	{[]string{"truncated", "llc_snap", "not_ip"},
-		"headers that could not be read: capture whole packets (tcpdump -s 0), of IP"},
-	{nil, "neither TCP nor UDP, and so never judged: forbid the protocol by a network policy, or see by other means that it is encrypted"},
+		"unreadable headers: capture whole IP packets (tcpdump -s 0)"},
+	{nil, "neither TCP nor UDP, and so never judged: forbid the protocol by a network policy, or verify by other means that it is encrypted"},
 }
 
 // linkAdvice is the advice for names of unknown link types, which end in a number.
 const (
 	linkPrefix = "link_type_"
-	linkAdvice = "a link type that is not known: capture on an interface of Ethernet or IP"
+	linkAdvice = "an unknown link type: capture on an Ethernet or IP interface"
 )
 
 // Advice returns one sentence for each kind of traffic that was not seen, saying how to see it; nil if there is none.

@@ -19,7 +19,7 @@ func TestAdvice(t *testing.T) {
 	for _, a := range c.Advice() {
 		names, _, ok := strings.Cut(a, ": ")
 		if !ok || len(a) > 220 {
-			t.Errorf("%q", a)
+			t.Errorf("advice %q", a)
 		}
 		got = append(got, names)
 	}
@@ -28,10 +28,10 @@ func TestAdvice(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", s, want)
 	}
 	if a := (&Coverage{Undecoded: map[string]uint64{"arp": 1}}).Advice(); a != nil {
-		t.Errorf("%q", a)
+		t.Errorf("advice %q", a)
 	}
 	s := span{Coverage: c}
 	if got := s.hidden(); got != ", 22 packets not decoded (9 fragments, 3 sctp, 2 gre, others)" {
-		t.Errorf("%q", got)
+		t.Errorf("advice %q", got)
 	}
 }

@@ -62,9 +62,9 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%d edges", edges)
 	}
 	if took > 12<<20 {
-		t.Errorf("1024 edges take %d KiB", took>>10)
+		t.Errorf("1024 edges use %d KiB", took>>10)
 	}
-	t.Logf("1024 edges take %d KiB", took>>10)
+	t.Logf("1024 edges use %d KiB", took>>10)
 	runtime.KeepAlive(e)
 }
 

@@ -21,7 +21,7 @@ type InterfaceState struct {
 
 // tapBlind is the rule that a tap must see every interface that it should capture on. Its
 // findings are about the tap, not about an edge.
-var tapBlind = rule{id: "tap-blind", name: "A tap sees nothing of an interface that it is to capture on"}
+var tapBlind = rule{id: "tap-blind", name: "A tap does not capture on an interface that it should capture on"}
 
 // severityBlind is tapBlind's event.severity (high): unseen traffic may be anything.
 const severityBlind = 73
@@ -113,17 +113,17 @@ func (e *Engine) reportBlind() {
 // endBlind withdraws the open finding: a tap that was told to stop is not blind.
 func (e *Engine) endBlind(why string) {
 	if len(e.blind.names) > 0 {
-		e.blindRecord(stateWithdrawn, why, fmt.Sprintf("The capture in %s ended (%s) before %s was seen.", e.podName(), why, strings.Join(e.blind.names, ", ")))
+		e.blindRecord(stateWithdrawn, why, fmt.Sprintf("The capture in %s ended (%s) before %s was captured again.", e.podName(), why, strings.Join(e.blind.names, ", ")))
 	}
 	e.blind = blindness{}
 }
 
 // emitBlind emits the finding in a state. dark holds the interfaces that are not captured.
 func (e *Engine) emitBlind(state string, dark []InterfaceState) {
-	message := fmt.Sprintf("Captured again in %s: %s, after %s without.", e.podName(), strings.Join(e.blind.names, ", "),
+	message := fmt.Sprintf("The tap in %s captures on %s again, after %s without.", e.podName(), strings.Join(e.blind.names, ", "),
 		time.Duration(e.now-e.blind.first).Round(time.Second))
 	if state != stateResolved {
-		message = fmt.Sprintf("%s is not seen on %s since %s: %s. What goes over it now is in no record.", e.podName(), strings.Join(namesOf(dark), ", "),
+		message = fmt.Sprintf("The tap in %s has not captured on %s since %s: %s. No record covers the traffic there.", e.podName(), strings.Join(namesOf(dark), ", "),
 			time.Unix(0, e.blind.first).UTC().Format("2006-01-02 15:04:05Z"), reasons(dark))
 	}
 	e.blindRecord(state, "", message)
@@ -148,7 +148,7 @@ func (e *Engine) podName() string {
 	if name := e.cfg.Identity.workload(); name != "" {
 		return name
 	}
-	return "the tap's pod"
+	return "this pod"
 }
 
 // blindRecord emits a record of the finding.

@@ -52,12 +52,12 @@ func TestTapBlind(t *testing.T) {
 	r.e.Lost(noon, "eth0", "operation not permitted: give the container NET_RAW")
 	r.e.Tick(noon + 4*second)
 	if got := r.blindStates(); got != nil {
-		t.Errorf("within the grace: %q", got)
+		t.Errorf("findings within the grace time: %q", got)
 	}
 	r.e.Tick(noon + 6*second)
 	open := r.of(finding.DatasetFinding)
 	if got := r.blindStates(); !slices.Equal(got, []string{"open"}) || !strings.Contains(open[0].text("message"), "eth0, lo") || !strings.Contains(open[0].text("message"), "NET_RAW") {
-		t.Fatalf("%q, %q", got, open)
+		t.Fatalf("findings %q, open %q", got, open)
 	}
 	if open[0].at("meshtls.tap.blind") != true {
 		t.Error("meshtls.tap.blind is not true")
@@ -71,7 +71,7 @@ func TestTapBlind(t *testing.T) {
 	r.e.Recovered(noon+22*minute, "eth0")
 	r.e.Tick(noon + 30*minute)
 	if got := r.blindStates(); !slices.Equal(got, []string{"open", "ongoing", "ongoing", "resolved"}) {
-		t.Errorf("%q", got)
+		t.Errorf("findings %q", got)
 	}
 	s.set(noon+40*minute, "eth0", false)
 	r.e.Tick(noon + 41*minute)
@@ -93,7 +93,7 @@ func TestTapNotBlind(t *testing.T) {
 	r.e.Flush(noon + 64*second)
 	r.e.Stopped(noon+64*second, "signal")
 	if got := r.blindStates(); got != nil {
-		t.Errorf("%q", got)
+		t.Errorf("findings %q", got)
 	}
 	r, s = eyes(t, finding.Config{})
 	s.set(noon, "eth0", false)
@@ -102,7 +102,7 @@ func TestTapNotBlind(t *testing.T) {
 	r.e.Flush(noon + 20*second)
 	r.e.Stopped(noon+20*second, "until")
 	if got := r.blindStates(); !slices.Equal(got, []string{"open", "withdrawn"}) {
-		t.Errorf("ended on purpose: %q", got)
+		t.Errorf("findings after the tap was stopped: %q", got)
 	}
 }
 
@@ -130,7 +130,7 @@ func TestTapKeys(t *testing.T) {
 	}
 	for key, action := range map[string]string{"|started": "started", "|heartbeat": "heartbeat", "|degraded": "degraded", "|degraded|eth0": "recovered", "|stopped": "stopped"} {
 		if last[key] != action {
-			t.Errorf("the last of key %q is %q, want %q: %v", key, last[key], action, last)
+			t.Errorf("the last record of key %q is %q, want %q: %v", key, last[key], action, last)
 		}
 	}
 }

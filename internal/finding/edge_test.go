@@ -71,7 +71,7 @@ func TestEdgeKey(t *testing.T) {
 					t.Errorf("edge %q, want %q", got, c.want)
 				}
 				if folded, _ := d.at("meshtls.edge.folded").(bool); folded != c.wantFolded {
-					t.Errorf("folded %t", folded)
+					t.Errorf("folded is %t", folded)
 				}
 			}
 			keys := map[string]bool{}
@@ -155,10 +155,10 @@ func TestEdgesAreBounded(t *testing.T) {
 		connections += e.Seen[0].Connections
 	}
 	if !slices.ContainsFunc(names, func(k string) bool { return strings.Contains(k, "peer-003") }) {
-		t.Errorf("the edge in use is gone: %v", names)
+		t.Errorf("the edge in use was evicted: %v", names)
 	}
 	if !slices.ContainsFunc(names, func(k string) bool { return strings.Contains(k, "peer-107") }) || s.EdgesGone == 0 {
-		t.Errorf("no room for new edges: %v, %d gone", names, s.EdgesGone)
+		t.Errorf("new edges are missing: %v, %d evicted", names, s.EdgesGone)
 	}
 	if total := connections + s.Gone[0].Connections; total != 40 {
 		t.Errorf("%d connections accounted for, want 40", total)
@@ -224,7 +224,7 @@ func TestMoved(t *testing.T) {
 	for _, d := range r.of(finding.DatasetFinding) {
 		states = append(states, d.text("meshtls.finding.state")+": "+d.text("message"))
 	}
-	if len(states) != 2 || !strings.Contains(states[1], "taken back") {
-		t.Errorf("findings %q, want one that is taken back", states)
+	if len(states) != 2 || !strings.Contains(states[1], "is retracted") {
+		t.Errorf("findings %q, want two, the second one a retraction", states)
 	}
 }

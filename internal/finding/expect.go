@@ -80,13 +80,13 @@ func parseExpectation(item string) (Expectation, error) {
 	var x Expectation
 	place, want, found := strings.Cut(item, "=")
 	if !found {
-		return x, fmt.Errorf("no =")
+		return x, fmt.Errorf("there is no =")
 	}
 	x.Want = Expect(strings.TrimSpace(want))
 	switch x.Want {
 	case ExpectMTLS, ExpectTLS, ExpectAny:
 	default:
-		return x, fmt.Errorf("%q is none of mtls, tls, any", string(x.Want))
+		return x, fmt.Errorf("%q is not mtls, tls or any", string(x.Want))
 	}
 	cidr, port, err := splitPort(strings.TrimSpace(place))
 	if err != nil {
@@ -95,7 +95,7 @@ func parseExpectation(item string) (Expectation, error) {
 	if port != "" {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {
-			return x, fmt.Errorf("port %q is none of 1 to 65535", port)
+			return x, fmt.Errorf("port %q is not from 1 to 65535", port)
 		}
 		x.Port = uint16(n)
 	}
@@ -109,14 +109,14 @@ func splitPort(s string) (cidr, port string, err error) {
 	if rest, ok := strings.CutPrefix(s, "["); ok {
 		cidr, rest, ok = strings.Cut(rest, "]")
 		if !ok {
-			return "", "", fmt.Errorf("no closing bracket")
+			return "", "", fmt.Errorf("there is no closing bracket")
 		}
 		if rest == "" {
 			return cidr, "", nil
 		}
 		port, ok = strings.CutPrefix(rest, ":")
 		if !ok || port == "" {
-			return "", "", fmt.Errorf("%q after the bracket is no port", rest)
+			return "", "", fmt.Errorf("%q after the bracket is not a port", rest)
 		}
 		return cidr, port, nil
 	}
@@ -125,7 +125,7 @@ func splitPort(s string) (cidr, port string, err error) {
 	}
 	cidr, port, _ = strings.Cut(s, ":")
 	if port == "" {
-		return "", "", fmt.Errorf("no port after the colon")
+		return "", "", fmt.Errorf("there is no port after the colon")
 	}
 	return cidr, port, nil
 }
@@ -137,10 +137,10 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return p, fmt.Errorf("%q is no CIDR", s)
+		return p, fmt.Errorf("%q is not a CIDR", s)
 	}
 	if m := p.Masked(); m != p {
-		return p, fmt.Errorf("%s has bits beyond its length: %s was meant, or %s", p, m, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
+		return p, fmt.Errorf("%s has bits set beyond its prefix length: write %s or %s", p, m, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
 	}
 	if a := p.Addr(); a.Is4In6() && p.Bits() >= 96 {
 		return netip.PrefixFrom(a.Unmap(), p.Bits()-96), nil

@@ -41,25 +41,25 @@ func TestParseExpect(t *testing.T) {
 // TestParseExpectErrors: an error names the item, its fault and the expected form.
 func TestParseExpectErrors(t *testing.T) {
 	for in, want := range map[string]string{
-		"10.0.0.0/8":           "no =",
-		"10.0.0.0/8=":          `"" is none of mtls, tls, any`,
-		"10.0.0.0/8=MTLS":      `"MTLS" is none of`,
-		"10.0.0.0/33=tls":      `"10.0.0.0/33" is no CIDR`,
-		"pods=tls":             `"pods" is no CIDR`,
-		"=tls":                 `"" is no CIDR`,
-		"10.0.0.0/8:=tls":      "no port after the colon",
-		"10.0.0.0/8:0=tls":     `port "0" is none of 1 to 65535`,
-		"10.0.0.0/8:70000=tls": `port "70000" is none of 1 to 65535`,
+		"10.0.0.0/8":           "there is no =",
+		"10.0.0.0/8=":          `"" is not mtls, tls or any`,
+		"10.0.0.0/8=MTLS":      `"MTLS" is not`,
+		"10.0.0.0/33=tls":      `"10.0.0.0/33" is not a CIDR`,
+		"pods=tls":             `"pods" is not a CIDR`,
+		"=tls":                 `"" is not a CIDR`,
+		"10.0.0.0/8:=tls":      "there is no port after the colon",
+		"10.0.0.0/8:0=tls":     `port "0" is not from 1 to 65535`,
+		"10.0.0.0/8:70000=tls": `port "70000" is not from 1 to 65535`,
 		"10.0.0.0/8:http=tls":  `port "http"`,
-		"[fd00::/8=tls":        "no closing bracket",
-		"[fd00::/8]443=tls":    `"443" after the bracket is no port`,
-		"[fd00::/8]:=tls":      "is no port",
-		"10.1.2.3/8=tls":       "10.0.0.0/8 was meant, or 10.1.2.3/32",
-		"fe80::1%eth0=tls":     "is no CIDR",
+		"[fd00::/8=tls":        "there is no closing bracket",
+		"[fd00::/8]443=tls":    `"443" after the bracket is not a port`,
+		"[fd00::/8]:=tls":      "is not a port",
+		"10.1.2.3/8=tls":       "write 10.0.0.0/8 or 10.1.2.3/32",
+		"fe80::1%eth0=tls":     "is not a CIDR",
 	} {
 		_, err := finding.ParseExpect("10.9.0.0/16=any," + in)
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), finding.ExpectForm) || !strings.HasPrefix(err.Error(), `"`+in+`"`) {
-			t.Errorf("%q: %v; want the item, %q and the form", in, err, want)
+			t.Errorf("%q: %v; want an error with the item, %q and the form", in, err, want)
 		}
 	}
 }
@@ -136,7 +136,7 @@ func TestExpectationInPod(t *testing.T) {
 	r.e.Add(j)
 	r.e.Flush(noon + minute)
 	if n := len(r.of(finding.DatasetFinding)); n != 0 {
-		t.Errorf("%d findings", n)
+		t.Errorf("%d findings, want none", n)
 	}
 	if got := r.of(finding.DatasetFlow)[0].text("meshtls.expectation"); got != "any" {
 		t.Errorf("expectation %q", got)
@@ -171,7 +171,7 @@ func TestMeshSeen(t *testing.T) {
 			r.e.Add(one)
 			r.e.Add(plain(1, noon))
 			if more := r.of(finding.DatasetFinding); len(more) != 0 {
-				t.Errorf("connections that were counted are counted again: %v", more)
+				t.Errorf("connections were counted twice: %v", more)
 			}
 		})
 	}

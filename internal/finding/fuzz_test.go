@@ -107,7 +107,7 @@ func account(t *testing.T, r *rig, ended uint64) {
 	}
 	count(s.Gone)
 	if seen != ended || flows != ended {
-		t.Errorf("%d connections ended, %d are accounted for, %d flows", ended, seen, flows)
+		t.Errorf("%d connections ended, %d are counted, %d flows", ended, seen, flows)
 	}
 }
 

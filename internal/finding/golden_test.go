@@ -38,7 +38,7 @@ func golden(t *testing.T, name string, records []finding.Record) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got.Bytes(), want) {
-		t.Errorf("%s differs; write it anew with -update and read the difference. Got:\n%s", file, got.Bytes())
+		t.Errorf("%s differs: run with -update and read the difference. Got:\n%s", file, got.Bytes())
 	}
 }
 

@@ -161,13 +161,13 @@ func (e *Engine) sentence(g *edge, r int, f *openFinding, state string, cover *s
 	where := fmt.Sprintf("%s port %d", to, j.Destination.Port)
 	switch {
 	case state == stateWithdrawn && f.why == whyMuted:
-		return fmt.Sprintf("%s from %s to %s is not told of any more: the rule is muted.", upperFirst(describe(j)), from, where)
+		return fmt.Sprintf("%s from %s to %s is no longer reported: the rule is muted.", upperFirst(describe(j)), from, where)
 	case state == stateWithdrawn:
-		return fmt.Sprintf("%s from %s to %s is no fault any more, because what is expected was changed: %s.", upperFirst(describe(j)), from, where, f.expect.words())
+		return fmt.Sprintf("%s from %s to %s no longer breaks the rule, because the expectation changed: %s.", upperFirst(describe(j)), from, where, f.expect.words())
 	case state == stateResolved && f.count == 0:
-		return fmt.Sprintf("%s from %s to %s is taken back: on a longer look the connection was something else.", upperFirst(describe(j)), from, where)
+		return fmt.Sprintf("%s from %s to %s is retracted: later packets showed that the connection was something else.", upperFirst(describe(j)), from, where)
 	case state == stateResolved:
-		return fmt.Sprintf("%s from %s to %s was not seen again: %s judged %s, none like it.",
+		return fmt.Sprintf("%s from %s to %s was not seen again: %s judged in %s, none like it.",
 			upperFirst(describe(j)), from, where, connections(g.judged()), clock(cover.from, cover.to))
 	}
 	what := fmt.Sprintf("%s spoke %s to %s, where %s", from, describe(j), where, f.expect.words())
@@ -176,7 +176,7 @@ func (e *Engine) sentence(g *edge, r int, f *openFinding, state string, cover *s
 	}
 	what += e.policy.unprotected(j, f.expect) + perhapsOwn(j)
 	if g.overflow {
-		what += " (one of the edges that are counted together for want of room)"
+		what += " (one of the edges that are counted together because there are too many)"
 	}
 	if state == stateOpen && f.count == 1 {
 		return what + "."

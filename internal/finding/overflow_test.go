@@ -81,10 +81,10 @@ func TestPlaintextKeepsItsEdge(t *testing.T) {
 // connection, do not fold edges of real peers, whichever comes first. Plaintext that is found later has a
 // finding of its own, and an edge that was mutual TLS is remembered.
 func TestMadeUpPlaintextYields(t *testing.T) {
-	t.Run("segments alone", func(t *testing.T) {
+	t.Run("segments only", func(t *testing.T) {
 		madeUp(t, false, "plaintext-edge honest", "mtls-downgrade early", "mtls-downgrade mutual-3")
 	})
-	t.Run("behind a SYN that was answered", func(t *testing.T) { madeUp(t, true, "plaintext-edge honest", "plaintext-edge early") })
+	t.Run("after a SYN that was answered", func(t *testing.T) { madeUp(t, true, "plaintext-edge honest", "plaintext-edge early") })
 }
 
 // madeUp floods an engine with forged plaintext, and expects the findings of real peers.
@@ -159,7 +159,7 @@ func TestFoldedEdgeMoves(t *testing.T) {
 	}
 	if len(keys) != 2 || !slices.ContainsFunc(keys, func(k string) bool { return strings.Contains(k, "far") && strings.HasSuffix(k, "plaintext 1") }) ||
 		!slices.Contains(keys, "other plaintext 1") {
-		t.Errorf("%q", keys)
+		t.Errorf("edges %q", keys)
 	}
 	// A connection that no rule applies to folds no edge.
 	local := plain(3, noon)

@@ -40,23 +40,23 @@ func TestWithdrawn(t *testing.T) {
 			for _, d := range r.of(finding.DatasetFinding) {
 				states = append(states, d.text("meshtls.finding.state"))
 				if d.text("meshtls.finding.state") == "withdrawn" && (d.text("event.reason") != "expectation_changed" || d.text("meshtls.expectation") != "any" ||
-					!strings.Contains(d.text("message"), "what is expected was changed")) {
-					t.Errorf("%v", d)
+					!strings.Contains(d.text("message"), "because the expectation changed")) {
+					t.Errorf("withdrawn finding %v", d)
 				}
 			}
 			if !slices.Equal(states, []string{"open", "withdrawn"}) {
-				t.Errorf("%q", states)
+				t.Errorf("states %q", states)
 			}
 			for _, d := range r.of(finding.DatasetPosture) {
 				if d.text("event.action") == "window" && d.text("meshtls.expectation") != "any" {
-					t.Errorf("a posture still expects %s", d.text("meshtls.expectation"))
+					t.Errorf("expectation %s in a posture, want any", d.text("meshtls.expectation"))
 				}
 			}
 			r.forget()
 			r.e.Expect(strict)
 			r.e.Add(plain(4, noon+31*minute))
 			if got := r.findings(); len(got) != 1 || !strings.HasPrefix(got[0], "plaintext-edge open") {
-				t.Errorf("strict again: %q", got)
+				t.Errorf("after the strict expectation is back: findings %q", got)
 			}
 		})
 	}
@@ -73,7 +73,7 @@ func TestExpectedLess(t *testing.T) {
 	r.e.Tick(noon + 10*minute)
 	docs := r.of(finding.DatasetFinding)
 	if last := docs[len(docs)-1]; len(docs) != 2 || last.text("meshtls.finding.state") != "ongoing" || last.number("event.severity") != 60 {
-		t.Errorf("%v", docs)
+		t.Errorf("findings %v, want a last one that is ongoing with severity 60", docs)
 	}
 }
 
@@ -105,6 +105,6 @@ func TestMute(t *testing.T) {
 		states = append(states, d.text("meshtls.finding.state")+" "+d.text("event.reason"))
 	}
 	if !slices.Equal(states, []string{"open ", "withdrawn muted", "open "}) {
-		t.Errorf("%q", states)
+		t.Errorf("states %q", states)
 	}
 }

@@ -36,12 +36,12 @@ var postureTypes = []string{"info"}
 
 // postureSentence returns the message of a posture: the counts, and the losses that limit them.
 func postureSentence(g *edge, s *span) string {
-	lost := "packet loss not known"
+	lost := "packet loss unknown"
 	if s.known {
 		lost = fmt.Sprintf("%d packets lost", s.Dropped) + s.uncaptured()
 	}
 	lost += s.hidden()
-	return fmt.Sprintf("%d of %d judged connections in clear, %d unjudged, %s, %s", g.counts.window(plaintextBit),
+	return fmt.Sprintf("%d of %d judged connections in plaintext, %d unjudged, %s, %s", g.counts.window(plaintextBit),
 		g.judged(), g.counts.window(unjudgedBit), lost, clock(s.from, s.to))
 }
 

@@ -75,11 +75,11 @@ func TestPartiesAreBounded(t *testing.T) {
 	r.e.Add(to(oneWay(200, noon+200*second), 250))
 	r.e.Add(to(oneWay(201, noon+201*second), 1))
 	if got := r.findings(); len(got) != 0 {
-		t.Errorf("%q", got)
+		t.Errorf("findings %q", got)
 	}
 	r.e.Add(to(oneWay(202, noon+202*second), 99))
 	if got := r.findings(); len(got) != 1 || !strings.HasPrefix(got[0], "mtls-downgrade open") {
-		t.Errorf("%q", got)
+		t.Errorf("findings %q", got)
 	}
 }
 

@@ -43,9 +43,9 @@ const (
 // 47 medium, 73 high), with 60 between them for plaintext to the internet, and 20 where no expectation is
 // declared.
 var rules = [ruleCount]rule{
-	plaintextEdge: {"plaintext-edge", "Cleartext between workloads", severities{mtls: 73, tls: 60, undeclared: 20}},
+	plaintextEdge: {"plaintext-edge", "Plaintext between workloads", severities{mtls: 73, tls: 60, undeclared: 20}},
 	tlsNotMutual:  {"tls-not-mutual", "TLS without a client certificate where mutual TLS is expected", severities{mtls: 47}},
-	mtlsDowngrade: {"mtls-downgrade", "An edge that was mutual TLS is something less", severities{mtls: 73, tls: 60, undeclared: 60}},
+	mtlsDowngrade: {"mtls-downgrade", "A peer that spoke mutual TLS speaks something less", severities{mtls: 73, tls: 60, undeclared: 60}},
 }
 
 // Rules returns every rule.id that a finding can have.
@@ -202,10 +202,10 @@ func ProtocolName(protocol string) string {
 // client certificate (the server did not ask for one)".
 func describe(j *verdict.Judged) string {
 	if j.Verdict == verdict.Plaintext && slices.Contains(j.Reasons, "cipher_without_encryption") {
-		return ProtocolName(j.Protocol) + " that does not encrypt"
+		return ProtocolName(j.Protocol) + " without encryption"
 	}
 	if j.Verdict == verdict.Plaintext {
-		return cmp.Or(ProtocolName(j.Protocol), "readable text") + " in clear"
+		return cmp.Or(ProtocolName(j.Protocol), "readable text") + " in plaintext"
 	}
 	version, why := "TLS", ""
 	if j.TLS == nil {

@@ -44,7 +44,7 @@ func TestRules(t *testing.T) {
 		want         string
 		words        string // in the message
 	}{
-		{name: "plaintext where mTLS is expected", expect: "mtls", conn: plain, want: "plaintext-edge open 73 x1", words: "10.1.1.2 spoke HTTP in clear to httpbin.shop (10.2.2.2) port 80, where mutual TLS is expected."},
+		{name: "plaintext where mTLS is expected", expect: "mtls", conn: plain, want: "plaintext-edge open 73 x1", words: "10.1.1.2 spoke HTTP in plaintext to httpbin.shop (10.2.2.2) port 80, where mutual TLS is expected."},
 		{name: "plaintext where TLS is expected", expect: "tls", conn: plain, want: "plaintext-edge open 60 x1", words: "where TLS is expected."},
 		{name: "plaintext where nothing is declared", conn: plain, want: "plaintext-edge open 20 x1", words: "where no expectation is declared."},
 		{name: "plaintext where anything goes", expect: "any", conn: plain},
@@ -230,7 +230,7 @@ func TestOngoingIsBounded(t *testing.T) {
 		}
 	}
 	if len(told) != 20 {
-		t.Errorf("%d of 20 faults were told of in four windows", len(told))
+		t.Errorf("%d of 20 findings were reported in four windows", len(told))
 	}
 	r.forget()
 	r.e.Flush(noon + 51*minute)
@@ -241,7 +241,7 @@ func TestOngoingIsBounded(t *testing.T) {
 		}
 	}
 	if len(left) != 15 {
-		t.Errorf("%d findings left at the end, want the 15 that waited", len(left))
+		t.Errorf("%d findings emitted at the end, want the 15 that waited", len(left))
 	}
 }
 
@@ -277,7 +277,7 @@ func TestGroup(t *testing.T) {
 		"another client":                group(pod, func(j *verdict.Judged) { j.Source.Addr = j.Source.Addr.Next() }),
 	} {
 		if got != want {
-			t.Errorf("%s: another group", name)
+			t.Errorf("%s: group_id differs", name)
 		}
 	}
 	seen := []string{want}
@@ -289,7 +289,7 @@ func TestGroup(t *testing.T) {
 		"a public name":     group(pod, named("httpbin.shop.example.com")),
 	} {
 		if slices.Contains(seen, got) {
-			t.Errorf("%s: the same group", name)
+			t.Errorf("%s: group_id is the same", name)
 		}
 		seen = append(seen, got)
 	}

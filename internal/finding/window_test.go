@@ -47,11 +47,11 @@ func TestWindows(t *testing.T) {
 	r.e.Tick(noon + 34*minute)
 	r.e.Tick(noon + 44*minute)
 	equal(t, r.windows(), []string{
-		"12:01:01 new 0 of 1 judged connections in clear, 0 unjudged, 0 packets lost, 12:00-12:01",
-		"12:04:00 window 0 of 1 judged connections in clear, 0 unjudged, 0 packets lost, 12:00-12:04",
-		"12:14:00 window 0 of 2 judged connections in clear, 1 unjudged, 0 packets lost, 12:04-12:14",
-		"12:24:00 window 0 of 1 judged connections in clear, 0 unjudged, 0 packets lost, 12:14-12:24",
-		"12:34:00 window 0 of 1 judged connections in clear, 0 unjudged, 0 packets lost, 12:24-12:34",
+		"12:01:01 new 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:00-12:01",
+		"12:04:00 window 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:00-12:04",
+		"12:14:00 window 0 of 2 judged connections in plaintext, 1 unjudged, 0 packets lost, 12:04-12:14",
+		"12:24:00 window 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:14-12:24",
+		"12:34:00 window 0 of 1 judged connections in plaintext, 0 unjudged, 0 packets lost, 12:24-12:34",
 	})
 }
 
@@ -76,7 +76,7 @@ func TestUnseen(t *testing.T) {
 			(r.Dataset != finding.DatasetPosture || strings.Contains(string(r.Value), "0 packets lost, not captured on net1, net2, "))
 	}
 	if !said[finding.DatasetPosture] || !said[finding.DatasetTap] {
-		t.Errorf("%v", said)
+		t.Errorf("records %v", said)
 	}
 }
 
@@ -92,9 +92,9 @@ func TestTimeGoesBackwards(t *testing.T) {
 	r.e.Add(plain(3, noon+10*minute))
 	r.e.Flush(noon)
 	equal(t, r.windows(), []string{
-		"12:05:03 new 1 of 1 judged connections in clear, 0 unjudged, packet loss not known, 12:05:00-12:05:03",
-		"12:10:00 window 2 of 2 judged connections in clear, 0 unjudged, packet loss not known, 12:05-12:10",
-		"12:00:00 window 1 of 1 judged connections in clear, 0 unjudged, packet loss not known, 12:00:00-12:00:00",
+		"12:05:03 new 1 of 1 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:05:00-12:05:03",
+		"12:10:00 window 2 of 2 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:05-12:10",
+		"12:00:00 window 1 of 1 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:00:00-12:00:00",
 	})
 }
 
@@ -122,8 +122,8 @@ func TestFlushAndGoOn(t *testing.T) {
 	r.e.Flush(noon + 3*minute)
 	r.e.Stopped(noon+3*minute, "SIGTERM")
 	equal(t, r.windows(), []string{
-		"12:01:03 new 1 of 1 judged connections in clear, 0 unjudged, packet loss not known, 12:01:00-12:01:03",
-		"12:02:00 window 1 of 1 judged connections in clear, 0 unjudged, packet loss not known, 12:01-12:02",
+		"12:01:03 new 1 of 1 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:01:00-12:01:03",
+		"12:02:00 window 1 of 1 judged connections in plaintext, 0 unjudged, packet loss unknown, 12:01-12:02",
 	})
 }
 

@@ -372,11 +372,11 @@ func TestCompare(t *testing.T) {
 			first(sidecar), []told{fault("open", 1), alive("web", web2, 0), alive("web", web2, 60)},
 			[]string{"web.shop > cart.shop:8080 lost name"},
 		},
-		"a finding that was taken back": {
+		"a finding that was retracted": {
 			first(sidecar), []told{fault("open", 1), fault("withdrawn", 0), alive("web", web2, 0), alive("web", web2, 60)},
 			[]string{"web.shop > cart.shop:8080 not_enough_seen no_edges_read"},
 		},
-		"a finding that ended as taken back": {
+		"a finding that ended by a retraction": {
 			first(sidecar), []told{fault("open", 1), fault("resolved", 0), alive("web", web2, 0), alive("web", web2, 60)},
 			[]string{"web.shop > cart.shop:8080 not_enough_seen no_edges_read"},
 		},

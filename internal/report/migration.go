@@ -189,7 +189,7 @@ func counted(l *migration.Observation) string {
 
 // migrationSide writes the extent and the losses of one side's input.
 func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
-	span := "no time"
+	span := "unknown time"
 	if w.Start != 0 {
 		span = timeRange(w.Start, w.End)
 	}
@@ -198,10 +198,10 @@ func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
 		n    uint64
 		what string
 	}{
-		{w.Repeats, "%s came twice and counted once"},
+		{w.Repeats, "%s came again; each counts once"},
 		{w.Missing, "%s missing, by the sequence numbers"},
-		{w.Within, "%s of what stays within a pod, which is not compared"},
-		{w.OverBounds, "%s without room for their edge: their edges are not listed"},
+		{w.Within, "%s of traffic within a pod, which is not compared"},
+		{w.OverBounds, "%s beyond the bounds of the comparison: their edges are not listed"},
 	} {
 		if line.n > 0 {
 			t.wrap("  ", name+": "+fmt.Sprintf(line.what, plural(line.n, "record")))
@@ -211,10 +211,10 @@ func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
 		t.wrap("  ", fmt.Sprintf("%s: %s not read: not a record", name, plural(w.Skipped, "line")))
 	}
 	if folded > 0 {
-		t.wrap("  ", fmt.Sprintf("%s: %s that may be less than mutual TLS counted without their edge, for lack of room in the tap", name, plural(folded, "connection")))
+		t.wrap("  ", fmt.Sprintf("%s: %s that may be less than mutual TLS counted without their edge, because the tap had too many edges", name, plural(folded, "connection")))
 	}
 	if w.Records > 0 && !w.Edges {
-		t.wrap("  ", name+": findings only: edges without a fault are not in them, so give postures too")
+		t.wrap("  ", name+": only findings, which lack the edges that break no rule: add postures")
 	}
 }
 
@@ -233,15 +233,15 @@ func (t *text) migrationNotes(r *migration.Result) {
 		return e.Basis == migration.ByPair || e.Port != 0 && slices.Contains(e.After.Ports, 15008)
 	})
 	if pairs > 0 {
-		t.wrap("  ", "HBONE has one port (15008) and encrypts the port and the service inside: it stands for all services between two workloads.")
+		t.wrap("  ", "HBONE has one port (15008) and encrypts the port and the service inside: it represents all services between two workloads.")
 	}
 	if n := has(func(e *migration.Edge) bool { return e.Basis == migration.ByAddress }); n > 0 {
-		t.wrap("  ", fmt.Sprintf("%s matched by address: that holds where no other pod was given the address in between.", plural(n, "edge")))
+		t.wrap("  ", fmt.Sprintf("%s matched by address: the match is right only if no other pod had the address in between.", plural(n, "edge")))
 	}
 	if n := has(func(e *migration.Edge) bool {
 		return e.Basis == "" && e.Change == migration.NotEnough && (nameless(e.From) || nameless(e.To))
 	}); n > 0 {
-		t.wrap("  ", fmt.Sprintf("%s with an end that only has an address could not be matched: pods get new addresses when they restart, and a waypoint takes the place of a peer.", plural(n, "edge")))
+		t.wrap("  ", fmt.Sprintf("%s with an end that only has an address could not be matched: pods get new addresses when they restart, and a waypoint replaces a peer.", plural(n, "edge")))
 	}
 }
 

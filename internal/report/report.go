@@ -50,8 +50,8 @@ type group struct {
 func groupEdges(edges []finding.Edge) []group {
 	groups := []group{
 		{},
-		{title: "Other traffic", note: "names, probes and the like; held to no rule"},
-		{title: "Within the pod", note: "never on the wire, plaintext is expected there"},
+		{title: "Other traffic", note: "DNS, probes and similar; no rule applies"},
+		{title: "Within the pod", note: "never on the wire; plaintext is expected there"},
 	}
 	for _, e := range edges {
 		at := 0
@@ -161,7 +161,7 @@ func (t *text) why(groups []group) {
 		}
 	})
 	if hidden {
-		t.wrap("  ", "Mutual TLS means that the client presented a certificate and the server went on. Whose it was, TLS 1.3 does not show.")
+		t.wrap("  ", "Mutual TLS means that the client presented a certificate and the server continued. TLS 1.3 does not show whose certificate it was.")
 	}
 }
 
@@ -204,7 +204,7 @@ func (t *text) evidence(s *finding.Summary) {
 	}
 	count(s.Gone)
 	t.heading("Seen")
-	lost := "packet loss is not known"
+	lost := "packet loss is unknown"
 	if s.CoverageSet {
 		lost = fmt.Sprintf("%s, %d lost by the capture", plural(s.Coverage.Packets, "packet"), s.Coverage.Dropped)
 	}
@@ -217,11 +217,11 @@ func (t *text) evidence(s *finding.Summary) {
 		n    uint64
 		what string
 	}{
-		{s.Silent, "without payload, which says nothing (refused, unanswered, or only opened)"},
+		{s.Silent, "without payload, so without a verdict (refused, unanswered, or opened and never used)"},
 		{late, "whose start was not seen: older than the capture, or lost"},
-		{holed, "of which bytes were not seen"},
-		{s.Coverage.Evicted, "given up for want of room"},
-		{s.Coverage.CutShort, "read in part for want of room"},
+		{holed, "with bytes that were not seen"},
+		{s.Coverage.Evicted, "evicted because the table was full"},
+		{s.Coverage.CutShort, "read only in part because the buffers were full"},
 		{s.Coverage.Older, "older than the tap"},
 	} {
 		if line.n > 0 {
@@ -230,13 +230,13 @@ func (t *text) evidence(s *finding.Summary) {
 	}
 	t.undecoded(&s.Coverage)
 	if s.EdgesGone > 0 {
-		t.wrap("  ", fmt.Sprintf("%s given up for want of room; their connections are counted above", plural(s.EdgesGone, "edge")))
+		t.wrap("  ", fmt.Sprintf("%s evicted because there were too many; their connections are counted above", plural(s.EdgesGone, "edge")))
 	}
 	if s.EdgesFolded > 0 {
-		t.wrap("  ", fmt.Sprintf("%s without plaintext folded into others, to keep the names of those with plaintext", plural(s.EdgesFolded, "edge")))
+		t.wrap("  ", fmt.Sprintf("%s without plaintext folded into others, so that edges with plaintext keep their names", plural(s.EdgesFolded, "edge")))
 	}
 	if s.Filter != "" {
-		t.wrap("  ", "only what the filter lets through: "+clean(s.Filter))
+		t.wrap("  ", "only packets that the filter accepts: "+clean(s.Filter))
 	}
 }
 

@@ -115,7 +115,7 @@ func folded(e *finding.Edge) string {
 	case "probe":
 		return "all probes"
 	}
-	return "all others, for want of room"
+	return "all others (too many edges)"
 }
 
 // verdictWord returns the words for a verdict in a row. For TLS they include whether it was shown not to

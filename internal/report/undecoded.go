@@ -17,7 +17,7 @@ var undecodedWords = map[string]string{
 	"sctp": "SCTP", "dccp": "DCCP", "udplite": "UDP-Lite", "gre": "GRE", "esp": "ESP (IPsec)", "ah": "AH (IPsec)", "ip_in_ip": "IP in IP",
 	"ipv6_in_ip": "IPv6 in IP", "l2tp": "L2TP", "mpls": "MPLS", "mpls_in_ip": "MPLS in IP", "pppoe": "PPPoE", "macsec": "MACsec", "pbb": "PBB",
 	"fcoe": "FCoE", "roce": "RoCE", "ipcomp": "IPComp", "ppp_control": "PPP control", "not_ip": "not IP",
-	"malformed": "malformed headers", "truncated": "headers cut off by the snap length", "fragments": "IP fragments of incomplete datagrams",
+	"malformed": "malformed headers", "truncated": "headers truncated by the snap length", "fragments": "IP fragments of incomplete datagrams",
 	"mobility_header": "IPv6 mobility headers", "hip": "HIP", "shim6": "Shim6", "nsh": "NSH", "experimental": "experimental IP protocols (253, 254)",
 	"llc_snap": "IP or other protocols in LLC/SNAP",
 }
@@ -26,13 +26,13 @@ var undecodedWords = map[string]string{
 func (t *text) undecoded(c *finding.Coverage) {
 	names, n := c.Hidden()
 	if n > 0 {
-		t.wrap("  ", fmt.Sprintf("%s not decoded, so nothing is known of what they carried: %s", plural(n, "packet"), packetCounts(c, names)))
+		t.wrap("  ", fmt.Sprintf("%s not decoded, so their contents are unknown: %s", plural(n, "packet"), packetCounts(c, names)))
 		for _, a := range c.Advice() {
 			t.wrap("    ", a)
 		}
 	}
 	if names, n = c.Control(); n > 0 {
-		t.wrap("  ", fmt.Sprintf("%s of protocols that run the network: %s", plural(n, "packet"), packetCounts(c, names)))
+		t.wrap("  ", fmt.Sprintf("%s of protocols that operate the network: %s", plural(n, "packet"), packetCounts(c, names)))
 	}
 }
 

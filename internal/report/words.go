@@ -126,7 +126,7 @@ func explain(s *finding.Seen) string {
 		out = append(out, "alert "+clean(t.Alert))
 	}
 	if s.Connections > 1 {
-		return "of the latest, " + strings.Join(out, "; ")
+		return "in the latest connection, " + strings.Join(out, "; ")
 	}
 	return strings.Join(out, "; ")
 }
