@@ -51,14 +51,17 @@ func newWalk(out, began, broker string) (*walk, error) {
 		}
 		w.began[namespace] = time.UnixMicro(us)
 	}
+
 	pattern := out + "/tap-*.jsonl"
 	if broker != "" {
 		pattern = out + "/topic-*.jsonl"
 	}
+
 	var err error
 	if w.flows, err = load(pattern, flows); err != nil {
 		return nil, err
 	}
+
 	w.findings, err = load(pattern, findings)
 	w.findings = slices.DeleteFunc(w.findings, func(r *record) bool { return r.Meshtls.Finding.State != "open" }) // without ongoing and resolved ones
 	return w, err

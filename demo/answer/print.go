@@ -22,10 +22,12 @@ func (w *walk) print() {
 			}
 		}
 	}
+
 	t.Flush()
 	if w.broker == "" {
 		return
 	}
+
 	fmt.Print("\nFindings, as kcat consumed them from meshtls-tap.findings\n\n")
 	for _, f := range w.findings {
 		fmt.Printf("  %s: %s\n", f.pod(), f.Message)

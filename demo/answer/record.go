@@ -58,6 +58,7 @@ func load(pattern, dataset string) ([]*record, error) {
 	if err != nil {
 		return nil, err
 	}
+
 	var out []*record
 	for _, name := range files {
 		f, err := os.Open(name)

@@ -39,6 +39,7 @@ func write(folder string, ids []string) error {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return err
 	}
+
 	ca := template(1)
 	ca.Subject = pkix.Name{Organization: []string{"cluster.local"}, CommonName: "demo mesh"}
 	ca.IsCA, ca.KeyUsage = true, x509.KeyUsageCertSign
@@ -46,6 +47,7 @@ func write(folder string, ids []string) error {
 	if err != nil {
 		return err
 	}
+
 	for i, id := range ids {
 		uri, err := url.Parse(id)
 		if err != nil {

@@ -46,11 +46,13 @@ func (c *Coverage) Advice() (out []string) {
 			out = append(out, strings.Join(of, ", ")+": "+a.advice)
 		}
 	}
+
 	for _, name := range hidden {
 		if strings.HasPrefix(name, linkPrefix) {
 			out = append(out, name+": "+linkAdvice)
 		}
 	}
+
 	if len(c.Uncaptured) > 0 {
 		out = append(out, strings.Join(c.Uncaptured, ", ")+": up and not captured: name them in TAP_INTERFACES, or set it to all")
 	}

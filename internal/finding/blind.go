@@ -57,6 +57,7 @@ func (e *Engine) pollInterfaces() {
 	if e.cfg.Interfaces == nil || e.now < e.blind.next {
 		return
 	}
+
 	e.blind.next = e.now + int64(watchEvery)
 	states := e.interfaces()
 	dark := e.uncaptured(states)
@@ -157,6 +158,7 @@ func (e *Engine) blindRecord(state, reason, message string) {
 	if e.isSuppressed(tapBlind.id) {
 		return
 	}
+
 	e.blind.nth++
 	cover := e.coverageUntil(e.now)
 	h := header{
@@ -164,11 +166,13 @@ func (e *Engine) blindRecord(state, reason, message string) {
 		time: e.now, start: e.blind.first, end: e.now,
 		rule: &tapBlind, severity: severityBlind, stateKey: tapBlind.id, subject: []byte(tapBlind.id), window: e.blind.first, nth: e.blind.nth,
 	}
+
 	m := &e.startRecord(&h).Meshtls
 	m.Finding = record.Finding{
 		GroupID: digestOf(tapBlind.id, e.cfg.Identity.Cluster, e.cfg.Identity.workload()), State: state,
 		Count: uint64(len(e.blind.names)), FirstSeen: record.Time(e.blind.first),
 	}
+
 	m.Tap, m.Coverage = e.tapState(), e.coverageOf(&cover, nil)
 	e.emitRecord(&h, "")
 }

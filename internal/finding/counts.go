@@ -112,9 +112,11 @@ func traitsOf(j *verdict.Judged) traits {
 	if j.MissedStart {
 		t |= 1 << missedStartBit
 	}
+
 	if j.MissedBytes > 0 {
 		t |= 1 << gapBit
 	}
+
 	if j.Verdict == verdict.Plaintext {
 		if answering(j) {
 			t |= 1 << answeringBit
@@ -123,6 +125,7 @@ func traitsOf(j *verdict.Judged) traits {
 			t |= 1 << spokenBit
 		}
 	}
+
 	switch {
 	case j.Verdict == verdict.Plaintext && answered(j):
 		t |= 1 << answeredBit

@@ -208,6 +208,7 @@ func (e *Engine) evict() bool {
 	if e.window.crowded {
 		return false
 	}
+
 	var oldest *edge
 	for _, g := range e.order {
 		if g.folded || g.counts.connected() || g.active >= e.window.start {
@@ -217,10 +218,12 @@ func (e *Engine) evict() bool {
 			oldest = g
 		}
 	}
+
 	if oldest == nil {
 		e.window.crowded = true
 		return false
 	}
+
 	e.remove(oldest)
 	e.totals.addEvicted(oldest)
 	return true

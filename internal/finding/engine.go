@@ -132,9 +132,11 @@ func (e *Engine) Add(j *verdict.Judged) {
 	if e.cfg.Redact == RedactStrict {
 		j = withoutNames(j)
 	}
+
 	if e.policy.learnMesh(j) {
 		defer e.reapplyRules()
 	}
+
 	x := e.policy.expectationOf(j)
 	key := ""
 	if j.Verdict != verdict.None {
@@ -142,9 +144,11 @@ func (e *Engine) Add(j *verdict.Judged) {
 	} else if j.Ended {
 		e.totals.silent++
 	}
+
 	if !j.Ended {
 		return
 	}
+
 	delete(e.liveConnections, j.ID)
 	if e.cfg.Flows {
 		if key == "" {
@@ -169,17 +173,20 @@ func (e *Engine) tick(now int64) {
 	if now <= e.now {
 		return
 	}
+
 	e.now = now
 	if e.now >= e.window.end {
 		e.closeWindow(e.window.end, true)
 		e.openWindow(e.now)
 	}
+
 	e.pollInterfaces()
 	e.heartbeat()
 	e.due = e.window.end
 	if e.cfg.Interfaces != nil {
 		e.due = min(e.due, e.blind.next)
 	}
+
 	if e.cfg.Heartbeat > 0 {
 		e.due = min(e.due, e.nextHeartbeat)
 	}

@@ -82,16 +82,19 @@ func parseExpectation(item string) (Expectation, error) {
 	if !found {
 		return x, fmt.Errorf("there is no =")
 	}
+
 	x.Want = Expect(strings.TrimSpace(want))
 	switch x.Want {
 	case ExpectMTLS, ExpectTLS, ExpectAny:
 	default:
 		return x, fmt.Errorf("%q is not mtls, tls or any", string(x.Want))
 	}
+
 	cidr, port, err := splitPort(strings.TrimSpace(place))
 	if err != nil {
 		return x, err
 	}
+
 	if port != "" {
 		n, err := strconv.ParseUint(port, 10, 16)
 		if err != nil || n == 0 {
@@ -99,6 +102,7 @@ func parseExpectation(item string) (Expectation, error) {
 		}
 		x.Port = uint16(n)
 	}
+
 	x.Prefix, err = parsePrefix(cidr)
 	return x, err
 }
@@ -120,9 +124,11 @@ func splitPort(s string) (cidr, port string, err error) {
 		}
 		return cidr, port, nil
 	}
+
 	if strings.Count(s, ":") != 1 {
 		return s, "", nil
 	}
+
 	cidr, port, _ = strings.Cut(s, ":")
 	if port == "" {
 		return "", "", fmt.Errorf("there is no port after the colon")
@@ -180,12 +186,14 @@ func (p *policy) expectationOf(j *verdict.Judged) Expect {
 	if j.Scope == verdict.ScopePod {
 		return ExpectAny
 	}
+
 	peer := peerAddr(j)
 	for _, x := range p.declared {
 		if (x.Port == 0 || x.Port == j.Destination.Port) && x.Prefix.Contains(peer) {
 			return x.Want
 		}
 	}
+
 	switch {
 	case j.Class == "dns" || j.Class == "probe" || j.Class == "metrics":
 		return ExpectUndeclared

@@ -53,15 +53,19 @@ func (id *Identity) record() record.Record {
 		},
 		Service: record.Name{Name: id.WorkloadName},
 	}
+
 	if id.Namespace != "" || id.Pod != "" || id.Cluster != "" {
 		r.Orchestrator = record.Orchestrator{Type: "kubernetes", Cluster: record.Name{Name: id.Cluster}, Namespace: id.Namespace}
 	}
+
 	for _, a := range id.IPs {
 		r.Kubernetes.Pod.IP = append(r.Kubernetes.Pod.IP, bare(a))
 	}
+
 	if kind := id.kind(&r.Kubernetes); kind != nil {
 		kind.Name = id.WorkloadName
 	}
+
 	r.Meshtls.Local = record.Local{Proxy: id.LocalProxy, Ambient: id.Ambient, DeclaredSkip: id.DeclaredSkip}
 	return r
 }

@@ -52,6 +52,7 @@ func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity i
 		f = &openFinding{}
 		g.findings[r] = f
 	}
+
 	copyJudged(&f.last, j)
 	f.lastSeen = e.now
 	f.total += n
@@ -60,11 +61,13 @@ func (e *Engine) addHits(g *edge, r int, j *verdict.Judged, x Expect, severity i
 		f.pending += n
 		return
 	}
+
 	state := stateOngoing
 	if !f.open {
 		state = stateOpen
 		*f = openFinding{open: true, firstSeen: j.Start, lastSeen: e.now, total: f.total, last: f.last, group: e.groupID(r, j)}
 	}
+
 	f.count += n
 	f.severity, f.expect = severity, x
 	e.emitFinding(g, r, f, state, e.now, e.coverageUntil(e.now))
@@ -92,6 +95,7 @@ func (e *Engine) reportOpenFindings(end int64, whole bool) {
 		r int
 		f *openFinding
 	}
+
 	var ongoing []telling
 	cover := e.coverageUntil(end)
 	for _, g := range e.order {
@@ -110,12 +114,15 @@ func (e *Engine) reportOpenFindings(end int64, whole bool) {
 			}
 		}
 	}
+
 	slices.SortStableFunc(ongoing, func(a, b telling) int {
 		return cmp.Or(cmp.Compare(a.f.reported, b.f.reported), cmp.Compare(b.f.severity, a.f.severity))
 	})
+
 	if whole {
 		ongoing = ongoing[:min(len(ongoing), ongoingPerWindow)]
 	}
+
 	for _, o := range ongoing {
 		e.emitFinding(o.g, o.r, o.f, stateOngoing, end, cover)
 	}
@@ -170,14 +177,17 @@ func (e *Engine) sentence(g *edge, r int, f *openFinding, state string, cover *s
 		return fmt.Sprintf("%s from %s to %s was not seen again: %s judged in %s, none like it.",
 			upperFirst(describe(j)), from, where, connections(g.judged()), clock(cover.from, cover.to))
 	}
+
 	what := fmt.Sprintf("%s spoke %s to %s, where %s", from, describe(j), where, f.expect.words())
 	if r == mtlsDowngrade {
 		what = fmt.Sprintf("%s spoke %s to %s, which was mutual TLS before", from, describe(j), where)
 	}
+
 	what += e.policy.unprotected(j, f.expect) + perhapsOwn(j)
 	if g.overflow {
 		what += " (one of the edges that are counted together because there are too many)"
 	}
+
 	if state == stateOpen && f.count == 1 {
 		return what + "."
 	}

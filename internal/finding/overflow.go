@@ -37,19 +37,23 @@ func (e *Engine) foldWeakestEdge(j *verdict.Judged) bool {
 	if rank == 0 || !ruled(j) {
 		return false
 	}
+
 	most := 0 // highest rank that may be folded
 	if rank >= minFoldingRank {
 		most = rank - 1
 	}
+
 	var least *edge
 	for _, g := range e.order {
 		if !g.folded && g.rank() <= most && (least == nil || g.foldsBefore(least)) {
 			least = g
 		}
 	}
+
 	if least == nil {
 		return false
 	}
+
 	e.remove(least)
 	g, _ := e.overflow(least.scope, least.class)
 	g.merge(least)

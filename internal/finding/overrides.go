@@ -45,11 +45,13 @@ func (e *Engine) applyExpectations(g *edge) {
 	if g.counts.connected() || g.hasOpenFinding() {
 		g.expect = ExpectAny
 	}
+
 	for _, j := range g.latest {
 		if j != nil {
 			g.expect = stricter(g.expect, e.policy.expectationOf(j))
 		}
 	}
+
 	for r, f := range g.findings {
 		if f == nil || !f.open || !ruled(&f.last) {
 			continue

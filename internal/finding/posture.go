@@ -13,6 +13,7 @@ func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 		time: at, start: s.from, end: s.to,
 		edge: g.key, subject: []byte(g.key), window: e.window.start, nth: e.recordNumber(g),
 	}
+
 	r := e.startRecord(&h)
 	r.Network.Direction = g.direction
 	v := worst(g.counts.window)
@@ -21,14 +22,17 @@ func (e *Engine) emitPosture(g *edge, action string, at int64, s *span) {
 	if g.peer != "" {
 		m.Peer = record.Peer{Name: g.peer, NameBasis: g.basis}
 	}
+
 	if !g.folded {
 		m.Mesh, m.MeshBasis = g.mesh, g.meshBasis
 	}
+
 	m.Edge, m.Coverage = g.postureEdge(), e.coverageOf(s, g.blindRules())
 	iface := ""
 	if j := g.latest[v]; j != nil && !g.folded {
 		iface = j.Interface
 	}
+
 	e.emitRecord(&h, iface)
 }
 

@@ -114,6 +114,7 @@ func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.J
 			e.addHits(g, r, j, x, severity, 1)
 		}
 	}
+
 	if t.lesser() && ruled(j) {
 		g.proofOf(partyOf(j), e.now).recordLesser()
 	}
@@ -166,6 +167,7 @@ func (e *Engine) applyRuleToLive(g *edge, r, trait int, j *verdict.Judged, x Exp
 	if severity == 0 || left == 0 {
 		return
 	}
+
 	var n uint64
 	for id, l := range e.liveConnections {
 		if n == left {
@@ -178,6 +180,7 @@ func (e *Engine) applyRuleToLive(g *edge, r, trait int, j *verdict.Judged, x Exp
 			n++
 		}
 	}
+
 	if n > 0 {
 		e.addHits(g, r, j, x, severity, n)
 	}
@@ -204,19 +207,24 @@ func describe(j *verdict.Judged) string {
 	if j.Verdict == verdict.Plaintext && slices.Contains(j.Reasons, "cipher_without_encryption") {
 		return ProtocolName(j.Protocol) + " without encryption"
 	}
+
 	if j.Verdict == verdict.Plaintext {
 		return cmp.Or(ProtocolName(j.Protocol), "readable text") + " in plaintext"
 	}
+
 	version, why := "TLS", ""
 	if j.TLS == nil {
 		return version
 	}
+
 	if j.TLS.VersionProtocol == "ssl" {
 		version = "SSL"
 	}
+
 	if j.TLS.Version != "" {
 		version += " " + j.TLS.Version
 	}
+
 	switch j.TLS.ClientAuth {
 	case verdict.AuthNotRequested:
 		why = "the server did not ask for one"

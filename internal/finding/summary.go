@@ -65,6 +65,7 @@ func (e *Engine) Summary() Summary {
 		Start: e.totals.start, End: e.now, Silent: e.totals.silent, EdgesGone: e.totals.evictedEdges, EdgesFolded: e.totals.foldedEdges, Gone: e.totals.counts.seen(nil),
 		Coverage: e.coverage(), CoverageSet: e.cfg.Coverage != nil, Filter: e.cfg.Filter,
 	}
+
 	for _, g := range e.order {
 		if edge := g.summary(); len(edge.Seen) > 0 {
 			s.Edges = append(s.Edges, edge)
@@ -79,9 +80,11 @@ func (e *Engine) Summary() Summary {
 			}
 		}
 	}
+
 	slices.SortStableFunc(s.Edges, func(a, b Edge) int {
 		return cmp.Or(cmp.Compare(b.Scope, a.Scope), cmp.Compare(a.badness(), b.badness()))
 	})
+
 	slices.SortStableFunc(s.Findings, func(a, b Finding) int { return cmp.Compare(b.Severity, a.Severity) })
 	return s
 }

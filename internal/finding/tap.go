@@ -88,6 +88,7 @@ func (e *Engine) emitTapOf(now int64, action, iface, reason string, t *SelfTest)
 	if iface != "" {
 		kept = "degraded|" + iface
 	}
+
 	e.now = max(e.now, now)
 	total := e.coverage()
 	s := span{from: e.totals.start, to: e.now, Coverage: total, known: e.cfg.Coverage != nil}
@@ -96,12 +97,14 @@ func (e *Engine) emitTapOf(now int64, action, iface, reason string, t *SelfTest)
 		time: e.now, start: s.from, end: s.to, stateKey: kept,
 		subject: []byte(action), window: e.now, nth: e.sequences[DatasetTap],
 	}
+
 	m := &e.startRecord(&h).Meshtls
 	m.Tap, m.Coverage = e.tapState(), e.coverageOf(&s, nil)
 	m.Tap.Counters = total.Counters
 	if t != nil {
 		t.set(m.Tap)
 	}
+
 	e.emitRecord(&h, iface)
 }
 

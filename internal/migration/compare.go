@@ -13,17 +13,20 @@ func Compare(before, after *Side) Result {
 	for _, x := range m.rows {
 		m.conclude(x)
 	}
+
 	r := Result{Before: m.before.evidence(), After: m.after.evidence()}
 	for i, v := range [...]*view{m.before, m.after} {
 		for _, c := range v.folded {
 			r.Folded[i] += c.Plaintext + c.TLS + c.Unclear + c.Encrypted
 		}
 	}
+
 	for _, x := range m.rows {
 		slices.Sort(x.Reasons)
 		x.Reasons = slices.Compact(x.Reasons)
 		r.Edges = append(r.Edges, x.Edge)
 	}
+
 	slices.SortStableFunc(r.Edges, func(a, b Edge) int {
 		return cmp.Or(
 			cmp.Compare(slices.Index(Changes, a.Change), slices.Index(Changes, b.Change)),
@@ -103,6 +106,7 @@ func (m *matching) candidates(p *pair) (list []candidate, more bool) {
 			list = append(list, candidate{x, basis, full})
 		}
 	}
+
 	bare := len(m.before.ids) == 0 && len(m.after.ids) == 0 // no tap names the owner of an address, as in captures
 	for _, to := range m.aliases(p.to) {
 		basis := ByName
@@ -111,6 +115,7 @@ func (m *matching) candidates(p *pair) (list []candidate, more bool) {
 		}
 		add(m.after.pairs[link{p.from, to}], basis, basis == ByName || bare)
 	}
+
 	for _, a := range p.addrs {
 		add(m.after.pairs[link{p.from, Party{Addr: a}}], ByAddress, bare)
 		if p.to.named() { // a pair with another name is another server
@@ -158,6 +163,7 @@ func (m *matching) match() {
 			m.recordFormerState(x, hits)
 		}
 	}
+
 	for _, rows := range m.shared {
 		for _, x := range rows {
 			x.unshared = x.unshared && len(rows) == 1
@@ -196,16 +202,20 @@ func (e *evidence) add(h *candidate, l *lane, basis Basis, port uint16) {
 	if !h.full {
 		c = c.withoutMutual()
 	}
+
 	if !c.seen() {
 		return
 	}
+
 	l.matched = true
 	if h.basis == ByAddress {
 		basis = ByAddress
 	}
+
 	if e.basis == "" || e.basis == ByAddress {
 		e.basis = basis
 	}
+
 	e.counts.add(&c)
 	if !slices.Contains(e.ports, port) && len(e.ports) < maxPorts {
 		e.ports = append(e.ports, port)
@@ -233,6 +243,7 @@ func (m *matching) addPortRows(p *pair, hits []candidate) {
 			unseen = append(unseen, x)
 		}
 	}
+
 	if len(unseen) > 0 {
 		matchElsewhere(p, hits, unseen)
 	}
@@ -249,6 +260,7 @@ func matchElsewhere(p *pair, hits []candidate, unseen []*row) {
 			}
 		}
 	}
+
 	elsewhere, past := found.counts.seen(), false
 	for i := range hits {
 		for _, l := range hits[i].ports {
@@ -259,6 +271,7 @@ func matchElsewhere(p *pair, hits []candidate, unseen []*row) {
 			found.add(&hits[i], l, ByPair, hbonePort)
 		}
 	}
+
 	for _, x := range unseen {
 		x.After, x.Basis = observe(found.counts, found.ports), found.basis
 		x.besideHBONE = past
@@ -328,6 +341,7 @@ func (m *matching) addUnmatchedLane(p *pair, port uint16, l *lane) {
 	if l.matched || !c.seen() {
 		return
 	}
+
 	x := &row{Edge: Edge{From: p.from, To: p.to, Port: port, After: observe(c, nil), Before: Observation{State: NotSeen}}, pair: p, hbone: port == 0}
 	m.rows = append(m.rows, x)
 	s := m.unmatched[p.from]
@@ -335,6 +349,7 @@ func (m *matching) addUnmatchedLane(p *pair, port uint16, l *lane) {
 		s = &unmatchedLanes{}
 		m.unmatched[p.from] = s
 	}
+
 	switch {
 	case x.hbone:
 		s.hbone = true

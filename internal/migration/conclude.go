@@ -77,6 +77,7 @@ func (m *matching) concludeMutual(x *row, b, a *Counts) {
 	case x.onlyHBONE:
 		x.Reasons = append(x.Reasons, "hbone_of_the_pair")
 	}
+
 	if x.Change = Kept; !b.mutual() || b.less() {
 		x.Change = Gained
 	}
@@ -143,10 +144,12 @@ func (m *matching) concludeNew(x *row) {
 			return
 		}
 	}
+
 	reasons := append(slices.Clone(m.before.whyUnseen(m.after, x.From)), m.before.whyUnderAnotherName(x)...)
 	if _, there := m.formerPairs[x.pair]; there {
 		reasons = append(reasons, "other_port")
 	}
+
 	x.concludeAbsent(New, reasons)
 }
 

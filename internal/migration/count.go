@@ -83,11 +83,13 @@ func (g *entry) countPosture(r *record.Record) {
 		g.posture.raiseTo(&g.open)
 		g.window, g.open = r.Event.Start, Counts{}
 	}
+
 	m := &r.Meshtls
 	n := m.Edge.Connections
 	if n == nil {
 		return
 	}
+
 	c := Counts{Plaintext: n.Plaintext, Encrypted: n.Encrypted, Failed: n.Failed, Unjudged: n.Unknown}
 	*mutualOf(r, &c) = n.MTLS
 	// rules_blind has tls-not-mutual if the client's certificate is unknown for all TLS of the edge. If the
@@ -97,6 +99,7 @@ func (g *entry) countPosture(r *record.Record) {
 	} else {
 		c.Unclear = n.TLS
 	}
+
 	g.open = c
 }
 

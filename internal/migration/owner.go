@@ -42,12 +42,15 @@ func (t *tap) ran(e *entry) bool {
 			end, stopped = u.end, u.hasStop
 		}
 	}
+
 	if start == 0 || e.earliestEnd == 0 {
 		return true // no time is known
 	}
+
 	if !begun {
 		start -= margin
 	}
+
 	if !stopped {
 		end += margin
 	}

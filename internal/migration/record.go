@@ -31,13 +31,16 @@ func parse(line []byte) (*record.Record, error) {
 	if at := bytes.IndexByte(line, '\t'); at >= 0 && (len(line) == 0 || line[0] != '{') {
 		line = bytes.TrimSpace(line[at+1:])
 	}
+
 	var envelope struct {
 		record.Record
 		Payload string `json:"payload"`
 	}
+
 	if err := json.Unmarshal(line, &envelope); err != nil {
 		return nil, parseError(err)
 	}
+
 	r := &envelope.Record
 	if r.Meshtls.Schema == 0 && envelope.Payload != "" {
 		r = new(record.Record)
@@ -45,18 +48,22 @@ func parse(line []byte) (*record.Record, error) {
 			return nil, parseError(err)
 		}
 	}
+
 	switch {
 	case r.Meshtls.Schema == 0 || !strings.HasPrefix(r.Event.Dataset, "meshtls."):
 		return nil, errNotRecord
 	case r.Meshtls.Schema != record.SchemaVersion:
 		return nil, errSchema
 	}
+
 	if r.Meshtls.Coverage == nil {
 		r.Meshtls.Coverage = &record.Coverage{}
 	}
+
 	if r.Meshtls.Coverage.Watched == nil {
 		r.Meshtls.Coverage.Watched = &record.Watched{}
 	}
+
 	if r.Meshtls.Tap == nil {
 		r.Meshtls.Tap = &record.Tap{}
 	}
@@ -104,10 +111,12 @@ func service(name, namespace string) string {
 	if strings.HasPrefix(name, "spiffe://") {
 		return bounded(name)
 	}
+
 	name = strings.ToLower(name)
 	if parts := strings.SplitN(name, "_.", 4); len(parts) == 4 && (parts[0] == "outbound" || parts[0] == "inbound") {
 		name = parts[3]
 	}
+
 	labels := strings.Split(name, ".")
 	switch {
 	case len(labels) == 1 && namespace != "":

@@ -24,6 +24,7 @@ func (s *Side) isRepeated(u *run, r *record.Record) bool {
 		q = &sequence{pages: map[uint64]*[pageSize / 64]uint64{}}
 		u.sequences[r.Event.Dataset] = q
 	}
+
 	n := r.Event.Sequence
 	page := q.pages[n/pageSize]
 	if page == nil {
@@ -35,15 +36,18 @@ func (s *Side) isRepeated(u *run, r *record.Record) bool {
 		page = new([pageSize / 64]uint64)
 		q.pages[n/pageSize] = page
 	}
+
 	word, bit := &page[n%pageSize/64], uint64(1)<<(n%64)
 	if *word&bit != 0 {
 		return true
 	}
+
 	*word |= bit
 	q.seen++
 	if q.low == 0 || n < q.low {
 		q.low = n
 	}
+
 	q.high = max(q.high, n)
 	return false
 }

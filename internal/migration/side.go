@@ -107,23 +107,28 @@ func (s *Side) Add(line []byte, input string) error {
 	if err != nil {
 		return err
 	}
+
 	s.watch.Records++
 	if c := r.Orchestrator.Cluster.Name; c != "" && !slices.Contains(s.clusters, c) && len(s.clusters) < maxClusters {
 		s.clusters = append(s.clusters, bounded(c))
 	}
+
 	t, fresh := s.tapOf(r, input)
 	if t == nil {
 		s.watch.OverBounds++
 		return nil
 	}
+
 	u := t.runOf(r.Meshtls.Run)
 	if fresh || u == nil {
 		u = t.newRun(r.Meshtls.Run)
 	}
+
 	if r.Meshtls.Run != "" && r.Event.Sequence > 0 && s.isRepeated(u, r) {
 		s.watch.Repeats++
 		return nil
 	}
+
 	s.addCoverage(t, u, r)
 	switch r.Event.Dataset {
 	case postures, flows:
@@ -141,24 +146,30 @@ func (s *Side) tapOf(r *record.Record, input string) (t *tap, fresh bool) {
 	if k.uid == "" {
 		k = tapKey{input: input, uid: workload(r), local: localEnd(r)}
 	}
+
 	if t := s.taps[k]; t != nil {
 		return t, false
 	}
+
 	if len(s.taps) >= maxTaps {
 		return nil, false
 	}
+
 	t = &tap{name: workload(r), namespace: bounded(r.Kubernetes.Namespace), runs: map[string]*run{}}
 	if bounded(r.Kubernetes.Pod.UID) == "" {
 		t.input = s.inputOf(input)
 	}
+
 	for _, a := range r.Kubernetes.Pod.IP {
 		if a = bare(a); a.IsValid() && len(t.addrs) < maxAddrs {
 			t.addrs = append(t.addrs, a)
 		}
 	}
+
 	if k.local.IsValid() {
 		t.addrs = append(t.addrs, k.local)
 	}
+
 	s.taps[k] = t
 	return t, true
 }
@@ -209,15 +220,18 @@ func (s *Side) addCoverage(t *tap, u *run, r *record.Record) {
 	if r.Event.Dataset == ofTap || from == 0 || to < from { // its period is the whole run
 		from, to = stamp(r.Timestamp), stamp(r.Timestamp)
 	}
+
 	widen(&u.start, &u.end, from, to)
 	widen(&s.watch.Start, &s.watch.End, from, to)
 	if t.input != nil {
 		widen(&t.input.start, &t.input.end, from, to)
 	}
+
 	if r.Event.Dataset == ofTap {
 		u.hasStart = u.hasStart || r.Event.Action == "started"
 		u.hasStop = u.hasStop || r.Event.Action == "stopped"
 	}
+
 	if r.Event.Dataset == postures || r.Event.Dataset == ofTap {
 		s.watch.Dropped = max(s.watch.Dropped, r.Meshtls.Coverage.Dropped)
 		t.lossy = t.lossy || lossy(&r.Meshtls) || r.Event.Action == "degraded"
@@ -226,6 +240,7 @@ func (s *Side) addCoverage(t *tap, u *run, r *record.Record) {
 			t.filters = append(t.filters, strings.Clone(filter))
 		}
 	}
+
 	t.lossy = t.lossy || r.Rule.ID == "tap-blind"
 }
 
@@ -256,12 +271,14 @@ func (s *Side) addEdge(t *tap, r *record.Record) {
 		}
 		return
 	}
+
 	k := entryKey{tap: t, dir: r.Network.Direction}
 	e := entry{}
 	s.setEnds(t, r, &k, &e)
 	if !k.folded && (k.from == "" || k.to == "") {
 		return
 	}
+
 	g := s.entries[k]
 	if g == nil {
 		if len(s.entries) >= maxEdges {
@@ -271,9 +288,11 @@ func (s *Side) addEdge(t *tap, r *record.Record) {
 		g = &e
 		s.entries[k] = g
 	}
+
 	if a := bare(r.Destination.IP); a.IsValid() && !slices.Contains(g.addrs, a) && len(g.addrs) < maxAddrs {
 		g.addrs = append(g.addrs, a)
 	}
+
 	g.recognizeHBONE(r, k.port)
 	g.addTimes(r)
 	g.add(r)
@@ -285,11 +304,13 @@ func (s *Side) setEnds(t *tap, r *record.Record, k *entryKey, e *entry) {
 	if k.folded = m.Edge.Folded; k.folded {
 		return
 	}
+
 	port := r.Destination.Port
 	e.from, e.to = Party{Addr: bare(r.Source.IP)}, Party{Addr: bare(r.Destination.IP)}
 	if x := &m.Edge; *x != (record.Edge{}) {
 		e.from, e.to, port = party(x.From, ""), party(x.To, ""), x.Port
 	}
+
 	local, peer := Party{Name: t.name}, Party{Name: peerName(m, t.namespace)}
 	switch r.Network.Direction {
 	case "egress":
@@ -311,6 +332,7 @@ func (s *Side) setEnds(t *tap, r *record.Record, k *entryKey, e *entry) {
 			e.to = peer
 		}
 	}
+
 	k.from, k.to, k.port = e.from.String(), e.to.String(), port
 }
 

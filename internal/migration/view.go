@@ -92,9 +92,11 @@ func newView(s *Side) *view {
 		locations: map[location][]*pair{}, folded: map[Party]*Counts{}, taps: map[Party][]*tap{}, networks: map[string]bool{},
 		sources: map[Party]*watched{}, peers: map[Party]*peers{}, absent: map[Party][]string{},
 	}
+
 	for _, t := range s.taps {
 		v.identify(t)
 	}
+
 	v.sumUpTaps()
 	for _, e := range s.entries {
 		for _, p := range [...]Party{e.from, e.to} {
@@ -103,9 +105,11 @@ func newView(s *Side) *view {
 			}
 		}
 	}
+
 	for k, e := range s.entries {
 		v.addEntry(k, e)
 	}
+
 	v.merge()
 	for _, p := range v.pairs {
 		v.peer(p)
@@ -198,9 +202,11 @@ func (v *view) addEntry(k entryKey, e *entry) {
 		v.folded[own].add(&counts)
 		return
 	}
+
 	if !counts.seen() {
 		return
 	}
+
 	l := link{v.resolve(e.from, e), v.resolve(e.to, e)}
 	p := v.pairOf(l)
 	for _, a := range e.addrs {
@@ -210,6 +216,7 @@ func (v *view) addEntry(k entryKey, e *entry) {
 		}
 		p.addAddr(a)
 	}
+
 	p.addAddr(e.to.Addr)
 	if e.isHBONE() {
 		if p.tunnel == nil {
@@ -218,9 +225,11 @@ func (v *view) addEntry(k entryKey, e *entry) {
 		p.tunnel.add(k.dir, &counts)
 		return
 	}
+
 	if p.ports[k.port] == nil {
 		p.ports[k.port] = &lane{}
 	}
+
 	p.ports[k.port].add(k.dir, &counts)
 }
 

@@ -51,9 +51,11 @@ func (v *view) reasonsUnseen(other *view, source Party) (reasons []string) {
 	if v.side.partial || v.side.skipped > 0 || v.side.watch.OverBounds > 0 {
 		reasons = append(reasons, "not_all_read")
 	}
+
 	if !v.side.watch.Edges {
 		reasons = append(reasons, "no_edges_read")
 	}
+
 	w, was := v.sources[source], other.sources[source]
 	switch {
 	case w == nil && v.noPointOfView && !source.named():
@@ -63,24 +65,29 @@ func (v *view) reasonsUnseen(other *view, source Party) (reasons []string) {
 	case was == nil:
 		was = &watched{longest: other.side.watch.End - other.side.watch.Start}
 	}
+
 	if w.lossy {
 		reasons = append(reasons, "packets_lost")
 	}
+
 	if w.missing {
 		reasons = append(reasons, "records_lost")
 	}
+
 	for f := range w.filters {
 		if f != "" && !was.filters[f] {
 			reasons = append(reasons, "filtered")
 			break
 		}
 	}
+
 	long := 0
 	for _, span := range w.spans {
 		if span >= max(minWatched, was.longest) {
 			long++
 		}
 	}
+
 	switch {
 	case long == 0:
 		reasons = append(reasons, "too_short")

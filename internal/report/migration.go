@@ -43,6 +43,7 @@ func migrationTally(r *migration.Result) string {
 	if len(r.Edges) == 0 {
 		return "No edges: neither side has a connection between workloads on the wire."
 	}
+
 	var parts []string
 	for _, c := range migration.Changes {
 		n := r.Count(c)
@@ -68,6 +69,7 @@ func (t *text) migrationTable(r *migration.Result) {
 	if len(r.Edges) == 0 {
 		return
 	}
+
 	rows := [][columns]string{{"CHANGE", "FROM", "TO", "BEFORE", "AFTER", "MATCHED BY"}}
 	for i := range r.Edges {
 		e := &r.Edges[i]
@@ -77,10 +79,12 @@ func (t *text) migrationTable(r *migration.Result) {
 		}
 		rows = append(rows, [columns]string{changes[e.Change], clean(e.From.String()), clean(migrationTo(e)), state(&e.Before), state(&e.After), basis})
 	}
+
 	t.buf.WriteByte('\n')
 	if t.Width > 0 {
 		fit(rows, t.Width)
 	}
+
 	widths := measure(rows)
 	for i, cells := range rows {
 		t.migrationRow(cells, widths, i == 0)
@@ -181,6 +185,7 @@ func counted(l *migration.Observation) string {
 			parts = append(parts, fmt.Sprintf("%d %s", k.n, k.what))
 		}
 	}
+
 	if len(parts) == 0 {
 		return "not seen"
 	}
@@ -193,6 +198,7 @@ func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
 	if w.Start != 0 {
 		span = timeRange(w.Start, w.End)
 	}
+
 	t.wrap("  ", fmt.Sprintf("%s: %s of %s, %s; %d packets lost", name, plural(w.Records, "record"), plural(uint64(w.Taps), "tap"), span, w.Dropped))
 	for _, line := range []struct {
 		n    uint64
@@ -207,12 +213,15 @@ func (t *text) migrationSide(name string, w *migration.Watch, folded uint64) {
 			t.wrap("  ", name+": "+fmt.Sprintf(line.what, plural(line.n, "record")))
 		}
 	}
+
 	if w.Skipped > 0 {
 		t.wrap("  ", fmt.Sprintf("%s: %s not read: not a record", name, plural(w.Skipped, "line")))
 	}
+
 	if folded > 0 {
 		t.wrap("  ", fmt.Sprintf("%s: %s that may be less than mutual TLS counted without their edge, because the tap had too many edges", name, plural(folded, "connection")))
 	}
+
 	if w.Records > 0 && !w.Edges {
 		t.wrap("  ", name+": only findings, which lack the edges that break no rule: add postures")
 	}
@@ -229,15 +238,19 @@ func (t *text) migrationNotes(r *migration.Result) {
 		}
 		return n
 	}
+
 	pairs := has(func(e *migration.Edge) bool {
 		return e.Basis == migration.ByPair || e.Port != 0 && slices.Contains(e.After.Ports, 15008)
 	})
+
 	if pairs > 0 {
 		t.wrap("  ", "HBONE has one port (15008) and encrypts the port and the service inside: it represents all services between two workloads.")
 	}
+
 	if n := has(func(e *migration.Edge) bool { return e.Basis == migration.ByAddress }); n > 0 {
 		t.wrap("  ", fmt.Sprintf("%s matched by address: the match is right only if no other pod had the address in between.", plural(n, "edge")))
 	}
+
 	if n := has(func(e *migration.Edge) bool {
 		return e.Basis == "" && e.Change == migration.NotEnough && (nameless(e.From) || nameless(e.To))
 	}); n > 0 {

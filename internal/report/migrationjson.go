@@ -77,15 +77,18 @@ func MigrationJSON(w io.Writer, r *migration.Result) error {
 		Schema: 1, Before: watchOf(&r.Before, r.Folded[0]), After: watchOf(&r.After, r.Folded[1]),
 		Counts: map[migration.Change]int{}, Edges: []migrationEdge{},
 	}
+
 	for _, c := range migration.Changes {
 		out.Counts[c] = r.Count(c)
 	}
+
 	for i := range r.Edges {
 		e := &r.Edges[i]
 		out.Edges = append(out.Edges, migrationEdge{
 			From: endOf(e.From), To: endOf(e.To), Port: e.Port, Change: e.Change, Basis: e.Basis, Reasons: e.Reasons, Before: lookOf(&e.Before), After: lookOf(&e.After),
 		})
 	}
+
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
@@ -93,6 +96,7 @@ func MigrationJSON(w io.Writer, r *migration.Result) error {
 	if err := e.Encode(out); err != nil {
 		return err
 	}
+
 	_, err := w.Write(escaped(b.Bytes()))
 	return err
 }

@@ -53,6 +53,7 @@ func groupEdges(edges []finding.Edge) []group {
 		{title: "Other traffic", note: "DNS, probes and similar; no rule applies"},
 		{title: "Within the pod", note: "never on the wire; plaintext is expected there"},
 	}
+
 	for _, e := range edges {
 		at := 0
 		switch {
@@ -63,6 +64,7 @@ func groupEdges(edges []finding.Edge) []group {
 		}
 		groups[at].edges = append(groups[at].edges, e)
 	}
+
 	out := groups[:1]
 	for _, g := range groups[1:] {
 		if len(g.edges) > 0 {
@@ -197,21 +199,25 @@ func (t *text) evidence(s *finding.Summary) {
 			}
 		}
 	}
+
 	for _, e := range s.Edges {
 		count(e.Seen)
 		late += e.MissedStart
 		holed += e.MissedBytes
 	}
+
 	count(s.Gone)
 	t.heading("Seen")
 	lost := "packet loss is unknown"
 	if s.CoverageSet {
 		lost = fmt.Sprintf("%s, %d lost by the capture", plural(s.Coverage.Packets, "packet"), s.Coverage.Dropped)
 	}
+
 	span := ""
 	if s.Start != 0 {
 		span = ", " + timeRange(s.Start, s.End)
 	}
+
 	t.wrap("  ", fmt.Sprintf("%d of %s judged, %d unjudged; %s%s", all-unjudged, plural(all, "connection"), unjudged, lost, span))
 	for _, line := range []struct {
 		n    uint64
@@ -228,13 +234,16 @@ func (t *text) evidence(s *finding.Summary) {
 			t.wrap("  ", fmt.Sprintf("%s %s", plural(line.n, "connection"), line.what))
 		}
 	}
+
 	t.undecoded(&s.Coverage)
 	if s.EdgesGone > 0 {
 		t.wrap("  ", fmt.Sprintf("%s evicted because there were too many; their connections are counted above", plural(s.EdgesGone, "edge")))
 	}
+
 	if s.EdgesFolded > 0 {
 		t.wrap("  ", fmt.Sprintf("%s without plaintext folded into others, so that edges with plaintext keep their names", plural(s.EdgesFolded, "edge")))
 	}
+
 	if s.Filter != "" {
 		t.wrap("  ", "only packets that the filter accepts: "+clean(s.Filter))
 	}

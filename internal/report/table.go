@@ -34,18 +34,22 @@ func (t *text) table(g group) {
 	if len(g.edges) == 0 {
 		return
 	}
+
 	rows := [][columns]string{header}
 	for i := range g.edges {
 		rows = append(rows, rowsOf(&g.edges[i])...)
 	}
+
 	if g.title != "" {
 		t.heading(g.title)
 	} else {
 		t.buf.WriteByte('\n')
 	}
+
 	if t.Width > 0 {
 		fit(rows, t.Width)
 	}
+
 	widths := measure(rows)
 	for i, r := range rows {
 		t.row(r, widths, i == 0)
@@ -74,6 +78,7 @@ func (t *text) row(r [columns]string, widths [columns]int, head bool) {
 			b.WriteString(strings.Repeat(" ", between))
 		}
 	}
+
 	t.buf.WriteString(strings.TrimRight(b.String(), " ") + "\n")
 }
 
@@ -138,6 +143,7 @@ func protocolOf(s *finding.Seen) string {
 	if j == nil {
 		return ""
 	}
+
 	if j.TLS == nil {
 		name := finding.ProtocolName(j.Protocol)
 		if j.HTTP != nil && j.Protocol == "http" && j.HTTP.Version != "" {
@@ -145,6 +151,7 @@ func protocolOf(s *finding.Seen) string {
 		}
 		return name
 	}
+
 	name := "TLS"
 	switch {
 	case j.Protocol == "quic":
@@ -226,6 +233,7 @@ func (t *text) wrap(head, words string) {
 	if t.Width > 0 && left > t.Width/2 {
 		left = 2 * indent
 	}
+
 	first := true
 	for word := range strings.FieldsSeq(words) {
 		n := utf8.RuneCountInString(word)
@@ -242,6 +250,7 @@ func (t *text) wrap(head, words string) {
 		at += n
 		first = false
 	}
+
 	t.buf.WriteByte('\n')
 }
 
@@ -268,6 +277,7 @@ func clean(s string) string {
 	if strings.IndexFunc(s, func(r rune) bool { return !plain(r) }) < 0 {
 		return s
 	}
+
 	var b strings.Builder
 	for i, r := range s {
 		switch {
