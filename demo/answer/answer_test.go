@@ -158,7 +158,7 @@ func TestEachClaimCanFail(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			wrong := strings.Join(judge(t, test.change(good(t, test.broker)), good(t, test.broker), envoyLog, test.broker), "\n")
 			if !strings.Contains(wrong, test.want) {
-				t.Errorf("got %q, want it to say %q", wrong, test.want)
+				t.Errorf("got %q, want an error with %q", wrong, test.want)
 			}
 		})
 	}

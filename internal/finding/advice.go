@@ -32,7 +32,7 @@ const (
 	linkAdvice = "an unknown link type: capture on an Ethernet or IP interface"
 )
 
-// Advice returns one sentence for each kind of traffic that was not seen, saying how to see it; nil if there is none.
+// Advice returns one sentence for each kind of traffic that was not seen, with a recommended action; nil if there is none.
 func (c *Coverage) Advice() (out []string) {
 	hidden, _ := c.Hidden()
 	for _, a := range advices {

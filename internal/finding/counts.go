@@ -73,10 +73,10 @@ func (t traits) rank() int {
 	return 1
 }
 
-// retentionRank returns how much a connection entitles its edge to a place of its own when there
-// are too many edges: mostly its rank. Anybody can send plaintext from any address, so plaintext
-// that nobody answered has the lowest rank, 0. Plaintext on a connection with payload from the
-// pod itself has the highest.
+// retentionRank ranks a connection for the choice of edges to fold when there are too many: edges with
+// higher ranks keep their names. It is mostly the same as rank. Anybody can send plaintext from any
+// address, so plaintext that nobody answered has the lowest rank, 0. Plaintext on a connection with
+// payload from the pod itself has the highest.
 func (t traits) retentionRank() int {
 	switch {
 	case t.has(spokenBit):

@@ -105,19 +105,19 @@ func TestBounds(t *testing.T) {
 		add(fmt.Sprintf(form, i+1, "one", i))
 	}
 	if len(s.entries) != maxEdges || s.watch.OverBounds != 10 {
-		t.Errorf("%d edges, %d without room", len(s.entries), s.watch.OverBounds)
+		t.Errorf("%d edges, %d records beyond the bounds", len(s.entries), s.watch.OverBounds)
 	}
 	for i := range maxTaps + 10 {
 		add(fmt.Sprintf(form, 1, fmt.Sprint(i), 0))
 	}
 	if len(s.taps) != maxTaps {
-		t.Errorf("%d taps", len(s.taps))
+		t.Errorf("%d taps stored", len(s.taps))
 	}
 	for i := range maxPages + 10 {
 		add(fmt.Sprintf(form, uint64(i)*pageSize*7+1, "one", 0))
 	}
 	if s.pages != maxPages {
-		t.Errorf("%d pages", s.pages)
+		t.Errorf("%d pages stored", s.pages)
 	}
 	Compare(s, s)
 }
@@ -137,14 +137,14 @@ func FuzzRead(f *testing.F) {
 		for i := range r.Edges {
 			e := &r.Edges[i]
 			if e.Change == "" || e.Before.State == "" || e.After.State == "" {
-				t.Errorf("%+v is not concluded", e)
+				t.Errorf("%+v has no change", e)
 			}
 			if mutual := e.After.Counts.mutual() && !e.After.Counts.less(); (e.Change == Kept || e.Change == Gained || e.Change == Covered) && !mutual {
-				t.Errorf("%+v: nothing shows mutual TLS", e)
+				t.Errorf("%+v: kept without evidence of mutual TLS", e)
 			}
 			for _, code := range e.Reasons {
 				if Reasons[code] == "" {
-					t.Errorf("reason %s has no words", code)
+					t.Errorf("reason %s is not explained", code)
 				}
 			}
 		}

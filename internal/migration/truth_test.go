@@ -172,7 +172,7 @@ func TestTruth(t *testing.T) {
 	t.Logf("%v", told)
 	for _, c := range []Change{Kept, Lost, Gained, Covered, Unchanged, Gone, NotEnough} {
 		if told[c] == 0 {
-			t.Errorf("no edge is %s: the worlds show nothing of it", c)
+			t.Errorf("no edge is %s: the worlds do not test it", c)
 		}
 	}
 }
@@ -202,7 +202,7 @@ func (w *world) refutes(e *Edge, all []*truth) string {
 	switch e.Change {
 	case Kept, Gained:
 		if !spoken(of, sidecar, tunnel) {
-			return "it is not mutual TLS any more"
+			return "it is no longer mutual TLS"
 		}
 		if spoken(of, plain, oneWay) {
 			return "some of it is less than mutual TLS"
@@ -213,13 +213,13 @@ func (w *world) refutes(e *Edge, all []*truth) string {
 		}
 	case Gone:
 		if len(of) > 0 && !spoken(of, silent) {
-			return "it is still there"
+			return "it still exists"
 		}
 	case Lost:
 		// An address may belong to another pod by now. That may raise a false alarm, which is marked, and
 		// never hides a loss.
 		if e.Basis != ByServer && e.Basis != ByAddress && len(pair) > 0 && !spoken(pair, plain, oneWay) {
-			return "nothing of the two is less than mutual TLS"
+			return "no service of the two is less than mutual TLS"
 		}
 	}
 	return ""

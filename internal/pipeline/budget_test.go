@@ -58,7 +58,7 @@ func TestFloodOfHalfOpenSessions(t *testing.T) {
 			between = between[1:]
 		}
 		if held := p.Stats().Pending; held > most {
-			t.Fatalf("%d bytes are held after %d connections, at most %d should be", held, i, most)
+			t.Fatalf("%d bytes in use after %d connections, want at most %d", held, i, most)
 		}
 	}
 	p.Flush()
@@ -66,14 +66,14 @@ func TestFloodOfHalfOpenSessions(t *testing.T) {
 		switch reasons := o.Meshtls.Reasons; {
 		case o.Source.IP == realClient:
 			if o.Meshtls.Verdict != "mtls" {
-				t.Errorf("the handshake in between: %+v", o)
+				t.Errorf("record of the handshake in between: %+v", o)
 			}
 		case slices.Contains(reasons, "evicted"):
 			evicted++
 			fallthrough
 		default:
 			if o.Meshtls.Verdict != "tls" && o.Meshtls.Verdict != "unknown" {
-				t.Fatalf("half a hello is %s", o.Meshtls.Verdict)
+				t.Fatalf("half a ClientHello has the verdict %s", o.Meshtls.Verdict)
 			}
 		}
 	}
@@ -81,7 +81,7 @@ func TestFloodOfHalfOpenSessions(t *testing.T) {
 		t.Errorf("%d connections, %d evicted, %+v", len(flows), evicted, s)
 	}
 	if s := p.Stats(); s.Pending != 0 || s.Conclusions != 0 {
-		t.Errorf("%d and %d bytes are counted when all is over", s.Pending, s.Conclusions)
+		t.Errorf("%d and %d bytes in use after all connections have ended", s.Pending, s.Conclusions)
 	}
 }
 
@@ -117,15 +117,15 @@ func TestConclusionsAreBounded(t *testing.T) {
 		client := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), 40000)
 		play(p, talk.Packets(capturetest.Options{Client: client, Start: captureStart.Add(time.Duration(i) * time.Millisecond), NoFIN: true})...)
 		if held := p.Stats().Conclusions; held > most {
-			t.Fatalf("%d bytes are held after %d connections, at most %d should be", held, i, most)
+			t.Fatalf("%d bytes in use after %d connections, want at most %d", held, i, most)
 		}
 	}
 	if s := p.Stats().Table; s.Shed < 1000 || s.Active < 100 {
-		t.Errorf("%+v", s)
+		t.Errorf("statistics %+v", s)
 	}
 	p.Flush()
 	if s := p.Stats(); s.Pending != 0 || s.Conclusions != 0 {
-		t.Errorf("%d and %d bytes are counted when all is over", s.Pending, s.Conclusions)
+		t.Errorf("%d and %d bytes in use after all connections have ended", s.Pending, s.Conclusions)
 	}
 }
 
@@ -143,6 +143,6 @@ func TestNothingIsLeftCounted(t *testing.T) {
 	play(p, frames...)
 	p.Flush()
 	if s := p.Stats(); s.Pending != 0 || s.Conclusions != 0 || s.Table.Shed == 0 {
-		t.Errorf("%d and %d bytes are counted when all is over: %+v", s.Pending, s.Conclusions, s.Table)
+		t.Errorf("%d and %d bytes in use after all connections have ended: %+v", s.Pending, s.Conclusions, s.Table)
 	}
 }

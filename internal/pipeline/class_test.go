@@ -93,7 +93,7 @@ func TestClassesAreEarned(t *testing.T) {
 			frames := c.talk.Packets(capturetest.Options{Client: client, Server: server, Start: captureStart})
 			class, opens, net := classOf(t, frames)
 			if class != c.class || (net > 0) != c.finding {
-				t.Errorf("class %s, %d findings opened, %d of them stand; want %s, %v", class, opens, net, c.class, c.finding)
+				t.Errorf("class %s, %d findings opened, %d not retracted; want %s, %v", class, opens, net, c.class, c.finding)
 			}
 		})
 	}
@@ -156,7 +156,7 @@ func TestRequestInParts(t *testing.T) {
 					Client: netip.MustParseAddrPort(c.client), Server: netip.AddrPortFrom(netip.MustParseAddr("10.1.0.7"), c.port), Start: captureStart,
 				})
 				if class, opens, stand := classOf(t, frames); opens != c.opens || stand != c.opens {
-					t.Fatalf("%s, cut at %d, answered early %v: class %s, %d findings opened, %d of them stand; want %d", c.name, at, early, class, opens, stand, c.opens)
+					t.Fatalf("%s, split at %d, early response %v: class %s, %d findings opened, %d not retracted; want %d", c.name, at, early, class, opens, stand, c.opens)
 				}
 			}
 		}

@@ -63,10 +63,10 @@ func TestOtherBytesAgain(t *testing.T) {
 			play(p, slices.Concat(c.packets, frames(1))...)
 			p.Flush()
 			if got := said.verdicts; len(got) > 0 && slices.Contains(said.reasons[0], "conflicting_bytes") != (name == "twice") {
-				t.Errorf("%x %s: %v", version, name, said.reasons[0])
+				t.Errorf("%x %s: reasons %v", version, name, said.reasons[0])
 			}
 			if got := said.verdicts; fmt.Sprint(got) != c.want {
-				t.Errorf("%x %s: %v, want %s", version, name, got, c.want)
+				t.Errorf("%x %s: verdicts %v, want %s", version, name, got, c.want)
 			}
 		}
 	}

@@ -215,7 +215,7 @@ func TestTurnedIsFound(t *testing.T) {
 		p.Flush()
 		p.Do(func(l *pipeline.Locked) { l.Engine.Tick(packets[len(packets)-1].Time + int64(time.Hour)) })
 		if strings.Contains(strings.Join(open, "\n"), `"count":0`) {
-			t.Errorf("%s: taken back\n%s", version, strings.Join(open, "\n"))
+			t.Errorf("%s: a finding was retracted\n%s", version, strings.Join(open, "\n"))
 		}
 	}
 }

@@ -82,10 +82,10 @@ func TestNamesOfPeers(t *testing.T) {
 			flows, edge := through(t, frames)
 			got := flows["10.1.0.20"]
 			if got.Meshtls.Verdict != "plaintext" || got.Meshtls.Class != "workload" || got.Meshtls.Expectation != "undeclared" {
-				t.Errorf("%s, %s, %s", got.Meshtls.Verdict, got.Meshtls.Class, got.Meshtls.Expectation)
+				t.Errorf("verdict %s, class %s, expectation %s", got.Meshtls.Verdict, got.Meshtls.Class, got.Meshtls.Expectation)
 			}
 			if got.Meshtls.Peer.Name != c.peer || got.Destination.Domain != c.peer || (got.Meshtls.Peer.NameBasis == "dns") != (c.peer != "") {
-				t.Errorf("%+v, %+v", got.Meshtls.Peer, got.Destination)
+				t.Errorf("peer %+v, destination %+v", got.Meshtls.Peer, got.Destination)
 			}
 			if edge != c.edge {
 				t.Errorf("edge %q, want %q", edge, c.edge)

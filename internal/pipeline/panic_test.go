@@ -38,12 +38,12 @@ func TestFaultIsContained(t *testing.T) {
 	play(p, frames(41001)[0])
 	broken = false
 	if p.Stats().Panics != 1 || told != 1 || p.Stats().Table.Active != 0 || len(said.verdicts) != 1 {
-		t.Errorf("%d faults, told %d times, %d connections left, verdicts %v", p.Stats().Panics, told, p.Stats().Table.Active, said.verdicts)
+		t.Errorf("%d panics, reported %d times, %d connections left, verdicts %v", p.Stats().Panics, told, p.Stats().Table.Active, said.verdicts)
 	}
 	play(p, frames(41002)...)
 	p.Flush()
 	if len(said.verdicts) != 2 || said.verdicts[1] != "mtls" {
-		t.Errorf("verdicts %v, want mtls for what came behind it", said.verdicts)
+		t.Errorf("verdicts %v, want mtls for the connection after the panic", said.verdicts)
 	}
 }
 
@@ -63,10 +63,10 @@ func TestFaultInAll(t *testing.T) {
 	}
 	p.Add(packets[:5]...)
 	if p.Stats().Panics != 2 || p.Stats().Table.Active != 2 {
-		t.Errorf("%d faults, want 2; %d connections behind them, want 2", p.Stats().Panics, p.Stats().Table.Active)
+		t.Errorf("%d panics, want 2; %d connections after them, want 2", p.Stats().Panics, p.Stats().Table.Active)
 	}
 	p.Add(packets[5:]...)
 	if p.Stats().Panics != 3 || p.Stats().Table.Active != 0 {
-		t.Errorf("%d faults, want 3; %d connections behind them, want none", p.Stats().Panics, p.Stats().Table.Active)
+		t.Errorf("%d panics, want 3; %d connections after them, want none", p.Stats().Panics, p.Stats().Table.Active)
 	}
 }

@@ -59,6 +59,6 @@ func TestProxiedTLS(t *testing.T) {
 	}
 	p.Flush()
 	if !slices.Equal(classes, []string{"tap", "workload"}) || findings != 1 {
-		t.Errorf("classes %v, %d findings, want those of the second alone", classes, findings)
+		t.Errorf("classes %v, %d findings, want only the one of the second connection", classes, findings)
 	}
 }

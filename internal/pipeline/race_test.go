@@ -10,6 +10,6 @@ import "testing"
 func norace(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
-		t.Skip("nothing for the race detector: not with -race -short")
+		t.Skip("skipped with -race -short: the race detector finds nothing here")
 	}
 }

@@ -73,7 +73,7 @@ func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 		k.read(t, now)
 		k.pipeline.Flush()
 		if len(flows) != 1 {
-			t.Fatalf("%s: %d connections", name, len(flows))
+			t.Fatalf("%s: %d flow records", name, len(flows))
 		}
 		x := tell(t, flows)[0]
 		if x.MeshTLS.Verdict != c.verdict || !strings.Contains(strings.Join(x.MeshTLS.Reasons, " "), c.reason) {
@@ -81,7 +81,7 @@ func TestThinnedConnectionThatEndsTLS(t *testing.T) {
 		}
 		late := time.Duration(found - packets[began].Time)
 		if c.within > 0 && (found == 0 || late > c.within) {
-			t.Errorf("%s: found after %v, want %v at most", name, late, c.within)
+			t.Errorf("%s: found after %v, want at most %v", name, late, c.within)
 		}
 	}
 }

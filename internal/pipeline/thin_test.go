@@ -99,7 +99,7 @@ func (k *kernel) chosen() (out []tapfilter.Connection) {
 	return out
 }
 
-// thinned runs packets through a pipeline behind a kernel that thins at most most connections.
+// thinned runs packets through a pipeline behind a kernel that thins no more than most connections.
 func thinned(t *testing.T, packets []flow.Packet, most int, table flow.Config) (out []string, k *kernel) {
 	t.Helper()
 	k = &kernel{thinner: pipeline.Thinner{Most: most}, filter: tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})}
@@ -264,7 +264,7 @@ func TestThinning(t *testing.T) {
 	}
 	t.Logf("%d of %d packets left out, %d changes of the filter, %d bytes by sequence numbers", k.left, len(packets), k.changes, k.pipeline.Stats().Table.ThinnedBytes)
 	if fewer < len(want)*3/5 || k.left < len(packets)/2 || k.changes > 8*len(talks) {
-		t.Errorf("%d of %d connections were thinned, by %d of %d packets, in %d changes", fewer, len(want), k.left, len(packets), k.changes)
+		t.Errorf("%d of %d connections were thinned, %d of %d packets left out, %d changes of the filter", fewer, len(want), k.left, len(packets), k.changes)
 	}
 }
 
@@ -305,7 +305,7 @@ func TestThinningRedirected(t *testing.T) {
 		}
 		for _, packets := range [][2]int{{want[i].Source.Packets, got[i].Source.Packets}, {want[i].Destination.Packets, got[i].Destination.Packets}} {
 			if packets[1] > packets[0]/2 {
-				t.Errorf("%s: %d of %d packets were taken", got[i].key(), packets[1], packets[0])
+				t.Errorf("%s: %d of %d packets were captured", got[i].key(), packets[1], packets[0])
 			}
 		}
 	}
@@ -367,7 +367,7 @@ func TestThinningPortsTakenAgain(t *testing.T) {
 	for i := range want {
 		w, g := &want[i], &got[i]
 		if g.key() != w.key() {
-			t.Fatalf("%s and %s", g.key(), w.key())
+			t.Fatalf("record of %s, want %s", g.key(), w.key())
 		}
 		if g.MeshTLS.Verdict == w.MeshTLS.Verdict && g.MeshTLS.TLS.ClientAuth == w.MeshTLS.TLS.ClientAuth {
 			continue
@@ -376,12 +376,12 @@ func TestThinningPortsTakenAgain(t *testing.T) {
 		// The end waits in the ring. If the filter has just changed, only the clock changes it again.
 		const late = blockWait + pipeline.ThinEvery
 		if i%2 == 0 || !weaker || len(g.MeshTLS.Reasons) == 0 || pauses[i/2] > late {
-			t.Errorf("%s: %s and %s, where it is %s and %s: %v, %v behind", g.key(), g.MeshTLS.Verdict, g.MeshTLS.TLS.ClientAuth, w.MeshTLS.Verdict, w.MeshTLS.TLS.ClientAuth, g.MeshTLS.Reasons, pauses[i/2])
+			t.Errorf("%s: %s and %s, want %s and %s: %v, pause of %v", g.key(), g.MeshTLS.Verdict, g.MeshTLS.TLS.ClientAuth, w.MeshTLS.Verdict, w.MeshTLS.TLS.ClientAuth, g.MeshTLS.Reasons, pauses[i/2])
 		}
 		fewer++
 	}
-	t.Logf("%d connections, %d of %d packets left out; of %d that took ports again, of %d less is known", len(want), k.left, len(packets), len(want)/2, fewer)
+	t.Logf("%d connections, %d of %d packets left out; of %d that reused ports, %d are less certain", len(want), k.left, len(packets), len(want)/2, fewer)
 	if k.left < len(packets)/2 {
-		t.Errorf("too few were left out to say anything: %d of %d", k.left, len(packets))
+		t.Errorf("too few packets were left out for this test: %d of %d", k.left, len(packets))
 	}
 }

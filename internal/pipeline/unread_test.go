@@ -94,7 +94,7 @@ func TestUnreadAlert(t *testing.T) {
 		}
 	}
 	if verdicts, reasons := judged(t, frames); len(verdicts) != 1 || verdicts[0] != "tls" || !slices.Contains(reasons, "urgent_data") {
-		t.Errorf("%v %v", verdicts, reasons)
+		t.Errorf("verdicts %v, reasons %v", verdicts, reasons)
 	}
 }
 

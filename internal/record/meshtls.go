@@ -7,7 +7,7 @@ type Meshtls struct {
 	Verdict      string   `json:"verdict,omitempty"`       // "mtls", "tls", "plaintext", "encrypted", "failed" or "unknown"; empty: no payload
 	Scope        string   `json:"scope,omitempty"`         // "wire", or "pod" for traffic that never leaves the pod
 	Class        string   `json:"class,omitempty"`         // kind of traffic, by evidence that neither end can choose; the rules apply to "workload"
-	ClassClaimed string   `json:"class_claimed,omitempty"` // kind of traffic by the claims of its ends; no rule depends on it
+	ClassClaimed string   `json:"class_claimed,omitempty"` // kind of traffic that its ends claim; at most it lowers the default expectation from mutual TLS to TLS
 	Mesh         string   `json:"mesh,omitempty"`          // the mesh that the connection looks like: a hint, never a proof
 	MeshBasis    string   `json:"mesh_basis,omitempty"`    // evidence for Mesh: "alpn", "sni", "port" or "certificate"
 	Enrolled     string   `json:"enrolled,omitempty"`      // evidence that the pod is in an ambient mesh: "declared" or "seen"; empty: not known

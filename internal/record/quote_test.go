@@ -36,7 +36,7 @@ func FuzzQuoted(f *testing.F) {
 		}
 		for _, r := range string(b) {
 			if !unicode.IsPrint(r) {
-				t.Errorf("%q holds %U", b, r)
+				t.Errorf("%q contains %U", b, r)
 			}
 		}
 	})

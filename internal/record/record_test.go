@@ -40,7 +40,7 @@ func FuzzRecord(f *testing.F) {
 			t.Errorf("%s\nencoding/json has\n%s", b, std)
 		}
 		if at := bytes.IndexFunc(b, func(r rune) bool { return !unicode.IsPrint(r) }); at >= 0 {
-			t.Errorf("%q holds %q", b, b[at:])
+			t.Errorf("%q contains %q", b, b[at:])
 		}
 	})
 }
@@ -120,7 +120,7 @@ func TestUnknownMembers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := r.Timestamp.Std().Format(time.RFC3339Nano); got != "2026-11-24T11:00:00.5Z" || r.Source.Port != 5 || r.Meshtls.Verdict != "new" || r.TLS.Client.Subject != "CN=a" {
-		t.Errorf("%s, %+v", got, r)
+		t.Errorf("got %s, decoded %+v", got, r)
 	}
 }
 

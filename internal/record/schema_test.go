@@ -27,7 +27,7 @@ func TestSchema(t *testing.T) {
 	c := comparison{t: t, defs: s.Defs}
 	c.compare("", reflect.TypeFor[record.Record](), &s.node)
 	if c.values < 150 {
-		t.Errorf("%d values compared", c.values)
+		t.Errorf("only %d values compared", c.values)
 	}
 }
 
@@ -56,7 +56,7 @@ func (c *comparison) compare(path string, typ reflect.Type, n *node) {
 	if want := scalar(typ); want != "" {
 		c.values++
 		if got := c.describe(n); got != want && !strings.HasPrefix(got, want+" ") {
-			c.t.Errorf("%s is %s in Go, and in the schema %s", path, want, got)
+			c.t.Errorf("%s is %s in Go, but %s in the schema", path, want, got)
 		}
 		return
 	}
@@ -68,7 +68,7 @@ func (c *comparison) compare(path string, typ reflect.Type, n *node) {
 	case typ.Kind() == reflect.Struct && n.Type == "object" && n.Properties != nil:
 		c.members(path, typ, n)
 	default:
-		c.t.Errorf("%s is a %s in Go, and in the schema %+v", path, typ, n)
+		c.t.Errorf("%s is a %s in Go, but %+v in the schema", path, typ, n)
 	}
 }
 
@@ -81,19 +81,19 @@ func (c *comparison) members(path string, typ reflect.Type, n *node) {
 		case f.Anonymous:
 			continue
 		case n.Properties[name] == nil:
-			c.t.Errorf("%s.%s is in Go and not in the schema", path, name)
+			c.t.Errorf("%s.%s is in Go but not in the schema", path, name)
 			continue
 		case tagged && !slices.Contains([]string{"omitempty", "omitzero"}, options):
 			c.t.Errorf("%s.%s has the tag %q", path, name, options)
 		case tagged && slices.Contains(n.Required, name):
-			c.t.Errorf("%s.%s is required and not always written", path, name)
+			c.t.Errorf("%s.%s is required but not always written", path, name)
 		}
 		seen[name] = true
 		c.compare(strings.TrimPrefix(path+"."+name, "."), f.Type, n.Properties[name])
 	}
 	for _, name := range slices.Sorted(maps.Keys(n.Properties)) {
 		if !seen[name] {
-			c.t.Errorf("%s.%s is in the schema and not in Go", path, name)
+			c.t.Errorf("%s.%s is in the schema but not in Go", path, name)
 		}
 	}
 }

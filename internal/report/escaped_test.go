@@ -18,7 +18,7 @@ func TestMigrationJSONHidesNothing(t *testing.T) {
 	}
 	for _, r := range "\u202e\u2066\u200b\x7f\U000e0001" {
 		if bytes.ContainsRune(b.Bytes(), r) {
-			t.Errorf("%U is in the text as it is", r)
+			t.Errorf("%U is not escaped", r)
 		}
 	}
 	var doc migrationDoc

@@ -28,7 +28,7 @@ func TestMigrationHostile(t *testing.T) {
 			t.Fatal(err)
 		}
 		if strings.ContainsAny(b.String(), "\x1b\u202e") {
-			t.Errorf("a control is printed: %q", &b)
+			t.Errorf("a control character is printed: %q", &b)
 		}
 		for _, want := range []string{"1 lost mutual TLS", "[fd00::2]:443"} {
 			if !strings.Contains(b.String(), want) {

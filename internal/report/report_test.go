@@ -34,7 +34,7 @@ func golden(t *testing.T, name string, got []byte) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs; write it anew with -update and read the difference. Got:\n%s", file, got)
+		t.Errorf("%s differs: run with -update and read the difference. Got:\n%s", file, got)
 	}
 }
 
@@ -174,7 +174,7 @@ func TestAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got, _, _ := strings.Cut(b.String(), "\n"); got != want {
-			t.Errorf("answer %q, want %q", got, want)
+			t.Errorf("summary %q, want %q", got, want)
 		}
 	}
 }
@@ -188,7 +188,7 @@ func TestWidth(t *testing.T) {
 		}
 		for line := range strings.Lines(b.String()) {
 			if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); width >= 80 && n > width {
-				t.Errorf("%d columns: a line of %d: %s", width, n, line)
+				t.Errorf("%d columns: a line is %d wide: %s", width, n, line)
 			}
 		}
 	}
@@ -221,7 +221,7 @@ func TestHostile(t *testing.T) {
 		}
 		for line := range strings.Lines(b.String()) {
 			if strings.HasPrefix(line, "b") || strings.HasPrefix(line, "0 edges") {
-				t.Errorf("a line from the wire: %q", line)
+				t.Errorf("a forged line: %q", line)
 			}
 		}
 	}
@@ -262,7 +262,7 @@ func TestReasonCodes(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !strings.Contains(out.String(), ": "+meaning+"\n") {
-			t.Errorf("%s: the report says otherwise than %q:\n%s", code, meaning, &out)
+			t.Errorf("%s: the report has other words than %q:\n%s", code, meaning, &out)
 		}
 	}
 	if rows != report.Codes() {

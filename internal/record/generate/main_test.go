@@ -17,6 +17,6 @@ func TestUpToDate(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what the types make: run go generate ./internal/record", output)
+		t.Errorf("%s does not match the types: run go generate ./internal/record", output)
 	}
 }
