@@ -94,7 +94,7 @@ type Engine struct {
 	sequences map[string]uint64
 	blank     record.Record // the members that all records have in common
 	record    record.Record // under construction; equal to blank between records
-	tls       record.TLS    // what record.TLS points to
+	tls       record.TLS    // target of record.TLS
 	encoded   []byte
 	id        string
 	scratch   []byte

@@ -373,7 +373,7 @@ func TestThinningPortsTakenAgain(t *testing.T) {
 			continue
 		}
 		weaker := g.MeshTLS.Verdict == "unknown" || g.MeshTLS.Verdict == "tls" && (g.MeshTLS.TLS.ClientAuth == "unknown" || g.MeshTLS.TLS.ClientAuth == w.MeshTLS.TLS.ClientAuth)
-		// The end waits in the ring. If the filter has just changed, only the clock changes it again.
+		// The end of the connection waits in the ring. If the filter has just changed, only the clock changes it again.
 		const late = blockWait + pipeline.ThinEvery
 		if i%2 == 0 || !weaker || len(g.MeshTLS.Reasons) == 0 || pauses[i/2] > late {
 			t.Errorf("%s: %s and %s, want %s and %s: %v, pause of %v", g.key(), g.MeshTLS.Verdict, g.MeshTLS.TLS.ClientAuth, w.MeshTLS.Verdict, w.MeshTLS.TLS.ClientAuth, g.MeshTLS.Reasons, pauses[i/2])
