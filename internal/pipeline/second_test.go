@@ -47,8 +47,8 @@ func TestLossKeepsTheVerdict(t *testing.T) {
 		talk []capturetest.Chunk
 		lost []int // indexes of lost packets among the last ones
 	}{
-		"one side, after a small record":   {[]capturetest.Chunk{client(small), server(small), c, s, c, s, c, s, c, s}, []int{2, 4}},
-		"both sides, after records":        {[]capturetest.Chunk{client(small), server(small), c, s, c, s, c, s, c, s}, []int{4, 5, 6}},
+		"one side, after a small record":    {[]capturetest.Chunk{client(small), server(small), c, s, c, s, c, s, c, s}, []int{2, 4}},
+		"both sides, after records":         {[]capturetest.Chunk{client(small), server(small), c, s, c, s, c, s, c, s}, []int{4, 5, 6}},
 		"small records of both":             {[]capturetest.Chunk{client(small), server(small), client(small), server(small), c, s, c, s, c, s}, []int{2, 3}},
 		"the other side's loss came before": {append(slices.Repeat([]capturetest.Chunk{s, c}, 40), client(small), c, s, c, s), []int{4, 81}},
 	} {
