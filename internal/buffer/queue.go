@@ -64,6 +64,7 @@ func (q *queue) put(m Message) (p priority, seq uint64, ok bool) {
 		q.countDrop(m.Dataset, dropQueueFull)
 		return p, 0, false
 	}
+
 	q.seq++
 	q.lists[p].push(Item{Message: m, priority: p, Seq: q.seq, at: time.Now()})
 	q.records++

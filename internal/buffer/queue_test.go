@@ -143,6 +143,7 @@ func TestQueueConcurrent(t *testing.T) {
 			}
 		})
 	}
+
 	for range producers {
 		producing.Go(func() {
 			for range each {
@@ -150,6 +151,7 @@ func TestQueueConcurrent(t *testing.T) {
 			}
 		})
 	}
+
 	producing.Wait()
 	close(stop)
 	consuming.Wait()

@@ -58,6 +58,7 @@ func TestSpoolKilled(t *testing.T) {
 				t.Errorf("record %d of %d was on disk and is lost", n, put)
 			}
 		}
+
 		t.Logf("killed: put %d, on disk when Put returned %d, missing %d", put, safe, missing)
 	}
 }
@@ -90,6 +91,7 @@ func spoolAndKill(t *testing.T, dir string, records int) (put, safe int) {
 			cmd.Process.Kill()
 		}
 	}
+
 	cmd.Wait()
 	if !late.Stop() || safe < records {
 		t.Fatalf("of %d records put %d were on disk within %v", put, safe, eventually.Limit)
@@ -156,6 +158,7 @@ func spoolProperty(t *testing.T, chance *rand.Rand) {
 			}
 		}
 	}
+
 	b.Requeue(taken)
 	onDisk(t, b, len(open))
 	for _, id := range drain(b) {
@@ -165,6 +168,7 @@ func spoolProperty(t *testing.T, chance *rand.Rand) {
 		delete(open, id)
 		acked[id] = true
 	}
+
 	if len(open) != 0 || sum(b.Stats().Dropped) != 0 {
 		t.Errorf("%d records lost: %+v", len(open), b.Stats())
 	}

@@ -49,9 +49,11 @@ func imageOf(old bool, done, total int) segmentImage {
 		} else {
 			copy(record[markAt:], marked)
 		}
+
 		m.data = append(m.data, record...)
 		m.ends = append(m.ends, len(m.data))
 	}
+
 	copy(m.data, segmentMagic)
 	at := binary.BigEndian.AppendUint64(nil, uint64(m.ends[cursor]))
 	if old {
@@ -62,6 +64,7 @@ func imageOf(old bool, done, total int) segmentImage {
 		counts = binary.BigEndian.AppendUint32(counts, 0)
 		copy(m.data[countAt:], binary.BigEndian.AppendUint32(counts, crc32.Checksum(counts, castagnoli)))
 	}
+
 	copy(m.data[cursorAt:], binary.BigEndian.AppendUint32(at, crc32.Checksum(at, castagnoli)))
 	return m
 }
@@ -97,8 +100,10 @@ func recovered(t *testing.T, data []byte) (got map[int]int, lost int) {
 			got[n]++
 			read++
 		}
+
 		at = next
 	}
+
 	if read != g.left {
 		t.Errorf("read %d records, expected %d", read, g.left)
 	}
@@ -186,6 +191,7 @@ func TestSegmentTruncated(t *testing.T) {
 			t.Errorf("truncated at %d: %d records, %d lost", at, len(got), lost)
 		}
 	}
+
 	old := imageOf(true, 0, 6)
 	for at := oldHeader + 1; at < len(old.data); at++ {
 		got, lost := recovered(t, old.data[:at])
@@ -193,6 +199,7 @@ func TestSegmentTruncated(t *testing.T) {
 			t.Errorf("version 1 truncated at %d: %d records of %d, %d lost", at, len(got), n, lost)
 		}
 	}
+
 	for at := range segmentHeader { // an incomplete header never causes a panic
 		recovered(t, m.data[:at])
 	}
@@ -210,6 +217,7 @@ func TestSegmentPages(t *testing.T) {
 		}
 		return out
 	}
+
 	for at := page; at+page <= len(m.data); at += page {
 		for name, fill := range map[string]byte{"zeros": 0, "ones": 0xff} {
 			data := bytes.Clone(m.data)
@@ -223,11 +231,13 @@ func TestSegmentPages(t *testing.T) {
 				m.holds(t, fmt.Sprint("page of ", from, " at ", at), data, within(at, at+page)...)
 			}
 		}
+
 		again := slices.Concat(m.data[:at], m.data[at-page:at], m.data[at:]) // and a page that occurs twice
 		if got, lost := recovered(t, again); lost != records-len(got) {
 			t.Errorf("page twice at %d: %d records, %d lost", at, len(got), lost)
 		}
 	}
+
 	got, lost := recovered(t, make([]byte, 4*page))
 	if len(got) != 0 || lost != 1 {
 		t.Errorf("nothing but zeros: %d records, %d lost", len(got), lost)
@@ -258,6 +268,7 @@ func TestSpoolFlippedBit(t *testing.T) {
 		one[0] ^= 4
 		f.WriteAt(one, at*info.Size()/4)
 	}
+
 	flip(1)
 	b = openSpool(t, SpoolConfig{Dir: dir})
 	onDisk(t, b, records-1)

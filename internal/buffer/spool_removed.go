@@ -122,6 +122,7 @@ func (s *spool) restore(g *segment) error {
 			return nil
 		}
 	}
+
 	if g.removed { // all records were delivered meanwhile
 		f.Close()
 		return os.Remove(f.Name())

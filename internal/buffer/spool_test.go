@@ -210,6 +210,7 @@ func TestSpoolFull(t *testing.T) {
 			put++
 		}
 	}
+
 	eventually.True(t, "the queue is empty", func() bool { n, _ := b.queue.len(); return n == 0 }, b.Stats)
 	s := b.Stats()
 	if s.Dropped[Flow] == 0 || s.SpoolBytes > minSpool || s.Dropped[Flow] < s.Dropped[Posture] || int(sum(s.Dropped))+s.Queued != put {

@@ -42,6 +42,7 @@ func DTLS(talk *Conversation) []DTLSMessage {
 			}
 		}
 	}
+
 	return out
 }
 

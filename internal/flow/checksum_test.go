@@ -84,6 +84,7 @@ func TestChecksums(t *testing.T) {
 			}
 		})
 	}
+
 	for name, c := range map[string]struct {
 		options []byte
 		spoil   int // byte of the header to change; 0: none
@@ -111,6 +112,7 @@ func TestChecksums(t *testing.T) {
 			}
 		}
 	}
+
 	t.Run("none", func(t *testing.T) {
 		for _, h := range []headers{{src: a4, dst: b4, udp: true}, {src: a6, dst: b6, udp: true}} {
 			ip := summed(h.ip())

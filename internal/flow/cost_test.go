@@ -128,6 +128,7 @@ func BenchmarkDecode(b *testing.B) {
 				}
 			}
 		})
+
 		b.Run(c.name+"/gopacket", func(b *testing.B) {
 			b.ReportAllocs()
 			var eth layers.Ethernet
@@ -170,6 +171,7 @@ func BenchmarkAdd(b *testing.B) {
 			}
 		})
 	}
+
 	seq := func(p *flow.Packet, n uint32) {
 		s := p.Data[14+20+4:]
 		s[0], s[1], s[2], s[3] = byte(n>>24), byte(n>>16), byte(n>>8), byte(n)
@@ -199,6 +201,7 @@ func BenchmarkAdd(b *testing.B) {
 			table.Add(p)
 		})
 	}
+
 	// The worst case that a peer can cause: pieces after a gap, the last one first, so that each insertion moves all
 	// others.
 	const rounds = 1 << 19
@@ -215,6 +218,7 @@ func BenchmarkAdd(b *testing.B) {
 			table.Add(p)
 		}
 	}
+
 	bench("hostile", flow.Config{}, nil, ahead(1400, afterWide()))
 	bench("hostile and small", flow.Config{}, nil, ahead(1, afterWide()))
 	bench("hostile and outside of the window", flow.Config{}, nil, ahead(1400, handshake))

@@ -140,6 +140,7 @@ func tagged(typ uint16, f frame, d *Decoded) Reason {
 		default:
 			return inEthernet(typ, f, d)
 		}
+
 		if len(f.b) < size {
 			return Truncated
 		}
@@ -148,5 +149,6 @@ func tagged(typ uint16, f frame, d *Decoded) Reason {
 		}
 		typ, f = binary.BigEndian.Uint16(f.b[size-2:]), f.skip(size)
 	}
+
 	return Malformed
 }

@@ -173,6 +173,7 @@ func TestDecodeRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, d.Reason, c.want)
 		}
 	}
+
 	for r := range flow.UnknownLink + 1 {
 		if name := r.String(); name == "" || len(flow.Stats{}.Undecoded) != int(flow.UnknownLink)+1 {
 			t.Errorf("reason %d has no name", r)
@@ -237,6 +238,7 @@ func randomHeaders(r *rand.Rand) headers {
 			h.extensions = append(h.extensions, 60)
 		}
 	}
+
 	if h.udp {
 		h.seq, h.ack, h.flags = 0, 0, 0
 	} else {
@@ -244,6 +246,7 @@ func randomHeaders(r *rand.Rand) headers {
 			h.options = append(h.options, 1, 1, 1, 1)
 		}
 	}
+
 	if len(h.extensions) == 0 { // gopacket takes padding after a hop-by-hop header for payload
 		h.trailer = r.IntN(3) * 4
 	}
@@ -262,6 +265,7 @@ func TestDecodeAgreesWithGopacket(t *testing.T) {
 		{wire.LinkNull, layers.LayerTypeLoopback},
 		{wire.LinkRaw, nil},
 	}
+
 	for i := range 5000 {
 		h := randomHeaders(r)
 		l := links[r.IntN(len(links))]
@@ -317,6 +321,7 @@ func agree(d *flow.Decoded, p gopacket.Packet) error {
 	default:
 		return fmt.Errorf("transport %T", l)
 	}
+
 	if !bytes.Equal(payload, d.Payload) || d.PayloadLen != len(payload) {
 		return fmt.Errorf("payload %x, here %x", payload, d.Payload)
 	}

@@ -42,6 +42,7 @@ func usualPackets() (packets []flow.Packet, taken int) {
 		change(&h)
 		packets = append(packets, packetOf(wire.LinkEthernet, h))
 	}
+
 	return append(packets, packetOf(wire.LinkRaw, plain)), taken
 }
 
@@ -66,6 +67,7 @@ func TestFastDecode(t *testing.T) {
 				}
 			}
 		}
+
 		for n := range len(packets[i].Data) {
 			p := packets[i]
 			p.Data = p.Data[:n]
@@ -163,6 +165,7 @@ func chat(b []byte, clientPort uint16) []string {
 			next[side] = end
 		}
 	}
+
 	r.table.Flush()
 	return r.log
 }

@@ -47,6 +47,7 @@ func fragmentOf(from, to netip.AddrPort, id uint16, proto byte, body []byte, c f
 		ip = append(ip, 44, 64)
 		data = append(binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint16([]byte{proto, 0}, word), uint32(id)), data...)
 	}
+
 	ip = append(append(ip, from.Addr().AsSlice()...), to.Addr().AsSlice()...)
 	b := wrap(wire.LinkEthernet, append(ip, data...), 0)
 	return flow.Packet{Data: b, Length: len(b), Link: wire.LinkEthernet, Time: start.UnixNano()}
@@ -167,6 +168,7 @@ func TestFragmentsAreBounded(t *testing.T) {
 				t.Fatalf("%s: %d bytes after %d fragments", name, table.FragmentBytes(), i)
 			}
 		}
+
 		honest := carried(b4, server, "still heard")
 		for _, c := range []fragment{{0, 8, false, false}, {8, 19, true, false}} {
 			p := fragmentOf(b4, server, 7, 17, honest, c)

@@ -27,6 +27,7 @@ func FuzzDecode(f *testing.F) {
 	} {
 		f.Add(tunneled, uint16(wire.LinkEthernet), uint16(1<<15))
 	}
+
 	f.Fuzz(func(t *testing.T, data []byte, link, extra uint16) {
 		p := flow.Packet{Data: data, Length: len(data) + int(extra&0x7fff), Link: wire.LinkType(link), Decapsulate: extra>>15 != 0}
 		var whole, cut flow.Decoded
@@ -113,6 +114,7 @@ func FuzzSegments(f *testing.F) {
 			p.Time = at.UnixNano()
 			table.Add(&p)
 		}
+
 		table.Flush()
 		if s := table.Stats(); s.Buffered != 0 || s.MaxBuffered > 64<<10 {
 			t.Fatalf("%+v", s)
@@ -178,8 +180,10 @@ func TestFuzzCorpus(t *testing.T) {
 				text += fmt.Sprintf("uint16(%d)\n", a)
 			}
 		}
+
 		corpus[filepath.Join("testdata", "fuzz", target, name)] = text
 	}
+
 	for _, k := range kinds {
 		put("FuzzDecode", strings.ReplaceAll(k.name, " ", "_"), wrap(k.link, k.h.ip(), k.h.trailer, k.tags...), uint16(k.link), uint16(0))
 	}
@@ -204,9 +208,11 @@ func TestFuzzCorpus(t *testing.T) {
 			segments = binary.BigEndian.AppendUint16(segments, uint16(s.ack))
 			segments = append(binary.BigEndian.AppendUint16(segments, uint16(len(s.data))), 4)
 		}
+
 		put("FuzzTable", name, frames, uint16(wire.LinkRaw))
 		put("FuzzSegments", name, segments)
 	}
+
 	for path, text := range corpus {
 		if *update {
 			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -216,6 +222,7 @@ func TestFuzzCorpus(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+
 		if got, err := os.ReadFile(path); err != nil || string(got) != text {
 			t.Errorf("%s differs from the generated file (go test -update writes it): %v", path, err)
 		}

@@ -126,9 +126,9 @@ func (c *Conn) gapEnd(side Side) int64 {
 }
 
 // gapLost reports whether the first gap of a side is permanent. It is if the receiver has the bytes, so that they will
-// not be sent again, and the time for reordering within the capture is over; if the sender has reset the connection; or
-// if no packet of the receiver is seen. A gap that the receiver has not acknowledged stays open until it is filled,
-// however long that takes.
+// not be sent again, and the time for reordering within the capture is over; or if the sender has reset the connection,
+// or no packet of the receiver is seen, and the wait for that (GapWait, UnseenWait) is over. A gap that the receiver
+// has not acknowledged otherwise stays open until it is filled, however long that takes.
 func (t *Table) gapLost(c *Conn, side Side) bool {
 	if !c.gapped(side) {
 		return false

@@ -145,12 +145,14 @@ func TestBudget(t *testing.T) {
 		}
 		return at
 	}
+
 	first := func(g *gather) string {
 		if len(g.log) == 0 {
 			return ""
 		}
 		return strings.TrimRight(g.log[0], "x")
 	}
+
 	for _, c := range []struct {
 		name string
 		feed func(*flow.Table, time.Time)
@@ -180,6 +182,7 @@ func TestBudget(t *testing.T) {
 			t.Errorf("%s: %v, %d pieces are buffered", c.name, first(g), held)
 		}
 	}
+
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{MaxBufferedPerSide: 8 * (each + 128)}, g)
 	run(table, 0, start, client, server, step{flags: "S"})
@@ -199,6 +202,7 @@ func TestBudgetIsShared(t *testing.T) {
 			at = run(table, 0, at, from, server, step{flags: "PA", seq: 11 + 1000*j, ack: 1, data: strings.Repeat("x", 900)})
 		}
 	}
+
 	table.Each(func(c *flow.Conn) {
 		if cost, _, _ := c.Buffered(flow.Originator); cost < 10_000 || cost > 34_000 {
 			t.Errorf("%v holds %d", c, cost)
@@ -235,6 +239,7 @@ func TestConflicts(t *testing.T) {
 		}
 		return step{flags: "PA", seq: uint32(1 + from), ack: 1, data: string(b)}
 	}
+
 	for _, c := range []struct {
 		name  string
 		steps []step

@@ -53,6 +53,7 @@ func TestPacketsFindTheirConnections(t *testing.T) {
 				now = now.Add(55 * time.Second)
 			}
 		}
+
 		for n := range ps {
 			if ahead && n%flow.MaxPrefetch == 0 {
 				table.Prefetch(ps[n:])

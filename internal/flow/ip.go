@@ -176,6 +176,7 @@ func extensions(g frame, proto uint8, d *Decoded) (frame, uint8, Reason) {
 		default:
 			return g, proto, Decodable
 		}
+
 		if proto == wire.ProtoFragment { // the second byte of a fragment header is reserved
 			n = 8
 			if word := binary.BigEndian.Uint16(g.b[2:]); word&^6 != 0 {

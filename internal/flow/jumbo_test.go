@@ -32,6 +32,7 @@ func TestJumbogram(t *testing.T) {
 		}
 		return summed(ip) // with correct TCP checksums, which are verified if the packet is not truncated
 	}
+
 	for name, c := range map[string]struct {
 		ip    []byte
 		open  bool // the checksums are unverified
@@ -76,6 +77,7 @@ func TestJumbogramsInOrder(t *testing.T) {
 		p.Data = p.Data[:min(len(p.Data), 1<<10)]
 		table.Add(&p)
 	}
+
 	scale := []byte{3, 3, 9, 0}
 	add((&headers{src: a, dst: b, flags: syn, seq: 99, options: scale}).ip(), flow.OriginArrived)
 	add((&headers{src: b, dst: a, flags: syn | ack, seq: 499, ack: 100, options: scale}).ip(), flow.OriginSent)

@@ -91,6 +91,7 @@ func (k *talk) say(side int, data []byte) {
 			}
 		}
 	}
+
 	for at := from; at < len(all); {
 		n := min(1+k.r.IntN(1400), len(all)-at)
 		send(at, at+n, false)
@@ -129,6 +130,7 @@ func (k *talk) make() []*sent {
 		}
 		k.say(k.r.IntN(2), data)
 	}
+
 	k.packet(0, fin|ack, len(k.truth[0]), nil)
 	if k.net.reset {
 		k.packet(1, rst|ack, len(k.truth[1]), nil)
@@ -144,6 +146,7 @@ func (k *talk) make() []*sent {
 			p.seen = k.r.IntN(k.net.dropped) > 0
 		}
 	}
+
 	captured := slices.DeleteFunc(slices.Clone(k.packets), func(p *sent) bool { return !p.seen })
 	for _, p := range captured {
 		if k.net.doubled > 0 && k.r.IntN(k.net.doubled) == 0 {
@@ -211,6 +214,7 @@ func (h *heard) check(k *talk, captured []*sent) error {
 				}
 			}
 		}
+
 		if len(h.got[side]) != len(seen) {
 			return fmt.Errorf("side %d: %d bytes and gaps, want %d", side, len(h.got[side]), len(seen))
 		}
@@ -223,6 +227,7 @@ func (h *heard) check(k *talk, captured []*sent) error {
 			}
 		}
 	}
+
 	switch {
 	case h.ended != 1:
 		return fmt.Errorf("%d connections", h.ended)
@@ -231,6 +236,7 @@ func (h *heard) check(k *talk, captured []*sent) error {
 	case h.gaps != missed || int64(h.conn.Orig.Missed+h.conn.Resp.Missed) != missed:
 		return fmt.Errorf("gaps of %d bytes, missed %d, want %d", h.gaps, h.conn.Orig.Missed+h.conn.Resp.Missed, missed)
 	}
+
 	return nil
 }
 

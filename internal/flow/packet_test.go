@@ -72,6 +72,7 @@ func (h *headers) ip() []byte {
 		b = append(b, h.dst.Addr().AsSlice()...)
 		return append(append(b, options...), inner...)
 	}
+
 	b := []byte{6 << 4, 0, 0, 0}
 	b = binary.BigEndian.AppendUint16(b, uint16(len(inner)))
 	b = append(b, next, 64)
@@ -130,6 +131,7 @@ func wrap(link wire.LinkType, ip []byte, trailer int, tags ...tag) []byte {
 	case wire.LinkLoop:
 		b = append(b, 0, 0, 0, family)
 	}
+
 	for i, t := range tags {
 		body := make([]byte, t.size)
 		if t.typ == cmd.typ {
@@ -138,5 +140,6 @@ func wrap(link wire.LinkType, ip []byte, trailer int, tags ...tag) []byte {
 		binary.BigEndian.PutUint16(body[t.size-2:], types[i+1])
 		b = append(b, body...)
 	}
+
 	return append(append(b, ip...), make([]byte, trailer)...)
 }

@@ -26,6 +26,7 @@ func TestPortReuse(t *testing.T) {
 			{flags: "A", seq: client + 4, ack: server + 4},
 		}
 	}
+
 	opened := func(client, server uint32, lost int) []step {
 		return append([]step{{flags: "S", seq: client}, {server: true, flags: "SA", seq: server, ack: client + 1}, {flags: "A", seq: client + 1, ack: server + 1}}[lost:], talk(client, server)...)
 	}

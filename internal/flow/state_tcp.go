@@ -41,6 +41,7 @@ func (c *Conn) updateState(side Side, d *Decoded) {
 	default:
 		s.state = partial
 	}
+
 	c.State = c.state()
 }
 
@@ -69,6 +70,7 @@ func (c *Conn) state() State {
 		}
 		return no
 	}
+
 	switch {
 	case r == aborted && (o == synSent || o == synAckSent),
 		r == aborted && o == aborted && c.tcp.side[0].next+c.tcp.side[1].next == 0:
@@ -90,6 +92,7 @@ func (c *Conn) state() State {
 	case o == established && r == established:
 		return S1
 	}
+
 	return OTH
 }
 

@@ -249,6 +249,7 @@ func TestStreams(t *testing.T) {
 				got += ", conflict"
 			}
 		}
+
 		if got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)
 		}

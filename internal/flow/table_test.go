@@ -90,6 +90,7 @@ func TestExpiry(t *testing.T) {
 			}
 		}
 	}
+
 	data := step{flags: "PA", seq: 1, ack: 1, data: "x"}
 	for _, c := range []struct {
 		name string

@@ -274,6 +274,7 @@ func (t *Table) startsNew(c *Conn, d *Decoded) bool {
 	case side == Responder:
 		return s.known
 	}
+
 	return !c.OrigISNSeen || c.closing()
 }
 

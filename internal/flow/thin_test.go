@@ -82,6 +82,7 @@ func TestThinChoosesBusyConnections(t *testing.T) {
 			t.Errorf("%s: changed %t, %d chosen; want %t and %d", what, got, len(table.Thinned()), changed, chosen)
 		}
 	}
+
 	look("a new one", 8, false, false, 0)
 	at = asks(table, at, 2, 20)
 	look("a few packets", 8, false, false, 0)

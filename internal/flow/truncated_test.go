@@ -67,6 +67,7 @@ func TestTruncated(t *testing.T) {
 			table.Add(&p)
 			at = at.Add(1e6)
 		}
+
 		table.Flush()
 		e, s := g.ended[0].Orig, table.Stats()
 		if sprint(g.log) != c.want || e.Truncated != c.cut || e.Missed != c.missed || s.TruncatedBytes != c.cut || s.GapBytes != c.missed {

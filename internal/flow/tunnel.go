@@ -187,6 +187,7 @@ func erspan(f frame, d *Decoded) Reason {
 	default:
 		return d.other(OtherTransport, wire.ProtoGRE)
 	}
+
 	if len(f.b) < 12 {
 		return Truncated
 	}
@@ -200,6 +201,7 @@ func erspan(f frame, d *Decoded) Reason {
 	case frameType == 2:
 		return byNibble(f.skip(size), d)
 	}
+
 	return linkLayer(wire.LinkEthernet, f.skip(size), d)
 }
 

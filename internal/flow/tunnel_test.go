@@ -134,6 +134,7 @@ func TestNoTunnel(t *testing.T) {
 			t.Errorf("%s: %+v", name, d)
 		}
 	}
+
 	arp := ether(0x0806, join([]byte{0, 1, 8, 0, 6, 4, 0, 1}, make([]byte, 20)))
 	for name, data := range map[string][]byte{
 		"ARP in VXLAN":       outerUDP(8472, join([]byte{8, 0, 0, 0, 0, 0, 42, 0}, arp)),

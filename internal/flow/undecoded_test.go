@@ -67,11 +67,13 @@ func TestPaddedAcknowledgements(t *testing.T) {
 			step{flags: end, seq: 4, ack: 4, data: padding},
 			step{server: true, flags: "PA", seq: 4, ack: 4, data: "more"},
 		)...)
+
 		table.Flush()
 		if s := table.Stats(); s.Conflicts != 0 || s.Gaps != 0 || string(g.streams[1][0]) != "GET" || string(g.streams[1][1]) != "200more" {
 			t.Errorf("%s: %q, %+v", end, g.log, s)
 		}
 	}
+
 	// Bytes are data if PSH is set, or if there are more of them, or if one is not zero.
 	for _, s := range []step{
 		{flags: "PA", seq: 1, ack: 1, data: padding}, {flags: "A", seq: 1, ack: 1, data: padding + "\x00"}, {flags: "A", seq: 1, ack: 1, data: "\x00a"},

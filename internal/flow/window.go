@@ -169,8 +169,8 @@ func (c *Conn) suspects() int {
 	return len(c.tcp.reassembly.suspects)
 }
 
-// suspend stores a segment until it is proved or refuted. The segment is dropped if maxSuspects or a byte budget is
-// reached.
+// suspend stores a segment until it is proved or refuted, or drops it if maxSuspects or a byte budget is reached. If
+// the receiver is no longer captured (receiverUnheard), suspend accepts the segment and all suspects instead.
 func (t *Table) suspend(c *Conn, side Side, d *Decoded, now int64, seq, ack bool) {
 	q := t.allocQueue(c, side)
 	w := c.tcp.reassembly

@@ -263,6 +263,7 @@ func TestUnheardReceiver(t *testing.T) {
 		}
 		return all
 	}
+
 	head := after(step{flags: "PA", seq: 1, ack: 1, data: "GET"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "200"})
 	const none, seen = "c0 GET s0 200 end S1", "c0 GET s0 200 c5242879 gap 5242876 text c5242883 text c5242887 text c5242891 text"
 	last := text(5)[4:]

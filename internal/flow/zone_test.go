@@ -167,6 +167,7 @@ func TestZonesInConflict(t *testing.T) {
 			t.Errorf("%s: %+v, %q", name, g.ended, all)
 		}
 	}
+
 	for name, asks := range map[string][]byte{"two VLANs": {10, 30}, "none and a VLAN": {0, 30}} {
 		g, table := tabled(t)
 		inVLANs(table, append(asks, 20), steps[0], steps[0], steps[1])
@@ -188,6 +189,7 @@ func TestZonesOverUDP(t *testing.T) {
 		p.Time, p.Zone = start.UnixNano(), flow.Zone(0).VLAN(0x8100, vlan)
 		table.Add(&p)
 	}
+
 	g, table := tabled(t)
 	send(table, 10, false)
 	send(table, 20, true)
@@ -233,6 +235,7 @@ func TestZonesAreBounded(t *testing.T) {
 			}
 		}
 	}
+
 	for vlan := range uint16(500) { // with the same ports
 		p := framed((&step{flags: "S"}).packet(client, server).Data)
 		p.Zone = flow.Zone(0).VLAN(0x8100, vlan)
@@ -315,6 +318,7 @@ func FuzzZones(f *testing.F) {
 				t.Fatalf("%d connections, %d lone", table.Len(), table.Lone())
 			}
 		}
+
 		table.Flush()
 		if s := table.Stats(); table.Len() != 0 || table.Lone() != 0 || table.Keys() != 0 || int(s.Created) != len(g.ended) {
 			t.Fatalf("something is left: %+v, %d ended, %d keys", s, len(g.ended), table.Keys())

@@ -206,6 +206,7 @@ func frameRelay(b []byte) view {
 	case b[0] != ui:
 		return other
 	}
+
 	if b = b[1:]; b[0] == 0 { // padding
 		b = b[1:]
 	}
@@ -215,6 +216,7 @@ func frameRelay(b []byte) view {
 	case b[0] == snap && len(b) >= 6 && b[1]|b[2]|b[3] == 0:
 		return byEtherType(b[4:])
 	}
+
 	return other
 }
 

@@ -89,6 +89,7 @@ func TestLinkTypes(t *testing.T) {
 			}
 		}
 	}
+
 	for name, c := range map[string]struct {
 		link wire.LinkType
 		data []byte

@@ -149,6 +149,7 @@ func (c *classic) read(p *flow.Packet) error {
 		}
 		return err
 	}
+
 	at := int64(c.uint32(head))*1e9 + int64(c.uint32(head[4:]))*c.scale
 	captured, length := int(c.uint32(head[8:])), int(c.uint32(head[12:]))
 	if c.swapped || c.minor == 3 && captured > length {
@@ -160,6 +161,7 @@ func (c *classic) read(p *flow.Packet) error {
 	case captured > length:
 		return fmt.Errorf("%d bytes captured of a packet of %d", captured, length)
 	}
+
 	record, err := c.in.Peek(c.header + captured)
 	c.skip(record)
 	if err != nil {
@@ -168,6 +170,7 @@ func (c *classic) read(p *flow.Packet) error {
 		}
 		return err
 	}
+
 	fill(p, at, record[c.header:], length, c.link)
 	return nil
 }

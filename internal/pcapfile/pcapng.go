@@ -167,6 +167,7 @@ func (n *ng) section() error {
 	default:
 		return errors.New("a section header without a byte-order magic")
 	}
+
 	left, err := bodyLength(n.order().Uint32(head[4:]))
 	if err == nil && left < 16 {
 		err = fmt.Errorf("a section header of %d bytes, expected 28 or more", left+12)
@@ -207,6 +208,7 @@ func (n *ng) describe(left int64) (int64, error) {
 		i.option(code, b[:size], order)
 		b = b[min(len(b), (size+3)&^3):]
 	}
+
 	n.interfaces = append(n.interfaces, i)
 	return left, nil
 }

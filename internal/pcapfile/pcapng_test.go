@@ -136,6 +136,7 @@ func TestPcapVersions(t *testing.T) {
 		b = append(b, w.Words(0, 0, 0xffff, 101)...)
 		return append(append(b, w.Words(append([]uint32{1, 2}, header...)...)...), "abc"...)
 	}
+
 	for _, test := range []struct {
 		file []byte
 		want string
@@ -167,6 +168,7 @@ func FuzzCapture(f *testing.F) {
 		}, nil))
 		f.Add(append(append(w.Words(pcapMicro), w.AppendUint16(w.AppendUint16(nil, 2), 4)...), w.Words(0, 0, 0xffff, 101, 1, 2, 3, 3, 0x61626300)...))
 	}
+
 	f.Fuzz(func(t *testing.T, file []byte) {
 		c, err := NewReader(bytes.NewReader(file))
 		if err != nil {
@@ -185,6 +187,7 @@ func FuzzCapture(f *testing.F) {
 				t.Fatalf("a packet of %d bytes, %d captured", p.Length, len(p.Data))
 			}
 		}
+
 		if c.position() > int64(len(file)) && file[0] != 0x1f {
 			t.Errorf("at byte %d of %d", c.position(), len(file))
 		}

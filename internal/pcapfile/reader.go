@@ -69,6 +69,7 @@ func NewReader(r io.Reader) (c *Reader, err error) {
 	case err != nil:
 		return nil, errNotCapture
 	}
+
 	switch magic := binary.LittleEndian.Uint32(head); {
 	case magic == ngSection:
 		c.ng, err = newNG(c.in, &c.skips)
@@ -79,6 +80,7 @@ func NewReader(r io.Reader) (c *Reader, err error) {
 	default:
 		err = errNotCapture
 	}
+
 	return c, err
 }
 

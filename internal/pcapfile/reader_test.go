@@ -48,6 +48,7 @@ func TestNextBuffered(t *testing.T) {
 		}
 		file = append(append(file, w.Words(uint32(i), r.Uint32N(1e6), n, n+r.Uint32N(9))...), data...)
 	}
+
 	broken := append(append(slices.Clone(head), w.Words(1, 2, 3, 3)...), 'a', 'b', 'c')
 	for _, f := range [][]byte{
 		file, file[:len(file)-1], file[:len(file)-20], append(slices.Clone(file), 1, 2, 3), append(slices.Clone(file), w.Words(1, 2, 3)...), head,
