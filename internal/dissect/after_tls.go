@@ -131,6 +131,7 @@ func (s *Session) resumeTail(side Side) tailSide {
 	case p == nil || s.tls.layers[side].broken:
 		return tailSide{state: tailLost, keyed: s.keyed(side)}
 	}
+
 	r := &st.p.rec
 	l := &s.tls.layers[side]
 	d := tailSide{state: tailSure, left: uint16(r.left), keyed: s.keyed(side)}

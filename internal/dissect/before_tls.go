@@ -41,6 +41,7 @@ func (s *Session) precede(side Side, offset int64) {
 			best = kind
 		}
 	}
+
 	switch {
 	case rank(best) > rank(KindUnreadable):
 	case s.structured():
@@ -50,6 +51,7 @@ func (s *Session) precede(side Side, offset int64) {
 	case said <= maxPreface:
 		best = KindNone
 	}
+
 	s.preceding = best
 	s.saidMore = s.saidMore || said > mayUpgradeWithin
 }
@@ -91,6 +93,7 @@ func negotiates(b []byte) bool {
 	case bytes.HasPrefix(b, []byte("AMQP")) && len(b) == 8, bytes.HasPrefix(b, []byte("RFB 00")), bytes.HasPrefix(b, []byte("IHAVEOPT")):
 		return true
 	}
+
 	for line := range bytes.Lines(b) {
 		if !negotiatesLine(line) {
 			return false
@@ -109,6 +112,7 @@ func negotiatesLine(line []byte) bool {
 		}
 		word[n-1] = w
 	}
+
 	is := func(i int, names ...string) bool {
 		return slices.ContainsFunc(names, func(name string) bool { return foldsTo(word[i], name) })
 	}
@@ -124,5 +128,6 @@ func negotiatesLine(line []byte) bool {
 	case is(0, "mode"):
 		return n == 2 && is(1, "reader")
 	}
+
 	return n == 2 && is(1, "starttls", "capability", "noop") // after a tag
 }

@@ -140,6 +140,7 @@ func (s *Session) contradicts(side Side, b []byte) bool {
 	default:
 		s.recognizePlaintext(side, b)
 	}
+
 	if st.kind == KindPlain || st.kind == KindText {
 		st.clearAck = max(st.clearAck, 1)
 	}
@@ -162,12 +163,14 @@ func (s *Session) textDatagram(side Side, b []byte) {
 	default:
 		*n, *opaque = max(*n-len(b), 0), true
 	}
+
 	switch {
 	case *opaque && *n < afterOthers:
 		kind = KindUnreadable
 	case *n < protocols.MinText:
 		return
 	}
+
 	if kind != st.kind && st.kind != KindText {
 		st.kind = kind
 		s.revision++

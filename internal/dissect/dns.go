@@ -203,6 +203,7 @@ func dnsName(b []byte, at int, text *[names.MaxHostname + 1]byte) (n, next int, 
 			at += 1 + size
 		}
 	}
+
 	return 0, 0, false
 }
 

@@ -210,6 +210,7 @@ func (s *Session) dtlsFragment(side Side, f fragment) {
 	case f.typ == tlsmsg.TypeServerHello && f.offset == 0 && s.tls.HelloVerify && s.tls.Server == nil && at < d.at && !d.open:
 		d.at = at // some servers number messages anew after a HelloVerifyRequest
 	}
+
 	if len(f.data) < f.length || f.seq > d.current()+maxDTLSMessages {
 		return
 	}
@@ -256,6 +257,7 @@ func (s *Session) dtlsDeliver(side Side, f fragment) {
 	case f.size != d.size:
 		return
 	}
+
 	if end := f.offset + f.length; end > have {
 		s.handshake(side, f.data[have-f.offset:], 0)
 		have = end

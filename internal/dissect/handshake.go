@@ -101,6 +101,7 @@ func (s *Session) startMessage(side Side) bool {
 			return false
 		}
 	}
+
 	switch h.typ() {
 	case tlsmsg.TypeClientHello:
 		if t.Hello == nil {
@@ -115,6 +116,7 @@ func (s *Session) startMessage(side Side) bool {
 			h.chain = newChainReader(h.left)
 		}
 	}
+
 	if h.short {
 		s.addHandshakeGap(side, h)
 	}
@@ -190,6 +192,7 @@ func (s *Session) endMessage(side Side, offset int64, body []byte) {
 			t.NewTicket = tlsmsg.ParseNewSessionTicket(body)
 		}
 	}
+
 	s.pool.putBuffer(h.buf)
 	s.release(&h.buf)
 }

@@ -127,6 +127,7 @@ func (s *Session) httpPart(r *httpReader, part []byte, ended bool) (line []byte)
 		r.line, whole = s.bufferBytes(r.line, part, limit)
 		line = r.line
 	}
+
 	switch {
 	case !r.first:
 		r.skip = !whole
@@ -136,6 +137,7 @@ func (s *Session) httpPart(r *httpReader, part []byte, ended bool) (line []byte)
 	default:
 		r.skip, r.line, line = true, r.line[:0], nil // it may contain a secret
 	}
+
 	return line
 }
 
@@ -170,6 +172,7 @@ func (s *Session) httpLine(side Side, r *httpReader, line []byte) (done bool) {
 			s.http.field(line, r.request, whole)
 		}
 	}
+
 	return false
 }
 

@@ -201,6 +201,7 @@ func (s *Session) headers(side Side, f *fields) (again bool) {
 			h.target(f.path)
 		}
 	}
+
 	if len(f.status) == 3 {
 		again = h.response("HTTP/2   "+f.status) || h.Status == 101
 	}
@@ -211,6 +212,7 @@ func (s *Session) headers(side Side, f *fields) (again bool) {
 			}
 		}
 	}
+
 	s.revision++
 	return again
 }

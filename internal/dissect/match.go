@@ -31,6 +31,7 @@ func (s *Session) match(side Side, b []byte) protocols.Match {
 			st.p.maybe.server.Add(i)
 		}
 	}
+
 	return best
 }
 
@@ -100,6 +101,7 @@ func (s *Session) matchDatagram(side Side, b []byte) bool {
 			st.p.maybe.server.Add(i)
 		}
 	}
+
 	return false
 }
 

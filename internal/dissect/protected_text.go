@@ -45,6 +45,7 @@ func (r *textRun) add(b []byte) bool {
 		}
 		from = start + last + 1
 	}
+
 	if start := max(from, 0); start < len(b) {
 		if last := lastEnd(b[start:]); last >= 0 {
 			from = start + last + 1

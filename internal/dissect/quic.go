@@ -107,6 +107,7 @@ func readLongHeader(b []byte) (h longHeader, ok bool) {
 			return h, false
 		}
 	}
+
 	length, ok := readVarint(&s)
 	if !ok || length > 1<<16 {
 		return h, false
@@ -215,6 +216,7 @@ func (q *quic) open(side Side, packet []byte, h longHeader) []byte {
 			return payload
 		}
 	}
+
 	// a client's first packet, or its first one after a Retry
 	client := newInitialKeys(h.version, h.dcid, "client in")
 	if payload := client.open(packet, h); payload != nil {

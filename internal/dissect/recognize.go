@@ -20,6 +20,7 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 		buf, rest = p.head, data[len(p.head)-before:]
 		offset, ack = p.headOffset, p.headAck
 	}
+
 	switch size, a := protocols.ProxyHeader(buf); {
 	case p.proxied >= maxProxied || a == protocols.No:
 	case a == protocols.Yes:
@@ -35,6 +36,7 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 		s.bufferHead(side, offset, buf, ack)
 		return
 	}
+
 	switch sniffTLS(buf) {
 	case protocols.Yes:
 		s.startTLS(side, offset, false)
@@ -48,6 +50,7 @@ func (s *Session) recognize(side Side, offset int64, data []byte, ack int64) {
 		return
 	default:
 	}
+
 	if s.sslv2Hello(side, offset, buf, ack) {
 		return
 	}
@@ -95,6 +98,7 @@ func (s *Session) selectProtocol(side Side, offset int64, buf, rest []byte, ack 
 		s.bufferHead(side, offset, buf, ack)
 		return
 	}
+
 	kind := textKind(buf)
 	if kind == KindUnreadable && textTail(buf) {
 		kind = KindText
@@ -189,6 +193,7 @@ func (s *Session) plaintext(side Side, offset int64, data []byte, ack int64) {
 	case st.kind == KindText && !s.plainDecided && s.turnsOpaque(side, data):
 		return
 	}
+
 	if s.doubt && (readable(data) || st.speaks(data)) {
 		s.doubt = false
 		s.revision++
@@ -309,6 +314,7 @@ func (s *Session) Conclude() {
 		short += len(st.p.head)
 		clean = clean && protocols.CountNonText(st.p.head) == 0
 	}
+
 	s.decideStructure()
 	if short < minShortText || !clean {
 		return

@@ -183,6 +183,7 @@ func (s *Session) Data(side Side, offset int64, data []byte, ack, gap int64) {
 		s.dataAfterFinish(side, offset, data, ack, gap)
 		return
 	}
+
 	if st.p == nil {
 		st.p = s.pool.parser()
 	}
@@ -218,6 +219,7 @@ func (s *Session) route(side Side, offset int64, data []byte, ack int64) {
 		}
 		s.plaintext(side, offset, data, ack)
 	}
+
 	if !s.plainDecided && s.sides[0].seen+s.sides[1].seen > s.PlainAfter() {
 		s.plainDecided = true
 		s.revision++
@@ -296,6 +298,7 @@ func (s *Session) addGap(side Side, n, offset int64) {
 		s.doubt = true
 		s.skipped(side)
 	}
+
 	if s.dns != nil {
 		s.dns.addGap(side)
 	}

@@ -152,6 +152,7 @@ func (r *sshReader) consume(b []byte) (n int, ok bool) {
 		return r.size(b)
 	default:
 	}
+
 	n = min(r.left, len(b))
 	if r.step == sshNames {
 		for _, c := range b[:n] {
@@ -162,6 +163,7 @@ func (r *sshReader) consume(b []byte) (n int, ok bool) {
 		r.named = true
 		r.offer.add(r.lists, b[:n])
 	}
+
 	r.spend(n)
 	if r.left > 0 {
 		return n, true
@@ -177,6 +179,7 @@ func (r *sshReader) consume(b []byte) (n int, ok bool) {
 		r.listed()
 	default:
 	}
+
 	return n, true
 }
 
@@ -233,6 +236,7 @@ func (r *sshReader) header(b []byte) (n int, ok bool) {
 		r.heldN, r.step, r.left = 0, sshSkip, r.packet
 		return n, true
 	}
+
 	if !r.old {
 		return 0, false
 	}

@@ -19,6 +19,7 @@ func (s *Session) sslv2Hello(side Side, offset int64, b []byte, ack int64) bool 
 	case hello == nil:
 		return false
 	}
+
 	s.startTLS(side, offset, false)
 	s.tls.setRoles(side)
 	s.tls.layers[side].telling++

@@ -111,6 +111,7 @@ func (s *Session) feed(side Side, offset int64, data []byte, ack int64) {
 		l.broken, r.text = false, tailSide{}
 		s.revision++
 	}
+
 	for len(data) > 0 && !l.broken {
 		if r.left == 0 {
 			held, heldN := r.hdr, r.hdrN
@@ -160,6 +161,7 @@ func (s *Session) recordHeader(side Side, offset int64, data []byte, ack int64) 
 		}
 		return n
 	}
+
 	if r.hdrN == wire.RecordHeader {
 		s.startRecord(side)
 	}

@@ -40,6 +40,7 @@ func sniffTLS(b []byte) protocols.Match {
 			return protocols.No // the middle of a stream of SSL 3.0 looks too much like other protocols
 		}
 	}
+
 	if next := wire.RecordHeader + size; next < len(b) && !plausibleHeader(b[next:]) {
 		return protocols.No
 	}
@@ -95,6 +96,7 @@ func (c *chain) feed(offset int64, data []byte, every bool) (used int, found boo
 		}
 		c.at = offset
 	}
+
 	for used < len(data) {
 		if c.left > 0 {
 			n := min(c.left, len(data)-used)
@@ -117,6 +119,7 @@ func (c *chain) feed(offset int64, data []byte, every bool) (used int, found boo
 			}
 		}
 	}
+
 	return used, false
 }
 

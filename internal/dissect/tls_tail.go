@@ -173,6 +173,7 @@ func (d *tailSide) find(data []byte) (from int, ends, sure bool) {
 	case d.broken(data):
 		return wire.RecordHeader + int(data[3])<<8 + int(data[4]), true, true
 	}
+
 	if from = recordIn(data); from < len(data) {
 		*d = tailSide{state: tailFound, end: d.end, since: d.since, keyed: d.keyed}
 		return from, false, true
@@ -283,6 +284,7 @@ func (d *tailSide) follow(data []byte) (at int, ok bool) {
 			*d = tailSide{state: tailLost, end: d.end, since: d.since, keyed: d.keyed}
 		}
 	}
+
 	return at, true
 }
 
@@ -316,6 +318,7 @@ func (d *tailSide) header(data []byte) int {
 	case len(b) < wire.RecordHeader:
 		return n
 	}
+
 	typ, size := b[0], int(b[3])<<8|int(b[4])
 	begun := 0 // bytes of the content that are in head
 	switch {
@@ -337,6 +340,7 @@ func (d *tailSide) header(data []byte) int {
 		}
 		begun = helloPrefix - wire.RecordHeader
 	}
+
 	d.n, d.left, d.unexamined = 0, uint16(size), uint8(min(size, textHead))
 	d.startRecord(typ, size)
 	d.left -= uint16(d.read(d.head[wire.RecordHeader:], begun))

@@ -19,6 +19,7 @@ func (s *Session) Truncated(side Side, offset, n int64, bulk bool) {
 		s.tail.Truncated(side, n)
 		return
 	}
+
 	if st.p == nil {
 		st.p = s.pool.parser()
 	}
@@ -58,6 +59,7 @@ func (s *Session) truncatedRecords(side Side, offset, n int64, bulk bool) {
 			s.endRecord(side, offset-n)
 		}
 	}
+
 	switch {
 	case n == 0:
 	case bulk && within:

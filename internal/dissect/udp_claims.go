@@ -40,6 +40,7 @@ func (s *Session) refutes(side Side, b []byte) bool {
 	case b[0]&0xe0 == 0x20: // a ciphertext of DTLS 1.3
 		foreign = t.Hello == nil || !slices.ContainsFunc(t.Hello.Versions, tlsmsg.IsTLS13)
 	}
+
 	protocol := st.protocol
 	st.kind, st.protocol = KindUnreadable, ""
 	s.recognizePlaintext(side, b)
@@ -53,6 +54,7 @@ func (s *Session) refutes(side Side, b []byte) bool {
 		st.kind, st.protocol = KindTLS, protocol
 		return false
 	}
+
 	return true
 }
 

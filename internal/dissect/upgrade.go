@@ -130,6 +130,7 @@ func (s *Session) upgrade(side Side, offset int64, data []byte, ack int64) bool 
 			return true
 		}
 	}
+
 	c := &st.p.scan
 	held, at, ok := c.find(typ, anywhere, offset, data, ack)
 	if !ok {
@@ -221,6 +222,7 @@ func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack i
 		c.n--
 		c.offset++
 	}
+
 	for at < len(data) {
 		if data[at] != wire.ContentHandshake {
 			next := bytes.IndexByte(data[at:], wire.ContentHandshake)
@@ -243,6 +245,7 @@ func (c *scanner) find(typ byte, anywhere bool, offset int64, data []byte, ack i
 		}
 		at++
 	}
+
 	return 0, 0, false
 }
 

@@ -43,6 +43,7 @@ func Hostname(name string) (string, bool) {
 			return "", false
 		}
 	}
+
 	if label == 0 || digits || name[len(name)-1] == '-' {
 		return "", false
 	}

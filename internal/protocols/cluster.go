@@ -66,6 +66,7 @@ func erlangNode(b []byte) Match {
 		}
 		return No
 	}
+
 	skip := map[byte]int{'n': 7, 'N': 15, 's': 1}[b[2]]
 	if b[2] == 's' {
 		return anyOf("sok", "snok", "snot_allowed", "salive", "sok_simultaneous")(b[2:])

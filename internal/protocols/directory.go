@@ -29,6 +29,7 @@ func berMessage(b []byte) (op byte, size int, a Match) {
 			n = n<<8 | int(c)
 		}
 	}
+
 	if n < 5 || n > 16<<20 {
 		return 0, 0, No
 	}

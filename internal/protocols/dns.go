@@ -43,12 +43,14 @@ func DNSMessage(b []byte, size int) Match {
 		}
 		i += int(b[i]) + 1
 	}
+
 	if i+5 > len(b) {
 		if len(b) < size && len(b) < 300 {
 			return More
 		}
 		return No
 	}
+
 	// After the name come QTYPE and QCLASS. The class is IN, CH, HS or any; multicast DNS may set its top bit. A query without
 	// records ends there.
 	class := b[i+4]

@@ -38,6 +38,7 @@ func httpRequest(b []byte) Match {
 		}
 		return More
 	}
+
 	if bytes.Contains(line, []byte(" HTTP/1.")) {
 		return Yes
 	}
@@ -154,6 +155,7 @@ func plausibleFrame(b []byte) (size int, own, ok bool) {
 	case FrameWindowUpdate:
 		return size, true, (of || stream == 0) && flags == 0 && size == 4
 	}
+
 	return 0, false, false
 }
 

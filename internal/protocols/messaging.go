@@ -16,6 +16,7 @@ func kafkaRequest(b []byte) Match {
 		}
 		return More
 	}
+
 	size, api, version, id := binary.BigEndian.Uint32(b), binary.BigEndian.Uint16(b[4:]), binary.BigEndian.Uint16(b[6:]), int(int16(binary.BigEndian.Uint16(b[12:])))
 	if size < 10 || size > 100<<20 || api > 92 || version > 20 || id < 1 || id > 200 || uint32(id)+10 > size {
 		return No
@@ -138,6 +139,7 @@ func pulsarFrame(b []byte) Match {
 	case total == size+4:
 		return Yes
 	}
+
 	const sizes = 8
 	if magic := b[min(len(b), sizes+size):]; len(magic) >= 2 {
 		if magic[0] != 0x0e || magic[1] != 1 && magic[1] != 2 {

@@ -40,6 +40,7 @@ func mongoMessage(b []byte) Match {
 	case op == 1 && flags < 16: // OP_REPLY: cursor, first, count, documents
 		return mongoReply(b, size)
 	}
+
 	return No
 }
 

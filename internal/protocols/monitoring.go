@@ -89,6 +89,7 @@ func syslogLine(b []byte) Match {
 		}
 		i++
 	}
+
 	if i < len(b) && b[i] != '<' {
 		return No
 	}

@@ -16,6 +16,7 @@ func mysqlGreeting(b []byte) Match {
 		}
 		return No
 	}
+
 	if len(b) < 10 {
 		if len(b) > 2 && b[2] != 0 || len(b) > 3 && b[3] != 0 || len(b) > 4 && b[4] != 10 && b[4] != 0xff {
 			return No
@@ -25,6 +26,7 @@ func mysqlGreeting(b []byte) Match {
 		}
 		return More
 	}
+
 	size := int(b[0]) | int(b[1])<<8
 	if b[2] != 0 || b[3] != 0 || b[4] != 10 || b[5] < '0' || b[5] > '9' || size < 20 || size > 1024 {
 		return No

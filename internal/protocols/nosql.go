@@ -40,6 +40,7 @@ func cqlRequest(b []byte) Match {
 	case 0x0a, 0x0b, 0x0d, 0x0f: // EXECUTE, REGISTER, BATCH, AUTH_RESPONSE
 		return Maybe
 	}
+
 	return No
 }
 

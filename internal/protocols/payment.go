@@ -50,6 +50,7 @@ func isoType(b []byte, binary bool) Match {
 	case len(b) >= 5 && b[0] == 0x60:
 		b = b[5:]
 	}
+
 	if len(b) == 0 {
 		return More
 	}
@@ -65,6 +66,7 @@ func isoType(b []byte, binary bool) Match {
 			return No
 		}
 	}
+
 	const mtiLength, digits = 4, 6
 	rest := b[mtiLength:]
 	if len(rest) < 16 {
@@ -80,6 +82,7 @@ func isoType(b []byte, binary bool) Match {
 			first = 0x80
 		}
 	}
+
 	if first&0x80 != 0 {
 		size *= 2
 	}

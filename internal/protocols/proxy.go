@@ -63,6 +63,7 @@ func socks4Request(b []byte) Match {
 			return No
 		}
 	}
+
 	return More
 }
 
@@ -99,6 +100,7 @@ func ProxyHeader(b []byte) (size int, a Match) {
 		}
 		return end + 1, Yes
 	}
+
 	if len(b) < 16 {
 		return 0, More
 	}

@@ -47,6 +47,7 @@ func telnetOptions(b []byte) Match {
 		}
 		rest = rest[end+2:]
 	}
+
 	if commands < 2 {
 		return Maybe
 	}

@@ -18,6 +18,7 @@ func thriftMessage(b []byte) Match {
 	default:
 		return No
 	}
+
 	if len(b) > 4 && b[4] != 0x80 && b[4] != 0x82 && b[4] != 0x0f {
 		return No
 	}
@@ -37,6 +38,7 @@ func thriftMessage(b []byte) Match {
 		}
 		return thriftCompact(b[4:])
 	}
+
 	if b[5] == 0xff && b[6] == 0 && size+4 >= len(b) { // THeader: magic, flags
 		return Yes
 	}

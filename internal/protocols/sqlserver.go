@@ -31,6 +31,7 @@ func tdsMessage(b []byte) Match {
 	case 0x03, 0x06, 0x07, 0x0e:
 		return Maybe
 	}
+
 	return No
 }
 
@@ -102,6 +103,7 @@ func tdsPrelogin(b []byte, size int) Match {
 			return No
 		}
 	}
+
 	return No
 }
 

@@ -26,6 +26,7 @@ func lineWith(b []byte, begin, end string) Match {
 	case i == 0 || i > MaxMethod || b[i] != ' ':
 		return best
 	}
+
 	line, a := plainLine(b, SampleSize)
 	switch {
 	case a == More:

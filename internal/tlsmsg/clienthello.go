@@ -113,6 +113,7 @@ func ParseClientHello(body []byte, over Over) (*ClientHello, bool) {
 	} else if !PlausibleVersion(h.Version) {
 		return nil, false
 	}
+
 	if !s.ReadUint16LengthPrefixed(&suites) || len(suites) == 0 || len(suites) > 2*maxSuites || !s.ReadUint8LengthPrefixed(&compression) {
 		return nil, false
 	}
