@@ -34,8 +34,8 @@ const (
 	// (ip route add local 0.0.0.0/0 table N), and takes whatever is routed to it.
 	leastBits4, leastBits6 = 8, 16
 
-	// A packet to an unknown multicast group makes the groups be read again, at most every joinEvery: joining a group is not
-	// announced. Addresses are polled every pollEvery where the kernel does not announce changes.
+	// The kernel does not announce that a multicast group is joined, so the groups are read again for a packet to an unknown group,
+	// at most every joinEvery. Addresses are polled every pollEvery if the kernel does not announce their changes.
 	joinEvery, pollEvery = 250 * time.Millisecond, 250 * time.Millisecond
 
 	// removedFor is how long a removed address is remembered: longer than packets wait in a ring.

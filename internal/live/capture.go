@@ -69,9 +69,9 @@ type Capture struct {
 
 	gap          gap
 	addresses    addresses
-	due          *pipeline.Locked // IsLocal must first read the announced changes of addresses, with this; nil: it need not
+	due          *pipeline.Locked // not nil: IsLocal must first read announced changes of addresses
 	thinner      pipeline.Thinner
-	tableCleared bool // the filters may still leave out connections that the pipeline has forgotten
+	tableCleared bool // filters may still thin connections that the pipeline no longer knows
 	linksChanged bool // since the last check of interfaces
 	nextCheck    time.Time
 	uncaptured   []string // names of interfaces that are up

@@ -3,14 +3,14 @@
 //
 // Order of use:
 //
-//   - [New] reads the addresses. Its methods IsLocal and Receives belong into the configuration of the pipeline.
-//   - [Capture.Attach] joins it to the pipeline.
+//   - [New] reads the addresses. The configuration of the pipeline needs the methods [Capture.IsLocal] and [Capture.Receives].
+//   - [Capture.Attach] connects the capture to the pipeline.
 //   - [Capture.Start] starts to capture, on goroutines of its own. [Capture.Tick] must then be called every [TickEvery].
 //   - [Capture.Stop] ends that. Start may follow again.
 //   - [Capture.Close] releases what remains.
 //
-// Much of a Capture is guarded by the pipeline's lock, since it changes between two blocks of packets: methods with a
-// [pipeline.Locked] are called while it is held.
+// The pipeline's lock also guards most of a Capture, since its addresses and filters change between two blocks of packets. Methods
+// with a parameter of type [pipeline.Locked] are called with the lock held.
 //
 // On systems other than Linux the package compiles, and no interface can be opened.
 package live

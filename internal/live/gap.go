@@ -35,7 +35,7 @@ func (c *Capture) countBefore(now time.Time) {
 	if g.recorded && !g.captured.IsZero() {
 		return
 	}
-	own := c.cfg.OwnConnections() // first, since each of them may be opened later than this count
+	own := c.cfg.OwnConnections() // read first; it may include a connection that is not open yet
 	opened := openedConnections(contents(tcpCounters))
 	g.connections = opened - min(own, opened)
 	for _, i := range c.Interfaces() {

@@ -38,7 +38,7 @@ type Interface struct {
 	pastOther  afpacket.Stats         // of earlier handles of the other ring
 }
 
-// The wait between two attempts to open an interface doubles from the first to the second.
+// The wait between two attempts to open an interface starts at reopenFirst and doubles, up to reopenMost.
 const (
 	reopenFirst = 100 * time.Millisecond
 	reopenMost  = 5 * time.Second

@@ -48,7 +48,8 @@ func (i *Interface) open() (tcp, other *afpacket.Handle, err error) {
 	return i.openFitting(filters, rings, ringFilters{})
 }
 
-// splitFilter returns two filters for each ring: rings only divide the packets among the rings, and filters also apply whole.
+// splitFilter returns two filters for each ring: those in rings only divide the packets between the rings; those in filters also apply
+// the filter whole.
 func splitFilter(whole func(pcapfilter.Config) (pcapfilter.Program, error), c pcapfilter.Config) (rings, filters ringFilters, err error) {
 	program, err := whole(c)
 	if err != nil {
