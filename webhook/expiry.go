@@ -127,7 +127,7 @@ func ownKeys(config *corev1.ConfigMap) map[string]bool {
 		var fields struct {
 			Data map[string]any `json:"f:data"`
 		}
-		json.Unmarshal(f.FieldsV1.GetRawBytes(), &fields) //nolint:errcheck // then no key is the webhook's
+		json.Unmarshal(f.FieldsV1.GetRawBytes(), &fields) //nolint:errcheck // on an error, no key counts as the webhook's
 		for key := range fields.Data {
 			keys[strings.TrimPrefix(key, "f:")] = true
 		}

@@ -68,7 +68,7 @@ func TestExpiry(t *testing.T) {
 		}
 		step(0, "2026-11-24T14:00:00Z", "false")
 	}
-	annotate("duration", "3h") // a longer duration starts now: ended taps continue
+	annotate("duration", "3h") // a longer duration counts from now: taps that had ended continue
 	step(3*time.Hour, "2026-11-24T17:00:00Z", "true")
 	k.forward(time.Hour)
 	if err := c.Delete(t.Context(), config("meshtls-tap", "shop")); err != nil { // this does not change the end

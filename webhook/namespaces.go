@@ -81,7 +81,7 @@ func (n *namespaces) view(ctx context.Context, object *corev1.Namespace) (*injec
 	}
 	ns.Until = w.end()
 	enabled, bad := strconv.ParseBool(config.Data[configEnabled])
-	ns.Off = bad == nil && !enabled && !w.over(n.now()) && n.cfg.NamespaceMay(configEnabled) // an end that has passed is a reason of its own
+	ns.Off = bad == nil && !enabled && !w.over(n.now()) && n.cfg.NamespaceMay(configEnabled) // after the end of the taps, pods are skipped for that reason
 	if err := n.limits(ctx, ns); err != nil {
 		return nil, err
 	}

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// TestOrdersFromSpecialFiles: reading a key that is not a regular file neither blocks nor goes on without end.
+// TestOrdersFromSpecialFiles: reading a key that is not a regular file neither blocks nor reads without bound.
 func TestOrdersFromSpecialFiles(t *testing.T) {
 	for name, make := range map[string]func(file string) error{
 		"a named pipe":        func(file string) error { return syscall.Mkfifo(file, 0o600) },

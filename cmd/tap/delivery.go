@@ -156,7 +156,7 @@ type dropMonitor struct {
 	nextLog   time.Time // when drops may be logged again
 }
 
-// dropsEvery is how often drops are logged, and published, at most.
+// dropsEvery is the shortest time between two reports of drops, in the log and in records.
 const dropsEvery = time.Minute
 
 // check reads the sink's counts. The caller must not hold the pipeline's lock.

@@ -9,9 +9,10 @@ type ending struct {
 	over bool // the time was up, and no later until was read since
 }
 
-// update updates e by the current orders and returns why nothing is to be captured, empty if something is. The ConfigMap's until
-// replaces until (TAP_UNTIL), whether it is earlier or later: it follows the namespace's annotation, which TAP_UNTIL was copied from
-// when the pod was created. own (TAP_OWN_UNTIL) is the pod's own end and always counts.
+// update applies the current orders to e. It returns the reason why the tap must not capture, or "" if it must. The ConfigMap's
+// until replaces until (TAP_UNTIL), whether it is earlier or later: TAP_UNTIL is a copy of the namespace's annotation from when the
+// pod was created, and the ConfigMap follows later changes of the annotation. own (TAP_OWN_UNTIL) is the pod's own end and always
+// counts.
 func (e *ending) update(o *orders, until, own, now time.Time) (reason string) {
 	if o.hasUntil {
 		until = o.until

@@ -48,7 +48,7 @@ func (f *flags) wrong(format string, args ...any) error {
 	return fmt.Errorf(`%w: tap %s: %s; see "tap %s --help"`, errUsage, f.command, fmt.Sprintf(format, args...), f.command)
 }
 
-// trimUsage returns the text of a usage error without the mark.
+// trimUsage returns the text of a usage error without the prefix "usage: ", which errUsage adds.
 func trimUsage(err error) string { return strings.TrimPrefix(err.Error(), errUsage.Error()+": ") }
 
 // versionLine returns the program's version, platform and Go version and, where they are known, its commit and the version of Go's

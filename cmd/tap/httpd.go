@@ -126,8 +126,8 @@ func (h *httpd) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, a.body) // the client may be gone; net/http sends no body for HEAD
 }
 
-// page calls respond on a goroutine of its own. There a panic ends the process, and the container is restarted; net/http would
-// recover it while locks are held, and the capture would hang.
+// page calls respond on a new goroutine. A panic there ends the process, and the container is restarted. net/http would
+// recover the panic with locks still held, and the capture would hang.
 func (h *httpd) page(path string) response {
 	page := make(chan response, 1)
 	go func() { page <- h.respond(path) }()

@@ -48,7 +48,7 @@ func wait(args, environ []string, std streams) {
 	}
 }
 
-// waitFor calls yes every waitPoll until it returns true, for at most the time most.
+// waitFor calls yes every waitPoll, until it returns true or the duration most has passed.
 func waitFor(yes func() bool, most time.Duration) {
 	for end := time.Now().Add(most); !yes() && time.Now().Before(end); {
 		time.Sleep(waitPoll)

@@ -17,7 +17,7 @@ type record struct {
 	tci           uint32
 	tpid          uint16
 	typ           uint8
-	next          uint32 // 0: the offset of the next one
+	next          uint32 // offset of the next record in the block; 0: the correct one
 	macBy, snapBy int    // added to the right values
 }
 

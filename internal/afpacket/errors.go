@@ -11,8 +11,8 @@ import (
 // there is such an interface.
 var ErrNoInterface = errors.New("no such interface")
 
-// ErrFilterMemory is wrapped by Open's error if the filter exceeds the kernel's memory for it.
-// A shorter filter may fit, and no filter always does.
+// ErrFilterMemory is wrapped by Open's error if the filter does not fit into the kernel's memory
+// for filters. A shorter filter may fit. Without a filter this error does not occur.
 var ErrFilterMemory = errors.New("not enough memory for it")
 
 // OpError reports which step failed on which interface, and what to do about it. Its text is

@@ -51,7 +51,7 @@ func unavailable(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// needRoot skips a test that creates network namespaces if it may not.
+// needRoot skips the test unless it can create network namespaces: that takes root and the program ip.
 func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {

@@ -9,7 +9,7 @@ import (
 type DTLSMessage struct {
 	FromServer bool
 	Type       uint8  // of the handshake message
-	Body       []byte // body of the handshake message in DTLS' form
+	Body       []byte // body of the handshake message, in the format of DTLS
 	Record     []byte // a whole record, instead of Type and Body
 }
 

@@ -154,8 +154,8 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return p, nil
 }
 
-// maxMeshAddrs bounds the addresses at which a mesh was seen. A pod has few addresses; a capture of many
-// pods ignores further ones.
+// maxMeshAddrs bounds the addresses at which a mesh was seen; further ones are ignored. Only a capture
+// of many pods has so many.
 const maxMeshAddrs = 4096
 
 // policy determines the expectation for each connection.

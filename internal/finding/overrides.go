@@ -67,7 +67,7 @@ func (e *Engine) applyExpectations(g *edge) {
 	}
 }
 
-// withdrawFinding ends an open finding for a reason other than what is seen on the wire.
+// withdrawFinding ends an open finding for a reason other than traffic.
 func (e *Engine) withdrawFinding(g *edge, r int, f *openFinding, why string) {
 	f.open = false
 	for id, l := range e.liveConnections {

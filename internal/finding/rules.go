@@ -92,8 +92,8 @@ func becameLesser(was *liveConnection, j *verdict.Judged) bool {
 }
 
 // applyRules applies the rules to a connection, emits findings that open or become more severe, and
-// returns t with the bits of the rules that the connection breaks. A connection counts once for each rule,
-// and its hit is retracted if it turns out otherwise.
+// returns t with the bits of the rules that the connection breaks. A connection counts once for each rule.
+// Its hit is retracted if a later judgement shows that it does not break the rule.
 func (e *Engine) applyRules(g *edge, t traits, was *liveConnection, j *verdict.Judged, x Expect) traits {
 	for r := range rules {
 		bit := ruleBit + r

@@ -24,7 +24,7 @@ func (c *Coverage) Hidden() (names []string, packets uint64) {
 	return names, packets
 }
 
-// Control returns the same for protocols that operate the network and carry no connections.
+// Control is like Hidden, for packets of protocols that operate the network and carry no connections.
 func (c *Coverage) Control() (names []string, packets uint64) {
 	for _, name := range slices.Sorted(maps.Keys(c.Undecoded)) {
 		if n := c.Undecoded[name]; n > 0 && control[name] {

@@ -46,8 +46,8 @@ func SuspectSize() (size, cost int) {
 	return int(reflect.TypeFor[suspect]().Size()), (&suspect{}).cost()
 }
 
-// FastDecode decodes p by the fast path. ok reports whether the fast path accepts p; same reports whether the slow path
-// has the same result then.
+// FastDecode decodes p by the fast path. ok reports whether the fast path accepts p, and same whether the slow path
+// also decodes it, with the same result.
 func FastDecode(p *Packet) (ok, same bool) {
 	var quick, long Decoded
 	quick.badSum, quick.Reason, quick.Src[9] = true, Malformed, 1 // decode must not depend on earlier values

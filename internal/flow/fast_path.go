@@ -11,7 +11,8 @@ import (
 // packet to those (TestFastPath, TestFastDecode).
 
 // fastDecode is decode for a packet without tags, IPv4 options and fragments, and without TCP options other than
-// timestamps. For any other packet, and for one with a wrong checksum, it returns false, and decode must overwrite d.
+// timestamps. For any other packet, and for one with a wrong checksum, it returns false. d is then undefined, and
+// decode must overwrite it.
 func fastDecode(p *Packet, d *Decoded) bool {
 	return fastHeaders(p, d) && (p.Checksum == ChecksumUnknown || d.verifyChecksums(p))
 }

@@ -15,8 +15,8 @@ const (
 	aborted
 )
 
-// updateState updates the states of the ends from a segment, except for its FIN or RST. Those take effect in order with
-// the data, by close.
+// updateState updates the states of the ends from a segment, except for its FIN or RST. Those take effect in close, in
+// order with the data.
 func (c *Conn) updateState(side Side, d *Decoded) {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	switch {

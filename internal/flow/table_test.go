@@ -143,7 +143,7 @@ func TestTickFlushesGaps(t *testing.T) {
 	}
 }
 
-// With one direction only nobody acknowledges.
+// If only one direction is captured, its bytes are never seen acknowledged.
 func TestTickFlushesGapsOfOneDirection(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)

@@ -223,8 +223,8 @@ func (c *Conn) challenged(side Side, off int64) bool {
 	return s.windowKnown() && !c.Thinned && off > s.next && s.next >= max(s.acked, s.sent) && !c.gapped(side)
 }
 
-// acknowledge notes that a side's stream is acknowledged up to a sequence number. It returns the offset, -1 if that is
-// impossible.
+// acknowledge notes that a side's stream is acknowledged up to a sequence number. It returns the number's offset in
+// the stream, -1 if no receiver can have acknowledged it.
 func (t *Table) acknowledge(c *Conn, side Side, number uint32) int64 {
 	s := &c.tcp.side[side]
 	if !s.known {

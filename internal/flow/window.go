@@ -33,7 +33,7 @@ const (
 	scaleZero // a scale of 0 bits; larger scales follow
 )
 
-// suspect is a suspended segment: by what is known, its receiver drops it.
+// suspect is a suspended segment: the packets seen so far suggest that its receiver drops it.
 type suspect struct {
 	side     Side
 	seq, ack bool // whether the sequence number or the acknowledgement number is not acceptable

@@ -13,8 +13,8 @@ type Operation struct {
 	Value any    `json:"value"`
 }
 
-// patch collects operations. If the pod has no such list or map, the whole is added; otherwise its members are added,
-// at positions that do not depend on the length of the list.
+// patch collects operations. A list or map that the pod does not have is added as a whole. To an existing one its
+// members are added one by one; those of a list at its end ("/-"), so that the list's length does not matter.
 type patch struct{ ops []Operation }
 
 func (t *patch) add(path string, value any) {

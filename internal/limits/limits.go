@@ -89,7 +89,7 @@ var ballast []byte
 
 const ballastBytes = 6 << 20
 
-// Ballast returns the size of the ballast, which the heap and its limit include, in bytes.
+// Ballast returns the size of the ballast in bytes. The heap and its limit include it.
 func Ballast() int { return len(ballast) }
 
 // Counters returns the limits that are in the records about the tap, by name.

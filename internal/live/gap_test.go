@@ -26,8 +26,8 @@ func TestOpenedConnections(t *testing.T) {
 	}
 }
 
-// TestGap: the creation of a network is unknown if its file was created by the query itself, and the start of the capture while an
-// interface is not captured.
+// TestGap: when a network was created is unknown if the query itself created the network's file. When the capture started is
+// unknown until all interfaces were captured; opening one again does not change it.
 func TestGap(t *testing.T) {
 	if at := networkCreated(time.Unix(1, 0)); !at.IsZero() {
 		t.Errorf("a network was created at %v, in the future", at)

@@ -27,7 +27,7 @@ func (c *Capture) checkInterfaces(p *pipeline.Locked) {
 	c.linksChanged, c.nextCheck = false, time.Now().Add(checkEvery)
 	all, err := net.Interfaces()
 	if err != nil {
-		return // what was known remains
+		return // keep the known interfaces
 	}
 	c.followNames(all)
 	known := map[string]*Interface{}

@@ -310,8 +310,8 @@ func observe(c Counts, ports []uint16) Observation {
 // side.
 type unmatchedLanes struct {
 	hbone         bool            // there is HBONE among them
-	doubtfulPeers [2]bool         // there are connections that may be less than mutual TLS: to peers without a name, to any peer
-	ports         map[uint16]bool // ports of the former, at most maxSpare
+	doubtfulPeers [2]bool         // whether connections may be less than mutual TLS: those to peers without a name, those to any peer
+	ports         map[uint16]bool // ports of peers without a name, at most maxSpare
 }
 
 // maxSpare bounds the ports in unmatchedLanes. With more of them, every port counts as one of them.
@@ -367,8 +367,8 @@ func (m *matching) addUnmatchedLane(p *pair, port uint16, l *lane) {
 	}
 }
 
-// mayBe reports whether the client has a connection that may be less than mutual TLS to a peer that may be
-// the server of x, because one of the two has no name.
+// mayBe reports whether one of the client's unmatched connections that may be less than mutual TLS may go
+// to the server of x. It may if its peer or the server has no name.
 func (s *unmatchedLanes) mayBe(x *row) bool {
 	return s != nil && (s.doubtfulPeers[0] || s.doubtfulPeers[1] && !x.To.named())
 }

@@ -26,8 +26,8 @@ func (v *view) owner(a netip.Addr, e *entry) (name string) {
 	return name
 }
 
-// ran reports whether a tap was running during the records of an edge. Its own records may begin later and
-// end earlier by margin, unless the tap reported its start or stop.
+// ran reports whether a tap was running during the records of an edge. A tap that did not report its start
+// or stop may have run for margin before its first or after its last record.
 func (t *tap) ran(e *entry) bool {
 	start, end := int64(0), int64(0)
 	begun, stopped := false, false

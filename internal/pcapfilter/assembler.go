@@ -14,7 +14,7 @@ type Label int
 type Assembler struct {
 	out     []instruction
 	labels  []int  // index of the instruction that follows a label
-	tooLong func() // called at the first instruction in excess; may be nil
+	tooLong func() // called at the first instruction that does not fit; may be nil
 	full    bool
 }
 

@@ -45,7 +45,7 @@ func (n *Thinner) Choose(l *Locked, now int64) (changed bool) {
 	if n.Most == 0 {
 		return false
 	}
-	setBack := now < n.lastChoice // the clock was set back: no connection may stay chosen until it has caught up
+	setBack := now < n.lastChoice // the clock was set back: without a new choice, this one would last until the clock has caught up
 	if !setBack && now < n.next && (!l.table.ThinnedEnded() || now < n.lastChoice+int64(thinSoonest)) {
 		return false
 	}
@@ -64,7 +64,8 @@ func (n *Thinner) Stop(l *Locked) {
 	l.table.Thin(0, true)
 }
 
-// Thinned returns the connections of an interface that a Thinner has chosen. A redirected connection has two faces there.
+// Thinned returns the connections of an interface that a Thinner has chosen. A redirected connection is listed twice,
+// with the peer's addresses before and after the redirection.
 func (l *Locked) Thinned(iface uint16) (out []tapfilter.Connection) {
 	for _, c := range l.table.Thinned() {
 		if c.Interface != iface {

@@ -11,7 +11,7 @@ import (
 // partitions to others, or a load balancer has noticed a change.
 const quickRetries = 2
 
-// backoff returns how long to wait after a failure; failures counts the earlier ones in a row.
+// backoff returns how long to wait after a failure; failures is the number of consecutive failures before it.
 func (k *Kafka) backoff(f deliveryError, failures int) time.Duration {
 	d := k.cfg.SlowBackoff
 	if !f.slow || f.oneTopic && failures < quickRetries {

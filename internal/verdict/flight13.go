@@ -29,10 +29,10 @@ type flight struct {
 }
 
 // secondFlight returns the protected TLS records of the client's second flight, or the reason why there are none. A
-// client that offers no early data (RFC 8446, section 4.2.10) sends nothing protected before. If it offers early
-// data, the flight begins with the first record whose packet acknowledges the whole ServerHello. The ChangeCipherSpec
-// cannot mark the start: it may be missing, early, or between two hellos. Nor can the order of the packets in the
-// capture.
+// client that offers no early data (RFC 8446, section 4.2.10) sends no protected records before that flight. If it
+// offers early data, the flight begins with the first record whose packet acknowledges the whole ServerHello. The
+// ChangeCipherSpec cannot mark the start: it may be missing, early, or between two hellos. The order of the packets
+// in the capture cannot mark it either.
 func secondFlight(t *dissect.TLS) (records []dissect.TLSRecord, why string) {
 	all, complete := t.Records(t.Client)
 	early := t.Hello == nil || t.Hello.EarlyData()

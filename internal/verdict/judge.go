@@ -86,7 +86,7 @@ func (j *Judge) Settled(c *flow.Conn, s *dissect.Session) bool {
 	if concluded(s) != nil || j.settled(c, s) {
 		return true
 	}
-	if s.After() == nil { // otherwise it keeps the judgement of the TLS before
+	if s.After() == nil { // otherwise s keeps the judgement of the earlier TLS
 		s.SetConclusion(nil)
 	}
 	return false
@@ -173,7 +173,7 @@ func (j *Judge) handshake(c *flow.Conn, s *dissect.Session, ended bool) handshak
 	return handshakeOf(c, s, s.TLS(), ended)
 }
 
-// judgement is the part of Judged that follows from the session's bytes. It remains once a settled session is
+// judgement is the part of Judged that follows from the session's bytes. It is kept when a settled session is
 // finished.
 type judgement struct {
 	verdict  Verdict

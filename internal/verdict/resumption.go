@@ -83,7 +83,7 @@ func newResumptions() resumptions {
 	return resumptions{clients: map[client]*history{}, seen: map[uint64]bool{}, open: map[uint64]client{}, tlsSessions: newTLSSessions()}
 }
 
-// keyOf returns the client of a handshake. The port in from does not count. t.Hello must not be nil.
+// keyOf returns the client of a handshake. It ignores the port of from. t.Hello must not be nil.
 func keyOf(from, to netip.AddrPort, zones [2]flow.Zone, t *dissect.TLS) client {
 	k := client{addr: from.Addr(), zones: zones, name: t.Hello.ServerName, shape: t.Hello.Shape()}
 	if k.name == "" {

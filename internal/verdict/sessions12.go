@@ -20,7 +20,7 @@ const sessionLifetime = 7 * 24 * 3600 * 1e9
 // tlsSessionKey is the hash of a ticket (RFC 5077) or session id.
 type tlsSessionKey [16]byte
 
-// tlsSession is what the full handshake of a TLS session has shown.
+// tlsSession holds the facts that the full handshake of a TLS session has shown.
 type tlsSession struct {
 	auth   string
 	at     int64      // time of the full handshake

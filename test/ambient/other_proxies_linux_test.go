@@ -60,8 +60,8 @@ func programPath(t *testing.T, pattern, otherwise string) string {
 	return program
 }
 
-// otherProxy is a proxy that replaces the stand-in: a process in the pod that writes the log for proxyLog. The pods have
-// the rules of enrolled pods.
+// otherProxy is a proxy that replaces the stand-in. It is a process in the pod, and writes the log that proxyLog reads.
+// The pods have the packet filter rules of enrolled pods.
 type otherProxy struct {
 	name, scenario string // folder in testdata; scenario in the table
 	start          func(t *testing.T, p, peer *host, folder string)
