@@ -108,7 +108,7 @@ type totals struct {
 	start        int64  // ns since the epoch
 	silent       uint64 // connections without payload
 	evictedEdges uint64 // edges that were evicted
-	foldedEdges  uint64 // edges folded into an aggregate edge to make place for one of higher rank
+	foldedEdges  uint64 // edges folded into an aggregate edge to free an entry for one of higher rank
 	counts       counts // of the evicted edges
 }
 

@@ -29,7 +29,7 @@ func overflowKey(scope, class string) string {
 // plaintext, are folded for any.
 const minFoldingRank = 4 // see traits.rank
 
-// foldWeakestEdge makes place for the edge of connection j, if the rules apply to j. It folds an edge of
+// foldWeakestEdge frees an entry for the edge of connection j, if the rules apply to j. It folds an edge of
 // lower rank into the aggregate edge, so that edges with plaintext keep their names and edges with mutual
 // TLS lose theirs first. It reports false if there is no edge of lower rank.
 func (e *Engine) foldWeakestEdge(j *verdict.Judged) bool {
