@@ -34,7 +34,7 @@ type Edge struct {
 	Verdict     string // the worst verdict of its connections, see schema/README.md
 	Seen        []Seen // one item for each verdict that occurred, worst first
 	FirstProof  int64  // first connection that was shown to be mutual TLS, ns since the epoch; 0: none
-	LastProof   int64
+	LastProof   int64  // the latest such connection
 	MissedStart uint64 // connections whose start was not captured
 	MissedBytes uint64 // connections with bytes that were not captured
 	Accepted    bool   // the server accepted plaintext

@@ -55,19 +55,19 @@ type Conn struct {
 	Redirected  *Endpoint // address that a mesh's REDIRECT sent the originator's packets to on a loopback interface (Resp is their original destination); nil if not redirected
 	First, Last int64     // time of the first and the latest packet, ns since the epoch
 	Zones       [2]Zone   // zone of each side's packets
-	Interface   uint16
-	Transport   uint8 // IP protocol number: 6 TCP, 17 UDP
-	State       State // Zeek's connection state, current
-	MissedStart bool  // TCP: no SYN was seen; the connection is older than the capture, or its start was lost
-	Conflict    bool  // packets contradict each other: a retransmission with other bytes, data after a FIN, forged numbers
-	Urgent      bool  // TCP: urgent data was seen, which receivers remove from the stream (RFC 9293, section 3.8.5)
-	Multipath   bool  // TCP: a subflow of Multipath TCP (RFC 8684), whose data have an order of their own and use other subflows too
-	Fragments   bool  // a truncated first fragment was seen, whose datagram cannot be reassembled
-	Excluded    bool  // by Config.Exclude: counted, never delivered
-	Located     bool  // Config.Local was called when the connection was created; the next two fields are its results
-	OrigLocal   bool  // the originator's address is local
-	RespLocal   bool  // the responder's address is local
-	Thinned     bool  // Table.Thin has chosen it at some time: Packets counts the packets seen, fewer than were sent
+	Interface   uint16    // Packet.Interface of all its packets
+	Transport   uint8     // IP protocol number: 6 TCP, 17 UDP
+	State       State     // Zeek's connection state, current
+	MissedStart bool      // TCP: no SYN was seen; the connection is older than the capture, or its start was lost
+	Conflict    bool      // packets contradict each other: a retransmission with other bytes, data after a FIN, forged numbers
+	Urgent      bool      // TCP: urgent data was seen, which receivers remove from the stream (RFC 9293, section 3.8.5)
+	Multipath   bool      // TCP: a subflow of Multipath TCP (RFC 8684), whose data have an order of their own and use other subflows too
+	Fragments   bool      // a truncated first fragment was seen, whose datagram cannot be reassembled
+	Excluded    bool      // by Config.Exclude: counted, never delivered
+	Located     bool      // Config.Local was called when the connection was created; the next two fields are its results
+	OrigLocal   bool      // the originator's address is local
+	RespLocal   bool      // the responder's address is local
+	Thinned     bool      // Table.Thin has chosen it at some time: Packets counts the packets seen, fewer than were sent
 
 	OrigISNSeen, RespISNSeen bool
 	OrigISN, RespISN         uint32 // initial sequence numbers, valid if the flag above is set

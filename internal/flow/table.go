@@ -205,7 +205,7 @@ func (t *Table) addPacket(c *Conn, side Side, d *Decoded, now int64, expected bo
 }
 
 // Done marks c as judged. Later bytes of c are put in order and counted as before, but compared with their copies only
-// in the first 32 KiB of each side, and c is among the first to be evicted when the table is full. The Handler receives
+// in the first 32 KiB of each side, and c is usually evicted before connections that are not done (see evict). The Handler receives
 // later bytes only if follow is set. Done may be called from within Data.
 func (t *Table) Done(c *Conn, follow bool) { c.tcp.done, c.tcp.followed = true, follow }
 

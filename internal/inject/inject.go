@@ -147,7 +147,8 @@ type run struct {
 	local    []string        // names of the volumes on the node's disk
 }
 
-// Tap returns the patch that adds the tap to a pod, or the reason why there is none. raw is the pod as JSON.
+// Tap returns the patch that adds the tap to a pod, or the reason why there is none. raw is the pod as JSON; now is compared with the
+// end of the namespace's and the pod's taps. Tap changes none of its arguments.
 func Tap(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	r, ok := newRun(cfg, ns, raw, now)
 	if !ok {

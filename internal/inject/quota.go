@@ -16,7 +16,7 @@ type QuotaPolicy string
 
 // The policies.
 const (
-	// QuotaFit injects only if the tap takes no room that other pods need: see fits. The default.
+	// QuotaFit injects only if the quota has room for the tap in addition to all pods that may still start. The default.
 	QuotaFit QuotaPolicy = "fit"
 	// QuotaNever does not inject taps that a quota counts.
 	QuotaNever QuotaPolicy = "never"

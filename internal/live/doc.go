@@ -6,8 +6,8 @@
 //   - [New] reads the addresses. The configuration of the pipeline needs the methods [Capture.IsLocal] and [Capture.Receives].
 //   - [Capture.Attach] connects the capture to the pipeline.
 //   - [Capture.Start] starts to capture, on goroutines of its own. [Capture.Tick] must then be called every [TickEvery].
-//   - [Capture.Stop] ends that. Start may follow again.
-//   - [Capture.Close] releases what remains.
+//   - [Capture.Stop] ends the capture. Start may begin another one.
+//   - [Capture.Close] stops following the addresses.
 //
 // The pipeline's lock also guards most of a Capture, since its addresses and filters change between two blocks of packets. Methods
 // with a parameter of type [pipeline.Locked] are called with the lock held.

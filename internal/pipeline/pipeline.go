@@ -26,7 +26,7 @@ type Config struct {
 	DefaultFilter bool
 
 	// MaxPending bounds the memory of sessions that have not settled, and MaxConclusions the memory of the
-	// conclusions of settled ones, in bytes. Beyond a bound connections are evicted, the idlest first.
+	// conclusions of settled ones, in bytes. Beyond a bound, connections are evicted, the one that was idle longest first.
 	// Defaults: 256 MiB and 64 MiB.
 	MaxPending, MaxConclusions int
 

@@ -10,7 +10,7 @@ import (
 //go:generate go run ./generate
 
 // AppendJSON appends r as one JSON object without a line break. The output is that of encoding/json, with
-// three differences: text is escaped as by appendQuoted, an optional object without members is left out,
+// three differences: characters that a terminal does not show as themselves are escaped, an optional object without members is left out,
 // and only maps allocate. Members have the order of the types, so equal records have equal bytes.
 func (r *Record) AppendJSON(b []byte) []byte { return object(b, r.appendMembers) }
 

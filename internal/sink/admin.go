@@ -11,7 +11,8 @@ import (
 )
 
 // Admin checks whether a Kafka sink can deliver, and creates topics. Its errors are one-line
-// reasons as in Status, and name the setting to check. Close must be called after use.
+// reasons as in Status, and name the setting to check. When the context of a request is done, all connections are closed as by
+// Close, and later requests fail. Close must be called after use.
 type Admin struct{ *client }
 
 // NewAdmin checks cfg as NewKafka does. It connects at the first request.
@@ -72,7 +73,7 @@ type Topic struct {
 	Config     map[string]string // nil: this client may not read it
 }
 
-// Topic describes a topic.
+// Topic describes an existing topic. It returns an error if the topic does not exist or this client may not see it.
 func (a *Admin) Topic(ctx context.Context, name string) (Topic, error) {
 	defer a.within(ctx)()
 	t := Topic{Name: name}
@@ -119,7 +120,7 @@ func (a *Admin) MayWrite(ctx context.Context, topic string) error {
 	return a.explain(a.mayWrite(topic), topic)
 }
 
-// Create creates a topic.
+// Create creates a topic with the partitions, replicas and settings of t. It returns an error if the topic exists.
 func (a *Admin) Create(ctx context.Context, t Topic) error {
 	defer a.within(ctx)()
 	c := kafka.TopicConfig{Topic: t.Name, NumPartitions: t.Partitions, ReplicationFactor: t.Replicas}

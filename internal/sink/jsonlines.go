@@ -63,7 +63,7 @@ func NewJSONLines(w io.Writer, cfg JSONLinesConfig) *JSONLines {
 	return l
 }
 
-// Put buffers m to be written; see buffer.Buffer.Put.
+// Put buffers m to be written and reports whether it was accepted. m.Value then belongs to the sink.
 func (l *JSONLines) Put(m buffer.Message) bool { return l.buffer.Put(m) }
 
 // Status returns the state of the output. A blocked write counts as Down, like unreachable

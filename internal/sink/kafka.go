@@ -94,7 +94,8 @@ func (k *Kafka) newWriter() *kafka.Writer {
 	}
 }
 
-// Put buffers m to be sent; see buffer.Buffer.Put. It never waits for a broker.
+// Put buffers m to be sent and reports whether it was accepted. m.Value then belongs to the sink. Put never waits for a
+// broker, and for the disk of a spool only as long as buffer.Buffer.Put may.
 func (k *Kafka) Put(m buffer.Message) bool { return k.buffer.Put(m) }
 
 // Status returns the state of delivery. It does not wait for a file or a broker.

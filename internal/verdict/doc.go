@@ -1,5 +1,5 @@
-// Package verdict judges one connection from what its packets and bytes have shown: mutual TLS, TLS, plaintext or neither, on what basis and
-// why.
+// Package verdict judges one connection from what its packets and bytes have shown: mutual TLS, TLS, plaintext, encrypted by
+// other means, failed or unknown, with the basis of the verdict and its reasons.
 //
 // Order of use: [New] returns a [Judge] for one tap or capture, since resumed TLS sessions inherit from earlier ones. For each connection:
 //

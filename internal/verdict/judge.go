@@ -42,7 +42,7 @@ type Judge struct {
 	offers      map[string][]string // names of the suites that clients offer, by their concatenated numbers
 }
 
-// New returns a Judge.
+// New returns a Judge that remembers nothing yet. It retains the slices and functions of cfg.
 func New(cfg Config) *Judge { return &Judge{cfg: cfg, resumptions: newResumptions()} }
 
 // SetLocal replaces Config.Local: the pod's addresses may become known late.
