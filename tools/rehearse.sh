@@ -10,22 +10,28 @@ cd "$(dirname "$0")/.."
 goreleaser=github.com/goreleaser/goreleaser/v2@v2.15.1
 syft=github.com/anchore/syft/cmd/syft@v1.57.1
 cosign=github.com/sigstore/cosign/v2/cmd/cosign@v2.6.2
+crane=github.com/google/go-containerregistry/cmd/crane@v0.21.3 # a registry in memory, for the rehearsal only
 
 version=${1:-$(sed -n 's/^version: //p' charts/tap/Chart.yaml)}
-steps=${STEPS:-archives version reproducible sbom sign chart images}
+steps=${STEPS:-archives version reproducible sbom sign chart images registry}
 commit=$(git rev-parse HEAD)
 bin=${RELEASE_TOOLS:-$PWD/.cache/release/bin}
 work=$(mktemp -d)
-trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
+server=
+trap '[ -z "$server" ] || kill "$server"; rm -rf "$work"' EXIT
 PATH=$bin:$PATH
 
 fail() { echo "rehearse: $*" >&2; exit 1; }
 step() { [[ " $steps " == *" $1 "* ]] && printf '== %s\n' "$1"; }
 
-mkdir -p "$bin"
-for tool in goreleaser syft cosign; do
-	[ -x "$bin/$tool" ] || { echo "build $tool"; CGO_ENABLED=0 GOBIN=$bin GOFLAGS=-p=1 nice -n 19 go install -trimpath -ldflags "-s -w" "${!tool}"; }
-done
+# need TOOL...: builds the tools that are not there yet.
+need() {
+	local tool
+	mkdir -p "$bin"
+	for tool in "$@"; do
+		[ -x "$bin/$tool" ] || { echo "build $tool"; CGO_ENABLED=0 GOBIN=$bin nice -n 19 go install -trimpath -ldflags "-s -w" "${!tool}"; }
+	done
+}
 
 # sbom FILE BINARY: the SBOM is valid SPDX and names each module that is linked into the binary.
 sbom() {
@@ -45,10 +51,18 @@ sbom() {
 # archives DIR: clones the commit into DIR, with the tag that the release will have, and lets GoReleaser build it.
 archives() {
 	local log=$work/goreleaser.log
+	need goreleaser syft
 	git clone --quiet . "$1"
 	git -C "$1" remote set-url origin https://github.com/meshtls-tap/meshtls-tap # GoReleaser derives the release's page from it
 	git -C "$1" tag --force "v$version" >/dev/null
 	(cd "$1" && goreleaser check && goreleaser release --clean --skip=publish,announce,sign) >"$log" 2>&1 || { cat "$log"; fail "goreleaser failed"; }
+}
+
+# newKey creates a throwaway key. The release itself signs without keys.
+newKey() {
+	need cosign
+	export COSIGN_PASSWORD=rehearsal
+	[ -e "$work/key.key" ] || cosign generate-key-pair --output-key-prefix "$work/key" 2>/dev/null
 }
 
 if step archives; then
@@ -88,10 +102,9 @@ if step sbom; then
 fi
 
 if step sign; then
+	newKey
 	(
 		cd "$work/first/dist"
-		export COSIGN_PASSWORD=rehearsal
-		cosign generate-key-pair --output-key-prefix "$work/key" 2>/dev/null
 		cosign sign-blob --key "$work/key.key" --tlog-upload=false --yes --bundle checksums.txt.sigstore.json checksums.txt >/dev/null 2>&1
 		verify() { cosign verify-blob --key "$work/key.pub" --insecure-ignore-tlog=true --bundle checksums.txt.sigstore.json "$1"; }
 		verify checksums.txt
@@ -117,6 +130,7 @@ if step chart; then
 fi
 
 if step images; then
+	need syft
 	tools/setup.sh image
 	for fips in "" 1; do
 		FIPS=$fips VERSION=v$version COMMIT=$commit image/build.sh
@@ -128,6 +142,34 @@ if step images; then
 				sbom "$work/${image##*/}.spdx.json" "$work/binary"
 			done
 		done
+	done
+fi
+# Needs the steps chart and images (their archives are in dist/).
+if step registry; then
+	need crane
+	newKey
+	registry=127.0.0.1:5943
+	crane registry serve --address "$registry" >"$work/registry.log" 2>&1 &
+	server=$!
+	for _ in {1..100}; do
+		crane catalog "$registry" >/dev/null 2>&1 && break
+		sleep 0.1
+	done
+	signed() { cosign verify --key "$work/key.pub" --insecure-ignore-tlog=true --allow-http-registry "$registry/$1" >/dev/null 2>&1; }
+	sign() { cosign sign --key "$work/key.key" --tlog-upload=false --yes --allow-http-registry "$registry/$1" >/dev/null 2>&1; }
+
+	helm push "$work/tap-$version.tgz" "oci://$registry/charts" --plain-http 2>&1 | tee "$work/push.txt"
+	sign "charts/tap@$(sed -n 's/^Digest: //p' "$work/push.txt")"
+	signed "charts/tap:$version" || fail "the chart's signature does not verify"
+
+	for name in meshtls-tap meshtls-tap-webhook; do
+		mkdir "$work/$name"
+		tar -xf "dist/$name-amd64.tar" -C "$work/$name"
+		digest=$(crane push "$work/$name" "$registry/$name:$version" 2>/dev/null)
+		! signed "$name:$version" || fail "an image verifies before it is signed"
+		sign "$name@${digest#*@}"
+		signed "$name:$version" || fail "the signature of $name does not verify"
+		echo "$name@${digest#*@}: signed and verified; refused before it was signed"
 	done
 fi
 echo "rehearsed: $steps"
