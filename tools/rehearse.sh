@@ -74,7 +74,9 @@ if step archives; then
 		case $target in windows*) file=${file%.tar.gz}.zip list="unzip -Z1" program=tap.exe ;; esac
 		held=$($list "$file" | sort | xargs)
 		[ "$held" = "CHANGELOG.md LICENSE NOTICES SECURITY.md $program" ] || fail "$file holds $held"
-		grep -q "  ${file##*/}$" "$dist/checksums.txt" || fail "checksums.txt lacks ${file##*/}"
+		for name in "${file##*/}" "${file##*/}.spdx.json"; do
+			grep -q "  $name$" "$dist/checksums.txt" || fail "checksums.txt lacks $name"
+		done
 		echo "${file##*/}: $held"
 	done
 fi
