@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Scores a tap on captures with known truth, which lie beside the repository (they are not part of it).
+# Scores a tap on captures with known truth. They are not part of the repository, but in a folder beside it.
 #   tools/corpus.sh TAP FOLDER     FOLDER has corpus/score.py and tls13/score.py
-# Fails below CORPUS_FLOOR (corpus), where the client's authentication is judged wrong (tls13), or where a set of attacks
-# (cases, stacks, review/redteam) has a harmful verdict or falls below the floor of its scorer's last line.
+# Fails if the score is below CORPUS_FLOOR (corpus), if a client's authentication is judged wrong (tls13), or if a set of attacks
+# (cases, stacks, review/redteam) has a harmful verdict or a score below its floor.
 set -euo pipefail
 tap=$1 folder=$2
 if [ ! -e "$folder/corpus/score.py" ]; then
@@ -10,7 +10,7 @@ if [ ! -e "$folder/corpus/score.py" ]; then
 	exit 0
 fi
 
-# score.py's own exit status asks for every check to hold; the floor is what has been reached and must not be lost.
+# score.py exits with an error unless every check passes, so its exit status is ignored: only the floor counts.
 out=$(python3 "$folder/corpus/score.py" "$tap" || true)
 echo "$out"
 awk -v floor="${CORPUS_FLOOR:-0.99}" '
@@ -19,7 +19,8 @@ awk -v floor="${CORPUS_FLOOR:-0.99}" '
 
 [ ! -e "$folder/tls13/score.py" ] || python3 "$folder/tls13/score.py" "$tap"
 
-# scored NAME FLOOR COMMAND...: the last line of the output ends in the share that is right, and says how many are harmful or wrong.
+# scored NAME FLOOR COMMAND...: the last line of the command's output has the number of harmful or wrong verdicts, and ends with the share
+# of right ones.
 scored() {
 	local name=$1 floor=$2 out
 	shift 2

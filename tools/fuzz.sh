@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Runs every fuzz target of the module, one after the other. Each package's test binary is built once: `go test -fuzz` links it anew
-# for each target, which takes longer than a short run of it.
-#   tools/fuzz.sh 30s       the time for each, or 1000x: the number of inputs
-# An input that fails is printed, and stays in the package's testdata/fuzz, where `go test` runs it from then on. What else a run finds
-# worth keeping goes to FUZZ_CACHE, or where `go test -fuzz` has it: the next run begins with it.
+# Runs all fuzz targets of the module, one after the other. It builds the test binary of each package once: `go test -fuzz` would link it
+# for each target, which takes longer than a short run.
+#   tools/fuzz.sh 30s       the time for each target; or 1000x, the number of inputs
+# An input that fails is printed and stored in the package's testdata/fuzz, from where `go test` runs it. Other interesting inputs go to
+# FUZZ_CACHE (default: the cache of `go test -fuzz`), and the next run starts with them.
 set -euo pipefail
 time=${1:-30s}
 cd "$(dirname "$0")/.."

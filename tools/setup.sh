@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Installs what a make target needs and what is missing: Debian packages, and for the tests with a real broker Kafka's jars.
+# Installs what a make target needs, if it is missing: Debian packages and, for tests with a real broker, Kafka's jars.
 #   tools/setup.sh test|race|demo|image|compare|bench|tlslab
-# Without root or apt it names in one line what is missing and goes on: what needs it then skips and says why.
+# Without root or apt it prints one line with the missing packages and succeeds: tests that need them skip and print why.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 
-# The commands that a target runs. Each is `command` or `command=package` where the names differ.
+# The commands that a target runs, each as `command`, or as `command=package` if the package has another name.
 network="ip=iproute2 nft=nftables tcpdump curl openssl"
 broker="java=default-jre-headless mvn=maven kcat"
 KAFKA=${KAFKA:-}
@@ -46,7 +46,7 @@ missing() {
 
 jars() {
 	[[ $wanted == *mvn* && -x test/kafka/kafka.sh ]] || return 0
-	test/kafka/kafka.sh resolve || echo "setup: no Kafka jars: what needs a real broker skips and says so"
+	test/kafka/kafka.sh resolve || echo "setup: no Kafka jars: tests with a real broker skip"
 }
 
 cd "$(dirname "$0")/.."
@@ -57,8 +57,8 @@ if [ -z "$packages" ]; then
 fi
 
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
-	[ "$1" != demo ] || exit 0 # the demo names what it lacks, and stops
-	echo "setup: missing: $packages (installed here only as root on Debian): what needs them skips and says so"
+	[ "$1" != demo ] || exit 0 # the demo itself prints what is missing, and stops
+	echo "setup: missing: $packages (installed only as root on Debian): tests that need them skip"
 	jars
 	exit
 fi
@@ -72,5 +72,5 @@ apt() { apt-get -qq -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@" </dev/
 { apt update && apt install -y --no-install-recommends $packages; } || tail -5 "$log" >&2
 
 packages=$(missing | xargs)
-[ -z "$packages" ] || echo "setup: still missing: $packages: what needs them skips and says so"
+[ -z "$packages" ] || echo "setup: still missing: $packages: tests that need them skip"
 jars

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs a command next to busy processes of the same priority: what passes here depends on no idle machine.
+# Runs a command beside busy processes of the same priority: tests that pass do not need an idle machine.
 #   tools/stress.sh COUNT COMMAND [ARGUMENT...]
-# The busy ones end with the command, and by themselves where this script is killed.
+# The busy processes end with the command. If this script is killed, they end by themselves.
 set -euo pipefail
 count=$1
 shift

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Runs tests in a temporary directory of their own, and fails if they leave anything behind: files in it, or processes.
+# Runs tests in a temporary directory of their own. Fails if files in it or processes remain.
 #   tools/tidy.sh COMMAND [ARGUMENT...]
-# Whatever is left is removed, also after a failure or Ctrl-C. What a run that was killed outright has left goes with the next run.
+# It removes both, also after a failure or Ctrl-C. If it is killed, the next run removes them.
 set -euo pipefail
 base=${TMPDIR:-/tmp}
 for old in "$base"/meshtls-tap-test.*; do
@@ -11,7 +11,7 @@ done
 export TMPDIR=$base/meshtls-tap-test.$$
 mkdir -m 755 "$TMPDIR" # some tests run programs in it as another user
 
-# The processes that were started here and have not ended: each has this run's TMPDIR in its environment.
+# The processes of this run that have not ended: each has this run's TMPDIR in its environment.
 processes() {
 	local p
 	for p in /proc/[0-9]*; do
@@ -19,7 +19,7 @@ processes() {
 	done 2>/dev/null
 }
 
-# A process that was killed takes its time to go; one that is to stay does not go at all.
+# A killed process needs some time to end, so wait before a process counts as one that remains.
 left_processes() {
 	local pids try
 	for try in $(seq 120); do
