@@ -96,8 +96,8 @@ func TestPlaintextDatagramsAfterAHello(t *testing.T) {
 			for _, x := range c.then {
 				s.Datagram(x.side, x.data)
 			}
-			if s.InClear() != c.clear || s.TLS() == nil {
-				t.Errorf("%s, then %s: InClear %v, %+v", name, what, s.InClear(), s.TLS())
+			if s.AnsweredInPlaintext() != c.clear || s.TLS() == nil {
+				t.Errorf("%s, then %s: AnsweredInPlaintext %v, %+v", name, what, s.AnsweredInPlaintext(), s.TLS())
 			}
 			if s.TLS().Protected1RTT[Responder] > 0 {
 				t.Errorf("%s, then %s: plaintext counts as protected", name, what)

@@ -57,7 +57,7 @@ func FuzzSession(f *testing.F) {
 			}
 		}
 		s.Closed(Originator, false)
-		s.InClear()
+		s.AnsweredInPlaintext()
 		check(t, s)
 	})
 }

@@ -267,10 +267,10 @@ func helloBegins(b []byte, typ byte) protocols.Match {
 	return protocols.Yes
 }
 
-// InClear reports whether the connection is not TLS although TLS was seen, because one side answered the other's TLS in plaintext.
+// AnsweredInPlaintext reports whether the connection is not TLS although TLS was seen, because one side answered the other's TLS in plaintext.
 // Plaintext before the hello (STARTTLS) does not count: in a protocol that TLS may follow, only plaintext that acknowledges the hello is an
 // answer to it. TLS after plaintext must begin with a hello of the originator.
-func (s *Session) InClear() bool {
+func (s *Session) AnsweredInPlaintext() bool {
 	for i := range s.sides {
 		st := &s.sides[i]
 		switch st.kind {

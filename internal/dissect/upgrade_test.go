@@ -160,8 +160,8 @@ func upgraded(t *testing.T, s *dissect.Session, from string, size int) {
 	if x.Hello.ServerName == "" || x.Certs[0] == nil || x.Certs[1] == nil || !x.Finished[0] || !x.Finished[1] {
 		t.Errorf("segments of %d: the handshake is incomplete: %+v", size, x)
 	}
-	if s.UpgradedFrom() != from || !s.Upgraded() || s.InClear() {
-		t.Errorf("segments of %d: upgraded %v from %q, InClear %v", size, s.Upgraded(), s.UpgradedFrom(), s.InClear())
+	if s.UpgradedFrom() != from || !s.Upgraded() || s.AnsweredInPlaintext() {
+		t.Errorf("segments of %d: upgraded %v from %q, AnsweredInPlaintext %v", size, s.Upgraded(), s.UpgradedFrom(), s.AnsweredInPlaintext())
 	}
 }
 
@@ -252,12 +252,12 @@ func TestHelloAnsweredInPlaintext(t *testing.T) {
 			}
 			s := dissect.New()
 			play(s, talk, size)
-			if s.TLS() == nil || s.InClear() {
-				t.Errorf("%s: before the answer: %+v, InClear %v", name, s.TLS(), s.InClear())
+			if s.TLS() == nil || s.AnsweredInPlaintext() {
+				t.Errorf("%s: before the answer: %+v, AnsweredInPlaintext %v", name, s.TLS(), s.AnsweredInPlaintext())
 			}
 			s = dissect.New()
 			play(s, &capturetest.Conversation{Chunks: append(talk.Chunks, answer)}, size)
-			if !s.InClear() {
+			if !s.AnsweredInPlaintext() {
 				t.Errorf("%s: a plaintext answer is not noticed", name)
 			}
 		}
@@ -290,12 +290,12 @@ func TestHelloAfterPlaintextLost(t *testing.T) {
 				}
 				s.Data(side, at[side], chunk.Data, int64(chunk.Read), missed[side])
 				at[side], missed[side] = at[side]+int64(len(chunk.Data)), 0
-				if i == len(c.before)+1 && lost == 1 && (s.TLS() == nil || s.TLS().Server == nil || !s.InClear() || !s.Doubtful()) {
-					t.Errorf("%s: at the server's hello: %+v, InClear %v, doubtful %v", c.name, s.TLS(), s.InClear(), s.Doubtful())
+				if i == len(c.before)+1 && lost == 1 && (s.TLS() == nil || s.TLS().Server == nil || !s.AnsweredInPlaintext() || !s.Doubtful()) {
+					t.Errorf("%s: at the server's hello: %+v, AnsweredInPlaintext %v, doubtful %v", c.name, s.TLS(), s.AnsweredInPlaintext(), s.Doubtful())
 				}
 			}
-			if x := s.TLS(); x == nil || s.InClear() != (lost == 3) || s.Doubtful() != (lost == 3) || !s.Upgraded() || s.UpgradedFrom() != c.from {
-				t.Errorf("%s without %d messages: %+v, InClear %v, doubtful %v, upgraded from %q", c.name, lost, x, s.InClear(), s.Doubtful(), s.UpgradedFrom())
+			if x := s.TLS(); x == nil || s.AnsweredInPlaintext() != (lost == 3) || s.Doubtful() != (lost == 3) || !s.Upgraded() || s.UpgradedFrom() != c.from {
+				t.Errorf("%s without %d messages: %+v, AnsweredInPlaintext %v, doubtful %v, upgraded from %q", c.name, lost, x, s.AnsweredInPlaintext(), s.Doubtful(), s.UpgradedFrom())
 			}
 		}
 	}

@@ -104,7 +104,7 @@ func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 		return true
 	case MayBeTurnedAway(c):
 		return false
-	case t == nil || s.InClear():
+	case t == nil || s.AnsweredInPlaintext():
 		kind, _ := kindOf(s)
 		return kindSettled(s, kind) && !j.classPending(c, s)
 	case t.Readable:
@@ -280,12 +280,12 @@ func (j *Judge) judge(out *Judged, c *flow.Conn, s *dissect.Session) {
 		out.Verdict = Unknown
 		out.because("dissector_failed")
 		out.Settled = true
-	case s.TLS() != nil && s.TLS().Over == tlsmsg.OverQUIC && !quicShown(s) && !s.InClear():
+	case s.TLS() != nil && s.TLS().Over == tlsmsg.OverQUIC && !quicShown(s) && !s.AnsweredInPlaintext():
 		out.Verdict, out.Protocol = Unknown, "quic"
 		out.because("quic_long_header", "no_client_hello")
 	case unansweredHello(c, s):
 		judgeUnanswered(out, s)
-	case s.TLS() != nil && !s.InClear():
+	case s.TLS() != nil && !s.AnsweredInPlaintext():
 		j.judgeTLS(out, c, s)
 	default:
 		j.judgeOther(out, c, s)

@@ -12,7 +12,7 @@ import (
 // false.
 func unansweredHello(c *flow.Conn, s *dissect.Session) bool {
 	t := s.TLS()
-	if kind, _ := s.Preceded(); kind == dissect.KindNone || t == nil || s.InClear() || t.Over != tlsmsg.OverTCP {
+	if kind, _ := s.Preceded(); kind == dissect.KindNone || t == nil || s.AnsweredInPlaintext() || t.Over != tlsmsg.OverTCP {
 		return false
 	}
 
