@@ -30,7 +30,7 @@ func accountNew(s *Session) *Session {
 	return s
 }
 
-// lighten accounts that a conclusion has replaced the facts of a session.
+// lighten reduces the accounted memory of a session whose facts are replaced by a conclusion.
 func (s *Session) lighten() {
 	if !s.light {
 		s.light = true

@@ -120,7 +120,7 @@ func TestDTLSAfterSTUN(t *testing.T) {
 	}
 }
 
-// TestDripCostsNoMore checks that small segments do not try the recognizers each time.
+// TestDripCostsNoMore checks that the recognizers are not tried again for each of many small segments.
 func TestDripCostsNoMore(t *testing.T) {
 	s := New()
 	letters := make([]byte, protocols.MaxHead)

@@ -14,8 +14,8 @@ const (
 	// maxBlock bounds a header block that is parsed, in bytes, and maxFrames the frames up to its end.
 	maxBlock  = 8 << 10
 	maxFrames = 64
-	// maxTable bounds the HPACK table, in bytes. Its entries come from one block, and from interim responses before it. maxInterim
-	// bounds the header blocks that are parsed, and maxInterimBlock the size of one after which another is parsed.
+	// maxTable bounds the HPACK table, in bytes. Its entries come from the parsed block and from interim responses before it. At most
+	// maxInterim header blocks are parsed, and none after a block of more than maxInterimBlock bytes.
 	maxTable        = 64 << 10
 	maxInterim      = 4
 	maxInterimBlock = 1 << 10

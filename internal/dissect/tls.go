@@ -79,9 +79,9 @@ type recordLayer struct {
 	early    int  // records of early data that are not in list
 	list     []TLSRecord
 	rest     int   // protected records that are not in list
-	ended    bool  // the other side has closed; then ...
-	before   int   // ... is how many records of list came before that, and ...
-	at       int64 // ... is the packet time of that
+	ended    bool  // the other side has sent a FIN or RST
+	before   int   // records of list before that
+	at       int64 // packet time of that
 }
 
 // Records returns the protected records (type 23) of a side in stream order, at most the first 48. complete reports whether no record is
