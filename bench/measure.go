@@ -20,7 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// usage is what a process used from its start to its end.
+// usage is the CPU time, the memory and the duration of a process from its start to its end.
 type usage struct {
 	cpu  time.Duration // user and system time of all its threads (wait4(2))
 	rss  int64         // largest resident memory of the program itself, bytes (see peak)

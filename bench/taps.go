@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// output buffers what a program writes, and closes seen once it contains a word.
+// output buffers the output of a program, and closes seen when the output contains word.
 type output struct {
 	mu   sync.Mutex
 	buf  bytes.Buffer

@@ -110,8 +110,8 @@ func untapped(base *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-// asking returns a copy of base that requests the tap of a profile, from this replica or another one. Its resources
-// are those of tapped.
+// asking returns a copy of base, with the resources of tapped, that requests the tap of a profile. Any replica may
+// answer the request.
 func asking(base, tapped *corev1.Pod, profile inject.Profile, noNative bool) *corev1.Pod {
 	pod := base.DeepCopy()
 	metav1.SetMetaDataLabel(&pod.ObjectMeta, inject.Label, inject.Enabled)

@@ -12,10 +12,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// durations records since when the duration of each namespace runs, in a ConfigMap of the webhook's own
-// namespace: in a tapped namespace a tenant could change it. The ConfigMap has the same name as those of the
-// tapped namespaces, because the webhook's role allows it to write that name. Each key is a namespace; the
-// value is the namespace's UID, its duration and the start of the duration.
+// durations records the start of each namespace's duration in a ConfigMap of the webhook's own namespace: in
+// a tapped namespace a tenant could change it. The ConfigMap has the same name as those of the tapped
+// namespaces, because the webhook's role allows it to write that name. Each key is a namespace; the value is
+// the namespace's UID, its duration and the start of the duration.
 //
 // The elected replica writes the ConfigMap, the others read it.
 type durations struct {

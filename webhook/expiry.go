@@ -17,9 +17,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// expiry is the controller that ends taps which a namespace requested until a time or for a duration. It writes
-// the end into the namespace's ConfigMap, which the taps read periodically, and turns them off at that time. It
-// does not remove the namespace's label. Only the elected replica runs it.
+// expiry is the controller that ends taps that a namespace requested for a limited time, given as an end or a
+// duration. It writes the end into the namespace's ConfigMap, which the taps read periodically, and turns them
+// off at that time. It does not remove the namespace's label. Only the elected replica runs it.
 type expiry struct {
 	client     client.Client
 	namespaces *namespaces
@@ -78,7 +78,7 @@ func again(err error) (reconcile.Result, error) {
 	return reconcile.Result{}, err
 }
 
-// startDuration records since when the namespace's duration runs. A changed duration starts again.
+// startDuration records the start of the namespace's duration. A changed duration starts again.
 func (t *expiry) startDuration(ctx context.Context, object *corev1.Namespace) error {
 	m, d := t.namespaces.durations, durationOf(object)
 	if d == 0 {
@@ -127,7 +127,7 @@ func ownKeys(config *corev1.ConfigMap) map[string]bool {
 		var fields struct {
 			Data map[string]any `json:"f:data"`
 		}
-		json.Unmarshal(f.FieldsV1.GetRawBytes(), &fields) //nolint:errcheck // on an error, no key counts as the webhook's
+		json.Unmarshal(f.FieldsV1.GetRawBytes(), &fields) //nolint:errcheck // then no key is the webhook's
 		for key := range fields.Data {
 			keys[strings.TrimPrefix(key, "f:")] = true
 		}

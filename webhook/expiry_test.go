@@ -122,8 +122,8 @@ func config(name, namespace string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 }
 
-// TestDurations: the start of a duration is recorded for a namespace by its UID and for that duration only, in a namespace in which
-// no tenant writes.
+// TestDurations: a recorded start is valid only for the namespace's UID and for that duration. It is stored in a namespace where no
+// tenant can write.
 func TestDurations(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithReturnManagedFields().Build()

@@ -32,7 +32,7 @@ const (
 	disguised  = 5    // connections of each kind
 )
 
-// disguises returns bytes that look encrypted, which one end sends without the other. None has a line feed before its last byte.
+// disguises returns bytes that look encrypted and that only one end sends. None has a line feed before its last byte.
 func disguises() [][]byte {
 	record := func(typ byte, body []byte) []byte { return append([]byte{typ, 3, 3, 0, byte(len(body))}, body...) }
 	noise := bytes.Repeat([]byte{0xa7}, 200)
@@ -142,8 +142,8 @@ func hideFromLines(address string, disguise []byte) error {
 	return c.Close()
 }
 
-// TestHiddenPlaintextLive: bytes that look encrypted from only one end hide neither the other end's plaintext nor, if the server
-// answers, its own.
+// TestHiddenPlaintextLive: if only one end sends bytes that look encrypted, the other end's plaintext is found. So is later
+// plaintext of the same end if the server answers it.
 func TestHiddenPlaintextLive(t *testing.T) { undropped(t, hiddenPlaintextLive) }
 
 func hiddenPlaintextLive(t *testing.T) (dropped bool) {

@@ -2,8 +2,8 @@ package main
 
 import "time"
 
-// ending is why capturing has ended, if it has. A tap that has ended captures again only if the
-// ConfigMap demands it: removing a key, or the ConfigMap, has no such effect.
+// ending records whether capturing has ended, and why. A tap that has ended captures again only if
+// a value in the ConfigMap demands it: removing a key, or the ConfigMap, has no such effect.
 type ending struct {
 	off  bool // enabled was false, and has not been true since
 	over bool // the time was up, and no later until was read since

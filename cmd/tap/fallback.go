@@ -11,8 +11,9 @@ import (
 // instead has the value that replaces an invalid one where the default would publish more than was asked for.
 var instead = map[string]string{"TAP_REDACT": "strict"}
 
-// fallBack returns usable settings for any environment: an invalid value counts as not set and is described in settingErrors. Where
-// records go, and whether in plaintext, is never guessed: nothing is published then. An error is a fault of the tap itself.
+// fallBack returns usable settings for any environment: an invalid value counts as not set and is described in settingErrors. The
+// destination of records, and whether they may be sent in plaintext, are never guessed: if such a setting is invalid, nothing is
+// published. An error that is returned is a fault of the tap itself.
 func fallBack(environ []string) (settings, error) {
 	vars := variables.Of(environ)
 	s, bad := parseEnvironment(vars)

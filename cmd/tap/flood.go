@@ -24,9 +24,9 @@ const (
 )
 
 const (
-	// floodFrom is how many unexamined packets or connections in a second are called a flood.
+	// floodFrom is the least number of unexamined packets or connections in a second that is called a flood.
 	floodFrom = 100
-	// floodEvery is how often a flood of a kind is published at most.
+	// floodEvery is the shortest time between two reports of a flood of the same kind.
 	floodEvery = 5 * time.Minute
 )
 
@@ -50,7 +50,7 @@ func (f *floodMonitor) check(t *tap, p *pipeline.Locked, now time.Time) {
 	}
 }
 
-// reasons returns what is to be published, given the counts of now.
+// reasons returns a sentence for each flood to publish. counts has the numbers since the start of the tap.
 func (f *floodMonitor) reasons(counts [floodKinds]uint64, now time.Time) (reasons []string) {
 	for k, n := range counts {
 		more := n - min(n, f.before[k])

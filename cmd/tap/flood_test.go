@@ -112,7 +112,7 @@ func TestFlood(t *testing.T) {
 	}
 }
 
-// TestFloodIsPublished: a flood is published by its kind, each kind every five minutes at most.
+// TestFloodIsPublished: floods are published by kind, each kind at most once in five minutes.
 func TestFloodIsPublished(t *testing.T) {
 	var f floodMonitor
 	now := captureStart

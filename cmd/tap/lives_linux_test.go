@@ -25,7 +25,8 @@ func untilInputEnds() error {
 	return err
 }
 
-// serveEach accepts connections until the listener fails. For each it calls serve in a goroutine of its own, and then closes it.
+// serveEach accepts connections until the listener fails. It serves each in its own goroutine, and closes it
+// afterwards.
 func serveEach(l net.Listener, serve func(net.Conn) error) {
 	for {
 		c, err := l.Accept()

@@ -56,7 +56,7 @@ func (w *logWriter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// close waits until the queued lines are written, for logGrace at most.
+// close waits until the queued lines are written, but at most logGrace.
 func (w *logWriter) close() {
 	w.mu.Lock()
 	if !w.closed {

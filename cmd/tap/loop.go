@@ -143,7 +143,7 @@ func (t *tap) endConnections(reason string) {
 	})
 }
 
-// reportStarted publishes the self-test once each interface has been tried, after a second at most.
+// reportStarted publishes the self-test when it has tried each interface, or at the latest after a second.
 func (t *tap) reportStarted(ctx context.Context) {
 	wait, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

@@ -9,7 +9,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// problems returns what keeps the tap from its work, one line each. It returns none while nothing is to be captured.
+// problems returns the problems that impair the capture or the delivery, one line each. It returns none while the tap
+// is not supposed to capture.
 func (t *tap) problems() []string {
 	if t.idling.Load() != nil {
 		return nil
@@ -40,7 +41,8 @@ func (t *tap) problems() []string {
 	return out
 }
 
-// addCoverage adds to c what the tap knows of packets that did not reach the pipeline. The caller holds the pipeline's lock.
+// addCoverage adds to c the facts that the pipeline does not know: the tap's limits, the state of the capture,
+// dropped packets and the delivery of records. The caller holds the pipeline's lock.
 func (t *tap) addCoverage(c *finding.Coverage) {
 	maps.Copy(c.Counters, t.limits.Counters())
 	c.Older, c.Uncaptured, c.Since = uint64(t.live.Older()), t.live.Uncaptured(), t.live.AllCapturedSince()

@@ -15,7 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/variables"
 )
 
-// longestWait is how long `tap wait` delays the pod's next container at most.
+// longestWait is the longest time for which `tap wait` delays the pod's next container.
 const longestWait = time.Second
 
 // waitPoll is the time between two checks of the tap.

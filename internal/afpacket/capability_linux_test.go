@@ -17,8 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// helper is the environment variable that selects what the test binary does instead of testing
-// when a test runs it as another process.
+// helper is an environment variable. A test that starts the test binary as another process sets it
+// to the task of that process.
 const helper = "MESHTLS_AFPACKET_HELPER"
 
 func TestMain(m *testing.M) {

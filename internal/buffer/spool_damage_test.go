@@ -305,8 +305,8 @@ func TestSpoolOldFile(t *testing.T) {
 	}
 }
 
-// TestSpoolRemoved: if the folder is removed while the tap runs, that is reported, the folder is created again, and no
-// record is lost, put before or after, also not by SIGKILL.
+// TestSpoolRemoved: if the folder is removed while the tap runs, that is reported and the folder is created again. No
+// record is lost, whether it was put before or after the removal, and not even if SIGKILL follows.
 func TestSpoolRemoved(t *testing.T) {
 	for name, remove := range map[string]func(dir string) error{
 		"the folder": os.RemoveAll,

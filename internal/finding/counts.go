@@ -168,7 +168,7 @@ type counts struct {
 	totalBytes  [verdicts]uint64   // reported in the whole run
 }
 
-// liveConnection is a connection that is in the flow table, with what the counts contain of it.
+// liveConnection is a connection in the flow table, with its share of the counts.
 type liveConnection struct {
 	edge   *edge
 	traits traits

@@ -143,8 +143,9 @@ func TestExpectationInPod(t *testing.T) {
 	}
 }
 
-// TestMeshSeen: once mutual TLS of a mesh is seen at this pod, mutual TLS is expected of its private
-// peers, and at once of live connections.
+// TestMeshSeen: once a mesh's mutual TLS is seen at this pod, connections with private peers are
+// expected to be mutual TLS. That includes live connections, to which the rules are applied again
+// at once.
 func TestMeshSeen(t *testing.T) {
 	for name, id := range map[string]finding.Identity{"a pod": pod, "a capture": {}} {
 		t.Run(name, func(t *testing.T) {

@@ -24,9 +24,9 @@ func overflowKey(scope, class string) string {
 	return "other " + scope + " " + class
 }
 
-// minFoldingRank is the lowest rank for which an edge of lower rank is folded: connections that are
-// plaintext or encrypted without proof of both ends. Edges of rank 0, with nothing but unanswered
-// plaintext, are folded for any.
+// minFoldingRank is the lowest rank of a connection whose new edge may displace an edge of lower
+// rank: plaintext, or encrypted without proof of both ends. Edges of rank 0, which have only
+// unanswered plaintext, may be displaced by any connection of higher rank.
 const minFoldingRank = 4 // see traits.rank
 
 // foldWeakestEdge frees an entry for the edge of connection j, if the rules apply to j. It folds an edge of

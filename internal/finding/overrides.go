@@ -101,8 +101,9 @@ func (e *Engine) Mute(rules []string) {
 	})
 }
 
-// Namespace sets which of the muted rules and expectations the tapped namespace chose, and not the
-// platform. All records with a coverage publish it (meshtls.coverage.namespace).
+// Namespace sets which of the muted rules and of the expectations were chosen by the tapped
+// namespace, and not by the platform. All records with a coverage publish it
+// (meshtls.coverage.namespace).
 func (e *Engine) Namespace(mute []string, expect []Expectation) {
 	e.overrides.mute, e.overrides.expect = mute, nil
 	for _, x := range expect {

@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Checksum is what is known about the checksums of a packet.
+// Checksum is the verification state of a packet's checksums.
 type Checksum uint8
 
 // The states of checksums.

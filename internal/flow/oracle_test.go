@@ -166,7 +166,7 @@ func (k *talk) make() []*sent {
 	return captured
 }
 
-// heard is what a Table delivered of one connection.
+// heard holds the bytes that a Table delivered from one connection.
 type heard struct {
 	t     testing.TB
 	conn  flow.Conn

@@ -76,8 +76,8 @@ func (c *Conn) misfits(side Side, d *Decoded) bool {
 	return seq < -farAhead || ack < -farAhead || s.far(seq, farAhead) && o.far(ack, farAhead) || s.far(seq, maxWindow) || o.far(ack, maxWindow)
 }
 
-// far reports whether a number is more than most bytes ahead of all that is known to be sent. from is its distance from
-// the next byte.
+// far reports whether a sequence number is more than most bytes ahead of all bytes that are known to be sent. from is
+// its distance from the next expected byte.
 func (s *stream) far(from, most int64) bool {
 	return from > most && s.next+from > max(s.next, s.acked, s.sent)+most
 }

@@ -166,8 +166,8 @@ var annotationOf = func() map[string]string {
 // literal escapes $(NAME), so that the kubelet does not expand it in somebody else's text.
 func literal(value string) string { return strings.ReplaceAll(value, "$(", "$$(") }
 
-// downward returns the variables that the downward API sets. minor is the minor version of the API server, 0 unknown:
-// older ones do not know every field.
+// downward returns the variables that the downward API sets. minor is the minor version of the API server; 0:
+// unknown. Older versions do not know every field.
 func downward(minor int) []corev1.EnvVar {
 	hostIPs := "status.hostIPs"
 	if minor != 0 && minor < 29 {

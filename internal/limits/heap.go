@@ -5,9 +5,9 @@ import (
 	"runtime/debug"
 )
 
-// Heap returns unused memory to the node, for example after a burst of connections. The runtime
-// itself retains what the heap may grow to before its next collection, which is half as much again. The
-// zero value is ready to use. It is not safe for concurrent use.
+// Heap returns unused memory to the node, for example after a burst of connections. The runtime itself
+// retains the size to which the heap may grow before its next collection: one and a half times its
+// present size. The zero value is ready to use. It is not safe for concurrent use.
 type Heap struct {
 	cycles uint32 // number of collections at the last Trim
 	kept   uint64 // resident bytes of the heap after Trim last returned memory

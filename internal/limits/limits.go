@@ -34,7 +34,7 @@ const (
 )
 
 // Bounds on QUIC Initial packets to read in a second. Reading one takes some 20 µs. Initials with a response are always
-// read; of the others at most 256 + 63 * 8, which is 15 ms of CPU.
+// read. At most 256 + 63 * 8 others are read, which takes 15 ms of CPU.
 const (
 	OwnInitials   = 256 // Initials that the pod sends
 	OtherInitials = 8   // Initials of each of the 63 groups into which all other sources are divided

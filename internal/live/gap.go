@@ -17,8 +17,8 @@ type gap struct {
 	recorded    bool      // the gap is recorded: an interface that is opened again later changes nothing
 }
 
-// Gap returns what is to be recorded of the time before the capture. An interface that is opened again after this call does not
-// change it. The caller holds the pipeline's lock.
+// Gap returns the record of the time before the capture. An interface that is opened again after this call does not change it.
+// The caller holds the pipeline's lock.
 func (c *Capture) Gap() *finding.Gap {
 	c.gap.recorded = true
 	return c.gap.record()

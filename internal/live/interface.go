@@ -22,7 +22,7 @@ type Interface struct {
 	log     *slog.Logger
 	once    chan struct{} // closed when opening was first tried
 
-	mu         sync.Mutex             // guards what follows
+	mu         sync.Mutex             // guards the fields below
 	handle     *afpacket.Handle       // of the TCP ring; nil while nothing is captured
 	other      *afpacket.Handle       // of the other ring
 	filters    ringFilters            // without thinning

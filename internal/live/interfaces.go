@@ -72,9 +72,9 @@ func (c *Capture) setUncaptured(missing []string) {
 	}
 }
 
-// followNames ends the captures of renamed interfaces where another interface must be captured under the old or the new name: all
-// of them if every interface is captured; else those whose old name another interface has taken, and those whose new name is
-// captured too. They are then opened again by name. Any other renamed interface is captured on, under its old name.
+// followNames ends the capture of a renamed interface in three cases: all interfaces are captured; another interface has its old
+// name; or its new name is to be captured too. The interface is then opened again by name. In any other case its capture
+// continues under the old name.
 func (c *Capture) followNames(all []net.Interface) {
 	captures := c.Interfaces()
 	for _, i := range captures {

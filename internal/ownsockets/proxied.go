@@ -8,10 +8,11 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// proxied tracks connections of the program that a mesh's proxy in the pod's network accepts. They
-// are on lo then, and the proxy opens connections of its own, whose addresses look like the
-// application's. Their TLS is recognized by the random of the ClientHello, which the program chose and
-// a passthrough proxy does not change. The zero value is ready to use. It is safe for concurrent use.
+// proxied tracks connections of the program that a mesh's proxy in the pod's network accepts. Such a
+// connection is on lo, and the proxy opens another one, whose addresses look like those of an
+// application's connection. The TLS of that connection is recognized by the random of the ClientHello,
+// which the program chose and a passthrough proxy does not change. The zero value is ready to use. It
+// is safe for concurrent use.
 type proxied struct {
 	mu     sync.Mutex
 	hellos [64][32]byte // randoms of the latest ClientHellos; the index is their number modulo 64

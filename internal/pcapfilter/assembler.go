@@ -59,7 +59,7 @@ func (a *Assembler) write(i instruction) {
 	a.full = true
 }
 
-// A Test is the comparison of a conditional jump, of the accumulator with a value.
+// A Test is a comparison of the accumulator with a value, for a conditional jump.
 type Test uint16
 
 // The tests.

@@ -37,8 +37,8 @@ func TestLostSecondHandshake(t *testing.T) {
 	}
 }
 
-// TestLossKeepsTheVerdict: lost records do not look like a second handshake, although small records look
-// like alerts. They do so only if both sides have one right before.
+// TestLossKeepsTheVerdict: small records look like alerts, but lost records after one do not count as a
+// second handshake, unless both sides sent a small record immediately before the loss.
 func TestLossKeepsTheVerdict(t *testing.T) {
 	mutual, _ := handshakes(t)
 	small, record := sealed(19), sealed(700)

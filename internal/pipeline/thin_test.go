@@ -202,7 +202,7 @@ func tell(t *testing.T, records []string) (out []told) {
 		for _, end := range []string{"source", "destination"} {
 			delete(x.whole[end].(map[string]any), "packets")
 		}
-		for _, field := range []string{"created", "sequence"} { // of the record: it is emitted when another packet advances the time
+		for _, field := range []string{"created", "sequence"} { // may differ: a record is emitted when another packet advances the time, and thinning leaves packets out
 			delete(x.whole["event"].(map[string]any), field)
 		}
 		out = append(out, x)

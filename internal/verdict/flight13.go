@@ -287,8 +287,8 @@ func (f *flight) deny(reason string) {
 }
 
 // awaitLater handles a client that lets the server ask for a certificate after the handshake (RFC 8446, section
-// 4.6.2). That it sent none is known only once it has closed and no record large enough for a certificate was
-// followed by one of a Finished's size.
+// 4.6.2). It is known to have sent none only after it has closed, and only if no record large enough for a
+// certificate was followed by a record with the size of a Finished.
 func (f *flight) awaitLater(t *dissect.TLS, s suite, e ends) {
 	f.later = true
 

@@ -62,7 +62,7 @@ type client struct {
 	server netip.AddrPort // only if there is no SNI
 }
 
-// history is what the full handshakes of a client have shown.
+// history holds the results of a client's full handshakes.
 type history struct {
 	auth     string
 	first    int64            // time of the first handshake of those that agree
@@ -128,7 +128,8 @@ func (m *resumptions) noteOpen(c *flow.Conn, t *dissect.TLS) {
 	}
 }
 
-// noteDone ends what noteOpen began. A handshake that was not understood counts as one that disagrees.
+// noteDone notes that the handshake of noteOpen is no longer in progress. If it was not understood, it counts as one
+// that disagrees.
 func (m *resumptions) noteDone(id uint64, at int64, understood bool) {
 	k, known := m.open[id]
 	if !known {

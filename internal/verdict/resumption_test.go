@@ -127,8 +127,8 @@ func TestSharedAddress(t *testing.T) {
 	})
 }
 
-// TestOpenHandshake checks a full handshake whose client authentication is still unknown: it may be another client's
-// behind the same address, whose ticket was already issued.
+// TestOpenHandshake checks a full handshake whose client authentication is still unknown. It may come from another
+// client behind the same address, whose ticket was already issued, so a resumption inherits nothing.
 func TestOpenHandshake(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	open := func(s *story, packets string) (c *flow.Conn, w *player) {

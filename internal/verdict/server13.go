@@ -6,7 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/dissect"
 )
 
-// serverFlight is what the server's protected TLS records show.
+// serverFlight holds the server's protected TLS records and the facts that their sizes show.
 type serverFlight struct {
 	t        *dissect.TLS
 	records  []dissect.TLSRecord

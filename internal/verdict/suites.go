@@ -8,7 +8,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tlsmsg"
 )
 
-// ciphering is what a cipher suite does to the content of records.
+// ciphering is the effect of a cipher suite on the content of records.
 type ciphering int
 
 const (
