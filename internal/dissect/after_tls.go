@@ -21,8 +21,8 @@ func (s *Session) Parted() bool { return s.parted }
 // Tail returns the follower of the TLS records of a finished session.
 func (s *Session) Tail() Tail { return s.tail }
 
-// Resume turns s, a new session, into a finished one with a conclusion. missed is how many of the earlier bytes are missing; nothing else
-// is known of them. f follows the TLS records.
+// Resume turns s, a new session, into a finished one with a conclusion. missed is the number of earlier bytes that are missing, the only
+// fact known about the earlier bytes. f follows the TLS records.
 func (s *Session) Resume(conclusion any, f Tail, missed int64) {
 	s.SetConclusion(conclusion)
 	s.finished, s.tail = true, f

@@ -47,7 +47,8 @@ func (s *Session) Asking() bool {
 	return protocols.StartsHTTPRequest(st.p.head)
 }
 
-// OnlyDNS reports whether both sides speak DNS and send nothing else. asked reports the same if only one side has sent something so far.
+// OnlyDNS reports whether both sides speak DNS and send nothing else. asked reports whether at least one side does, and
+// the other one has sent nothing else either.
 func (s *Session) OnlyDNS() (both, asked bool) {
 	if s.dns == nil || s.strayed || s.failed {
 		return false, false
@@ -61,7 +62,7 @@ func (s *Session) OnlyDNS() (both, asked bool) {
 	return a && b, a || b
 }
 
-// markStrayed notes that the connection carries more than what it seemed to be for.
+// markStrayed notes that the connection may carry more than DNS or repetitions of one request.
 func (s *Session) markStrayed() {
 	if !s.strayed {
 		s.strayed = true

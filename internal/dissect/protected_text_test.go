@@ -165,8 +165,8 @@ func TestTextInALaterRecord(t *testing.T) {
 	}
 }
 
-// TestTextRunSkips checks that the bytes that add does not examine change neither its result nor its state, except that a run of a few
-// bytes at the end of a record is forgotten.
+// TestTextRunSkips checks that add has the same result and state as if it examined every byte, except that it forgets a run of a few
+// bytes at the end of a record.
 func TestTextRunSkips(t *testing.T) {
 	r := rand.New(rand.NewPCG(40, 64))
 	found := 0

@@ -40,8 +40,8 @@ type Session struct {
 	revision     uint32
 	failed       bool
 	finished     bool
-	plainDecided bool  // PlainAfter was exceeded, and revision has changed for it
-	watchEnded   bool  // watched became false, and revision has changed for it
+	plainDecided bool  // PlainAfter was exceeded, and revision was incremented for that
+	watchEnded   bool  // watched became false, and revision was incremented for that
 	unsealed     bool  // plaintext of an application was seen in a protocol that seals
 	plainFrom    int64 // bytes of both ends up to the point where PlainAfter starts to count
 	afterOther   bool  // TLS began after other bytes

@@ -19,14 +19,15 @@ const (
 	maxTail    = 512
 
 	bit = 16 // weights are in units of 1/16 bit
-	// enoughBits is the least weight of all segments of both ends together, and segmentBits the most that one of them adds, so that
-	// several are needed.
+	// enoughBits is the least total weight of the segments of both ends. One segment adds at most segmentBits, so several are
+	// needed.
 	enoughBits  = 48 * bit
 	segmentBits = 16 * bit
 	// minSegments is the least number of segments. With enoughSegments the decision is made before structureWithin bytes were seen.
 	minSegments    = 4
 	enoughSegments = 48
-	// structureWithin is how many bytes of both ends are weighed before the decision, and structureAtMost how many at most.
+	// structureWithin is how many bytes of both ends are usually weighed before the decision, and structureAtMost is the
+	// maximum.
 	structureWithin = 2 << 10
 	structureAtMost = 16 << 10
 	// maxRun is how many consecutive equal bytes count as evidence for plaintext. Padding of zeros, as in WireGuard's handshake, is not

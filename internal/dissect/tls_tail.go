@@ -81,7 +81,7 @@ func (f *Tail) data(side Side, data []byte, gap int64) (at int, sure, ok bool) {
 	return at + n, true, ok && !f.parted()
 }
 
-// Quiet reports whether the next bytes of a side, of which gap bytes before are missing, are only records. If not, the Tail does not
+// Quiet reports whether data, the next bytes of a side after gap missing ones, consists of records only. If not, the Tail does not
 // change.
 func (f *Tail) Quiet(side Side, data []byte, gap int64) bool {
 	d := &f.sides[side]
@@ -208,8 +208,8 @@ func (d *tailSide) broken(data []byte) bool {
 // maxUnplaced is how many consecutive bytes of a lost side can contain no header of a record: three of the largest records.
 const maxUnplaced = 3 * (wire.RecordHeader + maxRecord)
 
-// recordIn returns the offset in b where a record of application data may begin that is followed by another one, if b is long enough. It
-// returns len(b) if there is none. An incomplete header at the end of b counts.
+// recordIn returns the first offset in b where a record of application data may begin, or len(b) if there is none. If b is long enough,
+// another record must follow it. An incomplete header at the end of b counts.
 func recordIn(b []byte) int {
 	for at := 0; at < len(b); at++ {
 		next := bytes.IndexByte(b[at:], wire.ContentApplicationData)
@@ -238,7 +238,8 @@ func anyHello(b []byte) bool {
 	return helloBegins(b, tlsmsg.TypeClientHello) == protocols.Yes || helloBegins(b, tlsmsg.TypeServerHello) == protocols.Yes
 }
 
-// readable notes whether the start of a segment is text. It reports whether minLostText bytes were.
+// readable notes whether the start of a segment is text. It reports whether the starts of consecutive segments had
+// minLostText bytes of text in total.
 func (d *tailSide) readable(data []byte) bool {
 	b := data[:min(len(data), minLostText)]
 	if !allText(b) {

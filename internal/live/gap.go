@@ -101,6 +101,6 @@ func networkCreated(now time.Time) time.Time {
 	return time.Time{}
 }
 
-// freshFile: a younger file may have been created by the query. The kernel's file clock advances once a tick,
-// every 10 ms at most.
+// freshFile is the least age of a file that the query cannot have created itself. The kernel's file clock
+// advances once a tick, which is at most 10 ms.
 const freshFile = 20 * time.Millisecond
