@@ -11,7 +11,7 @@ type Packet struct {
 	Time     int64  // when the packet reached the socket, nanoseconds since the Unix epoch
 	Data     []byte // the captured bytes, valid until the callback that got the block returns
 	Length   int    // length on the wire in bytes, without the VLAN tag of this struct
-	Type     uint8  // direction and kind: one of the constants below
+	Type     uint8  // direction and kind: TypeHost, TypeBroadcast, ...
 	VLAN     uint16 // the tag's control information: priority and VLAN identifier (IEEE 802.1Q)
 	VLANType uint16 // EtherType of the tag that the kernel removed from Data: 0x8100 or 0x88a8; 0: there was none
 

@@ -158,7 +158,8 @@ func (c *Capture) Interfaces() []*Interface {
 	return slices.Clip(c.interfaces)
 }
 
-// States returns the state of each interface that should be captured. Where all are captured, those that are gone are left out.
+// States returns the state of each interface that should be captured, without interfaces that are gone if Config.All is set. It is
+// safe for concurrent use.
 func (c *Capture) States() (out []finding.InterfaceState) {
 	for _, i := range c.Interfaces() {
 		if !i.isGone() {
