@@ -12,7 +12,7 @@ type Checksum uint8
 
 // The states of checksums.
 const (
-	ChecksumUnknown    Checksum = iota // unknown, as in a capture file, where the sender's network card may compute them later: not verified
+	ChecksumUnknown    Checksum = iota // not verified: for packets in a capture file, the sender's network card may have computed the checksums after the capture
 	ChecksumTrusted                    // the kernel trusts the TCP or UDP checksum: the network card has verified it, or the packet never left the machine; the table verifies only IPv4's
 	ChecksumUnverified                 // not verified so far: the table verifies them
 )
@@ -24,7 +24,7 @@ const (
 // Some network cards leave all checksums of a direction wrong, and receivers accept the packets nevertheless.
 // Acknowledgements reveal such a direction: see sums.
 
-// checkSum verifies the checksum of a TCP segment or UDP datagram: the first length bytes of g.
+// checkSum verifies the checksum of the TCP segment or UDP datagram in the first length bytes of g.
 func (d *Decoded) checkSum(g frame, length int) {
 	if d.Fragment || len(g.b) < length {
 		return
@@ -72,7 +72,7 @@ func addSum(sum uint64, b []byte) uint64 {
 	return sum + carry
 }
 
-// correct reports whether the sum over data and their checksum is that of intact data.
+// correct reports whether sum, which covers data and their checksum, shows that the data are intact.
 func correct(sum uint64) bool {
 	for sum > 0xffff {
 		sum = sum&0xffff + sum>>16
@@ -87,8 +87,9 @@ const (
 )
 
 // sums is the history of the checksums of one direction of an interface. If no checksum was ever correct or trusted,
-// and the receiver acknowledges packets with wrong ones, it does not verify them, and neither does the table. One
-// correct packet ends that, so nobody can switch verification off where honest packets arrive.
+// and the receiver acknowledges packets with wrong checksums, then the receiver does not verify checksums, and the
+// table does not either. After one correct checksum the table verifies them again, so nobody can switch verification
+// off where honest packets arrive.
 type sums struct {
 	correct bool
 	acked   uint8
@@ -115,8 +116,8 @@ func (t *Table) sumsOf(p *Packet) *sums {
 	return &t.sums[p.Interface][p.Origin]
 }
 
-// intact reports whether a packet is accepted by its checksums, and counts it if one is wrong. t.key must be the
-// packet's key, and its Checksum must not be ChecksumUnknown.
+// intact reports whether a packet's checksums let the table accept it, and counts the packet if one is wrong. t.key
+// must be the packet's key, and its Checksum must not be ChecksumUnknown.
 func (t *Table) intact(p *Packet, d *Decoded) bool {
 	s := t.sumsOf(p)
 	if t.wrongSums && d.Transport == wire.ProtoTCP && d.Flags&(wire.FlagACK|wire.FlagRST) == wire.FlagACK {

@@ -10,7 +10,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// sumOf returns the ones' complement checksum (RFC 1071), two bytes at a time.
+// sumOf returns the ones' complement checksum of b (RFC 1071). It adds two bytes at a time.
 func sumOf(b []byte) uint16 {
 	sum := uint32(0)
 	for i := range b {
@@ -148,7 +148,7 @@ func TestChecksumOfFragments(t *testing.T) {
 	}
 }
 
-// checked adds steps as packets with unverified checksums. The checksum is wrong if bad returns true.
+// checked adds steps as packets with unverified checksums. The checksum of a step is wrong if bad returns true for it.
 func checked(table *flow.Table, bad func(i int, s step) bool, steps ...step) {
 	for i, s := range steps {
 		p := s.packet(client, server)
@@ -188,7 +188,7 @@ func TestForgedChecksums(t *testing.T) {
 }
 
 // TestDirectionWithoutChecksums: if no checksum of a direction is ever correct and the receiver acknowledges the
-// packets nevertheless, they count. One correct checksum ends that.
+// packets nevertheless, the packets count. After one correct checksum, packets with wrong checksums no longer count.
 func TestDirectionWithoutChecksums(t *testing.T) {
 	table := flow.NewTable(flow.Config{}, newGather(t))
 	wrong := func(_ int, s step) bool { return !s.server }

@@ -9,7 +9,7 @@ import (
 type Config struct {
 	MaxConns           int // maximum number of connections, where a redirected one, or one in two zones, counts twice; default 65536
 	MaxBuffered        int // maximum number of bytes in the out-of-order buffers of all connections, bookkeeping included; default 8 MiB
-	MaxBufferedPerSide int // the same for one direction of one connection; default 256 KiB
+	MaxBufferedPerSide int // maximum number of these bytes for one direction of one connection; default 256 KiB
 	MaxRecent          int // bytes of delivered data that are remembered to compare retransmissions with; default 4 MiB, at least 64 KiB
 
 	Linger     time.Duration // how long a closed TCP connection stays in the table; default 5 s
@@ -24,9 +24,9 @@ type Config struct {
 	Exclude func(*Conn) bool
 	// Local reports whether an address belongs to the host or pod. The table calls it for the first packet of a
 	// connection and stores the result. It prevents a third host that can put packets on the interface from forging
-	// both sides of a conversation: where the Origin of a packet is known, a packet that arrived from a local address
-	// is refused (Stats.Refused), and one whose local end is missing is foreign (Stats.Foreign) and ignored. Nil: every
-	// packet is accepted.
+	// both sides of a conversation: if the Origin of a packet is known, the table refuses a packet that arrived from a
+	// local address (Stats.Refused), and ignores a foreign packet, whose local end is missing (Stats.Foreign). Nil:
+	// every packet is accepted.
 	Local func(netip.Addr) bool
 	// Group reports whether the host receives datagrams for an address that is not its own: a multicast group that it
 	// has joined, or a broadcast address. Nil: it receives none.

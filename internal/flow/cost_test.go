@@ -58,7 +58,7 @@ func TestAddDoesNotAllocate(t *testing.T) {
 	}
 }
 
-// grown returns the bytes that n connections with a request and an answer take.
+// grown returns by how many bytes the heap grows for n connections with a request and an answer.
 func grown(n int) float64 {
 	table := flow.NewTable(flow.Config{MaxConns: n}, nothing{})
 	ask, answer := string(make([]byte, 600)), string(make([]byte, 3000))
@@ -202,8 +202,7 @@ func BenchmarkAdd(b *testing.B) {
 		})
 	}
 
-	// The worst case that a peer can cause: pieces after a gap, the last one first, so that each insertion moves all
-	// others.
+	// The worst case that a peer can cause is pieces after a gap, the last one first: each insertion moves all others.
 	const rounds = 1 << 19
 	ahead := func(size uint32, begin []step) func(*flow.Table, *flow.Packet, uint32) {
 		return func(table *flow.Table, p *flow.Packet, i uint32) {

@@ -6,7 +6,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Decoded is the content of a packet's headers. Payload is a part of Packet.Data and valid as long as that.
+// Decoded is the content of a packet's headers. Payload is a part of Packet.Data, and is valid for the same time.
 type Decoded struct {
 	Src, Dst         [16]byte // addresses; an IPv4 address is in the first four bytes
 	IPv6             bool
@@ -65,7 +65,7 @@ func (f frame) skip(n int) frame { return frame{f.b[n:], f.wire - n} }
 // without ports d.Reason is the reason. It neither allocates nor panics for any packet.
 func Decode(p *Packet, d *Decoded) bool { return decode(p, d, ChecksumUnknown) }
 
-// decode is Decode, and verifies checksums according to sum.
+// decode does the work of Decode, and verifies checksums according to sum.
 func decode(p *Packet, d *Decoded, sum Checksum) bool {
 	*d = Decoded{Zone: p.Zone, verify: sum == ChecksumUnverified, header: sum != ChecksumUnknown}
 	if p.Decapsulate {
@@ -129,7 +129,7 @@ func tagged(typ uint16, f frame, d *Decoded) Reason {
 			if len(f.b) < 2 {
 				return Truncated
 			}
-			size = 8 // as seen in captures; the second byte counts options after the first
+			size = 8 // the usual size in captures; the second byte is the number of options, and this size includes one
 			if f.b[1] > 1 {
 				size += int(f.b[1]-1) * 4
 			}

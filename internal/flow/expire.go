@@ -8,8 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// The lists of connections in the order of their latest packets: the head is the next to expire. A new connection is in
-// no list until its first packet is processed.
+// Each list orders its connections by their latest packets: the head is the next to expire. A new connection is in no
+// list until its first packet is processed.
 const (
 	listNone     = iota
 	listClosed   // closed, and done (Table.Done) or without payload
@@ -127,7 +127,7 @@ func (t *Table) Tick(now int64) {
 	}
 }
 
-// expire processes all that is due and determines the time when something will be due next.
+// expire checks the gaps and ends the connections that are due at now, and computes when the next one is due.
 func (t *Table) expire(now int64) {
 	for c := t.gapped.due(now); c != nil; c = t.gapped.due(now) {
 		t.check(c)
@@ -155,20 +155,21 @@ func (t *Table) expire(now int64) {
 	}
 }
 
-// setupGrace is how long a connection in setup is not the first choice for eviction.
+// setupGrace is how long after its latest packet a connection in setup is not yet among the first to be evicted, in ns.
 const setupGrace = int64(time.Second)
 
-// evict removes one connection from a full table: of the first kind in this list that exists, the one that was idle
-// longest.
+// evict removes one connection from a full table: the one that was idle longest, of the first kind below that the table
+// contains.
 //
 //  1. closed, and done or without payload: this does not count as an eviction
 //  2. closed
 //  3. in setup for at least setupGrace
-//  4. in setup, if those fill more than a quarter of the table; or UDP that is not done, if those do
-//  5. done, unless those that are not done fill more than a quarter of the table
+//  4. in setup, if such connections fill more than a quarter of the table; or else UDP and not done, if such
+//     connections do
+//  5. done, unless connections that are not done fill more than a quarter of the table
 //  6. not done
 //
-// So a flood of connections that cost nothing to create (TCP without a handshake, UDP) evicts its own.
+// So a flood of connections that cost nothing to create (TCP without a handshake, UDP) evicts connections of the flood.
 func (t *Table) evict() {
 	c := cmp.Or(t.idle[listClosed].head, t.idle[listEnded].head)
 	if s := t.idle[listSetup].head; c == nil && s != nil && t.now-s.tcp.touched >= setupGrace {
@@ -199,8 +200,9 @@ func (t *Table) evict() {
 	}
 }
 
-// Shed evicts the connection with payload that was idle longest, among those that are done (see Done) or those that are
-// not, so that the Handler can free memory. It reports whether there was one. The Handler must not call it.
+// Shed evicts one connection with payload, so that the Handler can free memory: the one that was idle longest among
+// those that are done (see Done), or among those that are not if done is false. It reports whether there was one. The
+// Handler must not call it.
 func (t *Table) Shed(done bool) bool {
 	c := t.idlest(listEnded, listTCP, listUDP)
 	if done {

@@ -8,7 +8,7 @@ import (
 
 // Nearly every packet is a TCP segment over IPv4 and Ethernet that its receiver expects next. The functions here
 // process such a packet in few instructions, with the same result as decode and addSegment, and leave every other
-// packet to those (TestFastPath, TestFastDecode).
+// packet to decode and addSegment (TestFastPath, TestFastDecode).
 
 // fastDecode is decode for a packet without tags, IPv4 options and fragments, and without TCP options other than
 // timestamps. For any other packet, and for one with a wrong checksum, it returns false. d is then undefined, and
@@ -75,7 +75,7 @@ func (t *Table) addFast(c *Conn, d *Decoded, now int64) bool {
 	if c.Transport != wire.ProtoTCP || c.Orig.Port == c.Resp.Port || c.Redirected != nil || c.Excluded {
 		return false
 	}
-	side := Originator // one of the two ports is the sender's
+	side := Originator // the two ports differ, so the source port shows the side
 	if d.SrcPort != c.Orig.Port {
 		side = Responder
 	}

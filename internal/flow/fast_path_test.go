@@ -91,8 +91,8 @@ func FuzzFastDecode(f *testing.F) {
 	})
 }
 
-// callLog is a Handler that records all calls, and the table's state of the connection at each call. Its decisions
-// determine when it calls Done or Undone.
+// callLog is a Handler that records all calls, and the table's state of the connection at each call. Each of its
+// decisions determines whether a call of Data calls Done, Undone or neither.
 type callLog struct {
 	table     *flow.Table
 	decisions []byte
@@ -188,7 +188,7 @@ func get(s []string, i int) string {
 	return "none"
 }
 
-// The fast path has the same results for the next segment as the slow path.
+// The fast path processes a segment with the same results as the slow path.
 func TestFastPath(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 16))
 	for range 1500 {

@@ -66,8 +66,8 @@ type fragments struct {
 	buffer  []byte           // the datagram that was joined last
 }
 
-// addFragment adds a fragment and reports whether d is now the datagram that it completes. If not, the packet needs no
-// more processing.
+// addFragment adds the fragment in d to its datagram. If that completes the datagram, d becomes the decoded datagram.
+// addFragment returns false if the packet needs no more processing.
 func (t *Table) addFragment(p *Packet, d *Decoded) bool {
 	f := d.fragment
 	if len(f.data.b) < f.data.wire { // truncated: the start of a first fragment is better than nothing
@@ -142,8 +142,8 @@ func (f *fragments) getOrAdd(t *Table, k datagramKey) *incomplete {
 	return x
 }
 
-// account adds n bytes to the memory of x. Beyond the budget of the source it drops x; beyond the budget of all it
-// drops the oldest datagrams.
+// account adds n bytes to the memory of x. If the budget of the source is exceeded it drops x; if the budget of all
+// sources is exceeded it drops the oldest datagrams.
 func (f *fragments) account(t *Table, x *incomplete, n int) {
 	x.cost += n
 	f.bytes += n
@@ -262,7 +262,7 @@ func (x *incomplete) add(f *fragmentHeader) int {
 	return fragmentAdded
 }
 
-// countUnits returns how many units from from up to to were received.
+// countUnits returns how many units of [from, to) were received.
 func (x *incomplete) countUnits(from, to int) (n int) {
 	for u := from; u < to && u/64 < len(x.units); u++ {
 		if x.units[u/64]>>(u%64)&1 != 0 {
@@ -272,7 +272,7 @@ func (x *incomplete) countUnits(from, to int) (n int) {
 	return n
 }
 
-// markUnits notes that the units from from up to to were received.
+// markUnits notes that the units [from, to) were received.
 func (x *incomplete) markUnits(from, to int) {
 	if need := (to + 63) / 64; need > len(x.units) {
 		units := make([]uint64, need)

@@ -14,7 +14,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// fragment describes an IP fragment: the bytes from offset from up to offset to of the datagram.
+// fragment describes an IP fragment: the bytes [from, to) of the datagram.
 type fragment struct {
 	from, to int
 	last     bool

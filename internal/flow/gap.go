@@ -24,8 +24,8 @@ type reassembly struct {
 	suspected  [2]uint8 // number of suspects of each side
 }
 
-// gappedList lists connections with a gap that time may end, in the order of their next check. spare keeps released
-// state for reuse.
+// gappedList lists connections with a gap that a timeout can end, in the order of their next check. spare keeps
+// released state for reuse.
 type gappedList struct {
 	head, tail *reassembly
 	spare      []*reassembly
@@ -125,10 +125,10 @@ func (c *Conn) gapEnd(side Side) int64 {
 	return max(q.rst, s.next)
 }
 
-// gapLost reports whether the first gap of a side is permanent. It is if the receiver has the bytes, so that they will
-// not be sent again, and the time for reordering within the capture is over; or if the sender has reset the connection,
-// or no packet of the receiver is seen, and the wait for that (GapWait, UnseenWait) is over. A gap that the receiver
-// has not acknowledged otherwise stays open until it is filled, however long that takes.
+// gapLost reports whether the first gap of a side is permanent. There are three cases. The receiver has acknowledged
+// the bytes, so they will not be sent again, and the time for reordering within the capture is over. Or the sender
+// reset the connection GapWait ago. Or no packet of the receiver was seen, and bytes after the gap have been buffered
+// for UnseenWait. Any other gap stays open until it is filled, however long that takes.
 func (t *Table) gapLost(c *Conn, side Side) bool {
 	if !c.gapped(side) {
 		return false
@@ -158,7 +158,7 @@ func (c *Conn) receiverUnseen(side Side) bool {
 	return c.endpoint(side.Other()).Packets == 0 && len(c.queue(side).pieces) > 0
 }
 
-// gapTimed reports whether the first gap of a side ends by a timeout.
+// gapTimed reports whether a timeout can end the first gap of a side.
 func (c *Conn) gapTimed(side Side) bool {
 	return c.gapped(side) && (c.tcp.side[side].acked >= c.gapEnd(side) || c.queue(side).rst >= 0 || c.receiverUnseen(side))
 }
@@ -277,8 +277,8 @@ func (t *Table) finish(c *Conn, side Side) {
 		t.skipGap(c, side)
 	}
 	if s := &c.tcp.side[side]; s.sure && max(s.acked, s.sent) > s.next+1 && c.endpoint(side).Packets > 0 {
-		// The receiver has these bytes, or the sender's later sequence numbers show that they were sent, and none of
-		// them was captured. A single byte may be a FIN.
+		// Bytes at the end of the stream were not captured, although the receiver has acknowledged them or the sender's
+		// later sequence numbers show that they were sent. A single byte may be a FIN.
 		t.skipTo(c, side, max(s.acked, s.sent))
 	}
 	t.flushGaps(c, side)

@@ -123,7 +123,7 @@ type step struct {
 	flags    string
 	seq, ack uint32
 	data     string
-	wait     time.Duration // time before it; 0: a millisecond
+	wait     time.Duration // time since the previous step; 0: a millisecond
 	options  []byte
 }
 

@@ -68,7 +68,7 @@ func TestUnacceptable(t *testing.T) {
 	}
 }
 
-// A stream continues after a loss of more than a window, because the loss was acknowledged.
+// A stream continues after more bytes than a window were lost, because the receiver has acknowledged them.
 func TestLostForLong(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -103,7 +103,7 @@ func TestAcknowledgementsBehindForgedFIN(t *testing.T) {
 	}
 }
 
-// A length in the IP header that exceeds the frame would skip bytes that are really received.
+// A packet whose IP length exceeds the frame does not count: its length would skip bytes that the receiver does get.
 func TestForgedLength(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -119,7 +119,7 @@ func TestForgedLength(t *testing.T) {
 	}
 }
 
-// Any amount of data after a gap neither loses the position in the stream nor exceeds the buffer.
+// However much data follow a gap, the table neither loses its position in the stream nor exceeds its buffer.
 func TestJunkAhead(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)
@@ -136,7 +136,7 @@ func TestJunkAhead(t *testing.T) {
 	}
 }
 
-// If a budget is exceeded, a permanent gap is skipped; otherwise the last piece is dropped.
+// If a budget is exceeded, a permanent gap is skipped. If there is none, the last piece is dropped.
 func TestBudget(t *testing.T) {
 	const each = 1000
 	many := func(table *flow.Table, at time.Time, from uint32, n int) time.Time {
@@ -324,7 +324,7 @@ func TestConflictsThatCannotBeChecked(t *testing.T) {
 	}
 }
 
-// The ring of delivered bytes is overwritten without mixing up runs.
+// When the ring of delivered bytes is overwritten, no run is taken for another.
 func TestRecentComesRound(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{MaxRecent: 100_000}, g)

@@ -55,8 +55,8 @@ func transport(f frame, proto uint8, d *Decoded) Reason {
 	return inIP(f, proto, d)
 }
 
-// ipv4 decodes an IPv4 header (RFC 791, section 3.1). It returns the payload, as long as the header says, and its
-// protocol.
+// ipv4 decodes an IPv4 header (RFC 791, section 3.1). It returns the payload, with the length that the header states,
+// and the payload's protocol.
 func ipv4(f frame, d *Decoded) (g frame, proto uint8, r Reason) {
 	if len(f.b) < 20 {
 		return frame{}, 0, Truncated
@@ -282,8 +282,8 @@ func (d *Decoded) padded() bool {
 	return true
 }
 
-// udpHeader decodes a UDP header (RFC 768). In IPv6 a length of 0 is a jumbogram's (RFC 2675), which extends to the end
-// of the packet. The length may exceed the packet only in a first fragment.
+// udpHeader decodes a UDP header (RFC 768). In IPv6 a length of 0 means a jumbogram (RFC 2675): the datagram extends to
+// the end of the packet. The length may exceed the packet only in a first fragment.
 func udpHeader(g frame, d *Decoded) Reason {
 	if len(g.b) < 8 {
 		return short(g, 8)

@@ -4,7 +4,7 @@ import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
 // OneSided reports whether only one end of a TCP connection was seen, apart from RSTs of the other end. It returns the
 // number of packets of that end, and of RSTs of the other one. RSTs are not evidence that the other end received
-// anything: a host answers with a RST each segment that belongs to no connection (RFC 9293, section 3.10.7.1), and
+// anything: a host sends a RST for each segment that belongs to no connection (RFC 9293, section 3.10.7.1), and
 // acknowledges segments that it accepts.
 func (c *Conn) OneSided() (packets, resets uint64, oneSided bool) {
 	if c.Transport != wire.ProtoTCP {
@@ -29,8 +29,8 @@ func (c *Conn) countReset(side Side, d *Decoded) {
 	}
 }
 
-// refuses reports whether a RST has the numbers with which a host answers a segment that belongs to no connection: the
-// segment's acknowledgement number as sequence number, or an acknowledgement of the segment.
+// refuses reports whether a RST of a side may answer a segment that belongs to no connection: its sequence number is
+// the acknowledgement number of such a segment, or it acknowledges such a segment.
 func (c *Conn) refuses(side Side, d *Decoded) bool {
 	s, o := &c.tcp.side[side], &c.tcp.side[side.Other()]
 	if d.Flags&wire.FlagACK == 0 {

@@ -17,9 +17,9 @@ import (
 
 // network describes how bad network and capture are.
 type network struct {
-	lossy   int // one of so many segments is lost after the tap, 0: none
-	dropped int // the capture loses one of so many packets, 0: none
-	doubled int // the capture duplicates one of so many packets, 0: none
+	lossy   int // one in this many segments is lost after the tap, 0: none
+	dropped int // the capture loses one in this many packets, 0: none
+	doubled int // the capture duplicates one in this many packets, 0: none
 	jitter  time.Duration
 	noSYN   bool // the capture starts in mid-stream
 	oneSide bool // the responder's packets are not captured

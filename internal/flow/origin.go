@@ -18,8 +18,8 @@ const (
 // admits reports whether a packet belongs to a conversation of this host, and counts it if it does not. c is the
 // packet's connection, nil if there is none yet.
 //
-// The local end must match the origin: the sender of a packet that left, the receiver of a packet that arrived. A
-// packet that arrived from one of the host's own addresses is forged, because the kernel sends those over lo.
+// If a packet left this host its sender must be local; if it arrived, its receiver must be. A packet that arrived from
+// one of the host's own addresses is forged, because the kernel sends those over lo.
 func (t *Table) admits(c *Conn, from Origin, d *Decoded) bool {
 	switch {
 	case from == OriginUnknown || t.cfg.Local == nil:

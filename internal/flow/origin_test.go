@@ -97,7 +97,7 @@ func TestForgedWithin(t *testing.T) {
 	}
 }
 
-// A connection remains the pod's when its address is removed, and its ends keep what Local returned at its start.
+// A connection remains the pod's own if the pod's address is removed: its ends keep the results of Local at its start.
 func TestLocatedOnce(t *testing.T) {
 	local := true
 	g := newGather(t)

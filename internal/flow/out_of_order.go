@@ -9,7 +9,7 @@ type queue struct {
 	rstAt    int64   // packet time of the RST
 	acked    int64   // an offset that the receiver has acknowledged ...
 	since    int64   // ... at this packet time; a gap before it is permanent after a while
-	later    uint16  // packets of this side since then, or since the first gap exists, at most lossPackets
+	later    uint16  // packets of this side since that time, or since its first gap began; at most lossPackets
 }
 
 // pieceCost is the memory of a buffered piece in addition to its bytes.
@@ -107,9 +107,9 @@ func (t *Table) fits(q *queue, cost int) bool {
 	return total <= t.cfg.MaxBufferedPerSide && total <= (t.cfg.MaxBuffered-t.stats.Buffered)/2 && len(q.pieces) < maxPieces
 }
 
-// reserve finds capacity for p. If there is none, it skips the first gap, provided that the gap will not be filled any
-// more. Otherwise it drops the last buffered piece if that is after p: to skip bytes that the receiver still expects
-// would lose the position in the stream.
+// reserve finds capacity for p. If there is none, it skips the first gap if the gap will not be filled any more.
+// Otherwise it drops the last buffered piece if that piece is after p. It does not skip bytes that the receiver still
+// expects, because it would lose the position in the stream.
 func (t *Table) reserve(c *Conn, side Side, p *piece) reservation {
 	q := c.queue(side)
 	if t.fits(q, p.cost()) {

@@ -112,7 +112,7 @@ func (t *Table) verify(c *Conn, side Side, p piece) {
 	}
 }
 
-// conflict notes that packets of c contradict each other. If c is done, the Handler is called the first time.
+// conflict notes that packets of c contradict each other. If c is done, the Handler is called for the first conflict.
 func (t *Table) conflict(c *Conn) {
 	t.stats.Conflicts++
 	t.doubt(c, &c.Conflict)
@@ -136,7 +136,7 @@ func (c *Conn) Doubtful() bool { return c.Conflict || c.Urgent || c.Multipath }
 const maxRecentRuns = 256
 
 // differs reports whether p contradicts bytes that were already delivered or skipped. Bytes that can no longer be
-// compared, and that the receiver has not acknowledged, count as contradicting, except once c is done.
+// compared, and that the receiver has not acknowledged, count as contradictions, unless c is done.
 func (t *Table) differs(c *Conn, side Side, p piece) bool {
 	s := &c.tcp.side[side]
 	from, to := max(p.off, 0), min(p.off+int64(len(p.data)), s.next, recentLimit)
@@ -144,7 +144,7 @@ func (t *Table) differs(c *Conn, side Side, p piece) bool {
 		return false
 	}
 
-	open, compared, pos := max(from, s.acked), to, s.recent // bytes from open on are not acknowledged
+	open, compared, pos := max(from, s.acked), to, s.recent // the bytes at open and after it are not acknowledged
 	for range maxRecentRuns {
 		if pos == 0 {
 			return false
@@ -169,8 +169,8 @@ func (t *Table) differs(c *Conn, side Side, p piece) bool {
 	return true
 }
 
-// differs reports whether p, from offset from up to offset to, has other bytes than the run. Bytes that were skipped
-// count as different from offset open on, where they are not acknowledged.
+// differs reports whether p and the run differ in a byte at an offset in [from, to). Skipped bytes count as different
+// at open and after it, where the receiver has not acknowledged them.
 func (r *recentRun) differs(p *piece, from, open, to int64) bool {
 	to = min(to, r.off+r.n)
 	if r.data == nil {

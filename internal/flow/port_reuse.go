@@ -2,18 +2,18 @@ package flow
 
 import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 
-// A connection may reuse the addresses and ports of an earlier one while the capture loses its SYN. Its numbers reveal
-// it. In one direction they are further ahead than any receiver accepts, or further back than any retransmission; or in
-// both directions they are further ahead than a capture may have lost; or they are past the end of an earlier
-// connection that has closed. Any host could forge one such packet, so two are needed, one of each end, whose numbers
-// match. Until then they are buffered and belong to no connection. A connection that really continued so far without
-// being seen counts as a new one too: nobody can distinguish the two cases, and facts of the earlier connection must
-// not be claimed of another one.
+// A connection may reuse the addresses and ports of an earlier one while the capture loses its SYN. The sequence
+// numbers of the new connection reveal it in one of three ways. In one direction, they are further ahead than any
+// receiver accepts, or further back than any retransmission. In both directions, they are further ahead than a capture
+// may have lost. Or the earlier connection has closed, and they are past its end. Any host could forge one such packet,
+// so two are needed, one of each end, whose numbers match. Until then such packets are buffered and belong to no
+// connection. A connection that really continued that far unseen counts as a new one too: the two cases cannot be
+// distinguished, and facts about the earlier connection must not be claimed of another one.
 
 const (
-	// farAhead is how many bytes the numbers of both directions are ahead if the connection is another one: twice
-	// maxThinned, the most that a filter leaves out. It is also how many bytes the numbers of one direction may be
-	// back.
+	// If the numbers of both directions are more than farAhead bytes ahead, the connection is another one. The bound is
+	// twice maxThinned, the most that a filter leaves out. The connection is also another one if the numbers of one
+	// direction are more than farAhead bytes back.
 	farAhead = 64 << 20
 	// farBehind is how old a retransmission in a closed connection may be, in bytes.
 	farBehind = 1 << 20
@@ -40,8 +40,8 @@ type strangers struct {
 }
 
 // checkStranger buffers a packet of c whose numbers do not fit, and reports it as kept. Otherwise it returns the
-// connection of the packet: c if the numbers fit, or the new connection once both ends have sent such packets. nil
-// means that the connection is still to be created.
+// connection of the packet: c if the numbers fit, or the new connection once both ends have sent such packets. If it
+// returns nil and kept is false, the caller must create the connection.
 func (t *Table) checkStranger(c *Conn, k *key, d *Decoded, now int64) (of *Conn, kept bool) {
 	side := c.sender(d)
 	if !c.misfits(side, d) {
@@ -71,7 +71,7 @@ func (c *Conn) misfits(side Side, d *Decoded) bool {
 		return true
 	case c.tcp.dupSYNSeen && side == Originator && near(d.Seq-c.tcp.dupSYN-1) && o.pastEnd(ack),
 		c.tcp.dupSYNSeen && side == Responder && near(d.Ack-c.tcp.dupSYN-1) && s.pastEnd(seq):
-		return true // that SYN was not a duplicate
+		return true // the SYN that seemed to be an old duplicate was not one
 	}
 	return seq < -farAhead || ack < -farAhead || s.far(seq, farAhead) && o.far(ack, farAhead) || s.far(seq, maxWindow) || o.far(ack, maxWindow)
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// TestPortReuse: a connection that reuses the ports of an earlier one while its SYN is lost is another connection, if
-// its numbers cannot be the earlier one's. Gaps as they occur under load, and packets of only one end, do not start a
+// TestPortReuse: a connection that reuses the ports of an earlier one, and whose SYN is lost, is another connection if
+// its numbers cannot belong to the earlier one. Gaps that occur under load, and packets of only one end, do not start a
 // connection.
 func TestPortReuse(t *testing.T) {
 	earlier := after(step{flags: "PA", seq: 1, ack: 1, data: "old"}, step{server: true, flags: "PA", seq: 1, ack: 4, data: "OLD"}, step{flags: "A", seq: 4, ack: 4})

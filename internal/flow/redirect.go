@@ -8,7 +8,7 @@ import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 // faces are paired by the originator's address and port, and by sequence and acknowledgement numbers, which NAT does
 // not change.
 
-// face is the key of a connection of which only one side was seen: one of its ends.
+// face is a key of a connection with only one side seen. It consists of one end of the connection.
 type face struct {
 	addr   [16]byte
 	port   uint16
@@ -45,7 +45,8 @@ func (t *Table) removeFace(c *Conn) {
 	}
 }
 
-// pair returns the connection that a packet with an unknown key belongs to by its second face, nil if there is none.
+// pair finds a connection with one face seen, to whose other face a packet with an unknown key belongs. It returns nil
+// if there is none.
 func (t *Table) pair(k key, d *Decoded) *Conn {
 	if d.Flags&wire.FlagACK == 0 {
 		return nil
@@ -59,7 +60,7 @@ func (t *Table) pair(k key, d *Decoded) *Conn {
 	return nil
 }
 
-// answeredBy reports whether a packet comes from the responder of c, a face of which only the originator was seen.
+// answeredBy reports whether a packet comes from the responder of c, if c is a face with only its originator seen.
 func (c *Conn) answeredBy(d *Decoded) bool {
 	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
 	if d.DstPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Dst) || !s.known {
@@ -71,7 +72,7 @@ func (c *Conn) answeredBy(d *Decoded) bool {
 	return o.known && s.near(d.Ack) && o.near(d.Seq)
 }
 
-// askedBy reports whether a packet comes from the originator of c, a face of which only the responder was seen.
+// askedBy reports whether a packet comes from the originator of c, if c is a face with only its responder seen.
 func (c *Conn) askedBy(d *Decoded) bool {
 	s, o := &c.tcp.side[Originator], &c.tcp.side[Responder]
 	if d.SrcPort != c.Orig.Port || c.Orig.Addr != address(d, &d.Src) || d.Flags&wire.FlagSYN != 0 {

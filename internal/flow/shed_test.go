@@ -60,7 +60,8 @@ func TestDoneIsEvictedFirst(t *testing.T) {
 	}
 }
 
-// Shed ends connections that are not done, closed or not, or those that are done, but never one without payload.
+// Shed(false) ends connections that are not done, whether they are closed or not. Shed(true) ends those that are done.
+// Neither ends a connection without payload.
 func TestShed(t *testing.T) {
 	s := newMarksDone(flow.Config{})
 	table := s.table
@@ -82,7 +83,7 @@ func TestShed(t *testing.T) {
 	}
 }
 
-// Done connections that are closed leave the table as others do.
+// Closed connections leave the table after the linger time, whether they are done or not.
 func TestDoneCloses(t *testing.T) {
 	s := newMarksDone(flow.Config{})
 	table := s.table

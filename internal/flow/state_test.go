@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// The states are Zeek's, for the examples of its documentation.
+// The states are the same as Zeek's for the examples in Zeek's documentation.
 func TestStates(t *testing.T) {
 	syn, synack, ack := handshake[0], handshake[1], handshake[2]
 	for _, c := range []struct {

@@ -13,7 +13,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Streams with duplicated and reordered segments are delivered as they were sent: without passing time no gap is
+// Streams with duplicated and reordered segments are delivered as they were sent: while no time passes, no gap is
 // skipped.
 func TestStreamsComeOutWhole(t *testing.T) {
 	for seed := range uint64(300) {

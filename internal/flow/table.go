@@ -17,7 +17,7 @@ type Table struct {
 	faces     map[face]*Conn     // unanswered connections of loopback interfaces
 	lone      map[key]*Conn      // connections with only one end seen, by key without zone: the other end may be in another zone
 	idle      [numLists]connList // every connection is in one of the lists
-	gapped    gappedList         // connections with a gap that time may end
+	gapped    gappedList         // connections with a gap that a timeout can end
 	recent    recent             // the bytes that were delivered last, of all connections
 	thin      thinning           // the choice of Thin
 	now       int64              // the latest time of a packet or tick
@@ -209,8 +209,8 @@ func (t *Table) addPacket(c *Conn, side Side, d *Decoded, now int64, expected bo
 // later bytes only if follow is set. Done may be called from within Data.
 func (t *Table) Done(c *Conn, follow bool) { c.tcp.done, c.tcp.followed = true, follow }
 
-// Undone reverts Done. c leaves the choice of Thin, so that all its packets are seen. Undone may be called from within
-// Data.
+// Undone reverts Done. If Thin has chosen c, it no longer does, so that all packets of c are seen. Undone may be called
+// from within Data.
 func (t *Table) Undone(c *Conn) {
 	c.tcp.done, c.tcp.followed = false, false
 	t.unthin(c)

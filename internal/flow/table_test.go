@@ -143,7 +143,8 @@ func TestTickFlushesGaps(t *testing.T) {
 	}
 }
 
-// If only one direction is captured, its bytes are never seen acknowledged.
+// If only one direction is captured, no acknowledgement of its bytes is ever seen, and Tick skips its gaps
+// nevertheless.
 func TestTickFlushesGapsOfOneDirection(t *testing.T) {
 	g := newGather(t)
 	table := flow.NewTable(flow.Config{}, g)

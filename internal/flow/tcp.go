@@ -101,7 +101,7 @@ func (t *Table) addPayload(c *Conn, side Side, d *Decoded, ack, now int64) {
 		if off == s.fin && n == 1 {
 			return // a keep-alive probe
 		}
-		s.fin = -1 // the FIN was not one: the stream continues
+		s.fin = -1 // this FIN counts as forged, because the stream continues after it
 		t.conflict(c)
 	}
 
@@ -203,7 +203,7 @@ func (t *Table) reset(c *Conn, side Side, d *Decoded) {
 		}
 	}
 
-	if c.Thinned && off-s.next <= maxThinned { // a RST has both offsets, and possibly no packet follows that shows how much was left out
+	if c.Thinned && off-s.next <= maxThinned { // the numbers of a RST show how much was left out in both directions, and possibly no later packet does
 		t.skipThinned(c, side, off)
 		o := &c.tcp.side[side.Other()]
 		if ack := o.offset(d.Ack); d.Flags&wire.FlagACK != 0 && o.known && o.fin < 0 && ack-o.next <= maxThinned {
@@ -279,7 +279,7 @@ func (t *Table) startsNew(c *Conn, d *Decoded) bool {
 }
 
 // startFromSYNACK sets the start of the originator's stream in c, which a SYN-ACK has opened. The SYN that it answers
-// had been mistaken for a duplicate of an earlier connection's.
+// had been mistaken for a duplicate of an earlier connection's SYN.
 func (c *Conn) startFromSYNACK(d *Decoded) {
 	s := &c.tcp.side[Originator]
 	s.start(d.Ack)

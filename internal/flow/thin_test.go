@@ -47,8 +47,8 @@ func ends(c flow.Conn) string {
 	return fmt.Sprintf("%d+%d bytes, %d+%d missed, %d+%d packets, %s", c.Orig.Bytes, c.Resp.Bytes, c.Orig.Missed, c.Resp.Missed, c.Orig.Packets, c.Resp.Packets, c.State)
 }
 
-// Segments at any offset of a thinned connection: buffered data stay after the next byte, and forged numbers cannot
-// stop the tap.
+// Segments at any offset of a thinned connection do not confuse the table: buffered data stay after the next byte of
+// the stream, and forged numbers cannot stop the tap.
 func TestThinAtRandom(t *testing.T) {
 	for seed := range uint64(40) {
 		random := rand.New(rand.NewPCG(seed, 7))

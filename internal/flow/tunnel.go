@@ -7,8 +7,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Tunnels are decapsulated if Packet.Decapsulate is set, as for a capture file of a link: the inner addresses and ports
-// count. On a pod's own interface the outer packet is the pod's own traffic. Each tunnel makes a Zone.
+// If Packet.Decapsulate is set, for example for a capture file of a link, tunnels are decapsulated: the inner addresses
+// and ports count. On a pod's own interface the outer packet is the pod's own traffic. Packets of different tunnels are
+// in different Zones.
 
 // UDP ports of tunnels, and PPP protocol numbers.
 const (
@@ -22,7 +23,7 @@ const (
 	pppIPv4 = 0x0021 // RFC 1332
 	pppIPv6 = 0x0057 // RFC 5072
 
-	maxARPAt = 64 // the ARP packet is searched in the first bytes of a tunnel's datagram
+	maxARPAt = 64 // number of bytes at the start of a tunnel's datagram that are searched for an ARP packet
 )
 
 // maxTunnels bounds nested tunnels.
@@ -153,7 +154,7 @@ func gre(f frame, d *Decoded) Reason {
 		return Truncated
 	case !d.enterTunnel(wire.ProtoGRE):
 		return d.other(OtherTransport, wire.ProtoGRE)
-	case pptp: // the second half of its key is the call ID, after a length
+	case pptp: // GRE version 1: the key field has a payload length of two bytes, then the call ID
 		d.Zone = d.Zone.In(wire.ProtoGRE, uint32(binary.BigEndian.Uint16(f.b[6:])))
 	case flags&key != 0 && flags&checksum != 0:
 		d.Zone = d.Zone.In(wire.ProtoGRE, binary.BigEndian.Uint32(f.b[8:]))
@@ -237,8 +238,8 @@ func payloadOf(typ uint16, f frame, d *Decoded) Reason {
 }
 
 // inUDP decapsulates tunnels in UDP. The port alone is no evidence: the tunnel's header must be valid, and the inner
-// packet must have ports or be ARP or ICMP. Otherwise the datagram counts as it is. If the inner packet is truncated,
-// the result is Truncated.
+// packet must have ports or be ARP, ICMP or IGMP. Otherwise the datagram counts as it is. If the inner packet is
+// truncated, the result is Truncated.
 func inUDP(d *Decoded) Reason {
 	if d.tunnels == 0 || d.Fragment {
 		return Decodable
@@ -290,7 +291,7 @@ func runsNetwork(r Reason, inner *Decoded, datagram []byte) bool {
 }
 
 // vxlan decodes VXLAN (RFC 7348, section 5). All reserved bits must be zero. IANA assigned Linux' default port to
-// another protocol, so the inner frame must also come from a single station.
+// another protocol, so the source address of the inner frame must also be the address of a single station.
 func vxlan(f frame, d *Decoded) Reason {
 	const size = 8
 	switch b := f.b; {

@@ -8,8 +8,8 @@ import "github.com/meshtls-tap/meshtls-tap/internal/wire"
 // window.
 //
 // A capture loses packets too, which makes honest segments look the same. So such a segment is suspended until packets
-// of its receiver prove or refute it. Three packets that do not prove it refute it, or one without payload whose
-// sequence number is lower than the segment's acknowledgement.
+// of its receiver prove or refute it. It is refuted by three packets that do not prove it, or by one packet without
+// payload whose sequence number is lower than the segment's acknowledgement number.
 
 const (
 	// windowSlack is how many bytes after the next one are always acceptable, for any window.
@@ -118,7 +118,7 @@ func (c *Conn) acceptable(side Side, d *Decoded) (seq, ack bool) {
 	switch n := o.offset(d.Ack); {
 	case n <= o.next:
 		ack = !o.windowKnown() || n >= o.acked-max(maxStale, o.offset(o.edge)-o.acked)
-	case d.arrived && !c.Thinned: // the host's own packets were captured before the answer
+	case d.arrived && !c.Thinned: // the host's own packets are captured before the answers to them, so sentEnd is exact
 		ack = n <= c.sentEnd(side.Other())
 	default:
 		ack = !o.windowKnown() || n <= max(c.acceptLimit(side.Other()), c.sentEnd(side.Other()))
@@ -193,7 +193,8 @@ func (t *Table) suspend(c *Conn, side Side, d *Decoded, now int64, seq, ack bool
 
 // decideSuspects applies a packet of a side to the suspended segments of the other side: it accepts those that the
 // packet proves and drops those that it refutes. If the packet is not acceptable itself, met reports whether it fits
-// one of them, which is then accepted: after losses in both directions the capture continues with such a pair.
+// one of these segments, which is then accepted: after losses in both directions the capture continues with such a
+// pair.
 func (t *Table) decideSuspects(c *Conn, side Side, d *Decoded, accepted bool) (met bool) {
 	w := c.tcp.reassembly
 	all := w.suspects
@@ -282,8 +283,8 @@ func (t *Table) acceptSuspects(c *Conn) {
 }
 
 // resolveSuspects decides the suspended segments when c ends. It accepts those of a receiver that is not captured, and
-// those whose acknowledgement number alone is not acceptable, and drops the others. The receiver may have accepted a
-// dropped segment, so the absence of data proves nothing afterwards (Conn.Undelivered).
+// those of which only the acknowledgement number is not acceptable, and drops the others. The receiver may have
+// accepted a dropped segment, so the absence of data proves nothing afterwards (Conn.Undelivered).
 func (t *Table) resolveSuspects(c *Conn) {
 	if c.suspects() == 0 {
 		return

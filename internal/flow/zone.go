@@ -100,7 +100,7 @@ func (t *Table) acrossZones(k key, d *Decoded) *Conn {
 	return c
 }
 
-// continuesAs reports whether a packet may be the first of one end of c whose other end was seen.
+// continuesAs reports whether a packet may be the first packet of an end of c, if only the other end was seen so far.
 func (c *Conn) continuesAs(d *Decoded) bool {
 	from := c.sender(d)
 	if c.endpoint(from).Packets > 0 || c.endpoint(from.Other()).Packets == 0 {

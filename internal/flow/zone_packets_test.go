@@ -103,7 +103,7 @@ var zones = map[string]func(ip []byte, n byte) flow.Packet{
 	"IP in IP": func(ip []byte, n byte) flow.Packet { return framed(ether(0x0800, ended(n, outer4(4, ip)))) },
 }
 
-// ended changes the addresses of an outer IPv4 packet.
+// ended sets the last bytes of both addresses of an outer IPv4 packet, so that they differ for each network.
 func ended(n byte, outer []byte) []byte {
 	outer[15], outer[19] = 10+n, 20+n
 	return outer
