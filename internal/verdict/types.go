@@ -49,7 +49,7 @@ type Endpoint struct {
 	Addr    netip.Addr
 	Port    uint16
 	Bytes   uint64 // payload bytes
-	Packets uint64
+	Packets uint64 // packets that were seen: a lower bound if the connection was thinned
 }
 
 // Judged is one connection with its verdict: everything that a record has about it. It is a value that does not
@@ -59,14 +59,14 @@ type Judged struct {
 	Interface   string // name of the capturing interface, empty if unknown
 	Start, Last int64  // ns since the epoch
 	Ended       bool   // the connection has left the table
-	Settled     bool   // the verdict changes only if something unexpected follows
+	Settled     bool   // the verdict does not change if the connection goes on as it began
 	State       string // Zeek's conn_state
 	Transport   string // "tcp" or "udp"
 	Source      Endpoint
 	Destination Endpoint
 	NAT         Endpoint // destination.nat: where a REDIRECT on lo really sent the connection; Addr is invalid if there was none
-	MissedStart bool
-	MissedBytes uint64
+	MissedStart bool     // the start was not captured
+	MissedBytes uint64   // bytes of both streams that were not captured
 	FlowHash    FlowHash // meshtls.flow_hash, zero if the start of a direction was missed
 
 	Direction string // network.direction: "ingress", "egress", "internal", empty if unknown
@@ -104,45 +104,45 @@ func (o *Judged) noteOnly(s *dissect.Session) {
 
 // TLSInfo is the TLS part of a judged connection. Empty strings are unknown.
 type TLSInfo struct {
-	Version, VersionProtocol string // negotiated, such as "1.3" and "tls"
-	Cipher                   string // IANA name
-	Curve                    string // IANA name of the named group
-	NextProtocol             string // negotiated ALPN, only if it is in plaintext
-	Resumed, Established     bool
-	ServerName               string // a host name, empty if the client sent none
-	Misnamed                 bool   // the client sent a server name that is not a host name
-	ALPNLeftOut              bool   // an ALPN name of either end is left out because it is invalid (tlsmsg.IsProtocolName)
-	JA3, JA3S, JA4           string
-	SupportedCiphers         []string // client's offer, IANA names
-	Client, Server           *Certificate
+	Version, VersionProtocol string       // negotiated, such as "1.3" and "tls"
+	Cipher                   string       // IANA name
+	Curve                    string       // IANA name of the named group
+	NextProtocol             string       // negotiated ALPN, only if it is in plaintext
+	Resumed, Established     bool         // an earlier session was resumed; the end of the handshake was seen
+	ServerName               string       // a host name, empty if the client sent none
+	Misnamed                 bool         // the client sent a server name that is not a host name
+	ALPNLeftOut              bool         // an ALPN name of either end is left out because it is invalid (tlsmsg.IsProtocolName)
+	JA3, JA3S, JA4           string       // fingerprints; JA3 and JA3S as lower-case hex
+	SupportedCiphers         []string     // client's offer, IANA names
+	Client, Server           *Certificate // nil if none was seen
 
-	ClientAuth, ClientAuthBasis, ClientAuthRequested string
-	Outcome                                          string
+	ClientAuth, ClientAuthBasis, ClientAuthRequested string   // Auth, Basis and Requested constants
+	Outcome                                          string   // an Outcome constant
 	Alert                                            string   // IANA description of the alert that ended the handshake
 	ALPNOffered                                      []string // client's offer
 	KeyShare                                         string   // IANA name of the server's selected group
-	HelloRetry, EarlyData                            bool
-	SentByTap                                        bool   // the ClientHello has the random of a ClientHello of the tap
-	ECHOffered                                       bool   // encrypted_client_hello was offered: ServerName is the outer one
-	UpgradedFrom                                     string // protocol before STARTTLS
-	SessionHash                                      string // hash of both randoms
-	ClientChainBytes                                 int    // DER bytes of the client's chain, inferred or observed, 0 if unknown
-	ClientKeyHint                                    string // "ecdsa-p256", "rsa-2048", "ed25519", ...
-	ClientAuthAge                                    int64  // ns since the handshake that ClientAuth is inherited from, 0 if it is not inherited
+	HelloRetry, EarlyData                            bool     // the server asked for a second ClientHello; the client offered early data
+	SentByTap                                        bool     // the ClientHello has the random of a ClientHello of the tap
+	ECHOffered                                       bool     // encrypted_client_hello was offered: ServerName is the outer one
+	UpgradedFrom                                     string   // protocol before STARTTLS
+	SessionHash                                      string   // hash of both randoms
+	ClientChainBytes                                 int      // DER bytes of the client's chain, inferred or observed, 0 if unknown
+	ClientKeyHint                                    string   // "ecdsa-p256", "rsa-2048", "ed25519", ...
+	ClientAuthAge                                    int64    // ns since the handshake that ClientAuth is inherited from, 0 if it is not inherited
 }
 
 // Certificate is a leaf certificate that was sent in plaintext.
 type Certificate struct {
-	Subject, Issuer     string // RFC 4514
-	NotBefore, NotAfter int64  // seconds since the epoch
-	SHA256              string // lower-case hex of the DER
-	AlternativeNames    []string
-	SPIFFE              string
-	PublicKeyAlgorithm  string // "ECDSA", "RSA", "Ed25519"
-	PublicKeySize       int    // bits
-	SerialNumber        string
-	ChainLength         int
-	Broken              bool // not parsable as X.509; only SHA256, ChainLength and perhaps the names are valid
+	Subject, Issuer     string   // RFC 4514
+	NotBefore, NotAfter int64    // seconds since the epoch
+	SHA256              string   // lower-case hex of the DER
+	AlternativeNames    []string // DNS names, addresses and URIs
+	SPIFFE              string   // SPIFFE ID, empty if there is none
+	PublicKeyAlgorithm  string   // "ECDSA", "RSA", "Ed25519"
+	PublicKeySize       int      // bits
+	SerialNumber        string   // upper-case hex
+	ChainLength         int      // certificates in the chain, the leaf included
+	Broken              bool     // not parsable as X.509; only SHA256, ChainLength and perhaps the names are valid
 }
 
 // HTTPInfo is the first request and response of plaintext HTTP.
