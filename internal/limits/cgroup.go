@@ -29,7 +29,8 @@ func ControlGroup(root fs.FS) int64 {
 	return least
 }
 
-// unlimited is higher than any real limit. Version 1 reports a limit close to 2^63 if there is none.
+// unlimited is higher than any real limit. For a control group without a limit, version 1 reports
+// one close to 2^63.
 const unlimited = 1 << 50
 
 // mount is a mounted hierarchy of control groups that may limit memory.
@@ -39,7 +40,8 @@ type mount struct {
 	v2    bool
 }
 
-// parseMount parses a line of proc_pid_mountinfo(5). It returns false if the line is not such a mount.
+// parseMount parses a line of proc_pid_mountinfo(5). ok is false if the line is not the mount of a
+// hierarchy that may limit memory.
 func parseMount(line string) (m mount, ok bool) {
 	front, back, _ := strings.Cut(line, " - ")
 	f, kind := strings.Fields(front), strings.Fields(back)
@@ -50,8 +52,8 @@ func parseMount(line string) (m mount, ok bool) {
 	return m, m.v2 || kind[0] == "cgroup" && strings.Contains(","+kind[2]+",", ",memory,")
 }
 
-// groupIn returns the process's control group in the hierarchy of version 2, or in that of version 1 for memory, from
-// proc_pid_cgroup(5).
+// groupIn returns the process's control group from the text of /proc/self/cgroup (proc_pid_cgroup(5)): the group in
+// the hierarchy of version 2 if v2 is set, else the group in version 1's hierarchy for memory.
 func groupIn(groups string, v2 bool) (group string, ok bool) {
 	for line := range strings.Lines(groups) {
 		f := strings.SplitN(strings.TrimSpace(line), ":", 3)
@@ -65,7 +67,7 @@ func groupIn(groups string, v2 bool) (group string, ok bool) {
 // limit returns the lowest limit of a control group and its ancestors, up to the mount point.
 func (m mount) limit(root fs.FS, group string) int64 {
 	below, inside := strings.CutPrefix(group, strings.TrimSuffix(m.group, "/"))
-	if !inside || strings.Contains(below, "..") { // the group is not below the mount point, or unknown: only the mount point counts
+	if !inside || strings.Contains(below, "..") { // the group is unknown or outside the mount: read only the limit of the mount point
 		below = "/"
 	}
 	least := int64(math.MaxInt64)
@@ -82,8 +84,8 @@ func (m mount) limit(root fs.FS, group string) int64 {
 	}
 }
 
-// hierarchical returns the lowest limit of a group of version 1 and all its ancestors, from its memory.stat. It
-// includes ancestors that are not mounted.
+// hierarchical returns the lowest limit of a group of version 1 and all its ancestors, from its memory.stat.
+// The result includes ancestors that are not mounted.
 func hierarchical(stat string) int64 {
 	for line := range strings.Lines(stat) {
 		if v, ok := strings.CutPrefix(line, "hierarchical_memory_limit "); ok {
@@ -93,7 +95,8 @@ func hierarchical(stat string) int64 {
 	return math.MaxInt64
 }
 
-// parseLimit parses a limit. It returns math.MaxInt64 if s is not one ("max", or empty if there is no such file).
+// parseLimit parses a limit. It returns math.MaxInt64 if s is not a positive number: "max", or "" for a missing
+// file.
 func parseLimit(s string) int64 {
 	n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64)
 	if err != nil || n <= 0 {

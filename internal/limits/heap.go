@@ -13,8 +13,8 @@ type Heap struct {
 	kept   uint64 // resident bytes of the heap after Trim last returned memory
 }
 
-// trimStep is the least number of bytes for which Trim returns memory, because that needs a collection: some
-// 10 ms for 10,000 connections.
+// trimStep is how many bytes the resident heap must have grown before Trim returns memory. Returning it
+// needs a collection: some 10 ms for 10,000 connections.
 const trimStep = 2 << 20
 
 // Trim returns unused memory to the node if there has been no collection since the last call. Call it every few

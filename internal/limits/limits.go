@@ -20,7 +20,8 @@ type Limits struct {
 }
 
 const (
-	// assumedLimit is assumed if there is no limit. It is the chart's default, in bytes.
+	// assumedLimit is the memory limit in bytes that is assumed if there is none. It is the chart's
+	// default.
 	assumedLimit = 128 << 20
 	// connectionBytes is the memory of a settled connection with its share of the map and its
 	// entries in the tables of verdict and finding: 460 to 600 bytes were measured.
@@ -41,10 +42,10 @@ const (
 )
 
 // For divides the memory limit of a control group (bytes; 0: no limit) among the rings of a number of
-// interfaces, the heap and the rest. A quarter is not for the heap but for the program, stacks,
-// sockets and rings. The rings together have a sixteenth; Linux 6.18 does not account them to the
-// control group, but they are the node's memory too. The tables and buffers use at most two thirds of
-// the heap, so that the garbage collector can keep up.
+// interfaces, the heap and the rest. Three quarters are for the heap; the rest is for the program,
+// stacks, sockets and rings. The rings together have a sixteenth; Linux 6.18 does not account them to
+// the control group, but they are the node's memory too. The tables and buffers use at most two
+// thirds of the heap, so that the garbage collector can keep up.
 func For(group int64, interfaces int) Limits {
 	m := group
 	if m <= 0 {
@@ -74,7 +75,7 @@ func (l *Limits) Apply() {
 		debug.SetGCPercent(l.Growth)
 	}
 	if os.Getenv("GOMEMLIMIT") != "" {
-		return // the operator set the limit: it includes no ballast
+		return // the operator's limit has no room for the ballast
 	}
 	if os.Getenv("GOGC") == "" && ballast == nil {
 		ballast = make([]byte, ballastBytes)

@@ -100,7 +100,7 @@ func TestRings(t *testing.T) {
 	}
 }
 
-// TestNoBallast: a limit that the operator sets is not changed, and includes no ballast.
+// TestNoBallast: a limit that the operator sets is not changed, and there is no ballast then.
 func TestNoBallast(t *testing.T) {
 	before := debug.SetMemoryLimit(-1)
 	t.Setenv("GOMEMLIMIT", "64MiB")

@@ -10,12 +10,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/pipeline"
 )
 
-// addresses are those at which the pod's network namespace receives packets. They follow rtnetlink(7): an address that was
-// announced before a packet reached the ring is known before the packet is read. The pipeline's lock guards them.
+// addresses holds the addresses at which the pod's network namespace receives packets. It follows the announcements of
+// rtnetlink(7): an address that was announced before a packet reached the ring is known before the packet is read. The
+// pipeline's lock guards it.
 type addresses struct {
 	given   []netip.Addr // Config.PodIPs
 	exact   map[netip.Addr]struct{}
-	ranges  []netip.Prefix          // of more than one address, from local routes (AnyIP: ip route add local)
+	ranges  []netip.Prefix          // local routes to more than one address (AnyIP: ip route add local)
 	all     map[netip.Addr]struct{} // broadcast addresses
 	joined  map[netip.Addr]struct{} // multicast groups
 	removed map[netip.Addr]int64    // removed addresses, and when that was noticed, ns since the epoch
@@ -23,15 +24,15 @@ type addresses struct {
 
 	events     events
 	groupsRead time.Time // when joined was read
-	readAt     time.Time // when the rest was read
+	readAt     time.Time // when all other lists were read
 }
 
 const (
 	// maxAddresses bounds each of the lists of addresses and ranges.
 	maxAddresses = 1 << 14
 
-	// A local route with a shorter prefix does not make its range the pod's: a transparent proxy has one to all addresses
-	// (ip route add local 0.0.0.0/0 table N), and takes whatever is routed to it.
+	// A local route with a shorter prefix does not make its range the pod's. A transparent proxy has a local route to all
+	// addresses (ip route add local 0.0.0.0/0 table N), so that it receives all packets that are routed to it.
 	leastBits4, leastBits6 = 8, 16
 
 	// The kernel does not announce that a multicast group is joined, so the groups are read again for a packet to an unknown group,
@@ -48,8 +49,8 @@ type localRoute struct {
 	broadcast bool
 }
 
-// has reports whether an address is the pod's, or was at a time, in ns since the epoch: a packet may wait in a ring until after
-// its address was removed.
+// has reports whether an address is the pod's, or was at the time at, in ns since the epoch. A packet may wait in a ring until
+// after its address was removed.
 func (a *addresses) has(x netip.Addr, at int64) bool {
 	x = x.Unmap().WithZone("")
 	if x.IsLoopback() {
@@ -84,7 +85,7 @@ func (a *addresses) receives(x netip.Addr) bool {
 // unknown reports whether no address of the pod is known. Then no connection can be called the pod's.
 func (a *addresses) unknown() bool { return a.err != nil && len(a.given) == 0 }
 
-// problem returns an error for the operator if unknown, nil otherwise.
+// problem returns an error for the operator if no address of the pod is known, else nil.
 func (a *addresses) problem() error {
 	if !a.unknown() {
 		return nil
@@ -175,8 +176,9 @@ func (c *Capture) AddressesUnknown() bool { return c.addresses.unknown() }
 // Receives reports whether datagrams to a broadcast or multicast address reach the pod. It is for flow.Config.Group.
 func (c *Capture) Receives(a netip.Addr) bool { return c.addresses.receives(a) }
 
-// IsLocal reports whether an address was the pod's at a time, in ns since the epoch. It is for pipeline.Config.Local. On lo almost
-// all packets have loopback addresses or belong to known connections, so announced changes are read here, only when needed.
+// IsLocal reports whether an address was the pod's at a time, in ns since the epoch. It is for pipeline.Config.Local. It reads
+// announced changes of addresses first. They are not read for each block, because on lo almost all packets have loopback
+// addresses or belong to known connections.
 func (c *Capture) IsLocal(a netip.Addr, at int64) bool {
 	if c.due != nil && !a.Unmap().IsLoopback() {
 		p := c.due

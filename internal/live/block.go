@@ -10,8 +10,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// addBlock adds the packets of a block to the pipeline, flow.MaxPrefetch at a time. filter is one that the kernel does not apply;
-// nil: there is none.
+// addBlock adds the packets of a block to the pipeline, flow.MaxPrefetch at a time. filter is the filter if the kernel does not
+// apply it, else nil.
 func (i *Interface) addBlock(link wire.LinkType, filter pcapfilter.Program, b *afpacket.Block) {
 	c := i.capture
 	c.pipeline.Do(func(p *pipeline.Locked) {
@@ -70,7 +70,8 @@ func (i *Interface) origin(typ uint8) flow.Origin {
 	return flow.OriginArrived
 }
 
-// applyFilter truncates a packet as the kernel does by a filter, and reports whether it passes.
+// applyFilter applies a filter to a packet as the kernel would: it truncates the packet and reports
+// whether the filter accepts it.
 func applyFilter(filter pcapfilter.Program, x *afpacket.Packet) bool {
 	n := filter.Run(&pcapfilter.Packet{Data: x.Data, Length: x.Length, HasVLAN: x.VLANType != 0, VLAN: x.VLAN, Type: x.Type})
 	x.Data = x.Data[:min(len(x.Data), int(n))]

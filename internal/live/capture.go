@@ -17,7 +17,8 @@ const (
 	// TickEvery is how often Tick must be called.
 	TickEvery = 250 * time.Millisecond
 
-	// checkEvery is how often the list of interfaces is compared with the captures where the kernel reports no change.
+	// checkEvery is the longest time between two comparisons of the interfaces with the captures, if the kernel
+	// reports no change.
 	checkEvery = 5 * time.Second
 
 	// Loopback is the name of Linux's loopback interface, one in each network namespace (net_namespace(7)).
@@ -56,9 +57,9 @@ type Capture struct {
 	log      *slog.Logger
 	pipeline *pipeline.Pipeline
 	older    int
-	created  time.Time // of the network namespace; zero: unknown
+	created  time.Time // when the network namespace was created; zero: unknown
 
-	cancel  context.CancelFunc // ends the goroutines of running
+	cancel  context.CancelFunc // ends the goroutines that running counts
 	running sync.WaitGroup
 	start   func(*Interface) // starts an interface's goroutine
 
@@ -72,9 +73,9 @@ type Capture struct {
 	due          *pipeline.Locked // not nil: IsLocal must first read announced changes of addresses
 	thinner      pipeline.Thinner
 	tableCleared bool // filters may still thin connections that the pipeline no longer knows
-	linksChanged bool // since the last check of interfaces
+	linksChanged bool // the kernel reported a change since the last check of interfaces
 	nextCheck    time.Time
-	uncaptured   []string // names of interfaces that are up
+	uncaptured   []string // names of interfaces that are up and not captured
 }
 
 // New returns a Capture that does not capture yet. It reads the pod's addresses and counts the connections that exist.
@@ -101,8 +102,8 @@ func (c *Capture) Attach(p *pipeline.Pipeline) {
 	})
 }
 
-// Start starts to capture. It does not wait until the interfaces are open. Once ctx has ended nothing is captured any more, but
-// only Stop waits for that.
+// Start starts to capture. It does not wait until the interfaces are open. The capture ends when ctx is done; call Stop to wait
+// for that.
 func (c *Capture) Start(ctx context.Context) {
 	ctx, c.cancel = context.WithCancel(ctx)
 	c.start = func(i *Interface) {
@@ -151,7 +152,8 @@ func (c *Capture) Close() { c.addresses.events.close() }
 // lock.
 func (c *Capture) TableCleared() { c.tableCleared = true }
 
-// Interfaces returns the interfaces that are captured, were captured or should be. The result does not change.
+// Interfaces returns the interfaces that are captured, were captured or should be. The returned slice is not
+// changed later.
 func (c *Capture) Interfaces() []*Interface {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -23,7 +23,8 @@ func (i *Interface) openFitting(choices ...ringFilters) (tcp, other *afpacket.Ha
 	return tcp, other, err
 }
 
-// setUnfiltered notes whether the kernel had no memory for the filters, and logs the reason when that becomes so.
+// setUnfiltered notes whether the kernel had no memory for the filters, and logs the reason when this becomes
+// true.
 func (i *Interface) setUnfiltered(unfiltered bool, reason error) {
 	i.mu.Lock()
 	warn := unfiltered && !i.unfiltered

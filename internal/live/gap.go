@@ -61,7 +61,8 @@ func (g *gap) allCapturedSince() int64 {
 	return g.captured.UnixNano()
 }
 
-// tcpCounters lists counters of the network namespace (proc_pid_net(5)), with tcpActiveOpens and tcpPassiveOpens of RFC 1213.
+// tcpCounters lists counters of the network namespace (proc_pid_net(5)), including tcpActiveOpens and tcpPassiveOpens of RFC
+// 1213.
 const tcpCounters = "/proc/self/net/snmp"
 
 // openedConnections returns how many TCP connections were opened and accepted. list has two lines that start with "Tcp:", one with
@@ -87,9 +88,9 @@ func openedConnections(list string) (n uint64) {
 	return 0
 }
 
-// networkCreated returns when the process's network namespace was created, zero if that is unknown. It is the time of the
-// namespace's file in nsfs, which exists as long as it is held, for example by the mount of a container runtime. A file that nothing
-// held is created by the query itself, and its time means nothing.
+// networkCreated returns when the process's network namespace was created, zero if that is unknown. The answer is the time of the
+// namespace's file in nsfs. The file exists as long as something refers to it, such as a mount of the container runtime. If
+// nothing did, the query itself creates the file, whose time then means nothing.
 func networkCreated(now time.Time) time.Time {
 	info, err := os.Stat("/proc/self/ns/net")
 	if err != nil {

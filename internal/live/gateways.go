@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Where Linux shows the routes of a network namespace (proc_pid_net(5)).
+// Files in which Linux lists the routes of a network namespace (proc_pid_net(5)).
 const (
 	routes4 = "/proc/net/route"
 	routes6 = "/proc/net/ipv6_route"

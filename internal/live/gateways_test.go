@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestGateways: default gateways are read from texts of Linux 6.1, from a pod behind a bridge.
+// TestGateways: default gateways are read from the files of a pod behind a bridge, as Linux 6.1
+// writes them.
 func TestGateways(t *testing.T) {
 	var b [4]byte
 	copy(b[:], []byte{10, 96, 0, 1})

@@ -14,28 +14,29 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/tapfilter"
 )
 
-// An Interface is captured by its name. It is opened again whenever it was lost. It is safe for concurrent use.
+// An Interface is a network interface to capture, identified by its name. It is opened again whenever it was
+// lost. It is safe for concurrent use.
 type Interface struct {
 	capture *Capture
 	name    string
-	index   uint16 // flow.Packet.Interface
+	index   uint16 // the interface's number in flow.Packet.Interface
 	log     *slog.Logger
 	once    chan struct{} // closed when opening was first tried
 
 	mu         sync.Mutex             // guards the fields below
 	handle     *afpacket.Handle       // of the TCP ring; nil while nothing is captured
 	other      *afpacket.Handle       // of the other ring
-	filters    ringFilters            // without thinning
-	thinned    []tapfilter.Connection // most of their packets are left out by the kernel
+	filters    ringFilters            // the rings' filters without thinning
+	thinned    []tapfilter.Connection // connections that the kernel thins
 	unfiltered bool                   // the kernel had no memory for the filters: see openFitting
-	changes    uint64                 // of the filter
+	changes    uint64                 // how often the filter was changed
 	err        error                  // why nothing is captured; nil while something is
 	since      time.Time              // start of the present state: captured or not
-	gone       bool                   // the interface no longer exists and need not
-	ended      bool                   // Stop ended the capture, which had no error
+	gone       bool                   // the interface no longer exists, and does not have to
+	ended      bool                   // Stop ended the capture; there was no error
 	renamed    bool                   // the capture is ending because the interface was renamed
-	past       afpacket.Stats         // of earlier handles of the TCP ring
-	pastOther  afpacket.Stats         // of earlier handles of the other ring
+	past       afpacket.Stats         // counts of earlier handles of the TCP ring
+	pastOther  afpacket.Stats         // counts of earlier handles of the other ring
 }
 
 // The wait between two attempts to open an interface starts at reopenFirst and doubles, up to reopenMost.
@@ -44,7 +45,7 @@ const (
 	reopenMost  = 5 * time.Second
 )
 
-// run captures until ctx ends or, where all interfaces are captured, until this one is gone. It returns when the rings are
+// run captures until ctx is done or, with Config.All, until the interface no longer exists. It returns when the rings are
 // drained.
 func (i *Interface) run(ctx context.Context) {
 	wait := reopenFirst

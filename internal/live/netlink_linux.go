@@ -144,7 +144,7 @@ func routesOf(family, typ uint8) (out []localRoute, err error) {
 	}
 	defer unix.Close(fd)
 
-	// The kernel then leaves out routes of other types. There may be a million of those.
+	// With this option the kernel leaves out routes of other types. There may be a million of them.
 	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1); err != nil {
 		return nil, err
 	}

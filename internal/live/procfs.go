@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// maxContents bounds what is read of a file of /proc, in bytes. A route has a line of some 130.
+// maxContents bounds the bytes that are read of a file of /proc. The line of a route has some 130
+// bytes.
 const maxContents = 1 << 20
 
 // contents returns the start of a file, which is empty if the file cannot be read.
@@ -43,8 +44,9 @@ func resolvers(text string) (out []netip.Addr) {
 	return out
 }
 
-// groups returns the multicast groups that a namespace has joined. igmp is the text of /proc/net/igmp, whose addresses are
-// hexadecimal numbers in the machine's byte order, and igmp6 that of /proc/net/igmp6, whose addresses have 32 digits.
+// groups returns the multicast groups that a namespace has joined. igmp is the text of /proc/net/igmp, with addresses as
+// hexadecimal numbers in the machine's byte order. igmp6 is the text of /proc/net/igmp6, with addresses of 32 hexadecimal
+// digits.
 func groups(igmp, igmp6 string) map[netip.Addr]struct{} {
 	out := map[netip.Addr]struct{}{}
 	for line := range strings.Lines(igmp) {

@@ -17,8 +17,9 @@ const RingsPerInterface = 2
 type ringFilters [RingsPerInterface]pcapfilter.Program
 
 const (
-	// otherRetire is how long a datagram may wait in its ring, and tcpDelay how long a segment is kept back for datagrams that
-	// arrived before it: the peer's name may be in a DNS answer just before the connection. The delay is more than twice the wait.
+	// otherRetire is how long a datagram may wait in its ring. tcpDelay, which is more than twice as long, is how long a segment
+	// is delayed so that datagrams that arrived before it are read first: a DNS answer just before the connection may contain the
+	// peer's name.
 	otherRetire = 8 * time.Millisecond
 	tcpDelay    = 20 * time.Millisecond
 
@@ -48,8 +49,8 @@ func (i *Interface) open() (tcp, other *afpacket.Handle, err error) {
 	return i.openFitting(filters, rings, ringFilters{})
 }
 
-// splitFilter returns two filters for each ring: those in rings only divide the packets between the rings; those in filters also apply
-// the filter whole.
+// splitFilter returns two filters for each ring. Those in rings only divide the packets between the rings; those in filters also
+// apply the filter that whole returns.
 func splitFilter(whole func(pcapfilter.Config) (pcapfilter.Program, error), c pcapfilter.Config) (rings, filters ringFilters, err error) {
 	program, err := whole(c)
 	if err != nil {

@@ -33,8 +33,9 @@ func (c *Capture) thin(p *pipeline.Locked, now time.Time) {
 	}
 }
 
-// thin lets the kernel leave out most packets of these connections, and none of others. It returns how many connections the kernel
-// has memory for: most, or fewer if these were too many. Then nothing is left out until the next choice.
+// thin lets the kernel leave out most packets of these connections, and no packets of others. It returns how many connections the
+// kernel has memory for: most, or fewer if these were too many. If they were too many, no packet is left out until the next
+// choice.
 func (i *Interface) thin(connections []tapfilter.Connection, most int) int {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -51,7 +52,7 @@ func (i *Interface) thin(connections []tapfilter.Connection, most int) int {
 	if len(i.thinned) == 0 {
 		return most // the filter is unchanged
 	}
-	if err := i.setFilter(nil); err != nil { // there was memory for this filter and the present one at once
+	if err := i.setFilter(nil); err != nil { // the kernel had memory for this filter and the present one at once
 		i.log.Error("the filter cannot be changed; opening the interface again", "error", err)
 		i.handle.Close()
 	}

@@ -16,7 +16,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// busyOn adds packets of a busy connection on an interface. The pipeline excludes all connections, so it may be thinned.
+// busyOn adds packets of a busy connection on an interface. The pipeline excludes all connections, so this one may be
+// thinned.
 func busyOn(p *pipeline.Pipeline, iface uint16) {
 	for i := range 100 {
 		packet := []byte{
@@ -43,7 +44,7 @@ func TestThinStops(t *testing.T) {
 		i.filters[0] = tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 		x.interfaces = append(x.interfaces, i)
 	}
-	for len(x.interfaces[1].filters[0]) < 4096 { // a longer program is not allowed
+	for len(x.interfaces[1].filters[0]) < 4096 { // the longest program that the kernel accepts, so none that thins as well
 		x.interfaces[1].filters[0] = append(x.interfaces[1].filters[0], x.interfaces[1].filters[0][len(x.interfaces[1].filters[0])-1])
 	}
 	now := time.Unix(1000, 0)
@@ -63,7 +64,8 @@ func TestThinStops(t *testing.T) {
 	}
 }
 
-// absent skips a test for lack of a precondition. With MESHTLS_REQUIRE_ALL it fails the test instead.
+// absent skips a test because something that it needs is missing. With MESHTLS_REQUIRE_ALL it fails
+// the test instead.
 func absent(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("MESHTLS_REQUIRE_ALL") != "" {

@@ -60,10 +60,10 @@ type Captured struct {
 	HasSYN    bool      // its SYN was seen
 }
 
-// Owns reports whether a captured connection is one of the program's: OwnedAt is true, and the connection is
-// the first one on its interface. A port belongs to one connection of the program at a time. After that
-// connection was closed, or reset (which the program may notice late), another program can use the port: a
-// connection that starts then, or has another peer, belongs to that program.
+// Owns reports whether a captured connection is one of the program's. It is if OwnedAt is true for its port,
+// and it is the first connection with this port on its interface. A port belongs to one connection of the
+// program at a time. After that connection was closed, or reset (which the program may notice late), another
+// program can use the port: a connection that starts then, or has another peer, belongs to that program.
 func (s *Sockets) Owns(c Captured) bool {
 	if !s.OwnedAt(c.Port, c.At) {
 		return false
@@ -86,8 +86,8 @@ func (s *Sockets) Owns(c Captured) bool {
 	return true
 }
 
-// OwnedAt reports whether a local TCP port was the program's at a time of the system's
-// clock. It includes 2 s after a close, for the last segments. It must be called at most one
+// OwnedAt reports whether a local TCP port was the program's at a time of the system's clock. The
+// port still counts for 2 s after a close, for the last segments. It must be called at most one
 // minute after the connection was closed.
 func (s *Sockets) OwnedAt(port uint16, at time.Time) bool {
 	s.mu.Lock()
@@ -130,7 +130,7 @@ func (s *Sockets) add(port uint16, to netip.AddrPort) {
 	s.dials++
 }
 
-// remove records that the connection with a port was closed.
+// remove records that the connection with this local port was closed.
 func (s *Sockets) remove(port uint16) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -143,7 +143,7 @@ func (s *Sockets) remove(port uint16) {
 // dialing is the state of one call of DialContext.
 type dialing struct {
 	sockets *Sockets
-	port    uint16 // of the socket that is connecting; 0: none
+	port    uint16 // local port of the socket that is connecting; 0: none
 }
 
 func (a *dialing) control(_ context.Context, network, address string, c syscall.RawConn) error {

@@ -17,7 +17,7 @@ type proxied struct {
 	mu     sync.Mutex
 	hellos [64][32]byte // randoms of the latest ClientHellos; the index is their number modulo 64
 	n      int          // number of ClientHellos so far
-	dialed []dialed     // the latest last
+	dialed []dialed     // destinations, the latest last
 }
 
 // dialed is a destination, and the interfaces on which the latest connection to it was captured.
@@ -89,9 +89,9 @@ func (s *Sockets) Runs(port uint16, onLoopback bool) {
 	}
 }
 
-// Proxied reports whether a proxy in the pod accepts the program's connections to this
-// address and port. They were captured on lo; or known is true, which says that the pod has such a
-// proxy, and they were not captured on any other interface.
+// Proxied reports whether a proxy in the pod accepts the program's connections to this address and
+// port. That is so if they were captured on lo, or known is true (the pod has such a proxy), and in
+// both cases only if they were not captured on any other interface.
 func (s *Sockets) Proxied(to netip.AddrPort, known bool) bool {
 	p := &s.proxied
 	p.mu.Lock()

@@ -25,11 +25,11 @@ const (
 	// content is not examined.
 	wholePacket = 2 << 10
 
-	// bulk is the size from which on an unrecognized payload is bulk. A shorter one is kept
-	// whole, because it may belong to a handshake: later segments of a certificate, joined by
+	// bulk is the least size in bytes of an unrecognized payload that is bulk. A shorter one is
+	// kept whole, because it may belong to a handshake: later segments of a certificate, joined by
 	// receive offload with the application's first bytes; or the second and third of the three
-	// consecutive records by which a mid-stream connection is recognized as TLS. No handshake
-	// is longer: a sender's initial window is ten segments (RFC 6928), and thirty if tuned.
+	// consecutive records by which a mid-stream connection is recognized as TLS. No handshake is
+	// longer: a sender's initial window is ten segments (RFC 6928), and thirty if tuned.
 	bulk = 48 << 10
 
 	// headOfBulk is kept of bulk. It is short because copying bulk is the tap's main cost to
@@ -89,9 +89,9 @@ const (
 //     record, at most 37 KiB. A protected record shows only its size, and the TLS 1.3 rule
 //     needs the sizes of the first records of both sides. The header of the next record
 //     confirms a size; 37 KiB are enough to include it after a record of any size;
-//   - any other payload (the middle of a record, or plaintext) is kept whole up to 48 KiB. Of
-//     a larger one 1 KiB is kept, or 16 KiB if it begins like an HTTP message: that is bulk,
-//     which arrives in packets of 64 KiB on a veth pair.
+//   - any other payload (the middle of a record, or plaintext) is kept whole up to 48 KiB. A larger
+//     one is bulk, which arrives in packets of 64 KiB on a veth pair: only 1 KiB of it is kept, or
+//     16 KiB if it begins like an HTTP message.
 //
 // This loses one fact: if bulk begins inside a record, the position in the record layer is
 // unknown until a payload begins with a header. By then the handshake is over. Truncating
@@ -113,7 +113,7 @@ func Default(c pcapfilter.Config) pcapfilter.Program {
 	f.Emit(bpf.RetConstant{Val: snap})
 	p, err := f.Program()
 	if err != nil {
-		panic(err) // cannot happen: the program depends only on the link type, and tests compile each
+		panic(err) // cannot happen: the program depends only on the link type, and tests compile it for every type
 	}
 	return p
 }
@@ -189,7 +189,7 @@ func (f *filter) readIPv4(transport, whole label) {
 	f.Emit(bpf.StoreScratch{Src: bpf.RegA, N: wordProto})
 	f.Emit(bpf.LoadIndirect{Off: length, Size: 2})
 	f.If(pcapfilter.Equal, 0, offload, known)
-	f.Bind(offload) // longer than the field can express
+	f.Bind(offload) // a length of 0: the packet is longer than the field can express
 	f.Emit(bpf.LoadExtension{Num: bpf.ExtLen})
 	f.Emit(bpf.ALUOpX{Op: bpf.ALUOpSub})
 	f.Bind(known)
@@ -347,18 +347,18 @@ func (f *filter) followRecords(whole label) {
 		f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordEnd})
 		next := f.Label()
 		f.IfX(pcapfilter.Greater, next, follows)
-		f.Bind(next) // the next header is not within the payload
+		f.Bind(next) // the next header is not wholly within the payload
 		partial := f.Label()
 		f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordNext})
 		f.IfX(pcapfilter.AtLeast, last, partial)
-		f.Bind(partial) // a part of the next header is
+		f.Bind(partial) // the payload ends within the next header
 		f.Goto(many)
 		f.Bind(follows)
 		f.Emit(bpf.LoadScratch{Dst: bpf.RegX, N: wordNext})
 	}
 	f.Emit(bpf.StoreScratch{Src: bpf.RegX, N: wordRecord})
 
-	// There are more records than are followed, or other bytes after them.
+	// The payload has more than recordSteps records, or bytes after them that are not a record.
 	f.Bind(many)
 	large := f.Label()
 	f.Emit(bpf.LoadScratch{Dst: bpf.RegA, N: wordEnd})

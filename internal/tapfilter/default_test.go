@@ -131,7 +131,7 @@ func TestDefaultOthers(t *testing.T) {
 	p := Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})
 	for name, test := range map[string]struct {
 		segment segment
-		want    int // of the frame
+		want    int // how many bytes of the frame are kept
 	}{
 		"a datagram":          {segment{proto: wire.ProtoUDP, payload: large[:1400]}, whole},
 		"8 KiB of a datagram": {segment{proto: wire.ProtoUDP, payload: large[:8000]}, whole},
@@ -154,7 +154,7 @@ func TestDefaultOthers(t *testing.T) {
 		}
 	}
 	lying := segment{proto: wire.ProtoTCP, payload: large}.frame()
-	lying[14+2], lying[14+3] = 0xff, 0xff // longer than the packet
+	lying[14+2], lying[14+3] = 0xff, 0xff // the header claims more bytes than the packet has
 	if n := p.Run(&pcapfilter.Packet{Data: lying, Length: len(lying)}); int(n) < len(lying) {
 		t.Errorf("a packet that claims too much is cut to %d bytes", n)
 	}

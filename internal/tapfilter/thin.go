@@ -62,8 +62,8 @@ const (
 	tcpFlags      = 13
 )
 
-// sampled are the bits of a sequence number that are 0 in the first sampledBytes of each 16 MiB,
-// whose packets are accepted.
+// sampled are the bits of a sequence number that are 0 in the first sampledBytes of each 16 MiB.
+// Packets with such a sequence number are accepted.
 const (
 	sampled      = 0x00ff0000
 	sampledBytes = 64 << 10
@@ -71,7 +71,7 @@ const (
 
 // thin writes the program except for its end, which the caller writes after the label accept.
 func (f *filter) thin(connections []Connection, accept label) {
-	at := uint32(14) // of the IP header
+	at := uint32(14) // offset of the IP header
 	ip4, ip6 := f.Label(), f.Label()
 	to := exits{plain: f.Label(), tls: f.Label(), miss: accept}
 	if f.link == wire.LinkRaw {
@@ -219,8 +219,8 @@ func (f *filter) half(groups [][]tuple, words []load, to exits) {
 	}
 }
 
-// leaveOut rejects a packet of one of the connections unless it is one that Thin accepts. X is
-// the length of the IP header.
+// leaveOut rejects a packet of the given connections, except one that Thin accepts. at is the
+// offset of the IP header; register X must hold its length.
 func (f *filter) leaveOut(at uint32, tls bool, accept label) {
 	going, within, short, like, out := f.Label(), f.Label(), f.Label(), f.Label(), f.Label()
 	f.Emit(bpf.LoadIndirect{Off: at + tcpFlags, Size: 1})
@@ -241,7 +241,7 @@ func (f *filter) leaveOut(at uint32, tls bool, accept label) {
 		f.leaveRecords(at, accept, out)
 		return
 	}
-	f.Emit(bpf.LoadIndirect{Off: at + 1, Size: 1}) // without such a byte the packet is left out
+	f.Emit(bpf.LoadIndirect{Off: at + 1, Size: 1}) // a packet that ends before this byte is left out
 	f.If(pcapfilter.Equal, 3, like, out)
 	f.Bind(like)
 	f.Emit(bpf.LoadIndirect{Off: at, Size: 1})

@@ -16,9 +16,9 @@ type tcpPacket struct {
 	src, dst  netip.AddrPort
 	seq       uint32
 	flags     byte
-	options   int // words after each header (IPv4), after TCP's (IPv6)
+	options   int // 32-bit words after both headers (IPv4), or after the TCP header (IPv6)
 	fragment  uint16
-	extension bool // IPv6
+	extension bool // an extension header of IPv6
 	udp       bool
 	payload   []byte
 }
@@ -161,7 +161,7 @@ func TestThin(t *testing.T) {
 			}
 			b := test.packet.bytes(link)
 			if link == wire.LinkRaw && name == "as long" {
-				continue // the case is about a link-layer header
+				continue // this case needs a link-layer header
 			}
 			if got := p.Run(&pcapfilter.Packet{Data: b, Length: len(b)}) != 0; got != test.taken {
 				t.Errorf("%s: %s: taken: %t, want %t\n%s", pcapfilter.LinkName(link), name, got, test.taken, p.Listing())
