@@ -32,9 +32,9 @@ type flowSaid struct {
 }
 
 // TestFloodOfHalfOpenSessions: however many connections stop in the middle of their first message, the
-// memory of all sessions stays within its bound. Connections that are evicted for it have that reason. A
-// handshake that proceeds in between, one packet for each connection of the flood, is judged as without
-// the flood.
+// memory of all sessions stays within its bound. The records of connections that are evicted to stay
+// within it give that reason. A handshake that proceeds in between, one packet for each connection of
+// the flood, is judged as without the flood.
 func TestFloodOfHalfOpenSessions(t *testing.T) {
 	norace(t)
 	var flows []flowSaid

@@ -32,19 +32,19 @@ type tracker struct {
 // it once its session is finished and no bytes of the session can change the verdict.
 type connection struct {
 	session  *dissect.Session
-	fin, rst [2]bool // passed to the session, by side
+	fin, rst [2]bool // whether FIN and RST were passed to the session, by side
 
-	// The inputs of a judgement, at the last one.
+	// The inputs of the last judgement. If one of them changes, the connection is judged again.
 	revision uint32 // dissect.Session.Revision
 	doubtful bool   // flow.Conn.Doubtful
 	unheard  bool   // verdict.MayBeTurnedAway
 
-	isReported bool // to the engine
+	isReported bool // the engine has been given a judgement
 	report     reported
 }
 
-// reported holds the parts of a judgement that the engine was given last. A change of them is reported
-// again.
+// reported holds the parts of the judgement that was last passed to the engine. If one of them
+// changes, the new judgement is passed too.
 type reported struct {
 	verdict              verdict.Verdict
 	class                string
@@ -67,7 +67,7 @@ func (t *tracker) Data(c *flow.Conn, s *flow.Segment) {
 	}
 
 	side := dissect.Side(s.Side)
-	if c.Thinned && !s.Truncated && s.Gap > 0 { // the kernel left these bytes out on request: they are not lost
+	if c.Thinned && !s.Truncated && s.Gap > 0 { // the kernel left these bytes out because of thinning: they are not lost
 		x.session.Skip(side, s.Offset, s.Gap)
 		s.Gap = 0
 	}
@@ -166,8 +166,8 @@ func (t *tracker) startSession(c *flow.Conn) *connection {
 	return x
 }
 
-// resumeSession continues the session of a settled connection after something other than a TLS record has
-// come.
+// resumeSession continues the session of a settled connection when a segment holds something other than
+// TLS records.
 func (t *tracker) resumeSession(c *flow.Conn, r *verdict.Conclusion) *connection {
 	x := t.newConnection()
 	x.fin, x.rst = [2]bool{c.Orig.FIN, c.Resp.FIN}, [2]bool{c.Orig.RST, c.Resp.RST}
@@ -240,8 +240,8 @@ func (t *tracker) update(c *flow.Conn, x *connection) {
 	}
 }
 
-// finishSession finishes the session of a settled connection. If nothing can follow from the session, only
-// its conclusion is kept.
+// finishSession finishes the session of a settled connection. If the rest of the session cannot change the
+// verdict, only its conclusion is kept.
 func (t *tracker) finishSession(c *flow.Conn, x *connection) {
 	x.session.Finish()
 	conclusion := t.judge.Conclude(c, x.session)

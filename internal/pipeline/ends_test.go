@@ -20,13 +20,13 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// Data that a connection continues with after its TLS has ended.
+// Data that is sent on a connection after its TLS has ended.
 const (
 	request  = "GET /payroll?year=2026 HTTP/1.1\r\nHost: cart:8080\r\nAuthorization: Basic dXNlcjpwYXNz\r\n\r\n"
 	response = "HTTP/1.1 200 OK\r\nContent-Type: text/csv\r\nContent-Length: 20\r\n\r\nname,salary\nbob,1234"
 )
 
-// said is a chunk of data from one end.
+// client and server return a chunk of data that the client, or the server, sends.
 func client(s string) capturetest.Chunk { return capturetest.Chunk{Data: []byte(s)} }
 func server(s string) capturetest.Chunk { return capturetest.Chunk{FromServer: true, Data: []byte(s)} }
 

@@ -15,7 +15,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// pingTalk returns a Redis request and its response: nothing in it names the server.
+// pingTalk returns a Redis request and its response, which do not name the server.
 func pingTalk(t *testing.T) *capturetest.Conversation {
 	t.Helper()
 	talk, err := capturetest.Record(

@@ -30,8 +30,8 @@ type Config struct {
 	// Defaults: 256 MiB and 64 MiB.
 	MaxPending, MaxConclusions int
 
-	// MaxOwnInitials and MaxOtherInitials bound the QUIC Initials that are read before they are answered
-	// (dissect's Limit). 0: unbounded.
+	// MaxOwnInitials and MaxOtherInitials bound the QUIC Initials that are read before they are
+	// answered. See dissect.Pool.Limit. 0: unbounded.
 	MaxOwnInitials, MaxOtherInitials int
 
 	// Loopback holds the names of loopback interfaces. Redirected connections have two faces on them
@@ -50,12 +50,13 @@ type Config struct {
 	// Local, if set, replaces Table.Local. at is the time of the current packet, in ns since the epoch.
 	Local func(a netip.Addr, at int64) bool
 
-	// Owns, if set, replaces Table.Exclude: it reports whether a TCP connection belonged to a socket of the
-	// capturing process at a time, in ns since the epoch. Such connections are excluded.
+	// Owns, if set, replaces Table.Exclude: it reports whether a TCP connection that was first seen at the
+	// time at, in ns since the epoch, belongs to a socket of the capturing process. begins reports whether
+	// the start of the connection was captured. Connections that belong to such a socket are excluded.
 	Owns func(local, peer flow.Endpoint, iface string, at int64, begins bool) bool
 }
 
-// Bounds if the process has no memory limit, as for a file.
+// Default bounds, for a process without a memory limit, such as one that reads a capture file.
 const (
 	defaultPending     = 256 << 20
 	defaultConclusions = 64 << 20
@@ -166,8 +167,8 @@ func (p *Pipeline) Stats() (s Stats) {
 	return s
 }
 
-// AddInterface adds an interface and returns its number, for flow.Packet.Interface. Further interfaces
-// than MaxInterfaces all have the last number.
+// AddInterface adds an interface and returns its number, for flow.Packet.Interface. Interfaces beyond
+// MaxInterfaces share the last number.
 func (l *Locked) AddInterface(name string) uint16 {
 	names := &l.tracker.interfaces
 	if len(*names) < MaxInterfaces {

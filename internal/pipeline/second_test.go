@@ -12,7 +12,7 @@ import (
 )
 
 // TestLostSecondHandshake: a second handshake without a certificate counts, whichever of its packets are
-// lost. What is not seen of it is not taken from the first handshake.
+// lost. Facts about it that were not captured are not taken from the first handshake.
 func TestLostSecondHandshake(t *testing.T) {
 	mutual, oneWay := handshakes(t)
 	for version, talk := range mutual {
@@ -64,8 +64,8 @@ func TestLossKeepsTheVerdict(t *testing.T) {
 	}
 }
 
-// TestCutHeaders: text in a record counts however the record is split into segments, in any order of them,
-// and with any record type.
+// TestCutHeaders: text in a record counts with any record type, however the record is split into segments,
+// and in whatever order these arrive.
 func TestCutHeaders(t *testing.T) {
 	mutual, _ := handshakes(t)
 	const text = "the merger is on friday, do not tell anyone about this, agreed? "

@@ -10,13 +10,14 @@ import (
 
 // The packets of a settled connection show nothing new, but each is copied into the ring of a live
 // capture, at the workload's expense. So the kernel leaves most of them out, by a filter (tapfilter.Thin)
-// that changes as connections start and end.
+// that is replaced as connections start and end.
 
 const (
 	// ThinEvery is the interval between choices of connections.
 	ThinEvery = 250 * time.Millisecond
 	// thinSoonest is the shortest interval between two choices, and so between two changes of the filter. It
-	// applies if a chosen connection has ended, since its ports may be reused.
+	// applies after a chosen connection has ended: a new choice is then urgent, since the ports may be
+	// reused.
 	thinSoonest = 50 * time.Millisecond
 	// ThinRound is the time for which a choice is valid. After it, all connections are captured whole until
 	// the next choice: connections that are no longer busy are not chosen again, and the table can detect
@@ -25,14 +26,14 @@ const (
 
 	// MaxThinned bounds the connections that are chosen, on all interfaces together. They must fit twice
 	// into the 4096 instructions of a filter and into net.core.optmem_max, because the kernel keeps the old
-	// filter until the new one is in place. At 20 KiB, its default for a long time, it holds some 60
+	// filter until the new one is in place. With 20 KiB, the default of older kernels, it allows some 60
 	// connections that share addresses, or 8 that do not.
 	MaxThinned = 128
 )
 
 // A Thinner decides which connections the kernel may thin, and when. The zero value chooses none.
 type Thinner struct {
-	Most int // bound of the chosen connections, at most MaxThinned; 0: none
+	Most int // most connections that are chosen, up to MaxThinned; 0: none
 
 	next       int64 // when the next choice is due, ns since the epoch
 	nextRound  int64 // when all connections are captured whole again

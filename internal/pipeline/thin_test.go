@@ -25,8 +25,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/wire"
 )
 
-// kernel simulates packet socket, filter and ring between packets and a pipeline: the current filter is
-// applied to a packet when it arrives, and the packet is read up to one block later.
+// kernel simulates a packet socket with its filter and ring, through which a pipeline receives packets.
+// The current filter is applied to a packet when it arrives, and the packet is read up to one block
+// later.
 type kernel struct {
 	pipeline *pipeline.Pipeline
 	thinner  pipeline.Thinner
@@ -99,7 +100,8 @@ func (k *kernel) chosen() (out []tapfilter.Connection) {
 	return out
 }
 
-// thinned runs packets through a pipeline behind a kernel that thins no more than most connections.
+// thinned runs packets through a simulated kernel and a pipeline. most bounds the connections that
+// are thinned.
 func thinned(t *testing.T, packets []flow.Packet, most int, table flow.Config) (out []string, k *kernel) {
 	t.Helper()
 	k = &kernel{thinner: pipeline.Thinner{Most: most}, filter: tapfilter.Default(pcapfilter.Config{Link: wire.LinkEthernet, Live: true})}
@@ -349,7 +351,8 @@ func TestThinningPortsTakenAgain(t *testing.T) {
 				pause := time.Duration(1+r.IntN(400)) * time.Millisecond
 				o.Start = frames[len(frames)-1].Time.Add(pause)
 				pauses = append(pauses, pause)
-				// Linux accepts a SYN in TIME-WAIT with such a sequence number (tcp_timewait_state_process).
+				// Linux accepts a SYN in TIME-WAIT if its sequence number is higher than all earlier ones
+				// (tcp_timewait_state_process).
 				o.ClientISN, o.ServISN = o.ClientISN+1<<22, o.ServISN+1<<22
 				talks, options = append(talks, second(requests, 500)), append(options, o)
 				n++
@@ -373,7 +376,8 @@ func TestThinningPortsTakenAgain(t *testing.T) {
 			continue
 		}
 		weaker := g.MeshTLS.Verdict == "unknown" || g.MeshTLS.Verdict == "tls" && (g.MeshTLS.TLS.ClientAuth == "unknown" || g.MeshTLS.TLS.ClientAuth == w.MeshTLS.TLS.ClientAuth)
-		// The end of the connection waits in the ring. If the filter has just changed, only the clock changes it again.
+		// The packets that end the connection wait in the ring. If the filter has just changed, it changes again only
+		// after the next tick.
 		const late = blockWait + pipeline.ThinEvery
 		if i%2 == 0 || !weaker || len(g.MeshTLS.Reasons) == 0 || pauses[i/2] > late {
 			t.Errorf("%s: %s and %s, want %s and %s: %v, pause of %v", g.key(), g.MeshTLS.Verdict, g.MeshTLS.TLS.ClientAuth, w.MeshTLS.Verdict, w.MeshTLS.TLS.ClientAuth, g.MeshTLS.Reasons, pauses[i/2])

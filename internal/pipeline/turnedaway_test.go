@@ -22,7 +22,7 @@ type stray struct {
 	flags    byte
 	seq, ack uint32
 	text     string
-	wait     time.Duration // before it
+	wait     time.Duration // time between the previous segment and this one
 }
 
 // TCP flags.

@@ -16,7 +16,7 @@ type client struct {
 	cfg       KafkaConfig
 	dialer    *dialer
 	transport *kafka.Transport
-	life      context.Context // canceled by close: no request and no new connection after that
+	life      context.Context // canceled by close, which ends all requests and prevents new connections
 	end       context.CancelFunc
 }
 
@@ -29,7 +29,7 @@ func newClient(cfg KafkaConfig, topics []string) *client {
 	c.transport = &kafka.Transport{
 		Dial:           c.dialer.dial,
 		DialTimeout:    20 * time.Second, // TCP, TLS and versions
-		IdleTimeout:    9 * time.Minute,  // longer than a heartbeat, shorter than a broker's 10 min
+		IdleTimeout:    9 * time.Minute,  // limit for TCP, TLS and the exchange of versions
 		MetadataTTL:    5 * time.Minute,
 		MetadataTopics: topics, // if empty, kafka-go would request all topics of the cluster each time
 		ClientID:       cfg.ClientID,
@@ -79,7 +79,7 @@ func (c *client) exists(topic string) error {
 func (c *client) mayWrite(topic string) error {
 	r, err := c.api().RawProduce(c.life, &kafka.RawProduceRequest{
 		Topic: topic, RequiredAcks: kafka.RequireAll,
-		RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(make([]byte, 4))}, // a length of 0
+		RawRecords: protocol.RawRecordSet{Reader: bytes.NewReader(make([]byte, 4))}, // a record set with a length of 0
 	})
 	if _, unreachable := errors.AsType[*errConnect](err); unreachable {
 		return err

@@ -42,9 +42,9 @@ const (
 type KafkaConfig struct {
 	Brokers []string // host:port, IPv6 in brackets; each of them knows all brokers of the cluster
 
-	FindingsTopic string // of Finding; default meshtls-tap.findings
-	PostureTopic  string // of Posture and Tap; default meshtls-tap.posture
-	FlowsTopic    string // of Flow; default meshtls-tap.flows
+	FindingsTopic string // for the dataset Finding; default meshtls-tap.findings
+	PostureTopic  string // for the datasets Posture and Tap; default meshtls-tap.posture
+	FlowsTopic    string // for the dataset Flow; default meshtls-tap.flows
 
 	TLS  *TLSConfig  // nil: no TLS
 	SASL *SASLConfig // nil: no authentication except by a TLS client certificate
@@ -70,9 +70,9 @@ type KafkaConfig struct {
 
 	Sockets *ownsockets.Sockets // dials the sink's connections; nil: the sink has its own
 
-	// Times between attempts. After an error that may pass by itself they double from
-	// MinBackoff (200 ms) to MaxBackoff (10 s); after an error that somebody has to fix they
-	// are SlowBackoff (30 s). Each time varies at random by up to a half either way.
+	// Times between attempts. After an error that may pass by itself they double from MinBackoff
+	// (200 ms) to MaxBackoff (10 s); after an error that somebody has to fix they are SlowBackoff
+	// (30 s). Each time is varied at random, by at most half of it.
 	MinBackoff, MaxBackoff, SlowBackoff time.Duration
 
 	// IOTimeout bounds the time for a response of the broker (30 s). A slower broker may
@@ -88,7 +88,7 @@ type TLSConfig struct {
 	CAFile     string // PEM certificates to trust; empty: the system's
 	CertFile   string // client certificate, PEM, with KeyFile; empty: none
 	KeyFile    string
-	ServerName string // the name in the broker's certificate; empty: the host connected to
+	ServerName string // the name in the broker's certificate; empty: the host that the sink connects to
 }
 
 // SASLConfig configures the login.

@@ -24,7 +24,7 @@ type deliveryError struct {
 	reason   string // one line that names the setting to check
 	slow     bool   // somebody has to change something: retry slowly
 	oneTopic bool   // concerns one topic, not the cluster
-	stale    bool   // the cause may be only a connection that the broker closed long ago
+	stale    bool   // perhaps only because the broker closed an idle connection long ago
 }
 
 // diagnose explains err, from an attempt to write to topic.
@@ -126,7 +126,8 @@ func (c *client) tlsError(err error, _ string) (deliveryError, bool) {
 		return deliveryError{class: classTLS, slow: true, reason: c.reasonf("the broker refused the TLS handshake (%v): see %s and %s",
 			op.Err, settingTLSCertFile, settingTLSKeyFile)}, true
 	case early && connect.tls && (isDisconnect(err) || noise):
-		// Not slow after a disconnect: a broker or load balancer that is just starting closes connections too.
+		// After a disconnect the retries are not slow, because a broker or load balancer that is just starting
+		// closes connections too.
 		return deliveryError{class: classTLS, slow: !isDisconnect(err), reason: c.reasonf("the broker does not speak TLS on this port (%v): unset %s, or see %s",
 			connect.err, settingTLS, settingBrokers)}, true
 	}

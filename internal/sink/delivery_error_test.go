@@ -157,7 +157,8 @@ func TestCloseWithoutBroker(t *testing.T) {
 // transportPatience is the only timeout that no setting changes: DialTimeout in newClient.
 const transportPatience = 20 * time.Second
 
-// closeWithoutBroker closes a sink that has ten records and returns by how much that exceeded the deadline.
+// closeWithoutBroker closes a sink that has ten records. It returns by how much Close exceeded its
+// deadline.
 func closeWithoutBroker(t *testing.T, cfg KafkaConfig) time.Duration {
 	t.Helper()
 	k := newKafka(t, cfg)

@@ -26,7 +26,7 @@ type dialer struct {
 
 	mu     sync.Mutex
 	open   map[*conn]struct{}
-	last   *tls.ConnectionState // of the last TLS handshake
+	last   *tls.ConnectionState // state of the last TLS handshake
 	silent map[string]time.Time // when an address last failed to respond in time
 }
 
@@ -38,7 +38,8 @@ const avoidFor = 30 * time.Second
 // errSilent is the error of dial for a broker that is avoided.
 var errSilent = errors.New("it did not respond a moment ago")
 
-// avoids reports whether to avoid a broker: it did not respond, and another one is left.
+// avoids reports whether to avoid a broker: it did not respond a moment ago, and there is another
+// broker that is not avoided.
 func (d *dialer) avoids(address string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -66,7 +67,7 @@ func (d *dialer) lastState() *tls.ConnectionState {
 // errConnect is a failure of TCP or TLS, before a request was sent to the broker.
 type errConnect struct {
 	address string
-	tls     bool // in the TLS handshake rather than in TCP
+	tls     bool // the TLS handshake failed, rather than TCP
 	err     error
 }
 

@@ -73,8 +73,8 @@ func NewKafka(cfg KafkaConfig) (*Kafka, error) {
 	return k, nil
 }
 
-// partitionsAtOnce bounds one batch, in full requests: it can fill a request to each of that
-// many partitions.
+// partitionsAtOnce bounds one batch: it has at most the records of this many full requests, each to
+// another partition.
 const partitionsAtOnce = 4
 
 func (k *Kafka) newWriter() *kafka.Writer {
@@ -82,7 +82,7 @@ func (k *Kafka) newWriter() *kafka.Writer {
 	return &kafka.Writer{
 		Addr:         kafka.TCP(k.cfg.Brokers...),
 		Transport:    &throttling{k.transport, k.throttle},
-		Balancer:     kafka.Murmur2Balancer{}, // as the Java client: others choose the same partition for a key
+		Balancer:     kafka.Murmur2Balancer{}, // as in the Java client, so that both choose the same partition for a key
 		RequiredAcks: kafka.RequireAll,
 		Compression:  compression,
 		BatchSize:    k.cfg.BatchSize,
@@ -95,7 +95,7 @@ func (k *Kafka) newWriter() *kafka.Writer {
 }
 
 // Put buffers m to be sent and reports whether it was accepted. m.Value then belongs to the sink. Put never waits for a
-// broker, and for the disk of a spool only as long as buffer.Buffer.Put may.
+// broker. It waits for the disk of a spool at most as long as buffer.Buffer.Put does.
 func (k *Kafka) Put(m buffer.Message) bool { return k.buffer.Put(m) }
 
 // Status returns the state of delivery. It does not wait for a file or a broker.
@@ -223,7 +223,7 @@ func (k *Kafka) conclude(t *topic, err error) {
 		k.cluster.succeed() // the cluster answered
 		t.fail(f, k.backoff(f, t.failures))
 	} else {
-		k.failedSecrets = k.currentSecrets // from before the attempt: if a file changed since, either version may have been used
+		k.failedSecrets = k.currentSecrets // the state before the attempt: if a file has changed since, either version may have been used
 		wait := k.backoff(f, k.cluster.failures)
 		k.cluster.fail(f, wait)
 		k.cluster.notBefore = k.retrySlot(f, k.cluster.urgent)
@@ -253,7 +253,7 @@ func (k *Kafka) updateStatus(retries uint64) {
 	}
 	reason := strings.Join(reasons, "; ")
 	if reason == "" && !ok {
-		reason = k.reason // stays until an attempt has a result
+		reason = k.reason // the reason stays until an attempt has a result
 	}
 	k.retries += retries
 	changed := ok != k.ok || reason != k.reason

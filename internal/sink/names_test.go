@@ -91,7 +91,7 @@ func TestKafkaNames(t *testing.T) {
 			k.Put(sample(datasets[n%4], n))
 		}
 	}
-	literal := newKafka(t, cfg) // [::1]:port
+	literal := newKafka(t, cfg) // its broker is an address: [::1]:port
 	put(literal, 0)
 	flush(t, literal)
 

@@ -227,7 +227,7 @@ func (b *broker) accepts(t *testing.T, cfg KafkaConfig, login SASLConfig) {
 	}, func() error { return err }, b.Log)
 }
 
-// testQuota: a sink that a quota slows down reports so, and neither loses nor repeats a record.
+// testQuota: a sink that a quota slows down reports this, and neither loses nor repeats a record.
 func testQuota(t *testing.T, b *broker) {
 	noLeak(t)
 	cfg := b.topics(t, "quota")

@@ -55,8 +55,8 @@ func (k *Kafka) write(t *topic, items []buffer.Item) (failed []buffer.Item, err 
 	return items, err
 }
 
-// dropTooLarge drops the record that is too large, because of which the writer refused all
-// items before it sent one.
+// dropTooLarge drops the record that is too large. Because of it the writer refused all items
+// before it sent any.
 func (k *Kafka) dropTooLarge(t *topic, items []buffer.Item, large kafka.MessageTooLargeError) {
 	if i := slices.IndexFunc(items, func(it buffer.Item) bool { return it.Seq == large.Message.WriterData }); i >= 0 {
 		k.drop(t, items[i:i+1], buffer.DropTooLarge, large)

@@ -13,8 +13,8 @@ type topic struct {
 	name     string
 	datasets buffer.Set
 	limit    int  // most records in the next batch
-	used     bool // it must exist; the topic of flows need not until there is a flow, as flows are usually off
-	checked  bool // it was checked that records may be written to it
+	used     bool // the topic must exist; that of flows must only once there is a flow, because flows are usually off
+	checked  bool // the permission to write records to the topic was checked
 }
 
 // topicsOf returns the topics, the most urgent first, each once: settings may give the same
@@ -77,7 +77,7 @@ type health struct {
 	ok        bool
 	reason    string // of the last failure; empty when ok, or before the first attempt
 	class     string // of the last failure, like reason
-	failures  int    // consecutive ones
+	failures  int    // number of consecutive failures
 	notBefore time.Time
 	urgent    time.Time // replaces notBefore while an alert waits
 }

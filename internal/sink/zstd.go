@@ -28,7 +28,7 @@ const zstdWindow = 256 << 10
 func (c *zstdCodec) NewWriter(w io.Writer) io.WriteCloser {
 	e, ok := c.encoders.Get().(*zstd.Encoder)
 	if !ok {
-		// It fails only for invalid options, and these are valid.
+		// NewWriter fails only for invalid options, and these are valid.
 		e, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(zstdWindow),
 			zstd.WithLowerEncoderMem(true), zstd.WithEncoderConcurrency(1), zstd.WithZeroFrames(true))
 	}
