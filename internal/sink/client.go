@@ -28,8 +28,8 @@ func newClient(cfg KafkaConfig, topics []string) *client {
 	c.dialer = &dialer{sockets: cfg.Sockets, tls: cfg.TLS, limit: cfg.IOTimeout, life: c.life, brokers: cfg.Brokers}
 	c.transport = &kafka.Transport{
 		Dial:           c.dialer.dial,
-		DialTimeout:    20 * time.Second, // TCP, TLS and versions
-		IdleTimeout:    9 * time.Minute,  // limit for TCP, TLS and the exchange of versions
+		DialTimeout:    20 * time.Second, // limit for TCP, TLS and the exchange of versions
+		IdleTimeout:    9 * time.Minute,  // longer than the interval of heartbeats, shorter than the 10 min of most brokers
 		MetadataTTL:    5 * time.Minute,
 		MetadataTopics: topics, // if empty, kafka-go would request all topics of the cluster each time
 		ClientID:       cfg.ClientID,
