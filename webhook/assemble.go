@@ -24,7 +24,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// The periods of the loops. A nudge runs a loop earlier.
+// The periods of the loops. A nudge makes a loop run before its period has passed.
 const (
 	certsEvery  = 20 * time.Second
 	imagesEvery = 20 * time.Second
@@ -35,7 +35,7 @@ const (
 // policiesMinor is the first minor version of Kubernetes with ValidatingAdmissionPolicy in v1.
 const policiesMinor = 30
 
-// assemble creates the manager with everything that runs in it.
+// assemble creates the manager with all controllers, loops and servers of the webhook.
 func assemble(cfg Config, serverMinor int) (*webhook, error) {
 	w := &webhook{cfg: cfg.injection(serverMinor), events: &events{}}
 	server := &server{listen: cfg.Listen, drain: cfg.Drain, log: cfg.Log}
@@ -120,7 +120,7 @@ func (w *webhook) tryImages(ctx context.Context) error {
 	return w.images.try(ctx, wanted(w.cfg, list.Items))
 }
 
-// proven returns an error until the tap's image has run.
+// proven returns an error as long as the tap's image has not run.
 func (w *webhook) proven() error {
 	if !w.images.proven() {
 		return fmt.Errorf("image %s was not seen to run yet", w.cfg.Image)
@@ -176,7 +176,7 @@ type everywhere struct{ manager.Runnable }
 // NeedLeaderElection returns false.
 func (everywhere) NeedLeaderElection() bool { return false }
 
-// nudgeOn makes each change of an object of a kind nudge the loops.
+// nudgeOn makes every change of any object of a kind nudge the loops.
 func (w *webhook) nudgeOn(kind client.Object, loops ...*loop) error {
 	informer, err := w.mgr.GetCache().GetInformer(context.Background(), kind, cache.BlockUntilSynced(false))
 	if err != nil {
@@ -196,7 +196,7 @@ func (w *webhook) nudgeOn(kind client.Object, loops ...*loop) error {
 // newManager returns a manager whose caches are restricted to the objects that the webhook reads.
 func newManager(cfg Config, injection *inject.Config, s *server) (manager.Manager, error) {
 	cluster := rest.CopyConfig(cfg.Cluster)
-	cluster.QPS, cluster.Burst = 200, 400 // for each kind of object
+	cluster.QPS, cluster.Burst = 200, 400 // requests per second, and in a burst, for each kind of object
 	enforceBudgets(cluster)
 	cluster.UserAgent = "meshtls-tap-webhook/" + cfg.Version
 	cluster.WarningHandler = rest.NoWarnings{} // the answers to dry runs have warnings about the tap
@@ -223,7 +223,7 @@ func newManager(cfg Config, injection *inject.Config, s *server) (manager.Manage
 	})
 }
 
-// whole returns an object unchanged, with the managed fields that ownKeys reads.
+// whole returns an object unchanged: ownKeys reads its managed fields.
 func whole(o any) (any, error) { return o, nil }
 
 // strip removes the managed fields, which take much memory.
@@ -245,8 +245,9 @@ func stripEvent(o any) (any, error) {
 	return o, nil
 }
 
-// ownerOf returns a function that returns the owner of the pods that try images: the first webhook configuration, so
-// that Kubernetes deletes the pods with it. The function returns nil if there is no such configuration.
+// ownerOf returns a function that returns the owner reference for pods that try images. The owner is the first
+// webhook configuration that exists, so that Kubernetes deletes the pods when it is deleted. The function returns nil
+// if none exists.
 func ownerOf(c client.Reader, configurations []string) func(context.Context) *metav1.OwnerReference {
 	return func(ctx context.Context) *metav1.OwnerReference {
 		var own admissionv1.MutatingWebhookConfiguration

@@ -20,7 +20,7 @@ import (
 const (
 	authorityLife = 90 * 24 * time.Hour
 	leafLife      = 7 * 24 * time.Hour
-	backdate      = 5 * time.Minute // tolerates clocks that are slow
+	backdate      = 5 * time.Minute // certificates are valid from this long before they are created, for clients whose clocks are slow
 )
 
 // authorityName is the common name of the authorities that the webhook creates.
@@ -63,8 +63,8 @@ func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
 
-// readAuthority reads an authority in PEM, as a Secret stores it. It returns an error if the certificate is not a CA's
-// or the key is not its key.
+// readAuthority parses an authority in PEM, as a Secret stores it. It returns an error if the certificate is not a CA
+// certificate or does not belong to the key.
 func readAuthority(cert, key []byte) (*authority, error) {
 	pair, err := tls.X509KeyPair(cert, key)
 	if err != nil {
@@ -83,7 +83,8 @@ func (a *authority) keyPEM() ([]byte, error) {
 	return encode("PRIVATE KEY", der), err
 }
 
-// leaf creates a server certificate for host names and IP addresses. It is valid for leafLife, but not longer than a.
+// leaf creates a server certificate for host names and IP addresses. It is valid for leafLife, but not longer than
+// the authority.
 func (a *authority) leaf(hosts []string, now time.Time) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -122,7 +123,7 @@ func aged(c *x509.Certificate, now time.Time) bool {
 	return now.Before(c.NotBefore) || c.NotAfter.Sub(now) < life/3
 }
 
-// bundle joins certificates in PEM, in their order, without duplicates and without those that have expired.
+// bundle joins certificates in PEM, in the given order. It leaves out duplicates and certificates that have expired.
 func bundle(now time.Time, certs ...[]byte) []byte {
 	var out []byte
 	for _, text := range certs {
@@ -143,7 +144,7 @@ func bundle(now time.Time, certs ...[]byte) []byte {
 	return out
 }
 
-// serviceHosts returns the names by which an API server calls a Service, followed by more.
+// serviceHosts returns the names under which API servers call a Service, followed by more.
 func serviceHosts(service, namespace string, more []string) []string {
 	host := fmt.Sprintf("%s.%s.svc", service, namespace)
 	return append([]string{host, host + ".cluster.local"}, more...)

@@ -10,11 +10,11 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// mostRead bounds the API server's responses to the reads of one namespace, in bytes: a tenant may create
-// many large objects, and all namespaces share the webhook's memory.
+// mostRead bounds, in bytes, the API server's responses that are read about one namespace. A tenant may create many
+// large objects, and all namespaces share the webhook's memory.
 const mostRead = 32 << 20
 
-// errTooMuch is the error of requests whose responses exceed their budget.
+// errTooMuch is returned by requests whose responses exceed their budget.
 var errTooMuch = errors.New("responses of the API server are too large")
 
 type budgetKey struct{}

@@ -34,12 +34,12 @@ type certs struct {
 	now            func() time.Time
 
 	served  atomic.Pointer[tls.Certificate]
-	trusted atomic.Bool  // checkTrust has returned nil
+	trusted atomic.Bool  // checkTrust has returned nil once
 	signer  []byte       // PEM of the authority that signed the served certificate; only serve uses it
 	last    *authorities // as rotate saw them last; only rotate uses it
 }
 
-// errNoCertificate is the error of handshakes and of readiness before the first certificate is signed.
+// errNoCertificate is returned by handshakes and by the readiness check before the first certificate is signed.
 var errNoCertificate = errors.New("no certificate yet")
 
 // GetCertificate returns the server certificate, for tls.Config.
@@ -118,8 +118,8 @@ func (c *certs) rotate(ctx context.Context) error {
 	return nil
 }
 
-// load reads the Secret, or creates it: a Secret that was deleted gets the authorities that rotate saw last. An
-// invalid Secret is replaced.
+// load reads the Secret. If it was deleted, load creates it again with the authorities that rotate saw last. If it is
+// invalid, load replaces its content.
 func (c *certs) load(ctx context.Context) (*corev1.Secret, *authorities, error) {
 	s := &corev1.Secret{}
 	err := c.client.Get(ctx, c.secret, s)
@@ -155,7 +155,7 @@ func (c *certs) renewed() (*authorities, error) {
 	return &authorities{current: a}, err
 }
 
-// store writes authorities into the Secret s, or creates it if it has no resource version.
+// store writes authorities into the Secret s. If s has no resource version, store creates it.
 func (c *certs) store(ctx context.Context, s *corev1.Secret, a *authorities) error {
 	if err := a.write(s); err != nil {
 		return err
@@ -166,15 +166,15 @@ func (c *certs) store(ctx context.Context, s *corev1.Secret, a *authorities) err
 	return c.client.Update(ctx, s, fieldOwner)
 }
 
-// announce sets the caBundle of every webhook in the configurations to a bundle, and nothing else. announced
-// reports whether a has a next authority that all of them trusted before the call.
+// announce sets the caBundle of every webhook in the configurations to bundle and changes nothing else. announced
+// reports whether a has a next authority and all configurations already trusted it before the call.
 func (c *certs) announce(ctx context.Context, bundle []byte, a *authorities) (announced bool, err error) {
 	announced = a.next != nil
 	var errs []error
 	for _, name := range c.configurations {
 		var have admissionv1.MutatingWebhookConfiguration
 		if err := c.client.Get(ctx, client.ObjectKey{Name: name}, &have); err != nil {
-			if !apierrors.IsNotFound(err) { // a configuration that does not exist calls nobody
+			if !apierrors.IsNotFound(err) { // no API server calls the webhook because of a configuration that does not exist
 				errs = append(errs, err)
 			}
 			continue
@@ -198,9 +198,10 @@ func (c *certs) announce(ctx context.Context, bundle []byte, a *authorities) (an
 	return announced, errors.Join(errs...)
 }
 
-// checkTrust returns an error until all configurations trust the authority that signed the server certificate. Before that, API servers
-// reject the certificate, and pods start untapped. The authority of an uninstalled release may exist long before a replica is elected
-// that can write it to the new configurations. After its first success it always returns nil: rotate handles later changes of trust.
+// checkTrust returns an error as long as a configuration does not trust the authority that signed the server
+// certificate: API servers reject the certificate, and pods start untapped. This happens if the authority of an
+// uninstalled release remains, because only the elected replica writes it to the new configurations. After its first
+// success checkTrust always returns nil: rotate handles later changes of trust.
 func (c *certs) checkTrust() error {
 	leaf := c.served.Load()
 	if c.trusted.Load() || leaf == nil {

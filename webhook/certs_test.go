@@ -92,8 +92,8 @@ func do(t *testing.T, steps ...func(context.Context) error) {
 	}
 }
 
-// TestAuthority goes through the life of an authority. At each step the server certificates are trusted, also that of a
-// replica that sees changes late.
+// TestAuthority follows one authority from its creation to its removal. At each step all server certificates are
+// trusted, including that of a replica that sees changes late.
 func TestAuthority(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithObjects(configurations()...).Build()
@@ -209,7 +209,7 @@ func TestSpoiltSecret(t *testing.T) {
 	works(t, c, k, other)
 }
 
-// TestNotAnnounced: an authority that not all configurations trust signs nothing.
+// TestNotAnnounced: an authority signs nothing before all configurations trust it.
 func TestNotAnnounced(t *testing.T) {
 	k := newClock()
 	a, err := newAuthority(k.now())
@@ -228,9 +228,9 @@ func TestNotAnnounced(t *testing.T) {
 	}
 }
 
-// TestServer: the server uses its certificate, is ready when it can tap pods, and continues for the time drain after its
-// context has ended. If the machine was so busy that this time had passed before a client called, the test tries
-// again with a longer time.
+// TestServer: the server uses its certificate, is ready when it can tap pods, and still serves for the time drain
+// after its context has ended. If the machine is so busy that drain passes before a client calls, the test is
+// repeated with a longer time.
 func TestServer(t *testing.T) {
 	for drain := 300 * time.Millisecond; ; drain *= 10 {
 		if inTime := serverEnds(t, drain); inTime || t.Failed() {
@@ -325,9 +325,9 @@ func listen(t *testing.T, ctx context.Context, s *server) (ended <-chan error) {
 	return nil
 }
 
-// TestReadyOnceTrusted: if the authority of an uninstalled release still exists, each replica has a certificate at once, but the new
-// configurations do not trust it until the elected replica has written it into them. Until then no replica is ready: pods would start
-// untapped.
+// TestReadyOnceTrusted: no replica is ready before the configurations trust its certificate, since pods would start
+// untapped. If the authority of an uninstalled release still exists, each replica has a certificate at once, but the
+// new configurations trust it only after the elected replica has written it into them.
 func TestReadyOnceTrusted(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithObjects(configurations()...).Build()

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// clients verifies the callers of the endpoints: they need a client certificate of an authority, with one
-// of the names if names are configured. It is safe for concurrent use.
+// clients verifies the callers of the endpoints. A caller needs a client certificate that the authority signed. If
+// names are configured, the certificate must have one of them. It is safe for concurrent use.
 type clients struct {
 	file  string   // the authority in PEM; it is read again when it changes
 	names []string // common or DNS names; empty: any certificate of the authority will do

@@ -38,7 +38,7 @@ func caller(t *testing.T, name string) ([]byte, tls.Certificate) {
 	return a.pem, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// calls calls the server with client certificates and returns the error; nil: the server responded.
+// calls calls the server with client certificates. It returns the error, or nil if the server responded.
 func calls(t *testing.T, s *server, certificates ...tls.Certificate) error {
 	t.Helper()
 	l, err := tls.Listen("tcp", "127.0.0.1:0", s.tls())
@@ -100,7 +100,7 @@ func TestClientCertificate(t *testing.T) {
 	}
 }
 
-// A changed file is read again. If the new content is invalid, the earlier authority remains.
+// A changed file is read again. If its new content is invalid, the earlier authority stays valid.
 func TestClientAuthorityChanges(t *testing.T) {
 	first, _ := caller(t, "x")
 	second, _ := caller(t, "x")

@@ -31,8 +31,8 @@ const (
 	dryRunPause = 3 * time.Second // least time between two runs, unless the namespace itself changed
 )
 
-// dryRunAgain lists the delays of the dry runs that are repeated after a change: the API server's own
-// admission plugins see the change only after a while.
+// dryRunAgain lists the delays of further dry runs after a change: the API server's own admission plugins may see the
+// change later than the webhook.
 var dryRunAgain = []time.Duration{3 * time.Second, 8 * time.Second, 20 * time.Second}
 
 // dryRunner is the controller that repeats the dry runs of a namespace: when the namespace gets the
@@ -44,7 +44,7 @@ type dryRunner struct {
 	dryRuns    *dryRuns
 
 	mu    sync.Mutex
-	again map[string]int // by namespace: how many delays of dryRunAgain are used up since its last change
+	again map[string]int // by namespace: how many of the delays in dryRunAgain have passed since its last change
 }
 
 // Reconcile does the dry runs of one namespace.
@@ -78,14 +78,14 @@ func (d *dryRunner) Reconcile(ctx context.Context, q reconcile.Request) (reconci
 	return reconcile.Result{RequeueAfter: d.next(q.Name)}, nil
 }
 
-// changed starts the sequence dryRunAgain again for a namespace.
+// changed restarts the sequence of repeated dry runs (dryRunAgain) for a namespace.
 func (d *dryRunner) changed(namespace string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.again[namespace] = 0
 }
 
-// calm ends that sequence.
+// calm ends the sequence of repeated dry runs for a namespace.
 func (d *dryRunner) calm(namespace string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -103,7 +103,7 @@ func (d *dryRunner) next(namespace string) time.Duration {
 		}
 		delete(d.again, namespace)
 	}
-	return dryRunEvery - time.Duration(rand.Int64N(int64(dryRunEvery/10))) //nolint:gosec // it spreads the runs
+	return dryRunEvery - time.Duration(rand.Int64N(int64(dryRunEvery/10))) //nolint:gosec // it spreads the dry runs of namespaces
 }
 
 // queue is the work queue of a controller that reconciles namespaces.
@@ -128,7 +128,7 @@ func (d *dryRunner) register(mgr manager.Manager, own []string, policies bool) e
 	return b.Complete(d)
 }
 
-// askedOrWas selects namespaces that request taps, or did so before the change.
+// askedOrWas selects changes of namespaces that request taps or requested them before the change.
 func askedOrWas() predicate.Predicate {
 	asks := func(o client.Object) bool { return o.GetLabels()[inject.Label] == inject.Enabled }
 	return predicate.Funcs{
@@ -167,7 +167,7 @@ func (d *dryRunner) ofItsNamespace() handler.EventHandler {
 	}
 }
 
-// ofAll repeats the dry runs of all namespaces, unless the changed object is one of the webhook's own.
+// ofAll repeats the dry runs of all namespaces when an object changes that is not one of the webhook's own.
 func (d *dryRunner) ofAll(own []string) handler.EventHandler {
 	all := func(ctx context.Context, o client.Object, q queue) {
 		if slices.Contains(own, o.GetName()) {
@@ -188,20 +188,20 @@ func (d *dryRunner) ofAll(own []string) handler.EventHandler {
 	}
 }
 
-// later queues a namespace and starts the sequence dryRunAgain.
+// later queues a namespace and restarts its sequence of repeated dry runs.
 func (d *dryRunner) later(q queue, namespace string) {
 	d.changed(namespace)
 	later(q, namespace)
 }
 
-// later queues a namespace with the delay dryRunDelay.
+// later queues a namespace after the delay dryRunDelay.
 func later(q queue, namespace string) {
 	q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: namespace}}, dryRunDelay)
 }
 
 // register adds the controller to the manager.
 func (t *expiry) register(mgr manager.Manager) error {
-	return builder.ControllerManagedBy(mgr).Named("tenure"). // a label of controller-runtime's metrics; it keeps its name
+	return builder.ControllerManagedBy(mgr).Named("tenure"). // the name is a label of controller-runtime's metrics, so it stays the same
 									For(&corev1.Namespace{}, builder.WithPredicates(askedOrWas())).
 									Watches(&corev1.ConfigMap{}, handler.Funcs{
 			CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) { later(q, e.Object.GetNamespace()) },

@@ -15,9 +15,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// owners are the objects that own pods in one namespace, and the pods, which were read first.
+// owners has the pods of one namespace and the objects that own them. The pods were read first.
 type owners struct {
-	pods         []metav1.PartialObjectMetadata // those that have not ended
+	pods         []metav1.PartialObjectMetadata // pods that have not ended
 	deployments  []appsv1.Deployment
 	replicaSets  []appsv1.ReplicaSet
 	statefulSets []appsv1.StatefulSet
@@ -39,9 +39,9 @@ type tallier struct {
 	errs   []error
 }
 
-// demand returns the pods that the owners may still create. For all other controllers it returns the number of
-// their existing pods, by the controller's UID. growth is the factor by which the number of an owner's pods may
-// grow without an autoscaler; nodes is the number of nodes.
+// demand returns the pods that the owners may still create, and for all other controllers the number of their
+// existing pods, by the controller's UID. growth is the factor by which the number of an owner's pods may grow
+// without an autoscaler; nodes is the number of nodes.
 func (o *owners) demand(ranges []corev1.LimitRangeItem, growth, nodes int) ([]inject.Demand, map[string]int, error) {
 	t := &tallier{owners: o, ranges: ranges, growth: growth, nodes: nodes, byUID: map[types.UID]int{}}
 	for i := range o.pods {
@@ -63,7 +63,7 @@ func (o *owners) demand(ranges []corev1.LimitRangeItem, growth, nodes int) ([]in
 	return t.out, others, errors.Join(t.errs...)
 }
 
-// controllerOf returns the UID of an object's controller, or "".
+// controllerOf returns the UID of an object's controller, or "" if it has none.
 func controllerOf(o metav1.Object) types.UID {
 	if c := metav1.GetControllerOfNoCopy(o); c != nil {
 		return c.UID
@@ -71,18 +71,18 @@ func controllerOf(o metav1.Object) types.UID {
 	return ""
 }
 
-// wish is one owner's demand.
+// wish describes how many pods one owner wants.
 type wish struct {
 	kind, name string
 	uids       []types.UID
 	want       int  // pods that the owner wants now
-	flight     int  // pods that are being created; it matters if it is more than the pods that are missing
+	flight     int  // pods that are being created; used if it exceeds the number of missing pods
 	surge      int  // further pods that the owner may have during a rollout
 	fixed      bool // want does not grow
 	template   *corev1.PodSpec
 }
 
-// add appends the demand that follows from a wish.
+// add computes the demand of one owner from its wish and appends it.
 func (t *tallier) add(w wish) {
 	d := inject.Demand{}
 	have := 0
@@ -209,7 +209,8 @@ func count(n *int32) int {
 	return int(*n)
 }
 
-// share returns a number of pods: v is that number, or a percentage of another number (of), rounded up.
+// share returns a number of pods. v is an absolute number, or a percentage of the number of; a percentage is rounded
+// up.
 func share(v *intstr.IntOrString, of int) int {
 	n, err := intstr.GetScaledValueFromIntOrPercent(intstr.ValueOrDefault(v, intstr.FromInt32(0)), of, true)
 	if err != nil {

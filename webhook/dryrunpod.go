@@ -24,7 +24,8 @@ const managedBy = "meshtls-tap"
 // dryRunName is the name of the container in the webhook's own pods.
 const dryRunName = "probe"
 
-// dryRunPod returns a pod for dry runs. No policy should refuse it, unless because of its tap.
+// dryRunPod returns a pod for dry runs, without a tap. Policies should refuse it only because of the tap that is
+// added to it.
 func dryRunPod(namespace, image string) *corev1.Pod {
 	amount := corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("32Mi")}
 	return &corev1.Pod{
@@ -60,8 +61,8 @@ func restricted() *corev1.SecurityContext {
 	}
 }
 
-// tapped returns base with the tap of a profile, as it would be injected, and with the label by which the
-// webhook is not called for it. The container of one of the webhook's own pods gets the tap's resources,
+// tapped returns a copy of base with the tap of a profile, as it would be injected, and with a label that keeps the
+// webhook from being called for it. If base is one of the webhook's own pods, its container gets the tap's resources,
 // which fit the namespace's limit ranges.
 func tapped(cfg *inject.Config, ns *inject.Namespace, base *corev1.Pod, profile inject.Profile, now time.Time) (*corev1.Pod, error) {
 	raw, err := json.Marshal(base)
@@ -90,8 +91,8 @@ func withProfile(cfg *inject.Config, profile inject.Profile) *inject.Config {
 	return &c
 }
 
-// neutral returns a namespace that requests taps, with only those properties of ns that change the tap: nothing in it
-// can refuse or end a tap.
+// neutral returns a namespace that requests taps. It copies from ns only the properties that change the tap; none of
+// them can refuse or end it.
 func neutral(ns *inject.Namespace) *inject.Namespace {
 	view := &inject.Namespace{
 		Name: ns.Name, Labels: map[string]string{inject.Label: inject.Enabled},
@@ -110,8 +111,8 @@ func untapped(base *corev1.Pod) *corev1.Pod {
 	return pod
 }
 
-// asking returns a copy of base, with the resources of tapped, that requests the tap of a profile. Any replica may
-// answer the request.
+// asking returns a copy of base that requests the tap of a profile and has the resources of the pod tapped. Any
+// replica may answer the request.
 func asking(base, tapped *corev1.Pod, profile inject.Profile, noNative bool) *corev1.Pod {
 	pod := base.DeepCopy()
 	metav1.SetMetaDataLabel(&pod.ObjectMeta, inject.Label, inject.Enabled)
@@ -120,7 +121,7 @@ func asking(base, tapped *corev1.Pod, profile inject.Profile, noNative bool) *co
 	return pod
 }
 
-// notNative follows the profile in the annotation of a dry run whose tap is to be an ordinary container.
+// notNative is the suffix of the profile in a dry run's annotation. It requests a tap that is an ordinary container.
 const notNative = "/container"
 
 // dryRunText returns the value of the annotation of a dry run.
@@ -131,8 +132,8 @@ func dryRunText(profile inject.Profile, noNative bool) string {
 	return string(profile)
 }
 
-// dryRunProfile returns the profile that a dry run of the webhook requests by its annotation. The annotation is
-// valid only in a dry run, which creates no pod.
+// dryRunProfile returns the profile that the annotation of one of the webhook's dry runs requests. The annotation is
+// ignored in requests that are not dry runs.
 func dryRunProfile(r *review) (profile inject.Profile, noNative, ok bool) {
 	if !r.dryRun() {
 		return "", false, false
@@ -182,8 +183,8 @@ func patched(raw []byte, ops []inject.Operation) (*corev1.Pod, error) {
 	return pod, json.Unmarshal(raw, pod)
 }
 
-// example returns a copy of an untapped pod of the namespace, ready to be created, or nil if there is none. It looks
-// at the first 50 pods.
+// example returns a copy of an untapped pod of the namespace, ready to be created, or nil if there is no such pod. It
+// looks at the first 50 pods.
 func (d *dryRuns) example(ctx context.Context, namespace string) (*corev1.Pod, error) {
 	var list corev1.PodList
 	if err := d.live.List(ctx, &list, client.InNamespace(namespace), client.Limit(50)); err != nil {

@@ -27,7 +27,7 @@ type dryRuns struct {
 	log    *slog.Logger
 	now    func() time.Time
 
-	off bool // dry runs are disabled: Pod Security's label and earlier refusals of real pods decide
+	off bool // dry runs are disabled; Pod Security's label and earlier refusals of real pods decide instead
 
 	mu      sync.Mutex
 	refused map[string]refusal       // the latest refusal of a real pod with a tap, by namespace; only if dry runs are disabled
@@ -35,14 +35,14 @@ type dryRuns struct {
 	running map[string]chan struct{} // by namespace; the channel is closed when the run has ended
 }
 
-// refusal is why a pod with a tap was not created.
+// refusal is the reason why a pod with a tap was not created.
 type refusal struct {
 	why string
 	at  time.Time
 }
 
-// storeRefusal records that the cluster refused a pod because of its tap. If dry runs are disabled, all taps of
-// the namespace count as refused for the time freshness; otherwise it does nothing.
+// storeRefusal records that the cluster refused a pod because of its tap. If dry runs are disabled, all taps of the
+// namespace then count as refused for the time freshness. If they are enabled, storeRefusal does nothing.
 func (d *dryRuns) storeRefusal(namespace, why string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -52,7 +52,7 @@ func (d *dryRuns) storeRefusal(namespace, why string) {
 	}
 }
 
-// guess returns why pod would be refused because of its tap, as far as that is known without a dry run, or "".
+// guess returns why the cluster would probably refuse pod because of its tap, or "". It needs no dry run.
 func (d *dryRuns) guess(ns *inject.Namespace, pod *corev1.Pod) string {
 	if c, _ := tapOf(pod); c == nil {
 		return ""
@@ -68,9 +68,9 @@ func (d *dryRuns) guess(ns *inject.Namespace, pod *corev1.Pod) string {
 
 // admission is the result of the dry runs in a namespace. It is immutable once it is in dryRuns.known.
 type admission struct {
-	key      string // dryRunKey of the namespace at that time
+	key      string // dryRunKey of the namespace at the time of the dry runs
 	at       time.Time
-	refusals map[inject.Profile]string // why a profile is refused; a profile that is admitted is not in it
+	refusals map[inject.Profile]string // why profiles are refused; admitted profiles are not in the map
 	noNative bool                      // another webhook removes the restartPolicy of native sidecars
 }
 
@@ -82,7 +82,7 @@ func (a *admission) fillIn(ns *inject.Namespace) {
 // freshness is how long an admission is valid. The controller renews it every hour.
 const freshness = 2 * time.Hour
 
-// newDryRuns returns dryRuns that create pods by c. live reads example pods; enabled is Config.DryRuns.
+// newDryRuns returns dryRuns that create pods with c. live reads example pods; enabled is Config.DryRuns.
 func newDryRuns(c client.Client, live client.Reader, cfg *inject.Config, enabled bool, log *slog.Logger) *dryRuns {
 	return &dryRuns{
 		create: func(ctx context.Context, d *corev1.Pod) error { return c.Create(ctx, d, client.DryRunAll, fieldOwner) },
@@ -91,8 +91,9 @@ func newDryRuns(c client.Client, live client.Reader, cfg *inject.Config, enabled
 	}
 }
 
-// dryRunKey identifies the properties of a namespace that the result of dry runs depends on: its labels, its
-// annotations for the tap and for OpenShift, its limit ranges, and whether a quota counts CPU limits.
+// dryRunKey identifies the state of a namespace: the result of its dry runs stays valid while the key is the same.
+// The key covers the namespace's labels, its annotations for the tap and for OpenShift, its limit ranges, and whether
+// a quota counts CPU limits.
 func dryRunKey(ns *inject.Namespace) string {
 	annotations := maps.Clone(ns.Annotations)
 	maps.DeleteFunc(annotations, func(k, _ string) bool {
@@ -101,8 +102,8 @@ func dryRunKey(ns *inject.Namespace) string {
 	return fmt.Sprint(ns.Labels, annotations, ns.LimitRanges, ns.CPULimits)
 }
 
-// of returns the admission of a namespace: a valid one from earlier dry runs, or that of new ones. An error means
-// that nothing is known.
+// of returns the admission of a namespace: the result of earlier dry runs if it is still valid, otherwise that of new
+// ones. An error means that nothing is known.
 func (d *dryRuns) of(ctx context.Context, ns *inject.Namespace) (*admission, error) {
 	key := dryRunKey(ns)
 	for {
@@ -125,7 +126,7 @@ func (d *dryRuns) of(ctx context.Context, ns *inject.Namespace) (*admission, err
 }
 
 // renew does the dry runs of a namespace. If they are running already, it waits for their result instead. If they
-// fail, it returns the earlier admission if that is for the same dryRunKey.
+// fail, it returns the earlier admission, provided that it has the same dryRunKey.
 func (d *dryRuns) renew(ctx context.Context, ns *inject.Namespace) (*admission, error) {
 	d.mu.Lock()
 	if busy, ok := d.running[ns.Name]; ok {
@@ -181,7 +182,8 @@ func (d *dryRuns) store(name string, a *admission) {
 	d.known[name] = a
 }
 
-// age returns how long ago the dry runs for the current state of the namespace were done; false if they were not.
+// age returns how long ago the dry runs for the current state of the namespace were done. It returns false if there
+// were none.
 func (d *dryRuns) age(ns *inject.Namespace) (time.Duration, bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -201,7 +203,7 @@ func (d *dryRuns) forget(name string) {
 	admittedProfiles.DeletePartialMatch(map[string]string{"namespace": name})
 }
 
-// untried is the refusal of a profile for which no dry run was needed.
+// untried is the reason recorded for profiles that no dry run tried, because none was needed.
 const untried = "this profile was not tried"
 
 // ask does the dry runs of the candidate profiles, with one of the webhook's own pods. If that pod is refused even
@@ -225,8 +227,8 @@ func (d *dryRuns) ask(ctx context.Context, ns *inject.Namespace) (*admission, er
 // admitsAny reports whether at least one profile is admitted.
 func (a *admission) admitsAny() bool { return len(a.refusals) < len(inject.Profiles()) }
 
-// candidates returns the profiles that may be used in a namespace, the best first. all reports whether each of them
-// has to be tried, because pods may choose; otherwise the first that is admitted is enough.
+// candidates returns the profiles that may be used in a namespace, the best first. If all is true, each of them has
+// to be tried, because pods may choose one. Otherwise the first admitted one is enough.
 func (d *dryRuns) candidates(ns *inject.Namespace) (profiles []inject.Profile, all bool) {
 	if slices.Contains(d.cfg.Allowed, inject.AnnotationProfile) || slices.Contains(d.cfg.Allowed, "*") {
 		return inject.Profiles(), true
@@ -269,10 +271,10 @@ func (d *dryRuns) try(ctx context.Context, ns *inject.Namespace, base *corev1.Po
 	return a, nil
 }
 
-// trial creates a pod with the tap of a profile as a dry run and returns why it is refused, or "". First it creates
-// the pod without the tap, so that all webhooks, this one included, are called in their order. If the response has
-// no tap, because the API server does not call this webhook yet, it creates the pod with the tap. spoilt reports
-// whether another webhook removed the tap's restartPolicy, so that it is not a native sidecar.
+// trial creates a pod as a dry run and returns why the tap of a profile is refused, or "". First it creates the pod
+// without the tap, so that the API server calls all webhooks, including this one, in their order. If the response has
+// no tap, because the API server does not call this webhook yet, trial creates the pod with the tap. spoilt reports
+// whether another webhook removed the tap's restartPolicy; the tap is then not a native sidecar.
 func (d *dryRuns) trial(ctx context.Context, ns *inject.Namespace, base *corev1.Pod, profile inject.Profile, noNative bool) (refusal string, spoilt bool, err error) {
 	seen := *ns
 	seen.NoNative = noNative
@@ -291,15 +293,15 @@ func (d *dryRuns) trial(ctx context.Context, ns *inject.Namespace, base *corev1.
 	return refusal, false, err
 }
 
-// hookWithoutSidecar reports whether a pod was refused because another webhook removed the tap's restartPolicy: an
-// init container that is not a native sidecar may not have the tap's postStart hook (k8s.io/kubernetes
-// pkg/apis/core/validation: "may not be set for init containers without restartPolicy=Always").
+// hookWithoutSidecar reports whether a pod was refused because another webhook removed the tap's restartPolicy. Only
+// a native sidecar may have a postStart hook like the tap's (k8s.io/kubernetes pkg/apis/core/validation: "may not be
+// set for init containers without restartPolicy=Always").
 func hookWithoutSidecar(refusal string) bool {
 	return strings.Contains(refusal, "lifecycle") && strings.Contains(refusal, "without restartPolicy=Always")
 }
 
-// admits creates a pod as a dry run and returns why it is refused, or "". An error means that the API server did not
-// decide.
+// admits creates a pod as a dry run and returns why it is refused, or "". It returns an error if the API server did
+// not decide.
 func (d *dryRuns) admits(ctx context.Context, ns *inject.Namespace, pod *corev1.Pod) (string, error) {
 	if d.off {
 		return d.guess(ns, pod), nil
@@ -316,7 +318,7 @@ func (d *dryRuns) admits(ctx context.Context, ns *inject.Namespace, pod *corev1.
 	}
 	text := err.Error()
 	if strings.Contains(text, "exceeded quota") || strings.Contains(text, "failed quota") {
-		return "", nil // quotas are the last check, and the webhook compares them itself
+		return "", nil // the pod passed all other checks, since quotas are the last one; the webhook checks quotas itself
 	}
 	if _, after, ok := strings.Cut(text, " is forbidden: "); ok {
 		text = after

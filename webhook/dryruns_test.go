@@ -69,7 +69,7 @@ func (c *cluster) create(_ context.Context, pod *corev1.Pod) error {
 
 func admitAll(*corev1.Pod) string { return "" }
 
-// refuse returns a policy that refuses pods with a tap for which f is true.
+// refuse returns a policy that refuses pods whose tap satisfies f.
 func refuse(f func(*corev1.Container) bool) func(*corev1.Pod) string {
 	return func(p *corev1.Pod) string {
 		if c, _ := tapOf(p); c != nil && f(c) {
@@ -179,8 +179,8 @@ func TestDryRuns(t *testing.T) {
 	}
 }
 
-// TestNoDryRuns: if dry runs are disabled, no pod is created. The namespace's label decides, and a pod that was refused
-// because of its tap.
+// TestNoDryRuns: if dry runs are disabled, no pod is created. Taps are refused because of the namespace's label, or
+// after a pod was refused because of its tap.
 func TestNoDryRuns(t *testing.T) {
 	k := newClock()
 	for name, c := range map[string]struct {

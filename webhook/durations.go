@@ -12,19 +12,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// durations records the start of each namespace's duration in a ConfigMap of the webhook's own namespace: in
-// a tapped namespace a tenant could change it. The ConfigMap has the same name as those of the tapped
-// namespaces, because the webhook's role allows it to write that name. Each key is a namespace; the value is
-// the namespace's UID, its duration and the start of the duration.
+// durations records the start of each namespace's duration in a ConfigMap of the webhook's own namespace, because a
+// tenant could change a record in the tapped namespace. The ConfigMap has the same name as those of the tapped
+// namespaces, because the webhook's role allows it to write that name. Each key is a namespace; the value is the
+// namespace's UID, its duration and the start of the duration.
 //
-// The elected replica writes the ConfigMap, the others read it.
+// The elected replica writes the ConfigMap, and the others read it.
 type durations struct {
 	cached client.Client
 	own    string // the webhook's namespace
 	name   string // of the ConfigMap; "": nothing is recorded
 }
 
-// since returns when a namespace's duration span started; zero if that is not recorded.
+// since returns when a namespace's duration span started, or the zero time if that is not recorded.
 func (m *durations) since(ctx context.Context, object *corev1.Namespace, span string) (time.Time, error) {
 	config, err := m.read(ctx)
 	if err != nil {
@@ -41,8 +41,8 @@ func (m *durations) since(ctx context.Context, object *corev1.Namespace, span st
 	return at, nil
 }
 
-// save records that a namespace's duration span started at a time; the zero time deletes the record. A
-// concurrent write makes it return a conflict: the caller then tries again.
+// save records that a namespace's duration span started at a time; the zero time deletes the record. After a
+// concurrent write it returns a conflict, and the caller tries again.
 func (m *durations) save(ctx context.Context, object *corev1.Namespace, span string, at time.Time) error {
 	config, err := m.read(ctx)
 	if err != nil || m.name == "" {

@@ -33,8 +33,8 @@ func failed(r inject.Reason) bool {
 }
 
 const (
-	mostWait  = 2500 * time.Millisecond // bounds the time of a response, also if the API server would wait longer
-	smallBody = 256 << 10               // bytes; a longer body is a large one
+	mostWait  = 2500 * time.Millisecond // bounds the time of a response, even if the API server would wait longer
+	smallBody = 256 << 10               // bytes; a longer body counts as large
 	bigBodies = 8                       // bounds how many large bodies are in memory at the same time
 )
 
@@ -42,7 +42,7 @@ const (
 type endpoint struct {
 	path   string
 	decide func(context.Context, *review) inject.Result
-	report func(*review, *inject.Result) // gets each decision that is not a dry run; may be nil
+	report func(*review, *inject.Result) // called with each decision about a pod that is not a dry run; may be nil
 	log    *slog.Logger
 	big    chan struct{} // one element for each large body in memory
 }
@@ -102,8 +102,8 @@ func (h *endpoint) result(ctx context.Context, w http.ResponseWriter, body io.Re
 	return uid, r, h.decide(ctx, r)
 }
 
-// read reads a body. It waits if bigBodies large bodies are in memory already; release must be called when text is
-// no longer needed. With an error it returns the start of the body.
+// read reads a body. If bigBodies large bodies are in memory, it waits before it reads more of a large one. The
+// caller calls release when it no longer needs text. If err is not nil, text is the start of the body.
 func (h *endpoint) read(ctx context.Context, w http.ResponseWriter, body io.Reader) (text []byte, release func(), err error) {
 	release = func() {}
 	var b bytes.Buffer
@@ -123,7 +123,7 @@ func (h *endpoint) read(ctx context.Context, w http.ResponseWriter, body io.Read
 	return b.Bytes(), release, err
 }
 
-// account counts and logs a decision. The log has names of the pod and its owner, and nothing else of the pod.
+// account counts and logs a decision. About the pod it logs only the names of the pod and its owner.
 func (h *endpoint) account(r *review, result *inject.Result, took time.Duration) {
 	if r != nil && r.ownDryRun {
 		return

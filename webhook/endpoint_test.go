@@ -157,7 +157,7 @@ func TestPatience(t *testing.T) {
 	}
 }
 
-// TestAccount: a dry run is not reported. The log names the pod's owner and has nothing of the pod's content.
+// TestAccount: a dry run is not reported. The log names the pod's owner and contains nothing else of the pod.
 func TestAccount(t *testing.T) {
 	const secret = "hunter2"
 	pod := `{"metadata":{"ownerReferences":[{"kind":"ReplicaSet","name":"web-1","uid":"u","controller":true}]},

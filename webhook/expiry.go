@@ -17,8 +17,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// expiry is the controller that ends taps that a namespace requested for a limited time, given as an end or a
-// duration. It writes the end into the namespace's ConfigMap, which the taps read periodically, and turns them
+// expiry is the controller that ends taps that a namespace requested for a limited time: it gives their end, or their
+// duration. expiry writes the end into the namespace's ConfigMap, which the taps read periodically, and turns them
 // off at that time. It does not remove the namespace's label. Only the elected replica runs it.
 type expiry struct {
 	client     client.Client
@@ -40,7 +40,7 @@ func (t *expiry) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 		return reconcile.Result{}, nil
 	}
 	if object.Labels[inject.Label] != inject.Enabled {
-		return reconcile.Result{}, nil // the ConfigMap stays: without the label no tap is turned on again
+		return reconcile.Result{}, nil // the ConfigMap stays, and no tap is turned on again, because the label is missing
 	}
 
 	object = *t.namespaces.permitted(&object)
@@ -57,7 +57,7 @@ func (t *expiry) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 		return reconcile.Result{}, err
 	}
 	if w.end().IsZero() && len(ownKeys(config)) == 0 {
-		return reconcile.Result{}, nil // no end, and no key of the webhook's to remove
+		return reconcile.Result{}, nil // there is no end, and the webhook has no key to remove
 	}
 
 	now := t.namespaces.now()
@@ -70,7 +70,7 @@ func (t *expiry) Reconcile(ctx context.Context, q reconcile.Request) (reconcile.
 	return reconcile.Result{RequeueAfter: w.end().Sub(now)}, nil
 }
 
-// again requests another reconciliation after 1 s if err came from a stale cache, and returns err otherwise.
+// again requests another reconciliation after 1 s if err was caused by a stale cache. It returns all other errors.
 func again(err error) (reconcile.Result, error) {
 	if apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) {
 		return reconcile.Result{RequeueAfter: time.Second}, nil
@@ -78,7 +78,7 @@ func again(err error) (reconcile.Result, error) {
 	return reconcile.Result{}, err
 }
 
-// startDuration records the start of the namespace's duration. A changed duration starts again.
+// startDuration records the start of the namespace's duration. If the duration was changed, it starts again.
 func (t *expiry) startDuration(ctx context.Context, object *corev1.Namespace) error {
 	m, d := t.namespaces.durations, durationOf(object)
 	if d == 0 {
@@ -92,7 +92,7 @@ func (t *expiry) startDuration(ctx context.Context, object *corev1.Namespace) er
 	return m.save(ctx, object, span, t.namespaces.now())
 }
 
-// durationOf returns the namespace's duration; 0 if it has none, or an invalid one.
+// durationOf returns the namespace's duration. It returns 0 if the namespace has none or an invalid one.
 func durationOf(object *corev1.Namespace) time.Duration {
 	d, err := time.ParseDuration(object.Annotations[inject.Prefix+inject.AnnotationDuration])
 	if err != nil || d < 0 {
@@ -117,7 +117,7 @@ func (w window) end() time.Time {
 
 func (w window) over(now time.Time) bool { return !w.end().IsZero() && !w.end().After(now) }
 
-// ownKeys returns the keys of the ConfigMap that the webhook was the last to write.
+// ownKeys returns the keys of the ConfigMap whose latest writer is the webhook.
 func ownKeys(config *corev1.ConfigMap) map[string]bool {
 	keys := map[string]bool{}
 	for _, f := range config.ManagedFields {
@@ -127,7 +127,7 @@ func ownKeys(config *corev1.ConfigMap) map[string]bool {
 		var fields struct {
 			Data map[string]any `json:"f:data"`
 		}
-		json.Unmarshal(f.FieldsV1.GetRawBytes(), &fields) //nolint:errcheck // then no key is the webhook's
+		json.Unmarshal(f.FieldsV1.GetRawBytes(), &fields) //nolint:errcheck // after an error, no key counts as the webhook's
 		for key := range fields.Data {
 			keys[strings.TrimPrefix(key, "f:")] = true
 		}
@@ -135,10 +135,10 @@ func ownKeys(config *corev1.ConfigMap) map[string]bool {
 	return keys
 }
 
-// configData returns the keys that the webhook writes into the ConfigMap; ours are those that it wrote before. An
-// until that somebody else wrote stays if it is the earlier one. An until of the webhook that no longer applies is
-// set to "", which means no end: without the key the taps would use the end in the environment of their pods. Taps
-// that have ended continue only if the end was postponed.
+// configData returns the data that the webhook writes into the ConfigMap; ours has the keys that it wrote before. A
+// value of until that somebody else wrote stays if it is the earlier end. If the webhook's own until no longer
+// applies, it becomes "", which means no end: if the key were missing, the taps would use the end in the environment
+// of their pods. Taps that have ended continue only if the end was postponed.
 func (w window) configData(ours map[string]bool, now time.Time) map[string]string {
 	data := map[string]string{}
 	switch {

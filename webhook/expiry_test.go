@@ -17,7 +17,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// TestExpiry goes through the changes that a namespace may make to the end of its taps.
+// TestExpiry makes the changes that a namespace may make to the end of its taps, one after the other.
 func TestExpiry(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithObjects(labeled("shop", "duration", "2h")).WithReturnManagedFields().Build()
@@ -50,7 +50,7 @@ func TestExpiry(t *testing.T) {
 	}
 	step(2*time.Hour, "2026-11-24T14:00:00Z", "")
 	k.forward(90 * time.Minute)
-	step(30*time.Minute, "2026-11-24T14:00:00Z", "") // the duration runs since the webhook first saw it
+	step(30*time.Minute, "2026-11-24T14:00:00Z", "") // the duration starts when the webhook first sees it
 	k.forward(30 * time.Minute)
 	step(0, "2026-11-24T14:00:00Z", "false")
 	step(0, "2026-11-24T14:00:00Z", "false")
@@ -68,10 +68,10 @@ func TestExpiry(t *testing.T) {
 		}
 		step(0, "2026-11-24T14:00:00Z", "false")
 	}
-	annotate("duration", "3h") // a longer duration counts from now: taps that had ended continue
+	annotate("duration", "3h") // a longer duration starts now, so taps that had ended continue
 	step(3*time.Hour, "2026-11-24T17:00:00Z", "true")
 	k.forward(time.Hour)
-	if err := c.Delete(t.Context(), config("meshtls-tap", "shop")); err != nil { // this does not change the end
+	if err := c.Delete(t.Context(), config("meshtls-tap", "shop")); err != nil { // the deletion does not change the end
 		t.Fatal(err)
 	}
 	step(2*time.Hour, "2026-11-24T17:00:00Z", "")
@@ -94,7 +94,7 @@ func TestExpiry(t *testing.T) {
 	}
 	step(time.Hour, "2026-11-24T16:00:00Z", "")
 	annotate()
-	step(0, "", "") // no end any more: the key until is empty
+	step(0, "", "") // there is no end any more, so the key until is empty
 	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
 		t.Fatal(err)
 	} else if _, reported := m.Data["until"]; !reported {
@@ -103,7 +103,7 @@ func TestExpiry(t *testing.T) {
 	annotate("until", "2026-11-24T16:00:00Z")
 	step(time.Hour, "2026-11-24T16:00:00Z", "")
 
-	// the keys of others remain
+	// keys that others wrote remain
 	if err := c.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "meshtls-tap"}, &m); err != nil {
 		t.Fatal(err)
 	}
@@ -122,8 +122,8 @@ func config(name, namespace string) *corev1.ConfigMap {
 	return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 }
 
-// TestDurations: a recorded start is valid only for the namespace's UID and for that duration. It is stored in a namespace where no
-// tenant can write.
+// TestDurations: a recorded start is valid only for the namespace's UID and for that duration. The record is stored
+// in a namespace that no tenant can write to.
 func TestDurations(t *testing.T) {
 	k := newClock()
 	c := fake.NewClientBuilder().WithReturnManagedFields().Build()

@@ -35,11 +35,11 @@ type images struct {
 	now    func() time.Time
 
 	mu    sync.Mutex
-	usage map[string]string // from a requested image to the one to use; the map is replaced, never changed
+	usage map[string]string // for each requested image the one to use; the map is replaced, never changed
 	waits map[string]bool   // images that have run inject.Wait; the map is replaced, never changed
 	ran   map[string]string // from an image that has run to its digest; "": unknown
 
-	failed map[string]types.UID // by image, the pod whose failure was logged
+	failed map[string]types.UID // for each image, the UID of the last pod whose failure was logged
 }
 
 // The labels and annotations of pods that try an image, and the times and bounds of trying.
@@ -47,15 +47,15 @@ const (
 	labelComponent      = "app.kubernetes.io/component"
 	componentImage      = "image-check"
 	annotationTried     = "meshtls-tap/image" // the image that the pod tries
-	annotationWith      = "meshtls-tap/env"   // settingsHash of the replica that created the pod
-	tryAgain            = 5 * time.Minute     // after the failure of a pod
-	tryPinAgain         = time.Hour           // the same, if the image has already run by its name
-	patienceForPull     = 3 * time.Minute     // the most time that a pod has, including its pull
-	deleteUnwantedAfter = time.Hour           // the age at which a pod of an image that nobody requests is deleted
-	maxImages           = 16                  // bounds the images that are tried at the same time
+	annotationWith      = "meshtls-tap/env"   // settingsHash of the replica that created the pod; other replicas ignore pods of other settings
+	tryAgain            = 5 * time.Minute     // pause after the failure of a pod
+	tryPinAgain         = time.Hour           // the same, for an image by digest that has already run by its name
+	patienceForPull     = 3 * time.Minute     // bounds the life of a pod, including its pull
+	deleteUnwantedAfter = time.Hour           // the age at which a pod is deleted if nobody requests its image
+	maxImages           = 16                  // bounds how many images are tried at the same time
 )
 
-// usable returns the images to use, by requested image; nil: every image may be used.
+// usable returns the image to use for each requested image. Nil means that every image may be used.
 func (i *images) usable() map[string]string {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -138,7 +138,7 @@ func (i *images) logFailure(image string, pod *corev1.Pod) {
 	i.log.Error("image does not run with these settings", "image", image, "why", strings.TrimSpace(why))
 }
 
-// best returns the image by its digest if it has run by that, otherwise image. i.mu must be locked.
+// best returns the image by its digest if it has run under that name, otherwise image. i.mu must be locked.
 func (i *images) best(image string) string {
 	if pinned := byDigest(image, i.ran[image]); pinned != "" {
 		if _, ok := i.ran[pinned]; ok {
@@ -161,7 +161,7 @@ func byDigest(image, digest string) string {
 	return name + "@" + digest
 }
 
-// ran reports whether the pod has ended and its tap ran without an error. digest is the digest of its image in the
+// ran reports whether the pod has ended and its tap ran without an error. digest is the image's digest in the
 // registry, or "" if the runtime does not report it.
 func ran(pod *corev1.Pod) (digest string, ok bool) {
 	over := pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
@@ -244,7 +244,7 @@ func (i *images) pins(wanted []string, image string) bool {
 	return slices.ContainsFunc(wanted, func(name string) bool { return byDigest(name, i.ran[name]) == image })
 }
 
-// missing returns the images that have not run, at most maxImages: wanted images by name, and by digest once the
+// missing returns the images that have not run, at most maxImages: the wanted images by name, and by digest if the
 // digest is known. The platform's own image is first.
 func (i *images) missing(wanted []string) []string {
 	i.mu.Lock()
@@ -257,7 +257,7 @@ func (i *images) missing(wanted []string) []string {
 			continue
 		}
 		if i.cfg.PullPolicy == corev1.PullNever {
-			continue // an image that was loaded by hand has no digest that a node could look up
+			continue // the image was loaded by hand, and no node could find it by a digest
 		}
 		if pinned := byDigest(image, digest); pinned != "" {
 			if _, ok := i.ran[pinned]; !ok {
@@ -273,8 +273,8 @@ func (i *images) missing(wanted []string) []string {
 	return out[:min(len(out), maxImages)]
 }
 
-// attempt creates the pod that tries an image if pod is nil. Otherwise it deletes the pod if that failed and is older
-// than again.
+// attempt creates the pod that tries an image if pod is nil. Otherwise it deletes pod if it has failed and its age
+// exceeds again.
 func (i *images) attempt(ctx context.Context, image string, pod *corev1.Pod, again time.Duration) error {
 	if pod == nil {
 		i.log.Info("trying image", "image", image)
@@ -294,8 +294,8 @@ func (i *images) attempt(ctx context.Context, image string, pod *corev1.Pod, aga
 	return nil
 }
 
-// pod returns the pod that tries an image. It has the tap as it will be in other pods, with the same environment and
-// volumes, but with a restricted security context and an option that makes it end at once.
+// pod returns the pod that tries an image. Its tap has the same environment and volumes as in other pods, but a
+// restricted security context and an option that makes it end at once.
 func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
 	cfg := *i.cfg
 	cfg.Image = image
@@ -332,8 +332,8 @@ func (i *images) pod(ctx context.Context, image string) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// waitName is the container that tries the command inject.Wait. An image without that command, such as one of
-// another version, is used without the hook.
+// waitName is the name of the container that tries the command inject.Wait. An image that lacks the command, such as
+// one of another version, is used without the hook.
 const waitName = "wait"
 
 // waiter returns a copy of the tap's container that runs inject.Wait.
@@ -375,8 +375,8 @@ func (i *images) podName(image string) string {
 	return "meshtls-tap-image-" + hex.EncodeToString(sum[:5])
 }
 
-// wanted returns the requested images, sorted: the configured one, and those that namespaces request, if they may
-// choose and the registry is allowed.
+// wanted returns the requested images, sorted: the configured one, and the images of namespaces that may choose one,
+// from allowed registries.
 func wanted(cfg *inject.Config, list []corev1.Namespace) []string {
 	set := map[string]bool{cfg.Image: true}
 	for i := range list {

@@ -42,7 +42,8 @@ func tried(t *testing.T, c client.Client) map[string]*corev1.Pod {
 	return out
 }
 
-// kubelet ends a pod. With the phase Succeeded, all containers succeed; with Failed and an image ID, only the tap does; otherwise none.
+// kubelet ends a pod. If the phase is Succeeded, all containers succeed. If it is Failed and there is an image ID,
+// only the tap succeeds; without an image ID no container does.
 func kubelet(t *testing.T, c client.Client, pod *corev1.Pod, phase corev1.PodPhase, imageID string) {
 	t.Helper()
 	pod.Status.Phase, pod.Status.ContainerStatuses = phase, nil
@@ -86,7 +87,7 @@ func TestImages(t *testing.T) {
 	if p := pods[byName]; p.Spec.ImagePullSecrets[0].Name != "registry" || *p.Spec.AutomountServiceAccountToken || p.Labels[inject.Label] != inject.Disabled {
 		t.Errorf("the pod: %+v", p)
 	}
-	round() // changes nothing
+	round() // a second round changes nothing
 	kubelet(t, c, tried(t, c)[byName], corev1.PodSucceeded, "mirror.example/tap@"+digest)
 	round()
 	if got := i.usable()[byName]; got != byName || !i.proven() {
@@ -230,7 +231,7 @@ func TestUnwantedImages(t *testing.T) {
 	do(t, i.follow)
 	k.forward(deleteUnwantedAfter + time.Second)
 	do(t, func(ctx context.Context) error { return i.try(ctx, []string{byName}) })
-	if pods := tried(t, c); len(pods) != 1 || pods[byName] == nil { // and none by digest: with the policy Never nothing is pulled
+	if pods := tried(t, c); len(pods) != 1 || pods[byName] == nil { // with the pull policy Never, no pod by digest is created, because nothing is pulled
 		t.Errorf("tried: %v", slices.Collect(maps.Keys(pods)))
 	}
 }

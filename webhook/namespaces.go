@@ -25,14 +25,14 @@ const (
 // namespaces reads the state of namespaces, from the informers' caches.
 type namespaces struct {
 	cached    client.Reader
-	live      client.Reader // for a namespace or a label that is not in the cache yet
+	live      client.Reader // reads a namespace or a label that is not in the cache yet
 	cfg       *inject.Config
 	images    *images
 	nodes     *nodes
 	durations *durations
 	now       func() time.Time
 
-	confirmed sync.Map // by name, the resource version that the API server last confirmed
+	confirmed sync.Map // by name: the resource version that the API server last confirmed as current
 }
 
 // concerned reports whether a namespace requests taps and its pods may get them.
@@ -58,8 +58,8 @@ func (n *namespaces) of(ctx context.Context, name string) (*inject.Namespace, er
 	return n.view(ctx, &object)
 }
 
-// isFresh reports whether the API server has confirmed the cached namespace at its current version. It saves
-// requests if pods request taps themselves, because most of their namespaces do not have the label.
+// isFresh reports whether the API server has confirmed that the cached version of the namespace is current. This
+// saves requests if pods request taps themselves, because most of their namespaces do not have the label.
 func (n *namespaces) isFresh(object *corev1.Namespace) bool {
 	version, ok := n.confirmed.Load(object.Name)
 	return ok && version == object.ResourceVersion
@@ -88,7 +88,7 @@ func (n *namespaces) view(ctx context.Context, object *corev1.Namespace) (*injec
 	return ns, nil
 }
 
-// permitted returns a copy of a namespace without those of the product's annotations that a namespace may not set.
+// permitted returns a copy of a namespace without the product's annotations that a namespace may not set.
 func (n *namespaces) permitted(object *corev1.Namespace) *corev1.Namespace {
 	out := *object
 	out.Annotations = maps.Clone(object.Annotations)
@@ -156,7 +156,8 @@ func (n *namespaces) limits(ctx context.Context, ns *inject.Namespace) error {
 	return nil
 }
 
-// countsCPULimits reports whether one of the quotas counts CPU limits. It then refuses containers without one.
+// countsCPULimits reports whether one of the quotas counts CPU limits. Such a quota refuses containers without a CPU
+// limit.
 func countsCPULimits(quotas []corev1.ResourceQuota) bool {
 	return slices.ContainsFunc(quotas, func(q corev1.ResourceQuota) bool {
 		_, ok := q.Spec.Hard[corev1.ResourceLimitsCPU]
@@ -164,7 +165,7 @@ func countsCPULimits(quotas []corev1.ResourceQuota) bool {
 	})
 }
 
-// podCaps returns the caps of one pod, for its requests and its limits. source names the limit range.
+// podCaps returns the caps of a pod's requests and limits that a limit range sets. source names the limit range.
 func podCaps(source string, most corev1.ResourceList) []inject.Cap {
 	var out []inject.Cap
 	for name, q := range most {

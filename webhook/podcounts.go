@@ -13,8 +13,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// podCounter counts the pods of the namespaces that request taps. It finds pods without a tap: they were created
-// before the webhook, or while it was unavailable. Only the elected replica runs it.
+// podCounter counts the pods of the namespaces that request taps. It also finds pods without a tap that were created
+// before the webhook was installed or while it was unavailable. Only the elected replica runs it.
 type podCounter struct {
 	client     client.Client // reads namespaces, from the cache
 	live       client.Reader // reads pods, in pages: they are too many for a cache
@@ -28,15 +28,15 @@ type podCounter struct {
 	reported map[string]podCounts // by namespace, the counts that were reported last
 }
 
-// The number of pods in a page. manyPods pods usually fit mostRead, and fewPods always do: etcd stores objects of at
-// most 1.5 MiB.
+// The number of pods in a page. A page of manyPods pods usually fits mostRead, and one of fewPods always does,
+// because etcd stores objects of at most 1.5 MiB.
 const (
 	manyPods = 250
 	fewPods  = 10
 )
 
-// The states of pods. Some reasons for which a pod is skipped have their own state (states); the others are
-// stateSkipped.
+// The states of pods. Some of the reasons for skipping a pod are states of their own (see states); for all others the
+// state is stateSkipped.
 const (
 	stateTapped   = "tapped"
 	stateOutdated = "outdated" // tapped, but with another configuration
@@ -47,8 +47,8 @@ const (
 // podCounts is the number of pods of a namespace, by state.
 type podCounts map[string]int
 
-// states lists the reasons that are states of their own. The values describe the Event on the namespace: its type,
-// its reason, and its note with a verb for the number of pods.
+// states lists the reasons that are states of their own. The values describe the Event that is sent to the namespace:
+// its type, its reason, and its note, which is a format string for the number of pods.
 var states = map[inject.Reason][3]string{
 	inject.ReasonOptedOut: {corev1.EventTypeNormal, "PodsOptedOut", "%d pods run without a tap because of their label " + inject.Label + "=" + inject.Disabled + "."},
 	inject.ReasonRefused:  {corev1.EventTypeWarning, "PodsRefused", "%d pods run without a tap because Pod Security, a policy or a webhook refuses tapped pods."},
@@ -101,7 +101,7 @@ func (c *podCounter) countAll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// report sends an Event for each state whose count has changed since the last one.
+// report sends an Event for each state whose count has changed since the last report.
 func (c *podCounter) report(name string, counts podCounts) {
 	was := c.reported[name]
 	if counts[stateUntapped]+counts[stateOutdated] > 0 && (counts[stateUntapped] != was[stateUntapped] || counts[stateOutdated] != was[stateOutdated]) {

@@ -18,9 +18,9 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// quotas reads the data that decides whether taps fit a namespace's quotas. It reads from the API server and in
-// this order: pods, their owners, the quotas. So a pod that was created meanwhile is counted twice (as missing, and
-// in the quota), and no pod is left out.
+// quotas reads the data that decides whether taps fit a namespace's quotas. It reads from the API server in this
+// order: pods, their owners, the quotas. So a pod that is created meanwhile is counted twice, as missing and in the
+// quota, and no pod is left out.
 type quotas struct {
 	cached client.Reader
 	live   client.Reader
@@ -31,8 +31,8 @@ type quotas struct {
 	turns map[string]*turns // by namespace
 }
 
-// turns are the readings of one namespace. A caller that comes while one is running waits for the next one, which
-// all such callers share.
+// turns are the readings of one namespace. A caller that arrives during a reading waits for the next one, which all
+// such callers share.
 type turns struct{ running, next *turn }
 
 // turn is one reading, running or done.
@@ -77,7 +77,7 @@ func (q *quotas) fillIn(ctx context.Context, ns *inject.Namespace) {
 	}
 }
 
-// inTime returns the text, for an Event, of the error that prevented a complete reading.
+// inTime returns the text that an Event gives for the error that prevented a complete reading.
 func inTime(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "the API server did not answer in time"
@@ -114,7 +114,8 @@ func (q *quotas) read(ctx context.Context, namespace string) (*reading, error) {
 	}
 }
 
-// run does a turn after the one before has ended. It takes at most mostQuotaWait, so that a reading that hangs does not block the next.
+// run does a turn after the one before has ended. It takes at most mostQuotaWait, so that a reading that hangs does
+// not delay later ones.
 func (q *quotas) run(ctx context.Context, namespace string, t *turns, before, mine *turn) {
 	if before != nil {
 		<-before.done
@@ -136,7 +137,7 @@ func (q *quotas) run(ctx context.Context, namespace string, t *turns, before, mi
 	close(mine.done)
 }
 
-// contained calls f and returns a panic in it as an error. A panic in a goroutine would end the webhook; an error
+// contained calls f and returns a panic of f as an error. A panic in a goroutine would end the webhook, but an error
 // only leaves a pod without a tap.
 func contained(f func() error) (err error) {
 	defer func() {

@@ -22,7 +22,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// TestQuotaFits: in each case as many pods start with the webhook as without it.
+// TestQuotaFits: in each case the number of pods that start is the same with and without the webhook.
 func TestQuotaFits(t *testing.T) {
 	for name, c := range map[string]struct {
 		quota  corev1.ResourceQuota
@@ -133,8 +133,8 @@ func TestQuotaFits(t *testing.T) {
 	}
 }
 
-// TestQuotaKeepsRoom: random owners grow at most tenfold, in random steps, in a quota that has room for all their pods
-// untapped. All their pods start.
+// TestQuotaKeepsRoom: the quota has room for all pods without taps. Random owners grow at most tenfold, in random
+// steps, and all their pods start.
 func TestQuotaKeepsRoom(t *testing.T) {
 	tapped, whole := 0, 0
 	for seed := range uint64(300) {
@@ -191,7 +191,7 @@ func TestQuotaKeepsRoom(t *testing.T) {
 	}
 }
 
-// TestQuotaPolicies tests the policies never and always. The latter shows that a world can lose pods.
+// TestQuotaPolicies tests the policies never and always. With always, a world can lose pods.
 func TestQuotaPolicies(t *testing.T) {
 	for policy, want := range map[inject.QuotaPolicy][2]int{inject.QuotaNever: {10, 0}, inject.QuotaAlways: {9, 9}} {
 		w := newWorld(t, policy, quotaOf("requests.cpu", "500m"))
@@ -237,7 +237,7 @@ func TestQuotasRead(t *testing.T) {
 	for _, crashes = range []bool{false, true} {
 		for _, broken = range []string{"ResourceQuota", "PartialObject", "DeploymentList", "HorizontalPodAutoscaler"} {
 			if crashes && broken == "ResourceQuota" {
-				continue // the request's own goroutine reads it, and the endpoint recovers from its panics
+				continue // the request's own goroutine reads the quotas, and the endpoint recovers from its panics
 			}
 			if ns := view(); ns.DemandError == "" || len(ns.Quotas) != 1 {
 				t.Errorf("%s, crashes %t: read %+v", broken, crashes, ns)
@@ -262,7 +262,8 @@ func TestQuotasRead(t *testing.T) {
 	}
 }
 
-// TestQuotasTogether: each caller gets a reading that started after its call, and concurrent callers share one.
+// TestQuotasTogether: each caller gets a reading that started after its call, and concurrent callers share one
+// reading.
 func TestQuotasTogether(t *testing.T) {
 	q := exact.DeepCopy()
 	q.Namespace = "shop"

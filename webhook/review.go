@@ -19,7 +19,7 @@ const maxBody = 4 << 20
 type review struct {
 	Request *request `json:"request"`
 
-	ownDryRun bool // it is one of the webhook's own dry runs
+	ownDryRun bool // the request is one of the webhook's own dry runs
 }
 
 type request struct {
@@ -35,7 +35,7 @@ type request struct {
 	Object      json.RawMessage `json:"object"`
 }
 
-// errNoReview is the error of a body that is not an AdmissionReview.
+// errNoReview is returned for a body that is not an AdmissionReview.
 var errNoReview = errors.New("not an AdmissionReview")
 
 func readReview(body []byte) (*review, error) {
@@ -58,8 +58,8 @@ func (r *review) creates() bool {
 	return q.Operation == string(admissionv1.Create) && q.Resource.Group == "" && q.Resource.Resource == "pods" && q.SubResource == ""
 }
 
-// uidOf returns the request's uid from the start of a review that could not be read completely, or "": the API
-// server ignores a response without the uid.
+// uidOf returns the request's uid from the start of a review that could not be read completely, or "" if it is not
+// there. The API server ignores a response without the uid.
 func uidOf(start []byte) types.UID {
 	d := json.NewDecoder(bytes.NewReader(start))
 	if !enter(d, "request") || !enter(d, "uid") {

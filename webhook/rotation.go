@@ -8,9 +8,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Keys and annotations of the Secret with the authority. The Secret has only the current authority; or current and
-// next, which API servers already trust but which signs nothing yet; or, after next has become current, current and
-// previous, which is trusted until it expires.
+// Keys and annotations of the Secret with the authority. The Secret has one of three contents: only the current
+// authority; or current and next, where API servers already trust next but it signs nothing yet; or, after next has
+// become current, current and previous, which is trusted until it expires.
 const (
 	keyCurrentCert  = "ca.crt"
 	keyCurrentKey   = "ca.key"
@@ -43,7 +43,7 @@ func readSecret(s *corev1.Secret) (*authorities, error) {
 	a := &authorities{current: current, previous: s.Data[keyPreviousCert]}
 	if next, err := readAuthority(s.Data[keyNextCert], s.Data[keyNextKey]); err == nil {
 		a.next = next
-		a.nextSince, _ = time.Parse(time.RFC3339, s.Annotations[annotationNextSince]) // zero if invalid: long ago
+		a.nextSince, _ = time.Parse(time.RFC3339, s.Annotations[annotationNextSince]) // an invalid value gives the zero time, which means long ago
 	}
 	_, a.rotate = s.Annotations[annotationRotate]
 	return a, nil
@@ -79,11 +79,11 @@ func (a *authorities) trusted(now time.Time) []byte {
 	return bundle(now, a.current.pem, a.next.pem, a.previous)
 }
 
-// errExpired is the error of step when the current authority has expired, so that a next one cannot overlap with it.
+// errExpired is returned by step if the current authority has expired: no next one can overlap with it.
 var errExpired = errors.New("the authority has expired")
 
-// step does the next step of the rotation, if it is due, and reports whether a changed. announced reports whether
-// all webhook configurations trust next: only then may next sign.
+// step does the next step of the rotation, if it is due, and reports whether a changed. announced reports whether all
+// webhook configurations trust next. Next must not sign before they do.
 func (a *authorities) step(now time.Time, announced bool) (changed bool, err error) {
 	switch {
 	case now.After(a.current.cert.NotAfter):

@@ -19,7 +19,7 @@ type server struct {
 	handler     http.Handler
 	certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	clients     *clients     // verifies the callers; nil: everybody may call
-	more        func() error // a further condition of readiness
+	more        func() error // a further condition of readiness: it must return nil
 	drain       time.Duration
 	log         *slog.Logger
 
@@ -29,8 +29,8 @@ type server struct {
 // NeedLeaderElection returns false: every replica serves.
 func (s *server) NeedLeaderElection() bool { return false }
 
-// Start serves until ctx ends, and continues for the time drain, until no API server calls this replica
-// any more.
+// Start serves until ctx ends. It then continues for the time drain, because API servers need that long to notice
+// that this replica is gone.
 func (s *server) Start(ctx context.Context) error {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", s.listen)
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *server) Start(ctx context.Context) error {
 		TLSConfig:         s.tls(),
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 16 << 10,
-		ErrorLog:       log.New(io.Discard, "", 0), // would log the failed handshakes of scanners and TCP probes
+		ErrorLog:       log.New(io.Discard, "", 0), // the server would log the failed handshakes of scanners and TCP probes
 	}
 
 	served := make(chan error, 1)
@@ -82,7 +82,7 @@ func (s *server) healthz(w http.ResponseWriter, _ *http.Request) {
 	io.WriteString(w, "ok\n") //nolint:errcheck // the client is gone
 }
 
-// readyz responds 200 if a pod that is created now would be tapped, otherwise 503 with the reason.
+// readyz responds 200 if a pod that is created now would be tapped, otherwise 503 and the reason.
 func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if err := s.ready(); err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
@@ -91,7 +91,7 @@ func (s *server) readyz(w http.ResponseWriter, _ *http.Request) {
 	io.WriteString(w, "ok\n") //nolint:errcheck // the client is gone
 }
 
-// ready returns why the server is not ready, or nil.
+// ready returns nil if the server is ready, otherwise an error that describes the reason.
 func (s *server) ready() error {
 	switch {
 	case s.ending.Load():

@@ -21,9 +21,9 @@ import (
 func TestSlowServer(t *testing.T) {
 	for name, test := range map[string]struct {
 		slow   string        // a part of the type names of the slow lists
-		takes  time.Duration // time of each such list
-		dry    time.Duration // time of each dry run
-		most   time.Duration // the most time of a response
+		takes  time.Duration // time that each of these lists takes
+		dry    time.Duration // time that each dry run takes
+		most   time.Duration // bound of the time of a response
 		tapped bool
 		detail string
 	}{
@@ -53,7 +53,7 @@ func TestSlowServer(t *testing.T) {
 				if !strings.Contains(recorded.Detail, test.detail) {
 					t.Errorf("the Event says %q", recorded.Detail)
 				}
-				time.Sleep(2 * mostWait) // the requests that are still running end
+				time.Sleep(2 * mostWait) // the requests that are still running end meanwhile
 			})
 		})
 	}
@@ -63,7 +63,7 @@ func TestSlowServer(t *testing.T) {
 func slowly(t *testing.T, kinds string, takes, dry time.Duration) *webhook {
 	t.Helper()
 	k := newClock()
-	q := newWorld(t, inject.QuotaFit, ample).quotas[0] // its usage is set
+	q := newWorld(t, inject.QuotaFit, ample).quotas[0] // its quotas have a usage already
 	q.Namespace = "shop"
 	cached := fake.NewClientBuilder().WithObjects(&q, labeled("shop")).Build()
 	wait := func(ctx context.Context, d time.Duration) error {

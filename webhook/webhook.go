@@ -23,7 +23,7 @@ import (
 
 // Config configures the webhook. The variables that set its fields are in webhook/README.md.
 type Config struct {
-	// Cluster is how to reach the API server.
+	// Cluster is the client configuration for the API server.
 	Cluster *rest.Config
 
 	// Listen is the address of the HTTPS server of /inject and /annotate, such as ":10250".
@@ -41,24 +41,25 @@ type Config struct {
 	Mode string
 	// Profile is the security profile of the tap (inject.Profile), or auto.
 	Profile string
-	// TenantMay lists what a namespace may change: annotations without inject.Prefix, and the keys enabled, until
-	// and mute of its ConfigMap; "*" is everything.
+	// TenantMay lists the settings that a namespace may change: annotations, named without inject.Prefix, and the
+	// keys enabled, until and mute of its ConfigMap; "*" allows all.
 	TenantMay []string
 	// Registries lists the registries, each with or without a path, from which a namespace may choose the tap's image.
 	Registries []string
 	// SharedProcesses makes the webhook tap pods whose containers share a process namespace too.
 	SharedProcesses bool
-	// DryRuns enables dry runs, which show what a namespace admits.
+	// DryRuns enables dry runs, which find out which taps a namespace admits.
 	DryRuns bool
-	// Quota decides about taps that a ResourceQuota counts: fit, never or always (inject.QuotaPolicy).
+	// Quota is the policy for taps that a ResourceQuota counts: fit, never or always (inject.QuotaPolicy).
 	Quota string
 	// QuotaGrowth is the factor by which the number of an owner's pods may grow if no autoscaler bounds it. At least 1.
 	QuotaGrowth int
-	// ClusterName is the name of the cluster in the records; "": unknown.
+	// ClusterName is the name of the cluster in the records; "" means that it is unknown.
 	ClusterName string
 	// PodOptIn allows pods of any namespace to request a tap by their label.
 	PodOptIn bool
-	// AllowedAnnotations lists the annotations, without inject.Prefix, that pods may set in addition to the tap's resources; "*" is all.
+	// AllowedAnnotations lists the annotations, without inject.Prefix, that pods may set in addition to the tap's
+	// resources; "*" allows all.
 	AllowedAnnotations []string
 	// Settings is the content of the settings file (inject.ParseSettings); empty: the defaults.
 	Settings []byte
@@ -81,9 +82,11 @@ type Config struct {
 	Pod string
 	// Lease is the name of the Lease by which the replicas elect a leader.
 	Lease string
-	// ClientCA is a PEM file with the authority of the API server's client certificate; "": no client certificate is required.
+	// ClientCA is the path of a PEM file with the authority that signs the API server's client certificate. If it is
+	// empty, no client certificate is required.
 	ClientCA string
-	// ClientNames lists common and DNS names. The client certificate must have one of them; empty: any name will do.
+	// ClientNames lists common names and DNS names, one of which the client certificate must have. If it is empty,
+	// any name is accepted.
 	ClientNames []string
 	// Events enables Events on namespaces and on the owners of pods.
 	Events bool
@@ -154,7 +157,7 @@ func (c *Config) Check() error {
 	return errors.Join(errs...)
 }
 
-// injection returns the part of the configuration that decides about pods. c must have passed Check.
+// injection returns the configuration for package inject. c must have passed Check.
 func (c *Config) injection(serverMinor int) *inject.Config {
 	settings, _ := inject.ParseSettings(c.Settings) // Check has parsed them
 	return &inject.Config{
@@ -230,8 +233,8 @@ func serverVersion(ctx context.Context, cluster *rest.Config, log *slog.Logger) 
 // the namespace's quotas. Without that data the pod gets no tap.
 const mostQuotaWait = time.Second
 
-// decide returns an endpoint's function that decides about one pod by act. quotas reports whether the decision depends
-// on the namespace's quotas.
+// decide returns the function that an endpoint calls to decide about one pod; act makes the decision. quotas reports
+// whether the decision depends on the namespace's quotas.
 func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, time.Time) inject.Result, quotas bool) func(context.Context, *review) inject.Result {
 	return func(ctx context.Context, r *review) inject.Result {
 		ns, err := w.namespaces.of(ctx, r.Request.Namespace)
@@ -245,7 +248,7 @@ func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, tim
 			return act(withProfile(w.cfg, profile), view, r.Request.Object, w.namespaces.now())
 		}
 
-		// A pod that is skipped anyway needs no dry run.
+		// A pod that would be skipped in any case needs no dry run.
 		result := act(w.cfg, ns, r.Request.Object, w.namespaces.now())
 		if result.Reason != inject.Injected {
 			return result
@@ -265,7 +268,8 @@ func (w *webhook) decide(act func(*inject.Config, *inject.Namespace, []byte, tim
 	}
 }
 
-// refuseAll returns an admission that refuses all profiles, because it is unknown what the namespace admits.
+// refuseAll returns an admission that refuses all profiles: because of err it is unknown which ones the namespace
+// admits.
 func refuseAll(err error) *admission {
 	a := &admission{refusals: map[inject.Profile]string{}}
 	for _, p := range inject.Profiles() {

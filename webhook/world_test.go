@@ -17,8 +17,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/inject"
 )
 
-// A world simulates a namespace with quotas, an API server and its controllers. Pods are created in batches: the webhook
-// decides about all pods of a batch by the state before it, and quotas then admit the pods one by one.
+// A world simulates a namespace with quotas, an API server and its controllers. Pods are created in batches. The
+// webhook decides about all pods of a batch by the state before the batch; quotas then admit the pods one by one.
 type world struct {
 	t      *testing.T
 	policy inject.QuotaPolicy
@@ -63,7 +63,8 @@ func (w *world) view() *inject.Namespace {
 	return ns
 }
 
-// batch creates n pods of an owner that the webhook decides about at the same time. It returns how many were admitted.
+// batch creates n pods of an owner, and the webhook decides about all of them at the same time. It returns how many
+// were admitted.
 func (w *world) batch(n int, owner *metav1.OwnerReference, spec *corev1.PodSpec) int {
 	ns, admitted := w.view(), 0
 	settings, _ := inject.ParseSettings(nil)
@@ -233,8 +234,8 @@ func (w *world) revise(name string, replicas int, spec *corev1.PodSpec) *metav1.
 	return owns("ReplicaSet", set)
 }
 
-// autoscale runs a Deployment with two pods, which an autoscaler scales to ten. most is the maximum of the autoscaler,
-// surge that of the Deployment.
+// autoscale runs a Deployment with two pods, which an autoscaler scales to ten. most is the autoscaler's maximum;
+// surge is the Deployment's.
 func (w *world) autoscale(most int32, surge int) {
 	w.owners.autoscalers = []autoscalingv2.HorizontalPodAutoscaler{{Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
 		ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{Kind: "Deployment", Name: "a"}, MaxReplicas: most,
@@ -278,14 +279,14 @@ func (w *world) roll() {
 	}
 }
 
-// bare creates n pods without an owner, in batches of at.
+// bare creates n pods without an owner, in batches of size at.
 func (w *world) bare(n, at int) {
 	for ; n > 0; n -= at {
 		w.batch(at, nil, tenth)
 	}
 }
 
-// classed returns the quota exact for pods of one priority class.
+// classed returns a copy of the quota exact that counts only pods of one priority class.
 func classed(class string) corev1.ResourceQuota {
 	q := *exact.DeepCopy()
 	q.Spec.ScopeSelector = &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{

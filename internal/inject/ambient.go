@@ -1,13 +1,13 @@
 package inject
 
-// Labels and annotations that enroll a pod in an ambient mesh, as istio-cni reads them
-// (istio/istio cni/pkg/util/podutil.go, PodRedirectionEnabled) and as Cilium does
-// (cilium/cilium Documentation/security/network/encryption-ztunnel.rst).
+// Labels and annotations that enroll a pod in an ambient mesh. istio-cni reads those of Istio (istio/istio
+// cni/pkg/util/podutil.go, PodRedirectionEnabled), and Cilium reads its own (cilium/cilium
+// Documentation/security/network/encryption-ztunnel.rst).
 const (
-	labelDataplane        = "istio.io/dataplane-mode"      // of the namespace or the pod: ambient; of the pod also: none
+	labelDataplane        = "istio.io/dataplane-mode"      // on a namespace or pod: ambient; a pod may also have none
 	annotationSidecar     = "sidecar.istio.io/status"      // written by Istio's injector: a pod with a sidecar is not redirected
 	annotationRedirection = "ambient.istio.io/redirection" // written by istio-cni once it redirects the pod
-	labelCilium           = "io.cilium/mtls-enabled"       // of the namespace
+	labelCilium           = "io.cilium/mtls-enabled"       // on a namespace
 )
 
 // Values of TAP_AMBIENT.
@@ -21,11 +21,11 @@ const (
 // them.
 var ztunnelPorts = []int{15001, 15006, 15008, 15053, 15080}
 
-// ambient returns the ambient mesh in which the labels enroll the pod when it is created, or "".
-// istio-cni redirects such a pod before its first container starts. A pod that gets the label later
-// is redirected too, but the webhook does not see that.
+// ambient returns the ambient mesh in which the pod's and the namespace's labels enroll the pod when it is created,
+// or "". istio-cni redirects such a pod before its first container starts. It also redirects a pod that gets the
+// label later, but the webhook does not see that.
 func (p *pod) ambient(ns *Namespace) string {
-	if p.Spec.HostNetwork { // neither mesh redirects the node's network
+	if p.Spec.HostNetwork { // a mesh does not redirect the node's network
 		return ""
 	}
 	if p.redirected(ns) {

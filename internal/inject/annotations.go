@@ -21,7 +21,7 @@ const Prefix = "meshtls-tap/"
 // Annotations, without Prefix.
 const (
 	AnnotationStatus      = "status" // written by the webhook: Status as JSON
-	AnnotationDryRun      = "probe"  // the webhook's own dry runs have it
+	AnnotationDryRun      = "probe"  // only the webhook's own dry runs have it
 	AnnotationUntil       = "until"
 	AnnotationDuration    = "duration"
 	annotationFilter      = "filter"
@@ -38,9 +38,8 @@ const (
 	annotationMemLimit    = "memory-limit"
 )
 
-// checks has a function for each annotation, without Prefix. It returns an error that describes what was
-// expected if the value is invalid. A value that the tap would reject must not reach it: the tap would
-// not start.
+// checks maps each annotation, without Prefix, to a function that checks its value. The function's error describes
+// the expected value. A value that the tap would reject must not reach it: the tap would not start.
 var checks = map[string]func(string) error{
 	AnnotationUntil:       checkUntil,
 	AnnotationDuration:    checkDuration,
@@ -100,8 +99,8 @@ func (c *Config) listed(image string) bool {
 	})
 }
 
-// copyAllowed copies the valid annotations that may allows to out. It warns about the others; whose is "namespace" or
-// "pod".
+// copyAllowed copies the annotations that are valid and that may returns true for to out. It warns about the others;
+// whose is "namespace" or "pod".
 func (r *run) copyAllowed(out choices, from map[string]string, whose string, may func(string) bool) {
 	for _, name := range slices.Sorted(maps.Keys(from)) {
 		key, ours := strings.CutPrefix(name, Prefix)
@@ -124,8 +123,8 @@ func (r *run) copyAllowed(out choices, from map[string]string, whose string, may
 	}
 }
 
-// maxWarning is the length of the longest warning, in bytes. The API server truncates warnings of more than
-// 256 (k8s.io/api admission/v1).
+// maxWarning bounds the length of a warning, in bytes. The API server truncates warnings of more than 256 bytes
+// (k8s.io/api admission/v1).
 const maxWarning = 250
 
 // warn adds a warning for the creator of the pod.
@@ -137,7 +136,7 @@ func (r *run) warn(format string, values ...any) {
 	r.result.Warnings = append(r.result.Warnings, text)
 }
 
-// short quotes text that somebody else wrote, for a message, and truncates it to 60 bytes.
+// short quotes text that somebody else wrote, for use in a message. It truncates the text to 60 bytes.
 func short(text string) string {
 	const most = 60
 	text = strings.ToValidUTF8(text, "?")
@@ -260,7 +259,7 @@ func parsePort(v string) (uint16, error) {
 	return uint16(n), err
 }
 
-// floors are the least resources with which a tap works. With less CPU it would miss packets; with less memory it
+// floors lists the smallest resources that a tap may have. With less CPU it would miss packets; with less memory it
 // would be killed repeatedly.
 var floors = []struct {
 	annotation, what, resource string

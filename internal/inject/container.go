@@ -68,15 +68,15 @@ func (r *run) container() corev1.Container {
 	return c
 }
 
-// Wait is the command of the tap's image that ends once the tap captures. As the postStart hook of a native
-// sidecar it delays the pod's next container until then, so that the tap sees the application's first
-// connection. The delay is at most 1 s (cmd/tap/wait.go), or longer if the CPU limit slows the command.
+// Wait is a command of the tap's image; it ends when the tap captures. As the postStart hook of a native sidecar it
+// delays the pod's next container, so that the tap sees the application's first connection. The delay is at most 1 s
+// (cmd/tap/wait.go), or longer if the CPU limit slows the command.
 var Wait = []string{"/tap", "wait"}
 
-// waits reports whether the tap gets the hook. A hook that fails kills its container repeatedly, so the image must be
-// known to have the command Wait: it has run the command, or, if images are not checked, its tag is the webhook's own
-// version. A pod with a RuntimeClass gets no hook: its runtime may refuse to run a second process, as confidential
-// containers do.
+// waits reports whether the tap gets the hook. The kubelet repeatedly kills a container whose hook fails, so the
+// image must be known to have the command Wait: either it has run the command, or images are not checked and its tag
+// is the webhook's own version. A pod with a RuntimeClass gets no hook, because its runtime may refuse to run a
+// second process, as confidential containers do.
 func (r *run) waits() bool {
 	if !*r.cfg.Settings.StartHook || r.pod.Spec.RuntimeClassName != nil {
 		return false
@@ -117,7 +117,7 @@ func (r *run) env() []corev1.EnvVar {
 	if r.cfg.Settings.env(envAmbient) == "" { // the platform's setting overrides the labels
 		set(envAmbient, r.pod.ambient(r.ns))
 	}
-	if r.cfg.Settings.env(envProbePorts) == "" { // the platform's setting overrides the pod's
+	if r.cfg.Settings.env(envProbePorts) == "" { // the platform's setting overrides the ports of the pod's probes
 		set(envProbePorts, strings.Join(r.pod.probed(), ","))
 	}
 	if r.cfg.Settings.env(envMetricsPorts) == "" {
@@ -142,8 +142,8 @@ func stamp(at time.Time) string {
 	return at.UTC().Format("2006-01-02T15:04:05Z")
 }
 
-// listenAfter is how long the tap waits before it listens at the port of its metrics. The tap starts before the
-// application: without the delay it would occupy a port that the application uses without declaring it.
+// listenAfter is how long the tap waits before it listens at its metrics port. The tap starts before the application;
+// without the delay it could occupy a port that the application uses without declaring it.
 const listenAfter = "10s"
 
 // chosen lists the variables that annotations set.
@@ -154,7 +154,7 @@ var chosen = []struct{ annotation, env string }{
 	{annotationEmit, "TAP_EMIT"},
 }
 
-// annotationOf is the annotation that sets a variable, by variable.
+// annotationOf maps each variable to the annotation that sets it.
 var annotationOf = func() map[string]string {
 	m := map[string]string{}
 	for _, v := range chosen {
@@ -163,7 +163,7 @@ var annotationOf = func() map[string]string {
 	return m
 }()
 
-// literal escapes $(NAME), so that the kubelet does not expand it in somebody else's text.
+// literal escapes $(NAME) in text that somebody else wrote, so that the kubelet does not expand it.
 func literal(value string) string { return strings.ReplaceAll(value, "$(", "$$(") }
 
 // downward returns the variables that the downward API sets. minor is the minor version of the API server; 0:
@@ -190,8 +190,8 @@ func downward(minor int) []corev1.EnvVar {
 	return env
 }
 
-// freePort returns the first of the 16 ports from want that no container of the pod declares and, in an ambient mesh,
-// ztunnel does not use. It returns 0 if want is 0 or none of them is free.
+// freePort returns the first free port among the 16 ports from want on: no container of the pod declares it, and, in
+// an ambient mesh, ztunnel does not use it. It returns 0 if want is 0 or no port is free.
 func (p *pod) freePort(want int32, ns *Namespace) int32 {
 	var taken []int
 	if p.ambient(ns) != "" {

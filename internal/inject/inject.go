@@ -18,7 +18,7 @@ const (
 	Disabled = "disabled"
 )
 
-// Mode is the kind of container that the tap is.
+// Mode is the kind of container that runs the tap.
 type Mode string
 
 // The modes.
@@ -26,8 +26,7 @@ const (
 	// Native is a native sidecar (KEP-753), the first of the init containers: it starts before all
 	// other containers and does not keep a Job from completing.
 	Native Mode = "native"
-	// Container is an ordinary container, the last one: a failure of it does not keep other
-	// containers from starting.
+	// Container is an ordinary container, the last one in the pod. If it fails, other containers still start.
 	Container Mode = "container"
 )
 
@@ -45,8 +44,8 @@ type Config struct {
 
 	// SharedProcesses allows taps in pods whose containers share a process namespace.
 	SharedProcesses bool
-	// TenantMay lists the annotations, without Prefix, that a namespace may set in addition to the
-	// resources of its taps; "*": all.
+	// TenantMay lists the annotations, without Prefix, that a namespace may set in addition to the resources of its
+	// taps; "*" allows all.
 	TenantMay []string
 	// Registries lists the registries, with or without a path, from which a namespace may choose an
 	// image of the tap. Empty: only the configured image may be used.
@@ -54,9 +53,10 @@ type Config struct {
 
 	Quota       QuotaPolicy // QuotaFit if empty
 	QuotaGrowth int         // factor by which the number of pods of an owner without an autoscaler may grow; 0: 1
-	Version     string      // of the webhook, for Status
+	Version     string      // version of the webhook, for Status
 
-	// ServerMinor is the minor version of the API server. 0: unknown; it is assumed to be a current one.
+	// ServerMinor is the minor version of the API server. 0 means that it is unknown; a current version is then
+	// assumed.
 	ServerMinor int
 }
 
@@ -66,17 +66,16 @@ type Namespace struct {
 	Labels      map[string]string
 	Annotations map[string]string
 
-	// Until is when the namespace's taps end; zero: they do not end.
+	// Until is when the namespace's taps end. The zero time means that they do not end.
 	Until time.Time
 	// Off reports whether the namespace's ConfigMap turns its taps off.
 	Off bool
-	// Refusals says why the namespace refuses a pod with a tap, by profile. A profile that it
-	// admits is not in the map.
+	// Refusals maps each profile that the namespace refuses to the reason. Admitted profiles are not in the map.
 	Refusals map[Profile]string
 	// Images maps each requested image that has run to the image to use (the same, or its digest).
 	// Nil: every image may be used, by its name.
 	Images map[string]string
-	// Waits has the images that have run the command Wait; nil: images are not checked.
+	// Waits lists the images that have run the command Wait. Nil means that images are not checked.
 	Waits map[string]bool
 	// OldKubelets reports whether there is a node whose kubelet is too old for native sidecars.
 	OldKubelets bool
@@ -89,23 +88,23 @@ type Namespace struct {
 	// Caps are the maxima that limit ranges set for a pod.
 	Caps []Cap
 
-	// CPULimits reports whether a quota of the namespace counts CPU limits. It then refuses containers
-	// without one.
+	// CPULimits reports whether a quota of the namespace counts CPU limits. Such a quota refuses containers without a
+	// CPU limit.
 	CPULimits bool
-	// Quotas are the namespace's current resource quotas; nil: quotas are not checked.
+	// Quotas are the namespace's current resource quotas. Nil means that quotas are not checked.
 	Quotas []corev1.ResourceQuota
 	// Demand has the pods that each owner in the namespace may still create. It was read before Quotas.
 	Demand []Demand
-	// Others is the number of pods by the UID of their controller, for controllers that are not in
-	// Demand; "": pods without a controller. It was read before Quotas.
+	// Others has the number of pods of each controller that is not in Demand, by the controller's UID; "" stands for
+	// pods without a controller. It was read before Quotas.
 	Others map[string]int
-	// DemandError says why Demand and Others are unknown; "": they are known.
+	// DemandError is the reason why Demand and Others are unknown, or "" if they are known.
 	DemandError string
 }
 
 // Status is the content of the annotation meshtls-tap/status of a tapped pod.
 type Status struct {
-	Version string  `json:"version"` // of the webhook
+	Version string  `json:"version"` // version of the webhook
 	Mode    Mode    `json:"mode"`
 	Profile Profile `json:"profile"`
 	Image   string  `json:"image"`
@@ -131,9 +130,9 @@ type run struct {
 	ns      *Namespace
 	pod     *pod
 	now     time.Time
-	choices choices // merged
-	own     choices // of the pod
-	theirs  choices // of the namespace
+	choices choices // the merged annotations
+	own     choices // the pod's annotations
+	theirs  choices // the namespace's annotations
 	result  Result
 
 	until    time.Time // end of the namespace's taps, which its ConfigMap can change while the tap runs
@@ -163,8 +162,8 @@ func Tap(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	return r.result
 }
 
-// size chooses the tap's resources: the configured ones, or the least ones if a quota has no room for the
-// configured ones. It returns why neither fit, or "".
+// size chooses the tap's resources: the configured ones, or the least ones if a quota has no room for the configured
+// ones. It returns "", or the reason why neither of them fits.
 func (r *run) size() (refusal string) {
 	for _, small := range []bool{false, true} {
 		r.needs = r.resources(small)
@@ -178,8 +177,9 @@ func (r *run) size() (refusal string) {
 	return refusal
 }
 
-// Annotate returns the patch that excludes the brokers' ports from the mesh of a pod that will be tapped, if the
-// settings or an annotation request that. It must be called before the mesh's injector.
+// Annotate returns the patch that excludes the brokers' ports from the mesh of a pod that will be tapped. If neither
+// the settings nor an annotation requests that, the reason is ReasonNotAsked. Annotate must be called before the
+// mesh's injector.
 func Annotate(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	r, ok := newRun(cfg, ns, raw, now)
 	if !ok {
@@ -198,8 +198,8 @@ func Annotate(cfg *Config, ns *Namespace, raw []byte, now time.Time) Result {
 	return r.result
 }
 
-// newRun decodes the pod and decides whether it is tapped, and how. It returns false if the pod is not tapped: the
-// reason is in its result.
+// newRun decodes the pod and decides whether and how it is tapped. If the pod is not tapped, newRun returns false,
+// and the run's result has the reason.
 func newRun(cfg *Config, ns *Namespace, raw []byte, now time.Time) (*run, bool) {
 	r := &run{cfg: cfg, ns: ns, now: now}
 	p, err := decode(raw)
@@ -241,7 +241,7 @@ func (r *run) build() {
 	r.result.Patch = t.ops
 }
 
-// defaultContainer is the annotation with the container that kubectl logs and exec use by default.
+// defaultContainer is the annotation that names the container that kubectl logs and exec use by default.
 const defaultContainer = "kubectl.kubernetes.io/default-container"
 
 // status returns the value of the annotation AnnotationStatus.
@@ -252,8 +252,8 @@ func (r *run) status() string {
 	return string(b)
 }
 
-// Hash identifies the taps that a configuration produces: equal hashes mean equal taps, except for differences because of
-// annotations, the namespace or the profile.
+// Hash identifies the taps that a configuration produces. Equal hashes mean equal taps, apart from differences that
+// annotations, the namespace or the profile cause.
 func (c *Config) Hash() string {
 	h := sha256.New()
 	h.Write(c.Settings.JSON())

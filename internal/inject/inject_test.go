@@ -78,8 +78,8 @@ func labeled(key, value string) func(*Namespace) {
 	return func(ns *Namespace) { ns.Labels[key] = value }
 }
 
-// wantAmbient returns a check of the tap's TAP_AMBIENT and of the pod's metadata: the webhook adds only its status
-// there, so the pod's place in the mesh does not change.
+// wantAmbient returns a function that checks the tap's TAP_AMBIENT and the pod's metadata: the webhook adds only its
+// status to the metadata, so the pod stays enrolled or not enrolled as before.
 func wantAmbient(want string) func(*testing.T, corev1.Pod) {
 	return func(t *testing.T, p corev1.Pod) {
 		if got := env(p, "TAP_AMBIENT"); got != want {

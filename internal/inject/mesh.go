@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// A mesh describes how to recognize one mesh from a pod and its namespace, and which annotations exclude ports
-// from it, as the meshes' injectors read them at these commits: istio 86c9f01, linkerd2 b24cd40, osm 7bec5b6,
-// kuma 348b652, consul-k8s a507b1d.
+// A mesh describes how to recognize one mesh from a pod and its namespace, and the annotations that exclude ports
+// from it. Both follow the meshes' injectors at these commits: istio 86c9f01, linkerd2 b24cd40, osm 7bec5b6, kuma
+// 348b652, consul-k8s a507b1d.
 type mesh struct {
 	name      string
-	container string // name of its proxy, or its start before a dash (Consul's multi-port pods)
+	container string // name of its proxy's container, or the part before a dash (Consul's multi-port pods)
 	label     string // a label that the pod must have too; "": none
 
-	declared func(*Namespace, *pod) bool // reports whether the pod requests its injector
+	declared func(*Namespace, *pod) bool // reports whether the pod requests the mesh's injector
 
 	excludeOutbound, excludeInbound string // annotations with comma-separated ports
 	includeOutbound                 string // the annotation with the opposite meaning, or ""
@@ -83,8 +83,8 @@ func firstOf(values ...string) string {
 // maxSkip bounds the excluded ports in TAP_DECLARED_SKIP.
 const maxSkip = 64
 
-// proxy returns the mesh whose proxy is in the pod, or "", and the ports that annotations exclude from it, at most
-// maxSkip.
+// proxy returns the mesh whose proxy is in the pod, or "" if there is none. skip has the ports that annotations
+// exclude from the mesh, at most maxSkip.
 func (p *pod) proxy(ns *Namespace) (name string, skip []string) {
 	for i := range meshes {
 		m := &meshes[i]
@@ -161,8 +161,8 @@ func covers(list, port string) bool {
 	return false
 }
 
-// exclude returns the annotations that exclude the brokers' ports from the pod's mesh, or none. They apply to all
-// traffic of the pod to these ports.
+// exclude returns the annotations that exclude the brokers' ports from the pod's mesh, or nil. They apply to all of
+// the pod's traffic to these ports.
 func (r *run) exclude() map[string]string {
 	ports := r.cfg.Settings.kafkaPorts()
 	m := r.declared()
@@ -194,8 +194,8 @@ func (r *run) exclude() map[string]string {
 	return map[string]string{m.excludeOutbound: merged}
 }
 
-// declared returns the mesh that the pod will be in, or nil: the mesh that the settings or an annotation choose,
-// otherwise the one that its labels and annotations request.
+// declared returns the mesh that the pod will be in, or nil. It is the one that the settings or an annotation choose,
+// otherwise the one that the pod's labels and annotations request.
 func (r *run) declared() *mesh {
 	want := firstOf(r.choices[annotationMesh], r.cfg.Settings.env("TAP_MESH"))
 	for i := range meshes {

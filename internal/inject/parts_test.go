@@ -197,7 +197,7 @@ func TestFilter(t *testing.T) {
 }
 
 func TestHeadroom(t *testing.T) {
-	// The peak of the init containers counts, not their sum.
+	// The total is the peak, which is 2 cores while the first init container runs, plus the overhead.
 	s := scene{pod: `
 spec:
   initContainers: [{name: i, image: i, resources: {requests: {cpu: "2"}}}, {name: s, image: s, restartPolicy: Always, resources: {requests: {cpu: 500m}}}]
@@ -225,8 +225,8 @@ func BenchmarkTap(b *testing.B) {
 	}
 }
 
-// TestWaitHook: a tap has the hook only if it is a native sidecar and its image is known to have the command. The kubelet would
-// kill a tap without the command repeatedly.
+// TestWaitHook: a tap has the hook only if it is a native sidecar and its image is known to have the command. If the
+// image lacked the command, the kubelet would kill the tap repeatedly.
 func TestWaitHook(t *testing.T) {
 	const usual = `{"metadata":{},"spec":{"containers":[{"name":"web"}]}}`
 	off := false

@@ -13,8 +13,9 @@ type Operation struct {
 	Value any    `json:"value"`
 }
 
-// patch collects operations. A list or map that the pod does not have is added as a whole. To an existing one its
-// members are added one by one; those of a list at its end ("/-"), so that the list's length does not matter.
+// patch collects operations. If the pod lacks a list or map, the whole list or map is added. If the pod has it, its
+// new members are added one by one. Members of a list are appended ("/-"), so that the length of the list does not
+// matter.
 type patch struct{ ops []Operation }
 
 func (t *patch) add(path string, value any) {
@@ -35,7 +36,7 @@ func (t *patch) annotations(p *pod, values map[string]string) {
 	}
 }
 
-// extend appends values to a list of the spec that has n members.
+// extend appends values to a list of the spec; n is the length of the list.
 func extend[T any](t *patch, path string, n int, values []T) {
 	if len(values) == 0 {
 		return
@@ -49,7 +50,7 @@ func extend[T any](t *patch, path string, n int, values []T) {
 	}
 }
 
-// first inserts a value at the start of a list of the spec that has n members.
+// first inserts a value at the start of a list of the spec; n is the length of the list.
 func first[T any](t *patch, path string, n int, value T) {
 	if n == 0 {
 		t.add(path, []T{value})

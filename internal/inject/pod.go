@@ -7,8 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// pod has the fields of a pod that the tap depends on. It is never encoded again, so fields that are not here, or
-// that this version of k8s.io/api does not know, are preserved.
+// pod has the fields of a pod that the tap depends on. It is never encoded again, so fields that it lacks, or that
+// this version of k8s.io/api does not know, are preserved.
 type pod struct {
 	Metadata *metadata `json:"metadata"`
 	Spec     struct {

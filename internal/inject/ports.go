@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// probe has the fields of a probe that say where it connects.
+// probe has the fields that determine where a probe connects.
 type probe struct {
 	HTTPGet   *target `json:"httpGet"`
 	TCPSocket *target `json:"tcpSocket"`
@@ -94,7 +94,8 @@ func (c *container) port(port intstr.IntOrString) int {
 	return 0
 }
 
-// declare appends a port with its path to a list, unless it is invalid or in the list already, or the list is full.
+// declare appends a port with its path to a list. It ignores a port that is invalid or already in the list, and all
+// ports once the list is full.
 func declare(list []string, port int, path string) []string {
 	text := strconv.Itoa(port) + path
 	if port < 1 || port > 65535 || len(list) >= maxDeclared || slices.Contains(list, text) {

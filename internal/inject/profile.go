@@ -4,17 +4,17 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Profile is the security context by which the tap gets NET_RAW.
+// Profile names a security context that gives the tap NET_RAW.
 type Profile string
 
 // The profiles.
 const (
-	// ProfileDefault runs as a user that is not root and adds the capability: the binary in the image
-	// has it as a file capability.
+	// ProfileDefault runs as a user that is not root and adds the capability to the container. The binary in the
+	// image has it as a file capability.
 	ProfileDefault Profile = "default"
-	// ProfileOpenShift is ProfileDefault without a user: the cluster chooses one.
+	// ProfileOpenShift is ProfileDefault without a user, so that the cluster chooses one.
 	ProfileOpenShift Profile = "openshift"
-	// ProfileBaseline does not mention capabilities. Pod Security's level baseline forbids to add
+	// ProfileBaseline does not mention capabilities. Pod Security's level baseline does not allow pods to add
 	// NET_RAW, but the default set of container runtimes usually has it.
 	ProfileBaseline Profile = "baseline"
 	// ProfileRoot runs as root with only NET_RAW, for image stores that drop file capabilities.
@@ -31,7 +31,7 @@ func Profiles() []Profile {
 // AutoProfiles returns the profiles that ProfileAuto chooses from, the best first.
 func AutoProfiles() []Profile { return Profiles()[:3] }
 
-// profile returns the profile to use, and why the namespace refuses it, or "".
+// profile returns the profile to use. If the namespace refuses it, the second result is the reason, otherwise "".
 func (r *run) profile() (Profile, string) {
 	want := r.cfg.Profile
 	if v, ok := r.choices[AnnotationProfile]; ok {

@@ -11,7 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// merged lists the annotations to whose comma-separated value the webhook may add items.
+// merged lists the annotations with comma-separated values to which the webhook may add items.
 var merged = func() []string {
 	keys := []string{safeToEvict}
 	for _, m := range meshes {
@@ -33,7 +33,7 @@ func kept(t testing.TB, before, after []byte) {
 	}
 }
 
-// lacks returns the path of the first value in a that is not in b, or "".
+// lacks returns the path of the first value of a that is missing or different in b, or "".
 func lacks(a, b any, path string) string {
 	switch a := a.(type) {
 	case map[string]any:
@@ -72,7 +72,8 @@ func lacks(a, b any, path string) string {
 	return ""
 }
 
-// mayChange reports whether an annotation is the webhook's, or a list that only got more items.
+// mayChange reports whether the webhook may change an annotation in this way: it is the webhook's own, or a list that
+// only gets more items.
 func mayChange(key string, before, after any) bool {
 	if key == Prefix+AnnotationStatus {
 		return true
@@ -201,7 +202,8 @@ func FuzzTap(f *testing.F) {
 	})
 }
 
-// canonical reports whether raw is a pod as the API server sends it: encoding the API's types gives raw again.
+// canonical reports whether raw is a pod as the API server sends it: decoding it into the API's types and encoding it
+// again gives raw.
 func canonical(raw []byte) bool {
 	var p corev1.Pod
 	if json.Unmarshal(raw, &p) != nil {

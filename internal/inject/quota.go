@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// QuotaPolicy decides about taps that a ResourceQuota counts.
+// QuotaPolicy is the policy for taps that a ResourceQuota counts.
 type QuotaPolicy string
 
 // The policies.
@@ -26,7 +26,7 @@ const (
 
 // Demand describes the pods that one owner in the namespace may still create.
 type Demand struct {
-	UIDs    []string // of the owner, and of the objects between it and its pods
+	UIDs    []string // UIDs of the owner and of the objects between it and its pods
 	Missing int      // pods that it is creating now
 	More    int      // further pods that it may create: a rollout's surge, growth up to the autoscaler's maximum or QuotaGrowth
 	Pod     Shape    // one of its pods, without a tap
@@ -97,10 +97,10 @@ func CountsTaps(q *corev1.ResourceQuota) bool {
 
 // dimension is one line of a quota.
 type dimension struct {
-	key      corev1.ResourceName // its name in the quota
+	key      corev1.ResourceName // the line's name in the quota
 	resource corev1.ResourceName
-	limits   bool // counts limits rather than requests
-	pods     bool // counts pods
+	limits   bool // the line counts limits rather than requests
+	pods     bool // the line counts pods
 }
 
 // quotaKeys are the lines of a quota that count pods or resources of taps.
@@ -131,7 +131,7 @@ func dimensions(q *corev1.ResourceQuota) []dimension {
 	return out
 }
 
-// number returns a quantity in thousandths of a core, in bytes, or as a number of pods. It is exact below 2^53.
+// number converts a quantity to thousandths of a core, to bytes, or to a number of pods. It is exact below 2^53.
 func (d *dimension) number(q resource.Quantity) float64 {
 	approximate := q.AsApproximateFloat64()
 	switch cpu := d.resource == corev1.ResourceCPU; {
@@ -145,7 +145,7 @@ func (d *dimension) number(q resource.Quantity) float64 {
 	return float64(q.Value())
 }
 
-// text formats an amount of the line.
+// text formats an amount of the line's resource.
 func (d *dimension) text(v float64) string {
 	switch {
 	case d.pods:
@@ -181,7 +181,7 @@ func (d *dimension) ofTap(p *pod, tap *corev1.ResourceRequirements) float64 {
 	return d.number(tap.Requests[d.resource])
 }
 
-// quota returns why a quota forbids a tap with these resources in the pod, or "".
+// quota returns why a quota forbids a tap with these resources in the pod, or "" if none does.
 func (r *run) quota(tap *corev1.ResourceRequirements) string {
 	for i := range r.ns.Quotas {
 		q := &r.ns.Quotas[i]
@@ -230,28 +230,27 @@ func caps(q *corev1.ResourceQuota) []Cap {
 	return out
 }
 
-// part is the demand of one owner on one quota.
+// part is the demand of one owner for the resources of one quota.
 type part struct {
 	missing, more float64   // pods, as in Demand
-	taps          float64   // taps that requests may decide about at the same time
-	pod           []float64 // amounts of one pod, for each line of the quota
+	taps          float64   // taps that concurrent requests may decide about
+	pod           []float64 // the amounts that one pod uses, one for each line of the quota
 }
 
-// budget is one quota at the time of a decision. The slices have one element for each line.
+// budget is the state of one quota at the time of a decision. The slices have one element for each line of the quota.
 type budget struct {
 	quota *corev1.ResourceQuota
 	lines []dimension
 	left  []float64
-	tap   []float64 // amounts of this pod's tap
+	tap   []float64 // the amounts that this pod's tap uses
 	parts []part
 }
 
-// fits returns why a tap could take room in a quota that a pod needs, or "".
+// fits returns "" if the tap takes only room in the quota that no pod needs, otherwise the reason.
 //
-// Two conditions must hold. All pods that are being created must fit the quota together, each with a tap. They
-// include the pods that other requests decide about at the same time, so that these decisions are compatible. And
-// after that, as many further pods of each owner must fit as would without these taps. So a tap uses only what no pod
-// can use or is expected to need.
+// Two conditions must hold. First, all pods that are being created must fit the quota together, each with a tap. They
+// include the pods that concurrent requests decide about, so that these decisions are compatible. Second, the number
+// of further pods of each owner that then fit must be the same as without these taps.
 func (r *run) fits(q *corev1.ResourceQuota, tap *corev1.ResourceRequirements) string {
 	if r.ns.DemandError != "" {
 		return fmt.Sprintf("it is not known whether quota %s has room for the tap: %s", q.Name, r.ns.DemandError)
@@ -269,8 +268,8 @@ func (r *run) fits(q *corev1.ResourceQuota, tap *corev1.ResourceRequirements) st
 	return b.quotaReason()
 }
 
-// parts fills in the demand of each owner. The pod that is being created is one of its owner's missing pods. If it
-// has more resources than its owner's template, because of other webhooks, the same is assumed of all pods.
+// parts fills in the demand of each owner. The pod that is being created is one of its owner's missing pods. If other
+// webhooks gave it more resources than its owner's template has, parts assumes the same for all pods of all owners.
 func (r *run) parts(b *budget) {
 	uid := ""
 	if o := r.pod.owner(); o != nil {
@@ -308,9 +307,9 @@ func (r *run) parts(b *budget) {
 	}
 }
 
-// stranger returns the part of a pod that has no owner, or one without a known number of pods. It assumes that as
-// many pods as the growth factor are being created at the same time, and that the number of pods grows by that
-// factor.
+// stranger returns the part of a pod without an owner, or of one whose owner has no known number of pods. It assumes
+// that the number of pods grows by the growth factor, and that as many pods as this factor are being created at the
+// same time.
 func (r *run) stranger(b *budget, uid string) part {
 	n := float64(r.ns.Others[uid] + 1)
 	growth := float64(r.cfg.growth())
@@ -348,8 +347,9 @@ func (b *budget) quotaReason() string {
 }
 
 // grows returns why further pods might lack the room that the taps take, or "". It returns "" if all further pods fit
-// with the taps, or if only one owner may create any and as many of its pods fit as without the taps. without and
-// with are the amounts left after the pods that are being created, without and with taps.
+// with the taps. It also returns "" if only one owner may create pods, and the taps do not reduce the number of its
+// pods that fit. without and with are the amounts that are left after the pods that are being created, without and
+// with taps.
 func (b *budget) grows(without, with []float64) string {
 	var growing []*part
 	rest := slices.Clone(with)

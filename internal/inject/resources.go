@@ -8,17 +8,18 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// A Cap is the most of a resource that a pod may have: what a quota has left, or the maximum of a limit range for
-// pods.
+// A Cap bounds one resource of a pod: by the amount that a quota has left, or by the maximum that a limit range sets
+// for pods.
 type Cap struct {
 	Source   string // "quota NAME" or "limit range NAME"
-	Limits   bool   // counts limits rather than requests
+	Limits   bool   // the cap applies to limits rather than requests
 	Resource corev1.ResourceName
 	Left     resource.Quantity
 }
 
-// The least resources of a tap: for quotas without room for more, and for Guaranteed pods, whose limits are reserved.
-// A CPU limit is set only if the pod is Guaranteed or the cluster requires one; usualCPULimit is its value.
+// The smallest resources of a tap. They are used if a quota has no room for more, and for Guaranteed pods, whose
+// limits are reserved. A CPU limit is set only if the pod is Guaranteed or the cluster requires one; usualCPULimit is
+// its value.
 var (
 	leastRequests = corev1.ResourceList{"cpu": resource.MustParse("5m"), "memory": resource.MustParse("24Mi")}
 	leastLimits   = corev1.ResourceList{"cpu": resource.MustParse("20m"), "memory": resource.MustParse("48Mi")}
@@ -70,8 +71,8 @@ func (r *run) resources(small bool) corev1.ResourceRequirements {
 	return out
 }
 
-// needsCPULimit reports whether a container without a CPU limit would be refused, or would be given one: by a quota
-// that counts CPU limits, or by a limit range.
+// needsCPULimit reports whether the tap needs a CPU limit: without one, a quota that counts CPU limits would refuse
+// the pod, or a limit range would set one.
 func (r *run) needsCPULimit() bool {
 	if r.ns.CPULimits {
 		return true
@@ -100,7 +101,7 @@ func (r *run) within(out *corev1.ResourceRequirements, item *corev1.LimitRangeIt
 		if _, asked := r.choices[f.annotation]; f.what != "limits" || asked || !ok || ratio.Sign() <= 0 {
 			continue
 		}
-		// A lower limit costs less than a higher request.
+		// Lowering the limit costs less than raising the request.
 		most := times(out.Requests[name], ratio)
 		if least := leastLimits[name]; most.Cmp(least) < 0 {
 			most = least
@@ -130,8 +131,8 @@ func order(r *corev1.ResourceRequirements) {
 	}
 }
 
-// fit changes r so that an item of a limit range for containers allows it. If that is impossible (a minimum above a
-// maximum), the namespace refuses every pod.
+// fit changes r so that an item of a limit range for containers allows it. This is impossible if a minimum exceeds a
+// maximum, but the namespace then refuses every pod.
 func fit(r *corev1.ResourceRequirements, item *corev1.LimitRangeItem) {
 	for _, name := range []corev1.ResourceName{"cpu", "memory", corev1.ResourceEphemeralStorage} {
 		if _, ok := r.Limits[name]; !ok {
@@ -192,12 +193,11 @@ func lower(l corev1.ResourceList, name corev1.ResourceName, most resource.Quanti
 	}
 }
 
-// guaranteed reports whether the pod's quality of service is Guaranteed because of its containers
-// (k8s.io/kubernetes pkg/apis/core/v1/helper/qos): in each container the limits of CPU and memory equal the
-// requests.
+// guaranteed reports whether the pod's containers make its quality of service Guaranteed: in each container the
+// limits of CPU and memory equal the requests (k8s.io/kubernetes pkg/apis/core/v1/helper/qos).
 func (p *pod) guaranteed() bool {
 	if p.Spec.Resources != nil && len(p.Spec.Resources.Requests)+len(p.Spec.Resources.Limits) > 0 {
-		return false // the quality of service depends on the pod's own resources, which do not change
+		return false // then the pod's own resources decide, and the tap does not change them
 	}
 	all := true
 	p.each(func(c *container) {
@@ -212,8 +212,9 @@ func (p *pod) guaranteed() bool {
 	return all
 }
 
-// withinPod lowers the tap's resources to those that are set for the pod as a whole (KEP-2837): the API server refuses
-// a pod if its containers together request more, or if one of them has a higher limit.
+// withinPod lowers the tap's resources to those that are set for the pod as a whole (KEP-2837). The API server
+// refuses a pod if its containers together request more than the pod, or if one of them has a higher limit than the
+// pod.
 func (p *pod) withinPod(r *corev1.ResourceRequirements) {
 	if p.Spec.Resources == nil {
 		return
@@ -232,7 +233,8 @@ func (p *pod) withinPod(r *corev1.ResourceRequirements) {
 	}
 }
 
-// countsDisk reports whether a container has requests, or limits if what is "limits", of ephemeral storage.
+// countsDisk reports whether any container has limits of ephemeral storage if what is "limits", or requests of it
+// otherwise.
 func (p *pod) countsDisk(what string) bool {
 	found := false
 	p.each(func(c *container) {
@@ -289,7 +291,7 @@ func (p *pod) counted(name corev1.ResourceName, limits bool) bool {
 	return ok
 }
 
-// exceeds describes the first cap that the pod keeps without the tap and exceeds with it, or returns "".
+// exceeds describes the first cap that the pod exceeds only with the tap. It returns "" if there is no such cap.
 func (p *pod) exceeds(caps []Cap, tap *corev1.ResourceRequirements) string {
 	for _, c := range caps {
 		if p.counted(c.Resource, c.Limits) {

@@ -317,7 +317,8 @@ spec: {fromTheFuture: [1], containers: [{name: a, image: a, alsoNew: {b: null}}]
 `},
 }
 
-// there returns a pod with a container named Name of an image. noted is the image in the webhook's annotation.
+// there returns a pod with a container named Name that has the given image. noted is the image that the webhook's
+// annotation names.
 func there(noted, image, more string) string {
 	return `{metadata: {annotations: {meshtls-tap/status: '{"image":"` + noted + `"}'}}, spec: {initContainers: [` +
 		`{name: meshtls-tap, image: "` + image + `", ` + more + `args: [run], restartPolicy: Always}], containers: [{name: a, image: a}]}}`

@@ -7,9 +7,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// subject reports whether a quota counts the pod: all of the quota's scopes must match (k8s.io/kubernetes
-// pkg/quota/v1/evaluator/core: podMatchesScopeFunc). An unknown scope matches: it is better to leave a pod untapped
-// than to have it refused.
+// subject reports whether a quota counts the pod, which must match all of the quota's scopes (k8s.io/kubernetes
+// pkg/quota/v1/evaluator/core: podMatchesScopeFunc). An unknown scope counts as a match: a pod without a tap is
+// better than a refused pod.
 func (p *pod) subject(q *corev1.ResourceQuota) bool {
 	for _, scope := range q.Spec.Scopes {
 		if !p.inScope(corev1.ScopedResourceSelectorRequirement{ScopeName: scope, Operator: corev1.ScopeSelectorOpExists}) {
@@ -41,7 +41,7 @@ func (p *pod) inScope(e corev1.ScopedResourceSelectorRequirement) bool {
 		return p.inPriority(e)
 	case corev1.ResourceQuotaScopeCrossNamespacePodAffinity:
 		return p.crossesNamespaces()
-	case corev1.ResourceQuotaScopeVolumeAttributesClass: // for claims, not for pods
+	case corev1.ResourceQuotaScopeVolumeAttributesClass: // this scope is for volume claims, not for pods
 	}
 	return true
 }
@@ -61,8 +61,8 @@ func (p *pod) inPriority(e corev1.ScopedResourceSelectorRequirement) bool {
 	return true
 }
 
-// crossesNamespaces reports whether a term of the pod's affinity names namespaces. An affinity that cannot be decoded
-// counts as one that does.
+// crossesNamespaces reports whether a term of the pod's affinity names namespaces. It returns true if the affinity
+// cannot be decoded.
 func (p *pod) crossesNamespaces() bool {
 	if len(p.Spec.Affinity) == 0 {
 		return false
@@ -87,7 +87,7 @@ func (p *pod) crossesNamespaces() bool {
 	return slices.ContainsFunc(terms, func(t corev1.PodAffinityTerm) bool { return len(t.Namespaces) > 0 || t.NamespaceSelector != nil })
 }
 
-// partsBestEffort reports whether a quota counts only BestEffort pods, or only other pods.
+// partsBestEffort reports whether a quota counts only pods that are BestEffort, or only pods that are not.
 func partsBestEffort(q *corev1.ResourceQuota) bool {
 	apart := func(s corev1.ResourceQuotaScope) bool {
 		return s == corev1.ResourceQuotaScopeBestEffort || s == corev1.ResourceQuotaScopeNotBestEffort

@@ -30,7 +30,7 @@ type Settings struct {
 
 // Directory is an emptyDir of the tap.
 type Directory struct {
-	Size resource.Quantity `json:"size"` // how much the tap keeps there
+	Size resource.Quantity `json:"size"` // size of the data that the tap keeps there; the volume's limit is twice as high
 }
 
 // Kafka names Secrets and ConfigMaps of the tapped namespace with credentials. They need not exist.
@@ -128,7 +128,7 @@ func (s *Settings) resources() *corev1.ResourceRequirements {
 var reserved = []string{
 	envCluster, envWorkloadKind, envWorkloadName, envLocalProxy, envDeclaredSkip, envUntil, envOwnUntil, envListen, envListenAfter,
 	envConfigDir, envSpoolDir, envSpoolMax, envCAFile, envCertFile, envKeyFile, envPasswordFile, envTokenFile,
-	envFor, // a sidecar that ends is restarted repeatedly
+	envFor, // a tap with this variable would end and be restarted repeatedly
 }
 
 var envName = regexp.MustCompile(`^TAP_[A-Z0-9_]+$`)

@@ -16,24 +16,24 @@ type Reason string
 
 // The reasons, in the order in which they are checked.
 const (
-	Injected Reason = "" // it was tapped
+	Injected Reason = "" // the pod was tapped
 
 	ReasonUndecodable   Reason = "undecodable"              // the pod cannot be read
 	ReasonAlready       Reason = "already_there"            // it is tapped: it has a container named meshtls-tap with the webhook's annotation and the tap's image
 	ReasonMirror        Reason = "mirror_pod"               // it mirrors a static pod, which a patch cannot change
 	ReasonSystem        Reason = "system_namespace"         // kube-*
 	ReasonOwn           Reason = "own_namespace"            // the namespace is the webhook's
-	ReasonOptedOut      Reason = "opted_out"                // by the pod's label
+	ReasonOptedOut      Reason = "opted_out"                // the pod's label opts out
 	ReasonNotAsked      Reason = "not_asked"                // neither the namespace nor the pod requests a tap
 	ReasonForeign       Reason = "foreign_container"        // its container named meshtls-tap is not the tap
 	ReasonHostNetwork   Reason = "host_network"             // the tap would see the node's traffic
 	ReasonShared        Reason = "shared_process_namespace" // its other containers could stop the tap
 	ReasonWindows       Reason = "windows"
-	ReasonOff           Reason = "turned_off"     // by the namespace's ConfigMap
-	ReasonExpired       Reason = "expired"        // its end has passed
+	ReasonOff           Reason = "turned_off"     // the namespace's ConfigMap turns its taps off
+	ReasonExpired       Reason = "expired"        // the tap's end has passed
 	ReasonJob           Reason = "job"            // it is meant to complete, which a tap that is an ordinary container would prevent
 	ReasonOldKubelets   Reason = "old_kubelets"   // a node's kubelet is too old for native sidecars
-	ReasonImageUnproven Reason = "image_unproven" // no image has run yet
+	ReasonImageUnproven Reason = "image_unproven" // no image has run successfully yet
 	ReasonRefused       Reason = "refused"        // a policy of the cluster refuses the pod with a tap
 	ReasonQuota         Reason = "quota"          // a quota or a limit range has no room for the tap
 )
@@ -46,7 +46,7 @@ const SystemPrefix = "kube-"
 // quiet are the reasons that need no warning: the pod is untapped, or tapped already, as requested.
 var quiet = []Reason{ReasonAlready, ReasonMirror, ReasonSystem, ReasonOwn, ReasonOptedOut, ReasonNotAsked}
 
-// Quiet reports whether a reason needs no warning, because it is as requested.
+// Quiet reports whether a reason needs no warning, because the result is what was requested.
 func (r Reason) Quiet() bool { return slices.Contains(quiet, r) }
 
 // skip sets the result to a reason and returns it. It adds a warning unless the reason is quiet.
@@ -70,7 +70,7 @@ func (r *run) decide() {
 	}
 }
 
-// excluded returns a reason not to tap the pod that annotations of the product cannot change, or Injected.
+// excluded returns a reason not to tap the pod, or Injected. No annotation of the product can change these reasons.
 func (r *run) excluded() (reason Reason, detail string) {
 	p := r.pod
 	list, at, there := p.tap()
@@ -104,7 +104,7 @@ func (r *run) excluded() (reason Reason, detail string) {
 	return Injected, ""
 }
 
-// asked reports whether the namespace requests a tap, or the pod does and may.
+// asked reports whether the namespace requests taps, or the pod requests one and pods are allowed to.
 func (r *run) asked() bool {
 	return r.ns.Labels[Label] == Enabled || r.cfg.PodOptIn && r.pod.Metadata.Labels[Label] == Enabled
 }
@@ -186,7 +186,7 @@ func (p *pod) endsByItself() bool {
 	return o != nil && o.Kind == "Job" || p.Spec.RestartPolicy != "" && p.Spec.RestartPolicy != string(corev1.RestartPolicyAlways)
 }
 
-// proven returns the image to use: one that has run, or "".
+// proven returns the image to use, which has run, or "" if there is none.
 func (r *run) proven() string {
 	seen := func(image string) string {
 		if r.ns.Images == nil {

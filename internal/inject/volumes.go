@@ -19,8 +19,8 @@ const (
 	tokenDir = "/var/run/secrets/kubernetes.io/serviceaccount" //nolint:gosec // a path
 )
 
-// safeToEvict is the annotation with the local volumes that do not keep the cluster autoscaler from removing a node
-// (github.com/kubernetes/autoscaler cluster-autoscaler/utils/drain).
+// safeToEvict is the annotation that lists a pod's local volumes that the cluster autoscaler may delete when it
+// removes a node (github.com/kubernetes/autoscaler cluster-autoscaler/utils/drain).
 const safeToEvict = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 
 // logSize is an upper bound for the container's log on the node's disk, in bytes.
@@ -59,8 +59,8 @@ func (r *run) file(env, value string) {
 	r.files = append(r.files, corev1.EnvVar{Name: env, Value: value})
 }
 
-// mountEmpty adds an emptyDir with a limit of twice what the tap keeps there. The limit is a last resort: the kubelet
-// evicts a pod that exceeds it.
+// mountEmpty adds an emptyDir. Its limit is twice the amount that the tap keeps there. The limit is a last resort:
+// the kubelet evicts a pod that exceeds it.
 func (r *run) mountEmpty(name, dir string, d *Directory) {
 	limit := d.Size.DeepCopy()
 	limit.Add(d.Size)
@@ -68,8 +68,8 @@ func (r *run) mountEmpty(name, dir string, d *Directory) {
 	r.local = append(r.local, r.volumes[len(r.volumes)-1].Name)
 }
 
-// volumeName returns want, or want with a number appended if the pod already has a volume of that name: a copy of a
-// tapped pod without its tap may have one.
+// volumeName returns want. If the pod already has a volume of that name, it returns want with a number appended. A
+// copy of a tapped pod without its tap may have such a volume.
 func (p *pod) volumeName(want string) string {
 	name := want
 	for n := 2; slices.Contains(p.Spec.Volumes, named{name}); n++ {

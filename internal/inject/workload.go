@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// workload returns the kind and name of the workload that a user would name: the Deployment rather than its
-// ReplicaSet, the CronJob rather than its Job. Both are derived from the names that their controllers generate, because
-// the pod has no other reference to them. A pod without a controller has no workload.
+// workload returns the kind and name of the workload as users know it: the Deployment rather than its ReplicaSet, the
+// CronJob rather than its Job. Both are derived from names that the controllers generate, because the pod has no
+// other reference to them. A pod without a controller has no workload.
 func (p *pod) workload(now time.Time) (kind, name string) {
 	o := p.owner()
 	if o == nil {
