@@ -51,7 +51,7 @@ func (j *Judge) judgeAfter(out *Judged, c *flow.Conn, s *dissect.Session) {
 }
 
 // blockInheritance prevents later connections from inheriting from a client that makes two handshakes in one
-// connection: it is unknown which of them a ticket belongs to.
+// connection: it is unknown which handshake a ticket belongs to.
 func (m *resumptions) blockInheritance(out *Judged, t *dissect.TLS) {
 	if t == nil || t.Hello == nil || t.Client != dissect.Originator {
 		return
@@ -73,7 +73,7 @@ func (o *Judged) addDataAfter(second *Judged) {
 
 	protocol := second.Protocol
 	if protocol == "" && o.TLS != nil {
-		protocol = o.TLS.UpgradedFrom // it continues after TLS
+		protocol = o.TLS.UpgradedFrom // the protocol continues after TLS
 	}
 	o.Verdict, o.Protocol, o.HTTP, o.Settled = second.Verdict, protocol, second.HTTP, second.Settled
 	o.Reasons = append([]string{code}, second.Reasons...)
@@ -95,7 +95,7 @@ func (o *Judged) addUnknownAfter(second *Judged, after *dissect.Session) {
 	o.Reasons = append([]string{"other_data_after_tls"}, second.Reasons...)
 }
 
-// addSecondHandshake records that a second handshake followed, in plaintext.
+// addSecondHandshake records that the first handshake was followed by a second one, whose hello is in plaintext.
 func (o *Judged) addSecondHandshake(second *Judged, after *dissect.Session) {
 	t := after.TLS()
 	o.Reasons = slices.Clip(o.Reasons)
@@ -104,7 +104,7 @@ func (o *Judged) addSecondHandshake(second *Judged, after *dissect.Session) {
 		return
 	case o.Verdict == Unknown || o.Verdict == Encrypted:
 	case second.Verdict == Failed || t != nil && helloOnly(t) && !missed(after):
-		// nothing was sent under the second one
+		// nothing was sent under the second handshake, so the first one counts
 	case weakness(second) > weakness(o):
 		o.Verdict, o.Protocol, o.TLS, o.Reasons = second.Verdict, second.Protocol, second.TLS, slices.Clone(second.Reasons)
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// resumed plays datagrams as the tap does: a settled session is replaced by a Conclusion, and the Conclusion by a
-// session again for a datagram that is not quiet.
+// resumed plays datagrams as the tap does: it replaces a settled session by a Conclusion, and turns the Conclusion back
+// into a session when a datagram arrives that is not quiet.
 func resumed(t *testing.T, chunks []capturetest.Chunk) verdict.Judged {
 	t.Helper()
 	j, c, memory := verdict.New(verdict.Config{}), udp(), dissect.Pool{}
@@ -124,7 +124,8 @@ func TestSecondHandshakeIsNotInheritedFrom(t *testing.T) {
 	}
 }
 
-// after increases Chunk.Read of chunks by the bytes that each end sent in before.
+// after returns chunks as they are after the chunks in before: it adds the bytes that the other end sent in before to
+// each Chunk.Read.
 func after(before, chunks []capturetest.Chunk) (out []capturetest.Chunk) {
 	sent := map[bool]int{}
 	for _, c := range before {

@@ -7,8 +7,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Flights of a server with Mbed TLS 3, with a CertificateRequest and without. It pads the content and type of each
-// record to a multiple of 16 bytes.
+// Flights of a server with Mbed TLS 3, with a CertificateRequest and without. Mbed TLS pads the content and type of
+// each record to a multiple of 16 bytes.
 const (
 	mbedAsks    = "S 32 144 528 112 64 | "
 	mbedAsksNot = "S 32 528 112 64 | "
@@ -45,7 +45,7 @@ func TestRecordsInBlocks(t *testing.T) {
 		{"refused by a server that pads to 32, whose Finished is as large as that of Mbed TLS", nil, 0x1302, "S 48 144 560 112 80 | C 517 97 69 | C 120 | S 48 | S fin", "tls presented incomplete", "unclear_answer"},
 		{"a client's close_notify, answered", nil, 0, goAsks + "C 528 112 64 | C 32 | S 19 | S fin", "tls presented incomplete", "alert_sized_record"},
 
-		// no certificate, whichever end deceives
+		// the client sends no certificate, and one of the ends may deceive
 		{"a server that requests none", nil, 0, mbedAsksNot + "C 528 112 64 | C 96 | S 192", "tls unknown established", "server_flight_without_request"},
 		{"the same, from a client that does not pad", nil, 0, mbedAsksNot + "C 632 | C 120 | S 192", "tls unknown established", "server_flight_without_request"},
 		{"a server that fragments its flight", nil, 0, "S 32 528 528 80 288 64 | C 528 112 64 | C 96 | S 192", "tls unknown established", "server_flight_fragmented"},

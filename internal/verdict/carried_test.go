@@ -90,8 +90,9 @@ func TestDTLSConnectionID(t *testing.T) {
 	}
 }
 
-// TestDTLSMessageInTwoForms sends a datagram with a certificate that the client does not have. The receiver drops it
-// (a wrong checksum suffices); the messages that count follow it, with the same sequence numbers.
+// TestDTLSMessageInTwoForms sends a datagram with a certificate that the client does not have. The receiver drops the
+// datagram, for example because its checksum is wrong. The messages that count follow it, with the same sequence
+// numbers.
 func TestDTLSMessageInTwoForms(t *testing.T) {
 	declined := capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.Declined))
 	at := slices.IndexFunc(declined, func(m capturetest.DTLSMessage) bool { return !m.FromServer && m.Type == 11 })
@@ -245,7 +246,7 @@ func TestWhenCleartextIsSettled(t *testing.T) {
 	}
 }
 
-// TestECHIsNoted checks that a server name is marked as the outer one if ECH was offered, which hides the real one.
+// TestECHIsNoted checks that a server name is marked as the outer one if ECH was offered: ECH hides the real name.
 func TestECHIsNoted(t *testing.T) {
 	chunks := talk(t, tls.VersionTLS13, capturetest.NotRequested).Chunks
 	hello := slices.Clone(chunks[0].Data)

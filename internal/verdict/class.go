@@ -75,8 +75,8 @@ func (j *Judge) claimedClass(o *Judged) string {
 	return ""
 }
 
-// ClassMayChange reports whether o has a class that it loses if later requests differ: its later bytes must still be
-// examined.
+// ClassMayChange reports whether o has a class that it loses if later requests differ. If so, its later bytes must
+// still be examined.
 func ClassMayChange(o *Judged) bool {
 	return o.HTTP != nil && (o.Class == classProbe || o.Class == classMetrics)
 }
@@ -284,13 +284,14 @@ var probePaths = []string{
 	"/osm-liveness-probe", "/osm-readiness-probe", "/osm-startup-probe", grpcHealth,
 }
 
-// isProbe reports whether a connection is a probe by the kubelet. It takes three facts:
+// isProbe reports whether a connection is a probe by the kubelet. Three facts are needed:
 //
-//   - The source is on the node. On a bridge it is the pod's gateway, but so is the source of every client behind SNAT.
+//   - The source is on the node. On a bridge the source is the pod's gateway, which is also the source of every client
+//     behind SNAT.
 //   - The pod declares a probe at the port, or its proxy is probed there.
 //   - The client sent one request of a probe's form, or nothing, as a tcpSocket probe does to a server that speaks
-//     first. The form is a path that the pod declares. If no path is known, or at the proxy's port, it is the kubelet's
-//     User-Agent and a customary path; from the node itself, one of the two is enough.
+//     first. The form is a path that the pod declares. If no path is known, or at the proxy's port, the form is the
+//     kubelet's User-Agent and a customary path; from the node itself, one of the two is enough.
 func (j *Judge) isProbe(o *Judged) bool {
 	if !j.fromNode(o) && !j.fromGateway(o) {
 		return false
@@ -339,7 +340,7 @@ const grpcHealth = "/grpc.health.v1.Health/Check"
 
 // claimsProbe reports whether a connection claims to be a probe. From the node's link or the pod's gateway, one of
 // these is enough: a port where proxies are probed, the kubelet's User-Agent, no request at all, or (only from the
-// node's link) a path of probes. From elsewhere, a path of probes and the kubelet's User-Agent.
+// node's link) a path of probes. From elsewhere, both a path of probes and the kubelet's User-Agent are needed.
 func (j *Judge) claimsProbe(o *Judged) bool {
 	node := j.fromNode(o) || o.Source.Addr.IsLinkLocalUnicast()
 	if !node && !j.fromGateway(o) {
@@ -349,7 +350,7 @@ func (j *Judge) claimsProbe(o *Judged) bool {
 	return anyProfile(probed) || agent(o, "kube-probe/") || sentNothing(o) || node && probePath(o)
 }
 
-// probePath reports whether the path is a customary one of probes, or one of a mesh that rewrites probes.
+// probePath reports whether the path is customary for probes, or has the form that a mesh gives to the paths of probes.
 func probePath(o *Judged) bool {
 	p := path(o)
 	return slices.Contains(probePaths, p) || strings.HasPrefix(p, "/app-health/") || kumaProbe(o)

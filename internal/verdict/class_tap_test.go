@@ -5,9 +5,8 @@ import (
 	"testing"
 )
 
-// TestClassOfTheTapsOwn: a connection that a proxy forwards for the tap has the class tap if it
-// is TLS and begins with the tap's own ClientHello. If it is plaintext, the class is only
-// claimed, and the verdict remains plaintext.
+// TestClassOfTheTapsOwn: a connection that a proxy opens for the tap has the class tap if it is TLS and begins with the
+// tap's own ClientHello. If it is plaintext, the class is only claimed, and the verdict remains plaintext.
 func TestClassOfTheTapsOwn(t *testing.T) {
 	broker := netip.MustParseAddrPort("10.1.1.9:9092")
 	j := New(Config{Proxied: func(to netip.AddrPort) bool { return to == broker }})

@@ -25,7 +25,7 @@ type Conclusion struct {
 	Tail dissect.Tail
 }
 
-// peerName is the name that DNS gave for a peer, set once it was looked up.
+// peerName is the name that DNS gave for a peer, empty if none. set reports whether the name was looked up.
 type peerName struct {
 	name string
 	set  bool
@@ -105,7 +105,7 @@ func (r *Conclusion) tls() *TLSInfo {
 }
 
 // Resume turns s, a new session, back into the finished session of c that r has replaced, and releases r. It is for a
-// connection whose TLS has ended (Conclusion.Tail), or has begun again.
+// connection whose TLS has ended (Conclusion.Tail) or has begun again.
 func (j *Judge) Resume(c *flow.Conn, r *Conclusion, s *dissect.Session) {
 	k := r.common.judgement
 	k.tls = r.tls()
@@ -119,7 +119,7 @@ func (j *Judge) Resume(c *flow.Conn, r *Conclusion, s *dissect.Session) {
 // shared stores equal judgements once, by the digest of their contents.
 type shared struct {
 	known      map[[16]byte]*common
-	bytesInUse int // of judgements that have users
+	bytesInUse int // estimate for the judgements that have users
 	scratch    []byte
 	info       TLSInfo // scratch space for Conclude
 	last       *common // the latest result of intern, nil if none
@@ -136,14 +136,14 @@ type common struct {
 // conclusionBytes is the size of a judgement without its text, in bytes.
 const conclusionBytes = 768
 
-// maxShared bounds the judgements that can be found again, about 600 bytes each. At the limit all are forgotten; they
-// remain with the conclusions that share them.
+// maxShared bounds the judgements that intern can find again. Each takes conclusionBytes, plus its text. At the limit
+// shared forgets all of them; conclusions keep the judgements that they share.
 const maxShared = 1024
 
 // intern returns a judgement equal to k for one more conclusion: an existing one, or else a copy.
 func (s *shared) intern(k *judgement) *common {
 	s.scratch = k.appendTo(s.scratch[:0])
-	if s.last == nil || !bytes.Equal(s.scratch, s.text) { // equal ones usually come in a row
+	if s.last == nil || !bytes.Equal(s.scratch, s.text) { // equal judgements usually follow each other
 		s.last = s.find(k)
 		s.text, s.scratch = s.scratch, s.text
 	}

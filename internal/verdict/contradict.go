@@ -44,7 +44,7 @@ func (j *Judge) withdrawContradicted(out *Judged, c *flow.Conn) {
 }
 
 // withdrawUnreadEnd withdraws the verdict failed if the alert or the end of the connection may not have been read: it
-// may be urgent data, or of another MPTCP subflow.
+// may be urgent data, or belong to another MPTCP subflow.
 func withdrawUnreadEnd(out *Judged, c *flow.Conn) {
 	if out.Verdict != Failed || !c.Urgent && !c.Multipath {
 		return

@@ -14,14 +14,14 @@ type flight struct {
 	records []dissect.TLSRecord
 	auth    string // AuthUnknown if the records match no known flight
 	end     int64  // stream offset right after the Finished, 0 if unknown
-	soonest int64  // the same if the flight may be shorter, 0 if it may not
+	soonest int64  // stream offset right after the flight if it may be shorter than it seems, 0 if it may not
 	last    int    // index of the record with the Finished
 	firm    bool   // more TLS records cannot change the meaning
-	hollow  bool   // so far an empty Certificate without a Finished
-	refuses bool   // only an alert: the client refuses the server
+	hollow  bool   // the flight is, so far, an empty Certificate without a Finished
+	refuses bool   // the flight is only an alert: the client refuses the server
 	later   bool   // the server may still ask for a certificate
 	twice   bool   // another record of a Finished's size follows
-	doubted bool   // sizes that look like a certificate, but prove nothing because the server fragments its flight
+	doubted bool   // the sizes look like a certificate, but prove nothing because the server fragments its flight
 	split   bool   // Certificate, CertificateVerify and Finished are in records of their own
 	chain   int    // inferred bytes of the client's chain, 0 if unknown
 	hint    string
@@ -61,10 +61,10 @@ func secondFlight(t *dissect.TLS) (records []dissect.TLSRecord, why string) {
 // in its second flight.
 const changeCipherSpec = wire.RecordHeader + 1
 
-// contiguous returns the leading records that follow each other directly: only a ChangeCipherSpec may come between, as no
-// other unprotected record belongs there. from is the end of the ClientHello. Before the first record there may be
-// early data (if early is set) and as many plaintext alerts as alerts: servers ignore user_canceled (RFC 8446,
-// section 6.1).
+// contiguous returns the leading records that follow each other directly. Only a ChangeCipherSpec may be between two of
+// them: no other unprotected record belongs there. from is the end of the ClientHello. Before the first record there
+// may be early data (if early is set), and at most as many plaintext alerts as the argument alerts states, because
+// servers ignore user_canceled (RFC 8446, section 6.1).
 func contiguous(all []dissect.TLSRecord, from int64, early bool, alerts int) ([]dissect.TLSRecord, string) {
 	for i, r := range all {
 		between := r.End - int64(r.Length) - wire.RecordHeader - from
@@ -79,7 +79,7 @@ func contiguous(all []dissect.TLSRecord, from int64, early bool, alerts int) ([]
 	return all, ""
 }
 
-// paddingReasons are the reasons that name the padding of records, by the index of senders.
+// paddingReasons are the reasons that name the padding of records, by the index in the result of senders.
 var paddingReasons = [...]string{"", "padded_16", "padded_to_16"}
 
 // readFlight compares the sizes of the client's TLS records with those of known flights.
@@ -94,7 +94,7 @@ func readFlight(r []dissect.TLSRecord, s suite, t *dissect.TLS) flight {
 			f.reason = []string{paddingReasons[i]}
 		}
 		switch {
-		case first == d.finished && (d.slack == 0 || !limited(t.Hello)): // otherwise it may be part of a message
+		case first == d.finished && (d.slack == 0 || !limited(t.Hello)): // a padded record of a limited client may hold only a part of a message
 			f.set(AuthNotRequested, 0, "finished_only_flight")
 			f.twice = len(r) > 1 && (r[1].Length == s.finished || r[1].Length == s.finished+jssePadding || r[1].Length == d.finished)
 			return f
@@ -144,7 +144,7 @@ func leastCertificate(s suite, hello *tlsmsg.ClientHello) int {
 const maxSplit = 40
 
 // readSplit searches for a Certificate, a CertificateVerify and a Finished in records of their own. A Certificate may
-// take several records; if the sender keeps records small, so may its CertificateVerify.
+// take several records; if the sender keeps records small, its CertificateVerify may too.
 func (f *flight) readSplit(s suite, t *dissect.TLS) bool {
 	r := f.records
 	if r[0].Length <= s.finished+emptyCertificate {
@@ -205,7 +205,7 @@ func (f *flight) readCoalesced(s suite, t *dissect.TLS) {
 		f.firm = len(f.records) > 1
 		f.reason = []string{"certificate_flight_coalesced"}
 		if len(f.records) == 2 && keyHint(f.records[1].Length-s.over-verifyOver) != "" {
-			// or these are the first two of three records, and the Finished has yet to come
+			// these may also be the first two of three records, if the Finished is still to come
 			f.soonest = f.end
 			f.end, f.last, f.firm = f.records[1].End, 1, false
 		}
@@ -238,7 +238,7 @@ func confirmed(t *dissect.TLS, side dissect.Side, r []dissect.TLSRecord, i int) 
 }
 
 // moreInFlight are extensions that add messages to the client's second flight: ALPS (its EncryptedExtensions) and
-// Channel ID, each under the draft's number and the one that Chrome sent.
+// Channel ID, each by the draft's number and by the number that Chrome sent.
 var moreInFlight = [...]uint16{17513, 17613, 30031, 30032}
 
 // crossCheck withdraws the flight's meaning if other facts contradict it.
@@ -253,7 +253,7 @@ func crossCheck(f *flight, t *dissect.TLS, s suite, e ends) {
 		return
 	}
 	if t.Hello == nil {
-		// whether there was early data, and what else was offered, is unknown
+		// without the hello it is unknown whether there was early data, and which extensions were offered
 		f.deny("no_client_hello")
 		return
 	}
@@ -261,7 +261,7 @@ func crossCheck(f *flight, t *dissect.TLS, s suite, e ends) {
 	other := func(ext uint16) bool { return t.Hello.Has(ext) }
 	switch {
 	case f.twice && request != withoutRequest:
-		f.deny("unrecognized_client_flight") // it may be an empty Certificate with a context, as long as a Finished
+		f.deny("unrecognized_client_flight") // the first record may be an empty Certificate with a context that makes it as long as a Finished
 	case f.auth == AuthPresented && request == withoutRequest,
 		f.auth == AuthNotRequested && request == withRequest:
 		f.deny("")

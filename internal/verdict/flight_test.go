@@ -57,7 +57,8 @@ func flights12(typ byte, n int) []flight12 {
 	}
 }
 
-// fly plays flights in segments. lost reports which of them the capture lacks, by flight and number within it.
+// fly plays flights in segments. lost reports whether the capture lacks a segment, by the index of its flight and its
+// index in the flight.
 func fly(flights []flight12, midstream bool, lost func(flight, segment int) bool) *dissect.Session {
 	const mss = 1400
 	s := dissect.New()
@@ -113,8 +114,8 @@ func TestRestOfAFlight(t *testing.T) {
 	}
 }
 
-// TestPlaintextBehindAWithheldSegment checks that a hello and a missing segment hide no plaintext that continues,
-// text or not, nor a single response of a recognized protocol.
+// TestPlaintextBehindAWithheldSegment checks that a hello and a missing segment hide neither plaintext that continues,
+// whether it is text or not, nor a single response of a recognized protocol.
 func TestPlaintextBehindAWithheldSegment(t *testing.T) {
 	line := func(side, i int) string { return fmt.Sprintf("word %d of %d\n", i, side) }
 	text := func(side, i int) string { return strings.Repeat(line(side, i), 40) }

@@ -92,7 +92,8 @@ func (j *Judge) Settled(c *flow.Conn, s *dissect.Session) bool {
 	return false
 }
 
-// settled is Settled for a session without a stored judgement. It stores the handshake for Judge (cachedHandshake).
+// settled does the work of Settled for a session without a stored judgement. It stores the handshake for Judge
+// (cachedHandshake).
 func (j *Judge) settled(c *flow.Conn, s *dissect.Session) bool {
 	t := s.TLS()
 	switch {
@@ -152,7 +153,7 @@ type cachedHandshake struct {
 	handshake handshake
 }
 
-// moment identifies a state of a session: within it, conclusions do not change.
+// moment identifies a state of a session. While the state is the same, conclusions from it do not change.
 type moment struct {
 	session  *dissect.Session
 	revision uint32
@@ -163,7 +164,7 @@ func momentOf(c *flow.Conn, s *dissect.Session) moment {
 	return moment{s, s.Revision(), c.Orig.Packets + c.Resp.Packets}
 }
 
-// handshake returns handshakeOf, or its cached result if Settled has just computed it.
+// handshake returns the result of handshakeOf, from the cache if Settled has just computed it.
 func (j *Judge) handshake(c *flow.Conn, s *dissect.Session, ended bool) handshake {
 	f := j.cached
 	j.cached = cachedHandshake{}
@@ -183,11 +184,11 @@ type judgement struct {
 	http     *HTTPInfo
 }
 
-// concluded returns the judgement of a session before it was finished, nil if it is not finished or its parser
-// failed.
+// concluded returns the judgement that was stored before a session was finished; nil if it is not finished or its
+// parser failed.
 func concluded(s *dissect.Session) *judgement {
 	if after := s.After(); after != nil {
-		s = after // it has the judgement of both
+		s = after // after has the judgement of both sessions
 	}
 	if k, ok := s.Conclusion().(*judgement); ok && s.Finished() && !s.Failed() {
 		return k
@@ -195,7 +196,7 @@ func concluded(s *dissect.Session) *judgement {
 	return nil
 }
 
-// judgeSession judges a session, or repeats the judgement from before it was finished.
+// judgeSession judges a session. For a finished session, it repeats the judgement that was stored before.
 func (j *Judge) judgeSession(out *Judged, c *flow.Conn, s *dissect.Session, ended bool) {
 	if k := concluded(s); k != nil {
 		out.Verdict, out.Protocol, out.Reasons, out.TLS, out.HTTP = k.verdict, k.protocol, k.reasons, k.tls, k.http
@@ -219,7 +220,7 @@ func (j *Judge) judgeSession(out *Judged, c *flow.Conn, s *dissect.Session, ende
 		j.resumptions.noteDone(out.ID, out.Last, false)
 	case out.Settled:
 		k, ok := s.Conclusion().(*judgement)
-		if !ok || s.Finished() || holder != s { // another session may share k
+		if !ok || s.Finished() || holder != s { // k may be shared with another session
 			k = new(judgement)
 		}
 		k.verdict, k.protocol, k.reasons, k.tls, k.http = out.Verdict, out.Protocol, slices.Clip(out.Reasons), out.TLS, out.HTTP

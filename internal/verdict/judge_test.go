@@ -191,7 +191,7 @@ func TestInheritance(t *testing.T) {
 	if got.Verdict != verdict.TLS || got.TLS.ClientAuth != verdict.AuthUnknown {
 		t.Errorf("another address inherits: %s %s", got.Verdict, got.TLS.ClientAuth)
 	}
-	// another client behind SNAT shares the address, and is not mutual
+	// another client behind SNAT shares the address, and presents no certificate
 	judged(j, conn(4, "10.0.0.1"), oneway[0].Chunks)
 	got = judged(j, conn(5, "10.0.0.1"), mutual[1].Chunks)
 	if got.Verdict != verdict.TLS || got.TLS.ClientAuth != verdict.AuthUnknown || !slices.Contains(got.Reasons, "disagreeing_handshakes") {

@@ -8,8 +8,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// flightOf returns the records of a server's flight that is fragmented by a limit, as player.play takes them. over is
-// the overhead of a record.
+// flightOf returns the records of a server's flight, in the form that player.play takes. A message that is longer than
+// limit is fragmented. over is the overhead of a record. All sizes are in bytes.
 func flightOf(limit, over int, messages ...int) string {
 	var b strings.Builder
 	b.WriteString("S")
@@ -22,8 +22,8 @@ func flightOf(limit, over int, messages ...int) string {
 	return b.String() + " | "
 }
 
-// TestServerLimits checks that a client without a certificate never seems to have sent one, for every limit by which
-// a server without CertificateRequest fragments its flight.
+// TestServerLimits checks servers that send no CertificateRequest and fragment their flight by a limit: for every
+// limit, a client without a certificate never seems to have sent one.
 func TestServerLimits(t *testing.T) {
 	for _, limit := range []int{256, 500, 512, 520, 528, 1000, 1024, 1300, 1400, 2048, 4096, 8192, 16384} {
 		for _, certificate := range []int{170, 400, 512, 800, 1024, 1579, 2048, 4500, 9000} {

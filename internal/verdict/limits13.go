@@ -8,17 +8,17 @@ import (
 )
 
 // mostEmpty is the size in bytes of the largest Certificate message without an entry that a server can provoke. The
-// certificate_request_context, of at most 255 bytes, must be empty in the handshake (RFC 8446, section 4.3.2), but
-// some clients echo any value. The message may be compressed if the server accepts that (RFC 8879): 12 bytes of
-// header, and up to 32 by which incompressible content may grow.
+// certificate_request_context, of at most 255 bytes, must be empty in the handshake (RFC 8446, section 4.3.2), but some
+// clients echo any value. The message may be compressed if the server accepts that (RFC 8879). Compression adds a
+// header of 12 bytes, and incompressible content may grow by up to 32 bytes.
 const mostEmpty = emptyCertificate + 255 + 12 + 32
 
 // mostHollow is mostEmpty plus a Finished. A record up to this size may be the whole flight of a client without a
 // certificate, so that the next record may be application data.
 const mostHollow = mostEmpty + messageHeader + 64
 
-// compresses reports whether a client may compress its certificate: it accepts compressed ones, or it is OpenSSL 3.5
-// or later, which is recognized by ML-DSA and compresses without offering to accept any.
+// compresses reports whether a client may compress its certificate: it offers to accept compressed certificates, or it
+// is OpenSSL 3.5 or later, which compresses without such an offer and is recognized by ML-DSA.
 func compresses(hello *tlsmsg.ClientHello) bool {
 	const leastMLDSA, mostMLDSA = 0x0904, 0x0906
 	return hello.CertificateCompression() || splits(hello) && slices.ContainsFunc(hello.SignatureSchemes, func(s uint16) bool {
@@ -26,8 +26,8 @@ func compresses(hello *tlsmsg.ClientHello) bool {
 	})
 }
 
-// maxFragmentLength is an extension that asks for small records (RFC 6066, section 4). The value of the other one,
-// record_size_limit (RFC 8449), is in the hello.
+// maxFragmentLength is an extension that asks for small records (RFC 6066, section 4). The value of the other such
+// extension, record_size_limit (RFC 8449), is in the hello.
 const maxFragmentLength = 1
 
 // limited reports whether a client's hello allows its server to keep the client's records small.
@@ -39,9 +39,9 @@ func limited(hello *tlsmsg.ClientHello) bool {
 // message of a flight into a record of its own.
 const encryptThenMAC = 22
 
-// splits reports whether a client's stack never puts its flight into one record. That is OpenSSL, recognized by
-// encryptThenMAC or its list of point formats. It is also the only stack known to pad handshake records to any
-// configured size (RecordPadding; since 3.4 also for the handshake only).
+// splits reports whether a client's stack never puts its flight into one record. Such stacks are recognized by
+// encryptThenMAC, or by OpenSSL's list of point formats. OpenSSL is also the only stack known to pad handshake records
+// to any configured size (RecordPadding; since 3.4 also for the handshake only).
 func splits(hello *tlsmsg.ClientHello) bool {
 	return hello != nil && (hello.Has(encryptThenMAC) || slices.Equal(hello.PointFormats, []uint8{0, 1, 2}))
 }

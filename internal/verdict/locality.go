@@ -17,9 +17,9 @@ const (
 	DirectionInternal = "internal"
 )
 
-// locate returns the network.direction and meshtls.scope of a connection. A connection captured on lo stays in the
-// pod, whatever its addresses (a REDIRECT shows other addresses). The local addresses of a live tap belong to one
-// pod; those of a capture file may belong to several. There, only a connection between loopback addresses, or of an
+// locate returns the network.direction and meshtls.scope of a connection. A connection captured on lo stays in the pod,
+// whatever its addresses (a REDIRECT shows other addresses). The local addresses of a live tap belong to one pod; those
+// of a capture file may belong to several. In a capture file, only a connection between loopback addresses, or of an
 // address with itself, stays within one pod.
 func (j *Judge) locate(o *Judged, c *flow.Conn) (direction, scope string) {
 	from, to := j.localEnds(c)

@@ -56,7 +56,7 @@ var profiles = []profile{
 		scrape: []uint16{5670},
 	},
 	{mesh: "istio_ambient", tunnel: 15008},
-	{mesh: "istio", spiffe: istioSPIFFE}, // last, since other meshes use this form too and are recognized by more
+	{mesh: "istio", spiffe: istioSPIFFE}, // last, since other meshes use this form too, and further signs recognize them
 }
 
 // controlPorts are the control-plane ports of all profiles.
@@ -76,7 +76,8 @@ func hasFirstLabel(labels ...string) func(string) bool {
 	}
 }
 
-// istiod reports whether a name is that of istiod, or of istiod-REVISION, in a namespace.
+// istiod reports whether a name is the name of Istio's control plane in a namespace: istiod, istiod-REVISION or
+// istio-pilot.
 func istiod(name string) bool {
 	label, rest, _ := strings.Cut(name, ".")
 	return rest != "" && (label == "istiod" || strings.HasPrefix(label, "istiod-") || label == "istio-pilot")
@@ -236,11 +237,10 @@ func (p *profile) inHello(t *TLSInfo, port uint16) (basis string) {
 	return ""
 }
 
-// hbone reports whether a ClientHello is like those of ztunnel and waypoints: without a
-// server name, and with h2 as the only ALPN offer (ztunnel src/tls/certificate.rs,
-// outbound_connector). HBONE is mutual TLS 1.3 from a connection's first byte, so a handshake of
-// another version, one after other bytes, and one that was shown to have no client certificate, are
-// not HBONE.
+// hbone reports whether a ClientHello is like those of ztunnel and waypoints: without a server name, and with h2 as the
+// only ALPN offer (ztunnel src/tls/certificate.rs, outbound_connector). HBONE is mutual TLS 1.3 from a connection's
+// first byte, so a handshake is not HBONE if it has another version, follows other bytes, or was shown to have no
+// client certificate.
 func hbone(t *TLSInfo) bool {
 	oneWay := t.ClientAuth == AuthDeclined || t.ClientAuth == AuthNotRequested || t.ClientAuthRequested == RequestedNo
 	other := t.UpgradedFrom != "" || t.Version != "" && (t.Version != "1.3" || t.VersionProtocol != "tls")

@@ -46,8 +46,8 @@ func TestSSL2(t *testing.T) {
 	}
 }
 
-// TestNoCertificateAlert checks that an SSL 3.0 client declines by a warning, which does not end the handshake, and
-// which means nothing without a CertificateRequest.
+// TestNoCertificateAlert checks the warning with which an SSL 3.0 client declines. It does not end the handshake, and
+// without a CertificateRequest it means nothing.
 func TestNoCertificateAlert(t *testing.T) {
 	for server, want := range map[string]string{serverMutual: verdict.AuthDeclined, serverOneWay: verdict.AuthNotRequested} {
 		w := newPlayer(t, hello{old: true}, hello{old: true, suite: 0x002f})

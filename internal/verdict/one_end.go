@@ -8,7 +8,7 @@ import (
 )
 
 // Bytes of one end are a claim: the other end may speak plaintext and ignore them. So encryption is established, and
-// its verdict settled, only by the bytes of both ends, and only where the contents do not contradict it.
+// its verdict settled, only by the bytes of both ends, and only if their contents do not contradict it.
 
 // fromStart reports whether a TCP connection was captured without loss from its first byte.
 func fromStart(c *flow.Conn, s *dissect.Session) bool {
@@ -33,7 +33,7 @@ func bothSpoke(c *flow.Conn, s *dissect.Session, t *dissect.TLS) bool {
 }
 
 // revertOneEnd reverts conclusions that need both ends. A failure is not settled while the other end can still send,
-// and is no failure if that end sent something other than TLS.
+// and does not count as a failure if that end sent something other than TLS.
 func (h *handshake) revertOneEnd(c *flow.Conn, s *dissect.Session, t *dissect.TLS, ended bool) {
 	if h.outcome == OutcomeEstablished {
 		h.outcome = OutcomeIncomplete
@@ -121,8 +121,9 @@ func judgeMidstream(out *Judged, c *flow.Conn, s *dissect.Session) {
 	judgeReadable(out, t)
 }
 
-// judgeReadable sets the verdict of a TLS connection whose content can be read, because its suite authenticates
-// without encrypting or its records contain text, to plaintext. If the suite is unknown, so is whether it encrypts.
+// judgeReadable sets the verdict of a TLS connection to plaintext if its content can be read, because its suite
+// authenticates without encrypting or its records contain text. If the suite is unfamiliar, it sets the verdict to
+// unknown, because the suite may not encrypt.
 func judgeReadable(out *Judged, t *dissect.TLS) {
 	c := chosenCiphering(t)
 	switch {
@@ -143,7 +144,7 @@ func judgeReadable(out *Judged, t *dissect.TLS) {
 	}
 }
 
-// greetingLacks returns the reason why a protocol that both ends have to start is not established.
+// greetingLacks returns the reason why a protocol that starts with a greeting of each end is not established.
 func greetingLacks(s *dissect.Session) string {
 	why := "too_little_data"
 	for _, side := range sides {

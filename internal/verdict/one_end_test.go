@@ -93,7 +93,7 @@ func TestOneEndAlone(t *testing.T) {
 	}
 }
 
-// TestShortAnswers checks that a few bytes in response to a claim, which make no claim themselves, refute it.
+// TestShortAnswers checks that a few bytes in response to a claim refute the claim, unless these bytes are a claim too.
 func TestShortAnswers(t *testing.T) {
 	binary := func(name string) bool { return strings.HasPrefix(name, "\x00") }
 	for name, fake := range fakes() {
@@ -187,7 +187,8 @@ func TestOneEndGoesOn(t *testing.T) {
 }
 
 // TestRecordsWithoutAHello checks streams that begin with protected records. If the start was captured, they are not
-// TLS. If it was not, the records of both ends settle the verdict; those of one end are TLS with unknown outcome.
+// TLS. If the start was not captured, records of both ends settle the verdict; a stream with records of only one end is
+// TLS with unknown outcome.
 func TestRecordsWithoutAHello(t *testing.T) {
 	records := "C 100 200 | C 300"
 	for _, c := range []struct {

@@ -13,11 +13,12 @@ import (
 type sender struct {
 	block int  // content and type are padded to a multiple of this
 	more  int  // bytes of padding in every record
-	limit int  // most bytes of content in a record
+	limit int  // maximum bytes of content in a record
 	joins bool // a flight is put into one record
 }
 
-// records returns the lengths of the records of messages, as player.play takes them. The tag has 16 bytes.
+// records returns the lengths of the records that hold messages, in the form that player.play takes. The tag has 16
+// bytes.
 func (s sender) records(messages ...int) string {
 	if s.joins {
 		sum := 0
@@ -55,9 +56,9 @@ func anySender(r *rand.Rand) sender {
 	return s
 }
 
-// TestAnySender plays handshakes of ends that pad, join and fragment their records by arbitrary rules. They are
-// honest, except that the server chooses a context and the client echoes it. A handshake without a certificate must
-// never look mutual, nor one whose certificate the server refuses.
+// TestAnySender plays handshakes of ends that pad, join and fragment their records by arbitrary rules. They are honest,
+// except that the server chooses a context and the client echoes it. A handshake must never look mutual if the client
+// has no certificate or the server refuses the certificate.
 func TestAnySender(t *testing.T) {
 	const runs = 20_000
 	r := rand.New(rand.NewPCG(1, 2))

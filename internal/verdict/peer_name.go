@@ -37,8 +37,8 @@ const (
 	// maxNames bounds the remembered addresses, each about 150 bytes plus the name. At the limit, the older half is
 	// removed.
 	maxNames = 4096
-	// A name is valid for at least ten minutes, since clients use addresses for longer than their TTL, and for at
-	// most a day. In ns.
+	// A name is valid for at least leastName, since clients use addresses for longer than their TTL, and for at most
+	// mostName. Both are in ns.
 	leastName = 10 * 60 * 1e9
 	mostName  = 24 * 3600 * 1e9
 )
@@ -49,11 +49,11 @@ type hostNames struct {
 	young, old map[resolved]hostName
 }
 
-// resolved is an address in an answer to a client. The tapped pod is one client, the zero address, whichever of its
-// addresses it asks from.
+// resolved is an address in an answer to a client. The tapped pod counts as one client, with the zero address,
+// whichever of its addresses it asks from.
 type resolved struct{ client, addr netip.Addr }
 
-// hostName is a name of an address, and when it is valid.
+// hostName is a name of an address, with the time in which it is valid.
 type hostName struct {
 	name        string
 	from, until int64 // ns since the epoch: the time of the answer, and the end of its validity

@@ -89,7 +89,7 @@ func (j *Judge) judgeOther(out *Judged, c *flow.Conn, s *dissect.Session) {
 	}
 }
 
-// plainSettled reports whether plaintext will remain plaintext. Where TLS may follow (STARTTLS), some bytes must have
+// plainSettled reports whether plaintext will remain plaintext. If TLS may follow (STARTTLS), enough bytes must have
 // been seen first.
 func plainSettled(s *dissect.Session) bool {
 	a, _ := s.Seen(dissect.Originator)

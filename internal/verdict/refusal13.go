@@ -5,9 +5,9 @@ import (
 )
 
 // In TLS 1.3 a refusal, a close_notify and application data of two bytes are records of the same size. A server that
-// sends neither other data nor tickets (syslog, RFC 5425) shows nothing else. Such a record counts as a refusal only
-// if nothing indicates that the connection continued, and if a connection that continued would have shown: by
-// tickets, or by unread data.
+// sends neither other data nor tickets (syslog, RFC 5425) shows nothing else. So such a record counts as a refusal only
+// if nothing indicates that the connection continued, and if tickets or unread data would have shown a connection that
+// continued.
 
 const (
 	// refusalRecords and refusalBytes bound how much a client sends after its flight before it learns of the refusal.
@@ -21,8 +21,8 @@ const (
 	refusalDelay = 1e9
 )
 
-// served reports whether the client sent more after its flight, which ends at end, or the connection lasted longer,
-// than a refusal allows.
+// served reports whether a refusal is excluded, because the client sent too much after its flight, which ends at end,
+// or because the connection lasted too long.
 func served(t *dissect.TLS, end int64, e ends) bool {
 	r, _ := t.Records(t.Client)
 	n, most := 0, end
@@ -48,8 +48,8 @@ func clientFinished(r []dissect.TLSRecord, end int64, s suite) int {
 }
 
 // reactsToEnd reports whether the server's record i reacts to the end of the client's stream: it follows or
-// acknowledges the client's FIN, or the last client record that it acknowledges may itself be an alert. end is the
-// end of the client's flight. If that flight is padded, so are alerts.
+// acknowledges the client's FIN, or the last client record that it acknowledges may itself be an alert. end is the end
+// of the client's flight. If that flight is padded, the alerts are padded too.
 func (f *serverFlight) reactsToEnd(i int, end int64, s suite, e ends) bool {
 	ack := f.records[i].Ack
 	if n, ended := f.t.BeforeEnd(f.t.Client.Other()); ended && (i >= n || ack > e.sent) {
@@ -126,8 +126,8 @@ func (f *serverFlight) refused(a *reaction, end int64, e ends) bool {
 // session cache.
 func owesTickets(t *dissect.TLS) bool { return t.Hello != nil && t.Hello.TakesTickets() }
 
-// leftOpen reports whether a connection that ended without a server record after the client's flight may have been a
-// whole handshake: either end may close after one.
+// leftOpen reports whether a connection that ended without a server record after the client's flight may have had a
+// complete handshake, since either end may close after one.
 func leftOpen(t *dissect.TLS, f *flight, end int64, e ends) bool {
 	return !f.hollow && !f.refuses || served(t, end, e)
 }

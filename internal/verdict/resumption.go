@@ -12,17 +12,17 @@ import (
 // A resumption shows no certificates. It inherits them from earlier full handshakes, which are kept here in bounded
 // tables.
 //
-// In TLS 1.2 the ticket or session id that is resumed is in plaintext, and was so when the server issued it: the TLS
+// In TLS 1.2 the server issues a ticket or session id in plaintext, and the client offers it in plaintext. So the TLS
 // session is known exactly, even if clients share an address.
 //
 // In TLS 1.3 tickets are issued encrypted. Behind SNAT many clients share an address, and one client's proof must not
-// become another's. So a resumption inherits from the full handshakes of the same address, SNI and shape of
-// ClientHello only if all of them within a ticket's lifetime were accepted and agree, none is in progress, one was
-// with the same server address and port, and the offered ticket has the size of one that was issued in them. A full
-// handshake that was not captured, because it was before the tap or with another replica of the server, shows only in
-// its ticket: without a client certificate, the ticket holds none. So no certificate is inherited by a ticket too
-// short to hold one: a session number (OpenSSL -no_ticket, rustls, Erlang), or wolfSSL's ticket, which has the same
-// size either way.
+// become another's. So a resumption inherits from the full handshakes of the same address, SNI and shape of ClientHello
+// only if all of them within a ticket's lifetime were accepted and agree, none is in progress, one was with the same
+// server address and port, and the offered ticket has the size of one that was issued in them. A full handshake that
+// was not captured, because it took place before the tap started or with another replica of the server, shows only in
+// its ticket: if the client had no certificate, the ticket holds none. So no certificate is inherited with a ticket
+// that is too short to hold one: a session number (OpenSSL -no_ticket, rustls, Erlang), or wolfSSL's ticket, which has
+// the same size either way.
 //
 // Connections without an end in the pod (Judged.Foreign) neither teach nor inherit.
 type resumptions struct {
@@ -44,7 +44,7 @@ const (
 	maxClients = 8192
 	maxTickets = 8
 	// leastProof is the least size in bytes of a ticket that holds a certificate. Tickets without one have up to 256
-	// bytes (test/tlslab); Java's may have more, but then those with one are longer by the certificate.
+	// bytes (test/tlslab); Java's may have more, but then Java's tickets with a certificate are longer by its size.
 	leastProof = 300
 	// maxServers bounds the servers remembered for a client, 32 bytes each.
 	maxServers = 16
@@ -52,8 +52,8 @@ const (
 	sweepEvery = 60 * 1e9
 )
 
-// client identifies the clients that a resumption of TLS 1.3 may inherit from. Behind SNAT many share an address, so
-// one that disagrees prevents inheritance for all.
+// client identifies the clients that a resumption of TLS 1.3 may inherit from. Behind SNAT many clients share an
+// address, so one whose handshake disagrees prevents inheritance for all.
 type client struct {
 	addr   netip.Addr
 	zones  [2]flow.Zone // another network may use the same addresses
@@ -65,9 +65,9 @@ type client struct {
 // history holds the results of a client's full handshakes.
 type history struct {
 	auth     string
-	first    int64            // time of the first handshake of those that agree
+	first    int64            // time of the first of the handshakes that agree
 	last     int64            // time of the latest
-	disagree int64            // time of the latest that did not agree, or was not accepted; 0: none
+	disagree int64            // time of the latest handshake that did not agree, or was not accepted; 0: none
 	tickets  []ticketRecord   // possible tickets that were issued
 	servers  []netip.AddrPort // servers of the handshakes that agree, by their address in the packets
 	open     int              // full handshakes in progress
@@ -92,7 +92,7 @@ func keyOf(from, to netip.AddrPort, zones [2]flow.Zone, t *dissect.TLS) client {
 	return k
 }
 
-// key is keyOf for a judged connection.
+// key returns the result of keyOf for a judged connection.
 func (o *Judged) key(t *dissect.TLS) client {
 	return keyOf(netip.AddrPortFrom(o.Source.Addr, 0), o.server(), o.zones, t)
 }

@@ -78,8 +78,8 @@ func TestInherited13(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
 }
 
-// TestResumedAndClosed checks the end of a resumption: an end that closes after a complete one may have wanted no
-// more, an end that sends an alert refuses.
+// TestResumedAndClosed checks the end of a resumption: an end that closes after a complete resumption may have wanted
+// no more, but an end that sends an alert refuses.
 func TestResumedAndClosed(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	s := newStory(t)
@@ -175,7 +175,8 @@ func TestOpenHandshake(t *testing.T) {
 	wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "open_handshake")
 }
 
-// TestOtherPort checks that another port of a name may be another server, with tickets older than the tap.
+// TestOtherPort checks that the same name at another port may be another server, which may have issued tickets before
+// the tap started.
 func TestOtherPort(t *testing.T) {
 	a, b := resuming(mutualTicket)
 	s := newStory(t)
@@ -238,7 +239,7 @@ func TestForeign(t *testing.T) {
 			want, auth = verdict.TLS, verdict.AuthUnknown
 		}
 		wants(t, s.see("10.0.0.1", a, b, resumeFlight), want, auth, "")
-		if c.foreign { // it was not remembered before either
+		if c.foreign { // the earlier foreign handshake was not remembered either
 			s.j.SetLocal([]netip.Prefix{netip.MustParsePrefix("10.0.0.2/32")})
 			wants(t, s.see("10.0.0.1", a, b, resumeFlight), verdict.TLS, verdict.AuthUnknown, "no_earlier_handshake")
 		}

@@ -107,7 +107,7 @@ func (m *messages) add(content int, more bool) {
 	m.last, m.open = m.open, 0
 }
 
-// request returns whether the messages before a Finished include a CertificateRequest, as serverFlight.request.
+// request returns the value of serverFlight.request for the messages before a Finished.
 func (m *messages) request() string {
 	switch {
 	case m.n == 3:
@@ -118,10 +118,11 @@ func (m *messages) request() string {
 	return ""
 }
 
-// mayLackRequest reports whether the server's flight may have no CertificateRequest although it has the sizes of one
-// that does: the server fragments it by a limit of its own, or pads it. Then the client's sizes prove nothing. The
-// flight consists of the server's records before the one that acknowledges the first end bytes of the client's
-// stream. It cannot be checked if it is in one record, or in records of the largest size that the protocol allows.
+// mayLackRequest reports whether the server's flight may have no CertificateRequest although its sizes look like a
+// flight with one, because the server fragments it by a limit of its own, or pads it. Then the client's sizes prove
+// nothing. The flight consists of the server's records before the one that acknowledges the first end bytes of the
+// client's stream. The flight cannot be checked if it is in one record, or in records of the largest size that the
+// protocol allows.
 func (f *serverFlight) mayLackRequest(end int64, s suite) bool {
 	r := f.records
 	if i := slices.IndexFunc(r, func(r dissect.TLSRecord) bool { return r.Ack >= end }); i >= 0 {
@@ -166,7 +167,7 @@ func splitInFour(r []dissect.TLSRecord, s suite) bool {
 		if verify += r[j].Length - s.over; !signed(verify, s.slack*(len(r)-j)) {
 			continue
 		}
-		ends := 0 // messages that certainly end before it
+		ends := 0 // number of messages that certainly end before record j-1
 		for _, x := range r[:j-1] {
 			if x.Length != limit {
 				ends++
@@ -206,7 +207,7 @@ func (f *serverFlight) reaction(end int64, s suite, e ends) (a reaction) {
 		}
 		alert := f.block == 0 && !blocks && s.isAlert(r.Length, f.own)
 		switch {
-		case alert && r.Ack > f.t.ClientHelloEnd+changeCipherSpec: // it may refuse the part of the flight that has arrived
+		case alert && r.Ack > f.t.ClientHelloEnd+changeCipherSpec: // the server may refuse the part of the client's flight that has arrived
 			a.parted = a.parted || a.alerts > 0 && (r.Ack != a.alert.Ack || r.Time != a.alert.Time)
 			a.alerts, a.alert = a.alerts+1, r
 			a.farewell = a.farewell || f.reactsToEnd(i, end, s, e)
@@ -221,9 +222,9 @@ func (f *serverFlight) reaction(end int64, s suite, e ends) (a reaction) {
 	return a
 }
 
-// least returns the size of the largest record of the server that may be an alert, and whether the server pads as
-// Mbed TLS does, which makes an alert as large as up to 15 bytes of data. If its records do not match a known sender,
-// it may pad to any block that fits its first records.
+// least returns the size of the largest record of the server that may be an alert, and whether the server pads as Mbed
+// TLS does, so that up to 15 bytes of data look like an alert. A server whose records do not match a known sender may
+// pad to any block that fits its first records.
 func (f *serverFlight) least(s suite) (n int, blocks bool) {
 	n = s.alert
 	for _, d := range s.senders() {

@@ -42,7 +42,7 @@ func TestSettledAgreesWithJudge(t *testing.T) {
 	}
 }
 
-// agrees plays chunks in pieces of a size; a side closes before the chunk with index closed. It returns whether the
+// agrees plays chunks in pieces of a size; a side closes before the chunk with index closed. It reports whether the
 // verdict was settled.
 func agrees(t *testing.T, name string, chunks []capturetest.Chunk, size, closed int) bool {
 	t.Helper()

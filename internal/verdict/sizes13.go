@@ -27,9 +27,9 @@ const (
 	// (Ed25519).
 	verifyOver     = messageHeader + 4
 	leastSignature = 64
-	// leastX509 is the smallest certificate: X.509 with the shortest names and an Ed25519 key and signature. A
-	// smaller one is a raw public key (RFC 7250), or a compressed message (RFC 8879), which has a header of 12 bytes
-	// and a key and a signature that cannot be compressed. The ClientHello offers both.
+	// leastX509 is the smallest certificate: X.509 with the shortest names and an Ed25519 key and signature. A smaller
+	// one is a raw public key (RFC 7250), or a compressed message (RFC 8879), which has a header of 12 bytes and a key
+	// and a signature that cannot be compressed. A ClientHello must offer either of these.
 	leastX509       = 170
 	leastRaw        = 44
 	leastCompressed = 12 + 32 + leastSignature

@@ -154,8 +154,8 @@ type ends struct {
 	client, server bool  // this side sent a FIN or a RST
 	reset          bool  // either side sent a RST
 	serverReset    bool  // the server sent a RST
-	first          end   // the first of these
-	blind          bool  // bytes were lost, are still waited for or could not be read, or one direction is missing: absence proves nothing
+	first          end   // the FIN or RST that was sent first
+	blind          bool  // absence proves nothing: bytes were lost, have not arrived yet or could not be read, or one direction is missing
 	lasted         int64 // ns from the first packet to the latest
 	sent           int64 // bytes of the client's stream
 }

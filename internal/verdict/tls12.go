@@ -107,7 +107,7 @@ func abbreviated(t *dissect.TLS) bool {
 	if t.ChangeCipherSpec(server) && !t.LostHandshake[server] {
 		return true
 	}
-	// the server's ChangeCipherSpec was not captured, but it accepted the session offered
+	// the server's ChangeCipherSpec was not captured, but the server accepted the offered session
 	return t.Hello != nil && len(t.Server.SessionID) > 0 && bytes.Equal(t.Server.SessionID, t.Hello.SessionID) && t.ChangeCipherSpec(t.Client)
 }
 

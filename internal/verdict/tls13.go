@@ -37,7 +37,7 @@ func judge13(t *dissect.TLS, e ends, ended bool) handshake {
 	case "":
 		setOutcome(&h, t, &f, s, e, ended)
 	case "unexpected_record", "unacknowledged_flight":
-		h.open = true // there was a flight, and perhaps a reaction
+		h.open = true // the client sent a flight, and the server may have reacted to it
 	}
 	if !h.open {
 		setFailure(&h, t, e, ended)
@@ -63,7 +63,7 @@ func (h *handshake) setClientAuth(f *flight, t *dissect.TLS) {
 		h.requested = RequestedNo
 	}
 	h.hint = f.hint
-	if !compresses(t.Hello) { // otherwise it is not the chain's size
+	if !compresses(t.Hello) { // the size of a compressed chain does not show the chain's own size
 		h.chain = f.chain
 	}
 }

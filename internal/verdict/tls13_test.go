@@ -90,7 +90,7 @@ func TestFlights(t *testing.T) {
 		{"a ticket before a one-way flight", nil, 0, goAsksNot + "S 139 | C 53 | C 120 | S 200", "tls not_requested established", ""},
 		{"the server's flight again, and nothing more", nil, 0, goAsks + "C 517 97 53 | C 120", "tls presented incomplete", ""},
 
-		// the order of packets in the capture
+		// acknowledgements count, not the order of packets in the capture
 		{"the answer is captured before the flight", nil, 0, goAsksNot + "S 300 | C 53 | C 300 | S 300", "tls not_requested established", ""},
 		{"an answer that does not acknowledge the flight", nil, 0, envoy + "C 632 | S- 300", "tls unknown incomplete", "server_flight_fragmented"},
 

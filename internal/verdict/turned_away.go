@@ -23,8 +23,8 @@ func turnedAway(c *flow.Conn) bool {
 	return alone && resets > 0 && packets <= resets+aloneMost
 }
 
-// MayBeTurnedAway reports whether the other end, of which no packet was captured yet, may still reply with RSTs only.
-// Nothing is settled until then.
+// MayBeTurnedAway reports whether no packet of the other end was captured yet, and that end may still reply with RSTs
+// only. Nothing is settled until then.
 func MayBeTurnedAway(c *flow.Conn) bool {
 	packets, resets, alone := c.OneSided()
 	return alone && resets == 0 && packets < aloneMost && c.Last-c.First < aloneWait

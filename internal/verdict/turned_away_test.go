@@ -55,7 +55,8 @@ func stun(int) []byte {
 	return []byte("\x00\x01\x00\x00\x21\x12\xa4\x42abcdefghijkl")
 }
 
-// TestDTLSOfOneEndThenPlaintext checks that one end's single DTLS datagram does not make plaintext TLS, or a failure.
+// TestDTLSOfOneEndThenPlaintext checks that a single DTLS datagram of one end does not turn plaintext into TLS or into
+// a failure.
 func TestDTLSOfOneEndThenPlaintext(t *testing.T) {
 	hello := capturetest.Datagrams(capturetest.DTLS(talk(t, tls.VersionTLS12, capturetest.NotRequested))[:1], 1200)
 	claims := map[string][]capturetest.Chunk{

@@ -7,7 +7,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/flow"
 )
 
-// Verdict is what a connection is judged to be (meshtls.verdict).
+// Verdict is the judgement of one connection (meshtls.verdict).
 type Verdict string
 
 // The verdicts. None means that there is no verdict, because the connection has no payload.
@@ -74,7 +74,7 @@ type Judged struct {
 	Foreign   bool   // neither end is the pod's, although its addresses are known: nothing is learned from it
 	Class     string // "workload", "probe", "dns", ...: by facts that neither end can choose
 	Claimed   string // a class that the ends only claim, empty if none; findings ignore it
-	Mesh      string // hint, empty if none
+	Mesh      string // mesh that the connection looks like, a hint only; empty if none
 	MeshBasis string // the evidence for Mesh: "alpn", "sni", "port", "certificate"
 
 	Verdict  Verdict
@@ -90,7 +90,7 @@ type Judged struct {
 	zones [2]flow.Zone
 }
 
-// onlyKind reports which kinds of content a connection consists of entirely.
+// onlyKind states whether a connection consists only of one repeated HTTP request, or only of DNS messages.
 type onlyKind struct {
 	request   bool // dissect.Session.OneRequest
 	dns, asks bool // dissect.Session.OnlyDNS

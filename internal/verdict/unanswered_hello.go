@@ -7,9 +7,9 @@ import (
 )
 
 // unansweredHello reports whether a ClientHello followed other bytes, and the server, whose bytes were all captured,
-// did not reply with TLS. Such a hello does not change the judgement of the earlier bytes. Exception: if these were
-// only the negotiation of a known protocol, and an alert ends the handshake or a reply may still come, it returns
-// false.
+// did not reply with TLS. Such a hello does not change the judgement of the earlier bytes. unansweredHello returns
+// false if the earlier bytes were only the negotiation of a known protocol, and an alert ends the handshake or a reply
+// may still come.
 func unansweredHello(c *flow.Conn, s *dissect.Session) bool {
 	t := s.TLS()
 	if kind, _ := s.Preceded(); kind == dissect.KindNone || t == nil || s.AnsweredInPlaintext() || t.Over != tlsmsg.OverTCP {

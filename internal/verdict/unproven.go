@@ -7,7 +7,7 @@ import "net/netip"
 // ClientHello do not count, because the client chooses them, and may choose others when it resumes (RFC 8446, section
 // 4.6.1 lets it change its SNI).
 type unprovenClients struct {
-	seen         map[pair]int64 // time of the latest, ns since the epoch
+	seen         map[pair]int64 // time of the latest such handshake, ns since the epoch
 	unremembered int64          // latest time that a handshake was not remembered because the table was full; 0: never
 }
 

@@ -72,7 +72,8 @@ func choosing(b []byte, suite uint16) []byte {
 	return b
 }
 
-// TestTextUnderUnfamiliarSuite checks that such a connection is examined until its end, since it may be plaintext.
+// TestTextUnderUnfamiliarSuite checks that a connection with an unfamiliar suite is examined until its end, since it
+// may be plaintext.
 func TestTextUnderUnfamiliarSuite(t *testing.T) {
 	finished := record(20, "\x01") + record(22, strings.Repeat("\xa7", 40))
 	w := newPlayer(t, hello{old: true}, hello{old: true, suite: 0xff86})
