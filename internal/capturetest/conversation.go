@@ -16,7 +16,7 @@ type Chunk struct {
 	Read       int // bytes of the other end's stream that the writer had read before
 }
 
-// Conversation is the writes of two ends, in order.
+// Conversation has the writes of two ends, in order.
 type Conversation struct {
 	Chunks []Chunk
 }

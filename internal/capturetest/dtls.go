@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// DTLSMessage is a DTLS 1.2 handshake message, or another record.
+// DTLSMessage is a DTLS 1.2 handshake message, or a record of another type.
 type DTLSMessage struct {
 	FromServer bool
 	Type       uint8  // of the handshake message
@@ -54,7 +54,7 @@ func dtlsMessages(fromServer bool, b []byte) (out []DTLSMessage) {
 		if m.Type == 1 || m.Type == 2 {
 			m.Body[0], m.Body[1] = 0xfe, 0xfd
 		}
-		if m.Type == 1 { // an empty cookie after the session ID
+		if m.Type == 1 { // a ClientHello: its DTLS form has a cookie after the session ID, here an empty one
 			m.Body = slices.Insert(m.Body, 2+32+1+int(m.Body[34]), 0)
 		}
 		out, b = append(out, m), b[n:]

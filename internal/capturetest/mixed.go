@@ -54,7 +54,7 @@ func Mixed(start time.Time) (out []Frame, err error) {
 	return out, nil
 }
 
-// IssueChain issues a workload certificate with extra unneeded certificates in its chain.
+// IssueChain issues a workload certificate. It adds extra certificates to the chain that verification does not need.
 func (a *Authority) IssueChain(extra int) (tls.Certificate, error) {
 	cert, err := a.Issue("spiffe://cluster.local/ns/shop/sa/cart", "cart")
 	for range extra {

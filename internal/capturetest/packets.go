@@ -17,7 +17,7 @@ type Options struct {
 	MSS                int            // default 1448
 	Start              time.Time      // default 2026-01-01 00:00 UTC
 	ClientISN, ServISN uint32         // default 1000 and 2000
-	NoSYN, NoFIN       bool           // without the handshake, without the end
+	NoSYN, NoFIN       bool           // omit the TCP handshake, omit the FINs
 	Reset              bool           // the server ends the connection with a RST
 }
 
@@ -95,7 +95,7 @@ func index(server bool) int {
 	return 0
 }
 
-// send appends a data frame; read is how many bytes its sender has read of the other side.
+// send appends a data frame; read is how many bytes of the other side's stream its sender has read.
 func (w *writer) send(server bool, data []byte, read int) {
 	i := index(server)
 	w.frame(server, data, layers.TCP{ACK: true, PSH: len(data) > 0, Seq: w.isn(server) + 1 + uint32(w.sent[i]), Ack: w.isn(!server) + 1 + uint32(read)})

@@ -25,7 +25,7 @@ const (
 type ProtocolSample struct {
 	Protocol       string
 	Client, Server string   // empty if the protocol is not recognized from this end
-	LookAlikes     []string // beginnings that look similar and are not of the protocol
+	LookAlikes     []string // beginnings that look similar but do not belong to the protocol
 }
 
 // ProtocolSamples has one or more samples for each protocol that has a recognizer.

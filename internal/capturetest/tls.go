@@ -89,8 +89,8 @@ const (
 	Required                // required, not presented, rejected
 )
 
-// TLSTalk records n HTTP requests over TLS between two ends of crypto/tls, each over a connection of its own; the later
-// ones resume the TLS session. It returns the error of the last handshake if it was rejected.
+// TLSTalk records n HTTP requests over TLS between two ends of crypto/tls, each over a connection of its own. The later
+// connections resume the TLS session. It returns the error of the last handshake if it was rejected.
 func TLSTalk(version uint16, auth ClientAuth, n int) ([]*Conversation, error) {
 	ca, err := NewAuthority()
 	if err != nil {

@@ -85,7 +85,7 @@ type Side uint8
 
 // The two ends.
 const (
-	Originator Side = iota // the end that sent the SYN, or the first packet that was seen
+	Originator Side = iota // the end that sent the SYN, or that probably did if no SYN was seen
 	Responder
 )
 
