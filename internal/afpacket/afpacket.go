@@ -10,8 +10,8 @@ import (
 
 // Config configures a capture. Only Interface is required.
 type Config struct {
-	// Interface is the name, such as "eth0". A loopback interface shows each packet twice,
-	// when it leaves and when it arrives: only the arrival is captured there.
+	// Interface is the name, such as "eth0". On a loopback interface each packet appears twice,
+	// when it leaves and when it arrives. Only the arrival is captured there.
 	Interface string
 
 	// Filter is the classic BPF program that the kernel runs on each packet. It must be
@@ -82,7 +82,7 @@ func (c Config) withDefaults() (Config, error) {
 // Stats are totals since Open.
 type Stats struct {
 	Packets   uint64 // packets that passed the filter, including dropped ones
-	Drops     uint64 // packets among them that were lost: the ring was full, or they were in it when draining ended
+	Drops     uint64 // those of Packets that were lost because the ring was full, or were still in it when draining ended
 	Freezes   uint64 // how often the ring was full
 	Malformed uint64 // blocks whose rest was skipped because a header pointed out of the block: a kernel bug
 	Downs     uint64 // how often the interface was found down

@@ -10,7 +10,7 @@ import (
 type Packet struct {
 	Time     int64  // when the packet reached the socket, nanoseconds since the Unix epoch
 	Data     []byte // the captured bytes, valid until the callback that got the block returns
-	Length   int    // length on the wire in bytes, without the VLAN tag of this struct
+	Length   int    // length on the wire in bytes, without the VLAN tag that the kernel removed
 	Type     uint8  // direction and kind: TypeHost, TypeBroadcast, ...
 	VLAN     uint16 // the tag's control information: priority and VLAN identifier (IEEE 802.1Q)
 	VLANType uint16 // EtherType of the tag that the kernel removed from Data: 0x8100 or 0x88a8; 0: there was none
@@ -122,7 +122,8 @@ func (b *Block) Next() (p Packet, ok bool) {
 		}
 	}
 
-	// Field by field: a composite literal would be built elsewhere and copied.
+	// p is set field by field, because a composite literal would be built elsewhere and then
+	// copied.
 	p.Time = int64(binary.NativeEndian.Uint32(h[packetSec:]))*1e9 + int64(binary.NativeEndian.Uint32(h[packetNsec:]))
 	p.Data = h[mac:end:end]
 	p.Length = max(int(binary.NativeEndian.Uint32(h[packetLen:])), int(snap))

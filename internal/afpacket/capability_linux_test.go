@@ -154,7 +154,7 @@ func TestFileCapability(t *testing.T) {
 	}
 }
 
-// TestWithoutCapability: the error says what to do.
+// TestWithoutCapability: without the capability, the error of Open says what to do.
 func TestWithoutCapability(t *testing.T) {
 	n := loopback(t)
 	file := program(t)

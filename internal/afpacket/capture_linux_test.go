@@ -259,7 +259,7 @@ func TestSnapLength(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		config Config
-		want   int // captured bytes of the frame's 142
+		want   int // how many of the frame's 142 bytes are captured
 	}{
 		"whole":                  {Config{}, 142},
 		"truncated":              {Config{SnapLength: 60}, 60},

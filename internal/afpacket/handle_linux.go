@@ -165,8 +165,9 @@ func (h *Handle) Index() int { return h.device.index }
 // wire.LinkRaw (none).
 func (h *Handle) LinkType() wire.LinkType { return h.device.link() }
 
-// Stats returns totals since Open, also after Close and after Run have returned. The kernel
-// has 32-bit counters that each reading resets: Run reads them often enough.
+// Stats returns totals since Open, also after Close and after Run have returned. The kernel's
+// counters have 32 bits, and each reading resets them. Run reads them often enough that none
+// overflows.
 func (h *Handle) Stats() (Stats, error) {
 	h.statsMu.Lock()
 	defer h.statsMu.Unlock()

@@ -30,20 +30,20 @@ func unsupported(name string) error {
 	}
 }
 
-// Run is never reached: there is no Handle.
+// Run cannot be called, because Open returns no Handle.
 func (*Handle) Run(func(*Block)) error { return errors.ErrUnsupported }
 
-// SetFilter is never reached.
+// SetFilter cannot be called.
 func (*Handle) SetFilter([]bpf.RawInstruction) error { return errors.ErrUnsupported }
 
-// Close is never reached.
+// Close cannot be called.
 func (*Handle) Close() error { return nil }
 
-// Stats is never reached.
+// Stats cannot be called.
 func (*Handle) Stats() (Stats, error) { return Stats{}, errors.ErrUnsupported }
 
-// Index is never reached.
+// Index cannot be called.
 func (*Handle) Index() int { return 0 }
 
-// LinkType is never reached.
+// LinkType cannot be called.
 func (*Handle) LinkType() wire.LinkType { return 0 }

@@ -164,10 +164,10 @@ func TestDrained(t *testing.T) {
 	}
 }
 
-// TestNothingToDrain: Run does not wait for an empty ring.
+// TestNothingToDrain: after Close, Run does not wait if the ring is empty.
 func TestNothingToDrain(t *testing.T) {
 	n := loopback(t)
-	const most = 5 // attempts: a busy machine may be late in some, a Run that waits for the timeout is late in each
+	const most = 5 // attempts: on a busy machine some end late, but all of them would if Run waited for the timeout
 	for range most {
 		c := n.capture(t, Config{Interface: "lo", Retire: maxRetire})
 		start := time.Now()

@@ -22,9 +22,9 @@ import (
 // test whose condition never becomes true, however busy the machine is.
 const patience = 3 * time.Minute
 
-// undropped repeats attempt, five times at most, until the kernel has dropped no packet: on a
-// busy machine the ring may be full before the reader runs, and the attempt then shows nothing.
-// attempt returns the number of dropped packets before it checks anything.
+// undropped repeats attempt, at most five times, until the kernel has dropped no packet. On a busy
+// machine the ring may be full before the reader runs; the attempt then shows nothing. attempt
+// returns the number of dropped packets before it checks anything.
 func undropped(t *testing.T, attempt func(t *testing.T) (dropped uint64)) {
 	t.Helper()
 	const most = 5
@@ -38,11 +38,12 @@ func undropped(t *testing.T, attempt func(t *testing.T) (dropped uint64)) {
 	t.Fatalf("the ring dropped packets in each of %d attempts: nothing can be said", most)
 }
 
-// Locking the main thread keeps it in the host's network namespace. Every other thread ends
-// with the test that has locked and changed it; the main thread would not.
+// Locking the main thread keeps it in the host's network namespace. Every other thread ends with
+// the test that has locked and changed it; the main thread would continue in another namespace.
 func init() { runtime.LockOSThread() }
 
-// unavailable skips a test that lacks something, or fails it if all tests must run.
+// unavailable skips a test because something that it needs is missing, or fails it if all tests
+// must run.
 func unavailable(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") != "" || os.Getenv("MESHTLS_REQUIRE_ALL") != "" {
@@ -51,7 +52,8 @@ func unavailable(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// needRoot skips the test unless it can create network namespaces: that takes root and the program ip.
+// needRoot skips the test unless it can create network namespaces, which needs root and the program
+// ip.
 func needRoot(t testing.TB) {
 	t.Helper()
 	if os.Geteuid() != 0 {

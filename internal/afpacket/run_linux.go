@@ -116,9 +116,9 @@ func (h *Handle) wait() error {
 	return nil
 }
 
-// poll reports whether wait is over: a block is ready, or the socket has an error, which it
-// stores in found. The runtime's poller calls it before it waits and each time that the kernel
-// wakes it.
+// poll reports whether wait need not wait any longer: a block is ready, or the socket has an error,
+// which it stores in found. The runtime's poller calls it before it waits and each time that the
+// kernel wakes it.
 func (h *Handle) poll(fd uintptr) bool {
 	h.found = 0
 	if h.ring.ready() {
@@ -183,7 +183,7 @@ func (h *Handle) drain(block func(*Block)) {
 		if h.finalizeStats(time.Now().After(deadline)) {
 			return
 		}
-		_ = h.socket.SetReadDeadline(deadline) // in each iteration: Close may have set it meanwhile
+		_ = h.socket.SetReadDeadline(deadline) // repeated in each iteration, because Close may have changed it
 		_ = h.raw.Read(h.poll)
 	}
 }

@@ -160,9 +160,9 @@ func network(n uint16) uint16 {
 }
 
 // detach stops the arrival of packets by a filter that accepts none. A packet that another
-// processor is delivering at this moment may still arrive. (Binding the socket to no interface
-// would wait for that packet, but for a whole RCU grace period, which is long on a busy
-// machine.)
+// processor is delivering at this moment may still arrive. Binding the socket to no interface would
+// wait for such packets, but the wait would last a whole RCU grace period, which is long on a busy
+// machine.
 func detach(fd int) {
 	// Cannot fail: attaching a filter needs neither a capability nor the interface.
 	_ = attach(fd, []bpf.RawInstruction{{Op: opReturn, K: 0}})
@@ -187,7 +187,7 @@ func interfaceState(fd, index int) (gone, up bool, err error) {
 	request.SetUint32(uint32(index))
 	for _, ask := range []uint{unix.SIOCGIFNAME, unix.SIOCGIFFLAGS} { // flags are read by the name, which may have changed
 		if err := unix.IoctlIfreq(fd, ask, request); errors.Is(err, unix.ENODEV) {
-			return false, false, nil // being deleted, or renamed between the two requests
+			return false, false, nil // the interface is being deleted, or was renamed between the two requests
 		} else if err != nil {
 			return false, false, err
 		}

@@ -110,7 +110,8 @@ func stream(packets []Packet, port uint16) []byte {
 			first, b = seq+1, nil
 			continue
 		}
-		// IP's length separates the payload from padding. A length of 0 means more than 64 KiB, all of the frame.
+		// IP's length separates the payload from padding. A length of 0 means that the packet is longer than 64
+		// KiB; it is then the whole rest of the frame.
 		if total := int(binary.BigEndian.Uint16(p.Data[14+2:])); total != 0 {
 			payload = payload[:total-20-int(tcp[12]>>4*4)]
 		}

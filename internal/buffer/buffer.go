@@ -102,8 +102,8 @@ func (b *Buffer) Ready() <-chan struct{} {
 // records become ready without notice when the disk hangs. ok is false without a spool.
 func (b *Buffer) Recheck() (_ time.Duration, ok bool) { return spoolPatience, b.spool != nil }
 
-// BatchLimits returns how many records and bytes a sender may take at once, at most the given numbers. Records that are
-// being sent cannot be evicted for an alert.
+// BatchLimits returns how many records and bytes a sender may take at once, at most the given numbers. A batch must not
+// be too large, because records that are being sent cannot be evicted for an alert.
 func (b *Buffer) BatchLimits(records, bytes int) (int, int) {
 	return max(1, min(records, b.queue.maxRecords/4)), max(1, min(bytes, b.queue.maxBytes/4))
 }

@@ -13,7 +13,7 @@ type journal struct {
 	at       int64     // offset to read at; 0: the segment's cursor
 	busy     *segment  // the segment that is being read
 	unread   int       // number of records not yet read
-	since    time.Time // time at which the oldest unread record arrived, or earlier; zero: in an earlier run
+	since    time.Time // when the oldest unread record arrived, or an earlier time; zero: it arrived in an earlier run
 	ahead    []Item    // records read and not yet taken, or requeued; only for the sender
 	window   []*entry  // records read and not done, in order
 }

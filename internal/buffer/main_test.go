@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/confine"
 )
 
-// TestMain runs the tests such that no process or directory of theirs remains.
+// TestMain runs the tests confined: no process or directory that they create outlives them.
 func TestMain(m *testing.M) {
 	os.Exit(confine.Main(m.Run, confine.Options{}))
 }

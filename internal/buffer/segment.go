@@ -61,7 +61,7 @@ const (
 	oldHeader       = 20
 	oldRecordHeader = 9
 	oldRecordDone   = 1
-	oldMaxBody      = 1 << 20 // of a record that is searched after damage
+	oldMaxBody      = 1 << 20 // maximum body of a record that is searched for after damage
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)

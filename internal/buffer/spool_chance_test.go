@@ -15,8 +15,8 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/eventually"
 )
 
-// In a child process the test binary puts records into a spool until it is killed, as fast as Put waits for the disk.
-// After each record it prints how many are only in memory.
+// In a child process the test binary puts one record after another into a spool until it is killed. After each record
+// it prints how many records are only in memory.
 func init() {
 	dir := os.Getenv("MESHTLS_SPOOLER")
 	if dir == "" {
@@ -64,7 +64,7 @@ func TestSpoolKilled(t *testing.T) {
 }
 
 // spoolAndKill starts a process that puts records into a spool, and kills it once the given number of records is on disk. It
-// returns how many records the process put, and up to which one all are on disk according to it.
+// returns how many records the process put, and the last one up to which all were on disk, as the process reported.
 func spoolAndKill(t *testing.T, dir string, records int) (put, safe int) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])

@@ -116,8 +116,8 @@ func recovered(t *testing.T, data []byte) (got map[int]int, lost int) {
 	return got, lost
 }
 
-// holds checks that reading data returns the records of m from done on, except those in missing, which must be counted
-// as lost.
+// holds checks that reading data returns the records of m from number m.done on, except those in missing, which must
+// be counted as lost.
 func (m *segmentImage) holds(t *testing.T, what string, data []byte, missing ...int) {
 	t.Helper()
 	got, lost := recovered(t, data)
@@ -158,12 +158,12 @@ func TestSegmentFlippedBits(t *testing.T) {
 				switch in := at - m.ends[max(0, n)]; {
 				case n < 0, in >= mark && in < record && (!old || flip != oldRecordDone || n < m.done): // all records are read, some perhaps twice
 					m.holds(t, what, data)
-				case in >= mark && in < record: // a single bit sets a mark of version 1
-				case !old && in < length: // the magic: the checksum is still correct
+				case in >= mark && in < record: // a single flipped bit sets a mark of version 1
+				case !old && in < length: // a byte of the magic: the checksum is still correct
 					m.holds(t, what, data)
 				case n < min(m.done, 2): // already done
 					m.holds(t, what, data)
-				case n < m.done: // done by its mark, but counted as lost: one too many
+				case n < m.done: // the record was done by its mark, but is counted as lost: one too many
 					if got, lost := recovered(t, data); len(got) < m.total-m.done || lost > 1 {
 						t.Errorf("%s: %d records, %d lost", what, len(got), lost)
 					}

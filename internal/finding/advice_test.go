@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestAdvice: each kind of packets that may have carried connections has advice, one for all names of a
-// kind. The protocols that operate the network have none.
+// TestAdvice: each kind of packets that may have carried connections has one line of advice, with all
+// names of the kind. ARP, ICMP and IGMP have none.
 func TestAdvice(t *testing.T) {
 	c := Coverage{
 		Uncaptured: []string{"net1"},

@@ -9,7 +9,7 @@ const (
 	enrolledSeen     = "seen"     // mutual TLS that looks like HBONE began or ended at the pod itself
 )
 
-// meshAmbient is meshtls.mesh of HBONE.
+// meshAmbient is the value of meshtls.mesh for HBONE.
 const meshAmbient = "istio_ambient"
 
 // enrolled returns the evidence that the tapped end of j is in an ambient mesh. The evidence affects the
@@ -46,9 +46,9 @@ func (p *policy) enroll(j *verdict.Judged) {
 	}
 }
 
-// unprotected returns a clause that the pod is enrolled but the connection is plaintext. The
-// clause starts with a semicolon. It is empty where no TLS is expected: an ambient mesh does not
-// encrypt the kubelet's probes and link-local traffic by design.
+// unprotected returns a clause that the pod is enrolled but the connection is plaintext. The clause
+// starts with a semicolon. It is empty if no TLS is expected: an ambient mesh does not encrypt the
+// kubelet's probes and link-local traffic by design.
 func (p *policy) unprotected(j *verdict.Judged, x Expect) string {
 	if j.Verdict != verdict.Plaintext || x != ExpectMTLS && x != ExpectTLS {
 		return ""

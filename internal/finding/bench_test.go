@@ -9,7 +9,7 @@ import (
 	"github.com/meshtls-tap/meshtls-tap/internal/verdict"
 )
 
-// Each iteration is one connection, from its first verdict to its end.
+// BenchmarkAdd: each iteration is one connection, from its first verdict to its end.
 func BenchmarkAdd(b *testing.B) {
 	run := func(name string, kind func(uint64, int64) *verdict.Judged, cfg finding.Config) {
 		b.Run(name, func(b *testing.B) {

@@ -14,8 +14,8 @@ type InterfaceState struct {
 	Name     string
 	Captured bool
 	Since    int64  // start of the current state, captured or not, ns since the epoch
-	Packets  uint64 // seen on it since the start
-	Dropped  uint64 // lost because its ring was full, since the start
+	Packets  uint64 // packets seen on the interface since the start
+	Dropped  uint64 // packets lost because the interface's ring was full, since the start
 	Error    string // why it is not captured, empty if it is
 }
 

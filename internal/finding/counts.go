@@ -43,7 +43,7 @@ const (
 	verdicts = unjudgedBit + 1
 )
 
-// With more bits than traits has, this does not compile.
+// This does not compile if there are more traits than the type has bits.
 const _ = traits(1 << (traitCount - 1))
 
 func (t traits) has(bit int) bool { return t&(1<<bit) != 0 }
@@ -213,7 +213,8 @@ func (c *counts) subtractBytes(v int, n uint64) {
 	c.totalBytes[v] -= min(n, c.totalBytes[v])
 }
 
-// window returns how many connections of this window have a trait, run how many of the whole run.
+// window returns how many connections of this window have a trait; run returns how many of the
+// whole run have it.
 func (c *counts) window(bit int) uint64 { return c.live[bit] + c.ended[bit] }
 func (c *counts) run(bit int) uint64    { return c.live[bit] + c.past[bit] }
 
@@ -236,7 +237,8 @@ func (g *edge) inWindow() uint64 {
 // judged returns the number of connections in this window whose verdict is not unknown.
 func (g *edge) judged() uint64 { return g.inWindow() - g.counts.window(unjudgedBit) }
 
-// worst returns the index of the worst verdict with a connection: the verdict of the edge.
+// worst returns the index of the worst verdict that any connection has, which is the edge's
+// verdict; unjudgedBit if no connection has any.
 func worst(of func(bit int) uint64) int {
 	for v := range verdicts {
 		if of(v) > 0 {

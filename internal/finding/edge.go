@@ -28,11 +28,11 @@ type edge struct {
 	findings [ruleCount]*openFinding
 	latest   [verdicts]*verdict.Judged // the latest connection of each verdict
 
-	firstProof, lastProof int64   // of mutual TLS; 0: none
+	firstProof, lastProof int64   // when mutual TLS was first and last proven; 0: never
 	mesh, meshBasis       string  // the mesh of all its mutual TLS, with the evidence; empty: its connections differ
 	active                int64   // when it last changed
 	peak, previousPeak    int     // worst rank in this window and in the previous one
-	proofs                []proof // by party
+	proofs                []proof // one for each party
 	recordCount           uint64  // records emitted in the window that starts at recordWindow
 	recordWindow          int64
 	removals              uint64 // number of edges that had been removed when this one was created
@@ -202,8 +202,8 @@ func appendName(b []byte, name string) []byte {
 	return append(b, sum...)
 }
 
-// evict removes the edge that has been silent longest, and at least since the last window, and reports whether there
-// was one. Edges with an open finding are evicted last.
+// evict removes the edge that has been silent longest, if it has been silent at least since the last window. It
+// reports whether there was such an edge. Edges with an open finding are evicted last.
 func (e *Engine) evict() bool {
 	if e.window.crowded {
 		return false

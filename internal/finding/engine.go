@@ -55,12 +55,12 @@ type Coverage struct {
 	Dropped  uint64 // lost because the ring was full
 	Evicted  uint64 // connections evicted from the full table
 	CutShort uint64 // streams of which only the head was read because the buffers were full
-	Older    uint64 // connections older than the tap: a current number, not a growth, also in windows
+	Older    uint64 // connections older than the tap; this number itself, not its growth, is in windows too
 	Since    int64  // when the capture on all interfaces began, ns since the epoch: nothing earlier was seen; 0: unknown
 	Foreign  uint64 // packets of conversations that do not involve the tapped pod, which were not examined
 
-	// Uncaptured holds the names of the pod's network interfaces that are up and not captured:
-	// the current ones, also in windows.
+	// Uncaptured holds the names of the pod's network interfaces that are up and not captured now.
+	// Windows have the current names too.
 	Uncaptured []string
 
 	// Undecoded counts packets without TCP or UDP ports, by the protocol that they carry instead,

@@ -46,7 +46,7 @@ func drive(t *testing.T, script []byte, quick bool) {
 	r.quick = quick
 	open := map[uint64]*verdict.Judged{}
 	now, ended := noon, uint64(0)
-	var ids [8]uint64 // a number is never used twice in a run
+	var ids [8]uint64 // connections that have ended, by the low bits of the script byte: an ID contains this number, so no ID is used twice in a run
 	for i, b := range script {
 		id := ids[b&7]*8 + uint64(b&7)
 		now += int64(b>>3) * second
@@ -111,7 +111,7 @@ func account(t *testing.T, r *rig, ended uint64) {
 	}
 }
 
-// shape returns a connection that is derived from a number.
+// shape returns a connection whose properties are derived from the number n.
 func shape(id uint64, start int64, n byte) *verdict.Judged {
 	kinds := []func(uint64, int64) *verdict.Judged{
 		plain, mutual, oneWay, func(id uint64, start int64) *verdict.Judged { return everything() },

@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// golden compares records with a golden file, which has each as indented JSON.
+// golden compares records with a golden file, which contains each record as indented JSON.
 func golden(t *testing.T, name string, records []finding.Record) {
 	t.Helper()
 	var got bytes.Buffer

@@ -87,8 +87,8 @@ func (e *Engine) recordMTLSProof(g *edge, t traits, j *verdict.Judged, was *live
 	g.proofOf(partyOf(j), e.now).recordMTLS(j.Last)
 }
 
-// emitPostureIfChanged emits the posture of an edge that is new, or that has a worse connection than
-// before in this window and the previous one.
+// emitPostureIfChanged emits the posture of an edge that is new, or whose latest connection is worse
+// than all before it in this window and the previous one.
 func (e *Engine) emitPostureIfChanged(g *edge, t traits, fresh bool) {
 	worse := t.rank() > max(g.peak, g.previousPeak)
 	g.peak = max(g.peak, t.rank())

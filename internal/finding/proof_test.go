@@ -21,8 +21,8 @@ func TestDowngradeIsOfOneParty(t *testing.T) {
 	const id = "spiffe://td/ns/shop/sa/api"
 	for _, c := range []struct {
 		name, direction string
-		from1, to1      string // of the mutual connection
-		from2, to2      string // of the one that is less
+		from1, to1      string // client and server of the mutual connection
+		from2, to2      string // client and server of the connection that is less
 		peer, basis     string
 		edges           int
 		max             int // Config.MaxEdges
@@ -60,8 +60,8 @@ func TestDowngradeIsOfOneParty(t *testing.T) {
 	}
 }
 
-// TestPartiesAreBounded: an edge with more servers than are remembered gives no false downgrade, and still
-// detects one of the latest server.
+// TestPartiesAreBounded: an edge with more servers than are remembered gives no false downgrade, and a
+// downgrade of the latest server is still detected.
 func TestPartiesAreBounded(t *testing.T) {
 	r := newRig(t, finding.Config{})
 	to := func(j *verdict.Judged, n int) *verdict.Judged {

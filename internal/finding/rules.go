@@ -65,7 +65,7 @@ func ruled(j *verdict.Judged) bool {
 	return j.Scope == verdict.ScopeWire && j.Class == "workload"
 }
 
-// applies reports whether a connection with traits t on edge g shows what rule r looks for.
+// applies reports whether a connection with traits t on edge g fulfills the condition of rule r.
 func (e *Engine) applies(g *edge, r int, t traits, j *verdict.Judged) bool {
 	switch r {
 	case plaintextEdge:
